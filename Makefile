@@ -1,0 +1,52 @@
+# `make` alone lists what a person can do here. Nothing runs in CI that cannot be typed.
+
+PYTHON ?= python3.11
+BIN := .venv/bin
+T ?= tests
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo serve test test-long check fix protos readme lock
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.venv/installed: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+setup: .venv/installed ## make .venv from requirements.lock, every package by its hash
+
+demo: setup ## train both models on real data, serve, ask as the loan desk and as the CRM
+	@$(BIN)/python demo.py
+
+serve: setup ## serve the active bundles on 127.0.0.1:50051
+	@$(BIN)/python -m server
+
+test: setup ## run the tests (T=tests/models for a part)
+	@$(BIN)/python -m pytest $(T)
+
+test-long: setup ## the same with more rounds, and the slow ones
+	@$(BIN)/python -m pytest $(T) -m "not bench"
+
+check: setup ## contract fresh, buf lint, format and breaking; ruff; mypy; imports
+	@$(BIN)/python protos/contract.py check
+	@$(BIN)/ruff format --check --quiet . || { echo "unformatted files; run: make fix"; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+
+fix: setup ## format, and mend what can be mended safely
+	@$(BIN)/ruff format --quiet .
+	@$(BIN)/ruff check --quiet --fix .
+	@$(BIN)/buf format --write protos --path protos/grounds
+
+protos: setup ## generate the Python of the contract
+	@$(BIN)/python protos/contract.py generate
+
+readme: setup ## write the README's console blocks from a real run
+	@$(BIN)/python demo.py --readme
+
+lock: setup ## renew requirements.lock from pyproject.toml
+	@$(BIN)/uv pip compile --quiet --all-extras --generate-hashes --python-version 3.11 --no-emit-index-url --no-header pyproject.toml --output-file requirements.lock

@@ -1,0 +1,170 @@
+"""The calls, typed: plain values in, the contract's messages out."""
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal
+from types import TracebackType
+from typing import Self, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+from google.type.money_pb2 import Money
+
+from client.connection import ADDRESS, connect
+from client.errors import call_failed
+from grounds.churn.v1 import churn_pb2, churn_pb2_grpc
+from grounds.credit.v1 import credit_pb2, credit_pb2_grpc
+from grounds.customer.v1.customer_pb2 import Customer
+from grounds.explain.v1.explain_pb2 import FeatureValue
+from grounds.model.v1 import model_pb2, model_pb2_grpc
+
+DEADLINE_SECONDS = 5.0
+PAGE_SIZE = 1000
+NANOS = 10**9
+Value = float | str  # a number, or the name of a level
+Answer = TypeVar("Answer")
+
+
+class Client:
+    """Calls one server. May be shared by threads; use it in a `with` block, or close it.
+
+    Every method raises CallFailed. A call that the server does not answer in time is DEADLINE_EXCEEDED;
+    asking again with the same request_id is safe.
+    """
+
+    def __init__(self, address: str = ADDRESS, *, deadline_seconds: float = DEADLINE_SECONDS) -> None:
+        self.channel = connect(address)
+        self.deadline_seconds = deadline_seconds
+        self.credit = credit_pb2_grpc.CreditServiceStub(self.channel)
+        self.churn = churn_pb2_grpc.ChurnServiceStub(self.channel)
+        self.models = model_pb2_grpc.ModelServiceStub(self.channel)
+
+    def score_credit(
+        self,
+        customer: tuple[str, str],
+        amount: tuple[Decimal, str],
+        *,
+        features: Mapping[str, Value] | None = None,
+        request_id: str | None = None,
+        locale: str = "",
+    ) -> credit_pb2.CreditDecision:
+        """Ask for a decision.
+
+        Args:
+            customer: (market, customer_id).
+            amount: (amount, currency).
+            features: Values that the caller may give, by name.
+            request_id: A UUID; give the same one when you ask again. None makes a new one.
+            locale: Language of the reasons; "" is English.
+        """
+        request = credit_pb2.ScoreCreditRequest(
+            request_id=request_id or str(uuid.uuid4()),
+            customer=customer_of(customer),
+            requested_amount=money_of(*amount),
+            features=feature_values(features or {}),
+            locale=locale,
+        )
+        answer: credit_pb2.ScoreCreditResponse = self.call(self.credit.ScoreCredit, request)
+        return answer.credit_decision
+
+    def simulate_credit(
+        self,
+        customer: tuple[str, str],
+        amount: tuple[Decimal, str],
+        *,
+        features: Mapping[str, Value],
+        locale: str = "",
+    ) -> credit_pb2.SimulateCreditResponse:
+        """Ask what would be, with these values in place of the known ones. Decides nothing."""
+        request = credit_pb2.SimulateCreditRequest(
+            customer=customer_of(customer),
+            requested_amount=money_of(*amount),
+            features=feature_values(features),
+            locale=locale,
+        )
+        answer: credit_pb2.SimulateCreditResponse = self.call(self.credit.SimulateCredit, request)
+        return answer
+
+    def get_credit_decision(self, decision_id: str) -> credit_pb2.CreditDecision:
+        """Read a decision as it was given."""
+        request = credit_pb2.GetCreditDecisionRequest(decision_id=decision_id)
+        answer: credit_pb2.GetCreditDecisionResponse = self.call(self.credit.GetCreditDecision, request)
+        return answer.credit_decision
+
+    def get_churn_risk(self, customer: tuple[str, str], *, locale: str = "") -> churn_pb2.ChurnRisk:
+        """Read one customer's risk with its explanation."""
+        request = churn_pb2.GetChurnRiskRequest(customer=customer_of(customer), locale=locale)
+        answer: churn_pb2.GetChurnRiskResponse = self.call(self.churn.GetChurnRisk, request)
+        return answer.churn_risk
+
+    def list_churn_risks(
+        self,
+        market: str,
+        *,
+        order: churn_pb2.ChurnRiskOrder = churn_pb2.CHURN_RISK_ORDER_PROBABILITY,
+        page_size: int = PAGE_SIZE,
+        locale: str = "",
+    ) -> Iterator[churn_pb2.ChurnRisk]:
+        """Read a market's customers in order, page by page, as far as the caller iterates."""
+        token = ""
+        while True:
+            request = churn_pb2.ListChurnRisksRequest(
+                market=market, page_size=page_size, page_token=token, order=order, locale=locale
+            )
+            page = self.call(self.churn.ListChurnRisks, request)
+            yield from page.churn_risks
+            token = page.next_page_token
+            if not token:
+                return
+
+    def list_models(self, family: str = "") -> list[model_pb2.ModelSummary]:
+        """Read the catalog; "" means all families."""
+        return list(self.call(self.models.ListModels, model_pb2.ListModelsRequest(family=family)).models)
+
+    def get_model(self, bundle_id: str) -> model_pb2.Model:
+        """Read one bundle: schema, scorecard, metrics, card."""
+        request = model_pb2.GetModelRequest(bundle_id=bundle_id)
+        answer: model_pb2.GetModelResponse = self.call(self.models.GetModel, request)
+        return answer.model
+
+    def call(self, method: Callable[..., Answer], request: Message) -> Answer:
+        """Call with a deadline."""
+        try:
+            return method(request, timeout=self.deadline_seconds)
+        except grpc.RpcError as error:
+            raise call_failed(error) from error
+
+    def close(self) -> None:
+        """Close the channel."""
+        self.channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def customer_of(customer: tuple[str, str]) -> Customer:
+    """Write a customer."""
+    market, customer_id = customer
+    return Customer(market=market, customer_id=customer_id)
+
+
+def money_of(amount: Decimal, currency: str) -> Money:
+    """Write an exact amount; more than nine decimals are refused."""
+    nanos = amount * NANOS
+    if nanos != nanos.to_integral_value():
+        raise ValueError("an amount has at most nine decimals")
+    units, rest = divmod(int(nanos), NANOS) if nanos >= 0 else (int(nanos) // NANOS, 0)
+    return Money(currency_code=currency, units=units, nanos=rest)
+
+
+def feature_values(features: Mapping[str, Value]) -> dict[str, FeatureValue]:
+    """Write values: text is a level, anything else a number."""
+    return {
+        name: FeatureValue(level=value) if isinstance(value, str) else FeatureValue(number=value)
+        for name, value in features.items()
+    }

@@ -1,0 +1,196 @@
+"""Answers as a person at the desk reads them: the decision first, reasons in words, then the points that add up."""
+
+from collections.abc import Sequence
+
+from google.type.money_pb2 import Money
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from grounds.churn.v1 import churn_pb2
+from grounds.credit.v1 import credit_pb2
+from grounds.explain.v1.explain_pb2 import Contribution, Reasons
+from grounds.model.v1 import model_pb2
+
+BAR_WIDTH = 16
+COLOURS = {"APPROVE": "green", "REFER": "yellow", "DECLINE": "red", "NOT_SCORABLE": "magenta"}
+BAND_COLOURS = {"LOW": "green", "MEDIUM": "yellow", "HIGH": "red", "CRITICAL": "bold red"}
+
+
+def show_decision(console: Console, decision: credit_pb2.CreditDecision, model: model_pb2.Model | None) -> None:
+    """Show a decision."""
+    name = short(credit_pb2.Decision.Name(decision.decision), "DECISION_")
+    who = f"customer {decision.customer.market} {decision.customer.customer_id}"
+    console.print(
+        Text.assemble((f" {name} ", f"reverse bold {COLOURS[name]}"), f"  {who}, {money(decision.requested_amount)}")
+    )
+    show_assessment(console, decision.assessment, model)
+    ref = decision.record_ref
+    console.print(f"decision {ref.decision_id}, {ref.decide_time.ToDatetime():%Y-%m-%d %H:%M:%S} UTC", style="dim")
+
+
+def show_simulation(console: Console, answer: credit_pb2.SimulateCreditResponse, model: model_pb2.Model | None) -> None:
+    """Show a what-if: both outcomes, then how the simulated one adds up."""
+    for title, assessment in (("as known", answer.known), ("what if", answer.simulated)):
+        name = short(credit_pb2.Decision.Name(assessment.policy_result.decision), "DECISION_")
+        figures = summary(assessment)
+        console.print(Text.assemble(f"{title:<9}", (f" {name} ", f"reverse {COLOURS[name]}"), f"  {figures}"))
+    console.print("what if (decides nothing, is kept nowhere):", style="dim")
+    show_assessment(console, answer.simulated, model)
+
+
+def summary(assessment: credit_pb2.CreditAssessment) -> str:
+    """Give score, pd and grade in a line."""
+    output = assessment.model_output
+    if not assessment.HasField("model_output"):
+        return "no score"
+    return f"{output.score} points, probability of default {output.pd:.2%}, grade {output.grade}"
+
+
+def show_assessment(console: Console, assessment: credit_pb2.CreditAssessment, model: model_pb2.Model | None) -> None:
+    """Show figures, reasons, and the points that add up."""
+    if assessment.HasField("model_output"):
+        recommendation = assessment.recommendation
+        console.print(
+            f"{summary(assessment)} (approve up to {recommendation.approve_max_pd:.0%}, "
+            f"refer up to {recommendation.refer_max_pd:.0%})"
+        )
+    show_reasons(console, assessment.reasons, "What speaks against")
+    if assessment.HasField("explanation"):
+        console.print(waterfall(assessment, model))
+
+
+def show_reasons(console: Console, reasons: Reasons, title: str) -> None:
+    """Show reasons, most important first."""
+    if not reasons.reasons:
+        return
+    console.print(f"{title}:")
+    for number, reason in enumerate(reasons.reasons, start=1):
+        points = f" ({reason.points:+d} points)" if reason.HasField("points") else ""
+        console.print(f"  {number}. {reason.text}{points}", markup=False, highlight=False)
+
+
+def waterfall(assessment: credit_pb2.CreditAssessment, model: model_pb2.Model | None) -> Table:
+    """Show the column of points: from the baseline's score, feature by feature, to the customer's."""
+    explanation = assessment.explanation
+    described = {} if model is None else {feature.name: feature for feature in model.features}
+    moved = [line for line in explanation.contributions if line.points]
+    moved.sort(key=lambda line: (line.points, line.feature))
+    still = len(explanation.contributions) - len(moved)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("how the score adds up")
+    table.add_column("value", justify="right")
+    table.add_column("points", justify="right")
+    table.add_column("so far", justify="right")
+    table.add_column("")
+    so_far = explanation.base_points
+    table.add_row("typical customer of the baseline", "", str(so_far), str(so_far), "")
+    widest = max((abs(line.points) for line in moved), default=1)
+    for line in moved:
+        so_far += line.points
+        feature = described.get(line.feature)
+        label = f"{line.feature}: {feature.description.split(';')[0]}" if feature else line.feature
+        value = value_text(line, feature.unit if feature else "")
+        table.add_row(label, value, f"{line.points:+d}", str(so_far), bar(line.points, widest))
+    if still:
+        table.add_row(f"{still} more features", "", "+0", str(so_far), "")
+    table.add_section()
+    table.add_row("score", "", str(assessment.model_output.score), str(so_far), "", style="bold")
+    return table
+
+
+def bar(points: int, widest: int) -> Text:
+    """Draw one push: red takes points away, green gives them."""
+    length = max(1, round(abs(points) / widest * BAR_WIDTH))
+    return Text(("-" if points < 0 else "+") * length, style="red" if points < 0 else "green")
+
+
+def value_text(line: Contribution, unit: str) -> str:
+    """Write a feature's value."""
+    if not line.HasField("value"):
+        return "missing"
+    return f"{line.value.number:,.6g}" + (f" {unit}" if unit else "")
+
+
+def show_risk(console: Console, risk: churn_pb2.ChurnRisk) -> None:
+    """Show one customer's churn risk with every push."""
+    band = short(churn_pb2.RiskBand.Name(risk.risk_band), "RISK_BAND_")
+    console.print(
+        Text.assemble((f" {band} ", f"reverse {BAND_COLOURS[band]}"), f"  customer {key(risk)}, rank {risk.rank}")
+    )
+    console.print(
+        f"probability of leaving {risk.churn_probability:.2%}, at stake {money(risk.value_at_risk)}, "
+        f"as of {risk.as_of_time.ToDatetime():%Y-%m-%d}"
+    )
+    show_reasons(console, risk.drivers, "Why")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in ("how the log-odds add up", "value", "log-odds", "so far"):
+        table.add_column(title, justify="left" if title.startswith("how") else "right")
+    so_far = risk.explanation.base_value
+    table.add_row("average of the baseline", "", f"{so_far:.4f}", f"{so_far:.4f}")
+    for line in sorted(risk.explanation.contributions, key=lambda line: -abs(line.log_odds)):
+        so_far += line.log_odds
+        table.add_row(line.feature, value_text(line, ""), f"{line.log_odds:+.4f}", f"{so_far:.4f}")
+    table.add_section()
+    table.add_row("log-odds", "", f"{risk.log_odds:.4f}", f"{so_far:.4f}", style="bold")
+    console.print(table)
+
+
+def show_risks(console: Console, risks: Sequence[churn_pb2.ChurnRisk]) -> None:
+    """Show a list of customers at risk with what is at stake and why."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in ("customer", "risk", "band", "at stake"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("why")
+    for risk in risks:
+        band = short(churn_pb2.RiskBand.Name(risk.risk_band), "RISK_BAND_")
+        why = "\n".join(reason.text for reason in risk.drivers.reasons)
+        table.add_row(
+            key(risk), f"{risk.churn_probability:.1%}", Text(band, BAND_COLOURS[band]), money(risk.value_at_risk), why
+        )
+    console.print(table)
+
+
+def show_models(console: Console, models: Sequence[model_pb2.ModelSummary]) -> None:
+    """Show the catalog."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in ("family", "bundle", "state", "serves", "may serve", "why refused"):
+        table.add_column(title)
+    for model in models:
+        state = short(model_pb2.ModelState.Name(model.state), "MODEL_STATE_")
+        serving, markets = ", ".join(model.serving_markets), ", ".join(model.markets)
+        table.add_row(model.family, model.bundle_id[:12], state, serving, markets, model.refusal)
+    console.print(table)
+
+
+def show_model(console: Console, model: model_pb2.Model) -> None:
+    """Show one bundle: its card and what may be sent to it."""
+    console.print(model.card, markup=False, highlight=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in ("feature", "unit", "from", "to", "given by", "sign", "what"):
+        table.add_column(title)
+    for feature in model.features:
+        low = f"{feature.min:g}" if feature.HasField("min") else ""
+        high = f"{feature.max:g}" if feature.HasField("max") else ""
+        source = short(model_pb2.FeatureSource.Name(feature.source), "FEATURE_SOURCE_")
+        sign = {1: "+", -1: "-", 0: ""}[feature.monotone_sign]
+        name = feature.name + (" *" if feature.mandatory else "")
+        table.add_row(name, feature.unit, low, high, source, sign, feature.description)
+    console.print(table)
+    console.print("* without it a customer is not scorable", style="dim")
+
+
+def key(risk: churn_pb2.ChurnRisk) -> str:
+    """Write a customer's key."""
+    return f"{risk.customer.market} {risk.customer.customer_id}"
+
+
+def money(amount: Money) -> str:
+    """Write an amount."""
+    return f"{amount.units + amount.nanos / 10**9:,.2f} {amount.currency_code}"
+
+
+def short(name: str, prefix: str) -> str:
+    """Give an enum value without its prefix."""
+    return name.removeprefix(prefix)

@@ -1,0 +1,153 @@
+"""A released model as a folder of files: written once, read only if every digest holds.
+
+models/README.md is the specification of the format.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from models.documents import (
+    FORMAT,
+    BaselineDocument,
+    GoldenDocument,
+    Manifest,
+    MetricsDocument,
+    SchemaDocument,
+    Scorecard,
+)
+from models.durable import write_folder
+from models.errors import BundleRefused
+from models.schema import Schema
+
+MANIFEST = "manifest.json"
+FILES = (
+    "score.onnx",
+    "explain.onnx",
+    "schema.json",
+    "scorecard.json",
+    "baseline.json",
+    "golden.json",
+    "metrics.json",
+    "model.txt",
+    "card.md",
+)
+
+Parsed = TypeVar("Parsed", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle that was read whole.
+
+    Attributes:
+        bundle_id: SHA-256 of the manifest's bytes, in hexadecimal.
+        baseline_sha256: Digest of baseline.json.
+        score: score.onnx.
+        explain: explain.onnx.
+    """
+
+    bundle_id: str
+    manifest: Manifest
+    schema: Schema
+    scorecard: Scorecard
+    baseline: BaselineDocument
+    golden: GoldenDocument
+    metrics: Mapping[str, float]
+    card: str
+    score: bytes
+    explain: bytes
+
+    @property
+    def baseline_sha256(self) -> str:
+        """Give the digest under which the manifest names the baseline."""
+        return self.manifest.files["baseline.json"]
+
+
+def write_bundle(parent: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Path:
+    """Write a bundle below `parent` in one step and give its folder.
+
+    Args:
+        parent: The catalog; the bundle goes to parent/family/bundle_id.
+        manifest: With everything but the digests of the files.
+        files: Exactly the files of FILES.
+    """
+    assert set(files) == set(FILES), f"a bundle has exactly {sorted(FILES)}"
+    full = manifest.model_copy(update={"files": {name: digest(files[name]) for name in sorted(files)}})
+    content = json_bytes(full)
+    folder = parent / manifest.family / digest(content)
+    write_folder(folder, {**files, MANIFEST: content})
+    return folder
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """Read a bundle and check every byte of it against the manifest, and the manifest against the folder's name.
+
+    Raises:
+        BundleRefused: Names the file and what is wrong with it.
+    """
+    content = read_file(folder, MANIFEST)
+    if digest(content) != folder.name:
+        raise BundleRefused(f"{MANIFEST} is not the one that the folder is named after; restore the bundle")
+    manifest = parse(MANIFEST, content, Manifest)
+    if manifest.format > FORMAT:
+        raise BundleRefused(f"{MANIFEST} has format {manifest.format}; this release reads up to {FORMAT}")
+    files = read_files(folder, manifest)
+    return Bundle(
+        bundle_id=folder.name,
+        manifest=manifest,
+        schema=Schema(parse("schema.json", files["schema.json"], SchemaDocument)),
+        scorecard=parse("scorecard.json", files["scorecard.json"], Scorecard),
+        baseline=parse("baseline.json", files["baseline.json"], BaselineDocument),
+        golden=parse("golden.json", files["golden.json"], GoldenDocument),
+        metrics=parse("metrics.json", files["metrics.json"], MetricsDocument).metrics,
+        card=files["card.md"].decode(),
+        score=files["score.onnx"],
+        explain=files["explain.onnx"],
+    )
+
+
+def read_files(folder: Path, manifest: Manifest) -> dict[str, bytes]:
+    """Read every file that the manifest lists; a missing, changed or additional one refuses the bundle."""
+    if set(manifest.files) != set(FILES):
+        raise BundleRefused(f"{MANIFEST} lists {sorted(manifest.files)}; a bundle has exactly {sorted(FILES)}")
+    files = {name: read_file(folder, name) for name in FILES}
+    for name, content in files.items():
+        if digest(content) != manifest.files[name]:
+            raise BundleRefused(f"{name} is not what {MANIFEST} says; restore the bundle or train it again")
+    strangers = {path.name for path in folder.iterdir()} - {*FILES, MANIFEST}
+    if strangers:
+        raise BundleRefused(f"{sorted(strangers)} do not belong to the bundle; remove them")
+    return files
+
+
+def read_file(folder: Path, name: str) -> bytes:
+    """Read one file of the bundle."""
+    try:
+        return (folder / name).read_bytes()
+    except OSError as error:
+        raise BundleRefused(f"{name} cannot be read: {error.strerror}") from error
+
+
+def parse(name: str, content: bytes, kind: type[Parsed]) -> Parsed:
+    """Read one document of the bundle."""
+    try:
+        return kind.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BundleRefused(f"{name}: {where}: {first['msg']}") from error
+
+
+def json_bytes(document: BaseModel) -> bytes:
+    """Write a document: the same document gives the same bytes, and every double comes back as it was."""
+    return document.model_dump_json(indent=1).encode() + b"\n"
+
+
+def digest(content: bytes) -> str:
+    """Give SHA-256 in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,154 @@
+"""The JSON documents of a bundle, field by field. models/README.md says what each file is for."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Market = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
+Family = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+Code = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]{0,62}$")]
+FeatureName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,127}$")]
+Locale = Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$")]
+Source = Literal["STORE", "CALLER", "EITHER"]
+Cell = float | None  # None where missing
+
+# Raised when the layout of a bundle changes; readers refuse what is newer. models/README.md says how.
+FORMAT = 1
+
+
+class Document(BaseModel):
+    """A document: frozen, complete, and without fields that nobody knows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Manifest(Document):
+    """manifest.json: what the bundle is and the digest of every other file; its own digest is the bundle_id.
+
+    Attributes:
+        format: Layout of the bundle.
+        family: The question that the model answers, e.g. "credit".
+        markets: Where it may serve.
+        files: SHA-256 by file name.
+        made_from: Digests of spec and data, the split, and versions of the libraries that made it.
+    """
+
+    format: int
+    family: Family
+    markets: tuple[Market, ...] = Field(min_length=1)
+    files: dict[str, Sha256]
+    made_from: dict[str, str]
+
+
+class FeatureSpec(Document):
+    """One feature: what may be sent, and what it means.
+
+    Attributes:
+        unit: "" where it has none.
+        min: Smallest value accepted; None means no bound.
+        max: Largest value accepted; None means no bound.
+        source: Who may give the value in a decision.
+        mandatory: Without it the customer is not scorable.
+        sign: 1: a higher value never lowers the risk; -1: never raises it; 0: no promise.
+        group: Code of its reason group.
+    """
+
+    name: FeatureName
+    description: str = Field(min_length=1)
+    kind: Literal["number"] = "number"
+    unit: str = ""
+    min: float | None = None
+    max: float | None = None
+    source: Source = "STORE"
+    mandatory: bool = False
+    sign: Literal[-1, 0, 1] = 0
+    group: Code
+
+
+class GroupSpec(Document):
+    """A reason group: features whose pushes are told as one reason.
+
+    Attributes:
+        texts: Sentence by locale; "en" is there always. {NAME} stands for the customer's value of a
+            feature, {NAME.typical} for the baseline's median; a format may follow, as in {NAME:.0f}.
+    """
+
+    code: Code
+    texts: dict[Locale, str]
+
+
+class SchemaDocument(Document):
+    """schema.json: the features in the order in which the model takes them, and the reason groups."""
+
+    features: tuple[FeatureSpec, ...] = Field(min_length=1)
+    groups: tuple[GroupSpec, ...] = Field(min_length=1)
+
+
+class Grade(Document):
+    """One grade of the master scale; max_pd is inclusive, 1 for the last grade."""
+
+    grade: str = Field(min_length=1, max_length=16)
+    max_pd: float = Field(gt=0, le=1)
+
+
+class Scorecard(Document):
+    """scorecard.json: from margin to log-odds, points and grade.
+
+    Attributes:
+        slope: a in log_odds = a * margin + b; above 0.
+        intercept: b.
+        base_score: Points at base_odds.
+        base_odds: Good to bad, e.g. 50 for 50:1.
+        pdo: Points that double the odds.
+        grades: Safest first.
+    """
+
+    slope: float = Field(gt=0)
+    intercept: float
+    base_score: int
+    base_odds: float = Field(gt=0)
+    pdo: float = Field(gt=0)
+    grades: tuple[Grade, ...] = Field(min_length=1)
+
+
+class BaselineDocument(Document):
+    """baseline.json: the frozen population that explanations compare with.
+
+    Attributes:
+        definition: Who they are, in words.
+        rows: One list per customer, features in the order of the schema. Each value is one
+            representative of its threshold interval: same decisions, so the same contributions.
+        base_margin: Mean margin of the rows, before calibration.
+        typical: Median of the true values by feature; None where most are missing.
+    """
+
+    definition: str = Field(min_length=1)
+    rows: tuple[tuple[Cell, ...], ...] = Field(min_length=1)
+    base_margin: float
+    typical: dict[FeatureName, Cell]
+
+
+class GoldenRow(Document):
+    """A row and everything that must come out of it."""
+
+    kind: Literal["ordinary", "threshold", "missing"]
+    row: tuple[Cell, ...]
+    margin: float
+    contributions: tuple[float, ...]
+    pd: float
+    score: int
+    points: tuple[int, ...]
+    grade: str
+
+
+class GoldenDocument(Document):
+    """golden.json: rows that every reader of the bundle reproduces before it serves."""
+
+    rows: tuple[GoldenRow, ...] = Field(min_length=1)
+
+
+class MetricsDocument(Document):
+    """metrics.json: what training measured, by name, e.g. "hold_out.auc"."""
+
+    metrics: dict[str, float]

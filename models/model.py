@@ -1,0 +1,87 @@
+"""A bundle ready to answer: its graphs are open and it has reproduced its golden rows."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.bundle import Bundle
+from models.documents import Cell, GoldenRow
+from models.errors import BundleRefused, DoesNotAddUp
+from models.explained import ExplainedScore, explained
+from models.scoring import Scorer
+
+# A golden contribution may differ by this much: another release of the runtime may add in another order.
+CONTRIBUTION_TOLERANCE = 1e-9
+# A golden pd may differ by this much: exp() is the C library's.
+PD_TOLERANCE = 1e-12
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model that may serve; made by `open_model` only."""
+
+    bundle: Bundle
+    scorer: Scorer
+
+    def explain(self, values: Mapping[str, float]) -> ExplainedScore:
+        """Score one customer and explain it.
+
+        Args:
+            values: By feature name; a feature that is not there is missing.
+
+        Raises:
+            DoesNotAddUp: The explanation is not the score: nothing may be answered.
+        """
+        return self.explain_rows(self.bundle.schema.row(values))[0]
+
+    def explain_rows(self, rows: NDArray[np.float64]) -> list[ExplainedScore]:
+        """Score and explain rows of shape (n, n_features), NaN where missing."""
+        margins = self.scorer.margins(rows)
+        contributions = self.scorer.contributions(rows)
+        base_margin = self.bundle.baseline.base_margin
+        return [
+            explained(self.bundle.scorecard, base_margin, float(margin), parts)
+            for margin, parts in zip(margins, contributions.tolist(), strict=True)
+        ]
+
+
+def open_model(bundle: Bundle) -> Model:
+    """Open the graphs and let the model reproduce its golden rows.
+
+    Raises:
+        BundleRefused: A graph does not open, or a golden row comes out otherwise.
+    """
+    try:
+        model = Model(bundle, Scorer(bundle.score, bundle.explain))
+    except Exception as error:  # ONNX Runtime raises many kinds, none of which is exported
+        raise BundleRefused(f"score.onnx or explain.onnx does not open: {error}") from error
+    try:
+        answers = model.explain_rows(array_of([golden.row for golden in bundle.golden.rows]))
+    except DoesNotAddUp as error:
+        raise BundleRefused(f"golden.json: {error}") from error
+    for index, (golden, answer) in enumerate(zip(bundle.golden.rows, answers, strict=True)):
+        if problem := difference(golden, answer):
+            raise BundleRefused(f"golden.json: row {index}: {problem}")
+    return model
+
+
+def difference(golden: GoldenRow, answer: ExplainedScore) -> str:
+    """Say what came out otherwise than the golden row says; empty where nothing did."""
+    if answer.margin != golden.margin:
+        return f"margin is {answer.margin!r}, not {golden.margin!r}"
+    if not math.isclose(answer.pd, golden.pd, rel_tol=0.0, abs_tol=PD_TOLERANCE):
+        return f"pd is {answer.pd!r}, not {golden.pd!r}"
+    if (answer.score, answer.points, answer.grade) != (golden.score, golden.points, golden.grade):
+        return "score, points or grade differ"
+    for wanted, found in zip(golden.contributions, answer.contributions, strict=True):
+        if not math.isclose(found, wanted, rel_tol=0.0, abs_tol=CONTRIBUTION_TOLERANCE):
+            return f"a contribution is {found!r}, not {wanted!r}"
+    return ""
+
+
+def array_of(rows: list[tuple[Cell, ...]]) -> NDArray[np.float64]:
+    """Give the rows of a document as an array, NaN where missing."""
+    return np.array([[math.nan if cell is None else cell for cell in row] for row in rows], dtype=np.float64)

@@ -1,0 +1,180 @@
+import datetime
+
+from buf.validate import validate_pb2 as _validate_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.type import money_pb2 as _money_pb2
+from grounds.customer.v1 import customer_pb2 as _customer_pb2
+from grounds.explain.v1 import explain_pb2 as _explain_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Decision(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DECISION_UNSPECIFIED: _ClassVar[Decision]
+    DECISION_APPROVE: _ClassVar[Decision]
+    DECISION_REFER: _ClassVar[Decision]
+    DECISION_DECLINE: _ClassVar[Decision]
+    DECISION_NOT_SCORABLE: _ClassVar[Decision]
+DECISION_UNSPECIFIED: Decision
+DECISION_APPROVE: Decision
+DECISION_REFER: Decision
+DECISION_DECLINE: Decision
+DECISION_NOT_SCORABLE: Decision
+
+class ScoreCreditRequest(_message.Message):
+    __slots__ = ("request_id", "customer", "requested_amount", "features", "locale")
+    class FeaturesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: _explain_pb2.FeatureValue
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[_explain_pb2.FeatureValue, _Mapping]] = ...) -> None: ...
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    CUSTOMER_FIELD_NUMBER: _ClassVar[int]
+    REQUESTED_AMOUNT_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    LOCALE_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    customer: _customer_pb2.Customer
+    requested_amount: _money_pb2.Money
+    features: _containers.MessageMap[str, _explain_pb2.FeatureValue]
+    locale: str
+    def __init__(self, request_id: _Optional[str] = ..., customer: _Optional[_Union[_customer_pb2.Customer, _Mapping]] = ..., requested_amount: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., features: _Optional[_Mapping[str, _explain_pb2.FeatureValue]] = ..., locale: _Optional[str] = ...) -> None: ...
+
+class ScoreCreditResponse(_message.Message):
+    __slots__ = ("credit_decision",)
+    CREDIT_DECISION_FIELD_NUMBER: _ClassVar[int]
+    credit_decision: CreditDecision
+    def __init__(self, credit_decision: _Optional[_Union[CreditDecision, _Mapping]] = ...) -> None: ...
+
+class SimulateCreditRequest(_message.Message):
+    __slots__ = ("customer", "requested_amount", "features", "locale")
+    class FeaturesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: _explain_pb2.FeatureValue
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[_explain_pb2.FeatureValue, _Mapping]] = ...) -> None: ...
+    CUSTOMER_FIELD_NUMBER: _ClassVar[int]
+    REQUESTED_AMOUNT_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    LOCALE_FIELD_NUMBER: _ClassVar[int]
+    customer: _customer_pb2.Customer
+    requested_amount: _money_pb2.Money
+    features: _containers.MessageMap[str, _explain_pb2.FeatureValue]
+    locale: str
+    def __init__(self, customer: _Optional[_Union[_customer_pb2.Customer, _Mapping]] = ..., requested_amount: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., features: _Optional[_Mapping[str, _explain_pb2.FeatureValue]] = ..., locale: _Optional[str] = ...) -> None: ...
+
+class SimulateCreditResponse(_message.Message):
+    __slots__ = ("known", "simulated")
+    KNOWN_FIELD_NUMBER: _ClassVar[int]
+    SIMULATED_FIELD_NUMBER: _ClassVar[int]
+    known: CreditAssessment
+    simulated: CreditAssessment
+    def __init__(self, known: _Optional[_Union[CreditAssessment, _Mapping]] = ..., simulated: _Optional[_Union[CreditAssessment, _Mapping]] = ...) -> None: ...
+
+class GetCreditDecisionRequest(_message.Message):
+    __slots__ = ("decision_id",)
+    DECISION_ID_FIELD_NUMBER: _ClassVar[int]
+    decision_id: str
+    def __init__(self, decision_id: _Optional[str] = ...) -> None: ...
+
+class GetCreditDecisionResponse(_message.Message):
+    __slots__ = ("credit_decision",)
+    CREDIT_DECISION_FIELD_NUMBER: _ClassVar[int]
+    credit_decision: CreditDecision
+    def __init__(self, credit_decision: _Optional[_Union[CreditDecision, _Mapping]] = ...) -> None: ...
+
+class CreditDecision(_message.Message):
+    __slots__ = ("record_ref", "customer", "requested_amount", "decision", "assessment")
+    RECORD_REF_FIELD_NUMBER: _ClassVar[int]
+    CUSTOMER_FIELD_NUMBER: _ClassVar[int]
+    REQUESTED_AMOUNT_FIELD_NUMBER: _ClassVar[int]
+    DECISION_FIELD_NUMBER: _ClassVar[int]
+    ASSESSMENT_FIELD_NUMBER: _ClassVar[int]
+    record_ref: RecordRef
+    customer: _customer_pb2.Customer
+    requested_amount: _money_pb2.Money
+    decision: Decision
+    assessment: CreditAssessment
+    def __init__(self, record_ref: _Optional[_Union[RecordRef, _Mapping]] = ..., customer: _Optional[_Union[_customer_pb2.Customer, _Mapping]] = ..., requested_amount: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., decision: _Optional[_Union[Decision, str]] = ..., assessment: _Optional[_Union[CreditAssessment, _Mapping]] = ...) -> None: ...
+
+class CreditAssessment(_message.Message):
+    __slots__ = ("model_output", "explanation", "recommendation", "policy_result", "reasons")
+    MODEL_OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    EXPLANATION_FIELD_NUMBER: _ClassVar[int]
+    RECOMMENDATION_FIELD_NUMBER: _ClassVar[int]
+    POLICY_RESULT_FIELD_NUMBER: _ClassVar[int]
+    REASONS_FIELD_NUMBER: _ClassVar[int]
+    model_output: ModelOutput
+    explanation: _explain_pb2.Explanation
+    recommendation: Recommendation
+    policy_result: PolicyResult
+    reasons: _explain_pb2.Reasons
+    def __init__(self, model_output: _Optional[_Union[ModelOutput, _Mapping]] = ..., explanation: _Optional[_Union[_explain_pb2.Explanation, _Mapping]] = ..., recommendation: _Optional[_Union[Recommendation, _Mapping]] = ..., policy_result: _Optional[_Union[PolicyResult, _Mapping]] = ..., reasons: _Optional[_Union[_explain_pb2.Reasons, _Mapping]] = ...) -> None: ...
+
+class ModelOutput(_message.Message):
+    __slots__ = ("bundle_id", "log_odds", "pd", "score", "grade")
+    BUNDLE_ID_FIELD_NUMBER: _ClassVar[int]
+    LOG_ODDS_FIELD_NUMBER: _ClassVar[int]
+    PD_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    GRADE_FIELD_NUMBER: _ClassVar[int]
+    bundle_id: str
+    log_odds: float
+    pd: float
+    score: int
+    grade: str
+    def __init__(self, bundle_id: _Optional[str] = ..., log_odds: _Optional[float] = ..., pd: _Optional[float] = ..., score: _Optional[int] = ..., grade: _Optional[str] = ...) -> None: ...
+
+class Recommendation(_message.Message):
+    __slots__ = ("decision", "approve_max_pd", "refer_max_pd")
+    DECISION_FIELD_NUMBER: _ClassVar[int]
+    APPROVE_MAX_PD_FIELD_NUMBER: _ClassVar[int]
+    REFER_MAX_PD_FIELD_NUMBER: _ClassVar[int]
+    decision: Decision
+    approve_max_pd: float
+    refer_max_pd: float
+    def __init__(self, decision: _Optional[_Union[Decision, str]] = ..., approve_max_pd: _Optional[float] = ..., refer_max_pd: _Optional[float] = ...) -> None: ...
+
+class PolicyResult(_message.Message):
+    __slots__ = ("policy_version", "policy_sha256", "decision", "rules")
+    POLICY_VERSION_FIELD_NUMBER: _ClassVar[int]
+    POLICY_SHA256_FIELD_NUMBER: _ClassVar[int]
+    DECISION_FIELD_NUMBER: _ClassVar[int]
+    RULES_FIELD_NUMBER: _ClassVar[int]
+    policy_version: str
+    policy_sha256: str
+    decision: Decision
+    rules: _containers.RepeatedCompositeFieldContainer[PolicyRule]
+    def __init__(self, policy_version: _Optional[str] = ..., policy_sha256: _Optional[str] = ..., decision: _Optional[_Union[Decision, str]] = ..., rules: _Optional[_Iterable[_Union[PolicyRule, _Mapping]]] = ...) -> None: ...
+
+class PolicyRule(_message.Message):
+    __slots__ = ("code", "passed", "best_decision")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    PASSED_FIELD_NUMBER: _ClassVar[int]
+    BEST_DECISION_FIELD_NUMBER: _ClassVar[int]
+    code: str
+    passed: bool
+    best_decision: Decision
+    def __init__(self, code: _Optional[str] = ..., passed: _Optional[bool] = ..., best_decision: _Optional[_Union[Decision, str]] = ...) -> None: ...
+
+class RecordRef(_message.Message):
+    __slots__ = ("decision_id", "request_id", "decide_time", "content_sha256")
+    DECISION_ID_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    DECIDE_TIME_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_SHA256_FIELD_NUMBER: _ClassVar[int]
+    decision_id: str
+    request_id: str
+    decide_time: _timestamp_pb2.Timestamp
+    content_sha256: str
+    def __init__(self, decision_id: _Optional[str] = ..., request_id: _Optional[str] = ..., decide_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., content_sha256: _Optional[str] = ...) -> None: ...

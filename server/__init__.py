@@ -1,0 +1,1 @@
+"""Decides, explains, writes down: the gRPC server and its stores."""

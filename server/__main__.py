@@ -1,0 +1,91 @@
+"""python -m server: what an operator types."""
+
+import asyncio
+import datetime as dt
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from models.catalog import activate as activate_bundle
+from models.errors import ModelError
+from server.config import ConfigRefused, read_settings
+from server.errors import LoadRefused, PolicyRefused, StoreUnavailable
+from server.log import set_up_log
+
+
+class ServeByDefault(TyperGroup):
+    """Takes `python -m server [CONFIG.toml]` as `python -m server serve [CONFIG.toml]`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the command in front where none is named."""
+        if not args or (args[0] not in self.commands and not args[0].startswith("-")):
+            args = ["serve", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=ServeByDefault,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Serve credit scores and churn risks. Without a command: serve.",
+)
+Config = Annotated[
+    Path | None, typer.Argument(metavar="[CONFIG.toml]", help="The configuration; see server/README.md.")
+]
+ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="CONFIG.toml", help="The configuration.")]
+
+
+@app.command(epilog="Example: GROUNDS_PORT=0 python -m server serve")
+def serve(config: Config = None) -> None:
+    """Serve until SIGTERM: verify the active bundles, listen on loopback, drain at the end."""
+    from server.app import serve as serve_until_stopped
+
+    set_up_log()
+    asyncio.run(serve_until_stopped(read_settings(config)))
+
+
+@app.command(epilog="Example: python -m server load files/credit.features.parquet files/churn.run.parquet")
+def load(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Feature and run files.")],
+    config: ConfigOption = None,
+) -> None:
+    """Load feature and run files: each is checked, then loaded in one transaction, or not at all."""
+    from server.load import load_file  # pyarrow: the serving process does without
+    from server.stores.database import Database
+
+    database = Database(read_settings(config).database)
+    database.migrate()
+    for path in files:
+        done = load_file(database, path, dt.datetime.now(dt.UTC))
+        typer.echo(f"{path}: {done.family} {done.kind}: {done.added:,} added, {done.known:,} were there already")
+    database.close()
+
+
+@app.command(epilog="Example: python -m server activate 4c7ab9fd86a1 --market TW")
+def activate(
+    bundle: Annotated[str, typer.Argument(metavar="BUNDLE_ID", help="At least 8 characters of the bundle_id.")],
+    market: Annotated[list[str] | None, typer.Option(help="Where; default: all it may serve.", metavar="XX")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Make a bundle serve, after it has proved itself. Activating the former one again rolls back."""
+    done, markets = activate_bundle(read_settings(config).bundles, bundle, tuple(market or ()))
+    typer.echo(f"{done.manifest.family} {done.bundle_id[:12]} serves {', '.join(markets)}")
+
+
+def main() -> int:
+    """Run a command; what can be mended is said in a sentence, with exit status 1."""
+    from server.app import PortTaken
+
+    try:
+        app(standalone_mode=True)
+    except (ConfigRefused, LoadRefused, ModelError, PolicyRefused, PortTaken, StoreUnavailable) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

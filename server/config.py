@@ -1,0 +1,91 @@
+"""The server's configuration: environment over file over defaults, checked once, never changed."""
+
+import ipaddress
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+
+class ConfigRefused(Exception):
+    """The configuration says something that cannot be right."""
+
+
+class Settings(BaseSettings):
+    """Everything that an operator can set, in CONFIG.toml or as GROUNDS_<NAME> in the environment.
+
+    Attributes:
+        host: Address to listen on. Loopback only: the server does not authenticate its callers.
+        port: 0 takes a free port, which the log names.
+        bundles: The catalog of bundles and ACTIVE.toml files. Trusted to name what serves; the bundles
+            themselves are checked byte by byte.
+        policy: The policy file. Trusted.
+        database: SQLAlchemy URL, SQLite or PostgreSQL.
+        request_bytes_max: Larger requests are refused by gRPC.
+        requests_in_flight_max: Beyond it gRPC answers RESOURCE_EXHAUSTED at once.
+        store_threads: Threads that wait for the database.
+        drain_seconds_max: After SIGTERM, calls under way get this long.
+        reload_seconds: How often ACTIVE.toml and the bundles are looked at.
+        reflection: Whether the standard reflection service answers.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="GROUNDS_", extra="forbid", frozen=True)
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=50051, ge=0, le=65535)
+    bundles: Path = Path("models/bundles")
+    policy: Path = Path(__file__).parent / "policy.toml"
+    database: str = "sqlite:///grounds.db"
+    request_bytes_max: int = Field(default=256 * 1024, ge=1024)
+    requests_in_flight_max: int = Field(default=256, ge=1)
+    store_threads: int = Field(default=4, ge=1, le=64)
+    drain_seconds_max: float = Field(default=10.0, ge=0)
+    reload_seconds: float = Field(default=1.0, gt=0)
+    reflection: bool = True
+
+    @field_validator("host")
+    @classmethod
+    def loopback_only(cls, host: str) -> str:
+        """Refuse an address that others can reach."""
+        if host != "localhost" and not ipaddress.ip_address(host).is_loopback:
+            raise ValueError("must be a loopback address, such as 127.0.0.1: callers are not authenticated")
+        return host
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read the environment first, then the file; no .env and no secrets folder."""
+        del dotenv_settings, file_secret_settings
+        return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls))
+
+
+def read_settings(path: Path | None = None, **given: Any) -> Settings:
+    """Read the configuration.
+
+    Args:
+        path: CONFIG.toml; None means environment and defaults alone.
+        **given: Settings that stand above all others.
+
+    Raises:
+        ConfigRefused: The file is not there, or something in it cannot be right; lists everything.
+    """
+    if path is not None and not path.is_file():
+        raise ConfigRefused(f"{path}: there is no such file")
+
+    class SettingsOfFile(Settings):
+        model_config = SettingsConfigDict(toml_file=path)
+
+    try:
+        return SettingsOfFile(**given)
+    except ValidationError as error:
+        problems = [f"  {'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors()]
+        raise ConfigRefused("\n".join([f"{path or 'configuration'}:", *problems])) from error
+    except ValueError as error:  # the file is not TOML
+        raise ConfigRefused(f"{path}: {error}") from error

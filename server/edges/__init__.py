@@ -1,0 +1,1 @@
+"""What touches the wire: servicers, the codec, the table of meanings, and the gate before every method."""

@@ -1,0 +1,34 @@
+"""Who may call what. A method that is not in this table answers nobody; a test walks every descriptor."""
+
+from server.errors import MethodNotAllowed
+
+LOAN_DESK, CRM, OPERATOR = "loan_desk", "crm", "operator"
+EVERYBODY = frozenset({LOAN_DESK, CRM, OPERATOR})
+
+ROLES: dict[str, frozenset[str]] = {
+    "/grounds.credit.v1.CreditService/ScoreCredit": frozenset({LOAN_DESK}),
+    "/grounds.credit.v1.CreditService/SimulateCredit": frozenset({LOAN_DESK}),
+    "/grounds.credit.v1.CreditService/GetCreditDecision": frozenset({LOAN_DESK}),
+    "/grounds.churn.v1.ChurnService/GetChurnRisk": frozenset({CRM}),
+    "/grounds.churn.v1.ChurnService/ListChurnRisks": frozenset({CRM}),
+    "/grounds.model.v1.ModelService/ListModels": EVERYBODY,
+    "/grounds.model.v1.ModelService/GetModel": EVERYBODY,
+    "/grpc.health.v1.Health/Check": EVERYBODY,
+    "/grpc.health.v1.Health/Watch": EVERYBODY,
+    "/grpc.health.v1.Health/List": EVERYBODY,
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": frozenset({OPERATOR}),
+}
+
+# The server listens on loopback only and does not authenticate: whoever reaches it is this caller.
+LOCAL_CALLER = "local"
+LOCAL_ROLES = EVERYBODY
+
+
+def authorise(method: str, roles: frozenset[str] = LOCAL_ROLES) -> None:
+    """Refuse a method that none of the roles may call.
+
+    Raises:
+        MethodNotAllowed: Whether or not the method exists.
+    """
+    if not roles & ROLES.get(method, frozenset()):
+        raise MethodNotAllowed(f"{method} is not yours to call", method=method)

@@ -1,0 +1,163 @@
+"""CreditService: decodes, calls the decision, keeps the answer, and only then gives it."""
+
+import datetime as dt
+import uuid
+from collections.abc import Callable, Mapping
+
+from grounds.credit.v1 import credit_pb2 as pb
+from grounds.credit.v1 import credit_pb2_grpc
+from models.model import Model
+from models.schema import Schema
+from server.decisions.assess import Input, Question, assess
+from server.decisions.policy import Policy
+from server.edges.access import LOCAL_CALLER
+from server.edges.assessments import assessment_message
+from server.edges.content import content_sha256
+from server.edges.context import Context
+from server.edges.explanations import timestamp, values_of
+from server.edges.money import amount_of
+from server.edges.threads import Threads
+from server.errors import (
+    CurrencyNotServed,
+    CustomerUnknown,
+    DecisionUnknown,
+    FeaturesInvalid,
+    NoActiveModel,
+    NoPolicy,
+    RequestIdReused,
+    Violation,
+)
+from server.stores.decisions import DecisionStore, KeptDecision
+from server.stores.features import FeatureStore, StoredFeatures
+from server.stores.lineup import LineupWatch
+
+FAMILY = "credit"
+Asked = pb.ScoreCreditRequest | pb.SimulateCreditRequest
+
+
+class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
+    """Answers the loan desk.
+
+    Attributes:
+        clock: Gives the time of a decision, with its zone.
+    """
+
+    def __init__(
+        self,
+        lineup: LineupWatch,
+        policy: Policy,
+        features: FeatureStore,
+        decisions: DecisionStore,
+        threads: Threads,
+        *,
+        clock: Callable[[], dt.datetime],
+    ) -> None:
+        self.lineup, self.policy = lineup, policy
+        self.features, self.decisions = features, decisions
+        self.threads, self.clock = threads, clock
+
+    async def ScoreCredit(self, request: pb.ScoreCreditRequest, _context: Context) -> pb.ScoreCreditResponse:
+        """Decide once per request_id."""
+        digest = content_sha256(request, without="request_id")
+        kept = await self.threads.run(self.decisions.of_request, LOCAL_CALLER, request.request_id)
+        if kept is None:
+            kept = await self.threads.run(self.decisions.keep, await self.decide(request, digest))
+        if kept.content_sha256 != digest:
+            raise RequestIdReused(
+                "this request_id was used for another content; choose a new one", request_id=request.request_id
+            )
+        return pb.ScoreCreditResponse(credit_decision=pb.CreditDecision.FromString(kept.answer))
+
+    async def SimulateCredit(self, request: pb.SimulateCreditRequest, _context: Context) -> pb.SimulateCreditResponse:
+        """Assess the customer as known and as given; keep nothing."""
+        model = self.model_for(request)
+        stored = await self.stored_features(request, model.bundle.schema)
+        known, given = inputs_of(stored, {}), inputs_of(stored, checked(request, model.bundle.schema, decides=False))
+        return pb.SimulateCreditResponse(
+            known=assessment_message(assess(model, self.policy, question_of(request, known))),
+            simulated=assessment_message(assess(model, self.policy, question_of(request, given))),
+        )
+
+    async def GetCreditDecision(
+        self, request: pb.GetCreditDecisionRequest, _context: Context
+    ) -> pb.GetCreditDecisionResponse:
+        """Give what was answered then."""
+        kept = await self.threads.run(self.decisions.of_id, request.decision_id)
+        if kept is None:
+            raise DecisionUnknown("there is no such decision", decision_id=request.decision_id)
+        return pb.GetCreditDecisionResponse(credit_decision=pb.CreditDecision.FromString(kept.answer))
+
+    async def decide(self, request: pb.ScoreCreditRequest, digest: str) -> KeptDecision:
+        """Make the decision, not yet kept."""
+        model = self.model_for(request)
+        given = checked(request, model.bundle.schema, decides=True)
+        stored = await self.stored_features(request, model.bundle.schema)
+        assessment = assess(model, self.policy, question_of(request, inputs_of(stored, given)))
+        decide_time, decision_id = self.clock(), str(uuid.uuid4())
+        decision = pb.CreditDecision(
+            record_ref=pb.RecordRef(
+                decision_id=decision_id,
+                request_id=request.request_id,
+                decide_time=timestamp(decide_time),
+                content_sha256=digest,
+            ),
+            customer=request.customer,
+            requested_amount=request.requested_amount,
+            decision=pb.Decision.Name(assessment.outcome),
+            assessment=assessment_message(assessment),
+        )
+        answer = decision.SerializeToString(deterministic=True)
+        return KeptDecision(decision_id, LOCAL_CALLER, request.request_id, digest, decide_time, answer)
+
+    def model_for(self, request: Asked) -> Model:
+        """Give the model that answers, or refuse: no model, no policy, another currency."""
+        market = request.customer.market
+        model = self.lineup.now.model(FAMILY, market)
+        if model is None:
+            served = ", ".join(self.lineup.now.markets(FAMILY)) or "none"
+            raise NoActiveModel(f"no credit model is active for market {market}; served: {served}", market=market)
+        if market not in self.policy.document.markets:
+            raise NoPolicy(f"the policy has no section for market {market}", market=market)
+        currency = self.policy.document.markets[market].currency
+        if request.requested_amount.currency_code != currency:
+            field = Violation("requested_amount.currency_code", f"must be {currency} in {market}", "CURRENCY")
+            raise CurrencyNotServed(
+                f"requested_amount.currency_code {field.problem}", violations=[field], market=market
+            )
+        return model
+
+    async def stored_features(self, request: Asked, schema: Schema) -> StoredFeatures | None:
+        """Read what the store knows; a customer without features is unknown to a model that needs them."""
+        customer = request.customer
+        stored = await self.threads.run(self.features.newest, customer.market, customer.customer_id, schema)
+        if stored is None and any(feature.source == "STORE" for feature in schema.features):
+            raise CustomerUnknown(
+                f"market {customer.market} has no features of this customer for the active model",
+                market=customer.market,
+            )
+        return stored
+
+
+def checked(request: Asked, schema: Schema, *, decides: bool) -> dict[str, float]:
+    """Give the caller's values, all of them right.
+
+    Raises:
+        FeaturesInvalid: Names every value that is not.
+    """
+    values = values_of(request.features)
+    problems = schema.problems(values, decides=decides)
+    if problems:
+        violations = [Violation(f'features["{p.feature}"]', p.problem, p.kind) for p in problems]
+        raise FeaturesInvalid("; ".join(f"{v.field} {v.problem}" for v in violations[:3]), violations=violations)
+    return {name: value for name, value in values.items() if isinstance(value, float)}
+
+
+def inputs_of(stored: StoredFeatures | None, given: Mapping[str, float]) -> dict[str, Input]:
+    """Put a caller's values over those of the store."""
+    known = {} if stored is None else {n: Input(v, "STORE", stored.as_of) for n, v in stored.values.items()}
+    return known | {name: Input(value, "CALLER", None) for name, value in given.items()}
+
+
+def question_of(request: Asked, inputs: Mapping[str, Input]) -> Question:
+    """Read what is asked."""
+    return Question(request.customer.market, inputs, amount_of(request.requested_amount), request.locale)

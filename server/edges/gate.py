@@ -1,0 +1,91 @@
+"""The gate before every method: authorise, validate, call; errors get their meaning, bugs are hidden."""
+
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+import structlog
+from google.protobuf.message import Message
+
+from server.edges.access import authorise
+from server.edges.context import Context
+from server.edges.status import MEANINGS, refuse, refuse_bug
+from server.edges.validation import validate
+from server.errors import ServerError
+
+LOG = structlog.get_logger()
+OURS = "/grounds."
+
+
+class Gate(grpc.aio.ServerInterceptor):
+    """Wraps every method of the server."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """Give the method's handler, wrapped."""
+        handler = await continuation(handler_call_details)
+        method = handler_call_details.method
+        if handler is None:
+            return None
+        if not method.startswith(OURS):
+            return with_authorisation(handler, method)
+        return grpc.unary_unary_rpc_method_handler(
+            guarded(handler.unary_unary, method), handler.request_deserializer, handler.response_serializer
+        )
+
+
+def guarded(behaviour: Callable[..., Awaitable[Message]], method: str) -> Callable[..., Awaitable[Message]]:
+    """Wrap a method of ours."""
+
+    async def call(request: Message, context: Context) -> Message:
+        start = time.perf_counter()
+        try:
+            authorise(method)
+            validate(request)
+            answer = await behaviour(request, context)
+        except ServerError as error:
+            log_call(method, MEANINGS[type(error)].reason, start)
+            await refuse(context, error)
+        except Exception as error:  # noqa: BLE001 - a bug: the log gets its place, the client an incident id
+            incident_id = str(uuid.uuid4())
+            LOG.error("bug", method=method, incident_id=incident_id, error=type(error).__name__, place=place_of(error))
+            await refuse_bug(context, incident_id)
+        log_call(method, "OK", start)
+        return answer
+
+    return call
+
+
+def log_call(method: str, reason: str, start: float) -> None:
+    """Write down that a call was answered; nothing of what was in it."""
+    LOG.info("call", method=method, reason=reason, milliseconds=round((time.perf_counter() - start) * 1000, 2))
+
+
+def place_of(error: BaseException) -> list[str]:
+    """Give where a bug happened, innermost last; without its message, which may hold a customer's value."""
+    places = []
+    trace = error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        places.append(f"{code.co_filename.rsplit('/', 1)[-1]}:{trace.tb_lineno} {code.co_name}")
+        trace = trace.tb_next
+    return places[-8:]
+
+
+def with_authorisation(handler: Any, method: str) -> Any:
+    """Let a standard service answer only those who may call it."""
+    try:
+        authorise(method)
+    except ServerError as error:
+        refusal = error
+
+        async def refused(_request: Any, context: Context) -> None:
+            await refuse(context, refusal)
+
+        return grpc.unary_unary_rpc_method_handler(refused)
+    return handler

@@ -1,0 +1,97 @@
+"""What the server refuses. Every kind has one meaning for a client: `server.edges.status` holds the table."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One thing that is wrong with one field of a request.
+
+    Attributes:
+        field: Path of the field, e.g. features["PAY_0"].number
+        problem: What is wrong and what is allowed; never the value itself.
+        kind: UPPER_SNAKE_CASE, for programs.
+    """
+
+    field: str
+    problem: str
+    kind: str
+
+
+class ServerError(Exception):
+    """Base of everything that a client is told.
+
+    Attributes:
+        violations: What is wrong, field by field; may be empty.
+        metadata: The dynamic parts of the message, for programs.
+    """
+
+    def __init__(self, message: str, *, violations: Sequence[Violation] = (), **metadata: str) -> None:
+        super().__init__(message)
+        self.violations = tuple(violations)
+        self.metadata = metadata
+
+
+class RequestInvalid(ServerError):
+    """The request breaks a rule of the contract."""
+
+
+class FeaturesInvalid(ServerError):
+    """A feature value is unknown, not the caller's to give, of the wrong kind or out of range."""
+
+
+class MethodNotAllowed(ServerError):
+    """The caller may not call this method."""
+
+
+class RequestIdReused(ServerError):
+    """The request_id was used for another content."""
+
+
+class CurrencyNotServed(ServerError):
+    """The amount is not in the currency of the market's policy."""
+
+
+class CustomerUnknown(ServerError):
+    """There is nothing about this customer."""
+
+
+class DecisionUnknown(ServerError):
+    """There is no such decision."""
+
+
+class BundleUnknown(ServerError):
+    """There is no such bundle."""
+
+
+class BundleNotReadable(ServerError):
+    """The bundle is refused; the message says why."""
+
+
+class NoActiveModel(ServerError):
+    """No bundle is active for this market."""
+
+
+class NoPolicy(ServerError):
+    """The policy file has no section for this market."""
+
+
+class NoRun(ServerError):
+    """No run is loaded for this market."""
+
+
+class PageTokenInvalid(ServerError):
+    """The page token is not ours, or belongs to another list."""
+
+
+class StoreUnavailable(ServerError):
+    """The database does not answer; nothing was decided."""
+
+
+class LoadRefused(Exception):
+    """A feature or run file is not what it should be; nothing of it was loaded."""
+
+
+class PolicyRefused(Exception):
+    """The policy file says something that cannot be right."""

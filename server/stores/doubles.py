@@ -1,0 +1,16 @@
+"""Doubles as bytes: 8 a value, little-endian, bit for bit; NaN stands for a missing value."""
+
+import math
+import struct
+from collections.abc import Iterable
+
+
+def pack(values: Iterable[float | None]) -> bytes:
+    """Write values; None becomes NaN."""
+    numbers = [math.nan if value is None else value for value in values]
+    return struct.pack(f"<{len(numbers)}d", *numbers)
+
+
+def unpack(content: bytes) -> tuple[float, ...]:
+    """Read values."""
+    return struct.unpack(f"<{len(content) // 8}d", content)

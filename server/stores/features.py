@@ -1,0 +1,85 @@
+"""Customers' features as of a time."""
+
+import datetime as dt
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, select, tuple_
+
+from models.schema import Schema
+from server.errors import LoadRefused
+from server.stores.database import Database
+from server.stores.doubles import unpack
+from server.stores.tables import FEATURES
+
+CHUNK_ROWS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFeatures:
+    """What the store knows of a customer.
+
+    Attributes:
+        values: By feature name; a feature that is not there is missing.
+        as_of: When the values were true.
+    """
+
+    values: dict[str, float]
+    as_of: dt.datetime
+
+
+class FeatureStore:
+    """Reads the newest features of a customer for one feature set."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def newest(self, market: str, customer_id: str, schema: Schema) -> StoredFeatures | None:
+        """Give the customer's newest features of the schema's feature set, or None where there are none."""
+        wanted = (
+            select(FEATURES.c.row, FEATURES.c.as_of)
+            .where(
+                FEATURES.c.market == market,
+                FEATURES.c.customer_id == customer_id,
+                FEATURES.c.feature_set_digest == schema.feature_set_digest,
+            )
+            .order_by(FEATURES.c.as_of.desc())
+            .limit(1)
+        )
+        with self.database.reading() as connection:
+            found = connection.execute(wanted).first()
+        if found is None:
+            return None
+        numbers = zip(schema.names, unpack(found.row), strict=True)
+        known = {name: value for name, value in numbers if not math.isnan(value)}
+        return StoredFeatures(known, utc(found.as_of))
+
+
+def utc(time: dt.datetime) -> dt.datetime:
+    """Give a stored time its zone: SQLite keeps UTC without saying so."""
+    return time.replace(tzinfo=dt.UTC) if time.tzinfo is None else time.astimezone(dt.UTC)
+
+
+def append(connection: Connection, rows: Iterable[dict[str, object]]) -> tuple[int, int]:
+    """Append rows of the table; gives how many were new and how many were there already.
+
+    Raises:
+        LoadRefused: A row is there with other values: features are never changed, only dated anew.
+    """
+    key_columns = [FEATURES.c.market, FEATURES.c.customer_id, FEATURES.c.feature_set_digest, FEATURES.c.as_of]
+    added = known = 0
+    batch = list(rows)
+    for first in range(0, len(batch), CHUNK_ROWS):
+        chunk = {tuple(row[column.name] for column in key_columns): row for row in batch[first : first + CHUNK_ROWS]}
+        there = connection.execute(select(*key_columns, FEATURES.c.row).where(tuple_(*key_columns).in_(list(chunk))))
+        for row in there.mappings():
+            key = (row["market"], row["customer_id"], row["feature_set_digest"], utc(row["as_of"]))
+            if chunk.pop(key)["row"] != row["row"]:
+                date = f"{row['as_of']:%Y-%m-%d}"
+                raise LoadRefused(f"features of {date} are in the store with other values; date the new ones anew")
+            known += 1
+        if chunk:
+            connection.execute(FEATURES.insert(), list(chunk.values()))
+        added += len(chunk)
+    return added, known

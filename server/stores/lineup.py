@@ -1,0 +1,121 @@
+"""Which models serve: read from the catalog, looked at again while the server runs.
+
+A bundle that is refused never serves. Where ACTIVE.toml names one, the market keeps the bundle that
+served last, and `refusals` says why.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from models.bundle import read_bundle
+from models.catalog import Entry, families, folders, read_active, read_entry
+from models.errors import ActivationRefused, BundleRefused
+from models.model import Model, open_model
+
+LOG = structlog.get_logger()
+Stamp = tuple[tuple[str, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Lineup:
+    """What serves at one moment. Never changed: a request that holds one sees one state.
+
+    Attributes:
+        serving: By (family, market).
+        entries: Every bundle of the catalog, whole or refused, by (family, name).
+    """
+
+    serving: Mapping[tuple[str, str], Model] = field(default_factory=dict)
+    entries: Mapping[tuple[str, str], Entry] = field(default_factory=dict)
+
+    def model(self, family: str, market: str) -> Model | None:
+        """Give the model that answers for a market."""
+        return self.serving.get((family, market))
+
+    def markets_of(self, bundle_id: str) -> list[str]:
+        """Give the markets that a bundle answers for now."""
+        return sorted(market for (_, market), model in self.serving.items() if model.bundle.bundle_id == bundle_id)
+
+    def markets(self, family: str) -> list[str]:
+        """Give the markets that a family serves."""
+        return sorted(market for name, market in self.serving if name == family)
+
+
+class LineupWatch:
+    """Keeps the lineup up to date with the files.
+
+    Owned by one task: `refresh` is never called twice at once. Readers take `now` once per request.
+    """
+
+    def __init__(self, bundles: Path) -> None:
+        self.bundles = bundles
+        self.now = Lineup()
+        self.stamps: dict[Path, Stamp] = {}
+        self.read: dict[Path, Entry] = {}
+
+    def refresh(self) -> Lineup:
+        """Look at the files, and swap in what has changed."""
+        entries = {(entry.family, entry.name): entry for entry in self.read_entries()}
+        serving: dict[tuple[str, str], Model] = {}
+        for family in families(self.bundles):
+            for market, model in self.serve_family(family, entries).items():
+                serving[family, market] = model
+        if (shown := names_of(serving)) != names_of(self.now.serving):
+            LOG.info("lineup", serving=shown)
+        self.now = Lineup(serving, entries)
+        return self.now
+
+    def read_entries(self) -> list[Entry]:
+        """Read every bundle whose files have changed since the last look."""
+        found = [folder for family in families(self.bundles) for folder in folders(self.bundles, family)]
+        for folder in found:
+            if (stamp := stamp_of(folder)) != self.stamps.get(folder):
+                self.read[folder] = read_entry(folder)
+                self.stamps[folder] = stamp
+                if refusal := self.read[folder].refusal:
+                    LOG.error("bundle refused", family=folder.parent.name, bundle=folder.name, problem=refusal)
+        return [self.read[folder] for folder in found]
+
+    def serve_family(self, family: str, entries: dict[tuple[str, str], Entry]) -> dict[str, Model]:
+        """Open what ACTIVE.toml names; where that is refused, go on with what served."""
+        before = {market: model for (name, market), model in self.now.serving.items() if name == family}
+        try:
+            wanted = read_active(self.bundles, family)
+        except ActivationRefused as error:
+            LOG.error("activation refused", family=family, problem=str(error))
+            return before
+        opened: dict[str, Model] = {model.bundle.bundle_id: model for model in before.values()}
+        serving: dict[str, Model] = {}
+        for market, bundle_id in wanted.items():
+            if bundle_id not in opened and (model := self.open(family, bundle_id, entries)):
+                opened[bundle_id] = model
+            if model := opened.get(bundle_id, before.get(market)):
+                serving[market] = model
+        return serving
+
+    def open(self, family: str, bundle_id: str, entries: dict[tuple[str, str], Entry]) -> Model | None:
+        """Open a bundle; one that does not reproduce its golden rows becomes a refused entry."""
+        entry = entries.get((family, bundle_id))
+        if entry is None or entry.refusal:
+            return None
+        folder = self.bundles / family / bundle_id
+        try:
+            return open_model(read_bundle(folder))
+        except BundleRefused as error:
+            LOG.error("bundle refused", family=family, bundle=bundle_id, problem=str(error))
+            self.read[folder] = entries[family, bundle_id] = Entry(family, bundle_id, None, str(error))
+            return None
+
+
+def names_of(serving: Mapping[tuple[str, str], Model]) -> dict[str, str]:
+    """Give what serves, for a log line and to see whether it changed."""
+    return {f"{family}/{market}": model.bundle.bundle_id for (family, market), model in serving.items()}
+
+
+def stamp_of(folder: Path) -> Stamp:
+    """Give what changes when a file of the bundle is written: names, sizes and times."""
+    files = sorted((path, path.stat()) for path in folder.iterdir())
+    return tuple((path.name, stat.st_size, stat.st_mtime_ns) for path, stat in files)

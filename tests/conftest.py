@@ -1,0 +1,136 @@
+"""What tests share: a small family that trains in seconds, the two real ones, and servers over a real channel."""
+
+import datetime as dt
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import pytest
+
+from grounds.churn.v1 import churn_pb2_grpc
+from grounds.credit.v1 import credit_pb2_grpc
+from grounds.model.v1 import model_pb2_grpc
+from models.catalog import activate
+from server.app import Application
+from server.config import Settings, read_settings
+from server.load import load_file
+from server.stores.database import Database
+from tests.small import SmallFamily, write_small_family
+
+ROOT = Path(__file__).resolve().parent.parent
+LOAD_TIME = dt.datetime(2026, 2, 1, tzinfo=dt.UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """Where the two real families' files are, as the real commands wrote them.
+
+    Attributes:
+        printed: What `python -m training fit` printed, by family.
+    """
+
+    bundles: Path
+    files: Path
+    database: str
+    printed: dict[str, str]
+
+    def bundle_folder(self, family: str) -> Path:
+        """Give the family's one bundle."""
+        return next(path for path in (self.bundles / family).iterdir() if path.is_dir())
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A server of this process, reached over a real channel."""
+
+    application: Application
+    settings: Settings
+    channel: grpc.aio.Channel
+
+    @property
+    def credit(self) -> credit_pb2_grpc.CreditServiceStub:
+        """Call CreditService."""
+        return credit_pb2_grpc.CreditServiceStub(self.channel)
+
+    @property
+    def churn(self) -> churn_pb2_grpc.ChurnServiceStub:
+        """Call ChurnService."""
+        return churn_pb2_grpc.ChurnServiceStub(self.channel)
+
+    @property
+    def models(self) -> model_pb2_grpc.ModelServiceStub:
+        """Call ModelService."""
+        return model_pb2_grpc.ModelServiceStub(self.channel)
+
+
+def run(*arguments: str, cwd: Path = ROOT) -> str:
+    """Run one of our commands; gives what it printed."""
+    done = subprocess.run([sys.executable, "-m", *arguments], check=False, cwd=cwd, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> SmallFamily:
+    """Train the small family, once. Read only: copy what a test changes."""
+    return write_small_family(tmp_path_factory.mktemp("small"))
+
+
+@pytest.fixture(scope="session")
+def small_database(small: SmallFamily) -> Path:
+    """Load the small family's features, once. Read only: copy it."""
+    path = small.folder / "small.db"
+    database = Database(f"sqlite:///{path}")
+    database.migrate()
+    load_file(database, small.features, LOAD_TIME)
+    database.close()
+    return path
+
+
+@pytest.fixture
+def small_settings(small: SmallFamily, small_database: Path, tmp_path: Path) -> Settings:
+    """Give a copy of everything that a server of the small family needs, the bundle active in DE and FR."""
+    bundles = tmp_path / "bundles"
+    shutil.copytree(small.bundles, bundles)
+    activate(bundles, small.bundle_folder.name)
+    database = tmp_path / "grounds.db"
+    shutil.copy(small_database, database)
+    return read_settings(
+        port=0, bundles=bundles, policy=small.policy, database=f"sqlite:///{database}", reload_seconds=0.05
+    )
+
+
+@pytest.fixture
+async def serving(small_settings: Settings) -> AsyncIterator[Serving]:
+    """Serve the small family."""
+    application = Application(small_settings)
+    await application.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{application.port}") as channel:
+        yield Serving(application, small_settings, channel)
+    await application.stop()
+
+
+@pytest.fixture(scope="session")
+def released(tmp_path_factory: pytest.TempPathFactory) -> Released:
+    """Train, activate, score and load both real families by the real commands, once. Read only."""
+    folder = tmp_path_factory.mktemp("released")
+    bundles, files, database = folder / "bundles", folder / "files", f"sqlite:///{folder / 'grounds.db'}"
+    config = folder / "config.toml"
+    config.write_text(f'bundles = "{bundles}"\ndatabase = "{database}"\n')
+    printed = {}
+    for family in ("credit", "churn"):
+        spec = f"training/{family}.toml"
+        printed[family] = run("training", "fit", spec, "--bundles", str(bundles), "--files", str(files))
+        bundle_id = next(path.name for path in (bundles / family).iterdir() if path.is_dir())
+        run("server", "activate", bundle_id, "--config", str(config))
+    churn_files = [str(files / f"churn.{kind}.parquet") for kind in ("features", "run")]
+    run(
+        *("training", "score", "training/churn.toml", "--bundles", str(bundles)),
+        *("--features", churn_files[0], "--to", churn_files[1]),
+    )
+    run("server", "load", str(files / "credit.features.parquet"), *churn_files, "--config", str(config))
+    return Released(bundles, files, database, printed)

@@ -1,0 +1,153 @@
+"""A small made family that trains in seconds. Made data: for corners only, no figure of it stands in a README."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from models.bundle import Bundle, read_bundle
+from training.console import Console
+from training.files import write_features
+from training.release import release, sha256_of
+from training.spec import read_spec
+from training.tables import samples_of_table
+
+SPEC = """
+family = "credit"
+title = "Made customers"
+purpose = "Tests"
+population = "made"
+
+[table]
+path = "customers.csv"
+customer_id = "number"
+label = "bad"
+market_column = "country"
+as_of = 2026-01-01
+
+[search]
+trials = 2
+folds = 2
+max_leaves = 6
+
+[[groups]]
+code = "DELAY"
+[groups.texts]
+en = "Days late: {days_late} (typical: {days_late.typical})"
+de = "Tage im Verzug: {days_late} (üblich: {days_late.typical})"
+
+[[groups]]
+code = "SIZE"
+[groups.texts]
+en = "Turnover {turnover}, {years:.1f} years in business (typical: {turnover.typical})"
+de = "Umsatz {turnover}, seit {years:.1f} Jahren tätig (üblich: {turnover.typical})"
+
+[[features]]
+name = "days_late"
+unit = "days"
+min = 0
+max = 365
+sign = 1
+mandatory = true
+group = "DELAY"
+
+[[features]]
+name = "orders"
+unit = "orders"
+min = 0
+group = "DELAY"
+
+[[features]]
+name = "turnover"
+unit = "EUR"
+min = 0
+sign = -1
+source = "CALLER"
+group = "SIZE"
+
+[[features]]
+name = "years"
+unit = "years"
+min = 0
+max = 300
+source = "EITHER"
+group = "SIZE"
+"""
+
+POLICY = """
+version = "test-1"
+
+[markets.DE]
+currency = "EUR"
+approve_max_pd = 0.20
+refer_max_pd = 0.60
+largest_amount = 50000
+
+[markets.FR]
+currency = "EUR"
+approve_max_pd = 0.10
+refer_max_pd = 0.50
+largest_amount = 20000
+
+[texts.LARGEST_AMOUNT]
+en = "More than {largest_amount} {currency}"
+de = "Mehr als {largest_amount} {currency}"
+
+[texts.MISSING_INPUT]
+en = "Not known: {features}"
+de = "Nicht bekannt: {features}"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class SmallFamily:
+    """Where the small family's files are."""
+
+    folder: Path
+    spec: Path
+    table: Path
+    policy: Path
+    bundles: Path
+    bundle_folder: Path
+    features: Path
+
+    def bundle(self) -> Bundle:
+        """Read the bundle."""
+        return read_bundle(self.bundle_folder)
+
+
+def made_customers(count: int = 1500, seed: int = 0) -> pd.DataFrame:
+    """Make customers: half in DE, half in FR, with gaps in `orders` and `years`."""
+    random = np.random.default_rng(seed)
+    days_late = np.round(random.exponential(20, count).clip(0, 365))
+    orders = random.poisson(8, count).astype(float)
+    turnover = np.round(random.lognormal(11, 1, count), 2)
+    years = np.round(random.gamma(2, 5, count).clip(0, 300), 1)
+    log_odds = -1.2 + 0.04 * days_late - 0.5 * (np.log(turnover) - 11) - 0.05 * years
+    orders[random.random(count) < 0.1] = np.nan
+    years[random.random(count) < 0.2] = np.nan
+    return pd.DataFrame(
+        {
+            "number": [f"C{index:05d}" for index in range(count)],
+            "country": np.where(np.arange(count) % 2 == 0, "DE", "FR"),
+            "days_late": days_late,
+            "orders": orders,
+            "turnover": turnover,
+            "years": years,
+            "bad": (random.random(count) < 1 / (1 + np.exp(-log_odds))).astype(int),
+        }
+    )
+
+
+def write_small_family(folder: Path, spec_text: str = SPEC) -> SmallFamily:
+    """Write table, spec and policy into the folder, and train."""
+    spec_file, table, policy = folder / "small.toml", folder / "customers.csv", folder / "policy.toml"
+    made_customers().to_csv(table, index=False)
+    spec_file.write_text(spec_text)
+    policy.write_text(POLICY)
+    spec, samples = samples_of_table(read_spec(spec_file), table)
+    bundles, features = folder / "bundles", folder / "credit.features.parquet"
+    bundle_folder, _ = release(spec, sha256_of(spec_file), samples, bundles, Console(1))
+    write_features(features, spec.family, read_bundle(bundle_folder).schema, samples.rows)
+    return SmallFamily(folder, spec_file, table, policy, bundles, bundle_folder, features)

@@ -1,0 +1,1 @@
+"""From tables to files: features, split, fit, calibrate, export, evaluate, release."""

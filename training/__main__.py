@@ -1,0 +1,106 @@
+"""python -m training: what a model developer types."""
+
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from models.bundle import read_bundle
+from models.catalog import find, read_active
+from models.errors import ModelError
+from models.model import open_model
+from training.console import Console
+from training.errors import SpecRefused, TrainingError
+from training.files import write_features
+from training.release import release, sha256_of
+from training.report import facts, quality_table, waterfall_table
+from training.run import write_run
+from training.spec import Spec, read_spec
+from training.tables import samples_of_table
+from training.transactions import samples_of_log
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Train models: a spec file and a table (or a transaction log) become a bundle that the server can run.",
+)
+SpecFile = Annotated[Path, typer.Argument(metavar="SPEC.toml", help="The family's spec file.")]
+Bundles = Annotated[Path, typer.Option(help="The catalog of bundles.", metavar="DIR")]
+Files = Annotated[Path, typer.Option(help="Where feature and run files go.", metavar="DIR")]
+
+
+@app.command(epilog="Example: python -m training fit training/credit.toml --bundles models/bundles")
+def fit(
+    spec_file: SpecFile,
+    bundles: Bundles = Path("models/bundles"),
+    files: Files = Path("files"),
+    data: Annotated[Path | None, typer.Option(help="The data, instead of the spec's path.", metavar="PATH")] = None,
+    threads: Annotated[int, typer.Option(help="Threads to fit with; no byte depends on it.", min=1)] = os.cpu_count()
+    or 1,
+) -> None:
+    """Fit, calibrate, export, prove, measure and release one model; write the customers' feature file."""
+    console = Console(threads)
+    spec = read_spec(spec_file)
+    console.say(f"{spec.family}: {spec.title}")
+    if spec.table is not None:
+        path = data or spec_file.parent / (spec.table.path or "")
+        spec, samples = samples_of_table(spec, path)
+        customers = samples.rows
+    else:
+        samples, customers = samples_of_log(spec, data or log_path(spec, spec_file), threads)
+    console.show(waterfall_table(samples))
+    folder, findings = release(spec, sha256_of(spec_file), samples, bundles, console)
+    features = files / f"{spec.family}.features.parquet"
+    write_features(features, spec.family, read_bundle(folder).schema, customers)
+    console.show(quality_table(findings))
+    for line in facts(findings):
+        console.say(line)
+    console.say(f"features of {len(customers):,} customers: {features}")
+    console.say(f"bundle: {folder}")
+    console.say(f"to let it serve: python -m server activate {folder.name[:12]}")
+
+
+@app.command(epilog="Example: python -m training score training/churn.toml --to files/churn.run.parquet")
+def score(
+    spec_file: SpecFile,
+    bundles: Bundles = Path("models/bundles"),
+    features: Annotated[Path | None, typer.Option(help="The feature file.", metavar="FILE")] = None,
+    to: Annotated[Path | None, typer.Option(help="The run file to write.", metavar="FILE")] = None,
+    bundle: Annotated[str | None, typer.Option(help="Another bundle than the active one.", metavar="ID")] = None,
+) -> None:
+    """Score every customer of a feature file with the active bundle, and write the run for `server load`."""
+    spec = read_spec(spec_file)
+    active = sorted(set(read_active(bundles, spec.family).values()))
+    if bundle is None and len(active) != 1:
+        raise SpecRefused(f"{spec.family}: {len(active)} bundles are active; name one with --bundle")
+    model = open_model(read_bundle(find(bundles, bundle or active[0])))
+    source = features or Path("files") / f"{spec.family}.features.parquet"
+    run = to or Path("files") / f"{spec.family}.run.parquet"
+    count = write_run(spec, model, source, run)
+    Console(1).say(f"run of {count:,} customers: {run}")
+
+
+def log_path(spec: Spec, spec_file: Path) -> Path | None:
+    """Give the log's path, which a spec states relative to itself."""
+    assert spec.log is not None
+    return spec_file.parent / spec.log.path if spec.log.path else None
+
+
+def main() -> int:
+    """Run a command; what can be mended is said in a sentence, with exit status 1."""
+    # LightGBM takes numpy rows without names; scikit-learn's style of warning about it concerns nobody here.
+    warnings.filterwarnings("ignore", module="lightgbm")
+    try:
+        app(standalone_mode=True)
+    except (TrainingError, ModelError) as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command line
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

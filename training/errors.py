@@ -1,0 +1,17 @@
+"""What training refuses, each with a message that says what to do instead."""
+
+
+class TrainingError(Exception):
+    """Something that the person at the keyboard can mend; shown without a traceback."""
+
+
+class SpecRefused(TrainingError):
+    """The spec file says something that cannot be right."""
+
+
+class DataRefused(TrainingError):
+    """The table or the log holds something that cannot be right."""
+
+
+class ModelRefused(TrainingError):
+    """The fitted model cannot be exported exactly, or failed a check on the way."""

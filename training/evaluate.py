@@ -1,0 +1,86 @@
+"""How good a model is, on rows that it has not seen, beside simpler rules on the same rows."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import brier_score_loss, roc_auc_score, roc_curve
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+from training.samples import Samples, label_of
+from training.spec import RivalSpec
+
+ECE_BINS = 10  # of equal mass
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """Figures of one set of probabilities against outcomes.
+
+    Attributes:
+        gini: 2 * auc - 1.
+        ks: Largest distance between the distributions of bad and good.
+        brier: Mean squared error of the probabilities.
+        ece: Mean distance between mean probability and bad rate over ECE_BINS bins of equal mass.
+    """
+
+    rows: int
+    bads: int
+    auc: float
+    gini: float
+    ks: float
+    brier: float
+    ece: float
+    mean_pd: float
+    bad_rate: float
+
+
+def quality(labels: NDArray[np.int64], pds: NDArray[np.float64]) -> Quality:
+    """Measure probabilities against outcomes; ties in rank count one half."""
+    auc = float(roc_auc_score(labels, pds))
+    false_rate, true_rate, _ = roc_curve(labels, pds)
+    return Quality(
+        rows=len(labels),
+        bads=int(labels.sum()),
+        auc=auc,
+        gini=2 * auc - 1,
+        ks=float(np.max(true_rate - false_rate)),
+        brier=float(brier_score_loss(labels, pds)),
+        ece=expected_calibration_error(labels, pds),
+        mean_pd=float(pds.mean()),
+        bad_rate=float(labels.mean()),
+    )
+
+
+def expected_calibration_error(labels: NDArray[np.int64], pds: NDArray[np.float64]) -> float:
+    """Give the mean distance between probability and bad rate over bins of equal mass."""
+    order = np.argsort(pds, kind="stable")
+    bins = np.array_split(order, ECE_BINS)
+    return float(sum(abs(pds[rows].mean() - labels[rows].mean()) * len(rows) for rows in bins if len(rows)) / len(pds))
+
+
+def rival_pds(rival: RivalSpec, samples: Samples, test: pd.DataFrame) -> NDArray[np.float64]:
+    """Fit a simpler rule on fit and calibration rows, and give its probabilities for the test rows.
+
+    A single feature gives the probability of a logistic regression on it: the same ranking as the
+    feature itself, in the direction in which it ranks the development rows.
+    """
+    names = list(rival.features or samples.names)
+    known = samples.part("FIT", "CALIBRATION")
+    steps = [SimpleImputer(strategy="median"), StandardScaler(), LogisticRegression(max_iter=1000)]
+    if rival.logarithms:
+        steps.insert(1, FunctionTransformer(signed_logarithm))
+    pipeline = make_pipeline(*steps)
+    pipeline.fit(known[names].to_numpy(dtype=np.float64), label_of(known))
+    pds: NDArray[np.float64] = pipeline.predict_proba(test[names].to_numpy(dtype=np.float64))[:, 1]
+    return pds
+
+
+def signed_logarithm(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give log(1 + |x|) with the sign of x."""
+    logarithms: NDArray[np.float64] = np.sign(values) * np.log1p(np.abs(values))
+    return logarithms

@@ -1,0 +1,1 @@
+"""LightGBM -> ONNX: the score, and its exact explanation, each as a graph of its own."""

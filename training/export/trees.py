@@ -1,0 +1,157 @@
+"""What a LightGBM model says, as plain trees whose every question is exact in doubles.
+
+Source of the rules: LightGBM 4.7 `src/io/tree.cpp` and `include/LightGBM/tree.h`, as observed through
+`Booster.predict`; each rule has a test of its name in tests/training/test_traps.py.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import lightgbm
+
+from training.errors import ModelRefused
+
+# LightGBM takes |x| <= this as 0.0 (kZeroThreshold, a float32 constant compared in double).
+ZERO_MAX = 1.0000000180025095e-35
+INFINITE_MIN = 1e300  # dump_model writes an infinite threshold so
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A question about one feature: does a row go left?
+
+    A present value goes left where it is <= threshold; a missing one (NaN) where missing_left says so.
+    """
+
+    feature: int
+    threshold: float
+    missing_left: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """The end of a path; value in log-odds, before calibration."""
+
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A split and its two sides."""
+
+    split: Split
+    left: "Node | Leaf"
+    right: "Node | Leaf"
+
+
+Tree = Node | Leaf
+
+
+@dataclass(frozen=True, slots=True)
+class Ensemble:
+    """A model: its margin is the sum of its trees, added in this order.
+
+    Attributes:
+        trees: At least one.
+        feature_count: Columns of a row, in the order of the booster's feature names.
+        zero_missing: Columns in which |x| <= ZERO_MAX counts as missing (zero_as_missing).
+    """
+
+    trees: tuple[Tree, ...]
+    feature_count: int
+    zero_missing: frozenset[int]
+
+
+def read_ensemble(booster: lightgbm.Booster) -> Ensemble:
+    """Read a binary model out of a booster.
+
+    Raises:
+        ModelRefused: The model is of a kind that is not exported; the message says what would be.
+    """
+    dump = booster.dump_model()
+    refuse_unsupported(dump)
+    structures = [tree["tree_structure"] for tree in dump["tree_info"]]
+    return Ensemble(
+        trees=tuple(read_tree(structure) for structure in structures),
+        feature_count=dump["max_feature_idx"] + 1,
+        zero_missing=zero_missing_columns(structures),
+    )
+
+
+def refuse_unsupported(dump: dict[str, Any]) -> None:
+    """Refuse by name what would be exported wrongly."""
+    objective = str(dump.get("objective", "")).split(" ")[0]
+    if objective != "binary":
+        raise ModelRefused(
+            f"objective is {objective or 'custom'!r}; only 'binary' is exported: fit with objective='binary'"
+        )
+    if dump.get("average_output"):
+        raise ModelRefused("boosting is 'rf', whose trees are averaged; fit with boosting='gbdt', 'goss' or 'dart'")
+    if not dump["tree_info"]:
+        raise ModelRefused("the model has no trees; fit with num_iterations of at least 1")
+
+
+def read_tree(structure: dict[str, Any]) -> Tree:
+    """Read one tree of the dump, whole."""
+    if "leaf_const" in structure:
+        raise ModelRefused("linear_tree is on; fit with linear_tree=false")
+    if "split_index" not in structure:
+        return Leaf(float(structure["leaf_value"]))
+    return Node(read_split(structure), read_tree(structure["left_child"]), read_tree(structure["right_child"]))
+
+
+def read_split(structure: dict[str, Any]) -> Split:
+    """Read one split with LightGBM's own way of treating missing values."""
+    if structure["decision_type"] != "<=":
+        name = structure["split_feature"]
+        raise ModelRefused(f"feature {name} is split by categories, which are not exported: encode it as a number")
+    threshold = float(structure["threshold"])
+    if threshold >= INFINITE_MIN:
+        threshold = math.inf
+    kind = structure["missing_type"]
+    # Trained without missing values, LightGBM reads a NaN as 0.0.
+    missing_left = threshold >= 0.0 if kind == "None" else bool(structure["default_left"])
+    return Split(int(structure["split_feature"]), flushed(threshold), missing_left)
+
+
+def flushed(threshold: float) -> float:
+    """Give the threshold that sorts raw values as LightGBM sorts them after it has set tiny ones to 0.
+
+    LightGBM predicts with 0.0 wherever |x| <= ZERO_MAX. All those values must go the way of 0.0, so a
+    threshold among them moves to the edge of the interval on whose inner side 0.0 does not lie.
+    """
+    if 0.0 <= threshold < ZERO_MAX:
+        return ZERO_MAX
+    if -ZERO_MAX <= threshold < 0.0:
+        return math.nextafter(-ZERO_MAX, -math.inf)
+    return threshold
+
+
+def zero_missing_columns(structures: list[dict[str, Any]]) -> frozenset[int]:
+    """Find the columns in which zero counts as missing; it must hold for all their splits or for none."""
+    kinds: dict[int, set[bool]] = {}
+    for structure in structures:
+        for split in walk_dump(structure):
+            kinds.setdefault(split["split_feature"], set()).add(split["missing_type"] == "Zero")
+    mixed = sorted(feature for feature, found in kinds.items() if len(found) == 2)  # noqa: PLR2004 - both
+    if mixed:
+        raise ModelRefused(f"features {mixed} take zero as missing in some trees only; fit all trees with one setting")
+    return frozenset(feature for feature, found in kinds.items() if True in found)
+
+
+def walk_dump(structure: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Give every split of one dumped tree."""
+    if "split_index" in structure:
+        yield structure
+        yield from walk_dump(structure["left_child"])
+        yield from walk_dump(structure["right_child"])
+
+
+def splits_of(tree: Tree) -> Iterator[Split]:
+    """Give every split of a tree, parents before children."""
+    if isinstance(tree, Node):
+        yield tree.split
+        yield from splits_of(tree.left)
+        yield from splits_of(tree.right)

@@ -1,0 +1,210 @@
+-- Churn features: one row per (market, customer_id) with a purchase in the $active_days days before $cut.
+--
+--   $cut          DATE     the snapshot. Only lines with time < $cut (midnight at its start) are read.
+--   $active_days  INTEGER  a customer is in scope after a purchase at an age of 1 .. $active_days days.
+--
+-- Words    purchase      a line with amount > 0 (returns, credits and free lines are left out everywhere)
+--          purchase day  a calendar day with at least one purchase
+--          age           whole days from a calendar day to the cut: the day before the cut has age 1
+--          gap           whole days from one purchase day to the next, over the whole history
+--          _30, _90 ...  over the purchases of age 1 .. 30, 1 .. 90 ... days
+--
+-- Exact    money is summed as DECIMAL, days and counts as integers; a DOUBLE appears only in the last step of
+--          a row. Window functions order by a key that is unique in its partition. The result is therefore
+--          the same to the bit for any number of threads and any order of the rows.
+
+WITH
+
+-- Every purchase before the cut, with its age.
+purchase AS (
+    SELECT
+        market,
+        customer_id,
+        CAST($cut AS DATE) - CAST(time AS DATE) AS age,
+        amount,
+        discount,
+        basket,
+        product,
+        category
+    FROM lines
+    WHERE time < CAST($cut AS DATE)
+      AND amount > 0
+),
+
+-- The customers in scope with the time since their first and their last purchase.
+customer AS (
+    SELECT
+        market,
+        customer_id,
+        MIN(age) AS recency,
+        MAX(age) AS tenure
+    FROM purchase
+    GROUP BY market, customer_id
+    HAVING MIN(age) <= $active_days
+),
+
+-- One row per purchase day.
+purchase_day AS (
+    SELECT
+        market,
+        customer_id,
+        age,
+        SUM(amount)            AS spend,
+        COUNT(DISTINCT basket) AS baskets
+    FROM purchase
+    SEMI JOIN customer USING (market, customer_id)
+    GROUP BY market, customer_id, age
+),
+
+-- Each purchase day with the gap that ended on it; newest = 1 for the last purchase day.
+-- An age occurs once per customer, so both windows have a total order.
+gap_day AS (
+    SELECT
+        *,
+        LAG(age) OVER (PARTITION BY market, customer_id ORDER BY age DESC)  AS previous_age,
+        ROW_NUMBER() OVER (PARTITION BY market, customer_id ORDER BY age)   AS newest
+    FROM purchase_day
+),
+
+-- How often, how much.
+frequency AS (
+    SELECT
+        market,
+        customer_id,
+        COUNT(*) FILTER (age <= 14)                               AS days_14,
+        COUNT(*) FILTER (age <= 30)                               AS days_30,
+        COUNT(*) FILTER (age BETWEEN 31 AND 60)                   AS days_31_60,
+        COUNT(*) FILTER (age <= 60)                               AS days_60,
+        COUNT(*) FILTER (age <= 90)                               AS days_90,
+        COUNT(*) FILTER (age BETWEEN 91 AND 180)                  AS days_91_180,
+        COUNT(*) FILTER (age <= 180)                              AS days_180,
+        COALESCE(SUM(181 - age) FILTER (age <= 180), 0)           AS day_weight_180,
+        COUNT(DISTINCT (age - 1) // 7) FILTER (age <= 91)         AS weeks_13,
+        COALESCE(SUM(baskets) FILTER (age <= 30), 0)              AS baskets_30,
+        COALESCE(SUM(baskets) FILTER (age <= 90), 0)              AS baskets_90,
+        COALESCE(SUM(spend) FILTER (age <= 30), 0)                AS spend_30,
+        COALESCE(SUM(spend) FILTER (age BETWEEN 31 AND 60), 0)    AS spend_31_60,
+        COALESCE(SUM(spend) FILTER (age <= 90), 0)                AS spend_90
+    FROM purchase_day
+    GROUP BY market, customer_id
+),
+
+-- How regularly. Customers with one purchase day have no gap and no row here.
+rhythm AS (
+    SELECT
+        market,
+        customer_id,
+        COUNT(*)                                                AS gaps,
+        SUM(gap)                                                AS gap_sum,
+        SUM(gap * gap)                                          AS gap_square_sum,
+        QUANTILE_CONT(gap, 0.50)                                AS gap_median,
+        QUANTILE_CONT(gap, 0.95)                                AS gap_p95,
+        COUNT(*) FILTER (newest <= 6)                           AS gaps_last_6,
+        SUM(gap) FILTER (newest <= 6)                           AS gap_sum_last_6,
+        COUNT(*) FILTER (gap > recency)                         AS gaps_as_long,
+        COUNT(*) FILTER (gap > recency + 30)                    AS gaps_30_longer
+    FROM (SELECT *, previous_age - age AS gap FROM gap_day WHERE previous_age IS NOT NULL)
+    JOIN customer USING (market, customer_id)
+    GROUP BY market, customer_id
+),
+
+-- What is in the baskets of the last 90 days.
+content AS (
+    SELECT
+        market,
+        customer_id,
+        COUNT(*)                                   AS lines_90,
+        COUNT(DISTINCT product)                    AS products_90,
+        COUNT(DISTINCT product) FILTER (age <= 30) AS products_30,
+        SUM(amount)                                AS amount_90,
+        SUM(discount)                              AS discount_90
+    FROM purchase
+    WHERE age <= 90
+    GROUP BY market, customer_id
+),
+
+-- Which categories, in the last 45 days and in the 45 days before.
+assortment AS (
+    SELECT
+        market,
+        customer_id,
+        COUNT(*)                                         AS categories_90,
+        COUNT(*) FILTER (youngest <= 30)                 AS categories_30,
+        COUNT(*) FILTER (youngest <= 45 AND oldest > 45) AS categories_kept
+    FROM (
+        SELECT market, customer_id, category, MIN(age) AS youngest, MAX(age) AS oldest
+        FROM purchase
+        WHERE age <= 90 AND category IS NOT NULL
+        GROUP BY market, customer_id, category
+    )
+    GROUP BY market, customer_id
+)
+
+SELECT
+    market,
+    customer_id,
+
+    -- RECENCY
+    recency                                              AS recency_days,                -- days since the last purchase day; never NULL
+    recency / gap_median                                 AS recency_over_gap_median,     -- ratio to the customer's median gap; NULL under 2 purchase days
+    recency / gap_p95                                    AS recency_over_gap_p95,        -- ratio to the customer's 95th percentile gap; NULL under 2 purchase days
+    (recency * gaps)::DOUBLE / gap_sum::DOUBLE           AS recency_over_gap_mean,       -- ratio to the customer's mean gap; NULL under 2 purchase days
+    (5 * COALESCE(gaps_30_longer, 0) + 1)::DOUBLE
+        / (5 * COALESCE(gaps_as_long, 0) + 5)::DOUBLE    AS own_silence_risk,            -- share: of the own past gaps longer than recency, those that lasted 30 days more; pulled to 0.2 as one more gap; never NULL
+
+    -- FREQUENCY
+    days_14                                              AS purchase_days_14,            -- days; never NULL
+    days_30                                              AS purchase_days_30,            -- days; never NULL
+    days_60                                              AS purchase_days_60,            -- days; never NULL
+    days_90                                              AS purchase_days_90,            -- days; never NULL
+    days_180 * 30.0::DOUBLE
+        / LEAST(GREATEST(tenure, 90), 180)::DOUBLE       AS purchase_days_per_month_180, -- purchase days per 30 days of known history, which counts as at least 90 and at most 180 days; never NULL
+    day_weight_180::DOUBLE / 180.0::DOUBLE               AS purchase_days_faded_180,     -- purchase days, each fading evenly from 1 (yesterday) to 0 (181 days ago); never NULL
+    weeks_13                                             AS active_weeks_13,             -- 7-day blocks with a purchase among the last 13; never NULL
+    baskets_30::BIGINT                                   AS baskets_30,                  -- baskets; never NULL
+    baskets_90::BIGINT                                   AS baskets_90,                  -- baskets; never NULL
+
+    -- SPEND
+    spend_30::DOUBLE                                     AS spend_30,                    -- money; never NULL
+    spend_90::DOUBLE                                     AS spend_90,                    -- money; never NULL
+    spend_90::DOUBLE / NULLIF(baskets_90, 0)::DOUBLE     AS spend_per_basket_90,         -- money per basket; NULL without a basket in 90 days
+
+    -- TREND: (now - before) / (now + before), from -1 (stopped) to 1 (new)
+    CASE WHEN tenure > 60 THEN (days_30 - days_31_60)::DOUBLE
+        / NULLIF(days_30 + days_31_60, 0)::DOUBLE END    AS purchase_days_trend_30,      -- purchase days, last 30 days to the 30 before; NULL when tenure <= 60 days or both are 0
+    CASE WHEN tenure > 180 THEN (days_90 - days_91_180)::DOUBLE
+        / NULLIF(days_90 + days_91_180, 0)::DOUBLE END   AS purchase_days_trend_90,      -- purchase days, last 90 days to the 90 before; NULL when tenure <= 180 days or both are 0
+    CASE WHEN tenure > 60 THEN (spend_30 - spend_31_60)::DOUBLE
+        / NULLIF(spend_30 + spend_31_60, 0)::DOUBLE END  AS spend_trend_30,              -- spend, last 30 days to the 30 before; NULL when tenure <= 60 days or both are 0
+    (gap_sum_last_6 * gaps)::DOUBLE
+        / (gap_sum * gaps_last_6)::DOUBLE                AS gap_trend,                   -- ratio: mean of the last 5 or 6 gaps to the mean of all gaps; NULL under 2 purchase days
+
+    -- REGULARITY
+    gap_median                                           AS gap_median_days,             -- days; NULL under 2 purchase days
+    gap_p95                                              AS gap_p95_days,                -- days, 95th percentile; NULL under 2 purchase days
+    gap_sum_last_6::DOUBLE / gaps_last_6::DOUBLE         AS gap_mean_last_6_days,        -- days, mean of the last 6 gaps (or fewer); NULL under 2 purchase days
+    CASE WHEN gaps > 1 THEN
+        SQRT((gaps * gap_square_sum - gap_sum * gap_sum)::DOUBLE)
+        / gap_sum::DOUBLE END                            AS gap_cv,                      -- ratio: standard deviation of the gaps to their mean; NULL under 3 purchase days
+
+    -- BREADTH
+    COALESCE(products_30, 0)                             AS products_30,                 -- distinct products; never NULL
+    COALESCE(products_90, 0)                             AS products_90,                 -- distinct products; never NULL
+    COALESCE(categories_30, 0)                           AS categories_30,               -- distinct categories; never NULL
+    COALESCE(categories_90, 0)                           AS categories_90,               -- distinct categories; never NULL
+    categories_kept::DOUBLE / categories_90::DOUBLE      AS category_overlap_45,         -- share of the categories of 90 days bought in both 45-day halves; NULL without a category in 90 days
+    lines_90::DOUBLE / NULLIF(baskets_90, 0)::DOUBLE     AS lines_per_basket_90,         -- lines per basket; NULL without a basket in 90 days
+
+    -- TENURE
+    tenure                                               AS tenure_days,                 -- days since the first known purchase; never NULL
+
+    -- DISCOUNT
+    discount_90::DOUBLE
+        / NULLIF(amount_90 + discount_90, 0)::DOUBLE     AS discount_share_90            -- share of the price before discount; NULL without a purchase in 90 days or when no discount is known
+
+FROM customer
+JOIN frequency       USING (market, customer_id)
+LEFT JOIN rhythm     USING (market, customer_id)
+LEFT JOIN content    USING (market, customer_id)
+LEFT JOIN assortment USING (market, customer_id)
+ORDER BY market, customer_id

@@ -1,0 +1,110 @@
+"""Rows that go into a bundle: the baseline and the golden rows, without anything that points at a person.
+
+Every value is replaced by one representative of its threshold interval: the upper end, or for the
+last interval the next double above the last threshold. All decisions stay the same, so margins and
+contributions stay the same, and two customers whom the model cannot tell apart become one row.
+"""
+
+import hashlib
+import math
+from typing import Literal
+
+import lightgbm
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from models.documents import BaselineDocument, Cell
+from training.errors import ModelRefused
+from training.export.trees import Ensemble, splits_of
+from training.spec import BaselineSpec
+
+BASELINE_ROWS_MAX = 1000
+GOLDEN_ORDINARY = 32
+GOLDEN_THRESHOLDS = 48
+GOLDEN_MISSING = 16
+
+
+def thresholds_by_feature(ensemble: Ensemble) -> list[NDArray[np.float64]]:
+    """Give each feature's distinct thresholds in ascending order; none for a feature never asked."""
+    found: list[set[float]] = [set() for _ in range(ensemble.feature_count)]
+    for tree in ensemble.trees:
+        for split in splits_of(tree):
+            found[split.feature].add(split.threshold)
+    return [np.array(sorted(values)) for values in found]
+
+
+def representatives(ensemble: Ensemble, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Replace every value by the representative of its interval; missing stays missing."""
+    replaced = np.empty_like(rows)
+    for feature, thresholds in enumerate(thresholds_by_feature(ensemble)):
+        finite = thresholds[np.isfinite(thresholds)]
+        above = math.nextafter(finite[-1], math.inf) if len(finite) else 0.0
+        ends = np.append(finite, above)
+        values = rows[:, feature]
+        chosen = ends[np.searchsorted(finite, values, side="left")]
+        # A column that takes zero as missing keeps its zeros: they are missing, not small.
+        zero = (feature in ensemble.zero_missing) & (np.abs(values) == 0.0)
+        replaced[:, feature] = np.where(np.isnan(values), np.nan, np.where(zero, 0.0, chosen))
+    return replaced
+
+
+def choose_baseline(spec: BaselineSpec, rows: pd.DataFrame, pds: NDArray[np.float64]) -> pd.DataFrame:
+    """Choose the population that explanations compare with: all in the band, or 1,000 of them by hash."""
+    band = rows[(pds >= spec.min_pd) & (pds <= spec.max_pd)]
+    if band.empty:
+        raise ModelRefused(f"baseline: no development row has a pd from {spec.min_pd} to {spec.max_pd}; widen the band")
+    if len(band) <= BASELINE_ROWS_MAX:
+        return band
+    keys = band["market"] + "|" + band["customer_id"] + "|" + band["as_of"].astype(str)
+    order = [hashlib.sha256(key.encode()).hexdigest() for key in keys]
+    chosen = band.assign(order=order).sort_values("order").head(BASELINE_ROWS_MAX)
+    return chosen.drop(columns="order")
+
+
+def baseline_document(
+    spec: BaselineSpec, chosen: pd.DataFrame, names: tuple[str, ...], ensemble: Ensemble, booster: lightgbm.Booster
+) -> BaselineDocument:
+    """Freeze the baseline, its rows in the order of their values so that nothing tells whose they are."""
+    matrix = np.ascontiguousarray(chosen[list(names)].to_numpy(dtype=np.float64))
+    frozen = representatives(ensemble, matrix)
+    frozen = frozen[np.lexsort(frozen.T[::-1])]
+    margins = booster.predict(frozen, raw_score=True, num_threads=1)
+    medians = chosen[list(names)].median()
+    return BaselineDocument(
+        definition=spec.definition,
+        rows=cells(frozen),
+        base_margin=math.fsum(margins) / len(frozen),
+        typical={name: None if math.isnan(medians[name]) else float(medians[name]) for name in names},
+    )
+
+
+Kind = Literal["ordinary", "threshold", "missing"]
+
+
+def golden_rows(ensemble: Ensemble, rows: NDArray[np.float64]) -> list[tuple[Kind, NDArray[np.float64]]]:
+    """Choose rows that a reader must reproduce: ordinary ones, ones on thresholds and beside them, ones with gaps.
+
+    Args:
+        ensemble: The model.
+        rows: Real rows, shape (n, n_features); at least one.
+    """
+    random = np.random.default_rng(0)
+    frozen = representatives(ensemble, rows[random.permutation(len(rows))[:GOLDEN_ORDINARY]])
+    chosen: list[tuple[Kind, NDArray[np.float64]]] = [("ordinary", row) for row in frozen]
+    asked = [(f, t) for f, values in enumerate(thresholds_by_feature(ensemble)) for t in values if math.isfinite(t)]
+    for index in random.permutation(len(asked))[:GOLDEN_THRESHOLDS]:
+        feature, threshold = asked[index]
+        row = frozen[index % len(frozen)].copy()
+        row[feature] = (threshold, math.nextafter(threshold, -math.inf), math.nextafter(threshold, math.inf))[index % 3]
+        chosen.append(("threshold", row))
+    for index in range(GOLDEN_MISSING):
+        row = frozen[index % len(frozen)].copy()
+        row[random.random(len(row)) < (index + 1) / GOLDEN_MISSING] = math.nan
+        chosen.append(("missing", row))
+    return chosen
+
+
+def cells(rows: NDArray[np.float64]) -> tuple[tuple[Cell, ...], ...]:
+    """Give rows as a document holds them: None where missing."""
+    return tuple(tuple(None if math.isnan(value) else float(value) for value in row) for row in rows)

@@ -1,0 +1,174 @@
+"""From samples to a released bundle: fit, calibrate, freeze, export, prove, measure, write."""
+
+import hashlib
+import importlib.metadata
+import re
+from pathlib import Path
+
+import lightgbm
+import numpy as np
+from numpy.typing import NDArray
+
+from models.bundle import json_bytes, write_bundle
+from models.documents import (
+    FORMAT,
+    BaselineDocument,
+    FeatureSpec,
+    GoldenDocument,
+    GoldenRow,
+    GroupSpec,
+    Manifest,
+    MetricsDocument,
+    SchemaDocument,
+    Scorecard,
+)
+from models.explained import explained
+from models.schema import Schema
+from models.scorecard import log_odds_of, pd_of
+from models.scoring import Scorer
+from training.calibrate import calibrate
+from training.card import card_of
+from training.console import Console
+from training.errors import SpecRefused
+from training.export.explain import explain_onnx
+from training.export.score import score_onnx
+from training.export.trees import Ensemble, read_ensemble
+from training.findings import Exported, Findings, measure, metrics_of
+from training.frozen import baseline_document, cells, choose_baseline, golden_rows
+from training.leaks import refuse_leaks
+from training.parity import prove
+from training.samples import Samples, label_of
+from training.search import fit, fixed_parameters, search
+from training.spec import FeatureEntry, Spec
+from training.texts import refuse_bad_texts
+
+
+def release(spec: Spec, spec_sha256: str, samples: Samples, bundles: Path, console: Console) -> tuple[Path, Findings]:
+    """Make a bundle and give its folder, with everything that was found out on the way."""
+    refuse_leaks(samples)
+    schema = Schema(schema_document(spec))
+    refuse_bad_texts(schema)
+    signs = tuple(feature.sign for feature in schema.features)
+    with console.steps("search", spec.search.trials) as progress:
+        chosen = search(samples, spec.search, signs, console.threads, progress)
+    console.say("fit, calibrate, export")
+    booster = fit(fixed_parameters(signs, console.threads) | chosen, *matrix_of(samples), samples.names)
+    ensemble = read_ensemble(booster)
+    card = scorecard_of(spec, booster, samples)
+    baseline = baseline_of(spec, booster, ensemble, card, samples)
+    score, explain = score_onnx(ensemble), explain_onnx(ensemble, rows_of(baseline))
+    scorer = Scorer(score, explain)
+    console.say(f"prove that the files say what LightGBM says ({len(samples.rows):,} rows and the rows at thresholds)")
+    parity = prove(booster, ensemble, scorer, samples.features(samples.rows), baseline.base_margin)
+    console.say("measure on rows that were not looked at so far")
+    findings = measure(spec, samples, Exported(scorer, card, chosen, parity), console.threads)
+    golden = golden_document(ensemble, scorer, card, baseline, samples.features(samples.part("FIT")))
+    files = {
+        "score.onnx": score,
+        "explain.onnx": explain,
+        "schema.json": json_bytes(schema.document),
+        "scorecard.json": json_bytes(card),
+        "baseline.json": json_bytes(baseline),
+        "golden.json": json_bytes(golden),
+        "metrics.json": json_bytes(MetricsDocument(metrics=metrics_of(findings))),
+        "model.txt": model_text(booster),
+        "card.md": card_of(spec, samples, findings.test, findings.rivals).encode(),
+    }
+    return write_bundle(bundles, manifest_of(spec, spec_sha256, samples), files), findings
+
+
+def schema_document(spec: Spec) -> SchemaDocument:
+    """Write out the spec's features and groups, with the defaults of what it does not say."""
+    groups = {group.code: GroupSpec(code=group.code, texts=group.texts) for group in spec.groups}
+    features = []
+    for entry in spec.features:
+        code = entry.group or re.sub(r"[^A-Z0-9_]", "_", entry.name.upper())
+        if entry.group is None:
+            groups.setdefault(code, default_group(code, entry))
+        elif entry.group not in groups:
+            raise SpecRefused(f"features.{entry.name}: group {entry.group!r} is not among [[groups]]")
+        known = entry.model_dump(exclude={"column", "group", "description"})
+        features.append(FeatureSpec(**known, group=code, description=entry.description or entry.name))
+    used = {feature.group for feature in features}
+    return SchemaDocument(features=tuple(features), groups=tuple(g for c, g in groups.items() if c in used))
+
+
+def default_group(code: str, entry: FeatureEntry) -> GroupSpec:
+    """Give a feature that is in no group one of its own, with a plain sentence."""
+    unit = f" {entry.unit}" if entry.unit else ""
+    sentence = f"{entry.description or entry.name}: {{{entry.name}:g}}{unit} (typical: {{{entry.name}.typical:g}})"
+    return GroupSpec(code=code, texts={"en": sentence})
+
+
+def matrix_of(samples: Samples) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Give features and labels of the fit part."""
+    rows = samples.part("FIT")
+    return samples.features(rows), label_of(rows)
+
+
+def scorecard_of(spec: Spec, booster: lightgbm.Booster, samples: Samples) -> Scorecard:
+    """Calibrate on the calibration part, and take scaling and grades from the spec."""
+    rows = samples.part("CALIBRATION")
+    margins = booster.predict(samples.features(rows), raw_score=True, num_threads=1)
+    slope, intercept = calibrate(np.asarray(margins), label_of(rows))
+    return Scorecard(slope=slope, intercept=intercept, **spec.score.model_dump())
+
+
+def baseline_of(
+    spec: Spec, booster: lightgbm.Booster, ensemble: Ensemble, card: Scorecard, samples: Samples
+) -> BaselineDocument:
+    """Freeze the population that explanations compare with, out of the development rows."""
+    rows = samples.part("FIT", "CALIBRATION")
+    if spec.snapshots is not None:  # one row per customer: the newest development snapshot
+        rows = samples.part("CALIBRATION")
+    margins = booster.predict(samples.features(rows), raw_score=True, num_threads=1)
+    pds = np.array([pd_of(log_odds_of(card, margin)) for margin in np.asarray(margins).tolist()])
+    return baseline_document(spec.baseline, choose_baseline(spec.baseline, rows, pds), samples.names, ensemble, booster)
+
+
+def rows_of(baseline: BaselineDocument) -> NDArray[np.float64]:
+    """Give the baseline's rows as an array, NaN where missing."""
+    return np.array(baseline.rows, dtype=np.float64)
+
+
+def golden_document(
+    ensemble: Ensemble, scorer: Scorer, card: Scorecard, baseline: BaselineDocument, rows: NDArray[np.float64]
+) -> GoldenDocument:
+    """Write down what must come out of the golden rows."""
+    golden = []
+    for kind, row in golden_rows(ensemble, rows):
+        matrix = row.reshape(1, -1)
+        answer = explained(
+            card, baseline.base_margin, float(scorer.margins(matrix)[0]), scorer.contributions(matrix)[0].tolist()
+        )
+        golden.append(
+            GoldenRow(
+                kind=kind,
+                row=cells(matrix)[0],
+                margin=answer.margin,
+                contributions=answer.contributions,
+                pd=answer.pd,
+                score=answer.score,
+                points=answer.points,
+                grade=answer.grade,
+            )
+        )
+    return GoldenDocument(rows=tuple(golden))
+
+
+def model_text(booster: lightgbm.Booster) -> bytes:
+    """Give LightGBM's own text of the model; the number of threads it was fitted with is no part of it."""
+    return re.sub(r"\[num_threads: \d+\]", "[num_threads: 0]", booster.model_to_string()).encode()
+
+
+def manifest_of(spec: Spec, spec_sha256: str, samples: Samples) -> Manifest:
+    """Say what the bundle is and what it was made from."""
+    markets = sorted({str(market) for market in samples.rows["market"]})
+    libraries = {name: importlib.metadata.version(name) for name in ("lightgbm", "onnx", "onnxruntime")}
+    made_from = {"spec_sha256": spec_sha256, "data_sha256": samples.data_sha256, **libraries}
+    return Manifest(format=FORMAT, family=spec.family, markets=tuple(markets), files={}, made_from=made_from)
+
+
+def sha256_of(path: Path) -> str:
+    """Give the digest of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

