@@ -52,6 +52,8 @@ class FeatureSpec(Document):
         mandatory: Without it the customer is not scorable.
         sign: 1: a higher value never lowers the risk; -1: never raises it; 0: no promise.
         group: Code of its reason group.
+        texts: The feature as part of its group's sentence, by locale: {value} is the customer's value,
+            {typical} the baseline's median; a CLDR number pattern may follow, as in {value:#,##0.0}.
     """
 
     name: FeatureName
@@ -64,14 +66,16 @@ class FeatureSpec(Document):
     mandatory: bool = False
     sign: Literal[-1, 0, 1] = 0
     group: Code
+    texts: dict[Locale, str] = {}
 
 
 class GroupSpec(Document):
     """A reason group: features whose pushes are told as one reason.
 
     Attributes:
-        texts: Sentence by locale; "en" is there always. {NAME} stands for the customer's value of a
-            feature, {NAME.typical} for the baseline's median; a format may follow, as in {NAME:.0f}.
+        texts: Sentence by locale; "en" is there always. {pushed} stands for the texts of the features
+            that pushed most, {NAME} for the customer's value of a feature, {NAME.typical} for the
+            baseline's median; a CLDR number pattern may follow, as in {NAME:#,##0.0}.
     """
 
     code: Code

@@ -10,12 +10,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from babel import Locale
+from babel.numbers import parse_pattern
+
 from models.documents import Cell
 from models.schema import Schema
 
 REASONS_MAX = 4
 MATERIALITY = 0.05
 DEFAULT_LOCALE = "en"
+# A sentence names so many of the features that pushed; more are not read.
+PUSHED_MAX = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,46 +69,52 @@ def locale_for(schema: Schema, wanted: str) -> str:
     return next((locale for locale in (wanted, language) if locale in offered), DEFAULT_LOCALE)
 
 
-def text_of(schema: Schema, code: str, locale: str, values: Mapping[str, float], typical: Mapping[str, Cell]) -> str:
-    """Say one group's reason with the customer's values and the baseline's."""
-    return Sentence().vformat(schema.group[code].texts[locale], (), Facts(values, typical))
+def text_of(
+    schema: Schema, push: GroupPush, locale: str, values: Mapping[str, float], typical: Mapping[str, Cell]
+) -> str:
+    """Say one group's reason with the customer's values and the baseline's.
+
+    Raises:
+        KeyError: A placeholder of the text names no fact.
+    """
+    facts = {name: Fact(values.get(name), typical[name], locale) for name in schema.names}
+    pushed = "; ".join(feature_text(schema, name, locale, facts[name]) for name in push.features[:PUSHED_MAX])
+    return Sentence().vformat(schema.group[push.code].texts[locale], (), {**facts, "pushed": pushed})
+
+
+def feature_text(schema: Schema, name: str, locale: str, fact: "Fact") -> str:
+    """Say one feature as part of its group's sentence; without a text of its own, plainly."""
+    feature = schema.features[schema.position[name]]
+    text = feature.texts.get(locale, feature.description + " {value} (typical: {typical})")
+    return Sentence().vformat(text, (), {"value": fact, "typical": Fact(fact.typical_value, None, locale)})
 
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """A feature's value in a sentence: {NAME} gives the customer's, {NAME.typical} the baseline's."""
+    """A number in a sentence; None where it is not known."""
 
     value: Cell
-    typical: "Fact | None" = None
+    typical_value: Cell
+    locale: str
 
-    def __format__(self, spec: str) -> str:
-        """Write the number, whole and with separators unless the text says otherwise."""
-        return "-" if self.value is None else format(self.value, spec or ",.0f")
-
-
-class Facts(Mapping[str, Fact]):
-    """The facts that a sentence may name: the features of the model, and nothing else."""
-
-    def __init__(self, values: Mapping[str, float], typical: Mapping[str, Cell]) -> None:
-        self.values_by_name = values
-        self.typical_by_name = typical
-
-    def __getitem__(self, name: str) -> Fact:
-        return Fact(self.values_by_name.get(name), Fact(self.typical_by_name[name]))
-
-    def __iter__(self) -> Any:
-        return iter(self.typical_by_name)
-
-    def __len__(self) -> int:
-        return len(self.typical_by_name)
+    def __format__(self, pattern: str) -> str:
+        """Write the number as the locale does, whole unless the text gives another CLDR pattern."""
+        if self.value is None:
+            return "-"
+        return str(parse_pattern(pattern or "#,##0").apply(self.value, Locale.parse(self.locale, sep="-")))
 
 
 class Sentence(string.Formatter):
-    """Formats a text of the spec: {NAME} and {NAME.typical} only, no other attribute and no index."""
+    """Formats a text of the spec: known names and NAME.typical only, no other attribute and no index."""
 
     def get_field(self, field_name: str, args: Any, kwargs: Any) -> Any:  # noqa: ARG002 - the base's signature
         """Give the fact that a placeholder names."""
         name, _, rest = field_name.partition(".")
         if rest not in {"", "typical"} or name not in kwargs:
             raise KeyError(field_name)
-        return (kwargs[name].typical if rest else kwargs[name]), name
+        fact = kwargs[name]
+        if not rest:
+            return fact, name
+        if not isinstance(fact, Fact):
+            raise KeyError(field_name)
+        return Fact(fact.typical_value, None, fact.locale), name

@@ -33,6 +33,7 @@ CHURN = churn_pb2.DESCRIPTOR.services_by_name["ChurnService"].full_name
 MODEL = model_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+QUIET_SECONDS = 0.1  # no call for so long means that none is on its way
 
 
 class PortTaken(Exception):
@@ -52,6 +53,7 @@ class Application:
         self.threads = Threads(settings.store_threads)
         self.lineup = LineupWatch(settings.bundles)
         self.health = health.aio.HealthServicer()
+        self.gate = Gate()
         self.watching: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -78,7 +80,7 @@ class Application:
             ("grpc.so_reuseport", 0),  # two servers on one port are a mistake, not a fleet
         ]
         server = grpc.aio.server(
-            interceptors=[Gate()], options=options, maximum_concurrent_rpcs=self.settings.requests_in_flight_max
+            interceptors=[self.gate], options=options, maximum_concurrent_rpcs=self.settings.requests_in_flight_max
         )
         features, decisions = FeatureStore(self.database), DecisionStore(self.database)
         credit = CreditServicer(self.lineup, policy, features, decisions, self.threads, clock=now)
@@ -109,13 +111,21 @@ class Application:
             await self.tell_health()
 
     async def stop(self) -> None:
-        """Say NOT_SERVING, let the calls under way finish, then close the stores."""
+        """Drain, then close the stores.
+
+        Health says NOT_SERVING first, while calls are still answered, so that callers go elsewhere. gRPC
+        cancels calls that have arrived but not begun when it stops; so it is stopped when none arrives.
+        """
         if self.watching is not None:
             self.watching.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self.watching
         await self.health.enter_graceful_shutdown()
-        await self.server.stop(self.settings.drain_seconds_max)
+        seconds = self.settings.drain_seconds_max
+        await self.gate.quiet(QUIET_SECONDS, seconds / 2)
+        self.gate.draining = True
+        await self.gate.quiet(QUIET_SECONDS, seconds / 4)
+        await self.server.stop(seconds / 4)
         self.threads.close()
         self.database.close()
         LOG.info("stopped")

@@ -89,6 +89,10 @@ class StoreUnavailable(ServerError):
     """The database does not answer; nothing was decided."""
 
 
+class Draining(ServerError):
+    """The server is about to stop; another one answers."""
+
+
 class LoadRefused(Exception):
     """A feature or run file is not what it should be; nothing of it was loaded."""
 

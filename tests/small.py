@@ -40,8 +40,8 @@ de = "Tage im Verzug: {days_late} (üblich: {days_late.typical})"
 [[groups]]
 code = "SIZE"
 [groups.texts]
-en = "Turnover {turnover}, {years:.1f} years in business (typical: {turnover.typical})"
-de = "Umsatz {turnover}, seit {years:.1f} Jahren tätig (üblich: {turnover.typical})"
+en = "Turnover {turnover}, {years:0.0} years in business (typical: {turnover.typical})"
+de = "Umsatz {turnover}, seit {years:0.0} Jahren tätig (üblich: {turnover.typical})"
 
 [[features]]
 name = "days_late"

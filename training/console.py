@@ -7,7 +7,7 @@ import rich.console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-PLAIN_WIDTH = 100
+PLAIN_WIDTH = 120
 
 
 class Console:

@@ -39,7 +39,7 @@ from training.leaks import refuse_leaks
 from training.parity import prove
 from training.samples import Samples, label_of
 from training.search import fit, fixed_parameters, search
-from training.spec import FeatureEntry, Spec
+from training.spec import Spec
 from training.texts import refuse_bad_texts
 
 
@@ -50,7 +50,7 @@ def release(spec: Spec, spec_sha256: str, samples: Samples, bundles: Path, conso
     refuse_bad_texts(schema)
     signs = tuple(feature.sign for feature in schema.features)
     with console.steps("search", spec.search.trials) as progress:
-        chosen = search(samples, spec.search, signs, console.threads, progress)
+        chosen = search(samples, spec, signs, console.threads, progress)
     console.say("fit, calibrate, export")
     booster = fit(fixed_parameters(signs, console.threads) | chosen, *matrix_of(samples), samples.names)
     ensemble = read_ensemble(booster)
@@ -84,7 +84,7 @@ def schema_document(spec: Spec) -> SchemaDocument:
     for entry in spec.features:
         code = entry.group or re.sub(r"[^A-Z0-9_]", "_", entry.name.upper())
         if entry.group is None:
-            groups.setdefault(code, default_group(code, entry))
+            groups.setdefault(code, default_group(code))
         elif entry.group not in groups:
             raise SpecRefused(f"features.{entry.name}: group {entry.group!r} is not among [[groups]]")
         known = entry.model_dump(exclude={"column", "group", "description"})
@@ -93,11 +93,9 @@ def schema_document(spec: Spec) -> SchemaDocument:
     return SchemaDocument(features=tuple(features), groups=tuple(g for c, g in groups.items() if c in used))
 
 
-def default_group(code: str, entry: FeatureEntry) -> GroupSpec:
+def default_group(code: str) -> GroupSpec:
     """Give a feature that is in no group one of its own, with a plain sentence."""
-    unit = f" {entry.unit}" if entry.unit else ""
-    sentence = f"{entry.description or entry.name}: {{{entry.name}:g}}{unit} (typical: {{{entry.name}.typical:g}})"
-    return GroupSpec(code=code, texts={"en": sentence})
+    return GroupSpec(code=code, texts={"en": "{pushed}"})
 
 
 def matrix_of(samples: Samples) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

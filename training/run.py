@@ -98,7 +98,7 @@ def drivers_of(model: Model, row: np.ndarray[Any, np.dtype[np.float64]], answer:
             "log_odds": push.log_odds,
             "features": list(push.features),
             "texts": {
-                locale: text_of(schema, push.code, locale, values, typical)
+                locale: text_of(schema, push, locale, values, typical)
                 for locale in sorted(schema.group[push.code].texts)
             },
         }

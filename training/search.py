@@ -13,7 +13,7 @@ from sklearn.model_selection import StratifiedKFold
 
 from training.errors import DataRefused
 from training.samples import Samples, label_of
-from training.spec import SearchSpec
+from training.spec import SearchSpec, Spec
 
 ROUNDS_MAX = 600
 ROUNDS_WITHOUT_GAIN = 40
@@ -52,13 +52,11 @@ def suggest(trial: optuna.Trial, spec: SearchSpec) -> dict[str, Any]:
     }
 
 
-def search(
-    samples: Samples, spec: SearchSpec, signs: tuple[int, ...], threads: int, progress: Progress
-) -> dict[str, Any]:
+def search(samples: Samples, family: Spec, signs: tuple[int, ...], threads: int, progress: Progress) -> dict[str, Any]:
     """Find parameters, num_iterations included, by mean log-loss on validation folds of the fit part."""
-    rows = samples.part("FIT")
+    spec, rows = family.search, samples.part("FIT")
     matrix, labels = samples.features(rows), label_of(rows)
-    folds = list(folds_of(rows, spec))
+    folds = list(folds_of(rows, spec, family.snapshots.horizon_days if family.snapshots else 0))
 
     def objective(trial: optuna.Trial) -> float:
         parameters = fixed_parameters(signs, threads) | suggest(trial, spec)
@@ -73,20 +71,22 @@ def search(
     return {**study.best_params, "num_iterations": study.best_trial.user_attrs["num_iterations"]}
 
 
-def folds_of(rows: pd.DataFrame, spec: SearchSpec) -> Iterator[Fold]:
-    """Give the folds as row numbers: stratified, or each period after the first validated on those before it."""
+def folds_of(rows: pd.DataFrame, spec: SearchSpec, horizon_days: int) -> Iterator[Fold]:
+    """Give the folds as row numbers: stratified, or forward in time.
+
+    Forward: each of the last periods is validated on those whose labels were known when it began.
+    """
     if spec.validation == "folds":
         splitter = StratifiedKFold(spec.folds, shuffle=True, random_state=spec.seed)
         yield from splitter.split(np.zeros(len(rows)), label_of(rows))
         return
-    periods = sorted(rows["period"].unique())
-    if len(periods) <= spec.folds:
-        raise DataRefused(
-            f"search.folds is {spec.folds}, which takes {spec.folds + 1} fit snapshots; there are {len(periods)}"
-        )
-    of_row = rows["period"].to_numpy()
-    for period in periods[-spec.folds :]:
-        yield np.flatnonzero(of_row < period), np.flatnonzero(of_row == period)
+    periods = pd.to_datetime(rows["period"])
+    horizon = pd.Timedelta(days=horizon_days)
+    for period in sorted(periods.unique())[-spec.folds :]:
+        known = np.flatnonzero(periods + horizon <= period)
+        if not len(known):
+            raise DataRefused(f"search: no fit snapshot is over by {period:%Y-%m-%d}; lower search.folds")
+        yield known, np.flatnonzero(periods == period)
 
 
 def fit_fold(

@@ -143,6 +143,7 @@ class FeatureEntry(SpecPart):
     mandatory: bool = False
     sign: Literal[-1, 0, 1] = 0
     group: Code | None = None
+    texts: dict[Locale, str] = {}
 
 
 class GroupEntry(SpecPart):

@@ -131,7 +131,7 @@ def model_reasons(model: Model, score: ExplainedScore, values: Mapping[str, floa
         Reason(
             code=push.code,
             kind="MODEL",
-            text=text_of(schema, push.code, locale, values, typical),
+            text=text_of(schema, push, locale, values, typical),
             features=push.features,
             log_odds=push.log_odds,
             points=push.points,

@@ -1,5 +1,6 @@
 """The gate before every method: authorise, validate, call; errors get their meaning, bugs are hidden."""
 
+import asyncio
 import time
 import uuid
 from collections.abc import Awaitable, Callable
@@ -13,14 +14,28 @@ from server.edges.access import authorise
 from server.edges.context import Context
 from server.edges.status import MEANINGS, refuse, refuse_bug
 from server.edges.validation import validate
-from server.errors import ServerError
+from server.errors import Draining, ServerError
 
 LOG = structlog.get_logger()
 OURS = "/grounds."
+Behaviour = Callable[..., Awaitable[Message]]
 
 
 class Gate(grpc.aio.ServerInterceptor):
-    """Wraps every method of the server."""
+    """Wraps every method of the server, and knows when it is quiet.
+
+    All state is owned by the event loop.
+
+    Attributes:
+        draining: New calls are refused; those under way go on.
+        under_way: Calls of ours that have begun and not ended.
+        last_arrival: time.monotonic() when the last one began.
+    """
+
+    def __init__(self) -> None:
+        self.draining = False
+        self.under_way = 0
+        self.last_arrival = time.monotonic()
 
     async def intercept_service(
         self,
@@ -35,35 +50,53 @@ class Gate(grpc.aio.ServerInterceptor):
         if not method.startswith(OURS):
             return with_authorisation(handler, method)
         return grpc.unary_unary_rpc_method_handler(
-            guarded(handler.unary_unary, method), handler.request_deserializer, handler.response_serializer
+            self.guarded(handler.unary_unary, method), handler.request_deserializer, handler.response_serializer
         )
 
+    def guarded(self, behaviour: Behaviour, method: str) -> Behaviour:
+        """Wrap a method of ours."""
 
-def guarded(behaviour: Callable[..., Awaitable[Message]], method: str) -> Callable[..., Awaitable[Message]]:
-    """Wrap a method of ours."""
+        async def call(request: Message, context: Context) -> Message:
+            start = self.last_arrival = time.monotonic()
+            self.under_way += 1
+            try:
+                answer = await self.passed(behaviour, method, request, context)
+            except ServerError as error:
+                log_call(method, MEANINGS[type(error)].reason, start)
+                await refuse(context, error)
+            except Exception as error:  # noqa: BLE001 - a bug: the log gets its place, the client an incident id
+                incident_id = str(uuid.uuid4())
+                LOG.error(
+                    "bug", method=method, incident_id=incident_id, error=type(error).__name__, place=place_of(error)
+                )
+                await refuse_bug(context, incident_id)
+            finally:
+                self.under_way -= 1
+            log_call(method, "OK", start)
+            return answer
 
-    async def call(request: Message, context: Context) -> Message:
-        start = time.perf_counter()
-        try:
-            authorise(method)
-            validate(request)
-            answer = await behaviour(request, context)
-        except ServerError as error:
-            log_call(method, MEANINGS[type(error)].reason, start)
-            await refuse(context, error)
-        except Exception as error:  # noqa: BLE001 - a bug: the log gets its place, the client an incident id
-            incident_id = str(uuid.uuid4())
-            LOG.error("bug", method=method, incident_id=incident_id, error=type(error).__name__, place=place_of(error))
-            await refuse_bug(context, incident_id)
-        log_call(method, "OK", start)
-        return answer
+        return call
 
-    return call
+    async def passed(self, behaviour: Behaviour, method: str, request: Message, context: Context) -> Message:
+        """Let a call through: authorise, then validate, then call."""
+        authorise(method)
+        if self.draining:
+            raise Draining("this server is stopping; ask again")
+        validate(request)
+        return await behaviour(request, context)
+
+    async def quiet(self, seconds: float, at_most: float) -> None:
+        """Wait until nothing is under way and nothing has arrived for so long, at most so long."""
+        deadline = time.monotonic() + at_most
+        while time.monotonic() < deadline:
+            if self.under_way == 0 and time.monotonic() - self.last_arrival >= seconds:
+                return
+            await asyncio.sleep(seconds / 10)
 
 
 def log_call(method: str, reason: str, start: float) -> None:
     """Write down that a call was answered; nothing of what was in it."""
-    LOG.info("call", method=method, reason=reason, milliseconds=round((time.perf_counter() - start) * 1000, 2))
+    LOG.info("call", method=method, reason=reason, milliseconds=round((time.monotonic() - start) * 1000, 2))
 
 
 def place_of(error: BaseException) -> list[str]:

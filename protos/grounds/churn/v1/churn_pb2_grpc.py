@@ -34,7 +34,8 @@ class ChurnServiceStub:
     domain "grounds", whose reason is one of those named at the method, or one that
     every method has: REQUEST_INVALID (INVALID_ARGUMENT, with a BadRequest that
     names every field), METHOD_NOT_ALLOWED (PERMISSION_DENIED), STORE_UNAVAILABLE
-    (UNAVAILABLE), INTERNAL (INTERNAL, with an incident id and nothing else).
+    (UNAVAILABLE), DRAINING (UNAVAILABLE: another server, or this one restarted,
+    will answer), INTERNAL (INTERNAL, with an incident id and nothing else).
     Branch on the reason, never on the message.
     """
 
@@ -65,7 +66,8 @@ class ChurnServiceServicer:
     domain "grounds", whose reason is one of those named at the method, or one that
     every method has: REQUEST_INVALID (INVALID_ARGUMENT, with a BadRequest that
     names every field), METHOD_NOT_ALLOWED (PERMISSION_DENIED), STORE_UNAVAILABLE
-    (UNAVAILABLE), INTERNAL (INTERNAL, with an incident id and nothing else).
+    (UNAVAILABLE), DRAINING (UNAVAILABLE: another server, or this one restarted,
+    will answer), INTERNAL (INTERNAL, with an incident id and nothing else).
     Branch on the reason, never on the message.
     """
 
@@ -119,7 +121,8 @@ class ChurnService:
     domain "grounds", whose reason is one of those named at the method, or one that
     every method has: REQUEST_INVALID (INVALID_ARGUMENT, with a BadRequest that
     names every field), METHOD_NOT_ALLOWED (PERMISSION_DENIED), STORE_UNAVAILABLE
-    (UNAVAILABLE), INTERNAL (INTERNAL, with an incident id and nothing else).
+    (UNAVAILABLE), DRAINING (UNAVAILABLE: another server, or this one restarted,
+    will answer), INTERNAL (INTERNAL, with an incident id and nothing else).
     Branch on the reason, never on the message.
     """
 

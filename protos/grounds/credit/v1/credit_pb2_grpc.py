@@ -33,7 +33,8 @@ class CreditServiceStub:
     domain "grounds", whose reason is one of those named at the method, or one that
     every method has: REQUEST_INVALID (INVALID_ARGUMENT, with a BadRequest that
     names every field), METHOD_NOT_ALLOWED (PERMISSION_DENIED), STORE_UNAVAILABLE
-    (UNAVAILABLE), INTERNAL (INTERNAL, with an incident id and nothing else).
+    (UNAVAILABLE), DRAINING (UNAVAILABLE: another server, or this one restarted,
+    will answer), INTERNAL (INTERNAL, with an incident id and nothing else).
     Branch on the reason, never on the message.
     """
 
@@ -68,7 +69,8 @@ class CreditServiceServicer:
     domain "grounds", whose reason is one of those named at the method, or one that
     every method has: REQUEST_INVALID (INVALID_ARGUMENT, with a BadRequest that
     names every field), METHOD_NOT_ALLOWED (PERMISSION_DENIED), STORE_UNAVAILABLE
-    (UNAVAILABLE), INTERNAL (INTERNAL, with an incident id and nothing else).
+    (UNAVAILABLE), DRAINING (UNAVAILABLE: another server, or this one restarted,
+    will answer), INTERNAL (INTERNAL, with an incident id and nothing else).
     Branch on the reason, never on the message.
     """
 
@@ -142,7 +144,8 @@ class CreditService:
     domain "grounds", whose reason is one of those named at the method, or one that
     every method has: REQUEST_INVALID (INVALID_ARGUMENT, with a BadRequest that
     names every field), METHOD_NOT_ALLOWED (PERMISSION_DENIED), STORE_UNAVAILABLE
-    (UNAVAILABLE), INTERNAL (INTERNAL, with an incident id and nothing else).
+    (UNAVAILABLE), DRAINING (UNAVAILABLE: another server, or this one restarted,
+    will answer), INTERNAL (INTERNAL, with an incident id and nothing else).
     Branch on the reason, never on the message.
     """
 

@@ -33,7 +33,8 @@ class ModelServiceStub:
     domain "grounds", whose reason is one of those named at the method, or one that
     every method has: REQUEST_INVALID (INVALID_ARGUMENT, with a BadRequest that
     names every field), METHOD_NOT_ALLOWED (PERMISSION_DENIED), STORE_UNAVAILABLE
-    (UNAVAILABLE), INTERNAL (INTERNAL, with an incident id and nothing else).
+    (UNAVAILABLE), DRAINING (UNAVAILABLE: another server, or this one restarted,
+    will answer), INTERNAL (INTERNAL, with an incident id and nothing else).
     Branch on the reason, never on the message.
     """
 
@@ -63,7 +64,8 @@ class ModelServiceServicer:
     domain "grounds", whose reason is one of those named at the method, or one that
     every method has: REQUEST_INVALID (INVALID_ARGUMENT, with a BadRequest that
     names every field), METHOD_NOT_ALLOWED (PERMISSION_DENIED), STORE_UNAVAILABLE
-    (UNAVAILABLE), INTERNAL (INTERNAL, with an incident id and nothing else).
+    (UNAVAILABLE), DRAINING (UNAVAILABLE: another server, or this one restarted,
+    will answer), INTERNAL (INTERNAL, with an incident id and nothing else).
     Branch on the reason, never on the message.
     """
 
@@ -114,7 +116,8 @@ class ModelService:
     domain "grounds", whose reason is one of those named at the method, or one that
     every method has: REQUEST_INVALID (INVALID_ARGUMENT, with a BadRequest that
     names every field), METHOD_NOT_ALLOWED (PERMISSION_DENIED), STORE_UNAVAILABLE
-    (UNAVAILABLE), INTERNAL (INTERNAL, with an incident id and nothing else).
+    (UNAVAILABLE), DRAINING (UNAVAILABLE: another server, or this one restarted,
+    will answer), INTERNAL (INTERNAL, with an incident id and nothing else).
     Branch on the reason, never on the message.
     """
 

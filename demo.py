@@ -1,0 +1,171 @@
+"""`make demo`: train both models on real data, serve them, ask as the loan desk and as the CRM.
+
+What is shown comes from customers of the hold-out, which no model has learnt from. Afterwards
+`make serve` goes on with what the demo made.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from client.calls import Client
+from client.errors import CallFailed
+
+ROOT = Path(__file__).resolve().parent
+BUNDLES, FILES = ROOT / "models" / "bundles", ROOT / "files"
+README = ROOT / "README.md"
+START_SECONDS_MAX = 30
+LOOKED_AT = 60  # applicants of the hold-out from which the demo picks three
+AMOUNT = "120000TWD"
+
+
+def main(arguments: list[str]) -> int:
+    """Run the demo; with --readme, write its console blocks into the README."""
+    FILES.mkdir(exist_ok=True)
+    for family in ("credit", "churn"):
+        heading(f"Train {family} on real data")
+        echo("training", "fit", f"training/{family}.toml")
+        newest = max((path for path in (BUNDLES / family).iterdir() if path.is_dir()), key=made_at)
+        echo("server", "activate", newest.name[:12])
+    heading("Score every customer for the CRM, load features and run into the server's database")
+    echo("training", "score", "training/churn.toml")
+    names = ("credit.features", "churn.features", "churn.run")
+    echo("server", "load", *(f"files/{name}.parquet" for name in names))
+    shown: dict[str, str] = {}
+    with serving(FILES / "demo-server.log") as address:
+        for name, title, transcript in ask(address, FILES / "credit.features.parquet"):
+            heading(title)
+            print(transcript)
+            shown[name] = transcript
+    print("\nThe server has drained and stopped. To go on: make serve, then python -m client --help")
+    if "--readme" in arguments:
+        README.write_text(with_blocks(README.read_text(encoding="utf-8"), shown), encoding="utf-8")
+    return 0
+
+
+def ask(address: str, features: Path) -> Iterator[tuple[str, str, str]]:
+    """Ask the server what people ask it; gives (name, title, transcript) of each step."""
+    good, middling, bad = applicants(address, features)
+
+    def client(*arguments: str) -> str:
+        command = ["python", "-m", "client", *arguments]
+        return "$ " + " ".join(command) + "\n" + output(address, *arguments)
+
+    yield "good", "The loan desk asks for a good applicant of the hold-out", client("score", "TW", good, AMOUNT)
+    yield "middling", "... a middling one", client("score", "TW", middling, AMOUNT)
+    yield "bad", "... and a bad one, in German", client("score", "TW", bad, AMOUNT, "--locale", "de")
+    what_if = client("simulate", "TW", bad, AMOUNT, "--set", "PAY_0=0", "--set", "PAY_2=0")
+    yield "simulate", "What if that applicant had paid the last two months on time?", what_if
+    yield "churn", "The CRM pulls the ten customers most at risk", client("churn", "top", "US", "--count", "10")
+    yield "models", "Which models serve?", client("models")
+
+
+def applicants(address: str, features: Path) -> tuple[str, str, str]:
+    """Pick a good, a middling and a bad applicant of the hold-out, by what-ifs, which keep nothing."""
+    table = pq.read_table(features, columns=["customer_id", "sample"]).to_pylist()
+    held_out = sorted((row["customer_id"] for row in table if row["sample"] == "HOLD_OUT"), key=int)[:LOOKED_AT]
+    with Client(address) as client:
+        pds = {}
+        for customer_id in held_out:
+            answer = client.simulate_credit(("TW", customer_id), amount(), features={})
+            pds[customer_id] = answer.known.model_output.pd
+            policy = answer.known.recommendation
+    middle = (policy.approve_max_pd + policy.refer_max_pd) / 2
+    return (
+        min(pds, key=lambda customer_id: pds[customer_id]),
+        min(pds, key=lambda customer_id: abs(pds[customer_id] - middle)),
+        max(pds, key=lambda customer_id: pds[customer_id]),
+    )
+
+
+def amount() -> tuple[Decimal, str]:
+    """Give the amount that is asked for."""
+    return Decimal(AMOUNT[:-3]), AMOUNT[-3:]
+
+
+@contextmanager
+def serving(log: Path, **environment: str) -> Iterator[str]:
+    """Serve on a free port while the block runs; gives the address. The server must stop cleanly."""
+    with log.open("w") as lines:
+        command = [sys.executable, "-m", "server", "serve"]
+        settings = {**os.environ, "GROUNDS_PORT": "0", **environment}
+        process = subprocess.Popen(command, cwd=ROOT, stderr=lines, env=settings)
+    try:
+        yield address_of(process, log)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        status = process.wait(timeout=START_SECONDS_MAX)
+    if status != 0:
+        raise SystemExit(f"the server ended with status {status}; see {log}")
+
+
+def address_of(process: subprocess.Popen[bytes], log: Path) -> str:
+    """Wait until the server says where it listens."""
+    deadline = time.monotonic() + START_SECONDS_MAX
+    while time.monotonic() < deadline and process.poll() is None:
+        for line in log.read_text().splitlines():
+            event = json.loads(line) if line.startswith("{") else {}
+            if event.get("event") == "serving":
+                return str(event["address"])
+        time.sleep(0.05)
+    raise SystemExit(f"the server did not start:\n{log.read_text()}")
+
+
+def output(address: str, *arguments: str) -> str:
+    """Run the client and give what it prints."""
+    command = [sys.executable, "-m", "client", *arguments]
+    environment = {**os.environ, "GROUNDS_ADDRESS": address, "NO_COLOR": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True)
+    return "\n".join(line.rstrip() for line in done.stdout.strip("\n").splitlines())
+
+
+def echo(*arguments: str) -> None:
+    """Show a command and run it."""
+    print(f"$ python -m {' '.join(arguments)}", flush=True)
+    subprocess.run([sys.executable, "-m", *arguments], cwd=ROOT, check=True)
+
+
+def heading(title: str) -> None:
+    """Show where the demo is."""
+    print(f"\n=== {title}\n", flush=True)
+
+
+def made_at(folder: Path) -> int:
+    """Give when a bundle was written."""
+    return folder.stat().st_mtime_ns
+
+
+def with_blocks(text: str, shown: dict[str, str]) -> str:
+    """Put transcripts into the console blocks that follow `<!-- demo: NAME -->`."""
+    for name, transcript in shown.items():
+        pattern = rf"(<!-- demo: {name} -->\n```console\n)(?:.*?\n)??(```)"
+        text = re.sub(pattern, lambda found, new=transcript: f"{found[1]}{new}\n{found[2]}", text, flags=re.DOTALL)
+    return text
+
+
+def blocks_of(text: str) -> dict[str, str]:
+    """Read the transcripts back."""
+    found = re.findall(r"<!-- demo: (\w+) -->\n```console\n(.*?)\n```", text, flags=re.DOTALL)
+    return dict(found)
+
+
+def masked(transcript: str) -> str:
+    """Replace what differs from run to run: names of decisions, and the time."""
+    return re.sub(r"decision [0-9a-f-]{36}, .* UTC", "decision ..., ... UTC", transcript)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except (subprocess.CalledProcessError, CallFailed) as error:
+        sys.exit(f"the demo failed: {error}")

@@ -1,0 +1,41 @@
+"""Every command has help with an example, and settings are documented."""
+
+import subprocess
+import sys
+
+import pytest
+
+from server.config import Settings
+from tests.conftest import ROOT
+
+COMMANDS = [
+    ("training", "fit"),
+    ("training", "score"),
+    ("server", "serve"),
+    ("server", "load"),
+    ("server", "activate"),
+    ("client", "score"),
+    ("client", "simulate"),
+    ("client", "decision"),
+    ("client", "churn", "top"),
+    ("client", "churn", "show"),
+    ("client", "models"),
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_of_every_command_ends_with_an_example(command: tuple[str, ...]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", *command, "--help"], cwd=ROOT, check=False, capture_output=True, text=True
+    )
+
+    assert done.returncode == 0
+    assert "Example: " in done.stdout
+
+
+def test_every_setting_of_the_server_stands_in_its_readme_with_its_default() -> None:
+    text = (ROOT / "server" / "README.md").read_text(encoding="utf-8")
+
+    missing = [name for name in Settings.model_fields if f"| `{name}` |" not in text]
+
+    assert not missing

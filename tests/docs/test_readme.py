@@ -1,0 +1,51 @@
+"""README's first screen is what a real run prints."""
+
+import re
+from pathlib import Path
+
+import demo
+from tests.conftest import ROOT, Released
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_console_blocks_are_what_the_demo_prints_apart_from_names_and_times_of_decisions(
+    released: Released, tmp_path: Path
+) -> None:
+    settings = {"GROUNDS_BUNDLES": str(released.bundles), "GROUNDS_DATABASE": released.database}
+
+    with demo.serving(tmp_path / "server.log", **settings) as address:
+        shown = {
+            name: transcript for name, _, transcript in demo.ask(address, released.files / "credit.features.parquet")
+        }
+
+    written = demo.blocks_of(README)
+    assert set(written) == {"middling", "churn"}
+    for name, transcript in written.items():
+        assert demo.masked(transcript) == demo.masked(shown[name])
+    points = points_of(shown["bad"])
+    assert sum(points[:-1]) == points[-1]
+
+
+def points_of(transcript: str) -> list[int]:
+    """Read the column of points: base, features, score."""
+    table = transcript.split("how the score adds up")[1]
+    lines = [re.findall(r"\s([+-]?\d+)\s+(\d+)(?:\s+[-+]+)?$", line) for line in table.splitlines()]
+    return [int(found[0][0]) for found in lines if found]
+
+
+def test_every_link_leads_to_a_file_that_is_there() -> None:
+    for document in [ROOT / "README.md", *ROOT.glob("*/README.md"), *ROOT.glob("training/data/README.md")]:
+        links = re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text(encoding="utf-8"))
+
+        missing = [link for link in links if not (document.parent / link).exists()]
+
+        assert not missing, f"{document}: {missing}"
+
+
+def test_every_target_of_the_makefile_that_readme_names_is_there() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
+
+    named = set(re.findall(r"\bmake ([a-z-]+)\b", README)) - {"alone"}
+
+    assert named <= targets

@@ -1,0 +1,95 @@
+"""A second data set is served without touching Python: a CSV, a spec of another shape, the commands."""
+
+import random
+from decimal import Decimal
+from pathlib import Path
+
+import demo
+from client.calls import Client
+from tests.conftest import run
+
+SPEC = """
+family = "credit"
+title = "Caterers who pay late"
+purpose = "Another shape: other names, two markets in a column, times in a column, values from the caller"
+population = "made"
+
+[table]
+customer_id = "Kundennummer"
+label = "ausgefallen"
+market_column = "Land"
+as_of_column = "Stand"
+
+[search]
+trials = 2
+folds = 2
+
+[[features]]
+name = "overdue_share"
+column = "Anteil ueberfaellig"
+unit = "share"
+min = 0
+max = 1
+sign = 1
+mandatory = true
+
+[[features]]
+name = "seats"
+column = "Plaetze"
+source = "CALLER"
+"""
+POLICY = """
+version = "own-1"
+[markets.AT]
+currency = "EUR"
+approve_max_pd = 0.3
+refer_max_pd = 0.6
+largest_amount = 9000
+[texts.LARGEST_AMOUNT]
+en = "above {largest_amount} {currency}"
+[texts.MISSING_INPUT]
+en = "missing {features}"
+"""
+
+
+def write_csv(path: Path) -> None:
+    """Write 900 caterers in two countries."""
+    chance = random.Random(1)  # noqa: S311 - made data
+    lines = ["Kundennummer,Land,Stand,Anteil ueberfaellig,Plaetze,ausgefallen"]
+    for number in range(900):
+        share, seats = round(chance.random() ** 2, 3), chance.randrange(10, 200)
+        bad = int(chance.random() < 0.1 + 0.6 * share)
+        gap = "" if number % 11 == 0 else seats
+        lines.append(f"K-{number},{'AT' if number % 3 else 'CH'},2026-05-0{number % 9 + 1},{share},{gap},{bad}")
+    path.write_text("\n".join(lines))
+
+
+def test_a_csv_and_a_spec_of_another_shape_give_an_explained_score(tmp_path: Path) -> None:
+    write_csv(tmp_path / "kunden.csv")
+    (tmp_path / "spec.toml").write_text(SPEC)
+    (tmp_path / "policy.toml").write_text(POLICY)
+    config = tmp_path / "config.toml"
+    config.write_text(
+        f'bundles = "{tmp_path}/bundles"\npolicy = "{tmp_path}/policy.toml"\ndatabase = "sqlite:///{tmp_path}/own.db"\n'
+    )
+
+    run(
+        *("training", "fit", str(tmp_path / "spec.toml"), "--data", str(tmp_path / "kunden.csv")),
+        *("--bundles", str(tmp_path / "bundles"), "--files", str(tmp_path / "files")),
+    )
+    bundle_id = next(path.name for path in (tmp_path / "bundles" / "credit").iterdir() if path.is_dir())
+    run("server", "activate", bundle_id[:12], "--config", str(config))
+    run("server", "load", str(tmp_path / "files" / "credit.features.parquet"), "--config", str(config))
+    settings = {
+        "GROUNDS_BUNDLES": f"{tmp_path}/bundles",
+        "GROUNDS_POLICY": f"{tmp_path}/policy.toml",
+        "GROUNDS_DATABASE": f"sqlite:///{tmp_path}/own.db",
+    }
+    with demo.serving(tmp_path / "log", **settings) as address, Client(address) as client:
+        decision = client.score_credit(("AT", "K-1"), (Decimal(100), "EUR"), features={"seats": 55.0})
+
+    assessment = decision.assessment
+    lines = assessment.explanation.contributions
+    assert [line.feature for line in lines] == ["overdue_share", "seats"]
+    assert assessment.explanation.base_points + sum(line.points for line in lines) == assessment.model_output.score
+    assert lines[1].value.number == 55.0

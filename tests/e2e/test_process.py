@@ -1,0 +1,167 @@
+"""The server as a process of its own: start, memory, modules, drain, kill."""
+
+import json
+import os
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import time
+import uuid
+from decimal import Decimal
+from pathlib import Path
+
+import grpc
+import psutil
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+import demo
+from client.calls import Client, customer_of, money_of
+from client.errors import CallFailed
+from grounds.credit.v1 import credit_pb2, credit_pb2_grpc
+from tests.conftest import ROOT, Released
+
+START_SECONDS_MEDIAN_MAX = 4.0
+MEMORY_BYTES_MAX = 300 * 1024 * 1024
+# Knock every 50 ms; by default gRPC waits a second and more, which would be measured too.
+OFTEN = [(f"grpc.{name}_reconnect_backoff_ms", 50) for name in ("initial", "min", "max")]
+FORBIDDEN = {"lightgbm", "shap", "pandas", "sklearn", "pyarrow", "onnx"}
+Answered = tuple[str, int, credit_pb2.CreditDecision]
+LIMIT = (Decimal(50_000), "TWD")
+
+
+@pytest.fixture
+def settings(released: Released, tmp_path: Path) -> dict[str, str]:
+    """Give the environment of a server of the released models with a database of its own."""
+    source = Path(released.database.removeprefix("sqlite:///"))
+    (tmp_path / "grounds.db").write_bytes(source.read_bytes())
+    return {"GROUNDS_BUNDLES": str(released.bundles), "GROUNDS_DATABASE": f"sqlite:///{tmp_path}/grounds.db"}
+
+
+def seconds_until_serving(settings: dict[str, str], port: int) -> float:
+    """Start a server, wait until health says SERVING, stop it."""
+    environment = {**os.environ, **settings, "GROUNDS_PORT": str(port)}
+    start = time.monotonic()
+    process = subprocess.Popen([sys.executable, "-m", "server"], cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
+    try:
+        with grpc.insecure_channel(f"127.0.0.1:{port}", options=OFTEN) as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            request = health_pb2.HealthCheckRequest(service="grounds.credit.v1.CreditService")
+            answer = stub.Check(request, wait_for_ready=True, timeout=30)
+        took = time.monotonic() - start
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    return took
+
+
+def free_port() -> int:
+    """Give a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_health_is_serving_within_four_seconds_of_the_start(settings: dict[str, str]) -> None:
+    times = [seconds_until_serving(settings, free_port()) for _ in range(5)]
+
+    assert statistics.median(times) <= START_SECONDS_MEDIAN_MAX
+
+
+def test_after_a_thousand_calls_it_is_small_and_has_loaded_no_training_library(
+    settings: dict[str, str], tmp_path: Path
+) -> None:
+    with demo.serving(tmp_path / "log", **settings) as address, Client(address) as client:
+        process = next(p for p in psutil.Process().children() if "server" in p.cmdline())
+        for number in range(500):
+            client.score_credit(("TW", str(number + 1)), LIMIT)
+            client.simulate_credit(("TW", str(number + 1)), LIMIT, features={"PAY_0": 2.0})
+        memory = process.memory_info().rss
+        loaded = {Path(place.path).parts[-2] for place in process.memory_maps() if "site-packages" in place.path}
+
+    assert memory <= MEMORY_BYTES_MAX
+    assert not any(name in place for name in FORBIDDEN for place in loaded)
+
+
+def test_the_serving_modules_import_no_training_library() -> None:
+    code = "import sys, server.__main__, server.app; print(','.join(sorted({m.split('.')[0] for m in sys.modules})))"
+
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
+
+    assert not FORBIDDEN & set(done.stdout.strip().split(","))
+
+
+def test_sigterm_lets_calls_under_way_finish_and_exits_with_0(settings: dict[str, str], tmp_path: Path) -> None:
+    with demo.serving(tmp_path / "log", **settings) as address:
+        process = next(p for p in psutil.Process().children() if "server" in p.cmdline())
+        channel = grpc.insecure_channel(address)
+        stub = credit_pb2_grpc.CreditServiceStub(channel)
+        calls = [
+            stub.ScoreCredit.future(
+                credit_pb2.ScoreCreditRequest(
+                    request_id=str(uuid.uuid4()), customer=customer_of(("TW", "7")), requested_amount=money_of(*LIMIT)
+                )
+            )
+            for _ in range(50)
+        ]
+        calls[0].result()
+        process.send_signal(signal.SIGTERM)
+        statuses = {call.code() for call in calls}
+
+    assert statuses == {grpc.StatusCode.OK}
+
+
+def answer_and_kill(log: Path, settings: dict[str, str], answered: list[Answered]) -> None:
+    """Take 20 answers, then kill the server."""
+    with demo.serving(log, **settings) as address, Client(address) as client:
+        process = next(p for p in psutil.Process().children() if "server" in p.cmdline())
+        for number in range(20):
+            request_id = str(uuid.uuid4())
+            decision = client.score_credit(("TW", str(number + 1)), LIMIT, request_id=request_id)
+            answered.append((request_id, number + 1, decision))
+        process.kill()
+
+
+def test_a_killed_server_has_kept_what_it_answered(settings: dict[str, str], tmp_path: Path) -> None:
+    log, answered = tmp_path / "log", []
+    with pytest.raises(SystemExit):  # the demo's way to say that a server ended badly
+        answer_and_kill(log, settings, answered)
+
+    with demo.serving(log, **settings) as address, Client(address) as client:
+        again = [client.score_credit(("TW", str(n)), LIMIT, request_id=request_id) for request_id, n, _ in answered]
+
+    assert [decision.SerializeToString(deterministic=True) for decision in again] == [
+        decision.SerializeToString(deterministic=True) for _, _, decision in answered
+    ]
+
+
+def test_a_second_server_on_the_same_port_says_so_and_ends_with_1(settings: dict[str, str], tmp_path: Path) -> None:
+    with demo.serving(tmp_path / "log", **settings) as address:
+        environment = {**os.environ, **settings, "GROUNDS_PORT": address.rsplit(":", 1)[1]}
+        second = subprocess.run(
+            [sys.executable, "-m", "server"],
+            cwd=ROOT,
+            env=environment,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    assert second.returncode == 1
+    assert "another server has it" in second.stderr
+
+
+def test_no_line_of_the_log_names_a_customer_or_a_value(settings: dict[str, str], tmp_path: Path) -> None:
+    with demo.serving(tmp_path / "log", **settings) as address, Client(address) as client:
+        client.score_credit(("TW", "29999"), (Decimal("73219.5"), "TWD"))
+        with pytest.raises(CallFailed, match="PAY_0"):
+            client.simulate_credit(("TW", "29999"), LIMIT, features={"PAY_0": 73219.5})
+
+    lines = (tmp_path / "log").read_text()
+    assert all(json.loads(line) for line in lines.splitlines())
+    assert "29999" not in lines
+    assert "73219" not in lines

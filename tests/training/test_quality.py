@@ -1,0 +1,57 @@
+"""The figures that the two shipped models must reach, from what training stored in the bundles."""
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import roc_auc_score
+
+from models.bundle import read_bundle
+from tests.conftest import ROOT, Released
+
+PROTECTED = {"SEX", "AGE", "MARRIAGE", "EDUCATION"}
+
+
+def test_credit_reaches_its_cross_validated_auc_with_the_sign_table_in_force(released: Released) -> None:
+    bundle = read_bundle(released.bundle_folder("credit"))
+
+    assert bundle.metrics["cross_validation.signed.auc"] >= 0.778
+    assert bundle.metrics["cross_validation.unsigned.auc"] > 0.0
+    signs = {feature.name: feature.sign for feature in bundle.schema.features}
+    assert sum(sign != 0 for sign in signs.values()) == 13
+    assert not PROTECTED & set(signs)
+    assert "0.7813 with the sign table in force" in released.printed["credit"].replace("\n", " ")
+
+
+def test_churn_reaches_its_auc_on_both_test_months_pooled_and_is_well_above_recency_alone(released: Released) -> None:
+    metrics = read_bundle(released.bundle_folder("churn")).metrics
+
+    assert metrics["hold_out.auc"] >= 0.855
+    assert metrics["hold_out.auc"] - metrics["rival.recency alone.auc"] >= 0.06
+    assert metrics["rival.logistic on recency, frequency, money.auc"] > 0.5
+    assert metrics["hold_out.2017-11-01.rows"] + metrics["hold_out.2017-12-01.rows"] == metrics["hold_out.rows"]
+    for month in ("snapshot 2017-11-01", "snapshot 2017-12-01", "recency alone"):
+        assert month in released.printed["churn"]
+
+
+def test_no_customer_of_the_credit_hold_out_is_in_another_part(released: Released) -> None:
+    rows = pd.read_parquet(released.files / "credit.features.parquet")
+
+    parts = rows.groupby("customer_id")["sample"].nunique()
+
+    assert (parts == 1).all()
+    assert len(rows) == 30_000
+
+
+def test_a_higher_pd_means_more_bads_and_a_lower_score(released: Released) -> None:
+    from models.model import open_model
+
+    model = open_model(read_bundle(released.bundle_folder("credit")))
+    rows = pd.read_parquet(released.files / "credit.features.parquet")
+    held_out = rows[rows["sample"] == "HOLD_OUT"]
+    labels = pd.read_parquet(ROOT / "training" / "data" / "uci_default_of_credit_card_clients.parquet")
+    bad = labels.set_index(labels["ID"].astype(str))["default_payment_next_month"].loc[held_out["customer_id"]]
+
+    answers = model.explain_rows(held_out[list(model.bundle.schema.names)].to_numpy(dtype=np.float64))
+
+    pds, scores = [answer.pd for answer in answers], [answer.score for answer in answers]
+    assert roc_auc_score(bad, pds) > 0.7
+    assert roc_auc_score(bad, scores) < 0.3
