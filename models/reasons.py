@@ -5,6 +5,7 @@ MATERIALITY of all pushes toward risk; strongest first, equal pushes by code; at
 rather than padded. Source: 12 CFR 1002 Supplement I, 9(b)(2), comments 1, 4 and 5.
 """
 
+import decimal
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ MATERIALITY = 0.05
 DEFAULT_LOCALE = "en"
 # A sentence names so many of the features that pushed; more are not read.
 PUSHED_MAX = 2
+PRECISION = 400  # digits: any double, however large, can be written whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,9 @@ class Fact:
         """Write the number as the locale does, whole unless the text gives another CLDR pattern."""
         if self.value is None:
             return "-"
-        return str(parse_pattern(pattern or "#,##0").apply(self.value, Locale.parse(self.locale, sep="-")))
+        with decimal.localcontext() as context:
+            context.prec = PRECISION
+            return str(parse_pattern(pattern or "#,##0").apply(self.value, Locale.parse(self.locale, sep="-")))
 
 
 class Sentence(string.Formatter):

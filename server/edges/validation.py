@@ -10,6 +10,7 @@ from protovalidate import Validator
 from server.errors import RequestInvalid, Violation
 
 VALIDATOR = Validator()
+KEY_SHOWN_MAX = 128
 
 
 def validate(request: Message) -> None:
@@ -40,6 +41,8 @@ def path_of(field: Any) -> str:
         path += ("." if path else "") + element.field_name
         if element.subscript is not None:
             subscript = element.subscript.value
+            if isinstance(subscript, str) and len(subscript) > KEY_SHOWN_MAX:
+                subscript = subscript[:KEY_SHOWN_MAX] + "..."
             path += f'["{subscript}"]' if isinstance(subscript, str) else f"[{subscript}]"
     return path
 
