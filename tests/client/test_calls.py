@@ -142,15 +142,15 @@ def free_port() -> int:
 
 
 async def test_calls_that_are_made_while_the_server_starts_are_answered(small_settings: Settings) -> None:
-    """Nobody has to call again by hand when a server is renewed: ten callers, whose retries gRPC jitters."""
+    """Nobody has to call again by hand when a server is renewed: twenty callers, whose retries gRPC jitters."""
     settings = small_settings.model_copy(update={"port": free_port()})
 
     def early() -> pb.CreditDecision:
         with Client(f"127.0.0.1:{settings.port}") as client:
             return client.score_credit(CUSTOMER, AMOUNT)
 
-    calls = [asyncio.create_task(asyncio.to_thread(early)) for _ in range(10)]
-    await asyncio.wait(calls, timeout=0.9)  # long enough for the first try of each to have failed
+    calls = [asyncio.create_task(asyncio.to_thread(early)) for _ in range(20)]
+    await asyncio.wait(calls, timeout=0.6)  # long enough for the first try of each to have failed
     async with served(settings):
         answers = await asyncio.gather(*calls, return_exceptions=True)
 

@@ -1,15 +1,20 @@
 """What a caller can get wrong about one credit question, through the real channel."""
 
 import math
+import shutil
 import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import grpc
 import pytest
+import pytest_asyncio
 from google.type.money_pb2 import Money
 
 from grounds.credit.v1 import credit_pb2 as pb
 from grounds.explain.v1.explain_pb2 import FeatureValue
-from server.config import Settings
+from models.catalog import activate
+from server.config import Settings, read_settings
 from tests.conftest import Serving
 from tests.server.asking import (
     NOBODY,
@@ -22,9 +27,26 @@ from tests.server.asking import (
     score_request,
     simulate_request,
 )
-from tests.server.running import served
+from tests.server.running import kept, served
+from tests.small import SmallFamily
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def serving(
+    small: SmallFamily, small_database: Path, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Serving]:
+    """Serve all tests of this file: a refused call leaves nothing behind."""
+    folder = tmp_path_factory.mktemp("refusals")
+    bundles = shutil.copytree(small.bundles, folder / "bundles")
+    activate(bundles, small.bundle_folder.name)
+    database = f"sqlite:///{shutil.copy(small_database, folder)}"
+    settings = read_settings(port=0, bundles=bundles, policy=small.policy, database=database, drain_seconds_max=0)
+    async with served(settings) as server:
+        yield server
+        assert kept(server) == 0
 
 
 async def test_an_unknown_customer_is_not_found_and_not_named(serving: Serving) -> None:

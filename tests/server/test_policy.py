@@ -15,7 +15,7 @@ from server.config import Settings
 from server.decisions.policy import MarketPolicy, apply_rules, outcome_of, read_policy, recommend
 from server.errors import PolicyRefused
 from tests.conftest import Serving
-from tests.server.asking import customer, euros, numbers, score_request
+from tests.server.asking import customer, euros, score_request
 from tests.server.running import not_started
 from tests.small import POLICY
 
@@ -62,7 +62,7 @@ def test_the_outcome_is_the_worst_that_a_rule_says_and_every_rule_is_told(
 async def test_growing_amounts_change_the_policys_part_only_and_never_for_the_better(serving: Serving) -> None:
     outcomes = set()
     for number in range(0, 24, 2):
-        answers, given = [], numbers(turnover=10 ** (3 + number // 4))
+        answers = []
         for amount in (euros(0, 1), euros(10_000), euros(50_000), euros(50_000, 1), euros(10**12)):
             features = {"turnover": explain_pb2.FeatureValue(number=20_000.0 * (number + 1))}
             asked = score_request(customer=customer("DE", f"C{number:05d}"), requested_amount=amount, features=features)
