@@ -9,10 +9,11 @@ import decimal
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from babel import Locale
-from babel.numbers import parse_pattern
+from babel.numbers import NumberPattern, parse_pattern
 
 from models.documents import Cell
 from models.schema import Schema
@@ -105,7 +106,19 @@ class Fact:
             return "-"
         with decimal.localcontext() as context:
             context.prec = PRECISION
-            return str(parse_pattern(pattern or "#,##0").apply(self.value, Locale.parse(self.locale, sep="-")))
+            return str(number_pattern(pattern or "#,##0").apply(self.value, locale_named(self.locale)))
+
+
+@cache
+def number_pattern(pattern: str) -> NumberPattern:
+    """Read a CLDR number pattern; a spec has few."""
+    return parse_pattern(pattern)
+
+
+@cache
+def locale_named(name: str) -> Locale:
+    """Find a locale; a spec has few."""
+    return Locale.parse(name, sep="-")
 
 
 class Sentence(string.Formatter):

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Connection
 
 from server.errors import LoadRefused
@@ -27,6 +28,7 @@ MANIFEST_KEYS = {
     "features": {"family", "feature_set_digest", "feature_names"},
     "run": set(RunManifest.model_fields),
 }
+FEATURE_NAMES = TypeAdapter(list[str])
 NOT_FEATURES = {*KEYS, "sample"}
 
 
@@ -105,8 +107,12 @@ def check_columns(path: Path, table: pa.Table, wanted: dict[str, Any]) -> None:
 def load_features(connection: Connection, path: Path, table: pa.Table, manifest: dict[str, Any]) -> Loaded:
     """Append the customers' features."""
     names = [name for name in table.schema.names if name not in NOT_FEATURES]
-    if names != manifest["feature_names"]:
-        other = sorted(set(names) ^ set(manifest["feature_names"]))
+    try:
+        told = FEATURE_NAMES.validate_python(manifest["feature_names"])
+    except ValidationError as error:
+        raise LoadRefused(f"{path}: the manifest's feature_names must be a list of names") from error
+    if names != told:
+        other = sorted(set(names) ^ set(told))
         problem = f"{', '.join(other)} are in one of the two only" if other else "the order is another"
         raise LoadRefused(f"{path}: the features are not those of the manifest: {problem}")
     check_columns(path, table, dict.fromkeys(names, pa.float64()))

@@ -13,10 +13,10 @@ from server.errors import ServerError
 
 DOMAIN = "grounds"
 DETAILS_KEY = "grpc-status-details-bin"
-# Trailers are bound to 8 KB by default, the message counted up to three times over (percent-encoded);
-# beyond it an error becomes another error.
+# Trailers are bound to 8 KB by default, beyond it an error becomes another error. The message travels
+# twice: in the status, and percent-encoded, where a byte that is no ASCII takes three.
 VIOLATIONS_BYTES_MAX = 4000
-MESSAGE_MAX = 500
+MESSAGE_BYTES_MAX = 700
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ async def refuse(context: Context, error: ServerError) -> NoReturn:
             del bad.field_violations[-1]
             break
     details = [packed(bad)] if error.violations else []
-    await end(context, MEANINGS[type(error)], str(error)[:MESSAGE_MAX], error.metadata, details)
+    await end(context, MEANINGS[type(error)], shortened(str(error)), error.metadata, details)
 
 
 async def refuse_bug(context: Context, incident_id: str) -> NoReturn:
@@ -77,6 +77,11 @@ async def end(
     status = status_pb2.Status(code=code, message=message, details=[packed(info), *details])
     await context.abort(meaning.code, message, ((DETAILS_KEY, status.SerializeToString()),))
     raise AssertionError("abort raises")
+
+
+def shortened(message: str) -> str:
+    """Cut a message to what fits."""
+    return message.encode()[:MESSAGE_BYTES_MAX].decode(errors="ignore")
 
 
 def packed(detail: error_details_pb2.BadRequest | error_details_pb2.ErrorInfo) -> any_pb2.Any:

@@ -41,8 +41,9 @@ def path_of(field: Any) -> str:
         path += ("." if path else "") + element.field_name
         if element.subscript is not None:
             subscript = element.subscript.value
-            if isinstance(subscript, str) and len(subscript) > KEY_SHOWN_MAX:
-                subscript = subscript[:KEY_SHOWN_MAX] + "..."
+            if isinstance(subscript, str):
+                subscript = ascii(subscript)[1:-1]
+                subscript = subscript if len(subscript) <= KEY_SHOWN_MAX else subscript[:KEY_SHOWN_MAX] + "..."
             path += f'["{subscript}"]' if isinstance(subscript, str) else f"[{subscript}]"
     return path
 

@@ -16,6 +16,8 @@ from grounds.customer.v1.customer_pb2 import Customer
 from grounds.explain.v1.explain_pb2 import FeatureValue
 
 NOBODY = "NOBODY77"
+# gRPC refuses larger trailers, at random up to 16 KB and always above; some room is left for its own entries.
+TRAILER_BYTES_MAX = 8000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ async def refusal(call: Awaitable[Any]) -> Refusal:
     for detail in status.details:
         assert detail.Unpack(info) or detail.Unpack(bad), kinds
 
+    assert trailer_bytes(error) < TRAILER_BYTES_MAX, f"{trailer_bytes(error)} bytes of trailers"
     assert kinds.count("google.rpc.ErrorInfo") == 1
     assert len(kinds) == len(set(kinds))
     assert info.domain == "grounds"
@@ -64,6 +67,12 @@ async def refusal(call: Awaitable[Any]) -> Refusal:
         kinds={violation.field: violation.reason for violation in violations},
         everything=f"{status} {error.debug_error_string()}",
     )
+
+
+def trailer_bytes(error: grpc.aio.AioRpcError) -> int:
+    """Count what an error takes of the trailers: the message is percent-encoded, and repeated in the details."""
+    message = sum(1 if 0x20 <= byte <= 0x7E and byte != 0x25 else 3 for byte in (error.details() or "").encode())
+    return message + sum(len(key) + len(value) + 32 for key, value in error.trailing_metadata() or ())
 
 
 def customer(market: str = "DE", customer_id: str = "C00000") -> Customer:

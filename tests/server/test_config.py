@@ -97,3 +97,11 @@ def test_settings_never_change() -> None:
 
     with pytest.raises(ValidationError, match="frozen"):
         settings.port = 1
+
+
+def test_a_misspelt_setting_in_the_environment_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GROUNDS_PROT", "1")
+    monkeypatch.setenv("GROUNDS_ADDRESS", "127.0.0.1:1")  # the client's, and no mistake
+
+    with pytest.raises(ConfigRefused, match=r"GROUNDS_PROT, which are no settings"):
+        read_settings()

@@ -144,6 +144,7 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "a manifest that is a list": (said([]), "manifest"),
     "a manifest of another kind": (said({**MANIFEST, "kind": "weather"}), "no manifest of ours"),
     "a manifest without a digest": (said({"kind": "features", "family": "credit"}), "lacks .*feature_set_digest"),
+    "feature names that are no list": (said({**MANIFEST, "feature_names": 5}), "feature"),
     "a newer format": (said({**MANIFEST, "format": 2}), "format 2; this release reads up to 1"),
     "a format that is no number": (said({**MANIFEST, "format": "1"}), "format"),
     "no market": (lambda path: write(path, GOOD.drop(columns="market")), "'market' must be string"),
