@@ -13,8 +13,7 @@ from typing import Any
 from babel import Locale
 from babel.numbers import parse_pattern
 
-from models.documents import Cell
-from models.schema import Schema
+from models.schema import Schema, Value
 
 REASONS_MAX = 4
 MATERIALITY = 0.05
@@ -70,7 +69,7 @@ def locale_for(schema: Schema, wanted: str) -> str:
 
 
 def text_of(
-    schema: Schema, push: GroupPush, locale: str, values: Mapping[str, float], typical: Mapping[str, Cell]
+    schema: Schema, push: GroupPush, locale: str, values: Mapping[str, Value], typical: Mapping[str, Value | None]
 ) -> str:
     """Say one group's reason with the customer's values and the baseline's.
 
@@ -91,16 +90,18 @@ def feature_text(schema: Schema, name: str, locale: str, fact: "Fact") -> str:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """A number in a sentence; None where it is not known."""
+    """A value in a sentence; None where it is not known."""
 
-    value: Cell
-    typical_value: Cell
+    value: Value | None
+    typical_value: Value | None
     locale: str
 
     def __format__(self, pattern: str) -> str:
-        """Write the number as the locale does, whole unless the text gives another CLDR pattern."""
+        """Write a number as the locale does, whole unless the text gives another CLDR pattern; a level as it is."""
         if self.value is None:
             return "-"
+        if isinstance(self.value, str):
+            return self.value
         return str(parse_pattern(pattern or "#,##0").apply(self.value, Locale.parse(self.locale, sep="-")))
 
 

@@ -37,7 +37,7 @@ RUN_COLUMNS = {
 }
 MANIFEST_KEYS = {
     "features": {"family", "feature_set_digest"},
-    "run": {"run_id", "bundle_id", "feature_names", "feature_groups", "base_value", "currency"},
+    "run": {"run_id", "bundle_id", "method", "feature_names", "feature_groups", "base_value", "currency"},
 }
 NOT_FEATURES = {*KEYS, "sample"}
 

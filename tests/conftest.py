@@ -100,7 +100,12 @@ def small_settings(small: SmallFamily, small_database: Path, tmp_path: Path) -> 
     database = tmp_path / "grounds.db"
     shutil.copy(small_database, database)
     return read_settings(
-        port=0, bundles=bundles, policy=small.policy, database=f"sqlite:///{database}", reload_seconds=0.05, drain_seconds_max=0
+        port=0,
+        bundles=bundles,
+        policy=small.policy,
+        database=f"sqlite:///{database}",
+        reload_seconds=0.05,
+        drain_seconds_max=0,
     )
 
 
