@@ -1,6 +1,6 @@
 # `make` alone lists what a person can do here. Nothing runs in CI that cannot be typed.
 
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 T ?= tests
 

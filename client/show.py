@@ -65,7 +65,7 @@ def show_reasons(console: Console, reasons: Reasons, title: str) -> None:
     """Show reasons, most important first."""
     if not reasons.reasons:
         return
-    console.print(f"{title}:")
+    console.print(f"{title}:", markup=False)
     for number, reason in enumerate(reasons.reasons, start=1):
         points = f" ({reason.points:+d} points)" if reason.HasField("points") else ""
         console.print(f"  {number}. {reason.text}{points}", markup=False, highlight=False)
@@ -85,18 +85,18 @@ def waterfall(assessment: credit_pb2.CreditAssessment, model: model_pb2.Model | 
     table.add_column("so far", justify="right")
     table.add_column("")
     so_far = explanation.base_points
-    table.add_row("typical customer of the baseline", "", str(so_far), str(so_far), "")
+    add_row(table, "typical customer of the baseline", "", str(so_far), str(so_far), "")
     widest = max((abs(line.points) for line in moved), default=1)
     for line in moved:
         so_far += line.points
         feature = described.get(line.feature)
         label = f"{line.feature}: {feature.description.split(';')[0]}" if feature else line.feature
         value = value_text(line, feature.unit if feature else "")
-        table.add_row(label, value, f"{line.points:+d}", str(so_far), bar(line.points, widest))
+        add_row(table, label, value, f"{line.points:+d}", str(so_far), bar(line.points, widest))
     if still:
-        table.add_row(f"{still} more features", "", "+0", str(so_far), "")
+        add_row(table, f"{still} more features", "", "+0", str(so_far), "")
     table.add_section()
-    table.add_row("score", "", str(assessment.model_output.score), str(so_far), "", style="bold")
+    add_row(table, "score", "", str(assessment.model_output.score), str(so_far), "", style="bold")
     return table
 
 
@@ -130,12 +130,12 @@ def show_risk(console: Console, risk: churn_pb2.ChurnRisk) -> None:
     for title in ("how the log-odds add up", "value", "log-odds", "so far"):
         table.add_column(title, justify="left" if title.startswith("how") else "right")
     so_far = risk.explanation.base_value
-    table.add_row("average of the baseline", "", f"{so_far:.4f}", f"{so_far:.4f}")
+    add_row(table, "average of the baseline", "", f"{so_far:.4f}", f"{so_far:.4f}")
     for line in sorted(risk.explanation.contributions, key=lambda line: -abs(line.log_odds)):
         so_far += line.log_odds
-        table.add_row(line.feature, value_text(line, ""), f"{line.log_odds:+.4f}", f"{so_far:.4f}")
+        add_row(table, line.feature, value_text(line, ""), f"{line.log_odds:+.4f}", f"{so_far:.4f}")
     table.add_section()
-    table.add_row("log-odds", "", f"{risk.log_odds:.4f}", f"{so_far:.4f}", style="bold")
+    add_row(table, "log-odds", "", f"{risk.log_odds:.4f}", f"{so_far:.4f}", style="bold")
     console.print(table)
 
 
@@ -148,8 +148,13 @@ def show_risks(console: Console, risks: Sequence[churn_pb2.ChurnRisk]) -> None:
     for risk in risks:
         band = short(churn_pb2.RiskBand.Name(risk.risk_band), "RISK_BAND_")
         why = "\n".join(reason.text for reason in risk.drivers.reasons)
-        table.add_row(
-            key(risk), f"{risk.churn_probability:.1%}", Text(band, BAND_COLOURS[band]), money(risk.value_at_risk), why
+        add_row(
+            table,
+            key(risk),
+            f"{risk.churn_probability:.1%}",
+            Text(band, BAND_COLOURS[band]),
+            money(risk.value_at_risk),
+            why,
         )
     console.print(table)
 
@@ -162,7 +167,7 @@ def show_models(console: Console, models: Sequence[model_pb2.ModelSummary]) -> N
     for model in models:
         state = short(model_pb2.ModelState.Name(model.state), "MODEL_STATE_")
         serving, markets = ", ".join(model.serving_markets), ", ".join(model.markets)
-        table.add_row(model.family, model.bundle_id[:12], state, serving, markets, model.refusal)
+        add_row(table, model.family, model.bundle_id[:12], state, serving, markets, model.refusal)
     console.print(table)
 
 
@@ -178,9 +183,14 @@ def show_model(console: Console, model: model_pb2.Model) -> None:
         source = short(model_pb2.FeatureSource.Name(feature.source), "FEATURE_SOURCE_")
         sign = {1: "+", -1: "-", 0: ""}[feature.monotone_sign]
         name = feature.name + (" *" if feature.mandatory else "")
-        table.add_row(name, feature.unit, low, high, source, sign, feature.description)
+        add_row(table, name, feature.unit, low, high, source, sign, feature.description)
     console.print(table)
     console.print("* without it a customer is not scorable", style="dim")
+
+
+def add_row(table: Table, *cells: str | Text, style: str | None = None) -> None:
+    """Add a line whose texts are shown as they are: what looks like markup is none."""
+    table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in cells), style=style)
 
 
 def key(risk: churn_pb2.ChurnRisk) -> str:

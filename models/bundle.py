@@ -39,6 +39,13 @@ FILES = (
     "card.md",
 )
 
+
+class AnyFormat(BaseModel):
+    """What every format of the manifest has."""
+
+    format: int
+
+
 Parsed = TypeVar("Parsed", bound=BaseModel)
 
 
@@ -93,12 +100,7 @@ def read_bundle(folder: Path) -> Bundle:
     Raises:
         BundleRefused: Names the file and what is wrong with it.
     """
-    content = read_file(folder, MANIFEST)
-    if digest(content) != folder.name:
-        raise BundleRefused(f"{MANIFEST} is not the one that the folder is named after; restore the bundle")
-    manifest = parse(MANIFEST, content, Manifest)
-    if manifest.format > FORMAT:
-        raise BundleRefused(f"{MANIFEST} has format {manifest.format}; this release reads up to {FORMAT}")
+    manifest = read_manifest(folder)
     files = read_files(folder, manifest)
     return Bundle(
         bundle_id=folder.name,
@@ -109,10 +111,27 @@ def read_bundle(folder: Path) -> Bundle:
         gate=parse("gate.json", files["gate.json"], GateDocument),
         golden=parse("golden.json", files["golden.json"], GoldenDocument),
         metrics=parse("metrics.json", files["metrics.json"], MetricsDocument).metrics,
-        card=files["card.md"].decode(),
+        card=text_of("card.md", files["card.md"]),
         score=files["score.onnx"],
         explain=files["explain.onnx"],
     )
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read the manifest, and check it against the names of the folder and of the folder above."""
+    content = read_file(folder, MANIFEST)
+    if digest(content) != folder.name:
+        raise BundleRefused(f"{MANIFEST} is not the one that the folder is named after; restore the bundle")
+    # The format first: what is newer may have fields that this release does not know.
+    found = parse(MANIFEST, content, AnyFormat).format
+    if found > FORMAT:
+        raise BundleRefused(f"{MANIFEST} has format {found}; this release reads up to {FORMAT}")
+    manifest = parse(MANIFEST, content, Manifest)
+    if manifest.family != folder.parent.name:
+        raise BundleRefused(
+            f"{MANIFEST} is of family {manifest.family!r}, the folder of {folder.parent.name!r}; move it"
+        )
+    return manifest
 
 
 def read_files(folder: Path, manifest: Manifest) -> dict[str, bytes]:
@@ -135,6 +154,14 @@ def read_file(folder: Path, name: str) -> bytes:
         return (folder / name).read_bytes()
     except OSError as error:
         raise BundleRefused(f"{name} cannot be read: {error.strerror}") from error
+
+
+def text_of(name: str, content: bytes) -> str:
+    """Read a text of the bundle."""
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise BundleRefused(f"{name}: is no UTF-8 text: {error.reason}") from error
 
 
 def parse(name: str, content: bytes, kind: type[Parsed]) -> Parsed:

@@ -1,8 +1,8 @@
 """The JSON documents of a bundle, field by field. models/README.md says what each file is for."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Market = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
@@ -139,6 +139,13 @@ class BaselineDocument(Document):
     base_margin: float
     row_count: int = Field(ge=1)
     typical: dict[FeatureName, float | str | None]
+
+    @model_validator(mode="after")
+    def peopled(self) -> Self:
+        """Refuse an interventional baseline without rows."""
+        if self.method == "interventional" and not self.rows:
+            raise ValueError("rows: an interventional baseline has at least one")
+        return self
 
 
 class GoldenRow(Document):

@@ -51,6 +51,8 @@ def explained(
     Raises:
         DoesNotAddUp: The parts are not the whole.
     """
+    if not all(math.isfinite(number) for number in (margin, base_margin, *margin_contributions)):
+        raise DoesNotAddUp("margin, base or a contribution is no finite number")
     log_odds = log_odds_of(card, margin)
     base_value = log_odds_of(card, base_margin)
     contributions = tuple(card.slope * float(part) for part in margin_contributions)

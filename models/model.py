@@ -54,6 +54,7 @@ def open_model(bundle: Bundle) -> Model:
     Raises:
         BundleRefused: A graph does not open, or a golden row comes out otherwise.
     """
+    refuse_widths(bundle)
     try:
         model = Model(bundle, Scorer(bundle.score, bundle.explain))
     except Exception as error:  # ONNX Runtime raises many kinds, none of which is exported
@@ -66,6 +67,16 @@ def open_model(bundle: Bundle) -> Model:
         if problem := difference(golden, answer):
             raise BundleRefused(f"golden.json: row {index}: {problem}")
     return model
+
+
+def refuse_widths(bundle: Bundle) -> None:
+    """Refuse rows that do not have one value per feature."""
+    width = len(bundle.schema.features)
+    if any(len(row) != width for row in bundle.baseline.rows):
+        raise BundleRefused(f"baseline.json: a row does not have the {width} values of schema.json")
+    for index, golden in enumerate(bundle.golden.rows):
+        if {len(golden.row), len(golden.contributions), len(golden.points)} != {width}:
+            raise BundleRefused(f"golden.json: row {index} does not have the {width} values of schema.json")
 
 
 def difference(golden: GoldenRow, answer: ExplainedScore) -> str:

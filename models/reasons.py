@@ -5,13 +5,15 @@ MATERIALITY of all pushes toward risk; strongest first, equal pushes by code; at
 rather than padded. Source: 12 CFR 1002 Supplement I, 9(b)(2), comments 1, 4 and 5.
 """
 
+import decimal
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from babel import Locale
-from babel.numbers import parse_pattern
+from babel.numbers import NumberPattern, parse_pattern
 
 from models.schema import Schema, Value
 
@@ -20,6 +22,7 @@ MATERIALITY = 0.05
 DEFAULT_LOCALE = "en"
 # A sentence names so many of the features that pushed; more are not read.
 PUSHED_MAX = 2
+PRECISION = 400  # digits: any double, however large, can be written whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +105,21 @@ class Fact:
             return "-"
         if isinstance(self.value, str):
             return self.value
-        return str(parse_pattern(pattern or "#,##0").apply(self.value, Locale.parse(self.locale, sep="-")))
+        with decimal.localcontext() as context:
+            context.prec = PRECISION
+            return str(number_pattern(pattern or "#,##0").apply(self.value, locale_named(self.locale)))
+
+
+@cache
+def number_pattern(pattern: str) -> NumberPattern:
+    """Read a CLDR number pattern; a spec has few."""
+    return parse_pattern(pattern)
+
+
+@cache
+def locale_named(name: str) -> Locale:
+    """Find a locale; a spec has few."""
+    return Locale.parse(name, sep="-")
 
 
 class Sentence(string.Formatter):

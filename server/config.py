@@ -1,11 +1,15 @@
 """The server's configuration: environment over file over defaults, checked once, never changed."""
 
 import ipaddress
+import os
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+PREFIX = "GROUNDS_"
+OF_OTHERS = {"GROUNDS_ADDRESS"}  # the client's
 
 
 class ConfigRefused(Exception):
@@ -30,7 +34,7 @@ class Settings(BaseSettings):
         reflection: Whether the standard reflection service answers.
     """
 
-    model_config = SettingsConfigDict(env_prefix="GROUNDS_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
 
     host: str = "127.0.0.1"
     port: int = Field(default=50051, ge=0, le=65535)
@@ -66,6 +70,18 @@ class Settings(BaseSettings):
         return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls))
 
 
+def refuse_unknown_names() -> None:
+    """Refuse a misspelt setting in the environment, which pydantic-settings does not look at.
+
+    Raises:
+        ConfigRefused: Names every such variable.
+    """
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | OF_OTHERS
+    unknown = sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known)
+    if unknown:
+        raise ConfigRefused(f"the environment sets {', '.join(unknown)}, which are no settings; see server/README.md")
+
+
 def read_settings(path: Path | None = None, **given: Any) -> Settings:
     """Read the configuration.
 
@@ -78,6 +94,8 @@ def read_settings(path: Path | None = None, **given: Any) -> Settings:
     """
     if path is not None and not path.is_file():
         raise ConfigRefused(f"{path}: there is no such file")
+
+    refuse_unknown_names()
 
     class SettingsOfFile(Settings):
         model_config = SettingsConfigDict(toml_file=path)

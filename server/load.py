@@ -2,7 +2,6 @@
 
 import datetime as dt
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,34 +10,25 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from sqlalchemy import Connection, select
+from pydantic import TypeAdapter, ValidationError
+from sqlalchemy import Connection
 
 from server.errors import LoadRefused
+from server.load_run import RUN_COLUMNS, RunManifest, load_run
 from server.stores.database import Database
 from server.stores.doubles import pack
 from server.stores.features import append
-from server.stores.tables import RISKS, RUNS
 
 FORMAT = 1
 BATCH_ROWS = 5000
 MARKET = r"^[A-Z]{2}$"
 CUSTOMER = r"^[A-Za-z0-9._:-]{1,64}$"
 KEYS = {"market": pa.string(), "customer_id": pa.string(), "as_of": pa.timestamp("us", tz="UTC")}
-RUN_COLUMNS = {
-    **KEYS,
-    "log_odds": pa.float64(),
-    "pd": pa.float64(),
-    "band": pa.string(),
-    "rank": pa.int32(),
-    "value_at_risk_minor": pa.int64(),
-    "drivers": pa.string(),
-    "features": pa.list_(pa.float64()),
-    "contributions": pa.list_(pa.float64()),
-}
 MANIFEST_KEYS = {
-    "features": {"family", "feature_set_digest"},
-    "run": {"run_id", "bundle_id", "method", "feature_names", "feature_groups", "base_value", "currency"},
+    "features": {"family", "feature_set_digest", "feature_names"},
+    "run": set(RunManifest.model_fields),
 }
+FEATURE_NAMES = TypeAdapter(list[str])
 NOT_FEATURES = {*KEYS, "sample"}
 
 
@@ -63,21 +53,25 @@ def load_file(database: Database, path: Path, load_time: dt.datetime) -> Loaded:
     with database.writing() as connection:
         if manifest["kind"] == "features":
             return load_features(connection, path, table, manifest)
-        return load_run(connection, path, table, manifest, load_time)
+        check_columns(path, table, RUN_COLUMNS)
+        added, known = load_run(connection, path, table, manifest, load_time)
+        return Loaded("run", manifest["family"], added, known)
 
 
 def read_file(path: Path) -> tuple[pa.Table, dict[str, Any]]:
     """Read a file and its manifest."""
     try:
         table = pq.read_table(path)
-        manifest: dict[str, Any] = json.loads((table.schema.metadata or {}).get(b"grounds", b"{}"))
+        found = json.loads((table.schema.metadata or {}).get(b"grounds", b"{}"))
     except (OSError, pa.ArrowException, ValueError) as error:
         raise LoadRefused(f"{path}: cannot be read as Parquet: {error}") from error
+    manifest: dict[str, Any] = found if isinstance(found, dict) else {}
     kind = manifest.get("kind")
     if kind not in MANIFEST_KEYS:
         raise LoadRefused(f"{path}: has no manifest of ours; feature and run files come from `python -m training`")
-    if manifest.get("format", 0) > FORMAT:
-        raise LoadRefused(f"{path}: has format {manifest['format']}; this release reads up to {FORMAT}")
+    written = manifest.get("format", FORMAT)
+    if not isinstance(written, int) or written > FORMAT:
+        raise LoadRefused(f"{path}: has format {written}; this release reads up to {FORMAT}")
     if absent := sorted(MANIFEST_KEYS[kind] - set(manifest)):
         raise LoadRefused(f"{path}: the manifest lacks {', '.join(absent)}")
     return table, manifest
@@ -113,6 +107,14 @@ def check_columns(path: Path, table: pa.Table, wanted: dict[str, Any]) -> None:
 def load_features(connection: Connection, path: Path, table: pa.Table, manifest: dict[str, Any]) -> Loaded:
     """Append the customers' features."""
     names = [name for name in table.schema.names if name not in NOT_FEATURES]
+    try:
+        told = FEATURE_NAMES.validate_python(manifest["feature_names"])
+    except ValidationError as error:
+        raise LoadRefused(f"{path}: the manifest's feature_names must be a list of names") from error
+    if names != told:
+        other = sorted(set(names) ^ set(told))
+        problem = f"{', '.join(other)} are in one of the two only" if other else "the order is another"
+        raise LoadRefused(f"{path}: the features are not those of the manifest: {problem}")
     check_columns(path, table, dict.fromkeys(names, pa.float64()))
     for name in names:
         if pc.any(pc.is_inf(table[name])).as_py():
@@ -130,49 +132,3 @@ def feature_rows(batch: pa.RecordBatch, names: list[str], digest: str) -> Iterat
     columns = [batch.column(name).to_pylist() for name in names]
     for key, values in zip(keys, zip(*columns, strict=True), strict=True):
         yield {**key, "feature_set_digest": digest, "row": pack(values)}
-
-
-def load_run(
-    connection: Connection, path: Path, table: pa.Table, manifest: dict[str, Any], load_time: dt.datetime
-) -> Loaded:
-    """Add a run, one line per market, with all its customers."""
-    check_columns(path, table, RUN_COLUMNS)
-    width = len(manifest["feature_names"])
-    for column in ("features", "contributions"):
-        lengths = pc.unique(pc.list_value_length(table[column])).to_pylist()
-        if lengths != [width]:
-            raise LoadRefused(f"{path}: column {column!r} must hold {width} values in every row")
-    if not re.fullmatch(r"[0-9a-f]{32}", str(manifest["run_id"])):
-        raise LoadRefused(f"{path}: the manifest's run_id must be 32 hexadecimal digits")
-    known = connection.execute(select(RUNS.c.customer_count).where(RUNS.c.run_id == manifest["run_id"])).scalars().all()
-    if known:
-        return Loaded("run", manifest["family"], 0, sum(known))
-    for market in pc.unique(table["market"]).to_pylist():
-        part = table.filter(pc.equal(table["market"], market))
-        times = pc.unique(part["as_of"]).to_pylist()
-        if len(times) != 1:
-            raise LoadRefused(f"{path}: market {market}: a run has one as_of, not {len(times)}")
-        connection.execute(RUNS.insert().values(**run_line(manifest, market, times[0], part.num_rows, load_time)))
-        for batch in part.to_batches(BATCH_ROWS):
-            connection.execute(RISKS.insert(), [risk_line(manifest["run_id"], row) for row in batch.to_pylist()])
-    return Loaded("run", manifest["family"], table.num_rows, 0)
-
-
-def run_line(
-    manifest: dict[str, Any], market: str, as_of: dt.datetime, customer_count: int, load_time: dt.datetime
-) -> dict[str, object]:
-    """Give a run's line."""
-    return {
-        "run_id": manifest["run_id"],
-        "market": market,
-        "as_of": as_of,
-        "load_time": load_time,
-        "customer_count": customer_count,
-        "header": json.dumps(manifest, sort_keys=True),
-    }
-
-
-def risk_line(run_id: str, row: dict[str, Any]) -> dict[str, object]:
-    """Give a customer's line."""
-    line = {name: value for name, value in row.items() if name != "as_of"}
-    return {**line, "run_id": run_id, "features": pack(row["features"]), "contributions": pack(row["contributions"])}

@@ -30,7 +30,9 @@ def write_features(path: Path, family: str, schema: Schema, rows: pd.DataFrame) 
     can take rows that it has not learnt from.
     """
     columns = [*KEY_COLUMNS, ("sample", pa.string()), *((name, pa.float64()) for name in schema.names)]
-    manifest = {"kind": "features", "family": family, "feature_set_digest": schema.feature_set_digest}
+    digest = schema.feature_set_digest
+    names = list(schema.names)
+    manifest = {"kind": "features", "family": family, "feature_set_digest": digest, "feature_names": names}
     write_table(path, rows.sort_values(["market", "customer_id", "as_of"]), columns, manifest)
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from models.documents import BaselineDocument, Cell
 from training.errors import ModelRefused
-from training.export.trees import CategorySplit, Ensemble, Split, splits_of
+from training.export.trees import ZERO_MAX, CategorySplit, Ensemble, Split, splits_of
 from training.export.units import codes_of
 from training.samples import Samples
 from training.spec import BaselineSpec
@@ -49,9 +49,9 @@ def representatives(ensemble: Ensemble, rows: NDArray[np.float64]) -> NDArray[np
         ends = np.append(finite, above)
         values = rows[:, feature]
         chosen = ends[np.searchsorted(finite, values, side="left")]
-        # A column that takes zero as missing keeps its zeros: they are missing, not small.
-        zero = (feature in ensemble.zero_missing) & (np.abs(values) == 0.0)
-        replaced[:, feature] = np.where(np.isnan(values), np.nan, np.where(zero, 0.0, chosen))
+        if feature in ensemble.zero_missing:
+            chosen = without_new_zeros(values, chosen)
+        replaced[:, feature] = np.where(np.isnan(values), np.nan, chosen)
     return replaced
 
 
@@ -68,6 +68,13 @@ def representative_codes(ensemble: Ensemble, feature: int, values: NDArray[np.fl
 def category_splits(ensemble: Ensemble) -> list[CategorySplit]:
     """Give every question about a category."""
     return [split for tree in ensemble.trees for split in splits_of(tree) if isinstance(split, CategorySplit)]
+
+
+def without_new_zeros(values: NDArray[np.float64], chosen: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Keep zeros zero, and others no zero, in a column where zero means missing."""
+    nearest = math.nextafter(ZERO_MAX, math.inf)
+    no_zero = np.where(np.abs(chosen) <= ZERO_MAX, np.copysign(nearest, values), chosen)
+    return np.where(np.abs(values) <= ZERO_MAX, 0.0, no_zero)
 
 
 def choose_baseline(spec: BaselineSpec, rows: pd.DataFrame, pds: NDArray[np.float64]) -> pd.DataFrame:

@@ -124,7 +124,7 @@ def policy_reasons(
     policy: Policy, market: MarketPolicy, rules: tuple[RuleResult, ...], locale: str
 ) -> tuple[Reason, ...]:
     """Say the rules that did not pass; the cut-off is said by the model's own reasons."""
-    facts = {"largest_amount": f"{market.largest_amount:,}", "currency": market.currency}
+    facts: dict[str, float | str] = {"largest_amount": float(market.largest_amount), "currency": market.currency}
     return tuple(
         Reason(rule.code, "POLICY", policy.text(rule.code, locale, facts), ())
         for rule in rules

@@ -12,12 +12,14 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from models.documents import Code, Locale, Market
-from models.reasons import DEFAULT_LOCALE
+from models.reasons import DEFAULT_LOCALE, Fact, Sentence
 from server.errors import PolicyRefused
 
 CUT_OFF = "PD_CUT_OFF"
 LARGEST_AMOUNT = "LARGEST_AMOUNT"
 MISSING_INPUT = "MISSING_INPUT"
+# What the text of each rule may name.
+FACTS = {LARGEST_AMOUNT: ("largest_amount", "currency"), MISSING_INPUT: ("features",)}
 
 
 class Outcome(IntEnum):
@@ -64,10 +66,19 @@ class PolicyDocument(BaseModel):
 
     @model_validator(mode="after")
     def said(self) -> Self:
-        """Refuse a policy whose rules cannot be said."""
-        for code in (LARGEST_AMOUNT, MISSING_INPUT):
-            if DEFAULT_LOCALE not in self.texts.get(code, {}):
-                raise ValueError(f"texts.{code}.{DEFAULT_LOCALE} is missing")
+        """Refuse a policy whose rules cannot be said; every text is tried."""
+        problems = []
+        for code, names in FACTS.items():
+            texts = self.texts.get(code, {})
+            if DEFAULT_LOCALE not in texts:
+                problems.append(f"texts.{code}.{DEFAULT_LOCALE} is missing")
+            for locale, text in texts.items():
+                try:
+                    say(text, locale, dict.fromkeys(names, 1.0))
+                except (KeyError, ValueError, IndexError) as error:
+                    problems.append(f"texts.{code}.{locale} cannot be said with {', '.join(names)}: {error}")
+        if problems:
+            raise ValueError("; ".join(problems))
         return self
 
 
@@ -78,10 +89,17 @@ class Policy:
     document: PolicyDocument
     sha256: str
 
-    def text(self, code: str, locale: str, facts: Mapping[str, object]) -> str:
+    def text(self, code: str, locale: str, facts: Mapping[str, float | str]) -> str:
         """Say a rule in words, in English where the locale is not there."""
         texts = self.document.texts[code]
-        return texts.get(locale, texts[DEFAULT_LOCALE]).format_map(facts)
+        chosen = locale if locale in texts else DEFAULT_LOCALE
+        return say(texts[chosen], chosen, facts)
+
+
+def say(text: str, locale: str, facts: Mapping[str, float | str]) -> str:
+    """Fill a text; numbers as the locale writes them."""
+    known = {name: Fact(fact, None, locale) if isinstance(fact, float) else fact for name, fact in facts.items()}
+    return Sentence().vformat(text, (), known)
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
         run, after = await self.place_of(request, order)
         size = min(request.page_size or PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX)
         rows = await self.threads.run(self.risks.page, run, order, after, size + 1)
-        token = self.token_after(run, order, rows[size - 1]) if len(rows) > size else ""
+        token = self.token_after(run, order, request.locale, rows[size - 1]) if len(rows) > size else ""
         return pb.ListChurnRisksResponse(
             churn_risks=[risk_message(run, row, request.locale) for row in rows[:size]],
             next_page_token=token,
@@ -70,17 +70,17 @@ class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
         if not request.page_token:
             return await self.newest_run(request.market), None
         place = self.tokens.read(request.page_token)
-        if (place.market, place.order) != (request.market, order):
-            raise PageTokenInvalid("page_token belongs to a list of another market or order")
+        if (place.market, place.order, place.locale) != (request.market, order, request.locale):
+            raise PageTokenInvalid("page_token belongs to a list of another market, order or locale")
         run = await self.threads.run(self.risks.run, place.run_id, place.market)
         if run is None:
             raise PageTokenInvalid("page_token belongs to a run that is no longer kept; begin again")
         return run, Place(place.number, place.customer_id)
 
-    def token_after(self, run: Run, order: Order, row: Row[Any]) -> str:
+    def token_after(self, run: Run, order: Order, locale: str, row: Row[Any]) -> str:
         """Give the token of the page after this entry."""
         number = row.rank if order == "PROBABILITY" else row.value_at_risk_minor
-        return self.tokens.write(PagePlace(run.run_id, run.market, order, number, row.customer_id))
+        return self.tokens.write(PagePlace(run.run_id, run.market, order, locale, number, row.customer_id))
 
 
 def risk_message(run: Run, row: Row[Any], locale: str) -> pb.ChurnRisk:

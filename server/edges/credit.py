@@ -72,7 +72,9 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
         """Assess the customer as known and as given; keep nothing."""
         model = self.model_for(request)
         stored = await self.stored_features(request, model.bundle.schema)
-        known, given = inputs_of(stored, {}), inputs_of(stored, checked(request, model.bundle.schema, decides=False))
+        schema = model.bundle.schema
+        known = inputs_of(schema, stored, {})
+        given = inputs_of(schema, stored, checked(request, schema, decides=False))
         return pb.SimulateCreditResponse(
             known=assessment_message(assess(model, self.policy, question_of(request, known))),
             simulated=assessment_message(assess(model, self.policy, question_of(request, given))),
@@ -92,7 +94,7 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
         model = self.model_for(request)
         given = checked(request, model.bundle.schema, decides=True)
         stored = await self.stored_features(request, model.bundle.schema)
-        assessment = assess(model, self.policy, question_of(request, inputs_of(stored, given)))
+        assessment = assess(model, self.policy, question_of(request, inputs_of(model.bundle.schema, stored, given)))
         decide_time, decision_id = self.clock(), str(uuid.uuid4())
         decision = pb.CreditDecision(
             record_ref=pb.RecordRef(
@@ -152,10 +154,16 @@ def checked(request: Asked, schema: Schema, *, decides: bool) -> dict[str, Value
     return values
 
 
-def inputs_of(stored: StoredFeatures | None, given: Mapping[str, Value]) -> dict[str, Input]:
-    """Put a caller's values over those of the store."""
-    known = {} if stored is None else {n: Input(v, "STORE", stored.as_of) for n, v in stored.values.items()}
-    return known | {name: Input(value, "CALLER", None) for name, value in given.items()}
+def inputs_of(schema: Schema, stored: StoredFeatures | None, given: Mapping[str, Value]) -> dict[str, Input]:
+    """Put a caller's values over those of the store; what only the caller may give is not taken from the store."""
+    known = {} if stored is None else stored.values
+    sources = {feature.name: feature.source for feature in schema.features}
+    inputs = {
+        name: Input(value, "STORE", stored.as_of)
+        for name, value in known.items()
+        if stored and sources[name] != "CALLER"
+    }
+    return inputs | {name: Input(value, "CALLER", None) for name, value in given.items()}
 
 
 def question_of(request: Asked, inputs: Mapping[str, Input]) -> Question:

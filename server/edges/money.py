@@ -13,6 +13,7 @@ def amount_of(money: Money) -> Decimal:
 
 
 def money_of_minor(minor: int, currency: str) -> Money:
-    """Give an amount in hundredths as Money."""
-    units, hundredths = divmod(minor, 100)
-    return Money(currency_code=currency, units=units, nanos=hundredths * 10**7)
+    """Give an amount in hundredths as Money: units and nanos have one sign."""
+    units, hundredths = divmod(abs(minor), 100)
+    sign = -1 if minor < 0 else 1
+    return Money(currency_code=currency, units=sign * units, nanos=sign * hundredths * 10**7)

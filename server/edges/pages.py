@@ -14,11 +14,12 @@ MAC_BYTES = 16
 
 @dataclass(frozen=True, slots=True)
 class PagePlace:
-    """Where the next page begins: the list (run, market, order) and the last entry of the page before."""
+    """Where the next page begins: the list (run, market, order, locale) and the last entry of the page before."""
 
     run_id: str
     market: str
     order: str
+    locale: str
     number: int
     customer_id: str
 

@@ -13,8 +13,10 @@ from server.errors import ServerError
 
 DOMAIN = "grounds"
 DETAILS_KEY = "grpc-status-details-bin"
-# Trailers are bound to 8 KB by default; beyond it an error becomes another error.
-VIOLATIONS_MAX = 20
+# Trailers are bound to 8 KB by default, beyond it an error becomes another error. The message travels
+# twice: in the status, and percent-encoded, where a byte that is no ASCII takes three.
+VIOLATIONS_BYTES_MAX = 4000
+MESSAGE_BYTES_MAX = 700
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +48,15 @@ INTERNAL = Meaning(grpc.StatusCode.INTERNAL, "INTERNAL")
 
 
 async def refuse(context: Context, error: ServerError) -> NoReturn:
-    """End the call with the error's meaning and everything that is wrong."""
-    details: list[any_pb2.Any] = []
-    if error.violations:
-        shown = error.violations[:VIOLATIONS_MAX]
-        violations = [{"field": v.field, "description": v.problem, "reason": v.kind} for v in shown]
-        details.append(packed(error_details_pb2.BadRequest(field_violations=violations)))
-    await end(context, MEANINGS[type(error)], str(error), error.metadata, details)
+    """End the call with the error's meaning and everything that is wrong, as far as it fits."""
+    bad = error_details_pb2.BadRequest()
+    for violation in error.violations:
+        bad.field_violations.add(field=violation.field, description=violation.problem, reason=violation.kind)
+        if bad.ByteSize() > VIOLATIONS_BYTES_MAX:
+            del bad.field_violations[-1]
+            break
+    details = [packed(bad)] if error.violations else []
+    await end(context, MEANINGS[type(error)], shortened(str(error)), error.metadata, details)
 
 
 async def refuse_bug(context: Context, incident_id: str) -> NoReturn:
@@ -73,6 +77,11 @@ async def end(
     status = status_pb2.Status(code=code, message=message, details=[packed(info), *details])
     await context.abort(meaning.code, message, ((DETAILS_KEY, status.SerializeToString()),))
     raise AssertionError("abort raises")
+
+
+def shortened(message: str) -> str:
+    """Cut a message to what fits."""
+    return message.encode()[:MESSAGE_BYTES_MAX].decode(errors="ignore")
 
 
 def packed(detail: error_details_pb2.BadRequest | error_details_pb2.ErrorInfo) -> any_pb2.Any:

@@ -10,6 +10,7 @@ from protovalidate import Validator
 from server.errors import RequestInvalid, Violation
 
 VALIDATOR = Validator()
+KEY_SHOWN_MAX = 128
 
 
 def validate(request: Message) -> None:
@@ -40,6 +41,9 @@ def path_of(field: Any) -> str:
         path += ("." if path else "") + element.field_name
         if element.subscript is not None:
             subscript = element.subscript.value
+            if isinstance(subscript, str):
+                subscript = ascii(subscript)[1:-1]
+                subscript = subscript if len(subscript) <= KEY_SHOWN_MAX else subscript[:KEY_SHOWN_MAX] + "..."
             path += f'["{subscript}"]' if isinstance(subscript, str) else f"[{subscript}]"
     return path
 

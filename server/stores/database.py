@@ -9,7 +9,7 @@ from typing import Any
 import alembic.command
 import alembic.config
 import sqlalchemy
-from sqlalchemy import Connection, Engine, event, select
+from sqlalchemy import Connection, Engine, event, func, select
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from server.errors import StoreUnavailable
@@ -18,6 +18,7 @@ from server.stores.tables import SERVER_KEYS
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_SECONDS = 10
 KEY_BYTES = 32
+MIGRATION_LOCK = 0x67726F756E6473  # "grounds"; any number that nobody else uses
 
 
 class Database:
@@ -38,6 +39,8 @@ class Database:
         config = alembic.config.Config()
         config.set_main_option("script_location", str(MIGRATIONS))
         with self.writing() as connection:
+            if connection.dialect.name == "postgresql":  # SQLite has one writer at a time anyway
+                connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
             config.attributes["connection"] = connection
             alembic.command.upgrade(config, "head")
 

@@ -117,5 +117,5 @@ def names_of(serving: Mapping[tuple[str, str], Model]) -> dict[str, str]:
 
 def stamp_of(folder: Path) -> Stamp:
     """Give what changes when a file of the bundle is written: names, sizes and times."""
-    files = sorted((path, path.stat()) for path in folder.iterdir())
+    files = sorted((path, path.lstat()) for path in folder.iterdir())
     return tuple((path.name, stat.st_size, stat.st_mtime_ns) for path, stat in files)

@@ -1,7 +1,7 @@
 """What a LightGBM model says, as plain trees whose every question is exact in doubles.
 
 Source of the rules: LightGBM 4.7 `src/io/tree.cpp` and `include/LightGBM/tree.h`, as observed through
-`Booster.predict`; each rule has a test of its name in tests/training/test_traps.py.
+`Booster.predict`; each rule has a test of its name in tests/training/export/test_score.py.
 """
 
 import math
@@ -15,7 +15,6 @@ from training.errors import ModelRefused
 
 # LightGBM takes |x| <= this as 0.0 (kZeroThreshold, a float32 constant compared in double).
 ZERO_MAX = 1.0000000180025095e-35
-INFINITE_MIN = 1e300  # dump_model writes an infinite threshold so
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ class Leaf:
     """The end of a path; value in log-odds, before calibration; count is its number of training rows."""
 
     value: float
-    count: int
+    count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +56,7 @@ class Node:
     split: "Question"
     left: "Node | Leaf"
     right: "Node | Leaf"
-    count: int
+    count: int = 0
 
 
 Tree = Node | Leaf
@@ -90,6 +89,7 @@ def read_ensemble(booster: lightgbm.Booster) -> Ensemble:
     dump = booster.dump_model()
     refuse_unsupported(dump)
     structures = [tree["tree_structure"] for tree in dump["tree_info"]]
+    restore_thresholds(structures, booster)
     return Ensemble(
         trees=tuple(read_tree(structure) for structure in structures),
         feature_count=dump["max_feature_idx"] + 1,
@@ -111,6 +111,17 @@ def refuse_unsupported(dump: dict[str, Any]) -> None:
         raise ModelRefused("the model has no trees; fit with num_iterations of at least 1")
 
 
+def restore_thresholds(structures: list[dict[str, Any]], booster: lightgbm.Booster) -> None:
+    """Put the thresholds of the text model into the dump, which cuts them at 1e300."""
+    texts = booster.model_to_string().split("\nTree=")[1:]
+    for structure, text in zip(structures, texts, strict=True):
+        line = next((line for line in text.splitlines() if line.startswith("threshold=")), "threshold=")
+        thresholds = [float(number) for number in line.removeprefix("threshold=").split()]
+        for split in walk_dump(structure):
+            if split["decision_type"] == "<=":
+                split["threshold"] = thresholds[split["split_index"]]
+
+
 def read_tree(structure: dict[str, Any]) -> Tree:
     """Read one tree of the dump, whole."""
     if "leaf_const" in structure:
@@ -127,8 +138,6 @@ def read_split(structure: dict[str, Any]) -> Question:
         codes = frozenset(int(code) for code in str(structure["threshold"]).split("||"))
         return CategorySplit(int(structure["split_feature"]), codes)
     threshold = float(structure["threshold"])
-    if threshold >= INFINITE_MIN:
-        threshold = math.inf
     kind = structure["missing_type"]
     # Trained without missing values, LightGBM reads a NaN as 0.0.
     missing_left = threshold >= 0.0 if kind == "None" else bool(structure["default_left"])

@@ -33,10 +33,28 @@ class LeafPath:
     steps: tuple[Step, ...]
 
 
+def exact_dump(booster: lightgbm.Booster) -> dict[str, Any]:
+    """Give the dump with the thresholds of the model's text: the dump cuts them at 1e300."""
+    dump: dict[str, Any] = booster.dump_model()
+    lines = [line for line in booster.model_to_string().splitlines() if line.startswith(("Tree=", "threshold="))]
+    texts = [line.partition("=")[2] for line in lines if line.startswith("threshold=")]
+    grown = [tree for tree in dump["tree_info"] if "left_child" in tree["tree_structure"]]
+    for tree, text in zip(grown, texts, strict=True):
+        numbers = [float(word) for word in text.split()]
+        stack = [tree["tree_structure"]]
+        while stack:
+            node = stack.pop()
+            if "left_child" in node:
+                if node["decision_type"] == "<=":
+                    node["threshold"] = numbers[node["split_index"]]
+                stack += [node["left_child"], node["right_child"]]
+    return dump
+
+
 def leaf_paths(booster: lightgbm.Booster) -> list[LeafPath]:
     """Give every leaf of the model."""
     found: list[LeafPath] = []
-    for number, tree in enumerate(booster.dump_model()["tree_info"]):
+    for number, tree in enumerate(exact_dump(booster)["tree_info"]):
         stack: list[tuple[dict[str, Any], tuple[Step, ...]]] = [(tree["tree_structure"], ())]
         while stack:
             node, steps = stack.pop()
@@ -57,7 +75,7 @@ def goes_left(split: dict[str, Any], values: NDArray[np.float64]) -> NDArray[np.
     kind, threshold = split["missing_type"], float(split["threshold"])
     flat = np.where(np.isnan(values), 0.0, values)
     flat = np.where(np.abs(flat) <= ZERO, 0.0, flat)
-    left: NDArray[np.bool_] = flat <= (math.inf if threshold >= 1e300 else threshold)  # noqa: PLR2004 - how the dump writes infinity
+    left: NDArray[np.bool_] = flat <= threshold
     if kind == "NaN":
         return np.where(np.isnan(values), split["default_left"], left)
     if kind == "Zero":
@@ -72,9 +90,16 @@ def interventional(booster: lightgbm.Booster, rows: Rows, baseline: Rows) -> Row
     the baseline row brings (B); a feature that neither brings makes the leaf unreachable.
     """
     result = np.zeros_like(rows)
+    of_rows: dict[int, NDArray[np.bool_]] = {}
+    of_baseline: dict[int, NDArray[np.bool_]] = {}
+    tree = -1
     for path in leaf_paths(booster):
-        brought = features_met(path, rows)
-        opposed = features_met(path, baseline)
+        if path.tree != tree:  # a tree's answers serve all its leaves, and no other tree's
+            tree = path.tree
+            of_rows.clear()
+            of_baseline.clear()
+        brought = features_met(path, rows, of_rows)
+        opposed = features_met(path, baseline, of_baseline)
         features = sorted(brought)
         if not features:
             continue
@@ -108,12 +133,14 @@ def share_of(mine: NDArray[np.bool_], opponents: NDArray[np.bool_], times: NDArr
     return shares
 
 
-def features_met(path: LeafPath, rows: Rows) -> dict[int, NDArray[np.bool_]]:
-    """Say, for each feature on the path, which rows meet all its conditions."""
+def features_met(path: LeafPath, rows: Rows, answers: dict[int, NDArray[np.bool_]]) -> dict[int, NDArray[np.bool_]]:
+    """Say, for each feature on the path, which rows meet all its conditions; `answers` keeps what a split said."""
     met: dict[int, NDArray[np.bool_]] = {}
     for step in path.steps:
         feature = int(step.split["split_feature"])
-        agrees = goes_left(step.split, rows[:, feature]) == step.left
+        if id(step.split) not in answers:
+            answers[id(step.split)] = goes_left(step.split, rows[:, feature])
+        agrees = answers[id(step.split)] == step.left
         met[feature] = met[feature] & agrees if feature in met else agrees
     return met
 

@@ -8,6 +8,8 @@ import lightgbm
 import numpy as np
 from numpy.typing import NDArray
 
+from training.gate.reference import exact_dump
+
 Rows = NDArray[np.float64]
 RANDOM_ROWS = 100_000
 MISSING_ROWS = 2_000
@@ -39,7 +41,7 @@ def examined_rows(
         data: Real rows, if there are any.
         random_rows: How many random rows.
     """
-    dump = booster.dump_model()
+    dump = exact_dump(booster)
     random = np.random.default_rng(SEED)
     ranges = ranges_of(dump)
     drawn = random_values(ranges, random, random_rows)

@@ -29,7 +29,7 @@ from grounds.customer.v1 import customer_pb2 as grounds_dot_customer_dot_v1_dot_
 from grounds.explain.v1 import explain_pb2 as grounds_dot_explain_dot_v1_dot_explain__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1egrounds/credit/v1/credit.proto\x12\x11grounds.credit.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\"grounds/customer/v1/customer.proto\x1a grounds/explain/v1/explain.proto\"\xa3\x05\n\x12ScoreCreditRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x37\n\x08\x63ustomer\x18\x02 \x01(\x0b\x32\x1d.grounds.customer.v1.CustomerB\x06\xbaH\x03\xc8\x01\x01\x12\xcd\x02\n\x10requested_amount\x18\x03 \x01(\x0b\x32\x12.google.type.MoneyB\x9e\x02\xbaH\x9a\x02\xba\x01\x93\x02\n\x0emoney.positive\x12omust be a positive amount: units >= 0, 0 <= nanos <= 999999999, not both 0, currency_code three capital letters\x1a\x8f\x01this.units >= 0 && this.nanos >= 0 && this.nanos <= 999999999 && (this.units > 0 || this.nanos > 0) && this.currency_code.matches(\'^[A-Z]{3}$\')\xc8\x01\x01\x12S\n\x08\x66\x65\x61tures\x18\x04 \x03(\x0b\x32\x33.grounds.credit.v1.ScoreCreditRequest.FeaturesEntryB\x0c\x80\x01\x01\xbaH\x06\x9a\x01\x03\x10\x80\x04\x12>\n\x06locale\x18\x05 \x01(\tB.\xbaH+r&2$^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$\xd8\x01\x01\x1aQ\n\rFeaturesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12/\n\x05value\x18\x02 \x01(\x0b\x32 .grounds.explain.v1.FeatureValue:\x02\x38\x01\"Q\n\x13ScoreCreditResponse\x12:\n\x0f\x63redit_decision\x18\x01 \x01(\x0b\x32!.grounds.credit.v1.CreditDecision\"\x8b\x05\n\x15SimulateCreditRequest\x12\x37\n\x08\x63ustomer\x18\x01 \x01(\x0b\x32\x1d.grounds.customer.v1.CustomerB\x06\xbaH\x03\xc8\x01\x01\x12\xcd\x02\n\x10requested_amount\x18\x02 \x01(\x0b\x32\x12.google.type.MoneyB\x9e\x02\xbaH\x9a\x02\xba\x01\x93\x02\n\x0emoney.positive\x12omust be a positive amount: units >= 0, 0 <= nanos <= 999999999, not both 0, currency_code three capital letters\x1a\x8f\x01this.units >= 0 && this.nanos >= 0 && this.nanos <= 999999999 && (this.units > 0 || this.nanos > 0) && this.currency_code.matches(\'^[A-Z]{3}$\')\xc8\x01\x01\x12V\n\x08\x66\x65\x61tures\x18\x03 \x03(\x0b\x32\x36.grounds.credit.v1.SimulateCreditRequest.FeaturesEntryB\x0c\x80\x01\x01\xbaH\x06\x9a\x01\x03\x10\x80\x04\x12>\n\x06locale\x18\x04 \x01(\tB.\xbaH+r&2$^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$\xd8\x01\x01\x1aQ\n\rFeaturesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12/\n\x05value\x18\x02 \x01(\x0b\x32 .grounds.explain.v1.FeatureValue:\x02\x38\x01\"\x84\x01\n\x16SimulateCreditResponse\x12\x32\n\x05known\x18\x01 \x01(\x0b\x32#.grounds.credit.v1.CreditAssessment\x12\x36\n\tsimulated\x18\x02 \x01(\x0b\x32#.grounds.credit.v1.CreditAssessment\"9\n\x18GetCreditDecisionRequest\x12\x1d\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"W\n\x19GetCreditDecisionResponse\x12:\n\x0f\x63redit_decision\x18\x01 \x01(\x0b\x32!.grounds.credit.v1.CreditDecision\"\x89\x02\n\x0e\x43reditDecision\x12\x30\n\nrecord_ref\x18\x01 \x01(\x0b\x32\x1c.grounds.credit.v1.RecordRef\x12/\n\x08\x63ustomer\x18\x02 \x01(\x0b\x32\x1d.grounds.customer.v1.Customer\x12,\n\x10requested_amount\x18\x03 \x01(\x0b\x32\x12.google.type.Money\x12-\n\x08\x64\x65\x63ision\x18\x04 \x01(\x0e\x32\x1b.grounds.credit.v1.Decision\x12\x37\n\nassessment\x18\x05 \x01(\x0b\x32#.grounds.credit.v1.CreditAssessment\"\xce\x02\n\x10\x43reditAssessment\x12\x34\n\x0cmodel_output\x18\x01 \x01(\x0b\x32\x1e.grounds.credit.v1.ModelOutput\x12\x34\n\x0b\x65xplanation\x18\x02 \x01(\x0b\x32\x1f.grounds.explain.v1.Explanation\x12\x39\n\x0erecommendation\x18\x03 \x01(\x0b\x32!.grounds.credit.v1.Recommendation\x12\x36\n\rpolicy_result\x18\x04 \x01(\x0b\x32\x1f.grounds.credit.v1.PolicyResult\x12,\n\x07reasons\x18\x05 \x01(\x0b\x32\x1b.grounds.explain.v1.Reasons\x12-\n\x08warnings\x18\x06 \x03(\x0b\x32\x1b.grounds.explain.v1.Warning\"\\\n\x0bModelOutput\x12\x11\n\tbundle_id\x18\x01 \x01(\t\x12\x10\n\x08log_odds\x18\x02 \x01(\x01\x12\n\n\x02pd\x18\x03 \x01(\x01\x12\r\n\x05score\x18\x04 \x01(\x05\x12\r\n\x05grade\x18\x05 \x01(\t\"m\n\x0eRecommendation\x12-\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0e\x32\x1b.grounds.credit.v1.Decision\x12\x16\n\x0e\x61pprove_max_pd\x18\x02 \x01(\x01\x12\x14\n\x0crefer_max_pd\x18\x03 \x01(\x01\"\x9a\x01\n\x0cPolicyResult\x12\x16\n\x0epolicy_version\x18\x01 \x01(\t\x12\x15\n\rpolicy_sha256\x18\x02 \x01(\t\x12-\n\x08\x64\x65\x63ision\x18\x03 \x01(\x0e\x32\x1b.grounds.credit.v1.Decision\x12,\n\x05rules\x18\x04 \x03(\x0b\x32\x1d.grounds.credit.v1.PolicyRule\"^\n\nPolicyRule\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0e\n\x06passed\x18\x02 \x01(\x08\x12\x32\n\rbest_decision\x18\x03 \x01(\x0e\x32\x1b.grounds.credit.v1.Decision\"}\n\tRecordRef\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12/\n\x0b\x64\x65\x63ide_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x63ontent_sha256\x18\x04 \x01(\t*\x7f\n\x08\x44\x65\x63ision\x12\x18\n\x14\x44\x45\x43ISION_UNSPECIFIED\x10\x00\x12\x14\n\x10\x44\x45\x43ISION_APPROVE\x10\x01\x12\x12\n\x0e\x44\x45\x43ISION_REFER\x10\x02\x12\x14\n\x10\x44\x45\x43ISION_DECLINE\x10\x03\x12\x19\n\x15\x44\x45\x43ISION_NOT_SCORABLE\x10\x04\x32\xc4\x02\n\rCreditService\x12\\\n\x0bScoreCredit\x12%.grounds.credit.v1.ScoreCreditRequest\x1a&.grounds.credit.v1.ScoreCreditResponse\x12\x65\n\x0eSimulateCredit\x12(.grounds.credit.v1.SimulateCreditRequest\x1a).grounds.credit.v1.SimulateCreditResponse\x12n\n\x11GetCreditDecision\x12+.grounds.credit.v1.GetCreditDecisionRequest\x1a,.grounds.credit.v1.GetCreditDecisionResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1egrounds/credit/v1/credit.proto\x12\x11grounds.credit.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\"grounds/customer/v1/customer.proto\x1a grounds/explain/v1/explain.proto\"\xc6\x05\n\x12ScoreCreditRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x37\n\x08\x63ustomer\x18\x02 \x01(\x0b\x32\x1d.grounds.customer.v1.CustomerB\x06\xbaH\x03\xc8\x01\x01\x12\xcd\x02\n\x10requested_amount\x18\x03 \x01(\x0b\x32\x12.google.type.MoneyB\x9e\x02\xbaH\x9a\x02\xba\x01\x93\x02\n\x0emoney.positive\x12omust be a positive amount: units >= 0, 0 <= nanos <= 999999999, not both 0, currency_code three capital letters\x1a\x8f\x01this.units >= 0 && this.nanos >= 0 && this.nanos <= 999999999 && (this.units > 0 || this.nanos > 0) && this.currency_code.matches(\'^[A-Z]{3}$\')\xc8\x01\x01\x12v\n\x08\x66\x65\x61tures\x18\x04 \x03(\x0b\x32\x33.grounds.credit.v1.ScoreCreditRequest.FeaturesEntryB/\x80\x01\x01\xbaH)\x9a\x01&\x10\x80\x04\"!r\x1f\x32\x1d^[A-Za-z][A-Za-z0-9_]{0,127}$\x12>\n\x06locale\x18\x05 \x01(\tB.\xbaH+r&2$^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$\xd8\x01\x01\x1aQ\n\rFeaturesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12/\n\x05value\x18\x02 \x01(\x0b\x32 .grounds.explain.v1.FeatureValue:\x02\x38\x01\"Q\n\x13ScoreCreditResponse\x12:\n\x0f\x63redit_decision\x18\x01 \x01(\x0b\x32!.grounds.credit.v1.CreditDecision\"\xae\x05\n\x15SimulateCreditRequest\x12\x37\n\x08\x63ustomer\x18\x01 \x01(\x0b\x32\x1d.grounds.customer.v1.CustomerB\x06\xbaH\x03\xc8\x01\x01\x12\xcd\x02\n\x10requested_amount\x18\x02 \x01(\x0b\x32\x12.google.type.MoneyB\x9e\x02\xbaH\x9a\x02\xba\x01\x93\x02\n\x0emoney.positive\x12omust be a positive amount: units >= 0, 0 <= nanos <= 999999999, not both 0, currency_code three capital letters\x1a\x8f\x01this.units >= 0 && this.nanos >= 0 && this.nanos <= 999999999 && (this.units > 0 || this.nanos > 0) && this.currency_code.matches(\'^[A-Z]{3}$\')\xc8\x01\x01\x12y\n\x08\x66\x65\x61tures\x18\x03 \x03(\x0b\x32\x36.grounds.credit.v1.SimulateCreditRequest.FeaturesEntryB/\x80\x01\x01\xbaH)\x9a\x01&\x10\x80\x04\"!r\x1f\x32\x1d^[A-Za-z][A-Za-z0-9_]{0,127}$\x12>\n\x06locale\x18\x04 \x01(\tB.\xbaH+r&2$^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$\xd8\x01\x01\x1aQ\n\rFeaturesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12/\n\x05value\x18\x02 \x01(\x0b\x32 .grounds.explain.v1.FeatureValue:\x02\x38\x01\"\x84\x01\n\x16SimulateCreditResponse\x12\x32\n\x05known\x18\x01 \x01(\x0b\x32#.grounds.credit.v1.CreditAssessment\x12\x36\n\tsimulated\x18\x02 \x01(\x0b\x32#.grounds.credit.v1.CreditAssessment\"9\n\x18GetCreditDecisionRequest\x12\x1d\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"W\n\x19GetCreditDecisionResponse\x12:\n\x0f\x63redit_decision\x18\x01 \x01(\x0b\x32!.grounds.credit.v1.CreditDecision\"\x89\x02\n\x0e\x43reditDecision\x12\x30\n\nrecord_ref\x18\x01 \x01(\x0b\x32\x1c.grounds.credit.v1.RecordRef\x12/\n\x08\x63ustomer\x18\x02 \x01(\x0b\x32\x1d.grounds.customer.v1.Customer\x12,\n\x10requested_amount\x18\x03 \x01(\x0b\x32\x12.google.type.Money\x12-\n\x08\x64\x65\x63ision\x18\x04 \x01(\x0e\x32\x1b.grounds.credit.v1.Decision\x12\x37\n\nassessment\x18\x05 \x01(\x0b\x32#.grounds.credit.v1.CreditAssessment\"\xce\x02\n\x10\x43reditAssessment\x12\x34\n\x0cmodel_output\x18\x01 \x01(\x0b\x32\x1e.grounds.credit.v1.ModelOutput\x12\x34\n\x0b\x65xplanation\x18\x02 \x01(\x0b\x32\x1f.grounds.explain.v1.Explanation\x12\x39\n\x0erecommendation\x18\x03 \x01(\x0b\x32!.grounds.credit.v1.Recommendation\x12\x36\n\rpolicy_result\x18\x04 \x01(\x0b\x32\x1f.grounds.credit.v1.PolicyResult\x12,\n\x07reasons\x18\x05 \x01(\x0b\x32\x1b.grounds.explain.v1.Reasons\x12-\n\x08warnings\x18\x06 \x03(\x0b\x32\x1b.grounds.explain.v1.Warning\"\\\n\x0bModelOutput\x12\x11\n\tbundle_id\x18\x01 \x01(\t\x12\x10\n\x08log_odds\x18\x02 \x01(\x01\x12\n\n\x02pd\x18\x03 \x01(\x01\x12\r\n\x05score\x18\x04 \x01(\x05\x12\r\n\x05grade\x18\x05 \x01(\t\"m\n\x0eRecommendation\x12-\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0e\x32\x1b.grounds.credit.v1.Decision\x12\x16\n\x0e\x61pprove_max_pd\x18\x02 \x01(\x01\x12\x14\n\x0crefer_max_pd\x18\x03 \x01(\x01\"\x9a\x01\n\x0cPolicyResult\x12\x16\n\x0epolicy_version\x18\x01 \x01(\t\x12\x15\n\rpolicy_sha256\x18\x02 \x01(\t\x12-\n\x08\x64\x65\x63ision\x18\x03 \x01(\x0e\x32\x1b.grounds.credit.v1.Decision\x12,\n\x05rules\x18\x04 \x03(\x0b\x32\x1d.grounds.credit.v1.PolicyRule\"^\n\nPolicyRule\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0e\n\x06passed\x18\x02 \x01(\x08\x12\x32\n\rbest_decision\x18\x03 \x01(\x0e\x32\x1b.grounds.credit.v1.Decision\"}\n\tRecordRef\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12/\n\x0b\x64\x65\x63ide_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x63ontent_sha256\x18\x04 \x01(\t*\x7f\n\x08\x44\x65\x63ision\x12\x18\n\x14\x44\x45\x43ISION_UNSPECIFIED\x10\x00\x12\x14\n\x10\x44\x45\x43ISION_APPROVE\x10\x01\x12\x12\n\x0e\x44\x45\x43ISION_REFER\x10\x02\x12\x14\n\x10\x44\x45\x43ISION_DECLINE\x10\x03\x12\x19\n\x15\x44\x45\x43ISION_NOT_SCORABLE\x10\x04\x32\xc4\x02\n\rCreditService\x12\\\n\x0bScoreCredit\x12%.grounds.credit.v1.ScoreCreditRequest\x1a&.grounds.credit.v1.ScoreCreditResponse\x12\x65\n\x0eSimulateCredit\x12(.grounds.credit.v1.SimulateCreditRequest\x1a).grounds.credit.v1.SimulateCreditResponse\x12n\n\x11GetCreditDecision\x12+.grounds.credit.v1.GetCreditDecisionRequest\x1a,.grounds.credit.v1.GetCreditDecisionResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,7 +45,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SCORECREDITREQUEST'].fields_by_name['requested_amount']._loaded_options = None
   _globals['_SCORECREDITREQUEST'].fields_by_name['requested_amount']._serialized_options = b'\272H\232\002\272\001\223\002\n\016money.positive\022omust be a positive amount: units >= 0, 0 <= nanos <= 999999999, not both 0, currency_code three capital letters\032\217\001this.units >= 0 && this.nanos >= 0 && this.nanos <= 999999999 && (this.units > 0 || this.nanos > 0) && this.currency_code.matches(\'^[A-Z]{3}$\')\310\001\001'
   _globals['_SCORECREDITREQUEST'].fields_by_name['features']._loaded_options = None
-  _globals['_SCORECREDITREQUEST'].fields_by_name['features']._serialized_options = b'\200\001\001\272H\006\232\001\003\020\200\004'
+  _globals['_SCORECREDITREQUEST'].fields_by_name['features']._serialized_options = b'\200\001\001\272H)\232\001&\020\200\004\"!r\0372\035^[A-Za-z][A-Za-z0-9_]{0,127}$'
   _globals['_SCORECREDITREQUEST'].fields_by_name['locale']._loaded_options = None
   _globals['_SCORECREDITREQUEST'].fields_by_name['locale']._serialized_options = b'\272H+r&2$^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$\330\001\001'
   _globals['_SIMULATECREDITREQUEST_FEATURESENTRY']._loaded_options = None
@@ -55,43 +55,43 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SIMULATECREDITREQUEST'].fields_by_name['requested_amount']._loaded_options = None
   _globals['_SIMULATECREDITREQUEST'].fields_by_name['requested_amount']._serialized_options = b'\272H\232\002\272\001\223\002\n\016money.positive\022omust be a positive amount: units >= 0, 0 <= nanos <= 999999999, not both 0, currency_code three capital letters\032\217\001this.units >= 0 && this.nanos >= 0 && this.nanos <= 999999999 && (this.units > 0 || this.nanos > 0) && this.currency_code.matches(\'^[A-Z]{3}$\')\310\001\001'
   _globals['_SIMULATECREDITREQUEST'].fields_by_name['features']._loaded_options = None
-  _globals['_SIMULATECREDITREQUEST'].fields_by_name['features']._serialized_options = b'\200\001\001\272H\006\232\001\003\020\200\004'
+  _globals['_SIMULATECREDITREQUEST'].fields_by_name['features']._serialized_options = b'\200\001\001\272H)\232\001&\020\200\004\"!r\0372\035^[A-Za-z][A-Za-z0-9_]{0,127}$'
   _globals['_SIMULATECREDITREQUEST'].fields_by_name['locale']._loaded_options = None
   _globals['_SIMULATECREDITREQUEST'].fields_by_name['locale']._serialized_options = b'\272H+r&2$^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$\330\001\001'
   _globals['_GETCREDITDECISIONREQUEST'].fields_by_name['decision_id']._loaded_options = None
   _globals['_GETCREDITDECISIONREQUEST'].fields_by_name['decision_id']._serialized_options = b'\272H\005r\003\260\001\001'
-  _globals['_DECISION']._serialized_start=3098
-  _globals['_DECISION']._serialized_end=3225
+  _globals['_DECISION']._serialized_start=3168
+  _globals['_DECISION']._serialized_end=3295
   _globals['_SCORECREDITREQUEST']._serialized_start=211
-  _globals['_SCORECREDITREQUEST']._serialized_end=886
-  _globals['_SCORECREDITREQUEST_FEATURESENTRY']._serialized_start=805
-  _globals['_SCORECREDITREQUEST_FEATURESENTRY']._serialized_end=886
-  _globals['_SCORECREDITRESPONSE']._serialized_start=888
-  _globals['_SCORECREDITRESPONSE']._serialized_end=969
-  _globals['_SIMULATECREDITREQUEST']._serialized_start=972
-  _globals['_SIMULATECREDITREQUEST']._serialized_end=1623
-  _globals['_SIMULATECREDITREQUEST_FEATURESENTRY']._serialized_start=805
-  _globals['_SIMULATECREDITREQUEST_FEATURESENTRY']._serialized_end=886
-  _globals['_SIMULATECREDITRESPONSE']._serialized_start=1626
-  _globals['_SIMULATECREDITRESPONSE']._serialized_end=1758
-  _globals['_GETCREDITDECISIONREQUEST']._serialized_start=1760
-  _globals['_GETCREDITDECISIONREQUEST']._serialized_end=1817
-  _globals['_GETCREDITDECISIONRESPONSE']._serialized_start=1819
-  _globals['_GETCREDITDECISIONRESPONSE']._serialized_end=1906
-  _globals['_CREDITDECISION']._serialized_start=1909
-  _globals['_CREDITDECISION']._serialized_end=2174
-  _globals['_CREDITASSESSMENT']._serialized_start=2177
-  _globals['_CREDITASSESSMENT']._serialized_end=2511
-  _globals['_MODELOUTPUT']._serialized_start=2513
-  _globals['_MODELOUTPUT']._serialized_end=2605
-  _globals['_RECOMMENDATION']._serialized_start=2607
-  _globals['_RECOMMENDATION']._serialized_end=2716
-  _globals['_POLICYRESULT']._serialized_start=2719
-  _globals['_POLICYRESULT']._serialized_end=2873
-  _globals['_POLICYRULE']._serialized_start=2875
-  _globals['_POLICYRULE']._serialized_end=2969
-  _globals['_RECORDREF']._serialized_start=2971
-  _globals['_RECORDREF']._serialized_end=3096
-  _globals['_CREDITSERVICE']._serialized_start=3228
-  _globals['_CREDITSERVICE']._serialized_end=3552
+  _globals['_SCORECREDITREQUEST']._serialized_end=921
+  _globals['_SCORECREDITREQUEST_FEATURESENTRY']._serialized_start=840
+  _globals['_SCORECREDITREQUEST_FEATURESENTRY']._serialized_end=921
+  _globals['_SCORECREDITRESPONSE']._serialized_start=923
+  _globals['_SCORECREDITRESPONSE']._serialized_end=1004
+  _globals['_SIMULATECREDITREQUEST']._serialized_start=1007
+  _globals['_SIMULATECREDITREQUEST']._serialized_end=1693
+  _globals['_SIMULATECREDITREQUEST_FEATURESENTRY']._serialized_start=840
+  _globals['_SIMULATECREDITREQUEST_FEATURESENTRY']._serialized_end=921
+  _globals['_SIMULATECREDITRESPONSE']._serialized_start=1696
+  _globals['_SIMULATECREDITRESPONSE']._serialized_end=1828
+  _globals['_GETCREDITDECISIONREQUEST']._serialized_start=1830
+  _globals['_GETCREDITDECISIONREQUEST']._serialized_end=1887
+  _globals['_GETCREDITDECISIONRESPONSE']._serialized_start=1889
+  _globals['_GETCREDITDECISIONRESPONSE']._serialized_end=1976
+  _globals['_CREDITDECISION']._serialized_start=1979
+  _globals['_CREDITDECISION']._serialized_end=2244
+  _globals['_CREDITASSESSMENT']._serialized_start=2247
+  _globals['_CREDITASSESSMENT']._serialized_end=2581
+  _globals['_MODELOUTPUT']._serialized_start=2583
+  _globals['_MODELOUTPUT']._serialized_end=2675
+  _globals['_RECOMMENDATION']._serialized_start=2677
+  _globals['_RECOMMENDATION']._serialized_end=2786
+  _globals['_POLICYRESULT']._serialized_start=2789
+  _globals['_POLICYRESULT']._serialized_end=2943
+  _globals['_POLICYRULE']._serialized_start=2945
+  _globals['_POLICYRULE']._serialized_end=3039
+  _globals['_RECORDREF']._serialized_start=3041
+  _globals['_RECORDREF']._serialized_end=3166
+  _globals['_CREDITSERVICE']._serialized_start=3298
+  _globals['_CREDITSERVICE']._serialized_end=3622
 # @@protoc_insertion_point(module_scope)

@@ -1,0 +1,137 @@
+"""The command line as a person types it, against a real server."""
+
+import asyncio
+import json
+import re
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable
+
+import pytest
+from google.protobuf.json_format import Parse
+from rich.console import Console
+from typer.testing import CliRunner
+
+from client.__main__ import app, console
+from client.show import show_model, show_models, waterfall
+from grounds.credit.v1 import credit_pb2 as pb
+from grounds.explain.v1.explain_pb2 import Contribution, Explanation, FeatureValue
+from grounds.model.v1 import model_pb2
+from tests.conftest import ROOT, Serving
+from tests.small import SmallFamily
+
+ASK = ("score", "DE", "C00000", "5000EUR")
+
+
+async def typed(serving: Serving, *words: str) -> subprocess.CompletedProcess[str]:
+    """Type a command."""
+    command = [sys.executable, "-m", "client", *words, "--address", f"127.0.0.1:{serving.application.port}"]
+    return await asyncio.to_thread(
+        subprocess.run, command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=30
+    )
+
+
+def column(printed: str) -> tuple[list[int], list[int]]:
+    """Give the columns `points` and `so far` of the table that adds up, the last line being the score."""
+    rows = re.findall(
+        r"^.*? ([+-]?\d+) +(\d+)(?: +[+-]+)? *$", printed[printed.index("how the score adds up") :], re.MULTILINE
+    )
+    return [int(points) for points, _ in rows], [int(so_far) for _, so_far in rows]
+
+
+async def test_a_decision_is_shown_first_and_its_points_add_up(serving: Serving) -> None:
+    done = await typed(serving, *ASK)
+
+    assert done.returncode == 0, done.stderr
+    first = done.stdout.splitlines()[0]
+    assert re.fullmatch(r" (APPROVE|REFER|DECLINE)   customer DE C00000, 5,000\.00 EUR", first.rstrip())
+    points, so_far = column(done.stdout)
+    *pushes, score = points
+    assert len(pushes) >= 3
+    assert sum(pushes) == score == so_far[-1]
+    assert [sum(pushes[: count + 1]) for count in range(len(pushes))] == so_far[:-1]
+    assert f"{score} points, probability of default" in done.stdout
+    assert re.search(r"^decision [0-9a-f-]{36}, \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC$", done.stdout, re.MULTILINE)
+
+
+async def test_a_program_gets_json_that_is_the_contracts(serving: Serving) -> None:
+    done = await typed(serving, *ASK, "--json", "--locale", "de", "--set", "years=3", "--request-id", str(uuid.uuid4()))
+
+    decision = Parse(done.stdout, pb.CreditDecision())
+    assert decision.customer.customer_id == "C00000"
+    assert decision.assessment.reasons.locale == "de"
+    assert json.loads(done.stdout)["assessment"]["model_output"]["score"] == decision.assessment.model_output.score
+
+
+async def test_a_what_if_shows_both_sides_and_that_it_decides_nothing(serving: Serving) -> None:
+    done = await typed(serving, "simulate", "DE", "C00000", "5000EUR", "--set", "days_late=300", "--set", "years=1")
+
+    assert done.returncode == 0, done.stderr
+    known, simulated = done.stdout.splitlines()[:2]
+    assert known.startswith("as known")
+    assert simulated.startswith("what if")
+    assert "decides nothing" in done.stdout
+    points, so_far = column(done.stdout)
+    assert sum(points[:-1]) == points[-1] == so_far[-1]
+    assert f"{points[-1]} points" in simulated
+
+
+async def test_a_model_is_shown_by_the_beginning_of_its_name(serving: Serving, small: SmallFamily) -> None:
+    done = await typed(serving, "models", small.bundle_folder.name[:12])
+
+    assert done.returncode == 0, done.stderr
+    assert "days_late *" in done.stdout
+    assert "without it a customer is not scorable" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "words", [("score", "DE", "C00000", "much"), (*ASK, "--set", "years")], ids=["amount", "value"]
+)
+def test_what_cannot_be_read_is_explained_and_asks_nothing(words: tuple[str, ...]) -> None:
+    done = CliRunner().invoke(app, [*words, "--address", "127.0.0.1:1"])
+
+    assert done.exit_code == 2
+    assert done.stdout == ""
+    assert "such as" in done.stderr
+
+
+async def test_a_refused_call_is_told_field_by_field_with_status_1(serving: Serving) -> None:
+    done = await typed(serving, *ASK, "--set", "days_late=400", "--set", "turnover=much")
+
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: FEATURES_INVALID: ")
+    assert '  features["turnover"]: takes a number, not a level\n' in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def shown(draw: Callable[[Console], object]) -> str:
+    """Give what a person sees."""
+    paper = console()
+    with paper.capture() as captured:
+        draw(paper)
+    return captured.get()
+
+
+def test_square_brackets_in_names_and_descriptions_are_shown_as_they_are() -> None:
+    """Rich takes [word] for markup and drops it, and [/word] for an error."""
+    summary = model_pb2.ModelSummary(family="credit", bundle_id="0" * 64, refusal="card.md [sic] is [/not] whole")
+    feature = model_pb2.Feature(
+        name="share", description="share of late bills [eur] in [/all]", unit="[eur]", source=1, monotone_sign=1
+    )
+    model = model_pb2.Model(summary=summary, features=[feature], card="# Card [a]")
+    line = Contribution(feature="share", value=FeatureValue(number=1), log_odds=1, points=-5)
+    assessment = pb.CreditAssessment(
+        model_output=pb.ModelOutput(score=595), explanation=Explanation(base_points=600, contributions=[line])
+    )
+
+    printed = (
+        shown(lambda paper: show_models(paper, [summary]))
+        + shown(lambda paper: show_model(paper, model))
+        + shown(lambda paper: paper.print(waterfall(assessment, model)))
+    )
+
+    assert "card.md [sic] is [/not] whole" in printed
+    assert printed.count("share of late bills [eur] in [/all]") == 2
+    assert "1 [eur]" in printed

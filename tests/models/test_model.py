@@ -1,0 +1,152 @@
+"""A model opens only if it reproduces its golden rows; an opened one answers by name."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from models.bundle import read_bundle
+from models.errors import BundleRefused
+from models.model import array_of, open_model
+from tests.models.rewriting import rewritten, with_document
+from tests.small import SmallFamily
+
+
+def up(value: float, steps: int = 1) -> float:
+    """Give the next double above, so many steps up."""
+    for _ in range(steps):
+        value = math.nextafter(value, math.inf)
+    return value
+
+
+def first(document: Any) -> Any:
+    """Give the first golden row."""
+    return document["rows"][0]
+
+
+def moved(key: str, amount: float, index: int = 0) -> Callable[[Any], None]:
+    """Give a change that moves one number of a list in the first golden row."""
+
+    def change(document: Any) -> None:
+        first(document)[key][index] += amount
+
+    return change
+
+
+GOLDEN_FAULTS: dict[str, tuple[Callable[[Any], object], str]] = {
+    "a margin one double up": (lambda d: first(d).update(margin=up(first(d)["margin"])), "row 0: margin is"),
+    "a pd moved by 1e-9": (lambda d: first(d).update(pd=first(d)["pd"] + 1e-9), "row 0: pd is"),
+    "a score one up": (lambda d: first(d).update(score=first(d)["score"] + 1), "row 0: score, points or grade"),
+    "a point moved": (moved("points", 1), "row 0: score, points or grade"),
+    "another grade": (lambda d: first(d).update(grade="Z"), "row 0: score, points or grade"),
+    "a contribution moved by 1e-8": (moved("contributions", 1e-8), "row 0: a contribution is"),
+    "the last row, not the first": (lambda d: d["rows"][-1].update(score=1), r"row \d\d: score, points or grade"),
+    "a row of another customer": (lambda d: first(d).update(row=[365.0, 0.0, 0.0, 0.0]), "row 0: margin is"),
+    "a row one value short": (lambda d: first(d)["row"].pop(), ""),
+    "a row one value too long": (lambda d: first(d)["row"].append(1.0), ""),
+    "every row one value short": (lambda d: [row["row"].pop() for row in d["rows"]], ""),
+    "a contribution less": (lambda d: first(d)["contributions"].pop(), ""),
+    "a point less": (lambda d: first(d)["points"].pop(), "row 0 does not have the 4 values"),
+}
+
+
+@pytest.mark.parametrize("name", GOLDEN_FAULTS)
+def test_a_golden_row_that_comes_out_otherwise_refuses_the_bundle(
+    small: SmallFamily, tmp_path: Path, name: str
+) -> None:
+    change, message = GOLDEN_FAULTS[name]
+    bundle = read_bundle(with_document(small.bundle_folder, tmp_path, "golden.json", change))
+
+    with pytest.raises(BundleRefused, match=f"^golden.json: {message}"):
+        open_model(bundle)
+
+
+def test_a_golden_contribution_may_differ_by_what_another_order_of_adding_leaves_over(
+    small: SmallFamily, tmp_path: Path
+) -> None:
+    open_model(read_bundle(with_document(small.bundle_folder, tmp_path, "golden.json", moved("contributions", 1e-11))))
+
+
+def test_another_calibration_than_that_of_the_golden_rows_refuses_the_bundle(
+    small: SmallFamily, tmp_path: Path
+) -> None:
+    changed = with_document(small.bundle_folder, tmp_path, "scorecard.json", lambda d: d.update(intercept=0.25))
+
+    with pytest.raises(BundleRefused, match=r"^golden[.]json: row 0: pd is"):
+        open_model(read_bundle(changed))
+
+
+def test_another_base_margin_than_that_of_the_explanation_refuses_the_bundle(
+    small: SmallFamily, tmp_path: Path
+) -> None:
+    changed = with_document(
+        small.bundle_folder, tmp_path, "baseline.json", lambda d: d.update(base_margin=d["base_margin"] + 1e-6)
+    )
+
+    with pytest.raises(BundleRefused, match=r"^golden[.]json: contributions miss the log-odds"):
+        open_model(read_bundle(changed))
+
+
+def with_lines(explain: bytes, change: Callable[[Any], None]) -> bytes:
+    """Give explain.onnx with the numbers of its lines changed."""
+    file = onnx.load_from_string(explain)
+    lines = next(tensor for tensor in file.graph.initializer if tensor.name == "lines")
+    numbers = onnx.numpy_helper.to_array(lines).copy()
+    change(numbers)
+    lines.CopyFrom(onnx.numpy_helper.from_array(numbers, "lines"))
+    return file.SerializeToString()
+
+
+@pytest.mark.parametrize("factor", [-1.0, 1.0 + 1e-6, math.nan, math.inf])
+def test_an_explanation_of_other_numbers_refuses_the_bundle(small: SmallFamily, tmp_path: Path, factor: float) -> None:
+    def change(numbers: Any) -> None:
+        numbers[numbers != 0.0] *= factor
+
+    explain = with_lines(small.bundle().explain, change)
+    changed = rewritten(small.bundle_folder, tmp_path, "explain.onnx", explain)
+
+    with pytest.raises(BundleRefused, match=r"^golden[.]json: "):
+        open_model(read_bundle(changed))
+
+
+@pytest.mark.parametrize("name", ["score.onnx", "explain.onnx"])
+@pytest.mark.parametrize("content", [b"", b"no graph", b"\x00" * 100])
+def test_a_graph_that_does_not_open_refuses_the_bundle(
+    small: SmallFamily, tmp_path: Path, name: str, content: bytes
+) -> None:
+    changed = rewritten(small.bundle_folder, tmp_path, name, content)
+
+    with pytest.raises(BundleRefused, match="does not open"):
+        open_model(read_bundle(changed))
+
+
+def test_the_graphs_in_each_others_place_refuse_the_bundle(small: SmallFamily, tmp_path: Path) -> None:
+    changed = rewritten(small.bundle_folder, tmp_path, "score.onnx", small.bundle().explain)
+
+    with pytest.raises(BundleRefused):
+        open_model(read_bundle(changed))
+
+
+def test_one_customer_by_name_is_the_row_in_the_order_of_the_schema_absent_features_missing(
+    small: SmallFamily,
+) -> None:
+    model = open_model(small.bundle())
+    values = {"years": 3.0, "days_late": 12.0}
+
+    assert model.explain(values) == model.explain_rows(np.array([[12.0, np.nan, np.nan, 3.0]]))[0]
+    assert model.explain(values) == model.explain(dict(reversed(values.items())))
+
+
+def test_no_rows_have_no_answers(small: SmallFamily) -> None:
+    assert open_model(small.bundle()).explain_rows(np.zeros((0, 4))) == []
+
+
+def test_the_baseline_has_the_base_margin_that_it_says(small: SmallFamily) -> None:
+    bundle = small.bundle()
+    margins = open_model(bundle).scorer.margins(array_of(list(bundle.baseline.rows)))
+
+    assert math.fsum(margins) / len(margins) == pytest.approx(bundle.baseline.base_margin, abs=1e-12)

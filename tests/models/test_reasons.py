@@ -1,0 +1,227 @@
+"""Which groups are told as reasons, and in which words. The procedure: 12 CFR 1002 Supplement I, 9(b)(2)."""
+
+import math
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.documents import FeatureSpec, GroupSpec, SchemaDocument
+from models.reasons import PUSHED_MAX, REASONS_MAX, GroupPush, locale_for, pushes, text_of
+from models.schema import Schema
+
+CODES = ("DELAY", "AMOUNT", "BALANCE", "CHANGE", "ERRORS", "FRAUD")
+
+
+def schema_of(texts: Mapping[str, Mapping[str, str]], features: Mapping[str, str], **own: dict[str, str]) -> Schema:
+    """Give a schema of groups with their texts, features with their group, and some features' own texts."""
+    return Schema(
+        SchemaDocument(
+            features=tuple(
+                FeatureSpec(name=name, description=f"the {name}", group=code, texts=own.get(name, {}))
+                for name, code in features.items()
+            ),
+            groups=tuple(GroupSpec(code=code, texts=dict(said)) for code, said in texts.items()),
+        )
+    )
+
+
+# Six groups of two features each.
+SIX = schema_of(
+    {code: {"en": code} for code in CODES}, {f"{code.lower()}{number}": code for code in CODES for number in (1, 2)}
+)
+
+
+def told(*sums: float) -> list[str]:
+    """Give the codes that are told where the groups of SIX, in order, push so much; half by each feature."""
+    contributions = [part for total in (*sums, *[0.0] * (6 - len(sums))) for part in (total / 2, total / 2)]
+    return [push.code for push in pushes(SIX, contributions, [0] * 12)]
+
+
+def test_only_groups_that_push_toward_risk_are_told_strongest_first() -> None:
+    assert told(0.2, -0.9, 0.5, 0.0, -0.1) == ["BALANCE", "DELAY"]
+
+
+def test_a_group_that_pushes_less_than_a_twentieth_of_all_pushes_toward_risk_is_not_told() -> None:
+    assert told(0.9501, 0.0499) == ["DELAY"]
+    assert told(0.95, 0.05) == ["DELAY", "AMOUNT"]
+
+
+def test_pushes_away_from_risk_do_not_raise_the_floor() -> None:
+    assert told(0.9, 0.06, -5.0) == ["DELAY", "AMOUNT"]
+
+
+def test_at_most_four_groups_are_told() -> None:
+    assert REASONS_MAX == 4
+    assert told(0.1, 0.2, 0.3, 0.4, 0.5, 0.6) == ["FRAUD", "ERRORS", "CHANGE", "BALANCE"]
+
+
+def test_fewer_may_be_asked_for() -> None:
+    found = pushes(SIX, [0.1] * 12, [0] * 12, at_most=2)
+
+    assert [push.code for push in found] == ["AMOUNT", "BALANCE"]
+
+
+def test_equal_pushes_are_told_by_code() -> None:
+    assert told(0.3, 0.3, 0.3) == ["AMOUNT", "BALANCE", "DELAY"]
+
+
+def test_fewer_reasons_are_told_rather_than_padded() -> None:
+    assert told(0.4) == ["DELAY"]
+    assert told(-0.4, -0.1, 0.0) == []
+    assert told() == []
+
+
+def test_a_group_is_the_sum_of_its_features_and_names_those_that_pushed_toward_risk_strongest_first() -> None:
+    contributions, points = [0.1, 0.4, 0.9, -0.6] + [0.0] * 8, [-3, -12, -26, 17] + [0] * 8
+
+    delay, amount = pushes(SIX, contributions, points)
+
+    assert (delay.code, delay.log_odds, delay.points) == ("DELAY", pytest.approx(0.5), -15)
+    assert delay.features == ("delay2", "delay1")
+    assert (amount.code, amount.log_odds, amount.points) == ("AMOUNT", pytest.approx(0.3), -9)
+    assert amount.features == ("amount1",)
+
+
+def test_features_of_a_group_that_cancel_out_are_no_reason() -> None:
+    assert pushes(SIX, [0.5, -0.5] + [0.0] * 10, [0] * 12) == []
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(contributions=st.lists(st.floats(-3, 3), min_size=12, max_size=12))
+def test_no_group_that_is_left_out_pushes_more_than_one_that_is_told(contributions: list[float]) -> None:
+    sums = {code: contributions[2 * place] + contributions[2 * place + 1] for place, code in enumerate(CODES)}
+    risk = sum(total for total in sums.values() if total > 0.0)
+
+    found = pushes(SIX, contributions, [0] * 12)
+
+    strongest = sorted((code for code in CODES if sums[code] > 0.0), key=lambda code: (-sums[code], code))
+    assert [push.code for push in found] == strongest[: len(found)]
+    assert len(found) <= 4
+    assert all(push.log_odds >= 0.05 * risk * (1 - 1e-12) for push in found)
+    assert len(found) == 4 or all(sums[code] <= 0.05 * risk * (1 + 1e-12) for code in strongest[len(found) :])
+
+
+# --- the words -------------------------------------------------------------------------------------------------------
+
+VALUES = {"late": 12.0, "share": 0.256, "amount": 1234567.5}
+TYPICAL = {"late": 3.0, "share": 0.1, "amount": 1000.0, "unknown": None}
+GROUP_OF = dict.fromkeys(TYPICAL, "ALL")
+
+
+def said(
+    text: str,
+    locale: str = "en",
+    *,
+    values: Mapping[str, float] = VALUES,
+    features: tuple[str, ...] = ("late",),
+    own: Mapping[str, dict[str, str]] | None = None,
+) -> str:
+    """Say one text."""
+    schema = schema_of({"ALL": {"en": "x", locale: text}}, GROUP_OF, **(own or {}))
+    return text_of(schema, GroupPush("ALL", 1.0, -10, features), locale, values, TYPICAL)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "offered", "chosen"),
+    [
+        ("de-AT", ("en", "de", "de-AT"), "de-AT"),
+        ("de-AT", ("en", "de"), "de"),
+        ("de-AT", ("en", "fr"), "en"),
+        ("de", ("en", "de-AT"), "en"),
+        ("de-CH-1996", ("en", "de"), "de"),
+        ("fr", ("en", "de"), "en"),
+        ("en-GB", ("en", "de"), "en"),
+        ("", ("en", "de"), "en"),
+        ("*", ("en", "de"), "en"),
+    ],
+)
+def test_the_locale_is_the_one_wanted_else_its_language_else_english(
+    wanted: str, offered: tuple[str, ...], chosen: str
+) -> None:
+    assert locale_for(schema_of({"ALL": dict.fromkeys(offered, "x")}, GROUP_OF), wanted) == chosen
+
+
+def test_a_locale_that_one_group_lacks_is_not_offered_so_that_reasons_are_in_one_language() -> None:
+    schema = schema_of({"ALL": {"en": "x", "de": "x"}, "MORE": {"en": "x"}}, {**GROUP_OF, "more": "MORE"})
+
+    assert locale_for(schema, "de") == "en"
+
+
+def test_a_text_has_the_customers_value_and_the_typical_one() -> None:
+    assert said("Late by {late} days (typical: {late.typical})") == "Late by 12 days (typical: 3)"
+
+
+def test_a_number_is_whole_and_as_the_locale_writes_it_unless_the_text_says_otherwise() -> None:
+    assert said("{amount}") == "1,234,568"
+    assert said("{amount}", "de") == "1.234.568"
+    assert said("{amount:#,##0.00}") == "1,234,567.50"
+    assert said("{amount:#,##0.00}", "de") == "1.234.567,50"
+    assert said("{share:0.0%}") == "25.6%"
+
+
+def test_a_value_that_is_missing_is_a_dash_also_where_a_pattern_is_given() -> None:
+    assert said("{late}, {share:0.0%}, {unknown.typical}", values={}) == "-, -, -"
+    assert said("{late.typical}", values={}) == "3"
+
+
+def test_0_is_told_as_0_and_not_as_missing() -> None:
+    assert said("{late} {share:0.0}", values={"late": 0.0, "share": 0.0}) == "0 0.0"
+
+
+@pytest.mark.parametrize(
+    "placeholder",
+    [
+        "{nothing}",
+        "{}",
+        "{0}",
+        "{late.value}",
+        "{late.locale}",
+        "{late.__class__}",
+        "{late.typical.typical}",
+        "{late.typical.__class__}",
+        "{late[0]}",
+        "{late[value]}",
+        "{pushed.typical}",
+        "{pushed.__class__}",
+        "{late:{nothing}}",
+    ],
+)
+def test_a_placeholder_that_names_no_fact_is_refused(placeholder: str) -> None:
+    with pytest.raises(KeyError):
+        said(f"A text with {placeholder}")
+
+
+def test_braces_written_twice_are_braces() -> None:
+    assert said("{{late}} {late}") == "{late} 12"
+
+
+def test_pushed_names_the_strongest_features_each_in_its_own_words() -> None:
+    own = {"late": {"en": "{value} days late ({typical})"}, "share": {"en": "share {value:0.0%} ({typical:0%})"}}
+
+    found = said("Behind: {pushed}", features=("share", "late", "amount"), own=own)
+
+    assert PUSHED_MAX == 2
+    assert found == "Behind: share 25.6% (10%); 12 days late (3)"
+
+
+def test_a_feature_without_words_of_its_own_is_told_plainly() -> None:
+    assert said("{pushed}") == "the late 12 (typical: 3)"
+    assert said("{pushed}", features=("unknown",)) == "the unknown - (typical: -)"
+
+
+def test_a_text_of_a_feature_names_its_own_value_and_no_other() -> None:
+    with pytest.raises(KeyError):
+        said("{pushed}", own={"late": {"en": "{share}"}})
+
+
+def test_a_value_cannot_bring_in_a_placeholder() -> None:
+    own = {"late": {"en": "{{share}} {value}"}}
+
+    assert said("{pushed}", own=own) == "{share} 12"
+
+
+@pytest.mark.parametrize("value", [1e300, -1e300, 5e-324, 1e15, -0.4, math.pi])
+def test_every_finite_value_can_be_told(value: float) -> None:
+    assert said("{late} {late:0.0%} {late:#,##0.00}", values={"late": value})

@@ -1,0 +1,64 @@
+"""What must come out, computed another way: through LightGBM's own predictions and its own text of the model.
+
+Nothing here knows how the product does it: no import from `training.export` or `models`.
+"""
+
+import itertools
+import math
+
+import lightgbm
+import numpy as np
+from numpy.typing import NDArray
+
+Rows = NDArray[np.float64]
+
+
+def margins(booster: lightgbm.Booster, rows: Rows) -> Rows:
+    """Give LightGBM's own margins."""
+    return np.asarray(booster.predict(rows, raw_score=True, num_threads=1))
+
+
+def brute_force(booster: lightgbm.Booster, rows: Rows, baseline: Rows) -> Rows:
+    """Give interventional Shapley values by their definition: all coalitions, all baseline rows.
+
+    The worth of a coalition is the mean margin of the baseline's rows after they have taken the coalition's
+    values from the explained row. Source: Shapley 1953; Janzing et al. 2020, arXiv:1910.13413.
+
+    Args:
+        booster: Up to 8 features: 2**features * len(baseline) predictions a row.
+        rows: Shape (n, features).
+        baseline: Shape (n_baseline, features).
+
+    Returns:
+        Shape (n, features).
+    """
+    width = rows.shape[1]
+    assert width <= 8, "2**features coalitions: small models only"
+    coalitions = np.array(list(itertools.product((False, True), repeat=width)))
+    weights = shapley_weights(coalitions)
+    return np.array([weights @ worths(booster, row, baseline, coalitions) for row in rows])
+
+
+def worths(booster: lightgbm.Booster, row: Rows, baseline: Rows, coalitions: NDArray[np.bool_]) -> Rows:
+    """Give the worth of each coalition for one row."""
+    mixed = np.where(coalitions[:, None, :], row, baseline[None, :, :])
+    predicted = margins(booster, mixed.reshape(-1, len(row)))
+    return predicted.reshape(len(coalitions), len(baseline)).mean(axis=1)
+
+
+def shapley_weights(coalitions: NDArray[np.bool_]) -> Rows:
+    """Give the weight of each coalition's worth in each feature's value: shape (features, coalitions)."""
+    width = coalitions.shape[1]
+    sizes = coalitions.sum(axis=1)
+    orders = [math.factorial(size) * math.factorial(width - 1 - size) / math.factorial(width) for size in range(width)]
+    joined = np.array([orders[size - 1] if size else 0.0 for size in sizes])
+    absent = np.array([orders[size] if size < width else 0.0 for size in sizes])
+    return np.where(coalitions, joined[:, None], -absent[:, None]).T
+
+
+def thresholds_of(booster: lightgbm.Booster) -> list[tuple[int, float]]:
+    """Give every (feature, threshold) of the model, once, as LightGBM writes them in its text."""
+    lines = booster.model_to_string().splitlines()
+    features = [int(word) for line in lines if line.startswith("split_feature=") for word in line[14:].split()]
+    thresholds = [float(word) for line in lines if line.startswith("threshold=") for word in line[10:].split()]
+    return sorted(set(zip(features, thresholds, strict=True)))

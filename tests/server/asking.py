@@ -1,0 +1,122 @@
+"""Asks a server of the small family: requests that are right but for what a test changes, and refusals read whole."""
+
+import uuid
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+from google.type.money_pb2 import Money
+
+from grounds.credit.v1 import credit_pb2 as pb
+from grounds.customer.v1.customer_pb2 import Customer
+from grounds.explain.v1.explain_pb2 import FeatureValue
+
+NOBODY = "NOBODY77"
+# gRPC refuses larger trailers, at random up to 16 KB and always above; some room is left for its own entries.
+TRAILER_BYTES_MAX = 8000
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A failed call.
+
+    Attributes:
+        problems: What is said of each field, by its path.
+        kinds: The kind of problem, by the field's path.
+        everything: All that the client was told, to look for what it must not be told.
+    """
+
+    code: grpc.StatusCode
+    reason: str
+    message: str
+    metadata: dict[str, str]
+    problems: dict[str, str]
+    kinds: dict[str, str]
+    everything: str
+
+
+async def refusal(call: Awaitable[Any]) -> Refusal:
+    """Give what a call is refused with; the form that every refusal has is checked here."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    error = caught.value
+    trailers = dict(error.trailing_metadata() or ())
+    assert "grpc-status-details-bin" in trailers, error.debug_error_string()
+    status = status_pb2.Status.FromString(trailers["grpc-status-details-bin"])
+    kinds = [detail.TypeName() for detail in status.details]
+    info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+    for detail in status.details:
+        assert detail.Unpack(info) or detail.Unpack(bad), kinds
+
+    assert trailer_bytes(error) < TRAILER_BYTES_MAX, f"{trailer_bytes(error)} bytes of trailers"
+    assert kinds.count("google.rpc.ErrorInfo") == 1
+    assert len(kinds) == len(set(kinds))
+    assert info.domain == "grounds"
+    assert (status.code, status.message) == (error.code().value[0], error.details())
+    violations = bad.field_violations
+    return Refusal(
+        code=error.code(),
+        reason=info.reason,
+        message=status.message,
+        metadata=dict(info.metadata),
+        problems={violation.field: violation.description for violation in violations},
+        kinds={violation.field: violation.reason for violation in violations},
+        everything=f"{status} {error.debug_error_string()}",
+    )
+
+
+def trailer_bytes(error: grpc.aio.AioRpcError) -> int:
+    """Count what an error takes of the trailers: the message is percent-encoded, and repeated in the details."""
+    message = sum(1 if 0x20 <= byte <= 0x7E and byte != 0x25 else 3 for byte in (error.details() or "").encode())
+    return message + sum(len(key) + len(value) + 32 for key, value in error.trailing_metadata() or ())
+
+
+def customer(market: str = "DE", customer_id: str = "C00000") -> Customer:
+    """Name a customer."""
+    return Customer(market=market, customer_id=customer_id)
+
+
+def euros(units: int, nanos: int = 0) -> Money:
+    """Give an amount."""
+    return Money(currency_code="EUR", units=units, nanos=nanos)
+
+
+def numbers(**values: float) -> dict[str, FeatureValue]:
+    """Give feature values."""
+    return {name: FeatureValue(number=value) for name, value in values.items()}
+
+
+def score_request(**changes: Any) -> pb.ScoreCreditRequest:
+    """Ask for a decision; None leaves a field out."""
+    asked = {"request_id": str(uuid.uuid4()), "customer": customer(), "requested_amount": euros(500)}
+    return pb.ScoreCreditRequest(**{**asked, **changes})
+
+
+def simulate_request(**changes: Any) -> pb.SimulateCreditRequest:
+    """Ask what would be; None leaves a field out."""
+    asked = {"customer": customer(), "requested_amount": euros(500)}
+    return pb.SimulateCreditRequest(**{**asked, **changes})
+
+
+def raw(channel: grpc.aio.Channel, method: str) -> Any:
+    """Call a method of CreditService with bytes and get bytes, as they are on the wire."""
+    return channel.unary_unary(f"/grounds.credit.v1.CreditService/{method}")
+
+
+def field(number: int, content: bytes | Message) -> bytes:
+    """Write one field of wire type 2: what a client of another contract, or another language, might send."""
+    value = content if isinstance(content, bytes) else content.SerializeToString()
+    return varint(number << 3 | 2) + varint(len(value)) + value
+
+
+def varint(number: int) -> bytes:
+    """Write a number as protobuf does: seven bits a byte, the least first."""
+    content = bytearray()
+    while number > 127:
+        content.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*content, number])

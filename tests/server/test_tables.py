@@ -1,0 +1,176 @@
+"""The tables, on SQLite and on a real PostgreSQL: made by the migrations, and faithful to the bit."""
+
+import datetime as dt
+import math
+import struct
+import threading
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
+import sqlalchemy
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import event, select
+
+from models.schema import Schema
+from server.stores.database import Database
+from server.stores.decisions import DecisionStore, KeptDecision
+from server.stores.doubles import pack, unpack
+from server.stores.features import FeatureStore, append, utc
+from server.stores.tables import DECISIONS, METADATA, RUNS
+from tests.small import SmallFamily
+
+AWKWARD = (0.1 + 0.2, -0.0, 5e-324, 1.7976931348623157e308, 1 / 3, math.pi * 1e-300)
+NOW = dt.datetime(2026, 3, 1, 12, 30, 15, 123456, tzinfo=dt.UTC)
+
+
+def bits(values: tuple[float, ...]) -> bytes:
+    """Give what makes two doubles the same."""
+    return struct.pack(f"<{len(values)}d", *values)
+
+
+def decision(request_id: str, answer: bytes = b"answer") -> KeptDecision:
+    """Make a decision to keep."""
+    return KeptDecision(str(uuid.uuid4()), "local", request_id, "0" * 64, NOW, answer)
+
+
+@given(st.lists(st.floats(allow_nan=False), max_size=50))
+def test_doubles_are_kept_bit_for_bit(values: list[float]) -> None:
+    assert bits(unpack(pack(values))) == bits(tuple(values))
+
+
+def test_what_is_missing_is_kept_as_nan_and_not_as_zero() -> None:
+    kept = unpack(pack([None, 0.0]))
+
+    assert math.isnan(kept[0])
+    assert kept[1] == 0.0
+
+
+def test_the_migrations_make_exactly_the_tables_that_the_code_reads(database: Database) -> None:
+    with database.reading() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        differences = compare_metadata(context, METADATA)
+        names = sqlalchemy.inspect(connection)
+        keys = {table: names.get_pk_constraint(table) for table in METADATA.tables}
+
+    assert differences == []
+    for table, key in keys.items():
+        assert key["constrained_columns"] == [column.name for column in METADATA.tables[table].primary_key]
+
+
+def test_migrating_again_changes_nothing(database: Database) -> None:
+    kept = DecisionStore(database).keep(decision(str(uuid.uuid4())))
+
+    database.migrate()
+
+    assert DecisionStore(database).of_id(kept.decision_id) is not None
+
+
+def test_two_servers_that_start_at_once_on_an_empty_database_both_start(database_url: str) -> None:
+    """The first has made the tables and has not yet committed when the second begins."""
+    first, second = Database(database_url), Database(database_url)
+    made, go_on = threading.Event(), threading.Event()
+
+    def pause(_connection: object) -> None:
+        made.set()
+        go_on.wait(10)
+
+    event.listen(first.engine, "commit", pause)
+    event.listen(second.engine, "connect", lambda *_: threading.Timer(0.4, go_on.set).start())
+    with ThreadPoolExecutor(2) as pool:
+        starts = [pool.submit(first.migrate)]
+        assert made.wait(10)
+        starts.append(pool.submit(second.migrate))
+        errors = [start.exception(20) for start in starts]
+    tables = set(sqlalchemy.inspect(second.engine).get_table_names())
+    first.close()
+    second.close()
+
+    assert errors == [None, None]
+    assert tables == {*METADATA.tables, "alembic_version"}
+
+
+def test_bytes_and_times_come_back_as_they_were_kept(database: Database) -> None:
+    answer = bits(AWKWARD) + bytes(range(256))
+
+    kept = DecisionStore(database).keep(decision(str(uuid.uuid4()), answer))
+
+    found = DecisionStore(database).of_id(kept.decision_id)
+    assert found is not None
+    assert (found.answer, utc(found.decide_time)) == (answer, NOW)
+
+
+def test_doubles_in_their_own_columns_come_back_bit_for_bit(database: Database) -> None:
+    """But for -0.0, which SQLite keeps as 0.0 in a column; the packed ones keep it."""
+    risks, run = METADATA.tables["risks"], {"run_id": "0" * 32, "market": "DE"}
+    columns = tuple(number for number in AWKWARD if number)
+    with database.writing() as connection:
+        connection.execute(RUNS.insert().values(**run, as_of=NOW, load_time=NOW, customer_count=1, header="{}"))
+        connection.execute(
+            risks.insert(),
+            [
+                {
+                    **run,
+                    "customer_id": f"C{rank}",
+                    "log_odds": number,
+                    "pd": number,
+                    "band": "LOW",
+                    "rank": rank,
+                    "value_at_risk_minor": 2**62,
+                    "drivers": "[]",
+                    "features": pack([number, None]),
+                    "contributions": pack(AWKWARD),
+                }
+                for rank, number in enumerate(columns)
+            ],
+        )
+    with database.reading() as connection:
+        rows = connection.execute(select(risks).order_by(risks.c.rank)).all()
+
+    assert bits(tuple(row.pd for row in rows)) == bits(tuple(row.log_odds for row in rows)) == bits(columns)
+    assert {bytes(row.contributions) for row in rows} == {bits(AWKWARD)}
+    assert {row.value_at_risk_minor for row in rows} == {2**62}
+
+
+def test_the_newest_features_of_the_right_feature_set_are_read(database: Database, small: SmallFamily) -> None:
+    schema: Schema = small.bundle().schema
+    row = {"market": "DE", "customer_id": "C1", "feature_set_digest": schema.feature_set_digest}
+    rows = [
+        {**row, "as_of": NOW, "row": pack([3.0, 0.1 + 0.2, None, -0.0])},
+        {**row, "as_of": NOW - dt.timedelta(days=1), "row": pack([9.0, 9.0, 9.0, 9.0])},
+        {**row, "as_of": NOW + dt.timedelta(days=1), "feature_set_digest": "0" * 64, "row": pack([7.0])},
+    ]
+    with database.writing() as connection:
+        assert append(connection, rows) == (3, 0)
+        assert append(connection, rows) == (0, 3)
+
+    stored = FeatureStore(database).newest("DE", "C1", schema)
+
+    assert stored is not None
+    assert stored.as_of == NOW
+    assert stored.values == {"days_late": 3.0, "orders": 0.1 + 0.2, "years": 0.0}
+    assert FeatureStore(database).newest("FR", "C1", schema) is None
+
+
+def test_of_many_that_keep_one_request_at_once_one_is_kept_and_all_are_told_which(database: Database) -> None:
+    store, request_id = DecisionStore(database), str(uuid.uuid4())
+    with ThreadPoolExecutor(4) as pool:
+        kept = list(pool.map(lambda number: store.keep(decision(request_id, bytes([number]))), range(20)))
+
+    with database.reading() as connection:
+        rows = connection.execute(select(DECISIONS)).all()
+    assert len(rows) == 1
+    assert {one.answer for one in kept} == {rows[0].answer}
+
+
+def test_the_key_of_a_database_is_made_once_and_shared(database: Database, database_url: str) -> None:
+    again = Database(database_url)
+
+    keys = {database.key("page_tokens"), again.key("page_tokens"), database.key("page_tokens")}
+    again.close()
+
+    assert len(keys) == 1
+    assert len(keys.pop()) == 32
+    assert database.key("another") != database.key("page_tokens")

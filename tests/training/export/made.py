@@ -1,0 +1,174 @@
+"""Small models of every kind that is exported, and rows that sit where exports go wrong."""
+
+import math
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+import lightgbm
+import numpy as np
+
+from tests.oracles import Rows, thresholds_of
+
+COLUMNS = 6
+ROUNDS = 12
+FLUSHED = float(np.float32(1e-35))  # LightGBM takes everything up to this as 0
+SPECIALS = (
+    *(math.nan, 0.0, -0.0, math.inf, -math.inf, 1e300, -1e300),
+    *(5e-324, -5e-324, 1e-310, -1e-310, 1e-35, -1e-35, 1e-34, -1e-34),
+    *(sign * value for sign in (1.0, -1.0) for value in (FLUSHED, math.nextafter(FLUSHED, 0.0))),
+    *(sign * math.nextafter(FLUSHED, 1.0) for sign in (1.0, -1.0)),
+)
+
+
+def made_rows(count: int = 1200, columns: int = COLUMNS, *, seed: int = 0, gaps: float = 0.0) -> Rows:
+    """Make rows: even columns continuous, odd ones counts with many zeros; the last is the same everywhere."""
+    random = np.random.default_rng(seed)
+    rows = random.normal(size=(count, columns))
+    rows[:, 1::2] = random.poisson(1.0, size=rows[:, 1::2].shape) - 1.0
+    rows[:, -1] = 7.0
+    rows[random.random(rows.shape) < gaps] = np.nan
+    return rows
+
+
+def made_labels(rows: Rows, seed: int = 1) -> Rows:
+    """Make labels that every column but the last has a say in, with bends so that trees are needed."""
+    known = np.nan_to_num(rows, nan=0.5)
+    bent = (
+        np.abs(known[:, 0]) + known[:, 1] * known[:, 2] + np.sin(3.0 * known[:, -2]) + 0.3 * known[:, :-1].sum(axis=1)
+    )
+    noise = np.random.default_rng(seed).logistic(size=len(rows))
+    return (bent - np.median(bent) + 0.5 * noise > 0.0).astype(np.float64)
+
+
+def fit(rows: Rows, parameters: Mapping[str, Any] | None = None, rounds: int = ROUNDS, **more: Any) -> lightgbm.Booster:
+    """Fit a binary model on one thread."""
+    fixed = {"objective": "binary", "num_leaves": 8, "min_data_in_leaf": 5, "learning_rate": 0.2, "seed": 0}
+    quiet = {"num_threads": 1, "verbose": -1, "deterministic": True, "force_col_wise": True}
+    weight = more.pop("weight", None)
+    data = lightgbm.Dataset(rows, made_labels(rows), weight=weight)
+    return lightgbm.train({**fixed, **quiet, **(parameters or {})}, data, rounds, **more)
+
+
+def early_stopped() -> lightgbm.Booster:
+    """Give a model that has more trees than its best iteration."""
+    known, unseen = made_rows(400, seed=2), made_rows(300, seed=3)
+    validation = lightgbm.Dataset(unseen, made_labels(unseen, seed=9))
+    stop = lightgbm.early_stopping(5, verbose=False)
+    more = {"valid_sets": [validation], "callbacks": [stop], "keep_training_booster": True}
+    booster = fit(known, {"learning_rate": 0.6}, 200, **more)
+    assert 0 < booster.best_iteration < booster.current_iteration()
+    return booster
+
+
+def constant() -> lightgbm.Booster:
+    """Give a model whose one tree is a leaf."""
+    return fit(made_rows(), {"min_data_in_leaf": 5000})
+
+
+def leaf_among_trees() -> lightgbm.Booster:
+    """Give a model whose first tree is a leaf and whose others are not."""
+    return fit(made_rows(), rounds=4, init_model=constant())
+
+
+def none_then_nan() -> lightgbm.Booster:
+    """Give a model whose first trees knew no missing values and whose later ones do."""
+    return fit(made_rows(gaps=0.2), rounds=6, init_model=fit(made_rows(), rounds=6))
+
+
+def being_missing_counts() -> lightgbm.Booster:
+    """Give a model that asks only whether a value is missing: its thresholds are infinite."""
+    rows = made_rows()
+    rows[:, 2] = np.where(np.random.default_rng(1).random(len(rows)) < 0.3, np.nan, rows[:, 2])
+    labels = (np.isnan(rows[:, 2]) | (rows[:, 0] > 1.0)).astype(np.float64)
+    parameters = {"objective": "binary", "num_leaves": 4, "num_threads": 1, "verbose": -1}
+    booster = lightgbm.train(parameters, lightgbm.Dataset(rows, labels), ROUNDS)
+    assert any(math.isinf(threshold) for _, threshold in thresholds_of(booster))
+    return booster
+
+
+def tiny() -> lightgbm.Booster:
+    """Give a model of values on both sides of what LightGBM takes as 0."""
+    choice = np.array([0.0, 1e-36, -1e-36, 2e-35, -2e-35, 1.1e-35, -1.1e-35, 1e-30, -1e-30, 3.0, -3.0])
+    rows = choice[np.random.default_rng(5).integers(0, len(choice), size=(1500, COLUMNS))]
+    rows[:, 0] = np.random.default_rng(6).normal(size=len(rows))
+    labels = (rows[:, 1] > 0).astype(float) + (rows[:, 2] >= 0) + (rows[:, 3] < 0) + rows[:, 0] > 1.5
+    data = lightgbm.Dataset(rows, labels.astype(float), params={"min_data_in_bin": 1})
+    parameters = {"objective": "binary", "num_leaves": 8, "num_threads": 1, "verbose": -1, "min_data_in_bin": 1}
+    return lightgbm.train(parameters, data, ROUNDS)
+
+
+def large_integers() -> lightgbm.Booster:
+    """Give a model of times in seconds and amounts in cents, whose neighbours float32 cannot tell apart."""
+    rows = made_rows()
+    rows[:, 0] = np.round(1.7e9 + 40.0 * rows[:, 0])
+    rows[:, 2] = np.round(2.0**24 + 3.0 * rows[:, 2]) / 100.0
+    return fit(rows)
+
+
+MODELS: dict[str, Callable[[], lightgbm.Booster]] = {
+    "missing type None": lambda: fit(made_rows()),
+    "missing type NaN": lambda: fit(made_rows(gaps=0.2)),
+    "missing type Zero": lambda: fit(made_rows(), {"zero_as_missing": True}),
+    "missing type Zero with gaps": lambda: fit(made_rows(gaps=0.2), {"zero_as_missing": True}),
+    "trained without missing values by choice": lambda: fit(made_rows(gaps=0.2), {"use_missing": False}),
+    "being missing counts": being_missing_counts,
+    "missing types None and NaN in one model": none_then_nan,
+    "features repeated on a path": lambda: fit(made_rows(columns=3), {"num_leaves": 24}),
+    "deep trees": lambda: fit(made_rows(gaps=0.1), {"num_leaves": 31}),
+    "a constant": constant,
+    "a leaf among trees": leaf_among_trees,
+    "stumps": lambda: fit(made_rows(gaps=0.1), {"num_leaves": 2}),
+    "one tree": lambda: fit(made_rows(gaps=0.1), rounds=1),
+    "unused features": lambda: fit(made_rows(columns=12), {"num_leaves": 3}, 3),
+    "early stopping": early_stopped,
+    "weights": lambda: fit(made_rows(), weight=np.random.default_rng(3).gamma(1.0, size=1200)),
+    "bagging": lambda: fit(made_rows(gaps=0.1), {"bagging_fraction": 0.5, "bagging_freq": 1}),
+    "goss": lambda: fit(made_rows(gaps=0.1), {"data_sample_strategy": "goss", "learning_rate": 0.3}, 25),
+    "dart": lambda: fit(made_rows(gaps=0.1), {"boosting": "dart", "drop_rate": 0.5}, 25),
+    "monotone constraints": lambda: fit(made_rows(), {"monotone_constraints": [1, 1, 0, -1, 1, 0]}),
+    "sigmoid 0.5": lambda: fit(made_rows(), {"sigmoid": 0.5}),
+    "no boost from average": lambda: fit(made_rows(), {"boost_from_average": False}),
+    "unbalanced weights": lambda: fit(made_rows(), {"is_unbalance": True}),
+    "extra trees": lambda: fit(made_rows(gaps=0.1), {"extra_trees": True}),
+    "values about 1e-35": tiny,
+    "large integers": large_integers,
+}
+
+
+@cache
+def model(name: str) -> lightgbm.Booster:
+    """Give one of MODELS, fitted once."""
+    return MODELS[name]()
+
+
+def hard_rows(booster: lightgbm.Booster, rows: Rows, seed: int = 0) -> Rows:
+    """Give ordinary rows, rows on every threshold and beside it, rows of special values, and rows with gaps."""
+    random = np.random.default_rng(seed)
+    gaps = rows[random.integers(0, len(rows), 100)].copy()
+    gaps[random.random(gaps.shape) < 0.5] = np.nan
+    special = np.array(SPECIALS)[random.integers(0, len(SPECIALS), size=(200, rows.shape[1]))]
+    single = [
+        with_value(rows, number, feature, value)
+        for feature in range(rows.shape[1])
+        for number, value in enumerate(SPECIALS)
+    ]
+    everywhere = np.array([[value] * rows.shape[1] for value in SPECIALS])
+    return np.concatenate([rows[:200], on_thresholds(booster, rows), gaps, special, np.array(single), everywhere])
+
+
+def on_thresholds(booster: lightgbm.Booster, rows: Rows) -> Rows:
+    """Place rows on every threshold of the model and on both its floating-point neighbours."""
+    placed = [
+        with_value(rows, number, feature, value)
+        for number, (feature, threshold) in enumerate(thresholds_of(booster))
+        for value in (math.nextafter(threshold, -math.inf), threshold, math.nextafter(threshold, math.inf))
+    ]
+    return np.array(placed).reshape(-1, rows.shape[1])
+
+
+def with_value(rows: Rows, number: int, feature: int, value: float) -> Rows:
+    """Give one of the rows with one value replaced."""
+    row: Rows = rows[number % len(rows)].copy()
+    row[feature] = value
+    return row

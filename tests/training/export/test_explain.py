@@ -1,0 +1,220 @@
+"""explain.onnx gives the Shapley values that their definition gives, and they add up."""
+
+import math
+from collections.abc import Callable
+
+import lightgbm
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.scoring import BATCH_ROWS, Scorer
+from tests.oracles import Rows, brute_force, margins
+from tests.training.export.made import MODELS, fit, hard_rows, made_rows, model, on_thresholds
+from training.export.explain import explain_onnx
+from training.export.score import score_onnx
+from training.export.trees import Ensemble, read_ensemble
+from training.export.units import cut
+
+EQUAL = {"rtol": 0.0, "atol": 1e-9}
+WIDE = 8  # features: 256 coalitions
+
+
+def scorer(booster: lightgbm.Booster, baseline: Rows) -> Scorer:
+    """Export both files and open them."""
+    ensemble = read_ensemble(booster)
+    return Scorer(score_onnx(ensemble), explain_onnx(ensemble, baseline))
+
+
+def wide(parameters: dict[str, object], *, gaps: float = 0.0, columns: int = WIDE) -> lightgbm.Booster:
+    """Fit a model of many features."""
+    return fit(made_rows(columns=columns, gaps=gaps), parameters, 8)
+
+
+EIGHT_FEATURES: dict[str, Callable[[], lightgbm.Booster]] = {
+    "missing type None": lambda: wide({}),
+    "missing type NaN": lambda: wide({}, gaps=0.2),
+    "zero as missing": lambda: wide({"zero_as_missing": True}),
+    "zero as missing with gaps": lambda: wide({"zero_as_missing": True}, gaps=0.2),
+    "trees of several units": lambda: wide({"num_leaves": 24}, gaps=0.1),
+    "long paths": lambda: wide({"num_leaves": 30, "max_depth": -1, "min_data_in_leaf": 1, "extra_trees": True}),
+    "features repeated on a path": lambda: wide({"num_leaves": 24}, columns=3),
+    "dart": lambda: wide({"boosting": "dart", "drop_rate": 0.5}, gaps=0.1),
+    "thresholds about 1e-35": lambda: model("values about 1e-35"),
+}
+
+
+@pytest.mark.parametrize("name", EIGHT_FEATURES)
+def test_contributions_are_the_shapley_values_over_all_coalitions_and_baseline_rows(name: str) -> None:
+    booster = EIGHT_FEATURES[name]()
+    count = booster.num_feature()
+    hard = hard_rows(booster, made_rows(300, count, seed=77, gaps=0.1))
+    rows = hard[np.random.default_rng(0).permutation(len(hard))[:24]]
+    baseline = made_rows(30, count, seed=78, gaps=0.15)
+
+    found = scorer(booster, baseline).contributions(rows)
+
+    np.testing.assert_allclose(found, brute_force(booster, rows, baseline), **EQUAL)
+
+
+def test_a_baseline_on_thresholds_is_sorted_as_lightgbm_sorts_it() -> None:
+    booster = EIGHT_FEATURES["zero as missing with gaps"]()
+    rows = made_rows(10, WIDE, seed=77, gaps=0.1)
+    hard = np.concatenate([on_thresholds(booster, rows), hard_rows(booster, rows)[-60:]])
+    baseline = hard[np.random.default_rng(0).permutation(len(hard))[:40]]
+
+    found = scorer(booster, baseline).contributions(rows)
+
+    np.testing.assert_allclose(found, brute_force(booster, rows, baseline), **EQUAL)
+
+
+def test_a_missing_value_in_a_model_that_knew_none_is_explained_as_the_0_that_lightgbm_takes_it_for() -> None:
+    booster = EIGHT_FEATURES["missing type None"]()
+    rows = made_rows(20, WIDE, seed=77, gaps=0.5)
+    baseline = made_rows(20, WIDE, seed=78, gaps=0.5)
+    graphs = scorer(booster, baseline)
+
+    found = graphs.contributions(rows)
+
+    np.testing.assert_allclose(found, brute_force(booster, rows, baseline), **EQUAL)
+    assert np.array_equal(graphs.contributions(np.nan_to_num(rows)), found)
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(
+    seed=st.integers(0, 2**16),
+    gaps=st.sampled_from([0.0, 0.3]),
+    leaves=st.integers(2, 20),
+    zero=st.booleans(),
+    baseline_rows=st.integers(1, 12),
+)
+def test_no_random_model_is_explained_otherwise_than_by_definition(
+    *, seed: int, gaps: float, leaves: int, zero: bool, baseline_rows: int
+) -> None:
+    booster = fit(made_rows(300, 5, seed=seed, gaps=gaps), {"num_leaves": leaves, "zero_as_missing": zero}, 4)
+    hard = hard_rows(booster, made_rows(50, 5, seed=seed + 1, gaps=0.2), seed)
+    rows = hard[np.random.default_rng(seed).permutation(len(hard))[:12]]
+    baseline = made_rows(baseline_rows, 5, seed=seed + 2, gaps=gaps)
+
+    found = scorer(booster, baseline).contributions(rows)
+
+    np.testing.assert_allclose(found, brute_force(booster, rows, baseline), **EQUAL)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_contributions_and_the_mean_margin_of_the_baseline_add_up_to_the_margin(name: str) -> None:
+    booster = model(name)
+    count = booster.num_feature()
+    baseline = made_rows(100, count, seed=78, gaps=0.05)
+    rows = hard_rows(booster, made_rows(200, count, seed=77, gaps=0.05))
+
+    found = scorer(booster, baseline).contributions(rows)
+
+    base = math.fsum(margins(booster, baseline)) / len(baseline)
+    np.testing.assert_allclose(base + found.sum(axis=1), margins(booster, rows), **EQUAL)
+
+
+def test_over_the_baseline_itself_the_contributions_of_every_feature_cancel_out_to_the_base_value() -> None:
+    booster = model("deep trees")
+    baseline = made_rows(80, booster.num_feature(), seed=78, gaps=0.1)
+
+    found = scorer(booster, baseline).contributions(baseline)
+
+    assert abs(found.sum(axis=1).mean()) <= 1e-9
+
+
+def test_a_baseline_of_one_row_explains_that_row_with_nothing_at_all() -> None:
+    booster, rows = wide({"num_leaves": 16}, gaps=0.1), made_rows(10, WIDE, seed=77, gaps=0.1)
+
+    found = scorer(booster, rows[:1]).contributions(rows)
+
+    assert np.array_equal(found[0], np.zeros(WIDE))
+    np.testing.assert_allclose(found, brute_force(booster, rows, rows[:1]), **EQUAL)
+
+
+def without_numbers(explain: bytes) -> bytes:
+    """Give the file without the numbers of its lines."""
+    file = onnx.load_from_string(explain)
+    lines = next(tensor for tensor in file.graph.initializer if tensor.name == "lines")
+    lines.raw_data = bytes(len(lines.raw_data))
+    return file.SerializeToString(deterministic=True)
+
+
+def test_the_size_of_the_baseline_changes_numbers_in_the_file_and_nothing_else() -> None:
+    ensemble = read_ensemble(model("deep trees"))
+    one, many = (explain_onnx(ensemble, made_rows(count, seed=78)) for count in (1, 1000))
+
+    assert one != many
+    assert len(one) == len(many)
+    assert without_numbers(one) == without_numbers(many)
+
+
+def test_the_order_of_the_baseline_changes_no_byte() -> None:
+    ensemble, baseline = read_ensemble(model("deep trees")), made_rows(100, seed=78)
+
+    assert explain_onnx(ensemble, baseline) == explain_onnx(ensemble, baseline[::-1])
+
+
+def test_the_baseline_is_left_as_it_was_given() -> None:
+    ensemble, baseline = read_ensemble(model("missing type Zero")), made_rows(100, seed=78)
+    before = baseline.copy()
+
+    explain_onnx(ensemble, baseline)
+
+    assert np.array_equal(baseline, before)
+
+
+@pytest.mark.parametrize("name", ["missing type Zero with gaps", "deep trees", "a constant"])
+def test_one_row_has_the_contributions_that_it_has_among_many(name: str) -> None:
+    booster = model(name)
+    graphs = scorer(booster, made_rows(50, booster.num_feature(), seed=78))
+    rows = hard_rows(booster, made_rows(300, booster.num_feature(), seed=77))
+    assert len(rows) > 2 * BATCH_ROWS
+
+    together = graphs.contributions(rows)
+
+    assert np.array_equal(np.concatenate([graphs.contributions(row[None]) for row in rows]), together)
+    assert graphs.contributions(rows[:0]).shape == (0, booster.num_feature())
+
+
+def test_a_feature_that_the_model_never_asks_for_contributes_exactly_0() -> None:
+    booster = model("unused features")
+    unused = np.flatnonzero(booster.feature_importance() == 0)
+    rows = hard_rows(booster, made_rows(300, booster.num_feature(), seed=77, gaps=0.2))
+    baseline = made_rows(50, booster.num_feature(), seed=78)
+
+    found = scorer(booster, baseline).contributions(rows)
+
+    assert len(unused) >= 4
+    assert np.array_equal(found[:, unused], np.zeros((len(rows), len(unused))))
+
+
+def test_a_constant_is_explained_with_nothing() -> None:
+    booster = model("a constant")
+
+    found = scorer(booster, made_rows(5)).contributions(made_rows(20, seed=77))
+
+    assert np.array_equal(found, np.zeros((20, booster.num_feature())))
+
+
+def test_the_same_model_and_baseline_give_the_same_bytes_twice() -> None:
+    baseline = made_rows(100, seed=78, gaps=0.1)
+    first, second = fit(made_rows(gaps=0.1), {"num_leaves": 16}), fit(made_rows(gaps=0.1), {"num_leaves": 16})
+    read_back = lightgbm.Booster(model_str=first.model_to_string())
+
+    files = {explain_onnx(read_ensemble(booster), baseline) for booster in (first, second, read_back)}
+
+    assert len(files) == 1
+
+
+def units_of(ensemble: Ensemble) -> list[int]:
+    """Count the units of each tree."""
+    return [len(list(cut(tree))) for tree in ensemble.trees]
+
+
+def test_the_models_of_these_tests_have_trees_of_one_unit_and_of_several() -> None:
+    assert set(units_of(read_ensemble(EIGHT_FEATURES["missing type NaN"]()))) == {1}
+    assert max(units_of(read_ensemble(EIGHT_FEATURES["trees of several units"]()))) > 2
+    assert max(units_of(read_ensemble(EIGHT_FEATURES["long paths"]()))) > 4

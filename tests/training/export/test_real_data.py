@@ -1,0 +1,182 @@
+"""Both released families, as the real commands wrote them, against LightGBM and shap on the real data."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightgbm
+import numpy as np
+import pandas as pd
+import pytest
+import shap
+
+from models.bundle import read_bundle
+from models.explained import ExplainedScore
+from models.model import Model, open_model
+from models.scoring import run, session
+from tests.conftest import ROOT, Released
+from tests.oracles import Rows, margins, thresholds_of
+from tests.training.export.made import on_thresholds
+from training.export.explain import explain_onnx
+from training.export.trees import read_ensemble
+from training.spec import read_spec
+from training.transactions import samples_of_log
+
+pytestmark = pytest.mark.timeout(600)  # the first test waits for both families to be trained
+FAMILIES = ("credit", "churn")
+SHAP_ROWS = 500
+BACKGROUND_ROWS = 100
+NEAR_SHARE_MAX = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Real:
+    """One released family.
+
+    Attributes:
+        booster: LightGBM's own reading of model.txt.
+        rows: Every row of its data.
+        answers: The bundle's answer to every row.
+    """
+
+    family: str
+    model: Model
+    booster: lightgbm.Booster
+    rows: Rows
+    answers: list[ExplainedScore]
+
+
+def data_of(family: str, released: Released) -> Path:
+    """Give the family's data: the table itself, or the features that were made of the log."""
+    if family == "credit":
+        return ROOT / "training/data/uci_default_of_credit_card_clients.parquet"
+    return released.files / f"{family}.features.parquet"
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def real(request: pytest.FixtureRequest, released: Released) -> Real:
+    """Open one released family and let it answer every row of its data."""
+    folder = released.bundle_folder(request.param)
+    model = open_model(read_bundle(folder))
+    booster = lightgbm.Booster(model_str=(folder / "model.txt").read_text(encoding="utf-8"))
+    table = pd.read_parquet(data_of(request.param, released))
+    rows = np.ascontiguousarray(table[list(model.bundle.schema.names)].to_numpy(dtype=np.float64))
+    return Real(request.param, model, booster, rows, model.explain_rows(rows))
+
+
+def with_gaps(rows: Rows) -> Rows:
+    """Take values away: from one to all of a row's."""
+    random = np.random.default_rng(11)
+    gaps = rows[random.integers(0, len(rows), 3000)].copy()
+    gaps[random.random(gaps.shape) < random.random((len(gaps), 1))] = np.nan
+    gaps[0] = np.nan
+    return gaps
+
+
+def differing(real: Real, rows: Rows) -> int:
+    """Count the rows whose margin is not LightGBM's to the bit."""
+    return int((real.model.scorer.margins(rows) != margins(real.booster, rows)).sum())
+
+
+def test_every_row_of_the_data_has_the_margin_of_lightgbm_to_the_bit(real: Real) -> None:
+    assert len(real.rows) == {"credit": 30_000, "churn": 2_323}[real.family]
+    assert differing(real, real.rows) == 0
+    assert [answer.margin for answer in real.answers] == margins(real.booster, real.rows).tolist()
+
+
+def test_every_threshold_and_both_its_neighbours_have_the_margin_of_lightgbm_to_the_bit(real: Real) -> None:
+    """Each threshold in ten different rows."""
+    rows = np.concatenate([on_thresholds(real.booster, real.rows[first::10]) for first in range(10)])
+
+    assert len(rows) == 10 * 3 * len(thresholds_of(real.booster)) > 5000
+    assert differing(real, rows) == 0
+
+
+def test_rows_with_gaps_have_the_margin_of_lightgbm_to_the_bit(real: Real) -> None:
+    assert differing(real, with_gaps(real.rows)) == 0
+
+
+@pytest.mark.long
+def test_every_customer_of_every_snapshot_has_the_margin_of_lightgbm_to_the_bit(real: Real) -> None:
+    if real.family != "churn":
+        pytest.skip("a table has no snapshots")
+    samples, _ = samples_of_log(read_spec(ROOT / "training/churn.toml"), None, 1)
+
+    assert len(samples.rows) > 15_000
+    assert differing(real, samples.features(samples.rows)) == 0
+
+
+def near_thresholds(booster: lightgbm.Booster, rows: Rows) -> Rows:
+    """Find the rows that have a value within one float32 unit of a threshold: shap works in float32."""
+    near = np.zeros(len(rows), dtype=np.bool_)
+    for feature, threshold in thresholds_of(booster):
+        values = rows[:, feature]
+        unit = np.maximum(np.spacing(np.abs(values).astype(np.float32)), np.spacing(np.float32(abs(threshold))))
+        near |= np.abs(values - threshold) <= unit
+    return near
+
+
+def test_contributions_are_those_of_shap_where_shap_is_right(real: Real) -> None:
+    """500 rows, 100 background rows, both rounded to float32 first, as shap does."""
+    order = np.random.default_rng(5).permutation(len(real.rows))
+    rounded = real.rows.astype(np.float32).astype(np.float64)
+    near = near_thresholds(real.booster, rounded)
+    background = rounded[[index for index in order[SHAP_ROWS:] if not near[index]][:BACKGROUND_ROWS]]
+    left_out = int(near[order[:SHAP_ROWS]].sum())
+    rows = rounded[[index for index in order[:SHAP_ROWS] if not near[index]]]
+
+    explainer = shap.TreeExplainer(
+        real.booster,
+        shap.maskers.Independent(background, max_samples=BACKGROUND_ROWS),
+        feature_perturbation="interventional",
+    )
+    wanted = explainer.shap_values(rows)
+    found = run(session(explain_onnx(read_ensemble(real.booster), background)), rows)
+
+    assert left_out <= NEAR_SHARE_MAX * SHAP_ROWS
+    assert explainer.data.shape == (BACKGROUND_ROWS, rows.shape[1])
+    np.testing.assert_allclose(found, wanted, rtol=0.0, atol=1e-6)
+    assert margins(real.booster, background).mean() == pytest.approx(explainer.expected_value, abs=1e-6)
+
+
+def test_the_contributions_of_every_row_and_the_base_value_add_up_to_its_log_odds(real: Real) -> None:
+    residuals = [answer.log_odds - math.fsum([answer.base_value, *answer.contributions]) for answer in real.answers]
+
+    assert max(map(abs, residuals)) <= 1e-9
+
+
+def test_the_points_of_every_row_and_the_base_points_are_its_score(real: Real) -> None:
+    assert all(answer.base_points + sum(answer.points) == answer.score for answer in real.answers)
+    assert len({answer.base_points for answer in real.answers}) == 1
+
+
+def test_each_point_of_every_row_is_within_one_of_its_exact_value(real: Real) -> None:
+    points = np.array([answer.points for answer in real.answers])
+    contributions = np.array([answer.contributions for answer in real.answers])
+    exact = -real.model.bundle.scorecard.pdo / math.log(2.0) * contributions
+
+    assert np.abs(points - exact).max() <= 1.0 + 1e-9
+    assert not points[contributions == 0.0].any()
+
+
+def test_the_base_value_is_the_calibrated_mean_margin_of_the_baseline(real: Real) -> None:
+    bundle = real.model.bundle
+    baseline = np.array(bundle.baseline.rows, dtype=np.float64)
+
+    mean = math.fsum(margins(real.booster, baseline)) / len(baseline)
+
+    wanted = bundle.scorecard.slope * mean + bundle.scorecard.intercept
+    assert [answer.base_value for answer in real.answers] == pytest.approx([wanted] * len(real.rows), abs=1e-12)
+
+
+def test_every_score_is_the_published_scaling_of_its_pd(real: Real) -> None:
+    """600 points at 50:1, 20 points double the odds."""
+    pds = np.array([answer.pd for answer in real.answers])
+    exact = 487.1229 + 28.8539 * np.log((1.0 - pds) / pds)
+
+    assert np.abs(np.array([answer.score for answer in real.answers]) - exact).max() <= 0.5 + 1e-3
+
+
+def test_one_customer_alone_is_answered_as_among_all(real: Real) -> None:
+    for index in range(0, len(real.rows), 997):
+        assert real.model.explain_rows(real.rows[index : index + 1]) == [real.answers[index]]

@@ -1,0 +1,198 @@
+"""score.onnx says to the bit what LightGBM says, on the rows where exports go wrong."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import lightgbm
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.scoring import run, session
+from tests.oracles import Rows, margins, thresholds_of
+from tests.training.export.made import (
+    COLUMNS,
+    FLUSHED,
+    MODELS,
+    fit,
+    hard_rows,
+    made_labels,
+    made_rows,
+    model,
+    none_then_nan,
+    on_thresholds,
+    with_value,
+)
+from training.errors import ModelRefused
+from training.export.score import score_onnx
+from training.export.trees import read_ensemble
+
+
+def exported_margins(booster: lightgbm.Booster, rows: Rows) -> Rows:
+    """Give what score.onnx says."""
+    found: Rows = run(session(score_onnx(read_ensemble(booster))), rows)[:, 0]
+    return found
+
+
+def with_first_threshold(booster: lightgbm.Booster, threshold: float) -> lightgbm.Booster:
+    """Give the model with its first split's threshold written anew in its text."""
+    lines = [line for line in booster.model_to_string().splitlines() if not line.startswith("tree_sizes=")]
+    place = next(number for number, line in enumerate(lines) if line.startswith("threshold="))
+    others = lines[place].removeprefix("threshold=").split()[1:]
+    lines[place] = "threshold=" + " ".join([repr(threshold), *others])
+    return lightgbm.Booster(model_str="\n".join([*lines, ""]))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_margin_is_the_one_of_lightgbm_to_the_bit(name: str) -> None:
+    booster = model(name)
+    rows = hard_rows(booster, made_rows(300, booster.num_feature(), seed=77, gaps=0.05))
+
+    assert np.array_equal(exported_margins(booster, rows), margins(booster, rows))
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    seed=st.integers(0, 2**16),
+    gaps=st.sampled_from([0.0, 0.02, 0.5]),
+    leaves=st.integers(2, 20),
+    rounds=st.integers(1, 8),
+    extra=st.sampled_from([{}, {"zero_as_missing": True}, {"use_missing": False}, {"extra_trees": True}]),
+)
+def test_no_random_model_differs_on_any_row(
+    seed: int, gaps: float, leaves: int, rounds: int, extra: dict[str, Any]
+) -> None:
+    booster = fit(made_rows(300, seed=seed, gaps=gaps), {"num_leaves": leaves, **extra}, rounds)
+    rows = hard_rows(booster, made_rows(200, seed=seed + 1, gaps=gaps), seed)
+
+    assert np.array_equal(exported_margins(booster, rows), margins(booster, rows))
+
+
+@pytest.mark.parametrize(
+    "threshold",
+    [0.0, 5e-324, -5e-324, 1e-36, -1e-36, FLUSHED, -FLUSHED]
+    + [sign * math.nextafter(FLUSHED, side) for sign in (1.0, -1.0) for side in (0.0, 1.0)],
+)
+def test_a_threshold_among_the_values_taken_as_0_sorts_as_lightgbm_does(threshold: float) -> None:
+    booster = with_first_threshold(model("missing type None"), threshold)
+    rows = hard_rows(booster, made_rows(50, seed=78))
+
+    assert threshold in {value for _, value in thresholds_of(booster)}
+    assert np.array_equal(exported_margins(booster, rows), margins(booster, rows))
+
+
+@pytest.mark.parametrize("threshold", [math.inf, 1e300, 2e300, 1.7e308, -1e300, -2e300, -1.7e308])
+def test_a_threshold_too_large_for_the_dump_is_exact_or_refused(threshold: float) -> None:
+    """dump_model writes everything beyond +-1e300 as +-1e300; the text of the model does not."""
+    booster = with_first_threshold(model("missing type NaN"), threshold)
+    rows = np.concatenate([made_rows(50, gaps=0.2), on_thresholds(booster, made_rows(50))])
+    beyond = [
+        with_value(rows, number, feature, value)
+        for feature in range(COLUMNS)
+        for number, value in enumerate([1e300, 1.5e300, 3e300, math.inf, -1e300, -1.5e300, -3e300, -math.inf])
+    ]
+    rows = np.concatenate([rows, beyond])
+
+    try:
+        found = exported_margins(booster, rows)
+    except ModelRefused:
+        return
+    assert np.array_equal(found, margins(booster, rows))
+
+
+@pytest.mark.parametrize("name", ["missing type NaN", "missing type Zero with gaps", "deep trees", "dart"])
+def test_one_row_has_the_margin_that_it_has_among_many(name: str) -> None:
+    booster = model(name)
+    graph = session(score_onnx(read_ensemble(booster)))
+    rows = hard_rows(booster, made_rows(300, seed=77))
+
+    together = run(graph, rows)
+
+    assert np.array_equal(np.concatenate([run(graph, row[None]) for row in rows]), together)
+    for size in (2, 31, 64, 65):
+        assert np.array_equal(run(graph, rows[:size]), together[:size])
+
+
+def test_no_rows_have_no_margins() -> None:
+    assert exported_margins(model("one tree"), made_rows()[:0]).shape == (0,)
+
+
+def test_columns_laid_out_the_other_way_round_give_the_same_margins() -> None:
+    booster, rows = model("deep trees"), made_rows(200, gaps=0.1)
+
+    assert np.array_equal(exported_margins(booster, np.asfortranarray(rows)), margins(booster, rows))
+
+
+def test_the_same_model_gives_the_same_file_also_when_read_back_from_its_text() -> None:
+    booster = model("deep trees")
+    again = lightgbm.Booster(model_str=booster.model_to_string())
+
+    assert score_onnx(read_ensemble(again)) == score_onnx(read_ensemble(booster))
+
+
+def with_objective(parameters: dict[str, Any]) -> lightgbm.Booster:
+    """Fit one round with another objective or boosting."""
+    return fit(made_rows(300), parameters, 2)
+
+
+def custom_objective(margin: Rows, data: lightgbm.Dataset) -> tuple[Rows, Rows]:
+    """Give the gradient and curvature of the log-loss."""
+    pd = 1.0 / (1.0 + np.exp(-margin))
+    return pd - np.asarray(data.get_label()), pd * (1.0 - pd)
+
+
+def zero_missing_in_some_trees() -> lightgbm.Booster:
+    """Continue a model that knew no missing values with trees that take zero as missing."""
+    return fit(made_rows(), {"zero_as_missing": True}, 3, init_model=fit(made_rows(), rounds=3))
+
+
+def without_trees() -> lightgbm.Booster:
+    """Give a model before its first round."""
+    rows = made_rows(300)
+    return lightgbm.Booster({"objective": "binary", "verbose": -1}, lightgbm.Dataset(rows, made_labels(rows)))
+
+
+REFUSED: dict[str, tuple[Callable[[], lightgbm.Booster], str]] = {
+    "regression": (lambda: with_objective({"objective": "regression"}), "'regression'.*fit with objective='binary'"),
+    "poisson": (lambda: with_objective({"objective": "poisson"}), "'poisson'.*fit with objective='binary'"),
+    "cross entropy": (lambda: with_objective({"objective": "cross_entropy"}), "'cross_entropy'.*objective='binary'"),
+    "multiclass": (
+        lambda: with_objective({"objective": "multiclass", "num_class": 2}),
+        "'multiclass'.*fit with objective='binary'",
+    ),
+    "one against all": (
+        lambda: with_objective({"objective": "multiclassova", "num_class": 2}),
+        "'multiclassova'.*fit with objective='binary'",
+    ),
+    "a custom objective": (
+        lambda: with_objective({"objective": custom_objective}),
+        "'custom'.*fit with objective='binary'",
+    ),
+    "random forest": (
+        lambda: with_objective({"boosting": "rf", "bagging_fraction": 0.5, "bagging_freq": 1}),
+        "'rf'.*fit with boosting='gbdt'",
+    ),
+    "linear trees": (lambda: with_objective({"linear_tree": True}), "linear_tree.*fit with linear_tree=false"),
+    "zero as missing in some trees": (zero_missing_in_some_trees, r"features \[.*\].*fit all trees with one setting"),
+    "no trees": (without_trees, "no trees; fit with num_iterations of at least 1"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_model_of_another_kind_is_refused_by_name_with_the_way_out(name: str) -> None:
+    made, message = REFUSED[name]
+    booster = made()
+
+    with pytest.raises(ModelRefused, match=message):
+        read_ensemble(booster)
+
+
+def test_trees_that_know_missing_values_may_follow_trees_that_do_not() -> None:
+    booster = none_then_nan()
+    kinds = str(booster.dump_model()["tree_info"])
+
+    assert "'missing_type': 'None'" in kinds
+    assert "'missing_type': 'NaN'" in kinds
+    read_ensemble(booster)
