@@ -110,6 +110,8 @@ def value_text(line: Contribution, unit: str) -> str:
     """Write a feature's value."""
     if not line.HasField("value"):
         return "missing"
+    if line.value.WhichOneof("kind") == "level":
+        return line.value.level
     return f"{line.value.number:,.6g}" + (f" {unit}" if unit else "")
 
 

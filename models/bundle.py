@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from models.documents import (
     FORMAT,
     BaselineDocument,
+    GateDocument,
     GoldenDocument,
     Manifest,
     MetricsDocument,
@@ -32,6 +33,7 @@ FILES = (
     "scorecard.json",
     "baseline.json",
     "golden.json",
+    "gate.json",
     "metrics.json",
     "model.txt",
     "card.md",
@@ -64,6 +66,7 @@ class Bundle:
     scorecard: Scorecard
     baseline: BaselineDocument
     golden: GoldenDocument
+    gate: GateDocument
     metrics: Mapping[str, float]
     card: str
     score: bytes
@@ -105,6 +108,7 @@ def read_bundle(folder: Path) -> Bundle:
         schema=Schema(parse("schema.json", files["schema.json"], SchemaDocument)),
         scorecard=parse("scorecard.json", files["scorecard.json"], Scorecard),
         baseline=parse("baseline.json", files["baseline.json"], BaselineDocument),
+        gate=parse("gate.json", files["gate.json"], GateDocument),
         golden=parse("golden.json", files["golden.json"], GoldenDocument),
         metrics=parse("metrics.json", files["metrics.json"], MetricsDocument).metrics,
         card=text_of("card.md", files["card.md"]),

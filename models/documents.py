@@ -1,8 +1,8 @@
 """The JSON documents of a bundle, field by field. models/README.md says what each file is for."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Market = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
@@ -45,6 +45,7 @@ class FeatureSpec(Document):
     """One feature: what may be sent, and what it means.
 
     Attributes:
+        levels: Names of a category's levels; a level's place is its code in the model.
         unit: "" where it has none.
         min: Smallest value accepted; None means no bound.
         max: Largest value accepted; None means no bound.
@@ -58,7 +59,8 @@ class FeatureSpec(Document):
 
     name: FeatureName
     description: str = Field(min_length=1)
-    kind: Literal["number"] = "number"
+    kind: Literal["number", "category"] = "number"
+    levels: tuple[str, ...] = ()
     unit: str = ""
     min: float | None = None
     max: float | None = None
@@ -120,17 +122,30 @@ class BaselineDocument(Document):
     """baseline.json: the frozen population that explanations compare with.
 
     Attributes:
+        method: How contributions are computed. Path-dependent ones compare with the training rows by the
+            covers of the splits, so there are no rows here.
         definition: Who they are, in words.
         rows: One list per customer, features in the order of the schema. Each value is one
             representative of its threshold interval: same decisions, so the same contributions.
         base_margin: Mean margin of the rows, before calibration.
-        typical: Median of the true values by feature; None where most are missing.
+        row_count: How many customers the population has.
+        typical: Median of the true values by feature, of a category the most frequent level; None where
+            most are missing.
     """
 
+    method: Literal["interventional", "path_dependent"] = "interventional"
     definition: str = Field(min_length=1)
-    rows: tuple[tuple[Cell, ...], ...] = Field(min_length=1)
+    rows: tuple[tuple[Cell, ...], ...]
     base_margin: float
-    typical: dict[FeatureName, Cell]
+    row_count: int = Field(ge=1)
+    typical: dict[FeatureName, float | str | None]
+
+    @model_validator(mode="after")
+    def peopled(self) -> Self:
+        """Refuse an interventional baseline without rows."""
+        if self.method == "interventional" and not self.rows:
+            raise ValueError("rows: an interventional baseline has at least one")
+        return self
 
 
 class GoldenRow(Document):
@@ -144,6 +159,24 @@ class GoldenRow(Document):
     score: int
     points: tuple[int, ...]
     grade: str
+
+
+class ExaminedDocument(Document):
+    """One kind of row that the release gate examined; see training.gate."""
+
+    kind: str
+    rows: int
+    rows_sha256: Sha256
+    contribution_distance: float
+    residual: float
+
+
+class GateDocument(Document):
+    """gate.json: the verdict of the release gate, kind of row by kind of row."""
+
+    method: Literal["interventional", "path_dependent"]
+    base_margin: float
+    kinds: tuple[ExaminedDocument, ...] = Field(min_length=1)
 
 
 class GoldenDocument(Document):

@@ -15,8 +15,7 @@ from typing import Any
 from babel import Locale
 from babel.numbers import NumberPattern, parse_pattern
 
-from models.documents import Cell
-from models.schema import Schema
+from models.schema import Schema, Value
 
 REASONS_MAX = 4
 MATERIALITY = 0.05
@@ -73,7 +72,7 @@ def locale_for(schema: Schema, wanted: str) -> str:
 
 
 def text_of(
-    schema: Schema, push: GroupPush, locale: str, values: Mapping[str, float], typical: Mapping[str, Cell]
+    schema: Schema, push: GroupPush, locale: str, values: Mapping[str, Value], typical: Mapping[str, Value | None]
 ) -> str:
     """Say one group's reason with the customer's values and the baseline's.
 
@@ -94,16 +93,18 @@ def feature_text(schema: Schema, name: str, locale: str, fact: "Fact") -> str:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """A number in a sentence; None where it is not known."""
+    """A value in a sentence; None where it is not known."""
 
-    value: Cell
-    typical_value: Cell
+    value: Value | None
+    typical_value: Value | None
     locale: str
 
     def __format__(self, pattern: str) -> str:
-        """Write the number as the locale does, whole unless the text gives another CLDR pattern."""
+        """Write a number as the locale does, whole unless the text gives another CLDR pattern; a level as it is."""
         if self.value is None:
             return "-"
+        if isinstance(self.value, str):
+            return self.value
         with decimal.localcontext() as context:
             context.prec = PRECISION
             return str(number_pattern(pattern or "#,##0").apply(self.value, locale_named(self.locale)))

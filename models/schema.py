@@ -12,6 +12,8 @@ from models.documents import FeatureSpec, SchemaDocument
 from models.errors import ValueProblem
 
 Value = float | str  # a number, or the name of a level
+UNSEEN = -1.0  # the code of a level that training did not know; it is in no set of any split
+UNSEEN_LEVEL = "(a level that training did not know)"
 
 
 class Schema:
@@ -31,7 +33,7 @@ class Schema:
     @cached_property
     def feature_set_digest(self) -> str:
         """Name the feature set: SHA-256 over what decides whether a stored value still means the same."""
-        meaning = [[f.name, f.kind, f.unit, f.min, f.max] for f in self.features]
+        meaning = [[f.name, f.kind, f.unit, f.min, f.max, *f.levels] for f in self.features]
         return hashlib.sha256(json.dumps(meaning, separators=(",", ":")).encode()).hexdigest()
 
     def row(self, values: Mapping[str, float]) -> NDArray[np.float64]:
@@ -40,6 +42,21 @@ class Schema:
         for name, value in values.items():
             row[0, self.position[name]] = value
         return row
+
+    def number_of(self, name: str, value: Value) -> float:
+        """Give the number that the model takes for a value: of a level its code, UNSEEN where training knew none."""
+        if not isinstance(value, str):
+            return value
+        levels = self.features[self.position[name]].levels
+        return float(levels.index(value)) if value in levels else UNSEEN
+
+    def value_of(self, name: str, number: float) -> Value:
+        """Give the value that a number of the model stands for: of a code its level."""
+        feature = self.features[self.position[name]]
+        if feature.kind == "number":
+            return number
+        known = 0 <= number < len(feature.levels)
+        return feature.levels[int(number)] if known else UNSEEN_LEVEL
 
     def missing_mandatory(self, known: Iterable[str]) -> list[str]:
         """Give the mandatory features that are not among the known ones, in schema order."""
@@ -70,9 +87,10 @@ class Schema:
             found.append(
                 ValueProblem(name, "comes from the feature store and is not the caller's to give", "SOURCE_NOT_ALLOWED")
             )
-        if isinstance(value, str):
-            found.append(ValueProblem(name, "takes a number, not a level", "WRONG_KIND"))
-        elif not in_range(feature, value):
+        if isinstance(value, str) != (feature.kind == "category"):
+            takes = "a level's name, not a number" if feature.kind == "category" else "a number, not a level"
+            found.append(ValueProblem(name, f"takes {takes}", "WRONG_KIND"))
+        elif not isinstance(value, str) and not in_range(feature, value):
             found.append(ValueProblem(name, f"must be {allowed(feature)}", "OUT_OF_RANGE"))
         return found
 

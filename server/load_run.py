@@ -4,7 +4,7 @@ import datetime as dt
 import json
 import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -43,6 +43,7 @@ class RunManifest(BaseModel):
     feature_names: list[str] = Field(min_length=1)
     feature_groups: list[str]
     base_value: float
+    method: Literal["interventional", "path_dependent"]
     baseline_sha256: Sha256
     baseline_rows: int = Field(ge=1)
     baseline_definition: str = Field(min_length=1)

@@ -69,7 +69,7 @@ def rival_pds(rival: RivalSpec, samples: Samples, test: pd.DataFrame) -> NDArray
     A single feature gives the probability of a logistic regression on it: the same ranking as the
     feature itself, in the direction in which it ranks the development rows.
     """
-    names = list(rival.features or samples.names)
+    names = list(rival.features or [name for name in samples.names if name not in samples.levels])
     known = samples.part("FIT", "CALIBRATION")
     steps = [SimpleImputer(strategy="median"), StandardScaler(), LogisticRegression(max_iter=1000)]
     if rival.logarithms:

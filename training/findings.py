@@ -10,7 +10,7 @@ from models.documents import Scorecard
 from models.scorecard import log_odds_of, pd_of
 from models.scoring import Scorer
 from training.evaluate import Quality, quality, rival_pds
-from training.parity import Parity
+from training.gate.examine import Verdict
 from training.samples import Samples, label_of
 from training.search import cross_validated_auc, fixed_parameters
 from training.spec import Spec
@@ -23,7 +23,7 @@ class Exported:
     scorer: Scorer
     card: Scorecard
     parameters: Mapping[str, Any]
-    parity: Parity
+    verdict: Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Findings:
         periods: The same by snapshot; empty for a table.
         rivals: Quality of the simpler rules on the same rows.
         cross_validation: Mean AUC with and without the sign table; empty where the spec asks for none.
-        parity: What was compared between LightGBM and the exported files.
+        verdict: What the release gate examined.
     """
 
     parameters: Mapping[str, Any]
@@ -44,7 +44,7 @@ class Findings:
     periods: Mapping[str, Quality]
     rivals: Mapping[str, Quality]
     cross_validation: Mapping[str, float]
-    parity: Parity
+    verdict: Verdict
 
 
 def measure(spec: Spec, samples: Samples, exported: Exported, threads: int) -> Findings:
@@ -59,7 +59,7 @@ def measure(spec: Spec, samples: Samples, exported: Exported, threads: int) -> F
         periods={p: quality(labels[periods == p], pds[periods == p]) for p in sorted(set(periods)) if p},
         rivals={rival.name: quality(labels, rival_pds(rival, samples, test)) for rival in spec.rivals},
         cross_validation=cross_validation(spec, samples, exported.parameters, threads),
-        parity=exported.parity,
+        verdict=exported.verdict,
     )
 
 
@@ -83,4 +83,5 @@ def metrics_of(findings: Findings) -> dict[str, float]:
     named |= {f"rival.{name}": found for name, found in findings.rivals.items()}
     figures = {f"{name}.{what}": float(value) for name, found in named.items() for what, value in asdict(found).items()}
     figures |= {f"cross_validation.{name}.auc": auc for name, auc in findings.cross_validation.items()}
-    return figures | {f"parity.{name}": float(value) for name, value in asdict(findings.parity).items()}
+    figures |= {f"gate.{kind.kind}.rows".replace(" ", "_"): float(kind.rows) for kind in findings.verdict.kinds}
+    return figures

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from models.documents import BaselineDocument, Cell
 from training.errors import ModelRefused
-from training.export.trees import ZERO_MAX, Ensemble, splits_of
+from training.export.trees import ZERO_MAX, CategorySplit, Ensemble, Split, splits_of
+from training.export.units import codes_of
+from training.samples import Samples
 from training.spec import BaselineSpec
 
 BASELINE_ROWS_MAX = 1000
@@ -30,7 +32,8 @@ def thresholds_by_feature(ensemble: Ensemble) -> list[NDArray[np.float64]]:
     found: list[set[float]] = [set() for _ in range(ensemble.feature_count)]
     for tree in ensemble.trees:
         for split in splits_of(tree):
-            found[split.feature].add(split.threshold)
+            if isinstance(split, Split):
+                found[split.feature].add(split.threshold)
     return [np.array(sorted(values)) for values in found]
 
 
@@ -38,6 +41,9 @@ def representatives(ensemble: Ensemble, rows: NDArray[np.float64]) -> NDArray[np
     """Replace every value by the representative of its interval; missing stays missing."""
     replaced = np.empty_like(rows)
     for feature, thresholds in enumerate(thresholds_by_feature(ensemble)):
+        if feature in ensemble.categories:
+            replaced[:, feature] = representative_codes(ensemble, feature, rows[:, feature])
+            continue
         finite = thresholds[np.isfinite(thresholds)]
         above = math.nextafter(finite[-1], math.inf) if len(finite) else 0.0
         ends = np.append(finite, above)
@@ -47,6 +53,21 @@ def representatives(ensemble: Ensemble, rows: NDArray[np.float64]) -> NDArray[np
             chosen = without_new_zeros(values, chosen)
         replaced[:, feature] = np.where(np.isnan(values), np.nan, chosen)
     return replaced
+
+
+def representative_codes(ensemble: Ensemble, feature: int, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Replace every code by the smallest one that is in the same sets; by -1 where it is in none."""
+    sets = sorted({tuple(sorted(split.codes)) for split in category_splits(ensemble) if split.feature == feature})
+    first: dict[tuple[bool, ...], float] = {(False,) * len(sets): -1.0}
+    membership = {code: tuple(code in codes for codes in sets) for code in sorted({c for codes in sets for c in codes})}
+    for code, member in membership.items():
+        first.setdefault(member, float(code))
+    return np.array([first[membership.get(int(code), (False,) * len(sets))] for code in codes_of(values)])
+
+
+def category_splits(ensemble: Ensemble) -> list[CategorySplit]:
+    """Give every question about a category."""
+    return [split for tree in ensemble.trees for split in splits_of(tree) if isinstance(split, CategorySplit)]
 
 
 def without_new_zeros(values: NDArray[np.float64], chosen: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -70,20 +91,36 @@ def choose_baseline(spec: BaselineSpec, rows: pd.DataFrame, pds: NDArray[np.floa
 
 
 def baseline_document(
-    spec: BaselineSpec, chosen: pd.DataFrame, names: tuple[str, ...], ensemble: Ensemble, booster: lightgbm.Booster
+    spec: BaselineSpec, chosen: pd.DataFrame, samples: Samples, ensemble: Ensemble, booster: lightgbm.Booster
 ) -> BaselineDocument:
     """Freeze the baseline, its rows in the order of their values so that nothing tells whose they are."""
-    matrix = np.ascontiguousarray(chosen[list(names)].to_numpy(dtype=np.float64))
-    frozen = representatives(ensemble, matrix)
+    typical = {name: typical_of(chosen[name], samples.levels.get(name)) for name in samples.names}
+    if spec.method == "path_dependent":
+        base = float(np.asarray(booster.predict(np.zeros((1, len(samples.names))), pred_contrib=True))[0, -1])
+        count, rows = len(samples.part("FIT")), ()
+        definition = "the rows that the model was fitted on, by the covers of its splits"
+        return BaselineDocument(
+            method=spec.method, definition=definition, rows=rows, base_margin=base, row_count=count, typical=typical
+        )
+    frozen = representatives(ensemble, samples.features(chosen))
     frozen = frozen[np.lexsort(frozen.T[::-1])]
     margins = booster.predict(frozen, raw_score=True, num_threads=1)
-    medians = chosen[list(names)].median()
     return BaselineDocument(
         definition=spec.definition,
         rows=cells(frozen),
         base_margin=math.fsum(margins) / len(frozen),
-        typical={name: None if math.isnan(medians[name]) else float(medians[name]) for name in names},
+        row_count=len(frozen),
+        typical=typical,
     )
+
+
+def typical_of(column: pd.Series, levels: tuple[str, ...] | None) -> float | str | None:
+    """Give the median, or a category's most frequent level; None where there is none."""
+    present = column.dropna()
+    if levels is None:
+        return None if len(present) * 2 < len(column) else float(present.median())
+    known = present[present >= 0].astype(int).value_counts()
+    return None if known.empty else levels[int(known.index[0])]
 
 
 Kind = Literal["ordinary", "threshold", "missing"]

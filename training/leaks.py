@@ -18,6 +18,8 @@ def refuse_leaks(samples: Samples) -> None:
     rows = samples.part("FIT", "CALIBRATION")
     leaking = []
     for name in samples.names:
+        if name in samples.levels:
+            continue  # codes have no order; a level that knows the outcome shows in the figures of the hold-out
         present = rows[rows[name].notna()]
         if present["label"].nunique() == 2:  # noqa: PLR2004 - both outcomes
             auc = roc_auc_score(label_of(present), present[name])

@@ -3,6 +3,7 @@
 import hashlib
 import importlib.metadata
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import lightgbm
@@ -35,8 +36,8 @@ from training.export.score import score_onnx
 from training.export.trees import Ensemble, read_ensemble
 from training.findings import Exported, Findings, measure, metrics_of
 from training.frozen import baseline_document, cells, choose_baseline, golden_rows
+from training.gate.examine import Subject, examine, gate_document, prove_scores
 from training.leaks import refuse_leaks
-from training.parity import prove
 from training.samples import Samples, label_of
 from training.search import fit, fixed_parameters, search
 from training.spec import Spec
@@ -46,22 +47,25 @@ from training.texts import refuse_bad_texts
 def release(spec: Spec, spec_sha256: str, samples: Samples, bundles: Path, console: Console) -> tuple[Path, Findings]:
     """Make a bundle and give its folder, with everything that was found out on the way."""
     refuse_leaks(samples)
-    schema = Schema(schema_document(spec))
+    schema = Schema(schema_document(spec, samples.levels))
     refuse_bad_texts(schema)
     signs = tuple(feature.sign for feature in schema.features)
     with console.steps("search", spec.search.trials) as progress:
         chosen = search(samples, spec, signs, console.threads, progress)
     console.say("fit, calibrate, export")
-    booster = fit(fixed_parameters(signs, console.threads) | chosen, *matrix_of(samples), samples.names)
+    booster = fit(fixed_parameters(signs, console.threads) | chosen, samples, matrix_of(samples))
     ensemble = read_ensemble(booster)
     card = scorecard_of(spec, booster, samples)
     baseline = baseline_of(spec, booster, ensemble, card, samples)
-    score, explain = score_onnx(ensemble), explain_onnx(ensemble, rows_of(baseline))
+    population = None if baseline.method == "path_dependent" else rows_of(baseline)
+    score, explain = score_onnx(ensemble), explain_onnx(ensemble, population)
     scorer = Scorer(score, explain)
-    console.say(f"prove that the files say what LightGBM says ({len(samples.rows):,} rows and the rows at thresholds)")
-    parity = prove(booster, ensemble, scorer, samples.features(samples.rows), baseline.base_margin)
+    console.say("prove that the files say what LightGBM and the definition say, row by row")
+    subject = Subject(booster, score, explain, population, baseline.base_margin)
+    verdict = examine(subject, samples.features(samples.rows))
+    prove_scores(subject, card, samples.features(samples.rows))
     console.say("measure on rows that were not looked at so far")
-    findings = measure(spec, samples, Exported(scorer, card, chosen, parity), console.threads)
+    findings = measure(spec, samples, Exported(scorer, card, chosen, verdict), console.threads)
     golden = golden_document(ensemble, scorer, card, baseline, samples.features(samples.part("FIT")))
     files = {
         "score.onnx": score,
@@ -70,6 +74,7 @@ def release(spec: Spec, spec_sha256: str, samples: Samples, bundles: Path, conso
         "scorecard.json": json_bytes(card),
         "baseline.json": json_bytes(baseline),
         "golden.json": json_bytes(golden),
+        "gate.json": json_bytes(gate_document(verdict)),
         "metrics.json": json_bytes(MetricsDocument(metrics=metrics_of(findings))),
         "model.txt": model_text(booster),
         "card.md": card_of(spec, samples, findings.test, findings.rivals).encode(),
@@ -77,7 +82,7 @@ def release(spec: Spec, spec_sha256: str, samples: Samples, bundles: Path, conso
     return write_bundle(bundles, manifest_of(spec, spec_sha256, samples), files), findings
 
 
-def schema_document(spec: Spec) -> SchemaDocument:
+def schema_document(spec: Spec, levels: Mapping[str, tuple[str, ...]]) -> SchemaDocument:
     """Write out the spec's features and groups, with the defaults of what it does not say."""
     groups = {group.code: GroupSpec(code=group.code, texts=group.texts) for group in spec.groups}
     features = []
@@ -88,7 +93,11 @@ def schema_document(spec: Spec) -> SchemaDocument:
         elif entry.group not in groups:
             raise SpecRefused(f"features.{entry.name}: group {entry.group!r} is not among [[groups]]")
         known = entry.model_dump(exclude={"column", "group", "description"})
-        features.append(FeatureSpec(**known, group=code, description=entry.description or entry.name))
+        features.append(
+            FeatureSpec(
+                **known, levels=levels.get(entry.name, ()), group=code, description=entry.description or entry.name
+            )
+        )
     used = {feature.group for feature in features}
     return SchemaDocument(features=tuple(features), groups=tuple(g for c, g in groups.items() if c in used))
 
@@ -121,7 +130,8 @@ def baseline_of(
         rows = samples.part("CALIBRATION")
     margins = booster.predict(samples.features(rows), raw_score=True, num_threads=1)
     pds = np.array([pd_of(log_odds_of(card, margin)) for margin in np.asarray(margins).tolist()])
-    return baseline_document(spec.baseline, choose_baseline(spec.baseline, rows, pds), samples.names, ensemble, booster)
+    chosen = choose_baseline(spec.baseline, rows, pds)
+    return baseline_document(spec.baseline, chosen, samples, ensemble, booster)
 
 
 def rows_of(baseline: BaselineDocument) -> NDArray[np.float64]:

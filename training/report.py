@@ -53,9 +53,11 @@ def facts(findings: Findings) -> list[str]:
         said.append(
             f"cross-validated AUC on all rows: {signed:.4f} with the sign table in force, {unsigned:.4f} without it"
         )
-    parity = findings.parity
+    kinds = findings.verdict.kinds
+    examined = ", ".join(f"{kind.rows:,} {kind.kind}" for kind in kinds)
+    distance, residual = max(kind.contribution_distance for kind in kinds), max(kind.residual for kind in kinds)
     said.append(
-        f"score.onnx equals LightGBM to the bit on {parity.rows:,} rows, {parity.threshold_rows:,} rows at thresholds and "
-        f"{parity.missing_rows:,} with gaps; contributions add up within {parity.residual_max:.1e}"
+        f"gate passed: margins equal LightGBM's to the bit on {examined} rows; contributions ({findings.verdict.method}) "
+        f"within {distance:.1e} of the definition, sums within {residual:.1e}"
     )
     return said

@@ -91,7 +91,8 @@ def value_at_risk(value: ValueSpec | None, row: Mapping[Any, Any], answer: Expla
 def drivers_of(model: Model, row: np.ndarray[Any, np.dtype[np.float64]], answer: ExplainedScore) -> str:
     """Say what pushes toward risk, in every locale of the bundle."""
     schema, typical = model.bundle.schema, model.bundle.baseline.typical
-    values = {name: value for name, value in zip(schema.names, row.tolist(), strict=True) if not np.isnan(value)}
+    numbers = zip(schema.names, row.tolist(), strict=True)
+    values = {name: schema.value_of(name, number) for name, number in numbers if not np.isnan(number)}
     told = [
         {
             "code": push.code,
@@ -120,7 +121,8 @@ def manifest_of(spec: Spec, model: Model, features_sha256: str, base_value: floa
         "feature_groups": [feature.group for feature in bundle.schema.features],
         "base_value": base_value,
         "baseline_sha256": bundle.baseline_sha256,
-        "baseline_rows": len(bundle.baseline.rows),
+        "method": bundle.baseline.method,
+        "baseline_rows": bundle.baseline.row_count,
         "baseline_definition": bundle.baseline.definition,
         "currency": spec.log.currency if spec.log else "",
     }

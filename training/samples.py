@@ -1,6 +1,7 @@
 """The rows that a model learns from and is judged on, and how they were come by."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,16 +22,22 @@ class Samples:
         names: The features, in the order of the schema.
         waterfall: (what, count) from the rows read to the rows used; left-out rows are negative.
         data_sha256: Digest of the data as read.
+        levels: Of every category feature, in the order of their codes; the fit part's.
     """
 
     rows: pd.DataFrame
     names: tuple[str, ...]
     waterfall: tuple[tuple[str, int], ...]
     data_sha256: str
+    levels: Mapping[str, tuple[str, ...]]
 
     def part(self, *samples: Sample) -> pd.DataFrame:
         """Give the rows of these parts, in the order of the table."""
         return self.rows[self.rows["sample"].isin(samples)]
+
+    def categories(self) -> list[int]:
+        """Give the places of the category features."""
+        return [place for place, name in enumerate(self.names) if name in self.levels]
 
     def features(self, rows: pd.DataFrame) -> NDArray[np.float64]:
         """Give the features of some rows: shape (n, n_features), NaN where missing."""

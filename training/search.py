@@ -60,7 +60,7 @@ def search(samples: Samples, family: Spec, signs: tuple[int, ...], threads: int,
 
     def objective(trial: optuna.Trial) -> float:
         parameters = fixed_parameters(signs, threads) | suggest(trial, spec)
-        results = [fit_fold(parameters, matrix, labels, fold) for fold in folds]
+        results = [fit_fold(parameters, samples, (matrix, labels), fold) for fold in folds]
         trial.set_user_attr("num_iterations", round(float(np.mean([rounds for rounds, _ in results]))))
         progress(trial.number + 1, spec.trials)
         return float(np.mean([loss for _, loss in results]))
@@ -89,12 +89,13 @@ def folds_of(rows: pd.DataFrame, spec: SearchSpec, horizon_days: int) -> Iterato
         yield known, np.flatnonzero(periods == period)
 
 
-def fit_fold(
-    parameters: dict[str, Any], matrix: NDArray[np.float64], labels: NDArray[np.int64], fold: Fold
-) -> tuple[int, float]:
+Data = tuple[NDArray[np.float64], NDArray[np.int64]]  # features, labels
+
+
+def fit_fold(parameters: dict[str, Any], samples: Samples, data: Data, fold: Fold) -> tuple[int, float]:
     """Fit on one side of a fold and give the best number of rounds and its log-loss on the other."""
-    known, unseen = fold
-    train = lightgbm.Dataset(matrix[known], labels[known])
+    (matrix, labels), (known, unseen) = data, fold
+    train = dataset(samples, (matrix[known], labels[known]))
     validation = lightgbm.Dataset(matrix[unseen], labels[unseen], reference=train)
     stop = lightgbm.early_stopping(ROUNDS_WITHOUT_GAIN, verbose=False)
     booster = lightgbm.train(
@@ -103,13 +104,20 @@ def fit_fold(
     return booster.best_iteration, float(booster.best_score["valid_0"]["binary_logloss"])
 
 
-def fit(
-    parameters: dict[str, Any], matrix: NDArray[np.float64], labels: NDArray[np.int64], names: tuple[str, ...]
-) -> lightgbm.Booster:
+def fit(parameters: dict[str, Any], samples: Samples, data: Data) -> lightgbm.Booster:
     """Fit one model with complete parameters."""
     rounds = parameters["num_iterations"]
     others = {name: value for name, value in parameters.items() if name != "num_iterations"}
-    return lightgbm.train(others, lightgbm.Dataset(matrix, labels, feature_name=list(names)), rounds)
+    return lightgbm.train(others, dataset(samples, data), rounds)
+
+
+def dataset(samples: Samples, data: Data) -> lightgbm.Dataset:
+    """Give LightGBM the data under the features' names, categories as such; a code below 0 is missing to it."""
+    matrix, labels = data
+    if places := samples.categories():
+        matrix = matrix.copy()
+        matrix[:, places] = np.where(matrix[:, places] < 0, np.nan, matrix[:, places])
+    return lightgbm.Dataset(matrix, labels, feature_name=list(samples.names), categorical_feature=places)
 
 
 def cross_validated_auc(parameters: dict[str, Any], samples: Samples, folds: int) -> float:
@@ -118,6 +126,6 @@ def cross_validated_auc(parameters: dict[str, Any], samples: Samples, folds: int
     splitter = StratifiedKFold(folds, shuffle=True, random_state=0)
     aucs = []
     for known, unseen in splitter.split(matrix, labels):
-        booster = fit(parameters, matrix[known], labels[known], samples.names)
+        booster = fit(parameters, samples, (matrix[known], labels[known]))
         aucs.append(roc_auc_score(labels[unseen], booster.predict(matrix[unseen], raw_score=True)))
     return float(np.mean(aucs))

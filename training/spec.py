@@ -134,6 +134,7 @@ class FeatureEntry(SpecPart):
     """One feature of the model; see models.documents.FeatureSpec. `column` is its column where it has another name."""
 
     name: FeatureName
+    kind: Literal["number", "category"] = "number"
     column: str | None = None
     description: str = ""
     unit: str = ""
@@ -171,7 +172,14 @@ class ScoreSpec(SpecPart):
 
 
 class BaselineSpec(SpecPart):
-    """Whom explanations compare with: development rows with a pd in the band; all of them by default."""
+    """Whom explanations compare with: development rows with a pd in the band; all of them by default.
+
+    Attributes:
+        method: "interventional" compares with these rows one by one; "path_dependent" with the training
+            rows by the covers of the splits, as LightGBM's pred_contrib does.
+    """
+
+    method: Literal["interventional", "path_dependent"] = "interventional"
 
     definition: str = "all customers of the development sample"
     min_pd: float = Field(default=0.0, ge=0, le=1)

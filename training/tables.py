@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
+from models.schema import UNSEEN
 from training.errors import DataRefused, SpecRefused
 from training.samples import Sample, Samples, bucket
 from training.spec import FeatureEntry, HashSplit, Spec, TableSpec
@@ -48,12 +49,18 @@ def samples_of_table(spec: Spec, path: Path) -> tuple[Spec, Samples]:
     used, waterfall = exclude(table_spec, table)
     rows = keyed(table_spec, used)
     rows["label"] = labels(table_spec.label, used)
-    for feature in spec.features:
-        rows[feature.name] = numbers(feature, used[feature.column or feature.name])
     rows["sample"] = [part_of(customer, spec.split) for customer in rows["customer_id"]]
     rows["period"] = ""
+    levels = {}
+    for feature in spec.features:
+        column = used[feature.column or feature.name]
+        if feature.kind == "category":
+            levels[feature.name] = levels_of(column[rows["sample"] == "FIT"])
+            rows[feature.name] = codes(column, levels[feature.name])
+        else:
+            rows[feature.name] = numbers(feature, column)
     names = tuple(feature.name for feature in spec.features)
-    return spec, Samples(rows, names, waterfall, hashlib.sha256(path.read_bytes()).hexdigest())
+    return spec, Samples(rows, names, waterfall, hashlib.sha256(path.read_bytes()).hexdigest(), levels)
 
 
 def default_features(table: TableSpec, data: pd.DataFrame) -> tuple[FeatureEntry, ...]:
@@ -141,7 +148,7 @@ def numbers(feature: FeatureEntry, column: pd.Series) -> pd.Series:
     """Give a feature as doubles, and refuse what is no number, infinite or out of the spec's range."""
     name = feature.column or feature.name
     if not (is_numeric_dtype(column) or is_bool_dtype(column)):
-        raise DataRefused(f"column {name!r}: is {column.dtype}, not a number; leave it out or encode it")
+        raise DataRefused(f"column {name!r}: is {column.dtype}, not a number; leave it out, or say kind = 'category'")
     values = column.astype(np.float64)
     if np.isinf(values).any():
         raise DataRefused(f"column {name!r}: {int(np.isinf(values).sum())} values are infinite")
@@ -150,6 +157,26 @@ def numbers(feature: FeatureEntry, column: pd.Series) -> pd.Series:
     if outside := int(((values < low) | (values > high)).sum()):
         raise DataRefused(f"column {name!r}: {outside} values are outside {low:g} to {high:g}, the spec's range")
     return values
+
+
+def level_names(column: pd.Series) -> pd.Series:
+    """Give every value's name; whole numbers without a point, missing values stay missing."""
+
+    def name(value: object) -> str:
+        return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+    return column.map(name, na_action="ignore")
+
+
+def levels_of(column: pd.Series) -> tuple[str, ...]:
+    """Give the levels that the fit part knows, in the order of their names."""
+    return tuple(sorted(level_names(column).dropna().unique()))
+
+
+def codes(column: pd.Series, levels: tuple[str, ...]) -> pd.Series:
+    """Give each value's code, UNSEEN for a level that the fit part does not know."""
+    places = {level: float(code) for code, level in enumerate(levels)}
+    return level_names(column).map(lambda level: places.get(level, UNSEEN), na_action="ignore").astype(np.float64)
 
 
 def part_of(customer_id: str, split: HashSplit) -> Sample:

@@ -62,7 +62,7 @@ def samples_of_log(spec: Spec, data: Path | None, threads: int) -> tuple[Samples
         offered = ", ".join(column for column in rows.columns if column not in {"market", "customer_id", "label"})
         raise SpecRefused(f"features {', '.join(absent)} are not among those of training/features.sql: {offered}")
     counts = [(f"snapshot {part['period'].iloc[0]} ({part['sample'].iloc[0]}): customers", len(part)) for part in parts]
-    return Samples(rows, names, (*waterfall, *counts), digest), latest
+    return Samples(rows, names, (*waterfall, *counts), digest, {}), latest
 
 
 def parts_of(snapshots: SnapshotSpec) -> dict[Sample, tuple[dt.date, ...]]:

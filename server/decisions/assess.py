@@ -9,6 +9,7 @@ from typing import Literal
 from models.explained import ExplainedScore
 from models.model import Model
 from models.reasons import REASONS_MAX, locale_for, pushes, text_of
+from models.schema import UNSEEN, Value
 from server.decisions.policy import (
     LARGEST_AMOUNT,
     MISSING_INPUT,
@@ -26,7 +27,7 @@ from server.decisions.policy import (
 class Input:
     """A value, who gave it, and as of when it was true (None where the caller gave it)."""
 
-    value: float
+    value: Value
     source: Literal["STORE", "CALLER"]
     as_of: dt.datetime | None
 
@@ -65,6 +66,13 @@ class Assessment:
     locale: str
     reasons: tuple[Reason, ...]
 
+    @property
+    def unseen(self) -> list[str]:
+        """Give the category features whose level training did not know."""
+        schema = self.model.bundle.schema
+        numbers = {name: schema.number_of(name, given.value) for name, given in self.inputs.items()}
+        return [f.name for f in schema.features if f.kind == "category" and numbers.get(f.name) == UNSEEN]
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -94,7 +102,7 @@ def assess(model: Model, policy: Policy, question: Question) -> Assessment:
             model, policy, market, question.inputs, None, None, rules, Outcome.NOT_SCORABLE, locale, (reason,)
         )
     values = {name: given.value for name, given in question.inputs.items()}
-    score = model.explain(values)
+    score = model.explain({name: schema.number_of(name, value) for name, value in values.items()})
     recommendation = recommend(market, score.pd)
     applied = apply_rules(market, recommendation, question.amount)
     told = policy_reasons(policy, market, applied, locale) + model_reasons(model, score, values, locale)
@@ -124,7 +132,7 @@ def policy_reasons(
     )
 
 
-def model_reasons(model: Model, score: ExplainedScore, values: Mapping[str, float], locale: str) -> tuple[Reason, ...]:
+def model_reasons(model: Model, score: ExplainedScore, values: Mapping[str, Value], locale: str) -> tuple[Reason, ...]:
     """Say what pushed the score toward risk."""
     schema, typical = model.bundle.schema, model.bundle.baseline.typical
     return tuple(

@@ -6,6 +6,7 @@ from server.decisions.assess import Assessment, Reason
 from server.decisions.policy import RuleResult
 from server.edges.explanations import ContributionFacts, baseline_of, contribution, explanation
 
+UNSEEN_LEVEL = "UNSEEN_LEVEL"
 REASON_TYPES = {
     "MODEL": explain_pb2.REASON_TYPE_MODEL,
     "POLICY": explain_pb2.REASON_TYPE_POLICY,
@@ -17,6 +18,7 @@ def assessment_message(assessment: Assessment) -> pb.CreditAssessment:
     """Write an assessment; the parts that a NOT_SCORABLE one does not have stay absent."""
     message = pb.CreditAssessment(
         policy_result=policy_message(assessment),
+        warnings=[explain_pb2.Warning(code=UNSEEN_LEVEL, feature=name) for name in assessment.unseen],
         reasons=explain_pb2.Reasons(locale=assessment.locale, reasons=map(reason_message, assessment.reasons)),
     )
     score = assessment.score
@@ -59,8 +61,8 @@ def explanation_message(assessment: Assessment) -> explain_pb2.Explanation:
             points=points,
         )
         lines.append(contribution(facts))
-    baseline = baseline_of(bundle.baseline_sha256, len(bundle.baseline.rows), bundle.baseline.definition)
-    return explanation(baseline, score.base_value, score.residual, lines, score.base_points)
+    baseline = baseline_of(bundle.baseline_sha256, bundle.baseline.row_count, bundle.baseline.definition)
+    return explanation(bundle.baseline.method, baseline, score.base_value, score.residual, lines, score.base_points)
 
 
 def policy_message(assessment: Assessment) -> pb.PolicyResult:

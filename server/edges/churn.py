@@ -135,4 +135,4 @@ def explanation_message(run: Run, row: Row[Any]) -> explain_pb2.Explanation:
         )
     baseline = baseline_of(header["baseline_sha256"], header["baseline_rows"], header["baseline_definition"])
     residual = row.log_odds - math.fsum([header["base_value"], *contributions])
-    return explanation(baseline, header["base_value"], residual, lines)
+    return explanation(header["method"], baseline, header["base_value"], residual, lines)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from grounds.credit.v1 import credit_pb2 as pb
 from grounds.credit.v1 import credit_pb2_grpc
 from models.model import Model
-from models.schema import Schema
+from models.schema import Schema, Value
 from server.decisions.assess import Input, Question, assess
 from server.decisions.policy import Policy
 from server.edges.access import LOCAL_CALLER
@@ -140,7 +140,7 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
         return stored
 
 
-def checked(request: Asked, schema: Schema, *, decides: bool) -> dict[str, float]:
+def checked(request: Asked, schema: Schema, *, decides: bool) -> dict[str, Value]:
     """Give the caller's values, all of them right.
 
     Raises:
@@ -151,10 +151,10 @@ def checked(request: Asked, schema: Schema, *, decides: bool) -> dict[str, float
     if problems:
         violations = [Violation(f'features["{p.feature}"]', p.problem, p.kind) for p in problems]
         raise FeaturesInvalid("; ".join(f"{v.field} {v.problem}" for v in violations[:3]), violations=violations)
-    return {name: value for name, value in values.items() if isinstance(value, float)}
+    return values
 
 
-def inputs_of(schema: Schema, stored: StoredFeatures | None, given: Mapping[str, float]) -> dict[str, Input]:
+def inputs_of(schema: Schema, stored: StoredFeatures | None, given: Mapping[str, Value]) -> dict[str, Input]:
     """Put a caller's values over those of the store; what only the caller may give is not taken from the store."""
     known = {} if stored is None else stored.values
     sources = {feature.name: feature.source for feature in schema.features}

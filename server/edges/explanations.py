@@ -19,7 +19,7 @@ class ContributionFacts:
 
     feature: str
     group: str
-    value: float | None
+    value: float | str | None
     source: Literal["STORE", "CALLER"] | None
     as_of: dt.datetime | None
     log_odds: float
@@ -29,7 +29,9 @@ class ContributionFacts:
 def contribution(facts: ContributionFacts) -> pb.Contribution:
     """Write one line."""
     line = pb.Contribution(feature=facts.feature, group=facts.group, log_odds=facts.log_odds, points=facts.points)
-    if facts.value is not None:
+    if isinstance(facts.value, str):
+        line.value.level = facts.value
+    elif facts.value is not None:
         line.value.number = facts.value
     if facts.source is not None:
         line.source = SOURCES[facts.source]
@@ -39,6 +41,7 @@ def contribution(facts: ContributionFacts) -> pb.Contribution:
 
 
 def explanation(
+    method: str,
     baseline: pb.Baseline,
     base_value: float,
     residual: float,
@@ -47,7 +50,7 @@ def explanation(
 ) -> pb.Explanation:
     """Put an explanation together."""
     return pb.Explanation(
-        method=pb.METHOD_INTERVENTIONAL_TREE_SHAP,
+        method=f"METHOD_{method.upper()}_TREE_SHAP",
         baseline=baseline,
         base_value=base_value,
         base_points=base_points,

@@ -54,7 +54,7 @@ def summary_of(lineup: Lineup, entry: Entry) -> pb.ModelSummary:
 def model_message(lineup: Lineup, entry: Entry, bundle: Bundle) -> pb.Model:
     """Write one bundle."""
     baseline: explain_pb2.Baseline = baseline_of(
-        bundle.baseline_sha256, len(bundle.baseline.rows), bundle.baseline.definition
+        bundle.baseline_sha256, bundle.baseline.row_count, bundle.baseline.definition
     )
     return pb.Model(
         summary=summary_of(lineup, entry),
@@ -71,7 +71,8 @@ def feature_message(feature: FeatureSpec) -> pb.Feature:
     return pb.Feature(
         name=feature.name,
         description=feature.description,
-        kind=pb.FEATURE_KIND_NUMBER,
+        kind=f"FEATURE_KIND_{feature.kind.upper()}",
+        levels=feature.levels,
         unit=feature.unit,
         min=feature.min,
         max=feature.max,

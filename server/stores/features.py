@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, select, tuple_
 
-from models.schema import Schema
+from models.schema import Schema, Value
 from server.errors import LoadRefused
 from server.stores.database import Database
 from server.stores.doubles import unpack
@@ -25,7 +25,7 @@ class StoredFeatures:
         as_of: When the values were true.
     """
 
-    values: dict[str, float]
+    values: dict[str, Value]
     as_of: dt.datetime
 
 
@@ -52,7 +52,7 @@ class FeatureStore:
         if found is None:
             return None
         numbers = zip(schema.names, unpack(found.row), strict=True)
-        known = {name: value for name, value in numbers if not math.isnan(value)}
+        known = {name: schema.value_of(name, number) for name, number in numbers if not math.isnan(number)}
         return StoredFeatures(known, utc(found.as_of))
 
 

@@ -19,17 +19,18 @@ from training.export.trees import ZERO_MAX, Ensemble
 from training.export.units import Unit, answers, cut
 
 
-def explain_onnx(ensemble: Ensemble, baseline: NDArray[np.float64]) -> bytes:
+def explain_onnx(ensemble: Ensemble, baseline: NDArray[np.float64] | None) -> bytes:
     """Write the explanation graph: rows (n, features) in, contributions (n, features) out, log-odds before calibration.
 
     Args:
         ensemble: The model.
-        baseline: Shape (n_baseline, features), NaN where missing: the population to compare with.
+        baseline: Shape (n_baseline, features), NaN where missing: the population to compare with
+            (interventional). None means path-dependent: the training rows, by the covers of the splits.
     """
     units = [unit for tree in ensemble.trees for unit in cut(tree) if unit.questions]
     if not units:  # a model of constants: nothing contributes, yet the graph needs a tree
         units = [Unit((), ())]
-    rows = with_missing_zeros(ensemble, baseline)
+    rows = None if baseline is None else with_missing_zeros(ensemble, baseline)
     forest = Forest()
     lines: list[NDArray[np.float64]] = []
     for target, unit in enumerate(units):
@@ -49,11 +50,13 @@ def with_missing_zeros(ensemble: Ensemble, rows: NDArray[np.float64]) -> NDArray
 
 
 def lines_of(
-    unit: Unit, patterns: NDArray[np.bool_], baseline: NDArray[np.float64], feature_count: int
+    unit: Unit, patterns: NDArray[np.bool_], baseline: NDArray[np.float64] | None, feature_count: int
 ) -> NDArray[np.float64]:
     """Give one line per pattern: the contributions of all features of the model."""
     lines = np.zeros((len(patterns), feature_count))
-    lines[:, list(unit.features())] = contributions(unit, patterns, answers(unit.questions, baseline))
+    lines[:, list(unit.features())] = contributions(
+        unit, patterns, None if baseline is None else answers(unit.questions, baseline)
+    )
     return lines
 
 
@@ -72,8 +75,7 @@ def add_patterns(
     if isinstance(tree, Known):
         patterns.append(tree.pattern)
         return forest.add_leaf(target, float(first_line + len(patterns) - 1))
-    question = tree.question
-    index = forest.reserve_node(question.feature, question.threshold, missing_true=question.missing_left)
+    index = forest.reserve_node(tree.question)
     forest.true_child[index] = add_patterns(forest, tree.left, place, patterns)
     forest.false_child[index] = add_patterns(forest, tree.right, place, patterns)
     return index, 0

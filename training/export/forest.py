@@ -1,5 +1,6 @@
 """Writes decision trees as one ai.onnx.ml version 5 TreeEnsemble node, in doubles."""
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -7,7 +8,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-LESS_OR_EQUAL = 0  # BRANCH_LEQ of ai.onnx.ml version 5
+from training.export.trees import CategorySplit, Question, Split
+
+LESS_OR_EQUAL, MEMBER = 0, 6  # BRANCH_LEQ and BRANCH_MEMBER of ai.onnx.ml version 5
+CODE_SHIFT = 1
 SUM = 1  # its aggregate_function
 NO_TRANSFORM = 0  # its post_transform; ONNX Runtime ignores any other
 
@@ -25,6 +29,8 @@ class Forest:
     features: list[int] = field(default_factory=list)
     thresholds: list[float] = field(default_factory=list)
     missing_true: list[int] = field(default_factory=list)
+    modes: list[int] = field(default_factory=list)
+    members: list[float] = field(default_factory=list)
     true_child: list[tuple[int, int]] = field(default_factory=list)
     false_child: list[tuple[int, int]] = field(default_factory=list)
 
@@ -34,11 +40,23 @@ class Forest:
         self.weights.append(weight)
         return len(self.weights) - 1, 1
 
-    def reserve_node(self, feature: int, threshold: float, *, missing_true: bool) -> int:
-        """Add a node whose children come later: parents stand before their children."""
-        self.features.append(feature)
-        self.thresholds.append(threshold)
-        self.missing_true.append(int(missing_true))
+    def reserve_node(self, question: Question) -> int:
+        """Add a node whose children come later: parents stand before their children.
+
+        The operator takes the sets of its member nodes in the order of the nodes, each ended by NaN. Codes
+        are shifted by one, as `graph.input_nodes` shifts them: a set that holds 0 ends early in
+        onnx.reference.
+        """
+        self.features.append(question.feature)
+        if isinstance(question, CategorySplit):
+            self.modes.append(MEMBER)
+            self.thresholds.append(math.nan)
+            self.missing_true.append(0)
+            self.members += [*(float(code + CODE_SHIFT) for code in sorted(question.codes)), math.nan]
+        else:
+            self.modes.append(LESS_OR_EQUAL)
+            self.thresholds.append(question.threshold)
+            self.missing_true.append(int(question.missing_left))
         self.true_child.append((0, 1))
         self.false_child.append((0, 1))
         return len(self.features) - 1
@@ -51,12 +69,16 @@ class Forest:
         """
         index, is_leaf = child
         if is_leaf:
-            index = self.reserve_node(0, 0.0, missing_true=True)
+            index = self.reserve_node(Split(0, 0.0, missing_left=True))
             self.true_child[index] = self.false_child[index] = child
         self.roots.append(index)
 
     def node(self, inputs: str, output: str, target_count: int) -> onnx.NodeProto:
         """Give the finished operator: doubles in, (rows, target_count) doubles out."""
+        modes = helper.make_tensor(
+            "nodes_modes", onnx.TensorProto.UINT8, [len(self.modes)], bytes(self.modes), raw=True
+        )
+        members = doubles("membership_values", self.members) if self.members else None
         return helper.make_node(
             "TreeEnsemble",
             [inputs],
@@ -68,13 +90,7 @@ class Forest:
             tree_roots=self.roots,
             nodes_featureids=self.features,
             nodes_splits=doubles("nodes_splits", self.thresholds),
-            nodes_modes=helper.make_tensor(
-                "nodes_modes",
-                onnx.TensorProto.UINT8,
-                [len(self.features)],
-                bytes([LESS_OR_EQUAL] * len(self.features)),
-                raw=True,
-            ),
+            nodes_modes=modes,
             nodes_missing_value_tracks_true=self.missing_true,
             nodes_truenodeids=[index for index, _ in self.true_child],
             nodes_trueleafs=[is_leaf for _, is_leaf in self.true_child],
@@ -82,6 +98,7 @@ class Forest:
             nodes_falseleafs=[is_leaf for _, is_leaf in self.false_child],
             leaf_targetids=self.targets,
             leaf_weights=doubles("leaf_weights", self.weights),
+            membership_values=members,  # None leaves the attribute out
         )
 
 

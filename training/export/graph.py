@@ -2,10 +2,12 @@
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from training.export.forest import doubles
+from training.export.forest import CODE_SHIFT, doubles
 from training.export.trees import ZERO_MAX, Ensemble
+from training.export.units import CODE_MAX
 
 IR_VERSION = 10
 OPSETS = [helper.make_opsetid("", 21), helper.make_opsetid("ai.onnx.ml", 5)]
@@ -15,25 +17,60 @@ ROWS = "rows"  # the one input: (n, feature_count) doubles, NaN where missing
 def input_nodes(ensemble: Ensemble) -> tuple[str, list[onnx.NodeProto], list[onnx.TensorProto]]:
     """Give the name of the rows as the trees take them, with the nodes and constants that make them so.
 
-    Only columns that take zero as missing need any: tiny values are sorted by the thresholds
-    themselves (`trees.flushed`).
+    Only columns that take zero as missing, and categories, need any: tiny values are sorted by the
+    thresholds themselves (`trees.flushed`).
     """
-    if not ensemble.zero_missing:
-        return ROWS, [], []
-    masked = np.zeros(ensemble.feature_count, dtype=np.bool_)
-    masked[sorted(ensemble.zero_missing)] = True
-    constants = [
-        doubles("zero_max", [ZERO_MAX]),
-        doubles("missing", [np.nan]),
-        helper.make_tensor("zero_missing", TensorProto.BOOL, [ensemble.feature_count], masked.tobytes(), raw=True),
-    ]
+    rows, nodes, constants = ROWS, [], []
+    for columns, steps in ((ensemble.zero_missing, zero_steps), (ensemble.categories, code_steps)):
+        if columns:
+            mask = np.zeros(ensemble.feature_count, dtype=np.bool_)
+            mask[sorted(columns)] = True
+            rows, more_nodes, more_constants = steps(rows, mask)
+            nodes += more_nodes
+            constants += more_constants
+    return rows, nodes, constants
+
+
+Steps = tuple[str, list[onnx.NodeProto], list[onnx.TensorProto]]
+
+
+def zero_steps(rows: str, mask: NDArray[np.bool_]) -> Steps:
+    """Make zeros missing in the columns of the mask."""
     nodes = [
-        helper.make_node("Abs", [ROWS], ["magnitudes"]),
+        helper.make_node("Abs", [rows], ["magnitudes"]),
         helper.make_node("LessOrEqual", ["magnitudes", "zero_max"], ["zeros"]),
         helper.make_node("And", ["zeros", "zero_missing"], ["missing_zeros"]),
-        helper.make_node("Where", ["missing_zeros", "missing", ROWS], ["present_rows"]),
+        helper.make_node("Where", ["missing_zeros", "missing", rows], ["rows_without_zeros"]),
     ]
-    return "present_rows", nodes, constants
+    constants = [doubles("zero_max", [ZERO_MAX]), doubles("missing", [np.nan]), booleans("zero_missing", mask)]
+    return "rows_without_zeros", nodes, constants
+
+
+def code_steps(rows: str, mask: NDArray[np.bool_]) -> Steps:
+    """Cut values to codes in the columns of the mask: shifted by one, and 0 where there is no code."""
+    nodes = [
+        helper.make_node("Greater", [rows, "code_above"], ["not_negative"]),
+        helper.make_node("LessOrEqual", [rows, "code_max"], ["not_too_large"]),
+        helper.make_node("And", ["not_negative", "not_too_large"], ["has_code"]),
+        helper.make_node("Max", [rows, "code_zero"], ["magnitude_of_code"]),
+        helper.make_node("Floor", ["magnitude_of_code"], ["code"]),
+        helper.make_node("Add", ["code", "code_shift"], ["shifted_code"]),
+        helper.make_node("Where", ["has_code", "shifted_code", "code_zero"], ["code_or_none"]),
+        helper.make_node("Where", ["categories", "code_or_none", rows], ["rows_with_codes"]),
+    ]
+    constants = [
+        doubles("code_above", [-1.0]),
+        doubles("code_max", [CODE_MAX]),
+        doubles("code_zero", [0.0]),
+        doubles("code_shift", [float(CODE_SHIFT)]),
+        booleans("categories", mask),
+    ]
+    return "rows_with_codes", nodes, constants
+
+
+def booleans(name: str, mask: NDArray[np.bool_]) -> onnx.TensorProto:
+    """Give a tensor of booleans."""
+    return helper.make_tensor(name, TensorProto.BOOL, mask.shape, mask.tobytes(), raw=True)
 
 
 def model_of(

@@ -2,14 +2,14 @@
 
 A question is left out where the answers before it imply its own: with x <= 3 known, x <= 5 need not be
 asked. What is implied is kept per feature as the interval that is still possible for a present value,
-and whether the value may still be missing.
+and whether the value may still be missing; for a category feature as the codes that are still possible.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from training.export.trees import Split
+from training.export.trees import CategorySplit, Question, Split
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +26,23 @@ class Possible:
 
 
 @dataclass(frozen=True, slots=True)
+class PossibleCodes:
+    """What a category feature's code can still be.
+
+    Attributes:
+        among: The codes that are possible; None means all, those in no set included.
+        excluded: Codes that are ruled out.
+    """
+
+    among: frozenset[int] | None = None
+    excluded: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Ask:
     """An inner node: ask the question, go on."""
 
-    question: Split
+    question: Question
     left: "Ask | Known"
     right: "Ask | Known"
 
@@ -45,17 +58,19 @@ class Known:
     pattern: tuple[bool, ...]
 
 
-def pattern_tree(questions: Sequence[Split]) -> Ask | Known:
+def pattern_tree(questions: Sequence[Question]) -> Ask | Known:
     """Build the decision tree that asks only what is not implied yet."""
     return ask(tuple(questions), (), {})
 
 
-def ask(questions: tuple[Split, ...], known: tuple[bool, ...], possible: dict[int, Possible]) -> Ask | Known:
+def ask(
+    questions: tuple[Question, ...], known: tuple[bool, ...], possible: dict[int, Possible | PossibleCodes]
+) -> Ask | Known:
     """Build the part of the tree below the answers in `known`."""
     if len(known) == len(questions):
         return Known(known)
     question = questions[len(known)]
-    before = possible.get(question.feature, Possible())
+    before = possible.get(question.feature)
     sides = {answer: after for answer in (True, False) if (after := narrowed(before, question, answer=answer))}
     below = {
         answer: ask(questions, (*known, answer), {**possible, question.feature: after})
@@ -66,8 +81,31 @@ def ask(questions: tuple[Split, ...], known: tuple[bool, ...], possible: dict[in
     return Ask(question, below[True], below[False])
 
 
-def narrowed(before: Possible, question: Split, *, answer: bool) -> Possible | None:
+def narrowed(
+    before: Possible | PossibleCodes | None, question: Question, *, answer: bool
+) -> Possible | PossibleCodes | None:
     """Give what is possible after the answer, or None where the answer is impossible."""
+    if isinstance(question, CategorySplit):
+        codes = before if isinstance(before, PossibleCodes) else PossibleCodes()
+        return narrowed_codes(codes, question, answer=answer)
+    interval = before if isinstance(before, Possible) else Possible()
+    return narrowed_interval(interval, question, answer=answer)
+
+
+def narrowed_codes(before: PossibleCodes, question: CategorySplit, *, answer: bool) -> PossibleCodes | None:
+    """Narrow the codes of a category feature."""
+    if answer:
+        among = question.codes if before.among is None else question.codes & before.among
+        after = PossibleCodes(among - before.excluded)
+    elif before.among is None:
+        return PossibleCodes(None, before.excluded | question.codes)
+    else:
+        after = PossibleCodes(before.among - question.codes)
+    return after if after.among else None
+
+
+def narrowed_interval(before: Possible, question: Split, *, answer: bool) -> Possible | None:
+    """Narrow the interval of a number feature."""
     missing = before.missing and question.missing_left == answer
     if answer:
         after = replace(before, high=min(before.high, question.threshold), missing=missing)

@@ -18,8 +18,7 @@ def add_tree(forest: Forest, tree: Tree) -> tuple[int, int]:
     """Add one tree of the model as it is."""
     if isinstance(tree, Leaf):
         return forest.add_leaf(0, tree.value)
-    split = tree.split
-    index = forest.reserve_node(split.feature, split.threshold, missing_true=split.missing_left)
+    index = forest.reserve_node(tree.split)
     forest.true_child[index] = add_tree(forest, tree.left)
     forest.false_child[index] = add_tree(forest, tree.right)
     return index, 0

@@ -30,22 +30,37 @@ class Split:
 
 
 @dataclass(frozen=True, slots=True)
+class CategorySplit:
+    """A question about one category feature: is a row's code in the set? Then it goes left.
+
+    The code is the value cut to an integer (2.7 is 2, -0.5 is 0). Missing, negative, unseen and too
+    large codes are in no set and go right, whatever LightGBM's missing type says (LightGBM #4468).
+    """
+
+    feature: int
+    codes: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
 class Leaf:
-    """The end of a path; value in log-odds, before calibration."""
+    """The end of a path; value in log-odds, before calibration; count is its number of training rows."""
 
     value: float
+    count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A split and its two sides."""
+    """A split and its two sides; count is the number of training rows that reached it."""
 
-    split: Split
+    split: "Question"
     left: "Node | Leaf"
     right: "Node | Leaf"
+    count: int = 0
 
 
 Tree = Node | Leaf
+Question = Split | CategorySplit
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +71,13 @@ class Ensemble:
         trees: At least one.
         feature_count: Columns of a row, in the order of the booster's feature names.
         zero_missing: Columns in which |x| <= ZERO_MAX counts as missing (zero_as_missing).
+        categories: Columns whose values are codes.
     """
 
     trees: tuple[Tree, ...]
     feature_count: int
     zero_missing: frozenset[int]
+    categories: frozenset[int]
 
 
 def read_ensemble(booster: lightgbm.Booster) -> Ensemble:
@@ -77,6 +94,7 @@ def read_ensemble(booster: lightgbm.Booster) -> Ensemble:
         trees=tuple(read_tree(structure) for structure in structures),
         feature_count=dump["max_feature_idx"] + 1,
         zero_missing=zero_missing_columns(structures),
+        categories=category_columns(structures),
     )
 
 
@@ -109,15 +127,16 @@ def read_tree(structure: dict[str, Any]) -> Tree:
     if "leaf_const" in structure:
         raise ModelRefused("linear_tree is on; fit with linear_tree=false")
     if "split_index" not in structure:
-        return Leaf(float(structure["leaf_value"]))
-    return Node(read_split(structure), read_tree(structure["left_child"]), read_tree(structure["right_child"]))
+        return Leaf(float(structure["leaf_value"]), int(structure.get("leaf_count", 0)))
+    left, right = read_tree(structure["left_child"]), read_tree(structure["right_child"])
+    return Node(read_split(structure), left, right, int(structure["internal_count"]))
 
 
-def read_split(structure: dict[str, Any]) -> Split:
+def read_split(structure: dict[str, Any]) -> Question:
     """Read one split with LightGBM's own way of treating missing values."""
-    if structure["decision_type"] != "<=":
-        name = structure["split_feature"]
-        raise ModelRefused(f"feature {name} is split by categories, which are not exported: encode it as a number")
+    if structure["decision_type"] == "==":
+        codes = frozenset(int(code) for code in str(structure["threshold"]).split("||"))
+        return CategorySplit(int(structure["split_feature"]), codes)
     threshold = float(structure["threshold"])
     kind = structure["missing_type"]
     # Trained without missing values, LightGBM reads a NaN as 0.0.
@@ -143,11 +162,24 @@ def zero_missing_columns(structures: list[dict[str, Any]]) -> frozenset[int]:
     kinds: dict[int, set[bool]] = {}
     for structure in structures:
         for split in walk_dump(structure):
-            kinds.setdefault(split["split_feature"], set()).add(split["missing_type"] == "Zero")
+            zero = split["missing_type"] == "Zero" and split["decision_type"] != "=="
+            kinds.setdefault(split["split_feature"], set()).add(zero)
     mixed = sorted(feature for feature, found in kinds.items() if len(found) == 2)  # noqa: PLR2004 - both
     if mixed:
         raise ModelRefused(f"features {mixed} take zero as missing in some trees only; fit all trees with one setting")
     return frozenset(feature for feature, found in kinds.items() if True in found)
+
+
+def category_columns(structures: list[dict[str, Any]]) -> frozenset[int]:
+    """Find the columns that are split by categories; all their splits must be of that kind."""
+    kinds: dict[int, set[str]] = {}
+    for structure in structures:
+        for split in walk_dump(structure):
+            kinds.setdefault(split["split_feature"], set()).add(split["decision_type"])
+    mixed = sorted(feature for feature, found in kinds.items() if len(found) == 2)  # noqa: PLR2004 - both
+    if mixed:
+        raise ModelRefused(f"features {mixed} are split as numbers and as categories; fit all trees with one setting")
+    return frozenset(feature for feature, found in kinds.items() if "==" in found)
 
 
 def walk_dump(structure: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -158,7 +190,7 @@ def walk_dump(structure: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from walk_dump(structure["right_child"])
 
 
-def splits_of(tree: Tree) -> Iterator[Split]:
+def splits_of(tree: Tree) -> Iterator[Question]:
     """Give every split of a tree, parents before children."""
     if isinstance(tree, Node):
         yield tree.split

@@ -6,7 +6,6 @@ from typing import Any
 
 import lightgbm
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -144,16 +143,6 @@ def custom_objective(margin: Rows, data: lightgbm.Dataset) -> tuple[Rows, Rows]:
     return pd - np.asarray(data.get_label()), pd * (1.0 - pd)
 
 
-def split_by_categories() -> lightgbm.Booster:
-    """Fit a model with a categorical column."""
-    random = np.random.default_rng(0)
-    levels = random.integers(0, 6, 500)
-    table = pd.DataFrame({"size": random.normal(size=500), "land": pd.Categorical(levels)})
-    labels = np.isin(levels, [1, 4]).astype(np.float64)
-    parameters = {"objective": "binary", "num_threads": 1, "verbose": -1, "min_data_per_group": 5, "cat_smooth": 1}
-    return lightgbm.train(parameters, lightgbm.Dataset(table, labels), 2)
-
-
 def zero_missing_in_some_trees() -> lightgbm.Booster:
     """Continue a model that knew no missing values with trees that take zero as missing."""
     return fit(made_rows(), {"zero_as_missing": True}, 3, init_model=fit(made_rows(), rounds=3))
@@ -186,7 +175,6 @@ REFUSED: dict[str, tuple[Callable[[], lightgbm.Booster], str]] = {
         "'rf'.*fit with boosting='gbdt'",
     ),
     "linear trees": (lambda: with_objective({"linear_tree": True}), "linear_tree.*fit with linear_tree=false"),
-    "categories": (split_by_categories, "feature 1 is split by categories.*encode it as a number"),
     "zero as missing in some trees": (zero_missing_in_some_trees, r"features \[.*\].*fit all trees with one setting"),
     "no trees": (without_trees, "no trees; fit with num_iterations of at least 1"),
 }

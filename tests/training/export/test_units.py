@@ -46,7 +46,9 @@ def units_reached(units: list[Unit], row: Rows) -> list[float]:
     reached = []
     for unit in units:
         given = answers(unit.questions, row[None])[0]
-        reached += [path.value for path in unit.paths if all(given[q] == wanted for q, wanted in path.conditions)]
+        reached += [
+            path.value for path in unit.paths if all(given[step.question] == step.answer for step in path.conditions)
+        ]
     return reached
 
 

@@ -108,18 +108,20 @@ class CreditDecision(_message.Message):
     def __init__(self, record_ref: _Optional[_Union[RecordRef, _Mapping]] = ..., customer: _Optional[_Union[_customer_pb2.Customer, _Mapping]] = ..., requested_amount: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., decision: _Optional[_Union[Decision, str]] = ..., assessment: _Optional[_Union[CreditAssessment, _Mapping]] = ...) -> None: ...
 
 class CreditAssessment(_message.Message):
-    __slots__ = ("model_output", "explanation", "recommendation", "policy_result", "reasons")
+    __slots__ = ("model_output", "explanation", "recommendation", "policy_result", "reasons", "warnings")
     MODEL_OUTPUT_FIELD_NUMBER: _ClassVar[int]
     EXPLANATION_FIELD_NUMBER: _ClassVar[int]
     RECOMMENDATION_FIELD_NUMBER: _ClassVar[int]
     POLICY_RESULT_FIELD_NUMBER: _ClassVar[int]
     REASONS_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
     model_output: ModelOutput
     explanation: _explain_pb2.Explanation
     recommendation: Recommendation
     policy_result: PolicyResult
     reasons: _explain_pb2.Reasons
-    def __init__(self, model_output: _Optional[_Union[ModelOutput, _Mapping]] = ..., explanation: _Optional[_Union[_explain_pb2.Explanation, _Mapping]] = ..., recommendation: _Optional[_Union[Recommendation, _Mapping]] = ..., policy_result: _Optional[_Union[PolicyResult, _Mapping]] = ..., reasons: _Optional[_Union[_explain_pb2.Reasons, _Mapping]] = ...) -> None: ...
+    warnings: _containers.RepeatedCompositeFieldContainer[_explain_pb2.Warning]
+    def __init__(self, model_output: _Optional[_Union[ModelOutput, _Mapping]] = ..., explanation: _Optional[_Union[_explain_pb2.Explanation, _Mapping]] = ..., recommendation: _Optional[_Union[Recommendation, _Mapping]] = ..., policy_result: _Optional[_Union[PolicyResult, _Mapping]] = ..., reasons: _Optional[_Union[_explain_pb2.Reasons, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[_explain_pb2.Warning, _Mapping]]] = ...) -> None: ...
 
 class ModelOutput(_message.Message):
     __slots__ = ("bundle_id", "log_odds", "pd", "score", "grade")

@@ -15,6 +15,7 @@ class Method(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     METHOD_UNSPECIFIED: _ClassVar[Method]
     METHOD_INTERVENTIONAL_TREE_SHAP: _ClassVar[Method]
+    METHOD_PATH_DEPENDENT_TREE_SHAP: _ClassVar[Method]
 
 class ValueSource(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -30,6 +31,7 @@ class ReasonType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_TYPE_INPUT: _ClassVar[ReasonType]
 METHOD_UNSPECIFIED: Method
 METHOD_INTERVENTIONAL_TREE_SHAP: Method
+METHOD_PATH_DEPENDENT_TREE_SHAP: Method
 VALUE_SOURCE_UNSPECIFIED: ValueSource
 VALUE_SOURCE_STORE: ValueSource
 VALUE_SOURCE_CALLER: ValueSource
@@ -115,3 +117,11 @@ class Reason(_message.Message):
     points: int
     features: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, code: _Optional[str] = ..., type: _Optional[_Union[ReasonType, str]] = ..., text: _Optional[str] = ..., log_odds: _Optional[float] = ..., points: _Optional[int] = ..., features: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Warning(_message.Message):
+    __slots__ = ("code", "feature")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    FEATURE_FIELD_NUMBER: _ClassVar[int]
+    code: str
+    feature: str
+    def __init__(self, code: _Optional[str] = ..., feature: _Optional[str] = ...) -> None: ...

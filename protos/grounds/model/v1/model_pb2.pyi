@@ -20,6 +20,7 @@ class FeatureKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     FEATURE_KIND_UNSPECIFIED: _ClassVar[FeatureKind]
     FEATURE_KIND_NUMBER: _ClassVar[FeatureKind]
+    FEATURE_KIND_CATEGORY: _ClassVar[FeatureKind]
 
 class FeatureSource(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -33,6 +34,7 @@ MODEL_STATE_AVAILABLE: ModelState
 MODEL_STATE_REFUSED: ModelState
 FEATURE_KIND_UNSPECIFIED: FeatureKind
 FEATURE_KIND_NUMBER: FeatureKind
+FEATURE_KIND_CATEGORY: FeatureKind
 FEATURE_SOURCE_UNSPECIFIED: FeatureSource
 FEATURE_SOURCE_STORE: FeatureSource
 FEATURE_SOURCE_CALLER: FeatureSource
@@ -102,7 +104,7 @@ class Model(_message.Message):
     def __init__(self, summary: _Optional[_Union[ModelSummary, _Mapping]] = ..., features: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., baseline: _Optional[_Union[_explain_pb2.Baseline, _Mapping]] = ..., scorecard: _Optional[_Union[Scorecard, _Mapping]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., card: _Optional[str] = ...) -> None: ...
 
 class Feature(_message.Message):
-    __slots__ = ("name", "description", "kind", "unit", "min", "max", "source", "mandatory", "monotone_sign", "group")
+    __slots__ = ("name", "description", "kind", "unit", "min", "max", "source", "mandatory", "monotone_sign", "group", "levels")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
@@ -113,6 +115,7 @@ class Feature(_message.Message):
     MANDATORY_FIELD_NUMBER: _ClassVar[int]
     MONOTONE_SIGN_FIELD_NUMBER: _ClassVar[int]
     GROUP_FIELD_NUMBER: _ClassVar[int]
+    LEVELS_FIELD_NUMBER: _ClassVar[int]
     name: str
     description: str
     kind: FeatureKind
@@ -123,7 +126,8 @@ class Feature(_message.Message):
     mandatory: bool
     monotone_sign: int
     group: str
-    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., kind: _Optional[_Union[FeatureKind, str]] = ..., unit: _Optional[str] = ..., min: _Optional[float] = ..., max: _Optional[float] = ..., source: _Optional[_Union[FeatureSource, str]] = ..., mandatory: _Optional[bool] = ..., monotone_sign: _Optional[int] = ..., group: _Optional[str] = ...) -> None: ...
+    levels: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., kind: _Optional[_Union[FeatureKind, str]] = ..., unit: _Optional[str] = ..., min: _Optional[float] = ..., max: _Optional[float] = ..., source: _Optional[_Union[FeatureSource, str]] = ..., mandatory: _Optional[bool] = ..., monotone_sign: _Optional[int] = ..., group: _Optional[str] = ..., levels: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Scorecard(_message.Message):
     __slots__ = ("calibration_slope", "calibration_intercept", "base_score", "base_odds", "pdo", "grades")

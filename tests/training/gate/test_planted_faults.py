@@ -1,0 +1,215 @@
+"""The release gate: every fault that an export has had elsewhere is planted, and stopped with a witness."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import lightgbm
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from tests.oracles import Rows, brute_force, margins
+from training.export.explain import explain_onnx
+from training.export.score import score_onnx
+from training.export.trees import CategorySplit, Ensemble, Leaf, Node, Question, Split, Tree, read_ensemble
+from training.gate.examine import NotEqual, Subject, Verdict, examine
+from training.gate.reference import interventional, path_dependent
+
+RANDOM_ROWS = 3000
+COLUMNS = 6
+
+
+def made_rows(count: int, seed: int) -> Rows:
+    """Make rows: large integers that float32 cannot tell apart, categories with gaps, and plain numbers."""
+    random = np.random.default_rng(seed)
+    rows = random.normal(size=(count, COLUMNS))
+    rows[:, 0] = np.round(1.7e9 + 40.0 * rows[:, 0])
+    rows[:, 2] = random.integers(0, 12, count)
+    rows[:, 3] = random.integers(0, 4, count)
+    rows[random.random(rows.shape) < 0.05] = np.nan
+    return rows
+
+
+@cache
+def booster() -> lightgbm.Booster:
+    """Fit a model with every kind of question."""
+    rows = made_rows(1500, 0)
+    clean = np.nan_to_num(rows)
+    signal = (clean[:, 0] - 1.7e9) / 40 + np.sin(clean[:, 2]) + clean[:, 4] * clean[:, 5]
+    labels = (signal + np.random.default_rng(1).normal(size=len(rows)) > 0).astype(int)
+    parameters = {
+        "objective": "binary",
+        "num_leaves": 7,
+        "min_data_in_leaf": 10,
+        "min_data_per_group": 5,
+        "cat_smooth": 1,
+    }
+    settings = parameters | {"num_threads": 1, "verbose": -1, "seed": 0}
+    return lightgbm.train(settings, lightgbm.Dataset(rows, labels, categorical_feature=[2, 3]), 12)
+
+
+def subject(
+    score: Ensemble | None = None,
+    explained: Ensemble | None = None,
+    *,
+    baseline: Rows | None = None,
+    told: Rows | None = None,
+) -> Subject:
+    """Give what is examined: by default everything as it should be; `told` is the baseline that is claimed."""
+    right = read_ensemble(booster())
+    population = made_rows(100, 5) if baseline is None else baseline
+    claimed = population if told is None else told
+    base = math.fsum(margins(booster(), claimed)) / len(claimed)
+    return Subject(booster(), score_onnx(score or right), explain_onnx(explained or right, population), claimed, base)
+
+
+def by_path(explained: Ensemble | None = None) -> Subject:
+    """Give a path-dependent one."""
+    right = read_ensemble(booster())
+    base = path_dependent(booster(), made_rows(1, 0))[1]
+    return Subject(booster(), score_onnx(right), explain_onnx(explained or right, None), None, base)
+
+
+def verdict(examined: Subject) -> Verdict:
+    """Examine with real rows and few random ones."""
+    return examine(examined, made_rows(500, 9), RANDOM_ROWS)
+
+
+def first_changed(wanted: type[Any], change: Callable[[Any], Any]) -> Ensemble:
+    """Give the model with its first question (or leaf, or node) of a kind changed."""
+    done = [False]
+
+    def visit(tree: Tree) -> Tree:
+        if isinstance(tree, Leaf):
+            return put(tree) if wanted is Leaf else tree
+        split: Question = put(tree.split) if wanted is type(tree.split) else tree.split
+        node = dataclasses.replace(tree, split=split, left=visit(tree.left), right=visit(tree.right))
+        return put(node) if wanted is Node else node
+
+    def put(part: Any) -> Any:
+        if done[0]:
+            return part
+        done[0] = True
+        return change(part)
+
+    right = read_ensemble(booster())
+    return dataclasses.replace(right, trees=tuple(visit(tree) for tree in right.trees))
+
+
+def one_up(split: Split) -> Split:
+    """Move a threshold by one unit in the last place."""
+    return dataclasses.replace(split, threshold=math.nextafter(split.threshold, math.inf))
+
+
+def other_side(split: Split) -> Split:
+    """Flip a default direction."""
+    return dataclasses.replace(split, missing_left=not split.missing_left)
+
+
+def category_moved(split: CategorySplit) -> CategorySplit:
+    """Move one category to the other side."""
+    return dataclasses.replace(split, codes=split.codes - {min(split.codes)})
+
+
+WRONG_SCORES: dict[str, Callable[[], Ensemble]] = {
+    "one threshold moved by one unit in the last place": lambda: first_changed(Split, one_up),
+    "one default direction flipped": lambda: first_changed(Split, other_side),
+    "one category moved to the other side": lambda: first_changed(CategorySplit, category_moved),
+    "one leaf value changed by 1e-9": lambda: first_changed(
+        Leaf, lambda leaf: dataclasses.replace(leaf, value=leaf.value + 1e-9)
+    ),
+}
+
+
+def test_files_without_a_fault_pass_and_every_kind_of_row_is_counted() -> None:
+    for examined in (subject(), by_path()):
+        found = verdict(examined)
+
+        assert [kind.kind for kind in found.kinds] == ["data", "threshold", "odd value", "missing", "random"]
+        assert all(kind.rows > 20 for kind in found.kinds)
+        assert max(kind.contribution_distance for kind in found.kinds) < 1e-12
+
+
+@pytest.mark.parametrize("fault", WRONG_SCORES)
+def test_a_score_with_one_planted_fault_is_refused_with_the_row_the_tree_and_the_node(fault: str) -> None:
+    with pytest.raises(NotEqual) as refused:
+        verdict(subject(score=WRONG_SCORES[fault]()))
+
+    witness = refused.value.witness
+    assert witness.what == "margin"
+    assert len(witness.row) == COLUMNS
+    assert witness.expected != witness.found
+    assert witness.place.startswith("tree ")
+    assert str(refused.value).count("part at") == 1
+
+
+@pytest.mark.parametrize("fault", [name for name in WRONG_SCORES if "1e-9" not in name])
+def test_an_explanation_with_one_planted_fault_is_refused_and_the_feature_is_named(fault: str) -> None:
+    with pytest.raises(NotEqual) as refused:
+        verdict(subject(explained=WRONG_SCORES[fault]()))
+
+    assert refused.value.witness.what.startswith("contribution of Column_")
+
+
+def test_one_cover_count_changed_is_found_in_a_path_dependent_explanation() -> None:
+    wrong = first_changed(Node, lambda node: dataclasses.replace(node, count=node.count + 1))
+
+    with pytest.raises(NotEqual, match="contribution of"):
+        verdict(by_path(wrong))
+
+
+def test_a_background_of_99_rows_instead_of_100_is_found() -> None:
+    hundred = made_rows(100, 5)
+
+    with pytest.raises(NotEqual, match="contribution of"):
+        verdict(subject(baseline=hundred[:99], told=hundred))
+
+
+def test_a_base_value_of_another_background_is_found() -> None:
+    right = subject()
+
+    with pytest.raises(NotEqual, match="base margin"):
+        verdict(dataclasses.replace(right, base_margin=right.base_margin + 1e-6))
+
+
+def changed_lines(explain: bytes, change: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> bytes:
+    """Change the table of contributions inside explain.onnx."""
+    model = onnx.load_from_string(explain)
+    lines = next(tensor for tensor in model.graph.initializer if tensor.name == "lines")
+    lines.CopyFrom(numpy_helper.from_array(change(numpy_helper.to_array(lines).copy()), "lines"))
+    return bytes(model.SerializeToString())
+
+
+def test_one_value_of_the_explanation_changed_by_a_ten_thousandth_is_found() -> None:
+    right = subject()
+    found: list[NDArray[np.float64]] = []
+    changed_lines(right.explain, lambda values: found.append(values) or values)  # type: ignore[func-returns-value]
+    line, feature = (int(place[0]) for place in np.nonzero(found[0]))
+
+    def change(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        values[line, feature] += 1e-4
+        return values
+
+    with pytest.raises(NotEqual, match="contribution of"):
+        verdict(dataclasses.replace(right, explain=changed_lines(right.explain, change)))
+
+
+def test_two_features_swapped_are_found() -> None:
+    right = subject()
+    swapped = changed_lines(right.explain, lambda values: values[:, [1, 0, *range(2, COLUMNS)]])
+
+    with pytest.raises(NotEqual, match="contribution of"):
+        verdict(dataclasses.replace(right, explain=swapped))
+
+
+def test_the_reference_of_the_gate_is_brute_force_over_all_coalitions() -> None:
+    rows, baseline = made_rows(40, 11), made_rows(25, 12)
+
+    found = interventional(booster(), rows, baseline)
+
+    assert np.abs(found - brute_force(booster(), rows, baseline)).max() < 1e-12

@@ -1,0 +1,156 @@
+"""A second opinion: what a model's margins and contributions are by definition, read from LightGBM's dump.
+
+It shares no code with the exporter. tests/training/gate proves it against brute force over all
+coalitions, asked of `Booster.predict` alone.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import lightgbm
+import numpy as np
+from numpy.typing import NDArray
+
+Rows = NDArray[np.float64]
+ZERO = 1.0000000180025095e-35  # kZeroThreshold of LightGBM
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One split on the way to a leaf, as the dump has it, and the side that leads on."""
+
+    split: dict[str, Any]
+    left: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LeafPath:
+    """A leaf with the steps from the root."""
+
+    tree: int
+    value: float
+    steps: tuple[Step, ...]
+
+
+def exact_dump(booster: lightgbm.Booster) -> dict[str, Any]:
+    """Give the dump with the thresholds of the model's text: the dump cuts them at 1e300."""
+    dump: dict[str, Any] = booster.dump_model()
+    lines = [line for line in booster.model_to_string().splitlines() if line.startswith(("Tree=", "threshold="))]
+    texts = [line.partition("=")[2] for line in lines if line.startswith("threshold=")]
+    grown = [tree for tree in dump["tree_info"] if "left_child" in tree["tree_structure"]]
+    for tree, text in zip(grown, texts, strict=True):
+        numbers = [float(word) for word in text.split()]
+        stack = [tree["tree_structure"]]
+        while stack:
+            node = stack.pop()
+            if "left_child" in node:
+                if node["decision_type"] == "<=":
+                    node["threshold"] = numbers[node["split_index"]]
+                stack += [node["left_child"], node["right_child"]]
+    return dump
+
+
+def leaf_paths(booster: lightgbm.Booster) -> list[LeafPath]:
+    """Give every leaf of the model."""
+    found: list[LeafPath] = []
+    for number, tree in enumerate(exact_dump(booster)["tree_info"]):
+        stack: list[tuple[dict[str, Any], tuple[Step, ...]]] = [(tree["tree_structure"], ())]
+        while stack:
+            node, steps = stack.pop()
+            if "left_child" in node:
+                stack.append((node["left_child"], (*steps, Step(node, left=True))))
+                stack.append((node["right_child"], (*steps, Step(node, left=False))))
+            else:
+                found.append(LeafPath(number, float(node["leaf_value"]), steps))
+    return found
+
+
+def goes_left(split: dict[str, Any], values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Say which values go left, as LightGBM's Tree::Decision does."""
+    if split["decision_type"] == "==":
+        codes = np.array([int(code) for code in str(split["threshold"]).split("||")], dtype=np.float64)
+        usable = np.isfinite(values) & (values > -1) & (values < 2.0**31)
+        return usable & np.isin(np.where(usable, np.floor(np.abs(values)), -7.0), codes)
+    kind, threshold = split["missing_type"], float(split["threshold"])
+    flat = np.where(np.isnan(values), 0.0, values)
+    flat = np.where(np.abs(flat) <= ZERO, 0.0, flat)
+    left: NDArray[np.bool_] = flat <= threshold
+    if kind == "NaN":
+        return np.where(np.isnan(values), split["default_left"], left)
+    if kind == "Zero":
+        return np.where(np.isnan(values) | (np.abs(values) <= ZERO), split["default_left"], left)
+    return left
+
+
+def interventional(booster: lightgbm.Booster, rows: Rows, baseline: Rows) -> Rows:
+    """Give the mean over the baseline of every row's Shapley values: shape (n, n_features), log-odds.
+
+    For a leaf, a row takes part in the game by the features that only it brings (A) and those that only
+    the baseline row brings (B); a feature that neither brings makes the leaf unreachable.
+    """
+    result = np.zeros_like(rows)
+    of_rows: dict[int, NDArray[np.bool_]] = {}
+    of_baseline: dict[int, NDArray[np.bool_]] = {}
+    tree = -1
+    for path in leaf_paths(booster):
+        if path.tree != tree:  # a tree's answers serve all its leaves, and no other tree's
+            tree = path.tree
+            of_rows.clear()
+            of_baseline.clear()
+        brought = features_met(path, rows, of_rows)
+        opposed = features_met(path, baseline, of_baseline)
+        features = sorted(brought)
+        if not features:
+            continue
+        mine = np.column_stack([brought[feature] for feature in features])
+        theirs = np.column_stack([opposed[feature] for feature in features])
+        _, first, of_row = np.unique(numbered(mine), return_index=True, return_inverse=True)
+        _, opponent, times = np.unique(numbered(theirs), return_index=True, return_counts=True)
+        shares = np.array([share_of(mine[row], theirs[opponent], times) for row in first])
+        result[:, features] += path.value * shares[of_row.reshape(-1)] / len(baseline)
+    return result
+
+
+def numbered(met: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Give each row of yes and no a number, so that equal rows have equal numbers."""
+    numbers: NDArray[np.int64] = met @ (1 << np.arange(met.shape[1]))
+    return numbers
+
+
+def share_of(mine: NDArray[np.bool_], opponents: NDArray[np.bool_], times: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Give what one kind of row gets of a leaf of value 1, summed over the baseline."""
+    shares = np.zeros(len(mine))
+    for theirs, count in zip(opponents, times, strict=True):
+        if not (mine | theirs).all():
+            continue
+        alone, against = mine & ~theirs, theirs & ~mine
+        a, b = int(alone.sum()), int(against.sum())
+        if a:
+            shares[alone] += count / (a * math.comb(a + b, a))
+        if b:
+            shares[against] -= count / (b * math.comb(a + b, b))
+    return shares
+
+
+def features_met(path: LeafPath, rows: Rows, answers: dict[int, NDArray[np.bool_]]) -> dict[int, NDArray[np.bool_]]:
+    """Say, for each feature on the path, which rows meet all its conditions; `answers` keeps what a split said."""
+    met: dict[int, NDArray[np.bool_]] = {}
+    for step in path.steps:
+        feature = int(step.split["split_feature"])
+        if id(step.split) not in answers:
+            answers[id(step.split)] = goes_left(step.split, rows[:, feature])
+        agrees = answers[id(step.split)] == step.left
+        met[feature] = met[feature] & agrees if feature in met else agrees
+    return met
+
+
+def path_dependent(booster: lightgbm.Booster, rows: Rows) -> tuple[Rows, float]:
+    """Give LightGBM's own path-dependent contributions, and their base value."""
+    found = np.asarray(booster.predict(rows, pred_contrib=True, num_threads=1))
+    return found[:, :-1], float(found[0, -1])
+
+
+def margins(booster: lightgbm.Booster, rows: Rows) -> NDArray[np.float64]:
+    """Give LightGBM's own margins, added by one thread."""
+    return np.asarray(booster.predict(rows, raw_score=True, num_threads=1))
