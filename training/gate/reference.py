@@ -89,7 +89,7 @@ def interventional(booster: lightgbm.Booster, rows: Rows, baseline: Rows) -> Row
     For a leaf, a row takes part in the game by the features that only it brings (A) and those that only
     the baseline row brings (B); a feature that neither brings makes the leaf unreachable.
     """
-    result = np.zeros_like(rows)
+    result = np.zeros(rows.shape[::-1])
     of_rows: dict[int, NDArray[np.bool_]] = {}
     of_baseline: dict[int, NDArray[np.bool_]] = {}
     tree = -1
@@ -99,37 +99,35 @@ def interventional(booster: lightgbm.Booster, rows: Rows, baseline: Rows) -> Row
             of_rows.clear()
             of_baseline.clear()
         brought = features_met(path, rows, of_rows)
-        opposed = features_met(path, baseline, of_baseline)
         features = sorted(brought)
-        if not features:
-            continue
-        mine = np.column_stack([brought[feature] for feature in features])
-        theirs = np.column_stack([opposed[feature] for feature in features])
-        _, first, of_row = np.unique(numbered(mine), return_index=True, return_inverse=True)
-        _, opponent, times = np.unique(numbered(theirs), return_index=True, return_counts=True)
-        shares = np.array([share_of(mine[row], theirs[opponent], times) for row in first])
-        result[:, features] += path.value * shares[of_row.reshape(-1)] / len(baseline)
-    return result
+        mine, theirs = numbered(features, brought), numbered(features, features_met(path, baseline, of_baseline))
+        shares = shares_of(len(features), np.bincount(theirs, minlength=1 << len(features)))
+        for position, feature in enumerate(features):
+            result[feature] += (path.value / len(baseline) * shares[:, position])[mine]
+    return np.ascontiguousarray(result.T)
 
 
-def numbered(met: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Give each row of yes and no a number, so that equal rows have equal numbers."""
-    numbers: NDArray[np.int64] = met @ (1 << np.arange(met.shape[1]))
+def numbered(features: list[int], met: dict[int, NDArray[np.bool_]]) -> NDArray[np.intp]:
+    """Give each row a number whose bit at a feature's position says whether the row meets it."""
+    numbers = np.zeros(1, dtype=np.intp)
+    for position, feature in enumerate(features):
+        numbers = numbers + (met[feature].astype(np.intp) << position)
     return numbers
 
 
-def share_of(mine: NDArray[np.bool_], opponents: NDArray[np.bool_], times: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Give what one kind of row gets of a leaf of value 1, summed over the baseline."""
-    shares = np.zeros(len(mine))
-    for theirs, count in zip(opponents, times, strict=True):
-        if not (mine | theirs).all():
-            continue
-        alone, against = mine & ~theirs, theirs & ~mine
-        a, b = int(alone.sum()), int(against.sum())
-        if a:
-            shares[alone] += count / (a * math.comb(a + b, a))
-        if b:
-            shares[against] -= count / (b * math.comb(a + b, b))
+def shares_of(width: int, times: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Give what each kind of row gets of a leaf of value 1, summed over the baseline: shape (2^width, width)."""
+    bits = (np.arange(1 << width)[:, None] >> np.arange(width)) & 1 == 1
+    shares = np.zeros(bits.shape)
+    for opponent in np.flatnonzero(times):
+        alone, against = bits & ~bits[opponent], ~bits & bits[opponent]
+        reachable = (bits | bits[opponent]).all(axis=1)
+        for kind in np.flatnonzero(reachable):
+            a, b = int(alone[kind].sum()), int(against[kind].sum())
+            if a:
+                shares[kind, alone[kind]] += times[opponent] / (a * math.comb(a + b, a))
+            if b:
+                shares[kind, against[kind]] -= times[opponent] / (b * math.comb(a + b, b))
     return shares
 
 
