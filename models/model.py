@@ -39,8 +39,7 @@ class Model:
 
     def explain_rows(self, rows: NDArray[np.float64]) -> list[ExplainedScore]:
         """Score and explain rows of shape (n, n_features), NaN where missing."""
-        margins = self.scorer.margins(rows)
-        contributions = self.scorer.contributions(rows)
+        margins, contributions = self.scorer.explain(rows)
         base_margin = self.bundle.baseline.base_margin
         return [
             explained(self.bundle.scorecard, base_margin, float(margin), parts)
@@ -59,8 +58,11 @@ def open_model(bundle: Bundle) -> Model:
         model = Model(bundle, Scorer(bundle.score, bundle.explain))
     except Exception as error:  # ONNX Runtime raises many kinds, none of which is exported
         raise BundleRefused(f"score.onnx or explain.onnx does not open: {error}") from error
+    golden_rows = array_of([golden.row for golden in bundle.golden.rows])
+    if not np.array_equal(model.scorer.margins(golden_rows), model.scorer.explain(golden_rows)[0]):
+        raise BundleRefused("score.onnx and explain.onnx: give different margins on a row of golden.json")
     try:
-        answers = model.explain_rows(array_of([golden.row for golden in bundle.golden.rows]))
+        answers = model.explain_rows(golden_rows)
     except DoesNotAddUp as error:
         raise BundleRefused(f"golden.json: {error}") from error
     for index, (golden, answer) in enumerate(zip(bundle.golden.rows, answers, strict=True)):

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from models.documents import BaselineDocument, Cell
 from training.errors import ModelRefused
+from training.export.bins import codes_of
 from training.export.trees import ZERO_MAX, CategorySplit, Ensemble, Split, splits_of
-from training.export.units import codes_of
 from training.samples import Samples
 from training.spec import BaselineSpec
 

@@ -146,9 +146,8 @@ def golden_document(
     golden = []
     for kind, row in golden_rows(ensemble, rows):
         matrix = row.reshape(1, -1)
-        answer = explained(
-            card, baseline.base_margin, float(scorer.margins(matrix)[0]), scorer.contributions(matrix)[0].tolist()
-        )
+        margins, contributions = scorer.explain(matrix)
+        answer = explained(card, baseline.base_margin, float(margins[0]), contributions[0].tolist())
         golden.append(
             GoldenRow(
                 kind=kind,

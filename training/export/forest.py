@@ -8,10 +8,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from training.export.trees import CategorySplit, Question, Split
+from training.export.trees import CODE_SHIFT, CategorySplit, Question, Split
 
 LESS_OR_EQUAL, MEMBER = 0, 6  # BRANCH_LEQ and BRANCH_MEMBER of ai.onnx.ml version 5
-CODE_SHIFT = 1
 SUM = 1  # its aggregate_function
 NO_TRANSFORM = 0  # its post_transform; ONNX Runtime ignores any other
 

@@ -1,13 +1,14 @@
 """What both files have in common: the same input nodes, opset and metadata, and the same bytes every time."""
 
+from typing import Any
+
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
-from training.export.forest import CODE_SHIFT, doubles
-from training.export.trees import ZERO_MAX, Ensemble
-from training.export.units import CODE_MAX
+from training.export.forest import doubles
+from training.export.trees import CODE_MAX, CODE_SHIFT, ZERO_MAX, Ensemble
 
 IR_VERSION = 10
 OPSETS = [helper.make_opsetid("", 21), helper.make_opsetid("ai.onnx.ml", 5)]
@@ -73,19 +74,24 @@ def booleans(name: str, mask: NDArray[np.bool_]) -> onnx.TensorProto:
     return helper.make_tensor(name, TensorProto.BOOL, mask.shape, mask.tobytes(), raw=True)
 
 
+def integers(name: str, values: NDArray[np.integer[Any]], kind: type[np.integer[Any]] = np.int64) -> onnx.TensorProto:
+    """Give a tensor of whole numbers."""
+    return numpy_helper.from_array(values.astype(kind), name)
+
+
 def model_of(
     name: str,
     ensemble: Ensemble,
     nodes: list[onnx.NodeProto],
     constants: list[onnx.TensorProto],
-    output: tuple[str, list[str | int]],
+    outputs: list[tuple[str, list[str | int]]],
 ) -> bytes:
     """Give a checked ONNX file as bytes."""
     graph = helper.make_graph(
         nodes,
         name,
         [helper.make_tensor_value_info(ROWS, TensorProto.DOUBLE, ["n", ensemble.feature_count])],
-        [helper.make_tensor_value_info(output[0], TensorProto.DOUBLE, output[1])],
+        [helper.make_tensor_value_info(output, TensorProto.DOUBLE, shape) for output, shape in outputs],
         initializer=constants,
     )
     model = helper.make_model(graph, opset_imports=OPSETS, ir_version=IR_VERSION, producer_name="grounds")

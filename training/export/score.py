@@ -7,11 +7,17 @@ from training.export.trees import Ensemble, Leaf, Tree
 
 def score_onnx(ensemble: Ensemble) -> bytes:
     """Write the score graph: rows (n, features) in, margin (n, 1) out, log-odds before calibration."""
+    rows, nodes, constants = input_nodes(ensemble)
+    margin = score_forest(ensemble).node(rows, "margin", 1)
+    return model_of("score", ensemble, [*nodes, margin], constants, [("margin", ["n", 1])])
+
+
+def score_forest(ensemble: Ensemble) -> Forest:
+    """Give the model's own trees, in its own order: the order in which their values are added."""
     forest = Forest()
     for tree in ensemble.trees:
         forest.add_root(add_tree(forest, tree))
-    rows, nodes, constants = input_nodes(ensemble)
-    return model_of("score", ensemble, [*nodes, forest.node(rows, "margin", 1)], constants, ("margin", ["n", 1]))
+    return forest
 
 
 def add_tree(forest: Forest, tree: Tree) -> tuple[int, int]:

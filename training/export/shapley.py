@@ -1,4 +1,4 @@
-"""The contributions of one unit, for every pattern of answers: exact Tree SHAP of both kinds.
+"""The contributions of one unit, for every cell: exact Tree SHAP of both kinds.
 
 For one leaf with value v, let D be the distinct features on its path, o_f = 1 where the explained row
 meets all the path's conditions on f, z_f the same for a baseline row. With A = {o = 1, z = 0} and
@@ -7,7 +7,7 @@ B = {o = 0, z = 1}, and nothing at all where some feature has o = z = 0:
     phi_i = + v (|A|-1)! |B|! / (|A|+|B|)!   for i in A
     phi_i = - v |A|! (|B|-1)! / (|A|+|B|)!   for i in B
 
-averaged over the baseline rows. The row enters through its pattern only, so a table over the patterns
+averaged over the baseline rows. The row enters through its met facts only, so a table over the unit's cells
 holds every answer, and the size of the baseline costs nothing when serving.
 
 Path-dependent: instead of baseline rows, each feature of D is met with a probability r_f, the product of
@@ -21,49 +21,65 @@ Source: Lundberg et al. 2020, Nature Machine Intelligence 2, 56-67 (intervention
 over decision patterns: Nadel & Wettenstein 2026, arXiv:2511.09376.
 """
 
+from collections.abc import Mapping
 from functools import cache
 from math import factorial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from training.export.units import Path, Unit
+from training.export.units import Fact, Path, Unit
+
+CACHED_WIDTH_MAX = 7  # a kernel of 8 features takes 4 MB, and over four times as much with each more
+AGAINST_MAX = 128  # sets of the baseline at a time
 
 
-def contributions(
-    unit: Unit, patterns: NDArray[np.bool_], baseline_answers: NDArray[np.bool_] | None
-) -> NDArray[np.float64]:
-    """Give each feature's contribution at each pattern.
+def lines_of(unit: Unit, baseline: Mapping[int, NDArray[np.int64]] | None) -> NDArray[np.float64]:
+    """Give each feature's contribution in each cell.
 
     Args:
         unit: The part of the model to explain.
-        patterns: Shape (n_patterns, n_questions): the answers of rows to explain.
-        baseline_answers: Shape (n_baseline, n_questions): the answers of the baseline's rows; None means
-            path-dependent.
+        baseline: Per feature, the class of each row of the baseline; None means path-dependent.
 
     Returns:
-        Shape (n_patterns, len(unit.features())), log-odds before calibration, columns as in
-        `unit.features()`.
+        Shape (unit.cells, len(unit.digits)), log-odds before calibration, columns in the order of
+        `unit.digits`.
     """
-    column_of = {feature: column for column, feature in enumerate(unit.features())}
-    total = np.zeros((len(patterns), len(column_of)))
+    column_of = {feature: column for column, feature in enumerate(unit.digits)}
+    digit_of = digits_of_cells(unit)
+    total = np.zeros((unit.cells, len(column_of)))
     for path in unit.paths:
-        features = tuple(sorted({unit.questions[condition.question].feature for condition in path.conditions}))
-        if baseline_answers is None:
-            table = path_dependent_table(path.value, covers_of(unit, path, features))
-        else:
-            table = leaf_table(path.value, meets(unit, path, features, baseline_answers), len(features))
-        met = meets(unit, path, features, patterns)
-        total[:, [column_of[feature] for feature in features]] += table[met]
+        table = path_table(path, baseline)
+        of_digits = [met_by_digit(fact, unit.digits[fact.feature]) for fact in path.facts]
+        met = bits([of_digit[digit_of[fact.feature]] for of_digit, fact in zip(of_digits, path.facts, strict=True)])
+        total[:, [column_of[fact.feature] for fact in path.facts]] += table[met]
     return total
 
 
-def covers_of(unit: Unit, path: Path, features: tuple[int, ...]) -> NDArray[np.float64]:
-    """Give, per feature, the product of the covers of its splits along the path."""
-    covers = np.ones(len(features))
-    for condition in path.conditions:
-        covers[features.index(unit.questions[condition.question].feature)] *= condition.cover
-    return covers
+def digits_of_cells(unit: Unit) -> dict[int, NDArray[np.int64]]:
+    """Give, per feature, its digit in each cell: the first feature's digit counts up fastest."""
+    found, rest = {}, np.arange(unit.cells)
+    for feature, size in unit.sizes.items():
+        found[feature] = rest % size
+        rest //= size
+    return found
+
+
+def met_by_digit(fact: Fact, digits: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Give whether a digit meets a fact, which all its classes agree on."""
+    return fact.met[np.unique(digits, return_index=True)[1]]
+
+
+def bits(met: list[NDArray[np.bool_]]) -> NDArray[np.int64]:
+    """Give sets as numbers: bit i stands for met[i]."""
+    return sum((bit.astype(np.int64) << i for i, bit in enumerate(met)), start=np.zeros(1, dtype=np.int64))
+
+
+def path_table(path: Path, baseline: Mapping[int, NDArray[np.int64]] | None) -> NDArray[np.float64]:
+    """Give one leaf's contributions for each of the 2**width sets of met facts: shape (2**width, width)."""
+    if baseline is None:
+        return path_dependent_table(path.value, np.array([fact.cover for fact in path.facts]))
+    return leaf_table(path.value, bits([fact.met[baseline[fact.feature]] for fact in path.facts]), len(path.facts))
 
 
 def path_dependent_table(value: float, covers: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -80,18 +96,6 @@ def path_dependent_table(value: float, covers: NDArray[np.float64]) -> NDArray[n
     return result
 
 
-def meets(unit: Unit, path: Path, features: tuple[int, ...], patterns: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Give, per pattern, the set of features whose conditions it meets: bit i stands for features[i]."""
-    bits = np.zeros(len(patterns), dtype=np.int64)
-    for bit, feature in enumerate(features):
-        fulfilled = np.ones(len(patterns), dtype=np.bool_)
-        for condition in path.conditions:
-            if unit.questions[condition.question].feature == feature:
-                fulfilled &= patterns[:, condition.question] == condition.answer
-        bits |= fulfilled.astype(np.int64) << bit
-    return bits
-
-
 def leaf_table(value: float, met_baseline: NDArray[np.int64], width: int) -> NDArray[np.float64]:
     """Give one leaf's contributions for each of the 2**width sets: shape (2**width, width).
 
@@ -99,20 +103,35 @@ def leaf_table(value: float, met_baseline: NDArray[np.int64], width: int) -> NDA
     """
     counts = np.bincount(met_baseline, minlength=1 << width).astype(np.float64)
     held = np.flatnonzero(counts)
-    summed: NDArray[np.float64] = np.einsum("z,ozi->oi", counts[held], kernel(width)[:, held], optimize=False)
-    return value * summed / len(met_baseline)
+    summed = np.zeros((1 << width, width))
+    for first in range(0, len(held), AGAINST_MAX):  # bounds the memory of wide kernels
+        part = held[first : first + AGAINST_MAX]
+        summed += np.einsum("z,ozi->oi", counts[part], kernel(width, part), optimize=False)
+    result: NDArray[np.float64] = value * summed / len(met_baseline)
+    return result
+
+
+def kernel(width: int, baseline: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Give phi for a leaf of value 1: shape (2**width rows, baseline sets, width features)."""
+    if width <= CACHED_WIDTH_MAX:
+        return whole_kernel(width)[:, baseline]
+    return shapley_kernel(width, baseline)
 
 
 @cache
-def kernel(width: int) -> NDArray[np.float64]:
-    """Give phi for a leaf of value 1: shape (2**width rows, 2**width baseline rows, width features)."""
-    sets = np.arange(1 << width)
-    rows, baseline = sets[:, None], sets[None, :]
+def whole_kernel(width: int) -> NDArray[np.float64]:
+    """Give the kernel against every set."""
+    return shapley_kernel(width, np.arange(1 << width))
+
+
+def shapley_kernel(width: int, against: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Write the formula out for every set of a row against the given sets of baseline rows."""
+    rows, baseline = np.arange(1 << width)[:, None], against[None, :]
     only_row, only_baseline = rows & ~baseline, baseline & ~rows
     possible = (rows | baseline) == (1 << width) - 1
     weight_row, weight_baseline = weights(width)
     sizes = (popcount(only_row), popcount(only_baseline))
-    table = np.zeros((len(sets), len(sets), width))
+    table = np.zeros((1 << width, len(against), width))
     for bit in range(width):
         table[:, :, bit] += np.where(possible & (only_row >> bit & 1 == 1), weight_row[sizes], 0.0)
         table[:, :, bit] -= np.where(possible & (only_baseline >> bit & 1 == 1), weight_baseline[sizes], 0.0)

@@ -15,6 +15,8 @@ from training.errors import ModelRefused
 
 # LightGBM takes |x| <= this as 0.0 (kZeroThreshold, a float32 constant compared in double).
 ZERO_MAX = 1.0000000180025095e-35
+CODE_MAX = 2147483647.0  # it casts a category's value to a 32-bit integer
+CODE_SHIFT = 1  # the graphs shift codes by one, so that 0 stands for none
 
 
 @dataclass(frozen=True, slots=True)

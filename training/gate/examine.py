@@ -92,7 +92,7 @@ def prove_scores(subject: Subject, card: Scorecard, rows: NDArray[np.float64]) -
     """
     scorer = Scorer(subject.score, subject.explain)
     chosen = rows[:SCORED_ROWS]
-    files = zip(scorer.margins(chosen).tolist(), scorer.contributions(chosen).tolist(), strict=True)
+    files = zip(*(part.tolist() for part in scorer.explain(chosen)), strict=True)
     oracles = zip(margins(subject.booster, chosen).tolist(), oracle_of(subject, chosen).tolist(), strict=True)
     for number, (file, oracle) in enumerate(zip(files, oracles, strict=True)):
         found, expected = (explained(card, subject.base_margin, *pair) for pair in (file, oracle))
@@ -119,14 +119,17 @@ def examine_kind(subject: Subject, scorer: Scorer, kind: str, rows: NDArray[np.f
     digest = hashlib.sha256(np.ascontiguousarray(rows).tobytes()).hexdigest()
     if not len(rows):
         return Examined(kind, 0, digest, 0.0, 0.0)
-    found, expected = scorer.margins(rows), margins(subject.booster, rows)
-    if (wrong := np.flatnonzero(found != expected)).size:
-        number = int(wrong[0])
-        place = parting(subject.booster, subject.score, rows[number])
-        raise NotEqual(
-            Witness(kind, number, tuple(rows[number]), "margin", float(expected[number]), float(found[number]), place)
-        )
-    parts = scorer.contributions(rows)
+    expected = margins(subject.booster, rows)
+    found, parts = scorer.explain(rows)
+    for file, given, graph in (
+        ("score.onnx", scorer.margins(rows), subject.score),
+        ("explain.onnx", found, subject.explain),
+    ):
+        if (wrong := np.flatnonzero(given != expected)).size:
+            number = int(wrong[0])
+            place = parting(subject.booster, graph, rows[number])
+            numbers = float(expected[number]), float(given[number])
+            raise NotEqual(Witness(kind, number, tuple(rows[number]), f"margin of {file}", *numbers, place))
     residual = np.abs(found - subject.base_margin - parts.sum(axis=1))
     oracle = oracle_of(subject, rows)
     distance = np.abs(parts - oracle)

@@ -117,17 +117,18 @@ def numbered(features: list[int], met: dict[int, NDArray[np.bool_]]) -> NDArray[
 
 def shares_of(width: int, times: NDArray[np.intp]) -> NDArray[np.float64]:
     """Give what each kind of row gets of a leaf of value 1, summed over the baseline: shape (2^width, width)."""
-    bits = (np.arange(1 << width)[:, None] >> np.arange(width)) & 1 == 1
-    shares = np.zeros(bits.shape)
+    mine = (np.arange(1 << width)[:, None] >> np.arange(width)) & 1 == 1
+    of_alone = np.array(
+        [[1 / (a * math.comb(a + b, a)) if a else 0.0 for b in range(width + 1)] for a in range(width + 1)]
+    )
+    shares = np.zeros(mine.shape)
     for opponent in np.flatnonzero(times):
-        alone, against = bits & ~bits[opponent], ~bits & bits[opponent]
-        reachable = (bits | bits[opponent]).all(axis=1)
-        for kind in np.flatnonzero(reachable):
-            a, b = int(alone[kind].sum()), int(against[kind].sum())
-            if a:
-                shares[kind, alone[kind]] += times[opponent] / (a * math.comb(a + b, a))
-            if b:
-                shares[kind, against[kind]] -= times[opponent] / (b * math.comb(a + b, b))
+        theirs = mine[opponent]
+        alone, against = mine & ~theirs, ~mine & theirs
+        reachable = (mine | theirs).all(axis=1)
+        a, b = alone.sum(axis=1), against.sum(axis=1)
+        gained = np.where(alone, of_alone[a, b][:, None], 0.0) - np.where(against, of_alone[b, a][:, None], 0.0)
+        shares += times[opponent] * np.where(reachable[:, None], gained, 0.0)
     return shares
 
 

@@ -42,9 +42,9 @@ class Witness:
         )
 
 
-def parting(booster: lightgbm.Booster, score: bytes, row: NDArray[np.float64]) -> str:
-    """Find the first tree of score.onnx in which the row ends otherwise than in LightGBM, and the node."""
-    trees = ExportedTrees(score)
+def parting(booster: lightgbm.Booster, graph: bytes, row: NDArray[np.float64]) -> str:
+    """Find the first tree of a graph's margin in which the row ends otherwise than in LightGBM, and the node."""
+    trees = ExportedTrees(graph)
     paths = leaf_paths(booster)
     for number in range(booster.num_trees()):
         expected = next(path for path in paths if path.tree == number and leads(path, row))
@@ -78,10 +78,10 @@ def differing(expected: LeafPath, way: list[tuple[int, float, bool]]) -> str:
 
 
 class ExportedTrees:
-    """The trees of a score.onnx, read back from its bytes and walked without a runtime."""
+    """The trees of a graph's margin, read back from its bytes and walked without a runtime."""
 
-    def __init__(self, score: bytes) -> None:
-        node = next(node for node in onnx.load_from_string(score).graph.node if node.op_type == "TreeEnsemble")
+    def __init__(self, graph: bytes) -> None:
+        node = next(node for node in onnx.load_from_string(graph).graph.node if "margin" in node.output)
         self.of: dict[str, Any] = {}
         for attribute in node.attribute:
             value = onnx.helper.get_attribute_value(attribute)

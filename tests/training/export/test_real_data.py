@@ -13,7 +13,7 @@ import shap
 from models.bundle import read_bundle
 from models.explained import ExplainedScore
 from models.model import Model, open_model
-from models.scoring import run, session
+from models.scoring import EXPLANATION, session
 from tests.conftest import ROOT, Released
 from tests.oracles import Rows, margins, thresholds_of
 from tests.training.export.made import on_thresholds
@@ -131,7 +131,7 @@ def test_contributions_are_those_of_shap_where_shap_is_right(real: Real) -> None
         feature_perturbation="interventional",
     )
     wanted = explainer.shap_values(rows)
-    found = run(session(explain_onnx(read_ensemble(real.booster), background)), rows)
+    found = session(explain_onnx(read_ensemble(real.booster), background), EXPLANATION).run(None, {"rows": rows})[0]
 
     assert left_out <= NEAR_SHARE_MAX * SHAP_ROWS
     assert explainer.data.shape == (BACKGROUND_ROWS, rows.shape[1])

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.scoring import run, session
+from models.scoring import session
 from tests.oracles import Rows, margins, thresholds_of
 from tests.training.export.made import (
     COLUMNS,
@@ -32,7 +32,7 @@ from training.export.trees import read_ensemble
 
 def exported_margins(booster: lightgbm.Booster, rows: Rows) -> Rows:
     """Give what score.onnx says."""
-    found: Rows = run(session(score_onnx(read_ensemble(booster))), rows)[:, 0]
+    found: Rows = session(score_onnx(read_ensemble(booster)), ("margin",)).run(["margin"], {"rows": rows})[0][:, 0]
     return found
 
 
@@ -105,14 +105,14 @@ def test_a_threshold_too_large_for_the_dump_is_exact_or_refused(threshold: float
 @pytest.mark.parametrize("name", ["missing type NaN", "missing type Zero with gaps", "deep trees", "dart"])
 def test_one_row_has_the_margin_that_it_has_among_many(name: str) -> None:
     booster = model(name)
-    graph = session(score_onnx(read_ensemble(booster)))
+    graph = session(score_onnx(read_ensemble(booster)), ("margin",))
     rows = hard_rows(booster, made_rows(300, seed=77))
 
-    together = run(graph, rows)
+    together = graph.run(["margin"], {"rows": rows})[0]
 
-    assert np.array_equal(np.concatenate([run(graph, row[None]) for row in rows]), together)
+    assert np.array_equal(np.concatenate([graph.run(["margin"], {"rows": row[None]})[0] for row in rows]), together)
     for size in (2, 31, 64, 65):
-        assert np.array_equal(run(graph, rows[:size]), together[:size])
+        assert np.array_equal(graph.run(["margin"], {"rows": rows[:size]})[0], together[:size])
 
 
 def test_no_rows_have_no_margins() -> None:

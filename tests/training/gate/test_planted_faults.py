@@ -116,6 +116,16 @@ def category_moved(split: CategorySplit) -> CategorySplit:
     return dataclasses.replace(split, codes=split.codes - {min(split.codes)})
 
 
+def with_margin_of(explain: bytes, other: bytes) -> bytes:
+    """Give the one file's contributions with the other file's margin."""
+    file, source = onnx.load_from_string(explain), onnx.load_from_string(other)
+    kept = [node for node in file.graph.node if "margin" not in node.output]
+    margin = [node for node in source.graph.node if "margin" in node.output]
+    del file.graph.node[:]
+    file.graph.node.extend(kept + margin)
+    return bytes(file.SerializeToString())
+
+
 WRONG_SCORES: dict[str, Callable[[], Ensemble]] = {
     "one threshold moved by one unit in the last place": lambda: first_changed(Split, one_up),
     "one default direction flipped": lambda: first_changed(Split, other_side),
@@ -141,7 +151,7 @@ def test_a_score_with_one_planted_fault_is_refused_with_the_row_the_tree_and_the
         verdict(subject(score=WRONG_SCORES[fault]()))
 
     witness = refused.value.witness
-    assert witness.what == "margin"
+    assert witness.what == "margin of score.onnx"
     assert len(witness.row) == COLUMNS
     assert witness.expected != witness.found
     assert witness.place.startswith("tree ")
@@ -150,10 +160,25 @@ def test_a_score_with_one_planted_fault_is_refused_with_the_row_the_tree_and_the
 
 @pytest.mark.parametrize("fault", [name for name in WRONG_SCORES if "1e-9" not in name])
 def test_an_explanation_with_one_planted_fault_is_refused_and_the_feature_is_named(fault: str) -> None:
+    right = subject()
+    wrong = with_margin_of(subject(explained=WRONG_SCORES[fault]()).explain, right.explain)
+
     with pytest.raises(NotEqual) as refused:
-        verdict(subject(explained=WRONG_SCORES[fault]()))
+        verdict(dataclasses.replace(right, explain=wrong))
 
     assert refused.value.witness.what.startswith("contribution of Column_")
+
+
+@pytest.mark.parametrize("fault", WRONG_SCORES)
+def test_the_margin_inside_an_explanation_with_one_planted_fault_is_refused_too(fault: str) -> None:
+    right = subject()
+    wrong = with_margin_of(right.explain, subject(explained=WRONG_SCORES[fault]()).explain)
+
+    with pytest.raises(NotEqual) as refused:
+        verdict(dataclasses.replace(right, explain=wrong))
+
+    assert refused.value.witness.what == "margin of explain.onnx"
+    assert refused.value.witness.place.startswith("tree ")
 
 
 def test_one_cover_count_changed_is_found_in_a_path_dependent_explanation() -> None:

@@ -1,0 +1,103 @@
+"""How large an explanation may be, and which form of it fits."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from training.errors import ModelRefused
+from training.export.bins import Bins, bins_of
+from training.export.trees import Ensemble, Leaf, Node, Tree
+from training.export.units import CELLS_MAX, Unit, units_of
+
+EXPLAIN_BYTES_MAX = 24_000_000  # leaves room for the other files in a bundle of 30 MB
+# Tried in this order: the first is the fastest, the last the smallest. Narrow lines cost about 5
+# microseconds more for one row.
+FORMS = ((CELLS_MAX, False), (128, False), (CELLS_MAX, True), (128, True), (1, True))
+BYTES_A_NUMBER, BYTES_A_STEP = 8, 4
+NAMED_TREES = 5
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The form of one explanation.
+
+    Attributes:
+        units: Their tables follow each other in this order.
+        narrow: Lines have columns for their own unit's features only, instead of for every feature.
+        feature_count: Columns of a dense line.
+        class_count: Rows of the table of steps.
+    """
+
+    units: tuple[Unit, ...]
+    narrow: bool
+    feature_count: int
+    class_count: int
+
+    @cached_property
+    def width(self) -> int:
+        """Give the numbers in a line."""
+        return max(len(unit.digits) for unit in self.units) if self.narrow else self.feature_count
+
+    @cached_property
+    def size(self) -> int:
+        """Give the size of the tables in bytes."""
+        lines = sum(unit.cells for unit in self.units) * self.width * BYTES_A_NUMBER
+        return lines + self.class_count * len(self.units) * BYTES_A_STEP
+
+
+def plan_of(ensemble: Ensemble, bins: Mapping[int, Bins]) -> Plan:
+    """Choose the fastest form that fits.
+
+    Raises:
+        ModelRefused: None fits; the message names the largest trees and a depth that would fit.
+    """
+    plans = []
+    for cells_max, narrow in FORMS:
+        plans.append(plan_with(ensemble, bins, cells_max, narrow=narrow))
+        if plans[-1].size <= EXPLAIN_BYTES_MAX:
+            return plans[-1]
+    raise ModelRefused(too_large(ensemble, min(plan.size for plan in plans)))
+
+
+def plan_with(ensemble: Ensemble, bins: Mapping[int, Bins], cells_max: int, *, narrow: bool) -> Plan:
+    """Plan one form."""
+    units = units_of(ensemble, bins, cells_max) or [Unit((), {})]  # a model of constants has one empty line
+    classes = sum(len(found.answers) for found in bins.values())
+    return Plan(tuple(units), narrow, ensemble.feature_count, classes)
+
+
+def too_large(ensemble: Ensemble, size: int) -> str:
+    """Say how large it would be, which trees take most, and what would fit."""
+    depths = sorted(((depth_of(tree), number) for number, tree in enumerate(ensemble.trees)), reverse=True)
+    trees = ", ".join(f"{number} (depth {depth})" for depth, number in depths[:NAMED_TREES])
+    fits = next((depth for depth in range(depths[0][0] - 1, 1, -1) if fits_at(ensemble, depth)), None)
+    way_out = f"the same trees cut at depth {fits} would fit: fit with max_depth={fits}" if fits else "fit fewer trees"
+    return (
+        f"the explanation would take {size / 1e6:,.0f} MB, at most {EXPLAIN_BYTES_MAX / 1e6:.0f} MB are allowed; "
+        f"the deepest trees are {trees} of {len(ensemble.trees)}; {way_out}, or with fewer leaves or iterations"
+    )
+
+
+def fits_at(ensemble: Ensemble, depth: int) -> bool:
+    """Tell whether the trees would fit if they ended at a depth."""
+    shallow = replace(ensemble, trees=tuple(cut_at(tree, depth) for tree in ensemble.trees))
+    bins = bins_of(shallow)
+    return any(
+        plan_with(shallow, bins, cells_max, narrow=True).size <= EXPLAIN_BYTES_MAX
+        for cells_max, narrow in FORMS
+        if narrow
+    )
+
+
+def cut_at(tree: Tree, depth: int) -> Tree:
+    """End a tree at a depth."""
+    if isinstance(tree, Leaf):
+        return tree
+    if depth == 0:
+        return Leaf(0.0, tree.count)
+    return Node(tree.split, cut_at(tree.left, depth - 1), cut_at(tree.right, depth - 1), tree.count)
+
+
+def depth_of(tree: Tree) -> int:
+    """Give the number of splits on the longest path."""
+    return 1 + max(depth_of(tree.left), depth_of(tree.right)) if isinstance(tree, Node) else 0
