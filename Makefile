@@ -5,7 +5,7 @@ BIN := .venv/bin
 T ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-long check fix protos readme lock
+.PHONY: help setup demo serve test test-long bench check fix protos readme lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ test: setup ## run the tests (T=tests/models for a part)
 
 test-long: setup ## the same with more rounds, and the slow ones
 	@$(BIN)/python -m pytest $(T) -m "not bench"
+
+bench: setup ## measure what it costs; writes tests/bench/history and renews tests/bench/README.md
+	@$(BIN)/python -m tests.bench explanation
 
 check: setup ## contract fresh, buf lint, format and breaking; ruff; mypy; imports
 	@$(BIN)/python protos/contract.py check

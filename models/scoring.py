@@ -43,16 +43,16 @@ class Scorer:
         """
         if rows.shape == self.one_row_shape:
             (alone,) = self.one_row.score.run(rows)
-            margins: Doubles = alone[0]
-            return margins
-        margins = self.score_graph.run(["margin"], {"rows": rows})[0][:, 0]
+            margin: Doubles = alone[0]
+            return margin
+        margins: Doubles = self.score_graph.run(["margin"], {"rows": rows})[0][:, 0]
         return margins
 
     def explain(self, rows: Doubles) -> tuple[Doubles, Doubles]:
         """Give each row's margin, shape (n,), and contributions, shape (n, n_features), both before calibration."""
         if rows.shape == self.one_row_shape:
-            contributions, margins = self.one_row.explain.run(rows)
-            return margins[0], contributions
+            found, alone = self.one_row.explain.run(rows)
+            return alone[0], found
         parts = [
             self.explain_graph.run(list(EXPLANATION), {"rows": rows[first : first + BATCH_ROWS]})
             for first in range(0, len(rows), BATCH_ROWS)

@@ -140,10 +140,10 @@ def made_customers(count: int = 1500, seed: int = 0) -> pd.DataFrame:
     )
 
 
-def write_small_family(folder: Path, spec_text: str = SPEC) -> SmallFamily:
+def write_small_family(folder: Path, spec_text: str = SPEC, customers: pd.DataFrame | None = None) -> SmallFamily:
     """Write table, spec and policy into the folder, and train."""
     spec_file, table, policy = folder / "small.toml", folder / "customers.csv", folder / "policy.toml"
-    made_customers().to_csv(table, index=False)
+    (made_customers() if customers is None else customers).to_csv(table, index=False)
     spec_file.write_text(spec_text)
     policy.write_text(POLICY)
     spec, samples = samples_of_table(read_spec(spec_file), table)

@@ -15,6 +15,7 @@ from models.model import open_model
 from training.console import Console
 from training.errors import SpecRefused, TrainingError
 from training.files import write_features
+from training.foreign import export_model, verdict_table
 from training.release import release, sha256_of
 from training.report import facts, quality_table, waterfall_table
 from training.run import write_run
@@ -82,6 +83,25 @@ def score(
     run = to or Path("files") / f"{spec.family}.run.parquet"
     count = write_run(spec, model, source, run)
     Console(1).say(f"run of {count:,} customers: {run}")
+
+
+@app.command(epilog="Example: python -m training export my_model.txt --baseline applicants.parquet --to my_model")
+def export(
+    model: Annotated[Path, typer.Argument(metavar="MODEL.txt", help="What Booster.save_model wrote.")],
+    to: Annotated[Path, typer.Option(help="A new folder for score.onnx, explain.onnx and gate.json.", metavar="DIR")],
+    baseline: Annotated[
+        Path | None,
+        typer.Option(
+            help="Rows to compare with; without them, the training rows by the splits' covers.", metavar="FILE"
+        ),
+    ] = None,
+) -> None:
+    """Export a LightGBM model of your own, binary and within the limits, and prove the files equal to it."""
+    console = Console(1)
+    verdict = export_model(model, to, baseline, console)
+    console.show(verdict_table(verdict))
+    console.say(f"base value: {verdict.base_margin!r} log-odds")
+    console.say(f"files: {to}")
 
 
 def log_path(spec: Spec, spec_file: Path) -> Path | None:

@@ -12,7 +12,8 @@ from training.export.units import CELLS_MAX, Unit, units_of
 EXPLAIN_BYTES_MAX = 24_000_000  # leaves room for the other files in a bundle of 30 MB
 # Tried in this order: the first is the fastest, the last the smallest. Narrow lines cost about 5
 # microseconds more for one row.
-FORMS = ((CELLS_MAX, False), (128, False), (CELLS_MAX, True), (128, True), (1, True))
+NARROW_CELLS_MAX = 128
+FORMS = ((CELLS_MAX, False), (128, False), (CELLS_MAX, True), (NARROW_CELLS_MAX, True), (1, True))
 BYTES_A_NUMBER, BYTES_A_STEP = 8, 4
 NAMED_TREES = 5
 
@@ -70,23 +71,29 @@ def too_large(ensemble: Ensemble, size: int) -> str:
     """Say how large it would be, which trees take most, and what would fit."""
     depths = sorted(((depth_of(tree), number) for number, tree in enumerate(ensemble.trees)), reverse=True)
     trees = ", ".join(f"{number} (depth {depth})" for depth, number in depths[:NAMED_TREES])
-    fits = next((depth for depth in range(depths[0][0] - 1, 1, -1) if fits_at(ensemble, depth)), None)
-    way_out = f"the same trees cut at depth {fits} would fit: fit with max_depth={fits}" if fits else "fit fewer trees"
+    fits = deepest_that_fits(ensemble, depths[0][0])
+    way_out = (
+        f"the same trees cut at depth {fits} would fit: fit with max_depth={fits}" if fits > 1 else "fit fewer trees"
+    )
     return (
         f"the explanation would take {size / 1e6:,.0f} MB, at most {EXPLAIN_BYTES_MAX / 1e6:.0f} MB are allowed; "
         f"the deepest trees are {trees} of {len(ensemble.trees)}; {way_out}, or with fewer leaves or iterations"
     )
 
 
+def deepest_that_fits(ensemble: Ensemble, too_deep: int) -> int:
+    """Search the depth by halves; 1 where not even depth 2 fits."""
+    low, high = 1, too_deep
+    while high - low > 1:
+        half = (low + high) // 2
+        low, high = (half, high) if fits_at(ensemble, half) else (low, half)
+    return low
+
+
 def fits_at(ensemble: Ensemble, depth: int) -> bool:
-    """Tell whether the trees would fit if they ended at a depth."""
+    """Tell whether the trees would fit in a narrow form if they ended at a depth."""
     shallow = replace(ensemble, trees=tuple(cut_at(tree, depth) for tree in ensemble.trees))
-    bins = bins_of(shallow)
-    return any(
-        plan_with(shallow, bins, cells_max, narrow=True).size <= EXPLAIN_BYTES_MAX
-        for cells_max, narrow in FORMS
-        if narrow
-    )
+    return plan_with(shallow, bins_of(shallow), NARROW_CELLS_MAX, narrow=True).size <= EXPLAIN_BYTES_MAX
 
 
 def cut_at(tree: Tree, depth: int) -> Tree:

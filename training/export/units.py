@@ -135,19 +135,28 @@ def packed(units: Sequence[Unit], cells_max: int) -> list[Unit]:
     """Join units that share questions, largest first, each to the one that it makes grow least."""
     packs: list[Unit] = []
     for unit in sorted(units, key=lambda unit: -unit.cells):
-        best: tuple[int, int, Unit] | None = None
+        best = (cells_max + 1, -1)
         for index in range(max(0, len(packs) - COMPARED_MAX), len(packs)):
-            pack = packs[index]
-            if (
-                pack.cells * prod(size for feature, size in unit.sizes.items() if feature not in pack.digits)
-                > cells_max
-            ):
-                continue
-            both = joined(pack, unit)
-            if both.cells <= cells_max and (best is None or both.cells - pack.cells < best[0]):
-                best = (both.cells - pack.cells, index, both)
-        if best is None:
+            growth = growth_of(packs[index], unit, cells_max)
+            if growth is not None and growth < best[0]:
+                best = growth, index
+        if best[1] < 0:
             packs.append(unit)
         else:
-            packs[best[1]] = best[2]
+            packs[best[1]] = joined(packs[best[1]], unit)
     return packs
+
+
+def growth_of(pack: Unit, unit: Unit, cells_max: int) -> int | None:
+    """Give how many cells a unit would add; None where the joined one would be too large."""
+    cells = pack.cells
+    for feature, size in unit.sizes.items():
+        known = pack.digits.get(feature)
+        if known is None:
+            cells *= size
+        else:
+            told_apart = len(set((known * size + unit.digits[feature]).tolist()))
+            cells = cells // pack.sizes[feature] * told_apart
+        if cells > cells_max:
+            return None
+    return cells - pack.cells

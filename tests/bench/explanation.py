@@ -1,0 +1,90 @@
+"""What an explanation costs: the released models, and a grid of leaves x trees x features on real data."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.scoring import Scorer
+from tests.bench.subjects import BACKGROUND_ROWS, YARDSTICK, Subject, gridded, ways_of
+from tests.bench.timing import in_turn
+from tests.oracles import Rows, margins
+from training.gate.reference import interventional
+
+LEAVES, TREES, COLUMNS = (4, 8, 16, 31), (50, 100, 300), (6, 19, 100)
+EXPLAINED, SHAP = "score + explanation", f"shap, interventional, {BACKGROUND_ROWS} rows"
+ONE_ROW, BATCH = 50, 10_000
+CHECKED_ROWS = 40
+EXACT = 1e-9
+
+
+def check(subject: Subject) -> float:
+    """Give the largest distance of the contributions from their definition; margins must be equal to the bit."""
+    rows = subject.rows[:CHECKED_ROWS]
+    found, contributions = Scorer(subject.score, subject.explain).explain(rows)
+    assert np.array_equal(found, margins(subject.booster, rows)), f"{subject.name}: margins differ"
+    distance = float(np.abs(contributions - interventional(subject.booster, rows, subject.baseline)).max())
+    assert distance <= EXACT, f"{subject.name}: contributions are {distance} off"
+    return distance
+
+
+def one_by_one(subject: Subject, rounds: int) -> dict[str, Any]:
+    """Time one row at a time, every way."""
+    step = len(subject.rows) // ONE_ROW
+    rows = [subject.rows[number * step : number * step + 1] for number in range(ONE_ROW)]
+    return timings(subject, rows, rounds, slow=True)
+
+
+def in_batches(subject: Subject, rounds: int) -> dict[str, Any]:
+    """Time a batch, without shap, which takes minutes."""
+    repeats = -(-BATCH // len(subject.rows))
+    return timings(subject, [np.tile(subject.rows, (repeats, 1))[:BATCH]], rounds, slow=False)
+
+
+def timings(subject: Subject, batches: list[Rows], rounds: int, *, slow: bool) -> dict[str, Any]:
+    """Time the ways and write the figures down."""
+    ways = ways_of(subject, slow=slow)
+    return {name: dataclasses.asdict(found) for name, found in in_turn(ways, YARDSTICK, batches, rounds).items()}
+
+
+def measured(subject: Subject, rounds: int) -> dict[str, Any]:
+    """Measure one released model whole."""
+    return {
+        "model": subject.name,
+        "trees": subject.booster.num_trees(),
+        "features": subject.rows.shape[1],
+        "baseline_rows": len(subject.baseline),
+        "score_bytes": len(subject.score),
+        "explain_bytes": len(subject.explain),
+        "distance": check(subject),
+        "one_row": one_by_one(subject, rounds),
+        "batch": in_batches(subject, max(3, rounds // 8)),
+    }
+
+
+def grid(rounds: int, progress: Callable[[str], None]) -> Iterator[dict[str, Any]]:
+    """Measure one row on every model of the grid."""
+    for columns in COLUMNS:
+        for leaves in LEAVES:
+            for trees in TREES:
+                begun = time.perf_counter()
+                subject = gridded(leaves, trees, columns)
+                took = time.perf_counter() - begun
+                progress(f"{subject.name}: {len(subject.explain) / 1e6:.1f} MB")
+                yield {
+                    "leaves": leaves,
+                    "trees": trees,
+                    "features": columns,
+                    "fit_and_export_seconds": took,
+                    "explain_bytes": len(subject.explain),
+                    "distance": check(subject),
+                    "one_row": one_by_one(subject, rounds),
+                }
+
+
+def bundle_of(bundles: Path, family: str) -> Path:
+    """Give the one bundle of a family."""
+    return next(path for path in (bundles / family).iterdir() if path.is_dir())

@@ -1,0 +1,63 @@
+"""Writes results down, with what they were measured on."""
+
+import datetime as dt
+import importlib.metadata
+import json
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tests.conftest import ROOT
+
+HISTORY = ROOT / "tests" / "bench" / "history"
+LIBRARIES = ("lightgbm", "onnxruntime", "shap", "treelite", "numpy", "grpcio")
+
+
+def record(what: str, results: dict[str, Any]) -> Path:
+    """Write a file of its own into the history."""
+    commit = git("rev-parse", "--short=12", "HEAD")
+    now = dt.datetime.now(dt.UTC)
+    whole = {
+        "what": what,
+        "command": " ".join(["python -m tests.bench", *sys.argv[1:]]),
+        "commit": commit,
+        "changed_since": bool(git("status", "--porcelain", "--untracked-files=no")),
+        "at": now.isoformat(timespec="seconds"),
+        "machine": machine(),
+        "results": results,
+    }
+    path = HISTORY / f"{now:%Y-%m-%d-%H%M}-{commit}-{what}.json"
+    path.write_text(json.dumps(whole, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    return path
+
+
+def machine() -> dict[str, Any]:
+    """Say what it ran on."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    processor = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+    return {
+        "processor": processor,
+        "cores": psutil.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30),
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},
+    }
+
+
+def git(*words: str) -> str:
+    """Ask git."""
+    return subprocess.run(
+        ["/usr/bin/env", "git", *words], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+def latest(what: str) -> dict[str, Any]:
+    """Read the newest results of a kind."""
+    path = max(HISTORY.glob(f"*-{what}.json"))
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found

@@ -1,0 +1,114 @@
+"""Renews the tables and plots of the bench README from the newest results."""
+
+import re
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+
+from tests.bench.explanation import EXPLAINED, SHAP
+from tests.bench.history import HISTORY, latest
+
+README = HISTORY.parent / "README.md"
+SCORE = "score"
+
+
+def renew() -> None:
+    """Write every block between its markers, and the plots."""
+    text = README.read_text(encoding="utf-8")
+    blocks = {"explanation": explanation_block}
+    for name, block in blocks.items():
+        begin, end = f"<!-- {name}: measured -->", f"<!-- {name}: end -->"
+        pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
+        assert pattern.search(text), f"{README}: has no block {name}"
+        written = f"{begin}\n{block(latest(name))}\n{end}"
+        text = pattern.sub(lambda _match, written=written: written, text)
+    README.write_text(text, encoding="utf-8")
+
+
+def source(found: dict[str, Any]) -> str:
+    """Say where figures come from."""
+    of = found["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in of["libraries"].items())
+    changed = " with changes" if found["changed_since"] else ""
+    return (
+        f"`{found['command']}`, {found['at'][:10]}, commit {found['commit']}{changed}; {of['processor']}, "
+        f"{of['cores']} cores, {of['memory_gib']} GiB, Python {of['python']}; {versions}."
+    )
+
+
+def explanation_block(found: dict[str, Any]) -> str:
+    """Write the tables of explanations."""
+    results = found["results"]
+    lines = [source(found), ""]
+    for model in results["models"]:
+        lines += [
+            (
+                f"**{model['model']}**: {model['trees']} trees, {model['features']} features, "
+                f"{model['baseline_rows']:,} baseline rows; contributions within {model['distance']:.0e} of the definition."
+            ),
+            "",
+            "| microseconds a row, one thread | one row | times cheaper than pred_contrib | 10,000 rows | times cheaper |",
+            "|---|---:|---:|---:|---:|",
+        ]
+        for way, one in model["one_row"].items():
+            batch = model["batch"].get(way)
+            many = f"{batch['median']:.2f} | {batch['ratio']:.1f}" if batch else " | "
+            lines.append(f"| {way} | {one['median']:.1f} | {one['ratio']:.1f} | {many} |")
+        lines += ["", *claims(model["one_row"]), ""]
+    plot_grid(results["grid"])
+    lines += ["![Cost by size of the model](explanation.svg)", "", *grid_table(results["grid"])]
+    return "\n".join(lines)
+
+
+def claims(one: dict[str, Any]) -> list[str]:
+    """Say the ratios that a reader asks for."""
+    bare = one[SCORE]["ratio"] / one[EXPLAINED]["ratio"]
+    return [
+        (
+            f"An explained score costs {bare:.1f} bare scores. It is {one[EXPLAINED]['ratio']:.1f} times cheaper than "
+            f"`pred_contrib` and {one[EXPLAINED]['ratio'] / one[SHAP]['ratio']:.0f} times cheaper than `shap` with 100 "
+            f"background rows; the explanation alone {one['explanation alone']['ratio']:.1f} and "
+            f"{one['explanation alone']['ratio'] / one[SHAP]['ratio']:.0f} times."
+        )
+    ]
+
+
+def grid_table(grid: list[dict[str, Any]]) -> list[str]:
+    """Show one line per model of the grid."""
+    lines = [
+        (
+            "| leaves | trees | features | score | score + explanation | pred_contrib | shap, 100 rows | cheaper than "
+            "pred_contrib | than shap | explain.onnx |"
+        ),
+        "|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for entry in grid:
+        one = entry["one_row"]
+        micros = [one[way]["median"] for way in (SCORE, EXPLAINED, "pred_contrib", SHAP)]
+        ratios = (one[EXPLAINED]["ratio"], one[EXPLAINED]["ratio"] / one[SHAP]["ratio"])
+        sizes = f"{entry['leaves']} | {entry['trees']} | {entry['features']}"
+        figures = " | ".join(f"{value:,.0f}" for value in micros)
+        lines.append(
+            f"| {sizes} | {figures} | {ratios[0]:.1f} | {ratios[1]:.0f} | {entry['explain_bytes'] / 1e6:.1f} MB |"
+        )
+    return lines
+
+
+def plot_grid(grid: list[dict[str, Any]]) -> None:
+    """Draw how many times cheaper an explained score is, by trees, leaves and features."""
+    mpl.rcParams["svg.hashsalt"] = "grounds"
+    columns = sorted({entry["features"] for entry in grid})
+    figure, axes = plt.subplots(1, len(columns), figsize=(11, 3.6), sharey=True, layout="constrained")
+    for axis, features in zip(axes, columns, strict=True):
+        for leaves in sorted({entry["leaves"] for entry in grid}):
+            line = [entry for entry in grid if (entry["features"], entry["leaves"]) == (features, leaves)]
+            ratios = [entry["one_row"][EXPLAINED]["ratio"] for entry in line]
+            axis.plot([entry["trees"] for entry in line], ratios, marker="o", label=f"{leaves} leaves")
+        axis.set(title=f"{features} features", xlabel="trees")
+        axis.axhline(1, color="grey", linewidth=0.8)
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel("times cheaper than pred_contrib, one row")
+    axes[-1].legend()
+    figure.savefig(HISTORY.parent / "explanation.svg", metadata={"Date": None})
+    plt.close(figure)

@@ -1,0 +1,128 @@
+"""The models that are timed, and the ways of scoring and explaining them."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightgbm
+import numpy as np
+import onnx
+import pandas as pd
+import pyarrow.parquet as pq
+import shap
+import treelite
+
+from models.bundle import read_bundle
+from models.scoring import OneRow, Scorer, session
+from tests.bench.timing import Way
+from tests.conftest import ROOT
+from tests.oracles import Rows
+from training.export.explain import explain_onnx
+from training.export.score import score_onnx
+from training.export.trees import read_ensemble
+
+BACKGROUND_ROWS = 100
+YARDSTICK = "pred_contrib"
+PAY_STATES = ["PAY_0", "PAY_2", "PAY_3", "PAY_4", "PAY_5", "PAY_6"]
+BILLS = [f"BILL_AMT{month}" for month in range(1, 7)]
+PAYMENTS = [f"PAY_AMT{month}" for month in range(1, 7)]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model with its files, real rows, and the population that its explanation compares with."""
+
+    name: str
+    booster: lightgbm.Booster
+    score: bytes
+    explain: bytes
+    rows: Rows
+    baseline: Rows
+
+
+def released(name: str, bundle_folder: Path, features: Path) -> Subject:
+    """Give a released model as it is in its bundle."""
+    bundle = read_bundle(bundle_folder)
+    table = pq.read_table(features).to_pandas()
+    rows = np.ascontiguousarray(table[list(bundle.schema.names)].to_numpy(dtype=np.float64))
+    baseline = np.array(bundle.baseline.rows, dtype=np.float64)
+    booster = lightgbm.Booster(model_str=(bundle_folder / "model.txt").read_text(encoding="utf-8"))
+    return Subject(name, booster, bundle.score, bundle.explain, rows, baseline)
+
+
+def gridded(leaves: int, trees: int, columns: int) -> Subject:
+    """Fit a model of a given size on the credit data: its own columns, or with ratios of bills and payments added."""
+    table = pd.read_parquet(next((ROOT / "training" / "data").glob("*.parquet")))
+    rows = credit_columns(table, columns)
+    parameters = {
+        "objective": "binary",
+        "num_leaves": leaves,
+        "learning_rate": 0.05,
+        "min_data_in_leaf": 50,
+        "feature_fraction": 0.7,
+        "num_threads": 2,
+        "seed": 0,
+        "verbose": -1,
+    }
+    label = table["default_payment_next_month"].to_numpy()
+    booster = lightgbm.train(parameters, lightgbm.Dataset(rows, label), trees)
+    ensemble, baseline = read_ensemble(booster), rows[::30]
+    name = f"{leaves} leaves, {trees} trees, {columns} features"
+    return Subject(name, booster, score_onnx(ensemble), explain_onnx(ensemble, baseline), rows, baseline)
+
+
+def credit_columns(table: pd.DataFrame, columns: int) -> Rows:
+    """Give so many real columns: first payment states, bills and payments, then ratios of pairs of them."""
+    own = [table[name].to_numpy(dtype=np.float64) for name in ["LIMIT_BAL", *PAY_STATES, *BILLS, *PAYMENTS]]
+    pairs = [(a, b) for a in range(7, 19) for b in range(7, 19) if a != b]
+    ratios = [own[a] / (np.abs(own[b]) + 1.0) for a, b in pairs]
+    return np.ascontiguousarray(np.column_stack((own + ratios)[:columns]))
+
+
+def ways_of(subject: Subject, *, slow: bool = True) -> dict[str, Way]:
+    """Give every way of scoring and explaining rows; `slow` includes shap."""
+    scorer = Scorer(subject.score, subject.explain)
+    booster = subject.booster
+    plain = session(subject.score, ("margin",))
+    ways: dict[str, Way] = {
+        "score": scorer.margins,
+        "score + explanation": scorer.explain,
+        "explanation alone": contributions_alone(subject),
+        YARDSTICK: lambda rows: booster.predict(rows, pred_contrib=True, num_threads=1),
+        "score by Booster.predict": lambda rows: booster.predict(rows, raw_score=True, num_threads=1),
+        "score by a plain session.run": lambda rows: plain.run(None, {"rows": rows}),
+        "score by treelite": treelite_score(booster),
+    }
+    if slow:
+        background = shap.maskers.Independent(subject.baseline[:BACKGROUND_ROWS], max_samples=BACKGROUND_ROWS)
+        interventional = shap.TreeExplainer(booster, background, feature_perturbation="interventional")
+        by_path = shap.TreeExplainer(booster, feature_perturbation="tree_path_dependent")
+        ways["shap, path-dependent"] = lambda rows: by_path.shap_values(rows, check_additivity=False)
+        ways["shap, interventional, 100 rows"] = lambda rows: interventional.shap_values(rows, check_additivity=False)
+    return ways
+
+
+def contributions_alone(subject: Subject) -> Way:
+    """Run explain.onnx without the nodes that only its margin needs."""
+    model = onnx.load_from_string(subject.explain)
+    kept = [node for node in model.graph.node if "margin" not in node.output]
+    outputs = [output for output in model.graph.output if output.name == "contributions"]
+    del model.graph.node[:], model.graph.output[:]
+    model.graph.node.extend(kept)
+    model.graph.output.extend(outputs)
+    graph = session(model.SerializeToString(), ("contributions",))
+    one = OneRow(graph, ("contributions",))
+
+    def run(rows: Rows) -> object:
+        return one.run(rows) if len(rows) == 1 else graph.run(None, {"rows": rows})
+
+    return run
+
+
+def treelite_score(booster: lightgbm.Booster) -> Way:
+    """Score with treelite's general-purpose inference, one thread."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.txt"
+        booster.save_model(path)
+        model = treelite.frontend.load_lightgbm_model(path)
+    return lambda rows: treelite.gtil.predict(model, rows, nthread=1, pred_margin=True)
