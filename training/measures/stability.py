@@ -6,7 +6,7 @@ rows there is no alarm at all. Rows must be independent: one row for each custom
 
 Source: Yurdakul 2018, Statistical properties of the population stability index: without a shift,
 PSI / (1/N + 1/M) is about chi-square with B - 1 degrees of freedom. At few rows a bin its tail is longer than that
-(6 % instead of 5 % at 200 rows and 10 bins, 8 % at 100), so the next term of the expansion is added here.
+(6 % instead of 5 % at 200 rows and 10 bins, 8 % at 100), so a bound of the next term is added here.
 """
 
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ class Stability:
         rows_now: N.
         bins: B; those that are empty on both sides do not count.
         by_chance: (B - 1) * (1/N + 1/M), about what no shift gives on average.
-        critical: Passed by chance in 5 % of cases, about.
+        critical: Passed by chance in at most 5 % of cases.
         verdict: WATCH and ACT need a psi above `critical` as well as above 0.10 and 0.25; TOO_FEW_ROWS never alarms.
     """
 
@@ -115,12 +115,13 @@ def psi_of_counts(then: NDArray[np.int64], now: NDArray[np.int64], rows_min: int
 
 
 def _critical(rows_then: int, rows_now: int, pooled: NDArray[np.float64]) -> float:
-    """Give the PSI that no shift passes in 5 % of cases.
+    """Give the PSI that no shift passes in more than 5 % of cases.
 
     With u = (actual - expected) / pooled and v, w the shares of both samples in all rows,
     PSI = sum pooled * u**2 + (1 - 3vw) / 3 * sum pooled * u**4, and an odd term that only lowers it. The first sum is
     Pearson's statistic times (1/N + 1/M). Given that, its standardised parts lie evenly on a sphere in B - 1
-    dimensions, which gives the mean of the second.
+    dimensions, which gives the mean of the second. Its factor is taken at its largest, 1/3: bins cut at the quantiles
+    of a small development sample lengthen the tail a little more.
 
     Args:
         rows_then: M.
@@ -129,8 +130,7 @@ def _critical(rows_then: int, rows_now: int, pooled: NDArray[np.float64]) -> flo
     """
     freedom, per_row = len(pooled) - 1, 1.0 / rows_then + 1.0 / rows_now
     first = float(chi2.ppf(1.0 - FALSE_ALARMS, freedom)) * per_row
-    unlike = 1.0 - 3.0 * rows_then * rows_now / (rows_then + rows_now) ** 2
-    return first + unlike * first**2 / (freedom * (freedom + 2)) * float(np.sum((1.0 - pooled) ** 2 / pooled))
+    return first + first**2 / (freedom * (freedom + 2)) * float(np.sum((1.0 - pooled) ** 2 / pooled))
 
 
 def _verdict(psi: float, critical: float) -> Verdict:
