@@ -63,7 +63,7 @@ def test_recalibration_refuses_certainties_equal_pds_and_entire_separation() -> 
         recalibration(labels, np.array([0.1, 0.2, 0.6, 0.7]))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=30)
 @given(
     st.lists(st.tuples(st.integers(0, 1), st.floats(0, 1)), min_size=1, max_size=40),
     st.integers(1, 12),

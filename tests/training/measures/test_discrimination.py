@@ -45,7 +45,7 @@ def share_of_pairs(labels: NDArray[np.int64], pds: NDArray[np.float64]) -> float
     return sum(1.0 if bad > good else 0.5 if bad == good else 0.0 for bad, good in pairs) / len(pairs)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=30)
 @given(outcomes())
 def test_auc_is_the_share_of_pairs_ranked_rightly_with_ties_one_half(drawn: Outcomes) -> None:
     labels, pds = drawn
@@ -55,7 +55,7 @@ def test_auc_is_the_share_of_pairs_ranked_rightly_with_ties_one_half(drawn: Outc
     assert auc(labels, pds) == pytest.approx(roc_auc_score(labels, pds), abs=1e-12)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=30)
 @given(outcomes())
 def test_ks_and_pr_auc_and_the_roc_curve_are_those_of_scipy_and_scikit_learn(drawn: Outcomes) -> None:
     labels, pds = drawn
@@ -69,7 +69,7 @@ def test_ks_and_pr_auc_and_the_roc_curve_are_those_of_scipy_and_scikit_learn(dra
     assert curve.y == pytest.approx(true_rate, abs=1e-12)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=30)
 @given(outcomes())
 def test_gini_is_the_accuracy_ratio_of_the_cap_curve(drawn: Outcomes) -> None:
     labels, pds = drawn

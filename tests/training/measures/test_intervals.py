@@ -62,10 +62,10 @@ def test_the_same_rows_four_times_under_the_same_customers_do_not_narrow_the_int
 def test_the_interval_covers_the_true_auc_in_about_95_percent_of_samples() -> None:
     truth = norm.cdf(1 / np.sqrt(2))
 
-    found = [auc_interval(*made(200, seed), np.arange(200), Resampling(seed, draws=200)) for seed in range(150)]
+    found = [auc_interval(*made(200, seed), np.arange(200), Resampling(seed, draws=200)) for seed in range(100)]
 
     covered = sum(one.low <= truth <= one.high for one in found)
-    assert 134 <= covered <= 149  # 95 % of 150, within three standard errors
+    assert 88 <= covered <= 100  # 95 % of 100, within three standard errors
 
 
 def test_the_difference_of_two_models_is_known_better_than_either_alone() -> None:

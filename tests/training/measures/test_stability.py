@@ -38,19 +38,19 @@ def test_psi_is_the_published_one() -> None:
     assert (found.rows_then, found.rows_now, found.bins) == (100, 100, 10)
 
 
-def test_chance_alone_gives_0_09_with_ten_bins_and_200_rows_on_both_sides() -> None:
-    found = compared(200, 200, shift=0.0, samples=1000)
+def test_chance_alone_gives_0_09_with_ten_bins_and_200_rows_on_both_sides_so_0_10_would_alarm_for_a_third() -> None:
+    found = compared(200, 200, shift=0.0, samples=500)
 
     assert found[0].by_chance == pytest.approx(0.09)
-    assert np.mean([one.psi for one in found]) == pytest.approx(0.09, abs=0.006)
+    assert np.mean([one.psi for one in found]) == pytest.approx(0.09, abs=0.007)
+    assert np.mean([one.psi >= 0.1 for one in found]) > 0.3
 
 
 @pytest.mark.parametrize("rows_then", [200, 5000])
 def test_without_a_shift_at_most_5_percent_of_markets_with_200_rows_alarm(rows_then: int) -> None:
-    found = compared(rows_then, 200, shift=0.0, samples=1500)
+    found = compared(rows_then, 200, shift=0.0, samples=800)
 
     assert alarms(found) <= 0.05
-    assert np.mean([one.psi >= 0.1 for one in found]) > (0.3 if rows_then == 200 else 0.02)  # what 0.10 alone would do
 
 
 def test_a_planted_shift_is_found() -> None:
@@ -89,7 +89,7 @@ def test_an_empty_bin_counts_as_half_a_row_and_one_that_is_empty_on_both_sides_n
     assert found.psi == pytest.approx(0.5 * math.log(2) + (0.005 - 0.5) * math.log(0.005 / 0.5))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=30)
 @given(st.lists(st.tuples(st.integers(1, 500), st.integers(1, 500)), min_size=2, max_size=12))
 def test_psi_is_the_sum_over_shares_symmetric_and_never_negative(counts: list[tuple[int, int]]) -> None:
     then, now = (np.array(side) for side in zip(*counts, strict=True))

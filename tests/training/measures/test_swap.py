@@ -33,7 +33,7 @@ def test_a_pd_at_the_cut_off_is_approved() -> None:
     assert (found.champion_approved, found.challenger_approved) == (pytest.approx(1 / 3), pytest.approx(1 / 6))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=30)
 @given(
     st.lists(st.tuples(st.integers(0, 1), st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=30),
     st.floats(0, 1),
