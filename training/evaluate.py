@@ -11,10 +11,9 @@ from sklearn.metrics import brier_score_loss, roc_auc_score, roc_curve
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
+from training.measures.calibration import expected_calibration_error
 from training.samples import Samples, label_of
 from training.spec import RivalSpec
-
-ECE_BINS = 10  # of equal mass
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +24,7 @@ class Quality:
         gini: 2 * auc - 1.
         ks: Largest distance between the distributions of bad and good.
         brier: Mean squared error of the probabilities.
-        ece: Mean distance between mean probability and bad rate over ECE_BINS bins of equal mass.
+        ece: Mean distance between mean probability and bad rate over ten bins of equal mass.
     """
 
     rows: int
@@ -54,13 +53,6 @@ def quality(labels: NDArray[np.int64], pds: NDArray[np.float64]) -> Quality:
         mean_pd=float(pds.mean()),
         bad_rate=float(labels.mean()),
     )
-
-
-def expected_calibration_error(labels: NDArray[np.int64], pds: NDArray[np.float64]) -> float:
-    """Give the mean distance between probability and bad rate over bins of equal mass."""
-    order = np.argsort(pds, kind="stable")
-    bins = np.array_split(order, ECE_BINS)
-    return float(sum(abs(pds[rows].mean() - labels[rows].mean()) * len(rows) for rows in bins if len(rows)) / len(pds))
 
 
 def rival_pds(rival: RivalSpec, samples: Samples, test: pd.DataFrame) -> NDArray[np.float64]:

@@ -1,0 +1,220 @@
+"""BG/NBD, against simulated customers, integration over every customer's rate and chance to leave, and the paper.
+
+The oracle knows the story of one customer only (he buys at random, and may leave after each purchase) and
+integrates it over the customers with Gauss's rules; no formula of the paper is in it.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.special import roots_genlaguerre, roots_jacobi
+from scipy.stats import chi2
+
+from training.errors import DataRefused
+from training.measures.buying import BgNbd, Histories, fit_bgnbd
+
+CDNOW = BgNbd(r=0.243, alpha=4.414, a=0.793, b=2.426)  # the paper's estimates
+MODELS = [
+    CDNOW,
+    BgNbd(2.0, 10.0, 1.0, 3.0),
+    BgNbd(1.3, 20.0, 2.5, 1.5),
+    BgNbd(0.8, 5.0, 1.00003, 2.0),
+    BgNbd(0.7, 6.0, 0.4, 0.60003),
+    BgNbd(0.7, 6.0, 0.3, 0.4),
+]
+CUSTOMERS = [(0, 0.0, 38.86), (1, 5.0, 30.0), (2, 30.43, 38.86), (4, 10.0, 39.0), (9, 38.0, 39.0)]
+Story = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
+
+
+def one(customer: tuple[int, float, float]) -> Histories:
+    """Give the history of one customer."""
+    return Histories(*(np.array([float(number)]) for number in customer))
+
+
+def integrated(model: BgNbd, customer: tuple[int, float, float], alive: Story, left: Story) -> float:
+    """Integrate a story over rates and chances to leave, as far as the history leaves them possible.
+
+    Args:
+        model: The distributions of both.
+        customer: Frequency, recency, age.
+        alive: Of (rate, chance to leave), for one who is alive today.
+        left: Of the same, for one who left after his last purchase.
+    """
+    x, recency, age = customer
+    rates, rate_weights = roots_genlaguerre(80, model.r + x - 1)
+    nodes, chance_weights = roots_jacobi(80, model.b - 1, model.a - 1)
+    chances = (nodes[None, :] + 1) / 2
+
+    def worth(since: float, story: Story, likelihood: NDArray[np.float64]) -> float:
+        # Gamma density times rate**x * exp(-rate * since) is the weight of Gauss and Laguerre after scaling.
+        scale = model.alpha + since
+        told = story(rates[:, None] / scale, chances) * likelihood * np.ones_like(rates[:, None])
+        return float(rate_weights @ told @ chance_weights / scale ** (model.r + x))
+
+    stays = (1 - chances) ** x
+    leaves = chances * (1 - chances) ** (x - 1) if x else np.zeros_like(chances)
+    return worth(age, alive, stays) + worth(recency, left, leaves)
+
+
+def one_everywhere(rates: NDArray[np.float64], chances: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Tell the story that always happens."""
+    return np.ones(np.broadcast_shapes(rates.shape, chances.shape))
+
+
+def zero_everywhere(rates: NDArray[np.float64], chances: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Tell the story that never happens."""
+    return np.zeros(np.broadcast_shapes(rates.shape, chances.shape))
+
+
+@pytest.mark.parametrize("customer", CUSTOMERS)
+@pytest.mark.parametrize("model", MODELS)
+def test_every_figure_of_a_customer_is_the_integral_of_his_story(
+    model: BgNbd, customer: tuple[int, float, float]
+) -> None:
+    horizon = 13.0
+    whole = integrated(model, customer, one_everywhere, one_everywhere)
+    alive = integrated(model, customer, one_everywhere, zero_everywhere) / whole
+    silent = integrated(model, customer, lambda rate, _: np.exp(-rate * horizon), one_everywhere) / whole
+    # While alive he buys at his rate, and each purchase ends it with his chance: (1 - exp(-rate p t)) / p in all.
+    bought = integrated(model, customer, lambda rate, p: -np.expm1(-rate * p * horizon) / p, zero_everywhere) / whole
+
+    history = one(customer)
+
+    assert model.alive(history)[0] == pytest.approx(alive, rel=1e-6)
+    assert model.no_purchase(history, horizon)[0] == pytest.approx(silent, rel=1e-6)
+    assert model.expected_purchases(history, horizon)[0] == pytest.approx(bought, rel=1e-5)
+
+
+def test_the_expectation_has_no_hole_where_a_and_b_add_up_to_1() -> None:
+    expected = [BgNbd(0.7, 6.0, 0.4, b).expected_purchases(one((0, 0.0, 30.0)), 13.0)[0] for b in (0.599, 0.6, 0.601)]
+
+    assert expected[1] == pytest.approx((expected[0] + expected[2]) / 2, rel=1e-6)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_likelihoods_of_all_that_can_happen_in_a_short_time_add_up_to_1(model: BgNbd) -> None:
+    # Over an age of 1 with at most 60 purchases; the times between purchases are integrated by their order: the
+    # x - 1 earlier ones lie anywhere below the last, t ** (x - 1) / (x - 1)!.
+    nodes, weights = np.polynomial.legendre.leggauss(40)
+    times, weights = (nodes + 1) / 2, weights / 2
+    total = float(np.exp(model.log_likelihoods(one((0, 0.0, 1.0))))[0])
+    room = np.ones_like(times)
+    for x in range(1, 61):
+        likelihoods = np.exp(model.log_likelihoods(Histories(np.full(40, float(x)), times, np.ones(40))))
+        room = room if x == 1 else room * times / (x - 1)
+        # Alive or left, the last purchase is at t; both densities are in the likelihood.
+        total += float(weights @ (likelihoods * room))
+
+    assert total == pytest.approx(1.0, abs=1e-6)
+
+
+def simulated(model: BgNbd, count: int, seed: int, after: float = 0.0) -> tuple[Histories, NDArray[np.int64]]:
+    """Let customers buy and leave; gives their histories and how often each buys in the time after."""
+    generator = np.random.default_rng(seed)
+    age = generator.uniform(27.0, 39.0, count)
+    rates = np.maximum(generator.gamma(model.r, 1 / model.alpha, count), 1e-12)
+    chances = generator.beta(model.a, model.b, count)
+    frequency, recency, now = np.zeros(count), np.zeros(count), np.zeros(count)
+    later, active = np.zeros(count, dtype=np.int64), np.ones(count, dtype=np.bool_)
+    while active.any():
+        now = now + generator.exponential(size=count) / rates
+        before, since = active & (now <= age), active & (now > age) & (now <= age + after)
+        frequency[before] += 1
+        recency[before] = now[before]
+        later[since] += 1
+        active = (before | since) & (generator.random(count) >= chances)
+    return Histories(frequency, recency, age), later
+
+
+def test_the_parameters_are_found_again_from_simulated_customers() -> None:
+    histories, _ = simulated(CDNOW, 20_000, seed=1)
+
+    found = fit_bgnbd(histories)
+
+    assert found.r == pytest.approx(CDNOW.r, rel=0.06)
+    assert found.alpha == pytest.approx(CDNOW.alpha, rel=0.08)
+    assert found.a / (found.a + found.b) == pytest.approx(CDNOW.a / (CDNOW.a + CDNOW.b), rel=0.08)
+    assert found.a == pytest.approx(CDNOW.a, rel=0.3)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_fit_is_above_the_truth_in_likelihood_by_no_more_than_four_parameters_explain(seed: int) -> None:
+    histories, _ = simulated(CDNOW, 2000, seed)
+
+    found = fit_bgnbd(histories)
+
+    gain = 2 * (found.log_likelihoods(histories).sum() - CDNOW.log_likelihoods(histories).sum())
+    assert 0 < gain < chi2.ppf(0.999, 4)
+
+
+def test_the_silence_it_foretells_is_the_silence_that_comes() -> None:
+    histories, later = simulated(CDNOW, 60_000, seed=2, after=13.0)
+
+    foretold = CDNOW.no_purchase(histories, 13.0)
+    bought = CDNOW.expected_purchases(histories, 13.0)
+
+    for part in np.array_split(np.argsort(foretold), 5):
+        rate = float(np.mean(later[part] == 0))
+        assert rate == pytest.approx(float(foretold[part].mean()), abs=0.012)
+        assert float(later[part].mean()) == pytest.approx(float(bought[part].mean()), abs=0.04)
+
+
+def test_the_customer_of_the_papers_worked_example_is_expected_to_buy_1_226_times_in_39_weeks() -> None:
+    assert CDNOW.expected_purchases(one((2, 30.43, 38.86)), 39.0)[0] == pytest.approx(1.226, abs=5e-4)
+
+
+def test_a_customer_without_a_repeat_purchase_is_alive_with_certainty_as_the_model_has_it() -> None:
+    assert CDNOW.alive(one((0, 0.0, 500.0)))[0] == 1.0
+
+
+def test_in_no_time_nothing_is_bought_and_days_instead_of_weeks_change_nothing() -> None:
+    histories, _ = simulated(CDNOW, 500, seed=3)
+    in_days = Histories(histories.frequency, histories.recency * 7, histories.age * 7)
+
+    weeks, days = fit_bgnbd(histories), fit_bgnbd(in_days)
+
+    assert CDNOW.no_purchase(histories, 0.0) == pytest.approx(1.0)
+    assert CDNOW.expected_purchases(histories, 0.0) == pytest.approx(0.0, abs=1e-12)
+    assert days.no_purchase(in_days, 91.0) == pytest.approx(weeks.no_purchase(histories, 13.0), abs=1e-6)
+
+
+def test_hundreds_of_purchases_do_not_overflow() -> None:
+    often = Histories(np.array([900.0, 900.0]), np.array([364.0, 10.0]), np.array([365.0, 365.0]))
+
+    alive = CDNOW.alive(often)
+
+    assert alive[0] > 0.9
+    assert 0.0 <= alive[1] < 1e-9
+    assert np.isfinite(CDNOW.log_likelihoods(often)).all()
+    assert CDNOW.no_purchase(often, 90.0).tolist() == pytest.approx([1 - alive[0], 1.0], abs=1e-9)
+    assert CDNOW.expected_purchases(often, 90.0)[0] > 50
+
+
+@pytest.mark.parametrize(
+    ("customer", "problem"),
+    [
+        ((1, 0.0, 10.0), "exactly"),
+        ((0, 3.0, 10.0), "exactly"),
+        ((1, 11.0, 10.0), "recency"),
+        ((-1, 1.0, 10.0), "negative"),
+        ((1.5, 1.0, 10.0), "whole"),
+        ((0, 0.0, 0.0), "age"),
+        ((1, np.nan, 10.0), "missing"),
+    ],
+)
+def test_histories_that_cannot_have_happened_are_refused(customer: tuple[int, float, float], problem: str) -> None:
+    with pytest.raises(DataRefused, match=problem):
+        one(customer)
+
+
+def test_nobody_who_bought_twice_a_past_horizon_and_a_parameter_of_0_are_refused() -> None:
+    with pytest.raises(DataRefused, match="second time"):
+        fit_bgnbd(one((0, 0.0, 10.0)))
+    with pytest.raises(DataRefused, match="no maximum"):
+        fit_bgnbd(Histories(np.full(50, 5.0), np.full(50, 50.0), np.full(50, 52.0)))
+    with pytest.raises(DataRefused, match="horizon"):
+        CDNOW.no_purchase(one((1, 2.0, 10.0)), -1.0)
+    with pytest.raises(DataRefused, match="above 0"):
+        BgNbd(0.0, 1.0, 1.0, 1.0)

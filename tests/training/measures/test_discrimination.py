@@ -1,0 +1,155 @@
+"""Ranking, against counting all pairs, scikit-learn, scipy, and figures worked out by hand."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.stats import ks_2samp
+from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+
+from training.errors import DataRefused
+from training.measures.discrimination import (
+    auc,
+    bad_rates_by_grade,
+    cap_points,
+    capture,
+    gini,
+    ks,
+    lift_in_top,
+    pr_auc,
+    roc_points,
+    strictly_ordered,
+)
+
+LABELS = np.array([0, 1, 0, 1, 1, 0, 0, 0, 0, 0])
+PDS = np.array([0.1, 0.9, 0.2, 0.8, 0.2, 0.3, 0.3, 0.1, 0.4, 0.05])
+
+Outcomes = tuple[NDArray[np.int64], NDArray[np.float64]]
+
+
+@st.composite
+def outcomes(draw: st.DrawFn) -> Outcomes:
+    """Draw rows with both outcomes and many ties."""
+    size = draw(st.integers(2, 25))
+    labels = draw(st.lists(st.integers(0, 1), min_size=size, max_size=size).filter(lambda drawn: 0 < sum(drawn) < size))
+    pds = draw(st.lists(st.integers(0, 6), min_size=size, max_size=size))
+    return np.array(labels), np.array(pds) / 6.0
+
+
+def share_of_pairs(labels: NDArray[np.int64], pds: NDArray[np.float64]) -> float:
+    """Count every pair of a bad and a good row, a tie as one half."""
+    pairs = list(itertools.product(pds[labels == 1].tolist(), pds[labels == 0].tolist()))
+    return sum(1.0 if bad > good else 0.5 if bad == good else 0.0 for bad, good in pairs) / len(pairs)
+
+
+@settings(deadline=None, max_examples=30)
+@given(outcomes())
+def test_auc_is_the_share_of_pairs_ranked_rightly_with_ties_one_half(drawn: Outcomes) -> None:
+    labels, pds = drawn
+
+    assert auc(labels, pds) == pytest.approx(share_of_pairs(labels, pds), abs=1e-12)
+    assert gini(labels, pds) == pytest.approx(2 * share_of_pairs(labels, pds) - 1, abs=1e-12)
+    assert auc(labels, pds) == pytest.approx(roc_auc_score(labels, pds), abs=1e-12)
+
+
+@settings(deadline=None, max_examples=30)
+@given(outcomes())
+def test_ks_and_pr_auc_and_the_roc_curve_are_those_of_scipy_and_scikit_learn(drawn: Outcomes) -> None:
+    labels, pds = drawn
+    false_rate, true_rate, _ = roc_curve(labels, pds, drop_intermediate=False)
+
+    curve = roc_points(labels, pds)
+
+    assert ks(labels, pds) == pytest.approx(ks_2samp(pds[labels == 1], pds[labels == 0]).statistic, abs=1e-12)
+    assert pr_auc(labels, pds) == pytest.approx(average_precision_score(labels, pds), abs=1e-12)
+    assert curve.x == pytest.approx(false_rate, abs=1e-12)
+    assert curve.y == pytest.approx(true_rate, abs=1e-12)
+
+
+@settings(deadline=None, max_examples=30)
+@given(outcomes())
+def test_gini_is_the_accuracy_ratio_of_the_cap_curve(drawn: Outcomes) -> None:
+    labels, pds = drawn
+    cap = cap_points(labels, pds)
+
+    above_chance = sum(
+        (right - left) * (low + high) / 2
+        for left, right, low, high in zip(cap.x, cap.x[1:], cap.y, cap.y[1:], strict=False)
+    )
+
+    perfect = 1 - labels.mean() / 2
+    assert (above_chance - 0.5) / (perfect - 0.5) == pytest.approx(gini(labels, pds), abs=1e-12)
+
+
+def test_turning_the_sign_of_the_pd_turns_the_gini_so_a_flip_cannot_go_unseen() -> None:
+    assert gini(LABELS, PDS) > 0.5
+    assert gini(LABELS, -PDS) == pytest.approx(-gini(LABELS, PDS))
+    assert lift_in_top(LABELS, PDS, 0.2) > 1 > lift_in_top(LABELS, -PDS, 0.2)
+
+
+def test_lift_and_capture_of_ten_customers_are_those_counted_by_hand() -> None:
+    # The two riskiest are both bad: 2 of 3 bads at a bad rate of 0.3.
+    two = capture(LABELS, PDS, 2)
+
+    assert (two.bads, two.precision, two.recall) == (2.0, 1.0, pytest.approx(2 / 3))
+    assert two.lift == pytest.approx(1 / 0.3)
+    assert lift_in_top(LABELS, PDS, 0.2) == pytest.approx(1 / 0.3)
+    assert lift_in_top(LABELS, PDS, 1.0) == 1.0
+
+
+def test_ties_at_the_last_place_of_the_call_list_count_in_proportion() -> None:
+    # Places 6 and 7 share the pd 0.2, one of them bad: a list of six finds 2 + 1/2.
+    assert capture(LABELS, PDS, 6).bads == pytest.approx(2.5)
+    assert capture(LABELS, np.zeros(10), 4).lift == pytest.approx(1.0)
+
+
+def test_a_team_that_can_call_everybody_finds_every_bad() -> None:
+    everybody = capture(LABELS, PDS, 5000)
+
+    assert (everybody.customers, everybody.bads, everybody.recall, everybody.lift) == (10, 3.0, 1.0, 1.0)
+
+
+def test_grades_without_rows_have_no_rate_and_do_not_disturb_the_order() -> None:
+    rates = bad_rates_by_grade(np.array([0, 0, 0, 1, 1]), np.array(["A", "A", "C", "C", "D"]), ("A", "B", "C", "D"))
+
+    assert [(rate.grade, rate.rows, rate.bads, rate.bad_rate) for rate in rates] == [
+        ("A", 2, 0, 0.0),
+        ("B", 0, 0, None),
+        ("C", 2, 1, 0.5),
+        ("D", 1, 1, 1.0),
+    ]
+    assert strictly_ordered(rates)
+
+
+def test_two_grades_with_the_same_bad_rate_are_not_strictly_ordered() -> None:
+    rates = bad_rates_by_grade(np.array([0, 1, 0, 1]), np.array(["A", "A", "B", "B"]), ("A", "B"))
+
+    assert not strictly_ordered(rates)
+    assert not strictly_ordered(tuple(reversed(bad_rates_by_grade(np.array([0, 1]), np.array(["A", "B"]), ("A", "B")))))
+
+
+@pytest.mark.parametrize(
+    ("labels", "pds", "problem"),
+    [
+        ([0, 1], [0.1], "shape"),
+        ([], [], "no rows"),
+        ([0, 2], [0.1, 0.2], "neither 0"),
+        ([0, 1], [0.1, np.nan], "missing"),
+        ([0, 0], [0.1, 0.2], "both outcomes"),
+    ],
+)
+def test_rows_that_cannot_be_ranked_are_refused(labels: list[int], pds: list[float], problem: str) -> None:
+    with pytest.raises(DataRefused, match=problem):
+        auc(np.array(labels, dtype=np.int64), np.array(pds))
+
+
+def test_an_unknown_grade_an_empty_list_and_an_empty_top_share_are_refused() -> None:
+    with pytest.raises(DataRefused, match="Z"):
+        bad_rates_by_grade(LABELS[:1], np.array(["Z"]), ("A",))
+    with pytest.raises(DataRefused, match="capacity"):
+        capture(LABELS, PDS, 0)
+    with pytest.raises(DataRefused, match="top share"):
+        lift_in_top(LABELS, PDS, 0.0)

@@ -1,0 +1,118 @@
+"""Profit, against trying every list length at every rate of acceptance, and figures worked out by hand."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.stats import beta
+
+from training.errors import DataRefused
+from training.measures.profit import Campaign, break_even_pd, empc, expected_loss
+
+# The example of the R package EMP; its campaign is a telephone company's.
+TELEPHONE = Campaign(clv=200, offer_cost=10, contact_cost=1, alpha=6, beta=14)
+
+
+def tried_out(labels: NDArray[np.int64], pds: NDArray[np.float64], campaign: Campaign) -> tuple[float, float]:
+    """Try every length of list, 4,000 rates of acceptance of equal chance; gives profit and share contacted."""
+    n = len(labels)
+    order = np.argsort(-pds, kind="stable")
+    ends = [0, *[i + 1 for i in range(n) if i + 1 == n or pds[order[i]] != pds[order[i + 1]]]]
+    churners = np.array([labels[order[:end]].sum() for end in ends])
+    loyal = np.array(ends) - churners
+    gammas = beta.ppf((np.arange(4000) + 0.5) / 4000, campaign.alpha, campaign.beta)[:, None]
+    d, f = campaign.offer_cost, campaign.contact_cost
+    # A churner who accepts stays, worth clv less the offer; everybody costs a contact; the loyal take the offer.
+    profits = (gammas * churners * (campaign.clv - d) - f * churners - (d + f) * loyal) / n
+    best = profits.argmax(axis=1)
+    return float(profits.max(axis=1).mean()), float(np.mean(np.array(ends)[best]) / n)
+
+
+def made(count: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Make customers of whom a fifth leave, with risks of few distinct values."""
+    generator = np.random.default_rng(seed)
+    labels = (np.arange(count) % 5 == 0).astype(np.int64)
+    return labels, np.round(generator.normal(size=count) + labels, 1)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.integers(0, 10_000),
+    st.floats(20, 500),
+    st.floats(0, 19),
+    st.floats(0, 10),
+    st.tuples(st.floats(0.5, 10), st.floats(0.5, 20)),
+)
+def test_empc_is_what_trying_every_list_at_every_acceptance_earns(
+    seed: int, clv: float, offer: float, contact: float, acceptance: tuple[float, float]
+) -> None:
+    labels, pds = made(60, seed)
+    campaign = Campaign(clv, offer, contact, *acceptance)
+
+    found = empc(labels, pds, campaign)
+
+    profit, contacted = tried_out(labels, pds, campaign)
+    assert found.empc == pytest.approx(profit, rel=2e-3, abs=2e-4 * clv)
+    assert found.contacted == pytest.approx(contacted, abs=2e-3)
+
+
+def test_a_perfect_model_at_no_contact_cost_earns_every_churner_who_accepts() -> None:
+    labels = np.array([1, 1, 0, 0, 0, 0, 0, 0, 0, 0])
+
+    found = empc(labels, labels.astype(np.float64), Campaign(200, 10, 0, 6, 14))
+
+    assert found.empc == pytest.approx(0.3 * 190 * 0.2)
+    assert found.contacted == pytest.approx(0.2)
+
+
+def test_a_model_that_knows_nothing_earns_less_than_one_that_ranks() -> None:
+    labels, pds = made(1000, 1)
+
+    ranked, blind = empc(labels, pds, TELEPHONE), empc(labels, np.zeros(1000), TELEPHONE)
+
+    assert ranked.empc > blind.empc > 0
+    assert empc(labels, -pds, TELEPHONE).empc < ranked.empc
+
+
+def test_a_campaign_that_never_pays_contacts_nobody() -> None:
+    labels, pds = made(100, 2)
+
+    found = empc(labels, pds, Campaign(clv=10, offer_cost=9, contact_cost=9, alpha=6, beta=14))
+
+    assert (found.empc, found.contacted) == (0.0, 0.0)
+
+
+def test_profit_grows_with_the_value_of_the_customer_and_falls_with_every_cost() -> None:
+    labels, pds = made(500, 3)
+    now = empc(labels, pds, TELEPHONE).empc
+
+    assert empc(labels, pds, Campaign(300, 10, 1, 6, 14)).empc > now
+    assert empc(labels, pds, Campaign(200, 20, 1, 6, 14)).empc < now
+    assert empc(labels, pds, Campaign(200, 10, 2, 6, 14)).empc < now
+
+
+def test_expected_loss_and_break_even_pd_are_the_published_ones() -> None:
+    assert expected_loss(np.array([0.03]), np.array([0.55]), np.array([40_000.0])) == pytest.approx([660.0])
+    assert break_even_pd(0.04, 0.60) == pytest.approx(0.0625)
+
+
+@pytest.mark.parametrize(
+    "numbers", [(0, 0, 0, 1, 1), (100, 100, 0, 1, 1), (100, -1, 0, 1, 1), (100, 1, -1, 1, 1), (100, 1, 1, 0, 1)]
+)
+def test_campaigns_that_cannot_be_are_refused(numbers: tuple[float, float, float, float, float]) -> None:
+    with pytest.raises(DataRefused):
+        Campaign(*numbers)
+
+
+def test_losses_out_of_range_are_refused() -> None:
+    one = np.array([0.5])
+
+    with pytest.raises(DataRefused, match="loss given default"):
+        expected_loss(one, np.array([1.5]), one)
+    with pytest.raises(DataRefused, match="exposure"):
+        expected_loss(one, one, np.array([np.nan]))
+    with pytest.raises(DataRefused, match="shape"):
+        expected_loss(one, one, np.array([1.0, 2.0]))
+    with pytest.raises(DataRefused, match="margin"):
+        break_even_pd(0.1, 0.0)

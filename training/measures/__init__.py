@@ -1,0 +1,1 @@
+"""What the field measures on a model: ranking, calibration, stability, information, money; pure functions."""

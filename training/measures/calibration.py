@@ -1,0 +1,274 @@
+"""Whether probabilities are as high as the outcomes say: overall, by bin, and on the log-odds.
+
+Bins hold equal numbers of rows, in the order of the pd. Equal pds stay in the order of the rows, so shuffle rows
+that are sorted by outcome before binning many equal pds. Tests of single grades are in `grades`.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+from scipy.stats import chi2
+
+from training.errors import DataRefused
+from training.measures.outcomes import Labels, Pds, refuse_no_probabilities, refuse_one_outcome, refuse_unmatched
+
+ECE_BINS = 10  # of equal mass
+MURPHY_BINS = 10  # of equal mass
+STEPS_MAX = 100
+STEP_MIN = 1e-10
+
+
+@dataclass(frozen=True, slots=True)
+class InTheLarge:
+    """Mean pd against the bad rate.
+
+    Attributes:
+        difference: mean_pd - bad_rate; above 0 is too cautious, below 0 too bold.
+        z: (bads - sum of pds) / sqrt(sum of pd * (1 - pd)); about standard normal where every pd is right and rows
+            are independent. 0 where no pd leaves a doubt and all are right.
+    """
+
+    mean_pd: float
+    bad_rate: float
+    difference: float
+    z: float
+
+
+@dataclass(frozen=True, slots=True)
+class Recalibration:
+    """The line that would put the log-odds right: log-odds of bad = slope * log-odds of the pd + intercept.
+
+    Attributes:
+        slope: 1 is right; below 1 the pds are too far apart, below 0 they rank the wrong way round.
+        intercept: 0 is right, at slope 1.
+    """
+
+    slope: float
+    intercept: float
+
+
+@dataclass(frozen=True, slots=True)
+class BrierParts:
+    """brier = reliability - resolution + uncertainty + within_bins, exactly.
+
+    Attributes:
+        brier: Mean squared error of the pds; 0 to 1, lower is better.
+        reliability: Mean squared distance of mean pd and bad rate of the bins; 0 is calibrated.
+        resolution: Mean squared distance of the bins' bad rates and the overall one; higher is better.
+        uncertainty: bad rate * (1 - bad rate); not the model's doing.
+        within_bins: What pds within a bin differ, less twice their covariance with the labels; 0 where all pds of a
+            bin are equal.
+        bins: Bins that hold a row.
+    """
+
+    brier: float
+    reliability: float
+    resolution: float
+    uncertainty: float
+    within_bins: float
+    bins: int
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseFloor:
+    """The ECE that these pds would show if every one of them were right.
+
+    Attributes:
+        mean: Over the draws.
+        highest_95: 95 % of the draws lie at or below; an ECE above it is more than noise.
+    """
+
+    mean: float
+    highest_95: float
+    draws: int
+
+
+@dataclass(frozen=True, slots=True)
+class HosmerLemeshow:
+    """The test of Hosmer and Lemeshow; at many rows it finds differences that do not matter.
+
+    Attributes:
+        groups: g, of equal mass.
+        statistic: Sum of (bads - expected)**2 / (rows * mean pd * (1 - mean pd)).
+        degrees_of_freedom: g on rows that the model has not seen, g - 2 on those that it was fitted on.
+        p_value: Small means ill calibrated.
+    """
+
+    groups: int
+    statistic: float
+    degrees_of_freedom: int
+    p_value: float
+
+
+def in_the_large(labels: Labels, pds: Pds) -> InTheLarge:
+    """Compare the mean pd with the bad rate.
+
+    Raises:
+        DataRefused: Rows that do not match, pds outside [0, 1], or bads that pds of 0 and 1 alone rule out.
+    """
+    _refuse(labels, pds)
+    mean_pd, bad_rate = float(np.mean(pds)), float(np.mean(labels))
+    surplus, spread = float(np.sum(labels - pds)), float(np.sum(pds * (1.0 - pds)))
+    if spread == 0.0 and surplus != 0.0:
+        raise DataRefused("every pd is 0 or 1, and the outcomes differ")
+    return InTheLarge(mean_pd, bad_rate, mean_pd - bad_rate, surplus / spread**0.5 if spread else 0.0)
+
+
+def recalibration(labels: Labels, pds: Pds) -> Recalibration:
+    """Fit slope and intercept of the labels on the log-odds, by maximum likelihood (Cox 1958; Newton's method).
+
+    Args:
+        labels: Shape (n,); both outcomes.
+        pds: Shape (n,), strictly between 0 and 1, not all equal.
+
+    Raises:
+        DataRefused: A pd of 0 or 1 has no log-odds; or there is no maximum, because pds part good and bad entirely.
+    """
+    _refuse(labels, pds)
+    refuse_one_outcome(labels)
+    if np.min(pds) <= 0.0 or np.max(pds) >= 1.0:
+        raise DataRefused("a pd of 0 or 1 has no log-odds to recalibrate")
+    log_odds = np.log(pds) - np.log1p(-pds)
+    if np.ptp(log_odds) == 0.0:
+        raise DataRefused("all pds are equal; there is no slope to fit")
+    center = float(np.mean(log_odds))
+    design = np.column_stack([log_odds - center, np.ones(len(pds))])  # centred: both unknowns hardly interact
+    bad_rate = float(np.mean(labels))
+    line = np.array([0.0, np.log(bad_rate / (1.0 - bad_rate))])
+    for _ in range(STEPS_MAX):
+        step = _newton_step(design, labels, line)
+        line = line + step
+        if np.max(np.abs(step)) < STEP_MIN:
+            return Recalibration(float(line[0]), float(line[1] - line[0] * center))
+    raise DataRefused("the recalibration has no maximum; the pds part good and bad entirely")
+
+
+def brier(labels: Labels, pds: Pds) -> float:
+    """Give the mean squared error of the pds; 0 to 1, lower is better.
+
+    Raises:
+        DataRefused: Rows that do not match, or pds outside [0, 1].
+    """
+    _refuse(labels, pds)
+    return float(np.mean((pds - labels) ** 2))
+
+
+def brier_parts(labels: Labels, pds: Pds, bins: int = MURPHY_BINS) -> BrierParts:
+    """Take the Brier score apart over bins of equal mass.
+
+    Source: Murphy 1973; the part within bins: Stephenson, Coelho and Jolliffe 2008.
+
+    Args:
+        labels: Shape (n,).
+        pds: Shape (n,).
+        bins: At least 1; with fewer rows than bins, each row has its own.
+
+    Raises:
+        DataRefused: Rows that do not match, pds outside [0, 1], or no bins.
+    """
+    score, bad_rate = brier(labels, pds), float(np.mean(labels))
+    filled = _equal_mass(pds, bins)
+    reliability = resolution = within = 0.0
+    for rows in filled:
+        pd_here, bad_here = float(np.mean(pds[rows])), float(np.mean(labels[rows]))
+        reliability += len(rows) * (pd_here - bad_here) ** 2
+        resolution += len(rows) * (bad_here - bad_rate) ** 2
+        pd_off, bad_off = pds[rows] - pd_here, labels[rows] - bad_here
+        within += float(np.sum(pd_off**2) - 2.0 * np.sum(pd_off * bad_off))
+    n = len(labels)
+    return BrierParts(score, reliability / n, resolution / n, bad_rate * (1.0 - bad_rate), within / n, len(filled))
+
+
+def expected_calibration_error(labels: Labels, pds: Pds) -> float:
+    """Give the mean distance between probability and bad rate over ECE_BINS bins of equal mass.
+
+    Even right probabilities show some: see `ece_noise_floor`.
+
+    Raises:
+        DataRefused: Rows that do not match, or pds outside [0, 1].
+    """
+    _refuse(labels, pds)
+    bins = _equal_mass(pds, ECE_BINS)
+    return float(sum(abs(pds[rows].mean() - labels[rows].mean()) * len(rows) for rows in bins) / len(pds))
+
+
+def ece_noise_floor(pds: Pds, seed: int, draws: int = 1000) -> NoiseFloor:
+    """Draw outcomes from the pds themselves, so often, and measure the ECE of each draw.
+
+    Args:
+        pds: Shape (n,).
+        seed: The same seed gives the same floor.
+        draws: At least 1.
+
+    Raises:
+        DataRefused: No rows, pds outside [0, 1], or no draws.
+    """
+    if draws < 1:
+        raise DataRefused("a noise floor needs at least one draw")
+    generator = np.random.default_rng(seed)
+    ordered = np.sort(pds)  # a sorted array sorts again in no time
+    found = [
+        expected_calibration_error((generator.random(len(ordered)) < ordered).astype(np.int64), ordered)
+        for _ in range(draws)
+    ]
+    return NoiseFloor(float(np.mean(found)), float(np.quantile(found, 0.95)), draws)
+
+
+def hosmer_lemeshow(labels: Labels, pds: Pds, groups: int, *, fitted_on_these_rows: bool = False) -> HosmerLemeshow:
+    """Test the calibration over groups of equal mass (Hosmer and Lemeshow 1980).
+
+    Args:
+        labels: Shape (n,).
+        pds: Shape (n,).
+        groups: g, to be declared beside the result; at least 3, at most n.
+        fitted_on_these_rows: Takes two degrees of freedom off.
+
+    Raises:
+        DataRefused: Rows that do not match, g out of range, or a group whose mean pd is 0 or 1.
+    """
+    _refuse(labels, pds)
+    if not 3 <= groups <= len(pds):  # noqa: PLR2004 - two degrees of freedom may go
+        raise DataRefused(f"{groups} groups of {len(pds)} rows; at least 3 groups with a row each")
+    statistic = 0.0
+    for rows in _equal_mass(pds, groups):
+        mean_pd = float(np.mean(pds[rows]))
+        if not 0.0 < mean_pd < 1.0:
+            raise DataRefused(f"a group has a mean pd of {mean_pd:g}; its variance is 0")
+        statistic += (float(np.sum(labels[rows])) - len(rows) * mean_pd) ** 2 / (len(rows) * mean_pd * (1.0 - mean_pd))
+    freedom = groups - 2 if fitted_on_these_rows else groups
+    return HosmerLemeshow(groups, statistic, freedom, float(chi2.sf(statistic, freedom)))
+
+
+def _refuse(labels: Labels, pds: Pds) -> None:
+    """Refuse what cannot be compared."""
+    refuse_unmatched(labels, pds)
+    refuse_no_probabilities(pds)
+
+
+def _equal_mass(pds: Pds, bins: int) -> list[NDArray[np.int64]]:
+    """Give the rows of each bin, lowest pds first; sizes differ by one at most, and no bin is empty."""
+    if bins < 1:
+        raise DataRefused(f"{bins} bins; at least 1 is needed")
+    return [rows for rows in np.array_split(np.argsort(pds, kind="stable"), bins) if len(rows)]
+
+
+def _newton_step(design: NDArray[np.float64], labels: Labels, line: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give the step to the top of the likelihood's parabola here, halved until the likelihood does not fall."""
+    scores = design @ line
+    fitted = expit(scores)
+    curvature = (design * (fitted * (1.0 - fitted))[:, None]).T @ design
+    if not np.linalg.cond(curvature) < 1.0 / np.finfo(np.float64).eps:
+        raise DataRefused("the recalibration has no maximum; the pds part good and bad entirely")
+    step = np.asarray(np.linalg.solve(curvature, design.T @ (labels - fitted)), dtype=np.float64)
+    for _ in range(30):
+        if _log_likelihood(design @ (line + step), labels) >= _log_likelihood(scores, labels) - 1e-12 * len(labels):
+            break
+        step = step / 2.0
+    return step
+
+
+def _log_likelihood(scores: NDArray[np.float64], labels: Labels) -> float:
+    """Give the log-likelihood of labels under these log-odds, without overflow."""
+    return float(np.sum(labels * scores - np.logaddexp(0.0, scores)))

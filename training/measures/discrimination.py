@@ -1,0 +1,212 @@
+"""How well a model ranks: AUC, Gini, KS, curves, grades, lift and capture.
+
+One sign rule everywhere: a higher pd is a higher risk. Ties count one half, which is the same as drawing every
+curve straight through a tie.
+
+Sources: Hanley and McNeil 1982 (AUC and pairs); Engelmann, Hayden and Tasche 2003 (CAP, and Gini = accuracy ratio).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.errors import DataRefused
+from training.measures.outcomes import Labels, Pds, refuse_one_outcome, refuse_unmatched
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Curve:
+    """Points from (0, 0) to (1, 1), one for each distinct pd, riskiest first; straight lines between them.
+
+    Attributes:
+        x: Shape (points,), ascending from 0 to 1.
+        y: Shape (points,), ascending from 0 to 1.
+    """
+
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class GradeRate:
+    """The bad rate of one grade; None where the grade holds no row."""
+
+    grade: str
+    rows: int
+    bads: int
+    bad_rate: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """What a team finds that can look at so many customers, the riskiest first.
+
+    Attributes:
+        customers: How many are looked at, 1 to n.
+        bads: How many bads are among them. Ties at the last place count in proportion, so this is no integer then.
+        precision: bads / customers.
+        recall: bads / all bads; the capture rate.
+        lift: precision / bad rate of all rows; 1 is no better than chance.
+    """
+
+    customers: int
+    bads: float
+    precision: float
+    recall: float
+    lift: float
+
+
+def auc(labels: Labels, pds: Pds) -> float:
+    """Give the share of pairs of a bad and a good row in which the bad one has the higher pd; a tie is one half.
+
+    Args:
+        labels: Shape (n,).
+        pds: Shape (n,); higher is riskier. Only the order matters.
+
+    Returns:
+        0 to 1; 0.5 is no ranking, below 0.5 is the wrong sign.
+
+    Raises:
+        DataRefused: Rows that do not match, or only one outcome.
+    """
+    bads, goods = _cumulated(labels, pds)
+    return float(np.trapezoid(bads, goods) / (bads[-1] * goods[-1]))
+
+
+def gini(labels: Labels, pds: Pds) -> float:
+    """Give 2 * AUC - 1, which is also the accuracy ratio of the CAP curve; -1 to 1.
+
+    Raises:
+        DataRefused: Rows that do not match, or only one outcome.
+    """
+    return 2.0 * auc(labels, pds) - 1.0
+
+
+def ks(labels: Labels, pds: Pds) -> float:
+    """Give max |F_bad - F_good|, the largest distance between both distributions of the pd; 0 to 1.
+
+    It has no sign: a model that ranks the wrong way round has the same KS.
+
+    Raises:
+        DataRefused: Rows that do not match, or only one outcome.
+    """
+    bads, goods = _cumulated(labels, pds)
+    return float(np.max(np.abs(bads / bads[-1] - goods / goods[-1])))
+
+
+def roc_points(labels: Labels, pds: Pds) -> Curve:
+    """Give the ROC curve: x the share of goods, y the share of bads, at or above each pd.
+
+    Raises:
+        DataRefused: Rows that do not match, or only one outcome.
+    """
+    bads, goods = _cumulated(labels, pds)
+    return Curve(x=goods / goods[-1], y=bads / bads[-1])
+
+
+def cap_points(labels: Labels, pds: Pds) -> Curve:
+    """Give the CAP curve: x the share of all rows, y the share of bads, at or above each pd.
+
+    Raises:
+        DataRefused: Rows that do not match, or only one outcome.
+    """
+    bads, goods = _cumulated(labels, pds)
+    return Curve(x=(bads + goods) / len(labels), y=bads / bads[-1])
+
+
+def pr_auc(labels: Labels, pds: Pds) -> float:
+    """Give the area under precision over recall as average precision: sum of precision * step in recall.
+
+    No line is drawn between points, because precision between two of them is not linear (Davis and Goadrich 2006).
+
+    Returns:
+        0 to 1; a ranking by chance gives about the bad rate.
+
+    Raises:
+        DataRefused: Rows that do not match, or only one outcome.
+    """
+    bads, goods = _cumulated(labels, pds)
+    precision = bads[1:] / (bads[1:] + goods[1:])
+    return float(np.sum(precision * np.diff(bads)) / bads[-1])
+
+
+def capture(labels: Labels, pds: Pds, customers: int) -> Capture:
+    """Say how many bads are among the so many riskiest rows.
+
+    Args:
+        labels: Shape (n,).
+        pds: Shape (n,); higher is riskier.
+        customers: How many the sales team can call, at least 1. All rows, where there are fewer.
+
+    Raises:
+        DataRefused: Rows that do not match, only one outcome, or a capacity below 1.
+    """
+    if customers < 1:
+        raise DataRefused(f"a capacity of {customers} customers; at least 1 is needed")
+    bads, goods = _cumulated(labels, pds)
+    looked_at = min(customers, len(labels))
+    found = float(np.interp(looked_at, bads + goods, bads))
+    precision = found / looked_at
+    bad_rate = float(bads[-1]) / len(labels)
+    return Capture(looked_at, found, precision, found / float(bads[-1]), precision / bad_rate)
+
+
+def lift_in_top(labels: Labels, pds: Pds, share: float) -> float:
+    """Give the bad rate of the riskiest share of rows over the bad rate of all rows.
+
+    Args:
+        labels: Shape (n,).
+        pds: Shape (n,); higher is riskier.
+        share: In (0, 1]; 0.1 is the top decile. A share that is no whole number of rows counts the last in part.
+
+    Returns:
+        0 to 1 / max(share, bad rate); 1 is no better than chance.
+
+    Raises:
+        DataRefused: Rows that do not match, only one outcome, or a share outside (0, 1].
+    """
+    if not 0.0 < share <= 1.0:
+        raise DataRefused(f"a top share of {share}; it must lie in (0, 1]")
+    cap = cap_points(labels, pds)
+    return float(np.interp(share, cap.x, cap.y)) / share
+
+
+def bad_rates_by_grade(labels: Labels, grades: NDArray[np.str_], order: Sequence[str]) -> tuple[GradeRate, ...]:
+    """Give rows, bads and bad rate of every grade.
+
+    Args:
+        labels: Shape (n,).
+        grades: Shape (n,); the grade of every row.
+        order: Every grade of the master scale, the least risky first.
+
+    Raises:
+        DataRefused: Rows that do not match, or a grade that the order does not name.
+    """
+    refuse_unmatched(labels, np.zeros(len(grades)))
+    if unknown := sorted({str(grade) for grade in grades} - set(order)):
+        raise DataRefused(f"grades that the master scale does not have: {', '.join(unknown)}")
+    found = []
+    for grade in order:
+        inside = labels[grades == grade]
+        rows, bads = len(inside), int(inside.sum())
+        found.append(GradeRate(grade, rows, bads, bads / rows if rows else None))
+    return tuple(found)
+
+
+def strictly_ordered(rates: Sequence[GradeRate]) -> bool:
+    """Say whether the bad rate rises from each grade to the next; grades without rows are passed over."""
+    seen = [rate.bad_rate for rate in rates if rate.bad_rate is not None]
+    return all(before < after for before, after in pairwise(seen))
+
+
+def _cumulated(labels: Labels, pds: Pds) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Count bads and goods at or above each distinct pd, riskiest first: two arrays that begin with 0."""
+    refuse_unmatched(labels, pds)
+    refuse_one_outcome(labels)
+    distinct, places = np.unique(-pds, return_inverse=True)
+    rows = np.bincount(places, minlength=len(distinct))
+    bads = np.bincount(places, weights=labels, minlength=len(distinct))
+    return np.concatenate([[0.0], np.cumsum(bads)]), np.concatenate([[0.0], np.cumsum(rows - bads)])

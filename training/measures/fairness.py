@@ -1,0 +1,144 @@
+"""Whether decisions differ between groups of an attribute that the model does not see.
+
+Approved is the favourable outcome. TPR is the share of good customers who are approved (equal opportunity: Hardt et
+al. 2016), FPR the share of bad customers who are approved. The disparate impact ratio is a group's share of approved
+over the reference group's; below 0.8 is the four-fifths rule of the US Uniform Guidelines of 1978. Gaps and ratios
+have intervals, because a small group differs by chance.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.errors import DataRefused
+from training.measures.outcomes import Labels, refuse_unmatched
+from training.measures.proportions import Estimate, difference, ratio, share
+
+ROWS_MIN = 30
+SMALL_GROUPS = "small groups"
+NOT_KNOWN = "not known"
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One group beside the reference group. A figure is None where there is no row to count.
+
+    Attributes:
+        small: Fewer rows than the minimum, even pooled; read nothing into it.
+        selection_rate: Approved / rows.
+        tpr: Approved goods / goods.
+        fpr: Approved bads / bads.
+        selection_gap: This group's rate less the reference group's; None for the reference itself, as all below.
+        tpr_gap: The same of the TPR.
+        fpr_gap: The same of the FPR.
+        disparate_impact: Ratio of the selection rates; None also where the reference group has nobody approved.
+    """
+
+    name: str
+    rows: int
+    small: bool
+    selection_rate: Estimate
+    tpr: Estimate | None
+    fpr: Estimate | None
+    selection_gap: Estimate | None
+    tpr_gap: Estimate | None
+    fpr_gap: Estimate | None
+    disparate_impact: Estimate | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fairness:
+    """All groups, the largest first, pooled ones last.
+
+    Attributes:
+        reference: Name of the group that the others are compared with.
+        pooled: Names of the groups that went into SMALL_GROUPS.
+    """
+
+    reference: str
+    groups: tuple[Group, ...]
+    pooled: tuple[str, ...]
+
+
+def fairness(
+    labels: Labels,
+    approved: NDArray[np.bool_],
+    attribute: Sequence[str | None],
+    reference: str | None = None,
+    rows_min: int = ROWS_MIN,
+) -> Fairness:
+    """Compare decisions between groups, with Wilson intervals at 95 %.
+
+    Args:
+        labels: Shape (n,); one row for each customer.
+        approved: Shape (n,).
+        attribute: Of every row; None where it is not known, which is a group of its own.
+        reference: The group to compare with; the largest with a known attribute where not said.
+        rows_min: Smaller groups are pooled.
+
+    Raises:
+        DataRefused: Rows that do not match, a group under a name that is taken, or a reference that is too small.
+    """
+    refuse_unmatched(labels, np.asarray(approved, dtype=np.float64))
+    if len(attribute) != len(labels):
+        raise DataRefused(f"{len(attribute)} attributes for {len(labels)} rows")
+    if taken := {SMALL_GROUPS, NOT_KNOWN} & {value for value in attribute if value is not None}:
+        raise DataRefused(f"names that this report needs itself: {', '.join(sorted(taken))}")
+    names = np.array([NOT_KNOWN if value is None else value for value in attribute], dtype=np.str_)
+    distinct, counts = np.unique(names, return_counts=True)
+    pooled = tuple(str(name) for name in distinct[counts < rows_min])
+    names = np.where(np.isin(names, pooled), SMALL_GROUPS, names) if pooled else names
+    kept = [str(name) for name in distinct[np.argsort(-counts, kind="stable")] if str(name) not in pooled]
+    anchor = reference if reference is not None else next((name for name in kept if name != NOT_KNOWN), None)
+    if anchor not in kept:
+        raise DataRefused(f"no group {anchor or ''!r} with at least {rows_min} rows to compare with")
+    rates = {name: _rates(labels, approved, names == name) for name in [*kept, *([SMALL_GROUPS] if pooled else [])]}
+    return Fairness(anchor, tuple(_group(name, rates, anchor, rows_min) for name in rates), pooled)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rates:
+    """What a group is measured by."""
+
+    rows: int
+    selection: Estimate
+    tpr: Estimate | None
+    fpr: Estimate | None
+
+
+def _rates(labels: Labels, approved: NDArray[np.bool_], inside: NDArray[np.bool_]) -> _Rates:
+    """Count one group."""
+    selection = _share(approved[inside])
+    assert selection is not None, "a group has a row"
+    good, bad = inside & (labels == 0), inside & (labels == 1)
+    return _Rates(int(inside.sum()), selection, _share(approved[good]), _share(approved[bad]))
+
+
+def _share(approved: NDArray[np.bool_]) -> Estimate | None:
+    """Give the share of approved rows; None without rows."""
+    return share(int(np.sum(approved)), len(approved)) if len(approved) else None
+
+
+def _group(name: str, rates: dict[str, _Rates], reference: str, rows_min: int) -> Group:
+    """Put one group beside the reference."""
+    own, other = rates[name], rates[reference]
+    itself = name == reference
+    return Group(
+        name=name,
+        rows=own.rows,
+        small=own.rows < rows_min,
+        selection_rate=own.selection,
+        tpr=own.tpr,
+        fpr=own.fpr,
+        selection_gap=None if itself else _gap(own.selection, other.selection),
+        tpr_gap=None if itself else _gap(own.tpr, other.tpr),
+        fpr_gap=None if itself else _gap(own.fpr, other.fpr),
+        disparate_impact=None if itself or not other.selection.value else ratio(own.selection, other.selection),
+    )
+
+
+def _gap(own: Estimate | None, other: Estimate | None) -> Estimate | None:
+    """Give the difference where both are known."""
+    return None if own is None or other is None else difference(own, other)

@@ -1,0 +1,87 @@
+"""Whether the pd of each grade is high enough for the bads it had.
+
+Sources: European Central Bank, Instructions for reporting the validation results of internal models, 2019 (the
+Jeffreys test); Basel Committee, Working paper 14, 2005 (the binomial test).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import beta, binom
+
+from training.errors import DataRefused
+from training.measures.discrimination import bad_rates_by_grade
+from training.measures.outcomes import Labels
+
+
+@dataclass(frozen=True, slots=True)
+class GradeTest:
+    """One grade's pd against its bads; where the grade holds no row, rate and both p-values are None.
+
+    Attributes:
+        pd: What the grade stands for.
+        jeffreys_p: One-sided; small means that the pd is too low.
+        binomial_p: Chance of so many bads or more if the pd is right; small means the same, a little more carefully.
+    """
+
+    grade: str
+    rows: int
+    bads: int
+    pd: float
+    bad_rate: float | None
+    jeffreys_p: float | None
+    binomial_p: float | None
+
+
+def jeffreys_p_value(rows: int, bads: int, pd: float) -> float:
+    """Give p = F_Beta(D + 1/2, N - D + 1/2)(PD): how credible it is that the true rate is at most the pd.
+
+    Args:
+        rows: N, at least 1.
+        bads: D, 0 to N.
+        pd: In [0, 1].
+
+    Returns:
+        0 to 1, one-sided: below 0.05 the pd is too low at 5 %.
+
+    Raises:
+        DataRefused: Numbers out of range.
+    """
+    _refuse(rows, bads, pd)
+    return float(beta.cdf(pd, bads + 0.5, rows - bads + 0.5))
+
+
+def binomial_p_value(rows: int, bads: int, pd: float) -> float:
+    """Give P(X >= D) for X binomial with N trials at the pd; arguments and errors as `jeffreys_p_value`."""
+    _refuse(rows, bads, pd)
+    return float(binom.sf(bads - 1, rows, pd))
+
+
+def grade_tests(labels: Labels, grades: NDArray[np.str_], grade_pds: Mapping[str, float]) -> tuple[GradeTest, ...]:
+    """Test every grade of the master scale.
+
+    Args:
+        labels: Shape (n,); independent rows.
+        grades: Shape (n,).
+        grade_pds: The pd of every grade, the least risky grade first: a fixed one, or the mean pd of its rows.
+
+    Raises:
+        DataRefused: Rows that do not match, a grade without a pd, or a pd outside [0, 1].
+    """
+    found = []
+    for rate in bad_rates_by_grade(labels, grades, tuple(grade_pds)):
+        rows, bads, pd = rate.rows, rate.bads, grade_pds[rate.grade]
+        jeffreys = jeffreys_p_value(rows, bads, pd) if rows else None
+        binomial = binomial_p_value(rows, bads, pd) if rows else None
+        found.append(GradeTest(rate.grade, rows, bads, pd, rate.bad_rate, jeffreys, binomial))
+    return tuple(found)
+
+
+def _refuse(rows: int, bads: int, pd: float) -> None:
+    """Refuse what is no count of bads among rows, or no probability."""
+    if rows < 1 or not 0 <= bads <= rows:
+        raise DataRefused(f"{bads} bads among {rows} rows")
+    if not 0.0 <= pd <= 1.0:
+        raise DataRefused(f"a pd of {pd}; it must lie in [0, 1]")

@@ -1,0 +1,152 @@
+"""What a model is worth in money: the expected maximum profit of a churn campaign, and expected loss.
+
+A campaign contacts the riskiest share of customers and offers each an incentive. A would-be churner accepts with
+probability gamma and stays; a loyal customer takes the incentive anyway. gamma is not known, so the profit of the
+best share is averaged over a beta distribution of it.
+
+Source: Verbraken, Verbeke and Baesens 2013, A novel profit maximizing metric for measuring classification
+performance of customer churn prediction models, IEEE TKDE 25(5), doi 10.1109/TKDE.2012.50. Its examples (alpha 6,
+beta 14, CLV 200, offer 10, contact 1) are of a telephone company; there is no default here.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import betainc
+
+from training.errors import DataRefused
+from training.measures.discrimination import roc_points
+from training.measures.outcomes import Labels, Pds
+
+
+@dataclass(frozen=True, slots=True)
+class Campaign:
+    """What a campaign costs and how it is taken up. All money in one currency.
+
+    Attributes:
+        clv: Value of a customer who stays, above 0.
+        offer_cost: d, of the incentive, paid if it is taken; 0 to below clv.
+        contact_cost: f, of contacting one customer; 0 and up.
+        alpha: First parameter of the beta distribution of acceptance, above 0.
+        beta: Second parameter, above 0; the mean acceptance is alpha / (alpha + beta).
+    """
+
+    clv: float
+    offer_cost: float
+    contact_cost: float
+    alpha: float
+    beta: float
+
+    def __post_init__(self) -> None:
+        """Refuse a campaign that cannot be.
+
+        Raises:
+            DataRefused: A number out of range, or an offer that costs what the customer is worth.
+        """
+        numbers = (self.clv, self.offer_cost, self.contact_cost, self.alpha, self.beta)
+        if not np.isfinite(numbers).all() or min(self.clv, self.alpha, self.beta) <= 0.0:
+            raise DataRefused(f"clv, alpha and beta must be above 0 and everything finite: {self}")
+        if not 0.0 <= self.offer_cost < self.clv or self.contact_cost < 0.0:
+            raise DataRefused(f"costs must not be negative, nor an offer cost the whole clv: {self}")
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedProfit:
+    """The expected maximum profit and the campaign that earns it.
+
+    Attributes:
+        empc: Per customer of the whole base, contacted or not, in the campaign's currency; 0 and up.
+        contacted: Expected share of customers in the best campaign, 0 to 1.
+    """
+
+    empc: float
+    contacted: float
+
+
+def empc(labels: Labels, pds: Pds, campaign: Campaign) -> ExpectedProfit:
+    """Give the expected maximum profit of a churn model, in closed form over the convex hull of its ROC curve.
+
+    For one gamma, the profit of contacting the share of churners y and of others x is, per customer of the base,
+    clv * [(gamma * (1 - d/clv) - f/clv) * churners * y - (d + f)/clv * others * x]. Its best point is a corner of
+    the hull, and moves to the next corner as gamma passes a bound; between two bounds the integral over the beta
+    distribution is incomplete beta functions.
+
+    Args:
+        labels: Shape (n,); 1 where the customer left.
+        pds: Shape (n,); higher is riskier. Only the order matters.
+        campaign: Money and acceptance.
+
+    Raises:
+        DataRefused: Rows that do not match, or only one outcome.
+    """
+    roc = roc_points(labels, pds)
+    corners = _hull(roc.x, roc.y)
+    churners = float(np.mean(labels))
+    left, others = churners * roc.y[corners], (1.0 - churners) * roc.x[corners]
+    gain = left * (campaign.clv - campaign.offer_cost)  # times gamma
+    cost = left * campaign.contact_cost + others * (campaign.offer_cost + campaign.contact_cost)
+    steps = np.diff(gain)
+    bounds = np.divide(np.diff(cost), steps, out=np.full(len(steps), np.inf), where=steps > 0.0)
+    bounds = np.concatenate([[0.0], np.minimum(bounds, 1.0), [1.0]])
+    chance = np.diff(betainc(campaign.alpha, campaign.beta, bounds))
+    mean = campaign.alpha / (campaign.alpha + campaign.beta)
+    gamma = mean * np.diff(betainc(campaign.alpha + 1.0, campaign.beta, bounds))  # E[gamma; between the bounds]
+    return ExpectedProfit(float(gain @ gamma - cost @ chance), float((left + others) @ chance))
+
+
+def expected_loss(
+    pds: NDArray[np.float64], loss_given_default: NDArray[np.float64], exposure: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Give PD * LGD * EAD of every row.
+
+    Args:
+        pds: Shape (n,), 0 to 1.
+        loss_given_default: Shape (n,), 0 to 1, net of insurance and collateral.
+        exposure: Shape (n,), 0 and up, money of one currency.
+
+    Returns:
+        Shape (n,), money.
+
+    Raises:
+        DataRefused: Shapes that differ, or a number that is missing or out of range.
+    """
+    if not np.shape(pds) == np.shape(loss_given_default) == np.shape(exposure):
+        raise DataRefused("pds, loss given default and exposure differ in shape")
+    for name, numbers, top in (
+        ("pd", pds, 1.0),
+        ("loss given default", loss_given_default, 1.0),
+        ("exposure", exposure, np.finfo(np.float64).max),
+    ):
+        if not ((numbers >= 0.0) & (numbers <= top)).all():
+            raise DataRefused(f"a {name} is missing or out of range")
+    return pds * loss_given_default * exposure
+
+
+def break_even_pd(margin: float, loss: float) -> float:
+    """Give the pd above which a sale loses money on average: margin / (margin + loss).
+
+    Args:
+        margin: Earned for each unit of exposure when the customer pays; 0 and up.
+        loss: Lost for each unit of exposure when he does not; above 0.
+
+    Raises:
+        DataRefused: Numbers out of range.
+    """
+    if not (margin >= 0.0 and loss > 0.0):
+        raise DataRefused(f"a margin of {margin} and a loss of {loss}; not negative, and the loss above 0")
+    return margin / (margin + loss)
+
+
+def _hull(x: NDArray[np.float64], y: NDArray[np.float64]) -> list[int]:
+    """Give the places of the corners of the upper convex hull, from (0, 0) to (1, 1) (Andrew 1979)."""
+    corners: list[int] = []
+    for place in range(len(x)):
+        while len(corners) > 1:
+            before, last = corners[-2], corners[-1]
+            turn = (x[last] - x[before]) * (y[place] - y[before]) - (y[last] - y[before]) * (x[place] - x[before])
+            if turn < 0.0:
+                break
+            corners.pop()
+        corners.append(place)
+    return corners

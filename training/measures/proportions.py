@@ -1,0 +1,67 @@
+"""Intervals of a share, of the difference of two, and of their ratio, that hold for small groups too.
+
+Sources: Wilson 1927; Newcombe 1998 (the difference, his method 10); Donner and Zou 2012 (the ratio from the limits
+of both). Rows are taken as independent.
+"""
+
+import math
+from dataclasses import dataclass
+
+from scipy.stats import norm
+
+from training.errors import DataRefused
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A figure with its interval; `high` is infinite where nothing bounds a ratio."""
+
+    value: float
+    low: float
+    high: float
+
+
+def share(hits: int, rows: int, level: float = 0.95) -> Estimate:
+    """Give hits / rows with Wilson's interval.
+
+    Args:
+        hits: 0 to rows.
+        rows: At least 1.
+        level: In (0, 1).
+
+    Raises:
+        DataRefused: Numbers out of range.
+    """
+    if rows < 1 or not 0 <= hits <= rows or not 0.0 < level < 1.0:
+        raise DataRefused(f"{hits} of {rows} rows at level {level}")
+    z = float(norm.ppf(0.5 + level / 2.0))
+    value, widening = hits / rows, z * z / rows
+    center = (value + widening / 2.0) / (1.0 + widening)
+    half = z * math.sqrt(value * (1.0 - value) / rows + widening / (4.0 * rows)) / (1.0 + widening)
+    # At 0 and at all hits the limits are exact; rounding must not push the share itself outside.
+    return Estimate(value, 0.0 if hits == 0 else center - half, 1.0 if hits == rows else center + half)
+
+
+def difference(first: Estimate, second: Estimate) -> Estimate:
+    """Give first - second of two independent shares; -1 to 1."""
+    value = first.value - second.value
+    low = value - math.hypot(first.value - first.low, second.high - second.value)
+    return Estimate(value, low, value + math.hypot(first.high - first.value, second.value - second.low))
+
+
+def ratio(first: Estimate, second: Estimate) -> Estimate:
+    """Give first / second of two independent shares; 0 and up.
+
+    Raises:
+        DataRefused: The second is 0.
+    """
+    if second.value <= 0.0:
+        raise DataRefused("a ratio to a share of 0")
+    product = first.value * second.value
+    down = first.low * second.high * (2.0 * first.value - first.low) * (2.0 * second.value - second.high)
+    up = first.high * second.low * (2.0 * first.value - first.high) * (2.0 * second.value - second.low)
+    # The lower limit is written without the difference of two like numbers; first.low = 0 makes it 0.
+    low = first.low * (2.0 * first.value - first.low) / (product + math.sqrt(product**2 - down)) if product else 0.0
+    below = second.low * (2.0 * second.value - second.low)
+    high = (product + math.sqrt(product**2 - up)) / below if below > 0.0 else math.inf
+    return Estimate(first.value / second.value, low, high)

@@ -1,0 +1,119 @@
+"""Who moves when one model takes the place of another: the swap set.
+
+A bad rate is that of rows whose outcome is known. Where only accepted customers have outcomes, it says nothing about
+those whom the old model declined.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.errors import DataRefused
+from training.measures.outcomes import Labels, Pds, refuse_unmatched
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cell:
+    """Rows that both models treat alike, or not.
+
+    Attributes:
+        places: Shape (rows,), the row numbers, ascending.
+        bad_rate: None where the cell is empty.
+    """
+
+    places: NDArray[np.int64]
+    rows: int
+    bads: int
+    bad_rate: float | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SwapSet:
+    """All rows, in four cells.
+
+    Attributes:
+        swapped_in: Declined by the champion, approved by the challenger.
+        swapped_out: Approved by the champion, declined by the challenger.
+        champion_approved: Share of all rows, 0 to 1.
+        challenger_approved: Share of all rows, 0 to 1.
+        champion_bad_rate: Among those whom the champion approves; None where it approves nobody.
+        challenger_bad_rate: Among those whom the challenger approves; None where it approves nobody.
+    """
+
+    both_approved: Cell
+    swapped_in: Cell
+    swapped_out: Cell
+    both_declined: Cell
+    champion_approved: float
+    challenger_approved: float
+    champion_bad_rate: float | None
+    challenger_bad_rate: float | None
+
+
+def swap_at_cut_offs(labels: Labels, champion: Pds, challenger: Pds, cut_offs: tuple[float, float]) -> SwapSet:
+    """Compare two models at given cut-offs.
+
+    Args:
+        labels: Shape (n,).
+        champion: Shape (n,), pds.
+        challenger: Shape (n,), pds.
+        cut_offs: Of the champion and of the challenger; approved up to and including it.
+
+    Raises:
+        DataRefused: Rows that do not match.
+    """
+    refuse_unmatched(labels, champion)
+    refuse_unmatched(labels, challenger)
+    return _swap_set(labels, champion <= cut_offs[0], challenger <= cut_offs[1])
+
+
+def swap_at_rate(labels: Labels, champion: Pds, challenger: Pds, approval_rate: float, seed: int) -> SwapSet:
+    """Compare two models that approve equally many.
+
+    Args:
+        labels: Shape (n,).
+        champion: Shape (n,), pds.
+        challenger: Shape (n,), pds.
+        approval_rate: In [0, 1]; both approve the nearest whole number of rows, the lowest pds first.
+        seed: Who of several with the same pd is approved is drawn, the same order for both models, so that neither
+            the order of the rows nor a tie makes a difference between them.
+
+    Raises:
+        DataRefused: Rows that do not match, or a rate outside [0, 1].
+    """
+    refuse_unmatched(labels, champion)
+    refuse_unmatched(labels, challenger)
+    if not 0.0 <= approval_rate <= 1.0:
+        raise DataRefused(f"an approval rate of {approval_rate}; it must lie in [0, 1]")
+    lots = np.random.default_rng(seed).permutation(len(labels))
+    count = round(approval_rate * len(labels))
+    return _swap_set(labels, _lowest(champion, lots, count), _lowest(challenger, lots, count))
+
+
+def _lowest(pds: Pds, lots: NDArray[np.int64], count: int) -> NDArray[np.bool_]:
+    """Mark so many rows with the lowest pds, ties by lot."""
+    approved = np.zeros(len(pds), dtype=np.bool_)
+    approved[np.lexsort((lots, pds))[:count]] = True
+    return approved
+
+
+def _swap_set(labels: Labels, champion: NDArray[np.bool_], challenger: NDArray[np.bool_]) -> SwapSet:
+    """Count the four cells."""
+    return SwapSet(
+        both_approved=_cell(labels, champion & challenger),
+        swapped_in=_cell(labels, ~champion & challenger),
+        swapped_out=_cell(labels, champion & ~challenger),
+        both_declined=_cell(labels, ~champion & ~challenger),
+        champion_approved=float(np.mean(champion)),
+        challenger_approved=float(np.mean(challenger)),
+        champion_bad_rate=_cell(labels, champion).bad_rate,
+        challenger_bad_rate=_cell(labels, challenger).bad_rate,
+    )
+
+
+def _cell(labels: Labels, inside: NDArray[np.bool_]) -> Cell:
+    """Count one cell."""
+    places = np.flatnonzero(inside)
+    bads = int(np.sum(labels[places]))
+    return Cell(places, len(places), bads, bads / len(places) if len(places) else None)
