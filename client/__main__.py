@@ -12,7 +12,7 @@ from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
 from rich.console import Console
 
-from client.calls import Client, Value
+from client.calls import About, Client, Value
 from client.connection import ADDRESS
 from client.errors import CallFailed
 from client.show import show_decision, show_model, show_models, show_risk, show_risks, show_simulation
@@ -58,6 +58,11 @@ Amount = Annotated[str, typer.Argument(metavar="AMOUNT", help="Such as 120000TWD
 Given = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A feature's value; repeatable.")]
 Address = Annotated[str, typer.Option(help="The server.", envvar="GROUNDS_ADDRESS")]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs: the answer as JSON.")]
+Product = Annotated[str, typer.Option(help="The product, as the policy names it.")]
+Facts = Annotated[
+    list[str] | None,
+    typer.Option("--fact", metavar="NAME=VALUE", help="What a policy rule asks for; repeatable."),
+]
 Locale = Annotated[str, typer.Option(help="Language of the reasons, such as de.")]
 
 
@@ -68,14 +73,17 @@ def score(
     amount: Amount,
     given: Given = None,
     request_id: Annotated[str | None, typer.Option(help="UUID; the same one gets the same answer.")] = None,
+    product: Product = "",
+    facts: Facts = None,
     locale: Locale = "",
     address: Address = ADDRESS,
     as_json: AsJson = False,
 ) -> None:
     """Ask for a credit decision; it is kept."""
     with Client(address) as client:
+        about = About(product, values_of(facts or []), locale)
         decision = client.score_credit(
-            (market, customer), amount_of(amount), features=values_of(given or []), request_id=request_id, locale=locale
+            (market, customer), amount_of(amount), features=values_of(given or []), request_id=request_id, about=about
         )
         if not say_json(as_json, [decision]):
             show_decision(console(), decision, model_of(client, decision.assessment.model_output.bundle_id))
@@ -87,14 +95,22 @@ def simulate(
     customer: CustomerId,
     amount: Amount,
     given: Given = None,
+    product: Product = "",
+    facts: Facts = None,
+    counterfactuals: Annotated[bool, typer.Option("--ways", help="Say what would lead to approval.")] = False,
     locale: Locale = "",
     address: Address = ADDRESS,
     as_json: AsJson = False,
 ) -> None:
     """Ask what would be if some values were others. Decides nothing, keeps nothing."""
     with Client(address) as client:
+        about = About(product, values_of(facts or []), locale)
         answer = client.simulate_credit(
-            (market, customer), amount_of(amount), features=values_of(given or []), locale=locale
+            (market, customer),
+            amount_of(amount),
+            features=values_of(given or []),
+            about=about,
+            counterfactuals=counterfactuals,
         )
         if not say_json(as_json, [answer]):
             show_simulation(console(), answer, model_of(client, answer.simulated.model_output.bundle_id))

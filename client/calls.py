@@ -2,9 +2,10 @@
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import grpc
 from google.protobuf.message import Message
@@ -23,6 +24,25 @@ PAGE_SIZE = 1000
 NANOS = 10**9
 Value = float | str  # a number, or the name of a level
 Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a credit request says beside the customer, the amount and the features.
+
+    Attributes:
+        product: As the policy names it; "" is the standard product.
+        facts: What the policy's hard rules ask for, by name.
+        locale: Language of the reasons; "" is English.
+    """
+
+    product: str = ""
+    facts: Mapping[str, Value] = field(default_factory=dict)
+    locale: str = ""
+
+    def fields(self) -> dict[str, Any]:
+        """Give the fields of a request."""
+        return {"product": self.product, "facts": feature_values(self.facts), "locale": self.locale}
 
 
 class Client:
@@ -46,7 +66,7 @@ class Client:
         *,
         features: Mapping[str, Value] | None = None,
         request_id: str | None = None,
-        locale: str = "",
+        about: About | None = None,
     ) -> credit_pb2.CreditDecision:
         """Ask for a decision.
 
@@ -55,14 +75,14 @@ class Client:
             amount: (amount, currency).
             features: Values that the caller may give, by name.
             request_id: A UUID; give the same one when you ask again. None makes a new one.
-            locale: Language of the reasons; "" is English.
+            about: Product, facts and language.
         """
         request = credit_pb2.ScoreCreditRequest(
             request_id=request_id or str(uuid.uuid4()),
             customer=customer_of(customer),
             requested_amount=money_of(*amount),
             features=feature_values(features or {}),
-            locale=locale,
+            **(about or About()).fields(),
         )
         answer: credit_pb2.ScoreCreditResponse = self.call(self.credit.ScoreCredit, request)
         return answer.credit_decision
@@ -73,14 +93,16 @@ class Client:
         amount: tuple[Decimal, str],
         *,
         features: Mapping[str, Value],
-        locale: str = "",
+        about: About | None = None,
+        counterfactuals: bool = False,
     ) -> credit_pb2.SimulateCreditResponse:
         """Ask what would be, with these values in place of the known ones. Decides nothing."""
         request = credit_pb2.SimulateCreditRequest(
             customer=customer_of(customer),
             requested_amount=money_of(*amount),
             features=feature_values(features),
-            locale=locale,
+            counterfactuals=counterfactuals,
+            **(about or About()).fields(),
         )
         answer: credit_pb2.SimulateCreditResponse = self.call(self.credit.SimulateCredit, request)
         return answer

@@ -14,7 +14,19 @@ from grounds.explain.v1.explain_pb2 import Contribution, Reasons
 from grounds.model.v1 import model_pb2
 
 BAR_WIDTH = 16
-COLOURS = {"APPROVE": "green", "REFER": "yellow", "DECLINE": "red", "NOT_SCORABLE": "magenta"}
+COLOURS = {
+    "APPROVE": "green",
+    "APPROVE_REDUCED": "green",
+    "REFER": "yellow",
+    "DECLINE": "red",
+    "NOT_SCORABLE": "magenta",
+}
+WAYS = {
+    "FOUND": "each scored again; no promise, the policy and a later model may decide otherwise",
+    "NO_RECOURSE_FOUND": "none found among what a customer can act on",
+    "NOT_NEEDED": "it is there already",
+    "NOT_SCORABLE": "too little is known to score",
+}
 BAND_COLOURS = {"LOW": "green", "MEDIUM": "yellow", "HIGH": "red", "CRITICAL": "bold red"}
 
 
@@ -38,6 +50,20 @@ def show_simulation(console: Console, answer: credit_pb2.SimulateCreditResponse,
         console.print(Text.assemble(f"{title:<9}", (f" {name} ", f"reverse {COLOURS[name]}"), f"  {figures}"))
     console.print("what if (decides nothing, is kept nowhere):", style="dim")
     show_assessment(console, answer.simulated, model)
+    if answer.HasField("recourse"):
+        show_recourse(console, answer.recourse)
+
+
+def show_recourse(console: Console, recourse: credit_pb2.Recourse) -> None:
+    """Show what would bring the customer to the approve cut-off."""
+    status = short(credit_pb2.RecourseStatus.Name(recourse.status), "RECOURSE_STATUS_")
+    console.print(f"Ways to the approve cut-off: {WAYS[status]}", highlight=False)
+    for number, way in enumerate(recourse.counterfactuals, start=1):
+        changes = "; ".join(
+            f"{change.feature} from {change.current.number:,.6g} to {change.proposed.number:,.6g}"
+            for change in way.changes
+        )
+        console.print(f"  {number}. {changes}: {way.score} points, {way.pd:.2%}", markup=False, highlight=False)
 
 
 def summary(assessment: credit_pb2.CreditAssessment) -> str:
@@ -55,6 +81,11 @@ def show_assessment(console: Console, assessment: credit_pb2.CreditAssessment, m
         console.print(
             f"{summary(assessment)} (approve up to {recommendation.approve_max_pd:.0%}, "
             f"refer up to {recommendation.refer_max_pd:.0%})"
+        )
+        policy = assessment.policy_result
+        console.print(
+            f"approvable without a person: {money(policy.approvable_amount)}; "
+            f"expected loss of the requested amount: {money(policy.expected_loss)}"
         )
     show_reasons(console, assessment.reasons, "What speaks against")
     if assessment.HasField("explanation"):

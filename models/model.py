@@ -12,6 +12,7 @@ from models.documents import Cell, GoldenRow
 from models.errors import BundleRefused, DoesNotAddUp
 from models.explained import ExplainedScore, explained
 from models.scoring import Scorer
+from models.signs import best_values
 
 # A golden contribution may differ by this much: another release of the runtime may add in another order.
 CONTRIBUTION_TOLERANCE = 1e-9
@@ -21,10 +22,15 @@ PD_TOLERANCE = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model that may serve; made by `open_model` only."""
+    """A model that may serve; made by `open_model` only.
+
+    Attributes:
+        best: The best value of the baseline by feature with a sign; see models.signs.
+    """
 
     bundle: Bundle
     scorer: Scorer
+    best: Mapping[str, float]
 
     def explain(self, values: Mapping[str, float]) -> ExplainedScore:
         """Score one customer and explain it.
@@ -55,7 +61,7 @@ def open_model(bundle: Bundle) -> Model:
     """
     refuse_widths(bundle)
     try:
-        model = Model(bundle, Scorer(bundle.score, bundle.explain))
+        model = Model(bundle, Scorer(bundle.score, bundle.explain), best_values(bundle))
     except Exception as error:  # ONNX Runtime raises many kinds, none of which is exported
         raise BundleRefused(f"score.onnx or explain.onnx does not open: {error}") from error
     golden_rows = array_of([golden.row for golden in bundle.golden.rows])

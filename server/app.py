@@ -14,7 +14,6 @@ from grounds.churn.v1 import churn_pb2, churn_pb2_grpc
 from grounds.credit.v1 import credit_pb2, credit_pb2_grpc
 from grounds.model.v1 import model_pb2, model_pb2_grpc
 from server.config import Settings
-from server.decisions.policy import Policy, read_policy
 from server.edges.churn import ChurnServicer
 from server.edges.credit import FAMILY, CreditServicer
 from server.edges.gate import Gate
@@ -25,6 +24,7 @@ from server.stores.database import Database
 from server.stores.decisions import DecisionStore
 from server.stores.features import FeatureStore
 from server.stores.lineup import LineupWatch
+from server.stores.policies import PolicyWatch
 from server.stores.risks import RiskStore
 
 LOG = structlog.get_logger()
@@ -58,11 +58,11 @@ class Application:
 
     async def start(self) -> None:
         """Read policy and models, open the database, listen; health is SERVING where all of it is there."""
-        policy = read_policy(self.settings.policy)
+        policies = PolicyWatch(self.settings.policy)
         await self.threads.run(self.database.migrate)
         await self.threads.run(self.lineup.refresh)
         tokens = PageTokens(await self.threads.run(self.database.key, "page_tokens"))
-        self.server = self.build(policy, tokens)
+        self.server = self.build(policies, tokens)
         address = f"{self.settings.host}:{self.settings.port}"
         try:
             self.port = self.server.add_insecure_port(address)
@@ -70,10 +70,10 @@ class Application:
             raise PortTaken(f"{address} cannot be listened on: another server has it; choose another port") from error
         await self.server.start()
         await self.tell_health()
-        self.watching = asyncio.create_task(self.watch())
-        LOG.info("serving", address=f"{self.settings.host}:{self.port}", policy=policy.document.version)
+        self.watching = asyncio.create_task(self.watch(policies))
+        LOG.info("serving", address=f"{self.settings.host}:{self.port}", policy=policies.now.document.version)
 
-    def build(self, policy: Policy, tokens: PageTokens) -> grpc.aio.Server:
+    def build(self, policies: PolicyWatch, tokens: PageTokens) -> grpc.aio.Server:
         """Make the gRPC server with every service."""
         options = [
             ("grpc.max_receive_message_length", self.settings.request_bytes_max),
@@ -83,7 +83,7 @@ class Application:
             interceptors=[self.gate], options=options, maximum_concurrent_rpcs=self.settings.requests_in_flight_max
         )
         features, decisions = FeatureStore(self.database), DecisionStore(self.database)
-        credit = CreditServicer(self.lineup, policy, features, decisions, self.threads, clock=now)
+        credit = CreditServicer(self.lineup, policies, features, decisions, self.threads, clock=now)
         credit_pb2_grpc.add_CreditServiceServicer_to_server(credit, server)
         churn = ChurnServicer(RiskStore(self.database), tokens, self.threads)
         churn_pb2_grpc.add_ChurnServiceServicer_to_server(churn, server)
@@ -100,14 +100,15 @@ class Application:
         for service, status in ((CREDIT, credit), (CHURN, SERVING), (MODEL, SERVING), ("", credit)):
             await self.health.set(service, status)
 
-    async def watch(self) -> None:
-        """Look at the catalog again and again; a look that fails changes nothing."""
+    async def watch(self, policies: PolicyWatch) -> None:
+        """Look at the catalog and the policy again and again; a look that fails changes nothing."""
         while True:
             await asyncio.sleep(self.settings.reload_seconds)
             try:
                 await self.threads.run(self.lineup.refresh)
             except OSError as error:  # a folder that is just being moved: the next look will see it whole
                 LOG.warning("catalog not readable", error=type(error).__name__)
+            await self.threads.run(policies.refresh)
             await self.tell_health()
 
     async def stop(self) -> None:

@@ -78,21 +78,43 @@ group = "SIZE"
 POLICY = """
 version = "test-1"
 
-[markets.DE]
+[[sections]]
+market = "DE"
+effective_from = 2020-01-01
 currency = "EUR"
 approve_max_pd = 0.20
 refer_max_pd = 0.60
+lgd = 0.45
 largest_amount = 50000
+features_max_age_days = 36000
+valid_days = 30
 
-[markets.FR]
+[[sections]]
+market = "FR"
+effective_from = 2020-01-01
 currency = "EUR"
 approve_max_pd = 0.10
 refer_max_pd = 0.50
+lgd = 0.50
 largest_amount = 20000
+features_max_age_days = 36000
+valid_days = 14
 
 [texts.LARGEST_AMOUNT]
 en = "More than {largest_amount} {currency}"
 de = "Mehr als {largest_amount} {currency}"
+
+[texts.GRADE_LIMIT]
+en = "At most {limit} {currency} for grade {grade}"
+de = "Höchstens {limit} {currency} für Klasse {grade}"
+
+[texts.FEATURES_TOO_OLD]
+en = "Known for {days} days, more than {allowed_days}"
+de = "Seit {days} Tagen bekannt, mehr als {allowed_days}"
+
+[texts.REASON_AGAINST_SIGN]
+en = "Against the sign: {features}"
+de = "Gegen das Vorzeichen: {features}"
 
 [texts.MISSING_INPUT]
 en = "Not known: {features}"

@@ -10,16 +10,26 @@ from models.explained import ExplainedScore
 from models.model import Model
 from models.reasons import REASONS_MAX, locale_for, pushes, text_of
 from models.schema import UNSEEN, Value
+from models.signs import against_sign
 from server.decisions.policy import (
+    AGAINST_SIGN,
+    CUT_OFF,
+    FEATURES_TOO_OLD,
+    GRADE_LIMIT,
     LARGEST_AMOUNT,
     MISSING_INPUT,
-    MarketPolicy,
     Outcome,
     Policy,
+    Section,
+)
+from server.decisions.rules import (
     RuleResult,
-    apply_rules,
+    approvable,
+    expected_loss,
+    hard_rules,
     outcome_of,
     recommend,
+    score_rules,
 )
 
 
@@ -45,26 +55,66 @@ class Reason:
 
 
 @dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked: a customer's inputs, an amount, the section that applies, and the language of the reasons.
+
+    Attributes:
+        facts: What the caller says beside the features, for the hard rules.
+        at: When; how old the inputs are depends on it.
+    """
+
+    section: Section
+    inputs: Mapping[str, Input]
+    facts: Mapping[str, Value]
+    amount: Decimal
+    at: dt.datetime
+    locale: str
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What the policy would grant, in the section's currency.
+
+    Attributes:
+        approvable: The largest amount that would be approved without a person; 0 where none would be.
+        expected_loss: pd x lgd x the requested amount.
+    """
+
+    approvable: Decimal
+    expected_loss: Decimal
+
+
+@dataclass(frozen=True, slots=True)
 class Assessment:
     """What model and policy say.
 
     Attributes:
-        score: None where the customer is not scorable.
-        recommendation: What the pd alone suggests; None where there is none.
+        score: None where the customer is not scorable, as are recommendation and grant.
+        recommendation: What the pd alone suggests.
         rules: In the order in which they were applied.
         outcome: What holds after every rule.
     """
 
     model: Model
     policy: Policy
-    market: MarketPolicy
-    inputs: Mapping[str, Input]
+    question: Question
     score: ExplainedScore | None
     recommendation: Outcome | None
+    grant: Grant | None
     rules: tuple[RuleResult, ...]
     outcome: Outcome
     locale: str
     reasons: tuple[Reason, ...]
+
+    @property
+    def section(self) -> Section:
+        """Give the section that was applied."""
+        return self.question.section
+
+    @property
+    def inputs(self) -> Mapping[str, Input]:
+        """Give the inputs as fed."""
+        return self.question.inputs
 
     @property
     def unseen(self) -> list[str]:
@@ -74,45 +124,41 @@ class Assessment:
         return [f.name for f in schema.features if f.kind == "category" and numbers.get(f.name) == UNSEEN]
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What is asked: a customer's inputs, an amount, and the language of the reasons."""
-
-    market: str
-    inputs: Mapping[str, Input]
-    amount: Decimal
-    locale: str
-
-
 def assess(model: Model, policy: Policy, question: Question) -> Assessment:
     """Assess one question. The amount enters policy only.
 
     Raises:
         DoesNotAddUp: The explanation is not the score: nothing may be answered.
     """
-    schema = model.bundle.schema
-    market = policy.document.markets[question.market]
+    schema, section = model.bundle.schema, question.section
     locale = locale_for(schema, question.locale or "en")
-    missing = schema.missing_mandatory(question.inputs)
-    if missing:
-        text = policy.text(MISSING_INPUT, locale, {"features": ", ".join(missing)})
-        reason = Reason(MISSING_INPUT, "INPUT", text, tuple(missing))
-        rules = (RuleResult(MISSING_INPUT, Outcome.NOT_SCORABLE),)
-        return Assessment(
-            model, policy, market, question.inputs, None, None, rules, Outcome.NOT_SCORABLE, locale, (reason,)
-        )
+    if missing := missing_inputs(model, question):
+        rule = RuleResult(MISSING_INPUT, Outcome.NOT_SCORABLE, {"features": ", ".join(missing)})
+        reason = Reason(MISSING_INPUT, "INPUT", policy.text(MISSING_INPUT, locale, rule.facts), tuple(missing))
+        return Assessment(model, policy, question, None, None, None, (rule,), Outcome.NOT_SCORABLE, locale, (reason,))
     values = {name: given.value for name, given in question.inputs.items()}
-    score = model.explain({name: schema.number_of(name, value) for name, value in values.items()})
-    recommendation = recommend(market, score.pd)
-    applied = apply_rules(market, recommendation, question.amount)
-    told = policy_reasons(policy, market, applied, locale) + model_reasons(model, score, values, locale)
+    numbers = {name: schema.number_of(name, value) for name, value in values.items()}
+    score = model.explain(numbers)
+    contradictions = against_sign(model.bundle, model.best, numbers, score.contributions)
+    applied = (
+        *hard_rules(section, values | dict(question.facts)),
+        age_rule(question),
+        RuleResult(
+            AGAINST_SIGN,
+            Outcome.REFER if contradictions else Outcome.APPROVE,
+            {"features": ", ".join(contradictions)},
+        ),
+        *score_rules(section, score.pd, score.grade, question.amount),
+    )
+    grant = Grant(approvable(section, score.grade, applied), expected_loss(section, score.pd, question.amount))
+    told = policy_reasons(policy, applied, locale) + model_reasons(model, score, values, locale)
     return Assessment(
         model,
         policy,
-        market,
-        question.inputs,
+        question,
         score,
-        recommendation,
+        recommend(section, score.pd),
+        grant,
         applied,
         outcome_of(applied),
         locale,
@@ -120,15 +166,39 @@ def assess(model: Model, policy: Policy, question: Question) -> Assessment:
     )
 
 
-def policy_reasons(
-    policy: Policy, market: MarketPolicy, rules: tuple[RuleResult, ...], locale: str
-) -> tuple[Reason, ...]:
-    """Say the rules that did not pass; the cut-off is said by the model's own reasons."""
-    facts: dict[str, float | str] = {"largest_amount": float(market.largest_amount), "currency": market.currency}
+def missing_inputs(model: Model, question: Question) -> list[str]:
+    """Give what is needed for a score, by the model or by the policy, and is not known."""
+    needed = {*model.bundle.schema.missing_mandatory(question.inputs)}
+    needed |= {name for name in question.section.mandatory_inputs if name not in question.inputs}
+    return sorted(needed)
+
+
+def age_rule(question: Question) -> RuleResult:
+    """Refer where a value of the store is older than the policy allows."""
+    times = [given.as_of for given in question.inputs.values() if given.as_of is not None]
+    days = max(((question.at - time).days for time in times), default=0)
+    allowed = question.section.features_max_age_days
+    return RuleResult(
+        FEATURES_TOO_OLD,
+        Outcome.REFER if days > allowed else Outcome.APPROVE,
+        {"days": float(days), "allowed_days": float(allowed)},
+    )
+
+
+def policy_reasons(policy: Policy, rules: tuple[RuleResult, ...], locale: str) -> tuple[Reason, ...]:
+    """Say the rules that did not pass.
+
+    The cut-off is said by the model's own reasons; the limit of the grade only where it is what stands in
+    the way, not the cut-off or the largest amount.
+    """
+    failed = [rule for rule in rules if not rule.passed]
+    silent = {CUT_OFF}
+    if {CUT_OFF, LARGEST_AMOUNT} & {rule.code for rule in failed}:
+        silent.add(GRADE_LIMIT)
     return tuple(
-        Reason(rule.code, "POLICY", policy.text(rule.code, locale, facts), ())
-        for rule in rules
-        if rule.code == LARGEST_AMOUNT and not rule.passed
+        Reason(rule.code, "POLICY", policy.text(rule.code, locale, rule.facts), ())
+        for rule in failed
+        if rule.code not in silent
     )
 
 

@@ -1,5 +1,6 @@
-"""The policy: what an amount and a pd lead to, market by market. Data, apart from the model."""
+"""The policy: what a pd and an amount lead to, by market, product and date. Data, apart from the model."""
 
+import datetime as dt
 import hashlib
 import tomllib
 from collections.abc import Mapping
@@ -7,68 +8,149 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import IntEnum
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from models.documents import Code, Locale, Market
+from models.documents import Code, FeatureName, Locale, Market
 from models.reasons import DEFAULT_LOCALE, Fact, Sentence
+from server.decisions.lines import lines_of, nearest
 from server.errors import PolicyRefused
 
+STANDARD = "STANDARD"  # the product of a request that names none
 CUT_OFF = "PD_CUT_OFF"
+GRADE_LIMIT = "GRADE_LIMIT"
 LARGEST_AMOUNT = "LARGEST_AMOUNT"
 MISSING_INPUT = "MISSING_INPUT"
-# What the text of each rule may name.
-FACTS = {LARGEST_AMOUNT: ("largest_amount", "currency"), MISSING_INPUT: ("features",)}
+FEATURES_TOO_OLD = "FEATURES_TOO_OLD"
+AGAINST_SIGN = "REASON_AGAINST_SIGN"
+# What the text of each rule of ours may name; that of a rule of the file may name its value and its bound.
+FACTS = {
+    GRADE_LIMIT: ("limit", "currency", "grade"),
+    LARGEST_AMOUNT: ("largest_amount", "currency"),
+    MISSING_INPUT: ("features",),
+    FEATURES_TOO_OLD: ("days", "allowed_days"),
+    AGAINST_SIGN: ("features",),
+}
+RULE_FACTS = ("value", "bound")
+Product = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,63}$")]
+Amount = Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]
 
 
 class Outcome(IntEnum):
     """An outcome; a larger number is a worse one. The numbers are those of the contract's Decision."""
 
     APPROVE = 1
-    REFER = 2
-    DECLINE = 3
-    NOT_SCORABLE = 4
+    APPROVE_REDUCED = 2
+    REFER = 3
+    DECLINE = 4
+    NOT_SCORABLE = 5
 
 
-class MarketPolicy(BaseModel):
-    """One market's section.
-
-    Attributes:
-        approve_max_pd: Approve up to this pd.
-        refer_max_pd: Refer up to this pd; decline above.
-        largest_amount: Above it a person decides.
-    """
+class PolicyPart(BaseModel):
+    """A part of the policy file. Unknown keys are refused, so that a misspelt one is found."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    currency: str = Field(pattern=r"^[A-Z]{3}$")
-    approve_max_pd: float = Field(ge=0, le=1)
-    refer_max_pd: float = Field(ge=0, le=1)
-    largest_amount: Decimal = Field(gt=0)
+
+class Rule(PolicyPart):
+    """A hard rule: it applies where the fact is below or above the bound, or is the level.
+
+    Attributes:
+        code: Its name in answers; [texts.CODE] says it in words.
+        fact: A fact that the caller gives, or else a feature of the model.
+        decision: The best decision that is left where the rule applies.
+        if_missing: What is left where the fact is not known.
+    """
+
+    code: Code
+    fact: FeatureName
+    below: float | None = None
+    above: float | None = None
+    level: str | None = None
+    decision: Literal["REFER", "DECLINE"]
+    if_missing: Literal["APPROVE", "REFER", "DECLINE"] = "REFER"
 
     @model_validator(mode="after")
-    def ordered(self) -> Self:
-        """Refuse cut-offs in the wrong order."""
-        if self.approve_max_pd > self.refer_max_pd:
-            raise ValueError("approve_max_pd must not be above refer_max_pd")
+    def one_bound(self) -> Self:
+        """Refuse a rule with no bound or several."""
+        if sum(bound is not None for bound in (self.below, self.above, self.level)) != 1:
+            raise ValueError("give exactly one of below, above and level")
+        if self.code in {*FACTS, CUT_OFF}:
+            raise ValueError(f"code {self.code} is taken by a rule that is always there")
         return self
 
 
-class PolicyDocument(BaseModel):
+class Section(PolicyPart):
+    """What holds for one product in one market from one day on.
+
+    Attributes:
+        effective_from: The first day, in UTC.
+        effective_until: The first day on which it no longer holds; None where a later section ends it.
+        approve_max_pd: Approve up to this pd, unrounded.
+        refer_max_pd: Refer up to this pd; decline above.
+        lgd: Share of the exposure that a default loses.
+        largest_amount: Above it a person decides.
+        limits: Largest amount by grade, safest first. A grade that is not named gets nothing without a person. Empty: every
+            grade gets up to largest_amount.
+        mandatory_inputs: Features needed beside those that the model itself cannot do without.
+        features_max_age_days: Older features of the store are referred.
+        valid_days: How long a decision holds.
+        rules: Hard rules, in the order in which they are told.
+    """
+
+    market: Market
+    product: Product = STANDARD
+    effective_from: dt.date
+    effective_until: dt.date | None = None
+    currency: str = Field(pattern=r"^[A-Z]{3}$")
+    approve_max_pd: float = Field(ge=0, le=1)
+    refer_max_pd: float = Field(ge=0, le=1)
+    lgd: Decimal = Field(ge=0, le=1)
+    largest_amount: Amount
+    limits: dict[str, Amount] = {}
+    mandatory_inputs: tuple[FeatureName, ...] = ()
+    features_max_age_days: int = Field(ge=1, le=36_600)
+    valid_days: int = Field(ge=1, le=3660)
+    rules: tuple[Rule, ...] = ()
+
+    @model_validator(mode="after")
+    def ordered(self) -> Self:
+        """Refuse what contradicts itself."""
+        if self.approve_max_pd > self.refer_max_pd:
+            raise ValueError("approve_max_pd must not be above refer_max_pd")
+        if self.effective_until is not None and self.effective_until <= self.effective_from:
+            raise ValueError("effective_until must be after effective_from")
+        amounts = list(self.limits.values())
+        if amounts != sorted(amounts, reverse=True):
+            raise ValueError("limits: a riskier grade must not get more than a safer one; write the safest first")
+        codes = [rule.code for rule in self.rules]
+        if twice := sorted({code for code in codes if codes.count(code) > 1}):
+            raise ValueError(f"rules: code {', '.join(twice)} is used twice")
+        return self
+
+    def limit(self, grade: str) -> Decimal:
+        """Give the largest amount that a grade may get without a person; 0 where it gets none."""
+        if not self.limits:
+            return self.largest_amount
+        return min(self.limits.get(grade, Decimal(0)), self.largest_amount)
+
+
+class PolicyDocument(PolicyPart):
     """The policy file. `texts` says each rule in words, by locale; "en" is there always."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     version: str = Field(min_length=1, max_length=64)
-    markets: dict[Market, MarketPolicy] = Field(min_length=1)
+    sections: tuple[Section, ...] = Field(min_length=1)
     texts: dict[Code, dict[Locale, str]]
 
     @model_validator(mode="after")
     def said(self) -> Self:
-        """Refuse a policy whose rules cannot be said; every text is tried."""
+        """Refuse two sections for one day, and rules that cannot be said; every text is tried."""
         problems = []
-        for code, names in FACTS.items():
+        begins = [(section.market, section.product, section.effective_from) for section in self.sections]
+        for market, product, day in sorted({begin for begin in begins if begins.count(begin) > 1}):
+            problems.append(f"two sections for {market} {product} begin on {day}")
+        for code, names in self.spoken().items():
             texts = self.texts.get(code, {})
             if DEFAULT_LOCALE not in texts:
                 problems.append(f"texts.{code}.{DEFAULT_LOCALE} is missing")
@@ -81,6 +163,10 @@ class PolicyDocument(BaseModel):
             raise ValueError("; ".join(problems))
         return self
 
+    def spoken(self) -> dict[str, tuple[str, ...]]:
+        """Give every code that needs a text, with what the text may name."""
+        return FACTS | {rule.code: RULE_FACTS for section in self.sections for rule in section.rules}
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -88,6 +174,19 @@ class Policy:
 
     document: PolicyDocument
     sha256: str
+
+    def section(self, market: str, product: str, day: dt.date) -> Section | None:
+        """Give what holds on a day: the section that began last, unless it has ended."""
+        begun = [
+            section
+            for section in self.document.sections
+            if (section.market, section.product) == (market, product) and section.effective_from <= day
+        ]
+        if not begun:
+            return None
+        newest = max(begun, key=lambda section: section.effective_from)
+        ended = newest.effective_until is not None and day >= newest.effective_until
+        return None if ended else newest
 
     def text(self, code: str, locale: str, facts: Mapping[str, float | str]) -> str:
         """Say a rule in words, in English where the locale is not there."""
@@ -102,58 +201,25 @@ def say(text: str, locale: str, facts: Mapping[str, float | str]) -> str:
     return Sentence().vformat(text, (), known)
 
 
-@dataclass(frozen=True, slots=True)
-class RuleResult:
-    """One rule and what came of it.
-
-    Attributes:
-        best: The best outcome that the rule allows; APPROVE where it passed.
-    """
-
-    code: str
-    best: Outcome
-
-    @property
-    def passed(self) -> bool:
-        """Tell whether the rule leaves the outcome as it was."""
-        return self.best is Outcome.APPROVE
-
-
 def read_policy(path: Path) -> Policy:
     """Read a policy file.
 
     Raises:
-        PolicyRefused: Lists everything that is wrong with it.
+        PolicyRefused: Lists everything that is wrong with it, by line.
     """
     try:
         content = path.read_bytes()
-        document = PolicyDocument.model_validate(tomllib.loads(content.decode()))
+        text = content.decode()
+        document = PolicyDocument.model_validate(tomllib.loads(text))
     except OSError as error:
         raise PolicyRefused(f"{path}: {error.strerror}") from error
     except ValidationError as error:
-        problems = [f"  {'.'.join(str(part) for part in e['loc']) or 'policy'}: {e['msg']}" for e in error.errors()]
+        lines = lines_of(text)
+        problems = [
+            f"  line {nearest(lines, e['loc'])}: {'.'.join(str(part) for part in e['loc']) or 'policy'}: {e['msg']}"
+            for e in error.errors()
+        ]
         raise PolicyRefused("\n".join([f"{path}:", *problems])) from error
     except ValueError as error:  # neither UTF-8 nor TOML
         raise PolicyRefused(f"{path}: is not TOML: {error}") from error
     return Policy(document, hashlib.sha256(content).hexdigest())
-
-
-def recommend(market: MarketPolicy, pd: float) -> Outcome:
-    """Give what the unrounded pd alone suggests."""
-    if pd <= market.approve_max_pd:
-        return Outcome.APPROVE
-    return Outcome.REFER if pd <= market.refer_max_pd else Outcome.DECLINE
-
-
-def apply_rules(market: MarketPolicy, recommendation: Outcome, amount: Decimal) -> tuple[RuleResult, ...]:
-    """Apply every rule. A larger amount never makes a rule's result better."""
-    over = amount > market.largest_amount
-    return (
-        RuleResult(CUT_OFF, recommendation),
-        RuleResult(LARGEST_AMOUNT, Outcome.REFER if over else Outcome.APPROVE),
-    )
-
-
-def outcome_of(rules: tuple[RuleResult, ...]) -> Outcome:
-    """Give the worst that any rule says."""
-    return max(rule.best for rule in rules)

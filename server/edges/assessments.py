@@ -3,8 +3,9 @@
 from grounds.credit.v1 import credit_pb2 as pb
 from grounds.explain.v1 import explain_pb2
 from server.decisions.assess import Assessment, Reason
-from server.decisions.policy import RuleResult
+from server.decisions.rules import RuleResult
 from server.edges.explanations import ContributionFacts, baseline_of, contribution, explanation
+from server.edges.money import money_of
 
 UNSEEN_LEVEL = "UNSEEN_LEVEL"
 REASON_TYPES = {
@@ -37,8 +38,8 @@ def assessment_message(assessment: Assessment) -> pb.CreditAssessment:
     message.recommendation.CopyFrom(
         pb.Recommendation(
             decision=pb.Decision.Name(assessment.recommendation),
-            approve_max_pd=assessment.market.approve_max_pd,
-            refer_max_pd=assessment.market.refer_max_pd,
+            approve_max_pd=assessment.section.approve_max_pd,
+            refer_max_pd=assessment.section.refer_max_pd,
         )
     )
     return message
@@ -67,12 +68,20 @@ def explanation_message(assessment: Assessment) -> explain_pb2.Explanation:
 
 def policy_message(assessment: Assessment) -> pb.PolicyResult:
     """Write the policy's part."""
-    return pb.PolicyResult(
+    section, grant = assessment.section, assessment.grant
+    message = pb.PolicyResult(
         policy_version=assessment.policy.document.version,
         policy_sha256=assessment.policy.sha256,
         decision=pb.Decision.Name(assessment.outcome),
         rules=map(rule_message, assessment.rules),
+        product=section.product,
+        effective_from=section.effective_from.isoformat(),
     )
+    if grant is not None:
+        message.approvable_amount.CopyFrom(money_of(grant.approvable, section.currency))
+        message.expected_loss.CopyFrom(money_of(grant.expected_loss, section.currency))
+        message.lgd = float(section.lgd)
+    return message
 
 
 def rule_message(rule: RuleResult) -> pb.PolicyRule:

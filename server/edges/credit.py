@@ -3,13 +3,14 @@
 import datetime as dt
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from grounds.credit.v1 import credit_pb2 as pb
 from grounds.credit.v1 import credit_pb2_grpc
 from models.model import Model
 from models.schema import Schema, Value
 from server.decisions.assess import Input, Question, assess
-from server.decisions.policy import Policy
+from server.decisions.policy import STANDARD, Policy, Section
 from server.edges.access import LOCAL_CALLER
 from server.edges.assessments import assessment_message
 from server.edges.content import content_sha256
@@ -30,6 +31,7 @@ from server.errors import (
 from server.stores.decisions import DecisionStore, KeptDecision
 from server.stores.features import FeatureStore, StoredFeatures
 from server.stores.lineup import LineupWatch
+from server.stores.policies import PolicyWatch
 
 FAMILY = "credit"
 Asked = pb.ScoreCreditRequest | pb.SimulateCreditRequest
@@ -45,14 +47,14 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
     def __init__(
         self,
         lineup: LineupWatch,
-        policy: Policy,
+        policies: PolicyWatch,
         features: FeatureStore,
         decisions: DecisionStore,
         threads: Threads,
         *,
         clock: Callable[[], dt.datetime],
     ) -> None:
-        self.lineup, self.policy = lineup, policy
+        self.lineup, self.policies = lineup, policies
         self.features, self.decisions = features, decisions
         self.threads, self.clock = threads, clock
 
@@ -70,15 +72,13 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
 
     async def SimulateCredit(self, request: pb.SimulateCreditRequest, _context: Context) -> pb.SimulateCreditResponse:
         """Assess the customer as known and as given; keep nothing."""
-        model = self.model_for(request)
-        stored = await self.stored_features(request, model.bundle.schema)
+        model, asked = self.model_for(request), self.asking(request)
         schema = model.bundle.schema
-        known = inputs_of(schema, stored, {})
-        given = inputs_of(schema, stored, checked(request, schema, decides=False))
-        return pb.SimulateCreditResponse(
-            known=assessment_message(assess(model, self.policy, question_of(request, known))),
-            simulated=assessment_message(assess(model, self.policy, question_of(request, given))),
-        )
+        stored = await self.stored_features(request, schema)
+        given = checked(request, schema, decides=False)
+        known = assess(model, asked.policy, asked.question(inputs_of(schema, stored, {})))
+        simulated = assess(model, asked.policy, asked.question(inputs_of(schema, stored, given)))
+        return pb.SimulateCreditResponse(known=assessment_message(known), simulated=assessment_message(simulated))
 
     async def GetCreditDecision(
         self, request: pb.GetCreditDecisionRequest, _context: Context
@@ -91,42 +91,50 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
 
     async def decide(self, request: pb.ScoreCreditRequest, digest: str) -> KeptDecision:
         """Make the decision, not yet kept."""
-        model = self.model_for(request)
+        model, asked = self.model_for(request), self.asking(request)
         given = checked(request, model.bundle.schema, decides=True)
         stored = await self.stored_features(request, model.bundle.schema)
-        assessment = assess(model, self.policy, question_of(request, inputs_of(model.bundle.schema, stored, given)))
-        decide_time, decision_id = self.clock(), str(uuid.uuid4())
+        assessment = assess(model, asked.policy, asked.question(inputs_of(model.bundle.schema, stored, given)))
+        decision_id = str(uuid.uuid4())
         decision = pb.CreditDecision(
             record_ref=pb.RecordRef(
                 decision_id=decision_id,
                 request_id=request.request_id,
-                decide_time=timestamp(decide_time),
+                decide_time=timestamp(asked.at),
                 content_sha256=digest,
             ),
             customer=request.customer,
             requested_amount=request.requested_amount,
             decision=pb.Decision.Name(assessment.outcome),
             assessment=assessment_message(assessment),
+            expire_time=timestamp(asked.at + dt.timedelta(days=asked.section.valid_days)),
         )
         answer = decision.SerializeToString(deterministic=True)
-        return KeptDecision(decision_id, LOCAL_CALLER, request.request_id, digest, decide_time, answer)
+        return KeptDecision(decision_id, LOCAL_CALLER, request.request_id, digest, asked.at, answer)
 
     def model_for(self, request: Asked) -> Model:
-        """Give the model that answers, or refuse: no model, no policy, another currency."""
+        """Give the model that answers, or refuse."""
         market = request.customer.market
         model = self.lineup.now.model(FAMILY, market)
         if model is None:
             served = ", ".join(self.lineup.now.markets(FAMILY)) or "none"
             raise NoActiveModel(f"no credit model is active for market {market}; served: {served}", market=market)
-        if market not in self.policy.document.markets:
-            raise NoPolicy(f"the policy has no section for market {market}", market=market)
-        currency = self.policy.document.markets[market].currency
-        if request.requested_amount.currency_code != currency:
-            field = Violation("requested_amount.currency_code", f"must be {currency} in {market}", "CURRENCY")
+        return model
+
+    def asking(self, request: Asked) -> "Asking":
+        """Find the section of the policy that answers, or refuse: none holds, another currency, an unknown fact."""
+        policy, at = self.policies.now, self.clock()
+        market, product = request.customer.market, request.product or STANDARD
+        section = policy.section(market, product, at.astimezone(dt.UTC).date())
+        if section is None:
+            raise NoPolicy(f"the policy has no section for product {product} in market {market} today", market=market)
+        if request.requested_amount.currency_code != section.currency:
+            field = Violation("requested_amount.currency_code", f"must be {section.currency} in {market}", "CURRENCY")
             raise CurrencyNotServed(
                 f"requested_amount.currency_code {field.problem}", violations=[field], market=market
             )
-        return model
+        refuse_unknown_facts(request, section)
+        return Asking(request, policy, section, at)
 
     async def stored_features(self, request: Asked, schema: Schema) -> StoredFeatures | None:
         """Read what the store knows; a customer without features is unknown to a model that needs them."""
@@ -166,6 +174,31 @@ def inputs_of(schema: Schema, stored: StoredFeatures | None, given: Mapping[str,
     return inputs | {name: Input(value, "CALLER", None) for name, value in given.items()}
 
 
-def question_of(request: Asked, inputs: Mapping[str, Input]) -> Question:
-    """Read what is asked."""
-    return Question(request.customer.market, inputs, amount_of(request.requested_amount), request.locale)
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """A request with the policy that answers it, and the moment of asking."""
+
+    request: Asked
+    policy: Policy
+    section: Section
+    at: dt.datetime
+
+    def question(self, inputs: Mapping[str, Input]) -> Question:
+        """Put the question for some inputs."""
+        request = self.request
+        amount = amount_of(request.requested_amount)
+        return Question(self.section, inputs, values_of(request.facts), amount, self.at, request.locale)
+
+
+def refuse_unknown_facts(request: Asked, section: Section) -> None:
+    """Refuse facts that no rule asks for: a misspelt one would go unseen."""
+    asked = {rule.fact: "level" if rule.level is not None else "number" for rule in section.rules}
+    allowed = ", ".join(sorted(asked)) or "none"
+    problems = []
+    for name, value in sorted(request.facts.items()):
+        if name not in asked:
+            problems.append(Violation(f'facts["{name}"]', f"no rule asks for it; asked for: {allowed}", "UNKNOWN"))
+        elif value.WhichOneof("kind") != asked[name]:
+            problems.append(Violation(f'facts["{name}"]', f"must be a {asked[name]}", "KIND"))
+    if problems:
+        raise FeaturesInvalid("; ".join(f"{v.field} {v.problem}" for v in problems[:3]), violations=problems)

@@ -12,6 +12,12 @@ def amount_of(money: Money) -> Decimal:
     return Decimal(money.units) + Decimal(money.nanos) / NANOS
 
 
+def money_of(amount: Decimal, currency: str) -> Money:
+    """Give an exact amount of at most nine decimal places as Money."""
+    whole = int(amount)
+    return Money(currency_code=currency, units=whole, nanos=int((amount - whole) * NANOS))
+
+
 def money_of_minor(minor: int, currency: str) -> Money:
     """Give an amount in hundredths as Money: units and nanos have one sign."""
     units, hundredths = divmod(abs(minor), 100)

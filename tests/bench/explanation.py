@@ -12,6 +12,7 @@ from models.scoring import Scorer
 from tests.bench.subjects import BACKGROUND_ROWS, YARDSTICK, Subject, gridded, ways_of
 from tests.bench.timing import in_turn
 from tests.oracles import Rows, margins
+from training.errors import ModelRefused
 from training.gate.reference import interventional
 
 LEAVES, TREES, COLUMNS = (4, 8, 16, 31), (50, 100, 300), (6, 19, 100)
@@ -71,7 +72,12 @@ def grid(rounds: int, progress: Callable[[str], None]) -> Iterator[dict[str, Any
         for leaves in LEAVES:
             for trees in TREES:
                 begun = time.perf_counter()
-                subject = gridded(leaves, trees, columns)
+                try:
+                    subject = gridded(leaves, trees, columns)
+                except ModelRefused as refusal:
+                    progress(f"{leaves} leaves, {trees} trees, {columns} features: {refusal}")
+                    yield {"leaves": leaves, "trees": trees, "features": columns, "refused": str(refusal)}
+                    continue
                 took = time.perf_counter() - begun
                 progress(f"{subject.name}: {len(subject.explain) / 1e6:.1f} MB")
                 yield {

@@ -84,6 +84,11 @@ def grid_table(grid: list[dict[str, Any]]) -> list[str]:
         "|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for entry in grid:
+        if "refused" in entry:
+            lines.append(
+                f"| {entry['leaves']} | {entry['trees']} | {entry['features']} | refused: too large" + " | " * 7
+            )
+            continue
         one = entry["one_row"]
         micros = [one[way]["median"] for way in (SCORE, EXPLAINED, "pred_contrib", SHAP)]
         ratios = (one[EXPLAINED]["ratio"], one[EXPLAINED]["ratio"] / one[SHAP]["ratio"])
@@ -102,7 +107,11 @@ def plot_grid(grid: list[dict[str, Any]]) -> None:
     figure, axes = plt.subplots(1, len(columns), figsize=(11, 3.6), sharey=True, layout="constrained")
     for axis, features in zip(axes, columns, strict=True):
         for leaves in sorted({entry["leaves"] for entry in grid}):
-            line = [entry for entry in grid if (entry["features"], entry["leaves"]) == (features, leaves)]
+            line = [
+                entry
+                for entry in grid
+                if (entry["features"], entry["leaves"]) == (features, leaves) and "refused" not in entry
+            ]
             ratios = [entry["one_row"][EXPLAINED]["ratio"] for entry in line]
             axis.plot([entry["trees"] for entry in line], ratios, marker="o", label=f"{leaves} leaves")
         axis.set(title=f"{features} features", xlabel="trees")

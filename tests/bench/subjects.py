@@ -22,6 +22,7 @@ from training.export.score import score_onnx
 from training.export.trees import read_ensemble
 
 BACKGROUND_ROWS = 100
+DEPTH_MAX = 6  # as is usual for credit models
 YARDSTICK = "pred_contrib"
 PAY_STATES = ["PAY_0", "PAY_2", "PAY_3", "PAY_4", "PAY_5", "PAY_6"]
 BILLS = [f"BILL_AMT{month}" for month in range(1, 7)]
@@ -57,6 +58,7 @@ def gridded(leaves: int, trees: int, columns: int) -> Subject:
     parameters = {
         "objective": "binary",
         "num_leaves": leaves,
+        "max_depth": DEPTH_MAX,
         "learning_rate": 0.05,
         "min_data_in_leaf": 50,
         "feature_fraction": 0.7,

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.calls import Client, money_of
+from client.calls import About, Client, money_of
 from client.errors import CallFailed
 from grounds.credit.v1 import credit_pb2 as pb
 from grounds.model.v1 import model_pb2
@@ -52,7 +52,9 @@ async def failure(serving: Serving, question: Callable[[Client], object], second
 async def test_a_decision_is_asked_for_with_plain_values_and_read_again(serving: Serving) -> None:
     features = {"turnover": 50_000, "years": 3.5}
 
-    decision = await ask(serving, lambda client: client.score_credit(CUSTOMER, AMOUNT, features=features, locale="de"))
+    decision = await ask(
+        serving, lambda client: client.score_credit(CUSTOMER, AMOUNT, features=features, about=About(locale="de"))
+    )
     again = await ask(serving, lambda client: client.get_credit_decision(decision.record_ref.decision_id))
 
     values = {line.feature: line.value.number for line in decision.assessment.explanation.contributions}

@@ -40,11 +40,22 @@ source = "CALLER"
 """
 POLICY = """
 version = "own-1"
-[markets.AT]
+[[sections]]
+market = "AT"
+effective_from = 2026-01-01
 currency = "EUR"
 approve_max_pd = 0.3
 refer_max_pd = 0.6
+lgd = 0.5
 largest_amount = 9000
+features_max_age_days = 36000
+valid_days = 7
+[texts.GRADE_LIMIT]
+en = "at most {limit} {currency}"
+[texts.FEATURES_TOO_OLD]
+en = "older than {allowed_days} days"
+[texts.REASON_AGAINST_SIGN]
+en = "against the sign: {features}"
 [texts.LARGEST_AMOUNT]
 en = "above {largest_amount} {currency}"
 [texts.MISSING_INPUT]

@@ -78,7 +78,7 @@ async def test_a_market_without_a_model_is_told_which_markets_have_one(serving: 
 
 async def test_a_market_without_a_policy_gets_no_decision(small_settings: Settings) -> None:
     policy = small_settings.policy.read_text()
-    start, end = policy.index("[markets.FR]"), policy.index("[texts.LARGEST_AMOUNT]")
+    start, end = policy.index('[[sections]]\nmarket = "FR"'), policy.index("[texts.LARGEST_AMOUNT]")
     without_fr = small_settings.bundles.parent / "policy.toml"
     without_fr.write_text(policy[:start] + policy[end:])
 

@@ -13,7 +13,6 @@ from structlog.testing import capture_logs
 from grounds.credit.v1 import credit_pb2 as pb
 from grounds.credit.v1 import credit_pb2_grpc
 from server.config import Settings
-from server.decisions.policy import read_policy
 from server.edges.credit import CreditServicer
 from server.edges.gate import Gate
 from server.edges.threads import Threads
@@ -21,6 +20,7 @@ from server.stores.database import Database
 from server.stores.decisions import DecisionStore
 from server.stores.features import FeatureStore
 from server.stores.lineup import LineupWatch
+from server.stores.policies import PolicyWatch
 from tests.conftest import Serving
 from tests.server.asking import NOBODY, customer, euros, numbers, refusal, score_request, simulate_request
 
@@ -42,7 +42,7 @@ async def served_by_the_clock(
     lineup.refresh()
     stores = FeatureStore(database), DecisionStore(database)
     server = grpc.aio.server(interceptors=[Gate()])
-    servicer = CreditServicer(lineup, read_policy(settings.policy), *stores, threads, clock=clock)
+    servicer = CreditServicer(lineup, PolicyWatch(settings.policy), *stores, threads, clock=clock)
     credit_pb2_grpc.add_CreditServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

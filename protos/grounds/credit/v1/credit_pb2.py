@@ -29,7 +29,7 @@ from grounds.customer.v1 import customer_pb2 as grounds_dot_customer_dot_v1_dot_
 from grounds.explain.v1 import explain_pb2 as grounds_dot_explain_dot_v1_dot_explain__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1egrounds/credit/v1/credit.proto\x12\x11grounds.credit.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\"grounds/customer/v1/customer.proto\x1a grounds/explain/v1/explain.proto\"\xc6\x05\n\x12ScoreCreditRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x37\n\x08\x63ustomer\x18\x02 \x01(\x0b\x32\x1d.grounds.customer.v1.CustomerB\x06\xbaH\x03\xc8\x01\x01\x12\xcd\x02\n\x10requested_amount\x18\x03 \x01(\x0b\x32\x12.google.type.MoneyB\x9e\x02\xbaH\x9a\x02\xba\x01\x93\x02\n\x0emoney.positive\x12omust be a positive amount: units >= 0, 0 <= nanos <= 999999999, not both 0, currency_code three capital letters\x1a\x8f\x01this.units >= 0 && this.nanos >= 0 && this.nanos <= 999999999 && (this.units > 0 || this.nanos > 0) && this.currency_code.matches(\'^[A-Z]{3}$\')\xc8\x01\x01\x12v\n\x08\x66\x65\x61tures\x18\x04 \x03(\x0b\x32\x33.grounds.credit.v1.ScoreCreditRequest.FeaturesEntryB/\x80\x01\x01\xbaH)\x9a\x01&\x10\x80\x04\"!r\x1f\x32\x1d^[A-Za-z][A-Za-z0-9_]{0,127}$\x12>\n\x06locale\x18\x05 \x01(\tB.\xbaH+r&2$^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$\xd8\x01\x01\x1aQ\n\rFeaturesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12/\n\x05value\x18\x02 \x01(\x0b\x32 .grounds.explain.v1.FeatureValue:\x02\x38\x01\"Q\n\x13ScoreCreditResponse\x12:\n\x0f\x63redit_decision\x18\x01 \x01(\x0b\x32!.grounds.credit.v1.CreditDecision\"\xae\x05\n\x15SimulateCreditRequest\x12\x37\n\x08\x63ustomer\x18\x01 \x01(\x0b\x32\x1d.grounds.customer.v1.CustomerB\x06\xbaH\x03\xc8\x01\x01\x12\xcd\x02\n\x10requested_amount\x18\x02 \x01(\x0b\x32\x12.google.type.MoneyB\x9e\x02\xbaH\x9a\x02\xba\x01\x93\x02\n\x0emoney.positive\x12omust be a positive amount: units >= 0, 0 <= nanos <= 999999999, not both 0, currency_code three capital letters\x1a\x8f\x01this.units >= 0 && this.nanos >= 0 && this.nanos <= 999999999 && (this.units > 0 || this.nanos > 0) && this.currency_code.matches(\'^[A-Z]{3}$\')\xc8\x01\x01\x12y\n\x08\x66\x65\x61tures\x18\x03 \x03(\x0b\x32\x36.grounds.credit.v1.SimulateCreditRequest.FeaturesEntryB/\x80\x01\x01\xbaH)\x9a\x01&\x10\x80\x04\"!r\x1f\x32\x1d^[A-Za-z][A-Za-z0-9_]{0,127}$\x12>\n\x06locale\x18\x04 \x01(\tB.\xbaH+r&2$^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$\xd8\x01\x01\x1aQ\n\rFeaturesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12/\n\x05value\x18\x02 \x01(\x0b\x32 .grounds.explain.v1.FeatureValue:\x02\x38\x01\"\x84\x01\n\x16SimulateCreditResponse\x12\x32\n\x05known\x18\x01 \x01(\x0b\x32#.grounds.credit.v1.CreditAssessment\x12\x36\n\tsimulated\x18\x02 \x01(\x0b\x32#.grounds.credit.v1.CreditAssessment\"9\n\x18GetCreditDecisionRequest\x12\x1d\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"W\n\x19GetCreditDecisionResponse\x12:\n\x0f\x63redit_decision\x18\x01 \x01(\x0b\x32!.grounds.credit.v1.CreditDecision\"\x89\x02\n\x0e\x43reditDecision\x12\x30\n\nrecord_ref\x18\x01 \x01(\x0b\x32\x1c.grounds.credit.v1.RecordRef\x12/\n\x08\x63ustomer\x18\x02 \x01(\x0b\x32\x1d.grounds.customer.v1.Customer\x12,\n\x10requested_amount\x18\x03 \x01(\x0b\x32\x12.google.type.Money\x12-\n\x08\x64\x65\x63ision\x18\x04 \x01(\x0e\x32\x1b.grounds.credit.v1.Decision\x12\x37\n\nassessment\x18\x05 \x01(\x0b\x32#.grounds.credit.v1.CreditAssessment\"\xce\x02\n\x10\x43reditAssessment\x12\x34\n\x0cmodel_output\x18\x01 \x01(\x0b\x32\x1e.grounds.credit.v1.ModelOutput\x12\x34\n\x0b\x65xplanation\x18\x02 \x01(\x0b\x32\x1f.grounds.explain.v1.Explanation\x12\x39\n\x0erecommendation\x18\x03 \x01(\x0b\x32!.grounds.credit.v1.Recommendation\x12\x36\n\rpolicy_result\x18\x04 \x01(\x0b\x32\x1f.grounds.credit.v1.PolicyResult\x12,\n\x07reasons\x18\x05 \x01(\x0b\x32\x1b.grounds.explain.v1.Reasons\x12-\n\x08warnings\x18\x06 \x03(\x0b\x32\x1b.grounds.explain.v1.Warning\"\\\n\x0bModelOutput\x12\x11\n\tbundle_id\x18\x01 \x01(\t\x12\x10\n\x08log_odds\x18\x02 \x01(\x01\x12\n\n\x02pd\x18\x03 \x01(\x01\x12\r\n\x05score\x18\x04 \x01(\x05\x12\r\n\x05grade\x18\x05 \x01(\t\"m\n\x0eRecommendation\x12-\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0e\x32\x1b.grounds.credit.v1.Decision\x12\x16\n\x0e\x61pprove_max_pd\x18\x02 \x01(\x01\x12\x14\n\x0crefer_max_pd\x18\x03 \x01(\x01\"\x9a\x01\n\x0cPolicyResult\x12\x16\n\x0epolicy_version\x18\x01 \x01(\t\x12\x15\n\rpolicy_sha256\x18\x02 \x01(\t\x12-\n\x08\x64\x65\x63ision\x18\x03 \x01(\x0e\x32\x1b.grounds.credit.v1.Decision\x12,\n\x05rules\x18\x04 \x03(\x0b\x32\x1d.grounds.credit.v1.PolicyRule\"^\n\nPolicyRule\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0e\n\x06passed\x18\x02 \x01(\x08\x12\x32\n\rbest_decision\x18\x03 \x01(\x0e\x32\x1b.grounds.credit.v1.Decision\"}\n\tRecordRef\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12/\n\x0b\x64\x65\x63ide_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x63ontent_sha256\x18\x04 \x01(\t*\x7f\n\x08\x44\x65\x63ision\x12\x18\n\x14\x44\x45\x43ISION_UNSPECIFIED\x10\x00\x12\x14\n\x10\x44\x45\x43ISION_APPROVE\x10\x01\x12\x12\n\x0e\x44\x45\x43ISION_REFER\x10\x02\x12\x14\n\x10\x44\x45\x43ISION_DECLINE\x10\x03\x12\x19\n\x15\x44\x45\x43ISION_NOT_SCORABLE\x10\x04\x32\xc4\x02\n\rCreditService\x12\\\n\x0bScoreCredit\x12%.grounds.credit.v1.ScoreCreditRequest\x1a&.grounds.credit.v1.ScoreCreditResponse\x12\x65\n\x0eSimulateCredit\x12(.grounds.credit.v1.SimulateCreditRequest\x1a).grounds.credit.v1.SimulateCreditResponse\x12n\n\x11GetCreditDecision\x12+.grounds.credit.v1.GetCreditDecisionRequest\x1a,.grounds.credit.v1.GetCreditDecisionResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1egrounds/credit/v1/credit.proto\x12\x11grounds.credit.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\"grounds/customer/v1/customer.proto\x1a grounds/explain/v1/explain.proto\"\xba\x07\n\x12ScoreCreditRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x37\n\x08\x63ustomer\x18\x02 \x01(\x0b\x32\x1d.grounds.customer.v1.CustomerB\x06\xbaH\x03\xc8\x01\x01\x12\xcd\x02\n\x10requested_amount\x18\x03 \x01(\x0b\x32\x12.google.type.MoneyB\x9e\x02\xbaH\x9a\x02\xba\x01\x93\x02\n\x0emoney.positive\x12omust be a positive amount: units >= 0, 0 <= nanos <= 999999999, not both 0, currency_code three capital letters\x1a\x8f\x01this.units >= 0 && this.nanos >= 0 && this.nanos <= 999999999 && (this.units > 0 || this.nanos > 0) && this.currency_code.matches(\'^[A-Z]{3}$\')\xc8\x01\x01\x12v\n\x08\x66\x65\x61tures\x18\x04 \x03(\x0b\x32\x33.grounds.credit.v1.ScoreCreditRequest.FeaturesEntryB/\x80\x01\x01\xbaH)\x9a\x01&\x10\x80\x04\"!r\x1f\x32\x1d^[A-Za-z][A-Za-z0-9_]{0,127}$\x12>\n\x06locale\x18\x05 \x01(\tB.\xbaH+r&2$^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$\xd8\x01\x01\x12\x31\n\x07product\x18\x06 \x01(\tB \xbaH\x1dr\x18\x32\x16^[A-Z][A-Z0-9_]{0,63}$\xd8\x01\x01\x12o\n\x05\x66\x61\x63ts\x18\x07 \x03(\x0b\x32\x30.grounds.credit.v1.ScoreCreditRequest.FactsEntryB.\x80\x01\x01\xbaH(\x9a\x01%\x10@\"!r\x1f\x32\x1d^[A-Za-z][A-Za-z0-9_]{0,127}$\x1aQ\n\rFeaturesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12/\n\x05value\x18\x02 \x01(\x0b\x32 .grounds.explain.v1.FeatureValue:\x02\x38\x01\x1aN\n\nFactsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12/\n\x05value\x18\x02 \x01(\x0b\x32 .grounds.explain.v1.FeatureValue:\x02\x38\x01\"Q\n\x13ScoreCreditResponse\x12:\n\x0f\x63redit_decision\x18\x01 \x01(\x0b\x32!.grounds.credit.v1.CreditDecision\"\xbe\x07\n\x15SimulateCreditRequest\x12\x37\n\x08\x63ustomer\x18\x01 \x01(\x0b\x32\x1d.grounds.customer.v1.CustomerB\x06\xbaH\x03\xc8\x01\x01\x12\xcd\x02\n\x10requested_amount\x18\x02 \x01(\x0b\x32\x12.google.type.MoneyB\x9e\x02\xbaH\x9a\x02\xba\x01\x93\x02\n\x0emoney.positive\x12omust be a positive amount: units >= 0, 0 <= nanos <= 999999999, not both 0, currency_code three capital letters\x1a\x8f\x01this.units >= 0 && this.nanos >= 0 && this.nanos <= 999999999 && (this.units > 0 || this.nanos > 0) && this.currency_code.matches(\'^[A-Z]{3}$\')\xc8\x01\x01\x12y\n\x08\x66\x65\x61tures\x18\x03 \x03(\x0b\x32\x36.grounds.credit.v1.SimulateCreditRequest.FeaturesEntryB/\x80\x01\x01\xbaH)\x9a\x01&\x10\x80\x04\"!r\x1f\x32\x1d^[A-Za-z][A-Za-z0-9_]{0,127}$\x12>\n\x06locale\x18\x04 \x01(\tB.\xbaH+r&2$^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$\xd8\x01\x01\x12\x31\n\x07product\x18\x05 \x01(\tB \xbaH\x1dr\x18\x32\x16^[A-Z][A-Z0-9_]{0,63}$\xd8\x01\x01\x12r\n\x05\x66\x61\x63ts\x18\x06 \x03(\x0b\x32\x33.grounds.credit.v1.SimulateCreditRequest.FactsEntryB.\x80\x01\x01\xbaH(\x9a\x01%\x10@\"!r\x1f\x32\x1d^[A-Za-z][A-Za-z0-9_]{0,127}$\x12\x17\n\x0f\x63ounterfactuals\x18\x07 \x01(\x08\x1aQ\n\rFeaturesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12/\n\x05value\x18\x02 \x01(\x0b\x32 .grounds.explain.v1.FeatureValue:\x02\x38\x01\x1aN\n\nFactsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12/\n\x05value\x18\x02 \x01(\x0b\x32 .grounds.explain.v1.FeatureValue:\x02\x38\x01\"\xb3\x01\n\x16SimulateCreditResponse\x12\x32\n\x05known\x18\x01 \x01(\x0b\x32#.grounds.credit.v1.CreditAssessment\x12\x36\n\tsimulated\x18\x02 \x01(\x0b\x32#.grounds.credit.v1.CreditAssessment\x12-\n\x08recourse\x18\x03 \x01(\x0b\x32\x1b.grounds.credit.v1.Recourse\"y\n\x08Recourse\x12\x31\n\x06status\x18\x01 \x01(\x0e\x32!.grounds.credit.v1.RecourseStatus\x12:\n\x0f\x63ounterfactuals\x18\x02 \x03(\x0b\x32!.grounds.credit.v1.Counterfactual\"^\n\x0e\x43ounterfactual\x12\x31\n\x07\x63hanges\x18\x01 \x03(\x0b\x32 .grounds.credit.v1.FeatureChange\x12\n\n\x02pd\x18\x02 \x01(\x01\x12\r\n\x05score\x18\x03 \x01(\x05\"\x91\x01\n\rFeatureChange\x12\x0f\n\x07\x66\x65\x61ture\x18\x01 \x01(\t\x12\x36\n\x07\x63urrent\x18\x02 \x01(\x0b\x32 .grounds.explain.v1.FeatureValueB\x03\x80\x01\x01\x12\x37\n\x08proposed\x18\x03 \x01(\x0b\x32 .grounds.explain.v1.FeatureValueB\x03\x80\x01\x01\"9\n\x18GetCreditDecisionRequest\x12\x1d\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"W\n\x19GetCreditDecisionResponse\x12:\n\x0f\x63redit_decision\x18\x01 \x01(\x0b\x32!.grounds.credit.v1.CreditDecision\"\xba\x02\n\x0e\x43reditDecision\x12\x30\n\nrecord_ref\x18\x01 \x01(\x0b\x32\x1c.grounds.credit.v1.RecordRef\x12/\n\x08\x63ustomer\x18\x02 \x01(\x0b\x32\x1d.grounds.customer.v1.Customer\x12,\n\x10requested_amount\x18\x03 \x01(\x0b\x32\x12.google.type.Money\x12-\n\x08\x64\x65\x63ision\x18\x04 \x01(\x0e\x32\x1b.grounds.credit.v1.Decision\x12\x37\n\nassessment\x18\x05 \x01(\x0b\x32#.grounds.credit.v1.CreditAssessment\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xce\x02\n\x10\x43reditAssessment\x12\x34\n\x0cmodel_output\x18\x01 \x01(\x0b\x32\x1e.grounds.credit.v1.ModelOutput\x12\x34\n\x0b\x65xplanation\x18\x02 \x01(\x0b\x32\x1f.grounds.explain.v1.Explanation\x12\x39\n\x0erecommendation\x18\x03 \x01(\x0b\x32!.grounds.credit.v1.Recommendation\x12\x36\n\rpolicy_result\x18\x04 \x01(\x0b\x32\x1f.grounds.credit.v1.PolicyResult\x12,\n\x07reasons\x18\x05 \x01(\x0b\x32\x1b.grounds.explain.v1.Reasons\x12-\n\x08warnings\x18\x06 \x03(\x0b\x32\x1b.grounds.explain.v1.Warning\"\\\n\x0bModelOutput\x12\x11\n\tbundle_id\x18\x01 \x01(\t\x12\x10\n\x08log_odds\x18\x02 \x01(\x01\x12\n\n\x02pd\x18\x03 \x01(\x01\x12\r\n\x05score\x18\x04 \x01(\x05\x12\r\n\x05grade\x18\x05 \x01(\t\"m\n\x0eRecommendation\x12-\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0e\x32\x1b.grounds.credit.v1.Decision\x12\x16\n\x0e\x61pprove_max_pd\x18\x02 \x01(\x01\x12\x14\n\x0crefer_max_pd\x18\x03 \x01(\x01\"\xaa\x02\n\x0cPolicyResult\x12\x16\n\x0epolicy_version\x18\x01 \x01(\t\x12\x15\n\rpolicy_sha256\x18\x02 \x01(\t\x12-\n\x08\x64\x65\x63ision\x18\x03 \x01(\x0e\x32\x1b.grounds.credit.v1.Decision\x12,\n\x05rules\x18\x04 \x03(\x0b\x32\x1d.grounds.credit.v1.PolicyRule\x12\x0f\n\x07product\x18\x05 \x01(\t\x12\x16\n\x0e\x65\x66\x66\x65\x63tive_from\x18\x06 \x01(\t\x12-\n\x11\x61pprovable_amount\x18\x07 \x01(\x0b\x32\x12.google.type.Money\x12)\n\rexpected_loss\x18\x08 \x01(\x0b\x32\x12.google.type.Money\x12\x0b\n\x03lgd\x18\t \x01(\x01\"^\n\nPolicyRule\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0e\n\x06passed\x18\x02 \x01(\x08\x12\x32\n\rbest_decision\x18\x03 \x01(\x0e\x32\x1b.grounds.credit.v1.Decision\"}\n\tRecordRef\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12/\n\x0b\x64\x65\x63ide_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x63ontent_sha256\x18\x04 \x01(\t*\xb5\x01\n\x0eRecourseStatus\x12\x1f\n\x1bRECOURSE_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15RECOURSE_STATUS_FOUND\x10\x01\x12%\n!RECOURSE_STATUS_NO_RECOURSE_FOUND\x10\x02\x12\x1e\n\x1aRECOURSE_STATUS_NOT_NEEDED\x10\x03\x12 \n\x1cRECOURSE_STATUS_NOT_SCORABLE\x10\x04*\x9d\x01\n\x08\x44\x65\x63ision\x12\x18\n\x14\x44\x45\x43ISION_UNSPECIFIED\x10\x00\x12\x14\n\x10\x44\x45\x43ISION_APPROVE\x10\x01\x12\x1c\n\x18\x44\x45\x43ISION_APPROVE_REDUCED\x10\x02\x12\x12\n\x0e\x44\x45\x43ISION_REFER\x10\x03\x12\x14\n\x10\x44\x45\x43ISION_DECLINE\x10\x04\x12\x19\n\x15\x44\x45\x43ISION_NOT_SCORABLE\x10\x05\x32\xc4\x02\n\rCreditService\x12\\\n\x0bScoreCredit\x12%.grounds.credit.v1.ScoreCreditRequest\x1a&.grounds.credit.v1.ScoreCreditResponse\x12\x65\n\x0eSimulateCredit\x12(.grounds.credit.v1.SimulateCreditRequest\x1a).grounds.credit.v1.SimulateCreditResponse\x12n\n\x11GetCreditDecision\x12+.grounds.credit.v1.GetCreditDecisionRequest\x1a,.grounds.credit.v1.GetCreditDecisionResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,6 +38,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SCORECREDITREQUEST_FEATURESENTRY']._loaded_options = None
   _globals['_SCORECREDITREQUEST_FEATURESENTRY']._serialized_options = b'8\001'
+  _globals['_SCORECREDITREQUEST_FACTSENTRY']._loaded_options = None
+  _globals['_SCORECREDITREQUEST_FACTSENTRY']._serialized_options = b'8\001'
   _globals['_SCORECREDITREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_SCORECREDITREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_SCORECREDITREQUEST'].fields_by_name['customer']._loaded_options = None
@@ -48,8 +50,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SCORECREDITREQUEST'].fields_by_name['features']._serialized_options = b'\200\001\001\272H)\232\001&\020\200\004\"!r\0372\035^[A-Za-z][A-Za-z0-9_]{0,127}$'
   _globals['_SCORECREDITREQUEST'].fields_by_name['locale']._loaded_options = None
   _globals['_SCORECREDITREQUEST'].fields_by_name['locale']._serialized_options = b'\272H+r&2$^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$\330\001\001'
+  _globals['_SCORECREDITREQUEST'].fields_by_name['product']._loaded_options = None
+  _globals['_SCORECREDITREQUEST'].fields_by_name['product']._serialized_options = b'\272H\035r\0302\026^[A-Z][A-Z0-9_]{0,63}$\330\001\001'
+  _globals['_SCORECREDITREQUEST'].fields_by_name['facts']._loaded_options = None
+  _globals['_SCORECREDITREQUEST'].fields_by_name['facts']._serialized_options = b'\200\001\001\272H(\232\001%\020@\"!r\0372\035^[A-Za-z][A-Za-z0-9_]{0,127}$'
   _globals['_SIMULATECREDITREQUEST_FEATURESENTRY']._loaded_options = None
   _globals['_SIMULATECREDITREQUEST_FEATURESENTRY']._serialized_options = b'8\001'
+  _globals['_SIMULATECREDITREQUEST_FACTSENTRY']._loaded_options = None
+  _globals['_SIMULATECREDITREQUEST_FACTSENTRY']._serialized_options = b'8\001'
   _globals['_SIMULATECREDITREQUEST'].fields_by_name['customer']._loaded_options = None
   _globals['_SIMULATECREDITREQUEST'].fields_by_name['customer']._serialized_options = b'\272H\003\310\001\001'
   _globals['_SIMULATECREDITREQUEST'].fields_by_name['requested_amount']._loaded_options = None
@@ -58,40 +66,60 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SIMULATECREDITREQUEST'].fields_by_name['features']._serialized_options = b'\200\001\001\272H)\232\001&\020\200\004\"!r\0372\035^[A-Za-z][A-Za-z0-9_]{0,127}$'
   _globals['_SIMULATECREDITREQUEST'].fields_by_name['locale']._loaded_options = None
   _globals['_SIMULATECREDITREQUEST'].fields_by_name['locale']._serialized_options = b'\272H+r&2$^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$\330\001\001'
+  _globals['_SIMULATECREDITREQUEST'].fields_by_name['product']._loaded_options = None
+  _globals['_SIMULATECREDITREQUEST'].fields_by_name['product']._serialized_options = b'\272H\035r\0302\026^[A-Z][A-Z0-9_]{0,63}$\330\001\001'
+  _globals['_SIMULATECREDITREQUEST'].fields_by_name['facts']._loaded_options = None
+  _globals['_SIMULATECREDITREQUEST'].fields_by_name['facts']._serialized_options = b'\200\001\001\272H(\232\001%\020@\"!r\0372\035^[A-Za-z][A-Za-z0-9_]{0,127}$'
+  _globals['_FEATURECHANGE'].fields_by_name['current']._loaded_options = None
+  _globals['_FEATURECHANGE'].fields_by_name['current']._serialized_options = b'\200\001\001'
+  _globals['_FEATURECHANGE'].fields_by_name['proposed']._loaded_options = None
+  _globals['_FEATURECHANGE'].fields_by_name['proposed']._serialized_options = b'\200\001\001'
   _globals['_GETCREDITDECISIONREQUEST'].fields_by_name['decision_id']._loaded_options = None
   _globals['_GETCREDITDECISIONREQUEST'].fields_by_name['decision_id']._serialized_options = b'\272H\005r\003\260\001\001'
-  _globals['_DECISION']._serialized_start=3168
-  _globals['_DECISION']._serialized_end=3295
+  _globals['_RECOURSESTATUS']._serialized_start=4292
+  _globals['_RECOURSESTATUS']._serialized_end=4473
+  _globals['_DECISION']._serialized_start=4476
+  _globals['_DECISION']._serialized_end=4633
   _globals['_SCORECREDITREQUEST']._serialized_start=211
-  _globals['_SCORECREDITREQUEST']._serialized_end=921
-  _globals['_SCORECREDITREQUEST_FEATURESENTRY']._serialized_start=840
-  _globals['_SCORECREDITREQUEST_FEATURESENTRY']._serialized_end=921
-  _globals['_SCORECREDITRESPONSE']._serialized_start=923
-  _globals['_SCORECREDITRESPONSE']._serialized_end=1004
-  _globals['_SIMULATECREDITREQUEST']._serialized_start=1007
-  _globals['_SIMULATECREDITREQUEST']._serialized_end=1693
-  _globals['_SIMULATECREDITREQUEST_FEATURESENTRY']._serialized_start=840
-  _globals['_SIMULATECREDITREQUEST_FEATURESENTRY']._serialized_end=921
-  _globals['_SIMULATECREDITRESPONSE']._serialized_start=1696
-  _globals['_SIMULATECREDITRESPONSE']._serialized_end=1828
-  _globals['_GETCREDITDECISIONREQUEST']._serialized_start=1830
-  _globals['_GETCREDITDECISIONREQUEST']._serialized_end=1887
-  _globals['_GETCREDITDECISIONRESPONSE']._serialized_start=1889
-  _globals['_GETCREDITDECISIONRESPONSE']._serialized_end=1976
-  _globals['_CREDITDECISION']._serialized_start=1979
-  _globals['_CREDITDECISION']._serialized_end=2244
-  _globals['_CREDITASSESSMENT']._serialized_start=2247
-  _globals['_CREDITASSESSMENT']._serialized_end=2581
-  _globals['_MODELOUTPUT']._serialized_start=2583
-  _globals['_MODELOUTPUT']._serialized_end=2675
-  _globals['_RECOMMENDATION']._serialized_start=2677
-  _globals['_RECOMMENDATION']._serialized_end=2786
-  _globals['_POLICYRESULT']._serialized_start=2789
-  _globals['_POLICYRESULT']._serialized_end=2943
-  _globals['_POLICYRULE']._serialized_start=2945
-  _globals['_POLICYRULE']._serialized_end=3039
-  _globals['_RECORDREF']._serialized_start=3041
-  _globals['_RECORDREF']._serialized_end=3166
-  _globals['_CREDITSERVICE']._serialized_start=3298
-  _globals['_CREDITSERVICE']._serialized_end=3622
+  _globals['_SCORECREDITREQUEST']._serialized_end=1165
+  _globals['_SCORECREDITREQUEST_FEATURESENTRY']._serialized_start=1004
+  _globals['_SCORECREDITREQUEST_FEATURESENTRY']._serialized_end=1085
+  _globals['_SCORECREDITREQUEST_FACTSENTRY']._serialized_start=1087
+  _globals['_SCORECREDITREQUEST_FACTSENTRY']._serialized_end=1165
+  _globals['_SCORECREDITRESPONSE']._serialized_start=1167
+  _globals['_SCORECREDITRESPONSE']._serialized_end=1248
+  _globals['_SIMULATECREDITREQUEST']._serialized_start=1251
+  _globals['_SIMULATECREDITREQUEST']._serialized_end=2209
+  _globals['_SIMULATECREDITREQUEST_FEATURESENTRY']._serialized_start=1004
+  _globals['_SIMULATECREDITREQUEST_FEATURESENTRY']._serialized_end=1085
+  _globals['_SIMULATECREDITREQUEST_FACTSENTRY']._serialized_start=1087
+  _globals['_SIMULATECREDITREQUEST_FACTSENTRY']._serialized_end=1165
+  _globals['_SIMULATECREDITRESPONSE']._serialized_start=2212
+  _globals['_SIMULATECREDITRESPONSE']._serialized_end=2391
+  _globals['_RECOURSE']._serialized_start=2393
+  _globals['_RECOURSE']._serialized_end=2514
+  _globals['_COUNTERFACTUAL']._serialized_start=2516
+  _globals['_COUNTERFACTUAL']._serialized_end=2610
+  _globals['_FEATURECHANGE']._serialized_start=2613
+  _globals['_FEATURECHANGE']._serialized_end=2758
+  _globals['_GETCREDITDECISIONREQUEST']._serialized_start=2760
+  _globals['_GETCREDITDECISIONREQUEST']._serialized_end=2817
+  _globals['_GETCREDITDECISIONRESPONSE']._serialized_start=2819
+  _globals['_GETCREDITDECISIONRESPONSE']._serialized_end=2906
+  _globals['_CREDITDECISION']._serialized_start=2909
+  _globals['_CREDITDECISION']._serialized_end=3223
+  _globals['_CREDITASSESSMENT']._serialized_start=3226
+  _globals['_CREDITASSESSMENT']._serialized_end=3560
+  _globals['_MODELOUTPUT']._serialized_start=3562
+  _globals['_MODELOUTPUT']._serialized_end=3654
+  _globals['_RECOMMENDATION']._serialized_start=3656
+  _globals['_RECOMMENDATION']._serialized_end=3765
+  _globals['_POLICYRESULT']._serialized_start=3768
+  _globals['_POLICYRESULT']._serialized_end=4066
+  _globals['_POLICYRULE']._serialized_start=4068
+  _globals['_POLICYRULE']._serialized_end=4162
+  _globals['_RECORDREF']._serialized_start=4164
+  _globals['_RECORDREF']._serialized_end=4289
+  _globals['_CREDITSERVICE']._serialized_start=4636
+  _globals['_CREDITSERVICE']._serialized_end=4960
 # @@protoc_insertion_point(module_scope)

@@ -14,22 +14,44 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class RecourseStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    RECOURSE_STATUS_UNSPECIFIED: _ClassVar[RecourseStatus]
+    RECOURSE_STATUS_FOUND: _ClassVar[RecourseStatus]
+    RECOURSE_STATUS_NO_RECOURSE_FOUND: _ClassVar[RecourseStatus]
+    RECOURSE_STATUS_NOT_NEEDED: _ClassVar[RecourseStatus]
+    RECOURSE_STATUS_NOT_SCORABLE: _ClassVar[RecourseStatus]
+
 class Decision(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     DECISION_UNSPECIFIED: _ClassVar[Decision]
     DECISION_APPROVE: _ClassVar[Decision]
+    DECISION_APPROVE_REDUCED: _ClassVar[Decision]
     DECISION_REFER: _ClassVar[Decision]
     DECISION_DECLINE: _ClassVar[Decision]
     DECISION_NOT_SCORABLE: _ClassVar[Decision]
+RECOURSE_STATUS_UNSPECIFIED: RecourseStatus
+RECOURSE_STATUS_FOUND: RecourseStatus
+RECOURSE_STATUS_NO_RECOURSE_FOUND: RecourseStatus
+RECOURSE_STATUS_NOT_NEEDED: RecourseStatus
+RECOURSE_STATUS_NOT_SCORABLE: RecourseStatus
 DECISION_UNSPECIFIED: Decision
 DECISION_APPROVE: Decision
+DECISION_APPROVE_REDUCED: Decision
 DECISION_REFER: Decision
 DECISION_DECLINE: Decision
 DECISION_NOT_SCORABLE: Decision
 
 class ScoreCreditRequest(_message.Message):
-    __slots__ = ("request_id", "customer", "requested_amount", "features", "locale")
+    __slots__ = ("request_id", "customer", "requested_amount", "features", "locale", "product", "facts")
     class FeaturesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: _explain_pb2.FeatureValue
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[_explain_pb2.FeatureValue, _Mapping]] = ...) -> None: ...
+    class FactsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
         VALUE_FIELD_NUMBER: _ClassVar[int]
@@ -41,12 +63,16 @@ class ScoreCreditRequest(_message.Message):
     REQUESTED_AMOUNT_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     LOCALE_FIELD_NUMBER: _ClassVar[int]
+    PRODUCT_FIELD_NUMBER: _ClassVar[int]
+    FACTS_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     customer: _customer_pb2.Customer
     requested_amount: _money_pb2.Money
     features: _containers.MessageMap[str, _explain_pb2.FeatureValue]
     locale: str
-    def __init__(self, request_id: _Optional[str] = ..., customer: _Optional[_Union[_customer_pb2.Customer, _Mapping]] = ..., requested_amount: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., features: _Optional[_Mapping[str, _explain_pb2.FeatureValue]] = ..., locale: _Optional[str] = ...) -> None: ...
+    product: str
+    facts: _containers.MessageMap[str, _explain_pb2.FeatureValue]
+    def __init__(self, request_id: _Optional[str] = ..., customer: _Optional[_Union[_customer_pb2.Customer, _Mapping]] = ..., requested_amount: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., features: _Optional[_Mapping[str, _explain_pb2.FeatureValue]] = ..., locale: _Optional[str] = ..., product: _Optional[str] = ..., facts: _Optional[_Mapping[str, _explain_pb2.FeatureValue]] = ...) -> None: ...
 
 class ScoreCreditResponse(_message.Message):
     __slots__ = ("credit_decision",)
@@ -55,8 +81,15 @@ class ScoreCreditResponse(_message.Message):
     def __init__(self, credit_decision: _Optional[_Union[CreditDecision, _Mapping]] = ...) -> None: ...
 
 class SimulateCreditRequest(_message.Message):
-    __slots__ = ("customer", "requested_amount", "features", "locale")
+    __slots__ = ("customer", "requested_amount", "features", "locale", "product", "facts", "counterfactuals")
     class FeaturesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: _explain_pb2.FeatureValue
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[_explain_pb2.FeatureValue, _Mapping]] = ...) -> None: ...
+    class FactsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
         VALUE_FIELD_NUMBER: _ClassVar[int]
@@ -67,19 +100,55 @@ class SimulateCreditRequest(_message.Message):
     REQUESTED_AMOUNT_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     LOCALE_FIELD_NUMBER: _ClassVar[int]
+    PRODUCT_FIELD_NUMBER: _ClassVar[int]
+    FACTS_FIELD_NUMBER: _ClassVar[int]
+    COUNTERFACTUALS_FIELD_NUMBER: _ClassVar[int]
     customer: _customer_pb2.Customer
     requested_amount: _money_pb2.Money
     features: _containers.MessageMap[str, _explain_pb2.FeatureValue]
     locale: str
-    def __init__(self, customer: _Optional[_Union[_customer_pb2.Customer, _Mapping]] = ..., requested_amount: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., features: _Optional[_Mapping[str, _explain_pb2.FeatureValue]] = ..., locale: _Optional[str] = ...) -> None: ...
+    product: str
+    facts: _containers.MessageMap[str, _explain_pb2.FeatureValue]
+    counterfactuals: bool
+    def __init__(self, customer: _Optional[_Union[_customer_pb2.Customer, _Mapping]] = ..., requested_amount: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., features: _Optional[_Mapping[str, _explain_pb2.FeatureValue]] = ..., locale: _Optional[str] = ..., product: _Optional[str] = ..., facts: _Optional[_Mapping[str, _explain_pb2.FeatureValue]] = ..., counterfactuals: _Optional[bool] = ...) -> None: ...
 
 class SimulateCreditResponse(_message.Message):
-    __slots__ = ("known", "simulated")
+    __slots__ = ("known", "simulated", "recourse")
     KNOWN_FIELD_NUMBER: _ClassVar[int]
     SIMULATED_FIELD_NUMBER: _ClassVar[int]
+    RECOURSE_FIELD_NUMBER: _ClassVar[int]
     known: CreditAssessment
     simulated: CreditAssessment
-    def __init__(self, known: _Optional[_Union[CreditAssessment, _Mapping]] = ..., simulated: _Optional[_Union[CreditAssessment, _Mapping]] = ...) -> None: ...
+    recourse: Recourse
+    def __init__(self, known: _Optional[_Union[CreditAssessment, _Mapping]] = ..., simulated: _Optional[_Union[CreditAssessment, _Mapping]] = ..., recourse: _Optional[_Union[Recourse, _Mapping]] = ...) -> None: ...
+
+class Recourse(_message.Message):
+    __slots__ = ("status", "counterfactuals")
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    COUNTERFACTUALS_FIELD_NUMBER: _ClassVar[int]
+    status: RecourseStatus
+    counterfactuals: _containers.RepeatedCompositeFieldContainer[Counterfactual]
+    def __init__(self, status: _Optional[_Union[RecourseStatus, str]] = ..., counterfactuals: _Optional[_Iterable[_Union[Counterfactual, _Mapping]]] = ...) -> None: ...
+
+class Counterfactual(_message.Message):
+    __slots__ = ("changes", "pd", "score")
+    CHANGES_FIELD_NUMBER: _ClassVar[int]
+    PD_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    changes: _containers.RepeatedCompositeFieldContainer[FeatureChange]
+    pd: float
+    score: int
+    def __init__(self, changes: _Optional[_Iterable[_Union[FeatureChange, _Mapping]]] = ..., pd: _Optional[float] = ..., score: _Optional[int] = ...) -> None: ...
+
+class FeatureChange(_message.Message):
+    __slots__ = ("feature", "current", "proposed")
+    FEATURE_FIELD_NUMBER: _ClassVar[int]
+    CURRENT_FIELD_NUMBER: _ClassVar[int]
+    PROPOSED_FIELD_NUMBER: _ClassVar[int]
+    feature: str
+    current: _explain_pb2.FeatureValue
+    proposed: _explain_pb2.FeatureValue
+    def __init__(self, feature: _Optional[str] = ..., current: _Optional[_Union[_explain_pb2.FeatureValue, _Mapping]] = ..., proposed: _Optional[_Union[_explain_pb2.FeatureValue, _Mapping]] = ...) -> None: ...
 
 class GetCreditDecisionRequest(_message.Message):
     __slots__ = ("decision_id",)
@@ -94,18 +163,20 @@ class GetCreditDecisionResponse(_message.Message):
     def __init__(self, credit_decision: _Optional[_Union[CreditDecision, _Mapping]] = ...) -> None: ...
 
 class CreditDecision(_message.Message):
-    __slots__ = ("record_ref", "customer", "requested_amount", "decision", "assessment")
+    __slots__ = ("record_ref", "customer", "requested_amount", "decision", "assessment", "expire_time")
     RECORD_REF_FIELD_NUMBER: _ClassVar[int]
     CUSTOMER_FIELD_NUMBER: _ClassVar[int]
     REQUESTED_AMOUNT_FIELD_NUMBER: _ClassVar[int]
     DECISION_FIELD_NUMBER: _ClassVar[int]
     ASSESSMENT_FIELD_NUMBER: _ClassVar[int]
+    EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
     record_ref: RecordRef
     customer: _customer_pb2.Customer
     requested_amount: _money_pb2.Money
     decision: Decision
     assessment: CreditAssessment
-    def __init__(self, record_ref: _Optional[_Union[RecordRef, _Mapping]] = ..., customer: _Optional[_Union[_customer_pb2.Customer, _Mapping]] = ..., requested_amount: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., decision: _Optional[_Union[Decision, str]] = ..., assessment: _Optional[_Union[CreditAssessment, _Mapping]] = ...) -> None: ...
+    expire_time: _timestamp_pb2.Timestamp
+    def __init__(self, record_ref: _Optional[_Union[RecordRef, _Mapping]] = ..., customer: _Optional[_Union[_customer_pb2.Customer, _Mapping]] = ..., requested_amount: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., decision: _Optional[_Union[Decision, str]] = ..., assessment: _Optional[_Union[CreditAssessment, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class CreditAssessment(_message.Message):
     __slots__ = ("model_output", "explanation", "recommendation", "policy_result", "reasons", "warnings")
@@ -148,16 +219,26 @@ class Recommendation(_message.Message):
     def __init__(self, decision: _Optional[_Union[Decision, str]] = ..., approve_max_pd: _Optional[float] = ..., refer_max_pd: _Optional[float] = ...) -> None: ...
 
 class PolicyResult(_message.Message):
-    __slots__ = ("policy_version", "policy_sha256", "decision", "rules")
+    __slots__ = ("policy_version", "policy_sha256", "decision", "rules", "product", "effective_from", "approvable_amount", "expected_loss", "lgd")
     POLICY_VERSION_FIELD_NUMBER: _ClassVar[int]
     POLICY_SHA256_FIELD_NUMBER: _ClassVar[int]
     DECISION_FIELD_NUMBER: _ClassVar[int]
     RULES_FIELD_NUMBER: _ClassVar[int]
+    PRODUCT_FIELD_NUMBER: _ClassVar[int]
+    EFFECTIVE_FROM_FIELD_NUMBER: _ClassVar[int]
+    APPROVABLE_AMOUNT_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_LOSS_FIELD_NUMBER: _ClassVar[int]
+    LGD_FIELD_NUMBER: _ClassVar[int]
     policy_version: str
     policy_sha256: str
     decision: Decision
     rules: _containers.RepeatedCompositeFieldContainer[PolicyRule]
-    def __init__(self, policy_version: _Optional[str] = ..., policy_sha256: _Optional[str] = ..., decision: _Optional[_Union[Decision, str]] = ..., rules: _Optional[_Iterable[_Union[PolicyRule, _Mapping]]] = ...) -> None: ...
+    product: str
+    effective_from: str
+    approvable_amount: _money_pb2.Money
+    expected_loss: _money_pb2.Money
+    lgd: float
+    def __init__(self, policy_version: _Optional[str] = ..., policy_sha256: _Optional[str] = ..., decision: _Optional[_Union[Decision, str]] = ..., rules: _Optional[_Iterable[_Union[PolicyRule, _Mapping]]] = ..., product: _Optional[str] = ..., effective_from: _Optional[str] = ..., approvable_amount: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., expected_loss: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., lgd: _Optional[float] = ...) -> None: ...
 
 class PolicyRule(_message.Message):
     __slots__ = ("code", "passed", "best_decision")

@@ -1,0 +1,86 @@
+"""A reason that contradicts the sign table is found, and its customer goes to a person."""
+
+import dataclasses
+import datetime as dt
+from decimal import Decimal
+
+import numpy as np
+import pytest
+
+from models.model import Model, open_model
+from models.schema import Schema
+from models.signs import against_sign, best_values
+from server.decisions.assess import Assessment, Input, Question, assess
+from server.decisions.policy import Outcome, read_policy
+from tests.small import SmallFamily, made_customers
+
+NOW = dt.datetime(2026, 2, 1, tzinfo=dt.UTC)
+TYPICAL = {"days_late": 10.0, "orders": 8.0, "turnover": 60_000.0, "years": 10.0}
+
+
+@pytest.fixture(scope="module")
+def model(small: SmallFamily) -> Model:
+    """Open the small family's model: days_late may only raise the risk, turnover may only lower it."""
+    return open_model(small.bundle())
+
+
+def with_sign(model: Model, name: str, sign: int) -> Model:
+    """Plant another sign for a feature, as a wrong sign table would have it."""
+    document = model.bundle.schema.document
+    features = tuple(
+        feature.model_copy(update={"sign": sign}) if feature.name == name else feature for feature in document.features
+    )
+    bundle = dataclasses.replace(model.bundle, schema=Schema(document.model_copy(update={"features": features})))
+    return Model(bundle, model.scorer, best_values(bundle))
+
+
+def assessed(small: SmallFamily, model: Model, **values: float) -> Assessment:
+    """Assess a customer with these values."""
+    policy = read_policy(small.policy)
+    inputs = {name: Input(value, "STORE", NOW) for name, value in (TYPICAL | values).items()}
+    section = policy.section("DE", "STANDARD", NOW.date())
+    assert section is not None
+    return assess(model, policy, Question(section, inputs, {}, Decimal(100), NOW, "en"))
+
+
+def contradictions(model: Model, values: dict[str, float]) -> tuple[str, ...]:
+    """Ask the model and its sign table about a customer."""
+    return against_sign(model.bundle, model.best, values, model.explain(values).contributions)
+
+
+def test_the_best_value_of_a_signed_feature_is_the_lowest_or_highest_of_the_baseline(model: Model) -> None:
+    rows = np.array([[np.nan if cell is None else cell for cell in row] for row in model.bundle.baseline.rows])
+    names = model.bundle.schema.names
+
+    assert model.best == {
+        "days_late": np.nanmin(rows[:, names.index("days_late")]),
+        "turnover": np.nanmax(rows[:, names.index("turnover")]),
+    }
+
+
+def test_a_model_that_keeps_its_signs_never_contradicts_them(model: Model) -> None:
+    customers = made_customers(400, seed=9)[list(model.bundle.schema.names)]
+
+    for row in customers.to_dict("records"):
+        values = {str(name): float(value) for name, value in row.items() if value == value}  # noqa: PLR0124 - NaN
+        assert not contradictions(model, values)
+        assert not contradictions(model, values | {"days_late": 0.0, "turnover": 1e9})
+
+
+def test_a_push_toward_risk_from_the_best_value_there_is_contradicts_the_sign(model: Model) -> None:
+    wrong = with_sign(model, "days_late", -1)  # "more days late are better"
+
+    assert contradictions(wrong, TYPICAL | {"days_late": 365.0}) == ("days_late",)
+    assert not contradictions(wrong, TYPICAL | {"days_late": 0.0})
+
+
+def test_a_contradiction_goes_to_a_person_and_is_told_and_recorded_as_a_rule(small: SmallFamily, model: Model) -> None:
+    wrong = with_sign(model, "turnover", 1)  # "a larger firm is riskier", and a tiny one pushes toward risk
+
+    found, right = (assessed(small, each, turnover=100.0) for each in (wrong, model))
+
+    rule = next(rule for rule in found.rules if rule.code == "REASON_AGAINST_SIGN")
+    assert rule.best is Outcome.REFER
+    assert found.outcome >= Outcome.REFER
+    assert any(reason.code == "REASON_AGAINST_SIGN" and "turnover" in reason.text for reason in found.reasons)
+    assert all(rule.passed for rule in right.rules if rule.code == "REASON_AGAINST_SIGN")
