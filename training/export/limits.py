@@ -45,8 +45,8 @@ class Plan:
         return lines + self.class_count * len(self.units) * BYTES_A_STEP
 
 
-def plan_of(ensemble: Ensemble, bins: Mapping[int, Bins]) -> Plan:
-    """Choose the fastest form that fits.
+def plan_of(ensemble: Ensemble, bins: Mapping[int, Bins], bytes_max: int = EXPLAIN_BYTES_MAX) -> Plan:
+    """Choose the fastest form whose tables take at most `bytes_max`.
 
     Raises:
         ModelRefused: None fits; the message names the largest trees and a depth that would fit.
@@ -54,9 +54,9 @@ def plan_of(ensemble: Ensemble, bins: Mapping[int, Bins]) -> Plan:
     plans = []
     for cells_max, narrow in FORMS:
         plans.append(plan_with(ensemble, bins, cells_max, narrow=narrow))
-        if plans[-1].size <= EXPLAIN_BYTES_MAX:
+        if plans[-1].size <= bytes_max:
             return plans[-1]
-    raise ModelRefused(too_large(ensemble, min(plan.size for plan in plans)))
+    raise ModelRefused(too_large(ensemble, min(plan.size for plan in plans), bytes_max))
 
 
 def plan_with(ensemble: Ensemble, bins: Mapping[int, Bins], cells_max: int, *, narrow: bool) -> Plan:
@@ -66,26 +66,24 @@ def plan_with(ensemble: Ensemble, bins: Mapping[int, Bins], cells_max: int, *, n
     return Plan(tuple(units), narrow, ensemble.feature_count, classes)
 
 
-def too_large(ensemble: Ensemble, size: int) -> str:
+def too_large(ensemble: Ensemble, size: int, bytes_max: int) -> str:
     """Say how large it would be, which trees take most, and what would fit."""
     depths = sorted(((depth_of(tree), number) for number, tree in enumerate(ensemble.trees)), reverse=True)
     trees = ", ".join(f"{number} (depth {depth})" for depth, number in depths[:NAMED_TREES])
-    fits = next((depth for depth in range(depths[0][0] - 1, 1, -1) if fits_at(ensemble, depth)), None)
+    fits = next((depth for depth in range(depths[0][0] - 1, 1, -1) if fits_at(ensemble, depth, bytes_max)), None)
     way_out = f"the same trees cut at depth {fits} would fit: fit with max_depth={fits}" if fits else "fit fewer trees"
     return (
-        f"the explanation would take {size / 1e6:,.0f} MB, at most {EXPLAIN_BYTES_MAX / 1e6:.0f} MB are allowed; "
+        f"the explanation would take {size / 1e6:,.0f} MB, at most {bytes_max / 1e6:,.0f} MB are allowed; "
         f"the deepest trees are {trees} of {len(ensemble.trees)}; {way_out}, or with fewer leaves or iterations"
     )
 
 
-def fits_at(ensemble: Ensemble, depth: int) -> bool:
+def fits_at(ensemble: Ensemble, depth: int, bytes_max: int) -> bool:
     """Tell whether the trees would fit if they ended at a depth."""
     shallow = replace(ensemble, trees=tuple(cut_at(tree, depth) for tree in ensemble.trees))
     bins = bins_of(shallow)
     return any(
-        plan_with(shallow, bins, cells_max, narrow=True).size <= EXPLAIN_BYTES_MAX
-        for cells_max, narrow in FORMS
-        if narrow
+        plan_with(shallow, bins, cells_max, narrow=True).size <= bytes_max for cells_max, narrow in FORMS if narrow
     )
 
 
