@@ -85,7 +85,7 @@ class Recipe:
 def recipe_of(seed: int) -> Recipe:
     """Draw what kind of model it will be."""
     random = np.random.default_rng([seed, 1])
-    width = int(random.choice([random.integers(1, 7), random.integers(7, 21), 300], p=[0.75, 0.22, 0.03]))
+    width = int(random.choice([random.integers(1, 7), random.integers(7, 21), 300], p=[0.6, 0.36, 0.04]))
     usual = [kind for kind in COLUMN_KINDS if kind != "many categories"]
     kinds = [str(kind) for kind in random.choice(usual, width)]
     if random.random() < 0.06:
@@ -110,10 +110,10 @@ def recipe_of(seed: int) -> Recipe:
 def parameters_of(random: Random, kinds: list[str]) -> dict[str, Any]:
     """Draw the parameters that have nothing to do with rows."""
     found: dict[str, Any] = {
-        "num_leaves": int(random.choice([2, 3, 4, 8, 16, 31])),
+        "num_leaves": int(random.choice([2, 3, 8, 16, 31, 63])),
         "min_data_in_leaf": int(random.choice([1, 5, 20])),
         "learning_rate": float(random.choice([0.05, 0.2, 1.0])),
-        "max_depth": int(random.choice([-1, 3, 5, 7])),
+        "max_depth": int(random.choice([-1, -1, 3, 5, 8])),
         "seed": int(random.integers(1, 1000)),
     }
     few = "scattered categories" in kinds or "many categories" in kinds
@@ -127,7 +127,7 @@ def parameters_of(random: Random, kinds: list[str]) -> dict[str, Any]:
         "lambda_l1": (0.1, 0.5),
         "lambda_l2": (0.1, 5.0),
         "feature_fraction": (0.15, 0.6),
-        "min_sum_hessian_in_leaf": (0.2, 0.0),
+        "min_sum_hessian_in_leaf": (0.2, 1.0),
         "max_delta_step": (0.05, 0.3),
         "path_smooth": (0.1 if found["min_data_in_leaf"] > 1 else 0.0, 2.0),
         "max_cat_to_onehot": (0.4, int(random.choice([1, 64]))),
@@ -163,7 +163,8 @@ def labels_of(recipe: Recipe, rows: Rows, part: int) -> Rows:
     ranks = np.argsort(np.argsort(rows, axis=0), axis=0) / len(rows) - 0.5
     first = ranks[:, :8]
     signal = np.sin(7.0 * first).sum(axis=1) + 6.0 * first[:, 0] * first[:, -1] + np.isnan(rows[:, :8]).sum(axis=1)
-    labels = (signal - np.median(signal) + 0.5 * random.logistic(size=len(rows)) > 0.0).astype(np.float64)
+    noise = random.choice([0.5, 8.0]) * random.logistic(size=len(rows))  # much noise: trees ask every feature there is
+    labels = (signal - np.median(signal) + noise > 0.0).astype(np.float64)
     labels[:2] = 0.0, 1.0
     return labels
 
@@ -185,7 +186,12 @@ def fitted(recipe: Recipe) -> lightgbm.Booster:
     if recipe.way == "early stopped":
         stop = lightgbm.early_stopping(3, verbose=False)
         return lightgbm.train(
-            parameters, dataset(recipe, 0), 40, valid_sets=[dataset(recipe, 2)], callbacks=[stop], keep_training_booster=True
+            parameters,
+            dataset(recipe, 0),
+            40,
+            valid_sets=[dataset(recipe, 2)],
+            callbacks=[stop],
+            keep_training_booster=True,
         )
     return lightgbm.train(parameters, dataset(recipe, 0), recipe.rounds)
 

@@ -36,9 +36,7 @@ FEW = 6  # features: 64 coalitions, asked of Booster.predict for every row of th
 BASELINE_ROWS, EXPLAINED_ROWS, FORCED_ROWS = 12, 60, 8
 
 
-def wanted(
-    recipe: Recipe, booster: lightgbm.Booster, rows: Rows, baseline: Rows | None
-) -> tuple[Rows, float]:
+def wanted(recipe: Recipe, booster: lightgbm.Booster, rows: Rows, baseline: Rows | None) -> tuple[Rows, float]:
     """Give the contributions that must come out, and what they are counted from."""
     if baseline is None:
         found = np.asarray(booster.predict(rows, pred_contrib=True, num_threads=1))
