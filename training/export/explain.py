@@ -21,14 +21,14 @@ from onnx import TensorProto, helper
 from training.export.bins import Bins, bins_of, classes_of_rows
 from training.export.forest import Forest, doubles
 from training.export.graph import ROWS, input_nodes, integers, model_of
-from training.export.limits import EXPLAIN_BYTES_MAX, Plan, plan_of
+from training.export.limits import Plan, plan_of
 from training.export.score import score_forest
 from training.export.shapley import lines_of
 from training.export.trees import Ensemble, Split
 from training.export.units import Unit
 
 
-def explain_onnx(ensemble: Ensemble, baseline: NDArray[np.float64] | None, bytes_max: int = EXPLAIN_BYTES_MAX) -> bytes:
+def explain_onnx(ensemble: Ensemble, baseline: NDArray[np.float64] | None, plan: Plan | None = None) -> bytes:
     """Write the explanation graph: rows (n, features) in; contributions (n, features) and margin (n, 1) out.
 
     Both are log-odds before calibration; the margin is that of score.onnx to the bit.
@@ -37,13 +37,13 @@ def explain_onnx(ensemble: Ensemble, baseline: NDArray[np.float64] | None, bytes
         ensemble: The model.
         baseline: Shape (n_baseline, features), NaN where missing: the population to compare with
             (interventional). None means path-dependent: the training rows, by the covers of the splits.
-        bytes_max: What its tables may take.
+        plan: Its form; by default, the fastest that fits.
 
     Raises:
-        ModelRefused: They would take more.
+        ModelRefused: No form fits into `limits.EXPLAIN_BYTES_MAX`.
     """
     bins = bins_of(ensemble)
-    plan = plan_of(ensemble, bins, bytes_max)
+    plan = plan or plan_of(ensemble, bins)
     classes = None if baseline is None else classes_of_rows(ensemble, bins, baseline)
     rows, steps, constants = input_nodes(ensemble)
     nodes = [
