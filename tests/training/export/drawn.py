@@ -116,6 +116,8 @@ def parameters_of(random: Random, kinds: list[str]) -> dict[str, Any]:
         "max_depth": int(random.choice([-1, -1, 3, 5, 8])),
         "seed": int(random.integers(1, 1000)),
     }
+    if found["num_leaves"] > 31 and found["max_depth"] < 0:
+        found["max_depth"] = 9  # deeper ones may be too large
     few = "scattered categories" in kinds or "many categories" in kinds
     seldom: dict[str, tuple[float, Any]] = {
         "max_bin": (0.15, int(random.choice([2, 4, 16]))),

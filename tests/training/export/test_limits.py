@@ -159,10 +159,16 @@ def test_a_model_of_400_features_and_100_trees_is_exported_within_the_limit_and_
 LITTLE = 60_000
 
 
+def fitted_deep(max_depth: int = -1, seed: int = 0) -> Ensemble:
+    """Fit trees of 16 leaves, deep ones unless told otherwise."""
+    rows = made_rows(500, 16, seed=seed, gaps=0.05)
+    return read_ensemble(fit(rows, {"num_leaves": 16, "max_depth": max_depth}, 6))
+
+
 @cache
 def deep() -> Ensemble:
     """Give a model of deep trees."""
-    return read_ensemble(fit(made_rows(500, 16, gaps=0.05), {"num_leaves": 16, "max_depth": -1}, 6))
+    return fitted_deep()
 
 
 @cache
@@ -183,16 +189,30 @@ def test_a_model_that_is_too_large_is_refused_and_its_deepest_trees_are_named() 
     assert sorted((depth for _, depth in named), reverse=True) == sorted(depths, reverse=True)[:5]
 
 
-def test_the_trees_cut_at_the_depth_that_the_refusal_names_fit_and_one_deeper_they_do_not() -> None:
-    depth = int(re.findall(r"max_depth=(\d+)", refusal())[0])
+def depth_named(ensemble: Ensemble) -> int:
+    """Give the depth that a model's refusal names."""
+    with pytest.raises(
+        ModelRefused, match=r"the same trees cut at depth (\d+) would fit: fit with max_depth=\1"
+    ) as refused:
+        plan_of(ensemble, bins_of(ensemble), LITTLE)
+    return int(str(refused.value).partition("max_depth=")[2].partition(",")[0])
 
-    def cut_there(depth: int) -> Plan:
-        shallow = dataclasses.replace(deep(), trees=tuple(cut_at(tree, depth) for tree in deep().trees))
-        return plan_of(shallow, bins_of(shallow), LITTLE)
 
-    assert cut_there(depth).size <= LITTLE
-    with pytest.raises(ModelRefused):
-        cut_there(depth + 1)
+def test_the_trees_cut_at_the_depth_that_a_refusal_names_fit() -> None:
+    depth = depth_named(deep())
+    shallow = dataclasses.replace(deep(), trees=tuple(cut_at(tree, depth) for tree in deep().trees))
+
+    assert plan_of(shallow, bins_of(shallow), LITTLE).size <= LITTLE
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_model_fitted_anew_with_the_depth_that_its_refusal_names_fits(seed: int) -> None:
+    depth = depth_named(fitted_deep(seed=seed))
+
+    again = fitted_deep(depth, seed)
+
+    assert max(depth_of(tree) for tree in again.trees) <= depth
+    assert plan_of(again, bins_of(again), LITTLE).size <= LITTLE
 
 
 def test_trees_cut_at_a_depth_have_no_longer_path_and_the_same_questions_above() -> None:

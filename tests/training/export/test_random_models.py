@@ -28,11 +28,13 @@ from tests.training.export.drawn import (
 from training.export.explain import explain_onnx
 from training.export.score import score_onnx
 from training.export.trees import read_ensemble
+from training.gate.examine import Subject, examine
 from training.gate.reference import interventional
 
 USUAL, LONG = 200, 2000
 EQUAL = {"rtol": 0.0, "atol": 1e-9}
 FEW = 6  # features: 64 coalitions, asked of Booster.predict for every row of the baseline
+WIDTH_IN_GATE = 10
 BASELINE_ROWS, EXPLAINED_ROWS, FORCED_ROWS = 12, 60, 8
 
 
@@ -70,6 +72,23 @@ def test_a_random_model_is_exported_to_the_bit_and_explained_by_definition(seed:
     expected, base = wanted(recipe, booster, rows[chosen], baseline)
     np.testing.assert_allclose(contributions[chosen], expected, err_msg=str(recipe), **EQUAL)
     np.testing.assert_allclose(base + contributions.sum(axis=1), margin, err_msg=str(recipe), **EQUAL)
+
+
+@pytest.mark.parametrize("interventional_one", [True, False], ids=["interventional", "path-dependent"])
+@pytest.mark.parametrize("way", WAYS)
+def test_the_gate_releases_a_random_model_of_every_way_of_fitting(way: str, *, interventional_one: bool) -> None:
+    drawn = (recipe for recipe in map(recipe_of, range(USUAL)) if len(recipe.kinds) <= WIDTH_IN_GATE)
+    recipe = next(one for one in drawn if (one.way, one.interventional) == (way, interventional_one))
+    booster = fitted(recipe)
+    baseline = rows_of(recipe, 7)[:30] if interventional_one else None
+    base = wanted(recipe, booster, rows_of(recipe, 7)[:1], baseline)[1]
+    ensemble = read_ensemble(booster)
+
+    verdict = examine(
+        Subject(booster, score_onnx(ensemble), explain_onnx(ensemble, baseline), baseline, base), None, 200
+    )
+
+    assert max(kind.contribution_distance for kind in verdict.kinds) <= 1e-9
 
 
 def test_the_usual_draws_hold_every_kind_of_model_several_times() -> None:
