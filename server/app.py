@@ -14,6 +14,7 @@ from grounds.churn.v1 import churn_pb2, churn_pb2_grpc
 from grounds.credit.v1 import credit_pb2, credit_pb2_grpc
 from grounds.model.v1 import model_pb2, model_pb2_grpc
 from server.config import Settings
+from server.decisions.policies import PolicyWatch
 from server.edges.churn import ChurnServicer
 from server.edges.credit import FAMILY, CreditServicer
 from server.edges.gate import Gate
@@ -24,7 +25,6 @@ from server.stores.database import Database
 from server.stores.decisions import DecisionStore
 from server.stores.features import FeatureStore
 from server.stores.lineup import LineupWatch
-from server.stores.policies import PolicyWatch
 from server.stores.risks import RiskStore
 
 LOG = structlog.get_logger()

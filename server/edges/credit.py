@@ -10,6 +10,7 @@ from grounds.credit.v1 import credit_pb2_grpc
 from models.model import Model
 from models.schema import Schema, Value
 from server.decisions.assess import Input, Question, assess
+from server.decisions.policies import PolicyWatch
 from server.decisions.policy import STANDARD, Policy, Section
 from server.edges.access import LOCAL_CALLER
 from server.edges.assessments import assessment_message
@@ -31,7 +32,6 @@ from server.errors import (
 from server.stores.decisions import DecisionStore, KeptDecision
 from server.stores.features import FeatureStore, StoredFeatures
 from server.stores.lineup import LineupWatch
-from server.stores.policies import PolicyWatch
 
 FAMILY = "credit"
 Asked = pb.ScoreCreditRequest | pb.SimulateCreditRequest

@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from grounds.credit.v1 import credit_pb2 as pb
 from grounds.credit.v1 import credit_pb2_grpc
 from server.config import Settings
+from server.decisions.policies import PolicyWatch
 from server.edges.credit import CreditServicer
 from server.edges.gate import Gate
 from server.edges.threads import Threads
@@ -20,7 +21,6 @@ from server.stores.database import Database
 from server.stores.decisions import DecisionStore
 from server.stores.features import FeatureStore
 from server.stores.lineup import LineupWatch
-from server.stores.policies import PolicyWatch
 from tests.conftest import Serving
 from tests.server.asking import NOBODY, customer, euros, numbers, refusal, score_request, simulate_request
 

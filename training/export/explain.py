@@ -28,7 +28,7 @@ from training.export.trees import Ensemble, Split
 from training.export.units import Unit
 
 
-def explain_onnx(ensemble: Ensemble, baseline: NDArray[np.float64] | None) -> bytes:
+def explain_onnx(ensemble: Ensemble, baseline: NDArray[np.float64] | None, plan: Plan | None = None) -> bytes:
     """Write the explanation graph: rows (n, features) in; contributions (n, features) and margin (n, 1) out.
 
     Both are log-odds before calibration; the margin is that of score.onnx to the bit.
@@ -37,12 +37,13 @@ def explain_onnx(ensemble: Ensemble, baseline: NDArray[np.float64] | None) -> by
         ensemble: The model.
         baseline: Shape (n_baseline, features), NaN where missing: the population to compare with
             (interventional). None means path-dependent: the training rows, by the covers of the splits.
+        plan: Its form; by default, the fastest that fits.
 
     Raises:
-        ModelRefused: The explanation would be larger than `limits.EXPLAIN_BYTES_MAX`.
+        ModelRefused: No form fits into `limits.EXPLAIN_BYTES_MAX`.
     """
     bins = bins_of(ensemble)
-    plan = plan_of(ensemble, bins)
+    plan = plan or plan_of(ensemble, bins)
     classes = None if baseline is None else classes_of_rows(ensemble, bins, baseline)
     rows, steps, constants = input_nodes(ensemble)
     nodes = [

@@ -36,10 +36,9 @@ class LeafPath:
 def exact_dump(booster: lightgbm.Booster) -> dict[str, Any]:
     """Give the dump with the thresholds of the model's text: the dump cuts them at 1e300."""
     dump: dict[str, Any] = booster.dump_model()
-    lines = [line for line in booster.model_to_string().splitlines() if line.startswith(("Tree=", "threshold="))]
-    texts = [line.partition("=")[2] for line in lines if line.startswith("threshold=")]
-    grown = [tree for tree in dump["tree_info"] if "left_child" in tree["tree_structure"]]
-    for tree, text in zip(grown, texts, strict=True):
+    lines = booster.model_to_string().splitlines()
+    texts = [line.partition("=")[2] for line in lines if line.startswith("threshold=")]  # of a single leaf: empty
+    for tree, text in zip(dump["tree_info"], texts, strict=True):
         numbers = [float(word) for word in text.split()]
         stack = [tree["tree_structure"]]
         while stack:

@@ -16,6 +16,7 @@ from tests.training.export.made import (
     COLUMNS,
     FLUSHED,
     MODELS,
+    ROUNDS,
     fit,
     hard_rows,
     made_labels,
@@ -196,3 +197,64 @@ def test_trees_that_know_missing_values_may_follow_trees_that_do_not() -> None:
     assert "'missing_type': 'None'" in kinds
     assert "'missing_type': 'NaN'" in kinds
     read_ensemble(booster)
+
+
+def with_categories() -> lightgbm.Booster:
+    """Give a model of a column of categories that code 0 and code 5 matter in, among others."""
+    rows = made_rows(gaps=0.05)
+    rows[:, 2] = np.random.default_rng(4).integers(0, 12, len(rows))
+    labels = np.isin(rows[:, 2], [0.0, 5.0, 11.0]) ^ (np.random.default_rng(5).random(len(rows)) < 0.1)
+    fixed = {"objective": "binary", "num_leaves": 8, "num_threads": 1, "verbose": -1, "min_data_per_group": 5}
+    return lightgbm.train(fixed, lightgbm.Dataset(rows, labels.astype(float), categorical_feature=[2]), ROUNDS)
+
+
+def test_a_category_is_its_value_cut_to_a_code_and_what_is_no_known_code_goes_right() -> None:
+    booster, row = with_categories(), made_rows(1, seed=77)[0]
+
+    def said(*values: float) -> list[float]:
+        rows = np.array([with_value(row[None], 0, 2, value) for value in values])
+        found = exported_margins(booster, rows)
+        assert np.array_equal(found, margins(booster, rows))
+        return found.tolist()
+
+    assert len(set(said(0.0, -0.0, -0.5, -0.99, 0.9, 1e-40))) == 1
+    assert len(set(said(5.0, 5.7))) == 1
+    no_code = said(math.nan, -1.0, -1.5, -7.0, 12.0, 500.0, 2.0**31 - 1, 2.0**31, 2.0**32, 1e300, math.inf, -math.inf)
+    assert len(set(no_code)) == 1
+    assert len({said(0.0)[0], said(4.0)[0], no_code[0]}) >= 2
+
+
+def test_what_training_was_told_to_start_from_is_in_neither_margin() -> None:
+    rows = made_rows()
+    start = np.random.default_rng(8).normal(size=len(rows))
+    data = lightgbm.Dataset(rows, made_labels(rows), init_score=start)
+    booster = lightgbm.train({"objective": "binary", "num_threads": 1, "verbose": -1}, data, ROUNDS)
+
+    assert np.array_equal(exported_margins(booster, rows), margins(booster, rows))
+
+
+def test_the_margin_of_a_model_with_another_sigmoid_is_before_the_sigmoid() -> None:
+    booster, rows = model("sigmoid 0.5"), made_rows(50, seed=77)
+
+    pd = 1.0 / (1.0 + np.exp(-0.5 * exported_margins(booster, rows)))
+
+    np.testing.assert_allclose(pd, booster.predict(rows, num_threads=1), rtol=0.0, atol=1e-15)
+
+
+def test_a_row_in_float32_has_the_margin_of_its_values_in_doubles() -> None:
+    booster, rows = model("large integers"), made_rows(200, seed=77, gaps=0.1).astype(np.float32)
+
+    expected = booster.predict(rows, raw_score=True, num_threads=1)
+
+    assert np.array_equal(exported_margins(booster, rows.astype(np.float64)), expected)
+
+
+def test_all_trees_are_exported_also_where_a_prediction_may_stop_early_or_start_late() -> None:
+    booster, rows = model("dart"), made_rows(200, seed=77)
+    whole = exported_margins(booster, rows)
+
+    assert np.array_equal(whole, margins(booster, rows))
+    early = {"pred_early_stop": True, "pred_early_stop_freq": 1, "pred_early_stop_margin": 0.1}
+    assert not np.array_equal(booster.predict(rows, raw_score=True, num_threads=1, **early), whole)
+    late = booster.predict(rows, raw_score=True, start_iteration=1, num_threads=1)
+    assert not np.array_equal(late, whole)

@@ -1,0 +1,227 @@
+"""Every form of an explanation says the same; the fastest that fits is taken; what fits in none is refused with a way out."""
+
+import dataclasses
+import re
+from functools import cache
+
+import lightgbm
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from models.scoring import BATCH_ROWS, Scorer
+from tests.oracles import Rows, margins
+from tests.training.export.made import fit, hard_rows, made_rows, model
+from training.errors import ModelRefused
+from training.export.bins import bins_of
+from training.export.explain import explain_onnx
+from training.export.limits import EXPLAIN_BYTES_MAX, FORMS, Plan, cut_at, depth_of, plan_of, plan_with
+from training.export.score import score_onnx
+from training.export.trees import Ensemble, read_ensemble
+from training.gate.reference import interventional
+
+EQUAL = {"rtol": 0.0, "atol": 1e-12}
+COLUMNS = 30
+WIDE = 400
+
+
+@cache
+def small_trees() -> lightgbm.Booster:
+    """Give a model of small trees over many features: each of FORMS is smaller than the one before, or the next."""
+    return fit(made_rows(600, COLUMNS, gaps=0.05), {"num_leaves": 3}, 30)
+
+
+@cache
+def plans(name: str) -> tuple[Plan, ...]:
+    """Plan every form of a model."""
+    ensemble = read_ensemble(booster_of(name))
+    bins = bins_of(ensemble)
+    return tuple(plan_with(ensemble, bins, cells_max, narrow=narrow) for cells_max, narrow in FORMS)
+
+
+def booster_of(name: str) -> lightgbm.Booster:
+    """Give one of the models of these tests."""
+    return small_trees() if name == "small trees" else model(name)
+
+
+@cache
+def in_form(name: str, form: int, *, path_dependent: bool = False) -> bytes:
+    """Explain a model in one of FORMS."""
+    ensemble = read_ensemble(booster_of(name))
+    baseline = None if path_dependent else made_rows(60, ensemble.feature_count, seed=78, gaps=0.1)
+    return explain_onnx(ensemble, baseline, plan=plans(name)[form])
+
+
+def opened(name: str, form: int, *, path_dependent: bool = False) -> Scorer:
+    """Open a model with its explanation in one of FORMS."""
+    return Scorer(score_onnx(read_ensemble(booster_of(name))), in_form(name, form, path_dependent=path_dependent))
+
+
+def rows_for(name: str) -> Rows:
+    """Give rows for a model, some of them hard; more than a batch."""
+    rows = hard_rows(booster_of(name), made_rows(100, booster_of(name).num_feature(), seed=77, gaps=0.05))
+    return rows[np.random.default_rng(0).permutation(len(rows))[: 3 * BATCH_ROWS + 5]]
+
+
+def shape_of_lines(explain: bytes) -> tuple[int, ...]:
+    """Give the shape of the table inside a file."""
+    file = onnx.load_from_string(explain)
+    lines = next(tensor for tensor in file.graph.initializer if tensor.name == "lines")
+    return numpy_helper.to_array(lines).shape
+
+
+NAMES = ["small trees", "deep trees", "missing type Zero with gaps", "a leaf among trees"]
+
+
+@pytest.mark.parametrize("path_dependent", [False, True])
+@pytest.mark.parametrize("name", NAMES)
+def test_every_form_gives_the_same_contributions_and_margins(name: str, *, path_dependent: bool) -> None:
+    rows, first = rows_for(name), opened(name, 0, path_dependent=path_dependent)
+    assert len({shape_of_lines(in_form(name, form, path_dependent=path_dependent)) for form in range(len(FORMS))}) > 2
+
+    expected = first.contributions(rows)
+    for form in range(1, len(FORMS)):
+        margin, found = opened(name, form, path_dependent=path_dependent).explain(rows)
+
+        np.testing.assert_allclose(found, expected, **EQUAL)
+        assert np.array_equal(margin, margins(booster_of(name), rows))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_narrow_and_dense_lines_of_the_same_units_are_equal_to_the_bit(name: str) -> None:
+    rows = rows_for(name)
+    pairs = [(FORMS.index((cells_max, False)), FORMS.index((cells_max, True))) for cells_max, narrow in FORMS[:2]]
+
+    for dense, narrow in pairs:
+        assert shape_of_lines(in_form(name, dense))[0] == shape_of_lines(in_form(name, narrow))[0]
+        assert np.array_equal(opened(name, dense).contributions(rows), opened(name, narrow).contributions(rows))
+
+
+@pytest.mark.parametrize("form", range(len(FORMS)))
+def test_one_row_has_the_contributions_that_it_has_among_many_in_every_form(form: int) -> None:
+    rows, graphs = rows_for("small trees"), opened("small trees", form)
+
+    margin, together = graphs.explain(rows)
+
+    alone = [graphs.explain(row[None]) for row in rows]
+    assert np.array_equal(np.concatenate([found for _, found in alone]), together)
+    assert np.array_equal(np.concatenate([one for one, _ in alone]), margin)
+
+
+def test_a_constant_is_explained_with_nothing_in_every_form_that_it_may_take() -> None:
+    ensemble = read_ensemble(model("a constant"))
+
+    plan = plan_of(ensemble, bins_of(ensemble))
+
+    assert not plan.narrow
+    assert [unit.paths for unit in plan.units] == [()]
+
+
+def test_the_size_of_a_plan_is_that_of_the_tables_in_its_file() -> None:
+    for form, plan in enumerate(plans("small trees")):
+        tensors = onnx.load_from_string(in_form("small trees", form)).graph.initializer
+        sizes = {tensor.name: len(tensor.raw_data) for tensor in tensors}
+
+        assert plan.size == sizes["lines"] + sizes["steps"]
+
+
+def test_the_first_form_that_fits_is_taken() -> None:
+    ensemble = read_ensemble(small_trees())
+    sizes = [plan.size for plan in plans("small trees")]
+    for bytes_max in (size + more for size in sizes for more in (0, 1)):
+        first = next(form for form, size in enumerate(sizes) if size <= bytes_max)
+
+        plan = plan_of(ensemble, bins_of(ensemble), bytes_max)
+
+        assert (plan.narrow, plan.size) == (FORMS[first][1], sizes[first])
+    with pytest.raises(ModelRefused):
+        plan_of(ensemble, bins_of(ensemble), min(sizes) - 1)
+
+
+def test_a_model_of_400_features_and_100_trees_is_exported_within_the_limit_and_exactly() -> None:
+    known = made_rows(600, WIDE, gaps=0.05)
+    booster = fit(known, {"num_leaves": 8, "feature_fraction": 0.3}, 100)
+    ensemble, baseline = read_ensemble(booster), made_rows(50, WIDE, seed=78, gaps=0.05)
+
+    explain = explain_onnx(ensemble, baseline)
+
+    assert len(ensemble.trees) == 100
+    assert len(explain) <= EXPLAIN_BYTES_MAX
+    rows = made_rows(70, WIDE, seed=77, gaps=0.1)
+    margin, found = Scorer(score_onnx(ensemble), explain).explain(rows)
+    assert np.array_equal(margin, margins(booster, rows))
+    np.testing.assert_allclose(found, interventional(booster, rows, baseline), rtol=0.0, atol=1e-9)
+
+
+# --- too large -----------------------------------------------------------------------------------------------------
+
+LITTLE = 60_000
+
+
+def fitted_deep(max_depth: int = -1, seed: int = 0) -> Ensemble:
+    """Fit trees of 16 leaves, deep ones unless told otherwise."""
+    rows = made_rows(500, 16, seed=seed, gaps=0.05)
+    return read_ensemble(fit(rows, {"num_leaves": 16, "max_depth": max_depth}, 6))
+
+
+@cache
+def deep() -> Ensemble:
+    """Give a model of deep trees."""
+    return fitted_deep()
+
+
+@cache
+def refusal() -> str:
+    """Give what is said when it may take LITTLE."""
+    with pytest.raises(ModelRefused) as refused:
+        plan_of(deep(), bins_of(deep()), LITTLE)
+    return str(refused.value)
+
+
+def test_a_model_that_is_too_large_is_refused_and_its_deepest_trees_are_named() -> None:
+    named = [(int(tree), int(depth)) for tree, depth in re.findall(r"(\d+) \(depth (\d+)\)", refusal())]
+    depths = [depth_of(tree) for tree in deep().trees]
+
+    assert f"of {len(depths)}" in refusal()
+    assert len(named) == 5
+    assert all(depths[tree] == depth for tree, depth in named)
+    assert sorted((depth for _, depth in named), reverse=True) == sorted(depths, reverse=True)[:5]
+
+
+def depth_named(ensemble: Ensemble) -> int:
+    """Give the depth that a model's refusal names."""
+    with pytest.raises(
+        ModelRefused, match=r"the same trees cut at depth (\d+) would fit: fit with max_depth=\1"
+    ) as refused:
+        plan_of(ensemble, bins_of(ensemble), LITTLE)
+    return int(str(refused.value).partition("max_depth=")[2].partition(",")[0])
+
+
+def test_the_trees_cut_at_the_depth_that_a_refusal_names_fit() -> None:
+    depth = depth_named(deep())
+    shallow = dataclasses.replace(deep(), trees=tuple(cut_at(tree, depth) for tree in deep().trees))
+
+    assert plan_of(shallow, bins_of(shallow), LITTLE).size <= LITTLE
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_model_fitted_anew_with_the_depth_that_its_refusal_names_fits(seed: int) -> None:
+    depth = depth_named(fitted_deep(seed=seed))
+
+    again = fitted_deep(depth, seed)
+
+    assert max(depth_of(tree) for tree in again.trees) <= depth
+    assert plan_of(again, bins_of(again), LITTLE).size <= LITTLE
+
+
+def test_trees_cut_at_a_depth_have_no_longer_path_and_the_same_questions_above() -> None:
+    for tree in deep().trees:
+        for depth in range(depth_of(tree)):
+            assert depth_of(cut_at(tree, depth)) == depth
+        assert cut_at(tree, depth_of(tree)) == tree
+
+
+def test_where_no_depth_would_fit_fewer_trees_are_asked_for() -> None:
+    with pytest.raises(ModelRefused, match="fit fewer trees, or with fewer leaves or iterations"):
+        plan_of(deep(), bins_of(deep()), 100)

@@ -1,0 +1,118 @@
+"""Any binary model within the limits is exported as LightGBM predicts it and as the definition explains it.
+
+A test's number is the seed of its model; a failure prints what was drawn. One again:
+
+    python -m pytest "tests/training/export/test_random_models.py" -k "seed-17]" -m ""
+"""
+
+import math
+from collections import Counter
+
+import lightgbm
+import numpy as np
+import pytest
+
+from models.scoring import Scorer
+from tests.oracles import Rows, brute_force, margins
+from tests.training.export.drawn import (
+    COLUMN_KINDS,
+    MISSING,
+    SAMPLINGS,
+    WAYS,
+    Recipe,
+    fitted,
+    hard_rows,
+    recipe_of,
+    rows_of,
+)
+from training.export.explain import explain_onnx
+from training.export.score import score_onnx
+from training.export.trees import read_ensemble
+from training.gate.examine import Subject, examine
+from training.gate.reference import interventional
+
+USUAL, LONG = 200, 2000
+EQUAL = {"rtol": 0.0, "atol": 1e-9}
+FEW = 6  # features: 64 coalitions, asked of Booster.predict for every row of the baseline
+WIDTH_IN_GATE = 10
+BASELINE_ROWS, EXPLAINED_ROWS, FORCED_ROWS = 12, 60, 8
+
+
+def wanted(recipe: Recipe, booster: lightgbm.Booster, rows: Rows, baseline: Rows | None) -> tuple[Rows, float]:
+    """Give the contributions that must come out, and what they are counted from."""
+    if baseline is None:
+        found = np.asarray(booster.predict(rows, pred_contrib=True, num_threads=1))
+        return found[:, :-1], float(found[0, -1])
+    by_definition = interventional(booster, rows, baseline)
+    if len(recipe.kinds) <= FEW:
+        forced = brute_force(booster, rows[:FORCED_ROWS], baseline)
+        np.testing.assert_allclose(by_definition[:FORCED_ROWS], forced, err_msg=f"the reference: {recipe}", **EQUAL)
+        by_definition[:FORCED_ROWS] = forced
+    return by_definition, math.fsum(margins(booster, baseline)) / len(baseline)
+
+
+@pytest.mark.parametrize(
+    "seed",
+    [pytest.param(seed, marks=[] if seed < USUAL else [pytest.mark.long], id=f"seed-{seed}") for seed in range(LONG)],
+)
+def test_a_random_model_is_exported_to_the_bit_and_explained_by_definition(seed: int) -> None:
+    recipe = recipe_of(seed)
+    booster = fitted(recipe)
+    rows = hard_rows(recipe, booster)
+    baseline = hard_rows(recipe, booster)[:: len(rows) // BASELINE_ROWS] if recipe.interventional else None
+    ensemble = read_ensemble(booster)
+    scorer = Scorer(score_onnx(ensemble), explain_onnx(ensemble, baseline))
+
+    margin = margins(booster, rows)
+    found, contributions = scorer.explain(rows)
+
+    assert np.array_equal(scorer.margins(rows), margin), recipe
+    assert np.array_equal(found, margin), recipe
+    chosen = np.random.default_rng(seed).permutation(len(rows))[:EXPLAINED_ROWS]
+    expected, base = wanted(recipe, booster, rows[chosen], baseline)
+    np.testing.assert_allclose(contributions[chosen], expected, err_msg=str(recipe), **EQUAL)
+    np.testing.assert_allclose(base + contributions.sum(axis=1), margin, err_msg=str(recipe), **EQUAL)
+
+
+@pytest.mark.parametrize("interventional_one", [True, False], ids=["interventional", "path-dependent"])
+@pytest.mark.parametrize("way", WAYS)
+def test_the_gate_releases_a_random_model_of_every_way_of_fitting(way: str, *, interventional_one: bool) -> None:
+    drawn = (recipe for recipe in map(recipe_of, range(USUAL)) if len(recipe.kinds) <= WIDTH_IN_GATE)
+    recipe = next(one for one in drawn if (one.way, one.interventional) == (way, interventional_one))
+    booster = fitted(recipe)
+    baseline = rows_of(recipe, 7)[:30] if interventional_one else None
+    base = wanted(recipe, booster, rows_of(recipe, 7)[:1], baseline)[1]
+    ensemble = read_ensemble(booster)
+
+    verdict = examine(
+        Subject(booster, score_onnx(ensemble), explain_onnx(ensemble, baseline), baseline, base), None, 200
+    )
+
+    assert max(kind.contribution_distance for kind in verdict.kinds) <= 1e-9
+
+
+def test_the_usual_draws_hold_every_kind_of_model_several_times() -> None:
+    recipes = [recipe_of(seed) for seed in range(USUAL)]
+
+    for name, values, least in (("way", WAYS, 4), ("sampling", SAMPLINGS, 8), ("missing", MISSING, 15)):
+        found = Counter(getattr(recipe, name) for recipe in recipes)
+        assert min(found[value] for value in values) >= least, found
+    kinds = Counter(kind for recipe in recipes for kind in set(recipe.kinds))
+    assert min(kinds[kind] for kind in COLUMN_KINDS) >= 6, kinds
+    parameters = Counter(name for recipe in recipes for name in recipe.parameters)
+    assert min(parameters[name] for name in parameters) >= 4, parameters
+    widths = [len(recipe.kinds) for recipe in recipes]
+    assert sum(width > 100 for width in widths) >= 3
+    assert sum(width == 1 for width in widths) >= 10
+    assert sum(recipe.weighted for recipe in recipes) >= 20
+    assert 60 <= sum(recipe.interventional for recipe in recipes) <= 140
+
+
+def test_a_seed_gives_the_same_model_and_rows_again() -> None:
+    for seed in range(5):
+        recipe = recipe_of(seed)
+        booster, again = fitted(recipe), fitted(recipe_of(seed))
+
+        assert booster.model_to_string() == again.model_to_string()
+        assert hard_rows(recipe, booster).tobytes() == hard_rows(recipe, again).tobytes()
+        assert not np.array_equal(rows_of(recipe, 0), rows_of(recipe, 1), equal_nan=True)
