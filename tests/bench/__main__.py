@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tests.bench.explanation import bundle_of, grid, measured
-from tests.bench.history import record
+from tests.bench.history import provenance, record
 from tests.bench.readme import renew
 from tests.bench.subjects import released
 from tests.conftest import run
@@ -26,6 +26,7 @@ def explanation(
     """Time scores and explanations, one row and in batches, against LightGBM, shap, treelite and plain ONNX Runtime."""
     warnings.filterwarnings("ignore")
     console = Console(1)
+    measured_on = provenance()
     with tempfile.TemporaryDirectory() as folder:
         if bundles is None or files is None:
             bundles, files = Path(folder) / "bundles", Path(folder) / "files"
@@ -38,7 +39,7 @@ def explanation(
             subject = released(family, bundle_of(bundles, family), files / f"{family}.features.parquet")
             models.append(measured(subject, rounds))
         results = {"models": models, "grid": list(grid(max(3, rounds // 4), console.say))}
-    console.say(f"written: {record('explanation', results).name}")
+    console.say(f"written: {record('explanation', measured_on, results).name}")
     renew()
 
 

@@ -17,21 +17,23 @@ HISTORY = ROOT / "tests" / "bench" / "history"
 LIBRARIES = ("lightgbm", "onnxruntime", "shap", "treelite", "numpy", "grpcio")
 
 
-def record(what: str, results: dict[str, Any]) -> Path:
-    """Write a file of its own into the history."""
-    commit = git("rev-parse", "--short=12", "HEAD")
-    now = dt.datetime.now(dt.UTC)
-    whole = {
-        "what": what,
+def provenance() -> dict[str, Any]:
+    """Say what is measured, on what; to be asked for before measuring."""
+    return {
         "command": " ".join(["python -m tests.bench", *sys.argv[1:]]),
-        "commit": commit,
+        "commit": git("rev-parse", "--short=12", "HEAD"),
         "changed_since": bool(git("status", "--porcelain", "--untracked-files=no")),
-        "at": now.isoformat(timespec="seconds"),
+        "at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "machine": machine(),
-        "results": results,
     }
-    path = HISTORY / f"{now:%Y-%m-%d-%H%M}-{commit}-{what}.json"
-    path.write_text(json.dumps(whole, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def record(what: str, measured_on: dict[str, Any], results: dict[str, Any]) -> Path:
+    """Write a file of its own into the history."""
+    begun = dt.datetime.fromisoformat(measured_on["at"])
+    path = HISTORY / f"{begun:%Y-%m-%d-%H%M}-{measured_on['commit']}-{what}.json"
+    whole = {"what": what, **measured_on, "results": results}
+    path.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
     return path
 
 
