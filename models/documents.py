@@ -75,12 +75,14 @@ class GroupSpec(Document):
     """A reason group: features whose pushes are told as one reason.
 
     Attributes:
+        actionable: A customer can change these values; only then are changes of them proposed.
         texts: Sentence by locale; "en" is there always. {pushed} stands for the texts of the features
             that pushed most, {NAME} for the customer's value of a feature, {NAME.typical} for the
             baseline's median; a CLDR number pattern may follow, as in {NAME:#,##0.0}.
     """
 
     code: Code
+    actionable: bool = False
     texts: dict[Locale, str]
 
 

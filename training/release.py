@@ -84,7 +84,7 @@ def release(spec: Spec, spec_sha256: str, samples: Samples, bundles: Path, conso
 
 def schema_document(spec: Spec, levels: Mapping[str, tuple[str, ...]]) -> SchemaDocument:
     """Write out the spec's features and groups, with the defaults of what it does not say."""
-    groups = {group.code: GroupSpec(code=group.code, texts=group.texts) for group in spec.groups}
+    groups = {group.code: GroupSpec(**group.model_dump()) for group in spec.groups}
     features = []
     for entry in spec.features:
         code = entry.group or re.sub(r"[^A-Z0-9_]", "_", entry.name.upper())

@@ -151,6 +151,7 @@ class GroupEntry(SpecPart):
     """A reason group and its sentence by locale; see models.documents.GroupSpec."""
 
     code: Code
+    actionable: bool = False
     texts: dict[Locale, str]
 
 

@@ -1,0 +1,221 @@
+"""The smallest changes of a row that bring it across a cut-off.
+
+A set of features that change together is a box: of each feature a span of its offered values, nearest first. Where a
+feature has a sign, farther is never riskier, so a box holds a crossing row only if its far corner crosses. Far corners
+thus say which sets of features can cross at all, and halving the cheapest box again and again gives the cheapest
+crossing row without trying all of them. A feature without sign has a box for each of its values.
+"""
+
+import heapq
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations, islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.ladder import Offer
+from models.model import Model
+from models.scorecard import log_odds_of, pd_of
+
+CORNERS_MAX = 1000  # far corners scored for each number of features
+COMBINATIONS_MAX = 20_000  # far corners thought of
+BOXES_AT_ONCE = 16  # halved with one call of the runtime
+
+Proposal = tuple[tuple[int, float], ...]  # positions and their new values
+
+
+class Trials:
+    """Scores changed copies of one row, and counts them.
+
+    Attributes:
+        rows_left: How many may still be scored.
+    """
+
+    def __init__(self, model: Model, row: NDArray[np.float64], target_pd: float, rows_max: int) -> None:
+        self.model = model
+        self.row = row
+        self.target_pd = target_pd
+        self.rows_left = rows_max
+
+    def margins(self, proposals: Sequence[Proposal]) -> list[float]:
+        """Give the margin of each changed copy."""
+        if not proposals:
+            return []
+        self.rows_left -= len(proposals)
+        rows = np.repeat(self.row, len(proposals), axis=0)
+        for index, proposal in enumerate(proposals):
+            for position, value in proposal:
+                rows[index, position] = value
+        margins: list[float] = self.model.scorer.margins(rows).tolist()
+        return margins
+
+    def crossing(self, proposals: Sequence[Proposal]) -> list[bool]:
+        """Tell of each changed copy whether its pd is at most the target."""
+        return [self.crosses(margin) for margin in self.margins(proposals)]
+
+    def crosses(self, margin: float) -> bool:
+        """Tell whether a margin's pd is at most the target, by the very sums that give the answer's pd."""
+        return pd_of(log_odds_of(self.model.bundle.scorecard, margin)) <= self.target_pd
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Offered values `first` to `last` of one feature."""
+
+    name: str
+    first: int
+    last: int
+    offer: Offer
+
+    @property
+    def cost(self) -> tuple[float, float]:
+        """Give the costs of its near and its far end."""
+        return self.offer.costs[self.first], self.offer.costs[self.last]
+
+    @property
+    def far(self) -> tuple[int, float]:
+        """Give the change to its far end."""
+        return self.offer.position, self.offer.values[self.last]
+
+    def halves(self) -> tuple["Span", "Span"]:
+        """Give the nearer and the farther half; both hold a value."""
+        middle = (self.first + self.last) // 2
+        return (
+            Span(self.name, self.first, middle, self.offer),
+            Span(self.name, middle + 1, self.last, self.offer),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """Spans of different features, by name; its far corner crosses."""
+
+    spans: tuple[Span, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Name the features."""
+        return tuple(span.name for span in self.spans)
+
+    @property
+    def far_corner(self) -> Proposal:
+        """Give the largest change of the box."""
+        return tuple(span.far for span in self.spans)
+
+    @property
+    def order(self) -> tuple[float, tuple[str, ...], tuple[tuple[int, int], ...]]:
+        """Sort by what a row of the box costs at least; then by name."""
+        near = math.fsum(span.cost[0] for span in self.spans)
+        return near, self.names, tuple((span.first, span.last) for span in self.spans)
+
+    @property
+    def is_point(self) -> bool:
+        """Tell whether the box is its far corner alone."""
+        return all(span.first == span.last for span in self.spans)
+
+    def halves(self) -> tuple["Box", "Box"]:
+        """Give the nearer and the farther half; the farther has the same far corner, so it crosses too."""
+        widths = [(span.cost[1] - span.cost[0], span.last - span.first) for span in self.spans]
+        widest = max((index for index, (_, count) in enumerate(widths) if count), key=lambda index: widths[index])
+        near, far = self.spans[widest].halves()
+        before, after = self.spans[:widest], self.spans[widest + 1 :]
+        return Box((*before, near, *after)), Box((*before, far, *after))
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A span as it stands at the start, and the margin that its far end alone gives."""
+
+    span: Span
+    margin: float
+
+
+def choices_of(offers: Sequence[Offer], trials: Trials) -> tuple[list[Choice], bool]:
+    """Give the spans to combine, lowest margin first, and whether these are all.
+
+    One span of a feature with a sign, one for each value of a feature without.
+    """
+    spans = []
+    for offer in offers:
+        last = len(offer.values) - 1
+        pairs = [(0, last)] if offer.ordered else [(index, index) for index in range(last + 1)]
+        spans += [Span(offer.name, *pair, offer) for pair in pairs if offer.values]
+    kept = sorted(spans, key=lambda span: (span.cost[1], span.name, span.first))[:CORNERS_MAX]
+    margins = trials.margins([(span.far,) for span in kept])
+    choices = [Choice(span, margin) for span, margin in zip(kept, margins, strict=True)]
+    choices.sort(key=lambda choice: (choice.margin, choice.span.name, choice.span.first))
+    return choices, len(kept) == len(spans)
+
+
+def boxes_of(
+    choices: Sequence[Choice], size: int, answered: Sequence[frozenset[str]], trials: Trials
+) -> tuple[list[Box], bool]:
+    """Give the boxes of `size` features whose far corner crosses, and whether no other can.
+
+    Where there are too many to score, those are taken whose single changes together promise the lowest margin.
+
+    Args:
+        choices: Lowest margin first.
+        size: How many features change.
+        answered: Sets of features that need no box any more, nor any set that holds one of them.
+        trials: Scores the corners.
+    """
+    if size == 1:
+        return [Box((choice.span,)) for choice in choices if trials.crosses(choice.margin)], True
+    enough = len(choices)
+    while math.comb(enough, size) > COMBINATIONS_MAX:
+        enough -= 1
+    wanted = []
+    for combined in combinations(choices[:enough], size):
+        names = {choice.span.name for choice in combined}
+        if len(names) == size and not any(answer <= names for answer in answered):
+            spans = tuple(sorted((choice.span for choice in combined), key=lambda span: span.name))
+            wanted.append((sum(choice.margin for choice in combined), Box(spans)))
+    kept = heapq.nsmallest(CORNERS_MAX, wanted, key=lambda pair: (pair[0], pair[1].order))
+    boxes = [box for _, box in kept]
+    crossing = trials.crossing([box.far_corner for box in boxes])
+    found = [box for box, crosses in zip(boxes, crossing, strict=True) if crosses]
+    return found, enough == len(choices) and len(kept) == len(wanted)
+
+
+def cheapest(boxes: Sequence[Box], wanted: int, trials: Trials, rows_kept: int) -> tuple[list[Box], bool]:
+    """Give the cheapest crossing point of each of the `wanted` cheapest sets of features, and whether it is that.
+
+    Args:
+        boxes: Their far corners cross.
+        wanted: How many sets of features.
+        trials: Scores the corners.
+        rows_kept: Where no more rows are left than that, the far corners of the cheapest boxes are given instead.
+    """
+    found: list[Box] = []
+    queue = sorted(boxes, key=lambda box: box.order)
+    while queue and len(found) < wanted:
+        if queue[0].is_point:
+            found.append(queue[0])
+            queue = [box for box in queue if box.names != found[-1].names]
+        elif trials.rows_left - rows_kept < BOXES_AT_ONCE:
+            return [*found, *far_points(queue, wanted - len(found))], False
+        else:
+            queue = sorted(halved(queue, trials), key=lambda box: box.order)
+    return found, True
+
+
+def halved(queue: Sequence[Box], trials: Trials) -> list[Box]:
+    """Halve the first boxes of the queue, and drop the halves in which nothing crosses."""
+    first = list(islice((box for box in queue if not box.is_point), BOXES_AT_ONCE))
+    pairs = [box.halves() for box in first]
+    crossing = trials.crossing([near.far_corner for near, _ in pairs])
+    kept = [near for (near, _), crosses in zip(pairs, crossing, strict=True) if crosses]
+    taken = {id(box) for box in first}
+    return [*kept, *(far for _, far in pairs), *(box for box in queue if id(box) not in taken)]
+
+
+def far_points(queue: Sequence[Box], wanted: int) -> list[Box]:
+    """Give the far corners of the first boxes of different sets of features, as points."""
+    found: dict[tuple[str, ...], Box] = {}
+    for box in queue:
+        point = Box(tuple(Span(span.name, span.last, span.last, span.offer) for span in box.spans))
+        found.setdefault(box.names, point)
+    return list(found.values())[:wanted]
