@@ -18,6 +18,7 @@ from server.edges.content import content_sha256
 from server.edges.context import Context
 from server.edges.explanations import timestamp, values_of
 from server.edges.money import amount_of
+from server.edges.recourses import RecourseBook
 from server.edges.threads import Threads
 from server.errors import (
     CurrencyNotServed,
@@ -57,6 +58,7 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
         self.lineup, self.policies = lineup, policies
         self.features, self.decisions = features, decisions
         self.threads, self.clock = threads, clock
+        self.recourses = RecourseBook()
 
     async def ScoreCredit(self, request: pb.ScoreCreditRequest, _context: Context) -> pb.ScoreCreditResponse:
         """Decide once per request_id."""
@@ -78,7 +80,10 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
         given = checked(request, schema, decides=False)
         known = assess(model, asked.policy, asked.question(inputs_of(schema, stored, {})))
         simulated = assess(model, asked.policy, asked.question(inputs_of(schema, stored, given)))
-        return pb.SimulateCreditResponse(known=assessment_message(known), simulated=assessment_message(simulated))
+        answer = pb.SimulateCreditResponse(known=assessment_message(known), simulated=assessment_message(simulated))
+        if request.counterfactuals:
+            answer.recourse.CopyFrom(await self.threads.run(self.recourses.of, simulated))
+        return answer
 
     async def GetCreditDecision(
         self, request: pb.GetCreditDecisionRequest, _context: Context
