@@ -5,36 +5,20 @@ import math
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from models.bundle import Bundle, read_bundle
+from models.bundle import Bundle
 from models.model import Model, open_model
-from models.recourse import ANSWERS_MAX, ROWS_MAX, Counterfactual, Found, Recourse
+from models.recourse import Counterfactual, Found, Recourse
 from models.schema import Schema
-from models.scoring import Doubles, Scorer
-from models.smallest import CORNERS_MAX
-from tests.small import SPEC, SmallFamily, made_customers, write_small_family
+from models.scoring import Doubles
+from tests.small import SmallFamily, made_customers
 
 TARGET = 0.20
 FEATURES = ("days_late", "orders", "turnover", "years")
-
-
-class CountingScorer(Scorer):
-    """A scorer that counts the rows it was given."""
-
-    counted = 0
-
-    def margins(self, rows: Doubles) -> Doubles:
-        self.counted += len(rows)
-        return super().margins(rows)
-
-    def explain(self, rows: Doubles) -> tuple[Doubles, Doubles]:
-        self.counted += len(rows)
-        return super().explain(rows)
 
 
 def with_schema(bundle: Bundle, features: Mapping[str, Mapping[str, object]], actionable: set[str]) -> Bundle:
@@ -234,44 +218,3 @@ def test_the_same_question_has_the_same_answers_over_repeats_models_and_threads(
     assert [recourse_of(small).search(values, TARGET) for values in customers[:3]] == once[:3]
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(lambda values: recourse.search(values, TARGET), customers * 4)) == once * 4
-
-
-@pytest.fixture(scope="module")
-def wide(tmp_path_factory: pytest.TempPathFactory) -> Recourse:
-    """Train a model of 24 features without a sign, all of which a customer can act on."""
-    random = np.random.default_rng(3)
-    made = pd.DataFrame(random.normal(size=(600, 24)).round(2), columns=[f"f{index:02d}" for index in range(24)])
-    bad = random.random(600) < 1 / (1 + np.exp(2 - made.sum(axis=1) * 0.5))
-    ids = pd.DataFrame({"number": [f"C{index:05d}" for index in range(600)], "country": "DE", "bad": bad.astype(int)})
-    head = SPEC[: SPEC.index("[[groups]]")].replace("trials = 2", "trials = 1")
-    group = '[[groups]]\ncode = "ALL"\nactionable = true\ntexts.en = "{pushed}"\n'
-    features = "".join(f'[[features]]\nname = "{name}"\ngroup = "ALL"\n' for name in made.columns)
-    folder: Path = tmp_path_factory.mktemp("wide")
-    family = write_small_family(folder, head + group + features, pd.concat([ids, made], axis=1))
-    bundle = family.bundle()
-    return Recourse(Model(bundle, CountingScorer(bundle.score, bundle.explain)))
-
-
-def test_the_work_is_bounded_and_says_so_where_there_is_more_than_can_be_looked_at(wide: Recourse) -> None:
-    scorer = wide.model.scorer
-    assert isinstance(scorer, CountingScorer)
-    random, answered, counts = np.random.default_rng(4), 0, []
-    for row, share in itertools.product(random.normal(0, 1, size=(10, 24)), (0.6, 0.3)):
-        values = dict(zip(wide.model.bundle.schema.names, row.tolist(), strict=True))
-        target = wide.model.explain(values).pd * share
-        scorer.counted = 0
-        found = wide.search(values, target)
-        counts.append(scorer.counted)
-        assert found.rows_scored == scorer.counted <= ROWS_MAX
-        assert found == wide.search(values, target)
-        for answer in found.answers:
-            assert wide.model.explain(after(values, answer)).pd <= target
-            answered += 1
-        assert found.complete or len(found.answers) == ANSWERS_MAX or found.rows_scored > CORNERS_MAX
-    assert answered > 10
-    assert max(counts) > CORNERS_MAX
-
-
-def test_a_spec_says_which_groups_a_customer_can_act_on(wide: Recourse, small: SmallFamily) -> None:
-    assert [group.actionable for group in wide.model.bundle.schema.group.values()] == [True]
-    assert [group.actionable for group in read_bundle(small.bundle_folder).schema.group.values()] == [False, False]

@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import lightgbm
@@ -11,13 +11,30 @@ import pandas as pd
 import pytest
 
 from models.bundle import read_bundle
-from models.model import open_model
+from models.model import Model, open_model
 from models.recourse import ROWS_MAX, Found, Recourse
+from models.schema import Schema
+from models.scoring import Doubles, Scorer
+from models.smallest import CORNERS_MAX
 from tests.conftest import Released
 from tests.oracles import margins, thresholds_of
 
 APPROVE_MAX_PD, REFER_MAX_PD = 0.15, 0.35  # of the shipped policy
 ACTIONABLE = {"PAYMENT_DELAY", "REPAYMENTS"}
+
+
+class CountingScorer(Scorer):
+    """A scorer that counts the rows it was given."""
+
+    counted = 0
+
+    def margins(self, rows: Doubles) -> Doubles:
+        self.counted += len(rows)
+        return super().margins(rows)
+
+    def explain(self, rows: Doubles) -> tuple[Doubles, Doubles]:
+        self.counted += len(rows)
+        return super().explain(rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +47,7 @@ class Declined:
     rows: pd.DataFrame
     found: list[Found]
 
-    def pds(self, rows: pd.DataFrame) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    def pds(self, rows: pd.DataFrame) -> Doubles:
         """Score again: model.txt in LightGBM, then the calibration of scorecard.json."""
         card = json.loads((self.folder / "scorecard.json").read_text())
         log_odds = card["slope"] * margins(self.booster, rows.to_numpy(dtype=np.float64)) + card["intercept"]
@@ -130,3 +147,25 @@ def test_where_no_answer_is_given_no_three_features_cross_even_at_their_best(dec
     for names in itertools.combinations(sorted(declined.recourse.ladders), 3):
         changed = without.assign(**{name: best[name] for name in names})
         assert declined.pds(changed).min() > APPROVE_MAX_PD
+
+
+def test_the_work_is_bounded_and_says_so_where_there_is_more_than_can_be_looked_at(declined: Declined) -> None:
+    bundle = declined.recourse.model.bundle
+    document = bundle.schema.document
+    groups = tuple(group.model_copy(update={"actionable": True}) for group in document.groups)
+    all_actionable = replace(bundle, schema=Schema(document.model_copy(update={"groups": groups})))
+    scorer = CountingScorer(bundle.score, bundle.explain)
+    wide = Recourse(Model(all_actionable, scorer))
+    for index in range(30):
+        values = declined.rows.iloc[index].to_dict()
+        scorer.counted = 0
+
+        found = wide.search(values, APPROVE_MAX_PD)
+
+        assert found.rows_scored == scorer.counted <= ROWS_MAX
+        assert found == wide.search(values, APPROVE_MAX_PD)
+        # The bills have no sign: every value of them would have to be combined with every other.
+        assert found.complete == (found.rows_scored <= CORNERS_MAX)
+        assert all(answer.pd <= APPROVE_MAX_PD for answer in found.answers)
+        if declined.found[index].answers:
+            assert len(found.answers[0].changes) <= len(declined.found[index].answers[0].changes)
