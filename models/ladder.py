@@ -154,8 +154,8 @@ def magnitude(value: float) -> int:
 
 
 def floor(value: float, power: int) -> int:
-    """Count how many times 10 to the power goes into the value, downwards."""
-    return int((Decimal(value) / Decimal(10) ** power).to_integral_value(ROUND_FLOOR))
+    """Count how many times 10 to the power goes into the value as it is written, downwards."""
+    return int((Decimal(repr(value)) / Decimal(10) ** power).to_integral_value(ROUND_FLOOR))
 
 
 def number(count: int, power: int) -> float:

@@ -8,6 +8,7 @@ crossing row without trying all of them. A feature without sign has a box for ea
 
 import heapq
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations, islice
@@ -20,7 +21,7 @@ from models.model import Model
 from models.scorecard import log_odds_of, pd_of
 
 CORNERS_MAX = 1000  # far corners scored for each number of features
-COMBINATIONS_MAX = 20_000  # far corners thought of
+COMBINATIONS_MAX = 6_000  # far corners thought of: all of two unsigned features beside two signed ones
 BOXES_AT_ONCE = 16  # halved with one call of the runtime
 
 Proposal = tuple[tuple[int, float], ...]  # positions and their new values
@@ -133,7 +134,7 @@ class Choice:
 
 
 def choices_of(offers: Sequence[Offer], trials: Trials) -> tuple[list[Choice], bool]:
-    """Give the spans to combine, lowest margin first, and whether these are all.
+    """Give the spans to combine, and whether these are all: the best of each feature first, then the second best.
 
     One span of a feature with a sign, one for each value of a feature without.
     """
@@ -146,7 +147,13 @@ def choices_of(offers: Sequence[Offer], trials: Trials) -> tuple[list[Choice], b
     margins = trials.margins([(span.far,) for span in kept])
     choices = [Choice(span, margin) for span, margin in zip(kept, margins, strict=True)]
     choices.sort(key=lambda choice: (choice.margin, choice.span.name, choice.span.first))
-    return choices, len(kept) == len(spans)
+    place: Counter[str] = Counter()
+    placed = []
+    for choice in choices:
+        placed.append((place[choice.span.name], choice))
+        place[choice.span.name] += 1
+    placed.sort(key=lambda pair: pair[0])
+    return [choice for _, choice in placed], len(kept) == len(spans)
 
 
 def boxes_of(
@@ -157,27 +164,35 @@ def boxes_of(
     Where there are too many to score, those are taken whose single changes together promise the lowest margin.
 
     Args:
-        choices: Lowest margin first.
+        choices: The best first.
         size: How many features change.
         answered: Sets of features that need no box any more, nor any set that holds one of them.
         trials: Scores the corners.
     """
     if size == 1:
         return [Box((choice.span,)) for choice in choices if trials.crosses(choice.margin)], True
-    enough = len(choices)
+    alone = {name for answer in answered if len(answer) == 1 for name in answer}
+    useful = [choice for choice in choices if choice.span.name not in alone]
+    enough = len(useful)
     while math.comb(enough, size) > COMBINATIONS_MAX:
         enough -= 1
-    wanted = []
-    for combined in combinations(choices[:enough], size):
-        names = {choice.span.name for choice in combined}
-        if len(names) == size and not any(answer <= names for answer in answered):
-            spans = tuple(sorted((choice.span for choice in combined), key=lambda span: span.name))
-            wanted.append((sum(choice.margin for choice in combined), Box(spans)))
-    kept = heapq.nsmallest(CORNERS_MAX, wanted, key=lambda pair: (pair[0], pair[1].order))
-    boxes = [box for _, box in kept]
+    wanted = [combined for combined in combinations(useful[:enough], size) if is_new(combined, answered)]
+    kept = heapq.nsmallest(CORNERS_MAX, wanted, key=lambda combined: sum(choice.margin for choice in combined))
+    boxes = [Box(tuple(sorted((choice.span for choice in combined), key=by_name))) for combined in kept]
     crossing = trials.crossing([box.far_corner for box in boxes])
     found = [box for box, crosses in zip(boxes, crossing, strict=True) if crosses]
-    return found, enough == len(choices) and len(kept) == len(wanted)
+    return found, enough == len(useful) and len(kept) == len(wanted)
+
+
+def is_new(combined: Sequence[Choice], answered: Sequence[frozenset[str]]) -> bool:
+    """Tell whether the features are different ones, and no answer is among them."""
+    names = {choice.span.name for choice in combined}
+    return len(names) == len(combined) and not any(answer <= names for answer in answered)
+
+
+def by_name(span: Span) -> str:
+    """Sort spans by name."""
+    return span.name
 
 
 def cheapest(boxes: Sequence[Box], wanted: int, trials: Trials, rows_kept: int) -> tuple[list[Box], bool]:

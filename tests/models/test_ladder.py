@@ -1,0 +1,154 @@
+"""The values that may be proposed: round, and where the baseline population is."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from models.bundle import Bundle
+from models.documents import FeatureSpec
+from models.ladder import FINEST, STEPS_MAX, Ladder, ladders_of, rounded, roundest, thinned
+from models.schema import Schema
+from tests.small import SmallFamily
+
+ABOVE_1000 = math.nextafter(1000.0, math.inf)
+ZERO_END = 1.0000000180025095e-35  # LightGBM's threshold between zero and more
+
+
+def feature(sign: int = 0, low: float | None = None, high: float | None = None) -> FeatureSpec:
+    """Give a feature of its own."""
+    return FeatureSpec.model_validate(
+        {"name": "paid", "description": "paid", "group": "ALL", "sign": sign, "min": low, "max": high}
+    )
+
+
+def ladder_of(ends: list[float], sign: int = 0, low: float | None = None, high: float | None = None) -> Ladder:
+    """Give the ladder of a baseline that holds these interval ends."""
+    found = rounded(feature(sign, low, high), np.array(ends), None)
+    rungs = sorted({end for pair in found for end in pair})
+    steps = tuple(thinned([last for _, last in found]))
+    return Ladder(feature(sign, low, high), 0, steps, tuple(rungs), np.sort(np.array(ends)))
+
+
+def bundle_of(small: SmallFamily, **feature_changes: object) -> Bundle:
+    """Give the small family's bundle, all groups actionable, its feature `orders` changed."""
+    bundle = small.bundle()
+    document = bundle.schema.document
+    features = [f.model_copy(update=feature_changes) if f.name == "orders" else f for f in document.features]
+    groups = [group.model_copy(update={"actionable": True}) for group in document.groups]
+    changed = document.model_copy(update={"features": tuple(features), "groups": tuple(groups)})
+    return replace(bundle, schema=Schema(changed))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "wanted"),
+    [
+        (0.5, 1.5000000000000002, (1.0, 1.0)),
+        (22.5, 90.0, (30.0, 90.0)),
+        (2007.5, 2058.0, (2010.0, 2050.0)),
+        (95000.0, 125000.0, (100000.0, 100000.0)),
+        (2000.5, 2007.5, (2001.0, 2007.0)),
+        (-1.5, ZERO_END, (0.0, 0.0)),
+        (ZERO_END, 22.5, (10.0, 20.0)),
+        (-309.5, -ZERO_END, (-300.0, -100.0)),
+        (0.5, 1.0, (1.0, 1.0)),
+    ],
+)
+def test_an_interval_stands_for_itself_with_its_roundest_numbers(
+    low: float, high: float, wanted: tuple[float, float]
+) -> None:
+    assert roundest(low, high, 0) == wanted
+
+
+def test_an_interval_without_a_whole_number_has_a_decimal_one_only_where_the_feature_has_some() -> None:
+    assert roundest(3.05, 3.45, FINEST) == (3.1, 3.4)
+    assert roundest(3.05, 3.45, 0) is None
+    assert roundest(1000.0, ABOVE_1000, FINEST) is None
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(low=st.floats(-1e7, 1e7), high=st.floats(-1e7, 1e7))
+def test_round_numbers_are_inside_their_interval_and_no_coarser_grid_has_any(low: float, high: float) -> None:
+    assume(low < high)
+
+    pair = roundest(low, high, FINEST)
+
+    if pair is None:
+        assert high - low <= 10.0**FINEST
+        return
+    assert low < pair[0] <= pair[1] <= high
+    power = next((p for p in range(8, FINEST - 1, -1) if float(f"{round(pair[0] / 10**p)}e{p}") == pair[0]), FINEST)
+    coarser = 10.0 ** (power + 1)
+    assert pair[0] == 0.0 or math.floor(high / coarser) * coarser <= low or math.floor(high / coarser) * coarser > high
+
+
+def test_where_the_baseline_is_open_the_nearest_number_of_two_digits_is_taken() -> None:
+    assert ladder_of([391.0, 1000.0, ABOVE_1000]).steps == (390.0, 1000.0, 1100.0)
+    assert ladder_of([-24.5, 0.5, 1.5, math.nextafter(1.5, math.inf)]).steps == (-25.0, 0.0, 1.0, 2.0)
+
+
+def test_bounds_of_the_feature_hold() -> None:
+    assert ladder_of([391.0, 1000.0, ABOVE_1000], low=391, high=1000).steps == (1000.0,)
+
+
+def test_where_all_are_in_one_interval_their_median_may_be_proposed() -> None:
+    assert rounded(feature(), np.array([ZERO_END] * 9), 0.0) == [(0.0, 0.0)]
+    assert rounded(feature(), np.array([ZERO_END] * 9), None) == []
+
+
+def test_only_values_toward_less_risk_are_offered_nearest_first() -> None:
+    ends = [10.0, 20.0, 30.0, 40.0, 50.0]
+
+    assert ladder_of(ends, sign=1).offer(35.0).values == (30.0, 20.0, 10.0)
+    assert ladder_of(ends, sign=-1).offer(15.0).values == (30.0, 40.0, 50.0)
+    assert ladder_of(ends, sign=0).offer(25.0).values == (20.0, 40.0, 10.0, 50.0)
+    assert ladder_of(ends, sign=1).offer(35.0).costs == (0.2, 0.4, 0.6)
+    assert ladder_of(ends, sign=1).offer(5.0).values == ()
+
+
+def test_a_missing_value_is_offered_nothing() -> None:
+    assert ladder_of([10.0, 20.0], sign=1).offer(math.nan).values == ()
+
+
+def test_finer_values_are_beyond_the_nearer_step_and_short_of_the_proposed_one() -> None:
+    ladder = replace(ladder_of([10.0, 20.0, 90.0, 100.0]), rungs=(10.0, 20.0, 30.0, 60.0, 90.0, 100.0))
+
+    assert ladder.finer(5.0, 90.0) == (30.0, 60.0)
+    assert ladder.finer(95.0, 20.0) == (60.0, 30.0)
+    assert ladder.finer(45.0, 90.0) == (60.0,)
+
+
+def test_at_most_sixteen_steps_are_tried_and_both_ends_are_among_them() -> None:
+    steps = ladder_of([index * 10.0 for index in range(1, 101)]).steps
+
+    assert len(steps) == STEPS_MAX == 16
+    assert (steps[0], steps[-1]) == (10.0, 1000.0)
+
+
+def test_a_group_is_not_actionable_unless_it_says_so(small: SmallFamily) -> None:
+    assert ladders_of(small.bundle()) == ()
+    assert {ladder.feature.name for ladder in ladders_of(bundle_of(small))} == set(small.bundle().schema.names)
+
+
+def test_a_category_has_no_ladder(small: SmallFamily) -> None:
+    bundle = bundle_of(small, kind="category", levels=("few", "many"))
+
+    assert "orders" not in {ladder.feature.name for ladder in ladders_of(bundle)}
+
+
+def test_whole_where_the_baseline_is_whole(small: SmallFamily) -> None:
+    ladders = {ladder.feature.name: ladder for ladder in ladders_of(bundle_of(small))}
+
+    for name in ("days_late", "orders"):
+        assert all(rung.is_integer() for rung in ladders[name].rungs)
+    assert not all(rung.is_integer() for rung in ladders["years"].rungs)
+
+
+def test_a_baseline_without_rows_offers_nothing(small: SmallFamily) -> None:
+    bundle = bundle_of(small)
+    path_dependent = {"rows": (), "method": "path_dependent"}
+
+    assert ladders_of(replace(bundle, baseline=bundle.baseline.model_copy(update=path_dependent))) == ()

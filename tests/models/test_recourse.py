@@ -1,0 +1,220 @@
+"""What would change a decision: the smallest changes, of what a customer can act on, that really cross."""
+
+import itertools
+import math
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from models.bundle import Bundle
+from models.model import Model, open_model
+from models.recourse import Counterfactual, Found, Recourse
+from models.schema import Schema
+from models.scoring import Doubles
+from tests.small import SmallFamily, made_customers
+
+TARGET = 0.20
+FEATURES = ("days_late", "orders", "turnover", "years")
+
+
+def with_schema(bundle: Bundle, features: Mapping[str, Mapping[str, object]], actionable: set[str]) -> Bundle:
+    """Give the bundle with some fields of features changed, and these groups actionable."""
+    document = bundle.schema.document
+    changed = document.model_copy(
+        update={
+            "features": tuple(f.model_copy(update=dict(features.get(f.name, {}))) for f in document.features),
+            "groups": tuple(g.model_copy(update={"actionable": g.code in actionable}) for g in document.groups),
+        }
+    )
+    return replace(bundle, schema=Schema(changed))
+
+
+def recourse_of(small: SmallFamily, **features: Mapping[str, object]) -> Recourse:
+    """Give the small family's recourse; customers can act on all of it."""
+    return Recourse(open_model(with_schema(small.bundle(), features, {"DELAY", "SIZE"})))
+
+
+@pytest.fixture(scope="module")
+def recourse(small: SmallFamily) -> Recourse:
+    return recourse_of(small)
+
+
+def values_of(row: pd.Series) -> dict[str, float]:
+    """Give one customer's values, without what is missing."""
+    return {str(name): float(value) for name, value in row.dropna().items()}
+
+
+def refused(model: Model, count: int, seed: int = 5) -> list[dict[str, float]]:
+    """Make customers above the target."""
+    made = made_customers(count * 4, seed=seed)[list(FEATURES)]
+    everyone = [values_of(row) for _, row in made.iterrows()]
+    return [values for values in everyone if model.explain(values).pd > TARGET][:count]
+
+
+def after(values: Mapping[str, float], answer: Counterfactual) -> dict[str, float]:
+    """Give the customer's values with the changes made."""
+    return {**values, **{change.feature: change.after for change in answer.changes}}
+
+
+# --- what an answer is -----------------------------------------------------------------------------------------------
+
+
+def test_every_answer_crosses_the_target_and_carries_what_comes_out(recourse: Recourse) -> None:
+    answered = 0
+    for values in refused(recourse.model, 100):
+        for answer in recourse.search(values, TARGET).answers:
+            scored = recourse.model.explain(after(values, answer))
+            assert scored.pd <= TARGET
+            assert (answer.pd, answer.score) == (scored.pd, scored.score)
+            assert all(change.before == values[change.feature] != change.after for change in answer.changes)
+            answered += 1
+    assert answered > 100
+
+
+def test_no_change_of_an_answer_can_be_left_out(recourse: Recourse) -> None:
+    for values in refused(recourse.model, 100):
+        for answer in recourse.search(values, TARGET).answers:
+            for change in answer.changes:
+                without = {**after(values, answer), change.feature: change.before}
+                assert recourse.model.explain(without).pd > TARGET
+
+
+def test_signs_and_bounds_hold_whole_stays_whole_and_missing_stays_missing(recourse: Recourse) -> None:
+    features = {feature.name: feature for feature in recourse.model.bundle.schema.features}
+    touched = set()
+    for values in refused(recourse.model, 100):
+        for change in [change for answer in recourse.search(values, TARGET).answers for change in answer.changes]:
+            feature = features[change.feature]
+            assert change.feature in values
+            assert (change.after - change.before) * feature.sign <= 0
+            assert not recourse.model.bundle.schema.problems_of(change.feature, change.after, decides=False)
+            assert change.feature in {"turnover", "years"} or change.after.is_integer()
+            touched.add(change.feature)
+    assert touched == set(FEATURES)
+
+
+def test_only_groups_that_a_customer_can_act_on_are_touched(small: SmallFamily) -> None:
+    one = Recourse(open_model(with_schema(small.bundle(), {}, {"DELAY"})))
+    none = Recourse(open_model(small.bundle()))
+    customers = refused(one.model, 60)
+
+    changed = {
+        name for values in customers for answer in one.search(values, TARGET).answers for name in answer.features
+    }
+
+    assert changed == {"days_late", "orders"}
+    assert all(none.search(values, TARGET) == Found((), 1, complete=True) for values in customers)
+
+
+def test_a_narrower_bound_is_kept(small: SmallFamily) -> None:
+    narrow = recourse_of(small, days_late={"min": 12.0}, turnover={"max": 90_000.0})
+
+    for values in refused(narrow.model, 60):
+        for change in [change for answer in narrow.search(values, TARGET).answers for change in answer.changes]:
+            assert change.feature != "days_late" or change.after >= 12
+            assert change.feature != "turnover" or change.after <= 90_000
+
+
+def test_who_is_not_above_the_target_needs_no_change(recourse: Recourse) -> None:
+    values = {"days_late": 0.0, "turnover": 500_000.0, "years": 30.0}
+    pd_now = recourse.model.explain(values).pd
+
+    assert recourse.search(values, pd_now) == Found((), 1, complete=True)
+    assert recourse.search(values, math.nextafter(pd_now, 0.0)).rows_scored > 1
+
+
+def test_the_target_is_inclusive_to_the_last_bit(recourse: Recourse) -> None:
+    values = refused(recourse.model, 1)[0]
+    best = recourse.search(values, TARGET).answers[0]
+
+    assert best in recourse.search(values, best.pd).answers
+
+
+def test_a_target_that_nobody_reaches_has_no_answer(recourse: Recourse) -> None:
+    found = recourse.search(refused(recourse.model, 1)[0], 1e-9)
+
+    assert (found.answers, found.complete) == ((), True)
+
+
+def test_a_sign_that_does_not_hold_never_gives_an_answer_that_does_not_cross(small: SmallFamily) -> None:
+    wrong = recourse_of(small, days_late={"sign": -1}, years={"sign": 1}, orders={"sign": 1})
+
+    for values in refused(wrong.model, 60):
+        for answer in wrong.search(values, TARGET).answers:
+            assert wrong.model.explain(after(values, answer)).pd <= TARGET
+
+
+# --- that it is the smallest -----------------------------------------------------------------------------------------
+
+
+def smallest_by_brute_force(
+    recourse: Recourse, values: Mapping[str, float], target: float
+) -> list[tuple[tuple[str, ...], float]]:
+    """Try every combination of steps of up to three features; give sets and their least distance, as the search must."""
+    schema, baseline = recourse.model.bundle.schema, np.array(recourse.model.bundle.baseline.rows, dtype=float)
+    wanted: list[tuple[tuple[str, ...], float]] = []
+    for size in (1, 2, 3):
+        found = []
+        for names in itertools.combinations(sorted(values), size):
+            if any(set(other) <= set(names) for other, _ in wanted):
+                continue
+            columns = [baseline[:, schema.position[name]] for name in names]
+            steps = list(itertools.product(*(recourse.ladders[name].steps for name in names)))
+            rows = np.repeat(schema.row(values), len(steps), axis=0)
+            rows[:, [schema.position[name] for name in names]] = steps
+            card = recourse.model.bundle.scorecard
+            pds = 1 / (1 + np.exp(-(card.slope * recourse.model.scorer.margins(rows) + card.intercept)))
+            signs = [schema.features[schema.position[name]].sign for name in names]
+            own = [values[name] for name in names]
+            allowed = [
+                all((new - old) * sign <= 0 for new, old, sign in zip(step, own, signs, strict=True)) for step in steps
+            ]
+            crossing = [step for step, pd_, ok in zip(steps, pds, allowed, strict=True) if ok and pd_ <= target]
+            far = [math.fsum(map(share_between, columns, own, step)) for step in crossing]
+            if far:
+                found.append((min(far), names))
+        wanted += [(names, distance) for distance, names in sorted(found)][: 3 - len(wanted)]
+    return wanted
+
+
+def share_between(column: Doubles, old: float, new: float) -> float:
+    """Give the share of the known values of a baseline column that are between two values."""
+    known = column[~np.isnan(column)]
+    return float(abs(np.sum(known < new) - np.sum(known < old)) / len(known))
+
+
+def test_no_smaller_set_and_no_smaller_change_exists_by_trying_every_combination(recourse: Recourse) -> None:
+    sizes = set()
+    for values, target in itertools.product(refused(recourse.model, 25, seed=9), (TARGET, 0.08, 0.04)):
+        found = recourse.search(values, target)
+
+        wanted = smallest_by_brute_force(recourse, values, target)
+
+        assert found.complete
+        # Shrinking between the steps may change the order of sets of the same size, and can only shorten.
+        distances = {tuple(sorted(answer.features)): answer.distance for answer in found.answers}
+        assert set(distances) == {names for names, _ in wanted}
+        assert all(distances[names] <= distance + 1e-12 for names, distance in wanted)
+        ordered = [(len(answer.changes), answer.distance) for answer in found.answers]
+        assert ordered == sorted(ordered)
+        sizes |= {size for size, _ in ordered} or {0}
+    assert sizes == {0, 1, 2, 3}
+
+
+# --- that it always is the same, and bounded -------------------------------------------------------------------------
+
+
+def test_the_same_question_has_the_same_answers_over_repeats_models_and_threads(
+    small: SmallFamily, recourse: Recourse
+) -> None:
+    customers = refused(recourse.model, 40)
+    once = [recourse.search(values, TARGET) for values in customers]
+
+    assert [recourse.search(dict(reversed(values.items())), TARGET) for values in customers] == once
+    assert [recourse_of(small).search(values, TARGET) for values in customers[:3]] == once[:3]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda values: recourse.search(values, TARGET), customers * 4)) == once * 4

@@ -1,0 +1,171 @@
+"""Recourse of 500 declined applicants whom the credit model has not learnt from, judged by LightGBM itself."""
+
+import itertools
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import lightgbm
+import numpy as np
+import pandas as pd
+import pytest
+
+from models.bundle import read_bundle
+from models.model import Model, open_model
+from models.recourse import ROWS_MAX, Found, Recourse
+from models.schema import Schema
+from models.scoring import Doubles, Scorer
+from models.smallest import CORNERS_MAX
+from tests.conftest import Released
+from tests.oracles import margins, thresholds_of
+
+APPROVE_MAX_PD, REFER_MAX_PD = 0.15, 0.35  # of the shipped policy
+ACTIONABLE = {"PAYMENT_DELAY", "REPAYMENTS"}
+
+
+class CountingScorer(Scorer):
+    """A scorer that counts the rows it was given."""
+
+    counted = 0
+
+    def margins(self, rows: Doubles) -> Doubles:
+        self.counted += len(rows)
+        return super().margins(rows)
+
+    def explain(self, rows: Doubles) -> tuple[Doubles, Doubles]:
+        self.counted += len(rows)
+        return super().explain(rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Declined:
+    """The applicants, what was found for them, and LightGBM to judge it."""
+
+    folder: Path
+    booster: lightgbm.Booster
+    recourse: Recourse
+    rows: pd.DataFrame
+    found: list[Found]
+
+    def pds(self, rows: pd.DataFrame) -> Doubles:
+        """Score again: model.txt in LightGBM, then the calibration of scorecard.json."""
+        card = json.loads((self.folder / "scorecard.json").read_text())
+        log_odds = card["slope"] * margins(self.booster, rows.to_numpy(dtype=np.float64)) + card["intercept"]
+        return np.asarray(1.0 / (1.0 + np.exp(-log_odds)))
+
+    def changed(self) -> pd.DataFrame:
+        """Give each applicant's row after each answer."""
+        rows = []
+        for index, found in enumerate(self.found):
+            for answer in found.answers:
+                row = self.rows.iloc[index].copy()
+                row[[change.feature for change in answer.changes]] = [change.after for change in answer.changes]
+                rows.append(row)
+        return pd.DataFrame(rows)
+
+
+@pytest.fixture(scope="module")
+def declined(released: Released) -> Declined:
+    folder = released.bundle_folder("credit")
+    recourse = Recourse(open_model(read_bundle(folder)))
+    everyone = pd.read_parquet(released.files / "credit.features.parquet").query("sample == 'HOLD_OUT'")
+    rows = everyone.sort_values("customer_id")[list(recourse.model.bundle.schema.names)].astype(float)
+    judge = Declined(folder, lightgbm.Booster(model_file=folder / "model.txt"), recourse, rows, [])
+    rows = rows[judge.pds(rows) > REFER_MAX_PD].head(500)
+    found = [recourse.search(row.to_dict(), APPROVE_MAX_PD) for _, row in rows.iterrows()]
+    return Declined(folder, judge.booster, recourse, rows, found)
+
+
+def test_every_counterfactual_crosses_the_cut_off_when_lightgbm_scores_it_again(declined: Declined) -> None:
+    pds = declined.pds(declined.changed())
+
+    assert len(declined.rows) == 500
+    assert max(pds) <= APPROVE_MAX_PD + 1e-12
+    given = [answer.pd for found in declined.found for answer in found.answers]
+    assert np.abs(pds - given).max() < 1e-12
+
+
+def test_most_declined_applicants_have_recourse_and_no_bound_is_met(declined: Declined) -> None:
+    share = sum(bool(found.answers) for found in declined.found) / len(declined.found)
+    rows = [found.rows_scored for found in declined.found]
+
+    assert share > 0.6
+    assert max(rows) <= ROWS_MAX / 2
+    assert all(found.complete for found in declined.found)
+
+
+def test_only_actionable_groups_are_touched_toward_less_risk_within_bounds_and_in_whole_numbers(
+    declined: Declined,
+) -> None:
+    schema = declined.recourse.model.bundle.schema
+    assert {code for code, group in schema.group.items() if group.actionable} == ACTIONABLE
+    features = {feature.name: feature for feature in schema.features}
+    for found in declined.found:
+        for change in [change for answer in found.answers for change in answer.changes]:
+            feature = features[change.feature]
+            assert feature.group in ACTIONABLE
+            assert (change.after - change.before) * feature.sign < 0
+            assert not schema.problems_of(change.feature, change.after, decides=False)
+            assert change.after.is_integer()
+
+
+def test_every_value_is_between_the_ends_of_what_the_baseline_has(declined: Declined) -> None:
+    bundle = declined.recourse.model.bundle
+    baseline = np.array(bundle.baseline.rows, dtype=float)
+    asked = thresholds_of(declined.booster)
+    for found in declined.found:
+        for change in [change for answer in found.answers for change in answer.changes]:
+            column = bundle.schema.position[change.feature]
+            thresholds = [threshold for feature, threshold in asked if feature == column]
+            low, high = np.searchsorted(thresholds, [baseline[:, column].min(), baseline[:, column].max()])
+            assert low <= np.searchsorted(thresholds, change.after) <= high
+
+
+def test_no_change_can_be_left_out_and_no_answer_holds_another(declined: Declined) -> None:
+    rows = []
+    for index, found in enumerate(declined.found):
+        for answer in found.answers:
+            for left_out in answer.changes:
+                row = declined.rows.iloc[index].copy()
+                for change in answer.changes:
+                    row[change.feature] = change.before if change is left_out else change.after
+                rows.append(row)
+        sets = [answer.features for answer in found.answers]
+        assert not any(one <= other for one, other in itertools.permutations(sets, 2))
+
+    assert declined.pds(pd.DataFrame(rows)).min() > APPROVE_MAX_PD
+
+
+def test_where_no_answer_is_given_no_three_features_cross_even_at_their_best(declined: Declined) -> None:
+    without = declined.rows[[not found.answers for found in declined.found]]
+    best = without.copy()
+    for name, ladder in declined.recourse.ladders.items():
+        ends = (None, ladder.steps[0]) if ladder.feature.sign > 0 else (ladder.steps[-1], None)
+        best[name] = without[name].clip(*ends)
+
+    assert len(without)
+    for names in itertools.combinations(sorted(declined.recourse.ladders), 3):
+        changed = without.assign(**{name: best[name] for name in names})
+        assert declined.pds(changed).min() > APPROVE_MAX_PD
+
+
+def test_the_work_is_bounded_and_says_so_where_there_is_more_than_can_be_looked_at(declined: Declined) -> None:
+    bundle = declined.recourse.model.bundle
+    document = bundle.schema.document
+    groups = tuple(group.model_copy(update={"actionable": True}) for group in document.groups)
+    all_actionable = replace(bundle, schema=Schema(document.model_copy(update={"groups": groups})))
+    scorer = CountingScorer(bundle.score, bundle.explain)
+    wide = Recourse(Model(all_actionable, scorer))
+    for index in range(30):
+        values = declined.rows.iloc[index].to_dict()
+        scorer.counted = 0
+
+        found = wide.search(values, APPROVE_MAX_PD)
+
+        assert found.rows_scored == scorer.counted <= ROWS_MAX
+        assert found == wide.search(values, APPROVE_MAX_PD)
+        # The bills have no sign: every value of them would have to be combined with every other.
+        assert found.complete == (found.rows_scored <= CORNERS_MAX)
+        assert all(answer.pd <= APPROVE_MAX_PD for answer in found.answers)
+        if declined.found[index].answers:
+            assert len(found.answers[0].changes) <= len(declined.found[index].answers[0].changes)
