@@ -1,5 +1,6 @@
 """python -m training: what a model developer types."""
 
+import datetime as dt
 import os
 import sys
 import warnings
@@ -14,14 +15,14 @@ from models.errors import ModelError
 from models.model import open_model
 from training.console import Console
 from training.errors import SpecRefused, TrainingError
-from training.files import write_features
+from training.files import recoded, write_features
 from training.foreign import export_model, verdict_table
 from training.release import release, sha256_of
 from training.report import facts, quality_table, waterfall_table
 from training.run import write_run
 from training.spec import Spec, read_spec
 from training.tables import samples_of_table
-from training.transactions import samples_of_log
+from training.transactions import customers_at, samples_of_log
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -75,14 +76,45 @@ def score(
 ) -> None:
     """Score every customer of a feature file with the active bundle, and write the run for `server load`."""
     spec = read_spec(spec_file)
-    active = sorted(set(read_active(bundles, spec.family).values()))
-    if bundle is None and len(active) != 1:
-        raise SpecRefused(f"{spec.family}: {len(active)} bundles are active; name one with --bundle")
-    model = open_model(read_bundle(find(bundles, bundle or active[0])))
+    model = open_model(read_bundle(find(bundles, bundle or active_bundle(bundles, spec.family))))
     source = features or Path("files") / f"{spec.family}.features.parquet"
     run = to or Path("files") / f"{spec.family}.run.parquet"
     count = write_run(spec, model, source, run)
     Console(1).say(f"run of {count:,} customers: {run}")
+
+
+@app.command(epilog="Example: python -m training features training/churn.toml --at 2017-12-15")
+def features(
+    spec_file: SpecFile,
+    at: Annotated[dt.datetime | None, typer.Option(help="For a log: as of which day.", formats=["%Y-%m-%d"])] = None,
+    bundles: Bundles = Path("models/bundles"),
+    to: Annotated[Path | None, typer.Option(help="The feature file to write.", metavar="FILE")] = None,
+    data: Annotated[Path | None, typer.Option(help="The data, instead of the spec's path.", metavar="PATH")] = None,
+    bundle: Annotated[str | None, typer.Option(help="Another bundle than the active one.", metavar="ID")] = None,
+) -> None:
+    """Write the features of all customers, for the active model, without fitting; `server load` takes the file."""
+    spec = read_spec(spec_file)
+    schema = read_bundle(find(bundles, bundle or active_bundle(bundles, spec.family))).schema
+    if spec.table is not None:
+        if at is not None:
+            raise SpecRefused(f"{spec_file}: --at is for logs; a table says itself as of when each row is")
+        _, samples = samples_of_table(spec, data or spec_file.parent / (spec.table.path or ""))
+        customers = recoded(samples.rows, samples.levels, schema)
+    else:
+        if at is None:
+            raise SpecRefused(f"{spec_file}: a log needs --at DATE")
+        customers = customers_at(spec, data or log_path(spec, spec_file), at.date(), os.cpu_count() or 1)
+    target = to or Path("files") / f"{spec.family}.features.parquet"
+    write_features(target, spec.family, schema, customers)
+    Console(1).say(f"features of {len(customers):,} customers: {target}")
+
+
+def active_bundle(bundles: Path, family: str) -> str:
+    """Give the one bundle that is active for a family."""
+    active = sorted(set(read_active(bundles, family).values()))
+    if len(active) != 1:
+        raise SpecRefused(f"{family}: {len(active)} bundles are active; name one with --bundle")
+    return active[0]
 
 
 @app.command(epilog="Example: python -m training export my_model.txt --baseline applicants.parquet --to my_model")

@@ -18,6 +18,7 @@ from training.errors import DataRefused, SpecRefused
 from training.samples import Sample, Samples
 from training.spec import LogSpec, SnapshotSpec, Spec
 
+DAY = dt.timedelta(days=1)
 FEATURES_SQL = (Path(__file__).parent / "features.sql").read_text(encoding="utf-8")
 OPTIONAL_TYPES = {
     "basket": "VARCHAR",
@@ -63,6 +64,24 @@ def samples_of_log(spec: Spec, data: Path | None, threads: int) -> tuple[Samples
         raise SpecRefused(f"features {', '.join(absent)} are not among those of training/features.sql: {offered}")
     counts = [(f"snapshot {part['period'].iloc[0]} ({part['sample'].iloc[0]}): customers", len(part)) for part in parts]
     return Samples(rows, names, (*waterfall, *counts), digest, {}), latest
+
+
+def customers_at(spec: Spec, data: Path | None, at: dt.date, threads: int) -> pd.DataFrame:
+    """Give the features of all active customers as of a date, from what happened before it.
+
+    Raises:
+        DataRefused: The log ends more than a day before the date: the features would be older than they say.
+    """
+    log, snapshots = spec.log, spec.snapshots
+    assert log is not None
+    assert snapshots is not None
+    with duckdb.connect(config={"threads": threads}) as connection:
+        read_log(connection, log, data)
+        clean(connection)
+        end = end_of(connection)
+        if end < dt.datetime.combine(at, dt.time()) - dt.timedelta(days=1):
+            raise DataRefused(f"--at {at}: the log ends {end:%Y-%m-%d %H:%M}; give a date up to {end.date() + DAY}")
+        return snapshot(connection, snapshots, at, "HOLD_OUT")
 
 
 def parts_of(snapshots: SnapshotSpec) -> dict[Sample, tuple[dt.date, ...]]:
@@ -171,9 +190,7 @@ def count(connection: duckdb.DuckDBPyConnection, table: str, condition: str) -> 
 
 def refuse_immature(connection: duckdb.DuckDBPyConnection, snapshots: SnapshotSpec) -> None:
     """Refuse snapshots whose horizon is not over when the log ends: their labels are not known yet."""
-    found = connection.execute("SELECT MAX(time) FROM lines").fetchone()
-    assert found is not None
-    end: dt.datetime = found[0]
+    end = end_of(connection)
     horizon = dt.timedelta(days=snapshots.horizon_days)
     cuts = (*snapshots.fit, *snapshots.calibration, *snapshots.test)
     immature = [str(cut) for cut in cuts if dt.datetime.combine(cut, dt.time()) + horizon > end]
@@ -181,6 +198,14 @@ def refuse_immature(connection: duckdb.DuckDBPyConnection, snapshots: SnapshotSp
         raise DataRefused(
             f"snapshots {', '.join(immature)}: the log ends {end:%Y-%m-%d %H:%M}, before their horizon does"
         )
+
+
+def end_of(connection: duckdb.DuckDBPyConnection) -> dt.datetime:
+    """Give the time of the log's last line."""
+    found = connection.execute("SELECT MAX(time) FROM lines").fetchone()
+    assert found is not None
+    end: dt.datetime = found[0]
+    return end
 
 
 def snapshot(
