@@ -11,17 +11,11 @@ import pytest
 from models.bundle import read_bundle
 from models.schema import UNSEEN
 from tests.conftest import ROOT, Released, run
+from tests.server.test_categories import CATEGORY
 from tests.small import SPEC, made_customers, write_small_family
 from training.errors import DataRefused
 from training.spec import read_spec
 from training.transactions import customers_at
-
-CATEGORY = """
-[[features]]
-name = "sector"
-kind = "category"
-source = "EITHER"
-"""
 
 
 def bundle_of(bundles: Path, family: str) -> str:
