@@ -31,6 +31,7 @@ test-long: setup ## the same with more rounds, and the slow ones
 	@$(BIN)/python -m pytest $(T) -m "not bench"
 
 bench: setup ## measure what it costs; writes tests/bench/history and renews tests/bench/README.md
+	@$(BIN)/python -m tests.bench recourse
 	@$(BIN)/python -m tests.bench explanation
 
 check: setup ## contract fresh, buf lint, format and breaking; ruff; mypy; imports

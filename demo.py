@@ -66,6 +66,8 @@ def ask(address: str, features: Path) -> Iterator[tuple[str, str, str]]:
     yield "bad", "... and a bad one, in German", client("score", "TW", bad, AMOUNT, "--locale", "de")
     what_if = client("simulate", "TW", bad, AMOUNT, "--set", "PAY_0=0", "--set", "PAY_2=0")
     yield "simulate", "What if that applicant had paid the last two months on time?", what_if
+    ways = client("simulate", "TW", middling, AMOUNT, "--ways")
+    yield "ways", "What would lead to approval for the middling one?", ways
     yield "churn", "The CRM pulls the ten customers most at risk", client("churn", "top", "US", "--count", "10")
     yield "models", "Which models serve?", client("models")
 

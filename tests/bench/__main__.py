@@ -2,6 +2,8 @@
 
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -10,37 +12,60 @@ import typer
 from tests.bench.explanation import bundle_of, grid, measured
 from tests.bench.history import provenance, record
 from tests.bench.readme import renew
+from tests.bench.recourse import searched
 from tests.bench.subjects import released
 from tests.conftest import run
 from training.console import Console
 
+Bundles = Annotated[Path | None, typer.Option(help="Released bundles; by default both are trained anew.")]
+Files = Annotated[Path | None, typer.Option(help="Their feature files.")]
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
 
 @app.command(epilog="Example: python -m tests.bench explanation")
 def explanation(
-    bundles: Annotated[Path | None, typer.Option(help="Released bundles; by default both are trained anew.")] = None,
-    files: Annotated[Path | None, typer.Option(help="Their feature files.")] = None,
+    bundles: Bundles = None,
+    files: Files = None,
     rounds: Annotated[int, typer.Option(help="How often each way is timed.", min=3)] = 40,
 ) -> None:
     """Time scores and explanations, one row and in batches, against LightGBM, shap, treelite and plain ONNX Runtime."""
     warnings.filterwarnings("ignore")
     console = Console(1)
     measured_on = provenance()
-    with tempfile.TemporaryDirectory() as folder:
-        if bundles is None or files is None:
-            bundles, files = Path(folder) / "bundles", Path(folder) / "files"
-            for family in ("credit", "churn"):
-                console.say(f"train the {family} model")
-                run("training", "fit", f"training/{family}.toml", "--bundles", str(bundles), "--files", str(files))
+    with trained(bundles, files, console) as (bundles_folder, files_folder):
         models = []
         for family in ("credit", "churn"):
             console.say(f"time the {family} model")
-            subject = released(family, bundle_of(bundles, family), files / f"{family}.features.parquet")
-            models.append(measured(subject, rounds))
+            features = files_folder / f"{family}.features.parquet"
+            models.append(measured(released(family, bundle_of(bundles_folder, family), features), rounds))
         results = {"models": models, "grid": list(grid(max(3, rounds // 4), console.say))}
     console.say(f"written: {record('explanation', measured_on, results).name}")
     renew()
+
+
+@app.command(epilog="Example: python -m tests.bench recourse")
+def recourse(bundles: Bundles = None, files: Files = None) -> None:
+    """Time the search for what would change a decision, for 500 declined applicants."""
+    console = Console(1)
+    measured_on = provenance()
+    with trained(bundles, files, console) as (bundles_folder, files_folder):
+        found = searched(bundle_of(bundles_folder, "credit"), files_folder / "credit.features.parquet")
+    console.say(f"written: {record('recourse', measured_on, found).name}")
+    renew()
+
+
+@contextmanager
+def trained(bundles: Path | None, files: Path | None, console: Console) -> Iterator[tuple[Path, Path]]:
+    """Give released models: those named, or both trained anew."""
+    if bundles is not None and files is not None:
+        yield bundles, files
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / "bundles", Path(folder) / "files"
+        for family in ("credit", "churn"):
+            console.say(f"train the {family} model")
+            run("training", "fit", f"training/{family}.toml", "--bundles", str(made[0]), "--files", str(made[1]))
+        yield made
 
 
 @app.command(epilog="Example: python -m tests.bench readme")

@@ -16,11 +16,13 @@ SCORE = "score"
 def renew() -> None:
     """Write every block between its markers, and the plots."""
     text = README.read_text(encoding="utf-8")
-    blocks = {"explanation": explanation_block}
+    blocks = {"explanation": explanation_block, "recourse": recourse_block}
     for name, block in blocks.items():
         begin, end = f"<!-- {name}: measured -->", f"<!-- {name}: end -->"
         pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
         assert pattern.search(text), f"{README}: has no block {name}"
+        if not any(HISTORY.glob(f"*-{name}.json")):
+            continue
         written = f"{begin}\n{block(latest(name))}\n{end}"
         text = pattern.sub(lambda _match, written=written: written, text)
     README.write_text(text, encoding="utf-8")
@@ -59,6 +61,16 @@ def explanation_block(found: dict[str, Any]) -> str:
     plot_grid(results["grid"])
     lines += ["![Cost by size of the model](explanation.svg)", "", *grid_table(results["grid"])]
     return "\n".join(lines)
+
+
+def recourse_block(found: dict[str, Any]) -> str:
+    """Say what a search for recourse takes."""
+    of = found["results"]
+    return (
+        f"{source(found)}\n\n{of['applicants']} declined applicants of the hold-out: median {of['median_ms']:.0f} ms, "
+        f"99th percentile {of['p99_ms']:.0f} ms, {of['median_rows_scored']:.0f} rows scored; "
+        f"{of['with_recourse'] / of['applicants']:.0%} have a way to the approve cut-off."
+    )
 
 
 def claims(one: dict[str, Any]) -> list[str]:
