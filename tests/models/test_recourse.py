@@ -12,9 +12,10 @@ import pytest
 
 from models.bundle import Bundle
 from models.model import Model, open_model
-from models.recourse import Counterfactual, Found, Recourse
+from models.recourse import ROWS_MAX, Counterfactual, Found, Recourse
 from models.schema import Schema
 from models.scoring import Doubles
+from models.smallest import Trials, boxes_of, cheapest, choices_of
 from tests.small import SmallFamily, made_customers
 
 TARGET = 0.20
@@ -203,6 +204,26 @@ def test_no_smaller_set_and_no_smaller_change_exists_by_trying_every_combination
         assert ordered == sorted(ordered)
         sizes |= {size for size, _ in ordered} or {0}
     assert sizes == {0, 1, 2, 3}
+
+
+def test_where_no_rows_are_left_to_shrink_with_what_is_known_to_cross_is_given_and_called_inexact(
+    recourse: Recourse,
+) -> None:
+    short_of = 0
+    for values in refused(recourse.model, 30):
+        row = recourse.model.bundle.schema.row(values)
+        ample, scant = Trials(recourse.model, row, TARGET, ROWS_MAX), Trials(recourse.model, row, TARGET, 20)
+        offers = [ladder.offer(float(row[0, ladder.position])) for ladder in recourse.ladders.values()]
+        boxes, _ = boxes_of(choices_of(offers, ample)[0], 1, [], ample)
+
+        found, exact = cheapest(boxes, 3, scant, rows_kept=10)
+
+        assert scant.rows_left >= 0
+        assert all(box.is_point for box in found)
+        assert all(ample.crossing([box.far_corner for box in found]))
+        assert [box.names for box in found] == list(dict.fromkeys(box.names for box in found))
+        short_of += not exact
+    assert short_of > 10
 
 
 # --- that it always is the same, and bounded -------------------------------------------------------------------------
