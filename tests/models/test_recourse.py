@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -14,8 +13,8 @@ from models.bundle import Bundle
 from models.model import Model, open_model
 from models.recourse import ROWS_MAX, Counterfactual, Found, Recourse
 from models.schema import Schema
-from models.scoring import Doubles
 from models.smallest import Trials, boxes_of, cheapest, choices_of
+from tests.models.exhaustive import smallest_by_brute_force, smallest_found
 from tests.small import SmallFamily, made_customers
 
 TARGET = 0.20
@@ -152,49 +151,14 @@ def test_a_sign_that_does_not_hold_never_gives_an_answer_that_does_not_cross(sma
 # --- that it is the smallest -----------------------------------------------------------------------------------------
 
 
-def smallest_by_brute_force(
-    recourse: Recourse, values: Mapping[str, float], target: float
-) -> list[tuple[tuple[str, ...], float]]:
-    """Try every combination of steps of up to three features; give sets and their least distance, as the search must."""
-    schema, baseline = recourse.model.bundle.schema, np.array(recourse.model.bundle.baseline.rows, dtype=float)
-    wanted: list[tuple[tuple[str, ...], float]] = []
-    for size in (1, 2, 3):
-        found = []
-        for names in itertools.combinations(sorted(values), size):
-            if any(set(other) <= set(names) for other, _ in wanted):
-                continue
-            columns = [baseline[:, schema.position[name]] for name in names]
-            steps = list(itertools.product(*(recourse.ladders[name].steps for name in names)))
-            rows = np.repeat(schema.row(values), len(steps), axis=0)
-            rows[:, [schema.position[name] for name in names]] = steps
-            card = recourse.model.bundle.scorecard
-            pds = 1 / (1 + np.exp(-(card.slope * recourse.model.scorer.margins(rows) + card.intercept)))
-            signs = [schema.features[schema.position[name]].sign for name in names]
-            own = [values[name] for name in names]
-            allowed = [
-                all((new - old) * sign <= 0 for new, old, sign in zip(step, own, signs, strict=True)) for step in steps
-            ]
-            crossing = [step for step, pd_, ok in zip(steps, pds, allowed, strict=True) if ok and pd_ <= target]
-            far = [math.fsum(map(share_between, columns, own, step)) for step in crossing]
-            if far:
-                found.append((min(far), names))
-        wanted += [(names, distance) for distance, names in sorted(found)][: 3 - len(wanted)]
-    return wanted
-
-
-def share_between(column: Doubles, old: float, new: float) -> float:
-    """Give the share of the known values of a baseline column that are between two values."""
-    known = column[~np.isnan(column)]
-    return float(abs(np.sum(known < new) - np.sum(known < old)) / len(known))
-
-
 def test_no_smaller_set_and_no_smaller_change_exists_by_trying_every_combination(recourse: Recourse) -> None:
     sizes = set()
     for values, target in itertools.product(refused(recourse.model, 25, seed=9), (TARGET, 0.08, 0.04)):
-        found = recourse.search(values, target)
-
         wanted = smallest_by_brute_force(recourse, values, target)
 
+        assert smallest_found(recourse, values, target) == wanted
+
+        found = recourse.search(values, target)
         assert found.complete
         # Shrinking between the steps may change the order of sets of the same size, and can only shorten.
         distances = {tuple(sorted(answer.features)): answer.distance for answer in found.answers}
