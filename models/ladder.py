@@ -59,8 +59,8 @@ class Ladder:
         """Give what may be proposed to a customer with this value: only toward less risk where there is a sign."""
         if np.isnan(value):
             return Offer(self.feature.name, self.position, (), (), ordered=True)
-        here = self.place(value)
-        wanted = [step for step in self.steps if self.place(step) != here and (step - value) * self.feature.sign <= 0]
+        # A step within the customer's own interval counts too: the model may ask where the baseline has nobody.
+        wanted = [step for step in self.steps if step != value and (step - value) * self.feature.sign <= 0]
         costs = {step: self.distance(value, step) for step in wanted}
         nearest = tuple(sorted(wanted, key=lambda step: (costs[step], abs(step - value), step)))
         ordered = self.feature.sign != 0

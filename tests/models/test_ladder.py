@@ -103,10 +103,11 @@ def test_only_values_toward_less_risk_are_offered_nearest_first() -> None:
     ends = [10.0, 20.0, 30.0, 40.0, 50.0]
 
     assert ladder_of(ends, sign=1).offer(35.0).values == (30.0, 20.0, 10.0)
-    assert ladder_of(ends, sign=-1).offer(15.0).values == (30.0, 40.0, 50.0)
-    assert ladder_of(ends, sign=0).offer(25.0).values == (20.0, 40.0, 10.0, 50.0)
+    assert ladder_of(ends, sign=-1).offer(15.0).values == (20.0, 30.0, 40.0, 50.0)
+    assert ladder_of(ends, sign=0).offer(25.0).values == (30.0, 20.0, 40.0, 10.0, 50.0)
     assert ladder_of(ends, sign=1).offer(35.0).costs == (0.2, 0.4, 0.6)
-    assert ladder_of(ends, sign=1).offer(5.0).values == ()
+    assert ladder_of(ends, sign=1).offer(10.0).values == ()
+    assert ladder_of(ends, sign=-1).offer(49.0).costs == (0.0,)
 
 
 def test_a_missing_value_is_offered_nothing() -> None:

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from models.bundle import Bundle
 from models.model import Model, open_model
-from models.recourse import Counterfactual, Found, Recourse
+from models.recourse import ROWS_MAX, Counterfactual, Found, Recourse
 from models.schema import Schema
-from models.scoring import Doubles
+from models.smallest import Trials, boxes_of, cheapest, choices_of
+from tests.models.exhaustive import smallest_by_brute_force, smallest_found
 from tests.small import SmallFamily, made_customers
 
 TARGET = 0.20
@@ -151,49 +151,14 @@ def test_a_sign_that_does_not_hold_never_gives_an_answer_that_does_not_cross(sma
 # --- that it is the smallest -----------------------------------------------------------------------------------------
 
 
-def smallest_by_brute_force(
-    recourse: Recourse, values: Mapping[str, float], target: float
-) -> list[tuple[tuple[str, ...], float]]:
-    """Try every combination of steps of up to three features; give sets and their least distance, as the search must."""
-    schema, baseline = recourse.model.bundle.schema, np.array(recourse.model.bundle.baseline.rows, dtype=float)
-    wanted: list[tuple[tuple[str, ...], float]] = []
-    for size in (1, 2, 3):
-        found = []
-        for names in itertools.combinations(sorted(values), size):
-            if any(set(other) <= set(names) for other, _ in wanted):
-                continue
-            columns = [baseline[:, schema.position[name]] for name in names]
-            steps = list(itertools.product(*(recourse.ladders[name].steps for name in names)))
-            rows = np.repeat(schema.row(values), len(steps), axis=0)
-            rows[:, [schema.position[name] for name in names]] = steps
-            card = recourse.model.bundle.scorecard
-            pds = 1 / (1 + np.exp(-(card.slope * recourse.model.scorer.margins(rows) + card.intercept)))
-            signs = [schema.features[schema.position[name]].sign for name in names]
-            own = [values[name] for name in names]
-            allowed = [
-                all((new - old) * sign <= 0 for new, old, sign in zip(step, own, signs, strict=True)) for step in steps
-            ]
-            crossing = [step for step, pd_, ok in zip(steps, pds, allowed, strict=True) if ok and pd_ <= target]
-            far = [math.fsum(map(share_between, columns, own, step)) for step in crossing]
-            if far:
-                found.append((min(far), names))
-        wanted += [(names, distance) for distance, names in sorted(found)][: 3 - len(wanted)]
-    return wanted
-
-
-def share_between(column: Doubles, old: float, new: float) -> float:
-    """Give the share of the known values of a baseline column that are between two values."""
-    known = column[~np.isnan(column)]
-    return float(abs(np.sum(known < new) - np.sum(known < old)) / len(known))
-
-
 def test_no_smaller_set_and_no_smaller_change_exists_by_trying_every_combination(recourse: Recourse) -> None:
     sizes = set()
     for values, target in itertools.product(refused(recourse.model, 25, seed=9), (TARGET, 0.08, 0.04)):
-        found = recourse.search(values, target)
-
         wanted = smallest_by_brute_force(recourse, values, target)
 
+        assert smallest_found(recourse, values, target) == wanted
+
+        found = recourse.search(values, target)
         assert found.complete
         # Shrinking between the steps may change the order of sets of the same size, and can only shorten.
         distances = {tuple(sorted(answer.features)): answer.distance for answer in found.answers}
@@ -203,6 +168,26 @@ def test_no_smaller_set_and_no_smaller_change_exists_by_trying_every_combination
         assert ordered == sorted(ordered)
         sizes |= {size for size, _ in ordered} or {0}
     assert sizes == {0, 1, 2, 3}
+
+
+def test_where_no_rows_are_left_to_shrink_with_what_is_known_to_cross_is_given_and_called_inexact(
+    recourse: Recourse,
+) -> None:
+    short_of = 0
+    for values in refused(recourse.model, 30):
+        row = recourse.model.bundle.schema.row(values)
+        ample, scant = Trials(recourse.model, row, TARGET, ROWS_MAX), Trials(recourse.model, row, TARGET, 20)
+        offers = [ladder.offer(float(row[0, ladder.position])) for ladder in recourse.ladders.values()]
+        boxes, _ = boxes_of(choices_of(offers, ample)[0], 1, [], ample)
+
+        found, exact = cheapest(boxes, 3, scant, rows_kept=10)
+
+        assert scant.rows_left >= 0
+        assert all(box.is_point for box in found)
+        assert all(ample.crossing([box.far_corner for box in found]))
+        assert [box.names for box in found] == list(dict.fromkeys(box.names for box in found))
+        short_of += not exact
+    assert short_of > 10
 
 
 # --- that it always is the same, and bounded -------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from models.schema import Schema
 from models.scoring import Doubles, Scorer
 from models.smallest import CORNERS_MAX
 from tests.conftest import Released
+from tests.models.exhaustive import smallest_by_brute_force, smallest_found
 from tests.oracles import margins, thresholds_of
 
 APPROVE_MAX_PD, REFER_MAX_PD = 0.15, 0.35  # of the shipped policy
@@ -134,6 +135,18 @@ def test_no_change_can_be_left_out_and_no_answer_holds_another(declined: Decline
         assert not any(one <= other for one, other in itertools.permutations(sets, 2))
 
     assert declined.pds(pd.DataFrame(rows)).min() > APPROVE_MAX_PD
+
+
+def test_no_smaller_pair_of_changes_exists_by_trying_every_pair_of_steps(declined: Declined) -> None:
+    pairs = 0
+    for index, found in enumerate(declined.found):
+        if pairs == 60 or not found.answers or len(found.answers[0].changes) > 2:
+            continue
+        values = declined.rows.iloc[index].to_dict()
+        wanted = smallest_by_brute_force(declined.recourse, values, APPROVE_MAX_PD, sizes=(1, 2))
+        assert smallest_found(declined.recourse, values, APPROVE_MAX_PD)[: len(wanted)] == wanted
+        pairs += sum(len(names) == 2 for names, _ in wanted) > 0
+    assert pairs == 60
 
 
 def test_where_no_answer_is_given_no_three_features_cross_even_at_their_best(declined: Declined) -> None:
