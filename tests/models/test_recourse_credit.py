@@ -16,6 +16,7 @@ from models.recourse import ROWS_MAX, Found, Recourse
 from models.schema import Schema
 from models.scoring import Doubles, Scorer
 from models.smallest import CORNERS_MAX
+from models.signs import best_values
 from tests.conftest import Released
 from tests.models.exhaustive import smallest_by_brute_force, smallest_found
 from tests.oracles import margins, thresholds_of
@@ -168,7 +169,7 @@ def test_the_work_is_bounded_and_says_so_where_there_is_more_than_can_be_looked_
     groups = tuple(group.model_copy(update={"actionable": True}) for group in document.groups)
     all_actionable = replace(bundle, schema=Schema(document.model_copy(update={"groups": groups})))
     scorer = CountingScorer(bundle.score, bundle.explain)
-    wide = Recourse(Model(all_actionable, scorer))
+    wide = Recourse(Model(all_actionable, scorer, best_values(all_actionable)))
     for index in range(30):
         values = declined.rows.iloc[index].to_dict()
         scorer.counted = 0

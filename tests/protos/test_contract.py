@@ -28,7 +28,11 @@ LOCALES = (
 REDACTED = {
     ("Customer", "customer_id"),
     ("ScoreCreditRequest", "features"),
+    ("ScoreCreditRequest", "facts"),
     ("SimulateCreditRequest", "features"),
+    ("SimulateCreditRequest", "facts"),
+    ("FeatureChange", "current"),
+    ("FeatureChange", "proposed"),
     ("Contribution", "value"),
     ("Reason", "text"),
 }
