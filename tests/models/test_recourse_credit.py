@@ -15,8 +15,8 @@ from models.model import Model, open_model
 from models.recourse import ROWS_MAX, Found, Recourse
 from models.schema import Schema
 from models.scoring import Doubles, Scorer
-from models.smallest import CORNERS_MAX
 from models.signs import best_values
+from models.smallest import CORNERS_MAX
 from tests.conftest import Released
 from tests.models.exhaustive import smallest_by_brute_force, smallest_found
 from tests.oracles import margins, thresholds_of
