@@ -31,6 +31,7 @@ def provenance() -> dict[str, Any]:
 def record(what: str, measured_on: dict[str, Any], results: dict[str, Any]) -> Path:
     """Write a file of its own into the history."""
     begun = dt.datetime.fromisoformat(measured_on["at"])
+    HISTORY.mkdir(exist_ok=True)
     path = HISTORY / f"{begun:%Y-%m-%d-%H%M}-{measured_on['commit']}-{what}.json"
     whole = {"what": what, **measured_on, "results": results}
     path.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
