@@ -7,8 +7,8 @@ of every unit; each unit's line holds its contributions in the row's cell; the l
          -> ReduceSum: (n, units) line numbers -> Gather: lines -> sum: (n, features) contributions
     rows -> TreeEnsemble, as in score.onnx: (n, 1) margin
 
-What it replaced, at 65 and 300 trees of 8 leaves, microseconds for one row (pred_contrib 104 and 303 in the
-same runs): a tree per unit that ends in the line number 17 and 50; the same trees as a version 3
+What it replaced, at 65 and 300 trees of 8 leaves, microseconds for one row in a
+warm loop (pred_contrib 104 and 303 in the same runs): a tree per unit that ends in the line number 17 and 50; the same trees as a version 3
 TreeEnsembleRegressor with high and low float32 weights 14 and 40 (1e-13 off, and it cannot share a graph
 with the version 5 margin); this form 13 and 18.
 """
