@@ -37,6 +37,7 @@ FILES = (
     "metrics.json",
     "model.txt",
     "card.md",
+    "report.html",
 )
 
 

@@ -109,6 +109,7 @@ class Scorecard(Document):
         base_score: Points at base_odds.
         base_odds: Good to bad, e.g. 50 for 50:1.
         pdo: Points that double the odds.
+        master_scale_version: Raised when the grades change.
         grades: Safest first.
     """
 
@@ -117,6 +118,7 @@ class Scorecard(Document):
     base_score: int
     base_odds: float = Field(gt=0)
     pdo: float = Field(gt=0)
+    master_scale_version: str = Field(default="default-1", min_length=1)
     grades: tuple[Grade, ...] = Field(min_length=1)
 
 

@@ -170,6 +170,6 @@ def write_small_family(folder: Path, spec_text: str = SPEC, customers: pd.DataFr
     policy.write_text(POLICY)
     spec, samples = samples_of_table(read_spec(spec_file), table)
     bundles, features = folder / "bundles", folder / "credit.features.parquet"
-    bundle_folder, _ = release(spec, sha256_of(spec_file), samples, bundles, Console(1))
+    bundle_folder = release(spec, sha256_of(spec_file), samples, bundles, Console(1)).folder
     write_features(features, spec.family, read_bundle(bundle_folder).schema, samples.rows)
     return SmallFamily(folder, spec_file, table, policy, bundles, bundle_folder, features)

@@ -18,7 +18,7 @@ from training.errors import SpecRefused, TrainingError
 from training.files import recoded, write_features
 from training.foreign import export_model, verdict_table
 from training.release import release, sha256_of
-from training.report import facts, quality_table, waterfall_table
+from training.report.printed import facts, gates_table, quality_table, waterfall_table
 from training.run import write_run
 from training.spec import Spec, read_spec
 from training.tables import samples_of_table
@@ -55,15 +55,16 @@ def fit(
     else:
         samples, customers = samples_of_log(spec, data or log_path(spec, spec_file), threads)
     console.show(waterfall_table(samples))
-    folder, findings = release(spec, sha256_of(spec_file), samples, bundles, console)
+    made = release(spec, sha256_of(spec_file), samples, bundles, console)
     features = files / f"{spec.family}.features.parquet"
-    write_features(features, spec.family, read_bundle(folder).schema, customers)
-    console.show(quality_table(findings))
-    for line in facts(findings):
+    write_features(features, spec.family, read_bundle(made.folder).schema, customers)
+    console.show(quality_table(made.findings))
+    console.show(gates_table(made.lines))
+    for line in facts(made.findings):
         console.say(line)
     console.say(f"features of {len(customers):,} customers: {features}")
-    console.say(f"bundle: {folder}")
-    console.say(f"to let it serve: python -m server activate {folder.name[:12]}")
+    console.say(f"bundle: {made.folder}")
+    console.say(f"to let it serve: python -m server activate {made.folder.name[:12]}")
 
 
 @app.command(epilog="Example: python -m training score training/churn.toml --to files/churn.run.parquet")

@@ -1,5 +1,6 @@
 """How good a model is, on rows that it has not seen, beside simpler rules on the same rows."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,11 +8,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import brier_score_loss, roc_auc_score, roc_curve
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from training.measures.calibration import expected_calibration_error
+from training.measures import scorecard
+from training.measures.calibration import brier, expected_calibration_error
+from training.measures.discrimination import auc, ks
 from training.samples import Samples, label_of
 from training.spec import RivalSpec
 
@@ -39,30 +41,40 @@ class Quality:
 
 
 def quality(labels: NDArray[np.int64], pds: NDArray[np.float64]) -> Quality:
-    """Measure probabilities against outcomes; ties in rank count one half."""
-    auc = float(roc_auc_score(labels, pds))
-    false_rate, true_rate, _ = roc_curve(labels, pds)
+    """Measure probabilities against outcomes; ties in rank count one half.
+
+    Raises:
+        DataRefused: Only one outcome.
+    """
+    ranked = auc(labels, pds)
     return Quality(
         rows=len(labels),
         bads=int(labels.sum()),
-        auc=auc,
-        gini=2 * auc - 1,
-        ks=float(np.max(true_rate - false_rate)),
-        brier=float(brier_score_loss(labels, pds)),
+        auc=ranked,
+        gini=2 * ranked - 1,
+        ks=ks(labels, pds),
+        brier=brier(labels, pds),
         ece=expected_calibration_error(labels, pds),
         mean_pd=float(pds.mean()),
         bad_rate=float(labels.mean()),
     )
 
 
-def rival_pds(rival: RivalSpec, samples: Samples, test: pd.DataFrame) -> NDArray[np.float64]:
+def rival_pds(rival: RivalSpec, signs: Mapping[str, int], samples: Samples, test: pd.DataFrame) -> NDArray[np.float64]:
     """Fit a simpler rule on fit and calibration rows, and give its probabilities for the test rows.
 
     A single feature gives the probability of a logistic regression on it: the same ranking as the
-    feature itself, in the direction in which it ranks the development rows.
+    feature itself, in the direction in which it ranks the development rows. A scorecard has the signs
+    of the spec, as the model does.
     """
-    names = list(rival.features or [name for name in samples.names if name not in samples.levels])
     known = samples.part("FIT", "CALIBRATION")
+    if rival.kind == "scorecard":
+        names = list(rival.features or samples.names)
+        categories = [place for place, name in enumerate(names) if name in samples.levels]
+        rows, later = (part[names].to_numpy(dtype=np.float64) for part in (known, test))
+        fitted = scorecard.fit(rows, label_of(known), [signs[name] for name in names], categories)
+        return fitted.pds(later)
+    names = list(rival.features or [name for name in samples.names if name not in samples.levels])
     steps = [SimpleImputer(strategy="median"), StandardScaler(), LogisticRegression(max_iter=1000)]
     if rival.logarithms:
         steps.insert(1, FunctionTransformer(signed_logarithm))

@@ -4,6 +4,7 @@ import hashlib
 import importlib.metadata
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import lightgbm
@@ -27,25 +28,48 @@ from models.explained import explained
 from models.schema import Schema
 from models.scorecard import log_odds_of, pd_of
 from models.scoring import Scorer
+from training.bounds import Line, judge, refuse_failed
 from training.calibrate import calibrate
-from training.card import card_of
 from training.console import Console
 from training.errors import SpecRefused
 from training.export.explain import explain_onnx
 from training.export.score import score_onnx
 from training.export.trees import Ensemble, read_ensemble
-from training.findings import Exported, Findings, measure, metrics_of
+from training.findings import Findings, measure
 from training.frozen import baseline_document, cells, choose_baseline, golden_rows
 from training.gate.examine import Subject, examine, gate_document, prove_scores
 from training.leaks import refuse_leaks
+from training.metrics import metrics_of
+from training.report.card import card_of
+from training.report.page import report_of
 from training.samples import Samples, label_of
 from training.search import fit, fixed_parameters, search
 from training.spec import Spec
 from training.texts import refuse_bad_texts
+from training.validation.judged import Exported
 
 
-def release(spec: Spec, spec_sha256: str, samples: Samples, bundles: Path, console: Console) -> tuple[Path, Findings]:
-    """Make a bundle and give its folder, with everything that was found out on the way."""
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A bundle that was written.
+
+    Attributes:
+        folder: The bundle.
+        findings: Everything that was found out on the way.
+        lines: The gates of the spec, all passed.
+    """
+
+    folder: Path
+    findings: Findings
+    lines: tuple[Line, ...]
+
+
+def release(spec: Spec, spec_sha256: str, samples: Samples, bundles: Path, console: Console) -> Release:
+    """Make a bundle, or nothing where a gate fails.
+
+    Raises:
+        ModelRefused: The files are not the model, or the model is not good enough; nothing is written.
+    """
     refuse_leaks(samples)
     schema = Schema(schema_document(spec, samples.levels))
     refuse_bad_texts(schema)
@@ -65,7 +89,11 @@ def release(spec: Spec, spec_sha256: str, samples: Samples, bundles: Path, conso
     verdict = examine(subject, samples.features(samples.rows))
     prove_scores(subject, card, samples.features(samples.rows))
     console.say("measure on rows that were not looked at so far")
-    findings = measure(spec, samples, Exported(scorer, card, chosen, verdict), console.threads)
+    exported = Exported(scorer, card, baseline.base_margin, ensemble, gain_of(booster), chosen, verdict)
+    findings = measure(spec, samples, exported, console.threads)
+    metrics = metrics_of(findings)
+    lines = judge(spec.gates, metrics)
+    refuse_failed(lines)
     golden = golden_document(ensemble, scorer, card, baseline, samples.features(samples.part("FIT")))
     files = {
         "score.onnx": score,
@@ -75,11 +103,12 @@ def release(spec: Spec, spec_sha256: str, samples: Samples, bundles: Path, conso
         "baseline.json": json_bytes(baseline),
         "golden.json": json_bytes(golden),
         "gate.json": json_bytes(gate_document(verdict)),
-        "metrics.json": json_bytes(MetricsDocument(metrics=metrics_of(findings))),
+        "metrics.json": json_bytes(MetricsDocument(metrics=metrics)),
         "model.txt": model_text(booster),
-        "card.md": card_of(spec, samples, findings.test, findings.rivals).encode(),
+        "card.md": card_of(spec, samples, findings, lines).encode(),
+        "report.html": report_of(spec, samples, findings, card, lines).encode(),
     }
-    return write_bundle(bundles, manifest_of(spec, spec_sha256, samples), files), findings
+    return Release(write_bundle(bundles, manifest_of(spec, spec_sha256, samples), files), findings, lines)
 
 
 def schema_document(spec: Spec, levels: Mapping[str, tuple[str, ...]]) -> SchemaDocument:
@@ -161,6 +190,12 @@ def golden_document(
             )
         )
     return GoldenDocument(rows=tuple(golden))
+
+
+def gain_of(booster: lightgbm.Booster) -> dict[str, float]:
+    """Give each feature's share of the gain of all splits."""
+    gains = booster.feature_importance("gain")
+    return dict(zip(booster.feature_name(), (gains / max(gains.sum(), 1e-300)).tolist(), strict=True))
 
 
 def model_text(booster: lightgbm.Booster) -> bytes:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-Sample = Literal["FIT", "CALIBRATION", "HOLD_OUT", "NONE"]
+Sample = Literal["FIT", "CALIBRATION", "HOLD_OUT", "OUT_OF_TIME", "NONE"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,8 @@ class Samples:
     """Every row with its features, label and part.
 
     Attributes:
-        rows: Columns market, customer_id, as_of, label (0 or 1), sample, period and the features.
+        rows: Columns market, customer_id, as_of, label (0 or 1), sample, period, the features, and the
+            attributes that are kept out of the model, as training.attributes names them.
             `period` is the cut date of a snapshot, or "" in a table.
         names: The features, in the order of the schema.
         waterfall: (what, count) from the rows read to the rows used; left-out rows are negative.

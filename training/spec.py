@@ -9,18 +9,11 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from models.documents import Code, Family, FeatureName, Grade, Locale, Market, Source
 from training.errors import SpecRefused
-
-Fraction = Annotated[float, Field(gt=0, lt=1)]
-
-
-class SpecPart(BaseModel):
-    """A table of the spec: frozen, and a misspelt key is refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+from training.terms import DEFAULT_GATES, Acknowledged, FairnessSpec, Gate, OutOfTime, ReferencePolicy, SpecPart
 
 
 class Exclusion(SpecPart):
@@ -144,7 +137,7 @@ class FeatureEntry(SpecPart):
     mandatory: bool = False
     sign: Literal[-1, 0, 1] = 0
     group: Code | None = None
-    texts: dict[Locale, str] = {}
+    texts: dict[Locale, str] = Field(default_factory=dict)
 
 
 class GroupEntry(SpecPart):
@@ -156,11 +149,17 @@ class GroupEntry(SpecPart):
 
 
 class ScoreSpec(SpecPart):
-    """Scaling and master scale."""
+    """Scaling and master scale.
+
+    Attributes:
+        master_scale_version: Raised by whoever changes the grades; every answer's grade is one of this scale.
+        grades: Boundaries, fixed on development rows.
+    """
 
     base_score: int = 600
     base_odds: float = Field(default=50.0, gt=0)
     pdo: float = Field(default=20.0, gt=0)
+    master_scale_version: str = Field(default="default-1", min_length=1)
     grades: tuple[Grade, ...] = (
         Grade(grade="A", max_pd=0.05),
         Grade(grade="B", max_pd=0.10),
@@ -188,10 +187,10 @@ class BaselineSpec(SpecPart):
 
 
 class RivalSpec(SpecPart):
-    """A simpler rule to be better than: one feature alone, or a logistic regression on some."""
+    """A simpler rule to be better than: one feature alone, a logistic regression on some, or a WOE scorecard."""
 
     name: str
-    kind: Literal["single", "logistic"]
+    kind: Literal["single", "logistic", "scorecard"]
     features: tuple[FeatureName, ...] = ()
     logarithms: bool = False
 
@@ -219,7 +218,15 @@ class Spec(SpecPart):
     search: SearchSpec = SearchSpec()
     score: ScoreSpec = ScoreSpec()
     baseline: BaselineSpec = BaselineSpec()
-    rivals: tuple[RivalSpec, ...] = (RivalSpec(name="logistic regression", kind="logistic"),)
+    rivals: tuple[RivalSpec, ...] = (
+        RivalSpec(name="logistic regression", kind="logistic"),
+        RivalSpec(name="WOE scorecard", kind="scorecard"),
+    )
+    out_of_time: OutOfTime | None = None
+    reference_policy: ReferencePolicy | None = None
+    fairness: FairnessSpec = FairnessSpec()
+    leaks_acknowledged: tuple[Acknowledged, ...] = ()
+    gates: tuple[Gate, ...] = DEFAULT_GATES
     value: ValueSpec | None = None
     features: tuple[FeatureEntry, ...] = ()
     groups: tuple[GroupEntry, ...] = ()
@@ -231,9 +238,18 @@ class Spec(SpecPart):
             raise ValueError("give either [table] or [log]")
         if self.log is not None and (self.snapshots is None or not self.features):
             raise ValueError("a [log] needs [snapshots] and [[features]]")
+        if self.table is None and (self.fairness.attributes or self.out_of_time):
+            raise ValueError(
+                "[fairness] and [out_of_time] need a [table]; the test snapshots of a [log] are later ones"
+            )
+        if self.fairness.attributes and self.reference_policy is None:
+            raise ValueError("[fairness] needs a [reference_policy], whose decisions it compares")
         names = [feature.name for feature in self.features]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"features named twice: {', '.join(twice)}")
+        named = {name for one in self.leaks_acknowledged for name in one.features}
+        if names and (strangers := sorted(named - set(names))):
+            raise ValueError(f"leaks_acknowledged names no feature: {', '.join(strangers)}")
         return self
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from models.schema import UNSEEN
+from training.attributes import attribute_columns
 from training.errors import DataRefused, SpecRefused
 from training.samples import Sample, Samples, bucket
 from training.spec import FeatureEntry, HashSplit, Spec, TableSpec
@@ -44,13 +45,18 @@ def samples_of_table(spec: Spec, path: Path) -> tuple[Spec, Samples]:
     table_spec = spec.table
     assert table_spec is not None
     table = read_table(path)
-    spec = spec.model_copy(update={"features": spec.features or default_features(table_spec, table)})
+    apart = frozenset(attribute.column for attribute in spec.fairness.attributes)
+    spec = spec.model_copy(update={"features": spec.features or default_features(table_spec, table, apart)})
     require_columns(spec, table, path)
     used, waterfall = exclude(table_spec, table)
     rows = keyed(table_spec, used)
     rows["label"] = labels(table_spec.label, used)
-    rows["sample"] = [part_of(customer, spec.split) for customer in rows["customer_id"]]
+    rows["sample"] = parts_of(spec, rows)
     rows["period"] = ""
+    if known := int((rows["sample"] == "NONE").sum()):
+        waterfall = (*waterfall, ("left out: OUT_OF_TIME_OF_A_KNOWN_CUSTOMER", -known))
+        used, rows = (frame[rows["sample"] != "NONE"].reset_index(drop=True) for frame in (used, rows))
+    rows = rows.assign(**attribute_columns(spec, used))
     levels = {}
     for feature in spec.features:
         column = used[feature.column or feature.name]
@@ -60,12 +66,13 @@ def samples_of_table(spec: Spec, path: Path) -> tuple[Spec, Samples]:
         else:
             rows[feature.name] = numbers(feature, column)
     names = tuple(feature.name for feature in spec.features)
+    waterfall = (*waterfall, ("rows used", len(rows)))
     return spec, Samples(rows, names, waterfall, hashlib.sha256(path.read_bytes()).hexdigest(), levels)
 
 
-def default_features(table: TableSpec, data: pd.DataFrame) -> tuple[FeatureEntry, ...]:
-    """Take every numeric column that has no other role."""
-    roles = {table.customer_id, table.label, table.market_column, table.as_of_column, *table.leave_out}
+def default_features(table: TableSpec, data: pd.DataFrame, apart: frozenset[str]) -> tuple[FeatureEntry, ...]:
+    """Take every numeric column that has no other role and is not kept apart for the fairness tables."""
+    roles = {table.customer_id, table.label, table.market_column, table.as_of_column, *table.leave_out, *apart}
     names = [str(name) for name in data.columns if name not in roles and is_numeric_dtype(data[name])]
     return tuple(FeatureEntry(name=name) for name in names)
 
@@ -79,6 +86,7 @@ def require_columns(spec: Spec, table: pd.DataFrame, path: Path) -> None:
         "table.market_column": spec.table.market_column,
         "table.as_of_column": spec.table.as_of_column,
     } | {f"features.{feature.name}": feature.column or feature.name for feature in spec.features}
+    wanted |= {f"fairness.attributes.{one.column}": one.column for one in spec.fairness.attributes}
     absent = [f"  {field}: {name!r}" for field, name in wanted.items() if name and name not in table.columns]
     if absent:
         there = ", ".join(map(str, table.columns))
@@ -97,7 +105,6 @@ def exclude(spec: TableSpec, table: pd.DataFrame) -> tuple[pd.DataFrame, tuple[t
         if hit.any() or exclusion:
             waterfall.append((f"left out: {code}", -int(hit.sum())))
         left = left[~hit]
-    waterfall.append(("rows used", len(left)))
     if left.empty:
         raise DataRefused("every row is left out; look at table.exclude")
     return left.reset_index(drop=True), tuple(waterfall)
@@ -177,6 +184,16 @@ def codes(column: pd.Series, levels: tuple[str, ...]) -> pd.Series:
     """Give each value's code, UNSEEN for a level that the fit part does not know."""
     places = {level: float(code) for code, level in enumerate(levels)}
     return level_names(column).map(lambda level: places.get(level, UNSEEN), na_action="ignore").astype(np.float64)
+
+
+def parts_of(spec: Spec, rows: pd.DataFrame) -> list[Sample]:
+    """Say to which part every row belongs; NONE where it is out of time and the model knows the customer."""
+    parts = [part_of(customer, spec.split) for customer in rows["customer_id"]]
+    if spec.out_of_time is None:
+        return parts
+    late = (rows["as_of"] >= pd.Timestamp(str(spec.out_of_time.first_day), tz="UTC")).tolist()
+    later: dict[Sample, Sample] = {"HOLD_OUT": "OUT_OF_TIME"}
+    return [later.get(part, "NONE") if is_late else part for part, is_late in zip(parts, late, strict=True)]
 
 
 def part_of(customer_id: str, split: HashSplit) -> Sample:

@@ -1,9 +1,12 @@
 """What training prints at the end: tables that a person reads from top to bottom."""
 
+from collections.abc import Sequence
+
 from rich.table import Table
 
+from training.bounds import Line, number
 from training.evaluate import Quality
-from training.findings import Findings
+from training.findings import PARTS, Findings
 from training.samples import Samples
 
 
@@ -14,8 +17,10 @@ def waterfall_table(samples: Samples) -> Table:
     table.add_column("count", justify="right")
     for what, count in samples.waterfall:
         table.add_row(what, f"{count:,}")
-    for part in ("FIT", "CALIBRATION", "HOLD_OUT"):
+    for part in PARTS:
         rows = samples.part(part)
+        if rows.empty:
+            continue
         table.add_row(f"part {part}", f"{len(rows):,} ({int(rows['label'].sum()):,} bad)")
     return table
 
@@ -29,8 +34,19 @@ def quality_table(findings: Findings) -> Table:
     add(table, "this model, from score.onnx", findings.test)
     for period, found in findings.periods.items():
         add(table, f"  snapshot {period}", found)
-    for name, found in findings.rivals.items():
-        add(table, name, found)
+    for name, rival in findings.rivals.items():
+        add(table, name, rival.quality)
+    return table
+
+
+def gates_table(lines: Sequence[Line]) -> Table:
+    """Show the gates, all passed: a model that fails one is refused."""
+    table = Table(title="Gates of the spec", title_justify="left")
+    for column in ("figure", "value", "must be", ""):
+        table.add_column(column, justify="right" if column == "value" else "left")
+    for line in lines:
+        shown = "-" if line.value is None else number(line.value)
+        table.add_row(line.figure, shown, line.bound, "passed" if line.passed else "FAILED")
     return table
 
 
@@ -60,4 +76,19 @@ def facts(findings: Findings) -> list[str]:
         f"gate passed: margins equal LightGBM's to the bit on {examined} rows; contributions ({findings.verdict.method}) "
         f"within {distance:.1e} of the definition, sums within {residual:.1e}"
     )
-    return said
+    noise = findings.probabilities.noise
+    said.append(
+        f"ECE {findings.test.ece:.4f} over 10 bins of equal mass; pds that are all right would show {noise.mean:.4f} "
+        f"on average, and up to {noise.highest_95:.4f} in 95 of 100 cases ({noise.draws:,} draws)"
+    )
+    return [*said, *leak_alarms(findings), *findings.remarks]
+
+
+def leak_alarms(findings: Findings) -> list[str]:
+    """Say which features know more of the outcome than honest ones do, those that the spec explains apart."""
+    told: dict[str, list[str]] = {}
+    for name, feature in findings.features.items():
+        if feature.information.leak_suspected:
+            reason = feature.acknowledged or "not explained; look, then say why in [[leaks_acknowledged]]"
+            told.setdefault(reason, []).append(f"{name} {feature.information.iv:.2f}")
+    return [f"leak alarm, information value above 0.5: {', '.join(names)}: {reason}" for reason, names in told.items()]

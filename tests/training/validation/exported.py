@@ -1,0 +1,55 @@
+"""A bundle's files as validation sees them, so that a test can plant a fault in one of them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import lightgbm
+
+from models.bundle import read_bundle
+from models.scoring import Scorer
+from tests.conftest import ROOT
+from training.export.trees import read_ensemble
+from training.findings import Findings, measure
+from training.gate.examine import Examined, Verdict
+from training.release import gain_of
+from training.samples import Samples
+from training.spec import Spec, read_spec
+from training.tables import samples_of_table
+from training.validation.judged import Exported
+
+UCI = ROOT / "training" / "data" / "uci_default_of_credit_card_clients.parquet"
+
+
+def exported_of(folder: Path) -> Exported:
+    """Open a bundle's files."""
+    bundle = read_bundle(folder)
+    booster = lightgbm.Booster(model_file=str(folder / "model.txt"))
+    kinds = tuple(Examined(**kind.model_dump()) for kind in bundle.gate.kinds)
+    return Exported(
+        scorer=Scorer(bundle.score, bundle.explain),
+        card=bundle.scorecard,
+        base_margin=bundle.baseline.base_margin,
+        ensemble=read_ensemble(booster),
+        gain=gain_of(booster),
+        parameters={},
+        verdict=Verdict(bundle.gate.method, bundle.gate.base_margin, kinds),
+    )
+
+
+def credit() -> tuple[Spec, Samples]:
+    """Read the shipped credit family, without its cross-validation, which fits ten more models."""
+    spec, samples = samples_of_table(read_spec(ROOT / "training" / "credit.toml"), UCI)
+    return spec.model_copy(update={"cross_validation_folds": 0}), samples
+
+
+def with_sign(spec: Spec, name: str, sign: int) -> Spec:
+    """Give the spec with another sign of one feature."""
+    features = tuple(
+        feature.model_copy(update={"sign": sign}) if feature.name == name else feature for feature in spec.features
+    )
+    return spec.model_copy(update={"features": features})
+
+
+def measured(spec: Spec, samples: Samples, exported: Exported, **planted: object) -> Findings:
+    """Measure the files, some of them replaced."""
+    return measure(spec, samples, replace(exported, **planted), threads=1)  # type: ignore[arg-type]

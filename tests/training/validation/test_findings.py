@@ -1,0 +1,221 @@
+"""What validation finds, on the real families; figures are those that training stored in the bundles."""
+
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from models.bundle import read_bundle
+from tests.conftest import Released
+from tests.small import SPEC, SmallFamily, made_customers
+from tests.training.validation.exported import credit, exported_of, measured
+from training.errors import SpecRefused
+from training.measures.intervals import Resampling, auc_interval
+from training.metrics import metrics_of
+from training.samples import bucket
+from training.spec import read_spec
+from training.tables import samples_of_table
+
+GRADES = "ABCDEFG"
+OUT_OF_TIME = "[out_of_time]\nfirst_day = 2026-01-01\n"
+FAIR = """
+[reference_policy]
+approve_max_pd = 0.2
+refer_max_pd = 0.5
+[[fairness.attributes]]
+column = "country"
+names = { DE = "Germany" }
+[[fairness.attributes]]
+column = "age"
+bands = [30, 50]
+"""
+
+
+def test_credit_passes_what_is_asked_of_it_on_the_hold_out(released: Released) -> None:
+    metrics = read_bundle(released.bundle_folder("credit")).metrics
+
+    assert metrics["hold_out.rows"] == 6066
+    assert metrics["hold_out.auc"] >= max(0.775, metrics["rival.WOE scorecard.auc"])
+    assert metrics["calibration.ece"] <= 0.020
+    assert 0.011 < metrics["calibration.ece_noise_mean"] < 0.014
+    assert 0.9 <= metrics["calibration.slope"] <= 1.1
+    rates = [metrics[f"grade.{grade}.bad_rate"] for grade in GRADES]
+    assert all(low < high for low, high in pairwise(rates))
+    assert all(metrics[f"grade.{grade}.share"] >= 0.03 for grade in GRADES)
+    assert (metrics["monotone.violations"], metrics["monotone.features"], metrics["monotone.rows"]) == (0, 13, 1000)
+    assert metrics["hold_out.auc.low"] < metrics["hold_out.auc"] < metrics["hold_out.auc.high"]
+
+
+def test_what_credit_must_reach_stands_in_its_spec_and_not_in_code(released: Released) -> None:
+    spec, _ = credit()
+
+    gates = {gate.figure: gate for gate in spec.gates}
+
+    assert gates["hold_out.auc"].min == 0.775
+    assert gates["hold_out.auc"].not_below == "rival.WOE scorecard.auc"
+    assert gates["calibration.ece"].max == 0.020
+    assert (gates["calibration.slope"].min, gates["calibration.slope"].max) == (0.9, 1.1)
+    assert gates["grades.held"].min == 7
+    assert (gates["grades.order_violations"].max, gates["monotone.violations"].max) == (0, 0)
+    assert spec.split.model_dump() == {"buckets": 5, "hold_out": (0,), "calibration": (1,)}
+    for line in ("calibration.slope", "grades.held", "monotone.violations", "not below rival.WOE scorecard.auc"):
+        assert line in released.printed["credit"]
+
+
+def test_churn_passes_its_gates(released: Released) -> None:
+    metrics = read_bundle(released.bundle_folder("churn")).metrics
+
+    rivals = [value for name, value in metrics.items() if name.startswith("rival.") and name.endswith(".auc")]
+
+    assert len(rivals) == 2
+    assert metrics["hold_out.auc"] >= max(rivals)
+    assert metrics["calibration.ece"] <= 0.03
+
+
+def test_the_figures_are_those_of_the_files_and_the_master_scale_has_its_version(released: Released) -> None:
+    folder = released.bundle_folder("credit")
+    spec, samples = credit()
+
+    findings = measured(spec, samples, exported_of(folder))
+
+    stored = read_bundle(folder)
+    again = metrics_of(findings)
+    assert again == {name: value for name, value in stored.metrics.items() if not name.startswith("cross_validation.")}
+    assert stored.scorecard.master_scale_version == spec.score.master_scale_version == "tw-2005.1"
+    assert [cell.rows for cell in cells(findings)] == [
+        again[f"swap.at_cut_off.{what}.rows"]
+        for what in ("both_approved", "swapped_in", "swapped_out", "both_declined")
+    ]
+    assert sum(cell.rows for cell in cells(findings)) == 6066
+    assert sum(grade.test.rows for grade in findings.probabilities.grades) == 6066
+
+
+def cells(findings: object) -> list[object]:
+    """Give the four cells of the swap set at the cut-off."""
+    swap = findings.swap.at_cut_off  # type: ignore[attr-defined]
+    return [swap.both_approved, swap.swapped_in, swap.swapped_out, swap.both_declined]
+
+
+def test_a_suspected_leak_is_a_finding_and_is_told_with_the_reason_of_the_spec(released: Released) -> None:
+    metrics = read_bundle(released.bundle_folder("credit")).metrics
+    card = (released.bundle_folder("credit") / "card.md").read_text()
+
+    assert {name for name, iv in metrics.items() if name.startswith("iv.P") and iv > 0.5} == {"iv.PAY_0", "iv.PAY_2"}
+    assert metrics["iv.leaks_not_acknowledged"] == 0
+    assert "information value above 0.5: PAY_0 0.85, PAY_2 0.53: delays of September" in card
+    assert "known before the month of the outcome" in card
+    assert "leak alarm, information value above 0.5: recency_days" in " ".join(released.printed["churn"].split())
+
+
+def test_fairness_is_counted_over_attributes_that_the_model_does_not_see(released: Released) -> None:
+    bundle = read_bundle(released.bundle_folder("credit"))
+
+    for attribute in ("SEX", "EDUCATION", "MARRIAGE", "AGE"):
+        assert attribute not in bundle.schema.names
+        assert any(name.startswith(f"fairness.{attribute}.") for name in bundle.metrics)
+    assert "fairness.AGE.60 and above.disparate_impact.low" in bundle.metrics
+
+
+def test_an_attribute_is_no_feature_even_where_features_are_not_listed(tmp_path: Path) -> None:
+    table = made_customers(300).assign(age=np.arange(300) % 50 + 20)
+    table.loc[0, "age"] = np.nan
+    table.to_csv(tmp_path / "customers.csv", index=False)
+    (tmp_path / "spec.toml").write_text(SPEC.split("[[groups]]", maxsplit=1)[0] + FAIR)
+
+    spec, samples = samples_of_table(read_spec(tmp_path / "spec.toml"), tmp_path / "customers.csv")
+
+    assert "age" not in samples.names
+    assert {"attribute:country", "attribute:age"} <= set(samples.rows.columns)
+    assert spec.reference_policy is not None
+    ages = samples.rows["attribute:age"].tolist()
+    assert ages[0] is None
+    assert ages[9:11] == ["below 30", "30 to below 50"]
+    assert set(ages[1:]) == {"below 30", "30 to below 50", "50 and above"}
+    assert set(samples.rows["attribute:country"]) == {"Germany", "FR"}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda spec: spec.replace('"age"', '"turnover"'), "turnover are features"),
+        (lambda spec: spec.replace('"age"', '"gone"'), "fairness.attributes.gone"),
+        (
+            lambda spec: spec.replace("[reference_policy]\napprove_max_pd = 0.2\nrefer_max_pd = 0.5", ""),
+            "reference_pol",
+        ),
+        (lambda spec: spec.replace("[30, 50]", "[50, 30]"), "bands must ascend"),
+        (lambda spec: spec + '[[leaks_acknowledged]]\nfeatures = ["gone"]\nreason = "no"\n', "names no feature: gone"),
+    ],
+)
+def test_terms_that_cannot_be_right_are_refused_by_name(tmp_path: Path, change: object, said: str) -> None:
+    made_customers(300).assign(age=40).to_csv(tmp_path / "customers.csv", index=False)
+    (tmp_path / "spec.toml").write_text(change(SPEC + FAIR))  # type: ignore[operator]
+
+    with pytest.raises(SpecRefused, match=said):
+        samples_of_table(read_spec(tmp_path / "spec.toml"), tmp_path / "customers.csv")
+
+
+def test_the_waterfall_adds_up_and_later_rows_of_known_customers_are_left_out_of_it(tmp_path: Path) -> None:
+    customers = made_customers(400)
+    table = pd.concat([customers.assign(day="2025-06-01"), customers.assign(day="2026-02-01")])
+    table.to_csv(tmp_path / "customers.csv", index=False)
+    exclude = '[[table.exclude]]\ncode = "TINY"\nwhere = "turnover < 20000"\n'
+    spec_text = SPEC.replace("as_of = 2026-01-01", 'as_of_column = "day"').replace("[search]", exclude + "[search]")
+    (tmp_path / "spec.toml").write_text(spec_text + OUT_OF_TIME)
+
+    _, samples = samples_of_table(read_spec(tmp_path / "spec.toml"), tmp_path / "customers.csv")
+
+    counts = dict(samples.waterfall)
+    left_out = sum(count for what, count in counts.items() if what.startswith("left out: "))
+    assert counts["rows read"] + left_out == counts["rows used"] == len(samples.rows)
+    assert counts["left out: OUT_OF_TIME_OF_A_KNOWN_CUSTOMER"] < 0
+    late = samples.part("OUT_OF_TIME")
+    assert all(bucket(customer, 5) == 0 for customer in late["customer_id"])
+    assert set(late["as_of"].dt.year) == {2026}
+    assert set(samples.part("FIT", "CALIBRATION", "HOLD_OUT")["as_of"].dt.year) == {2025}
+
+
+def test_rows_out_of_time_are_judged_by_themselves(small: SmallFamily) -> None:
+    spec, samples = samples_of_table(read_spec(small.spec), small.table)
+    late = samples.rows["sample"].eq("HOLD_OUT") & (np.arange(len(samples.rows)) % 2 == 0)
+    rows = samples.rows.assign(sample=samples.rows["sample"].where(~late, "OUT_OF_TIME"))
+    samples = type(samples)(rows, samples.names, samples.waterfall, samples.data_sha256, samples.levels)
+
+    findings = measured(spec, samples, exported_of(small.bundle_folder))
+
+    metrics = metrics_of(findings)
+    assert metrics["out_of_time.rows"] == late.sum()
+    assert metrics["hold_out.rows"] == (samples.rows["sample"] == "HOLD_OUT").sum()
+    assert metrics["psi.out_of_time.score.rows"] == late.sum()
+    assert metrics["out_of_time.auc"] != metrics["hold_out.auc"]
+
+
+def test_markets_with_too_few_bads_are_pooled_and_it_is_said(small: SmallFamily) -> None:
+    spec, samples = samples_of_table(read_spec(small.spec), small.table)
+    rows = samples.rows.assign(market=np.where(np.arange(len(samples.rows)) % 20 == 0, "FR", "DE"))
+    rows.loc[np.arange(len(rows)) % 20 == 1, "market"] = "AT"
+    samples = type(samples)(rows, samples.names, samples.waterfall, samples.data_sha256, samples.levels)
+
+    findings = measured(spec, samples, exported_of(small.bundle_folder))
+
+    markets = {found.markets: found for found in findings.ranking.markets}
+    assert set(markets) == {("DE",), ("AT", "FR")} or set(markets) == {("DE",), ("FR", "AT")}
+    assert markets[("DE",)].gini is not None
+    assert any("fewer than 50 bads are pooled" in remark for remark in findings.remarks)
+    assert any("no Gini of their own" in remark for remark in findings.remarks)
+
+
+def test_an_interval_of_the_findings_is_that_of_the_rows_by_customer(small: SmallFamily) -> None:
+    spec, samples = samples_of_table(read_spec(small.spec), small.table)
+    findings = measured(spec, samples, exported_of(small.bundle_folder))
+    hold_out = findings.hold_out
+
+    expected = auc_interval(hold_out.labels, hold_out.pds, hold_out.customers, Resampling(seed=0))
+
+    assert findings.ranking.auc == expected
+    assert expected.draws == 1000
+    stored = json.loads((small.bundle_folder / "metrics.json").read_text())["metrics"]
+    assert stored["hold_out.auc.low"] == expected.low

@@ -1,0 +1,122 @@
+"""A model that fails a line of its spec is not released, and the line is named."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from models.scoring import Scorer
+from tests.conftest import Released
+from tests.small import SPEC, SmallFamily, made_customers, write_small_family
+from tests.training.validation.exported import credit, exported_of, measured, with_sign
+from training.bounds import Line, judge, refuse_failed
+from training.errors import ModelRefused
+from training.metrics import metrics_of
+from training.samples import bucket
+from training.spec import read_spec
+from training.tables import samples_of_table
+from training.terms import DEFAULT_GATES, Gate
+
+
+class FlippedScorer(Scorer):
+    """A score.onnx with the wrong sign."""
+
+    def margins(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        return -super().margins(rows)
+
+
+def failed(lines: tuple[Line, ...]) -> set[str]:
+    """Give the figures whose lines failed."""
+    return {line.figure for line in lines if not line.passed}
+
+
+def test_every_failed_line_is_said_with_its_figure_and_its_bound() -> None:
+    gates = [
+        Gate(figure="hold_out.auc", min=0.8),
+        Gate(figure="calibration.slope", min=0.9, max=1.1),
+        Gate(figure="gone", max=1),
+    ]
+
+    lines = judge(gates, {"hold_out.auc": 0.7512, "calibration.slope": 1.2})
+
+    with pytest.raises(ModelRefused) as refused:
+        refuse_failed(lines)
+    assert [line.passed for line in lines] == [False, True, False, False]
+    assert "3 of 4 gates failed; nothing is released" in str(refused.value)
+    assert "hold_out.auc is 0.7512; it must be at least 0.8000" in str(refused.value)
+    assert "calibration.slope is 1.2000; it must be at most 1.1000" in str(refused.value)
+    assert "gone was not measured; it must be at most 1" in str(refused.value)
+
+
+def test_a_figure_must_not_be_below_any_rival_of_the_pattern_and_not_below_its_lead() -> None:
+    figures = {"hold_out.auc": 0.78, "rival.a.auc": 0.78, "rival.b.auc": 0.77, "rival.b.gini": 0.9}
+
+    level = judge([Gate(figure="hold_out.auc", not_below="rival.*.auc")], figures)
+    ahead = judge([Gate(figure="hold_out.auc", not_below="rival.*.auc", ahead_by=0.005)], figures)
+
+    assert [line.passed for line in level] == [True, True]
+    assert [line.passed for line in ahead] == [False, True]
+    assert not judge([Gate(figure="hold_out.auc", not_below="rival.none.auc")], figures)[0].passed
+
+
+def test_a_gate_without_a_bound_is_refused() -> None:
+    with pytest.raises(ValidationError, match="give min, max or not_below"):
+        Gate(figure="hold_out.auc")
+
+
+def test_a_model_that_fails_a_gate_is_not_written(tmp_path: Path) -> None:
+    gate = '[[gates]]\nfigure = "hold_out.auc"\nmin = 0.999\n'
+
+    with pytest.raises(ModelRefused, match=r"hold_out\.auc is 0\.\d{4}; it must be at least 0\.9990"):
+        write_small_family(tmp_path, SPEC + gate)
+
+    assert not (tmp_path / "bundles").exists()
+
+
+def test_outcomes_that_turn_round_on_the_hold_out_stop_the_build_without_any_gate_in_the_spec(tmp_path: Path) -> None:
+    customers = made_customers()
+    held_out = customers["number"].map(lambda number: bucket(number, 5) == 0)
+    customers["bad"] = customers["bad"].where(~held_out, 1 - customers["bad"])
+
+    with pytest.raises(ModelRefused, match=r"hold_out\.auc is 0\.[0-4]"):
+        write_small_family(tmp_path, SPEC, customers)
+
+    assert not (tmp_path / "bundles").exists()
+
+
+def test_a_planted_sign_flip_of_the_score_fails_the_gates(small: SmallFamily) -> None:
+    spec, samples = samples_of_table(read_spec(small.spec), small.table)
+    bundle = small.bundle()
+
+    findings = measured(
+        spec, samples, exported_of(small.bundle_folder), scorer=FlippedScorer(bundle.score, bundle.explain)
+    )
+
+    lines = judge(DEFAULT_GATES, metrics_of(findings))
+    assert failed(lines) == {"hold_out.auc", "monotone.violations"}
+
+
+def test_a_sign_that_the_model_does_not_keep_fails_the_gate_of_the_real_family(released: Released) -> None:
+    spec, samples = credit()
+    flipped = with_sign(spec, "LIMIT_BAL", 1)
+
+    findings = measured(flipped, samples, exported_of(released.bundle_folder("credit")))
+
+    swept = {sweep.feature: sweep for sweep in findings.sweeps}
+    assert swept["LIMIT_BAL"].violations > 900
+    assert sum(sweep.violations for sweep in findings.sweeps) == swept["LIMIT_BAL"].violations
+    assert failed(judge(spec.gates, metrics_of(findings))) >= {"monotone.violations"}
+
+
+def test_a_planted_fault_in_the_pd_fails_the_gate_of_the_real_family(released: Released) -> None:
+    spec, samples = credit()
+    exported = exported_of(released.bundle_folder("credit"))
+    bold = exported.card.model_copy(update={"intercept": exported.card.intercept - 0.3})
+
+    findings = measured(spec, samples, exported, card=bold)
+
+    assert "calibration.ece" in failed(judge(spec.gates, metrics_of(findings)))
+    assert findings.probabilities.in_the_large is not None
+    assert findings.probabilities.in_the_large.z > 4

@@ -1,0 +1,164 @@
+"""report.html: one file that opens offline, in which every figure shows something and says what."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Released
+from tests.small import SPEC, SmallFamily, made_customers, write_small_family
+
+FIGURES = {"roc", "cap", "calibration", "scores", "grades", "shares", "importance", "beeswarm", "shifts"}
+CREDIT_FIGURES = FIGURES | {"swaps", "approvals"}
+DEPENDENCE = {"credit": 6, "churn": 6, "small": 4}
+# Elements that have no end in HTML.
+EMPTY = {"meta", "br", "hr", "img", "link", "input"}
+
+
+class Page(HTMLParser):
+    """A page as a browser reads it: which element is open, its ids, and the text in it."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[tuple[str, str]] = []
+        self.ids: list[str] = []
+        self.drawn: dict[str, int] = {}
+        self.texts: dict[str, str] = {}
+        self.addresses: list[str] = []
+        self.figures = 0
+        self.captions: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        self.figures += tag == "figure"
+        if tag == "figcaption":
+            self.captions.append("")
+        if "id" in given:
+            self.ids.append(given["id"])
+        self.addresses += [value for name, value in given.items() if name in {"src", "href", "xlink:href", "action"}]
+        if tag in {"path", "use"} and (given.get("d") or given.get("href")):
+            for _, name in self.open:
+                self.drawn[name] = self.drawn.get(name, 0) + 1
+        if tag not in EMPTY:
+            self.open.append((tag, given.get("id", "")))
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in EMPTY:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> closes nothing"
+        opened, _ = self.open.pop()
+        assert opened == tag, f"</{tag}> closes <{opened}>"
+
+    def handle_data(self, data: str) -> None:
+        for _, name in self.open:
+            if name:
+                self.texts[name] = self.texts.get(name, "") + data
+        if any(tag == "figcaption" for tag, _ in self.open):
+            self.captions[-1] += data
+
+
+def text_of(folder: Path) -> str:
+    """Read a bundle's report."""
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("family", ["credit", "churn", "small"])
+def test_every_figure_has_marks_and_names_on_its_axes(family: str, request: pytest.FixtureRequest) -> None:
+    folder = (
+        request.getfixturevalue("small").bundle_folder
+        if family == "small"
+        else request.getfixturevalue("released").bundle_folder(family)
+    )
+
+    page = Page(text_of(folder))
+
+    names = {found[1] for one in page.ids if (found := re.match(r"(.+)-x-label-0$", one))}
+    dependence = {name for name in names if name.startswith("dependence-")}
+    assert names - dependence == (CREDIT_FIGURES if family == "credit" else FIGURES)
+    assert len(dependence) == DEPENDENCE[family]
+    assert page.figures == len(names)
+    for name in names:
+        assert page.texts[f"{name}-x-label-0"].strip(), name
+        marks = [one for one in page.ids if one.startswith(f"{name}-mark-")]
+        assert sum(page.drawn.get(mark, 0) for mark in marks) > 0, name
+    upright = names - {"importance", "beeswarm", "shifts", "approvals"}  # these name the features on their lines
+    assert all(page.texts[f"{name}-y-label-0"].strip() for name in upright)
+
+
+def test_every_figure_says_how_to_read_it_and_no_id_stands_there_twice(released: Released) -> None:
+    page = Page(text_of(released.bundle_folder("credit")))
+
+    assert all(len(caption) > 40 and caption.endswith(".") for caption in page.captions)
+    assert len(page.captions) == page.figures
+    assert len(set(page.ids)) == len(page.ids)
+
+
+@pytest.mark.parametrize("family", ["credit", "churn"])
+def test_the_page_names_no_address_outside_itself(released: Released, family: str) -> None:
+    # matplotlib writes a DOCTYPE, RDF metadata and namespaces; in HTML an <svg> needs none, so all are gone.
+    text = text_of(released.bundle_folder(family))
+
+    page = Page(text)
+
+    assert "://" not in text
+    assert not re.search(r"@import|<script|<link|<iframe|<img|xmlns|url\((?!#)|data:", text)
+    assert all(address.startswith("#") for address in page.addresses)
+    known = set(page.ids)
+    assert all(address[1:] in known for address in page.addresses)
+    assert set(re.findall(r"url\(#([^)]+)\)", text)) <= known
+
+
+def test_the_first_screen_says_how_good_for_whom_what_not_and_what_was_passed(released: Released) -> None:
+    text = text_of(released.bundle_folder("credit"))
+
+    first = text[text.index("<header>") : text.index("</header>")]
+
+    assert "78 of 100" in first
+    assert "Rank customers who already hold credit" in first
+    assert "people who were refused" in first
+    assert "11 of 11 passed" in first
+    assert "AUC" not in first
+
+
+def test_no_person_is_in_the_report(released: Released) -> None:
+    text = text_of(released.bundle_folder("credit"))
+
+    assert "customer_id" not in text
+    assert "400 customers of the hold-out" in text
+
+
+def test_the_report_prints_on_paper_and_fits_a_telephone(small: SmallFamily) -> None:
+    text = text_of(small.bundle_folder)
+
+    assert "@media print" in text
+    assert 'name="viewport" content="width=device-width, initial-scale=1"' in text
+
+
+def test_texts_of_a_spec_are_texts_in_the_report_and_never_markup(tmp_path: Path) -> None:
+    spec = SPEC.replace('title = "Made customers"', 'title = "<script>alert(1)</script> & Co"')
+
+    family = write_small_family(tmp_path, spec, made_customers(600))
+
+    text = text_of(family.bundle_folder)
+    assert "<script" not in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; Co" in text
+
+
+def test_the_card_says_accepts_only_what_not_to_use_it_for_gates_and_versions(released: Released) -> None:
+    card = (released.bundle_folder("credit") / "card.md").read_text()
+
+    for said in (
+        "**Not for:**",
+        "those who were turned away are not among them",
+        "| calibration.slope |",
+        "master scale tw-2005.1",
+        "data SHA-256",
+        "nothing shows how the model ages",
+    ):
+        assert said in card

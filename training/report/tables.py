@@ -1,0 +1,294 @@
+"""The tables of the report, each with one sentence that says how to read it."""
+
+from collections.abc import Sequence
+
+from training.bounds import Line, number
+from training.findings import Findings
+from training.measures.fairness import Fairness, Group
+from training.measures.proportions import Estimate
+from training.measures.swap import SwapSet
+from training.report.markup import between, percent, percent_between, table
+from training.samples import Samples
+from training.spec import Spec
+from training.validation.challenge import Swap
+from training.validation.movement import FeatureFinding
+
+PARTS = {
+    "FIT": "fit: parameters and trees",
+    "CALIBRATION": "calibration: slope and intercept",
+    "HOLD_OUT": "hold-out: looked at once",
+    "OUT_OF_TIME": "out of time: later, looked at once",
+}
+SIGNS = {1: "more is riskier", -1: "more is safer", 0: "no promise"}
+
+
+def gates(lines: Sequence[Line]) -> str:
+    """Show the gates."""
+    rows = [
+        (
+            line.figure,
+            "" if line.value is None else number(line.value),
+            line.bound,
+            "passed" if line.passed else "FAILED",
+        )
+        for line in lines
+    ]
+    reading = "Each line is a bound of the spec; a model that fails one is not released."
+    return table("Gates.", reading, ("figure", "value", "must be", "verdict"), rows)
+
+
+def rows_used(samples: Samples) -> str:
+    """Show the way from the rows read to the rows used."""
+    rows = [(what, f"{count:,}") for what, count in samples.waterfall]
+    reading = "From what was read to what was used: each row is left out under one code only, so the column adds up."
+    return table("Rows.", reading, ("what", "count"), rows)
+
+
+def parts(findings: Findings) -> str:
+    """Show the parts of the split."""
+    named = [(PARTS[part], found) for part, found in findings.parts.items()]
+    named += [(f"hold-out, snapshot {period}", found) for period, found in findings.periods.items()]
+    rows = [
+        (
+            name,
+            f"{found.rows:,}",
+            f"{found.bads:,}",
+            percent(found.bad_rate),
+            percent(found.mean_pd),
+            f"{found.auc:.4f}",
+            f"{found.gini:.4f}",
+        )
+        for name, found in named
+    ]
+    reading = "The model knows the first part; a figure that falls sharply from there to the hold-out is over-fitting."
+    return table("Samples.", reading, ("part", "rows", "bad", "bad rate", "mean pd", "AUC", "Gini"), rows)
+
+
+def rivals(findings: Findings) -> str:
+    """Show the model beside the simpler rules."""
+    named = [("this model", findings.test, "", "")]
+    for name, rival in findings.rivals.items():
+        ahead = between(rival.ahead.low, rival.ahead.high) if rival.ahead else ""
+        named.append((name, rival.quality, f"{findings.test.auc - rival.quality.auc:+.4f}", ahead))
+    rows = [
+        (name, f"{q.auc:.4f}", f"{q.gini:.4f}", f"{q.ks:.4f}", f"{q.brier:.4f}", f"{q.ece:.4f}", lead, interval)
+        for name, q, lead, interval in named
+    ]
+    head = ("rule", "AUC", "Gini", "KS", "Brier", "ECE", "this model ahead (AUC)", "95 % interval")
+    reading = "The same rows for all; where the interval of the lead holds 0, the simpler rule may be as good."
+    return table("Beside simpler rules.", reading, head, rows)
+
+
+def ranking(findings: Findings) -> str:
+    """Show the intervals, also by market."""
+    found = findings.ranking
+    named = [("AUC", found.auc), ("Gini", found.gini), ("KS", found.ks)]
+    rows = [(name, f"{one.estimate:.4f}", between(one.low, one.high), "") for name, one in named if one]
+    for market in found.markets:
+        counts = f"{market.rows:,} rows, {market.bads:,} bad"
+        value = f"{market.gini.estimate:.4f}" if market.gini else ""
+        ends = between(market.gini.low, market.gini.high) if market.gini else ""
+        rows.append((f"Gini, market {', '.join(market.markets)}", value, ends, counts))
+    reading = "An interval is what 95 of 100 draws of whole customers gave; markets with under 50 bads are pooled."
+    return table("Ranking, with intervals.", reading, ("figure", "value", "95 % interval", "of"), rows)
+
+
+def calibration(findings: Findings) -> str:
+    """Show the figures of the probabilities with what they should be."""
+    found, noise = findings.probabilities, findings.probabilities.noise
+    rows = [
+        (
+            "ECE, 10 bins of equal mass",
+            f"{findings.test.ece:.4f}",
+            f"chance alone: {noise.mean:.4f}, up to {noise.highest_95:.4f}",
+        )
+    ]
+    if found.in_the_large:
+        rows += [
+            (
+                "mean pd less bad rate",
+                f"{100 * found.in_the_large.difference:+.2f} percentage points",
+                "0; above it is too cautious",
+            ),
+            ("bads above the sum of pds, in standard deviations (z)", f"{found.in_the_large.z:+.2f}", "-2 to 2"),
+        ]
+    if found.recalibration:
+        rows += [
+            ("slope", f"{found.recalibration.slope:.3f}", "1; below it the pds are too far apart"),
+            ("intercept", f"{found.recalibration.intercept:+.3f}", "0"),
+        ]
+    brier = found.brier
+    rows += [
+        ("Brier score", f"{brier.brier:.4f}", "low; it is the sum of the next four, resolution taken off"),
+        ("reliability", f"{brier.reliability:.5f}", "0"),
+        ("resolution", f"{brier.resolution:.5f}", "high"),
+        ("uncertainty", f"{brier.uncertainty:.5f}", "given by the bad rate"),
+        ("within bins", f"{brier.within_bins:.5f}", "near 0"),
+    ]
+    if found.hosmer_lemeshow:
+        shown = f"{found.hosmer_lemeshow.statistic:.1f} (p {found.hosmer_lemeshow.p_value:.3f})"
+        rows.append(("Hosmer-Lemeshow, 10 groups", shown, "p not tiny; with many rows it sees what does not matter"))
+    return table("Probabilities.", "What was found beside what it should be.", ("figure", "found", "should be"), rows)
+
+
+def grades(findings: Findings) -> str:
+    """Show the master scale."""
+    rows = []
+    for grade in findings.probabilities.grades:
+        test, rate = grade.test, grade.bad_rate
+        rows.append(
+            (
+                test.grade,
+                f"{100 * grade.min_pd:g} to {100 * grade.max_pd:g} %",
+                f"{test.rows:,}",
+                percent(grade.share),
+                percent(grade.development_share),
+                percent(test.pd) if test.rows else "",
+                percent(test.bad_rate),
+                percent_between(rate.low, rate.high) if rate else "",
+                "" if test.jeffreys_p is None else f"{test.jeffreys_p:.3f}",
+                "" if test.binomial_p is None else f"{test.binomial_p:.3f}",
+            )
+        )
+    head = (
+        "grade",
+        "pd",
+        "rows",
+        "share",
+        "at development",
+        "mean pd",
+        "bad rate",
+        "95 % interval",
+        "Jeffreys p",
+        "binomial p",
+    )
+    reading = "Bad rates must rise from grade to grade; a p below 0.05 says that the grade's probability is too low."
+    return table("Master scale.", reading, head, rows)
+
+
+def features(spec: Spec, findings: Findings) -> str:
+    """Show every feature."""
+    rows = []
+    for feature in spec.features:
+        found, shift = findings.features[feature.name], findings.features[feature.name].shift
+        rows.append(
+            (
+                feature.name,
+                feature.description or feature.name,
+                SIGNS[feature.sign],
+                f"{found.information.iv:.3f}",
+                leak_of(found),
+                percent(found.missing),
+                percent(findings.gain.get(feature.name)),
+                f"{shift.psi:.4f}" if shift else "",
+                f"{shift.critical:.4f}" if shift else "",
+                shift.verdict.lower().replace("_", " ") if shift else "",
+                f"{shift.bins}" if shift else "",
+            )
+        )
+    head = ("feature", "meaning", "promise", "IV", "leak", "missing", "gain", "CSI", "chance, 95 %", "verdict", "bins")
+    rows_now = max((one.shift.rows_now for one in findings.features.values() if one.shift), default=0)
+    reading = (
+        "IV: what it says alone, suspicious above 0.5; CSI: how far its values moved from development to the hold-out "
+        f"({rows_now:,} customers; no verdict below 100), against what chance gives."
+    )
+    return table("Features.", reading, head, rows)
+
+
+def leak_of(found: FeatureFinding) -> str:
+    """Say whether a leak is suspected; the reasons stand below the table."""
+    if not found.information.leak_suspected:
+        return ""
+    return "alarm" if found.alarm else "alarm, explained"
+
+
+def sweeps(findings: Findings) -> str:
+    """Show the monotone sweep."""
+    rows = [
+        (
+            one.feature,
+            SIGNS[one.sign],
+            f"{one.rows:,}",
+            f"{one.values:,}",
+            "all" if one.complete else "some",
+            f"{one.violations:,}",
+            "" if one.missing is None else f"{one.missing:.2f}",
+        )
+        for one in findings.sweeps
+    ]
+    head = ("feature", "promise", "rows", "values", "of those the model tells apart", "violations", "missing stands at")
+    reading = (
+        "Each feature goes over its range in real rows, all else as it is; the margin must never move against the "
+        "promise. Missing: 0 is as safe as the safest value, 1 as risky as the riskiest."
+    )
+    return table("Promises kept.", reading, head, rows)
+
+
+def swap(found: Swap) -> str:
+    """Show who moves when the model takes the scorecard's place."""
+    cells = {
+        "both approve": "both_approved",
+        "only this model approves": "swapped_in",
+        "only the scorecard approves": "swapped_out",
+        "neither approves": "both_declined",
+    }
+    rows = []
+    for says, name in cells.items():
+        pair = [getattr(one, name) for one in (found.at_cut_off, found.at_rate)]
+        rows.append((says, *(text for cell in pair for text in (f"{cell.rows:,}", percent(cell.bad_rate)))))
+    rows += [
+        (f"approved by {who}", *approved(found.at_cut_off, which), *approved(found.at_rate, which))
+        for who, which in (("this model", "challenger"), (found.rival, "champion"))
+    ]
+    head = ("customers", "at the cut-off", "bad rate", "equally many", "bad rate ")
+    reading = (
+        f"This model in the place of {found.rival}, both at a pd of {100 * found.approve_max_pd:g} %, and both approving "
+        "equally many. Those whom only this model approves should be better than those whom only the other does."
+    )
+    return table("Swap set.", reading, head, rows)
+
+
+def approved(found: SwapSet, which: str) -> tuple[str, str]:
+    """Give the share approved and its bad rate."""
+    return percent(getattr(found, f"{which}_approved")), percent(getattr(found, f"{which}_bad_rate"))
+
+
+def fairness(attribute: str, found: Fairness) -> str:
+    """Show the groups of one attribute."""
+    head = ("group", "rows", "approved", "good ones approved: gap", "bad ones approved: gap", "ratio of approvals")
+    reading = (
+        f"Gaps are against {found.reference}, in percentage points with 95 % intervals; one that holds 0 may be chance. "
+        "A ratio below 0.8 calls for a look (the four-fifths rule)."
+    )
+    return table(f"{attribute}, kept out of the model.", reading, head, [group_row(group) for group in found.groups])
+
+
+def group_row(group: Group) -> tuple[str, ...]:
+    """Show one group."""
+    name = f"{group.name} (too few to read)" if group.small else group.name
+    return (
+        name,
+        f"{group.rows:,}",
+        with_ends(group.selection_rate),
+        with_ends(group.tpr_gap, signed=True),
+        with_ends(group.fpr_gap, signed=True),
+        "" if (one := group.disparate_impact) is None else f"{one.value:.2f} ({between(one.low, one.high, 2)})",
+    )
+
+
+def with_ends(one: Estimate | None, *, signed: bool = False) -> str:
+    """Write a share with its interval."""
+    if one is None:
+        return ""
+    return f"{100 * one.value:{'+' if signed else ''}.1f} % ({100 * one.low:.1f} to {100 * one.high:.1f})"
+
+
+def proof(findings: Findings) -> str:
+    """Show what the release gate examined."""
+    rows = [
+        (kind.kind, f"{kind.rows:,}", "0", f"{kind.contribution_distance:.1e}", f"{kind.residual:.1e}")
+        for kind in findings.verdict.kinds
+    ]
+    head = ("kind of row", "rows", "margins that differ", "contributions: largest distance", "sums: largest rest")
+    reading = "The exported files against LightGBM and against the definition of the explanation; one difference stops the release."
+    return table("The files are the model.", reading, head, rows)

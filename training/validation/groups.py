@@ -1,0 +1,25 @@
+"""Whether decisions at the reference policy differ between groups of attributes that the model does not see."""
+
+from training.attributes import PREFIX
+from training.measures.fairness import Fairness, fairness
+from training.spec import Spec
+from training.validation.judged import Judged, attempt
+
+
+def fairness_of(spec: Spec, hold_out: Judged, remarks: list[str]) -> dict[str, Fairness]:
+    """Compare the groups of every attribute that the spec lists, one row a customer; approved is the good outcome."""
+    if spec.reference_policy is None:
+        return {}
+    judged = hold_out.newest_of_each_customer()
+    approved = judged.pds <= spec.reference_policy.approve_max_pd
+    rows_min, found = spec.fairness.rows_min, {}
+    for one in spec.fairness.attributes:
+        groups = judged.rows[PREFIX + one.column].tolist()
+        compared = attempt(
+            remarks,
+            f"fairness over {one.column}",
+            lambda groups=groups: fairness(judged.labels, approved, groups, None, rows_min),  # type: ignore[misc]  # bound now
+        )
+        if compared is not None:
+            found[one.column] = compared
+    return found

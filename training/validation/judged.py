@@ -1,0 +1,96 @@
+"""A sample as the exported files answered it: what every figure is measured on."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from models.documents import Scorecard
+from models.scorecard import exact_score_of, grade_of, log_odds_of, pd_of
+from models.scoring import Scorer
+from training.errors import DataRefused
+from training.export.trees import Ensemble
+from training.gate.examine import Verdict
+from training.samples import Sample, Samples, label_of
+
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Exported:
+    """What is judged: the exported files with their calibration, and how they were come by.
+
+    Attributes:
+        base_margin: Mean margin of the baseline, before calibration.
+        ensemble: What the files were written from; it says where the model asks about each feature.
+        gain: By feature, the share of the loss that its splits took away in the fit; the shares add up to 1.
+    """
+
+    scorer: Scorer
+    card: Scorecard
+    base_margin: float
+    ensemble: Ensemble
+    gain: Mapping[str, float]
+    parameters: Mapping[str, Any]
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """Rows with their outcomes and the answers of the exported files.
+
+    Attributes:
+        rows: As in Samples.rows.
+        labels: Shape (n,); 1 where the outcome was bad.
+        pds: Shape (n,).
+        scores: Shape (n,), points before rounding; a higher one is less risk.
+        grades: Shape (n,).
+    """
+
+    rows: pd.DataFrame
+    labels: NDArray[np.int64]
+    pds: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    grades: NDArray[np.str_]
+
+    @property
+    def customers(self) -> NDArray[np.str_]:
+        """Say whose row each is: shape (n,). The same number in two markets is two customers."""
+        return (self.rows["market"].astype(str) + "|" + self.rows["customer_id"].astype(str)).to_numpy(dtype=np.str_)
+
+    def where(self, inside: NDArray[np.bool_]) -> "Judged":
+        """Give some of the rows."""
+        kept = (self.labels[inside], self.pds[inside], self.scores[inside], self.grades[inside])
+        return Judged(self.rows[inside], *kept)
+
+    def newest_of_each_customer(self) -> "Judged":
+        """Give one row a customer, the newest: rows of one customer are no independent rows."""
+        times = self.rows["as_of"].to_numpy()
+        newest = pd.Series(times).groupby(self.customers).transform("max").to_numpy()
+        return self.where(times == newest)
+
+
+def judged(exported: Exported, samples: Samples, *parts: Sample) -> Judged:
+    """Let the exported files answer some parts."""
+    rows = samples.part(*parts)
+    log_odds = [log_odds_of(exported.card, margin) for margin in exported.scorer.margins(samples.features(rows))]
+    pds = [pd_of(one) for one in log_odds]
+    return Judged(
+        rows=rows,
+        labels=label_of(rows),
+        pds=np.array(pds, dtype=np.float64),
+        scores=np.array([exact_score_of(exported.card, one) for one in log_odds], dtype=np.float64),
+        grades=np.array([grade_of(exported.card, pd) for pd in pds], dtype=np.str_),
+    )
+
+
+def attempt(remarks: list[str], what: str, measure: Callable[[], Found]) -> Found | None:
+    """Measure what few or odd rows may not allow; None then, and the reason stands among the remarks."""
+    try:
+        return measure()
+    except DataRefused as error:
+        remarks.append(f"{what}: not measured: {error}")
+        return None

@@ -1,0 +1,87 @@
+"""What each feature knows of the outcome, and how far it and the score have moved between samples."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.measures.bins import Bins, CategoryBins, NumberBins, quantile_bins
+from training.measures.information import Information, information
+from training.measures.stability import Stability, develop, stability
+from training.samples import Samples
+from training.validation.judged import Judged, attempt
+
+BINS = 10  # of equal mass on development rows, and one for missing values
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureFinding:
+    """One feature.
+
+    Attributes:
+        information: On development rows.
+        acknowledged: Why an information value above 0.5 is no leak, in the words of the spec; None where it says
+            nothing.
+        shift: Hold-out against development, one row a customer; None where nothing can shift.
+        missing: Share of the development rows without a value.
+    """
+
+    information: Information
+    acknowledged: str | None
+    shift: Stability | None
+    missing: float
+
+    @property
+    def alarm(self) -> bool:
+        """Say whether a leak is suspected that the spec does not explain."""
+        return self.information.leak_suspected and self.acknowledged is None
+
+
+def feature_findings(
+    samples: Samples, development: Judged, hold_out: Judged, acknowledged: Mapping[str, str], remarks: list[str]
+) -> dict[str, FeatureFinding]:
+    """Measure every feature; bins are cut on development rows."""
+    found = {}
+    then, now = development.newest_of_each_customer(), hold_out.newest_of_each_customer()
+    for name in samples.names:
+        values = development.rows[name].to_numpy(dtype=np.float64)
+        bins = bins_of(values, samples.levels.get(name))
+        found[name] = FeatureFinding(
+            information=information(codes_of(bins, values), development.labels, bins),
+            acknowledged=acknowledged.get(name),
+            shift=shift_of(bins, (column(then, name), column(now, name)), f"CSI of {name}", remarks),
+            missing=float(np.isnan(values).mean()),
+        )
+    return found
+
+
+def score_shift(development: Judged, later: Judged, remarks: list[str]) -> Stability | None:
+    """Compare the distribution of the score with that of development, one row a customer."""
+    then, now = development.newest_of_each_customer(), later.newest_of_each_customer()
+    return shift_of(quantile_bins(then.scores, BINS), (then.scores, now.scores), "PSI of the score", remarks)
+
+
+def shift_of(
+    bins: Bins, values: tuple[NDArray[np.float64], NDArray[np.float64]], what: str, remarks: list[str]
+) -> Stability | None:
+    """Compare the values now with those then."""
+    then, now = (codes_of(bins, one) for one in values)
+    return attempt(remarks, what, lambda: stability(develop(then, bins), now))
+
+
+def bins_of(values: NDArray[np.float64], levels: tuple[str, ...] | None) -> Bins:
+    """Cut a feature into bins: ten of equal mass, or one for each level."""
+    if levels is not None:
+        return CategoryBins(tuple(float(code) for code in range(len(levels))))
+    return quantile_bins(values, BINS) if np.isfinite(values).any() else NumberBins(())
+
+
+def codes_of(bins: Bins, values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Give the bin of every value."""
+    return bins.codes(values) if isinstance(bins, NumberBins) else bins.codes(values.tolist())
+
+
+def column(judged: Judged, name: str) -> NDArray[np.float64]:
+    """Give a feature's values."""
+    return judged.rows[name].to_numpy(dtype=np.float64)
