@@ -51,6 +51,8 @@ def beeswarm(findings: Findings, names: tuple[str, ...]) -> Figure:
         bar = figure.colorbar(last, ax=axes, ticks=[0, 1], aspect=40, pad=0.01, orientation="horizontal", shrink=0.6)
         bar.ax.set_xticklabels(["low", "high"])
         bar.set_label("value of the feature, by rank")
+        assert bar.solids is not None
+        bar.solids.set(rasterized=False, edgecolor="face")  # paths like everything else, not a PNG within the SVG
         bar.outline.set_visible(False)
     return figure
 

@@ -38,6 +38,7 @@ def test_credit_passes_what_is_asked_of_it_on_the_hold_out(released: Released) -
     metrics = read_bundle(released.bundle_folder("credit")).metrics
 
     assert metrics["hold_out.rows"] == 6066
+    assert metrics["development.fit.rows"] + metrics["development.calibration.rows"] == 30_000 - 6066
     assert metrics["hold_out.auc"] >= max(0.775, metrics["rival.WOE scorecard.auc"])
     assert metrics["calibration.ece"] <= 0.020
     assert 0.011 < metrics["calibration.ece_noise_mean"] < 0.014
