@@ -11,6 +11,13 @@ from training.measures.stability import Stability
 from training.measures.swap import SwapSet
 
 Figure = tuple[str, float | None]
+# "calibration" alone is the question whether the pds of the hold-out are right.
+PART_NAMES = {
+    "FIT": "development.fit",
+    "CALIBRATION": "development.calibration",
+    "HOLD_OUT": "hold_out",
+    "OUT_OF_TIME": "out_of_time",
+}
 
 
 def metrics_of(findings: Findings) -> dict[str, float]:
@@ -27,12 +34,14 @@ def metrics_of(findings: Findings) -> dict[str, float]:
         *((f"cross_validation.{name}.auc", auc) for name, auc in findings.cross_validation.items()),
         *((f"gate.{kind.kind}.rows".replace(" ", "_"), float(kind.rows)) for kind in findings.verdict.kinds),
     ]
+    names = [name for name, _ in figures]
+    assert len(set(names)) == len(names), "two figures under one name"
     return {name: float(value) for name, value in figures if value is not None and math.isfinite(value)}
 
 
 def qualities(findings: Findings) -> Iterator[Figure]:
     """Name the figures of every part, period and rival."""
-    named = {part.lower(): found for part, found in findings.parts.items()}
+    named = {PART_NAMES[part]: found for part, found in findings.parts.items()}
     named |= {f"hold_out.{period}": found for period, found in findings.periods.items()}
     named |= {f"rival.{name}": rival.quality for name, rival in findings.rivals.items()}
     for name, found in named.items():

@@ -18,7 +18,8 @@ class Samples:
 
     Attributes:
         rows: Columns market, customer_id, as_of, label (0 or 1), sample, period, the features, and the
-            attributes that are kept out of the model, as training.attributes names them.
+            attributes that are kept out of the model, as training.attributes names them. Rows of sample
+            NONE are in no part: later rows of customers whom the model knows.
             `period` is the cut date of a snapshot, or "" in a table.
         names: The features, in the order of the schema.
         waterfall: (what, count) from the rows read to the rows used; left-out rows are negative.

@@ -53,9 +53,9 @@ def samples_of_table(spec: Spec, path: Path) -> tuple[Spec, Samples]:
     rows["label"] = labels(table_spec.label, used)
     rows["sample"] = parts_of(spec, rows)
     rows["period"] = ""
-    if known := int((rows["sample"] == "NONE").sum()):
+    known = int((rows["sample"] == "NONE").sum())  # in no part, but their customers are scored all the same
+    if known:
         waterfall = (*waterfall, ("left out: OUT_OF_TIME_OF_A_KNOWN_CUSTOMER", -known))
-        used, rows = (frame[rows["sample"] != "NONE"].reset_index(drop=True) for frame in (used, rows))
     rows = rows.assign(**attribute_columns(spec, used))
     levels = {}
     for feature in spec.features:
@@ -66,7 +66,7 @@ def samples_of_table(spec: Spec, path: Path) -> tuple[Spec, Samples]:
         else:
             rows[feature.name] = numbers(feature, column)
     names = tuple(feature.name for feature in spec.features)
-    waterfall = (*waterfall, ("rows used", len(rows)))
+    waterfall = (*waterfall, ("rows used", len(rows) - known))
     return spec, Samples(rows, names, waterfall, hashlib.sha256(path.read_bytes()).hexdigest(), levels)
 
 

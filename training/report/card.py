@@ -62,14 +62,17 @@ def rivals(findings: Findings) -> list[str]:
 
 def limits(spec: Spec, findings: Findings) -> Iterator[str]:
     """Say what the figures cannot say."""
-    yield (
-        "every figure is of customers whose outcome is known, as a rule those who were accepted; those who were turned "
-        "away are not among them, so it says nothing about them"
-    )
+    if spec.table is not None:
+        yield (
+            "every figure is of customers whose outcome is known, as a rule those who were accepted; those who were "
+            "turned away are not among them, so it says nothing about them"
+        )
     if "OUT_OF_TIME" in findings.parts:
         late = findings.parts["OUT_OF_TIME"]
         yield f"on {late.rows:,} later rows the AUC is {late.auc:.4f} and the mean probability {late.mean_pd:.2%}"
-    elif not findings.periods:
+    elif findings.periods:
+        yield "the hold-out is later than all that it learnt from, but mostly of the same customers"
+    else:
         yield "the hold-out is of the same time as the development rows: nothing shows how the model ages"
     if not spec.fairness.attributes:
         yield "differences between groups of people were not looked at: the spec lists no attributes"

@@ -46,11 +46,13 @@ def beeswarm(findings: Findings, names: tuple[str, ...]) -> Figure:
     axes.set_yticks(np.arange(len(order)), [names[place] for place in order])
     axes.set_ylim(-0.6, len(order) - 0.4)
     axes.grid(visible=False, axis="y")
-    label(axes, "push on the log-odds of the bad outcome (right: more risk)", "")
+    label(axes, "push on the log-odds\n(right: more risk)", "")
     if last is not None:
         bar = figure.colorbar(last, ax=axes, ticks=[0, 1], aspect=40, pad=0.01, orientation="horizontal", shrink=0.6)
         bar.ax.set_xticklabels(["low", "high"])
         bar.set_label("value of the feature, by rank")
+        assert bar.solids is not None
+        bar.solids.set(rasterized=False, edgecolor="face")  # paths like everything else, not a PNG within the SVG
         bar.outline.set_visible(False)
     return figure
 

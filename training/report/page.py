@@ -52,7 +52,7 @@ def first_screen(spec: Spec, findings: Findings, lines: Sequence[Line]) -> str:
         f'<p class="big">{pairs} of 100</p>',
         paragraph(f"Of two customers, one good and one bad, it ranks {pairs} of 100 pairs rightly; a coin 50."),
         paragraph(
-            f"It told {percent(findings.test.mean_pd)} on average to customers whom it had never seen; "
+            f"On rows that it had never seen it told {percent(findings.test.mean_pd)} on average; "
             f"{percent(findings.test.bad_rate)} turned out bad."
         ),
         *(paragraph(line) for line in decisions(findings, spec)),

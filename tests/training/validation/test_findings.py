@@ -38,6 +38,7 @@ def test_credit_passes_what_is_asked_of_it_on_the_hold_out(released: Released) -
     metrics = read_bundle(released.bundle_folder("credit")).metrics
 
     assert metrics["hold_out.rows"] == 6066
+    assert metrics["development.fit.rows"] + metrics["development.calibration.rows"] == 30_000 - 6066
     assert metrics["hold_out.auc"] >= max(0.775, metrics["rival.WOE scorecard.auc"])
     assert metrics["calibration.ece"] <= 0.020
     assert 0.011 < metrics["calibration.ece_noise_mean"] < 0.014
@@ -170,7 +171,9 @@ def test_the_waterfall_adds_up_and_later_rows_of_known_customers_are_left_out_of
 
     counts = dict(samples.waterfall)
     left_out = sum(count for what, count in counts.items() if what.startswith("left out: "))
-    assert counts["rows read"] + left_out == counts["rows used"] == len(samples.rows)
+    parts = {part: len(samples.part(part)) for part in ("FIT", "CALIBRATION", "HOLD_OUT", "OUT_OF_TIME")}
+    assert counts["rows read"] + left_out == counts["rows used"] == sum(parts.values())
+    assert len(samples.rows) == counts["rows used"] - counts["left out: OUT_OF_TIME_OF_A_KNOWN_CUSTOMER"]
     assert counts["left out: OUT_OF_TIME_OF_A_KNOWN_CUSTOMER"] < 0
     late = samples.part("OUT_OF_TIME")
     assert all(bucket(customer, 5) == 0 for customer in late["customer_id"])
