@@ -98,6 +98,16 @@ def home(node: Node) -> tuple[int, int]:
     return ((node.index + 1) << node.level) - 1, node.level
 
 
+def children(node: Node) -> tuple[Node, Node]:
+    """Give the two halves of a node above the leaves."""
+    return Node(node.level - 1, node.index * 2), Node(node.level - 1, node.index * 2 + 1)
+
+
+def leaves_of(node: Node) -> range:
+    """Give the places of the leaves below a node."""
+    return range(node.index << node.level, (node.index + 1) << node.level)
+
+
 def completed_count(index: int) -> int:
     """Give how many nodes leaf `index` completes, itself included."""
     return (~index & (index + 1)).bit_length()
