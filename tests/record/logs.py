@@ -6,11 +6,13 @@ from dataclasses import dataclass, replace
 
 from record.checkpoint import Checkpoint, sign_checkpoint
 from record.customer_keys import key_id
-from record.export import StoredRecord
+from record.export import Export, StoredRecord
 from record.header import Header, Removed
 from record.merkle import Frontier, Node, completed_count, cover, inclusion_proof
 from record.note import SigningKey
 from record.sealed import seal
+from record.verdict import FaultKind, Verdict
+from record.verify import verify
 
 KEY = SigningKey("example.com/log", bytes(range(32)))
 CUSTOMER_KEY = bytes(range(1, 33))
@@ -121,3 +123,18 @@ def honest(size: int, removals: dict[int, tuple[int, ...]] | None = None) -> Log
 def digest(content: bytes) -> str:
     """Give SHA-256 in hexadecimal."""
     return hashlib.sha256(content).hexdigest()
+
+
+SIZE = 100
+LOG = honest(SIZE)
+OLD, NEW = LOG.checkpoint(60), LOG.checkpoint(SIZE)
+
+
+def check(rows: Sequence[StoredRecord], *checkpoints: str, **export: object) -> Verdict:
+    """Verify rows from the beginning of the log."""
+    return verify(Export(start=0, records=rows, **export), checkpoints or (OLD, NEW), KEY.verifier())  # type: ignore[arg-type]
+
+
+def places(verdict: Verdict) -> list[tuple[FaultKind, int | None, int | None]]:
+    """Give what was found, and where."""
+    return [(fault.kind, fault.first, fault.last) for fault in verdict.faults]
