@@ -131,6 +131,18 @@ def test_two_rows_swapped_with_all_their_hashes_are_both_named(one: int, other: 
     assert places(verdict) == [(FaultKind.RECORD_MISPLACED, one, one), (FaultKind.RECORD_MISPLACED, other, other)]
 
 
+def test_a_record_copied_over_another_one_is_not_taken_for_an_exchange() -> None:
+    log = LOG.with_row(5, header=LOG.rows[9].header, ciphertext=LOG.rows[9].ciphertext).with_bit(9, "ciphertext")
+
+    assert places(check(log.rows)) == [(FaultKind.RECORD_ALTERED, 5, 5), (FaultKind.RECORD_ALTERED, 9, 9)]
+
+
+def test_a_row_written_over_another_one_with_its_hashes_is_named() -> None:
+    rows = [replace(LOG.rows[39], index=36) if row.index == 36 else row for row in LOG.rows]
+
+    assert (FaultKind.RECORD_MISPLACED, 36, 36) in places(check(rows))
+
+
 def test_a_row_that_is_there_twice_is_named() -> None:
     verdict = check([*LOG.rows[:41], LOG.rows[40], *LOG.rows[41:]])
 
