@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from record.errors import KeyFileRefused
-from record.keys import check, ensure_secret, ensure_signing_key, read_secret, read_signing_key
+from record.keys import check, ensure_secret, ensure_signing_key, make, read_secret, read_signing_key
 from record.note import SigningKey
 from tests.conftest import ROOT
 
@@ -57,6 +57,15 @@ def test_processes_that_start_at_once_all_get_the_same_key(tmp_path: Path) -> No
     answers = {process.communicate("\n")[0] for process in started}
 
     assert answers == {read_signing_key(tmp_path / "key", "log").verifier().text() + "\n"}
+
+
+def test_a_key_that_another_process_made_in_between_stays(tmp_path: Path) -> None:
+    first = ensure_signing_key(tmp_path / "key", NAME)
+
+    make(tmp_path / "key", SigningKey(NAME, bytes(32)).text())
+
+    assert read_signing_key(tmp_path / "key", NAME) == first
+    assert [path.name for path in tmp_path.iterdir()] == ["key"]
 
 
 def test_reading_never_makes_a_key(tmp_path: Path) -> None:

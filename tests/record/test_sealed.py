@@ -143,8 +143,10 @@ def test_the_cut_between_header_and_ciphertext_cannot_be_moved() -> None:
     assert moved.leaf_hash() != record.leaf_hash()
 
 
-@pytest.mark.parametrize("data", [b"", b"\0\0\0", b"\0\0\0\x05head", b"\xff\xff\xff\xff" + bytes(70000)])
-def test_bytes_that_are_shorter_than_they_say_are_no_record(data: bytes) -> None:
+@pytest.mark.parametrize(
+    "data", [b"", b"\0\0\0", b"\0\0\0\x05head", b"\xff\xff\xff\xff" + bytes(70000), b"\0\1\0\1" + bytes(70000)]
+)
+def test_bytes_that_are_shorter_than_they_say_or_have_too_long_a_header_are_no_record(data: bytes) -> None:
     with pytest.raises(FrameRefused):
         split_leaf_data(data)
 

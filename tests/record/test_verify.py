@@ -132,9 +132,10 @@ def test_two_rows_swapped_with_all_their_hashes_are_both_named(one: int, other: 
 
 
 def test_a_record_copied_over_another_one_is_not_taken_for_an_exchange() -> None:
-    log = LOG.with_row(5, header=LOG.rows[9].header, ciphertext=LOG.rows[9].ciphertext).with_bit(9, "ciphertext")
-
-    assert places(check(log.rows)) == [(FaultKind.RECORD_ALTERED, 5, 5), (FaultKind.RECORD_ALTERED, 9, 9)]
+    for over, copied in ((5, 9), (9, 5)):
+        log = LOG.with_row(over, header=LOG.rows[copied].header, ciphertext=LOG.rows[copied].ciphertext)
+        verdict = check(log.with_bit(copied, "ciphertext").rows)
+        assert places(verdict) == [(FaultKind.RECORD_ALTERED, 5, 5), (FaultKind.RECORD_ALTERED, 9, 9)]
 
 
 def test_a_row_written_over_another_one_with_its_hashes_is_named() -> None:
