@@ -1,0 +1,61 @@
+"""What can be wrong with a record, a proof, a checkpoint or a key."""
+
+
+class RecordError(Exception):
+    """Something about a record or its proof that its reader must know."""
+
+
+class ProofInvalid(RecordError):
+    """A proof does not lead to the root that was signed, or is no proof at all."""
+
+
+class KeyMalformed(RecordError):
+    """A key's text, or a key's bytes, cannot be a key; the message names the part."""
+
+
+class KeyFileRefused(RecordError):
+    """A file cannot be trusted with a key, or holds none; the message names the file and what to do."""
+
+
+class NoteMalformed(RecordError):
+    """A signed note is not in the format of C2SP signed-note; the message names the line."""
+
+
+class SignatureMissing(RecordError):
+    """A note has no signature by the key that is asked for."""
+
+
+class SignatureWrong(RecordError):
+    """A note names the key that is asked for, but was not signed by it, or was changed since."""
+
+
+class CheckpointMalformed(RecordError):
+    """A note's text is no checkpoint in the format of C2SP tlog-checkpoint; the message names the line."""
+
+
+class CheckpointOfAnotherLog(RecordError):
+    """A checkpoint is well signed, but about another log."""
+
+
+class HeaderRefused(RecordError):
+    """A header is not one of ours; the message names the field."""
+
+
+class HeaderVersionUnknown(HeaderRefused):
+    """A header was written by a newer release."""
+
+
+class FrameRefused(RecordError):
+    """Bytes are not a header and a ciphertext."""
+
+
+class CustomerKeyWrong(RecordError):
+    """A record was sealed under another key than the one that is given."""
+
+
+class RecordAltered(RecordError):
+    """A header or a ciphertext is not what was sealed."""
+
+
+class WrappedKeyRefused(RecordError):
+    """A customer's key cannot be unwrapped: another master key, another name, or changed bytes."""

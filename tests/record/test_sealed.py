@@ -1,0 +1,286 @@
+"""A record opens to what was sealed, with its customer's key only, and not if a single bit of it was changed."""
+
+import hashlib
+import hmac
+import json
+from dataclasses import replace
+
+import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from record.customer_keys import content_tag, customer_tag, key_id, new_customer_key, unwrap_key, wrap_key
+from record.errors import (
+    CustomerKeyWrong,
+    FrameRefused,
+    HeaderRefused,
+    HeaderVersionUnknown,
+    KeyMalformed,
+    RecordAltered,
+    RecordError,
+    WrappedKeyRefused,
+)
+from record.header import Header, Removed, parse_header
+from record.sealed import BODY_BYTES_MAX, SealedRecord, open_sealed, seal, split_leaf_data
+
+KEY, OTHER, MASTER = bytes(range(32)), bytes(range(1, 33)), bytes(range(2, 34))
+UUID = "5d1c2a34-0f6e-4b7a-9c1d-2e3f40516273"
+DIGEST = "ab" * 32
+HEADER = Header(
+    kind="CREDIT_DECISION",
+    record_id=UUID,
+    time_us=1_767_225_600_000_000,
+    caller="loan-desk",
+    key_id=key_id(KEY),
+    request_id=UUID,
+    customer_tag=DIGEST,
+    content_tag=DIGEST,
+    labels={"market": "TW", "grade": "F"},
+)
+RETENTION = replace(HEADER, kind="RETENTION", removed=(Removed(5, DIGEST), Removed(9, DIGEST)))
+
+codes = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.:/-]{0,20}", fullmatch=True)
+tags = st.one_of(st.just(""), st.binary(min_size=32, max_size=32).map(bytes.hex))
+headers = st.builds(
+    Header,
+    kind=st.from_regex("[A-Z][A-Z0-9_]{0,31}", fullmatch=True).filter(lambda kind: kind != "RETENTION"),
+    record_id=st.uuids().map(str),
+    time_us=st.integers(0, 2**53 - 1),
+    caller=codes,
+    key_id=st.just(key_id(KEY)),
+    request_id=st.one_of(st.just(""), st.uuids().map(str)),
+    customer_tag=tags,
+    content_tag=tags,
+    labels=st.dictionaries(st.from_regex("[a-z][a-z0-9_]{0,31}", fullmatch=True), codes, max_size=5),
+)
+
+
+@settings(deadline=None)
+@given(headers, st.binary(max_size=300))
+def test_a_record_opens_to_what_was_sealed_and_its_header_reads_back(header: Header, body: bytes) -> None:
+    record = seal(header, body, KEY)
+
+    assert parse_header(record.header) == header
+    assert open_sealed(record, KEY) == (header, body)
+    assert split_leaf_data(record.leaf_data()) == record
+
+
+def test_the_bytes_are_those_of_the_specification() -> None:
+    """Made again from README.md, with the standard library and AES-GCM alone."""
+    body = b"a body"
+    record = seal(HEADER, body, KEY)
+    values = {
+        "caller": "loan-desk",
+        "content_tag": DIGEST,
+        "customer_tag": DIGEST,
+        "key_id": hmac.new(KEY, b"grounds/key-id/1", hashlib.sha256).digest()[:16].hex(),
+        "kind": "CREDIT_DECISION",
+        "labels": {"grade": "F", "market": "TW"},
+        "record_id": UUID,
+        "removed": [],
+        "request_id": UUID,
+        "time_us": 1767225600000000,
+        "version": 1,
+    }
+    header = json.dumps(values, separators=(",", ":")).encode()
+    sealing = hmac.new(KEY, b"grounds/seal/1", hashlib.sha256).digest()
+
+    assert record.header == header
+    assert AESGCM(sealing).decrypt(record.ciphertext[:12], record.ciphertext[12:], header) == body
+    data = len(header).to_bytes(4, "big") + header + record.ciphertext
+    assert record.leaf_data() == data
+    assert record.leaf_hash() == hashlib.sha256(b"\x00" + data).digest()
+
+
+def test_the_same_body_sealed_twice_gives_different_bytes() -> None:
+    assert seal(HEADER, b"body", KEY).ciphertext != seal(HEADER, b"body", KEY).ciphertext
+
+
+def test_another_customers_key_is_named_as_that() -> None:
+    with pytest.raises(CustomerKeyWrong, match=f"under key {key_id(KEY)}, not {key_id(OTHER)}"):
+        open_sealed(seal(HEADER, b"body", KEY), OTHER)
+    with pytest.raises(CustomerKeyWrong):
+        seal(HEADER, b"body", OTHER)
+
+
+def test_a_header_that_was_changed_into_another_good_one_does_not_open() -> None:
+    record = seal(HEADER, b"body", KEY)
+    changed = replace(HEADER, labels={"market": "TW", "grade": "A"}).to_bytes()
+
+    with pytest.raises(RecordAltered, match=UUID):
+        open_sealed(SealedRecord(changed, record.ciphertext), KEY)
+
+
+def test_any_bit_of_the_ciphertext_changed_or_any_cut_of_it_does_not_open() -> None:
+    record = seal(HEADER, b"a body", KEY)
+
+    for place in range(len(record.ciphertext)):
+        for turned in (1, 128):
+            changed = bytearray(record.ciphertext)
+            changed[place] ^= turned
+            with pytest.raises(RecordAltered):
+                open_sealed(SealedRecord(record.header, bytes(changed)), KEY)
+        with pytest.raises(RecordAltered):
+            open_sealed(SealedRecord(record.header, record.ciphertext[:place]), KEY)
+
+
+def test_any_bit_of_the_header_changed_does_not_open() -> None:
+    record = seal(HEADER, b"a body", KEY)
+
+    for place in range(len(record.header)):
+        changed = bytearray(record.header)
+        changed[place] ^= 1
+        with pytest.raises(RecordError):
+            open_sealed(SealedRecord(bytes(changed), record.ciphertext), KEY)
+
+
+def test_the_cut_between_header_and_ciphertext_cannot_be_moved() -> None:
+    record = seal(HEADER, b"body", KEY)
+    moved = SealedRecord(record.header[:-1], record.header[-1:] + record.ciphertext)
+
+    assert moved.header + moved.ciphertext == record.header + record.ciphertext
+    assert moved.leaf_hash() != record.leaf_hash()
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\0\0\0", b"\0\0\0\x05head", b"\xff\xff\xff\xff" + bytes(70000), b"\0\1\0\1" + bytes(70000)]
+)
+def test_bytes_that_are_shorter_than_they_say_or_have_too_long_a_header_are_no_record(data: bytes) -> None:
+    with pytest.raises(FrameRefused):
+        split_leaf_data(data)
+
+
+def test_a_body_one_byte_over_the_limit_is_refused() -> None:
+    with pytest.raises(FrameRefused, match="longer than 16777216"):
+        seal(HEADER, bytes(BODY_BYTES_MAX + 1), KEY)
+
+
+def test_what_retention_removed_reads_back() -> None:
+    assert parse_header(RETENTION.to_bytes()) == RETENTION
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"kind": "credit"}, "kind is not of the form"),
+        ({"record_id": UUID.upper()}, "record_id is not"),
+        ({"record_id": UUID + "\n"}, "record_id is not"),
+        ({"time_us": -1}, "time_us is not an integer"),
+        ({"time_us": 2**53}, "time_us is not an integer"),
+        ({"time_us": True}, "time_us is not an integer"),
+        ({"time_us": 1.0}, "time_us is not an integer"),
+        ({"caller": ""}, "caller is not"),
+        ({"caller": "x" * 129}, "caller is not"),
+        ({"key_id": ""}, "key_id is not"),
+        ({"customer_tag": "ab"}, "customer_tag is not"),
+        ({"labels": {"officer": "Erika Mustermann"}}, "label officer is not"),
+        ({"labels": {"contact": "erika@example.com"}}, "label contact is not"),
+        ({"labels": {"Market": "TW"}}, "the name of a label is not"),
+        ({"labels": {"market": ""}}, "label market is not"),
+        ({"kind": "RETENTION"}, "of kind RETENTION, and no other"),
+        ({"removed": (Removed(5, DIGEST),)}, "of kind RETENTION, and no other"),
+        ({"kind": "RETENTION", "removed": (Removed(5, DIGEST), Removed(5, DIGEST))}, "ascending order"),
+        ({"kind": "RETENTION", "removed": (Removed(-1, DIGEST),)}, "index of a removed record"),
+        ({"kind": "RETENTION", "removed": (Removed(5, "ab"),)}, "header_sha256 of a removed record"),
+        ({"kind": "RETENTION", "removed": tuple(Removed(i, DIGEST) for i in range(501))}, "at most 500"),
+    ],
+    ids=range(21),
+)
+def test_a_header_that_cannot_be_right_is_not_made_and_the_text_itself_is_not_told(
+    change: dict[str, object], problem: str
+) -> None:
+    with pytest.raises(HeaderRefused, match=problem) as refused:
+        replace(HEADER, **change)  # type: ignore[arg-type]
+    assert "rika" not in str(refused.value)
+
+
+def test_500_removed_records_fit_and_a_header_over_64_kib_is_refused() -> None:
+    most = tuple(Removed(2**53 - 1 - 500 + place, DIGEST) for place in range(500))
+
+    assert parse_header(replace(RETENTION, removed=most).to_bytes()).removed == most
+    with pytest.raises(HeaderRefused, match="at most 65536"):
+        replace(HEADER, labels={f"label_{number}": "x" * 128 for number in range(500)}).to_bytes()
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "not JSON"),
+        (b"\xff", "not JSON"),
+        (b"[" * 60000, "not JSON"),
+        (b"9" * 5000, "not JSON"),
+        (b"[]", "not a JSON object"),
+        (b"{}", "no version"),
+        (HEADER.to_bytes().replace(b'"version":1', b'"version":true'), "no version"),
+        (HEADER.to_bytes().replace(b'"version":1', b'"version":0'), "no version"),
+        (HEADER.to_bytes().replace(b'"version":1', b'"extra":1,"version":1'), "should not have them: extra"),
+        (HEADER.to_bytes().replace(b'"removed":[],', b""), "lacks these fields, or should not have them: removed"),
+        (HEADER.to_bytes().replace(b'"removed":[]', b'"removed":{}'), "removed is not a list"),
+        (HEADER.to_bytes().replace(b'"removed":[]', b'"removed":[5]'), "an entry of removed"),
+        (HEADER.to_bytes().replace(b'{"grade":"F","market":"TW"}', b"[]"), "labels is not an object"),
+        (HEADER.to_bytes().replace(b'"F"', b"5"), "label grade is not"),
+        (HEADER.to_bytes().replace(b'"grade":"F","market":"TW"', b'"market":"TW","grade":"F"'), "canonical"),
+        (HEADER.to_bytes().replace(b'"grade":"F"', b'"grade":"A","grade":"F"'), "canonical"),
+        (HEADER.to_bytes().replace(b'"F"', b'"\\u0046"'), "canonical"),
+        (HEADER.to_bytes() + b" ", "canonical"),
+        (b"x" * 65537, "at most 65536"),
+    ],
+    ids=range(19),
+)
+def test_bytes_that_are_not_exactly_one_of_our_headers_are_refused(content: bytes, problem: str) -> None:
+    with pytest.raises(HeaderRefused, match=problem):
+        parse_header(content)
+
+
+def test_a_header_of_a_newer_version_is_refused_as_that_whatever_else_it_holds() -> None:
+    with pytest.raises(HeaderVersionUnknown, match="version 2; this release reads up to 1"):
+        parse_header(b'{"fields":"of tomorrow","version":2}')
+
+
+def test_a_wrapped_key_unwraps_under_its_master_key_and_its_own_name_only() -> None:
+    wrapped = wrap_key(KEY, MASTER)
+
+    assert unwrap_key(wrapped, key_id(KEY), MASTER) == KEY
+    assert len(wrapped) == 61
+    assert wrapped != wrap_key(KEY, MASTER)
+    for bytes_of, name, master in (
+        (wrapped, key_id(KEY), OTHER),
+        (wrapped, key_id(OTHER), MASTER),
+        (wrap_key(OTHER, MASTER), key_id(KEY), MASTER),
+        (b"\x02" + wrapped[1:], key_id(KEY), MASTER),
+        (wrapped[:-1], key_id(KEY), MASTER),
+        *((wrapped[:at] + bytes([wrapped[at] ^ 1]) + wrapped[at + 1 :], key_id(KEY), MASTER) for at in range(61)),
+    ):
+        with pytest.raises(WrappedKeyRefused):
+            unwrap_key(bytes_of, name, master)
+
+
+def test_a_key_wrapped_under_a_name_that_is_not_its_own_is_refused() -> None:
+    planted = b"\x01" + bytes(12) + AESGCM(MASTER).encrypt(bytes(12), OTHER, key_id(KEY).encode())
+
+    with pytest.raises(WrappedKeyRefused, match="to a key of another name"):
+        unwrap_key(planted, key_id(KEY), MASTER)
+
+
+@given(st.tuples(st.text("AB", max_size=3), st.text("AB", max_size=3)), st.tuples(st.text("AB"), st.text("AB")))
+def test_two_customers_have_one_tag_only_if_market_and_id_are_equal(
+    one: tuple[str, str], other: tuple[str, str]
+) -> None:
+    assert (customer_tag(*one, MASTER) == customer_tag(*other, MASTER)) == (one == other)
+    assert customer_tag(*one, MASTER) != customer_tag(*one, OTHER)
+
+
+def test_tags_are_the_hmacs_of_the_specification() -> None:
+    digest_key = hmac.new(KEY, b"grounds/content/1", hashlib.sha256).digest()
+
+    assert customer_tag("TW", "148", MASTER) == hmac.new(MASTER, b"\x02TW148", hashlib.sha256).digest()
+    assert content_tag(b"request", KEY) == hmac.new(digest_key, b"request", hashlib.sha256).digest()
+    assert content_tag(b"request", KEY) != content_tag(b"request", OTHER)
+
+
+def test_keys_of_another_length_are_refused() -> None:
+    assert len(new_customer_key()) == 32
+    for use in (lambda: key_id(KEY[:-1]), lambda: wrap_key(KEY, MASTER[:-1]), lambda: customer_tag("TW", "1", b"")):
+        with pytest.raises(KeyMalformed, match="a key has 32 bytes"):
+            use()
