@@ -225,6 +225,11 @@ def check_characters(text: str) -> None:
             raise NoteMalformed(f"line {number} holds a control character")
 
 
+def to_base64(content: bytes) -> str:
+    """Write bytes in the one form that `strict_base64` reads."""
+    return base64.b64encode(content).decode()
+
+
 def strict_base64(text: str) -> bytes | None:
     """Decode standard base64 that is written in its one canonical way; None for everything else."""
     try:

@@ -27,8 +27,9 @@ class Database:
     Owned by the process; its methods may be called from any thread.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, migrations: Path = MIGRATIONS) -> None:
         self.engine = open_engine(url)
+        self.migrations = migrations
 
     def migrate(self) -> None:
         """Bring the tables up to date; safe to call from several processes at once.
@@ -37,7 +38,7 @@ class Database:
             StoreUnavailable: The database does not answer.
         """
         config = alembic.config.Config()
-        config.set_main_option("script_location", str(MIGRATIONS))
+        config.set_main_option("script_location", str(self.migrations))
         with self.writing() as connection:
             if connection.dialect.name == "postgresql":  # SQLite has one writer at a time anyway
                 connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
@@ -100,6 +101,8 @@ def open_engine(url: str) -> Engine:
 def set_up_sqlite(connection: Any, _record: Any) -> None:
     """Make commits durable, and leave transactions to SQLAlchemy."""
     connection.isolation_level = None
+    # A text that somebody damaged must be readable for those who look for the damage.
+    connection.text_factory = lambda content: content.decode("utf-8", "backslashreplace")
     cursor = connection.cursor()
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")

@@ -40,7 +40,7 @@ def database_file(serving: Serving) -> Path:
     return Path(serving.settings.database.removeprefix("sqlite:///"))
 
 
-@pytest.mark.parametrize("table", ["decisions", "features"])
+@pytest.mark.parametrize("table", ["records", "log_head", "features"])
 async def test_without_its_table_a_decision_is_not_made_and_may_be_asked_again(serving: Serving, table: str) -> None:
     asked = score_request()
     with without(serving, table):
@@ -57,7 +57,7 @@ async def test_without_its_table_a_decision_is_not_made_and_may_be_asked_again(s
 async def test_without_its_table_nothing_else_of_the_store_is_answered_either(serving: Serving) -> None:
     decision_id = (await serving.credit.ScoreCredit(score_request())).credit_decision.record_ref.decision_id
 
-    with without(serving, "decisions"):
+    with without(serving, "records"):
         again = await refusal(serving.credit.GetCreditDecision(pb.GetCreditDecisionRequest(decision_id=decision_id)))
     with without(serving, "features"):
         what_if = await refusal(serving.credit.SimulateCredit(simulate_request()))
