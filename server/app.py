@@ -156,7 +156,8 @@ class Application:
         await self.close_log()
         self.threads.close()
         self.database.close()
-        LOG.info("stopped")
+        written = self.recorder
+        LOG.info("stopped", records=written.records if written else 0, commits=written.commits if written else 0)
 
     async def close_log(self) -> None:
         """Write what waits, and push the last checkpoint."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import Any
 
 from google.protobuf.message import Message
 
@@ -13,10 +14,10 @@ RECEIVED: ContextVar[bytes] = ContextVar("received")  # set by the gate, in the 
 class Received:
     """A request, decoded, and its bytes."""
 
-    message: Message
+    message: Any
     content: bytes = field(repr=False)
 
 
-def keeping(deserialize: Callable[[bytes], Message]) -> Callable[[bytes], Received]:
-    """Decode and keep the bytes."""
-    return lambda content: Received(deserialize(content), content)
+def keeping(deserialize: Callable[[bytes], Message] | None) -> Callable[[bytes], Received]:
+    """Decode, if the method has a type of request at all, and keep the bytes."""
+    return lambda content: Received(deserialize(content) if deserialize else content, content)

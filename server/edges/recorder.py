@@ -33,12 +33,15 @@ class Recorder:
 
     Attributes:
         writable: False after a write has failed, until one succeeds.
+        commits: Batches that were written.
+        records: Entries in them.
     """
 
     def __init__(self, log: Log, tell: Callable[[], Awaitable[None]]) -> None:
         """Take a log, and what to call when `writable` changes."""
         self.log, self.tell = log, tell
         self.writable = True
+        self.commits = self.records = 0
         self.waiting: list[tuple[Entry, asyncio.Future[Outcome]]] = []
         self.something = asyncio.Event()
         self.closing = False
@@ -106,6 +109,8 @@ class Recorder:
             return [StoreUnavailable(str(error)) for _ in entries]
         except Exception as error:  # noqa: BLE001 - a bug: every caller gets an incident id; the writer goes on
             return [error for _ in entries]
+        self.commits += 1
+        self.records += len(entries)
         await self.now_writable(writable=True)
         return outcomes
 
