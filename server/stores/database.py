@@ -1,6 +1,7 @@
 """The one database of a server or a fleet: SQLite or PostgreSQL, brought up to date by Alembic."""
 
 import secrets
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from server.stores.tables import SERVER_KEYS
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_SECONDS = 10
 KEY_BYTES = 32
+ALEMBIC = threading.Lock()  # it keeps what it does in globals
 MIGRATION_LOCK = 0x67726F756E6473  # "grounds"; any number that nobody else uses
 
 
@@ -43,7 +45,8 @@ class Database:
             if connection.dialect.name == "postgresql":  # SQLite has one writer at a time anyway
                 connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
             config.attributes["connection"] = connection
-            alembic.command.upgrade(config, "head")
+            with ALEMBIC:
+                alembic.command.upgrade(config, "head")
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:

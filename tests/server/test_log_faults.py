@@ -3,6 +3,7 @@
 import asyncio
 import resource
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,17 +17,19 @@ from sqlalchemy.exc import OperationalError
 
 from grounds.credit.v1 import credit_pb2 as pb
 from record.note import VerifierKey
+from server.app import Application
 from server.config import Settings
 from server.doctor import examine
 from server.errors import StoreUnavailable
 from server.load import load_file
 from server.stores.database import Database
 from server.stores.entries import Kept
+from server.stores.records import RecordLog
 from server.stores.tables import RECORDS
 from tests.conftest import LOAD_TIME, Serving
 from tests.server.asking import customer, raw, refusal, score_request
 from tests.server.logs import entry, opened
-from tests.server.running import kept, served, until
+from tests.server.running import kept, until
 from tests.small import SmallFamily
 
 DOWN = (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
@@ -63,12 +66,24 @@ class Fault:
 
     def step(self, _connection: Connection) -> None:
         """Fail if it is this one's turn."""
-        if self.left is None:
+        if self.left is None or not threading.current_thread().name.startswith("recorder"):
             return
         self.left -= 1
         if self.left < 0:
             self.left = None
             raise OperationalError("a write", None, sqlite3.OperationalError("disk I/O error"))
+
+
+class Breakable(Application):
+    """A server whose stores fail when told to."""
+
+    fault: Fault
+
+    def open_log(self) -> RecordLog:
+        """Open the log; what makes it fail is there before anybody uses it."""
+        log = super().open_log()
+        self.fault = Fault(log.database, log.keys.database)
+        return log
 
 
 @pytest.fixture
@@ -78,8 +93,11 @@ async def either(database_url: str, small: SmallFamily, small_settings: Settings
     database.migrate()
     load_file(database, small.features, LOAD_TIME)
     database.close()
-    async with served(small_settings.model_copy(update={"database": database_url})) as serving:
-        yield serving
+    application = Breakable(small_settings.model_copy(update={"database": database_url}))
+    await application.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{application.port}") as channel:
+        yield Serving(application, application.settings, channel)
+    await application.stop()
 
 
 def verifier(serving: Serving) -> VerifierKey:
@@ -91,7 +109,7 @@ def verifier(serving: Serving) -> VerifierKey:
 async def test_whichever_write_fails_no_answer_is_unrecorded_and_the_next_try_is_answered(either: Serving) -> None:
     log = either.application.log
     assert log is not None
-    fault = Fault(log.database, log.keys.database)
+    fault = either.application.fault  # type: ignore[attr-defined]
     answers: dict[str, bytes] = {}
     for number in range(STATEMENTS_MAX):
         # Each a new customer, whose key is a write too.
