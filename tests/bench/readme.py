@@ -78,7 +78,7 @@ def record_block(found: dict[str, Any]) -> str:
     lines = [
         source(found),
         "",
-        "| | decisions a second | p50 | p99 | share of the forgetful | commits a decision, each with an fsync |",
+        "| | decisions a second | p50 | p99 | share of the forgetful | commits of the log a decision |",
         "|---|---:|---:|---:|---:|---:|",
     ]
     for kind, of in found["results"].items():
