@@ -15,18 +15,25 @@ from rich.console import Console
 from client.calls import About, Client, Value
 from client.connection import ADDRESS
 from client.errors import CallFailed
+from client.export_log import export_log
 from client.show import show_decision, show_model, show_models, show_risk, show_risks, show_simulation
+from client.verify import verify
 from grounds.churn.v1 import churn_pb2
 from grounds.model.v1 import model_pb2
+from record.errors import RecordError
 
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    help="Ask the server: credit scores with their reasons, what-ifs, churn risks, models.",
+    help="Ask the server: credit scores with their reasons, what-ifs, churn risks, models. Verify its log.",
 )
 churn = typer.Typer(no_args_is_help=True, help="Churn risks: the customers most at risk, or one of them.")
 app.add_typer(churn, name="churn")
+app.command(name="export-log", epilog="Example: python -m client export-log today.log --checkpoint kept.txt")(
+    export_log
+)
+app.command(epilog="Example: python -m client verify today.log --key grounds.pub --checkpoint kept.txt")(verify)
 PLAIN_WIDTH = 120
 
 
@@ -214,6 +221,9 @@ def main() -> int:
         sys.stderr.write(f"error: {error}\n")
         for problem in error.problems:
             sys.stderr.write(f"  {problem.field}: {problem.problem}\n")
+        return 1
+    except (OSError, RecordError) as error:
+        sys.stderr.write(f"error: {error}\n")
         return 1
     return 0
 

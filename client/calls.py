@@ -1,7 +1,7 @@
 """The calls, typed: plain values in, the contract's messages out."""
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from types import TracebackType
@@ -13,6 +13,7 @@ from google.type.money_pb2 import Money
 
 from client.connection import ADDRESS, connect
 from client.errors import call_failed
+from grounds.audit.v1 import audit_pb2, audit_pb2_grpc
 from grounds.churn.v1 import churn_pb2, churn_pb2_grpc
 from grounds.credit.v1 import credit_pb2, credit_pb2_grpc
 from grounds.customer.v1.customer_pb2 import Customer
@@ -58,6 +59,7 @@ class Client:
         self.credit = credit_pb2_grpc.CreditServiceStub(self.channel)
         self.churn = churn_pb2_grpc.ChurnServiceStub(self.channel)
         self.models = model_pb2_grpc.ModelServiceStub(self.channel)
+        self.audit = audit_pb2_grpc.AuditServiceStub(self.channel)
 
     def score_credit(
         self,
@@ -148,6 +150,40 @@ class Client:
         request = model_pb2.GetModelRequest(bundle_id=bundle_id)
         answer: model_pb2.GetModelResponse = self.call(self.models.GetModel, request)
         return answer.model
+
+    def get_checkpoint(self) -> audit_pb2.GetCheckpointResponse:
+        """Read the log's newest signed checkpoint."""
+        answer: audit_pb2.GetCheckpointResponse = self.call(self.audit.GetCheckpoint, audit_pb2.GetCheckpointRequest())
+        return answer
+
+    def get_inclusion_proof(self, record_id: str, *, tree_size: int = 0) -> audit_pb2.GetInclusionProofResponse:
+        """Prove that a record is in the log; record_id is a decision's decision_id, 0 the newest tree."""
+        request = audit_pb2.GetInclusionProofRequest(record_id=record_id, tree_size=tree_size)
+        answer: audit_pb2.GetInclusionProofResponse = self.call(self.audit.GetInclusionProof, request)
+        return answer
+
+    def get_consistency_proof(self, old_size: int, *, new_size: int = 0) -> audit_pb2.GetConsistencyProofResponse:
+        """Prove that the log of one size begins with that of another; 0 is the newest."""
+        request = audit_pb2.GetConsistencyProofRequest(old_size=old_size, new_size=new_size)
+        answer: audit_pb2.GetConsistencyProofResponse = self.call(self.audit.GetConsistencyProof, request)
+        return answer
+
+    def get_range_proof(
+        self, start: int, end: int, tree_size: int, kept_sizes: Sequence[int]
+    ) -> audit_pb2.GetRangeProofResponse:
+        """Read what proves the records [start, end), beside themselves."""
+        request = audit_pb2.GetRangeProofRequest(start=start, end=end, tree_size=tree_size, kept_sizes=kept_sizes)
+        answer: audit_pb2.GetRangeProofResponse = self.call(self.audit.GetRangeProof, request)
+        return answer
+
+    def list_records(self, start: int, end: int) -> Iterator[audit_pb2.StoredRecord]:
+        """Read records as stored, page by page, as far as the caller iterates."""
+        while start < end:
+            page = self.call(self.audit.ListRecords, audit_pb2.ListRecordsRequest(start=start, end=end))
+            yield from page.records
+            if not page.next_start:
+                return
+            start = page.next_start
 
     def call(self, method: Callable[..., Answer], request: Message) -> Answer:
         """Call with a deadline."""

@@ -94,9 +94,9 @@ class SchemaDocument(Document):
 
 
 class Grade(Document):
-    """One grade of the master scale; max_pd is inclusive, 1 for the last grade."""
+    """One grade of the master scale, named by a code that fits a record's header; max_pd is inclusive, 1 for the last."""
 
-    grade: str = Field(min_length=1, max_length=16)
+    grade: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,15}$")
     max_pd: float = Field(gt=0, le=1)
 
 

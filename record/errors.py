@@ -49,6 +49,10 @@ class FrameRefused(RecordError):
     """Bytes are not a header and a ciphertext."""
 
 
+class ExportMalformed(RecordError):
+    """A file is no export of a log; the message names the line."""
+
+
 class CustomerKeyWrong(RecordError):
     """A record was sealed under another key than the one that is given."""
 

@@ -1,6 +1,6 @@
 """A stretch of the log as an auditor gets it: records as stored, with the hashes that were stored beside them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from record.sealed import SealedRecord
@@ -16,12 +16,14 @@ class StoredRecord:
         ciphertext: As stored; None where retention removed it.
         nodes: The hashes stored with it: those of the subtrees that it completed, its own leaf hash first
             (`merkle.Frontier.append`).
+        columns: The columns by which it was found, as stored (`columns.columns_of`); None where they were not exported.
     """
 
     index: int
     header: bytes
     ciphertext: bytes | None
     nodes: tuple[bytes, ...]
+    columns: Mapping[str, str] | None = None
 
     def computed_leaf(self) -> bytes | None:
         """Give the leaf hash that its bytes have now; None where retention removed them."""

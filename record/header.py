@@ -23,7 +23,7 @@ INDEX_MAX = 2**53 - 1
 
 NAME = "[a-z][a-z0-9_]{0,31}"
 # Codes and ids, but neither a sentence nor an e-mail address: a person's name does not slip in.
-CODE = "[A-Za-z0-9][A-Za-z0-9_.:/-]{0,127}"
+CODE = "[A-Za-z0-9][A-Za-z0-9_.:/+-]{0,127}"
 UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 HEX_32 = "[0-9a-f]{64}"
 HEX_16 = "[0-9a-f]{32}"
@@ -59,7 +59,7 @@ class Header:
         kind: What it records, in capitals, such as CREDIT_DECISION; at most 32 characters.
         record_id: UUID in lower case; the decision_id of a decision.
         time_us: When it was made: microseconds since 1970, UTC; 0 to 2**53 - 1.
-        caller: The system that asked, never a person. 1 to 128 characters of A-Z a-z 0-9 _ . : / -
+        caller: The system that asked, never a person. 1 to 128 characters of A-Z a-z 0-9 _ . : / + -
         key_id: `customer_keys.key_id` of the key that sealed it: 32 hexadecimal digits.
         request_id: UUID of the caller's request; "" where there was none.
         customer_tag: `customer_keys.customer_tag` in hexadecimal; "" where it is about no customer.

@@ -21,6 +21,7 @@ class FaultKind(StrEnum):
     RECORD_ALTERED_WITHIN = "RECORD_ALTERED_WITHIN"  # within: the hashes below were changed as well
     HISTORY_REWRITTEN = "HISTORY_REWRITTEN"  # within: all stored hashes fit; only the signed root does not
     HASH_ALTERED = "HASH_ALTERED"  # each: the record is right, a hash stored with it is not
+    COLUMN_ALTERED = "COLUMN_ALTERED"  # each: the record is right, a column by which it is found is not
     CIPHERTEXT_MISSING = "CIPHERTEXT_MISSING"  # each: and no retention record says why
     RETENTION_REFUSED = "RETENTION_REFUSED"  # each: offered as a retention record, but not proven to be one
 

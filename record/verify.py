@@ -52,7 +52,7 @@ def verify(export: Export, checkpoints: Sequence[str], key: VerifierKey) -> Verd
     if newest is not None:
         reach(walk, newest.size, export.after)
     compared = compare(walk, accepted, end)
-    faults += walk.faults + compared.faults
+    faults += walk.faults + walk.columns + compared.faults
     faults += miscounted(walk, faults, compared.vouched)
     faults += stored_hashes(walk, faults, compared.vouched)
     faults += retention(walk, export.retentions, newest)

@@ -7,7 +7,10 @@ import hashlib
 import itertools
 from collections.abc import Collection, Iterable
 
+from record.columns import differing_columns
+from record.errors import HeaderRefused
 from record.export import StoredRecord
+from record.header import parse_header
 from record.merkle import HASH_BYTES, Frontier, Node, children, completed_count, cover, node_hash
 from record.verdict import Fault, FaultKind
 
@@ -30,6 +33,7 @@ class Walk:
         miscounted: Places of records with more or fewer stored hashes than belong to the place.
         differing: Stored hashes that are not the ones computed from the records.
         faults: What is wrong with the sequence itself.
+        columns: What is wrong with columns by which records are found.
     """
 
     def __init__(self, start: int, before: tuple[bytes, ...], sizes: Collection[int]) -> None:
@@ -41,6 +45,7 @@ class Walk:
         self.miscounted: list[int] = []
         self.differing: dict[Node, bytes] = {}
         self.faults: list[Fault] = []
+        self.columns: list[Fault] = []
         # Complete subtrees that end within the records, by level, side by side from the first one; and a few others.
         self.levels: list[bytearray] = []
         self.derived: dict[Node, tuple[bytes, ...]] = {}
@@ -74,7 +79,21 @@ class Walk:
             if len(leaf) != HASH_BYTES or leaf == UNKNOWN:
                 self.fault(FaultKind.RECORD_MISSING, place, NO_LEAF)
                 leaf = UNKNOWN
+        self.compare_columns(place, record)
         self.append(leaf, record.nodes)
+
+    def compare_columns(self, place: int, record: StoredRecord) -> None:
+        """Compare the columns by which a record is found with its header."""
+        if record.columns is None:
+            return
+        try:
+            different = differing_columns(parse_header(record.header), record.columns)
+        except HeaderRefused:
+            return  # its leaf hash will tell
+        if different:
+            names = ", ".join(different)
+            told = f"what its row says of {names} is not what its header says"
+            self.columns.append(Fault(FaultKind.COLUMN_ALTERED, place, place, told))
 
     def append(self, leaf: bytes, nodes: tuple[bytes, ...]) -> None:
         """Append a leaf, and compare what it completes with what was stored."""

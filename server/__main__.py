@@ -11,8 +11,9 @@ from typer.core import TyperGroup
 
 from models.catalog import activate as activate_bundle
 from models.errors import ModelError
+from record.errors import RecordError
 from server.config import ConfigRefused, read_settings
-from server.errors import LoadRefused, PolicyRefused, StoreUnavailable
+from server.errors import LoadRefused, LogRefused, PolicyRefused, StoreUnavailable
 from server.log import set_up_log
 
 
@@ -75,13 +76,41 @@ def activate(
     typer.echo(f"{done.manifest.family} {done.bundle_id[:12]} serves {', '.join(markets)}")
 
 
+@app.command(epilog="Example: python -m server doctor CONFIG.toml")
+def doctor(config: Config = None) -> None:
+    """Check the whole database: every record with its columns, the tree, the head, every checkpoint that was kept."""
+    from server.doctor import examine, verifier_of
+    from server.stores.database import Database
+
+    settings = read_settings(config)
+    database = Database(settings.database)
+    database.migrate()
+    holds, sentences = examine(database, verifier_of(settings), settings.anchor_folder)
+    database.close()
+    for sentence in sentences:
+        typer.echo(sentence)
+    if not holds:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: python -m server public-key > grounds.pub")
+def public_key(config: Config = None) -> None:
+    """Print the log's public key: give it to auditors by a way that the server does not control."""
+    from server.doctor import verifier_of
+
+    typer.echo(verifier_of(read_settings(config)).text())
+
+
 def main() -> int:
     """Run a command; what can be mended is said in a sentence, with exit status 1."""
     from server.app import PortTaken
 
     try:
         app(standalone_mode=True)
-    except (ConfigRefused, LoadRefused, ModelError, PolicyRefused, PortTaken, StoreUnavailable) as error:
+    except (
+        *(ConfigRefused, LoadRefused, LogRefused, ModelError),
+        *(PolicyRefused, PortTaken, RecordError, StoreUnavailable),
+    ) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     return 0

@@ -10,25 +10,32 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from grounds.audit.v1 import audit_pb2, audit_pb2_grpc
 from grounds.churn.v1 import churn_pb2, churn_pb2_grpc
 from grounds.credit.v1 import credit_pb2, credit_pb2_grpc
 from grounds.model.v1 import model_pb2, model_pb2_grpc
 from server.config import Settings
 from server.decisions.policies import PolicyWatch
+from server.edges.audit import AuditServicer
 from server.edges.churn import ChurnServicer
 from server.edges.credit import FAMILY, CreditServicer
 from server.edges.gate import Gate
 from server.edges.models import ModelServicer
 from server.edges.pages import PageTokens
+from server.edges.recorder import Recorder
 from server.edges.threads import Threads
+from server.stores.anchors import Anchors
 from server.stores.database import Database
-from server.stores.decisions import DecisionStore
 from server.stores.features import FeatureStore
 from server.stores.lineup import LineupWatch
+from server.stores.open_log import KeyPlaces, open_log
+from server.stores.proofs import Proofs
+from server.stores.records import RecordLog
 from server.stores.risks import RiskStore
 
 LOG = structlog.get_logger()
 CREDIT = credit_pb2.DESCRIPTOR.services_by_name["CreditService"].full_name
+AUDIT = audit_pb2.DESCRIPTOR.services_by_name["AuditService"].full_name
 CHURN = churn_pb2.DESCRIPTOR.services_by_name["ChurnService"].full_name
 MODEL = model_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -43,7 +50,7 @@ class PortTaken(Exception):
 class Application:
     """A running server: start, port, stop.
 
-    Raises on `start`: PortTaken, PolicyRefused, StoreUnavailable.
+    Raises on `start`: PortTaken, PolicyRefused, LogRefused, StoreUnavailable.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -54,15 +61,20 @@ class Application:
         self.lineup = LineupWatch(settings.bundles)
         self.health = health.aio.HealthServicer()
         self.gate = Gate()
-        self.watching: asyncio.Task[None] | None = None
+        self.anchors = Anchors(self.database, settings.anchor_folder, settings.anchor_command)
+        self.log: RecordLog | None = None
+        self.recorder: Recorder | None = None
+        self.tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Read policy and models, open the database, listen; health is SERVING where all of it is there."""
         policies = PolicyWatch(self.settings.policy)
         await self.threads.run(self.database.migrate)
+        self.log = await self.threads.run(self.open_log)
+        self.recorder = Recorder(self.log, self.tell_health)
         await self.threads.run(self.lineup.refresh)
         tokens = PageTokens(await self.threads.run(self.database.key, "page_tokens"))
-        self.server = self.build(policies, tokens)
+        self.server = self.build(policies, tokens, (self.recorder, self.log))
         address = f"{self.settings.host}:{self.settings.port}"
         try:
             self.port = self.server.add_insecure_port(address)
@@ -70,10 +82,16 @@ class Application:
             raise PortTaken(f"{address} cannot be listened on: another server has it; choose another port") from error
         await self.server.start()
         await self.tell_health()
-        self.watching = asyncio.create_task(self.watch(policies))
+        self.recorder.start()
+        self.tasks = [asyncio.create_task(self.watch(policies)), asyncio.create_task(self.anchor())]
         LOG.info("serving", address=f"{self.settings.host}:{self.port}", policy=policies.now.document.version)
 
-    def build(self, policies: PolicyWatch, tokens: PageTokens) -> grpc.aio.Server:
+    def open_log(self) -> RecordLog:
+        """Open the log with its keys, or begin it."""
+        of = self.settings
+        return open_log(self.database, KeyPlaces(of.keys, of.master_key, of.signing_key, of.log_origin))
+
+    def build(self, policies: PolicyWatch, tokens: PageTokens, records: tuple[Recorder, RecordLog]) -> grpc.aio.Server:
         """Make the gRPC server with every service."""
         options = [
             ("grpc.max_receive_message_length", self.settings.request_bytes_max),
@@ -82,22 +100,24 @@ class Application:
         server = grpc.aio.server(
             interceptors=[self.gate], options=options, maximum_concurrent_rpcs=self.settings.requests_in_flight_max
         )
-        features, decisions = FeatureStore(self.database), DecisionStore(self.database)
-        credit = CreditServicer(self.lineup, policies, features, decisions, self.threads, clock=now)
+        features = FeatureStore(self.database)
+        credit = CreditServicer(self.lineup, policies, features, records, self.threads, clock=now)
         credit_pb2_grpc.add_CreditServiceServicer_to_server(credit, server)
         churn = ChurnServicer(RiskStore(self.database), tokens, self.threads)
         churn_pb2_grpc.add_ChurnServiceServicer_to_server(churn, server)
+        audit_pb2_grpc.add_AuditServiceServicer_to_server(AuditServicer(Proofs(self.database), self.threads), server)
         model_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(self.lineup), server)
         health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
         if self.settings.reflection:
-            names = (CREDIT, CHURN, MODEL, health.SERVICE_NAME, reflection.SERVICE_NAME)
+            names = (AUDIT, CREDIT, CHURN, MODEL, health.SERVICE_NAME, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(names, server)
         return server
 
     async def tell_health(self) -> None:
         """Say per service whether it can answer; "" is all of them together."""
-        credit = SERVING if self.lineup.now.markets(FAMILY) else NOT_SERVING
-        for service, status in ((CREDIT, credit), (CHURN, SERVING), (MODEL, SERVING), ("", credit)):
+        writable = self.recorder is not None and self.recorder.writable
+        credit = SERVING if writable and self.lineup.now.markets(FAMILY) else NOT_SERVING
+        for service, status in ((AUDIT, SERVING), (CREDIT, credit), (CHURN, SERVING), (MODEL, SERVING), ("", credit)):
             await self.health.set(service, status)
 
     async def watch(self, policies: PolicyWatch) -> None:
@@ -111,25 +131,41 @@ class Application:
             await self.threads.run(policies.refresh)
             await self.tell_health()
 
+    async def anchor(self) -> None:
+        """Push the newest checkpoint again and again; no answer waits for it."""
+        while True:
+            await asyncio.to_thread(self.anchors.push)
+            await asyncio.sleep(self.settings.anchor_seconds)
+
     async def stop(self) -> None:
         """Drain, then close the stores.
 
         Health says NOT_SERVING first, while calls are still answered, so that callers go elsewhere. gRPC
         cancels calls that have arrived but not begun when it stops; so it is stopped when none arrives.
         """
-        if self.watching is not None:
-            self.watching.cancel()
+        for task in self.tasks:
+            task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self.watching
+                await task
         await self.health.enter_graceful_shutdown()
         seconds = self.settings.drain_seconds_max
         await self.gate.quiet(QUIET_SECONDS, seconds / 2)
         self.gate.draining = True
         await self.gate.quiet(QUIET_SECONDS, seconds / 4)
         await self.server.stop(seconds / 4)
+        await self.close_log()
         self.threads.close()
         self.database.close()
-        LOG.info("stopped")
+        written = self.recorder
+        LOG.info("stopped", records=written.records if written else 0, commits=written.commits if written else 0)
+
+    async def close_log(self) -> None:
+        """Write what waits, and push the last checkpoint."""
+        if self.recorder is not None:
+            await self.recorder.close()
+            await asyncio.to_thread(self.anchors.push)
+        if self.log is not None:
+            self.log.close()
 
 
 def now() -> dt.datetime:

@@ -8,6 +8,8 @@ from typing import Any
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from record.note import is_name
+
 PREFIX = "GROUNDS_"
 OF_OTHERS = {"GROUNDS_ADDRESS"}  # the client's
 
@@ -26,6 +28,13 @@ class Settings(BaseSettings):
             themselves are checked byte by byte.
         policy: The policy file. Trusted.
         database: SQLAlchemy URL, SQLite or PostgreSQL.
+        keys: SQLAlchemy URL of the customers' keys: another database, in no backup of the log.
+        master_key: The file of the key that wraps them; made at the first start.
+        signing_key: The file of the key that signs checkpoints; made at the first start.
+        log_origin: The log's name for its whole life, and no other log's.
+        anchor_folder: Where checkpoints are written, a file each; None: nowhere.
+        anchor_command: What is run with each checkpoint on its standard input; None: nothing.
+        anchor_seconds: How often a checkpoint is pushed, if there is a new one.
         request_bytes_max: Larger requests are refused by gRPC.
         requests_in_flight_max: Beyond it gRPC answers RESOURCE_EXHAUSTED at once.
         store_threads: Threads that wait for the database.
@@ -41,6 +50,13 @@ class Settings(BaseSettings):
     bundles: Path = Path("models/bundles")
     policy: Path = Path(__file__).parent / "policy.toml"
     database: str = "sqlite:///grounds.db"
+    keys: str = "sqlite:///grounds-keys.db"
+    master_key: Path = Path("grounds-master.key")
+    signing_key: Path = Path("grounds-signing.key")
+    log_origin: str = "grounds.local/log"
+    anchor_folder: Path | None = None
+    anchor_command: str | None = None
+    anchor_seconds: float = Field(default=60.0, gt=0)
     request_bytes_max: int = Field(default=256 * 1024, ge=1024)
     requests_in_flight_max: int = Field(default=256, ge=1)
     store_threads: int = Field(default=4, ge=1, le=64)
@@ -55,6 +71,14 @@ class Settings(BaseSettings):
         if host != "localhost" and not ipaddress.ip_address(host).is_loopback:
             raise ValueError("must be a loopback address, such as 127.0.0.1: callers are not authenticated")
         return host
+
+    @field_validator("log_origin")
+    @classmethod
+    def name_of_a_key(cls, origin: str) -> str:
+        """Refuse what cannot be the name of a log and its key."""
+        if not is_name(origin):
+            raise ValueError("must be a name without spaces, '+' and control characters, such as example.com/log")
+        return origin
 
     @classmethod
     def settings_customise_sources(

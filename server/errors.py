@@ -61,6 +61,22 @@ class DecisionUnknown(ServerError):
     """There is no such decision."""
 
 
+class RecordUnknown(ServerError):
+    """There is no such record."""
+
+
+class RecordRemoved(ServerError):
+    """The record is there, but what was in it was erased."""
+
+
+class RecordDamaged(ServerError):
+    """The record, or the key to it, is not what was written."""
+
+
+class TreeSizeUnknown(ServerError):
+    """The log has no tree of that size."""
+
+
 class BundleUnknown(ServerError):
     """There is no such bundle."""
 
@@ -91,6 +107,10 @@ class StoreUnavailable(ServerError):
 
 class Draining(ServerError):
     """The server is about to stop; another one answers."""
+
+
+class LogRefused(Exception):
+    """The log cannot be opened: its keys are missing or another log's, or its head is; the message says what to do."""
 
 
 class LoadRefused(Exception):

@@ -7,10 +7,12 @@ import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 
+from grounds.audit.v1 import audit_pb2_grpc
 from grounds.churn.v1 import churn_pb2_grpc
 from grounds.credit.v1 import credit_pb2_grpc
 from grounds.model.v1 import model_pb2_grpc
@@ -38,6 +40,11 @@ class Released:
     database: str
     printed: dict[str, str]
 
+    @property
+    def folder(self) -> Path:
+        """Give where it all is; the keys of the log are there too, also of the log in a copy of the database."""
+        return self.files.parent
+
     def bundle_folder(self, family: str) -> Path:
         """Give the family's one bundle."""
         return next(path for path in (self.bundles / family).iterdir() if path.is_dir())
@@ -50,6 +57,11 @@ class Serving:
     application: Application
     settings: Settings
     channel: grpc.aio.Channel
+
+    @property
+    def audit(self) -> audit_pb2_grpc.AuditServiceStub:
+        """Call AuditService."""
+        return audit_pb2_grpc.AuditServiceStub(self.channel)
 
     @property
     def credit(self) -> credit_pb2_grpc.CreditServiceStub:
@@ -65,6 +77,20 @@ class Serving:
     def models(self) -> model_pb2_grpc.ModelServiceStub:
         """Call ModelService."""
         return model_pb2_grpc.ModelServiceStub(self.channel)
+
+
+def key_settings(folder: Path) -> dict[str, Any]:
+    """Give settings that keep a log's keys in a folder."""
+    return {
+        "keys": f"sqlite:///{folder / 'keys.db'}",
+        "master_key": folder / "master.key",
+        "signing_key": folder / "signing.key",
+    }
+
+
+def key_environment(folder: Path) -> dict[str, str]:
+    """Give the same for a process."""
+    return {f"GROUNDS_{name.upper()}": str(value) for name, value in key_settings(folder).items()}
 
 
 def run(*arguments: str, cwd: Path = ROOT) -> str:
@@ -106,6 +132,7 @@ def small_settings(small: SmallFamily, small_database: Path, tmp_path: Path) -> 
         database=f"sqlite:///{database}",
         reload_seconds=0.05,
         drain_seconds_max=0,
+        **key_settings(tmp_path),
     )
 
 

@@ -2,8 +2,8 @@
 
 from server.errors import MethodNotAllowed
 
-LOAN_DESK, CRM, OPERATOR = "loan_desk", "crm", "operator"
-EVERYBODY = frozenset({LOAN_DESK, CRM, OPERATOR})
+LOAN_DESK, CRM, OPERATOR, AUDITOR = "loan_desk", "crm", "operator", "auditor"
+EVERYBODY = frozenset({LOAN_DESK, CRM, OPERATOR, AUDITOR})
 
 ROLES: dict[str, frozenset[str]] = {
     "/grounds.credit.v1.CreditService/ScoreCredit": frozenset({LOAN_DESK}),
@@ -11,6 +11,11 @@ ROLES: dict[str, frozenset[str]] = {
     "/grounds.credit.v1.CreditService/GetCreditDecision": frozenset({LOAN_DESK}),
     "/grounds.churn.v1.ChurnService/GetChurnRisk": frozenset({CRM}),
     "/grounds.churn.v1.ChurnService/ListChurnRisks": frozenset({CRM}),
+    "/grounds.audit.v1.AuditService/GetCheckpoint": frozenset({AUDITOR}),
+    "/grounds.audit.v1.AuditService/GetInclusionProof": frozenset({AUDITOR}),
+    "/grounds.audit.v1.AuditService/GetConsistencyProof": frozenset({AUDITOR}),
+    "/grounds.audit.v1.AuditService/ListRecords": frozenset({AUDITOR}),
+    "/grounds.audit.v1.AuditService/GetRangeProof": frozenset({AUDITOR}),
     "/grounds.model.v1.ModelService/ListModels": EVERYBODY,
     "/grounds.model.v1.ModelService/GetModel": EVERYBODY,
     "/grpc.health.v1.Health/Check": EVERYBODY,

@@ -4,20 +4,24 @@ import datetime as dt
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from grounds.credit.v1 import credit_pb2 as pb
 from grounds.credit.v1 import credit_pb2_grpc
 from models.model import Model
 from models.schema import Schema, Value
-from server.decisions.assess import Input, Question, assess
+from server.decisions.assess import Assessment, Input, Question, assess
 from server.decisions.policies import PolicyWatch
 from server.decisions.policy import STANDARD, Policy, Section
 from server.edges.access import LOCAL_CALLER
 from server.edges.assessments import assessment_message
 from server.edges.content import content_sha256
 from server.edges.context import Context
+from server.edges.decision_records import CREDIT_DECISION, Decided, answer_of, decision_entry
 from server.edges.explanations import timestamp, values_of
 from server.edges.money import amount_of
+from server.edges.received import RECEIVED
+from server.edges.recorder import Recorder
 from server.edges.recourses import RecourseBook
 from server.edges.threads import Threads
 from server.errors import (
@@ -27,14 +31,25 @@ from server.errors import (
     FeaturesInvalid,
     NoActiveModel,
     NoPolicy,
-    RequestIdReused,
     Violation,
 )
-from server.stores.decisions import DecisionStore, KeptDecision
+from server.stores.entries import Kept
 from server.stores.features import FeatureStore, StoredFeatures
 from server.stores.lineup import LineupWatch
 
 FAMILY = "credit"
+
+
+class Decisions(Protocol):
+    """Reads what was decided; see server.stores.records.RecordLog."""
+
+    def of_id(self, record_id: str) -> Kept | None:
+        """Give a record by its name."""
+
+    def of_request(self, caller: str, request_id: str, content: bytes) -> Kept | None:
+        """Give the record that this request got earlier."""
+
+
 Asked = pb.ScoreCreditRequest | pb.SimulateCreditRequest
 
 
@@ -42,6 +57,8 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
     """Answers the loan desk.
 
     Attributes:
+        recorder: Records decisions.
+        decisions: Reads them back.
         clock: Gives the time of a decision, with its zone.
     """
 
@@ -50,27 +67,37 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
         lineup: LineupWatch,
         policies: PolicyWatch,
         features: FeatureStore,
-        decisions: DecisionStore,
+        records: tuple[Recorder, Decisions],
         threads: Threads,
         *,
         clock: Callable[[], dt.datetime],
     ) -> None:
         self.lineup, self.policies = lineup, policies
-        self.features, self.decisions = features, decisions
+        self.features = features
+        self.recorder, self.decisions = records
         self.threads, self.clock = threads, clock
         self.recourses = RecourseBook()
 
     async def ScoreCredit(self, request: pb.ScoreCreditRequest, _context: Context) -> pb.ScoreCreditResponse:
         """Decide once per request_id."""
+        received_at = self.clock()
         digest = content_sha256(request, without="request_id")
-        kept = await self.threads.run(self.decisions.of_request, LOCAL_CALLER, request.request_id)
-        if kept is None:
-            kept = await self.threads.run(self.decisions.keep, await self.decide(request, digest))
-        if kept.content_sha256 != digest:
-            raise RequestIdReused(
-                "this request_id was used for another content; choose a new one", request_id=request.request_id
+        content = bytes.fromhex(digest)
+        try:
+            assessment, decision = await self.decide(request, digest)
+        except Exception:
+            # What is refused today, or fails, may have been answered before.
+            earlier = await self.threads.run(
+                self.decisions.of_request, LOCAL_CALLER, request.request_id.lower(), content
             )
-        return pb.ScoreCreditResponse(credit_decision=pb.CreditDecision.FromString(kept.answer))
+            if earlier is None:
+                raise
+            return pb.ScoreCreditResponse(credit_decision=answer_of(earlier.body))
+        entry = decision_entry(Decided(RECEIVED.get(), received_at, content, assessment, decision))
+        kept = await self.recorder.keep(entry)
+        if kept.header.record_id != entry.record_id:
+            decision = answer_of(kept.body)
+        return pb.ScoreCreditResponse(credit_decision=decision)
 
     async def SimulateCredit(self, request: pb.SimulateCreditRequest, _context: Context) -> pb.SimulateCreditResponse:
         """Assess the customer as known and as given; keep nothing."""
@@ -89,21 +116,20 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
         self, request: pb.GetCreditDecisionRequest, _context: Context
     ) -> pb.GetCreditDecisionResponse:
         """Give what was answered then."""
-        kept = await self.threads.run(self.decisions.of_id, request.decision_id)
-        if kept is None:
+        kept = await self.threads.run(self.decisions.of_id, request.decision_id.lower())
+        if kept is None or kept.header.kind != CREDIT_DECISION:
             raise DecisionUnknown("there is no such decision", decision_id=request.decision_id)
-        return pb.GetCreditDecisionResponse(credit_decision=pb.CreditDecision.FromString(kept.answer))
+        return pb.GetCreditDecisionResponse(credit_decision=answer_of(kept.body))
 
-    async def decide(self, request: pb.ScoreCreditRequest, digest: str) -> KeptDecision:
-        """Make the decision, not yet kept."""
+    async def decide(self, request: pb.ScoreCreditRequest, digest: str) -> tuple[Assessment, pb.CreditDecision]:
+        """Make the decision, not yet recorded."""
         model, asked = self.model_for(request), self.asking(request)
         given = checked(request, model.bundle.schema, decides=True)
         stored = await self.stored_features(request, model.bundle.schema)
         assessment = assess(model, asked.policy, asked.question(inputs_of(model.bundle.schema, stored, given)))
-        decision_id = str(uuid.uuid4())
         decision = pb.CreditDecision(
             record_ref=pb.RecordRef(
-                decision_id=decision_id,
+                decision_id=str(uuid.uuid4()),
                 request_id=request.request_id,
                 decide_time=timestamp(asked.at),
                 content_sha256=digest,
@@ -114,8 +140,7 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
             assessment=assessment_message(assessment),
             expire_time=timestamp(asked.at + dt.timedelta(days=asked.section.valid_days)),
         )
-        answer = decision.SerializeToString(deterministic=True)
-        return KeptDecision(decision_id, LOCAL_CALLER, request.request_id, digest, asked.at, answer)
+        return assessment, decision
 
     def model_for(self, request: Asked) -> Model:
         """Give the model that answers, or refuse."""

@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 
 from server.edges.access import authorise
 from server.edges.context import Context
+from server.edges.received import RECEIVED, Received, keeping
 from server.edges.status import MEANINGS, refuse, refuse_bug
 from server.edges.validation import validate
 from server.errors import Draining, ServerError
@@ -50,17 +51,20 @@ class Gate(grpc.aio.ServerInterceptor):
         if not method.startswith(OURS):
             return with_authorisation(handler, method)
         return grpc.unary_unary_rpc_method_handler(
-            self.guarded(handler.unary_unary, method), handler.request_deserializer, handler.response_serializer
+            self.guarded(handler.unary_unary, method),
+            keeping(handler.request_deserializer),
+            handler.response_serializer,
         )
 
     def guarded(self, behaviour: Behaviour, method: str) -> Behaviour:
         """Wrap a method of ours."""
 
-        async def call(request: Message, context: Context) -> Message:
+        async def call(received: Received, context: Context) -> Message:
             start = self.last_arrival = time.monotonic()
             self.under_way += 1
+            RECEIVED.set(received.content)
             try:
-                answer = await self.passed(behaviour, method, request, context)
+                answer = await self.passed(behaviour, method, received.message, context)
             except ServerError as error:
                 log_call(method, MEANINGS[type(error)].reason, start)
                 await refuse(context, error)

@@ -1,6 +1,7 @@
 """The one database of a server or a fleet: SQLite or PostgreSQL, brought up to date by Alembic."""
 
 import secrets
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from server.stores.tables import SERVER_KEYS
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_SECONDS = 10
 KEY_BYTES = 32
+ALEMBIC = threading.Lock()  # it keeps what it does in globals
 MIGRATION_LOCK = 0x67726F756E6473  # "grounds"; any number that nobody else uses
 
 
@@ -27,8 +29,9 @@ class Database:
     Owned by the process; its methods may be called from any thread.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, migrations: Path = MIGRATIONS) -> None:
         self.engine = open_engine(url)
+        self.migrations = migrations
 
     def migrate(self) -> None:
         """Bring the tables up to date; safe to call from several processes at once.
@@ -37,12 +40,13 @@ class Database:
             StoreUnavailable: The database does not answer.
         """
         config = alembic.config.Config()
-        config.set_main_option("script_location", str(MIGRATIONS))
+        config.set_main_option("script_location", str(self.migrations))
         with self.writing() as connection:
             if connection.dialect.name == "postgresql":  # SQLite has one writer at a time anyway
                 connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
             config.attributes["connection"] = connection
-            alembic.command.upgrade(config, "head")
+            with ALEMBIC:
+                alembic.command.upgrade(config, "head")
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -100,6 +104,8 @@ def open_engine(url: str) -> Engine:
 def set_up_sqlite(connection: Any, _record: Any) -> None:
     """Make commits durable, and leave transactions to SQLAlchemy."""
     connection.isolation_level = None
+    # A text that somebody damaged must be readable for those who look for the damage.
+    connection.text_factory = lambda content: content.decode("utf-8", "backslashreplace")
     cursor = connection.cursor()
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")

@@ -18,6 +18,8 @@ from sqlalchemy import (
 )
 
 METADATA = MetaData()
+# In SQLite only INTEGER makes the key the row's own number, without a second tree.
+PLACE = BigInteger().with_variant(Integer, "sqlite")
 
 # Customers' features as of a time; append-only. `row` holds doubles, little-endian, in the order of the
 # feature set that the digest names, NaN where missing.
@@ -32,18 +34,57 @@ FEATURES = Table(
     PrimaryKeyConstraint("market", "customer_id", "feature_set_digest", "as_of", name="pk_features"),
 )
 
-# Every decision as it was answered.
-DECISIONS = Table(
-    "decisions",
+# The log: one row a record, in the order of the tree. `header`, `ciphertext` and the place are what the tree
+# commits to; `nodes` holds the hashes that the record completes, its leaf hash first, 32 bytes each. Every other
+# column follows from the header (record/columns.py) and is there to be searched. A row is never changed, but
+# that retention takes `ciphertext`.
+RECORDS = Table(
+    "records",
     METADATA,
-    Column("decision_id", String(36), nullable=False),
-    Column("caller", String(256), nullable=False),
-    Column("request_id", String(36), nullable=False),
-    Column("content_sha256", String(64), nullable=False),
-    Column("decide_time", DateTime(timezone=True), nullable=False),
-    Column("answer", LargeBinary, nullable=False),
-    PrimaryKeyConstraint("decision_id", name="pk_decisions"),
-    UniqueConstraint("caller", "request_id", name="uq_decisions_caller_request_id"),
+    Column("record_index", PLACE, nullable=False, autoincrement=False),
+    Column("record_id", String(36), nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("time_us", BigInteger, nullable=False),
+    Column("caller", String(128), nullable=False),
+    Column("request_id", String(36)),
+    Column("key_id", String(32), nullable=False),
+    Column("customer_tag", String(64)),
+    Column("content_tag", String(64)),
+    Column("market", String(128)),
+    Column("bundle_id", String(128)),
+    Column("decision", String(128)),
+    Column("grade", String(128)),
+    Column("header", LargeBinary, nullable=False),
+    Column("ciphertext", LargeBinary),
+    Column("nodes", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("record_index", name="pk_records"),
+    UniqueConstraint("record_id", name="uq_records_record_id"),
+    UniqueConstraint("caller", "request_id", name="uq_records_caller_request_id"),
+    Index("ix_records_customer_tag", "customer_tag"),
+    Index("ix_records_kind_time_us", "kind", "time_us"),
+)
+
+# One row: how far the log has grown, and whose it is. Who appends locks it first. `peaks` is the frontier of the
+# tree; `checkpoint` the signed note of this very size.
+LOG_HEAD = Table(
+    "log_head",
+    METADATA,
+    Column("name", String(16), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("peaks", LargeBinary, nullable=False),
+    Column("checkpoint", Text, nullable=False),
+    Column("verifier_key", Text, nullable=False),
+    Column("tags_key_id", String(32), nullable=False),
+    PrimaryKeyConstraint("name", name="pk_log_head"),
+)
+
+# The checkpoints that were anchored: signed notes, by the size that they are of.
+CHECKPOINTS = Table(
+    "checkpoints",
+    METADATA,
+    Column("size", PLACE, nullable=False, autoincrement=False),
+    Column("note", Text, nullable=False),
+    PrimaryKeyConstraint("size", name="pk_checkpoints"),
 )
 
 # One line per run and market; `header` is the run file's manifest, JSON.

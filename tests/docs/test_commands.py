@@ -14,12 +14,16 @@ COMMANDS = [
     ("server", "serve"),
     ("server", "load"),
     ("server", "activate"),
+    ("server", "doctor"),
+    ("server", "public-key"),
     ("client", "score"),
     ("client", "simulate"),
     ("client", "decision"),
     ("client", "churn", "top"),
     ("client", "churn", "show"),
     ("client", "models"),
+    ("client", "export-log"),
+    ("client", "verify"),
 ]
 
 

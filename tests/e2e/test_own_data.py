@@ -6,7 +6,7 @@ from pathlib import Path
 
 import demo
 from client.calls import Client
-from tests.conftest import run
+from tests.conftest import key_environment, run
 
 SPEC = """
 family = "credit"
@@ -95,6 +95,7 @@ def test_a_csv_and_a_spec_of_another_shape_give_an_explained_score(tmp_path: Pat
         "GROUNDS_BUNDLES": f"{tmp_path}/bundles",
         "GROUNDS_POLICY": f"{tmp_path}/policy.toml",
         "GROUNDS_DATABASE": f"sqlite:///{tmp_path}/own.db",
+        **key_environment(tmp_path),
     }
     with demo.serving(tmp_path / "log", **settings) as address, Client(address) as client:
         decision = client.score_credit(("AT", "K-1"), (Decimal(100), "EUR"), features={"seats": 55.0})

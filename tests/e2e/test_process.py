@@ -21,7 +21,7 @@ import demo
 from client.calls import Client, customer_of, money_of
 from client.errors import CallFailed
 from grounds.credit.v1 import credit_pb2, credit_pb2_grpc
-from tests.conftest import ROOT, Released
+from tests.conftest import ROOT, Released, key_environment
 
 START_SECONDS_MEDIAN_MAX = 4.0
 MEMORY_BYTES_MAX = 300 * 1024 * 1024
@@ -37,7 +37,11 @@ def settings(released: Released, tmp_path: Path) -> dict[str, str]:
     """Give the environment of a server of the released models with a database of its own."""
     source = Path(released.database.removeprefix("sqlite:///"))
     (tmp_path / "grounds.db").write_bytes(source.read_bytes())
-    return {"GROUNDS_BUNDLES": str(released.bundles), "GROUNDS_DATABASE": f"sqlite:///{tmp_path}/grounds.db"}
+    return {
+        "GROUNDS_BUNDLES": str(released.bundles),
+        "GROUNDS_DATABASE": f"sqlite:///{tmp_path}/grounds.db",
+        **key_environment(released.folder),
+    }
 
 
 def seconds_until_serving(settings: dict[str, str], port: int) -> float:

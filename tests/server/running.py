@@ -14,7 +14,7 @@ from grounds.model.v1 import model_pb2
 from models.catalog import activate
 from server.app import Application
 from server.config import Settings
-from server.stores.tables import DECISIONS
+from server.stores.tables import RECORDS
 from tests.conftest import Serving
 
 PATIENCE_SECONDS = 10.0
@@ -35,13 +35,15 @@ async def served(settings: Settings) -> AsyncIterator[Serving]:
 def not_started(application: Application) -> None:
     """Let go of what a server holds that refused to start."""
     application.threads.close()
+    if application.log is not None:
+        application.log.close()
     application.database.close()
 
 
 def kept(serving: Serving) -> int:
     """Count the decisions in the table."""
     with serving.application.database.reading() as connection:
-        return connection.execute(select(func.count()).select_from(DECISIONS)).scalar_one()
+        return connection.execute(select(func.count()).select_from(RECORDS)).scalar_one()
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from google.protobuf import descriptor_pool
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
+from grounds.audit.v1 import audit_pb2
 from grounds.churn.v1 import churn_pb2
 from grounds.credit.v1 import credit_pb2
 from grounds.model.v1 import model_pb2
@@ -21,7 +22,8 @@ from tests.conftest import ROOT
 from tests.server.asking import refusal
 
 STANDARD = (health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR)
-FILES = (credit_pb2.DESCRIPTOR, churn_pb2.DESCRIPTOR, model_pb2.DESCRIPTOR, *STANDARD)
+OURS = (audit_pb2.DESCRIPTOR, credit_pb2.DESCRIPTOR, churn_pb2.DESCRIPTOR, model_pb2.DESCRIPTOR)
+FILES = (*OURS, *STANDARD)
 PROTOS = sorted((ROOT / "protos" / "grounds").glob("*/v1/*.proto"))
 EVERY_METHOD = {"REQUEST_INVALID", "METHOD_NOT_ALLOWED", "STORE_UNAVAILABLE", "DRAINING", "INTERNAL"}
 
@@ -57,7 +59,7 @@ def test_every_method_of_every_service_has_its_roles_and_every_entry_a_method() 
 def test_no_file_of_the_contract_has_a_service_that_the_server_does_not_serve() -> None:
     declared = {name for proto in PROTOS for name in re.findall(r"^service (\w+)", proto.read_text(), re.MULTILINE)}
 
-    assert declared == {"CreditService", "ChurnService", "ModelService"}
+    assert declared == {"AuditService", "CreditService", "ChurnService", "ModelService"}
     assert all(descriptor_pool.Default().FindServiceByName(method.split("/")[1]) for method in methods())
 
 
@@ -109,10 +111,10 @@ def test_every_method_says_its_reasons_and_every_service_those_that_all_have() -
     general = [said(paragraph) for paragraph in comments("A failed call is")]
     particular = list(comments("Reasons:"))
 
-    assert [set(reasons) for reasons in general] == [EVERY_METHOD] * 3
-    assert len(particular) == sum(len(s.methods) for f in FILES[:3] for s in f.services_by_name.values())
+    assert [set(reasons) for reasons in general] == [EVERY_METHOD] * len(OURS)
+    assert len(particular) == sum(len(s.methods) for f in OURS for s in f.services_by_name.values())
     assert all(said(paragraph) or "none of its own" in paragraph for paragraph in particular)
 
 
 def test_the_protos_are_where_this_test_looks() -> None:
-    assert {path.name for path in PROTOS} >= {Path(file.name).name for file in FILES[:3]}
+    assert {path.name for path in PROTOS} >= {Path(file.name).name for file in OURS}

@@ -15,7 +15,7 @@ from grounds.credit.v1 import credit_pb2 as pb
 from grounds.explain.v1.explain_pb2 import FeatureValue
 from models.catalog import activate
 from server.config import Settings, read_settings
-from tests.conftest import Serving
+from tests.conftest import Serving, key_settings
 from tests.server.asking import (
     NOBODY,
     customer,
@@ -43,7 +43,14 @@ async def serving(
     bundles = shutil.copytree(small.bundles, folder / "bundles")
     activate(bundles, small.bundle_folder.name)
     database = f"sqlite:///{shutil.copy(small_database, folder)}"
-    settings = read_settings(port=0, bundles=bundles, policy=small.policy, database=database, drain_seconds_max=0)
+    settings = read_settings(
+        port=0,
+        bundles=bundles,
+        policy=small.policy,
+        database=database,
+        drain_seconds_max=0,
+        **key_settings(folder),
+    )
     async with served(settings) as server:
         yield server
         assert kept(server) == 0

@@ -16,11 +16,12 @@ from server.config import Settings
 from server.decisions.policies import PolicyWatch
 from server.edges.credit import CreditServicer
 from server.edges.gate import Gate
+from server.edges.recorder import Recorder
 from server.edges.threads import Threads
 from server.stores.database import Database
-from server.stores.decisions import DecisionStore
 from server.stores.features import FeatureStore
 from server.stores.lineup import LineupWatch
+from server.stores.open_log import KeyPlaces, open_log
 from tests.conftest import Serving
 from tests.server.asking import NOBODY, customer, euros, numbers, refusal, score_request, simulate_request
 
@@ -33,6 +34,10 @@ def broken_clock() -> NoReturn:
     raise RuntimeError(WORDS)
 
 
+async def quiet() -> None:
+    """Tell nobody."""
+
+
 @asynccontextmanager
 async def served_by_the_clock(
     settings: Settings, clock: Callable[[], dt.datetime]
@@ -40,15 +45,21 @@ async def served_by_the_clock(
     """Serve CreditService behind the gate with a clock of our own."""
     database, threads, lineup = Database(settings.database), Threads(1), LineupWatch(settings.bundles)
     lineup.refresh()
-    stores = FeatureStore(database), DecisionStore(database)
+    database.migrate()
+    log = open_log(database, KeyPlaces(settings.keys, settings.master_key, settings.signing_key, settings.log_origin))
+    recorder = Recorder(log, quiet)
+    recorder.start()
     server = grpc.aio.server(interceptors=[Gate()])
-    servicer = CreditServicer(lineup, PolicyWatch(settings.policy), *stores, threads, clock=clock)
+    features, policies = FeatureStore(database), PolicyWatch(settings.policy)
+    servicer = CreditServicer(lineup, policies, features, (recorder, log), threads, clock=clock)
     credit_pb2_grpc.add_CreditServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield credit_pb2_grpc.CreditServiceStub(channel)
     await server.stop(None)
+    await recorder.close()
+    log.close()
     threads.close()
     database.close()
 
@@ -76,7 +87,7 @@ async def test_the_log_of_a_bug_has_the_incident_and_the_place_but_not_the_messa
     assert bug["incident_id"] == told.metadata["incident_id"]
     assert bug["error"] == "RuntimeError"
     assert bug["place"][-1].endswith("broken_clock")
-    assert any("decide" in place for place in bug["place"])
+    assert any("ScoreCredit" in place for place in bug["place"])
     for written in (str(lines), caplog.text, *capfd.readouterr()):
         assert WORDS not in written
         assert "C00000" not in written

@@ -16,7 +16,7 @@ from server.app import Application
 from server.config import read_settings
 from server.load import load_file
 from server.stores.database import Database
-from tests.conftest import LOAD_TIME, Serving
+from tests.conftest import LOAD_TIME, Serving, key_settings
 from tests.oracles import margins
 from tests.server.asking import customer, euros, refusal
 from tests.small import SPEC, SmallFamily, made_customers, write_small_family
@@ -58,7 +58,14 @@ async def trading(trades: SmallFamily, tmp_path: Path) -> AsyncIterator[Serving]
     load_file(database, trades.features, LOAD_TIME)
     database.close()
     activate(trades.bundles, trades.bundle_folder.name)
-    settings = read_settings(port=0, bundles=trades.bundles, policy=trades.policy, database=url, drain_seconds_max=0)
+    settings = read_settings(
+        port=0,
+        bundles=trades.bundles,
+        policy=trades.policy,
+        database=url,
+        drain_seconds_max=0,
+        **key_settings(tmp_path),
+    )
     application = Application(settings)
     await application.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{application.port}") as channel:

@@ -10,7 +10,7 @@ from google.type.money_pb2 import Money
 from grounds.credit.v1 import credit_pb2 as pb
 from grounds.customer.v1.customer_pb2 import Customer
 from server.config import read_settings
-from tests.conftest import Released, Serving
+from tests.conftest import Released, Serving, key_settings
 from tests.server.running import served
 
 APPLICANTS = 10_000
@@ -20,7 +20,13 @@ AT_ONCE = 32
 @pytest.fixture
 async def desk(released: Released) -> AsyncIterator[Serving]:
     """Serve the released models."""
-    settings = read_settings(port=0, bundles=released.bundles, database=released.database, drain_seconds_max=0)
+    settings = read_settings(
+        port=0,
+        bundles=released.bundles,
+        database=released.database,
+        drain_seconds_max=0,
+        **key_settings(released.folder),
+    )
     async with served(settings) as serving:
         yield serving
 

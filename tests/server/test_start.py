@@ -15,7 +15,12 @@ from tests.conftest import Serving
 from tests.server.asking import refusal, score_request
 from tests.server.running import held_up, not_started, served
 
-OURS = ["grounds.churn.v1.ChurnService", "grounds.credit.v1.CreditService", "grounds.model.v1.ModelService"]
+OURS = [
+    "grounds.audit.v1.AuditService",
+    "grounds.churn.v1.ChurnService",
+    "grounds.credit.v1.CreditService",
+    "grounds.model.v1.ModelService",
+]
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 
 

@@ -40,7 +40,7 @@ def database_file(serving: Serving) -> Path:
     return Path(serving.settings.database.removeprefix("sqlite:///"))
 
 
-@pytest.mark.parametrize("table", ["decisions", "features"])
+@pytest.mark.parametrize("table", ["records", "log_head", "features"])
 async def test_without_its_table_a_decision_is_not_made_and_may_be_asked_again(serving: Serving, table: str) -> None:
     asked = score_request()
     with without(serving, table):
@@ -57,7 +57,7 @@ async def test_without_its_table_a_decision_is_not_made_and_may_be_asked_again(s
 async def test_without_its_table_nothing_else_of_the_store_is_answered_either(serving: Serving) -> None:
     decision_id = (await serving.credit.ScoreCredit(score_request())).credit_decision.record_ref.decision_id
 
-    with without(serving, "decisions"):
+    with without(serving, "records"):
         again = await refusal(serving.credit.GetCreditDecision(pb.GetCreditDecisionRequest(decision_id=decision_id)))
     with without(serving, "features"):
         what_if = await refusal(serving.credit.SimulateCredit(simulate_request()))
@@ -98,11 +98,15 @@ async def test_models_and_health_are_told_without_a_database(serving: Serving) -
 async def test_a_decision_that_cannot_be_written_is_not_answered(serving: Serving) -> None:
     """The read of an earlier answer succeeds, the write fails: the disk is full, say."""
     asked = score_request().SerializeToString()
-    with serving.application.database.reading() as connection:
-        connection.exec_driver_sql("PRAGMA query_only=ON")  # this one connection; the pool hands it out again
+    engine = sqlalchemy.create_engine(serving.settings.database)
+    with engine.begin() as connection:
+        full = "CREATE TRIGGER full BEFORE INSERT ON records BEGIN SELECT RAISE(ABORT, 'disk full'); END"
+        connection.exec_driver_sql(full)
     told = await refusal(raw(serving.channel, "ScoreCredit")(asked))
     assert kept(serving) == 0
-    serving.application.database.close()
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DROP TRIGGER full")
+    engine.dispose()
 
     answers = await asyncio.gather(*(raw(serving.channel, "ScoreCredit")(asked) for _ in range(2)))
 

@@ -4,7 +4,6 @@ import datetime as dt
 import math
 import struct
 import threading
-import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import sqlalchemy
@@ -16,10 +15,9 @@ from sqlalchemy import event, select
 
 from models.schema import Schema
 from server.stores.database import Database
-from server.stores.decisions import DecisionStore, KeptDecision
 from server.stores.doubles import pack, unpack
-from server.stores.features import FeatureStore, append, utc
-from server.stores.tables import DECISIONS, METADATA, RUNS
+from server.stores.features import FeatureStore, append
+from server.stores.tables import METADATA, RUNS
 from tests.small import SmallFamily
 
 AWKWARD = (0.1 + 0.2, -0.0, 5e-324, 1.7976931348623157e308, 1 / 3, math.pi * 1e-300)
@@ -29,11 +27,6 @@ NOW = dt.datetime(2026, 3, 1, 12, 30, 15, 123456, tzinfo=dt.UTC)
 def bits(values: tuple[float, ...]) -> bytes:
     """Give what makes two doubles the same."""
     return struct.pack(f"<{len(values)}d", *values)
-
-
-def decision(request_id: str, answer: bytes = b"answer") -> KeptDecision:
-    """Make a decision to keep."""
-    return KeptDecision(str(uuid.uuid4()), "local", request_id, "0" * 64, NOW, answer)
 
 
 @given(st.lists(st.floats(allow_nan=False), max_size=50))
@@ -60,14 +53,6 @@ def test_the_migrations_make_exactly_the_tables_that_the_code_reads(database: Da
         assert key["constrained_columns"] == [column.name for column in METADATA.tables[table].primary_key]
 
 
-def test_migrating_again_changes_nothing(database: Database) -> None:
-    kept = DecisionStore(database).keep(decision(str(uuid.uuid4())))
-
-    database.migrate()
-
-    assert DecisionStore(database).of_id(kept.decision_id) is not None
-
-
 def test_two_servers_that_start_at_once_on_an_empty_database_both_start(database_url: str) -> None:
     """The first has made the tables and has not yet committed when the second begins."""
     first, second = Database(database_url), Database(database_url)
@@ -90,16 +75,6 @@ def test_two_servers_that_start_at_once_on_an_empty_database_both_start(database
 
     assert errors == [None, None]
     assert tables == {*METADATA.tables, "alembic_version"}
-
-
-def test_bytes_and_times_come_back_as_they_were_kept(database: Database) -> None:
-    answer = bits(AWKWARD) + bytes(range(256))
-
-    kept = DecisionStore(database).keep(decision(str(uuid.uuid4()), answer))
-
-    found = DecisionStore(database).of_id(kept.decision_id)
-    assert found is not None
-    assert (found.answer, utc(found.decide_time)) == (answer, NOW)
 
 
 def test_doubles_in_their_own_columns_come_back_bit_for_bit(database: Database) -> None:
@@ -152,17 +127,6 @@ def test_the_newest_features_of_the_right_feature_set_are_read(database: Databas
     assert stored.as_of == NOW
     assert stored.values == {"days_late": 3.0, "orders": 0.1 + 0.2, "years": 0.0}
     assert FeatureStore(database).newest("FR", "C1", schema) is None
-
-
-def test_of_many_that_keep_one_request_at_once_one_is_kept_and_all_are_told_which(database: Database) -> None:
-    store, request_id = DecisionStore(database), str(uuid.uuid4())
-    with ThreadPoolExecutor(4) as pool:
-        kept = list(pool.map(lambda number: store.keep(decision(request_id, bytes([number]))), range(20)))
-
-    with database.reading() as connection:
-        rows = connection.execute(select(DECISIONS)).all()
-    assert len(rows) == 1
-    assert {one.answer for one in kept} == {rows[0].answer}
 
 
 def test_the_key_of_a_database_is_made_once_and_shared(database: Database, database_url: str) -> None:

@@ -75,14 +75,15 @@ class CreditServiceServicer:
     """
 
     def ScoreCredit(self, request, context):
-        """Scores one customer, decides, keeps the answer, and only then gives it. Safe
-        to retry with the same request_id: the same content gets the first answer
+        """Scores one customer, decides, records the decision durably, and only then
+        answers; proof of the record by its decision_id: AuditService. Safe to retry with the same request_id: the same content gets the first answer
         again, byte for byte.
 
         Reasons: CUSTOMER_UNKNOWN (NOT_FOUND), FEATURES_INVALID (INVALID_ARGUMENT),
         REQUEST_ID_REUSED (INVALID_ARGUMENT), CURRENCY_NOT_SERVED
         (INVALID_ARGUMENT), NO_ACTIVE_MODEL (FAILED_PRECONDITION), NO_POLICY
-        (FAILED_PRECONDITION).
+        (FAILED_PRECONDITION), RECORD_REMOVED (FAILED_PRECONDITION: this request_id
+        was answered, and the answer was erased since), RECORD_DAMAGED (DATA_LOSS).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -104,7 +105,8 @@ class CreditServiceServicer:
         """Gives a decision again as it was given, byte for byte, whatever model is
         active today.
 
-        Reasons: DECISION_UNKNOWN (NOT_FOUND).
+        Reasons: DECISION_UNKNOWN (NOT_FOUND), RECORD_REMOVED (FAILED_PRECONDITION),
+        RECORD_DAMAGED (DATA_LOSS: the record is not what was written).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -1,0 +1,32 @@
+"""What an auditor types on a machine of their own: verify an export. Needs no server, and of ours `record` alone."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from record.export_file import read_export
+from record.note import parse_verifier_key
+from record.verify import verify as verified
+
+Kept = Annotated[
+    list[Path] | None,
+    typer.Option("--checkpoint", metavar="FILE", help="A checkpoint that you kept; repeatable."),
+]
+
+
+def verify(
+    export: Annotated[Path, typer.Argument(metavar="FILE", help="As `export-log` wrote it.")],
+    key: Annotated[str, typer.Option(help="The log's public key, or a file that holds it.", metavar="KEY")],
+    kept: Kept = None,
+) -> None:
+    """Check exported records against the public key and the checkpoints that you kept. Asks no server."""
+    text = Path(key).read_text(encoding="ascii").strip() if Path(key).is_file() else key
+    verifier = parse_verifier_key(text)
+    found, newest = read_export(export)
+    notes = [path.read_text(encoding="utf-8") for path in kept or []]
+    verdict = verified(found, [newest, *notes], verifier)
+    for sentence in verdict.sentences():
+        typer.echo(sentence)
+    if not verdict.holds:
+        raise typer.Exit(1)

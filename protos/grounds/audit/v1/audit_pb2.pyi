@@ -1,0 +1,211 @@
+import datetime
+
+from buf.validate import validate_pb2 as _validate_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from grounds.explain.v1 import explain_pb2 as _explain_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class GetCheckpointRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetCheckpointResponse(_message.Message):
+    __slots__ = ("checkpoint", "verifier_key")
+    CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
+    VERIFIER_KEY_FIELD_NUMBER: _ClassVar[int]
+    checkpoint: str
+    verifier_key: str
+    def __init__(self, checkpoint: _Optional[str] = ..., verifier_key: _Optional[str] = ...) -> None: ...
+
+class GetInclusionProofRequest(_message.Message):
+    __slots__ = ("record_id", "tree_size")
+    RECORD_ID_FIELD_NUMBER: _ClassVar[int]
+    TREE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    record_id: str
+    tree_size: int
+    def __init__(self, record_id: _Optional[str] = ..., tree_size: _Optional[int] = ...) -> None: ...
+
+class GetInclusionProofResponse(_message.Message):
+    __slots__ = ("record", "tree_size", "hashes", "checkpoint")
+    RECORD_FIELD_NUMBER: _ClassVar[int]
+    TREE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    HASHES_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
+    record: StoredRecord
+    tree_size: int
+    hashes: _containers.RepeatedScalarFieldContainer[bytes]
+    checkpoint: str
+    def __init__(self, record: _Optional[_Union[StoredRecord, _Mapping]] = ..., tree_size: _Optional[int] = ..., hashes: _Optional[_Iterable[bytes]] = ..., checkpoint: _Optional[str] = ...) -> None: ...
+
+class GetConsistencyProofRequest(_message.Message):
+    __slots__ = ("old_size", "new_size")
+    OLD_SIZE_FIELD_NUMBER: _ClassVar[int]
+    NEW_SIZE_FIELD_NUMBER: _ClassVar[int]
+    old_size: int
+    new_size: int
+    def __init__(self, old_size: _Optional[int] = ..., new_size: _Optional[int] = ...) -> None: ...
+
+class GetConsistencyProofResponse(_message.Message):
+    __slots__ = ("new_size", "hashes", "checkpoint")
+    NEW_SIZE_FIELD_NUMBER: _ClassVar[int]
+    HASHES_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
+    new_size: int
+    hashes: _containers.RepeatedScalarFieldContainer[bytes]
+    checkpoint: str
+    def __init__(self, new_size: _Optional[int] = ..., hashes: _Optional[_Iterable[bytes]] = ..., checkpoint: _Optional[str] = ...) -> None: ...
+
+class ListRecordsRequest(_message.Message):
+    __slots__ = ("start", "end")
+    START_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    start: int
+    end: int
+    def __init__(self, start: _Optional[int] = ..., end: _Optional[int] = ...) -> None: ...
+
+class ListRecordsResponse(_message.Message):
+    __slots__ = ("records", "next_start")
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_START_FIELD_NUMBER: _ClassVar[int]
+    records: _containers.RepeatedCompositeFieldContainer[StoredRecord]
+    next_start: int
+    def __init__(self, records: _Optional[_Iterable[_Union[StoredRecord, _Mapping]]] = ..., next_start: _Optional[int] = ...) -> None: ...
+
+class StoredRecord(_message.Message):
+    __slots__ = ("index", "header", "ciphertext", "nodes", "columns")
+    class ColumnsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    HEADER_FIELD_NUMBER: _ClassVar[int]
+    CIPHERTEXT_FIELD_NUMBER: _ClassVar[int]
+    NODES_FIELD_NUMBER: _ClassVar[int]
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    header: bytes
+    ciphertext: bytes
+    nodes: _containers.RepeatedScalarFieldContainer[bytes]
+    columns: _containers.ScalarMap[str, str]
+    def __init__(self, index: _Optional[int] = ..., header: _Optional[bytes] = ..., ciphertext: _Optional[bytes] = ..., nodes: _Optional[_Iterable[bytes]] = ..., columns: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class GetRangeProofRequest(_message.Message):
+    __slots__ = ("start", "end", "tree_size", "kept_sizes")
+    START_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    TREE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    KEPT_SIZES_FIELD_NUMBER: _ClassVar[int]
+    start: int
+    end: int
+    tree_size: int
+    kept_sizes: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, start: _Optional[int] = ..., end: _Optional[int] = ..., tree_size: _Optional[int] = ..., kept_sizes: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class GetRangeProofResponse(_message.Message):
+    __slots__ = ("before", "after", "retentions", "consistency")
+    BEFORE_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    RETENTIONS_FIELD_NUMBER: _ClassVar[int]
+    CONSISTENCY_FIELD_NUMBER: _ClassVar[int]
+    before: _containers.RepeatedScalarFieldContainer[bytes]
+    after: _containers.RepeatedScalarFieldContainer[bytes]
+    retentions: _containers.RepeatedCompositeFieldContainer[RetentionProof]
+    consistency: _containers.RepeatedCompositeFieldContainer[ConsistencyProof]
+    def __init__(self, before: _Optional[_Iterable[bytes]] = ..., after: _Optional[_Iterable[bytes]] = ..., retentions: _Optional[_Iterable[_Union[RetentionProof, _Mapping]]] = ..., consistency: _Optional[_Iterable[_Union[ConsistencyProof, _Mapping]]] = ...) -> None: ...
+
+class RetentionProof(_message.Message):
+    __slots__ = ("record", "hashes")
+    RECORD_FIELD_NUMBER: _ClassVar[int]
+    HASHES_FIELD_NUMBER: _ClassVar[int]
+    record: StoredRecord
+    hashes: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, record: _Optional[_Union[StoredRecord, _Mapping]] = ..., hashes: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class ConsistencyProof(_message.Message):
+    __slots__ = ("old_size", "hashes")
+    OLD_SIZE_FIELD_NUMBER: _ClassVar[int]
+    HASHES_FIELD_NUMBER: _ClassVar[int]
+    old_size: int
+    hashes: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, old_size: _Optional[int] = ..., hashes: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class DecisionRecord(_message.Message):
+    __slots__ = ("request", "answer", "features", "bundle_id", "feature_set_digest", "baseline_sha256", "policy_version", "policy_sha256", "runtime", "numbers", "caller", "receive_time", "decide_time")
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_ID_FIELD_NUMBER: _ClassVar[int]
+    FEATURE_SET_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    BASELINE_SHA256_FIELD_NUMBER: _ClassVar[int]
+    POLICY_VERSION_FIELD_NUMBER: _ClassVar[int]
+    POLICY_SHA256_FIELD_NUMBER: _ClassVar[int]
+    RUNTIME_FIELD_NUMBER: _ClassVar[int]
+    NUMBERS_FIELD_NUMBER: _ClassVar[int]
+    CALLER_FIELD_NUMBER: _ClassVar[int]
+    RECEIVE_TIME_FIELD_NUMBER: _ClassVar[int]
+    DECIDE_TIME_FIELD_NUMBER: _ClassVar[int]
+    request: bytes
+    answer: bytes
+    features: _containers.RepeatedCompositeFieldContainer[FedFeature]
+    bundle_id: str
+    feature_set_digest: str
+    baseline_sha256: str
+    policy_version: str
+    policy_sha256: str
+    runtime: Runtime
+    numbers: ModelNumbers
+    caller: str
+    receive_time: _timestamp_pb2.Timestamp
+    decide_time: _timestamp_pb2.Timestamp
+    def __init__(self, request: _Optional[bytes] = ..., answer: _Optional[bytes] = ..., features: _Optional[_Iterable[_Union[FedFeature, _Mapping]]] = ..., bundle_id: _Optional[str] = ..., feature_set_digest: _Optional[str] = ..., baseline_sha256: _Optional[str] = ..., policy_version: _Optional[str] = ..., policy_sha256: _Optional[str] = ..., runtime: _Optional[_Union[Runtime, _Mapping]] = ..., numbers: _Optional[_Union[ModelNumbers, _Mapping]] = ..., caller: _Optional[str] = ..., receive_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., decide_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class FedFeature(_message.Message):
+    __slots__ = ("feature", "value", "number", "source", "as_of_time")
+    FEATURE_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_TIME_FIELD_NUMBER: _ClassVar[int]
+    feature: str
+    value: _explain_pb2.FeatureValue
+    number: float
+    source: _explain_pb2.ValueSource
+    as_of_time: _timestamp_pb2.Timestamp
+    def __init__(self, feature: _Optional[str] = ..., value: _Optional[_Union[_explain_pb2.FeatureValue, _Mapping]] = ..., number: _Optional[float] = ..., source: _Optional[_Union[_explain_pb2.ValueSource, str]] = ..., as_of_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class ModelNumbers(_message.Message):
+    __slots__ = ("margin", "log_odds", "pd", "base_value", "contributions", "residual")
+    MARGIN_FIELD_NUMBER: _ClassVar[int]
+    LOG_ODDS_FIELD_NUMBER: _ClassVar[int]
+    PD_FIELD_NUMBER: _ClassVar[int]
+    BASE_VALUE_FIELD_NUMBER: _ClassVar[int]
+    CONTRIBUTIONS_FIELD_NUMBER: _ClassVar[int]
+    RESIDUAL_FIELD_NUMBER: _ClassVar[int]
+    margin: float
+    log_odds: float
+    pd: float
+    base_value: float
+    contributions: _containers.RepeatedScalarFieldContainer[float]
+    residual: float
+    def __init__(self, margin: _Optional[float] = ..., log_odds: _Optional[float] = ..., pd: _Optional[float] = ..., base_value: _Optional[float] = ..., contributions: _Optional[_Iterable[float]] = ..., residual: _Optional[float] = ...) -> None: ...
+
+class Runtime(_message.Message):
+    __slots__ = ("grounds", "onnxruntime", "python", "platform")
+    GROUNDS_FIELD_NUMBER: _ClassVar[int]
+    ONNXRUNTIME_FIELD_NUMBER: _ClassVar[int]
+    PYTHON_FIELD_NUMBER: _ClassVar[int]
+    PLATFORM_FIELD_NUMBER: _ClassVar[int]
+    grounds: str
+    onnxruntime: str
+    python: str
+    platform: str
+    def __init__(self, grounds: _Optional[str] = ..., onnxruntime: _Optional[str] = ..., python: _Optional[str] = ..., platform: _Optional[str] = ...) -> None: ...

@@ -1,0 +1,75 @@
+"""`python -m server doctor`: does everything in the database hold? Needs the public half of the signing key only."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from sqlalchemy import select
+
+from record.export import Export
+from record.keys import read_signing_key
+from record.merkle import Frontier
+from record.note import VerifierKey
+from record.verify import verify
+from server.config import Settings
+from server.stores.database import Database
+from server.stores.entries import split
+from server.stores.proofs import Head, Proofs, retentions
+from server.stores.tables import CHECKPOINTS
+
+EVERYTHING = 2**62
+
+
+def examine(database: Database, verifier: VerifierKey, anchor_folder: Path | None) -> tuple[bool, list[str]]:
+    """Check every record with its columns, the tree, the head, and all checkpoints that were kept.
+
+    Returns:
+        Whether everything holds, and what was found, one fact a line.
+
+    Raises:
+        StoreUnavailable: The database does not answer.
+    """
+    proofs = Proofs(database)
+    head, count = proofs.head_and_count()
+    with database.reading() as connection:
+        kept = [row.note for row in connection.execute(select(CHECKPOINTS).order_by(CHECKPOINTS.c.size))]
+        accounts = tuple(retentions(connection, range(EVERYTHING), head.size))
+    notes = [head.checkpoint, *kept, *anchored(anchor_folder)]
+    export = Export(start=0, records=proofs.all(head.size), retentions=accounts)
+    verdict = verify(export, notes, verifier)
+    problems = list(about_head(head, count, verifier))
+    frontier_problem = [] if problems else about_peaks(head, proofs)
+    found = [*problems, *frontier_problem]
+    return verdict.holds and not found, [*verdict.sentences(), *found]
+
+
+def about_head(head: Head, count: int, verifier: VerifierKey) -> Iterator[str]:
+    """Compare the head with the records and with the key."""
+    if head.verifier_key != verifier.text():
+        yield "the head of the log names another public key than the signing key's"
+    if head.size != count:
+        yield f"the head of the log says {head.size} records; the table has {count}"
+
+
+def about_peaks(head: Head, proofs: Proofs) -> list[str]:
+    """Compare the frontier of the head with the one that the records give."""
+    frontier = Frontier()
+    for record in proofs.all(head.size):
+        leaf = record.computed_leaf() or (record.nodes[0] if record.nodes else b"")
+        frontier, _ = frontier.append(leaf)
+    return (
+        []
+        if split(head.peaks) == frontier.peaks
+        else ["the frontier in the head of the log is not that of its records"]
+    )
+
+
+def anchored(folder: Path | None) -> list[str]:
+    """Read the checkpoints of the anchor folder."""
+    if folder is None:
+        return []
+    return [path.read_text(encoding="utf-8") for path in sorted(folder.glob("checkpoint-*.txt"))]
+
+
+def verifier_of(settings: Settings) -> VerifierKey:
+    """Read the public half of the signing key."""
+    return read_signing_key(settings.signing_key, settings.log_origin).verifier()

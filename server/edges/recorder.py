@@ -1,0 +1,140 @@
+"""Group commit: everything that waits is committed together, and nobody is answered before.
+
+While one batch is on its way to the disk the next one gathers, so one fsync serves as many callers as there are.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+import structlog
+
+from server.errors import StoreUnavailable
+from server.stores.entries import Entry, Kept, Outcome
+
+LOG = structlog.get_logger()
+BATCH_MAX = 256
+PROBE_SECONDS = 0.5
+
+
+class Log(Protocol):
+    """Where records are durable; see server.stores.records.RecordLog."""
+
+    def append(self, entries: Sequence[Entry]) -> list[Outcome]:
+        """Append durably; gives for each entry what counts."""
+
+    def probe(self) -> None:
+        """Raise StoreUnavailable if a record could not be written."""
+
+
+class Recorder:
+    """Appends for all calls of this process. Owned by the event loop.
+
+    Attributes:
+        writable: False after a write has failed, until one succeeds.
+        commits: Batches that were written.
+        records: Entries in them.
+    """
+
+    def __init__(self, log: Log, tell: Callable[[], Awaitable[None]]) -> None:
+        """Take a log, and what to call when `writable` changes."""
+        self.log, self.tell = log, tell
+        self.writable = True
+        self.commits = self.records = 0
+        self.waiting: list[tuple[Entry, asyncio.Future[Outcome]]] = []
+        self.something = asyncio.Event()
+        self.closing = False
+        self.pool = ThreadPoolExecutor(1, thread_name_prefix="recorder")
+        self.task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to write."""
+        self.task = asyncio.create_task(self.run())
+
+    async def keep(self, entry: Entry) -> Kept:
+        """Record an entry; gives what counts: this one, or the one that the same request got earlier.
+
+        Once it waits here it is recorded, also when its caller goes away.
+
+        Raises:
+            StoreUnavailable: It may not be answered.
+            RequestIdReused, RecordRemoved, RecordDamaged: See RecordLog.append.
+        """
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self.waiting.append((entry, future))
+        self.something.set()
+        outcome = await asyncio.shield(future)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    async def run(self) -> None:
+        """Write batch after batch until closed."""
+        while True:
+            await self.wait()
+            if not self.waiting and self.closing:
+                return
+            batch, self.waiting = self.waiting[:BATCH_MAX], self.waiting[BATCH_MAX:]
+            if not batch:
+                await self.probe()
+                continue
+            outcomes = await self.written([entry for entry, _ in batch])
+            for (_, future), outcome in zip(batch, outcomes, strict=True):
+                if not future.done():
+                    future.set_result(outcome)
+
+    async def wait(self) -> None:
+        """Wait until something is to be written, or while nothing could be, until it is time to probe."""
+        if self.waiting:
+            return
+        self.something.clear()
+        if self.closing:
+            return
+        try:
+            async with asyncio.timeout(None if self.writable else PROBE_SECONDS):
+                await self.something.wait()
+        except TimeoutError:
+            pass
+
+    async def written(self, entries: list[Entry]) -> Sequence[Outcome]:
+        """Write a batch; whatever fails, each of its callers is told."""
+        loop = asyncio.get_running_loop()
+        try:
+            outcomes = await loop.run_in_executor(self.pool, self.log.append, entries)
+            assert len(outcomes) == len(entries), "every entry has an outcome"
+        except StoreUnavailable as error:
+            await self.now_writable(writable=False)
+            # One exception object for each: a traceback grows with every caller that raises it.
+            return [StoreUnavailable(str(error)) for _ in entries]
+        except Exception as error:  # noqa: BLE001 - a bug: every caller gets an incident id; the writer goes on
+            return [error for _ in entries]
+        self.commits += 1
+        self.records += len(entries)
+        await self.now_writable(writable=True)
+        return outcomes
+
+    async def probe(self) -> None:
+        """Look whether writing works again."""
+        if self.writable:
+            return
+        try:
+            await asyncio.get_running_loop().run_in_executor(self.pool, self.log.probe)
+        except StoreUnavailable:
+            return
+        await self.now_writable(writable=True)
+
+    async def now_writable(self, *, writable: bool) -> None:
+        """Note it, and tell when it has changed."""
+        if writable != self.writable:
+            self.writable = writable
+            LOG.warning("records", writable=writable)
+            await self.tell()
+
+    async def close(self) -> None:
+        """Write what waits, then stop."""
+        self.closing = True
+        self.something.set()
+        if self.task is not None:
+            await self.task
+        self.pool.shutdown(wait=True)

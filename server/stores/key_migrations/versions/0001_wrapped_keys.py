@@ -1,0 +1,26 @@
+"""The first table of the key store."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Make the table."""
+    op.create_table(
+        "wrapped_keys",
+        sa.Column("key_id", sa.String(32), nullable=False),
+        sa.Column("owner", sa.String(64), nullable=False),
+        sa.Column("wrapped", sa.LargeBinary, nullable=False),
+        sa.PrimaryKeyConstraint("key_id", name="pk_wrapped_keys"),
+        sa.UniqueConstraint("owner", name="uq_wrapped_keys_owner"),
+    )
+
+
+def downgrade() -> None:
+    """Refuse: what is sealed under a key that is lost can never be read again."""
+    raise NotImplementedError("keys are not dropped; restore a backup instead")

@@ -1,0 +1,147 @@
+"""One key for each customer, wrapped by the master key, in a database that is never in the log's backup.
+
+A key is durable here before a record that is sealed under it is committed. Nothing is kept in memory: a key that another
+process destroyed is gone for this one too.
+"""
+
+import os
+import stat
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import bindparam, event, make_url, select, update
+from sqlalchemy.exc import ArgumentError, IntegrityError
+
+from record.customer_keys import key_id, new_customer_key, unwrap_key, wrap_key
+from record.errors import WrappedKeyRefused
+from server.errors import LogRefused, RecordDamaged
+from server.stores.database import Database
+from server.stores.key_tables import WRAPPED_KEYS
+
+MIGRATIONS = Path(__file__).parent / "key_migrations"
+TAGS = "log/tags"  # the key of customer tags
+LOG = "log/records"  # seals records that are about no customer
+# Made once: to put a statement together takes longer than to run it.
+BY_OWNER = select(WRAPPED_KEYS).where(WRAPPED_KEYS.c.owner.in_(bindparam("wanted", expanding=True)))
+BY_ID = select(WRAPPED_KEYS).where(WRAPPED_KEYS.c.key_id.in_(bindparam("wanted", expanding=True)))
+INSERT = WRAPPED_KEYS.insert()
+OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+@dataclass(frozen=True, slots=True)
+class WrappedKey:
+    """A key as stored."""
+
+    key_id: str
+    wrapped: bytes = field(repr=False)
+
+
+class KeyStore:
+    """Reads, makes and unwraps keys. Its methods may be called from any thread."""
+
+    def __init__(self, database: Database, master: bytes) -> None:
+        self.database = database
+        self.master = master
+
+    def ensure(self, owners: Collection[str]) -> dict[str, WrappedKey]:
+        """Give each owner's key; those that have none get one, durable when this returns.
+
+        Raises:
+            StoreUnavailable: The database does not answer.
+        """
+        try:
+            with self.database.writing() as connection:
+                found = keys_of(connection.execute(BY_OWNER, {"wanted": list(owners)}), "owner")
+                rows = [self.made(owner) for owner in sorted(set(owners) - set(found))]
+                if rows:
+                    connection.execute(INSERT, rows)
+        except IntegrityError:
+            return self.ensure(owners)  # another process made some of them
+        return found | {row["owner"]: WrappedKey(row["key_id"], row["wrapped"]) for row in rows}
+
+    def made(self, owner: str) -> dict[str, Any]:
+        """Make the row of a new key."""
+        key = new_customer_key()
+        return {"key_id": key_id(key), "owner": owner, "wrapped": wrap_key(key, self.master)}
+
+    def of_owners(self, owners: Collection[str]) -> dict[str, WrappedKey]:
+        """Give the keys that are there, by owner."""
+        with self.database.reading() as connection:
+            return keys_of(connection.execute(BY_OWNER, {"wanted": list(owners)}), "owner")
+
+    def by_id(self, ids: Collection[str]) -> dict[str, WrappedKey]:
+        """Give the keys that are there, by key id."""
+        with self.database.reading() as connection:
+            return keys_of(connection.execute(BY_ID, {"wanted": list(ids)}), "key_id")
+
+    def unwrap(self, key: WrappedKey) -> bytes:
+        """Give a key.
+
+        Raises:
+            RecordDamaged: It is not what was stored.
+        """
+        try:
+            return unwrap_key(key.wrapped, key.key_id, self.master)
+        except WrappedKeyRefused as error:
+            raise RecordDamaged(
+                "the key of this record is not what was stored; run: python -m server doctor"
+            ) from error
+
+    def probe(self) -> None:
+        """Write something that changes nothing, to know whether writing works."""
+        with self.database.writing() as connection:
+            same = update(WRAPPED_KEYS).where(WRAPPED_KEYS.c.owner == TAGS).values(owner=TAGS)
+            connection.execute(same)
+
+
+def keys_of(rows: Iterable[Any], column: str) -> dict[str, WrappedKey]:
+    """Give the keys of rows by one of their columns."""
+    return {getattr(row, column): WrappedKey(row.key_id, bytes(row.wrapped)) for row in rows}
+
+
+def open_key_database(url: str, log_url: str) -> Database:
+    """Open the database of keys, its tables made; a file for its owner alone.
+
+    Raises:
+        LogRefused: It is the log's own database, in memory, or a file that others may read.
+        StoreUnavailable: It does not answer.
+    """
+    try:
+        parts = make_url(url)
+    except ArgumentError as error:
+        raise LogRefused("keys: is no SQLAlchemy URL, such as sqlite:///grounds-keys.db") from error
+    if parts == make_url(log_url):
+        raise LogRefused(
+            "keys: names the database of the log; keys must be apart from it, in no backup of it: name another"
+        )
+    if parts.get_backend_name() == "sqlite":
+        own_file(parts.database)
+    database = Database(url, MIGRATIONS)
+    if parts.get_backend_name() == "sqlite":
+        event.listen(database.engine, "connect", overwrite_deleted)
+    database.migrate()
+    return database
+
+
+def own_file(name: str | None) -> None:
+    """Make the file with mode 0600, or refuse one that others may read."""
+    if not name or name == ":memory:":
+        raise LogRefused("keys: must be a file; keys in memory are lost at the end, and every record with them")
+    path = Path(name)
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        if mode & OTHERS:
+            raise LogRefused(f"{path} has mode {mode:04o}: others may read the keys; chmod 600 it") from None
+    except OSError as error:
+        raise LogRefused(f"{path} cannot be made: {error.strerror}") from error
+
+
+def overwrite_deleted(connection: Any, _record: Any) -> None:
+    """Let SQLite overwrite what is deleted, so that a destroyed key is nowhere in the file."""
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA secure_delete=ON")
+    cursor.close()

@@ -1,0 +1,163 @@
+"""Reads the log for those who check it: stretches of records as stored, and proofs from the stored hashes."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+
+from record.errors import ProofInvalid, RecordError
+from record.export import RetentionProof, StoredRecord
+from record.header import RETENTION, parse_header
+from record.merkle import HASH_BYTES, Node, consistency_proof, cover, home, inclusion_proof
+from server.errors import RecordDamaged, RecordUnknown, TreeSizeUnknown
+from server.stores.database import Database
+from server.stores.entries import raw, stored_record
+from server.stores.records import HEAD
+from server.stores.tables import LOG_HEAD, RECORDS
+
+PAGE_ROWS = 500
+PAGE_BYTES = 1_000_000
+Hashes = tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """How far the log has grown, with the checkpoint of this very size."""
+
+    size: int
+    checkpoint: str
+    verifier_key: str
+    peaks: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RangeProof:
+    """What proves a stretch, as `record.export.Export` needs it."""
+
+    before: Hashes
+    after: Hashes
+    retentions: tuple[RetentionProof, ...]
+    consistency: tuple[tuple[int, Hashes], ...]
+
+
+class Proofs:
+    """Proves. Every method reads what is committed; its methods may be called from any thread."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def head(self) -> Head:
+        """Give the head."""
+        with self.database.reading() as connection:
+            row = connection.execute(select(LOG_HEAD).where(LOG_HEAD.c.name == HEAD)).one()
+        return Head(row.size, row.checkpoint, row.verifier_key, raw(row.peaks))
+
+    def head_and_count(self) -> tuple[Head, int]:
+        """Give the head, and how many records there are, of the same moment."""
+        count = select(func.count()).select_from(RECORDS).scalar_subquery()
+        with self.database.reading() as connection:
+            row = connection.execute(select(LOG_HEAD, count.label("count")).where(LOG_HEAD.c.name == HEAD)).one()
+        return Head(row.size, row.checkpoint, row.verifier_key, raw(row.peaks)), row._mapping["count"]  # noqa: SLF001 - SQLAlchemy's public name
+
+    def inclusion(self, record_id: str, size: int) -> tuple[StoredRecord, Hashes]:
+        """Prove a record in the tree of `size` records.
+
+        Raises:
+            RecordUnknown: There is no such record.
+            TreeSizeUnknown: The tree of that size does not hold it.
+        """
+        with self.database.reading() as connection:
+            row = connection.execute(select(RECORDS).where(RECORDS.c.record_id == record_id)).first()
+            if row is None:
+                raise RecordUnknown("there is no such record", record_id=record_id)
+            record = stored_record(row)
+            return record, proved(connection, inclusion_proof, record.index, size)
+
+    def consistency(self, old: int, new: int) -> Hashes:
+        """Prove that the tree of `new` records begins with that of `old`."""
+        with self.database.reading() as connection:
+            return proved(connection, consistency_proof, old, new)
+
+    def range(self, start: int, end: int, size: int, kept_sizes: Sequence[int]) -> RangeProof:
+        """Prove records [start, end) in the tree of `size`."""
+        if not start <= end <= size or any(kept > size for kept in kept_sizes):
+            raise TreeSizeUnknown(f"start <= end <= tree_size, and no kept size above it; tree_size is {size}")
+        with self.database.reading() as connection:
+            before, after = cover(0, start), cover(end, size)
+            nodes = NodesOf(connection)((*before, *after))
+            return RangeProof(
+                tuple(nodes[node] for node in before),
+                tuple(nodes[node] for node in after),
+                tuple(retentions(connection, range(start, end), size)),
+                tuple((kept, proved(connection, consistency_proof, kept, size)) for kept in kept_sizes),
+            )
+
+    def page(self, start: int, end: int) -> list[StoredRecord]:
+        """Give the records from `start` on: at most 500 and about 1 MB, at least one where there is one."""
+        wanted = select(RECORDS).where(RECORDS.c.record_index >= start, RECORDS.c.record_index < end)
+        records: list[StoredRecord] = []
+        size = 0
+        with self.database.reading() as connection:
+            for row in connection.execute(wanted.order_by(RECORDS.c.record_index).limit(PAGE_ROWS)):
+                record = stored_record(row)
+                size += len(record.header) + len(record.ciphertext or b"") + 32 * len(record.nodes)
+                if records and size > PAGE_BYTES:
+                    break
+                records.append(record)
+        return records
+
+    def all(self, end: int) -> Iterator[StoredRecord]:
+        """Give all records before `end`, page by page."""
+        start = 0
+        while page := self.page(start, end):
+            yield from page
+            start = page[-1].index + 1
+
+
+class NodesOf:
+    """Reads stored hashes of the tree, with one question."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    def __call__(self, nodes: Sequence[Node]) -> dict[Node, bytes]:
+        """Give the hash of each.
+
+        Raises:
+            RecordDamaged: One is not there.
+        """
+        if not nodes:
+            return {}
+        places = {home(node)[0] for node in nodes}
+        wanted = select(RECORDS.c.record_index, RECORDS.c.nodes).where(RECORDS.c.record_index.in_(places))
+        rows = {row.record_index: raw(row.nodes) for row in self.connection.execute(wanted)}
+        found = {}
+        for node in nodes:
+            place, level = home(node)
+            found[node] = rows.get(place, b"")[level * HASH_BYTES : (level + 1) * HASH_BYTES]
+            if len(found[node]) != HASH_BYTES:
+                raise RecordDamaged("a hash of the log is missing; run: python -m server doctor", place=str(place))
+        return found
+
+
+def proved(connection: Connection, proof: Any, first: int, second: int) -> Hashes:
+    """Give a proof, or say that there is none for trees of these sizes."""
+    try:
+        found: Hashes = proof(first, second, NodesOf(connection))
+    except ProofInvalid as error:
+        raise TreeSizeUnknown(str(error)) from error
+    return found
+
+
+def retentions(connection: Connection, places: range, size: int) -> Iterator[RetentionProof]:
+    """Give the records that say what retention removed among these places."""
+    wanted = select(RECORDS).where(RECORDS.c.kind == RETENTION, RECORDS.c.record_index < size)
+    for row in connection.execute(wanted.order_by(RECORDS.c.record_index)).all():
+        record = stored_record(row)
+        try:
+            removed = parse_header(record.header).removed
+        except RecordError:
+            continue  # it is no retention record any more, and verify says what is missing
+        if any(each.index in places for each in removed):
+            yield RetentionProof(record, proved(connection, inclusion_proof, record.index, size))

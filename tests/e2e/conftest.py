@@ -1,0 +1,27 @@
+"""A configuration of the small family on a database of each kind, for processes."""
+
+from pathlib import Path
+
+import pytest
+
+from server.config import Settings
+from server.load import load_file
+from server.stores.database import Database
+from tests.conftest import LOAD_TIME
+from tests.e2e.processes import write_config
+from tests.server.conftest import database_url, postgres
+from tests.small import SmallFamily
+
+__all__ = ["database_url", "postgres"]
+
+
+@pytest.fixture
+def config(database_url: str, small: SmallFamily, small_settings: Settings, tmp_path: Path) -> Path:
+    """Write the configuration of a server of the small family, its features loaded."""
+    database = Database(database_url)
+    database.migrate()
+    load_file(database, small.features, LOAD_TIME)
+    database.close()
+    names = ("bundles", "policy", "keys", "master_key", "signing_key")
+    settings = {name: getattr(small_settings, name) for name in names}
+    return write_config(tmp_path / "config.toml", {**settings, "database": database_url, "port": 0})

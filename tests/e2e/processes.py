@@ -1,0 +1,57 @@
+"""Servers as processes of their own on a log of their own, which can be killed and started again."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.conftest import ROOT
+
+START_SECONDS_MAX = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A server that listens."""
+
+    process: subprocess.Popen[bytes]
+    address: str
+
+    def kill(self) -> None:
+        """Kill it as kill -9 does."""
+        self.process.kill()
+        self.process.wait(30)
+
+    def stop(self) -> None:
+        """Stop it as an operator does."""
+        self.process.terminate()
+        assert self.process.wait(30) == 0
+
+
+def write_config(path: Path, settings: Mapping[str, Any]) -> Path:
+    """Write a configuration file."""
+    lines = [
+        f"{name} = {json.dumps(value if isinstance(value, int) else str(value))}" for name, value in settings.items()
+    ]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def start(config: Path, number: int = 0) -> Process:
+    """Start a server and wait until it listens."""
+    log = config.with_name(f"server-{number}.log")
+    with log.open("w") as lines:
+        process = subprocess.Popen([sys.executable, "-m", "server", str(config)], cwd=ROOT, stderr=lines)
+    deadline = time.monotonic() + START_SECONDS_MAX
+    while time.monotonic() < deadline and process.poll() is None:
+        for line in log.read_text().splitlines():
+            event = json.loads(line) if line.startswith("{") and line.endswith("}") else {}
+            if event.get("event") == "serving":
+                return Process(process, str(event["address"]))
+        time.sleep(0.02)
+    process.kill()
+    raise AssertionError(log.read_text())

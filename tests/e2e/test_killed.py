@@ -1,0 +1,134 @@
+"""kill -9 under load: every answer that a client received is in the log, byte for byte, and proves."""
+
+import random
+import threading
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+import pytest
+
+from grounds.audit.v1 import audit_pb2, audit_pb2_grpc
+from grounds.credit.v1 import credit_pb2 as pb
+from record.checkpoint import open_checkpoint
+from record.keys import read_signing_key
+from record.merkle import verify_consistency, verify_inclusion
+from record.sealed import SealedRecord
+from server.config import read_settings
+from server.doctor import examine
+from server.stores.database import Database
+from tests.e2e.processes import Process, start
+from tests.server.asking import customer, numbers, score_request
+
+CALLERS = 6
+SCORE, READ = (f"/grounds.credit.v1.CreditService/{name}" for name in ("ScoreCredit", "GetCreditDecision"))
+
+
+@dataclass
+class Load:
+    """Callers that ask until the server is gone.
+
+    Attributes:
+        answered: What was received, by the bytes of the request.
+        unanswered: Requests that failed: they may be in the log or not.
+    """
+
+    address: str
+    answered: dict[bytes, bytes] = field(default_factory=dict)
+    unanswered: list[bytes] = field(default_factory=list)
+
+    def ask(self, number: int) -> None:
+        """Ask again and again."""
+        with grpc.insecure_channel(self.address) as channel:
+            score = channel.unary_unary(SCORE)
+            for count in range(100_000):
+                request = score_request(
+                    customer=customer("DE", f"C{2 * ((count * CALLERS + number) % 700):05d}"),
+                    features=numbers(turnover=1000.0 + count),
+                )
+                asked = request.SerializeToString()
+                try:
+                    self.answered[asked] = score(asked, timeout=10)
+                except grpc.RpcError:
+                    self.unanswered.append(asked)
+                    return
+
+
+def killed_under_load(server: Process, seconds: float) -> Load:
+    """Kill a server after a while of load."""
+    load = Load(server.address)
+    callers = [threading.Thread(target=load.ask, args=(number,)) for number in range(CALLERS)]
+    for caller in callers:
+        caller.start()
+    timer = threading.Timer(seconds, server.kill)
+    timer.start()
+    for thread in (timer, *callers):
+        thread.join(60)
+    return load
+
+
+def check_answers(server: Process, load: Load, config: Path, random_: random.Random) -> int:
+    """Check that every answer is in the log and some of them prove; gives the size of the log."""
+    settings = read_settings(config)
+    verifier = read_signing_key(settings.signing_key, settings.log_origin).verifier()
+    with grpc.insecure_channel(server.address) as channel:
+        audit, read, score = (
+            audit_pb2_grpc.AuditServiceStub(channel),
+            channel.unary_unary(READ),
+            channel.unary_unary(SCORE),
+        )
+        ids = {}
+        for asked, answer in load.answered.items():
+            ids[asked] = pb.ScoreCreditResponse.FromString(answer).credit_decision.record_ref.decision_id
+            assert read(pb.GetCreditDecisionRequest(decision_id=ids[asked]).SerializeToString()) == answer
+        for asked in random_.sample(list(load.answered), min(5, len(load.answered))):
+            assert score(asked) == load.answered[asked]
+            proof = audit.GetInclusionProof(audit_pb2.GetInclusionProofRequest(record_id=ids[asked]))
+            checkpoint = open_checkpoint(proof.checkpoint, verifier)
+            leaf = SealedRecord(proof.record.header, proof.record.ciphertext).leaf_hash()
+            verify_inclusion(proof.record.index, checkpoint.size, leaf, tuple(proof.hashes), checkpoint.root)
+        for asked in load.unanswered:
+            assert score(asked) == score(asked)
+        return open_checkpoint(audit.GetCheckpoint(audit_pb2.GetCheckpointRequest()).checkpoint, verifier).size
+
+
+def kill_again_and_again(config: Path, rounds: int) -> None:
+    """Kill, start again, check; the checkpoint of every round must be continued by that of the next."""
+    seed = uuid.uuid4().int % 2**32
+    random_, kept, answered = random.Random(seed), [], 0  # noqa: S311 - moments, no secrets
+    settings = read_settings(config)
+    server = start(config)
+    try:
+        for number in range(rounds):
+            load = killed_under_load(server, random_.uniform(0.05, 0.8))
+            server = start(config, number + 1)
+            size = check_answers(server, load, config, random_)
+            answered += len(load.answered)
+            with grpc.insecure_channel(server.address) as channel:
+                audit = audit_pb2_grpc.AuditServiceStub(channel)
+                note = audit.GetCheckpoint(audit_pb2.GetCheckpointRequest()).checkpoint
+                key = read_signing_key(settings.signing_key, settings.log_origin).verifier()
+                for old in kept[-1:]:
+                    before, now = open_checkpoint(old, key), open_checkpoint(note, key)
+                    asked = audit_pb2.GetConsistencyProofRequest(old_size=before.size, new_size=now.size)
+                    proof = tuple(audit.GetConsistencyProof(asked).hashes)
+                    verify_consistency(before.size, now.size, before.root, now.root, proof)
+                kept.append(note)
+    finally:
+        server.kill()
+    database = Database(settings.database)
+    holds, said = examine(database, read_signing_key(settings.signing_key, settings.log_origin).verifier(), None)
+    database.close()
+    assert holds, (seed, said)
+    assert size >= answered > 0, seed
+
+
+def test_whatever_a_server_answered_before_it_was_killed_is_in_the_log_and_proves(config: Path) -> None:
+    kill_again_and_again(config, 5)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_the_same_fifty_times(config: Path) -> None:
+    kill_again_and_again(config, 50)

@@ -1,0 +1,60 @@
+"""Logs on a database of each kind, and what is written into them."""
+
+import datetime as dt
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from record.checkpoint import Checkpoint, open_checkpoint
+from server.stores.database import Database
+from server.stores.entries import Entry
+from server.stores.open_log import KeyPlaces, open_log
+from server.stores.proofs import Proofs
+from server.stores.records import RecordLog
+from tests.conftest import key_settings
+
+NOW = dt.datetime(2026, 3, 1, 12, 30, 15, 123456, tzinfo=dt.UTC)
+ORIGIN = "example.com/log"
+
+
+def places(folder: Path, **changes: Any) -> KeyPlaces:
+    """Say where the keys of a log are."""
+    return KeyPlaces(**{**key_settings(folder), "origin": ORIGIN, **changes})
+
+
+@contextmanager
+def opened(url: str, folder: Path, **changes: Any) -> Iterator[RecordLog]:
+    """Open a log as a process does."""
+    database = Database(url)
+    try:
+        database.migrate()
+        log = open_log(database, places(folder, **changes))
+        try:
+            yield log
+        finally:
+            log.close()
+    finally:
+        database.close()
+
+
+def entry(body: bytes = b"body", **changes: Any) -> Entry:
+    """Make an entry of a request of its own."""
+    asked: dict[str, Any] = {
+        "kind": "CREDIT_DECISION",
+        "record_id": str(uuid.uuid4()),
+        "time": NOW,
+        "caller": "local",
+        "body": body,
+        "customer": ("DE", "C1"),
+        "request_id": str(uuid.uuid4()),
+        "content": b"content",
+        "labels": {"market": "DE", "bundle": "0" * 64, "decision": "APPROVE", "grade": "A+"},
+    }
+    return Entry(**{**asked, **changes})
+
+
+def signed(log: RecordLog) -> Checkpoint:
+    """Give the newest checkpoint, its signature checked."""
+    return open_checkpoint(Proofs(log.database).head().checkpoint, log.verifier)

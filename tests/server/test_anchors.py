@@ -1,0 +1,68 @@
+"""Checkpoints reach where the operator says; what fails there is told and counted, and stops nothing."""
+
+import asyncio
+import shlex
+import sys
+from pathlib import Path
+
+from structlog.testing import capture_logs
+
+from record.checkpoint import open_checkpoint
+from server.config import Settings
+from tests.server.asking import score_request
+from tests.server.running import served, until
+
+
+async def anchored(settings: Settings, decisions: int) -> tuple[int, list[int], list[str]]:
+    """Serve, decide; gives failures, sizes of anchored checkpoints, and what was logged."""
+    with capture_logs() as lines:
+        async with served(settings) as serving:
+            for _ in range(decisions):
+                await serving.credit.ScoreCredit(score_request())
+            log = serving.application.log
+            assert log is not None
+            await until(lambda: asyncio.sleep(0, log.known.size == decisions))
+            verifier = log.verifier
+        failures = serving.application.anchors.failures
+    folder = settings.anchor_folder
+    notes = sorted(folder.glob("checkpoint-*.txt")) if folder and folder.is_dir() else []
+    sizes = [open_checkpoint(path.read_text(), verifier).size for path in notes]
+    return failures, sizes, [line["event"] for line in lines]
+
+
+async def test_the_last_checkpoint_is_in_the_folder_when_the_server_has_stopped(
+    small_settings: Settings, tmp_path: Path
+) -> None:
+    folder = tmp_path / "anchors"
+    folder.mkdir()
+
+    failures, sizes, _ = await anchored(small_settings.model_copy(update={"anchor_folder": folder}), 3)
+
+    assert failures == 0
+    assert sizes[-1] == 3
+    assert sizes == sorted(set(sizes))
+    assert {path.suffix for path in folder.iterdir()} == {".txt"}
+
+
+async def test_a_command_gets_the_checkpoint_on_its_standard_input(small_settings: Settings, tmp_path: Path) -> None:
+    got = tmp_path / "got.txt"
+    script = f"import sys; open({str(got)!r}, 'w').write(sys.stdin.read())"
+    command = f"{sys.executable} -c {shlex.quote(script)}"
+
+    failures, _, _ = await anchored(small_settings.model_copy(update={"anchor_command": command}), 2)
+
+    assert failures == 0
+    assert got.read_text().splitlines()[:2] == [small_settings.log_origin, "2"]
+
+
+async def test_an_anchor_that_cannot_be_reached_stops_no_answer_and_is_counted(
+    small_settings: Settings, tmp_path: Path
+) -> None:
+    nowhere = {"anchor_folder": tmp_path / "nowhere", "anchor_command": "/nonexistent/command", "anchor_seconds": 0.05}
+
+    failures, sizes, events = await anchored(small_settings.model_copy(update=nowhere), 3)
+
+    assert failures >= 1
+    assert sizes == []
+    assert "checkpoint not anchored" in events
+    assert "stopped" in events

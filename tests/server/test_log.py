@@ -1,0 +1,255 @@
+"""The log, on SQLite and on a real PostgreSQL: what is acknowledged is there, once, and proves."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import delete, select, update
+
+from record.header import parse_header
+from record.merkle import verify_consistency, verify_inclusion
+from server.errors import (
+    RecordDamaged,
+    RecordRemoved,
+    RecordUnknown,
+    RequestIdReused,
+    StoreUnavailable,
+    TreeSizeUnknown,
+)
+from server.stores.entries import Kept
+from server.stores.key_tables import WRAPPED_KEYS
+from server.stores.proofs import Proofs
+from server.stores.records import RecordLog
+from server.stores.tables import LOG_HEAD, RECORDS
+from tests.record.rfc6962 import mth
+from tests.server.logs import NOW, entry, opened, signed
+
+
+@pytest.fixture
+def log(database_url: str, tmp_path: Path) -> Iterator[RecordLog]:
+    """Open a log."""
+    with opened(database_url, tmp_path) as found:
+        yield found
+
+
+def leaves(log: RecordLog) -> list[bytes]:
+    """Give the leaf data of every record, put together by hand."""
+    with log.database.reading() as connection:
+        rows = connection.execute(select(RECORDS).order_by(RECORDS.c.record_index)).all()
+    assert [row.record_index for row in rows] == list(range(len(rows)))
+    return [len(row.header).to_bytes(4, "big") + row.header + row.ciphertext for row in rows]
+
+
+def test_what_is_appended_is_read_back_with_its_header(log: RecordLog) -> None:
+    one = entry(b"\x00body\xff")
+
+    kept = log.append([one])[0]
+    again = log.of_id(one.record_id)
+
+    assert isinstance(kept, Kept)
+    assert again == kept
+    assert (kept.index, kept.body) == (0, b"\x00body\xff")
+    assert kept.header.time_us == int(NOW.timestamp()) * 1_000_000 + 123456
+    assert kept.header.labels == one.labels
+    assert log.of_id("00000000-0000-0000-0000-000000000000") is None
+
+
+def test_the_signed_root_is_that_of_rfc_6962_over_the_stored_bytes_after_every_batch(log: RecordLog) -> None:
+    for size in (1, 2, 5, 3):
+        log.append([entry() for _ in range(size)])
+
+        checkpoint = signed(log)
+        assert checkpoint.root == mth(leaves(log))
+        assert checkpoint.size == len(leaves(log))
+
+
+def test_every_record_proves_and_every_tree_continues_every_older_one(log: RecordLog) -> None:
+    entries = [entry() for _ in range(9)]
+    log.append(entries)
+    data, proofs = leaves(log), Proofs(log.database)
+    hashes = [mth([one]) for one in data]
+
+    for size in range(1, 10):
+        for place in range(size):
+            record, proof = proofs.inclusion(entries[place].record_id, size)
+            assert record.index == place
+            verify_inclusion(place, size, hashes[place], proof, mth(data[:size]))
+        for old in range(size + 1):
+            verify_consistency(old, size, mth(data[:old]), mth(data[:size]), proofs.consistency(old, size))
+    with pytest.raises(TreeSizeUnknown):
+        proofs.inclusion(entries[8].record_id, 8)
+    with pytest.raises(RecordUnknown):
+        proofs.inclusion("00000000-0000-0000-0000-000000000000", 9)
+
+
+def test_a_duplicate_gets_the_first_ones_bytes_in_one_batch_and_in_a_later_one(log: RecordLog) -> None:
+    first = entry(b"first")
+    second = replace(entry(b"second"), request_id=first.request_id)
+    third = replace(entry(b"third"), request_id=first.request_id)
+
+    outcomes = [*log.append([entry(), first, second]), *log.append([third])]
+
+    assert outcomes[1] == outcomes[2] == outcomes[3]
+    assert isinstance(outcomes[1], Kept)
+    assert outcomes[1].body == b"first"
+    assert len(leaves(log)) == 2
+    assert log.of_request("local", first.request_id, b"content") == outcomes[1]
+
+
+def test_a_request_with_other_content_is_refused_alone(log: RecordLog) -> None:
+    first = entry()
+    in_batch = replace(entry(content=b"other"), request_id=first.request_id)
+    later = replace(entry(content=b"other", customer=("FR", "C1")), request_id=first.request_id)
+
+    one, refused = log.append([first, in_batch])
+    refused_later, new = log.append([later, entry()])
+
+    assert isinstance(one, Kept)
+    assert isinstance(refused, RequestIdReused)
+    assert isinstance(refused_later, RequestIdReused)
+    assert isinstance(new, Kept)
+    assert len(leaves(log)) == 2
+
+
+def test_another_caller_may_use_the_same_request_id(log: RecordLog) -> None:
+    first = entry()
+
+    outcomes = log.append([first, replace(entry(), request_id=first.request_id, caller="other")])
+
+    assert [outcome.index for outcome in outcomes if isinstance(outcome, Kept)] == [0, 1]
+
+
+def test_a_record_about_no_customer_is_one_call(log: RecordLog) -> None:
+    run = entry(b"run", kind="CHURN_RUN", customer=None, request_id="", content=b"", labels={"run": "r1"})
+
+    kept = log.append([run])[0]
+
+    assert isinstance(kept, Kept)
+    assert (kept.header.kind, kept.header.customer_tag, kept.header.content_tag) == ("CHURN_RUN", "", "")
+    assert log.of_id(run.record_id) == kept
+
+
+def test_of_one_request_that_four_processes_record_at_once_there_is_one_record(
+    log: RecordLog, database_url: str, tmp_path: Path
+) -> None:
+    request = entry()
+    with opened(database_url, tmp_path) as other, ThreadPoolExecutor(4) as pool:
+        tasks = [
+            pool.submit(each.append, [replace(entry(bytes([number])), request_id=request.request_id), entry()])
+            for number in range(10)
+            for each in (log, other)
+        ]
+        outcomes = [task.result(30) for task in tasks]
+
+    assert len({outcome[0].body for outcome in outcomes if isinstance(outcome[0], Kept)}) == 1
+    assert len(leaves(log)) == 21
+    assert signed(log).root == mth(leaves(log))
+
+
+def test_an_entry_that_cannot_be_recorded_does_not_harm_the_others_of_its_batch(log: RecordLog) -> None:
+    outcomes = log.append([entry(), entry(labels={"market": "not a code"}), entry()])
+
+    assert [isinstance(outcome, Kept) for outcome in outcomes] == [True, False, True]
+    assert len(leaves(log)) == 2
+
+
+def test_a_destroyed_key_makes_a_record_unreadable_and_a_new_one_is_made_for_the_next(log: RecordLog) -> None:
+    first, other = entry(), entry(customer=("DE", "C2"))
+    log.append([first, other])
+    with log.database.reading() as connection:
+        tag = connection.execute(select(RECORDS.c.customer_tag).where(RECORDS.c.record_index == 0)).scalar_one()
+    with log.keys.database.writing() as connection:
+        assert connection.execute(delete(WRAPPED_KEYS).where(WRAPPED_KEYS.c.owner == tag)).rowcount == 1
+
+    again, new = log.append([replace(entry(), request_id=first.request_id), entry()])
+
+    assert isinstance(again, RecordRemoved)
+    assert isinstance(new, Kept)
+    with pytest.raises(RecordRemoved):
+        log.of_id(first.record_id)
+    assert log.of_id(other.record_id) is not None
+    assert new.header.customer_tag == tag
+
+
+def test_a_record_whose_ciphertext_was_removed_says_so(log: RecordLog) -> None:
+    one = entry()
+    log.append([one])
+    with log.database.writing() as connection:
+        connection.execute(update(RECORDS).values(ciphertext=None))
+
+    with pytest.raises(RecordRemoved):
+        log.of_id(one.record_id)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"header": b"{}"},
+        {"ciphertext": b"x" * 40},
+        {"key_id": "0" * 32},
+        {"content_tag": "0" * 64},
+        {"market": "FR"},
+        {"time_us": 0},
+    ],
+    ids=lambda damage: next(iter(damage)),
+)
+def test_a_changed_record_is_not_answered_from(log: RecordLog, damage: dict[str, object]) -> None:
+    one = entry()
+    log.append([one])
+    with log.database.writing() as connection:
+        connection.execute(update(RECORDS).values(**damage))
+
+    again, new = log.append([replace(entry(), request_id=one.request_id), entry()])
+
+    assert isinstance(again, RecordDamaged)
+    assert isinstance(new, Kept)
+
+
+def test_a_log_that_was_cut_or_rewritten_under_a_running_server_is_not_written_on(log: RecordLog) -> None:
+    log.append([entry(), entry()])
+    with log.database.reading() as connection:
+        before = connection.execute(select(LOG_HEAD)).one()._asdict()
+    log.append([entry()])
+
+    for damage in (before, {"size": 4}, {"peaks": b"\x00" * 64}, {"size": 9, "checkpoint": "forged"}):
+        with log.database.reading() as connection:
+            right = connection.execute(select(LOG_HEAD)).one()._asdict()
+        with log.database.writing() as connection:
+            connection.execute(update(LOG_HEAD).values(**damage))
+        with pytest.raises(StoreUnavailable):
+            log.append([entry()])
+        with pytest.raises(StoreUnavailable):
+            log.probe()
+        with log.database.writing() as connection:
+            connection.execute(update(LOG_HEAD).values(**right))
+
+    log.probe()
+    assert isinstance(log.append([entry()])[0], Kept)
+    assert len(leaves(log)) == 4
+
+
+def test_what_waits_for_the_head_is_written_when_it_is_free(log: RecordLog, database_url: str, tmp_path: Path) -> None:
+    with opened(database_url, tmp_path) as other, ThreadPoolExecutor(1) as pool:
+        free = threading.Event()
+        with log.database.writing() as connection:
+            log.lock_head(connection)
+            task = pool.submit(other.append, [entry()])
+            threading.Timer(0.2, free.set).start()
+            free.wait(10)
+            assert not task.done()
+        outcome = task.result(20)[0]
+
+    assert isinstance(outcome, Kept)
+
+
+def test_no_column_holds_the_customer_or_the_content_in_the_clear(log: RecordLog) -> None:
+    log.append([entry(b"canary-body", customer=("DE", "canary-customer"), content=b"canary-content")])
+
+    with log.database.reading() as connection:
+        row = connection.execute(select(RECORDS)).one()
+    assert b"canary" not in b"".join(value for value in row if isinstance(value, bytes))
+    assert "canary" not in str([value for value in row if isinstance(value, str)])
+    assert parse_header(row.header).customer_tag == row.customer_tag

@@ -1,0 +1,200 @@
+"""The n-th write fails, for every n until none is left: nothing acknowledged is lost, nothing unrecorded is answered."""
+
+import asyncio
+import resource
+import sqlite3
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+import pytest
+import sqlalchemy
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from sqlalchemy import Connection, event, func, select
+from sqlalchemy.exc import OperationalError
+
+from grounds.credit.v1 import credit_pb2 as pb
+from record.note import VerifierKey
+from server.app import Application
+from server.config import Settings
+from server.doctor import examine
+from server.errors import StoreUnavailable
+from server.load import load_file
+from server.stores.database import Database
+from server.stores.entries import Kept
+from server.stores.records import RecordLog
+from server.stores.tables import RECORDS
+from tests.conftest import LOAD_TIME, Serving
+from tests.server.asking import customer, raw, refusal, score_request
+from tests.server.logs import entry, opened
+from tests.server.running import kept, until
+from tests.small import SmallFamily
+
+DOWN = (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
+SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
+STATEMENTS_MAX = 40
+WAL_STEP = 2060  # half a page with its header: a write is cut within a page, and between two
+
+
+class Fault:
+    """Lets the n-th step of writing transactions fail: a statement, a commit, or the reply to a commit that was done.
+
+    Attributes:
+        left: Steps until the fault; 0 lets this step fail and every later one pass.
+    """
+
+    def __init__(self, *databases: Database) -> None:
+        self.left: int | None = None
+        for database in databases:
+            event.listen(database.engine, "begin", self.step)
+            event.listen(database.engine, "before_cursor_execute", self.statement)
+            event.listen(database.engine, "commit", self.commit)
+
+    def statement(self, connection: Connection, *_: object) -> None:
+        """Count a statement."""
+        if connection.get_execution_options().get("writing"):
+            self.step(connection)
+
+    def commit(self, connection: Connection) -> None:
+        """Count a commit twice: once it is not done, once it is done and its reply is lost."""
+        self.step(connection)
+        if self.left == 0:
+            connection.connection.commit()
+        self.step(connection)
+
+    def step(self, _connection: Connection) -> None:
+        """Fail if it is this one's turn."""
+        if self.left is None or not threading.current_thread().name.startswith("recorder"):
+            return
+        self.left -= 1
+        if self.left < 0:
+            self.left = None
+            raise OperationalError("a write", None, sqlite3.OperationalError("disk I/O error"))
+
+
+class Breakable(Application):
+    """A server whose stores fail when told to."""
+
+    fault: Fault
+
+    def open_log(self) -> RecordLog:
+        """Open the log; what makes it fail is there before anybody uses it."""
+        log = super().open_log()
+        self.fault = Fault(log.database, log.keys.database)
+        return log
+
+
+@pytest.fixture
+async def either(database_url: str, small: SmallFamily, small_settings: Settings) -> AsyncIterator[Serving]:
+    """Serve the small family on a database of each kind."""
+    database = Database(database_url)
+    database.migrate()
+    load_file(database, small.features, LOAD_TIME)
+    database.close()
+    application = Breakable(small_settings.model_copy(update={"database": database_url}))
+    await application.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{application.port}") as channel:
+        yield Serving(application, application.settings, channel)
+    await application.stop()
+
+
+def verifier(serving: Serving) -> VerifierKey:
+    """Give the public key of the server's log."""
+    assert serving.application.log is not None
+    return serving.application.log.verifier
+
+
+async def test_whichever_write_fails_no_answer_is_unrecorded_and_the_next_try_is_answered(either: Serving) -> None:
+    log = either.application.log
+    assert log is not None
+    fault = either.application.fault  # type: ignore[attr-defined]
+    answers: dict[str, bytes] = {}
+    for number in range(STATEMENTS_MAX):
+        # Each a new customer, whose key is a write too.
+        asked = score_request(customer=customer("DE", f"C{2 * number:05d}"))
+        fault.left = number
+        call = raw(either.channel, "ScoreCredit")(asked.SerializeToString())
+        code = await call.code()
+        first = await call if code == grpc.StatusCode.OK else None
+        passed, fault.left = fault.left is not None, None
+        assert code == (grpc.StatusCode.OK if passed else grpc.StatusCode.UNAVAILABLE)
+        answer = await raw(either.channel, "ScoreCredit")(asked.SerializeToString())
+        assert first in {None, answer}
+        answers[asked.request_id] = answer
+        if passed:
+            break
+
+    assert passed, "there are more writes than were made to fail"
+    assert number >= 8
+    assert kept(either) == len(answers)
+    for answer in answers.values():
+        name = pb.ScoreCreditResponse.FromString(answer).credit_decision.record_ref.decision_id
+        request = pb.GetCreditDecisionRequest(decision_id=name).SerializeToString()
+        assert await raw(either.channel, "GetCreditDecision")(request) == answer
+    assert examine(log.database, verifier(either), None)[0]
+
+
+async def test_while_nothing_can_be_written_health_says_so_until_it_can_again(either: Serving) -> None:
+    health = health_pb2_grpc.HealthStub(either.channel)
+    asked = health_pb2.HealthCheckRequest(service="grounds.credit.v1.CreditService")
+    engine = sqlalchemy.create_engine(either.settings.database)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE log_head RENAME TO away")
+    told = await refusal(either.credit.ScoreCredit(score_request()))
+    during = [(await health.Check(request)).status for request in (asked, health_pb2.HealthCheckRequest())]
+    await asyncio.sleep(0.7)  # a probe fails meanwhile
+    still = (await health.Check(asked)).status
+
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE away RENAME TO log_head")
+    engine.dispose()
+
+    async def serving_again() -> bool:
+        return (await health.Check(asked)).status == SERVING
+
+    await until(serving_again)
+    assert (told.code, told.reason) == DOWN
+    assert [*during, still] == [NOT_SERVING] * 3
+    assert kept(either) == 0
+
+
+@contextmanager
+def files_no_longer_than(limit: int) -> Iterator[None]:
+    """Let the operating system refuse to write any file beyond a length, as a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_wherever_the_disk_is_full_a_batch_is_there_wholly_or_not_at_all(tmp_path: Path) -> None:
+    """SQLite, and the operating system that refuses the write: at every half page of what a batch writes."""
+    url, failures = f"sqlite:///{tmp_path / 'log.db'}", 0
+    with opened(url, tmp_path) as log:
+        acknowledged = [outcome.header.record_id for outcome in log.append([entry()]) if isinstance(outcome, Kept)]
+        for step in range(200):
+            with log.database.engine.connect() as connection:
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+            batch = [entry(b"x" * 3000, customer=("DE", f"C{step}")) for _ in range(4)]
+            try:
+                with files_no_longer_than(step * WAL_STEP):
+                    outcomes = log.append(batch)
+            except StoreUnavailable:
+                failures += 1
+                with log.database.reading() as connection:
+                    count = connection.execute(select(func.count()).select_from(RECORDS)).scalar_one()
+                assert count == len(acknowledged)
+                continue
+            acknowledged += [outcome.header.record_id for outcome in outcomes if isinstance(outcome, Kept)]
+            break
+        found = [log.of_id(record_id) for record_id in acknowledged]
+        holds, said = examine(log.database, log.verifier, None)
+
+    assert failures >= 8
+    assert len(acknowledged) == 5
+    assert None not in found
+    assert holds, said

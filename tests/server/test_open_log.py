@@ -1,0 +1,162 @@
+"""Keys and log fit together, or the server does not start; what is made is made once, for its owner alone."""
+
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import sqlalchemy
+from sqlalchemy import delete
+
+from server.errors import LogRefused
+from server.stores.database import Database
+from server.stores.entries import Kept
+from server.stores.key_tables import WRAPPED_KEYS
+from server.stores.tables import LOG_HEAD
+from tests.server.logs import entry, opened, signed
+
+
+def test_the_first_start_makes_every_key_for_its_owner_alone_and_the_second_takes_them(
+    database_url: str, tmp_path: Path
+) -> None:
+    with opened(database_url, tmp_path) as log:
+        first = log.verifier
+        log.append([entry()])
+    with opened(database_url, tmp_path) as log:
+        assert log.verifier == first
+        assert signed(log).size == 1
+
+    modes = {name: stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("keys.db", "master.key", "signing.key")}
+    assert set(modes.values()) == {0o600}, modes
+
+
+def test_servers_that_start_at_once_on_an_empty_database_write_one_log(database_url: str, tmp_path: Path) -> None:
+    def start(_number: int) -> tuple[str, object]:
+        with opened(database_url, tmp_path) as log:
+            return log.verifier.text(), log.append([entry()])[0]
+
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(start, range(3)))
+
+    assert len({key for key, _ in found}) == 1
+    assert sorted(outcome.index for _, outcome in found if isinstance(outcome, Kept)) == [0, 1, 2]
+
+
+def start_again(url: str, folder: Path, **changes: object) -> str:
+    """Start on a log that was begun; gives the refusal."""
+    with pytest.raises(LogRefused) as caught, opened(url, folder, **changes):
+        pass
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["signing.key", "master.key"])
+def test_a_key_that_is_gone_is_not_made_again(tmp_path: Path, name: str) -> None:
+    url = f"sqlite:///{tmp_path / 'log.db'}"
+    with opened(url, tmp_path):
+        pass
+    (tmp_path / name).unlink()
+
+    told = start_again(url, tmp_path)
+
+    assert str(tmp_path / name) in told
+    assert "restore" in told
+    assert not (tmp_path / name).exists()
+
+
+def test_keys_of_another_log_are_refused_each_by_its_name(tmp_path: Path) -> None:
+    url, other = f"sqlite:///{tmp_path / 'log.db'}", tmp_path / "other"
+    other.mkdir()
+    with opened(url, tmp_path), opened(f"sqlite:///{other / 'log.db'}", other):
+        pass
+
+    assert "another log's key" in start_again(url, tmp_path, signing_key=other / "signing.key")
+    assert "master_key" in start_again(url, tmp_path, master_key=other / "master.key")
+    assert "keys: names a database" in start_again(url, tmp_path, keys=f"sqlite:///{other / 'keys.db'}")
+    assert "of the log 'example.com/log'" in start_again(url, tmp_path, origin="example.com/another")
+
+
+def test_a_key_store_that_lost_its_keys_is_refused(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'log.db'}"
+    with opened(url, tmp_path) as log, log.keys.database.writing() as connection:
+        connection.execute(delete(WRAPPED_KEYS))
+
+    assert "keys: names a database" in start_again(url, tmp_path)
+
+
+def test_keys_that_others_may_read_or_that_would_be_lost_or_backed_up_with_the_log_are_refused(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'log.db'}"
+
+    assert "apart from it" in start_again(url, tmp_path, keys=url)
+    assert "in memory" in start_again(url, tmp_path, keys="sqlite://")
+    assert "URL" in start_again(url, tmp_path, keys="keys.db")
+    assert "cannot be made" in start_again(url, tmp_path, keys=f"sqlite:///{tmp_path}/nowhere/keys.db")
+    with opened(url, tmp_path):
+        pass
+    for name in ("keys.db", "signing.key", "master.key"):
+        (tmp_path / name).chmod(0o640)
+        assert "0640" in start_again(url, tmp_path)
+        (tmp_path / name).chmod(0o600)
+
+
+def test_a_postgresql_that_may_lose_what_it_acknowledged_is_refused(
+    postgres: sqlalchemy.Engine, tmp_path: Path
+) -> None:
+    with postgres.connect() as connection:
+        connection.exec_driver_sql("CREATE DATABASE careless")
+        connection.exec_driver_sql("ALTER DATABASE careless SET synchronous_commit = off")
+    url = postgres.url.set(database="careless").render_as_string(hide_password=False)
+
+    assert "synchronous_commit" in start_again(url, tmp_path)
+
+
+def test_records_without_the_head_of_their_log_are_not_begun_anew(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'log.db'}"
+    with opened(url, tmp_path) as log:
+        log.append([entry()])
+        with log.database.writing() as connection:
+            connection.execute(delete(LOG_HEAD))
+
+    assert "restore it from its backup" in start_again(url, tmp_path)
+
+
+def test_keys_that_are_given_are_taken(tmp_path: Path) -> None:
+    given = tmp_path / "given"
+    given.mkdir()
+    with opened(f"sqlite:///{given / 'log.db'}", given) as log:
+        verifier = log.verifier
+
+    with opened(f"sqlite:///{tmp_path / 'log.db'}", tmp_path, signing_key=given / "signing.key") as log:
+        assert log.verifier == verifier
+
+
+def test_a_destroyed_key_is_nowhere_in_the_file_of_keys(tmp_path: Path) -> None:
+    url, keys = f"sqlite:///{tmp_path / 'log.db'}", tmp_path / "keys.db"
+    with opened(url, tmp_path) as log:
+        log.append([entry(customer=("DE", f"C{number}")) for number in range(50)])
+        with log.keys.database.reading() as connection:
+            wrapped = [bytes(row.wrapped) for row in connection.execute(sqlalchemy.select(WRAPPED_KEYS))]
+        with log.keys.database.writing() as connection:
+            connection.execute(delete(WRAPPED_KEYS).where(WRAPPED_KEYS.c.owner.not_like("log/%")))
+        with log.keys.database.engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        content = b"".join(path.read_bytes() for path in (keys, Path(f"{keys}-wal")) if path.exists())
+
+    assert sum(each in content for each in wrapped) == 2
+
+
+def test_migrations_of_the_keys_make_exactly_the_table_that_the_code_reads(database_url: str, tmp_path: Path) -> None:
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    from server.stores.key_tables import METADATA
+    from server.stores.keys import open_key_database
+
+    log = Database(f"sqlite:///{tmp_path / 'log.db'}")
+    url = f"sqlite:///{tmp_path / 'keys.db'}" if database_url.startswith("sqlite") else database_url
+    keys = open_key_database(url, log.engine.url.render_as_string(hide_password=False))
+    with keys.reading() as connection:
+        differences = compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), METADATA)
+    keys.close()
+    log.close()
+
+    assert differences == []
