@@ -70,7 +70,7 @@ def rival_pds(rival: RivalSpec, signs: Mapping[str, int], samples: Samples, test
     """
     known = samples.part("FIT", "CALIBRATION")
     if rival.kind == "bg_nbd":
-        return bg_nbd_pds(known, test)
+        return bg_nbd_pds(samples, test)
     if rival.kind == "scorecard":
         names = list(rival.features or samples.names)
         categories = [place for place, name in enumerate(names) if name in samples.levels]
@@ -87,10 +87,10 @@ def rival_pds(rival: RivalSpec, signs: Mapping[str, int], samples: Samples, test
     return pds
 
 
-def bg_nbd_pds(known: pd.DataFrame, test: pd.DataFrame) -> NDArray[np.float64]:
-    """Fit BG/NBD to the histories of the newest development snapshot; gives P(no purchase within the own horizon)."""
-    newest = known[known["as_of"] == known["as_of"].max()]
-    fitted, histories = fit_bgnbd(histories_of(newest)), histories_of(test)
+def bg_nbd_pds(samples: Samples, test: pd.DataFrame) -> NDArray[np.float64]:
+    """Fit BG/NBD to the histories of everyone, and give P(no purchase within the own horizon) of the test rows."""
+    assert samples.histories is not None
+    fitted, histories = fit_bgnbd(histories_of(samples.histories)), histories_of(test)
     horizons = test["horizon_days"].to_numpy()
     pds = np.empty(len(test))
     for horizon in np.unique(horizons):

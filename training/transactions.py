@@ -19,6 +19,7 @@ from training.samples import Sample, Samples
 from training.spec import Spec
 
 DAY = dt.timedelta(days=1)
+EVER_DAYS = 1_000_000
 FEATURES_SQL, STANDING_SQL, OUTCOME_SQL = (
     (Path(__file__).parent / f"{name}.sql").read_text(encoding="utf-8") for name in ("features", "standing", "outcome")
 )
@@ -42,13 +43,14 @@ def samples_of_log(spec: Spec, sources: Sources, threads: int) -> tuple[Samples,
     with open_log(log, spec.status, sources, threads) as opened:
         refuse_immature(opened, snapshots)
         taken = [snapshot(opened, snapshots, cut, part) for part, cuts in parts_of(snapshots).items() for cut in cuts]
+        histories = histories_at(opened, snapshots) if any(one.kind == "bg_nbd" for one in spec.rivals) else None
         take_customers(opened, snapshots, snapshots.latest)
         latest = customers_frame(opened, snapshots.latest)
     names = tuple(feature.name for feature in spec.features)
     refuse_unknown(spec, tuple(latest.columns))
     counts = [line for _, lines in taken for line in lines]
     rows = pd.concat([rows for rows, _ in taken], ignore_index=True)
-    return Samples(rows, names, (*opened.waterfall, *counts), opened.digest, {}), latest
+    return Samples(rows, names, (*opened.waterfall, *counts), opened.digest, {}, histories), latest
 
 
 def refuse_unknown(spec: Spec, columns: tuple[str, ...]) -> None:
@@ -119,6 +121,18 @@ def take_customers(log: Log, snapshots: SnapshotSpec, cut: dt.date) -> None:
         log.connection.execute(f"{verb} {STANDING_SQL}", rules)
     if log.connection.execute("SELECT COUNT(*) FROM customers").fetchone() == (0,):
         raise DataRefused(f"snapshot {cut}: no customer bought in the {snapshots.active_days} days before")
+
+
+def histories_at(log: Log, snapshots: SnapshotSpec) -> pd.DataFrame:
+    """Give the histories of everyone who had ever bought at the newest development snapshot.
+
+    Who looks at active customers alone never sees anybody leave: BG/NBD has no maximum there.
+    """
+    ever = snapshots.model_copy(update={"active_days": EVER_DAYS})
+    take_customers(log, ever, max(snapshots.calibration))
+    return log.connection.execute(
+        "SELECT purchase_days, recency_days, tenure_days FROM customers ORDER BY market, customer_id"
+    ).df()
 
 
 def customers_frame(log: Log, cut: dt.date) -> pd.DataFrame:
