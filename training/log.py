@@ -74,10 +74,10 @@ class Log:
     def end(self, before: dt.date | None = None) -> dt.datetime:
         """Give the time of the last line, or of the last one before a day."""
         day = before or dt.date.max
-        found = self.connection.execute("SELECT MAX(time) FROM kept WHERE time < $day", {"day": day}).fetchone()
-        if found is None or found[0] is None:
+        found = self.connection.execute("SELECT MAX(time) FROM kept WHERE time < $day", {"day": day}).fetchall()
+        if found[0][0] is None:
             raise DataRefused(f"the log has no line before {day}")
-        end: dt.datetime = found[0]
+        end: dt.datetime = found[0][0]
         return end
 
 
@@ -214,11 +214,8 @@ def keep_lines(connection: duckdb.DuckDBPyConnection, log: LogSpec) -> tuple[tup
             WHERE reason IS NULL AND hash(market, customer_id) % {parts} = {part}"""  # noqa: S608 - our own
         )
     connection.execute("DROP TABLE judged")
-    of = connection.execute(
-        "SELECT COUNT(*), COUNT(*) FILTER (amount < 0), COUNT(*) FILTER (amount = 0) FROM kept"
-    ).fetchone()
-    assert of is not None
-    used, returns, free = (int(number) for number in of)
+    of = connection.execute("SELECT COUNT(*), COUNT(*) FILTER (amount < 0), COUNT(*) FILTER (amount = 0) FROM kept")
+    used, returns, free = (int(number) for number in of.fetchall()[0])
     waterfall = [
         ("lines read", sum(counts.values())),
         *((f"left out: {code}", -counts.get(code, 0)) for code in RULES),
@@ -254,9 +251,9 @@ def read_statuses(connection: duckdb.DuckDBPyConnection, spec: StatusSpec | None
     )
     twice = connection.execute(
         "SELECT COUNT(*) FROM (SELECT 1 FROM statuses GROUP BY market, customer_id, since HAVING COUNT(*) > 1)"
-    ).fetchone()
-    if twice and twice[0]:
-        raise DataRefused(f"{path}: {twice[0]} customers have two statuses since the same day")
+    ).fetchall()[0][0]
+    if twice:
+        raise DataRefused(f"{path}: {twice} customers have two statuses since the same day")
     return hashlib.sha256(f"{digest}|{own_digest}".encode()).hexdigest()
 
 

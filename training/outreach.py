@@ -41,11 +41,9 @@ def read_suppressions(connection: duckdb.DuckDBPyConnection, path: Path | None, 
         odd = connection.execute(
             f"SELECT COUNT(*) FROM ({listed}) WHERE market IS NULL OR customer_id IS NULL OR code IS NULL"  # noqa: S608 - ours
             " OR NOT regexp_full_match(code, '[A-Z][A-Z0-9_]{0,62}')"
-        ).fetchone()
-        if odd and odd[0]:
-            raise DataRefused(
-                f"{path}: {odd[0]} rows lack market or customer, or their code is not like DO_NOT_CONTACT"
-            )
+        ).fetchall()[0][0]
+        if odd:
+            raise DataRefused(f"{path}: {odd} rows lack market or customer, or their code is not like DO_NOT_CONTACT")
         connection.execute(
             f"""INSERT INTO suppressed SELECT market, customer_id, LIST_SORT(LIST(DISTINCT code)) FROM ({listed})
             WHERE last_day IS NULL OR last_day >= $at GROUP BY market, customer_id""",  # noqa: S608 - ours

@@ -119,7 +119,7 @@ def take_customers(log: Log, snapshots: SnapshotSpec, cut: dt.date) -> None:
         log.connection.execute(f"CREATE OR REPLACE TABLE found AS {FEATURES_SQL}", scope)
         verb = "INSERT INTO customers" if part else "CREATE OR REPLACE TABLE customers AS"
         log.connection.execute(f"{verb} {STANDING_SQL}", rules)
-    if log.connection.execute("SELECT COUNT(*) FROM customers").fetchone() == (0,):
+    if log.connection.execute("SELECT COUNT(*) FROM customers").fetchall() == [(0,)]:
         raise DataRefused(f"snapshot {cut}: no customer bought in the {snapshots.active_days} days before")
 
 

@@ -16,7 +16,7 @@ SCORE = "score"
 def renew() -> None:
     """Write every block between its markers, and the plots."""
     text = README.read_text(encoding="utf-8")
-    blocks = {"explanation": explanation_block, "recourse": recourse_block}
+    blocks = {"explanation": explanation_block, "recourse": recourse_block, "churn": churn_block}
     for name, block in blocks.items():
         begin, end = f"<!-- {name}: measured -->", f"<!-- {name}: end -->"
         pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
@@ -71,6 +71,23 @@ def recourse_block(found: dict[str, Any]) -> str:
         f"99th percentile {of['p99_ms']:.0f} ms, {of['median_rows_scored']:.0f} rows scored; "
         f"{of['with_recourse'] / of['applicants']:.0%} have a way to the approve cut-off."
     )
+
+
+def churn_block(found: dict[str, Any]) -> str:
+    """Show what scoring a log takes, by its size."""
+    lines = [
+        source(found),
+        "",
+        "| lines of the log | customers scored | features | run | whole | microseconds a line | largest memory |",
+        "|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for log in found["results"]["logs"]:
+        whole = log["whole_seconds"]
+        lines.append(
+            f"| {log['lines']:,} | {log['customers']:,} | {log['features_seconds']:.0f} s | {log['run_seconds']:.0f} s | "
+            f"{whole:.0f} s | {1e6 * whole / log['lines']:.1f} | {log['memory_bytes'] / 1e9:.1f} GB |"
+        )
+    return "\n".join(lines)
 
 
 def claims(one: dict[str, Any]) -> list[str]:
