@@ -68,9 +68,9 @@ def rival_pds(rival: RivalSpec, signs: Mapping[str, int], samples: Samples, test
     feature itself, in the direction in which it ranks the development rows. A scorecard has the signs
     of the spec, as the model does.
     """
-    known = samples.part("FIT", "CALIBRATION")
     if rival.kind == "bg_nbd":
         return bg_nbd_pds(samples, test)
+    known = samples.part("FIT", "CALIBRATION")
     if rival.kind == "scorecard":
         names = list(rival.features or samples.names)
         categories = [place for place, name in enumerate(names) if name in samples.levels]

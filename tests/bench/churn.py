@@ -28,7 +28,7 @@ COPY (
         CAST((hash(line, 4) % 3000) / 100.0 AS DECIMAL(18,2)) AS sales_value,
         CAST((hash(line, 5) % 100) / 100.0 AS DECIMAL(18,2)) AS discount,
         TIMESTAMP '2017-01-01' + to_seconds(CAST(60 * ((hash(customer, trip) % 480960)
-            * (0.5 + (hash(customer, 9) % 500) / 1000.0))::BIGINT AS INTEGER)) AS transaction_timestamp
+            * (0.75 + (hash(customer, 9) % 250) / 1000.0))::BIGINT AS INTEGER)) AS transaction_timestamp
     FROM (SELECT line, hash(line) % {customers} AS customer, hash(line, 1) % 12 AS trip FROM range({lines}) AS made(line))
     ) TO '{path}' (FORMAT parquet)
 """

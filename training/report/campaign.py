@@ -48,7 +48,7 @@ def campaign_sections(spec: Spec, findings: Findings, drivers: Drivers) -> Itera
     yield section(
         "Month by month",
         '<div class="plots">',
-        figure("Ranking by snapshot.", "Whiskers that overlap differ no more than chance.", months),
+        figure("Ranking by snapshot.", "Snapshots whose whiskers lie well apart differ by more than chance.", months),
         figure("Probability by snapshot.", "Diamonds within the whiskers: what was told is what happened.", rates),
         "</div>",
         months_table(found),
