@@ -82,14 +82,16 @@ class Log:
 
 
 @contextmanager
-def open_log(log: LogSpec, status: StatusSpec | None, sources: Sources, threads: int) -> Iterator[Log]:
-    """Read a log for as long as the block runs.
+def open_log(
+    log: LogSpec, status: StatusSpec | None, sources: Sources, threads: int, memory: str = MEMORY
+) -> Iterator[Log]:
+    """Read a log for as long as the block runs; DuckDB takes no more than `memory`, and puts the rest on disk.
 
     Raises:
         SpecRefused: The spec names a column that is not there.
         DataRefused: A file cannot be read, or cannot be right.
     """
-    with database(threads) as connection:
+    with database(threads, memory) as connection:
         try:
             source, digest = source_of(log, sources)
             read_lines(connection, log, source)
@@ -101,11 +103,11 @@ def open_log(log: LogSpec, status: StatusSpec | None, sources: Sources, threads:
 
 
 @contextmanager
-def database(threads: int) -> Iterator[duckdb.DuckDBPyConnection]:
+def database(threads: int, memory: str = MEMORY) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open a database in a folder that goes when the block ends; the folder is where TMPDIR says."""
     with tempfile.TemporaryDirectory(prefix="grounds-") as folder:
         config: dict[str, str | bool | int | float | list[str]]
-        config = {"threads": threads, "memory_limit": MEMORY, "temp_directory": folder}
+        config = {"threads": threads, "memory_limit": memory, "temp_directory": folder}
         with duckdb.connect(f"{folder}/log.duckdb", config=config) as connection:
             connection.execute("SET preserve_insertion_order = false; SET TimeZone = 'UTC'")
             yield connection
