@@ -1,6 +1,7 @@
 """Fits LightGBM, and finds its parameters by a seeded search on the fit part alone."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import lightgbm
@@ -17,6 +18,7 @@ from training.spec import SearchSpec, Spec
 
 ROUNDS_MAX = 600
 ROUNDS_WITHOUT_GAIN = 40
+LEARNING_RATE_MAX = 0.12
 Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
 Progress = Callable[[int, int], None]
 
@@ -44,7 +46,7 @@ def suggest(trial: optuna.Trial, spec: SearchSpec) -> dict[str, Any]:
     """Choose one set of parameters. Speed is no criterion."""
     return {
         "num_leaves": trial.suggest_int("num_leaves", min(4, spec.max_leaves), spec.max_leaves),
-        "learning_rate": trial.suggest_float("learning_rate", 0.03, 0.12, log=True),
+        "learning_rate": trial.suggest_float("learning_rate", spec.learning_rate_min, LEARNING_RATE_MAX, log=True),
         "min_data_in_leaf": trial.suggest_int("min_data_in_leaf", 20, 200, log=True),
         "feature_fraction": trial.suggest_float("feature_fraction", 0.3, 0.9),
         "bagging_fraction": trial.suggest_float("bagging_fraction", 0.6, 1.0),
@@ -57,17 +59,20 @@ def search(samples: Samples, family: Spec, signs: tuple[int, ...], threads: int,
     spec, rows = family.search, samples.part("FIT")
     matrix, labels = samples.features(rows), label_of(rows)
     folds = list(folds_of(rows, spec, family.snapshots.horizon_days if family.snapshots else 0))
+    workers = ThreadPoolExecutor(threads)
 
     def objective(trial: optuna.Trial) -> float:
-        parameters = fixed_parameters(signs, threads) | suggest(trial, spec)
-        results = [fit_fold(parameters, samples, (matrix, labels), fold) for fold in folds]
+        # One thread a fold: a log-loss that several threads sum differs in its last bits, and would steer the search.
+        parameters = fixed_parameters(signs, 1) | suggest(trial, spec)
+        results = list(workers.map(lambda fold: fit_fold(parameters, samples, (matrix, labels), fold), folds))
         trial.set_user_attr("num_iterations", round(float(np.mean([rounds for rounds, _ in results]))))
         progress(trial.number + 1, spec.trials)
         return float(np.mean([loss for _, loss in results]))
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=spec.seed))
-    study.optimize(objective, n_trials=spec.trials)
+    with workers:
+        study.optimize(objective, n_trials=spec.trials)
     return {**study.best_params, "num_iterations": study.best_trial.user_attrs["num_iterations"]}
 
 

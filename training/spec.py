@@ -68,6 +68,7 @@ class SearchSpec(SpecPart):
 
     Attributes:
         validation: "folds" of the fit part, or "forward": fit on earlier snapshots, look at later ones.
+        learning_rate_min: Smallest step that is tried; the largest is 0.12. A smaller step takes more trees.
     """
 
     trials: int = Field(default=20, ge=1, le=1000)
@@ -75,6 +76,7 @@ class SearchSpec(SpecPart):
     folds: int = Field(default=3, ge=2, le=20)
     validation: Literal["folds", "forward"] = "folds"
     max_leaves: int = Field(default=8, ge=2, le=64)
+    learning_rate_min: float = Field(default=0.03, ge=0.001, le=0.12)
 
 
 class FeatureEntry(SpecPart):
