@@ -6,19 +6,30 @@ open a temporary name beside the target, write, fsync, close, rename over the ta
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 
 def write_file(path: Path, content: bytes) -> None:
     """Replace the file's content in one step."""
+    with file_written(path) as temporary:
+        temporary.write_bytes(content)
+
+
+@contextmanager
+def file_written(path: Path) -> Iterator[Path]:
+    """Give a temporary file to write into; it takes the place of `path` when the block ends, and goes if it fails."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
     temporary = Path(name)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        yield temporary
+        descriptor = os.open(temporary, os.O_RDWR)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
         temporary.chmod(0o644)
         temporary.rename(path)
     except BaseException:

@@ -12,15 +12,16 @@ import typer
 from models.bundle import read_bundle
 from models.catalog import find, read_active
 from models.errors import ModelError
-from models.model import open_model
+from models.model import Model, open_model
 from training.console import Console
 from training.errors import SpecRefused, TrainingError
 from training.files import recoded, write_features
 from training.foreign import export_model, verdict_table
-from training.release import release, sha256_of
-from training.report.printed import facts, gates_table, quality_table, waterfall_table
-from training.run import write_run
-from training.spec import Spec, read_spec
+from training.log import Sources
+from training.release import release
+from training.report.printed import campaign_table, facts, gates_table, quality_table, waterfall_table
+from training.run import Extras, write_run, write_run_at
+from training.spec import read_spec, spec_digest
 from training.tables import samples_of_table
 from training.transactions import customers_at, samples_of_log
 
@@ -32,6 +33,10 @@ app = typer.Typer(
 )
 SpecFile = Annotated[Path, typer.Argument(metavar="SPEC.toml", help="The family's spec file.")]
 Bundles = Annotated[Path, typer.Option(help="The catalog of bundles.", metavar="DIR")]
+Data = Annotated[Path | None, typer.Option(help="The data, instead of the spec's path.", metavar="PATH")]
+Status = Annotated[Path | None, typer.Option(help="A log's status table, instead of the spec's.", metavar="PATH")]
+Threads = Annotated[int, typer.Option(help="Threads to work with; no byte depends on it.", min=1)]
+CORES = os.cpu_count() or 1
 Files = Annotated[Path, typer.Option(help="Where feature and run files go.", metavar="DIR")]
 
 
@@ -40,9 +45,9 @@ def fit(
     spec_file: SpecFile,
     bundles: Bundles = Path("models/bundles"),
     files: Files = Path("files"),
-    data: Annotated[Path | None, typer.Option(help="The data, instead of the spec's path.", metavar="PATH")] = None,
-    threads: Annotated[int, typer.Option(help="Threads to fit with; no byte depends on it.", min=1)] = os.cpu_count()
-    or 1,
+    data: Data = None,
+    status: Status = None,
+    threads: Threads = CORES,
 ) -> None:
     """Fit, calibrate, export, prove, measure and release one model; write the customers' feature file."""
     console = Console(threads)
@@ -53,12 +58,14 @@ def fit(
         spec, samples = samples_of_table(spec, path)
         customers = samples.rows
     else:
-        samples, customers = samples_of_log(spec, data or log_path(spec, spec_file), threads)
+        samples, customers = samples_of_log(spec, Sources(spec_file.parent, data, status), threads)
     console.show(waterfall_table(samples))
-    made = release(spec, sha256_of(spec_file), samples, bundles, console)
+    made = release(spec, spec_digest(spec_file), samples, bundles, console)
     features = files / f"{spec.family}.features.parquet"
     write_features(features, spec.family, read_bundle(made.folder).schema, customers)
     console.show(quality_table(made.findings))
+    if made.findings.campaign is not None:
+        console.show(campaign_table(made.findings.campaign))
     console.show(gates_table(made.lines))
     for line in facts(made.findings):
         console.say(line)
@@ -67,21 +74,51 @@ def fit(
     console.say(f"to let it serve: python -m server activate {made.folder.name[:12]}")
 
 
-@app.command(epilog="Example: python -m training score training/churn.toml --to files/churn.run.parquet")
+@app.command(epilog="Example: python -m training score training/churn.toml --at 2017-12-15")
 def score(
     spec_file: SpecFile,
+    at: Annotated[dt.datetime | None, typer.Option(help="From the log, as of this day.", formats=["%Y-%m-%d"])] = None,
     bundles: Bundles = Path("models/bundles"),
-    features: Annotated[Path | None, typer.Option(help="The feature file.", metavar="FILE")] = None,
+    features: Annotated[Path | None, typer.Option(help="A feature file, instead of --at.", metavar="FILE")] = None,
     to: Annotated[Path | None, typer.Option(help="The run file to write.", metavar="FILE")] = None,
+    data: Data = None,
+    status: Status = None,
+    suppress: Annotated[
+        Path | None, typer.Option(help="Whom to leave alone: market, customer_id, code, perhaps until.", metavar="FILE")
+    ] = None,
     bundle: Annotated[str | None, typer.Option(help="Another bundle than the active one.", metavar="ID")] = None,
+    decline: Annotated[
+        str | None, typer.Option(help="The bundle of spend decline; by default the active one, if any.", metavar="ID")
+    ] = None,
+    threads: Threads = CORES,
 ) -> None:
-    """Score every customer of a feature file with the active bundle, and write the run for `server load`."""
+    """Score all customers with the active bundle, as of a date or from a feature file: a run for `server load`."""
+    console = Console(threads)
     spec = read_spec(spec_file)
     model = open_model(read_bundle(find(bundles, bundle or active_bundle(bundles, spec.family))))
-    source = features or Path("files") / f"{spec.family}.features.parquet"
     run = to or Path("files") / f"{spec.family}.run.parquet"
-    count = write_run(spec, model, source, run)
-    Console(1).say(f"run of {count:,} customers: {run}")
+    extras = Extras(
+        decline=decline_model(bundles, spec.family, decline),
+        suppress=suppress,
+        spec_sha256=spec_digest(spec_file),
+        threads=threads,
+        say=console.progress(),
+    )
+    if at is None:
+        source = features or Path("files") / f"{spec.family}.features.parquet"
+        count = write_run(spec, model, source, run, extras)
+    elif features is not None or spec.log is None:
+        raise SpecRefused(f"{spec_file}: --at is for logs and without --features")
+    else:
+        count = write_run_at(spec, model, Sources(spec_file.parent, data, status), at.date(), run, extras)
+    console.say(f"run of {count:,} customers: {run}")
+
+
+def decline_model(bundles: Path, family: str, named: str | None) -> Model | None:
+    """Give the model of the second output: the one named, else the active one of the family FAMILY_decline, if any."""
+    active = sorted(set(read_active(bundles, f"{family}_decline").values()))
+    chosen = named or (active[0] if len(active) == 1 else None)
+    return open_model(read_bundle(find(bundles, chosen))) if chosen else None
 
 
 @app.command(epilog="Example: python -m training features training/churn.toml --at 2017-12-15")
@@ -90,7 +127,8 @@ def features(
     at: Annotated[dt.datetime | None, typer.Option(help="For a log: as of which day.", formats=["%Y-%m-%d"])] = None,
     bundles: Bundles = Path("models/bundles"),
     to: Annotated[Path | None, typer.Option(help="The feature file to write.", metavar="FILE")] = None,
-    data: Annotated[Path | None, typer.Option(help="The data, instead of the spec's path.", metavar="PATH")] = None,
+    data: Data = None,
+    status: Status = None,
     bundle: Annotated[str | None, typer.Option(help="Another bundle than the active one.", metavar="ID")] = None,
 ) -> None:
     """Write the features of all customers, for the active model, without fitting; `server load` takes the file."""
@@ -104,7 +142,7 @@ def features(
     else:
         if at is None:
             raise SpecRefused(f"{spec_file}: a log needs --at DATE")
-        customers = customers_at(spec, data or log_path(spec, spec_file), at.date(), os.cpu_count() or 1)
+        customers = customers_at(spec, Sources(spec_file.parent, data, status), at.date(), CORES)
     target = to or Path("files") / f"{spec.family}.features.parquet"
     write_features(target, spec.family, schema, customers)
     Console(1).say(f"features of {len(customers):,} customers: {target}")
@@ -135,12 +173,6 @@ def export(
     console.show(verdict_table(verdict))
     console.say(f"base value: {verdict.base_margin!r} log-odds")
     console.say(f"files: {to}")
-
-
-def log_path(spec: Spec, spec_file: Path) -> Path | None:
-    """Give the log's path, which a spec states relative to itself."""
-    assert spec.log is not None
-    return spec_file.parent / spec.log.path if spec.log.path else None
 
 
 def main() -> int:

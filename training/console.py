@@ -1,5 +1,6 @@
 """What training says while it works: a progress bar on a terminal, plain lines elsewhere."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -8,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 PLAIN_WIDTH = 120
+PROGRESS_SECONDS = 5.0
 
 
 class Console:
@@ -29,6 +31,18 @@ class Console:
     def show(self, table: Table) -> None:
         """Show a table."""
         self.out.print(table)
+
+    def progress(self) -> Callable[[int, int, str], None]:
+        """Give what says how far work on many rows is: a line for each stage, and then at most one in some seconds."""
+        stages, times = [""], [0.0]
+
+        def say(done: int, total: int, stage: str) -> None:
+            now = time.monotonic()
+            if stage != stages[0] or now - times[0] >= PROGRESS_SECONDS:
+                self.say(f"{stage}: {done:,} of {total:,} customers" if total else stage)
+                stages[0], times[0] = stage, now
+
+        return say
 
     @contextmanager
     def steps(self, what: str, total: int) -> Iterator[Callable[[int, int], None]]:

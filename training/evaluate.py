@@ -12,6 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from training.measures import scorecard
+from training.measures.buying import Histories, fit_bgnbd
 from training.measures.calibration import brier, expected_calibration_error
 from training.measures.discrimination import auc, ks
 from training.samples import Samples, label_of
@@ -63,10 +64,12 @@ def quality(labels: NDArray[np.int64], pds: NDArray[np.float64]) -> Quality:
 def rival_pds(rival: RivalSpec, signs: Mapping[str, int], samples: Samples, test: pd.DataFrame) -> NDArray[np.float64]:
     """Fit a simpler rule on fit and calibration rows, and give its probabilities for the test rows.
 
-    A single feature gives the probability of a logistic regression on it: the same ranking as the
+    BG/NBD is fitted to histories, not to labels. A single feature gives the probability of a logistic regression on it: the same ranking as the
     feature itself, in the direction in which it ranks the development rows. A scorecard has the signs
     of the spec, as the model does.
     """
+    if rival.kind == "bg_nbd":
+        return bg_nbd_pds(samples, test)
     known = samples.part("FIT", "CALIBRATION")
     if rival.kind == "scorecard":
         names = list(rival.features or samples.names)
@@ -82,6 +85,27 @@ def rival_pds(rival: RivalSpec, signs: Mapping[str, int], samples: Samples, test
     pipeline.fit(known[names].to_numpy(dtype=np.float64), label_of(known))
     pds: NDArray[np.float64] = pipeline.predict_proba(test[names].to_numpy(dtype=np.float64))[:, 1]
     return pds
+
+
+def bg_nbd_pds(samples: Samples, test: pd.DataFrame) -> NDArray[np.float64]:
+    """Fit BG/NBD to the histories of everyone, and give P(no purchase within the own horizon) of the test rows."""
+    assert samples.histories is not None
+    fitted, histories = fit_bgnbd(histories_of(samples.histories)), histories_of(test)
+    horizons = test["horizon_days"].to_numpy()
+    pds = np.empty(len(test))
+    for horizon in np.unique(horizons):
+        inside = horizons == horizon
+        some = Histories(histories.frequency[inside], histories.recency[inside], histories.age[inside])
+        pds[inside] = fitted.no_purchase(some, float(horizon))
+    return pds
+
+
+def histories_of(rows: pd.DataFrame) -> Histories:
+    """Give purchase days after the first, days from the first to the last, and days since the first."""
+    days, recency, tenure = (
+        rows[name].to_numpy(dtype=np.float64) for name in ("purchase_days", "recency_days", "tenure_days")
+    )
+    return Histories(days - 1.0, tenure - recency, tenure)
 
 
 def signed_logarithm(values: NDArray[np.float64]) -> NDArray[np.float64]:

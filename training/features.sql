@@ -2,8 +2,11 @@
 --
 --   $cut          DATE     the snapshot. Only lines with time < $cut (midnight at its start) are read.
 --   $active_days  INTEGER  a customer is in scope after a purchase at an age of 1 .. $active_days days.
+--   $horizon_days INTEGER  the days after the cut that the label is about.
 --
--- Words    purchase      a line with amount > 0 (returns, credits and free lines are left out everywhere)
+-- Words    purchase      a line with amount > 0 (free lines are left out everywhere), unless its basket was cancelled
+--          return        a line with amount < 0: no purchase; it takes nothing back from the days before it
+--          cancelled     a basket whose lines before the cut add up to 0 or less, and hold a return: nobody bought
 --          purchase day  a calendar day with at least one purchase
 --          age           whole days from a calendar day to the cut: the day before the cut has age 1
 --          gap           whole days from one purchase day to the next, over the whole history
@@ -15,8 +18,8 @@
 
 WITH
 
--- Every purchase before the cut, with its age.
-purchase AS (
+-- Every line before the cut, with its age. Nothing below reads `lines`, so nothing sees what comes later.
+known AS (
     SELECT
         market,
         customer_id,
@@ -28,7 +31,21 @@ purchase AS (
         category
     FROM lines
     WHERE time < CAST($cut AS DATE)
-      AND amount > 0
+),
+
+cancelled AS (
+    SELECT market, customer_id, basket
+    FROM known
+    SEMI JOIN (SELECT market, customer_id, basket FROM known WHERE amount < 0) USING (market, customer_id, basket)
+    GROUP BY market, customer_id, basket
+    HAVING SUM(amount) <= 0
+),
+
+purchase AS (
+    SELECT *
+    FROM known
+    ANTI JOIN cancelled USING (market, customer_id, basket)
+    WHERE amount > 0
 ),
 
 -- The customers in scope with the time since their first and their last purchase.
@@ -71,6 +88,7 @@ frequency AS (
     SELECT
         market,
         customer_id,
+        COUNT(*)                                                  AS days,
         COUNT(*) FILTER (age <= 14)                               AS days_14,
         COUNT(*) FILTER (age <= 30)                               AS days_30,
         COUNT(*) FILTER (age BETWEEN 31 AND 60)                   AS days_31_60,
@@ -84,7 +102,12 @@ frequency AS (
         COALESCE(SUM(baskets) FILTER (age <= 90), 0)              AS baskets_90,
         COALESCE(SUM(spend) FILTER (age <= 30), 0)                AS spend_30,
         COALESCE(SUM(spend) FILTER (age BETWEEN 31 AND 60), 0)    AS spend_31_60,
-        COALESCE(SUM(spend) FILTER (age <= 90), 0)                AS spend_90
+        COALESCE(SUM(spend) FILTER (age <= 90), 0)                AS spend_90,
+        COALESCE(SUM(spend) FILTER (age BETWEEN 91 AND 180), 0)   AS spend_91_180,
+        -- A year ago: the same 30 days, and the 30 days that are ahead now.
+        COUNT(*) FILTER (age BETWEEN 366 AND 395)                 AS days_season,
+        COUNT(*) FILTER (age BETWEEN 336 AND 365)                 AS days_season_ahead,
+        COALESCE(SUM(spend) FILTER (age BETWEEN 366 AND 395), 0)  AS spend_season
     FROM purchase_day
     GROUP BY market, customer_id
 ),
@@ -102,7 +125,8 @@ rhythm AS (
         COUNT(*) FILTER (newest <= 6)                           AS gaps_last_6,
         SUM(gap) FILTER (newest <= 6)                           AS gap_sum_last_6,
         COUNT(*) FILTER (gap > recency)                         AS gaps_as_long,
-        COUNT(*) FILTER (gap > recency + 30)                    AS gaps_30_longer
+        COUNT(*) FILTER (gap > recency + $horizon_days)         AS gaps_outlasting,
+        SUM(GREATEST(gap - $horizon_days, 0))                   AS silent_starts
     FROM (SELECT *, previous_age - age AS gap FROM gap_day WHERE previous_age IS NOT NULL)
     JOIN customer USING (market, customer_id)
     GROUP BY market, customer_id
@@ -124,19 +148,54 @@ content AS (
 ),
 
 -- Which categories, in the last 45 days and in the 45 days before.
+category_spend AS (
+    SELECT
+        market,
+        customer_id,
+        category,
+        MIN(age)                                                                   AS youngest,
+        MAX(age)                                                                   AS oldest,
+        CAST(100 * SUM(amount) AS HUGEINT)                                         AS cents_90,
+        CAST(100 * COALESCE(SUM(amount) FILTER (age <= 45), 0) AS HUGEINT)         AS cents_45,
+        CAST(100 * COALESCE(SUM(amount) FILTER (age > 45), 0) AS HUGEINT)          AS cents_46_90
+    FROM purchase
+    WHERE age <= 90 AND category IS NOT NULL
+    GROUP BY market, customer_id, category
+),
+
+category_total AS (
+    SELECT
+        market,
+        customer_id,
+        SUM(cents_90)    AS total_90,
+        SUM(cents_45)    AS total_45,
+        SUM(cents_46_90) AS total_46_90
+    FROM category_spend
+    GROUP BY market, customer_id
+),
+
+-- The shift is half of sum(|share now - share before|), with both shares over one denominator: whole numbers.
 assortment AS (
     SELECT
         market,
         customer_id,
         COUNT(*)                                         AS categories_90,
         COUNT(*) FILTER (youngest <= 30)                 AS categories_30,
-        COUNT(*) FILTER (youngest <= 45 AND oldest > 45) AS categories_kept
-    FROM (
-        SELECT market, customer_id, category, MIN(age) AS youngest, MAX(age) AS oldest
-        FROM purchase
-        WHERE age <= 90 AND category IS NOT NULL
-        GROUP BY market, customer_id, category
-    )
+        COUNT(*) FILTER (youngest <= 45 AND oldest > 45) AS categories_kept,
+        MAX(cents_90)                                    AS top_cents,
+        ANY_VALUE(total_90)                              AS total_90,
+        SUM(ABS(cents_45 * total_46_90 - cents_46_90 * total_45)) AS shifted,
+        ANY_VALUE(2 * total_45 * total_46_90)            AS shift_whole
+    FROM category_spend
+    JOIN category_total USING (market, customer_id)
+    GROUP BY market, customer_id
+),
+
+-- What came back in the last 90 days, by the day on which it came back.
+returned AS (
+    SELECT market, customer_id, -SUM(amount) AS returned_90, COUNT(*) AS returns_90
+    FROM known
+    WHERE age <= 90 AND amount < 0
     GROUP BY market, customer_id
 )
 
@@ -149,10 +208,14 @@ SELECT
     recency / gap_median                                 AS recency_over_gap_median,     -- ratio to the customer's median gap; NULL under 2 purchase days
     recency / gap_p95                                    AS recency_over_gap_p95,        -- ratio to the customer's 95th percentile gap; NULL under 2 purchase days
     (recency * gaps)::DOUBLE / gap_sum::DOUBLE           AS recency_over_gap_mean,       -- ratio to the customer's mean gap; NULL under 2 purchase days
-    (5 * COALESCE(gaps_30_longer, 0) + 1)::DOUBLE
-        / (5 * COALESCE(gaps_as_long, 0) + 5)::DOUBLE    AS own_silence_risk,            -- share: of the own past gaps longer than recency, those that lasted 30 days more; pulled to 0.2 as one more gap; never NULL
+    (5 * COALESCE(gaps_outlasting, 0) + 1)::DOUBLE
+        / (5 * COALESCE(gaps_as_long, 0) + 5)::DOUBLE    AS own_silence_risk,            -- share: of the own past gaps longer than recency, those that outlasted the horizon; pulled to 0.2 as one more gap; never NULL
+
+    (COALESCE(silent_starts, 0) + GREATEST(recency - $horizon_days, 0))::DOUBLE
+        / GREATEST(tenure - $horizon_days, 1)::DOUBLE    AS own_silent_share,            -- share of the past days after which the customer bought nothing for a whole horizon; never NULL
 
     -- FREQUENCY
+    days                                                 AS purchase_days,               -- days, whole history; never NULL
     days_14                                              AS purchase_days_14,            -- days; never NULL
     days_30                                              AS purchase_days_30,            -- days; never NULL
     days_60                                              AS purchase_days_60,            -- days; never NULL
@@ -176,8 +239,17 @@ SELECT
         / NULLIF(days_90 + days_91_180, 0)::DOUBLE END   AS purchase_days_trend_90,      -- purchase days, last 90 days to the 90 before; NULL when tenure <= 180 days or both are 0
     CASE WHEN tenure > 60 THEN (spend_30 - spend_31_60)::DOUBLE
         / NULLIF(spend_30 + spend_31_60, 0)::DOUBLE END  AS spend_trend_30,              -- spend, last 30 days to the 30 before; NULL when tenure <= 60 days or both are 0
+    CASE WHEN tenure > 180 THEN (spend_90 - spend_91_180)::DOUBLE
+        / NULLIF(spend_90 + spend_91_180, 0)::DOUBLE END AS spend_trend_90,              -- spend, last 90 days to the 90 before; NULL when tenure <= 180 days or both are 0
     (gap_sum_last_6 * gaps)::DOUBLE
         / (gap_sum * gaps_last_6)::DOUBLE                AS gap_trend,                   -- ratio: mean of the last 5 or 6 gaps to the mean of all gaps; NULL under 2 purchase days
+
+    -- SEASON: against the same days of the year before
+    CASE WHEN tenure > 395 THEN (days_30 - days_season)::DOUBLE
+        / NULLIF(days_30 + days_season, 0)::DOUBLE END   AS purchase_days_season_30,     -- purchase days, last 30 days to the same 30 a year ago, from -1 to 1; NULL when tenure <= 395 days or both are 0
+    CASE WHEN tenure > 395 THEN (spend_30 - spend_season)::DOUBLE
+        / NULLIF(spend_30 + spend_season, 0)::DOUBLE END AS spend_season_30,             -- spend, the same; NULL when tenure <= 395 days or both are 0
+    CASE WHEN tenure > 365 THEN days_season_ahead END    AS season_ahead_days_30,        -- purchase days a year ago in the 30 days that now lie ahead; NULL when tenure <= 365 days
 
     -- REGULARITY
     gap_median                                           AS gap_median_days,             -- days; NULL under 2 purchase days
@@ -193,6 +265,8 @@ SELECT
     COALESCE(categories_30, 0)                           AS categories_30,               -- distinct categories; never NULL
     COALESCE(categories_90, 0)                           AS categories_90,               -- distinct categories; never NULL
     categories_kept::DOUBLE / categories_90::DOUBLE      AS category_overlap_45,         -- share of the categories of 90 days bought in both 45-day halves; NULL without a category in 90 days
+    top_cents::DOUBLE / total_90::DOUBLE                 AS top_category_share_90,       -- share of the largest category in the spend of 90 days; NULL without a category in 90 days
+    shifted::DOUBLE / NULLIF(shift_whole, 0)::DOUBLE     AS category_shift_45,           -- share of the spend that moved to other categories, last 45 days against the 45 before; NULL without categories in one of them
     lines_90::DOUBLE / NULLIF(baskets_90, 0)::DOUBLE     AS lines_per_basket_90,         -- lines per basket; NULL without a basket in 90 days
 
     -- TENURE
@@ -200,11 +274,16 @@ SELECT
 
     -- DISCOUNT
     discount_90::DOUBLE
-        / NULLIF(amount_90 + discount_90, 0)::DOUBLE     AS discount_share_90            -- share of the price before discount; NULL without a purchase in 90 days or when no discount is known
+        / NULLIF(amount_90 + discount_90, 0)::DOUBLE     AS discount_share_90,           -- share of the price before discount; NULL without a purchase in 90 days or when no discount is known
+
+    -- RETURNS
+    COALESCE(returned_90, 0)::DOUBLE
+        / NULLIF(amount_90, 0)::DOUBLE                   AS returned_share_90,           -- money returned against money spent in 90 days; NULL without a purchase in 90 days
+    COALESCE(returns_90, 0)                              AS returns_90                   -- returned lines; never NULL
 
 FROM customer
 JOIN frequency       USING (market, customer_id)
 LEFT JOIN rhythm     USING (market, customer_id)
 LEFT JOIN content    USING (market, customer_id)
 LEFT JOIN assortment USING (market, customer_id)
-ORDER BY market, customer_id
+LEFT JOIN returned   USING (market, customer_id)

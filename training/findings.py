@@ -13,6 +13,7 @@ from training.samples import Sample, Samples
 from training.search import cross_validated_auc, fixed_parameters
 from training.spec import Spec
 from training.validation.attributions import Attributions, attributions
+from training.validation.campaign import CampaignFindings, campaign_findings
 from training.validation.challenge import Rival, Swap, rivals_of, swap_of
 from training.validation.groups import fairness_of
 from training.validation.judged import Exported, Judged, judged
@@ -45,6 +46,7 @@ class Findings:
         attributions: The exported explanations of some rows of the hold-out.
         fairness: By attribute.
         cross_validation: Mean AUC with and without the sign table; empty where the spec asks for none.
+        campaign: What the riskiest customers would bring; None for a table.
         verdict: What the release gate examined.
         remarks: What could not be measured, and why; what was pooled.
     """
@@ -66,6 +68,7 @@ class Findings:
     attributions: Attributions
     fairness: Mapping[str, Fairness]
     cross_validation: Mapping[str, float]
+    campaign: CampaignFindings | None
     verdict: Verdict
     remarks: tuple[str, ...]
 
@@ -105,9 +108,21 @@ def measure(spec: Spec, samples: Samples, exported: Exported, threads: int) -> F
         attributions=attributions(exported, samples.features(hold_out.rows)),
         fairness=fairness_of(spec, hold_out, remarks),
         cross_validation=cross_validation(spec, samples, exported.parameters, threads),
+        campaign=campaign_of(spec, samples, exported, rivals, remarks),
         verdict=exported.verdict,
         remarks=tuple(remarks),
     )
+
+
+def campaign_of(
+    spec: Spec, samples: Samples, exported: Exported, rivals: Mapping[str, Rival], remarks: list[str]
+) -> CampaignFindings | None:
+    """Measure what a campaign would find; of a log alone."""
+    if spec.log is None:
+        return None
+    whole = judged(exported, samples, "FIT", "CALIBRATION", "HOLD_OUT")
+    pds = {name: rival.pds for name, rival in rivals.items()}
+    return campaign_findings(spec.campaign, whole, pds, remarks)
 
 
 def cross_validation(spec: Spec, samples: Samples, parameters: Mapping[str, Any], threads: int) -> dict[str, float]:

@@ -31,6 +31,7 @@ def metrics_of(findings: Findings) -> dict[str, float]:
         *movement(findings),
         *sweep(findings),
         *fairness(findings),
+        *campaign(findings),
         *((f"cross_validation.{name}.auc", auc) for name, auc in findings.cross_validation.items()),
         *((f"gate.{kind.kind}.rows".replace(" ", "_"), float(kind.rows)) for kind in findings.verdict.kinds),
     ]
@@ -153,6 +154,24 @@ def fairness(findings: Findings) -> Iterator[Figure]:
             yield from estimate(f"{name}.selection_rate", group.selection_rate)
             for what in ("tpr_gap", "fpr_gap", "disparate_impact"):
                 yield from estimate(f"{name}.{what}", getattr(group, what))
+
+
+def campaign(findings: Findings) -> Iterator[Figure]:
+    """Name what a campaign would find, for the model and every rule."""
+    if findings.campaign is None:
+        return
+    named = {"hold_out": findings.campaign.model}
+    named |= {f"rival.{name}": found for name, found in findings.campaign.rules.items()}
+    for name, found in named.items():
+        yield f"{name}.pr_auc", found.pr_auc
+        yield f"{name}.lift_top_decile", found.lift
+        yield f"{name}.captured_at_capacity", found.captured
+        yield f"{name}.empc", found.profit.empc if found.profit else None
+        if name != "hold_out":
+            yield from ends(f"{name}.auc", found.auc)
+    for month in findings.campaign.months:
+        yield f"month.{month.period}.auc", month.auc.estimate if month.auc else None
+        yield from ends(f"month.{month.period}.auc", month.auc)
 
 
 def ends(name: str, found: Interval | None) -> Iterator[Figure]:

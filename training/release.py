@@ -42,6 +42,7 @@ from training.leaks import refuse_leaks
 from training.metrics import metrics_of
 from training.report.card import card_of
 from training.report.page import report_of
+from training.risks import Drivers
 from training.samples import Samples, label_of
 from training.search import fit, fixed_parameters, search
 from training.spec import Spec
@@ -106,7 +107,7 @@ def release(spec: Spec, spec_sha256: str, samples: Samples, bundles: Path, conso
         "metrics.json": json_bytes(MetricsDocument(metrics=metrics)),
         "model.txt": model_text(booster),
         "card.md": card_of(spec, samples, findings, lines).encode(),
-        "report.html": report_of(spec, samples, findings, card, lines).encode(),
+        "report.html": report_of(spec, samples, findings, card, lines, Drivers(schema, baseline.typical)).encode(),
     }
     return Release(write_bundle(bundles, manifest_of(spec, spec_sha256, samples), files), findings, lines)
 
@@ -155,7 +156,7 @@ def baseline_of(
 ) -> BaselineDocument:
     """Freeze the population that explanations compare with, out of the development rows."""
     rows = samples.part("FIT", "CALIBRATION")
-    if spec.snapshots is not None:  # one row per customer: the newest development snapshot
+    if spec.log is not None:  # one row per customer: the newest development snapshot
         rows = samples.part("CALIBRATION")
     margins = booster.predict(samples.features(rows), raw_score=True, num_threads=1)
     pds = np.array([pd_of(log_odds_of(card, margin)) for margin in np.asarray(margins).tolist()])

@@ -25,6 +25,8 @@ class Samples:
         waterfall: (what, count) from the rows read to the rows used; left-out rows are negative.
         data_sha256: Digest of the data as read.
         levels: Of every category feature, in the order of their codes; the fit part's.
+        histories: Of a log: purchase_days, recency_days and tenure_days of everyone who had ever bought when the newest
+            development snapshot was taken, also of those who are long gone; None where nobody asks for them.
     """
 
     rows: pd.DataFrame
@@ -32,6 +34,7 @@ class Samples:
     waterfall: tuple[tuple[str, int], ...]
     data_sha256: str
     levels: Mapping[str, tuple[str, ...]]
+    histories: pd.DataFrame | None = None
 
     def part(self, *samples: Sample) -> pd.DataFrame:
         """Give the rows of these parts, in the order of the table."""

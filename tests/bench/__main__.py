@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from tests.bench.churn import LINES, scored
 from tests.bench.explanation import bundle_of, grid, measured
 from tests.bench.history import provenance, record
 from tests.bench.readme import renew
@@ -69,6 +70,21 @@ def durable(
         features = files_folder / "credit.features.parquet"
         found = recorded(bundle_of(bundles_folder, "credit"), features, seconds, rounds)
     console.say(f"written: {record('record', measured_on, found).name}")
+    renew()
+
+
+@app.command(epilog="Example: python -m tests.bench churn --lines 1000000 --lines 5000000 --lines 50000000")
+def churn(
+    bundles: Bundles = None,
+    files: Files = None,
+    lines: Annotated[list[int] | None, typer.Option(help="Sizes of the made logs.", min=10_000)] = None,
+) -> None:
+    """Score made transaction logs of several sizes: features and run, time and memory by stage."""
+    console = Console(1)
+    measured_on = provenance()
+    with trained(bundles, files, console) as (bundles_folder, _):
+        found = [scored(bundle_of(bundles_folder, "churn"), count, console.say) for count in lines or LINES]
+    console.say(f"written: {record('churn', measured_on, {'logs': found}).name}")
     renew()
 
 

@@ -16,7 +16,12 @@ SCORE = "score"
 def renew() -> None:
     """Write every block between its markers, and the plots."""
     text = README.read_text(encoding="utf-8")
-    blocks = {"explanation": explanation_block, "recourse": recourse_block, "record": record_block}
+    blocks = {
+        "explanation": explanation_block,
+        "recourse": recourse_block,
+        "record": record_block,
+        "churn": churn_block,
+    }
     for name, block in blocks.items():
         begin, end = f"<!-- {name}: measured -->", f"<!-- {name}: end -->"
         pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
@@ -87,6 +92,23 @@ def record_block(found: dict[str, Any]) -> str:
             rest = f"{of['share']:.2f} | {of['commits_per_decision']:.3f}" if way == "recorded" else " | "
             times = f"{one['p50_ms']:.1f} ms | {one['p99_ms']:.1f} ms"
             lines.append(f"| {kind}, {way} | {one['a_second']:,.0f} | {times} | {rest} |")
+    return "\n".join(lines)
+
+
+def churn_block(found: dict[str, Any]) -> str:
+    """Show what scoring a log takes, by its size."""
+    lines = [
+        source(found),
+        "",
+        "| lines of the log | customers scored | features | run | whole | microseconds a line | largest memory |",
+        "|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for log in found["results"]["logs"]:
+        whole = log["whole_seconds"]
+        lines.append(
+            f"| {log['lines']:,} | {log['customers']:,} | {log['features_seconds']:.0f} s | {log['run_seconds']:.0f} s | "
+            f"{whole:.0f} s | {1e6 * whole / log['lines']:.1f} | {log['memory_bytes'] / 1e9:.1f} GB |"
+        )
     return "\n".join(lines)
 
 

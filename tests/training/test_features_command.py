@@ -14,6 +14,7 @@ from tests.conftest import ROOT, Released, run
 from tests.server.test_categories import CATEGORY
 from tests.small import SPEC, made_customers, write_small_family
 from training.errors import DataRefused
+from training.log import Sources
 from training.spec import read_spec
 from training.transactions import customers_at
 
@@ -40,7 +41,7 @@ def test_a_date_that_the_log_does_not_reach_is_refused() -> None:
     spec = read_spec(ROOT / "training" / "churn.toml")
 
     with pytest.raises(DataRefused, match="the log ends"):
-        customers_at(spec, None, dt.date(2018, 3, 1), 2)
+        customers_at(spec, Sources(), dt.date(2018, 3, 1), 2)
 
 
 def test_a_later_table_with_other_levels_is_written_in_the_codes_of_the_model(tmp_path: Path) -> None:

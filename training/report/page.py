@@ -11,17 +11,21 @@ from models.scorecard import exact_score_of
 from training.bounds import Line
 from training.findings import Findings
 from training.report import comparisons, drivers, plots, tables
+from training.report.campaign import campaign_sections
 from training.report.card import how_good, how_right, limits, versions
 from training.report.markup import bullets, figure, paragraph, percent, section
 from training.report.printed import leak_alarms
 from training.report.svg import drawn, style
+from training.risks import Drivers
 from training.samples import Samples
 from training.spec import Spec
 
 CSS = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
 
 
-def report_of(spec: Spec, samples: Samples, findings: Findings, card: Scorecard, lines: Sequence[Line]) -> str:
+def report_of(
+    spec: Spec, samples: Samples, findings: Findings, card: Scorecard, lines: Sequence[Line], drivers: Drivers
+) -> str:
     """Write the whole page: the same findings give the same bytes."""
     with style():
         parts = [
@@ -29,6 +33,7 @@ def report_of(spec: Spec, samples: Samples, findings: Findings, card: Scorecard,
             section("What it must pass", tables.gates(lines), tables.proof(findings)),
             section("What it learnt from", tables.rows_used(samples), tables.parts(findings)),
             section("How well it ranks", *ranking(findings)),
+            *campaign_sections(spec, findings, drivers),
             section("Are the probabilities right", *probabilities(spec, findings, card)),
             section("What drives it", *driving(spec, findings)),
             section("Has anything moved", *moving(findings)),

@@ -8,6 +8,7 @@ from training.bounds import Line, number
 from training.evaluate import Quality
 from training.findings import PARTS, Findings
 from training.samples import Samples
+from training.validation.campaign import CampaignFindings
 
 
 def waterfall_table(samples: Samples) -> Table:
@@ -36,6 +37,20 @@ def quality_table(findings: Findings) -> Table:
         add(table, f"  snapshot {period}", found)
     for name, rival in findings.rivals.items():
         add(table, name, rival.quality)
+    return table
+
+
+def campaign_table(found: CampaignFindings) -> Table:
+    """Show what a campaign on the riskiest would find, rule by rule."""
+    table = Table(title="What a campaign on the riskiest would find", title_justify="left")
+    table.add_column("rule")
+    for figure in ("AUC, 95 % interval", "PR-AUC", "lift in the top tenth", "captured at capacity", "EMPC a customer"):
+        table.add_column(figure, justify="right")
+    for name, one in {"this model, from score.onnx": found.model, **found.rules}.items():
+        auc = f"{one.auc.low:.4f} to {one.auc.high:.4f}" if one.auc else "-"
+        captured = "-" if one.captured is None else f"{one.captured:.1%}"
+        profit = "-" if one.profit is None else f"{one.profit.empc:.4f}"
+        table.add_row(name, auc, f"{one.pr_auc:.4f}", f"{one.lift:.2f}", captured, profit)
     return table
 
 

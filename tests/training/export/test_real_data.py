@@ -19,6 +19,7 @@ from tests.oracles import Rows, margins, thresholds_of
 from tests.training.export.made import on_thresholds
 from training.export.explain import explain_onnx
 from training.export.trees import read_ensemble
+from training.log import Sources
 from training.spec import read_spec
 from training.transactions import samples_of_log
 
@@ -100,7 +101,7 @@ def test_rows_with_gaps_have_the_margin_of_lightgbm_to_the_bit(real: Real) -> No
 def test_every_customer_of_every_snapshot_has_the_margin_of_lightgbm_to_the_bit(real: Real) -> None:
     if real.family != "churn":
         pytest.skip("a table has no snapshots")
-    samples, _ = samples_of_log(read_spec(ROOT / "training/churn.toml"), None, 1)
+    samples, _ = samples_of_log(read_spec(ROOT / "training/churn.toml"), Sources(), 1)
 
     assert len(samples.rows) > 15_000
     assert differing(real, samples.features(samples.rows)) == 0

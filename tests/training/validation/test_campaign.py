@@ -1,0 +1,110 @@
+"""What a campaign would find, against figures counted by hand or by scikit-learn."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from training.evaluate import histories_of, rival_pds
+from training.log_spec import CampaignSpec, ProfitSpec
+from training.measures.buying import fit_bgnbd
+from training.outreach import held_out
+from training.samples import Samples
+from training.spec import RivalSpec
+from training.validation.campaign import campaign_findings
+from training.validation.judged import Judged
+
+PROFIT = ProfitSpec(clv=200, offer_cost=10, contact_cost=1, acceptance_alpha=6, acceptance_beta=14)
+
+
+def made(seed: int = 0) -> tuple[Judged, NDArray[np.float64]]:
+    """Make 4 snapshots of 150 customers, and a rule that ranks the last two worse."""
+    random = np.random.default_rng(seed)
+    periods = np.repeat(["2025-01-01", "2025-02-01", "2025-04-01", "2025-05-01"], 150)
+    parts = np.repeat(["FIT", "CALIBRATION", "HOLD_OUT", "HOLD_OUT"], 150)
+    pds = np.round(random.beta(1, 4, 600), 2)
+    labels = (random.random(600) < pds).astype(np.int64)
+    rows = pd.DataFrame({"market": "DE", "customer_id": np.tile(np.arange(150), 4).astype(str), "period": periods})
+    rows = rows.assign(sample=parts, as_of=pd.to_datetime(periods, utc=True))
+    whole = Judged(rows, labels, pds, -pds, np.full(600, "A"))
+    return whole, np.clip(pds[300:] + random.normal(0, 0.2, 300), 0, 1)
+
+
+def test_ranking_lift_and_capture_are_those_counted_row_by_row() -> None:
+    whole, rule = made()
+
+    found = campaign_findings(CampaignSpec(capacity=20, profit=PROFIT), whole, {"rule": rule}, [])
+
+    labels = whole.labels[300:]
+    for pds, one in ((whole.pds[300:], found.model), (rule, found.rules["rule"])):
+        assert one.auc is not None
+        assert one.auc.estimate == pytest.approx(roc_auc_score(labels, pds))
+        assert one.auc.low < one.auc.estimate < one.auc.high
+        assert one.pr_auc == pytest.approx(average_precision_score(labels, pds))
+        assert one.profit is not None
+    # The rule has no ties, so that its first 20 of each snapshot are known.
+    first = [
+        half[np.argsort(-own)[:20]].sum() for half, own in zip(np.split(labels, 2), np.split(rule, 2), strict=True)
+    ]
+    assert found.rules["rule"].captured == pytest.approx(sum(first) / labels.sum())
+    top = labels[np.argsort(-rule)[:30]].mean()
+    assert found.rules["rule"].lift == pytest.approx(top / labels.mean())
+
+
+def test_every_snapshot_is_measured_by_itself_and_says_its_part() -> None:
+    whole, _ = made()
+
+    months = campaign_findings(CampaignSpec(), whole, {}, []).months
+
+    assert [(month.period, month.part) for month in months] == [
+        ("2025-01-01", "FIT"),
+        ("2025-02-01", "CALIBRATION"),
+        ("2025-04-01", "HOLD_OUT"),
+        ("2025-05-01", "HOLD_OUT"),
+    ]
+    assert [month.left.value for month in months] == [float(part.mean()) for part in np.split(whole.labels, 4)]
+    assert all(month.auc is not None and month.auc.low < month.auc.high for month in months)
+
+
+def test_what_the_spec_does_not_state_is_not_measured_and_said() -> None:
+    whole, rule = made()
+    remarks: list[str] = []
+
+    found = campaign_findings(CampaignSpec(), whole, {"rule": rule}, remarks)
+
+    assert (found.model.profit, found.model.captured) == (None, None)
+    assert [remark.split(":")[0] for remark in remarks] == ["EMPC", "capture at the sales team's capacity"]
+
+
+def test_bg_nbd_learns_from_everyone_who_ever_bought_and_looks_at_each_customers_own_horizon() -> None:
+    random = np.random.default_rng(1)
+    histories = []
+    for _ in range(500):  # own rates, and a chance to leave after each purchase: what the model supposes
+        tenure, rate, leaves = random.integers(60, 300), random.gamma(1.0, 0.08), random.beta(1.0, 8.0)
+        days = [0.0]
+        while random.random() > leaves and (day := days[-1] + random.exponential(1.0 / rate) + 1.0) < tenure:
+            days.append(np.floor(day))
+        histories.append((len(days), tenure - days[-1], tenure))
+    days, recency, tenure = np.array(histories, dtype=np.float64).T
+    everyone = pd.DataFrame({"purchase_days": days, "recency_days": recency, "tenure_days": tenure})
+    test = everyone.head(50).assign(horizon_days=[14, 40] * 25)
+    samples = Samples(everyone, (), (), "", {}, everyone)
+
+    pds = rival_pds(RivalSpec(name="BG/NBD", kind="bg_nbd"), {}, samples, test)
+
+    fitted = fit_bgnbd(histories_of(everyone))
+    short, long = (fitted.no_purchase(histories_of(test), horizon) for horizon in (14.0, 40.0))
+    assert pds.tolist() == np.where(test["horizon_days"] == 14, short, long).tolist()
+
+
+def test_another_campaign_holds_out_other_customers_and_the_share_is_kept() -> None:
+    names = [f"C{number}" for number in range(4000)]
+    spring, autumn = (
+        [held_out(CampaignSpec(name=name, hold_out_share=0.1), "DE", one) for one in names] for name in ("a", "b")
+    )
+
+    assert np.mean(spring) == pytest.approx(0.1, abs=0.015)
+    assert np.mean(np.array(spring) & np.array(autumn)) == pytest.approx(0.01, abs=0.006)
+    assert [held_out(CampaignSpec(name="a", hold_out_share=0.1), "DE", one) for one in names] == spring
+    assert not any(held_out(CampaignSpec(hold_out_share=0.0), "DE", one) for one in names)

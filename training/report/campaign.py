@@ -1,0 +1,235 @@
+"""The sections of a report that a CRM asks for: what a campaign would find, month by month, in words, and the hold-out."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from models.scorecard import pd_of
+from training.findings import Findings
+from training.log_spec import CampaignSpec
+from training.measures.discrimination import cap_points
+from training.measures.intervals import Interval
+from training.measures.proportions import Estimate
+from training.outreach import held_out
+from training.report.markup import between, bullets, figure, paragraph, percent, percent_between, section, table
+from training.report.plots import RIVAL_STYLES, thinned, whiskers
+from training.report.svg import BLUE, GREY, INK, ORANGE, blank, drawn, label
+from training.risks import Drivers
+from training.spec import Spec
+from training.validation.campaign import CampaignFindings, Found
+
+TENTHS = 10
+EXAMPLES_AT = (0.995, 0.95, 0.8, 0.5)  # of the customers, the riskiest last
+PARTS = {"FIT": "fit, which it knows", "CALIBRATION": "calibration", "HOLD_OUT": "hold-out"}
+# Differences that 95 % tests find in 80 % of the cases: 1.96 + 0.84 standard errors.
+DETECTED = 2.8
+
+
+def campaign_sections(spec: Spec, findings: Findings, drivers: Drivers) -> Iterator[str]:
+    """Give the sections; none for a table."""
+    found = findings.campaign
+    if found is None:
+        return
+    gains = drawn(gain_plot(findings), "gain", "Share of those who left among the riskiest customers")
+    lifts = drawn(lift_plot(findings), "lift", "Share that left by tenth of the customers, the riskiest first")
+    yield section(
+        "What a campaign on the riskiest would find",
+        '<div class="plots">',
+        figure("Gain.", "Calling so many of the riskiest reaches so many of those who are about to leave.", gains),
+        figure("Lift.", "Each bar is a tenth of the customers; the line is what calling at random finds.", lifts),
+        "</div>",
+        rules_table(spec.campaign, found),
+    )
+    months = drawn(month_plot(found), "months", "AUC of every snapshot with its interval")
+    rates = drawn(rate_plot(found), "rates", "Share that left and mean probability by snapshot")
+    yield section(
+        "Month by month",
+        '<div class="plots">',
+        figure("Ranking by snapshot.", "Snapshots whose whiskers lie well apart differ by more than chance.", months),
+        figure("Probability by snapshot.", "Diamonds within the whiskers: what was told is what happened.", rates),
+        "</div>",
+        months_table(found),
+    )
+    yield section("Customers in words", *examples(findings, drivers))
+    yield section("What the hold-out will show", bullets(hold_out_lines(spec.campaign, findings)))
+
+
+def gain_plot(findings: Findings) -> Figure:
+    """Draw the gain of the model and of up to three rules over the riskiest half."""
+    figure, axes = blank(4.0)
+    labels = findings.hold_out.labels
+    for (name, rival), (color, line) in zip(findings.rivals.items(), RIVAL_STYLES, strict=False):
+        curve = thinned(cap_points(labels, rival.pds))
+        axes.plot(curve.x, curve.y, color=color, linestyle=line, linewidth=1.3, label=name)
+    curve = thinned(cap_points(labels, findings.hold_out.pds))
+    axes.plot(curve.x, curve.y, color=BLUE, linewidth=2.2, label="this model")
+    axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, label="at random")
+    axes.set(xlim=(0, 0.5), ylim=(0, 1.01))
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    label(axes, "customers called, the riskiest first", "of those who left, reached")
+    axes.legend(loc="lower right")
+    return figure
+
+
+def lift_plot(findings: Findings) -> Figure:
+    """Draw the share that left by tenth."""
+    figure, axes = blank(3.6)
+    order = np.argsort(-findings.hold_out.pds, kind="stable")
+    tenths = np.array_split(findings.hold_out.labels[order], TENTHS)
+    rates = [float(tenth.mean()) for tenth in tenths if len(tenth)]
+    axes.bar(np.arange(1, len(rates) + 1), rates, 0.8, color=BLUE)
+    axes.axhline(findings.test.bad_rate, color=INK, linewidth=1.0, linestyle=":")
+    axes.set_xticks(np.arange(1, len(rates) + 1))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    label(axes, "tenth of the customers, the riskiest first", "left, %")
+    return figure
+
+
+def month_plot(found: CampaignFindings) -> Figure:
+    """Draw the AUC of every snapshot."""
+    figure, axes = blank(3.4)
+    for part, color in (("FIT", GREY), ("CALIBRATION", GREY), ("HOLD_OUT", BLUE)):
+        some = [(at, month.auc) for at, month in enumerate(found.months) if month.part == part and month.auc]
+        if some:
+            ends = np.array(
+                [[max(0.0, a.estimate - a.low) for _, a in some], [max(0.0, a.high - a.estimate) for _, a in some]]
+            )
+            shape = "o" if part == "HOLD_OUT" else "s"
+            at, values = [at for at, _ in some], [a.estimate for _, a in some]
+            axes.errorbar(at, values, yerr=ends, fmt=shape, color=color, capsize=3, linewidth=1.4, label=PARTS[part])
+    months_axis(axes, found)
+    label(axes, "snapshot", "AUC, with 95 % interval")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.2), ncols=3)
+    return figure
+
+
+def rate_plot(found: CampaignFindings) -> Figure:
+    """Draw what was told and what happened."""
+    figure, axes = blank(3.4)
+    at = np.arange(len(found.months), dtype=np.float64)
+    whiskers(axes, at, [month.left for month in found.months], "left, with 95 % interval")
+    told = [month.mean_pd for month in found.months]
+    axes.plot(at + 0.16, told, "D", color=ORANGE, markersize=4.5, label="mean probability told")
+    months_axis(axes, found)
+    axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    label(axes, "snapshot", "customers, %")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.2), ncols=2)
+    return figure
+
+
+def months_axis(axes: object, found: CampaignFindings) -> None:
+    """Write the snapshots below an axis."""
+    axes.set_xticks(np.arange(len(found.months)), [month.period for month in found.months], rotation=40, ha="right")  # type: ignore[attr-defined]  # an Axes
+
+
+def rules_table(campaign: CampaignSpec, found: CampaignFindings) -> str:
+    """Show the model beside the rules."""
+    rows = [rule_row(name, one) for name, one in {"this model": found.model, **found.rules}.items()]
+    capacity = "" if campaign.capacity is None else f" with {campaign.capacity:,} calls after each snapshot"
+    head = ("rule", "AUC", "95 % interval", "PR-AUC", "lift in the top tenth", f"reached{capacity}", "EMPC a customer")
+    reading = "The same rows for all; EMPC is the profit of the best campaign for each customer of the base, in the money of the spec."
+    return table("Campaign.", reading, head, rows)
+
+
+def rule_row(name: str, found: Found) -> tuple[str, ...]:
+    """Give one line."""
+    profit = "" if found.profit is None else f"{found.profit.empc:.4f}"
+    return (name, *auc_cells(found.auc), f"{found.pr_auc:.4f}", f"{found.lift:.2f}", percent(found.captured), profit)
+
+
+def auc_cells(found: Interval | None) -> tuple[str, str]:
+    """Write an AUC and its interval."""
+    return ("", "") if found is None else (f"{found.estimate:.4f}", between(found.low, found.high))
+
+
+def months_table(found: CampaignFindings) -> str:
+    """Show every snapshot."""
+    rows = [
+        (
+            m.period,
+            PARTS[m.part],
+            f"{m.customers:,}",
+            percent(m.left.value),
+            rate_between(m.left),
+            percent(m.mean_pd),
+            *auc_cells(m.auc),
+        )
+        for m in found.months
+    ]
+    head = (
+        "snapshot",
+        "part",
+        "customers",
+        "left",
+        "95 % interval",
+        "told on average",
+        "AUC",
+        "95 % interval of the AUC",
+    )
+    reading = "The model learnt from the fit snapshots, so their AUC flatters it; the hold-out was looked at once."
+    return table("Snapshots.", reading, head, rows)
+
+
+def rate_between(found: Estimate) -> str:
+    """Write an interval of shares."""
+    return percent_between(found.low, found.high)
+
+
+def examples(findings: Findings, drivers: Drivers) -> Iterator[str]:
+    """Say what the CRM would be told of a few customers."""
+    found = findings.attributions
+    log_odds = found.base_value + found.contributions.sum(axis=1)
+    order = np.argsort(log_odds, kind="stable")
+    yield paragraph(
+        "What the CRM is told of four customers of the hold-out, from the riskiest to a middling one. Each value stands "
+        "for its interval between two thresholds of the model, so that no person is in this file."
+    )
+    for at in EXAMPLES_AT:
+        place = int(order[min(len(order) - 1, math.floor(at * len(order)))])
+        row, contributions = found.rows[[place]], found.contributions[[place]]
+        pushes = drivers.chosen(contributions)[0]
+        words = [drivers.text(push, "en", row[0].tolist()) for push in pushes]
+        pd = pd_of(float(log_odds[place]))
+        yield paragraph(f"Probability {percent(pd)}, riskier than {percent(at, 1)} of the customers:")
+        yield bullets(words or ["nothing pushes toward risk"])
+
+
+def hold_out_lines(campaign: CampaignSpec, findings: Findings) -> Iterator[str]:
+    """Say who is left alone, and how small an effect can be seen."""
+    newest = findings.hold_out.newest_of_each_customer()
+    rows = newest.rows
+    last = (rows["period"] == rows["period"].max()).to_numpy()
+    newest = newest.where(last)
+    apart = held(campaign, newest.rows["market"].tolist(), newest.rows["customer_id"].tolist())
+    wanted = campaign.capacity or max(1, len(apart) // TENTHS)
+    riskiest = np.argsort(-newest.pds, kind="stable")[: math.ceil(wanted / (1.0 - campaign.hold_out_share))]
+    left_alone, rate = int(apart[riskiest].sum()), float(newest.pds[riskiest].mean())
+    called = len(riskiest) - left_alone
+    yield (
+        f"campaign {campaign.name!r}: {percent(campaign.hold_out_share)} of the customers, chosen by a hash of market, "
+        f"customer and campaign, are scored and left alone; at the last snapshot {int(apart.sum()):,} of {len(apart):,}"
+    )
+    yield (
+        f"of the {len(riskiest):,} riskiest, {called:,} would be called and {left_alone:,} left alone; "
+        f"{percent(rate)} of them leave if nobody calls"
+    )
+    if called and left_alone:
+        one = DETECTED * math.sqrt(rate * (1.0 - rate) * (1.0 / called + 1.0 / left_alone))
+        yield (
+            f"one round of calls shows an effect only if it keeps {100 * one:.0f} more of 100 customers; twelve rounds "
+            f"together, {100 * one / math.sqrt(12):.0f}. The effect is the share that left among those left alone less "
+            "that among those called"
+        )
+    yield "without a hold-out no figure here says whether a call helps: those who are likely to leave are not those who can be kept"
+
+
+def held(
+    campaign: CampaignSpec, markets: Sequence[str], customers: Sequence[str]
+) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Say who is in the hold-out: shape (n,)."""
+    return np.array([held_out(campaign, *key) for key in zip(markets, customers, strict=True)], dtype=np.bool_)
