@@ -21,6 +21,7 @@ from server.edges.gate import Gate
 from server.edges.models import ModelServicer
 from server.edges.pages import PageTokens
 from server.edges.threads import Threads
+from server.stores.changes import ChangeStore
 from server.stores.database import Database
 from server.stores.decisions import DecisionStore
 from server.stores.features import FeatureStore
@@ -61,7 +62,8 @@ class Application:
         policies = PolicyWatch(self.settings.policy)
         await self.threads.run(self.database.migrate)
         await self.threads.run(self.lineup.refresh)
-        tokens = PageTokens(await self.threads.run(self.database.key, "page_tokens"))
+        key = await self.threads.run(self.database.key, "page_tokens")
+        tokens = PageTokens(key, self.settings.churn_token_days, clock=now)
         self.server = self.build(policies, tokens)
         address = f"{self.settings.host}:{self.settings.port}"
         try:
@@ -85,7 +87,7 @@ class Application:
         features, decisions = FeatureStore(self.database), DecisionStore(self.database)
         credit = CreditServicer(self.lineup, policies, features, decisions, self.threads, clock=now)
         credit_pb2_grpc.add_CreditServiceServicer_to_server(credit, server)
-        churn = ChurnServicer(RiskStore(self.database), tokens, self.threads)
+        churn = ChurnServicer(RiskStore(self.database), ChangeStore(self.database), tokens, self.threads)
         churn_pb2_grpc.add_ChurnServiceServicer_to_server(churn, server)
         model_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(self.lineup), server)
         health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
