@@ -64,6 +64,11 @@ class ChangePage:
     removed: list[str]
     place: ChangePlace | None
 
+    @property
+    def count(self) -> int:
+        """Give how many entries it has."""
+        return len(self.rows) + len(self.removed)
+
 
 class ChangeStore:
     """Reads what changed."""
@@ -84,16 +89,25 @@ class ChangeStore:
             ResyncRequired: One of the runs is no longer kept.
         """
         with self.database.reading() as connection:
-            if place.phase == "ERASED":
-                page = erased_page(connection, sync, place, size)
-            elif sync.since is None:
-                page = full_page(connection, sync.run, place, size)
-            elif sync.since.number == sync.run.number:
-                page = erased_page(connection, sync, ChangePlace("ERASED", number=sync.since_mark), size)
-            else:
-                page = compared_page(connection, sync, place, size)
+            page = phase_page(connection, sync, place, size)
+            # The end of one phase leaves room for the beginning of the next.
+            while page.place is not None and page.place.phase != place.phase and page.count < size:
+                place = page.place
+                following = phase_page(connection, sync, place, size - page.count)
+                page = ChangePage([*page.rows, *following.rows], [*page.removed, *following.removed], following.place)
             check_kept(connection, sync.run, *([sync.since] if sync.since else []))
         return page
+
+
+def phase_page(connection: Connection, sync: Sync, place: ChangePlace, size: int) -> ChangePage:
+    """Give the next page within one phase; its place is in the next one at the end."""
+    if sync.since is None:
+        return full_page(connection, sync.run, place, size)
+    if place.phase == "ERASED":
+        return erased_page(connection, sync, place, size)
+    if sync.since.number == sync.run.number:
+        return ChangePage([], [], ChangePlace("ERASED", number=sync.since_mark))
+    return compared_page(connection, sync, place, size)
 
 
 def full_page(connection: Connection, run: Run, place: ChangePlace, size: int) -> ChangePage:

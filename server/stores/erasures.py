@@ -49,7 +49,7 @@ def erase_from_run(connection: Connection, number: int, customer_id: str) -> boo
     content = connection.execute(select(RISK_CHUNKS.c.content).where(of_chunk).with_for_update()).scalar_one()
     row_count, left = without(bytes(content), customer_id)
     connection.execute(update(RISK_CHUNKS).where(of_chunk).values(row_count=row_count, content=left))
-    scored = RUNS.c.scored_count - (row.rank is not None)
+    scored = RUNS.c.scored_count - int(row.rank is not None)
     counts = {"customer_count": RUNS.c.customer_count - 1, "scored_count": scored}
     connection.execute(update(RUNS).where(RUNS.c.run_number == number).values(**counts))
     return True
