@@ -13,6 +13,8 @@ from server.load_checks import matrix_of
 from server.load_drivers import drivers_of
 from server.load_manifest import RunManifest
 from server.stores.chunks import EXPORTED, pieces, read
+from server.stores.loading import Chunk
+from server.stores.tables import RISKS
 
 SCORED = "SCORED"
 PAST = ("customer_id", "risk_band", "previous_band", "band_since_time")
@@ -22,8 +24,8 @@ PAST = ("customer_id", "risk_band", "previous_band", "band_since_time")
 class Staged:
     """A batch as the store takes it."""
 
-    rows: list[dict[str, Any]]
-    chunks: list[dict[str, Any]]
+    rows: list[tuple[Any, ...]]
+    chunks: list[Chunk]
     scored: int
 
 
@@ -111,8 +113,8 @@ def codes_of(bands: pa.Array | pa.ChunkedArray, names: pa.Array) -> np.ndarray[A
 
 def rows_of(
     batch: pa.RecordBatch, exported: pa.RecordBatch, told: pa.Array, number: int, places: np.ndarray[Any, Any]
-) -> list[dict[str, Any]]:
-    """Give the rows for reads."""
+) -> list[tuple[Any, ...]]:
+    """Give the rows for reads, in the order of the table."""
     columns = {
         "customer_id": exported["customer_id"],
         "status": exported["status"],
@@ -130,10 +132,10 @@ def rows_of(
         "drivers": told,
         "chunk": pa.array(places),
     }
-    lists = [column.to_pylist() for column in columns.values()]
-    lists += [packed(batch[name], batch["status"]) for name in ("features", "contributions")]
-    names = (*columns, "features", "contributions", "run_number")
-    return [dict(zip(names, (*row, number), strict=True)) for row in zip(*lists, strict=True)]
+    lists = {name: column.to_pylist() for name, column in columns.items()}
+    lists |= {name: packed(batch[name], batch["status"]) for name in ("features", "contributions")}
+    lists["run_number"] = [number] * batch.num_rows
+    return list(zip(*(lists[column.name] for column in RISKS.c), strict=True))
 
 
 def packed(lists: pa.ListArray, statuses: pa.Array) -> list[bytes]:

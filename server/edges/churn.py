@@ -10,7 +10,7 @@ from grounds.churn.v1 import churn_pb2 as pb
 from grounds.churn.v1 import churn_pb2_grpc
 from server.edges.context import Context
 from server.edges.pages import ExportPlace, PagePlace, PageTokens
-from server.edges.risks import explanation_message, risk_message, run_message
+from server.edges.risks import RiskWriter, explanation_message, risk_messages, run_message
 from server.edges.syncs import Syncs
 from server.edges.threads import Threads
 from server.errors import CustomerUnknown, NoRun, PageTokenInvalid
@@ -73,7 +73,7 @@ class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
         row = self.risks.risk(run, request.customer.customer_id)
         if row is None:
             raise CustomerUnknown(f"the newest run of {run.market} does not have this customer", market=run.market)
-        risk = risk_message(run, row, request.locale)
+        risk = RiskWriter(run, request.locale).message(row)
         if row.status == SCORED:
             risk.explanation.CopyFrom(explanation_message(run, row))
         return pb.GetChurnRiskResponse(churn_risk=risk)
@@ -84,6 +84,7 @@ class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
         for customer in request.customers:
             wanted.setdefault(customer.market, []).append(customer.customer_id)
         runs = {market: newest_run(self.risks, market) for market in wanted}
+        writers = {market: RiskWriter(run, request.locale) for market, run in runs.items()}
         found = {market: self.risks.risks(runs[market], ids) for market, ids in wanted.items()}
         risks = []
         for index, customer in enumerate(request.customers):
@@ -91,7 +92,7 @@ class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
             if row is None:
                 message = f"the newest run of {run.market} does not have customers[{index}]; nothing is given"
                 raise CustomerUnknown(message, market=run.market, index=str(index))
-            risks.append(risk_message(run, row, request.locale))
+            risks.append(writers[run.market].message(row))
         return pb.BatchGetChurnRisksResponse(churn_risks=risks)
 
     def page(self, request: pb.ListChurnRisksRequest) -> pb.ListChurnRisksResponse:
@@ -113,7 +114,7 @@ class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
             last = rows[size - 1]
             number = number_of(wanted, last)
             token = self.tokens.write(PagePlace(run.number, run.market, filters, total, number, last.customer_id))
-        risks = [risk_message(run, row, request.locale) for row in rows[:size]]
+        risks = risk_messages(run, rows[:size], request.locale)
         return pb.ListChurnRisksResponse(churn_risks=risks, next_page_token=token, total_size=total)
 
 

@@ -2,9 +2,9 @@
 
 import json
 import math
+from collections.abc import Iterable
 from typing import Any
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from sqlalchemy import Row
 
 from grounds.churn.v1 import churn_pb2 as pb
@@ -16,6 +16,13 @@ from server.stores.doubles import unpack
 from server.stores.risks import SCORED, Run
 
 MICROS = 10**6
+BANDS: dict[str | None, pb.RiskBand] = {
+    None: pb.RISK_BAND_UNSPECIFIED,
+    "LOW": pb.RISK_BAND_LOW,
+    "MEDIUM": pb.RISK_BAND_MEDIUM,
+    "HIGH": pb.RISK_BAND_HIGH,
+    "CRITICAL": pb.RISK_BAND_CRITICAL,
+}
 
 
 def run_message(run: Run) -> pb.ChurnRun:
@@ -34,47 +41,52 @@ def run_message(run: Run) -> pb.ChurnRun:
     )
 
 
-def risk_message(run: Run, row: Row[Any], locale: str) -> pb.ChurnRisk:
-    """Write one customer."""
-    suppressions = row.suppressions.split(",") if row.suppressions else []
-    risk = pb.ChurnRisk(
-        customer=customer_pb2.Customer(market=run.market, customer_id=row.customer_id),
-        run_id=run.run_id,
-        as_of_time=timestamp(run.as_of),
-        valid_until_time=timestamp(run.valid_until),
-        bundle_id=run.header["bundle_id"],
-        status=f"CHURN_STATUS_{row.status}",
-        risk_band=band_name(row.band),
-        previous_band=band_name(row.previous_band),
-        hold_out=row.hold_out,
-        suppressions=suppressions,
-        action_allowed=row.status == SCORED and not row.hold_out and not suppressions,
-    )
-    if row.status == SCORED:
-        add_score(risk, run, row, locale)
-    return risk
+class RiskWriter:
+    """Writes customers of one run; what they have from the run is written once."""
+
+    def __init__(self, run: Run, locale: str) -> None:
+        self.run, self.locale, self.currency = run, locale, run.header["currency"]
+        self.of_run = {
+            "run_id": run.run_id,
+            "as_of_time": timestamp(run.as_of),
+            "valid_until_time": timestamp(run.valid_until),
+            "bundle_id": run.header["bundle_id"],
+        }
+
+    def message(self, row: Row[Any]) -> pb.ChurnRisk:
+        """Write one customer."""
+        suppressions = row.suppressions.split(",") if row.suppressions else []
+        scored = row.status == SCORED
+        risk = pb.ChurnRisk(
+            customer=customer_pb2.Customer(market=self.run.market, customer_id=row.customer_id),
+            status=f"CHURN_STATUS_{row.status}",
+            risk_band=BANDS[row.band],
+            previous_band=BANDS[row.previous_band],
+            hold_out=row.hold_out,
+            suppressions=suppressions,
+            action_allowed=scored and not row.hold_out and not suppressions,
+            **self.of_run,
+        )
+        if scored:
+            self.add_score(risk, row)
+        return risk
+
+    def add_score(self, risk: pb.ChurnRisk, row: Row[Any]) -> None:
+        """Write what only a customer with a score has."""
+        risk.log_odds, risk.churn_probability, risk.rank = row.log_odds, row.pd, row.rank
+        seconds, rest = divmod(row.band_since, MICROS)
+        risk.band_since_time.seconds, risk.band_since_time.nanos = seconds, rest * 1000
+        risk.value_at_risk.CopyFrom(money_of_minor(row.value_at_risk_minor, self.currency))
+        risk.expected_spend.CopyFrom(money_of_minor(row.expected_spend_minor, self.currency))
+        if row.decline_pd is not None:
+            risk.decline_probability = row.decline_pd
+        risk.drivers.CopyFrom(drivers_message(row.drivers, self.locale))
 
 
-def add_score(risk: pb.ChurnRisk, run: Run, row: Row[Any], locale: str) -> None:
-    """Write what only a customer with a score has."""
-    risk.log_odds, risk.churn_probability, risk.rank = row.log_odds, row.pd, row.rank
-    risk.band_since_time.CopyFrom(moment(row.band_since))
-    risk.value_at_risk.CopyFrom(money_of_minor(row.value_at_risk_minor, run.header["currency"]))
-    risk.expected_spend.CopyFrom(money_of_minor(row.expected_spend_minor, run.header["currency"]))
-    if row.decline_pd is not None:
-        risk.decline_probability = row.decline_pd
-    risk.drivers.CopyFrom(drivers_message(row.drivers, locale))
-
-
-def band_name(band: str | None) -> str:
-    """Name a band as the contract does."""
-    return f"RISK_BAND_{band or 'UNSPECIFIED'}"
-
-
-def moment(micros: int) -> Timestamp:
-    """Write a time that is kept as microseconds since 1970."""
-    seconds, rest = divmod(micros, MICROS)
-    return Timestamp(seconds=seconds, nanos=rest * 1000)
+def risk_messages(run: Run, rows: Iterable[Row[Any]], locale: str) -> list[pb.ChurnRisk]:
+    """Write customers of one run."""
+    writer = RiskWriter(run, locale)
+    return [writer.message(row) for row in rows]
 
 
 def drivers_message(drivers: str, locale: str) -> explain_pb2.Reasons:

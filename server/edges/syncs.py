@@ -5,7 +5,7 @@ from typing import TypeVar
 from grounds.churn.v1 import churn_pb2 as pb
 from grounds.customer.v1 import customer_pb2
 from server.edges.pages import CopyState, ExportPlace, PageTokens, SyncPlace
-from server.edges.risks import risk_message, run_message
+from server.edges.risks import risk_messages, run_message
 from server.errors import NoRun, PageTokenInvalid, ResyncRequired
 from server.stores.changes import ChangePlace, ChangeStore, Sync
 from server.stores.risks import RiskStore, Run
@@ -25,7 +25,7 @@ class Syncs:
         page = self.changes.page(sync, place, size)
         answer = pb.ListChurnRiskChangesResponse(
             run=run_message(sync.run),
-            churn_risks=[risk_message(sync.run, row, request.locale) for row in page.rows],
+            churn_risks=risk_messages(sync.run, page.rows, request.locale),
             removed_customers=[
                 customer_pb2.Customer(market=request.market, customer_id=customer_id) for customer_id in page.removed
             ],

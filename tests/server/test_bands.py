@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from grounds.churn.v1 import churn_pb2 as pb
 from server.decisions.bands import held_bands, plain_bands
-from server.edges.risks import risk_message, run_message
+from server.edges.risks import RiskWriter, run_message
 from server.load import load_file
 from server.stores.database import Database
 from server.stores.risks import RiskStore
@@ -61,7 +61,7 @@ def risks(database: Database, run_as_of: dt.datetime) -> dict[str, pb.ChurnRisk]
             f"SELECT run_number FROM runs WHERE as_of = '{run_as_of:%Y-%m-%d %H:%M:%S.%f}'"  # noqa: S608
         ).scalar_one()
     run = store.run(number, "DE")
-    return {key: risk_message(run, row, "") for key, row in store.risks(run, ["A", "B", "C"]).items()}
+    return {key: RiskWriter(run, "").message(row) for key, row in store.risks(run, ["A", "B", "C"]).items()}
 
 
 def story(risk: pb.ChurnRisk) -> tuple[str, str, str]:
@@ -94,7 +94,9 @@ def test_a_band_has_a_past_which_survives_a_run_without_a_score(
     store = RiskStore(database)
     newest = store.newest_run("DE")
     assert newest is not None
-    told = {key: story(risk_message(newest, row, "")) for key, row in store.risks(newest, ["A", "B", "C"]).items()}
+    told = {
+        key: story(RiskWriter(newest, "").message(row)) for key, row in store.risks(newest, ["A", "B", "C"]).items()
+    }
 
     assert told == {
         "A": ("LOW", "HIGH", "04"),
