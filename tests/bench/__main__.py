@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from tests.bench.explanation import bundle_of, grid, measured
+from tests.bench.feed import fed
 from tests.bench.history import provenance, record
 from tests.bench.readme import renew
 from tests.bench.recourse import searched
@@ -51,6 +52,18 @@ def recourse(bundles: Bundles = None, files: Files = None) -> None:
     with trained(bundles, files, console) as (bundles_folder, files_folder):
         found = searched(bundle_of(bundles_folder, "credit"), files_folder / "credit.features.parquet")
     console.say(f"written: {record('recourse', measured_on, found).name}")
+    renew()
+
+
+@app.command(epilog="Example: python -m tests.bench feed")
+def feed(
+    customers: Annotated[int, typer.Option(help="How many the made run has.", min=1000)] = 1_000_000,
+) -> None:
+    """Load a made run, and time its export and its pages as the CRM reads them."""
+    console = Console(1)
+    measured_on = provenance()
+    found = fed(customers, console.say)
+    console.say(f"written: {record('feed', measured_on, found).name}")
     renew()
 
 

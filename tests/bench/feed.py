@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ BOUNDS = np.array([0.2, 0.4, 0.6, 1.0])
 BANDS = np.array(["LOW", "MEDIUM", "HIGH", "CRITICAL"])
 AS_OF = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 EXPORTS = 5
+LISTED = 200_000  # customers that are read of each list
 
 
 def fed(customers: int, say: Callable[[str], None]) -> dict[str, Any]:
@@ -61,7 +63,8 @@ def fed(customers: int, say: Callable[[str], None]) -> dict[str, Any]:
                 "by_value": list_pages(client, pb.CHURN_RISK_ORDER_VALUE_AT_RISK),
             }.items():
                 say(f"read pages: {title}")
-                found[title] = timed(pages, customers)
+                found[title] = timed(pages)
+            assert found["sync"]["customers"] == customers, "the sync has lost somebody"
         return found
 
 
@@ -97,25 +100,22 @@ def sync_pages(client: Client) -> Iterator[int]:
 
 
 def list_pages(client: Client, order: pb.ChurnRiskOrder) -> Iterator[int]:
-    """Read a list to its end in pages of 1,000."""
-    read = 0
-    for read, _ in enumerate(client.list_churn_risks("DE", which=Which(order)), start=1):
-        if read % 1000 == 0:
-            yield 1000
-    if read % 1000:
-        yield read % 1000
+    """Read the head of a list in pages of 1,000; gives how many customers each has."""
+    listed = islice(client.list_churn_risks("DE", which=Which(order)), LISTED)
+    while page := list(islice(listed, 1000)):
+        yield len(page)
 
 
-def timed(pages: Iterator[int], customers: int) -> dict[str, float]:
+def timed(pages: Iterator[int]) -> dict[str, float]:
     """Time every page at the client, until its messages are read."""
     times, read, begun = [], 0, time.perf_counter()
     for count in pages:
         times.append((time.perf_counter() - begun) * 1000)
         read += count
         begun = time.perf_counter()
-    assert read == customers, read
     times.sort()
     return {
+        "customers": read,
         "pages": len(times),
         "median_ms": statistics.median(times),
         "p99_ms": times[math.ceil(len(times) * 0.99) - 1],
