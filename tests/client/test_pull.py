@@ -1,8 +1,11 @@
 """The puller killed at every page while new runs land: nobody is missing, nobody is twice, the file is one run's."""
 
 import asyncio
+import contextlib
+import itertools
 import multiprocessing
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from client import churn_calls
+from client import churn_calls, pull
 from client.calls import Client
 from client.errors import PullRefused
 from client.pull import Pull, Pulled
@@ -24,6 +27,7 @@ from tests.server.runs import FIRST, SECOND, THIRD, ChurnFamily, plain_rows, sco
 
 KILLER = multiprocessing.get_context("forkserver")
 KILLER.set_forkserver_preload(["tests.client.test_pull"])
+KILLED = 9
 ODDS = (-3.0, -1.0, 0.5, 3.0)
 
 
@@ -57,30 +61,41 @@ async def pulled(serving: Serving, to: Path, market: str = "DE", locale: str = "
     """Pull as the command does; gives what it came to and what it said."""
     said: list[str] = []
 
-    def pull() -> Pulled:
+    def ask() -> Pulled:
         with Client(f"127.0.0.1:{serving.application.port}") as client:
             return Pull(client, to, to.with_name(to.name + ".state.json"), said.append).run(market, locale)
 
-    return await asyncio.to_thread(pull), said
+    return await asyncio.to_thread(ask), said
 
 
-def pull_and_die(address: str, to: Path, lines: int) -> None:
-    """Pull in a process of its own, and stop dead after it has said so much; pages are of ten."""
+def pull_and_die(address: str, to: Path, moment: int) -> None:
+    """Pull in a process of its own, and stop dead at some moment; pages are of ten.
+
+    Moments are counted over everything that the puller writes down (a part, the state, the file): one when
+    it is written under its other name, one when it has its own.
+    """
     churn_calls.PAGE_SIZE = 10
-    said: list[str] = []
+    passed, writes = itertools.count(1), pull.replaced
 
-    def say(line: str) -> None:
-        said.append(line)
-        if len(said) == lines:
-            os._exit(9)  # as kill -9: nothing is tidied up
+    def pass_moment() -> None:
+        if next(passed) == moment:
+            os._exit(KILLED)  # as kill -9: nothing is tidied up
 
+    @contextlib.contextmanager
+    def replaced(path: Path) -> Iterator[Path]:
+        with writes(path) as new:
+            yield new
+            pass_moment()
+        pass_moment()
+
+    pull.replaced = replaced
     with Client(address) as client:
-        Pull(client, to, to.with_name(to.name + ".state.json"), say).run("DE", "")
+        Pull(client, to, to.with_name(to.name + ".state.json"), lambda _: None).run("DE", "")
 
 
-async def killed(serving: Serving, to: Path, lines: int) -> int:
-    """Pull and be killed; gives the exit status, 9 where it was killed in time."""
-    process = KILLER.Process(target=pull_and_die, args=(f"127.0.0.1:{serving.application.port}", to, lines))
+async def killed(serving: Serving, to: Path, moment: int) -> int:
+    """Pull and be killed; gives the exit status: KILLED, or 0 where it came to its end before."""
+    process = KILLER.Process(target=pull_and_die, args=(f"127.0.0.1:{serving.application.port}", to, moment))
     process.start()
     await asyncio.to_thread(process.join)
     return int(process.exitcode or 0)
@@ -111,24 +126,42 @@ def of_file(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-async def test_a_puller_killed_at_every_page_while_new_runs_land_ends_with_the_newest_run_whole(
+async def test_a_puller_killed_wherever_it_writes_while_new_runs_land_ends_with_the_newest_run_whole(
+    serving: Serving, churn_family: ChurnFamily, tmp_path: Path
+) -> None:
+    """A fresh pull is killed at its first moment, another at its second, and so on to the last; each goes on and on."""
+    load(serving, churn_family, tmp_path, 0)
+    for moment in itertools.count(1):
+        to = tmp_path / str(moment) / "risks.parquet"
+        status = await killed(serving, to, moment)
+        if moment == 4:
+            load(serving, churn_family, tmp_path, 1)
+        if status != KILLED:
+            break
+        await pulled(serving, to)
+
+        assert of_file(to) == await truth(serving)
+    assert moment > 20
+
+
+async def test_a_puller_killed_again_and_again_moves_on_and_shows_one_run_at_a_time(
     serving: Serving, churn_family: ChurnFamily, tmp_path: Path
 ) -> None:
     to = tmp_path / "risks.parquet"
     load(serving, churn_family, tmp_path, 0)
     statuses = []
     for seed in (1, 2, None):
-        for lines in (1, 1, 2, 1):
-            statuses.append(await killed(serving, to, lines))
+        for moment in (3, 4, 7, 5, 6, 3):
+            statuses.append(await killed(serving, to, moment))
             if to.exists():
-                ids = pq.read_table(to)["customer_id"].to_pylist()
-                runs = set(pq.read_table(to)["run_id"].to_pylist())
-                assert (ids, len(runs)) == (sorted(set(ids)), 1)
+                table = pq.read_table(to)
+                ids = table["customer_id"].to_pylist()
+                assert (ids, len(set(table["run_id"].to_pylist()))) == (sorted(set(ids)), 1)
         if seed:
             load(serving, churn_family, tmp_path, seed)
     done, _ = await pulled(serving, to)
 
-    assert statuses.count(9) >= 8
+    assert statuses.count(KILLED) >= 10
     assert of_file(to) == await truth(serving)
     assert done.customers == len(customers(2))
 

@@ -19,6 +19,7 @@ COMMANDS = [
     ("client", "decision"),
     ("client", "churn", "top"),
     ("client", "churn", "show"),
+    ("client", "churn", "pull"),
     ("client", "models"),
 ]
 
