@@ -2,23 +2,20 @@
 
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
-from itertools import islice
 from typing import Annotated
 
 import typer
-from google.protobuf.json_format import MessageToJson
-from google.protobuf.message import Message
-from rich.console import Console
 
 from client.calls import About, Client, Value
+from client.churn_commands import churn
 from client.connection import ADDRESS
-from client.errors import CallFailed
+from client.errors import CallFailed, PullRefused
 from client.export_log import export_log
-from client.show import show_decision, show_model, show_models, show_risk, show_risks, show_simulation
+from client.options import Address, AsJson, CustomerId, Locale, Market, console, say_json
+from client.show import show_decision, show_model, show_models, show_simulation
 from client.verify import verify
-from grounds.churn.v1 import churn_pb2
 from grounds.model.v1 import model_pb2
 from record.errors import RecordError
 
@@ -28,13 +25,11 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="Ask the server: credit scores with their reasons, what-ifs, churn risks, models. Verify its log.",
 )
-churn = typer.Typer(no_args_is_help=True, help="Churn risks: the customers most at risk, or one of them.")
 app.add_typer(churn, name="churn")
 app.command(name="export-log", epilog="Example: python -m client export-log today.log --checkpoint kept.txt")(
     export_log
 )
 app.command(epilog="Example: python -m client verify today.log --key grounds.pub --checkpoint kept.txt")(verify)
-PLAIN_WIDTH = 120
 
 
 def amount_of(text: str) -> tuple[Decimal, str]:
@@ -59,18 +54,13 @@ def values_of(texts: Sequence[str]) -> dict[str, Value]:
     return values
 
 
-Market = Annotated[str, typer.Argument(metavar="MARKET", help="Country, two capital letters.")]
-CustomerId = Annotated[str, typer.Argument(metavar="CUSTOMER", help="The customer's number.")]
 Amount = Annotated[str, typer.Argument(metavar="AMOUNT", help="Such as 120000TWD.")]
 Given = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A feature's value; repeatable.")]
-Address = Annotated[str, typer.Option(help="The server.", envvar="GROUNDS_ADDRESS")]
-AsJson = Annotated[bool, typer.Option("--json", help="For programs: the answer as JSON.")]
 Product = Annotated[str, typer.Option(help="The product, as the policy names it.")]
 Facts = Annotated[
     list[str] | None,
     typer.Option("--fact", metavar="NAME=VALUE", help="What a policy rule asks for; repeatable."),
 ]
-Locale = Annotated[str, typer.Option(help="Language of the reasons, such as de.")]
 
 
 @app.command(epilog="Example: python -m client score TW 26 120000TWD")
@@ -136,40 +126,6 @@ def decision(
             show_decision(console(), found, model_of(client, found.assessment.model_output.bundle_id))
 
 
-@churn.command(epilog="Example: python -m client churn top US --count 10 --by value")
-def top(
-    market: Market,
-    count: Annotated[int, typer.Option(help="How many.", min=1)] = 10,
-    by: Annotated[str, typer.Option(help="probability or value (at risk).")] = "probability",
-    locale: Locale = "",
-    address: Address = ADDRESS,
-    as_json: AsJson = False,
-) -> None:
-    """List the customers most at risk, with what is at stake and why."""
-    orders = {
-        "probability": churn_pb2.CHURN_RISK_ORDER_PROBABILITY,
-        "value": churn_pb2.CHURN_RISK_ORDER_VALUE_AT_RISK,
-    }
-    if by not in orders:
-        raise typer.BadParameter("--by takes probability or value")
-    with Client(address) as client:
-        listed = client.list_churn_risks(market, order=orders[by], page_size=min(count, 1000), locale=locale)
-        risks = list(islice(listed, count))
-    if not say_json(as_json, risks):
-        show_risks(console(), risks)
-
-
-@churn.command(name="show", epilog="Example: python -m client churn show US 1022")
-def show_one(
-    market: Market, customer: CustomerId, locale: Locale = "", address: Address = ADDRESS, as_json: AsJson = False
-) -> None:
-    """Show one customer's risk, and how it adds up."""
-    with Client(address) as client:
-        risk = client.get_churn_risk((market, customer), locale=locale)
-    if not say_json(as_json, [risk]):
-        show_risk(console(), risk)
-
-
 @app.command(epilog="Example: python -m client models")
 def models(
     bundle_id: Annotated[str | None, typer.Argument(metavar="[BUNDLE_ID]", help="Show this one in full.")] = None,
@@ -199,24 +155,13 @@ def model_of(client: Client, bundle_id: str) -> model_pb2.Model | None:
         return None
 
 
-def say_json(as_json: bool, messages: Iterable[Message]) -> bool:
-    """Print messages as JSON, one document a message, if asked to."""
-    if as_json:
-        for message in messages:
-            typer.echo(MessageToJson(message, preserving_proto_field_name=True))
-    return as_json
-
-
-def console() -> Console:
-    """Give a console: as wide as the terminal, or of one width where there is none."""
-    plain = Console(highlight=False)
-    return plain if plain.is_terminal else Console(width=PLAIN_WIDTH, highlight=False)
-
-
 def main() -> int:
     """Run a command; a refused call is said in sentences, with exit status 1."""
     try:
         app(standalone_mode=True)
+    except PullRefused as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
     except CallFailed as error:
         sys.stderr.write(f"error: {error}\n")
         for problem in error.problems:

@@ -11,17 +11,17 @@ import grpc
 from google.protobuf.message import Message
 from google.type.money_pb2 import Money
 
+from client.churn_calls import ChurnCalls
 from client.connection import ADDRESS, connect
 from client.errors import call_failed
 from grounds.audit.v1 import audit_pb2, audit_pb2_grpc
-from grounds.churn.v1 import churn_pb2, churn_pb2_grpc
+from grounds.churn.v1 import churn_pb2_grpc
 from grounds.credit.v1 import credit_pb2, credit_pb2_grpc
 from grounds.customer.v1.customer_pb2 import Customer
 from grounds.explain.v1.explain_pb2 import FeatureValue
 from grounds.model.v1 import model_pb2, model_pb2_grpc
 
 DEADLINE_SECONDS = 5.0
-PAGE_SIZE = 1000
 NANOS = 10**9
 Value = float | str  # a number, or the name of a level
 Answer = TypeVar("Answer")
@@ -46,7 +46,7 @@ class About:
         return {"product": self.product, "facts": feature_values(self.facts), "locale": self.locale}
 
 
-class Client:
+class Client(ChurnCalls):
     """Calls one server. May be shared by threads; use it in a `with` block, or close it.
 
     Every method raises CallFailed. A call that the server does not answer in time is DEADLINE_EXCEEDED;
@@ -114,32 +114,6 @@ class Client:
         request = credit_pb2.GetCreditDecisionRequest(decision_id=decision_id)
         answer: credit_pb2.GetCreditDecisionResponse = self.call(self.credit.GetCreditDecision, request)
         return answer.credit_decision
-
-    def get_churn_risk(self, customer: tuple[str, str], *, locale: str = "") -> churn_pb2.ChurnRisk:
-        """Read one customer's risk with its explanation."""
-        request = churn_pb2.GetChurnRiskRequest(customer=customer_of(customer), locale=locale)
-        answer: churn_pb2.GetChurnRiskResponse = self.call(self.churn.GetChurnRisk, request)
-        return answer.churn_risk
-
-    def list_churn_risks(
-        self,
-        market: str,
-        *,
-        order: churn_pb2.ChurnRiskOrder = churn_pb2.CHURN_RISK_ORDER_PROBABILITY,
-        page_size: int = PAGE_SIZE,
-        locale: str = "",
-    ) -> Iterator[churn_pb2.ChurnRisk]:
-        """Read a market's customers in order, page by page, as far as the caller iterates."""
-        token = ""
-        while True:
-            request = churn_pb2.ListChurnRisksRequest(
-                market=market, page_size=page_size, page_token=token, order=order, locale=locale
-            )
-            page = self.call(self.churn.ListChurnRisks, request)
-            yield from page.churn_risks
-            token = page.next_page_token
-            if not token:
-                return
 
     def list_models(self, family: str = "") -> list[model_pb2.ModelSummary]:
         """Read the catalog; "" means all families."""

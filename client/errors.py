@@ -42,6 +42,10 @@ class CallFailed(Exception):
         self.problems, self.metadata = problems, dict(metadata or {})
 
 
+class PullRefused(Exception):
+    """A pull cannot be made as it was asked for; the message says what to do."""
+
+
 def call_failed(error: grpc.RpcError) -> CallFailed:
     """Read everything that a failed call says."""
     call = cast("grpc.Call", error)  # what gRPC raises from a call is both

@@ -8,7 +8,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from grounds.churn.v1 import churn_pb2
 from grounds.credit.v1 import credit_pb2
 from grounds.explain.v1.explain_pb2 import Contribution, Reasons
 from grounds.model.v1 import model_pb2
@@ -27,7 +26,6 @@ WAYS = {
     "NOT_NEEDED": "it is there already",
     "NOT_SCORABLE": "too little is known to score",
 }
-BAND_COLOURS = {"LOW": "green", "MEDIUM": "yellow", "HIGH": "red", "CRITICAL": "bold red"}
 
 
 def show_decision(console: Console, decision: credit_pb2.CreditDecision, model: model_pb2.Model | None) -> None:
@@ -146,50 +144,6 @@ def value_text(line: Contribution, unit: str) -> str:
     return f"{line.value.number:,.6g}" + (f" {unit}" if unit else "")
 
 
-def show_risk(console: Console, risk: churn_pb2.ChurnRisk) -> None:
-    """Show one customer's churn risk with every push."""
-    band = short(churn_pb2.RiskBand.Name(risk.risk_band), "RISK_BAND_")
-    console.print(
-        Text.assemble((f" {band} ", f"reverse {BAND_COLOURS[band]}"), f"  customer {key(risk)}, rank {risk.rank}")
-    )
-    console.print(
-        f"probability of leaving {risk.churn_probability:.2%}, at stake {money(risk.value_at_risk)}, "
-        f"as of {risk.as_of_time.ToDatetime():%Y-%m-%d}"
-    )
-    show_reasons(console, risk.drivers, "Why")
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in ("how the log-odds add up", "value", "log-odds", "so far"):
-        table.add_column(title, justify="left" if title.startswith("how") else "right")
-    so_far = risk.explanation.base_value
-    add_row(table, "average of the baseline", "", f"{so_far:.4f}", f"{so_far:.4f}")
-    for line in sorted(risk.explanation.contributions, key=lambda line: -abs(line.log_odds)):
-        so_far += line.log_odds
-        add_row(table, line.feature, value_text(line, ""), f"{line.log_odds:+.4f}", f"{so_far:.4f}")
-    table.add_section()
-    add_row(table, "log-odds", "", f"{risk.log_odds:.4f}", f"{so_far:.4f}", style="bold")
-    console.print(table)
-
-
-def show_risks(console: Console, risks: Sequence[churn_pb2.ChurnRisk]) -> None:
-    """Show a list of customers at risk with what is at stake and why."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in ("customer", "risk", "band", "at stake"):
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("why")
-    for risk in risks:
-        band = short(churn_pb2.RiskBand.Name(risk.risk_band), "RISK_BAND_")
-        why = "\n".join(reason.text for reason in risk.drivers.reasons)
-        add_row(
-            table,
-            key(risk),
-            f"{risk.churn_probability:.1%}",
-            Text(band, BAND_COLOURS[band]),
-            money(risk.value_at_risk),
-            why,
-        )
-    console.print(table)
-
-
 def show_models(console: Console, models: Sequence[model_pb2.ModelSummary]) -> None:
     """Show the catalog."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -222,11 +176,6 @@ def show_model(console: Console, model: model_pb2.Model) -> None:
 def add_row(table: Table, *cells: str | Text, style: str | None = None) -> None:
     """Add a line whose texts are shown as they are: what looks like markup is none."""
     table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in cells), style=style)
-
-
-def key(risk: churn_pb2.ChurnRisk) -> str:
-    """Write a customer's key."""
-    return f"{risk.customer.market} {risk.customer.customer_id}"
 
 
 def money(amount: Money) -> str:

@@ -53,14 +53,17 @@ def load(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Feature and run files.")],
     config: ConfigOption = None,
 ) -> None:
-    """Load feature and run files: each is checked, then loaded in one transaction, or not at all."""
+    """Load feature and run files: each is checked, and loaded wholly or not at all."""
     from server.load import load_file  # pyarrow: the serving process does without
     from server.stores.database import Database
+    from server.stores.loading import Keep
 
-    database = Database(read_settings(config).database)
+    settings = read_settings(config)
+    keep = Keep(settings.churn_runs_kept, settings.churn_token_days)
+    database = Database(settings.database)
     database.migrate()
     for path in files:
-        done = load_file(database, path, dt.datetime.now(dt.UTC))
+        done = load_file(database, path, dt.datetime.now(dt.UTC), keep)
         typer.echo(f"{path}: {done.family} {done.kind}: {done.added:,} added, {done.known:,} were there already")
     database.close()
 

@@ -25,6 +25,7 @@ from server.edges.pages import PageTokens
 from server.edges.recorder import Recorder
 from server.edges.threads import Threads
 from server.stores.anchors import Anchors
+from server.stores.changes import ChangeStore
 from server.stores.database import Database
 from server.stores.features import FeatureStore
 from server.stores.lineup import LineupWatch
@@ -73,7 +74,8 @@ class Application:
         self.log = await self.threads.run(self.open_log)
         self.recorder = Recorder(self.log, self.tell_health)
         await self.threads.run(self.lineup.refresh)
-        tokens = PageTokens(await self.threads.run(self.database.key, "page_tokens"))
+        key = await self.threads.run(self.database.key, "page_tokens")
+        tokens = PageTokens(key, self.settings.churn_token_days, clock=now)
         self.server = self.build(policies, tokens, (self.recorder, self.log))
         address = f"{self.settings.host}:{self.settings.port}"
         try:
@@ -103,7 +105,7 @@ class Application:
         features = FeatureStore(self.database)
         credit = CreditServicer(self.lineup, policies, features, records, self.threads, clock=now)
         credit_pb2_grpc.add_CreditServiceServicer_to_server(credit, server)
-        churn = ChurnServicer(RiskStore(self.database), tokens, self.threads)
+        churn = ChurnServicer(RiskStore(self.database), ChangeStore(self.database), tokens, self.threads)
         churn_pb2_grpc.add_ChurnServiceServicer_to_server(churn, server)
         audit_pb2_grpc.add_AuditServiceServicer_to_server(AuditServicer(Proofs(self.database), self.threads), server)
         model_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(self.lineup), server)

@@ -40,6 +40,9 @@ class Settings(BaseSettings):
         store_threads: Threads that wait for the database.
         drain_seconds_max: After SIGTERM, calls under way get this long.
         reload_seconds: How often ACTIVE.toml and the bundles are looked at.
+        churn_runs_kept: The newest so many runs of each market stay when another is loaded.
+        churn_token_days: Page and delta tokens of the churn feed are honoured so long; so long the run that
+            they are of stays, too.
         reflection: Whether the standard reflection service answers.
     """
 
@@ -62,6 +65,8 @@ class Settings(BaseSettings):
     store_threads: int = Field(default=4, ge=1, le=64)
     drain_seconds_max: float = Field(default=10.0, ge=0)
     reload_seconds: float = Field(default=1.0, gt=0)
+    churn_runs_kept: int = Field(default=3, ge=2)
+    churn_token_days: float = Field(default=7.0, ge=0.1)
     reflection: bool = True
 
     @field_validator("host")

@@ -101,6 +101,10 @@ class PageTokenInvalid(ServerError):
     """The page token is not ours, or belongs to another list."""
 
 
+class ResyncRequired(ServerError):
+    """The token is too old, foreign, or of a run that is no longer kept: begin again without one."""
+
+
 class StoreUnavailable(ServerError):
     """The database does not answer; nothing was decided."""
 

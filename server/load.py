@@ -14,20 +14,16 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Connection
 
 from server.errors import LoadRefused
-from server.load_run import RUN_COLUMNS, RunManifest, load_run
+from server.load_keys import KEYS, check_columns, check_keys
+from server.load_run import RUN_MANIFEST_KEYS, load_run
 from server.stores.database import Database
 from server.stores.doubles import pack
 from server.stores.features import append
+from server.stores.loading import Keep
 
-FORMAT = 1
+FORMATS = {"features": 1, "run": 2}
 BATCH_ROWS = 5000
-MARKET = r"^[A-Z]{2}$"
-CUSTOMER = r"^[A-Za-z0-9._:-]{1,64}$"
-KEYS = {"market": pa.string(), "customer_id": pa.string(), "as_of": pa.timestamp("us", tz="UTC")}
-MANIFEST_KEYS = {
-    "features": {"family", "feature_set_digest", "feature_names"},
-    "run": set(RunManifest.model_fields),
-}
+MANIFEST_KEYS = {"features": {"family", "feature_set_digest", "feature_names"}, "run": RUN_MANIFEST_KEYS}
 FEATURE_NAMES = TypeAdapter(list[str])
 NOT_FEATURES = {*KEYS, "sample"}
 
@@ -42,66 +38,50 @@ class Loaded:
     known: int
 
 
-def load_file(database: Database, path: Path, load_time: dt.datetime) -> Loaded:
-    """Check a file, then load it in one transaction. The same file again changes nothing.
+def load_file(database: Database, path: Path, load_time: dt.datetime, keep: Keep | None = None) -> Loaded:
+    """Check a file and load it, wholly or not at all. The same file again changes nothing.
+
+    Args:
+        database: Where to.
+        path: A feature or a run file.
+        load_time: Of two runs with the same cut, the one loaded last answers.
+        keep: Which runs stay when another is loaded.
 
     Raises:
         LoadRefused: The file is not what it should be; nothing of it was loaded.
     """
-    table, manifest = read_file(path)
+    manifest = read_manifest(path)
+    if manifest["kind"] == "run":
+        added, known = load_run(database, path, manifest, load_time, keep or Keep())
+        return Loaded("run", manifest["family"], added, known)
+    table = pq.read_table(path)
     check_keys(path, table)
     with database.writing() as connection:
-        if manifest["kind"] == "features":
-            return load_features(connection, path, table, manifest)
-        check_columns(path, table, RUN_COLUMNS)
-        added, known = load_run(connection, path, table, manifest, load_time)
-        return Loaded("run", manifest["family"], added, known)
+        return load_features(connection, path, table, manifest)
 
 
-def read_file(path: Path) -> tuple[pa.Table, dict[str, Any]]:
-    """Read a file and its manifest."""
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Read what a file says of itself."""
     try:
-        table = pq.read_table(path)
-        found = json.loads((table.schema.metadata or {}).get(b"grounds", b"{}"))
+        with pq.ParquetFile(path) as file:
+            found = json.loads((file.schema_arrow.metadata or {}).get(b"grounds", b"{}"))
     except (OSError, pa.ArrowException, ValueError) as error:
         raise LoadRefused(f"{path}: cannot be read as Parquet: {error}") from error
     manifest: dict[str, Any] = found if isinstance(found, dict) else {}
     kind = manifest.get("kind")
     if kind not in MANIFEST_KEYS:
         raise LoadRefused(f"{path}: has no manifest of ours; feature and run files come from `python -m training`")
-    written = manifest.get("format", FORMAT)
-    if not isinstance(written, int) or written > FORMAT:
-        raise LoadRefused(f"{path}: has format {written}; this release reads up to {FORMAT}")
+    written, reads = manifest.get("format", 1), FORMATS[kind]
+    if not isinstance(written, int) or written > reads:
+        raise LoadRefused(f"{path}: has format {written}; this release reads up to {reads}")
+    if kind == "run" and written < reads:
+        raise LoadRefused(
+            f"{path}: is a run of format {written}, which lacks what the feed tells; score it again with "
+            "`python -m training score` of this release"
+        )
     if absent := sorted(MANIFEST_KEYS[kind] - set(manifest)):
         raise LoadRefused(f"{path}: the manifest lacks {', '.join(absent)}")
-    return table, manifest
-
-
-def check_keys(path: Path, table: pa.Table) -> None:
-    """Refuse a file whose customers cannot be told apart or named."""
-    check_columns(path, table, KEYS)
-    if table.num_rows == 0:
-        raise LoadRefused(f"{path}: has no rows")
-    for column, pattern in (("market", MARKET), ("customer_id", CUSTOMER)):
-        good = pc.match_substring_regex(table[column], pattern)
-        if not pc.all(pc.fill_null(good, False)).as_py():  # noqa: FBT003 - pyarrow's signature
-            raise LoadRefused(f"{path}: column {column!r} must match {pattern}")
-    if table["as_of"].null_count:
-        raise LoadRefused(f"{path}: column 'as_of' has gaps")
-    distinct = table.group_by(list(KEYS)).aggregate([]).num_rows
-    if distinct != table.num_rows:
-        raise LoadRefused(f"{path}: {table.num_rows - distinct} rows repeat a market, customer and time")
-
-
-def check_columns(path: Path, table: pa.Table, wanted: dict[str, Any]) -> None:
-    """Refuse a file that lacks a column or has it in another type."""
-    problems = [
-        f"{name!r} must be {kind}"
-        for name, kind in wanted.items()
-        if name not in table.schema.names or table.schema.field(name).type != kind
-    ]
-    if problems:
-        raise LoadRefused(f"{path}: columns: {'; '.join(problems)}")
+    return manifest
 
 
 def load_features(connection: Connection, path: Path, table: pa.Table, manifest: dict[str, Any]) -> Loaded:

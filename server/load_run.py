@@ -1,161 +1,168 @@
-"""Run files into the database: everything that a reader will need is checked before any of it is kept."""
+"""Run files into the database: staged batch by batch where no reader looks, shown whole, or not at all.
+
+A load that was killed has shown nothing; the next one removes what it left and begins anew.
+"""
 
 import datetime as dt
+import hashlib
 import json
-import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
-from sqlalchemy import Connection, select
+import pyarrow.parquet as pq
+from sqlalchemy import select
 
-from models.documents import Code, Family, Locale, Sha256
-from models.scorecard import pd_of
 from server.errors import LoadRefused
-from server.stores.doubles import pack
-from server.stores.tables import RISKS, RUNS
+from server.load_checks import RUN_COLUMNS, problem_of, problem_of_ranks
+from server.load_drivers import DriversWrong
+from server.load_keys import KEYS, check_columns, check_keys
+from server.load_manifest import REQUIRED, RunManifest, checked_manifest
+from server.load_rows import Past, staged
+from server.stores.chunks import EXPORTED, written
+from server.stores.database import Database
+from server.stores.erasures import erased
+from server.stores.loading import Keep, begin_run, loading, prune, publish, stage, sweep
+from server.stores.risks import run_before
+from server.stores.tables import RISK_CHUNKS, RUNS
 
-BATCH_ROWS = 5000
-SUM_MAX = 1e-9  # what the addition of a customer's contributions may leave over
-BANDS = {"LOW", "MEDIUM", "HIGH", "CRITICAL"}  # those of the contract
-RUN_COLUMNS = {
-    "log_odds": pa.float64(),
-    "pd": pa.float64(),
-    "band": pa.string(),
-    "rank": pa.int32(),
-    "value_at_risk_minor": pa.int64(),
-    "drivers": pa.string(),
-    "features": pa.list_(pa.float64()),
-    "contributions": pa.list_(pa.float64()),
-}
+BATCH_ROWS = 8192  # staged in one transaction: some tenths of a second
+RUN_MANIFEST_KEYS = REQUIRED
 
 
-class RunManifest(BaseModel):
-    """The manifest of a run file, as far as readers of the run need it."""
+@dataclass(slots=True)
+class MarketRun:
+    """A run in one market while it is loaded.
 
-    model_config = ConfigDict(extra="ignore", allow_inf_nan=False, strict=True)
+    Attributes:
+        number: Of the run.
+        past: Of the market's customers.
+        erased_ids: Customers whom the run must not bring back.
+        seen: Customers of the market that were read so far.
+        chunks: Parts of the export that were written so far.
+    """
 
-    family: Family
-    run_id: str
-    bundle_id: Sha256
-    feature_names: list[str] = Field(min_length=1)
-    feature_groups: list[str]
-    base_value: float
-    method: Literal["interventional", "path_dependent"]
-    baseline_sha256: Sha256
-    baseline_rows: int = Field(ge=1)
-    baseline_definition: str = Field(min_length=1)
-    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
-
-
-class Driver(BaseModel):
-    """One driver of a customer, in words."""
-
-    code: Code
-    log_odds: float
-    features: list[str]
-    texts: dict[Locale, str]
-
-
-DRIVERS = TypeAdapter(list[Driver])
+    number: int
+    past: Past
+    erased_ids: pa.Array
+    seen: int = 0
+    chunks: int = 0
 
 
 def load_run(
-    connection: Connection, path: Path, table: pa.Table, manifest: dict[str, Any], load_time: dt.datetime
+    database: Database, path: Path, manifest: dict[str, Any], load_time: dt.datetime, keep: Keep
 ) -> tuple[int, int]:
-    """Add a run, one line per market, with all its customers; gives how many are new, and how many were known.
+    """Add a run with all its customers; gives how many are new, and how many were known.
 
     Raises:
-        LoadRefused: Something that a reader needs is missing or wrong.
+        LoadRefused: Something that a reader needs is missing or wrong, or another load is under way.
     """
-    check_manifest(path, manifest)
-    known = connection.execute(select(RUNS.c.customer_count).where(RUNS.c.run_id == manifest["run_id"])).scalars().all()
-    if known:
-        return 0, sum(known)
-    check_rows(path, table, manifest)
-    for market in pc.unique(table["market"]).to_pylist():
+    checked = checked_manifest(path, manifest)
+    with path.open("rb") as content:
+        file_sha256 = hashlib.file_digest(content, "sha256").hexdigest()
+    with pq.ParquetFile(path) as file, loading(database):
+        check_columns(path, file.schema_arrow, {**KEYS, **RUN_COLUMNS})
+        sweep(database)
+        if known := known_customers(database, path, checked.run_id, file_sha256):
+            return 0, known
+        customers = check_customers(path, file, checked)
+        line = {"load_time": load_time, "file_sha256": file_sha256, "header": json.dumps(manifest, sort_keys=True)}
+        try:
+            runs = {market: begin(database, checked, part, line) for market, part in customers.items()}
+            added = sum(stage_batch(database, path, batch, checked, runs) for batch in batches(file))
+            for run in runs.values():
+                if not run.chunks:  # all of its customers were erased; an export has at least one part
+                    stage(database, run.number, [], [empty_chunk(run.number)], 0)
+        except BaseException:
+            sweep(database)
+            raise
+        publish(database, [run.number for run in runs.values()], load_time)
+        prune(database, keep, load_time)
+    return added, 0
+
+
+def known_customers(database: Database, path: Path, run_id: str, file_sha256: str) -> int:
+    """Give how many customers of this run are there already."""
+    wanted = select(RUNS.c.customer_count, RUNS.c.file_sha256).where(RUNS.c.run_id == run_id)
+    with database.reading() as connection:
+        found = connection.execute(wanted).all()
+    if any(run.file_sha256 != file_sha256 for run in found):
+        raise LoadRefused(f"{path}: run {run_id} is loaded already, from a file with other content")
+    return sum(run.customer_count for run in found)
+
+
+def check_customers(path: Path, file: pq.ParquetFile, manifest: RunManifest) -> dict[str, pa.Table]:
+    """Check what only the whole file can tell: customers, ranks, counts. Gives them by market."""
+    table = file.read([*KEYS, "status", "rank", "pd"])
+    check_keys(path, table)
+    found = {count["values"]: count["counts"] for count in pc.value_counts(table["status"]).to_pylist()}
+    if found != {status: count for status, count in manifest.counts.items() if count}:
+        raise LoadRefused(f"{path}: the manifest's counts by status are not those of the rows")
+    customers = {}
+    for market in sorted(pc.unique(table["market"]).to_pylist()):
         part = table.filter(pc.equal(table["market"], market))
-        times = pc.unique(part["as_of"]).to_pylist()
-        if len(times) != 1:
-            raise LoadRefused(f"{path}: market {market}: a run has one as_of, not {len(times)}")
-        if sorted(part["rank"].to_pylist()) != list(range(1, part.num_rows + 1)):
-            raise LoadRefused(f"{path}: market {market}: column 'rank' must hold 1 to {part.num_rows}, each once")
-        connection.execute(RUNS.insert().values(**run_line(manifest, market, times[0], part.num_rows, load_time)))
-        for batch in part.to_batches(BATCH_ROWS):
-            connection.execute(RISKS.insert(), [risk_line(manifest["run_id"], row) for row in batch.to_pylist()])
-    return table.num_rows, 0
+        cuts = pc.unique(part["as_of"]).to_pylist()
+        if len(cuts) != 1:
+            raise LoadRefused(f"{path}: market {market}: a run has one as_of, not {len(cuts)}")
+        if problem := problem_of_ranks(part):
+            raise LoadRefused(f"{path}: market {market}: {problem}")
+        customers[market] = part.select(list(KEYS))
+    return customers
 
 
-def check_manifest(path: Path, manifest: dict[str, Any]) -> None:
-    """Refuse a manifest that does not say what the run is."""
-    try:
-        checked = RunManifest.model_validate(manifest)
-    except ValidationError as error:
-        problems = [f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors()]
-        raise LoadRefused(f"{path}: the manifest: {'; '.join(problems)}") from error
-    if not (len(checked.run_id) == 32 and set(checked.run_id) <= set("0123456789abcdef")):  # noqa: PLR2004
-        raise LoadRefused(f"{path}: the manifest's run_id must be 32 hexadecimal digits")
-    if len(checked.feature_groups) != len(checked.feature_names):
-        raise LoadRefused(f"{path}: the manifest's feature_groups must be as many as its feature_names")
+def begin(database: Database, manifest: RunManifest, customers: pa.Table, line: dict[str, Any]) -> MarketRun:
+    """Begin a run in one market, against the latest run with an earlier cut.
+
+    A run that is loaded late is held against the one before its own cut; runs with a later cut stay as
+    they were shown.
+    """
+    market, as_of = customers["market"][0].as_py(), customers["as_of"][0].as_py()
+    with database.reading() as connection:
+        previous = run_before(connection, market, as_of)
+        wanted = select(RISK_CHUNKS.c.content).order_by(RISK_CHUNKS.c.chunk)
+        wanted = wanted.where(RISK_CHUNKS.c.run_number == previous.number) if previous else wanted.limit(0)
+        contents = (bytes(content) for content in connection.execute(wanted).scalars())
+        past = Past(contents, customers["customer_id"])
+        erased_ids = pa.array(sorted(erased(connection, market, as_of)), pa.string())
+    whose = {"run_id": manifest.run_id, "market": market, "previous_run_id": previous.run_id if previous else None}
+    times = {"as_of": as_of, "valid_until": as_of + dt.timedelta(days=manifest.valid_days)}
+    return MarketRun(begin_run(database, {**line, **whose, **times}), past, erased_ids)
 
 
-def check_rows(path: Path, table: pa.Table, manifest: dict[str, Any]) -> None:
-    """Refuse a customer of whom a reader could not be told everything."""
-    width, base = len(manifest["feature_names"]), manifest["base_value"]
-    for name in RUN_COLUMNS:
-        if table[name].null_count:
-            raise LoadRefused(f"{path}: column {name!r} has gaps")
-    for column in ("features", "contributions"):
-        if pc.unique(pc.list_value_length(table[column])).to_pylist() != [width]:
-            raise LoadRefused(f"{path}: column {column!r} must hold {width} values in every row")
-    for row in table.select(["log_odds", "pd", "band", "drivers", "contributions"]).to_pylist():
-        if problem := problem_of(row, base):
-            raise LoadRefused(f"{path}: {problem}")
+def batches(file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
+    """Read the file little by little."""
+    yield from file.iter_batches(BATCH_ROWS, columns=[*KEYS, *RUN_COLUMNS])
 
 
-def problem_of(row: dict[str, Any], base: float) -> str:
-    """Say what is wrong with a customer's line, without naming the customer; empty where nothing is."""
-    log_odds, parts = row["log_odds"], row["contributions"]
-    whole = all(number is not None and math.isfinite(number) for number in (log_odds, *parts))
-    rules = {
-        "column 'log_odds' must hold finite numbers": math.isfinite(log_odds),
-        "column 'contributions' must hold finite numbers": whole,
-        "column 'pd' must be 1 / (1 + exp(-log_odds)), to the bit": whole and row["pd"] == pd_of(log_odds),
-        f"column 'contributions' must add up with base_value to log_odds within {SUM_MAX:g}": whole
-        and abs(math.fsum([base, *parts]) - log_odds) <= SUM_MAX,
-        f"column 'band' must hold one of {', '.join(sorted(BANDS))}": row["band"] in BANDS,
-        "column 'drivers' must hold a JSON list of code, log_odds, features and texts, one of them in 'en'": said(
-            row["drivers"]
-        ),
-    }
-    return next((problem for problem, holds in rules.items() if not holds), "")
+def empty_chunk(number: int) -> dict[str, Any]:
+    """Give the only part of an export without customers."""
+    return {"run_number": number, "chunk": 0, "row_count": 0, "content": written(EXPORTED.empty_table())}
 
 
-def said(drivers: str) -> bool:
-    """Tell whether drivers can be shown to everybody."""
-    try:
-        return all("en" in driver.texts for driver in DRIVERS.validate_json(drivers))
-    except ValidationError:
-        return False
-
-
-def run_line(
-    manifest: dict[str, Any], market: str, as_of: dt.datetime, customer_count: int, load_time: dt.datetime
-) -> dict[str, object]:
-    """Give a run's line."""
-    return {
-        "run_id": manifest["run_id"],
-        "market": market,
-        "as_of": as_of,
-        "load_time": load_time,
-        "customer_count": customer_count,
-        "header": json.dumps(manifest, sort_keys=True),
-    }
-
-
-def risk_line(run_id: str, row: dict[str, Any]) -> dict[str, object]:
-    """Give a customer's line."""
-    line = {name: value for name, value in row.items() if name != "as_of"}
-    return {**line, "run_id": run_id, "features": pack(row["features"]), "contributions": pack(row["contributions"])}
+def stage_batch(
+    database: Database, path: Path, batch: pa.RecordBatch, manifest: RunManifest, runs: dict[str, MarketRun]
+) -> int:
+    """Check a batch and put it where no reader looks; gives the number of its customers."""
+    if problem := problem_of(batch, manifest):
+        raise LoadRefused(f"{path}: {problem}")
+    added = 0
+    for market in pc.unique(batch["market"]).to_pylist():
+        run = runs[market]
+        part = batch.filter(pc.equal(batch["market"], market))
+        before = run.past.of(run.seen, part.num_rows)
+        run.seen += part.num_rows
+        kept = pc.invert(pc.is_in(part["customer_id"], run.erased_ids))
+        part, before = part.filter(kept), before.filter(kept)
+        if not part.num_rows:
+            continue
+        try:
+            content = staged(part, manifest, before, run.number, run.chunks)
+        except DriversWrong as error:
+            raise LoadRefused(f"{path}: {error}") from error
+        stage(database, run.number, content.rows, content.chunks, content.scored)
+        run.chunks += len(content.chunks)
+        added += part.num_rows
+    return added

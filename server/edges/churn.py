@@ -1,24 +1,21 @@
-"""ChurnService: reads the newest run. Nothing is scored here."""
+"""ChurnService: reads runs. Nothing is scored here."""
 
-import json
-import math
+import hashlib
+from collections.abc import AsyncIterator
 from typing import Any
 
 from sqlalchemy import Row
 
 from grounds.churn.v1 import churn_pb2 as pb
 from grounds.churn.v1 import churn_pb2_grpc
-from grounds.customer.v1 import customer_pb2
-from grounds.explain.v1 import explain_pb2
 from server.edges.context import Context
-from server.edges.explanations import ContributionFacts, baseline_of, contribution, explanation, timestamp
-from server.edges.money import money_of_minor
-from server.edges.pages import PagePlace, PageTokens
+from server.edges.pages import ExportPlace, PagePlace, PageTokens
+from server.edges.risks import RiskWriter, explanation_message, risk_messages, run_message
+from server.edges.syncs import Syncs
 from server.edges.threads import Threads
 from server.errors import CustomerUnknown, NoRun, PageTokenInvalid
-from server.stores.doubles import unpack
-from server.stores.features import utc
-from server.stores.risks import Order, Place, RiskStore, Run
+from server.stores.changes import ChangeStore
+from server.stores.risks import SCORED, Order, Place, RiskStore, Run, Wanted
 
 PAGE_SIZE_DEFAULT = 100
 PAGE_SIZE_MAX = 1000
@@ -30,109 +27,125 @@ ORDERS: dict[int, Order] = {
 
 
 class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
-    """Answers the CRM."""
+    """Answers the CRM. A thread of the store reads and writes a page whole, so that the loan desk does not wait for it."""
 
-    def __init__(self, risks: RiskStore, tokens: PageTokens, threads: Threads) -> None:
+    def __init__(self, risks: RiskStore, changes: ChangeStore, tokens: PageTokens, threads: Threads) -> None:
         self.risks, self.tokens, self.threads = risks, tokens, threads
+        self.syncs = Syncs(risks, changes, tokens)
 
     async def GetChurnRisk(self, request: pb.GetChurnRiskRequest, _context: Context) -> pb.GetChurnRiskResponse:
         """Give one customer with the explanation."""
-        run = await self.newest_run(request.customer.market)
-        row = await self.threads.run(self.risks.risk, run, request.customer.customer_id)
-        if row is None:
-            raise CustomerUnknown(f"the newest run of {run.market} does not have this customer", market=run.market)
-        risk = risk_message(run, row, request.locale)
-        risk.explanation.CopyFrom(explanation_message(run, row))
-        return pb.GetChurnRiskResponse(churn_risk=risk)
+        return await self.threads.run(self.one, request)
+
+    async def BatchGetChurnRisks(
+        self, request: pb.BatchGetChurnRisksRequest, _context: Context
+    ) -> pb.BatchGetChurnRisksResponse:
+        """Give some customers, all or none."""
+        return await self.threads.run(self.some, request)
 
     async def ListChurnRisks(self, request: pb.ListChurnRisksRequest, _context: Context) -> pb.ListChurnRisksResponse:
         """Give one page; all pages of a listing are of one run."""
-        order = ORDERS[request.order]
-        run, after = await self.place_of(request, order)
-        size = min(request.page_size or PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX)
-        rows = await self.threads.run(self.risks.page, run, order, after, size + 1)
-        token = self.token_after(run, order, request.locale, rows[size - 1]) if len(rows) > size else ""
-        return pb.ListChurnRisksResponse(
-            churn_risks=[risk_message(run, row, request.locale) for row in rows[:size]],
-            next_page_token=token,
-            total_size=run.customer_count,
-        )
+        return await self.threads.run(self.page, request)
 
-    async def newest_run(self, market: str) -> Run:
-        """Give the market's newest run."""
-        run = await self.threads.run(self.risks.newest_run, market)
-        if run is None:
-            raise NoRun(f"no churn run is loaded for market {market}", market=market)
-        return run
+    async def ListChurnRiskChanges(
+        self, request: pb.ListChurnRiskChangesRequest, _context: Context
+    ) -> pb.ListChurnRiskChangesResponse:
+        """Give one page of a sync; all its pages lead to one run."""
+        return await self.threads.run(self.syncs.page, request, size_of(request.page_size))
 
-    async def place_of(self, request: pb.ListChurnRisksRequest, order: Order) -> tuple[Run, Place | None]:
-        """Give the run to read and where the page begins."""
-        if not request.page_token:
-            return await self.newest_run(request.market), None
-        place = self.tokens.read(request.page_token)
-        if (place.market, place.order, place.locale) != (request.market, order, request.locale):
-            raise PageTokenInvalid("page_token belongs to a list of another market, order or locale")
-        run = await self.threads.run(self.risks.run, place.run_id, place.market)
-        if run is None:
-            raise PageTokenInvalid("page_token belongs to a run that is no longer kept; begin again")
-        return run, Place(place.number, place.customer_id)
+    async def ExportChurnRisks(
+        self, request: pb.ExportChurnRisksRequest, _context: Context
+    ) -> AsyncIterator[pb.ExportChurnRisksResponse]:
+        """Give every customer of a run, part by part, as `load` has written them."""
+        place: ExportPlace | None = await self.threads.run(self.syncs.export_place, request)
+        while place is not None:
+            part, place = await self.threads.run(self.syncs.part, place)
+            yield part
 
-    def token_after(self, run: Run, order: Order, locale: str, row: Row[Any]) -> str:
-        """Give the token of the page after this entry."""
-        number = row.rank if order == "PROBABILITY" else row.value_at_risk_minor
-        return self.tokens.write(PagePlace(run.run_id, run.market, order, locale, number, row.customer_id))
+    async def ListChurnRuns(self, _request: pb.ListChurnRunsRequest, _context: Context) -> pb.ListChurnRunsResponse:
+        """Give the newest run of every market."""
+        runs = await self.threads.run(self.risks.newest_runs)
+        return pb.ListChurnRunsResponse(runs=[run_message(run) for run in runs])
+
+    def one(self, request: pb.GetChurnRiskRequest) -> pb.GetChurnRiskResponse:
+        """Read one customer."""
+        run = newest_run(self.risks, request.customer.market)
+        row = self.risks.risk(run, request.customer.customer_id)
+        if row is None:
+            raise CustomerUnknown(f"the newest run of {run.market} does not have this customer", market=run.market)
+        risk = RiskWriter(run, request.locale).message(row)
+        if row.status == SCORED:
+            risk.explanation.CopyFrom(explanation_message(run, row))
+        return pb.GetChurnRiskResponse(churn_risk=risk)
+
+    def some(self, request: pb.BatchGetChurnRisksRequest) -> pb.BatchGetChurnRisksResponse:
+        """Read some customers, those of one market from one run."""
+        wanted: dict[str, list[str]] = {}
+        for customer in request.customers:
+            wanted.setdefault(customer.market, []).append(customer.customer_id)
+        runs = {market: newest_run(self.risks, market) for market in wanted}
+        writers = {market: RiskWriter(run, request.locale) for market, run in runs.items()}
+        found = {market: self.risks.risks(runs[market], ids) for market, ids in wanted.items()}
+        risks = []
+        for index, customer in enumerate(request.customers):
+            run, row = runs[customer.market], found[customer.market].get(customer.customer_id)
+            if row is None:
+                message = f"the newest run of {run.market} does not have customers[{index}]; nothing is given"
+                raise CustomerUnknown(message, market=run.market, index=str(index))
+            risks.append(writers[run.market].message(row))
+        return pb.BatchGetChurnRisksResponse(churn_risks=risks)
+
+    def page(self, request: pb.ListChurnRisksRequest) -> pb.ListChurnRisksResponse:
+        """Read a page."""
+        wanted, filters, size = wanted_of(request), filters_of(request), size_of(request.page_size)
+        after: Place | None = None
+        if request.page_token:
+            place = self.tokens.read(request.page_token, PagePlace)
+            if (place.market, place.filters) != (request.market, filters):
+                raise PageTokenInvalid("page_token belongs to a list of another market, order, locale or filter")
+            run, total = self.risks.run(place.run, place.market), place.total
+            after = Place(place.number, place.customer_id)
+        else:
+            run = newest_run(self.risks, request.market)
+            total = run.scored_count if wanted == Wanted(wanted.order) else self.risks.count(run, wanted)
+        rows = self.risks.page(run, wanted, after, size + 1)
+        token = ""
+        if len(rows) > size:
+            last = rows[size - 1]
+            number = number_of(wanted, last)
+            token = self.tokens.write(PagePlace(run.number, run.market, filters, total, number, last.customer_id))
+        risks = risk_messages(run, rows[:size], request.locale)
+        return pb.ListChurnRisksResponse(churn_risks=risks, next_page_token=token, total_size=total)
 
 
-def risk_message(run: Run, row: Row[Any], locale: str) -> pb.ChurnRisk:
-    """Write one customer."""
-    return pb.ChurnRisk(
-        customer=customer_pb2.Customer(market=row.market, customer_id=row.customer_id),
-        run_id=row.run_id,
-        as_of_time=timestamp(utc(run.as_of)),
-        bundle_id=run.header["bundle_id"],
-        log_odds=row.log_odds,
-        churn_probability=row.pd,
-        risk_band=f"RISK_BAND_{row.band}",
-        rank=row.rank,
-        value_at_risk=money_of_minor(row.value_at_risk_minor, run.header["currency"]),
-        drivers=drivers_message(row.drivers, locale),
-    )
+def newest_run(risks: RiskStore, market: str) -> Run:
+    """Give the market's newest run."""
+    run = risks.newest_run(market)
+    if run is None:
+        raise NoRun(f"no churn run is loaded for market {market}", market=market)
+    return run
 
 
-def drivers_message(drivers: str, locale: str) -> explain_pb2.Reasons:
-    """Write the drivers as the run tells them, in the locale asked for, else its language, else English."""
-    told = json.loads(drivers)
-    offered = set.intersection(*(set(driver["texts"]) for driver in told)) if told else {"en"}
-    chosen = next((name for name in (locale, locale.split("-", maxsplit=1)[0]) if name in offered), "en")
-    reasons = [
-        explain_pb2.Reason(
-            code=driver["code"],
-            type=explain_pb2.REASON_TYPE_MODEL,
-            text=driver["texts"][chosen],
-            log_odds=driver["log_odds"],
-            features=driver["features"],
-        )
-        for driver in told
-    ]
-    return explain_pb2.Reasons(locale=chosen, reasons=reasons)
+def size_of(page_size: int) -> int:
+    """Give the size of a page."""
+    return min(page_size or PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX)
 
 
-def explanation_message(run: Run, row: Row[Any]) -> explain_pb2.Explanation:
-    """Write the explanation that the run carries."""
-    header = run.header
-    values, contributions = unpack(row.features), unpack(row.contributions)
-    lines = []
-    for name, group, value, log_odds in zip(
-        header["feature_names"], header["feature_groups"], values, contributions, strict=True
-    ):
-        known = None if math.isnan(value) else value
-        lines.append(
-            contribution(
-                ContributionFacts(
-                    name, group, known, None if known is None else "STORE", utc(run.as_of), log_odds, None
-                )
-            )
-        )
-    baseline = baseline_of(header["baseline_sha256"], header["baseline_rows"], header["baseline_definition"])
-    residual = row.log_odds - math.fsum([header["base_value"], *contributions])
-    return explanation(header["method"], baseline, header["base_value"], residual, lines)
+def wanted_of(request: pb.ListChurnRisksRequest) -> Wanted:
+    """Give which customers are asked for, in which order."""
+    bands = tuple(sorted(pb.RiskBand.Name(band).removeprefix("RISK_BAND_") for band in request.risk_bands))
+    value_min = request.value_at_risk_minor_min if request.HasField("value_at_risk_minor_min") else None
+    status = pb.ChurnStatus.Name(request.status or pb.CHURN_STATUS_SCORED).removeprefix("CHURN_STATUS_")
+    return Wanted(ORDERS[request.order], bands, value_min, status)
+
+
+def filters_of(request: pb.ListChurnRisksRequest) -> str:
+    """Give a digest of what a list is asked for, beside its market."""
+    return hashlib.sha256(repr((wanted_of(request), request.locale)).encode()).hexdigest()[:16]
+
+
+def number_of(wanted: Wanted, row: Row[Any]) -> int:
+    """Give what the order goes by; those without a score stand by customer_id alone."""
+    if wanted.status != SCORED:
+        return 0
+    return int(row.rank if wanted.order == "PROBABILITY" else row.value_at_risk_minor)

@@ -3,7 +3,8 @@
 import asyncio
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import grpc
@@ -20,6 +21,7 @@ from server.errors import Draining, ServerError
 LOG = structlog.get_logger()
 OURS = "/grounds."
 Behaviour = Callable[..., Awaitable[Message]]
+Stream = Callable[..., AsyncGenerator[Message]]
 
 
 class Gate(grpc.aio.ServerInterceptor):
@@ -50,44 +52,61 @@ class Gate(grpc.aio.ServerInterceptor):
             return None
         if not method.startswith(OURS):
             return with_authorisation(handler, method)
-        return grpc.unary_unary_rpc_method_handler(
-            self.guarded(handler.unary_unary, method),
-            keeping(handler.request_deserializer),
-            handler.response_serializer,
-        )
+        codec = {
+            "request_deserializer": keeping(handler.request_deserializer),
+            "response_serializer": handler.response_serializer,
+        }
+        if handler.response_streaming:
+            return grpc.unary_stream_rpc_method_handler(self.guarded_stream(handler.unary_stream, method), **codec)
+        return grpc.unary_unary_rpc_method_handler(self.guarded(handler.unary_unary, method), **codec)
 
     def guarded(self, behaviour: Behaviour, method: str) -> Behaviour:
         """Wrap a method of ours."""
 
         async def call(received: Received, context: Context) -> Message:
-            start = self.last_arrival = time.monotonic()
-            self.under_way += 1
-            RECEIVED.set(received.content)
-            try:
-                answer = await self.passed(behaviour, method, received.message, context)
-            except ServerError as error:
-                log_call(method, MEANINGS[type(error)].reason, start)
-                await refuse(context, error)
-            except Exception as error:  # noqa: BLE001 - a bug: the log gets its place, the client an incident id
-                incident_id = str(uuid.uuid4())
-                LOG.error(
-                    "bug", method=method, incident_id=incident_id, error=type(error).__name__, place=place_of(error)
-                )
-                await refuse_bug(context, incident_id)
-            finally:
-                self.under_way -= 1
-            log_call(method, "OK", start)
-            return answer
+            async with self.watched(method, context):
+                RECEIVED.set(received.content)
+                self.let_in(method, received.message)
+                return await behaviour(received.message, context)
 
         return call
 
-    async def passed(self, behaviour: Behaviour, method: str, request: Message, context: Context) -> Message:
-        """Let a call through: authorise, then validate, then call."""
+    def guarded_stream(self, behaviour: Stream, method: str) -> Stream:
+        """Wrap a method of ours that answers in parts."""
+
+        async def call(received: Received, context: Context) -> AsyncGenerator[Message]:
+            async with self.watched(method, context):
+                self.let_in(method, received.message)
+                async with aclosing(behaviour(received.message, context)) as parts:
+                    async for part in parts:
+                        yield part
+
+        return call
+
+    @asynccontextmanager
+    async def watched(self, method: str, context: Context) -> AsyncIterator[None]:
+        """Count and log a call; give its errors their meaning, and hide bugs."""
+        start = self.last_arrival = time.monotonic()
+        self.under_way += 1
+        try:
+            yield
+        except ServerError as error:
+            log_call(method, MEANINGS[type(error)].reason, start)
+            await refuse(context, error)
+        except Exception as error:  # noqa: BLE001 - a bug: the log gets its place, the client an incident id
+            incident_id = str(uuid.uuid4())
+            LOG.error("bug", method=method, incident_id=incident_id, error=type(error).__name__, place=place_of(error))
+            await refuse_bug(context, incident_id)
+        finally:
+            self.under_way -= 1
+        log_call(method, "OK", start)
+
+    def let_in(self, method: str, request: Message) -> None:
+        """Let a call through: authorise, then validate."""
         authorise(method)
         if self.draining:
             raise Draining("this server is stopping; ask again")
         validate(request)
-        return await behaviour(request, context)
 
     async def quiet(self, seconds: float, at_most: float) -> None:
         """Wait until nothing is under way and nothing has arrived for so long, at most so long."""

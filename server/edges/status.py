@@ -45,6 +45,7 @@ MEANINGS: dict[type[ServerError], Meaning] = {
     errors.NoActiveModel: Meaning(grpc.StatusCode.FAILED_PRECONDITION, "NO_ACTIVE_MODEL"),
     errors.NoPolicy: Meaning(grpc.StatusCode.FAILED_PRECONDITION, "NO_POLICY"),
     errors.NoRun: Meaning(grpc.StatusCode.FAILED_PRECONDITION, "NO_RUN"),
+    errors.ResyncRequired: Meaning(grpc.StatusCode.FAILED_PRECONDITION, "RESYNC_REQUIRED"),
     errors.Draining: Meaning(grpc.StatusCode.UNAVAILABLE, "DRAINING"),
     errors.StoreUnavailable: Meaning(grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE"),
 }

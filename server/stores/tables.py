@@ -2,6 +2,7 @@
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     Double,
@@ -15,6 +16,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 METADATA = MetaData()
@@ -87,39 +89,95 @@ CHECKPOINTS = Table(
     PrimaryKeyConstraint("size", name="pk_checkpoints"),
 )
 
-# One line per run and market; `header` is the run file's manifest, JSON.
+# Customers' numbers sort byte by byte, on every database.
+CUSTOMER_ID = String(64).with_variant(String(64, collation="C"), "postgresql")
+
+# One line per run and market; `header` is the run file's manifest, JSON. A run is there for readers while its
+# state is LOADED: before, it is LOADING; when it is no longer kept, PRUNING until its rows are gone. Numbers are
+# never used again. previous_run_id: the run with which bands were compared.
 RUNS = Table(
     "runs",
     METADATA,
+    Column("run_number", Integer, nullable=False, autoincrement=True),
     Column("run_id", String(32), nullable=False),
     Column("market", String(2), nullable=False),
+    Column("state", String(8), nullable=False),
     Column("as_of", DateTime(timezone=True), nullable=False),
+    Column("valid_until", DateTime(timezone=True), nullable=False),
     Column("load_time", DateTime(timezone=True), nullable=False),
+    Column("previous_run_id", String(32), nullable=True),
+    Column("file_sha256", String(64), nullable=False),
     Column("customer_count", Integer, nullable=False),
+    Column("scored_count", Integer, nullable=False),
     Column("header", Text, nullable=False),
-    PrimaryKeyConstraint("run_id", "market", name="pk_runs"),
+    PrimaryKeyConstraint("run_number", name="pk_runs"),
+    UniqueConstraint("run_id", "market", name="uq_runs_run_id_market"),
     Index("ix_runs_newest", "market", "as_of", "load_time"),
+    sqlite_autoincrement=True,
 )
 
-# The customers of a run. `features` and `contributions` hold doubles as FEATURES.row does.
+# The customers of a run. What follows hold_out is for single reads, and null where status is not SCORED.
+# band_since: microseconds since 1970, UTC; suppressions: codes with commas between them; drivers: JSON; `features`
+# and `contributions` hold doubles as FEATURES.row does; chunk: where RISK_CHUNKS has the customer. Each index
+# answers its order and the filters of a list without the rows.
 RISKS = Table(
     "risks",
     METADATA,
-    Column("run_id", String(32), nullable=False),
-    Column("market", String(2), nullable=False),
-    Column("customer_id", String(64), nullable=False),
-    Column("log_odds", Double, nullable=False),
-    Column("pd", Double, nullable=False),
-    Column("band", String(16), nullable=False),
-    Column("rank", Integer, nullable=False),
-    Column("value_at_risk_minor", BigInteger, nullable=False),
+    Column("run_number", Integer, nullable=False),
+    Column("customer_id", CUSTOMER_ID, nullable=False),
+    Column("status", String(24), nullable=False),
+    Column("log_odds", Double, nullable=True),
+    Column("pd", Double, nullable=True),
+    Column("band", String(16), nullable=True),
+    Column("previous_band", String(16), nullable=True),
+    Column("band_since", BigInteger, nullable=True),
+    Column("rank", Integer, nullable=True),
+    Column("value_at_risk_minor", BigInteger, nullable=True),
+    Column("expected_spend_minor", BigInteger, nullable=True),
+    Column("decline_pd", Double, nullable=True),
+    Column("hold_out", Boolean, nullable=False),
+    Column("suppressions", Text, nullable=False),
+    Column("chunk", Integer, nullable=False),
     Column("drivers", Text, nullable=False),
     Column("features", LargeBinary, nullable=False),
     Column("contributions", LargeBinary, nullable=False),
-    PrimaryKeyConstraint("run_id", "market", "customer_id", name="pk_risks"),
-    ForeignKeyConstraint(["run_id", "market"], ["runs.run_id", "runs.market"], name="fk_risks_runs"),
-    Index("ix_risks_rank", "run_id", "market", "rank"),
-    Index("ix_risks_value", "run_id", "market", "value_at_risk_minor", "customer_id"),
+    PrimaryKeyConstraint("run_number", "customer_id", name="pk_risks"),
+    ForeignKeyConstraint(["run_number"], ["runs.run_number"], name="fk_risks_runs"),
+    Index("ix_risks_rank", "run_number", "rank", "band", "value_at_risk_minor"),
+    Index("ix_risks_value", "run_number", "value_at_risk_minor", "customer_id", "band"),
+    Index(
+        "ix_risks_unscored",
+        "run_number",
+        "status",
+        "customer_id",
+        sqlite_where=text("status <> 'SCORED'"),
+        postgresql_where=text("status <> 'SCORED'"),
+    ),
+)
+
+# The same customers as Arrow IPC streams, for the export; server/stores/chunks.py lays them out.
+RISK_CHUNKS = Table(
+    "risk_chunks",
+    METADATA,
+    Column("run_number", Integer, nullable=False),
+    Column("chunk", Integer, nullable=False),
+    Column("row_count", Integer, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("run_number", "chunk", name="pk_risk_chunks"),
+    ForeignKeyConstraint(["run_number"], ["runs.run_number"], name="fk_risk_chunks_runs"),
+)
+
+# Customers who were erased, so that the CRM is told to delete them. Removed once no token can ask for them.
+RISK_TOMBSTONES = Table(
+    "risk_tombstones",
+    METADATA,
+    Column("number", Integer, nullable=False, autoincrement=True),
+    Column("market", String(2), nullable=False),
+    Column("customer_id", CUSTOMER_ID, nullable=False),
+    Column("erase_time", DateTime(timezone=True), nullable=False),
+    PrimaryKeyConstraint("number", name="pk_risk_tombstones"),
+    Index("ix_risk_tombstones_market", "market", "number"),
+    sqlite_autoincrement=True,
 )
 
 # Keys that all processes of one database share.

@@ -11,6 +11,7 @@ import typer
 
 from tests.bench.churn import LINES, scored
 from tests.bench.explanation import bundle_of, grid, measured
+from tests.bench.feed import fed
 from tests.bench.history import provenance, record
 from tests.bench.readme import renew
 from tests.bench.record import measured as recorded
@@ -85,6 +86,18 @@ def churn(
     with trained(bundles, files, console) as (bundles_folder, _):
         found = [scored(bundle_of(bundles_folder, "churn"), count, console.say) for count in lines or LINES]
     console.say(f"written: {record('churn', measured_on, {'logs': found}).name}")
+    renew()
+
+
+@app.command(epilog="Example: python -m tests.bench feed")
+def feed(
+    customers: Annotated[int, typer.Option(help="How many the made run has.", min=1000)] = 1_000_000,
+) -> None:
+    """Load a made run, and time its export and its pages as the CRM reads them."""
+    console = Console(1)
+    measured_on = provenance()
+    found = fed(customers, console.say)
+    console.say(f"written: {record('feed', measured_on, found).name}")
     renew()
 
 

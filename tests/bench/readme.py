@@ -1,6 +1,7 @@
 """Renews the tables and plots of the bench README from the newest results."""
 
 import re
+import statistics
 from typing import Any
 
 import matplotlib as mpl
@@ -21,6 +22,7 @@ def renew() -> None:
         "recourse": recourse_block,
         "record": record_block,
         "churn": churn_block,
+        "feed": feed_block,
     }
     for name, block in blocks.items():
         begin, end = f"<!-- {name}: measured -->", f"<!-- {name}: end -->"
@@ -109,6 +111,32 @@ def churn_block(found: dict[str, Any]) -> str:
             f"| {log['lines']:,} | {log['customers']:,} | {log['features_seconds']:.0f} s | {log['run_seconds']:.0f} s | "
             f"{whole:.0f} s | {1e6 * whole / log['lines']:.1f} | {log['memory_bytes'] / 1e9:.1f} GB |"
         )
+    return "\n".join(lines)
+
+
+def feed_block(found: dict[str, Any]) -> str:
+    """Say what the churn feed gives."""
+    of = found["results"]
+    seconds = statistics.median(of["export_seconds"])
+    lines = [
+        source(found),
+        "",
+        (
+            f"A made run of {of['customers']:,} customers with {of['features']} features "
+            f"({of['file_bytes'] / 1e6:,.0f} MB) loads in {of['load_seconds']:,.0f} s with at most "
+            f"{of['load_memory_bytes'] / 1e6:,.0f} MB; the database then has {of['database_bytes'] / 1e6:,.0f} MB. "
+            f"The export takes {seconds:.2f} s as far as Arrow tables: {of['customers'] / seconds:,.0f} customers a "
+            f"second (median of {len(of['export_seconds'])})."
+        ),
+        "",
+        "| pages of 1,000, milliseconds at the client | pages | median | 99th percentile | slowest |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    ways = {"sync": "full sync", "by_probability": "by probability", "by_value": "by value at risk"}
+    for name, title in ways.items():
+        one = of[name]
+        figures = " | ".join(f"{one[key]:,.0f}" for key in ("pages", "median_ms", "p99_ms", "slowest_ms"))
+        lines.append(f"| {title} | {figures} |")
     return "\n".join(lines)
 
 

@@ -7,15 +7,21 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from google.protobuf.json_format import Parse
+from google.type.money_pb2 import Money
 from rich.console import Console
 from typer.testing import CliRunner
 
 from client.__main__ import app, console
 from client.show import show_model, show_models, waterfall
+from client.show_churn import show_risk
+from grounds.churn.v1 import churn_pb2
 from grounds.credit.v1 import credit_pb2 as pb
+from grounds.customer.v1.customer_pb2 import Customer
 from grounds.explain.v1.explain_pb2 import Contribution, Explanation, FeatureValue
 from grounds.model.v1 import model_pb2
 from tests.conftest import ROOT, Serving
@@ -135,3 +141,73 @@ def test_square_brackets_in_names_and_descriptions_are_shown_as_they_are() -> No
     assert "card.md [sic] is [/not] whole" in printed
     assert printed.count("share of late bills [eur] in [/all]") == 2
     assert "1 [eur]" in printed
+
+
+def a_risk(**changes: Any) -> churn_pb2.ChurnRisk:
+    """Make a risk."""
+    who, spend = Customer(market="DE", customer_id="C1"), Money(currency_code="EUR", units=40)
+    told: dict[str, Any] = {
+        "customer": who,
+        "status": churn_pb2.CHURN_STATUS_SCORED,
+        "churn_probability": 0.25,
+        "risk_band": churn_pb2.RISK_BAND_HIGH,
+        "previous_band": churn_pb2.RISK_BAND_LOW,
+        "rank": 3,
+        "value_at_risk": Money(currency_code="EUR", units=10),
+        "expected_spend": spend,
+        "action_allowed": True,
+    }
+    risk = churn_pb2.ChurnRisk(**{**told, **changes})
+    risk.as_of_time.FromJsonString("2026-02-01T00:00:00Z")
+    risk.valid_until_time.FromJsonString("2026-03-08T00:00:00Z")
+    risk.band_since_time.FromJsonString("2026-01-01T00:00:00Z")
+    return risk
+
+
+def test_a_risk_is_shown_with_band_since_stake_validity_and_whether_somebody_may_act() -> None:
+    seen = shown(lambda paper: show_risk(paper, a_risk()))
+
+    for told in (
+        "HIGH since 2026-01-01, before that LOW",
+        "probability of leaving 25.00%, at stake 10.00 EUR of 40.00 EUR expected",
+        "SCORED, as of 2026-02-01, valid until 2026-03-08; may be contacted",
+    ):
+        assert told in seen
+
+
+def test_who_may_not_be_contacted_is_shown_with_the_reasons() -> None:
+    risk = a_risk(hold_out=True, suppressions=["OPEN_COMPLAINT"], action_allowed=False)
+
+    assert "no action: held out, OPEN_COMPLAINT" in shown(lambda paper: show_risk(paper, risk))
+
+
+def test_a_customer_without_a_score_is_shown_by_status_and_without_numbers() -> None:
+    risk = a_risk(status=churn_pb2.CHURN_STATUS_CLOSED, action_allowed=False)
+
+    seen = shown(lambda paper: show_risk(paper, risk))
+
+    assert seen.splitlines()[0].rstrip() == " CLOSED   customer DE C1"
+    assert "valid until 2026-03-08; no action" in seen
+    assert "probability" not in seen
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("churn", "top", "DE", "--band", "PURPLE"), "--band takes LOW, MEDIUM, HIGH, CRITICAL"),
+        (("churn", "pull", "DE", "--to", "risks.xlsx"), "--to takes a file that ends in"),
+    ],
+    ids=["band", "file"],
+)
+def test_what_the_crm_mistypes_is_explained_and_asks_nothing(words: tuple[str, ...], told: str) -> None:
+    done = CliRunner().invoke(app, [*words, "--address", "127.0.0.1:1"])
+
+    assert done.exit_code == 2
+    assert told in " ".join(done.stderr.replace("│", " ").split())
+
+
+async def test_a_pull_without_a_run_says_so_with_status_1(serving: Serving, tmp_path: Path) -> None:
+    done = await typed(serving, "churn", "pull", "--to", str(tmp_path / "risks.csv"))
+
+    assert done.returncode == 1
+    assert done.stderr == "error: the server has no churn run\n"

@@ -21,6 +21,7 @@ COMMANDS = [
     ("client", "decision"),
     ("client", "churn", "top"),
     ("client", "churn", "show"),
+    ("client", "churn", "pull"),
     ("client", "models"),
     ("client", "export-log"),
     ("client", "verify"),

@@ -23,7 +23,10 @@ LOCALES = (
     (credit_pb2.ScoreCreditRequest, "locale"),
     (credit_pb2.SimulateCreditRequest, "locale"),
     (churn_pb2.GetChurnRiskRequest, "locale"),
+    (churn_pb2.BatchGetChurnRisksRequest, "locale"),
     (churn_pb2.ListChurnRisksRequest, "locale"),
+    (churn_pb2.ListChurnRiskChangesRequest, "locale"),
+    (churn_pb2.ExportChurnRisksRequest, "locale"),
 )
 # What a debugger or a log must not print of a message; contract: debug_redact.
 REDACTED = {
@@ -42,6 +45,8 @@ REDACTED = {
     ("DecisionRecord", "numbers"),
     ("FedFeature", "value"),
     ("FedFeature", "number"),
+    ("ChurnRisk", "suppressions"),
+    ("ExportChurnRisksResponse", "arrow_stream"),
 }
 
 

@@ -8,9 +8,10 @@ import grpc
 import pytest
 
 from grounds.churn.v1 import churn_pb2 as pb
+from server.app import now
 from server.config import Settings
 from server.edges.money import amount_of
-from server.edges.pages import PagePlace, PageTokens
+from server.edges.pages import PagePlace, PageTokens, SyncPlace
 from server.load import load_file
 from tests.conftest import LOAD_TIME, Serving
 from tests.server.asking import Refusal, refusal
@@ -135,7 +136,18 @@ async def test_the_page_size_may_change_from_page_to_page(serving: Serving) -> N
     assert [risk.rank for risk in page.churn_risks] == list(range(11, 31))
 
 
-@pytest.mark.parametrize("change", [{"market": "FR"}, {"order": VALUE}, {"locale": "de"}], ids=lambda c: next(iter(c)))
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"market": "FR"},
+        {"order": VALUE},
+        {"locale": "de"},
+        {"risk_bands": [pb.RISK_BAND_LOW]},
+        {"value_at_risk_minor_min": 0},
+        {"status": pb.CHURN_STATUS_CLOSED},
+    ],
+    ids=lambda c: next(iter(c)),
+)
 async def test_a_token_of_another_list_is_refused(serving: Serving, change: dict[str, Any]) -> None:
     """The contract: the other fields must be as they were then; page_size may change."""
     token = await token_of(serving)
@@ -172,8 +184,8 @@ async def test_a_token_that_is_none_is_refused(serving: Serving) -> None:
 
 async def test_a_token_of_another_database_is_refused(serving: Serving) -> None:
     own = (await serving.churn.ListChurnRisks(request())).churn_risks[-1]
-    place = PagePlace(own.run_id, "DE", "PROBABILITY", "", own.rank, own.customer.customer_id)
-    foreign = PageTokens(b"another database's key").write(place)
+    place = PagePlace(1, "DE", "0" * 16, ALL, own.rank, own.customer.customer_id)
+    foreign = PageTokens(b"another database's key", 7, now).write(place)
 
     told = await refused(serving, page_token=foreign)
 
@@ -190,12 +202,11 @@ async def test_a_token_that_is_too_long_is_told_how_long_one_may_be(serving: Ser
 async def test_a_token_of_a_run_that_is_no_longer_kept_says_to_begin_again(serving: Serving) -> None:
     token = await token_of(serving)
     with serving.application.database.writing() as connection:
-        connection.exec_driver_sql("DELETE FROM risks")
-        connection.exec_driver_sql("DELETE FROM runs")
+        connection.exec_driver_sql("UPDATE runs SET state = 'PRUNING'")
 
     told = await refused(serving, page_token=token)
 
-    assert (told.code, told.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID")
+    assert (told.code, told.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "RESYNC_REQUIRED")
     assert "begin again" in told.message
 
 
@@ -207,9 +218,12 @@ async def test_an_order_and_a_market_that_there_are_not_are_refused_at_once(serv
 
 
 def test_a_token_of_the_longest_customer_number_is_short_enough_to_be_sent_back() -> None:
-    place = PagePlace("0" * 32, "DE", "VALUE_AT_RISK", "de-AT", -(2**62), "x" * 64)
+    tokens = PageTokens(b"key", 7, now)
+    for place in (
+        PagePlace(2**31, "DE", "0" * 16, 2**31, -(2**62), "x" * 64),
+        SyncPlace("DE", "zh-Hant-TW-12345678", 2**31, 2**31, 2**31, 2**31, "REMOVED", "x" * 64, 2**31),
+    ):
+        token = tokens.write(place)
 
-    token = PageTokens(b"key").write(place)
-
-    assert len(token) <= 1024
-    assert PageTokens(b"key").read(token) == place
+        assert len(token) <= 1024
+        assert tokens.read(token, type(place)) == place

@@ -79,16 +79,22 @@ def test_two_servers_that_start_at_once_on_an_empty_database_both_start(database
 
 def test_doubles_in_their_own_columns_come_back_bit_for_bit(database: Database) -> None:
     """But for -0.0, which SQLite keeps as 0.0 in a column; the packed ones keep it."""
-    risks, run = METADATA.tables["risks"], {"run_id": "0" * 32, "market": "DE"}
+    risks = METADATA.tables["risks"]
+    times = {"as_of": NOW, "valid_until": NOW, "load_time": NOW}
+    run = {"run_number": 1, "run_id": "0" * 32, "market": "DE", "state": "LOADED", "file_sha256": "0" * 64, **times}
     columns = tuple(number for number in AWKWARD if number)
     with database.writing() as connection:
-        connection.execute(RUNS.insert().values(**run, as_of=NOW, load_time=NOW, customer_count=1, header="{}"))
+        connection.execute(RUNS.insert().values(**run, customer_count=1, scored_count=1, header="{}"))
         connection.execute(
             risks.insert(),
             [
                 {
-                    **run,
+                    "run_number": 1,
                     "customer_id": f"C{rank}",
+                    "status": "SCORED",
+                    "hold_out": False,
+                    "suppressions": "",
+                    "chunk": 0,
                     "log_odds": number,
                     "pd": number,
                     "band": "LOW",

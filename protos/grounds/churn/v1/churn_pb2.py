@@ -29,7 +29,7 @@ from grounds.customer.v1 import customer_pb2 as grounds_dot_customer_dot_v1_dot_
 from grounds.explain.v1 import explain_pb2 as grounds_dot_explain_dot_v1_dot_explain__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cgrounds/churn/v1/churn.proto\x12\x10grounds.churn.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\"grounds/customer/v1/customer.proto\x1a grounds/explain/v1/explain.proto\"\x8e\x01\n\x13GetChurnRiskRequest\x12\x37\n\x08\x63ustomer\x18\x01 \x01(\x0b\x32\x1d.grounds.customer.v1.CustomerB\x06\xbaH\x03\xc8\x01\x01\x12>\n\x06locale\x18\x02 \x01(\tB.\xbaH+r&2$^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$\xd8\x01\x01\"G\n\x14GetChurnRiskResponse\x12/\n\nchurn_risk\x18\x01 \x01(\x0b\x32\x1b.grounds.churn.v1.ChurnRisk\"\xef\x01\n\x15ListChurnRisksRequest\x12!\n\x06market\x18\x01 \x01(\tB\x11\xbaH\x0er\x0c\x32\n^[A-Z]{2}$\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x39\n\x05order\x18\x04 \x01(\x0e\x32 .grounds.churn.v1.ChurnRiskOrderB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12>\n\x06locale\x18\x05 \x01(\tB.\xbaH+r&2$^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$\xd8\x01\x01\"w\n\x16ListChurnRisksResponse\x12\x30\n\x0b\x63hurn_risks\x18\x01 \x03(\x0b\x32\x1b.grounds.churn.v1.ChurnRisk\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x05\"\x88\x03\n\tChurnRisk\x12/\n\x08\x63ustomer\x18\x01 \x01(\x0b\x32\x1d.grounds.customer.v1.Customer\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12.\n\nas_of_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tbundle_id\x18\x04 \x01(\t\x12\x10\n\x08log_odds\x18\x05 \x01(\x01\x12\x19\n\x11\x63hurn_probability\x18\x06 \x01(\x01\x12-\n\trisk_band\x18\x07 \x01(\x0e\x32\x1a.grounds.churn.v1.RiskBand\x12\x0c\n\x04rank\x18\x08 \x01(\x05\x12)\n\rvalue_at_risk\x18\t \x01(\x0b\x32\x12.google.type.Money\x12,\n\x07\x64rivers\x18\n \x01(\x0b\x32\x1b.grounds.explain.v1.Reasons\x12\x34\n\x0b\x65xplanation\x18\x0b \x01(\x0b\x32\x1f.grounds.explain.v1.Explanation*z\n\x08RiskBand\x12\x19\n\x15RISK_BAND_UNSPECIFIED\x10\x00\x12\x11\n\rRISK_BAND_LOW\x10\x01\x12\x14\n\x10RISK_BAND_MEDIUM\x10\x02\x12\x12\n\x0eRISK_BAND_HIGH\x10\x03\x12\x16\n\x12RISK_BAND_CRITICAL\x10\x04*x\n\x0e\x43hurnRiskOrder\x12 \n\x1c\x43HURN_RISK_ORDER_UNSPECIFIED\x10\x00\x12 \n\x1c\x43HURN_RISK_ORDER_PROBABILITY\x10\x01\x12\"\n\x1e\x43HURN_RISK_ORDER_VALUE_AT_RISK\x10\x02\x32\xd2\x01\n\x0c\x43hurnService\x12]\n\x0cGetChurnRisk\x12%.grounds.churn.v1.GetChurnRiskRequest\x1a&.grounds.churn.v1.GetChurnRiskResponse\x12\x63\n\x0eListChurnRisks\x12\'.grounds.churn.v1.ListChurnRisksRequest\x1a(.grounds.churn.v1.ListChurnRisksResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cgrounds/churn/v1/churn.proto\x12\x10grounds.churn.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\"grounds/customer/v1/customer.proto\x1a grounds/explain/v1/explain.proto\"\x8e\x01\n\x13GetChurnRiskRequest\x12\x37\n\x08\x63ustomer\x18\x01 \x01(\x0b\x32\x1d.grounds.customer.v1.CustomerB\x06\xbaH\x03\xc8\x01\x01\x12>\n\x06locale\x18\x02 \x01(\tB.\xbaH+r&2$^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$\xd8\x01\x01\"G\n\x14GetChurnRiskResponse\x12/\n\nchurn_risk\x18\x01 \x01(\x0b\x32\x1b.grounds.churn.v1.ChurnRisk\"\x9a\x01\n\x19\x42\x61tchGetChurnRisksRequest\x12=\n\tcustomers\x18\x01 \x03(\x0b\x32\x1d.grounds.customer.v1.CustomerB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\x12>\n\x06locale\x18\x02 \x01(\tB.\xbaH+r&2$^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$\xd8\x01\x01\"N\n\x1a\x42\x61tchGetChurnRisksResponse\x12\x30\n\x0b\x63hurn_risks\x18\x01 \x03(\x0b\x32\x1b.grounds.churn.v1.ChurnRisk\"\xad\x03\n\x15ListChurnRisksRequest\x12!\n\x06market\x18\x01 \x01(\tB\x11\xbaH\x0er\x0c\x32\n^[A-Z]{2}$\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x39\n\x05order\x18\x04 \x01(\x0e\x32 .grounds.churn.v1.ChurnRiskOrderB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12>\n\x06locale\x18\x05 \x01(\tB.\xbaH+r&2$^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$\xd8\x01\x01\x12\x41\n\nrisk_bands\x18\x06 \x03(\x0e\x32\x1a.grounds.churn.v1.RiskBandB\x11\xbaH\x0e\x92\x01\x0b\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\x12$\n\x17value_at_risk_minor_min\x18\x07 \x01(\x03H\x00\x88\x01\x01\x12\x37\n\x06status\x18\x08 \x01(\x0e\x32\x1d.grounds.churn.v1.ChurnStatusB\x08\xbaH\x05\x82\x01\x02\x10\x01\x42\x1a\n\x18_value_at_risk_minor_min\"w\n\x16ListChurnRisksResponse\x12\x30\n\x0b\x63hurn_risks\x18\x01 \x03(\x0b\x32\x1b.grounds.churn.v1.ChurnRisk\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x05\"\xe6\x01\n\x1bListChurnRiskChangesRequest\x12!\n\x06market\x18\x01 \x01(\tB\x11\xbaH\x0er\x0c\x32\n^[A-Z]{2}$\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1e\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08H\x00\x12\x1f\n\x0b\x64\x65lta_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08H\x00\x12>\n\x06locale\x18\x05 \x01(\tB.\xbaH+r&2$^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$\xd8\x01\x01\x42\x07\n\x05place\"\xed\x01\n\x1cListChurnRiskChangesResponse\x12\'\n\x03run\x18\x01 \x01(\x0b\x32\x1a.grounds.churn.v1.ChurnRun\x12\x30\n\x0b\x63hurn_risks\x18\x02 \x03(\x0b\x32\x1b.grounds.churn.v1.ChurnRisk\x12\x38\n\x11removed_customers\x18\x03 \x03(\x0b\x32\x1d.grounds.customer.v1.Customer\x12\x19\n\x0fnext_page_token\x18\x04 \x01(\tH\x00\x12\x15\n\x0b\x64\x65lta_token\x18\x05 \x01(\tH\x00\x42\x06\n\x04next\"\x9c\x01\n\x17\x45xportChurnRisksRequest\x12!\n\x06market\x18\x01 \x01(\tB\x11\xbaH\x0er\x0c\x32\n^[A-Z]{2}$\x12\x1e\n\x0cresume_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12>\n\x06locale\x18\x03 \x01(\tB.\xbaH+r&2$^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$\xd8\x01\x01\"\x95\x01\n\x18\x45xportChurnRisksResponse\x12\'\n\x03run\x18\x01 \x01(\x0b\x32\x1a.grounds.churn.v1.ChurnRun\x12\x19\n\x0c\x61rrow_stream\x18\x02 \x01(\x0c\x42\x03\x80\x01\x01\x12\x16\n\x0cresume_token\x18\x03 \x01(\tH\x00\x12\x15\n\x0b\x64\x65lta_token\x18\x04 \x01(\tH\x00\x42\x06\n\x04next\"\x16\n\x14ListChurnRunsRequest\"A\n\x15ListChurnRunsResponse\x12(\n\x04runs\x18\x01 \x03(\x0b\x32\x1a.grounds.churn.v1.ChurnRun\"\x93\x02\n\x08\x43hurnRun\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0e\n\x06market\x18\x02 \x01(\t\x12.\n\nas_of_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10valid_until_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tbundle_id\x18\x05 \x01(\t\x12\x15\n\rcurrency_code\x18\x06 \x01(\t\x12\x17\n\x0fprevious_run_id\x18\x07 \x01(\t\x12\x16\n\x0e\x63ustomer_count\x18\x08 \x01(\x05\x12\x14\n\x0chorizon_days\x18\t \x01(\x05\x12\x10\n\x08\x63\x61mpaign\x18\n \x01(\t\"\xbb\x06\n\tChurnRisk\x12/\n\x08\x63ustomer\x18\x01 \x01(\x0b\x32\x1d.grounds.customer.v1.Customer\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12.\n\nas_of_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tbundle_id\x18\x04 \x01(\t\x12\x15\n\x08log_odds\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x1e\n\x11\x63hurn_probability\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12-\n\trisk_band\x18\x07 \x01(\x0e\x32\x1a.grounds.churn.v1.RiskBand\x12\x11\n\x04rank\x18\x08 \x01(\x05H\x02\x88\x01\x01\x12)\n\rvalue_at_risk\x18\t \x01(\x0b\x32\x12.google.type.Money\x12,\n\x07\x64rivers\x18\n \x01(\x0b\x32\x1b.grounds.explain.v1.Reasons\x12\x34\n\x0b\x65xplanation\x18\x0b \x01(\x0b\x32\x1f.grounds.explain.v1.Explanation\x12-\n\x06status\x18\x0c \x01(\x0e\x32\x1d.grounds.churn.v1.ChurnStatus\x12\x31\n\rprevious_band\x18\r \x01(\x0e\x32\x1a.grounds.churn.v1.RiskBand\x12\x33\n\x0f\x62\x61nd_since_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10valid_until_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12 \n\x13\x64\x65\x63line_probability\x18\x10 \x01(\x01H\x03\x88\x01\x01\x12*\n\x0e\x65xpected_spend\x18\x11 \x01(\x0b\x32\x12.google.type.Money\x12\x10\n\x08hold_out\x18\x12 \x01(\x08\x12\x19\n\x0csuppressions\x18\x13 \x03(\tB\x03\x80\x01\x01\x12\x16\n\x0e\x61\x63tion_allowed\x18\x14 \x01(\x08\x42\x0b\n\t_log_oddsB\x14\n\x12_churn_probabilityB\x07\n\x05_rankB\x16\n\x14_decline_probability*\xc1\x01\n\x0b\x43hurnStatus\x12\x1c\n\x18\x43HURN_STATUS_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43HURN_STATUS_SCORED\x10\x01\x12#\n\x1f\x43HURN_STATUS_NOT_ENOUGH_HISTORY\x10\x02\x12\x17\n\x13\x43HURN_STATUS_CLOSED\x10\x03\x12\x1e\n\x1a\x43HURN_STATUS_BLOCKED_BY_US\x10\x04\x12\x1d\n\x19\x43HURN_STATUS_MOVED_ENTITY\x10\x05*z\n\x08RiskBand\x12\x19\n\x15RISK_BAND_UNSPECIFIED\x10\x00\x12\x11\n\rRISK_BAND_LOW\x10\x01\x12\x14\n\x10RISK_BAND_MEDIUM\x10\x02\x12\x12\n\x0eRISK_BAND_HIGH\x10\x03\x12\x16\n\x12RISK_BAND_CRITICAL\x10\x04*x\n\x0e\x43hurnRiskOrder\x12 \n\x1c\x43HURN_RISK_ORDER_UNSPECIFIED\x10\x00\x12 \n\x1c\x43HURN_RISK_ORDER_PROBABILITY\x10\x01\x12\"\n\x1e\x43HURN_RISK_ORDER_VALUE_AT_RISK\x10\x02\x32\x89\x05\n\x0c\x43hurnService\x12]\n\x0cGetChurnRisk\x12%.grounds.churn.v1.GetChurnRiskRequest\x1a&.grounds.churn.v1.GetChurnRiskResponse\x12o\n\x12\x42\x61tchGetChurnRisks\x12+.grounds.churn.v1.BatchGetChurnRisksRequest\x1a,.grounds.churn.v1.BatchGetChurnRisksResponse\x12\x63\n\x0eListChurnRisks\x12\'.grounds.churn.v1.ListChurnRisksRequest\x1a(.grounds.churn.v1.ListChurnRisksResponse\x12u\n\x14ListChurnRiskChanges\x12-.grounds.churn.v1.ListChurnRiskChangesRequest\x1a..grounds.churn.v1.ListChurnRiskChangesResponse\x12k\n\x10\x45xportChurnRisks\x12).grounds.churn.v1.ExportChurnRisksRequest\x1a*.grounds.churn.v1.ExportChurnRisksResponse0\x01\x12`\n\rListChurnRuns\x12&.grounds.churn.v1.ListChurnRunsRequest\x1a\'.grounds.churn.v1.ListChurnRunsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,6 +40,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETCHURNRISKREQUEST'].fields_by_name['customer']._serialized_options = b'\272H\003\310\001\001'
   _globals['_GETCHURNRISKREQUEST'].fields_by_name['locale']._loaded_options = None
   _globals['_GETCHURNRISKREQUEST'].fields_by_name['locale']._serialized_options = b'\272H+r&2$^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$\330\001\001'
+  _globals['_BATCHGETCHURNRISKSREQUEST'].fields_by_name['customers']._loaded_options = None
+  _globals['_BATCHGETCHURNRISKSREQUEST'].fields_by_name['customers']._serialized_options = b'\272H\010\222\001\005\010\001\020\350\007'
+  _globals['_BATCHGETCHURNRISKSREQUEST'].fields_by_name['locale']._loaded_options = None
+  _globals['_BATCHGETCHURNRISKSREQUEST'].fields_by_name['locale']._serialized_options = b'\272H+r&2$^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$\330\001\001'
   _globals['_LISTCHURNRISKSREQUEST'].fields_by_name['market']._loaded_options = None
   _globals['_LISTCHURNRISKSREQUEST'].fields_by_name['market']._serialized_options = b'\272H\016r\0142\n^[A-Z]{2}$'
   _globals['_LISTCHURNRISKSREQUEST'].fields_by_name['page_size']._loaded_options = None
@@ -50,20 +54,64 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTCHURNRISKSREQUEST'].fields_by_name['order']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_LISTCHURNRISKSREQUEST'].fields_by_name['locale']._loaded_options = None
   _globals['_LISTCHURNRISKSREQUEST'].fields_by_name['locale']._serialized_options = b'\272H+r&2$^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$\330\001\001'
-  _globals['_RISKBAND']._serialized_start=1183
-  _globals['_RISKBAND']._serialized_end=1305
-  _globals['_CHURNRISKORDER']._serialized_start=1307
-  _globals['_CHURNRISKORDER']._serialized_end=1427
+  _globals['_LISTCHURNRISKSREQUEST'].fields_by_name['risk_bands']._loaded_options = None
+  _globals['_LISTCHURNRISKSREQUEST'].fields_by_name['risk_bands']._serialized_options = b'\272H\016\222\001\013\030\001\"\007\202\001\004\020\001 \000'
+  _globals['_LISTCHURNRISKSREQUEST'].fields_by_name['status']._loaded_options = None
+  _globals['_LISTCHURNRISKSREQUEST'].fields_by_name['status']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_LISTCHURNRISKCHANGESREQUEST'].fields_by_name['market']._loaded_options = None
+  _globals['_LISTCHURNRISKCHANGESREQUEST'].fields_by_name['market']._serialized_options = b'\272H\016r\0142\n^[A-Z]{2}$'
+  _globals['_LISTCHURNRISKCHANGESREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTCHURNRISKCHANGESREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
+  _globals['_LISTCHURNRISKCHANGESREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTCHURNRISKCHANGESREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\010'
+  _globals['_LISTCHURNRISKCHANGESREQUEST'].fields_by_name['delta_token']._loaded_options = None
+  _globals['_LISTCHURNRISKCHANGESREQUEST'].fields_by_name['delta_token']._serialized_options = b'\272H\005r\003\030\200\010'
+  _globals['_LISTCHURNRISKCHANGESREQUEST'].fields_by_name['locale']._loaded_options = None
+  _globals['_LISTCHURNRISKCHANGESREQUEST'].fields_by_name['locale']._serialized_options = b'\272H+r&2$^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$\330\001\001'
+  _globals['_EXPORTCHURNRISKSREQUEST'].fields_by_name['market']._loaded_options = None
+  _globals['_EXPORTCHURNRISKSREQUEST'].fields_by_name['market']._serialized_options = b'\272H\016r\0142\n^[A-Z]{2}$'
+  _globals['_EXPORTCHURNRISKSREQUEST'].fields_by_name['resume_token']._loaded_options = None
+  _globals['_EXPORTCHURNRISKSREQUEST'].fields_by_name['resume_token']._serialized_options = b'\272H\005r\003\030\200\010'
+  _globals['_EXPORTCHURNRISKSREQUEST'].fields_by_name['locale']._loaded_options = None
+  _globals['_EXPORTCHURNRISKSREQUEST'].fields_by_name['locale']._serialized_options = b'\272H+r&2$^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$\330\001\001'
+  _globals['_EXPORTCHURNRISKSRESPONSE'].fields_by_name['arrow_stream']._loaded_options = None
+  _globals['_EXPORTCHURNRISKSRESPONSE'].fields_by_name['arrow_stream']._serialized_options = b'\200\001\001'
+  _globals['_CHURNRISK'].fields_by_name['suppressions']._loaded_options = None
+  _globals['_CHURNRISK'].fields_by_name['suppressions']._serialized_options = b'\200\001\001'
+  _globals['_CHURNSTATUS']._serialized_start=3199
+  _globals['_CHURNSTATUS']._serialized_end=3392
+  _globals['_RISKBAND']._serialized_start=3394
+  _globals['_RISKBAND']._serialized_end=3516
+  _globals['_CHURNRISKORDER']._serialized_start=3518
+  _globals['_CHURNRISKORDER']._serialized_end=3638
   _globals['_GETCHURNRISKREQUEST']._serialized_start=208
   _globals['_GETCHURNRISKREQUEST']._serialized_end=350
   _globals['_GETCHURNRISKRESPONSE']._serialized_start=352
   _globals['_GETCHURNRISKRESPONSE']._serialized_end=423
-  _globals['_LISTCHURNRISKSREQUEST']._serialized_start=426
-  _globals['_LISTCHURNRISKSREQUEST']._serialized_end=665
-  _globals['_LISTCHURNRISKSRESPONSE']._serialized_start=667
-  _globals['_LISTCHURNRISKSRESPONSE']._serialized_end=786
-  _globals['_CHURNRISK']._serialized_start=789
-  _globals['_CHURNRISK']._serialized_end=1181
-  _globals['_CHURNSERVICE']._serialized_start=1430
-  _globals['_CHURNSERVICE']._serialized_end=1640
+  _globals['_BATCHGETCHURNRISKSREQUEST']._serialized_start=426
+  _globals['_BATCHGETCHURNRISKSREQUEST']._serialized_end=580
+  _globals['_BATCHGETCHURNRISKSRESPONSE']._serialized_start=582
+  _globals['_BATCHGETCHURNRISKSRESPONSE']._serialized_end=660
+  _globals['_LISTCHURNRISKSREQUEST']._serialized_start=663
+  _globals['_LISTCHURNRISKSREQUEST']._serialized_end=1092
+  _globals['_LISTCHURNRISKSRESPONSE']._serialized_start=1094
+  _globals['_LISTCHURNRISKSRESPONSE']._serialized_end=1213
+  _globals['_LISTCHURNRISKCHANGESREQUEST']._serialized_start=1216
+  _globals['_LISTCHURNRISKCHANGESREQUEST']._serialized_end=1446
+  _globals['_LISTCHURNRISKCHANGESRESPONSE']._serialized_start=1449
+  _globals['_LISTCHURNRISKCHANGESRESPONSE']._serialized_end=1686
+  _globals['_EXPORTCHURNRISKSREQUEST']._serialized_start=1689
+  _globals['_EXPORTCHURNRISKSREQUEST']._serialized_end=1845
+  _globals['_EXPORTCHURNRISKSRESPONSE']._serialized_start=1848
+  _globals['_EXPORTCHURNRISKSRESPONSE']._serialized_end=1997
+  _globals['_LISTCHURNRUNSREQUEST']._serialized_start=1999
+  _globals['_LISTCHURNRUNSREQUEST']._serialized_end=2021
+  _globals['_LISTCHURNRUNSRESPONSE']._serialized_start=2023
+  _globals['_LISTCHURNRUNSRESPONSE']._serialized_end=2088
+  _globals['_CHURNRUN']._serialized_start=2091
+  _globals['_CHURNRUN']._serialized_end=2366
+  _globals['_CHURNRISK']._serialized_start=2369
+  _globals['_CHURNRISK']._serialized_end=3196
+  _globals['_CHURNSERVICE']._serialized_start=3641
+  _globals['_CHURNSERVICE']._serialized_end=4290
 # @@protoc_insertion_point(module_scope)

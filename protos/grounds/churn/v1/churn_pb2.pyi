@@ -14,6 +14,15 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class ChurnStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CHURN_STATUS_UNSPECIFIED: _ClassVar[ChurnStatus]
+    CHURN_STATUS_SCORED: _ClassVar[ChurnStatus]
+    CHURN_STATUS_NOT_ENOUGH_HISTORY: _ClassVar[ChurnStatus]
+    CHURN_STATUS_CLOSED: _ClassVar[ChurnStatus]
+    CHURN_STATUS_BLOCKED_BY_US: _ClassVar[ChurnStatus]
+    CHURN_STATUS_MOVED_ENTITY: _ClassVar[ChurnStatus]
+
 class RiskBand(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     RISK_BAND_UNSPECIFIED: _ClassVar[RiskBand]
@@ -27,6 +36,12 @@ class ChurnRiskOrder(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CHURN_RISK_ORDER_UNSPECIFIED: _ClassVar[ChurnRiskOrder]
     CHURN_RISK_ORDER_PROBABILITY: _ClassVar[ChurnRiskOrder]
     CHURN_RISK_ORDER_VALUE_AT_RISK: _ClassVar[ChurnRiskOrder]
+CHURN_STATUS_UNSPECIFIED: ChurnStatus
+CHURN_STATUS_SCORED: ChurnStatus
+CHURN_STATUS_NOT_ENOUGH_HISTORY: ChurnStatus
+CHURN_STATUS_CLOSED: ChurnStatus
+CHURN_STATUS_BLOCKED_BY_US: ChurnStatus
+CHURN_STATUS_MOVED_ENTITY: ChurnStatus
 RISK_BAND_UNSPECIFIED: RiskBand
 RISK_BAND_LOW: RiskBand
 RISK_BAND_MEDIUM: RiskBand
@@ -50,19 +65,39 @@ class GetChurnRiskResponse(_message.Message):
     churn_risk: ChurnRisk
     def __init__(self, churn_risk: _Optional[_Union[ChurnRisk, _Mapping]] = ...) -> None: ...
 
+class BatchGetChurnRisksRequest(_message.Message):
+    __slots__ = ("customers", "locale")
+    CUSTOMERS_FIELD_NUMBER: _ClassVar[int]
+    LOCALE_FIELD_NUMBER: _ClassVar[int]
+    customers: _containers.RepeatedCompositeFieldContainer[_customer_pb2.Customer]
+    locale: str
+    def __init__(self, customers: _Optional[_Iterable[_Union[_customer_pb2.Customer, _Mapping]]] = ..., locale: _Optional[str] = ...) -> None: ...
+
+class BatchGetChurnRisksResponse(_message.Message):
+    __slots__ = ("churn_risks",)
+    CHURN_RISKS_FIELD_NUMBER: _ClassVar[int]
+    churn_risks: _containers.RepeatedCompositeFieldContainer[ChurnRisk]
+    def __init__(self, churn_risks: _Optional[_Iterable[_Union[ChurnRisk, _Mapping]]] = ...) -> None: ...
+
 class ListChurnRisksRequest(_message.Message):
-    __slots__ = ("market", "page_size", "page_token", "order", "locale")
+    __slots__ = ("market", "page_size", "page_token", "order", "locale", "risk_bands", "value_at_risk_minor_min", "status")
     MARKET_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     ORDER_FIELD_NUMBER: _ClassVar[int]
     LOCALE_FIELD_NUMBER: _ClassVar[int]
+    RISK_BANDS_FIELD_NUMBER: _ClassVar[int]
+    VALUE_AT_RISK_MINOR_MIN_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
     market: str
     page_size: int
     page_token: str
     order: ChurnRiskOrder
     locale: str
-    def __init__(self, market: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., order: _Optional[_Union[ChurnRiskOrder, str]] = ..., locale: _Optional[str] = ...) -> None: ...
+    risk_bands: _containers.RepeatedScalarFieldContainer[RiskBand]
+    value_at_risk_minor_min: int
+    status: ChurnStatus
+    def __init__(self, market: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., order: _Optional[_Union[ChurnRiskOrder, str]] = ..., locale: _Optional[str] = ..., risk_bands: _Optional[_Iterable[_Union[RiskBand, str]]] = ..., value_at_risk_minor_min: _Optional[int] = ..., status: _Optional[_Union[ChurnStatus, str]] = ...) -> None: ...
 
 class ListChurnRisksResponse(_message.Message):
     __slots__ = ("churn_risks", "next_page_token", "total_size")
@@ -74,8 +109,92 @@ class ListChurnRisksResponse(_message.Message):
     total_size: int
     def __init__(self, churn_risks: _Optional[_Iterable[_Union[ChurnRisk, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., total_size: _Optional[int] = ...) -> None: ...
 
+class ListChurnRiskChangesRequest(_message.Message):
+    __slots__ = ("market", "page_size", "page_token", "delta_token", "locale")
+    MARKET_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    DELTA_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    LOCALE_FIELD_NUMBER: _ClassVar[int]
+    market: str
+    page_size: int
+    page_token: str
+    delta_token: str
+    locale: str
+    def __init__(self, market: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., delta_token: _Optional[str] = ..., locale: _Optional[str] = ...) -> None: ...
+
+class ListChurnRiskChangesResponse(_message.Message):
+    __slots__ = ("run", "churn_risks", "removed_customers", "next_page_token", "delta_token")
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    CHURN_RISKS_FIELD_NUMBER: _ClassVar[int]
+    REMOVED_CUSTOMERS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    DELTA_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    run: ChurnRun
+    churn_risks: _containers.RepeatedCompositeFieldContainer[ChurnRisk]
+    removed_customers: _containers.RepeatedCompositeFieldContainer[_customer_pb2.Customer]
+    next_page_token: str
+    delta_token: str
+    def __init__(self, run: _Optional[_Union[ChurnRun, _Mapping]] = ..., churn_risks: _Optional[_Iterable[_Union[ChurnRisk, _Mapping]]] = ..., removed_customers: _Optional[_Iterable[_Union[_customer_pb2.Customer, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., delta_token: _Optional[str] = ...) -> None: ...
+
+class ExportChurnRisksRequest(_message.Message):
+    __slots__ = ("market", "resume_token", "locale")
+    MARKET_FIELD_NUMBER: _ClassVar[int]
+    RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    LOCALE_FIELD_NUMBER: _ClassVar[int]
+    market: str
+    resume_token: str
+    locale: str
+    def __init__(self, market: _Optional[str] = ..., resume_token: _Optional[str] = ..., locale: _Optional[str] = ...) -> None: ...
+
+class ExportChurnRisksResponse(_message.Message):
+    __slots__ = ("run", "arrow_stream", "resume_token", "delta_token")
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    ARROW_STREAM_FIELD_NUMBER: _ClassVar[int]
+    RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    DELTA_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    run: ChurnRun
+    arrow_stream: bytes
+    resume_token: str
+    delta_token: str
+    def __init__(self, run: _Optional[_Union[ChurnRun, _Mapping]] = ..., arrow_stream: _Optional[bytes] = ..., resume_token: _Optional[str] = ..., delta_token: _Optional[str] = ...) -> None: ...
+
+class ListChurnRunsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListChurnRunsResponse(_message.Message):
+    __slots__ = ("runs",)
+    RUNS_FIELD_NUMBER: _ClassVar[int]
+    runs: _containers.RepeatedCompositeFieldContainer[ChurnRun]
+    def __init__(self, runs: _Optional[_Iterable[_Union[ChurnRun, _Mapping]]] = ...) -> None: ...
+
+class ChurnRun(_message.Message):
+    __slots__ = ("run_id", "market", "as_of_time", "valid_until_time", "bundle_id", "currency_code", "previous_run_id", "customer_count", "horizon_days", "campaign")
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    MARKET_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_TIME_FIELD_NUMBER: _ClassVar[int]
+    VALID_UNTIL_TIME_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_ID_FIELD_NUMBER: _ClassVar[int]
+    CURRENCY_CODE_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    CUSTOMER_COUNT_FIELD_NUMBER: _ClassVar[int]
+    HORIZON_DAYS_FIELD_NUMBER: _ClassVar[int]
+    CAMPAIGN_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    market: str
+    as_of_time: _timestamp_pb2.Timestamp
+    valid_until_time: _timestamp_pb2.Timestamp
+    bundle_id: str
+    currency_code: str
+    previous_run_id: str
+    customer_count: int
+    horizon_days: int
+    campaign: str
+    def __init__(self, run_id: _Optional[str] = ..., market: _Optional[str] = ..., as_of_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., valid_until_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., bundle_id: _Optional[str] = ..., currency_code: _Optional[str] = ..., previous_run_id: _Optional[str] = ..., customer_count: _Optional[int] = ..., horizon_days: _Optional[int] = ..., campaign: _Optional[str] = ...) -> None: ...
+
 class ChurnRisk(_message.Message):
-    __slots__ = ("customer", "run_id", "as_of_time", "bundle_id", "log_odds", "churn_probability", "risk_band", "rank", "value_at_risk", "drivers", "explanation")
+    __slots__ = ("customer", "run_id", "as_of_time", "bundle_id", "log_odds", "churn_probability", "risk_band", "rank", "value_at_risk", "drivers", "explanation", "status", "previous_band", "band_since_time", "valid_until_time", "decline_probability", "expected_spend", "hold_out", "suppressions", "action_allowed")
     CUSTOMER_FIELD_NUMBER: _ClassVar[int]
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     AS_OF_TIME_FIELD_NUMBER: _ClassVar[int]
@@ -87,6 +206,15 @@ class ChurnRisk(_message.Message):
     VALUE_AT_RISK_FIELD_NUMBER: _ClassVar[int]
     DRIVERS_FIELD_NUMBER: _ClassVar[int]
     EXPLANATION_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_BAND_FIELD_NUMBER: _ClassVar[int]
+    BAND_SINCE_TIME_FIELD_NUMBER: _ClassVar[int]
+    VALID_UNTIL_TIME_FIELD_NUMBER: _ClassVar[int]
+    DECLINE_PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_SPEND_FIELD_NUMBER: _ClassVar[int]
+    HOLD_OUT_FIELD_NUMBER: _ClassVar[int]
+    SUPPRESSIONS_FIELD_NUMBER: _ClassVar[int]
+    ACTION_ALLOWED_FIELD_NUMBER: _ClassVar[int]
     customer: _customer_pb2.Customer
     run_id: str
     as_of_time: _timestamp_pb2.Timestamp
@@ -98,4 +226,13 @@ class ChurnRisk(_message.Message):
     value_at_risk: _money_pb2.Money
     drivers: _explain_pb2.Reasons
     explanation: _explain_pb2.Explanation
-    def __init__(self, customer: _Optional[_Union[_customer_pb2.Customer, _Mapping]] = ..., run_id: _Optional[str] = ..., as_of_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., bundle_id: _Optional[str] = ..., log_odds: _Optional[float] = ..., churn_probability: _Optional[float] = ..., risk_band: _Optional[_Union[RiskBand, str]] = ..., rank: _Optional[int] = ..., value_at_risk: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., drivers: _Optional[_Union[_explain_pb2.Reasons, _Mapping]] = ..., explanation: _Optional[_Union[_explain_pb2.Explanation, _Mapping]] = ...) -> None: ...
+    status: ChurnStatus
+    previous_band: RiskBand
+    band_since_time: _timestamp_pb2.Timestamp
+    valid_until_time: _timestamp_pb2.Timestamp
+    decline_probability: float
+    expected_spend: _money_pb2.Money
+    hold_out: bool
+    suppressions: _containers.RepeatedScalarFieldContainer[str]
+    action_allowed: bool
+    def __init__(self, customer: _Optional[_Union[_customer_pb2.Customer, _Mapping]] = ..., run_id: _Optional[str] = ..., as_of_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., bundle_id: _Optional[str] = ..., log_odds: _Optional[float] = ..., churn_probability: _Optional[float] = ..., risk_band: _Optional[_Union[RiskBand, str]] = ..., rank: _Optional[int] = ..., value_at_risk: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., drivers: _Optional[_Union[_explain_pb2.Reasons, _Mapping]] = ..., explanation: _Optional[_Union[_explain_pb2.Explanation, _Mapping]] = ..., status: _Optional[_Union[ChurnStatus, str]] = ..., previous_band: _Optional[_Union[RiskBand, str]] = ..., band_since_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., valid_until_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., decline_probability: _Optional[float] = ..., expected_spend: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., hold_out: _Optional[bool] = ..., suppressions: _Optional[_Iterable[str]] = ..., action_allowed: _Optional[bool] = ...) -> None: ...

@@ -50,10 +50,30 @@ class ChurnServiceStub:
                 request_serializer=grounds_dot_churn_dot_v1_dot_churn__pb2.GetChurnRiskRequest.SerializeToString,
                 response_deserializer=grounds_dot_churn_dot_v1_dot_churn__pb2.GetChurnRiskResponse.FromString,
                 _registered_method=True)
+        self.BatchGetChurnRisks = channel.unary_unary(
+                '/grounds.churn.v1.ChurnService/BatchGetChurnRisks',
+                request_serializer=grounds_dot_churn_dot_v1_dot_churn__pb2.BatchGetChurnRisksRequest.SerializeToString,
+                response_deserializer=grounds_dot_churn_dot_v1_dot_churn__pb2.BatchGetChurnRisksResponse.FromString,
+                _registered_method=True)
         self.ListChurnRisks = channel.unary_unary(
                 '/grounds.churn.v1.ChurnService/ListChurnRisks',
                 request_serializer=grounds_dot_churn_dot_v1_dot_churn__pb2.ListChurnRisksRequest.SerializeToString,
                 response_deserializer=grounds_dot_churn_dot_v1_dot_churn__pb2.ListChurnRisksResponse.FromString,
+                _registered_method=True)
+        self.ListChurnRiskChanges = channel.unary_unary(
+                '/grounds.churn.v1.ChurnService/ListChurnRiskChanges',
+                request_serializer=grounds_dot_churn_dot_v1_dot_churn__pb2.ListChurnRiskChangesRequest.SerializeToString,
+                response_deserializer=grounds_dot_churn_dot_v1_dot_churn__pb2.ListChurnRiskChangesResponse.FromString,
+                _registered_method=True)
+        self.ExportChurnRisks = channel.unary_stream(
+                '/grounds.churn.v1.ChurnService/ExportChurnRisks',
+                request_serializer=grounds_dot_churn_dot_v1_dot_churn__pb2.ExportChurnRisksRequest.SerializeToString,
+                response_deserializer=grounds_dot_churn_dot_v1_dot_churn__pb2.ExportChurnRisksResponse.FromString,
+                _registered_method=True)
+        self.ListChurnRuns = channel.unary_unary(
+                '/grounds.churn.v1.ChurnService/ListChurnRuns',
+                request_serializer=grounds_dot_churn_dot_v1_dot_churn__pb2.ListChurnRunsRequest.SerializeToString,
+                response_deserializer=grounds_dot_churn_dot_v1_dot_churn__pb2.ListChurnRunsResponse.FromString,
                 _registered_method=True)
 
 
@@ -80,12 +100,66 @@ class ChurnServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BatchGetChurnRisks(self, request, context):
+        """Gives the risks of up to 1,000 customers, all or none, in the order asked for,
+        without the explanations. Customers of one market are read from one run.
+
+        Reasons: NO_RUN (FAILED_PRECONDITION), CUSTOMER_UNKNOWN (NOT_FOUND, with the
+        place of the first unknown customer in the request as metadata "index").
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListChurnRisks(self, request, context):
         """Lists the customers of one market in the order asked for, page by page. All
         pages of one listing read the same run, also while a newer one is loaded.
 
         Reasons: NO_RUN (FAILED_PRECONDITION), PAGE_TOKEN_INVALID
-        (INVALID_ARGUMENT).
+        (INVALID_ARGUMENT), RESYNC_REQUIRED (FAILED_PRECONDITION: the token is too old
+        or its run is no longer kept; begin again without one).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListChurnRiskChanges(self, request, context):
+        """Keeps a copy of one market in step. Without a token: every customer of the
+        newest run, page by page, by customer_id. The last page has a delta token; with
+        it: only the customers that changed since, and tombstones of those that left,
+        page by page, and again a delta token at the end. All pages of one sync lead to
+        the same run, also while a newer one is loaded: ask again for that.
+
+        What changed is compared customer by customer: everything but rank, run_id,
+        as_of_time, valid_until_time and bundle_id. A customer who is not named is as
+        before; take those four from `run`, and ranks from the probabilities. Apply
+        pages in order, each as an upsert by customer_id: a page may be asked for again.
+
+        Reasons: NO_RUN (FAILED_PRECONDITION), RESYNC_REQUIRED (FAILED_PRECONDITION:
+        the token is not of this call, market and locale, or too old, or its run is no
+        longer kept; drop the copy and begin again without a token).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportChurnRisks(self, request, context):
+        """Gives every customer of the newest run as Arrow record batches: the first sync
+        of ListChurnRiskChanges in bulk, with the same numbers. A stream that broke goes on
+        after the last resume_token, within the same run.
+
+        Reasons: NO_RUN (FAILED_PRECONDITION), RESYNC_REQUIRED (FAILED_PRECONDITION:
+        the token is not of this call and market, or too old, or its run is no longer
+        kept; begin again without a token).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListChurnRuns(self, request, context):
+        """Lists the newest run of every market that has one, by market.
+
+        Reasons: none of its own.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -99,10 +173,30 @@ def add_ChurnServiceServicer_to_server(servicer, server):
                     request_deserializer=grounds_dot_churn_dot_v1_dot_churn__pb2.GetChurnRiskRequest.FromString,
                     response_serializer=grounds_dot_churn_dot_v1_dot_churn__pb2.GetChurnRiskResponse.SerializeToString,
             ),
+            'BatchGetChurnRisks': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchGetChurnRisks,
+                    request_deserializer=grounds_dot_churn_dot_v1_dot_churn__pb2.BatchGetChurnRisksRequest.FromString,
+                    response_serializer=grounds_dot_churn_dot_v1_dot_churn__pb2.BatchGetChurnRisksResponse.SerializeToString,
+            ),
             'ListChurnRisks': grpc.unary_unary_rpc_method_handler(
                     servicer.ListChurnRisks,
                     request_deserializer=grounds_dot_churn_dot_v1_dot_churn__pb2.ListChurnRisksRequest.FromString,
                     response_serializer=grounds_dot_churn_dot_v1_dot_churn__pb2.ListChurnRisksResponse.SerializeToString,
+            ),
+            'ListChurnRiskChanges': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListChurnRiskChanges,
+                    request_deserializer=grounds_dot_churn_dot_v1_dot_churn__pb2.ListChurnRiskChangesRequest.FromString,
+                    response_serializer=grounds_dot_churn_dot_v1_dot_churn__pb2.ListChurnRiskChangesResponse.SerializeToString,
+            ),
+            'ExportChurnRisks': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportChurnRisks,
+                    request_deserializer=grounds_dot_churn_dot_v1_dot_churn__pb2.ExportChurnRisksRequest.FromString,
+                    response_serializer=grounds_dot_churn_dot_v1_dot_churn__pb2.ExportChurnRisksResponse.SerializeToString,
+            ),
+            'ListChurnRuns': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListChurnRuns,
+                    request_deserializer=grounds_dot_churn_dot_v1_dot_churn__pb2.ListChurnRunsRequest.FromString,
+                    response_serializer=grounds_dot_churn_dot_v1_dot_churn__pb2.ListChurnRunsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -154,6 +248,33 @@ class ChurnService:
             _registered_method=True)
 
     @staticmethod
+    def BatchGetChurnRisks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/grounds.churn.v1.ChurnService/BatchGetChurnRisks',
+            grounds_dot_churn_dot_v1_dot_churn__pb2.BatchGetChurnRisksRequest.SerializeToString,
+            grounds_dot_churn_dot_v1_dot_churn__pb2.BatchGetChurnRisksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListChurnRisks(request,
             target,
             options=(),
@@ -170,6 +291,87 @@ class ChurnService:
             '/grounds.churn.v1.ChurnService/ListChurnRisks',
             grounds_dot_churn_dot_v1_dot_churn__pb2.ListChurnRisksRequest.SerializeToString,
             grounds_dot_churn_dot_v1_dot_churn__pb2.ListChurnRisksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListChurnRiskChanges(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/grounds.churn.v1.ChurnService/ListChurnRiskChanges',
+            grounds_dot_churn_dot_v1_dot_churn__pb2.ListChurnRiskChangesRequest.SerializeToString,
+            grounds_dot_churn_dot_v1_dot_churn__pb2.ListChurnRiskChangesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportChurnRisks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/grounds.churn.v1.ChurnService/ExportChurnRisks',
+            grounds_dot_churn_dot_v1_dot_churn__pb2.ExportChurnRisksRequest.SerializeToString,
+            grounds_dot_churn_dot_v1_dot_churn__pb2.ExportChurnRisksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListChurnRuns(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/grounds.churn.v1.ChurnService/ListChurnRuns',
+            grounds_dot_churn_dot_v1_dot_churn__pb2.ListChurnRunsRequest.SerializeToString,
+            grounds_dot_churn_dot_v1_dot_churn__pb2.ListChurnRunsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,42 @@
+"""Risk bands that do not flip from run to run: pure."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def plain_bands(pd: NDArray[np.float64], max_pds: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Give the first band whose largest pd is not below the customer's; the last one where there is none.
+
+    Args:
+        pd: Shape (n,), 0 to 1.
+        max_pds: Shape (bands,), rising.
+    """
+    return np.searchsorted(max_pds[:-1], pd, side="left").astype(np.int64)
+
+
+def held_bands(
+    log_odds: NDArray[np.float64],
+    plain: NDArray[np.int64],
+    previous: NDArray[np.int64],
+    max_pds: NDArray[np.float64],
+    margin: float,
+) -> NDArray[np.int64]:
+    """Give the bands with hysteresis.
+
+    A customer leaves the band of the previous run only when the log-odds are beyond that band's bound by
+    more than the margin, and then goes to the plain band.
+
+    Args:
+        log_odds: Shape (n,).
+        plain: Shape (n,), the bands of the bounds alone.
+        previous: Shape (n,), the bands of the previous run; -1 where there is none.
+        max_pds: Shape (bands,), rising.
+        margin: In log-odds, not negative.
+    """
+    with np.errstate(divide="ignore"):
+        inner = np.log(max_pds[:-1]) - np.log1p(-max_pds[:-1])
+    upper, lower = np.append(inner, np.inf), np.insert(inner, 0, -np.inf)
+    known = previous >= 0
+    at = np.where(known, previous, 0)
+    stays = known & (log_odds <= upper[at] + margin) & (log_odds >= lower[at] - margin)
+    return np.where(stays, previous, plain)

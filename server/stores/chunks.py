@@ -1,0 +1,73 @@
+"""A run's customers as Arrow: the columns of the export, written once at load, sent as they are.
+
+Only `load` and an erasure import this: the serving process does without pyarrow.
+"""
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+CHUNK_BYTES_MAX = 3 * 1024 * 1024  # gRPC clients refuse more than 4 MB unless told otherwise
+DRIVERS = pa.list_(
+    pa.struct(
+        [
+            ("code", pa.string()),
+            ("log_odds", pa.float64()),
+            ("features", pa.list_(pa.string())),
+            ("texts", pa.map_(pa.string(), pa.string())),
+        ]
+    )
+)
+# Names as in the contract's ChurnRisk.
+EXPORTED = pa.schema(
+    [
+        ("customer_id", pa.string()),
+        ("status", pa.string()),
+        ("log_odds", pa.float64()),
+        ("churn_probability", pa.float64()),
+        ("risk_band", pa.string()),
+        ("previous_band", pa.string()),
+        ("band_since_time", pa.timestamp("us", tz="UTC")),
+        ("rank", pa.int32()),
+        ("value_at_risk_minor", pa.int64()),
+        ("expected_spend_minor", pa.int64()),
+        ("decline_probability", pa.float64()),
+        ("hold_out", pa.bool_()),
+        ("suppressions", pa.list_(pa.string())),
+        ("action_allowed", pa.bool_()),
+        ("drivers", DRIVERS),
+    ]
+)
+COMPRESSION = pa.ipc.IpcWriteOptions(compression="zstd")
+
+
+def written(batch: pa.RecordBatch | pa.Table) -> bytes:
+    """Give some customers as an Arrow IPC stream of its own."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, EXPORTED, options=COMPRESSION) as stream:
+        stream.write(batch)
+    return bytes(sink.getvalue())
+
+
+def pieces(batch: pa.RecordBatch, bytes_max: int = CHUNK_BYTES_MAX) -> list[tuple[pa.RecordBatch, bytes]]:
+    """Give the batch in pieces whose streams are small enough; one customer alone is never split."""
+    content = written(batch)
+    if len(content) <= bytes_max or batch.num_rows <= 1:
+        return [(batch, content)]
+    half = batch.num_rows // 2
+    return [*pieces(batch.slice(0, half), bytes_max), *pieces(batch.slice(half), bytes_max)]
+
+
+def read(content: bytes, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a stream back, whole or some of its columns."""
+    places = None if columns is None else [EXPORTED.get_field_index(name) for name in columns]
+    with pa.ipc.open_stream(content, options=pa.ipc.IpcReadOptions(included_fields=places)) as stream:
+        return stream.read_all()
+
+
+def without(content: bytes, customer_id: str) -> tuple[int, bytes]:
+    """Give a stream without one customer, and how many are left."""
+    table = read(content)
+    left = table.filter(pc.not_equal(table["customer_id"], customer_id))
+    return left.num_rows, written(left)

@@ -1,0 +1,155 @@
+"""Runs come and go in small transactions, so that the loan desk never waits long; readers see whole ones only."""
+
+import datetime as dt
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, delete, func, select, update
+
+from server.errors import LoadRefused
+from server.stores.database import Database
+from server.stores.erasures import erase_from_run, erased, lock_tombstones, remove_tombstones
+from server.stores.features import utc
+from server.stores.risks import LOADED, LOADING, NEWEST, PRUNING
+from server.stores.tables import RISK_CHUNKS, RISKS, RUNS
+
+DELETED_ROWS = 5000  # in one transaction
+Chunk = dict[str, Any]  # a row of RISK_CHUNKS
+LOADING_LOCK = 0x6C6F6164696E67  # "loading"; any number that nobody else uses
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Which runs are kept.
+
+    Attributes:
+        runs: The newest so many of each market.
+        token_days: And every other until so long after a newer one was loaded, while tokens may ask for it.
+    """
+
+    runs: int = 3
+    token_days: float = 7.0
+
+
+@contextmanager
+def loading(database: Database) -> Iterator[None]:
+    """Let one process at a time load runs; the lock goes with the process, however it ends.
+
+    Raises:
+        LoadRefused: Another one is loading.
+    """
+    refusal = LoadRefused("another load of a run is under way on this database; try again when it has ended")
+    url = database.engine.url
+    if url.get_backend_name() == "postgresql":
+        with database.reading() as connection:
+            if not connection.execute(select(func.pg_try_advisory_lock(LOADING_LOCK))).scalar():
+                raise refusal
+            try:
+                yield
+            finally:
+                connection.execute(select(func.pg_advisory_unlock(LOADING_LOCK)))
+        return
+    with Path(f"{url.database}.loading").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise refusal from error
+        yield
+
+
+def begin_run(database: Database, line: dict[str, Any]) -> int:
+    """Add the line of a run that no reader sees yet; gives its number."""
+    with database.writing() as connection:
+        added = connection.execute(
+            RUNS.insert().values(**line, state=LOADING, customer_count=0, scored_count=0).returning(RUNS.c.run_number)
+        )
+        return int(added.scalar_one())
+
+
+def stage(database: Database, number: int, rows: list[tuple[Any, ...]], chunks: list[Chunk], scored: int) -> None:
+    """Add some customers, with their parts of the export; a row holds the values of RISKS, in its order."""
+    counts = {"customer_count": RUNS.c.customer_count + len(rows), "scored_count": RUNS.c.scored_count + scored}
+    with database.writing() as connection:
+        if rows:
+            insert_all(connection, rows)
+        connection.execute(RISK_CHUNKS.insert(), chunks)
+        connection.execute(update(RUNS).where(RUNS.c.run_number == number).values(**counts))
+
+
+def insert_all(connection: Connection, rows: list[tuple[Any, ...]]) -> None:
+    """Insert rows of RISKS as the driver takes them: SQLAlchemy's own way takes as long again as the database."""
+    names = [column.name for column in RISKS.c]
+    statement = RISKS.insert().compile(dialect=connection.dialect, column_keys=names)
+    if statement.positional:
+        assert statement.positiontup == names
+        connection.exec_driver_sql(str(statement), rows)
+    else:
+        connection.exec_driver_sql(str(statement), [dict(zip(names, row, strict=True)) for row in rows])
+
+
+def publish(database: Database, numbers: list[int], load_time: dt.datetime) -> None:
+    """Show whole runs to readers, all of them at once, without customers who were erased meanwhile."""
+    with database.writing() as connection:
+        lock_tombstones(connection)
+        for run in connection.execute(select(RUNS).where(RUNS.c.run_number.in_(numbers))).all():
+            for customer_id in erased(connection, run.market, utc(run.as_of)):
+                erase_from_run(connection, run.run_number, customer_id)
+        shown = update(RUNS).where(RUNS.c.run_number.in_(numbers))
+        connection.execute(shown.values(state=LOADED, load_time=load_time))
+
+
+def sweep(database: Database) -> None:
+    """Remove what a load that was killed has left, of a run half loaded or half removed. Only under the lock."""
+    with database.reading() as connection:
+        numbers = connection.execute(select(RUNS.c.run_number).where(RUNS.c.state != LOADED)).scalars().all()
+    for number in numbers:
+        remove(database, number)
+
+
+def prune(database: Database, keep: Keep, now: dt.datetime) -> int:
+    """Remove runs and tombstones that are no longer kept; gives how many runs. Only under the lock."""
+    before = now - dt.timedelta(days=keep.token_days)
+    with database.writing() as connection:
+        gone = [number for market in markets(connection) for number in not_kept(connection, market, keep, before)]
+        # Readers are told first; a row goes only when nobody can begin to read it.
+        connection.execute(update(RUNS).where(RUNS.c.run_number.in_(gone)).values(state=PRUNING))
+        remove_tombstones(connection, before)
+    for number in gone:
+        remove(database, number)
+    return len(gone)
+
+
+def markets(connection: Connection) -> list[str]:
+    """Give every market that has a run."""
+    return list(connection.execute(select(RUNS.c.market).distinct()).scalars())
+
+
+def not_kept(connection: Connection, market: str, keep: Keep, before: dt.datetime) -> list[int]:
+    """Give the runs of a market that are neither among the newest nor were the newest lately."""
+    wanted = select(RUNS.c.run_number, RUNS.c.load_time).where(RUNS.c.market == market, RUNS.c.state == LOADED)
+    runs = connection.execute(wanted.order_by(*NEWEST)).all()
+    gone = []
+    superseded = dt.datetime.max.replace(tzinfo=dt.UTC)  # when the first newer one was loaded
+    for place, run in enumerate(runs):
+        if place >= keep.runs and superseded < before:
+            gone.append(run.run_number)
+        superseded = min(superseded, utc(run.load_time))
+    return gone
+
+
+def remove(database: Database, number: int) -> None:
+    """Remove a run that no reader sees, little by little."""
+    for table, key in ((RISKS, RISKS.c.customer_id), (RISK_CHUNKS, RISK_CHUNKS.c.chunk)):
+        rows = DELETED_ROWS if table is RISKS else 10
+        some = select(key).where(table.c.run_number == number).limit(rows)
+        while True:
+            with database.writing() as connection:
+                done = connection.execute(delete(table).where(table.c.run_number == number, key.in_(some)))
+            if done.rowcount < rows:
+                break
+    with database.writing() as connection:
+        connection.execute(delete(RUNS).where(RUNS.c.run_number == number))

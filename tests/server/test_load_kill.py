@@ -1,0 +1,113 @@
+"""The loader killed at any moment: readers see the run whole or not at all, and the next load leaves nothing behind."""
+
+import datetime as dt
+import random
+import time
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select
+
+from server.load import load_file
+from server.stores.database import Database
+from server.stores.risks import RiskStore
+from server.stores.tables import RISK_CHUNKS, RISKS, RUNS
+from tests.conftest import LOAD_TIME
+from tests.server.loader import started
+from tests.server.runs import FIRST, SECOND, ChurnFamily, plain_rows, write_run
+
+KILLS = 10
+
+
+def numbers(database: Database) -> dict[str, set[int]]:
+    """Give the runs that each table has rows of."""
+    with database.reading() as connection:
+        return {
+            table.name: set(connection.execute(select(table.c.run_number).distinct()).scalars())
+            for table in (RUNS, RISKS, RISK_CHUNKS)
+        }
+
+
+def content(database: Database) -> tuple[str, dt.datetime, list[tuple[object, ...]]]:
+    """Read the newest run whole, as a reader does."""
+    store = RiskStore(database)
+    run = store.newest_run("DE")
+    assert run is not None
+    with database.reading() as connection:
+        rows = connection.execute(select(RISKS).where(RISKS.c.run_number == run.number).order_by(RISKS.c.customer_id))
+        found = [tuple(row)[1:] for row in rows.all()]
+        exported = connection.execute(
+            select(func.sum(RISK_CHUNKS.c.row_count)).where(RISK_CHUNKS.c.run_number == run.number)
+        ).scalar_one()
+    assert run.customer_count == len(found) == exported
+    return run.run_id, run.as_of, found
+
+
+def test_a_loader_killed_at_ten_random_moments_leaves_the_old_run_or_the_new_one_whole(
+    database: Database, database_url: str, churn_family: ChurnFamily, tmp_path: Path
+) -> None:
+    values = {f"C{number:04d}": (number % 13) / 2 - 3 for number in range(1500)}
+    first, second = (
+        write_run(
+            tmp_path / f"{as_of:%m}.parquet",
+            churn_family.model,
+            plain_rows(churn_family.model, {key: value + shift for key, value in values.items()}, as_of),
+        )
+        for as_of, shift in ((FIRST, 0.0), (SECOND, 1.0))
+    )
+    load_file(database, first, LOAD_TIME)
+    before = content(database)
+    seen = set()
+    for moment in moments():
+        process = started(database_url, second, LOAD_TIME)
+        wait_for_rows(database, process, moment)
+        process.kill()
+        process.join()
+        run_id, as_of, rows = content(database)
+        seen.add(as_of)
+
+        assert as_of == SECOND or (run_id, as_of, rows) == before
+    done = started(database_url, second, LOAD_TIME)
+    done.join()
+
+    assert done.exitcode == 0
+    after = content(database)
+    assert after[1] == SECOND
+    assert [row[0] for row in after[2]] == sorted(values)
+    left = numbers(database)
+    assert left["runs"] == left["risks"] == left["risk_chunks"]
+    assert len(left["runs"]) == 2
+    assert FIRST in seen
+
+
+def moments() -> list[int]:
+    """Draw how many rows must be there when the loader is killed: from before the first to after the last."""
+    chance = random.Random(5)  # noqa: S311 - moments
+    return [0, 1, *(chance.randrange(20, 1500) for _ in range(KILLS - 3)), 1500]
+
+
+def wait_for_rows(database: Database, process: BaseProcess, rows: int) -> None:
+    """Wait until the run that is being loaded has so many rows, or the loader has ended."""
+    deadline = time.monotonic() + 60
+    counted = select(func.coalesce(func.sum(RUNS.c.customer_count), 0)).where(RUNS.c.as_of == SECOND)
+    while time.monotonic() < deadline and process.is_alive():
+        with database.reading() as connection:
+            if connection.execute(counted).scalar_one() >= rows:
+                return
+        time.sleep(0.002)
+
+
+@pytest.mark.parametrize("state", ["LOADING", "PRUNING"])
+def test_what_a_killed_load_left_is_gone_after_the_next(
+    database: Database, churn_family: ChurnFamily, tmp_path: Path, state: str
+) -> None:
+    model = churn_family.model
+    load_file(database, write_run(tmp_path / "a.parquet", model, plain_rows(model, {"A": 1.0}, FIRST)), LOAD_TIME)
+    with database.writing() as connection:
+        connection.execute(RUNS.update().values(state=state))
+    assert RiskStore(database).newest_run("DE") is None
+
+    load_file(database, write_run(tmp_path / "b.parquet", model, plain_rows(model, {"B": 1.0}, SECOND)), LOAD_TIME)
+
+    assert {name: len(found) for name, found in numbers(database).items()} == {"runs": 1, "risks": 1, "risk_chunks": 1}
