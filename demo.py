@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int:
         newest = max((path for path in (BUNDLES / family).iterdir() if path.is_dir()), key=made_at)
         echo("server", "activate", newest.name[:12])
     heading("Score every customer for the CRM, load features and run into the server's database")
-    echo("training", "score", "training/churn.toml")
+    echo("training", "score", "training/churn.toml", "--at", "2017-12-01")
     names = ("credit.features", "churn.features", "churn.run")
     echo("server", "load", *(f"files/{name}.parquet" for name in names))
     shown: dict[str, str] = {}
@@ -68,7 +68,7 @@ def ask(address: str, features: Path) -> Iterator[tuple[str, str, str]]:
     yield "simulate", "What if that applicant had paid the last two months on time?", what_if
     ways = client("simulate", "TW", middling, AMOUNT, "--ways")
     yield "ways", "What would lead to approval for the middling one?", ways
-    yield "churn", "The CRM pulls the ten customers most at risk", client("churn", "top", "US", "--count", "10")
+    yield "churn", "The CRM pulls the five customers most at risk", client("churn", "top", "US", "--count", "5")
     yield "models", "Which models serve?", client("models")
     yield (
         "audit",

@@ -31,6 +31,7 @@ from training.spec import Spec
 from training.transactions import refuse_unreached, take_customers
 
 FORMAT = 2
+APART = {"HOLD_OUT", "SUPPRESSED"}  # counted beside the statuses: such customers have a score
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +229,8 @@ def manifest_of(making: Making, features_sha256: str, suppressed: str, counts: d
         "suppressions_sha256": suppressed,
         "spec_sha256": making.extras.spec_sha256,
         "master_scale_version": bundle.scorecard.master_scale_version,
-        "counts": counts,
+        "counts": {status: count for status, count in counts.items() if status not in APART},
+        "hold_out_count": counts["HOLD_OUT"],
+        "suppressed_count": counts["SUPPRESSED"],
         "rules": dict(making.rules),
     }
