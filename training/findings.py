@@ -132,7 +132,7 @@ def cross_validation(spec: Spec, samples: Samples, parameters: Mapping[str, Any]
     signs = tuple(feature.sign for feature in spec.features)
     return {
         name: cross_validated_auc(
-            fixed_parameters(constraints, threads) | dict(parameters), samples, spec.cross_validation_folds
+            fixed_parameters(constraints, threads, samples) | dict(parameters), samples, spec.cross_validation_folds
         )
         for name, constraints in (("signed", signs), ("unsigned", (0,) * len(signs)))
     }

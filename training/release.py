@@ -78,7 +78,7 @@ def release(spec: Spec, spec_sha256: str, samples: Samples, bundles: Path, conso
     with console.steps("search", spec.search.trials) as progress:
         chosen = search(samples, spec, signs, console.threads, progress)
     console.say("fit, calibrate, export")
-    booster = fit(fixed_parameters(signs, console.threads) | chosen, samples, matrix_of(samples))
+    booster = fit(fixed_parameters(signs, console.threads, samples) | chosen, samples, matrix_of(samples))
     ensemble = read_ensemble(booster)
     card = scorecard_of(spec, booster, samples)
     baseline = baseline_of(spec, booster, ensemble, card, samples)
