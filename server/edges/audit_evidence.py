@@ -4,12 +4,11 @@ from grounds.audit.v1 import audit_pb2 as pb
 from grounds.audit.v1 import evidence_pb2
 from grounds.credit.v1 import credit_pb2
 from models.catalog import Entry
-from server.decisions.policy import parse_policy
 from server.edges.audit_proofs import record_message
 from server.edges.audit_readings import Reading, Readings
 from server.edges.models import model_message
 from server.edges.threads import Threads
-from server.errors import BundleNotReadable, BundleUnknown, PolicyRefused, RecordDamaged
+from server.errors import BundleNotReadable, BundleUnknown, RecordDamaged
 from server.stores.lineup import LineupWatch
 from server.stores.policies import PolicyStore
 from server.stores.proofs import Proofs
@@ -56,7 +55,7 @@ class EvidenceDesk:
         evidence.request.CopyFrom(credit_pb2.ScoreCreditRequest.FromString(body.request))
         evidence.decision.CopyFrom(credit_pb2.CreditDecision.FromString(body.answer))
         self.add_bundle(evidence, body.bundle_id)
-        self.add_policy(evidence, body.policy_sha256)
+        self.add_policy(evidence, body)
         return evidence
 
     def add_bundle(self, evidence: pb.Evidence, bundle_id: str) -> None:
@@ -74,13 +73,12 @@ class EvidenceDesk:
             )
         )
 
-    def add_policy(self, evidence: pb.Evidence, sha256: str) -> None:
+    def add_policy(self, evidence: pb.Evidence, body: pb.DecisionRecord) -> None:
         """Add the policy that decided; one that was not kept, or not kept well, stays absent."""
         try:
-            content = self.policies.of(sha256)
-            if content is None:
-                return
-            version = parse_policy(content, "policy").document.version
-        except (RecordDamaged, PolicyRefused):
+            content = self.policies.of(body.policy_sha256)
+        except RecordDamaged:
             return
-        evidence.policy.CopyFrom(pb.PolicyEvidence(version=version, sha256=sha256, content=content))
+        if content is not None:
+            found = pb.PolicyEvidence(version=body.policy_version, sha256=body.policy_sha256, content=content)
+            evidence.policy.CopyFrom(found)

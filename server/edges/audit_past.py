@@ -1,6 +1,7 @@
 """Gives the recorded past to a replay: the decision, the bundle and the policy that made it, the features then."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import TypeAlias
 
 from grounds.audit.v1 import evidence_pb2 as ev
@@ -18,6 +19,12 @@ from server.stores.policies import PolicyStore
 from server.stores.shelf import Shelf
 
 Why: TypeAlias = "ev.UnavailableReason"
+
+
+@lru_cache(maxsize=8)
+def parsed(content: bytes) -> Policy:
+    """Read a policy; an auditor asks for the same one again and again."""
+    return parse_policy(content, "policy")
 
 
 class NotAvailable(Exception):
@@ -56,7 +63,7 @@ class Past:
             content = self.policies.of(past.body.policy_sha256)
             if content is None:
                 raise NotAvailable(ev.UNAVAILABLE_REASON_POLICY_MISSING, "the policy file was not kept")
-            return parse_policy(content, "policy")
+            return parsed(content)
         except (RecordDamaged, PolicyRefused) as error:
             raise NotAvailable(ev.UNAVAILABLE_REASON_POLICY_MISSING, str(error)) from error
 
