@@ -12,13 +12,15 @@ from grounds.audit.v1 import audit_pb2, evidence_pb2
 from grounds.credit.v1 import credit_pb2
 from record.sealed import SealedRecord, open_sealed, seal
 from server.config import Settings
+from server.stores.artifacts import missing_artifacts
 from server.stores.doubles import pack, unpack
 from server.stores.key_tables import WRAPPED_KEYS
+from server.stores.shelf import Shelf
 from server.stores.tables import FEATURES, POLICIES
 from tests.conftest import Serving
 from tests.server.asking import euros, numbers, refusal
 from tests.server.auditing import MODES, decide, replay, row_of, set_columns
-from tests.server.running import bring, served, swap, until
+from tests.server.running import bring, flip_a_byte, served, swap, until
 from tests.small import POLICY, SmallFamily
 
 
@@ -283,3 +285,26 @@ async def test_what_if_of_a_bundle_that_is_not_there_is_refused(serving: Serving
     assert (told.code, told.reason) == (grpc.StatusCode.NOT_FOUND, "BUNDLE_UNKNOWN")
     assert without.reason == "REQUEST_INVALID"
     assert "bundle_id is needed" in without.message
+
+
+async def test_the_operator_is_told_which_old_decisions_can_no_longer_be_replayed(
+    serving: Serving, small: SmallFamily, other: SmallFamily
+) -> None:
+    shelf = serving.settings.bundles
+    for number in range(3):
+        await decided(serving, number)
+    await swap(serving, other.bundle_folder)
+    await decided(serving)
+    assert list(missing_artifacts(serving.application.database, Shelf(shelf, "credit"))) == []
+
+    flip_a_byte(shelf / "credit" / other.bundle_folder.name / "explain.onnx")
+    shutil.rmtree(shelf / "credit" / small.bundle_folder.name)
+    with serving.application.database.writing() as connection:
+        connection.execute(update(POLICIES).values(content=b"forged"))
+    told = sorted(missing_artifacts(serving.application.database, Shelf(shelf, "credit")))
+
+    assert len(told) == 3
+    assert told[2].startswith("policy ")
+    bundles = {text.split()[1]: text for text in told[:2]}
+    assert "made 3 decisions" in bundles[small.bundle_folder.name]
+    assert "explain.onnx" in bundles[other.bundle_folder.name]
