@@ -36,6 +36,7 @@ bench: setup ## measure what it costs; writes tests/bench/history and renews tes
 	@$(BIN)/python -m tests.bench explanation
 	@$(BIN)/python -m tests.bench record
 	@$(BIN)/python -m tests.bench feed
+	@$(BIN)/python -m tests.bench audit
 
 check: setup ## contract fresh, buf lint, format and breaking; ruff; mypy; imports
 	@$(BIN)/python protos/contract.py check

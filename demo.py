@@ -1,12 +1,14 @@
-"""`make demo`: train both models on real data, serve them, ask as the loan desk and as the CRM, verify as the auditor.
+"""`make demo`: train both models on real data, serve them, ask as the loan desk and as the CRM, review as the auditor.
 
 What is shown comes from customers of the hold-out, which no model has learnt from. Afterwards
 `make serve` goes on with what the demo made.
 """
 
+import base64
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -27,6 +29,7 @@ README = ROOT / "README.md"
 START_SECONDS_MAX = 30
 LOOKED_AT = 60  # applicants of the hold-out from which the demo picks three
 AMOUNT = "120000TWD"
+PURPOSE = "Demo: review of a decision"
 
 
 def main(arguments: list[str]) -> int:
@@ -57,32 +60,65 @@ def ask(address: str, features: Path) -> Iterator[tuple[str, str, str]]:
     """Ask the server what people ask it; gives (name, title, transcript) of each step."""
     good, middling, bad = applicants(address, features)
 
-    def client(*arguments: str) -> str:
+    def client(*arguments: str, refused: bool = False) -> str:
         command = ["python", "-m", "client", *arguments]
-        return "$ " + " ".join(command) + "\n" + output(address, *arguments)
+        return "$ " + shlex.join(command) + "\n" + output(address, *arguments, refused=refused)
 
     yield "good", "The loan desk asks for a good applicant of the hold-out", client("score", "TW", good, AMOUNT)
     yield "middling", "... a middling one", client("score", "TW", middling, AMOUNT)
-    yield "bad", "... and a bad one, in German", client("score", "TW", bad, AMOUNT, "--locale", "de")
+    declined = client("score", "TW", bad, AMOUNT, "--locale", "de")
+    yield "bad", "... and a bad one, in German", declined
     what_if = client("simulate", "TW", bad, AMOUNT, "--set", "PAY_0=0", "--set", "PAY_2=0")
     yield "simulate", "What if that applicant had paid the last two months on time?", what_if
     ways = client("simulate", "TW", middling, AMOUNT, "--ways")
     yield "ways", "What would lead to approval for the middling one?", ways
     yield "churn", "The CRM pulls the five customers most at risk", client("churn", "top", "US", "--count", "5")
     yield "models", "Which models serve?", client("models")
-    yield (
-        "audit",
-        "The auditor fetches the log of all these decisions and verifies it",
-        audited(address, client, features),
-    )
+    yield from review(address, client, features.parent, name_of(declined))
 
 
-def audited(address: str, client: Callable[..., str], features: Path) -> str:
-    """Export the log and verify it; a real auditor got the public key by a way that the server does not control."""
-    export = os.path.relpath(features.with_name("demo.log"), ROOT)
+def review(address: str, client: Callable[..., str], folder: Path, decision_id: str) -> Iterator[tuple[str, str, str]]:
+    """Review a decision as the auditor; a real one got the public key by a way that the server does not control."""
     with Client(address) as asking:
         key = asking.get_checkpoint().verifier_key
-    return client("export-log", export) + "\n" + client("verify", export, "--key", key)
+        place = asking.get_inclusion_proof(decision_id).record.index
+    page = os.path.relpath(folder / "evidence.html", ROOT)
+    asked = ("--purpose", PURPOSE)
+    yield (
+        "evidence",
+        "The auditor reads the evidence of that decision, as one page to print",
+        client("evidence", decision_id, *asked, "--html", page, "--key", key),
+    )
+    yield (
+        "replay",
+        "... computes it again with the model and the policy that made it",
+        client("replay", decision_id, *asked),
+    )
+    export = os.path.relpath(folder / "demo.log", ROOT)
+    fetched = client("export-log", export) + "\n" + client("verify", export, "--key", key)
+    yield "audit", "... fetches the log of all these decisions and verifies it", fetched
+    copy = flipped(folder / "demo.log", place)
+    told = client("verify", os.path.relpath(copy, ROOT), "--key", key, refused=True)
+    if f"record {place}: " not in told:
+        raise SystemExit(f"verify did not name record {place}:\n{told}")
+    yield "flipped", f"... and a copy in which one byte of record {place} was flipped", told
+
+
+def name_of(transcript: str) -> str:
+    """Give the decision_id that a transcript shows."""
+    return re.findall(r"^decision ([0-9a-f-]{36}),", transcript, flags=re.MULTILINE)[0]
+
+
+def flipped(export: Path, place: int) -> Path:
+    """Copy an exported log, and flip one bit of a record's ciphertext in the copy."""
+    head, *lines = export.read_text(encoding="ascii").splitlines()
+    record = json.loads(lines[place])
+    content = bytearray(base64.b64decode(record["ciphertext"]))
+    content[len(content) // 2] ^= 1
+    lines[place] = json.dumps({**record, "ciphertext": base64.b64encode(content).decode()})
+    copy = export.with_name("demo-flipped.log")
+    copy.write_text("\n".join([head, *lines, ""]), encoding="ascii")
+    return copy
 
 
 def applicants(address: str, features: Path) -> tuple[str, str, str]:
@@ -136,11 +172,13 @@ def address_of(process: subprocess.Popen[bytes], log: Path) -> str:
     raise SystemExit(f"the server did not start:\n{log.read_text()}")
 
 
-def output(address: str, *arguments: str) -> str:
-    """Run the client and give what it prints."""
+def output(address: str, *arguments: str, refused: bool = False) -> str:
+    """Run the client and give what it prints; its exit status must be 0, or 1 where it is to refuse."""
     command = [sys.executable, "-m", "client", *arguments]
     environment = {**os.environ, "GROUNDS_ADDRESS": address, "NO_COLOR": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, env=environment, check=False, capture_output=True, text=True)
+    if done.returncode != int(refused):
+        raise subprocess.CalledProcessError(done.returncode, command, done.stdout, done.stderr)
     return "\n".join(line.rstrip() for line in done.stdout.strip("\n").splitlines())
 
 

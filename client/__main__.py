@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from client.audit_commands import decisions, evidence, replay, sample
 from client.calls import About, Client, Value
 from client.churn_commands import churn
 from client.connection import ADDRESS
@@ -30,6 +31,12 @@ app.command(name="export-log", epilog="Example: python -m client export-log toda
     export_log
 )
 app.command(epilog="Example: python -m client verify today.log --key grounds.pub --checkpoint kept.txt")(verify)
+app.command(epilog="Example: python -m client decisions --market TW --decision DECLINE --from 2026-01-01")(decisions)
+app.command(epilog="Example: python -m client sample --seed 27182818 --size 25 --by decision")(sample)
+app.command(
+    epilog='Example: python -m client evidence DECISION_ID --purpose "Annual review 2026, case 17" --html case-17.html'
+)(evidence)
+app.command(epilog='Example: python -m client replay DECISION_ID --purpose "Annual review 2026, case 17"')(replay)
 
 
 def amount_of(text: str) -> tuple[Decimal, str]:

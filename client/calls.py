@@ -11,10 +11,10 @@ import grpc
 from google.protobuf.message import Message
 from google.type.money_pb2 import Money
 
-from client.churn_calls import ChurnCalls
+from client.churn_calls import PAGE_SIZE, ChurnCalls
 from client.connection import ADDRESS, connect
 from client.errors import call_failed
-from grounds.audit.v1 import audit_pb2, audit_pb2_grpc
+from grounds.audit.v1 import audit_pb2, audit_pb2_grpc, evidence_pb2, sample_pb2
 from grounds.churn.v1 import churn_pb2_grpc
 from grounds.credit.v1 import credit_pb2, credit_pb2_grpc
 from grounds.customer.v1.customer_pb2 import Customer
@@ -22,6 +22,7 @@ from grounds.explain.v1.explain_pb2 import FeatureValue
 from grounds.model.v1 import model_pb2, model_pb2_grpc
 
 DEADLINE_SECONDS = 5.0
+SAMPLE_SECONDS_MAX = 60.0
 NANOS = 10**9
 Value = float | str  # a number, or the name of a level
 Answer = TypeVar("Answer")
@@ -159,10 +160,44 @@ class Client(ChurnCalls):
                 return
             start = page.next_start
 
-    def call(self, method: Callable[..., Answer], request: Message) -> Answer:
+    def get_evidence(self, decision_id: str, purpose: str) -> audit_pb2.Evidence:
+        """Read everything about one decision; the reading is recorded with its purpose, each time."""
+        request = audit_pb2.GetEvidenceRequest(decision_id=decision_id, purpose=purpose)
+        answer: audit_pb2.GetEvidenceResponse = self.call(self.audit.GetEvidence, request)
+        return answer.evidence
+
+    def replay_decision(
+        self, decision_id: str, purpose: str, *, modes: Sequence[evidence_pb2.ReplayMode] = (), bundle_id: str = ""
+    ) -> audit_pb2.ReplayDecisionResponse:
+        """Compute a decision again and compare; recorded as a reading. No modes are all that give evidence."""
+        request = evidence_pb2.ReplayDecisionRequest(
+            decision_id=decision_id, purpose=purpose, modes=modes, bundle_id=bundle_id
+        )
+        answer: audit_pb2.ReplayDecisionResponse = self.call(self.audit.ReplayDecision, request)
+        return answer
+
+    def list_decisions(
+        self, condition: sample_pb2.DecisionFilter | None = None, *, page_size: int = PAGE_SIZE
+    ) -> Iterator[sample_pb2.DecisionSummary]:
+        """Read decisions, newest first, page by page, as far as the caller iterates."""
+        token = ""
+        while True:
+            request = sample_pb2.ListDecisionsRequest(filter=condition, page_size=page_size, page_token=token)
+            page = self.call(self.audit.ListDecisions, request)
+            yield from page.decisions
+            token = page.next_page_token
+            if not token:
+                return
+
+    def sample_decisions(self, request: sample_pb2.SampleDecisionsRequest) -> sample_pb2.SampleDecisionsResponse:
+        """Draw a sample; of millions of decisions it takes seconds, so its deadline is longer."""
+        answer: sample_pb2.SampleDecisionsResponse = self.call(self.audit.SampleDecisions, request, SAMPLE_SECONDS_MAX)
+        return answer
+
+    def call(self, method: Callable[..., Answer], request: Message, seconds: float | None = None) -> Answer:
         """Call with a deadline."""
         try:
-            return method(request, timeout=self.deadline_seconds)
+            return method(request, timeout=seconds or self.deadline_seconds)
         except grpc.RpcError as error:
             raise call_failed(error) from error
 

@@ -81,18 +81,21 @@ def activate(
 
 @app.command(epilog="Example: python -m server doctor CONFIG.toml")
 def doctor(config: Config = None) -> None:
-    """Check the whole database: every record with its columns, the tree, the head, every checkpoint that was kept."""
+    """Check every record with its columns, the tree, the head, every kept checkpoint, and what old decisions need."""
     from server.doctor import examine, verifier_of
+    from server.stores.artifacts import missing_artifacts
     from server.stores.database import Database
+    from server.stores.shelf import Shelf
 
     settings = read_settings(config)
     database = Database(settings.database)
     database.migrate()
     holds, sentences = examine(database, verifier_of(settings), settings.anchor_folder)
+    missing = list(missing_artifacts(database, Shelf(settings.bundles, "credit")))
     database.close()
-    for sentence in sentences:
+    for sentence in (*sentences, *missing):
         typer.echo(sentence)
-    if not holds:
+    if missing or not holds:
         raise typer.Exit(1)
 
 

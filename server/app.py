@@ -17,6 +17,11 @@ from grounds.model.v1 import model_pb2, model_pb2_grpc
 from server.config import Settings
 from server.decisions.policies import PolicyWatch
 from server.edges.audit import AuditServicer
+from server.edges.audit_decisions import DecisionLists
+from server.edges.audit_evidence import EvidenceDesk
+from server.edges.audit_past import Past
+from server.edges.audit_readings import Readings
+from server.edges.audit_replay import Replays
 from server.edges.churn import ChurnServicer
 from server.edges.credit import FAMILY, CreditServicer
 from server.edges.gate import Gate
@@ -27,12 +32,16 @@ from server.edges.threads import Threads
 from server.stores.anchors import Anchors
 from server.stores.changes import ChangeStore
 from server.stores.database import Database
+from server.stores.decisions import DecisionList
 from server.stores.features import FeatureStore
 from server.stores.lineup import LineupWatch
 from server.stores.open_log import KeyPlaces, open_log
+from server.stores.policies import PolicyStore
 from server.stores.proofs import Proofs
 from server.stores.records import RecordLog
 from server.stores.risks import RiskStore
+from server.stores.samples import Samples
+from server.stores.shelf import Shelf
 
 LOG = structlog.get_logger()
 CREDIT = credit_pb2.DESCRIPTOR.services_by_name["CreditService"].full_name
@@ -71,6 +80,8 @@ class Application:
         """Read policy and models, open the database, listen; health is SERVING where all of it is there."""
         policies = PolicyWatch(self.settings.policy)
         await self.threads.run(self.database.migrate)
+        kept = PolicyStore(self.database)
+        await self.threads.run(policies.keep_with, lambda policy: kept.keep(policy.content))
         self.log = await self.threads.run(self.open_log)
         self.recorder = Recorder(self.log, self.tell_health)
         await self.threads.run(self.lineup.refresh)
@@ -107,13 +118,23 @@ class Application:
         credit_pb2_grpc.add_CreditServiceServicer_to_server(credit, server)
         churn = ChurnServicer(RiskStore(self.database), ChangeStore(self.database), tokens, self.threads)
         churn_pb2_grpc.add_ChurnServiceServicer_to_server(churn, server)
-        audit_pb2_grpc.add_AuditServiceServicer_to_server(AuditServicer(Proofs(self.database), self.threads), server)
+        audit_pb2_grpc.add_AuditServiceServicer_to_server(self.audit(features, tokens, records), server)
         model_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(self.lineup), server)
         health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
         if self.settings.reflection:
             names = (AUDIT, CREDIT, CHURN, MODEL, health.SERVICE_NAME, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(names, server)
         return server
+
+    def audit(self, features: FeatureStore, tokens: PageTokens, records: tuple[Recorder, RecordLog]) -> AuditServicer:
+        """Make what answers auditors."""
+        proofs, policies = Proofs(self.database), PolicyStore(self.database)
+        shelf = Shelf(self.settings.bundles, FAMILY)
+        readings = Readings(*records, proofs, self.threads, clock=now)
+        desk = EvidenceDesk(readings, proofs, (shelf, policies, self.lineup), self.threads)
+        replays = Replays(readings, proofs, Past(shelf, policies, features), self.threads)
+        lists = DecisionLists((DecisionList(self.database), Samples(self.database)), proofs, tokens, self.threads)
+        return AuditServicer(proofs, self.threads, (desk, replays, lists))
 
     async def tell_health(self) -> None:
         """Say per service whether it can answer; "" is all of them together."""

@@ -1,11 +1,12 @@
 """The policy that holds: read from its file, looked at again while the server runs."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
 
 from server.decisions.policy import Policy, read_policy
-from server.errors import PolicyRefused
+from server.errors import PolicyRefused, StoreUnavailable
 
 LOG = structlog.get_logger()
 
@@ -23,6 +24,16 @@ class PolicyWatch:
         self.path = path
         self.now: Policy = read_policy(path)
         self.refused = ""  # why the file of now is not what holds
+        self.keep: Callable[[Policy], None] | None = None
+
+    def keep_with(self, keep: Callable[[Policy], None]) -> None:
+        """Keep the policy of now, and from here on each other one before it holds: no decision is made under a lost one.
+
+        Raises:
+            StoreUnavailable: It could not be kept.
+        """
+        keep(self.now)
+        self.keep = keep
 
     def refresh(self) -> Policy:
         """Look at the file, and swap in what it says."""
@@ -35,6 +46,12 @@ class PolicyWatch:
             return self.now
         self.refused = ""
         if found.sha256 != self.now.sha256:
+            try:
+                if self.keep is not None:
+                    self.keep(found)
+            except StoreUnavailable:
+                LOG.warning("policy not kept yet", version=found.document.version, holds=self.now.document.version)
+                return self.now
             LOG.info("policy", version=found.document.version, before=self.now.document.version)
             self.now = found
         return self.now

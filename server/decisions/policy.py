@@ -4,7 +4,7 @@ import datetime as dt
 import hashlib
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import IntEnum
 from pathlib import Path
@@ -170,9 +170,15 @@ class PolicyDocument(PolicyPart):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A policy that was read whole; sha256 is that of its file."""
+    """A policy that was read whole.
+
+    Attributes:
+        content: Its file, byte for byte.
+        sha256: Of the file, in hexadecimal.
+    """
 
     document: PolicyDocument
+    content: bytes = field(repr=False)
     sha256: str
 
     def section(self, market: str, product: str, day: dt.date) -> Section | None:
@@ -209,17 +215,27 @@ def read_policy(path: Path) -> Policy:
     """
     try:
         content = path.read_bytes()
-        text = content.decode()
-        document = PolicyDocument.model_validate(tomllib.loads(text))
     except OSError as error:
         raise PolicyRefused(f"{path}: {error.strerror}") from error
+    return parse_policy(content, str(path))
+
+
+def parse_policy(content: bytes, name: str) -> Policy:
+    """Read a policy from the bytes of its file; `name` is what a refusal calls it.
+
+    Raises:
+        PolicyRefused: Lists everything that is wrong with it, by line.
+    """
+    try:
+        text = content.decode()
+        document = PolicyDocument.model_validate(tomllib.loads(text))
     except ValidationError as error:
         lines = lines_of(text)
         problems = [
             f"  line {nearest(lines, e['loc'])}: {'.'.join(str(part) for part in e['loc']) or 'policy'}: {e['msg']}"
             for e in error.errors()
         ]
-        raise PolicyRefused("\n".join([f"{path}:", *problems])) from error
+        raise PolicyRefused("\n".join([f"{name}:", *problems])) from error
     except ValueError as error:  # neither UTF-8 nor TOML
-        raise PolicyRefused(f"{path}: is not TOML: {error}") from error
-    return Policy(document, hashlib.sha256(content).hexdigest())
+        raise PolicyRefused(f"{name}: is not TOML: {error}") from error
+    return Policy(document, content, hashlib.sha256(content).hexdigest())

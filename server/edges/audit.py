@@ -1,21 +1,24 @@
-"""AuditService: gives auditors the log as stored, and its proofs."""
+"""AuditService: gives auditors the log as stored, its proofs, the evidence of decisions, replays, lists and samples."""
 
 from collections.abc import Sequence
 
 from grounds.audit.v1 import audit_pb2 as pb
-from grounds.audit.v1 import audit_pb2_grpc
-from record.export import StoredRecord
+from grounds.audit.v1 import audit_pb2_grpc, evidence_pb2, sample_pb2
+from server.edges.audit_decisions import DecisionLists
+from server.edges.audit_evidence import EvidenceDesk
+from server.edges.audit_proofs import record_message, size_of
+from server.edges.audit_replay import Replays
 from server.edges.context import Context
 from server.edges.threads import Threads
-from server.errors import TreeSizeUnknown
-from server.stores.proofs import Head, Proofs
+from server.stores.proofs import Proofs
 
 
 class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
     """Answers auditors."""
 
-    def __init__(self, proofs: Proofs, threads: Threads) -> None:
+    def __init__(self, proofs: Proofs, threads: Threads, desks: tuple[EvidenceDesk, Replays, DecisionLists]) -> None:
         self.proofs, self.threads = proofs, threads
+        self.evidence, self.replays, self.decisions = desks
 
     async def GetCheckpoint(self, _request: pb.GetCheckpointRequest, _context: Context) -> pb.GetCheckpointResponse:
         """Give the newest checkpoint."""
@@ -65,20 +68,24 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
             consistency=[pb.ConsistencyProof(old_size=old, hashes=hashes) for old, hashes in proof.consistency],
         )
 
+    async def GetEvidence(self, request: pb.GetEvidenceRequest, _context: Context) -> pb.GetEvidenceResponse:
+        """Give the evidence of one decision."""
+        return await self.evidence.give(request)
 
-def size_of(size: int, head: Head) -> int:
-    """Refuse a size that the log has not reached."""
-    if size > head.size:
-        raise TreeSizeUnknown(f"the log has {head.size} records, not {size}", size=str(head.size))
-    return size
+    async def ReplayDecision(
+        self, request: evidence_pb2.ReplayDecisionRequest, _context: Context
+    ) -> pb.ReplayDecisionResponse:
+        """Compute a decision again."""
+        return await self.replays.give(request)
 
+    async def ListDecisions(
+        self, request: sample_pb2.ListDecisionsRequest, _context: Context
+    ) -> sample_pb2.ListDecisionsResponse:
+        """Give a page of decisions."""
+        return await self.decisions.page(request)
 
-def record_message(record: StoredRecord) -> pb.StoredRecord:
-    """Write a record as stored."""
-    return pb.StoredRecord(
-        index=record.index,
-        header=record.header,
-        ciphertext=record.ciphertext,
-        nodes=record.nodes,
-        columns=dict(record.columns or {}),
-    )
+    async def SampleDecisions(
+        self, request: sample_pb2.SampleDecisionsRequest, _context: Context
+    ) -> sample_pb2.SampleDecisionsResponse:
+        """Draw a sample."""
+        return await self.decisions.sample(request)

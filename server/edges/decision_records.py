@@ -4,12 +4,14 @@ import datetime as dt
 import importlib.metadata
 import math
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
 from grounds.audit.v1 import audit_pb2 as pb
 from grounds.credit.v1 import credit_pb2
-from server.decisions.assess import Assessment
+from models.schema import Schema
+from server.decisions.assess import Assessment, Input
 from server.edges.access import LOCAL_CALLER
 from server.edges.explanations import SOURCES, timestamp
 from server.stores.entries import Entry
@@ -67,7 +69,7 @@ def decision_record(decided: Decided) -> pb.DecisionRecord:
     return pb.DecisionRecord(
         request=decided.received,
         answer=decision.SerializeToString(deterministic=True),
-        features=fed_features(assessment),
+        features=fed_features(bundle.schema, assessment.inputs),
         bundle_id=bundle.bundle_id,
         feature_set_digest=bundle.schema.feature_set_digest,
         baseline_sha256=bundle.baseline_sha256,
@@ -81,14 +83,14 @@ def decision_record(decided: Decided) -> pb.DecisionRecord:
     )
 
 
-def fed_features(assessment: Assessment) -> list[pb.FedFeature]:
+def fed_features(schema: Schema, inputs: Mapping[str, Input]) -> list[pb.FedFeature]:
     """Write every feature of the model, as known and as fed."""
-    schema, lines = assessment.model.bundle.schema, []
+    lines = []
     # Nearly all values are of one time, and writing a time costs more than all the rest of a line.
-    times = {given.as_of for given in assessment.inputs.values() if given.as_of is not None}
+    times = {given.as_of for given in inputs.values() if given.as_of is not None}
     stamps = {time: timestamp(time) for time in times}
     for feature in schema.features:
-        given = assessment.inputs.get(feature.name)
+        given = inputs.get(feature.name)
         if given is None:
             lines.append(pb.FedFeature(feature=feature.name, number=math.nan))
             continue

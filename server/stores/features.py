@@ -4,8 +4,9 @@ import datetime as dt
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, select, tuple_
+from sqlalchemy import Connection, Select, select, tuple_
 
 from models.schema import Schema, Value
 from server.errors import LoadRefused
@@ -37,23 +38,30 @@ class FeatureStore:
 
     def newest(self, market: str, customer_id: str, schema: Schema) -> StoredFeatures | None:
         """Give the customer's newest features of the schema's feature set, or None where there are none."""
-        wanted = (
-            select(FEATURES.c.row, FEATURES.c.as_of)
-            .where(
-                FEATURES.c.market == market,
-                FEATURES.c.customer_id == customer_id,
-                FEATURES.c.feature_set_digest == schema.feature_set_digest,
-            )
-            .order_by(FEATURES.c.as_of.desc())
-            .limit(1)
-        )
+        return self.first(of_customer(market, customer_id, schema).order_by(FEATURES.c.as_of.desc()), schema)
+
+    def of_time(self, market: str, customer_id: str, schema: Schema, as_of: dt.datetime) -> StoredFeatures | None:
+        """Give the customer's features as of exactly this time, or None where there are none any more."""
+        return self.first(of_customer(market, customer_id, schema).where(FEATURES.c.as_of == as_of), schema)
+
+    def first(self, wanted: Select[Any], schema: Schema) -> StoredFeatures | None:
+        """Read one row."""
         with self.database.reading() as connection:
-            found = connection.execute(wanted).first()
+            found = connection.execute(wanted.limit(1)).first()
         if found is None:
             return None
         numbers = zip(schema.names, unpack(found.row), strict=True)
         known = {name: schema.value_of(name, number) for name, number in numbers if not math.isnan(number)}
         return StoredFeatures(known, utc(found.as_of))
+
+
+def of_customer(market: str, customer_id: str, schema: Schema) -> Select[Any]:
+    """Ask for a customer's rows of the schema's feature set."""
+    return select(FEATURES.c.row, FEATURES.c.as_of).where(
+        FEATURES.c.market == market,
+        FEATURES.c.customer_id == customer_id,
+        FEATURES.c.feature_set_digest == schema.feature_set_digest,
+    )
 
 
 def utc(time: dt.datetime) -> dt.datetime:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from tests.bench.audit import measured as audited
 from tests.bench.churn import LINES, scored
 from tests.bench.explanation import bundle_of, grid, measured
 from tests.bench.feed import fed
@@ -22,6 +23,7 @@ from training.console import Console
 
 Bundles = Annotated[Path | None, typer.Option(help="Released bundles; by default both are trained anew.")]
 Files = Annotated[Path | None, typer.Option(help="Their feature files.")]
+STORES = ("SQLite", "PostgreSQL")
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
 
@@ -98,6 +100,25 @@ def feed(
     measured_on = provenance()
     found = fed(customers, console.say)
     console.say(f"written: {record('feed', measured_on, found).name}")
+    renew()
+
+
+@app.command(epilog="Example: python -m tests.bench audit --records 200000")
+def audit(
+    bundles: Bundles = None,
+    files: Files = None,
+    records: Annotated[int, typer.Option(help="Records of the log.", min=1000)] = 5_000_000,
+    store: Annotated[str, typer.Option(help="SQLite or PostgreSQL.")] = "SQLite",
+) -> None:
+    """Time evidence, proofs and samples among millions of records; needs 10 KB of disk for each."""
+    if store not in STORES:
+        raise typer.BadParameter(f"--store takes {' or '.join(STORES)}")
+    console = Console(1)
+    measured_on = provenance()
+    with trained(bundles, files, console) as (bundles_folder, files_folder):
+        features = files_folder / "credit.features.parquet"
+        found = audited(bundle_of(bundles_folder, "credit"), features, records, store, console.say)
+    console.say(f"written: {record('audit', measured_on, found).name}")
     renew()
 
 

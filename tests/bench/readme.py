@@ -23,6 +23,7 @@ def renew() -> None:
         "record": record_block,
         "churn": churn_block,
         "feed": feed_block,
+        "audit": audit_block,
     }
     for name, block in blocks.items():
         begin, end = f"<!-- {name}: measured -->", f"<!-- {name}: end -->"
@@ -33,6 +34,35 @@ def renew() -> None:
         written = f"{begin}\n{block(latest(name))}\n{end}"
         text = pattern.sub(lambda _match, written=written: written, text)
     README.write_text(text, encoding="utf-8")
+
+
+def audit_block(found: dict[str, Any]) -> str:
+    """Write what an auditor waits for."""
+    of = found["results"]
+    told = {
+        "evidence of one decision, its reading recorded": "evidence_ms",
+        "proof of one record": "proof_ms",
+        "sample of 60": "sample_ms",
+        "sample of 60 from each outcome and grade": "strata_ms",
+        "the newest 1,000 of a list": "page_ms",
+        "a list in which nothing is found": "nothing_listed_ms",
+    }
+    lines = [
+        source(found),
+        "",
+        (
+            f"{of['records']:,} records on {of['database']}, {of['database_bytes'] / 1e9:.1f} GB on disk; header "
+            f"{of['header_bytes']:.0f} bytes, ciphertext {of['ciphertext_bytes']:.0f}."
+        ),
+        "",
+        "| milliseconds, over gRPC | first call | p50 | p99 | calls |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    lines += [
+        f"| {name} | {of[key]['first']:,.1f} | {of[key]['p50']:,.1f} | {of[key]['p99']:,.1f} | {of[key]['calls']} |"
+        for name, key in told.items()
+    ]
+    return "\n".join(lines)
 
 
 def source(found: dict[str, Any]) -> str:

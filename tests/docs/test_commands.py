@@ -25,6 +25,10 @@ COMMANDS = [
     ("client", "models"),
     ("client", "export-log"),
     ("client", "verify"),
+    ("client", "decisions"),
+    ("client", "sample"),
+    ("client", "evidence"),
+    ("client", "replay"),
 ]
 
 

@@ -9,10 +9,10 @@ from server.load import load_file
 from server.stores.database import Database
 from tests.conftest import LOAD_TIME
 from tests.e2e.processes import write_config
-from tests.server.conftest import database_url, postgres
+from tests.server.conftest import database_url, other, postgres
 from tests.small import SmallFamily
 
-__all__ = ["database_url", "postgres"]
+__all__ = ["database_url", "other", "postgres"]
 
 
 @pytest.fixture

@@ -24,10 +24,14 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from grounds.audit.v1 import evidence_pb2 as grounds_dot_audit_dot_v1_dot_evidence__pb2
+from grounds.audit.v1 import sample_pb2 as grounds_dot_audit_dot_v1_dot_sample__pb2
+from grounds.credit.v1 import credit_pb2 as grounds_dot_credit_dot_v1_dot_credit__pb2
 from grounds.explain.v1 import explain_pb2 as grounds_dot_explain_dot_v1_dot_explain__pb2
+from grounds.model.v1 import model_pb2 as grounds_dot_model_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cgrounds/audit/v1/audit.proto\x12\x10grounds.audit.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a grounds/explain/v1/explain.proto\"\x16\n\x14GetCheckpointRequest\"A\n\x15GetCheckpointResponse\x12\x12\n\ncheckpoint\x18\x01 \x01(\t\x12\x14\n\x0cverifier_key\x18\x02 \x01(\t\"S\n\x18GetInclusionProofRequest\x12\x1b\n\trecord_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1a\n\ttree_size\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"\x82\x01\n\x19GetInclusionProofResponse\x12.\n\x06record\x18\x01 \x01(\x0b\x32\x1e.grounds.audit.v1.StoredRecord\x12\x11\n\ttree_size\x18\x02 \x01(\x03\x12\x0e\n\x06hashes\x18\x03 \x03(\x0c\x12\x12\n\ncheckpoint\x18\x04 \x01(\t\"R\n\x1aGetConsistencyProofRequest\x12\x19\n\x08old_size\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x19\n\x08new_size\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"S\n\x1bGetConsistencyProofResponse\x12\x10\n\x08new_size\x18\x01 \x01(\x03\x12\x0e\n\x06hashes\x18\x02 \x03(\x0c\x12\x12\n\ncheckpoint\x18\x03 \x01(\t\"B\n\x12ListRecordsRequest\x12\x16\n\x05start\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x14\n\x03\x65nd\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"Z\n\x13ListRecordsResponse\x12/\n\x07records\x18\x01 \x03(\x0b\x32\x1e.grounds.audit.v1.StoredRecord\x12\x12\n\nnext_start\x18\x02 \x01(\x03\"\xd2\x01\n\x0cStoredRecord\x12\r\n\x05index\x18\x01 \x01(\x03\x12\x0e\n\x06header\x18\x02 \x01(\x0c\x12\x17\n\nciphertext\x18\x03 \x01(\x0cH\x00\x88\x01\x01\x12\r\n\x05nodes\x18\x04 \x03(\x0c\x12<\n\x07\x63olumns\x18\x05 \x03(\x0b\x32+.grounds.audit.v1.StoredRecord.ColumnsEntry\x1a.\n\x0c\x43olumnsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\r\n\x0b_ciphertext\"\x84\x01\n\x14GetRangeProofRequest\x12\x16\n\x05start\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x14\n\x03\x65nd\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1a\n\ttree_size\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\"\n\nkept_sizes\x18\x04 \x03(\x03\x42\x0e\xbaH\x0b\x92\x01\x08\x10\x64\"\x04\"\x02(\x00\"\xa5\x01\n\x15GetRangeProofResponse\x12\x0e\n\x06\x62\x65\x66ore\x18\x01 \x03(\x0c\x12\r\n\x05\x61\x66ter\x18\x02 \x03(\x0c\x12\x34\n\nretentions\x18\x03 \x03(\x0b\x32 .grounds.audit.v1.RetentionProof\x12\x37\n\x0b\x63onsistency\x18\x04 \x03(\x0b\x32\".grounds.audit.v1.ConsistencyProof\"P\n\x0eRetentionProof\x12.\n\x06record\x18\x01 \x01(\x0b\x32\x1e.grounds.audit.v1.StoredRecord\x12\x0e\n\x06hashes\x18\x02 \x03(\x0c\"4\n\x10\x43onsistencyProof\x12\x10\n\x08old_size\x18\x01 \x01(\x03\x12\x0e\n\x06hashes\x18\x02 \x03(\x0c\"\xbc\x03\n\x0e\x44\x65\x63isionRecord\x12\x14\n\x07request\x18\x01 \x01(\x0c\x42\x03\x80\x01\x01\x12\x13\n\x06\x61nswer\x18\x02 \x01(\x0c\x42\x03\x80\x01\x01\x12\x33\n\x08\x66\x65\x61tures\x18\x03 \x03(\x0b\x32\x1c.grounds.audit.v1.FedFeatureB\x03\x80\x01\x01\x12\x11\n\tbundle_id\x18\x04 \x01(\t\x12\x1a\n\x12\x66\x65\x61ture_set_digest\x18\x05 \x01(\t\x12\x17\n\x0f\x62\x61seline_sha256\x18\x06 \x01(\t\x12\x16\n\x0epolicy_version\x18\x07 \x01(\t\x12\x15\n\rpolicy_sha256\x18\x08 \x01(\t\x12*\n\x07runtime\x18\t \x01(\x0b\x32\x19.grounds.audit.v1.Runtime\x12\x34\n\x07numbers\x18\n \x01(\x0b\x32\x1e.grounds.audit.v1.ModelNumbersB\x03\x80\x01\x01\x12\x0e\n\x06\x63\x61ller\x18\x0b \x01(\t\x12\x30\n\x0creceive_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x64\x65\x63ide_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc9\x01\n\nFedFeature\x12\x0f\n\x07\x66\x65\x61ture\x18\x01 \x01(\t\x12\x34\n\x05value\x18\x02 \x01(\x0b\x32 .grounds.explain.v1.FeatureValueB\x03\x80\x01\x01\x12\x13\n\x06number\x18\x03 \x01(\x01\x42\x03\x80\x01\x01\x12/\n\x06source\x18\x04 \x01(\x0e\x32\x1f.grounds.explain.v1.ValueSource\x12.\n\nas_of_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"y\n\x0cModelNumbers\x12\x0e\n\x06margin\x18\x01 \x01(\x01\x12\x10\n\x08log_odds\x18\x02 \x01(\x01\x12\n\n\x02pd\x18\x03 \x01(\x01\x12\x12\n\nbase_value\x18\x04 \x01(\x01\x12\x15\n\rcontributions\x18\x05 \x03(\x01\x12\x10\n\x08residual\x18\x06 \x01(\x01\"Q\n\x07Runtime\x12\x0f\n\x07grounds\x18\x01 \x01(\t\x12\x13\n\x0bonnxruntime\x18\x02 \x01(\t\x12\x0e\n\x06python\x18\x03 \x01(\t\x12\x10\n\x08platform\x18\x04 \x01(\t2\x90\x04\n\x0c\x41uditService\x12`\n\rGetCheckpoint\x12&.grounds.audit.v1.GetCheckpointRequest\x1a\'.grounds.audit.v1.GetCheckpointResponse\x12l\n\x11GetInclusionProof\x12*.grounds.audit.v1.GetInclusionProofRequest\x1a+.grounds.audit.v1.GetInclusionProofResponse\x12r\n\x13GetConsistencyProof\x12,.grounds.audit.v1.GetConsistencyProofRequest\x1a-.grounds.audit.v1.GetConsistencyProofResponse\x12Z\n\x0bListRecords\x12$.grounds.audit.v1.ListRecordsRequest\x1a%.grounds.audit.v1.ListRecordsResponse\x12`\n\rGetRangeProof\x12&.grounds.audit.v1.GetRangeProofRequest\x1a\'.grounds.audit.v1.GetRangeProofResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cgrounds/audit/v1/audit.proto\x12\x10grounds.audit.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fgrounds/audit/v1/evidence.proto\x1a\x1dgrounds/audit/v1/sample.proto\x1a\x1egrounds/credit/v1/credit.proto\x1a grounds/explain/v1/explain.proto\x1a\x1cgrounds/model/v1/model.proto\"\x16\n\x14GetCheckpointRequest\"A\n\x15GetCheckpointResponse\x12\x12\n\ncheckpoint\x18\x01 \x01(\t\x12\x14\n\x0cverifier_key\x18\x02 \x01(\t\"S\n\x18GetInclusionProofRequest\x12\x1b\n\trecord_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1a\n\ttree_size\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"\x82\x01\n\x19GetInclusionProofResponse\x12.\n\x06record\x18\x01 \x01(\x0b\x32\x1e.grounds.audit.v1.StoredRecord\x12\x11\n\ttree_size\x18\x02 \x01(\x03\x12\x0e\n\x06hashes\x18\x03 \x03(\x0c\x12\x12\n\ncheckpoint\x18\x04 \x01(\t\"R\n\x1aGetConsistencyProofRequest\x12\x19\n\x08old_size\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x19\n\x08new_size\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"S\n\x1bGetConsistencyProofResponse\x12\x10\n\x08new_size\x18\x01 \x01(\x03\x12\x0e\n\x06hashes\x18\x02 \x03(\x0c\x12\x12\n\ncheckpoint\x18\x03 \x01(\t\"B\n\x12ListRecordsRequest\x12\x16\n\x05start\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x14\n\x03\x65nd\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"Z\n\x13ListRecordsResponse\x12/\n\x07records\x18\x01 \x03(\x0b\x32\x1e.grounds.audit.v1.StoredRecord\x12\x12\n\nnext_start\x18\x02 \x01(\x03\"\xd2\x01\n\x0cStoredRecord\x12\r\n\x05index\x18\x01 \x01(\x03\x12\x0e\n\x06header\x18\x02 \x01(\x0c\x12\x17\n\nciphertext\x18\x03 \x01(\x0cH\x00\x88\x01\x01\x12\r\n\x05nodes\x18\x04 \x03(\x0c\x12<\n\x07\x63olumns\x18\x05 \x03(\x0b\x32+.grounds.audit.v1.StoredRecord.ColumnsEntry\x1a.\n\x0c\x43olumnsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\r\n\x0b_ciphertext\"\x84\x01\n\x14GetRangeProofRequest\x12\x16\n\x05start\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x14\n\x03\x65nd\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1a\n\ttree_size\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\"\n\nkept_sizes\x18\x04 \x03(\x03\x42\x0e\xbaH\x0b\x92\x01\x08\x10\x64\"\x04\"\x02(\x00\"\xa5\x01\n\x15GetRangeProofResponse\x12\x0e\n\x06\x62\x65\x66ore\x18\x01 \x03(\x0c\x12\r\n\x05\x61\x66ter\x18\x02 \x03(\x0c\x12\x34\n\nretentions\x18\x03 \x03(\x0b\x32 .grounds.audit.v1.RetentionProof\x12\x37\n\x0b\x63onsistency\x18\x04 \x03(\x0b\x32\".grounds.audit.v1.ConsistencyProof\"P\n\x0eRetentionProof\x12.\n\x06record\x18\x01 \x01(\x0b\x32\x1e.grounds.audit.v1.StoredRecord\x12\x0e\n\x06hashes\x18\x02 \x03(\x0c\"4\n\x10\x43onsistencyProof\x12\x10\n\x08old_size\x18\x01 \x01(\x03\x12\x0e\n\x06hashes\x18\x02 \x03(\x0c\"R\n\x12GetEvidenceRequest\x12\x1d\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1d\n\x07purpose\x18\x02 \x01(\tB\x0c\xbaH\tr\x07\x18\xf4\x03\x32\x02\\S\"C\n\x13GetEvidenceResponse\x12,\n\x08\x65vidence\x18\x01 \x01(\x0b\x32\x1a.grounds.audit.v1.Evidence\"\xd9\x03\n\x08\x45vidence\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\t\x12/\n\nbody_state\x18\x02 \x01(\x0e\x32\x1b.grounds.audit.v1.BodyState\x12\x36\n\x07request\x18\x03 \x01(\x0b\x32%.grounds.credit.v1.ScoreCreditRequest\x12\x33\n\x08\x64\x65\x63ision\x18\x04 \x01(\x0b\x32!.grounds.credit.v1.CreditDecision\x12\x30\n\x06record\x18\x05 \x01(\x0b\x32 .grounds.audit.v1.DecisionRecord\x12\x30\n\x06\x62undle\x18\x06 \x01(\x0b\x32 .grounds.audit.v1.BundleEvidence\x12\x30\n\x06policy\x18\x07 \x01(\x0b\x32 .grounds.audit.v1.PolicyEvidence\x12:\n\x05proof\x18\x08 \x01(\x0b\x32+.grounds.audit.v1.GetInclusionProofResponse\x12\x14\n\x0cverifier_key\x18\t \x01(\t\x12\x32\n\x07reading\x18\n \x01(\x0b\x32!.grounds.audit.v1.EvidenceReading\"\x96\x02\n\x0e\x42undleEvidence\x12&\n\x05model\x18\x01 \x01(\x0b\x32\x17.grounds.model.v1.Model\x12:\n\x05\x66iles\x18\x02 \x03(\x0b\x32+.grounds.audit.v1.BundleEvidence.FilesEntry\x12\x41\n\tmade_from\x18\x03 \x03(\x0b\x32..grounds.audit.v1.BundleEvidence.MadeFromEntry\x1a,\n\nFilesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a/\n\rMadeFromEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"B\n\x0ePolicyEvidence\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x03 \x01(\x0c\"\xfa\x01\n\x16ReplayDecisionResponse\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\t\x12/\n\x07results\x18\x02 \x03(\x0b\x32\x1e.grounds.audit.v1.ReplayResult\x12\x33\n\x10recorded_runtime\x18\x03 \x01(\x0b\x32\x19.grounds.audit.v1.Runtime\x12\x31\n\x0ereplay_runtime\x18\x04 \x01(\x0b\x32\x19.grounds.audit.v1.Runtime\x12\x32\n\x07reading\x18\x05 \x01(\x0b\x32!.grounds.audit.v1.EvidenceReading\"\xbc\x03\n\x0e\x44\x65\x63isionRecord\x12\x14\n\x07request\x18\x01 \x01(\x0c\x42\x03\x80\x01\x01\x12\x13\n\x06\x61nswer\x18\x02 \x01(\x0c\x42\x03\x80\x01\x01\x12\x33\n\x08\x66\x65\x61tures\x18\x03 \x03(\x0b\x32\x1c.grounds.audit.v1.FedFeatureB\x03\x80\x01\x01\x12\x11\n\tbundle_id\x18\x04 \x01(\t\x12\x1a\n\x12\x66\x65\x61ture_set_digest\x18\x05 \x01(\t\x12\x17\n\x0f\x62\x61seline_sha256\x18\x06 \x01(\t\x12\x16\n\x0epolicy_version\x18\x07 \x01(\t\x12\x15\n\rpolicy_sha256\x18\x08 \x01(\t\x12*\n\x07runtime\x18\t \x01(\x0b\x32\x19.grounds.audit.v1.Runtime\x12\x34\n\x07numbers\x18\n \x01(\x0b\x32\x1e.grounds.audit.v1.ModelNumbersB\x03\x80\x01\x01\x12\x0e\n\x06\x63\x61ller\x18\x0b \x01(\t\x12\x30\n\x0creceive_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x64\x65\x63ide_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc9\x01\n\nFedFeature\x12\x0f\n\x07\x66\x65\x61ture\x18\x01 \x01(\t\x12\x34\n\x05value\x18\x02 \x01(\x0b\x32 .grounds.explain.v1.FeatureValueB\x03\x80\x01\x01\x12\x13\n\x06number\x18\x03 \x01(\x01\x42\x03\x80\x01\x01\x12/\n\x06source\x18\x04 \x01(\x0e\x32\x1f.grounds.explain.v1.ValueSource\x12.\n\nas_of_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"y\n\x0cModelNumbers\x12\x0e\n\x06margin\x18\x01 \x01(\x01\x12\x10\n\x08log_odds\x18\x02 \x01(\x01\x12\n\n\x02pd\x18\x03 \x01(\x01\x12\x12\n\nbase_value\x18\x04 \x01(\x01\x12\x15\n\rcontributions\x18\x05 \x03(\x01\x12\x10\n\x08residual\x18\x06 \x01(\x01\"Q\n\x07Runtime\x12\x0f\n\x07grounds\x18\x01 \x01(\t\x12\x13\n\x0bonnxruntime\x18\x02 \x01(\t\x12\x0e\n\x06python\x18\x03 \x01(\t\x12\x10\n\x08platform\x18\x04 \x01(\t2\x9b\x07\n\x0c\x41uditService\x12`\n\rGetCheckpoint\x12&.grounds.audit.v1.GetCheckpointRequest\x1a\'.grounds.audit.v1.GetCheckpointResponse\x12l\n\x11GetInclusionProof\x12*.grounds.audit.v1.GetInclusionProofRequest\x1a+.grounds.audit.v1.GetInclusionProofResponse\x12r\n\x13GetConsistencyProof\x12,.grounds.audit.v1.GetConsistencyProofRequest\x1a-.grounds.audit.v1.GetConsistencyProofResponse\x12Z\n\x0bListRecords\x12$.grounds.audit.v1.ListRecordsRequest\x1a%.grounds.audit.v1.ListRecordsResponse\x12`\n\rGetRangeProof\x12&.grounds.audit.v1.GetRangeProofRequest\x1a\'.grounds.audit.v1.GetRangeProofResponse\x12Z\n\x0bGetEvidence\x12$.grounds.audit.v1.GetEvidenceRequest\x1a%.grounds.audit.v1.GetEvidenceResponse\x12\x63\n\x0eReplayDecision\x12\'.grounds.audit.v1.ReplayDecisionRequest\x1a(.grounds.audit.v1.ReplayDecisionResponse\x12`\n\rListDecisions\x12&.grounds.audit.v1.ListDecisionsRequest\x1a\'.grounds.audit.v1.ListDecisionsResponse\x12\x66\n\x0fSampleDecisions\x12(.grounds.audit.v1.SampleDecisionsRequest\x1a).grounds.audit.v1.SampleDecisionsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -56,6 +60,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETRANGEPROOFREQUEST'].fields_by_name['tree_size']._serialized_options = b'\272H\004\"\002(\000'
   _globals['_GETRANGEPROOFREQUEST'].fields_by_name['kept_sizes']._loaded_options = None
   _globals['_GETRANGEPROOFREQUEST'].fields_by_name['kept_sizes']._serialized_options = b'\272H\013\222\001\010\020d\"\004\"\002(\000'
+  _globals['_GETEVIDENCEREQUEST'].fields_by_name['decision_id']._loaded_options = None
+  _globals['_GETEVIDENCEREQUEST'].fields_by_name['decision_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_GETEVIDENCEREQUEST'].fields_by_name['purpose']._loaded_options = None
+  _globals['_GETEVIDENCEREQUEST'].fields_by_name['purpose']._serialized_options = b'\272H\tr\007\030\364\0032\002\\S'
+  _globals['_BUNDLEEVIDENCE_FILESENTRY']._loaded_options = None
+  _globals['_BUNDLEEVIDENCE_FILESENTRY']._serialized_options = b'8\001'
+  _globals['_BUNDLEEVIDENCE_MADEFROMENTRY']._loaded_options = None
+  _globals['_BUNDLEEVIDENCE_MADEFROMENTRY']._serialized_options = b'8\001'
   _globals['_DECISIONRECORD'].fields_by_name['request']._loaded_options = None
   _globals['_DECISIONRECORD'].fields_by_name['request']._serialized_options = b'\200\001\001'
   _globals['_DECISIONRECORD'].fields_by_name['answer']._loaded_options = None
@@ -68,42 +80,58 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FEDFEATURE'].fields_by_name['value']._serialized_options = b'\200\001\001'
   _globals['_FEDFEATURE'].fields_by_name['number']._loaded_options = None
   _globals['_FEDFEATURE'].fields_by_name['number']._serialized_options = b'\200\001\001'
-  _globals['_GETCHECKPOINTREQUEST']._serialized_start=146
-  _globals['_GETCHECKPOINTREQUEST']._serialized_end=168
-  _globals['_GETCHECKPOINTRESPONSE']._serialized_start=170
-  _globals['_GETCHECKPOINTRESPONSE']._serialized_end=235
-  _globals['_GETINCLUSIONPROOFREQUEST']._serialized_start=237
-  _globals['_GETINCLUSIONPROOFREQUEST']._serialized_end=320
-  _globals['_GETINCLUSIONPROOFRESPONSE']._serialized_start=323
-  _globals['_GETINCLUSIONPROOFRESPONSE']._serialized_end=453
-  _globals['_GETCONSISTENCYPROOFREQUEST']._serialized_start=455
-  _globals['_GETCONSISTENCYPROOFREQUEST']._serialized_end=537
-  _globals['_GETCONSISTENCYPROOFRESPONSE']._serialized_start=539
-  _globals['_GETCONSISTENCYPROOFRESPONSE']._serialized_end=622
-  _globals['_LISTRECORDSREQUEST']._serialized_start=624
-  _globals['_LISTRECORDSREQUEST']._serialized_end=690
-  _globals['_LISTRECORDSRESPONSE']._serialized_start=692
-  _globals['_LISTRECORDSRESPONSE']._serialized_end=782
-  _globals['_STOREDRECORD']._serialized_start=785
-  _globals['_STOREDRECORD']._serialized_end=995
-  _globals['_STOREDRECORD_COLUMNSENTRY']._serialized_start=934
-  _globals['_STOREDRECORD_COLUMNSENTRY']._serialized_end=980
-  _globals['_GETRANGEPROOFREQUEST']._serialized_start=998
-  _globals['_GETRANGEPROOFREQUEST']._serialized_end=1130
-  _globals['_GETRANGEPROOFRESPONSE']._serialized_start=1133
-  _globals['_GETRANGEPROOFRESPONSE']._serialized_end=1298
-  _globals['_RETENTIONPROOF']._serialized_start=1300
-  _globals['_RETENTIONPROOF']._serialized_end=1380
-  _globals['_CONSISTENCYPROOF']._serialized_start=1382
-  _globals['_CONSISTENCYPROOF']._serialized_end=1434
-  _globals['_DECISIONRECORD']._serialized_start=1437
-  _globals['_DECISIONRECORD']._serialized_end=1881
-  _globals['_FEDFEATURE']._serialized_start=1884
-  _globals['_FEDFEATURE']._serialized_end=2085
-  _globals['_MODELNUMBERS']._serialized_start=2087
-  _globals['_MODELNUMBERS']._serialized_end=2208
-  _globals['_RUNTIME']._serialized_start=2210
-  _globals['_RUNTIME']._serialized_end=2291
-  _globals['_AUDITSERVICE']._serialized_start=2294
-  _globals['_AUDITSERVICE']._serialized_end=2822
+  _globals['_GETCHECKPOINTREQUEST']._serialized_start=272
+  _globals['_GETCHECKPOINTREQUEST']._serialized_end=294
+  _globals['_GETCHECKPOINTRESPONSE']._serialized_start=296
+  _globals['_GETCHECKPOINTRESPONSE']._serialized_end=361
+  _globals['_GETINCLUSIONPROOFREQUEST']._serialized_start=363
+  _globals['_GETINCLUSIONPROOFREQUEST']._serialized_end=446
+  _globals['_GETINCLUSIONPROOFRESPONSE']._serialized_start=449
+  _globals['_GETINCLUSIONPROOFRESPONSE']._serialized_end=579
+  _globals['_GETCONSISTENCYPROOFREQUEST']._serialized_start=581
+  _globals['_GETCONSISTENCYPROOFREQUEST']._serialized_end=663
+  _globals['_GETCONSISTENCYPROOFRESPONSE']._serialized_start=665
+  _globals['_GETCONSISTENCYPROOFRESPONSE']._serialized_end=748
+  _globals['_LISTRECORDSREQUEST']._serialized_start=750
+  _globals['_LISTRECORDSREQUEST']._serialized_end=816
+  _globals['_LISTRECORDSRESPONSE']._serialized_start=818
+  _globals['_LISTRECORDSRESPONSE']._serialized_end=908
+  _globals['_STOREDRECORD']._serialized_start=911
+  _globals['_STOREDRECORD']._serialized_end=1121
+  _globals['_STOREDRECORD_COLUMNSENTRY']._serialized_start=1060
+  _globals['_STOREDRECORD_COLUMNSENTRY']._serialized_end=1106
+  _globals['_GETRANGEPROOFREQUEST']._serialized_start=1124
+  _globals['_GETRANGEPROOFREQUEST']._serialized_end=1256
+  _globals['_GETRANGEPROOFRESPONSE']._serialized_start=1259
+  _globals['_GETRANGEPROOFRESPONSE']._serialized_end=1424
+  _globals['_RETENTIONPROOF']._serialized_start=1426
+  _globals['_RETENTIONPROOF']._serialized_end=1506
+  _globals['_CONSISTENCYPROOF']._serialized_start=1508
+  _globals['_CONSISTENCYPROOF']._serialized_end=1560
+  _globals['_GETEVIDENCEREQUEST']._serialized_start=1562
+  _globals['_GETEVIDENCEREQUEST']._serialized_end=1644
+  _globals['_GETEVIDENCERESPONSE']._serialized_start=1646
+  _globals['_GETEVIDENCERESPONSE']._serialized_end=1713
+  _globals['_EVIDENCE']._serialized_start=1716
+  _globals['_EVIDENCE']._serialized_end=2189
+  _globals['_BUNDLEEVIDENCE']._serialized_start=2192
+  _globals['_BUNDLEEVIDENCE']._serialized_end=2470
+  _globals['_BUNDLEEVIDENCE_FILESENTRY']._serialized_start=2377
+  _globals['_BUNDLEEVIDENCE_FILESENTRY']._serialized_end=2421
+  _globals['_BUNDLEEVIDENCE_MADEFROMENTRY']._serialized_start=2423
+  _globals['_BUNDLEEVIDENCE_MADEFROMENTRY']._serialized_end=2470
+  _globals['_POLICYEVIDENCE']._serialized_start=2472
+  _globals['_POLICYEVIDENCE']._serialized_end=2538
+  _globals['_REPLAYDECISIONRESPONSE']._serialized_start=2541
+  _globals['_REPLAYDECISIONRESPONSE']._serialized_end=2791
+  _globals['_DECISIONRECORD']._serialized_start=2794
+  _globals['_DECISIONRECORD']._serialized_end=3238
+  _globals['_FEDFEATURE']._serialized_start=3241
+  _globals['_FEDFEATURE']._serialized_end=3442
+  _globals['_MODELNUMBERS']._serialized_start=3444
+  _globals['_MODELNUMBERS']._serialized_end=3565
+  _globals['_RUNTIME']._serialized_start=3567
+  _globals['_RUNTIME']._serialized_end=3648
+  _globals['_AUDITSERVICE']._serialized_start=3651
+  _globals['_AUDITSERVICE']._serialized_end=4574
 # @@protoc_insertion_point(module_scope)

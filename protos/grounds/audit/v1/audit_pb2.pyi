@@ -2,7 +2,11 @@ import datetime
 
 from buf.validate import validate_pb2 as _validate_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from grounds.audit.v1 import evidence_pb2 as _evidence_pb2
+from grounds.audit.v1 import sample_pb2 as _sample_pb2
+from grounds.credit.v1 import credit_pb2 as _credit_pb2
 from grounds.explain.v1 import explain_pb2 as _explain_pb2
+from grounds.model.v1 import model_pb2 as _model_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -137,6 +141,92 @@ class ConsistencyProof(_message.Message):
     old_size: int
     hashes: _containers.RepeatedScalarFieldContainer[bytes]
     def __init__(self, old_size: _Optional[int] = ..., hashes: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class GetEvidenceRequest(_message.Message):
+    __slots__ = ("decision_id", "purpose")
+    DECISION_ID_FIELD_NUMBER: _ClassVar[int]
+    PURPOSE_FIELD_NUMBER: _ClassVar[int]
+    decision_id: str
+    purpose: str
+    def __init__(self, decision_id: _Optional[str] = ..., purpose: _Optional[str] = ...) -> None: ...
+
+class GetEvidenceResponse(_message.Message):
+    __slots__ = ("evidence",)
+    EVIDENCE_FIELD_NUMBER: _ClassVar[int]
+    evidence: Evidence
+    def __init__(self, evidence: _Optional[_Union[Evidence, _Mapping]] = ...) -> None: ...
+
+class Evidence(_message.Message):
+    __slots__ = ("decision_id", "body_state", "request", "decision", "record", "bundle", "policy", "proof", "verifier_key", "reading")
+    DECISION_ID_FIELD_NUMBER: _ClassVar[int]
+    BODY_STATE_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    DECISION_FIELD_NUMBER: _ClassVar[int]
+    RECORD_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_FIELD_NUMBER: _ClassVar[int]
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    PROOF_FIELD_NUMBER: _ClassVar[int]
+    VERIFIER_KEY_FIELD_NUMBER: _ClassVar[int]
+    READING_FIELD_NUMBER: _ClassVar[int]
+    decision_id: str
+    body_state: _evidence_pb2.BodyState
+    request: _credit_pb2.ScoreCreditRequest
+    decision: _credit_pb2.CreditDecision
+    record: DecisionRecord
+    bundle: BundleEvidence
+    policy: PolicyEvidence
+    proof: GetInclusionProofResponse
+    verifier_key: str
+    reading: _evidence_pb2.EvidenceReading
+    def __init__(self, decision_id: _Optional[str] = ..., body_state: _Optional[_Union[_evidence_pb2.BodyState, str]] = ..., request: _Optional[_Union[_credit_pb2.ScoreCreditRequest, _Mapping]] = ..., decision: _Optional[_Union[_credit_pb2.CreditDecision, _Mapping]] = ..., record: _Optional[_Union[DecisionRecord, _Mapping]] = ..., bundle: _Optional[_Union[BundleEvidence, _Mapping]] = ..., policy: _Optional[_Union[PolicyEvidence, _Mapping]] = ..., proof: _Optional[_Union[GetInclusionProofResponse, _Mapping]] = ..., verifier_key: _Optional[str] = ..., reading: _Optional[_Union[_evidence_pb2.EvidenceReading, _Mapping]] = ...) -> None: ...
+
+class BundleEvidence(_message.Message):
+    __slots__ = ("model", "files", "made_from")
+    class FilesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class MadeFromEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    FILES_FIELD_NUMBER: _ClassVar[int]
+    MADE_FROM_FIELD_NUMBER: _ClassVar[int]
+    model: _model_pb2.Model
+    files: _containers.ScalarMap[str, str]
+    made_from: _containers.ScalarMap[str, str]
+    def __init__(self, model: _Optional[_Union[_model_pb2.Model, _Mapping]] = ..., files: _Optional[_Mapping[str, str]] = ..., made_from: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class PolicyEvidence(_message.Message):
+    __slots__ = ("version", "sha256", "content")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    version: str
+    sha256: str
+    content: bytes
+    def __init__(self, version: _Optional[str] = ..., sha256: _Optional[str] = ..., content: _Optional[bytes] = ...) -> None: ...
+
+class ReplayDecisionResponse(_message.Message):
+    __slots__ = ("decision_id", "results", "recorded_runtime", "replay_runtime", "reading")
+    DECISION_ID_FIELD_NUMBER: _ClassVar[int]
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    RECORDED_RUNTIME_FIELD_NUMBER: _ClassVar[int]
+    REPLAY_RUNTIME_FIELD_NUMBER: _ClassVar[int]
+    READING_FIELD_NUMBER: _ClassVar[int]
+    decision_id: str
+    results: _containers.RepeatedCompositeFieldContainer[_evidence_pb2.ReplayResult]
+    recorded_runtime: Runtime
+    replay_runtime: Runtime
+    reading: _evidence_pb2.EvidenceReading
+    def __init__(self, decision_id: _Optional[str] = ..., results: _Optional[_Iterable[_Union[_evidence_pb2.ReplayResult, _Mapping]]] = ..., recorded_runtime: _Optional[_Union[Runtime, _Mapping]] = ..., replay_runtime: _Optional[_Union[Runtime, _Mapping]] = ..., reading: _Optional[_Union[_evidence_pb2.EvidenceReading, _Mapping]] = ...) -> None: ...
 
 class DecisionRecord(_message.Message):
     __slots__ = ("request", "answer", "features", "bundle_id", "feature_set_digest", "baseline_sha256", "policy_version", "policy_sha256", "runtime", "numbers", "caller", "receive_time", "decide_time")

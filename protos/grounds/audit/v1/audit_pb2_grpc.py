@@ -4,6 +4,8 @@ import grpc
 import warnings
 
 from grounds.audit.v1 import audit_pb2 as grounds_dot_audit_dot_v1_dot_audit__pb2
+from grounds.audit.v1 import evidence_pb2 as grounds_dot_audit_dot_v1_dot_evidence__pb2
+from grounds.audit.v1 import sample_pb2 as grounds_dot_audit_dot_v1_dot_sample__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -69,6 +71,26 @@ class AuditServiceStub:
                 request_serializer=grounds_dot_audit_dot_v1_dot_audit__pb2.GetRangeProofRequest.SerializeToString,
                 response_deserializer=grounds_dot_audit_dot_v1_dot_audit__pb2.GetRangeProofResponse.FromString,
                 _registered_method=True)
+        self.GetEvidence = channel.unary_unary(
+                '/grounds.audit.v1.AuditService/GetEvidence',
+                request_serializer=grounds_dot_audit_dot_v1_dot_audit__pb2.GetEvidenceRequest.SerializeToString,
+                response_deserializer=grounds_dot_audit_dot_v1_dot_audit__pb2.GetEvidenceResponse.FromString,
+                _registered_method=True)
+        self.ReplayDecision = channel.unary_unary(
+                '/grounds.audit.v1.AuditService/ReplayDecision',
+                request_serializer=grounds_dot_audit_dot_v1_dot_evidence__pb2.ReplayDecisionRequest.SerializeToString,
+                response_deserializer=grounds_dot_audit_dot_v1_dot_audit__pb2.ReplayDecisionResponse.FromString,
+                _registered_method=True)
+        self.ListDecisions = channel.unary_unary(
+                '/grounds.audit.v1.AuditService/ListDecisions',
+                request_serializer=grounds_dot_audit_dot_v1_dot_sample__pb2.ListDecisionsRequest.SerializeToString,
+                response_deserializer=grounds_dot_audit_dot_v1_dot_sample__pb2.ListDecisionsResponse.FromString,
+                _registered_method=True)
+        self.SampleDecisions = channel.unary_unary(
+                '/grounds.audit.v1.AuditService/SampleDecisions',
+                request_serializer=grounds_dot_audit_dot_v1_dot_sample__pb2.SampleDecisionsRequest.SerializeToString,
+                response_deserializer=grounds_dot_audit_dot_v1_dot_sample__pb2.SampleDecisionsResponse.FromString,
+                _registered_method=True)
 
 
 class AuditServiceServicer:
@@ -130,6 +152,53 @@ class AuditServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetEvidence(self, request, context):
+        """Gives everything that went into a decision and came out of it, the model and
+        the policy that made it, and its proof. That it was read, by whom and why, is
+        recorded before it is given; asking again is another reading, and another
+        record.
+
+        Reasons: DECISION_UNKNOWN (NOT_FOUND), RECORD_DAMAGED (DATA_LOSS: the record is
+        not what was written).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReplayDecision(self, request, context):
+        """Computes a decision again, with the bundle and the policy that made it, and
+        compares. Recorded as a reading, as GetEvidence. Never decides anything.
+
+        Reasons: DECISION_UNKNOWN (NOT_FOUND), BUNDLE_UNKNOWN (NOT_FOUND),
+        BUNDLE_REFUSED (FAILED_PRECONDITION). The two latter are about the other bundle
+        of a WHAT_IF; whatever stands in the way of a replay is a verdict.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDecisions(self, request, context):
+        """Lists decisions, newest first, by what their headers say: no personal data, so
+        not recorded as a reading.
+
+        Reasons: PAGE_TOKEN_INVALID (INVALID_ARGUMENT).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SampleDecisions(self, request, context):
+        """Draws a sample that anybody can draw again: from the decisions of the log at a
+        tree size, the first ones by SHA-256(seed || decision_id), the seed in UTF-8
+        and the decision_id in its 36-character form; smaller digests first. What was
+        appended later changes nothing.
+
+        Reasons: TREE_SIZE_UNKNOWN (INVALID_ARGUMENT).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AuditServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -157,6 +226,26 @@ def add_AuditServiceServicer_to_server(servicer, server):
                     servicer.GetRangeProof,
                     request_deserializer=grounds_dot_audit_dot_v1_dot_audit__pb2.GetRangeProofRequest.FromString,
                     response_serializer=grounds_dot_audit_dot_v1_dot_audit__pb2.GetRangeProofResponse.SerializeToString,
+            ),
+            'GetEvidence': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetEvidence,
+                    request_deserializer=grounds_dot_audit_dot_v1_dot_audit__pb2.GetEvidenceRequest.FromString,
+                    response_serializer=grounds_dot_audit_dot_v1_dot_audit__pb2.GetEvidenceResponse.SerializeToString,
+            ),
+            'ReplayDecision': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplayDecision,
+                    request_deserializer=grounds_dot_audit_dot_v1_dot_evidence__pb2.ReplayDecisionRequest.FromString,
+                    response_serializer=grounds_dot_audit_dot_v1_dot_audit__pb2.ReplayDecisionResponse.SerializeToString,
+            ),
+            'ListDecisions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDecisions,
+                    request_deserializer=grounds_dot_audit_dot_v1_dot_sample__pb2.ListDecisionsRequest.FromString,
+                    response_serializer=grounds_dot_audit_dot_v1_dot_sample__pb2.ListDecisionsResponse.SerializeToString,
+            ),
+            'SampleDecisions': grpc.unary_unary_rpc_method_handler(
+                    servicer.SampleDecisions,
+                    request_deserializer=grounds_dot_audit_dot_v1_dot_sample__pb2.SampleDecisionsRequest.FromString,
+                    response_serializer=grounds_dot_audit_dot_v1_dot_sample__pb2.SampleDecisionsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -304,6 +393,114 @@ class AuditService:
             '/grounds.audit.v1.AuditService/GetRangeProof',
             grounds_dot_audit_dot_v1_dot_audit__pb2.GetRangeProofRequest.SerializeToString,
             grounds_dot_audit_dot_v1_dot_audit__pb2.GetRangeProofResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetEvidence(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/grounds.audit.v1.AuditService/GetEvidence',
+            grounds_dot_audit_dot_v1_dot_audit__pb2.GetEvidenceRequest.SerializeToString,
+            grounds_dot_audit_dot_v1_dot_audit__pb2.GetEvidenceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplayDecision(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/grounds.audit.v1.AuditService/ReplayDecision',
+            grounds_dot_audit_dot_v1_dot_evidence__pb2.ReplayDecisionRequest.SerializeToString,
+            grounds_dot_audit_dot_v1_dot_audit__pb2.ReplayDecisionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDecisions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/grounds.audit.v1.AuditService/ListDecisions',
+            grounds_dot_audit_dot_v1_dot_sample__pb2.ListDecisionsRequest.SerializeToString,
+            grounds_dot_audit_dot_v1_dot_sample__pb2.ListDecisionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SampleDecisions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/grounds.audit.v1.AuditService/SampleDecisions',
+            grounds_dot_audit_dot_v1_dot_sample__pb2.SampleDecisionsRequest.SerializeToString,
+            grounds_dot_audit_dot_v1_dot_sample__pb2.SampleDecisionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

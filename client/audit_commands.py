@@ -1,0 +1,175 @@
+"""What an auditor types at the server about decisions: list them, draw a sample, read evidence, replay."""
+
+import datetime as dt
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from google.protobuf.json_format import MessageToJson
+from rich.console import Console
+
+from client.calls import Client
+from client.connection import ADDRESS
+from client.evidence_page import evidence_page
+from client.proof import checks
+from client.show_audit import show_checks, show_decisions, show_evidence, show_replay, show_sample
+from client.verdicts import holds
+from grounds.audit.v1 import evidence_pb2, sample_pb2
+from grounds.credit.v1 import credit_pb2
+from record.note import VerifierKey, parse_verifier_key
+
+PLAIN_WIDTH = 120
+MODES = ("VERIFY", "FEATURES", "SCORE", "EXPLANATION")
+STRATA = ("MARKET", "DECISION", "GRADE")
+Address = Annotated[str, typer.Option(help="The server.", envvar="GROUNDS_ADDRESS")]
+AsJson = Annotated[bool, typer.Option("--json", help="For programs: the answer as JSON.")]
+DecisionId = Annotated[str, typer.Argument(metavar="DECISION_ID")]
+Purpose = Annotated[str, typer.Option(help="Why you read it; recorded in the log. Name no customer.")]
+Key = Annotated[str, typer.Option(metavar="KEY", help="The log's public key, or a file that holds it.")]
+Market = Annotated[str, typer.Option(help="Country, two capital letters.")]
+Bundle = Annotated[str, typer.Option(help="bundle_id, 64 digits.")]
+Outcome = Annotated[str, typer.Option("--decision", help="APPROVE, APPROVE_REDUCED, REFER, DECLINE or NOT_SCORABLE.")]
+Grade = Annotated[str, typer.Option(help="Such as B.")]
+Caller = Annotated[str, typer.Option(help="The system that asked.")]
+From = Annotated[dt.datetime | None, typer.Option("--from", help="Decided at or after it, UTC.")]
+To = Annotated[dt.datetime | None, typer.Option("--to", help="Decided before it, UTC.")]
+
+
+def evidence(
+    decision_id: DecisionId,
+    purpose: Purpose,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write it as one page, to print and read.")] = None,
+    key: Key = "",
+    address: Address = ADDRESS,
+    as_json: AsJson = False,
+) -> None:
+    """Read everything about a decision, check its proof, and replay it. The reading is recorded."""
+    with Client(address) as client:
+        found = client.get_evidence(decision_id, purpose)
+        if as_json:
+            typer.echo(MessageToJson(found, preserving_proto_field_name=True))
+            return
+        replayed = client.replay_decision(decision_id, purpose)
+    checked = checks(found, verifier(key or found.verifier_key))
+    if html is not None:
+        html.write_text(evidence_page(found, replayed, checked, purpose), encoding="utf-8")
+        typer.echo(f"{html}: the evidence of decision {found.decision_id}")
+    else:
+        show_evidence(console(), found)
+    show_checks(console(), checked, given=bool(key))
+    show_replay(console(), replayed)
+    if not all(check.holds for check in checked) or not all(holds(result) for result in replayed.results):
+        raise typer.Exit(1)
+
+
+def replay(
+    decision_id: DecisionId,
+    purpose: Purpose,
+    mode: Annotated[list[str] | None, typer.Option(help=f"{', '.join(MODES)}; repeatable. Default: all.")] = None,
+    what_if: Annotated[str, typer.Option(metavar="BUNDLE_ID", help="What another bundle would say. No evidence.")] = "",
+    address: Address = ADDRESS,
+    as_json: AsJson = False,
+) -> None:
+    """Compute a decision again by the bundle and policy that made it, and compare. Exit status 1 where it differs."""
+    chosen = [f"REPLAY_MODE_{one_of(each, MODES, '--mode')}" for each in mode or ()]
+    chosen += ["REPLAY_MODE_WHAT_IF"] if what_if else []
+    modes: list[evidence_pb2.ReplayMode] = [evidence_pb2.ReplayMode.Value(name) for name in chosen]  # type: ignore[misc]
+    with Client(address) as client:
+        found = client.replay_decision(decision_id, purpose, modes=modes, bundle_id=what_if)
+    if as_json:
+        typer.echo(MessageToJson(found, preserving_proto_field_name=True))
+    else:
+        show_replay(console(), found)
+    if not all(holds(result) for result in found.results):
+        raise typer.Exit(1)
+
+
+def decisions(
+    market: Market = "",
+    bundle: Bundle = "",
+    decision: Outcome = "",
+    grade: Grade = "",
+    caller: Caller = "",
+    start: From = None,
+    end: To = None,
+    count: Annotated[int, typer.Option(help="How many.", min=1)] = 20,
+    address: Address = ADDRESS,
+    as_json: AsJson = False,
+) -> None:
+    """List decisions, newest first, by market, bundle, outcome, grade, caller and time."""
+    condition = filter_of(market, bundle, decision, grade, caller, (start, end))
+    with Client(address) as client:
+        listed = client.list_decisions(condition, page_size=min(count, 1000))
+        found = [each for each, _ in zip(listed, range(count), strict=False)]
+    if as_json:
+        for each in found:
+            typer.echo(MessageToJson(each, preserving_proto_field_name=True))
+    else:
+        show_decisions(console(), found)
+
+
+def sample(
+    seed: Annotated[str, typer.Option(help="Chosen by you after the population is fixed.")],
+    size: Annotated[int, typer.Option(help="Decisions to draw from each stratum.", min=1, max=1000)] = 25,
+    by: Annotated[list[str] | None, typer.Option(help="market, decision or grade makes a stratum; repeatable.")] = None,
+    tree_size: Annotated[int, typer.Option(help="Records of the log to draw from; 0: all.", min=0)] = 0,
+    market: Market = "",
+    bundle: Bundle = "",
+    decision: Outcome = "",
+    grade: Grade = "",
+    caller: Caller = "",
+    start: From = None,
+    end: To = None,
+    address: Address = ADDRESS,
+    as_json: AsJson = False,
+) -> None:
+    """Draw a sample that anybody can draw again with the same seed and tree size."""
+    request = sample_pb2.SampleDecisionsRequest(
+        filter=filter_of(market, bundle, decision, grade, caller, (start, end)),
+        seed=seed,
+        size=size,
+        tree_size=tree_size,
+        stratify_by=[f"STRATUM_KEY_{one_of(each, STRATA, '--by')}" for each in by or ()],
+    )
+    with Client(address) as client:
+        found = client.sample_decisions(request)
+    if as_json:
+        typer.echo(MessageToJson(found, preserving_proto_field_name=True))
+    else:
+        show_sample(console(), found, seed)
+
+
+def filter_of(
+    market: str,
+    bundle: str,
+    decision: str,
+    grade: str,
+    caller: str,
+    between: tuple[dt.datetime | None, dt.datetime | None],
+) -> sample_pb2.DecisionFilter:
+    """Write a filter."""
+    known = [name.removeprefix("DECISION_") for name in credit_pb2.Decision.keys()[1:]]
+    wanted = f"DECISION_{one_of(decision, known, '--decision')}" if decision else None
+    found = sample_pb2.DecisionFilter(market=market, bundle_id=bundle, decision=wanted, grade=grade, caller=caller)
+    for name, time in zip(("start_time", "end_time"), between, strict=True):
+        if time is not None:
+            getattr(found, name).FromDatetime(time)
+    return found
+
+
+def one_of(text: str, allowed: list[str] | tuple[str, ...], option: str) -> str:
+    """Read one of some names, in small letters or in capitals."""
+    if text.upper() not in allowed:
+        raise typer.BadParameter(f"{option} takes {', '.join(allowed)}")
+    return text.upper()
+
+
+def verifier(key: str) -> VerifierKey:
+    """Read a public key, or the file that holds it."""
+    return parse_verifier_key(Path(key).read_text(encoding="ascii").strip() if Path(key).is_file() else key)
+
+
+def console() -> Console:
+    """Give a console: as wide as the terminal, or of one width where there is none."""
+    plain = Console(highlight=False)
+    return plain if plain.is_terminal else Console(width=PLAIN_WIDTH, highlight=False)

@@ -1,0 +1,94 @@
+"""Evidence, verdicts, lists and samples in a terminal."""
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from client.proof import Check
+from client.show import add_row, short, show_decision
+from client.verdicts import holds, mode_name, verdict_name, verdict_text
+from grounds.audit.v1 import audit_pb2, sample_pb2
+from grounds.credit.v1 import credit_pb2
+
+
+def show_evidence(console: Console, evidence: audit_pb2.Evidence) -> None:
+    """Show what was decided and by what; the page of HTML has everything."""
+    if not evidence.HasField("record"):
+        console.print(f"decision {evidence.decision_id}: what was recorded was erased; its proof stays")
+        return
+    record, of = evidence.record, evidence.record.runtime
+    show_decision(console, evidence.decision, evidence.bundle.model if evidence.HasField("bundle") else None)
+    lines = (
+        f"asked by {record.caller}, request {evidence.decision.record_ref.request_id}",
+        f"bundle {record.bundle_id}",
+        f"policy {record.policy_version}, {record.policy_sha256}",
+        f"computed by Grounds {of.grounds}, ONNX Runtime {of.onnxruntime}, Python {of.python}",
+    )
+    for line in lines:
+        console.print(line, markup=False)
+
+
+def show_checks(console: Console, checks: Sequence[Check], *, given: bool) -> None:
+    """Show what was checked here."""
+    console.print("Checked here:", markup=False)
+    for check in checks:
+        console.print(f"  {'holds' if check.holds else 'FAILS'}  {check.told}", markup=False)
+    if not given:
+        told = "the public key is the one that this server names; give yours with --key"
+        console.print(f"  note   {told}", style="dim", markup=False)
+
+
+def show_replay(console: Console, replay: audit_pb2.ReplayDecisionResponse) -> None:
+    """Show the verdicts."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in ("replay", "verdict", "what that means"):
+        table.add_column(title)
+    for result in replay.results:
+        style = "green" if holds(result) else "red"
+        add_row(table, mode_name(result).split(":")[0], verdict_name(result), verdict_text(result), style=style)
+    console.print(table)
+    for result in replay.results:
+        if result.HasField("what_if") and result.what_if.assessment.HasField("model_output"):
+            output = result.what_if.assessment.model_output
+            name = short(credit_pb2.Decision.Name(result.what_if.assessment.policy_result.decision), "DECISION_")
+            told = f"{name}, {output.score} points, probability of default {output.pd:.2%}, grade {output.grade}"
+            console.print(f"bundle {output.bundle_id[:12]} would have said: {told}", markup=False)
+
+
+def show_decisions(console: Console, decisions: Sequence[sample_pb2.DecisionSummary]) -> None:
+    """Show a list of decisions."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in ("decision", "place", "decided (UTC)", "market", "outcome", "grade", "bundle", "asked by"):
+        table.add_column(title, no_wrap=True)
+    for each in decisions:
+        name = short(credit_pb2.Decision.Name(each.decision), "DECISION_")
+        time = f"{each.decide_time.ToDatetime():%Y-%m-%d %H:%M:%S}"
+        cells = (
+            each.decision_id,
+            str(each.index),
+            time,
+            each.market,
+            name,
+            each.grade,
+            each.bundle_id[:12],
+            each.caller,
+        )
+        add_row(table, *cells)
+    console.print(table)
+
+
+def show_sample(console: Console, sample: sample_pb2.SampleDecisionsResponse, seed: str) -> None:
+    """Show a sample, with what is needed to draw it again."""
+    console.print(
+        f"{sample.population_count:,} decisions among the first {sample.tree_size:,} records of the log; in the order of "
+        f"SHA-256({seed!r} + decision_id)",
+        markup=False,
+    )
+    for stratum in sample.strata:
+        name = short(credit_pb2.Decision.Name(stratum.decision), "DECISION_") if stratum.decision else ""
+        keys = " ".join(text for text in (stratum.market, name, stratum.grade) if text) or "all"
+        console.print(f"{keys}: {len(stratum.decision_ids)} of {stratum.population_count:,}", markup=False)
+        for decision_id in stratum.decision_ids:
+            console.print(f"  {decision_id}", markup=False)

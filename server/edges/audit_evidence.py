@@ -1,0 +1,84 @@
+"""The evidence of one decision, put together from the record, the bundle, the policy and the proof."""
+
+from grounds.audit.v1 import audit_pb2 as pb
+from grounds.audit.v1 import evidence_pb2
+from grounds.credit.v1 import credit_pb2
+from models.catalog import Entry
+from server.edges.audit_proofs import record_message
+from server.edges.audit_readings import Reading, Readings
+from server.edges.models import model_message
+from server.edges.threads import Threads
+from server.errors import BundleNotReadable, BundleUnknown, RecordDamaged
+from server.stores.lineup import LineupWatch
+from server.stores.policies import PolicyStore
+from server.stores.proofs import Proofs
+from server.stores.shelf import Shelf
+
+FAMILY = "credit"
+Sources = tuple[Shelf, PolicyStore, LineupWatch]
+
+
+class EvidenceDesk:
+    """Gives evidence, and has it recorded that it did."""
+
+    def __init__(self, readings: Readings, proofs: Proofs, sources: Sources, threads: Threads) -> None:
+        self.readings, self.proofs, self.threads = readings, proofs, threads
+        self.shelf, self.policies, self.lineup = sources
+
+    async def give(self, request: pb.GetEvidenceRequest) -> pb.GetEvidenceResponse:
+        """Give the evidence, once the reading is durable."""
+        decision_id = request.decision_id.lower()
+        found = await self.readings.find(decision_id)
+        if found.damage:
+            raise RecordDamaged(found.damage, decision_id=decision_id)
+        reading = await self.readings.record(Reading(decision_id, "GetEvidence", request.purpose))
+        evidence = await self.threads.run(self.evidence, decision_id, found.body)
+        evidence.reading.CopyFrom(reading)
+        return pb.GetEvidenceResponse(evidence=evidence)
+
+    def evidence(self, decision_id: str, body: pb.DecisionRecord | None) -> pb.Evidence:
+        """Put it together."""
+        head = self.proofs.head()
+        record, hashes = self.proofs.inclusion(decision_id, head.size)
+        evidence = pb.Evidence(
+            decision_id=decision_id,
+            body_state=evidence_pb2.BODY_STATE_ERASED,
+            proof=pb.GetInclusionProofResponse(
+                record=record_message(record), tree_size=head.size, hashes=hashes, checkpoint=head.checkpoint
+            ),
+            verifier_key=head.verifier_key,
+        )
+        if body is None:
+            return evidence
+        evidence.body_state = evidence_pb2.BODY_STATE_READABLE
+        evidence.record.CopyFrom(body)
+        evidence.request.CopyFrom(credit_pb2.ScoreCreditRequest.FromString(body.request))
+        evidence.decision.CopyFrom(credit_pb2.CreditDecision.FromString(body.answer))
+        self.add_bundle(evidence, body.bundle_id)
+        self.add_policy(evidence, body)
+        return evidence
+
+    def add_bundle(self, evidence: pb.Evidence, bundle_id: str) -> None:
+        """Add the bundle that decided; one that cannot be read stays absent."""
+        try:
+            bundle = self.shelf.model(bundle_id).bundle
+        except (BundleUnknown, BundleNotReadable):
+            return
+        entry = Entry(FAMILY, bundle_id, bundle, "")
+        evidence.bundle.CopyFrom(
+            pb.BundleEvidence(
+                model=model_message(self.lineup.now, entry, bundle),
+                files=bundle.manifest.files,
+                made_from=bundle.manifest.made_from,
+            )
+        )
+
+    def add_policy(self, evidence: pb.Evidence, body: pb.DecisionRecord) -> None:
+        """Add the policy that decided; one that was not kept, or not kept well, stays absent."""
+        try:
+            content = self.policies.of(body.policy_sha256)
+        except RecordDamaged:
+            return
+        if content is not None:
+            found = pb.PolicyEvidence(version=body.policy_version, sha256=body.policy_sha256, content=content)
+            evidence.policy.CopyFrom(found)

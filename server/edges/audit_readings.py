@@ -1,0 +1,125 @@
+"""Readings of evidence: a decision's record is opened for an auditor only after it is durable who reads it, and why."""
+
+import datetime as dt
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from grounds.audit.v1 import audit_pb2, evidence_pb2
+from record.header import parse_header
+from server.edges.access import LOCAL_CALLER
+from server.edges.decision_records import CREDIT_DECISION
+from server.edges.explanations import timestamp
+from server.edges.recorder import Recorder
+from server.edges.threads import Threads
+from server.errors import DecisionUnknown, RecordDamaged, RecordRemoved
+from server.stores.entries import Entry, Kept
+from server.stores.proofs import Proofs
+
+EVIDENCE_READING = "EVIDENCE_READING"
+
+
+class Records(Protocol):
+    """Reads records; see server.stores.records.RecordLog."""
+
+    def of_id(self, record_id: str) -> Kept | None:
+        """Give a record by its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is left of a decision's record.
+
+    Attributes:
+        body: None where it cannot be opened.
+        damage: Why it cannot, though nobody removed it; "" where somebody did.
+    """
+
+    body: audit_pb2.DecisionRecord | None
+    damage: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What is recorded of a reading."""
+
+    decision_id: str
+    method: str
+    purpose: str
+    modes: Sequence[evidence_pb2.ReplayMode] = ()
+    bundle_id: str = ""
+
+
+class Readings:
+    """Finds decisions, and records that they are read."""
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        records: Records,
+        proofs: Proofs,
+        threads: Threads,
+        *,
+        clock: Callable[[], dt.datetime],
+    ) -> None:
+        self.recorder, self.records, self.proofs = recorder, records, proofs
+        self.threads, self.clock = threads, clock
+
+    async def find(self, decision_id: str) -> Found:
+        """Find a decision, whatever is left of it. Nobody has seen it yet.
+
+        Raises:
+            DecisionUnknown: There is no such decision.
+        """
+        try:
+            kept = await self.threads.run(self.records.of_id, decision_id)
+        except RecordRemoved as error:
+            if await self.threads.run(self.kind, decision_id) != CREDIT_DECISION:
+                raise unknown(decision_id) from error
+            return Found(None)
+        except RecordDamaged as error:
+            return Found(None, str(error))
+        if kept is None or kept.header.kind != CREDIT_DECISION:
+            raise unknown(decision_id)
+        return Found(audit_pb2.DecisionRecord.FromString(kept.body))
+
+    def kind(self, record_id: str) -> str:
+        """Give what a record is whose body is gone."""
+        record, _ = self.proofs.inclusion(record_id, self.proofs.head().size)
+        return parse_header(record.header).kind
+
+    async def record(self, reading: Reading) -> evidence_pb2.EvidenceReading:
+        """Record a reading, durably.
+
+        It is sealed under the log's own key and about no customer: who read what of a customer is still to be known
+        when the customer is erased.
+
+        Raises:
+            StoreUnavailable: It is not recorded, so nothing may be read.
+        """
+        time = self.clock()
+        body = evidence_pb2.EvidenceReadingRecord(
+            decision_id=reading.decision_id,
+            method=reading.method,
+            purpose=reading.purpose,
+            modes=reading.modes,
+            bundle_id=reading.bundle_id,
+            caller=LOCAL_CALLER,
+            read_time=timestamp(time),
+        )
+        entry = Entry(
+            kind=EVIDENCE_READING,
+            record_id=str(uuid.uuid4()),
+            time=time,
+            caller=LOCAL_CALLER,
+            body=body.SerializeToString(deterministic=True),
+            labels={"subject": reading.decision_id, "method": reading.method},
+        )
+        kept = await self.recorder.keep(entry)
+        return evidence_pb2.EvidenceReading(record_id=entry.record_id, index=kept.index)
+
+
+def unknown(decision_id: str) -> DecisionUnknown:
+    """Say that there is no such decision."""
+    return DecisionUnknown("there is no such decision", decision_id=decision_id)

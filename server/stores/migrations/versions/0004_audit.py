@@ -1,0 +1,28 @@
+"""Policy files are kept by digest; one index answers lists and samples of decisions."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+branch_labels = None
+depends_on = None
+
+LISTED = ["kind", "time_us", "record_index", "record_id", "market", "decision", "grade", "bundle_id", "caller"]
+
+
+def upgrade() -> None:
+    """Make the table and the index; the index begins as the one whose place it takes."""
+    op.create_table(
+        "policies",
+        sa.Column("sha256", sa.String(64), nullable=False),
+        sa.Column("content", sa.LargeBinary, nullable=False),
+        sa.PrimaryKeyConstraint("sha256", name="pk_policies"),
+    )
+    op.create_index("ix_records_listed", "records", LISTED)
+    op.drop_index("ix_records_kind_time_us", "records")
+
+
+def downgrade() -> None:
+    """Refuse: without its policy a decision cannot be replayed."""
+    raise NotImplementedError("policies are not dropped; restore a backup instead")

@@ -1,0 +1,49 @@
+"""Every policy file that ever held, by its digest: without it a decision made under it could not be replayed."""
+
+import hashlib
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+
+from server.errors import RecordDamaged
+from server.stores.database import Database
+from server.stores.tables import POLICIES
+
+
+class PolicyStore:
+    """Keeps and reads policy files. Its methods may be called from any thread."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def keep(self, content: bytes) -> None:
+        """Keep a file; durable when this returns.
+
+        Raises:
+            StoreUnavailable: It was not kept.
+        """
+        sha256 = hashlib.sha256(content).hexdigest()
+        if self.row(sha256) is not None:
+            return
+        try:
+            with self.database.writing() as connection:
+                connection.execute(POLICIES.insert().values(sha256=sha256, content=content))
+        except IntegrityError:
+            pass  # another process was first
+
+    def of(self, sha256: str) -> bytes | None:
+        """Give the file with this digest; None where it was not kept.
+
+        Raises:
+            RecordDamaged: It is not what was kept.
+        """
+        content = self.row(sha256)
+        if content is not None and hashlib.sha256(content).hexdigest() != sha256:
+            raise RecordDamaged("the policy file is not what was kept; restore it from a backup", sha256=sha256)
+        return content
+
+    def row(self, sha256: str) -> bytes | None:
+        """Read it as it is."""
+        with self.database.reading() as connection:
+            found = connection.execute(select(POLICIES.c.content).where(POLICIES.c.sha256 == sha256)).scalar()
+        return None if found is None else bytes(found)

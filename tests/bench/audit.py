@@ -1,0 +1,216 @@
+"""What an auditor waits for among millions of records: evidence, a proof, a sample, a page of a list.
+
+The records are bulk-made: bodies of real decisions, each sealed anew under the key of its customer and with a header of its
+own, in a valid tree. What is measured is a server process over gRPC, with the reading of evidence recorded each time.
+"""
+
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from sqlalchemy import Connection, event, select
+
+from client.calls import Client
+from grounds.audit.v1 import sample_pb2 as pb
+from record.header import Header
+from record.merkle import Frontier
+from record.sealed import SealedRecord, open_sealed, seal
+from server.config import read_settings
+from server.stores.database import Database
+from server.stores.entries import row_of, split
+from server.stores.open_log import KeyPlaces, open_log
+from server.stores.records import RecordLog
+from server.stores.tables import LOG_HEAD, RECORDS
+from tests.bench.record import START_SECONDS_MAX, address_of, databases, prepared
+from tests.conftest import ROOT
+
+REAL = 256  # decisions that the server makes; the others have their bodies
+BATCH_ROWS = 20_000
+READS = 500
+SAMPLES = 3
+AMOUNT = Decimal(100_000)
+PURPOSE = "Benchmark"
+STEP_US = 5_000_000  # a decision every five seconds: five million in ten months
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A real decision: its header, its body, and the key of its customer."""
+
+    header: Header
+    body: bytes
+    key: bytes
+
+
+def measured(bundle_folder: Path, features: Path, count: int, kind: str, say: Say) -> dict[str, Any]:
+    """Make so many records in a database of this kind, and measure."""
+    with tempfile.TemporaryDirectory() as name:
+        for known, url in databases(Path(name)):
+            if known == kind:
+                folder = Path(name) / kind
+                folder.mkdir()
+                config = prepared(folder, url, bundle_folder, features)
+                return measured_in(config, features, count, say) | {"database": kind}
+    raise ValueError(f"there is no database of kind {kind}")
+
+
+def measured_in(config: Path, features: Path, count: int, say: Say) -> dict[str, Any]:
+    """Make the records and measure."""
+    customers = pq.read_table(features, columns=["customer_id"]).column("customer_id").to_pylist()
+    with serving(config) as client:
+        decide(client, customers[:REAL])
+    begun = time.monotonic()
+    sizes = fill(config, count, say)
+    say(f"{count:,} records in {time.monotonic() - begun:.0f} s: {sizes['database_bytes'] / 1e9:.2f} GB on disk")
+    with serving(config) as client:
+        return {"records": count, **sizes, **asked(client, config)}
+
+
+@contextmanager
+def serving(config: Path) -> Iterator[Client]:
+    """Serve as a process; gives a client."""
+    log = config.with_name("server.log")
+    with log.open("w") as lines:
+        command = [sys.executable, "-m", "server", "serve", str(config)]
+        process = subprocess.Popen(command, cwd=ROOT, stderr=lines)
+    try:
+        with Client(address_of(process, log), deadline_seconds=120) as client:
+            yield client
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(START_SECONDS_MAX)
+
+
+def decide(client: Client, customers: Sequence[str]) -> None:
+    """Let the server decide, so that there are records as it writes them."""
+    for customer in customers:
+        client.score_credit(("TW", customer), (AMOUNT, "TWD"))
+
+
+def fill(config: Path, count: int, say: Say) -> dict[str, Any]:
+    """Append records until there are so many; gives their sizes."""
+    settings = read_settings(config)
+    database = Database(settings.database)
+    event.listen(database.engine, "connect", hurried)
+    log = open_log(database, KeyPlaces(settings.keys, settings.master_key, settings.signing_key, settings.log_origin))
+    with database.reading() as connection:
+        head = connection.execute(select(LOG_HEAD)).one()
+        templates = templates_of(connection, log)
+    frontier = Frontier(head.size, split(bytes(head.peaks)))
+    while frontier.size < count:
+        with database.writing() as connection:
+            rows = []
+            for _ in range(min(BATCH_ROWS, count - frontier.size)):
+                header, record = one_more(templates[frontier.size % len(templates)], frontier.size)
+                place = frontier.size
+                frontier, nodes = frontier.append(record.leaf_hash())
+                rows.append(row_of(place, header, record, nodes))
+            connection.execute(RECORDS.insert(), rows)
+            log.write_head(connection, frontier)
+        if frontier.size % (50 * BATCH_ROWS) == 0:
+            say(f"{frontier.size:,} records")
+    sizes = sizes_of(database, templates)
+    log.close()
+    database.close()
+    return sizes
+
+
+def hurried(connection: Any, _record: Any) -> None:
+    """Let SQLite fill the file without waiting for the disk; PostgreSQL has no such pragma and needs none."""
+    if hasattr(connection, "executescript"):
+        connection.executescript("PRAGMA synchronous=OFF; PRAGMA cache_size=-2000000;")
+
+
+def templates_of(connection: Connection, log: RecordLog) -> list[Template]:
+    """Open the real decisions."""
+    found = []
+    for row in connection.execute(select(RECORDS).order_by(RECORDS.c.record_index)).all():
+        key = log.keys.unwrap(log.keys.by_id({row.key_id})[row.key_id])
+        header, body = open_sealed(SealedRecord(bytes(row.header), bytes(row.ciphertext)), key)
+        found.append(Template(header, body, key))
+    return found
+
+
+def one_more(template: Template, place: int) -> tuple[Header, SealedRecord]:
+    """Seal a real body again, under a name of its own."""
+    header = replace(
+        template.header,
+        record_id=str(uuid.uuid4()),
+        request_id=str(uuid.uuid4()),
+        time_us=template.header.time_us + place * STEP_US,
+    )
+    return header, seal(header, template.body, template.key)
+
+
+def sizes_of(database: Database, templates: Sequence[Template]) -> dict[str, Any]:
+    """Give what the records take."""
+    with database.reading() as connection:
+        if connection.dialect.name == "sqlite":
+            pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+            size = pages * connection.exec_driver_sql("PRAGMA page_size").scalar_one()
+        else:
+            size = connection.exec_driver_sql("SELECT pg_database_size(current_database())").scalar_one()
+    sealed = [seal(one.header, one.body, one.key) for one in templates]
+    return {
+        "database_bytes": int(size),
+        "header_bytes": float(np.mean([len(one.header) for one in sealed])),
+        "ciphertext_bytes": float(np.mean([len(one.ciphertext) for one in sealed])),
+    }
+
+
+def asked(client: Client, config: Path) -> dict[str, Any]:
+    """Ask as an auditor does, for decisions anywhere in the log."""
+    database = Database(read_settings(config).database)
+    draw = random.Random(20260101)  # noqa: S311 - the same places in every run
+    with database.reading() as connection:
+        size = connection.execute(select(LOG_HEAD.c.size)).scalar_one()
+        places = [draw.randrange(REAL, size) for _ in range(2 * READS)]
+        wanted = select(RECORDS.c.record_id, RECORDS.c.record_index).where(RECORDS.c.record_index.in_(places))
+        names = [row.record_id for row in connection.execute(wanted)]
+    database.close()
+    draw.shuffle(names)
+    half = len(names) // 2
+    rare = pb.DecisionFilter(grade="none", market="TW")
+    strata = [pb.STRATUM_KEY_DECISION, pb.STRATUM_KEY_GRADE]
+    return {
+        "evidence_ms": milliseconds(client.get_evidence, [(name, PURPOSE) for name in names[:half]]),
+        "proof_ms": milliseconds(client.get_inclusion_proof, [(name,) for name in names[half:]]),
+        "sample_ms": milliseconds(client.sample_decisions, [(sample(seed),) for seed in range(SAMPLES)]),
+        "strata_ms": milliseconds(client.sample_decisions, [(sample(seed, strata),) for seed in range(SAMPLES)]),
+        "page_ms": milliseconds(lambda: next(client.list_decisions(page_size=1000)), [()] * 20),
+        "nothing_listed_ms": milliseconds(lambda: list(client.list_decisions(rare)), [()] * SAMPLES),
+    }
+
+
+def sample(seed: int, strata: Sequence[pb.StratumKey] = ()) -> pb.SampleDecisionsRequest:
+    """Ask for 60 decisions of each stratum."""
+    return pb.SampleDecisionsRequest(seed=str(seed), size=60, stratify_by=strata)
+
+
+def milliseconds(call: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> dict[str, float]:
+    """Time calls, one after the other; the first one is told apart, it may find nothing in any cache."""
+    took = []
+    for each in arguments:
+        begun = time.perf_counter()
+        call(*each)
+        took.append((time.perf_counter() - begun) * 1e3)
+    return {
+        "first": took[0],
+        "p50": float(np.quantile(took, 0.5)),
+        "p99": float(np.quantile(took, 0.99)),
+        "max": max(took),
+        "calls": len(took),
+    }

@@ -1,0 +1,297 @@
+"""What an auditor types, against a real server; and the page of evidence, read as a browser reads it."""
+
+import asyncio
+import html.parser
+import json
+import re
+from pathlib import Path
+
+import pytest
+from google.protobuf.json_format import Parse
+from sqlalchemy import delete
+from typer.testing import CliRunner
+
+from client.__main__ import app
+from client.calls import Client
+from client.evidence_page import evidence_page
+from client.markup import Markup, tag
+from client.proof import checks
+from grounds.audit.v1 import audit_pb2, sample_pb2
+from grounds.credit.v1 import credit_pb2
+from record.note import SigningKey, parse_verifier_key
+from server.stores.key_tables import WRAPPED_KEYS
+from tests.conftest import Serving
+from tests.server.asking import euros, numbers
+from tests.server.auditing import PURPOSE, decide, row_of, set_columns
+from tests.server.running import bring
+from tests.small import SmallFamily
+
+VOID = {"meta", "br"}
+
+
+async def typed(serving: Serving, *words: str) -> tuple[int, str]:
+    """Type a command beside the server's event loop; gives status and what was printed."""
+    address = ("--address", f"127.0.0.1:{serving.application.port}")
+    done = await asyncio.to_thread(CliRunner().invoke, app, [*words, *address])
+    # What the server logs meanwhile, in this process, is not what the command printed.
+    return done.exit_code, re.sub(r"^\d{4}-\d\d-\d\d .*\[info .*\n", "", done.output, flags=re.MULTILINE)
+
+
+async def a_decision(serving: Serving) -> credit_pb2.CreditDecision:
+    """Decide something that has reasons of model and policy."""
+    decision = await decide(serving, 4, requested_amount=euros(60_000), features=numbers(turnover=9_000.0))
+    assert len(decision.assessment.reasons.reasons) >= 2
+    return decision
+
+
+class Page(html.parser.HTMLParser):
+    """A page as a browser reads it.
+
+    Attributes:
+        tables: Cells by row and table.
+        text: All that a person reads.
+        attributes: Every one.
+        unclosed: Elements that were never closed, or closed twice.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.tables: list[list[list[str]]] = []
+        self.text, self.attributes = "", []
+        self.stack: list[str] = []
+        self.unclosed: list[str] = []
+        self.feed(path.read_text(encoding="utf-8"))
+        self.unclosed += self.stack
+
+    def handle_starttag(self, name: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.attributes += attrs
+        if name not in VOID:
+            self.stack.append(name)
+        if name == "table":
+            self.tables.append([])
+        if name == "tr":
+            self.tables[-1].append([])
+        if name in {"td", "th"}:
+            self.tables[-1][-1].append("")
+
+    def handle_endtag(self, name: str) -> None:
+        if not self.stack or self.stack.pop() != name:
+            self.unclosed.append(name)
+
+    def handle_data(self, data: str) -> None:
+        if "style" in self.stack:
+            return
+        self.text += data
+        if {"td", "th"} & set(self.stack):
+            self.tables[-1][-1][-1] += data
+
+    def table(self, first: str) -> list[list[str]]:
+        """Give the rows of the table whose head begins so."""
+        return next(rows[1:] for rows in self.tables if rows[0][0] == first)
+
+
+async def page_of(serving: Serving, decision_id: str, folder: Path) -> Page:
+    """Write and read the page."""
+    to = folder / "evidence.html"
+    status, said = await typed(serving, "evidence", decision_id, "--purpose", PURPOSE, "--html", str(to))
+    assert (status, f"{to}: the evidence of decision {decision_id}" in said.replace("\n", "")) == (0, True), said
+    return Page(to)
+
+
+async def test_the_page_says_who_asked_what_was_known_why_and_by_what(
+    serving: Serving, small: SmallFamily, tmp_path: Path
+) -> None:
+    decision = await a_decision(serving)
+
+    page = await page_of(serving, decision.record_ref.decision_id, tmp_path)
+
+    ref, output = decision.record_ref, decision.assessment.model_output
+    wanted = [
+        *(ref.decision_id, ref.request_id, ref.content_sha256, PURPOSE, "DE C00004", "60,000.00 EUR", "local"),
+        *(f"{output.score} points", f"{output.pd:.2%}", f"grade {output.grade}"),
+        *(reason.text for reason in decision.assessment.reasons.reasons),
+        *(rule.code for rule in decision.assessment.policy_result.rules),
+        *(output.bundle_id, small.bundle().card.splitlines()[0], small.bundle().baseline_sha256),
+        small.policy.read_text().strip(),
+        "hold_out.auc",
+    ]
+    assert [told for told in wanted if told not in page.text] == []
+    known = page.table("feature")
+    assert [row[0].partition(":")[0] for row in known] == ["days_late", "orders", "turnover", "years"]
+    turnover = known[2]
+    assert turnover[1:4] == ["9,000 EUR", "9000.0", "caller"]
+    assert known[0][3:] == ["store", "2026-01-01 00:00:00"]
+
+
+async def test_the_points_of_the_page_add_up_in_every_line(serving: Serving, tmp_path: Path) -> None:
+    decision = await a_decision(serving)
+
+    rows = (await page_of(serving, decision.record_ref.decision_id, tmp_path)).table("how the score adds up")
+
+    base, *pushes, total = rows
+    so_far = int(base[2])
+    for row in pushes:
+        so_far += int(row[2])
+        assert int(row[3]) == so_far
+    assert len(pushes) == 4
+    assert so_far == int(total[2]) == int(total[3]) == decision.assessment.model_output.score
+    log_odds = sum(float(row[5]) for row in rows[:-1])
+    assert log_odds == pytest.approx(float(total[5]), abs=len(rows) * 5e-7)
+
+
+async def test_the_page_is_whole_prints_and_names_no_address(serving: Serving, tmp_path: Path) -> None:
+    page = await page_of(serving, (await a_decision(serving)).record_ref.decision_id, tmp_path)
+
+    text = (tmp_path / "evidence.html").read_text(encoding="utf-8")
+    assert page.unclosed == []
+    assert not re.search(r"https?:|//[a-z]|url\(|@import|<script|<link|<img|<iframe|\bsrc=|\bhref=", text)
+    assert "@media print" in text
+    assert "@page" in text
+
+
+async def test_the_page_has_the_proof_and_the_verdicts(serving: Serving, tmp_path: Path) -> None:
+    page = await page_of(serving, (await a_decision(serving)).record_ref.decision_id, tmp_path)
+
+    verdicts = page.table("compared")
+    assert [row[0].partition(":")[0] for row in verdicts] == ["VERIFY", "FEATURES", "SCORE", "EXPLANATION"]
+    assert {row[1] for row in verdicts} == {"MATCH"}
+    for told in (
+        "the checkpoint of 2 records is signed by the log's key",
+        "the record is number 0 of them, byte for byte as stored",
+        "the points add up to the score",
+        "the policy file is the one that the record names",
+    ):
+        assert told in page.text
+    assert "fails" not in {value for name, value in page.attributes if name == "class"}
+
+
+def planted(evidence: audit_pb2.Evidence) -> audit_pb2.Evidence:
+    """Put markup where texts are recorded."""
+    copy = audit_pb2.Evidence()
+    copy.CopyFrom(evidence)
+    evil = "<script>alert(1)</script>\"'&"
+    copy.decision.assessment.reasons.reasons[0].text = evil
+    copy.request.customer.customer_id = evil
+    copy.record.features[0].feature = evil
+    copy.policy.content = evil.encode()
+    copy.bundle.model.card = evil
+    copy.proof.record.header = evil.encode()
+    return copy
+
+
+async def test_what_was_recorded_cannot_become_markup(serving: Serving, tmp_path: Path) -> None:
+    decision_id = (await a_decision(serving)).record_ref.decision_id
+
+    def read() -> tuple[audit_pb2.Evidence, audit_pb2.ReplayDecisionResponse]:
+        with Client(f"127.0.0.1:{serving.application.port}") as client:
+            return client.get_evidence(decision_id, PURPOSE), client.replay_decision(decision_id, PURPOSE)
+
+    found, replay = await asyncio.to_thread(read)
+    key = parse_verifier_key(found.verifier_key)
+    to = tmp_path / "planted.html"
+    to.write_text(evidence_page(planted(found), replay, checks(planted(found), key), "<b>why</b>"), encoding="utf-8")
+    page = Page(to)
+
+    assert page.unclosed == []
+    assert page.text.count("<script>alert(1)</script>\"'&") == 6
+    assert "<b>why</b>" in page.text
+    assert "<script" not in to.read_text(encoding="utf-8")
+
+
+def test_only_pieces_are_markup() -> None:
+    assert tag("p", "<b>", tag("b", "a&b"), None, class_="x", data_y='"', id=None) == (
+        '<p class="x" data-y="&quot;">&lt;b&gt;<b>a&amp;b</b></p>'
+    )
+    assert isinstance(tag("p"), Markup)
+    assert not isinstance("a" + tag("p"), Markup)
+
+
+async def test_the_terminal_shows_the_same_and_a_program_gets_the_contracts_json(serving: Serving) -> None:
+    decision = await a_decision(serving)
+    words = ("evidence", decision.record_ref.decision_id, "--purpose", PURPOSE)
+
+    status, said = await typed(serving, *words)
+    asked, content = await typed(serving, *words, "--json")
+
+    assert (status, asked) == (0, 0), said
+    assert said.count("MATCH") == 4
+    assert "holds  the points add up to the score" in said
+    assert "the public key is the one that this server names" in said
+    found = Parse(content, audit_pb2.Evidence())
+    assert found.decision == decision
+
+
+async def test_another_key_than_the_logs_fails_the_proof_and_the_command(serving: Serving) -> None:
+    decision_id = (await a_decision(serving)).record_ref.decision_id
+    other = SigningKey("example.com/other", b"\x07" * 32).verifier().text()
+
+    status, said = await typed(serving, "evidence", decision_id, "--purpose", PURPOSE, "--key", other)
+
+    assert status == 1
+    assert "FAILS  the checkpoint is signed by the log's key" in said
+
+
+async def test_a_changed_record_fails_the_replay_and_says_where(serving: Serving) -> None:
+    decision_id = (await a_decision(serving)).record_ref.decision_id
+    ciphertext = bytearray(row_of(serving, decision_id).ciphertext)
+    ciphertext[-1] ^= 1
+    set_columns(serving, decision_id, ciphertext=bytes(ciphertext))
+
+    status, said = await typed(serving, "replay", decision_id, "--purpose", PURPOSE)
+
+    assert status == 1
+    assert "RECORD_ALTERED: recorded nothing, now record 0: " in re.sub(r"\s+", " ", said)
+    assert "RECORD_DAMAGED" in said
+
+
+async def test_what_is_erased_is_said_and_its_proof_is_shown(serving: Serving, tmp_path: Path) -> None:
+    decision_id = (await a_decision(serving)).record_ref.decision_id
+    log = serving.application.log
+    assert log is not None
+    with log.keys.database.writing() as connection:
+        connection.execute(delete(WRAPPED_KEYS).where(WRAPPED_KEYS.c.key_id == row_of(serving, decision_id).key_id))
+
+    to = tmp_path / "erased.html"
+    status, said = await typed(serving, "evidence", decision_id, "--purpose", PURPOSE, "--html", str(to))
+    page = Page(to)
+
+    assert status == 1, "not everything could be replayed"
+    assert said.count("INPUT_ERASED") == 3
+    assert "What was recorded was erased. Its proof stays." in page.text
+    assert [row[1] for row in page.table("compared")] == ["MATCH", *["UNAVAILABLE"] * 3]
+    assert page.unclosed == []
+
+
+async def test_what_another_bundle_would_have_said_is_marked(serving: Serving, other: SmallFamily) -> None:
+    decision_id = (await a_decision(serving)).record_ref.decision_id
+    bring(other.bundle_folder, serving.settings.bundles)
+
+    words = ("replay", decision_id, "--purpose", PURPOSE, "--what-if", other.bundle_folder.name)
+    status, said = await typed(serving, *words)
+    refused, told = await typed(serving, "replay", decision_id, "--purpose", PURPOSE, "--mode", "guess")
+
+    assert status == 0
+    assert "NOT EVIDENCE" in said
+    assert f"bundle {other.bundle_folder.name[:12]} would have said: " in said
+    assert refused == 2
+    assert "VERIFY, FEATURES, SCORE, EXPLANATION" in told
+
+
+async def test_decisions_are_listed_and_sampled(serving: Serving) -> None:
+    made = [await decide(serving, number) for number in range(5)]
+
+    status, listed = await typed(serving, "decisions", "--market", "DE", "--count", "2", "--from", "2020-01-01")
+    _, content = await typed(serving, "decisions", "--json", "--decision", "not_scorable")
+    sampled, drawn = await typed(serving, "sample", "--seed", "42", "--size", "3", "--by", "market", "--tree-size", "4")
+    _, sample = await typed(serving, "sample", "--seed", "42", "--size", "3", "--by", "market", "--json")
+
+    newest = [one.record_ref.decision_id for one in reversed(made) if one.customer.market == "DE"]
+    assert (status, sampled, content) == (0, 0, "")
+    assert re.findall(r"[0-9a-f-]{36}", listed) == newest[:2]
+    assert "4 decisions among the first 4 records of the log" in drawn
+    assert "DE: 2 of 2" in drawn
+    assert "FR: 2 of 2" in drawn
+    assert json.loads(sample)["population_count"] == "5"
+    assert Parse(sample, sample_pb2.SampleDecisionsResponse()).tree_size == 5
+    refused, told = await typed(serving, "decisions", "--decision", "maybe")
+    assert (refused, "APPROVE_REDUCED" in told) == (2, True)

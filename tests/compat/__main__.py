@@ -1,0 +1,122 @@
+"""python -m tests.compat FOLDER: writes a bundle and a log as this release writes them, to be read by every later one.
+
+A made family, so nobody's data. The keys of the log are made from a public word: they protect nothing.
+"""
+
+import asyncio
+import base64
+import hashlib
+import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import grpc
+import sqlalchemy
+from typer.testing import CliRunner
+
+from client.__main__ import app as client_app
+from grounds.audit.v1 import audit_pb2, audit_pb2_grpc
+from grounds.credit.v1 import credit_pb2_grpc
+from models.catalog import activate
+from record.note import SigningKey
+from server.app import Application
+from server.config import Settings, read_settings
+from server.load import load_file
+from server.stores.database import Database
+from tests.conftest import LOAD_TIME
+from tests.server.asking import customer, euros, numbers, score_request
+from tests.small import POLICY, SPEC, made_customers, write_small_family
+
+ORIGIN = "example.com/compat"
+WORD = b"grounds compatibility"
+QUESTIONS = (
+    {"customer": customer("DE", "C00000"), "features": numbers(turnover=90_000.0)},
+    {"customer": customer("FR", "C00001"), "features": numbers(turnover=9_000.5, years=2.5), "locale": "de"},
+    {"customer": customer("DE", "C00002"), "requested_amount": euros(60_000), "locale": "de-AT"},
+    {"customer": customer("FR", "C00003"), "requested_amount": euros(19_999, 990_000_000)},
+    {"customer": customer("DE", "C00004")},
+    {"customer": customer("DE", "C00006"), "features": numbers(turnover=1_000.0)},
+)
+UNKNOWN_DAYS = "C00004"  # its mandatory feature is missing: not scorable
+
+
+def main(folder: Path) -> int:
+    """Write the folder."""
+    if folder.exists():
+        sys.stderr.write(f"{folder} is there already: what was written is never changed; name a new one\n")
+        return 1
+    with tempfile.TemporaryDirectory() as name:
+        made = Path(name)
+        customers = made_customers(400)
+        customers.loc[customers["number"] == UNKNOWN_DAYS, "days_late"] = float("nan")
+        family = write_small_family(made, SPEC.replace("max_leaves = 6", "max_leaves = 3"), customers)
+        shutil.copytree(family.bundles, folder / "bundles")
+        activate(folder / "bundles", family.bundle_folder.name)
+        (folder / "policy.toml").write_text(POLICY)
+        settings = settings_of(folder, made)
+        database = Database(settings.database)
+        database.migrate()
+        load_file(database, family.features, LOAD_TIME)
+        database.close()
+        asyncio.run(decide(settings, folder))
+    for path in folder.glob("*.db"):
+        with sqlalchemy.create_engine(f"sqlite:///{path}").connect() as connection:
+            connection.exec_driver_sql("PRAGMA journal_mode=DELETE")
+            connection.exec_driver_sql("VACUUM")
+    written = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    sys.stdout.write(f"{folder}: {written:,} bytes\n")
+    return 0
+
+
+def settings_of(folder: Path, keys: Path) -> Settings:
+    """Give what a server of the folder needs; the files of keys are written into another one."""
+    secret = base64.b64encode(hashlib.sha256(WORD).digest()).decode()
+    for name, line in (
+        ("signing.key", SigningKey(ORIGIN, hashlib.sha256(WORD[::-1]).digest()).text()),
+        ("master.key", f"GROUNDS+SECRET+{secret}"),
+    ):
+        (keys / name).write_text(f"{line}\n")
+        (keys / name).chmod(0o600)
+    if (folder / "keys.db").exists():
+        (folder / "keys.db").chmod(0o600)  # no version control keeps it
+    return read_settings(
+        port=0,
+        bundles=folder / "bundles",
+        policy=folder / "policy.toml",
+        database=f"sqlite:///{folder / 'log.db'}",
+        keys=f"sqlite:///{folder / 'keys.db'}",
+        master_key=keys / "master.key",
+        signing_key=keys / "signing.key",
+        log_origin=ORIGIN,
+        drain_seconds_max=0,
+    )
+
+
+async def decide(settings: Settings, folder: Path) -> None:
+    """Decide, read evidence, export; write down what was answered."""
+    application = Application(settings)
+    await application.start()
+    address = f"127.0.0.1:{application.port}"
+    answers = {}
+    async with grpc.aio.insecure_channel(address) as channel:
+        credit, audit = credit_pb2_grpc.CreditServiceStub(channel), audit_pb2_grpc.AuditServiceStub(channel)
+        for question in QUESTIONS:
+            decision = (await credit.ScoreCredit(score_request(**question))).credit_decision
+            content = decision.SerializeToString(deterministic=True)
+            answers[decision.record_ref.decision_id] = base64.b64encode(content).decode()
+        read = audit_pb2.GetEvidenceRequest(decision_id=next(iter(answers)), purpose="A reading of that time")
+        await audit.GetEvidence(read)
+        newest = await audit.GetCheckpoint(audit_pb2.GetCheckpointRequest())
+    words = ["export-log", str(folder / "export.log"), "--address", address]
+    done = await asyncio.to_thread(CliRunner().invoke, client_app, words)
+    assert done.exit_code == 0, done.output
+    await application.stop()
+    (folder / "answers.json").write_text(json.dumps(answers, indent=1) + "\n")
+    (folder / "checkpoint.txt").write_text(newest.checkpoint)
+    (folder / "key.pub").write_text(newest.verifier_key + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,56 @@
+"""Asks a server as an auditor does."""
+
+from typing import Any
+
+from sqlalchemy import select, update
+
+from grounds.audit.v1 import audit_pb2, evidence_pb2
+from grounds.credit.v1 import credit_pb2
+from server.stores.tables import RECORDS
+from tests.conftest import Serving
+from tests.server.asking import customer, numbers, score_request
+
+PURPOSE = "Annual review 2026, case 17"
+MODES = ("VERIFY", "FEATURES", "SCORE", "EXPLANATION")
+
+
+async def decide(serving: Serving, number: int = 0, **changes: Any) -> credit_pb2.CreditDecision:
+    """Let the server decide about a customer of the small family."""
+    who = customer("DE" if number % 2 == 0 else "FR", f"C{number:05d}")
+    asked = {"customer": who, "features": numbers(turnover=20_000.0 + number), "locale": "de"} | changes
+    return (await serving.credit.ScoreCredit(score_request(**asked))).credit_decision
+
+
+async def evidence(serving: Serving, decision_id: str, purpose: str = PURPOSE) -> audit_pb2.Evidence:
+    """Read evidence."""
+    request = audit_pb2.GetEvidenceRequest(decision_id=decision_id, purpose=purpose)
+    return (await serving.audit.GetEvidence(request)).evidence
+
+
+async def replay(serving: Serving, decision_id: str, *modes: str, bundle_id: str = "") -> dict[str, Any]:
+    """Replay; gives (verdict's name, verdict) by mode."""
+    request = evidence_pb2.ReplayDecisionRequest(
+        decision_id=decision_id,
+        purpose=PURPOSE,
+        modes=[evidence_pb2.ReplayMode.Value(f"REPLAY_MODE_{mode}") for mode in modes],
+        bundle_id=bundle_id,
+    )
+    answer = await serving.audit.ReplayDecision(request)
+    found = {}
+    for result in answer.results:
+        verdict = result.WhichOneof("verdict")
+        name = evidence_pb2.ReplayMode.Name(result.mode).removeprefix("REPLAY_MODE_")
+        found[name] = (verdict, getattr(result, verdict))
+    return found
+
+
+def row_of(serving: Serving, record_id: str) -> Any:
+    """Read a row of the log as it is."""
+    with serving.application.database.reading() as connection:
+        return connection.execute(select(RECORDS).where(RECORDS.c.record_id == record_id)).one()
+
+
+def set_columns(serving: Serving, record_id: str, **values: Any) -> None:
+    """Change a row of the log as somebody with access to the database could."""
+    with serving.application.database.writing() as connection:
+        connection.execute(update(RECORDS).where(RECORDS.c.record_id == record_id).values(**values))

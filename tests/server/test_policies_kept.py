@@ -1,0 +1,94 @@
+"""Policy files are kept before they hold, on SQLite and on a real PostgreSQL."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from sqlalchemy import event, func, select, update
+
+from server.decisions.policies import PolicyWatch
+from server.decisions.policy import Policy, parse_policy, read_policy
+from server.errors import PolicyRefused, RecordDamaged, StoreUnavailable
+from server.stores.database import Database
+from server.stores.policies import PolicyStore
+from server.stores.tables import POLICIES
+from tests.small import POLICY
+
+CONTENT = POLICY.encode()
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+def count(database: Database) -> int:
+    """Count what is kept."""
+    with database.reading() as connection:
+        return connection.execute(select(func.count()).select_from(POLICIES)).scalar_one()
+
+
+def test_a_file_is_kept_once_and_given_by_its_digest_byte_for_byte(database: Database) -> None:
+    store = PolicyStore(database)
+
+    store.keep(CONTENT)
+    store.keep(CONTENT)
+
+    assert count(database) == 1
+    assert store.of(SHA256) == CONTENT
+    assert store.of("0" * 64) is None
+
+
+def test_two_processes_that_keep_the_same_file_at_once_both_go_on(database: Database, database_url: str) -> None:
+    """The other one is faster: between the look and the write of the first."""
+    other = Database(database_url)
+    raced: list[str] = []
+
+    def race(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        if statement.startswith("SELECT policies") and not raced:
+            raced.append(statement)
+            PolicyStore(other).keep(CONTENT)
+
+    event.listen(database.engine, "after_cursor_execute", race)
+    PolicyStore(database).keep(CONTENT)
+    other.close()
+
+    assert raced
+    assert count(database) == 1
+
+
+def test_a_file_that_was_changed_in_the_database_is_not_given(database: Database) -> None:
+    store = PolicyStore(database)
+    store.keep(CONTENT)
+    with database.writing() as connection:
+        connection.execute(update(POLICIES).values(content=CONTENT + b"\n"))
+
+    with pytest.raises(RecordDamaged):
+        store.of(SHA256)
+
+
+def test_a_policy_that_cannot_be_kept_does_not_hold_until_it_can(tmp_path: Path) -> None:
+    path, kept, full = tmp_path / "policy.toml", [], []
+    path.write_text(POLICY)
+
+    def keep(policy: Policy) -> None:
+        if full:
+            raise StoreUnavailable("full")
+        kept.append(policy.sha256)
+
+    watch = PolicyWatch(path)
+    watch.keep_with(keep)
+    path.write_text(POLICY.replace("test-1", "test-2"))
+    full.append(True)
+
+    assert watch.refresh().document.version == "test-1"
+    full.clear()
+    assert watch.refresh().document.version == "test-2"
+    assert watch.refresh() is watch.now
+    assert kept == [SHA256, watch.now.sha256]
+
+
+def test_a_policy_reads_from_its_bytes_as_from_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_bytes(CONTENT)
+
+    assert parse_policy(CONTENT, "kept") == read_policy(path)
+    assert parse_policy(CONTENT, "kept").content == CONTENT
+    with pytest.raises(PolicyRefused, match=r"kept:\n  line"):
+        parse_policy(CONTENT.replace(b"lgd = 0.45", b"lgd = 2"), "kept")
