@@ -33,6 +33,7 @@ test-long: setup ## the same with more rounds, and the slow ones
 bench: setup ## measure what it costs; writes tests/bench/history and renews tests/bench/README.md
 	@$(BIN)/python -m tests.bench recourse
 	@$(BIN)/python -m tests.bench explanation
+	@$(BIN)/python -m tests.bench record
 
 check: setup ## contract fresh, buf lint, format and breaking; ruff; mypy; imports
 	@$(BIN)/python protos/contract.py check

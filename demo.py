@@ -1,4 +1,4 @@
-"""`make demo`: train both models on real data, serve them, ask as the loan desk and as the CRM.
+"""`make demo`: train both models on real data, serve them, ask as the loan desk and as the CRM, verify as the auditor.
 
 What is shown comes from customers of the hold-out, which no model has learnt from. Afterwards
 `make serve` goes on with what the demo made.
@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -70,6 +70,19 @@ def ask(address: str, features: Path) -> Iterator[tuple[str, str, str]]:
     yield "ways", "What would lead to approval for the middling one?", ways
     yield "churn", "The CRM pulls the ten customers most at risk", client("churn", "top", "US", "--count", "10")
     yield "models", "Which models serve?", client("models")
+    yield (
+        "audit",
+        "The auditor fetches the log of all these decisions and verifies it",
+        audited(address, client, features),
+    )
+
+
+def audited(address: str, client: Callable[..., str], features: Path) -> str:
+    """Export the log and verify it; a real auditor got the public key by a way that the server does not control."""
+    export = os.path.relpath(features.with_name("demo.log"), ROOT)
+    with Client(address) as asking:
+        key = asking.get_checkpoint().verifier_key
+    return client("export-log", export) + "\n" + client("verify", export, "--key", key)
 
 
 def applicants(address: str, features: Path) -> tuple[str, str, str]:

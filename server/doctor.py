@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from record.export import Export
 from record.keys import read_signing_key
@@ -14,7 +14,7 @@ from server.config import Settings
 from server.stores.database import Database
 from server.stores.entries import split
 from server.stores.proofs import Head, Proofs, retentions
-from server.stores.tables import CHECKPOINTS, RECORDS
+from server.stores.tables import CHECKPOINTS
 
 EVERYTHING = 2**62
 
@@ -29,13 +29,12 @@ def examine(database: Database, verifier: VerifierKey, anchor_folder: Path | Non
         StoreUnavailable: The database does not answer.
     """
     proofs = Proofs(database)
-    head = proofs.head()
+    head, count = proofs.head_and_count()
     with database.reading() as connection:
         kept = [row.note for row in connection.execute(select(CHECKPOINTS).order_by(CHECKPOINTS.c.size))]
         accounts = tuple(retentions(connection, range(EVERYTHING), head.size))
-        count = connection.execute(select(func.count()).select_from(RECORDS)).scalar_one()
     notes = [head.checkpoint, *kept, *anchored(anchor_folder)]
-    export = Export(start=0, records=proofs.all(EVERYTHING), retentions=accounts)
+    export = Export(start=0, records=proofs.all(head.size), retentions=accounts)
     verdict = verify(export, notes, verifier)
     problems = list(about_head(head, count, verifier))
     frontier_problem = [] if problems else about_peaks(head, proofs)

@@ -84,6 +84,9 @@ def decision_record(decided: Decided) -> pb.DecisionRecord:
 def fed_features(assessment: Assessment) -> list[pb.FedFeature]:
     """Write every feature of the model, as known and as fed."""
     schema, lines = assessment.model.bundle.schema, []
+    # Nearly all values are of one time, and writing a time costs more than all the rest of a line.
+    times = {given.as_of for given in assessment.inputs.values() if given.as_of is not None}
+    stamps = {time: timestamp(time) for time in times}
     for feature in schema.features:
         given = assessment.inputs.get(feature.name)
         if given is None:
@@ -97,7 +100,7 @@ def fed_features(assessment: Assessment) -> list[pb.FedFeature]:
         else:
             line.value.number = given.value
         if given.as_of is not None:
-            line.as_of_time.CopyFrom(timestamp(given.as_of))
+            line.as_of_time.CopyFrom(stamps[given.as_of])
         lines.append(line)
     return lines
 

@@ -44,7 +44,9 @@ def open_log(database: Database, places: KeyPlaces) -> RecordLog:
     key_database = open_key_database(places.keys, database.engine.url.render_as_string(hide_password=False))
     try:
         with database.writing() as connection:
-            if connection.dialect.name == "postgresql":  # there is no head yet that could be locked
+            if connection.dialect.name == "postgresql":
+                refuse_lost_commits(connection)
+                # There is no head yet that could be locked.
                 connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
             begun = connection.execute(select(LOG_HEAD).where(LOG_HEAD.c.name == HEAD)).first() is not None
             signing_key, master = read_keys(places, make=not begun)
@@ -56,6 +58,14 @@ def open_log(database: Database, places: KeyPlaces) -> RecordLog:
         key_database.close()
         raise
     return RecordLog(database, store, signing_key, tags_key)
+
+
+def refuse_lost_commits(connection: Connection) -> None:
+    """Refuse a PostgreSQL that acknowledges what is not on its disk."""
+    if connection.exec_driver_sql("SHOW synchronous_commit").scalar() == "off":
+        raise LogRefused(
+            "the database has synchronous_commit = off, and may lose what it has acknowledged: set it on for this database"
+        )
 
 
 def read_keys(places: KeyPlaces, *, make: bool) -> tuple[SigningKey, bytes]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from record.errors import ProofInvalid, RecordError
 from record.export import RetentionProof, StoredRecord
@@ -49,10 +49,16 @@ class Proofs:
 
     def head(self) -> Head:
         """Give the head."""
-        columns = (LOG_HEAD.c.size, LOG_HEAD.c.checkpoint, LOG_HEAD.c.verifier_key, LOG_HEAD.c.peaks)
         with self.database.reading() as connection:
-            row = connection.execute(select(*columns).where(LOG_HEAD.c.name == HEAD)).one()
+            row = connection.execute(select(LOG_HEAD).where(LOG_HEAD.c.name == HEAD)).one()
         return Head(row.size, row.checkpoint, row.verifier_key, raw(row.peaks))
+
+    def head_and_count(self) -> tuple[Head, int]:
+        """Give the head, and how many records there are, of the same moment."""
+        count = select(func.count()).select_from(RECORDS).scalar_subquery()
+        with self.database.reading() as connection:
+            row = connection.execute(select(LOG_HEAD, count.label("count")).where(LOG_HEAD.c.name == HEAD)).one()
+        return Head(row.size, row.checkpoint, row.verifier_key, raw(row.peaks)), row._mapping["count"]  # noqa: SLF001 - SQLAlchemy's public name
 
     def inclusion(self, record_id: str, size: int) -> tuple[StoredRecord, Hashes]:
         """Prove a record in the tree of `size` records.

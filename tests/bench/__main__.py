@@ -12,6 +12,7 @@ import typer
 from tests.bench.explanation import bundle_of, grid, measured
 from tests.bench.history import provenance, record
 from tests.bench.readme import renew
+from tests.bench.record import measured as recorded
 from tests.bench.recourse import searched
 from tests.bench.subjects import released
 from tests.conftest import run
@@ -51,6 +52,23 @@ def recourse(bundles: Bundles = None, files: Files = None) -> None:
     with trained(bundles, files, console) as (bundles_folder, files_folder):
         found = searched(bundle_of(bundles_folder, "credit"), files_folder / "credit.features.parquet")
     console.say(f"written: {record('recourse', measured_on, found).name}")
+    renew()
+
+
+@app.command(name="record", epilog="Example: python -m tests.bench record")
+def durable(
+    bundles: Bundles = None,
+    files: Files = None,
+    seconds: Annotated[float, typer.Option(help="How long each server is under load in a round.", min=1)] = 10.0,
+    rounds: Annotated[int, typer.Option(help="How often, after one round that warms up.", min=1)] = 5,
+) -> None:
+    """Load the server with 32 callers, in turn with the same server whose log forgets; SQLite and PostgreSQL."""
+    console = Console(1)
+    measured_on = provenance()
+    with trained(bundles, files, console) as (bundles_folder, files_folder):
+        features = files_folder / "credit.features.parquet"
+        found = recorded(bundle_of(bundles_folder, "credit"), features, seconds, rounds)
+    console.say(f"written: {record('record', measured_on, found).name}")
     renew()
 
 

@@ -16,7 +16,7 @@ SCORE = "score"
 def renew() -> None:
     """Write every block between its markers, and the plots."""
     text = README.read_text(encoding="utf-8")
-    blocks = {"explanation": explanation_block, "recourse": recourse_block}
+    blocks = {"explanation": explanation_block, "recourse": recourse_block, "record": record_block}
     for name, block in blocks.items():
         begin, end = f"<!-- {name}: measured -->", f"<!-- {name}: end -->"
         pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
@@ -71,6 +71,23 @@ def recourse_block(found: dict[str, Any]) -> str:
         f"99th percentile {of['p99_ms']:.0f} ms, {of['median_rows_scored']:.0f} rows scored; "
         f"{of['with_recourse'] / of['applicants']:.0%} have a way to the approve cut-off."
     )
+
+
+def record_block(found: dict[str, Any]) -> str:
+    """Say what a durable record costs."""
+    lines = [
+        source(found),
+        "",
+        "| | decisions a second | p50 | p99 | share of the forgetful | commits of the log a decision |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for kind, of in found["results"].items():
+        for way in ("recorded", "forgetful"):
+            one = of[way]
+            rest = f"{of['share']:.2f} | {of['commits_per_decision']:.3f}" if way == "recorded" else " | "
+            times = f"{one['p50_ms']:.1f} ms | {one['p99_ms']:.1f} ms"
+            lines.append(f"| {kind}, {way} | {one['a_second']:,.0f} | {times} | {rest} |")
+    return "\n".join(lines)
 
 
 def claims(one: dict[str, Any]) -> list[str]:

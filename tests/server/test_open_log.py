@@ -98,6 +98,17 @@ def test_keys_that_others_may_read_or_that_would_be_lost_or_backed_up_with_the_l
         (tmp_path / name).chmod(0o600)
 
 
+def test_a_postgresql_that_may_lose_what_it_acknowledged_is_refused(
+    postgres: sqlalchemy.Engine, tmp_path: Path
+) -> None:
+    with postgres.connect() as connection:
+        connection.exec_driver_sql("CREATE DATABASE careless")
+        connection.exec_driver_sql("ALTER DATABASE careless SET synchronous_commit = off")
+    url = postgres.url.set(database="careless").render_as_string(hide_password=False)
+
+    assert "synchronous_commit" in start_again(url, tmp_path)
+
+
 def test_records_without_the_head_of_their_log_are_not_begun_anew(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'log.db'}"
     with opened(url, tmp_path) as log:

@@ -1,0 +1,61 @@
+"""Columns by which records are found follow from the header, and one that does not is found."""
+
+from dataclasses import replace
+
+import pytest
+
+from record.columns import columns_of
+from record.export import StoredRecord
+from record.header import parse_header
+from record.verdict import FaultKind
+from tests.record.logs import LOG, check, header, places
+
+LABELS = {"market": "DE", "bundle": "b" * 64, "decision": "REFER", "grade": "A+"}
+
+
+def with_columns(rows: list[StoredRecord]) -> list[StoredRecord]:
+    """Give rows with the columns that an honest store writes."""
+    return [replace(row, columns=columns_of(parse_header(row.header))) for row in rows]
+
+
+def test_every_column_is_that_of_the_header_and_an_empty_one_is_left_out() -> None:
+    found = columns_of(header(3, labels=LABELS, request_id="00000000-0000-0000-0000-00000000000a"))
+
+    assert found == {
+        "kind": "CREDIT_DECISION",
+        "record_id": "00000000-0000-0000-0000-000000000003",
+        "time_us": "3",
+        "caller": "loan-desk",
+        "request_id": "00000000-0000-0000-0000-00000000000a",
+        "key_id": header(3).key_id,
+        "market": "DE",
+        "bundle_id": "b" * 64,
+        "decision": "REFER",
+        "grade": "A+",
+    }
+
+
+def test_honest_columns_verify() -> None:
+    assert check(with_columns(LOG.rows)).holds
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"market": "FR"}, {"time_us": "8"}, {"caller": ""}, {"unheard_of": "x"}],
+    ids=lambda each: next(iter(each)),
+)
+def test_a_column_that_does_not_follow_from_its_header_is_found_and_nothing_else(change: dict[str, str]) -> None:
+    rows = with_columns(LOG.rows)
+    rows[7] = replace(rows[7], columns={**(rows[7].columns or {}), **change})
+
+    assert places(check(rows)) == [(FaultKind.COLUMN_ALTERED, 7, 7)]
+
+
+def test_a_column_that_is_missing_is_found() -> None:
+    rows = with_columns(LOG.rows)
+    rows[7] = replace(rows[7], columns={name: text for name, text in (rows[7].columns or {}).items() if name != "kind"})
+
+    verdict = check(rows)
+
+    assert places(verdict) == [(FaultKind.COLUMN_ALTERED, 7, 7)]
+    assert "kind" in verdict.faults[0].detail
