@@ -14,10 +14,11 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Connection
 
 from server.errors import LoadRefused
-from server.load_run import RUN_COLUMNS, RunManifest, load_run
+from server.load_run import RUN_COLUMNS, Loading, RunManifest, load_run
 from server.stores.database import Database
 from server.stores.doubles import pack
 from server.stores.features import append
+from server.stores.open_log import KeyPlaces, open_log
 
 FORMAT = 1
 BATCH_ROWS = 5000
@@ -42,20 +43,34 @@ class Loaded:
     known: int
 
 
-def load_file(database: Database, path: Path, load_time: dt.datetime) -> Loaded:
+def load_file(database: Database, path: Path, load_time: dt.datetime, keys: KeyPlaces | None = None) -> Loaded:
     """Check a file, then load it in one transaction. The same file again changes nothing.
 
+    Args:
+        database: Where to.
+        path: A feature or a run file.
+        load_time: Of two runs of one time, the one loaded last answers.
+        keys: Where the keys of the log are, in which a run is recorded; features need none.
+
     Raises:
+        LogRefused: The keys are not those of the log.
         LoadRefused: The file is not what it should be; nothing of it was loaded.
     """
     table, manifest = read_file(path)
     check_keys(path, table)
-    with database.writing() as connection:
-        if manifest["kind"] == "features":
+    if manifest["kind"] == "features":
+        with database.writing() as connection:
             return load_features(connection, path, table, manifest)
-        check_columns(path, table, RUN_COLUMNS)
-        added, known = load_run(connection, path, table, manifest, load_time)
-        return Loaded("run", manifest["family"], added, known)
+    check_columns(path, table, RUN_COLUMNS)
+    if keys is None:
+        raise LoadRefused(f"{path}: is a run, and a run is recorded: name the keys of the log")
+    log = open_log(database, keys)
+    try:
+        with database.writing() as connection:
+            added, known = load_run(Loading(connection, log, load_time), path, table, manifest)
+    finally:
+        log.close()
+    return Loaded("run", manifest["family"], added, known)
 
 
 def read_file(path: Path) -> tuple[pa.Table, dict[str, Any]]:

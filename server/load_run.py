@@ -3,6 +3,7 @@
 import datetime as dt
 import json
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,6 +16,8 @@ from models.documents import Code, Family, Locale, Sha256
 from models.scorecard import pd_of
 from server.errors import LoadRefused
 from server.stores.doubles import pack
+from server.stores.records import RecordLog
+from server.stores.run_records import MarketRows, RunFacts, digest_of, record_run, row_sha256
 from server.stores.tables import RISKS, RUNS
 
 BATCH_ROWS = 5000
@@ -62,15 +65,23 @@ class Driver(BaseModel):
 DRIVERS = TypeAdapter(list[Driver])
 
 
-def load_run(
-    connection: Connection, path: Path, table: pa.Table, manifest: dict[str, Any], load_time: dt.datetime
-) -> tuple[int, int]:
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """Where a run goes: the log that records it, and the transaction that adds it."""
+
+    connection: Connection
+    log: RecordLog
+    time: dt.datetime
+
+
+def load_run(to: Loading, path: Path, table: pa.Table, manifest: dict[str, Any]) -> tuple[int, int]:
     """Add a run, one line per market, with all its customers; gives how many are new, and how many were known.
 
     Raises:
         LoadRefused: Something that a reader needs is missing or wrong.
     """
     check_manifest(path, manifest)
+    connection, markets = to.connection, []
     known = connection.execute(select(RUNS.c.customer_count).where(RUNS.c.run_id == manifest["run_id"])).scalars().all()
     if known:
         return 0, sum(known)
@@ -82,9 +93,15 @@ def load_run(
             raise LoadRefused(f"{path}: market {market}: a run has one as_of, not {len(times)}")
         if sorted(part["rank"].to_pylist()) != list(range(1, part.num_rows + 1)):
             raise LoadRefused(f"{path}: market {market}: column 'rank' must hold 1 to {part.num_rows}, each once")
-        connection.execute(RUNS.insert().values(**run_line(manifest, market, times[0], part.num_rows, load_time)))
+        connection.execute(RUNS.insert().values(**run_line(manifest, market, times[0], part.num_rows, to.time)))
+        hashes = []
         for batch in part.to_batches(BATCH_ROWS):
-            connection.execute(RISKS.insert(), [risk_line(manifest["run_id"], row) for row in batch.to_pylist()])
+            rows = [risk_line(manifest["run_id"], row) for row in batch.to_pylist()]
+            connection.execute(RISKS.insert(), rows)
+            hashes += [row_sha256(row) for row in rows]
+        markets.append(MarketRows(market, times[0], part.num_rows, digest_of(hashes)))
+    facts = RunFacts(manifest["run_id"], manifest["bundle_id"], manifest["baseline_sha256"], markets)
+    record_run(connection, to.log, facts, to.time)
     return table.num_rows, 0
 
 

@@ -15,6 +15,7 @@ from server.config import Settings
 from server.edges.money import amount_of, money_of_minor
 from server.load import load_file
 from server.stores.doubles import pack
+from server.stores.open_log import KeyPlaces
 from tests.conftest import LOAD_TIME, Serving
 from tests.server.asking import NOBODY, customer, refusal
 from tests.server.runs import FIRST, SECOND, ChurnFamily
@@ -134,7 +135,7 @@ async def test_drivers_push_toward_leaving_the_strongest_first(serving: Serving)
 
 async def test_the_newest_run_answers_as_soon_as_it_is_loaded(serving: Serving, churn_family: ChurnFamily) -> None:
     before = await risk_of(serving, "C00000")
-    load_file(serving.application.database, churn_family.second_run, LOAD_TIME)
+    load_file(serving.application.database, churn_family.second_run, LOAD_TIME, KeyPlaces.of(serving.settings))
 
     after = await risk_of(serving, "C00000")
 
@@ -147,7 +148,7 @@ async def test_an_older_run_that_is_loaded_later_does_not_answer(serving: Servin
         connection.exec_driver_sql("DELETE FROM risks")
         connection.exec_driver_sql("DELETE FROM runs")
     for run in (churn_family.second_run, churn_family.first_run):
-        load_file(serving.application.database, run, LOAD_TIME)
+        load_file(serving.application.database, run, LOAD_TIME, KeyPlaces.of(serving.settings))
 
     risk = await risk_of(serving, "C00000")
 

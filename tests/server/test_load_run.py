@@ -15,7 +15,7 @@ from server.errors import LoadRefused
 from server.load import load_file
 from server.stores.database import Database
 from server.stores.risks import RiskStore
-from tests.conftest import LOAD_TIME
+from tests.conftest import LOAD_TIME, key_places
 from tests.server.runs import FIRST, ChurnFamily
 from tests.server.test_load import counts
 from training.files import write_table
@@ -49,9 +49,10 @@ def as_it_is(_rows: pd.DataFrame) -> None:
 
 
 def test_a_run_is_loaded_market_by_market_and_again_changes_nothing(
-    database: Database, churn_family: ChurnFamily
+    database: Database, churn_family: ChurnFamily, tmp_path: Path
 ) -> None:
-    first, second = (load_file(database, churn_family.first_run, LOAD_TIME) for _ in range(2))
+    places = key_places(tmp_path)
+    first, second = (load_file(database, churn_family.first_run, LOAD_TIME, places) for _ in range(2))
 
     runs = [RiskStore(database).newest_run(market) for market in ("DE", "FR", "IT")]
     assert (first.added, first.known, second.added, second.known) == (1040, 0, 0, 1040)
@@ -59,8 +60,10 @@ def test_a_run_is_loaded_market_by_market_and_again_changes_nothing(
     assert counts(database) == {"features": 0, "runs": 2, "risks": 1040}
 
 
-def test_a_run_reads_back_in_both_orders_on_every_database(database: Database, churn_family: ChurnFamily) -> None:
-    load_file(database, churn_family.first_run, LOAD_TIME)
+def test_a_run_reads_back_in_both_orders_on_every_database(
+    database: Database, churn_family: ChurnFamily, tmp_path: Path
+) -> None:
+    load_file(database, churn_family.first_run, LOAD_TIME, key_places(tmp_path))
     store = RiskStore(database)
     run = store.newest_run("DE")
     assert run is not None
@@ -74,7 +77,9 @@ def test_a_run_reads_back_in_both_orders_on_every_database(database: Database, c
 
 
 def test_the_run_as_it_is_is_loaded(empty: Database, churn_family: ChurnFamily, tmp_path: Path) -> None:
-    done = load_file(empty, write(churn_family, tmp_path / "run.parquet", as_it_is), LOAD_TIME)
+    path = write(churn_family, tmp_path / "run.parquet", as_it_is)
+
+    done = load_file(empty, path, LOAD_TIME, key_places(tmp_path))
 
     assert done.added == 30
 
@@ -128,7 +133,7 @@ def test_a_run_that_could_not_be_read_to_the_crm_is_refused_and_nothing_of_it_is
     path = write(churn_family, tmp_path / "bad.parquet", change, **manifest)
 
     with pytest.raises(LoadRefused, match=told) as caught:
-        load_file(empty, path, LOAD_TIME)
+        load_file(empty, path, LOAD_TIME, key_places(tmp_path))
 
     assert str(path) in str(caught.value)
     assert counts(empty) == {"features": 0, "runs": 0, "risks": 0}

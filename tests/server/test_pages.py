@@ -12,6 +12,7 @@ from server.config import Settings
 from server.edges.money import amount_of
 from server.edges.pages import PagePlace, PageTokens
 from server.load import load_file
+from server.stores.open_log import KeyPlaces
 from tests.conftest import LOAD_TIME, Serving
 from tests.server.asking import Refusal, refusal
 from tests.server.running import served
@@ -87,7 +88,8 @@ async def test_a_listing_stays_one_run_while_a_newer_one_is_loaded(
     async for page in pages(serving, order=order):
         disturbed.extend(page.churn_risks)
         if len(disturbed) == 300:
-            load_file(serving.application.database, churn_family.second_run, LOAD_TIME)
+            places = KeyPlaces.of(serving.settings)
+            load_file(serving.application.database, churn_family.second_run, LOAD_TIME, places)
             again = await serving.churn.ListChurnRisks(request(order=order))
             first_runs.update(risk.run_id for risk in again.churn_risks)
 
