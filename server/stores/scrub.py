@@ -36,7 +36,7 @@ def scrub(database: Database, tables: tuple[str, ...]) -> None:
         run(database, "VACUUM")
         truncate_wal(database)
     else:
-        run(database, f"VACUUM FULL {', '.join(tables)}")
+        run(database, f"VACUUM (FULL, ANALYZE) {', '.join(tables)}")
 
 
 def settle(database: Database, table: str) -> None:
