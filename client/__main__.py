@@ -1,9 +1,7 @@
 """python -m client: what a person at the loan desk or in the CRM types."""
 
-import re
 import sys
 from collections.abc import Iterable, Sequence
-from decimal import Decimal
 from itertools import islice
 from typing import Annotated
 
@@ -12,9 +10,12 @@ from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
 from rich.console import Console
 
+from client.amounts import amount_of
 from client.calls import About, Client, Value
 from client.connection import ADDRESS
+from client.desk import outcome, override, show_history
 from client.errors import CallFailed
+from client.events import read_history
 from client.export_log import export_log
 from client.show import show_decision, show_model, show_models, show_risk, show_risks, show_simulation
 from client.verify import verify
@@ -34,15 +35,12 @@ app.command(name="export-log", epilog="Example: python -m client export-log toda
     export_log
 )
 app.command(epilog="Example: python -m client verify today.log --key grounds.pub --checkpoint kept.txt")(verify)
+app.command(
+    epilog="Example: python -m client override DECISION_ID decline --reason FRAUD_SUSPECTED --user u17 "
+    "--role CREDIT_MANAGER --limit 500000TWD"
+)(override)
+app.command(epilog="Example: python -m client outcome DECISION_ID dpd --days 31 --on 2026-11-22")(outcome)
 PLAIN_WIDTH = 120
-
-
-def amount_of(text: str) -> tuple[Decimal, str]:
-    """Read an amount such as 120000TWD or 99.50EUR."""
-    found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,9})?)\s*([A-Z]{3})", text)
-    if found is None:
-        raise typer.BadParameter("write number and currency, such as 120000TWD or 99.50EUR")
-    return Decimal(found[1]), found[2]
 
 
 def values_of(texts: Sequence[str]) -> dict[str, Value]:
@@ -129,11 +127,13 @@ def decision(
     address: Address = ADDRESS,
     as_json: AsJson = False,
 ) -> None:
-    """Read a decision as it was given, whatever model is active today."""
+    """Read a decision as it was given, whatever model is active today, and what came after it."""
     with Client(address) as client:
-        found = client.get_credit_decision(decision_id)
-        if not say_json(as_json, [found]):
+        history = read_history(client, decision_id)
+        found = history.credit_decision
+        if not say_json(as_json, [found, *history.overrides, *history.outcomes]):
             show_decision(console(), found, model_of(client, found.assessment.model_output.bundle_id))
+            show_history(console(), history)
 
 
 @churn.command(epilog="Example: python -m client churn top US --count 10 --by value")

@@ -20,11 +20,13 @@ from client.export_log import export_log
 from grounds.credit.v1 import credit_pb2 as pb
 from record.keys import read_secret
 from server.config import Settings
+from server.erase import clean, erase
 from server.stores.tables import FEATURES, RISKS
 from tests.conftest import ROOT, Serving
 from tests.e2e.processes import write_config
 from tests.server.asking import customer, numbers, refusal, score_request
 from tests.server.conftest import churn_database, churn_family, churn_settings, postgres
+from tests.server.logs import NOW, opened
 from tests.server.people import outcome_request, override_request
 from tests.server.running import served
 
@@ -161,3 +163,31 @@ async def test_no_file_holds_a_forgotten_customers_values_in_the_clear_or_under_
     assert not any(canary in printed for canary in CANARIES.values())
     assert (read.reason, scored.reason) == ("RECORD_REMOVED", "CUSTOMER_UNKNOWN")
     assert ": verified" in doctor.stdout
+
+
+def test_the_files_of_postgresql_tables_do_not_hold_an_erased_customers_rows(
+    postgres: sqlalchemy.Engine, tmp_path: Path
+) -> None:
+    name = "forgotten"
+    with postgres.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+        base = Path(connection.exec_driver_sql("SHOW data_directory").scalar_one()) / "base"
+    url = postgres.url.set(database=name).render_as_string(hide_password=False)
+
+    def holds(canary: bytes) -> bool:
+        with postgres.connect() as connection:
+            connection.exec_driver_sql("CHECKPOINT")
+        return any(canary in path.read_bytes() for path in base.rglob("*") if path.is_file())
+
+    with opened(url, tmp_path) as log:
+        line = {"market": "DE", "feature_set_digest": "0" * 64, "as_of": NOW, "row": b"canary-row"}
+        customers = [{**line, "customer_id": f"CANARY-{number}"} for number in range(200)]
+        with log.database.writing() as connection:
+            connection.execute(FEATURES.insert(), customers)
+        before = holds(b"CANARY-78"), holds(b"CANARY-77")
+
+        erase(log, ("DE", "CANARY-77"), "request 7", NOW)
+        clean(log)
+
+        assert before == (True, True)
+        assert (holds(b"CANARY-78"), holds(b"CANARY-77")) == (True, False)

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import sqlalchemy
 from sqlalchemy import func, select
 
 from grounds.audit.v1 import bodies_pb2 as pb
@@ -276,31 +275,3 @@ def test_a_decision_that_is_made_while_a_customer_is_erased_is_never_lost(log: R
     (later,) = between
     assert isinstance(later, Kept)
     assert log.of_id(later.header.record_id) == later
-
-
-def test_the_files_of_postgresql_tables_do_not_hold_an_erased_customers_rows(
-    postgres: sqlalchemy.Engine, tmp_path: Path
-) -> None:
-    name = "forgotten"
-    with postgres.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
-        base = Path(connection.exec_driver_sql("SHOW data_directory").scalar_one()) / "base"
-    url = postgres.url.set(database=name).render_as_string(hide_password=False)
-
-    def holds(canary: bytes) -> bool:
-        with postgres.connect() as connection:
-            connection.exec_driver_sql("CHECKPOINT")
-        return any(canary in path.read_bytes() for path in base.rglob("*") if path.is_file())
-
-    with opened(url, tmp_path) as log:
-        line = {"market": "DE", "feature_set_digest": "0" * 64, "as_of": NOW, "row": b"canary-row"}
-        customers = [{**line, "customer_id": f"CANARY-{number}"} for number in range(200)]
-        with log.database.writing() as connection:
-            connection.execute(FEATURES.insert(), customers)
-        before = holds(b"CANARY-78"), holds(b"CANARY-77")
-
-        erase(log, ("DE", "CANARY-77"), "request 7", NOW)
-        clean(log)
-
-        assert before == (True, True)
-        assert (holds(b"CANARY-78"), holds(b"CANARY-77")) == (True, False)

@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 
 from grounds.audit.v1 import bodies_pb2 as pb
 from record.header import parse_header
-from server.decisions.retention import read_retention, years_before
+from server.decisions.retention import read_retention
 from server.doctor import examine
 from server.erase import ERASURE, erase
 from server.errors import RecordRemoved, RetentionRefused
@@ -21,35 +21,11 @@ from server.stores.scrub import overwrite_from_now_on
 from server.stores.tables import RECORDS
 from tests.server.killed import Kill, Killed, at_every_step
 from tests.server.logs import entry, opened
+from tests.server.test_retention_table import table_of
 
 NOW = dt.datetime(2036, 3, 1, 12, tzinfo=dt.UTC)
-TABLE = """
-version = "test-1"
-
-[[lines]]
-market = "*"
-kind = "CREDIT_DECISION"
-years = 10
-
-[[lines]]
-market = "FR"
-kind = "CREDIT_DECISION"
-years = 2
-
-[[lines]]
-market = "*"
-kind = "CHURN_RUN"
-years = 3
-"""
 TEN, TWO = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC), dt.datetime(2034, 3, 1, 12, tzinfo=dt.UTC)
 US = dt.timedelta(microseconds=1)
-
-
-def table_of(folder: Path, text: str = TABLE) -> Path:
-    """Write a table."""
-    path = folder / "retention.toml"
-    path.write_text(text)
-    return path
 
 
 def decision(market: str, number: str, time: dt.datetime, **changes: object) -> object:
@@ -276,35 +252,3 @@ def test_what_was_removed_is_in_no_file_of_sqlite(tmp_path: Path) -> None:
 def removed_at_end(files: list[bytes], pieces: list[bytes]) -> list[bytes]:
     """Give the pieces that a file holds."""
     return [piece for piece in pieces if any(piece in content for content in files)]
-
-
-def test_a_day_that_a_year_does_not_have_is_the_day_before() -> None:
-    leap = dt.datetime(2028, 2, 29, 1, tzinfo=dt.UTC)
-
-    assert years_before(leap, 1) == dt.datetime(2027, 2, 28, 1, tzinfo=dt.UTC)
-    assert years_before(leap, 4) == dt.datetime(2024, 2, 29, 1, tzinfo=dt.UTC)
-
-
-@pytest.mark.parametrize(
-    ("right", "wrong", "problem"),
-    [
-        ('kind = "CHURN_RUN"', 'kind = "ERASURE"', "records of kind ERASURE are kept as long as the log"),
-        ("years = 2", "years = 0", "line 12: lines.1.years"),
-        ('market = "FR"', 'market = "France"', "line 10: lines.1.market"),
-        ('market = "FR"', 'market = "*"', "two lines for \\* CREDIT_DECISION"),
-        ("years = 3", "years = 3\nmonths = 1", "lines.2.months"),
-        ('version = "test-1"', "", "version"),
-        ("[[lines]]", "[[lines", "is not TOML"),
-    ],
-)
-def test_a_table_that_cannot_be_right_is_refused_by_line(tmp_path: Path, right: str, wrong: str, problem: str) -> None:
-    path = table_of(tmp_path, TABLE.replace(right, wrong, 1))
-
-    with pytest.raises(RetentionRefused, match=problem):
-        read_retention(path)
-
-
-def test_the_table_that_is_shipped_is_right_and_knows_every_kind_that_may_go() -> None:
-    shipped = Path("server/retention.toml")
-
-    assert read_retention(shipped).kinds() == {"CREDIT_DECISION", "CREDIT_OVERRIDE", "CREDIT_OUTCOME", "CHURN_RUN"}
