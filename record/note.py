@@ -14,6 +14,7 @@ import binascii
 import hashlib
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -122,9 +123,15 @@ def sign_note(text: str, key: SigningKey) -> str:
     check_characters(text)
     if text == "\n" or not text.endswith("\n"):
         raise NoteMalformed("the text of a note is not empty and ends in a newline")
-    signature = Ed25519PrivateKey.from_private_bytes(key.seed).sign(text.encode())
-    line = base64.b64encode(key.verifier().key_id + signature).decode()
+    private, key_id = prepared(key)
+    line = base64.b64encode(key_id + private.sign(text.encode())).decode()
     return f"{text}\n{SIGNATURE_START}{key.name} {line}\n"
+
+
+@lru_cache(maxsize=4)
+def prepared(key: SigningKey) -> tuple[Ed25519PrivateKey, bytes]:
+    """Give what signing needs beside the text: a log signs thousands of notes with one key."""
+    return Ed25519PrivateKey.from_private_bytes(key.seed), key.verifier().key_id
 
 
 def open_note(note: str, key: VerifierKey) -> str:

@@ -6,12 +6,12 @@ process destroyed is gone for this one too.
 
 import os
 import stat
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, event, make_url, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, event, make_url, select, update
 from sqlalchemy.exc import ArgumentError, IntegrityError
 
 from record.customer_keys import key_id, new_customer_key, unwrap_key, wrap_key
@@ -24,6 +24,10 @@ MIGRATIONS = Path(__file__).parent / "key_migrations"
 TAGS = "log/tags"  # the key of customer tags
 LOG = "log/records"  # seals records that are about no customer
 RETIRED = "retired/"  # before the key id: the owner of a key that seals nothing more, about to be destroyed
+# Made once: to put a statement together takes longer than to run it.
+BY_OWNER = select(WRAPPED_KEYS).where(WRAPPED_KEYS.c.owner.in_(bindparam("wanted", expanding=True)))
+BY_ID = select(WRAPPED_KEYS).where(WRAPPED_KEYS.c.key_id.in_(bindparam("wanted", expanding=True)))
+INSERT = WRAPPED_KEYS.insert()
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -48,35 +52,30 @@ class KeyStore:
         Raises:
             StoreUnavailable: The database does not answer.
         """
-        found = self.of_owners(owners)
-        missing = sorted(set(owners) - set(found))
-        if not missing:
-            return found
-        made = {owner: new_customer_key() for owner in missing}
-        rows = [
-            {"key_id": key_id(key), "owner": owner, "wrapped": wrap_key(key, self.master)}
-            for owner, key in made.items()
-        ]
         try:
             with self.database.writing() as connection:
-                connection.execute(WRAPPED_KEYS.insert(), rows)
+                found = keys_of(connection.execute(BY_OWNER, {"wanted": list(owners)}), "owner")
+                rows = [self.made(owner) for owner in sorted(set(owners) - set(found))]
+                if rows:
+                    connection.execute(INSERT, rows)
         except IntegrityError:
             return self.ensure(owners)  # another process made some of them
-        return found | {str(row["owner"]): WrappedKey(str(row["key_id"]), bytes(row["wrapped"])) for row in rows}  # type: ignore[arg-type]
+        return found | {row["owner"]: WrappedKey(row["key_id"], row["wrapped"]) for row in rows}
+
+    def made(self, owner: str) -> dict[str, Any]:
+        """Make the row of a new key."""
+        key = new_customer_key()
+        return {"key_id": key_id(key), "owner": owner, "wrapped": wrap_key(key, self.master)}
 
     def of_owners(self, owners: Collection[str]) -> dict[str, WrappedKey]:
         """Give the keys that are there, by owner."""
-        return {row.owner: key for row, key in self.where(WRAPPED_KEYS.c.owner.in_(owners))}
+        with self.database.reading() as connection:
+            return keys_of(connection.execute(BY_OWNER, {"wanted": list(owners)}), "owner")
 
     def by_id(self, ids: Collection[str]) -> dict[str, WrappedKey]:
         """Give the keys that are there, by key id."""
-        return {row.key_id: key for row, key in self.where(WRAPPED_KEYS.c.key_id.in_(ids))}
-
-    def where(self, condition: ColumnElement[bool]) -> list[tuple[Any, WrappedKey]]:
-        """Give rows with their keys."""
         with self.database.reading() as connection:
-            rows = connection.execute(select(WRAPPED_KEYS).where(condition)).all()
-        return [(row, WrappedKey(row.key_id, bytes(row.wrapped))) for row in rows]
+            return keys_of(connection.execute(BY_ID, {"wanted": list(ids)}), "key_id")
 
     def ids(self) -> set[str]:
         """Give the key ids of all keys that are there."""
@@ -117,6 +116,11 @@ class KeyStore:
 def of_customers(ids: Collection[str]) -> tuple[ColumnElement[bool], ...]:
     """Give the condition for keys of customers: whatever is asked for, the log's own keys are not among them."""
     return WRAPPED_KEYS.c.key_id.in_(ids), WRAPPED_KEYS.c.owner.not_in((TAGS, LOG))
+
+
+def keys_of(rows: Iterable[Any], column: str) -> dict[str, WrappedKey]:
+    """Give the keys of rows by one of their columns."""
+    return {getattr(row, column): WrappedKey(row.key_id, bytes(row.wrapped)) for row in rows}
 
 
 def open_key_database(url: str, log_url: str) -> Database:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, bindparam, select, update
 from sqlalchemy.exc import IntegrityError
 
 from record.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
@@ -41,6 +41,17 @@ from server.stores.tables import LOG_HEAD, RECORDS
 
 EVENTS = structlog.get_logger()
 HEAD = "log"
+# Made once: to put a statement together takes longer than to run it.
+LOCK_HEAD = select(LOG_HEAD).where(LOG_HEAD.c.name == HEAD).with_for_update()
+MOVE_HEAD = (
+    update(LOG_HEAD)
+    .where(LOG_HEAD.c.name == HEAD)
+    .values({name: bindparam(f"new_{name}") for name in ("size", "peaks", "checkpoint")})
+)
+OF_REQUESTS = select(RECORDS).where(
+    RECORDS.c.caller == bindparam("asked_by"), RECORDS.c.request_id.in_(bindparam("wanted", expanding=True))
+)
+INSERT = RECORDS.insert()
 
 
 class RecordLog:
@@ -88,13 +99,13 @@ class RecordLog:
         outcomes, fresh = self.told_apart(connection, entries)
         after, rows = self.sealed(before, entries, fresh, outcomes)
         if rows:
-            connection.execute(RECORDS.insert(), rows)
+            connection.execute(INSERT, rows)
             self.write_head(connection, after)
         return [outcome for outcome in outcomes if outcome is not None], after
 
     def lock_head(self, connection: Connection) -> Frontier:
         """Wait for every other writer, and give the tree as it is. One that nobody signed is not built upon."""
-        head = connection.execute(select(LOG_HEAD).where(LOG_HEAD.c.name == HEAD).with_for_update()).first()
+        head = connection.execute(LOCK_HEAD).first()
         problem = "its head is gone"
         if head is not None:
             frontier = Frontier(head.size, split(head.peaks))
@@ -191,9 +202,9 @@ class RecordLog:
     def write_head(self, connection: Connection, frontier: Frontier) -> None:
         """Move the head, and sign where it is."""
         checkpoint = Checkpoint(self.signing_key.name, frontier.size, frontier.root())
-        values = {"size": frontier.size, "peaks": b"".join(frontier.peaks)}
         note = sign_checkpoint(checkpoint, self.signing_key)
-        connection.execute(update(LOG_HEAD).where(LOG_HEAD.c.name == HEAD).values(**values, checkpoint=note))
+        peaks = b"".join(frontier.peaks)
+        connection.execute(MOVE_HEAD, {"new_size": frontier.size, "new_peaks": peaks, "new_checkpoint": note})
 
     def probe(self) -> None:
         """Write something that changes nothing, to know whether a record could be written.
@@ -240,9 +251,7 @@ class RecordLog:
         found: dict[Request, Row[Any]] = {}
         for caller in {caller for caller, _ in requests}:
             wanted = [request_id for name, request_id in requests if name == caller]
-            rows = connection.execute(
-                select(RECORDS).where(RECORDS.c.caller == caller, RECORDS.c.request_id.in_(wanted))
-            )
+            rows = connection.execute(OF_REQUESTS, {"asked_by": caller, "wanted": wanted})
             found |= {(caller, row.request_id): row for row in rows}
         return found
 

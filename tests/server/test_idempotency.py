@@ -7,10 +7,12 @@ import grpc
 from sqlalchemy import select
 
 from grounds.credit.v1 import credit_pb2 as pb
+from server.config import Settings
+from server.stores.lineup import Lineup
 from server.stores.tables import RECORDS
 from tests.conftest import Serving
 from tests.server.asking import customer, euros, field, numbers, raw, refusal, score_request
-from tests.server.running import held_up, kept, swap
+from tests.server.running import held_up, kept, served, swap
 from tests.small import SmallFamily
 
 
@@ -117,6 +119,32 @@ async def test_the_decision_says_as_what_and_when_it_is_kept(serving: Serving) -
     assert (row.record_id, row.request_id) == (reference.decision_id, asked.request_id)
     assert row.time_us == reference.decide_time.ToMicroseconds()
     assert reference.content_sha256 not in str(row), "it could be guessed and tried: it stands in the ciphertext only"
+
+
+async def test_a_request_that_would_be_refused_today_still_gets_the_answer_that_it_got(
+    small_settings: Settings,
+) -> None:
+    asked = score_request()
+    async with served(small_settings.model_copy(update={"reload_seconds": 60})) as serving:
+        first = await raw(serving.channel, "ScoreCredit")(asked.SerializeToString())
+        serving.application.lineup.now = Lineup()  # no model is active any more
+        again = await raw(serving.channel, "ScoreCredit")(asked.SerializeToString())
+        other = await refusal(
+            serving.credit.ScoreCredit(score_request(request_id=asked.request_id, requested_amount=euros(501)))
+        )
+        new = await refusal(serving.credit.ScoreCredit(score_request()))
+
+    assert again == first
+    assert (other.reason, new.reason) == ("REQUEST_ID_REUSED", "NO_ACTIVE_MODEL")
+
+
+async def test_a_request_id_is_the_same_in_capitals(serving: Serving) -> None:
+    asked = score_request()
+    first = await raw(serving.channel, "ScoreCredit")(asked.SerializeToString())
+    asked.request_id = asked.request_id.upper()
+
+    assert await raw(serving.channel, "ScoreCredit")(asked.SerializeToString()) == first
+    assert kept(serving) == 1
 
 
 async def test_a_what_if_keeps_nothing(serving: Serving) -> None:

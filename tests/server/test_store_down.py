@@ -98,11 +98,15 @@ async def test_models_and_health_are_told_without_a_database(serving: Serving) -
 async def test_a_decision_that_cannot_be_written_is_not_answered(serving: Serving) -> None:
     """The read of an earlier answer succeeds, the write fails: the disk is full, say."""
     asked = score_request().SerializeToString()
-    with serving.application.database.reading() as connection:
-        connection.exec_driver_sql("PRAGMA query_only=ON")  # this one connection; the pool hands it out again
+    engine = sqlalchemy.create_engine(serving.settings.database)
+    with engine.begin() as connection:
+        full = "CREATE TRIGGER full BEFORE INSERT ON records BEGIN SELECT RAISE(ABORT, 'disk full'); END"
+        connection.exec_driver_sql(full)
     told = await refusal(raw(serving.channel, "ScoreCredit")(asked))
     assert kept(serving) == 0
-    serving.application.database.close()
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DROP TRIGGER full")
+    engine.dispose()
 
     answers = await asyncio.gather(*(raw(serving.channel, "ScoreCredit")(asked) for _ in range(2)))
 
