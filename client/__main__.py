@@ -1,18 +1,19 @@
 """python -m client: what a person at the loan desk or in the CRM types."""
 
-import re
 import sys
 from collections.abc import Sequence
-from decimal import Decimal
 from typing import Annotated
 
 import typer
 
+from client.amounts import amount_of
 from client.audit_commands import decisions, evidence, replay, sample
 from client.calls import About, Client, Value
 from client.churn_commands import churn
 from client.connection import ADDRESS
+from client.desk import outcome, override, show_history
 from client.errors import CallFailed, PullRefused
+from client.events import read_history
 from client.export_log import export_log
 from client.options import Address, AsJson, CustomerId, Locale, Market, console, say_json
 from client.show import show_decision, show_model, show_models, show_simulation
@@ -37,14 +38,11 @@ app.command(
     epilog='Example: python -m client evidence DECISION_ID --purpose "Annual review 2026, case 17" --html case-17.html'
 )(evidence)
 app.command(epilog='Example: python -m client replay DECISION_ID --purpose "Annual review 2026, case 17"')(replay)
-
-
-def amount_of(text: str) -> tuple[Decimal, str]:
-    """Read an amount such as 120000TWD or 99.50EUR."""
-    found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,9})?)\s*([A-Z]{3})", text)
-    if found is None:
-        raise typer.BadParameter("write number and currency, such as 120000TWD or 99.50EUR")
-    return Decimal(found[1]), found[2]
+app.command(
+    epilog="Example: python -m client override DECISION_ID decline --reason FRAUD_SUSPECTED --user u17 "
+    "--role CREDIT_MANAGER --limit 500000TWD"
+)(override)
+app.command(epilog="Example: python -m client outcome DECISION_ID dpd --days 31 --on 2026-11-22")(outcome)
 
 
 def values_of(texts: Sequence[str]) -> dict[str, Value]:
@@ -126,11 +124,13 @@ def decision(
     address: Address = ADDRESS,
     as_json: AsJson = False,
 ) -> None:
-    """Read a decision as it was given, whatever model is active today."""
+    """Read a decision as it was given, whatever model is active today, and what came after it."""
     with Client(address) as client:
-        found = client.get_credit_decision(decision_id)
-        if not say_json(as_json, [found]):
+        history = read_history(client, decision_id)
+        found = history.credit_decision
+        if not say_json(as_json, [found, *history.overrides, *history.outcomes]):
             show_decision(console(), found, model_of(client, found.assessment.model_output.bundle_id))
+            show_history(console(), history)
 
 
 @app.command(epilog="Example: python -m client models")

@@ -13,8 +13,17 @@ from models.catalog import activate as activate_bundle
 from models.errors import ModelError
 from record.errors import RecordError
 from server.config import ConfigRefused, read_settings
-from server.errors import LoadRefused, LogRefused, PolicyRefused, StoreUnavailable
+from server.errors import (
+    ErasureRefused,
+    LoadRefused,
+    LogRefused,
+    PolicyRefused,
+    RecordDamaged,
+    RetentionRefused,
+    StoreUnavailable,
+)
 from server.log import set_up_log
+from server.upkeep import erase, hold, release, retain
 
 
 class ServeByDefault(TyperGroup):
@@ -57,13 +66,14 @@ def load(
     from server.load import load_file  # pyarrow: the serving process does without
     from server.stores.database import Database
     from server.stores.loading import Keep
+    from server.stores.open_log import KeyPlaces
 
     settings = read_settings(config)
     keep = Keep(settings.churn_runs_kept, settings.churn_token_days)
     database = Database(settings.database)
     database.migrate()
     for path in files:
-        done = load_file(database, path, dt.datetime.now(dt.UTC), keep)
+        done = load_file(database, path, dt.datetime.now(dt.UTC), KeyPlaces.of(settings), keep)
         typer.echo(f"{path}: {done.family} {done.kind}: {done.added:,} added, {done.known:,} were there already")
     database.close()
 
@@ -81,21 +91,26 @@ def activate(
 
 @app.command(epilog="Example: python -m server doctor CONFIG.toml")
 def doctor(config: Config = None) -> None:
-    """Check every record with its columns, the tree, the head, every kept checkpoint, and what old decisions need."""
+    """Check the whole database: records, tree, head, kept checkpoints; keys that are gone; runs; what old decisions need."""
+    from server.accounts import account
     from server.doctor import examine, verifier_of
     from server.stores.artifacts import missing_artifacts
     from server.stores.database import Database
+    from server.stores.open_log import KeyPlaces
     from server.stores.shelf import Shelf
 
     settings = read_settings(config)
     database = Database(settings.database)
     database.migrate()
     holds, sentences = examine(database, verifier_of(settings), settings.anchor_folder)
-    missing = list(missing_artifacts(database, Shelf(settings.bundles, "credit")))
+    problems = [
+        *account(database, KeyPlaces.of(settings)),
+        *missing_artifacts(database, Shelf(settings.bundles, "credit")),
+    ]
     database.close()
-    for sentence in (*sentences, *missing):
+    for sentence in (*sentences, *problems):
         typer.echo(sentence)
-    if missing or not holds:
+    if problems or not holds:
         raise typer.Exit(1)
 
 
@@ -107,6 +122,12 @@ def public_key(config: Config = None) -> None:
     typer.echo(verifier_of(read_settings(config)).text())
 
 
+app.command(epilog="Example: python -m server erase TW 188 --reason 'request 2026-114' --apply")(erase)
+app.command(epilog="Example: python -m server hold TW 188 --reason 'lawsuit 7 O 42/26'")(hold)
+app.command(epilog="Example: python -m server release 4f0c2b8e-0b0f-4a43-9d6f-1f2c3d4e5f60 --reason 'settled'")(release)
+app.command(epilog="Example: python -m server retain")(retain)
+
+
 def main() -> int:
     """Run a command; what can be mended is said in a sentence, with exit status 1."""
     from server.app import PortTaken
@@ -114,8 +135,8 @@ def main() -> int:
     try:
         app(standalone_mode=True)
     except (
-        *(ConfigRefused, LoadRefused, LogRefused, ModelError),
-        *(PolicyRefused, PortTaken, RecordError, StoreUnavailable),
+        *(ConfigRefused, ErasureRefused, LoadRefused, LogRefused, ModelError, PolicyRefused),
+        *(PortTaken, RecordDamaged, RecordError, RetentionRefused, StoreUnavailable),
     ) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1

@@ -27,6 +27,7 @@ class Settings(BaseSettings):
         bundles: The catalog of bundles and ACTIVE.toml files. Trusted to name what serves; the bundles
             themselves are checked byte by byte.
         policy: The policy file. Trusted.
+        retention: The retention table, which `retain` applies. Trusted.
         database: SQLAlchemy URL, SQLite or PostgreSQL.
         keys: SQLAlchemy URL of the customers' keys: another database, in no backup of the log.
         master_key: The file of the key that wraps them; made at the first start.
@@ -52,6 +53,7 @@ class Settings(BaseSettings):
     port: int = Field(default=50051, ge=0, le=65535)
     bundles: Path = Path("models/bundles")
     policy: Path = Path(__file__).parent / "policy.toml"
+    retention: Path = Path(__file__).parent / "retention.toml"
     database: str = "sqlite:///grounds.db"
     keys: str = "sqlite:///grounds-keys.db"
     master_key: Path = Path("grounds-master.key")

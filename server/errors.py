@@ -49,6 +49,14 @@ class RequestIdReused(ServerError):
     """The request_id was used for another content."""
 
 
+class OverrideInvalid(ServerError):
+    """An override breaks a rule of the policy, or does not fit its decision."""
+
+
+class OutcomeInvalid(ServerError):
+    """An outcome does not fit its decision."""
+
+
 class CurrencyNotServed(ServerError):
     """The amount is not in the currency of the market's policy."""
 
@@ -66,7 +74,12 @@ class RecordUnknown(ServerError):
 
 
 class RecordRemoved(ServerError):
-    """The record is there, but what was in it was erased."""
+    """The record is there, but what was in it was erased; metadata `why` says how: KEY_DESTROYED or CIPHERTEXT_REMOVED."""
+
+    @property
+    def key_destroyed(self) -> bool:
+        """Tell whether the customer was erased; if not, retention has taken the ciphertext."""
+        return self.metadata.get("why") == "KEY_DESTROYED"
 
 
 class RecordDamaged(ServerError):
@@ -119,6 +132,14 @@ class LogRefused(Exception):
 
 class LoadRefused(Exception):
     """A feature or run file is not what it should be; nothing of it was loaded."""
+
+
+class ErasureRefused(Exception):
+    """A customer cannot be erased, held or released; nothing was done, and the message says why."""
+
+
+class RetentionRefused(Exception):
+    """Retention cannot be applied; the message says why."""
 
 
 class PolicyRefused(Exception):

@@ -20,6 +20,7 @@ from server.stores.database import Database
 from server.stores.doubles import pack
 from server.stores.features import append
 from server.stores.loading import Keep
+from server.stores.open_log import KeyPlaces, open_log
 
 FORMATS = {"features": 1, "run": 2}
 BATCH_ROWS = 5000
@@ -38,21 +39,37 @@ class Loaded:
     known: int
 
 
-def load_file(database: Database, path: Path, load_time: dt.datetime, keep: Keep | None = None) -> Loaded:
+def load_file(
+    database: Database, path: Path, load_time: dt.datetime, keys: KeyPlaces | None = None, keep: Keep | None = None
+) -> Loaded:
     """Check a file and load it, wholly or not at all. The same file again changes nothing.
 
     Args:
         database: Where to.
         path: A feature or a run file.
         load_time: Of two runs with the same cut, the one loaded last answers.
+        keys: Of the log, in which a run is recorded.
         keep: Which runs stay when another is loaded.
 
+    Args:
+        database: Where to.
+        path: A feature or a run file.
+        load_time: Of two runs of one time, the one loaded last answers.
+        keys: Where the keys of the log are, in which a run is recorded; features need none.
+
     Raises:
+        LogRefused: The keys are not those of the log.
         LoadRefused: The file is not what it should be; nothing of it was loaded.
     """
     manifest = read_manifest(path)
     if manifest["kind"] == "run":
-        added, known = load_run(database, path, manifest, load_time, keep or Keep())
+        if keys is None:
+            raise LoadRefused(f"{path}: is a run, and a run is recorded: name the keys of the log")
+        log = open_log(database, keys)
+        try:
+            added, known = load_run(log, path, manifest, load_time, keep or Keep())
+        finally:
+            log.close()
         return Loaded("run", manifest["family"], added, known)
     table = pq.read_table(path)
     check_keys(path, table)

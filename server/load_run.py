@@ -25,7 +25,8 @@ from server.load_rows import Past, staged
 from server.stores.chunks import EXPORTED, written
 from server.stores.database import Database
 from server.stores.erasures import erased
-from server.stores.loading import Keep, begin_run, loading, prune, publish, stage, sweep
+from server.stores.loading import Keep, Staged, begin_run, loading, prune, publish, stage, sweep
+from server.stores.records import RecordLog
 from server.stores.risks import run_before
 from server.stores.tables import RISK_CHUNKS, RUNS
 
@@ -38,14 +39,14 @@ class MarketRun:
     """A run in one market while it is loaded.
 
     Attributes:
-        number: Of the run.
+        staged: What of it is in the database.
         past: Of the market's customers.
         erased_ids: Customers whom the run must not bring back.
         seen: Customers of the market that were read so far.
         chunks: Parts of the export that were written so far.
     """
 
-    number: int
+    staged: Staged
     past: Past
     erased_ids: pa.Array
     seen: int = 0
@@ -53,14 +54,17 @@ class MarketRun:
 
 
 def load_run(
-    database: Database, path: Path, manifest: dict[str, Any], load_time: dt.datetime, keep: Keep
+    log: RecordLog, path: Path, manifest: dict[str, Any], load_time: dt.datetime, keep: Keep
 ) -> tuple[int, int]:
-    """Add a run with all its customers; gives how many are new, and how many were known.
+    """Add a run with all its customers to the database of the log, which records it.
+
+    Returns:
+        How many customers are new, and how many were known.
 
     Raises:
         LoadRefused: Something that a reader needs is missing or wrong, or another load is under way.
     """
-    checked = checked_manifest(path, manifest)
+    checked, database = checked_manifest(path, manifest), log.database
     with path.open("rb") as content:
         file_sha256 = hashlib.file_digest(content, "sha256").hexdigest()
     with pq.ParquetFile(path) as file, loading(database):
@@ -75,11 +79,11 @@ def load_run(
             added = sum(stage_batch(database, path, batch, checked, runs) for batch in batches(file))
             for run in runs.values():
                 if not run.chunks:  # all of its customers were erased; an export has at least one part
-                    stage(database, run.number, [], [empty_chunk(run.number)], 0)
+                    stage(database, run.staged, [], [empty_chunk(run.staged.number)], 0)
+            publish(log, [run.staged for run in runs.values()], load_time)
         except BaseException:
             sweep(database)
             raise
-        publish(database, [run.number for run in runs.values()], load_time)
         prune(database, keep, load_time)
     return added, 0
 
@@ -159,10 +163,10 @@ def stage_batch(
         if not part.num_rows:
             continue
         try:
-            content = staged(part, manifest, before, run.number, run.chunks)
+            content = staged(part, manifest, before, run.staged.number, run.chunks)
         except DriversWrong as error:
             raise LoadRefused(f"{path}: {error}") from error
-        stage(database, run.number, content.rows, content.chunks, content.scored)
+        stage(database, run.staged, content.rows, content.chunks, content.scored)
         run.chunks += len(content.chunks)
         added += part.num_rows
     return added

@@ -21,6 +21,7 @@ from server.app import Application
 from server.config import Settings, read_settings
 from server.load import load_file
 from server.stores.database import Database
+from server.stores.open_log import KeyPlaces
 from tests.small import SmallFamily, write_small_family
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -88,6 +89,11 @@ def key_settings(folder: Path) -> dict[str, Any]:
     }
 
 
+def key_places(folder: Path) -> KeyPlaces:
+    """Give the same for who opens the log without a server."""
+    return KeyPlaces.of(read_settings(**key_settings(folder)))
+
+
 def key_environment(folder: Path) -> dict[str, str]:
     """Give the same for a process."""
     return {f"GROUNDS_{name.upper()}": str(value) for name, value in key_settings(folder).items()}
@@ -152,7 +158,8 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Released:
     folder = tmp_path_factory.mktemp("released")
     bundles, files, database = folder / "bundles", folder / "files", f"sqlite:///{folder / 'grounds.db'}"
     config = folder / "config.toml"
-    config.write_text(f'bundles = "{bundles}"\ndatabase = "{database}"\n')
+    settings = {"bundles": bundles, "database": database, **key_settings(folder)}
+    config.write_text("".join(f'{name} = "{value}"\n' for name, value in settings.items()))
     printed = {}
     for family in ("credit", "churn"):
         spec = f"training/{family}.toml"

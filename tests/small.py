@@ -89,6 +89,11 @@ largest_amount = 50000
 features_max_age_days = 36000
 valid_days = 30
 
+[sections.overrides]
+second_person_above = 10000
+high_side = ["FRAUD_SUSPECTED"]
+low_side = ["NEW_INFORMATION"]
+
 [[sections]]
 market = "FR"
 effective_from = 2020-01-01
@@ -99,6 +104,14 @@ lgd = 0.50
 largest_amount = 20000
 features_max_age_days = 36000
 valid_days = 14
+
+[texts.FRAUD_SUSPECTED]
+en = "Fraud is suspected"
+de = "Es besteht Betrugsverdacht"
+
+[texts.NEW_INFORMATION]
+en = "Something newer is known"
+de = "Es ist Neueres bekannt"
 
 [texts.LARGEST_AMOUNT]
 en = "More than {largest_amount} {currency}"

@@ -81,6 +81,20 @@ class Rule(PolicyPart):
         return self
 
 
+class Overrides(PolicyPart):
+    """What a person may decide otherwise, and with which reasons; [texts.CODE] says each in words.
+
+    Attributes:
+        second_person_above: Who grants more than this needs a second person; in the section's currency.
+        high_side: Codes of reasons to grant less than the policy would.
+        low_side: Codes of reasons to grant more than the policy would.
+    """
+
+    second_person_above: Decimal = Field(ge=0, allow_inf_nan=False)
+    high_side: tuple[Code, ...] = Field(min_length=1)
+    low_side: tuple[Code, ...] = Field(min_length=1)
+
+
 class Section(PolicyPart):
     """What holds for one product in one market from one day on.
 
@@ -97,6 +111,7 @@ class Section(PolicyPart):
         features_max_age_days: Older features of the store are referred.
         valid_days: How long a decision holds.
         rules: Hard rules, in the order in which they are told.
+        overrides: What a person may decide otherwise; None: nothing.
     """
 
     market: Market
@@ -113,6 +128,7 @@ class Section(PolicyPart):
     features_max_age_days: int = Field(ge=1, le=36_600)
     valid_days: int = Field(ge=1, le=3660)
     rules: tuple[Rule, ...] = ()
+    overrides: Overrides | None = None
 
     @model_validator(mode="after")
     def ordered(self) -> Self:
@@ -165,7 +181,9 @@ class PolicyDocument(PolicyPart):
 
     def spoken(self) -> dict[str, tuple[str, ...]]:
         """Give every code that needs a text, with what the text may name."""
-        return FACTS | {rule.code: RULE_FACTS for section in self.sections for rule in section.rules}
+        reasons = (section.overrides for section in self.sections if section.overrides is not None)
+        codes = {code: () for each in reasons for code in (*each.high_side, *each.low_side)}
+        return codes | FACTS | {rule.code: RULE_FACTS for section in self.sections for rule in section.rules}
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +217,12 @@ class Policy:
         texts = self.document.texts[code]
         chosen = locale if locale in texts else DEFAULT_LOCALE
         return say(texts[chosen], chosen, facts)
+
+    def said(self, code: str, locale: str) -> tuple[str, str]:
+        """Say a reason in words, in the locale, else in its language, else in English; gives in which, and the words."""
+        texts = self.document.texts[code]
+        chosen = next((each for each in (locale, locale.split("-", maxsplit=1)[0]) if each in texts), DEFAULT_LOCALE)
+        return chosen, self.text(code, chosen, {})
 
 
 def say(text: str, locale: str, facts: Mapping[str, float | str]) -> str:

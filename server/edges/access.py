@@ -9,6 +9,8 @@ ROLES: dict[str, frozenset[str]] = {
     "/grounds.credit.v1.CreditService/ScoreCredit": frozenset({LOAN_DESK}),
     "/grounds.credit.v1.CreditService/SimulateCredit": frozenset({LOAN_DESK}),
     "/grounds.credit.v1.CreditService/GetCreditDecision": frozenset({LOAN_DESK}),
+    "/grounds.credit.v1.CreditService/RecordOverride": frozenset({LOAN_DESK}),
+    "/grounds.credit.v1.CreditService/RecordOutcome": frozenset({LOAN_DESK}),
     "/grounds.churn.v1.ChurnService/GetChurnRisk": frozenset({CRM}),
     "/grounds.churn.v1.ChurnService/BatchGetChurnRisks": frozenset({CRM}),
     "/grounds.churn.v1.ChurnService/ListChurnRisks": frozenset({CRM}),

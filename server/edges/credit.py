@@ -4,7 +4,6 @@ import datetime as dt
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 from grounds.credit.v1 import credit_pb2 as pb
 from grounds.credit.v1 import credit_pb2_grpc
@@ -17,9 +16,12 @@ from server.edges.access import LOCAL_CALLER
 from server.edges.assessments import assessment_message
 from server.edges.content import content_sha256
 from server.edges.context import Context
-from server.edges.decision_records import CREDIT_DECISION, Decided, answer_of, decision_entry
+from server.edges.decision_records import Decided, answer_of, decision_entry
+from server.edges.events import Events
 from server.edges.explanations import timestamp, values_of
 from server.edges.money import amount_of
+from server.edges.outcomes import tell_outcome
+from server.edges.overrides import tell_override
 from server.edges.received import RECEIVED
 from server.edges.recorder import Recorder
 from server.edges.recourses import RecourseBook
@@ -27,27 +29,16 @@ from server.edges.threads import Threads
 from server.errors import (
     CurrencyNotServed,
     CustomerUnknown,
-    DecisionUnknown,
     FeaturesInvalid,
     NoActiveModel,
     NoPolicy,
     Violation,
 )
-from server.stores.entries import Kept
 from server.stores.features import FeatureStore, StoredFeatures
 from server.stores.lineup import LineupWatch
+from server.stores.records import RecordLog
 
 FAMILY = "credit"
-
-
-class Decisions(Protocol):
-    """Reads what was decided; see server.stores.records.RecordLog."""
-
-    def of_id(self, record_id: str) -> Kept | None:
-        """Give a record by its name."""
-
-    def of_request(self, caller: str, request_id: str, content: bytes) -> Kept | None:
-        """Give the record that this request got earlier."""
 
 
 Asked = pb.ScoreCreditRequest | pb.SimulateCreditRequest
@@ -67,7 +58,7 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
         lineup: LineupWatch,
         policies: PolicyWatch,
         features: FeatureStore,
-        records: tuple[Recorder, Decisions],
+        records: tuple[Recorder, RecordLog],
         threads: Threads,
         *,
         clock: Callable[[], dt.datetime],
@@ -77,6 +68,7 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
         self.recorder, self.decisions = records
         self.threads, self.clock = threads, clock
         self.recourses = RecourseBook()
+        self.events = Events(self.decisions, self.recorder, threads, clock)
 
     async def ScoreCredit(self, request: pb.ScoreCreditRequest, _context: Context) -> pb.ScoreCreditResponse:
         """Decide once per request_id."""
@@ -116,10 +108,24 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
         self, request: pb.GetCreditDecisionRequest, _context: Context
     ) -> pb.GetCreditDecisionResponse:
         """Give what was answered then."""
-        kept = await self.threads.run(self.decisions.of_id, request.decision_id.lower())
-        if kept is None or kept.header.kind != CREDIT_DECISION:
-            raise DecisionUnknown("there is no such decision", decision_id=request.decision_id)
-        return pb.GetCreditDecisionResponse(credit_decision=answer_of(kept.body))
+        kept = await self.threads.run(self.events.decision, request.decision_id.lower())
+        overrides, outcomes = await self.threads.run(self.events.after, kept)
+        return pb.GetCreditDecisionResponse(
+            credit_decision=answer_of(kept.body), overrides=overrides, outcomes=outcomes
+        )
+
+    async def RecordOverride(self, request: pb.RecordOverrideRequest, _context: Context) -> pb.RecordOverrideResponse:
+        """Record what a person decided otherwise."""
+        policy = self.policies.now
+        answer = await self.events.record(
+            request, str(uuid.uuid4()), lambda asking: tell_override(request, policy, asking)
+        )
+        return pb.RecordOverrideResponse(override=pb.Override.FromString(answer))
+
+    async def RecordOutcome(self, request: pb.RecordOutcomeRequest, _context: Context) -> pb.RecordOutcomeResponse:
+        """Record what became of a decision."""
+        answer = await self.events.record(request, str(uuid.uuid4()), lambda asking: tell_outcome(request, asking))
+        return pb.RecordOutcomeResponse(outcome=pb.Outcome.FromString(answer))
 
     async def decide(self, request: pb.ScoreCreditRequest, digest: str) -> tuple[Assessment, pb.CreditDecision]:
         """Make the decision, not yet recorded."""

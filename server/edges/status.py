@@ -31,6 +31,8 @@ MEANINGS: dict[type[ServerError], Meaning] = {
     errors.RequestInvalid: Meaning(grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_INVALID"),
     errors.FeaturesInvalid: Meaning(grpc.StatusCode.INVALID_ARGUMENT, "FEATURES_INVALID"),
     errors.RequestIdReused: Meaning(grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_ID_REUSED"),
+    errors.OverrideInvalid: Meaning(grpc.StatusCode.INVALID_ARGUMENT, "OVERRIDE_INVALID"),
+    errors.OutcomeInvalid: Meaning(grpc.StatusCode.INVALID_ARGUMENT, "OUTCOME_INVALID"),
     errors.CurrencyNotServed: Meaning(grpc.StatusCode.INVALID_ARGUMENT, "CURRENCY_NOT_SERVED"),
     errors.PageTokenInvalid: Meaning(grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID"),
     errors.MethodNotAllowed: Meaning(grpc.StatusCode.PERMISSION_DENIED, "METHOD_NOT_ALLOWED"),

@@ -9,7 +9,7 @@ from sqlalchemy import Row
 
 from record.columns import columns_of
 from record.export import StoredRecord
-from record.header import Header
+from record.header import Header, Removed
 from record.merkle import HASH_BYTES
 from record.sealed import SealedRecord
 from server.errors import RecordDamaged, RequestIdReused
@@ -37,6 +37,9 @@ class Entry:
         request_id: UUID of the caller's request, of which the caller gets one record; "" where there was none.
         content: Digest of what was sent: another one under the same request_id is refused.
         labels: For the header; codes only.
+        about: Tag of a customer whom the record is about although the log's own key seals it, so that it outlives the
+            customer's key. Only without `customer`.
+        removed: What retention removed; only of kind RETENTION.
     """
 
     kind: str
@@ -48,6 +51,8 @@ class Entry:
     request_id: str = ""
     content: bytes = field(default=b"", repr=False)
     labels: Mapping[str, str] = field(default_factory=dict)
+    about: str = ""
+    removed: tuple[Removed, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import bindparam, event, make_url, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, event, make_url, select, update
 from sqlalchemy.exc import ArgumentError, IntegrityError
 
 from record.customer_keys import key_id, new_customer_key, unwrap_key, wrap_key
@@ -23,6 +23,7 @@ from server.stores.key_tables import WRAPPED_KEYS
 MIGRATIONS = Path(__file__).parent / "key_migrations"
 TAGS = "log/tags"  # the key of customer tags
 LOG = "log/records"  # seals records that are about no customer
+RETIRED = "retired/"  # before the key id: the owner of a key that seals nothing more, about to be destroyed
 # Made once: to put a statement together takes longer than to run it.
 BY_OWNER = select(WRAPPED_KEYS).where(WRAPPED_KEYS.c.owner.in_(bindparam("wanted", expanding=True)))
 BY_ID = select(WRAPPED_KEYS).where(WRAPPED_KEYS.c.key_id.in_(bindparam("wanted", expanding=True)))
@@ -76,6 +77,11 @@ class KeyStore:
         with self.database.reading() as connection:
             return keys_of(connection.execute(BY_ID, {"wanted": list(ids)}), "key_id")
 
+    def ids(self) -> set[str]:
+        """Give the key ids of all keys that are there."""
+        with self.database.reading() as connection:
+            return set(connection.execute(select(WRAPPED_KEYS.c.key_id)).scalars())
+
     def unwrap(self, key: WrappedKey) -> bytes:
         """Give a key.
 
@@ -89,11 +95,27 @@ class KeyStore:
                 "the key of this record is not what was stored; run: python -m server doctor"
             ) from error
 
+    def retire(self, ids: Collection[str]) -> None:
+        """Let customers' keys seal nothing more; what they have sealed is still readable. The log's own stay."""
+        with self.database.writing() as connection:
+            retired = RETIRED + WRAPPED_KEYS.c.key_id
+            connection.execute(update(WRAPPED_KEYS).where(*of_customers(ids)).values(owner=retired))
+
+    def destroy(self, ids: Collection[str]) -> None:
+        """Destroy customers' keys: what they have sealed is never read again. The log's own stay."""
+        with self.database.writing() as connection:
+            connection.execute(delete(WRAPPED_KEYS).where(*of_customers(ids)))
+
     def probe(self) -> None:
         """Write something that changes nothing, to know whether writing works."""
         with self.database.writing() as connection:
             same = update(WRAPPED_KEYS).where(WRAPPED_KEYS.c.owner == TAGS).values(owner=TAGS)
             connection.execute(same)
+
+
+def of_customers(ids: Collection[str]) -> tuple[ColumnElement[bool], ...]:
+    """Give the condition for keys of customers: whatever is asked for, the log's own keys are not among them."""
+    return WRAPPED_KEYS.c.key_id.in_(ids), WRAPPED_KEYS.c.owner.not_in((TAGS, LOG))
 
 
 def keys_of(rows: Iterable[Any], column: str) -> dict[str, WrappedKey]:

@@ -2,9 +2,10 @@
 
 import datetime as dt
 import fcntl
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from server.errors import LoadRefused
 from server.stores.database import Database
 from server.stores.erasures import erase_from_run, erased, lock_tombstones, remove_tombstones
 from server.stores.features import utc
+from server.stores.records import RecordLog
 from server.stores.risks import LOADED, LOADING, NEWEST, PRUNING
+from server.stores.run_records import MarketRows, RunFacts, digest_of, record_run, row_of_customer, row_sha256
 from server.stores.tables import RISK_CHUNKS, RISKS, RUNS
 
 DELETED_ROWS = 5000  # in one transaction
@@ -61,23 +64,38 @@ def loading(database: Database) -> Iterator[None]:
         yield
 
 
-def begin_run(database: Database, line: dict[str, Any]) -> int:
-    """Add the line of a run that no reader sees yet; gives its number."""
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A run in one market that no reader sees yet.
+
+    Attributes:
+        number: Of the run.
+        hashes: Of its rows, for its record: 32 bytes a customer.
+    """
+
+    number: int
+    hashes: list[bytes] = field(default_factory=list)
+
+
+def begin_run(database: Database, line: dict[str, Any]) -> Staged:
+    """Add the line of a run that no reader sees yet."""
     with database.writing() as connection:
         added = connection.execute(
             RUNS.insert().values(**line, state=LOADING, customer_count=0, scored_count=0).returning(RUNS.c.run_number)
         )
-        return int(added.scalar_one())
+        return Staged(int(added.scalar_one()))
 
 
-def stage(database: Database, number: int, rows: list[tuple[Any, ...]], chunks: list[Chunk], scored: int) -> None:
+def stage(database: Database, run: Staged, rows: list[tuple[Any, ...]], chunks: list[Chunk], scored: int) -> None:
     """Add some customers, with their parts of the export; a row holds the values of RISKS, in its order."""
     counts = {"customer_count": RUNS.c.customer_count + len(rows), "scored_count": RUNS.c.scored_count + scored}
     with database.writing() as connection:
         if rows:
             insert_all(connection, rows)
         connection.execute(RISK_CHUNKS.insert(), chunks)
-        connection.execute(update(RUNS).where(RUNS.c.run_number == number).values(**counts))
+        connection.execute(update(RUNS).where(RUNS.c.run_number == run.number).values(**counts))
+    names = [column.name for column in RISKS.c]
+    run.hashes.extend(row_sha256(dict(zip(names, row, strict=True))) for row in rows)
 
 
 def insert_all(connection: Connection, rows: list[tuple[Any, ...]]) -> None:
@@ -91,14 +109,29 @@ def insert_all(connection: Connection, rows: list[tuple[Any, ...]]) -> None:
         connection.exec_driver_sql(str(statement), [dict(zip(names, row, strict=True)) for row in rows])
 
 
-def publish(database: Database, numbers: list[int], load_time: dt.datetime) -> None:
-    """Show whole runs to readers, all of them at once, without customers who were erased meanwhile."""
-    with database.writing() as connection:
+def publish(log: RecordLog, staged: list[Staged], load_time: dt.datetime) -> None:
+    """Record a run and show it to readers, in all its markets at once, without customers who were erased meanwhile.
+
+    Raises:
+        LoadRefused: A run of this name was recorded with other rows.
+    """
+    hashes = {run.number: run.hashes for run in staged}
+    with log.database.writing() as connection:
+        log.lock_head(connection)  # before the tombstones, as an erasure does
         lock_tombstones(connection)
-        for run in connection.execute(select(RUNS).where(RUNS.c.run_number.in_(numbers))).all():
+        lines = connection.execute(select(RUNS).where(RUNS.c.run_number.in_(hashes)).order_by(RUNS.c.market)).all()
+        markets = []
+        for run in lines:
             for customer_id in erased(connection, run.market, utc(run.as_of)):
-                erase_from_run(connection, run.run_number, customer_id)
-        shown = update(RUNS).where(RUNS.c.run_number.in_(numbers))
+                if row := row_of_customer(connection, run.run_number, customer_id):
+                    hashes[run.run_number].remove(row_sha256(row))
+                    erase_from_run(connection, run.run_number, customer_id)
+            of_run = hashes[run.run_number]
+            markets.append(MarketRows(run.market, utc(run.as_of), len(of_run), digest_of(of_run)))
+        header = json.loads(lines[0].header)
+        facts = RunFacts(lines[0].run_id, header["bundle_id"], header["baseline_sha256"], markets)
+        record_run(connection, log, facts, load_time)
+        shown = update(RUNS).where(RUNS.c.run_number.in_(hashes))
         connection.execute(shown.values(state=LOADED, load_time=load_time))
 
 

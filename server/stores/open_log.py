@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from sqlalchemy import Connection, exists, func, select
 
@@ -10,6 +11,7 @@ from record.errors import RecordError
 from record.keys import ensure_secret, ensure_signing_key, read_secret, read_signing_key
 from record.merkle import EMPTY_ROOT
 from record.note import SigningKey
+from server.config import Settings
 from server.errors import LogRefused, RecordDamaged
 from server.stores.database import MIGRATION_LOCK, Database
 from server.stores.keys import LOG, TAGS, KeyStore, open_key_database
@@ -32,6 +34,11 @@ class KeyPlaces:
     master_key: Path
     signing_key: Path
     origin: str
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Read them from the configuration."""
+        return cls(settings.keys, settings.master_key, settings.signing_key, settings.log_origin)
 
 
 def open_log(database: Database, places: KeyPlaces) -> RecordLog:

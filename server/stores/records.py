@@ -80,17 +80,28 @@ class RecordLog:
         """
         try:
             with self.database.writing() as connection:
-                before = self.lock_head(connection)
-                outcomes, fresh = self.told_apart(connection, entries)
-                after, rows = self.sealed(before, entries, fresh, outcomes)
-                if rows:
-                    connection.execute(INSERT, rows)
-                    self.write_head(connection, after)
+                outcomes, after = self.append_within(connection, entries)
         except IntegrityError as error:
             EVENTS.error("log damaged", problem="a record stands where the head says that there is none")
             raise StoreUnavailable("the log is not as it was left; nothing was decided") from error
         self.known = after
-        return [outcome for outcome in outcomes if outcome is not None]
+        return outcomes
+
+    def append_within(self, connection: Connection, entries: Sequence[Entry]) -> tuple[list[Outcome], Frontier]:
+        """Append as part of a transaction, so that what else it changes and its records are there together, or neither.
+
+        Nothing is durable before the transaction is committed; until then no other record is appended.
+
+        Returns:
+            The outcomes as of `append`, and the tree as it will be.
+        """
+        before = self.lock_head(connection)
+        outcomes, fresh = self.told_apart(connection, entries)
+        after, rows = self.sealed(before, entries, fresh, outcomes)
+        if rows:
+            connection.execute(INSERT, rows)
+            self.write_head(connection, after)
+        return [outcome for outcome in outcomes if outcome is not None], after
 
     def lock_head(self, connection: Connection) -> Frontier:
         """Wait for every other writer, and give the tree as it is. One that nobody signed is not built upon."""
@@ -165,7 +176,11 @@ class RecordLog:
 
     def owner_of(self, entry: Entry) -> str:
         """Give whose key seals it."""
-        return LOG if entry.customer is None else customer_tag(*entry.customer, self.tags_key).hex()
+        return LOG if entry.customer is None else self.tag_of(*entry.customer)
+
+    def tag_of(self, market: str, customer_id: str) -> str:
+        """Give the tag by which a customer's records are found."""
+        return customer_tag(market, customer_id, self.tags_key).hex()
 
     def seal(self, entry: Entry, owner: str, keys: Mapping[str, WrappedKey]) -> tuple[Header, SealedRecord]:
         """Seal one entry."""
@@ -177,9 +192,10 @@ class RecordLog:
             caller=entry.caller,
             key_id=keys[owner].key_id,
             request_id=entry.request_id,
-            customer_tag="" if entry.customer is None else owner,
+            customer_tag=entry.about if entry.customer is None else owner,
             content_tag=content_tag(entry.content, key).hex() if entry.content else "",
             labels=entry.labels,
+            removed=entry.removed,
         )
         return header, seal(header, entry.body, key)
 
@@ -253,7 +269,8 @@ class RecordLog:
             if differing_columns(parse_header(record.header), record.columns or {}):
                 raise damaged(row)
             if record.ciphertext is None or row.key_id not in keys:
-                raise RecordRemoved("what was in this record was erased", record_id=row.record_id)
+                why = "CIPHERTEXT_REMOVED" if row.key_id in keys else "KEY_DESTROYED"
+                raise RecordRemoved("what was in this record was erased", record_id=row.record_id, why=why)
             key = self.keys.unwrap(keys[row.key_id])
             header, body = open_sealed(SealedRecord(record.header, record.ciphertext), key)
         except RecordError as error:

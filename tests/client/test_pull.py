@@ -20,9 +20,9 @@ from client.pull import Pull, Pulled
 from client.pull_table import FILE, OWN, applied, read_file, row_of, write_file
 from server import load_run
 from server.app import now
-from server.load import load_file
 from server.stores.erasures import erase_risks
 from tests.conftest import Serving
+from tests.server.loading import load_file
 from tests.server.runs import FIRST, SECOND, THIRD, ChurnFamily, plain_rows, scored_rows, write_churn_family, write_run
 
 KILLER = multiprocessing.get_context("forkserver")

@@ -10,7 +10,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from protovalidate import Validator
 
-from grounds.audit.v1 import audit_pb2
+from grounds.audit.v1 import audit_pb2, bodies_pb2
 from grounds.churn.v1 import churn_pb2
 from grounds.credit.v1 import credit_pb2
 from grounds.customer.v1.customer_pb2 import Customer
@@ -22,6 +22,7 @@ VALIDATOR = Validator()
 LOCALES = (
     (credit_pb2.ScoreCreditRequest, "locale"),
     (credit_pb2.SimulateCreditRequest, "locale"),
+    (credit_pb2.RecordOverrideRequest, "locale"),
     (churn_pb2.GetChurnRiskRequest, "locale"),
     (churn_pb2.BatchGetChurnRisksRequest, "locale"),
     (churn_pb2.ListChurnRisksRequest, "locale"),
@@ -35,6 +36,16 @@ REDACTED = {
     ("ScoreCreditRequest", "facts"),
     ("SimulateCreditRequest", "features"),
     ("SimulateCreditRequest", "facts"),
+    ("RecordOverrideRequest", "granted_amount"),
+    ("RecordOverrideRequest", "user_id"),
+    ("RecordOverrideRequest", "second_user_id"),
+    ("RecordOverrideRequest", "comment"),
+    ("Override", "granted_amount"),
+    ("Override", "user_id"),
+    ("Override", "second_user_id"),
+    ("Override", "comment"),
+    ("EventRecord", "request"),
+    ("EventRecord", "answer"),
     ("FeatureChange", "current"),
     ("FeatureChange", "proposed"),
     ("Contribution", "value"),
@@ -156,7 +167,7 @@ def test_a_bundle_is_named_by_64_hexadecimal_digits_and_a_family_by_a_small_word
 
 
 def test_values_and_words_about_a_customer_are_not_printed_by_a_debugger() -> None:
-    modules = (audit_pb2, credit_pb2, churn_pb2, explain_pb2, model_pb2)
+    modules = (audit_pb2, bodies_pb2, credit_pb2, churn_pb2, explain_pb2, model_pb2)
     messages = [message for module in modules for message in module.DESCRIPTOR.message_types_by_name.values()]
     fields: list[FieldDescriptor] = [field for m in [*messages, Customer.DESCRIPTOR] for field in m.fields]
 

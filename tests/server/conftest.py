@@ -12,7 +12,7 @@ import sqlalchemy
 from server.config import Settings
 from server.load import load_file
 from server.stores.database import Database
-from tests.conftest import LOAD_TIME
+from tests.conftest import LOAD_TIME, key_places
 from tests.server.runs import ChurnFamily, write_churn_family
 from tests.small import SPEC, SmallFamily, write_small_family
 
@@ -36,7 +36,7 @@ def churn_database(churn_family: ChurnFamily, small_database: Path) -> Path:
     path = churn_family.folder / "churn.db"
     shutil.copy(small_database, path)
     database = Database(f"sqlite:///{path}")
-    load_file(database, churn_family.first_run, LOAD_TIME)
+    load_file(database, churn_family.first_run, LOAD_TIME, key_places(path.parent))
     database.close()
     return path
 
@@ -44,7 +44,10 @@ def churn_database(churn_family: ChurnFamily, small_database: Path) -> Path:
 @pytest.fixture
 def churn_settings(churn_database: Path, small_settings: Settings) -> Settings:
     """Give what a server with a churn run needs."""
-    shutil.copy(churn_database, small_settings.database.removeprefix("sqlite:///"))
+    database = Path(small_settings.database.removeprefix("sqlite:///"))
+    shutil.copy(churn_database, database)
+    for name in ("keys.db", "master.key", "signing.key"):
+        shutil.copy(churn_database.with_name(name), database.with_name(name))
     return small_settings
 
 

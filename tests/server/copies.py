@@ -7,9 +7,9 @@ from typing import Any
 
 from grounds.churn.v1 import churn_pb2 as pb
 from server.app import now
-from server.load import load_file
 from server.stores.erasures import erase_risks
 from tests.conftest import Serving
+from tests.server.loading import load_file
 from tests.server.runs import ChurnFamily, plain_rows, write_run
 
 Copy = dict[str, pb.ChurnRisk]

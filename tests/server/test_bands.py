@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from grounds.churn.v1 import churn_pb2 as pb
 from server.decisions.bands import held_bands, plain_bands
 from server.edges.risks import RiskWriter, run_message
-from server.load import load_file
 from server.stores.database import Database
 from server.stores.risks import RiskStore
 from tests.conftest import LOAD_TIME
+from tests.server.loading import load_file
 from tests.server.runs import FIRST, MARGIN, SECOND, THIRD, ChurnFamily, plain_rows, write_run
 
 BOUNDS = (0.2, 0.4, 0.6, 1.0)

@@ -11,11 +11,11 @@ from grounds.churn.v1 import churn_pb2 as pb
 from server.app import now
 from server.config import Settings
 from server.edges.pages import CopyState, PageTokens
-from server.load import load_file
 from server.stores.loading import Keep
 from tests.conftest import Serving
 from tests.server.asking import refusal
 from tests.server.copies import load, made, request, synced
+from tests.server.loading import load_file
 from tests.server.running import served
 from tests.server.runs import FIRST, SECOND, THIRD, ChurnFamily, plain_rows, write_run
 

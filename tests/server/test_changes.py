@@ -9,12 +9,12 @@ import pytest
 from grounds.churn.v1 import churn_pb2 as pb
 from server.app import now
 from server.config import Settings
-from server.load import load_file
 from server.stores import changes
 from server.stores.loading import Keep
 from tests.conftest import Serving
 from tests.server.asking import customer, refusal
 from tests.server.copies import Copy, erase, load, made, pages, request, synced
+from tests.server.loading import load_file
 from tests.server.runs import FIRST, SECOND, THIRD, ChurnFamily, plain_rows, write_run
 
 

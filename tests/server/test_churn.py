@@ -13,10 +13,10 @@ from grounds.churn.v1 import churn_pb2 as pb
 from grounds.explain.v1 import explain_pb2
 from server.config import Settings
 from server.edges.money import amount_of, money_of_minor
-from server.load import load_file
 from server.stores.doubles import pack
 from tests.conftest import LOAD_TIME, Serving
 from tests.server.asking import NOBODY, customer, refusal
+from tests.server.loading import load_file
 from tests.server.runs import FIRST, SECOND, ChurnFamily
 
 CUSTOMERS = ("C00000", "C00001", "C00007", "B00001", "C00403")

@@ -11,12 +11,12 @@ import pytest
 from grounds.churn.v1 import churn_pb2 as pb
 from server.app import now
 from server.config import Settings
-from server.load import load_file
 from server.stores import chunks
 from server.stores.erasures import erase_risks
 from server.stores.tables import RISK_CHUNKS
 from tests.conftest import Serving
 from tests.server.asking import refusal
+from tests.server.loading import load_file
 from tests.server.runs import FIRST, SECOND, ChurnFamily, plain_rows, scored_rows, write_run
 
 

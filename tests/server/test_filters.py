@@ -8,9 +8,9 @@ import pytest
 from grounds.churn.v1 import churn_pb2 as pb
 from server.app import now
 from server.config import Settings
-from server.load import load_file
 from tests.conftest import Serving
 from tests.server.asking import customer, refusal
+from tests.server.loading import load_file
 from tests.server.runs import FIRST, ChurnFamily, plain_rows, write_run
 
 LOW, HIGH, CRITICAL = pb.RISK_BAND_LOW, pb.RISK_BAND_HIGH, pb.RISK_BAND_CRITICAL

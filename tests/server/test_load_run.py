@@ -13,12 +13,12 @@ import pytest
 
 from grounds.churn.v1 import churn_pb2 as pb
 from server.errors import LoadRefused
-from server.load import load_file
 from server.load_manifest import BANDS, STATUSES
 from server.stores.database import Database
 from server.stores.loading import loading
 from server.stores.risks import RiskStore, Wanted
 from tests.conftest import LOAD_TIME
+from tests.server.loading import load_file
 from tests.server.runs import FIRST, ChurnFamily, write_rows
 from tests.server.test_load import counts
 
@@ -72,7 +72,9 @@ def test_a_run_reads_back_in_both_orders_on_every_database(database: Database, c
 
 
 def test_the_run_as_it_is_is_loaded(empty: Database, churn_family: ChurnFamily, tmp_path: Path) -> None:
-    done = load_file(empty, write(churn_family, tmp_path / "run.parquet", as_it_is), LOAD_TIME)
+    path = write(churn_family, tmp_path / "run.parquet", as_it_is)
+
+    done = load_file(empty, path, LOAD_TIME)
 
     assert done.added == 30
 

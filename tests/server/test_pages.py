@@ -12,9 +12,9 @@ from server.app import now
 from server.config import Settings
 from server.edges.money import amount_of
 from server.edges.pages import PagePlace, PageTokens, SyncPlace
-from server.load import load_file
 from tests.conftest import LOAD_TIME, Serving
 from tests.server.asking import Refusal, refusal
+from tests.server.loading import load_file
 from tests.server.running import served
 from tests.server.runs import ChurnFamily
 

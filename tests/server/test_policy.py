@@ -132,7 +132,7 @@ BAD = {
         "largest_amout = 50000",
         ["line 11: sections.0.largest_amout", "not permitted"],
     ),
-    "a market that is none": ('market = "FR"', 'market = "France"', ["line 16: sections.1.market"]),
+    "a market that is none": ('market = "FR"', 'market = "France"', ["line 21: sections.1.market"]),
     "a currency that is none": ('"EUR"', '"euro"', ["sections.0.currency", "sections.1.currency"]),
     "a rule without words": ('en = "Not known: {features}"', "", ["texts.MISSING_INPUT.en is missing"]),
     "a text that cannot be said": ("{largest_amount}", "{largest_amout}", ["largest_amout"]),

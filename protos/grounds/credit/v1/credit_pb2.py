@@ -24,12 +24,13 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from google.type import date_pb2 as google_dot_type_dot_date__pb2
 from google.type import money_pb2 as google_dot_type_dot_money__pb2
 from grounds.customer.v1 import customer_pb2 as grounds_dot_customer_dot_v1_dot_customer__pb2
 from grounds.explain.v1 import explain_pb2 as grounds_dot_explain_dot_v1_dot_explain__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1egrounds/credit/v1/credit.proto\x12\x11grounds.credit.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\"grounds/customer/v1/customer.proto\x1a grounds/explain/v1/explain.proto\"\xba\x07\n\x12ScoreCreditRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x37\n\x08\x63ustomer\x18\x02 \x01(\x0b\x32\x1d.grounds.customer.v1.CustomerB\x06\xbaH\x03\xc8\x01\x01\x12\xcd\x02\n\x10requested_amount\x18\x03 \x01(\x0b\x32\x12.google.type.MoneyB\x9e\x02\xbaH\x9a\x02\xba\x01\x93\x02\n\x0emoney.positive\x12omust be a positive amount: units >= 0, 0 <= nanos <= 999999999, not both 0, currency_code three capital letters\x1a\x8f\x01this.units >= 0 && this.nanos >= 0 && this.nanos <= 999999999 && (this.units > 0 || this.nanos > 0) && this.currency_code.matches(\'^[A-Z]{3}$\')\xc8\x01\x01\x12v\n\x08\x66\x65\x61tures\x18\x04 \x03(\x0b\x32\x33.grounds.credit.v1.ScoreCreditRequest.FeaturesEntryB/\x80\x01\x01\xbaH)\x9a\x01&\x10\x80\x04\"!r\x1f\x32\x1d^[A-Za-z][A-Za-z0-9_]{0,127}$\x12>\n\x06locale\x18\x05 \x01(\tB.\xbaH+r&2$^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$\xd8\x01\x01\x12\x31\n\x07product\x18\x06 \x01(\tB \xbaH\x1dr\x18\x32\x16^[A-Z][A-Z0-9_]{0,63}$\xd8\x01\x01\x12o\n\x05\x66\x61\x63ts\x18\x07 \x03(\x0b\x32\x30.grounds.credit.v1.ScoreCreditRequest.FactsEntryB.\x80\x01\x01\xbaH(\x9a\x01%\x10@\"!r\x1f\x32\x1d^[A-Za-z][A-Za-z0-9_]{0,127}$\x1aQ\n\rFeaturesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12/\n\x05value\x18\x02 \x01(\x0b\x32 .grounds.explain.v1.FeatureValue:\x02\x38\x01\x1aN\n\nFactsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12/\n\x05value\x18\x02 \x01(\x0b\x32 .grounds.explain.v1.FeatureValue:\x02\x38\x01\"Q\n\x13ScoreCreditResponse\x12:\n\x0f\x63redit_decision\x18\x01 \x01(\x0b\x32!.grounds.credit.v1.CreditDecision\"\xbe\x07\n\x15SimulateCreditRequest\x12\x37\n\x08\x63ustomer\x18\x01 \x01(\x0b\x32\x1d.grounds.customer.v1.CustomerB\x06\xbaH\x03\xc8\x01\x01\x12\xcd\x02\n\x10requested_amount\x18\x02 \x01(\x0b\x32\x12.google.type.MoneyB\x9e\x02\xbaH\x9a\x02\xba\x01\x93\x02\n\x0emoney.positive\x12omust be a positive amount: units >= 0, 0 <= nanos <= 999999999, not both 0, currency_code three capital letters\x1a\x8f\x01this.units >= 0 && this.nanos >= 0 && this.nanos <= 999999999 && (this.units > 0 || this.nanos > 0) && this.currency_code.matches(\'^[A-Z]{3}$\')\xc8\x01\x01\x12y\n\x08\x66\x65\x61tures\x18\x03 \x03(\x0b\x32\x36.grounds.credit.v1.SimulateCreditRequest.FeaturesEntryB/\x80\x01\x01\xbaH)\x9a\x01&\x10\x80\x04\"!r\x1f\x32\x1d^[A-Za-z][A-Za-z0-9_]{0,127}$\x12>\n\x06locale\x18\x04 \x01(\tB.\xbaH+r&2$^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$\xd8\x01\x01\x12\x31\n\x07product\x18\x05 \x01(\tB \xbaH\x1dr\x18\x32\x16^[A-Z][A-Z0-9_]{0,63}$\xd8\x01\x01\x12r\n\x05\x66\x61\x63ts\x18\x06 \x03(\x0b\x32\x33.grounds.credit.v1.SimulateCreditRequest.FactsEntryB.\x80\x01\x01\xbaH(\x9a\x01%\x10@\"!r\x1f\x32\x1d^[A-Za-z][A-Za-z0-9_]{0,127}$\x12\x17\n\x0f\x63ounterfactuals\x18\x07 \x01(\x08\x1aQ\n\rFeaturesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12/\n\x05value\x18\x02 \x01(\x0b\x32 .grounds.explain.v1.FeatureValue:\x02\x38\x01\x1aN\n\nFactsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12/\n\x05value\x18\x02 \x01(\x0b\x32 .grounds.explain.v1.FeatureValue:\x02\x38\x01\"\xb3\x01\n\x16SimulateCreditResponse\x12\x32\n\x05known\x18\x01 \x01(\x0b\x32#.grounds.credit.v1.CreditAssessment\x12\x36\n\tsimulated\x18\x02 \x01(\x0b\x32#.grounds.credit.v1.CreditAssessment\x12-\n\x08recourse\x18\x03 \x01(\x0b\x32\x1b.grounds.credit.v1.Recourse\"y\n\x08Recourse\x12\x31\n\x06status\x18\x01 \x01(\x0e\x32!.grounds.credit.v1.RecourseStatus\x12:\n\x0f\x63ounterfactuals\x18\x02 \x03(\x0b\x32!.grounds.credit.v1.Counterfactual\"^\n\x0e\x43ounterfactual\x12\x31\n\x07\x63hanges\x18\x01 \x03(\x0b\x32 .grounds.credit.v1.FeatureChange\x12\n\n\x02pd\x18\x02 \x01(\x01\x12\r\n\x05score\x18\x03 \x01(\x05\"\x91\x01\n\rFeatureChange\x12\x0f\n\x07\x66\x65\x61ture\x18\x01 \x01(\t\x12\x36\n\x07\x63urrent\x18\x02 \x01(\x0b\x32 .grounds.explain.v1.FeatureValueB\x03\x80\x01\x01\x12\x37\n\x08proposed\x18\x03 \x01(\x0b\x32 .grounds.explain.v1.FeatureValueB\x03\x80\x01\x01\"9\n\x18GetCreditDecisionRequest\x12\x1d\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"W\n\x19GetCreditDecisionResponse\x12:\n\x0f\x63redit_decision\x18\x01 \x01(\x0b\x32!.grounds.credit.v1.CreditDecision\"\xba\x02\n\x0e\x43reditDecision\x12\x30\n\nrecord_ref\x18\x01 \x01(\x0b\x32\x1c.grounds.credit.v1.RecordRef\x12/\n\x08\x63ustomer\x18\x02 \x01(\x0b\x32\x1d.grounds.customer.v1.Customer\x12,\n\x10requested_amount\x18\x03 \x01(\x0b\x32\x12.google.type.Money\x12-\n\x08\x64\x65\x63ision\x18\x04 \x01(\x0e\x32\x1b.grounds.credit.v1.Decision\x12\x37\n\nassessment\x18\x05 \x01(\x0b\x32#.grounds.credit.v1.CreditAssessment\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xce\x02\n\x10\x43reditAssessment\x12\x34\n\x0cmodel_output\x18\x01 \x01(\x0b\x32\x1e.grounds.credit.v1.ModelOutput\x12\x34\n\x0b\x65xplanation\x18\x02 \x01(\x0b\x32\x1f.grounds.explain.v1.Explanation\x12\x39\n\x0erecommendation\x18\x03 \x01(\x0b\x32!.grounds.credit.v1.Recommendation\x12\x36\n\rpolicy_result\x18\x04 \x01(\x0b\x32\x1f.grounds.credit.v1.PolicyResult\x12,\n\x07reasons\x18\x05 \x01(\x0b\x32\x1b.grounds.explain.v1.Reasons\x12-\n\x08warnings\x18\x06 \x03(\x0b\x32\x1b.grounds.explain.v1.Warning\"\\\n\x0bModelOutput\x12\x11\n\tbundle_id\x18\x01 \x01(\t\x12\x10\n\x08log_odds\x18\x02 \x01(\x01\x12\n\n\x02pd\x18\x03 \x01(\x01\x12\r\n\x05score\x18\x04 \x01(\x05\x12\r\n\x05grade\x18\x05 \x01(\t\"m\n\x0eRecommendation\x12-\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0e\x32\x1b.grounds.credit.v1.Decision\x12\x16\n\x0e\x61pprove_max_pd\x18\x02 \x01(\x01\x12\x14\n\x0crefer_max_pd\x18\x03 \x01(\x01\"\xaa\x02\n\x0cPolicyResult\x12\x16\n\x0epolicy_version\x18\x01 \x01(\t\x12\x15\n\rpolicy_sha256\x18\x02 \x01(\t\x12-\n\x08\x64\x65\x63ision\x18\x03 \x01(\x0e\x32\x1b.grounds.credit.v1.Decision\x12,\n\x05rules\x18\x04 \x03(\x0b\x32\x1d.grounds.credit.v1.PolicyRule\x12\x0f\n\x07product\x18\x05 \x01(\t\x12\x16\n\x0e\x65\x66\x66\x65\x63tive_from\x18\x06 \x01(\t\x12-\n\x11\x61pprovable_amount\x18\x07 \x01(\x0b\x32\x12.google.type.Money\x12)\n\rexpected_loss\x18\x08 \x01(\x0b\x32\x12.google.type.Money\x12\x0b\n\x03lgd\x18\t \x01(\x01\"^\n\nPolicyRule\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0e\n\x06passed\x18\x02 \x01(\x08\x12\x32\n\rbest_decision\x18\x03 \x01(\x0e\x32\x1b.grounds.credit.v1.Decision\"}\n\tRecordRef\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12/\n\x0b\x64\x65\x63ide_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x63ontent_sha256\x18\x04 \x01(\t*\xb5\x01\n\x0eRecourseStatus\x12\x1f\n\x1bRECOURSE_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15RECOURSE_STATUS_FOUND\x10\x01\x12%\n!RECOURSE_STATUS_NO_RECOURSE_FOUND\x10\x02\x12\x1e\n\x1aRECOURSE_STATUS_NOT_NEEDED\x10\x03\x12 \n\x1cRECOURSE_STATUS_NOT_SCORABLE\x10\x04*\x9d\x01\n\x08\x44\x65\x63ision\x12\x18\n\x14\x44\x45\x43ISION_UNSPECIFIED\x10\x00\x12\x14\n\x10\x44\x45\x43ISION_APPROVE\x10\x01\x12\x1c\n\x18\x44\x45\x43ISION_APPROVE_REDUCED\x10\x02\x12\x12\n\x0e\x44\x45\x43ISION_REFER\x10\x03\x12\x14\n\x10\x44\x45\x43ISION_DECLINE\x10\x04\x12\x19\n\x15\x44\x45\x43ISION_NOT_SCORABLE\x10\x05\x32\xc4\x02\n\rCreditService\x12\\\n\x0bScoreCredit\x12%.grounds.credit.v1.ScoreCreditRequest\x1a&.grounds.credit.v1.ScoreCreditResponse\x12\x65\n\x0eSimulateCredit\x12(.grounds.credit.v1.SimulateCreditRequest\x1a).grounds.credit.v1.SimulateCreditResponse\x12n\n\x11GetCreditDecision\x12+.grounds.credit.v1.GetCreditDecisionRequest\x1a,.grounds.credit.v1.GetCreditDecisionResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1egrounds/credit/v1/credit.proto\x12\x11grounds.credit.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16google/type/date.proto\x1a\x17google/type/money.proto\x1a\"grounds/customer/v1/customer.proto\x1a grounds/explain/v1/explain.proto\"\xba\x07\n\x12ScoreCreditRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x37\n\x08\x63ustomer\x18\x02 \x01(\x0b\x32\x1d.grounds.customer.v1.CustomerB\x06\xbaH\x03\xc8\x01\x01\x12\xcd\x02\n\x10requested_amount\x18\x03 \x01(\x0b\x32\x12.google.type.MoneyB\x9e\x02\xbaH\x9a\x02\xba\x01\x93\x02\n\x0emoney.positive\x12omust be a positive amount: units >= 0, 0 <= nanos <= 999999999, not both 0, currency_code three capital letters\x1a\x8f\x01this.units >= 0 && this.nanos >= 0 && this.nanos <= 999999999 && (this.units > 0 || this.nanos > 0) && this.currency_code.matches(\'^[A-Z]{3}$\')\xc8\x01\x01\x12v\n\x08\x66\x65\x61tures\x18\x04 \x03(\x0b\x32\x33.grounds.credit.v1.ScoreCreditRequest.FeaturesEntryB/\x80\x01\x01\xbaH)\x9a\x01&\x10\x80\x04\"!r\x1f\x32\x1d^[A-Za-z][A-Za-z0-9_]{0,127}$\x12>\n\x06locale\x18\x05 \x01(\tB.\xbaH+r&2$^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$\xd8\x01\x01\x12\x31\n\x07product\x18\x06 \x01(\tB \xbaH\x1dr\x18\x32\x16^[A-Z][A-Z0-9_]{0,63}$\xd8\x01\x01\x12o\n\x05\x66\x61\x63ts\x18\x07 \x03(\x0b\x32\x30.grounds.credit.v1.ScoreCreditRequest.FactsEntryB.\x80\x01\x01\xbaH(\x9a\x01%\x10@\"!r\x1f\x32\x1d^[A-Za-z][A-Za-z0-9_]{0,127}$\x1aQ\n\rFeaturesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12/\n\x05value\x18\x02 \x01(\x0b\x32 .grounds.explain.v1.FeatureValue:\x02\x38\x01\x1aN\n\nFactsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12/\n\x05value\x18\x02 \x01(\x0b\x32 .grounds.explain.v1.FeatureValue:\x02\x38\x01\"Q\n\x13ScoreCreditResponse\x12:\n\x0f\x63redit_decision\x18\x01 \x01(\x0b\x32!.grounds.credit.v1.CreditDecision\"\xbe\x07\n\x15SimulateCreditRequest\x12\x37\n\x08\x63ustomer\x18\x01 \x01(\x0b\x32\x1d.grounds.customer.v1.CustomerB\x06\xbaH\x03\xc8\x01\x01\x12\xcd\x02\n\x10requested_amount\x18\x02 \x01(\x0b\x32\x12.google.type.MoneyB\x9e\x02\xbaH\x9a\x02\xba\x01\x93\x02\n\x0emoney.positive\x12omust be a positive amount: units >= 0, 0 <= nanos <= 999999999, not both 0, currency_code three capital letters\x1a\x8f\x01this.units >= 0 && this.nanos >= 0 && this.nanos <= 999999999 && (this.units > 0 || this.nanos > 0) && this.currency_code.matches(\'^[A-Z]{3}$\')\xc8\x01\x01\x12y\n\x08\x66\x65\x61tures\x18\x03 \x03(\x0b\x32\x36.grounds.credit.v1.SimulateCreditRequest.FeaturesEntryB/\x80\x01\x01\xbaH)\x9a\x01&\x10\x80\x04\"!r\x1f\x32\x1d^[A-Za-z][A-Za-z0-9_]{0,127}$\x12>\n\x06locale\x18\x04 \x01(\tB.\xbaH+r&2$^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$\xd8\x01\x01\x12\x31\n\x07product\x18\x05 \x01(\tB \xbaH\x1dr\x18\x32\x16^[A-Z][A-Z0-9_]{0,63}$\xd8\x01\x01\x12r\n\x05\x66\x61\x63ts\x18\x06 \x03(\x0b\x32\x33.grounds.credit.v1.SimulateCreditRequest.FactsEntryB.\x80\x01\x01\xbaH(\x9a\x01%\x10@\"!r\x1f\x32\x1d^[A-Za-z][A-Za-z0-9_]{0,127}$\x12\x17\n\x0f\x63ounterfactuals\x18\x07 \x01(\x08\x1aQ\n\rFeaturesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12/\n\x05value\x18\x02 \x01(\x0b\x32 .grounds.explain.v1.FeatureValue:\x02\x38\x01\x1aN\n\nFactsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12/\n\x05value\x18\x02 \x01(\x0b\x32 .grounds.explain.v1.FeatureValue:\x02\x38\x01\"\xb3\x01\n\x16SimulateCreditResponse\x12\x32\n\x05known\x18\x01 \x01(\x0b\x32#.grounds.credit.v1.CreditAssessment\x12\x36\n\tsimulated\x18\x02 \x01(\x0b\x32#.grounds.credit.v1.CreditAssessment\x12-\n\x08recourse\x18\x03 \x01(\x0b\x32\x1b.grounds.credit.v1.Recourse\"y\n\x08Recourse\x12\x31\n\x06status\x18\x01 \x01(\x0e\x32!.grounds.credit.v1.RecourseStatus\x12:\n\x0f\x63ounterfactuals\x18\x02 \x03(\x0b\x32!.grounds.credit.v1.Counterfactual\"^\n\x0e\x43ounterfactual\x12\x31\n\x07\x63hanges\x18\x01 \x03(\x0b\x32 .grounds.credit.v1.FeatureChange\x12\n\n\x02pd\x18\x02 \x01(\x01\x12\r\n\x05score\x18\x03 \x01(\x05\"\x91\x01\n\rFeatureChange\x12\x0f\n\x07\x66\x65\x61ture\x18\x01 \x01(\t\x12\x36\n\x07\x63urrent\x18\x02 \x01(\x0b\x32 .grounds.explain.v1.FeatureValueB\x03\x80\x01\x01\x12\x37\n\x08proposed\x18\x03 \x01(\x0b\x32 .grounds.explain.v1.FeatureValueB\x03\x80\x01\x01\"9\n\x18GetCreditDecisionRequest\x12\x1d\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"\xb5\x01\n\x19GetCreditDecisionResponse\x12:\n\x0f\x63redit_decision\x18\x01 \x01(\x0b\x32!.grounds.credit.v1.CreditDecision\x12.\n\toverrides\x18\x02 \x03(\x0b\x32\x1b.grounds.credit.v1.Override\x12,\n\x08outcomes\x18\x03 \x03(\x0b\x32\x1a.grounds.credit.v1.Outcome\"\xbc\x08\n\x15RecordOverrideRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1d\n\x0b\x64\x65\x63ision_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12;\n\x08\x64\x65\x63ision\x18\x03 \x01(\x0e\x32\x1b.grounds.credit.v1.DecisionB\x0c\xbaH\t\x82\x01\x06\x18\x01\x18\x02\x18\x04\x12\xcb\x02\n\x0egranted_amount\x18\x04 \x01(\x0b\x32\x12.google.type.MoneyB\x9e\x02\x80\x01\x01\xbaH\x97\x02\xba\x01\x93\x02\n\x0emoney.positive\x12omust be a positive amount: units >= 0, 0 <= nanos <= 999999999, not both 0, currency_code three capital letters\x1a\x8f\x01this.units >= 0 && this.nanos >= 0 && this.nanos <= 999999999 && (this.units > 0 || this.nanos > 0) && this.currency_code.matches(\'^[A-Z]{3}$\')\x12\x32\n\x0breason_code\x18\x05 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[A-Z][A-Z0-9_]{0,63}$\x12\x33\n\x07user_id\x18\x06 \x01(\tB\"\x80\x01\x01\xbaH\x1cr\x1a\x32\x18^[A-Za-z0-9._:@-]{1,64}$\x12\x30\n\tuser_role\x18\x07 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[A-Z][A-Z0-9_]{0,63}$\x12\xa2\x02\n\x0f\x61uthority_limit\x18\x08 \x01(\x0b\x32\x12.google.type.MoneyB\xf4\x01\xbaH\xf0\x01\xba\x01\xe9\x01\n\x12money.not_negative\x12hmust be 0 or a positive amount: units >= 0, 0 <= nanos <= 999999999, currency_code three capital letters\x1aithis.units >= 0 && this.nanos >= 0 && this.nanos <= 999999999 && this.currency_code.matches(\'^[A-Z]{3}$\')\xc8\x01\x01\x12=\n\x0esecond_user_id\x18\t \x01(\tB%\x80\x01\x01\xbaH\x1fr\x1a\x32\x18^[A-Za-z0-9._:@-]{1,64}$\xd8\x01\x01\x12\x1c\n\x07\x63omment\x18\n \x01(\tB\x0b\x80\x01\x01\xbaH\x05r\x03\x18\xe8\x07\x12>\n\x06locale\x18\x0b \x01(\tB.\xbaH+r&2$^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$\xd8\x01\x01\"G\n\x16RecordOverrideResponse\x12-\n\x08override\x18\x01 \x01(\x0b\x32\x1b.grounds.credit.v1.Override\"\xfc\x03\n\x08Override\x12\x13\n\x0boverride_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x03 \x01(\t\x12\x31\n\roverride_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\x04side\x18\x05 \x01(\x0e\x32\x1f.grounds.credit.v1.OverrideSide\x12-\n\x08\x64\x65\x63ision\x18\x06 \x01(\x0e\x32\x1b.grounds.credit.v1.Decision\x12/\n\x0egranted_amount\x18\x07 \x01(\x0b\x32\x12.google.type.MoneyB\x03\x80\x01\x01\x12\x13\n\x0breason_code\x18\x08 \x01(\t\x12\x13\n\x0breason_text\x18\t \x01(\t\x12\x0e\n\x06locale\x18\n \x01(\t\x12\x14\n\x07user_id\x18\x0b \x01(\tB\x03\x80\x01\x01\x12\x11\n\tuser_role\x18\x0c \x01(\t\x12+\n\x0f\x61uthority_limit\x18\r \x01(\x0b\x32\x12.google.type.Money\x12\x1b\n\x0esecond_user_id\x18\x0e \x01(\tB\x03\x80\x01\x01\x12\x14\n\x07\x63omment\x18\x0f \x01(\tB\x03\x80\x01\x01\x12\x16\n\x0epolicy_version\x18\x10 \x01(\t\x12\x15\n\rpolicy_sha256\x18\x11 \x01(\t\"\xfa\x02\n\x14RecordOutcomeRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1d\n\x0b\x64\x65\x63ision_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12-\n\nevent_date\x18\x03 \x01(\x0b\x32\x11.google.type.DateB\x06\xbaH\x03\xc8\x01\x01\x12+\n\x06\x62ooked\x18\x04 \x01(\x0b\x32\x19.grounds.credit.v1.BookedH\x00\x12\x37\n\rdays_past_due\x18\x05 \x01(\x0b\x32\x1e.grounds.credit.v1.DaysPastDueH\x00\x12-\n\x07\x64\x65\x66\x61ult\x18\x06 \x01(\x0b\x32\x1a.grounds.credit.v1.DefaultH\x00\x12\'\n\x04\x63ure\x18\x07 \x01(\x0b\x32\x17.grounds.credit.v1.CureH\x00\x12(\n\x13\x63orrects_outcome_id\x18\x08 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x42\x0e\n\x05\x65vent\x12\x05\xbaH\x02\x08\x01\"\xce\x02\n\x06\x42ooked\x12\xc3\x02\n\x06\x61mount\x18\x01 \x01(\x0b\x32\x12.google.type.MoneyB\x9e\x02\xbaH\x9a\x02\xba\x01\x93\x02\n\x0emoney.positive\x12omust be a positive amount: units >= 0, 0 <= nanos <= 999999999, not both 0, currency_code three capital letters\x1a\x8f\x01this.units >= 0 && this.nanos >= 0 && this.nanos <= 999999999 && (this.units > 0 || this.nanos > 0) && this.currency_code.matches(\'^[A-Z]{3}$\')\xc8\x01\x01\"(\n\x0b\x44\x61ysPastDue\x12\x19\n\x04\x64\x61ys\x18\x01 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xf8\x9d\x02(\x01\">\n\x07\x44\x65\x66\x61ult\x12\x33\n\x0ctrigger_code\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[A-Z][A-Z0-9_]{0,63}$\"\x06\n\x04\x43ure\"D\n\x15RecordOutcomeResponse\x12+\n\x07outcome\x18\x01 \x01(\x0b\x32\x1a.grounds.credit.v1.Outcome\"\x82\x03\n\x07Outcome\x12\x12\n\noutcome_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x03 \x01(\t\x12/\n\x0brecord_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\nevent_date\x18\x05 \x01(\x0b\x32\x11.google.type.Date\x12+\n\x06\x62ooked\x18\x06 \x01(\x0b\x32\x19.grounds.credit.v1.BookedH\x00\x12\x37\n\rdays_past_due\x18\x07 \x01(\x0b\x32\x1e.grounds.credit.v1.DaysPastDueH\x00\x12-\n\x07\x64\x65\x66\x61ult\x18\x08 \x01(\x0b\x32\x1a.grounds.credit.v1.DefaultH\x00\x12\'\n\x04\x63ure\x18\t \x01(\x0b\x32\x17.grounds.credit.v1.CureH\x00\x12\x1b\n\x13\x63orrects_outcome_id\x18\n \x01(\tB\x07\n\x05\x65vent\"\xba\x02\n\x0e\x43reditDecision\x12\x30\n\nrecord_ref\x18\x01 \x01(\x0b\x32\x1c.grounds.credit.v1.RecordRef\x12/\n\x08\x63ustomer\x18\x02 \x01(\x0b\x32\x1d.grounds.customer.v1.Customer\x12,\n\x10requested_amount\x18\x03 \x01(\x0b\x32\x12.google.type.Money\x12-\n\x08\x64\x65\x63ision\x18\x04 \x01(\x0e\x32\x1b.grounds.credit.v1.Decision\x12\x37\n\nassessment\x18\x05 \x01(\x0b\x32#.grounds.credit.v1.CreditAssessment\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xce\x02\n\x10\x43reditAssessment\x12\x34\n\x0cmodel_output\x18\x01 \x01(\x0b\x32\x1e.grounds.credit.v1.ModelOutput\x12\x34\n\x0b\x65xplanation\x18\x02 \x01(\x0b\x32\x1f.grounds.explain.v1.Explanation\x12\x39\n\x0erecommendation\x18\x03 \x01(\x0b\x32!.grounds.credit.v1.Recommendation\x12\x36\n\rpolicy_result\x18\x04 \x01(\x0b\x32\x1f.grounds.credit.v1.PolicyResult\x12,\n\x07reasons\x18\x05 \x01(\x0b\x32\x1b.grounds.explain.v1.Reasons\x12-\n\x08warnings\x18\x06 \x03(\x0b\x32\x1b.grounds.explain.v1.Warning\"\\\n\x0bModelOutput\x12\x11\n\tbundle_id\x18\x01 \x01(\t\x12\x10\n\x08log_odds\x18\x02 \x01(\x01\x12\n\n\x02pd\x18\x03 \x01(\x01\x12\r\n\x05score\x18\x04 \x01(\x05\x12\r\n\x05grade\x18\x05 \x01(\t\"m\n\x0eRecommendation\x12-\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0e\x32\x1b.grounds.credit.v1.Decision\x12\x16\n\x0e\x61pprove_max_pd\x18\x02 \x01(\x01\x12\x14\n\x0crefer_max_pd\x18\x03 \x01(\x01\"\xaa\x02\n\x0cPolicyResult\x12\x16\n\x0epolicy_version\x18\x01 \x01(\t\x12\x15\n\rpolicy_sha256\x18\x02 \x01(\t\x12-\n\x08\x64\x65\x63ision\x18\x03 \x01(\x0e\x32\x1b.grounds.credit.v1.Decision\x12,\n\x05rules\x18\x04 \x03(\x0b\x32\x1d.grounds.credit.v1.PolicyRule\x12\x0f\n\x07product\x18\x05 \x01(\t\x12\x16\n\x0e\x65\x66\x66\x65\x63tive_from\x18\x06 \x01(\t\x12-\n\x11\x61pprovable_amount\x18\x07 \x01(\x0b\x32\x12.google.type.Money\x12)\n\rexpected_loss\x18\x08 \x01(\x0b\x32\x12.google.type.Money\x12\x0b\n\x03lgd\x18\t \x01(\x01\"^\n\nPolicyRule\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0e\n\x06passed\x18\x02 \x01(\x08\x12\x32\n\rbest_decision\x18\x03 \x01(\x0e\x32\x1b.grounds.credit.v1.Decision\"}\n\tRecordRef\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12/\n\x0b\x64\x65\x63ide_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x63ontent_sha256\x18\x04 \x01(\t*\xb5\x01\n\x0eRecourseStatus\x12\x1f\n\x1bRECOURSE_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15RECOURSE_STATUS_FOUND\x10\x01\x12%\n!RECOURSE_STATUS_NO_RECOURSE_FOUND\x10\x02\x12\x1e\n\x1aRECOURSE_STATUS_NOT_NEEDED\x10\x03\x12 \n\x1cRECOURSE_STATUS_NOT_SCORABLE\x10\x04*\x96\x01\n\x0cOverrideSide\x12\x1d\n\x19OVERRIDE_SIDE_UNSPECIFIED\x10\x00\x12\x16\n\x12OVERRIDE_SIDE_HIGH\x10\x01\x12\x15\n\x11OVERRIDE_SIDE_LOW\x10\x02\x12\x1a\n\x16OVERRIDE_SIDE_REFERRAL\x10\x03\x12\x1c\n\x18OVERRIDE_SIDE_WITHDRAWAL\x10\x04*\x9d\x01\n\x08\x44\x65\x63ision\x12\x18\n\x14\x44\x45\x43ISION_UNSPECIFIED\x10\x00\x12\x14\n\x10\x44\x45\x43ISION_APPROVE\x10\x01\x12\x1c\n\x18\x44\x45\x43ISION_APPROVE_REDUCED\x10\x02\x12\x12\n\x0e\x44\x45\x43ISION_REFER\x10\x03\x12\x14\n\x10\x44\x45\x43ISION_DECLINE\x10\x04\x12\x19\n\x15\x44\x45\x43ISION_NOT_SCORABLE\x10\x05\x32\x8f\x04\n\rCreditService\x12\\\n\x0bScoreCredit\x12%.grounds.credit.v1.ScoreCreditRequest\x1a&.grounds.credit.v1.ScoreCreditResponse\x12\x65\n\x0eSimulateCredit\x12(.grounds.credit.v1.SimulateCreditRequest\x1a).grounds.credit.v1.SimulateCreditResponse\x12n\n\x11GetCreditDecision\x12+.grounds.credit.v1.GetCreditDecisionRequest\x1a,.grounds.credit.v1.GetCreditDecisionResponse\x12\x65\n\x0eRecordOverride\x12(.grounds.credit.v1.RecordOverrideRequest\x1a).grounds.credit.v1.RecordOverrideResponse\x12\x62\n\rRecordOutcome\x12\'.grounds.credit.v1.RecordOutcomeRequest\x1a(.grounds.credit.v1.RecordOutcomeResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -76,50 +77,118 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FEATURECHANGE'].fields_by_name['proposed']._serialized_options = b'\200\001\001'
   _globals['_GETCREDITDECISIONREQUEST'].fields_by_name['decision_id']._loaded_options = None
   _globals['_GETCREDITDECISIONREQUEST'].fields_by_name['decision_id']._serialized_options = b'\272H\005r\003\260\001\001'
-  _globals['_RECOURSESTATUS']._serialized_start=4292
-  _globals['_RECOURSESTATUS']._serialized_end=4473
-  _globals['_DECISION']._serialized_start=4476
-  _globals['_DECISION']._serialized_end=4633
-  _globals['_SCORECREDITREQUEST']._serialized_start=211
-  _globals['_SCORECREDITREQUEST']._serialized_end=1165
-  _globals['_SCORECREDITREQUEST_FEATURESENTRY']._serialized_start=1004
-  _globals['_SCORECREDITREQUEST_FEATURESENTRY']._serialized_end=1085
-  _globals['_SCORECREDITREQUEST_FACTSENTRY']._serialized_start=1087
-  _globals['_SCORECREDITREQUEST_FACTSENTRY']._serialized_end=1165
-  _globals['_SCORECREDITRESPONSE']._serialized_start=1167
-  _globals['_SCORECREDITRESPONSE']._serialized_end=1248
-  _globals['_SIMULATECREDITREQUEST']._serialized_start=1251
-  _globals['_SIMULATECREDITREQUEST']._serialized_end=2209
-  _globals['_SIMULATECREDITREQUEST_FEATURESENTRY']._serialized_start=1004
-  _globals['_SIMULATECREDITREQUEST_FEATURESENTRY']._serialized_end=1085
-  _globals['_SIMULATECREDITREQUEST_FACTSENTRY']._serialized_start=1087
-  _globals['_SIMULATECREDITREQUEST_FACTSENTRY']._serialized_end=1165
-  _globals['_SIMULATECREDITRESPONSE']._serialized_start=2212
-  _globals['_SIMULATECREDITRESPONSE']._serialized_end=2391
-  _globals['_RECOURSE']._serialized_start=2393
-  _globals['_RECOURSE']._serialized_end=2514
-  _globals['_COUNTERFACTUAL']._serialized_start=2516
-  _globals['_COUNTERFACTUAL']._serialized_end=2610
-  _globals['_FEATURECHANGE']._serialized_start=2613
-  _globals['_FEATURECHANGE']._serialized_end=2758
-  _globals['_GETCREDITDECISIONREQUEST']._serialized_start=2760
-  _globals['_GETCREDITDECISIONREQUEST']._serialized_end=2817
-  _globals['_GETCREDITDECISIONRESPONSE']._serialized_start=2819
-  _globals['_GETCREDITDECISIONRESPONSE']._serialized_end=2906
-  _globals['_CREDITDECISION']._serialized_start=2909
-  _globals['_CREDITDECISION']._serialized_end=3223
-  _globals['_CREDITASSESSMENT']._serialized_start=3226
-  _globals['_CREDITASSESSMENT']._serialized_end=3560
-  _globals['_MODELOUTPUT']._serialized_start=3562
-  _globals['_MODELOUTPUT']._serialized_end=3654
-  _globals['_RECOMMENDATION']._serialized_start=3656
-  _globals['_RECOMMENDATION']._serialized_end=3765
-  _globals['_POLICYRESULT']._serialized_start=3768
-  _globals['_POLICYRESULT']._serialized_end=4066
-  _globals['_POLICYRULE']._serialized_start=4068
-  _globals['_POLICYRULE']._serialized_end=4162
-  _globals['_RECORDREF']._serialized_start=4164
-  _globals['_RECORDREF']._serialized_end=4289
-  _globals['_CREDITSERVICE']._serialized_start=4636
-  _globals['_CREDITSERVICE']._serialized_end=4960
+  _globals['_RECORDOVERRIDEREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_RECORDOVERRIDEREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_RECORDOVERRIDEREQUEST'].fields_by_name['decision_id']._loaded_options = None
+  _globals['_RECORDOVERRIDEREQUEST'].fields_by_name['decision_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_RECORDOVERRIDEREQUEST'].fields_by_name['decision']._loaded_options = None
+  _globals['_RECORDOVERRIDEREQUEST'].fields_by_name['decision']._serialized_options = b'\272H\t\202\001\006\030\001\030\002\030\004'
+  _globals['_RECORDOVERRIDEREQUEST'].fields_by_name['granted_amount']._loaded_options = None
+  _globals['_RECORDOVERRIDEREQUEST'].fields_by_name['granted_amount']._serialized_options = b'\200\001\001\272H\227\002\272\001\223\002\n\016money.positive\022omust be a positive amount: units >= 0, 0 <= nanos <= 999999999, not both 0, currency_code three capital letters\032\217\001this.units >= 0 && this.nanos >= 0 && this.nanos <= 999999999 && (this.units > 0 || this.nanos > 0) && this.currency_code.matches(\'^[A-Z]{3}$\')'
+  _globals['_RECORDOVERRIDEREQUEST'].fields_by_name['reason_code']._loaded_options = None
+  _globals['_RECORDOVERRIDEREQUEST'].fields_by_name['reason_code']._serialized_options = b'\272H\032r\0302\026^[A-Z][A-Z0-9_]{0,63}$'
+  _globals['_RECORDOVERRIDEREQUEST'].fields_by_name['user_id']._loaded_options = None
+  _globals['_RECORDOVERRIDEREQUEST'].fields_by_name['user_id']._serialized_options = b'\200\001\001\272H\034r\0322\030^[A-Za-z0-9._:@-]{1,64}$'
+  _globals['_RECORDOVERRIDEREQUEST'].fields_by_name['user_role']._loaded_options = None
+  _globals['_RECORDOVERRIDEREQUEST'].fields_by_name['user_role']._serialized_options = b'\272H\032r\0302\026^[A-Z][A-Z0-9_]{0,63}$'
+  _globals['_RECORDOVERRIDEREQUEST'].fields_by_name['authority_limit']._loaded_options = None
+  _globals['_RECORDOVERRIDEREQUEST'].fields_by_name['authority_limit']._serialized_options = b'\272H\360\001\272\001\351\001\n\022money.not_negative\022hmust be 0 or a positive amount: units >= 0, 0 <= nanos <= 999999999, currency_code three capital letters\032ithis.units >= 0 && this.nanos >= 0 && this.nanos <= 999999999 && this.currency_code.matches(\'^[A-Z]{3}$\')\310\001\001'
+  _globals['_RECORDOVERRIDEREQUEST'].fields_by_name['second_user_id']._loaded_options = None
+  _globals['_RECORDOVERRIDEREQUEST'].fields_by_name['second_user_id']._serialized_options = b'\200\001\001\272H\037r\0322\030^[A-Za-z0-9._:@-]{1,64}$\330\001\001'
+  _globals['_RECORDOVERRIDEREQUEST'].fields_by_name['comment']._loaded_options = None
+  _globals['_RECORDOVERRIDEREQUEST'].fields_by_name['comment']._serialized_options = b'\200\001\001\272H\005r\003\030\350\007'
+  _globals['_RECORDOVERRIDEREQUEST'].fields_by_name['locale']._loaded_options = None
+  _globals['_RECORDOVERRIDEREQUEST'].fields_by_name['locale']._serialized_options = b'\272H+r&2$^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$\330\001\001'
+  _globals['_OVERRIDE'].fields_by_name['granted_amount']._loaded_options = None
+  _globals['_OVERRIDE'].fields_by_name['granted_amount']._serialized_options = b'\200\001\001'
+  _globals['_OVERRIDE'].fields_by_name['user_id']._loaded_options = None
+  _globals['_OVERRIDE'].fields_by_name['user_id']._serialized_options = b'\200\001\001'
+  _globals['_OVERRIDE'].fields_by_name['second_user_id']._loaded_options = None
+  _globals['_OVERRIDE'].fields_by_name['second_user_id']._serialized_options = b'\200\001\001'
+  _globals['_OVERRIDE'].fields_by_name['comment']._loaded_options = None
+  _globals['_OVERRIDE'].fields_by_name['comment']._serialized_options = b'\200\001\001'
+  _globals['_RECORDOUTCOMEREQUEST'].oneofs_by_name['event']._loaded_options = None
+  _globals['_RECORDOUTCOMEREQUEST'].oneofs_by_name['event']._serialized_options = b'\272H\002\010\001'
+  _globals['_RECORDOUTCOMEREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_RECORDOUTCOMEREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_RECORDOUTCOMEREQUEST'].fields_by_name['decision_id']._loaded_options = None
+  _globals['_RECORDOUTCOMEREQUEST'].fields_by_name['decision_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_RECORDOUTCOMEREQUEST'].fields_by_name['event_date']._loaded_options = None
+  _globals['_RECORDOUTCOMEREQUEST'].fields_by_name['event_date']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_RECORDOUTCOMEREQUEST'].fields_by_name['corrects_outcome_id']._loaded_options = None
+  _globals['_RECORDOUTCOMEREQUEST'].fields_by_name['corrects_outcome_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
+  _globals['_BOOKED'].fields_by_name['amount']._loaded_options = None
+  _globals['_BOOKED'].fields_by_name['amount']._serialized_options = b'\272H\232\002\272\001\223\002\n\016money.positive\022omust be a positive amount: units >= 0, 0 <= nanos <= 999999999, not both 0, currency_code three capital letters\032\217\001this.units >= 0 && this.nanos >= 0 && this.nanos <= 999999999 && (this.units > 0 || this.nanos > 0) && this.currency_code.matches(\'^[A-Z]{3}$\')\310\001\001'
+  _globals['_DAYSPASTDUE'].fields_by_name['days']._loaded_options = None
+  _globals['_DAYSPASTDUE'].fields_by_name['days']._serialized_options = b'\272H\010\032\006\030\370\235\002(\001'
+  _globals['_DEFAULT'].fields_by_name['trigger_code']._loaded_options = None
+  _globals['_DEFAULT'].fields_by_name['trigger_code']._serialized_options = b'\272H\032r\0302\026^[A-Z][A-Z0-9_]{0,63}$'
+  _globals['_RECOURSESTATUS']._serialized_start=7373
+  _globals['_RECOURSESTATUS']._serialized_end=7554
+  _globals['_OVERRIDESIDE']._serialized_start=7557
+  _globals['_OVERRIDESIDE']._serialized_end=7707
+  _globals['_DECISION']._serialized_start=7710
+  _globals['_DECISION']._serialized_end=7867
+  _globals['_SCORECREDITREQUEST']._serialized_start=235
+  _globals['_SCORECREDITREQUEST']._serialized_end=1189
+  _globals['_SCORECREDITREQUEST_FEATURESENTRY']._serialized_start=1028
+  _globals['_SCORECREDITREQUEST_FEATURESENTRY']._serialized_end=1109
+  _globals['_SCORECREDITREQUEST_FACTSENTRY']._serialized_start=1111
+  _globals['_SCORECREDITREQUEST_FACTSENTRY']._serialized_end=1189
+  _globals['_SCORECREDITRESPONSE']._serialized_start=1191
+  _globals['_SCORECREDITRESPONSE']._serialized_end=1272
+  _globals['_SIMULATECREDITREQUEST']._serialized_start=1275
+  _globals['_SIMULATECREDITREQUEST']._serialized_end=2233
+  _globals['_SIMULATECREDITREQUEST_FEATURESENTRY']._serialized_start=1028
+  _globals['_SIMULATECREDITREQUEST_FEATURESENTRY']._serialized_end=1109
+  _globals['_SIMULATECREDITREQUEST_FACTSENTRY']._serialized_start=1111
+  _globals['_SIMULATECREDITREQUEST_FACTSENTRY']._serialized_end=1189
+  _globals['_SIMULATECREDITRESPONSE']._serialized_start=2236
+  _globals['_SIMULATECREDITRESPONSE']._serialized_end=2415
+  _globals['_RECOURSE']._serialized_start=2417
+  _globals['_RECOURSE']._serialized_end=2538
+  _globals['_COUNTERFACTUAL']._serialized_start=2540
+  _globals['_COUNTERFACTUAL']._serialized_end=2634
+  _globals['_FEATURECHANGE']._serialized_start=2637
+  _globals['_FEATURECHANGE']._serialized_end=2782
+  _globals['_GETCREDITDECISIONREQUEST']._serialized_start=2784
+  _globals['_GETCREDITDECISIONREQUEST']._serialized_end=2841
+  _globals['_GETCREDITDECISIONRESPONSE']._serialized_start=2844
+  _globals['_GETCREDITDECISIONRESPONSE']._serialized_end=3025
+  _globals['_RECORDOVERRIDEREQUEST']._serialized_start=3028
+  _globals['_RECORDOVERRIDEREQUEST']._serialized_end=4112
+  _globals['_RECORDOVERRIDERESPONSE']._serialized_start=4114
+  _globals['_RECORDOVERRIDERESPONSE']._serialized_end=4185
+  _globals['_OVERRIDE']._serialized_start=4188
+  _globals['_OVERRIDE']._serialized_end=4696
+  _globals['_RECORDOUTCOMEREQUEST']._serialized_start=4699
+  _globals['_RECORDOUTCOMEREQUEST']._serialized_end=5077
+  _globals['_BOOKED']._serialized_start=5080
+  _globals['_BOOKED']._serialized_end=5414
+  _globals['_DAYSPASTDUE']._serialized_start=5416
+  _globals['_DAYSPASTDUE']._serialized_end=5456
+  _globals['_DEFAULT']._serialized_start=5458
+  _globals['_DEFAULT']._serialized_end=5520
+  _globals['_CURE']._serialized_start=5522
+  _globals['_CURE']._serialized_end=5528
+  _globals['_RECORDOUTCOMERESPONSE']._serialized_start=5530
+  _globals['_RECORDOUTCOMERESPONSE']._serialized_end=5598
+  _globals['_OUTCOME']._serialized_start=5601
+  _globals['_OUTCOME']._serialized_end=5987
+  _globals['_CREDITDECISION']._serialized_start=5990
+  _globals['_CREDITDECISION']._serialized_end=6304
+  _globals['_CREDITASSESSMENT']._serialized_start=6307
+  _globals['_CREDITASSESSMENT']._serialized_end=6641
+  _globals['_MODELOUTPUT']._serialized_start=6643
+  _globals['_MODELOUTPUT']._serialized_end=6735
+  _globals['_RECOMMENDATION']._serialized_start=6737
+  _globals['_RECOMMENDATION']._serialized_end=6846
+  _globals['_POLICYRESULT']._serialized_start=6849
+  _globals['_POLICYRESULT']._serialized_end=7147
+  _globals['_POLICYRULE']._serialized_start=7149
+  _globals['_POLICYRULE']._serialized_end=7243
+  _globals['_RECORDREF']._serialized_start=7245
+  _globals['_RECORDREF']._serialized_end=7370
+  _globals['_CREDITSERVICE']._serialized_start=7870
+  _globals['_CREDITSERVICE']._serialized_end=8397
 # @@protoc_insertion_point(module_scope)

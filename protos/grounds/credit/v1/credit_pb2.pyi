@@ -2,6 +2,7 @@ import datetime
 
 from buf.validate import validate_pb2 as _validate_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.type import date_pb2 as _date_pb2
 from google.type import money_pb2 as _money_pb2
 from grounds.customer.v1 import customer_pb2 as _customer_pb2
 from grounds.explain.v1 import explain_pb2 as _explain_pb2
@@ -22,6 +23,14 @@ class RecourseStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     RECOURSE_STATUS_NOT_NEEDED: _ClassVar[RecourseStatus]
     RECOURSE_STATUS_NOT_SCORABLE: _ClassVar[RecourseStatus]
 
+class OverrideSide(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    OVERRIDE_SIDE_UNSPECIFIED: _ClassVar[OverrideSide]
+    OVERRIDE_SIDE_HIGH: _ClassVar[OverrideSide]
+    OVERRIDE_SIDE_LOW: _ClassVar[OverrideSide]
+    OVERRIDE_SIDE_REFERRAL: _ClassVar[OverrideSide]
+    OVERRIDE_SIDE_WITHDRAWAL: _ClassVar[OverrideSide]
+
 class Decision(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     DECISION_UNSPECIFIED: _ClassVar[Decision]
@@ -35,6 +44,11 @@ RECOURSE_STATUS_FOUND: RecourseStatus
 RECOURSE_STATUS_NO_RECOURSE_FOUND: RecourseStatus
 RECOURSE_STATUS_NOT_NEEDED: RecourseStatus
 RECOURSE_STATUS_NOT_SCORABLE: RecourseStatus
+OVERRIDE_SIDE_UNSPECIFIED: OverrideSide
+OVERRIDE_SIDE_HIGH: OverrideSide
+OVERRIDE_SIDE_LOW: OverrideSide
+OVERRIDE_SIDE_REFERRAL: OverrideSide
+OVERRIDE_SIDE_WITHDRAWAL: OverrideSide
 DECISION_UNSPECIFIED: Decision
 DECISION_APPROVE: Decision
 DECISION_APPROVE_REDUCED: Decision
@@ -157,10 +171,156 @@ class GetCreditDecisionRequest(_message.Message):
     def __init__(self, decision_id: _Optional[str] = ...) -> None: ...
 
 class GetCreditDecisionResponse(_message.Message):
-    __slots__ = ("credit_decision",)
+    __slots__ = ("credit_decision", "overrides", "outcomes")
     CREDIT_DECISION_FIELD_NUMBER: _ClassVar[int]
+    OVERRIDES_FIELD_NUMBER: _ClassVar[int]
+    OUTCOMES_FIELD_NUMBER: _ClassVar[int]
     credit_decision: CreditDecision
-    def __init__(self, credit_decision: _Optional[_Union[CreditDecision, _Mapping]] = ...) -> None: ...
+    overrides: _containers.RepeatedCompositeFieldContainer[Override]
+    outcomes: _containers.RepeatedCompositeFieldContainer[Outcome]
+    def __init__(self, credit_decision: _Optional[_Union[CreditDecision, _Mapping]] = ..., overrides: _Optional[_Iterable[_Union[Override, _Mapping]]] = ..., outcomes: _Optional[_Iterable[_Union[Outcome, _Mapping]]] = ...) -> None: ...
+
+class RecordOverrideRequest(_message.Message):
+    __slots__ = ("request_id", "decision_id", "decision", "granted_amount", "reason_code", "user_id", "user_role", "authority_limit", "second_user_id", "comment", "locale")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    DECISION_ID_FIELD_NUMBER: _ClassVar[int]
+    DECISION_FIELD_NUMBER: _ClassVar[int]
+    GRANTED_AMOUNT_FIELD_NUMBER: _ClassVar[int]
+    REASON_CODE_FIELD_NUMBER: _ClassVar[int]
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    USER_ROLE_FIELD_NUMBER: _ClassVar[int]
+    AUTHORITY_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    SECOND_USER_ID_FIELD_NUMBER: _ClassVar[int]
+    COMMENT_FIELD_NUMBER: _ClassVar[int]
+    LOCALE_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    decision_id: str
+    decision: Decision
+    granted_amount: _money_pb2.Money
+    reason_code: str
+    user_id: str
+    user_role: str
+    authority_limit: _money_pb2.Money
+    second_user_id: str
+    comment: str
+    locale: str
+    def __init__(self, request_id: _Optional[str] = ..., decision_id: _Optional[str] = ..., decision: _Optional[_Union[Decision, str]] = ..., granted_amount: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., reason_code: _Optional[str] = ..., user_id: _Optional[str] = ..., user_role: _Optional[str] = ..., authority_limit: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., second_user_id: _Optional[str] = ..., comment: _Optional[str] = ..., locale: _Optional[str] = ...) -> None: ...
+
+class RecordOverrideResponse(_message.Message):
+    __slots__ = ("override",)
+    OVERRIDE_FIELD_NUMBER: _ClassVar[int]
+    override: Override
+    def __init__(self, override: _Optional[_Union[Override, _Mapping]] = ...) -> None: ...
+
+class Override(_message.Message):
+    __slots__ = ("override_id", "request_id", "decision_id", "override_time", "side", "decision", "granted_amount", "reason_code", "reason_text", "locale", "user_id", "user_role", "authority_limit", "second_user_id", "comment", "policy_version", "policy_sha256")
+    OVERRIDE_ID_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    DECISION_ID_FIELD_NUMBER: _ClassVar[int]
+    OVERRIDE_TIME_FIELD_NUMBER: _ClassVar[int]
+    SIDE_FIELD_NUMBER: _ClassVar[int]
+    DECISION_FIELD_NUMBER: _ClassVar[int]
+    GRANTED_AMOUNT_FIELD_NUMBER: _ClassVar[int]
+    REASON_CODE_FIELD_NUMBER: _ClassVar[int]
+    REASON_TEXT_FIELD_NUMBER: _ClassVar[int]
+    LOCALE_FIELD_NUMBER: _ClassVar[int]
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    USER_ROLE_FIELD_NUMBER: _ClassVar[int]
+    AUTHORITY_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    SECOND_USER_ID_FIELD_NUMBER: _ClassVar[int]
+    COMMENT_FIELD_NUMBER: _ClassVar[int]
+    POLICY_VERSION_FIELD_NUMBER: _ClassVar[int]
+    POLICY_SHA256_FIELD_NUMBER: _ClassVar[int]
+    override_id: str
+    request_id: str
+    decision_id: str
+    override_time: _timestamp_pb2.Timestamp
+    side: OverrideSide
+    decision: Decision
+    granted_amount: _money_pb2.Money
+    reason_code: str
+    reason_text: str
+    locale: str
+    user_id: str
+    user_role: str
+    authority_limit: _money_pb2.Money
+    second_user_id: str
+    comment: str
+    policy_version: str
+    policy_sha256: str
+    def __init__(self, override_id: _Optional[str] = ..., request_id: _Optional[str] = ..., decision_id: _Optional[str] = ..., override_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., side: _Optional[_Union[OverrideSide, str]] = ..., decision: _Optional[_Union[Decision, str]] = ..., granted_amount: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., reason_code: _Optional[str] = ..., reason_text: _Optional[str] = ..., locale: _Optional[str] = ..., user_id: _Optional[str] = ..., user_role: _Optional[str] = ..., authority_limit: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., second_user_id: _Optional[str] = ..., comment: _Optional[str] = ..., policy_version: _Optional[str] = ..., policy_sha256: _Optional[str] = ...) -> None: ...
+
+class RecordOutcomeRequest(_message.Message):
+    __slots__ = ("request_id", "decision_id", "event_date", "booked", "days_past_due", "default", "cure", "corrects_outcome_id")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    DECISION_ID_FIELD_NUMBER: _ClassVar[int]
+    EVENT_DATE_FIELD_NUMBER: _ClassVar[int]
+    BOOKED_FIELD_NUMBER: _ClassVar[int]
+    DAYS_PAST_DUE_FIELD_NUMBER: _ClassVar[int]
+    DEFAULT_FIELD_NUMBER: _ClassVar[int]
+    CURE_FIELD_NUMBER: _ClassVar[int]
+    CORRECTS_OUTCOME_ID_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    decision_id: str
+    event_date: _date_pb2.Date
+    booked: Booked
+    days_past_due: DaysPastDue
+    default: Default
+    cure: Cure
+    corrects_outcome_id: str
+    def __init__(self, request_id: _Optional[str] = ..., decision_id: _Optional[str] = ..., event_date: _Optional[_Union[_date_pb2.Date, _Mapping]] = ..., booked: _Optional[_Union[Booked, _Mapping]] = ..., days_past_due: _Optional[_Union[DaysPastDue, _Mapping]] = ..., default: _Optional[_Union[Default, _Mapping]] = ..., cure: _Optional[_Union[Cure, _Mapping]] = ..., corrects_outcome_id: _Optional[str] = ...) -> None: ...
+
+class Booked(_message.Message):
+    __slots__ = ("amount",)
+    AMOUNT_FIELD_NUMBER: _ClassVar[int]
+    amount: _money_pb2.Money
+    def __init__(self, amount: _Optional[_Union[_money_pb2.Money, _Mapping]] = ...) -> None: ...
+
+class DaysPastDue(_message.Message):
+    __slots__ = ("days",)
+    DAYS_FIELD_NUMBER: _ClassVar[int]
+    days: int
+    def __init__(self, days: _Optional[int] = ...) -> None: ...
+
+class Default(_message.Message):
+    __slots__ = ("trigger_code",)
+    TRIGGER_CODE_FIELD_NUMBER: _ClassVar[int]
+    trigger_code: str
+    def __init__(self, trigger_code: _Optional[str] = ...) -> None: ...
+
+class Cure(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class RecordOutcomeResponse(_message.Message):
+    __slots__ = ("outcome",)
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    outcome: Outcome
+    def __init__(self, outcome: _Optional[_Union[Outcome, _Mapping]] = ...) -> None: ...
+
+class Outcome(_message.Message):
+    __slots__ = ("outcome_id", "request_id", "decision_id", "record_time", "event_date", "booked", "days_past_due", "default", "cure", "corrects_outcome_id")
+    OUTCOME_ID_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    DECISION_ID_FIELD_NUMBER: _ClassVar[int]
+    RECORD_TIME_FIELD_NUMBER: _ClassVar[int]
+    EVENT_DATE_FIELD_NUMBER: _ClassVar[int]
+    BOOKED_FIELD_NUMBER: _ClassVar[int]
+    DAYS_PAST_DUE_FIELD_NUMBER: _ClassVar[int]
+    DEFAULT_FIELD_NUMBER: _ClassVar[int]
+    CURE_FIELD_NUMBER: _ClassVar[int]
+    CORRECTS_OUTCOME_ID_FIELD_NUMBER: _ClassVar[int]
+    outcome_id: str
+    request_id: str
+    decision_id: str
+    record_time: _timestamp_pb2.Timestamp
+    event_date: _date_pb2.Date
+    booked: Booked
+    days_past_due: DaysPastDue
+    default: Default
+    cure: Cure
+    corrects_outcome_id: str
+    def __init__(self, outcome_id: _Optional[str] = ..., request_id: _Optional[str] = ..., decision_id: _Optional[str] = ..., record_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., event_date: _Optional[_Union[_date_pb2.Date, _Mapping]] = ..., booked: _Optional[_Union[Booked, _Mapping]] = ..., days_past_due: _Optional[_Union[DaysPastDue, _Mapping]] = ..., default: _Optional[_Union[Default, _Mapping]] = ..., cure: _Optional[_Union[Cure, _Mapping]] = ..., corrects_outcome_id: _Optional[str] = ...) -> None: ...
 
 class CreditDecision(_message.Message):
     __slots__ = ("record_ref", "customer", "requested_amount", "decision", "assessment", "expire_time")

@@ -59,6 +59,16 @@ class CreditServiceStub:
                 request_serializer=grounds_dot_credit_dot_v1_dot_credit__pb2.GetCreditDecisionRequest.SerializeToString,
                 response_deserializer=grounds_dot_credit_dot_v1_dot_credit__pb2.GetCreditDecisionResponse.FromString,
                 _registered_method=True)
+        self.RecordOverride = channel.unary_unary(
+                '/grounds.credit.v1.CreditService/RecordOverride',
+                request_serializer=grounds_dot_credit_dot_v1_dot_credit__pb2.RecordOverrideRequest.SerializeToString,
+                response_deserializer=grounds_dot_credit_dot_v1_dot_credit__pb2.RecordOverrideResponse.FromString,
+                _registered_method=True)
+        self.RecordOutcome = channel.unary_unary(
+                '/grounds.credit.v1.CreditService/RecordOutcome',
+                request_serializer=grounds_dot_credit_dot_v1_dot_credit__pb2.RecordOutcomeRequest.SerializeToString,
+                response_deserializer=grounds_dot_credit_dot_v1_dot_credit__pb2.RecordOutcomeResponse.FromString,
+                _registered_method=True)
 
 
 class CreditServiceServicer:
@@ -103,10 +113,37 @@ class CreditServiceServicer:
 
     def GetCreditDecision(self, request, context):
         """Gives a decision again as it was given, byte for byte, whatever model is
-        active today.
+        active today; and what people did about it and what became of it since.
 
         Reasons: DECISION_UNKNOWN (NOT_FOUND), RECORD_REMOVED (FAILED_PRECONDITION),
         RECORD_DAMAGED (DATA_LOSS: the record is not what was written).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RecordOverride(self, request, context):
+        """Records that a person decided otherwise than the policy, or what the policy
+        had left to a person. Durable before it is answered. The decision stays as it
+        was; the last override is what holds. Safe to retry with the same request_id.
+
+        Reasons: DECISION_UNKNOWN (NOT_FOUND), OVERRIDE_INVALID (INVALID_ARGUMENT, with
+        a BadRequest that names every field), REQUEST_ID_REUSED (INVALID_ARGUMENT),
+        NO_POLICY (FAILED_PRECONDITION: the policy allows no overrides there),
+        RECORD_REMOVED (FAILED_PRECONDITION), RECORD_DAMAGED (DATA_LOSS).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RecordOutcome(self, request, context):
+        """Records what became of a decision. Durable before it is answered. Appended,
+        never edited: a correction is another outcome that names the one that it
+        corrects. Safe to retry with the same request_id.
+
+        Reasons: DECISION_UNKNOWN (NOT_FOUND), OUTCOME_INVALID (INVALID_ARGUMENT, with
+        a BadRequest that names every field), REQUEST_ID_REUSED (INVALID_ARGUMENT),
+        RECORD_REMOVED (FAILED_PRECONDITION), RECORD_DAMAGED (DATA_LOSS).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -129,6 +166,16 @@ def add_CreditServiceServicer_to_server(servicer, server):
                     servicer.GetCreditDecision,
                     request_deserializer=grounds_dot_credit_dot_v1_dot_credit__pb2.GetCreditDecisionRequest.FromString,
                     response_serializer=grounds_dot_credit_dot_v1_dot_credit__pb2.GetCreditDecisionResponse.SerializeToString,
+            ),
+            'RecordOverride': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordOverride,
+                    request_deserializer=grounds_dot_credit_dot_v1_dot_credit__pb2.RecordOverrideRequest.FromString,
+                    response_serializer=grounds_dot_credit_dot_v1_dot_credit__pb2.RecordOverrideResponse.SerializeToString,
+            ),
+            'RecordOutcome': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordOutcome,
+                    request_deserializer=grounds_dot_credit_dot_v1_dot_credit__pb2.RecordOutcomeRequest.FromString,
+                    response_serializer=grounds_dot_credit_dot_v1_dot_credit__pb2.RecordOutcomeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -222,6 +269,60 @@ class CreditService:
             '/grounds.credit.v1.CreditService/GetCreditDecision',
             grounds_dot_credit_dot_v1_dot_credit__pb2.GetCreditDecisionRequest.SerializeToString,
             grounds_dot_credit_dot_v1_dot_credit__pb2.GetCreditDecisionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordOverride(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/grounds.credit.v1.CreditService/RecordOverride',
+            grounds_dot_credit_dot_v1_dot_credit__pb2.RecordOverrideRequest.SerializeToString,
+            grounds_dot_credit_dot_v1_dot_credit__pb2.RecordOverrideResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordOutcome(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/grounds.credit.v1.CreditService/RecordOutcome',
+            grounds_dot_credit_dot_v1_dot_credit__pb2.RecordOutcomeRequest.SerializeToString,
+            grounds_dot_credit_dot_v1_dot_credit__pb2.RecordOutcomeResponse.FromString,
             options,
             channel_credentials,
             insecure,

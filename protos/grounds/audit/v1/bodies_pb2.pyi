@@ -1,0 +1,98 @@
+import datetime
+
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class EventRecord(_message.Message):
+    __slots__ = ("request", "answer", "caller", "receive_time")
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
+    CALLER_FIELD_NUMBER: _ClassVar[int]
+    RECEIVE_TIME_FIELD_NUMBER: _ClassVar[int]
+    request: bytes
+    answer: bytes
+    caller: str
+    receive_time: _timestamp_pb2.Timestamp
+    def __init__(self, request: _Optional[bytes] = ..., answer: _Optional[bytes] = ..., caller: _Optional[str] = ..., receive_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class RunRecord(_message.Message):
+    __slots__ = ("run_id", "bundle_id", "baseline_sha256", "markets", "load_time")
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_ID_FIELD_NUMBER: _ClassVar[int]
+    BASELINE_SHA256_FIELD_NUMBER: _ClassVar[int]
+    MARKETS_FIELD_NUMBER: _ClassVar[int]
+    LOAD_TIME_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    bundle_id: str
+    baseline_sha256: str
+    markets: _containers.RepeatedCompositeFieldContainer[RunInMarket]
+    load_time: _timestamp_pb2.Timestamp
+    def __init__(self, run_id: _Optional[str] = ..., bundle_id: _Optional[str] = ..., baseline_sha256: _Optional[str] = ..., markets: _Optional[_Iterable[_Union[RunInMarket, _Mapping]]] = ..., load_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class RunInMarket(_message.Message):
+    __slots__ = ("market", "as_of_time", "customer_count", "rows_sha256")
+    MARKET_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_TIME_FIELD_NUMBER: _ClassVar[int]
+    CUSTOMER_COUNT_FIELD_NUMBER: _ClassVar[int]
+    ROWS_SHA256_FIELD_NUMBER: _ClassVar[int]
+    market: str
+    as_of_time: _timestamp_pb2.Timestamp
+    customer_count: int
+    rows_sha256: bytes
+    def __init__(self, market: _Optional[str] = ..., as_of_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., customer_count: _Optional[int] = ..., rows_sha256: _Optional[bytes] = ...) -> None: ...
+
+class ErasureRecord(_message.Message):
+    __slots__ = ("reason", "feature_rows", "run_rows")
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    FEATURE_ROWS_FIELD_NUMBER: _ClassVar[int]
+    RUN_ROWS_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    feature_rows: int
+    run_rows: _containers.RepeatedCompositeFieldContainer[ErasedRow]
+    def __init__(self, reason: _Optional[str] = ..., feature_rows: _Optional[int] = ..., run_rows: _Optional[_Iterable[_Union[ErasedRow, _Mapping]]] = ...) -> None: ...
+
+class ErasedRow(_message.Message):
+    __slots__ = ("run_id", "market", "row_sha256")
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    MARKET_FIELD_NUMBER: _ClassVar[int]
+    ROW_SHA256_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    market: str
+    row_sha256: bytes
+    def __init__(self, run_id: _Optional[str] = ..., market: _Optional[str] = ..., row_sha256: _Optional[bytes] = ...) -> None: ...
+
+class HoldRecord(_message.Message):
+    __slots__ = ("reason",)
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    def __init__(self, reason: _Optional[str] = ...) -> None: ...
+
+class RetentionRecord(_message.Message):
+    __slots__ = ("table_version", "table_sha256", "lines")
+    TABLE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    TABLE_SHA256_FIELD_NUMBER: _ClassVar[int]
+    LINES_FIELD_NUMBER: _ClassVar[int]
+    table_version: str
+    table_sha256: str
+    lines: _containers.RepeatedCompositeFieldContainer[RetentionLine]
+    def __init__(self, table_version: _Optional[str] = ..., table_sha256: _Optional[str] = ..., lines: _Optional[_Iterable[_Union[RetentionLine, _Mapping]]] = ...) -> None: ...
+
+class RetentionLine(_message.Message):
+    __slots__ = ("market", "kind", "years", "before_time", "count")
+    MARKET_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    YEARS_FIELD_NUMBER: _ClassVar[int]
+    BEFORE_TIME_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    market: str
+    kind: str
+    years: int
+    before_time: _timestamp_pb2.Timestamp
+    count: int
+    def __init__(self, market: _Optional[str] = ..., kind: _Optional[str] = ..., years: _Optional[int] = ..., before_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., count: _Optional[int] = ...) -> None: ...

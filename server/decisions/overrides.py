@@ -1,0 +1,173 @@
+"""Judges what a person decided otherwise: which side it is on, and everything that speaks against it, at once.
+
+What counts is the amount that is granted: 0 where nothing is. It is held against what the policy granted, and against what
+holds now.
+"""
+
+import datetime as dt
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import IntEnum
+
+from server.decisions.policy import Outcome, Overrides
+from server.errors import OverrideInvalid, Violation
+
+LEFT_TO_A_PERSON = {Outcome.REFER, Outcome.NOT_SCORABLE}
+NOTHING = Decimal(0)
+
+
+class Side(IntEnum):
+    """How an override stands to the policy's decision. The numbers are those of the contract's OverrideSide."""
+
+    HIGH = 1
+    LOW = 2
+    REFERRAL = 3
+    WITHDRAWAL = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What was decided, and what holds now.
+
+    Attributes:
+        outcome: Of the policy.
+        approvable: What the policy would have granted without a person; 0 where nothing.
+        standing: What the last override granted; None before the first.
+        expires: Until when the decision holds.
+    """
+
+    outcome: Outcome
+    requested: Decimal
+    approvable: Decimal
+    currency: str
+    standing: Decimal | None
+    expires: dt.datetime
+
+    @property
+    def by_policy(self) -> Decimal:
+        """Give what the policy granted."""
+        reduced = self.approvable if self.outcome is Outcome.APPROVE_REDUCED else NOTHING
+        return self.requested if self.outcome is Outcome.APPROVE else reduced
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """An amount with its currency."""
+
+    amount: Decimal
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class Proposed:
+    """What a person wants to hold; see the contract's RecordOverrideRequest."""
+
+    outcome: Outcome
+    granted: Money | None
+    reason_code: str
+    user: str
+    authority: Money
+    second_user: str
+    at: dt.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """An override that may be recorded."""
+
+    side: Side
+    granted: Decimal
+
+
+def judge(decided: Decided, proposed: Proposed, rules: Overrides) -> Judged:
+    """Say on which side an override is.
+
+    Raises:
+        OverrideInvalid: Names every field that is wrong.
+    """
+    granted = granted_by(decided, proposed)
+    side = side_of(decided, granted)
+    violations = [
+        *amount_violations(decided, proposed),
+        *change_violations(decided, proposed, granted),
+        *person_violations(proposed, granted, rules, decided.currency),
+        *reason_violations(proposed, allowed_reasons(side, granted, rules)),
+    ]
+    if violations:
+        raise OverrideInvalid("; ".join(f"{v.field} {v.problem}" for v in violations[:3]), violations=violations)
+    return Judged(side, granted)
+
+
+def granted_by(decided: Decided, proposed: Proposed) -> Decimal:
+    """Give what is granted; 0 where it is not said."""
+    if proposed.outcome is Outcome.APPROVE:
+        return decided.requested
+    if proposed.outcome is Outcome.APPROVE_REDUCED and proposed.granted is not None:
+        return proposed.granted.amount
+    return NOTHING
+
+
+def side_of(decided: Decided, granted: Decimal) -> Side:
+    """Hold what is granted against what the policy granted."""
+    if decided.outcome in LEFT_TO_A_PERSON:
+        return Side.REFERRAL
+    if granted == decided.by_policy:
+        return Side.WITHDRAWAL
+    return Side.LOW if granted > decided.by_policy else Side.HIGH
+
+
+def allowed_reasons(side: Side, granted: Decimal, rules: Overrides) -> tuple[str, ...]:
+    """Give the codes that are meant for a side; of a referral, those for granting or those for not granting."""
+    if side is Side.WITHDRAWAL:
+        return rules.high_side + rules.low_side
+    grants = side is Side.LOW or (side is Side.REFERRAL and granted > NOTHING)
+    return rules.low_side if grants else rules.high_side
+
+
+def amount_violations(decided: Decided, proposed: Proposed) -> Iterator[Violation]:
+    """Check that the amount fits the decision that is to hold."""
+    field, granted = "granted_amount", proposed.granted
+    if proposed.outcome is not Outcome.APPROVE_REDUCED:
+        if granted is not None:
+            yield Violation(field, "must be absent unless decision is DECISION_APPROVE_REDUCED", "NOT_ALLOWED")
+    elif granted is None:
+        yield Violation(field, "must be given where decision is DECISION_APPROVE_REDUCED", "REQUIRED")
+    else:
+        if granted.currency != decided.currency:
+            yield Violation(f"{field}.currency_code", f"must be {decided.currency}, as requested", "CURRENCY")
+        if granted.amount >= decided.requested:
+            yield Violation(field, "must be below the requested amount; to grant all of it: DECISION_APPROVE", "RANGE")
+
+
+def change_violations(decided: Decided, proposed: Proposed, granted: Decimal) -> Iterator[Violation]:
+    """Check that something changes, and that what is granted may still be granted."""
+    unchanged = decided.standing
+    if unchanged is None and decided.outcome not in LEFT_TO_A_PERSON:
+        unchanged = decided.by_policy
+    if granted == unchanged:
+        yield Violation("decision", "is what holds already; record what changes it", "UNCHANGED")
+    if granted > NOTHING and proposed.at > decided.expires:
+        until = f"{decided.expires:%Y-%m-%d %H:%M} UTC"
+        yield Violation("decision_id", f"this decision held until {until}; ask for a new one", "EXPIRED")
+
+
+def person_violations(proposed: Proposed, granted: Decimal, rules: Overrides, currency: str) -> Iterator[Violation]:
+    """Check that this person may grant so much, and that a second one agrees where the policy wants it."""
+    if proposed.authority.currency != currency:
+        yield Violation("authority_limit.currency_code", f"must be {currency}, as requested", "CURRENCY")
+    elif granted > proposed.authority.amount:
+        yield Violation(
+            "authority_limit", "is below what is granted; a person with a higher limit decides", "AUTHORITY"
+        )
+    if proposed.second_user and proposed.second_user == proposed.user:
+        yield Violation("second_user_id", "must not be the same person as user_id", "SAME_PERSON")
+    elif granted > rules.second_person_above and not proposed.second_user:
+        above = f"{rules.second_person_above:,f} {currency}"
+        yield Violation("second_user_id", f"must be given where more than {above} is granted", "REQUIRED")
+
+
+def reason_violations(proposed: Proposed, allowed: tuple[str, ...]) -> Iterator[Violation]:
+    """Check the reason."""
+    if proposed.reason_code not in allowed:
+        yield Violation("reason_code", f"must be one of {', '.join(allowed)}", "UNKNOWN")

@@ -1,0 +1,126 @@
+"""The retention table: how long records are kept, by market and kind. Dated data, as the policy is."""
+
+import datetime as dt
+import hashlib
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from server.decisions.lines import lines_of, nearest
+from server.errors import RetentionRefused
+
+EVERYWHERE = "*"
+# They say what was removed, erased or held, hold no personal data, and are needed as long as the log is verified.
+KEPT_FOR_EVER = {"RETENTION", "ERASURE", "LEGAL_HOLD", "LEGAL_HOLD_RELEASE"}
+Kind = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,31}$")]
+
+
+class TablePart(BaseModel):
+    """A part of the file. Unknown keys are refused, so that a misspelt one is found."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Line(TablePart):
+    """How long records of one kind are kept in one market.
+
+    Attributes:
+        market: ISO 3166-1 alpha-2, or "*": every market that has no line of its own for this kind, and records of no market.
+        kind: The kind of record, such as CREDIT_DECISION.
+        years: Full years after it was made.
+    """
+
+    market: str = Field(pattern=r"^([A-Z]{2}|\*)$")
+    kind: Kind
+    years: int = Field(ge=1, le=100)
+
+    @model_validator(mode="after")
+    def removable(self) -> Self:
+        """Refuse a line for what must stay."""
+        if self.kind in KEPT_FOR_EVER:
+            raise ValueError(f"records of kind {self.kind} are kept as long as the log")
+        return self
+
+
+class RetentionDocument(TablePart):
+    """The file."""
+
+    version: str = Field(min_length=1, max_length=64)
+    lines: tuple[Line, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def each_once(self) -> Self:
+        """Refuse two lines for the same records."""
+        names = [(line.market, line.kind) for line in self.lines]
+        if twice := sorted({" ".join(name) for name in names if names.count(name) > 1}):
+            raise ValueError(f"two lines for {', '.join(twice)}")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A line on a day.
+
+    Attributes:
+        before: Records that are older are removed.
+        others: Markets that have a line of their own for the kind; only where market is "*".
+    """
+
+    line: Line
+    before: dt.datetime
+    others: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionTable:
+    """A table that was read whole; sha256 is that of its file."""
+
+    document: RetentionDocument
+    sha256: str
+
+    def due(self, now: dt.datetime) -> Iterator[Due]:
+        """Give what each line means at a moment."""
+        for line in self.document.lines:
+            special = {other.market for other in self.document.lines if other.kind == line.kind}
+            others = frozenset(special - {EVERYWHERE}) if line.market == EVERYWHERE else frozenset()
+            yield Due(line, years_before(now, line.years), others)
+
+    def kinds(self) -> set[str]:
+        """Give the kinds that have a line."""
+        return {line.kind for line in self.document.lines}
+
+
+def years_before(now: dt.datetime, years: int) -> dt.datetime:
+    """Give the same moment so many years ago; 29 February becomes 28 February, so that nothing goes a day too early."""
+    try:
+        return now.replace(year=now.year - years)
+    except ValueError:
+        return now.replace(year=now.year - years, day=28)
+
+
+def read_retention(path: Path) -> RetentionTable:
+    """Read a retention table.
+
+    Raises:
+        RetentionRefused: Lists everything that is wrong with it, by line.
+    """
+    try:
+        content = path.read_bytes()
+        text = content.decode()
+        document = RetentionDocument.model_validate(tomllib.loads(text))
+    except OSError as error:
+        raise RetentionRefused(f"{path}: {error.strerror}") from error
+    except ValidationError as error:
+        lines = lines_of(text)
+        problems = [
+            f"  line {nearest(lines, e['loc'])}: {'.'.join(str(part) for part in e['loc']) or 'table'}: {e['msg']}"
+            for e in error.errors()
+        ]
+        raise RetentionRefused("\n".join([f"{path}:", *problems])) from error
+    except ValueError as error:  # neither UTF-8 nor TOML
+        raise RetentionRefused(f"{path}: is not TOML: {error}") from error
+    return RetentionTable(document, hashlib.sha256(content).hexdigest())

@@ -1,0 +1,136 @@
+"""What comes after a decision: what people decided otherwise, and what became of it. Each is a sealed record of the log."""
+
+import datetime as dt
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from google.protobuf.message import Message
+
+from grounds.audit.v1 import bodies_pb2
+from grounds.credit.v1 import credit_pb2 as pb
+from server.edges.access import LOCAL_CALLER
+from server.edges.content import content_sha256
+from server.edges.decision_records import CREDIT_DECISION, answer_of
+from server.edges.explanations import timestamp
+from server.edges.received import RECEIVED
+from server.edges.recorder import Recorder
+from server.edges.threads import Threads
+from server.errors import DecisionUnknown
+from server.stores.about import records_about
+from server.stores.entries import Entry, Kept
+from server.stores.records import RecordLog
+
+CREDIT_OVERRIDE, CREDIT_OUTCOME = "CREDIT_OVERRIDE", "CREDIT_OUTCOME"
+ABOUT = "about"  # the label that names the decision
+Asked = pb.RecordOverrideRequest | pb.RecordOutcomeRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """A request with all that is known when it is answered.
+
+    Attributes:
+        kept: The record of the decision.
+        overrides: What people decided about it until now.
+        outcomes: What became of it until now.
+        record_id: Under which the answer will be recorded.
+        at: Now.
+    """
+
+    decision: pb.CreditDecision
+    kept: Kept
+    overrides: tuple[pb.Override, ...]
+    outcomes: tuple[pb.Outcome, ...]
+    record_id: str
+    at: dt.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An answer that is to be recorded, and the labels of its record."""
+
+    kind: str
+    answer: pb.Override | pb.Outcome
+    labels: dict[str, str]
+
+
+class Events:
+    """Records what comes after decisions, and reads it."""
+
+    def __init__(self, log: RecordLog, recorder: Recorder, threads: Threads, clock: Callable[[], dt.datetime]) -> None:
+        self.log, self.recorder, self.threads, self.clock = log, recorder, threads, clock
+
+    async def record(self, request: Asked, record_id: str, tell: Callable[[Asking], Told]) -> bytes:
+        """Record one event once per request_id; gives the answer's bytes.
+
+        Args:
+            request: As validated against the contract.
+            record_id: For the record, if it becomes one.
+            tell: Checks the request and gives the answer; raises what refuses it. Called in a thread.
+        """
+        at = self.clock()
+        content = bytes.fromhex(content_sha256(request, without="request_id"))
+        request_id = request.request_id.lower()
+        try:
+            asking = await self.threads.run(self.asking, request.decision_id.lower(), record_id, at)
+            told = await self.threads.run(tell, asking)
+        except Exception:
+            # What is refused today, or fails, may have been answered before.
+            earlier = await self.threads.run(self.log.of_request, LOCAL_CALLER, request_id, content)
+            if earlier is None:
+                raise
+            return answer_bytes(earlier)
+        entry = Entry(
+            kind=told.kind,
+            record_id=record_id,
+            time=at,
+            caller=LOCAL_CALLER,
+            body=event_body(RECEIVED.get(), told.answer, at),
+            customer=(asking.decision.customer.market, asking.decision.customer.customer_id),
+            request_id=request_id,
+            content=content,
+            labels={"market": asking.decision.customer.market, ABOUT: asking.kept.header.record_id, **told.labels},
+        )
+        return answer_bytes(await self.recorder.keep(entry))
+
+    def asking(self, decision_id: str, record_id: str, at: dt.datetime) -> Asking:
+        """Read the decision and what came after it."""
+        kept = self.decision(decision_id)
+        return Asking(answer_of(kept.body), kept, *self.after(kept), record_id, at)
+
+    def decision(self, decision_id: str) -> Kept:
+        """Read a decision.
+
+        Raises:
+            DecisionUnknown: There is none of this name.
+            RecordRemoved, RecordDamaged: See RecordLog.of_id.
+        """
+        kept = self.log.of_id(decision_id)
+        if kept is None or kept.header.kind != CREDIT_DECISION:
+            raise DecisionUnknown("there is no such decision", decision_id=decision_id)
+        return kept
+
+    def after(self, kept: Kept) -> tuple[tuple[pb.Override, ...], tuple[pb.Outcome, ...]]:
+        """Read what came after a decision, in the order in which it was recorded."""
+        kinds, about = (CREDIT_OVERRIDE, CREDIT_OUTCOME), {ABOUT: kept.header.record_id}
+        events = list(records_about(self.log, kept.header.customer_tag, kinds, about))
+        return (
+            tuple(pb.Override.FromString(answer_bytes(each)) for each in events if each.header.kind == CREDIT_OVERRIDE),
+            tuple(pb.Outcome.FromString(answer_bytes(each)) for each in events if each.header.kind == CREDIT_OUTCOME),
+        )
+
+
+def event_body(received: bytes, answer: Message, at: dt.datetime) -> bytes:
+    """Write the body of a record."""
+    body = bodies_pb2.EventRecord(
+        request=received,
+        answer=answer.SerializeToString(deterministic=True),
+        caller=LOCAL_CALLER,
+        receive_time=timestamp(at),
+    )
+    return body.SerializeToString(deterministic=True)
+
+
+def answer_bytes(kept: Kept) -> bytes:
+    """Read the answer back, byte for byte as it was sent."""
+    return bodies_pb2.EventRecord.FromString(kept.body).answer

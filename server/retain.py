@@ -1,0 +1,162 @@
+"""Applies the retention table: takes the ciphertext of old records, leaves header and hash, and records what it took.
+
+Each 500 records are one transaction with the RETENTION record that names them, so that a kill at any moment leaves no gap
+without one; the same command again goes on where it stopped.
+"""
+
+import datetime as dt
+import hashlib
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, func, or_, select, update
+
+from grounds.audit.v1 import bodies_pb2 as pb
+from record.columns import differing_columns
+from record.errors import RecordError
+from record.header import REMOVED_MAX, RETENTION, Removed, parse_header
+from server.decisions.retention import KEPT_FOR_EVER, Due, RetentionTable
+from server.errors import RetentionRefused
+from server.stores.entries import EPOCH, US, Entry, stored_record
+from server.stores.holds import OPERATOR, held_tags, written
+from server.stores.records import RecordLog
+from server.stores.run_records import stamp
+from server.stores.scrub import settle
+from server.stores.tables import RECORDS
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What a line of the table finds.
+
+    Attributes:
+        due: Records whose ciphertext it removes.
+        held: Records that are old enough, but under a legal hold.
+    """
+
+    due_line: Due
+    due: int
+    held: int
+
+
+def look(log: RecordLog, table: RetentionTable, now: dt.datetime) -> tuple[list[Counted], dict[str, int]]:
+    """Say what `remove` would do, line by line, and how many records there are of kinds without a line."""
+    with log.database.reading() as connection:
+        held = held_tags(connection)
+        counted = []
+        for due in table.due(now):
+            tags = select(RECORDS.c.customer_tag, func.count()).where(*matches(due)).group_by(RECORDS.c.customer_tag)
+            counts = {row[0]: row[1] for row in connection.execute(tags)}
+            kept = sum(count for tag, count in counts.items() if tag in held)
+            counted.append(Counted(due, sum(counts.values()) - kept, kept))
+        kinds = select(RECORDS.c.kind, func.count()).group_by(RECORDS.c.kind)
+        without = {row[0]: row[1] for row in connection.execute(kinds) if row[0] not in table.kinds() | KEPT_FOR_EVER}
+    return counted, without
+
+
+def remove(log: RecordLog, table: RetentionTable, now: dt.datetime, batch: int = REMOVED_MAX) -> Iterator[int]:
+    """Remove what is due, little by little; gives how many after each transaction.
+
+    Raises:
+        RetentionRefused: A record is not what was written: it stays, as evidence of that.
+        StoreUnavailable: The database does not answer, or is read all the time; run it again.
+    """
+    after = -1
+    while True:
+        with log.database.writing() as connection:
+            log.lock_head(connection)
+            found, after = next_due(connection, list(table.due(now)), after, batch)
+            if found:
+                written(log, connection, retention_entry(found, table, now))
+                places = [row.record_index for row, _ in found]
+                gone = update(RECORDS).where(RECORDS.c.record_index.in_(places))
+                connection.execute(gone.values(ciphertext=None))
+        if not found:
+            break
+        yield len(found)
+    settle(log.database, RECORDS.name)
+
+
+def next_due(
+    connection: Connection, lines: Sequence[Due], after: int, batch: int
+) -> tuple[list[tuple[Row[Any], Due]], int]:
+    """Give the next records that are due and not held, checked, and the place of the last one that was looked at."""
+    held = held_tags(connection)
+    while True:
+        any_line = or_(*(all_of(matches(due)) for due in lines))
+        wanted = select(RECORDS).where(any_line, RECORDS.c.record_index > after)
+        rows = connection.execute(wanted.order_by(RECORDS.c.record_index).limit(batch)).all()
+        if not rows:
+            return [], after
+        after = rows[-1].record_index
+        free = [row for row in rows if row.customer_tag not in held]
+        if free:
+            return [(checked(row), line_of(row, lines)) for row in free], after
+
+
+def matches(due: Due) -> tuple[ColumnElement[bool], ...]:
+    """Give the condition for records that a line removes, holds aside."""
+    line, market = due.line, RECORDS.c.market
+    of_market = or_(market.is_(None), market.not_in(due.others)) if line.market == "*" else market == line.market
+    old = RECORDS.c.time_us < (due.before - EPOCH) // US
+    return RECORDS.c.kind == line.kind, of_market, old, RECORDS.c.ciphertext.is_not(None)
+
+
+def all_of(conditions: Sequence[ColumnElement[bool]]) -> ColumnElement[bool]:
+    """Put conditions together."""
+    first, *others = conditions
+    for each in others:
+        first &= each
+    return first
+
+
+def line_of(row: Row[Any], lines: Sequence[Due]) -> Due:
+    """Give the line that removes a record."""
+    return next(
+        due
+        for due in lines
+        if due.line.kind == row.kind
+        and (row.market == due.line.market or (due.line.market == "*" and row.market not in due.others))
+    )
+
+
+def checked(row: Row[Any]) -> Row[Any]:
+    """Refuse a record that is not what was written: its header would pass for the true one ever after."""
+    record = stored_record(row)
+    try:
+        intact = not differing_columns(parse_header(record.header), record.columns or {})
+    except RecordError:
+        intact = False
+    if not intact or record.nodes[:1] != (record.computed_leaf(),):
+        raise RetentionRefused(
+            f"record {row.record_index} is not what was written; nothing of its batch was removed; "
+            "run: python -m server doctor"
+        )
+    return row
+
+
+def retention_entry(found: Sequence[tuple[Row[Any], Due]], table: RetentionTable, now: dt.datetime) -> Entry:
+    """Give the entry that records what is removed: places and hashes in its header, the lines in its body."""
+    body = pb.RetentionRecord(table_version=table.document.version, table_sha256=table.sha256)
+    counts = Counter(due.line for _, due in found)
+    for due in table.due(now):
+        if count := counts[due.line]:
+            line = due.line
+            before = stamp(due.before)
+            body.lines.add(market=line.market, kind=line.kind, years=line.years, before_time=before, count=count)
+    return Entry(
+        kind=RETENTION,
+        record_id=str(uuid.uuid4()),
+        time=now,
+        caller=OPERATOR,
+        body=body.SerializeToString(deterministic=True),
+        removed=tuple(Removed(row.record_index, sha256_of(stored_record(row).header)) for row, _ in found),
+    )
+
+
+def sha256_of(content: bytes) -> str:
+    """Give SHA-256 in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,138 @@
+"""What an operator types about people: erase a customer, put a legal hold, apply retention. Each shows first what it would do."""
+
+import datetime as dt
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import Progress
+
+from server.config import read_settings
+
+if TYPE_CHECKING:  # a command loads its part only when it runs
+    from server.erase import Plan
+    from server.stores.records import RecordLog
+
+Market = Annotated[str, typer.Argument(metavar="MARKET", help="Country, two capital letters.")]
+Customers = Annotated[list[str], typer.Argument(metavar="CUSTOMER...", help="The customers' numbers.")]
+CustomerId = Annotated[str, typer.Argument(metavar="CUSTOMER", help="The customer's number.")]
+Reason = Annotated[
+    str, typer.Option(help="Why; recorded for as long as the log lives. Name the case, not the customer.")
+]
+Apply = Annotated[bool, typer.Option("--apply", help="Do it; without this, only say what would be done.")]
+Config = Annotated[Path | None, typer.Option("--config", metavar="CONFIG.toml", help="The configuration.")]
+
+
+def erase(market: Market, customers: Customers, reason: Reason, apply: Apply = False, config: Config = None) -> None:
+    """Forget customers: destroy their keys, delete their features and their rows in runs, and record it. Cannot be undone."""
+    from server.erase import check_reason, clean, plan_of, refuse
+    from server.erase import erase as erase_one
+
+    with opened_log(config) as log:
+        for customer in customers:
+            check_reason(reason, (market, customer))
+            with log.database.reading() as connection:
+                plan = plan_of(connection, log, (market, customer))
+            refuse(plan, (market, customer))
+            if apply:
+                plan = erase_one(log, (market, customer), reason, now())
+            typer.echo(f"{market} {customer}: {told(plan, apply=apply)}")
+        if not apply:
+            typer.echo("nothing was done; to do it: --apply")
+            return
+        clean(log)
+        typer.echo("no file of the database holds what was erased; backups and loaded files are yours to delete")
+
+
+def told(plan: "Plan", *, apply: bool) -> str:
+    """Say what an erasure does."""
+    if not plan.is_news:
+        return "was erased before; " + ("made sure of it" if apply else "this would make sure of it")
+    done = "erased" if apply else "would erase"
+    return (
+        f"{done} {len(plan.there):,} key(s) that open {plan.records:,} records, {plan.feature_rows:,} rows of features, "
+        f"{len(plan.run_rows):,} rows in runs"
+    )
+
+
+def hold(market: Market, customer: CustomerId, reason: Reason, config: Config = None) -> None:
+    """Put a legal hold on a customer: until it is released, nothing recorded about them is erased or removed."""
+    from server.erase import check_reason
+    from server.stores.holds import place_hold
+
+    check_reason(reason, (market, customer))
+    with opened_log(config) as log:
+        name = place_hold(log, market, customer, reason, now())
+    typer.echo(f"{market} {customer}: hold {name}; to release it: python -m server release {name}")
+
+
+def release(
+    hold_id: Annotated[str, typer.Argument(metavar="HOLD_ID", help="As `hold` printed it.")],
+    reason: Reason,
+    config: Config = None,
+) -> None:
+    """Release a legal hold; other holds on the same customer stay."""
+    from server.stores.holds import release_hold
+
+    with opened_log(config) as log:
+        release_hold(log, hold_id.lower(), reason, now())
+    typer.echo(f"hold {hold_id}: released")
+
+
+def retain(apply: Apply = False, config: Config = None) -> None:
+    """Remove the content of records that are older than the retention table keeps them; headers and hashes stay."""
+    from server.decisions.retention import read_retention
+    from server.retain import look, remove
+
+    table, moment = read_retention(read_settings(config).retention), now()
+    with opened_log(config) as log:
+        counted, without = look(log, table, moment)
+        for each in counted:
+            line = each.due_line.line
+            kept = f"; {each.held:,} more are under a legal hold" if each.held else ""
+            typer.echo(
+                f"{line.market:<2} {line.kind}: {each.due:,} from before {each.due_line.before:%Y-%m-%d} "
+                f"({line.years} years){kept}"
+            )
+        for kind, count in sorted(without.items()):
+            typer.echo(f"   {kind}: kept for ever, {count:,} records: the table has no line for them")
+        due = sum(each.due for each in counted)
+        if not apply:
+            typer.echo(f"nothing was done; to remove the content of {due:,} records: --apply")
+            return
+        with Progress(transient=True, disable=not sys.stderr.isatty()) as progress:
+            task = progress.add_task("records", total=due)
+            done = 0
+            for count in remove(log, table, moment):
+                done += count
+                progress.update(task, completed=done)
+        typer.echo(f"removed the content of {done:,} records; table {table.document.version}")
+
+
+@contextmanager
+def opened_log(config: Path | None) -> "Iterator[RecordLog]":
+    """Open the log; what this process deletes is overwritten."""
+    from server.stores.database import Database
+    from server.stores.open_log import KeyPlaces, open_log
+    from server.stores.scrub import overwrite_from_now_on
+
+    settings = read_settings(config)
+    database = Database(settings.database)
+    try:
+        database.migrate()
+        overwrite_from_now_on(database)
+        log = open_log(database, KeyPlaces.of(settings))
+        try:
+            yield log
+        finally:
+            log.close()
+    finally:
+        database.close()
+
+
+def now() -> dt.datetime:
+    """Give the time."""
+    return dt.datetime.now(dt.UTC)

@@ -1,0 +1,193 @@
+"""After an erasure no file holds a planted value in the clear, or under a key that still exists, while a server is running."""
+
+import asyncio
+import hmac
+import sqlite3
+import struct
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import pytest
+import sqlalchemy
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from sqlalchemy import select
+
+from client.export_log import export_log
+from grounds.credit.v1 import credit_pb2 as pb
+from record.keys import read_secret
+from server.config import Settings
+from server.erase import clean, erase
+from server.stores.tables import FEATURES, RISKS
+from tests.conftest import ROOT, Serving
+from tests.e2e.processes import write_config
+from tests.server.asking import customer, numbers, refusal, score_request
+from tests.server.conftest import churn_database, churn_family, churn_settings, postgres
+from tests.server.logs import NOW, opened
+from tests.server.people import outcome_request, override_request
+from tests.server.running import served
+
+__all__ = ["churn_database", "churn_family", "churn_settings", "postgres"]
+WHO = "CANARY-4711"
+STORED, GIVEN = 111.22233344455, 98765.43211234
+CANARIES = {
+    "number": WHO.encode(),
+    "stored value": struct.pack("<d", STORED),
+    "given value": struct.pack("<d", GIVEN),
+    "comment": b"canary-comment",
+    "person": b"canary-person",
+    "driver": b"canary-driver",
+}
+
+SEARCH = """
+import pathlib, sys
+contents = [path.read_bytes() for path in pathlib.Path(sys.argv[1]).rglob("*") if path.is_file()]
+print(*(canary for canary in sys.argv[2:] if any(bytes.fromhex(canary) in content for content in contents)))
+"""
+
+
+def plant(engine: sqlalchemy.Engine) -> None:
+    """Give a customer features and a place in a run, with values that nobody else has."""
+    with engine.begin() as connection:
+        features = connection.execute(select(FEATURES).where(FEATURES.c.customer_id == "C00000")).mappings().one()
+        row = struct.pack("<d", STORED) + features["row"][8:]
+        connection.execute(FEATURES.insert().values({**features, "customer_id": WHO, "row": row}))
+        risk = connection.execute(select(RISKS).where(RISKS.c.customer_id == "C00000")).mappings().one()
+        drivers = '[{"code":"DELAY","log_odds":1,"features":[],"texts":{"en":"canary-driver"}}]'
+        connection.execute(
+            RISKS.insert().values({**risk, "customer_id": WHO, "rank": 5000, "features": row, "drivers": drivers})
+        )
+
+
+def found_in(folder: Path) -> set[str]:
+    """Name the canaries that any file holds.
+
+    Another process reads: one that closes a file of SQLite which it has open elsewhere loses its locks.
+    """
+    wanted = [canary.hex() for canary in CANARIES.values()]
+    done = subprocess.run(
+        [sys.executable, "-c", SEARCH, str(folder), *wanted], check=True, capture_output=True, text=True
+    )
+    return {name for name, canary in CANARIES.items() if canary.hex() in done.stdout.split()}
+
+
+def found_under_keys(folder: Path) -> set[str]:
+    """Name the canaries that any key that is there opens, in any record; reads the files itself."""
+    with sqlite3.connect(folder / "keys.db") as keys, sqlite3.connect(folder / "grounds.db") as log:
+        wrapped = keys.execute("SELECT key_id, wrapped FROM wrapped_keys").fetchall()
+        records = log.execute("SELECT header, ciphertext FROM records WHERE ciphertext IS NOT NULL").fetchall()
+    keys.close()
+    log.close()
+    master = read_secret(folder / "master.key")
+    bodies = b""
+    for name, content in wrapped:
+        key = AESGCM(master).decrypt(content[1:13], content[13:], name.encode())
+        sealing = AESGCM(hmac.digest(key, b"grounds/seal/1", "sha256"))
+        for header, ciphertext in records:
+            try:
+                bodies += sealing.decrypt(ciphertext[:12], ciphertext[12:], header)
+            except InvalidTag:
+                continue
+    return {name for name, canary in CANARIES.items() if canary in bodies}
+
+
+@pytest.fixture
+async def serving(churn_settings: Settings, tmp_path: Path) -> AsyncIterator[Serving]:
+    """Serve a copy that holds the planted customer."""
+    engine = sqlalchemy.create_engine(churn_settings.database)
+    plant(engine)
+    engine.dispose()
+    anchors = tmp_path / "anchors"
+    anchors.mkdir()
+    async with served(churn_settings.model_copy(update={"anchor_folder": anchors, "anchor_seconds": 0.1})) as found:
+        yield found
+
+
+async def live(serving: Serving) -> str:
+    """Let the customer get a decision, an override and an outcome; gives the decision's name."""
+    asked = score_request(customer=customer("DE", WHO), features=numbers(turnover=GIVEN))
+    decision = (await serving.credit.ScoreCredit(asked)).credit_decision
+    for wanted, reason in ((pb.DECISION_DECLINE, "FRAUD_SUSPECTED"), (pb.DECISION_APPROVE, "NEW_INFORMATION")):
+        event = override_request(
+            decision, decision=wanted, reason_code=reason, user_id="canary-person", comment="canary-comment"
+        )
+        try:
+            await serving.credit.RecordOverride(event)
+        except grpc.aio.AioRpcError:
+            continue  # it is what holds already
+    await serving.credit.RecordOutcome(outcome_request(decision))
+    return decision.record_ref.decision_id
+
+
+def command(*words: str) -> subprocess.CompletedProcess[str]:
+    """Type an operator's command."""
+    typed = [sys.executable, "-m", "server", *words]
+    return subprocess.run(typed, check=False, cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+
+async def test_no_file_holds_a_forgotten_customers_values_in_the_clear_or_under_a_key_that_is_there(
+    serving: Serving, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    names = ("database", "keys", "master_key", "signing_key", "bundles", "policy")
+    config = write_config(tmp_path / "config.toml", {name: getattr(serving.settings, name) for name in names})
+    await serving.credit.ScoreCredit(score_request())
+    decision_id = await live(serving)
+    address = f"127.0.0.1:{serving.application.port}"
+    await asyncio.to_thread(export_log, tmp_path / "today.log", 0, None, None, address)
+    before = found_in(tmp_path), found_under_keys(tmp_path)
+    words = ("erase", "DE", WHO, "--reason", "request 7", "--config", str(config))
+
+    shown = await asyncio.to_thread(command, *words)
+    untouched = found_in(tmp_path), found_under_keys(tmp_path)
+    done = await asyncio.to_thread(command, *words, "--apply")
+    again = await asyncio.to_thread(command, *words, "--apply")
+    read = await refusal(serving.credit.GetCreditDecision(pb.GetCreditDecisionRequest(decision_id=decision_id)))
+    scored = await refusal(serving.credit.ScoreCredit(score_request(customer=customer("DE", WHO))))
+    await asyncio.to_thread(export_log, tmp_path / "later.log", 0, None, None, address)
+    doctor = await asyncio.to_thread(command, "doctor", str(config))
+    printed = "".join(capfd.readouterr()).encode()
+
+    assert before == (
+        {"number", "stored value", "driver"},
+        {"number", "given value", "stored value", "comment", "person"},
+    )
+    assert untouched == before
+    for told, words_said in ((shown, "would erase 1 key"), (done, "erased 1 key"), (again, "was erased before")):
+        assert told.returncode == 0, told.stderr
+        assert words_said in told.stdout
+    assert "1 rows of features, 1 rows in runs" in shown.stdout
+    assert (found_in(tmp_path), found_under_keys(tmp_path)) == (set(), set())
+    assert not any(canary in printed for canary in CANARIES.values())
+    assert (read.reason, scored.reason) == ("RECORD_REMOVED", "CUSTOMER_UNKNOWN")
+    assert ": verified" in doctor.stdout
+
+
+def test_the_files_of_postgresql_tables_do_not_hold_an_erased_customers_rows(
+    postgres: sqlalchemy.Engine, tmp_path: Path
+) -> None:
+    name = "forgotten"
+    with postgres.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+        base = Path(connection.exec_driver_sql("SHOW data_directory").scalar_one()) / "base"
+    url = postgres.url.set(database=name).render_as_string(hide_password=False)
+
+    def holds(canary: bytes) -> bool:
+        with postgres.connect() as connection:
+            connection.exec_driver_sql("CHECKPOINT")
+        return any(canary in path.read_bytes() for path in base.rglob("*") if path.is_file())
+
+    with opened(url, tmp_path) as log:
+        line = {"market": "DE", "feature_set_digest": "0" * 64, "as_of": NOW, "row": b"canary-row"}
+        customers = [{**line, "customer_id": f"CANARY-{number}"} for number in range(200)]
+        with log.database.writing() as connection:
+            connection.execute(FEATURES.insert(), customers)
+        before = holds(b"CANARY-78"), holds(b"CANARY-77")
+
+        erase(log, ("DE", "CANARY-77"), "request 7", NOW)
+        clean(log)
+
+        assert before == (True, True)
+        assert (holds(b"CANARY-78"), holds(b"CANARY-77")) == (True, False)

@@ -1,0 +1,277 @@
+"""A customer is forgotten, on SQLite and PostgreSQL: nothing can be read any more, the log still verifies, and says so."""
+
+import datetime as dt
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select
+
+from grounds.audit.v1 import bodies_pb2 as pb
+from record.header import Header, parse_header
+from server.doctor import examine
+from server.erase import ERASURE, clean, erase, erasure_problems, plan_of
+from server.errors import ErasureRefused, RecordRemoved
+from server.stores.entries import Kept
+from server.stores.holds import held_tags, holds_on, place_hold, release_hold
+from server.stores.key_tables import WRAPPED_KEYS
+from server.stores.keys import LOG, TAGS
+from server.stores.records import RecordLog
+from server.stores.tables import FEATURES, RECORDS
+from tests.server.killed import Kill, Killed, at_every_step
+from tests.server.logs import NOW, entry, opened
+
+C1, C2 = ("DE", "C1"), ("DE", "C2")
+
+
+@pytest.fixture
+def log(database_url: str, tmp_path: Path) -> Iterator[RecordLog]:
+    """Open a log in which two customers have two decisions and features each."""
+    with opened(database_url, tmp_path) as found:
+        fill(found)
+        yield found
+
+
+def fill(log: RecordLog) -> None:
+    """Let two customers have two decisions and features each."""
+    log.append([entry(customer=customer) for customer in (C1, C2, C1, C2)])
+    with log.database.writing() as connection:
+        for market, customer_id in (C1, C2):
+            line = {"market": market, "customer_id": customer_id, "feature_set_digest": "0" * 64, "row": b"\x00" * 8}
+            connection.execute(FEATURES.insert(), [{**line, "as_of": NOW}, {**line, "as_of": NOW + dt.timedelta(1)}])
+
+
+def ids(log: RecordLog, customer: tuple[str, str]) -> list[str]:
+    """Give the names of a customer's decisions."""
+    wanted = select(RECORDS.c.record_id).where(RECORDS.c.customer_tag == log.tag_of(*customer))
+    with log.database.reading() as connection:
+        found = connection.execute(wanted.where(RECORDS.c.kind == "CREDIT_DECISION").order_by(RECORDS.c.record_index))
+        return list(found.scalars())
+
+
+def erasures(log: RecordLog) -> list[pb.ErasureRecord]:
+    """Read the records of erasures."""
+    with log.database.reading() as connection:
+        names = connection.execute(select(RECORDS.c.record_id).where(RECORDS.c.kind == ERASURE)).scalars().all()
+    return [pb.ErasureRecord.FromString(kept.body) for name in names if (kept := log.of_id(name)) is not None]
+
+
+def feature_rows(log: RecordLog) -> dict[str, int]:
+    """Count rows of features by customer."""
+    wanted = select(FEATURES.c.customer_id, func.count()).group_by(FEATURES.c.customer_id)
+    with log.database.reading() as connection:
+        return {row[0]: row[1] for row in connection.execute(wanted)}
+
+
+def verifies(log: RecordLog) -> bool:
+    """Tell whether everything in the log holds."""
+    return examine(log.database, log.verifier, None)[0]
+
+
+def test_an_erased_customer_cannot_be_read_the_log_verifies_and_another_customer_is_as_before(log: RecordLog) -> None:
+    before = verifies(log)
+
+    plan = erase(log, C1, "request 7", NOW)
+    clean(log)
+
+    for record_id in ids(log, C1):
+        with pytest.raises(RecordRemoved) as caught:
+            log.of_id(record_id)
+        assert caught.value.key_destroyed
+    assert all(log.of_id(record_id) for record_id in ids(log, C2))
+    assert (plan.records, plan.feature_rows, len(plan.there)) == (2, 2, 1)
+    assert feature_rows(log) == {"C2": 2}
+    assert before
+    assert verifies(log)
+    assert erasure_problems(log) == ([], [])
+    assert [(each.reason, each.feature_rows) for each in erasures(log)] == [("request 7", 2)]
+
+
+def test_the_record_of_an_erasure_names_the_customer_as_a_tag_only_and_is_under_the_logs_own_key(
+    log: RecordLog,
+) -> None:
+    erase(log, C1, "request 7", NOW)
+
+    with log.database.reading() as connection:
+        rows = connection.execute(select(RECORDS).order_by(RECORDS.c.record_index)).all()
+    header = parse_header(rows[-1].header)
+    assert header.kind == "ERASURE"
+    assert header.customer_tag == rows[0].customer_tag
+    assert header.key_id == log.keys.of_owners({LOG})[LOG].key_id
+    assert header.labels == {"market": "DE", "key_0": rows[0].key_id}
+
+
+def test_erasing_again_changes_nothing_and_a_later_decision_gets_a_new_key_and_can_be_erased_too(
+    log: RecordLog,
+) -> None:
+    erase(log, C1, "request 7", NOW)
+    again = erase(log, C1, "request 7", NOW)
+    (later,) = log.append([entry(customer=C1)])
+    assert isinstance(later, Kept)
+    readable = log.of_id(later.header.record_id)
+
+    erase(log, C1, "request 8", NOW)
+
+    assert not again.is_news
+    assert readable == later
+    assert later.header.key_id != parse_header_of(log, 0).key_id
+    assert [each.reason for each in erasures(log)] == ["request 7", "request 8"]
+    assert erasure_problems(log)[0] == []
+
+
+def parse_header_of(log: RecordLog, place: int) -> Header:
+    """Read a header."""
+    with log.database.reading() as connection:
+        return parse_header(
+            connection.execute(select(RECORDS.c.header).where(RECORDS.c.record_index == place)).scalar_one()
+        )
+
+
+def test_a_legal_hold_forbids_it_until_every_hold_is_released(log: RecordLog) -> None:
+    first, second = (place_hold(log, *C1, f"lawsuit {number}", NOW) for number in (1, 2))
+
+    release_hold(log, first, "settled", NOW)
+    with pytest.raises(ErasureRefused, match=second) as caught:
+        erase(log, C1, "request 7", NOW)
+    with log.database.reading() as connection:
+        held = held_tags(connection), [hold.hold_id for hold in holds_on(connection, log.tag_of(*C1))]
+    release_hold(log, second, "settled", NOW)
+    erase(log, C1, "request 7", NOW)
+
+    assert first not in str(caught.value)
+    assert held == ({log.tag_of(*C1)}, [second])
+    assert len(erasures(log)) == 1
+    assert verifies(log)
+    for hold_id in (first, "00000000-0000-0000-0000-000000000000"):
+        with pytest.raises(ErasureRefused):
+            release_hold(log, hold_id, "again", NOW)
+
+
+def test_a_refused_erasure_changes_nothing(log: RecordLog) -> None:
+    place_hold(log, *C2, "lawsuit", NOW)
+    with log.database.reading() as connection:
+        before = plan_of(connection, log, C2)
+
+    for customer, reason, told in (
+        (C2, "request 7", "legal hold"),
+        (("DE", "C9"), "request 7", "nothing is known"),
+        (("FR", "C1"), "request 7", "nothing is known"),
+        (C1, "request of C1", "must not name the customer"),
+        (C1, " ", "must say why"),
+        (C1, "x" * 501, "at most 500"),
+    ):
+        with pytest.raises(ErasureRefused, match=told):
+            erase(log, customer, reason, NOW)
+
+    with log.database.reading() as connection:
+        assert plan_of(connection, log, C2) == before
+    assert erasures(log) == []
+    assert feature_rows(log) == {"C1": 2, "C2": 2}
+
+
+def test_the_logs_own_keys_cannot_be_destroyed(log: RecordLog) -> None:
+    own = log.keys.of_owners({LOG, TAGS})
+
+    log.keys.retire([key.key_id for key in own.values()])
+    log.keys.destroy([key.key_id for key in own.values()])
+
+    assert log.keys.of_owners({LOG, TAGS}) == own
+
+
+def test_a_key_that_is_gone_without_an_erasure_and_one_that_is_there_after_it_are_found(log: RecordLog) -> None:
+    erase(log, C1, "request 7", NOW)
+    keys = log.keys.of_owners({log.tag_of(*C2)})
+    destroyed = parse_header_of(log, 0).key_id
+
+    log.keys.destroy([key.key_id for key in keys.values()])
+    gone, _ = erasure_problems(log)
+    copied = {"key_id": destroyed, "owner": "restored", "wrapped": b"x" * 61}
+    with log.keys.database.writing() as connection:
+        connection.execute(WRAPPED_KEYS.insert().values(**copied))
+    both, _ = erasure_problems(log)
+
+    assert len(gone) == 1
+    assert next(iter(keys.values())).key_id in gone[0]
+    assert sorted(both) == sorted(
+        [*gone, "record 4: the key that it says was destroyed is there; erase this customer again"]
+    )
+
+
+@contextmanager
+def fresh(url: str, folder: Path) -> Iterator[RecordLog]:
+    """Open a filled log of its own."""
+    folder.mkdir()
+    with opened(url, folder) as log:
+        fill(log)
+        yield log
+
+
+def test_killed_at_any_step_it_is_finished_by_the_same_command_and_recorded_once(tmp_path: Path) -> None:
+    unfinished = []
+
+    def killed_at(step: int) -> bool:
+        folder = tmp_path / str(step)
+        url = f"sqlite:///{folder / 'log.db'}"
+        ended = True
+        with fresh(url, folder) as log:
+            Kill(step, log.database, log.keys.database)
+            try:
+                erase(log, C1, "request 7", NOW)
+            except Killed:
+                ended = False
+        with opened(url, folder) as log:
+            unfinished.append(look_after_a_kill(log))
+            finish(log)
+        return ended
+
+    steps = at_every_step(killed_at)
+
+    assert steps > 15
+    assert 1 in unfinished, "one of the kills was between the record and the key"
+
+
+def look_after_a_kill(log: RecordLog) -> int:
+    """Check that all or nothing is recorded; gives how many keys are there that should not be."""
+    assert verifies(log)
+    if not erasures(log):
+        assert all(log.of_id(record_id) for record_id in ids(log, C1))
+        assert feature_rows(log) == {"C1": 2, "C2": 2}
+    return len(erasure_problems(log)[0])
+
+
+def finish(log: RecordLog) -> None:
+    """Decide about the customer once more, then type the same command again."""
+    recorded = len(erasures(log))
+    (later,) = log.append([entry(customer=C1)])
+    assert isinstance(later, Kept)
+
+    erase(log, C1, "request 7", NOW)
+    clean(log)
+
+    assert erasure_problems(log) == ([], [])
+    assert len(erasures(log)) == recorded + 1, "the later decision's key is recorded too, and each key once"
+    assert feature_rows(log) == {"C2": 2}
+    others = log.keys.of_owners({LOG, TAGS, log.tag_of(*C2)})
+    assert log.keys.ids() == {key.key_id for key in others.values()}
+    assert verifies(log)
+
+
+def test_a_decision_that_is_made_while_a_customer_is_erased_is_never_lost(log: RecordLog) -> None:
+    """Between the erasure's commit and the key's end, nothing is sealed under that key."""
+    destroy = log.keys.destroy
+    between = []
+
+    class Slow(type(log.keys)):  # type: ignore[misc]
+        """Lets a decision in before a key is destroyed."""
+
+        def destroy(self, keys: object) -> None:
+            between.extend(log.append([entry(customer=C1)]))
+            destroy(keys)  # type: ignore[arg-type]
+
+    log.keys.__class__ = Slow
+    erase(log, C1, "request 7", NOW)
+
+    (later,) = between
+    assert isinstance(later, Kept)
+    assert log.of_id(later.header.record_id) == later

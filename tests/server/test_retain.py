@@ -1,0 +1,254 @@
+"""Retention takes what is too old, records it, and nobody else can take anything unnoticed."""
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select, update
+
+from grounds.audit.v1 import bodies_pb2 as pb
+from record.header import parse_header
+from server.decisions.retention import read_retention
+from server.doctor import examine
+from server.erase import ERASURE, erase
+from server.errors import RecordRemoved, RetentionRefused
+from server.retain import look, remove
+from server.stores.holds import place_hold, release_hold
+from server.stores.records import RecordLog
+from server.stores.scrub import overwrite_from_now_on
+from server.stores.tables import RECORDS
+from tests.server.killed import Kill, Killed, at_every_step
+from tests.server.logs import entry, opened
+from tests.server.test_retention_table import table_of
+
+NOW = dt.datetime(2036, 3, 1, 12, tzinfo=dt.UTC)
+TEN, TWO = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC), dt.datetime(2034, 3, 1, 12, tzinfo=dt.UTC)
+US = dt.timedelta(microseconds=1)
+
+
+def decision(market: str, number: str, time: dt.datetime, **changes: object) -> object:
+    """Make a decision of a time."""
+    return entry(customer=(market, number), time=time, labels={"market": market}, **changes)
+
+
+def fill(log: RecordLog) -> None:
+    """Write records on both sides of every line; due are 0, 3, 5 and 8."""
+    of_nobody = {"customer": None, "request_id": "", "content": b""}
+    log.append(
+        [
+            decision("DE", "C1", TEN - US),  # 0: due
+            decision("DE", "C1", TEN),  # 1: to the microsecond not
+            decision("FR", "C2", TWO),  # 2: FR has a line of its own
+            decision("FR", "C2", TWO - US),  # 3: due
+            decision("DE", "C3", TWO - US),  # 4: which is not DE's
+            entry(kind="CHURN_RUN", time=NOW - dt.timedelta(3 * 366), labels={"run": "r"}, **of_nobody),  # 5: due
+            entry(kind="CHURN_RUN", time=NOW - dt.timedelta(365), labels={"run": "r"}, **of_nobody),  # 6
+            entry(kind="EVIDENCE_READ", time=TEN - dt.timedelta(9999), labels={}, **of_nobody),  # 7: no line
+            decision("DE", "C4", TEN - dt.timedelta(365)),  # 8: due
+        ]
+    )
+
+
+@pytest.fixture
+def log(database_url: str, tmp_path: Path) -> Iterator[RecordLog]:
+    """Open a filled log."""
+    with opened(database_url, tmp_path) as found:
+        fill(found)
+        yield found
+
+
+def removed(log: RecordLog) -> list[int]:
+    """Give the places of records without ciphertext."""
+    wanted = select(RECORDS.c.record_index).where(RECORDS.c.ciphertext.is_(None)).order_by(RECORDS.c.record_index)
+    with log.database.reading() as connection:
+        return list(connection.execute(wanted).scalars())
+
+
+def accounts(log: RecordLog) -> list[list[int]]:
+    """Give what each RETENTION record names."""
+    wanted = select(RECORDS.c.header).where(RECORDS.c.kind == "RETENTION").order_by(RECORDS.c.record_index)
+    with log.database.reading() as connection:
+        headers = [parse_header(header) for header in connection.execute(wanted).scalars()]
+    return [[each.index for each in header.removed] for header in headers]
+
+
+def told(log: RecordLog) -> list[str]:
+    """Verify the whole log; gives what was found, nothing where it holds."""
+    holds, sentences = examine(log.database, log.verifier, None)
+    return [] if holds else sentences
+
+
+def test_what_is_due_is_removed_recorded_and_verifies(log: RecordLog, tmp_path: Path) -> None:
+    table = read_retention(table_of(tmp_path))
+    counted, without = look(log, table, NOW)
+    before = removed(log)
+
+    counts = list(remove(log, table, NOW))
+
+    assert [(each.due_line.line.market, each.due) for each in counted] == [("*", 2), ("FR", 1), ("*", 1)]
+    assert without == {"EVIDENCE_READ": 1}
+    assert before == []
+    assert counts == [4]
+    assert removed(log) == [0, 3, 5, 8]
+    assert accounts(log) == [[0, 3, 5, 8]]
+    assert told(log) == []
+    assert [each.due for each in look(log, table, NOW)[0]] == [0, 0, 0]
+    assert list(remove(log, table, NOW)) == []
+
+
+def test_a_removed_record_says_so_and_not_that_its_customer_was_erased(log: RecordLog, tmp_path: Path) -> None:
+    with log.database.reading() as connection:
+        names = connection.execute(select(RECORDS.c.record_id).order_by(RECORDS.c.record_index)).scalars().all()
+
+    list(remove(log, read_retention(table_of(tmp_path)), NOW))
+
+    with pytest.raises(RecordRemoved) as caught:
+        log.of_id(names[0])
+    assert not caught.value.key_destroyed
+    assert log.of_id(names[1]) is not None
+
+
+def test_the_record_of_retention_names_the_table_and_its_lines(log: RecordLog, tmp_path: Path) -> None:
+    table = read_retention(table_of(tmp_path))
+    list(remove(log, table, NOW))
+    with log.database.reading() as connection:
+        name = connection.execute(select(RECORDS.c.record_id).where(RECORDS.c.kind == "RETENTION")).scalar_one()
+
+    kept = log.of_id(name)
+
+    assert kept is not None
+    body = pb.RetentionRecord.FromString(kept.body)
+    assert (body.table_version, body.table_sha256) == ("test-1", table.sha256)
+    assert {(line.market, line.kind, line.years): line.count for line in body.lines} == {
+        ("*", "CREDIT_DECISION", 10): 2,
+        ("FR", "CREDIT_DECISION", 2): 1,
+        ("*", "CHURN_RUN", 3): 1,
+    }
+    assert body.lines[0].before_time.ToDatetime(dt.UTC) == TEN
+
+
+def test_a_legal_hold_keeps_a_customers_records_until_it_is_released(log: RecordLog, tmp_path: Path) -> None:
+    table = read_retention(table_of(tmp_path))
+    hold = place_hold(log, "DE", "C1", "lawsuit", NOW)
+
+    held = look(log, table, NOW)[0][0]
+    list(remove(log, table, NOW))
+    while_held = removed(log)
+    release_hold(log, hold, "settled", NOW)
+    list(remove(log, table, NOW))
+
+    assert (held.due, held.held) == (1, 1)
+    assert while_held == [3, 5, 8]
+    assert removed(log) == [0, 3, 5, 8]
+    assert accounts(log) == [[3, 5, 8], [0]]
+    assert told(log) == []
+
+
+def test_records_of_retention_erasure_and_hold_stay_whatever_the_table_says(log: RecordLog, tmp_path: Path) -> None:
+    erase(log, ("DE", "C3"), "request 7", NOW)
+    release_hold(log, place_hold(log, "DE", "C1", "lawsuit", NOW), "settled", NOW)
+    list(remove(log, read_retention(table_of(tmp_path)), NOW))
+
+    much_later = NOW.replace(year=2136)
+    list(remove(log, read_retention(table_of(tmp_path)), much_later))
+
+    with log.database.reading() as connection:
+        rows = connection.execute(select(RECORDS.c.kind).where(RECORDS.c.ciphertext.is_not(None))).scalars()
+        assert Counter(rows) == {
+            "RETENTION": 2,
+            ERASURE: 1,
+            "LEGAL_HOLD": 1,
+            "LEGAL_HOLD_RELEASE": 1,
+            "EVIDENCE_READ": 1,
+        }
+    assert told(log) == []
+
+
+def test_many_records_are_removed_by_several_records_of_retention(log: RecordLog, tmp_path: Path) -> None:
+    log.append([decision("DE", f"M{number}", TEN - US) for number in range(1003)])  # type: ignore[misc]
+
+    counts = list(remove(log, read_retention(table_of(tmp_path)), NOW))
+
+    assert counts == [500, 500, 7]
+    assert [len(account) for account in accounts(log)] == counts
+    assert told(log) == []
+
+
+@pytest.mark.parametrize(
+    "damage", [{"market": "FR"}, {"header": b"{}"}, {"ciphertext": b"x" * 50}, {"nodes": b"x" * 32}]
+)
+def test_a_record_that_is_not_what_was_written_is_not_removed(
+    log: RecordLog, tmp_path: Path, damage: dict[str, object]
+) -> None:
+    with log.database.writing() as connection:
+        connection.execute(update(RECORDS).where(RECORDS.c.record_index == 0).values(**damage))
+
+    with pytest.raises(RetentionRefused, match="record 0 is not what was written"):
+        list(remove(log, read_retention(table_of(tmp_path)), NOW))
+
+    assert removed(log) == []
+    assert accounts(log) == []
+
+
+def test_ciphertext_that_was_removed_without_a_record_of_retention_is_found(log: RecordLog, tmp_path: Path) -> None:
+    list(remove(log, read_retention(table_of(tmp_path)), NOW))
+    with log.database.writing() as connection:
+        connection.execute(update(RECORDS).where(RECORDS.c.record_index == 1).values(ciphertext=None))
+
+    assert "record 1: its ciphertext is missing, and no retention record names it" in told(log)
+
+
+def test_killed_at_any_step_every_gap_is_accounted_for_and_the_same_command_finishes(tmp_path: Path) -> None:
+    seen = set()
+    table = read_retention(table_of(tmp_path))
+
+    def killed_at(step: int) -> bool:
+        folder = tmp_path / str(step)
+        folder.mkdir()
+        url, ended = f"sqlite:///{folder / 'log.db'}", True
+        with opened(url, folder) as log:
+            fill(log)
+            Kill(step, log.database, log.keys.database)
+            try:
+                list(remove(log, table, NOW, batch=2))
+            except Killed:
+                ended = False
+        with opened(url, folder) as log:
+            assert told(log) == []
+            assert removed(log) == [place for account in accounts(log) for place in account]
+            seen.add(len(removed(log)))
+            list(remove(log, table, NOW, batch=2))
+            assert removed(log) == [0, 3, 5, 8]
+            assert accounts(log) == [[0, 3], [5, 8]]
+            assert told(log) == []
+        return ended
+
+    at_every_step(killed_at)
+
+    assert seen == {0, 2, 4}
+
+
+def test_what_was_removed_is_in_no_file_of_sqlite(tmp_path: Path) -> None:
+    with opened(f"sqlite:///{tmp_path / 'log.db'}", tmp_path) as log:
+        overwrite_from_now_on(log.database)
+        fill(log)
+        log.append([entry(b"x" * 20_000, customer=("DE", "C1"), time=TEN - US, labels={"market": "DE"})])
+        with log.database.reading() as connection:
+            contents = connection.execute(select(RECORDS.c.ciphertext).order_by(RECORDS.c.record_index)).scalars().all()
+        list(remove(log, read_retention(table_of(tmp_path)), NOW))
+        gone = [
+            content[start : start + 40]
+            for content in (contents[0], contents[9])
+            for start in range(0, len(content) - 39, 40)
+        ]
+
+    files = [path.read_bytes() for path in tmp_path.iterdir() if path.is_file()]
+    assert removed_at_end(files, gone) == []
+    assert removed_at_end(files, [contents[1][:40]]) == [contents[1][:40]]
+
+
+def removed_at_end(files: list[bytes], pieces: list[bytes]) -> list[bytes]:
+    """Give the pieces that a file holds."""
+    return [piece for piece in pieces if any(piece in content for content in files)]

@@ -1,0 +1,68 @@
+"""The retention table: years by market and kind, refused by line where it cannot be right."""
+
+import datetime as dt
+from pathlib import Path
+
+import pytest
+
+from server.decisions.retention import read_retention, years_before
+from server.errors import RetentionRefused
+from tests.conftest import ROOT
+
+TABLE = """
+version = "test-1"
+
+[[lines]]
+market = "*"
+kind = "CREDIT_DECISION"
+years = 10
+
+[[lines]]
+market = "FR"
+kind = "CREDIT_DECISION"
+years = 2
+
+[[lines]]
+market = "*"
+kind = "CHURN_RUN"
+years = 3
+"""
+
+
+def table_of(folder: Path, text: str = TABLE) -> Path:
+    """Write a table."""
+    path = folder / "retention.toml"
+    path.write_text(text)
+    return path
+
+
+def test_a_day_that_a_year_does_not_have_is_the_day_before() -> None:
+    leap = dt.datetime(2028, 2, 29, 1, tzinfo=dt.UTC)
+
+    assert years_before(leap, 1) == dt.datetime(2027, 2, 28, 1, tzinfo=dt.UTC)
+    assert years_before(leap, 4) == dt.datetime(2024, 2, 29, 1, tzinfo=dt.UTC)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "problem"),
+    [
+        ('kind = "CHURN_RUN"', 'kind = "ERASURE"', "records of kind ERASURE are kept as long as the log"),
+        ("years = 2", "years = 0", "line 12: lines.1.years"),
+        ('market = "FR"', 'market = "France"', "line 10: lines.1.market"),
+        ('market = "FR"', 'market = "*"', "two lines for \\* CREDIT_DECISION"),
+        ("years = 3", "years = 3\nmonths = 1", "lines.2.months"),
+        ('version = "test-1"', "", "version"),
+        ("[[lines]]", "[[lines", "is not TOML"),
+    ],
+)
+def test_a_table_that_cannot_be_right_is_refused_by_line(tmp_path: Path, right: str, wrong: str, problem: str) -> None:
+    path = table_of(tmp_path, TABLE.replace(right, wrong, 1))
+
+    with pytest.raises(RetentionRefused, match=problem):
+        read_retention(path)
+
+
+def test_the_table_that_is_shipped_is_right_and_knows_every_kind_that_may_go() -> None:
+    shipped = ROOT / "server" / "retention.toml"
+
+    assert read_retention(shipped).kinds() == {"CREDIT_DECISION", "CREDIT_OVERRIDE", "CREDIT_OUTCOME", "CHURN_RUN"}

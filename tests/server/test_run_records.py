@@ -1,0 +1,163 @@
+"""A loaded run and its record are there together, or neither is; a row that was changed since is found."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import delete, select, update
+
+from grounds.audit.v1 import bodies_pb2 as pb
+from record.header import parse_header
+from server.erase import erase, erasure_problems
+from server.errors import LoadRefused
+from server.load import load_file
+from server.stores.records import RecordLog
+from server.stores.run_records import digest_of, record_name, run_problems
+from server.stores.tables import RECORDS, RISK_CHUNKS, RISKS, RUNS
+from tests.conftest import LOAD_TIME
+from tests.server.killed import Kill, Killed, at_every_step
+from tests.server.logs import NOW, opened, places
+from tests.server.runs import FIRST, ChurnFamily
+from tests.server.test_load_run import as_it_is, write
+
+MARKETS = {"DE": 1010, "FR": 30}
+
+
+@pytest.fixture
+def log(database_url: str, tmp_path: Path, churn_family: ChurnFamily) -> Iterator[RecordLog]:
+    """Open a log beside a loaded run."""
+    with opened(database_url, tmp_path) as found:
+        load_file(found.database, churn_family.first_run, LOAD_TIME, places(tmp_path))
+        yield found
+
+
+def run_ids(log: RecordLog) -> set[str]:
+    """Give the runs that are loaded."""
+    with log.database.reading() as connection:
+        return set(connection.execute(select(RUNS.c.run_id)).scalars())
+
+
+def problems(log: RecordLog) -> list[str]:
+    """Hold the runs against their records."""
+    return list(run_problems(log, erasure_problems(log)[1]))
+
+
+def test_a_run_is_one_record_with_its_markets_and_nothing_of_a_customer(
+    log: RecordLog, churn_family: ChurnFamily
+) -> None:
+    (run_id,) = run_ids(log)
+
+    kept = log.of_id(record_name(run_id))
+
+    assert kept is not None
+    body = pb.RunRecord.FromString(kept.body)
+    bundle = churn_family.model.bundle
+    assert kept.header.record_id.replace("-", "") == run_id
+    assert (kept.header.kind, kept.header.customer_tag) == ("CHURN_RUN", "")
+    assert kept.header.labels == {"run": run_id, "bundle": bundle.bundle_id}
+    assert (body.bundle_id, body.baseline_sha256) == (bundle.bundle_id, bundle.baseline_sha256)
+    assert {each.market: each.customer_count for each in body.markets} == MARKETS
+    assert {each.as_of_time.ToDatetime(FIRST.tzinfo) for each in body.markets} == {FIRST}
+    assert body.load_time.ToDatetime(FIRST.tzinfo) == LOAD_TIME
+    assert b"C00701" not in kept.body
+
+
+def test_the_digest_is_sha256_over_the_sorted_hashes() -> None:
+    hashes = [hashlib.sha256(bytes([number])).digest() for number in (3, 1, 2)]
+
+    assert digest_of(hashes) == hashlib.sha256(b"".join(sorted(hashes))).digest()
+
+
+def test_a_row_that_was_changed_added_or_taken_away_is_found_and_an_erased_one_is_accounted_for(log: RecordLog) -> None:
+    (run_id,) = run_ids(log)
+    mine = RISKS.c.customer_id == "C00701"
+    assert problems(log) == []
+
+    erase(log, ("FR", "C00700"), "request 7", NOW)
+    assert problems(log) == []
+
+    with log.database.reading() as connection:
+        row = connection.execute(select(RISKS).where(mine)).mappings().one()
+    told = [f"run {run_id}, market FR: its rows are not those that were recorded"]
+    for change in ({"rank": 4000}, {"pd": 0.5}, {"band": "LOW" if row["band"] != "LOW" else "HIGH"}, {"features": b""}):
+        with log.database.writing() as connection:
+            connection.execute(update(RISKS).where(mine).values(**change))
+        assert problems(log) == told, change
+        with log.database.writing() as connection:
+            connection.execute(update(RISKS).where(mine).values(**row))
+    with log.database.writing() as connection:
+        connection.execute(RISKS.insert().values({**row, "customer_id": "C9"}))
+    assert problems(log) == told
+    with log.database.writing() as connection:
+        connection.execute(delete(RISKS).where(RISKS.c.customer_id.in_(["C9", "C00701"])))
+    assert problems(log) == told
+
+
+def test_a_run_that_was_put_in_without_a_record_is_found(log: RecordLog) -> None:
+    with log.database.writing() as connection:
+        row = connection.execute(select(RUNS)).mappings().first()
+        assert row is not None
+        connection.execute(RUNS.insert().values({**row, "run_number": row["run_number"] + 9, "run_id": "f" * 32}))
+
+    assert problems(log) == [f"run {'f' * 32}, market {row['market']}: has no record"]
+
+
+def test_a_run_that_comes_back_with_other_rows_is_refused_and_nothing_of_it_is_loaded(
+    log: RecordLog, churn_family: ChurnFamily, tmp_path: Path
+) -> None:
+    with log.database.writing() as connection:
+        connection.execute(delete(RISKS))
+        connection.execute(delete(RISK_CHUNKS))
+        connection.execute(delete(RUNS))
+    load_file(log.database, churn_family.first_run, NOW, places(tmp_path))
+    again = problems(log)
+    with log.database.writing() as connection:
+        connection.execute(delete(RISKS))
+        connection.execute(delete(RISK_CHUNKS))
+        connection.execute(delete(RUNS))
+    other = write(churn_family, tmp_path / "other.parquet", as_it_is)  # FR alone, under the whole run's name
+
+    with pytest.raises(LoadRefused, match="was loaded before with other rows"):
+        load_file(log.database, other, NOW, places(tmp_path))
+
+    assert again == []
+    assert run_ids(log) == set()
+
+
+def test_a_run_needs_the_log(log: RecordLog, churn_family: ChurnFamily) -> None:
+    with pytest.raises(LoadRefused, match="name the keys of the log"):
+        load_file(log.database, churn_family.second_run, LOAD_TIME)
+
+
+def test_killed_at_any_step_of_a_load_there_are_run_and_record_or_neither(
+    churn_family: ChurnFamily, tmp_path: Path
+) -> None:
+    states = []
+
+    def killed_at(step: int) -> bool:
+        folder = tmp_path / str(step)
+        folder.mkdir()
+        with opened(f"sqlite:///{folder / 'log.db'}", folder) as log:
+            Kill(step, log.database)
+            ended = True
+            try:
+                load_file(log.database, churn_family.second_run, LOAD_TIME, places(folder))
+            except Killed:
+                ended = False
+        with opened(f"sqlite:///{folder / 'log.db'}", folder) as log:
+            states.append((len(run_ids(log)), recorded(log)))
+            load_file(log.database, churn_family.second_run, LOAD_TIME, places(folder))
+            assert (len(run_ids(log)), recorded(log), problems(log)) == (1, 1, [])
+        return ended
+
+    at_every_step(killed_at)
+
+    assert set(states) == {(0, 0), (1, 1)}
+
+
+def recorded(log: RecordLog) -> int:
+    """Count the records of runs."""
+    with log.database.reading() as connection:
+        headers = connection.execute(select(RECORDS.c.header)).scalars().all()
+    return sum(parse_header(header).kind == "CHURN_RUN" for header in headers)
