@@ -119,7 +119,7 @@ def known(evidence: pb.Evidence) -> Markup:
     warned = [f"{each.code} {each.feature}" for each in evidence.decision.assessment.warnings]
     return section(
         "What was known",
-        table(("feature", "value", "number fed", "given by", "as of (UTC)"), rows, figures=(1, 2)),
+        table(("feature", "value", "number fed", "given by", "as of (UTC)"), rows, figures=(1, 2, 4)),
         tag("p", f"Facts for the rules of the policy: {'; '.join(given)}") if given else None,
         tag("p", f"Warnings: {'; '.join(warned)}") if warned else None,
     )

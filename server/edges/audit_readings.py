@@ -114,7 +114,7 @@ class Readings:
             time=time,
             caller=LOCAL_CALLER,
             body=body.SerializeToString(deterministic=True),
-            labels={"subject": reading.decision_id, "method": reading.method},
+            labels={"about": reading.decision_id, "method": reading.method},
         )
         kept = await self.recorder.keep(entry)
         return evidence_pb2.EvidenceReading(record_id=entry.record_id, index=kept.index)

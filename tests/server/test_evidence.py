@@ -112,7 +112,7 @@ async def test_every_reading_is_a_record_with_who_what_and_why_and_asking_again_
         (decision_id, "GetEvidence", "Complaint 4711", "local"),
     ]
     header = json.loads(row_of(serving, first.reading.record_id).header)
-    assert header["labels"] == {"subject": decision_id, "method": "GetEvidence"}
+    assert header["labels"] == {"about": decision_id, "method": "GetEvidence"}
     assert header["customer_tag"] == ""
 
 
