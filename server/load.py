@@ -18,6 +18,7 @@ from server.load_run import RUN_COLUMNS, Loading, RunManifest, load_run
 from server.stores.database import Database
 from server.stores.doubles import pack
 from server.stores.features import append
+from server.stores.forgotten import Forgotten, forgotten
 from server.stores.open_log import KeyPlaces, open_log
 
 FORMAT = 1
@@ -41,6 +42,7 @@ class Loaded:
     family: str
     added: int
     known: int
+    erased: int = 0  # left out, because the customer was erased since
 
 
 def load_file(database: Database, path: Path, load_time: dt.datetime, keys: KeyPlaces | None = None) -> Loaded:
@@ -50,7 +52,7 @@ def load_file(database: Database, path: Path, load_time: dt.datetime, keys: KeyP
         database: Where to.
         path: A feature or a run file.
         load_time: Of two runs of one time, the one loaded last answers.
-        keys: Where the keys of the log are, in which a run is recorded; features need none.
+        keys: Where the keys of the log are: a run is recorded there, and who was erased there is left out of features.
 
     Raises:
         LogRefused: The keys are not those of the log.
@@ -59,8 +61,9 @@ def load_file(database: Database, path: Path, load_time: dt.datetime, keys: KeyP
     table, manifest = read_file(path)
     check_keys(path, table)
     if manifest["kind"] == "features":
+        gone = forgotten(database, keys)
         with database.writing() as connection:
-            return load_features(connection, path, table, manifest)
+            return load_features(connection, path, table, manifest, gone)
     check_columns(path, table, RUN_COLUMNS)
     if keys is None:
         raise LoadRefused(f"{path}: is a run, and a run is recorded: name the keys of the log")
@@ -119,8 +122,10 @@ def check_columns(path: Path, table: pa.Table, wanted: dict[str, Any]) -> None:
         raise LoadRefused(f"{path}: columns: {'; '.join(problems)}")
 
 
-def load_features(connection: Connection, path: Path, table: pa.Table, manifest: dict[str, Any]) -> Loaded:
-    """Append the customers' features."""
+def load_features(
+    connection: Connection, path: Path, table: pa.Table, manifest: dict[str, Any], gone: Forgotten
+) -> Loaded:
+    """Append the customers' features, but for those who were erased since."""
     names = [name for name in table.schema.names if name not in NOT_FEATURES]
     try:
         told = FEATURE_NAMES.validate_python(manifest["feature_names"])
@@ -136,12 +141,14 @@ def load_features(connection: Connection, path: Path, table: pa.Table, manifest:
             raise LoadRefused(f"{path}: column {name!r} holds infinite values")
     added = known = 0
     for batch in table.to_batches(BATCH_ROWS):
-        new, old = append(connection, feature_rows(batch, names, manifest["feature_set_digest"]))
+        rows = feature_rows(batch, names, manifest["feature_set_digest"])
+        kept = (row for row in rows if not gone.covers(row["market"], row["customer_id"], row["as_of"]))
+        new, old = append(connection, kept)
         added, known = added + new, known + old
-    return Loaded("features", manifest["family"], added, known)
+    return Loaded("features", manifest["family"], added, known, table.num_rows - added - known)
 
 
-def feature_rows(batch: pa.RecordBatch, names: list[str], digest: str) -> Iterator[dict[str, object]]:
+def feature_rows(batch: pa.RecordBatch, names: list[str], digest: str) -> Iterator[dict[str, Any]]:
     """Give the rows as the table takes them."""
     keys = batch.select(list(KEYS)).to_pylist()
     columns = [batch.column(name).to_pylist() for name in names]
