@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import Progress
 
 from server.config import read_settings
 
@@ -88,6 +87,8 @@ def release(
 
 def retain(apply: Apply = False, config: Config = None) -> None:
     """Remove the content of records that are older than the retention table keeps them; headers and hashes stay."""
+    from rich.progress import Progress
+
     from server.decisions.retention import read_retention
     from server.retain import look, remove
 
