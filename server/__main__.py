@@ -74,7 +74,10 @@ def load(
     database.migrate()
     for path in files:
         done = load_file(database, path, dt.datetime.now(dt.UTC), KeyPlaces.of(settings), keep)
-        typer.echo(f"{path}: {done.family} {done.kind}: {done.added:,} added, {done.known:,} were there already")
+        erased = f", {done.erased:,} left out: erased since" if done.erased else ""
+        typer.echo(
+            f"{path}: {done.family} {done.kind}: {done.added:,} added, {done.known:,} were there already{erased}"
+        )
     database.close()
 
 

@@ -20,6 +20,7 @@ from server.errors import ErasureRefused
 from server.stores.about import headers_about
 from server.stores.entries import Entry
 from server.stores.erasures import erase_risks
+from server.stores.forgotten import ERASURE
 from server.stores.holds import OPERATOR, Hold, holds_on, written
 from server.stores.keys import LOG
 from server.stores.records import RecordLog
@@ -27,7 +28,6 @@ from server.stores.run_records import RunRow, rows_of_customer
 from server.stores.scrub import scrub
 from server.stores.tables import FEATURES, RECORDS
 
-ERASURE = "ERASURE"
 KEY_LABEL = "key_"
 REASON_MAX = 500
 PLAIN_TABLES = ("features", "risks", "risk_chunks", "runs")  # the tables that hold customers in the clear

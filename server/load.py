@@ -19,6 +19,7 @@ from server.load_run import RUN_MANIFEST_KEYS, load_run
 from server.stores.database import Database
 from server.stores.doubles import pack
 from server.stores.features import append
+from server.stores.forgotten import Forgotten, forgotten
 from server.stores.loading import Keep
 from server.stores.open_log import KeyPlaces, open_log
 
@@ -37,6 +38,7 @@ class Loaded:
     family: str
     added: int
     known: int
+    erased: int = 0  # left out, because the customer was erased since
 
 
 def load_file(
@@ -48,14 +50,14 @@ def load_file(
         database: Where to.
         path: A feature or a run file.
         load_time: Of two runs with the same cut, the one loaded last answers.
-        keys: Of the log, in which a run is recorded.
+        keys: Of the log: a run is recorded there, and who was erased there is left out of features.
         keep: Which runs stay when another is loaded.
 
     Args:
         database: Where to.
         path: A feature or a run file.
         load_time: Of two runs of one time, the one loaded last answers.
-        keys: Where the keys of the log are, in which a run is recorded; features need none.
+        keys: Where the keys of the log are: a run is recorded there, and who was erased there is left out of features.
 
     Raises:
         LogRefused: The keys are not those of the log.
@@ -73,8 +75,9 @@ def load_file(
         return Loaded("run", manifest["family"], added, known)
     table = pq.read_table(path)
     check_keys(path, table)
+    gone = forgotten(database, keys)
     with database.writing() as connection:
-        return load_features(connection, path, table, manifest)
+        return load_features(connection, path, table, manifest, gone)
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -101,8 +104,10 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def load_features(connection: Connection, path: Path, table: pa.Table, manifest: dict[str, Any]) -> Loaded:
-    """Append the customers' features."""
+def load_features(
+    connection: Connection, path: Path, table: pa.Table, manifest: dict[str, Any], gone: Forgotten
+) -> Loaded:
+    """Append the customers' features, but for those who were erased since."""
     names = [name for name in table.schema.names if name not in NOT_FEATURES]
     try:
         told = FEATURE_NAMES.validate_python(manifest["feature_names"])
@@ -118,12 +123,14 @@ def load_features(connection: Connection, path: Path, table: pa.Table, manifest:
             raise LoadRefused(f"{path}: column {name!r} holds infinite values")
     added = known = 0
     for batch in table.to_batches(BATCH_ROWS):
-        new, old = append(connection, feature_rows(batch, names, manifest["feature_set_digest"]))
+        rows = feature_rows(batch, names, manifest["feature_set_digest"])
+        kept = (row for row in rows if not gone.covers(row["market"], row["customer_id"], row["as_of"]))
+        new, old = append(connection, kept)
         added, known = added + new, known + old
-    return Loaded("features", manifest["family"], added, known)
+    return Loaded("features", manifest["family"], added, known, table.num_rows - added - known)
 
 
-def feature_rows(batch: pa.RecordBatch, names: list[str], digest: str) -> Iterator[dict[str, object]]:
+def feature_rows(batch: pa.RecordBatch, names: list[str], digest: str) -> Iterator[dict[str, Any]]:
     """Give the rows as the table takes them."""
     keys = batch.select(list(KEYS)).to_pylist()
     columns = [batch.column(name).to_pylist() for name in names]

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import Progress
 
 from server.config import read_settings
 
@@ -31,19 +30,23 @@ def erase(market: Market, customers: Customers, reason: Reason, apply: Apply = F
     from server.erase import check_reason, clean, plan_of, refuse
     from server.erase import erase as erase_one
 
+    wanted = [(market, customer) for customer in customers]
     with opened_log(config) as log:
-        for customer in customers:
-            check_reason(reason, (market, customer))
+        for customer in wanted:  # all of them can be erased, or none is
+            check_reason(reason, customer)
             with log.database.reading() as connection:
-                plan = plan_of(connection, log, (market, customer))
-            refuse(plan, (market, customer))
-            if apply:
-                plan = erase_one(log, (market, customer), reason, now())
-            typer.echo(f"{market} {customer}: {told(plan, apply=apply)}")
+                plan = plan_of(connection, log, customer)
+            refuse(plan, customer)
+            if not apply:
+                typer.echo(f"{' '.join(customer)}: {told(plan, apply=False)}")
         if not apply:
             typer.echo("nothing was done; to do it: --apply")
             return
-        clean(log)
+        try:
+            for customer in wanted:
+                typer.echo(f"{' '.join(customer)}: {told(erase_one(log, customer, reason, now()), apply=True)}")
+        finally:
+            clean(log)
         typer.echo("no file of the database holds what was erased; backups and loaded files are yours to delete")
 
 
@@ -84,6 +87,8 @@ def release(
 
 def retain(apply: Apply = False, config: Config = None) -> None:
     """Remove the content of records that are older than the retention table keeps them; headers and hashes stay."""
+    from rich.progress import Progress
+
     from server.decisions.retention import read_retention
     from server.retain import look, remove
 

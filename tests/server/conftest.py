@@ -13,6 +13,7 @@ from server.config import Settings
 from server.load import load_file
 from server.stores.database import Database
 from tests.conftest import LOAD_TIME, key_places
+from tests.server.loading import FOLDERS
 from tests.server.runs import ChurnFamily, write_churn_family
 from tests.small import SPEC, SmallFamily, write_small_family
 
@@ -76,6 +77,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     name = f"grounds_{tmp_path.name}"[:60]
     with engine.connect() as connection:
         connection.exec_driver_sql(f'CREATE DATABASE "{name}"')
+    FOLDERS[name] = tmp_path
     return engine.url.set(database=name).render_as_string(hide_password=False)
 
 

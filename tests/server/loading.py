@@ -2,7 +2,6 @@
 
 import datetime as dt
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from server import load
 from server.load import Loaded
@@ -11,18 +10,15 @@ from server.stores.loading import Keep
 from server.stores.open_log import KeyPlaces
 from tests.conftest import key_places
 
-OF_POSTGRESQL = TemporaryDirectory()  # a folder for each database that is no file
+FOLDERS: dict[str, Path] = {}  # of each test's database that is no file
 
 
 def keys_beside(database: Database) -> KeyPlaces:
     """Say where the keys of a test's database are."""
     url = database.engine.url
     assert url.database is not None
-    if url.get_backend_name() == "sqlite":
-        return key_places(Path(url.database).parent)
-    folder = Path(OF_POSTGRESQL.name) / url.database
-    folder.mkdir(exist_ok=True)
-    return key_places(folder)
+    is_file = url.get_backend_name() == "sqlite"
+    return key_places(Path(url.database).parent if is_file else FOLDERS[url.database])
 
 
 def load_file(database: Database, path: Path, load_time: dt.datetime, keep: Keep | None = None) -> Loaded:

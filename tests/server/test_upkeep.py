@@ -1,0 +1,110 @@
+"""What an operator types about people: it says what it would do, does it when told to, and refuses in a sentence."""
+
+import datetime as dt
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from sqlalchemy import select
+from typer.testing import CliRunner
+
+from server.__main__ import app
+from server.accounts import account
+from server.errors import ErasureRefused
+from server.stores.database import Database
+from server.stores.tables import RECORDS
+from tests.conftest import key_places, key_settings
+from tests.e2e.processes import write_config
+from tests.server.logs import entry, opened
+from tests.server.test_retention_table import table_of
+
+Type = Callable[..., Result]
+OLD = dt.datetime(2001, 3, 1, 12, tzinfo=dt.UTC)
+ORIGIN = "grounds.local/log"
+
+
+@pytest.fixture
+def typed(tmp_path: Path) -> Type:
+    """Give what types a command about a log with old decisions of three customers."""
+    database = f"sqlite:///{tmp_path / 'log.db'}"
+    with opened(database, tmp_path, origin=ORIGIN) as log:
+        for number in (1, 2, 2, 3):
+            log.append([entry(customer=("DE", f"C{number}"), time=OLD)])
+    settings = {"database": database, "retention": table_of(tmp_path), **key_settings(tmp_path)}
+    config = write_config(tmp_path / "config.toml", settings)
+
+    def run(*words: str) -> Result:
+        return CliRunner().invoke(app, [*words, "--config", str(config)])
+
+    return run
+
+
+def readable(folder: Path) -> int:
+    """Count the decisions that can be read."""
+    with opened(f"sqlite:///{folder / 'log.db'}", folder, origin=ORIGIN) as log:
+        assert account(log.database, key_places(folder)) == []
+        wanted = select(RECORDS.c.key_id).where(RECORDS.c.kind == "CREDIT_DECISION", RECORDS.c.ciphertext.is_not(None))
+        with log.database.reading() as connection:
+            keys = connection.execute(wanted).scalars().all()
+        there = log.keys.ids()
+    return sum(key in there for key in keys)
+
+
+def test_erase_says_what_it_would_do_and_does_it_when_told_to(typed: Type, tmp_path: Path) -> None:
+    words = ("erase", "DE", "C1", "C2", "--reason", "request 7")
+
+    shown = typed(*words)
+    untouched = readable(tmp_path)
+    done = typed(*words, "--apply")
+
+    assert (shown.exit_code, done.exit_code) == (0, 0), done.output
+    assert "DE C2: would erase 1 key(s) that open 2 records" in shown.output
+    assert shown.output.endswith("nothing was done; to do it: --apply\n")
+    assert untouched == 4
+    assert "DE C2: erased 1 key(s) that open 2 records" in done.output
+    assert readable(tmp_path) == 1
+
+
+def test_of_several_customers_all_are_erased_or_none(typed: Type, tmp_path: Path) -> None:
+    done = typed("erase", "DE", "C1", "C9", "--reason", "request 7", "--apply")
+
+    assert isinstance(done.exception, ErasureRefused)
+    assert "nothing is known of DE C9" in str(done.exception)
+    assert readable(tmp_path) == 4
+
+
+def test_a_hold_keeps_a_customer_from_erasure_and_retention_until_it_is_released(typed: Type, tmp_path: Path) -> None:
+    held = typed("hold", "DE", "C1", "--reason", "lawsuit")
+    found = re.search(r"python -m server release ([0-9a-f-]{36})", held.output)
+    assert found is not None
+
+    refused = typed("erase", "DE", "C1", "--reason", "request 7", "--apply")
+    shown = typed("retain")
+    done = typed("retain", "--apply")
+    left = readable(tmp_path)
+    released = typed("release", found[1].upper(), "--reason", "settled")
+    rest = typed("retain", "--apply")
+
+    assert isinstance(refused.exception, ErasureRefused)
+    assert found[1] in str(refused.exception)
+    assert "CREDIT_DECISION: 3 from before" in shown.output
+    assert "; 1 more are under a legal hold" in shown.output
+    assert "nothing was done; to remove the content of 3 records: --apply" in shown.output
+    assert "removed the content of 3 records; table test-1" in done.output
+    assert left == 1
+    assert (released.exit_code, rest.exit_code) == (0, 0)
+    assert "removed the content of 1 records" in rest.output
+    assert readable(tmp_path) == 0
+
+
+def test_what_cannot_be_opened_is_said_by_the_doctor_in_a_sentence(typed: Type, tmp_path: Path) -> None:
+    assert typed("retain").exit_code == 0
+    (tmp_path / "master.key").unlink()
+
+    database = Database(f"sqlite:///{tmp_path / 'log.db'}")
+    (problem,) = account(database, key_places(tmp_path))
+    database.close()
+
+    assert "master.key" in problem
