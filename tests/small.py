@@ -105,14 +105,6 @@ largest_amount = 20000
 features_max_age_days = 36000
 valid_days = 14
 
-[texts.FRAUD_SUSPECTED]
-en = "Fraud is suspected"
-de = "Es besteht Betrugsverdacht"
-
-[texts.NEW_INFORMATION]
-en = "Something newer is known"
-de = "Es ist Neueres bekannt"
-
 [texts.LARGEST_AMOUNT]
 en = "More than {largest_amount} {currency}"
 de = "Mehr als {largest_amount} {currency}"
@@ -132,6 +124,14 @@ de = "Gegen das Vorzeichen: {features}"
 [texts.MISSING_INPUT]
 en = "Not known: {features}"
 de = "Nicht bekannt: {features}"
+
+[texts.FRAUD_SUSPECTED]
+en = "Fraud is suspected"
+de = "Es besteht Betrugsverdacht"
+
+[texts.NEW_INFORMATION]
+en = "Something newer is known"
+de = "Es ist Neueres bekannt"
 """
 
 

@@ -135,6 +135,17 @@ BAD = {
     "a market that is none": ('market = "FR"', 'market = "France"', ["line 21: sections.1.market"]),
     "a currency that is none": ('"EUR"', '"euro"', ["sections.0.currency", "sections.1.currency"]),
     "a rule without words": ('en = "Not known: {features}"', "", ["texts.MISSING_INPUT.en is missing"]),
+    "a reason for an override without words": (
+        'en = "Fraud is suspected"',
+        "",
+        ["texts.FRAUD_SUSPECTED.en is missing"],
+    ),
+    "overrides without a reason": (
+        'low_side = ["NEW_INFORMATION"]',
+        "low_side = []",
+        ["sections.0.overrides.low_side"],
+    ),
+    "a negative amount for one person": ("person_above = 10000", "person_above = -1", ["second_person_above"]),
     "a text that cannot be said": ("{largest_amount}", "{largest_amout}", ["largest_amout"]),
     "a text with a loose brace": ("Not known: {features}", "Not known: {features", ["MISSING_INPUT"]),
     "no version": ('version = "test-1"', "", ["version"]),
