@@ -1,8 +1,8 @@
 """Draws samples of decisions in the order of SHA-256(seed || decision_id).
 
 Every decision of the population has to be hashed, so this is about reading little and often nothing else: the ids come from
-one index, some 100,000 at a time as one text, which the database puts together while the digests of the former ones are
-computed.
+one index, some 100,000 at a time as one text for each stratum, which the database puts together while the digests of the
+former ones are computed.
 """
 
 import hashlib
@@ -12,17 +12,18 @@ from dataclasses import dataclass, field
 from heapq import nsmallest
 from itertools import pairwise
 
-from sqlalchemy import ColumnElement, Connection, String, func, literal, select, type_coerce
+from sqlalchemy import ColumnElement, Connection, func, select
 
 from server.stores.database import Database
 from server.stores.decisions import Condition
 from server.stores.tables import RECORDS
 
-ID_BYTES = 36
 CHUNK_ROWS = 100_000
-BETWEEN, LINE = "/", "\n"  # in no code and no UUID of a header
+LINE = "\n"  # in no UUID
 ALL_DIGESTS = b"\xff" * 33  # above every digest
 END = 2**62
+SPARE = 100  # drawn beyond what is wanted before the list is cut: cutting costs
+Keys = tuple[str, ...]  # what makes a stratum
 Drawn = tuple[bytes, bytes]  # digest, decision_id
 
 
@@ -40,6 +41,25 @@ class Stratum:
     bound: bytes = ALL_DIGESTS
     drawn: list[Drawn] = field(default_factory=list)
 
+    def take(self, names: Sequence[bytes], seeded: "hashlib._Hash", size: int) -> None:
+        """Hash some decisions, and keep those that may be among the first."""
+        self.population += len(names)
+        copy, bound, drawn = seeded.copy, self.bound, self.drawn
+        for name in names:
+            digest = copy()
+            digest.update(name)
+            found = digest.digest()
+            if found < bound:
+                drawn.append((found, name))
+                if len(drawn) >= 2 * size + SPARE:
+                    drawn = nsmallest(size, drawn)
+                    bound = drawn[-1][0]
+        self.bound, self.drawn = bound, drawn
+
+    def first(self, size: int) -> list[str]:
+        """Give what was drawn, smallest digest first."""
+        return [name.decode() for _, name in nsmallest(size, self.drawn)]
+
 
 class Samples:
     """Draws. Its methods may be called from any thread."""
@@ -49,7 +69,7 @@ class Samples:
 
     def draw(
         self, condition: Condition, tree_size: int, keys: Sequence[str], seed: str, size: int
-    ) -> dict[tuple[str, ...], tuple[int, list[str]]]:
+    ) -> dict[Keys, tuple[int, list[str]]]:
         """Draw from every stratum.
 
         Args:
@@ -62,35 +82,30 @@ class Samples:
         Returns:
             By stratum, in the order of its values: population and the ids that were drawn, smallest digest first.
         """
-        strata: dict[bytes, Stratum] = {}
+        strata: dict[Keys, Stratum] = {}
         seeded = hashlib.sha256(seed.encode())
         with self.database.reading() as connection, ThreadPoolExecutor(1, thread_name_prefix="sample") as reader:
             clauses = [*condition.clauses(), RECORDS.c.record_index < tree_size]
             chunks = self.chunks(connection, clauses, keys)
-            following = reader.submit(next, chunks, "")
-            while text := following.result():
-                following = reader.submit(next, chunks, "")
-                take(strata, text.encode().split(LINE.encode()), seeded, size)
-        return {
-            tuple(key.decode().split(BETWEEN)[1:]): (
-                each.population,
-                [name.decode() for _, name in smallest(each, size)],
-            )
-            for key, each in sorted(strata.items())
-        }
+            following = reader.submit(next, chunks, None)
+            while (chunk := following.result()) is not None:
+                following = reader.submit(next, chunks, None)
+                for values, text in chunk:
+                    names = text.encode().split(LINE.encode())
+                    strata.setdefault(values, Stratum()).take(names, seeded, size)
+        return {values: (each.population, each.first(size)) for values, each in sorted(strata.items())}
 
     def chunks(
         self, connection: Connection, clauses: Sequence[ColumnElement[bool]], keys: Sequence[str]
-    ) -> Iterator[str]:
-        """Give the population as texts of lines: decision_id, then the values of the keys."""
-        line: ColumnElement[str] = type_coerce(RECORDS.c.record_id, String)
-        for key in keys:
-            line = line + literal(BETWEEN) + func.coalesce(RECORDS.c[key], "")
-        text = select(func.aggregate_strings(line, LINE)).where(*clauses)
+    ) -> Iterator[list[tuple[Keys, str]]]:
+        """Give the population piece by piece, of each the decision_ids of every stratum as a text of lines."""
+        columns = [func.coalesce(RECORDS.c[key], "") for key in keys]
+        names = func.aggregate_strings(RECORDS.c.record_id, LINE)
+        wanted = select(names, *columns).where(*clauses).group_by(*columns)
         for first, end in pairwise(self.bounds(connection, clauses)):
             between = (RECORDS.c.time_us >= first, RECORDS.c.time_us < end)
-            if found := connection.execute(text.where(*between)).scalar():
-                yield found
+            rows = connection.execute(wanted.where(*between)).all()
+            yield [(tuple(values), text) for text, *values in rows if text]
 
     def bounds(self, connection: Connection, clauses: Sequence[ColumnElement[bool]]) -> Iterator[int]:
         """Cut time so that about so many decisions lie between two cuts; the first and the last hold everything."""
@@ -105,26 +120,3 @@ class Samples:
             first = found
             yield first
         yield END
-
-
-def take(strata: dict[bytes, Stratum], lines: Sequence[bytes], seeded: "hashlib._Hash", size: int) -> None:
-    """Hash some decisions, and keep those that may be among the first of their stratum."""
-    copy = seeded.copy
-    for line in lines:
-        digest = copy()
-        digest.update(line[:ID_BYTES])
-        found = digest.digest()
-        stratum = strata.get(line[ID_BYTES:])
-        if stratum is None:
-            stratum = strata.setdefault(line[ID_BYTES:], Stratum())
-        stratum.population += 1
-        if found < stratum.bound:
-            stratum.drawn.append((found, line[:ID_BYTES]))
-            if len(stratum.drawn) >= 2 * size + 100:
-                stratum.drawn = smallest(stratum, size)
-                stratum.bound = stratum.drawn[-1][0]
-
-
-def smallest(stratum: Stratum, size: int) -> list[Drawn]:
-    """Give the first ones, smallest digest first."""
-    return nsmallest(size, stratum.drawn)

@@ -110,7 +110,7 @@ def audit(
     records: Annotated[int, typer.Option(help="Records of the log.", min=1000)] = 5_000_000,
     store: Annotated[str, typer.Option(help="SQLite or PostgreSQL.")] = "SQLite",
 ) -> None:
-    """Time evidence, proofs and samples among millions of records; needs 10 KB of disk for each."""
+    """Time evidence, proofs and samples among millions of records; needs 6 KB of disk for each."""
     if store not in STORES:
         raise typer.BadParameter(f"--store takes {' or '.join(STORES)}")
     console = Console(1)
