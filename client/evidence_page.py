@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from importlib import resources
 
+from client.desk import outcome_line, override_line
 from client.evidence_parts import model_part, policy_part
 from client.markup import Markup, bullets, facts, section, table, tag
 from client.proof import Check
@@ -57,6 +58,7 @@ def parts(
         yield known(evidence)
         yield decided(evidence)
         yield reasons(evidence.decision.assessment.reasons)
+        yield section("What people decided otherwise, and what became of it", since(evidence))
     else:
         yield tag("p", "What was recorded was erased. Its proof stays.")
     yield section("Does it replay?", replayed(replay))
@@ -64,6 +66,12 @@ def parts(
     if evidence.HasField("record"):
         yield model_part(evidence)
         yield policy_part(evidence)
+
+
+def since(evidence: pb.Evidence) -> Markup:
+    """List overrides and outcomes."""
+    lines = [*map(override_line, evidence.overrides), *map(outcome_line, evidence.outcomes)]
+    return bullets(lines) if lines else tag("p", "Nothing is recorded.")
 
 
 def summary(decision: credit_pb2.CreditDecision) -> Markup:

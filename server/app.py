@@ -131,7 +131,7 @@ class Application:
         proofs, policies = Proofs(self.database), PolicyStore(self.database)
         shelf = Shelf(self.settings.bundles, FAMILY)
         readings = Readings(*records, proofs, self.threads, clock=now)
-        desk = EvidenceDesk(readings, proofs, (shelf, policies, self.lineup), self.threads)
+        desk = EvidenceDesk(readings, records[1], proofs, (shelf, policies, self.lineup), self.threads)
         replays = Replays(readings, proofs, Past(shelf, policies, features), self.threads)
         lists = DecisionLists((DecisionList(self.database), Samples(self.database)), proofs, tokens, self.threads)
         return AuditServicer(proofs, self.threads, (desk, replays, lists))

@@ -5,13 +5,15 @@ from grounds.audit.v1 import evidence_pb2
 from grounds.credit.v1 import credit_pb2
 from models.catalog import Entry
 from server.edges.audit_proofs import record_message
-from server.edges.audit_readings import Reading, Readings
+from server.edges.audit_readings import Found, Reading, Readings
+from server.edges.events import after
 from server.edges.models import model_message
 from server.edges.threads import Threads
 from server.errors import BundleNotReadable, BundleUnknown, RecordDamaged
 from server.stores.lineup import LineupWatch
 from server.stores.policies import PolicyStore
 from server.stores.proofs import Proofs
+from server.stores.records import RecordLog
 from server.stores.shelf import Shelf
 
 FAMILY = "credit"
@@ -21,8 +23,8 @@ Sources = tuple[Shelf, PolicyStore, LineupWatch]
 class EvidenceDesk:
     """Gives evidence, and has it recorded that it did."""
 
-    def __init__(self, readings: Readings, proofs: Proofs, sources: Sources, threads: Threads) -> None:
-        self.readings, self.proofs, self.threads = readings, proofs, threads
+    def __init__(self, readings: Readings, log: RecordLog, proofs: Proofs, sources: Sources, threads: Threads) -> None:
+        self.readings, self.log, self.proofs, self.threads = readings, log, proofs, threads
         self.shelf, self.policies, self.lineup = sources
 
     async def give(self, request: pb.GetEvidenceRequest) -> pb.GetEvidenceResponse:
@@ -32,11 +34,11 @@ class EvidenceDesk:
         if found.damage:
             raise RecordDamaged(found.damage, decision_id=decision_id)
         reading = await self.readings.record(Reading(decision_id, "GetEvidence", request.purpose))
-        evidence = await self.threads.run(self.evidence, decision_id, found.body)
+        evidence = await self.threads.run(self.evidence, decision_id, found)
         evidence.reading.CopyFrom(reading)
         return pb.GetEvidenceResponse(evidence=evidence)
 
-    def evidence(self, decision_id: str, body: pb.DecisionRecord | None) -> pb.Evidence:
+    def evidence(self, decision_id: str, found: Found) -> pb.Evidence:
         """Put it together."""
         head = self.proofs.head()
         record, hashes = self.proofs.inclusion(decision_id, head.size)
@@ -48,8 +50,12 @@ class EvidenceDesk:
             ),
             verifier_key=head.verifier_key,
         )
-        if body is None:
+        body = found.body
+        if body is None or found.kept is None:
             return evidence
+        overrides, outcomes = after(self.log, found.kept)
+        evidence.overrides.extend(overrides)
+        evidence.outcomes.extend(outcomes)
         evidence.body_state = evidence_pb2.BODY_STATE_READABLE
         evidence.record.CopyFrom(body)
         evidence.request.CopyFrom(credit_pb2.ScoreCreditRequest.FromString(body.request))

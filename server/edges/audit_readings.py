@@ -33,11 +33,13 @@ class Found:
 
     Attributes:
         body: None where it cannot be opened.
+        kept: The opened record.
         damage: Why it cannot, though nobody removed it; "" where somebody did.
     """
 
     body: audit_pb2.DecisionRecord | None
     damage: str = ""
+    kept: Kept | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ class Readings:
             return Found(None, str(error))
         if kept is None or kept.header.kind != CREDIT_DECISION:
             raise unknown(decision_id)
-        return Found(audit_pb2.DecisionRecord.FromString(kept.body))
+        return Found(audit_pb2.DecisionRecord.FromString(kept.body), kept=kept)
 
     def kind(self, record_id: str) -> str:
         """Give what a record is whose body is gone."""

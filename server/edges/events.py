@@ -96,7 +96,7 @@ class Events:
     def asking(self, decision_id: str, record_id: str, at: dt.datetime) -> Asking:
         """Read the decision and what came after it."""
         kept = self.decision(decision_id)
-        return Asking(answer_of(kept.body), kept, *self.after(kept), record_id, at)
+        return Asking(answer_of(kept.body), kept, *after(self.log, kept), record_id, at)
 
     def decision(self, decision_id: str) -> Kept:
         """Read a decision.
@@ -110,14 +110,15 @@ class Events:
             raise DecisionUnknown("there is no such decision", decision_id=decision_id)
         return kept
 
-    def after(self, kept: Kept) -> tuple[tuple[pb.Override, ...], tuple[pb.Outcome, ...]]:
-        """Read what came after a decision, in the order in which it was recorded."""
-        kinds, about = (CREDIT_OVERRIDE, CREDIT_OUTCOME), {ABOUT: kept.header.record_id}
-        events = list(records_about(self.log, kept.header.customer_tag, kinds, about))
-        return (
-            tuple(pb.Override.FromString(answer_bytes(each)) for each in events if each.header.kind == CREDIT_OVERRIDE),
-            tuple(pb.Outcome.FromString(answer_bytes(each)) for each in events if each.header.kind == CREDIT_OUTCOME),
-        )
+
+def after(log: RecordLog, kept: Kept) -> tuple[tuple[pb.Override, ...], tuple[pb.Outcome, ...]]:
+    """Read what came after a decision, in the order in which it was recorded."""
+    kinds, about = (CREDIT_OVERRIDE, CREDIT_OUTCOME), {ABOUT: kept.header.record_id}
+    events = list(records_about(log, kept.header.customer_tag, kinds, about))
+    return (
+        tuple(pb.Override.FromString(answer_bytes(each)) for each in events if each.header.kind == CREDIT_OVERRIDE),
+        tuple(pb.Outcome.FromString(answer_bytes(each)) for each in events if each.header.kind == CREDIT_OUTCOME),
+    )
 
 
 def event_body(received: bytes, answer: Message, at: dt.datetime) -> bytes:

@@ -18,6 +18,7 @@ from server.stores.tables import POLICIES, RECORDS
 from tests.conftest import Serving
 from tests.server.asking import numbers, raw, refusal, score_request
 from tests.server.auditing import PURPOSE, decide, evidence, row_of, set_columns
+from tests.server.people import decided, outcome_request, override_request
 from tests.server.running import swap
 from tests.small import SmallFamily
 
@@ -52,6 +53,18 @@ async def test_the_evidence_holds_the_bytes_received_and_sent_and_what_they_mean
     assert found.record.caller == "local"
     assert found.record.runtime.onnxruntime
     assert found.record.receive_time.ToNanoseconds() <= found.record.decide_time.ToNanoseconds()
+
+
+async def test_the_evidence_holds_what_people_decided_otherwise_and_what_became_of_it(serving: Serving) -> None:
+    decision = await decided(serving, credit_pb2.DECISION_APPROVE)
+    before = await evidence(serving, decision.record_ref.decision_id)
+    override = (await serving.credit.RecordOverride(override_request(decision))).override
+    outcome = (await serving.credit.RecordOutcome(outcome_request(decision))).outcome
+
+    found = await evidence(serving, decision.record_ref.decision_id)
+
+    assert (list(before.overrides), list(before.outcomes)) == ([], [])
+    assert (list(found.overrides), list(found.outcomes)) == ([override], [outcome])
 
 
 async def test_every_feature_is_there_with_its_value_its_number_its_source_and_its_time(serving: Serving) -> None:

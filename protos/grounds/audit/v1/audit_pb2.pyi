@@ -157,7 +157,7 @@ class GetEvidenceResponse(_message.Message):
     def __init__(self, evidence: _Optional[_Union[Evidence, _Mapping]] = ...) -> None: ...
 
 class Evidence(_message.Message):
-    __slots__ = ("decision_id", "body_state", "request", "decision", "record", "bundle", "policy", "proof", "verifier_key", "reading")
+    __slots__ = ("decision_id", "body_state", "request", "decision", "record", "bundle", "policy", "proof", "verifier_key", "reading", "overrides", "outcomes")
     DECISION_ID_FIELD_NUMBER: _ClassVar[int]
     BODY_STATE_FIELD_NUMBER: _ClassVar[int]
     REQUEST_FIELD_NUMBER: _ClassVar[int]
@@ -168,6 +168,8 @@ class Evidence(_message.Message):
     PROOF_FIELD_NUMBER: _ClassVar[int]
     VERIFIER_KEY_FIELD_NUMBER: _ClassVar[int]
     READING_FIELD_NUMBER: _ClassVar[int]
+    OVERRIDES_FIELD_NUMBER: _ClassVar[int]
+    OUTCOMES_FIELD_NUMBER: _ClassVar[int]
     decision_id: str
     body_state: _evidence_pb2.BodyState
     request: _credit_pb2.ScoreCreditRequest
@@ -178,7 +180,9 @@ class Evidence(_message.Message):
     proof: GetInclusionProofResponse
     verifier_key: str
     reading: _evidence_pb2.EvidenceReading
-    def __init__(self, decision_id: _Optional[str] = ..., body_state: _Optional[_Union[_evidence_pb2.BodyState, str]] = ..., request: _Optional[_Union[_credit_pb2.ScoreCreditRequest, _Mapping]] = ..., decision: _Optional[_Union[_credit_pb2.CreditDecision, _Mapping]] = ..., record: _Optional[_Union[DecisionRecord, _Mapping]] = ..., bundle: _Optional[_Union[BundleEvidence, _Mapping]] = ..., policy: _Optional[_Union[PolicyEvidence, _Mapping]] = ..., proof: _Optional[_Union[GetInclusionProofResponse, _Mapping]] = ..., verifier_key: _Optional[str] = ..., reading: _Optional[_Union[_evidence_pb2.EvidenceReading, _Mapping]] = ...) -> None: ...
+    overrides: _containers.RepeatedCompositeFieldContainer[_credit_pb2.Override]
+    outcomes: _containers.RepeatedCompositeFieldContainer[_credit_pb2.Outcome]
+    def __init__(self, decision_id: _Optional[str] = ..., body_state: _Optional[_Union[_evidence_pb2.BodyState, str]] = ..., request: _Optional[_Union[_credit_pb2.ScoreCreditRequest, _Mapping]] = ..., decision: _Optional[_Union[_credit_pb2.CreditDecision, _Mapping]] = ..., record: _Optional[_Union[DecisionRecord, _Mapping]] = ..., bundle: _Optional[_Union[BundleEvidence, _Mapping]] = ..., policy: _Optional[_Union[PolicyEvidence, _Mapping]] = ..., proof: _Optional[_Union[GetInclusionProofResponse, _Mapping]] = ..., verifier_key: _Optional[str] = ..., reading: _Optional[_Union[_evidence_pb2.EvidenceReading, _Mapping]] = ..., overrides: _Optional[_Iterable[_Union[_credit_pb2.Override, _Mapping]]] = ..., outcomes: _Optional[_Iterable[_Union[_credit_pb2.Outcome, _Mapping]]] = ...) -> None: ...
 
 class BundleEvidence(_message.Message):
     __slots__ = ("model", "files", "made_from")
