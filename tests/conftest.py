@@ -80,6 +80,13 @@ class Serving:
         return model_pb2_grpc.ModelServiceStub(self.channel)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let one worker do all that needs the two trained families, and keep every other file together."""
+    for item in items:
+        together = "released" if "released" in getattr(item, "fixturenames", ()) else item.path.name
+        item.add_marker(pytest.mark.xdist_group(together))
+
+
 def key_settings(folder: Path) -> dict[str, Any]:
     """Give settings that keep a log's keys in a folder."""
     return {
