@@ -214,7 +214,7 @@ def blocks_of(text: str) -> dict[str, str]:
 
 def masked(transcript: str) -> str:
     """Replace what differs from run to run: names of decisions, and the time."""
-    return re.sub(r"decision [0-9a-f-]{36}, .* UTC", "decision ..., ... UTC", transcript)
+    return re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(, .* UTC)?", "...", transcript)
 
 
 if __name__ == "__main__":

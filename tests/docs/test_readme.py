@@ -24,7 +24,7 @@ def test_the_console_blocks_are_what_the_demo_prints_apart_from_names_and_times_
         }
 
     written = demo.blocks_of(README)
-    assert set(written) == {"middling", "churn"}
+    assert set(written) == {"middling", "churn", "replay"}
     for name, transcript in written.items():
         assert demo.masked(transcript) == demo.masked(shown[name])
     points = points_of(shown["bad"])
