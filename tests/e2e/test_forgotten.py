@@ -21,7 +21,8 @@ from grounds.credit.v1 import credit_pb2 as pb
 from record.keys import read_secret
 from server.config import Settings
 from server.erase import clean, erase
-from server.stores.tables import FEATURES, RISKS
+from server.stores.scrub import scrub
+from server.stores.tables import FEATURES, RISK_TOMBSTONES, RISKS
 from tests.conftest import ROOT, Serving
 from tests.e2e.processes import write_config
 from tests.server.asking import customer, numbers, refusal, score_request
@@ -46,6 +47,16 @@ SEARCH = """
 import pathlib, sys
 contents = [path.read_bytes() for path in pathlib.Path(sys.argv[1]).rglob("*") if path.is_file()]
 print(*(canary for canary in sys.argv[2:] if any(bytes.fromhex(canary) in content for content in contents)))
+"""
+
+
+# What the last pruning does with the tombstone, which tells the CRM whom to delete.
+WITHOUT_TOMBSTONE = """
+import sqlite3, sys
+database = sqlite3.connect(sys.argv[1], isolation_level=None)
+assert [row[0] for row in database.execute("DELETE FROM risk_tombstones RETURNING customer_id")] == [sys.argv[2]]
+database.execute("VACUUM")
+database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 """
 
 
@@ -148,6 +159,9 @@ async def test_no_file_holds_a_forgotten_customers_values_in_the_clear_or_under_
     scored = await refusal(serving.credit.ScoreCredit(score_request(customer=customer("DE", WHO))))
     await asyncio.to_thread(export_log, tmp_path / "later.log", 0, None, None, address)
     doctor = await asyncio.to_thread(command, "doctor", str(config))
+    left = found_in(tmp_path)
+    database = serving.settings.database.removeprefix("sqlite:///")
+    await asyncio.to_thread(subprocess.run, [sys.executable, "-c", WITHOUT_TOMBSTONE, database, WHO], check=True)
     printed = "".join(capfd.readouterr()).encode()
 
     assert before == (
@@ -159,7 +173,8 @@ async def test_no_file_holds_a_forgotten_customers_values_in_the_clear_or_under_
         assert told.returncode == 0, told.stderr
         assert words_said in told.stdout
     assert "1 rows of features, 1 rows in runs" in shown.stdout
-    assert (found_in(tmp_path), found_under_keys(tmp_path)) == (set(), set())
+    assert (left, found_under_keys(tmp_path)) == ({"number"}, set())  # the tombstone alone names the customer
+    assert found_in(tmp_path) == set()
     assert not any(canary in printed for canary in CANARIES.values())
     assert (read.reason, scored.reason) == ("RECORD_REMOVED", "CUSTOMER_UNKNOWN")
     assert ": verified" in doctor.stdout
@@ -188,6 +203,11 @@ def test_the_files_of_postgresql_tables_do_not_hold_an_erased_customers_rows(
 
         erase(log, ("DE", "CANARY-77"), "request 7", NOW)
         clean(log)
+        # The tombstone tells the CRM whom to delete, until no token can ask for it.
+        with log.database.writing() as connection:
+            told = connection.execute(RISK_TOMBSTONES.delete().returning(RISK_TOMBSTONES.c.customer_id)).scalars().all()
+        scrub(log.database, ("risk_tombstones",))
 
+        assert told == ["CANARY-77"]
         assert before == (True, True)
         assert (holds(b"CANARY-78"), holds(b"CANARY-77")) == (True, False)
