@@ -1,16 +1,16 @@
 """Draws samples of decisions in the order of SHA-256(seed || decision_id).
 
-Every decision of the population has to be hashed, so this is about reading little and often nothing else: the ids come from
-one index, some 100,000 at a time as one text for each stratum, which the database puts together while the digests of the
-former ones are computed.
+Every decision of the population has to be hashed, so this is about reading little and often nothing else: ids and what makes
+their strata come from one index, some 100,000 at a time as one text a column, which the database puts together while the
+digests of the former ones are computed. To let the database group them took twice as long as to tell the strata apart here.
 """
 
 import hashlib
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from heapq import nsmallest
-from itertools import pairwise
+from itertools import pairwise, repeat
 
 from sqlalchemy import ColumnElement, Connection, func, select
 
@@ -27,38 +27,43 @@ Keys = tuple[str, ...]  # what makes a stratum
 Drawn = tuple[bytes, bytes]  # digest, decision_id
 
 
-@dataclass(slots=True)
-class Stratum:
-    """One stratum while it is drawn.
+class Draw:
+    """A draw under way.
 
     Attributes:
-        population: Decisions in it.
-        bound: A digest that is not below it is not drawn any more.
-        drawn: What may be drawn, in no order.
+        populations: Decisions of each stratum.
+        drawn: What may be among the first of each stratum, in no order.
+        bounds: A digest that is not below its stratum's is not among the first.
     """
 
-    population: int = 0
-    bound: bytes = ALL_DIGESTS
-    drawn: list[Drawn] = field(default_factory=list)
+    def __init__(self, seed: str, size: int) -> None:
+        self.seeded, self.size = hashlib.sha256(seed.encode()), size
+        self.populations: Counter[Keys] = Counter()
+        self.drawn: dict[Keys, list[Drawn]] = defaultdict(list)
+        self.bounds: dict[Keys, bytes] = defaultdict(lambda: ALL_DIGESTS)
 
-    def take(self, names: Sequence[bytes], seeded: "hashlib._Hash", size: int) -> None:
-        """Hash some decisions, and keep those that may be among the first."""
-        self.population += len(names)
-        copy, bound, drawn = seeded.copy, self.bound, self.drawn
-        for name in names:
+    def take(self, names: Sequence[bytes], keys: Sequence[Keys]) -> None:
+        """Hash some decisions, each with its stratum, and keep those that may be among the first."""
+        self.populations.update(keys)
+        copy, bounds = self.seeded.copy, self.bounds
+        for name, key in zip(names, keys, strict=True):
             digest = copy()
             digest.update(name)
             found = digest.digest()
-            if found < bound:
-                drawn.append((found, name))
-                if len(drawn) >= 2 * size + SPARE:
-                    drawn = nsmallest(size, drawn)
-                    bound = drawn[-1][0]
-        self.bound, self.drawn = bound, drawn
+            if found < bounds[key]:
+                self.keep(key, (found, name))
 
-    def first(self, size: int) -> list[str]:
-        """Give what was drawn, smallest digest first."""
-        return [name.decode() for _, name in nsmallest(size, self.drawn)]
+    def keep(self, key: Keys, found: Drawn) -> None:
+        """Keep one that may be among the first; now and then leave out those that no longer are."""
+        drawn = self.drawn[key]
+        drawn.append(found)
+        if len(drawn) >= 2 * self.size + SPARE:
+            self.drawn[key] = first = nsmallest(self.size, drawn)
+            self.bounds[key] = first[-1][0]
+
+    def first(self, key: Keys) -> list[str]:
+        """Give what was drawn of a stratum, smallest digest first."""
+        return [name.decode() for _, name in nsmallest(self.size, self.drawn[key])]
 
 
 class Samples:
@@ -82,30 +87,30 @@ class Samples:
         Returns:
             By stratum, in the order of its values: population and the ids that were drawn, smallest digest first.
         """
-        strata: dict[Keys, Stratum] = {}
-        seeded = hashlib.sha256(seed.encode())
+        draw = Draw(seed, size)
         with self.database.reading() as connection, ThreadPoolExecutor(1, thread_name_prefix="sample") as reader:
             clauses = [*condition.clauses(), RECORDS.c.record_index < tree_size]
             chunks = self.chunks(connection, clauses, keys)
             following = reader.submit(next, chunks, None)
             while (chunk := following.result()) is not None:
                 following = reader.submit(next, chunks, None)
-                for values, text in chunk:
-                    names = text.encode().split(LINE.encode())
-                    strata.setdefault(values, Stratum()).take(names, seeded, size)
-        return {values: (each.population, each.first(size)) for values, each in sorted(strata.items())}
+                draw.take(*chunk)
+        return {key: (count, draw.first(key)) for key, count in sorted(draw.populations.items())}
 
     def chunks(
         self, connection: Connection, clauses: Sequence[ColumnElement[bool]], keys: Sequence[str]
-    ) -> Iterator[list[tuple[Keys, str]]]:
-        """Give the population piece by piece, of each the decision_ids of every stratum as a text of lines."""
-        columns = [func.coalesce(RECORDS.c[key], "") for key in keys]
-        names = func.aggregate_strings(RECORDS.c.record_id, LINE)
-        wanted = select(names, *columns).where(*clauses).group_by(*columns)
+    ) -> Iterator[tuple[list[bytes], list[Keys]]]:
+        """Give the population piece by piece: decision_ids, and the stratum of each."""
+        # Aggregates of one scan take its rows in one order, so the lines of all texts belong together.
+        columns = [RECORDS.c.record_id, *(func.coalesce(RECORDS.c[key], "") for key in keys)]
+        wanted = select(*(func.aggregate_strings(column, LINE) for column in columns)).where(*clauses)
         for first, end in pairwise(self.bounds(connection, clauses)):
             between = (RECORDS.c.time_us >= first, RECORDS.c.time_us < end)
-            rows = connection.execute(wanted.where(*between)).all()
-            yield [(tuple(values), text) for text, *values in rows if text]
+            names, *values = connection.execute(wanted.where(*between)).one()
+            if names is not None:
+                found = names.encode().split(LINE.encode())
+                strata = zip(*(text.split(LINE) for text in values), strict=True) if values else repeat((), len(found))
+                yield found, list(strata)
 
     def bounds(self, connection: Connection, clauses: Sequence[ColumnElement[bool]]) -> Iterator[int]:
         """Cut time so that about so many decisions lie between two cuts; the first and the last hold everything."""

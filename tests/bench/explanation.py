@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from models.catalog import folders, read_active
 from models.scoring import Scorer
 from tests.bench.subjects import BACKGROUND_ROWS, YARDSTICK, Subject, gridded, ways_of
 from tests.bench.timing import in_turn
@@ -92,5 +93,12 @@ def grid(rounds: int, progress: Callable[[str], None]) -> Iterator[dict[str, Any
 
 
 def bundle_of(bundles: Path, family: str) -> Path:
-    """Give the one bundle of a family."""
-    return next(path for path in (bundles / family).iterdir() if path.is_dir())
+    """Give the active bundle of a family, or the only one there is.
+
+    Raises:
+        ValueError: It is not clear which one is meant.
+    """
+    names = set(read_active(bundles, family).values()) or {path.name for path in folders(bundles, family)}
+    if len(names) != 1:
+        raise ValueError(f"{bundles / family}: which of {len(names)} bundles? Activate one for all markets")
+    return bundles / family / names.pop()
