@@ -54,7 +54,8 @@ class FeatureSpec(Document):
         sign: 1: a higher value never lowers the risk; -1: never raises it; 0: no promise.
         group: Code of its reason group.
         texts: The feature as part of its group's sentence, by locale: {value} is the customer's value,
-            {typical} the baseline's median; a CLDR number pattern may follow, as in {value:#,##0.0}.
+            {typical} the baseline's median; a CLDR number pattern may follow, as in {value:#,##0.0}, and
+            words by CLDR's plural categories, as in {value:|one=day|other=days}.
     """
 
     name: FeatureName
@@ -78,7 +79,7 @@ class GroupSpec(Document):
         actionable: A customer can change these values; only then are changes of them proposed.
         texts: Sentence by locale; "en" is there always. {pushed} stands for the texts of the features
             that pushed most, {NAME} for the customer's value of a feature, {NAME.typical} for the
-            baseline's median; a CLDR number pattern may follow, as in {NAME:#,##0.0}.
+            baseline's median; pattern and words may follow as in a feature's.
     """
 
     code: Code

@@ -22,6 +22,7 @@ MATERIALITY = 0.05
 DEFAULT_LOCALE = "en"
 # A sentence names so many of the features that pushed; more are not read.
 PUSHED_MAX = 2
+PLURALS = {"zero", "one", "two", "few", "many", "other"}  # CLDR's categories
 PRECISION = 400  # digits: any double, however large, can be written whole
 
 
@@ -100,14 +101,39 @@ class Fact:
     locale: str
 
     def __format__(self, pattern: str) -> str:
-        """Write a number as the locale does, whole unless the text gives another CLDR pattern; a level as it is."""
+        """Write a number as the locale does, whole unless the text gives another CLDR pattern; a level as it is.
+
+        After the pattern may come the words that belong to it, by the locale's plural category of the number as it is
+        written: `{gap:|one=day|other=days}`.
+        """
+        pattern, *words = pattern.split("|")
         if self.value is None:
-            return "-"
+            return " ".join(["-", *([worded(words, "other")] if words else [])])
         if isinstance(self.value, str):
             return self.value
+        locale, numbers = locale_named(self.locale), number_pattern(pattern or "#,##0")
         with decimal.localcontext() as context:
             context.prec = PRECISION
-            return str(number_pattern(pattern or "#,##0").apply(self.value, locale_named(self.locale)))
+            written = str(numbers.apply(self.value, locale))
+            if not words:
+                return written
+            decimals = decimal.Decimal(1).scaleb(-numbers.frac_prec[1])
+            category = locale.plural_form(abs(decimal.Decimal(self.value).quantize(decimals)))
+        return f"{written} {worded(words, category)}"
+
+
+def worded(words: Sequence[str], category: str) -> str:
+    """Choose the word of a plural category, else that of `other`.
+
+    Raises:
+        ValueError: There is none for `other`, or something is no category=word.
+    """
+    forms = dict(word.partition("=")[::2] for word in words)
+    if "other" not in forms or not set(forms) <= PLURALS:
+        raise ValueError(
+            f"words after | are category=word, with one for other; categories are {', '.join(sorted(PLURALS))}"
+        )
+    return forms.get(category, forms["other"])
 
 
 @cache

@@ -161,6 +161,33 @@ def test_a_number_is_whole_and_as_the_locale_writes_it_unless_the_text_says_othe
     assert said("{share:0.0%}") == "25.6%"
 
 
+def test_a_number_is_followed_by_the_word_that_the_language_uses_with_it_as_it_is_written() -> None:
+    days, tage = "{late:|one=day|other=days}", "{late:#,##0.0|one=Tag|other=Tage}"
+    dni = "{late:|one=dzień|few=dni|many=dni|other=dnia}"
+
+    assert [said(days, values={"late": late}) for late in (0.0, 1.0, 2.0, 1.4, -1.0)] == [
+        "0 days",
+        "1 day",
+        "2 days",
+        "1 day",
+        "-1 day",
+    ]
+    assert [said(tage, "de", values={"late": late}) for late in (1.0, 1.06, 2.0)] == [
+        "1,0 Tage",
+        "1,1 Tage",
+        "2,0 Tage",
+    ]
+    assert [said(dni, "pl", values={"late": late}) for late in (1.0, 3.0, 12.0)] == ["1 dzień", "3 dni", "12 dni"]
+    assert said(days, values={}) == "- days"
+    assert said("{late.typical:|one=day|other=days}") == "3 days"
+
+
+@pytest.mark.parametrize("words", ["|one=day", "|day|days", "|one=day|others=days", "|"])
+def test_words_without_one_for_every_number_are_refused(words: str) -> None:
+    with pytest.raises(ValueError, match="one for other"):
+        said(f"{{late:{words}}}")
+
+
 def test_a_value_that_is_missing_is_a_dash_also_where_a_pattern_is_given() -> None:
     assert said("{late}, {share:0.0%}, {unknown.typical}", values={}) == "-, -, -"
     assert said("{late.typical}", values={}) == "3"
