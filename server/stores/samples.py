@@ -1,76 +1,44 @@
 """Draws samples of decisions in the order of SHA-256(seed || decision_id).
 
-Every decision of the population has to be hashed, so this is about reading little and often nothing else: ids and what makes
-their strata come from one index, some 100,000 at a time as one text a column, which the database puts together while the
-digests of the former ones are computed. To let the database group them took twice as long as to tell the strata apart here.
+Every decision of the population has to be read and hashed. A large log is drawn from by several processes, each a part of
+the time: they use every processor, behind the server's own work, and the desk does not wait for the interpreter.
 """
 
-import hashlib
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from heapq import nsmallest
-from itertools import pairwise, repeat
+from itertools import pairwise
 
-from sqlalchemy import ColumnElement, Connection, func, select
+from pydantic import TypeAdapter
+from sqlalchemy import select
 
+from server.errors import StoreUnavailable
 from server.stores.database import Database
 from server.stores.decisions import Condition
+from server.stores.draw import Draw, Drawn, Keys, Part, Question, drawn_from
 from server.stores.tables import RECORDS
 
-CHUNK_ROWS = 100_000
-LINE = "\n"  # in no UUID
-ALL_DIGESTS = b"\xff" * 33  # above every digest
+SLICE_RECORDS = 100_000
+ALONE_SLICES = 5  # so many are drawn here: other processes take longer to begin
+PART = TypeAdapter(Part)
+STRATA = TypeAdapter(list[tuple[tuple[str, ...], int, list[tuple[str, str]]]])
 END = 2**62
-SPARE = 100  # drawn beyond what is wanted before the list is cut: cutting costs
-Keys = tuple[str, ...]  # what makes a stratum
-Drawn = tuple[bytes, bytes]  # digest, decision_id
-
-
-class Draw:
-    """A draw under way.
-
-    Attributes:
-        populations: Decisions of each stratum.
-        drawn: What may be among the first of each stratum, in no order.
-        bounds: A digest that is not below its stratum's is not among the first.
-    """
-
-    def __init__(self, seed: str, size: int) -> None:
-        self.seeded, self.size = hashlib.sha256(seed.encode()), size
-        self.populations: Counter[Keys] = Counter()
-        self.drawn: dict[Keys, list[Drawn]] = defaultdict(list)
-        self.bounds: dict[Keys, bytes] = defaultdict(lambda: ALL_DIGESTS)
-
-    def take(self, names: Sequence[bytes], keys: Sequence[Keys]) -> None:
-        """Hash some decisions, each with its stratum, and keep those that may be among the first."""
-        self.populations.update(keys)
-        copy, bounds = self.seeded.copy, self.bounds
-        for name, key in zip(names, keys, strict=True):
-            digest = copy()
-            digest.update(name)
-            found = digest.digest()
-            if found < bounds[key]:
-                self.keep(key, (found, name))
-
-    def keep(self, key: Keys, found: Drawn) -> None:
-        """Keep one that may be among the first; now and then leave out those that no longer are."""
-        drawn = self.drawn[key]
-        drawn.append(found)
-        if len(drawn) >= 2 * self.size + SPARE:
-            self.drawn[key] = first = nsmallest(self.size, drawn)
-            self.bounds[key] = first[-1][0]
-
-    def first(self, key: Keys) -> list[str]:
-        """Give what was drawn of a stratum, smallest digest first."""
-        return [name.decode() for _, name in nsmallest(self.size, self.drawn[key])]
 
 
 class Samples:
-    """Draws. Its methods may be called from any thread."""
+    """Draws. Its methods may be called from any thread.
 
-    def __init__(self, database: Database, chunk_rows: int = CHUNK_ROWS) -> None:
-        self.database, self.chunk_rows = database, chunk_rows
+    Attributes:
+        slice_records: About so many records are read at once.
+        alone_slices: From how many slices on other processes help.
+    """
+
+    def __init__(
+        self, database: Database, slice_records: int = SLICE_RECORDS, alone_slices: int = ALONE_SLICES
+    ) -> None:
+        self.database, self.slice_records, self.alone_slices = database, slice_records, alone_slices
 
     def draw(
         self, condition: Condition, tree_size: int, keys: Sequence[str], seed: str, size: int
@@ -86,42 +54,54 @@ class Samples:
 
         Returns:
             By stratum, in the order of its values: population and the ids that were drawn, smallest digest first.
+
+        Raises:
+            StoreUnavailable: The database does not answer.
         """
-        draw = Draw(seed, size)
-        with self.database.reading() as connection, ThreadPoolExecutor(1, thread_name_prefix="sample") as reader:
-            clauses = [*condition.clauses(), RECORDS.c.record_index < tree_size]
-            chunks = self.chunks(connection, clauses, keys)
-            following = reader.submit(next, chunks, None)
-            while (chunk := following.result()) is not None:
-                following = reader.submit(next, chunks, None)
-                draw.take(*chunk)
-        return {key: (count, draw.first(key)) for key, count in sorted(draw.populations.items())}
+        question = Question(condition, tree_size, tuple(keys), seed, size)
+        slices = self.slices(tree_size)
+        if len(slices) <= self.alone_slices:
+            with self.database.reading() as connection:
+                draw = drawn_from(connection, question, slices)
+        else:
+            draw = self.drawn_by_others(question, slices)
+        return {
+            stratum: (count, [name.decode() for _, name in draw.first(stratum)])
+            for stratum, count in sorted(draw.populations.items())
+        }
 
-    def chunks(
-        self, connection: Connection, clauses: Sequence[ColumnElement[bool]], keys: Sequence[str]
-    ) -> Iterator[tuple[list[bytes], list[Keys]]]:
-        """Give the population piece by piece: decision_ids, and the stratum of each."""
-        # Aggregates of one scan take its rows in one order, so the lines of all texts belong together.
-        columns = [RECORDS.c.record_id, *(func.coalesce(RECORDS.c[key], "") for key in keys)]
-        wanted = select(*(func.aggregate_strings(column, LINE) for column in columns)).where(*clauses)
-        for first, end in pairwise(self.bounds(connection, clauses)):
-            between = (RECORDS.c.time_us >= first, RECORDS.c.time_us < end)
-            names, *values = connection.execute(wanted.where(*between)).one()
-            if names is not None:
-                found = names.encode().split(LINE.encode())
-                strata = zip(*(text.split(LINE) for text in values), strict=True) if values else repeat((), len(found))
-                yield found, list(strata)
+    def slices(self, tree_size: int) -> list[tuple[int, int]]:
+        """Cut time so that about so many records lie between two cuts; the first and the last hold everything."""
+        places = range(self.slice_records, tree_size, self.slice_records)
+        wanted = select(RECORDS.c.time_us).where(RECORDS.c.record_index.in_(places))
+        with self.database.reading() as connection:
+            times = sorted(set(connection.execute(wanted).scalars()))
+        return list(pairwise([-END, *times, END]))
 
-    def bounds(self, connection: Connection, clauses: Sequence[ColumnElement[bool]]) -> Iterator[int]:
-        """Cut time so that about so many decisions lie between two cuts; the first and the last hold everything."""
-        first = 0
-        yield first
-        times = select(RECORDS.c.time_us).where(*clauses).order_by(RECORDS.c.time_us)
-        while True:
-            following = times.where(RECORDS.c.time_us > first).offset(self.chunk_rows).limit(1)
-            found = connection.execute(following).scalar()
-            if found is None:
-                break
-            first = found
-            yield first
-        yield END
+    def drawn_by_others(self, question: Question, slices: Sequence[tuple[int, int]]) -> Draw:
+        """Let a process for each processor draw from its part, and draw from what they have drawn."""
+        url, count = self.database.engine.url.render_as_string(hide_password=False), os.cpu_count() or 1
+        parts = [Part(url, question, tuple(slices[first::count])) for first in range(count)]
+        draw = Draw(question)
+        with ThreadPoolExecutor(count, thread_name_prefix="sample") as waiting:
+            for strata in waiting.map(drawn_elsewhere, parts):
+                for stratum, population, drawn in strata:
+                    draw.populations[stratum] += population
+                    draw.keep(stratum, drawn)
+        return draw
+
+
+def drawn_elsewhere(part: Part) -> list[tuple[Keys, int, list[Drawn]]]:
+    """Have a part drawn by another process.
+
+    Raises:
+        StoreUnavailable: It did not answer; its own words may hold a password and are not repeated.
+    """
+    command = [sys.executable, "-m", "server.stores.draw"]
+    done = subprocess.run(command, input=PART.dump_json(part), capture_output=True, check=False)  # noqa: S603
+    if done.returncode:
+        raise StoreUnavailable("a part of the sample could not be drawn; try again")
+    return [
+        (stratum, population, [(bytes.fromhex(digest), name.encode()) for digest, name in drawn])
+        for stratum, population, drawn in STRATA.validate_json(done.stdout)
+    ]

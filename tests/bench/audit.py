@@ -4,6 +4,7 @@ The records are bulk-made: bodies of real decisions, each sealed anew under the 
 own, in a valid tree. What is measured is a server process over gRPC, with the reading of evidence recorded each time.
 """
 
+import multiprocessing
 import random
 import signal
 import subprocess
@@ -110,18 +111,19 @@ def fill(config: Path, count: int, say: Say) -> dict[str, Any]:
         head = connection.execute(select(LOG_HEAD)).one()
         templates = templates_of(connection, log)
     frontier = Frontier(head.size, split(bytes(head.peaks)))
-    while frontier.size < count:
-        with database.writing() as connection:
+    firsts = range(frontier.size, count, BATCH_ROWS)
+    batches = [(templates, range(first, min(first + BATCH_ROWS, count))) for first in firsts]
+    with multiprocessing.get_context("spawn").Pool() as sealing:
+        for number, sealed in enumerate(sealing.imap(one_batch, batches), 1):
             rows = []
-            for _ in range(min(BATCH_ROWS, count - frontier.size)):
-                header, record = one_more(templates[frontier.size % len(templates)], frontier.size)
-                place = frontier.size
+            for place, header, record in sealed:
                 frontier, nodes = frontier.append(record.leaf_hash())
                 rows.append(row_of(place, header, record, nodes))
-            connection.execute(RECORDS.insert(), rows)
-            log.write_head(connection, frontier)
-        if frontier.size % (50 * BATCH_ROWS) == 0:
-            say(f"{frontier.size:,} records")
+            with database.writing() as connection:
+                connection.execute(RECORDS.insert(), rows)
+                log.write_head(connection, frontier)
+            if number % 50 == 0:
+                say(f"{frontier.size:,} records")
     sizes = sizes_of(database, templates)
     log.close()
     database.close()
@@ -142,6 +144,12 @@ def templates_of(connection: Connection, log: RecordLog) -> list[Template]:
         header, body = open_sealed(SealedRecord(bytes(row.header), bytes(row.ciphertext)), key)
         found.append(Template(header, body, key))
     return found
+
+
+def one_batch(asked: tuple[list[Template], range]) -> list[tuple[int, Header, SealedRecord]]:
+    """Seal what goes to some places; runs in a process of its own."""
+    templates, places = asked
+    return [(place, *one_more(templates[place % len(templates)], place)) for place in places]
 
 
 def one_more(template: Template, place: int) -> tuple[Header, SealedRecord]:

@@ -11,7 +11,7 @@ import numpy as np
 from models.catalog import folders, read_active
 from models.scoring import Scorer
 from tests.bench.subjects import BACKGROUND_ROWS, YARDSTICK, Subject, gridded, ways_of
-from tests.bench.timing import in_turn
+from tests.bench.timing import Way, in_turn
 from tests.oracles import Rows, margins
 from training.errors import ModelRefused
 from training.gate.reference import interventional
@@ -19,6 +19,7 @@ from training.gate.reference import interventional
 LEAVES, TREES, COLUMNS = (4, 8, 16, 31), (50, 100, 300), (6, 19, 100)
 EXPLAINED, SHAP = "score + explanation", f"shap, interventional, {BACKGROUND_ROWS} rows"
 ONE_ROW, BATCH = 50, 10_000
+LOOP, UNTIMED = 500, 50
 CHECKED_ROWS = 40
 EXACT = 1e-9
 
@@ -34,22 +35,31 @@ def check(subject: Subject) -> float:
 
 
 def one_by_one(subject: Subject, rounds: int) -> dict[str, Any]:
-    """Time one row at a time, every way."""
-    step = len(subject.rows) // ONE_ROW
-    rows = [subject.rows[number * step : number * step + 1] for number in range(ONE_ROW)]
-    return timings(subject, rows, rounds, slow=True)
+    """Time one row at a time, every way; each turn begins right after another way, with what that left in the caches."""
+    return timings(ways_of(subject, slow=True), single_rows(subject, ONE_ROW), rounds)
+
+
+def in_a_loop(subject: Subject, rounds: int) -> dict[str, Any]:
+    """Time one row at a time, every way in a loop of its own that has begun before."""
+    return timings(ways_of(subject, slow=True), single_rows(subject, LOOP), rounds, UNTIMED)
+
+
+def single_rows(subject: Subject, count: int) -> list[Rows]:
+    """Give so many rows from all over the data."""
+    step = len(subject.rows) // count
+    return [subject.rows[number * step : number * step + 1] for number in range(count)]
 
 
 def in_batches(subject: Subject, rounds: int) -> dict[str, Any]:
     """Time a batch, without shap, which takes minutes."""
     repeats = -(-BATCH // len(subject.rows))
-    return timings(subject, [np.tile(subject.rows, (repeats, 1))[:BATCH]], rounds, slow=False)
+    return timings(ways_of(subject, slow=False), [np.tile(subject.rows, (repeats, 1))[:BATCH]], rounds)
 
 
-def timings(subject: Subject, batches: list[Rows], rounds: int, *, slow: bool) -> dict[str, Any]:
+def timings(ways: dict[str, Way], batches: list[Rows], rounds: int, untimed: int = 0) -> dict[str, Any]:
     """Time the ways and write the figures down."""
-    ways = ways_of(subject, slow=slow)
-    return {name: dataclasses.asdict(found) for name, found in in_turn(ways, YARDSTICK, batches, rounds).items()}
+    found = in_turn(ways, YARDSTICK, batches, rounds, untimed)
+    return {name: dataclasses.asdict(each) for name, each in found.items()}
 
 
 def measured(subject: Subject, rounds: int) -> dict[str, Any]:
@@ -63,6 +73,7 @@ def measured(subject: Subject, rounds: int) -> dict[str, Any]:
         "explain_bytes": len(subject.explain),
         "distance": check(subject),
         "one_row": one_by_one(subject, rounds),
+        "loop": in_a_loop(subject, max(3, rounds // 2)),
         "batch": in_batches(subject, max(3, rounds // 8)),
     }
 

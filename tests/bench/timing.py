@@ -26,7 +26,9 @@ class Timed:
     ratio: float
 
 
-def in_turn(ways: Mapping[str, Way], yardstick: str, batches: list[Rows], rounds: int) -> dict[str, Timed]:
+def in_turn(
+    ways: Mapping[str, Way], yardstick: str, batches: list[Rows], rounds: int, untimed: int = 0
+) -> dict[str, Timed]:
     """Time every way on the same batches, round by round; one round before them warms up.
 
     Args:
@@ -34,11 +36,14 @@ def in_turn(ways: Mapping[str, Way], yardstick: str, batches: list[Rows], rounds
         yardstick: The way that ratios are taken to.
         batches: What each way is called with, one after the other.
         rounds: How often.
+        untimed: So many of the batches go before each turn, so that a way finds the processor's caches as it leaves them.
     """
     rows = sum(len(batch) for batch in batches)
     found: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(rounds + 1):
         for name, way in ways.items():
+            for batch in batches[:untimed]:
+                way(batch)
             begun = time.perf_counter()
             for batch in batches:
                 way(batch)

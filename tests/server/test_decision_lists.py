@@ -14,9 +14,11 @@ from sqlalchemy import text
 
 from grounds.audit.v1 import sample_pb2 as pb
 from grounds.credit.v1 import credit_pb2
+from server.errors import StoreUnavailable
 from server.stores.decisions import Condition, DecisionList, Place
+from server.stores.draw import Part, Question
 from server.stores.records import RecordLog
-from server.stores.samples import Samples
+from server.stores.samples import Samples, drawn_elsewhere
 from tests.conftest import Serving
 from tests.server.asking import refusal
 from tests.server.auditing import decide
@@ -91,10 +93,12 @@ def test_pages_of_any_size_hold_what_the_filter_says_newest_first_each_once(log:
             assert every(condition, log, size) == wanted
 
 
-def drawn(log: RecordLog, tree_size: int, **changes: object) -> dict[tuple[str, ...], tuple[int, list[str]]]:
+def drawn(
+    log: RecordLog, tree_size: int, alone: int = 1000, **changes: object
+) -> dict[tuple[str, ...], tuple[int, list[str]]]:
     """Draw 5 of each stratum."""
     asked = {"condition": Condition(), "tree_size": tree_size, "keys": (), "seed": "tulip", "size": 5} | changes
-    return Samples(log.database, chunk_rows=7).draw(**asked)
+    return Samples(log.database, slice_records=7, alone_slices=alone).draw(**asked)
 
 
 def first_by_digest(numbers: list[int], seed: str, size: int) -> list[str]:
@@ -124,6 +128,21 @@ def test_strata_are_drawn_each_for_itself_and_add_up_to_the_population(log: Reco
         groups.setdefault((MARKETS[n % 3], DECISIONS[n // 3 % 3], GRADES[n // 3 % 3]), []).append(n)
     assert found == {key: (len(of), first_by_digest(of, "tulip", 2)) for key, of in sorted(groups.items())}
     assert sum(population for population, _ in found.values()) == COUNT
+
+
+def test_processes_that_draw_a_part_each_draw_the_same(log: RecordLog) -> None:
+    asked = {"keys": ("market", "grade"), "size": 3, "condition": Condition(start=NOW + MINUTE, bundle_id="1" * 64)}
+
+    assert drawn(log, size_of(log), alone=0, **asked) == drawn(log, size_of(log), **asked) != {}
+
+
+def test_a_process_that_cannot_draw_is_an_answer_of_the_store(log: RecordLog) -> None:
+    question = Question(Condition(), size_of(log), (), "tulip", 5)
+
+    with pytest.raises(StoreUnavailable) as told:
+        drawn_elsewhere(Part("postgresql+psycopg://somebody:secret@127.0.0.1:1/nothing", question, ((0, 1),)))
+
+    assert "secret" not in str(told.value)
 
 
 def test_a_filter_makes_the_population(log: RecordLog) -> None:
