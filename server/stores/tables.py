@@ -180,6 +180,21 @@ RISK_CHUNKS = Table(
     ForeignKeyConstraint(["run_number"], ["runs.run_number"], name="fk_risk_chunks_runs"),
 )
 
+# The leaves of the tree over a run's rows in a market, sorted, in blocks of record.leaf_blocks.BLOCK_LEAVES: `first` is the
+# smallest leaf hash of a block, `root` the root over its `hashes`. An erasure leaves them: they tell nothing (see
+# record.customer_keys.row_salt), and the run's record is proved by them. A run of before revision 0005 has none.
+RISK_LEAVES = Table(
+    "risk_leaves",
+    METADATA,
+    Column("run_number", Integer, nullable=False),
+    Column("block", Integer, nullable=False),
+    Column("first", LargeBinary, nullable=False),
+    Column("root", LargeBinary, nullable=False),
+    Column("hashes", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("run_number", "block", name="pk_risk_leaves"),
+    ForeignKeyConstraint(["run_number"], ["runs.run_number"], name="fk_risk_leaves_runs"),
+)
+
 # Customers who were erased, so that the CRM is told to delete them. Removed once no token can ask for them.
 RISK_TOMBSTONES = Table(
     "risk_tombstones",

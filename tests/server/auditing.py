@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy import select, update
 
-from grounds.audit.v1 import audit_pb2, evidence_pb2
+from grounds.audit.v1 import audit_pb2, churn_evidence_pb2, evidence_pb2
 from grounds.credit.v1 import credit_pb2
 from server.stores.tables import RECORDS
 from tests.conftest import Serving
@@ -54,3 +54,38 @@ def set_columns(serving: Serving, record_id: str, **values: Any) -> None:
     """Change a row of the log as somebody with access to the database could."""
     with serving.application.database.writing() as connection:
         connection.execute(update(RECORDS).where(RECORDS.c.record_id == record_id).values(**values))
+
+
+async def churn_evidence(
+    serving: Serving, run_id: str, market: str, customer_id: str, **asked: Any
+) -> audit_pb2.ChurnEvidence:
+    """Read the evidence of a risk."""
+    fields = {"run_id": run_id, "customer": customer(market, customer_id), "purpose": PURPOSE} | asked
+    request = churn_evidence_pb2.GetChurnEvidenceRequest(**fields)
+    return (await serving.audit.GetChurnEvidence(request)).evidence
+
+
+async def churn_replay(
+    serving: Serving, run_id: str, market: str, customer_id: str, *modes: str, bundle_id: str = ""
+) -> dict[str, evidence_pb2.ReplayResult]:
+    """Replay a risk; gives results by mode."""
+    request = churn_evidence_pb2.ReplayChurnRiskRequest(
+        run_id=run_id,
+        customer=customer(market, customer_id),
+        purpose=PURPOSE,
+        modes=[evidence_pb2.ReplayMode.Value(f"REPLAY_MODE_{mode}") for mode in modes],
+        bundle_id=bundle_id,
+    )
+    answer = await serving.audit.ReplayChurnRisk(request)
+    return {evidence_pb2.ReplayMode.Name(each.mode).removeprefix("REPLAY_MODE_"): each for each in answer.results}
+
+
+def readings(serving: Serving) -> list[evidence_pb2.EvidenceReadingRecord]:
+    """Open every record of a reading."""
+    log = serving.application.log
+    assert log is not None
+    with serving.application.database.reading() as connection:
+        wanted = select(RECORDS.c.record_id).where(RECORDS.c.kind == "EVIDENCE_READING")
+        names = connection.execute(wanted.order_by(RECORDS.c.record_index)).scalars().all()
+    bodies = [log.of_id(name) for name in names]
+    return [evidence_pb2.EvidenceReadingRecord.FromString(kept.body) for kept in bodies if kept is not None]
