@@ -1,6 +1,7 @@
 """The oracle of a run's rows: their hashing written again, and runs as earlier releases recorded them."""
 
 import hashlib
+import json
 import struct
 from collections.abc import Sequence
 from typing import Any
@@ -8,10 +9,11 @@ from typing import Any
 from sqlalchemy import Table, select, update
 
 from grounds.audit.v1 import bodies_pb2 as pb
-from record.header import parse_header
+from server.erase import erasure_problems
 from server.stores.entries import Entry
 from server.stores.records import RecordLog
-from server.stores.tables import RECORDS, RISK_CHUNKS, RISK_LEAVES, RISKS, RUNS
+from server.stores.run_records import run_problems
+from server.stores.tables import RISK_CHUNKS, RISK_LEAVES, RISKS, RUNS
 from tests.server.logs import NOW
 
 OLD_ID = "e" * 32
@@ -82,9 +84,10 @@ def add_old_run(log: RecordLog, market: str, run_id: str = OLD_ID) -> None:
         chunks = all_of(connection, RISK_CHUNKS, old)
         connection.execute(RISK_CHUNKS.insert(), [{**chunk, "run_number": number} for chunk in chunks])
     name = f"{run_id[:8]}-{run_id[8:12]}-{run_id[12:16]}-{run_id[16:20]}-{run_id[20:]}"
-    body = pb.RunRecord(run_id=run_id, bundle_id="0" * 64, baseline_sha256="0" * 64)
+    told = json.loads(line["header"])
+    body = pb.RunRecord(run_id=run_id, bundle_id=told["bundle_id"], baseline_sha256=told["baseline_sha256"])
     body.markets.add(market=market, customer_count=len(rows), rows_sha256=old_digest(rows))
-    labels = {"run": run_id, "bundle": "0" * 64, "market": market}
+    labels = {"run": run_id, "bundle": told["bundle_id"], "market": market}
     content = body.SerializeToString(deterministic=True)
     log.append([Entry(kind="CHURN_RUN", record_id=name, time=NOW, caller="load", body=content, labels=labels)])
 
@@ -100,8 +103,12 @@ def change_row(log: RecordLog, customer_id: str, **values: Any) -> None:
         connection.execute(update(RISKS).where(RISKS.c.customer_id == customer_id).values(**values))
 
 
-def kinds(log: RecordLog) -> list[str]:
-    """Give the kinds of all records, in the order of the log."""
+def run_ids(log: RecordLog) -> set[str]:
+    """Give the runs that are loaded."""
     with log.database.reading() as connection:
-        headers = connection.execute(select(RECORDS.c.header).order_by(RECORDS.c.record_index)).scalars().all()
-    return [parse_header(bytes(header)).kind for header in headers]
+        return set(connection.execute(select(RUNS.c.run_id)).scalars())
+
+
+def problems(log: RecordLog) -> list[str]:
+    """Hold the runs against their records."""
+    return list(run_problems(log, erasure_problems(log)[1]))

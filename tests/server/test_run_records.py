@@ -8,17 +8,16 @@ from sqlalchemy import delete, select, update
 
 from grounds.audit.v1 import bodies_pb2 as pb
 from record.header import parse_header
-from server.erase import erase, erasure_problems
+from server.erase import erase
 from server.errors import LoadRefused
 from server.load import load_file
-from server.stores.loading import sweep
 from server.stores.records import RecordLog
-from server.stores.run_records import record_name, run_problems
+from server.stores.run_records import record_name
 from server.stores.tables import RECORDS, RISK_CHUNKS, RISK_LEAVES, RISKS, RUNS
 from tests.conftest import LOAD_TIME
 from tests.server.killed import Kill, Killed, at_every_step
 from tests.server.logs import NOW, opened, places
-from tests.server.run_trees import OLD_ID, add_old_run, change_row, leaves_of, root_over
+from tests.server.run_trees import problems, run_ids
 from tests.server.runs import FIRST, ChurnFamily
 from tests.server.test_load_run import as_it_is, write
 
@@ -31,17 +30,6 @@ def log(database_url: str, tmp_path: Path, churn_family: ChurnFamily) -> Iterato
     with opened(database_url, tmp_path) as found:
         load_file(found.database, churn_family.first_run, LOAD_TIME, places(tmp_path))
         yield found
-
-
-def run_ids(log: RecordLog) -> set[str]:
-    """Give the runs that are loaded."""
-    with log.database.reading() as connection:
-        return set(connection.execute(select(RUNS.c.run_id)).scalars())
-
-
-def problems(log: RecordLog) -> list[str]:
-    """Hold the runs against their records."""
-    return list(run_problems(log, erasure_problems(log)[1]))
 
 
 def test_a_run_is_one_record_with_its_markets_and_nothing_of_a_customer(
@@ -64,89 +52,6 @@ def test_a_run_is_one_record_with_its_markets_and_nothing_of_a_customer(
     assert {each.as_of_time.ToDatetime(FIRST.tzinfo) for each in body.markets} == {FIRST}
     assert body.load_time.ToDatetime(FIRST.tzinfo) == LOAD_TIME
     assert b"C00701" not in kept.body
-
-
-def test_the_root_is_that_of_the_sorted_leaves_and_every_row_is_one(log: RecordLog) -> None:
-    (run_id,) = run_ids(log)
-    kept = log.of_id(record_name(run_id))
-    assert kept is not None
-    for told in pb.RunRecord.FromString(kept.body).markets:
-        leaves = leaves_of(log, told.market)
-
-        assert len(leaves) == told.customer_count == MARKETS[told.market]
-        assert leaves == sorted(set(leaves))
-        assert root_over(leaves) == told.rows_root
-
-
-def test_the_same_customer_has_another_leaf_in_another_run_and_in_another_log(
-    log: RecordLog, churn_family: ChurnFamily, tmp_path: Path
-) -> None:
-    """A leaf outlasts an erasure: without the log's key nobody can guess a row and try."""
-    (tmp_path / "other").mkdir()
-    with opened(f"sqlite:///{tmp_path / 'other.db'}", tmp_path / "other") as second:
-        load_file(second.database, churn_family.first_run, LOAD_TIME, places(tmp_path / "other"))
-
-        assert not set(leaves_of(log, "DE")) & set(leaves_of(second, "DE"))
-
-
-def test_a_leaf_that_was_changed_added_or_taken_away_is_found(log: RecordLog) -> None:
-    (run_id,) = run_ids(log)
-    blocks = RISK_LEAVES.c.run_number == select(RUNS.c.run_number).where(RUNS.c.market == "FR").scalar_subquery()
-    with log.database.reading() as connection:
-        row = connection.execute(select(RISK_LEAVES).where(blocks)).mappings().one()
-    damaged = f"run {run_id}, market FR: block 0 of its leaves is not what was written"
-    other = f"run {run_id}, market FR: its leaves are not those that were recorded"
-    some = row["hashes"][:-32]
-    rewritten = {"hashes": some, "root": root_over([some[at : at + 32] for at in range(0, len(some), 32)])}
-    for change, told in (
-        ({"hashes": row["hashes"][:-32]}, damaged),
-        ({"root": bytes(32)}, damaged),
-        ({"first": bytes(32)}, damaged),
-        (rewritten, other),
-    ):
-        with log.database.writing() as connection:
-            connection.execute(update(RISK_LEAVES).where(blocks).values(**change))
-        assert problems(log) == [told], change
-        with log.database.writing() as connection:
-            connection.execute(update(RISK_LEAVES).where(blocks).values(**row))
-    with log.database.writing() as connection:
-        connection.execute(delete(RISK_LEAVES).where(blocks))
-    assert problems(log) == [other]
-
-
-def test_a_manifest_that_was_changed_is_found(log: RecordLog) -> None:
-    (run_id,) = run_ids(log)
-    with log.database.writing() as connection:
-        header = connection.execute(select(RUNS.c.header).where(RUNS.c.market == "FR")).scalar_one()
-        changed = update(RUNS).where(RUNS.c.market == "FR").values(header=header.replace('"EUR"', '"USD"'))
-        connection.execute(changed)
-
-    assert problems(log) == [f"run {run_id}, market FR: its manifest is not the one that was recorded"]
-
-
-def test_a_run_of_an_earlier_release_is_still_checked_and_its_erased_row_accounted_for(log: RecordLog) -> None:
-    add_old_run(log, "FR")
-    whole = problems(log)
-
-    erase(log, ("FR", "C00700"), "request 7", NOW)
-    erased = problems(log)
-    change_row(log, "C00701", rank=4000)
-
-    assert (whole, erased) == ([], [])
-    (run_id,) = run_ids(log) - {OLD_ID}
-    told = "market FR: its rows are not those that were recorded"
-    assert sorted(problems(log)) == sorted([f"run {OLD_ID}, {told}", f"run {run_id}, {told}"])
-
-
-def test_the_leaves_go_with_their_run(log: RecordLog) -> None:
-    with log.database.writing() as connection:
-        connection.execute(update(RUNS).where(RUNS.c.market == "FR").values(state="PRUNING"))
-
-    sweep(log.database)
-
-    with log.database.reading() as connection:
-        left = set(connection.execute(select(RISK_LEAVES.c.run_number)).scalars())
-        assert left == set(connection.execute(select(RUNS.c.run_number)).scalars())
 
 
 def test_a_row_that_was_changed_added_or_taken_away_is_found_and_an_erased_one_is_accounted_for(log: RecordLog) -> None:
