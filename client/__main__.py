@@ -37,7 +37,9 @@ app.command(epilog="Example: python -m client sample --seed 27182818 --size 25 -
 app.command(
     epilog='Example: python -m client evidence DECISION_ID --purpose "Annual review 2026, case 17" --html case-17.html'
 )(evidence)
-app.command(epilog='Example: python -m client replay DECISION_ID --purpose "Annual review 2026, case 17"')(replay)
+app.command(
+    epilog='Example: python -m client replay DECISION_ID --purpose "Annual review 2026, case 17", or RUN US 1022 --purpose ...'
+)(replay)
 app.command(
     epilog="Example: python -m client override DECISION_ID decline --reason FRAUD_SUSPECTED --user u17 "
     "--role CREDIT_MANAGER --limit 500000TWD"

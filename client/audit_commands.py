@@ -1,4 +1,4 @@
-"""What an auditor types at the server about decisions: list them, draw a sample, read evidence, replay."""
+"""What an auditor types at the server: list decisions, draw a sample of them, read evidence, replay."""
 
 import datetime as dt
 from pathlib import Path
@@ -10,9 +10,9 @@ from rich.console import Console
 
 from client.calls import Client
 from client.connection import ADDRESS
-from client.evidence_page import evidence_page
-from client.proof import checks
-from client.show_audit import show_checks, show_decisions, show_evidence, show_replay, show_sample
+from client.evidence_desks import desk_of
+from client.options import Locale
+from client.show_audit import show_checks, show_decisions, show_replay, show_sample
 from client.verdicts import holds
 from grounds.audit.v1 import evidence_pb2, sample_pb2
 from grounds.credit.v1 import credit_pb2
@@ -23,7 +23,10 @@ MODES = ("VERIFY", "FEATURES", "SCORE", "EXPLANATION")
 STRATA = ("MARKET", "DECISION", "GRADE")
 Address = Annotated[str, typer.Option(help="The server.", envvar="GROUNDS_ADDRESS")]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs: the answer as JSON.")]
-DecisionId = Annotated[str, typer.Argument(metavar="DECISION_ID")]
+About = Annotated[
+    list[str],
+    typer.Argument(metavar="DECISION_ID | RUN MARKET CUSTOMER", help="A decision, or a customer of a churn run."),
+]
 Purpose = Annotated[str, typer.Option(help="Why you read it; recorded in the log. Name no customer.")]
 Key = Annotated[str, typer.Option(metavar="KEY", help="The log's public key, or a file that holds it.")]
 Market = Annotated[str, typer.Option(help="Country, two capital letters.")]
@@ -36,26 +39,31 @@ To = Annotated[dt.datetime | None, typer.Option("--to", help="Decided before it,
 
 
 def evidence(
-    decision_id: DecisionId,
+    about: About,
     purpose: Purpose,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write it as one page, to print and read.")] = None,
     key: Key = "",
+    locale: Locale = "",
     address: Address = ADDRESS,
     as_json: AsJson = False,
 ) -> None:
-    """Read everything about a decision, check its proof, and replay it. The reading is recorded."""
+    """Read everything about a decision, or about a customer's churn risk in a run, check its proof, and replay it.
+
+    The reading is recorded.
+    """
+    desk = desk_of(about)
     with Client(address) as client:
-        found = client.get_evidence(decision_id, purpose)
+        found = desk.evidence(client, purpose, locale)
         if as_json:
             typer.echo(MessageToJson(found, preserving_proto_field_name=True))
             return
-        replayed = client.replay_decision(decision_id, purpose)
-    checked = checks(found, verifier(key or found.verifier_key))
+        replayed = desk.replay(client, purpose, [], "")
+    checked = desk.checks(found, verifier(key or found.verifier_key))
     if html is not None:
-        html.write_text(evidence_page(found, replayed, checked, purpose), encoding="utf-8")
-        typer.echo(f"{html}: the evidence of decision {found.decision_id}")
+        html.write_text(desk.page(found, replayed, checked, purpose), encoding="utf-8")
+        typer.echo(f"{html}: the evidence of {desk.name}")
     else:
-        show_evidence(console(), found)
+        desk.show(console(), found)
     show_checks(console(), checked, given=bool(key))
     show_replay(console(), replayed)
     if not all(check.holds for check in checked) or not all(holds(result) for result in replayed.results):
@@ -63,19 +71,23 @@ def evidence(
 
 
 def replay(
-    decision_id: DecisionId,
+    about: About,
     purpose: Purpose,
     mode: Annotated[list[str] | None, typer.Option(help=f"{', '.join(MODES)}; repeatable. Default: all.")] = None,
     what_if: Annotated[str, typer.Option(metavar="BUNDLE_ID", help="What another bundle would say. No evidence.")] = "",
     address: Address = ADDRESS,
     as_json: AsJson = False,
 ) -> None:
-    """Compute a decision again by the bundle and policy that made it, and compare. Exit status 1 where it differs."""
+    """Compute a decision or a churn risk again by what made it, and compare. Exit status 1 where it differs.
+
+    Of a churn risk the default is all but FEATURES, which are made where the transactions are.
+    """
     chosen = [f"REPLAY_MODE_{one_of(each, MODES, '--mode')}" for each in mode or ()]
     chosen += ["REPLAY_MODE_WHAT_IF"] if what_if else []
     modes: list[evidence_pb2.ReplayMode] = [evidence_pb2.ReplayMode.Value(name) for name in chosen]  # type: ignore[misc]
+    desk = desk_of(about)
     with Client(address) as client:
-        found = client.replay_decision(decision_id, purpose, modes=modes, bundle_id=what_if)
+        found = desk.replay(client, purpose, modes, what_if)
     if as_json:
         typer.echo(MessageToJson(found, preserving_proto_field_name=True))
     else:

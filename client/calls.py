@@ -14,7 +14,7 @@ from google.type.money_pb2 import Money
 from client.churn_calls import PAGE_SIZE, ChurnCalls
 from client.connection import ADDRESS, connect
 from client.errors import call_failed
-from grounds.audit.v1 import audit_pb2, audit_pb2_grpc, evidence_pb2, sample_pb2
+from grounds.audit.v1 import audit_pb2, audit_pb2_grpc, churn_evidence_pb2, evidence_pb2, sample_pb2
 from grounds.churn.v1 import churn_pb2_grpc
 from grounds.credit.v1 import credit_pb2, credit_pb2_grpc
 from grounds.customer.v1.customer_pb2 import Customer
@@ -174,6 +174,32 @@ class Client(ChurnCalls):
             decision_id=decision_id, purpose=purpose, modes=modes, bundle_id=bundle_id
         )
         answer: audit_pb2.ReplayDecisionResponse = self.call(self.audit.ReplayDecision, request)
+        return answer
+
+    def get_churn_evidence(
+        self, run_id: str, customer: tuple[str, str], purpose: str, *, locale: str = ""
+    ) -> audit_pb2.ChurnEvidence:
+        """Read everything that a run says of one customer, (market, customer_id); recorded as a reading."""
+        request = churn_evidence_pb2.GetChurnEvidenceRequest(
+            run_id=run_id, customer=customer_of(customer), purpose=purpose, locale=locale
+        )
+        answer: audit_pb2.GetChurnEvidenceResponse = self.call(self.audit.GetChurnEvidence, request)
+        return answer.evidence
+
+    def replay_churn_risk(
+        self,
+        run_id: str,
+        customer: tuple[str, str],
+        purpose: str,
+        *,
+        modes: Sequence[evidence_pb2.ReplayMode] = (),
+        bundle_id: str = "",
+    ) -> audit_pb2.ReplayChurnRiskResponse:
+        """Compute a customer's risk again and compare; recorded as a reading."""
+        request = churn_evidence_pb2.ReplayChurnRiskRequest(
+            run_id=run_id, customer=customer_of(customer), purpose=purpose, modes=modes, bundle_id=bundle_id
+        )
+        answer: audit_pb2.ReplayChurnRiskResponse = self.call(self.audit.ReplayChurnRisk, request)
         return answer
 
     def list_decisions(

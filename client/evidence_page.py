@@ -1,14 +1,13 @@
 """The evidence of one decision as one page of HTML that a person can print and read; it names no address outside itself."""
 
 from collections.abc import Iterator, Sequence
-from importlib import resources
 
 from client.desk import outcome_line, override_line
-from client.evidence_parts import model_part, policy_part
+from client.evidence_parts import fed, model_part, page, policy_part, proof, read_for, replayed, shown
 from client.markup import Markup, bullets, facts, section, table, tag
 from client.proof import Check
 from client.show import money, short
-from client.verdicts import mode_name, verdict_name, verdict_text
+from client.verdicts import COMPARED
 from client.waterfall import waterfall
 from grounds.audit.v1 import audit_pb2 as pb
 from grounds.credit.v1 import credit_pb2
@@ -16,10 +15,6 @@ from grounds.explain.v1 import explain_pb2
 from grounds.model.v1 import model_pb2
 
 UTC = "%Y-%m-%d %H:%M:%S.%f UTC"
-OPENED = (
-    "The server opened the record with the customer's key. The proof covers the sealed bytes; whoever holds the key can open "
-    "them again and compare."
-)
 
 
 def evidence_page(
@@ -33,25 +28,14 @@ def evidence_page(
         checks: What was checked on this side.
         purpose: As it was stated for the reading.
     """
-    title = f"Evidence of credit decision {evidence.decision_id}"
-    style = resources.files("client").joinpath("evidence.css").read_text(encoding="utf-8")
-    head = tag(
-        "head",
-        Markup('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
-        tag("title", title),
-        tag("style", Markup(style)),
-    )
-    body = tag("body", tag("main", tag("h1", title), *parts(evidence, replay, checks, purpose)))
-    return f"<!DOCTYPE html>\n{tag('html', head, body, lang='en')}\n"
+    return page(f"Evidence of credit decision {evidence.decision_id}", parts(evidence, replay, checks, purpose))
 
 
 def parts(
     evidence: pb.Evidence, replay: pb.ReplayDecisionResponse, checks: Sequence[Check], purpose: str
 ) -> Iterator[Markup]:
     """Give the parts of the page in the order in which an auditor reads."""
-    reading = evidence.reading
-    told = f"Read for: {purpose}. The reading is itself record {reading.index} of the log, {reading.record_id}."
-    yield tag("p", told, class_="soft")
+    yield read_for(evidence.reading, purpose)
     if evidence.HasField("record"):
         yield summary(evidence.decision)
         yield section("Who asked", facts(asked(evidence)))
@@ -61,7 +45,7 @@ def parts(
         yield section("What people decided otherwise, and what became of it", since(evidence))
     else:
         yield tag("p", "What was recorded was erased. Its proof stays.")
-    yield section("Does it replay?", replayed(replay))
+    yield section("Does it replay?", replayed(replay, COMPARED))
     yield proof(evidence, checks)
     if evidence.HasField("record"):
         yield model_part(evidence)
@@ -109,25 +93,11 @@ def asked(evidence: pb.Evidence) -> Iterator[tuple[str, str | None]]:
 
 def known(evidence: pb.Evidence) -> Markup:
     """Give the features as fed."""
-    described = features_of(evidence)
-    rows = []
-    for line in evidence.record.features:
-        feature = described.get(line.feature)
-        source = short(explain_pb2.ValueSource.Name(line.source), "VALUE_SOURCE_")
-        rows.append(
-            (
-                line.feature + (f": {feature.description}" if feature else ""),
-                shown(line.value, feature.unit if feature else "") if line.HasField("value") else "missing",
-                repr(line.number) if line.HasField("value") else "",
-                "" if source == "UNSPECIFIED" else source.lower(),
-                line.as_of_time.ToDatetime().strftime("%Y-%m-%d %H:%M:%S") if line.HasField("as_of_time") else "",
-            )
-        )
     given = [f"{name} = {shown(value, '')}" for name, value in sorted(evidence.request.facts.items())]
     warned = [f"{each.code} {each.feature}" for each in evidence.decision.assessment.warnings]
     return section(
         "What was known",
-        table(("feature", "value", "number fed", "given by", "as of (UTC)"), rows, figures=(1, 2, 4)),
+        fed(evidence.record.features, evidence.bundle.model.features),
         tag("p", f"Facts for the rules of the policy: {'; '.join(given)}") if given else None,
         tag("p", f"Warnings: {'; '.join(warned)}") if warned else None,
     )
@@ -166,37 +136,6 @@ def reasons(told: explain_pb2.Reasons) -> Markup:
     return section("Reasons, as told", bullets(lines, "ol") if lines else tag("p", "Nothing spoke against it."))
 
 
-def replayed(replay: pb.ReplayDecisionResponse) -> Markup:
-    """Give the verdicts."""
-    rows = [(mode_name(result), verdict_name(result), verdict_text(result)) for result in replay.results]
-    runtime = replay.replay_runtime
-    told = f"Replayed by Grounds {runtime.grounds}, ONNX Runtime {runtime.onnxruntime}, Python {runtime.python}, {runtime.platform}."
-    return tag("div", table(("compared", "verdict", "what that means"), rows), tag("p", told, class_="soft"))
-
-
-def proof(evidence: pb.Evidence, checks: Sequence[Check]) -> Markup:
-    """Give the proof, and what was checked here."""
-    found = evidence.proof
-    lines = [tag("li", check.told, class_="holds" if check.holds else "fails") for check in checks]
-    return section(
-        "Is it what was written then?",
-        tag("ul", *lines, style="list-style: none; padding: 0"),
-        facts([("place in the log", str(found.record.index)), ("public key of the log", evidence.verifier_key)]),
-        tag("p", "Checkpoint, signed by the log:"),
-        tag("pre", found.checkpoint),
-        tag("p", "Header of the record, as stored:"),
-        tag("pre", found.record.header.decode("utf-8", "replace")),
-        tag("p", OPENED, class_="soft") if evidence.HasField("record") else None,
-    )
-
-
 def features_of(evidence: pb.Evidence) -> dict[str, model_pb2.Feature]:
     """Give what the bundle says of its features."""
     return {feature.name: feature for feature in evidence.bundle.model.features}
-
-
-def shown(value: explain_pb2.FeatureValue, unit: str) -> str:
-    """Write a value."""
-    if value.WhichOneof("kind") == "level":
-        return value.level
-    return f"{value.number:,.10g}" + (f" {unit}" if unit else "")

@@ -1,13 +1,90 @@
-"""The parts of the evidence page about what decided: the model with the key facts of its report, and the policy."""
+"""The parts that pages of evidence share: what was fed, the verdicts, the proof, the model, the policy; and the page itself."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import resources
 
 from client.markup import Markup, facts, section, table, tag
+from client.proof import Check
+from client.show import short
+from client.verdicts import mode_name, verdict_name, verdict_text
 from grounds.audit.v1 import audit_pb2 as pb
+from grounds.audit.v1 import evidence_pb2 as ev
+from grounds.explain.v1 import explain_pb2
+from grounds.model.v1 import model_pb2
 
+OPENED = (
+    "The server opened the record with the customer's key. The proof covers the sealed bytes; whoever holds the key can open "
+    "them again and compare."
+)
+AnyEvidence = pb.Evidence | pb.ChurnEvidence
+AnyReplay = pb.ReplayDecisionResponse | pb.ReplayChurnRiskResponse
 KEY_FACTS = ("hold_out.", "out_of_time.")  # what a validator reads first; the report has the rest
 
 
-def model_part(evidence: pb.Evidence) -> Markup:
-    """Give the bundle that decided."""
+def page(title: str, parts: Iterable[Markup]) -> str:
+    """Put parts under a title into a page that names no address outside itself."""
+    style = resources.files("client").joinpath("evidence.css").read_text(encoding="utf-8")
+    head = tag(
+        "head",
+        Markup('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
+        tag("title", title),
+        tag("style", Markup(style)),
+    )
+    body = tag("body", tag("main", tag("h1", title), *parts))
+    return f"<!DOCTYPE html>\n{tag('html', head, body, lang='en')}\n"
+
+
+def read_for(reading: ev.EvidenceReading, purpose: str) -> Markup:
+    """Say why it was read, and where that is recorded."""
+    told = f"Read for: {purpose}. The reading is itself record {reading.index} of the log, {reading.record_id}."
+    return tag("p", told, class_="soft")
+
+
+def fed(lines: Iterable[pb.FedFeature], features: Iterable[model_pb2.Feature]) -> Markup:
+    """Give the features as fed, with what the bundle says of them."""
+    described = {feature.name: feature for feature in features}
+    rows = []
+    for line in lines:
+        feature = described.get(line.feature)
+        source = short(explain_pb2.ValueSource.Name(line.source), "VALUE_SOURCE_")
+        rows.append(
+            (
+                line.feature + (f": {feature.description}" if feature else ""),
+                shown(line.value, feature.unit if feature else "") if line.HasField("value") else "missing",
+                repr(line.number) if line.HasField("value") else "",
+                "" if source == "UNSPECIFIED" else source.lower(),
+                line.as_of_time.ToDatetime().strftime("%Y-%m-%d %H:%M:%S") if line.HasField("as_of_time") else "",
+            )
+        )
+    return table(("feature", "value", "number fed", "given by", "as of (UTC)"), rows, figures=(1, 2, 4))
+
+
+def replayed(replay: AnyReplay, names: Mapping[ev.ReplayMode, str]) -> Markup:
+    """Give the verdicts."""
+    rows = [(mode_name(result, names), verdict_name(result), verdict_text(result)) for result in replay.results]
+    runtime = replay.replay_runtime
+    told = f"Replayed by Grounds {runtime.grounds}, ONNX Runtime {runtime.onnxruntime}, Python {runtime.python}, {runtime.platform}."
+    return tag("div", table(("compared", "verdict", "what that means"), rows), tag("p", told, class_="soft"))
+
+
+def proof(evidence: AnyEvidence, checks: Sequence[Check]) -> Markup:
+    """Give the proof, and what was checked here."""
+    found = evidence.proof
+    lines = [tag("li", check.told, class_="holds" if check.holds else "fails") for check in checks]
+    return section(
+        "Is it what was written then?",
+        tag("ul", *lines, style="list-style: none; padding: 0"),
+        facts([("place in the log", str(found.record.index)), ("public key of the log", evidence.verifier_key)]),
+        tag("p", "Checkpoint, signed by the log:"),
+        tag("pre", found.checkpoint),
+        tag("p", "Header of the record, as stored:"),
+        tag("pre", found.record.header.decode("utf-8", "replace")),
+        tag("p", OPENED, class_="soft") if evidence.HasField("record") else None,
+    )
+
+
+def model_part(evidence: AnyEvidence) -> Markup:
+    """Give the bundle that decided, or scored the run."""
     if not evidence.HasField("bundle"):
         told = f"Bundle {evidence.record.bundle_id} cannot be read any more: restore it into the catalog."
         return section("The model", tag("p", told))
@@ -39,3 +116,10 @@ def policy_part(evidence: pb.Evidence) -> Markup:
     if not evidence.HasField("policy"):
         return section("The policy", told, tag("p", "Its file cannot be read any more."))
     return section("The policy", told, tag("pre", evidence.policy.content.decode("utf-8", "replace")))
+
+
+def shown(value: explain_pb2.FeatureValue, unit: str) -> str:
+    """Write a value."""
+    if value.WhichOneof("kind") == "level":
+        return value.level
+    return f"{value.number:,.10g}" + (f" {unit}" if unit else "")

@@ -28,12 +28,13 @@ def checks(evidence: pb.Evidence, key: VerifierKey) -> list[Check]:
         evidence: As the server gave it.
         key: The log's public key, as you were given it by another way.
     """
-    return [*of_proof(evidence, key), *of_body(evidence)]
+    named = name_of(evidence.proof.record.header) == evidence.decision_id
+    of_this = Check("the record is the one of this decision", holds=named)
+    return [*of_record(evidence.proof, key), of_this, *of_body(evidence)]
 
 
-def of_proof(evidence: pb.Evidence, key: VerifierKey) -> Iterator[Check]:
+def of_record(proof: pb.GetInclusionProofResponse, key: VerifierKey) -> Iterator[Check]:
     """Check the way from the stored bytes to the signed root."""
-    proof = evidence.proof
     record = proof.record
     try:
         checkpoint = open_checkpoint(proof.checkpoint, key)
@@ -51,7 +52,6 @@ def of_proof(evidence: pb.Evidence, key: VerifierKey) -> Iterator[Check]:
         yield Check(f"{told}: {error}", holds=False)
     else:
         yield Check(told, holds=True)
-    yield Check("the record is the one of this decision", holds=name_of(record.header) == evidence.decision_id)
 
 
 def name_of(header: bytes) -> str:

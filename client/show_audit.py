@@ -2,15 +2,20 @@
 
 from collections.abc import Sequence
 
+from google.protobuf.timestamp_pb2 import Timestamp
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from client.proof import Check
 from client.show import add_row, short, show_decision
+from client.show_churn import show_risk
 from client.verdicts import holds, mode_name, verdict_name, verdict_text
-from grounds.audit.v1 import audit_pb2, sample_pb2
+from grounds.audit.v1 import audit_pb2, evidence_pb2, sample_pb2
+from grounds.churn.v1 import churn_pb2
 from grounds.credit.v1 import credit_pb2
+
+Replay = audit_pb2.ReplayDecisionResponse | audit_pb2.ReplayChurnRiskResponse
 
 
 def show_evidence(console: Console, evidence: audit_pb2.Evidence) -> None:
@@ -30,6 +35,17 @@ def show_evidence(console: Console, evidence: audit_pb2.Evidence) -> None:
         console.print(line, markup=False)
 
 
+def show_churn_evidence(console: Console, evidence: audit_pb2.ChurnEvidence) -> None:
+    """Show what the run says of the customer and by what; the page of HTML has everything."""
+    if not evidence.HasField("churn_risk"):
+        told = f"customer {evidence.customer.market} {evidence.customer.customer_id}"
+        console.print(f"{told} was erased from run {evidence.run_id}; the proofs stay", markup=False)
+        return
+    show_risk(console, evidence.churn_risk)
+    console.print(f"run {evidence.run_id}, loaded {when(evidence.record.load_time)}", markup=False)
+    console.print(f"bundle {evidence.run.bundle_id}", markup=False)
+
+
 def show_checks(console: Console, checks: Sequence[Check], *, given: bool) -> None:
     """Show what was checked here."""
     console.print("Checked here:", markup=False)
@@ -40,7 +56,7 @@ def show_checks(console: Console, checks: Sequence[Check], *, given: bool) -> No
         console.print(f"  note   {told}", style="dim", markup=False)
 
 
-def show_replay(console: Console, replay: audit_pb2.ReplayDecisionResponse) -> None:
+def show_replay(console: Console, replay: Replay) -> None:
     """Show the verdicts."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for title in ("replay", "verdict", "what that means"):
@@ -50,11 +66,20 @@ def show_replay(console: Console, replay: audit_pb2.ReplayDecisionResponse) -> N
         add_row(table, mode_name(result).split(":")[0], verdict_name(result), verdict_text(result), style=style)
     console.print(table)
     for result in replay.results:
-        if result.HasField("what_if") and result.what_if.assessment.HasField("model_output"):
-            output = result.what_if.assessment.model_output
-            name = short(credit_pb2.Decision.Name(result.what_if.assessment.policy_result.decision), "DECISION_")
-            told = f"{name}, {output.score} points, probability of default {output.pd:.2%}, grade {output.grade}"
-            console.print(f"bundle {output.bundle_id[:12]} would have said: {told}", markup=False)
+        if result.HasField("what_if") and (told := what_if_text(result.what_if)):
+            console.print(f"bundle {result.what_if.bundle_id[:12]} would have said: {told}", markup=False)
+
+
+def what_if_text(what_if: evidence_pb2.WhatIf) -> str:
+    """Say in a line what another bundle would have said; "" where it had no score."""
+    if what_if.HasField("churn"):
+        band = short(churn_pb2.RiskBand.Name(what_if.churn.risk_band), "RISK_BAND_")
+        return f"{band}, probability of leaving {what_if.churn.churn_probability:.2%}"
+    if not what_if.assessment.HasField("model_output"):
+        return ""
+    output = what_if.assessment.model_output
+    name = short(credit_pb2.Decision.Name(what_if.assessment.policy_result.decision), "DECISION_")
+    return f"{name}, {output.score} points, probability of default {output.pd:.2%}, grade {output.grade}"
 
 
 def show_decisions(console: Console, decisions: Sequence[sample_pb2.DecisionSummary]) -> None:
@@ -64,7 +89,7 @@ def show_decisions(console: Console, decisions: Sequence[sample_pb2.DecisionSumm
         table.add_column(title, no_wrap=True)
     for each in decisions:
         name = short(credit_pb2.Decision.Name(each.decision), "DECISION_")
-        time = f"{each.decide_time.ToDatetime():%Y-%m-%d %H:%M:%S}"
+        time = when(each.decide_time)
         cells = (
             each.decision_id,
             str(each.index),
@@ -92,3 +117,8 @@ def show_sample(console: Console, sample: sample_pb2.SampleDecisionsResponse, se
         console.print(f"{keys}: {len(stratum.decision_ids)} of {stratum.population_count:,}", markup=False)
         for decision_id in stratum.decision_ids:
             console.print(f"  {decision_id}", markup=False)
+
+
+def when(time: Timestamp) -> str:
+    """Write a time, UTC."""
+    return f"{time.ToDatetime():%Y-%m-%d %H:%M:%S}"

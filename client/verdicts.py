@@ -1,5 +1,7 @@
 """Verdicts of a replay in words."""
 
+from collections.abc import Mapping
+
 from client.show import short
 from grounds.audit.v1 import evidence_pb2 as ev
 
@@ -12,9 +14,17 @@ COMPARED = {
 }
 
 
-def mode_name(result: ev.ReplayResult) -> str:
-    """Say what was compared."""
-    return COMPARED.get(result.mode, str(result.mode))
+OF_RISK = COMPARED | {
+    ev.REPLAY_MODE_VERIFY: "VERIFY: the run's record with the signed tree, the row with the root of the run",
+    ev.REPLAY_MODE_FEATURES: "FEATURES: what was fed with the transactions",
+    ev.REPLAY_MODE_SCORE: "SCORE: probability and band, computed again",
+    ev.REPLAY_MODE_EXPLANATION: "EXPLANATION: contributions and drivers, computed again",
+}
+
+
+def mode_name(result: ev.ReplayResult, names: Mapping[ev.ReplayMode, str] = COMPARED) -> str:
+    """Say what was compared; `names` are those of a decision, or OF_RISK."""
+    return names.get(result.mode, str(result.mode))
 
 
 def verdict_name(result: ev.ReplayResult) -> str:
@@ -28,6 +38,12 @@ def holds(result: ev.ReplayResult) -> bool:
 
 
 def verdict_text(result: ev.ReplayResult) -> str:
+    """Say what the verdict means, and what it does not speak of."""
+    left_out = f"; not compared: {result.left_out}" if result.left_out else ""
+    return meaning(result) + left_out
+
+
+def meaning(result: ev.ReplayResult) -> str:
     """Say what the verdict means."""
     match result.WhichOneof("verdict"):
         case "match":
@@ -44,7 +60,7 @@ def verdict_text(result: ev.ReplayResult) -> str:
             return (
                 f"another runtime than the one that decided; {differs.compared_count} values compared, "
                 f"{differs.differing_count} not equal to the bit, pd {differs.pd_distance:.3g} apart; "
-                "points, grade, outcome and reasons equal"
+                "everything else equal"
             )
         case _:
             return result.what_if.notice

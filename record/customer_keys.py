@@ -6,6 +6,8 @@
       digest key    HMAC(key, "grounds/content/1"): HMAC of what was sent
     wrapped key     0x01 || nonce (12) || AES-256-GCM under the master key, key id as associated data || tag (16): 61 bytes
     customer tag    HMAC-SHA256 under a key of the log's own, over the length of market (1 byte) || market || customer_id
+    row salt        first 16 bytes of HMAC(key of the run and market, customer_id); that key is HMAC(HMAC(the log's own key,
+                    "grounds/row-salt/1"), run_id || market)
 
 Wrapped by AES-GCM and not by AES Key Wrap (RFC 3394), because that has no associated data: two customers' wrapped keys
 could be exchanged in the store unnoticed. HMAC as a key derivation: NIST SP 800-108, and the key is uniformly random.
@@ -25,6 +27,7 @@ from record.errors import KeyMalformed, WrappedKeyRefused
 KEY_BYTES = 32
 NONCE_BYTES = 12
 TAG_BYTES = 16
+SALT_BYTES = 16
 WRAPPING = b"\x01"
 WRAPPED_BYTES = len(WRAPPING) + NONCE_BYTES + KEY_BYTES + TAG_BYTES
 NAME_BYTES_MAX = 255
@@ -63,6 +66,22 @@ def customer_tag(market: str, customer_id: str, log_key: bytes) -> bytes:
     # The length in front, or ("A", "BC") and ("AB", "C") would be one customer.
     assert len(name) <= NAME_BYTES_MAX, "a market is a short code"
     return hmac.digest(log_key, bytes([len(name)]) + name + customer_id.encode(), "sha256")
+
+
+def row_salt_key(run_id: str, market: str, log_key: bytes) -> bytes:
+    """Give the key from which the salts of a run's rows in a market follow; 32 bytes.
+
+    Args:
+        run_id: 32 hexadecimal digits.
+        market: ISO 3166-1 alpha-2.
+        log_key: The log's own key, 32 bytes.
+    """
+    return hmac.digest(derived(log_key, b"grounds/row-salt/1"), run_id.encode() + market.encode(), "sha256")
+
+
+def row_salt(customer_id: str, salt_key: bytes) -> bytes:
+    """Give what makes the leaf hash of a customer's row one that nobody can guess and try; 16 bytes."""
+    return hmac.digest(salt_key, customer_id.encode(), "sha256")[:SALT_BYTES]
 
 
 def wrap_key(key: bytes, master: bytes) -> bytes:

@@ -17,6 +17,8 @@ from grounds.model.v1 import model_pb2, model_pb2_grpc
 from server.config import Settings
 from server.decisions.policies import PolicyWatch
 from server.edges.audit import AuditServicer
+from server.edges.audit_churn import ChurnEvidenceDesk
+from server.edges.audit_churn_replay import ChurnReplays
 from server.edges.audit_decisions import DecisionLists
 from server.edges.audit_evidence import EvidenceDesk
 from server.edges.audit_past import Past
@@ -40,8 +42,9 @@ from server.stores.policies import PolicyStore
 from server.stores.proofs import Proofs
 from server.stores.records import RecordLog
 from server.stores.risks import RiskStore
+from server.stores.run_evidence import RunRows
 from server.stores.samples import Samples
-from server.stores.shelf import Shelf
+from server.stores.shelf import Shelves
 
 LOG = structlog.get_logger()
 CREDIT = credit_pb2.DESCRIPTOR.services_by_name["CreditService"].full_name
@@ -129,12 +132,18 @@ class Application:
     def audit(self, features: FeatureStore, tokens: PageTokens, records: tuple[Recorder, RecordLog]) -> AuditServicer:
         """Make what answers auditors."""
         proofs, policies = Proofs(self.database), PolicyStore(self.database)
-        shelf = Shelf(self.settings.bundles, FAMILY)
+        shelves = Shelves(self.settings.bundles)
+        shelf = shelves.of(FAMILY)
         readings = Readings(*records, proofs, self.threads, clock=now)
         desk = EvidenceDesk(readings, records[1], proofs, (shelf, policies, self.lineup), self.threads)
         replays = Replays(readings, proofs, Past(shelf, policies, features), self.threads)
         lists = DecisionLists((DecisionList(self.database), Samples(self.database)), proofs, tokens, self.threads)
-        return AuditServicer(proofs, self.threads, (desk, replays, lists))
+        rows = RunRows(records[1])
+        risks = (
+            ChurnEvidenceDesk(readings, rows, proofs, (shelves, self.lineup), self.threads),
+            ChurnReplays(readings, rows, proofs, shelves, self.threads),
+        )
+        return AuditServicer(proofs, self.threads, (desk, replays, lists), risks)
 
     async def tell_health(self) -> None:
         """Say per service whether it can answer; "" is all of them together."""

@@ -79,7 +79,7 @@ def plan_of(connection: Connection, log: RecordLog, customer: Customer) -> Plan:
         unrecorded=tuple(sorted((current | set(counts)) - named)),
         there=tuple(sorted(there)),
         feature_rows=connection.execute(features).scalar_one(),
-        run_rows=tuple(rows_of_customer(connection, *customer)),
+        run_rows=tuple(rows_of_customer(connection, log, *customer)),
         holds=tuple(holds_on(connection, tag)),
         erased_before=bool(erasures),
     )

@@ -69,6 +69,10 @@ class DecisionUnknown(ServerError):
     """There is no such decision."""
 
 
+class RunUnknown(ServerError):
+    """No run of this name is loaded in the market."""
+
+
 class RecordUnknown(ServerError):
     """There is no such record."""
 

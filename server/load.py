@@ -53,12 +53,6 @@ def load_file(
         keys: Of the log: a run is recorded there, and who was erased there is left out of features.
         keep: Which runs stay when another is loaded.
 
-    Args:
-        database: Where to.
-        path: A feature or a run file.
-        load_time: Of two runs of one time, the one loaded last answers.
-        keys: Where the keys of the log are: a run is recorded there, and who was erased there is left out of features.
-
     Raises:
         LogRefused: The keys are not those of the log.
         LoadRefused: The file is not what it should be; nothing of it was loaded.

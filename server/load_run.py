@@ -75,7 +75,7 @@ def load_run(
         customers = check_customers(path, file, checked)
         line = {"load_time": load_time, "file_sha256": file_sha256, "header": json.dumps(manifest, sort_keys=True)}
         try:
-            runs = {market: begin(database, checked, part, line) for market, part in customers.items()}
+            runs = {market: begin(log, checked, part, line) for market, part in customers.items()}
             added = sum(stage_batch(database, path, batch, checked, runs) for batch in batches(file))
             for run in runs.values():
                 if not run.chunks:  # all of its customers were erased; an export has at least one part
@@ -117,14 +117,14 @@ def check_customers(path: Path, file: pq.ParquetFile, manifest: RunManifest) -> 
     return customers
 
 
-def begin(database: Database, manifest: RunManifest, customers: pa.Table, line: dict[str, Any]) -> MarketRun:
+def begin(log: RecordLog, manifest: RunManifest, customers: pa.Table, line: dict[str, Any]) -> MarketRun:
     """Begin a run in one market, against the latest run with an earlier cut.
 
     A run that is loaded late is held against the one before its own cut; runs with a later cut stay as
     they were shown.
     """
     market, as_of = customers["market"][0].as_py(), customers["as_of"][0].as_py()
-    with database.reading() as connection:
+    with log.database.reading() as connection:
         previous = run_before(connection, market, as_of)
         wanted = select(RISK_CHUNKS.c.content).order_by(RISK_CHUNKS.c.chunk)
         wanted = wanted.where(RISK_CHUNKS.c.run_number == previous.number) if previous else wanted.limit(0)
@@ -133,7 +133,7 @@ def begin(database: Database, manifest: RunManifest, customers: pa.Table, line: 
         erased_ids = pa.array(sorted(erased(connection, market, as_of)), pa.string())
     whose = {"run_id": manifest.run_id, "market": market, "previous_run_id": previous.run_id if previous else None}
     times = {"as_of": as_of, "valid_until": as_of + dt.timedelta(days=manifest.valid_days)}
-    return MarketRun(begin_run(database, {**line, **whose, **times}), past, erased_ids)
+    return MarketRun(begin_run(log, {**line, **whose, **times}), past, erased_ids)
 
 
 def batches(file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:

@@ -24,6 +24,8 @@ ROLES: dict[str, frozenset[str]] = {
     "/grounds.audit.v1.AuditService/GetRangeProof": frozenset({AUDITOR}),
     "/grounds.audit.v1.AuditService/GetEvidence": frozenset({AUDITOR}),
     "/grounds.audit.v1.AuditService/ReplayDecision": frozenset({AUDITOR}),
+    "/grounds.audit.v1.AuditService/GetChurnEvidence": frozenset({AUDITOR}),
+    "/grounds.audit.v1.AuditService/ReplayChurnRisk": frozenset({AUDITOR}),
     "/grounds.audit.v1.AuditService/ListDecisions": frozenset({AUDITOR}),
     "/grounds.audit.v1.AuditService/SampleDecisions": frozenset({AUDITOR}),
     "/grounds.model.v1.ModelService/ListModels": EVERYBODY,

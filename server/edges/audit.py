@@ -1,9 +1,11 @@
-"""AuditService: gives auditors the log as stored, its proofs, the evidence of decisions, replays, lists and samples."""
+"""AuditService: gives auditors the log as stored, its proofs, the evidence of decisions and risks, replays, lists, samples."""
 
 from collections.abc import Sequence
 
 from grounds.audit.v1 import audit_pb2 as pb
-from grounds.audit.v1 import audit_pb2_grpc, evidence_pb2, sample_pb2
+from grounds.audit.v1 import audit_pb2_grpc, churn_evidence_pb2, evidence_pb2, sample_pb2
+from server.edges.audit_churn import ChurnEvidenceDesk
+from server.edges.audit_churn_replay import ChurnReplays
 from server.edges.audit_decisions import DecisionLists
 from server.edges.audit_evidence import EvidenceDesk
 from server.edges.audit_proofs import record_message, size_of
@@ -16,9 +18,16 @@ from server.stores.proofs import Proofs
 class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
     """Answers auditors."""
 
-    def __init__(self, proofs: Proofs, threads: Threads, desks: tuple[EvidenceDesk, Replays, DecisionLists]) -> None:
+    def __init__(
+        self,
+        proofs: Proofs,
+        threads: Threads,
+        desks: tuple[EvidenceDesk, Replays, DecisionLists],
+        churn: tuple[ChurnEvidenceDesk, ChurnReplays],
+    ) -> None:
         self.proofs, self.threads = proofs, threads
         self.evidence, self.replays, self.decisions = desks
+        self.churn_evidence, self.churn_replays = churn
 
     async def GetCheckpoint(self, _request: pb.GetCheckpointRequest, _context: Context) -> pb.GetCheckpointResponse:
         """Give the newest checkpoint."""
@@ -77,6 +86,18 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
     ) -> pb.ReplayDecisionResponse:
         """Compute a decision again."""
         return await self.replays.give(request)
+
+    async def GetChurnEvidence(
+        self, request: churn_evidence_pb2.GetChurnEvidenceRequest, _context: Context
+    ) -> pb.GetChurnEvidenceResponse:
+        """Give the evidence of one customer's risk."""
+        return await self.churn_evidence.give(request)
+
+    async def ReplayChurnRisk(
+        self, request: churn_evidence_pb2.ReplayChurnRiskRequest, _context: Context
+    ) -> pb.ReplayChurnRiskResponse:
+        """Compute a risk again."""
+        return await self.churn_replays.give(request)
 
     async def ListDecisions(
         self, request: sample_pb2.ListDecisionsRequest, _context: Context

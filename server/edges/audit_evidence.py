@@ -10,13 +10,12 @@ from server.edges.events import after
 from server.edges.models import model_message
 from server.edges.threads import Threads
 from server.errors import BundleNotReadable, BundleUnknown, RecordDamaged
-from server.stores.lineup import LineupWatch
+from server.stores.lineup import Lineup, LineupWatch
 from server.stores.policies import PolicyStore
 from server.stores.proofs import Proofs
 from server.stores.records import RecordLog
 from server.stores.shelf import Shelf
 
-FAMILY = "credit"
 Sources = tuple[Shelf, PolicyStore, LineupWatch]
 
 
@@ -40,15 +39,12 @@ class EvidenceDesk:
 
     def evidence(self, decision_id: str, found: Found) -> pb.Evidence:
         """Put it together."""
-        head = self.proofs.head()
-        record, hashes = self.proofs.inclusion(decision_id, head.size)
+        proof, verifier_key = inclusion(self.proofs, decision_id)
         evidence = pb.Evidence(
             decision_id=decision_id,
             body_state=evidence_pb2.BODY_STATE_ERASED,
-            proof=pb.GetInclusionProofResponse(
-                record=record_message(record), tree_size=head.size, hashes=hashes, checkpoint=head.checkpoint
-            ),
-            verifier_key=head.verifier_key,
+            proof=proof,
+            verifier_key=verifier_key,
         )
         body = found.body
         if body is None or found.kept is None:
@@ -60,24 +56,10 @@ class EvidenceDesk:
         evidence.record.CopyFrom(body)
         evidence.request.CopyFrom(credit_pb2.ScoreCreditRequest.FromString(body.request))
         evidence.decision.CopyFrom(credit_pb2.CreditDecision.FromString(body.answer))
-        self.add_bundle(evidence, body.bundle_id)
+        if bundle := bundle_evidence(self.shelf, self.lineup.now, body.bundle_id):
+            evidence.bundle.CopyFrom(bundle)
         self.add_policy(evidence, body)
         return evidence
-
-    def add_bundle(self, evidence: pb.Evidence, bundle_id: str) -> None:
-        """Add the bundle that decided; one that cannot be read stays absent."""
-        try:
-            bundle = self.shelf.model(bundle_id).bundle
-        except (BundleUnknown, BundleNotReadable):
-            return
-        entry = Entry(FAMILY, bundle_id, bundle, "")
-        evidence.bundle.CopyFrom(
-            pb.BundleEvidence(
-                model=model_message(self.lineup.now, entry, bundle),
-                files=bundle.manifest.files,
-                made_from=bundle.manifest.made_from,
-            )
-        )
 
     def add_policy(self, evidence: pb.Evidence, body: pb.DecisionRecord) -> None:
         """Add the policy that decided; one that was not kept, or not kept well, stays absent."""
@@ -88,3 +70,23 @@ class EvidenceDesk:
         if content is not None:
             found = pb.PolicyEvidence(version=body.policy_version, sha256=body.policy_sha256, content=content)
             evidence.policy.CopyFrom(found)
+
+
+def inclusion(proofs: Proofs, record_id: str) -> tuple[pb.GetInclusionProofResponse, str]:
+    """Prove a record in the tree of the newest checkpoint; gives the log's public key too."""
+    head = proofs.head()
+    record, hashes = proofs.inclusion(record_id, head.size)
+    proof = pb.GetInclusionProofResponse(
+        record=record_message(record), tree_size=head.size, hashes=hashes, checkpoint=head.checkpoint
+    )
+    return proof, head.verifier_key
+
+
+def bundle_evidence(shelf: Shelf, lineup: Lineup, bundle_id: str) -> pb.BundleEvidence | None:
+    """Give the bundle that decided; None where it cannot be read."""
+    try:
+        bundle = shelf.model(bundle_id).bundle
+    except (BundleUnknown, BundleNotReadable):
+        return None
+    message = model_message(lineup, Entry(shelf.family, bundle_id, bundle, ""), bundle)
+    return pb.BundleEvidence(model=message, files=bundle.manifest.files, made_from=bundle.manifest.made_from)

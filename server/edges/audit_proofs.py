@@ -1,9 +1,12 @@
-"""Records and sizes of the log as the contract says them."""
+"""Records and sizes of the log as the contract says them; and whether a record still stands in the signed tree."""
 
 from grounds.audit.v1 import audit_pb2 as pb
-from record.export import StoredRecord
-from server.errors import TreeSizeUnknown
-from server.stores.proofs import Head
+from record.export import Export, StoredRecord
+from record.note import parse_verifier_key
+from record.verify import verify
+from server.decisions.replay import Match, Mismatch
+from server.errors import RecordDamaged, TreeSizeUnknown
+from server.stores.proofs import Head, Proofs
 
 
 def size_of(size: int, head: Head) -> int:
@@ -22,3 +25,25 @@ def record_message(record: StoredRecord) -> pb.StoredRecord:
         nodes=record.nodes,
         columns=dict(record.columns or {}),
     )
+
+
+def verified(proofs: Proofs, record_id: str) -> Match | Mismatch:
+    """Check the stored record against the tree that the newest checkpoint signs, as `client verify` does."""
+    head = proofs.head()
+    try:
+        record, _ = proofs.inclusion(record_id, head.size)
+        proof = proofs.range(record.index, record.index + 1, head.size, ())
+    except RecordDamaged as error:
+        return Mismatch("HASH_ALTERED", "", str(error), 1)
+    export = Export(
+        start=record.index,
+        records=[record],
+        before=proof.before,
+        after=proof.after,
+        retentions=proof.retentions,
+    )
+    verdict = verify(export, [head.checkpoint], parse_verifier_key(head.verifier_key))
+    if verdict.holds:
+        return Match(1 + len(record.columns or {}))
+    first = verdict.faults[0]
+    return Mismatch(first.kind.value, "", first.sentence(), len(verdict.faults))

@@ -1,4 +1,4 @@
-"""Readings of evidence: a decision's record is opened for an auditor only after it is durable who reads it, and why."""
+"""Readings of evidence: what was recorded is given to an auditor only after it is durable who reads it, and why."""
 
 import datetime as dt
 import uuid
@@ -43,14 +43,33 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """What is recorded of a reading."""
+class OfRun:
+    """Whose risk is read, of which run.
 
-    decision_id: str
+    Attributes:
+        tag: Of the customer.
+    """
+
+    run_id: str
+    market: str
+    tag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What is recorded of a reading.
+
+    Attributes:
+        record_id: The decision's, or of the run's record.
+        of_run: None where a decision is read.
+    """
+
+    record_id: str
     method: str
     purpose: str
     modes: Sequence[evidence_pb2.ReplayMode] = ()
     bundle_id: str = ""
+    of_run: OfRun | None = None
 
 
 class Readings:
@@ -94,15 +113,17 @@ class Readings:
     async def record(self, reading: Reading) -> evidence_pb2.EvidenceReading:
         """Record a reading, durably.
 
-        It is sealed under the log's own key and about no customer: who read what of a customer is still to be known
-        when the customer is erased.
+        It is sealed under the log's own key: who read what of a customer is still to be known when the customer is
+        erased. A decision names its customer itself; of a run the customer is in the header, as a tag.
 
         Raises:
             StoreUnavailable: It is not recorded, so nothing may be read.
         """
-        time = self.clock()
+        time, of_run = self.clock(), reading.of_run
         body = evidence_pb2.EvidenceReadingRecord(
-            decision_id=reading.decision_id,
+            decision_id="" if of_run else reading.record_id,
+            run_id=of_run.run_id if of_run else "",
+            market=of_run.market if of_run else "",
             method=reading.method,
             purpose=reading.purpose,
             modes=reading.modes,
@@ -116,7 +137,8 @@ class Readings:
             time=time,
             caller=LOCAL_CALLER,
             body=body.SerializeToString(deterministic=True),
-            labels={"about": reading.decision_id, "method": reading.method},
+            about=of_run.tag if of_run else "",
+            labels={"about": reading.record_id, "method": reading.method},
         )
         kept = await self.recorder.keep(entry)
         return evidence_pb2.EvidenceReading(record_id=entry.record_id, index=kept.index)

@@ -7,22 +7,19 @@ from grounds.audit.v1 import evidence_pb2 as ev
 from grounds.credit.v1 import credit_pb2
 from models.errors import DoesNotAddUp
 from models.model import Model
-from record.export import Export
-from record.note import parse_verifier_key
-from record.verify import verify
 from server.decisions.assess import Assessment, assess
 from server.decisions.policy import Policy
-from server.decisions.replay import Match, Mismatch, Verdict, judge
+from server.decisions.replay import Mismatch, Verdict, judge
 from server.edges.assessments import assessment_message
 from server.edges.audit_fields import fields_of
 from server.edges.audit_past import NotAvailable, Past
+from server.edges.audit_proofs import verified
 from server.edges.audit_question import Recorded, fitting
 from server.edges.audit_readings import Found, Reading, Readings
 from server.edges.audit_verdicts import unavailable, verdict_result
 from server.edges.decision_records import fed_features, numbers, runtime
 from server.edges.explanations import timestamp
 from server.edges.threads import Threads
-from server.errors import RecordDamaged
 from server.stores.proofs import Proofs
 
 STANDARD_MODES = (ev.REPLAY_MODE_VERIFY, ev.REPLAY_MODE_FEATURES, ev.REPLAY_MODE_SCORE, ev.REPLAY_MODE_EXPLANATION)
@@ -57,7 +54,7 @@ class Replays:
     def result(self, mode: ev.ReplayMode, decision_id: str, found: Found, other: Model | None) -> ev.ReplayResult:
         """Replay in one mode."""
         if mode == ev.REPLAY_MODE_VERIFY:
-            return verdict_result(mode, self.verified(decision_id))
+            return verdict_result(mode, verified(self.proofs, decision_id))
         try:
             past = self.past.decision(found)
             if mode == ev.REPLAY_MODE_WHAT_IF:
@@ -68,27 +65,6 @@ class Replays:
             return verdict_result(mode, self.recomputed(mode, past))
         except NotAvailable as error:
             return unavailable(mode, error.why, str(error))
-
-    def verified(self, decision_id: str) -> Verdict:
-        """Check the stored record against the tree that the newest checkpoint signs, as `client verify` does."""
-        head = self.proofs.head()
-        try:
-            record, _ = self.proofs.inclusion(decision_id, head.size)
-            proof = self.proofs.range(record.index, record.index + 1, head.size, ())
-        except RecordDamaged as error:
-            return Mismatch("HASH_ALTERED", "", str(error), 1)
-        export = Export(
-            start=record.index,
-            records=[record],
-            before=proof.before,
-            after=proof.after,
-            retentions=proof.retentions,
-        )
-        verdict = verify(export, [head.checkpoint], parse_verifier_key(head.verifier_key))
-        if verdict.holds:
-            return Match(1 + len(record.columns or {}))
-        first = verdict.faults[0]
-        return Mismatch(first.kind.value, "", first.sentence(), len(verdict.faults))
 
     def features(self, past: Recorded) -> Verdict:
         """Compare the features as fed with the request and the feature store."""

@@ -38,6 +38,7 @@ MEANINGS: dict[type[ServerError], Meaning] = {
     errors.MethodNotAllowed: Meaning(grpc.StatusCode.PERMISSION_DENIED, "METHOD_NOT_ALLOWED"),
     errors.CustomerUnknown: Meaning(grpc.StatusCode.NOT_FOUND, "CUSTOMER_UNKNOWN"),
     errors.DecisionUnknown: Meaning(grpc.StatusCode.NOT_FOUND, "DECISION_UNKNOWN"),
+    errors.RunUnknown: Meaning(grpc.StatusCode.NOT_FOUND, "RUN_UNKNOWN"),
     errors.RecordUnknown: Meaning(grpc.StatusCode.NOT_FOUND, "RECORD_UNKNOWN"),
     errors.RecordRemoved: Meaning(grpc.StatusCode.FAILED_PRECONDITION, "RECORD_REMOVED"),
     errors.RecordDamaged: Meaning(grpc.StatusCode.DATA_LOSS, "RECORD_DAMAGED"),

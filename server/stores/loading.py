@@ -3,7 +3,7 @@
 import datetime as dt
 import fcntl
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,14 +11,17 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, select, update
 
+from record.leaf_blocks import blocks_of, root_of
 from server.errors import LoadRefused
 from server.stores.database import Database
 from server.stores.erasures import erase_from_run, erased, lock_tombstones, remove_tombstones
 from server.stores.features import utc
+from server.stores.leaves import replace_leaves, stage_leaves
 from server.stores.records import RecordLog
 from server.stores.risks import LOADED, LOADING, NEWEST, PRUNING
-from server.stores.run_records import MarketRows, RunFacts, digest_of, record_run, row_of_customer, row_sha256
-from server.stores.tables import RISK_CHUNKS, RISKS, RUNS
+from server.stores.run_records import MarketRows, RunFacts, record_run, row_of_customer, salt_key
+from server.stores.run_rows import row_leaf
+from server.stores.tables import RISK_CHUNKS, RISK_LEAVES, RISKS, RUNS
 
 DELETED_ROWS = 5000  # in one transaction
 Chunk = dict[str, Any]  # a row of RISK_CHUNKS
@@ -70,20 +73,22 @@ class Staged:
 
     Attributes:
         number: Of the run.
-        hashes: Of its rows, for its record: 32 bytes a customer.
+        salt_key: From which the salts of its rows follow.
+        leaves: Hashes of its rows, for its record: 32 bytes a customer.
     """
 
     number: int
-    hashes: list[bytes] = field(default_factory=list)
+    salt_key: bytes = field(repr=False)
+    leaves: list[bytes] = field(default_factory=list)
 
 
-def begin_run(database: Database, line: dict[str, Any]) -> Staged:
-    """Add the line of a run that no reader sees yet."""
-    with database.writing() as connection:
+def begin_run(log: RecordLog, line: dict[str, Any]) -> Staged:
+    """Add the line of a run that no reader sees yet to the database of the log."""
+    with log.database.writing() as connection:
         added = connection.execute(
             RUNS.insert().values(**line, state=LOADING, customer_count=0, scored_count=0).returning(RUNS.c.run_number)
         )
-        return Staged(int(added.scalar_one()))
+        return Staged(int(added.scalar_one()), salt_key(log, line["run_id"], line["market"]))
 
 
 def stage(database: Database, run: Staged, rows: list[tuple[Any, ...]], chunks: list[Chunk], scored: int) -> None:
@@ -95,7 +100,7 @@ def stage(database: Database, run: Staged, rows: list[tuple[Any, ...]], chunks: 
         connection.execute(RISK_CHUNKS.insert(), chunks)
         connection.execute(update(RUNS).where(RUNS.c.run_number == run.number).values(**counts))
     names = [column.name for column in RISKS.c]
-    run.hashes.extend(row_sha256(dict(zip(names, row, strict=True))) for row in rows)
+    run.leaves.extend(row_leaf(dict(zip(names, row, strict=True)), run.salt_key) for row in rows)
 
 
 def insert_all(connection: Connection, rows: list[tuple[Any, ...]]) -> None:
@@ -115,24 +120,43 @@ def publish(log: RecordLog, staged: list[Staged], load_time: dt.datetime) -> Non
     Raises:
         LoadRefused: A run of this name was recorded with other rows.
     """
-    hashes = {run.number: run.hashes for run in staged}
+    runs = {run.number: run for run in staged}
+    roots = {}
+    for run in staged:  # before the head is locked, for that is what the desk waits for
+        blocks = blocks_of(run.leaves)
+        stage_leaves(log.database, run.number, blocks)
+        roots[run.number] = root_of([block.root for block in blocks])
     with log.database.writing() as connection:
         log.lock_head(connection)  # before the tombstones, as an erasure does
         lock_tombstones(connection)
-        lines = connection.execute(select(RUNS).where(RUNS.c.run_number.in_(hashes)).order_by(RUNS.c.market)).all()
+        lines = connection.execute(select(RUNS).where(RUNS.c.run_number.in_(runs)).order_by(RUNS.c.market)).all()
         markets = []
-        for run in lines:
-            for customer_id in erased(connection, run.market, utc(run.as_of)):
-                if row := row_of_customer(connection, run.run_number, customer_id):
-                    hashes[run.run_number].remove(row_sha256(row))
-                    erase_from_run(connection, run.run_number, customer_id)
-            of_run = hashes[run.run_number]
-            markets.append(MarketRows(run.market, utc(run.as_of), len(of_run), digest_of(of_run)))
-        header = json.loads(lines[0].header)
-        facts = RunFacts(lines[0].run_id, header["bundle_id"], header["baseline_sha256"], markets)
+        for line in lines:
+            run = runs[line.run_number]
+            if leave_out(connection, run, erased(connection, line.market, utc(line.as_of))):
+                blocks = blocks_of(run.leaves)
+                replace_leaves(connection, run.number, blocks)
+                roots[run.number] = root_of([block.root for block in blocks])
+            markets.append(MarketRows(line.market, utc(line.as_of), len(run.leaves), roots[run.number]))
+        manifest = lines[0].header
+        header = json.loads(manifest)
+        facts = RunFacts(lines[0].run_id, header["bundle_id"], header["baseline_sha256"], manifest, markets)
         record_run(connection, log, facts, load_time)
-        shown = update(RUNS).where(RUNS.c.run_number.in_(hashes))
+        shown = update(RUNS).where(RUNS.c.run_number.in_(runs))
         connection.execute(shown.values(state=LOADED, load_time=load_time))
+
+
+def leave_out(connection: Connection, run: Staged, customer_ids: Iterable[str]) -> int:
+    """Take customers out of a run, their leaves too; gives how many it had.
+
+    Of a customer whose row an erasure has taken already the leaf stays: the erasure's record accounts for it.
+    """
+    count = 0
+    for customer_id in customer_ids:
+        if row := row_of_customer(connection, run.number, customer_id):
+            run.leaves.remove(row_leaf(row, run.salt_key))
+            count += erase_from_run(connection, run.number, customer_id)
+    return count
 
 
 def sweep(database: Database) -> None:
@@ -176,7 +200,8 @@ def not_kept(connection: Connection, market: str, keep: Keep, before: dt.datetim
 
 def remove(database: Database, number: int) -> None:
     """Remove a run that no reader sees, little by little."""
-    for table, key in ((RISKS, RISKS.c.customer_id), (RISK_CHUNKS, RISK_CHUNKS.c.chunk)):
+    parts = ((RISKS, RISKS.c.customer_id), (RISK_CHUNKS, RISK_CHUNKS.c.chunk), (RISK_LEAVES, RISK_LEAVES.c.block))
+    for table, key in parts:
         rows = DELETED_ROWS if table is RISKS else 10
         some = select(key).where(table.c.run_number == number).limit(rows)
         while True:

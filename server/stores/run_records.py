@@ -1,15 +1,15 @@
 """A loaded churn run as one record of the log, and whether the run in the tables is still the one that was recorded.
 
-The record's name is the run's, written as a UUID. The digest of a market's rows is SHA-256 over the SHA-256 of every row,
-sorted: in no order of its own, and with the hash of a row that an erasure took, which the erasure's record keeps, it can be
-computed again. Such a hash tells nothing to who cannot guess a whole row, every double to the bit.
+The record's name is the run's, written as a UUID. Its body and its header name, for each market, the root over the rows
+(`run_rows`, `leaves`); that of the header can be checked without any key. An erasure takes a row and leaves its leaf: the
+erasure's record has the leaf hash, so the row is accounted for. Records of earlier releases have one digest over all rows
+of a market instead, which proves them together only.
 """
 
 import datetime as dt
 import hashlib
-import struct
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,41 +17,48 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from sqlalchemy import Connection, RowMapping, select
 
 from grounds.audit.v1 import bodies_pb2 as pb
+from record.customer_keys import row_salt_key
+from record.header import Header
+from record.leaf_blocks import root_of
 from server.errors import LoadRefused, RecordRemoved, RequestIdReused
-from server.stores.entries import Entry, raw
+from server.stores.about import header_of
+from server.stores.entries import Entry
+from server.stores.leaves import Recorded, all_leaves, block_problem
 from server.stores.records import RecordLog
 from server.stores.risks import LOADED
-from server.stores.tables import RISKS, RUNS
+from server.stores.run_rows import ROW_COLUMNS, digest_of, row_leaf, row_sha256
+from server.stores.tables import RECORDS, RISKS, RUNS
 
 CHURN_RUN = "CHURN_RUN"
 LOADER = "load"  # the caller of records that `python -m server load` writes
-# What the database alone knows a row by is not what was loaded.
-ROW_COLUMNS = tuple(sorted(column.name for column in RISKS.c if column.name not in {"run_id", "run_number", "chunk"}))
+ROOT_LABEL = "rows_"
+OTHER_ROWS = "its rows are not those that were recorded"
 
 
 @dataclass(frozen=True, slots=True)
 class MarketRows:
-    """A run's rows in one market: how many, and their digest."""
+    """A run's rows in one market: how many, and the root over them."""
 
     market: str
     as_of: dt.datetime
     count: int
-    sha256: bytes
+    root: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
-    """What is recorded of a run."""
+    """What is recorded of a run; manifest as the table keeps it."""
 
     run_id: str
     bundle_id: str
     baseline_sha256: str
+    manifest: str
     markets: Sequence[MarketRows]
 
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """A customer's row of a run, by its hash."""
+    """A customer's row of a run, by its hash: that of its leaf, or of an earlier release."""
 
     run_id: str
     market: str
@@ -66,12 +73,14 @@ def record_run(connection: Connection, log: RecordLog, run: RunFacts, load_time:
     """
     name = record_name(run.run_id)
     body = pb.RunRecord(run_id=run.run_id, bundle_id=run.bundle_id, baseline_sha256=run.baseline_sha256)
+    body.manifest_sha256 = manifest_sha256(run.manifest)
+    labels = {"run": run.run_id, "bundle": run.bundle_id}
     for each in run.markets:
         as_of = stamp(each.as_of)
-        body.markets.add(market=each.market, as_of_time=as_of, customer_count=each.count, rows_sha256=each.sha256)
+        body.markets.add(market=each.market, as_of_time=as_of, customer_count=each.count, rows_root=each.root)
+        labels[root_label(each.market)] = f"{each.count}:{each.root.hex()}"
     content = body.SerializeToString(deterministic=True)
     body.load_time.CopyFrom(stamp(load_time))
-    markets = [each.market for each in run.markets]
     entry = Entry(
         kind=CHURN_RUN,
         record_id=name,
@@ -80,7 +89,7 @@ def record_run(connection: Connection, log: RecordLog, run: RunFacts, load_time:
         body=body.SerializeToString(deterministic=True),
         request_id=name,
         content=content,
-        labels={"run": run.run_id, "bundle": run.bundle_id} | ({"market": markets[0]} if len(markets) == 1 else {}),
+        labels=labels | ({"market": run.markets[0].market} if len(run.markets) == 1 else {}),
     )
     (outcome,), _ = log.append_within(connection, [entry])
     if isinstance(outcome, RequestIdReused):
@@ -94,35 +103,50 @@ def record_name(run_id: str) -> str:
     return str(uuid.UUID(hex=run_id))
 
 
-def digest_of(hashes: Iterable[bytes]) -> bytes:
-    """Give the digest of rows, from their hashes in any order."""
-    return hashlib.sha256(b"".join(sorted(hashes))).digest()
+def root_label(market: str) -> str:
+    """Give the name of the label with the root of a market."""
+    return ROOT_LABEL + market.lower()
 
 
-def row_sha256(row: Mapping[str, Any] | RowMapping) -> bytes:
-    """Hash a row as the table holds it."""
-    digest = hashlib.sha256()
-    for name in ROW_COLUMNS:
-        content = value_bytes(row[name])
-        digest.update(b"%s %d " % (name.encode(), len(content)) + content)
-    return digest.digest()
+def manifest_sha256(manifest: str) -> str:
+    """Give the digest of a run's manifest as the table keeps it."""
+    return hashlib.sha256(manifest.encode()).hexdigest()
 
 
-def value_bytes(value: Any) -> bytes:
-    """Write a value with its type, to the bit."""
-    if value is None:
-        return b"-"
-    if isinstance(value, float):
-        return b"d" + struct.pack("<d", value)
-    if isinstance(value, int):  # a boolean too: SQLite keeps it as a number
-        return b"i%d" % value
-    return b"s" + (value.encode() if isinstance(value, str) else raw(value))
+def salt_key(log: RecordLog, run_id: str, market: str) -> bytes:
+    """Give the key from which the salts of a run's rows follow."""
+    return row_salt_key(run_id, market, log.tags_key)
 
 
-def rows_of_customer(connection: Connection, market: str, customer_id: str) -> list[RunRow]:
-    """Give a customer's rows of all runs."""
+def run_header(connection: Connection, run_id: str) -> Header | None:
+    """Give the header of a run's record; None where there is none.
+
+    Raises:
+        RecordDamaged: It is not what was written.
+    """
+    row = connection.execute(select(RECORDS).where(RECORDS.c.record_id == record_name(run_id))).first()
+    return None if row is None else header_of(row)
+
+
+def recorded_rows(header: Header, market: str) -> Recorded | None:
+    """Give what a header says of the rows in a market; None where an earlier release wrote it.
+
+    No key is needed for it, and retention leaves it.
+    """
+    size, _, root = header.labels.get(root_label(market), "").partition(":")
+    return Recorded(int(size), bytes.fromhex(root)) if root else None
+
+
+def rows_of_customer(connection: Connection, log: RecordLog, market: str, customer_id: str) -> list[RunRow]:
+    """Give a customer's rows of all runs, those that are being loaded included."""
     wanted = rows_with_runs().where(RUNS.c.market == market, RISKS.c.customer_id == customer_id)
-    return [RunRow(row["run"], row["of"], row_sha256(row)) for row in connection.execute(wanted).mappings()]
+    found = []
+    for row in connection.execute(wanted).mappings().all():
+        header = run_header(connection, row["run"])
+        is_old = header is not None and recorded_rows(header, market) is None
+        sha256 = row_sha256(row) if is_old else row_leaf(row, salt_key(log, row["run"], market))
+        found.append(RunRow(row["run"], market, sha256))
+    return found
 
 
 def row_of_customer(connection: Connection, run_number: int, customer_id: str) -> RowMapping | None:
@@ -147,22 +171,52 @@ def run_problems(log: RecordLog, erased: Iterable[RunRow]) -> Iterator[str]:
     gone: dict[tuple[str, str], list[bytes]] = {}
     for each in erased:
         gone.setdefault((each.run_id, each.market), []).append(each.sha256)
+    wanted = select(RUNS.c.run_number, RUNS.c.run_id, RUNS.c.market, RUNS.c.header)
     with log.database.reading() as connection:
-        runs = connection.execute(select(RUNS.c.run_id, RUNS.c.market).where(RUNS.c.state == LOADED)).all()
-    for run_id, market in runs:
+        runs = connection.execute(wanted.where(RUNS.c.state == LOADED)).all()
+    for run in runs:
         try:
-            kept = log.of_id(record_name(run_id))
+            kept = log.of_id(record_name(run.run_id))
         except RecordRemoved:
             continue  # retention took it, and `verify` demands the record of that
+        name = f"run {run.run_id}, market {run.market}"
         if kept is None:
-            yield f"run {run_id}, market {market}: has no record"
+            yield f"{name}: has no record"
             continue
-        told = {each.market: each.rows_sha256 for each in pb.RunRecord.FromString(kept.body).markets}
-        with log.database.reading() as connection:
-            wanted = rows_with_runs().where(RUNS.c.run_id == run_id, RUNS.c.market == market)
-            hashes = [row_sha256(row) for row in connection.execute(wanted).mappings()]
-        if told.get(market) != digest_of([*hashes, *gone.get((run_id, market), [])]):
-            yield f"run {run_id}, market {market}: its rows are not those that were recorded"
+        body = pb.RunRecord.FromString(kept.body)
+        told = {each.market: each for each in body.markets}.get(run.market, pb.RunInMarket())
+        mine = gone.get((run.run_id, run.market), [])
+        if problem := old_problem(log, run, told, mine) if told.rows_sha256 else problem_of(log, run, told, mine):
+            yield f"{name}: {problem}"
+        if body.manifest_sha256 and body.manifest_sha256 != manifest_sha256(run.header):
+            yield f"{name}: its manifest is not the one that was recorded"
+
+
+def problem_of(log: RecordLog, run: Any, told: pb.RunInMarket, gone: Sequence[bytes]) -> str:
+    """Say what is wrong with a run that has leaves; "" where nothing is."""
+    with log.database.reading() as connection:
+        if problem := block_problem(connection, run.run_number):
+            return problem
+        leaves = all_leaves(connection, run.run_number)
+        if (len(leaves), root_of(leaves)) != (told.customer_count, told.rows_root):
+            return "its leaves are not those that were recorded"
+        key = salt_key(log, run.run_id, run.market)
+        hashes = {row_leaf(row, key) for row in rows_of(connection, run)}
+    # An erasure leaves the leaf, and its record names it; of a load that was killed it may name more.
+    return "" if hashes <= set(leaves) <= hashes | set(gone) else OTHER_ROWS
+
+
+def old_problem(log: RecordLog, run: Any, told: pb.RunInMarket, gone: Sequence[bytes]) -> str:
+    """Say what is wrong with a run that an earlier release recorded; "" where nothing is."""
+    with log.database.reading() as connection:
+        hashes = [row_sha256(row) for row in rows_of(connection, run)]
+    return "" if told.rows_sha256 == digest_of([*hashes, *gone]) else OTHER_ROWS
+
+
+def rows_of(connection: Connection, run: Any) -> Iterable[RowMapping]:
+    """Read the rows of a run."""
+    columns = [RISKS.c[name] for name in ROW_COLUMNS]
+    return connection.execute(select(*columns).where(RISKS.c.run_number == run.run_number)).mappings()
 
 
 def stamp(time: dt.datetime) -> Timestamp:

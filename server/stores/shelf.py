@@ -16,7 +16,7 @@ class Shelf:
     """Opens bundles. Its methods may be called from any thread."""
 
     def __init__(self, bundles: Path, family: str) -> None:
-        self.folder = bundles / family
+        self.family, self.folder = family, bundles / family
         self.lock = threading.Lock()
         self.opened: OrderedDict[str, Model] = OrderedDict()
 
@@ -42,3 +42,15 @@ class Shelf:
             while len(self.opened) > OPEN_MAX:
                 self.opened.popitem(last=False)
         return model
+
+
+class Shelves:
+    """A shelf for each family, made when somebody asks for it. May be called from any thread."""
+
+    def __init__(self, bundles: Path) -> None:
+        self.bundles = bundles
+        self.shelves: dict[str, Shelf] = {}
+
+    def of(self, family: str) -> Shelf:
+        """Give the shelf of a family."""
+        return self.shelves.setdefault(family, Shelf(self.bundles, family))

@@ -62,7 +62,8 @@ RECORDS = Table(
     PrimaryKeyConstraint("record_index", name="pk_records"),
     UniqueConstraint("record_id", name="uq_records_record_id"),
     UniqueConstraint("caller", "request_id", name="uq_records_caller_request_id"),
-    Index("ix_records_customer_tag", "customer_tag"),
+    # With the kind: what came after a decision is a record or two among thousands of a customer's decisions.
+    Index("ix_records_customer_tag", "customer_tag", "kind"),
     # Holds all that lists and samples ask for, so that they read no record: a row is a hundred times as long.
     Index(
         "ix_records_listed",
@@ -178,6 +179,21 @@ RISK_CHUNKS = Table(
     Column("content", LargeBinary, nullable=False),
     PrimaryKeyConstraint("run_number", "chunk", name="pk_risk_chunks"),
     ForeignKeyConstraint(["run_number"], ["runs.run_number"], name="fk_risk_chunks_runs"),
+)
+
+# The leaves of the tree over a run's rows in a market, sorted, in blocks of record.leaf_blocks.BLOCK_LEAVES: `first` is the
+# smallest leaf hash of a block, `root` the root over its `hashes`. An erasure leaves them: they tell nothing (see
+# record.customer_keys.row_salt), and the run's record is proved by them. A run of before revision 0005 has none.
+RISK_LEAVES = Table(
+    "risk_leaves",
+    METADATA,
+    Column("run_number", Integer, nullable=False),
+    Column("block", Integer, nullable=False),
+    Column("first", LargeBinary, nullable=False),
+    Column("root", LargeBinary, nullable=False),
+    Column("hashes", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("run_number", "block", name="pk_risk_leaves"),
+    ForeignKeyConstraint(["run_number"], ["runs.run_number"], name="fk_risk_leaves_runs"),
 )
 
 # Customers who were erased, so that the CRM is told to delete them. Removed once no token can ask for them.

@@ -1,5 +1,5 @@
 """What the client's tests share beside tests/conftest.py."""
 
-from tests.server.conftest import other
+from tests.server.conftest import churn_database, churn_family, churn_serving, churn_settings, other
 
-__all__ = ["other"]
+__all__ = ["churn_database", "churn_family", "churn_serving", "churn_settings", "other"]

@@ -31,6 +31,8 @@ LOCALES = (
 )
 # What a debugger or a log must not print of a message; contract: debug_redact.
 REDACTED = {
+    *(("ChurnRiskRow", name) for name in ("customer_id", "suppressions", "drivers", "features", "contributions")),
+    *(("ChurnEvidence", name) for name in ("row", "features")),
     ("Customer", "customer_id"),
     ("ScoreCreditRequest", "features"),
     ("ScoreCreditRequest", "facts"),

@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,8 +12,9 @@ import sqlalchemy
 from server.config import Settings
 from server.load import load_file
 from server.stores.database import Database
-from tests.conftest import LOAD_TIME, key_places
+from tests.conftest import LOAD_TIME, Serving, key_places
 from tests.server.loading import FOLDERS
+from tests.server.running import bring, served
 from tests.server.runs import ChurnFamily, write_churn_family
 from tests.small import SPEC, SmallFamily, write_small_family
 
@@ -50,6 +51,14 @@ def churn_settings(churn_database: Path, small_settings: Settings) -> Settings:
     for name in ("keys.db", "master.key", "signing.key"):
         shutil.copy(churn_database.with_name(name), database.with_name(name))
     return small_settings
+
+
+@pytest.fixture
+async def churn_serving(churn_settings: Settings, churn_family: ChurnFamily) -> AsyncIterator[Serving]:
+    """Serve a run, with the bundle that scored it in the catalog."""
+    bring(churn_family.bundle_folder, churn_settings.bundles)
+    async with served(churn_settings) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

@@ -77,6 +77,11 @@ class ChurnFamily:
     first_run: Path
     second_run: Path
 
+    @property
+    def bundle_folder(self) -> Path:
+        """Give where the bundle is."""
+        return self.folder / "bundles" / "churn" / self.model.bundle.bundle_id
+
 
 def write_churn_family(folder: Path) -> ChurnFamily:
     """Train, and write both runs."""

@@ -5,7 +5,7 @@ import json
 
 import grpc
 import pytest
-from sqlalchemy import delete, select
+from sqlalchemy import delete
 
 from grounds.audit.v1 import audit_pb2, evidence_pb2
 from grounds.credit.v1 import credit_pb2
@@ -14,26 +14,15 @@ from record.checkpoint import open_checkpoint
 from record.merkle import leaf_hash, verify_inclusion
 from record.note import parse_verifier_key
 from server.stores.key_tables import WRAPPED_KEYS
-from server.stores.tables import POLICIES, RECORDS
+from server.stores.tables import POLICIES
 from tests.conftest import Serving
 from tests.server.asking import numbers, raw, refusal, score_request
-from tests.server.auditing import PURPOSE, decide, evidence, row_of, set_columns
+from tests.server.auditing import PURPOSE, decide, evidence, readings, row_of, set_columns
 from tests.server.people import decided, outcome_request, override_request
 from tests.server.running import swap
 from tests.small import SmallFamily
 
 NOWHERE = "00000000-0000-4000-8000-000000000000"
-
-
-def readings(serving: Serving) -> list[evidence_pb2.EvidenceReadingRecord]:
-    """Open every record of a reading."""
-    log = serving.application.log
-    assert log is not None
-    with serving.application.database.reading() as connection:
-        wanted = select(RECORDS.c.record_id).where(RECORDS.c.kind == "EVIDENCE_READING")
-        names = connection.execute(wanted.order_by(RECORDS.c.record_index)).scalars().all()
-    bodies = [log.of_id(name) for name in names]
-    return [evidence_pb2.EvidenceReadingRecord.FromString(kept.body) for kept in bodies if kept is not None]
 
 
 async def test_the_evidence_holds_the_bytes_received_and_sent_and_what_they_mean(serving: Serving) -> None:

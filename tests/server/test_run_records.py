@@ -1,6 +1,5 @@
 """A loaded run and its record are there together, or neither is; a row that was changed since is found."""
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,15 +8,16 @@ from sqlalchemy import delete, select, update
 
 from grounds.audit.v1 import bodies_pb2 as pb
 from record.header import parse_header
-from server.erase import erase, erasure_problems
+from server.erase import erase
 from server.errors import LoadRefused
 from server.load import load_file
 from server.stores.records import RecordLog
-from server.stores.run_records import digest_of, record_name, run_problems
-from server.stores.tables import RECORDS, RISK_CHUNKS, RISKS, RUNS
+from server.stores.run_records import record_name
+from server.stores.tables import RECORDS, RISK_CHUNKS, RISK_LEAVES, RISKS, RUNS
 from tests.conftest import LOAD_TIME
 from tests.server.killed import Kill, Killed, at_every_step
 from tests.server.logs import NOW, opened, places
+from tests.server.run_trees import problems, run_ids
 from tests.server.runs import FIRST, ChurnFamily
 from tests.server.test_load_run import as_it_is, write
 
@@ -32,17 +32,6 @@ def log(database_url: str, tmp_path: Path, churn_family: ChurnFamily) -> Iterato
         yield found
 
 
-def run_ids(log: RecordLog) -> set[str]:
-    """Give the runs that are loaded."""
-    with log.database.reading() as connection:
-        return set(connection.execute(select(RUNS.c.run_id)).scalars())
-
-
-def problems(log: RecordLog) -> list[str]:
-    """Hold the runs against their records."""
-    return list(run_problems(log, erasure_problems(log)[1]))
-
-
 def test_a_run_is_one_record_with_its_markets_and_nothing_of_a_customer(
     log: RecordLog, churn_family: ChurnFamily
 ) -> None:
@@ -55,18 +44,14 @@ def test_a_run_is_one_record_with_its_markets_and_nothing_of_a_customer(
     bundle = churn_family.model.bundle
     assert kept.header.record_id.replace("-", "") == run_id
     assert (kept.header.kind, kept.header.customer_tag) == ("CHURN_RUN", "")
-    assert kept.header.labels == {"run": run_id, "bundle": bundle.bundle_id}
+    roots = {f"rows_{each.market.lower()}": f"{each.customer_count}:{each.rows_root.hex()}" for each in body.markets}
+    assert kept.header.labels == {"run": run_id, "bundle": bundle.bundle_id} | roots
+    assert not any(each.rows_sha256 for each in body.markets)
     assert (body.bundle_id, body.baseline_sha256) == (bundle.bundle_id, bundle.baseline_sha256)
     assert {each.market: each.customer_count for each in body.markets} == MARKETS
     assert {each.as_of_time.ToDatetime(FIRST.tzinfo) for each in body.markets} == {FIRST}
     assert body.load_time.ToDatetime(FIRST.tzinfo) == LOAD_TIME
     assert b"C00701" not in kept.body
-
-
-def test_the_digest_is_sha256_over_the_sorted_hashes() -> None:
-    hashes = [hashlib.sha256(bytes([number])).digest() for number in (3, 1, 2)]
-
-    assert digest_of(hashes) == hashlib.sha256(b"".join(sorted(hashes))).digest()
 
 
 def test_a_row_that_was_changed_added_or_taken_away_is_found_and_an_erased_one_is_accounted_for(log: RecordLog) -> None:
@@ -109,12 +94,14 @@ def test_a_run_that_comes_back_with_other_rows_is_refused_and_nothing_of_it_is_l
     with log.database.writing() as connection:
         connection.execute(delete(RISKS))
         connection.execute(delete(RISK_CHUNKS))
+        connection.execute(delete(RISK_LEAVES))
         connection.execute(delete(RUNS))
     load_file(log.database, churn_family.first_run, NOW, places(tmp_path))
     again = problems(log)
     with log.database.writing() as connection:
         connection.execute(delete(RISKS))
         connection.execute(delete(RISK_CHUNKS))
+        connection.execute(delete(RISK_LEAVES))
         connection.execute(delete(RUNS))
     other = write(churn_family, tmp_path / "other.parquet", as_it_is)  # FR alone, under the whole run's name
 

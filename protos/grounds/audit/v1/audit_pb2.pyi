@@ -2,9 +2,13 @@ import datetime
 
 from buf.validate import validate_pb2 as _validate_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from grounds.audit.v1 import bodies_pb2 as _bodies_pb2
+from grounds.audit.v1 import churn_evidence_pb2 as _churn_evidence_pb2
 from grounds.audit.v1 import evidence_pb2 as _evidence_pb2
 from grounds.audit.v1 import sample_pb2 as _sample_pb2
+from grounds.churn.v1 import churn_pb2 as _churn_pb2
 from grounds.credit.v1 import credit_pb2 as _credit_pb2
+from grounds.customer.v1 import customer_pb2 as _customer_pb2
 from grounds.explain.v1 import explain_pb2 as _explain_pb2
 from grounds.model.v1 import model_pb2 as _model_pb2
 from google.protobuf.internal import containers as _containers
@@ -184,6 +188,42 @@ class Evidence(_message.Message):
     outcomes: _containers.RepeatedCompositeFieldContainer[_credit_pb2.Outcome]
     def __init__(self, decision_id: _Optional[str] = ..., body_state: _Optional[_Union[_evidence_pb2.BodyState, str]] = ..., request: _Optional[_Union[_credit_pb2.ScoreCreditRequest, _Mapping]] = ..., decision: _Optional[_Union[_credit_pb2.CreditDecision, _Mapping]] = ..., record: _Optional[_Union[DecisionRecord, _Mapping]] = ..., bundle: _Optional[_Union[BundleEvidence, _Mapping]] = ..., policy: _Optional[_Union[PolicyEvidence, _Mapping]] = ..., proof: _Optional[_Union[GetInclusionProofResponse, _Mapping]] = ..., verifier_key: _Optional[str] = ..., reading: _Optional[_Union[_evidence_pb2.EvidenceReading, _Mapping]] = ..., overrides: _Optional[_Iterable[_Union[_credit_pb2.Override, _Mapping]]] = ..., outcomes: _Optional[_Iterable[_Union[_credit_pb2.Outcome, _Mapping]]] = ...) -> None: ...
 
+class GetChurnEvidenceResponse(_message.Message):
+    __slots__ = ("evidence",)
+    EVIDENCE_FIELD_NUMBER: _ClassVar[int]
+    evidence: ChurnEvidence
+    def __init__(self, evidence: _Optional[_Union[ChurnEvidence, _Mapping]] = ...) -> None: ...
+
+class ChurnEvidence(_message.Message):
+    __slots__ = ("run_id", "customer", "body_state", "churn_risk", "run", "record", "row", "row_proof", "features", "bundle", "proof", "verifier_key", "reading")
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    CUSTOMER_FIELD_NUMBER: _ClassVar[int]
+    BODY_STATE_FIELD_NUMBER: _ClassVar[int]
+    CHURN_RISK_FIELD_NUMBER: _ClassVar[int]
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    RECORD_FIELD_NUMBER: _ClassVar[int]
+    ROW_FIELD_NUMBER: _ClassVar[int]
+    ROW_PROOF_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_FIELD_NUMBER: _ClassVar[int]
+    PROOF_FIELD_NUMBER: _ClassVar[int]
+    VERIFIER_KEY_FIELD_NUMBER: _ClassVar[int]
+    READING_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    customer: _customer_pb2.Customer
+    body_state: _evidence_pb2.BodyState
+    churn_risk: _churn_pb2.ChurnRisk
+    run: _churn_pb2.ChurnRun
+    record: _bodies_pb2.RunRecord
+    row: bytes
+    row_proof: _churn_evidence_pb2.RowProof
+    features: _containers.RepeatedCompositeFieldContainer[FedFeature]
+    bundle: BundleEvidence
+    proof: GetInclusionProofResponse
+    verifier_key: str
+    reading: _evidence_pb2.EvidenceReading
+    def __init__(self, run_id: _Optional[str] = ..., customer: _Optional[_Union[_customer_pb2.Customer, _Mapping]] = ..., body_state: _Optional[_Union[_evidence_pb2.BodyState, str]] = ..., churn_risk: _Optional[_Union[_churn_pb2.ChurnRisk, _Mapping]] = ..., run: _Optional[_Union[_churn_pb2.ChurnRun, _Mapping]] = ..., record: _Optional[_Union[_bodies_pb2.RunRecord, _Mapping]] = ..., row: _Optional[bytes] = ..., row_proof: _Optional[_Union[_churn_evidence_pb2.RowProof, _Mapping]] = ..., features: _Optional[_Iterable[_Union[FedFeature, _Mapping]]] = ..., bundle: _Optional[_Union[BundleEvidence, _Mapping]] = ..., proof: _Optional[_Union[GetInclusionProofResponse, _Mapping]] = ..., verifier_key: _Optional[str] = ..., reading: _Optional[_Union[_evidence_pb2.EvidenceReading, _Mapping]] = ...) -> None: ...
+
 class BundleEvidence(_message.Message):
     __slots__ = ("model", "files", "made_from")
     class FilesEntry(_message.Message):
@@ -231,6 +271,20 @@ class ReplayDecisionResponse(_message.Message):
     replay_runtime: Runtime
     reading: _evidence_pb2.EvidenceReading
     def __init__(self, decision_id: _Optional[str] = ..., results: _Optional[_Iterable[_Union[_evidence_pb2.ReplayResult, _Mapping]]] = ..., recorded_runtime: _Optional[_Union[Runtime, _Mapping]] = ..., replay_runtime: _Optional[_Union[Runtime, _Mapping]] = ..., reading: _Optional[_Union[_evidence_pb2.EvidenceReading, _Mapping]] = ...) -> None: ...
+
+class ReplayChurnRiskResponse(_message.Message):
+    __slots__ = ("run_id", "customer", "results", "replay_runtime", "reading")
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    CUSTOMER_FIELD_NUMBER: _ClassVar[int]
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    REPLAY_RUNTIME_FIELD_NUMBER: _ClassVar[int]
+    READING_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    customer: _customer_pb2.Customer
+    results: _containers.RepeatedCompositeFieldContainer[_evidence_pb2.ReplayResult]
+    replay_runtime: Runtime
+    reading: _evidence_pb2.EvidenceReading
+    def __init__(self, run_id: _Optional[str] = ..., customer: _Optional[_Union[_customer_pb2.Customer, _Mapping]] = ..., results: _Optional[_Iterable[_Union[_evidence_pb2.ReplayResult, _Mapping]]] = ..., replay_runtime: _Optional[_Union[Runtime, _Mapping]] = ..., reading: _Optional[_Union[_evidence_pb2.EvidenceReading, _Mapping]] = ...) -> None: ...
 
 class DecisionRecord(_message.Message):
     __slots__ = ("request", "answer", "features", "bundle_id", "feature_set_digest", "baseline_sha256", "policy_version", "policy_sha256", "runtime", "numbers", "caller", "receive_time", "decide_time")

@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from grounds.audit.v1 import audit_pb2 as grounds_dot_audit_dot_v1_dot_audit__pb2
+from grounds.audit.v1 import churn_evidence_pb2 as grounds_dot_audit_dot_v1_dot_churn__evidence__pb2
 from grounds.audit.v1 import evidence_pb2 as grounds_dot_audit_dot_v1_dot_evidence__pb2
 from grounds.audit.v1 import sample_pb2 as grounds_dot_audit_dot_v1_dot_sample__pb2
 
@@ -80,6 +81,16 @@ class AuditServiceStub:
                 '/grounds.audit.v1.AuditService/ReplayDecision',
                 request_serializer=grounds_dot_audit_dot_v1_dot_evidence__pb2.ReplayDecisionRequest.SerializeToString,
                 response_deserializer=grounds_dot_audit_dot_v1_dot_audit__pb2.ReplayDecisionResponse.FromString,
+                _registered_method=True)
+        self.GetChurnEvidence = channel.unary_unary(
+                '/grounds.audit.v1.AuditService/GetChurnEvidence',
+                request_serializer=grounds_dot_audit_dot_v1_dot_churn__evidence__pb2.GetChurnEvidenceRequest.SerializeToString,
+                response_deserializer=grounds_dot_audit_dot_v1_dot_audit__pb2.GetChurnEvidenceResponse.FromString,
+                _registered_method=True)
+        self.ReplayChurnRisk = channel.unary_unary(
+                '/grounds.audit.v1.AuditService/ReplayChurnRisk',
+                request_serializer=grounds_dot_audit_dot_v1_dot_churn__evidence__pb2.ReplayChurnRiskRequest.SerializeToString,
+                response_deserializer=grounds_dot_audit_dot_v1_dot_audit__pb2.ReplayChurnRiskResponse.FromString,
                 _registered_method=True)
         self.ListDecisions = channel.unary_unary(
                 '/grounds.audit.v1.AuditService/ListDecisions',
@@ -177,6 +188,32 @@ class AuditServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetChurnEvidence(self, request, context):
+        """Gives everything that a run says of one customer, the model that scored it, and
+        two proofs: of the row in the root that the run's record names, and of that
+        record in the log. Recorded as a reading, as GetEvidence.
+
+        Reasons: RUN_UNKNOWN (NOT_FOUND: no run of this name is loaded in the market; of
+        one that is no longer kept the record remains, see GetInclusionProof),
+        CUSTOMER_UNKNOWN (NOT_FOUND: the run never had this customer), RECORD_DAMAGED
+        (DATA_LOSS: the run's record or the row is not what was written).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReplayChurnRisk(self, request, context):
+        """Computes a customer's risk again from the features as kept, with the bundle that
+        scored the run, and compares. Recorded as a reading, as GetEvidence.
+
+        Reasons: RUN_UNKNOWN (NOT_FOUND), CUSTOMER_UNKNOWN (NOT_FOUND), BUNDLE_UNKNOWN
+        (NOT_FOUND), BUNDLE_REFUSED (FAILED_PRECONDITION). The two latter are about the
+        other bundle of a WHAT_IF; whatever stands in the way of a replay is a verdict.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListDecisions(self, request, context):
         """Lists decisions, newest first, by what their headers say: no personal data, so
         not recorded as a reading.
@@ -236,6 +273,16 @@ def add_AuditServiceServicer_to_server(servicer, server):
                     servicer.ReplayDecision,
                     request_deserializer=grounds_dot_audit_dot_v1_dot_evidence__pb2.ReplayDecisionRequest.FromString,
                     response_serializer=grounds_dot_audit_dot_v1_dot_audit__pb2.ReplayDecisionResponse.SerializeToString,
+            ),
+            'GetChurnEvidence': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetChurnEvidence,
+                    request_deserializer=grounds_dot_audit_dot_v1_dot_churn__evidence__pb2.GetChurnEvidenceRequest.FromString,
+                    response_serializer=grounds_dot_audit_dot_v1_dot_audit__pb2.GetChurnEvidenceResponse.SerializeToString,
+            ),
+            'ReplayChurnRisk': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplayChurnRisk,
+                    request_deserializer=grounds_dot_audit_dot_v1_dot_churn__evidence__pb2.ReplayChurnRiskRequest.FromString,
+                    response_serializer=grounds_dot_audit_dot_v1_dot_audit__pb2.ReplayChurnRiskResponse.SerializeToString,
             ),
             'ListDecisions': grpc.unary_unary_rpc_method_handler(
                     servicer.ListDecisions,
@@ -447,6 +494,60 @@ class AuditService:
             '/grounds.audit.v1.AuditService/ReplayDecision',
             grounds_dot_audit_dot_v1_dot_evidence__pb2.ReplayDecisionRequest.SerializeToString,
             grounds_dot_audit_dot_v1_dot_audit__pb2.ReplayDecisionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetChurnEvidence(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/grounds.audit.v1.AuditService/GetChurnEvidence',
+            grounds_dot_audit_dot_v1_dot_churn__evidence__pb2.GetChurnEvidenceRequest.SerializeToString,
+            grounds_dot_audit_dot_v1_dot_audit__pb2.GetChurnEvidenceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplayChurnRisk(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/grounds.audit.v1.AuditService/ReplayChurnRisk',
+            grounds_dot_audit_dot_v1_dot_churn__evidence__pb2.ReplayChurnRiskRequest.SerializeToString,
+            grounds_dot_audit_dot_v1_dot_audit__pb2.ReplayChurnRiskResponse.FromString,
             options,
             channel_credentials,
             insecure,

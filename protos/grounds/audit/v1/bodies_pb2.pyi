@@ -22,30 +22,72 @@ class EventRecord(_message.Message):
     def __init__(self, request: _Optional[bytes] = ..., answer: _Optional[bytes] = ..., caller: _Optional[str] = ..., receive_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class RunRecord(_message.Message):
-    __slots__ = ("run_id", "bundle_id", "baseline_sha256", "markets", "load_time")
+    __slots__ = ("run_id", "bundle_id", "baseline_sha256", "markets", "load_time", "manifest_sha256")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_ID_FIELD_NUMBER: _ClassVar[int]
     BASELINE_SHA256_FIELD_NUMBER: _ClassVar[int]
     MARKETS_FIELD_NUMBER: _ClassVar[int]
     LOAD_TIME_FIELD_NUMBER: _ClassVar[int]
+    MANIFEST_SHA256_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     bundle_id: str
     baseline_sha256: str
     markets: _containers.RepeatedCompositeFieldContainer[RunInMarket]
     load_time: _timestamp_pb2.Timestamp
-    def __init__(self, run_id: _Optional[str] = ..., bundle_id: _Optional[str] = ..., baseline_sha256: _Optional[str] = ..., markets: _Optional[_Iterable[_Union[RunInMarket, _Mapping]]] = ..., load_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    manifest_sha256: str
+    def __init__(self, run_id: _Optional[str] = ..., bundle_id: _Optional[str] = ..., baseline_sha256: _Optional[str] = ..., markets: _Optional[_Iterable[_Union[RunInMarket, _Mapping]]] = ..., load_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., manifest_sha256: _Optional[str] = ...) -> None: ...
 
 class RunInMarket(_message.Message):
-    __slots__ = ("market", "as_of_time", "customer_count", "rows_sha256")
+    __slots__ = ("market", "as_of_time", "customer_count", "rows_sha256", "rows_root")
     MARKET_FIELD_NUMBER: _ClassVar[int]
     AS_OF_TIME_FIELD_NUMBER: _ClassVar[int]
     CUSTOMER_COUNT_FIELD_NUMBER: _ClassVar[int]
     ROWS_SHA256_FIELD_NUMBER: _ClassVar[int]
+    ROWS_ROOT_FIELD_NUMBER: _ClassVar[int]
     market: str
     as_of_time: _timestamp_pb2.Timestamp
     customer_count: int
     rows_sha256: bytes
-    def __init__(self, market: _Optional[str] = ..., as_of_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., customer_count: _Optional[int] = ..., rows_sha256: _Optional[bytes] = ...) -> None: ...
+    rows_root: bytes
+    def __init__(self, market: _Optional[str] = ..., as_of_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., customer_count: _Optional[int] = ..., rows_sha256: _Optional[bytes] = ..., rows_root: _Optional[bytes] = ...) -> None: ...
+
+class ChurnRiskRow(_message.Message):
+    __slots__ = ("customer_id", "status", "log_odds", "pd", "band", "previous_band", "band_since_us", "rank", "value_at_risk_minor", "expected_spend_minor", "decline_pd", "hold_out", "suppressions", "drivers", "features", "contributions", "salt")
+    CUSTOMER_ID_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    LOG_ODDS_FIELD_NUMBER: _ClassVar[int]
+    PD_FIELD_NUMBER: _ClassVar[int]
+    BAND_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_BAND_FIELD_NUMBER: _ClassVar[int]
+    BAND_SINCE_US_FIELD_NUMBER: _ClassVar[int]
+    RANK_FIELD_NUMBER: _ClassVar[int]
+    VALUE_AT_RISK_MINOR_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_SPEND_MINOR_FIELD_NUMBER: _ClassVar[int]
+    DECLINE_PD_FIELD_NUMBER: _ClassVar[int]
+    HOLD_OUT_FIELD_NUMBER: _ClassVar[int]
+    SUPPRESSIONS_FIELD_NUMBER: _ClassVar[int]
+    DRIVERS_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    CONTRIBUTIONS_FIELD_NUMBER: _ClassVar[int]
+    SALT_FIELD_NUMBER: _ClassVar[int]
+    customer_id: str
+    status: str
+    log_odds: float
+    pd: float
+    band: str
+    previous_band: str
+    band_since_us: int
+    rank: int
+    value_at_risk_minor: int
+    expected_spend_minor: int
+    decline_pd: float
+    hold_out: bool
+    suppressions: str
+    drivers: str
+    features: bytes
+    contributions: bytes
+    salt: bytes
+    def __init__(self, customer_id: _Optional[str] = ..., status: _Optional[str] = ..., log_odds: _Optional[float] = ..., pd: _Optional[float] = ..., band: _Optional[str] = ..., previous_band: _Optional[str] = ..., band_since_us: _Optional[int] = ..., rank: _Optional[int] = ..., value_at_risk_minor: _Optional[int] = ..., expected_spend_minor: _Optional[int] = ..., decline_pd: _Optional[float] = ..., hold_out: _Optional[bool] = ..., suppressions: _Optional[str] = ..., drivers: _Optional[str] = ..., features: _Optional[bytes] = ..., contributions: _Optional[bytes] = ..., salt: _Optional[bytes] = ...) -> None: ...
 
 class ErasureRecord(_message.Message):
     __slots__ = ("reason", "feature_rows", "run_rows")

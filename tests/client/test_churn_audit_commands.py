@@ -1,0 +1,256 @@
+"""What an auditor types about a churn risk, against a real server; what is checked on this side; and the page."""
+
+import asyncio
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from google.protobuf.json_format import Parse
+
+from client.calls import Client
+from client.churn_page import churn_page
+from client.churn_proof import churn_checks
+from grounds.audit.v1 import audit_pb2, bodies_pb2
+from record.note import SigningKey, parse_verifier_key
+from server.app import now
+from server.erase import erase
+from tests.client.test_audit_commands import Page, typed
+from tests.conftest import Serving
+from tests.server.auditing import PURPOSE
+from tests.server.run_trees import OLD_ID, add_old_run, change_row
+from tests.server.runs import ChurnFamily
+
+ME = ("FR", "C00701")
+
+
+@pytest.fixture
+def serving(churn_serving: Serving) -> Serving:
+    """Serve a run."""
+    return churn_serving
+
+
+async def read(serving: Serving, run_id: str = "") -> tuple[audit_pb2.ChurnEvidence, audit_pb2.ReplayChurnRiskResponse]:
+    """Read evidence and replay by the client's own calls."""
+
+    def both() -> tuple[audit_pb2.ChurnEvidence, audit_pb2.ReplayChurnRiskResponse]:
+        with Client(f"127.0.0.1:{serving.application.port}") as client:
+            name = run_id or client.get_churn_risk(ME).run_id
+            return client.get_churn_evidence(name, ME, PURPOSE), client.replay_churn_risk(name, ME, PURPOSE)
+
+    return await asyncio.to_thread(both)
+
+
+async def test_the_terminal_shows_the_risk_its_proofs_and_its_verdicts(serving: Serving) -> None:
+    evidence, _ = await read(serving)
+    words = ("evidence", evidence.run_id, *ME, "--purpose", PURPOSE)
+
+    status, said = await typed(serving, *words, "--locale", "de")
+    asked, content = await typed(serving, *words, "--json")
+
+    assert (status, asked) == (0, 0), said
+    assert said.count("MATCH") == 3
+    assert "FAILS" not in said
+    for told in (
+        f"{evidence.churn_risk.churn_probability:.2%}",
+        "of the 30 whose root the record names",
+        "holds  the risk says what the row's bytes say, numbers to the bit",
+        "holds  the contributions add up to the log-odds within 1e-09",
+        "the public key is the one that this server names",
+        "rank and amounts, which follow from the other customers",
+    ):
+        assert told in re.sub(r"\s+", " ", said).replace("holds the", "holds  the"), said
+    assert Parse(content, audit_pb2.ChurnEvidence()).churn_risk == evidence.churn_risk
+
+
+async def test_one_word_is_a_decision_three_are_a_risk_and_anything_else_is_told(serving: Serving) -> None:
+    status, said = await typed(serving, "evidence", "a", "b", "--purpose", PURPOSE)
+    replayed, told = await typed(serving, "replay", "a", "b", "c", "d", "--purpose", PURPOSE)
+
+    assert (status, replayed) == (2, 2)
+    for each in (said, told):
+        assert "RUN MARKET CUSTOMER" in re.sub(r"[\s│]+", " ", each)
+
+
+def another_pd(evidence: audit_pb2.ChurnEvidence) -> None:
+    """Tell another probability than the row's."""
+    evidence.churn_risk.churn_probability *= 1 + 2**-52
+
+
+def another_word(evidence: audit_pb2.ChurnEvidence) -> None:
+    """Tell a driver in other words."""
+    evidence.churn_risk.drivers.reasons[0].text += "!"
+
+
+def another_row(evidence: audit_pb2.ChurnEvidence) -> None:
+    """Change risk and row alike; the root is not theirs any more."""
+    row = bodies_pb2.ChurnRiskRow.FromString(evidence.row)
+    row.rank += 1
+    evidence.churn_risk.rank += 1
+    evidence.row = row.SerializeToString(deterministic=True)
+
+
+def another_place(evidence: audit_pb2.ChurnEvidence) -> None:
+    """Say another place."""
+    evidence.row_proof.index ^= 1
+
+
+def no_proof(evidence: audit_pb2.ChurnEvidence) -> None:
+    """Leave the proof out."""
+    evidence.ClearField("row_proof")
+
+
+def another_customer(evidence: audit_pb2.ChurnEvidence) -> None:
+    """Tell it of somebody else."""
+    evidence.churn_risk.customer.customer_id = "C00702"
+
+
+def another_run(evidence: audit_pb2.ChurnEvidence) -> None:
+    """Tell it of another run."""
+    evidence.run_id = "f" * 32
+
+
+def another_header(evidence: audit_pb2.ChurnEvidence) -> None:
+    """Name another root in the record's header."""
+    header = evidence.proof.record.header
+    root = re.search(rb'"rows_fr":"30:([0-9a-f]{64})"', header)
+    assert root is not None
+    evidence.proof.record.header = header.replace(root.group(1), b"0" * 64)
+
+
+def another_share(evidence: audit_pb2.ChurnEvidence) -> None:
+    """Tell another contribution."""
+    evidence.churn_risk.explanation.contributions[0].log_odds += 1e-6
+
+
+PLANTED = (
+    (another_pd, "the risk says what the row's bytes say"),
+    (another_word, "the risk says what the row's bytes say"),
+    (another_customer, "the risk says what the row's bytes say"),
+    (another_share, "the contributions add up"),
+    (another_row, "the row is number"),
+    (another_place, "the row is number"),
+    (no_proof, "the row is number"),
+    (another_run, "the record is the one of this run"),
+    (another_header, "the record is number"),
+)
+
+
+async def test_everything_that_was_changed_on_the_way_is_found_here(serving: Serving) -> None:
+    evidence, _ = await read(serving)
+    key = parse_verifier_key(evidence.verifier_key)
+    assert all(check.holds for check in churn_checks(evidence, key))
+    for plant, told in PLANTED:
+        assert told in failures(evidence, plant), plant.__name__
+
+
+def failures(evidence: audit_pb2.ChurnEvidence, plant: Callable[[audit_pb2.ChurnEvidence], None]) -> str:
+    """Plant a fault in a copy; gives what fails."""
+    copy = audit_pb2.ChurnEvidence()
+    copy.CopyFrom(evidence)
+    plant(copy)
+    key = parse_verifier_key(evidence.verifier_key)
+    return "; ".join(check.told for check in churn_checks(copy, key) if not check.holds)
+
+
+async def test_another_key_than_the_logs_fails_the_proof_and_the_command(serving: Serving) -> None:
+    evidence, _ = await read(serving)
+    other = SigningKey("example.com/other", b"\x07" * 32).verifier().text()
+
+    status, said = await typed(serving, "evidence", evidence.run_id, *ME, "--purpose", PURPOSE, "--key", other)
+
+    assert status == 1
+    assert "FAILS  the checkpoint is signed by the log's key" in said
+
+
+async def test_a_changed_row_fails_the_replay_and_is_no_evidence(serving: Serving) -> None:
+    evidence, _ = await read(serving)
+    assert serving.application.log is not None
+    change_row(serving.application.log, ME[1], rank=4000)
+    words = (evidence.run_id, *ME, "--purpose", PURPOSE)
+
+    status, said = await typed(serving, "replay", *words, "--mode", "verify")
+    refused, _ = await typed(serving, "evidence", *words)
+
+    assert (status, refused) == (1, 1)
+    assert "row: recorded nothing, now" in re.sub(r"\s+", " ", said)
+
+
+async def test_what_is_erased_and_what_an_earlier_release_loaded_is_said(serving: Serving, tmp_path: Path) -> None:
+    evidence, _ = await read(serving)
+    assert serving.application.log is not None
+    add_old_run(serving.application.log, "FR")
+
+    old, told = await typed(serving, "evidence", OLD_ID, *ME, "--purpose", PURPOSE)
+    erase(serving.application.log, ME, "request 7", now())
+    to = tmp_path / "erased.html"
+    status, said = await typed(serving, "evidence", evidence.run_id, *ME, "--purpose", PURPOSE, "--html", str(to))
+
+    assert old == status == 1, "not everything could be replayed"
+    assert "PROOF_MISSING" in told
+    assert "an earlier release loaded it" in re.sub(r"\s+", " ", told)
+    assert said.count("INPUT_ERASED") == 2
+    assert "FAILS" not in said + told
+    page = Page(to)
+    assert "The customer was erased from this run. The proofs stay." in page.text
+    assert page.unclosed == []
+
+
+async def test_what_another_bundle_would_have_said_is_marked(serving: Serving, churn_family: ChurnFamily) -> None:
+    evidence, _ = await read(serving)
+    bundle_id = churn_family.model.bundle.bundle_id
+
+    status, said = await typed(serving, "replay", evidence.run_id, *ME, "--purpose", PURPOSE, "--what-if", bundle_id)
+
+    assert status == 0
+    assert "NOT EVIDENCE" in said
+    assert f"probability of leaving {evidence.churn_risk.churn_probability:.2%}" in said
+
+
+async def test_the_page_says_who_why_and_by_what_and_its_sums_add_up(
+    serving: Serving, churn_family: ChurnFamily, tmp_path: Path
+) -> None:
+    evidence, _ = await read(serving)
+    to = tmp_path / "risk.html"
+
+    status, said = await typed(serving, "evidence", evidence.run_id, *ME, "--purpose", PURPOSE, "--html", str(to))
+    page, risk, bundle = Page(to), evidence.churn_risk, churn_family.model.bundle
+
+    assert status == 0, said
+    wanted = [
+        *(PURPOSE, f"customer {' '.join(ME)}", evidence.run_id, f"{risk.churn_probability:.2%}", f"rank {risk.rank}"),
+        *(reason.text for reason in risk.drivers.reasons),
+        *(bundle.bundle_id, bundle.baseline_sha256, bundle.card.splitlines()[0]),
+        *(evidence.row.hex(), evidence.row_proof.leaf_hash.hex(), "of the 30 whose root the record names"),
+    ]
+    assert [told for told in wanted if told not in page.text] == []
+    base, *pushes, total = page.table("how the log-odds add up")
+    so_far = float(base[2])
+    for row in pushes:
+        so_far += float(row[2])
+        assert float(row[3]) == pytest.approx(so_far, abs=len(pushes) * 1e-6)
+    assert so_far == pytest.approx(risk.log_odds, abs=len(pushes) * 1e-6)
+    assert total[2] == f"{risk.log_odds:+.6f}"
+    assert [row[1] for row in page.table("compared")] == ["MATCH"] * 3
+    assert [row[0].partition(":")[0] for row in page.table("feature")] == list(bundle.schema.names)
+    text = to.read_text(encoding="utf-8")
+    assert page.unclosed == []
+    assert not re.search(r"https?:|//[a-z]|url\(|@import|<script|<link|<img|<iframe|\bsrc=|\bhref=", text)
+
+
+async def test_what_was_recorded_cannot_become_markup(serving: Serving, tmp_path: Path) -> None:
+    evidence, replay = await read(serving)
+    evil = "<script>alert(1)</script>\"'&"
+    evidence.churn_risk.drivers.reasons[0].text = evil
+    evidence.churn_risk.customer.customer_id = evil
+    evidence.features[0].feature = evil
+    evidence.run.campaign = evil
+    to = tmp_path / "planted.html"
+
+    to.write_text(churn_page(evidence, replay, [], "<b>why</b>"), encoding="utf-8")
+
+    page = Page(to)
+    assert page.unclosed == []
+    assert page.text.count(evil) == 4
+    assert "<b>why</b>" in page.text
+    assert "<script" not in to.read_text(encoding="utf-8")

@@ -1,0 +1,180 @@
+"""The leaves of a run: the tree over its rows, what is wrong with it, and who is erased meanwhile."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import delete, select, update
+
+from grounds.audit.v1 import bodies_pb2 as pb
+from server.erase import erase
+from server.load import load_file
+from server.stores.leaves import LeavesDamaged
+from server.stores.loading import Staged, begin_run, publish, stage, sweep
+from server.stores.records import RecordLog
+from server.stores.run_evidence import RunRows
+from server.stores.run_records import record_name
+from server.stores.tables import RISK_CHUNKS, RISK_LEAVES, RISKS, RUNS
+from tests.conftest import LOAD_TIME
+from tests.server.logs import NOW, opened, places
+from tests.server.run_trees import OLD_ID, add_old_run, change_row, climbed, leaves_of, problems, root_over, run_ids
+from tests.server.runs import ChurnFamily
+
+MARKETS = {"DE": 1010, "FR": 30}
+
+
+@pytest.fixture
+def log(database_url: str, tmp_path: Path, churn_family: ChurnFamily) -> Iterator[RecordLog]:
+    """Open a log beside a loaded run."""
+    with opened(database_url, tmp_path) as found:
+        load_file(found.database, churn_family.first_run, LOAD_TIME, places(tmp_path))
+        yield found
+
+
+def test_the_root_is_that_of_the_sorted_leaves_and_every_row_is_one(log: RecordLog) -> None:
+    (run_id,) = run_ids(log)
+    kept = log.of_id(record_name(run_id))
+    assert kept is not None
+    for told in pb.RunRecord.FromString(kept.body).markets:
+        leaves = leaves_of(log, told.market)
+
+        assert len(leaves) == told.customer_count == MARKETS[told.market]
+        assert leaves == sorted(set(leaves))
+        assert root_over(leaves) == told.rows_root
+
+
+def test_the_same_customer_has_another_leaf_in_another_run_and_in_another_log(
+    log: RecordLog, churn_family: ChurnFamily, tmp_path: Path
+) -> None:
+    """A leaf outlasts an erasure: without the log's key nobody can guess a row and try."""
+    (tmp_path / "other").mkdir()
+    with opened(f"sqlite:///{tmp_path / 'other.db'}", tmp_path / "other") as second:
+        load_file(second.database, churn_family.first_run, LOAD_TIME, places(tmp_path / "other"))
+
+        assert not set(leaves_of(log, "DE")) & set(leaves_of(second, "DE"))
+
+
+def test_a_leaf_that_was_changed_added_or_taken_away_is_found(log: RecordLog) -> None:
+    (run_id,) = run_ids(log)
+    blocks = RISK_LEAVES.c.run_number == select(RUNS.c.run_number).where(RUNS.c.market == "FR").scalar_subquery()
+    with log.database.reading() as connection:
+        row = connection.execute(select(RISK_LEAVES).where(blocks)).mappings().one()
+    damaged = f"run {run_id}, market FR: block 0 of its leaves is not what was written"
+    other = f"run {run_id}, market FR: its leaves are not those that were recorded"
+    some = row["hashes"][:-32]
+    rewritten = {"hashes": some, "root": root_over([some[at : at + 32] for at in range(0, len(some), 32)])}
+    for change, told in (
+        ({"hashes": row["hashes"][:-32]}, damaged),
+        ({"root": bytes(32)}, damaged),
+        ({"first": bytes(32)}, damaged),
+        (rewritten, other),
+    ):
+        with log.database.writing() as connection:
+            connection.execute(update(RISK_LEAVES).where(blocks).values(**change))
+        assert problems(log) == [told], change
+        with log.database.writing() as connection:
+            connection.execute(update(RISK_LEAVES).where(blocks).values(**row))
+    with log.database.writing() as connection:
+        connection.execute(delete(RISK_LEAVES).where(blocks))
+    assert problems(log) == [other]
+
+
+def test_a_manifest_that_was_changed_is_found(log: RecordLog) -> None:
+    (run_id,) = run_ids(log)
+    with log.database.writing() as connection:
+        header = connection.execute(select(RUNS.c.header).where(RUNS.c.market == "FR")).scalar_one()
+        changed = update(RUNS).where(RUNS.c.market == "FR").values(header=header.replace('"EUR"', '"USD"'))
+        connection.execute(changed)
+
+    assert problems(log) == [f"run {run_id}, market FR: its manifest is not the one that was recorded"]
+
+
+def test_a_run_of_an_earlier_release_is_still_checked_and_its_erased_row_accounted_for(log: RecordLog) -> None:
+    add_old_run(log, "FR")
+    whole = problems(log)
+
+    erase(log, ("FR", "C00700"), "request 7", NOW)
+    erased = problems(log)
+    change_row(log, "C00701", rank=4000)
+
+    assert (whole, erased) == ([], [])
+    (run_id,) = run_ids(log) - {OLD_ID}
+    told = "market FR: its rows are not those that were recorded"
+    assert sorted(problems(log)) == sorted([f"run {OLD_ID}, {told}", f"run {run_id}, {told}"])
+
+
+def test_the_leaves_go_with_their_run(log: RecordLog) -> None:
+    with log.database.writing() as connection:
+        connection.execute(update(RUNS).where(RUNS.c.market == "FR").values(state="PRUNING"))
+
+    sweep(log.database)
+
+    with log.database.reading() as connection:
+        left = set(connection.execute(select(RISK_LEAVES.c.run_number)).scalars())
+        assert left == set(connection.execute(select(RUNS.c.run_number)).scalars())
+
+
+def test_a_row_is_proved_by_its_block_on_either_database_and_not_once_it_was_changed(log: RecordLog) -> None:
+    (run_id,) = run_ids(log)
+    rows, leaves = RunRows(log), leaves_of(log, "DE")
+    found = rows.find(run_id, "DE", "C00000")
+
+    proof = rows.prove(found)
+
+    assert proof is not None
+    assert leaves[proof.index] == found.leaf == hashlib.sha256(b"\x00" + found.content).digest()
+    assert climbed(proof.index, proof.size, found.leaf, proof.hashes) == root_over(leaves)
+    change_row(log, "C00000", hold_out=True)
+    with pytest.raises(LeavesDamaged) as caught:
+        rows.prove(rows.find(run_id, "DE", "C00000"))
+    assert caught.value.place == "row"
+    erase(log, ("DE", "C00001"), "request 7", NOW)
+    erased = rows.find(run_id, "DE", "C00001")
+    assert (erased.row, erased.content) == (None, b"")
+    assert rows.prove(erased) is not None
+
+
+@pytest.mark.parametrize("erased_first", [False, True], ids=["after-staging", "before-staging"])
+def test_who_is_erased_while_a_run_is_loaded_is_accounted_for(log: RecordLog, *, erased_first: bool) -> None:
+    """Staged before, the leaf stays and the erasure's record has it; staged after, neither row nor leaf is there."""
+    mine = ("FR", "C00701")
+    run = begin_run(log, line_of_copy(log))
+    if erased_first:
+        rows = copied(log, run)  # read before, as from a file
+        erase(log, mine, "request 7", NOW)
+        stage(log.database, run, *rows)
+    else:
+        stage(log.database, run, *copied(log, run))
+        erase(log, mine, "request 7", NOW)
+
+    publish(log, [run], NOW)
+
+    with log.database.reading() as connection:
+        left = connection.execute(select(RISKS.c.customer_id).where(RISKS.c.run_number == run.number)).scalars().all()
+        kept = connection.execute(select(RISK_LEAVES.c.hashes).where(RISK_LEAVES.c.run_number == run.number)).scalars()
+        leaves = b"".join(bytes(each) for each in kept)
+    assert (mine[1] in left, len(left)) == (False, MARKETS["FR"] - 1)
+    assert len(leaves) // 32 == MARKETS["FR"] - int(erased_first)
+    assert problems(log) == []
+    assert RunRows(log).prove(RunRows(log).find("d" * 32, "FR", "C00702")) is not None
+
+
+def line_of_copy(log: RecordLog) -> dict[str, Any]:
+    """Give the line of a run like the one of FR, under another name."""
+    with log.database.reading() as connection:
+        line = dict(connection.execute(select(RUNS).where(RUNS.c.market == "FR")).mappings().one())
+    for name in ("run_number", "state", "customer_count", "scored_count"):
+        del line[name]
+    return {**line, "run_id": "d" * 32}
+
+
+def copied(log: RecordLog, run: Staged) -> tuple[list[tuple[Any, ...]], list[dict[str, Any]], int]:
+    """Give the rows and parts of the export of FR, for another run."""
+    of = select(RUNS.c.run_number).where(RUNS.c.market == "FR", RUNS.c.state == "LOADED").scalar_subquery()
+    with log.database.reading() as connection:
+        rows = [dict(row) for row in connection.execute(select(RISKS).where(RISKS.c.run_number == of)).mappings()]
+        chunks = connection.execute(select(RISK_CHUNKS).where(RISK_CHUNKS.c.run_number == of)).mappings()
+        parts = [{**chunk, "run_number": run.number} for chunk in chunks]
+    return [tuple({**row, "run_number": run.number}.values()) for row in rows], parts, len(rows)
