@@ -4,7 +4,6 @@ The records are bulk-made: bodies of real decisions, each sealed anew under the 
 own, in a valid tree. What is measured is a server process over gRPC, with the reading of evidence recorded each time.
 """
 
-import multiprocessing
 import random
 import signal
 import subprocess
@@ -13,9 +12,12 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from itertools import islice
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,8 @@ from tests.conftest import ROOT
 
 REAL = 256  # decisions that the server makes; the others have their bodies
 BATCH_ROWS = 20_000
+BATCHES_AHEAD = 4
+SAID_RECORDS = 500_000
 READS = 500
 SAMPLES = 3
 AMOUNT = Decimal(100_000)
@@ -111,18 +115,25 @@ def fill(config: Path, count: int, say: Say) -> dict[str, Any]:
         head = connection.execute(select(LOG_HEAD)).one()
         templates = templates_of(connection, log)
     frontier = Frontier(head.size, split(bytes(head.peaks)))
-    firsts = range(frontier.size, count, BATCH_ROWS)
-    batches = [(templates, range(first, min(first + BATCH_ROWS, count))) for first in firsts]
-    with multiprocessing.get_context("spawn").Pool() as sealing:
-        for number, sealed in enumerate(sealing.imap(one_batch, batches), 1):
+    firsts = iter(range(frontier.size, count, BATCH_ROWS))
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as sealing:
+
+        def more(number: int) -> list[Future[list[tuple[int, Header, SealedRecord]]]]:
+            """Have the next batches sealed: only so many at a time, for they wait in memory."""
+            ranges = [range(first, min(first + BATCH_ROWS, count)) for first in islice(firsts, number)]
+            return [sealing.submit(one_batch, templates, places) for places in ranges]
+
+        ahead = more(BATCHES_AHEAD)
+        while ahead:
             rows = []
-            for place, header, record in sealed:
+            for place, header, record in ahead.pop(0).result():
                 frontier, nodes = frontier.append(record.leaf_hash())
                 rows.append(row_of(place, header, record, nodes))
+            ahead += more(1)
             with database.writing() as connection:
                 connection.execute(RECORDS.insert(), rows)
                 log.write_head(connection, frontier)
-            if number % 50 == 0:
+            if frontier.size // SAID_RECORDS > (frontier.size - len(rows)) // SAID_RECORDS:
                 say(f"{frontier.size:,} records")
     sizes = sizes_of(database, templates)
     log.close()
@@ -146,9 +157,8 @@ def templates_of(connection: Connection, log: RecordLog) -> list[Template]:
     return found
 
 
-def one_batch(asked: tuple[list[Template], range]) -> list[tuple[int, Header, SealedRecord]]:
+def one_batch(templates: Sequence[Template], places: range) -> list[tuple[int, Header, SealedRecord]]:
     """Seal what goes to some places; runs in a process of its own."""
-    templates, places = asked
     return [(place, *one_more(templates[place % len(templates)], place)) for place in places]
 
 
