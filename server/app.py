@@ -27,7 +27,7 @@ from server.edges.credit import FAMILY, CreditServicer
 from server.edges.gate import Gate
 from server.edges.models import ModelServicer
 from server.edges.pages import PageTokens
-from server.edges.recorder import Recorder
+from server.edges.recorder import IDLE_PROBE_SECONDS, Recorder
 from server.edges.threads import Threads
 from server.stores.anchors import Anchors
 from server.stores.changes import ChangeStore
@@ -61,7 +61,12 @@ class Application:
     """A running server: start, port, stop.
 
     Raises on `start`: PortTaken, PolicyRefused, LogRefused, StoreUnavailable.
+
+    Attributes:
+        idle_probe_seconds: How long nothing is written before it is tried whether it could be.
     """
+
+    idle_probe_seconds = IDLE_PROBE_SECONDS
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -83,7 +88,7 @@ class Application:
         kept = PolicyStore(self.database)
         await self.threads.run(policies.keep_with, lambda policy: kept.keep(policy.content))
         self.log = await self.threads.run(self.open_log)
-        self.recorder = Recorder(self.log, self.tell_health)
+        self.recorder = Recorder(self.log, self.tell_health, self.idle_probe_seconds)
         await self.threads.run(self.lineup.refresh)
         key = await self.threads.run(self.database.key, "page_tokens")
         tokens = PageTokens(key, self.settings.churn_token_days, clock=now)
@@ -137,7 +142,10 @@ class Application:
         return AuditServicer(proofs, self.threads, (desk, replays, lists))
 
     async def tell_health(self) -> None:
-        """Say per service whether it can answer; "" is all of them together."""
+        """Say of CreditService, and of "", whether a model is active and records can be written.
+
+        The other services only read: each call says for itself whether the database answers.
+        """
         writable = self.recorder is not None and self.recorder.writable
         credit = SERVING if writable and self.lineup.now.markets(FAMILY) else NOT_SERVING
         for service, status in ((AUDIT, SERVING), (CREDIT, credit), (CHURN, SERVING), (MODEL, SERVING), ("", credit)):

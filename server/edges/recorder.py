@@ -16,6 +16,7 @@ from server.stores.entries import Entry, Kept, Outcome
 LOG = structlog.get_logger()
 BATCH_MAX = 256
 PROBE_SECONDS = 0.5
+IDLE_PROBE_SECONDS = 2.0  # where nothing is written, nothing else would show that nothing could be
 
 
 class Log(Protocol):
@@ -32,14 +33,16 @@ class Recorder:
     """Appends for all calls of this process. Owned by the event loop.
 
     Attributes:
-        writable: False after a write has failed, until one succeeds.
+        writable: False after a write or a probe has failed, until one succeeds.
         commits: Batches that were written.
         records: Entries in them.
     """
 
-    def __init__(self, log: Log, tell: Callable[[], Awaitable[None]]) -> None:
-        """Take a log, and what to call when `writable` changes."""
-        self.log, self.tell = log, tell
+    def __init__(
+        self, log: Log, tell: Callable[[], Awaitable[None]], idle_probe_seconds: float = IDLE_PROBE_SECONDS
+    ) -> None:
+        """Take a log, what to call when `writable` changes, and how long nothing may be written before a probe."""
+        self.log, self.tell, self.idle_probe_seconds = log, tell, idle_probe_seconds
         self.writable = True
         self.commits = self.records = 0
         self.waiting: list[tuple[Entry, asyncio.Future[Outcome]]] = []
@@ -85,14 +88,14 @@ class Recorder:
                     future.set_result(outcome)
 
     async def wait(self) -> None:
-        """Wait until something is to be written, or while nothing could be, until it is time to probe."""
+        """Wait until something is to be written, or it is time to probe."""
         if self.waiting:
             return
         self.something.clear()
         if self.closing:
             return
         try:
-            async with asyncio.timeout(None if self.writable else PROBE_SECONDS):
+            async with asyncio.timeout(self.idle_probe_seconds if self.writable else PROBE_SECONDS):
                 await self.something.wait()
         except TimeoutError:
             pass
@@ -115,14 +118,13 @@ class Recorder:
         return outcomes
 
     async def probe(self) -> None:
-        """Look whether writing works again."""
-        if self.writable:
-            return
+        """Look whether writing works; what is asked of an idle server, whose reads may all fail, depends on it."""
         try:
             await asyncio.get_running_loop().run_in_executor(self.pool, self.log.probe)
         except StoreUnavailable:
-            return
-        await self.now_writable(writable=True)
+            await self.now_writable(writable=False)
+        else:
+            await self.now_writable(writable=True)
 
     async def now_writable(self, *, writable: bool) -> None:
         """Note it, and tell when it has changed."""

@@ -15,8 +15,9 @@ from grounds.credit.v1 import credit_pb2 as pb
 from grounds.model.v1 import model_pb2
 from tests.conftest import Serving
 from tests.server.asking import raw, refusal, score_request, simulate_request
-from tests.server.running import kept
+from tests.server.running import kept, until
 
+CREDIT = "grounds.credit.v1.CreditService"
 DOWN = (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
 
 
@@ -83,16 +84,32 @@ async def test_a_database_that_breaks_while_the_server_runs_is_unavailable(servi
     assert str(file) not in told.everything
 
 
-async def test_models_and_health_are_told_without_a_database(serving: Serving) -> None:
+async def health_of(serving: Serving, service: str) -> health_pb2.HealthCheckResponse.ServingStatus:
+    """Ask for the health of a service."""
+    asked = health_pb2.HealthCheckRequest(service=service)
+    return (await health_pb2_grpc.HealthStub(serving.channel).Check(asked)).status
+
+
+async def test_without_a_database_models_are_told_and_health_says_that_nothing_can_be_decided(serving: Serving) -> None:
+    """Nothing is written meanwhile: a decision fails where the features are read."""
     file = database_file(serving)
-    file.unlink()
+    whole = file.rename(file.with_suffix(".whole"))
     file.mkdir()
 
-    models = await serving.models.ListModels(model_pb2.ListModelsRequest())
-    health = await health_pb2_grpc.HealthStub(serving.channel).Check(health_pb2.HealthCheckRequest())
+    async def told(status: int) -> bool:
+        return [await health_of(serving, service) for service in ("", CREDIT)] == [status] * 2
 
+    refused = await refusal(serving.credit.ScoreCredit(score_request()))
+    await until(lambda: told(health_pb2.HealthCheckResponse.NOT_SERVING))
+    models = await serving.models.ListModels(model_pb2.ListModelsRequest())
+    file.rmdir()
+    whole.rename(file)
+    await until(lambda: told(health_pb2.HealthCheckResponse.SERVING))
+    answer = await serving.credit.ScoreCredit(score_request())
+
+    assert (refused.code, refused.reason) == DOWN
     assert len(models.models) == 1
-    assert health.status in {health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING}
+    assert answer.credit_decision.record_ref.decision_id
 
 
 async def test_a_decision_that_cannot_be_written_is_not_answered(serving: Serving) -> None:
