@@ -1,9 +1,9 @@
 """Puts the server together, starts it, and stops it without dropping a call."""
 
 import asyncio
-import contextlib
 import datetime as dt
 import signal
+from collections.abc import Awaitable
 
 import grpc
 import structlog
@@ -27,6 +27,7 @@ from server.edges.credit import FAMILY, CreditServicer
 from server.edges.gate import Gate
 from server.edges.models import ModelServicer
 from server.edges.pages import PageTokens
+from server.edges.places import place_of
 from server.edges.recorder import IDLE_PROBE_SECONDS, Recorder
 from server.edges.threads import Threads
 from server.stores.anchors import Anchors
@@ -80,6 +81,7 @@ class Application:
         self.log: RecordLog | None = None
         self.recorder: Recorder | None = None
         self.tasks: list[asyncio.Task[None]] = []
+        self.failing: dict[str, list[str]] = {}  # where each background task failed the last time
 
     async def start(self) -> None:
         """Read policy and models, open the database, listen; health is SERVING where all of it is there."""
@@ -155,18 +157,27 @@ class Application:
         """Look at the catalog and the policy again and again; a look that fails changes nothing."""
         while True:
             await asyncio.sleep(self.settings.reload_seconds)
-            try:
-                await self.threads.run(self.lineup.refresh)
-            except OSError as error:  # a folder that is just being moved: the next look will see it whole
-                LOG.warning("catalog not readable", error=type(error).__name__)
-            await self.threads.run(policies.refresh)
-            await self.tell_health()
+            await self.attempt("catalog", self.threads.run(self.lineup.refresh))
+            await self.attempt("policy", self.threads.run(policies.refresh))
+            await self.attempt("health", self.tell_health())
 
     async def anchor(self) -> None:
         """Push the newest checkpoint again and again; no answer waits for it."""
         while True:
-            await asyncio.to_thread(self.anchors.push)
+            await self.attempt("anchor", asyncio.to_thread(self.anchors.push))
             await asyncio.sleep(self.settings.anchor_seconds)
+
+    async def attempt(self, task: str, work: Awaitable[object]) -> None:
+        """Do what is done again and again; whatever it raises is logged, once while it stays the same, and it goes on."""
+        try:
+            await work
+        except Exception as error:  # noqa: BLE001 - a folder that is just being moved, or a bug
+            place = place_of(error)
+            if self.failing.get(task) != place:
+                LOG.error("background task failed", task=task, error=type(error).__name__, place=place)
+            self.failing[task] = place
+        else:
+            self.failing.pop(task, None)
 
     async def stop(self) -> None:
         """Drain, then close the stores.
@@ -176,8 +187,7 @@ class Application:
         """
         for task in self.tasks:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await asyncio.gather(*self.tasks, return_exceptions=True)
         await self.health.enter_graceful_shutdown()
         seconds = self.settings.drain_seconds_max
         await self.gate.quiet(QUIET_SECONDS, seconds / 2)
@@ -194,7 +204,7 @@ class Application:
         """Write what waits, and push the last checkpoint."""
         if self.recorder is not None:
             await self.recorder.close()
-            await asyncio.to_thread(self.anchors.push)
+            await self.attempt("anchor", asyncio.to_thread(self.anchors.push))
         if self.log is not None:
             self.log.close()
 

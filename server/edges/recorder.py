@@ -10,6 +10,7 @@ from typing import Protocol
 
 import structlog
 
+from server.edges.places import place_of
 from server.errors import StoreUnavailable
 from server.stores.entries import Entry, Kept, Outcome
 
@@ -123,6 +124,9 @@ class Recorder:
             await asyncio.get_running_loop().run_in_executor(self.pool, self.log.probe)
         except StoreUnavailable:
             await self.now_writable(writable=False)
+        except Exception as error:  # noqa: BLE001 - a bug; the writer goes on
+            LOG.error("bug", task="probe", error=type(error).__name__, place=place_of(error))
+            await self.now_writable(writable=False)
         else:
             await self.now_writable(writable=True)
 
@@ -131,12 +135,15 @@ class Recorder:
         if writable != self.writable:
             self.writable = writable
             LOG.warning("records", writable=writable)
-            await self.tell()
+            try:
+                await self.tell()
+            except Exception as error:  # noqa: BLE001 - a bug; the writer goes on
+                LOG.error("bug", task="health", error=type(error).__name__, place=place_of(error))
 
     async def close(self) -> None:
         """Write what waits, then stop."""
         self.closing = True
         self.something.set()
         if self.task is not None:
-            await self.task
+            await asyncio.gather(self.task, return_exceptions=True)
         self.pool.shutdown(wait=True)
