@@ -10,14 +10,21 @@ from typing import Any
 import alembic.command
 import alembic.config
 import sqlalchemy
-from sqlalchemy import Connection, Engine, event, func, select
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy import Connection, Engine, ExceptionContext, event, func, select
+from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from server.errors import StoreUnavailable
 from server.stores.tables import SERVER_KEYS
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-BUSY_SECONDS = 10
+BUSY_SECONDS = 10  # so long a lock, or a database that does not answer, is waited for
+POSTGRESQL_WAITS = {
+    "connect_timeout": BUSY_SECONDS,
+    "tcp_user_timeout": BUSY_SECONDS * 1000,  # milliseconds; what was sent and is not acknowledged
+    "keepalives_idle": BUSY_SECONDS,  # while an answer is waited for
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+}
 KEY_BYTES = 32
 ALEMBIC = threading.Lock()  # it keeps what it does in globals
 MIGRATION_LOCK = 0x67726F756E6473  # "grounds"; any number that nobody else uses
@@ -92,13 +99,38 @@ class Database:
 
 
 def open_engine(url: str) -> Engine:
-    """Open the database; SQLite with a write-ahead log and an fsync for every commit."""
-    if not url.startswith("sqlite"):
-        return sqlalchemy.create_engine(url, pool_pre_ping=True)
-    engine = sqlalchemy.create_engine(url, connect_args={"timeout": BUSY_SECONDS})
-    event.listen(engine, "connect", set_up_sqlite)
-    event.listen(engine, "begin", begin_sqlite)
+    """Open the database; SQLite with a write-ahead log and an fsync for every commit.
+
+    Whoever waits for longer than BUSY_SECONDS, for a lock or for a database that is silent, gets StoreUnavailable. A
+    statement that works may take its time. No error tells a value.
+    """
+    common: dict[str, Any] = {"hide_parameters": True, "pool_timeout": BUSY_SECONDS}
+    if url.startswith("sqlite"):
+        engine = sqlalchemy.create_engine(url, connect_args={"timeout": BUSY_SECONDS}, **common)
+        event.listen(engine, "connect", set_up_sqlite)
+        event.listen(engine, "begin", begin_sqlite)
+        return engine
+    parts = sqlalchemy.make_url(url)
+    waits = {name: seconds for name, seconds in POSTGRESQL_WAITS.items() if name not in parts.query}
+    engine = sqlalchemy.create_engine(parts, pool_pre_ping=True, connect_args=waits, **common)
+    event.listen(engine, "connect", set_up_postgresql)
+    event.listen(engine, "handle_error", hide_values)
     return engine
+
+
+def set_up_postgresql(connection: Any, _record: Any) -> None:
+    """Let no statement wait for a lock for longer than SQLite would."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET lock_timeout = '{BUSY_SECONDS}s'")
+    connection.commit()
+
+
+def hide_values(context: ExceptionContext) -> None:
+    """Take the text of errors in which PostgreSQL quotes the row: what remains is the statement and the kind of error."""
+    error, original = context.sqlalchemy_exception, context.original_exception
+    if isinstance(error, IntegrityError | DataError):
+        original.args = (f"SQLSTATE {getattr(original, 'sqlstate', '')}",)
+        error.args = (f"({type(original).__name__}) {original}",)
 
 
 def set_up_sqlite(connection: Any, _record: Any) -> None:

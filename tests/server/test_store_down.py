@@ -13,9 +13,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grounds.churn.v1 import churn_pb2
 from grounds.credit.v1 import credit_pb2 as pb
 from grounds.model.v1 import model_pb2
-from tests.conftest import Serving
+from server.config import Settings
+from server.load import load_file
+from server.stores.database import BUSY_SECONDS, Database
+from tests.conftest import LOAD_TIME, Serving
 from tests.server.asking import raw, refusal, score_request, simulate_request
-from tests.server.running import kept, until
+from tests.server.running import kept, served, until
+from tests.small import SmallFamily
 
 CREDIT = "grounds.credit.v1.CreditService"
 DOWN = (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
@@ -84,10 +88,11 @@ async def test_a_database_that_breaks_while_the_server_runs_is_unavailable(servi
     assert str(file) not in told.everything
 
 
-async def health_of(serving: Serving, service: str) -> health_pb2.HealthCheckResponse.ServingStatus:
-    """Ask for the health of a service."""
-    asked = health_pb2.HealthCheckRequest(service=service)
-    return (await health_pb2_grpc.HealthStub(serving.channel).Check(asked)).status
+async def health_is(serving: Serving, status: int) -> bool:
+    """Ask for the health of CreditService, and of all."""
+    asked = [health_pb2.HealthCheckRequest(service=service) for service in ("", CREDIT)]
+    health = health_pb2_grpc.HealthStub(serving.channel)
+    return [(await health.Check(request)).status for request in asked] == [status] * 2
 
 
 async def test_without_a_database_models_are_told_and_health_says_that_nothing_can_be_decided(serving: Serving) -> None:
@@ -96,19 +101,38 @@ async def test_without_a_database_models_are_told_and_health_says_that_nothing_c
     whole = file.rename(file.with_suffix(".whole"))
     file.mkdir()
 
-    async def told(status: int) -> bool:
-        return [await health_of(serving, service) for service in ("", CREDIT)] == [status] * 2
-
     refused = await refusal(serving.credit.ScoreCredit(score_request()))
-    await until(lambda: told(health_pb2.HealthCheckResponse.NOT_SERVING))
+    await until(lambda: health_is(serving, health_pb2.HealthCheckResponse.NOT_SERVING))
     models = await serving.models.ListModels(model_pb2.ListModelsRequest())
     file.rmdir()
     whole.rename(file)
-    await until(lambda: told(health_pb2.HealthCheckResponse.SERVING))
+    await until(lambda: health_is(serving, health_pb2.HealthCheckResponse.SERVING))
     answer = await serving.credit.ScoreCredit(score_request())
 
     assert (refused.code, refused.reason) == DOWN
     assert len(models.models) == 1
+    assert answer.credit_decision.record_ref.decision_id
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_whoever_waits_for_a_lock_of_postgresql_is_told_in_time(
+    database_url: str, small: SmallFamily, small_settings: Settings
+) -> None:
+    database = Database(database_url)
+    database.migrate()
+    load_file(database, small.features, LOAD_TIME)
+    database.close()
+    engine = sqlalchemy.create_engine(database_url)
+    async with served(small_settings.model_copy(update={"database": database_url})) as serving:
+        with engine.begin() as connection:
+            connection.exec_driver_sql("LOCK TABLE features, log_head IN ACCESS EXCLUSIVE MODE")
+            async with asyncio.timeout(BUSY_SECONDS * 1.5):
+                told = await refusal(serving.credit.ScoreCredit(score_request()))
+                await until(lambda: health_is(serving, health_pb2.HealthCheckResponse.NOT_SERVING))
+        answer = await serving.credit.ScoreCredit(score_request())
+    engine.dispose()
+
+    assert (told.code, told.reason) == DOWN
     assert answer.credit_decision.record_ref.decision_id
 
 
