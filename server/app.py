@@ -51,6 +51,7 @@ CHURN = churn_pb2.DESCRIPTOR.services_by_name["ChurnService"].full_name
 MODEL = model_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+OWN_CONNECTIONS = 3  # of the recorder and of the anchors, and one to spare
 QUIET_SECONDS = 0.1  # no call for so long means that none is on its way
 
 
@@ -64,6 +65,8 @@ class Application:
     Raises on `start`: PortTaken, PolicyRefused, LogRefused, StoreUnavailable.
 
     Attributes:
+        threads: Wait for the database for the loan desk.
+        readers: Wait for it for the CRM and for auditors, so that no loan desk waits behind their long reads.
         idle_probe_seconds: How long nothing is written before it is tried whether it could be.
     """
 
@@ -72,8 +75,8 @@ class Application:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.port = 0
-        self.database = Database(settings.database)
-        self.threads = Threads(settings.store_threads)
+        self.database = Database(settings.database, connections=2 * settings.store_threads + OWN_CONNECTIONS)
+        self.threads, self.readers = Threads(settings.store_threads), Threads(settings.store_threads)
         self.lineup = LineupWatch(settings.bundles)
         self.health = health.aio.HealthServicer()
         self.gate = Gate()
@@ -123,7 +126,7 @@ class Application:
         features = FeatureStore(self.database)
         credit = CreditServicer(self.lineup, policies, features, records, self.threads, clock=now)
         credit_pb2_grpc.add_CreditServiceServicer_to_server(credit, server)
-        churn = ChurnServicer(RiskStore(self.database), ChangeStore(self.database), tokens, self.threads)
+        churn = ChurnServicer(RiskStore(self.database), ChangeStore(self.database), tokens, self.readers)
         churn_pb2_grpc.add_ChurnServiceServicer_to_server(churn, server)
         audit_pb2_grpc.add_AuditServiceServicer_to_server(self.audit(features, tokens, records), server)
         model_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(self.lineup), server)
@@ -137,11 +140,11 @@ class Application:
         """Make what answers auditors."""
         proofs, policies = Proofs(self.database), PolicyStore(self.database)
         shelf = Shelf(self.settings.bundles, FAMILY)
-        readings = Readings(*records, proofs, self.threads, clock=now)
-        desk = EvidenceDesk(readings, records[1], proofs, (shelf, policies, self.lineup), self.threads)
-        replays = Replays(readings, proofs, Past(shelf, policies, features), self.threads)
-        lists = DecisionLists((DecisionList(self.database), Samples(self.database)), proofs, tokens, self.threads)
-        return AuditServicer(proofs, self.threads, (desk, replays, lists))
+        readings = Readings(*records, proofs, self.readers, clock=now)
+        desk = EvidenceDesk(readings, records[1], proofs, (shelf, policies, self.lineup), self.readers)
+        replays = Replays(readings, proofs, Past(shelf, policies, features), self.readers)
+        lists = DecisionLists((DecisionList(self.database), Samples(self.database)), proofs, tokens, self.readers)
+        return AuditServicer(proofs, self.readers, (desk, replays, lists))
 
     async def tell_health(self) -> None:
         """Say of CreditService, and of "", whether a model is active and records can be written.
@@ -196,6 +199,7 @@ class Application:
         await self.server.stop(seconds / 4)
         await self.close_log()
         self.threads.close()
+        self.readers.close()
         self.database.close()
         written = self.recorder
         LOG.info("stopped", records=written.records if written else 0, commits=written.commits if written else 0)

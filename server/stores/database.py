@@ -12,11 +12,13 @@ import alembic.config
 import sqlalchemy
 from sqlalchemy import Connection, Engine, ExceptionContext, event, func, select
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
+from sqlalchemy.pool import QueuePool
 
 from server.errors import StoreUnavailable
 from server.stores.tables import SERVER_KEYS
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+CONNECTIONS = 5  # of a command
 BUSY_SECONDS = 10  # so long a lock, or a database that does not answer, is waited for
 POSTGRESQL_WAITS = {
     "connect_timeout": BUSY_SECONDS,
@@ -36,9 +38,16 @@ class Database:
     Owned by the process; its methods may be called from any thread.
     """
 
-    def __init__(self, url: str, migrations: Path = MIGRATIONS) -> None:
-        self.engine = open_engine(url)
-        self.migrations = migrations
+    def __init__(self, url: str, migrations: Path = MIGRATIONS, connections: int = CONNECTIONS) -> None:
+        """Open it; nothing is asked of it yet.
+
+        Args:
+            url: SQLAlchemy URL.
+            migrations: What makes its tables.
+            connections: How many threads use it at once.
+        """
+        self.engine = open_engine(url, connections)
+        self.migrations, self.connections = migrations, connections
 
     def migrate(self) -> None:
         """Bring the tables up to date; safe to call from several processes at once.
@@ -98,13 +107,18 @@ class Database:
         self.engine.dispose()
 
 
-def open_engine(url: str) -> Engine:
+def open_engine(url: str, connections: int) -> Engine:
     """Open the database; SQLite with a write-ahead log and an fsync for every commit.
 
     Whoever waits for longer than BUSY_SECONDS, for a lock or for a database that is silent, gets StoreUnavailable. A
     statement that works may take its time. No error tells a value.
     """
-    common: dict[str, Any] = {"hide_parameters": True, "pool_timeout": BUSY_SECONDS}
+    common: dict[str, Any] = {
+        "hide_parameters": True,
+        "poolclass": QueuePool,
+        "pool_size": connections,
+        "pool_timeout": BUSY_SECONDS,
+    }
     if url.startswith("sqlite"):
         engine = sqlalchemy.create_engine(url, connect_args={"timeout": BUSY_SECONDS}, **common)
         event.listen(engine, "connect", set_up_sqlite)

@@ -48,7 +48,8 @@ def open_log(database: Database, places: KeyPlaces) -> RecordLog:
         LogRefused: A key is missing, cannot be trusted or is of another log; says which, and what to do.
         StoreUnavailable: A database does not answer.
     """
-    key_database = open_key_database(places.keys, database.engine.url.render_as_string(hide_password=False))
+    url = database.engine.url.render_as_string(hide_password=False)
+    key_database = open_key_database(places.keys, url, database.connections)
     try:
         with database.writing() as connection:
             if connection.dialect.name == "postgresql":
