@@ -76,6 +76,14 @@ class Database:
             raise StoreUnavailable("the database does not answer; try again") from error
 
     @contextmanager
+    def snapshot(self) -> Iterator["Database"]:
+        """Give the database as it is at the first read, whatever others write meanwhile: to read only, for one thread."""
+        with self.reading() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execution_options(isolation_level="REPEATABLE READ")
+            yield Snapshot(self, connection)
+
+    @contextmanager
     def writing(self) -> Iterator[Connection]:
         """Give a connection in a transaction: committed at the end of the block, rolled back on an error.
 
@@ -105,6 +113,19 @@ class Database:
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
+
+
+class Snapshot(Database):
+    """The database at one moment. Every read is in one transaction."""
+
+    def __init__(self, database: Database, connection: Connection) -> None:
+        self.engine, self.migrations, self.connections = database.engine, database.migrations, 1
+        self.connection = connection
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Give the one connection."""
+        yield self.connection
 
 
 def open_engine(url: str, connections: int) -> Engine:
