@@ -62,7 +62,7 @@ class PortTaken(Exception):
 class Application:
     """A running server: start, port, stop.
 
-    Raises on `start`: PortTaken, PolicyRefused, LogRefused, StoreUnavailable.
+    Raises on `start`: PortTaken, PolicyRefused, DatabaseRefused, LogRefused, StoreUnavailable.
 
     Attributes:
         threads: Wait for the database for the loan desk.

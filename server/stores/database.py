@@ -10,11 +10,13 @@ from typing import Any
 import alembic.command
 import alembic.config
 import sqlalchemy
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, ExceptionContext, event, func, select
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
-from server.errors import StoreUnavailable
+from server.errors import DatabaseRefused, StoreUnavailable
 from server.stores.tables import SERVER_KEYS
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -53,7 +55,8 @@ class Database:
         """Bring the tables up to date; safe to call from several processes at once.
 
         Raises:
-            StoreUnavailable: The database does not answer.
+            DatabaseRefused: A newer release made it.
+            StoreUnavailable: It does not answer.
         """
         config = alembic.config.Config()
         config.set_main_option("script_location", str(self.migrations))
@@ -62,6 +65,7 @@ class Database:
                 connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
             config.attributes["connection"] = connection
             with ALEMBIC:
+                refuse_newer(connection, config)
                 alembic.command.upgrade(config, "head")
 
     @contextmanager
@@ -126,6 +130,17 @@ class Snapshot(Database):
     def reading(self) -> Iterator[Connection]:
         """Give the one connection."""
         yield self.connection
+
+
+def refuse_newer(connection: Connection, config: alembic.config.Config) -> None:
+    """Refuse tables that a revision made which this release does not have."""
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    unknown = set(MigrationContext.configure(connection).get_current_heads()) - known
+    if unknown:
+        raise DatabaseRefused(
+            f"the database has revision {', '.join(sorted(unknown))}: it was made by a newer release than this one; "
+            "run that release, or name another database"
+        )
 
 
 def open_engine(url: str, connections: int) -> Engine:

@@ -17,7 +17,7 @@ from sqlalchemy import event, select
 from sqlalchemy.exc import IntegrityError
 
 from models.schema import Schema
-from server.errors import StoreUnavailable
+from server.errors import DatabaseRefused, StoreUnavailable
 from server.stores.database import Database
 from server.stores.doubles import pack, unpack
 from server.stores.features import FeatureStore, append
@@ -189,3 +189,14 @@ def test_a_setting_of_the_url_stands_above_ours(postgres: sqlalchemy.Engine) -> 
     assert given["connect_timeout"] == "77"
     assert given["tcp_user_timeout"] == "10000"
     assert lock_timeout == "10s"
+
+
+def test_an_older_release_refuses_the_tables_of_a_newer_one_and_changes_nothing(database: Database) -> None:
+    with database.writing() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+
+    with pytest.raises(DatabaseRefused, match="revision 9999: it was made by a newer release"):
+        database.migrate()
+
+    with database.reading() as connection:
+        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one() == "9999"
