@@ -6,7 +6,7 @@ While one batch is on its way to the disk the next one gathers, so one fsync ser
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+from typing import Protocol, TypeVar, TypeVarTuple
 
 import structlog
 
@@ -15,7 +15,10 @@ from server.errors import StoreUnavailable
 from server.stores.entries import Entry, Kept, Outcome
 
 LOG = structlog.get_logger()
+Arguments = TypeVarTuple("Arguments")
+Answer = TypeVar("Answer")
 BATCH_MAX = 256
+HANG_SECONDS = 15.0  # for a lock nobody waits for longer than 10
 PROBE_SECONDS = 0.5
 IDLE_PROBE_SECONDS = 2.0  # where nothing is written, nothing else would show that nothing could be
 
@@ -35,6 +38,7 @@ class Recorder:
 
     Attributes:
         writable: False after a write or a probe has failed, until one succeeds.
+        hang_seconds: A write that takes longer makes `writable` False until it ends.
         commits: Batches that were written.
         records: Entries in them.
     """
@@ -44,6 +48,7 @@ class Recorder:
     ) -> None:
         """Take a log, what to call when `writable` changes, and how long nothing may be written before a probe."""
         self.log, self.tell, self.idle_probe_seconds = log, tell, idle_probe_seconds
+        self.hang_seconds = HANG_SECONDS
         self.writable = True
         self.commits = self.records = 0
         self.waiting: list[tuple[Entry, asyncio.Future[Outcome]]] = []
@@ -63,7 +68,7 @@ class Recorder:
 
         Raises:
             StoreUnavailable: It may not be answered.
-            RequestIdReused, RecordRemoved, RecordDamaged: See RecordLog.append.
+            RequestIdReused, RecordRemoved, RecordDamaged, Overtaken: See RecordLog.append.
         """
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self.waiting.append((entry, future))
@@ -103,9 +108,8 @@ class Recorder:
 
     async def written(self, entries: list[Entry]) -> Sequence[Outcome]:
         """Write a batch; whatever fails, each of its callers is told."""
-        loop = asyncio.get_running_loop()
         try:
-            outcomes = await loop.run_in_executor(self.pool, self.log.append, entries)
+            outcomes = await self.in_thread(self.log.append, entries)
             assert len(outcomes) == len(entries), "every entry has an outcome"
         except StoreUnavailable as error:
             await self.now_writable(writable=False)
@@ -118,10 +122,18 @@ class Recorder:
         await self.now_writable(writable=True)
         return outcomes
 
+    async def in_thread(self, work: Callable[[*Arguments], Answer], *args: *Arguments) -> Answer:
+        """Run something that waits; nothing is writable while it takes so long that the database must hang."""
+        future = asyncio.get_running_loop().run_in_executor(self.pool, work, *args)
+        done, _ = await asyncio.wait({future}, timeout=self.hang_seconds)
+        if not done:
+            await self.now_writable(writable=False)
+        return await future
+
     async def probe(self) -> None:
         """Look whether writing works; what is asked of an idle server, whose reads may all fail, depends on it."""
         try:
-            await asyncio.get_running_loop().run_in_executor(self.pool, self.log.probe)
+            await self.in_thread(self.log.probe)
         except StoreUnavailable:
             await self.now_writable(writable=False)
         except Exception as error:  # noqa: BLE001 - a bug; the writer goes on

@@ -2,7 +2,8 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import grpc
@@ -14,6 +15,7 @@ from models.catalog import ACTIVE
 from server.app import Application
 from server.config import Settings
 from server.stores.anchors import Anchors
+from server.stores.entries import Entry, Outcome
 from server.stores.lineup import Lineup, LineupWatch
 from server.stores.records import RecordLog
 from tests.conftest import Serving
@@ -65,9 +67,15 @@ class FragileAnchors(Anchors):
 
 
 class FragileLog(RecordLog):
-    """Keeps records; what it does to know whether it could has a bug."""
+    """Keeps records, while it is not held; what it does to know whether it could has a bug."""
 
     bug: Planted
+    free: threading.Event
+
+    def append(self, entries: Sequence[Entry]) -> list[Outcome]:
+        """Append, or hang as a disk does."""
+        self.free.wait(10)
+        return super().append(entries)
 
     def probe(self) -> None:
         """Probe, or fail."""
@@ -82,6 +90,8 @@ class Fragile(Application):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
+        self.free = threading.Event()
+        self.free.set()
         self.look, self.push, self.probe = Planted(), Planted(), Planted()
         self.lineup = FragileWatch(settings.bundles)
         self.lineup.bug = self.look
@@ -92,7 +102,7 @@ class Fragile(Application):
         """Open the log, with its bug."""
         whole = super().open_log()
         log = FragileLog(whole.database, whole.keys, whole.signing_key, whole.tags_key)
-        log.bug = self.probe
+        log.bug, log.free = self.probe, self.free
         return log
 
 
@@ -145,6 +155,26 @@ async def test_a_probe_that_raises_leaves_the_writer_alive_and_health_says_so_me
         answer = await serving.credit.ScoreCredit(score_request())
         await until(lambda: asyncio.sleep(0, application.probe.met >= 2))
         application.probe.on = False
+        await until(lambda: told(SERVING))
+
+    assert answer.credit_decision.record_ref.decision_id
+
+
+async def test_while_a_write_hangs_health_says_so(small_settings: Settings) -> None:
+    async with fragile(small_settings) as (application, serving):
+        health = health_pb2_grpc.HealthStub(serving.channel)
+
+        async def told(status: int) -> bool:
+            return (await health.Check(health_pb2.HealthCheckRequest())).status == status
+
+        assert application.recorder is not None
+        application.recorder.hang_seconds = 0.3
+        application.free.clear()
+        call = asyncio.ensure_future(serving.credit.ScoreCredit(score_request()))
+        await until(lambda: told(NOT_SERVING))
+        assert not call.done()
+        application.free.set()
+        answer = await call
         await until(lambda: told(SERVING))
 
     assert answer.credit_decision.record_ref.decision_id
