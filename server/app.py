@@ -111,8 +111,7 @@ class Application:
 
     def open_log(self) -> RecordLog:
         """Open the log with its keys, or begin it."""
-        of = self.settings
-        return open_log(self.database, KeyPlaces(of.keys, of.master_key, of.signing_key, of.log_origin))
+        return open_log(self.database, KeyPlaces.of(self.settings))
 
     def build(self, policies: PolicyWatch, tokens: PageTokens, records: tuple[Recorder, RecordLog]) -> grpc.aio.Server:
         """Make the gRPC server with every service."""

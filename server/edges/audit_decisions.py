@@ -7,7 +7,7 @@ from grounds.credit.v1 import credit_pb2
 from server.edges.audit_proofs import size_of
 from server.edges.audit_question import time_of
 from server.edges.explanations import timestamp
-from server.edges.pages import NOT_OURS, PageTokens
+from server.edges.pages import NOT_OURS, PageTokens, page_size_of
 from server.edges.threads import Threads
 from server.errors import PageTokenInvalid, RequestInvalid, Violation
 from server.stores.decisions import Condition, DecisionList, Place
@@ -15,7 +15,6 @@ from server.stores.entries import EPOCH, US
 from server.stores.proofs import Proofs
 from server.stores.samples import Samples
 
-PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX = 100, 1000
 SAMPLE_MAX = 20_000  # of all strata together: an answer that fits into one message
 LISTED = "decisions"  # the kind of its page tokens
 PREFIX = "DECISION_"
@@ -39,7 +38,7 @@ class DecisionLists:
     async def page(self, request: pb.ListDecisionsRequest) -> pb.ListDecisionsResponse:
         """Give a page."""
         after = self.place_of(request)
-        size = min(request.page_size or PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX)
+        size = page_size_of(request.page_size)
         rows = await self.threads.run(self.listed.page, condition_of(request.filter), after, size + 1)
         token = ""
         if len(rows) > size:

@@ -14,6 +14,7 @@ from server.errors import PageTokenInvalid, ResyncRequired
 from server.stores.changes import Phase
 
 MAC_BYTES = 16
+PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX = 100, 1000
 NOT_OURS = "the token is not one that this service gave for this"
 
 
@@ -128,3 +129,8 @@ class PageTokens:
     def mac(self, content: bytes) -> bytes:
         """Sign."""
         return hmac.digest(self.key, content, hashlib.sha256)[:MAC_BYTES]
+
+
+def page_size_of(asked: int) -> int:
+    """Give the size of a page."""
+    return min(asked or PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX)
