@@ -10,9 +10,9 @@ import pytest
 
 from grounds.credit.v1 import credit_pb2 as pb
 from server.config import Settings
-from server.load import load_file
 from server.stores.database import Database
 from tests.conftest import LOAD_TIME, Serving
+from tests.server.loading import load_file
 from tests.server.people import decided, outcome_request, override_request, read
 from tests.server.running import served
 from tests.small import SmallFamily

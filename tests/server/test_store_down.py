@@ -14,10 +14,10 @@ from grounds.churn.v1 import churn_pb2
 from grounds.credit.v1 import credit_pb2 as pb
 from grounds.model.v1 import model_pb2
 from server.config import Settings
-from server.load import load_file
 from server.stores.database import BUSY_SECONDS, Database
 from tests.conftest import LOAD_TIME, Serving
 from tests.server.asking import raw, refusal, score_request, simulate_request
+from tests.server.loading import load_file
 from tests.server.running import kept, served, until
 from tests.small import SmallFamily
 
