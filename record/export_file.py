@@ -124,8 +124,15 @@ def record_of(found: Any) -> StoredRecord:
         header=bytes_of(found["header"]),
         ciphertext=None if ciphertext is None else bytes_of(ciphertext),
         nodes=hashes_of(found["nodes"]),
-        columns=None if columns is None else {text_of(name): text_of(text) for name, text in columns.items()},
+        columns=None if columns is None else columns_of(columns),
     )
+
+
+def columns_of(found: Any) -> dict[str, str]:
+    """Read columns."""
+    if not isinstance(found, dict):
+        raise TypeError("not an object")
+    return {name: text_of(text) for name, text in found.items()}
 
 
 def texts(hashes: Iterable[bytes]) -> list[str]:

@@ -14,6 +14,7 @@ from models.errors import ModelError
 from record.errors import RecordError
 from server.config import ConfigRefused, read_settings
 from server.errors import (
+    DatabaseRefused,
     ErasureRefused,
     LoadRefused,
     LogRefused,
@@ -138,7 +139,7 @@ def main() -> int:
     try:
         app(standalone_mode=True)
     except (
-        *(ConfigRefused, ErasureRefused, LoadRefused, LogRefused, ModelError, PolicyRefused),
+        *(ConfigRefused, DatabaseRefused, ErasureRefused, LoadRefused, LogRefused, ModelError, PolicyRefused),
         *(PortTaken, RecordDamaged, RecordError, RetentionRefused, StoreUnavailable),
     ) as error:
         sys.stderr.write(f"error: {error}\n")

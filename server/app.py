@@ -1,9 +1,9 @@
 """Puts the server together, starts it, and stops it without dropping a call."""
 
 import asyncio
-import contextlib
 import datetime as dt
 import signal
+from collections.abc import Awaitable
 
 import grpc
 import structlog
@@ -29,7 +29,8 @@ from server.edges.credit import FAMILY, CreditServicer
 from server.edges.gate import Gate
 from server.edges.models import ModelServicer
 from server.edges.pages import PageTokens
-from server.edges.recorder import Recorder
+from server.edges.places import place_of
+from server.edges.recorder import IDLE_PROBE_SECONDS, Recorder
 from server.edges.threads import Threads
 from server.stores.anchors import Anchors
 from server.stores.changes import ChangeStore
@@ -53,6 +54,7 @@ CHURN = churn_pb2.DESCRIPTOR.services_by_name["ChurnService"].full_name
 MODEL = model_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+OWN_CONNECTIONS = 3  # of the recorder and of the anchors, and one to spare
 QUIET_SECONDS = 0.1  # no call for so long means that none is on its way
 
 
@@ -63,14 +65,21 @@ class PortTaken(Exception):
 class Application:
     """A running server: start, port, stop.
 
-    Raises on `start`: PortTaken, PolicyRefused, LogRefused, StoreUnavailable.
+    Raises on `start`: PortTaken, PolicyRefused, DatabaseRefused, LogRefused, StoreUnavailable.
+
+    Attributes:
+        threads: Wait for the database for the loan desk.
+        readers: Wait for it for the CRM and for auditors, so that no loan desk waits behind their long reads.
+        idle_probe_seconds: How long nothing is written before it is tried whether it could be.
     """
+
+    idle_probe_seconds = IDLE_PROBE_SECONDS
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.port = 0
-        self.database = Database(settings.database)
-        self.threads = Threads(settings.store_threads)
+        self.database = Database(settings.database, connections=2 * settings.store_threads + OWN_CONNECTIONS)
+        self.threads, self.readers = Threads(settings.store_threads), Threads(settings.store_threads)
         self.lineup = LineupWatch(settings.bundles)
         self.health = health.aio.HealthServicer()
         self.gate = Gate()
@@ -78,6 +87,7 @@ class Application:
         self.log: RecordLog | None = None
         self.recorder: Recorder | None = None
         self.tasks: list[asyncio.Task[None]] = []
+        self.failing: dict[str, list[str]] = {}  # where each background task failed the last time
 
     async def start(self) -> None:
         """Read policy and models, open the database, listen; health is SERVING where all of it is there."""
@@ -86,7 +96,7 @@ class Application:
         kept = PolicyStore(self.database)
         await self.threads.run(policies.keep_with, lambda policy: kept.keep(policy.content))
         self.log = await self.threads.run(self.open_log)
-        self.recorder = Recorder(self.log, self.tell_health)
+        self.recorder = Recorder(self.log, self.tell_health, self.idle_probe_seconds)
         await self.threads.run(self.lineup.refresh)
         key = await self.threads.run(self.database.key, "page_tokens")
         tokens = PageTokens(key, self.settings.churn_token_days, clock=now)
@@ -104,8 +114,7 @@ class Application:
 
     def open_log(self) -> RecordLog:
         """Open the log with its keys, or begin it."""
-        of = self.settings
-        return open_log(self.database, KeyPlaces(of.keys, of.master_key, of.signing_key, of.log_origin))
+        return open_log(self.database, KeyPlaces.of(self.settings))
 
     def build(self, policies: PolicyWatch, tokens: PageTokens, records: tuple[Recorder, RecordLog]) -> grpc.aio.Server:
         """Make the gRPC server with every service."""
@@ -119,7 +128,7 @@ class Application:
         features = FeatureStore(self.database)
         credit = CreditServicer(self.lineup, policies, features, records, self.threads, clock=now)
         credit_pb2_grpc.add_CreditServiceServicer_to_server(credit, server)
-        churn = ChurnServicer(RiskStore(self.database), ChangeStore(self.database), tokens, self.threads)
+        churn = ChurnServicer(RiskStore(self.database), ChangeStore(self.database), tokens, self.readers)
         churn_pb2_grpc.add_ChurnServiceServicer_to_server(churn, server)
         audit_pb2_grpc.add_AuditServiceServicer_to_server(self.audit(features, tokens, records), server)
         model_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(self.lineup), server)
@@ -134,19 +143,22 @@ class Application:
         proofs, policies = Proofs(self.database), PolicyStore(self.database)
         shelves = Shelves(self.settings.bundles)
         shelf = shelves.of(FAMILY)
-        readings = Readings(*records, proofs, self.threads, clock=now)
-        desk = EvidenceDesk(readings, records[1], proofs, (shelf, policies, self.lineup), self.threads)
-        replays = Replays(readings, proofs, Past(shelf, policies, features), self.threads)
-        lists = DecisionLists((DecisionList(self.database), Samples(self.database)), proofs, tokens, self.threads)
+        readings = Readings(*records, proofs, self.readers, clock=now)
+        desk = EvidenceDesk(readings, records[1], proofs, (shelf, policies, self.lineup), self.readers)
+        replays = Replays(readings, proofs, Past(shelf, policies, features), self.readers)
+        lists = DecisionLists((DecisionList(self.database), Samples(self.database)), proofs, tokens, self.readers)
         rows = RunRows(records[1])
         risks = (
-            ChurnEvidenceDesk(readings, rows, proofs, (shelves, self.lineup), self.threads),
-            ChurnReplays(readings, rows, proofs, shelves, self.threads),
+            ChurnEvidenceDesk(readings, rows, proofs, (shelves, self.lineup), self.readers),
+            ChurnReplays(readings, rows, proofs, shelves, self.readers),
         )
-        return AuditServicer(proofs, self.threads, (desk, replays, lists), risks)
+        return AuditServicer(proofs, self.readers, (desk, replays, lists), risks)
 
     async def tell_health(self) -> None:
-        """Say per service whether it can answer; "" is all of them together."""
+        """Say of CreditService, and of "", whether a model is active and records can be written.
+
+        The other services only read: each call says for itself whether the database answers.
+        """
         writable = self.recorder is not None and self.recorder.writable
         credit = SERVING if writable and self.lineup.now.markets(FAMILY) else NOT_SERVING
         for service, status in ((AUDIT, SERVING), (CREDIT, credit), (CHURN, SERVING), (MODEL, SERVING), ("", credit)):
@@ -156,18 +168,27 @@ class Application:
         """Look at the catalog and the policy again and again; a look that fails changes nothing."""
         while True:
             await asyncio.sleep(self.settings.reload_seconds)
-            try:
-                await self.threads.run(self.lineup.refresh)
-            except OSError as error:  # a folder that is just being moved: the next look will see it whole
-                LOG.warning("catalog not readable", error=type(error).__name__)
-            await self.threads.run(policies.refresh)
-            await self.tell_health()
+            await self.attempt("catalog", self.threads.run(self.lineup.refresh))
+            await self.attempt("policy", self.threads.run(policies.refresh))
+            await self.attempt("health", self.tell_health())
 
     async def anchor(self) -> None:
         """Push the newest checkpoint again and again; no answer waits for it."""
         while True:
-            await asyncio.to_thread(self.anchors.push)
+            await self.attempt("anchor", asyncio.to_thread(self.anchors.push))
             await asyncio.sleep(self.settings.anchor_seconds)
+
+    async def attempt(self, task: str, work: Awaitable[object]) -> None:
+        """Do what is done again and again; whatever it raises is logged, once while it stays the same, and it goes on."""
+        try:
+            await work
+        except Exception as error:  # noqa: BLE001 - a folder that is just being moved, or a bug
+            place = place_of(error)
+            if self.failing.get(task) != place:
+                LOG.error("background task failed", task=task, error=type(error).__name__, place=place)
+            self.failing[task] = place
+        else:
+            self.failing.pop(task, None)
 
     async def stop(self) -> None:
         """Drain, then close the stores.
@@ -177,8 +198,7 @@ class Application:
         """
         for task in self.tasks:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await asyncio.gather(*self.tasks, return_exceptions=True)
         await self.health.enter_graceful_shutdown()
         seconds = self.settings.drain_seconds_max
         await self.gate.quiet(QUIET_SECONDS, seconds / 2)
@@ -187,6 +207,7 @@ class Application:
         await self.server.stop(seconds / 4)
         await self.close_log()
         self.threads.close()
+        self.readers.close()
         self.database.close()
         written = self.recorder
         LOG.info("stopped", records=written.records if written else 0, commits=written.commits if written else 0)
@@ -195,7 +216,7 @@ class Application:
         """Write what waits, and push the last checkpoint."""
         if self.recorder is not None:
             await self.recorder.close()
-            await asyncio.to_thread(self.anchors.push)
+            await self.attempt("anchor", asyncio.to_thread(self.anchors.push))
         if self.log is not None:
             self.log.close()
 

@@ -38,7 +38,8 @@ class Settings(BaseSettings):
         anchor_seconds: How often a checkpoint is pushed, if there is a new one.
         request_bytes_max: Larger requests are refused by gRPC.
         requests_in_flight_max: Beyond it gRPC answers RESOURCE_EXHAUSTED at once.
-        store_threads: Threads that wait for the database.
+        store_threads: Threads that wait for the database for the loan desk, and as many for the CRM and auditors
+            together. Each takes a connection to the database, and one to that of the keys.
         drain_seconds_max: After SIGTERM, calls under way get this long.
         reload_seconds: How often ACTIVE.toml and the bundles are looked at.
         churn_runs_kept: The newest so many runs of each market stay when another is loaded.

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from sqlalchemy import select
 
+from record.checkpoint import open_checkpoint
+from record.errors import RecordError
 from record.export import Export
 from record.keys import read_signing_key
 from record.merkle import Frontier
@@ -28,17 +30,23 @@ def examine(database: Database, verifier: VerifierKey, anchor_folder: Path | Non
     Raises:
         StoreUnavailable: The database does not answer.
     """
+    # The database is read as it is at one moment, after the anchors: those of what is written meanwhile would be too large.
+    anchors = anchored(anchor_folder)
+    with database.snapshot() as then:
+        return examine_at(then, verifier, anchors)
+
+
+def examine_at(database: Database, verifier: VerifierKey, anchors: list[str]) -> tuple[bool, list[str]]:
+    """Check the database of one moment."""
     proofs = Proofs(database)
     head, count = proofs.head_and_count()
     with database.reading() as connection:
         kept = [row.note for row in connection.execute(select(CHECKPOINTS).order_by(CHECKPOINTS.c.size))]
         accounts = tuple(retentions(connection, range(EVERYTHING), head.size))
-    notes = [head.checkpoint, *kept, *anchored(anchor_folder)]
     export = Export(start=0, records=proofs.all(head.size), retentions=accounts)
-    verdict = verify(export, notes, verifier)
+    verdict = verify(export, [head.checkpoint, *kept, *anchors], verifier)
     problems = list(about_head(head, count, verifier))
-    frontier_problem = [] if problems else about_peaks(head, proofs)
-    found = [*problems, *frontier_problem]
+    found = problems or about_peaks(head, verifier)
     return verdict.holds and not found, [*verdict.sentences(), *found]
 
 
@@ -50,16 +58,16 @@ def about_head(head: Head, count: int, verifier: VerifierKey) -> Iterator[str]:
         yield f"the head of the log says {head.size} records; the table has {count}"
 
 
-def about_peaks(head: Head, proofs: Proofs) -> list[str]:
-    """Compare the frontier of the head with the one that the records give."""
-    frontier = Frontier()
-    for record in proofs.all(head.size):
-        leaf = record.computed_leaf() or (record.nodes[0] if record.nodes else b"")
-        frontier, _ = frontier.append(leaf)
+def about_peaks(head: Head, verifier: VerifierKey) -> list[str]:
+    """Compare the frontier of the head with its checkpoint, whose root `verify` has held against the records."""
+    try:
+        signed = open_checkpoint(head.checkpoint, verifier)
+    except RecordError:
+        return []  # which `verify` has told
+    frontier = Frontier(head.size, split(head.peaks))
+    fits = len(frontier.peaks) == head.size.bit_count() and frontier.root() == signed.root
     return (
-        []
-        if split(head.peaks) == frontier.peaks
-        else ["the frontier in the head of the log is not that of its records"]
+        [] if signed.size == head.size and fits else ["the frontier in the head of the log is not that of its records"]
     )
 
 

@@ -134,6 +134,10 @@ class LogRefused(Exception):
     """The log cannot be opened: its keys are missing or another log's, or its head is; the message says what to do."""
 
 
+class DatabaseRefused(Exception):
+    """The database is not one that this release can use; the message says what to do."""
+
+
 class LoadRefused(Exception):
     """A feature or run file is not what it should be; nothing of it was loaded."""
 

@@ -1,6 +1,7 @@
 """What an operator types about people: erase a customer, put a legal hold, apply retention. Each shows first what it would do."""
 
 import datetime as dt
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from server.config import read_settings
+from server.errors import ErasureRefused
 
 if TYPE_CHECKING:  # a command loads its part only when it runs
     from server.erase import Plan
     from server.stores.records import RecordLog
+
+WORDS = re.compile(r"[^\s,;:()'\"]*[^\s,;:()'\".]")  # without what ends or quotes a word
+NO_CUSTOMER = "\0"  # in no reason
 
 Market = Annotated[str, typer.Argument(metavar="MARKET", help="Country, two capital letters.")]
 Customers = Annotated[list[str], typer.Argument(metavar="CUSTOMER...", help="The customers' numbers.")]
@@ -22,6 +27,7 @@ Reason = Annotated[
     str, typer.Option(help="Why; recorded for as long as the log lives. Name the case, not the customer.")
 ]
 Apply = Annotated[bool, typer.Option("--apply", help="Do it; without this, only say what would be done.")]
+Unknown = Annotated[bool, typer.Option("--unknown", help="Also where nothing is known of the customer yet.")]
 Config = Annotated[Path | None, typer.Option("--config", metavar="CONFIG.toml", help="The configuration.")]
 
 
@@ -61,15 +67,25 @@ def told(plan: "Plan", *, apply: bool) -> str:
     )
 
 
-def hold(market: Market, customer: CustomerId, reason: Reason, config: Config = None) -> None:
+def hold(market: Market, customer: CustomerId, reason: Reason, unknown: Unknown = False, config: Config = None) -> None:
     """Put a legal hold on a customer: until it is released, nothing recorded about them is erased or removed."""
-    from server.erase import check_reason
+    from server.erase import check_reason, plan_of
     from server.stores.holds import place_hold
 
     check_reason(reason, (market, customer))
     with opened_log(config) as log:
+        with log.database.reading() as connection:
+            plan = plan_of(connection, log, (market, customer))
+        if not (plan.is_news or plan.erased_before or unknown):
+            raise ErasureRefused(
+                f"nothing is known of {market} {customer}: look at the market and the number again; "
+                "to hold what will be recorded of this customer: --unknown"
+            )
         name = place_hold(log, market, customer, reason, now())
-    typer.echo(f"{market} {customer}: hold {name}; to release it: python -m server release {name}")
+    typer.echo(
+        f"{market} {customer}: hold {name}; it covers {plan.records:,} records, {plan.feature_rows:,} rows of features, "
+        f"{len(plan.run_rows):,} rows in runs; to release it: python -m server release {name}"
+    )
 
 
 def release(
@@ -78,9 +94,14 @@ def release(
     config: Config = None,
 ) -> None:
     """Release a legal hold; other holds on the same customer stay."""
-    from server.stores.holds import release_hold
+    from server.erase import check_reason
+    from server.stores.holds import held_by, release_hold
 
     with opened_log(config) as log:
+        market, tag = held_by(log, hold_id.lower())
+        # The hold knows its customer by the tag alone; a word of the reason that has this tag is the number.
+        named = [word for word in (reason, *WORDS.findall(reason)) if log.tag_of(market, word) == tag]
+        check_reason(reason, (market, named[0] if named else NO_CUSTOMER))
         release_hold(log, hold_id.lower(), reason, now())
     typer.echo(f"hold {hold_id}: released")
 

@@ -1,17 +1,13 @@
 """Lists and samples of decisions. Both read headers only, which hold no personal data."""
 
-import base64
-import binascii
 import hashlib
-import hmac
-import json
 
 from grounds.audit.v1 import sample_pb2 as pb
 from grounds.credit.v1 import credit_pb2
 from server.edges.audit_proofs import size_of
 from server.edges.audit_question import time_of
 from server.edges.explanations import timestamp
-from server.edges.pages import MAC_BYTES, PageTokens
+from server.edges.pages import NOT_OURS, PageTokens, page_size_of
 from server.edges.threads import Threads
 from server.errors import PageTokenInvalid, RequestInvalid, Violation
 from server.stores.decisions import Condition, DecisionList, Place
@@ -19,8 +15,8 @@ from server.stores.entries import EPOCH, US
 from server.stores.proofs import Proofs
 from server.stores.samples import Samples
 
-PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX = 100, 1000
 SAMPLE_MAX = 20_000  # of all strata together: an answer that fits into one message
+LISTED = "decisions"  # the kind of its page tokens
 PREFIX = "DECISION_"
 KEYS = {
     pb.STRATUM_KEY_MARKET: "market",
@@ -42,7 +38,7 @@ class DecisionLists:
     async def page(self, request: pb.ListDecisionsRequest) -> pb.ListDecisionsResponse:
         """Give a page."""
         after = self.place_of(request)
-        size = min(request.page_size or PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX)
+        size = page_size_of(request.page_size)
         rows = await self.threads.run(self.listed.page, condition_of(request.filter), after, size + 1)
         token = ""
         if len(rows) > size:
@@ -82,25 +78,19 @@ class DecisionLists:
 
     def token_of(self, asked: pb.DecisionFilter, place: Place) -> str:
         """Write where the next page begins, bound to the filter."""
-        content = json.dumps(["decisions", digest(asked), place.time_us, place.index]).encode()
-        return base64.urlsafe_b64encode(self.tokens.mac(content) + content).decode().rstrip("=")
+        return self.tokens.signed([LISTED, digest(asked), place.time_us, place.index])
 
     def place_of(self, request: pb.ListDecisionsRequest) -> Place | None:
         """Read where the page begins; None at the first."""
-        token = request.page_token
-        if not token:
+        if not request.page_token:
             return None
-        try:
-            content = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
-        except (binascii.Error, ValueError) as error:
-            raise PageTokenInvalid("page_token is not one that this service gave") from error
-        mac, content = content[:MAC_BYTES], content[MAC_BYTES:]
-        if not hmac.compare_digest(mac, self.tokens.mac(content)):
-            raise PageTokenInvalid("page_token is not one that this service gave")
-        found = json.loads(content)
-        if not isinstance(found, list) or found[:2] != ["decisions", digest(request.filter)]:
-            raise PageTokenInvalid("page_token belongs to a list of another filter")
-        return Place(found[2], found[3])
+        told = self.tokens.opened(request.page_token)
+        match told:
+            case [kind, filters, time_us, index] if kind == LISTED:
+                if filters != digest(request.filter):
+                    raise PageTokenInvalid("page_token belongs to a list of another filter")
+                return Place(time_us, index)
+        raise PageTokenInvalid(NOT_OURS)
 
 
 def digest(asked: pb.DecisionFilter) -> str:

@@ -9,16 +9,14 @@ from sqlalchemy import Row
 from grounds.churn.v1 import churn_pb2 as pb
 from grounds.churn.v1 import churn_pb2_grpc
 from server.edges.context import Context
-from server.edges.pages import ExportPlace, PagePlace, PageTokens
-from server.edges.risks import RiskWriter, explanation_message, risk_messages, run_message
+from server.edges.pages import ExportPlace, PagePlace, PageTokens, page_size_of
+from server.edges.risks import RiskWriter, explanation_message, newest_run, risk_messages, run_message
 from server.edges.syncs import Syncs
 from server.edges.threads import Threads
-from server.errors import CustomerUnknown, NoRun, PageTokenInvalid
+from server.errors import CustomerUnknown, PageTokenInvalid
 from server.stores.changes import ChangeStore
-from server.stores.risks import SCORED, Order, Place, RiskStore, Run, Wanted
+from server.stores.risks import SCORED, Order, Place, RiskStore, Wanted
 
-PAGE_SIZE_DEFAULT = 100
-PAGE_SIZE_MAX = 1000
 ORDERS: dict[int, Order] = {
     pb.CHURN_RISK_ORDER_UNSPECIFIED: "PROBABILITY",
     pb.CHURN_RISK_ORDER_PROBABILITY: "PROBABILITY",
@@ -51,7 +49,7 @@ class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
         self, request: pb.ListChurnRiskChangesRequest, _context: Context
     ) -> pb.ListChurnRiskChangesResponse:
         """Give one page of a sync; all its pages lead to one run."""
-        return await self.threads.run(self.syncs.page, request, size_of(request.page_size))
+        return await self.threads.run(self.syncs.page, request, page_size_of(request.page_size))
 
     async def ExportChurnRisks(
         self, request: pb.ExportChurnRisksRequest, _context: Context
@@ -97,7 +95,7 @@ class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
 
     def page(self, request: pb.ListChurnRisksRequest) -> pb.ListChurnRisksResponse:
         """Read a page."""
-        wanted, filters, size = wanted_of(request), filters_of(request), size_of(request.page_size)
+        wanted, filters, size = wanted_of(request), filters_of(request), page_size_of(request.page_size)
         after: Place | None = None
         if request.page_token:
             place = self.tokens.read(request.page_token, PagePlace)
@@ -116,19 +114,6 @@ class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
             token = self.tokens.write(PagePlace(run.number, run.market, filters, total, number, last.customer_id))
         risks = risk_messages(run, rows[:size], request.locale)
         return pb.ListChurnRisksResponse(churn_risks=risks, next_page_token=token, total_size=total)
-
-
-def newest_run(risks: RiskStore, market: str) -> Run:
-    """Give the market's newest run."""
-    run = risks.newest_run(market)
-    if run is None:
-        raise NoRun(f"no churn run is loaded for market {market}", market=market)
-    return run
-
-
-def size_of(page_size: int) -> int:
-    """Give the size of a page."""
-    return min(page_size or PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX)
 
 
 def wanted_of(request: pb.ListChurnRisksRequest) -> Wanted:

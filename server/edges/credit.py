@@ -131,6 +131,7 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
         """Make the decision, not yet recorded."""
         model, asked = self.model_for(request), self.asking(request)
         given = checked(request, model.bundle.schema, decides=True)
+        refuse_facts_of_the_store(request, model.bundle.schema)
         stored = await self.stored_features(request, model.bundle.schema)
         assessment = assess(model, asked.policy, asked.question(inputs_of(model.bundle.schema, stored, given)))
         decision = pb.CreditDecision(
@@ -236,5 +237,16 @@ def refuse_unknown_facts(request: Asked, section: Section) -> None:
             problems.append(Violation(f'facts["{name}"]', f"no rule asks for it; asked for: {allowed}", "UNKNOWN"))
         elif value.WhichOneof("kind") != asked[name]:
             problems.append(Violation(f'facts["{name}"]', f"must be a {asked[name]}", "KIND"))
+    if problems:
+        raise FeaturesInvalid("; ".join(f"{v.field} {v.problem}" for v in problems[:3]), violations=problems)
+
+
+def refuse_facts_of_the_store(request: pb.ScoreCreditRequest, schema: Schema) -> None:
+    """Refuse facts that would stand above what the store knows: an officer does not overwrite days late in a rule either."""
+    of_store = {feature.name for feature in schema.features if feature.source == "STORE"}
+    problem = "is a feature that comes from the feature store and is not the caller's to give"
+    problems = [
+        Violation(f'facts["{name}"]', problem, "SOURCE_NOT_ALLOWED") for name in sorted(of_store & set(request.facts))
+    ]
     if problems:
         raise FeaturesInvalid("; ".join(f"{v.field} {v.problem}" for v in problems[:3]), violations=problems)

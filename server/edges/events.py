@@ -15,12 +15,15 @@ from server.edges.explanations import timestamp
 from server.edges.received import RECEIVED
 from server.edges.recorder import Recorder
 from server.edges.threads import Threads
-from server.errors import DecisionUnknown
+from server.errors import DecisionUnknown, StoreUnavailable
 from server.stores.about import records_about
-from server.stores.entries import Entry, Kept
+from server.stores.entries import After, Entry, Kept, Overtaken
 from server.stores.records import RecordLog
+from server.stores.turns import count_of
 
 CREDIT_OVERRIDE, CREDIT_OUTCOME = "CREDIT_OVERRIDE", "CREDIT_OUTCOME"
+EVENTS = (CREDIT_OVERRIDE, CREDIT_OUTCOME)
+TRIES_MAX = 10
 ABOUT = "about"  # the label that names the decision
 Asked = pb.RecordOverrideRequest | pb.RecordOutcomeRequest
 
@@ -35,6 +38,7 @@ class Asking:
         outcomes: What became of it until now.
         record_id: Under which the answer will be recorded.
         at: Now.
+        after: How many overrides and outcomes there were.
     """
 
     decision: pb.CreditDecision
@@ -43,6 +47,7 @@ class Asking:
     outcomes: tuple[pb.Outcome, ...]
     record_id: str
     at: dt.datetime
+    after: After
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +73,21 @@ class Events:
             record_id: For the record, if it becomes one.
             tell: Checks the request and gives the answer; raises what refuses it. Called in a thread.
         """
-        at = self.clock()
         content = bytes.fromhex(content_sha256(request, without="request_id"))
-        request_id = request.request_id.lower()
+        for _ in range(TRIES_MAX):
+            try:
+                return answer_bytes(await self.tried(request, record_id, content, tell))
+            except Overtaken:
+                continue  # judged by what is not the last word any more
+        raise StoreUnavailable("others record about this decision all the time; try again")
+
+    async def tried(self, request: Asked, record_id: str, content: bytes, tell: Callable[[Asking], Told]) -> Kept:
+        """Judge by what there is, and record, unless it was recorded before.
+
+        Raises:
+            Overtaken: Something else was recorded about the decision meanwhile.
+        """
+        at, request_id = self.clock(), request.request_id.lower()
         try:
             asking = await self.threads.run(self.asking, request.decision_id.lower(), record_id, at)
             told = await self.threads.run(tell, asking)
@@ -79,7 +96,7 @@ class Events:
             earlier = await self.threads.run(self.log.of_request, LOCAL_CALLER, request_id, content)
             if earlier is None:
                 raise
-            return answer_bytes(earlier)
+            return earlier
         entry = Entry(
             kind=told.kind,
             record_id=record_id,
@@ -90,13 +107,18 @@ class Events:
             request_id=request_id,
             content=content,
             labels={"market": asking.decision.customer.market, ABOUT: asking.kept.header.record_id, **told.labels},
+            after=asking.after,
         )
-        return answer_bytes(await self.recorder.keep(entry))
+        return await self.recorder.keep(entry)
 
     def asking(self, decision_id: str, record_id: str, at: dt.datetime) -> Asking:
         """Read the decision and what came after it."""
         kept = self.decision(decision_id)
-        return Asking(answer_of(kept.body), kept, *after(self.log, kept), record_id, at)
+        tag, label = kept.header.customer_tag, (ABOUT, kept.header.record_id)
+        with self.log.database.reading() as connection:  # before they are read: what comes between is noticed
+            count = count_of(connection, tag, EVENTS, label)
+        known = After(tag, EVENTS, label, count)
+        return Asking(answer_of(kept.body), kept, *after(self.log, kept), record_id, at, known)
 
     def decision(self, decision_id: str) -> Kept:
         """Read a decision.
@@ -113,8 +135,7 @@ class Events:
 
 def after(log: RecordLog, kept: Kept) -> tuple[tuple[pb.Override, ...], tuple[pb.Outcome, ...]]:
     """Read what came after a decision, in the order in which it was recorded."""
-    kinds, about = (CREDIT_OVERRIDE, CREDIT_OUTCOME), {ABOUT: kept.header.record_id}
-    events = list(records_about(log, kept.header.customer_tag, kinds, about))
+    events = list(records_about(log, kept.header.customer_tag, EVENTS, {ABOUT: kept.header.record_id}))
     return (
         tuple(pb.Override.FromString(answer_bytes(each)) for each in events if each.header.kind == CREDIT_OVERRIDE),
         tuple(pb.Outcome.FromString(answer_bytes(each)) for each in events if each.header.kind == CREDIT_OUTCOME),

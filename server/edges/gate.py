@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 
 from server.edges.access import authorise
 from server.edges.context import Context
+from server.edges.places import place_of
 from server.edges.received import RECEIVED, Received, keeping
 from server.edges.status import MEANINGS, refuse, refuse_bug
 from server.edges.validation import validate
@@ -120,17 +121,6 @@ class Gate(grpc.aio.ServerInterceptor):
 def log_call(method: str, reason: str, start: float) -> None:
     """Write down that a call was answered; nothing of what was in it."""
     LOG.info("call", method=method, reason=reason, milliseconds=round((time.monotonic() - start) * 1000, 2))
-
-
-def place_of(error: BaseException) -> list[str]:
-    """Give where a bug happened, innermost last; without its message, which may hold a customer's value."""
-    places = []
-    trace = error.__traceback__
-    while trace is not None:
-        code = trace.tb_frame.f_code
-        places.append(f"{code.co_filename.rsplit('/', 1)[-1]}:{trace.tb_lineno} {code.co_name}")
-        trace = trace.tb_next
-    return places[-8:]
 
 
 def with_authorisation(handler: Any, method: str) -> Any:

@@ -7,13 +7,14 @@ import hashlib
 import hmac
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import TypeVar
+from dataclasses import asdict, dataclass, fields
+from typing import Any, TypeVar
 
 from server.errors import PageTokenInvalid, ResyncRequired
 from server.stores.changes import Phase
 
 MAC_BYTES = 16
+PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX = 100, 1000
 NOT_OURS = "the token is not one that this service gave for this"
 
 
@@ -85,9 +86,7 @@ class PageTokens:
 
     def write(self, place: AnyPlace) -> str:
         """Give the token of a place."""
-        told = {"kind": type(place).__name__, "at": int(self.clock().timestamp()), **asdict(place)}
-        content = json.dumps(told, separators=(",", ":")).encode()
-        return base64.urlsafe_b64encode(self.mac(content) + content).decode().rstrip("=")
+        return self.signed({"kind": type(place).__name__, "at": int(self.clock().timestamp()), **asdict(place)})
 
     def read(self, token: str, kind: type[Kind]) -> Kind:
         """Give the place of a token.
@@ -96,15 +95,10 @@ class PageTokens:
             PageTokenInvalid: The token is not ours, or of another kind.
             ResyncRequired: It is too old.
         """
-        try:
-            content = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
-        except (binascii.Error, ValueError) as error:
-            raise PageTokenInvalid(NOT_OURS) from error
-        mac, content = content[:MAC_BYTES], content[MAC_BYTES:]
-        if not hmac.compare_digest(mac, self.mac(content)):
+        told = self.opened(token)
+        if not isinstance(told, dict) or told.pop("kind", None) != kind.__name__:
             raise PageTokenInvalid(NOT_OURS)
-        told = json.loads(content)
-        if told.pop("kind") != kind.__name__:
+        if set(told) != {"at", *(each.name for each in fields(kind))}:  # another release gave it
             raise PageTokenInvalid(NOT_OURS)
         given = dt.datetime.fromtimestamp(told.pop("at"), dt.UTC)
         if self.clock() - given > self.age_max:
@@ -112,6 +106,31 @@ class PageTokens:
             raise ResyncRequired(f"the token is older than {days} days; begin again without one", days=days)
         return kind(**told)
 
+    def signed(self, told: object) -> str:
+        """Give the token that tells this, which JSON can hold."""
+        content = json.dumps(told, separators=(",", ":")).encode()
+        return base64.urlsafe_b64encode(self.mac(content) + content).decode().rstrip("=")
+
+    def opened(self, token: str) -> Any:
+        """Give what a token tells; of what kind it is, its reader must ask.
+
+        Raises:
+            PageTokenInvalid: The token is not ours.
+        """
+        try:
+            content = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+        except (binascii.Error, ValueError) as error:
+            raise PageTokenInvalid(NOT_OURS) from error
+        mac, content = content[:MAC_BYTES], content[MAC_BYTES:]
+        if not hmac.compare_digest(mac, self.mac(content)):
+            raise PageTokenInvalid(NOT_OURS)
+        return json.loads(content)
+
     def mac(self, content: bytes) -> bytes:
         """Sign."""
         return hmac.digest(self.key, content, hashlib.sha256)[:MAC_BYTES]
+
+
+def page_size_of(asked: int) -> int:
+    """Give the size of a page."""
+    return min(asked or PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX)

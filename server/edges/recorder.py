@@ -6,16 +6,21 @@ While one batch is on its way to the disk the next one gathers, so one fsync ser
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+from typing import Protocol, TypeVar, TypeVarTuple
 
 import structlog
 
+from server.edges.places import place_of
 from server.errors import StoreUnavailable
 from server.stores.entries import Entry, Kept, Outcome
 
 LOG = structlog.get_logger()
+Arguments = TypeVarTuple("Arguments")
+Answer = TypeVar("Answer")
 BATCH_MAX = 256
+HANG_SECONDS = 15.0  # for a lock nobody waits for longer than 10
 PROBE_SECONDS = 0.5
+IDLE_PROBE_SECONDS = 2.0  # where nothing is written, nothing else would show that nothing could be
 
 
 class Log(Protocol):
@@ -32,14 +37,18 @@ class Recorder:
     """Appends for all calls of this process. Owned by the event loop.
 
     Attributes:
-        writable: False after a write has failed, until one succeeds.
+        writable: False after a write or a probe has failed, until one succeeds.
+        hang_seconds: A write that takes longer makes `writable` False until it ends.
         commits: Batches that were written.
         records: Entries in them.
     """
 
-    def __init__(self, log: Log, tell: Callable[[], Awaitable[None]]) -> None:
-        """Take a log, and what to call when `writable` changes."""
-        self.log, self.tell = log, tell
+    def __init__(
+        self, log: Log, tell: Callable[[], Awaitable[None]], idle_probe_seconds: float = IDLE_PROBE_SECONDS
+    ) -> None:
+        """Take a log, what to call when `writable` changes, and how long nothing may be written before a probe."""
+        self.log, self.tell, self.idle_probe_seconds = log, tell, idle_probe_seconds
+        self.hang_seconds = HANG_SECONDS
         self.writable = True
         self.commits = self.records = 0
         self.waiting: list[tuple[Entry, asyncio.Future[Outcome]]] = []
@@ -59,7 +68,7 @@ class Recorder:
 
         Raises:
             StoreUnavailable: It may not be answered.
-            RequestIdReused, RecordRemoved, RecordDamaged: See RecordLog.append.
+            RequestIdReused, RecordRemoved, RecordDamaged, Overtaken: See RecordLog.append.
         """
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self.waiting.append((entry, future))
@@ -85,23 +94,22 @@ class Recorder:
                     future.set_result(outcome)
 
     async def wait(self) -> None:
-        """Wait until something is to be written, or while nothing could be, until it is time to probe."""
+        """Wait until something is to be written, or it is time to probe."""
         if self.waiting:
             return
         self.something.clear()
         if self.closing:
             return
         try:
-            async with asyncio.timeout(None if self.writable else PROBE_SECONDS):
+            async with asyncio.timeout(self.idle_probe_seconds if self.writable else PROBE_SECONDS):
                 await self.something.wait()
         except TimeoutError:
             pass
 
     async def written(self, entries: list[Entry]) -> Sequence[Outcome]:
         """Write a batch; whatever fails, each of its callers is told."""
-        loop = asyncio.get_running_loop()
         try:
-            outcomes = await loop.run_in_executor(self.pool, self.log.append, entries)
+            outcomes = await self.in_thread(self.log.append, entries)
             assert len(outcomes) == len(entries), "every entry has an outcome"
         except StoreUnavailable as error:
             await self.now_writable(writable=False)
@@ -114,27 +122,40 @@ class Recorder:
         await self.now_writable(writable=True)
         return outcomes
 
+    async def in_thread(self, work: Callable[[*Arguments], Answer], *args: *Arguments) -> Answer:
+        """Run something that waits; nothing is writable while it takes so long that the database must hang."""
+        future = asyncio.get_running_loop().run_in_executor(self.pool, work, *args)
+        done, _ = await asyncio.wait({future}, timeout=self.hang_seconds)
+        if not done:
+            await self.now_writable(writable=False)
+        return await future
+
     async def probe(self) -> None:
-        """Look whether writing works again."""
-        if self.writable:
-            return
+        """Look whether writing works; what is asked of an idle server, whose reads may all fail, depends on it."""
         try:
-            await asyncio.get_running_loop().run_in_executor(self.pool, self.log.probe)
+            await self.in_thread(self.log.probe)
         except StoreUnavailable:
-            return
-        await self.now_writable(writable=True)
+            await self.now_writable(writable=False)
+        except Exception as error:  # noqa: BLE001 - a bug; the writer goes on
+            LOG.error("bug", task="probe", error=type(error).__name__, place=place_of(error))
+            await self.now_writable(writable=False)
+        else:
+            await self.now_writable(writable=True)
 
     async def now_writable(self, *, writable: bool) -> None:
         """Note it, and tell when it has changed."""
         if writable != self.writable:
             self.writable = writable
             LOG.warning("records", writable=writable)
-            await self.tell()
+            try:
+                await self.tell()
+            except Exception as error:  # noqa: BLE001 - a bug; the writer goes on
+                LOG.error("bug", task="health", error=type(error).__name__, place=place_of(error))
 
     async def close(self) -> None:
         """Write what waits, then stop."""
         self.closing = True
         self.something.set()
         if self.task is not None:
-            await self.task
+            await asyncio.gather(self.task, return_exceptions=True)
         self.pool.shutdown(wait=True)

@@ -12,8 +12,9 @@ from grounds.customer.v1 import customer_pb2
 from grounds.explain.v1 import explain_pb2
 from server.edges.explanations import ContributionFacts, baseline_of, contribution, explanation, timestamp
 from server.edges.money import money_of_minor
+from server.errors import NoRun
 from server.stores.doubles import unpack
-from server.stores.risks import SCORED, Run
+from server.stores.risks import SCORED, RiskStore, Run
 
 MICROS = 10**6
 BANDS: dict[str | None, pb.RiskBand] = {
@@ -23,6 +24,18 @@ BANDS: dict[str | None, pb.RiskBand] = {
     "HIGH": pb.RISK_BAND_HIGH,
     "CRITICAL": pb.RISK_BAND_CRITICAL,
 }
+
+
+def newest_run(risks: RiskStore, market: str) -> Run:
+    """Give the market's newest run.
+
+    Raises:
+        NoRun: There is none.
+    """
+    run = risks.newest_run(market)
+    if run is None:
+        raise NoRun(f"no churn run is loaded for market {market}", market=market)
+    return run
 
 
 def run_message(run: Run) -> pb.ChurnRun:

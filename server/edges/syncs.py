@@ -5,10 +5,10 @@ from typing import TypeVar
 from grounds.churn.v1 import churn_pb2 as pb
 from grounds.customer.v1 import customer_pb2
 from server.edges.pages import CopyState, ExportPlace, PageTokens, SyncPlace
-from server.edges.risks import risk_messages, run_message
-from server.errors import NoRun, PageTokenInvalid, ResyncRequired
+from server.edges.risks import newest_run, risk_messages, run_message
+from server.errors import PageTokenInvalid, ResyncRequired
 from server.stores.changes import ChangePlace, ChangeStore, Sync
-from server.stores.risks import RiskStore, Run
+from server.stores.risks import RiskStore
 
 OfCopy = TypeVar("OfCopy", SyncPlace, CopyState, ExportPlace)
 
@@ -64,15 +64,15 @@ class Syncs:
         if request.delta_token:
             state = self.token(request.delta_token, CopyState, request)
             since = self.risks.run(state.run, market)
-            return Sync(self.newest_run(market), since, mark, state.mark), ChangePlace("CHANGED")
-        return Sync(self.newest_run(market), None, mark, mark), ChangePlace("CHANGED")
+            return Sync(newest_run(self.risks, market), since, mark, state.mark), ChangePlace("CHANGED")
+        return Sync(newest_run(self.risks, market), None, mark, mark), ChangePlace("CHANGED")
 
     def export_place(self, request: pb.ExportChurnRisksRequest) -> ExportPlace:
         """Give where an export begins or goes on."""
         if request.resume_token:
             return self.token(request.resume_token, ExportPlace, request)
         mark = self.changes.mark(request.market)
-        return ExportPlace(request.market, request.locale, self.newest_run(request.market).number, mark, 0)
+        return ExportPlace(request.market, request.locale, newest_run(self.risks, request.market).number, mark, 0)
 
     def part(self, place: ExportPlace) -> tuple[pb.ExportChurnRisksResponse, ExportPlace | None]:
         """Give one part of an export, and where it goes on; nowhere after the last."""
@@ -101,10 +101,3 @@ class Syncs:
         if (place.market, place.locale) != (request.market, request.locale):
             raise ResyncRequired("the token is of another market or locale; begin again without a token")
         return place
-
-    def newest_run(self, market: str) -> Run:
-        """Give the market's newest run."""
-        run = self.risks.newest_run(market)
-        if run is None:
-            raise NoRun(f"no churn run is loaded for market {market}", market=market)
-        return run

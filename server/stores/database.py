@@ -10,14 +10,25 @@ from typing import Any
 import alembic.command
 import alembic.config
 import sqlalchemy
-from sqlalchemy import Connection, Engine, event, func, select
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, ExceptionContext, event, func, select
+from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
+from sqlalchemy.pool import QueuePool
 
-from server.errors import StoreUnavailable
+from server.errors import DatabaseRefused, StoreUnavailable
 from server.stores.tables import SERVER_KEYS
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-BUSY_SECONDS = 10
+CONNECTIONS = 5  # of a command
+BUSY_SECONDS = 10  # so long a lock, or a database that does not answer, is waited for
+POSTGRESQL_WAITS = {
+    "connect_timeout": BUSY_SECONDS,
+    "tcp_user_timeout": BUSY_SECONDS * 1000,  # milliseconds; what was sent and is not acknowledged
+    "keepalives_idle": BUSY_SECONDS,  # while an answer is waited for
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+}
 KEY_BYTES = 32
 ALEMBIC = threading.Lock()  # it keeps what it does in globals
 MIGRATION_LOCK = 0x67726F756E6473  # "grounds"; any number that nobody else uses
@@ -29,15 +40,23 @@ class Database:
     Owned by the process; its methods may be called from any thread.
     """
 
-    def __init__(self, url: str, migrations: Path = MIGRATIONS) -> None:
-        self.engine = open_engine(url)
-        self.migrations = migrations
+    def __init__(self, url: str, migrations: Path = MIGRATIONS, connections: int = CONNECTIONS) -> None:
+        """Open it; nothing is asked of it yet.
+
+        Args:
+            url: SQLAlchemy URL.
+            migrations: What makes its tables.
+            connections: How many threads use it at once.
+        """
+        self.engine = open_engine(url, connections)
+        self.migrations, self.connections = migrations, connections
 
     def migrate(self) -> None:
         """Bring the tables up to date; safe to call from several processes at once.
 
         Raises:
-            StoreUnavailable: The database does not answer.
+            DatabaseRefused: A newer release made it.
+            StoreUnavailable: It does not answer.
         """
         config = alembic.config.Config()
         config.set_main_option("script_location", str(self.migrations))
@@ -46,6 +65,7 @@ class Database:
                 connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
             config.attributes["connection"] = connection
             with ALEMBIC:
+                refuse_newer(connection, config)
                 alembic.command.upgrade(config, "head")
 
     @contextmanager
@@ -58,6 +78,14 @@ class Database:
             raise
         except SQLAlchemyError as error:
             raise StoreUnavailable("the database does not answer; try again") from error
+
+    @contextmanager
+    def snapshot(self) -> Iterator["Database"]:
+        """Give the database as it is at the first read, whatever others write meanwhile: to read only, for one thread."""
+        with self.reading() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execution_options(isolation_level="REPEATABLE READ")
+            yield Snapshot(self, connection)
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -91,14 +119,68 @@ class Database:
         self.engine.dispose()
 
 
-def open_engine(url: str) -> Engine:
-    """Open the database; SQLite with a write-ahead log and an fsync for every commit."""
-    if not url.startswith("sqlite"):
-        return sqlalchemy.create_engine(url, pool_pre_ping=True)
-    engine = sqlalchemy.create_engine(url, connect_args={"timeout": BUSY_SECONDS})
-    event.listen(engine, "connect", set_up_sqlite)
-    event.listen(engine, "begin", begin_sqlite)
+class Snapshot(Database):
+    """The database at one moment. Every read is in one transaction."""
+
+    def __init__(self, database: Database, connection: Connection) -> None:
+        self.engine, self.migrations, self.connections = database.engine, database.migrations, 1
+        self.connection = connection
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Give the one connection."""
+        yield self.connection
+
+
+def refuse_newer(connection: Connection, config: alembic.config.Config) -> None:
+    """Refuse tables that a revision made which this release does not have."""
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    unknown = set(MigrationContext.configure(connection).get_current_heads()) - known
+    if unknown:
+        raise DatabaseRefused(
+            f"the database has revision {', '.join(sorted(unknown))}: it was made by a newer release than this one; "
+            "run that release, or name another database"
+        )
+
+
+def open_engine(url: str, connections: int) -> Engine:
+    """Open the database; SQLite with a write-ahead log and an fsync for every commit.
+
+    Whoever waits for longer than BUSY_SECONDS, for a lock or for a database that is silent, gets StoreUnavailable. A
+    statement that works may take its time. No error tells a value.
+    """
+    common: dict[str, Any] = {
+        "hide_parameters": True,
+        "poolclass": QueuePool,
+        "pool_size": connections,
+        "pool_timeout": BUSY_SECONDS,
+    }
+    if url.startswith("sqlite"):
+        engine = sqlalchemy.create_engine(url, connect_args={"timeout": BUSY_SECONDS}, **common)
+        event.listen(engine, "connect", set_up_sqlite)
+        event.listen(engine, "begin", begin_sqlite)
+        return engine
+    parts = sqlalchemy.make_url(url)
+    waits = {name: seconds for name, seconds in POSTGRESQL_WAITS.items() if name not in parts.query}
+    engine = sqlalchemy.create_engine(parts, pool_pre_ping=True, connect_args=waits, **common)
+    event.listen(engine, "connect", set_up_postgresql)
+    event.listen(engine, "handle_error", hide_values)
     return engine
+
+
+def set_up_postgresql(connection: Any, _record: Any) -> None:
+    """Let no statement wait for a lock for longer than SQLite would."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET lock_timeout = '{BUSY_SECONDS}s'")
+    connection.commit()
+
+
+def hide_values(context: ExceptionContext) -> None:
+    """Take the text of errors in which PostgreSQL quotes the row: what remains is the statement and the kind of error."""
+    error, original = context.sqlalchemy_exception, context.original_exception
+    if isinstance(error, IntegrityError | DataError):
+        original.args = (f"SQLSTATE {getattr(original, 'sqlstate', '')}",)
+        error.args = (f"({type(original).__name__}) {original}",)
 
 
 def set_up_sqlite(connection: Any, _record: Any) -> None:

@@ -23,6 +23,20 @@ US = dt.timedelta(microseconds=1)
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
+class Overtaken(Exception):
+    """Another record came between: look again at what there is, and judge again."""
+
+
+@dataclass(frozen=True, slots=True)
+class After:
+    """What was there when an entry was judged: so many records of these kinds about a customer, with a label."""
+
+    tag: str
+    kinds: tuple[str, ...]
+    label: tuple[str, str]
+    count: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """What is to be recorded.
@@ -40,6 +54,7 @@ class Entry:
         about: Tag of a customer whom the record is about although the log's own key seals it, so that it outlives the
             customer's key. Only without `customer`.
         removed: What retention removed; only of kind RETENTION.
+        after: What must be all that there is when it is appended, else it is Overtaken; None where that does not matter.
     """
 
     kind: str
@@ -53,6 +68,7 @@ class Entry:
     labels: Mapping[str, str] = field(default_factory=dict)
     about: str = ""
     removed: tuple[Removed, ...] = ()
+    after: After | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,17 @@ def place_hold(log: RecordLog, market: str, customer_id: str, reason: str, at: d
     return hold_id
 
 
+def held_by(log: RecordLog, hold_id: str) -> tuple[str, str]:
+    """Give the market and the tag of the customer whom a hold is on, released or not.
+
+    Raises:
+        ErasureRefused: There is no such hold.
+    """
+    with log.database.reading() as connection:
+        header = hold_of(connection, hold_id)
+    return header.labels["market"], header.customer_tag
+
+
 def release_hold(log: RecordLog, hold_id: str, reason: str, at: dt.datetime) -> None:
     """Release a hold.
 
@@ -44,18 +55,20 @@ def release_hold(log: RecordLog, hold_id: str, reason: str, at: dt.datetime) -> 
     """
     with log.database.writing() as connection:
         log.lock_head(connection)
-        row = connection.execute(
-            select(RECORDS).where(RECORDS.c.record_id == hold_id, RECORDS.c.kind == LEGAL_HOLD)
-        ).first()
-        if row is None:
-            raise ErasureRefused(
-                "there is no such hold; `hold` printed its name, and a refused erasure prints it again"
-            )
-        header = header_of(row)
+        header = hold_of(connection, hold_id)
         if hold_id not in {hold.hold_id for hold in holds_on(connection, header.customer_tag)}:
             raise ErasureRefused("this hold was released already")
         labels = {OF: hold_id, "market": header.labels["market"]}
         written(log, connection, hold_entry(RELEASE, str(uuid.uuid4()), header.customer_tag, reason, at, labels))
+
+
+def hold_of(connection: Connection, hold_id: str) -> Header:
+    """Read the header of a hold."""
+    wanted = select(RECORDS).where(RECORDS.c.record_id == hold_id, RECORDS.c.kind == LEGAL_HOLD)
+    row = connection.execute(wanted).first()
+    if row is None:
+        raise ErasureRefused("there is no such hold; `hold` printed its name, and a refused erasure prints it again")
+    return header_of(row)
 
 
 def hold_entry(kind: str, name: str, tag: str, reason: str, at: dt.datetime, labels: dict[str, str]) -> Entry:

@@ -17,7 +17,7 @@ from sqlalchemy.exc import ArgumentError, IntegrityError
 from record.customer_keys import key_id, new_customer_key, unwrap_key, wrap_key
 from record.errors import WrappedKeyRefused
 from server.errors import LogRefused, RecordDamaged
-from server.stores.database import Database
+from server.stores.database import CONNECTIONS, Database
 from server.stores.key_tables import WRAPPED_KEYS
 
 MIGRATIONS = Path(__file__).parent / "key_migrations"
@@ -123,8 +123,8 @@ def keys_of(rows: Iterable[Any], column: str) -> dict[str, WrappedKey]:
     return {getattr(row, column): WrappedKey(row.key_id, bytes(row.wrapped)) for row in rows}
 
 
-def open_key_database(url: str, log_url: str) -> Database:
-    """Open the database of keys, its tables made; a file for its owner alone.
+def open_key_database(url: str, log_url: str, connections: int = CONNECTIONS) -> Database:
+    """Open the database of keys for so many threads, its tables made; a file for its owner alone.
 
     Raises:
         LogRefused: It is the log's own database, in memory, or a file that others may read.
@@ -140,7 +140,7 @@ def open_key_database(url: str, log_url: str) -> Database:
         )
     if parts.get_backend_name() == "sqlite":
         own_file(parts.database)
-    database = Database(url, MIGRATIONS)
+    database = Database(url, MIGRATIONS, connections)
     if parts.get_backend_name() == "sqlite":
         event.listen(database.engine, "connect", overwrite_deleted)
     database.migrate()

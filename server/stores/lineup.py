@@ -55,6 +55,7 @@ class LineupWatch:
         self.now = Lineup()
         self.stamps: dict[Path, Stamp] = {}
         self.read: dict[Path, Entry] = {}
+        self.refused: dict[str, str] = {}  # why a family's ACTIVE.toml is not what serves
 
     def refresh(self) -> Lineup:
         """Look at the files, and swap in what has changed."""
@@ -85,8 +86,11 @@ class LineupWatch:
         try:
             wanted = read_active(self.bundles, family)
         except ActivationRefused as error:
-            LOG.error("activation refused", family=family, problem=str(error))
+            if str(error) != self.refused.get(family):
+                LOG.error("activation refused", family=family, problem=str(error))
+            self.refused[family] = str(error)
             return before
+        self.refused.pop(family, None)
         opened: dict[str, Model] = {model.bundle.bundle_id: model for model in before.values()}
         serving: dict[str, Model] = {}
         for market, bundle_id in wanted.items():

@@ -48,7 +48,8 @@ def open_log(database: Database, places: KeyPlaces) -> RecordLog:
         LogRefused: A key is missing, cannot be trusted or is of another log; says which, and what to do.
         StoreUnavailable: A database does not answer.
     """
-    key_database = open_key_database(places.keys, database.engine.url.render_as_string(hide_password=False))
+    url = database.engine.url.render_as_string(hide_password=False)
+    key_database = open_key_database(places.keys, url, database.connections)
     try:
         with database.writing() as connection:
             if connection.dialect.name == "postgresql":
@@ -106,15 +107,16 @@ def begin(connection: Connection, signing_key: SigningKey, store: KeyStore) -> N
 
 
 def fitting(connection: Connection, signing_key: SigningKey, store: KeyStore, places: KeyPlaces) -> bytes:
-    """Give the key of customer tags, if all keys are those with which the log was begun."""
+    """Give the key of customer tags, if all keys are those with which the log was begun; both of its own are there."""
     head = connection.execute(select(LOG_HEAD).where(LOG_HEAD.c.name == HEAD)).one()
     if head.verifier_key != signing_key.verifier().text():
         raise LogRefused(
             f"{places.signing_key} is another log's key; this log's public key is {head.verifier_key}: name its own"
         )
-    found = store.of_owners({TAGS}).get(TAGS)
-    if found is None or found.key_id != head.tags_key_id:
+    found = store.of_owners({TAGS, LOG})
+    if set(found) != {TAGS, LOG} or found[TAGS].key_id != head.tags_key_id:
         raise LogRefused("keys: names a database that does not hold the keys of this log; name its own, or restore it")
+    unwrapped(store, LOG)
     return unwrapped(store, TAGS)
 
 

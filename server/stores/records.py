@@ -38,6 +38,7 @@ from server.stores.entries import (
 )
 from server.stores.keys import LOG, KeyStore, WrappedKey
 from server.stores.tables import LOG_HEAD, RECORDS
+from server.stores.turns import in_turn
 
 EVENTS = structlog.get_logger()
 HEAD = "log"
@@ -73,7 +74,7 @@ class RecordLog:
 
         Returns:
             For each entry the record that is in the log: its own, or the one that the same request got earlier. Or
-            RequestIdReused, RecordRemoved or RecordDamaged, which are about this entry alone.
+            RequestIdReused, RecordRemoved, RecordDamaged or Overtaken, which are about this entry alone.
 
         Raises:
             StoreUnavailable: Nothing of this batch may be answered.
@@ -97,7 +98,7 @@ class RecordLog:
         """
         before = self.lock_head(connection)
         outcomes, fresh = self.told_apart(connection, entries)
-        after, rows = self.sealed(before, entries, fresh, outcomes)
+        after, rows = self.sealed(before, entries, in_turn(connection, entries, fresh, outcomes), outcomes)
         if rows:
             connection.execute(INSERT, rows)
             self.write_head(connection, after)

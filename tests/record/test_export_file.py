@@ -68,8 +68,12 @@ WRONG = [
     ({}, {"index": True}, "line 2"),
     ({}, {"header": "A"}, "line 2"),
     ({}, {"ciphertext": 7}, "line 2"),
-    ({}, {"nodes": None}, "line 2"),
     ({}, {"columns": {"kind": 7}}, "line 2"),
+    *(({}, {"columns": wrong}, "line 2") for wrong in ([], ["kind"], "kind", "", 0, 7, False, True)),
+    *(({}, {name: wrong}, "line 2") for name in ("index", "header", "nodes") for wrong in ({}, None, [None], "ü", 0.5)),
+    *(({}, {"ciphertext": wrong}, "line 2") for wrong in ({}, [], "ü", 0.5, False)),
+    *(({name: wrong}, {}, "line 1") for name in ("before", "after", "start") for wrong in ({}, None, "", 0.5, [0])),
+    *(({name: wrong}, {}, "line 1") for name in ("retentions", "consistency") for wrong in (None, 7, [0], [[]], "ü")),
 ]
 
 

@@ -14,6 +14,7 @@ from grounds.model.v1 import model_pb2
 from models.catalog import activate
 from server.app import Application
 from server.config import Settings
+from server.edges.threads import Threads
 from server.stores.tables import RECORDS
 from tests.conftest import Serving
 
@@ -35,6 +36,7 @@ async def served(settings: Settings) -> AsyncIterator[Serving]:
 def not_started(application: Application) -> None:
     """Let go of what a server holds that refused to start."""
     application.threads.close()
+    application.readers.close()
     if application.log is not None:
         application.log.close()
     application.database.close()
@@ -47,9 +49,12 @@ def kept(serving: Serving) -> int:
 
 
 @contextmanager
-def held_up(serving: Serving) -> Iterator[Callable[[int], Awaitable[None]]]:
-    """Keep every store thread busy; the body gets what waits until so many calls stand before the store."""
-    free, pool = threading.Event(), serving.application.threads.pool
+def held_up(serving: Serving, threads: Threads | None = None) -> Iterator[Callable[[int], Awaitable[None]]]:
+    """Keep every store thread busy, of the loan desk where no others are named.
+
+    The body gets what waits until so many calls stand before the store.
+    """
+    free, pool = threading.Event(), (threads or serving.application.threads).pool
     for _ in range(serving.settings.store_threads):
         pool.submit(free.wait, PATIENCE_SECONDS)
     try:

@@ -75,8 +75,9 @@ class Fault:
 
 
 class Breakable(Application):
-    """A server whose stores fail when told to."""
+    """A server whose stores fail when told to, and which writes nothing but what it is asked for."""
 
+    idle_probe_seconds = 3600.0
     fault: Fault
 
     def open_log(self) -> RecordLog:

@@ -12,6 +12,7 @@ from server.errors import LogRefused
 from server.stores.database import Database
 from server.stores.entries import Kept
 from server.stores.key_tables import WRAPPED_KEYS
+from server.stores.keys import LOG, TAGS
 from server.stores.tables import LOG_HEAD
 from tests.server.logs import entry, opened, signed
 
@@ -80,6 +81,18 @@ def test_a_key_store_that_lost_its_keys_is_refused(tmp_path: Path) -> None:
     with opened(url, tmp_path) as log, log.keys.database.writing() as connection:
         connection.execute(delete(WRAPPED_KEYS))
 
+    assert "keys: names a database" in start_again(url, tmp_path)
+
+
+@pytest.mark.parametrize("owner", [LOG, TAGS])
+def test_a_key_store_that_lost_one_of_the_logs_own_keys_is_refused_and_makes_none(tmp_path: Path, owner: str) -> None:
+    url = f"sqlite:///{tmp_path / 'log.db'}"
+    with opened(url, tmp_path) as log:
+        log.append([entry(customer=None)])
+        with log.keys.database.writing() as connection:
+            connection.execute(delete(WRAPPED_KEYS).where(WRAPPED_KEYS.c.owner == owner))
+
+    assert "keys: names a database" in start_again(url, tmp_path)
     assert "keys: names a database" in start_again(url, tmp_path)
 
 

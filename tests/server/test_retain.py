@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import Connection, event, select, update
 
 from grounds.audit.v1 import bodies_pb2 as pb
 from record.header import parse_header
@@ -173,6 +173,48 @@ def test_many_records_are_removed_by_several_records_of_retention(log: RecordLog
 
     assert counts == [500, 500, 7]
     assert [len(account) for account in accounts(log)] == counts
+    assert told(log) == []
+
+
+def test_while_the_head_is_locked_only_the_records_of_the_batch_are_looked_at(log: RecordLog, tmp_path: Path) -> None:
+    """Every statement of a transaction that looks for what is due is told which records: no decision waits for a scan."""
+    asked: list[str] = []
+
+    def note(connection: Connection, _cursor: object, statement: str, *_: object) -> None:
+        if connection.get_execution_options().get("writing") and "records.time_us <" in statement:
+            asked.append(statement)
+
+    event.listen(log.database.engine, "before_cursor_execute", note)
+
+    counts = list(remove(log, read_retention(table_of(tmp_path)), NOW, batch=2))
+
+    assert counts == [2, 2]
+    assert len(asked) == 2
+    assert all("records.record_index IN (" in statement for statement in asked)
+
+
+def test_a_hold_that_is_placed_while_retention_runs_is_kept(log: RecordLog, tmp_path: Path) -> None:
+    """What was found before is asked again once nobody else writes."""
+    running = remove(log, read_retention(table_of(tmp_path)), NOW, batch=2)
+    first = next(running)
+    place_hold(log, "DE", "C4", "lawsuit", NOW)
+
+    rest = list(running)
+
+    assert (first, rest) == (2, [1])
+    assert removed(log) == [0, 3, 5]
+    assert accounts(log) == [[0, 3], [5]]
+    assert told(log) == []
+
+
+def test_what_another_retention_removed_meanwhile_is_not_removed_twice(log: RecordLog, tmp_path: Path) -> None:
+    table = read_retention(table_of(tmp_path))
+    running = remove(log, table, NOW, batch=2)
+    next(running)
+    other = list(remove(log, table, NOW, batch=2))
+
+    assert (other, list(running)) == ([2], [])
+    assert accounts(log) == [[0, 3], [5, 8]]
     assert told(log) == []
 
 

@@ -13,10 +13,15 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grounds.churn.v1 import churn_pb2
 from grounds.credit.v1 import credit_pb2 as pb
 from grounds.model.v1 import model_pb2
-from tests.conftest import Serving
+from server.config import Settings
+from server.stores.database import BUSY_SECONDS, Database
+from tests.conftest import LOAD_TIME, Serving
 from tests.server.asking import raw, refusal, score_request, simulate_request
-from tests.server.running import kept
+from tests.server.loading import load_file
+from tests.server.running import kept, served, until
+from tests.small import SmallFamily
 
+CREDIT = "grounds.credit.v1.CreditService"
 DOWN = (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
 
 
@@ -83,16 +88,52 @@ async def test_a_database_that_breaks_while_the_server_runs_is_unavailable(servi
     assert str(file) not in told.everything
 
 
-async def test_models_and_health_are_told_without_a_database(serving: Serving) -> None:
+async def health_is(serving: Serving, status: int) -> bool:
+    """Ask for the health of CreditService, and of all."""
+    asked = [health_pb2.HealthCheckRequest(service=service) for service in ("", CREDIT)]
+    health = health_pb2_grpc.HealthStub(serving.channel)
+    return [(await health.Check(request)).status for request in asked] == [status] * 2
+
+
+async def test_without_a_database_models_are_told_and_health_says_that_nothing_can_be_decided(serving: Serving) -> None:
+    """Nothing is written meanwhile: a decision fails where the features are read."""
     file = database_file(serving)
-    file.unlink()
+    whole = file.rename(file.with_suffix(".whole"))
     file.mkdir()
 
+    refused = await refusal(serving.credit.ScoreCredit(score_request()))
+    await until(lambda: health_is(serving, health_pb2.HealthCheckResponse.NOT_SERVING))
     models = await serving.models.ListModels(model_pb2.ListModelsRequest())
-    health = await health_pb2_grpc.HealthStub(serving.channel).Check(health_pb2.HealthCheckRequest())
+    file.rmdir()
+    whole.rename(file)
+    await until(lambda: health_is(serving, health_pb2.HealthCheckResponse.SERVING))
+    answer = await serving.credit.ScoreCredit(score_request())
 
+    assert (refused.code, refused.reason) == DOWN
     assert len(models.models) == 1
-    assert health.status in {health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING}
+    assert answer.credit_decision.record_ref.decision_id
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_whoever_waits_for_a_lock_of_postgresql_is_told_in_time(
+    database_url: str, small: SmallFamily, small_settings: Settings
+) -> None:
+    database = Database(database_url)
+    database.migrate()
+    load_file(database, small.features, LOAD_TIME)
+    database.close()
+    engine = sqlalchemy.create_engine(database_url)
+    async with served(small_settings.model_copy(update={"database": database_url})) as serving:
+        with engine.begin() as connection:
+            connection.exec_driver_sql("LOCK TABLE features, log_head IN ACCESS EXCLUSIVE MODE")
+            async with asyncio.timeout(BUSY_SECONDS * 1.5):
+                told = await refusal(serving.credit.ScoreCredit(score_request()))
+                await until(lambda: health_is(serving, health_pb2.HealthCheckResponse.NOT_SERVING))
+        answer = await serving.credit.ScoreCredit(score_request())
+    engine.dispose()
+
+    assert (told.code, told.reason) == DOWN
+    assert answer.credit_decision.record_ref.decision_id
 
 
 async def test_a_decision_that_cannot_be_written_is_not_answered(serving: Serving) -> None:

@@ -4,16 +4,20 @@ import datetime as dt
 import math
 import struct
 import threading
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 import sqlalchemy
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import event, select
+from sqlalchemy.exc import IntegrityError
 
 from models.schema import Schema
+from server.errors import DatabaseRefused, StoreUnavailable
 from server.stores.database import Database
 from server.stores.doubles import pack, unpack
 from server.stores.features import FeatureStore, append
@@ -144,3 +148,55 @@ def test_the_key_of_a_database_is_made_once_and_shared(database: Database, datab
     assert len(keys) == 1
     assert len(keys.pop()) == 32
     assert database.key("another") != database.key("page_tokens")
+
+
+def test_no_error_of_a_database_tells_a_value(database: Database, small: SmallFamily) -> None:
+    digest = small.bundle().schema.feature_set_digest
+    secret = f"C{77_123}"  # which is in no line of this file
+    row = {"market": "DE", "customer_id": secret, "feature_set_digest": digest, "as_of": NOW, "row": secret.encode()}
+
+    def twice() -> None:
+        with database.writing() as connection:
+            connection.execute(METADATA.tables["features"].insert(), [row, row])
+
+    def nowhere() -> None:
+        with database.reading() as connection:
+            connection.execute(sqlalchemy.text("SELECT :number FROM nowhere"), {"number": secret})
+
+    def no_number() -> None:
+        with database.reading() as connection:
+            if connection.dialect.name == "sqlite":
+                raise StoreUnavailable("SQLite takes anything for a number")
+            connection.execute(sqlalchemy.text("SELECT CAST(:number AS INTEGER)"), {"number": secret})
+
+    for work, refusal in ((twice, IntegrityError), (nowhere, StoreUnavailable), (no_number, StoreUnavailable)):
+        with pytest.raises(refusal) as caught:
+            work()
+        told = "".join(traceback.format_exception(caught.value))
+        assert secret not in told
+
+
+def test_a_setting_of_the_url_stands_above_ours(postgres: sqlalchemy.Engine) -> None:
+    url = postgres.url.update_query_dict({"connect_timeout": "77"})
+    database = Database(url.render_as_string(hide_password=False))
+    with database.engine.connect() as connection:
+        raw = connection.connection.driver_connection
+        assert raw is not None
+        given = raw.info.get_parameters()
+        lock_timeout = connection.exec_driver_sql("SHOW lock_timeout").scalar_one()
+    database.close()
+
+    assert given["connect_timeout"] == "77"
+    assert given["tcp_user_timeout"] == "10000"
+    assert lock_timeout == "10s"
+
+
+def test_an_older_release_refuses_the_tables_of_a_newer_one_and_changes_nothing(database: Database) -> None:
+    with database.writing() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+
+    with pytest.raises(DatabaseRefused, match="revision 9999: it was made by a newer release"):
+        database.migrate()
+
+    with database.reading() as connection:
+        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one() == "9999"

@@ -99,6 +99,33 @@ def test_a_hold_keeps_a_customer_from_erasure_and_retention_until_it_is_released
     assert readable(tmp_path) == 0
 
 
+def test_a_hold_says_what_it_covers_and_is_refused_for_a_customer_of_whom_nothing_is_known(
+    typed: Type,
+) -> None:
+    held = typed("hold", "DE", "C2", "--reason", "lawsuit")
+    mistyped = [typed("hold", market, number, "--reason", "lawsuit") for market, number in (("DE", "C4"), ("FR", "C2"))]
+    meant = typed("hold", "DE", "C4", "--reason", "lawsuit", "--unknown")
+
+    assert "it covers 2 records, 0 rows of features, 0 rows in runs" in held.output
+    assert [type(done.exception) for done in mistyped] == [ErasureRefused] * 2
+    assert "nothing is known of DE C4" in str(mistyped[0].exception)
+    assert (held.exit_code, meant.exit_code) == (0, 0)
+    assert "it covers 0 records" in meant.output
+
+
+@pytest.mark.parametrize("reason", ["", "  ", "x" * 501, "C1", "settled with C1.", 'as "C1" asked', "C1, settled"])
+def test_a_reason_to_release_a_hold_is_given_and_does_not_name_the_customer(typed: Type, reason: str) -> None:
+    found = re.search(r"release ([0-9a-f-]{36})", typed("hold", "DE", "C1", "--reason", "lawsuit").output)
+    assert found is not None
+
+    refused = typed("release", found[1], "--reason", reason)
+    other = typed("release", found[1], "--reason", "settled with C2 and C12")
+
+    assert isinstance(refused.exception, ErasureRefused)
+    assert "--reason must" in str(refused.exception)
+    assert other.exit_code == 0
+
+
 def test_what_cannot_be_opened_is_said_by_the_doctor_in_a_sentence(typed: Type, tmp_path: Path) -> None:
     assert typed("retain").exit_code == 0
     (tmp_path / "master.key").unlink()

@@ -1,0 +1,210 @@
+"""What a server does by itself goes on whatever happens: a look that raises, a probe that raises, at any time."""
+
+import asyncio
+import shutil
+import threading
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from structlog.testing import capture_logs
+
+from models.catalog import ACTIVE
+from server.app import Application
+from server.config import Settings
+from server.stores.anchors import Anchors
+from server.stores.entries import Entry, Outcome
+from server.stores.lineup import Lineup, LineupWatch
+from server.stores.records import RecordLog
+from tests.conftest import Serving
+from tests.server.asking import score_request
+from tests.server.running import swap, until
+from tests.small import SmallFamily
+
+WORDS = "C00000 owes 77123.5"
+NOT_SERVING, SERVING = health_pb2.HealthCheckResponse.NOT_SERVING, health_pb2.HealthCheckResponse.SERVING
+
+
+class Planted:
+    """A bug that is there while it is switched on.
+
+    Attributes:
+        met: How often it was met.
+    """
+
+    def __init__(self) -> None:
+        self.on, self.met = False, 0
+
+    def step(self) -> None:
+        """Raise while it is on, with a message that nobody may read."""
+        if self.on:
+            self.met += 1
+            raise KeyError(WORDS)
+
+
+class FragileWatch(LineupWatch):
+    """Looks at the catalog, with a bug."""
+
+    bug: Planted
+
+    def refresh(self) -> Lineup:
+        """Look, or fail."""
+        self.bug.step()
+        return super().refresh()
+
+
+class FragileAnchors(Anchors):
+    """Pushes checkpoints, with a bug."""
+
+    bug: Planted
+
+    def push(self) -> None:
+        """Push, or fail."""
+        self.bug.step()
+        super().push()
+
+
+class FragileLog(RecordLog):
+    """Keeps records, while it is not held; what it does to know whether it could has a bug."""
+
+    bug: Planted
+    free: threading.Event
+
+    def append(self, entries: Sequence[Entry]) -> list[Outcome]:
+        """Append, or hang as a disk does."""
+        self.free.wait(10)
+        return super().append(entries)
+
+    def probe(self) -> None:
+        """Probe, or fail."""
+        self.bug.step()
+        super().probe()
+
+
+class Fragile(Application):
+    """A server with bugs in all that it does by itself."""
+
+    idle_probe_seconds = 0.05
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.free = threading.Event()
+        self.free.set()
+        self.look, self.push, self.probe = Planted(), Planted(), Planted()
+        self.lineup = FragileWatch(settings.bundles)
+        self.lineup.bug = self.look
+        self.anchors = FragileAnchors(self.database, None, None)
+        self.anchors.bug = self.push
+
+    def open_log(self) -> RecordLog:
+        """Open the log, with its bug."""
+        whole = super().open_log()
+        log = FragileLog(whole.database, whole.keys, whole.signing_key, whole.tags_key)
+        log.bug, log.free = self.probe, self.free
+        return log
+
+
+@asynccontextmanager
+async def fragile(settings: Settings) -> AsyncIterator[tuple[Fragile, Serving]]:
+    """Serve with bugs that are not switched on yet; however it went, it stops in time."""
+    application = Fragile(settings.model_copy(update={"anchor_seconds": 0.05}))
+    await application.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{application.port}") as channel:
+            yield application, Serving(application, application.settings, channel)
+    finally:
+        async with asyncio.timeout(10):
+            await application.stop()
+
+
+@pytest.mark.parametrize("name", ["look", "push"])
+async def test_a_task_that_raises_is_logged_once_without_its_words_and_goes_on(
+    small_settings: Settings, other: SmallFamily, name: str
+) -> None:
+    async with fragile(small_settings) as (application, serving):
+        bug: Planted = getattr(application, name)
+        with capture_logs() as lines:
+            bug.on = True
+            await until(lambda: asyncio.sleep(0, bug.met >= 3))
+            bug.on = False
+            await swap(serving, other.bundle_folder)
+            await serving.credit.ScoreCredit(score_request())
+            await until(lambda: asyncio.sleep(0, application.anchors.pushed >= 1))
+
+    failed = [line for line in lines if line["event"] == "background task failed"]
+    assert [(line["task"], line["error"]) for line in failed] == [
+        ({"look": "catalog", "push": "anchor"}[name], "KeyError")
+    ]
+    assert failed[0]["place"][-1].endswith("step")
+    assert WORDS not in str(lines)
+
+
+async def test_a_probe_that_raises_leaves_the_writer_alive_and_health_says_so_meanwhile(
+    small_settings: Settings,
+) -> None:
+    async with fragile(small_settings) as (application, serving):
+        health = health_pb2_grpc.HealthStub(serving.channel)
+
+        async def told(status: int) -> bool:
+            return (await health.Check(health_pb2.HealthCheckRequest())).status == status
+
+        application.probe.on = True
+        await until(lambda: told(NOT_SERVING))
+        answer = await serving.credit.ScoreCredit(score_request())
+        await until(lambda: asyncio.sleep(0, application.probe.met >= 2))
+        application.probe.on = False
+        await until(lambda: told(SERVING))
+
+    assert answer.credit_decision.record_ref.decision_id
+
+
+async def test_while_a_write_hangs_health_says_so(small_settings: Settings) -> None:
+    async with fragile(small_settings) as (application, serving):
+        health = health_pb2_grpc.HealthStub(serving.channel)
+
+        async def told(status: int) -> bool:
+            return (await health.Check(health_pb2.HealthCheckRequest())).status == status
+
+        assert application.recorder is not None
+        application.recorder.hang_seconds = 0.3
+        application.free.clear()
+        call = asyncio.ensure_future(serving.credit.ScoreCredit(score_request()))
+        await until(lambda: told(NOT_SERVING))
+        assert not call.done()
+        application.free.set()
+        answer = await call
+        await until(lambda: told(SERVING))
+
+    assert answer.credit_decision.record_ref.decision_id
+
+
+async def test_a_server_whose_every_task_is_failing_still_drains(small_settings: Settings) -> None:
+    async with fragile(small_settings) as (application, serving):
+        bugs = (application.look, application.push, application.probe)
+        for bug in bugs:
+            bug.on = True
+        await until(lambda: asyncio.sleep(0, all(bug.met for bug in bugs)))
+        answer = await serving.credit.ScoreCredit(score_request())
+
+    assert answer.credit_decision.record_ref.decision_id
+
+
+def test_an_activation_that_stays_refused_is_logged_once(small_settings: Settings) -> None:
+    active = small_settings.bundles / "credit" / ACTIVE
+    looks = LineupWatch(small_settings.bundles)
+    looks.refresh()
+    whole = shutil.copy(active, active.with_suffix(".whole"))
+    with capture_logs() as lines:
+        for text in ("[", "[", "FR = = ", "FR = = "):
+            active.write_text(text)
+            looks.refresh()
+        shutil.copy(whole, active)
+        looks.refresh()
+        active.write_text("FR = = ")
+        looks.refresh()
+
+    refused = [line["problem"] for line in lines if line["event"] == "activation refused"]
+    assert len(refused) == 3
+    assert refused[0] != refused[1] == refused[2]

@@ -1,0 +1,111 @@
+"""The doctor of a log that is written meanwhile: no false alarm, and nothing overlooked."""
+
+import datetime as dt
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, delete, event, select, update
+
+from record.merkle import HASH_BYTES, Frontier
+from server.decisions.retention import read_retention
+from server.doctor import examine
+from server.retain import remove
+from server.stores.anchors import Anchors
+from server.stores.entries import split
+from server.stores.records import RecordLog
+from server.stores.tables import CHECKPOINTS, LOG_HEAD, RECORDS
+from tests.server.logs import NOW, entry, opened
+from tests.server.test_retention_table import table_of
+
+FRONTIER = "the frontier in the head of the log is not that of its records"
+
+
+@pytest.fixture
+def log(database_url: str, tmp_path: Path) -> Iterator[RecordLog]:
+    """Open a log of seven records, its checkpoint kept."""
+    with opened(database_url, tmp_path) as found:
+        found.append([entry() for _ in range(7)])
+        Anchors(found.database, None, None).push()
+        yield found
+
+
+def test_what_is_written_and_anchored_while_the_doctor_reads_is_no_fault(log: RecordLog, tmp_path: Path) -> None:
+    """After each of its statements the log grows, and its new checkpoint is kept and anchored."""
+    folder = tmp_path / "anchors"
+    folder.mkdir()
+    anchors, seen, busy = Anchors(log.database, folder, None), set(), [False]
+
+    def grow(_connection: Connection, _cursor: object, statement: str, *_: object) -> None:
+        if not busy[0]:
+            busy[0] = True
+            log.append([entry()])
+            anchors.push()
+            seen.update(name for name in ("checkpoints", "log_head", "records") if f"FROM {name}" in statement)
+            busy[0] = False
+
+    event.listen(log.database.engine, "after_cursor_execute", grow)
+    holds, said = examine(log.database, log.verifier, folder)
+    event.remove(log.database.engine, "after_cursor_execute", grow)
+
+    assert holds, said
+    assert seen == {"checkpoints", "log_head", "records"}
+    assert anchors.failures == 0
+    assert examine(log.database, log.verifier, folder)[0]
+
+
+def test_what_retention_removes_while_the_doctor_reads_is_no_fault(log: RecordLog, tmp_path: Path) -> None:
+    """The doctor has seen the head, but not the records, when they and the record that accounts for them change."""
+    running = remove(log, read_retention(table_of(tmp_path)), NOW + dt.timedelta(days=20 * 366))
+    counts: list[int] = []
+
+    def retain(_connection: Connection, _cursor: object, statement: str, *_: object) -> None:
+        if "FROM log_head" in statement and not counts:
+            counts.append(0)
+            counts[0] = next(running)
+
+    event.listen(log.database.engine, "after_cursor_execute", retain)
+    holds, said = examine(log.database, log.verifier, None)
+    event.remove(log.database.engine, "after_cursor_execute", retain)
+
+    assert counts == [7]
+    assert holds, said
+    assert examine(log.database, log.verifier, None)[0]
+
+
+def test_a_kept_checkpoint_that_is_larger_than_the_log_is_a_fault(log: RecordLog) -> None:
+    """Somebody cut the log, and put its head back to what it was."""
+    with log.database.reading() as connection:
+        before = connection.execute(select(LOG_HEAD)).one()
+    log.append([entry() for _ in range(2)])
+    Anchors(log.database, None, None).push()
+    with log.database.writing() as connection:
+        connection.execute(delete(RECORDS).where(RECORDS.c.record_index >= before.size))
+        back = {"size": before.size, "peaks": before.peaks, "checkpoint": before.checkpoint}
+        connection.execute(update(LOG_HEAD).values(**back))
+        sizes = connection.execute(select(CHECKPOINTS.c.size)).scalars().all()
+
+    holds, said = examine(log.database, log.verifier, None)
+
+    assert sorted(sizes) == [7, 9]
+    assert not holds
+    assert any("records 7 to 8" in sentence or "missing" in sentence for sentence in said), said
+
+
+@pytest.mark.parametrize("damage", ["other", "short", "long", "none", "root"])
+def test_a_frontier_that_is_not_that_of_the_records_is_found(log: RecordLog, damage: str) -> None:
+    """Also one of fewer or more hashes that fold to the right root."""
+    with log.database.writing() as connection:
+        peaks = bytes(connection.execute(select(LOG_HEAD.c.peaks)).scalar_one())
+        wrong = {
+            "other": b"x" * HASH_BYTES + peaks[HASH_BYTES:],
+            "short": peaks[:-HASH_BYTES],
+            "long": peaks + b"x" * HASH_BYTES,
+            "none": b"",
+            "root": Frontier(7, split(peaks)).root(),
+        }
+        connection.execute(update(LOG_HEAD).values(peaks=wrong[damage]))
+
+    holds, said = examine(log.database, log.verifier, None)
+
+    assert (holds, said[-1]) == (False, FRONTIER)
