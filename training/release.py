@@ -47,6 +47,7 @@ from training.samples import Samples, label_of
 from training.search import fit, fixed_parameters, search
 from training.spec import Spec
 from training.texts import refuse_bad_texts
+from training.transactions import origins_of
 from training.validation.judged import Exported
 
 
@@ -93,7 +94,7 @@ def release(spec: Spec, spec_sha256: str, samples: Samples, bundles: Path, conso
     exported = Exported(scorer, card, baseline.base_margin, ensemble, gain_of(booster), chosen, verdict)
     findings = measure(spec, samples, exported, console.threads)
     metrics = metrics_of(findings)
-    lines = judge(spec.gates, metrics)
+    lines = judge(spec.gates, metrics, [rival.name for rival in spec.rivals])
     refuse_failed(lines)
     golden = golden_document(ensemble, scorer, card, baseline, samples.features(samples.part("FIT")))
     files = {
@@ -209,6 +210,8 @@ def manifest_of(spec: Spec, spec_sha256: str, samples: Samples) -> Manifest:
     markets = sorted({str(market) for market in samples.rows["market"]})
     libraries = {name: importlib.metadata.version(name) for name in ("lightgbm", "onnx", "onnxruntime")}
     made_from = {"spec_sha256": spec_sha256, "data_sha256": samples.data_sha256, **libraries}
+    if spec.snapshots is not None:
+        made_from |= origins_of(spec.snapshots)
     return Manifest(format=FORMAT, family=spec.family, markets=tuple(markets), files={}, made_from=made_from)
 
 

@@ -3,7 +3,7 @@
 import datetime as dt
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import ROUND_HALF_EVEN, Decimal
 from pathlib import Path
 from typing import Any
@@ -257,5 +257,23 @@ def test_a_model_that_is_not_ahead_of_the_rules_by_the_margin_is_not_released(tr
 
     with pytest.raises(ModelRefused, match=r"nothing is released:\n.*0\.2000 above rival\.recency over own gap\.auc"):
         release(spec, "0" * 64, samples, tmp_path / "bundles", Console(1))
+
+    assert not (tmp_path / "bundles").exists()
+
+
+def test_a_rival_that_cannot_be_measured_stops_the_release_by_its_name(trained: Trained, tmp_path: Path) -> None:
+    made = trained.made
+    gate = 'figure = "hold_out.auc"\nnot_below = "rival.*.auc"\nahead_by = -1.0'
+    text = made.spec.read_text(encoding="utf-8").replace('figure = "hold_out.auc"\nmin = 0.5', gate)
+    (tmp_path / "spec.toml").write_text(text, encoding="utf-8")
+    spec = read_spec(tmp_path / "spec.toml")
+    samples, _ = samples_of_log(spec, Sources(made.folder), 1)
+    assert samples.histories is not None
+    once = samples.histories.assign(purchase_days=1.0, recency_days=samples.histories["tenure_days"])
+
+    with pytest.raises(
+        ModelRefused, match=r"1 of 2 gates failed.*\n.*not below rival\.BG/NBD\.auc, which was not measured"
+    ):
+        release(spec, "0" * 64, replace(samples, histories=once), tmp_path / "bundles", Console(1))
 
     assert not (tmp_path / "bundles").exists()
