@@ -164,7 +164,9 @@ def refuse_status(status: Path | None) -> None:
 @app.command(epilog="Example: python -m training export my_model.txt --baseline applicants.parquet --to my_model")
 def export(
     model: Annotated[Path, typer.Argument(metavar="MODEL.txt", help="What Booster.save_model wrote.")],
-    to: Annotated[Path, typer.Option(help="A new folder for score.onnx, explain.onnx and gate.json.", metavar="DIR")],
+    to: Annotated[
+        Path, typer.Option(help="A new folder for score.onnx, explain.onnx, gate.json and model.txt.", metavar="DIR")
+    ],
     baseline: Annotated[
         Path | None,
         typer.Option(

@@ -83,5 +83,5 @@ def changed_features(spec: Spec, bundle: Bundle) -> list[str]:
 
 def meaning(feature: FeatureSpec) -> str:
     """Say what a value of a feature is."""
-    low, high = ("" if bound is None else f"{bound:g}" for bound in (feature.min, feature.max))
+    low, high = ("" if bound is None else f"{bound:.17g}" for bound in (feature.min, feature.max))
     return f"{feature.kind} [{low}, {high}] {feature.unit}".rstrip()

@@ -30,7 +30,7 @@ def read_table(path: Path, texts: Collection[str] = ()) -> pd.DataFrame:
         DataRefused: It is not there, cannot be read, or has no rows.
     """
     if not path.is_file():
-        raise DataRefused(f"{path}: there is no such file")
+        raise DataRefused(f"{path}: there is no such file; name another one")
     try:
         if path.suffix == ".parquet":
             table = pd.read_parquet(path)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import duckdb
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.training.logs import MadeLog, write_log
@@ -236,6 +238,9 @@ def test_markets_that_are_none_and_numbers_that_lose_their_zeros_do_not_get_in(m
     lines.to_csv(tmp_path / "belege.csv", index=False)
     with pytest.raises(DataRefused, match=r"the log: \['at'\] are no markets"):
         counted(log_of(spec), tmp_path)
+    pq.write_table(pa.Table.from_pandas(made.lines.assign(Land="DE ")), tmp_path / "belege.parquet")
+    with pytest.raises(DataRefused, match=r"the log: \['DE '\] are no markets"):
+        counted(log_of(spec).model_copy(update={"path": "belege.parquet"}), tmp_path)
 
     numbers = made.lines["Kunde"].str.removeprefix("K").str.zfill(5)
     numbers[made.lines["Kunde"] == "0"] = "0"

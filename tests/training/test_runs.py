@@ -1,5 +1,6 @@
 """A log of another shape trains and is scored by a spec file alone; what a run says is what the model says, row by row."""
 
+import datetime as dt
 import hashlib
 import json
 from dataclasses import replace
@@ -7,6 +8,7 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from pathlib import Path
 from typing import Any
 
+import lightgbm
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -19,8 +21,9 @@ from tests.conftest import run
 from tests.training.conftest import Trained
 from training.console import Console
 from training.errors import DataRefused, ModelRefused, SpecRefused
+from training.export.trees import read_ensemble
 from training.log import Sources
-from training.release import release
+from training.release import baseline_of, matrix_of, release, scorecard_of
 from training.risks import Drivers
 from training.run import Extras, write_run
 from training.spec import read_spec, spec_digest
@@ -222,6 +225,22 @@ def test_a_model_that_is_not_ahead_of_the_rules_by_the_margin_is_not_released(tr
         release(spec, "0" * 64, samples, tmp_path / "bundles", Console(1))
 
     assert not (tmp_path / "bundles").exists()
+
+
+def test_of_two_calibration_snapshots_the_newest_alone_is_the_baseline(trained: Trained) -> None:
+    """A customer who is in both would stand there twice."""
+    spec = read_spec(trained.made.spec)
+    assert spec.snapshots is not None
+    cuts = (dt.date(2025, 8, 1), dt.date(2025, 8, 20))
+    spec = spec.model_copy(update={"snapshots": spec.snapshots.model_copy(update={"calibration": cuts})})
+    samples, _ = samples_of_log(spec, Sources(trained.made.folder), 1)
+    settings = {"objective": "binary", "num_leaves": 4, "num_threads": 1, "verbose": -1}
+    booster = lightgbm.train(settings, lightgbm.Dataset(*matrix_of(samples)), 3)
+
+    baseline = baseline_of(spec, booster, read_ensemble(booster), scorecard_of(spec, booster, samples), samples)
+
+    assert baseline.row_count == len(samples.rows[samples.rows["period"] == "2025-08-20"]) > 50
+    assert set(samples.part("CALIBRATION")["period"]) == {"2025-08-01", "2025-08-20"}
 
 
 def test_a_rival_that_cannot_be_measured_stops_the_release_by_its_name(trained: Trained, tmp_path: Path) -> None:
