@@ -5,7 +5,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Market = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
+MARKET = "[A-Z]{2}"
+Market = Annotated[str, StringConstraints(pattern=f"^{MARKET}$")]
 Family = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 Code = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]{0,62}$")]
 FeatureName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,127}$")]
@@ -31,7 +32,8 @@ class Manifest(Document):
         family: The question that the model answers, e.g. "credit".
         markets: Where it may serve.
         files: SHA-256 by file name.
-        made_from: Digests of spec and data, the split, and versions of the libraries that made it.
+        made_from: Digests of spec and data, and versions of the libraries that made it; of a log also of the SQL that made
+            its features, and whom and what its snapshots are about.
     """
 
     format: int

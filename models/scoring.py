@@ -8,8 +8,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-# Rows a call of the explanation: its table lines take rows * units * features * 8 bytes. Measured in
-# tests/bench: 256 rows are no faster a row, and take four times the memory.
+# Rows a call of the explanation: its table lines take rows * units * features * 8 bytes, which is 3 MB with 200 units
+# and 30 features.
 BATCH_ROWS = 64
 
 EXPLANATION = ("contributions", "margin")

@@ -9,8 +9,8 @@ import pandas as pd
 from models.bundle import Bundle, read_bundle
 from training.console import Console
 from training.files import write_features
-from training.release import release, sha256_of
-from training.spec import read_spec
+from training.release import release
+from training.spec import read_spec, spec_digest
 from training.tables import samples_of_table
 
 SPEC = """
@@ -183,6 +183,6 @@ def write_small_family(folder: Path, spec_text: str = SPEC, customers: pd.DataFr
     policy.write_text(POLICY)
     spec, samples = samples_of_table(read_spec(spec_file), table)
     bundles, features = folder / "bundles", folder / "credit.features.parquet"
-    bundle_folder = release(spec, sha256_of(spec_file), samples, bundles, Console(1)).folder
+    bundle_folder = release(spec, spec_digest(spec_file), samples, bundles, Console(1)).folder
     write_features(features, spec.family, read_bundle(bundle_folder).schema, samples.rows)
     return SmallFamily(folder, spec_file, table, policy, bundles, bundle_folder, features)

@@ -10,19 +10,19 @@ from typing import Annotated
 import typer
 
 from models.bundle import read_bundle
-from models.catalog import find, read_active
 from models.errors import ModelError
-from models.model import Model, open_model
+from models.model import open_model
+from training.chosen import chosen_bundle, decline_bundle, refuse_changed
 from training.console import Console
 from training.errors import SpecRefused, TrainingError
-from training.files import recoded, write_features
+from training.files import write_features
 from training.foreign import export_model, verdict_table
 from training.log import Sources
 from training.release import release
 from training.report.printed import campaign_table, facts, gates_table, quality_table, waterfall_table
 from training.run import Extras, write_run, write_run_at
 from training.spec import read_spec, spec_digest
-from training.tables import samples_of_table
+from training.tables import customers_of_table, samples_of_table
 from training.transactions import customers_at, samples_of_log
 
 app = typer.Typer(
@@ -55,6 +55,7 @@ def fit(
     console.say(f"{spec.family}: {spec.title}")
     if spec.table is not None:
         path = data or spec_file.parent / (spec.table.path or "")
+        refuse_status(status)
         spec, samples = samples_of_table(spec, path)
         customers = samples.rows
     else:
@@ -95,12 +96,19 @@ def score(
     """Score all customers with the active bundle, as of a date or from a feature file: a run for `server load`."""
     console = Console(threads)
     spec = read_spec(spec_file)
-    model = open_model(read_bundle(find(bundles, bundle or active_bundle(bundles, spec.family))))
+    if at is None and (data is not None or status is not None):
+        raise SpecRefused(f"{spec_file}: --data and --status need --at; without it a feature file is scored")
+    digest = spec_digest(spec_file)
+    chosen, second = chosen_bundle(bundles, spec.family, bundle), decline_bundle(bundles, spec.family, decline)
+    for one in (chosen, second):
+        if one is not None:
+            refuse_changed(spec, digest, one, console.say)
+    model = open_model(chosen)
     run = to or Path("files") / f"{spec.family}.run.parquet"
     extras = Extras(
-        decline=decline_model(bundles, spec.family, decline),
+        decline=open_model(second) if second else None,
         suppress=suppress,
-        spec_sha256=spec_digest(spec_file),
+        spec_sha256=digest,
         threads=threads,
         say=console.progress(),
     )
@@ -114,17 +122,12 @@ def score(
     console.say(f"run of {count:,} customers: {run}")
 
 
-def decline_model(bundles: Path, family: str, named: str | None) -> Model | None:
-    """Give the model of the second output: the one named, else the active one of the family FAMILY_decline, if any."""
-    active = sorted(set(read_active(bundles, f"{family}_decline").values()))
-    chosen = named or (active[0] if len(active) == 1 else None)
-    return open_model(read_bundle(find(bundles, chosen))) if chosen else None
-
-
 @app.command(epilog="Example: python -m training features training/churn.toml --at 2017-12-15")
 def features(
     spec_file: SpecFile,
-    at: Annotated[dt.datetime | None, typer.Option(help="For a log: as of which day.", formats=["%Y-%m-%d"])] = None,
+    at: Annotated[
+        dt.datetime | None, typer.Option(help="As of which day; a log needs it.", formats=["%Y-%m-%d"])
+    ] = None,
     bundles: Bundles = Path("models/bundles"),
     to: Annotated[Path | None, typer.Option(help="The feature file to write.", metavar="FILE")] = None,
     data: Data = None,
@@ -132,34 +135,38 @@ def features(
     bundle: Annotated[str | None, typer.Option(help="Another bundle than the active one.", metavar="ID")] = None,
 ) -> None:
     """Write the features of all customers, for the active model, without fitting; `server load` takes the file."""
+    console = Console(1)
     spec = read_spec(spec_file)
-    schema = read_bundle(find(bundles, bundle or active_bundle(bundles, spec.family))).schema
+    chosen = chosen_bundle(bundles, spec.family, bundle)
+    refuse_changed(spec, spec_digest(spec_file), chosen, console.say)
+    day = at.date() if at else None
     if spec.table is not None:
-        if at is not None:
-            raise SpecRefused(f"{spec_file}: --at is for logs; a table says itself as of when each row is")
-        _, samples = samples_of_table(spec, data or spec_file.parent / (spec.table.path or ""))
-        customers = recoded(samples.rows, samples.levels, schema)
+        refuse_status(status)
+        source = data or spec_file.parent / (spec.table.path or "")
+        customers, waterfall = customers_of_table(spec, source, chosen.schema, day)
+        for what, count in waterfall:
+            console.say(f"{what}: {count:,}")
     else:
-        if at is None:
+        if day is None:
             raise SpecRefused(f"{spec_file}: a log needs --at DATE")
-        customers = customers_at(spec, Sources(spec_file.parent, data, status), at.date(), CORES)
+        customers = customers_at(spec, Sources(spec_file.parent, data, status), day, CORES)
     target = to or Path("files") / f"{spec.family}.features.parquet"
-    write_features(target, spec.family, schema, customers)
-    Console(1).say(f"features of {len(customers):,} customers: {target}")
+    write_features(target, spec.family, chosen.schema, customers)
+    console.say(f"features of {len(customers):,} customers: {target}")
 
 
-def active_bundle(bundles: Path, family: str) -> str:
-    """Give the one bundle that is active for a family."""
-    active = sorted(set(read_active(bundles, family).values()))
-    if len(active) != 1:
-        raise SpecRefused(f"{family}: {len(active)} bundles are active; name one with --bundle")
-    return active[0]
+def refuse_status(status: Path | None) -> None:
+    """Refuse a status table where there is no log."""
+    if status is not None:
+        raise SpecRefused("--status is for logs; a table says by table.exclude whom to leave out")
 
 
 @app.command(epilog="Example: python -m training export my_model.txt --baseline applicants.parquet --to my_model")
 def export(
     model: Annotated[Path, typer.Argument(metavar="MODEL.txt", help="What Booster.save_model wrote.")],
-    to: Annotated[Path, typer.Option(help="A new folder for score.onnx, explain.onnx and gate.json.", metavar="DIR")],
+    to: Annotated[
+        Path, typer.Option(help="A new folder for score.onnx, explain.onnx, gate.json and model.txt.", metavar="DIR")
+    ],
     baseline: Annotated[
         Path | None,
         typer.Option(

@@ -3,6 +3,7 @@
 training/gate is another thing: it proves that the exported files are the model. Here the model itself is judged.
 """
 
+import glob
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -30,9 +31,9 @@ class Line:
         return f"{self.figure} {shown}; it must be {self.bound}"
 
 
-def judge(gates: Sequence[Gate], figures: Mapping[str, float]) -> tuple[Line, ...]:
-    """Hold the figures against every bound, in the order of the spec."""
-    return tuple(line for gate in gates for line in lines_of(gate, figures))
+def judge(gates: Sequence[Gate], figures: Mapping[str, float], rivals: Sequence[str] = ()) -> tuple[Line, ...]:
+    """Hold the figures against every bound, in the order of the spec; `rivals` are those that must have a figure."""
+    return tuple(line for gate in gates for line in lines_of(gate, figures, rivals))
 
 
 def refuse_failed(lines: Sequence[Line]) -> None:
@@ -46,7 +47,7 @@ def refuse_failed(lines: Sequence[Line]) -> None:
         raise ModelRefused(f"{len(failed)} of {len(lines)} gates failed; nothing is released:\n{listed}")
 
 
-def lines_of(gate: Gate, figures: Mapping[str, float]) -> list[Line]:
+def lines_of(gate: Gate, figures: Mapping[str, float], rivals: Sequence[str]) -> list[Line]:
     """Hold one gate's figure against each of its bounds."""
     value = figures.get(gate.figure)
     bounds: list[tuple[str, bool]] = []
@@ -56,6 +57,9 @@ def lines_of(gate: Gate, figures: Mapping[str, float]) -> list[Line]:
         bounds.append((f"at most {number(gate.max)}", value is not None and value <= gate.max))
     if gate.not_below is not None:
         bounds += rivals_of(gate, gate.not_below, value, figures)
+        bounds += [
+            (f"not below {name}, which was not measured", False) for name in unmeasured(gate.not_below, figures, rivals)
+        ]
     return [Line(gate.figure, value, bound, passed) for bound, passed in bounds]
 
 
@@ -63,12 +67,28 @@ def rivals_of(gate: Gate, pattern: str, value: float | None, figures: Mapping[st
     """Hold a figure against others; where none of that name was measured, the line fails."""
     others = {name: other for name, other in figures.items() if fnmatchcase(name, pattern) and name != gate.figure}
     if not others:
-        return [(f"not below {pattern}, which was not measured", False)]
+        return [(f"not below {pattern}, of which nothing was measured", False)]
     margin = f"{number(gate.ahead_by)} above" if gate.ahead_by else "not below"
     return [
         (f"{margin} {name}, {number(other)}", value is not None and value >= other + gate.ahead_by)
         for name, other in others.items()
     ]
+
+
+def unmeasured(pattern: str, figures: Mapping[str, float], rivals: Sequence[str]) -> list[str]:
+    """Name the figures of rivals that a pattern asks for and that are not there: who was not measured is not beaten."""
+    tail = pattern.rpartition(".")[2]
+    asked = [f"rival.{rival}.{tail}" for rival in rivals]
+    return [
+        name
+        for name in asked
+        if fnmatchcase(name, pattern) and not any(fnmatchcase(other, literal_but_tail(name, tail)) for other in figures)
+    ]
+
+
+def literal_but_tail(name: str, tail: str) -> str:
+    """Give the pattern of a name in which the tail alone may hold wildcards: a rival may be called "[a]"."""
+    return glob.escape(name.removesuffix(tail)) + tail
 
 
 def number(value: float) -> str:

@@ -11,12 +11,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
+from training.learn_spec import RivalSpec
 from training.measures import scorecard
 from training.measures.buying import Histories, fit_bgnbd
 from training.measures.calibration import brier, expected_calibration_error
 from training.measures.discrimination import auc, ks
 from training.samples import Samples, label_of
-from training.spec import RivalSpec
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ one, and one whose columns are not as it says.
 """
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from models.durable import write_file
-from models.schema import UNSEEN, Schema
+from models.schema import Schema
 
 FORMAT = 1
 KEY_COLUMNS = [
@@ -27,29 +26,14 @@ KEY_COLUMNS = [
 def write_features(path: Path, family: str, schema: Schema, rows: pd.DataFrame) -> None:
     """Write customers' features as of a time: one row per market, customer and time.
 
-    `sample` says which part of the training data a row was in, so that whoever shows the model at work
-    can take rows that it has not learnt from.
+    `sample` says which part of the training data a row (of a table: its customer) was in, so that whoever shows the
+    model at work can take rows that it has not learnt from.
     """
     columns = [*KEY_COLUMNS, ("sample", pa.string()), *((name, pa.float64()) for name in schema.names)]
     digest = schema.feature_set_digest
     names = list(schema.names)
     manifest = {"kind": "features", "family": family, "feature_set_digest": digest, "feature_names": names}
     write_table(path, rows.sort_values(["market", "customer_id", "as_of"]), columns, manifest)
-
-
-def recoded(rows: pd.DataFrame, levels: Mapping[str, tuple[str, ...]], schema: Schema) -> pd.DataFrame:
-    """Give rows whose categories are the codes of `levels` with the codes of a schema instead.
-
-    A table of another day may know other levels than the one that the model was fitted on.
-    """
-    changed = {
-        name: rows[name].map(
-            {float(code): schema.number_of(name, level) for code, level in enumerate(known)} | {UNSEEN: UNSEEN}
-        )
-        for name, known in levels.items()
-        if name in schema.names
-    }
-    return rows.assign(**changed)
 
 
 def write_table(path: Path, rows: pd.DataFrame, columns: list[tuple[str, Any]], manifest: dict[str, Any]) -> None:

@@ -1,11 +1,12 @@
 """A LightGBM model from elsewhere: its text file becomes ONNX files that are proved equal, or is refused."""
 
+import json
 from pathlib import Path
 
 import lightgbm
 import numpy as np
+import onnx
 import pandas as pd
-import pyarrow as pa
 from numpy.typing import NDArray
 from rich.table import Table
 
@@ -16,15 +17,18 @@ from training.errors import DataRefused, ModelRefused
 from training.export.explain import explain_onnx
 from training.export.score import score_onnx
 from training.export.trees import read_ensemble
-from training.gate.examine import Subject, Verdict, examine, gate_document
-from training.gate.reference import margins, path_dependent
+from training.gate.examine import Subject, Verdict, base_by_definition, examine, gate_document
 from training.gate.rows import RANDOM_ROWS
+from training.tables import read_table
 
 
 def export_model(
     model: Path, to: Path, baseline: Path | None, console: Console, random_rows: int = RANDOM_ROWS
 ) -> Verdict:
-    """Write score.onnx, explain.onnx and gate.json into a new folder, all three or none.
+    """Write score.onnx, explain.onnx, gate.json and the model's text into a new folder, all of them or none.
+
+    Both graphs say in their metadata what the columns of `rows` are (`columns`, JSON) and what makes a margin a
+    probability (`sigmoid`).
 
     Args:
         model: The text that `Booster.save_model` writes.
@@ -45,12 +49,12 @@ def export_model(
     population = None if baseline is None else read_rows(baseline, booster)
     ensemble = read_ensemble(booster)
     console.say(f"{model.name}: {len(ensemble.trees)} trees, {ensemble.feature_count} features")
-    score, explain = score_onnx(ensemble), explain_onnx(ensemble, population)
+    score, explain = (named(graph, booster) for graph in (score_onnx(ensemble), explain_onnx(ensemble, population)))
     console.say("prove that the files say what LightGBM and the definition say, row by row")
-    subject = Subject(booster, score, explain, population, base_margin(booster, population))
-    verdict = examine(subject, population, random_rows)
-    files = {"score.onnx": score, "explain.onnx": explain, "gate.json": json_bytes(gate_document(verdict))}
-    write_folder(to, files)
+    subject = Subject(booster, score, explain, population, base_by_definition(booster, population))
+    verdict = examine(subject, population, random_rows, console.say)
+    gate = json_bytes(gate_document(verdict))
+    write_folder(to, {"score.onnx": score, "explain.onnx": explain, "gate.json": gate, "model.txt": model.read_bytes()})
     return verdict
 
 
@@ -59,34 +63,39 @@ def read_model(path: Path) -> lightgbm.Booster:
     try:
         return lightgbm.Booster(model_str=path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, lightgbm.basic.LightGBMError) as error:
-        raise ModelRefused(f"{path}: cannot be read as LightGBM's text of a model: {error}") from error
+        raise ModelRefused(
+            f"{path}: cannot be read as LightGBM's text of a model: {error}; write it with booster.save_model(PATH) "
+            "(scikit-learn: model.booster_.save_model(PATH))"
+        ) from error
+
+
+def named(graph: bytes, booster: lightgbm.Booster) -> bytes:
+    """Write into a graph what its columns are, and the sigmoid of the probability."""
+    model = onnx.load_from_string(graph)
+    sigmoid = str(booster.dump_model()["objective"]).partition("sigmoid:")[2].split(" ")[0] or "1"
+    for key, value in (("columns", json.dumps(booster.feature_name())), ("sigmoid", sigmoid)):
+        model.metadata_props.add(key=key, value=value)
+    return bytes(model.SerializeToString(deterministic=True))
 
 
 def read_rows(path: Path, booster: lightgbm.Booster) -> NDArray[np.float64]:
-    """Read rows with the columns of the model, in its order; empty cells are missing."""
-    names = booster.feature_name()
-    try:
-        table = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise DataRefused(f"{path}: cannot be read as Parquet or CSV: {error}") from error
-    problems = [f"column {name!r} is not there" for name in names if name not in table.columns]
+    """Read rows with the columns of the model, in its order; empty cells are missing.
+
+    LightGBM writes an underscore where a name has a blank; a column is found under either name.
+    """
+    table, names = read_table(path), booster.feature_name()
+    there = [str(name).replace(" ", "_") for name in table.columns]
+    table = table.set_axis(there, axis="columns")
+    problems = [f"column {name!r} is not there" for name in names if name not in there]
+    problems += [f"column {name!r} is there twice" for name in names if there.count(name) > 1]
     problems += [
         f"column {name!r} holds {table[name].dtype}, not numbers; give categories as the codes that the model knows"
         for name in names
-        if name in table.columns and not pd.api.types.is_numeric_dtype(table[name])
+        if there.count(name) == 1 and not pd.api.types.is_numeric_dtype(table[name])
     ]
-    if table.empty:
-        problems.append("there are no rows")
     if problems:
-        raise DataRefused(f"{path}: " + "; ".join(problems))
+        raise DataRefused(f"{path}: " + "; ".join([*problems, f"it has: {', '.join(there)}"]))
     return np.ascontiguousarray(table[names].to_numpy(dtype=np.float64))
-
-
-def base_margin(booster: lightgbm.Booster, population: NDArray[np.float64] | None) -> float:
-    """Give what contributions are counted from."""
-    if population is None:
-        return path_dependent(booster, np.zeros((1, booster.num_feature())))[1]
-    return float(np.mean(margins(booster, population)))
 
 
 def verdict_table(verdict: Verdict) -> Table:

@@ -8,7 +8,7 @@ import datetime as dt
 import hashlib
 import importlib.metadata
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import duckdb
 
+from models.documents import MARKET
 from training.errors import DataRefused, SpecRefused
 from training.log_spec import LogSpec, StatusSpec
 
@@ -30,11 +31,12 @@ OPTIONAL_TYPES = {
     "discount": "DECIMAL(18,2)",
     "currency": "VARCHAR",
 }
+TEXT_ROLES = {"customer_id", "market", "basket", "product", "category", "currency"}
 COLUMNS = "market, customer_id, time, amount, basket, product, category, quantity, discount"
 # The first that holds names the reason.
 RULES = {
     "NO_CUSTOMER": "customer_id IS NULL OR TRIM(customer_id) = '' OR list_contains($anonymous, customer_id)",
-    "NO_MARKET": "market IS NULL",
+    "NO_MARKET": "market IS NULL OR TRIM(market) = ''",
     "NO_TIME": "time IS NULL",
     "NO_AMOUNT": "amount IS NULL",
     "FUTURE_DATED": "time >= $until",
@@ -71,14 +73,22 @@ class Log:
         """Let `lines` be those of one part of the customers."""
         self.connection.execute(f"CREATE OR REPLACE VIEW lines AS SELECT {COLUMNS} FROM kept WHERE part = {part}")  # noqa: S608 - ours
 
-    def end(self, before: dt.date | None = None) -> dt.datetime:
-        """Give the time of the last line, or of the last one before a day."""
+    def ends(self, before: dt.date | None = None) -> dict[str, dt.datetime]:
+        """Give the time of each market's last line, or of its last one before a day; a feed may stop in one alone."""
         day = before or dt.date.max
-        found = self.connection.execute("SELECT MAX(time) FROM kept WHERE time < $day", {"day": day}).fetchall()
-        if found[0][0] is None:
+        query = "SELECT market, MAX(time) FROM kept WHERE time < $day GROUP BY market ORDER BY market"
+        found: dict[str, dt.datetime] = dict(self.connection.execute(query, {"day": day}).fetchall())
+        if not found:
             raise DataRefused(f"the log has no line before {day}")
-        end: dt.datetime = found[0][0]
-        return end
+        return found
+
+    def quiet_days(self, before: dt.date) -> dict[str, int]:
+        """Give the most days from one line of a market to the next before a day; 0 where it has lines on one day alone."""
+        query = """SELECT market, COALESCE(MAX(gap), 0) FROM (
+            SELECT market, day - LAG(day) OVER (PARTITION BY market ORDER BY day) AS gap
+            FROM (SELECT DISTINCT market, CAST(time AS DATE) AS day FROM kept WHERE time < $day)
+        ) GROUP BY market"""
+        return dict(self.connection.execute(query, {"day": before}).fetchall())
 
 
 @contextmanager
@@ -117,16 +127,24 @@ def source_of(log: LogSpec, sources: Sources) -> tuple[str, str]:
     """Give what to select the log from, and the digest of its bytes."""
     if log.package is not None and sources.data is None:
         return read_package()
-    return readable(sources.data or sources.folder / (log.path or ""))
+    named = log.columns.model_dump(include=TEXT_ROLES, exclude_none=True)
+    return readable(sources.data or sources.folder / (log.path or ""), named.values())
 
 
-def readable(path: Path) -> tuple[str, str]:
-    """Give how DuckDB reads a Parquet or CSV file, and its digest."""
+def readable(path: Path, texts: Iterable[str] = ()) -> tuple[str, str]:
+    """Give how DuckDB reads a Parquet or CSV file, and its digest.
+
+    `texts` are columns of a CSV whose cells are texts, whatever they look like: the customer 00123 is not 123.
+    """
     if not path.is_file():
         raise DataRefused(f"{path}: there is no such file; name another with --data (or --status)")
-    reader = "read_parquet" if path.suffix == ".parquet" else "read_csv"
-    literal = "'" + str(path).replace("'", "''") + "'"
-    return f"{reader}({literal})", file_digest(path)
+    if path.suffix == ".parquet":
+        return f"read_parquet({literal(str(path))})", file_digest(path)
+    plain = f"read_csv({literal(str(path))})"
+    with duckdb.connect() as connection:
+        there = [row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {plain}").fetchall()]  # noqa: S608 - quoted
+    types = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in there if name in set(texts))
+    return f"read_csv({literal(str(path))}, types = {{{types}}})" if types else plain, file_digest(path)
 
 
 def file_digest(path: Path) -> str:
@@ -207,6 +225,7 @@ def keep_lines(connection: duckdb.DuckDBPyConnection, log: LogSpec) -> tuple[tup
         )
     if not counts.get("kept"):
         raise DataRefused("the log has no line with customer, market, time and amount")
+    refuse_odd_markets(connection, "judged", "the log")
     parts = -(-counts["kept"] // PART_LINES)
     distinct = "DISTINCT" if log.duplicates == "drop" else ""
     connection.execute(f"CREATE TABLE kept AS SELECT {COLUMNS}, 0 AS part FROM judged LIMIT 0")  # noqa: S608 - ours
@@ -229,6 +248,13 @@ def keep_lines(connection: duckdb.DuckDBPyConnection, log: LogSpec) -> tuple[tup
     return tuple(waterfall), parts
 
 
+def refuse_odd_markets(connection: duckdb.DuckDBPyConnection, table: str, what: str) -> None:
+    """Refuse markets that are none, before they end in a bundle or match nobody."""
+    query = f"SELECT DISTINCT market FROM {table} WHERE NOT regexp_full_match(market, '{MARKET}| *') ORDER BY 1"  # noqa: S608 - ours
+    if odd := [row[0] for row in connection.execute(query).fetchmany(5)]:
+        raise DataRefused(f"{what}: {odd} are no markets; a market is two capital letters, such as DE")
+
+
 def read_statuses(connection: duckdb.DuckDBPyConnection, spec: StatusSpec | None, sources: Sources, digest: str) -> str:
     """Read the status table into `statuses`; gives the digest of both sources.
 
@@ -240,10 +266,10 @@ def read_statuses(connection: duckdb.DuckDBPyConnection, spec: StatusSpec | None
     if path is None:
         return digest
     spec = spec or StatusSpec()
-    source, own_digest = readable(path)
     named = {"customer_id": spec.customer_id, "status": spec.status, "since": spec.since}
     if spec.market:
         named["market"] = spec.market
+    source, own_digest = readable(path, [name for role, name in named.items() if role != "since"])
     refuse_absent(connection, source, {f"status.{role}": name for role, name in named.items()}, "the status table")
     market = f"CAST({quoted(spec.market)} AS VARCHAR)" if spec.market else "NULL"
     meanings = " ".join(f"WHEN {literal(value)} THEN '{ended}'" for value, ended in spec.names.items())
@@ -251,6 +277,7 @@ def read_statuses(connection: duckdb.DuckDBPyConnection, spec: StatusSpec | None
         f"""INSERT INTO statuses SELECT {market}, CAST({quoted(spec.customer_id)} AS VARCHAR),
         CASE CAST({quoted(spec.status)} AS VARCHAR) {meanings} ELSE 'ACTIVE' END, CAST({quoted(spec.since)} AS DATE) FROM {source}"""  # noqa: S608 - quoted
     )
+    refuse_odd_markets(connection, "statuses", str(path))
     twice = connection.execute(
         "SELECT COUNT(*) FROM (SELECT 1 FROM statuses GROUP BY market, customer_id, since HAVING COUNT(*) > 1)"
     ).fetchall()[0][0]

@@ -31,8 +31,8 @@ def read_suppressions(connection: duckdb.DuckDBPyConnection, path: Path | None, 
     connection.execute("CREATE TABLE suppressed (market VARCHAR, customer_id VARCHAR, suppressions VARCHAR[])")
     if path is None:
         return ""
-    source, digest = readable(path)
     try:
+        source, digest = readable(path, ("market", "customer_id", "code"))
         wanted = {f"column {name}": name for name in ("market", "customer_id", "code")}
         refuse_absent(connection, source, wanted, f"{path}: the suppression list")
         there = [row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()]  # noqa: S608 - quoted

@@ -1,6 +1,5 @@
 """From samples to a released bundle: fit, calibrate, freeze, export, prove, measure, write."""
 
-import hashlib
 import importlib.metadata
 import re
 from collections.abc import Mapping
@@ -47,6 +46,7 @@ from training.samples import Samples, label_of
 from training.search import fit, fixed_parameters, search
 from training.spec import Spec
 from training.texts import refuse_bad_texts
+from training.transactions import origins_of
 from training.validation.judged import Exported
 
 
@@ -87,13 +87,13 @@ def release(spec: Spec, spec_sha256: str, samples: Samples, bundles: Path, conso
     scorer = Scorer(score, explain)
     console.say("prove that the files say what LightGBM and the definition say, row by row")
     subject = Subject(booster, score, explain, population, baseline.base_margin)
-    verdict = examine(subject, samples.features(samples.rows))
+    verdict = examine(subject, samples.features(samples.rows), say=console.say)
     prove_scores(subject, card, samples.features(samples.rows))
     console.say("measure on rows that were not looked at so far")
     exported = Exported(scorer, card, baseline.base_margin, ensemble, gain_of(booster), chosen, verdict)
     findings = measure(spec, samples, exported, console.threads)
     metrics = metrics_of(findings)
-    lines = judge(spec.gates, metrics)
+    lines = judge(spec.gates, metrics, [rival.name for rival in spec.rivals])
     refuse_failed(lines)
     golden = golden_document(ensemble, scorer, card, baseline, samples.features(samples.part("FIT")))
     files = {
@@ -158,6 +158,7 @@ def baseline_of(
     rows = samples.part("FIT", "CALIBRATION")
     if spec.log is not None:  # one row per customer: the newest development snapshot
         rows = samples.part("CALIBRATION")
+        rows = rows[rows["period"] == rows["period"].max()]
     margins = booster.predict(samples.features(rows), raw_score=True, num_threads=1)
     pds = np.array([pd_of(log_odds_of(card, margin)) for margin in np.asarray(margins).tolist()])
     chosen = choose_baseline(spec.baseline, rows, pds)
@@ -209,9 +210,6 @@ def manifest_of(spec: Spec, spec_sha256: str, samples: Samples) -> Manifest:
     markets = sorted({str(market) for market in samples.rows["market"]})
     libraries = {name: importlib.metadata.version(name) for name in ("lightgbm", "onnx", "onnxruntime")}
     made_from = {"spec_sha256": spec_sha256, "data_sha256": samples.data_sha256, **libraries}
+    if spec.snapshots is not None:
+        made_from |= origins_of(spec.snapshots)
     return Manifest(format=FORMAT, family=spec.family, markets=tuple(markets), files={}, made_from=made_from)
-
-
-def sha256_of(path: Path) -> str:
-    """Give the digest of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()

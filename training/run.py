@@ -8,7 +8,7 @@ import datetime as dt
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,9 @@ import pyarrow.parquet as pq
 from models.durable import file_written
 from models.model import Model
 from models.scorecard import log_odds_of
-from training.errors import DataRefused
+from training.errors import DataRefused, SpecRefused
 from training.files import KEY_COLUMNS
-from training.log import Log, Sources, database, open_log, readable
+from training.log import Sources, database, open_log, readable
 from training.outreach import held_out, read_suppressions
 from training.risks import Drivers, pds_of
 from training.run_rows import RUN_COLUMNS, SCORED, matrix_of, run_rows, tables_of
@@ -71,12 +71,14 @@ def write_run(spec: Spec, model: Model, features: Path, to: Path, extras: Extras
         DataRefused: The feature file is not one, or its features are not those of the model.
     """
     refuse_other_features(features, model)
-    with database((extras or Extras()).threads) as connection:
+    extras = extras or Extras()
+    refuse_missing_features(pq.read_schema(features).names, spec, (model, extras.decline))
+    with database(extras.threads) as connection:
         horizon = spec.snapshots.horizon_days if spec.snapshots else spec.run.horizon_days
         connection.execute(
             f"CREATE VIEW scope AS SELECT *, 'SCORED' AS status, {horizon} AS horizon_days FROM {readable(features)[0]}"  # noqa: S608 - quoted
         )
-        return write(Making(connection, spec, model, extras or Extras(), ()), to)
+        return write(Making(connection, spec, model, extras, ()), to)
 
 
 def write_run_at(spec: Spec, model: Model, sources: Sources, at: dt.date, to: Path, extras: Extras) -> int:
@@ -89,10 +91,10 @@ def write_run_at(spec: Spec, model: Model, sources: Sources, at: dt.date, to: Pa
     assert spec.snapshots is not None
     extras.say(0, 0, "read the log")
     with open_log(spec.log, spec.status, sources, extras.threads) as log:
-        refuse_unreached(log, at)
+        refuse_unreached(log, spec.snapshots, at)
         extras.say(0, 0, "features of all customers")
         take_customers(log, spec.snapshots, at)
-        refuse_missing_features(log, model)
+        refuse_missing_features(log.connection.table("customers").columns, spec, (model, extras.decline))
         time = f"TIMESTAMPTZ '{at} 00:00:00+00'"
         log.connection.execute(f"CREATE VIEW scope AS SELECT *, {time} AS as_of FROM customers")  # noqa: S608 - ours
         return write(Making(log.connection, spec, model, extras, log.waterfall), to)
@@ -113,13 +115,16 @@ def refuse_other_features(path: Path, model: Model) -> None:
         raise DataRefused(f"{path}: has no customers")
 
 
-def refuse_missing_features(log: Log, model: Model) -> None:
-    """Refuse a model of other features than those of features.sql."""
-    there = set(log.connection.table("customers").columns)
-    if absent := [name for name in model.bundle.schema.names if name not in there]:
-        raise DataRefused(
-            f"bundle {model.bundle.bundle_id[:12]} takes features that nobody computes: {', '.join(absent)}"
-        )
+def refuse_missing_features(there: Sequence[str], spec: Spec, models: Sequence[Model | None]) -> None:
+    """Refuse models, and a [value], of other features than those that are there."""
+    for model in models:
+        names = model.bundle.schema.names if model else ()
+        if model and (absent := [name for name in names if name not in there]):
+            raise DataRefused(
+                f"bundle {model.bundle.bundle_id[:12]} takes features that are not there: {', '.join(absent)}"
+            )
+    if spec.value is not None and spec.value.feature not in there:
+        raise SpecRefused(f"value: {spec.value.feature!r} is not among the features that are there")
 
 
 def write(making: Making, to: Path) -> int:

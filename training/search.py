@@ -13,8 +13,9 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 
 from training.errors import DataRefused
+from training.learn_spec import SearchSpec
 from training.samples import Samples, label_of
-from training.spec import SearchSpec, Spec
+from training.spec import Spec
 
 ROUNDS_MAX = 600
 ROUNDS_WITHOUT_GAIN = 40

@@ -1,7 +1,7 @@
 """The spec file: everything about a family that is data and not code.
 
-training/README.md explains every field with an example. What a spec does not say has the default
-written here.
+What a spec does not say has the default written here. training/README.md shows the smallest spec; credit.toml and
+churn.toml are full ones.
 """
 
 import datetime as dt
@@ -14,7 +14,8 @@ from pydantic import Field, ValidationError, model_validator
 
 from models.documents import Code, Family, FeatureName, Grade, Locale, Market, Source
 from training.errors import SpecRefused
-from training.log_spec import CampaignSpec, LogColumns, LogSpec, RunSpec, SnapshotSpec, StatusSpec, ValueSpec
+from training.learn_spec import HashSplit, RivalSpec, SearchSpec
+from training.log_spec import CampaignSpec, LogSpec, RunSpec, SnapshotSpec, StatusSpec, ValueSpec
 from training.terms import DEFAULT_GATES, Acknowledged, FairnessSpec, Gate, OutOfTime, ReferencePolicy, SpecPart
 
 
@@ -53,30 +54,6 @@ class TableSpec(SpecPart):
             if (getattr(self, constant) is None) == (getattr(self, f"{constant}_column") is None):
                 raise ValueError(f"give either {constant} or {constant}_column")
         return self
-
-
-class HashSplit(SpecPart):
-    """Split by customer: int(sha256(customer_id), 16) % buckets; buckets named nowhere are for fitting."""
-
-    buckets: int = Field(default=5, ge=2, le=1000)
-    hold_out: tuple[int, ...] = (0,)
-    calibration: tuple[int, ...] = (1,)
-
-
-class SearchSpec(SpecPart):
-    """The parameter search: seeded, bounded by trials, on the fit part only.
-
-    Attributes:
-        validation: "folds" of the fit part, or "forward": fit on earlier snapshots, look at later ones.
-        learning_rate_min: Smallest step that is tried; the largest is 0.12. A smaller step takes more trees.
-    """
-
-    trials: int = Field(default=20, ge=1, le=1000)
-    seed: int = 0
-    folds: int = Field(default=3, ge=2, le=20)
-    validation: Literal["folds", "forward"] = "folds"
-    max_leaves: int = Field(default=8, ge=2, le=64)
-    learning_rate_min: float = Field(default=0.03, ge=0.001, le=0.12)
 
 
 class FeatureEntry(SpecPart):
@@ -142,18 +119,6 @@ class BaselineSpec(SpecPart):
     max_pd: float = Field(default=1.0, ge=0, le=1)
 
 
-class RivalSpec(SpecPart):
-    """A simpler rule to be better than: one feature alone, a logistic regression on some, a WOE scorecard, or BG/NBD.
-
-    BG/NBD takes no features: it looks at purchase days, recency and tenure of a log.
-    """
-
-    name: str
-    kind: Literal["single", "logistic", "scorecard", "bg_nbd"]
-    features: tuple[FeatureName, ...] = ()
-    logarithms: bool = False
-
-
 class Spec(SpecPart):
     """A family."""
 
@@ -201,6 +166,25 @@ class Spec(SpecPart):
             raise ValueError("[status] and a rival bg_nbd need a [log]")
         if self.fairness.attributes and self.reference_policy is None:
             raise ValueError("[fairness] needs a [reference_policy], whose decisions it compares")
+        return self
+
+    @model_validator(mode="after")
+    def forward(self) -> "Spec":
+        """Refuse a log whose parameters would be chosen, or judged, by looking ahead."""
+        if self.snapshots is not None and len(self.snapshots.fit) > 1 and self.search.validation == "folds":
+            raise ValueError(
+                "search.validation = 'folds' mixes the snapshots of a [log], so a customer's later row would judge what "
+                "was learnt from an earlier one; say validation = 'forward'"
+            )
+        if self.log is not None and self.cross_validation_folds:
+            raise ValueError(
+                "cross_validation_folds mix the snapshots of a [log]; leave it out: the test snapshots are later ones"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def features_that_are_there(self) -> "Spec":
+        """Refuse features named twice, and leaks acknowledged of features that are none."""
         names = [feature.name for feature in self.features]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"features named twice: {', '.join(twice)}")
@@ -210,7 +194,26 @@ class Spec(SpecPart):
         return self
 
 
-__all__ = ["LogColumns", "LogSpec", "SnapshotSpec", "Spec", "ValueSpec", "read_spec", "spec_digest"]
+def refuse_strangers(spec: Spec, columns: tuple[str, ...]) -> None:
+    """Refuse rivals and a [value] that name what is not among the features that are there.
+
+    Raises:
+        SpecRefused: Names them by field, with what is there.
+    """
+    wanted = [
+        (f"rivals.{rival.name}", name, rival.kind == "scorecard") for rival in spec.rivals for name in rival.features
+    ]
+    if spec.value is not None:
+        wanted.append(("value", spec.value.feature, False))
+    own = {feature.name for feature in spec.features}
+    strangers = [
+        f"  {field}: {name!r}"
+        for field, name, is_signed in wanted
+        if name not in columns or (is_signed and name not in own)
+    ]
+    if strangers:
+        offered = ", ".join(columns)
+        raise SpecRefused("\n".join(["features that are not there:", *strangers, f"there are: {offered}"]))
 
 
 def read_spec(path: Path) -> Spec:

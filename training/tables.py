@@ -1,6 +1,8 @@
 """A table of customers, Parquet or CSV, one row each -> samples."""
 
+import datetime as dt
 import hashlib
+from collections.abc import Collection
 from pathlib import Path
 
 import duckdb
@@ -8,23 +10,33 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
-from models.schema import UNSEEN
+from models.schema import UNSEEN, Schema
 from training.attributes import attribute_columns
 from training.errors import DataRefused, SpecRefused
+from training.keys import Problems, key_columns, keyed
+from training.learn_spec import HashSplit
 from training.samples import Sample, Samples, bucket
-from training.spec import FeatureEntry, HashSplit, Spec, TableSpec
+from training.spec import FeatureEntry, Spec, TableSpec, refuse_strangers
+
+# What stands in a cell of a CSV that is empty; in a column of texts only nothing does, for NA is a market.
+EMPTY = ["", "#N/A", "#NA", "-NaN", "-nan", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"]
+Waterfall = tuple[tuple[str, int], ...]
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """Read a Parquet or CSV file as it is.
+def read_table(path: Path, texts: Collection[str] = ()) -> pd.DataFrame:
+    """Read a Parquet file, or any other as CSV, as it is; `texts` are columns of a CSV that are texts in any case.
 
     Raises:
         DataRefused: It is not there, cannot be read, or has no rows.
     """
     if not path.is_file():
-        raise DataRefused(f"{path}: there is no such file; name another with --data")
+        raise DataRefused(f"{path}: there is no such file; name another one")
     try:
-        table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+        if path.suffix == ".parquet":
+            table = pd.read_parquet(path)
+        else:
+            empty = {name: [""] if name in texts else EMPTY for name in pd.read_csv(path, nrows=0).columns}
+            table = pd.read_csv(path, dtype=dict.fromkeys(texts, str), keep_default_na=False, na_values=empty)
     except Exception as error:  # the readers raise many kinds
         raise DataRefused(f"{path}: cannot be read as {path.suffix or 'CSV'}: {error}") from error
     if table.empty:
@@ -40,34 +52,83 @@ def samples_of_table(spec: Spec, path: Path) -> tuple[Spec, Samples]:
 
     Raises:
         SpecRefused: The spec names a column that is not there.
-        DataRefused: The data cannot be right; the message names the column.
+        DataRefused: The data cannot be right; the message names every column that is wrong.
     """
     table_spec = spec.table
     assert table_spec is not None
-    table = read_table(path)
+    table = read_table(path, key_columns(table_spec))
     apart = frozenset(attribute.column for attribute in spec.fairness.attributes)
     spec = spec.model_copy(update={"features": spec.features or default_features(table_spec, table, apart)})
-    require_columns(spec, table, path)
+    require_columns(spec, table, path, learns=True)
+    refuse_strangers(spec, tuple(feature.name for feature in spec.features))
     used, waterfall = exclude(table_spec, table)
-    rows = keyed(table_spec, used)
-    rows["label"] = labels(table_spec.label, used)
-    rows["sample"] = parts_of(spec, rows)
-    rows["period"] = ""
+    used, waterfall = labelled(table_spec, used, waterfall)
+    problems = Problems()
+    rows, features = keyed(table_spec, used, problems), number_columns(spec, used, problems)
+    label = problems.of(lambda: labels(table_spec.label, used))
+    problems.refuse()
+    rows = rows.assign(label=label, sample=parts_of(spec, rows), period="")
     known = int((rows["sample"] == "NONE").sum())  # in no part, but their customers are scored all the same
     if known:
         waterfall = (*waterfall, ("left out: OUT_OF_TIME_OF_A_KNOWN_CUSTOMER", -known))
-    rows = rows.assign(**attribute_columns(spec, used))
-    levels = {}
-    for feature in spec.features:
-        column = used[feature.column or feature.name]
-        if feature.kind == "category":
-            levels[feature.name] = levels_of(column[rows["sample"] == "FIT"])
-            rows[feature.name] = codes(column, levels[feature.name])
-        else:
-            rows[feature.name] = numbers(feature, column)
+    levels = {one.name: levels_of(used[column_of(one)][rows["sample"] == "FIT"]) for one in categories_of(spec)}
+    coded = {one.name: codes(used[column_of(one)], levels[one.name]) for one in categories_of(spec)}
+    rows = rows.assign(**attribute_columns(spec, used), **features, **coded)
     names = tuple(feature.name for feature in spec.features)
     waterfall = (*waterfall, ("rows used", len(rows) - known))
     return spec, Samples(rows, names, waterfall, hashlib.sha256(path.read_bytes()).hexdigest(), levels)
+
+
+def customers_of_table(spec: Spec, path: Path, schema: Schema, at: dt.date | None) -> tuple[pd.DataFrame, Waterfall]:
+    """Give the features of all customers of a table for a model; their outcomes need not be known, nor be a column.
+
+    `at` is as of when they are, in place of the spec's as_of.
+
+    Returns:
+        Rows as in Samples.rows without labels, and the waterfall from the rows read to the rows used.
+
+    Raises:
+        SpecRefused: The spec names a column that is not there, or says by a column as of when each row is.
+        DataRefused: The data cannot be right; the message names every column that is wrong.
+    """
+    table_spec = spec.table
+    assert table_spec is not None
+    if at is not None:
+        if table_spec.as_of_column is not None:
+            raise SpecRefused(f"--at: column {table_spec.as_of_column!r} says as of when each row is; leave out --at")
+        table_spec = table_spec.model_copy(update={"as_of": at})
+    table = read_table(path, key_columns(table_spec))
+    features = spec.features or tuple(FeatureEntry(name=name) for name in schema.names)
+    spec = spec.model_copy(update={"features": features, "table": table_spec})
+    require_columns(spec, table, path, learns=False)
+    used, waterfall = exclude(table_spec, table)
+    problems = Problems()
+    rows, numbered = keyed(table_spec, used, problems), number_columns(spec, used, problems)
+    problems.refuse()
+    levels = {feature.name: feature.levels for feature in schema.features}
+    coded = {one.name: codes(used[column_of(one)], levels[one.name]) for one in categories_of(spec)}
+    rows = rows.assign(sample=parts_of(spec, rows), period="", **numbered, **coded)
+    return rows, (*waterfall, ("rows used", len(rows)))
+
+
+def column_of(feature: FeatureEntry) -> str:
+    """Name a feature's column."""
+    return feature.column or feature.name
+
+
+def categories_of(spec: Spec) -> list[FeatureEntry]:
+    """Give the features that are categories."""
+    return [feature for feature in spec.features if feature.kind == "category"]
+
+
+def number_columns(spec: Spec, table: pd.DataFrame, problems: Problems) -> dict[str, pd.Series]:
+    """Give every feature that is a number by name, and note what is wrong with the others."""
+    found = {
+        feature.name: problems.of(lambda feature=feature: numbers(feature, table[column_of(feature)]))  # type: ignore[misc]  # bound now
+        for feature in spec.features
+        if feature.kind == "number"
+    }
+    return {name: column for name, column in found.items() if column is not None}
 
 
 def default_features(table: TableSpec, data: pd.DataFrame, apart: frozenset[str]) -> tuple[FeatureEntry, ...]:
@@ -77,37 +138,49 @@ def default_features(table: TableSpec, data: pd.DataFrame, apart: frozenset[str]
     return tuple(FeatureEntry(name=name) for name in names)
 
 
-def require_columns(spec: Spec, table: pd.DataFrame, path: Path) -> None:
-    """Refuse a spec that names columns that are not in the table, all at once."""
+def require_columns(spec: Spec, table: pd.DataFrame, path: Path, *, learns: bool) -> None:
+    """Refuse a spec that names columns that are not in the table, all at once; who learns needs the outcome, too."""
     assert spec.table is not None
     wanted = {
         "table.customer_id": spec.table.customer_id,
-        "table.label": spec.table.label,
         "table.market_column": spec.table.market_column,
         "table.as_of_column": spec.table.as_of_column,
-    } | {f"features.{feature.name}": feature.column or feature.name for feature in spec.features}
-    wanted |= {f"fairness.attributes.{one.column}": one.column for one in spec.fairness.attributes}
+    } | {f"features.{feature.name}": column_of(feature) for feature in spec.features}
+    if learns:
+        wanted |= {"table.label": spec.table.label}
+        wanted |= {f"fairness.attributes.{one.column}": one.column for one in spec.fairness.attributes}
     absent = [f"  {field}: {name!r}" for field, name in wanted.items() if name and name not in table.columns]
     if absent:
         there = ", ".join(map(str, table.columns))
         raise SpecRefused("\n".join([f"{path} lacks columns that the spec names:", *absent, f"it has: {there}"]))
-    if any((feature.column or feature.name) == spec.table.label for feature in spec.features):
+    if any(column_of(feature) == spec.table.label for feature in spec.features):
         raise SpecRefused(f"features: {spec.table.label!r} is the label and cannot be a feature")
 
 
-def exclude(spec: TableSpec, table: pd.DataFrame) -> tuple[pd.DataFrame, tuple[tuple[str, int], ...]]:
+def exclude(spec: TableSpec, table: pd.DataFrame) -> tuple[pd.DataFrame, Waterfall]:
     """Leave out what the spec says, each row under the first code that fits; the counts add up."""
     waterfall = [("rows read", len(table))]
     left = table
-    for exclusion in (*spec.exclude, None):
-        code = exclusion.code if exclusion else "NO_LABEL"
-        hit = left[spec.label].isna().to_numpy() if exclusion is None else matches(left, code, exclusion.where)
-        if hit.any() or exclusion:
-            waterfall.append((f"left out: {code}", -int(hit.sum())))
+    for exclusion in spec.exclude:
+        hit = matches(left, exclusion.code, exclusion.where)
+        waterfall.append((f"left out: {exclusion.code}", -int(hit.sum())))
         left = left[~hit]
     if left.empty:
         raise DataRefused("every row is left out; look at table.exclude")
     return left.reset_index(drop=True), tuple(waterfall)
+
+
+def labelled(spec: TableSpec, table: pd.DataFrame, waterfall: Waterfall) -> tuple[pd.DataFrame, Waterfall]:
+    """Leave out the rows whose outcome is not known: nothing can be learnt from them."""
+    unknown = table[spec.label].isna().to_numpy()
+    if unknown.all():
+        raise DataRefused(
+            f"column {spec.label!r}: no row has an outcome, so nothing can be learnt; "
+            "`python -m training features` needs none"
+        )
+    if unknown.any():
+        waterfall = (*waterfall, ("left out: NO_LABEL", -int(unknown.sum())))
+    return table[~unknown].reset_index(drop=True), waterfall
 
 
 def matches(table: pd.DataFrame, code: str, where: str) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
@@ -124,27 +197,9 @@ def matches(table: pd.DataFrame, code: str, where: str) -> np.ndarray[tuple[int]
     return hit
 
 
-def keyed(spec: TableSpec, table: pd.DataFrame) -> pd.DataFrame:
-    """Give the key of every row, and refuse a customer that stands there twice."""
-    customers = table[spec.customer_id]
-    if customers.isna().any():
-        raise DataRefused(f"column {spec.customer_id!r}: {int(customers.isna().sum())} rows have no customer")
-    rows = pd.DataFrame({"customer_id": customers.map(str)})
-    rows.insert(0, "market", spec.market if spec.market_column is None else table[spec.market_column].map(str))
-    as_of = (
-        pd.Series(pd.Timestamp(str(spec.as_of)), index=table.index)
-        if spec.as_of_column is None
-        else table[spec.as_of_column]
-    )
-    rows["as_of"] = pd.to_datetime(as_of, utc=True).astype("datetime64[us, UTC]")
-    if twice := int(rows.duplicated(["market", "customer_id", "as_of"]).sum()):
-        raise DataRefused(f"column {spec.customer_id!r}: {twice} rows repeat a market, customer and time")
-    return rows
-
-
 def labels(column: str, table: pd.DataFrame) -> pd.Series:
     """Give the label, and refuse one that is anything but 0 and 1, both present."""
-    found = sorted(table[column].unique().tolist())
+    found = sorted(table[column].unique().tolist(), key=str)
     if [float(value) for value in found if not isinstance(value, str)] != [0.0, 1.0] or len(found) != 2:  # noqa: PLR2004
         shown = ", ".join(map(str, found[:5])) + (", ..." if len(found) > 5 else "")  # noqa: PLR2004 - a line
         raise DataRefused(f"column {column!r}: the label must hold 0 (good) and 1 (bad), both; it holds {shown}")
@@ -153,7 +208,7 @@ def labels(column: str, table: pd.DataFrame) -> pd.Series:
 
 def numbers(feature: FeatureEntry, column: pd.Series) -> pd.Series:
     """Give a feature as doubles, and refuse what is no number, infinite or out of the spec's range."""
-    name = feature.column or feature.name
+    name = column_of(feature)
     if not (is_numeric_dtype(column) or is_bool_dtype(column)):
         raise DataRefused(f"column {name!r}: is {column.dtype}, not a number; leave it out, or say kind = 'category'")
     values = column.astype(np.float64)

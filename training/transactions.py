@@ -5,6 +5,7 @@ throughout, so the same log gives the same bytes whatever the number of threads,
 """
 
 import datetime as dt
+import hashlib
 import itertools
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,15 +17,31 @@ from training.errors import DataRefused, SpecRefused
 from training.log import Log, Sources, open_log
 from training.log_spec import SnapshotSpec
 from training.samples import Sample, Samples
-from training.spec import Spec
+from training.spec import Spec, refuse_strangers
 
 DAY = dt.timedelta(days=1)
 EVER_DAYS = 1_000_000
 FEATURES_SQL, STANDING_SQL, OUTCOME_SQL = (
     (Path(__file__).parent / f"{name}.sql").read_text(encoding="utf-8") for name in ("features", "standing", "outcome")
 )
+MEANING = {
+    "outcome",
+    "horizon_days",
+    "horizon_gaps",
+    "horizon_min_days",
+    "active_days",
+    "purchase_days_min",
+    "tenure_days_min",
+}
 # What a snapshot says of a customer beside the features.
 KEYS = ("market", "customer_id", "status", "horizon_days")
+
+
+def origins_of(snapshots: SnapshotSpec) -> dict[str, str]:
+    """Name what a row of a log is: the SQL that makes it, and whom and what it is about. Bundles say it of themselves."""
+    sql = {"features_sql_sha256": FEATURES_SQL, "standing_sql_sha256": STANDING_SQL}
+    digests = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in sql.items()}
+    return digests | {f"snapshots.{name}": str(value) for name, value in snapshots.model_dump(include=MEANING).items()}
 
 
 def samples_of_log(spec: Spec, sources: Sources, threads: int) -> tuple[Samples, pd.DataFrame]:
@@ -45,7 +62,7 @@ def samples_of_log(spec: Spec, sources: Sources, threads: int) -> tuple[Samples,
         taken = [snapshot(opened, snapshots, cut, part) for part, cuts in parts_of(snapshots).items() for cut in cuts]
         histories = histories_at(opened, snapshots) if any(one.kind == "bg_nbd" for one in spec.rivals) else None
         take_customers(opened, snapshots, snapshots.latest)
-        latest = customers_frame(opened, snapshots.latest)
+        latest = customers_frame(opened, snapshots, snapshots.latest)
     names = tuple(feature.name for feature in spec.features)
     refuse_unknown(spec, tuple(latest.columns))
     counts = [line for _, lines in taken for line in lines]
@@ -55,6 +72,7 @@ def samples_of_log(spec: Spec, sources: Sources, threads: int) -> tuple[Samples,
 
 def refuse_unknown(spec: Spec, columns: tuple[str, ...]) -> None:
     """Refuse a spec with features that nobody computes."""
+    refuse_strangers(spec, tuple(column for column in columns if column not in {*KEYS, "as_of", "sample", "period"}))
     if absent := [feature.name for feature in spec.features if feature.name not in columns]:
         offered = ", ".join(column for column in columns if column not in {*KEYS, "as_of", "sample", "period"})
         raise SpecRefused(f"features {', '.join(absent)} are not among those of training/features.sql: {offered}")
@@ -64,22 +82,40 @@ def customers_at(spec: Spec, sources: Sources, at: dt.date, threads: int) -> pd.
     """Give the features of all customers who can be scored as of a date, from what happened before it.
 
     Raises:
-        DataRefused: The log ends more than a day before the date: the features would be older than they say.
+        SpecRefused: The spec names a feature that is not there.
+        DataRefused: The log, or a market of it, ends before the date: the features would be older than they say.
     """
     log, snapshots = spec.log, spec.snapshots
     assert log is not None
     assert snapshots is not None
     with open_log(log, spec.status, sources, threads) as opened:
-        refuse_unreached(opened, at)
+        refuse_unreached(opened, snapshots, at)
         take_customers(opened, snapshots, at)
-        return customers_frame(opened, at)
+        latest = customers_frame(opened, snapshots, at)
+    refuse_unknown(spec, tuple(latest.columns))
+    return latest
 
 
-def refuse_unreached(log: Log, at: dt.date) -> None:
-    """Refuse a date that the log does not reach."""
-    end = log.end(before=at)
-    if end < dt.datetime.combine(at, dt.time()) - DAY:
+def refuse_unreached(log: Log, snapshots: SnapshotSpec, at: dt.date) -> None:
+    """Refuse a date that the log does not reach, or a market whose lines stop before it as they never did before."""
+    ends = log.ends(before=at)
+    end = max(ends.values())
+    if end < midnight(at) - DAY:
         raise DataRefused(f"--at {at}: the log ends {end:%Y-%m-%d %H:%M}; give a date up to {end.date() + DAY}")
+    quiet = log.quiet_days(before=at)
+    for market, its_end in ends.items():
+        silence = (at - its_end.date()).days
+        if max(1, quiet[market]) < silence <= snapshots.active_days:
+            raise DataRefused(
+                f"--at {at}: market {market} ends {its_end:%Y-%m-%d %H:%M}, and was never quiet for so long: its customers "
+                f"would look lost. Give a date up to {its_end.date() + DAY}, or a log that reaches further; if the market "
+                "closed, leave its lines out of the log"
+            )
+
+
+def midnight(day: dt.date) -> dt.datetime:
+    """Give the time at which a day begins."""
+    return dt.datetime.combine(day, dt.time())
 
 
 def parts_of(snapshots: SnapshotSpec) -> dict[Sample, tuple[dt.date, ...]]:
@@ -95,15 +131,24 @@ def parts_of(snapshots: SnapshotSpec) -> dict[Sample, tuple[dt.date, ...]]:
 
 
 def refuse_immature(log: Log, snapshots: SnapshotSpec) -> None:
-    """Refuse snapshots whose horizon is not over when the log ends: their labels are not known yet."""
-    end = log.end()
-    horizon = dt.timedelta(days=snapshots.horizon_days)
+    """Refuse snapshots whose horizon is not over when a market ends: its labels are not known yet.
+
+    A market that ended before anybody in scope bought has no rows in the snapshot, and does not matter.
+    """
+    horizon, scope = dt.timedelta(days=snapshots.horizon_days), dt.timedelta(days=snapshots.active_days)
     cuts = (*snapshots.fit, *snapshots.calibration, *snapshots.test)
-    immature = [str(cut) for cut in cuts if dt.datetime.combine(cut, dt.time()) + horizon > end]
-    if immature:
-        raise DataRefused(
-            f"snapshots {', '.join(immature)}: the log ends {end:%Y-%m-%d %H:%M}, before their horizon does"
+    problems = []
+    for market, end in log.ends().items():
+        immature = [str(cut) for cut in cuts if midnight(cut) - scope <= end < midnight(cut) + horizon]
+        if immature:
+            problems.append(
+                f"snapshots {', '.join(immature)}: market {market} ends {end:%Y-%m-%d %H:%M}, before their horizon does"
+            )
+    if problems:
+        way_out = (
+            "take earlier snapshots, or a log that reaches further; if a market closed, leave its lines out of the log"
         )
+        raise DataRefused("\n".join([*problems, way_out]))
 
 
 def take_customers(log: Log, snapshots: SnapshotSpec, cut: dt.date) -> None:
@@ -135,10 +180,11 @@ def histories_at(log: Log, snapshots: SnapshotSpec) -> pd.DataFrame:
     ).df()
 
 
-def customers_frame(log: Log, cut: dt.date) -> pd.DataFrame:
-    """Give those of `customers` who can be scored."""
+def customers_frame(log: Log, snapshots: SnapshotSpec, cut: dt.date) -> pd.DataFrame:
+    """Give those of `customers` who can be scored; a cut that is no test snapshot is in no part of the training data."""
     rows = log.connection.execute("SELECT * FROM customers WHERE status = 'SCORED' ORDER BY market, customer_id").df()
-    return dated(rows, cut).assign(sample="HOLD_OUT", period=cut.isoformat())
+    part: Sample = "HOLD_OUT" if cut in snapshots.test else "NONE"
+    return dated(rows, cut).assign(sample=part, period=cut.isoformat())
 
 
 def snapshot(

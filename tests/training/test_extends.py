@@ -39,6 +39,28 @@ def test_of_a_feature_that_stands_in_both_what_is_not_said_anew_stays(tmp_path: 
     assert (features["recency_days"].sign, features["recency_days"].group) == (0, "SILENCE")
 
 
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        (SPEC.replace('validation = "forward"\n', ""), "say validation = 'forward'"),
+        (SPEC.replace("[log]", "cross_validation_folds = 5\n[log]", 1), "leave it out"),
+    ],
+)
+def test_a_log_whose_parameters_would_be_chosen_by_looking_ahead_is_refused(
+    spec: str, said: str, tmp_path: Path
+) -> None:
+    write(tmp_path, spec)
+
+    with pytest.raises(SpecRefused, match=said):
+        read_spec(tmp_path / "spec.toml")
+
+
+def test_a_log_of_one_fit_snapshot_has_nothing_to_mix(tmp_path: Path) -> None:
+    one = SPEC.replace('validation = "forward"\n', "").replace("fit = [2025-04-15, 2025-05-01, 2025-05-28, ", "fit = [")
+
+    assert read_spec(write(tmp_path, one).parent / "spec.toml").search.validation == "folds"
+
+
 def test_the_digest_of_a_spec_is_its_own_and_that_of_what_it_extends(tmp_path: Path) -> None:
     path = write(tmp_path)
     before = spec_digest(path)

@@ -70,3 +70,30 @@ def test_a_later_table_with_other_levels_is_written_in_the_codes_of_the_model(tm
         schema.number_of("sector", "school")
     }
     assert set(rows.loc[later.loc[later["sector"] == "airport", "number"], "sector"]) == {UNSEEN}
+
+
+def test_customers_whose_outcome_is_not_known_get_their_features(tmp_path: Path) -> None:
+    """With outcomes for half, for nobody, and without the column; what the spec leaves out is said."""
+    table = made_customers(600)
+    small = write_small_family(tmp_path, SPEC, table)
+    exclude = '\n[[table.exclude]]\ncode = "TINY"\nwhere = "turnover < 20000"\n'
+    small.spec.write_text(SPEC.replace("\n[search]", f"{exclude}\n[search]", 1))
+    kept = table[table["turnover"] >= 20000]
+    half = table["bad"].where(table.index % 2 == 0)
+    words = ["--bundles", str(small.bundles), "--bundle", bundle_of(small.bundles, "credit"), "--at", "2026-03-01"]
+    written = []
+
+    for later in (table.assign(bad=half), table.assign(bad=None), table.drop(columns="bad")):
+        later.to_csv(tmp_path / "later.csv", index=False)
+        to = tmp_path / f"{len(written)}.parquet"
+        said = run("training", "features", str(small.spec), "--data", f"{tmp_path}/later.csv", "--to", str(to), *words)
+        written.append(to.read_bytes())
+
+        assert f"left out: TINY: -{600 - len(kept)}" in said
+        assert f"rows used: {len(kept)}" in said
+        assert "the spec was changed since bundle" in said
+    rows = pq.read_table(tmp_path / "0.parquet").to_pandas().set_index("customer_id").loc[kept["number"]]
+    assert written[0] == written[1] == written[2]
+    assert set(rows["as_of"]) == {pd.Timestamp("2026-03-01", tz="UTC")}
+    assert np.array_equal(rows["orders"], kept["orders"], equal_nan=True)
+    assert set(rows["sample"]) == {"FIT", "CALIBRATION", "HOLD_OUT"}

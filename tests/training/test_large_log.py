@@ -31,7 +31,7 @@ def test_a_log_larger_than_the_memory_given_has_the_same_features(tmp_path: Path
     for memory in ("1500MB", f"{MEMORY}B"):
         with open_log(spec.log, None, Sources(data=log), 2, memory) as opened:
             take_customers(opened, spec.snapshots, AT)
-            found.append(customers_frame(opened, AT))
+            found.append(customers_frame(opened, spec.snapshots, AT))
 
     assert LINES * BYTES_OF_LINE > MEMORY
     assert len(found[0]) > 15_000

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import duckdb
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.training.logs import MadeLog, write_log
@@ -181,11 +183,85 @@ def test_a_snapshot_whose_horizon_is_not_over_and_a_date_beyond_the_log_are_refu
     )
 
     with pytest.raises(
-        DataRefused, match=r"snapshots 2025-11-10: the log ends 2025-11-\d\d \d\d:\d\d, before their horizon does"
+        DataRefused, match=r"snapshots 2025-11-10: market AT ends 2025-11-\d\d \d\d:\d\d, before their horizon does"
     ):
         samples_of_log(late, Sources(made.folder), 1)
     with pytest.raises(DataRefused, match="--at 2026-02-01: the log ends"):
         customers_at(spec, Sources(made.folder), dt.date(2026, 2, 1), 1)
+
+
+def cut_short(made: MadeLog, folder: Path, end: str) -> Sources:
+    """Write the log with one market whose feed stopped."""
+    lines = made.lines[(made.lines["Land"] != "AT") | (pd.to_datetime(made.lines["Zeit"]) < pd.Timestamp(end))]
+    lines.to_csv(folder / "short.csv", index=False)
+    return Sources(made.folder, data=folder / "short.csv")
+
+
+def test_one_market_whose_feed_stopped_is_refused_by_name_and_not_labelled_as_lost(
+    made: MadeLog, tmp_path: Path
+) -> None:
+    sources = cut_short(made, tmp_path, "2025-10-20")
+    spec = read_spec(made.spec)
+
+    with pytest.raises(DataRefused) as refused:
+        samples_of_log(spec, sources, 1)
+    with pytest.raises(
+        DataRefused, match=r"--at 2025-11-01: market AT ends 2025-10-19 .*up to 2025-10-20.*leave its lines"
+    ):
+        customers_at(spec, sources, dt.date(2025, 11, 1), 1)
+
+    assert str(refused.value).startswith("snapshots 2025-10-01: market AT ends 2025-10-19")
+    assert "market DE" not in str(refused.value)
+    assert "leave its lines out of the log" in str(refused.value)
+    assert len(customers_at(spec, sources, dt.date(2025, 10, 20), 1))
+
+
+def test_a_market_that_ended_before_anybody_in_scope_bought_does_not_matter(made: MadeLog, tmp_path: Path) -> None:
+    """Its last line is of January; the first cut is in April, and customers are in scope for 60 days."""
+    samples, latest = samples_of_log(read_spec(made.spec), cut_short(made, tmp_path, "2025-02-01"), 1)
+
+    assert set(samples.rows["market"]) == set(latest["market"]) == {"DE"}
+
+
+def test_customers_as_of_a_day_are_of_the_hold_out_only_where_it_is_a_test_snapshot(made: MadeLog) -> None:
+    spec = read_spec(made.spec)
+
+    tested, later = (customers_at(spec, Sources(made.folder), day, 1) for day in (CUT, dt.date(2025, 11, 1)))
+
+    assert set(tested["sample"]) == {"HOLD_OUT"}
+    assert set(later["sample"]) == {"NONE"}
+
+
+def test_markets_that_are_none_and_numbers_that_lose_their_zeros_do_not_get_in(made: MadeLog, tmp_path: Path) -> None:
+    spec = read_spec(made.spec)
+    lines = made.lines.assign(Land=made.lines["Land"].replace("AT", "at"))
+    lines.to_csv(tmp_path / "belege.csv", index=False)
+    with pytest.raises(DataRefused, match=r"the log: \['at'\] are no markets"):
+        counted(log_of(spec), tmp_path)
+    pq.write_table(pa.Table.from_pandas(made.lines.assign(Land="DE ")), tmp_path / "belege.parquet")
+    with pytest.raises(DataRefused, match=r"the log: \['DE '\] are no markets"):
+        counted(log_of(spec).model_copy(update={"path": "belege.parquet"}), tmp_path)
+
+    numbers = made.lines["Kunde"].str.removeprefix("K").str.zfill(5)
+    numbers[made.lines["Kunde"] == "0"] = "0"
+    lines = made.lines.assign(Kunde=numbers, Land=made.lines["Land"].replace("AT", "NA"))
+    lines.to_csv(tmp_path / "belege.csv", index=False)
+    with open_log(log_of(spec), None, Sources(tmp_path), 1) as opened:
+        found = opened.connection.execute("SELECT DISTINCT market, customer_id FROM kept").df()
+
+    assert set(found["market"]) == {"NA", "DE"}
+    assert found["customer_id"].str.fullmatch("[0-9]{5}").all()
+
+
+def test_a_status_table_with_markets_that_are_none_is_refused(made: MadeLog, tmp_path: Path) -> None:
+    made.statuses.assign(Land="de").to_csv(tmp_path / "status.csv", index=False)
+    spec = read_spec(made.spec)
+
+    with (
+        pytest.raises(DataRefused, match=r"status\.csv: \['de'\] are no markets"),
+        open_log(log_of(spec), spec.status, Sources(made.folder, status=tmp_path / "status.csv"), 1),
+    ):
+        pass
 
 
 def test_a_line_dated_after_today_does_not_make_an_immature_snapshot_mature(made: MadeLog, tmp_path: Path) -> None:
@@ -206,6 +282,6 @@ def test_a_line_dated_after_today_does_not_make_an_immature_snapshot_mature(made
     )
 
     with open_log(log, None, Sources(tmp_path), 1) as opened:
-        assert opened.end().date() == today - dt.timedelta(days=5)
+        assert [end.date() for end in opened.ends().values()] == [today - dt.timedelta(days=5)]
         assert dict(opened.waterfall)["left out: FUTURE_DATED"] == -1
     assert made.sales["Zeit"].max() < pd.Timestamp(today)

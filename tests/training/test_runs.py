@@ -3,73 +3,39 @@
 import datetime as dt
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import replace
 from decimal import ROUND_HALF_EVEN, Decimal
 from pathlib import Path
 from typing import Any
 
+import lightgbm
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from models.bundle import read_bundle
 from models.catalog import activate
-from models.model import Model, open_model
 from models.reasons import pushes, text_of
 from models.scorecard import grade_of
 from tests.conftest import run
-from tests.training.logs import MadeLog, write_log
+from tests.training.conftest import Trained
 from training.console import Console
-from training.errors import DataRefused, ModelRefused
-from training.files import write_features
+from training.errors import DataRefused, ModelRefused, SpecRefused
+from training.export.trees import read_ensemble
 from training.log import Sources
-from training.release import release
+from training.release import baseline_of, matrix_of, release, scorecard_of
 from training.risks import Drivers
-from training.run import Extras, write_run, write_run_at
+from training.run import Extras, write_run
 from training.spec import read_spec, spec_digest
 from training.transactions import samples_of_log
 
-AT = dt.date(2025, 11, 1)
 NUMBERS = ["log_odds", "pd", "band", "rank", "decline_pd", "value_at_risk_minor", "expected_spend_minor"]
-
-
-@dataclass(frozen=True, slots=True)
-class Trained:
-    """A made log with both of its models."""
-
-    made: MadeLog
-    churn: Model
-    decline: Model
-
-    def extras(self, **others: Any) -> Extras:
-        """Give what a run is made with."""
-        return Extras(decline=self.decline, **others)
-
-    def run(self, to: Path, extras: Extras) -> pd.DataFrame:
-        """Score the log and read the run."""
-        write_run_at(read_spec(self.made.spec), self.churn, Sources(self.made.folder), AT, to, extras)
-        return pq.read_table(to).to_pandas()
 
 
 def manifest(path: Path) -> dict[str, Any]:
     """Read the manifest of a run."""
     found: dict[str, Any] = json.loads(pq.read_schema(path).metadata[b"grounds"])
     return found
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """Train churn and decline on the made log, once. Read only."""
-    made = write_log(tmp_path_factory.mktemp("log"))
-    models = []
-    for path in (made.spec, made.decline_spec):
-        spec = read_spec(path)
-        samples, latest = samples_of_log(spec, Sources(made.folder), 1)
-        folder = release(spec, spec_digest(path), samples, made.folder / "bundles", Console(1)).folder
-        models.append(open_model(read_bundle(folder)))
-        write_features(made.folder / f"{spec.family}.parquet", spec.family, models[-1].bundle.schema, latest)
-    return Trained(made, *models)
 
 
 @pytest.fixture(scope="module")
@@ -259,3 +225,51 @@ def test_a_model_that_is_not_ahead_of_the_rules_by_the_margin_is_not_released(tr
         release(spec, "0" * 64, samples, tmp_path / "bundles", Console(1))
 
     assert not (tmp_path / "bundles").exists()
+
+
+def test_of_two_calibration_snapshots_the_newest_alone_is_the_baseline(trained: Trained) -> None:
+    """A customer who is in both would stand there twice."""
+    spec = read_spec(trained.made.spec)
+    assert spec.snapshots is not None
+    cuts = (dt.date(2025, 8, 1), dt.date(2025, 8, 20))
+    spec = spec.model_copy(update={"snapshots": spec.snapshots.model_copy(update={"calibration": cuts})})
+    samples, _ = samples_of_log(spec, Sources(trained.made.folder), 1)
+    settings = {"objective": "binary", "num_leaves": 4, "num_threads": 1, "verbose": -1}
+    booster = lightgbm.train(settings, lightgbm.Dataset(*matrix_of(samples)), 3)
+
+    baseline = baseline_of(spec, booster, read_ensemble(booster), scorecard_of(spec, booster, samples), samples)
+
+    assert baseline.row_count == len(samples.rows[samples.rows["period"] == "2025-08-20"]) > 50
+    assert set(samples.part("CALIBRATION")["period"]) == {"2025-08-01", "2025-08-20"}
+
+
+def test_a_rival_that_cannot_be_measured_stops_the_release_by_its_name(trained: Trained, tmp_path: Path) -> None:
+    made = trained.made
+    gate = 'figure = "hold_out.auc"\nnot_below = "rival.*.auc"\nahead_by = -1.0'
+    text = made.spec.read_text(encoding="utf-8").replace('figure = "hold_out.auc"\nmin = 0.5', gate)
+    (tmp_path / "spec.toml").write_text(text, encoding="utf-8")
+    spec = read_spec(tmp_path / "spec.toml")
+    samples, _ = samples_of_log(spec, Sources(made.folder), 1)
+    assert samples.histories is not None
+    once = samples.histories.assign(purchase_days=1.0, recency_days=samples.histories["tenure_days"])
+
+    with pytest.raises(
+        ModelRefused, match=r"1 of 2 gates failed.*\n.*not below rival\.BG/NBD\.auc, which was not measured"
+    ):
+        release(spec, "0" * 64, replace(samples, histories=once), tmp_path / "bundles", Console(1))
+
+    assert not (tmp_path / "bundles").exists()
+
+
+def test_features_that_are_not_there_are_refused_before_any_customer_is_scored(
+    trained: Trained, tmp_path: Path
+) -> None:
+    spec, source = read_spec(trained.made.spec), trained.made.folder / "churn.parquet"
+    assert spec.value is not None
+    value = spec.value.model_copy(update={"feature": "tenure_days"})
+
+    with pytest.raises(SpecRefused, match="value: 'tenure_days' is not among"):
+        write_run(spec.model_copy(update={"value": value}), trained.churn, source, tmp_path / "run.parquet")
+    second, extras = trained.made.folder / "churn_decline.parquet", Extras(decline=trained.churn)
+    with pytest.raises(DataRefused, match="takes features that are not there: recency_over_gap_median"):
+        write_run(spec, trained.decline, second, tmp_path / "run.parquet", extras)

@@ -43,6 +43,14 @@ def customers(change: Callable[[pd.DataFrame], pd.DataFrame]) -> pd.DataFrame:
     return change(made_customers(300))
 
 
+TIMED = SPEC.replace("as_of = 2026-01-01", 'as_of_column = "known"')
+
+
+def split(line: str) -> str:
+    """Give the spec with a line about the split."""
+    return SPEC.replace("[search]", f"[split]\n{line}\n\n[search]")
+
+
 WRONG = {
     "a column that is not there": (SPEC.replace('"bad"', '"gone"'), lambda t: t, "'gone'"),
     "a feature that is not there": (
@@ -74,6 +82,38 @@ WRONG = {
     ),
     "a text that names no feature": (SPEC.replace("{turnover}", "{turnover_eur}", 1), lambda t: t, "turnover_eur"),
     "a text that reaches inside": (SPEC.replace("{turnover}", "{turnover.__class__}", 1), lambda t: t, "__class__"),
+    "an empty market": (
+        SPEC,
+        lambda t: t.assign(country=t["country"].where(t.index > 2)),
+        "'country': 3 rows have no market",
+    ),
+    "a market in small letters": (SPEC, lambda t: t.assign(country="de"), "'country': 'de' are no markets"),
+    "no time": (TIMED, lambda t: t.assign(known=None), "'known': 300 rows have no day or time"),
+    "a time that is none": (
+        TIMED,
+        lambda t: t.assign(known=["2026-01-01"] * 299 + ["soon"]),
+        "'known': cannot be read",
+    ),
+    "a time that is a number": (TIMED, lambda t: t.assign(known=20260101), "'known': is int64, no day or time"),
+    "no bucket held out": (split("hold_out = []"), lambda t: t, "split.hold_out"),
+    "a bucket that is not there": (split("hold_out = [7]"), lambda t: t, "buckets [7] are not there"),
+    "a bucket in two parts": (split("calibration = [0]"), lambda t: t, "share none"),
+    "nothing left to fit on": (split("hold_out = [0, 2, 3, 4]"), lambda t: t, "no bucket is left to fit on"),
+    "a rival on a feature that is not there": (
+        SPEC + '[[rivals]]\nname = "old"\nkind = "logistic"\nfeatures = ["days"]\n',
+        lambda t: t,
+        "rivals.old: 'days'",
+    ),
+    "a single rule on two features": (
+        SPEC + '[[rivals]]\nname = "old"\nkind = "single"\nfeatures = ["orders", "years"]\n',
+        lambda t: t,
+        "kind = 'single' takes one feature",
+    ),
+    "a value of a feature that is not there": (
+        SPEC + '[value]\nfeature = "spend"\nfactor = 1.0\n',
+        lambda t: t,
+        "value: 'spend'",
+    ),
     "not TOML": ("family = ", lambda t: t, "is not TOML"),
 }
 
@@ -89,6 +129,38 @@ def test_what_cannot_be_right_is_refused_by_name_and_nothing_is_written(what: st
     assert said in str(refused.value)
     assert not (tmp_path / "bundles").exists()
     assert not (tmp_path / "files").exists()
+
+
+def test_everything_that_is_wrong_with_a_table_is_told_at_once(tmp_path: Path) -> None:
+    """Of the keys, the label and every feature."""
+    wrong = {"country": "de", "bad": 0, "orders": "many", "days_late": -5}
+    spec, table = write(tmp_path, SPEC, customers(lambda t: t.assign(**wrong)))
+
+    with pytest.raises(DataRefused) as refused:
+        samples_of_table(read_spec(spec), table)
+
+    assert [line.split(":")[0] for line in str(refused.value).splitlines()] == [
+        f"column {name!r}" for name in ("country", "days_late", "orders", "bad")
+    ]
+
+
+def test_keys_stand_as_they_are_written_namibia_and_leading_zeros(tmp_path: Path) -> None:
+    table = made_customers(300)
+    numbers = [f"{index:05d}" for index in range(300)]
+    spec, path = write(tmp_path, SPEC, table.assign(number=numbers, country=table["country"].replace("FR", "NA")))
+
+    _, samples = samples_of_table(read_spec(spec), path)
+
+    assert samples.rows["customer_id"].tolist() == numbers
+    assert set(samples.rows["market"]) == {"DE", "NA"}
+    assert samples.rows["orders"].isna().sum() == table["orders"].isna().sum() > 0
+
+
+def test_a_table_without_any_outcome_is_refused_for_learning(tmp_path: Path) -> None:
+    spec, table = write(tmp_path, SPEC, customers(lambda t: t.assign(bad=None)))
+
+    with pytest.raises(DataRefused, match=r"'bad': no row has an outcome.*`python -m training features` needs none"):
+        samples_of_table(read_spec(spec), table)
 
 
 def test_an_unreadable_parquet_is_refused_by_its_path(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from training.export.units import Fact, Path, Unit
 
 CACHED_WIDTH_MAX = 7  # a kernel of 8 features takes 4 MB, and over four times as much with each more
 AGAINST_MAX = 128  # sets of the baseline at a time
+KERNEL_BYTES_MAX = 1 << 27  # of one kernel; a wide one is of fewer sets at a time
 
 
 def lines_of(unit: Unit, baseline: Mapping[int, NDArray[np.int64]] | None) -> NDArray[np.float64]:
@@ -104,8 +105,9 @@ def leaf_table(value: float, met_baseline: NDArray[np.int64], width: int) -> NDA
     counts = np.bincount(met_baseline, minlength=1 << width).astype(np.float64)
     held = np.flatnonzero(counts)
     summed = np.zeros((1 << width, width))
-    for first in range(0, len(held), AGAINST_MAX):  # bounds the memory of wide kernels
-        part = held[first : first + AGAINST_MAX]
+    step = max(1, min(AGAINST_MAX, KERNEL_BYTES_MAX // (8 * width << width)))
+    for first in range(0, len(held), step):
+        part = held[first : first + step]
         summed += np.einsum("z,ozi->oi", counts[part], kernel(width, part), optimize=False)
     result: NDArray[np.float64] = value * summed / len(met_baseline)
     return result

@@ -1,6 +1,8 @@
 """Examines exported files against LightGBM and the definition, kind of row by kind of row."""
 
 import hashlib
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import lightgbm
@@ -8,16 +10,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.documents import GateDocument, Scorecard
-from models.explained import explained
+from models.explained import ExplainedScore, explained
 from models.scoring import Scorer
 from training.errors import ModelRefused
-from training.gate.reference import interventional, margins, path_dependent
+from training.gate.reference import (
+    grade_by_definition,
+    interventional,
+    margins,
+    path_dependent,
+    pd_by_definition,
+    score_by_definition,
+)
 from training.gate.rows import RANDOM_ROWS, examined_rows
 from training.gate.witness import Witness, parting
 
 # Contributions are sums of a few hundred doubles, added in another order than the oracle adds them.
 CONTRIBUTION_MAX = 1e-9
 SCORED_ROWS = 10_000
+SCALED_MAX = 1e-6  # far below what a pd or a point is told with, far above what doubles leave over
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +74,25 @@ class Subject:
     base_margin: float
 
 
-def examine(subject: Subject, data: NDArray[np.float64] | None, random_rows: int = RANDOM_ROWS) -> Verdict:
+def examine(
+    subject: Subject,
+    data: NDArray[np.float64] | None,
+    random_rows: int = RANDOM_ROWS,
+    say: Callable[[str], None] = lambda _line: None,
+) -> Verdict:
     """Compare margins to the bit, contributions and base value within CONTRIBUTION_MAX, on every kind of row.
+
+    `say` is called before each kind of row.
 
     Raises:
         NotEqual: With the first row that differs.
     """
     scorer = Scorer(subject.score, subject.explain)
     refuse_base(subject)
-    kinds = [
-        examine_kind(subject, scorer, kind, rows) for kind, rows in examined_rows(subject.booster, data, random_rows)
-    ]
+    kinds = []
+    for kind, rows in examined_rows(subject.booster, data, random_rows):
+        say(f"examine {len(rows):,} rows: {kind}")
+        kinds.append(examine_kind(subject, scorer, kind, rows))
     method = "path_dependent" if subject.baseline is None else "interventional"
     return Verdict(method, subject.base_margin, tuple(kinds))
 
@@ -90,26 +108,39 @@ def prove_scores(subject: Subject, card: Scorecard, rows: NDArray[np.float64]) -
     Raises:
         NotEqual: With the first row that differs.
     """
-    scorer = Scorer(subject.score, subject.explain)
     chosen = rows[:SCORED_ROWS]
-    files = zip(*(part.tolist() for part in scorer.explain(chosen)), strict=True)
-    oracles = zip(margins(subject.booster, chosen).tolist(), oracle_of(subject, chosen).tolist(), strict=True)
-    for number, (file, oracle) in enumerate(zip(files, oracles, strict=True)):
-        found, expected = (explained(card, subject.base_margin, *pair) for pair in (file, oracle))
-        if (found.pd, found.score, found.grade) != (expected.pd, expected.score, expected.grade):
-            raise NotEqual(Witness("data", number, tuple(chosen[number]), "pd, score or grade", expected.pd, found.pd))
-        # Equal remainders that differ in their last bit may round the other way: each is still within 1.
-        if max(abs(a - b) for a, b in zip(found.points, expected.points, strict=True)) > 1:
-            raise NotEqual(Witness("data", number, tuple(chosen[number]), "points", expected.score, found.score))
+    found = zip(*(part.tolist() for part in Scorer(subject.score, subject.explain).explain(chosen)), strict=True)
+    compare_answers(subject, card, chosen, [explained(card, subject.base_margin, *one) for one in found])
+
+
+def compare_answers(
+    subject: Subject, card: Scorecard, rows: NDArray[np.float64], answers: Sequence[ExplainedScore]
+) -> None:
+    """Compare answers with LightGBM's margins and the contributions by definition, scaled by definition.
+
+    Raises:
+        NotEqual: With the first row that differs.
+    """
+    wanted = zip(margins(subject.booster, rows).tolist(), oracle_of(subject, rows), strict=True)
+    for number, (answer, (margin, parts)) in enumerate(zip(answers, wanted, strict=True)):
+        pd, score = pd_by_definition(card, margin), score_by_definition(card, margin)
+        grades = {grade_by_definition(card, pd - SCALED_MAX), grade_by_definition(card, pd + SCALED_MAX)}
+        exact = score_by_definition(card, parts) - score_by_definition(card, 0.0)
+        farthest = float(np.abs(np.array(answer.points) - exact).max())
+        for what, distance, expected, given in (
+            ("pd", abs(answer.pd - pd) / SCALED_MAX, pd, answer.pd),
+            (f"grade {answer.grade}", 0.0 if answer.grade in grades else math.inf, pd, answer.pd),
+            ("score", abs(answer.score - score) / (0.5 + SCALED_MAX), score, answer.score),
+            # Each of the points is rounded up or down, so that they add up.
+            ("points", farthest / (1.0 + SCALED_MAX), float(exact.sum()), sum(answer.points)),
+        ):
+            if not distance <= 1.0:
+                raise NotEqual(Witness("data", number, tuple(rows[number]), what, expected, given))
 
 
 def refuse_base(subject: Subject) -> None:
     """Refuse a base value that is not the mean margin of the baseline (or of the training rows, by cover)."""
-    if subject.baseline is None:
-        width = subject.booster.num_feature()
-        expected = path_dependent(subject.booster, np.zeros((1, width)))[1]
-    else:
-        expected = float(np.mean(margins(subject.booster, subject.baseline)))
+    expected = base_by_definition(subject.booster, subject.baseline)
     if not abs(subject.base_margin - expected) <= CONTRIBUTION_MAX:
         raise NotEqual(Witness("baseline", 0, (), "base margin", expected, subject.base_margin))
 
@@ -143,6 +174,13 @@ def examine_kind(subject: Subject, scorer: Scorer, kind: str, rows: NDArray[np.f
         whole, added = float(found[number]), float(subject.base_margin + parts[number].sum())
         raise NotEqual(Witness(kind, number, tuple(rows[number]), "sum of base and contributions", whole, added))
     return Examined(kind, len(rows), digest, float(distance.max()), float(residual.max()))
+
+
+def base_by_definition(booster: lightgbm.Booster, baseline: NDArray[np.float64] | None) -> float:
+    """Give the mean margin of the baseline, or of the training rows by the covers of the splits where there is none."""
+    if baseline is None:
+        return path_dependent(booster, np.zeros((1, booster.num_feature())))[1]
+    return float(np.mean(margins(booster, baseline)))
 
 
 def oracle_of(subject: Subject, rows: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -12,6 +12,8 @@ import lightgbm
 import numpy as np
 from numpy.typing import NDArray
 
+from models.documents import Scorecard
+
 Rows = NDArray[np.float64]
 ZERO = 1.0000000180025095e-35  # kZeroThreshold of LightGBM
 
@@ -152,3 +154,20 @@ def path_dependent(booster: lightgbm.Booster, rows: Rows) -> tuple[Rows, float]:
 def margins(booster: lightgbm.Booster, rows: Rows) -> NDArray[np.float64]:
     """Give LightGBM's own margins, added by one thread."""
     return np.asarray(booster.predict(rows, raw_score=True, num_threads=1))
+
+
+def pd_by_definition(card: Scorecard, margin: float) -> float:
+    """Give the probability: the logistic function of the calibrated margin, written as a hyperbolic tangent."""
+    return (1.0 + math.tanh((card.slope * margin + card.intercept) / 2.0)) / 2.0
+
+
+def score_by_definition(card: Scorecard, margin: Any) -> Any:
+    """Give the score of a margin, or of an array of them, before it is rounded: `pdo` points halve the odds of a bad."""
+    good_to_bad = -(card.slope * margin + card.intercept) / math.log(2.0)
+    return card.base_score + card.pdo * (good_to_bad - math.log2(card.base_odds))
+
+
+def grade_by_definition(card: Scorecard, pd: float) -> str:
+    """Give the grade whose range, open below and closed above, holds a probability."""
+    bounds = [grade.max_pd for grade in card.grades]
+    return card.grades[min(int(np.searchsorted(bounds, pd, side="left")), len(bounds) - 1)].grade

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.special import betaln, gammaln, hyp2f1
+from scipy.special import betaln, gammaln
 
 from training.errors import DataRefused
 
@@ -22,7 +22,6 @@ Figures = NDArray[np.float64]
 
 # The formula of the expectation has removable holes at a = 1 and at a + b = 1. So close to one, the mean of two
 # points on both sides, twice as far off, stands in; that is right to about 1e-7.
-HOLE = 1e-4
 # Parameters are sought between exp(-PARAMETER_LOG_MAX) and exp(PARAMETER_LOG_MAX), times in units of the mean age.
 PARAMETER_LOG_MAX = 12.0
 
@@ -123,31 +122,6 @@ class BgNbd:
         alive, start = self.alive(histories), self.alpha + histories.age
         later = np.exp(-(self.r + histories.frequency) * np.log1p(horizon / start))
         found: Figures = 1.0 - alive * (1.0 - later)
-        return found
-
-    def expected_purchases(self, histories: Histories, horizon: float) -> Figures:
-        """Give the expected number of purchases within the horizon: shape (n,), 0 and up. Equation 10.
-
-        Args:
-            histories: Shape (n,) each.
-            horizon: From today, 0 and up, in the unit of the histories.
-
-        Raises:
-            DataRefused: A negative horizon.
-        """
-        _refuse_past(horizon)
-        if min(abs(self.a - 1.0), abs(self.a + self.b - 1.0)) < HOLE:
-            below, above = (self._while_alive(self.a + side, histories, horizon) for side in (-2 * HOLE, 2 * HOLE))
-            return (below + above) / 2.0 * self.alive(histories)
-        return self._while_alive(self.a, histories, horizon) * self.alive(histories)
-
-    def _while_alive(self, a: float, histories: Histories, horizon: float) -> Figures:
-        """Give the expected purchases of those who are alive today, away from the holes of the formula."""
-        x, start = histories.frequency, self.alpha + histories.age
-        later = np.exp(-(self.r + x) * np.log1p(horizon / start))
-        total = a + self.b + x - 1.0
-        series = hyp2f1(self.r + x, self.b + x, total, horizon / (start + horizon))
-        found: Figures = total / (a - 1.0) * (1.0 - later * series)
         return found
 
 

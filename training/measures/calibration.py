@@ -169,7 +169,7 @@ def brier_parts(labels: Labels, pds: Pds, bins: int = MURPHY_BINS) -> BrierParts
         DataRefused: Rows that do not match, pds outside [0, 1], or no bins.
     """
     score, bad_rate = brier(labels, pds), float(np.mean(labels))
-    filled = _equal_mass(pds, bins)
+    filled = equal_mass(pds, bins)
     reliability = resolution = within = 0.0
     for rows in filled:
         pd_here, bad_here = float(np.mean(pds[rows])), float(np.mean(labels[rows]))
@@ -190,7 +190,7 @@ def expected_calibration_error(labels: Labels, pds: Pds) -> float:
         DataRefused: Rows that do not match, or pds outside [0, 1].
     """
     _refuse(labels, pds)
-    bins = _equal_mass(pds, ECE_BINS)
+    bins = equal_mass(pds, ECE_BINS)
     return float(sum(abs(pds[rows].mean() - labels[rows].mean()) * len(rows) for rows in bins) / len(pds))
 
 
@@ -216,14 +216,13 @@ def ece_noise_floor(pds: Pds, seed: int, draws: int = 1000) -> NoiseFloor:
     return NoiseFloor(float(np.mean(found)), float(np.quantile(found, 0.95)), draws)
 
 
-def hosmer_lemeshow(labels: Labels, pds: Pds, groups: int, *, fitted_on_these_rows: bool = False) -> HosmerLemeshow:
+def hosmer_lemeshow(labels: Labels, pds: Pds, groups: int) -> HosmerLemeshow:
     """Test the calibration over groups of equal mass (Hosmer and Lemeshow 1980).
 
     Args:
         labels: Shape (n,).
         pds: Shape (n,).
         groups: g, to be declared beside the result; at least 3, at most n.
-        fitted_on_these_rows: Takes two degrees of freedom off.
 
     Raises:
         DataRefused: Rows that do not match, g out of range, or a group whose mean pd is 0 or 1.
@@ -232,13 +231,12 @@ def hosmer_lemeshow(labels: Labels, pds: Pds, groups: int, *, fitted_on_these_ro
     if not 3 <= groups <= len(pds):  # noqa: PLR2004 - two degrees of freedom may go
         raise DataRefused(f"{groups} groups of {len(pds)} rows; at least 3 groups with a row each")
     statistic = 0.0
-    for rows in _equal_mass(pds, groups):
+    for rows in equal_mass(pds, groups):
         mean_pd = float(np.mean(pds[rows]))
         if not 0.0 < mean_pd < 1.0:
             raise DataRefused(f"a group has a mean pd of {mean_pd:g}; its variance is 0")
         statistic += (float(np.sum(labels[rows])) - len(rows) * mean_pd) ** 2 / (len(rows) * mean_pd * (1.0 - mean_pd))
-    freedom = groups - 2 if fitted_on_these_rows else groups
-    return HosmerLemeshow(groups, statistic, freedom, float(chi2.sf(statistic, freedom)))
+    return HosmerLemeshow(groups, statistic, groups, float(chi2.sf(statistic, groups)))
 
 
 def _refuse(labels: Labels, pds: Pds) -> None:
@@ -247,7 +245,7 @@ def _refuse(labels: Labels, pds: Pds) -> None:
     refuse_no_probabilities(pds)
 
 
-def _equal_mass(pds: Pds, bins: int) -> list[NDArray[np.int64]]:
+def equal_mass(pds: Pds, bins: int) -> list[NDArray[np.int64]]:
     """Give the rows of each bin, lowest pds first; sizes differ by one at most, and no bin is empty."""
     if bins < 1:
         raise DataRefused(f"{bins} bins; at least 1 is needed")

@@ -8,7 +8,6 @@ Sources: Hanley and McNeil 1982 (AUC and pairs); Engelmann, Hayden and Tasche 20
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -194,12 +193,6 @@ def bad_rates_by_grade(labels: Labels, grades: NDArray[np.str_], order: Sequence
         rows, bads = len(inside), int(inside.sum())
         found.append(GradeRate(grade, rows, bads, bads / rows if rows else None))
     return tuple(found)
-
-
-def strictly_ordered(rates: Sequence[GradeRate]) -> bool:
-    """Say whether the bad rate rises from each grade to the next; grades without rows are passed over."""
-    seen = [rate.bad_rate for rate in rates if rate.bad_rate is not None]
-    return all(before < after for before, after in pairwise(seen))
 
 
 def _cumulated(labels: Labels, pds: Pds) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -66,20 +66,18 @@ def fairness(
     labels: Labels,
     approved: NDArray[np.bool_],
     attribute: Sequence[str | None],
-    reference: str | None = None,
     rows_min: int = ROWS_MIN,
 ) -> Fairness:
-    """Compare decisions between groups, with Wilson intervals at 95 %.
+    """Compare decisions with those of the largest group whose attribute is known, with Wilson intervals at 95 %.
 
     Args:
         labels: Shape (n,); one row for each customer.
         approved: Shape (n,).
         attribute: Of every row; None where it is not known, which is a group of its own.
-        reference: The group to compare with; the largest with a known attribute where not said.
         rows_min: Smaller groups are pooled.
 
     Raises:
-        DataRefused: Rows that do not match, a group under a name that is taken, or a reference that is too small.
+        DataRefused: Rows that do not match, a group under a name that is taken, or no group that is large enough.
     """
     refuse_unmatched(labels, np.asarray(approved, dtype=np.float64))
     if len(attribute) != len(labels):
@@ -91,9 +89,9 @@ def fairness(
     pooled = tuple(str(name) for name in distinct[counts < rows_min])
     names = np.where(np.isin(names, pooled), SMALL_GROUPS, names) if pooled else names
     kept = [str(name) for name in distinct[np.argsort(-counts, kind="stable")] if str(name) not in pooled]
-    anchor = reference if reference is not None else next((name for name in kept if name != NOT_KNOWN), None)
-    if anchor not in kept:
-        raise DataRefused(f"no group {anchor or ''!r} with at least {rows_min} rows to compare with")
+    anchor = next((name for name in kept if name != NOT_KNOWN), None)
+    if anchor is None:
+        raise DataRefused(f"no group with at least {rows_min} rows to compare with")
     rates = {name: _rates(labels, approved, names == name) for name in [*kept, *([SMALL_GROUPS] if pooled else [])]}
     return Fairness(anchor, tuple(_group(name, rates, anchor, rows_min) for name in rates), pooled)
 

@@ -5,7 +5,6 @@ turn it round.) A bin without goods or without bads counts 0.5 of a row more of 
 bin. Source: Siddiqi 2006, Credit risk scorecards; the 0.5 as in SAS HPBIN.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,11 +89,6 @@ def weights_of_evidence(goods: NDArray[np.int64], bads: NDArray[np.int64]) -> ND
         raise DataRefused("weights of evidence need goods and bads over the same bins")
     good_shares, bad_shares = _shares(goods, bads)
     return np.log(good_shares / bad_shares) * (goods + bads > 0)
-
-
-def suspected_leaks(found: Sequence[tuple[str, Information]]) -> tuple[str, ...]:
-    """Name the features whose IV is above 0.5, the most suspicious first."""
-    return tuple(name for name, one in sorted(found, key=lambda pair: -pair[1].iv) if one.leak_suspected)
 
 
 def _shares(goods: NDArray[np.int64], bads: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -1,4 +1,4 @@
-"""What a model is worth in money: the expected maximum profit of a churn campaign, and expected loss.
+"""What a model is worth in money: the expected maximum profit of a churn campaign.
 
 A campaign contacts the riskiest share of customers and offers each an incentive. A would-be churner accepts with
 probability gamma and stays; a loyal customer takes the incentive anyway. gamma is not known, so the profit of the
@@ -93,49 +93,6 @@ def empc(labels: Labels, pds: Pds, campaign: Campaign) -> ExpectedProfit:
     mean = campaign.alpha / (campaign.alpha + campaign.beta)
     gamma = mean * np.diff(betainc(campaign.alpha + 1.0, campaign.beta, bounds))  # E[gamma; between the bounds]
     return ExpectedProfit(float(gain @ gamma - cost @ chance), float((left + others) @ chance))
-
-
-def expected_loss(
-    pds: NDArray[np.float64], loss_given_default: NDArray[np.float64], exposure: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Give PD * LGD * EAD of every row.
-
-    Args:
-        pds: Shape (n,), 0 to 1.
-        loss_given_default: Shape (n,), 0 to 1, net of insurance and collateral.
-        exposure: Shape (n,), 0 and up, money of one currency.
-
-    Returns:
-        Shape (n,), money.
-
-    Raises:
-        DataRefused: Shapes that differ, or a number that is missing or out of range.
-    """
-    if not np.shape(pds) == np.shape(loss_given_default) == np.shape(exposure):
-        raise DataRefused("pds, loss given default and exposure differ in shape")
-    for name, numbers, top in (
-        ("pd", pds, 1.0),
-        ("loss given default", loss_given_default, 1.0),
-        ("exposure", exposure, np.finfo(np.float64).max),
-    ):
-        if not ((numbers >= 0.0) & (numbers <= top)).all():
-            raise DataRefused(f"a {name} is missing or out of range")
-    return pds * loss_given_default * exposure
-
-
-def break_even_pd(margin: float, loss: float) -> float:
-    """Give the pd above which a sale loses money on average: margin / (margin + loss).
-
-    Args:
-        margin: Earned for each unit of exposure when the customer pays; 0 and up.
-        loss: Lost for each unit of exposure when he does not; above 0.
-
-    Raises:
-        DataRefused: Numbers out of range.
-    """
-    if not (margin >= 0.0 and loss > 0.0):
-        raise DataRefused(f"a margin of {margin} and a loss of {loss}; not negative, and the loss above 0")
-    return margin / (margin + loss)
 
 
 def _hull(x: NDArray[np.float64], y: NDArray[np.float64]) -> list[int]:

@@ -21,23 +21,24 @@ class Estimate:
     high: float
 
 
-def share(hits: int, rows: int, level: float = 0.95) -> Estimate:
-    """Give hits / rows with Wilson's interval.
+Z = float(norm.ppf(0.5 + 0.95 / 2.0))  # of an interval at 95 %
+
+
+def share(hits: int, rows: int) -> Estimate:
+    """Give hits / rows with Wilson's interval at 95 %.
 
     Args:
         hits: 0 to rows.
         rows: At least 1.
-        level: In (0, 1).
 
     Raises:
         DataRefused: Numbers out of range.
     """
-    if rows < 1 or not 0 <= hits <= rows or not 0.0 < level < 1.0:
-        raise DataRefused(f"{hits} of {rows} rows at level {level}")
-    z = float(norm.ppf(0.5 + level / 2.0))
-    value, widening = hits / rows, z * z / rows
+    if rows < 1 or not 0 <= hits <= rows:
+        raise DataRefused(f"{hits} of {rows} rows")
+    value, widening = hits / rows, Z * Z / rows
     center = (value + widening / 2.0) / (1.0 + widening)
-    half = z * math.sqrt(value * (1.0 - value) / rows + widening / (4.0 * rows)) / (1.0 + widening)
+    half = Z * math.sqrt(value * (1.0 - value) / rows + widening / (4.0 * rows)) / (1.0 + widening)
     # At 0 and at all hits the limits are exact; rounding must not push the share itself outside.
     return Estimate(value, 0.0 if hits == 0 else center - half, 1.0 if hits == rows else center + half)
 

@@ -14,7 +14,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from training.errors import DataRefused
-from training.measures.bins import Bins, CategoryBins, NumberBins, Values, level_bins
+from training.measures.bins import Bins, CategoryBins, Values, level_bins
 from training.measures.information import weights_of_evidence
 from training.measures.monotone import BIN_SHARE_MIN, monotone_bins
 from training.measures.outcomes import Labels, Pds, refuse_one_outcome, refuse_unmatched
@@ -42,7 +42,7 @@ class Characteristic:
 
     def woe(self, values: Values) -> Values:
         """Give the WOE of every value: shape (n,)."""
-        codes = self.bins.codes(values) if isinstance(self.bins, NumberBins) else self.bins.codes(values.tolist())
+        codes = self.bins.codes(values)
         found: Values = np.array(self.woes)[codes]
         return found
 
@@ -128,7 +128,7 @@ def _category_bins(codes: Values) -> CategoryBins:
 
 def _unweighted(bins: Bins, values: Values, labels: Labels) -> Characteristic:
     """Weigh the evidence of every bin."""
-    codes = bins.codes(values) if isinstance(bins, NumberBins) else bins.codes(values.tolist())
+    codes = bins.codes(values)
     goods = np.bincount(codes[labels == 0], minlength=len(bins.names))
     bads = np.bincount(codes[labels == 1], minlength=len(bins.names))
     return Characteristic(bins, tuple(weights_of_evidence(goods, bads).tolist()), 1.0)

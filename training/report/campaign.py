@@ -15,7 +15,7 @@ from training.measures.intervals import Interval
 from training.measures.proportions import Estimate
 from training.outreach import held_out
 from training.report.markup import between, bullets, figure, paragraph, percent, percent_between, section, table
-from training.report.plots import RIVAL_STYLES, thinned, whiskers
+from training.report.plots import curves, whiskers
 from training.report.svg import BLUE, GREY, INK, ORANGE, blank, drawn, label
 from training.risks import Drivers
 from training.spec import Spec
@@ -60,12 +60,7 @@ def campaign_sections(spec: Spec, findings: Findings, drivers: Drivers) -> Itera
 def gain_plot(findings: Findings) -> Figure:
     """Draw the gain of the model and of up to three rules over the riskiest half."""
     figure, axes = blank(4.0)
-    labels = findings.hold_out.labels
-    for (name, rival), (color, line) in zip(findings.rivals.items(), RIVAL_STYLES, strict=False):
-        curve = thinned(cap_points(labels, rival.pds))
-        axes.plot(curve.x, curve.y, color=color, linestyle=line, linewidth=1.3, label=name)
-    curve = thinned(cap_points(labels, findings.hold_out.pds))
-    axes.plot(curve.x, curve.y, color=BLUE, linewidth=2.2, label="this model")
+    curves(axes, findings, cap_points, with_auc=False)
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, label="at random")
     axes.set(xlim=(0, 0.5), ylim=(0, 1.01))
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))

@@ -1,5 +1,7 @@
 """Plots that compare: samples, models, groups of customers."""
 
+from textwrap import fill
+
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
@@ -9,15 +11,11 @@ from training.measures.proportions import Estimate, share
 from training.measures.stability import ACT_PSI, WATCH_PSI
 from training.report.plots import whiskers
 from training.report.svg import BLUE, GREY, INK, ORANGE, blank, label
+from training.report.tables import CELLS
 from training.validation.challenge import Swap
 
 PSI_MIN = 1e-4  # smaller ones stand there
-CELLS = {
-    "both_approved": "both approve",
-    "swapped_in": "only this model\napproves",
-    "swapped_out": "only the scorecard\napproves",
-    "both_declined": "neither approves",
-}
+LINE_MAX = 18  # letters of a line below a bar
 
 
 def shifts(findings: Findings) -> Figure:
@@ -43,7 +41,7 @@ def shifts(findings: Findings) -> Figure:
 def swaps(swap: Swap) -> Figure:
     """Draw the bad rate of the four cells, both models approving equally many."""
     figure, axes = blank(3.4)
-    cells = [(says, getattr(swap.at_rate, name)) for name, says in CELLS.items()]
+    cells = [(fill(says, LINE_MAX), getattr(swap.at_rate, name)) for name, says in CELLS.items()]
     held = [(says, cell) for says, cell in cells if cell.rows]
     at = np.arange(len(held), dtype=np.float64)
     whiskers(axes, at, [share(cell.bads, cell.rows) for _, cell in held], "bad rate, with 95 % interval")

@@ -1,5 +1,6 @@
 """Plots of how well the model ranks and how right its probabilities are, on the hold-out."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -10,8 +11,10 @@ from numpy.typing import NDArray
 
 from training.findings import Findings
 from training.measures.discrimination import Curve, cap_points, roc_points
+from training.measures.outcomes import Labels, Pds
 from training.measures.proportions import Estimate
 from training.report.svg import BLUE, GREEN, GREY, INK, ORANGE, blank, label
+from training.validation.probabilities import GRADE_SHARE_MIN
 
 POINTS_MAX = 160  # of a curve; more are not seen
 HISTOGRAM_BINS = 40
@@ -40,16 +43,16 @@ def cap(findings: Findings) -> Figure:
     return figure
 
 
-def curves(axes: Axes, findings: Findings, points: object) -> None:
+def curves(axes: Axes, findings: Findings, points: Callable[[Labels, Pds], Curve], *, with_auc: bool = True) -> None:
     """Draw one curve for the model and one for each of up to three rivals."""
-    assert callable(points)
     labels = findings.hold_out.labels
     for (name, rival), (color, line) in zip(findings.rivals.items(), RIVAL_STYLES, strict=False):
         curve = thinned(points(labels, rival.pds))
-        shown = f"{name}, AUC {rival.quality.auc:.3f}"
+        shown = f"{name}, AUC {rival.quality.auc:.3f}" if with_auc else name
         axes.plot(curve.x, curve.y, color=color, linestyle=line, linewidth=1.3, label=shown)
     curve = thinned(points(labels, findings.hold_out.pds))
-    axes.plot(curve.x, curve.y, color=BLUE, linewidth=2.2, label=f"this model, AUC {findings.test.auc:.3f}")
+    shown = f"this model, AUC {findings.test.auc:.3f}" if with_auc else "this model"
+    axes.plot(curve.x, curve.y, color=BLUE, linewidth=2.2, label=shown)
     axes.legend(loc="lower right")
 
 
@@ -148,7 +151,13 @@ def shares(findings: Findings) -> Figure:
     at = np.arange(len(found), dtype=np.float64)
     axes.bar(at - 0.2, [one.development_share for one in found], 0.38, color="#b8c4ce", label="development")
     axes.bar(at + 0.2, [one.share for one in found], 0.38, color=BLUE, label="hold-out")
-    axes.axhline(0.03, color=INK, linewidth=0.9, linestyle=":", label="3 %: fewer are too thin to judge")
+    axes.axhline(
+        GRADE_SHARE_MIN,
+        color=INK,
+        linewidth=0.9,
+        linestyle=":",
+        label=f"{100 * GRADE_SHARE_MIN:g} %: fewer are too thin to judge",
+    )
     axes.set_xticks(at, [one.test.grade for one in found])
     label(axes, "grade, the safest first", "customers, %")
     percent(axes, "y")

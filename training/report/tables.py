@@ -19,6 +19,13 @@ PARTS = {
     "HOLD_OUT": "hold-out: looked at once",
     "OUT_OF_TIME": "out of time: later, looked at once",
 }
+# The cells of a swap set.
+CELLS = {
+    "both_approved": "both approve",
+    "swapped_in": "only this model approves",
+    "swapped_out": "only the scorecard approves",
+    "both_declined": "neither approves",
+}
 SIGNS = {1: "more is riskier", -1: "more is safer", 0: "no promise"}
 
 
@@ -226,14 +233,8 @@ def sweeps(findings: Findings) -> str:
 
 def swap(found: Swap) -> str:
     """Show who moves when the model takes the scorecard's place."""
-    cells = {
-        "both approve": "both_approved",
-        "only this model approves": "swapped_in",
-        "only the scorecard approves": "swapped_out",
-        "neither approves": "both_declined",
-    }
     rows = []
-    for says, name in cells.items():
+    for name, says in CELLS.items():
         pair = [getattr(one, name) for one in (found.at_cut_off, found.at_rate)]
         rows.append((says, *(text for cell in pair for text in (f"{cell.rows:,}", percent(cell.bad_rate)))))
     rows += [

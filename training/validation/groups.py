@@ -18,7 +18,7 @@ def fairness_of(spec: Spec, hold_out: Judged, remarks: list[str]) -> dict[str, F
         compared = attempt(
             remarks,
             f"fairness over {one.column}",
-            lambda groups=groups: fairness(judged.labels, approved, groups, None, rows_min),  # type: ignore[misc]  # bound now
+            lambda groups=groups: fairness(judged.labels, approved, groups, rows_min),  # type: ignore[misc]  # bound now
         )
         if compared is not None:
             found[one.column] = compared

@@ -79,7 +79,7 @@ def bins_of(values: NDArray[np.float64], levels: tuple[str, ...] | None) -> Bins
 
 def codes_of(bins: Bins, values: NDArray[np.float64]) -> NDArray[np.int64]:
     """Give the bin of every value."""
-    return bins.codes(values) if isinstance(bins, NumberBins) else bins.codes(values.tolist())
+    return bins.codes(values)
 
 
 def column(judged: Judged, name: str) -> NDArray[np.float64]:

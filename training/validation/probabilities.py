@@ -16,6 +16,7 @@ from training.measures.calibration import (
     Recalibration,
     brier_parts,
     ece_noise_floor,
+    equal_mass,
     hosmer_lemeshow,
     in_the_large,
     recalibration,
@@ -114,11 +115,9 @@ def probabilities(hold_out: Judged, development: Judged, scale: Sequence[Grade],
 
 def calibration_bins(judged: Judged) -> tuple[CalibrationBin, ...]:
     """Cut the rows into the bins of the ECE."""
-    parts = np.array_split(np.argsort(judged.pds, kind="stable"), ECE_BINS)
     return tuple(
         CalibrationBin(len(rows), float(judged.pds[rows].mean()), share(int(judged.labels[rows].sum()), len(rows)))
-        for rows in parts
-        if len(rows)
+        for rows in equal_mass(judged.pds, ECE_BINS)
     )
 
 

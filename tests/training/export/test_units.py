@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import tracemalloc
 from collections import Counter
 
 import lightgbm
@@ -16,6 +17,7 @@ from training.export.bins import Bins, bins_of, classes_of_rows
 from training.export.shapley import (
     AGAINST_MAX,
     CACHED_WIDTH_MAX,
+    KERNEL_BYTES_MAX,
     digits_of_cells,
     kernel,
     leaf_table,
@@ -231,6 +233,21 @@ def test_a_baseline_of_more_sets_than_are_taken_at_a_time_is_taken_whole(width: 
 
     alone = sum(leaf_table(1.5, np.array([one]), width) for one in baseline.tolist()) / len(baseline)
     np.testing.assert_allclose(found, alone, **CLOSE)
+
+
+def test_the_table_of_a_wide_leaf_takes_little_memory_however_many_sets_the_baseline_holds() -> None:
+    """128 sets at once would take 503 MB."""
+    width, sets = 15, np.arange(AGAINST_MAX) * 250 + 11
+    tracemalloc.start()
+
+    found = leaf_table(1.0, sets, width)
+
+    highest = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert highest < 2 * KERNEL_BYTES_MAX
+    games = [literal(set_of(9_999, width), set_of(one, width)) for one in sets[:1].tolist()]
+    np.testing.assert_allclose(leaf_table(1.0, sets[:1], width)[9_999], games[0], **CLOSE)
+    assert found.shape == (1 << width, width)
 
 
 @pytest.mark.parametrize("width", range(1, 8))

@@ -13,11 +13,14 @@ import pytest
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from models.documents import Grade, Scorecard
+from models.explained import ExplainedScore, explained
+from models.scoring import Scorer
 from tests.oracles import Rows, brute_force, margins
 from training.export.explain import explain_onnx
 from training.export.score import score_onnx
 from training.export.trees import CategorySplit, Ensemble, Leaf, Node, Question, Split, Tree, read_ensemble
-from training.gate.examine import NotEqual, Subject, Verdict, examine
+from training.gate.examine import NotEqual, Subject, Verdict, compare_answers, examine, prove_scores
 from training.gate.reference import interventional, path_dependent
 
 RANDOM_ROWS = 3000
@@ -238,3 +241,52 @@ def test_the_reference_of_the_gate_is_brute_force_over_all_coalitions() -> None:
     found = interventional(booster(), rows, baseline)
 
     assert np.abs(found - brute_force(booster(), rows, baseline)).max() < 1e-12
+
+
+CARD = Scorecard(
+    slope=1.1,
+    intercept=-0.2,
+    base_score=600,
+    base_odds=50.0,
+    pdo=20.0,
+    grades=(Grade(grade="A", max_pd=0.3), Grade(grade="B", max_pd=0.6), Grade(grade="C", max_pd=1.0)),
+)
+WRONG_ANSWERS: dict[str, Callable[[ExplainedScore], ExplainedScore]] = {
+    "pd": lambda one: dataclasses.replace(one, pd=one.pd + 1e-5),
+    "grade": lambda one: dataclasses.replace(one, grade="B" if one.grade == "A" else "A"),
+    "score": lambda one: dataclasses.replace(one, score=one.score + 1),
+    "points": lambda one: dataclasses.replace(one, points=(one.points[0] + 2, *one.points[1:])),
+}
+
+
+def answers(examined: Subject, card: Scorecard, rows: Rows) -> list[ExplainedScore]:
+    """Give what the files say of rows."""
+    found = zip(*(part.tolist() for part in Scorer(examined.score, examined.explain).explain(rows)), strict=True)
+    return [explained(card, examined.base_margin, *one) for one in found]
+
+
+@pytest.mark.parametrize("what", WRONG_ANSWERS)
+def test_one_wrong_answer_among_many_is_found_and_named(what: str) -> None:
+    right, rows = subject(), made_rows(200, 9)
+    told = answers(right, CARD, rows)
+    compare_answers(right, CARD, rows, told)
+    told[120] = WRONG_ANSWERS[what](told[120])
+
+    with pytest.raises(NotEqual) as refused:
+        compare_answers(right, CARD, rows, told)
+
+    witness = refused.value.witness
+    assert witness.number == 120
+    assert witness.what.startswith(what)
+    assert witness.row == pytest.approx(tuple(rows[120]), nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    "change", [{"slope": 1.2}, {"intercept": -0.1}, {"pdo": 21.0}, {"base_odds": 40.0}, {"base_score": 601}]
+)
+def test_answers_scaled_by_another_card_are_found(change: dict[str, float]) -> None:
+    right, rows = subject(), made_rows(200, 9)
+    prove_scores(right, CARD, rows)
+
+    with pytest.raises(NotEqual, match="data row 0"):
+        compare_answers(right, CARD, rows, answers(right, CARD.model_copy(update=change), rows))

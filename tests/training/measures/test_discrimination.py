@@ -21,7 +21,6 @@ from training.measures.discrimination import (
     lift_in_top,
     pr_auc,
     roc_points,
-    strictly_ordered,
 )
 
 LABELS = np.array([0, 1, 0, 1, 1, 0, 0, 0, 0, 0])
@@ -112,7 +111,7 @@ def test_a_team_that_can_call_everybody_finds_every_bad() -> None:
     assert (everybody.customers, everybody.bads, everybody.recall, everybody.lift) == (10, 3.0, 1.0, 1.0)
 
 
-def test_grades_without_rows_have_no_rate_and_do_not_disturb_the_order() -> None:
+def test_grades_without_rows_have_no_rate() -> None:
     rates = bad_rates_by_grade(np.array([0, 0, 0, 1, 1]), np.array(["A", "A", "C", "C", "D"]), ("A", "B", "C", "D"))
 
     assert [(rate.grade, rate.rows, rate.bads, rate.bad_rate) for rate in rates] == [
@@ -121,14 +120,6 @@ def test_grades_without_rows_have_no_rate_and_do_not_disturb_the_order() -> None
         ("C", 2, 1, 0.5),
         ("D", 1, 1, 1.0),
     ]
-    assert strictly_ordered(rates)
-
-
-def test_two_grades_with_the_same_bad_rate_are_not_strictly_ordered() -> None:
-    rates = bad_rates_by_grade(np.array([0, 1, 0, 1]), np.array(["A", "A", "B", "B"]), ("A", "B"))
-
-    assert not strictly_ordered(rates)
-    assert not strictly_ordered(tuple(reversed(bad_rates_by_grade(np.array([0, 1]), np.array(["A", "B"]), ("A", "B")))))
 
 
 @pytest.mark.parametrize(

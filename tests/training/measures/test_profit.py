@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.stats import beta
 
 from training.errors import DataRefused
-from training.measures.profit import Campaign, break_even_pd, empc, expected_loss
+from training.measures.profit import Campaign, empc
 
 # The example of the R package EMP; its campaign is a telephone company's.
 TELEPHONE = Campaign(clv=200, offer_cost=10, contact_cost=1, alpha=6, beta=14)
@@ -92,27 +92,9 @@ def test_profit_grows_with_the_value_of_the_customer_and_falls_with_every_cost()
     assert empc(labels, pds, Campaign(200, 10, 2, 6, 14)).empc < now
 
 
-def test_expected_loss_and_break_even_pd_are_the_published_ones() -> None:
-    assert expected_loss(np.array([0.03]), np.array([0.55]), np.array([40_000.0])) == pytest.approx([660.0])
-    assert break_even_pd(0.04, 0.60) == pytest.approx(0.0625)
-
-
 @pytest.mark.parametrize(
     "numbers", [(0, 0, 0, 1, 1), (100, 100, 0, 1, 1), (100, -1, 0, 1, 1), (100, 1, -1, 1, 1), (100, 1, 1, 0, 1)]
 )
 def test_campaigns_that_cannot_be_are_refused(numbers: tuple[float, float, float, float, float]) -> None:
     with pytest.raises(DataRefused):
         Campaign(*numbers)
-
-
-def test_losses_out_of_range_are_refused() -> None:
-    one = np.array([0.5])
-
-    with pytest.raises(DataRefused, match="loss given default"):
-        expected_loss(one, np.array([1.5]), one)
-    with pytest.raises(DataRefused, match="exposure"):
-        expected_loss(one, one, np.array([np.nan]))
-    with pytest.raises(DataRefused, match="shape"):
-        expected_loss(one, one, np.array([1.0, 2.0]))
-    with pytest.raises(DataRefused, match="margin"):
-        break_even_pd(0.1, 0.0)

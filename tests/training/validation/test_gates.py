@@ -61,6 +61,20 @@ def test_a_figure_must_not_be_below_any_rival_of_the_pattern_and_not_below_its_l
     assert not judge([Gate(figure="hold_out.auc", not_below="rival.none.auc")], figures)[0].passed
 
 
+def test_a_rival_that_could_not_be_measured_fails_the_line_by_its_name() -> None:
+    gate, rivals = Gate(figure="hold_out.auc", not_below="rival.*.auc"), ["a", "b [old]", "c.d"]
+    figures = {"hold_out.auc": 0.78, "rival.a.auc": 0.7, "rival.b [old].auc": 0.7, "rival.c.d.auc": 0.7}
+
+    assert all(line.passed for line in judge([gate], figures, rivals))
+    for gone in rivals:
+        left = {name: value for name, value in figures.items() if name != f"rival.{gone}.auc"}
+        lines = judge([gate], left, rivals)
+        assert [line.passed for line in lines] == [True, True, False]
+        assert str(lines[-1]).endswith(f"not below rival.{gone}.auc, which was not measured")
+    of_one = Gate(figure="hold_out.auc", not_below="rival.a.auc")
+    assert all(line.passed for line in judge([of_one], {"hold_out.auc": 0.78, "rival.a.auc": 0.7}, rivals))
+
+
 def test_a_gate_without_a_bound_is_refused() -> None:
     with pytest.raises(ValidationError, match="give min, max or not_below"):
         Gate(figure="hold_out.auc")
