@@ -11,7 +11,7 @@ from rich.console import Console
 from client.calls import Client
 from client.connection import ADDRESS
 from client.evidence_page import evidence_page
-from client.proof import checks
+from client.proof import checks, key_told
 from client.show_audit import show_checks, show_decisions, show_evidence, show_replay, show_sample
 from client.verdicts import holds
 from grounds.audit.v1 import evidence_pb2, sample_pb2
@@ -44,20 +44,22 @@ def evidence(
     as_json: AsJson = False,
 ) -> None:
     """Read everything about a decision, check its proof, and replay it. The reading is recorded."""
+    given = verifier(key) if key else None
     with Client(address) as client:
         found = client.get_evidence(decision_id, purpose)
-        if as_json:
-            typer.echo(MessageToJson(found, preserving_proto_field_name=True))
-            return
         replayed = client.replay_decision(decision_id, purpose)
-    checked = checks(found, verifier(key or found.verifier_key))
+    used = given or parse_verifier_key(found.verifier_key)
+    checked = checks(found, used)
     if html is not None:
-        html.write_text(evidence_page(found, replayed, checked, purpose), encoding="utf-8")
-        typer.echo(f"{html}: the evidence of decision {found.decision_id}")
-    else:
+        told = key_told(used, given=given is not None)
+        html.write_text(evidence_page(found, replayed, checked, purpose, told), encoding="utf-8")
+        typer.echo(f"{html}: the evidence of decision {found.decision_id}", err=as_json)
+    if as_json:
+        typer.echo(MessageToJson(found, preserving_proto_field_name=True))
+    elif html is None:
         show_evidence(console(), found)
-    show_checks(console(), checked, given=bool(key))
-    show_replay(console(), replayed)
+    show_checks(console(stderr=as_json), checked, given=given is not None)
+    show_replay(console(stderr=as_json), replayed)
     if not all(check.holds for check in checked) or not all(holds(result) for result in replayed.results):
         raise typer.Exit(1)
 
@@ -169,7 +171,7 @@ def verifier(key: str) -> VerifierKey:
     return parse_verifier_key(Path(key).read_text(encoding="ascii").strip() if Path(key).is_file() else key)
 
 
-def console() -> Console:
+def console(*, stderr: bool = False) -> Console:
     """Give a console: as wide as the terminal, or of one width where there is none."""
-    plain = Console(highlight=False)
-    return plain if plain.is_terminal else Console(width=PLAIN_WIDTH, highlight=False)
+    plain = Console(highlight=False, stderr=stderr)
+    return plain if plain.is_terminal else Console(width=PLAIN_WIDTH, highlight=False, stderr=stderr)

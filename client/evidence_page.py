@@ -23,7 +23,7 @@ OPENED = (
 
 
 def evidence_page(
-    evidence: pb.Evidence, replay: pb.ReplayDecisionResponse, checks: Sequence[Check], purpose: str
+    evidence: pb.Evidence, replay: pb.ReplayDecisionResponse, checks: Sequence[Check], purpose: str, key: str
 ) -> str:
     """Write the page.
 
@@ -32,6 +32,7 @@ def evidence_page(
         replay: The verdicts of its replay.
         checks: What was checked on this side.
         purpose: As it was stated for the reading.
+        key: With which key the proof was checked, and who gave it (proof.key_told).
     """
     title = f"Evidence of credit decision {evidence.decision_id}"
     style = resources.files("client").joinpath("evidence.css").read_text(encoding="utf-8")
@@ -41,12 +42,12 @@ def evidence_page(
         tag("title", title),
         tag("style", Markup(style)),
     )
-    body = tag("body", tag("main", tag("h1", title), *parts(evidence, replay, checks, purpose)))
+    body = tag("body", tag("main", tag("h1", title), *parts(evidence, replay, checks, purpose, key)))
     return f"<!DOCTYPE html>\n{tag('html', head, body, lang='en')}\n"
 
 
 def parts(
-    evidence: pb.Evidence, replay: pb.ReplayDecisionResponse, checks: Sequence[Check], purpose: str
+    evidence: pb.Evidence, replay: pb.ReplayDecisionResponse, checks: Sequence[Check], purpose: str, key: str
 ) -> Iterator[Markup]:
     """Give the parts of the page in the order in which an auditor reads."""
     reading = evidence.reading
@@ -62,7 +63,7 @@ def parts(
     else:
         yield tag("p", "What was recorded was erased. Its proof stays.")
     yield section("Does it replay?", replayed(replay))
-    yield proof(evidence, checks)
+    yield proof(evidence, checks, key)
     if evidence.HasField("record"):
         yield model_part(evidence)
         yield policy_part(evidence)
@@ -174,14 +175,14 @@ def replayed(replay: pb.ReplayDecisionResponse) -> Markup:
     return tag("div", table(("compared", "verdict", "what that means"), rows), tag("p", told, class_="soft"))
 
 
-def proof(evidence: pb.Evidence, checks: Sequence[Check]) -> Markup:
+def proof(evidence: pb.Evidence, checks: Sequence[Check], key: str) -> Markup:
     """Give the proof, and what was checked here."""
     found = evidence.proof
     lines = [tag("li", check.told, class_="holds" if check.holds else "fails") for check in checks]
     return section(
         "Is it what was written then?",
         tag("ul", *lines, style="list-style: none; padding: 0"),
-        facts([("place in the log", str(found.record.index)), ("public key of the log", evidence.verifier_key)]),
+        facts([("place in the log", str(found.record.index)), ("checked with the public key", key)]),
         tag("p", "Checkpoint, signed by the log:"),
         tag("pre", found.checkpoint),
         tag("p", "Header of the record, as stored:"),

@@ -27,14 +27,24 @@ from tests.server.running import bring
 from tests.small import SmallFamily
 
 VOID = {"meta", "br"}
+OTHER_KEY = SigningKey("example.com/other", b"\x07" * 32).verifier().text()
 
 
 async def typed(serving: Serving, *words: str) -> tuple[int, str]:
     """Type a command beside the server's event loop; gives status and what was printed."""
+    status, document, told = await piped(serving, *words)
+    return status, document + told
+
+
+async def piped(serving: Serving, *words: str) -> tuple[int, str, str]:
+    """Type a command likewise; gives status, standard output and standard error."""
     address = ("--address", f"127.0.0.1:{serving.application.port}")
     done = await asyncio.to_thread(CliRunner().invoke, app, [*words, *address])
     # What the server logs meanwhile, in this process, is not what the command printed.
-    return done.exit_code, re.sub(r"^\d{4}-\d\d-\d\d .*\[info .*\n", "", done.output, flags=re.MULTILINE)
+    document, told = (
+        re.sub(r"^\d{4}-\d\d-\d\d .*\[info .*\n", "", text, flags=re.MULTILINE) for text in (done.stdout, done.stderr)
+    )
+    return done.exit_code, document, told
 
 
 async def a_decision(serving: Serving) -> credit_pb2.CreditDecision:
@@ -189,12 +199,14 @@ async def test_what_was_recorded_cannot_become_markup(serving: Serving, tmp_path
     found, replay = await asyncio.to_thread(read)
     key = parse_verifier_key(found.verifier_key)
     to = tmp_path / "planted.html"
-    to.write_text(evidence_page(planted(found), replay, checks(planted(found), key), "<b>why</b>"), encoding="utf-8")
+    checked = checks(planted(found), key)
+    to.write_text(evidence_page(planted(found), replay, checked, "<b>why</b>", "<b>key</b>"), encoding="utf-8")
     page = Page(to)
 
     assert page.unclosed == []
     assert page.text.count("<script>alert(1)</script>\"'&") == 6
     assert "<b>why</b>" in page.text
+    assert "<b>key</b>" in page.text
     assert "<script" not in to.read_text(encoding="utf-8")
 
 
@@ -211,9 +223,10 @@ async def test_the_terminal_shows_the_same_and_a_program_gets_the_contracts_json
     words = ("evidence", decision.record_ref.decision_id, "--purpose", PURPOSE)
 
     status, said = await typed(serving, *words)
-    asked, content = await typed(serving, *words, "--json")
+    asked, content, told = await piped(serving, *words, "--json")
 
     assert (status, asked) == (0, 0), said
+    assert told.count("MATCH") == 4
     assert said.count("MATCH") == 4
     assert "holds  the points add up to the score" in said
     assert "the public key is the one that this server names" in said
@@ -223,12 +236,51 @@ async def test_the_terminal_shows_the_same_and_a_program_gets_the_contracts_json
 
 async def test_another_key_than_the_logs_fails_the_proof_and_the_command(serving: Serving) -> None:
     decision_id = (await a_decision(serving)).record_ref.decision_id
-    other = SigningKey("example.com/other", b"\x07" * 32).verifier().text()
+    words = ("evidence", decision_id, "--purpose", PURPOSE, "--key", OTHER_KEY)
 
-    status, said = await typed(serving, "evidence", decision_id, "--purpose", PURPOSE, "--key", other)
+    status, said = await typed(serving, *words)
+    asked, content, told = await piped(serving, *words, "--json")
+
+    assert (status, asked) == (1, 1)
+    assert "FAILS  the checkpoint is signed by the log's key" in said
+    assert "FAILS  the checkpoint is signed by the log's key" in told
+    assert Parse(content, audit_pb2.Evidence()).decision_id == decision_id
+
+
+async def test_the_page_names_the_key_that_checked_the_proof_and_who_gave_it(serving: Serving, tmp_path: Path) -> None:
+    decision_id = (await a_decision(serving)).record_ref.decision_id
+    log = serving.application.log
+    assert log is not None
+    words = ("evidence", decision_id, "--purpose", PURPOSE, "--html")
+    said = {}
+    for key in ("", log.verifier.text(), OTHER_KEY):
+        to = tmp_path / "page.html"
+        await typed(serving, *words, str(to), *(("--key", key) if key else ()))
+        said[key] = Page(to).text
+
+    assert f"{log.verifier.text()}, as this server names it" in said[""]
+    assert f"{log.verifier.text()}, given by you" in said[log.verifier.text()]
+    assert f"{OTHER_KEY}, given by you" in said[OTHER_KEY]
+    assert log.verifier.text() not in said[OTHER_KEY]
+
+
+async def test_a_key_that_cannot_be_read_is_refused_before_anything_is_asked(serving: Serving) -> None:
+    decision_id = (await a_decision(serving)).record_ref.decision_id
+
+    status, said = await typed(serving, "evidence", decision_id, "--purpose", PURPOSE, "--key", "none")
+    page = await piped(serving, "evidence", decision_id, "--purpose", PURPOSE, "--json")
+
+    assert status == 1, said
+    assert Parse(page[1], audit_pb2.Evidence()).reading.index == 1, "record 0 is the decision"
+
+
+async def test_a_changed_record_fails_the_evidence_for_programs_too(serving: Serving) -> None:
+    decision_id = (await a_decision(serving)).record_ref.decision_id
+    set_columns(serving, decision_id, header=row_of(serving, decision_id).header + b" ")
+
+    status, _, _ = await piped(serving, "evidence", decision_id, "--purpose", PURPOSE, "--json")
 
     assert status == 1
-    assert "FAILS  the checkpoint is signed by the log's key" in said
 
 
 async def test_a_changed_record_fails_the_replay_and_says_where(serving: Serving) -> None:
