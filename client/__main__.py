@@ -46,12 +46,15 @@ app.command(epilog="Example: python -m client outcome DECISION_ID dpd --days 31 
 
 
 def values_of(texts: Sequence[str]) -> dict[str, Value]:
-    """Read values such as PAY_0=2; what is no number is a level."""
+    """Read values such as PAY_0=2; what is no number, or stands in quotes, is a level."""
     values: dict[str, Value] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise typer.BadParameter(f"{text!r}: write NAME=VALUE, such as PAY_0=2")
+        if len(value) > 1 and value[0] == value[-1] == '"':
+            values[name] = value[1:-1]
+            continue
         try:
             values[name] = float(value)
         except ValueError:
@@ -60,7 +63,14 @@ def values_of(texts: Sequence[str]) -> dict[str, Value]:
 
 
 Amount = Annotated[str, typer.Argument(metavar="AMOUNT", help="Such as 120000TWD.")]
-Given = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A feature's value; repeatable.")]
+Given = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="A feature's value; repeatable. In double quotes it is a level, also of digits: --set 'SECTOR=\"7\"'.",
+    ),
+]
 Product = Annotated[str, typer.Option(help="The product, as the policy names it.")]
 Facts = Annotated[
     list[str] | None,

@@ -16,7 +16,7 @@ from google.type.money_pb2 import Money
 from rich.console import Console
 from typer.testing import CliRunner
 
-from client.__main__ import app, console
+from client.__main__ import app, console, values_of
 from client.show import show_model, show_models, waterfall
 from client.show_churn import show_risk
 from grounds.churn.v1 import churn_pb2
@@ -103,7 +103,7 @@ def test_what_cannot_be_read_is_explained_and_asks_nothing(words: tuple[str, ...
 
 
 async def test_a_refused_call_is_told_field_by_field_with_status_1(serving: Serving) -> None:
-    done = await typed(serving, *ASK, "--set", "days_late=400", "--set", "turnover=much")
+    done = await typed(serving, *ASK, "--set", "days_late=400", "--set", 'turnover="7"')
 
     assert done.returncode == 1
     assert done.stdout == ""
@@ -141,6 +141,20 @@ def test_square_brackets_in_names_and_descriptions_are_shown_as_they_are() -> No
     assert "card.md [sic] is [/not] whole" in printed
     assert printed.count("share of late bills [eur] in [/all]") == 2
     assert "1 [eur]" in printed
+
+
+def test_a_value_in_quotes_is_a_level_also_where_it_is_a_number() -> None:
+    typed_values = ['SECTOR="7"', "PAY_0=7", "PAY_2=-1.5", "TOWN=Ulm", 'QUOTED="', 'EMPTY=""', 'NAN="nan"']
+
+    assert values_of(typed_values) == {
+        "SECTOR": "7",
+        "PAY_0": 7.0,
+        "PAY_2": -1.5,
+        "TOWN": "Ulm",
+        "QUOTED": '"',
+        "EMPTY": "",
+        "NAN": "nan",
+    }
 
 
 def a_risk(**changes: Any) -> churn_pb2.ChurnRisk:
