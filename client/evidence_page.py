@@ -7,7 +7,7 @@ from client.desk import outcome_line, override_line
 from client.evidence_parts import model_part, policy_part
 from client.markup import Markup, bullets, facts, section, table, tag
 from client.proof import Check
-from client.show import money, short
+from client.show import money, short, value_text
 from client.verdicts import mode_name, verdict_name, verdict_text
 from client.waterfall import waterfall
 from grounds.audit.v1 import audit_pb2 as pb
@@ -118,13 +118,13 @@ def known(evidence: pb.Evidence) -> Markup:
         rows.append(
             (
                 line.feature + (f": {feature.description}" if feature else ""),
-                shown(line.value, feature.unit if feature else "") if line.HasField("value") else "missing",
+                value_text(line.value, feature.unit if feature else ""),
                 repr(line.number) if line.HasField("value") else "",
                 "" if source == "UNSPECIFIED" else source.lower(),
                 line.as_of_time.ToDatetime().strftime("%Y-%m-%d %H:%M:%S") if line.HasField("as_of_time") else "",
             )
         )
-    given = [f"{name} = {shown(value, '')}" for name, value in sorted(evidence.request.facts.items())]
+    given = [f"{name} = {value_text(value)}" for name, value in sorted(evidence.request.facts.items())]
     warned = [f"{each.code} {each.feature}" for each in evidence.decision.assessment.warnings]
     return section(
         "What was known",
@@ -194,10 +194,3 @@ def proof(evidence: pb.Evidence, checks: Sequence[Check], key: str) -> Markup:
 def features_of(evidence: pb.Evidence) -> dict[str, model_pb2.Feature]:
     """Give what the bundle says of its features."""
     return {feature.name: feature for feature in evidence.bundle.model.features}
-
-
-def shown(value: explain_pb2.FeatureValue, unit: str) -> str:
-    """Write a value."""
-    if value.WhichOneof("kind") == "level":
-        return value.level
-    return f"{value.number:,.10g}" + (f" {unit}" if unit else "")

@@ -9,10 +9,11 @@ from rich.table import Table
 from rich.text import Text
 
 from grounds.credit.v1 import credit_pb2
-from grounds.explain.v1.explain_pb2 import Contribution, Reasons
+from grounds.explain.v1.explain_pb2 import FeatureValue, Reasons
 from grounds.model.v1 import model_pb2
 
 BAR_WIDTH = 16
+AMOUNT_MIN = 1000
 COLOURS = {
     "APPROVE": "green",
     "APPROVE_REDUCED": "green",
@@ -58,7 +59,7 @@ def show_recourse(console: Console, recourse: credit_pb2.Recourse) -> None:
     console.print(f"Ways to the approve cut-off: {WAYS[status]}", highlight=False)
     for number, way in enumerate(recourse.counterfactuals, start=1):
         changes = "; ".join(
-            f"{change.feature} from {change.current.number:,.6g} to {change.proposed.number:,.6g}"
+            f"{change.feature} from {value_text(change.current)} to {value_text(change.proposed)}"
             for change in way.changes
         )
         console.print(f"  {number}. {changes}: {way.score} points, {way.pd:.2%}", markup=False, highlight=False)
@@ -120,7 +121,7 @@ def waterfall(assessment: credit_pb2.CreditAssessment, model: model_pb2.Model | 
         so_far += line.points
         feature = described.get(line.feature)
         label = f"{line.feature}: {feature.description.split(';')[0]}" if feature else line.feature
-        value = value_text(line, feature.unit if feature else "")
+        value = value_text(line.value, feature.unit if feature else "")
         add_row(table, label, value, f"{line.points:+d}", str(so_far), bar(line.points, widest))
     if still:
         add_row(table, f"{still} more features", "", "+0", str(so_far), "")
@@ -135,13 +136,19 @@ def bar(points: int, widest: int) -> Text:
     return Text(("-" if points < 0 else "+") * length, style="red" if points < 0 else "green")
 
 
-def value_text(line: Contribution, unit: str) -> str:
-    """Write a feature's value."""
-    if not line.HasField("value"):
+def value_text(value: FeatureValue, unit: str = "") -> str:
+    """Write a feature's value; one that is not set is missing."""
+    kind = value.WhichOneof("kind")
+    if kind is None:
         return "missing"
-    if line.value.WhichOneof("kind") == "level":
-        return line.value.level
-    return f"{line.value.number:,.6g}" + (f" {unit}" if unit else "")
+    if kind == "level":
+        return value.level
+    return number_text(value.number) + (f" {unit}" if unit else "")
+
+
+def number_text(number: float) -> str:
+    """Write a number: from AMOUNT_MIN on to the hundredth, as amounts need it, below with six digits."""
+    return f"{number:,.6g}" if abs(number) < AMOUNT_MIN else f"{number:,.2f}".removesuffix(".00")
 
 
 def show_models(console: Console, models: Sequence[model_pb2.ModelSummary]) -> None:
@@ -163,8 +170,8 @@ def show_model(console: Console, model: model_pb2.Model) -> None:
     for title in ("feature", "unit", "from", "to", "given by", "sign", "what"):
         table.add_column(title)
     for feature in model.features:
-        low = f"{feature.min:g}" if feature.HasField("min") else ""
-        high = f"{feature.max:g}" if feature.HasField("max") else ""
+        low = number_text(feature.min) if feature.HasField("min") else ""
+        high = number_text(feature.max) if feature.HasField("max") else ""
         source = short(model_pb2.FeatureSource.Name(feature.source), "FEATURE_SOURCE_")
         sign = {1: "+", -1: "-", 0: ""}[feature.monotone_sign]
         name = feature.name + (" *" if feature.mandatory else "")

@@ -35,7 +35,7 @@ def steps_of(explanation: Explanation, described: Mapping[str, model_pb2.Feature
     for line in sorted(explanation.contributions, key=lambda line: (line.points, line.feature)):
         feature = described.get(line.feature)
         label = f"{line.feature}: {feature.description.split(';')[0]}" if feature else line.feature
-        value = value_text(line, feature.unit if feature else "")
+        value = value_text(line.value, feature.unit if feature else "")
         steps.append(Step(label, value, line.points, line.log_odds, so_far, so_far + line.points))
         so_far += line.points
     return steps

@@ -133,6 +133,18 @@ async def test_the_page_says_who_asked_what_was_known_why_and_by_what(
     assert known[0][3:] == ["store", "2026-01-01 00:00:00"]
 
 
+async def test_the_page_and_the_terminal_show_amounts_of_millions_in_full(serving: Serving, tmp_path: Path) -> None:
+    decision_id = (await decide(serving, 4, features=numbers(turnover=1_234_567.89))).record_ref.decision_id
+
+    page = await page_of(serving, decision_id, tmp_path)
+    _, said = await typed(serving, "decision", decision_id)
+
+    shown_as = "1,234,567.89 EUR"
+    assert page.table("feature")[2][1:3] == [shown_as, "1234567.89"]
+    assert [row[1] for row in page.table("how the score adds up") if row[0].startswith("turnover")] == [shown_as]
+    assert shown_as in said
+
+
 async def test_the_points_of_the_page_add_up_in_every_line(serving: Serving, tmp_path: Path) -> None:
     decision = await a_decision(serving)
 
