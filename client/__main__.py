@@ -13,7 +13,6 @@ from client.churn_commands import churn
 from client.connection import ADDRESS
 from client.desk import outcome, override, show_history
 from client.errors import CallFailed, PullRefused
-from client.events import read_history
 from client.export_log import export_log
 from client.options import Address, AsJson, CustomerId, Locale, Market, console, say_json
 from client.show import show_decision, show_model, show_models, show_simulation
@@ -136,7 +135,7 @@ def decision(
 ) -> None:
     """Read a decision as it was given, whatever model is active today, and what came after it."""
     with Client(address) as client:
-        history = read_history(client, decision_id)
+        history = client.get_credit_decision(decision_id)
         found = history.credit_decision
         if not say_json(as_json, [found, *history.overrides, *history.outcomes]):
             show_decision(console(), found, model_of(client, found.assessment.model_output.bundle_id))

@@ -5,24 +5,21 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from google.protobuf.json_format import MessageToJson
-from rich.console import Console
 
 from client.calls import Client
 from client.connection import ADDRESS
 from client.evidence_page import evidence_page
+from client.options import Address, AsJson, console, say_json
 from client.proof import checks, key_told
 from client.show_audit import show_checks, show_decisions, show_evidence, show_replay, show_sample
 from client.verdicts import holds
+from client.verify import verifier_of
 from grounds.audit.v1 import evidence_pb2, sample_pb2
 from grounds.credit.v1 import credit_pb2
-from record.note import VerifierKey, parse_verifier_key
+from record.note import parse_verifier_key
 
-PLAIN_WIDTH = 120
 MODES = ("VERIFY", "FEATURES", "SCORE", "EXPLANATION")
 STRATA = ("MARKET", "DECISION", "GRADE")
-Address = Annotated[str, typer.Option(help="The server.", envvar="GROUNDS_ADDRESS")]
-AsJson = Annotated[bool, typer.Option("--json", help="For programs: the answer as JSON.")]
 DecisionId = Annotated[str, typer.Argument(metavar="DECISION_ID")]
 Purpose = Annotated[str, typer.Option(help="Why you read it; recorded in the log. Name no customer.")]
 Key = Annotated[str, typer.Option(metavar="KEY", help="The log's public key, or a file that holds it.")]
@@ -44,7 +41,7 @@ def evidence(
     as_json: AsJson = False,
 ) -> None:
     """Read everything about a decision, check its proof, and replay it. The reading is recorded."""
-    given = verifier(key) if key else None
+    given = verifier_of(key) if key else None
     with Client(address) as client:
         found = client.get_evidence(decision_id, purpose)
         replayed = client.replay_decision(decision_id, purpose)
@@ -54,9 +51,7 @@ def evidence(
         told = key_told(used, given=given is not None)
         html.write_text(evidence_page(found, replayed, checked, purpose, told), encoding="utf-8")
         typer.echo(f"{html}: the evidence of decision {found.decision_id}", err=as_json)
-    if as_json:
-        typer.echo(MessageToJson(found, preserving_proto_field_name=True))
-    elif html is None:
+    if not say_json(as_json, [found]) and html is None:
         show_evidence(console(), found)
     show_checks(console(stderr=as_json), checked, given=given is not None)
     show_replay(console(stderr=as_json), replayed)
@@ -78,9 +73,7 @@ def replay(
     modes: list[evidence_pb2.ReplayMode] = [evidence_pb2.ReplayMode.Value(name) for name in chosen]  # type: ignore[misc]
     with Client(address) as client:
         found = client.replay_decision(decision_id, purpose, modes=modes, bundle_id=what_if)
-    if as_json:
-        typer.echo(MessageToJson(found, preserving_proto_field_name=True))
-    else:
+    if not say_json(as_json, [found]):
         show_replay(console(), found)
     if not all(holds(result) for result in found.results):
         raise typer.Exit(1)
@@ -103,10 +96,7 @@ def decisions(
     with Client(address) as client:
         listed = client.list_decisions(condition, page_size=min(count, 1000))
         found = [each for each, _ in zip(listed, range(count), strict=False)]
-    if as_json:
-        for each in found:
-            typer.echo(MessageToJson(each, preserving_proto_field_name=True))
-    else:
+    if not say_json(as_json, found):
         show_decisions(console(), found)
 
 
@@ -135,9 +125,7 @@ def sample(
     )
     with Client(address) as client:
         found = client.sample_decisions(request)
-    if as_json:
-        typer.echo(MessageToJson(found, preserving_proto_field_name=True))
-    else:
+    if not say_json(as_json, [found]):
         show_sample(console(), found, seed)
 
 
@@ -164,14 +152,3 @@ def one_of(text: str, allowed: list[str] | tuple[str, ...], option: str) -> str:
     if text.upper() not in allowed:
         raise typer.BadParameter(f"{option} takes {', '.join(allowed)}")
     return text.upper()
-
-
-def verifier(key: str) -> VerifierKey:
-    """Read a public key, or the file that holds it."""
-    return parse_verifier_key(Path(key).read_text(encoding="ascii").strip() if Path(key).is_file() else key)
-
-
-def console(*, stderr: bool = False) -> Console:
-    """Give a console: as wide as the terminal, or of one width where there is none."""
-    plain = Console(highlight=False, stderr=stderr)
-    return plain if plain.is_terminal else Console(width=PLAIN_WIDTH, highlight=False, stderr=stderr)

@@ -7,7 +7,8 @@ from client.desk import outcome_line, override_line
 from client.evidence_parts import model_part, policy_part
 from client.markup import Markup, bullets, facts, section, table, tag
 from client.proof import Check
-from client.show import money, short, value_text
+from client.show import money, score_line, short
+from client.values import value_text
 from client.verdicts import mode_name, verdict_name, verdict_text
 from client.waterfall import waterfall
 from grounds.audit.v1 import audit_pb2 as pb
@@ -77,16 +78,11 @@ def since(evidence: pb.Evidence) -> Markup:
 
 def summary(decision: credit_pb2.CreditDecision) -> Markup:
     """Give the outcome in a line."""
-    assessment = decision.assessment
     name = short(credit_pb2.Decision.Name(decision.decision), "DECISION_")
     told = (
         f" {money(decision.requested_amount)} for customer {decision.customer.market} {decision.customer.customer_id}"
     )
-    figures = "no score"
-    if assessment.HasField("model_output"):
-        output = assessment.model_output
-        figures = f"{output.score} points, probability of default {output.pd:.2%}, grade {output.grade}"
-    return tag("p", tag("span", name, class_="outcome"), told, Markup("<br>"), figures)
+    return tag("p", tag("span", name, class_="outcome"), told, Markup("<br>"), score_line(decision.assessment))
 
 
 def asked(evidence: pb.Evidence) -> Iterator[tuple[str, str | None]]:

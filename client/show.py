@@ -8,12 +8,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from client.values import number_text, value_text
+from client.waterfall import steps_of
 from grounds.credit.v1 import credit_pb2
-from grounds.explain.v1.explain_pb2 import FeatureValue, Reasons
+from grounds.explain.v1.explain_pb2 import Reasons
 from grounds.model.v1 import model_pb2
 
 BAR_WIDTH = 16
-AMOUNT_MIN = 1000
 COLOURS = {
     "APPROVE": "green",
     "APPROVE_REDUCED": "green",
@@ -45,7 +46,7 @@ def show_simulation(console: Console, answer: credit_pb2.SimulateCreditResponse,
     """Show a what-if: both outcomes, then how the simulated one adds up."""
     for title, assessment in (("as known", answer.known), ("what if", answer.simulated)):
         name = short(credit_pb2.Decision.Name(assessment.policy_result.decision), "DECISION_")
-        figures = summary(assessment)
+        figures = score_line(assessment)
         console.print(Text.assemble(f"{title:<9}", (f" {name} ", f"reverse {COLOURS[name]}"), f"  {figures}"))
     console.print("what if (decides nothing, is kept nowhere):", style="dim")
     show_assessment(console, answer.simulated, model)
@@ -65,7 +66,7 @@ def show_recourse(console: Console, recourse: credit_pb2.Recourse) -> None:
         console.print(f"  {number}. {changes}: {way.score} points, {way.pd:.2%}", markup=False, highlight=False)
 
 
-def summary(assessment: credit_pb2.CreditAssessment) -> str:
+def score_line(assessment: credit_pb2.CreditAssessment) -> str:
     """Give score, pd and grade in a line."""
     output = assessment.model_output
     if not assessment.HasField("model_output"):
@@ -78,7 +79,7 @@ def show_assessment(console: Console, assessment: credit_pb2.CreditAssessment, m
     if assessment.HasField("model_output"):
         recommendation = assessment.recommendation
         console.print(
-            f"{summary(assessment)} (approve up to {recommendation.approve_max_pd:.0%}, "
+            f"{score_line(assessment)} (approve up to {recommendation.approve_max_pd:.0%}, "
             f"refer up to {recommendation.refer_max_pd:.0%})"
         )
         policy = assessment.policy_result
@@ -105,28 +106,25 @@ def waterfall(assessment: credit_pb2.CreditAssessment, model: model_pb2.Model | 
     """Show the column of points: from the baseline's score, feature by feature, to the customer's."""
     explanation = assessment.explanation
     described = {} if model is None else {feature.name: feature for feature in model.features}
-    moved = [line for line in explanation.contributions if line.points]
-    moved.sort(key=lambda line: (line.points, line.feature))
-    still = len(explanation.contributions) - len(moved)
+    steps = steps_of(explanation, described)
+    moved = [step for step in steps if step.points]
+    still = len(steps) - len(moved)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("how the score adds up")
     table.add_column("value", justify="right")
     table.add_column("points", justify="right")
     table.add_column("so far", justify="right")
     table.add_column("")
-    so_far = explanation.base_points
-    add_row(table, "typical customer of the baseline", "", str(so_far), str(so_far), "")
-    widest = max((abs(line.points) for line in moved), default=1)
-    for line in moved:
-        so_far += line.points
-        feature = described.get(line.feature)
-        label = f"{line.feature}: {feature.description.split(';')[0]}" if feature else line.feature
-        value = value_text(line.value, feature.unit if feature else "")
-        add_row(table, label, value, f"{line.points:+d}", str(so_far), bar(line.points, widest))
+    base, score = str(explanation.base_points), str(assessment.model_output.score)
+    add_row(table, "typical customer of the baseline", "", base, base, "")
+    widest = max((abs(step.points) for step in moved), default=1)
+    for step in moved:
+        add_row(table, step.label, step.value, f"{step.points:+d}", str(step.after), bar(step.points, widest))
+    total = str(moved[-1].after) if moved else base
     if still:
-        add_row(table, f"{still} more features", "", "+0", str(so_far), "")
+        add_row(table, f"{still} more features", "", "+0", total, "")
     table.add_section()
-    add_row(table, "score", "", str(assessment.model_output.score), str(so_far), "", style="bold")
+    add_row(table, "score", "", score, total, "", style="bold")
     return table
 
 
@@ -134,21 +132,6 @@ def bar(points: int, widest: int) -> Text:
     """Draw one push: red takes points away, green gives them."""
     length = max(1, round(abs(points) / widest * BAR_WIDTH))
     return Text(("-" if points < 0 else "+") * length, style="red" if points < 0 else "green")
-
-
-def value_text(value: FeatureValue, unit: str = "") -> str:
-    """Write a feature's value; one that is not set is missing."""
-    kind = value.WhichOneof("kind")
-    if kind is None:
-        return "missing"
-    if kind == "level":
-        return value.level
-    return number_text(value.number) + (f" {unit}" if unit else "")
-
-
-def number_text(number: float) -> str:
-    """Write a number: from AMOUNT_MIN on to the hundredth, as amounts need it, below with six digits."""
-    return f"{number:,.6g}" if abs(number) < AMOUNT_MIN else f"{number:,.2f}".removesuffix(".00")
 
 
 def show_models(console: Console, models: Sequence[model_pb2.ModelSummary]) -> None:

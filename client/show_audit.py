@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from client.proof import Check
-from client.show import add_row, short, show_decision
+from client.show import add_row, score_line, short, show_decision
 from client.verdicts import holds, mode_name, verdict_name, verdict_text
 from grounds.audit.v1 import audit_pb2, sample_pb2
 from grounds.credit.v1 import credit_pb2
@@ -53,7 +53,7 @@ def show_replay(console: Console, replay: audit_pb2.ReplayDecisionResponse) -> N
         if result.HasField("what_if") and result.what_if.assessment.HasField("model_output"):
             output = result.what_if.assessment.model_output
             name = short(credit_pb2.Decision.Name(result.what_if.assessment.policy_result.decision), "DECISION_")
-            told = f"{name}, {output.score} points, probability of default {output.pd:.2%}, grade {output.grade}"
+            told = f"{name}, {score_line(result.what_if.assessment)}"
             console.print(f"bundle {output.bundle_id[:12]} would have said: {told}", markup=False)
 
 

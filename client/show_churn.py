@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from client.show import add_row, money, short, show_reasons, value_text
+from client.show import add_row, money, short, show_reasons
+from client.values import value_text
 from grounds.churn.v1 import churn_pb2
 
 BAND_COLOURS = {"LOW": "green", "MEDIUM": "yellow", "HIGH": "red", "CRITICAL": "bold red"}

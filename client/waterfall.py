@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from client.markup import Markup, tag
-from client.show import value_text
+from client.values import value_text
 from grounds.credit.v1 import credit_pb2
 from grounds.explain.v1.explain_pb2 import Explanation
 from grounds.model.v1 import model_pb2

@@ -1,7 +1,6 @@
 """What an auditor types, against a real server; and the page of evidence, read as a browser reads it."""
 
 import asyncio
-import html.parser
 import json
 import re
 from pathlib import Path
@@ -9,24 +8,22 @@ from pathlib import Path
 import pytest
 from google.protobuf.json_format import Parse
 from sqlalchemy import delete
-from typer.testing import CliRunner
 
-from client.__main__ import app
 from client.calls import Client
 from client.evidence_page import evidence_page
-from client.markup import Markup, tag
 from client.proof import checks
 from grounds.audit.v1 import audit_pb2, sample_pb2
 from grounds.credit.v1 import credit_pb2
 from record.note import SigningKey, parse_verifier_key
 from server.stores.key_tables import WRAPPED_KEYS
+from tests.client.page import Page
+from tests.client.terminal import piped
 from tests.conftest import Serving
 from tests.server.asking import euros, numbers
 from tests.server.auditing import PURPOSE, decide, row_of, set_columns
 from tests.server.running import bring
 from tests.small import SmallFamily
 
-VOID = {"meta", "br"}
 OTHER_KEY = SigningKey("example.com/other", b"\x07" * 32).verifier().text()
 
 
@@ -36,68 +33,11 @@ async def typed(serving: Serving, *words: str) -> tuple[int, str]:
     return status, document + told
 
 
-async def piped(serving: Serving, *words: str) -> tuple[int, str, str]:
-    """Type a command likewise; gives status, standard output and standard error."""
-    address = ("--address", f"127.0.0.1:{serving.application.port}")
-    done = await asyncio.to_thread(CliRunner().invoke, app, [*words, *address])
-    # What the server logs meanwhile, in this process, is not what the command printed.
-    document, told = (
-        re.sub(r"^\d{4}-\d\d-\d\d .*\[info .*\n", "", text, flags=re.MULTILINE) for text in (done.stdout, done.stderr)
-    )
-    return done.exit_code, document, told
-
-
 async def a_decision(serving: Serving) -> credit_pb2.CreditDecision:
     """Decide something that has reasons of model and policy."""
     decision = await decide(serving, 4, requested_amount=euros(60_000), features=numbers(turnover=9_000.0))
     assert len(decision.assessment.reasons.reasons) >= 2
     return decision
-
-
-class Page(html.parser.HTMLParser):
-    """A page as a browser reads it.
-
-    Attributes:
-        tables: Cells by row and table.
-        text: All that a person reads.
-        attributes: Every one.
-        unclosed: Elements that were never closed, or closed twice.
-    """
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.tables: list[list[list[str]]] = []
-        self.text, self.attributes = "", []
-        self.stack: list[str] = []
-        self.unclosed: list[str] = []
-        self.feed(path.read_text(encoding="utf-8"))
-        self.unclosed += self.stack
-
-    def handle_starttag(self, name: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.attributes += attrs
-        if name not in VOID:
-            self.stack.append(name)
-        if name == "table":
-            self.tables.append([])
-        if name == "tr":
-            self.tables[-1].append([])
-        if name in {"td", "th"}:
-            self.tables[-1][-1].append("")
-
-    def handle_endtag(self, name: str) -> None:
-        if not self.stack or self.stack.pop() != name:
-            self.unclosed.append(name)
-
-    def handle_data(self, data: str) -> None:
-        if "style" in self.stack:
-            return
-        self.text += data
-        if {"td", "th"} & set(self.stack):
-            self.tables[-1][-1][-1] += data
-
-    def table(self, first: str) -> list[list[str]]:
-        """Give the rows of the table whose head begins so."""
-        return next(rows[1:] for rows in self.tables if rows[0][0] == first)
 
 
 async def page_of(serving: Serving, decision_id: str, folder: Path) -> Page:
@@ -220,14 +160,6 @@ async def test_what_was_recorded_cannot_become_markup(serving: Serving, tmp_path
     assert "<b>why</b>" in page.text
     assert "<b>key</b>" in page.text
     assert "<script" not in to.read_text(encoding="utf-8")
-
-
-def test_only_pieces_are_markup() -> None:
-    assert tag("p", "<b>", tag("b", "a&b"), None, class_="x", data_y='"', id=None) == (
-        '<p class="x" data-y="&quot;">&lt;b&gt;<b>a&amp;b</b></p>'
-    )
-    assert isinstance(tag("p"), Markup)
-    assert not isinstance("a" + tag("p"), Markup)
 
 
 async def test_the_terminal_shows_the_same_and_a_program_gets_the_contracts_json(serving: Serving) -> None:

@@ -1,10 +1,7 @@
 """The command line as a person types it, against a real server."""
 
-import asyncio
 import json
 import re
-import subprocess
-import sys
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -17,25 +14,19 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from client.__main__ import app, console, values_of
-from client.show import show_model, show_models, show_recourse, value_text, waterfall
+from client.show import show_model, show_models, show_recourse, waterfall
 from client.show_churn import show_risk
+from client.values import value_text
 from grounds.churn.v1 import churn_pb2
 from grounds.credit.v1 import credit_pb2 as pb
 from grounds.customer.v1.customer_pb2 import Customer
 from grounds.explain.v1.explain_pb2 import Contribution, Explanation, FeatureValue
 from grounds.model.v1 import model_pb2
-from tests.conftest import ROOT, Serving
+from tests.client.terminal import typed
+from tests.conftest import Serving
 from tests.small import SmallFamily
 
 ASK = ("score", "DE", "C00000", "5000EUR")
-
-
-async def typed(serving: Serving, *words: str) -> subprocess.CompletedProcess[str]:
-    """Type a command."""
-    command = [sys.executable, "-m", "client", *words, "--address", f"127.0.0.1:{serving.application.port}"]
-    return await asyncio.to_thread(
-        subprocess.run, command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=30
-    )
 
 
 def column(printed: str) -> tuple[list[int], list[int]]:
