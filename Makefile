@@ -3,6 +3,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 T ?= tests
+BENCHED := files/bench
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo serve test test-long bench check fix protos readme lock
@@ -31,12 +32,12 @@ test-long: setup ## the same with more rounds, and the slow ones
 	@$(BIN)/python -m pytest -n auto --dist loadgroup $(T) -m "not bench"
 
 bench: setup ## measure what it costs; writes tests/bench/history and renews tests/bench/README.md
-	@$(BIN)/python -m tests.bench recourse
-	@$(BIN)/python -m tests.bench churn
-	@$(BIN)/python -m tests.bench explanation
-	@$(BIN)/python -m tests.bench record
+	@rm -rf $(BENCHED)
+	@for family in credit churn; do \
+	  $(BIN)/python -m training fit training/$$family.toml --bundles $(BENCHED)/bundles --files $(BENCHED) || exit 1; done
+	@for what in recourse churn explanation record audit; do \
+	  $(BIN)/python -m tests.bench $$what --bundles $(BENCHED)/bundles --files $(BENCHED) || exit 1; done
 	@$(BIN)/python -m tests.bench feed
-	@$(BIN)/python -m tests.bench audit
 
 check: setup ## contract fresh, buf lint, format and breaking; ruff; mypy; imports
 	@$(BIN)/python protos/contract.py check

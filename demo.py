@@ -206,17 +206,6 @@ def with_blocks(text: str, shown: dict[str, str]) -> str:
     return text
 
 
-def blocks_of(text: str) -> dict[str, str]:
-    """Read the transcripts back."""
-    found = re.findall(r"<!-- demo: (\w+) -->\n```console\n(.*?)\n```", text, flags=re.DOTALL)
-    return dict(found)
-
-
-def masked(transcript: str) -> str:
-    """Replace what differs from run to run: names of decisions, and the time."""
-    return re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(, .* UTC)?", "...", transcript)
-
-
 if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))

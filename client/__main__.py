@@ -13,7 +13,6 @@ from client.churn_commands import churn
 from client.connection import ADDRESS
 from client.desk import outcome, override, show_history
 from client.errors import CallFailed, PullRefused
-from client.events import read_history
 from client.export_log import export_log
 from client.options import Address, AsJson, CustomerId, Locale, Market, console, say_json
 from client.show import show_decision, show_model, show_models, show_simulation
@@ -48,12 +47,15 @@ app.command(epilog="Example: python -m client outcome DECISION_ID dpd --days 31 
 
 
 def values_of(texts: Sequence[str]) -> dict[str, Value]:
-    """Read values such as PAY_0=2; what is no number is a level."""
+    """Read values such as PAY_0=2; what is no number, or stands in quotes, is a level."""
     values: dict[str, Value] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise typer.BadParameter(f"{text!r}: write NAME=VALUE, such as PAY_0=2")
+        if len(value) > 1 and value[0] == value[-1] == '"':
+            values[name] = value[1:-1]
+            continue
         try:
             values[name] = float(value)
         except ValueError:
@@ -62,7 +64,14 @@ def values_of(texts: Sequence[str]) -> dict[str, Value]:
 
 
 Amount = Annotated[str, typer.Argument(metavar="AMOUNT", help="Such as 120000TWD.")]
-Given = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A feature's value; repeatable.")]
+Given = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="A feature's value; repeatable. In double quotes it is a level, also of digits: --set 'SECTOR=\"7\"'.",
+    ),
+]
 Product = Annotated[str, typer.Option(help="The product, as the policy names it.")]
 Facts = Annotated[
     list[str] | None,
@@ -128,7 +137,7 @@ def decision(
 ) -> None:
     """Read a decision as it was given, whatever model is active today, and what came after it."""
     with Client(address) as client:
-        history = read_history(client, decision_id)
+        history = client.get_credit_decision(decision_id)
         found = history.credit_decision
         if not say_json(as_json, [found, *history.overrides, *history.outcomes]):
             show_decision(console(), found, model_of(client, found.assessment.model_output.bundle_id))

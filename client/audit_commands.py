@@ -5,24 +5,22 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from google.protobuf.json_format import MessageToJson
-from rich.console import Console
 
 from client.calls import Client
 from client.connection import ADDRESS
 from client.evidence_desks import desk_of
-from client.options import Locale
+from client.evidence_parts import Told
+from client.options import Address, AsJson, Locale, console, say_json
+from client.proof import key_told
 from client.show_audit import show_checks, show_decisions, show_replay, show_sample
 from client.verdicts import holds
+from client.verify import verifier_of
 from grounds.audit.v1 import evidence_pb2, sample_pb2
 from grounds.credit.v1 import credit_pb2
-from record.note import VerifierKey, parse_verifier_key
+from record.note import parse_verifier_key
 
-PLAIN_WIDTH = 120
 MODES = ("VERIFY", "FEATURES", "SCORE", "EXPLANATION")
 STRATA = ("MARKET", "DECISION", "GRADE")
-Address = Annotated[str, typer.Option(help="The server.", envvar="GROUNDS_ADDRESS")]
-AsJson = Annotated[bool, typer.Option("--json", help="For programs: the answer as JSON.")]
 About = Annotated[
     list[str],
     typer.Argument(metavar="DECISION_ID | RUN MARKET CUSTOMER", help="A decision, or a customer of a churn run."),
@@ -52,20 +50,20 @@ def evidence(
     The reading is recorded.
     """
     desk = desk_of(about)
+    given = verifier_of(key) if key else None
     with Client(address) as client:
         found = desk.evidence(client, purpose, locale)
-        if as_json:
-            typer.echo(MessageToJson(found, preserving_proto_field_name=True))
-            return
         replayed = desk.replay(client, purpose, [], "")
-    checked = desk.checks(found, verifier(key or found.verifier_key))
+    used = given or parse_verifier_key(found.verifier_key)
+    checked = desk.checks(found, used)
     if html is not None:
-        html.write_text(desk.page(found, replayed, checked, purpose), encoding="utf-8")
-        typer.echo(f"{html}: the evidence of {desk.name}")
-    else:
+        told = Told(purpose, key_told(used, given=given is not None))
+        html.write_text(desk.page(found, replayed, checked, told), encoding="utf-8")
+        typer.echo(f"{html}: the evidence of {desk.name}", err=as_json)
+    if not say_json(as_json, [found]) and html is None:
         desk.show(console(), found)
-    show_checks(console(), checked, given=bool(key))
-    show_replay(console(), replayed)
+    show_checks(console(stderr=as_json), checked, given=given is not None)
+    show_replay(console(stderr=as_json), replayed)
     if not all(check.holds for check in checked) or not all(holds(result) for result in replayed.results):
         raise typer.Exit(1)
 
@@ -88,9 +86,7 @@ def replay(
     desk = desk_of(about)
     with Client(address) as client:
         found = desk.replay(client, purpose, modes, what_if)
-    if as_json:
-        typer.echo(MessageToJson(found, preserving_proto_field_name=True))
-    else:
+    if not say_json(as_json, [found]):
         show_replay(console(), found)
     if not all(holds(result) for result in found.results):
         raise typer.Exit(1)
@@ -113,10 +109,7 @@ def decisions(
     with Client(address) as client:
         listed = client.list_decisions(condition, page_size=min(count, 1000))
         found = [each for each, _ in zip(listed, range(count), strict=False)]
-    if as_json:
-        for each in found:
-            typer.echo(MessageToJson(each, preserving_proto_field_name=True))
-    else:
+    if not say_json(as_json, found):
         show_decisions(console(), found)
 
 
@@ -145,9 +138,7 @@ def sample(
     )
     with Client(address) as client:
         found = client.sample_decisions(request)
-    if as_json:
-        typer.echo(MessageToJson(found, preserving_proto_field_name=True))
-    else:
+    if not say_json(as_json, [found]):
         show_sample(console(), found, seed)
 
 
@@ -174,14 +165,3 @@ def one_of(text: str, allowed: list[str] | tuple[str, ...], option: str) -> str:
     if text.upper() not in allowed:
         raise typer.BadParameter(f"{option} takes {', '.join(allowed)}")
     return text.upper()
-
-
-def verifier(key: str) -> VerifierKey:
-    """Read a public key, or the file that holds it."""
-    return parse_verifier_key(Path(key).read_text(encoding="ascii").strip() if Path(key).is_file() else key)
-
-
-def console() -> Console:
-    """Give a console: as wide as the terminal, or of one width where there is none."""
-    plain = Console(highlight=False)
-    return plain if plain.is_terminal else Console(width=PLAIN_WIDTH, highlight=False)

@@ -110,11 +110,11 @@ class Client(ChurnCalls):
         answer: credit_pb2.SimulateCreditResponse = self.call(self.credit.SimulateCredit, request)
         return answer
 
-    def get_credit_decision(self, decision_id: str) -> credit_pb2.CreditDecision:
-        """Read a decision as it was given."""
+    def get_credit_decision(self, decision_id: str) -> credit_pb2.GetCreditDecisionResponse:
+        """Read a decision as it was given, with what came after it."""
         request = credit_pb2.GetCreditDecisionRequest(decision_id=decision_id)
         answer: credit_pb2.GetCreditDecisionResponse = self.call(self.credit.GetCreditDecision, request)
-        return answer.credit_decision
+        return answer
 
     def list_models(self, family: str = "") -> list[model_pb2.ModelSummary]:
         """Read the catalog; "" means all families."""

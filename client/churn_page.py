@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from client.evidence_parts import fed, model_part, page, proof, read_for, replayed
+from client.evidence_parts import Told, fed, model_part, page, proof, read_for, replayed
 from client.markup import Markup, bullets, facts, section, tag
 from client.proof import Check
 from client.show import money, short
@@ -16,20 +16,20 @@ UTC = "%Y-%m-%d %H:%M:%S UTC"
 
 
 def churn_page(
-    evidence: pb.ChurnEvidence, replay: pb.ReplayChurnRiskResponse, checks: Sequence[Check], purpose: str
+    evidence: pb.ChurnEvidence, replay: pb.ReplayChurnRiskResponse, checks: Sequence[Check], told: Told
 ) -> str:
     """Write the page; arguments as of `evidence_page`."""
     customer = evidence.customer
     title = f"Evidence of the churn risk of customer {customer.market} {customer.customer_id}"
-    return page(title, parts(evidence, replay, checks, purpose))
+    return page(title, parts(evidence, replay, checks, told))
 
 
 def parts(
-    evidence: pb.ChurnEvidence, replay: pb.ReplayChurnRiskResponse, checks: Sequence[Check], purpose: str
+    evidence: pb.ChurnEvidence, replay: pb.ReplayChurnRiskResponse, checks: Sequence[Check], told: Told
 ) -> Iterator[Markup]:
     """Give the parts of the page in the order in which an auditor reads."""
     risk = evidence.churn_risk
-    yield read_for(evidence.reading, purpose)
+    yield read_for(evidence.reading, told.purpose)
     if evidence.HasField("churn_risk"):
         yield summary(risk)
     else:
@@ -42,7 +42,7 @@ def parts(
         yield section("What was known", fed(evidence.features, evidence.bundle.model.features))
         yield section("How it adds up", *sums(evidence))
     yield section("Does it replay?", replayed(replay, OF_RISK))
-    yield proof(evidence, checks)
+    yield proof(evidence, checks, told.key)
     if evidence.HasField("row_proof"):
         yield section("Is it the row that was loaded?", facts(row_facts(evidence)))
     yield model_part(evidence)
@@ -78,7 +78,7 @@ def run_facts(evidence: pb.ChurnEvidence) -> Iterator[tuple[str, str | None]]:
         yield "band since", risk.band_since_time.ToDatetime().strftime(UTC)
         yield "band before", band_name(risk.previous_band) if risk.previous_band else None
     if risk.HasField("decline_probability"):
-        yield "probability that the spend falls by half", f"{risk.decline_probability:.2%}"
+        yield "probability that the spend declines", f"{risk.decline_probability:.2%}"
     yield "bundle", run.bundle_id
 
 

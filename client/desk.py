@@ -4,13 +4,13 @@ import datetime as dt
 from typing import Annotated
 
 import typer
-from google.protobuf.json_format import MessageToJson
 from rich.console import Console
 
 from client.amounts import amount_of
 from client.calls import Client, money_of
 from client.connection import ADDRESS
 from client.events import Event, Person, Words, record_outcome, record_override
+from client.options import Address, AsJson, say_json
 from client.show import money, short
 from grounds.credit.v1 import credit_pb2 as pb
 
@@ -27,8 +27,6 @@ SIDES = {
 }
 DecisionId = Annotated[str, typer.Argument(metavar="DECISION_ID", help="As the decision printed it.")]
 RequestId = Annotated[str | None, typer.Option(help="UUID; the same one gets the same answer.")]
-Address = Annotated[str, typer.Option(help="The server.", envvar="GROUNDS_ADDRESS")]
-AsJson = Annotated[bool, typer.Option("--json", help="For programs: the answer as JSON.")]
 
 
 def override(
@@ -60,7 +58,8 @@ def override(
             words=Words(comment, locale),
             request_id=request_id,
         )
-    typer.echo(MessageToJson(done, preserving_proto_field_name=True) if as_json else override_line(done))
+    if not say_json(as_json, [done]):
+        typer.echo(override_line(done))
 
 
 def outcome(
@@ -79,7 +78,8 @@ def outcome(
     event = event_of(what, amount, days, trigger)
     with Client(address) as client:
         done = record_outcome(client, decision_id, on.date(), event, corrects=corrects, request_id=request_id)
-    typer.echo(MessageToJson(done, preserving_proto_field_name=True) if as_json else outcome_line(done))
+    if not say_json(as_json, [done]):
+        typer.echo(outcome_line(done))
 
 
 def event_of(what: str, amount: str | None, days: int | None, trigger: str | None) -> Event:

@@ -117,11 +117,3 @@ def record_outcome(
     )
     answer: pb.RecordOutcomeResponse = client.call(client.credit.RecordOutcome, request)
     return answer.outcome
-
-
-def read_history(client: Client, decision_id: str) -> pb.GetCreditDecisionResponse:
-    """Read a decision as it was given, with what came after it."""
-    answer: pb.GetCreditDecisionResponse = client.call(
-        client.credit.GetCreditDecision, pb.GetCreditDecisionRequest(decision_id=decision_id)
-    )
-    return answer

@@ -11,6 +11,7 @@ from client.calls import Client
 from client.churn_page import churn_page
 from client.churn_proof import churn_checks
 from client.evidence_page import evidence_page
+from client.evidence_parts import Told
 from client.proof import Check, checks
 from client.show_audit import show_churn_evidence, show_evidence
 from grounds.audit.v1 import audit_pb2, evidence_pb2
@@ -36,7 +37,7 @@ class Desk(Protocol):
     def checks(self, found: Any, key: VerifierKey) -> list[Check]:
         """Check it here."""
 
-    def page(self, found: Any, replay: Any, checked: Sequence[Check], purpose: str) -> str:
+    def page(self, found: Any, replay: Any, checked: Sequence[Check], told: Told) -> str:
         """Write it as a page."""
 
     def show(self, console: Console, found: Any) -> None:
@@ -71,10 +72,10 @@ class DecisionDesk:
         found: audit_pb2.Evidence,
         replay: audit_pb2.ReplayDecisionResponse,
         checked: Sequence[Check],
-        purpose: str,
+        told: Told,
     ) -> str:
         """Write it as a page."""
-        return evidence_page(found, replay, checked, purpose)
+        return evidence_page(found, replay, checked, told)
 
     def show(self, console: Console, found: audit_pb2.Evidence) -> None:
         """Show it in a terminal."""
@@ -110,10 +111,10 @@ class RiskDesk:
         found: audit_pb2.ChurnEvidence,
         replay: audit_pb2.ReplayChurnRiskResponse,
         checked: Sequence[Check],
-        purpose: str,
+        told: Told,
     ) -> str:
         """Write it as a page."""
-        return churn_page(found, replay, checked, purpose)
+        return churn_page(found, replay, checked, told)
 
     def show(self, console: Console, found: audit_pb2.ChurnEvidence) -> None:
         """Show it in a terminal."""

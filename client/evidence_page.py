@@ -3,10 +3,11 @@
 from collections.abc import Iterator, Sequence
 
 from client.desk import outcome_line, override_line
-from client.evidence_parts import fed, model_part, page, policy_part, proof, read_for, replayed, shown
+from client.evidence_parts import Told, fed, model_part, page, policy_part, proof, read_for, replayed
 from client.markup import Markup, bullets, facts, section, table, tag
 from client.proof import Check
-from client.show import money, short
+from client.show import money, score_line, short
+from client.values import value_text
 from client.verdicts import COMPARED
 from client.waterfall import waterfall
 from grounds.audit.v1 import audit_pb2 as pb
@@ -17,25 +18,24 @@ from grounds.model.v1 import model_pb2
 UTC = "%Y-%m-%d %H:%M:%S.%f UTC"
 
 
-def evidence_page(
-    evidence: pb.Evidence, replay: pb.ReplayDecisionResponse, checks: Sequence[Check], purpose: str
-) -> str:
+def evidence_page(evidence: pb.Evidence, replay: pb.ReplayDecisionResponse, checks: Sequence[Check], told: Told) -> str:
     """Write the page.
 
     Args:
         evidence: As the server gave it.
         replay: The verdicts of its replay.
         checks: What was checked on this side.
-        purpose: As it was stated for the reading.
+        told: Why it was read, and with which key the proof was checked.
     """
-    return page(f"Evidence of credit decision {evidence.decision_id}", parts(evidence, replay, checks, purpose))
+    title = f"Evidence of credit decision {evidence.decision_id}"
+    return page(title, parts(evidence, replay, checks, told))
 
 
 def parts(
-    evidence: pb.Evidence, replay: pb.ReplayDecisionResponse, checks: Sequence[Check], purpose: str
+    evidence: pb.Evidence, replay: pb.ReplayDecisionResponse, checks: Sequence[Check], told: Told
 ) -> Iterator[Markup]:
     """Give the parts of the page in the order in which an auditor reads."""
-    yield read_for(evidence.reading, purpose)
+    yield read_for(evidence.reading, told.purpose)
     if evidence.HasField("record"):
         yield summary(evidence.decision)
         yield section("Who asked", facts(asked(evidence)))
@@ -46,7 +46,7 @@ def parts(
     else:
         yield tag("p", "What was recorded was erased. Its proof stays.")
     yield section("Does it replay?", replayed(replay, COMPARED))
-    yield proof(evidence, checks)
+    yield proof(evidence, checks, told.key)
     if evidence.HasField("record"):
         yield model_part(evidence)
         yield policy_part(evidence)
@@ -60,16 +60,11 @@ def since(evidence: pb.Evidence) -> Markup:
 
 def summary(decision: credit_pb2.CreditDecision) -> Markup:
     """Give the outcome in a line."""
-    assessment = decision.assessment
     name = short(credit_pb2.Decision.Name(decision.decision), "DECISION_")
     told = (
         f" {money(decision.requested_amount)} for customer {decision.customer.market} {decision.customer.customer_id}"
     )
-    figures = "no score"
-    if assessment.HasField("model_output"):
-        output = assessment.model_output
-        figures = f"{output.score} points, probability of default {output.pd:.2%}, grade {output.grade}"
-    return tag("p", tag("span", name, class_="outcome"), told, Markup("<br>"), figures)
+    return tag("p", tag("span", name, class_="outcome"), told, Markup("<br>"), score_line(decision.assessment))
 
 
 def asked(evidence: pb.Evidence) -> Iterator[tuple[str, str | None]]:
@@ -93,7 +88,7 @@ def asked(evidence: pb.Evidence) -> Iterator[tuple[str, str | None]]:
 
 def known(evidence: pb.Evidence) -> Markup:
     """Give the features as fed."""
-    given = [f"{name} = {shown(value, '')}" for name, value in sorted(evidence.request.facts.items())]
+    given = [f"{name} = {value_text(value)}" for name, value in sorted(evidence.request.facts.items())]
     warned = [f"{each.code} {each.feature}" for each in evidence.decision.assessment.warnings]
     return section(
         "What was known",

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
+from typing import NamedTuple
 
 from client.markup import Markup, facts, section, table, tag
 from client.proof import Check
 from client.show import short
+from client.values import number_text, value_text
 from client.verdicts import mode_name, verdict_name, verdict_text
 from grounds.audit.v1 import audit_pb2 as pb
 from grounds.audit.v1 import evidence_pb2 as ev
@@ -19,6 +21,18 @@ OPENED = (
 AnyEvidence = pb.Evidence | pb.ChurnEvidence
 AnyReplay = pb.ReplayDecisionResponse | pb.ReplayChurnRiskResponse
 KEY_FACTS = ("hold_out.", "out_of_time.")  # what a validator reads first; the report has the rest
+
+
+class Told(NamedTuple):
+    """What the reader said.
+
+    Attributes:
+        purpose: Why it was read, as recorded.
+        key: With which key the proof was checked, and who gave it (proof.key_told).
+    """
+
+    purpose: str
+    key: str
 
 
 def page(title: str, parts: Iterable[Markup]) -> str:
@@ -50,7 +64,7 @@ def fed(lines: Iterable[pb.FedFeature], features: Iterable[model_pb2.Feature]) -
         rows.append(
             (
                 line.feature + (f": {feature.description}" if feature else ""),
-                shown(line.value, feature.unit if feature else "") if line.HasField("value") else "missing",
+                value_text(line.value, feature.unit if feature else ""),
                 repr(line.number) if line.HasField("value") else "",
                 "" if source == "UNSPECIFIED" else source.lower(),
                 line.as_of_time.ToDatetime().strftime("%Y-%m-%d %H:%M:%S") if line.HasField("as_of_time") else "",
@@ -67,14 +81,14 @@ def replayed(replay: AnyReplay, names: Mapping[ev.ReplayMode, str]) -> Markup:
     return tag("div", table(("compared", "verdict", "what that means"), rows), tag("p", told, class_="soft"))
 
 
-def proof(evidence: AnyEvidence, checks: Sequence[Check]) -> Markup:
-    """Give the proof, and what was checked here."""
+def proof(evidence: AnyEvidence, checks: Sequence[Check], key: str) -> Markup:
+    """Give the proof, what was checked here, and with which key."""
     found = evidence.proof
     lines = [tag("li", check.told, class_="holds" if check.holds else "fails") for check in checks]
     return section(
         "Is it what was written then?",
         tag("ul", *lines, style="list-style: none; padding: 0"),
-        facts([("place in the log", str(found.record.index)), ("public key of the log", evidence.verifier_key)]),
+        facts([("place in the log", str(found.record.index)), ("checked with the public key", key)]),
         tag("p", "Checkpoint, signed by the log:"),
         tag("pre", found.checkpoint),
         tag("p", "Header of the record, as stored:"),
@@ -89,7 +103,9 @@ def model_part(evidence: AnyEvidence) -> Markup:
         told = f"Bundle {evidence.record.bundle_id} cannot be read any more: restore it into the catalog."
         return section("The model", tag("p", told))
     bundle, model = evidence.bundle, evidence.bundle.model
-    measured = [(name, f"{value:,.6g}") for name, value in sorted(model.metrics.items()) if name.startswith(KEY_FACTS)]
+    measured = [
+        (name, number_text(value)) for name, value in sorted(model.metrics.items()) if name.startswith(KEY_FACTS)
+    ]
     return section(
         "The model",
         facts(
@@ -116,10 +132,3 @@ def policy_part(evidence: pb.Evidence) -> Markup:
     if not evidence.HasField("policy"):
         return section("The policy", told, tag("p", "Its file cannot be read any more."))
     return section("The policy", told, tag("pre", evidence.policy.content.decode("utf-8", "replace")))
-
-
-def shown(value: explain_pb2.FeatureValue, unit: str) -> str:
-    """Write a value."""
-    if value.WhichOneof("kind") == "level":
-        return value.level
-    return f"{value.number:,.10g}" + (f" {unit}" if unit else "")

@@ -10,6 +10,7 @@ from rich.progress import Progress
 
 from client.calls import Client
 from client.connection import ADDRESS
+from client.options import Address
 from client.verify import Kept
 from grounds.audit.v1 import audit_pb2 as pb
 from record.checkpoint import parse_checkpoint
@@ -17,8 +18,6 @@ from record.errors import RecordError
 from record.export import Export, RetentionProof, StoredRecord
 from record.export_file import write_export
 from record.note import parse_note
-
-Address = Annotated[str, typer.Option(help="The server.", envvar="GROUNDS_ADDRESS")]
 
 
 def export_log(

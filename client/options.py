@@ -24,7 +24,7 @@ def say_json(as_json: bool, messages: Iterable[Message]) -> bool:
     return as_json
 
 
-def console() -> Console:
+def console(*, stderr: bool = False) -> Console:
     """Give a console: as wide as the terminal, or of one width where there is none."""
-    plain = Console(highlight=False)
-    return plain if plain.is_terminal else Console(width=PLAIN_WIDTH, highlight=False)
+    plain = Console(highlight=False, stderr=stderr)
+    return plain if plain.is_terminal else Console(width=PLAIN_WIDTH, highlight=False, stderr=stderr)

@@ -33,6 +33,11 @@ def checks(evidence: pb.Evidence, key: VerifierKey) -> list[Check]:
     return [*of_record(evidence.proof, key), of_this, *of_body(evidence)]
 
 
+def key_told(key: VerifierKey, *, given: bool) -> str:
+    """Say with which key a proof was checked, and whose word it is that it is the log's."""
+    return f"{key.text()}, {'given by you' if given else 'as this server names it; give yours with --key'}"
+
+
 def of_record(proof: pb.GetInclusionProofResponse, key: VerifierKey) -> Iterator[Check]:
     """Check the way from the stored bytes to the signed root."""
     record = proof.record

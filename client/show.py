@@ -8,8 +8,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from client.values import number_text, value_text
+from client.waterfall import steps_of
 from grounds.credit.v1 import credit_pb2
-from grounds.explain.v1.explain_pb2 import Contribution, Reasons
+from grounds.explain.v1.explain_pb2 import Reasons
 from grounds.model.v1 import model_pb2
 
 BAR_WIDTH = 16
@@ -44,7 +46,7 @@ def show_simulation(console: Console, answer: credit_pb2.SimulateCreditResponse,
     """Show a what-if: both outcomes, then how the simulated one adds up."""
     for title, assessment in (("as known", answer.known), ("what if", answer.simulated)):
         name = short(credit_pb2.Decision.Name(assessment.policy_result.decision), "DECISION_")
-        figures = summary(assessment)
+        figures = score_line(assessment)
         console.print(Text.assemble(f"{title:<9}", (f" {name} ", f"reverse {COLOURS[name]}"), f"  {figures}"))
     console.print("what if (decides nothing, is kept nowhere):", style="dim")
     show_assessment(console, answer.simulated, model)
@@ -58,13 +60,13 @@ def show_recourse(console: Console, recourse: credit_pb2.Recourse) -> None:
     console.print(f"Ways to the approve cut-off: {WAYS[status]}", highlight=False)
     for number, way in enumerate(recourse.counterfactuals, start=1):
         changes = "; ".join(
-            f"{change.feature} from {change.current.number:,.6g} to {change.proposed.number:,.6g}"
+            f"{change.feature} from {value_text(change.current)} to {value_text(change.proposed)}"
             for change in way.changes
         )
         console.print(f"  {number}. {changes}: {way.score} points, {way.pd:.2%}", markup=False, highlight=False)
 
 
-def summary(assessment: credit_pb2.CreditAssessment) -> str:
+def score_line(assessment: credit_pb2.CreditAssessment) -> str:
     """Give score, pd and grade in a line."""
     output = assessment.model_output
     if not assessment.HasField("model_output"):
@@ -77,7 +79,7 @@ def show_assessment(console: Console, assessment: credit_pb2.CreditAssessment, m
     if assessment.HasField("model_output"):
         recommendation = assessment.recommendation
         console.print(
-            f"{summary(assessment)} (approve up to {recommendation.approve_max_pd:.0%}, "
+            f"{score_line(assessment)} (approve up to {recommendation.approve_max_pd:.0%}, "
             f"refer up to {recommendation.refer_max_pd:.0%})"
         )
         policy = assessment.policy_result
@@ -104,44 +106,32 @@ def waterfall(assessment: credit_pb2.CreditAssessment, model: model_pb2.Model | 
     """Show the column of points: from the baseline's score, feature by feature, to the customer's."""
     explanation = assessment.explanation
     described = {} if model is None else {feature.name: feature for feature in model.features}
-    moved = [line for line in explanation.contributions if line.points]
-    moved.sort(key=lambda line: (line.points, line.feature))
-    still = len(explanation.contributions) - len(moved)
+    steps = steps_of(explanation, described)
+    moved = [step for step in steps if step.push]
+    still = len(steps) - len(moved)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("how the score adds up")
     table.add_column("value", justify="right")
     table.add_column("points", justify="right")
     table.add_column("so far", justify="right")
     table.add_column("")
-    so_far = explanation.base_points
-    add_row(table, "typical customer of the baseline", "", str(so_far), str(so_far), "")
-    widest = max((abs(line.points) for line in moved), default=1)
-    for line in moved:
-        so_far += line.points
-        feature = described.get(line.feature)
-        label = f"{line.feature}: {feature.description.split(';')[0]}" if feature else line.feature
-        value = value_text(line, feature.unit if feature else "")
-        add_row(table, label, value, f"{line.points:+d}", str(so_far), bar(line.points, widest))
+    base, score = str(explanation.base_points), str(assessment.model_output.score)
+    add_row(table, "typical customer of the baseline", "", base, base, "")
+    widest = max((abs(step.push) for step in moved), default=1)
+    for step in moved:
+        add_row(table, step.label, step.value, f"{step.push:+.0f}", str(step.after), bar(step.push, widest))
+    total = str(moved[-1].after) if moved else base
     if still:
-        add_row(table, f"{still} more features", "", "+0", str(so_far), "")
+        add_row(table, f"{still} more features", "", "+0", total, "")
     table.add_section()
-    add_row(table, "score", "", str(assessment.model_output.score), str(so_far), "", style="bold")
+    add_row(table, "score", "", score, total, "", style="bold")
     return table
 
 
-def bar(points: int, widest: int) -> Text:
+def bar(points: float, widest: float) -> Text:
     """Draw one push: red takes points away, green gives them."""
     length = max(1, round(abs(points) / widest * BAR_WIDTH))
     return Text(("-" if points < 0 else "+") * length, style="red" if points < 0 else "green")
-
-
-def value_text(line: Contribution, unit: str) -> str:
-    """Write a feature's value."""
-    if not line.HasField("value"):
-        return "missing"
-    if line.value.WhichOneof("kind") == "level":
-        return line.value.level
-    return f"{line.value.number:,.6g}" + (f" {unit}" if unit else "")
 
 
 def show_models(console: Console, models: Sequence[model_pb2.ModelSummary]) -> None:
@@ -163,8 +153,8 @@ def show_model(console: Console, model: model_pb2.Model) -> None:
     for title in ("feature", "unit", "from", "to", "given by", "sign", "what"):
         table.add_column(title)
     for feature in model.features:
-        low = f"{feature.min:g}" if feature.HasField("min") else ""
-        high = f"{feature.max:g}" if feature.HasField("max") else ""
+        low = number_text(feature.min) if feature.HasField("min") else ""
+        high = number_text(feature.max) if feature.HasField("max") else ""
         source = short(model_pb2.FeatureSource.Name(feature.source), "FEATURE_SOURCE_")
         sign = {1: "+", -1: "-", 0: ""}[feature.monotone_sign]
         name = feature.name + (" *" if feature.mandatory else "")

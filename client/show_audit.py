@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from client.proof import Check
-from client.show import add_row, short, show_decision
+from client.show import add_row, score_line, short, show_decision
 from client.show_churn import show_risk
 from client.verdicts import holds, mode_name, verdict_name, verdict_text
 from grounds.audit.v1 import audit_pb2, evidence_pb2, sample_pb2
@@ -77,9 +77,8 @@ def what_if_text(what_if: evidence_pb2.WhatIf) -> str:
         return f"{band}, probability of leaving {what_if.churn.churn_probability:.2%}"
     if not what_if.assessment.HasField("model_output"):
         return ""
-    output = what_if.assessment.model_output
     name = short(credit_pb2.Decision.Name(what_if.assessment.policy_result.decision), "DECISION_")
-    return f"{name}, {output.score} points, probability of default {output.pd:.2%}, grade {output.grade}"
+    return f"{name}, {score_line(what_if.assessment)}"
 
 
 def show_decisions(console: Console, decisions: Sequence[sample_pb2.DecisionSummary]) -> None:

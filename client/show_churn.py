@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from client.show import add_row, money, short, show_reasons, value_text
+from client.show import add_row, money, short, show_reasons
+from client.values import value_text
 from grounds.churn.v1 import churn_pb2
 
 BAND_COLOURS = {"LOW": "green", "MEDIUM": "yellow", "HIGH": "red", "CRITICAL": "bold red"}
@@ -36,7 +37,7 @@ def show_standing(console: Console, risk: churn_pb2.ChurnRisk) -> None:
             f"of {money(risk.expected_spend)} expected"
         )
         if risk.HasField("decline_probability"):
-            console.print(f"probability that the spend falls by half {risk.decline_probability:.2%}")
+            console.print(f"probability that the spend declines {risk.decline_probability:.2%}")
     else:
         console.print(Text.assemble((f" {status} ", "reverse"), f"  customer {key(risk)}"))
     console.print(f"{status}, as of {day(risk.as_of_time)}, valid until {day(risk.valid_until_time)}; {action(risk)}")
@@ -57,7 +58,7 @@ def sum_table(risk: churn_pb2.ChurnRisk) -> Table:
     add_row(table, "average of the baseline", "", f"{so_far:.4f}", f"{so_far:.4f}")
     for line in sorted(risk.explanation.contributions, key=lambda line: -abs(line.log_odds)):
         so_far += line.log_odds
-        add_row(table, line.feature, value_text(line, ""), f"{line.log_odds:+.4f}", f"{so_far:.4f}")
+        add_row(table, line.feature, value_text(line.value), f"{line.log_odds:+.4f}", f"{so_far:.4f}")
     table.add_section()
     add_row(table, "log-odds", "", f"{risk.log_odds:.4f}", f"{so_far:.4f}", style="bold")
     return table

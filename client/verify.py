@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from record.export_file import read_export
-from record.note import parse_verifier_key
+from record.note import VerifierKey, parse_verifier_key
 from record.verify import verify as verified
 
 Kept = Annotated[
@@ -21,12 +21,15 @@ def verify(
     kept: Kept = None,
 ) -> None:
     """Check exported records against the public key and the checkpoints that you kept. Asks no server."""
-    text = Path(key).read_text(encoding="ascii").strip() if Path(key).is_file() else key
-    verifier = parse_verifier_key(text)
     found, newest = read_export(export)
     notes = [path.read_text(encoding="utf-8") for path in kept or []]
-    verdict = verified(found, [newest, *notes], verifier)
+    verdict = verified(found, [newest, *notes], verifier_of(key))
     for sentence in verdict.sentences():
         typer.echo(sentence)
     if not verdict.holds:
         raise typer.Exit(1)
+
+
+def verifier_of(key: str) -> VerifierKey:
+    """Read a public key, or the file that holds it."""
+    return parse_verifier_key(Path(key).read_text(encoding="ascii").strip() if Path(key).is_file() else key)

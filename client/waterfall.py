@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from client.markup import Markup, tag
-from client.show import value_text
+from client.values import value_text
 from grounds.credit.v1 import credit_pb2
 from grounds.explain.v1.explain_pb2 import Contribution, Explanation
 from grounds.model.v1 import model_pb2
@@ -59,7 +59,7 @@ def told(line: Contribution, described: Mapping[str, model_pb2.Feature]) -> tupl
     """Give a feature and its value in words."""
     feature = described.get(line.feature)
     label = f"{line.feature}: {feature.description.split(';')[0]}" if feature else line.feature
-    return label, value_text(line, feature.unit if feature else "")
+    return label, value_text(line.value, feature.unit if feature else "")
 
 
 def waterfall(assessment: credit_pb2.CreditAssessment, described: Mapping[str, model_pb2.Feature]) -> Markup:
@@ -70,7 +70,7 @@ def waterfall(assessment: credit_pb2.CreditAssessment, described: Mapping[str, m
     points = str(explanation.base_points)
     base = row(BASE, ("", points, points, "", odds(explanation.base_value)))
     lines = [
-        row(step.label, (step.value, f"{step.push:+d}", str(step.after), scale.bar(step), odds(step.log_odds)))
+        row(step.label, (step.value, f"{step.push:+.0f}", str(step.after), scale.bar(step), odds(step.log_odds)))
         for step in steps
     ]
     total = row("score", ("", str(score.score), str(score.score), "", odds(score.log_odds)), kind="total")

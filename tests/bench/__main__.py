@@ -125,6 +125,8 @@ def audit(
 @contextmanager
 def trained(bundles: Path | None, files: Path | None, console: Console) -> Iterator[tuple[Path, Path]]:
     """Give released models: those named, or both trained anew."""
+    if (bundles is None) != (files is None):
+        raise typer.BadParameter("--bundles and --files go together: give both, or none to train both models anew")
     if bundles is not None and files is not None:
         yield bundles, files
         return

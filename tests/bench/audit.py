@@ -5,11 +5,9 @@ own, in a valid tree. What is measured is a server process over gRPC, with the r
 """
 
 import random
-import signal
-import subprocess
-import sys
 import tempfile
 import time
+import tomllib
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -25,6 +23,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from sqlalchemy import Connection, event, select
 
+import demo
 from client.calls import Client
 from grounds.audit.v1 import sample_pb2 as pb
 from record.header import Header
@@ -36,8 +35,7 @@ from server.stores.entries import row_of, split
 from server.stores.open_log import KeyPlaces, open_log
 from server.stores.records import RecordLog
 from server.stores.tables import LOG_HEAD, RECORDS
-from tests.bench.record import START_SECONDS_MAX, address_of, databases, prepared
-from tests.conftest import ROOT
+from tests.bench.record import databases, prepared
 
 REAL = 256  # decisions that the server makes; the others have their bodies
 BATCH_ROWS = 20_000
@@ -87,16 +85,13 @@ def measured_in(config: Path, features: Path, count: int, say: Say) -> dict[str,
 @contextmanager
 def serving(config: Path) -> Iterator[Client]:
     """Serve as a process; gives a client."""
-    log = config.with_name("server.log")
-    with log.open("w") as lines:
-        command = [sys.executable, "-m", "server", "serve", str(config)]
-        process = subprocess.Popen(command, cwd=ROOT, stderr=lines)
-    try:
-        with Client(address_of(process, log), deadline_seconds=120) as client:
-            yield client
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(START_SECONDS_MAX)
+    settings = tomllib.loads(config.read_text(encoding="utf-8"))
+    environment = {f"GROUNDS_{name.upper()}": str(value) for name, value in settings.items()}
+    with (
+        demo.serving(config.with_name("server.log"), **environment) as address,
+        Client(address, deadline_seconds=120) as client,
+    ):
+        yield client
 
 
 def decide(client: Client, customers: Sequence[str]) -> None:

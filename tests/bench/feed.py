@@ -24,7 +24,8 @@ import demo
 from client.calls import Client
 from client.churn_calls import Which
 from grounds.churn.v1 import churn_pb2 as pb
-from tests.conftest import ROOT
+from models.scorecard import pd_of
+from tests.conftest import ROOT, key_environment
 
 FEATURES = 20
 BATCH = 50_000
@@ -42,7 +43,11 @@ def fed(customers: int, say: Callable[[str], None]) -> dict[str, Any]:
         say(f"make a run of {customers:,} customers")
         path = folder / "run.parquet"
         write_made_run(path, customers)
-        settings = {"GROUNDS_DATABASE": f"sqlite:///{folder / 'feed.db'}"}
+        settings = {
+            "GROUNDS_DATABASE": f"sqlite:///{folder / 'feed.db'}",
+            "GROUNDS_BUNDLES": str(folder / "bundles"),
+            **key_environment(folder),
+        }
         say("load it")
         begun = time.perf_counter()
         memory = load(path, settings)
@@ -147,7 +152,7 @@ def write_made_run(to: Path, customers: int) -> None:
 def made_table(first: int, log_odds: np.ndarray, contributions: np.ndarray, random: np.random.Generator) -> pa.Table:
     """Make some customers; their numbers rise with the rank, so that equal probabilities stand as they should."""
     count = len(log_odds)
-    pds = np.array([sigmoid(value) for value in log_odds.tolist()])
+    pds = np.array([pd_of(value) for value in log_odds.tolist()])
     spend = np.round(random.lognormal(11, 1, count)).astype(np.int64)
     usual, last = random.integers(3, 30, count), random.integers(20, 90, count)
     offsets = pa.array(np.arange(0, count * FEATURES + 1, FEATURES), pa.int32())
@@ -190,11 +195,6 @@ def drivers(usual: np.ndarray, last: np.ndarray) -> pa.Array:
     for text, number in texts:
         parts += [pa.scalar(text)] + ([] if number is None else [pa.array(number).cast(pa.string())])
     return pc.binary_join_element_wise(*parts, "")
-
-
-def sigmoid(log_odds: float) -> float:
-    """Give 1 / (1 + exp(-x)) in the form that does not overflow."""
-    return 1.0 / (1.0 + math.exp(-log_odds)) if log_odds >= 0 else math.exp(log_odds) / (1.0 + math.exp(log_odds))
 
 
 def made_manifest(customers: int) -> dict[str, Any]:

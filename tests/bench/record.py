@@ -23,13 +23,13 @@ import pyarrow.parquet as pq
 import sqlalchemy
 from google.type.money_pb2 import Money
 
+import demo
 from grounds.credit.v1 import credit_pb2 as pb
 from grounds.credit.v1 import credit_pb2_grpc
 from grounds.customer.v1.customer_pb2 import Customer
 from tests.conftest import ROOT, key_settings, run
 
 CALLERS = 32
-START_SECONDS_MAX = 30
 SERVERS = {"recorded": ("server", "serve"), "forgetful": ("tests.bench.forgetful",)}
 COUNTED = ("records", "commits")
 
@@ -119,11 +119,11 @@ def loaded(command: tuple[str, ...], config: Path, customers: list[str], seconds
     with log.open("w") as lines:
         process = subprocess.Popen([sys.executable, "-m", *command, str(config)], cwd=ROOT, stderr=lines)
     try:
-        address = address_of(process, log)
+        address = demo.address_of(process, log)
         took = asyncio.run(asked(address, customers, seconds))
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(START_SECONDS_MAX)
+        process.wait(demo.START_SECONDS_MAX)
     stopped = next(event for event in events(log) if event["event"] == "stopped")
     return Round(len(took) / seconds, took, *(int(stopped[name]) for name in COUNTED))
 
@@ -149,17 +149,6 @@ async def asked(address: str, customers: list[str], seconds: float) -> list[floa
     async with grpc.aio.insecure_channel(address) as channel:
         await asyncio.gather(*(caller(credit_pb2_grpc.CreditServiceStub(channel)) for _ in range(CALLERS)))
     return took
-
-
-def address_of(process: subprocess.Popen[bytes], log: Path) -> str:
-    """Wait until the server says where it listens."""
-    deadline = time.monotonic() + START_SECONDS_MAX
-    while time.monotonic() < deadline and process.poll() is None:
-        for event in events(log):
-            if event["event"] == "serving":
-                return str(event["address"])
-        time.sleep(0.05)
-    raise SystemExit(f"the server did not start:\n{log.read_text()}")
 
 
 def events(log: Path) -> Iterator[dict[str, Any]]:

@@ -1,7 +1,6 @@
 """What an auditor types, against a real server; and the page of evidence, read as a browser reads it."""
 
 import asyncio
-import html.parser
 import json
 import re
 from pathlib import Path
@@ -9,32 +8,30 @@ from pathlib import Path
 import pytest
 from google.protobuf.json_format import Parse
 from sqlalchemy import delete
-from typer.testing import CliRunner
 
-from client.__main__ import app
 from client.calls import Client
 from client.evidence_page import evidence_page
-from client.markup import Markup, tag
+from client.evidence_parts import Told
 from client.proof import checks
 from grounds.audit.v1 import audit_pb2, sample_pb2
 from grounds.credit.v1 import credit_pb2
 from record.note import SigningKey, parse_verifier_key
 from server.stores.key_tables import WRAPPED_KEYS
+from tests.client.page import Page
+from tests.client.terminal import piped
 from tests.conftest import Serving
 from tests.server.asking import euros, numbers
 from tests.server.auditing import PURPOSE, decide, row_of, set_columns
 from tests.server.running import bring
 from tests.small import SmallFamily
 
-VOID = {"meta", "br"}
+OTHER_KEY = SigningKey("example.com/other", b"\x07" * 32).verifier().text()
 
 
 async def typed(serving: Serving, *words: str) -> tuple[int, str]:
     """Type a command beside the server's event loop; gives status and what was printed."""
-    address = ("--address", f"127.0.0.1:{serving.application.port}")
-    done = await asyncio.to_thread(CliRunner().invoke, app, [*words, *address])
-    # What the server logs meanwhile, in this process, is not what the command printed.
-    return done.exit_code, re.sub(r"^\d{4}-\d\d-\d\d .*\[info .*\n", "", done.output, flags=re.MULTILINE)
+    status, document, told = await piped(serving, *words)
+    return status, document + told
 
 
 async def a_decision(serving: Serving) -> credit_pb2.CreditDecision:
@@ -42,52 +39,6 @@ async def a_decision(serving: Serving) -> credit_pb2.CreditDecision:
     decision = await decide(serving, 4, requested_amount=euros(60_000), features=numbers(turnover=9_000.0))
     assert len(decision.assessment.reasons.reasons) >= 2
     return decision
-
-
-class Page(html.parser.HTMLParser):
-    """A page as a browser reads it.
-
-    Attributes:
-        tables: Cells by row and table.
-        text: All that a person reads.
-        attributes: Every one.
-        unclosed: Elements that were never closed, or closed twice.
-    """
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.tables: list[list[list[str]]] = []
-        self.text, self.attributes = "", []
-        self.stack: list[str] = []
-        self.unclosed: list[str] = []
-        self.feed(path.read_text(encoding="utf-8"))
-        self.unclosed += self.stack
-
-    def handle_starttag(self, name: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.attributes += attrs
-        if name not in VOID:
-            self.stack.append(name)
-        if name == "table":
-            self.tables.append([])
-        if name == "tr":
-            self.tables[-1].append([])
-        if name in {"td", "th"}:
-            self.tables[-1][-1].append("")
-
-    def handle_endtag(self, name: str) -> None:
-        if not self.stack or self.stack.pop() != name:
-            self.unclosed.append(name)
-
-    def handle_data(self, data: str) -> None:
-        if "style" in self.stack:
-            return
-        self.text += data
-        if {"td", "th"} & set(self.stack):
-            self.tables[-1][-1][-1] += data
-
-    def table(self, first: str) -> list[list[str]]:
-        """Give the rows of the table whose head begins so."""
-        return next(rows[1:] for rows in self.tables if rows[0][0] == first)
 
 
 async def page_of(serving: Serving, decision_id: str, folder: Path) -> Page:
@@ -121,6 +72,18 @@ async def test_the_page_says_who_asked_what_was_known_why_and_by_what(
     turnover = known[2]
     assert turnover[1:4] == ["9,000 EUR", "9000.0", "caller"]
     assert known[0][3:] == ["store", "2026-01-01 00:00:00"]
+
+
+async def test_the_page_and_the_terminal_show_amounts_of_millions_in_full(serving: Serving, tmp_path: Path) -> None:
+    decision_id = (await decide(serving, 4, features=numbers(turnover=1_234_567.89))).record_ref.decision_id
+
+    page = await page_of(serving, decision_id, tmp_path)
+    _, said = await typed(serving, "decision", decision_id)
+
+    shown_as = "1,234,567.89 EUR"
+    assert page.table("feature")[2][1:3] == [shown_as, "1234567.89"]
+    assert [row[1] for row in page.table("how the score adds up") if row[0].startswith("turnover")] == [shown_as]
+    assert shown_as in said
 
 
 async def test_the_points_of_the_page_add_up_in_every_line(serving: Serving, tmp_path: Path) -> None:
@@ -189,21 +152,15 @@ async def test_what_was_recorded_cannot_become_markup(serving: Serving, tmp_path
     found, replay = await asyncio.to_thread(read)
     key = parse_verifier_key(found.verifier_key)
     to = tmp_path / "planted.html"
-    to.write_text(evidence_page(planted(found), replay, checks(planted(found), key), "<b>why</b>"), encoding="utf-8")
+    checked = checks(planted(found), key)
+    to.write_text(evidence_page(planted(found), replay, checked, Told("<b>why</b>", "<b>key</b>")), encoding="utf-8")
     page = Page(to)
 
     assert page.unclosed == []
     assert page.text.count("<script>alert(1)</script>\"'&") == 6
     assert "<b>why</b>" in page.text
+    assert "<b>key</b>" in page.text
     assert "<script" not in to.read_text(encoding="utf-8")
-
-
-def test_only_pieces_are_markup() -> None:
-    assert tag("p", "<b>", tag("b", "a&b"), None, class_="x", data_y='"', id=None) == (
-        '<p class="x" data-y="&quot;">&lt;b&gt;<b>a&amp;b</b></p>'
-    )
-    assert isinstance(tag("p"), Markup)
-    assert not isinstance("a" + tag("p"), Markup)
 
 
 async def test_the_terminal_shows_the_same_and_a_program_gets_the_contracts_json(serving: Serving) -> None:
@@ -211,9 +168,10 @@ async def test_the_terminal_shows_the_same_and_a_program_gets_the_contracts_json
     words = ("evidence", decision.record_ref.decision_id, "--purpose", PURPOSE)
 
     status, said = await typed(serving, *words)
-    asked, content = await typed(serving, *words, "--json")
+    asked, content, told = await piped(serving, *words, "--json")
 
     assert (status, asked) == (0, 0), said
+    assert told.count("MATCH") == 4
     assert said.count("MATCH") == 4
     assert "holds  the points add up to the score" in said
     assert "the public key is the one that this server names" in said
@@ -223,12 +181,51 @@ async def test_the_terminal_shows_the_same_and_a_program_gets_the_contracts_json
 
 async def test_another_key_than_the_logs_fails_the_proof_and_the_command(serving: Serving) -> None:
     decision_id = (await a_decision(serving)).record_ref.decision_id
-    other = SigningKey("example.com/other", b"\x07" * 32).verifier().text()
+    words = ("evidence", decision_id, "--purpose", PURPOSE, "--key", OTHER_KEY)
 
-    status, said = await typed(serving, "evidence", decision_id, "--purpose", PURPOSE, "--key", other)
+    status, said = await typed(serving, *words)
+    asked, content, told = await piped(serving, *words, "--json")
+
+    assert (status, asked) == (1, 1)
+    assert "FAILS  the checkpoint is signed by the log's key" in said
+    assert "FAILS  the checkpoint is signed by the log's key" in told
+    assert Parse(content, audit_pb2.Evidence()).decision_id == decision_id
+
+
+async def test_the_page_names_the_key_that_checked_the_proof_and_who_gave_it(serving: Serving, tmp_path: Path) -> None:
+    decision_id = (await a_decision(serving)).record_ref.decision_id
+    log = serving.application.log
+    assert log is not None
+    words = ("evidence", decision_id, "--purpose", PURPOSE, "--html")
+    said = {}
+    for key in ("", log.verifier.text(), OTHER_KEY):
+        to = tmp_path / "page.html"
+        await typed(serving, *words, str(to), *(("--key", key) if key else ()))
+        said[key] = Page(to).text
+
+    assert f"{log.verifier.text()}, as this server names it" in said[""]
+    assert f"{log.verifier.text()}, given by you" in said[log.verifier.text()]
+    assert f"{OTHER_KEY}, given by you" in said[OTHER_KEY]
+    assert log.verifier.text() not in said[OTHER_KEY]
+
+
+async def test_a_key_that_cannot_be_read_is_refused_before_anything_is_asked(serving: Serving) -> None:
+    decision_id = (await a_decision(serving)).record_ref.decision_id
+
+    status, said = await typed(serving, "evidence", decision_id, "--purpose", PURPOSE, "--key", "none")
+    page = await piped(serving, "evidence", decision_id, "--purpose", PURPOSE, "--json")
+
+    assert status == 1, said
+    assert Parse(page[1], audit_pb2.Evidence()).reading.index == 1, "record 0 is the decision"
+
+
+async def test_a_changed_record_fails_the_evidence_for_programs_too(serving: Serving) -> None:
+    decision_id = (await a_decision(serving)).record_ref.decision_id
+    set_columns(serving, decision_id, header=row_of(serving, decision_id).header + b" ")
+
+    status, _, _ = await piped(serving, "evidence", decision_id, "--purpose", PURPOSE, "--json")
 
     assert status == 1
-    assert "FAILS  the checkpoint is signed by the log's key" in said
 
 
 async def test_a_changed_record_fails_the_replay_and_says_where(serving: Serving) -> None:

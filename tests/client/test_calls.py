@@ -55,7 +55,9 @@ async def test_a_decision_is_asked_for_with_plain_values_and_read_again(serving:
     decision = await ask(
         serving, lambda client: client.score_credit(CUSTOMER, AMOUNT, features=features, about=About(locale="de"))
     )
-    again = await ask(serving, lambda client: client.get_credit_decision(decision.record_ref.decision_id))
+    again = await ask(
+        serving, lambda client: client.get_credit_decision(decision.record_ref.decision_id).credit_decision
+    )
 
     values = {line.feature: line.value.number for line in decision.assessment.explanation.contributions}
     assert (values["turnover"], values["years"]) == (50_000, 3.5)

@@ -11,6 +11,7 @@ from google.protobuf.json_format import Parse
 from client.calls import Client
 from client.churn_page import churn_page
 from client.churn_proof import churn_checks
+from client.evidence_parts import Told
 from grounds.audit.v1 import audit_pb2, bodies_pb2
 from record.note import SigningKey, parse_verifier_key
 from server.app import now
@@ -247,7 +248,7 @@ async def test_what_was_recorded_cannot_become_markup(serving: Serving, tmp_path
     evidence.run.campaign = evil
     to = tmp_path / "planted.html"
 
-    to.write_text(churn_page(evidence, replay, [], "<b>why</b>"), encoding="utf-8")
+    to.write_text(churn_page(evidence, replay, [], Told("<b>why</b>", "<b>key</b>")), encoding="utf-8")
 
     page = Page(to)
     assert page.unclosed == []

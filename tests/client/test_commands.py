@@ -1,10 +1,7 @@
 """The command line as a person types it, against a real server."""
 
-import asyncio
 import json
 import re
-import subprocess
-import sys
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -16,26 +13,20 @@ from google.type.money_pb2 import Money
 from rich.console import Console
 from typer.testing import CliRunner
 
-from client.__main__ import app, console
-from client.show import show_model, show_models, waterfall
+from client.__main__ import app, console, values_of
+from client.show import show_model, show_models, show_recourse, waterfall
 from client.show_churn import show_risk
+from client.values import value_text
 from grounds.churn.v1 import churn_pb2
 from grounds.credit.v1 import credit_pb2 as pb
 from grounds.customer.v1.customer_pb2 import Customer
 from grounds.explain.v1.explain_pb2 import Contribution, Explanation, FeatureValue
 from grounds.model.v1 import model_pb2
-from tests.conftest import ROOT, Serving
+from tests.client.terminal import typed
+from tests.conftest import Serving
 from tests.small import SmallFamily
 
 ASK = ("score", "DE", "C00000", "5000EUR")
-
-
-async def typed(serving: Serving, *words: str) -> subprocess.CompletedProcess[str]:
-    """Type a command."""
-    command = [sys.executable, "-m", "client", *words, "--address", f"127.0.0.1:{serving.application.port}"]
-    return await asyncio.to_thread(
-        subprocess.run, command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=30
-    )
 
 
 def column(printed: str) -> tuple[list[int], list[int]]:
@@ -103,7 +94,7 @@ def test_what_cannot_be_read_is_explained_and_asks_nothing(words: tuple[str, ...
 
 
 async def test_a_refused_call_is_told_field_by_field_with_status_1(serving: Serving) -> None:
-    done = await typed(serving, *ASK, "--set", "days_late=400", "--set", "turnover=much")
+    done = await typed(serving, *ASK, "--set", "days_late=400", "--set", 'turnover="7"')
 
     assert done.returncode == 1
     assert done.stdout == ""
@@ -143,6 +134,54 @@ def test_square_brackets_in_names_and_descriptions_are_shown_as_they_are() -> No
     assert "1 [eur]" in printed
 
 
+@pytest.mark.parametrize(
+    ("value", "shown_as"),
+    [
+        (FeatureValue(number=1_234_567), "1,234,567 EUR"),
+        (FeatureValue(number=12_345_678_901.5), "12,345,678,901.50 EUR"),
+        (FeatureValue(number=-100_000.01), "-100,000.01 EUR"),
+        (FeatureValue(number=2), "2 EUR"),
+        (FeatureValue(number=1 / 3), "0.333333 EUR"),
+        (FeatureValue(level="7"), "7"),
+        (FeatureValue(level=""), ""),
+        (FeatureValue(), "missing"),
+    ],
+    ids=["million", "cents", "negative", "count", "share", "level", "empty", "missing"],
+)
+def test_an_amount_is_shown_in_full_however_large_it_is(value: FeatureValue, shown_as: str) -> None:
+    assert value_text(value, "EUR") == shown_as
+
+
+def test_a_way_to_approval_names_amounts_in_full_and_levels() -> None:
+    changes = [
+        pb.FeatureChange(
+            feature="turnover", current=FeatureValue(number=1_234_567), proposed=FeatureValue(number=2_345_678)
+        ),
+        pb.FeatureChange(feature="sector", current=FeatureValue(level="7"), proposed=FeatureValue(level="8")),
+    ]
+    found = pb.Recourse(
+        status=pb.RECOURSE_STATUS_FOUND, counterfactuals=[pb.Counterfactual(changes=changes, score=600, pd=0.1)]
+    )
+
+    seen = shown(lambda paper: show_recourse(paper, found))
+
+    assert "1. turnover from 1,234,567 to 2,345,678; sector from 7 to 8: 600 points, 10.00%" in seen
+
+
+def test_a_value_in_quotes_is_a_level_also_where_it_is_a_number() -> None:
+    typed_values = ['SECTOR="7"', "PAY_0=7", "PAY_2=-1.5", "TOWN=Ulm", 'QUOTED="', 'EMPTY=""', 'NAN="nan"']
+
+    assert values_of(typed_values) == {
+        "SECTOR": "7",
+        "PAY_0": 7.0,
+        "PAY_2": -1.5,
+        "TOWN": "Ulm",
+        "QUOTED": '"',
+        "EMPTY": "",
+        "NAN": "nan",
+    }
+
+
 def a_risk(**changes: Any) -> churn_pb2.ChurnRisk:
     """Make a risk."""
     who, spend = Customer(market="DE", customer_id="C1"), Money(currency_code="EUR", units=40)
@@ -173,6 +212,13 @@ def test_a_risk_is_shown_with_band_since_stake_validity_and_whether_somebody_may
         "SCORED, as of 2026-02-01, valid until 2026-03-08; may be contacted",
     ):
         assert told in seen
+
+
+def test_a_spend_decline_is_shown_without_a_share_that_only_the_spec_knows() -> None:
+    seen = shown(lambda paper: show_risk(paper, a_risk(decline_probability=0.125)))
+
+    assert "probability that the spend declines 12.50%" in seen
+    assert "half" not in seen
 
 
 def test_who_may_not_be_contacted_is_shown_with_the_reasons() -> None:

@@ -1,9 +1,6 @@
 """Overrides and outcomes as a person at the loan desk types them, against a real server."""
 
-import asyncio
 import re
-import subprocess
-import sys
 import uuid
 
 import pytest
@@ -12,19 +9,12 @@ from typer.testing import CliRunner
 
 from client.__main__ import app
 from grounds.credit.v1 import credit_pb2 as pb
-from tests.conftest import ROOT, Serving
+from tests.client.terminal import typed
+from tests.conftest import Serving
 from tests.server.people import decided, read
 
 WHO = ("--user", "u17", "--role", "CREDIT_MANAGER", "--limit", "50000EUR")
 NOBODY = "00000000-0000-0000-0000-000000000000"
-
-
-async def typed(serving: Serving, *words: str) -> subprocess.CompletedProcess[str]:
-    """Type a command."""
-    command = [sys.executable, "-m", "client", *words, "--address", f"127.0.0.1:{serving.application.port}"]
-    return await asyncio.to_thread(
-        subprocess.run, command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=30
-    )
 
 
 async def test_what_a_desk_records_is_shown_with_the_decision(serving: Serving) -> None:

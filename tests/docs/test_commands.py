@@ -3,49 +3,46 @@
 import importlib
 
 import pytest
+import typer
+from typer.core import TyperGroup
 from typer.testing import CliRunner
 
 from server.config import Settings
 from tests.conftest import ROOT
 
-COMMANDS = [
-    ("training", "fit"),
-    ("training", "score"),
-    ("server", "serve"),
-    ("server", "load"),
-    ("server", "activate"),
-    ("server", "doctor"),
-    ("server", "public-key"),
-    ("server", "erase"),
-    ("server", "hold"),
-    ("server", "release"),
-    ("server", "retain"),
-    ("client", "score"),
-    ("client", "simulate"),
-    ("client", "decision"),
-    ("client", "override"),
-    ("client", "outcome"),
-    ("client", "churn", "top"),
-    ("client", "churn", "show"),
-    ("client", "churn", "pull"),
-    ("client", "models"),
-    ("client", "export-log"),
-    ("client", "verify"),
-    ("client", "decisions"),
-    ("client", "sample"),
-    ("client", "evidence"),
-    ("client", "replay"),
-]
+APPS = {
+    name: importlib.import_module(f"{name}.__main__").app for name in ("training", "server", "client", "tests.bench")
+}
+
+
+def commands_of(command: object, words: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """Give every command below a command, by the words that are typed; one without any is itself."""
+    if not isinstance(command, TyperGroup):
+        return [words]
+    return [found for name, one in command.commands.items() for found in commands_of(one, (*words, name))]
+
+
+COMMANDS = [(name, *words) for name, app in APPS.items() for words in commands_of(typer.main.get_command(app))]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_help_of_every_command_ends_with_an_example(command: tuple[str, ...]) -> None:
-    app = importlib.import_module(f"{command[0]}.__main__").app
-
-    done = CliRunner().invoke(app, [*command[1:], "--help"])
+    done = CliRunner().invoke(APPS[command[0]], [*command[1:], "--help"])
 
     assert done.exit_code == 0
     assert "Example: " in done.stdout
+
+
+def test_a_new_command_without_an_example_is_noticed() -> None:
+    app, below = typer.Typer(), typer.Typer()
+    app.add_typer(below, name="below")
+    app.command(name="one", epilog="Example: one")(lambda: None)
+    below.command(name="two")(lambda: None)
+
+    assert commands_of(typer.main.get_command(app)) == [("one",), ("below", "two")]
+    assert "Example: " in CliRunner().invoke(app, ["one", "--help"]).stdout
+    assert "Example: " not in CliRunner().invoke(app, ["below", "two", "--help"]).stdout
+    assert {("training", "features"), ("training", "export"), ("client", "churn", "pull")} <= set(COMMANDS)
 
 
 def test_every_setting_of_the_server_stands_in_its_readme_with_its_default() -> None:
