@@ -16,6 +16,7 @@ from grounds.audit.v1 import audit_pb2, bodies_pb2
 from record.note import SigningKey, parse_verifier_key
 from server.app import now
 from server.erase import erase
+from tests.client.terminal import piped
 from tests.client.test_audit_commands import Page, typed
 from tests.conftest import Serving
 from tests.server.auditing import PURPOSE
@@ -47,7 +48,7 @@ async def test_the_terminal_shows_the_risk_its_proofs_and_its_verdicts(serving: 
     words = ("evidence", evidence.run_id, *ME, "--purpose", PURPOSE)
 
     status, said = await typed(serving, *words, "--locale", "de")
-    asked, content = await typed(serving, *words, "--json")
+    asked, content, _ = await piped(serving, *words, "--json")
 
     assert (status, asked) == (0, 0), said
     assert said.count("MATCH") == 3
