@@ -20,7 +20,7 @@ from server.stores.database import Database
 from server.stores.doubles import pack
 from server.stores.features import append
 from server.stores.forgotten import Forgotten, forgotten
-from server.stores.loading import Keep
+from server.stores.loading import Keep, alone, sweep
 from server.stores.open_log import KeyPlaces, open_log
 
 FORMATS = {"features": 1, "run": 2}
@@ -53,17 +53,26 @@ def load_file(
         keys: Of the log: a run is recorded there, and who was erased there is left out of features.
         keep: Which runs stay when another is loaded.
 
-    Args:
-        database: Where to.
-        path: A feature or a run file.
-        load_time: Of two runs of one time, the one loaded last answers.
-        keys: Where the keys of the log are: a run is recorded there, and who was erased there is left out of features.
-
     Raises:
         LogRefused: The keys are not those of the log.
         LoadRefused: The file is not what it should be; nothing of it was loaded.
+        StoreUnavailable: A load or an erasure is under way, or the database does not answer.
     """
     manifest = read_manifest(path)
+    with alone(database):
+        sweep(database)
+        return load_alone(database, path, manifest, load_time, keys, keep)
+
+
+def load_alone(
+    database: Database,
+    path: Path,
+    manifest: dict[str, Any],
+    load_time: dt.datetime,
+    keys: KeyPlaces | None,
+    keep: Keep | None,
+) -> Loaded:
+    """Load a file while nobody else loads or erases."""
     if manifest["kind"] == "run":
         if keys is None:
             raise LoadRefused(f"{path}: is a run, and a run is recorded: name the keys of the log")

@@ -25,7 +25,7 @@ from server.load_rows import Past, staged
 from server.stores.chunks import EXPORTED, written
 from server.stores.database import Database
 from server.stores.erasures import erased
-from server.stores.loading import Keep, Staged, begin_run, loading, prune, publish, stage, sweep
+from server.stores.loading import Keep, Staged, begin_run, prune, publish, stage, sweep
 from server.stores.records import RecordLog
 from server.stores.risks import run_before
 from server.stores.tables import RISK_CHUNKS, RUNS
@@ -56,20 +56,19 @@ class MarketRun:
 def load_run(
     log: RecordLog, path: Path, manifest: dict[str, Any], load_time: dt.datetime, keep: Keep
 ) -> tuple[int, int]:
-    """Add a run with all its customers to the database of the log, which records it.
+    """Add a run with all its customers to the database of the log, which records it; while nobody else loads or erases.
 
     Returns:
         How many customers are new, and how many were known.
 
     Raises:
-        LoadRefused: Something that a reader needs is missing or wrong, or another load is under way.
+        LoadRefused: Something that a reader needs is missing or wrong.
     """
     checked, database = checked_manifest(path, manifest), log.database
     with path.open("rb") as content:
         file_sha256 = hashlib.file_digest(content, "sha256").hexdigest()
-    with pq.ParquetFile(path) as file, loading(database):
+    with pq.ParquetFile(path) as file:
         check_columns(path, file.schema_arrow, {**KEYS, **RUN_COLUMNS})
-        sweep(database)
         if known := known_customers(database, path, checked.run_id, file_sha256):
             return 0, known
         customers = check_customers(path, file, checked)

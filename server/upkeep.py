@@ -27,26 +27,26 @@ Config = Annotated[Path | None, typer.Option("--config", metavar="CONFIG.toml", 
 
 def erase(market: Market, customers: Customers, reason: Reason, apply: Apply = False, config: Config = None) -> None:
     """Forget customers: destroy their keys, delete their features and their rows in runs, and record it. Cannot be undone."""
-    from server.erase import check_reason, clean, plan_of, refuse
+    from server.erase import checked_plan, clean
     from server.erase import erase as erase_one
+    from server.stores.loading import alone, sweep
 
     wanted = [(market, customer) for customer in customers]
     with opened_log(config) as log:
-        for customer in wanted:  # all of them can be erased, or none is
-            check_reason(reason, customer)
-            with log.database.reading() as connection:
-                plan = plan_of(connection, log, customer)
-            refuse(plan, customer)
-            if not apply:
-                typer.echo(f"{' '.join(customer)}: {told(plan, apply=False)}")
         if not apply:
+            for customer in wanted:
+                typer.echo(f"{' '.join(customer)}: {told(checked_plan(log, customer, reason), apply=False)}")
             typer.echo("nothing was done; to do it: --apply")
             return
-        try:
-            for customer in wanted:
-                typer.echo(f"{' '.join(customer)}: {told(erase_one(log, customer, reason, now()), apply=True)}")
-        finally:
-            clean(log)
+        with alone(log.database):
+            sweep(log.database)
+            for customer in wanted:  # all of them can be erased, or none is
+                checked_plan(log, customer, reason)
+            try:
+                for customer in wanted:
+                    typer.echo(f"{' '.join(customer)}: {told(erase_one(log, customer, reason, now()), apply=True)}")
+            finally:
+                clean(log)
         typer.echo("no file of the database holds what was erased; backups and loaded files are yours to delete")
 
 

@@ -2,7 +2,7 @@
 
 import datetime as dt
 
-from sqlalchemy import Connection, delete, func, select, text, update
+from sqlalchemy import Connection, delete, func, select, update
 
 from server.stores.features import utc
 from server.stores.tables import RISK_CHUNKS, RISK_TOMBSTONES, RISKS, RUNS
@@ -11,29 +11,17 @@ from server.stores.tables import RISK_CHUNKS, RISK_TOMBSTONES, RISKS, RUNS
 def erase_risks(connection: Connection, market: str, customer_id: str, erase_time: dt.datetime) -> int:
     """Erase a customer from all runs of a market; gives from how many. Runs with a later cut may have the customer again.
 
-    The tombstone is written whether or not a run has the customer: one that is being loaded may.
-
     Args:
-        connection: Of a transaction that writes; nothing is erased unless it commits.
+        connection: Of a transaction that has locked the head of the log; nothing is erased unless it commits. So
+            tombstones are committed in the order of their numbers, and who has read up to one has missed none.
         market: Of the customer.
         customer_id: Of the customer.
         erase_time: Runs with a cut up to here are loaded without the customer.
     """
-    lock_tombstones(connection)
     stone = {"market": market, "customer_id": customer_id, "erase_time": erase_time}
     connection.execute(RISK_TOMBSTONES.insert().values(**stone))
     numbers = connection.execute(select(RUNS.c.run_number).where(RUNS.c.market == market)).scalars().all()
     return sum(erase_from_run(connection, number, customer_id) for number in numbers)
-
-
-def lock_tombstones(connection: Connection) -> None:
-    """Let one transaction at a time write tombstones, so that their numbers are committed in order.
-
-    SQLite has one writer anyway. Without it PostgreSQL could show number 6 before number 5, and who has
-    read up to 6 would never be told of 5.
-    """
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("LOCK TABLE risk_tombstones IN EXCLUSIVE MODE"))
 
 
 def erase_from_run(connection: Connection, number: int, customer_id: str) -> bool:

@@ -11,13 +11,13 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, select, update
 
-from server.errors import LoadRefused
+from server.errors import StoreUnavailable
 from server.stores.database import Database
-from server.stores.erasures import erase_from_run, erased, lock_tombstones, remove_tombstones
+from server.stores.erasures import remove_tombstones
 from server.stores.features import utc
 from server.stores.records import RecordLog
 from server.stores.risks import LOADED, LOADING, NEWEST, PRUNING
-from server.stores.run_records import MarketRows, RunFacts, digest_of, record_run, row_of_customer, row_sha256
+from server.stores.run_records import MarketRows, RunFacts, digest_of, record_run, row_sha256
 from server.stores.tables import RISK_CHUNKS, RISKS, RUNS
 
 DELETED_ROWS = 5000  # in one transaction
@@ -39,18 +39,24 @@ class Keep:
 
 
 @contextmanager
-def loading(database: Database) -> Iterator[None]:
-    """Let one process at a time load runs; the lock goes with the process, however it ends.
+def alone(database: Database) -> Iterator[None]:
+    """Let one process at a time load a file or erase customers; the lock goes with the process, however it ends.
+
+    An erasure would record rows that are being loaded and may never be recorded; a load would bring back who is
+    erased meanwhile.
 
     Raises:
-        LoadRefused: Another one is loading.
+        StoreUnavailable: Another one is at it; nothing was done.
     """
-    refusal = LoadRefused("another load of a run is under way on this database; try again when it has ended")
+    refusal = StoreUnavailable(
+        "a load or an erasure is under way on this database; nothing was done: try again when it has ended"
+    )
     url = database.engine.url
     if url.get_backend_name() == "postgresql":
         with database.reading() as connection:
             if not connection.execute(select(func.pg_try_advisory_lock(LOADING_LOCK))).scalar():
                 raise refusal
+            connection.commit()  # the lock is the session's: an open transaction would only be in the way of VACUUM
             try:
                 yield
             finally:
@@ -110,22 +116,16 @@ def insert_all(connection: Connection, rows: list[tuple[Any, ...]]) -> None:
 
 
 def publish(log: RecordLog, staged: list[Staged], load_time: dt.datetime) -> None:
-    """Record a run and show it to readers, in all its markets at once, without customers who were erased meanwhile.
+    """Record a run and show it to readers, in all its markets at once.
 
     Raises:
         LoadRefused: A run of this name was recorded with other rows.
     """
     hashes = {run.number: run.hashes for run in staged}
     with log.database.writing() as connection:
-        log.lock_head(connection)  # before the tombstones, as an erasure does
-        lock_tombstones(connection)
         lines = connection.execute(select(RUNS).where(RUNS.c.run_number.in_(hashes)).order_by(RUNS.c.market)).all()
         markets = []
         for run in lines:
-            for customer_id in erased(connection, run.market, utc(run.as_of)):
-                if row := row_of_customer(connection, run.run_number, customer_id):
-                    hashes[run.run_number].remove(row_sha256(row))
-                    erase_from_run(connection, run.run_number, customer_id)
             of_run = hashes[run.run_number]
             markets.append(MarketRows(run.market, utc(run.as_of), len(of_run), digest_of(of_run)))
         header = json.loads(lines[0].header)
@@ -136,7 +136,7 @@ def publish(log: RecordLog, staged: list[Staged], load_time: dt.datetime) -> Non
 
 
 def sweep(database: Database) -> None:
-    """Remove what a load that was killed has left, of a run half loaded or half removed. Only under the lock."""
+    """Remove what a load that was killed has left, of a run half loaded or half removed. Only `alone`."""
     with database.reading() as connection:
         numbers = connection.execute(select(RUNS.c.run_number).where(RUNS.c.state != LOADED)).scalars().all()
     for number in numbers:
@@ -144,7 +144,7 @@ def sweep(database: Database) -> None:
 
 
 def prune(database: Database, keep: Keep, now: dt.datetime) -> int:
-    """Remove runs and tombstones that are no longer kept; gives how many runs. Only under the lock."""
+    """Remove runs and tombstones that are no longer kept; gives how many runs. Only `alone`."""
     before = now - dt.timedelta(days=keep.token_days)
     with database.writing() as connection:
         gone = [number for market in markets(connection) for number in not_kept(connection, market, keep, before)]

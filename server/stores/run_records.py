@@ -125,12 +125,6 @@ def rows_of_customer(connection: Connection, market: str, customer_id: str) -> l
     return [RunRow(row["run"], row["of"], row_sha256(row)) for row in connection.execute(wanted).mappings()]
 
 
-def row_of_customer(connection: Connection, run_number: int, customer_id: str) -> RowMapping | None:
-    """Give a customer's row of one run, if it has one."""
-    of_customer = (RISKS.c.run_number == run_number) & (RISKS.c.customer_id == customer_id)
-    return connection.execute(select(RISKS).where(of_customer)).mappings().first()
-
-
 def rows_with_runs() -> Any:
     """Select rows, each with the name and the market of its run."""
     columns = [RISKS.c[name] for name in ROW_COLUMNS]

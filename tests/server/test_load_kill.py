@@ -87,10 +87,10 @@ def moments() -> list[int]:
     return [0, 1, *(chance.randrange(20, 1500) for _ in range(KILLS - 3)), 1500]
 
 
-def wait_for_rows(database: Database, process: BaseProcess, rows: int) -> None:
+def wait_for_rows(database: Database, process: BaseProcess, rows: int, as_of: dt.datetime = SECOND) -> None:
     """Wait until the run that is being loaded has so many rows, or the loader has ended."""
     deadline = time.monotonic() + 60
-    counted = select(func.coalesce(func.sum(RUNS.c.customer_count), 0)).where(RUNS.c.as_of == SECOND)
+    counted = select(func.coalesce(func.sum(RUNS.c.customer_count), 0)).where(RUNS.c.as_of == as_of)
     while time.monotonic() < deadline and process.is_alive():
         with database.reading() as connection:
             if connection.execute(counted).scalar_one() >= rows:
