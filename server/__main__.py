@@ -69,11 +69,10 @@ def load(
     from server.stores.open_log import KeyPlaces
 
     settings = read_settings(config)
-    keep = Keep(settings.churn_runs_kept, settings.churn_token_days)
     database = Database(settings.database)
     database.migrate()
     for path in files:
-        done = load_file(database, path, dt.datetime.now(dt.UTC), KeyPlaces.of(settings), keep)
+        done = load_file(database, path, dt.datetime.now(dt.UTC), KeyPlaces.of(settings), Keep.of(settings))
         erased = f", {done.erased:,} left out: erased since" if done.erased else ""
         typer.echo(
             f"{path}: {done.family} {done.kind}: {done.added:,} added, {done.known:,} were there already{erased}"

@@ -30,7 +30,8 @@ from server.stores.tables import FEATURES, RECORDS
 
 KEY_LABEL = "key_"
 REASON_MAX = 500
-PLAIN_TABLES = ("features", "risks", "risk_chunks", "runs")  # the tables that hold customers in the clear
+# The tables that hold customers in the clear.
+PLAIN_TABLES = ("features", "risks", "risk_chunks", "runs", "risk_tombstones")
 Customer = tuple[str, str]  # market, customer_id
 
 

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Connection
 
 from server.errors import LoadRefused
-from server.load_keys import KEYS, check_columns, check_keys
+from server.load_keys import KEYS, check_columns, check_keys, kept
 from server.load_run import RUN_MANIFEST_KEYS, load_run
 from server.stores.database import Database
 from server.stores.doubles import pack
@@ -32,25 +32,23 @@ NOT_FEATURES = {*KEYS, "sample"}
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What came of one file."""
+    """What came of one file: rows that are new, that were known, and that were left out for the customer was erased since."""
 
     kind: str
     family: str
     added: int
     known: int
-    erased: int = 0  # left out, because the customer was erased since
+    erased: int
 
 
-def load_file(
-    database: Database, path: Path, load_time: dt.datetime, keys: KeyPlaces | None = None, keep: Keep | None = None
-) -> Loaded:
+def load_file(database: Database, path: Path, load_time: dt.datetime, keys: KeyPlaces, keep: Keep) -> Loaded:
     """Check a file and load it, wholly or not at all. The same file again changes nothing.
 
     Args:
         database: Where to.
         path: A feature or a run file.
         load_time: Of two runs with the same cut, the one loaded last answers.
-        keys: Of the log: a run is recorded there, and who was erased there is left out of features.
+        keys: Of the log: a run is recorded there, and who was erased there is left out.
         keep: Which runs stay when another is loaded.
 
     Raises:
@@ -61,32 +59,17 @@ def load_file(
     manifest = read_manifest(path)
     with alone(database):
         sweep(database)
-        return load_alone(database, path, manifest, load_time, keys, keep)
-
-
-def load_alone(
-    database: Database,
-    path: Path,
-    manifest: dict[str, Any],
-    load_time: dt.datetime,
-    keys: KeyPlaces | None,
-    keep: Keep | None,
-) -> Loaded:
-    """Load a file while nobody else loads or erases."""
-    if manifest["kind"] == "run":
-        if keys is None:
-            raise LoadRefused(f"{path}: is a run, and a run is recorded: name the keys of the log")
+        gone = forgotten(database, keys)
+        if manifest["kind"] == "features":
+            table = pq.read_table(path)
+            check_keys(path, table)
+            with database.writing() as connection:
+                return load_features(connection, path, table, manifest, gone)
         log = open_log(database, keys)
         try:
-            added, known = load_run(log, path, manifest, load_time, keep or Keep())
+            return Loaded("run", manifest["family"], *load_run(log, path, manifest, load_time, keep, gone))
         finally:
             log.close()
-        return Loaded("run", manifest["family"], added, known)
-    table = pq.read_table(path)
-    check_keys(path, table)
-    gone = forgotten(database, keys)
-    with database.writing() as connection:
-        return load_features(connection, path, table, manifest, gone)
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -131,10 +114,9 @@ def load_features(
         if pc.any(pc.is_inf(table[name])).as_py():
             raise LoadRefused(f"{path}: column {name!r} holds infinite values")
     added = known = 0
-    for batch in table.to_batches(BATCH_ROWS):
+    for batch in table.filter(kept(table, gone)).to_batches(BATCH_ROWS):
         rows = feature_rows(batch, names, manifest["feature_set_digest"])
-        kept = (row for row in rows if not gone.covers(row["market"], row["customer_id"], row["as_of"]))
-        new, old = append(connection, kept)
+        new, old = append(connection, rows)
         added, known = added + new, known + old
     return Loaded("features", manifest["family"], added, known, table.num_rows - added - known)
 

@@ -29,6 +29,7 @@ def erase(market: Market, customers: Customers, reason: Reason, apply: Apply = F
     """Forget customers: destroy their keys, delete their features and their rows in runs, and record it. Cannot be undone."""
     from server.erase import checked_plan, clean
     from server.erase import erase as erase_one
+    from server.stores.erasures import remove_tombstones
     from server.stores.loading import alone, sweep
 
     wanted = [(market, customer) for customer in customers]
@@ -40,6 +41,8 @@ def erase(market: Market, customers: Customers, reason: Reason, apply: Apply = F
             return
         with alone(log.database):
             sweep(log.database)
+            with log.database.writing() as connection:
+                remove_tombstones(connection, now(), read_settings(config).churn_token_days)
             for customer in wanted:  # all of them can be erased, or none is
                 checked_plan(log, customer, reason)
             try:
@@ -91,8 +94,10 @@ def retain(apply: Apply = False, config: Config = None) -> None:
 
     from server.decisions.retention import read_retention
     from server.retain import look, remove
+    from server.stores.erasures import remove_tombstones
 
-    table, moment = read_retention(read_settings(config).retention), now()
+    settings, moment = read_settings(config), now()
+    table = read_retention(settings.retention)
     with opened_log(config) as log:
         counted, without = look(log, table, moment)
         for each in counted:
@@ -108,6 +113,8 @@ def retain(apply: Apply = False, config: Config = None) -> None:
         if not apply:
             typer.echo(f"nothing was done; to remove the content of {due:,} records: --apply")
             return
+        with log.database.writing() as connection:
+            remove_tombstones(connection, moment, settings.churn_token_days)
         with Progress(transient=True, disable=not sys.stderr.isatty()) as progress:
             task = progress.add_task("records", total=due)
             done = 0

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy import Connection, delete, func, select, update
 
+from server.config import Settings
 from server.errors import StoreUnavailable
 from server.stores.database import Database
 from server.stores.erasures import remove_tombstones
@@ -34,8 +35,13 @@ class Keep:
         token_days: And every other until so long after a newer one was loaded, while tokens may ask for it.
     """
 
-    runs: int = 3
-    token_days: float = 7.0
+    runs: int
+    token_days: float
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Read them from the configuration."""
+        return cls(settings.churn_runs_kept, settings.churn_token_days)
 
 
 @contextmanager
@@ -150,7 +156,7 @@ def prune(database: Database, keep: Keep, now: dt.datetime) -> int:
         gone = [number for market in markets(connection) for number in not_kept(connection, market, keep, before)]
         # Readers are told first; a row goes only when nobody can begin to read it.
         connection.execute(update(RUNS).where(RUNS.c.run_number.in_(gone)).values(state=PRUNING))
-        remove_tombstones(connection, before)
+        remove_tombstones(connection, now, keep.token_days)
     for number in gone:
         remove(database, number)
     return len(gone)

@@ -17,8 +17,7 @@ from server.stores.run_records import run_problems
 from server.stores.tables import FEATURES, RISKS, RUNS
 from tests.conftest import LOAD_TIME, key_settings
 from tests.e2e.processes import write_config
-from tests.server.loader import started
-from tests.server.loading import load_file
+from tests.server.loading import load_file, started
 from tests.server.logs import opened
 from tests.server.runs import FIRST, ChurnFamily, plain_rows, write_run
 from tests.server.test_load import GOOD, write

@@ -13,8 +13,7 @@ from server.stores.database import Database
 from server.stores.risks import RiskStore
 from server.stores.tables import RISK_CHUNKS, RISKS, RUNS
 from tests.conftest import LOAD_TIME
-from tests.server.loader import started
-from tests.server.loading import load_file
+from tests.server.loading import load_file, started
 from tests.server.runs import FIRST, SECOND, ChurnFamily, plain_rows, write_run
 
 KILLS = 10
