@@ -32,7 +32,7 @@ def erase(market: Market, customers: Customers, reason: Reason, apply: Apply = F
     from server.stores.erasures import remove_tombstones
     from server.stores.loading import alone, sweep
 
-    wanted = [(market, customer) for customer in customers]
+    settings, wanted = read_settings(config), [(market, customer) for customer in customers]
     with opened_log(config) as log:
         if not apply:
             for customer in wanted:
@@ -42,7 +42,7 @@ def erase(market: Market, customers: Customers, reason: Reason, apply: Apply = F
         with alone(log.database):
             sweep(log.database)
             with log.database.writing() as connection:
-                remove_tombstones(connection, now(), read_settings(config).churn_token_days)
+                remove_tombstones(connection, now(), settings.churn_token_days)
             for customer in wanted:  # all of them can be erased, or none is
                 checked_plan(log, customer, reason)
             try:
@@ -50,7 +50,11 @@ def erase(market: Market, customers: Customers, reason: Reason, apply: Apply = F
                     typer.echo(f"{' '.join(customer)}: {told(erase_one(log, customer, reason, now()), apply=True)}")
             finally:
                 clean(log)
-        typer.echo("no file of the database holds what was erased; backups and loaded files are yours to delete")
+        days = 2 * settings.churn_token_days
+        typer.echo(
+            "what was erased is deleted, and the tables' files are written anew; where a run had the customer, the number alone "
+            f"stays for {days:g} days, so that copies are told; backups and loaded files are yours to delete"
+        )
 
 
 def told(plan: "Plan", *, apply: bool) -> str:
@@ -126,16 +130,14 @@ def retain(apply: Apply = False, config: Config = None) -> None:
 
 @contextmanager
 def opened_log(config: Path | None) -> "Iterator[RecordLog]":
-    """Open the log; what this process deletes is overwritten."""
+    """Open the log."""
     from server.stores.database import Database
     from server.stores.open_log import KeyPlaces, open_log
-    from server.stores.scrub import overwrite_from_now_on
 
     settings = read_settings(config)
     database = Database(settings.database)
     try:
         database.migrate()
-        overwrite_from_now_on(database)
         log = open_log(database, KeyPlaces.of(settings))
         try:
             yield log
