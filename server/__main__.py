@@ -62,7 +62,7 @@ def load(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Feature and run files.")],
     config: ConfigOption = None,
 ) -> None:
-    """Load feature and run files: each is checked, and loaded wholly or not at all."""
+    """Load feature and run files: each is checked wholly before anything of it is shown. Killed, type it again."""
     from server.load import load_file  # pyarrow: the serving process does without
     from server.stores.database import Database
     from server.stores.loading import Keep

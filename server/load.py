@@ -1,7 +1,8 @@
-"""`python -m server load`: feature and run files into the database, each file wholly or not at all."""
+"""`python -m server load`: feature and run files into the database, each checked wholly before anything of it is shown."""
 
 import datetime as dt
 import json
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,20 +12,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
-from sqlalchemy import Connection
 
 from server.errors import LoadRefused
 from server.load_keys import KEYS, check_columns, check_keys, kept
 from server.load_run import RUN_MANIFEST_KEYS, load_run
 from server.stores.database import Database
 from server.stores.doubles import pack
-from server.stores.features import append
+from server.stores.features import append, new_rows
 from server.stores.forgotten import Forgotten, forgotten
 from server.stores.loading import Keep, alone, sweep
 from server.stores.open_log import KeyPlaces, open_log
 
 FORMATS = {"features": 1, "run": 2}
-BATCH_ROWS = 5000
+BATCH_ROWS = 5000  # in one transaction
 MANIFEST_KEYS = {"features": {"family", "feature_set_digest", "feature_names"}, "run": RUN_MANIFEST_KEYS}
 FEATURE_NAMES = TypeAdapter(list[str])
 NOT_FEATURES = {*KEYS, "sample"}
@@ -42,7 +42,10 @@ class Loaded:
 
 
 def load_file(database: Database, path: Path, load_time: dt.datetime, keys: KeyPlaces, keep: Keep) -> Loaded:
-    """Check a file and load it, wholly or not at all. The same file again changes nothing.
+    """Check a file and load it. The same file again changes nothing.
+
+    Of a file that is refused nothing is loaded. Of a load that was killed readers see a run not at all, and features
+    customer by customer as far as it came: features are dated and never changed. The same file again finishes it.
 
     Args:
         database: Where to.
@@ -61,10 +64,7 @@ def load_file(database: Database, path: Path, load_time: dt.datetime, keys: KeyP
         sweep(database)
         gone = forgotten(database, keys)
         if manifest["kind"] == "features":
-            table = pq.read_table(path)
-            check_keys(path, table)
-            with database.writing() as connection:
-                return load_features(connection, path, table, manifest, gone)
+            return load_features(database, path, manifest, gone)
         log = open_log(database, keys)
         try:
             return Loaded("run", manifest["family"], *load_run(log, path, manifest, load_time, keep, gone))
@@ -96,10 +96,25 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def load_features(
-    connection: Connection, path: Path, table: pa.Table, manifest: dict[str, Any], gone: Forgotten
-) -> Loaded:
-    """Append the customers' features, but for those who were erased since."""
+def load_features(database: Database, path: Path, manifest: dict[str, Any], gone: Forgotten) -> Loaded:
+    """Append the customers' features, but for those who were erased since; in small transactions, for decisions wait."""
+    table = pq.read_table(path)
+    check_keys(path, table)
+    names, digest = checked_names(path, table, manifest), manifest["feature_set_digest"]
+    batches = table.filter(kept(table, gone)).to_batches(BATCH_ROWS)
+    for batch in batches:  # nobody else appends meanwhile: what can be appended now can be appended below
+        with database.reading() as connection:
+            deque(new_rows(connection, feature_rows(batch, names, digest)), maxlen=0)
+    added = known = 0
+    for batch in batches:
+        with database.writing() as connection:
+            new, old = append(connection, feature_rows(batch, names, digest))
+        added, known = added + new, known + old
+    return Loaded("features", manifest["family"], added, known, table.num_rows - added - known)
+
+
+def checked_names(path: Path, table: pa.Table, manifest: dict[str, Any]) -> list[str]:
+    """Give the features of a file, once they are those of the manifest and finite."""
     names = [name for name in table.schema.names if name not in NOT_FEATURES]
     try:
         told = FEATURE_NAMES.validate_python(manifest["feature_names"])
@@ -113,12 +128,7 @@ def load_features(
     for name in names:
         if pc.any(pc.is_inf(table[name])).as_py():
             raise LoadRefused(f"{path}: column {name!r} holds infinite values")
-    added = known = 0
-    for batch in table.filter(kept(table, gone)).to_batches(BATCH_ROWS):
-        rows = feature_rows(batch, names, manifest["feature_set_digest"])
-        new, old = append(connection, rows)
-        added, known = added + new, known + old
-    return Loaded("features", manifest["family"], added, known, table.num_rows - added - known)
+    return names
 
 
 def feature_rows(batch: pa.RecordBatch, names: list[str], digest: str) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Feature files into the store: each wholly, or not at all with a sentence that says why."""
+"""Feature files into the store: checked wholly before anything is kept, or refused with a sentence that says why."""
 
 import datetime as dt
 import json
