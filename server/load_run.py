@@ -21,7 +21,7 @@ from server.load_checks import RUN_COLUMNS, problem_of, problem_of_ranks
 from server.load_drivers import DriversWrong
 from server.load_keys import KEYS, check_columns, check_keys, kept
 from server.load_manifest import REQUIRED, RunManifest, checked_manifest
-from server.load_rows import Past, staged
+from server.load_rows import FormerBands, staged
 from server.stores.chunks import EXPORTED, written
 from server.stores.database import Database
 from server.stores.forgotten import Forgotten
@@ -40,13 +40,13 @@ class MarketRun:
 
     Attributes:
         staged: What of it is in the database.
-        past: Of the market's customers.
+        former: Of the market's customers.
         seen: Customers of the market that were read so far.
         chunks: Parts of the export that were written so far.
     """
 
     staged: Staged
-    past: Past
+    former: FormerBands
     seen: int = 0
     chunks: int = 0
 
@@ -125,11 +125,13 @@ def begin(database: Database, manifest: RunManifest, customers: pa.Table, line: 
         previous = run_before(connection, market, as_of)
         wanted = select(RISK_CHUNKS.c.content).order_by(RISK_CHUNKS.c.chunk)
         wanted = wanted.where(RISK_CHUNKS.c.run_number == previous.number) if previous else wanted.limit(0)
-        contents = (bytes(content) for content in connection.execute(wanted).scalars())
-        past = Past(contents, customers["customer_id"])
+        # One by one: without it PostgreSQL's driver holds the whole export of the previous run.
+        found = connection.execute(wanted, execution_options={"yield_per": 1}).scalars()
+        contents = (bytes(content) for content in found)
+        former = FormerBands(contents, customers["customer_id"])
     whose = {"run_id": manifest.run_id, "market": market, "previous_run_id": previous.run_id if previous else None}
     times = {"as_of": as_of, "valid_until": as_of + dt.timedelta(days=manifest.valid_days)}
-    return MarketRun(begin_run(database, {**line, **whose, **times}), past)
+    return MarketRun(begin_run(database, {**line, **whose, **times}), former)
 
 
 def batches(file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
@@ -157,7 +159,7 @@ def stage_batch(
     for market in pc.unique(batch["market"]).to_pylist():
         run = runs[market]
         part = batch.filter(pc.equal(batch["market"], market))
-        before = run.past.of(run.seen, part.num_rows)
+        before = run.former.of(run.seen, part.num_rows)
         run.seen += part.num_rows
         stays = kept(part, gone)
         part, before = part.filter(stays), before.filter(stays)

@@ -24,6 +24,7 @@ from server.stores.risks import LOADED
 from server.stores.tables import RISKS, RUNS
 
 CHURN_RUN = "CHURN_RUN"
+ROWS_AT_ONCE = 1000  # read: without it PostgreSQL's driver holds a whole run
 LOADER = "load"  # the caller of records that `python -m server load` writes
 # What the database alone knows a row by is not what was loaded.
 ROW_COLUMNS = tuple(sorted(column.name for column in RISKS.c if column.name not in {"run_id", "run_number", "chunk"}))
@@ -154,7 +155,8 @@ def run_problems(log: RecordLog, erased: Iterable[RunRow]) -> Iterator[str]:
         told = {each.market: each.rows_sha256 for each in pb.RunRecord.FromString(kept.body).markets}
         with log.database.reading() as connection:
             wanted = rows_with_runs().where(RUNS.c.run_id == run_id, RUNS.c.market == market)
-            hashes = [row_sha256(row) for row in connection.execute(wanted).mappings()]
+            rows = connection.execute(wanted, execution_options={"yield_per": ROWS_AT_ONCE}).mappings()
+            hashes = [row_sha256(row) for row in rows]
         if told.get(market) != digest_of([*hashes, *gone.get((run_id, market), [])]):
             yield f"run {run_id}, market {market}: its rows are not those that were recorded"
 
