@@ -63,18 +63,17 @@ def load(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Feature and run files.")],
     config: ConfigOption = None,
 ) -> None:
-    """Load feature and run files: each is checked, and loaded wholly or not at all."""
+    """Load feature and run files: each is checked wholly before anything of it is shown. Killed, type it again."""
     from server.load import load_file  # pyarrow: the serving process does without
     from server.stores.database import Database
     from server.stores.loading import Keep
     from server.stores.open_log import KeyPlaces
 
     settings = read_settings(config)
-    keep = Keep(settings.churn_runs_kept, settings.churn_token_days)
     database = Database(settings.database)
     database.migrate()
     for path in files:
-        done = load_file(database, path, dt.datetime.now(dt.UTC), KeyPlaces.of(settings), keep)
+        done = load_file(database, path, dt.datetime.now(dt.UTC), KeyPlaces.of(settings), Keep.of(settings))
         erased = f", {done.erased:,} left out: erased since" if done.erased else ""
         typer.echo(
             f"{path}: {done.family} {done.kind}: {done.added:,} added, {done.known:,} were there already{erased}"

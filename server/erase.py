@@ -30,7 +30,8 @@ from server.stores.tables import FEATURES, RECORDS
 
 KEY_LABEL = "key_"
 REASON_MAX = 500
-PLAIN_TABLES = ("features", "risks", "risk_chunks", "runs")  # the tables that hold customers in the clear
+# The tables that hold customers in the clear.
+PLAIN_TABLES = ("features", "risks", "risk_chunks", "runs", "risk_tombstones")
 Customer = tuple[str, str]  # market, customer_id
 
 
@@ -85,9 +86,23 @@ def plan_of(connection: Connection, log: RecordLog, customer: Customer) -> Plan:
     )
 
 
+def checked_plan(log: RecordLog, customer: Customer, reason: str) -> Plan:
+    """Look at what an erasure would do; changes nothing.
+
+    Raises:
+        ErasureRefused: As `erase`.
+    """
+    check_reason(reason, customer)
+    with log.database.reading() as connection:
+        plan = plan_of(connection, log, customer)
+    refuse(plan, customer)
+    return plan
+
+
 def erase(log: RecordLog, customer: Customer, reason: str, at: dt.datetime) -> Plan:
     """Erase a customer; gives what there was. Finishes what an earlier erasure has left undone.
 
+    Only while nobody loads (`alone`), and after `sweep`: the rows of a run that was never shown are in no record.
     The files still hold what was deleted, until `clean` has run.
 
     Raises:

@@ -1,7 +1,8 @@
-"""`python -m server load`: feature and run files into the database, each file wholly or not at all."""
+"""`python -m server load`: feature and run files into the database, each checked wholly before anything of it is shown."""
 
 import datetime as dt
 import json
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,20 +12,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
-from sqlalchemy import Connection
 
 from server.errors import LoadRefused
-from server.load_keys import KEYS, check_columns, check_keys
+from server.load_keys import KEYS, check_columns, check_keys, kept
 from server.load_run import RUN_MANIFEST_KEYS, load_run
 from server.stores.database import Database
 from server.stores.doubles import pack
-from server.stores.features import append
+from server.stores.features import append, new_rows
 from server.stores.forgotten import Forgotten, forgotten
-from server.stores.loading import Keep
+from server.stores.loading import Keep, alone, sweep
 from server.stores.open_log import KeyPlaces, open_log
 
 FORMATS = {"features": 1, "run": 2}
-BATCH_ROWS = 5000
+BATCH_ROWS = 5000  # in one transaction
 MANIFEST_KEYS = {"features": {"family", "feature_set_digest", "feature_names"}, "run": RUN_MANIFEST_KEYS}
 FEATURE_NAMES = TypeAdapter(list[str])
 NOT_FEATURES = {*KEYS, "sample"}
@@ -32,46 +32,44 @@ NOT_FEATURES = {*KEYS, "sample"}
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What came of one file."""
+    """What came of one file: rows that are new, that were known, and that were left out for the customer was erased since."""
 
     kind: str
     family: str
     added: int
     known: int
-    erased: int = 0  # left out, because the customer was erased since
+    erased: int
 
 
-def load_file(
-    database: Database, path: Path, load_time: dt.datetime, keys: KeyPlaces | None = None, keep: Keep | None = None
-) -> Loaded:
-    """Check a file and load it, wholly or not at all. The same file again changes nothing.
+def load_file(database: Database, path: Path, load_time: dt.datetime, keys: KeyPlaces, keep: Keep) -> Loaded:
+    """Check a file and load it. The same file again changes nothing.
+
+    Of a file that is refused nothing is loaded. Of a load that was killed readers see a run not at all, and features
+    customer by customer as far as it came: features are dated and never changed. The same file again finishes it.
 
     Args:
         database: Where to.
         path: A feature or a run file.
         load_time: Of two runs with the same cut, the one loaded last answers.
-        keys: Of the log: a run is recorded there, and who was erased there is left out of features.
+        keys: Of the log: a run is recorded there, and who was erased there is left out.
         keep: Which runs stay when another is loaded.
 
     Raises:
         LogRefused: The keys are not those of the log.
         LoadRefused: The file is not what it should be; nothing of it was loaded.
+        StoreUnavailable: A load or an erasure is under way, or the database does not answer.
     """
     manifest = read_manifest(path)
-    if manifest["kind"] == "run":
-        if keys is None:
-            raise LoadRefused(f"{path}: is a run, and a run is recorded: name the keys of the log")
+    with alone(database):
+        sweep(database)
+        gone = forgotten(database, keys)
+        if manifest["kind"] == "features":
+            return load_features(database, path, manifest, gone)
         log = open_log(database, keys)
         try:
-            added, known = load_run(log, path, manifest, load_time, keep or Keep())
+            return Loaded("run", manifest["family"], *load_run(log, path, manifest, load_time, keep, gone))
         finally:
             log.close()
-        return Loaded("run", manifest["family"], added, known)
-    table = pq.read_table(path)
-    check_keys(path, table)
-    gone = forgotten(database, keys)
-    with database.writing() as connection:
-        return load_features(connection, path, table, manifest, gone)
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -98,10 +96,25 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def load_features(
-    connection: Connection, path: Path, table: pa.Table, manifest: dict[str, Any], gone: Forgotten
-) -> Loaded:
-    """Append the customers' features, but for those who were erased since."""
+def load_features(database: Database, path: Path, manifest: dict[str, Any], gone: Forgotten) -> Loaded:
+    """Append the customers' features, but for those who were erased since; in small transactions, for decisions wait."""
+    table = pq.read_table(path)
+    check_keys(path, table)
+    names, digest = checked_names(path, table, manifest), manifest["feature_set_digest"]
+    batches = table.filter(kept(table, gone)).to_batches(BATCH_ROWS)
+    for batch in batches:  # nobody else appends meanwhile: what can be appended now can be appended below
+        with database.reading() as connection:
+            deque(new_rows(connection, feature_rows(batch, names, digest)), maxlen=0)
+    added = known = 0
+    for batch in batches:
+        with database.writing() as connection:
+            new, old = append(connection, feature_rows(batch, names, digest))
+        added, known = added + new, known + old
+    return Loaded("features", manifest["family"], added, known, table.num_rows - added - known)
+
+
+def checked_names(path: Path, table: pa.Table, manifest: dict[str, Any]) -> list[str]:
+    """Give the features of a file, once they are those of the manifest and finite."""
     names = [name for name in table.schema.names if name not in NOT_FEATURES]
     try:
         told = FEATURE_NAMES.validate_python(manifest["feature_names"])
@@ -115,13 +128,7 @@ def load_features(
     for name in names:
         if pc.any(pc.is_inf(table[name])).as_py():
             raise LoadRefused(f"{path}: column {name!r} holds infinite values")
-    added = known = 0
-    for batch in table.to_batches(BATCH_ROWS):
-        rows = feature_rows(batch, names, manifest["feature_set_digest"])
-        kept = (row for row in rows if not gone.covers(row["market"], row["customer_id"], row["as_of"]))
-        new, old = append(connection, kept)
-        added, known = added + new, known + old
-    return Loaded("features", manifest["family"], added, known, table.num_rows - added - known)
+    return names
 
 
 def feature_rows(batch: pa.RecordBatch, names: list[str], digest: str) -> Iterator[dict[str, Any]]:

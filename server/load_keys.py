@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from server.errors import LoadRefused
+from server.stores.forgotten import Forgotten
 
 MARKET = r"^[A-Z]{2}$"
 CUSTOMER = r"^[A-Za-z0-9._:-]{1,64}$"
@@ -27,6 +28,14 @@ def check_keys(path: Path, table: pa.Table) -> None:
     distinct = table.group_by(list(KEYS)).aggregate([]).num_rows
     if distinct != table.num_rows:
         raise LoadRefused(f"{path}: {table.num_rows - distinct} rows repeat a market, customer and time")
+
+
+def kept(rows: pa.RecordBatch | pa.Table, gone: Forgotten) -> pa.Array:
+    """Tell of every row whether it stays: it does not where the customer was erased at or after its time."""
+    if not gone.times:
+        return pa.repeat(True, rows.num_rows)  # noqa: FBT003 - pyarrow's signature
+    keys = zip(*(rows[name].to_pylist() for name in KEYS), strict=True)
+    return pa.array([not gone.covers(*key) for key in keys], pa.bool_())
 
 
 def check_columns(path: Path, table: pa.Table | pa.Schema, wanted: dict[str, Any]) -> None:

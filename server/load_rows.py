@@ -21,7 +21,7 @@ PAST = ("customer_id", "risk_band", "previous_band", "band_since_time")
 
 
 @dataclass(frozen=True, slots=True)
-class Staged:
+class StagedBatch:
     """A batch as the store takes it."""
 
     rows: list[tuple[Any, ...]]
@@ -29,7 +29,7 @@ class Staged:
     scored: int
 
 
-class Past:
+class FormerBands:
     """The bands of the previous run, for the customers of a market in the order of the file; null where it has none.
 
     Args:
@@ -48,7 +48,9 @@ class Past:
         return self.table.take(self.places.slice(first, count))
 
 
-def staged(batch: pa.RecordBatch, manifest: RunManifest, before: pa.Table, number: int, first_chunk: int) -> Staged:
+def staged(
+    batch: pa.RecordBatch, manifest: RunManifest, before: pa.Table, number: int, first_chunk: int
+) -> StagedBatch:
     """Give a checked batch of one market as the store takes it.
 
     Raises:
@@ -62,7 +64,7 @@ def staged(batch: pa.RecordBatch, manifest: RunManifest, before: pa.Table, numbe
         places[first : first + piece.num_rows] = chunk
         first += piece.num_rows
         chunks.append({"run_number": number, "chunk": chunk, "row_count": piece.num_rows, "content": content})
-    return Staged(rows_of(batch, exported, told, number, places), chunks, len(exported["rank"].drop_null()))
+    return StagedBatch(rows_of(batch, exported, told, number, places), chunks, len(exported["rank"].drop_null()))
 
 
 def exported_of(batch: pa.RecordBatch, manifest: RunManifest, before: pa.Table, drivers: pa.Array) -> pa.RecordBatch:

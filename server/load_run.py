@@ -19,13 +19,13 @@ from sqlalchemy import select
 from server.errors import LoadRefused
 from server.load_checks import RUN_COLUMNS, problem_of, problem_of_ranks
 from server.load_drivers import DriversWrong
-from server.load_keys import KEYS, check_columns, check_keys
+from server.load_keys import KEYS, check_columns, check_keys, kept
 from server.load_manifest import REQUIRED, RunManifest, checked_manifest
-from server.load_rows import Past, staged
+from server.load_rows import FormerBands, staged
 from server.stores.chunks import EXPORTED, written
 from server.stores.database import Database
-from server.stores.erasures import erased
-from server.stores.loading import Keep, Staged, begin_run, loading, prune, publish, stage, sweep
+from server.stores.forgotten import Forgotten
+from server.stores.loading import Keep, Staged, begin_run, prune, publish, stage, sweep
 from server.stores.records import RecordLog
 from server.stores.risks import run_before
 from server.stores.tables import RISK_CHUNKS, RUNS
@@ -40,43 +40,40 @@ class MarketRun:
 
     Attributes:
         staged: What of it is in the database.
-        past: Of the market's customers.
-        erased_ids: Customers whom the run must not bring back.
+        former: Of the market's customers.
         seen: Customers of the market that were read so far.
         chunks: Parts of the export that were written so far.
     """
 
     staged: Staged
-    past: Past
-    erased_ids: pa.Array
+    former: FormerBands
     seen: int = 0
     chunks: int = 0
 
 
 def load_run(
-    log: RecordLog, path: Path, manifest: dict[str, Any], load_time: dt.datetime, keep: Keep
-) -> tuple[int, int]:
-    """Add a run with all its customers to the database of the log, which records it.
+    log: RecordLog, path: Path, manifest: dict[str, Any], load_time: dt.datetime, keep: Keep, gone: Forgotten
+) -> tuple[int, int, int]:
+    """Add a run with all its customers to the database of the log, which records it; while nobody else loads or erases.
 
     Returns:
-        How many customers are new, and how many were known.
+        How many customers are new, were known, and were left out because they were erased since.
 
     Raises:
-        LoadRefused: Something that a reader needs is missing or wrong, or another load is under way.
+        LoadRefused: Something that a reader needs is missing or wrong.
     """
     checked, database = checked_manifest(path, manifest), log.database
     with path.open("rb") as content:
         file_sha256 = hashlib.file_digest(content, "sha256").hexdigest()
-    with pq.ParquetFile(path) as file, loading(database):
+    with pq.ParquetFile(path) as file:
         check_columns(path, file.schema_arrow, {**KEYS, **RUN_COLUMNS})
-        sweep(database)
         if known := known_customers(database, path, checked.run_id, file_sha256):
-            return 0, known
+            return 0, known, sum(checked.counts.values()) - known
         customers = check_customers(path, file, checked)
         line = {"load_time": load_time, "file_sha256": file_sha256, "header": json.dumps(manifest, sort_keys=True)}
         try:
             runs = {market: begin(log, checked, part, line) for market, part in customers.items()}
-            added = sum(stage_batch(database, path, batch, checked, runs) for batch in batches(file))
+            added = sum(stage_batch(database, path, batch, checked, runs, gone) for batch in batches(file))
             for run in runs.values():
                 if not run.chunks:  # all of its customers were erased; an export has at least one part
                     stage(database, run.staged, [], [empty_chunk(run.staged.number)], 0)
@@ -85,7 +82,7 @@ def load_run(
             sweep(database)
             raise
         prune(database, keep, load_time)
-    return added, 0
+    return added, 0, sum(run.seen for run in runs.values()) - added
 
 
 def known_customers(database: Database, path: Path, run_id: str, file_sha256: str) -> int:
@@ -128,12 +125,13 @@ def begin(log: RecordLog, manifest: RunManifest, customers: pa.Table, line: dict
         previous = run_before(connection, market, as_of)
         wanted = select(RISK_CHUNKS.c.content).order_by(RISK_CHUNKS.c.chunk)
         wanted = wanted.where(RISK_CHUNKS.c.run_number == previous.number) if previous else wanted.limit(0)
-        contents = (bytes(content) for content in connection.execute(wanted).scalars())
-        past = Past(contents, customers["customer_id"])
-        erased_ids = pa.array(sorted(erased(connection, market, as_of)), pa.string())
+        # One by one: without it PostgreSQL's driver holds the whole export of the previous run.
+        found = connection.execute(wanted, execution_options={"yield_per": 1}).scalars()
+        contents = (bytes(content) for content in found)
+        former = FormerBands(contents, customers["customer_id"])
     whose = {"run_id": manifest.run_id, "market": market, "previous_run_id": previous.run_id if previous else None}
     times = {"as_of": as_of, "valid_until": as_of + dt.timedelta(days=manifest.valid_days)}
-    return MarketRun(begin_run(log, {**line, **whose, **times}), past, erased_ids)
+    return MarketRun(begin_run(log, {**line, **whose, **times}), former)
 
 
 def batches(file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
@@ -147,19 +145,24 @@ def empty_chunk(number: int) -> dict[str, Any]:
 
 
 def stage_batch(
-    database: Database, path: Path, batch: pa.RecordBatch, manifest: RunManifest, runs: dict[str, MarketRun]
+    database: Database,
+    path: Path,
+    batch: pa.RecordBatch,
+    manifest: RunManifest,
+    runs: dict[str, MarketRun],
+    gone: Forgotten,
 ) -> int:
-    """Check a batch and put it where no reader looks; gives the number of its customers."""
+    """Check a batch and put it where no reader looks, but for who was erased; gives the number of its customers."""
     if problem := problem_of(batch, manifest):
         raise LoadRefused(f"{path}: {problem}")
     added = 0
     for market in pc.unique(batch["market"]).to_pylist():
         run = runs[market]
         part = batch.filter(pc.equal(batch["market"], market))
-        before = run.past.of(run.seen, part.num_rows)
+        before = run.former.of(run.seen, part.num_rows)
         run.seen += part.num_rows
-        kept = pc.invert(pc.is_in(part["customer_id"], run.erased_ids))
-        part, before = part.filter(kept), before.filter(kept)
+        stays = kept(part, gone)
+        part, before = part.filter(stays), before.filter(stays)
         if not part.num_rows:
             continue
         try:

@@ -33,27 +33,34 @@ Config = Annotated[Path | None, typer.Option("--config", metavar="CONFIG.toml", 
 
 def erase(market: Market, customers: Customers, reason: Reason, apply: Apply = False, config: Config = None) -> None:
     """Forget customers: destroy their keys, delete their features and their rows in runs, and record it. Cannot be undone."""
-    from server.erase import check_reason, clean, plan_of, refuse
+    from server.erase import checked_plan, clean
     from server.erase import erase as erase_one
+    from server.stores.erasures import remove_tombstones
+    from server.stores.loading import alone, sweep
 
-    wanted = [(market, customer) for customer in customers]
+    settings, wanted = read_settings(config), [(market, customer) for customer in customers]
     with opened_log(config) as log:
-        for customer in wanted:  # all of them can be erased, or none is
-            check_reason(reason, customer)
-            with log.database.reading() as connection:
-                plan = plan_of(connection, log, customer)
-            refuse(plan, customer)
-            if not apply:
-                typer.echo(f"{' '.join(customer)}: {told(plan, apply=False)}")
         if not apply:
+            for customer in wanted:
+                typer.echo(f"{' '.join(customer)}: {told(checked_plan(log, customer, reason), apply=False)}")
             typer.echo("nothing was done; to do it: --apply")
             return
-        try:
-            for customer in wanted:
-                typer.echo(f"{' '.join(customer)}: {told(erase_one(log, customer, reason, now()), apply=True)}")
-        finally:
-            clean(log)
-        typer.echo("no file of the database holds what was erased; backups and loaded files are yours to delete")
+        with alone(log.database):
+            sweep(log.database)
+            with log.database.writing() as connection:
+                remove_tombstones(connection, now(), settings.churn_token_days)
+            for customer in wanted:  # all of them can be erased, or none is
+                checked_plan(log, customer, reason)
+            try:
+                for customer in wanted:
+                    typer.echo(f"{' '.join(customer)}: {told(erase_one(log, customer, reason, now()), apply=True)}")
+            finally:
+                clean(log)
+        days = 2 * settings.churn_token_days
+        typer.echo(
+            "what was erased is deleted, and the tables' files are written anew; where a run had the customer, the number alone "
+            f"stays for {days:g} days, so that copies are told; backups and loaded files are yours to delete"
+        )
 
 
 def told(plan: "Plan", *, apply: bool) -> str:
@@ -112,8 +119,10 @@ def retain(apply: Apply = False, config: Config = None) -> None:
 
     from server.decisions.retention import read_retention
     from server.retain import look, remove
+    from server.stores.erasures import remove_tombstones
 
-    table, moment = read_retention(read_settings(config).retention), now()
+    settings, moment = read_settings(config), now()
+    table = read_retention(settings.retention)
     with opened_log(config) as log:
         counted, without = look(log, table, moment)
         for each in counted:
@@ -129,6 +138,8 @@ def retain(apply: Apply = False, config: Config = None) -> None:
         if not apply:
             typer.echo(f"nothing was done; to remove the content of {due:,} records: --apply")
             return
+        with log.database.writing() as connection:
+            remove_tombstones(connection, moment, settings.churn_token_days)
         with Progress(transient=True, disable=not sys.stderr.isatty()) as progress:
             task = progress.add_task("records", total=due)
             done = 0
@@ -140,16 +151,14 @@ def retain(apply: Apply = False, config: Config = None) -> None:
 
 @contextmanager
 def opened_log(config: Path | None) -> "Iterator[RecordLog]":
-    """Open the log; what this process deletes is overwritten."""
+    """Open the log."""
     from server.stores.database import Database
     from server.stores.open_log import KeyPlaces, open_log
-    from server.stores.scrub import overwrite_from_now_on
 
     settings = read_settings(config)
     database = Database(settings.database)
     try:
         database.migrate()
-        overwrite_from_now_on(database)
         log = open_log(database, KeyPlaces.of(settings))
         try:
             yield log

@@ -21,6 +21,7 @@ from server.app import Application
 from server.config import Settings, read_settings
 from server.load import load_file
 from server.stores.database import Database
+from server.stores.loading import Keep
 from server.stores.open_log import KeyPlaces
 from tests.small import SmallFamily, write_small_family
 
@@ -125,7 +126,7 @@ def small_database(small: SmallFamily) -> Path:
     path = small.folder / "small.db"
     database = Database(f"sqlite:///{path}")
     database.migrate()
-    load_file(database, small.features, LOAD_TIME)
+    load_file(database, small.features, LOAD_TIME, key_places(path.parent), Keep.of(read_settings()))
     database.close()
     return path
 

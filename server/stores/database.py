@@ -184,12 +184,12 @@ def hide_values(context: ExceptionContext) -> None:
 
 
 def set_up_sqlite(connection: Any, _record: Any) -> None:
-    """Make commits durable, and leave transactions to SQLAlchemy."""
+    """Make commits durable and deletions real, and leave transactions to SQLAlchemy."""
     connection.isolation_level = None
     # A text that somebody damaged must be readable for those who look for the damage.
     connection.text_factory = lambda content: content.decode("utf-8", "backslashreplace")
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

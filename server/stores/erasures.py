@@ -2,38 +2,30 @@
 
 import datetime as dt
 
-from sqlalchemy import Connection, delete, func, select, text, update
+from sqlalchemy import Connection, delete, select, update
 
-from server.stores.features import utc
 from server.stores.tables import RISK_CHUNKS, RISK_TOMBSTONES, RISKS, RUNS
 
 
 def erase_risks(connection: Connection, market: str, customer_id: str, erase_time: dt.datetime) -> int:
-    """Erase a customer from all runs of a market; gives from how many. Runs with a later cut may have the customer again.
+    """Erase a customer from all runs of a market; gives from how many.
 
-    The tombstone is written whether or not a run has the customer: one that is being loaded may.
+    The tombstone tells copies of the market, and nobody else: where no run had the customer, no copy that is still
+    served has, and there is none. Who was erased is asked of the log.
 
     Args:
-        connection: Of a transaction that writes; nothing is erased unless it commits.
+        connection: Of a transaction that has locked the head of the log; nothing is erased unless it commits. So
+            tombstones are committed in the order of their numbers, and who has read up to one has missed none.
         market: Of the customer.
         customer_id: Of the customer.
-        erase_time: Runs with a cut up to here are loaded without the customer.
+        erase_time: From when on the tombstone ages.
     """
-    lock_tombstones(connection)
-    stone = {"market": market, "customer_id": customer_id, "erase_time": erase_time}
-    connection.execute(RISK_TOMBSTONES.insert().values(**stone))
     numbers = connection.execute(select(RUNS.c.run_number).where(RUNS.c.market == market)).scalars().all()
-    return sum(erase_from_run(connection, number, customer_id) for number in numbers)
-
-
-def lock_tombstones(connection: Connection) -> None:
-    """Let one transaction at a time write tombstones, so that their numbers are committed in order.
-
-    SQLite has one writer anyway. Without it PostgreSQL could show number 6 before number 5, and who has
-    read up to 6 would never be told of 5.
-    """
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("LOCK TABLE risk_tombstones IN EXCLUSIVE MODE"))
+    count = sum(erase_from_run(connection, number, customer_id) for number in numbers)
+    if count:
+        stone = {"market": market, "customer_id": customer_id, "erase_time": erase_time}
+        connection.execute(RISK_TOMBSTONES.insert().values(**stone))
+    return count
 
 
 def erase_from_run(connection: Connection, number: int, customer_id: str) -> bool:
@@ -55,16 +47,10 @@ def erase_from_run(connection: Connection, number: int, customer_id: str) -> boo
     return True
 
 
-def erased(connection: Connection, market: str, as_of: dt.datetime) -> set[str]:
-    """Give the customers who were erased at or after a cut: a run of that cut must not bring them back."""
-    stones = select(RISK_TOMBSTONES.c.customer_id, RISK_TOMBSTONES.c.erase_time)
-    found = connection.execute(stones.where(RISK_TOMBSTONES.c.market == market))
-    return {row.customer_id for row in found if utc(row.erase_time) >= as_of}
+def remove_tombstones(connection: Connection, now: dt.datetime, token_days: float) -> None:
+    """Remove tombstones that no token can ask for, in every market.
 
-
-def remove_tombstones(connection: Connection, before: dt.datetime) -> None:
-    """Remove tombstones that no token can ask for, and of which every market has a run with a later cut."""
-    latest = select(RUNS.c.market, func.max(RUNS.c.as_of).label("as_of")).group_by(RUNS.c.market)
-    for market, as_of in connection.execute(latest).all():
-        old = (RISK_TOMBSTONES.c.market == market) & (RISK_TOMBSTONES.c.erase_time < min(before, utc(as_of)))
-        connection.execute(delete(RISK_TOMBSTONES).where(old))
+    A delta token is honoured for so many days, and the page tokens of the sync that it begins for as many again.
+    """
+    before = now - 2 * dt.timedelta(days=token_days)
+    connection.execute(delete(RISK_TOMBSTONES).where(RISK_TOMBSTONES.c.erase_time < before))

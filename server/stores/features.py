@@ -2,7 +2,7 @@
 
 import datetime as dt
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,19 +75,32 @@ def append(connection: Connection, rows: Iterable[dict[str, object]]) -> tuple[i
     Raises:
         LoadRefused: A row is there with other values: features are never changed, only dated anew.
     """
-    key_columns = [FEATURES.c.market, FEATURES.c.customer_id, FEATURES.c.feature_set_digest, FEATURES.c.as_of]
     added = known = 0
+    for new, old in new_rows(connection, rows):
+        if new:
+            connection.execute(FEATURES.insert(), new)
+        added, known = added + len(new), known + old
+    return added, known
+
+
+def new_rows(
+    connection: Connection, rows: Iterable[dict[str, object]]
+) -> Iterator[tuple[list[dict[str, object]], int]]:
+    """Give the rows that are not there yet, some at a time, and how many others are.
+
+    Raises:
+        LoadRefused: As `append`.
+    """
+    key_columns = [FEATURES.c.market, FEATURES.c.customer_id, FEATURES.c.feature_set_digest, FEATURES.c.as_of]
     batch = list(rows)
     for first in range(0, len(batch), CHUNK_ROWS):
         chunk = {tuple(row[column.name] for column in key_columns): row for row in batch[first : first + CHUNK_ROWS]}
         there = connection.execute(select(*key_columns, FEATURES.c.row).where(tuple_(*key_columns).in_(list(chunk))))
+        known = 0
         for row in there.mappings():
             key = (row["market"], row["customer_id"], row["feature_set_digest"], utc(row["as_of"]))
             if chunk.pop(key)["row"] != row["row"]:
                 date = f"{row['as_of']:%Y-%m-%d}"
                 raise LoadRefused(f"features of {date} are in the store with other values; date the new ones anew")
             known += 1
-        if chunk:
-            connection.execute(FEATURES.insert(), list(chunk.values()))
-        added += len(chunk)
-    return added, known
+        yield list(chunk.values()), known

@@ -1,12 +1,11 @@
-"""Who was erased, and when: a file from before must not bring a customer back."""
+"""Who was erased, and when, as the log alone knows it: a file from before must not bring a customer back."""
 
 import datetime as dt
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, select
 
-from server.errors import LoadRefused
 from server.stores.database import Database
 from server.stores.entries import EPOCH, US
 from server.stores.open_log import KeyPlaces, open_log
@@ -24,30 +23,25 @@ class Forgotten:
         tag_of: Gives the tag of (market, customer_id).
     """
 
-    times: dict[str, dt.datetime] = field(default_factory=dict)
-    tag_of: Callable[[str, str], str] = lambda _market, _customer_id: ""
+    times: dict[str, dt.datetime]
+    tag_of: Callable[[str, str], str]
 
     def covers(self, market: str, customer_id: str, as_of: dt.datetime) -> bool:
         """Tell whether what was true of a customer at a time was erased since."""
-        if not self.times:
-            return False
         erased = self.times.get(self.tag_of(market, customer_id))
         return erased is not None and as_of <= erased
 
 
-def forgotten(database: Database, keys: KeyPlaces | None) -> Forgotten:
-    """Read who was erased; the keys of the log are needed as soon as somebody was.
+def forgotten(database: Database, keys: KeyPlaces) -> Forgotten:
+    """Read who was erased; the log is opened only if somebody was, for features can be loaded before it is begun.
 
     Raises:
-        LoadRefused: Somebody was, and the keys are not named.
         LogRefused: The keys are not those of the log.
     """
     with database.reading() as connection:
         times = erase_times(connection)
     if not times:
-        return Forgotten()
-    if keys is None:
-        raise LoadRefused("customers of this database were erased: to leave them out, name the keys of the log")
+        return Forgotten({}, lambda _market, _customer_id: "")
     log = open_log(database, keys)
     log.close()
     return Forgotten(times, log.tag_of)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, bindparam, delete, event, make_url, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, make_url, select, update
 from sqlalchemy.exc import ArgumentError, IntegrityError
 
 from record.customer_keys import key_id, new_customer_key, unwrap_key, wrap_key
@@ -141,8 +141,6 @@ def open_key_database(url: str, log_url: str, connections: int = CONNECTIONS) ->
     if parts.get_backend_name() == "sqlite":
         own_file(parts.database)
     database = Database(url, MIGRATIONS, connections)
-    if parts.get_backend_name() == "sqlite":
-        event.listen(database.engine, "connect", overwrite_deleted)
     database.migrate()
     return database
 
@@ -160,10 +158,3 @@ def own_file(name: str | None) -> None:
             raise LogRefused(f"{path} has mode {mode:04o}: others may read the keys; chmod 600 it") from None
     except OSError as error:
         raise LogRefused(f"{path} cannot be made: {error.strerror}") from error
-
-
-def overwrite_deleted(connection: Any, _record: Any) -> None:
-    """Let SQLite overwrite what is deleted, so that a destroyed key is nowhere in the file."""
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA secure_delete=ON")
-    cursor.close()

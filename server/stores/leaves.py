@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, select
 
 from record.errors import ProofInvalid
 from record.leaf_blocks import BLOCK_LEAVES, Block, LeafProof, block_with, prove, root_of, split_hashes
@@ -41,12 +41,6 @@ def stage_leaves(database: Database, number: int, blocks: Sequence[Block]) -> No
     for start in range(0, len(blocks), BLOCKS_AT_ONCE):
         with database.writing() as connection:
             insert(connection, number, blocks[start : start + BLOCKS_AT_ONCE], start)
-
-
-def replace_leaves(connection: Connection, number: int, blocks: Sequence[Block]) -> None:
-    """Keep other leaves."""
-    connection.execute(delete(RISK_LEAVES).where(RISK_LEAVES.c.run_number == number))
-    insert(connection, number, blocks, 0)
 
 
 def insert(connection: Connection, number: int, blocks: Sequence[Block], first_block: int) -> None:

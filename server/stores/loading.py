@@ -3,23 +3,24 @@
 import datetime as dt
 import fcntl
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy import Connection, delete, func, select, update
 
 from record.leaf_blocks import blocks_of, root_of
-from server.errors import LoadRefused
+from server.config import Settings
+from server.errors import StoreUnavailable
 from server.stores.database import Database
-from server.stores.erasures import erase_from_run, erased, lock_tombstones, remove_tombstones
+from server.stores.erasures import remove_tombstones
 from server.stores.features import utc
-from server.stores.leaves import replace_leaves, stage_leaves
+from server.stores.leaves import stage_leaves
 from server.stores.records import RecordLog
 from server.stores.risks import LOADED, LOADING, NEWEST, PRUNING
-from server.stores.run_records import MarketRows, RunFacts, record_run, row_of_customer, salt_key
+from server.stores.run_records import MarketRows, RunFacts, record_run, salt_key
 from server.stores.run_rows import row_leaf
 from server.stores.tables import RISK_CHUNKS, RISK_LEAVES, RISKS, RUNS
 
@@ -37,23 +38,34 @@ class Keep:
         token_days: And every other until so long after a newer one was loaded, while tokens may ask for it.
     """
 
-    runs: int = 3
-    token_days: float = 7.0
+    runs: int
+    token_days: float
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Read them from the configuration."""
+        return cls(settings.churn_runs_kept, settings.churn_token_days)
 
 
 @contextmanager
-def loading(database: Database) -> Iterator[None]:
-    """Let one process at a time load runs; the lock goes with the process, however it ends.
+def alone(database: Database) -> Iterator[None]:
+    """Let one process at a time load a file or erase customers; the lock goes with the process, however it ends.
+
+    An erasure would record rows that are being loaded and may never be recorded; a load would bring back who is
+    erased meanwhile.
 
     Raises:
-        LoadRefused: Another one is loading.
+        StoreUnavailable: Another one is at it; nothing was done.
     """
-    refusal = LoadRefused("another load of a run is under way on this database; try again when it has ended")
+    refusal = StoreUnavailable(
+        "a load or an erasure is under way on this database; nothing was done: try again when it has ended"
+    )
     url = database.engine.url
     if url.get_backend_name() == "postgresql":
         with database.reading() as connection:
             if not connection.execute(select(func.pg_try_advisory_lock(LOADING_LOCK))).scalar():
                 raise refusal
+            connection.commit()  # the lock is the session's: an open transaction would only be in the way of VACUUM
             try:
                 yield
             finally:
@@ -115,7 +127,7 @@ def insert_all(connection: Connection, rows: list[tuple[Any, ...]]) -> None:
 
 
 def publish(log: RecordLog, staged: list[Staged], load_time: dt.datetime) -> None:
-    """Record a run and show it to readers, in all its markets at once, without customers who were erased meanwhile.
+    """Record a run and show it to readers, in all its markets at once.
 
     Raises:
         LoadRefused: A run of this name was recorded with other rows.
@@ -127,17 +139,11 @@ def publish(log: RecordLog, staged: list[Staged], load_time: dt.datetime) -> Non
         stage_leaves(log.database, run.number, blocks)
         roots[run.number] = root_of([block.root for block in blocks])
     with log.database.writing() as connection:
-        log.lock_head(connection)  # before the tombstones, as an erasure does
-        lock_tombstones(connection)
         lines = connection.execute(select(RUNS).where(RUNS.c.run_number.in_(runs)).order_by(RUNS.c.market)).all()
-        markets = []
-        for line in lines:
-            run = runs[line.run_number]
-            if leave_out(connection, run, erased(connection, line.market, utc(line.as_of))):
-                blocks = blocks_of(run.leaves)
-                replace_leaves(connection, run.number, blocks)
-                roots[run.number] = root_of([block.root for block in blocks])
-            markets.append(MarketRows(line.market, utc(line.as_of), len(run.leaves), roots[run.number]))
+        markets = [
+            MarketRows(line.market, utc(line.as_of), len(runs[line.run_number].leaves), roots[line.run_number])
+            for line in lines
+        ]
         manifest = lines[0].header
         header = json.loads(manifest)
         facts = RunFacts(lines[0].run_id, header["bundle_id"], header["baseline_sha256"], manifest, markets)
@@ -146,21 +152,8 @@ def publish(log: RecordLog, staged: list[Staged], load_time: dt.datetime) -> Non
         connection.execute(shown.values(state=LOADED, load_time=load_time))
 
 
-def leave_out(connection: Connection, run: Staged, customer_ids: Iterable[str]) -> int:
-    """Take customers out of a run, their leaves too; gives how many it had.
-
-    Of a customer whose row an erasure has taken already the leaf stays: the erasure's record accounts for it.
-    """
-    count = 0
-    for customer_id in customer_ids:
-        if row := row_of_customer(connection, run.number, customer_id):
-            run.leaves.remove(row_leaf(row, run.salt_key))
-            count += erase_from_run(connection, run.number, customer_id)
-    return count
-
-
 def sweep(database: Database) -> None:
-    """Remove what a load that was killed has left, of a run half loaded or half removed. Only under the lock."""
+    """Remove what a load that was killed has left, of a run half loaded or half removed. Only `alone`."""
     with database.reading() as connection:
         numbers = connection.execute(select(RUNS.c.run_number).where(RUNS.c.state != LOADED)).scalars().all()
     for number in numbers:
@@ -168,13 +161,13 @@ def sweep(database: Database) -> None:
 
 
 def prune(database: Database, keep: Keep, now: dt.datetime) -> int:
-    """Remove runs and tombstones that are no longer kept; gives how many runs. Only under the lock."""
+    """Remove runs and tombstones that are no longer kept; gives how many runs. Only `alone`."""
     before = now - dt.timedelta(days=keep.token_days)
     with database.writing() as connection:
         gone = [number for market in markets(connection) for number in not_kept(connection, market, keep, before)]
         # Readers are told first; a row goes only when nobody can begin to read it.
         connection.execute(update(RUNS).where(RUNS.c.run_number.in_(gone)).values(state=PRUNING))
-        remove_tombstones(connection, before)
+        remove_tombstones(connection, now, keep.token_days)
     for number in gone:
         remove(database, number)
     return len(gone)

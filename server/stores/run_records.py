@@ -30,6 +30,7 @@ from server.stores.run_rows import ROW_COLUMNS, digest_of, row_leaf, row_sha256
 from server.stores.tables import RECORDS, RISKS, RUNS
 
 CHURN_RUN = "CHURN_RUN"
+ROWS_AT_ONCE = 1000  # read: without it PostgreSQL's driver holds a whole run
 LOADER = "load"  # the caller of records that `python -m server load` writes
 ROOT_LABEL = "rows_"
 OTHER_ROWS = "its rows are not those that were recorded"
@@ -149,12 +150,6 @@ def rows_of_customer(connection: Connection, log: RecordLog, market: str, custom
     return found
 
 
-def row_of_customer(connection: Connection, run_number: int, customer_id: str) -> RowMapping | None:
-    """Give a customer's row of one run, if it has one."""
-    of_customer = (RISKS.c.run_number == run_number) & (RISKS.c.customer_id == customer_id)
-    return connection.execute(select(RISKS).where(of_customer)).mappings().first()
-
-
 def rows_with_runs() -> Any:
     """Select rows, each with the name and the market of its run."""
     columns = [RISKS.c[name] for name in ROW_COLUMNS]
@@ -216,7 +211,8 @@ def old_problem(log: RecordLog, run: Any, told: pb.RunInMarket, gone: Sequence[b
 def rows_of(connection: Connection, run: Any) -> Iterable[RowMapping]:
     """Read the rows of a run."""
     columns = [RISKS.c[name] for name in ROW_COLUMNS]
-    return connection.execute(select(*columns).where(RISKS.c.run_number == run.run_number)).mappings()
+    wanted = select(*columns).where(RISKS.c.run_number == run.run_number)
+    return connection.execute(wanted, execution_options={"yield_per": ROWS_AT_ONCE}).mappings()
 
 
 def stamp(time: dt.datetime) -> Timestamp:

@@ -1,27 +1,18 @@
 """Sees to it that what was deleted is in no file of the database any more, as far as a database lets us.
 
-SQLite: `secure_delete` overwrites what is deleted, VACUUM writes the file anew (also without remnants that were left before),
+SQLite: every connection overwrites what it deletes, VACUUM writes the file anew (also without remnants that were left before),
 and truncating the write-ahead log takes the older pages that it holds. PostgreSQL: VACUUM FULL writes a table's files anew;
 its own write-ahead log and archived copies of it keep the old pages until they are recycled.
 """
 
 import time
 
-from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 
 from server.errors import StoreUnavailable
 from server.stores.database import BUSY_SECONDS, Database
-from server.stores.keys import overwrite_deleted
 
 AGAIN_SECONDS = 0.05
-
-
-def overwrite_from_now_on(database: Database) -> None:
-    """Let this process overwrite what it deletes; call it before the first deletion."""
-    if database.engine.dialect.name == "sqlite":
-        event.listen(database.engine, "connect", overwrite_deleted)
-        database.engine.dispose()
 
 
 def scrub(database: Database, tables: tuple[str, ...]) -> None:

@@ -196,7 +196,7 @@ RISK_LEAVES = Table(
     ForeignKeyConstraint(["run_number"], ["runs.run_number"], name="fk_risk_leaves_runs"),
 )
 
-# Customers who were erased, so that the CRM is told to delete them. Removed once no token can ask for them.
+# Customers who were erased from a run, so that the CRM is told to delete them. Removed once no token can ask for them.
 RISK_TOMBSTONES = Table(
     "risk_tombstones",
     METADATA,

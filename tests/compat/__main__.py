@@ -25,6 +25,8 @@ from server.app import Application
 from server.config import Settings, read_settings
 from server.load import load_file
 from server.stores.database import Database
+from server.stores.loading import Keep
+from server.stores.open_log import KeyPlaces
 from tests.conftest import LOAD_TIME
 from tests.server.asking import customer, euros, numbers, score_request
 from tests.small import POLICY, SPEC, made_customers, write_small_family
@@ -58,7 +60,7 @@ def main(folder: Path) -> int:
         settings = settings_of(folder, made)
         database = Database(settings.database)
         database.migrate()
-        load_file(database, family.features, LOAD_TIME)
+        load_file(database, family.features, LOAD_TIME, KeyPlaces.of(settings), Keep.of(settings))
         database.close()
         asyncio.run(decide(settings, folder))
     for path in folder.glob("*.db"):

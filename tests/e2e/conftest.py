@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from server.config import Settings
-from server.load import load_file
 from server.stores.database import Database
 from tests.conftest import LOAD_TIME
 from tests.e2e.processes import write_config
 from tests.server.conftest import database_url, other, postgres
+from tests.server.loading import load_file
 from tests.small import SmallFamily
 
 __all__ = ["database_url", "other", "postgres"]

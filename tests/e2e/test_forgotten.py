@@ -2,6 +2,7 @@
 
 import asyncio
 import hmac
+import random
 import sqlite3
 import struct
 import subprocess
@@ -10,6 +11,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import grpc
+import pyarrow as pa
 import pytest
 import sqlalchemy
 from cryptography.exceptions import InvalidTag
@@ -21,8 +23,8 @@ from grounds.credit.v1 import credit_pb2 as pb
 from record.keys import read_secret
 from server.config import Settings
 from server.erase import clean, erase
-from server.stores.scrub import scrub
-from server.stores.tables import FEATURES, RISK_TOMBSTONES, RISKS
+from server.stores.chunks import EXPORTED, written
+from server.stores.tables import FEATURES, RISK_CHUNKS, RISKS
 from tests.conftest import ROOT, Serving
 from tests.e2e.processes import write_config
 from tests.server.asking import customer, numbers, refusal, score_request
@@ -33,48 +35,82 @@ from tests.server.running import served
 
 __all__ = ["churn_database", "churn_family", "churn_settings", "postgres"]
 WHO = "CANARY-4711"
-STORED, GIVEN = 111.22233344455, 98765.43211234
+STORED, GIVEN, EXPORTED_VALUE = 111.22233344455, 98765.43211234, struct.unpack("<d", b"48151623")[0]
+PLANTED_CHUNK = 99
 CANARIES = {
     "number": WHO.encode(),
     "stored value": struct.pack("<d", STORED),
     "given value": struct.pack("<d", GIVEN),
+    "exported value": struct.pack("<d", EXPORTED_VALUE),
     "comment": b"canary-comment",
     "person": b"canary-person",
     "driver": b"canary-driver",
 }
 
-SEARCH = """
-import pathlib, sys
-contents = [path.read_bytes() for path in pathlib.Path(sys.argv[1]).rglob("*") if path.is_file()]
-print(*(canary for canary in sys.argv[2:] if any(bytes.fromhex(canary) in content for content in contents)))
+# Looks into compressed streams too, also into those that SQLite has spread over pages: each begins with the next one's number.
+SEARCH = r"""
+import pathlib, re, sys
+import pyarrow
+
+def streams(content):
+    yield content
+    for match in re.finditer(rb"\x28\xb5\x2f\xfd", content):
+        length = int.from_bytes(content[max(match.start() - 8, 0) : match.start()], "little")
+        frame = pyarrow.BufferReader(pyarrow.py_buffer(content).slice(match.start()))
+        if 0 < length < 1 << 24:
+            try:
+                yield pyarrow.CompressedInputStream(frame, "zstd").read(length)
+            except OSError:
+                continue
+
+found = set()
+for path in pathlib.Path(sys.argv[1]).rglob("*"):
+    content = path.read_bytes() if path.is_file() else b""
+    pages = b"".join(content[at + 4 : at + 4096] for at in range(0, len(content), 4096))
+    for plain in (*streams(content), *streams(pages)):
+        found |= {canary for canary in sys.argv[2:] if bytes.fromhex(canary) in plain}
+print(*found)
 """
-
-
-# What the last pruning does with the tombstone, which tells the CRM whom to delete.
-WITHOUT_TOMBSTONE = """
+# The tombstone tells the CRM whom to delete, for a fortnight: let it have passed.
+A_FORTNIGHT_LATER = """
 import sqlite3, sys
 database = sqlite3.connect(sys.argv[1], isolation_level=None)
-assert [row[0] for row in database.execute("DELETE FROM risk_tombstones RETURNING customer_id")] == [sys.argv[2]]
-database.execute("VACUUM")
-database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+changed = "UPDATE risk_tombstones SET erase_time = datetime(erase_time, '-15 days') || '.000000' RETURNING customer_id"
+assert [row[0] for row in database.execute(changed)] == [sys.argv[2]]
 """
+
+
+def part_of_export() -> bytes:
+    """Give a part of an export with the customer, in which nothing of theirs is to be seen until it is decompressed."""
+    chance = random.Random(5)  # noqa: S311 - made data
+    made = [f"{chance.randrange(10**8):08d}" for _ in range(400)]  # so few different bytes that zstd shortens them
+    rows = [{"customer_id": each, "decline_probability": struct.unpack("<d", each.encode())[0]} for each in made]
+    rows.insert(200, {"customer_id": WHO, "decline_probability": EXPORTED_VALUE})
+    content = written(pa.Table.from_pylist(rows, schema=EXPORTED))
+    assert not any(canary in content for canary in CANARIES.values())
+    return content
 
 
 def plant(engine: sqlalchemy.Engine) -> None:
-    """Give a customer features and a place in a run, with values that nobody else has."""
+    """Give a customer features and a place in a run and its export, with values that nobody else has."""
     with engine.begin() as connection:
         features = connection.execute(select(FEATURES).where(FEATURES.c.customer_id == "C00000")).mappings().one()
         row = struct.pack("<d", STORED) + features["row"][8:]
         connection.execute(FEATURES.insert().values({**features, "customer_id": WHO, "row": row}))
         risk = connection.execute(select(RISKS).where(RISKS.c.customer_id == "C00000")).mappings().one()
+        content = part_of_export()
+        chunk = {"run_number": risk["run_number"], "chunk": PLANTED_CHUNK, "row_count": 401, "content": content}
+        connection.execute(RISK_CHUNKS.insert().values(**chunk))
         drivers = '[{"code":"DELAY","log_odds":1,"features":[],"texts":{"en":"canary-driver"}}]'
         connection.execute(
-            RISKS.insert().values({**risk, "customer_id": WHO, "rank": 5000, "features": row, "drivers": drivers})
+            RISKS.insert().values(
+                {**risk, "customer_id": WHO, "rank": 5000, "features": row, "drivers": drivers, "chunk": PLANTED_CHUNK}
+            )
         )
 
 
 def found_in(folder: Path) -> set[str]:
-    """Name the canaries that any file holds.
+    """Name the canaries that any file holds, compressed or not.
 
     Another process reads: one that closes a file of SQLite which it has open elsewhere loses its locks.
     """
@@ -139,10 +175,18 @@ def command(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(typed, check=False, cwd=ROOT, capture_output=True, text=True, timeout=60)
 
 
+def a_fortnight_later(serving: Serving, config: Path) -> None:
+    """Let the tombstone be old, and apply retention."""
+    database = serving.settings.database.removeprefix("sqlite:///")
+    subprocess.run([sys.executable, "-c", A_FORTNIGHT_LATER, database, WHO], check=True)
+    pruned = command("retain", "--apply", "--config", str(config))
+    assert pruned.returncode == 0, pruned.stderr
+
+
 async def test_no_file_holds_a_forgotten_customers_values_in_the_clear_or_under_a_key_that_is_there(
     serving: Serving, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    names = ("database", "keys", "master_key", "signing_key", "bundles", "policy")
+    names = ("database", "keys", "master_key", "signing_key", "bundles", "policy", "retention")
     config = write_config(tmp_path / "config.toml", {name: getattr(serving.settings, name) for name in names})
     await serving.credit.ScoreCredit(score_request())
     decision_id = await live(serving)
@@ -160,12 +204,11 @@ async def test_no_file_holds_a_forgotten_customers_values_in_the_clear_or_under_
     await asyncio.to_thread(export_log, tmp_path / "later.log", 0, None, None, address)
     doctor = await asyncio.to_thread(command, "doctor", str(config))
     left = found_in(tmp_path)
-    database = serving.settings.database.removeprefix("sqlite:///")
-    await asyncio.to_thread(subprocess.run, [sys.executable, "-c", WITHOUT_TOMBSTONE, database, WHO], check=True)
+    await asyncio.to_thread(a_fortnight_later, serving, config)
     printed = "".join(capfd.readouterr()).encode()
 
     assert before == (
-        {"number", "stored value", "driver"},
+        {"number", "stored value", "exported value", "driver"},
         {"number", "given value", "stored value", "comment", "person"},
     )
     assert untouched == before
@@ -178,6 +221,22 @@ async def test_no_file_holds_a_forgotten_customers_values_in_the_clear_or_under_
     assert not any(canary in printed for canary in CANARIES.values())
     assert (read.reason, scored.reason) == ("RECORD_REMOVED", "CUSTOMER_UNKNOWN")
     assert ": verified" in doctor.stdout
+
+
+async def test_a_part_of_the_export_that_was_left_is_found(serving: Serving, tmp_path: Path) -> None:
+    """All else of the customer is deleted."""
+    database = sqlalchemy.create_engine(serving.settings.database)
+    with database.begin() as connection:
+        connection.execute(FEATURES.delete().where(FEATURES.c.customer_id == WHO))
+        connection.execute(RISKS.delete().where(RISKS.c.customer_id == WHO))
+    database.dispose()
+    vacuum = (
+        "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('VACUUM').execute('PRAGMA wal_checkpoint(TRUNCATE)')"
+    )
+    file = serving.settings.database.removeprefix("sqlite:///")
+    await asyncio.to_thread(subprocess.run, [sys.executable, "-c", vacuum, file], check=True)
+
+    assert found_in(tmp_path) == {"number", "exported value"}
 
 
 def test_the_files_of_postgresql_tables_do_not_hold_an_erased_customers_rows(
@@ -203,11 +262,6 @@ def test_the_files_of_postgresql_tables_do_not_hold_an_erased_customers_rows(
 
         erase(log, ("DE", "CANARY-77"), "request 7", NOW)
         clean(log)
-        # The tombstone tells the CRM whom to delete, until no token can ask for it.
-        with log.database.writing() as connection:
-            told = connection.execute(RISK_TOMBSTONES.delete().returning(RISK_TOMBSTONES.c.customer_id)).scalars().all()
-        scrub(log.database, ("risk_tombstones",))
 
-        assert told == ["CANARY-77"]
         assert before == (True, True)
         assert (holds(b"CANARY-78"), holds(b"CANARY-77")) == (True, False)

@@ -10,10 +10,9 @@ import pytest
 import sqlalchemy
 
 from server.config import Settings
-from server.load import load_file
 from server.stores.database import Database
-from tests.conftest import LOAD_TIME, Serving, key_places
-from tests.server.loading import FOLDERS
+from tests.conftest import LOAD_TIME, Serving
+from tests.server.loading import FOLDERS, load_file
 from tests.server.running import bring, served
 from tests.server.runs import ChurnFamily, write_churn_family
 from tests.small import SPEC, SmallFamily, write_small_family
@@ -38,7 +37,7 @@ def churn_database(churn_family: ChurnFamily, small_database: Path) -> Path:
     path = churn_family.folder / "churn.db"
     shutil.copy(small_database, path)
     database = Database(f"sqlite:///{path}")
-    load_file(database, churn_family.first_run, LOAD_TIME, key_places(path.parent))
+    load_file(database, churn_family.first_run, LOAD_TIME)
     database.close()
     return path
 

@@ -5,9 +5,9 @@ import random
 from collections.abc import AsyncIterator
 from typing import Any
 
+import server.erase
 from grounds.churn.v1 import churn_pb2 as pb
 from server.app import now
-from server.stores.erasures import erase_risks
 from tests.conftest import Serving
 from tests.server.loading import load_file
 from tests.server.runs import ChurnFamily, plain_rows, write_run
@@ -69,7 +69,7 @@ def made(seed: int, count: int = 60) -> dict[str, float | None]:
     return found
 
 
-def erase(serving: Serving, customer_id: str, time: dt.datetime | None = None) -> int:
-    """Erase a customer as the record does."""
-    with serving.application.database.writing() as connection:
-        return erase_risks(connection, "DE", customer_id, time or now())
+def erase(serving: Serving, customer_id: str) -> int:
+    """Erase a customer; gives from how many runs."""
+    assert serving.application.log is not None
+    return len(server.erase.erase(serving.application.log, ("DE", customer_id), "request 7", now()).run_rows)

@@ -1,15 +1,21 @@
-"""Loading as a test does it: the keys of the log lie beside the database."""
+"""Loading as a test does it, also in a process that can be killed: the keys of the log lie beside the database."""
 
 import datetime as dt
+import multiprocessing
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from server import load
+from server import load, load_run
+from server.config import read_settings
 from server.load import Loaded
 from server.stores.database import Database
 from server.stores.loading import Keep
 from server.stores.open_log import KeyPlaces
 from tests.conftest import key_places
 
+KEEP = Keep.of(read_settings())
+STARTER = multiprocessing.get_context("forkserver")  # a child of a fresh process: no thread of the test is in it
+STARTER.set_forkserver_preload(["tests.server.loading"])
 FOLDERS: dict[str, Path] = {}  # of each test's database that is no file
 
 
@@ -21,6 +27,24 @@ def keys_beside(database: Database) -> KeyPlaces:
     return key_places(Path(url.database).parent if is_file else FOLDERS[url.database])
 
 
-def load_file(database: Database, path: Path, load_time: dt.datetime, keep: Keep | None = None) -> Loaded:
+def load_file(database: Database, path: Path, load_time: dt.datetime, keep: Keep = KEEP) -> Loaded:
     """Load a file as `python -m server load` does."""
     return load.load_file(database, path, load_time, keys_beside(database), keep)
+
+
+def load_little_by_little(url: str, path: Path, load_time: dt.datetime, keys: KeyPlaces) -> None:
+    """Load in small transactions, so that a kill finds the loader between and within many of them."""
+    load.BATCH_ROWS = load_run.BATCH_ROWS = 20
+    database = Database(url)
+    load.load_file(database, path, load_time, keys, KEEP)
+    database.close()
+
+
+def started(url: str, path: Path, load_time: dt.datetime) -> BaseProcess:
+    """Start to load, in a process of its own that begins at once."""
+    database = Database(url)
+    keys = keys_beside(database)
+    database.close()
+    process = STARTER.Process(target=load_little_by_little, args=(url, path, load_time, keys))
+    process.start()
+    return process

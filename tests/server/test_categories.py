@@ -14,11 +14,11 @@ from grounds.explain.v1.explain_pb2 import FeatureValue
 from models.catalog import activate
 from server.app import Application
 from server.config import read_settings
-from server.load import load_file
 from server.stores.database import Database
 from tests.conftest import LOAD_TIME, Serving, key_settings
 from tests.oracles import margins
 from tests.server.asking import customer, euros, refusal
+from tests.server.loading import load_file
 from tests.small import SPEC, SmallFamily, made_customers, write_small_family
 
 LEVELS = ("bakery", "bar", "hotel", "kiosk", "school")

@@ -1,17 +1,18 @@
-"""A feature file from before an erasure does not bring the customer back; a newer one may."""
+"""A feature or run file from before an erasure does not bring the customer back; a newer one may."""
 
 import datetime as dt
 from pathlib import Path
 
-import pytest
 from sqlalchemy import select
 
 from server.erase import erase
-from server.errors import LoadRefused
 from server.load import Loaded, load_file
-from server.stores.tables import FEATURES
+from server.stores.features import utc
+from server.stores.tables import FEATURES, RISK_TOMBSTONES, RISKS, RUNS
 from tests.conftest import LOAD_TIME
+from tests.server.loading import KEEP
 from tests.server.logs import opened, places
+from tests.server.runs import FIRST, SECOND, ChurnFamily, plain_rows, write_run
 from tests.server.test_load import GOOD, write
 
 AS_OF = GOOD["as_of"].max().to_pydatetime()
@@ -22,17 +23,41 @@ def test_who_was_erased_stays_away_until_there_is_something_newer(database_url: 
     path, day = write(tmp_path / "old.parquet", GOOD), dt.timedelta(days=1)
     newer = write(tmp_path / "new.parquet", GOOD.assign(as_of=AS_OF + 2 * day))
     with opened(database_url, tmp_path) as log:
-        load_file(log.database, path, LOAD_TIME)
+        load_file(log.database, path, LOAD_TIME, places(tmp_path), KEEP)
         erase(log, WHO, "request 7", AS_OF + day)
 
-        with pytest.raises(LoadRefused, match="name the keys of the log"):
-            load_file(log.database, path, LOAD_TIME)
-        again = load_file(log.database, path, LOAD_TIME, places(tmp_path))
+        again = load_file(log.database, path, LOAD_TIME, places(tmp_path), KEEP)
         with log.database.reading() as connection:
             customers = {tuple(row) for row in connection.execute(select(FEATURES.c.market, FEATURES.c.customer_id))}
-        later = load_file(log.database, newer, LOAD_TIME, places(tmp_path))
+        later = load_file(log.database, newer, LOAD_TIME, places(tmp_path), KEEP)
 
     assert again == Loaded("features", "credit", 0, 2, 1)
     assert WHO not in customers
     assert len(customers) == 2
     assert later == Loaded("features", "credit", 3, 0, 0)
+
+
+def test_a_run_leaves_out_who_was_erased_since_its_cut_also_when_no_tombstone_is_left_and_says_how_many(
+    database_url: str, churn_family: ChurnFamily, tmp_path: Path
+) -> None:
+    day = dt.timedelta(days=1)
+    rows = {
+        as_of: plain_rows(churn_family.model, {"C1": 1.0, "C2": 2.0, "C3": None}, as_of) for as_of in (FIRST, SECOND)
+    }
+    old, newer = (write_run(tmp_path / f"{as_of:%m}.parquet", churn_family.model, rows[as_of]) for as_of in rows)
+    features = write(tmp_path / "features.parquet", GOOD)  # DE C1 among them
+    with opened(database_url, tmp_path) as log:
+        load_file(log.database, features, LOAD_TIME, places(tmp_path), KEEP)
+        erase(log, ("DE", "C1"), "request 7", FIRST + day)
+        with log.database.reading() as connection:
+            stones = connection.execute(select(RISK_TOMBSTONES)).all()
+
+        loaded = [load_file(log.database, path, LOAD_TIME, places(tmp_path), KEEP) for path in (old, old, newer)]
+        with log.database.reading() as connection:
+            found = connection.execute(select(RISKS.c.customer_id, RUNS.c.as_of).join_from(RISKS, RUNS)).all()
+            counts = connection.execute(select(RUNS.c.customer_count).order_by(RUNS.c.as_of)).scalars().all()
+
+    assert stones == [], "no copy has a customer of whom no run told"
+    assert [(each.added, each.known, each.erased) for each in loaded] == [(2, 0, 1), (0, 2, 1), (3, 0, 0)]
+    assert {(row.customer_id, utc(row.as_of)) for row in found if row.customer_id == "C1"} == {("C1", SECOND)}
+    assert (len(found), counts) == (5, [2, 3])

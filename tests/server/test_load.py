@@ -1,4 +1,4 @@
-"""Feature files into the store: each wholly, or not at all with a sentence that says why."""
+"""Feature files into the store: checked wholly before anything is kept, or refused with a sentence that says why."""
 
 import datetime as dt
 import json
@@ -17,11 +17,12 @@ from sqlalchemy import func, select
 
 from server.config import Settings
 from server.errors import LoadRefused
-from server.load import Loaded, load_file
+from server.load import Loaded
 from server.stores.database import Database
 from server.stores.tables import FEATURES, METADATA
 from tests.conftest import LOAD_TIME, ROOT
 from tests.server.asking import score_request
+from tests.server.loading import load_file
 from tests.server.running import served
 from tests.small import SmallFamily
 from training.files import KEY_COLUMNS, write_features
@@ -67,8 +68,8 @@ def test_a_file_is_loaded_whole_and_again_changes_nothing(database: Database, tm
 
     first, second = (load_file(database, path, LOAD_TIME) for _ in range(2))
 
-    assert first == Loaded("features", "credit", 3, 0)
-    assert second == Loaded("features", "credit", 0, 3)
+    assert first == Loaded("features", "credit", 3, 0, 0)
+    assert second == Loaded("features", "credit", 0, 3, 0)
     assert counts(database)["features"] == 3
 
 

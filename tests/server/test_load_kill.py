@@ -1,4 +1,4 @@
-"""The loader killed at any moment: readers see the run whole or not at all, and the next load leaves nothing behind."""
+"""The loader killed at any moment: readers see a run whole or not at all, and the next load finishes or removes the rest."""
 
 import datetime as dt
 import random
@@ -6,16 +6,18 @@ import time
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from sqlalchemy import func, select
 
+from server.errors import LoadRefused
 from server.stores.database import Database
 from server.stores.risks import RiskStore
-from server.stores.tables import RISK_CHUNKS, RISKS, RUNS
+from server.stores.tables import FEATURES, RISK_CHUNKS, RISKS, RUNS
 from tests.conftest import LOAD_TIME
-from tests.server.loader import started
-from tests.server.loading import load_file
+from tests.server.loading import load_file, started
 from tests.server.runs import FIRST, SECOND, ChurnFamily, plain_rows, write_run
+from tests.server.test_load import GOOD, NAMES, write
 
 KILLS = 10
 
@@ -87,10 +89,10 @@ def moments() -> list[int]:
     return [0, 1, *(chance.randrange(20, 1500) for _ in range(KILLS - 3)), 1500]
 
 
-def wait_for_rows(database: Database, process: BaseProcess, rows: int) -> None:
+def wait_for_rows(database: Database, process: BaseProcess, rows: int, as_of: dt.datetime = SECOND) -> None:
     """Wait until the run that is being loaded has so many rows, or the loader has ended."""
     deadline = time.monotonic() + 60
-    counted = select(func.coalesce(func.sum(RUNS.c.customer_count), 0)).where(RUNS.c.as_of == SECOND)
+    counted = select(func.coalesce(func.sum(RUNS.c.customer_count), 0)).where(RUNS.c.as_of == as_of)
     while time.monotonic() < deadline and process.is_alive():
         with database.reading() as connection:
             if connection.execute(counted).scalar_one() >= rows:
@@ -111,3 +113,56 @@ def test_what_a_killed_load_left_is_gone_after_the_next(
     load_file(database, write_run(tmp_path / "b.parquet", model, plain_rows(model, {"B": 1.0}, SECOND)), LOAD_TIME)
 
     assert {name: len(found) for name, found in numbers(database).items()} == {"runs": 1, "risks": 1, "risk_chunks": 1}
+
+
+def test_a_load_of_features_that_was_killed_is_finished_by_the_same_file(
+    database: Database, database_url: str, tmp_path: Path
+) -> None:
+    count = 2000
+    rows = pd.DataFrame(
+        {
+            "market": "DE",
+            "customer_id": [f"C{number:05d}" for number in range(count)],
+            "as_of": FIRST,
+            "sample": "FIT",
+            **dict.fromkeys(NAMES, 1.0),
+        }
+    )
+    path = write(tmp_path / "features.parquet", rows.astype({"as_of": "datetime64[us, UTC]"}))
+    seen = []
+    for least in (0, 1, 900):
+        process = started(database_url, path, LOAD_TIME)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and process.is_alive() and feature_count(database) < least:
+            time.sleep(0.002)
+        process.kill()
+        process.join()
+        seen.append(feature_count(database))
+
+    with pytest.raises(LoadRefused, match="other values"):
+        load_file(database, write(tmp_path / "other.parquet", rows.assign(years=2.0)), LOAD_TIME)
+    refused = feature_count(database)
+    done = load_file(database, path, LOAD_TIME)
+
+    assert 0 < seen[1] <= seen[2] < count
+    assert seen[2] == refused
+    assert (done.added, done.known, feature_count(database)) == (count - refused, refused, count)
+
+
+def feature_count(database: Database) -> int:
+    """Count rows of features."""
+    with database.reading() as connection:
+        return int(connection.execute(select(func.count()).select_from(FEATURES)).scalar_one())
+
+
+def test_other_values_are_refused_before_anything_is_kept_also_in_the_last_batch(
+    database: Database, tmp_path: Path
+) -> None:
+    rows = pd.concat([GOOD.assign(customer_id=[f"C{number}-{each}" for each in "abc"]) for number in range(3000)])
+    last = write(tmp_path / "last.parquet", rows.tail(1).assign(years=9.0))
+    load_file(database, last, LOAD_TIME)
+
+    with pytest.raises(LoadRefused, match="other values"):
+        load_file(database, write(tmp_path / "all.parquet", rows), LOAD_TIME)
+
+    assert feature_count(database) == 1

@@ -15,7 +15,6 @@ from grounds.churn.v1 import churn_pb2 as pb
 from server.errors import LoadRefused
 from server.load_manifest import BANDS, STATUSES
 from server.stores.database import Database
-from server.stores.loading import loading
 from server.stores.risks import RiskStore, Wanted
 from tests.conftest import LOAD_TIME
 from tests.server.loading import load_file
@@ -227,10 +226,3 @@ def test_a_run_of_the_same_name_and_other_content_is_refused(
 
     with pytest.raises(LoadRefused, match="loaded already, from a file with other content"):
         load_file(empty, write(churn_family, tmp_path / "other.parquet", put(column="hold_out", value=True)), LOAD_TIME)
-
-
-def test_two_loads_at_once_are_refused_and_the_first_goes_on(database: Database, churn_family: ChurnFamily) -> None:
-    with loading(database), pytest.raises(LoadRefused, match="another load"):
-        load_file(database, churn_family.first_run, LOAD_TIME)
-
-    assert load_file(database, churn_family.first_run, LOAD_TIME).added == 1040

@@ -21,13 +21,13 @@ from server.app import Application
 from server.config import Settings
 from server.doctor import examine
 from server.errors import StoreUnavailable
-from server.load import load_file
 from server.stores.database import Database
 from server.stores.entries import Kept
 from server.stores.records import RecordLog
 from server.stores.tables import RECORDS
 from tests.conftest import LOAD_TIME, Serving
 from tests.server.asking import customer, raw, refusal, score_request
+from tests.server.loading import load_file
 from tests.server.logs import entry, opened
 from tests.server.running import kept, until
 from tests.small import SmallFamily

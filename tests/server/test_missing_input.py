@@ -9,10 +9,10 @@ import pytest
 from grounds.credit.v1 import credit_pb2 as pb
 from grounds.explain.v1 import explain_pb2
 from server.config import Settings
-from server.load import load_file
 from server.stores.database import Database
 from tests.conftest import Serving
 from tests.server.asking import customer, euros, numbers, score_request, simulate_request
+from tests.server.loading import load_file
 from tests.small import SmallFamily
 from training.files import write_features
 from training.spec import read_spec

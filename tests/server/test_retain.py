@@ -17,7 +17,6 @@ from server.errors import RecordRemoved, RetentionRefused
 from server.retain import look, remove
 from server.stores.holds import place_hold, release_hold
 from server.stores.records import RecordLog
-from server.stores.scrub import overwrite_from_now_on
 from server.stores.tables import RECORDS
 from tests.server.killed import Kill, Killed, at_every_step
 from tests.server.logs import entry, opened
@@ -274,7 +273,6 @@ def test_killed_at_any_step_every_gap_is_accounted_for_and_the_same_command_fini
 
 def test_what_was_removed_is_in_no_file_of_sqlite(tmp_path: Path) -> None:
     with opened(f"sqlite:///{tmp_path / 'log.db'}", tmp_path) as log:
-        overwrite_from_now_on(log.database)
         fill(log)
         log.append([entry(b"x" * 20_000, customer=("DE", "C1"), time=TEN - US, labels={"market": "DE"})])
         with log.database.reading() as connection:

@@ -16,6 +16,7 @@ from server.stores.run_records import record_name
 from server.stores.tables import RECORDS, RISK_CHUNKS, RISK_LEAVES, RISKS, RUNS
 from tests.conftest import LOAD_TIME
 from tests.server.killed import Kill, Killed, at_every_step
+from tests.server.loading import KEEP
 from tests.server.logs import NOW, opened, places
 from tests.server.run_trees import problems, run_ids
 from tests.server.runs import FIRST, ChurnFamily
@@ -28,7 +29,7 @@ MARKETS = {"DE": 1010, "FR": 30}
 def log(database_url: str, tmp_path: Path, churn_family: ChurnFamily) -> Iterator[RecordLog]:
     """Open a log beside a loaded run."""
     with opened(database_url, tmp_path) as found:
-        load_file(found.database, churn_family.first_run, LOAD_TIME, places(tmp_path))
+        load_file(found.database, churn_family.first_run, LOAD_TIME, places(tmp_path), KEEP)
         yield found
 
 
@@ -96,7 +97,7 @@ def test_a_run_that_comes_back_with_other_rows_is_refused_and_nothing_of_it_is_l
         connection.execute(delete(RISK_CHUNKS))
         connection.execute(delete(RISK_LEAVES))
         connection.execute(delete(RUNS))
-    load_file(log.database, churn_family.first_run, NOW, places(tmp_path))
+    load_file(log.database, churn_family.first_run, NOW, places(tmp_path), KEEP)
     again = problems(log)
     with log.database.writing() as connection:
         connection.execute(delete(RISKS))
@@ -106,15 +107,10 @@ def test_a_run_that_comes_back_with_other_rows_is_refused_and_nothing_of_it_is_l
     other = write(churn_family, tmp_path / "other.parquet", as_it_is)  # FR alone, under the whole run's name
 
     with pytest.raises(LoadRefused, match="was loaded before with other rows"):
-        load_file(log.database, other, NOW, places(tmp_path))
+        load_file(log.database, other, NOW, places(tmp_path), KEEP)
 
     assert again == []
     assert run_ids(log) == set()
-
-
-def test_a_run_needs_the_log(log: RecordLog, churn_family: ChurnFamily) -> None:
-    with pytest.raises(LoadRefused, match="name the keys of the log"):
-        load_file(log.database, churn_family.second_run, LOAD_TIME)
 
 
 def test_killed_at_any_step_of_a_load_there_are_run_and_record_or_neither(
@@ -129,12 +125,12 @@ def test_killed_at_any_step_of_a_load_there_are_run_and_record_or_neither(
             Kill(step, log.database)
             ended = True
             try:
-                load_file(log.database, churn_family.second_run, LOAD_TIME, places(folder))
+                load_file(log.database, churn_family.second_run, LOAD_TIME, places(folder), KEEP)
             except Killed:
                 ended = False
         with opened(f"sqlite:///{folder / 'log.db'}", folder) as log:
             states.append((len(run_ids(log)), recorded(log)))
-            load_file(log.database, churn_family.second_run, LOAD_TIME, places(folder))
+            load_file(log.database, churn_family.second_run, LOAD_TIME, places(folder), KEEP)
             assert (len(run_ids(log)), recorded(log), problems(log)) == (1, 1, [])
         return ended
 

@@ -1,0 +1,112 @@
+"""A load and an erasure of the same database: one waits for the other, and whatever is killed, the log stays true."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from sqlalchemy import func, select
+from typer.testing import CliRunner
+
+from server.__main__ import app
+from server.doctor import examine
+from server.erase import erasure_problems
+from server.errors import StoreUnavailable
+from server.stores.database import Database
+from server.stores.loading import alone
+from server.stores.run_records import run_problems
+from server.stores.tables import FEATURES, RISKS, RUNS
+from tests.conftest import LOAD_TIME, key_settings
+from tests.e2e.processes import write_config
+from tests.server.loading import load_file, started
+from tests.server.logs import opened
+from tests.server.runs import FIRST, ChurnFamily, plain_rows, write_run
+from tests.server.test_load import GOOD, write
+from tests.server.test_load_kill import wait_for_rows
+
+ORIGIN = "grounds.local/log"
+
+
+def typed(url: str, folder: Path, *words: str) -> Result:
+    """Type a command about a database."""
+    config = write_config(folder / "config.toml", {"database": url, **key_settings(folder)})
+    return CliRunner().invoke(app, [*words, "--config", str(config)])
+
+
+def problems(url: str, folder: Path) -> list[str]:
+    """Say what the doctor finds wrong with the log and its runs."""
+    with opened(url, folder, origin=ORIGIN) as log:
+        _, gone = erasure_problems(log)
+        holds, sentences = examine(log.database, log.verifier, None)
+        return [*run_problems(log, gone), *([] if holds else sentences)]
+
+
+def customers(database: Database, market: str) -> int:
+    """Count the customers of the runs of a market that are shown."""
+    wanted = select(func.count()).select_from(RISKS.join(RUNS)).where(RUNS.c.market == market, RUNS.c.state == "LOADED")
+    with database.reading() as connection:
+        return int(connection.execute(wanted).scalar_one())
+
+
+def test_who_was_in_a_load_that_was_killed_is_erased_from_nothing_and_the_same_file_loads_true(
+    database: Database, database_url: str, churn_family: ChurnFamily, tmp_path: Path
+) -> None:
+    values: dict[str, float | None] = {f"C{number:04d}": (number % 13) / 2 - 3 for number in range(1500)}
+    rows = plain_rows(churn_family.model, values, FIRST)
+    run = write_run(tmp_path / "run.parquet", churn_family.model, rows)
+    load_file(
+        database, write(tmp_path / "good.parquet", GOOD.assign(customer_id=["C0000", "C0001", "C0002"])), LOAD_TIME
+    )
+    process = started(database_url, run, LOAD_TIME)
+    wait_for_rows(database, process, 200, FIRST)
+    refused = typed(database_url, tmp_path, "erase", "DE", "C0000", "--reason", "request 7", "--apply")
+    process.kill()
+    process.join()
+    assert customers(database, "DE") == 0, "the loader was killed after its last commit"
+
+    erased = typed(database_url, tmp_path, "erase", "DE", "C0000", "--reason", "request 7", "--apply")
+    done = load_file(database, run, LOAD_TIME)
+
+    assert isinstance(refused.exception, StoreUnavailable)
+    assert "a load or an erasure is under way" in str(refused.exception)
+    assert erased.exit_code == 0, erased.output
+    assert "1 rows of features, 0 rows in runs" in erased.output
+    assert (done.added, customers(database, "DE")) == (1499, 1499)
+    assert problems(database_url, tmp_path) == []
+
+
+def test_while_one_loads_or_erases_the_other_is_refused_and_nothing_is_done(
+    database: Database, database_url: str, churn_family: ChurnFamily, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "good.parquet", GOOD)
+    load_file(database, path, LOAD_TIME)
+    words = ("erase", "DE", "C1", "--reason", "request 7")
+
+    with alone(database):
+        for file in (path, churn_family.first_run):
+            with pytest.raises(StoreUnavailable, match="a load or an erasure is under way"):
+                load_file(database, file, LOAD_TIME)
+        shown = typed(database_url, tmp_path, *words)
+        refused = typed(database_url, tmp_path, *words, "--apply")
+    with database.reading() as connection:
+        left = connection.execute(select(func.count()).select_from(FEATURES)).scalar_one()
+    done = typed(database_url, tmp_path, *words, "--apply")
+
+    assert shown.exit_code == 0, shown.output
+    assert isinstance(refused.exception, StoreUnavailable)
+    assert left == 3
+    assert done.exit_code == 0, done.output
+    assert load_file(database, churn_family.first_run, LOAD_TIME).added == 1040
+
+
+def test_who_waits_for_the_lock_is_in_nobodys_way(database: Database) -> None:
+    """A session that is idle within a transaction keeps VACUUM from what is dead since."""
+    if database.engine.dialect.name != "postgresql":
+        pytest.skip("SQLite's lock is a file's")
+
+    with alone(database), database.reading() as connection:
+        states = connection.exec_driver_sql(
+            "SELECT state FROM pg_stat_activity JOIN pg_locks USING (pid)"
+            " WHERE locktype = 'advisory' AND datname = current_database()"
+        )
+
+        assert states.scalars().all() == ["idle"]

@@ -1,0 +1,81 @@
+"""Tombstones hold customers' numbers: they go as soon as no token can ask for them, in every market, by whatever command."""
+
+import datetime as dt
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from sqlalchemy import select
+from typer.testing import CliRunner
+
+from server.__main__ import app
+from server.stores.database import Database
+from server.stores.tables import RISK_TOMBSTONES
+from tests.conftest import key_settings
+from tests.e2e.processes import write_config
+from tests.server.loading import load_file
+from tests.server.logs import opened
+from tests.server.runs import FIRST, ChurnFamily, plain_rows, write_run
+from tests.server.test_load import GOOD, write
+from tests.server.test_retention_table import table_of
+
+ORIGIN = "grounds.local/log"
+DAYS = 14  # a delta token's seven, and as many of the sync that it begins
+
+
+def typed(database: Database, folder: Path, *words: str) -> None:
+    """Type a command."""
+    url = database.engine.url.render_as_string(hide_password=False)
+    settings = {"database": url, "retention": table_of(folder), **key_settings(folder)}
+    config = write_config(folder / "config.toml", settings)
+    done = CliRunner().invoke(app, [*words, "--config", str(config)])
+    assert done.exit_code == 0, done.output
+
+
+def load(database: Database, folder: Path, churn: ChurnFamily) -> None:
+    """Load a run of DE."""
+    load_file(database, write_run(folder / "run.parquet", churn.model, rows(churn)), dt.datetime.now(dt.UTC))
+
+
+def rows(churn: ChurnFamily) -> pd.DataFrame:
+    """Make a run of one customer."""
+    return plain_rows(churn.model, {"A": 1.0}, FIRST)
+
+
+def erase(database: Database, folder: Path, _churn: ChurnFamily) -> None:
+    """Erase a customer of whom no run tells."""
+    load_file(database, write(folder / "features.parquet", GOOD), dt.datetime.now(dt.UTC))
+    typed(database, folder, "erase", "FR", "C1", "--reason", "request 7", "--apply")
+
+
+def retain(database: Database, folder: Path, _churn: ChurnFamily) -> None:
+    """Apply retention."""
+    typed(database, folder, "retain", "--apply")
+
+
+@pytest.mark.parametrize("command", [load, erase, retain])
+def test_an_old_tombstone_goes_with_the_next_command_also_of_a_market_without_runs(
+    database: Database,
+    database_url: str,
+    churn_family: ChurnFamily,
+    tmp_path: Path,
+    command: Callable[[Database, Path, ChurnFamily], None],
+) -> None:
+    with opened(database_url, tmp_path, origin=ORIGIN):
+        pass  # the log is begun
+    now, hour = dt.datetime.now(dt.UTC), dt.timedelta(hours=1)
+    ages = {"OLD": dt.timedelta(DAYS) + hour, "YOUNG": dt.timedelta(DAYS) - hour}
+    stones = [
+        {"market": market, "customer_id": f"{name}-{market}", "erase_time": now - age}
+        for market in ("DE", "IT")  # nothing was ever loaded for IT
+        for name, age in ages.items()
+    ]
+    with database.writing() as connection:
+        connection.execute(RISK_TOMBSTONES.insert(), stones)
+
+    command(database, tmp_path, churn_family)
+
+    with database.reading() as connection:
+        left = set(connection.execute(select(RISK_TOMBSTONES.c.customer_id)).scalars())
+    assert left == {"YOUNG-DE", "YOUNG-IT"}
