@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import delete, select, update
@@ -12,12 +11,13 @@ from grounds.audit.v1 import bodies_pb2 as pb
 from server.erase import erase
 from server.load import load_file
 from server.stores.leaves import LeavesDamaged
-from server.stores.loading import Staged, begin_run, publish, stage, sweep
+from server.stores.loading import sweep
 from server.stores.records import RecordLog
 from server.stores.run_evidence import RunRows
 from server.stores.run_records import record_name
-from server.stores.tables import RISK_CHUNKS, RISK_LEAVES, RISKS, RUNS
+from server.stores.tables import RISK_LEAVES, RUNS
 from tests.conftest import LOAD_TIME
+from tests.server.loading import KEEP
 from tests.server.logs import NOW, opened, places
 from tests.server.run_trees import OLD_ID, add_old_run, change_row, climbed, leaves_of, problems, root_over, run_ids
 from tests.server.runs import ChurnFamily
@@ -29,7 +29,7 @@ MARKETS = {"DE": 1010, "FR": 30}
 def log(database_url: str, tmp_path: Path, churn_family: ChurnFamily) -> Iterator[RecordLog]:
     """Open a log beside a loaded run."""
     with opened(database_url, tmp_path) as found:
-        load_file(found.database, churn_family.first_run, LOAD_TIME, places(tmp_path))
+        load_file(found.database, churn_family.first_run, LOAD_TIME, places(tmp_path), KEEP)
         yield found
 
 
@@ -51,7 +51,7 @@ def test_the_same_customer_has_another_leaf_in_another_run_and_in_another_log(
     """A leaf outlasts an erasure: without the log's key nobody can guess a row and try."""
     (tmp_path / "other").mkdir()
     with opened(f"sqlite:///{tmp_path / 'other.db'}", tmp_path / "other") as second:
-        load_file(second.database, churn_family.first_run, LOAD_TIME, places(tmp_path / "other"))
+        load_file(second.database, churn_family.first_run, LOAD_TIME, places(tmp_path / "other"), KEEP)
 
         assert not set(leaves_of(log, "DE")) & set(leaves_of(second, "DE"))
 
@@ -134,47 +134,3 @@ def test_a_row_is_proved_by_its_block_on_either_database_and_not_once_it_was_cha
     erased = rows.find(run_id, "DE", "C00001")
     assert (erased.row, erased.content) == (None, b"")
     assert rows.prove(erased) is not None
-
-
-@pytest.mark.parametrize("erased_first", [False, True], ids=["after-staging", "before-staging"])
-def test_who_is_erased_while_a_run_is_loaded_is_accounted_for(log: RecordLog, *, erased_first: bool) -> None:
-    """Staged before, the leaf stays and the erasure's record has it; staged after, neither row nor leaf is there."""
-    mine = ("FR", "C00701")
-    run = begin_run(log, line_of_copy(log))
-    if erased_first:
-        rows = copied(log, run)  # read before, as from a file
-        erase(log, mine, "request 7", NOW)
-        stage(log.database, run, *rows)
-    else:
-        stage(log.database, run, *copied(log, run))
-        erase(log, mine, "request 7", NOW)
-
-    publish(log, [run], NOW)
-
-    with log.database.reading() as connection:
-        left = connection.execute(select(RISKS.c.customer_id).where(RISKS.c.run_number == run.number)).scalars().all()
-        kept = connection.execute(select(RISK_LEAVES.c.hashes).where(RISK_LEAVES.c.run_number == run.number)).scalars()
-        leaves = b"".join(bytes(each) for each in kept)
-    assert (mine[1] in left, len(left)) == (False, MARKETS["FR"] - 1)
-    assert len(leaves) // 32 == MARKETS["FR"] - int(erased_first)
-    assert problems(log) == []
-    assert RunRows(log).prove(RunRows(log).find("d" * 32, "FR", "C00702")) is not None
-
-
-def line_of_copy(log: RecordLog) -> dict[str, Any]:
-    """Give the line of a run like the one of FR, under another name."""
-    with log.database.reading() as connection:
-        line = dict(connection.execute(select(RUNS).where(RUNS.c.market == "FR")).mappings().one())
-    for name in ("run_number", "state", "customer_count", "scored_count"):
-        del line[name]
-    return {**line, "run_id": "d" * 32}
-
-
-def copied(log: RecordLog, run: Staged) -> tuple[list[tuple[Any, ...]], list[dict[str, Any]], int]:
-    """Give the rows and parts of the export of FR, for another run."""
-    of = select(RUNS.c.run_number).where(RUNS.c.market == "FR", RUNS.c.state == "LOADED").scalar_subquery()
-    with log.database.reading() as connection:
-        rows = [dict(row) for row in connection.execute(select(RISKS).where(RISKS.c.run_number == of)).mappings()]
-        chunks = connection.execute(select(RISK_CHUNKS).where(RISK_CHUNKS.c.run_number == of)).mappings()
-        parts = [{**chunk, "run_number": run.number} for chunk in chunks]
-    return [tuple({**row, "run_number": run.number}.values()) for row in rows], parts, len(rows)
