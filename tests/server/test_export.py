@@ -16,6 +16,7 @@ from server.stores.erasures import erase_risks
 from server.stores.tables import RISK_CHUNKS
 from tests.conftest import Serving
 from tests.server.asking import refusal
+from tests.server.copies import erase, load
 from tests.server.loading import load_file
 from tests.server.runs import FIRST, SECOND, ChurnFamily, plain_rows, scored_rows, write_run
 
@@ -233,15 +234,13 @@ async def test_a_caller_who_goes_away_leaves_no_call_under_way(fed: Serving) -> 
     assert fed.application.gate.under_way == 0
 
 
-async def test_a_market_of_which_all_are_erased_exports_nobody(
-    serving: Serving, churn_family: ChurnFamily, tmp_path: Any
-) -> None:
-    with serving.application.database.writing() as connection:
-        erase_risks(connection, "DE", "A", now())
-    rows = plain_rows(churn_family.model, {"A": 1.0}, FIRST)
-    load_file(serving.application.database, write_run(tmp_path / "run.parquet", churn_family.model, rows), now())
+async def test_a_market_of_which_all_are_erased_exports_nobody(serving: Serving, churn_family: ChurnFamily) -> None:
+    await load(serving, churn_family, {"A": 1.0}, FIRST)
+    erase(serving, "A")
+    await load(serving, churn_family, {"A": 1.0}, SECOND)
 
     part = await first_of(serving)
 
+    assert part.run.as_of_time.ToDatetime(SECOND.tzinfo) == SECOND
     assert part.delta_token
     assert told(part.arrow_stream) == []
