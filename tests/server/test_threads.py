@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from grounds.audit.v1 import audit_pb2, evidence_pb2, sample_pb2
+from grounds.audit.v1 import audit_pb2, churn_evidence_pb2, evidence_pb2, sample_pb2
 from grounds.churn.v1 import churn_pb2
 from server.config import Settings
 from tests.conftest import Serving
@@ -29,6 +29,7 @@ async def test_while_the_crm_and_auditors_wait_a_decision_is_answered(with_runs:
     audit, churn = with_runs.audit, with_runs.churn
     decision_id = (await with_runs.credit.ScoreCredit(score_request())).credit_decision.record_ref.decision_id
     customer = {"market": "DE", "customer_id": "K0"}
+    of_run = {"run_id": "a" * 32, "customer": customer, "purpose": "a test"}
     slow = [
         audit.GetCheckpoint(audit_pb2.GetCheckpointRequest()),
         audit.GetInclusionProof(audit_pb2.GetInclusionProofRequest(record_id=decision_id)),
@@ -38,6 +39,8 @@ async def test_while_the_crm_and_auditors_wait_a_decision_is_answered(with_runs:
         audit.GetEvidence(audit_pb2.GetEvidenceRequest(decision_id=decision_id, purpose="a test")),
         audit.ReplayDecision(evidence_pb2.ReplayDecisionRequest(decision_id=decision_id, purpose="a test")),
         audit.ListDecisions(sample_pb2.ListDecisionsRequest()),
+        audit.GetChurnEvidence(churn_evidence_pb2.GetChurnEvidenceRequest(**of_run)),
+        audit.ReplayChurnRisk(churn_evidence_pb2.ReplayChurnRiskRequest(**of_run)),
         audit.SampleDecisions(sample_pb2.SampleDecisionsRequest(seed="a seed", size=1)),
         churn.GetChurnRisk(churn_pb2.GetChurnRiskRequest(customer=customer)),
         churn.BatchGetChurnRisks(churn_pb2.BatchGetChurnRisksRequest(customers=[customer])),
