@@ -1,6 +1,9 @@
 """What tests share: a small family that trains in seconds, the two real ones, and servers over a real channel."""
 
 import datetime as dt
+import fcntl
+import json
+import os
 import shutil
 import subprocess
 import sys
@@ -162,8 +165,22 @@ async def serving(small_settings: Settings) -> AsyncIterator[Serving]:
 
 @pytest.fixture(scope="session")
 def released(tmp_path_factory: pytest.TempPathFactory) -> Released:
-    """Train, activate, score and load both real families by the real commands, once. Read only."""
-    folder = tmp_path_factory.mktemp("released")
+    """Train, activate, score and load both real families by the real commands, once for all workers. Read only."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder, printed = shared / "released", shared / "released.json"
+    with (shared / "released.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not printed.exists():
+            folder.mkdir()
+            printed.write_text(json.dumps(release(folder)))
+    of = folder / "files", f"sqlite:///{folder / 'grounds.db'}"
+    return Released(folder / "bundles", *of, json.loads(printed.read_text()))
+
+
+def release(folder: Path) -> dict[str, str]:
+    """Make both families in a folder; gives what training printed, by family."""
     bundles, files, database = folder / "bundles", folder / "files", f"sqlite:///{folder / 'grounds.db'}"
     config = folder / "config.toml"
     settings = {"bundles": bundles, "database": database, **key_settings(folder)}
@@ -180,4 +197,4 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Released:
         *("--features", churn_files[0], "--to", churn_files[1]),
     )
     run("server", "load", str(files / "credit.features.parquet"), *churn_files, "--config", str(config))
-    return Released(bundles, files, database, printed)
+    return printed

@@ -91,11 +91,11 @@ def explanation_block(found: dict[str, Any]) -> str:
             "|---|---:|---:|---:|---:|---:|---:|",
         ]
         for way, one in model["one_row"].items():
-            loop, batch = model["loop"][way], model["batch"].get(way)
-            many = f"{batch['median']:.2f} | {batch['ratio']:.1f}" if batch else " | "
-            single = f"{one['median']:.1f} | {one['ratio']:.1f} | {loop['median']:.1f} | {loop['ratio']:.1f}"
-            lines.append(f"| {way} | {single} | {many} |")
-        lines += ["", f"One row: {claims(model['one_row'])}", "", f"In a loop: {claims(model['loop'])}", ""]
+            timed = [one, model.get("loop", {}).get(way), model["batch"].get(way)]  # results of before have no loop
+            cells = [f"{each['median']:.3g} | {each['ratio']:.1f}" if each else " | " for each in timed]
+            lines.append(f"| {way} | {' | '.join(cells)} |")
+        lines += ["", f"One row: {claims(model['one_row'])}", ""]
+        lines += [f"In a loop: {claims(model['loop'])}", ""] if "loop" in model else []
     plot_grid(results["grid"])
     lines += ["![Cost by size of the model](explanation.svg)", "", *grid_table(results["grid"])]
     return "\n".join(lines)

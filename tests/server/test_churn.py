@@ -144,6 +144,7 @@ async def test_the_newest_run_answers_as_soon_as_it_is_loaded(serving: Serving, 
 
 async def test_an_older_run_that_is_loaded_later_does_not_answer(serving: Serving, churn_family: ChurnFamily) -> None:
     with serving.application.database.writing() as connection:
+        connection.exec_driver_sql("DELETE FROM risk_leaves")
         connection.exec_driver_sql("DELETE FROM risk_chunks")
         connection.exec_driver_sql("DELETE FROM risks")
         connection.exec_driver_sql("DELETE FROM runs")
