@@ -30,6 +30,7 @@ from tests.small import SmallFamily, write_small_family
 
 ROOT = Path(__file__).resolve().parent.parent
 LOAD_TIME = dt.datetime(2026, 2, 1, tzinfo=dt.UTC)
+USES_THE_DATABASE = pytest.mark.xdist_group("database of the real families")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class Released:
     """Where the two real families' files are, as the real commands wrote them.
 
     Attributes:
+        database: Of a server; whoever uses it is in the group USES_THE_DATABASE.
         printed: What `python -m training fit` printed, by family.
     """
 
@@ -85,10 +87,10 @@ class Serving:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let one worker do all that needs the two trained families, and keep every other file together."""
+    """Keep every file's tests in one worker, and in the same one what uses the database of the two real families."""
     for item in items:
-        together = "released" if "released" in getattr(item, "fixturenames", ()) else item.path.name
-        item.add_marker(pytest.mark.xdist_group(together))
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.name))
 
 
 def key_settings(folder: Path) -> dict[str, Any]:
@@ -165,7 +167,7 @@ async def serving(small_settings: Settings) -> AsyncIterator[Serving]:
 
 @pytest.fixture(scope="session")
 def released(tmp_path_factory: pytest.TempPathFactory) -> Released:
-    """Train, activate, score and load both real families by the real commands, once for all workers. Read only."""
+    """Train, activate, score and load both real families by the real commands, once for all workers. The files are read only."""
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent

@@ -21,7 +21,9 @@ import demo
 from client.calls import Client, customer_of, money_of
 from client.errors import CallFailed
 from grounds.credit.v1 import credit_pb2, credit_pb2_grpc
-from tests.conftest import ROOT, Released, key_environment
+from tests.conftest import ROOT, USES_THE_DATABASE, Released, key_environment
+
+pytestmark = USES_THE_DATABASE
 
 START_SECONDS_MEDIAN_MAX = 4.0
 MEMORY_BYTES_MAX = 300 * 1024 * 1024
