@@ -11,6 +11,7 @@ from server.edges.pages import NOT_OURS, PageTokens, page_size_of
 from server.edges.threads import Threads
 from server.errors import PageTokenInvalid, RequestInvalid, Violation
 from server.stores.decisions import Condition, DecisionList, Place
+from server.stores.draw import Question
 from server.stores.entries import EPOCH, US
 from server.stores.proofs import Proofs
 from server.stores.samples import Samples
@@ -64,8 +65,8 @@ class DecisionLists:
         size = size_of(request.tree_size or head.size, head)
         asked = {KEYS[key] for key in request.stratify_by}
         keys = [key for key in ORDER if key in asked]
-        condition = condition_of(request.filter)
-        strata = await self.threads.run(self.samples.draw, condition, size, keys, request.seed, request.size)
+        question = Question(condition_of(request.filter), size, tuple(keys), request.seed, request.size)
+        strata = await self.threads.run(self.samples.draw, question)
         if sum(len(drawn) for _, drawn in strata.values()) > SAMPLE_MAX:
             problem = f"must be at most {SAMPLE_MAX // len(strata)} with {len(strata)} strata"
             raise RequestInvalid(f"size {problem}", violations=[Violation("size", problem, "SAMPLE_TOO_LARGE")])

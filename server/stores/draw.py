@@ -109,8 +109,8 @@ def chunks(
 ) -> Iterator[tuple[list[bytes], list[Keys]]]:
     """Give the population slice by slice: decision_ids, and the stratum of each.
 
-    The database puts a slice together as one text a column, for that is five times as fast as rows. To let it group them too
-    would take longer than to tell the strata apart here.
+    The database puts a slice together as one text a column: 0.85 microseconds a record with two columns of strata on SQLite, against
+    1.4 as rows, and 1.4 as texts that it has to group too.
     """
     # Aggregates of one scan take its rows in one order, so the lines of all texts belong together.
     columns = [RECORDS.c.record_id, *(func.coalesce(RECORDS.c[key], "") for key in question.keys)]

@@ -16,7 +16,6 @@ from sqlalchemy import select
 
 from server.errors import StoreUnavailable
 from server.stores.database import Database
-from server.stores.decisions import Condition
 from server.stores.draw import Draw, Drawn, Keys, Part, Question, drawn_from
 from server.stores.tables import RECORDS
 
@@ -40,17 +39,8 @@ class Samples:
     ) -> None:
         self.database, self.slice_records, self.alone_slices = database, slice_records, alone_slices
 
-    def draw(
-        self, condition: Condition, tree_size: int, keys: Sequence[str], seed: str, size: int
-    ) -> dict[Keys, tuple[int, list[str]]]:
+    def draw(self, question: Question) -> dict[Keys, tuple[int, list[str]]]:
         """Draw from every stratum.
-
-        Args:
-            condition: Which decisions are the population.
-            tree_size: Only records before this place.
-            keys: Columns whose values make a stratum.
-            seed: What is hashed in front of each decision_id.
-            size: Decisions to draw from each stratum.
 
         Returns:
             By stratum, in the order of its values: population and the ids that were drawn, smallest digest first.
@@ -58,8 +48,7 @@ class Samples:
         Raises:
             StoreUnavailable: The database does not answer.
         """
-        question = Question(condition, tree_size, tuple(keys), seed, size)
-        slices = self.slices(tree_size)
+        slices = self.slices(question.tree_size)
         if len(slices) <= self.alone_slices:
             with self.database.reading() as connection:
                 draw = drawn_from(connection, question, slices)

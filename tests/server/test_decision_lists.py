@@ -98,7 +98,7 @@ def drawn(
 ) -> dict[tuple[str, ...], tuple[int, list[str]]]:
     """Draw 5 of each stratum."""
     asked = {"condition": Condition(), "tree_size": tree_size, "keys": (), "seed": "tulip", "size": 5} | changes
-    return Samples(log.database, slice_records=7, alone_slices=alone).draw(**asked)
+    return Samples(log.database, slice_records=7, alone_slices=alone).draw(Question(**asked))
 
 
 def first_by_digest(numbers: list[int], seed: str, size: int) -> list[str]:
