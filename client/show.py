@@ -122,7 +122,7 @@ def waterfall(assessment: credit_pb2.CreditAssessment, model: model_pb2.Model | 
         add_row(table, step.label, step.value, f"{step.push:+.0f}", str(step.after), bar(step.push, widest))
     total = str(moved[-1].after) if moved else base
     if still:
-        add_row(table, f"{still} more features", "", "+0", total, "")
+        add_row(table, f"{still} more feature{'s' if still > 1 else ''}", "", "+0", total, "")
     table.add_section()
     add_row(table, "score", "", score, total, "", style="bold")
     return table
