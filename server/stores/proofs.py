@@ -9,10 +9,11 @@ from sqlalchemy import Connection, func, select
 from record.errors import ProofInvalid, RecordError
 from record.export import RetentionProof, StoredRecord
 from record.header import RETENTION, parse_header
-from record.merkle import HASH_BYTES, Node, consistency_proof, cover, home, inclusion_proof
-from server.errors import RecordDamaged, RecordUnknown, TreeSizeUnknown
+from record.merkle import consistency_proof, cover, inclusion_proof
+from server.errors import RecordUnknown, TreeSizeUnknown
 from server.stores.database import Database
 from server.stores.entries import raw, stored_record
+from server.stores.nodes import NodesOf
 from server.stores.records import HEAD
 from server.stores.tables import LOG_HEAD, RECORDS
 
@@ -113,32 +114,6 @@ class Proofs:
         while page := self.page(start, end):
             yield from page
             start = page[-1].index + 1
-
-
-class NodesOf:
-    """Reads stored hashes of the tree, with one question."""
-
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-
-    def __call__(self, nodes: Sequence[Node]) -> dict[Node, bytes]:
-        """Give the hash of each.
-
-        Raises:
-            RecordDamaged: One is not there.
-        """
-        if not nodes:
-            return {}
-        places = {home(node)[0] for node in nodes}
-        wanted = select(RECORDS.c.record_index, RECORDS.c.nodes).where(RECORDS.c.record_index.in_(places))
-        rows = {row.record_index: raw(row.nodes) for row in self.connection.execute(wanted)}
-        found = {}
-        for node in nodes:
-            place, level = home(node)
-            found[node] = rows.get(place, b"")[level * HASH_BYTES : (level + 1) * HASH_BYTES]
-            if len(found[node]) != HASH_BYTES:
-                raise RecordDamaged("a hash of the log is missing; run: python -m server doctor", place=str(place))
-        return found
 
 
 def proved(connection: Connection, proof: Any, first: int, second: int) -> Hashes:

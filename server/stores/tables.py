@@ -71,6 +71,17 @@ RECORDS = Table(
     ),
 )
 
+# Hashes of the tree again, 256 neighbours in a row, once they are complete: those eight levels below the node that the row
+# is named after. server/stores/nodes.py says why.
+TREE_BLOCKS = Table(
+    "tree_blocks",
+    METADATA,
+    Column("level", Integer, nullable=False),
+    Column("node_index", BigInteger, nullable=False),
+    Column("hashes", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("level", "node_index", name="pk_tree_blocks"),
+)
+
 # One row: how far the log has grown, and whose it is. Who appends locks it first. `peaks` is the frontier of the
 # tree; `checkpoint` the signed note of this very size.
 LOG_HEAD = Table(

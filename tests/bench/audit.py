@@ -32,6 +32,7 @@ from record.sealed import SealedRecord, open_sealed, seal
 from server.config import read_settings
 from server.stores.database import Database
 from server.stores.entries import row_of, split
+from server.stores.nodes import keep_blocks
 from server.stores.open_log import KeyPlaces, open_log
 from server.stores.records import RecordLog
 from server.stores.tables import LOG_HEAD, RECORDS
@@ -127,6 +128,7 @@ def fill(config: Path, count: int, say: Say) -> dict[str, Any]:
             ahead += more(1)
             with database.writing() as connection:
                 connection.execute(RECORDS.insert(), rows)
+                keep_blocks(connection, frontier.size - len(rows), frontier.size)
                 log.write_head(connection, frontier)
             if frontier.size // SAID_RECORDS > (frontier.size - len(rows)) // SAID_RECORDS:
                 say(f"{frontier.size:,} records")

@@ -1,0 +1,125 @@
+"""The hashes of the log's tree: beside the records that complete them and, of what is long complete, side by side.
+
+A proof takes one hash of each level, and each of them lies with another record: 22 hashes among five million records are 22
+reads from all over tens of GB. So the hashes of every eighth level are also kept in blocks of 256 neighbours, from which the
+levels between follow: the proof then reads three of them (C2SP's tlog-tiles has the same width for the same reason).
+
+A block is written in the transaction that completes it and never changes. It repeats what the records say, and `doctor`
+holds it against them. Where there is none, at the end of the log and for what a release before revision 0007 wrote, the
+records themselves are read.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from sqlalchemy import Connection, select, tuple_
+
+from record.leaf_blocks import root_of
+from record.merkle import HASH_BYTES, Node, home, leaves_of
+from server.errors import RecordDamaged
+from server.stores.entries import raw, split
+from server.stores.tables import RECORDS, TREE_BLOCKS
+
+LEVELS = 8
+BLOCK_NODES = 1 << LEVELS
+BLOCK_BYTES = BLOCK_NODES * HASH_BYTES
+
+
+class NodesOf:
+    """Reads hashes of the tree, with at most two questions."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    def __call__(self, nodes: Sequence[Node]) -> dict[Node, bytes]:
+        """Give the hash of each.
+
+        Raises:
+            RecordDamaged: One is not there.
+        """
+        blocks = blocks_with(self.connection, nodes)
+        found = {node: hash_in(blocks[block_of(node)], node) for node in nodes if block_of(node) in blocks}
+        return found | from_records(self.connection, [node for node in nodes if node not in found])
+
+
+def block_of(node: Node) -> Node:
+    """Give the node whose block holds, or leads to, the hash of this one: 8 levels above the block's own."""
+    rise = LEVELS - node.level % LEVELS
+    return Node(node.level + rise, node.index >> rise)
+
+
+def blocks_with(connection: Connection, nodes: Sequence[Node]) -> Mapping[Node, bytes]:
+    """Give those blocks that are there; one of another length is as none."""
+    wanted = {(node.level, node.index) for node in map(block_of, nodes)}
+    if not wanted:
+        return {}
+    key = tuple_(TREE_BLOCKS.c.level, TREE_BLOCKS.c.node_index)
+    rows = connection.execute(select(TREE_BLOCKS).where(key.in_(wanted)))
+    return {Node(row.level, row.node_index): raw(row.hashes) for row in rows if len(row.hashes) == BLOCK_BYTES}
+
+
+def hash_in(hashes: bytes, node: Node) -> bytes:
+    """Give a node's hash from its block."""
+    below = leaves_of(Node(node.level % LEVELS, node.index))  # counted in hashes of the block's level
+    first = below.start % BLOCK_NODES * HASH_BYTES
+    return root_of(split(hashes[first : first + len(below) * HASH_BYTES]))
+
+
+def from_records(connection: Connection, nodes: Sequence[Node]) -> dict[Node, bytes]:
+    """Give the hash of each as its record has it.
+
+    Raises:
+        RecordDamaged: One is not there.
+    """
+    if not nodes:
+        return {}
+    places = {home(node)[0] for node in nodes}
+    wanted = select(RECORDS.c.record_index, RECORDS.c.nodes).where(RECORDS.c.record_index.in_(places))
+    rows = {row.record_index: raw(row.nodes) for row in connection.execute(wanted)}
+    found = {}
+    for node in nodes:
+        place, level = home(node)
+        found[node] = rows.get(place, b"")[level * HASH_BYTES : (level + 1) * HASH_BYTES]
+        if len(found[node]) != HASH_BYTES:
+            raise RecordDamaged("a hash of the log is missing; run: python -m server doctor", place=str(place))
+    return found
+
+
+def completed(before: int, after: int) -> Iterator[Node]:
+    """Give the nodes above the blocks that a log completed by growing."""
+    level = LEVELS
+    while after >> level:
+        yield from (Node(level, index) for index in range(before >> level, after >> level))
+        level += LEVELS
+
+
+def keep_blocks(connection: Connection, before: int, after: int) -> None:
+    """Write the blocks that the log completed by growing from one size to another; its records are there already."""
+    rows = []
+    for node in completed(before, after):
+        first = node.index << LEVELS
+        below = [Node(node.level - LEVELS, index) for index in range(first, first + BLOCK_NODES)]
+        found = from_records(connection, below)
+        rows.append({"level": node.level, "node_index": node.index, "hashes": b"".join(found[each] for each in below)})
+    if rows:
+        connection.execute(TREE_BLOCKS.insert(), rows)
+
+
+def block_problems(connection: Connection, size: int) -> Iterator[str]:
+    """Say which blocks do not lead to the hash that the record above them has; of a log of so many records."""
+    keys = select(TREE_BLOCKS.c.level, TREE_BLOCKS.c.node_index).order_by(TREE_BLOCKS.c.level, TREE_BLOCKS.c.node_index)
+    for level, index in connection.execute(keys).all():
+        node = Node(level, index)
+        if level <= 0 or level % LEVELS or not 0 <= home(node)[0] < size:
+            yield f"block {index} of level {level} of the tree's hashes does not belong to this log"
+        elif not leads_to(connection, node):
+            yield f"block {index} of level {level} of the tree's hashes is not that of its records"
+
+
+def leads_to(connection: Connection, node: Node) -> bool:
+    """Tell whether a block leads to the hash above it. Where no record has that one, `verify` says so."""
+    this = (TREE_BLOCKS.c.level == node.level, TREE_BLOCKS.c.node_index == node.index)
+    hashes = raw(connection.execute(select(TREE_BLOCKS.c.hashes).where(*this)).scalar_one())
+    try:
+        return len(hashes) == BLOCK_BYTES and root_of(split(hashes)) == from_records(connection, [node])[node]
+    except RecordDamaged:
+        return True
