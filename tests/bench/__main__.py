@@ -109,6 +109,7 @@ def audit(
     files: Files = None,
     records: Annotated[int, typer.Option(help="Records of the log.", min=1000)] = 5_000_000,
     store: Annotated[str, typer.Option(help="SQLite or PostgreSQL.")] = "SQLite",
+    keep: Annotated[Path | None, typer.Option(help="Leave SQLite's records there, and measure those again.")] = None,
 ) -> None:
     """Time evidence, proofs and samples among millions of records; needs 6 KB of disk for each."""
     if store not in STORES:
@@ -117,7 +118,7 @@ def audit(
     measured_on = provenance()
     with trained(bundles, files, console) as (bundles_folder, files_folder):
         features = files_folder / "credit.features.parquet"
-        found = audited(bundle_of(bundles_folder, "credit"), features, records, store, console.say)
+        found = audited(bundle_of(bundles_folder, "credit"), features, records, store, console.say, keep)
     console.say(f"written: {record('audit', measured_on, found).name}")
     renew()
 

@@ -4,6 +4,7 @@ The records are bulk-made: bodies of real decisions, each sealed anew under the 
 own, in a valid tree. What is measured is a server process over gRPC, with the reading of evidence recorded each time.
 """
 
+import json
 import random
 import tempfile
 import time
@@ -59,28 +60,45 @@ class Template:
     key: bytes
 
 
-def measured(bundle_folder: Path, features: Path, count: int, kind: str, say: Say) -> dict[str, Any]:
-    """Make so many records in a database of this kind, and measure."""
+def measured(
+    bundle_folder: Path, features: Path, count: int, kind: str, say: Say, kept: Path | None = None
+) -> dict[str, Any]:
+    """Make so many records in a database of this kind, and measure.
+
+    Args:
+        bundle_folder: The bundle that decides.
+        features: Its customers.
+        count: Records of the log.
+        kind: SQLite or PostgreSQL.
+        say: Tells how far it is.
+        kept: A folder to leave the records of SQLite in; what an earlier run left there is measured as it is.
+    """
     with tempfile.TemporaryDirectory() as name:
-        for known, url in databases(Path(name)):
+        for known, url in databases(kept or Path(name)):
             if known == kind:
-                folder = Path(name) / kind
-                folder.mkdir()
-                config = prepared(folder, url, bundle_folder, features)
+                folder = (kept or Path(name)) / kind
+                config = folder / "config.toml"
+                if not config.exists():
+                    folder.mkdir(parents=True)
+                    config = prepared(folder, url, bundle_folder, features)
                 return measured_in(config, features, count, say) | {"database": kind}
     raise ValueError(f"there is no database of kind {kind}")
 
 
 def measured_in(config: Path, features: Path, count: int, say: Say) -> dict[str, Any]:
-    """Make the records and measure."""
-    customers = pq.read_table(features, columns=["customer_id"]).column("customer_id").to_pylist()
+    """Make the records that are not there yet, and measure."""
+    sizes = config.with_name("sizes.json")
+    if not sizes.exists():
+        customers = pq.read_table(features, columns=["customer_id"]).column("customer_id").to_pylist()
+        with serving(config) as client:
+            decide(client, customers[:REAL])
+        begun = time.monotonic()
+        found = fill(config, count, say)
+        say(f"{count:,} records in {time.monotonic() - begun:.0f} s: {found['database_bytes'] / 1e9:.2f} GB on disk")
+        sizes.write_text(json.dumps({"records": count, **found}), encoding="utf-8")
     with serving(config) as client:
-        decide(client, customers[:REAL])
-    begun = time.monotonic()
-    sizes = fill(config, count, say)
-    say(f"{count:,} records in {time.monotonic() - begun:.0f} s: {sizes['database_bytes'] / 1e9:.2f} GB on disk")
-    with serving(config) as client:
-        return {"records": count, **sizes, **asked(client, config)}
+        made: dict[str, Any] = json.loads(sizes.read_text(encoding="utf-8"))
+        return made | asked(client, config)
 
 
 @contextmanager
