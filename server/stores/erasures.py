@@ -4,6 +4,7 @@ import datetime as dt
 
 from sqlalchemy import Connection, delete, select, update
 
+from server.stores.chunks import without
 from server.stores.tables import RISK_CHUNKS, RISK_TOMBSTONES, RISKS, RUNS
 
 
@@ -30,8 +31,6 @@ def erase_risks(connection: Connection, market: str, customer_id: str, erase_tim
 
 def erase_from_run(connection: Connection, number: int, customer_id: str) -> bool:
     """Erase a customer from a run: the row, and its part of the export; gives whether the run had the customer."""
-    from server.stores.chunks import without  # pyarrow: the serving process loads it for an erasure only
-
     of_customer = (RISKS.c.run_number == number) & (RISKS.c.customer_id == customer_id)
     row = connection.execute(select(RISKS.c.chunk, RISKS.c.rank).where(of_customer)).first()
     if row is None:
