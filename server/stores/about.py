@@ -3,13 +3,20 @@
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, bindparam, select
 
 from record.errors import RecordError
 from record.header import Header, parse_header
 from server.stores.entries import Kept, damaged, raw
 from server.stores.records import RecordLog
 from server.stores.tables import RECORDS
+
+# Made once: to put a statement together takes longer than to run it.
+ABOUT = (
+    select(RECORDS)
+    .where(RECORDS.c.customer_tag == bindparam("tag"), RECORDS.c.kind.in_(bindparam("kinds", expanding=True)))
+    .order_by(RECORDS.c.record_index)
+)
 
 
 def headers_about(connection: Connection, tag: str, kinds: Collection[str]) -> list[tuple[Row[Any], Header]]:
@@ -18,8 +25,8 @@ def headers_about(connection: Connection, tag: str, kinds: Collection[str]) -> l
     Raises:
         RecordDamaged: A header is not what was written.
     """
-    wanted = select(RECORDS).where(RECORDS.c.customer_tag == tag, RECORDS.c.kind.in_(kinds))
-    return [(row, header_of(row)) for row in connection.execute(wanted.order_by(RECORDS.c.record_index)).all()]
+    rows = connection.execute(ABOUT, {"tag": tag, "kinds": list(kinds)}).all()
+    return [(row, header_of(row)) for row in rows]
 
 
 def header_of(row: Row[Any]) -> Header:
@@ -44,7 +51,7 @@ def records_about(log: RecordLog, tag: str, kinds: Collection[str], labels: Mapp
             for row, header in headers_about(connection, tag, kinds)
             if labels.items() <= header.labels.items() and row.ciphertext is not None
         ]
-    keys = log.keys.by_id({row.key_id for row in rows})
+    keys = log.keys.by_id({row.key_id for row in rows}) if rows else {}
     for row in rows:
         if row.key_id in keys:
             kept, _ = log.opened(row, keys)

@@ -10,8 +10,9 @@ records themselves are read.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-from sqlalchemy import Connection, select, tuple_
+from sqlalchemy import BindParameter, Connection, bindparam, select, tuple_
 
 from record.leaf_blocks import root_of
 from record.merkle import HASH_BYTES, Node, home, leaves_of
@@ -22,6 +23,10 @@ from server.stores.tables import RECORDS, TREE_BLOCKS
 LEVELS = 8
 BLOCK_NODES = 1 << LEVELS
 BLOCK_BYTES = BLOCK_NODES * HASH_BYTES
+WANTED: BindParameter[Any] = bindparam("wanted", expanding=True)
+# Made once: to put a statement together takes longer than to run it.
+BLOCKS = select(TREE_BLOCKS).where(tuple_(TREE_BLOCKS.c.level, TREE_BLOCKS.c.node_index).in_(WANTED))
+HASHES = select(RECORDS.c.record_index, RECORDS.c.nodes).where(RECORDS.c.record_index.in_(WANTED))
 
 
 class NodesOf:
@@ -52,8 +57,7 @@ def blocks_with(connection: Connection, nodes: Sequence[Node]) -> Mapping[Node, 
     wanted = {(node.level, node.index) for node in map(block_of, nodes)}
     if not wanted:
         return {}
-    key = tuple_(TREE_BLOCKS.c.level, TREE_BLOCKS.c.node_index)
-    rows = connection.execute(select(TREE_BLOCKS).where(key.in_(wanted)))
+    rows = connection.execute(BLOCKS, {"wanted": sorted(wanted)})
     return {Node(row.level, row.node_index): raw(row.hashes) for row in rows if len(row.hashes) == BLOCK_BYTES}
 
 
@@ -73,8 +77,7 @@ def from_records(connection: Connection, nodes: Sequence[Node]) -> dict[Node, by
     if not nodes:
         return {}
     places = {home(node)[0] for node in nodes}
-    wanted = select(RECORDS.c.record_index, RECORDS.c.nodes).where(RECORDS.c.record_index.in_(places))
-    rows = {row.record_index: raw(row.nodes) for row in connection.execute(wanted)}
+    rows = {row.record_index: raw(row.nodes) for row in connection.execute(HASHES, {"wanted": sorted(places)})}
     found = {}
     for node in nodes:
         place, level = home(node)

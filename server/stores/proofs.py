@@ -14,12 +14,13 @@ from server.errors import RecordUnknown, TreeSizeUnknown
 from server.stores.database import Database
 from server.stores.entries import raw, stored_record
 from server.stores.nodes import NodesOf
-from server.stores.records import HEAD
+from server.stores.records import HEAD, OF_ID
 from server.stores.tables import LOG_HEAD, RECORDS
 
 PAGE_ROWS = 500
 PAGE_BYTES = 1_000_000
 Hashes = tuple[bytes, ...]
+WHOLE_HEAD = select(LOG_HEAD).where(LOG_HEAD.c.name == HEAD)  # made once, as OF_ID
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Proofs:
     def head(self) -> Head:
         """Give the head."""
         with self.database.reading() as connection:
-            row = connection.execute(select(LOG_HEAD).where(LOG_HEAD.c.name == HEAD)).one()
+            row = connection.execute(WHOLE_HEAD).one()
         return Head(row.size, row.checkpoint, row.verifier_key, raw(row.peaks))
 
     def head_and_count(self) -> tuple[Head, int]:
@@ -69,7 +70,7 @@ class Proofs:
             TreeSizeUnknown: The tree of that size does not hold it.
         """
         with self.database.reading() as connection:
-            row = connection.execute(select(RECORDS).where(RECORDS.c.record_id == record_id)).first()
+            row = connection.execute(OF_ID, {"wanted": record_id}).first()
             if row is None:
                 raise RecordUnknown("there is no such record", record_id=record_id)
             record = stored_record(row)

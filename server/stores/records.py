@@ -50,6 +50,7 @@ MOVE_HEAD = (
     .where(LOG_HEAD.c.name == HEAD)
     .values({name: bindparam(f"new_{name}") for name in ("size", "peaks", "checkpoint")})
 )
+OF_ID = select(RECORDS).where(RECORDS.c.record_id == bindparam("wanted"))
 OF_REQUESTS = select(RECORDS).where(
     RECORDS.c.caller == bindparam("asked_by"), RECORDS.c.request_id.in_(bindparam("wanted", expanding=True))
 )
@@ -232,7 +233,7 @@ class RecordLog:
             RecordDamaged: It is not what was written.
         """
         with self.database.reading() as connection:
-            row = connection.execute(select(RECORDS).where(RECORDS.c.record_id == record_id)).first()
+            row = connection.execute(OF_ID, {"wanted": record_id}).first()
         if row is None:
             return None
         kept, _ = self.opened(row, self.keys.by_id({row.key_id}))
