@@ -8,14 +8,15 @@ import hashlib
 import json
 import os
 import sys
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from heapq import nsmallest
-from itertools import repeat
+from itertools import islice
 
 from pydantic import TypeAdapter
-from sqlalchemy import Connection, func, select
+from sqlalchemy import func, select
 
 from server.stores.database import Database
 from server.stores.decisions import Condition
@@ -25,7 +26,9 @@ LINE = "\n"  # in no UUID
 ALL_DIGESTS = b"\xff" * 33  # above every digest
 SPARE = 100  # drawn beyond what is wanted before the list is cut: cutting costs
 BEHIND = 10  # how much less urgent than the server's own work
+READERS = 4  # of one process
 Keys = tuple[str, ...]  # what makes a stratum
+Slice = tuple[int, int]  # [start, end), microseconds since 1970
 Drawn = tuple[bytes, bytes]  # digest, decision_id
 
 
@@ -54,7 +57,7 @@ class Part:
 
     url: str
     question: Question
-    slices: tuple[tuple[int, int], ...]
+    slices: tuple[Slice, ...]
 
 
 @dataclass(slots=True)
@@ -96,33 +99,35 @@ class Draw:
         return nsmallest(self.question.size, self.drawn[stratum])
 
 
-def drawn_from(connection: Connection, question: Question, slices: Sequence[tuple[int, int]]) -> Draw:
-    """Draw from the decisions of some times."""
-    draw = Draw(question)
-    for names, strata in chunks(connection, question, slices):
-        draw.take(names, strata)
+def drawn_from(database: Database, question: Question, slices: Sequence[Slice]) -> Draw:
+    """Draw from the decisions of some times. While some slices wait for the disk, another one is hashed."""
+    draw, left = Draw(question), iter(slices)
+    with ThreadPoolExecutor(READERS, thread_name_prefix="slice") as reading:
+        ahead = deque(reading.submit(read, database, question, each) for each in islice(left, READERS))
+        while ahead:
+            found = ahead.popleft().result()
+            ahead.extend(reading.submit(read, database, question, each) for each in islice(left, 1))
+            draw.take(*found)
     return draw
 
 
-def chunks(
-    connection: Connection, question: Question, slices: Sequence[tuple[int, int]]
-) -> Iterator[tuple[list[bytes], list[Keys]]]:
-    """Give the population slice by slice: decision_ids, and the stratum of each.
+def read(database: Database, question: Question, between: Slice) -> tuple[list[bytes], list[Keys]]:
+    """Give the population of a slice: decision_ids, and the stratum of each.
 
-    The database puts a slice together as one text a column: 0.85 microseconds a record with two columns of strata on SQLite, against
+    The database puts it together as one text a column: 0.85 microseconds a record with two columns of strata on SQLite, against
     1.4 as rows, and 1.4 as texts that it has to group too.
     """
     # Aggregates of one scan take its rows in one order, so the lines of all texts belong together.
     columns = [RECORDS.c.record_id, *(func.coalesce(RECORDS.c[key], "") for key in question.keys)]
-    population = (*question.condition.clauses(), RECORDS.c.record_index < question.tree_size)
+    times = (RECORDS.c.time_us >= between[0], RECORDS.c.time_us < between[1])
+    population = (*question.condition.clauses(), RECORDS.c.record_index < question.tree_size, *times)
     wanted = select(*(func.aggregate_strings(column, LINE) for column in columns)).where(*population)
-    for start, end in slices:
-        between = (RECORDS.c.time_us >= start, RECORDS.c.time_us < end)
-        names, *values = connection.execute(wanted.where(*between)).one()
-        if names is not None:
-            found = names.encode().split(LINE.encode())
-            strata = zip(*(text.split(LINE) for text in values), strict=True) if values else repeat((), len(found))
-            yield found, list(strata)
+    with database.reading() as connection:
+        names, *values = connection.execute(wanted).one()
+    if not names:  # there is none
+        return [], []
+    found = names.encode().split(LINE.encode())
+    return found, list(zip(*(text.split(LINE) for text in values), strict=True)) if values else [()] * len(found)
 
 
 def main() -> None:
@@ -130,8 +135,7 @@ def main() -> None:
     os.nice(BEHIND)
     part = TypeAdapter(Part).validate_json(sys.stdin.buffer.read())
     database = Database(part.url)
-    with database.reading() as connection:
-        draw = drawn_from(connection, part.question, part.slices)
+    draw = drawn_from(database, part.question, part.slices)
     database.close()
     strata = [
         (stratum, count, [(digest.hex(), name.decode()) for digest, name in draw.first(stratum)])

@@ -16,7 +16,7 @@ from sqlalchemy import select
 
 from server.errors import StoreUnavailable
 from server.stores.database import Database
-from server.stores.draw import Draw, Drawn, Keys, Part, Question, drawn_from
+from server.stores.draw import Draw, Drawn, Keys, Part, Question, Slice, drawn_from
 from server.stores.tables import RECORDS
 
 SLICE_RECORDS = 100_000
@@ -50,8 +50,7 @@ class Samples:
         """
         slices = self.slices(question.tree_size)
         if len(slices) <= self.alone_slices:
-            with self.database.reading() as connection:
-                draw = drawn_from(connection, question, slices)
+            draw = drawn_from(self.database, question, slices)
         else:
             draw = self.drawn_by_others(question, slices)
         return {
@@ -59,7 +58,7 @@ class Samples:
             for stratum, count in sorted(draw.populations.items())
         }
 
-    def slices(self, tree_size: int) -> list[tuple[int, int]]:
+    def slices(self, tree_size: int) -> list[Slice]:
         """Cut time so that about so many records lie between two cuts; the first and the last hold everything."""
         places = range(self.slice_records, tree_size, self.slice_records)
         wanted = select(RECORDS.c.time_us).where(RECORDS.c.record_index.in_(places))
@@ -67,7 +66,7 @@ class Samples:
             times = sorted(set(connection.execute(wanted).scalars()))
         return list(pairwise([-END, *times, END]))
 
-    def drawn_by_others(self, question: Question, slices: Sequence[tuple[int, int]]) -> Draw:
+    def drawn_by_others(self, question: Question, slices: Sequence[Slice]) -> Draw:
         """Let a process for each processor draw from its part, and draw from what they have drawn."""
         url, count = self.database.engine.url.render_as_string(hide_password=False), os.cpu_count() or 1
         parts = [Part(url, question, tuple(slices[first::count])) for first in range(count)]
