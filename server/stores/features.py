@@ -2,11 +2,11 @@
 
 import datetime as dt
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, select, tuple_
+from sqlalchemy import Connection, Select, bindparam, select
 
 from models.schema import Schema, Value
 from server.errors import LoadRefused
@@ -15,6 +15,13 @@ from server.stores.doubles import unpack
 from server.stores.tables import FEATURES
 
 CHUNK_ROWS = 500
+Key = tuple[str, str, str, dt.datetime]  # market, customer_id, feature_set_digest, as_of
+OF_CUSTOMERS = select(FEATURES.c.customer_id, FEATURES.c.row).where(
+    FEATURES.c.market == bindparam("of_market"),
+    FEATURES.c.feature_set_digest == bindparam("of_digest"),
+    FEATURES.c.as_of == bindparam("at"),
+    FEATURES.c.customer_id.in_(bindparam("customers", expanding=True)),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +98,34 @@ def new_rows(
     Raises:
         LoadRefused: As `append`.
     """
-    key_columns = [FEATURES.c.market, FEATURES.c.customer_id, FEATURES.c.feature_set_digest, FEATURES.c.as_of]
     batch = list(rows)
     for first in range(0, len(batch), CHUNK_ROWS):
-        chunk = {tuple(row[column.name] for column in key_columns): row for row in batch[first : first + CHUNK_ROWS]}
-        there = connection.execute(select(*key_columns, FEATURES.c.row).where(tuple_(*key_columns).in_(list(chunk))))
+        chunk = {key_of(row): row for row in batch[first : first + CHUNK_ROWS]}
         known = 0
-        for row in there.mappings():
-            key = (row["market"], row["customer_id"], row["feature_set_digest"], utc(row["as_of"]))
-            if chunk.pop(key)["row"] != row["row"]:
-                date = f"{row['as_of']:%Y-%m-%d}"
+        for key, content in rows_there(connection, chunk):
+            if chunk.pop(key)["row"] != content:
+                date = f"{key[-1]:%Y-%m-%d}"
                 raise LoadRefused(f"features of {date} are in the store with other values; date the new ones anew")
             known += 1
         yield list(chunk.values()), known
+
+
+def key_of(row: Mapping[str, object]) -> Key:
+    """Give what tells a row from every other: whose values as of when, and which features they are."""
+    as_of = row["as_of"]
+    assert isinstance(as_of, dt.datetime)
+    return str(row["market"]), str(row["customer_id"]), str(row["feature_set_digest"]), utc(as_of)
+
+
+def rows_there(connection: Connection, keys: Iterable[Key]) -> Iterator[tuple[Key, bytes]]:
+    """Give the rows that are there of these keys.
+
+    One question for each time: for tuples of values SQLite would read the whole table.
+    """
+    names: dict[tuple[str, str, dt.datetime], list[str]] = {}
+    for market, customer_id, digest, as_of in keys:
+        names.setdefault((market, digest, as_of), []).append(customer_id)
+    for (market, digest, as_of), customers in names.items():
+        asked = {"of_market": market, "of_digest": digest, "at": as_of, "customers": customers}
+        for row in connection.execute(OF_CUSTOMERS, asked):
+            yield (market, row.customer_id, digest, as_of), bytes(row.row)

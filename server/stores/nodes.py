@@ -10,9 +10,8 @@ records themselves are read.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
-from sqlalchemy import BindParameter, Connection, bindparam, select, tuple_
+from sqlalchemy import Connection, bindparam, select
 
 from record.leaf_blocks import root_of
 from record.merkle import HASH_BYTES, Node, home, leaves_of
@@ -23,10 +22,14 @@ from server.stores.tables import RECORDS, TREE_BLOCKS
 LEVELS = 8
 BLOCK_NODES = 1 << LEVELS
 BLOCK_BYTES = BLOCK_NODES * HASH_BYTES
-WANTED: BindParameter[Any] = bindparam("wanted", expanding=True)
-# Made once: to put a statement together takes longer than to run it.
-BLOCKS = select(TREE_BLOCKS).where(tuple_(TREE_BLOCKS.c.level, TREE_BLOCKS.c.node_index).in_(WANTED))
-HASHES = select(RECORDS.c.record_index, RECORDS.c.nodes).where(RECORDS.c.record_index.in_(WANTED))
+# Made once: to put a statement together takes longer than to run it. SQLite would read the whole table for pairs of values.
+BLOCKS = select(TREE_BLOCKS).where(
+    TREE_BLOCKS.c.level.in_(bindparam("levels", expanding=True)),
+    TREE_BLOCKS.c.node_index.in_(bindparam("indexes", expanding=True)),
+)
+HASHES = select(RECORDS.c.record_index, RECORDS.c.nodes).where(
+    RECORDS.c.record_index.in_(bindparam("places", expanding=True))
+)
 
 
 class NodesOf:
@@ -54,11 +57,13 @@ def block_of(node: Node) -> Node:
 
 def blocks_with(connection: Connection, nodes: Sequence[Node]) -> Mapping[Node, bytes]:
     """Give those blocks that are there; one of another length is as none."""
-    wanted = {(node.level, node.index) for node in map(block_of, nodes)}
+    wanted = {block_of(node) for node in nodes}
     if not wanted:
         return {}
-    rows = connection.execute(BLOCKS, {"wanted": sorted(wanted)})
-    return {Node(row.level, row.node_index): raw(row.hashes) for row in rows if len(row.hashes) == BLOCK_BYTES}
+    asked = {"levels": sorted({node.level for node in wanted}), "indexes": sorted({node.index for node in wanted})}
+    rows = connection.execute(BLOCKS, asked)
+    found = {Node(row.level, row.node_index): raw(row.hashes) for row in rows}
+    return {node: found[node] for node in wanted if len(found.get(node, b"")) == BLOCK_BYTES}
 
 
 def hash_in(hashes: bytes, node: Node) -> bytes:
@@ -77,7 +82,7 @@ def from_records(connection: Connection, nodes: Sequence[Node]) -> dict[Node, by
     if not nodes:
         return {}
     places = {home(node)[0] for node in nodes}
-    rows = {row.record_index: raw(row.nodes) for row in connection.execute(HASHES, {"wanted": sorted(places)})}
+    rows = {row.record_index: raw(row.nodes) for row in connection.execute(HASHES, {"places": sorted(places)})}
     found = {}
     for node in nodes:
         place, level = home(node)
