@@ -146,7 +146,7 @@ def cells_of_both(unit: Unit, other: Unit, cells_max: int) -> int | None:
         if known is None:
             cells *= len(members)
         elif known != members:
-            cells = cells // len(known) * sum(1 for one in members for two in known if one & two)
+            cells = cells // len(known) * len([one for one in members for two in known if one & two])
         if cells > cells_max:
             return None
     return cells

@@ -123,8 +123,11 @@ def unit_of_path(path: Path) -> Unit:
 
 
 def numbered(marks: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Number equal marks alike, from 0 without gaps."""
-    return np.unique(marks, return_inverse=True)[1].reshape(-1).astype(np.int64)
+    """Number equal marks alike, from 0 without gaps, in ascending order; marks are small, and none is negative."""
+    held = np.zeros(int(marks.max()) + 1, dtype=np.int64)
+    held[marks] = 1
+    numbers: NDArray[np.int64] = (np.cumsum(held) - 1)[marks]
+    return numbers
 
 
 def joined(one: Unit, other: Unit) -> Unit:

@@ -82,8 +82,7 @@ def test_every_leaf_is_in_one_unit_and_no_unit_of_more_leaves_has_too_many_cells
 
     found = Counter(path.value for unit in units for path in unit.paths)
     assert found == Counter(value for tree in ensemble.trees if isinstance(tree, Node) for value in leaves_of(tree))
-    alone = max(unit.cells for unit in pieces_of(ensemble, bins_of(ensemble), 1))
-    assert max(unit.cells for unit in units) <= max(cells_max, alone)
+    assert all(unit.cells <= max(cells_max, *(2 ** len(path.facts) for path in unit.paths)) for unit in units)
 
 
 @pytest.mark.parametrize("name", MODELS)
