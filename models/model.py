@@ -41,7 +41,8 @@ class Model:
         Raises:
             DoesNotAddUp: The explanation is not the score: nothing may be answered.
         """
-        return self.explain_rows(self.bundle.schema.row(values))[0]
+        margin, contributions = self.scorer.explain_one(self.bundle.schema.row(values))
+        return explained(self.bundle.scorecard, self.bundle.baseline.base_margin, margin, contributions)
 
     def explain_rows(self, rows: NDArray[np.float64]) -> list[ExplainedScore]:
         """Score and explain rows of shape (n, n_features), NaN where missing."""

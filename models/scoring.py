@@ -43,8 +43,7 @@ class Scorer:
             Shape (n,), log-odds before calibration.
         """
         if rows.shape == self.one_row_shape:
-            (alone,) = self.one_row.score.run(rows)
-            margin: Doubles = alone[0]
+            margin: Doubles = self.one_row.score.run(rows)[0]
             return margin
         margins: Doubles = self.score_graph.run(["margin"], {"rows": rows})[0][:, 0]
         return margins
@@ -52,8 +51,8 @@ class Scorer:
     def explain(self, rows: Doubles) -> tuple[Doubles, Doubles]:
         """Give each row's margin, shape (n,), and contributions, shape (n, n_features), both before calibration."""
         if rows.shape == self.one_row_shape:
-            found, alone = self.one_row.explain.run(rows)
-            return alone[0], found
+            both = self.one_row.explain.run(rows)
+            return both[0, -1:], both[:, :-1]
         parts = [
             self.explain_graph.run(list(EXPLANATION), {"rows": rows[first : first + BATCH_ROWS]})
             for first in range(0, len(rows), BATCH_ROWS)
@@ -61,6 +60,11 @@ class Scorer:
         if not parts:
             return np.zeros(0), np.zeros_like(rows)
         return np.concatenate([margin for _, margin in parts])[:, 0], np.concatenate([found for found, _ in parts])
+
+    def explain_one(self, row: Doubles) -> tuple[float, list[float]]:
+        """Give margin and contributions of one row of shape (1, n_features): those of `explain`, as lists without more ado."""
+        contributions = self.one_row.explain.listed(row)
+        return contributions.pop(), contributions
 
     def contributions(self, rows: Doubles) -> Doubles:
         """Give each row's contributions: the second half of `explain`."""
@@ -84,22 +88,32 @@ class OneRow:
 
     def __init__(self, graph: Any, outputs: tuple[str, ...]) -> None:
         shapes = {output.name: output.shape for output in graph.get_outputs()}
+        ends = np.cumsum([0, *(shapes[name][1] for name in outputs)]).tolist()
         self.row = np.zeros((1, graph.get_inputs()[0].shape[1]))
-        self.found = tuple(np.zeros((1, shapes[name][1])) for name in outputs)
+        self.found = np.zeros((1, ends[-1]))  # the outputs side by side, so that one copy takes all
+        self.flat = self.found[0]
         self.binding = graph.io_binding()
         self.binding.bind_input("rows", "cpu", 0, np.float64, self.row.shape, self.row.ctypes.data)
-        for name, array in zip(outputs, self.found, strict=True):
-            self.binding.bind_output(name, "cpu", 0, np.float64, array.shape, array.ctypes.data)
+        for name, first, end in zip(outputs, ends, ends[1:], strict=False):
+            place = self.found[:, first:end]
+            self.binding.bind_output(name, "cpu", 0, np.float64, place.shape, place.ctypes.data)
         # graph.run_with_iobinding first looks after captures of a graphics card, and makes its options anew for every
         # call: a tenth of an explained score. What it calls then is called here; the lock file names the release.
         call, bound = graph._sess.run_with_iobinding, self.binding._iobinding  # noqa: SLF001
         self.run_bound = partial(call, bound, onnxruntime.RunOptions())
 
-    def run(self, row: Doubles) -> tuple[Doubles, ...]:
-        """Run the graph on a row of shape (1, n_features); the answers are copies."""
+    def run(self, row: Doubles) -> Doubles:
+        """Run the graph on a row of shape (1, n_features); give a copy of its outputs side by side: shape (1, their widths)."""
         self.row[:] = row
         self.run_bound()
-        return tuple([array.copy() for array in self.found])
+        return self.found.copy()
+
+    def listed(self, row: Doubles) -> list[float]:
+        """Run the graph on a row of shape (1, n_features); give its outputs one after the other."""
+        self.row[:] = row
+        self.run_bound()
+        numbers: list[float] = self.flat.tolist()
+        return numbers
 
 
 def session(model: bytes, outputs: tuple[str, ...]) -> Any:

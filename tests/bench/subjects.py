@@ -88,7 +88,7 @@ def ways_of(subject: Subject, *, slow: bool = True) -> dict[str, Way]:
     plain = session(subject.score, ("margin",))
     ways: dict[str, Way] = {
         "score": scorer.margins,
-        "score + explanation": scorer.explain,
+        "score + explanation": lambda rows: scorer.explain_one(rows) if len(rows) == 1 else scorer.explain(rows),
         "explanation alone": contributions_alone(subject),
         YARDSTICK: lambda rows: booster.predict(rows, pred_contrib=True, num_threads=1),
         "score by Booster.predict": lambda rows: booster.predict(rows, raw_score=True, num_threads=1),
@@ -116,7 +116,7 @@ def contributions_alone(subject: Subject) -> Way:
     one = OneRow(graph, ("contributions",))
 
     def run(rows: Rows) -> object:
-        return one.run(rows) if len(rows) == 1 else graph.run(None, {"rows": rows})
+        return one.listed(rows) if len(rows) == 1 else graph.run(None, {"rows": rows})
 
     return run
 

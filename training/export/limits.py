@@ -1,19 +1,32 @@
 """How large an explanation may be, and which form of it fits."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from training.errors import ModelRefused
 from training.export.bins import Bins, bins_of
+from training.export.joining import Room, joined_within
 from training.export.trees import Ensemble, Leaf, Node, Tree
-from training.export.units import CELLS_MAX, Unit, units_of
+from training.export.units import Unit, pieces_of
 
 EXPLAIN_BYTES_MAX = 24_000_000  # leaves room for the other files in a bundle of 30 MB
-# Tried in this order: the first is the fastest, the last the smallest. Narrow lines cost about 5
-# microseconds more for one row.
-NARROW_CELLS_MAX = 128
-FORMS = ((CELLS_MAX, False), (128, False), (CELLS_MAX, True), (NARROW_CELLS_MAX, True), (1, True))
+# Units are joined until the tables take this much. Measured on 189 trees of 8 leaves over 19 features, microseconds
+# for one row explained in turns with other ways (alone in a warm loop):
+#   each tree joined to the unit that it made grow least, while that had at most
+#        1024 cells: 134 units, 8 MB: 50.6 (41.2)      2048 cells:  93 units, 21 MB: 42.0 (41.3)
+#   any two joined by least growth of all, up to
+#        3 MB: 176 units: 48.6 (45.8)    8 MB: 130 units: 42.5 (41.9)    11 MB: 114 units: 40.9 (41.4)
+#       15 MB:  98 units: 39.2 (38.6)   21 MB:  89 units: 39.0 (41.9)    24 MB:  86 units: 37.8 (40.2)
+TABLES_BYTES_MAX = 16_000_000
+# A joined unit has at most so many cells: writing its lines takes cells * leaves. Without it a model of 300 trees of 8 leaves
+# over 6 features is written in 7.2 s, not in 0.7, for 9 units instead of 28: 0.3 microseconds a row.
+CELLS_MAX = 4096
+# A row reads units * features numbers of dense lines, at about 3 nanoseconds; of narrow lines it reads fewer, at about 12, and
+# pays some 8 microseconds. Measured, dense and narrow: 1,800 numbers 23 and 38, 13,500 numbers 75 and 90,
+# 41,000 numbers 154 and 79, 75,000 numbers 218 and 69 microseconds.
+DENSE_NUMBERS_MAX = 20_000
+NARROW_FEATURES_MAX = 8  # narrow lines are all as long as the longest
 BYTES_A_NUMBER, BYTES_A_STEP = 8, 4
 NAMED_TREES = 5
 # Trees fitted anew at a depth grow elsewhere what was cut: measured, their tables take 1.0 to 2.0 times as much.
@@ -49,23 +62,31 @@ class Plan:
 
 
 def plan_of(ensemble: Ensemble, bins: Mapping[int, Bins], bytes_max: int = EXPLAIN_BYTES_MAX) -> Plan:
-    """Choose the fastest form whose tables take at most `bytes_max`.
+    """Choose dense lines where they are the faster ones and their tables take at most `bytes_max`, else narrow ones.
 
     Raises:
-        ModelRefused: None fits; the message names the largest trees and a depth that would fit.
+        ModelRefused: Those take more; the message names the largest trees and a depth that would fit.
     """
-    plans = []
-    for cells_max, narrow in FORMS:
-        plans.append(plan_with(ensemble, bins, cells_max, narrow=narrow))
-        if plans[-1].size <= bytes_max:
-            return plans[-1]
-    raise ModelRefused(too_large(ensemble, min(plan.size for plan in plans), bytes_max))
+    pieces, joined_max = pieces_of(ensemble, bins), min(bytes_max, TABLES_BYTES_MAX)
+    dense = plan_with(ensemble, bins, pieces, joined_max, narrow=False)
+    if dense.size <= bytes_max and len(dense.units) * dense.width <= DENSE_NUMBERS_MAX:
+        return dense
+    narrow = plan_with(ensemble, bins, pieces, joined_max, narrow=True)
+    if narrow.size > bytes_max:
+        raise ModelRefused(too_large(ensemble, narrow.size, bytes_max))
+    return narrow
 
 
-def plan_with(ensemble: Ensemble, bins: Mapping[int, Bins], cells_max: int, *, narrow: bool) -> Plan:
-    """Plan one form."""
-    units = units_of(ensemble, bins, cells_max) or [Unit((), {})]  # a model of constants has one empty line
+def plan_with(
+    ensemble: Ensemble, bins: Mapping[int, Bins], pieces: Sequence[Unit], bytes_max: int, *, narrow: bool
+) -> Plan:
+    """Plan one form: pieces joined up to `bytes_max`, and beyond where that makes the tables smaller."""
     classes = sum(len(found.answers) for found in bins.values())
+    features_max = ensemble.feature_count
+    if narrow:
+        features_max = max([NARROW_FEATURES_MAX, *(len(piece.digits) for piece in pieces)])
+    room = Room(bytes_max, features_max * BYTES_A_NUMBER, classes * BYTES_A_STEP, CELLS_MAX, features_max)
+    units = joined_within(pieces, room) or [Unit((), {})]  # a model of constants has one empty line
     return Plan(tuple(units), narrow, ensemble.feature_count, classes)
 
 
@@ -95,7 +116,8 @@ def deepest_that_fits(ensemble: Ensemble, too_deep: int, bytes_max: int) -> int:
 def fits_at(ensemble: Ensemble, depth: int, bytes_max: int) -> bool:
     """Tell whether trees that end at a depth would fit in a narrow form, also when they are fitted anew."""
     shallow = replace(ensemble, trees=tuple(cut_at(tree, depth) for tree in ensemble.trees))
-    return plan_with(shallow, bins_of(shallow), NARROW_CELLS_MAX, narrow=True).size * REGROWN <= bytes_max
+    bins, share = bins_of(shallow), bytes_max // REGROWN
+    return plan_with(shallow, bins, pieces_of(shallow, bins), share, narrow=True).size <= share
 
 
 def cut_at(tree: Tree, depth: int) -> Tree:

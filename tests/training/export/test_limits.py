@@ -16,19 +16,30 @@ from tests.training.export.made import fit, hard_rows, made_rows, model
 from training.errors import ModelRefused
 from training.export.bins import bins_of
 from training.export.explain import explain_onnx
-from training.export.limits import EXPLAIN_BYTES_MAX, FORMS, Plan, cut_at, depth_of, plan_of, plan_with
+from training.export.limits import (
+    DENSE_NUMBERS_MAX,
+    EXPLAIN_BYTES_MAX,
+    TABLES_BYTES_MAX,
+    Plan,
+    cut_at,
+    depth_of,
+    plan_of,
+    plan_with,
+)
 from training.export.score import score_onnx
 from training.export.trees import Ensemble, read_ensemble
+from training.export.units import pieces_of
 from training.gate.reference import interventional
 
 EQUAL = {"rtol": 0.0, "atol": 1e-12}
 COLUMNS = 30
 WIDE = 400
+FORMS = ((TABLES_BYTES_MAX, False), (0, False), (TABLES_BYTES_MAX, True), (0, True))  # joined up to so much, narrow
 
 
 @cache
 def small_trees() -> lightgbm.Booster:
-    """Give a model of small trees over many features: each of FORMS is smaller than the one before, or the next."""
+    """Give a model of small trees over many features."""
     return fit(made_rows(600, COLUMNS, gaps=0.05), {"num_leaves": 3}, 30)
 
 
@@ -37,7 +48,8 @@ def plans(name: str) -> tuple[Plan, ...]:
     """Plan every form of a model."""
     ensemble = read_ensemble(booster_of(name))
     bins = bins_of(ensemble)
-    return tuple(plan_with(ensemble, bins, cells_max, narrow=narrow) for cells_max, narrow in FORMS)
+    pieces = pieces_of(ensemble, bins)
+    return tuple(plan_with(ensemble, bins, pieces, bytes_max, narrow=narrow) for bytes_max, narrow in FORMS)
 
 
 def booster_of(name: str) -> lightgbm.Booster:
@@ -88,14 +100,16 @@ def test_every_form_gives_the_same_contributions_and_margins(name: str, *, path_
         assert np.array_equal(margin, margins(booster_of(name), rows))
 
 
+@pytest.mark.parametrize("form", range(len(FORMS)))
 @pytest.mark.parametrize("name", NAMES)
-def test_narrow_and_dense_lines_of_the_same_units_are_equal_to_the_bit(name: str) -> None:
-    rows = rows_for(name)
-    pairs = [(FORMS.index((cells_max, False)), FORMS.index((cells_max, True))) for cells_max, narrow in FORMS[:2]]
+def test_narrow_and_dense_lines_of_the_same_units_are_equal_to_the_bit(name: str, form: int) -> None:
+    ensemble, rows, plan = read_ensemble(booster_of(name)), rows_for(name), plans(name)[form]
+    baseline = made_rows(60, ensemble.feature_count, seed=78, gaps=0.1)
+    other = explain_onnx(ensemble, baseline, plan=dataclasses.replace(plan, narrow=not plan.narrow))
 
-    for dense, narrow in pairs:
-        assert shape_of_lines(in_form(name, dense))[0] == shape_of_lines(in_form(name, narrow))[0]
-        assert np.array_equal(opened(name, dense).contributions(rows), opened(name, narrow).contributions(rows))
+    found = Scorer(score_onnx(ensemble), other).contributions(rows)
+
+    assert np.array_equal(found, opened(name, form).contributions(rows))
 
 
 @pytest.mark.parametrize("form", range(len(FORMS)))
@@ -126,17 +140,36 @@ def test_the_size_of_a_plan_is_that_of_the_tables_in_its_file() -> None:
         assert plan.size == sizes["lines"] + sizes["steps"]
 
 
-def test_the_first_form_that_fits_is_taken() -> None:
+def test_dense_lines_are_taken_where_they_fit_then_narrow_ones_and_what_is_smaller_than_both_is_refused() -> None:
     ensemble = read_ensemble(small_trees())
-    sizes = [plan.size for plan in plans("small trees")]
-    for bytes_max in (size + more for size in sizes for more in (0, 1)):
-        first = next(form for form, size in enumerate(sizes) if size <= bytes_max)
+    bins, (_, dense, _, narrow) = bins_of(ensemble), plans("small trees")
+    assert narrow.size < dense.size
+    for bytes_max in (TABLES_BYTES_MAX, dense.size + 1, dense.size, dense.size - 1, narrow.size + 1, narrow.size):
+        plan = plan_of(ensemble, bins, bytes_max)
 
-        plan = plan_of(ensemble, bins_of(ensemble), bytes_max)
-
-        assert (plan.narrow, plan.size) == (FORMS[first][1], sizes[first])
+        assert plan.narrow == (bytes_max < dense.size)
+        assert plan.size <= bytes_max
     with pytest.raises(ModelRefused):
-        plan_of(ensemble, bins_of(ensemble), min(sizes) - 1)
+        plan_of(ensemble, bins, narrow.size - 1)
+
+
+def test_units_are_joined_up_to_what_tables_may_take_and_the_explanation_may_take_more() -> None:
+    joined, apart, *_ = plans("small trees")
+
+    assert len(joined.units) < len(apart.units)
+    assert apart.size < joined.size <= TABLES_BYTES_MAX < EXPLAIN_BYTES_MAX
+
+
+def test_narrow_lines_are_taken_where_a_row_would_read_too_many_numbers_of_dense_ones() -> None:
+    ensemble = read_ensemble(fit(made_rows(600, WIDE, gaps=0.05), {"feature_fraction": 0.3}, 60))
+    bins = bins_of(ensemble)
+    dense = plan_with(ensemble, bins, pieces_of(ensemble, bins), TABLES_BYTES_MAX, narrow=False)
+
+    plan = plan_of(ensemble, bins)
+
+    assert dense.size <= TABLES_BYTES_MAX
+    assert len(dense.units) * WIDE > DENSE_NUMBERS_MAX
+    assert plan.narrow
 
 
 def test_a_model_of_400_features_and_100_trees_is_exported_within_the_limit_and_exactly() -> None:

@@ -14,6 +14,7 @@ from tests.oracles import Rows
 from tests.training.export.drawn import fitted, recipe_of
 from tests.training.export.made import fit, made_rows, model
 from training.export.bins import Bins, bins_of, classes_of_rows
+from training.export.joining import Room, joined_within
 from training.export.shapley import (
     AGAINST_MAX,
     CACHED_WIDTH_MAX,
@@ -25,7 +26,7 @@ from training.export.shapley import (
     path_dependent_table,
 )
 from training.export.trees import Ensemble, Leaf, Node, Split, Tree, read_ensemble
-from training.export.units import CELLS_MAX, Unit, cut, units_of
+from training.export.units import Unit, cut, pieces_of
 
 CLOSE = {"rtol": 0.0, "atol": 1e-14}
 
@@ -40,9 +41,9 @@ def ensemble_of(*trees: Tree) -> Ensemble:
     return Ensemble(trees, 20, zero_missing=frozenset(), categories=frozenset())
 
 
-def units_with(ensemble: Ensemble, cells_max: int = CELLS_MAX) -> list[Unit]:
-    """Cut and join."""
-    return units_of(ensemble, bins_of(ensemble), cells_max)
+def units_with(ensemble: Ensemble, cells_max: int = 1024) -> list[Unit]:
+    """Cut, and join up to so many cells."""
+    return joined_within(pieces_of(ensemble, bins_of(ensemble), min(cells_max, 64)), Room(10**7, 1, 1, cells_max, 20))
 
 
 def chain(length: int) -> Tree:
@@ -73,7 +74,7 @@ MODELS = {
 # --- how a model is cut and joined -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("cells_max", [1, 128, CELLS_MAX])
+@pytest.mark.parametrize("cells_max", [1, 128, 1024])
 @pytest.mark.parametrize("name", MODELS)
 def test_every_leaf_is_in_one_unit_and_no_unit_of_more_leaves_has_too_many_cells(name: str, cells_max: int) -> None:
     ensemble = read_ensemble(MODELS[name]())
@@ -81,14 +82,14 @@ def test_every_leaf_is_in_one_unit_and_no_unit_of_more_leaves_has_too_many_cells
 
     found = Counter(path.value for unit in units for path in unit.paths)
     assert found == Counter(value for tree in ensemble.trees if isinstance(tree, Node) for value in leaves_of(tree))
-    assert all(unit.cells <= cells_max or len(unit.paths) == 1 for unit in units)
+    assert all(unit.cells <= max(cells_max, *(2 ** len(path.facts) for path in unit.paths)) for unit in units)
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_digits_number_the_cells_without_gaps(name: str) -> None:
     ensemble = read_ensemble(MODELS[name]())
     bins = bins_of(ensemble)
-    for unit in units_of(ensemble, bins):
+    for unit in units_with(ensemble):
         assert list(unit.digits) == sorted({fact.feature for path in unit.paths for fact in path.facts})
         for feature, digits in unit.digits.items():
             assert len(digits) == len(bins[feature].answers)
@@ -113,7 +114,7 @@ def test_a_row_meets_one_path_of_each_tree_whatever_the_units(name: str) -> None
     classes = classes_of_rows(ensemble, bins, rows)
     for tree in ensemble.trees:
         met = np.zeros(len(rows), dtype=np.int64)
-        for path in (path for unit in cut(tree, bins, CELLS_MAX) for path in unit.paths):
+        for path in (path for unit in cut(tree, bins, 1024) for path in unit.paths):
             met += np.all([fact.met[classes[fact.feature]] for fact in path.facts] or [[True] * len(rows)], axis=0)
         assert (met == 1).all()
 
@@ -124,7 +125,7 @@ def test_a_tree_of_8_leaves_on_few_features_is_one_unit() -> None:
     trees = [tree for tree in ensemble.trees if len(leaves_of(tree)) == 8]
 
     assert trees
-    assert all(len(cut(tree, bins, CELLS_MAX)) == 1 for tree in trees)
+    assert all(len(cut(tree, bins, 1024)) == 1 for tree in trees)
 
 
 def test_trees_that_ask_alike_share_a_unit_without_more_cells() -> None:
@@ -291,7 +292,7 @@ def test_every_line_of_a_unit_is_the_shapley_formula_over_all_coalitions(name: s
     bins: dict[int, Bins] = bins_of(ensemble)
     baseline = classes_of_rows(ensemble, bins, made_rows(7, ensemble.feature_count, seed=78, gaps=0.2))
     against = baseline if method == "interventional" else None
-    for unit in units_of(ensemble, bins, 64)[:3]:
+    for unit in units_with(ensemble, 256)[:3]:
         lines = lines_of(unit, against)
 
         assert lines.shape == (unit.cells, len(unit.digits))
