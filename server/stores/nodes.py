@@ -1,8 +1,9 @@
 """The hashes of the log's tree: beside the records that complete them and, of what is long complete, side by side.
 
 A proof takes one hash of each level, and each of them lies with another record: 22 hashes among five million records are 22
-reads from all over tens of GB. So the hashes of every eighth level are also kept in blocks of 256 neighbours, from which the
-levels between follow: the proof then reads three of them (C2SP's tlog-tiles has the same width for the same reason).
+reads from all over tens of GB. So they are also kept in blocks: eight levels of a complete subtree, 256 hashes of the lowest
+level first, then 128, down to 2. The proof then reads three of them (C2SP's tlog-tiles are as wide for the same reason, and
+leave the upper seven levels to be computed, which would take a third of a proof's time here).
 
 A block is written in the transaction that completes it and never changes. It repeats what the records say, and `doctor`
 holds it against them. Where there is none, at the end of the log and for what a release before revision 0007 wrote, the
@@ -13,15 +14,14 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from sqlalchemy import Connection, bindparam, select
 
-from record.leaf_blocks import root_of
-from record.merkle import HASH_BYTES, Node, home, leaves_of
+from record.merkle import HASH_BYTES, Node, home, leaves_of, node_hash
 from server.errors import RecordDamaged
 from server.stores.entries import raw, split
 from server.stores.tables import RECORDS, TREE_BLOCKS
 
 LEVELS = 8
-BLOCK_NODES = 1 << LEVELS
-BLOCK_BYTES = BLOCK_NODES * HASH_BYTES
+LOWEST = 1 << LEVELS  # hashes of the lowest level of a block
+BLOCK_BYTES = 2 * (LOWEST - 1) * HASH_BYTES
 # Made once: to put a statement together takes longer than to run it. SQLite would read the whole table for pairs of values.
 BLOCKS = select(TREE_BLOCKS).where(
     TREE_BLOCKS.c.level.in_(bindparam("levels", expanding=True)),
@@ -68,9 +68,9 @@ def blocks_with(connection: Connection, nodes: Sequence[Node]) -> Mapping[Node, 
 
 def hash_in(hashes: bytes, node: Node) -> bytes:
     """Give a node's hash from its block."""
-    below = leaves_of(Node(node.level % LEVELS, node.index))  # counted in hashes of the block's level
-    first = below.start % BLOCK_NODES * HASH_BYTES
-    return root_of(split(hashes[first : first + len(below) * HASH_BYTES]))
+    width = LOWEST >> node.level % LEVELS  # of the node's level in a block
+    first = (2 * (LOWEST - width) + node.index % width) * HASH_BYTES
+    return hashes[first : first + HASH_BYTES]
 
 
 def from_records(connection: Connection, nodes: Sequence[Node]) -> dict[Node, bytes]:
@@ -102,32 +102,47 @@ def completed(before: int, after: int) -> Iterator[Node]:
 
 def keep_blocks(connection: Connection, before: int, after: int) -> None:
     """Write the blocks that the log completed by growing from one size to another; its records are there already."""
-    rows = []
-    for node in completed(before, after):
-        first = node.index << LEVELS
-        below = [Node(node.level - LEVELS, index) for index in range(first, first + BLOCK_NODES)]
-        found = from_records(connection, below)
-        rows.append({"level": node.level, "node_index": node.index, "hashes": b"".join(found[each] for each in below)})
+    rows = [
+        {"level": node.level, "node_index": node.index, "hashes": block_from_records(connection, node)}
+        for node in completed(before, after)
+    ]
     if rows:
         connection.execute(TREE_BLOCKS.insert(), rows)
 
 
+def block_from_records(connection: Connection, node: Node) -> bytes:
+    """Put the block below a node together from the hashes that its records have.
+
+    Raises:
+        RecordDamaged: One is not there.
+    """
+    below = [
+        Node(node.level - LEVELS + rise, index)
+        for rise in range(LEVELS)
+        for index in leaves_of(Node(LEVELS - rise, node.index))
+    ]
+    found = from_records(connection, below)
+    return b"".join(found[each] for each in below)
+
+
 def block_problems(connection: Connection, size: int) -> Iterator[str]:
-    """Say which blocks do not lead to the hash that the record above them has; of a log of so many records."""
+    """Say which blocks are not what the records say; of a log of so many records."""
     keys = select(TREE_BLOCKS.c.level, TREE_BLOCKS.c.node_index).order_by(TREE_BLOCKS.c.level, TREE_BLOCKS.c.node_index)
     for level, index in connection.execute(keys).all():
         node = Node(level, index)
         if level <= 0 or level % LEVELS or not 0 <= home(node)[0] < size:
             yield f"block {index} of level {level} of the tree's hashes does not belong to this log"
-        elif not leads_to(connection, node):
+        elif not is_of_records(connection, node):
             yield f"block {index} of level {level} of the tree's hashes is not that of its records"
 
 
-def leads_to(connection: Connection, node: Node) -> bool:
-    """Tell whether a block leads to the hash above it. Where no record has that one, `verify` says so."""
+def is_of_records(connection: Connection, node: Node) -> bool:
+    """Tell whether a block leads, hash by hash, to what a record says of the node. Where none does, `verify` says so."""
     this = (TREE_BLOCKS.c.level == node.level, TREE_BLOCKS.c.node_index == node.index)
-    hashes = raw(connection.execute(select(TREE_BLOCKS.c.hashes).where(*this)).scalar_one())
+    hashes = split(raw(connection.execute(select(TREE_BLOCKS.c.hashes).where(*this)).scalar_one()))
     try:
-        return len(hashes) == BLOCK_BYTES and root_of(split(hashes)) == from_records(connection, [node])[node]
+        top = from_records(connection, [node])[node]
     except RecordDamaged:
         return True
+    above = [node_hash(left, right) for left, right in zip(hashes[::2], hashes[1::2], strict=False)]
+    return len(hashes) * HASH_BYTES == BLOCK_BYTES and above == [*hashes[LOWEST:], top]

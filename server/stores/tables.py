@@ -71,8 +71,8 @@ RECORDS = Table(
     ),
 )
 
-# Hashes of the tree again, 256 neighbours in a row, once they are complete: those eight levels below the node that the row
-# is named after. server/stores/nodes.py says why.
+# Hashes of the tree again, once they are complete: in a row those of the eight levels below the node that it is named
+# after. server/stores/nodes.py says why.
 TREE_BLOCKS = Table(
     "tree_blocks",
     METADATA,

@@ -104,7 +104,7 @@ def test_a_log_of_tens_of_thousands_proves_by_a_block_of_each_level(large: tuple
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"hashes": bytes(32 * 256)}, "block 1 of level 8 of the tree's hashes is not that of its records"),
+        ({"hashes": bytes(32 * 510)}, "block 1 of level 8 of the tree's hashes is not that of its records"),
         ({"hashes": bytes(32)}, "block 1 of level 8 of the tree's hashes is not that of its records"),
         ({"node_index": 2}, "block 2 of level 8 of the tree's hashes does not belong to this log"),
         ({"level": 7}, "block 1 of level 7 of the tree's hashes does not belong to this log"),
@@ -123,10 +123,11 @@ def test_the_doctor_finds_a_block_that_is_not_that_of_the_records(
     assert found[-1] == said
 
 
-def test_one_flipped_bit_of_a_block_is_found(log: RecordLog) -> None:
+@pytest.mark.parametrize("place", [0, 4321, 32 * 256 - 1, 32 * 256, 32 * 510 - 1])
+def test_one_flipped_bit_of_a_block_is_found(log: RecordLog, place: int) -> None:
     with log.database.reading() as connection:
         hashes = bytearray(connection.execute(select(TREE_BLOCKS.c.hashes)).scalars().first() or b"")
-    hashes[4321] ^= 1
+    hashes[place] ^= 1
     with log.database.writing() as connection:
         connection.execute(update(TREE_BLOCKS).where(TREE_BLOCKS.c.node_index == 0).values(hashes=bytes(hashes)))
 
