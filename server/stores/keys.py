@@ -52,12 +52,14 @@ class KeyStore:
         Raises:
             StoreUnavailable: The database does not answer.
         """
+        found = self.of_owners(owners)
+        missing = sorted(set(owners) - set(found))
+        if not missing:
+            return found
+        rows = [self.made(owner) for owner in missing]
         try:
             with self.database.writing() as connection:
-                found = keys_of(connection.execute(BY_OWNER, {"wanted": list(owners)}), "owner")
-                rows = [self.made(owner) for owner in sorted(set(owners) - set(found))]
-                if rows:
-                    connection.execute(INSERT, rows)
+                connection.execute(INSERT, rows)
         except IntegrityError:
             return self.ensure(owners)  # another process made some of them
         return found | {row["owner"]: WrappedKey(row["key_id"], row["wrapped"]) for row in rows}
