@@ -1,0 +1,123 @@
+"""No answer reads a table from end to end: with millions of records or customers it would take minutes.
+
+SQLite says how it would run each statement that a server sends; its plans do not depend on how much there is.
+"""
+
+import datetime as dt
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, event, text
+
+from grounds.audit.v1 import audit_pb2, sample_pb2
+from grounds.churn.v1 import churn_pb2
+from grounds.credit.v1 import credit_pb2
+from server.app import now
+from server.stores.database import Database
+from server.stores.features import append
+from server.stores.tables import FEATURES, RECORDS, RISK_CHUNKS, RISK_LEAVES, RISKS, TREE_BLOCKS
+from tests.conftest import Serving
+from tests.server.asking import customer
+from tests.server.auditing import ME, churn_evidence, churn_replay, decide, evidence, replay, run_of
+from tests.server.copies import pages
+from tests.server.loading import load_file
+from tests.server.people import outcome_request, override_request
+from tests.server.runs import ChurnFamily
+
+LARGE = [table.name for table in (RECORDS, FEATURES, RISKS, RISK_CHUNKS, RISK_LEAVES, TREE_BLOCKS)]
+SCAN = re.compile(rf"SCAN (?:{'|'.join(LARGE)})\b")
+Sent = dict[str, Any]
+
+
+@contextmanager
+def sent(database: Database) -> Iterator[Sent]:
+    """Collect every statement that is sent meanwhile, with the values of its first time."""
+    found: Sent = {}
+
+    def keep(_connection: Connection, _cursor: object, statement: str, parameters: Any, *more: Any) -> None:
+        found.setdefault(statement, parameters[0] if more[-1] else parameters)
+
+    event.listen(database.engine, "before_cursor_execute", keep)
+    try:
+        yield found
+    finally:
+        event.remove(database.engine, "before_cursor_execute", keep)
+
+
+def scans(database: Database, statements: Sent) -> dict[str, list[str]]:
+    """Give the statements that read a large table from end to end, with how."""
+    found = {}
+    with database.reading() as connection:
+        for statement, values in statements.items():
+            if statement.split()[0] in ("SELECT", "UPDATE", "DELETE", "WITH"):
+                plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
+                if told := [row.detail for row in plan if SCAN.search(row.detail)]:
+                    found[statement] = told
+    return found
+
+
+async def test_no_answer_about_credit_reads_a_table_from_end_to_end(serving: Serving) -> None:
+    database = serving.application.database
+    with sent(database) as statements:
+        first, _ = [await decide(serving, number) for number in range(2)]
+        name = first.record_ref.decision_id
+        await serving.credit.GetCreditDecision(credit_pb2.GetCreditDecisionRequest(decision_id=name))
+        await serving.credit.RecordOverride(override_request(first))
+        await serving.credit.RecordOutcome(outcome_request(first))
+        await evidence(serving, name)
+        await replay(serving, name)
+        everything = sample_pb2.DecisionFilter(market="DE", decision=first.decision, grade="A", caller="local")
+        for which in (sample_pb2.DecisionFilter(), everything):
+            await serving.audit.ListDecisions(sample_pb2.ListDecisionsRequest(filter=which, page_size=1))
+            wanted = sample_pb2.SampleDecisionsRequest(filter=which, seed="1", size=2)
+            await serving.audit.SampleDecisions(wanted)
+        await serving.audit.GetInclusionProof(audit_pb2.GetInclusionProofRequest(record_id=name))
+        await serving.audit.GetConsistencyProof(audit_pb2.GetConsistencyProofRequest(old_size=1))
+        await serving.audit.ListRecords(audit_pb2.ListRecordsRequest(start=0, end=4))
+        await serving.audit.GetRangeProof(audit_pb2.GetRangeProofRequest(start=1, end=4, tree_size=5))
+
+    assert len(statements) > 15
+    assert scans(database, statements) == {}
+
+
+async def test_no_answer_about_churn_reads_a_table_from_end_to_end(
+    churn_serving: Serving, churn_family: ChurnFamily
+) -> None:
+    serving, database = churn_serving, churn_serving.application.database
+    with sent(database) as statements:
+        load_file(database, churn_family.second_run, now())
+        for order in (churn_pb2.CHURN_RISK_ORDER_PROBABILITY, churn_pb2.CHURN_RISK_ORDER_VALUE_AT_RISK):
+            await serving.churn.ListChurnRisks(churn_pb2.ListChurnRisksRequest(market="FR", order=order, page_size=5))
+        await serving.churn.GetChurnRisk(churn_pb2.GetChurnRiskRequest(customer=customer(*ME)))
+        await serving.churn.BatchGetChurnRisks(churn_pb2.BatchGetChurnRisksRequest(customers=[customer(*ME)]))
+        last = [page async for page in pages(serving)][-1]
+        [page async for page in pages(serving, delta_token=last.delta_token)]
+        [part async for part in serving.churn.ExportChurnRisks(churn_pb2.ExportChurnRisksRequest(market="FR"))]
+        await churn_evidence(serving, run_of(serving), *ME)
+        await churn_replay(serving, run_of(serving), *ME)
+
+    assert len(statements) > 30
+    assert scans(database, statements) == {}
+
+
+def test_loading_features_reads_the_store_by_its_index(empty: Database) -> None:
+    as_of = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
+    rows = [
+        {"market": market, "customer_id": str(number), "feature_set_digest": "0", "as_of": as_of, "row": b""}
+        for market in ("DE", "FR")
+        for number in range(3)
+    ]
+
+    with sent(empty) as statements, empty.writing() as connection:
+        append(connection, rows)
+
+    assert scans(empty, statements) == {}
+
+
+def test_a_statement_that_reads_a_table_from_end_to_end_is_found(empty: Database) -> None:
+    with sent(empty) as statements, empty.reading() as connection:
+        connection.execute(text("SELECT header FROM records WHERE bundle_id = '1'"))
+
+    assert list(scans(empty, statements).values()) == [["SCAN records"]]
