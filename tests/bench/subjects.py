@@ -87,7 +87,7 @@ def ways_of(subject: Subject, *, slow: bool = True) -> dict[str, Way]:
     booster = subject.booster
     plain = session(subject.score, ("margin",))
     ways: dict[str, Way] = {
-        "score": scorer.margins,
+        "score": lambda rows: scorer.one_row.score.listed(rows) if len(rows) == 1 else scorer.margins(rows),
         "score + explanation": lambda rows: scorer.explain_one(rows) if len(rows) == 1 else scorer.explain(rows),
         "explanation alone": contributions_alone(subject),
         YARDSTICK: lambda rows: booster.predict(rows, pred_contrib=True, num_threads=1),
