@@ -1,7 +1,5 @@
 """The evidence of one decision, put together from the record, the bundle, the policy and the proof."""
 
-import asyncio
-
 from grounds.audit.v1 import audit_pb2 as pb
 from grounds.audit.v1 import evidence_pb2
 from grounds.credit.v1 import credit_pb2
@@ -34,19 +32,20 @@ class EvidenceDesk:
         found = await self.readings.find(decision_id)
         if found.damage:
             raise RecordDamaged(found.damage, decision_id=decision_id)
-        # It is put together while the reading is written, and nobody sees it before; the proof's checkpoint covers the reading too.
-        reading, evidence = await asyncio.gather(
-            self.readings.record(Reading(decision_id, "GetEvidence", request.purpose)),
-            self.threads.run(self.evidence, decision_id, found),
-        )
-        proof, evidence.verifier_key = await self.threads.run(inclusion, self.proofs, decision_id)
-        evidence.proof.CopyFrom(proof)
+        reading = await self.readings.record(Reading(decision_id, "GetEvidence", request.purpose))
+        evidence = await self.threads.run(self.evidence, decision_id, found)
         evidence.reading.CopyFrom(reading)
         return pb.GetEvidenceResponse(evidence=evidence)
 
     def evidence(self, decision_id: str, found: Found) -> pb.Evidence:
-        """Put it together, but for the proof."""
-        evidence = pb.Evidence(decision_id=decision_id, body_state=evidence_pb2.BODY_STATE_ERASED)
+        """Put it together."""
+        proof, verifier_key = inclusion(self.proofs, decision_id)
+        evidence = pb.Evidence(
+            decision_id=decision_id,
+            body_state=evidence_pb2.BODY_STATE_ERASED,
+            proof=proof,
+            verifier_key=verifier_key,
+        )
         body = found.body
         if body is None or found.kept is None:
             return evidence
@@ -75,8 +74,7 @@ class EvidenceDesk:
 
 def inclusion(proofs: Proofs, record_id: str) -> tuple[pb.GetInclusionProofResponse, str]:
     """Prove a record in the tree of the newest checkpoint; gives the log's public key too."""
-    head = proofs.head()
-    record, hashes = proofs.inclusion(record_id, head.size)
+    head, record, hashes = proofs.newest_inclusion(record_id)
     proof = pb.GetInclusionProofResponse(
         record=record_message(record), tree_size=head.size, hashes=hashes, checkpoint=head.checkpoint
     )

@@ -29,9 +29,8 @@ def record_message(record: StoredRecord) -> pb.StoredRecord:
 
 def verified(proofs: Proofs, record_id: str) -> Match | Mismatch:
     """Check the stored record against the tree that the newest checkpoint signs, as `client verify` does."""
-    head = proofs.head()
     try:
-        record, _ = proofs.inclusion(record_id, head.size)
+        head, record, _ = proofs.newest_inclusion(record_id)
         proof = proofs.range(record.index, record.index + 1, head.size, ())
     except RecordDamaged as error:
         return Mismatch("HASH_ALTERED", "", str(error), 1)

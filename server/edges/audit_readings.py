@@ -107,7 +107,7 @@ class Readings:
 
     def kind(self, record_id: str) -> str:
         """Give what a record is whose body is gone."""
-        record, _ = self.proofs.inclusion(record_id, self.proofs.head().size)
+        _, record, _ = self.proofs.newest_inclusion(record_id)
         return parse_header(record.header).kind
 
     async def record(self, reading: Reading) -> evidence_pb2.EvidenceReading:

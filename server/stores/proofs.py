@@ -52,8 +52,7 @@ class Proofs:
     def head(self) -> Head:
         """Give the head."""
         with self.database.reading() as connection:
-            row = connection.execute(WHOLE_HEAD).one()
-        return Head(row.size, row.checkpoint, row.verifier_key, raw(row.peaks))
+            return head_of(connection)
 
     def head_and_count(self) -> tuple[Head, int]:
         """Give the head, and how many records there are, of the same moment."""
@@ -70,11 +69,17 @@ class Proofs:
             TreeSizeUnknown: The tree of that size does not hold it.
         """
         with self.database.reading() as connection:
-            row = connection.execute(OF_ID, {"wanted": record_id}).first()
-            if row is None:
-                raise RecordUnknown("there is no such record", record_id=record_id)
-            record = stored_record(row)
-            return record, proved(connection, inclusion_proof, record.index, size)
+            return included(connection, record_id, size)
+
+    def newest_inclusion(self, record_id: str) -> tuple[Head, StoredRecord, Hashes]:
+        """Prove a record in the tree of the newest checkpoint, which comes with it.
+
+        Raises:
+            RecordUnknown: There is no such record.
+        """
+        with self.database.reading() as connection:
+            head = head_of(connection)
+            return head, *included(connection, record_id, head.size)
 
     def consistency(self, old: int, new: int) -> Hashes:
         """Prove that the tree of `new` records begins with that of `old`."""
@@ -115,6 +120,21 @@ class Proofs:
         while page := self.page(start, end):
             yield from page
             start = page[-1].index + 1
+
+
+def head_of(connection: Connection) -> Head:
+    """Read the head."""
+    row = connection.execute(WHOLE_HEAD).one()
+    return Head(row.size, row.checkpoint, row.verifier_key, raw(row.peaks))
+
+
+def included(connection: Connection, record_id: str, size: int) -> tuple[StoredRecord, Hashes]:
+    """Find a record, and prove it in the tree of `size` records."""
+    row = connection.execute(OF_ID, {"wanted": record_id}).first()
+    if row is None:
+        raise RecordUnknown("there is no such record", record_id=record_id)
+    record = stored_record(row)
+    return record, proved(connection, inclusion_proof, record.index, size)
 
 
 def proved(connection: Connection, proof: Any, first: int, second: int) -> Hashes:
