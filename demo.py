@@ -97,7 +97,11 @@ def review(address: str, client: Callable[..., str], folder: Path, decision_id: 
     with Client(address) as asking:
         first = next(asking.list_churn_risks("US"))
     risk = (first.run_id, "US", first.customer.customer_id)
-    yield "risk", "... and the risk of the CRM's first customer, in the run that named it", client("replay", *risk, *asked)
+    yield (
+        "risk",
+        "... and the risk of the CRM's first customer, in the run that named it",
+        client("replay", *risk, *asked),
+    )
     export = os.path.relpath(folder / "demo.log", ROOT)
     fetched = client("export-log", export) + "\n" + client("verify", export, "--key", key)
     yield "audit", "... fetches the log of all these decisions and verifies it", fetched
