@@ -1,15 +1,9 @@
-"""No answer reads a table from end to end: with millions of records or customers it would take minutes.
-
-SQLite says how it would run each statement that a server sends; its plans do not depend on how much there is.
-"""
+"""No answer reads a table from end to end: with millions of records or customers it would take minutes."""
 
 import datetime as dt
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 
-from sqlalchemy import Connection, event, text
+from sqlalchemy import text
 
 from grounds.audit.v1 import audit_pb2, sample_pb2
 from grounds.churn.v1 import churn_pb2
@@ -24,38 +18,17 @@ from tests.server.auditing import ME, churn_evidence, churn_replay, decide, evid
 from tests.server.copies import pages
 from tests.server.loading import load_file
 from tests.server.people import outcome_request, override_request
+from tests.server.plans import Sent, plans, sent
 from tests.server.runs import ChurnFamily
 
 LARGE = [table.name for table in (RECORDS, FEATURES, RISKS, RISK_CHUNKS, RISK_LEAVES, TREE_BLOCKS)]
 SCAN = re.compile(rf"SCAN (?:{'|'.join(LARGE)})\b")
-Sent = dict[str, Any]
-
-
-@contextmanager
-def sent(database: Database) -> Iterator[Sent]:
-    """Collect every statement that is sent meanwhile, with the values of its first time."""
-    found: Sent = {}
-
-    def keep(_connection: Connection, _cursor: object, statement: str, parameters: Any, *more: Any) -> None:
-        found.setdefault(statement, parameters[0] if more[-1] else parameters)
-
-    event.listen(database.engine, "before_cursor_execute", keep)
-    try:
-        yield found
-    finally:
-        event.remove(database.engine, "before_cursor_execute", keep)
 
 
 def scans(database: Database, statements: Sent) -> dict[str, list[str]]:
     """Give the statements that read a large table from end to end, with how."""
-    found = {}
-    with database.reading() as connection:
-        for statement, values in statements.items():
-            if statement.split()[0] in ("SELECT", "UPDATE", "DELETE", "WITH"):
-                plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
-                if told := [row.detail for row in plan if SCAN.search(row.detail)]:
-                    found[statement] = told
-    return found
+    found = {name: [step for step in steps if SCAN.search(step)] for name, steps in plans(database, statements).items()}
+    return {name: steps for name, steps in found.items() if steps}
 
 
 async def test_no_answer_about_credit_reads_a_table_from_end_to_end(serving: Serving) -> None:
