@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -188,11 +187,10 @@ def release(folder: Path) -> dict[str, str]:
     config = folder / "config.toml"
     settings = {"bundles": bundles, "database": database, **key_settings(folder)}
     config.write_text("".join(f'{name} = "{value}"\n' for name, value in settings.items()))
-    families, places = ("credit", "churn"), ("--bundles", str(bundles), "--files", str(files))
-    with ThreadPoolExecutor() as fits:  # most workers wait for them
-        fitted = fits.map(lambda family: run("training", "fit", f"training/{family}.toml", *places), families)
-        printed = dict(zip(families, fitted, strict=True))
-    for family in families:
+    printed = {}
+    for family in ("credit", "churn"):
+        spec = f"training/{family}.toml"
+        printed[family] = run("training", "fit", spec, "--bundles", str(bundles), "--files", str(files))
         bundle_id = next(path.name for path in (bundles / family).iterdir() if path.is_dir())
         run("server", "activate", bundle_id, "--config", str(config))
     churn_files = [str(files / f"churn.{kind}.parquet") for kind in ("features", "run")]
