@@ -2,7 +2,7 @@
 
 A proof takes one hash of each level, and each of them lies with another record: 22 hashes among five million records are 22
 reads from all over tens of GB. So they are also kept in blocks: eight levels of a complete subtree, 256 hashes of the lowest
-level first, then 128, down to 2. The proof then reads three of them (C2SP's tlog-tiles are as wide for the same reason, and
+level first, then 128, down to 2. The proof then reads three of them, and the log's end from its records (C2SP's tlog-tiles are as wide for the same reason, and
 leave the upper seven levels to be computed, which would take a third of a proof's time here).
 
 A block is written in the transaction that completes it and never changes. It repeats what the records say, and `doctor`
@@ -50,7 +50,7 @@ class NodesOf:
 
 
 def block_of(node: Node) -> Node:
-    """Give the node whose block holds, or leads to, the hash of this one: 8 levels above the block's own."""
+    """Give the node that the block with this one's hash is named after: the one above its eight levels."""
     rise = LEVELS - node.level % LEVELS
     return Node(node.level + rise, node.index >> rise)
 
