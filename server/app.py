@@ -34,6 +34,7 @@ from server.edges.recorder import IDLE_PROBE_SECONDS, Recorder
 from server.edges.threads import Threads
 from server.stores.anchors import Anchors
 from server.stores.changes import ChangeStore
+from server.stores.chunker import Chunker
 from server.stores.database import Database
 from server.stores.decisions import DecisionList
 from server.stores.features import FeatureStore
@@ -54,7 +55,8 @@ CHURN = churn_pb2.DESCRIPTOR.services_by_name["ChurnService"].full_name
 MODEL = model_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-OWN_CONNECTIONS = 3  # of the recorder and of the anchors, and one to spare
+OWN_CONNECTIONS = 4  # of the recorder, the anchors and the chunker, and one to spare
+CHUNK_SECONDS = 60  # how often it is looked whether the log has grown by a chunk
 QUIET_SECONDS = 0.1  # no call for so long means that none is on its way
 
 
@@ -84,6 +86,7 @@ class Application:
         self.health = health.aio.HealthServicer()
         self.gate = Gate()
         self.anchors = Anchors(self.database, settings.anchor_folder, settings.anchor_command)
+        self.chunker = Chunker(self.database)
         self.log: RecordLog | None = None
         self.recorder: Recorder | None = None
         self.tasks: list[asyncio.Task[None]] = []
@@ -109,7 +112,7 @@ class Application:
         await self.server.start()
         await self.tell_health()
         self.recorder.start()
-        self.tasks = [asyncio.create_task(self.watch(policies)), asyncio.create_task(self.anchor())]
+        self.tasks = [asyncio.create_task(each) for each in (self.watch(policies), self.anchor(), self.chunk())]
         LOG.info("serving", address=f"{self.settings.host}:{self.port}", policy=policies.now.document.version)
 
     def open_log(self) -> RecordLog:
@@ -177,6 +180,12 @@ class Application:
         while True:
             await self.attempt("anchor", asyncio.to_thread(self.anchors.push))
             await asyncio.sleep(self.settings.anchor_seconds)
+
+    async def chunk(self) -> None:
+        """Have what samples look at put side by side again and again; no answer waits for it."""
+        while True:
+            await self.attempt("chunks", self.chunker.make())
+            await asyncio.sleep(CHUNK_SECONDS)
 
     async def attempt(self, task: str, work: Awaitable[object]) -> None:
         """Do what is done again and again; whatever it raises is logged, once while it stays the same, and it goes on."""

@@ -15,6 +15,7 @@ from record.verify import verify
 from server.config import Settings
 from server.stores.database import Database
 from server.stores.entries import split
+from server.stores.listed import checked
 from server.stores.nodes import block_problems
 from server.stores.proofs import Head, Proofs, retentions
 from server.stores.tables import CHECKPOINTS
@@ -45,10 +46,12 @@ def examine_at(database: Database, verifier: VerifierKey, anchors: list[str]) ->
         kept = [row.note for row in connection.execute(select(CHECKPOINTS).order_by(CHECKPOINTS.c.size))]
         accounts = tuple(retentions(connection, range(EVERYTHING), head.size))
         blocks = list(block_problems(connection, head.size))
-    export = Export(start=0, records=proofs.all(head.size), retentions=accounts)
-    verdict = verify(export, [head.checkpoint, *kept, *anchors], verifier)
+        chunks: list[str] = []
+        records = checked(connection, proofs.all(head.size), head.size, chunks)
+        export = Export(start=0, records=records, retentions=accounts)
+        verdict = verify(export, [head.checkpoint, *kept, *anchors], verifier)
     problems = list(about_head(head, count, verifier))
-    found = [*(problems or about_peaks(head, verifier)), *blocks]
+    found = [*(problems or about_peaks(head, verifier)), *blocks, *chunks]
     return verdict.holds and not found, [*verdict.sentences(), *found]
 
 

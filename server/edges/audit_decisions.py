@@ -11,10 +11,9 @@ from server.edges.pages import NOT_OURS, PageTokens, page_size_of
 from server.edges.threads import Threads
 from server.errors import PageTokenInvalid, RequestInvalid, Violation
 from server.stores.decisions import Condition, DecisionList, Place
-from server.stores.draw import Question
 from server.stores.entries import EPOCH, US
 from server.stores.proofs import Proofs
-from server.stores.samples import Samples
+from server.stores.samples import Question, Samples
 
 SAMPLE_MAX = 20_000  # of all strata together: an answer that fits into one message
 LISTED = "decisions"  # the kind of its page tokens

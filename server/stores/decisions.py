@@ -12,6 +12,7 @@ from server.stores.entries import EPOCH, US
 from server.stores.tables import RECORDS
 
 CREDIT_DECISION = "CREDIT_DECISION"
+ALWAYS = (-(2**62), 2**62)  # before and after every record, microseconds since 1970
 SUMMARY = ("record_id", "record_index", "time_us", "market", "bundle_id", "decision", "grade", "caller")
 
 
@@ -34,13 +35,24 @@ class Condition:
 
     def clauses(self) -> list[ColumnElement[bool]]:
         """Give the conditions on columns, all of one index."""
+        start, end = self.between()
         found = [RECORDS.c.kind == CREDIT_DECISION]
+        # A bound that excludes nothing would hide another one from SQLite, which enters an index by one of them.
         if self.start is not None:
-            found.append(RECORDS.c.time_us >= (self.start - EPOCH) // US)
+            found.append(RECORDS.c.time_us >= start)
         if self.end is not None:
-            found.append(RECORDS.c.time_us < (self.end - EPOCH) // US)
+            found.append(RECORDS.c.time_us < end)
+        return found + [RECORDS.c[name] == wanted for name, wanted in self.equal().items()]
+
+    def between(self) -> tuple[int, int]:
+        """Give the times [start, end), in microseconds since 1970."""
+        start = ALWAYS[0] if self.start is None else (self.start - EPOCH) // US
+        return start, ALWAYS[1] if self.end is None else (self.end - EPOCH) // US
+
+    def equal(self) -> dict[str, str]:
+        """Give the columns that must have a value."""
         given = {name: getattr(self, name) for name in ("market", "bundle_id", "decision", "grade", "caller")}
-        return found + [RECORDS.c[name] == wanted for name, wanted in given.items() if wanted]
+        return {name: wanted for name, wanted in given.items() if wanted}
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,7 @@ RECORDS = Table(
     UniqueConstraint("caller", "request_id", name="uq_records_caller_request_id"),
     # With the kind: what came after a decision is a record or two among thousands of a customer's decisions.
     Index("ix_records_customer_tag", "customer_tag", "kind"),
-    # Holds all that lists and samples ask for, so that they read no record: a row is a hundred times as long.
+    # Holds all that lists ask for, so that they read no record: a row is a hundred times as long.
     Index(
         "ix_records_listed",
         *("kind", "time_us", "record_index", "record_id", "market", "decision", "grade", "bundle_id", "caller"),
@@ -80,6 +80,19 @@ TREE_BLOCKS = Table(
     Column("node_index", BigInteger, nullable=False),
     Column("hashes", LargeBinary, nullable=False),
     PrimaryKeyConstraint("level", "node_index", name="pk_tree_blocks"),
+)
+
+# What samples look at, of many records at once: those from `first_index` on, of the times [first_us, last_us]. `content`
+# is an Arrow IPC stream; server/stores/listed.py lays it out.
+LISTED_CHUNKS = Table(
+    "listed_chunks",
+    METADATA,
+    Column("first_index", PLACE, nullable=False, autoincrement=False),
+    Column("record_count", Integer, nullable=False),
+    Column("first_us", BigInteger, nullable=False),
+    Column("last_us", BigInteger, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("first_index", name="pk_listed_chunks"),
 )
 
 # One row: how far the log has grown, and whose it is. Who appends locks it first. `peaks` is the frontier of the

@@ -14,10 +14,11 @@ import pytest
 from grounds.audit.v1 import sample_pb2 as pb
 from grounds.credit.v1 import credit_pb2
 from server.errors import StoreUnavailable
+from server.stores.database import Database
 from server.stores.decisions import Condition, DecisionList, Place
-from server.stores.draw import Part, Question
+from server.stores.draw import drawn_from
 from server.stores.records import RecordLog
-from server.stores.samples import Samples, drawn_elsewhere
+from server.stores.samples import Question, Samples, Strata
 from tests.conftest import Serving
 from tests.server.asking import refusal
 from tests.server.auditing import decide
@@ -93,12 +94,15 @@ def test_pages_of_any_size_hold_what_the_filter_says_newest_first_each_once(log:
             assert every(condition, log, size) == wanted
 
 
-def drawn(
-    log: RecordLog, tree_size: int, alone: int = 1000, **changes: object
-) -> dict[tuple[str, ...], tuple[int, list[str]]]:
-    """Draw 5 of each stratum."""
+def question(tree_size: int, **changes: object) -> Question:
+    """Ask for 5 of each stratum."""
     asked = {"condition": Condition(), "tree_size": tree_size, "keys": (), "seed": "tulip", "size": 5} | changes
-    return Samples(log.database, slice_records=7, alone_slices=alone).draw(Question(**asked))
+    return Question(**asked)
+
+
+def drawn(log: RecordLog, tree_size: int, **changes: object) -> Strata:
+    """Draw 5 of each stratum."""
+    return drawn_from(log.database, question(tree_size, **changes))
 
 
 def first_by_digest(numbers: list[int], seed: str, size: int) -> list[str]:
@@ -130,17 +134,19 @@ def test_strata_are_drawn_each_for_itself_and_add_up_to_the_population(log: Reco
     assert sum(population for population, _ in found.values()) == COUNT
 
 
-def test_processes_that_draw_a_part_each_draw_the_same(log: RecordLog) -> None:
+def test_a_process_of_its_own_draws_the_same(log: RecordLog) -> None:
     asked = {"keys": ("market", "grade"), "size": 3, "condition": Condition(start=NOW + MINUTE, bundle_id="1" * 64)}
 
-    assert drawn(log, size_of(log), alone=0, **asked) == drawn(log, size_of(log), **asked) != {}
+    found = Samples(log.database).draw(question(size_of(log), **asked))
+
+    assert found == drawn(log, size_of(log), **asked) != {}
 
 
-def test_a_process_that_cannot_draw_is_an_answer_of_the_store(log: RecordLog) -> None:
-    question = Question(Condition(), size_of(log), (), "tulip", 5)
+def test_a_process_that_cannot_draw_is_an_answer_of_the_store() -> None:
+    nowhere = Database("postgresql+psycopg://somebody:secret@127.0.0.1:1/nothing")
 
     with pytest.raises(StoreUnavailable) as told:
-        drawn_elsewhere(Part("postgresql+psycopg://somebody:secret@127.0.0.1:1/nothing", question, ((0, 1),)))
+        Samples(nowhere).draw(question(5))
 
     assert "secret" not in str(told.value)
 
@@ -182,18 +188,16 @@ def test_a_sample_is_the_same_on_both_databases(tmp_path: Path, postgres: object
     assert len(found[0]) == 9
 
 
-def test_lists_and_samples_read_the_index_alone(log: RecordLog) -> None:
+def test_lists_read_the_index_alone(log: RecordLog) -> None:
     """A row of the table is a hundred times as long as one of the index: reading rows would take minutes."""
     if log.database.engine.dialect.name != "sqlite":
         pytest.skip("PostgreSQL's plan depends on its statistics")
     with sent(log.database) as statements:
         DecisionList(log.database).page(Condition(market="DE", caller="crm", grade="A"), Place(2**60, 5), 10)
-        drawn(log, size_of(log), keys=("market", "grade"))
-    lists = [steps for statement, steps in plans(log.database, statements).items() if "record_id" in statement]
 
-    assert len(lists) == 2
-    assert all("COVERING INDEX ix_records_listed (kind=? AND time_us" in str(steps) for steps in lists), lists
-    assert not any("ORDER BY" in str(steps) for steps in lists), "nothing is sorted that the index has in order"
+    (steps,) = [steps for statement, steps in plans(log.database, statements).items() if "record_id" in statement]
+    assert "COVERING INDEX ix_records_listed (kind=? AND time_us" in str(steps)
+    assert "ORDER BY" not in str(steps), "nothing is sorted that the index has in order"
 
 
 async def test_the_service_lists_by_pages_bound_to_their_filter(serving: Serving) -> None:

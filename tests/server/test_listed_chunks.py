@@ -1,0 +1,225 @@
+"""What samples look at, put side by side, on SQLite and on a real PostgreSQL: the same samples, from fewer places."""
+
+import asyncio
+import datetime as dt
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from sqlalchemy import delete, select, update
+
+from server.doctor import examine
+from server.stores.chunker import Chunker, ChunksNotMade
+from server.stores.database import Database
+from server.stores.decisions import Condition
+from server.stores.draw import drawn_from
+from server.stores.listed import chunk_all, chunk_read, chunk_written, stretches
+from server.stores.records import RecordLog
+from server.stores.samples import Question
+from server.stores.tables import LISTED_CHUNKS, RECORDS
+from tests.conftest import Serving
+from tests.server.auditing import decide
+from tests.server.logs import NOW, entry, opened
+from tests.server.plans import plans, sent
+from tests.server.running import until
+
+LENGTH, SIZE = 16, 60
+MINUTE = dt.timedelta(minutes=1)
+DAMAGED = "the chunk of records 16 to 31 is not what they say"
+
+
+@pytest.fixture
+def log(database_url: str, tmp_path: Path) -> Iterator[RecordLog]:
+    """Open a log with three chunks and a rest: decisions of two markets, and records of another kind."""
+    with opened(database_url, tmp_path) as found:
+        found.append(
+            [
+                entry(kind="EVIDENCE_READING", customer=None, labels={}, time=NOW + place * MINUTE)
+                if place % 7 == 0
+                else entry(labels={"market": ("DE", "FR")[place % 2], "grade": "A"}, time=NOW + place * MINUTE)
+                for place in range(SIZE)
+            ]
+        )
+        yield found
+
+
+def chunks(database: Database) -> list[tuple[int, int]]:
+    """Say which chunks there are."""
+    with database.reading() as connection:
+        wanted = select(*LISTED_CHUNKS.c["first_index", "record_count"]).order_by(LISTED_CHUNKS.c.first_index)
+        return [tuple(row) for row in connection.execute(wanted)]
+
+
+def samples(log: RecordLog) -> list[Any]:
+    """Draw from trees that end within, at and after chunks, of times within, across and outside of them."""
+    conditions = [
+        Condition(),
+        Condition(market="FR"),
+        Condition(start=NOW + 20 * MINUTE, end=NOW + 33 * MINUTE),
+        Condition(end=NOW + 16 * MINUTE),
+        Condition(start=NOW + 90 * MINUTE),
+    ]
+    return [
+        drawn_from(log.database, Question(condition, size, ("market",), "tulip", 4))
+        for condition in conditions
+        for size in (0, 1, 16, 25, 48, 50, SIZE)
+    ]
+
+
+def test_samples_are_the_same_with_chunks_and_without(log: RecordLog) -> None:
+    without = samples(log)
+
+    assert chunk_all(log.database, LENGTH) == 3
+    assert chunks(log.database) == [(0, LENGTH), (LENGTH, LENGTH), (2 * LENGTH, LENGTH)]
+
+    assert samples(log) == without
+    assert any(without)
+
+
+def test_what_chunks_hold_is_not_read_from_records(log: RecordLog) -> None:
+    before = samples(log)[6]
+    chunk_all(log.database, LENGTH)
+
+    with log.database.writing() as connection:
+        connection.execute(update(RECORDS).where(RECORDS.c.record_index < 3 * LENGTH).values(market="XX"))
+
+    assert samples(log)[6] == before
+
+
+def test_a_chunk_of_other_times_is_not_read(log: RecordLog) -> None:
+    chunk_all(log.database, LENGTH)
+    asked = Question(Condition(start=NOW + 20 * MINUTE, end=NOW + 30 * MINUTE), 3 * LENGTH, (), "tulip", 4)
+    wanted = drawn_from(log.database, asked)
+
+    with log.database.writing() as connection:
+        connection.execute(update(LISTED_CHUNKS).where(LISTED_CHUNKS.c.first_index != LENGTH).values(content=b"?"))
+
+    assert drawn_from(log.database, asked) == wanted != {}
+
+
+def test_chunks_are_made_once_and_again_where_one_is_gone(log: RecordLog) -> None:
+    chunk_all(log.database, LENGTH)
+    assert chunk_all(log.database, LENGTH) == 0
+
+    log.append([entry() for _ in range(2 * LENGTH)])
+    assert chunk_all(log.database, LENGTH) == 2
+    before = samples(log)
+    with log.database.writing() as connection:
+        connection.execute(delete(LISTED_CHUNKS).where(LISTED_CHUNKS.c.first_index == LENGTH))
+
+    assert samples(log) == before
+    assert chunk_all(log.database, LENGTH) == 1
+    assert samples(log) == before
+
+
+def test_no_sample_reads_the_table_of_records_from_end_to_end(log: RecordLog) -> None:
+    if log.database.engine.dialect.name != "sqlite":
+        pytest.skip("PostgreSQL's plan depends on its statistics")
+    chunk_all(log.database, LENGTH)
+    with sent(log.database) as statements:
+        samples(log)
+
+    steps = str(plans(log.database, statements))
+    assert "SEARCH records USING INTEGER PRIMARY KEY" in steps
+    assert "SEARCH listed_chunks USING INTEGER PRIMARY KEY" in steps
+    assert "SCAN records" not in steps
+
+
+def with_market(content: bytes, place: int) -> bytes:
+    """Give a chunk in which one record has another market."""
+    table = chunk_read(content)
+    markets = table["market"].cast(pa.string()).to_pylist()
+    markets[place] = "XX"
+    changed = pa.array(markets).cast(table.schema.field("market").type)
+    return chunk_written(
+        table.set_column(table.schema.get_field_index("market"), table.schema.field("market"), changed)
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"content": b"?"}, DAMAGED),
+        ({"content": None}, DAMAGED),
+        ({"first_us": 0}, DAMAGED),
+        ({"last_us": 2**60}, DAMAGED),
+        ({"record_count": 15}, "the chunk of records 16 to 30 is not what they say"),
+        ({"record_count": 17}, "the chunk of records 16 to 32 is not what they say"),
+        ({"record_count": 0}, "the chunk of records 16 to 15 does not belong to this log"),
+        ({"first_index": SIZE}, f"the chunk of records {SIZE} to {SIZE + 15} does not belong to this log"),
+    ],
+)
+def test_the_doctor_finds_a_chunk_that_is_not_what_the_records_say(
+    log: RecordLog, change: dict[str, Any], said: str
+) -> None:
+    chunk_all(log.database, LENGTH)
+    assert examine(log.database, log.verifier, None)[0]
+    with log.database.writing() as connection:
+        this = LISTED_CHUNKS.c.first_index == LENGTH
+        held = bytes(connection.execute(select(LISTED_CHUNKS.c.content).where(this)).scalar_one())
+        values = {
+            name: with_market(held, 5) if name == "content" and value is None else value
+            for name, value in change.items()
+        }
+        connection.execute(update(LISTED_CHUNKS).where(this).values(**values))
+
+    holds, found = examine(log.database, log.verifier, None)
+
+    assert not holds
+    assert said in found
+
+
+async def test_a_process_makes_what_is_due_and_nothing_else(log: RecordLog) -> None:
+    await Chunker(log.database, SIZE + 1).make()
+    assert chunks(log.database) == []
+
+    await Chunker(log.database, LENGTH).make()
+
+    assert chunks(log.database) == [(0, LENGTH), (LENGTH, LENGTH), (2 * LENGTH, LENGTH)]
+    assert not Chunker(log.database, LENGTH).due()
+
+
+async def test_two_processes_at_once_make_each_chunk_once(log: RecordLog) -> None:
+    await asyncio.gather(*(Chunker(log.database, 4).make() for _ in range(3)))
+
+    assert chunks(log.database) == [(first, 4) for first in range(0, SIZE, 4)]
+    assert examine(log.database, log.verifier, None)[0]
+
+
+async def test_a_process_that_fails_is_told_of_without_its_words(log: RecordLog) -> None:
+    with log.database.writing() as connection:
+        connection.exec_driver_sql("ALTER TABLE listed_chunks RENAME COLUMN content TO contents")
+
+    with pytest.raises(ChunksNotMade) as told:
+        await Chunker(log.database, LENGTH).make()
+
+    assert str(told.value) == ""
+
+
+async def test_a_server_makes_chunks_behind_its_work(serving: Serving) -> None:
+    application = serving.application
+    application.chunker.length = 4
+    for number in range(9):
+        await decide(serving, number)
+
+    async def are_made() -> bool:
+        return chunks(application.database) == [(0, 4), (4, 4)]
+
+    task = asyncio.create_task(application.chunk())
+    await until(are_made)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def test_stretches_cover_every_place_once(log: RecordLog) -> None:
+    chunk_all(log.database, LENGTH)
+    with log.database.writing() as connection:
+        connection.execute(delete(LISTED_CHUNKS).where(LISTED_CHUNKS.c.first_index == LENGTH))
+    with log.database.reading() as connection:
+        for size in range(SIZE + 1):
+            for length in (1, 5, 100):
+                found = list(stretches(connection, size, length))
+                assert [place for each in found for place in range(each.first, each.end)] == list(range(size))
+                assert all(each.end - each.first <= length for each in found if not each.chunked)
