@@ -20,7 +20,7 @@ from server.edges.audit import AuditServicer
 from server.edges.audit_churn import ChurnEvidenceDesk
 from server.edges.audit_churn_replay import ChurnReplays
 from server.edges.audit_decisions import DecisionLists
-from server.edges.audit_evidence import EvidenceDesk
+from server.edges.audit_evidence import BundlesTold, EvidenceDesk
 from server.edges.audit_past import Past
 from server.edges.audit_readings import Readings
 from server.edges.audit_replay import Replays
@@ -147,12 +147,13 @@ class Application:
         shelves = Shelves(self.settings.bundles)
         shelf = shelves.of(FAMILY)
         readings = Readings(*records, proofs, self.readers, clock=now)
-        desk = EvidenceDesk(readings, records[1], proofs, (shelf, policies, self.lineup), self.readers)
+        bundles = BundlesTold(self.lineup)
+        desk = EvidenceDesk(readings, records[1], proofs, (policies, bundles), self.readers)
         replays = Replays(readings, proofs, Past(shelf, policies, features), self.readers)
         lists = DecisionLists((DecisionList(self.database), Samples(self.database)), proofs, tokens, self.readers)
         rows = RunRows(records[1])
         risks = (
-            ChurnEvidenceDesk(readings, rows, proofs, (shelves, self.lineup), self.readers),
+            ChurnEvidenceDesk(readings, rows, proofs, bundles, self.readers),
             ChurnReplays(readings, rows, proofs, shelves, self.readers),
         )
         return AuditServicer(proofs, self.readers, (desk, replays, lists), risks)

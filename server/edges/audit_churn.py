@@ -8,20 +8,18 @@ from grounds.churn.v1 import churn_pb2
 from grounds.customer.v1 import customer_pb2
 from grounds.explain.v1 import explain_pb2
 from record.leaf_blocks import LeafProof
-from server.edges.audit_evidence import bundle_evidence, inclusion
+from server.edges.audit_evidence import BundlesTold, inclusion
 from server.edges.audit_readings import OfRun, Reading, Readings
 from server.edges.explanations import timestamp
 from server.edges.risks import RiskWriter, explanation_message, run_message
 from server.edges.threads import Threads
-from server.errors import BundleNotReadable, BundleUnknown, RecordDamaged
+from server.errors import RecordDamaged
 from server.stores.doubles import unpack
 from server.stores.leaves import LeavesDamaged
-from server.stores.lineup import LineupWatch
 from server.stores.proofs import Proofs
 from server.stores.risks import SCORED
 from server.stores.run_evidence import RiskFound, RunRows
 from server.stores.run_records import record_name
-from server.stores.shelf import Shelves
 
 ALTERED = "the row is not what was loaded; run: python -m server doctor"
 
@@ -30,10 +28,10 @@ class ChurnEvidenceDesk:
     """Gives evidence of churn risks, and has it recorded that it did."""
 
     def __init__(
-        self, readings: Readings, rows: RunRows, proofs: Proofs, models: tuple[Shelves, LineupWatch], threads: Threads
+        self, readings: Readings, rows: RunRows, proofs: Proofs, bundles: BundlesTold, threads: Threads
     ) -> None:
         self.readings, self.rows, self.proofs, self.threads = readings, rows, proofs, threads
-        self.shelves, self.lineup = models
+        self.bundles = bundles
 
     async def give(self, request: churn_evidence_pb2.GetChurnEvidenceRequest) -> pb.GetChurnEvidenceResponse:
         """Give the evidence, once the reading is durable."""
@@ -63,14 +61,13 @@ class ChurnEvidenceDesk:
         """Put it together."""
         run = found.run
         proof, verifier_key = inclusion(self.proofs, record_name(run.run_id))
-        shelf = self.shelves.of(run.header["family"])
         evidence = pb.ChurnEvidence(
             run_id=run.run_id,
             customer=customer,
             body_state=evidence_pb2.BODY_STATE_ERASED,
             run=run_message(run),
             record=body,
-            bundle=bundle_evidence(shelf, self.lineup.now, run.header["bundle_id"]),
+            bundle=self.bundles.of(run.header["family"], run.header["bundle_id"]),
             proof=proof,
             verifier_key=verifier_key,
         )
@@ -83,12 +80,10 @@ class ChurnEvidenceDesk:
         return evidence
 
     def fed(self, found: RiskFound) -> list[pb.FedFeature]:
-        """Give the features as fed; a level by its name, where the bundle can still be read."""
+        """Give the features as fed; a level by its name, where the catalog still has the bundle."""
         run, lines = found.run, []
-        try:
-            schema = self.shelves.of(run.header["family"]).model(run.header["bundle_id"]).bundle.schema
-        except (BundleUnknown, BundleNotReadable):
-            schema = None
+        entry = self.bundles.lineup.now.entries.get((run.header["family"], run.header["bundle_id"]))
+        schema = entry.bundle.schema if entry and entry.bundle else None
         assert found.row is not None
         for name, number in zip(run.header["feature_names"], unpack(found.row.features), strict=True):
             line = pb.FedFeature(feature=name, number=number)

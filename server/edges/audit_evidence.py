@@ -4,27 +4,33 @@ from grounds.audit.v1 import audit_pb2 as pb
 from grounds.audit.v1 import evidence_pb2
 from grounds.credit.v1 import credit_pb2
 from models.catalog import Entry
+from record.export import StoredRecord
 from server.edges.audit_proofs import record_message
 from server.edges.audit_readings import Found, Reading, Readings
+from server.edges.credit import FAMILY
 from server.edges.events import after
 from server.edges.models import model_message
 from server.edges.threads import Threads
-from server.errors import BundleNotReadable, BundleUnknown, RecordDamaged
-from server.stores.lineup import Lineup, LineupWatch
+from server.errors import RecordDamaged
+from server.stores.lineup import LineupWatch
 from server.stores.policies import PolicyStore
 from server.stores.proofs import Proofs
 from server.stores.records import RecordLog
-from server.stores.shelf import Shelf
-
-Sources = tuple[Shelf, PolicyStore, LineupWatch]
 
 
 class EvidenceDesk:
     """Gives evidence, and has it recorded that it did."""
 
-    def __init__(self, readings: Readings, log: RecordLog, proofs: Proofs, sources: Sources, threads: Threads) -> None:
+    def __init__(
+        self,
+        readings: Readings,
+        log: RecordLog,
+        proofs: Proofs,
+        sources: tuple[PolicyStore, "BundlesTold"],
+        threads: Threads,
+    ) -> None:
         self.readings, self.log, self.proofs, self.threads = readings, log, proofs, threads
-        self.shelf, self.policies, self.lineup = sources
+        self.policies, self.bundles = sources
 
     async def give(self, request: pb.GetEvidenceRequest) -> pb.GetEvidenceResponse:
         """Give the evidence, once the reading is durable."""
@@ -39,7 +45,7 @@ class EvidenceDesk:
 
     def evidence(self, decision_id: str, found: Found) -> pb.Evidence:
         """Put it together."""
-        proof, verifier_key = inclusion(self.proofs, decision_id)
+        proof, verifier_key = inclusion(self.proofs, decision_id, found.stored)
         evidence = pb.Evidence(
             decision_id=decision_id,
             body_state=evidence_pb2.BODY_STATE_ERASED,
@@ -56,7 +62,7 @@ class EvidenceDesk:
         evidence.record.CopyFrom(body)
         evidence.request.CopyFrom(credit_pb2.ScoreCreditRequest.FromString(body.request))
         evidence.decision.CopyFrom(credit_pb2.CreditDecision.FromString(body.answer))
-        if bundle := bundle_evidence(self.shelf, self.lineup.now, body.bundle_id):
+        if bundle := self.bundles.of(FAMILY, body.bundle_id):
             evidence.bundle.CopyFrom(bundle)
         self.add_policy(evidence, body)
         return evidence
@@ -72,20 +78,38 @@ class EvidenceDesk:
             evidence.policy.CopyFrom(found)
 
 
-def inclusion(proofs: Proofs, record_id: str) -> tuple[pb.GetInclusionProofResponse, str]:
-    """Prove a record in the tree of the newest checkpoint; gives the log's public key too."""
-    head, record, hashes = proofs.newest_inclusion(record_id)
+def inclusion(
+    proofs: Proofs, record_id: str, stored: StoredRecord | None = None
+) -> tuple[pb.GetInclusionProofResponse, str]:
+    """Prove a record, read before or not, in the tree of the newest checkpoint; gives the log's public key too."""
+    if stored is None:
+        head, stored, hashes = proofs.newest_inclusion(record_id)
+    else:
+        head, hashes = proofs.newest_proof(stored.index)
     proof = pb.GetInclusionProofResponse(
-        record=record_message(record), tree_size=head.size, hashes=hashes, checkpoint=head.checkpoint
+        record=record_message(stored), tree_size=head.size, hashes=hashes, checkpoint=head.checkpoint
     )
     return proof, head.verifier_key
 
 
-def bundle_evidence(shelf: Shelf, lineup: Lineup, bundle_id: str) -> pb.BundleEvidence | None:
-    """Give the bundle that decided; None where it cannot be read."""
-    try:
-        bundle = shelf.model(bundle_id).bundle
-    except (BundleUnknown, BundleNotReadable):
-        return None
-    message = model_message(lineup, Entry(shelf.family, bundle_id, bundle, ""), bundle)
-    return pb.BundleEvidence(model=message, files=bundle.manifest.files, made_from=bundle.manifest.made_from)
+class BundlesTold:
+    """Bundles as evidence tells of them, each written once for as long as it and where it serves stay the same."""
+
+    def __init__(self, lineup: LineupWatch) -> None:
+        self.lineup = lineup
+        self.written: dict[str, tuple[Entry, list[str], pb.BundleEvidence]] = {}
+
+    def of(self, family: str, bundle_id: str) -> pb.BundleEvidence | None:
+        """Give a bundle; None where the catalog does not have it, or not whole."""
+        lineup = self.lineup.now
+        entry, serving = lineup.entries.get((family, bundle_id)), lineup.markets_of(bundle_id)
+        if entry is None or entry.bundle is None:
+            return None
+        known = self.written.get(bundle_id)
+        if known is None or known[0] is not entry or known[1] != serving:
+            manifest = entry.bundle.manifest
+            told = pb.BundleEvidence(
+                model=model_message(lineup, entry, entry.bundle), files=manifest.files, made_from=manifest.made_from
+            )
+            self.written[bundle_id] = known = entry, serving, told
+        return known[2]

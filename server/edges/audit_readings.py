@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from grounds.audit.v1 import audit_pb2, evidence_pb2
+from record.export import StoredRecord
 from record.header import parse_header
 from server.edges.access import LOCAL_CALLER
 from server.edges.decision_records import CREDIT_DECISION
@@ -23,8 +24,8 @@ EVIDENCE_READING = "EVIDENCE_READING"
 class Records(Protocol):
     """Reads records; see server.stores.records.RecordLog."""
 
-    def of_id(self, record_id: str) -> Kept | None:
-        """Give a record by its name."""
+    def with_stored(self, record_id: str) -> tuple[Kept, StoredRecord] | None:
+        """Give a record by its name, opened and as it is stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +35,14 @@ class Found:
     Attributes:
         body: None where it cannot be opened.
         kept: The opened record.
+        stored: The same as it is stored.
         damage: Why it cannot, though nobody removed it; "" where somebody did.
     """
 
     body: audit_pb2.DecisionRecord | None
     damage: str = ""
     kept: Kept | None = None
+    stored: StoredRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +97,17 @@ class Readings:
             DecisionUnknown: There is no such decision.
         """
         try:
-            kept = await self.threads.run(self.records.of_id, decision_id)
+            found = await self.threads.run(self.records.with_stored, decision_id)
         except RecordRemoved as error:
             if await self.threads.run(self.kind, decision_id) != CREDIT_DECISION:
                 raise unknown(decision_id) from error
             return Found(None)
         except RecordDamaged as error:
             return Found(None, str(error))
-        if kept is None or kept.header.kind != CREDIT_DECISION:
+        if found is None or found[0].header.kind != CREDIT_DECISION:
             raise unknown(decision_id)
-        return Found(audit_pb2.DecisionRecord.FromString(kept.body), kept=kept)
+        kept, stored = found
+        return Found(audit_pb2.DecisionRecord.FromString(kept.body), kept=kept, stored=stored)
 
     def kind(self, record_id: str) -> str:
         """Give what a record is whose body is gone."""

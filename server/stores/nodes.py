@@ -10,7 +10,7 @@ holds it against them. Where there is none, at the end of the log and for what a
 records themselves are read.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from sqlalchemy import Connection, bindparam, select
 
@@ -22,6 +22,7 @@ from server.stores.tables import RECORDS, TREE_BLOCKS
 LEVELS = 8
 LOWEST = 1 << LEVELS  # hashes of the lowest level of a block
 BLOCK_BYTES = 2 * (LOWEST - 1) * HASH_BYTES
+BLOCKS_KEPT = 1000  # in memory: 16 MB, for 65 million records
 # Made once: to put a statement together takes longer than to run it. SQLite would read the whole table for pairs of values.
 BLOCKS = select(TREE_BLOCKS).where(
     TREE_BLOCKS.c.level.in_(bindparam("levels", expanding=True)),
@@ -32,11 +33,42 @@ HASHES = select(RECORDS.c.record_index, RECORDS.c.nodes).where(
 )
 
 
-class NodesOf:
-    """Reads hashes of the tree, with at most two questions."""
+class Upper:
+    """What was read of the tree above 65,536 records. It is complete, so it never changes, and every proof needs some of it.
 
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
+    May be used by several threads.
+
+    Attributes:
+        limit: So many blocks are kept, and a few more; then it begins anew.
+        blocks: Blocks of the second level and above: 16 KB for each 65,536 records.
+        hashes: Hashes of those levels that no block has yet.
+    """
+
+    def __init__(self, limit: int = BLOCKS_KEPT) -> None:
+        self.limit = limit
+        self.blocks: dict[Node, bytes] = {}
+        self.hashes: dict[Node, bytes] = {}
+
+    def keep(self, blocks: Mapping[Node, bytes], hashes: Mapping[Node, bytes]) -> None:
+        """Keep what is far enough up."""
+        if len(self.blocks) > self.limit:
+            self.blocks = {}
+        self.blocks |= {node: held for node, held in blocks.items() if node.level > LEVELS}
+        self.hashes |= {node: held for node, held in hashes.items() if node.level >= 2 * LEVELS}
+
+
+class NodesOf:
+    """Reads hashes of the tree, with at most two questions.
+
+    Attributes:
+        upper: What was read before of the tree's upper part.
+        known: Hashes that need not be read.
+    """
+
+    def __init__(
+        self, connection: Connection, upper: Upper | None = None, known: Mapping[Node, bytes] | None = None
+    ) -> None:
+        self.connection, self.upper, self.known = connection, upper or Upper(), known or {}
 
     def __call__(self, nodes: Sequence[Node]) -> dict[Node, bytes]:
         """Give the hash of each.
@@ -44,9 +76,16 @@ class NodesOf:
         Raises:
             RecordDamaged: One is not there.
         """
-        blocks = blocks_with(self.connection, nodes)
-        found = {node: hash_in(blocks[block_of(node)], node) for node in nodes if block_of(node) in blocks}
-        return found | from_records(self.connection, [node for node in nodes if node not in found])
+        upper = self.upper
+        found = {node: held for node in nodes if (held := self.known.get(node) or upper.hashes.get(node))}
+        left = {node: block_of(node) for node in nodes if node not in found}
+        blocks = {block: upper.blocks[block] for block in left.values() if block in upper.blocks}
+        read = blocks_with(self.connection, {block for block in left.values() if block not in blocks})
+        blocks |= read
+        found |= {node: hash_in(blocks[block], node) for node, block in left.items() if block in blocks}
+        bare = from_records(self.connection, [node for node in nodes if node not in found])
+        upper.keep(read, bare)
+        return found | bare
 
 
 def block_of(node: Node) -> Node:
@@ -55,9 +94,8 @@ def block_of(node: Node) -> Node:
     return Node(node.level + rise, node.index >> rise)
 
 
-def blocks_with(connection: Connection, nodes: Sequence[Node]) -> Mapping[Node, bytes]:
-    """Give those blocks that are there; one of another length is as none."""
-    wanted = {block_of(node) for node in nodes}
+def blocks_with(connection: Connection, wanted: Collection[Node]) -> dict[Node, bytes]:
+    """Give those of these blocks that are there; one of another length is as none."""
     if not wanted:
         return {}
     asked = {"levels": sorted({node.level for node in wanted}), "indexes": sorted({node.index for node in wanted})}

@@ -13,10 +13,15 @@ OF_SHA256 = select(POLICIES.c.content).where(POLICIES.c.sha256 == bindparam("wan
 
 
 class PolicyStore:
-    """Keeps and reads policy files. Its methods may be called from any thread."""
+    """Keeps and reads policy files. Its methods may be called from any thread.
+
+    Attributes:
+        read: Files that were read and are what their digests say: no file of that digest can be another.
+    """
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        self.read: dict[str, bytes] = {}
 
     def keep(self, content: bytes) -> None:
         """Keep a file; durable when this returns.
@@ -39,9 +44,14 @@ class PolicyStore:
         Raises:
             RecordDamaged: It is not what was kept.
         """
+        if sha256 in self.read:
+            return self.read[sha256]
         content = self.row(sha256)
-        if content is not None and hashlib.sha256(content).hexdigest() != sha256:
+        if content is None:
+            return None
+        if hashlib.sha256(content).hexdigest() != sha256:
             raise RecordDamaged("the policy file is not what was kept; restore it from a backup", sha256=sha256)
+        self.read[sha256] = content
         return content
 
     def row(self, sha256: str) -> bytes | None:

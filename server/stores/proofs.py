@@ -1,8 +1,7 @@
 """Reads the log for those who check it: stretches of records as stored, and proofs from the stored hashes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import Connection, func, select
 
@@ -12,14 +11,15 @@ from record.header import RETENTION, parse_header
 from record.merkle import consistency_proof, cover, inclusion_proof
 from server.errors import RecordUnknown, TreeSizeUnknown
 from server.stores.database import Database
-from server.stores.entries import raw, stored_record
-from server.stores.nodes import NodesOf
+from server.stores.entries import raw, split, stored_record
+from server.stores.nodes import NodesOf, Upper
 from server.stores.records import HEAD, OF_ID
 from server.stores.tables import LOG_HEAD, RECORDS
 
 PAGE_ROWS = 500
 PAGE_BYTES = 1_000_000
 Hashes = tuple[bytes, ...]
+Proof = Callable[[int, int, NodesOf], Hashes]
 WHOLE_HEAD = select(LOG_HEAD).where(LOG_HEAD.c.name == HEAD)  # made once, as OF_ID
 
 
@@ -44,10 +44,19 @@ class RangeProof:
 
 
 class Proofs:
-    """Proves. Every method reads what is committed; its methods may be called from any thread."""
+    """Proves. Every method reads what is committed; its methods may be called from any thread.
+
+    Attributes:
+        upper: What was read before of the tree's upper part.
+    """
 
     def __init__(self, database: Database) -> None:
-        self.database = database
+        self.database, self.upper = database, Upper()
+
+    def nodes(self, connection: Connection, head: Head | None = None) -> NodesOf:
+        """Give what reads the tree's hashes; the newest head knows some of them itself."""
+        peaks = dict(zip(cover(0, head.size), split(head.peaks), strict=False)) if head else {}
+        return NodesOf(connection, self.upper, peaks)
 
     def head(self) -> Head:
         """Give the head."""
@@ -69,7 +78,8 @@ class Proofs:
             TreeSizeUnknown: The tree of that size does not hold it.
         """
         with self.database.reading() as connection:
-            return included(connection, record_id, size)
+            record = record_of(connection, record_id)
+            return record, proved(inclusion_proof, record.index, size, self.nodes(connection))
 
     def newest_inclusion(self, record_id: str) -> tuple[Head, StoredRecord, Hashes]:
         """Prove a record in the tree of the newest checkpoint, which comes with it.
@@ -78,13 +88,19 @@ class Proofs:
             RecordUnknown: There is no such record.
         """
         with self.database.reading() as connection:
+            head, record = head_of(connection), record_of(connection, record_id)
+            return head, record, proved(inclusion_proof, record.index, head.size, self.nodes(connection, head))
+
+    def newest_proof(self, index: int) -> tuple[Head, Hashes]:
+        """Prove a record that is known to be there in the tree of the newest checkpoint, which comes with it."""
+        with self.database.reading() as connection:
             head = head_of(connection)
-            return head, *included(connection, record_id, head.size)
+            return head, proved(inclusion_proof, index, head.size, self.nodes(connection, head))
 
     def consistency(self, old: int, new: int) -> Hashes:
         """Prove that the tree of `new` records begins with that of `old`."""
         with self.database.reading() as connection:
-            return proved(connection, consistency_proof, old, new)
+            return proved(consistency_proof, old, new, self.nodes(connection))
 
     def range(self, start: int, end: int, size: int, kept_sizes: Sequence[int]) -> RangeProof:
         """Prove records [start, end) in the tree of `size`."""
@@ -92,12 +108,13 @@ class Proofs:
             raise TreeSizeUnknown(f"start <= end <= tree_size, and no kept size above it; tree_size is {size}")
         with self.database.reading() as connection:
             before, after = cover(0, start), cover(end, size)
-            nodes = NodesOf(connection)((*before, *after))
+            read = self.nodes(connection)
+            nodes = read((*before, *after))
             return RangeProof(
                 tuple(nodes[node] for node in before),
                 tuple(nodes[node] for node in after),
                 tuple(retentions(connection, range(start, end), size)),
-                tuple((kept, proved(connection, consistency_proof, kept, size)) for kept in kept_sizes),
+                tuple((kept, proved(consistency_proof, kept, size, read)) for kept in kept_sizes),
             )
 
     def page(self, start: int, end: int) -> list[StoredRecord]:
@@ -128,22 +145,20 @@ def head_of(connection: Connection) -> Head:
     return Head(row.size, row.checkpoint, row.verifier_key, raw(row.peaks))
 
 
-def included(connection: Connection, record_id: str, size: int) -> tuple[StoredRecord, Hashes]:
-    """Find a record, and prove it in the tree of `size` records."""
+def record_of(connection: Connection, record_id: str) -> StoredRecord:
+    """Find a record."""
     row = connection.execute(OF_ID, {"wanted": record_id}).first()
     if row is None:
         raise RecordUnknown("there is no such record", record_id=record_id)
-    record = stored_record(row)
-    return record, proved(connection, inclusion_proof, record.index, size)
+    return stored_record(row)
 
 
-def proved(connection: Connection, proof: Any, first: int, second: int) -> Hashes:
+def proved(proof: Proof, first: int, second: int, read: NodesOf) -> Hashes:
     """Give a proof, or say that there is none for trees of these sizes."""
     try:
-        found: Hashes = proof(first, second, NodesOf(connection))
+        return proof(first, second, read)
     except ProofInvalid as error:
         raise TreeSizeUnknown(str(error)) from error
-    return found
 
 
 def retentions(connection: Connection, places: range, size: int) -> Iterator[RetentionProof]:
@@ -156,4 +171,4 @@ def retentions(connection: Connection, places: range, size: int) -> Iterator[Ret
         except RecordError:
             continue  # it is no retention record any more, and verify says what is missing
         if any(each.index in places for each in removed):
-            yield RetentionProof(record, proved(connection, inclusion_proof, record.index, size))
+            yield RetentionProof(record, proved(inclusion_proof, record.index, size, NodesOf(connection)))

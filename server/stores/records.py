@@ -17,6 +17,7 @@ from record.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from record.columns import differing_columns
 from record.customer_keys import content_tag, customer_tag
 from record.errors import RecordError
+from record.export import StoredRecord
 from record.header import Header, parse_header
 from record.merkle import Frontier
 from record.note import SigningKey
@@ -232,12 +233,17 @@ class RecordLog:
             RecordRemoved: Its ciphertext or its key is gone.
             RecordDamaged: It is not what was written.
         """
+        found = self.with_stored(record_id)
+        return None if found is None else found[0]
+
+    def with_stored(self, record_id: str) -> tuple[Kept, StoredRecord] | None:
+        """Give a record by its name, opened and as it is stored; raises as of_id."""
         with self.database.reading() as connection:
             row = connection.execute(OF_ID, {"wanted": record_id}).first()
         if row is None:
             return None
         kept, _ = self.opened(row, self.keys.by_id({row.key_id}))
-        return kept
+        return kept, stored_record(row)
 
     def of_request(self, caller: str, request_id: str, content: bytes) -> Kept | None:
         """Give the record that this request got earlier.

@@ -32,7 +32,9 @@ from record.merkle import Frontier
 from record.sealed import SealedRecord, open_sealed, seal
 from server.config import read_settings
 from server.stores.database import Database
+from server.stores.decisions import CREDIT_DECISION
 from server.stores.entries import row_of, split
+from server.stores.listed import chunk_all
 from server.stores.nodes import keep_blocks
 from server.stores.open_log import KeyPlaces, open_log
 from server.stores.records import RecordLog
@@ -148,6 +150,7 @@ def fill(config: Path, count: int, say: Say) -> dict[str, Any]:
                 connection.execute(RECORDS.insert(), rows)
                 keep_blocks(connection, frontier.size - len(rows), frontier.size)
                 log.write_head(connection, frontier)
+            chunk_all(database)
             if frontier.size // SAID_RECORDS > (frontier.size - len(rows)) // SAID_RECORDS:
                 say(f"{frontier.size:,} records")
     sizes = sizes_of(database, templates)
@@ -211,8 +214,12 @@ def asked(client: Client, config: Path) -> dict[str, Any]:
     with database.reading() as connection:
         size = connection.execute(select(LOG_HEAD.c.size)).scalar_one()
         places = [draw.randrange(REAL, size) for _ in range(2 * READS)]
-        wanted = select(RECORDS.c.record_id, RECORDS.c.record_index).where(RECORDS.c.record_index.in_(places))
-        names = [row.record_id for row in connection.execute(wanted)]
+        wanted = select(RECORDS.c.record_id).where(
+            RECORDS.c.record_index.in_(places),
+            RECORDS.c.kind
+            == CREDIT_DECISION,  # readings of earlier runs are among the newest of records that were kept
+        )
+        names = list(connection.execute(wanted).scalars())
     database.close()
     draw.shuffle(names)
     half = len(names) // 2

@@ -7,10 +7,19 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, delete, func, select, update
 
-from record.merkle import Frontier, consistency_proof, inclusion_proof, verify_consistency, verify_inclusion
+from record.merkle import (
+    Frontier,
+    Node,
+    consistency_proof,
+    cover,
+    inclusion_proof,
+    verify_consistency,
+    verify_inclusion,
+)
 from server.doctor import examine
+from server.errors import RecordDamaged
 from server.stores.database import Database
-from server.stores.nodes import NodesOf, keep_blocks
+from server.stores.nodes import NodesOf, Upper, keep_blocks
 from server.stores.proofs import Proofs
 from server.stores.records import RecordLog
 from server.stores.tables import RECORDS, TREE_BLOCKS
@@ -99,6 +108,38 @@ def test_a_log_of_tens_of_thousands_proves_by_a_block_of_each_level(large: tuple
         verify_inclusion(place, MANY, leaves[place], inclusion_proof(place, MANY, read), whole)
     for old in (1, 255, 256, 40_000, 65_535, 65_536, MANY):
         verify_consistency(old, MANY, root(old), whole, consistency_proof(old, MANY, read))
+
+
+def test_the_upper_part_of_the_tree_is_read_once(large: tuple[Connection, list[bytes]]) -> None:
+    connection, leaves = large
+    upper, frontier = Upper(), Frontier()
+    for leaf in leaves:
+        frontier, _ = frontier.append(leaf)
+    peaks = dict(zip(cover(0, MANY), frontier.peaks, strict=True))
+    first = inclusion_proof(5, MANY, NodesOf(connection, upper, peaks))
+    verify_inclusion(5, MANY, leaves[5], first, frontier.root())
+
+    # Gone are the block of the second level, every record's hashes, and all blocks of the first level but one.
+    connection.execute(delete(TREE_BLOCKS).where((TREE_BLOCKS.c.level == 16) | (TREE_BLOCKS.c.node_index != 100)))
+    connection.execute(update(RECORDS).values(nodes=b""))
+
+    place = 100 * 256 + 7
+    proof = inclusion_proof(place, MANY, NodesOf(connection, upper, peaks))
+    verify_inclusion(place, MANY, leaves[place], proof, frontier.root())
+    with pytest.raises(RecordDamaged):
+        inclusion_proof(place, MANY, NodesOf(connection, Upper(), peaks))
+
+
+def test_the_upper_part_that_is_kept_has_a_limit() -> None:
+    upper = Upper(limit=3)
+
+    for index in range(20):
+        upper.keep({Node(16, index): b"1", Node(8, index): b"2"}, {Node(15, index): b"3"})
+        assert Node(16, index) in upper.blocks
+        assert len(upper.blocks) <= 4
+
+    assert not any(node.level == 8 for node in upper.blocks)
+    assert upper.hashes == {}
 
 
 @pytest.mark.parametrize(
