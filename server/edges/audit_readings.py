@@ -10,11 +10,11 @@ from grounds.audit.v1 import audit_pb2, evidence_pb2
 from record.export import StoredRecord
 from record.header import parse_header
 from server.edges.access import LOCAL_CALLER
-from server.edges.decision_records import CREDIT_DECISION
 from server.edges.explanations import timestamp
 from server.edges.recorder import Recorder
 from server.edges.threads import Threads
 from server.errors import DecisionUnknown, RecordDamaged, RecordRemoved
+from server.stores.decisions import CREDIT_DECISION
 from server.stores.entries import Entry, Kept
 from server.stores.proofs import Proofs
 

@@ -14,9 +14,8 @@ from models.schema import Schema
 from server.decisions.assess import Assessment, Input
 from server.edges.access import LOCAL_CALLER
 from server.edges.explanations import SOURCES, timestamp
+from server.stores.decisions import CREDIT_DECISION
 from server.stores.entries import Entry
-
-CREDIT_DECISION = "CREDIT_DECISION"
 
 
 @dataclass(frozen=True, slots=True)

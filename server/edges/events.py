@@ -10,13 +10,14 @@ from grounds.audit.v1 import bodies_pb2
 from grounds.credit.v1 import credit_pb2 as pb
 from server.edges.access import LOCAL_CALLER
 from server.edges.content import content_sha256
-from server.edges.decision_records import CREDIT_DECISION, answer_of
+from server.edges.decision_records import answer_of
 from server.edges.explanations import timestamp
 from server.edges.received import RECEIVED
 from server.edges.recorder import Recorder
 from server.edges.threads import Threads
 from server.errors import DecisionUnknown, StoreUnavailable
 from server.stores.about import records_about
+from server.stores.decisions import CREDIT_DECISION
 from server.stores.entries import After, Entry, Kept, Overtaken
 from server.stores.records import RecordLog
 from server.stores.turns import count_of
