@@ -61,7 +61,7 @@ def descend(walk: Walk, node: Node, truth: bytes, found: Found) -> None:
     if walk.computed(node) == truth:
         return
     if node.level == 0:
-        found.records.setdefault(node.index, truth)
+        found.records.setdefault(node.number, truth)
         return
     left, right = children(node)
     for pair in itertools.product(walk.candidates(left), walk.candidates(right)):

@@ -1,7 +1,7 @@
 """The Merkle tree of RFC 6962, grown leaf by leaf and proved from stored nodes.
 
-Only complete subtrees are ever stored: `Node(level, index)` is the one over the leaves from index * 2**level up to, not
-including, (index + 1) * 2**level. The last leaf of it completes it, so leaf i completes the nodes (0, i), (1, i >> 1), ...,
+Only complete subtrees are ever stored: `Node(level, number)` is the one over the leaves from number * 2**level up to, not
+including, (number + 1) * 2**level. The last leaf of it completes it, so leaf i completes the nodes (0, i), (1, i >> 1), ...,
 one for each 1 at the end of i in binary, and one more: two a leaf on average. A store that keeps these hashes beside
 record i, one after the other, needs no other table, finds each by `home`, and never changes one.
 
@@ -11,6 +11,7 @@ Source: RFC 6962 section 2.1, which RFC 9162 section 2.1 repeats. The hash is SH
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from record.errors import ProofInvalid
 
@@ -19,12 +20,11 @@ EMPTY_ROOT = hashlib.sha256(b"").digest()
 SIZE_MAX = 2**63 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(NamedTuple):
     """A complete subtree, by its level (leaves are 0) and its number from the left, both from 0."""
 
     level: int
-    index: int
+    number: int
 
 
 # Gives the hash of every node that is asked for, in one question to the store; a node that it does not have is a KeyError.
@@ -95,17 +95,17 @@ def fold(hashes: Sequence[bytes]) -> bytes:
 
 def home(node: Node) -> tuple[int, int]:
     """Give where a node is stored: the leaf that completes it, and its place among the hashes of that leaf."""
-    return ((node.index + 1) << node.level) - 1, node.level
+    return ((node.number + 1) << node.level) - 1, node.level
 
 
 def children(node: Node) -> tuple[Node, Node]:
     """Give the two halves of a node above the leaves."""
-    return Node(node.level - 1, node.index * 2), Node(node.level - 1, node.index * 2 + 1)
+    return Node(node.level - 1, node.number * 2), Node(node.level - 1, node.number * 2 + 1)
 
 
 def leaves_of(node: Node) -> range:
     """Give the places of the leaves below a node."""
-    return range(node.index << node.level, (node.index + 1) << node.level)
+    return range(node.number << node.level, (node.number + 1) << node.level)
 
 
 def completed_count(index: int) -> int:

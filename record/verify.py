@@ -206,8 +206,8 @@ def stored_hashes(walk: Walk, faults: Sequence[Fault], vouched: int) -> list[Fau
     found = []
     doubted = places_of(faults)
     for node, places in differing(walk, doubted, leaves=True):
-        if node.index < vouched:
-            found.append(Fault(FaultKind.HASH_ALTERED, node.index, node.index, HASH_ALTERED))
+        if node.number < vouched:
+            found.append(Fault(FaultKind.HASH_ALTERED, node.number, node.number, HASH_ALTERED))
         else:
             told = "its bytes and its stored hash do not fit, and no checkpoint that holds says which was changed"
             found.append(Fault(FaultKind.RECORD_ALTERED, places.start, places.start, told))

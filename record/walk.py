@@ -129,7 +129,7 @@ class Walk:
     def computed(self, node: Node) -> bytes | None:
         """Give the hash of a subtree as the records are now; None if the export does not tell."""
         if node.level < len(self.levels):
-            at = (node.index - (self.start >> node.level)) * HASH_BYTES
+            at = (node.number - (self.start >> node.level)) * HASH_BYTES
             if 0 <= at < len(self.levels[node.level]):
                 return bytes(self.levels[node.level][at : at + HASH_BYTES])
         return self.outside.get(node)

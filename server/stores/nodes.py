@@ -91,14 +91,14 @@ class NodesOf:
 def block_of(node: Node) -> Node:
     """Give the node that the block with this one's hash is named after: the one above its eight levels."""
     rise = LEVELS - node.level % LEVELS
-    return Node(node.level + rise, node.index >> rise)
+    return Node(node.level + rise, node.number >> rise)
 
 
 def blocks_with(connection: Connection, wanted: Collection[Node]) -> dict[Node, bytes]:
     """Give those of these blocks that are there; one of another length is as none."""
     if not wanted:
         return {}
-    asked = {"levels": sorted({node.level for node in wanted}), "indexes": sorted({node.index for node in wanted})}
+    asked = {"levels": sorted({node.level for node in wanted}), "indexes": sorted({node.number for node in wanted})}
     rows = connection.execute(BLOCKS, asked)
     found = {Node(row.level, row.node_index): raw(row.hashes) for row in rows}
     return {node: found[node] for node in wanted if len(found.get(node, b"")) == BLOCK_BYTES}
@@ -107,7 +107,7 @@ def blocks_with(connection: Connection, wanted: Collection[Node]) -> dict[Node, 
 def hash_in(hashes: bytes, node: Node) -> bytes:
     """Give a node's hash from its block."""
     width = LOWEST >> node.level % LEVELS  # of the node's level in a block
-    first = (2 * (LOWEST - width) + node.index % width) * HASH_BYTES
+    first = (2 * (LOWEST - width) + node.number % width) * HASH_BYTES
     return hashes[first : first + HASH_BYTES]
 
 
@@ -141,7 +141,7 @@ def completed(before: int, after: int) -> Iterator[Node]:
 def keep_blocks(connection: Connection, before: int, after: int) -> None:
     """Write the blocks that the log completed by growing from one size to another; its records are there already."""
     rows = [
-        {"level": node.level, "node_index": node.index, "hashes": block_from_records(connection, node)}
+        {"level": node.level, "node_index": node.number, "hashes": block_from_records(connection, node)}
         for node in completed(before, after)
     ]
     if rows:
@@ -157,7 +157,7 @@ def block_from_records(connection: Connection, node: Node) -> bytes:
     below = [
         Node(node.level - LEVELS + rise, index)
         for rise in range(LEVELS)
-        for index in leaves_of(Node(LEVELS - rise, node.index))
+        for index in leaves_of(Node(LEVELS - rise, node.number))
     ]
     found = from_records(connection, below)
     return b"".join(found[each] for each in below)
@@ -176,7 +176,7 @@ def block_problems(connection: Connection, size: int) -> Iterator[str]:
 
 def is_of_records(connection: Connection, node: Node) -> bool:
     """Tell whether a block leads, hash by hash, to what a record says of the node. Where none does, `verify` says so."""
-    this = (TREE_BLOCKS.c.level == node.level, TREE_BLOCKS.c.node_index == node.index)
+    this = (TREE_BLOCKS.c.level == node.level, TREE_BLOCKS.c.node_index == node.number)
     hashes = split(raw(connection.execute(select(TREE_BLOCKS.c.hashes).where(*this)).scalar_one()))
     try:
         top = from_records(connection, [node])[node]

@@ -276,13 +276,19 @@ class RecordLog:
         """Open a row; gives the key too."""
         record = stored_record(row)
         try:
-            if differing_columns(parse_header(record.header), record.columns or {}):
-                raise damaged(row)
             if record.ciphertext is None or row.key_id not in keys:
+                check_columns(row, parse_header(record.header), record)
                 why = "CIPHERTEXT_REMOVED" if row.key_id in keys else "KEY_DESTROYED"
                 raise RecordRemoved("what was in this record was erased", record_id=row.record_id, why=why)
             key = self.keys.unwrap(keys[row.key_id])
             header, body = open_sealed(SealedRecord(record.header, record.ciphertext), key)
+            check_columns(row, header, record)
         except RecordError as error:
             raise damaged(row) from error
         return Kept(record.index, header, body), key
+
+
+def check_columns(row: Row[Any], header: Header, record: StoredRecord) -> None:
+    """Refuse a row whose columns do not follow from its header."""
+    if differing_columns(header, record.columns or {}):
+        raise damaged(row)
