@@ -87,10 +87,20 @@ class Serving:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep every file's tests in one worker, and in the same one what uses the database of the two real families."""
+    """Keep every file's tests in one worker, and in the same one what uses the database of the two real families.
+
+    The first worker trains these families; what needs them comes last, so that the others do not wait for it.
+    """
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(item.path.name))
+    needing = [group_of(item) for item in items if "released" in getattr(item, "fixturenames", ())]
+    items.sort(key=lambda item: (group_of(item) not in needing[:1], group_of(item) in needing))
+
+
+def group_of(item: pytest.Item) -> str:
+    """Give what stays in one worker with it."""
+    return str(next(item.iter_markers("xdist_group")).args)
 
 
 def key_settings(folder: Path) -> dict[str, Any]:

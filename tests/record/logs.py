@@ -47,7 +47,7 @@ class Log:
 
     def node(self, node: Node) -> bytes:
         """Read a stored hash, straight from the definition of where it is."""
-        return self.rows[((node.index + 1) << node.level) - 1].nodes[node.level]
+        return self.rows[((node.number + 1) << node.level) - 1].nodes[node.level]
 
     def nodes(self, start: int, end: int) -> tuple[bytes, ...]:
         """Read the stored hashes of a cover."""

@@ -206,7 +206,7 @@ def test_each_node_is_at_home_with_the_leaf_that_completes_it(index: int) -> Non
 def test_a_cover_holds_every_leaf_of_the_range_once_in_order_and_its_nodes_are_whole(start: int, end: int) -> None:
     nodes = cover(start, end)
 
-    leaves = [leaf for node in nodes for leaf in range(node.index << node.level, (node.index + 1) << node.level)]
+    leaves = [leaf for node in nodes for leaf in range(node.number << node.level, (node.number + 1) << node.level)]
     assert leaves == list(range(start, end))
     assert len(nodes) <= 2 * max(1, (end - start).bit_length())
 
