@@ -94,8 +94,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(item.path.name))
-    needing = [group_of(item) for item in items if "released" in getattr(item, "fixturenames", ())]
-    items.sort(key=lambda item: (group_of(item) not in needing[:1], group_of(item) in needing))
+    groups = list(dict.fromkeys(group_of(item) for item in items))
+    needed = {group_of(item) for item in items if "released" in getattr(item, "fixturenames", ())}
+    needing = [group for group in groups if group in needed]
+    # Of those the last files come first: they train once more, and short ones are better at the end.
+    order = [*needing[:1], *(group for group in groups if group not in needing), *reversed(needing[1:])]
+    items.sort(key=lambda item: order.index(group_of(item)))
 
 
 def group_of(item: pytest.Item) -> str:
