@@ -87,24 +87,10 @@ class Serving:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep every file's tests in one worker, and in the same one what uses the database of the two real families.
-
-    The first worker trains these families; what needs them comes last, so that the others do not wait for it.
-    """
+    """Keep every file's tests in one worker, and in the same one what uses the database of the two real families."""
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(item.path.name))
-    groups = list(dict.fromkeys(group_of(item) for item in items))
-    needed = {group_of(item) for item in items if "released" in getattr(item, "fixturenames", ())}
-    needing = [group for group in groups if group in needed]
-    # Of those the last files come first: they train once more, and short ones are better at the end.
-    order = [*needing[:1], *(group for group in groups if group not in needing), *reversed(needing[1:])]
-    items.sort(key=lambda item: order.index(group_of(item)))
-
-
-def group_of(item: pytest.Item) -> str:
-    """Give what stays in one worker with it."""
-    return str(next(item.iter_markers("xdist_group")).args)
 
 
 def key_settings(folder: Path) -> dict[str, Any]:
