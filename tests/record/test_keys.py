@@ -157,4 +157,4 @@ def test_no_refusal_shows_the_key(tmp_path: Path) -> None:
     with pytest.raises(KeyFileRefused) as refused:
         read_secret(path)
 
-    assert key.text().rpartition("+")[2] not in str(refused.value)
+    assert key.text().split("+", 4)[4] not in str(refused.value)  # base64, in which there may be more of them
