@@ -56,7 +56,6 @@ MODEL = model_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 OWN_CONNECTIONS = 4  # of the recorder, the anchors and the chunker, and one to spare
-CHUNK_SECONDS = 60  # how often it is looked whether the log has grown by a chunk
 QUIET_SECONDS = 0.1  # no call for so long means that none is on its way
 
 
@@ -73,9 +72,11 @@ class Application:
         threads: Wait for the database for the loan desk.
         readers: Wait for it for the CRM and for auditors, so that no loan desk waits behind their long reads.
         idle_probe_seconds: How long nothing is written before it is tried whether it could be.
+        chunk_seconds: How often it is looked whether the log has grown by a chunk.
     """
 
     idle_probe_seconds = IDLE_PROBE_SECONDS
+    chunk_seconds = 60.0
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -186,7 +187,7 @@ class Application:
         """Have what samples look at put side by side again and again; no answer waits for it."""
         while True:
             await self.attempt("chunks", self.chunker.make())
-            await asyncio.sleep(CHUNK_SECONDS)
+            await asyncio.sleep(self.chunk_seconds)
 
     async def attempt(self, task: str, work: Awaitable[object]) -> None:
         """Do what is done again and again; whatever it raises is logged, once while it stays the same, and it goes on."""

@@ -82,8 +82,7 @@ class ChurnEvidenceDesk:
     def fed(self, found: RiskFound) -> list[pb.FedFeature]:
         """Give the features as fed; a level by its name, where the catalog still has the bundle."""
         run, lines = found.run, []
-        entry = self.bundles.lineup.now.entries.get((run.header["family"], run.header["bundle_id"]))
-        schema = entry.bundle.schema if entry and entry.bundle else None
+        schema = self.bundles.schema(run.header["family"], run.header["bundle_id"])
         assert found.row is not None
         for name, number in zip(run.header["feature_names"], unpack(found.row.features), strict=True):
             line = pb.FedFeature(feature=name, number=number)

@@ -4,6 +4,7 @@ from grounds.audit.v1 import audit_pb2 as pb
 from grounds.audit.v1 import evidence_pb2
 from grounds.credit.v1 import credit_pb2
 from models.catalog import Entry
+from models.schema import Schema
 from record.export import StoredRecord
 from server.edges.audit_proofs import record_message
 from server.edges.audit_readings import Found, Reading, Readings
@@ -98,6 +99,11 @@ class BundlesTold:
     def __init__(self, lineup: LineupWatch) -> None:
         self.lineup = lineup
         self.written: dict[str, tuple[Entry, list[str], pb.BundleEvidence]] = {}
+
+    def schema(self, family: str, bundle_id: str) -> Schema | None:
+        """Give the names and levels of a bundle's features; None where the catalog does not have it, or not whole."""
+        entry = self.lineup.now.entries.get((family, bundle_id))
+        return entry.bundle.schema if entry and entry.bundle else None
 
     def of(self, family: str, bundle_id: str) -> pb.BundleEvidence | None:
         """Give a bundle; None where the catalog does not have it, or not whole."""

@@ -6,11 +6,11 @@ own (`python -m server.stores.listed`), behind its own work, and no decision wai
 erasure and not by retention. `doctor` holds them against the records. The serving process does without pyarrow.
 """
 
+import math
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import pyarrow as pa
@@ -140,25 +140,39 @@ def keep_chunk(database: Database, stretch: Stretch, table: pa.Table) -> None:
         connection.execute(LISTED_CHUNKS.insert(), row)
 
 
+class Ahead:
+    """Records in their order, given up to a place: one beyond it is kept for later, also where records are missing before it."""
+
+    def __init__(self, records: Iterable[StoredRecord]) -> None:
+        self.records = iter(records)
+        self.kept = next(self.records, None)
+
+    def before(self, end: float) -> Iterator[StoredRecord]:
+        """Give those whose place is below `end`."""
+        while self.kept is not None and self.kept.index < end:
+            yield self.kept
+            self.kept = next(self.records, None)
+
+
 def checked(
     connection: Connection, records: Iterable[StoredRecord], size: int, problems: list[str]
 ) -> Iterator[StoredRecord]:
     """Pass all records of a log of some size on, in their order, and add to `problems` which chunks are not what they say."""
-    given, at = iter(records), 0
+    given, at = Ahead(records), 0
     for chunk in connection.execute(CHUNKS).all():
         first, end = chunk.first_index, chunk.first_index + chunk.record_count
         if not at <= first < end <= size:
             problems.append(f"the chunk of records {first} to {end - 1} does not belong to this log")
             continue
-        yield from islice(given, first - at)
+        yield from given.before(first)
         of_log = []
-        for record in islice(given, end - first):
+        for record in given.before(end):
             of_log.append(columns_listed(record))
             yield record
         at = end
         if not is_of(connection, chunk, of_log):
             problems.append(f"the chunk of records {first} to {end - 1} is not what they say")
-    yield from given
+    yield from given.before(math.inf)
 
 
 def columns_listed(record: StoredRecord) -> tuple[str, ...]:

@@ -2,8 +2,9 @@
 
 A proof takes one hash of each level, and each of them lies with another record: 22 hashes among five million records are 22
 reads from all over tens of GB. So they are also kept in blocks: eight levels of a complete subtree, 256 hashes of the lowest
-level first, then 128, down to 2. The proof then reads three of them, and the log's end from its records (C2SP's tlog-tiles are as wide for the same reason, and
-leave the upper seven levels to be computed, which would take a third of a proof's time here).
+level first, then 128, down to 2 (C2SP's tlog-tiles are as wide for the same reason, and leave the upper seven levels to be
+computed, which would take a third of a proof's time here). A proof in the newest tree then reads one block: what is above it
+stays in memory once it was read, and the log's end is in its head.
 
 A block is written in the transaction that completes it and never changes. It repeats what the records say, and `doctor`
 holds it against them. Where there is none, at the end of the log and for what a release before revision 0007 wrote, the

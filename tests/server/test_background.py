@@ -15,6 +15,7 @@ from models.catalog import ACTIVE
 from server.app import Application
 from server.config import Settings
 from server.stores.anchors import Anchors
+from server.stores.chunker import Chunker
 from server.stores.entries import Entry, Outcome
 from server.stores.lineup import Lineup, LineupWatch
 from server.stores.records import RecordLog
@@ -66,6 +67,17 @@ class FragileAnchors(Anchors):
         super().push()
 
 
+class FragileChunker(Chunker):
+    """Makes chunks, with a bug."""
+
+    bug: Planted
+
+    async def make(self) -> None:
+        """Make them, or fail."""
+        self.bug.step()
+        await super().make()
+
+
 class FragileLog(RecordLog):
     """Keeps records, while it is not held; what it does to know whether it could has a bug."""
 
@@ -86,17 +98,19 @@ class FragileLog(RecordLog):
 class Fragile(Application):
     """A server with bugs in all that it does by itself."""
 
-    idle_probe_seconds = 0.05
+    idle_probe_seconds = chunk_seconds = 0.05
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self.free = threading.Event()
         self.free.set()
-        self.look, self.push, self.probe = Planted(), Planted(), Planted()
+        self.look, self.push, self.make, self.probe = Planted(), Planted(), Planted(), Planted()
         self.lineup = FragileWatch(settings.bundles)
         self.lineup.bug = self.look
         self.anchors = FragileAnchors(self.database, None, None)
         self.anchors.bug = self.push
+        self.chunker = FragileChunker(self.database)
+        self.chunker.bug = self.make
 
     def open_log(self) -> RecordLog:
         """Open the log, with its bug."""
@@ -119,7 +133,7 @@ async def fragile(settings: Settings) -> AsyncIterator[tuple[Fragile, Serving]]:
             await application.stop()
 
 
-@pytest.mark.parametrize("name", ["look", "push"])
+@pytest.mark.parametrize("name", ["look", "push", "make"])
 async def test_a_task_that_raises_is_logged_once_without_its_words_and_goes_on(
     small_settings: Settings, other: SmallFamily, name: str
 ) -> None:
@@ -135,7 +149,7 @@ async def test_a_task_that_raises_is_logged_once_without_its_words_and_goes_on(
 
     failed = [line for line in lines if line["event"] == "background task failed"]
     assert [(line["task"], line["error"]) for line in failed] == [
-        ({"look": "catalog", "push": "anchor"}[name], "KeyError")
+        ({"look": "catalog", "push": "anchor", "make": "chunks"}[name], "KeyError")
     ]
     assert failed[0]["place"][-1].endswith("step")
     assert WORDS not in str(lines)

@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pyarrow as pa
 import pytest
 from sqlalchemy import delete, select, update
 
+from server.app import Application
+from server.config import Settings
 from server.doctor import examine
 from server.stores.chunker import Chunker, ChunksNotMade
 from server.stores.database import Database
@@ -171,6 +174,16 @@ def test_the_doctor_finds_a_chunk_that_is_not_what_the_records_say(
     assert said in found
 
 
+def test_a_record_that_is_gone_is_not_held_against_other_chunks(log: RecordLog) -> None:
+    chunk_all(log.database, LENGTH)
+    with log.database.writing() as connection:
+        connection.execute(delete(RECORDS).where(RECORDS.c.record_index == 20))
+
+    _, found = examine(log.database, log.verifier, None)
+
+    assert [sentence for sentence in found if sentence.startswith("the chunk")] == [DAMAGED]
+
+
 async def test_a_process_makes_what_is_due_and_nothing_else(log: RecordLog) -> None:
     await Chunker(log.database, SIZE + 1).make()
     assert chunks(log.database) == []
@@ -181,7 +194,7 @@ async def test_a_process_makes_what_is_due_and_nothing_else(log: RecordLog) -> N
     assert not Chunker(log.database, LENGTH).due()
 
 
-async def test_two_processes_at_once_make_each_chunk_once(log: RecordLog) -> None:
+async def test_processes_at_once_make_each_chunk_once(log: RecordLog) -> None:
     await asyncio.gather(*(Chunker(log.database, 4).make() for _ in range(3)))
 
     assert chunks(log.database) == [(first, 4) for first in range(0, SIZE, 4)]
@@ -198,19 +211,30 @@ async def test_a_process_that_fails_is_told_of_without_its_words(log: RecordLog)
     assert str(told.value) == ""
 
 
-async def test_a_server_makes_chunks_behind_its_work(serving: Serving) -> None:
-    application = serving.application
-    application.chunker.length = 4
-    for number in range(9):
-        await decide(serving, number)
+class Hurried(Application):
+    """A server that looks all the time whether the log has grown by a chunk of four."""
+
+    chunk_seconds = 0.05
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.chunker.length = 4
+
+
+async def test_a_server_makes_chunks_behind_its_work(small_settings: Settings) -> None:
+    application = Hurried(small_settings)
 
     async def are_made() -> bool:
         return chunks(application.database) == [(0, 4), (4, 4)]
 
-    task = asyncio.create_task(application.chunk())
-    await until(are_made)
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    await application.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{application.port}") as channel:
+            for number in range(9):
+                await decide(Serving(application, small_settings, channel), number)
+            await until(are_made)
+    finally:
+        await application.stop()
 
 
 def test_stretches_cover_every_place_once(log: RecordLog) -> None:
