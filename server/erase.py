@@ -9,7 +9,6 @@ there; the same command again finishes. A decision made meanwhile is sealed unde
 """
 
 import datetime as dt
-import uuid
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, delete, func, select
@@ -18,7 +17,7 @@ from grounds.audit.v1 import bodies_pb2 as pb
 from record.header import Header
 from server.errors import ErasureRefused
 from server.stores.about import headers_about
-from server.stores.entries import Entry
+from server.stores.entries import Entry, new_record_id
 from server.stores.erasures import erase_risks
 from server.stores.forgotten import ERASURE
 from server.stores.holds import OPERATOR, Hold, holds_on, written
@@ -158,7 +157,7 @@ def erasure_entry(plan: Plan, tag: str, market: str, reason: str, at: dt.datetim
         body.run_rows.add(run_id=row.run_id, market=row.market, row_sha256=row.sha256)
     return Entry(
         kind=ERASURE,
-        record_id=str(uuid.uuid4()),
+        record_id=new_record_id(at),
         time=at,
         caller=OPERATOR,
         body=body.SerializeToString(deterministic=True),

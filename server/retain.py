@@ -6,7 +6,6 @@ without one; the same command again goes on where it stopped.
 
 import datetime as dt
 import hashlib
-import uuid
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -21,7 +20,7 @@ from record.errors import RecordError
 from record.header import REMOVED_MAX, RETENTION, Removed, parse_header
 from server.decisions.retention import KEPT_FOR_EVER, Due, RetentionTable
 from server.errors import RetentionRefused
-from server.stores.entries import EPOCH, US, Entry, stored_record
+from server.stores.entries import EPOCH, US, Entry, new_record_id, stored_record
 from server.stores.holds import OPERATOR, held_tags, written
 from server.stores.records import RecordLog
 from server.stores.run_records import stamp
@@ -157,7 +156,7 @@ def retention_entry(found: Sequence[tuple[Row[Any], Due]], table: RetentionTable
             body.lines.add(market=line.market, kind=line.kind, years=line.years, before_time=before, count=count)
     return Entry(
         kind=RETENTION,
-        record_id=str(uuid.uuid4()),
+        record_id=new_record_id(now),
         time=now,
         caller=OPERATOR,
         body=body.SerializeToString(deterministic=True),

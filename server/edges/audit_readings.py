@@ -1,7 +1,6 @@
 """Readings of evidence: what was recorded is given to an auditor only after it is durable who reads it, and why."""
 
 import datetime as dt
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -15,7 +14,7 @@ from server.edges.recorder import Recorder
 from server.edges.threads import Threads
 from server.errors import DecisionUnknown, RecordDamaged, RecordRemoved
 from server.stores.decisions import CREDIT_DECISION
-from server.stores.entries import Entry, Kept
+from server.stores.entries import Entry, Kept, new_record_id
 from server.stores.proofs import Proofs
 
 EVIDENCE_READING = "EVIDENCE_READING"
@@ -137,7 +136,7 @@ class Readings:
         )
         entry = Entry(
             kind=EVIDENCE_READING,
-            record_id=str(uuid.uuid4()),
+            record_id=new_record_id(time),
             time=time,
             caller=LOCAL_CALLER,
             body=body.SerializeToString(deterministic=True),

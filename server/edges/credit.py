@@ -1,7 +1,6 @@
 """CreditService: decodes, calls the decision, keeps the answer, and only then gives it."""
 
 import datetime as dt
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -34,6 +33,7 @@ from server.errors import (
     NoPolicy,
     Violation,
 )
+from server.stores.entries import new_record_id
 from server.stores.features import FeatureStore, StoredFeatures
 from server.stores.lineup import LineupWatch
 from server.stores.records import RecordLog
@@ -117,14 +117,12 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
     async def RecordOverride(self, request: pb.RecordOverrideRequest, _context: Context) -> pb.RecordOverrideResponse:
         """Record what a person decided otherwise."""
         policy = self.policies.now
-        answer = await self.events.record(
-            request, str(uuid.uuid4()), lambda asking: tell_override(request, policy, asking)
-        )
+        answer = await self.events.record(request, lambda asking: tell_override(request, policy, asking))
         return pb.RecordOverrideResponse(override=pb.Override.FromString(answer))
 
     async def RecordOutcome(self, request: pb.RecordOutcomeRequest, _context: Context) -> pb.RecordOutcomeResponse:
         """Record what became of a decision."""
-        answer = await self.events.record(request, str(uuid.uuid4()), lambda asking: tell_outcome(request, asking))
+        answer = await self.events.record(request, lambda asking: tell_outcome(request, asking))
         return pb.RecordOutcomeResponse(outcome=pb.Outcome.FromString(answer))
 
     async def decide(self, request: pb.ScoreCreditRequest, digest: str) -> tuple[Assessment, pb.CreditDecision]:
@@ -136,7 +134,7 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
         assessment = assess(model, asked.policy, asked.question(inputs_of(model.bundle.schema, stored, given)))
         decision = pb.CreditDecision(
             record_ref=pb.RecordRef(
-                decision_id=str(uuid.uuid4()),
+                decision_id=new_record_id(asked.at),
                 request_id=request.request_id,
                 decide_time=timestamp(asked.at),
                 content_sha256=digest,

@@ -18,7 +18,7 @@ from server.edges.threads import Threads
 from server.errors import DecisionUnknown, StoreUnavailable
 from server.stores.about import records_about
 from server.stores.decisions import CREDIT_DECISION
-from server.stores.entries import After, Entry, Kept, Overtaken
+from server.stores.entries import After, Entry, Kept, Overtaken, new_record_id
 from server.stores.records import RecordLog
 from server.stores.turns import count_of
 
@@ -66,23 +66,22 @@ class Events:
     def __init__(self, log: RecordLog, recorder: Recorder, threads: Threads, clock: Callable[[], dt.datetime]) -> None:
         self.log, self.recorder, self.threads, self.clock = log, recorder, threads, clock
 
-    async def record(self, request: Asked, record_id: str, tell: Callable[[Asking], Told]) -> bytes:
+    async def record(self, request: Asked, tell: Callable[[Asking], Told]) -> bytes:
         """Record one event once per request_id; gives the answer's bytes.
 
         Args:
             request: As validated against the contract.
-            record_id: For the record, if it becomes one.
             tell: Checks the request and gives the answer; raises what refuses it. Called in a thread.
         """
         content = bytes.fromhex(content_sha256(request, without="request_id"))
         for _ in range(TRIES_MAX):
             try:
-                return answer_bytes(await self.tried(request, record_id, content, tell))
+                return answer_bytes(await self.tried(request, content, tell))
             except Overtaken:
                 continue  # judged by what is not the last word any more
         raise StoreUnavailable("others record about this decision all the time; try again")
 
-    async def tried(self, request: Asked, record_id: str, content: bytes, tell: Callable[[Asking], Told]) -> Kept:
+    async def tried(self, request: Asked, content: bytes, tell: Callable[[Asking], Told]) -> Kept:
         """Judge by what there is, and record, unless it was recorded before.
 
         Raises:
@@ -90,7 +89,7 @@ class Events:
         """
         at, request_id = self.clock(), request.request_id.lower()
         try:
-            asking = await self.threads.run(self.asking, request.decision_id.lower(), record_id, at)
+            asking = await self.threads.run(self.asking, request.decision_id.lower(), at)
             told = await self.threads.run(tell, asking)
         except Exception:
             # What is refused today, or fails, may have been answered before.
@@ -100,7 +99,7 @@ class Events:
             return earlier
         entry = Entry(
             kind=told.kind,
-            record_id=record_id,
+            record_id=asking.record_id,
             time=at,
             caller=LOCAL_CALLER,
             body=event_body(RECEIVED.get(), told.answer, at),
@@ -112,14 +111,14 @@ class Events:
         )
         return await self.recorder.keep(entry)
 
-    def asking(self, decision_id: str, record_id: str, at: dt.datetime) -> Asking:
+    def asking(self, decision_id: str, at: dt.datetime) -> Asking:
         """Read the decision and what came after it."""
         kept = self.decision(decision_id)
         tag, label = kept.header.customer_tag, (ABOUT, kept.header.record_id)
         with self.log.database.reading() as connection:  # before they are read: what comes between is noticed
             count = count_of(connection, tag, EVENTS, label)
         known = After(tag, EVENTS, label, count)
-        return Asking(answer_of(kept.body), kept, *after(self.log, kept), record_id, at, known)
+        return Asking(answer_of(kept.body), kept, *after(self.log, kept), new_record_id(at), at, known)
 
     def decision(self, decision_id: str) -> Kept:
         """Read a decision.

@@ -1,6 +1,8 @@
 """What goes into the log, what comes out of it, and how it stands in a row."""
 
 import datetime as dt
+import secrets
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,7 +45,7 @@ class Entry:
 
     Attributes:
         kind: In capitals, such as CREDIT_DECISION.
-        record_id: A UUID of its own; the decision_id of a decision.
+        record_id: A UUID of its own, of `new_record_id`; the decision_id of a decision.
         time: When it was made.
         caller: The system that asked.
         body: What is sealed.
@@ -82,6 +84,18 @@ class Kept:
 
 Outcome = Kept | Exception
 Request = tuple[str, str]  # caller, request_id
+
+
+def new_record_id(at: dt.datetime) -> str:
+    """Name a record that is made at this time: a UUID of version 7 (RFC 9562), its first 48 bits the milliseconds since 1970.
+
+    By time, names that are made together stand together in the index of names: a random one would have a page of its own read
+    and written for every record of a large log.
+    """
+    milliseconds = (at - EPOCH) // dt.timedelta(milliseconds=1)
+    return str(
+        uuid.UUID(int=milliseconds << 80 | 0x7 << 76 | secrets.randbits(12) << 64 | 0b10 << 62 | secrets.randbits(62))
+    )
 
 
 def row_of(place: int, header: Header, record: SealedRecord, nodes: tuple[bytes, ...]) -> dict[str, Any]:

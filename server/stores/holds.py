@@ -1,7 +1,6 @@
 """Legal holds: while one is on a customer, nothing recorded about them is erased or removed. Each is a record of the log."""
 
 import datetime as dt
-import uuid
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
@@ -10,7 +9,7 @@ from grounds.audit.v1 import bodies_pb2 as pb
 from record.header import Header
 from server.errors import ErasureRefused
 from server.stores.about import header_of, headers_about
-from server.stores.entries import EPOCH, US, Entry
+from server.stores.entries import EPOCH, US, Entry, new_record_id
 from server.stores.records import RecordLog
 from server.stores.tables import RECORDS
 
@@ -29,7 +28,7 @@ class Hold:
 
 def place_hold(log: RecordLog, market: str, customer_id: str, reason: str, at: dt.datetime) -> str:
     """Put a hold on a customer; gives its name. There may be several, each released by its own name."""
-    hold_id = str(uuid.uuid4())
+    hold_id = new_record_id(at)
     entry = hold_entry(LEGAL_HOLD, hold_id, log.tag_of(market, customer_id), reason, at, {"market": market})
     with log.database.writing() as connection:
         written(log, connection, entry)
@@ -59,7 +58,7 @@ def release_hold(log: RecordLog, hold_id: str, reason: str, at: dt.datetime) -> 
         if hold_id not in {hold.hold_id for hold in holds_on(connection, header.customer_tag)}:
             raise ErasureRefused("this hold was released already")
         labels = {OF: hold_id, "market": header.labels["market"]}
-        written(log, connection, hold_entry(RELEASE, str(uuid.uuid4()), header.customer_tag, reason, at, labels))
+        written(log, connection, hold_entry(RELEASE, new_record_id(at), header.customer_tag, reason, at, labels))
 
 
 def hold_of(connection: Connection, hold_id: str) -> Header:

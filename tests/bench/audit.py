@@ -33,7 +33,7 @@ from record.sealed import SealedRecord, open_sealed, seal
 from server.config import read_settings
 from server.stores.database import Database
 from server.stores.decisions import CREDIT_DECISION
-from server.stores.entries import row_of, split
+from server.stores.entries import EPOCH, US, new_record_id, row_of, split
 from server.stores.listed import chunk_all
 from server.stores.nodes import keep_blocks
 from server.stores.open_log import KeyPlaces, open_log
@@ -182,12 +182,9 @@ def one_batch(templates: Sequence[Template], places: range) -> list[tuple[int, H
 
 def one_more(template: Template, place: int) -> tuple[Header, SealedRecord]:
     """Seal a real body again, under a name of its own."""
-    header = replace(
-        template.header,
-        record_id=str(uuid.uuid4()),
-        request_id=str(uuid.uuid4()),
-        time_us=template.header.time_us + place * STEP_US,
-    )
+    time_us = template.header.time_us + place * STEP_US
+    name = new_record_id(EPOCH + time_us * US)
+    header = replace(template.header, record_id=name, request_id=str(uuid.uuid4()), time_us=time_us)
     return header, seal(header, template.body, template.key)
 
 

@@ -2,10 +2,11 @@
 
 import hashlib
 import json
+import uuid
 
 import grpc
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, select
 
 from grounds.audit.v1 import audit_pb2, evidence_pb2
 from grounds.credit.v1 import credit_pb2
@@ -14,7 +15,7 @@ from record.checkpoint import open_checkpoint
 from record.merkle import leaf_hash, verify_inclusion
 from record.note import parse_verifier_key
 from server.stores.key_tables import WRAPPED_KEYS
-from server.stores.tables import POLICIES
+from server.stores.tables import POLICIES, RECORDS
 from tests.conftest import Serving
 from tests.server.asking import numbers, raw, refusal, score_request
 from tests.server.auditing import PURPOSE, decide, evidence, readings, row_of, set_columns
@@ -54,6 +55,22 @@ async def test_the_evidence_holds_what_people_decided_otherwise_and_what_became_
 
     assert (list(before.overrides), list(before.outcomes)) == ([], [])
     assert (list(found.overrides), list(found.outcomes)) == ([override], [outcome])
+
+
+async def test_whatever_is_recorded_is_named_by_its_time_and_so_in_the_order_of_the_log(serving: Serving) -> None:
+    decision = await decided(serving, credit_pb2.DECISION_APPROVE)
+    await serving.credit.RecordOverride(override_request(decision))
+    await serving.credit.RecordOutcome(outcome_request(decision))
+    await evidence(serving, decision.record_ref.decision_id)
+
+    with serving.application.database.reading() as connection:
+        rows = connection.execute(select(RECORDS).order_by(RECORDS.c.record_index)).all()
+
+    names = [uuid.UUID(row.record_id) for row in rows]
+    assert {row.kind for row in rows} == {"CREDIT_DECISION", "CREDIT_OVERRIDE", "CREDIT_OUTCOME", "EVIDENCE_READING"}
+    assert {(name.version, name.variant) for name in names} == {(7, uuid.RFC_4122)}
+    assert [name.int >> 80 for name in names] == [row.time_us // 1000 for row in rows]
+    assert names[0] == uuid.UUID(decision.record_ref.decision_id)
 
 
 async def test_every_feature_is_there_with_its_value_its_number_its_source_and_its_time(serving: Serving) -> None:
