@@ -19,6 +19,7 @@ from server.stores.listed import checked
 from server.stores.nodes import block_problems
 from server.stores.proofs import Head, Proofs, retentions
 from server.stores.tables import CHECKPOINTS
+from server.stores.twigs import twig_problems
 
 EVERYTHING = 2**62
 
@@ -45,13 +46,13 @@ def examine_at(database: Database, verifier: VerifierKey, anchors: list[str]) ->
     with database.reading() as connection:
         kept = [row.note for row in connection.execute(select(CHECKPOINTS).order_by(CHECKPOINTS.c.size))]
         accounts = tuple(retentions(connection, range(EVERYTHING), head.size))
-        blocks = list(block_problems(connection, head.size))
+        nodes = [*twig_problems(connection, head.size), *block_problems(connection, head.size)]
         chunks: list[str] = []
         records = checked(connection, proofs.all(head.size), head.size, chunks)
         export = Export(start=0, records=records, retentions=accounts)
         verdict = verify(export, [head.checkpoint, *kept, *anchors], verifier)
     problems = list(about_head(head, count, verifier))
-    found = [*(problems or about_peaks(head, verifier)), *blocks, *chunks]
+    found = [*(problems or about_peaks(head, verifier)), *nodes, *chunks]
     return verdict.holds and not found, [*verdict.sentences(), *found]
 
 

@@ -1,14 +1,14 @@
 """The hashes of the log's tree: beside the records that complete them and, of what is long complete, side by side.
 
 A proof takes one hash of each level, and each of them lies with another record: 22 hashes among five million records are 22
-reads from all over tens of GB. So they are also kept in blocks: eight levels of a complete subtree, 256 hashes of the lowest
-level first, then 128, down to 2 (C2SP's tlog-tiles are as wide for the same reason, and leave the upper seven levels to be
-computed, which would take a third of a proof's time here). A proof in the newest tree then reads one block: what is above it
-stays in memory once it was read, and the log's end is in its head.
+reads from all over tens of GB. So they are also kept side by side. The lowest eight levels are in twigs (server/stores/twigs.py).
+Those above are in blocks: eight levels of a complete subtree, 256 hashes of the lowest level first, then 128, down to 2. Blocks
+stay in memory once they were read, and the log's end is in its head, so a proof in the newest tree reads one twig.
 
 A block is written in the transaction that completes it and never changes. It repeats what the records say, and `doctor`
-holds it against them. Where there is none, at the end of the log and for what a release before revision 0007 wrote, the
-records themselves are read.
+holds it against them. Where there is neither twig nor block, at the end of the log and for what a release before revision
+0007 wrote, the records themselves are read. Releases from there to 0008 wrote blocks of the lowest eight levels too: they are
+read where they are, and take a proof six pages instead of one.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -16,9 +16,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from sqlalchemy import Connection, bindparam, select
 
 from record.merkle import HASH_BYTES, Node, home, leaves_of, node_hash
-from server.errors import RecordDamaged
 from server.stores.entries import raw, split
-from server.stores.tables import RECORDS, TREE_BLOCKS
+from server.stores.record_nodes import from_records, said_by_record
+from server.stores.tables import TREE_BLOCKS
+from server.stores.twigs import from_twigs, keep_twigs
 
 LEVELS = 8
 LOWEST = 1 << LEVELS  # hashes of the lowest level of a block
@@ -29,20 +30,17 @@ BLOCKS = select(TREE_BLOCKS).where(
     TREE_BLOCKS.c.level.in_(bindparam("levels", expanding=True)),
     TREE_BLOCKS.c.node_index.in_(bindparam("indexes", expanding=True)),
 )
-HASHES = select(RECORDS.c.record_index, RECORDS.c.nodes).where(
-    RECORDS.c.record_index.in_(bindparam("places", expanding=True))
-)
 
 
 class Upper:
-    """What was read of the tree above 65,536 records. It is complete, so it never changes, and every proof needs some of it.
+    """What was read of the tree above 256 records. It is complete, so it never changes, and every proof needs some of it.
 
     May be used by several threads.
 
     Attributes:
-        limit: So many blocks are kept, and a few more; then it begins anew.
-        blocks: Blocks of the second level and above: 16 KB for each 65,536 records.
-        hashes: Hashes of those levels that no block has yet.
+        limit: So many blocks are kept, and a few more; then it begins anew. So with 100 times as many hashes.
+        blocks: 16 KB for each 65,536 records.
+        hashes: Those of the same levels that no block has yet.
     """
 
     def __init__(self, limit: int = BLOCKS_KEPT) -> None:
@@ -52,14 +50,14 @@ class Upper:
 
     def keep(self, blocks: Mapping[Node, bytes], hashes: Mapping[Node, bytes]) -> None:
         """Keep what is far enough up."""
-        if len(self.blocks) > self.limit:
-            self.blocks = {}
+        if len(self.blocks) > self.limit or len(self.hashes) > 100 * self.limit:
+            self.blocks, self.hashes = {}, {}
         self.blocks |= {node: held for node, held in blocks.items() if node.level > LEVELS}
-        self.hashes |= {node: held for node, held in hashes.items() if node.level >= 2 * LEVELS}
+        self.hashes |= {node: held for node, held in hashes.items() if node.level >= LEVELS}
 
 
 class NodesOf:
-    """Reads hashes of the tree, with at most two questions.
+    """Reads hashes of the tree, with at most three questions.
 
     Attributes:
         upper: What was read before of the tree's upper part.
@@ -79,6 +77,7 @@ class NodesOf:
         """
         upper = self.upper
         found = {node: held for node in nodes if (held := self.known.get(node) or upper.hashes.get(node))}
+        found |= from_twigs(self.connection, [node for node in nodes if node not in found])
         left = {node: block_of(node) for node in nodes if node not in found}
         blocks = {block: upper.blocks[block] for block in left.values() if block in upper.blocks}
         read = blocks_with(self.connection, {block for block in left.values() if block not in blocks})
@@ -112,35 +111,17 @@ def hash_in(hashes: bytes, node: Node) -> bytes:
     return hashes[first : first + HASH_BYTES]
 
 
-def from_records(connection: Connection, nodes: Sequence[Node]) -> dict[Node, bytes]:
-    """Give the hash of each as its record has it.
-
-    Raises:
-        RecordDamaged: One is not there.
-    """
-    if not nodes:
-        return {}
-    places = {home(node)[0] for node in nodes}
-    rows = {row.record_index: raw(row.nodes) for row in connection.execute(HASHES, {"places": sorted(places)})}
-    found = {}
-    for node in nodes:
-        place, level = home(node)
-        found[node] = rows.get(place, b"")[level * HASH_BYTES : (level + 1) * HASH_BYTES]
-        if len(found[node]) != HASH_BYTES:
-            raise RecordDamaged("a hash of the log is missing; run: python -m server doctor", place=str(place))
-    return found
-
-
 def completed(before: int, after: int) -> Iterator[Node]:
     """Give the nodes above the blocks that a log completed by growing."""
-    level = LEVELS
+    level = 2 * LEVELS  # of the lowest there are twigs
     while after >> level:
         yield from (Node(level, index) for index in range(before >> level, after >> level))
         level += LEVELS
 
 
-def keep_blocks(connection: Connection, before: int, after: int) -> None:
-    """Write the blocks that the log completed by growing from one size to another; its records are there already."""
+def keep_nodes(connection: Connection, before: int, after: int) -> None:
+    """Write what the log completed by growing from one size to another, side by side; its records are there already."""
+    keep_twigs(connection, before, after)
     rows = [
         {"level": node.level, "node_index": node.number, "hashes": block_from_records(connection, node)}
         for node in completed(before, after)
@@ -176,12 +157,11 @@ def block_problems(connection: Connection, size: int) -> Iterator[str]:
 
 
 def is_of_records(connection: Connection, node: Node) -> bool:
-    """Tell whether a block leads, hash by hash, to what a record says of the node. Where none does, `verify` says so."""
+    """Tell whether a block leads, hash by hash, to what a record says of the node, if one does."""
     this = (TREE_BLOCKS.c.level == node.level, TREE_BLOCKS.c.node_index == node.number)
     hashes = split(raw(connection.execute(select(TREE_BLOCKS.c.hashes).where(*this)).scalar_one()))
-    try:
-        top = from_records(connection, [node])[node]
-    except RecordDamaged:
+    top = said_by_record(connection, node)
+    if top is None:
         return True
     above = [node_hash(left, right) for left, right in zip(hashes[::2], hashes[1::2], strict=False)]
     return len(hashes) * HASH_BYTES == BLOCK_BYTES and above == [*hashes[LOWEST:], top]

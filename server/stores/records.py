@@ -38,7 +38,7 @@ from server.stores.entries import (
     stored_record,
 )
 from server.stores.keys import LOG, KeyStore, WrappedKey
-from server.stores.nodes import keep_blocks
+from server.stores.nodes import keep_nodes
 from server.stores.tables import LOG_HEAD, RECORDS
 from server.stores.turns import in_turn
 
@@ -104,7 +104,7 @@ class RecordLog:
         after, rows = self.sealed(before, entries, in_turn(connection, entries, fresh, outcomes), outcomes)
         if rows:
             connection.execute(INSERT, rows)
-            keep_blocks(connection, before.size, after.size)
+            keep_nodes(connection, before.size, after.size)
             self.write_head(connection, after)
         return [outcome for outcome in outcomes if outcome is not None], after
 

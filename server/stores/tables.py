@@ -71,8 +71,16 @@ RECORDS = Table(
     ),
 )
 
-# Hashes of the tree again, once they are complete: in a row those of the eight levels below the node that it is named
-# after. server/stores/nodes.py says why.
+# Hashes of the tree again, once they are complete. Twigs have those that prove 16 records, from `first_index` on, up to
+# 256 of their neighbours: server/stores/twigs.py. Blocks have those above, in a row the eight levels below the node that it is
+# named after: server/stores/nodes.py.
+TREE_TWIGS = Table(
+    "tree_twigs",
+    METADATA,
+    Column("first_index", PLACE, nullable=False, autoincrement=False),
+    Column("hashes", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("first_index", name="pk_tree_twigs"),
+)
 TREE_BLOCKS = Table(
     "tree_blocks",
     METADATA,

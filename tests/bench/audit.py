@@ -35,7 +35,7 @@ from server.stores.database import Database
 from server.stores.decisions import CREDIT_DECISION
 from server.stores.entries import EPOCH, US, new_record_id, row_of, split
 from server.stores.listed import chunk_all
-from server.stores.nodes import keep_blocks
+from server.stores.nodes import keep_nodes
 from server.stores.open_log import KeyPlaces, open_log
 from server.stores.records import RecordLog
 from server.stores.tables import LOG_HEAD, RECORDS
@@ -148,7 +148,7 @@ def fill(config: Path, count: int, say: Say) -> dict[str, Any]:
             ahead += more(1)
             with database.writing() as connection:
                 connection.execute(RECORDS.insert(), rows)
-                keep_blocks(connection, frontier.size - len(rows), frontier.size)
+                keep_nodes(connection, frontier.size - len(rows), frontier.size)
                 log.write_head(connection, frontier)
             chunk_all(database)
             if frontier.size // SAID_RECORDS > (frontier.size - len(rows)) // SAID_RECORDS:

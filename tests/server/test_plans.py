@@ -11,7 +11,7 @@ from grounds.credit.v1 import credit_pb2
 from server.app import now
 from server.stores.database import Database
 from server.stores.features import append
-from server.stores.tables import FEATURES, RECORDS, RISK_CHUNKS, RISK_LEAVES, RISKS, TREE_BLOCKS
+from server.stores.tables import FEATURES, RECORDS, RISK_CHUNKS, RISK_LEAVES, RISKS, TREE_BLOCKS, TREE_TWIGS
 from tests.conftest import Serving
 from tests.server.asking import customer
 from tests.server.auditing import ME, churn_evidence, churn_replay, decide, evidence, replay, run_of
@@ -21,7 +21,7 @@ from tests.server.people import outcome_request, override_request
 from tests.server.plans import Sent, plans, sent
 from tests.server.runs import ChurnFamily
 
-LARGE = [table.name for table in (RECORDS, FEATURES, RISKS, RISK_CHUNKS, RISK_LEAVES, TREE_BLOCKS)]
+LARGE = [table.name for table in (RECORDS, FEATURES, RISKS, RISK_CHUNKS, RISK_LEAVES, TREE_BLOCKS, TREE_TWIGS)]
 SCAN = re.compile(rf"SCAN (?:{'|'.join(LARGE)})\b")
 
 

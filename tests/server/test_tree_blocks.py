@@ -1,7 +1,7 @@
 """Hashes of the tree kept side by side, on SQLite and on a real PostgreSQL: the same proofs, from fewer places."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,30 +19,47 @@ from record.merkle import (
 from server.doctor import examine
 from server.errors import RecordDamaged
 from server.stores.database import Database
-from server.stores.nodes import NodesOf, Upper, keep_blocks
+from server.stores.entries import split
+from server.stores.nodes import NodesOf, Upper, keep_nodes
 from server.stores.proofs import Proofs
 from server.stores.records import RecordLog
-from server.stores.tables import RECORDS, TREE_BLOCKS
+from server.stores.tables import LOG_HEAD, RECORDS, TREE_BLOCKS, TREE_TWIGS
+from server.stores.twigs import twig_problems
 from tests.server.logs import entry, opened
 
-SIZE = 600  # two blocks and a rest
+SIZE = 600  # twigs of twice 256 records, and a rest
+NODES = select(RECORDS.c.nodes).order_by(RECORDS.c.record_index)
+INSIDE = (RECORDS.c.record_index < 512, RECORDS.c.record_index % 256 != 255)  # the others have what is above twigs too
 MANY = 65_536 + 300  # the first block of the second level, and a rest
 
 
 @pytest.fixture
 def log(database_url: str, tmp_path: Path) -> Iterator[RecordLog]:
-    """Open a log that grew past two blocks, once within a batch and once at its end."""
+    """Open a log that grew past 256 records twice, once within a batch and once at its end."""
     with opened(database_url, tmp_path) as found:
         for size in (250, 262, SIZE - 512):
             found.append([entry() for _ in range(size)])
         yield found
 
 
-def blocks(log: RecordLog) -> list[tuple[int, int]]:
-    """Say which blocks there are."""
+def twigs(log: RecordLog) -> list[int]:
+    """Say which twigs there are."""
     with log.database.reading() as connection:
-        wanted = select(TREE_BLOCKS.c.level, TREE_BLOCKS.c.node_index).order_by(TREE_BLOCKS.c.node_index)
-        return [(row.level, row.node_index) for row in connection.execute(wanted)]
+        return list(connection.execute(select(TREE_TWIGS.c.first_index).order_by(TREE_TWIGS.c.first_index)).scalars())
+
+
+def as_of_0008(log: RecordLog) -> None:
+    """Put what a release of database revision 0008 wrote in the twigs' place: blocks, also of the lowest eight levels."""
+    with log.database.writing() as connection:
+        leaves = [bytes(nodes[:32]) for nodes in connection.execute(NODES).scalars()]
+        for number in range(SIZE // 256):
+            level = leaves[number * 256 : (number + 1) * 256]
+            hashes = [*level]
+            while len(level) > 2:
+                level = [hashlib.sha256(b"\x01" + level[at] + level[at + 1]).digest() for at in range(0, len(level), 2)]
+                hashes += level
+            connection.execute(TREE_BLOCKS.insert(), {"level": 8, "node_index": number, "hashes": b"".join(hashes)})
+        connection.execute(delete(TREE_TWIGS))
 
 
 def proofs_of(log: RecordLog) -> list[tuple[bytes, ...]]:
@@ -54,24 +71,44 @@ def proofs_of(log: RecordLog) -> list[tuple[bytes, ...]]:
     return included + [proofs.consistency(old, SIZE) for old in range(0, SIZE, 7)]
 
 
-def test_proofs_are_the_same_with_blocks_and_without(log: RecordLog) -> None:
-    with_blocks = proofs_of(log)
-    assert blocks(log) == [(8, 0), (8, 1)]
+def test_proofs_are_the_same_with_twigs_with_an_older_releases_blocks_and_with_neither(log: RecordLog) -> None:
+    with_twigs = proofs_of(log)
+    assert twigs(log) == list(range(0, 512, 16))
 
+    as_of_0008(log)
+    with_blocks = proofs_of(log)
     with log.database.writing() as connection:
         connection.execute(delete(TREE_BLOCKS))
 
-    assert proofs_of(log) == with_blocks
+    assert with_twigs == with_blocks == proofs_of(log)
 
 
-def test_what_blocks_hold_is_not_read_from_records(log: RecordLog) -> None:
+@pytest.mark.parametrize("as_of", [lambda _: None, as_of_0008], ids=["now", "0008"])
+def test_what_stands_side_by_side_is_not_read_from_records(log: RecordLog, as_of: Callable[[RecordLog], None]) -> None:
     before = proofs_of(log)
-    inside = (RECORDS.c.record_index < 512, RECORDS.c.record_index % 256 != 255)  # those complete what is above a block
+    as_of(log)
 
     with log.database.writing() as connection:
-        connection.execute(update(RECORDS).where(*inside).values(nodes=b""))
+        connection.execute(update(RECORDS).where(*INSIDE).values(nodes=b""))
 
     assert proofs_of(log) == before
+
+
+def test_one_twig_proves_a_record(log: RecordLog) -> None:
+    proofs = Proofs(log.database)
+    with log.database.reading() as connection:
+        leaves = [bytes(nodes[:32]) for nodes in connection.execute(NODES).scalars()]
+        root = Frontier(SIZE, split(bytes(connection.execute(select(LOG_HEAD.c.peaks)).scalar_one()))).root()
+    with log.database.writing() as connection:
+        connection.execute(delete(TREE_TWIGS).where(TREE_TWIGS.c.first_index != 304))
+        connection.execute(update(RECORDS).where(*INSIDE).values(nodes=b""))
+
+    for place in range(304, 320):
+        _, proof = proofs.newest_proof(place)
+        verify_inclusion(place, SIZE, leaves[place], proof, root)
+    for place in (303, 320):
+        with pytest.raises(RecordDamaged):
+            proofs.newest_proof(place)
 
 
 @pytest.fixture
@@ -86,14 +123,14 @@ def large(database: Database) -> Iterator[tuple[Connection, list[bytes]]]:
     with database.writing() as connection:
         connection.execute(RECORDS.insert(), rows)
         for before, after in ((0, 1000), (1000, 65_535), (65_535, 65_536), (65_536, MANY)):
-            keep_blocks(connection, before, after)
+            keep_nodes(connection, before, after)
         yield connection, leaves
 
 
-def test_a_log_of_tens_of_thousands_proves_by_a_block_of_each_level(large: tuple[Connection, list[bytes]]) -> None:
+def test_a_log_of_tens_of_thousands_proves_by_twigs_and_a_block(large: tuple[Connection, list[bytes]]) -> None:
     connection, leaves = large
-    by_level = select(TREE_BLOCKS.c.level, func.count()).group_by(TREE_BLOCKS.c.level).order_by(TREE_BLOCKS.c.level)
-    assert [tuple(row) for row in connection.execute(by_level)] == [(8, MANY // 256), (16, 1)]
+    assert [(row.level, row.node_index) for row in connection.execute(select(TREE_BLOCKS))] == [(16, 0)]
+    assert connection.execute(select(func.count()).select_from(TREE_TWIGS)).scalar_one() == MANY // 256 * 16
     connection.execute(update(RECORDS).where(RECORDS.c.record_index < 65_535).values(nodes=b""))
     read, roots = NodesOf(connection), {}
 
@@ -119,11 +156,12 @@ def test_the_upper_part_of_the_tree_is_read_once(large: tuple[Connection, list[b
     first = inclusion_proof(5, MANY, NodesOf(connection, upper, peaks))
     verify_inclusion(5, MANY, leaves[5], first, frontier.root())
 
-    # Gone are the block of the second level, every record's hashes, and all blocks of the first level but one.
-    connection.execute(delete(TREE_BLOCKS).where((TREE_BLOCKS.c.level == 16) | (TREE_BLOCKS.c.node_index != 100)))
+    # Gone are the block, every record's hashes, and all twigs but one.
+    place = 100 * 256 + 7
+    connection.execute(delete(TREE_BLOCKS))
+    connection.execute(delete(TREE_TWIGS).where(TREE_TWIGS.c.first_index != 100 * 256))
     connection.execute(update(RECORDS).values(nodes=b""))
 
-    place = 100 * 256 + 7
     proof = inclusion_proof(place, MANY, NodesOf(connection, upper, peaks))
     verify_inclusion(place, MANY, leaves[place], proof, frontier.root())
     with pytest.raises(RecordDamaged):
@@ -134,7 +172,7 @@ def test_the_upper_part_that_is_kept_has_a_limit() -> None:
     upper = Upper(limit=3)
 
     for index in range(20):
-        upper.keep({Node(16, index): b"1", Node(8, index): b"2"}, {Node(15, index): b"3"})
+        upper.keep({Node(16, index): b"1", Node(8, index): b"2"}, {Node(7, index): b"3"})
         assert Node(16, index) in upper.blocks
         assert len(upper.blocks) <= 4
 
@@ -154,6 +192,7 @@ def test_the_upper_part_that_is_kept_has_a_limit() -> None:
 def test_the_doctor_finds_a_block_that_is_not_that_of_the_records(
     log: RecordLog, change: dict[str, object], said: str
 ) -> None:
+    as_of_0008(log)
     assert examine(log.database, log.verifier, None)[0]
     with log.database.writing() as connection:
         connection.execute(update(TREE_BLOCKS).where(TREE_BLOCKS.c.node_index == 1).values(**change))
@@ -166,6 +205,7 @@ def test_the_doctor_finds_a_block_that_is_not_that_of_the_records(
 
 @pytest.mark.parametrize("place", [0, 4321, 32 * 256 - 1, 32 * 256, 32 * 510 - 1])
 def test_one_flipped_bit_of_a_block_is_found(log: RecordLog, place: int) -> None:
+    as_of_0008(log)
     with log.database.reading() as connection:
         hashes = bytearray(connection.execute(select(TREE_BLOCKS.c.hashes)).scalars().first() or b"")
     hashes[place] ^= 1
@@ -173,3 +213,39 @@ def test_one_flipped_bit_of_a_block_is_found(log: RecordLog, place: int) -> None
         connection.execute(update(TREE_BLOCKS).where(TREE_BLOCKS.c.node_index == 0).values(hashes=bytes(hashes)))
 
     assert not examine(log.database, log.verifier, None)[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"hashes": bytes(32 * 34)}, "the twig of the tree's hashes from record 496 on is not that of its records"),
+        ({"hashes": bytes(32)}, "the twig of the tree's hashes from record 496 on is not that of its records"),
+        ({"hashes": b""}, "the twig of the tree's hashes from record 496 on is not that of its records"),
+        ({"first_index": 512}, "the twig of the tree's hashes from record 512 on does not belong to this log"),
+        ({"first_index": 497}, "the twig of the tree's hashes from record 497 on does not belong to this log"),
+        ({"first_index": -16}, "the twig of the tree's hashes from record -16 on does not belong to this log"),
+    ],
+)
+def test_the_doctor_finds_a_twig_that_is_not_that_of_the_records(
+    log: RecordLog, change: dict[str, object], said: str
+) -> None:
+    assert examine(log.database, log.verifier, None)[0]
+    with log.database.writing() as connection:
+        connection.execute(update(TREE_TWIGS).where(TREE_TWIGS.c.first_index == 496).values(**change))
+
+    holds, found = examine(log.database, log.verifier, None)
+
+    assert not holds
+    assert found[-1] == said
+
+
+@pytest.mark.parametrize("place", [*range(0, 32 * 34, 32), 32 * 34 - 1])
+def test_one_flipped_bit_of_a_twig_is_found(log: RecordLog, place: int) -> None:
+    wanted = TREE_TWIGS.c.first_index == 272
+    with log.database.writing() as connection:
+        hashes = bytearray(connection.execute(select(TREE_TWIGS.c.hashes).where(wanted)).scalar_one())
+        hashes[place] ^= 1
+        connection.execute(update(TREE_TWIGS).where(wanted).values(hashes=bytes(hashes)))
+        found = list(twig_problems(connection, SIZE))
+
+    assert found == ["the twig of the tree's hashes from record 272 on is not that of its records"]

@@ -1,0 +1,26 @@
+"""The lowest hashes of the log's tree, 16 records a page."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0009"
+down_revision = "0008"
+branch_labels = None
+depends_on = None
+
+PLACE = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+
+
+def upgrade() -> None:
+    """Make the table; what is there already stays in its blocks, or with its records."""
+    op.create_table(
+        "tree_twigs",
+        sa.Column("first_index", PLACE, nullable=False, autoincrement=False),
+        sa.Column("hashes", sa.LargeBinary, nullable=False),
+        sa.PrimaryKeyConstraint("first_index", name="pk_tree_twigs"),
+    )
+
+
+def downgrade() -> None:
+    """Drop it: the records have every hash."""
+    op.drop_table("tree_twigs")
