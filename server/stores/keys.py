@@ -1,7 +1,7 @@
 """One key for each customer, wrapped by the master key, in a database that is never in the log's backup.
 
-A key is durable here before a record that is sealed under it is committed. Nothing is kept in memory: a key that another
-process destroyed is gone for this one too.
+A key is durable here before a record that is sealed under it is committed. No customer's key is kept in memory: one that
+another process destroyed is gone for this one too. The log's own is: it is never destroyed.
 """
 
 import os
@@ -45,6 +45,7 @@ class KeyStore:
     def __init__(self, database: Database, master: bytes) -> None:
         self.database = database
         self.master = master
+        self.own: dict[str, WrappedKey] = {}  # LOG's, once it was read
 
     def ensure(self, owners: Collection[str]) -> dict[str, WrappedKey]:
         """Give each owner's key; those that have none get one, durable when this returns.
@@ -52,7 +53,10 @@ class KeyStore:
         Raises:
             StoreUnavailable: The database does not answer.
         """
+        if self.own.keys() >= set(owners):
+            return self.own
         found = self.of_owners(owners)
+        self.own |= {owner: key for owner, key in found.items() if owner == LOG}
         missing = sorted(set(owners) - set(found))
         if not missing:
             return found

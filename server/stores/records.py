@@ -242,8 +242,9 @@ class RecordLog:
             row = connection.execute(OF_ID, {"wanted": record_id}).first()
         if row is None:
             return None
-        kept, _ = self.opened(row, self.keys.by_id({row.key_id}))
-        return kept, stored_record(row)
+        record = stored_record(row)
+        kept, _ = self.opened(row, self.keys.by_id({row.key_id}), record)
+        return kept, record
 
     def of_request(self, caller: str, request_id: str, content: bytes) -> Kept | None:
         """Give the record that this request got earlier.
@@ -272,9 +273,11 @@ class RecordLog:
             raise reused(request_id)
         return kept
 
-    def opened(self, row: Row[Any], keys: Mapping[str, WrappedKey]) -> tuple[Kept, bytes]:
-        """Open a row; gives the key too."""
-        record = stored_record(row)
+    def opened(
+        self, row: Row[Any], keys: Mapping[str, WrappedKey], read: StoredRecord | None = None
+    ) -> tuple[Kept, bytes]:
+        """Open a row, whose record may have been read already; gives the key too."""
+        record = read or stored_record(row)
         try:
             if record.ciphertext is None or row.key_id not in keys:
                 check_columns(row, parse_header(record.header), record)

@@ -21,6 +21,7 @@ from server.errors import (
 )
 from server.stores.entries import Kept
 from server.stores.key_tables import WRAPPED_KEYS
+from server.stores.keys import LOG
 from server.stores.proofs import Proofs
 from server.stores.records import RecordLog
 from server.stores.tables import LOG_HEAD, RECORDS
@@ -172,6 +173,20 @@ def test_a_destroyed_key_makes_a_record_unreadable_and_a_new_one_is_made_for_the
         log.of_id(first.record_id)
     assert log.of_id(other.record_id) is not None
     assert new.header.customer_tag == tag
+
+
+def test_the_logs_own_key_is_not_made_anew_where_it_vanishes_while_a_server_runs(log: RecordLog) -> None:
+    first, second = (entry(customer=None, request_id="", content=b"") for _ in range(2))
+    [before] = log.append([first])
+    with log.keys.database.writing() as connection:
+        assert connection.execute(delete(WRAPPED_KEYS).where(WRAPPED_KEYS.c.owner == LOG)).rowcount == 1
+
+    [after] = log.append([second])
+
+    assert isinstance(before, Kept)
+    assert isinstance(after, Kept)
+    assert after.header.key_id == before.header.key_id
+    assert LOG not in log.keys.of_owners([LOG])
 
 
 def test_a_record_whose_ciphertext_was_removed_says_so(log: RecordLog) -> None:
