@@ -43,6 +43,8 @@ def examine_at(database: Database, verifier: VerifierKey, anchors: list[str]) ->
     """Check the database of one moment."""
     proofs = Proofs(database)
     head, count = proofs.head_and_count()
+    if type(head.size) is not int:
+        return False, ["the head of the log does not say, in whole numbers, how many records there are"]
     with database.reading() as connection:
         kept = [row.note for row in connection.execute(select(CHECKPOINTS).order_by(CHECKPOINTS.c.size))]
         accounts = tuple(retentions(connection, range(EVERYTHING), head.size))

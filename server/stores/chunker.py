@@ -3,16 +3,21 @@
 import asyncio
 import sys
 from asyncio.subprocess import DEVNULL, PIPE
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import select
+from sqlalchemy import Connection, Row, select
 
 from server.stores.database import Database
 from server.stores.tables import LISTED_CHUNKS, LOG_HEAD
 
 CHUNK_RECORDS = 65_536
-NEWEST = select(*LISTED_CHUNKS.c["first_index", "record_count"]).order_by(LISTED_CHUNKS.c.first_index.desc()).limit(1)
+# Made once: to put a statement together takes longer than to run it.
+CHUNKS = select(*LISTED_CHUNKS.c["first_index", "record_count", "first_us", "last_us"]).order_by(
+    LISTED_CHUNKS.c.first_index
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +29,53 @@ class Order:
 
 
 ORDER = TypeAdapter(Order)
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Records [first, end), and whether a chunk holds them.
+
+    Attributes:
+        times: Smallest and largest time of a chunk, in microseconds since 1970; None where they are not known.
+    """
+
+    first: int
+    end: int
+    chunked: bool = False
+    times: tuple[int, int] | None = None
+
+
+def stretches(connection: Connection, size: int, length: int = CHUNK_RECORDS) -> Iterator[Stretch]:
+    """Cut a log of so many records into its chunks, and what is between and after them into stretches of some length."""
+    at = 0
+    for chunk in connection.execute(CHUNKS).all():
+        end = end_of(chunk)
+        if not at <= chunk.first_index < end <= size:  # not all of it is asked for; or it is no chunk of this log
+            continue
+        yield from bare(at, chunk.first_index, length)
+        yield Stretch(chunk.first_index, end, chunked=True, times=(chunk.first_us, chunk.last_us))
+        at = end
+    yield from bare(at, size, length)
+
+
+def bare(first: int, end: int, length: int) -> Iterator[Stretch]:
+    """Cut what no chunk holds."""
+    for start in range(first, end, length):
+        yield Stretch(start, min(start + length, end))
+
+
+def end_of(chunk: Row[Any]) -> int:
+    """Give the place after a chunk's records; its own where it does not say, in whole numbers, how many they are."""
+    count = chunk.record_count
+    return int(chunk.first_index) + (count if isinstance(count, int) else 0)
+
+
+def due(database: Database, length: int) -> list[Stretch]:
+    """Give the stretches of a chunk's length that no chunk of the log holds."""
+    with database.reading() as connection:
+        size = connection.execute(select(LOG_HEAD.c.size)).scalar() or 0
+        found = list(stretches(connection, size, length))
+    return [each for each in found if not each.chunked and each.end - each.first == length]
 
 
 class ChunksNotMade(Exception):
@@ -47,7 +99,7 @@ class Chunker:
             StoreUnavailable: The database does not answer.
             ChunksNotMade: The process failed.
         """
-        if not await asyncio.to_thread(self.due):
+        if not await asyncio.to_thread(due, self.database, self.length):
             return
         url = self.database.engine.url.render_as_string(hide_password=False)
         command = (sys.executable, "-m", "server.stores.listed")
@@ -60,10 +112,3 @@ class Chunker:
                 await process.wait()
         if process.returncode:
             raise ChunksNotMade
-
-    def due(self) -> bool:
-        """Tell whether the log has grown by a chunk."""
-        with self.database.reading() as connection:
-            size = connection.execute(select(LOG_HEAD.c.size)).scalar() or 0
-            newest = connection.execute(NEWEST).first()
-        return bool(size - (newest.first_index + newest.record_count if newest else 0) >= self.length)

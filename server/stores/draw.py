@@ -14,9 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 import duckdb
 import pyarrow as pa
 
+from server.stores.chunker import Stretch, stretches
 from server.stores.database import Database
 from server.stores.decisions import CREDIT_DECISION, Condition
-from server.stores.listed import BEHIND, Stretch, stretches, table_of
+from server.stores.listed import BEHIND, table_of
 from server.stores.samples import DRAWN, ORDER, Keys, Question, Strata
 
 Found = tuple[Keys, int, list[str], list[str]]  # a stratum, its population, digests and decision_ids

@@ -45,7 +45,7 @@ class Entry:
 
     Attributes:
         kind: In capitals, such as CREDIT_DECISION.
-        record_id: A UUID of its own, of `new_record_id`; the decision_id of a decision.
+        record_id: A UUID of its own, from `new_record_id`, or of what it is about; the decision_id of a decision.
         time: When it was made.
         caller: The system that asked.
         body: What is sealed.
@@ -88,6 +88,8 @@ Request = tuple[str, str]  # caller, request_id
 
 def new_record_id(at: dt.datetime) -> str:
     """Name a record that is made at this time: a UUID of version 7 (RFC 9562), its first 48 bits the milliseconds since 1970.
+
+    The time is 1970 or later, as a header's must be.
 
     By time, names that are made together stand together in the index of names: a random one would have a page of its own read
     and written for every record of a large log.

@@ -1,7 +1,7 @@
 """One key for each customer, wrapped by the master key, in a database that is never in the log's backup.
 
-A key is durable here before a record that is sealed under it is committed. No customer's key is kept in memory: one that
-another process destroyed is gone for this one too. The log's own is: it is never destroyed.
+A key is durable here before a record that is sealed under it is committed. Nothing is kept in memory: a key that another
+process destroyed is gone for this one too.
 """
 
 import os
@@ -16,7 +16,7 @@ from sqlalchemy.exc import ArgumentError, IntegrityError
 
 from record.customer_keys import key_id, new_customer_key, unwrap_key, wrap_key
 from record.errors import WrappedKeyRefused
-from server.errors import LogRefused, RecordDamaged
+from server.errors import LogRefused, RecordDamaged, StoreUnavailable
 from server.stores.database import CONNECTIONS, Database
 from server.stores.key_tables import WRAPPED_KEYS
 
@@ -45,28 +45,35 @@ class KeyStore:
     def __init__(self, database: Database, master: bytes) -> None:
         self.database = database
         self.master = master
-        self.own: dict[str, WrappedKey] = {}  # LOG's, once it was read
 
     def ensure(self, owners: Collection[str]) -> dict[str, WrappedKey]:
-        """Give each owner's key; those that have none get one, durable when this returns.
+        """Give each owner's key; customers who have none get one, durable when this returns.
+
+        Raises:
+            StoreUnavailable: The database does not answer, or the log's own key is gone from it.
+        """
+        found = self.of_owners(owners)
+        missing = set(owners) - set(found)
+        if missing & {TAGS, LOG}:
+            raise StoreUnavailable("the log's own key is gone from the database of keys: restore it from its backup")
+        return found | self.make(missing)
+
+    def make(self, owners: Collection[str]) -> dict[str, WrappedKey]:
+        """Make keys for owners who have none, durable when this returns; whoever else is making them may be first.
 
         Raises:
             StoreUnavailable: The database does not answer.
         """
-        if self.own.keys() >= set(owners):
-            return self.own
-        found = self.of_owners(owners)
-        self.own |= {owner: key for owner, key in found.items() if owner == LOG}
-        missing = sorted(set(owners) - set(found))
-        if not missing:
-            return found
-        rows = [self.made(owner) for owner in missing]
+        if not owners:
+            return {}
+        rows = [self.made(owner) for owner in sorted(owners)]
         try:
             with self.database.writing() as connection:
                 connection.execute(INSERT, rows)
-        except IntegrityError:
-            return self.ensure(owners)  # another process made some of them
-        return found | {row["owner"]: WrappedKey(row["key_id"], row["wrapped"]) for row in rows}
+        except IntegrityError:  # another process made some of them
+            found = self.of_owners(owners)
+            return found | self.make(set(owners) - set(found))
+        return {row["owner"]: WrappedKey(row["key_id"], row["wrapped"]) for row in rows}
 
     def made(self, owner: str) -> dict[str, Any]:
         """Make the row of a new key."""

@@ -10,7 +10,6 @@ import math
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -18,10 +17,10 @@ from sqlalchemy import Connection, Row, bindparam, select
 from sqlalchemy.exc import IntegrityError
 
 from record.export import StoredRecord
-from server.stores.chunker import CHUNK_RECORDS, ORDER
+from server.stores.chunker import CHUNK_RECORDS, CHUNKS, ORDER, Stretch, due, end_of
 from server.stores.database import Database
 from server.stores.entries import raw
-from server.stores.tables import LISTED_CHUNKS, LOG_HEAD, RECORDS
+from server.stores.tables import LISTED_CHUNKS, RECORDS
 
 BEHIND = 10  # how much less urgent than the server's own work
 NAMES = pa.dictionary(pa.int32(), pa.string())
@@ -35,48 +34,12 @@ LISTED = pa.schema(
 )
 COMPRESSION = pa.ipc.IpcWriteOptions(compression="zstd")
 # Made once: to put a statement together takes longer than to run it.
-CHUNKS = select(*LISTED_CHUNKS.c["first_index", "record_count", "first_us", "last_us"]).order_by(
-    LISTED_CHUNKS.c.first_index
-)
 CONTENT = select(LISTED_CHUNKS.c.content).where(LISTED_CHUNKS.c.first_index == bindparam("first"))
 STRETCH = (
     select(*(RECORDS.c[name] for name in LISTED.names))
     .where(RECORDS.c.record_index >= bindparam("first"), RECORDS.c.record_index < bindparam("end"))
     .order_by(RECORDS.c.record_index)
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Stretch:
-    """Records [first, end), and whether a chunk holds them.
-
-    Attributes:
-        times: Smallest and largest time of a chunk, in microseconds since 1970; None where they are not known.
-    """
-
-    first: int
-    end: int
-    chunked: bool = False
-    times: tuple[int, int] | None = None
-
-
-def stretches(connection: Connection, size: int, length: int = CHUNK_RECORDS) -> Iterator[Stretch]:
-    """Cut a log of so many records into its chunks, and what is between and after them into stretches of some length."""
-    at = 0
-    for chunk in connection.execute(CHUNKS).all():
-        end = chunk.first_index + chunk.record_count
-        if chunk.first_index < at or end > size:  # not all of it is asked for; or it is no chunk of this log
-            continue
-        yield from bare(at, chunk.first_index, length)
-        yield Stretch(chunk.first_index, end, chunked=True, times=(chunk.first_us, chunk.last_us))
-        at = end
-    yield from bare(at, size, length)
-
-
-def bare(first: int, end: int, length: int) -> Iterator[Stretch]:
-    """Cut what no chunk holds."""
-    for start in range(first, end, length):
-        yield Stretch(start, min(start + length, end))
 
 
 def table_of(connection: Connection, stretch: Stretch) -> pa.Table:
@@ -110,19 +73,15 @@ def chunk_written(table: pa.Table) -> bytes:
 
 def chunk_all(database: Database, length: int = CHUNK_RECORDS) -> int:
     """Make every chunk that is due; gives how many. Two processes may do it at once: the first one counts."""
-    with database.reading() as connection:
-        size = connection.execute(select(LOG_HEAD.c.size)).scalar() or 0
-        due = [each for each in stretches(connection, size, length) if not each.chunked]
     made = 0
-    for stretch in due:
-        if stretch.end - stretch.first == length:
-            with database.reading() as connection:
-                table = table_of(connection, stretch)
-            try:
-                keep_chunk(database, stretch, table)
-            except IntegrityError:  # another process was first
-                continue
-            made += 1
+    for stretch in due(database, length):
+        with database.reading() as connection:
+            table = table_of(connection, stretch)
+        try:
+            keep_chunk(database, stretch, table)
+        except IntegrityError:  # another process was first
+            continue
+        made += 1
     return made
 
 
@@ -160,7 +119,7 @@ def checked(
     """Pass all records of a log of some size on, in their order, and add to `problems` which chunks are not what they say."""
     given, at = Ahead(records), 0
     for chunk in connection.execute(CHUNKS).all():
-        first, end = chunk.first_index, chunk.first_index + chunk.record_count
+        first, end = chunk.first_index, end_of(chunk)
         if not at <= first < end <= size:
             problems.append(f"the chunk of records {first} to {end - 1} does not belong to this log")
             continue
@@ -184,10 +143,11 @@ def columns_listed(record: StoredRecord) -> tuple[str, ...]:
 def is_of(connection: Connection, chunk: Row[Any], of_log: Sequence[tuple[str, ...]]) -> bool:
     """Tell whether a chunk holds these records."""
     try:
-        table = table_of(connection, Stretch(chunk.first_index, chunk.first_index + chunk.record_count, chunked=True))
-    except pa.ArrowException:
+        table = table_of(connection, Stretch(chunk.first_index, end_of(chunk), chunked=True))
+        table.validate(full=True)  # else a place beyond its texts is read, which ends the process
+    except (pa.ArrowException, OSError, ValueError):
         return False
-    if table.schema != LISTED:
+    if table.schema != LISTED or not table.num_rows:
         return False
     held = list(zip(*(column.cast(pa.string()).to_pylist() for column in table.columns), strict=True))
     if held != list(of_log):

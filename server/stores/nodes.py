@@ -16,15 +16,16 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from sqlalchemy import Connection, bindparam, select
 
 from record.merkle import HASH_BYTES, Node, home, leaves_of, node_hash
+from server.errors import RecordDamaged
 from server.stores.entries import raw, split
 from server.stores.record_nodes import from_records, said_by_record
 from server.stores.tables import TREE_BLOCKS
-from server.stores.twigs import from_twigs, keep_twigs
+from server.stores.twigs import TOP, from_twigs, keep_twigs
 
-LEVELS = 8
+LEVELS = TOP
 LOWEST = 1 << LEVELS  # hashes of the lowest level of a block
 BLOCK_BYTES = 2 * (LOWEST - 1) * HASH_BYTES
-BLOCKS_KEPT = 1000  # in memory: 16 MB, for 65 million records
+BLOCKS_KEPT = 1000  # in memory: 16 MB, for 65 million records; or 100 times as many single hashes, 21 MB
 # Made once: to put a statement together takes longer than to run it. SQLite would read the whole table for pairs of values.
 BLOCKS = select(TREE_BLOCKS).where(
     TREE_BLOCKS.c.level.in_(bindparam("levels", expanding=True)),
@@ -75,16 +76,16 @@ class NodesOf:
         Raises:
             RecordDamaged: One is not there.
         """
-        upper = self.upper
-        found = {node: held for node in nodes if (held := self.known.get(node) or upper.hashes.get(node))}
+        hashes, kept = self.upper.hashes, self.upper.blocks  # as they are now: another thread may begin them anew
+        found = {node: held for node in nodes if (held := self.known.get(node) or hashes.get(node))}
         found |= from_twigs(self.connection, [node for node in nodes if node not in found])
         left = {node: block_of(node) for node in nodes if node not in found}
-        blocks = {block: upper.blocks[block] for block in left.values() if block in upper.blocks}
+        blocks = {block: kept[block] for block in left.values() if block in kept}
         read = blocks_with(self.connection, {block for block in left.values() if block not in blocks})
         blocks |= read
         found |= {node: hash_in(blocks[block], node) for node, block in left.items() if block in blocks}
         bare = from_records(self.connection, [node for node in nodes if node not in found])
-        upper.keep(read, bare)
+        self.upper.keep(read, bare)
         return found | bare
 
 
@@ -122,26 +123,24 @@ def completed(before: int, after: int) -> Iterator[Node]:
 def keep_nodes(connection: Connection, before: int, after: int) -> None:
     """Write what the log completed by growing from one size to another, side by side; its records are there already."""
     keep_twigs(connection, before, after)
-    rows = [
-        {"level": node.level, "node_index": node.number, "hashes": block_from_records(connection, node)}
-        for node in completed(before, after)
-    ]
-    if rows:
-        connection.execute(TREE_BLOCKS.insert(), rows)
+    for node in completed(before, after):
+        hashes = block_from_records(connection, node)
+        if hashes:
+            row = {"level": node.level, "node_index": node.number, "hashes": hashes}
+            connection.execute(TREE_BLOCKS.insert(), row)
 
 
 def block_from_records(connection: Connection, node: Node) -> bytes:
-    """Put the block below a node together from the hashes that its records have.
-
-    Raises:
-        RecordDamaged: One is not there.
-    """
+    """Put the block below a node together from the hashes that its records have; b"" where one is gone: doctor says so."""
     below = [
         Node(node.level - LEVELS + rise, index)
         for rise in range(LEVELS)
         for index in leaves_of(Node(LEVELS - rise, node.number))
     ]
-    found = from_records(connection, below)
+    try:
+        found = from_records(connection, below)
+    except RecordDamaged:
+        return b""  # the log goes on: its head has what it needs
     return b"".join(found[each] for each in below)
 
 
@@ -150,10 +149,17 @@ def block_problems(connection: Connection, size: int) -> Iterator[str]:
     keys = select(TREE_BLOCKS.c.level, TREE_BLOCKS.c.node_index).order_by(TREE_BLOCKS.c.level, TREE_BLOCKS.c.node_index)
     for level, index in connection.execute(keys).all():
         node = Node(level, index)
-        if level <= 0 or level % LEVELS or not 0 <= home(node)[0] < size:
+        if not has_block(node, size):
             yield f"block {index} of level {level} of the tree's hashes does not belong to this log"
         elif not is_of_records(connection, node):
             yield f"block {index} of level {level} of the tree's hashes is not that of its records"
+
+
+def has_block(node: Node, size: int) -> bool:
+    """Tell whether a log of so many records may have a block named after a node; SQLite keeps whatever is written for a number."""
+    if type(node.level) is not int or type(node.number) is not int:
+        return False
+    return node.level in range(LEVELS, 63, LEVELS) and 0 <= home(node)[0] < size
 
 
 def is_of_records(connection: Connection, node: Node) -> bool:

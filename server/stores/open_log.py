@@ -91,7 +91,8 @@ def begin(connection: Connection, signing_key: SigningKey, store: KeyStore) -> N
     """Begin a log: write its head, of nothing yet."""
     if connection.execute(select(exists(select(RECORDS.c.record_index)))).scalar():
         raise LogRefused("the database has records but not the head of their log: restore it from its backup")
-    keys = store.ensure({TAGS, LOG})
+    keys = store.of_owners({TAGS, LOG})
+    keys |= store.make({TAGS, LOG} - set(keys))
     unwrapped(store, TAGS)
     name = signing_key.name
     connection.execute(

@@ -14,6 +14,7 @@ from itertools import groupby
 from sqlalchemy import Connection, bindparam, select
 
 from record.merkle import HASH_BYTES, Node, home, leaves_of, node_hash
+from server.errors import RecordDamaged
 from server.stores.entries import raw, split
 from server.stores.record_nodes import from_records, said_by_record
 from server.stores.tables import TREE_TWIGS
@@ -23,14 +24,14 @@ RECORDS_EACH = 1 << LEVELS
 TOP = 2 * LEVELS  # the level of the subtree that completes twigs
 TWIG_BYTES = (2 * (RECORDS_EACH - 1) + LEVELS) * HASH_BYTES
 CHECKED_AT_ONCE = 4096
-LEAST = -(1 << 63)  # before every place
+LEAST = -(1 << 63)  # that a row can have
 # Made once: to put a statement together takes longer than to run it.
 TWIGS = select(TREE_TWIGS).where(TREE_TWIGS.c.first_index.in_(bindparam("firsts", expanding=True)))
 STRETCH = (
     select(TREE_TWIGS)
-    .where(TREE_TWIGS.c.first_index > bindparam("after"))
+    .where(TREE_TWIGS.c.first_index >= bindparam("start"))
     .order_by(TREE_TWIGS.c.first_index)
-    .limit(CHECKED_AT_ONCE)
+    .limit(bindparam("at_once"))
 )
 
 
@@ -69,27 +70,27 @@ def from_twigs(connection: Connection, nodes: Sequence[Node]) -> dict[Node, byte
 
 
 def keep_twigs(connection: Connection, before: int, after: int) -> None:
-    """Write the twigs that the log completed by growing from one size to another; its records are there already.
-
-    Raises:
-        RecordDamaged: A hash is not there.
-    """
-    rows = []
+    """Write the twigs that the log completed by growing from one size to another; its records are there already."""
     for number in range(before >> TOP, after >> TOP):
-        firsts = leaves_of(Node(TOP, number))[::RECORDS_EACH]
+        if rows := rows_from_records(connection, Node(TOP, number)):
+            connection.execute(TREE_TWIGS.insert(), rows)
+
+
+def rows_from_records(connection: Connection, top: Node) -> list[dict[str, object]]:
+    """Put the twigs of 256 records together from the hashes that these have; none where one is gone: doctor says so."""
+    firsts = leaves_of(top)[::RECORDS_EACH]
+    try:
         hashes = from_records(connection, [node for first in firsts for node in nodes_of(first)])
-        rows += [
-            {"first_index": first, "hashes": b"".join(hashes[node] for node in nodes_of(first))} for first in firsts
-        ]
-    if rows:
-        connection.execute(TREE_TWIGS.insert(), rows)
+    except RecordDamaged:
+        return []  # the log goes on: its head has what it needs
+    return [{"first_index": first, "hashes": b"".join(hashes[node] for node in nodes_of(first))} for first in firsts]
 
 
-def twig_problems(connection: Connection, size: int) -> Iterator[str]:
+def twig_problems(connection: Connection, size: int, at_once: int = CHECKED_AT_ONCE) -> Iterator[str]:
     """Say which twigs are not what the records say; of a log of so many records."""
-    after = LEAST
-    while page := connection.execute(STRETCH, {"after": after}).all():
-        after = page[-1].first_index
+    start = LEAST
+    while page := connection.execute(STRETCH, {"start": start, "at_once": at_once}).all():
+        start = page[-1].first_index + 1
         for top, rows in groupby(page, key=lambda row: top_of(row.first_index)):
             belongs = 0 <= home(top)[0] < size
             said = said_by_record(connection, top) if belongs else None

@@ -57,7 +57,7 @@ async def test_the_evidence_holds_what_people_decided_otherwise_and_what_became_
     assert (list(found.overrides), list(found.outcomes)) == ([override], [outcome])
 
 
-async def test_whatever_is_recorded_is_named_by_its_time_and_so_in_the_order_of_the_log(serving: Serving) -> None:
+async def test_whatever_is_recorded_is_named_by_its_time(serving: Serving) -> None:
     decision = await decided(serving, credit_pb2.DECISION_APPROVE)
     await serving.credit.RecordOverride(override_request(decision))
     await serving.credit.RecordOutcome(outcome_request(decision))

@@ -14,11 +14,12 @@ from sqlalchemy import delete, select, update
 from server.app import Application
 from server.config import Settings
 from server.doctor import examine
-from server.stores.chunker import Chunker, ChunksNotMade
+from server.stores.chunker import Chunker, ChunksNotMade, due, stretches
 from server.stores.database import Database
 from server.stores.decisions import Condition
 from server.stores.draw import drawn_from
-from server.stores.listed import chunk_all, chunk_read, chunk_written, stretches
+from server.stores.listed import checked, chunk_all, chunk_read, chunk_written
+from server.stores.proofs import Proofs
 from server.stores.records import RecordLog
 from server.stores.samples import Question
 from server.stores.tables import LISTED_CHUNKS, RECORDS
@@ -174,6 +175,35 @@ def test_the_doctor_finds_a_chunk_that_is_not_what_the_records_say(
     assert said in found
 
 
+def test_the_doctor_reads_every_broken_chunk_to_its_end(log: RecordLog) -> None:
+    chunk_all(log.database, LENGTH)
+    this = LISTED_CHUNKS.c.first_index == LENGTH
+    with log.database.writing() as connection:
+        held = bytes(connection.execute(select(LISTED_CHUNKS.c.content).where(this)).scalar_one())
+        records = list(Proofs(log.database).all(SIZE))
+        cut = [held[:-1], held[:-20], held[:-200], held[:8], b""]
+        flipped = [
+            held[:place] + bytes([held[place] ^ 1 << place % 8]) + held[place + 1 :] for place in range(len(held))
+        ]
+        for content in (*cut, *flipped[::13]):
+            connection.execute(update(LISTED_CHUNKS).where(this).values(content=content))
+            found: list[str] = []
+            assert list(checked(connection, records, SIZE, found)) == records
+            assert found == [DAMAGED] or chunk_read(content) == chunk_read(held)
+
+
+def test_the_doctor_finds_a_chunk_that_does_not_say_in_a_number_how_long_it_is(log: RecordLog) -> None:
+    chunk_all(log.database, LENGTH)
+    with log.database.writing() as connection:
+        if connection.dialect.name != "sqlite":
+            pytest.skip("PostgreSQL keeps nothing but numbers there")
+        connection.exec_driver_sql("UPDATE listed_chunks SET record_count = 'many' WHERE first_index = 16")
+
+    _, found = examine(log.database, log.verifier, None)
+
+    assert found[-1] == "the chunk of records 16 to 15 does not belong to this log"
+
+
 def test_a_record_that_is_gone_is_not_held_against_other_chunks(log: RecordLog) -> None:
     chunk_all(log.database, LENGTH)
     with log.database.writing() as connection:
@@ -191,7 +221,20 @@ async def test_a_process_makes_what_is_due_and_nothing_else(log: RecordLog) -> N
     await Chunker(log.database, LENGTH).make()
 
     assert chunks(log.database) == [(0, LENGTH), (LENGTH, LENGTH), (2 * LENGTH, LENGTH)]
-    assert not Chunker(log.database, LENGTH).due()
+    assert not due(log.database, LENGTH)
+
+
+async def test_a_chunk_that_was_deleted_is_made_anew_whatever_else_is_in_the_table(log: RecordLog) -> None:
+    chunk_all(log.database, LENGTH)
+    with log.database.writing() as connection:
+        far = {"first_index": 10**6, "record_count": LENGTH, "first_us": 0, "last_us": 0, "content": b""}
+        connection.execute(LISTED_CHUNKS.insert(), far)
+        connection.execute(delete(LISTED_CHUNKS).where(LISTED_CHUNKS.c.first_index == LENGTH))
+
+    await Chunker(log.database, LENGTH).make()
+
+    assert chunks(log.database) == [*((first * LENGTH, LENGTH) for first in range(3)), (10**6, LENGTH)]
+    assert not due(log.database, LENGTH)
 
 
 async def test_processes_at_once_make_each_chunk_once(log: RecordLog) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy import delete, select, update
 
 from record.header import parse_header
 from record.merkle import verify_consistency, verify_inclusion
+from server.doctor import examine
 from server.errors import (
     RecordDamaged,
     RecordRemoved,
@@ -24,7 +25,7 @@ from server.stores.key_tables import WRAPPED_KEYS
 from server.stores.keys import LOG
 from server.stores.proofs import Proofs
 from server.stores.records import RecordLog
-from server.stores.tables import LOG_HEAD, RECORDS
+from server.stores.tables import LOG_HEAD, RECORDS, TREE_TWIGS
 from tests.record.rfc6962 import mth
 from tests.server.logs import NOW, entry, opened, signed
 
@@ -175,18 +176,35 @@ def test_a_destroyed_key_makes_a_record_unreadable_and_a_new_one_is_made_for_the
     assert new.header.customer_tag == tag
 
 
-def test_the_logs_own_key_is_not_made_anew_where_it_vanishes_while_a_server_runs(log: RecordLog) -> None:
-    first, second = (entry(customer=None, request_id="", content=b"") for _ in range(2))
-    [before] = log.append([first])
+@pytest.mark.parametrize("used", [False, True])
+@pytest.mark.parametrize("others", [0, 1])
+def test_the_logs_own_key_is_not_made_anew_where_it_vanishes_while_a_server_runs(
+    log: RecordLog, *, used: bool, others: int
+) -> None:
+    own = [entry(customer=None, request_id="", content=b"") for _ in range(2)]
+    log.append(own[:used])
     with log.keys.database.writing() as connection:
         assert connection.execute(delete(WRAPPED_KEYS).where(WRAPPED_KEYS.c.owner == LOG)).rowcount == 1
 
-    [after] = log.append([second])
+    with pytest.raises(StoreUnavailable, match="the log's own key is gone"):
+        log.append([*(entry() for _ in range(others)), own[1]])
 
-    assert isinstance(before, Kept)
-    assert isinstance(after, Kept)
-    assert after.header.key_id == before.header.key_id
     assert LOG not in log.keys.of_owners([LOG])
+    assert signed(log).size == used
+    assert isinstance(log.append([entry()])[0], Kept)
+
+
+def test_a_log_goes_on_where_the_hashes_of_an_old_record_are_damaged_and_the_doctor_tells(log: RecordLog) -> None:
+    log.append([entry() for _ in range(250)])
+    with log.database.writing() as connection:
+        connection.execute(update(RECORDS).where(RECORDS.c.record_index == 10).values(nodes=b""))
+
+    kept = log.append([entry() for _ in range(10)])
+
+    assert all(isinstance(each, Kept) for each in kept)
+    with log.database.reading() as connection:
+        assert connection.execute(select(TREE_TWIGS)).all() == []
+    assert not examine(log.database, log.verifier, None)[0]
 
 
 def test_a_record_whose_ciphertext_was_removed_says_so(log: RecordLog) -> None:

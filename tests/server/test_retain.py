@@ -1,6 +1,7 @@
 """Retention takes what is too old, records it, and nobody else can take anything unnoticed."""
 
 import datetime as dt
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from server.doctor import examine
 from server.erase import ERASURE, erase
 from server.errors import RecordRemoved, RetentionRefused
 from server.retain import look, remove
-from server.stores.holds import place_hold, release_hold
+from server.stores.holds import OPERATOR, place_hold, release_hold
 from server.stores.records import RecordLog
 from server.stores.tables import RECORDS
 from tests.server.killed import Kill, Killed, at_every_step
@@ -155,6 +156,8 @@ def test_records_of_retention_erasure_and_hold_stay_whatever_the_table_says(log:
 
     with log.database.reading() as connection:
         rows = connection.execute(select(RECORDS.c.kind).where(RECORDS.c.ciphertext.is_not(None))).scalars()
+        names = connection.execute(select(RECORDS.c.record_id).where(RECORDS.c.caller == OPERATOR)).scalars()
+        assert {uuid.UUID(name).version for name in names} == {7}
         assert Counter(rows) == {
             "RETENTION": 2,
             ERASURE: 1,

@@ -94,6 +94,30 @@ def test_what_stands_side_by_side_is_not_read_from_records(log: RecordLog, as_of
     assert proofs_of(log) == before
 
 
+@pytest.mark.parametrize("hashes", [b"", bytes(32), bytes(32 * 34 - 1), bytes(32 * 35)])
+def test_a_twig_of_another_length_is_as_none(log: RecordLog, hashes: bytes) -> None:
+    before = proofs_of(log)
+    with log.database.writing() as connection:
+        connection.execute(update(TREE_TWIGS).values(hashes=hashes))
+
+    assert proofs_of(log) == before
+
+
+def test_a_log_of_an_older_release_goes_on(log: RecordLog) -> None:
+    as_of_0008(log)
+    log.append([entry() for _ in range(300)])
+    proofs = Proofs(log.database)
+    head = proofs.head()
+    root = Frontier(head.size, split(head.peaks)).root()
+
+    assert twigs(log) == list(range(512, 768, 16))
+    with log.database.reading() as connection:
+        leaves = [bytes(nodes[:32]) for nodes in connection.execute(NODES).scalars()]
+    for place in range(0, head.size, 13):
+        verify_inclusion(place, head.size, leaves[place], proofs.newest_proof(place)[1], root)
+    assert examine(log.database, log.verifier, None)[0]
+
+
 def test_one_twig_proves_a_record(log: RecordLog) -> None:
     proofs = Proofs(log.database)
     with log.database.reading() as connection:
@@ -179,6 +203,11 @@ def test_the_upper_part_that_is_kept_has_a_limit() -> None:
     assert not any(node.level == 8 for node in upper.blocks)
     assert upper.hashes == {}
 
+    for index in range(1000):
+        upper.keep({}, {Node(8, index): b"3"})
+        assert Node(8, index) in upper.hashes
+        assert len(upper.hashes) <= 301
+
 
 @pytest.mark.parametrize(
     ("change", "said"),
@@ -196,6 +225,34 @@ def test_the_doctor_finds_a_block_that_is_not_that_of_the_records(
     assert examine(log.database, log.verifier, None)[0]
     with log.database.writing() as connection:
         connection.execute(update(TREE_BLOCKS).where(TREE_BLOCKS.c.node_index == 1).values(**change))
+
+    holds, found = examine(log.database, log.verifier, None)
+
+    assert not holds
+    assert found[-1] == said
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("tree_blocks SET level = 'low'", "block 1 of level low of the tree's hashes does not belong to this log"),
+        ("tree_blocks SET node_index = 0.5", "block 0.5 of level 8 of the tree's hashes does not belong to this log"),
+        (
+            "tree_blocks SET level = 1 << 62",
+            f"block 1 of level {1 << 62} of the tree's hashes does not belong to this log",
+        ),
+        (
+            "log_head SET size = 'many'",
+            "the head of the log does not say, in whole numbers, how many records there are",
+        ),
+    ],
+)
+def test_the_doctor_finds_what_is_no_number(log: RecordLog, change: str, said: str) -> None:
+    as_of_0008(log)
+    with log.database.writing() as connection:
+        if connection.dialect.name != "sqlite":
+            pytest.skip("PostgreSQL keeps nothing but numbers there")
+        connection.exec_driver_sql(f"UPDATE {change}" + " WHERE node_index = 1" * change.startswith("tree"))
 
     holds, found = examine(log.database, log.verifier, None)
 
@@ -223,6 +280,10 @@ def test_one_flipped_bit_of_a_block_is_found(log: RecordLog, place: int) -> None
         ({"hashes": b""}, "the twig of the tree's hashes from record 496 on is not that of its records"),
         ({"first_index": 512}, "the twig of the tree's hashes from record 512 on does not belong to this log"),
         ({"first_index": 497}, "the twig of the tree's hashes from record 497 on does not belong to this log"),
+        (
+            {"first_index": -(2**63)},
+            f"the twig of the tree's hashes from record {-(2**63)} on does not belong to this log",
+        ),
         ({"first_index": -16}, "the twig of the tree's hashes from record -16 on does not belong to this log"),
     ],
 )
@@ -237,6 +298,17 @@ def test_the_doctor_finds_a_twig_that_is_not_that_of_the_records(
 
     assert not holds
     assert found[-1] == said
+
+
+@pytest.mark.parametrize("first", [0, 64, 80, 496])
+def test_the_doctor_reads_every_page_of_twigs(log: RecordLog, first: int) -> None:
+    with log.database.writing() as connection:
+        before = list(twig_problems(connection, SIZE, 5))
+        connection.execute(update(TREE_TWIGS).where(TREE_TWIGS.c.first_index == first).values(hashes=b""))
+        found = list(twig_problems(connection, SIZE, 5))
+
+    assert before == []
+    assert found == [f"the twig of the tree's hashes from record {first} on is not that of its records"]
 
 
 @pytest.mark.parametrize("place", [*range(0, 32 * 34, 32), 32 * 34 - 1])
