@@ -1,0 +1,134 @@
+"""The doctor holds what stands side by side of the tree against the records, on SQLite and on a real PostgreSQL."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select, update
+
+from server.doctor import examine
+from server.stores.records import RecordLog
+from server.stores.tables import TREE_BLOCKS, TREE_TWIGS
+from server.stores.twigs import twig_problems
+from tests.server.trees import SIZE, as_of_0008, grown
+
+
+@pytest.fixture
+def log(database_url: str, tmp_path: Path) -> Iterator[RecordLog]:
+    """Open a log with twigs."""
+    with grown(database_url, tmp_path) as found:
+        yield found
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"hashes": bytes(32 * 510)}, "block 1 of level 8 of the tree's hashes is not that of its records"),
+        ({"hashes": bytes(32)}, "block 1 of level 8 of the tree's hashes is not that of its records"),
+        ({"node_index": 2}, "block 2 of level 8 of the tree's hashes does not belong to this log"),
+        ({"level": 7}, "block 1 of level 7 of the tree's hashes does not belong to this log"),
+    ],
+)
+def test_the_doctor_finds_a_block_that_is_not_that_of_the_records(
+    log: RecordLog, change: dict[str, object], said: str
+) -> None:
+    as_of_0008(log)
+    assert examine(log.database, log.verifier, None)[0]
+    with log.database.writing() as connection:
+        connection.execute(update(TREE_BLOCKS).where(TREE_BLOCKS.c.node_index == 1).values(**change))
+
+    holds, found = examine(log.database, log.verifier, None)
+
+    assert not holds
+    assert found[-1] == said
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("tree_blocks SET level = 'low'", "block 1 of level low of the tree's hashes does not belong to this log"),
+        ("tree_blocks SET node_index = 0.5", "block 0.5 of level 8 of the tree's hashes does not belong to this log"),
+        (
+            "tree_blocks SET level = 1 << 62",
+            f"block 1 of level {1 << 62} of the tree's hashes does not belong to this log",
+        ),
+        (
+            "log_head SET size = 'many'",
+            "the head of the log does not say, in whole numbers, how many records there are",
+        ),
+    ],
+)
+def test_the_doctor_finds_what_is_no_number(log: RecordLog, change: str, said: str) -> None:
+    as_of_0008(log)
+    with log.database.writing() as connection:
+        if connection.dialect.name != "sqlite":
+            pytest.skip("PostgreSQL keeps nothing but numbers there")
+        connection.exec_driver_sql(f"UPDATE {change}" + " WHERE node_index = 1" * change.startswith("tree"))
+
+    holds, found = examine(log.database, log.verifier, None)
+
+    assert not holds
+    assert found[-1] == said
+
+
+@pytest.mark.parametrize("place", [0, 4321, 32 * 256 - 1, 32 * 256, 32 * 510 - 1])
+def test_one_flipped_bit_of_a_block_is_found(log: RecordLog, place: int) -> None:
+    as_of_0008(log)
+    with log.database.reading() as connection:
+        hashes = bytearray(connection.execute(select(TREE_BLOCKS.c.hashes)).scalars().first() or b"")
+    hashes[place] ^= 1
+    with log.database.writing() as connection:
+        connection.execute(update(TREE_BLOCKS).where(TREE_BLOCKS.c.node_index == 0).values(hashes=bytes(hashes)))
+
+    assert not examine(log.database, log.verifier, None)[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"hashes": bytes(32 * 34)}, "the twig of the tree's hashes from record 496 on is not that of its records"),
+        ({"hashes": bytes(32)}, "the twig of the tree's hashes from record 496 on is not that of its records"),
+        ({"hashes": b""}, "the twig of the tree's hashes from record 496 on is not that of its records"),
+        ({"first_index": 512}, "the twig of the tree's hashes from record 512 on does not belong to this log"),
+        ({"first_index": 497}, "the twig of the tree's hashes from record 497 on does not belong to this log"),
+        (
+            {"first_index": -(2**63)},
+            f"the twig of the tree's hashes from record {-(2**63)} on does not belong to this log",
+        ),
+        ({"first_index": -16}, "the twig of the tree's hashes from record -16 on does not belong to this log"),
+    ],
+)
+def test_the_doctor_finds_a_twig_that_is_not_that_of_the_records(
+    log: RecordLog, change: dict[str, object], said: str
+) -> None:
+    assert examine(log.database, log.verifier, None)[0]
+    with log.database.writing() as connection:
+        connection.execute(update(TREE_TWIGS).where(TREE_TWIGS.c.first_index == 496).values(**change))
+
+    holds, found = examine(log.database, log.verifier, None)
+
+    assert not holds
+    assert found[-1] == said
+
+
+@pytest.mark.parametrize("first", [0, 64, 80, 496])
+def test_the_doctor_reads_every_page_of_twigs(log: RecordLog, first: int) -> None:
+    with log.database.writing() as connection:
+        before = list(twig_problems(connection, SIZE, 5))
+        connection.execute(update(TREE_TWIGS).where(TREE_TWIGS.c.first_index == first).values(hashes=b""))
+        found = list(twig_problems(connection, SIZE, 5))
+
+    assert before == []
+    assert found == [f"the twig of the tree's hashes from record {first} on is not that of its records"]
+
+
+@pytest.mark.parametrize("place", [*range(0, 32 * 34, 32), 32 * 34 - 1])
+def test_one_flipped_bit_of_a_twig_is_found(log: RecordLog, place: int) -> None:
+    wanted = TREE_TWIGS.c.first_index == 272
+    with log.database.writing() as connection:
+        hashes = bytearray(connection.execute(select(TREE_TWIGS.c.hashes).where(wanted)).scalar_one())
+        hashes[place] ^= 1
+        connection.execute(update(TREE_TWIGS).where(wanted).values(hashes=bytes(hashes)))
+        found = list(twig_problems(connection, SIZE))
+
+    assert found == ["the twig of the tree's hashes from record 272 on is not that of its records"]

@@ -1,0 +1,38 @@
+"""A log that grew past 256 records twice, and one as an older release left it."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import delete, select
+
+from server.stores.records import RecordLog
+from server.stores.tables import RECORDS, TREE_BLOCKS, TREE_TWIGS
+from tests.server.logs import entry, opened
+
+SIZE = 600  # twigs of twice 256 records, and a rest
+NODES = select(RECORDS.c.nodes).order_by(RECORDS.c.record_index)
+
+
+@contextmanager
+def grown(url: str, folder: Path) -> Iterator[RecordLog]:
+    """Open a log that grew past 256 records twice, once within a batch and once at its end."""
+    with opened(url, folder) as found:
+        for size in (250, 262, SIZE - 512):
+            found.append([entry() for _ in range(size)])
+        yield found
+
+
+def as_of_0008(log: RecordLog) -> None:
+    """Put what a release of database revision 0008 wrote in the twigs' place: blocks, also of the lowest eight levels."""
+    with log.database.writing() as connection:
+        leaves = [bytes(nodes[:32]) for nodes in connection.execute(NODES).scalars()]
+        for number in range(SIZE // 256):
+            level = leaves[number * 256 : (number + 1) * 256]
+            hashes = [*level]
+            while len(level) > 2:
+                level = [hashlib.sha256(b"\x01" + level[at] + level[at + 1]).digest() for at in range(0, len(level), 2)]
+                hashes += level
+            connection.execute(TREE_BLOCKS.insert(), {"level": 8, "node_index": number, "hashes": b"".join(hashes)})
+        connection.execute(delete(TREE_TWIGS))
