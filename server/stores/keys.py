@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import structlog
 from sqlalchemy import ColumnElement, bindparam, delete, make_url, select, update
 from sqlalchemy.exc import ArgumentError, IntegrityError
 
@@ -20,6 +21,7 @@ from server.errors import LogRefused, RecordDamaged, StoreUnavailable
 from server.stores.database import CONNECTIONS, Database
 from server.stores.key_tables import WRAPPED_KEYS
 
+EVENTS = structlog.get_logger()
 MIGRATIONS = Path(__file__).parent / "key_migrations"
 TAGS = "log/tags"  # the key of customer tags
 LOG = "log/records"  # seals records that are about no customer
@@ -55,7 +57,8 @@ class KeyStore:
         found = self.of_owners(owners)
         missing = set(owners) - set(found)
         if missing & {TAGS, LOG}:
-            raise StoreUnavailable("the log's own key is gone from the database of keys: restore it from its backup")
+            EVENTS.error("keys damaged", problem="the log's own key is gone from the database of keys: restore it")
+            raise StoreUnavailable("the log's keys are not as they were left; nothing was decided")
         return found | self.make(missing)
 
     def make(self, owners: Collection[str]) -> dict[str, WrappedKey]:

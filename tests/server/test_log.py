@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import delete, select, update
+from structlog.testing import capture_logs
 
 from record.header import parse_header
 from record.merkle import verify_consistency, verify_inclusion
@@ -186,9 +187,12 @@ def test_the_logs_own_key_is_not_made_anew_where_it_vanishes_while_a_server_runs
     with log.keys.database.writing() as connection:
         assert connection.execute(delete(WRAPPED_KEYS).where(WRAPPED_KEYS.c.owner == LOG)).rowcount == 1
 
-    with pytest.raises(StoreUnavailable, match="the log's own key is gone"):
+    with capture_logs() as lines, pytest.raises(StoreUnavailable, match="the log's keys are not as they were left"):
         log.append([*(entry() for _ in range(others)), own[1]])
 
+    assert [(line["event"], line["problem"]) for line in lines] == [
+        ("keys damaged", "the log's own key is gone from the database of keys: restore it")
+    ]
     assert LOG not in log.keys.of_owners([LOG])
     assert signed(log).size == used
     assert isinstance(log.append([entry()])[0], Kept)

@@ -21,6 +21,12 @@ def log(database_url: str, tmp_path: Path) -> Iterator[RecordLog]:
         yield found
 
 
+def examined(log: RecordLog) -> tuple[bool, str]:
+    """Ask the doctor: whether everything holds, and its last sentence."""
+    holds, found = examine(log.database, log.verifier, None)
+    return holds, found[-1]
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -34,14 +40,11 @@ def test_the_doctor_finds_a_block_that_is_not_that_of_the_records(
     log: RecordLog, change: dict[str, object], said: str
 ) -> None:
     as_of_0008(log)
-    assert examine(log.database, log.verifier, None)[0]
+    assert examined(log)[0]
     with log.database.writing() as connection:
         connection.execute(update(TREE_BLOCKS).where(TREE_BLOCKS.c.node_index == 1).values(**change))
 
-    holds, found = examine(log.database, log.verifier, None)
-
-    assert not holds
-    assert found[-1] == said
+    assert examined(log) == (False, said)
 
 
 @pytest.mark.parametrize(
@@ -66,10 +69,7 @@ def test_the_doctor_finds_what_is_no_number(log: RecordLog, change: str, said: s
             pytest.skip("PostgreSQL keeps nothing but numbers there")
         connection.exec_driver_sql(f"UPDATE {change}" + " WHERE node_index = 1" * change.startswith("tree"))
 
-    holds, found = examine(log.database, log.verifier, None)
-
-    assert not holds
-    assert found[-1] == said
+    assert examined(log) == (False, said)
 
 
 def test_one_flipped_bit_of_a_block_is_found(log: RecordLog) -> None:
@@ -101,14 +101,11 @@ def test_one_flipped_bit_of_a_block_is_found(log: RecordLog) -> None:
 def test_the_doctor_finds_a_twig_that_is_not_that_of_the_records(
     log: RecordLog, change: dict[str, object], said: str
 ) -> None:
-    assert examine(log.database, log.verifier, None)[0]
+    assert examined(log)[0]
     with log.database.writing() as connection:
         connection.execute(update(TREE_TWIGS).where(TREE_TWIGS.c.first_index == 496).values(**change))
 
-    holds, found = examine(log.database, log.verifier, None)
-
-    assert not holds
-    assert found[-1] == said
+    assert examined(log) == (False, said)
 
 
 @pytest.mark.parametrize("first", [0, 64, 80, 496])
