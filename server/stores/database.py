@@ -1,7 +1,9 @@
 """The one database of a server or a fleet: SQLite or PostgreSQL, brought up to date by Alembic."""
 
 import secrets
+import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,10 +26,7 @@ CONNECTIONS = 5  # of a command
 # So many pages of 4 KB SQLite's write-ahead log has before a commit brings them into the file, which it waits for. In a log of five
 # million records the slowest hundredth took 15 ms and more with the usual 1,000, and 8 to 10 with these.
 WAL_PAGES = 8_000
-SQLITE = (
-    *("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"),
-    f"wal_autocheckpoint={WAL_PAGES}",
-)
+SQLITE = ("synchronous=FULL", "foreign_keys=ON", "secure_delete=ON", f"wal_autocheckpoint={WAL_PAGES}")
 BUSY_SECONDS = 10  # so long a lock, or a database that does not answer, is waited for
 POSTGRESQL_WAITS = {
     "connect_timeout": BUSY_SECONDS,
@@ -197,9 +196,24 @@ def set_up_sqlite(connection: Any, _record: Any) -> None:
     # A text that somebody damaged must be readable for those who look for the damage.
     connection.text_factory = lambda content: content.decode("utf-8", "backslashreplace")
     cursor = connection.cursor()
+    ask_for_wal(cursor)
     for pragma in SQLITE:
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def ask_for_wal(cursor: sqlite3.Cursor) -> None:
+    """Turn a new file to a write-ahead log; of several that do so at once SQLite refuses all but one without waiting for it."""
+    until = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def begin_sqlite(connection: Connection) -> None:

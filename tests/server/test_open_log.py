@@ -1,7 +1,9 @@
 """Keys and log fit together, or the server does not start; what is made is made once, for its owner alone."""
 
 import stat
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,22 @@ def test_servers_that_start_at_once_on_an_empty_database_write_one_log(database_
 
     assert len({key for key, _ in found}) == 1
     assert sorted(outcome.index for _, outcome in found if isinstance(outcome, Kept)) == [0, 1, 2]
+
+
+def test_whoever_opens_a_new_sqlite_file_beside_others_waits_for_them(tmp_path: Path) -> None:
+    """SQLite answers "locked" to 7 of 100 that turn one new file to a write-ahead log, three at a time."""
+    together = threading.Barrier(3)
+
+    def read(name: str) -> str:
+        database = Database(f"sqlite:///{tmp_path / name}")
+        together.wait()
+        with closing(database), database.reading() as connection:
+            return str(connection.exec_driver_sql("PRAGMA journal_mode").scalar_one())
+
+    with ThreadPoolExecutor(3) as pool:
+        modes = list(pool.map(read, [f"{number // 3}.db" for number in range(300)]))
+
+    assert modes == ["wal"] * 300
 
 
 def start_again(url: str, folder: Path, **changes: object) -> str:
