@@ -31,6 +31,7 @@ from server.edges.models import ModelServicer
 from server.edges.pages import PageTokens
 from server.edges.places import place_of
 from server.edges.recorder import IDLE_PROBE_SECONDS, Recorder
+from server.edges.rehearsal import read_rules, rehearse, settle
 from server.edges.threads import Threads
 from server.stores.anchors import Anchors
 from server.stores.changes import ChangeStore
@@ -49,10 +50,13 @@ from server.stores.samples import Samples
 from server.stores.shelf import Shelves
 
 LOG = structlog.get_logger()
-CREDIT = credit_pb2.DESCRIPTOR.services_by_name["CreditService"].full_name
-AUDIT = audit_pb2.DESCRIPTOR.services_by_name["AuditService"].full_name
-CHURN = churn_pb2.DESCRIPTOR.services_by_name["ChurnService"].full_name
-MODEL = model_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
+SERVICES = (
+    credit_pb2.DESCRIPTOR.services_by_name["CreditService"],
+    audit_pb2.DESCRIPTOR.services_by_name["AuditService"],
+    churn_pb2.DESCRIPTOR.services_by_name["ChurnService"],
+    model_pb2.DESCRIPTOR.services_by_name["ModelService"],
+)
+CREDIT, AUDIT, CHURN, MODEL = (service.full_name for service in SERVICES)
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 OWN_CONNECTIONS = 4  # of the recorder, the anchors and the chunker, and one to spare
@@ -105,6 +109,7 @@ class Application:
         key = await self.threads.run(self.database.key, "page_tokens")
         tokens = PageTokens(key, self.settings.churn_token_days, clock=now)
         self.server = self.build(policies, tokens, (self.recorder, self.log))
+        await self.attempt("rehearsal", self.threads.run(self.rehearse, self.log))
         address = f"{self.settings.host}:{self.settings.port}"
         try:
             self.port = self.server.add_insecure_port(address)
@@ -115,6 +120,15 @@ class Application:
         self.recorder.start()
         self.tasks = [asyncio.create_task(each) for each in (self.watch(policies), self.anchor(), self.chunk())]
         LOG.info("serving", address=f"{self.settings.host}:{self.port}", policy=policies.now.document.version)
+
+    def rehearse(self, log: RecordLog) -> None:
+        """Let the first call wait no longer than the next."""
+        serving = self.lineup.now.serving
+        schemas = {
+            model.bundle.bundle_id: model.bundle.schema for (family, _), model in serving.items() if family == FAMILY
+        }
+        read_rules(SERVICES)
+        rehearse(log, FeatureStore(self.database), schemas.values())
 
     def open_log(self) -> RecordLog:
         """Open the log with its keys, or begin it."""
@@ -147,12 +161,13 @@ class Application:
         proofs, policies = Proofs(self.database), PolicyStore(self.database)
         shelves = Shelves(self.settings.bundles)
         shelf = shelves.of(FAMILY)
-        readings = Readings(*records, proofs, self.readers, clock=now)
+        recorder, log = records
+        readings = Readings(recorder, clock=now)
         bundles = BundlesTold(self.lineup)
-        desk = EvidenceDesk(readings, records[1], proofs, (policies, bundles), self.readers)
-        replays = Replays(readings, proofs, Past(shelf, policies, features), self.readers)
+        desk = EvidenceDesk(readings, log, proofs, (policies, bundles), self.readers)
+        replays = Replays(readings, log, proofs, Past(shelf, policies, features), self.readers)
         lists = DecisionLists((DecisionList(self.database), Samples(self.database)), proofs, tokens, self.readers)
-        rows = RunRows(records[1])
+        rows = RunRows(log)
         risks = (
             ChurnEvidenceDesk(readings, rows, proofs, bundles, self.readers),
             ChurnReplays(readings, rows, proofs, shelves, self.readers),
@@ -239,6 +254,7 @@ def now() -> dt.datetime:
 
 async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT."""
+    settle()
     application = Application(settings)
     await application.start()
     stop = asyncio.Event()

@@ -6,8 +6,9 @@ from grounds.credit.v1 import credit_pb2
 from models.catalog import Entry
 from models.schema import Schema
 from record.export import StoredRecord
+from server.edges.audit_found import Found, find_decision
 from server.edges.audit_proofs import record_message
-from server.edges.audit_readings import Found, Reading, Readings
+from server.edges.audit_readings import Reading, Readings
 from server.edges.credit import FAMILY
 from server.edges.events import after
 from server.edges.models import model_message
@@ -34,29 +35,29 @@ class EvidenceDesk:
         self.policies, self.bundles = sources
 
     async def give(self, request: pb.GetEvidenceRequest) -> pb.GetEvidenceResponse:
-        """Give the evidence, once the reading is durable."""
+        """Give the evidence, once the reading is durable; the tree that proves the decision has the reading in it."""
         decision_id = request.decision_id.lower()
-        found = await self.readings.find(decision_id)
-        if found.damage:
-            raise RecordDamaged(found.damage, decision_id=decision_id)
+        evidence, stored = await self.threads.run(self.at_one_moment, decision_id)
         reading = await self.readings.record(Reading(decision_id, "GetEvidence", request.purpose))
-        evidence = await self.threads.run(self.evidence, decision_id, found)
-        evidence.reading.CopyFrom(reading)
+        proof, verifier_key = await self.threads.run(inclusion, self.proofs, decision_id, stored)
+        evidence.MergeFrom(pb.Evidence(reading=reading, proof=proof, verifier_key=verifier_key))
         return pb.GetEvidenceResponse(evidence=evidence)
 
-    def evidence(self, decision_id: str, found: Found) -> pb.Evidence:
-        """Put it together."""
-        proof, verifier_key = inclusion(self.proofs, decision_id, found.stored)
-        evidence = pb.Evidence(
-            decision_id=decision_id,
-            body_state=evidence_pb2.BODY_STATE_ERASED,
-            proof=proof,
-            verifier_key=verifier_key,
-        )
+    def at_one_moment(self, decision_id: str) -> tuple[pb.Evidence, StoredRecord | None]:
+        """Read the decision and what came after it, of one moment; nobody has seen any of it yet."""
+        with self.log.database.snapshot() as then:
+            found = find_decision(then.of(self.log), then.of(self.proofs), decision_id)
+            if found.damage:
+                raise RecordDamaged(found.damage, decision_id=decision_id)
+            return self.evidence(decision_id, found, then.of(self.log)), found.stored
+
+    def evidence(self, decision_id: str, found: Found, log: RecordLog) -> pb.Evidence:
+        """Put together what is read before the reading is recorded."""
+        evidence = pb.Evidence(decision_id=decision_id, body_state=evidence_pb2.BODY_STATE_ERASED)
         body = found.body
         if body is None or found.kept is None:
             return evidence
-        overrides, outcomes = after(self.log, found.kept)
+        overrides, outcomes = after(log, found.kept)
         evidence.overrides.extend(overrides)
         evidence.outcomes.extend(outcomes)
         evidence.body_state = evidence_pb2.BODY_STATE_READABLE

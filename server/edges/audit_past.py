@@ -9,8 +9,8 @@ from models.model import Model
 from models.schema import Schema
 from server.decisions.assess import Input
 from server.decisions.policy import Policy, parse_policy
+from server.edges.audit_found import Found
 from server.edges.audit_question import Recorded, recorded
-from server.edges.audit_readings import Found
 from server.edges.credit import inputs_of
 from server.edges.explanations import values_of
 from server.errors import BundleNotReadable, BundleUnknown, PolicyRefused, RecordDamaged

@@ -3,45 +3,14 @@
 import datetime as dt
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
-from grounds.audit.v1 import audit_pb2, evidence_pb2
-from record.export import StoredRecord
-from record.header import parse_header
+from grounds.audit.v1 import evidence_pb2
 from server.edges.access import LOCAL_CALLER
 from server.edges.explanations import timestamp
 from server.edges.recorder import Recorder
-from server.edges.threads import Threads
-from server.errors import DecisionUnknown, RecordDamaged, RecordRemoved
-from server.stores.decisions import CREDIT_DECISION
-from server.stores.entries import Entry, Kept, new_record_id
-from server.stores.proofs import Proofs
+from server.stores.entries import Entry, new_record_id
 
 EVIDENCE_READING = "EVIDENCE_READING"
-
-
-class Records(Protocol):
-    """Reads records; see server.stores.records.RecordLog."""
-
-    def with_stored(self, record_id: str) -> tuple[Kept, StoredRecord] | None:
-        """Give a record by its name, opened and as it is stored."""
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What is left of a decision's record.
-
-    Attributes:
-        body: None where it cannot be opened.
-        kept: The opened record.
-        stored: The same as it is stored.
-        damage: Why it cannot, though nobody removed it; "" where somebody did.
-    """
-
-    body: audit_pb2.DecisionRecord | None
-    damage: str = ""
-    kept: Kept | None = None
-    stored: StoredRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,43 +44,10 @@ class Reading:
 
 
 class Readings:
-    """Finds decisions, and records that they are read."""
+    """Records that decisions and risks are read."""
 
-    def __init__(
-        self,
-        recorder: Recorder,
-        records: Records,
-        proofs: Proofs,
-        threads: Threads,
-        *,
-        clock: Callable[[], dt.datetime],
-    ) -> None:
-        self.recorder, self.records, self.proofs = recorder, records, proofs
-        self.threads, self.clock = threads, clock
-
-    async def find(self, decision_id: str) -> Found:
-        """Find a decision, whatever is left of it. Nobody has seen it yet.
-
-        Raises:
-            DecisionUnknown: There is no such decision.
-        """
-        try:
-            found = await self.threads.run(self.records.with_stored, decision_id)
-        except RecordRemoved as error:
-            if await self.threads.run(self.kind, decision_id) != CREDIT_DECISION:
-                raise unknown(decision_id) from error
-            return Found(None)
-        except RecordDamaged as error:
-            return Found(None, str(error))
-        if found is None or found[0].header.kind != CREDIT_DECISION:
-            raise unknown(decision_id)
-        kept, stored = found
-        return Found(audit_pb2.DecisionRecord.FromString(kept.body), kept=kept, stored=stored)
-
-    def kind(self, record_id: str) -> str:
-        """Give what a record is whose body is gone."""
-        _, record, _ = self.proofs.newest_inclusion(record_id)
-        return parse_header(record.header).kind
+    def __init__(self, recorder: Recorder, *, clock: Callable[[], dt.datetime]) -> None:
+        self.recorder, self.clock = recorder, clock
 
     async def record(self, reading: Reading) -> evidence_pb2.EvidenceReading:
         """Record a reading, durably.
@@ -145,8 +81,3 @@ class Readings:
         )
         kept = await self.recorder.keep(entry)
         return evidence_pb2.EvidenceReading(record_id=entry.record_id, index=kept.index)
-
-
-def unknown(decision_id: str) -> DecisionUnknown:
-    """Say that there is no such decision."""
-    return DecisionUnknown("there is no such decision", decision_id=decision_id)

@@ -12,15 +12,17 @@ from server.decisions.policy import Policy
 from server.decisions.replay import Mismatch, Verdict, judge
 from server.edges.assessments import assessment_message
 from server.edges.audit_fields import fields_of
+from server.edges.audit_found import Found, find_decision
 from server.edges.audit_past import NotAvailable, Past
 from server.edges.audit_proofs import verified
 from server.edges.audit_question import Recorded, fitting
-from server.edges.audit_readings import Found, Reading, Readings
+from server.edges.audit_readings import Reading, Readings
 from server.edges.audit_verdicts import unavailable, verdict_result
 from server.edges.decision_records import fed_features, numbers, runtime
 from server.edges.explanations import timestamp
 from server.edges.threads import Threads
 from server.stores.proofs import Proofs
+from server.stores.records import RecordLog
 
 STANDARD_MODES = (ev.REPLAY_MODE_VERIFY, ev.REPLAY_MODE_FEATURES, ev.REPLAY_MODE_SCORE, ev.REPLAY_MODE_EXPLANATION)
 NOTICE = "NOT EVIDENCE: no decision was made with this bundle; it says only what would have come out."
@@ -32,14 +34,14 @@ OF_EXPLANATION = ("explanation", "reasons", "warnings")
 class Replays:
     """Replays decisions, and has it recorded that they were read."""
 
-    def __init__(self, readings: Readings, proofs: Proofs, past: Past, threads: Threads) -> None:
-        self.readings, self.proofs, self.past, self.threads = readings, proofs, past, threads
+    def __init__(self, readings: Readings, log: RecordLog, proofs: Proofs, past: Past, threads: Threads) -> None:
+        self.readings, self.log, self.proofs, self.past, self.threads = readings, log, proofs, past, threads
 
     async def give(self, request: ev.ReplayDecisionRequest) -> pb.ReplayDecisionResponse:
         """Give the verdicts, once the reading is durable."""
         decision_id = request.decision_id.lower()
         modes = tuple(request.modes) or STANDARD_MODES
-        found = await self.readings.find(decision_id)
+        found = await self.threads.run(find_decision, self.log, self.proofs, decision_id)
         other = await self.threads.run(self.past.shelf.model, request.bundle_id) if request.bundle_id else None
         reading = await self.readings.record(
             Reading(decision_id, "ReplayDecision", request.purpose, modes, request.bundle_id)

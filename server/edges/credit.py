@@ -16,7 +16,7 @@ from server.edges.assessments import assessment_message
 from server.edges.content import content_sha256
 from server.edges.context import Context
 from server.edges.decision_records import Decided, answer_of, decision_entry
-from server.edges.events import Events, after
+from server.edges.events import Events
 from server.edges.explanations import timestamp, values_of
 from server.edges.money import amount_of
 from server.edges.outcomes import tell_outcome
@@ -108,8 +108,7 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
         self, request: pb.GetCreditDecisionRequest, _context: Context
     ) -> pb.GetCreditDecisionResponse:
         """Give what was answered then."""
-        kept = await self.threads.run(self.events.decision, request.decision_id.lower())
-        overrides, outcomes = await self.threads.run(after, self.decisions, kept)
+        kept, overrides, outcomes = await self.threads.run(self.events.read, request.decision_id.lower())
         return pb.GetCreditDecisionResponse(
             credit_decision=answer_of(kept.body), overrides=overrides, outcomes=outcomes
         )

@@ -112,25 +112,34 @@ class Events:
         return await self.recorder.keep(entry)
 
     def asking(self, decision_id: str, at: dt.datetime) -> Asking:
-        """Read the decision and what came after it."""
-        kept = self.decision(decision_id)
-        tag, label = kept.header.customer_tag, (ABOUT, kept.header.record_id)
-        with self.log.database.reading() as connection:  # before they are read: what comes between is noticed
-            count = count_of(connection, tag, EVENTS, label)
-        known = After(tag, EVENTS, label, count)
-        return Asking(answer_of(kept.body), kept, *after(self.log, kept), new_record_id(at), at, known)
+        """Read the decision and what came after it, of one moment."""
+        with self.log.database.snapshot() as then:
+            log = then.of(self.log)
+            kept = decision_of(log, decision_id)
+            tag, label = kept.header.customer_tag, (ABOUT, kept.header.record_id)
+            with then.reading() as connection:
+                known = After(tag, EVENTS, label, count_of(connection, tag, EVENTS, label))
+            return Asking(answer_of(kept.body), kept, *after(log, kept), new_record_id(at), at, known)
 
-    def decision(self, decision_id: str) -> Kept:
-        """Read a decision.
+    def read(self, decision_id: str) -> tuple[Kept, tuple[pb.Override, ...], tuple[pb.Outcome, ...]]:
+        """Give a decision and what came after it, of one moment; raises as decision_of."""
+        with self.log.database.snapshot() as then:
+            log = then.of(self.log)
+            kept = decision_of(log, decision_id)
+            return kept, *after(log, kept)
 
-        Raises:
-            DecisionUnknown: There is none of this name.
-            RecordRemoved, RecordDamaged: See RecordLog.of_id.
-        """
-        kept = self.log.of_id(decision_id)
-        if kept is None or kept.header.kind != CREDIT_DECISION:
-            raise DecisionUnknown("there is no such decision", decision_id=decision_id)
-        return kept
+
+def decision_of(log: RecordLog, decision_id: str) -> Kept:
+    """Read a decision.
+
+    Raises:
+        DecisionUnknown: There is none of this name.
+        RecordRemoved, RecordDamaged: See RecordLog.of_id.
+    """
+    kept = log.of_id(decision_id)
+    if kept is None or kept.header.kind != CREDIT_DECISION:
+        raise DecisionUnknown("there is no such decision", decision_id=decision_id)
+    return kept
 
 
 def after(log: RecordLog, kept: Kept) -> tuple[tuple[pb.Override, ...], tuple[pb.Outcome, ...]]:

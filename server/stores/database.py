@@ -6,8 +6,9 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import alembic.command
 import alembic.config
@@ -75,18 +76,18 @@ class Database:
                 alembic.command.upgrade(config, "head")
 
     @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """Give a connection to read with."""
+    def reading(self, *, once: bool = False) -> Iterator[Connection]:
+        """Give a connection to read with, or to ask once, which needs no transaction around it."""
         try:
             with self.engine.connect() as connection:
-                yield connection
+                yield connection.execution_options(once=True) if once else connection
         except IntegrityError:
             raise
         except SQLAlchemyError as error:
             raise StoreUnavailable("the database does not answer; try again") from error
 
     @contextmanager
-    def snapshot(self) -> Iterator["Database"]:
+    def snapshot(self) -> Iterator["Snapshot"]:
         """Give the database as it is at the first read, whatever others write meanwhile: to read only, for one thread."""
         with self.reading() as connection:
             if connection.dialect.name == "postgresql":
@@ -125,6 +126,15 @@ class Database:
         self.engine.dispose()
 
 
+class Reader(Protocol):
+    """Reads a database."""
+
+    database: Database
+
+
+AnyReader = TypeVar("AnyReader", bound=Reader)
+
+
 class Snapshot(Database):
     """The database at one moment. Every read is in one transaction."""
 
@@ -132,8 +142,14 @@ class Snapshot(Database):
         self.engine, self.migrations, self.connections = database.engine, database.migrations, 1
         self.connection = connection
 
+    def of(self, reader: AnyReader) -> AnyReader:
+        """Give what reads the database, reading this moment of it."""
+        same = copy(reader)
+        same.database = self
+        return same
+
     @contextmanager
-    def reading(self) -> Iterator[Connection]:
+    def reading(self, *, once: bool = False) -> Iterator[Connection]:  # noqa: ARG002 - all of it is of one moment
         """Give the one connection."""
         yield self.connection
 
@@ -217,6 +233,7 @@ def ask_for_wal(cursor: sqlite3.Cursor) -> None:
 
 
 def begin_sqlite(connection: Connection) -> None:
-    """Begin a transaction, with the write lock where the transaction writes."""
-    writes = connection.get_execution_options().get("writing", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    """Begin a transaction, with the write lock where the transaction writes; one question is a transaction of itself."""
+    options = connection.get_execution_options()
+    if not options.get("once", False):
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("writing", False) else "BEGIN")

@@ -16,12 +16,24 @@ from server.stores.tables import FEATURES
 
 CHUNK_ROWS = 500
 Key = tuple[str, str, str, dt.datetime]  # market, customer_id, feature_set_digest, as_of
+# Made once: to put a statement together takes longer than to run it.
 OF_CUSTOMERS = select(FEATURES.c.customer_id, FEATURES.c.row).where(
     FEATURES.c.market == bindparam("of_market"),
     FEATURES.c.feature_set_digest == bindparam("of_digest"),
     FEATURES.c.as_of == bindparam("at"),
     FEATURES.c.customer_id.in_(bindparam("customers", expanding=True)),
 )
+OF_CUSTOMER = (
+    select(FEATURES.c.row, FEATURES.c.as_of)
+    .where(
+        FEATURES.c.market == bindparam("of_market"),
+        FEATURES.c.customer_id == bindparam("customer"),
+        FEATURES.c.feature_set_digest == bindparam("of_digest"),
+    )
+    .limit(1)
+)
+NEWEST = OF_CUSTOMER.order_by(FEATURES.c.as_of.desc())
+OF_TIME = OF_CUSTOMER.where(FEATURES.c.as_of == bindparam("at"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,30 +57,21 @@ class FeatureStore:
 
     def newest(self, market: str, customer_id: str, schema: Schema) -> StoredFeatures | None:
         """Give the customer's newest features of the schema's feature set, or None where there are none."""
-        return self.first(of_customer(market, customer_id, schema).order_by(FEATURES.c.as_of.desc()), schema)
+        return self.first(NEWEST, schema, of_market=market, customer=customer_id)
 
     def of_time(self, market: str, customer_id: str, schema: Schema, as_of: dt.datetime) -> StoredFeatures | None:
         """Give the customer's features as of exactly this time, or None where there are none any more."""
-        return self.first(of_customer(market, customer_id, schema).where(FEATURES.c.as_of == as_of), schema)
+        return self.first(OF_TIME, schema, of_market=market, customer=customer_id, at=as_of)
 
-    def first(self, wanted: Select[Any], schema: Schema) -> StoredFeatures | None:
+    def first(self, wanted: Select[Any], schema: Schema, **of: str | dt.datetime) -> StoredFeatures | None:
         """Read one row."""
         with self.database.reading() as connection:
-            found = connection.execute(wanted.limit(1)).first()
+            found = connection.execute(wanted, {"of_digest": schema.feature_set_digest, **of}).first()
         if found is None:
             return None
         numbers = zip(schema.names, unpack(found.row), strict=True)
         known = {name: schema.value_of(name, number) for name, number in numbers if not math.isnan(number)}
         return StoredFeatures(known, utc(found.as_of))
-
-
-def of_customer(market: str, customer_id: str, schema: Schema) -> Select[Any]:
-    """Ask for a customer's rows of the schema's feature set."""
-    return select(FEATURES.c.row, FEATURES.c.as_of).where(
-        FEATURES.c.market == market,
-        FEATURES.c.customer_id == customer_id,
-        FEATURES.c.feature_set_digest == schema.feature_set_digest,
-    )
 
 
 def utc(time: dt.datetime) -> dt.datetime:

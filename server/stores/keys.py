@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from sqlalchemy import ColumnElement, bindparam, delete, make_url, select, update
+from sqlalchemy import ColumnElement, delete, make_url, select, update
 from sqlalchemy.exc import ArgumentError, IntegrityError
 
 from record.customer_keys import key_id, new_customer_key, unwrap_key, wrap_key
 from record.errors import WrappedKeyRefused
 from server.errors import LogRefused, RecordDamaged, StoreUnavailable
+from server.stores.chosen import Chosen
 from server.stores.database import CONNECTIONS, Database
 from server.stores.key_tables import WRAPPED_KEYS
 
@@ -26,9 +27,8 @@ MIGRATIONS = Path(__file__).parent / "key_migrations"
 TAGS = "log/tags"  # the key of customer tags
 LOG = "log/records"  # seals records that are about no customer
 RETIRED = "retired/"  # before the key id: the owner of a key that seals nothing more, about to be destroyed
-# Made once: to put a statement together takes longer than to run it.
-BY_OWNER = select(WRAPPED_KEYS).where(WRAPPED_KEYS.c.owner.in_(bindparam("wanted", expanding=True)))
-BY_ID = select(WRAPPED_KEYS).where(WRAPPED_KEYS.c.key_id.in_(bindparam("wanted", expanding=True)))
+BY_OWNER = Chosen(select(WRAPPED_KEYS), WRAPPED_KEYS.c.owner)
+BY_ID = Chosen(select(WRAPPED_KEYS), WRAPPED_KEYS.c.key_id)
 INSERT = WRAPPED_KEYS.insert()
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
@@ -85,13 +85,13 @@ class KeyStore:
 
     def of_owners(self, owners: Collection[str]) -> dict[str, WrappedKey]:
         """Give the keys that are there, by owner."""
-        with self.database.reading() as connection:
-            return keys_of(connection.execute(BY_OWNER, {"wanted": list(owners)}), "owner")
+        with self.database.reading(once=True) as connection:
+            return keys_of(BY_OWNER.read(connection, owners), "owner")
 
     def by_id(self, ids: Collection[str]) -> dict[str, WrappedKey]:
         """Give the keys that are there, by key id."""
-        with self.database.reading() as connection:
-            return keys_of(connection.execute(BY_ID, {"wanted": list(ids)}), "key_id")
+        with self.database.reading(once=True) as connection:
+            return keys_of(BY_ID.read(connection, ids), "key_id")
 
     def ids(self) -> set[str]:
         """Give the key ids of all keys that are there."""

@@ -2,17 +2,15 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, select
 
 from record.merkle import HASH_BYTES, Node, home
 from server.errors import RecordDamaged
+from server.stores.chosen import Chosen
 from server.stores.entries import raw
 from server.stores.tables import RECORDS
 
-# Made once: to put a statement together takes longer than to run it.
-HASHES = select(RECORDS.c.record_index, RECORDS.c.nodes).where(
-    RECORDS.c.record_index.in_(bindparam("places", expanding=True))
-)
+HASHES = Chosen(select(RECORDS.c.record_index, RECORDS.c.nodes), RECORDS.c.record_index)
 
 
 def from_records(connection: Connection, nodes: Sequence[Node]) -> dict[Node, bytes]:
@@ -24,7 +22,7 @@ def from_records(connection: Connection, nodes: Sequence[Node]) -> dict[Node, by
     if not nodes:
         return {}
     places = {home(node)[0] for node in nodes}
-    rows = {row.record_index: raw(row.nodes) for row in connection.execute(HASHES, {"places": sorted(places)})}
+    rows = {row.record_index: raw(row.nodes) for row in HASHES.read(connection, sorted(places))}
     found = {}
     for node in nodes:
         place, level = home(node)

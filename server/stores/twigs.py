@@ -15,6 +15,7 @@ from sqlalchemy import Connection, bindparam, select
 
 from record.merkle import HASH_BYTES, Node, home, leaves_of, node_hash
 from server.errors import RecordDamaged
+from server.stores.chosen import Chosen
 from server.stores.entries import raw, split
 from server.stores.record_nodes import from_records, said_by_record
 from server.stores.tables import TREE_TWIGS
@@ -25,8 +26,7 @@ TOP = 2 * LEVELS  # the level of the subtree that completes twigs
 TWIG_BYTES = (2 * (RECORDS_EACH - 1) + LEVELS) * HASH_BYTES
 CHECKED_AT_ONCE = 4096
 LEAST = -(1 << 63)  # that a row can have
-# Made once: to put a statement together takes longer than to run it.
-TWIGS = select(TREE_TWIGS).where(TREE_TWIGS.c.first_index.in_(bindparam("firsts", expanding=True)))
+TWIGS = Chosen(select(TREE_TWIGS), TREE_TWIGS.c.first_index)
 STRETCH = (
     select(TREE_TWIGS)
     .where(TREE_TWIGS.c.first_index >= bindparam("start"))
@@ -62,7 +62,7 @@ def from_twigs(connection: Connection, nodes: Sequence[Node]) -> dict[Node, byte
     if not firsts:
         return {}
     held: dict[Node, bytes] = {}
-    for row in connection.execute(TWIGS, {"firsts": sorted(firsts)}):
+    for row in TWIGS.read(connection, sorted(firsts)):
         hashes = raw(row.hashes)
         if len(hashes) == TWIG_BYTES:
             held |= zip(nodes_of(row.first_index), split(hashes), strict=True)

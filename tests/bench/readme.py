@@ -55,11 +55,12 @@ def audit_block(found: dict[str, Any]) -> str:
             f"{of['header_bytes']:.0f} bytes, ciphertext {of['ciphertext_bytes']:.0f}."
         ),
         "",
-        "| milliseconds, over gRPC | first call | p50 | p99 | calls |",
-        "|---|---:|---:|---:|---:|",
+        "| milliseconds, over gRPC | first call | p50 | p99 | calls | processors taken by the host |",
+        "|---|---:|---:|---:|---:|---:|",
     ]
     lines += [
-        f"| {name} | {of[key]['first']:,.1f} | {of[key]['p50']:,.1f} | {of[key]['p99']:,.1f} | {of[key]['calls']} |"
+        f"| {name} | {of[key]['first']:,.1f} | {of[key]['p50']:,.1f} | {of[key]['p99']:,.1f} "
+        f"| {of[key]['calls']} | {of[key]['stolen']:.1%} |"
         for name, key in told.items()
     ]
     return "\n".join(lines)
