@@ -142,6 +142,11 @@ def inclusion_proof(index: int, size: int, read: NodeReader) -> tuple[bytes, ...
     return hashes_of(path(index, size), read)
 
 
+def inclusion_nodes(index: int, size: int) -> tuple[Node, ...]:
+    """Give the nodes whose hashes an inclusion proof takes; `index` is below `size`."""
+    return nodes_over(path(index, size))
+
+
 def consistency_proof(old: int, new: int, read: NodeReader) -> tuple[bytes, ...]:
     """Prove that the tree of the first `new` leaves begins with the tree of the first `old` (RFC 6962, 2.1.2).
 
@@ -241,9 +246,13 @@ def seam(old: int, new: int) -> list[tuple[int, int]]:
 
 def hashes_of(ranges: Sequence[tuple[int, int]], read: NodeReader) -> tuple[bytes, ...]:
     """Give the root over each of the ranges, with one question to the store."""
-    covers = [cover(start, end) for start, end in ranges]
-    found = read(tuple({node for nodes in covers for node in nodes}))
-    return tuple(fold([found[node] for node in nodes]) for nodes in covers)
+    found = read(nodes_over(ranges))
+    return tuple(fold([found[node] for node in cover(start, end)]) for start, end in ranges)
+
+
+def nodes_over(ranges: Sequence[tuple[int, int]]) -> tuple[Node, ...]:
+    """Give the fewest complete subtrees that hold exactly the leaves of ranges that do not overlap."""
+    return tuple(node for start, end in ranges for node in cover(start, end))
 
 
 def check_length(proof: Sequence[bytes], count: int) -> None:

@@ -8,7 +8,7 @@ from server.edges.audit_churn import ChurnEvidenceDesk
 from server.edges.audit_churn_replay import ChurnReplays
 from server.edges.audit_decisions import DecisionLists
 from server.edges.audit_evidence import EvidenceDesk
-from server.edges.audit_proofs import record_message, size_of
+from server.edges.audit_proofs import inclusion_message, newest_inclusion, record_message, size_of
 from server.edges.audit_replay import Replays
 from server.edges.context import Context
 from server.edges.threads import Threads
@@ -38,12 +38,13 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
         self, request: pb.GetInclusionProofRequest, _context: Context
     ) -> pb.GetInclusionProofResponse:
         """Prove one record."""
+        record_id = request.record_id.lower()
+        if not request.tree_size:
+            return await self.threads.run(newest_inclusion, self.proofs, record_id)
         head = await self.threads.run(self.proofs.head)
-        size = size_of(request.tree_size or head.size, head)
-        record, hashes = await self.threads.run(self.proofs.inclusion, request.record_id.lower(), size)
-        return pb.GetInclusionProofResponse(
-            record=record_message(record), tree_size=size, hashes=hashes, checkpoint=head.checkpoint
-        )
+        size = size_of(request.tree_size, head)
+        record, hashes = await self.threads.run(self.proofs.inclusion, record_id, size)
+        return inclusion_message(record, size, hashes, head.checkpoint)
 
     async def GetConsistencyProof(
         self, request: pb.GetConsistencyProofRequest, _context: Context

@@ -8,7 +8,8 @@ from grounds.churn.v1 import churn_pb2
 from grounds.customer.v1 import customer_pb2
 from grounds.explain.v1 import explain_pb2
 from record.leaf_blocks import LeafProof
-from server.edges.audit_evidence import BundlesTold, inclusion
+from server.edges.audit_evidence import BundlesTold
+from server.edges.audit_proofs import newest_inclusion
 from server.edges.audit_readings import OfRun, Reading, Readings
 from server.edges.explanations import timestamp
 from server.edges.risks import RiskWriter, explanation_message, run_message
@@ -60,7 +61,6 @@ class ChurnEvidenceDesk:
     ) -> pb.ChurnEvidence:
         """Put it together."""
         run = found.run
-        proof, verifier_key = inclusion(self.proofs, record_name(run.run_id))
         evidence = pb.ChurnEvidence(
             run_id=run.run_id,
             customer=customer,
@@ -68,8 +68,8 @@ class ChurnEvidenceDesk:
             run=run_message(run),
             record=body,
             bundle=self.bundles.of(run.header["family"], run.header["bundle_id"]),
-            proof=proof,
-            verifier_key=verifier_key,
+            proof=newest_inclusion(self.proofs, record_name(run.run_id)),
+            verifier_key=self.rows.log.verifier.text(),
         )
         if found.row is not None:
             evidence.body_state = evidence_pb2.BODY_STATE_READABLE

@@ -7,7 +7,7 @@ from models.catalog import Entry
 from models.schema import Schema
 from record.export import StoredRecord
 from server.edges.audit_found import Found, find_decision
-from server.edges.audit_proofs import record_message
+from server.edges.audit_proofs import inclusion_message, newest_inclusion
 from server.edges.audit_readings import Reading, Readings
 from server.edges.credit import FAMILY
 from server.edges.events import after
@@ -16,7 +16,7 @@ from server.edges.threads import Threads
 from server.errors import RecordDamaged
 from server.stores.lineup import LineupWatch
 from server.stores.policies import PolicyStore
-from server.stores.proofs import Proofs
+from server.stores.proofs import Branch, Proofs, proof_in
 from server.stores.records import RecordLog
 
 
@@ -37,23 +37,40 @@ class EvidenceDesk:
     async def give(self, request: pb.GetEvidenceRequest) -> pb.GetEvidenceResponse:
         """Give the evidence, once the reading is durable; the tree that proves the decision has the reading in it."""
         decision_id = request.decision_id.lower()
-        evidence, stored = await self.threads.run(self.at_one_moment, decision_id)
-        reading = await self.readings.record(Reading(decision_id, "GetEvidence", request.purpose))
-        proof, verifier_key = await self.threads.run(inclusion, self.proofs, decision_id, stored)
-        evidence.MergeFrom(pb.Evidence(reading=reading, proof=proof, verifier_key=verifier_key))
+        evidence, stored, branch = await self.threads.run(self.at_one_moment, decision_id)
+        evidence.reading.CopyFrom(await self.readings.record(Reading(decision_id, "GetEvidence", request.purpose)))
+        proof = self.proof_now(stored, branch)
+        if proof is None:
+            proof = await self.threads.run(newest_inclusion, self.proofs, decision_id)
+        evidence.proof.CopyFrom(proof)
         return pb.GetEvidenceResponse(evidence=evidence)
 
-    def at_one_moment(self, decision_id: str) -> tuple[pb.Evidence, StoredRecord | None]:
+    def at_one_moment(self, decision_id: str) -> tuple[pb.Evidence, StoredRecord, Branch]:
         """Read the decision and what came after it, of one moment; nobody has seen any of it yet."""
+        frontier = self.log.known  # of a moment before
         with self.log.database.snapshot() as then:
-            found = find_decision(then.of(self.log), then.of(self.proofs), decision_id)
+            log, proofs = then.of(self.log), then.of(self.proofs)
+            found = find_decision(log, proofs, decision_id)
             if found.damage:
                 raise RecordDamaged(found.damage, decision_id=decision_id)
-            return self.evidence(decision_id, found, then.of(self.log)), found.stored
+            assert found.stored is not None, "what is not damaged was read"
+            return self.evidence(decision_id, found, log), found.stored, proofs.branch(found.stored.index, frontier)
+
+    def proof_now(self, stored: StoredRecord, branch: Branch) -> pb.GetInclusionProofResponse | None:
+        """Prove a record in the tree that this process last left; None where the database has to be asked."""
+        frontier = self.log.known
+        hashes = proof_in(frontier, stored.index, branch)
+        if hashes is None:
+            return None
+        return inclusion_message(stored, frontier.size, hashes, self.log.signed(frontier))
 
     def evidence(self, decision_id: str, found: Found, log: RecordLog) -> pb.Evidence:
         """Put together what is read before the reading is recorded."""
-        evidence = pb.Evidence(decision_id=decision_id, body_state=evidence_pb2.BODY_STATE_ERASED)
+        evidence = pb.Evidence(
+            decision_id=decision_id,
+            body_state=evidence_pb2.BODY_STATE_ERASED,
+            verifier_key=log.verifier.text(),
+        )
         body = found.body
         if body is None or found.kept is None:
             return evidence
@@ -78,20 +95,6 @@ class EvidenceDesk:
         if content is not None:
             found = pb.PolicyEvidence(version=body.policy_version, sha256=body.policy_sha256, content=content)
             evidence.policy.CopyFrom(found)
-
-
-def inclusion(
-    proofs: Proofs, record_id: str, stored: StoredRecord | None = None
-) -> tuple[pb.GetInclusionProofResponse, str]:
-    """Prove a record, read before or not, in the tree of the newest checkpoint; gives the log's public key too."""
-    if stored is None:
-        head, stored, hashes = proofs.newest_inclusion(record_id)
-    else:
-        head, hashes = proofs.newest_proof(stored.index)
-    proof = pb.GetInclusionProofResponse(
-        record=record_message(stored), tree_size=head.size, hashes=hashes, checkpoint=head.checkpoint
-    )
-    return proof, head.verifier_key
 
 
 class BundlesTold:

@@ -38,10 +38,10 @@ def find_decision(log: RecordLog, proofs: Proofs, decision_id: str) -> Found:
     try:
         found = log.with_stored(decision_id)
     except RecordRemoved as error:
-        _, record, _ = proofs.newest_inclusion(decision_id)
-        if parse_header(record.header).kind != CREDIT_DECISION:
+        stored = proofs.record(decision_id)
+        if parse_header(stored.header).kind != CREDIT_DECISION:
             raise unknown(decision_id) from error
-        return Found(None)
+        return Found(None, stored=stored)
     except RecordDamaged as error:
         return Found(None, str(error))
     if found is None or found[0].header.kind != CREDIT_DECISION:

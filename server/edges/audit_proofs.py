@@ -1,5 +1,7 @@
 """Records and sizes of the log as the contract says them; and whether a record still stands in the signed tree."""
 
+from collections.abc import Sequence
+
 from grounds.audit.v1 import audit_pb2 as pb
 from record.export import Export, StoredRecord
 from record.note import parse_verifier_key
@@ -25,6 +27,21 @@ def record_message(record: StoredRecord) -> pb.StoredRecord:
         nodes=record.nodes,
         columns=dict(record.columns or {}),
     )
+
+
+def inclusion_message(
+    record: StoredRecord, size: int, hashes: Sequence[bytes], checkpoint: str
+) -> pb.GetInclusionProofResponse:
+    """Write that a record is in the tree of a checkpoint."""
+    return pb.GetInclusionProofResponse(
+        record=record_message(record), tree_size=size, hashes=hashes, checkpoint=checkpoint
+    )
+
+
+def newest_inclusion(proofs: Proofs, record_id: str) -> pb.GetInclusionProofResponse:
+    """Prove a record in the tree of the newest checkpoint."""
+    head, record, hashes = proofs.newest_inclusion(record_id)
+    return inclusion_message(record, head.size, hashes, head.checkpoint)
 
 
 def verified(proofs: Proofs, record_id: str) -> Match | Mismatch:

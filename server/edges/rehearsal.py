@@ -10,7 +10,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from models.schema import Schema
 from record.merkle import Node
 from server.edges.access import LOCAL_CALLER
-from server.edges.audit_evidence import inclusion
+from server.edges.audit_proofs import newest_inclusion
 from server.edges.audit_readings import EVIDENCE_READING
 from server.edges.decision_records import runtime
 from server.edges.events import after
@@ -52,9 +52,8 @@ def rehearse(log: RecordLog, features: FeatureStore, schemas: Iterable[Schema]) 
         assert isinstance(kept, Kept), "the name is new"
         log.rows_of(connection, {(LOCAL_CALLER, NOBODY)})
         then = Snapshot(log.database, connection)
-        found = then.of(log).with_stored(entry.record_id)
-        assert found is not None, "it was just appended"
-        inclusion(Proofs(then), entry.record_id, found[1])  # with a stock of hashes of its own: these are undone
+        assert then.of(log).with_stored(entry.record_id), "it was just appended"
+        newest_inclusion(Proofs(then), entry.record_id)  # with a stock of hashes of its own: these are undone
         NodesOf(connection)([Node(0, kept.index)])  # of a log that was empty the proof asks for nothing
         after(then.of(log), kept)
         raise Undone

@@ -1,6 +1,6 @@
 """Reads the log for those who check it: stretches of records as stored, and proofs from the stored hashes."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, select
@@ -8,7 +8,7 @@ from sqlalchemy import Connection, func, select
 from record.errors import ProofInvalid, RecordError
 from record.export import RetentionProof, StoredRecord
 from record.header import RETENTION, parse_header
-from record.merkle import consistency_proof, cover, inclusion_proof
+from record.merkle import Frontier, Node, NodeReader, consistency_proof, cover, inclusion_nodes, inclusion_proof
 from server.errors import RecordUnknown, TreeSizeUnknown
 from server.stores.database import Database
 from server.stores.entries import raw, split, stored_record
@@ -19,7 +19,8 @@ from server.stores.tables import LOG_HEAD, RECORDS
 PAGE_ROWS = 500
 PAGE_BYTES = 1_000_000
 Hashes = tuple[bytes, ...]
-Proof = Callable[[int, int, NodesOf], Hashes]
+Branch = Mapping[Node, bytes]
+Proof = Callable[[int, int, NodeReader], Hashes]
 WHOLE_HEAD = select(LOG_HEAD).where(LOG_HEAD.c.name == HEAD)  # made once, as OF_ID
 
 
@@ -55,8 +56,7 @@ class Proofs:
 
     def nodes(self, connection: Connection, head: Head | None = None) -> NodesOf:
         """Give what reads the tree's hashes; the newest head knows some of them itself."""
-        peaks = dict(zip(cover(0, head.size), split(head.peaks), strict=False)) if head else {}
-        return NodesOf(connection, self.upper, peaks)
+        return NodesOf(connection, self.upper, peaks_of(Frontier(head.size, split(head.peaks))) if head else {})
 
     def head(self) -> Head:
         """Give the head."""
@@ -91,11 +91,21 @@ class Proofs:
             head, record = head_of(connection), record_of(connection, record_id)
             return head, record, proved(inclusion_proof, record.index, head.size, self.nodes(connection, head))
 
-    def newest_proof(self, index: int) -> tuple[Head, Hashes]:
-        """Prove a record that is known to be there in the tree of the newest checkpoint, which comes with it."""
+    def record(self, record_id: str) -> StoredRecord:
+        """Give a record as it is stored.
+
+        Raises:
+            RecordUnknown: There is no such record.
+        """
         with self.database.reading() as connection:
-            head = head_of(connection)
-            return head, proved(inclusion_proof, index, head.size, self.nodes(connection, head))
+            return record_of(connection, record_id)
+
+    def branch(self, index: int, frontier: Frontier) -> Branch:
+        """Read what proves a record in a tree; of complete subtrees, so that every later tree has them too."""
+        if index >= frontier.size:
+            return {}
+        with self.database.reading() as connection:
+            return NodesOf(connection, self.upper, peaks_of(frontier))(inclusion_nodes(index, frontier.size))
 
     def consistency(self, old: int, new: int) -> Hashes:
         """Prove that the tree of `new` records begins with that of `old`."""
@@ -139,6 +149,19 @@ class Proofs:
             start = page[-1].index + 1
 
 
+def proof_in(frontier: Frontier, index: int, branch: Branch) -> Hashes | None:
+    """Prove a record in a tree that has grown since its branch was read; None where that takes what neither has."""
+    held = {**branch, **peaks_of(frontier)}
+    if not held.keys() >= set(inclusion_nodes(index, frontier.size)):
+        return None
+    return inclusion_proof(index, frontier.size, lambda _nodes: held)
+
+
+def peaks_of(frontier: Frontier) -> Branch:
+    """Give the hashes that a frontier has."""
+    return dict(zip(cover(0, frontier.size), frontier.peaks, strict=False))
+
+
 def head_of(connection: Connection) -> Head:
     """Read the head."""
     row = connection.execute(WHOLE_HEAD).one()
@@ -153,7 +176,7 @@ def record_of(connection: Connection, record_id: str) -> StoredRecord:
     return stored_record(row)
 
 
-def proved(proof: Proof, first: int, second: int, read: NodesOf) -> Hashes:
+def proved(proof: Proof, first: int, second: int, read: NodeReader) -> Hashes:
     """Give a proof, or say that there is none for trees of these sizes."""
     try:
         return proof(first, second, read)

@@ -206,10 +206,12 @@ class RecordLog:
 
     def write_head(self, connection: Connection, frontier: Frontier) -> None:
         """Move the head, and sign where it is."""
-        checkpoint = Checkpoint(self.signing_key.name, frontier.size, frontier.root())
-        note = sign_checkpoint(checkpoint, self.signing_key)
-        peaks = b"".join(frontier.peaks)
+        peaks, note = b"".join(frontier.peaks), self.signed(frontier)
         connection.execute(MOVE_HEAD, {"new_size": frontier.size, "new_peaks": peaks, "new_checkpoint": note})
+
+    def signed(self, frontier: Frontier) -> str:
+        """Sign where the log is: of the same place always the same bytes."""
+        return sign_checkpoint(Checkpoint(self.signing_key.name, frontier.size, frontier.root()), self.signing_key)
 
     def probe(self) -> None:
         """Write something that changes nothing, to know whether a record could be written.

@@ -21,7 +21,7 @@ from server.errors import RecordDamaged
 from server.stores.database import Database
 from server.stores.entries import split
 from server.stores.nodes import NodesOf, Upper, keep_nodes
-from server.stores.proofs import Proofs
+from server.stores.proofs import Proofs, proof_in
 from server.stores.records import RecordLog
 from server.stores.tables import LOG_HEAD, RECORDS, TREE_BLOCKS, TREE_TWIGS
 from tests.server.logs import entry
@@ -90,13 +90,15 @@ def test_a_log_of_an_older_release_goes_on(log: RecordLog) -> None:
     log.append([entry() for _ in range(300)])
     proofs = Proofs(log.database)
     head = proofs.head()
-    root = Frontier(head.size, split(head.peaks)).root()
+    now = Frontier(head.size, split(head.peaks))
 
     assert twigs(log) == list(range(512, 768, 16))
     with log.database.reading() as connection:
         leaves = [bytes(nodes[:32]) for nodes in connection.execute(NODES).scalars()]
     for place in range(0, head.size, 13):
-        verify_inclusion(place, head.size, leaves[place], proofs.newest_proof(place)[1], root)
+        proof = proof_in(now, place, proofs.branch(place, now))
+        assert proof is not None
+        verify_inclusion(place, head.size, leaves[place], proof, now.root())
     assert examine(log.database, log.verifier, None)[0]
 
 
@@ -104,17 +106,18 @@ def test_one_twig_proves_a_record(log: RecordLog) -> None:
     proofs = Proofs(log.database)
     with log.database.reading() as connection:
         leaves = [bytes(nodes[:32]) for nodes in connection.execute(NODES).scalars()]
-        root = Frontier(SIZE, split(bytes(connection.execute(select(LOG_HEAD.c.peaks)).scalar_one()))).root()
+        now = Frontier(SIZE, split(bytes(connection.execute(select(LOG_HEAD.c.peaks)).scalar_one())))
     with log.database.writing() as connection:
         connection.execute(delete(TREE_TWIGS).where(TREE_TWIGS.c.first_index != 304))
         connection.execute(update(RECORDS).where(*INSIDE).values(nodes=b""))
 
     for place in range(304, 320):
-        _, proof = proofs.newest_proof(place)
-        verify_inclusion(place, SIZE, leaves[place], proof, root)
+        proof = proof_in(now, place, proofs.branch(place, now))
+        assert proof is not None
+        verify_inclusion(place, SIZE, leaves[place], proof, now.root())
     for place in (303, 320):
         with pytest.raises(RecordDamaged):
-            proofs.newest_proof(place)
+            proofs.branch(place, now)
 
 
 @pytest.fixture

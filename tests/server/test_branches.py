@@ -1,0 +1,82 @@
+"""Evidence is proved in the tree that its own reading has grown, most often without asking the database again."""
+
+import random
+from pathlib import Path
+
+from sqlalchemy import select
+
+from record.merkle import EMPTY_ROOT, Frontier, verify_inclusion
+from server.stores.proofs import Proofs, proof_in
+from server.stores.records import RecordLog
+from server.stores.tables import LOG_HEAD, RECORDS
+from tests.conftest import Serving
+from tests.server.auditing import decide, evidence
+from tests.server.logs import entry, opened
+
+SIZE = 600
+
+
+def frontiers_of(log: RecordLog) -> tuple[list[bytes], list[Frontier]]:
+    """Give the leaf hashes, and the frontier of every size of the log."""
+    with log.database.reading() as connection:
+        nodes = connection.execute(select(RECORDS.c.nodes).order_by(RECORDS.c.record_index)).scalars()
+        leaves = [bytes(each[:32]) for each in nodes]
+    frontiers = [Frontier()]
+    for leaf in leaves:
+        frontiers.append(frontiers[-1].append(leaf)[0])
+    return leaves, frontiers
+
+
+def test_a_branch_proves_a_record_in_every_later_tree_or_says_that_it_does_not(
+    database_url: str, tmp_path: Path
+) -> None:
+    draw = random.Random(3)  # noqa: S311 - the same in every run
+    with opened(database_url, tmp_path) as log:
+        log.append([entry() for _ in range(SIZE)])
+        leaves, frontiers = frontiers_of(log)
+        proofs, proved = Proofs(log.database), 0
+        for _ in range(400):
+            index, size, later = sorted((draw.randrange(SIZE), draw.randint(1, SIZE), draw.randint(1, SIZE)))
+            branch = proofs.branch(index, frontiers[size])
+            proof = proof_in(frontiers[later], index, branch) if index < later else None
+            if proof is not None:
+                verify_inclusion(index, later, leaves[index], proof, frontiers[later].root())
+                proved += 1
+            assert proof is not None or index >= size or size < later, "in the same tree it is whole"
+        assert proved > 100
+
+        same = proofs.branch(7, frontiers[300])
+        assert all(proof_in(frontiers[later], 7, same) is not None for later in range(300, 512))
+        assert proof_in(frontiers[513], 7, same) is None, "records 256 to 511 had not been completed"
+
+
+def test_nothing_is_known_of_a_record_that_a_frontier_does_not_reach(database_url: str, tmp_path: Path) -> None:
+    with opened(database_url, tmp_path) as log:
+        log.append([entry()])
+        assert log.known.root() != EMPTY_ROOT
+        assert Proofs(log.database).branch(0, Frontier()) == {}
+        assert Proofs(log.database).branch(1, log.known) == {}
+
+
+async def test_the_checkpoint_of_evidence_is_byte_for_byte_the_one_that_is_committed(serving: Serving) -> None:
+    decision = await decide(serving)
+    for _ in range(3):  # this process has appended nothing of its own before the first
+        found = await evidence(serving, decision.record_ref.decision_id)
+
+        with serving.application.database.reading() as connection:
+            committed = connection.execute(select(LOG_HEAD)).one()
+        assert (found.proof.checkpoint, found.proof.tree_size) == (committed.checkpoint, committed.size)
+        assert found.verifier_key == committed.verifier_key
+        assert found.reading.index == committed.size - 1
+
+
+async def test_evidence_is_proved_where_the_server_has_appended_nothing_since_its_start(serving: Serving) -> None:
+    decision = await decide(serving)
+    log = serving.application.log
+    assert log is not None
+    log.known = Frontier()  # as after a start
+
+    found = await evidence(serving, decision.record_ref.decision_id)
+
+    assert found.proof.tree_size == found.reading.index + 1 == 2
+    assert len(found.proof.hashes) == 1
