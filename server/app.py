@@ -77,10 +77,12 @@ class Application:
         readers: Wait for it for the CRM and for auditors, so that no loan desk waits behind their long reads.
         idle_probe_seconds: How long nothing is written before it is tried whether it could be.
         chunk_seconds: How often it is looked whether the log has grown by a chunk.
+        spare_seconds: How long after the start the process that draws the next sample begins.
     """
 
     idle_probe_seconds = IDLE_PROBE_SECONDS
     chunk_seconds = 60.0
+    spare_seconds = 5.0
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -91,7 +93,7 @@ class Application:
         self.health = health.aio.HealthServicer()
         self.gate = Gate()
         self.anchors = Anchors(self.database, settings.anchor_folder, settings.anchor_command)
-        self.chunker = Chunker(self.database)
+        self.chunker, self.samples = Chunker(self.database), Samples(self.database)
         self.log: RecordLog | None = None
         self.recorder: Recorder | None = None
         self.tasks: list[asyncio.Task[None]] = []
@@ -118,7 +120,9 @@ class Application:
         await self.server.start()
         await self.tell_health()
         self.recorder.start()
-        self.tasks = [asyncio.create_task(each) for each in (self.watch(policies), self.anchor(), self.chunk())]
+        self.tasks = [
+            asyncio.create_task(each) for each in (self.watch(policies), self.anchor(), self.chunk(), self.spare())
+        ]
         LOG.info("serving", address=f"{self.settings.host}:{self.port}", policy=policies.now.document.version)
 
     def rehearse(self, log: RecordLog) -> None:
@@ -166,7 +170,7 @@ class Application:
         bundles = BundlesTold(self.lineup)
         desk = EvidenceDesk(readings, log, proofs, (policies, bundles), self.readers)
         replays = Replays(readings, log, proofs, Past(shelf, policies, features), self.readers)
-        lists = DecisionLists((DecisionList(self.database), Samples(self.database)), proofs, tokens, self.readers)
+        lists = DecisionLists((DecisionList(self.database), self.samples), proofs, tokens, self.readers)
         rows = RunRows(log)
         risks = (
             ChurnEvidenceDesk(readings, rows, proofs, bundles, self.readers),
@@ -204,6 +208,11 @@ class Application:
             await self.attempt("chunks", self.chunker.make())
             await asyncio.sleep(self.chunk_seconds)
 
+    async def spare(self) -> None:
+        """Have a process ready that draws samples, once callers have been served."""
+        await asyncio.sleep(self.spare_seconds)
+        await self.attempt("spare", self.readers.run(self.samples.prepare))
+
     async def attempt(self, task: str, work: Awaitable[object]) -> None:
         """Do what is done again and again; whatever it raises is logged, once while it stays the same, and it goes on."""
         try:
@@ -234,6 +243,7 @@ class Application:
         await self.close_log()
         self.threads.close()
         self.readers.close()
+        self.samples.close()
         self.database.close()
         written = self.recorder
         LOG.info("stopped", records=written.records if written else 0, commits=written.commits if written else 0)

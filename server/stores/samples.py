@@ -1,11 +1,12 @@
 """Draws samples of decisions in the order of SHA-256(seed || decision_id).
 
 Every decision of the population has to be read and hashed. A process of its own does it (server/stores/draw.py), behind the
-server's own work: the desk does not wait for the interpreter.
+server's own work: the desk does not wait for the interpreter. One waits, its libraries read, for the next sample.
 """
 
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 
 from pydantic import TypeAdapter
@@ -50,10 +51,31 @@ DRAWN = TypeAdapter(list[tuple[Keys, int, list[str]]])
 
 
 class Samples:
-    """Draws. Its methods may be called from any thread."""
+    """Draws. Its methods may be called from any thread.
+
+    Attributes:
+        spare: A process that has read its libraries, which takes a second or two, and waits for a question.
+    """
 
     def __init__(self, database: Database) -> None:
         self.url = database.engine.url.render_as_string(hide_password=False)
+        self.lock = threading.Lock()
+        self.spare: subprocess.Popen[bytes] | None = None
+
+    def prepare(self) -> None:
+        """Have a process ready."""
+        with self.lock:
+            if self.spare is not None and self.spare.poll() is not None:
+                self.spare.communicate()  # closes its pipes
+                self.spare = None
+            self.spare = self.spare or begun()
+
+    def close(self) -> None:
+        """End the process that waits: nobody will ask it."""
+        with self.lock:
+            if self.spare is not None:
+                self.spare.communicate()
+                self.spare = None
 
     def draw(self, question: Question) -> Strata:
         """Draw from every stratum.
@@ -64,9 +86,19 @@ class Samples:
         Raises:
             StoreUnavailable: The database does not answer; the process's own words may hold a password and are not repeated.
         """
-        told = ORDER.dump_json(Order(self.url, question))
-        command = [sys.executable, "-m", "server.stores.draw"]
-        done = subprocess.run(command, input=told, capture_output=True, check=False)  # noqa: S603
-        if done.returncode:
+        self.prepare()
+        with self.lock:
+            process, self.spare = self.spare or begun(), None
+        answer, _ = process.communicate(ORDER.dump_json(Order(self.url, question)))
+        self.prepare()
+        if process.returncode:
             raise StoreUnavailable("the sample could not be drawn; try again, then run: python -m server doctor")
-        return {stratum: (population, names) for stratum, population, names in DRAWN.validate_json(done.stdout)}
+        return {stratum: (population, names) for stratum, population, names in DRAWN.validate_json(answer)}
+
+
+def begun() -> subprocess.Popen[bytes]:
+    """Begin a process that draws once. Where the server dies before it asks, the process finds its input at an end, and ends."""
+    command = [sys.executable, "-m", "server.stores.draw"]
+    return subprocess.Popen(  # noqa: S603
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )

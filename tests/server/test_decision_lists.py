@@ -6,6 +6,7 @@ import json
 import uuid
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import grpc
@@ -137,7 +138,8 @@ def test_strata_are_drawn_each_for_itself_and_add_up_to_the_population(log: Reco
 def test_a_process_of_its_own_draws_the_same(log: RecordLog) -> None:
     asked = {"keys": ("market", "grade"), "size": 3, "condition": Condition(start=NOW + MINUTE, bundle_id="1" * 64)}
 
-    found = Samples(log.database).draw(question(size_of(log), **asked))
+    with closing(Samples(log.database)) as samples:
+        found = samples.draw(question(size_of(log), **asked))
 
     assert found == drawn(log, size_of(log), **asked) != {}
 
@@ -145,8 +147,8 @@ def test_a_process_of_its_own_draws_the_same(log: RecordLog) -> None:
 def test_a_process_that_cannot_draw_is_an_answer_of_the_store() -> None:
     nowhere = Database("postgresql+psycopg://somebody:secret@127.0.0.1:1/nothing")
 
-    with pytest.raises(StoreUnavailable) as told:
-        Samples(nowhere).draw(question(5))
+    with closing(Samples(nowhere)) as samples, pytest.raises(StoreUnavailable) as told:
+        samples.draw(question(5))
 
     assert "secret" not in str(told.value)
 
