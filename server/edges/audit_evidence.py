@@ -54,7 +54,9 @@ class EvidenceDesk:
             if found.damage:
                 raise RecordDamaged(found.damage, decision_id=decision_id)
             assert found.stored is not None, "what is not damaged was read"
-            return self.evidence(decision_id, found, log), found.stored, proofs.branch(found.stored.index, frontier)
+            evidence = self.evidence(decision_id, found, log)
+            self.add_policy(evidence, then.of(self.policies))
+            return evidence, found.stored, proofs.branch(found.stored.index, frontier)
 
     def proof_now(self, stored: StoredRecord, branch: Branch) -> pb.GetInclusionProofResponse | None:
         """Prove a record in the tree that this process last left; None where the database has to be asked."""
@@ -83,13 +85,13 @@ class EvidenceDesk:
         evidence.decision.CopyFrom(credit_pb2.CreditDecision.FromString(body.answer))
         if bundle := self.bundles.of(FAMILY, body.bundle_id):
             evidence.bundle.CopyFrom(bundle)
-        self.add_policy(evidence, body)
         return evidence
 
-    def add_policy(self, evidence: pb.Evidence, body: pb.DecisionRecord) -> None:
+    def add_policy(self, evidence: pb.Evidence, policies: PolicyStore) -> None:
         """Add the policy that decided; one that was not kept, or not kept well, stays absent."""
+        body = evidence.record
         try:
-            content = self.policies.of(body.policy_sha256)
+            content = policies.of(body.policy_sha256) if body.policy_sha256 else None
         except RecordDamaged:
             return
         if content is not None:

@@ -33,8 +33,7 @@ class Undone(Exception):
 def rehearse(log: RecordLog, features: FeatureStore, schemas: Iterable[Schema]) -> None:
     """Read features, look for an earlier answer, append a record, read it back, prove it, and undo all of it.
 
-    Raises:
-        StoreUnavailable: The database does not answer, or the log is not as it was left.
+    Whatever it raises, of a database that does not answer or a log that is damaged, nothing stays.
     """
     runtime()
     for schema in schemas:

@@ -152,7 +152,7 @@ class Proofs:
 def proof_in(frontier: Frontier, index: int, branch: Branch) -> Hashes | None:
     """Prove a record in a tree that has grown since its branch was read; None where that takes what neither has."""
     held = {**branch, **peaks_of(frontier)}
-    if not held.keys() >= set(inclusion_nodes(index, frontier.size)):
+    if not 0 <= index < frontier.size or not held.keys() >= set(inclusion_nodes(index, frontier.size)):
         return None
     return inclusion_proof(index, frontier.size, lambda _nodes: held)
 

@@ -4,6 +4,7 @@ Every decision of the population has to be read and hashed. A process of its own
 server's own work: the desk does not wait for the interpreter. One waits, its libraries read, for the next sample.
 """
 
+import contextlib
 import subprocess
 import sys
 import threading
@@ -60,20 +61,25 @@ class Samples:
     def __init__(self, database: Database) -> None:
         self.url = database.engine.url.render_as_string(hide_password=False)
         self.lock = threading.Lock()
+        self.closed = False
         self.spare: subprocess.Popen[bytes] | None = None
 
     def prepare(self) -> None:
-        """Have a process ready."""
+        """Have a process ready, unless nobody will ask any more."""
         with self.lock:
+            if self.closed:
+                return
             if self.spare is not None and self.spare.poll() is not None:
                 self.spare.communicate()  # closes its pipes
                 self.spare = None
             self.spare = self.spare or begun()
 
     def close(self) -> None:
-        """End the process that waits: nobody will ask it."""
+        """End the process that waits; it holds nothing."""
         with self.lock:
+            self.closed = True
             if self.spare is not None:
+                self.spare.kill()
                 self.spare.communicate()
                 self.spare = None
 
@@ -90,7 +96,8 @@ class Samples:
         with self.lock:
             process, self.spare = self.spare or begun(), None
         answer, _ = process.communicate(ORDER.dump_json(Order(self.url, question)))
-        self.prepare()
+        with contextlib.suppress(OSError):  # no more processes for now: what was drawn is given all the same
+            self.prepare()
         if process.returncode:
             raise StoreUnavailable("the sample could not be drawn; try again, then run: python -m server doctor")
         return {stratum: (population, names) for stratum, population, names in DRAWN.validate_json(answer)}

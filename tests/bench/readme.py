@@ -60,10 +60,15 @@ def audit_block(found: dict[str, Any]) -> str:
     ]
     lines += [
         f"| {name} | {of[key]['first']:,.1f} | {of[key]['p50']:,.1f} | {of[key]['p99']:,.1f} "
-        f"| {of[key]['calls']} | {of[key]['stolen']:.1%} |"
+        f"| {of[key]['calls']} | {told_share(of[key].get('stolen'))} |"
         for name, key in told.items()
     ]
     return "\n".join(lines)
+
+
+def told_share(share: float | None) -> str:
+    """Write a share; results of before do not have it."""
+    return "" if share is None else f"{share:.1%}"
 
 
 def source(found: dict[str, Any]) -> str:

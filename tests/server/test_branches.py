@@ -56,6 +56,7 @@ def test_nothing_is_known_of_a_record_that_a_frontier_does_not_reach(database_ur
         assert log.known.root() != EMPTY_ROOT
         assert Proofs(log.database).branch(0, Frontier()) == {}
         assert Proofs(log.database).branch(1, log.known) == {}
+        assert [proof_in(log.known, index, {}) for index in (-1, 1, 1000)] == [None] * 3
 
 
 async def test_the_checkpoint_of_evidence_is_byte_for_byte_the_one_that_is_committed(serving: Serving) -> None:

@@ -63,7 +63,9 @@ def test_closed_nothing_waits(samples: Samples) -> None:
 
     samples.close()
 
-    assert (waiting.returncode, samples.spare) == (0, None)
+    assert (waiting.returncode, samples.spare) == (-signal.SIGKILL, None)
+    samples.prepare()
+    assert samples.spare is None
 
 
 def test_it_ends_where_its_server_is_killed() -> None:
