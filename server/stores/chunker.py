@@ -1,6 +1,7 @@
 """Has chunks of what samples look at made, behind the server's own work; server/stores/listed.py makes them."""
 
 import asyncio
+import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from server.stores.database import Database
 from server.stores.tables import LISTED_CHUNKS, LOG_HEAD
 
 CHUNK_RECORDS = 65_536
+BEHIND = 10  # how much less urgent than the server what its processes do is
 # Made once: to put a statement together takes longer than to run it.
 CHUNKS = select(*LISTED_CHUNKS.c["first_index", "record_count", "first_us", "last_us"]).order_by(
     LISTED_CHUNKS.c.first_index
@@ -104,6 +106,7 @@ class Chunker:
         url = self.database.engine.url.render_as_string(hide_password=False)
         command = (sys.executable, "-m", "server.stores.listed")
         process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=DEVNULL, stderr=DEVNULL)
+        os.setpriority(os.PRIO_PROCESS, process.pid, BEHIND)
         try:
             await process.communicate(ORDER.dump_json(Order(url, self.length)))
         finally:

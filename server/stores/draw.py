@@ -17,7 +17,7 @@ import pyarrow as pa
 from server.stores.chunker import Stretch, stretches
 from server.stores.database import Database
 from server.stores.decisions import CREDIT_DECISION, Condition
-from server.stores.listed import BEHIND, LISTED, chunk_read, chunk_written, table_of
+from server.stores.listed import LISTED, chunk_read, chunk_written, table_of
 from server.stores.samples import DRAWN, ORDER, Keys, Question, Strata
 
 Found = tuple[Keys, int, list[str], list[str]]  # a stratum, its population, digests and decision_ids
@@ -110,7 +110,6 @@ def rehearse() -> None:
 
 def main() -> None:
     """Answer one question, if one comes."""
-    os.nice(BEHIND)
     rehearse()
     told = sys.stdin.buffer.read()
     if not told:

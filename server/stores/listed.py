@@ -7,7 +7,6 @@ erasure and not by retention. `doctor` holds them against the records. The servi
 """
 
 import math
-import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -22,7 +21,6 @@ from server.stores.database import Database
 from server.stores.entries import raw
 from server.stores.tables import LISTED_CHUNKS, RECORDS
 
-BEHIND = 10  # how much less urgent than the server's own work
 NAMES = pa.dictionary(pa.int32(), pa.string())
 # Columns of the table of records; "" where a record has none.
 LISTED = pa.schema(
@@ -158,7 +156,6 @@ def is_of(connection: Connection, chunk: Row[Any], of_log: Sequence[tuple[str, .
 
 def main() -> None:
     """Make the chunks of the database that standard input names: a password there stands in no list of processes."""
-    os.nice(BEHIND)
     order = ORDER.validate_json(sys.stdin.buffer.read())
     database = Database(order.url)
     chunk_all(database, order.length)

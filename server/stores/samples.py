@@ -5,6 +5,7 @@ server's own work: the desk does not wait for the interpreter. One waits, its li
 """
 
 import contextlib
+import os
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pydantic import TypeAdapter
 
 from server.errors import StoreUnavailable
+from server.stores.chunker import BEHIND
 from server.stores.database import Database
 from server.stores.decisions import Condition
 
@@ -106,6 +108,8 @@ class Samples:
 def begun() -> subprocess.Popen[bytes]:
     """Begin a process that draws once. Where the server dies before it asks, the process finds its input at an end, and ends."""
     command = [sys.executable, "-m", "server.stores.draw"]
-    return subprocess.Popen(  # noqa: S603
+    process = subprocess.Popen(  # noqa: S603
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
+    os.setpriority(os.PRIO_PROCESS, process.pid, BEHIND)  # from here on: reading its libraries is most of its work
+    return process

@@ -40,6 +40,7 @@ def test_the_process_that_waits_draws_and_another_one_waits_then(samples: Sample
     samples.prepare()
     assert first is not None
     assert samples.spare is first, "one is enough"
+    assert psutil.Process(first.pid).nice() == 10, "behind the server"
 
     assert names_of(samples.draw(QUESTION)) == set("012345678")
 
