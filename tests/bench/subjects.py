@@ -112,7 +112,7 @@ def contributions_alone(subject: Subject) -> Way:
     del model.graph.node[:], model.graph.output[:]
     model.graph.node.extend(kept)
     model.graph.output.extend(outputs)
-    graph = session(model.SerializeToString(), ("contributions",))
+    graph = session(model.SerializeToString(), ("contributions",), planned=True)
     one = OneRow(graph, ("contributions",))
 
     def run(rows: Rows) -> object:
