@@ -144,7 +144,7 @@ def inclusion_proof(index: int, size: int, read: NodeReader) -> tuple[bytes, ...
 
 def inclusion_nodes(index: int, size: int) -> tuple[Node, ...]:
     """Give the nodes whose hashes an inclusion proof takes; `index` is below `size`."""
-    return nodes_over(path(index, size))
+    return tuple(node for start, end in path(index, size) for node in cover(start, end))
 
 
 def consistency_proof(old: int, new: int, read: NodeReader) -> tuple[bytes, ...]:
@@ -246,13 +246,9 @@ def seam(old: int, new: int) -> list[tuple[int, int]]:
 
 def hashes_of(ranges: Sequence[tuple[int, int]], read: NodeReader) -> tuple[bytes, ...]:
     """Give the root over each of the ranges, with one question to the store."""
-    found = read(nodes_over(ranges))
-    return tuple(fold([found[node] for node in cover(start, end)]) for start, end in ranges)
-
-
-def nodes_over(ranges: Sequence[tuple[int, int]]) -> tuple[Node, ...]:
-    """Give the fewest complete subtrees that hold exactly the leaves of ranges that do not overlap."""
-    return tuple(node for start, end in ranges for node in cover(start, end))
+    covers = [cover(start, end) for start, end in ranges]
+    found = read([node for nodes in covers for node in nodes])
+    return tuple(fold([found[node] for node in nodes]) for nodes in covers)
 
 
 def check_length(proof: Sequence[bytes], count: int) -> None:

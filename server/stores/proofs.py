@@ -152,9 +152,10 @@ class Proofs:
 def proof_in(frontier: Frontier, index: int, branch: Branch) -> Hashes | None:
     """Prove a record in a tree that has grown since its branch was read; None where that takes what neither has."""
     held = {**branch, **peaks_of(frontier)}
-    if not 0 <= index < frontier.size or not held.keys() >= set(inclusion_nodes(index, frontier.size)):
+    try:
+        return inclusion_proof(index, frontier.size, lambda _nodes: held)
+    except (KeyError, ProofInvalid):
         return None
-    return inclusion_proof(index, frontier.size, lambda _nodes: held)
 
 
 def peaks_of(frontier: Frontier) -> Branch:

@@ -10,10 +10,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+from server.app import Application
+from server.config import Settings
 from server.stores.decisions import Condition
 from server.stores.samples import Question, Samples, Strata
 from tests.conftest import ROOT
 from tests.server.logs import entry, opened
+from tests.server.running import until
 
 QUESTION = Question(Condition(), tree_size=9, keys=("market",), seed="tulip", size=9)
 WAIT_SECONDS = 30
@@ -67,6 +70,29 @@ def test_closed_nothing_waits(samples: Samples) -> None:
     assert (waiting.returncode, samples.spare) == (-signal.SIGKILL, None)
     samples.prepare()
     assert samples.spare is None
+
+
+class Prepared(Application):
+    """A server that waits for no caller before it has a process ready."""
+
+    spare_seconds = 0.0
+
+
+async def test_a_server_has_one_ready_and_ends_it_when_it_stops(small_settings: Settings) -> None:
+    application = Prepared(small_settings)
+
+    async def is_ready() -> bool:
+        return application.samples.spare is not None
+
+    await application.start()
+    try:
+        await until(is_ready)
+        waiting = application.samples.spare
+    finally:
+        await application.stop()
+
+    assert waiting is not None
+    assert (waiting.poll(), application.samples.spare) == (-signal.SIGKILL, None)
 
 
 def test_it_ends_where_its_server_is_killed() -> None:
