@@ -9,7 +9,7 @@ from record.errors import ProofInvalid, RecordError
 from record.export import RetentionProof, StoredRecord
 from record.header import RETENTION, parse_header
 from record.merkle import Frontier, Node, NodeReader, consistency_proof, cover, inclusion_nodes, inclusion_proof
-from server.errors import RecordUnknown, TreeSizeUnknown
+from server.errors import RecordDamaged, RecordUnknown, TreeSizeUnknown
 from server.stores.database import Database
 from server.stores.entries import raw, split, stored_record
 from server.stores.nodes import NodesOf, Upper
@@ -86,9 +86,14 @@ class Proofs:
 
         Raises:
             RecordUnknown: There is no such record.
+            RecordDamaged: It stands where the log has not come yet.
         """
         with self.database.reading() as connection:
             head, record = head_of(connection), record_of(connection, record_id)
+            if not 0 <= record.index < head.size:
+                raise RecordDamaged(
+                    "the record is not where it was written; run: python -m server doctor", place=str(record.index)
+                )
             return head, record, proved(inclusion_proof, record.index, head.size, self.nodes(connection, head))
 
     def record(self, record_id: str) -> StoredRecord:

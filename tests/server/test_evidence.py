@@ -201,6 +201,18 @@ async def test_a_damaged_decision_is_not_evidence(serving: Serving) -> None:
     assert (told.code, told.reason) == (grpc.StatusCode.DATA_LOSS, "RECORD_DAMAGED")
 
 
+@pytest.mark.parametrize("place", [99, -1])
+async def test_a_decision_that_was_moved_out_of_the_tree_is_damaged(serving: Serving, place: int) -> None:
+    decision_id = (await decide(serving)).record_ref.decision_id
+    set_columns(serving, decision_id, record_index=place)
+
+    told = await refusal(
+        serving.audit.GetEvidence(audit_pb2.GetEvidenceRequest(decision_id=decision_id, purpose=PURPOSE))
+    )
+
+    assert (told.code, told.reason) == (grpc.StatusCode.DATA_LOSS, "RECORD_DAMAGED")
+
+
 async def test_a_policy_that_is_not_what_was_kept_is_not_shown(serving: Serving) -> None:
     decision_id = (await decide(serving)).record_ref.decision_id
     with serving.application.database.writing() as connection:

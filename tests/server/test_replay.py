@@ -167,6 +167,16 @@ async def test_the_tree_and_the_columns_are_verified(serving: Serving) -> None:
     assert "record 0: " in told.recomputed
 
 
+async def test_a_decision_that_was_moved_out_of_the_tree_does_not_verify(serving: Serving) -> None:
+    decision_id = await decided(serving)
+    set_columns(serving, decision_id, record_index=99)
+
+    verdict, told = (await replay(serving, decision_id, "VERIFY"))["VERIFY"]
+
+    assert (verdict, told.field) == ("mismatch", "HASH_ALTERED")
+    assert "not where it was written" in told.recomputed
+
+
 async def test_on_another_runtime_the_same_within_the_tolerance_is_said_to_be_that(serving: Serving) -> None:
     decision_id = await decided(serving, 4)
 
