@@ -1,6 +1,7 @@
 """Runs a model's two graphs in ONNX Runtime."""
 
 import threading
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -53,10 +54,7 @@ class Scorer:
         if rows.shape == self.one_row_shape:
             both = self.one_row.explain.run(rows)
             return both[0, -1:], both[:, :-1]
-        parts = [
-            self.explain_graph.run(list(EXPLANATION), {"rows": rows[first : first + BATCH_ROWS]})
-            for first in range(0, len(rows), BATCH_ROWS)
-        ]
+        parts = [self.explain_graph.run(list(EXPLANATION), {"rows": batch}) for batch in batches(rows)]
         if not parts:
             return np.zeros(0), np.zeros_like(rows)
         return np.concatenate([margin for _, margin in parts])[:, 0], np.concatenate([found for found, _ in parts])
@@ -114,6 +112,11 @@ class OneRow:
         self.run_bound()
         numbers: list[float] = self.flat.tolist()
         return numbers
+
+
+def batches(rows: Doubles) -> Iterator[Doubles]:
+    """Cut rows into what one call of the explanation takes."""
+    return (rows[first : first + BATCH_ROWS] for first in range(0, len(rows), BATCH_ROWS))
 
 
 def session(model: bytes, outputs: tuple[str, ...], *, planned: bool = False) -> Any:

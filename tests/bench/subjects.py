@@ -13,7 +13,7 @@ import shap
 import treelite
 
 from models.bundle import read_bundle
-from models.scoring import OneRow, Scorer, session
+from models.scoring import OneRow, Scorer, batches, session
 from tests.bench.timing import Way
 from tests.conftest import ROOT
 from tests.oracles import Rows
@@ -116,7 +116,9 @@ def contributions_alone(subject: Subject) -> Way:
     one = OneRow(graph, ("contributions",))
 
     def run(rows: Rows) -> object:
-        return one.listed(rows) if len(rows) == 1 else graph.run(None, {"rows": rows})
+        if len(rows) == 1:
+            return one.listed(rows)
+        return [graph.run(None, {"rows": batch}) for batch in batches(rows)]
 
     return run
 
