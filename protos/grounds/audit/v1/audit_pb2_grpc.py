@@ -129,7 +129,8 @@ class AuditServiceServicer:
     def GetInclusionProof(self, request, context):
         """Proves that one record is in the log, and gives it as stored.
 
-        Reasons: RECORD_UNKNOWN (NOT_FOUND), TREE_SIZE_UNKNOWN (INVALID_ARGUMENT).
+        Reasons: RECORD_UNKNOWN (NOT_FOUND), TREE_SIZE_UNKNOWN (INVALID_ARGUMENT),
+        RECORD_DAMAGED (DATA_LOSS: it is not where it was written).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
