@@ -59,6 +59,8 @@ class Rule(PolicyPart):
     Attributes:
         code: Its name in answers; [texts.CODE] says it in words.
         fact: A fact that the caller gives, or else a feature of the model.
+        passes: Beside `level`: the levels with which the rule passes. A caller's fact with any other is refused, so that a
+            misspelt one decides nothing. Empty: every other level passes.
         decision: The best decision that is left where the rule applies.
         if_missing: What is left where the fact is not known.
     """
@@ -68,6 +70,7 @@ class Rule(PolicyPart):
     below: float | None = None
     above: float | None = None
     level: str | None = None
+    passes: tuple[str, ...] = ()
     decision: Literal["REFER", "DECLINE"]
     if_missing: Literal["APPROVE", "REFER", "DECLINE"] = "REFER"
 
@@ -76,6 +79,8 @@ class Rule(PolicyPart):
         """Refuse a rule with no bound or several."""
         if sum(bound is not None for bound in (self.below, self.above, self.level)) != 1:
             raise ValueError("give exactly one of below, above and level")
+        if self.passes and (self.level is None or self.level in self.passes):
+            raise ValueError("passes stands beside level, and names other levels than it")
         if self.code in {*FACTS, CUT_OFF}:
             raise ValueError(f"code {self.code} is taken by a rule that is always there")
         return self

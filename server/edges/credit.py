@@ -225,17 +225,28 @@ class Asking:
 
 
 def refuse_unknown_facts(request: Asked, section: Section) -> None:
-    """Refuse facts that no rule asks for: a misspelt one would go unseen."""
+    """Refuse facts that no rule asks for, and levels that no rule names: a misspelt one would go unseen."""
     asked = {rule.fact: "level" if rule.level is not None else "number" for rule in section.rules}
     allowed = ", ".join(sorted(asked)) or "none"
     problems = []
     for name, value in sorted(request.facts.items()):
+        levels = levels_of(section, name)
         if name not in asked:
             problems.append(Violation(f'facts["{name}"]', f"no rule asks for it; asked for: {allowed}", "UNKNOWN"))
         elif value.WhichOneof("kind") != asked[name]:
             problems.append(Violation(f'facts["{name}"]', f"must be a {asked[name]}", "KIND"))
+        elif levels and value.level not in levels:
+            problems.append(Violation(f'facts["{name}"]', f"must be one of: {', '.join(levels)}", "LEVEL"))
     if problems:
         raise FeaturesInvalid("; ".join(f"{v.field} {v.problem}" for v in problems[:3]), violations=problems)
+
+
+def levels_of(section: Section, fact: str) -> list[str]:
+    """Give the levels that the rules know of a fact; none where one of them lets every other level pass."""
+    rules = [rule for rule in section.rules if rule.fact == fact and rule.level is not None]
+    if not all(rule.passes for rule in rules):
+        return []
+    return sorted({level for rule in rules for level in (str(rule.level), *rule.passes)})
 
 
 def refuse_facts_of_the_store(request: pb.ScoreCreditRequest, schema: Schema) -> None:

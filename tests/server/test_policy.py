@@ -165,6 +165,16 @@ BAD = {
         "lgd = 0.45\nlimits = {A = 10, B = 20}",
         ["write the safest first"],
     ),
+    "levels that pass beside a bound": (
+        "lgd = 0.45",
+        'lgd = 0.45\nrules = [{code = "X", fact = "age", above = 3, passes = ["no"], decision = "REFER"}]',
+        ["passes stands beside level"],
+    ),
+    "a level that passes and does not": (
+        "lgd = 0.45",
+        'lgd = 0.45\nrules = [{code = "X", fact = "age", level = "a", passes = ["a"], decision = "REFER"}]',
+        ["names other levels than it"],
+    ),
     "a rule without a bound": (
         "lgd = 0.45",
         'lgd = 0.45\nrules = [{code = "X", fact = "age", decision = "REFER"}]',
