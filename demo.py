@@ -34,6 +34,9 @@ PURPOSE = "Demo: review of a decision"
 
 def main(arguments: list[str]) -> int:
     """Run the demo; with --readme, write its console blocks into the README."""
+    if arguments not in ([], ["--readme"]):
+        print(__doc__)
+        return 0 if arguments in (["--help"], ["-h"]) else 2
     FILES.mkdir(exist_ok=True)
     for family in ("credit", "churn"):
         heading(f"Train {family} on real data")

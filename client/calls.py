@@ -24,6 +24,7 @@ from grounds.model.v1 import model_pb2, model_pb2_grpc
 DEADLINE_SECONDS = 5.0
 SAMPLE_SECONDS_MAX = 60.0
 NANOS = 10**9
+AMOUNT_MAX = 10**18  # Money has whole units of 64 bits
 Value = float | str  # a number, or the name of a level
 Answer = TypeVar("Answer")
 
@@ -247,7 +248,16 @@ def customer_of(customer: tuple[str, str]) -> Customer:
 
 
 def money_of(amount: Decimal, currency: str) -> Money:
-    """Write an exact amount; more than nine decimals are refused."""
+    """Write an exact amount.
+
+    Raises:
+        TypeError: It is no Decimal: a float is not exact.
+        ValueError: It has more than nine decimals, or is larger than any amount.
+    """
+    if not isinstance(amount, Decimal):
+        raise TypeError('an amount is a Decimal, such as Decimal("120000.50")')
+    if not amount.is_finite() or abs(amount) > AMOUNT_MAX:
+        raise ValueError(f"an amount is at most {AMOUNT_MAX:,}")
     nanos = amount * NANOS
     if nanos != nanos.to_integral_value():
         raise ValueError("an amount has at most nine decimals")

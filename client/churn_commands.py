@@ -18,6 +18,7 @@ from client.options import Address, AsJson, CustomerId, Locale, Market, console,
 from client.show_churn import show_risk, show_risks
 from grounds.churn.v1 import churn_pb2
 
+VALUE_MAX = 1e15  # hundredths of it are exact
 churn = typer.Typer(no_args_is_help=True, help="Churn risks: the customers most at risk, or one of them.")
 
 
@@ -29,7 +30,9 @@ def top(
     bands: Annotated[
         list[str] | None, typer.Option("--band", help="LOW, MEDIUM, HIGH or CRITICAL; repeatable.")
     ] = None,
-    value_min: Annotated[float | None, typer.Option(help="Only with at least this at risk, such as 99.50.")] = None,
+    value_min: Annotated[
+        float | None, typer.Option(help="Only with at least this at risk, such as 99.50.", min=0, max=VALUE_MAX)
+    ] = None,
     locale: Locale = "",
     address: Address = ADDRESS,
     as_json: AsJson = False,

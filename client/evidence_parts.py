@@ -14,10 +14,6 @@ from grounds.audit.v1 import evidence_pb2 as ev
 from grounds.explain.v1 import explain_pb2
 from grounds.model.v1 import model_pb2
 
-OPENED = (
-    "The server opened the record with the customer's key. The proof covers the sealed bytes; whoever holds the key can open "
-    "them again and compare."
-)
 AnyEvidence = pb.Evidence | pb.ChurnEvidence
 AnyReplay = pb.ReplayDecisionResponse | pb.ReplayChurnRiskResponse
 KEY_FACTS = ("hold_out.", "out_of_time.")  # what a validator reads first; the report has the rest
@@ -93,7 +89,16 @@ def proof(evidence: AnyEvidence, checks: Sequence[Check], key: str) -> Markup:
         tag("pre", found.checkpoint),
         tag("p", "Header of the record, as stored:"),
         tag("pre", found.record.header.decode("utf-8", "replace")),
-        tag("p", OPENED, class_="soft") if evidence.HasField("record") else None,
+        tag("p", opened(evidence), class_="soft") if evidence.HasField("record") else None,
+    )
+
+
+def opened(evidence: AnyEvidence) -> str:
+    """Say whose key opened the record: a run holds many customers, and is sealed under the log's own."""
+    whose = "the customer's key" if isinstance(evidence, pb.Evidence) else "the log's own key"
+    return (
+        f"The server opened the record with {whose}. The proof covers the sealed bytes; whoever holds the key can open them "
+        "again and compare."
     )
 
 

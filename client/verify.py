@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
+from record.errors import KeyMalformed
 from record.export_file import read_export
-from record.note import VerifierKey, parse_verifier_key
+from record.note import PRIVATE, VerifierKey, parse_verifier_key
 from record.verify import verify as verified
 
 Kept = Annotated[
@@ -31,5 +32,17 @@ def verify(
 
 
 def verifier_of(key: str) -> VerifierKey:
-    """Read a public key, or the file that holds it."""
-    return parse_verifier_key(Path(key).read_text(encoding="ascii").strip() if Path(key).is_file() else key)
+    """Read a public key, or the file that holds it.
+
+    Raises:
+        KeyMalformed: It is none; a private one is not repeated.
+    """
+    text = Path(key).read_text(encoding="ascii").strip() if Path(key).is_file() else key
+    if text.startswith(PRIVATE):
+        raise KeyMalformed(
+            "--key is a private key, which should not be here; python -m server public-key prints the other"
+        )
+    try:
+        return parse_verifier_key(text)
+    except KeyMalformed as error:
+        raise KeyMalformed(f"--key is neither a file that is there nor a public key: {error}") from error

@@ -12,6 +12,7 @@ from record.note import is_name
 
 PREFIX = "GROUNDS_"
 OF_OTHERS = {"GROUNDS_ADDRESS"}  # the client's
+DATABASES = ("sqlite://", "postgresql+psycopg://")
 
 
 class ConfigRefused(Exception):
@@ -79,6 +80,14 @@ class Settings(BaseSettings):
         if host != "localhost" and not ipaddress.ip_address(host).is_loopback:
             raise ValueError("must be a loopback address, such as 127.0.0.1: callers are not authenticated")
         return host
+
+    @field_validator("database", "keys")
+    @classmethod
+    def url_of_a_database(cls, url: str) -> str:
+        """Refuse what is no URL of a database that is served; the URL is not repeated, it may hold a password."""
+        if not url.startswith(DATABASES):
+            raise ValueError(f"must begin with {' or '.join(DATABASES)}, such as sqlite:////var/lib/grounds.db")
+        return url
 
     @field_validator("log_origin")
     @classmethod

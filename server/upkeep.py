@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from server.config import read_settings
-from server.errors import ErasureRefused
+from server.errors import ErasureRefused, RequestInvalid
 
 if TYPE_CHECKING:  # a command loads its part only when it runs
     from server.erase import Plan
@@ -38,7 +38,7 @@ def erase(market: Market, customers: Customers, reason: Reason, apply: Apply = F
     from server.stores.erasures import remove_tombstones
     from server.stores.loading import alone, sweep
 
-    settings, wanted = read_settings(config), [(market, customer) for customer in customers]
+    settings, wanted = read_settings(config), [checked(market, customer) for customer in customers]
     with opened_log(config) as log:
         if not apply:
             for customer in wanted:
@@ -63,6 +63,21 @@ def erase(market: Market, customers: Customers, reason: Reason, apply: Apply = F
         )
 
 
+def checked(market: str, customer: str) -> tuple[str, str]:
+    """Refuse whom no request and no file can name: a hold on them would protect nobody."""
+    from grounds.customer.v1.customer_pb2 import Customer
+    from server.edges.validation import validate
+
+    try:
+        validate(Customer(market=market, customer_id=customer))
+    except RequestInvalid as error:
+        raise ErasureRefused(
+            f"{market!r} {customer!r} is no customer: a market is two capital letters, "
+            "a customer's number 1 to 64 letters, digits and . _ : -"
+        ) from error
+    return market, customer
+
+
 def told(plan: "Plan", *, apply: bool) -> str:
     """Say what an erasure does."""
     if not plan.is_news:
@@ -79,7 +94,7 @@ def hold(market: Market, customer: CustomerId, reason: Reason, unknown: Unknown 
     from server.erase import check_reason, plan_of
     from server.stores.holds import place_hold
 
-    check_reason(reason, (market, customer))
+    check_reason(reason, checked(market, customer))
     with opened_log(config) as log:
         with log.database.reading() as connection:
             plan = plan_of(connection, log, (market, customer))

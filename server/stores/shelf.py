@@ -32,7 +32,10 @@ class Shelf:
                 self.opened.move_to_end(bundle_id)
                 return self.opened[bundle_id]
         if not (self.folder / bundle_id).is_dir():
-            raise BundleUnknown("there is no such bundle in the catalog; restore it", bundle_id=bundle_id)
+            raise BundleUnknown(
+                f"there is no such bundle among those of {self.folder.name} in the catalog; restore it",
+                bundle_id=bundle_id,
+            )
         try:
             model = open_model(read_bundle(self.folder / bundle_id))
         except BundleRefused as error:

@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Callable
 from decimal import Decimal
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import grpc
 import pytest
@@ -180,6 +180,22 @@ def test_an_amount_is_sent_exactly(amount: Decimal) -> None:
 def test_an_amount_that_cannot_be_sent_exactly_is_refused() -> None:
     with pytest.raises(ValueError, match="nine decimals"):
         money_of(Decimal("0.0000000001"), "EUR")
+
+
+@pytest.mark.parametrize("amount", ["1e19", "-1e19", "NaN", "Infinity"])
+def test_an_amount_larger_than_any_is_refused(amount: str) -> None:
+    with pytest.raises(ValueError, match="at most 1,000,000,000,000,000,000"):
+        money_of(Decimal(amount), "EUR")
+
+
+def test_the_largest_amount_is_sent_exactly() -> None:
+    assert money_of(Decimal(10**18) - Decimal("0.000000001"), "EUR").nanos == 999_999_999
+
+
+@pytest.mark.parametrize("amount", [120000.5, "120000", 120000], ids=["float", "text", "int"])
+def test_an_amount_that_is_no_decimal_is_refused_with_what_to_write(amount: Any) -> None:
+    with pytest.raises(TypeError, match=r'Decimal\("120000.50"\)'):
+        money_of(amount, "EUR")
 
 
 async def test_a_negative_amount_is_refused_by_the_server(serving: Serving) -> None:

@@ -224,6 +224,7 @@ async def test_the_page_says_who_why_and_by_what_and_its_sums_add_up(
         *(reason.text for reason in risk.drivers.reasons),
         *(bundle.bundle_id, bundle.baseline_sha256, bundle.card.splitlines()[0]),
         *(evidence.row.hex(), evidence.row_proof.leaf_hash.hex(), "of the 30 whose root the record names"),
+        "The server opened the record with the log's own key",
     ]
     assert [told for told in wanted if told not in page.text] == []
     base, *pushes, total = page.table("how the log-odds add up")

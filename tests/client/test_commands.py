@@ -242,8 +242,11 @@ def test_a_customer_without_a_score_is_shown_by_status_and_without_numbers() -> 
     [
         (("churn", "top", "DE", "--band", "PURPLE"), "--band takes LOW, MEDIUM, HIGH, CRITICAL"),
         (("churn", "pull", "DE", "--to", "risks.xlsx"), "--to takes a file that ends in"),
+        (("churn", "top", "DE", "--value-min", "1e30"), "'--value-min': Input should be less than"),
+        (("churn", "top", "DE", "--value-min", "-1"), "'--value-min': Input should be greater than"),
+        (("churn", "top", "DE", "--value-min", "nan"), "'--value-min': Input should be less than"),
     ],
-    ids=["band", "file"],
+    ids=["band", "file", "large", "negative", "nan"],
 )
 def test_what_the_crm_mistypes_is_explained_and_asks_nothing(words: tuple[str, ...], told: str) -> None:
     done = CliRunner().invoke(app, [*words, "--address", "127.0.0.1:1"])

@@ -70,6 +70,8 @@ def test_a_loopback_address_is_taken(tmp_path: Path, host: str) -> None:
         ("request_bytes_max = 1", "request_bytes_max"),
         ("requests_in_flight_max = 0", "requests_in_flight_max"),
         ("drain_seconds_max = nan", "drain_seconds_max"),
+        ('database = "/var/lib/grounds.db"', r"database: .*sqlite:////var"),
+        ('keys = "foo://secret"', r"keys: .*postgresql\+psycopg://"),
     ],
 )
 def test_a_limit_that_cannot_be_right_is_refused(tmp_path: Path, text: str, field: str) -> None:

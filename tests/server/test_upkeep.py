@@ -113,6 +113,16 @@ def test_a_hold_says_what_it_covers_and_is_refused_for_a_customer_of_whom_nothin
     assert "it covers 0 records" in meant.output
 
 
+@pytest.mark.parametrize("customer", [("de", "C1"), ("DE ", "C1"), ("D", "C1"), ("DE", "C 1"), ("DE", "")])
+@pytest.mark.parametrize("command", [("hold", "--unknown"), ("erase",), ("erase", "--apply")])
+def test_whom_no_request_can_name_is_refused(typed: Type, command: tuple[str, ...], customer: tuple[str, str]) -> None:
+    """A hold on them would protect nobody, and nothing would say so."""
+    done = typed(command[0], *customer, "--reason", "lawsuit", *command[1:])
+
+    assert isinstance(done.exception, ErasureRefused)
+    assert "a market is two capital letters" in str(done.exception)
+
+
 @pytest.mark.parametrize("reason", ["", "  ", "x" * 501, "C1", "settled with C1.", 'as "C1" asked', "C1, settled"])
 def test_a_reason_to_release_a_hold_is_given_and_does_not_name_the_customer(typed: Type, reason: str) -> None:
     found = re.search(r"release ([0-9a-f-]{36})", typed("hold", "DE", "C1", "--reason", "lawsuit").output)
