@@ -17,6 +17,8 @@ from grounds.credit.v1 import credit_pb2
 
 Replay = audit_pb2.ReplayDecisionResponse | audit_pb2.ReplayChurnRiskResponse
 
+WIDEST = 1000
+
 
 def show_evidence(console: Console, evidence: audit_pb2.Evidence) -> None:
     """Show what was decided and by what; the page of HTML has everything."""
@@ -100,7 +102,15 @@ def show_decisions(console: Console, decisions: Sequence[sample_pb2.DecisionSumm
             each.caller,
         )
         add_row(table, *cells)
+    print_whole(console, table)
+
+
+def print_whole(console: Console, table: Table) -> None:
+    """Print a table as wide as it is: a narrow terminal breaks its lines, where cut names could not be copied."""
+    terminal = console.width
+    console.width = max(terminal, console.measure(table, options=console.options.update(max_width=WIDEST)).maximum)
     console.print(table)
+    console.width = terminal
 
 
 def show_sample(console: Console, sample: sample_pb2.SampleDecisionsResponse, seed: str) -> None:

@@ -28,6 +28,11 @@ CONNECTIONS = 5  # of a command
 # million records the slowest hundredth took 15 ms and more with the usual 1,000, and 8 to 10 with these.
 WAL_PAGES = 8_000
 SQLITE = ("synchronous=FULL", "foreign_keys=ON", "secure_delete=ON", f"wal_autocheckpoint={WAL_PAGES}")
+WRONG_WITH_SQLITE = {
+    sqlite3.SQLITE_CORRUPT: "the database is damaged: restore it from its backup",
+    sqlite3.SQLITE_NOTADB: "the database's file is no database: look at the settings `database` and `keys`, or restore it",
+    sqlite3.SQLITE_CANTOPEN: "the database's file cannot be opened: look at its folder, and at who may write there",
+}
 BUSY_SECONDS = 10  # so long a lock, or a database that does not answer, is waited for
 POSTGRESQL_WAITS = {
     "connect_timeout": BUSY_SECONDS,
@@ -84,7 +89,7 @@ class Database:
         except IntegrityError:
             raise
         except SQLAlchemyError as error:
-            raise StoreUnavailable("the database does not answer; try again") from error
+            raise unavailable(error) from error
 
     @contextmanager
     def snapshot(self) -> Iterator["Snapshot"]:
@@ -106,7 +111,7 @@ class Database:
         except IntegrityError:
             raise
         except SQLAlchemyError as error:
-            raise StoreUnavailable("the database does not answer; try again") from error
+            raise unavailable(error) from error
 
     def key(self, name: str) -> bytes:
         """Give a key that all processes of this database share; made at first use."""
@@ -152,6 +157,12 @@ class Snapshot(Database):
     def reading(self, *, once: bool = False) -> Iterator[Connection]:  # noqa: ARG002 - all of it is of one moment
         """Give the one connection."""
         yield self.connection
+
+
+def unavailable(error: SQLAlchemyError) -> StoreUnavailable:
+    """Say what is wrong with a database, as far as it is known; its URL may hold a password and is not repeated."""
+    known = getattr(getattr(error, "orig", None), "sqlite_errorcode", 0) & 0xFF
+    return StoreUnavailable(WRONG_WITH_SQLITE.get(known, "the database does not answer; try again"))
 
 
 def refuse_newer(connection: Connection, config: alembic.config.Config) -> None:

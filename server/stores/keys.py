@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from sqlalchemy import ColumnElement, delete, make_url, select, update
+from sqlalchemy import ColumnElement, delete, exists, make_url, select, update
 from sqlalchemy.exc import ArgumentError, IntegrityError
 
 from record.customer_keys import key_id, new_customer_key, unwrap_key, wrap_key
@@ -97,6 +97,11 @@ class KeyStore:
         """Give the key ids of all keys that are there."""
         with self.database.reading() as connection:
             return set(connection.execute(select(WRAPPED_KEYS.c.key_id)).scalars())
+
+    def of_somebody(self) -> bool:
+        """Tell whether there is a key of a customer."""
+        with self.database.reading() as connection:
+            return bool(connection.execute(select(exists().where(WRAPPED_KEYS.c.owner.not_in((TAGS, LOG))))).scalar())
 
     def unwrap(self, key: WrappedKey) -> bytes:
         """Give a key.

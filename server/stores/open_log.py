@@ -91,6 +91,11 @@ def begin(connection: Connection, signing_key: SigningKey, store: KeyStore) -> N
     """Begin a log: write its head, of nothing yet."""
     if connection.execute(select(exists(select(RECORDS.c.record_index)))).scalar():
         raise LogRefused("the database has records but not the head of their log: restore it from its backup")
+    if store.of_somebody():
+        raise LogRefused(
+            "the database has no log yet, but the keys are those of one, whose records are elsewhere: look at `database` again; "
+            "a log of its own needs other keys: name other files and another database of keys"
+        )
     keys = store.of_owners({TAGS, LOG})
     keys |= store.make({TAGS, LOG} - set(keys))
     unwrapped(store, TAGS)

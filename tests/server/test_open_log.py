@@ -45,6 +45,29 @@ def test_servers_that_start_at_once_on_an_empty_database_write_one_log(database_
     assert sorted(outcome.index for _, outcome in found if isinstance(outcome, Kept)) == [0, 1, 2]
 
 
+def test_a_second_log_is_not_begun_with_keys_that_have_sealed_records_of_another(tmp_path: Path) -> None:
+    """A mistyped database would otherwise go on under the same name and key, without the records there are."""
+    with opened(f"sqlite:///{tmp_path / 'log.db'}", tmp_path) as log:
+        log.append([entry()])
+
+    with (
+        pytest.raises(LogRefused, match="whose records are elsewhere: look at `database`"),
+        opened(f"sqlite:///{tmp_path / 'typo.db'}", tmp_path),
+    ):
+        pass
+
+    with opened(f"sqlite:///{tmp_path / 'log.db'}", tmp_path) as log:
+        assert signed(log).size == 1
+
+
+def test_a_start_that_was_killed_between_keys_and_log_is_made_good_by_the_next(tmp_path: Path) -> None:
+    with opened(f"sqlite:///{tmp_path / 'log.db'}", tmp_path):
+        pass
+
+    with opened(f"sqlite:///{tmp_path / 'again.db'}", tmp_path) as log:
+        assert signed(log).size == 0
+
+
 def test_whoever_opens_a_new_sqlite_file_beside_others_waits_for_them(tmp_path: Path) -> None:
     """SQLite answers "locked" to 7 of 100 that turn one new file to a write-ahead log, three at a time."""
     together = threading.Barrier(3)

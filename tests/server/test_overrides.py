@@ -108,6 +108,11 @@ async def test_everything_that_is_wrong_with_an_override_is_said_at_once(serving
             )
         )
     )
+    without = await refusal(
+        serving.credit.RecordOverride(
+            approval(decision, decision=pb.DECISION_APPROVE_REDUCED, granted_amount=None, reason_code="WHIM")
+        )
+    )
     unchanged = await refusal(serving.credit.RecordOverride(override_request(decision)))
     bare = await refusal(serving.credit.RecordOverride(pb.RecordOverrideRequest(decision=pb.DECISION_REFER)))
 
@@ -120,6 +125,7 @@ async def test_everything_that_is_wrong_with_an_override_is_said_at_once(serving
     }
     assert told.problems["reason_code"] == "must be one of NEW_INFORMATION"
     assert more.kinds == {"granted_amount": "RANGE", "authority_limit": "AUTHORITY", "second_user_id": "REQUIRED"}
+    assert without.kinds == {"granted_amount": "REQUIRED"}, "which reasons there are depends on it"
     assert unchanged.kinds["decision"] == "UNCHANGED"
     assert bare.reason == "REQUEST_INVALID"
     assert set(bare.problems) == {

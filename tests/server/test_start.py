@@ -84,7 +84,7 @@ async def test_a_database_that_cannot_be_opened_stops_the_start(small_settings: 
     (tmp_path / "folder.db").mkdir()
     application = Application(small_settings.model_copy(update={"database": f"sqlite:///{tmp_path / 'folder.db'}"}))
 
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(StoreUnavailable, match="cannot be opened: look at its folder"):
         await application.start()
 
     not_started(application)
@@ -95,7 +95,7 @@ async def test_a_database_file_that_is_none_stops_the_start(small_settings: Sett
     application = Application(small_settings.model_copy(update={"database": f"sqlite:///{tmp_path / 'garbage.db'}"}))
 
     try:
-        with pytest.raises(StoreUnavailable):
+        with pytest.raises(StoreUnavailable, match="is no database"):
             await application.start()
     finally:
         not_started(application)
