@@ -161,7 +161,10 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
         market, product = request.customer.market, request.product or STANDARD
         section = policy.section(market, product, at.astimezone(dt.UTC).date())
         if section is None:
-            raise NoPolicy(f"the policy has no section for product {product} in market {market} today", market=market)
+            raise NoPolicy(
+                f"the policy has no section for product {product} in market {market} today; an operator adds one to its file",
+                market=market,
+            )
         if request.requested_amount.currency_code != section.currency:
             field = Violation("requested_amount.currency_code", f"must be {section.currency} in {market}", "CURRENCY")
             raise CurrencyNotServed(

@@ -1,11 +1,12 @@
 """The one database of a server or a fleet: SQLite or PostgreSQL, brought up to date by Alembic."""
 
+import os
 import secrets
 import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import copy
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -190,6 +191,7 @@ def open_engine(url: str, connections: int) -> Engine:
         "pool_use_lifo": True,  # a connection that wrote last has its pages in memory still: 17 reads of pages for evidence, not 28
     }
     if url.startswith("sqlite"):
+        make_for_owner(sqlalchemy.make_url(url).database)
         engine = sqlalchemy.create_engine(url, connect_args={"timeout": BUSY_SECONDS}, **common)
         event.listen(engine, "connect", set_up_sqlite)
         event.listen(engine, "begin", begin_sqlite)
@@ -200,6 +202,13 @@ def open_engine(url: str, connections: int) -> Engine:
     event.listen(engine, "connect", set_up_postgresql)
     event.listen(engine, "handle_error", hide_values)
     return engine
+
+
+def make_for_owner(name: str | None) -> None:
+    """Make the file of a new database, for its owner alone: customers' features are in it. One that is there stays as it is."""
+    if name and name != ":memory:":
+        with suppress(OSError):  # it is there, or its folder is not, which the first question will tell
+            os.close(os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 def set_up_postgresql(connection: Any, _record: Any) -> None:

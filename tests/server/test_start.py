@@ -1,6 +1,7 @@
 """Starting, being found, and stopping."""
 
 import asyncio
+import stat
 from pathlib import Path
 
 import grpc
@@ -78,6 +79,15 @@ async def test_reflection_can_be_turned_off(small_settings: Settings) -> None:
             await reflected(serving.channel)
 
     assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_a_new_database_is_readable_for_its_owner_alone(serving: Serving) -> None:
+    await serving.credit.ScoreCredit(score_request())
+    file = Path(serving.settings.database.removeprefix("sqlite:///"))
+
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in file.parent.glob(f"{file.name}*")}
+
+    assert set(modes.values()) == {0o600}, modes
 
 
 async def test_a_database_that_cannot_be_opened_stops_the_start(small_settings: Settings, tmp_path: Path) -> None:
