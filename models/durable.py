@@ -38,19 +38,21 @@ def file_written(path: Path) -> Iterator[Path]:
     sync_folder(path.parent)
 
 
-def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
-    """Make a folder with these files in one step. A folder that is there already is left as it is."""
+def write_folder(path: Path, files: Mapping[str, bytes]) -> bool:
+    """Make a folder with these files in one step; tell whether it was made. One that is there already is left as it is."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name[:16]}."))
     try:
         for name, content in files.items():
             write_file(temporary / name, content)
         temporary.chmod(0o755)
-        if not path.exists():
+        made = not path.exists()
+        if made:
             temporary.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     sync_folder(path.parent)
+    return made
 
 
 def sync_folder(path: Path) -> None:

@@ -179,7 +179,7 @@ def export(
     verdict = export_model(model, to, baseline, console)
     console.show(verdict_table(verdict))
     console.say(f"base value: {verdict.base_margin!r} log-odds")
-    console.say(f"files: {to}")
+    console.say(f"files: {to}; to the bit with ONNX Runtime on one thread: SessionOptions.intra_op_num_threads = 1")
 
 
 def main() -> int:

@@ -1,6 +1,8 @@
 """A LightGBM model from elsewhere: its text file becomes ONNX files that are proved equal, or is refused."""
 
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import lightgbm
@@ -20,6 +22,8 @@ from training.export.trees import read_ensemble
 from training.gate.examine import Subject, Verdict, base_by_definition, examine, gate_document
 from training.gate.rows import RANDOM_ROWS
 from training.tables import read_table
+
+SHOWN_LEVELS = 5
 
 
 def export_model(
@@ -43,8 +47,7 @@ def export_model(
             differs from it (NotEqual, with a witness).
         DataRefused: The folder is there already, or the rows do not fit the model.
     """
-    if to.exists():
-        raise DataRefused(f"{to}: is there already; name a new folder with --to")
+    refuse_folder(to)
     booster = read_model(model)
     population = None if baseline is None else read_rows(baseline, booster)
     ensemble = read_ensemble(booster)
@@ -54,19 +57,43 @@ def export_model(
     subject = Subject(booster, score, explain, population, base_by_definition(booster, population))
     verdict = examine(subject, population, random_rows, console.say)
     gate = json_bytes(gate_document(verdict))
-    write_folder(to, {"score.onnx": score, "explain.onnx": explain, "gate.json": gate, "model.txt": model.read_bytes()})
+    files = {"score.onnx": score, "explain.onnx": explain, "gate.json": gate, "model.txt": model.read_bytes()}
+    if not write_folder(to, files):
+        raise DataRefused(f"{to}: was made by something else meanwhile, and is left as it is; name another with --to")
     return verdict
+
+
+def refuse_folder(to: Path) -> None:
+    """Refuse a folder that is there already, or cannot be made, before anything is proved."""
+    if to.exists() or to.is_symlink():
+        raise DataRefused(f"{to}: is there already; name a new folder with --to")
+    try:
+        to.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataRefused(f"{to}: cannot be made: {error.strerror}; name another folder with --to") from error
+    if not os.access(to.parent, os.W_OK):
+        raise DataRefused(f"{to}: cannot be made: {to.parent} may not be written to; name another folder with --to")
 
 
 def read_model(path: Path) -> lightgbm.Booster:
     """Read a model's text."""
     try:
-        return lightgbm.Booster(model_str=path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, lightgbm.basic.LightGBMError) as error:
+        booster = lightgbm.Booster(model_str=whole_text(path))
+        booster.dump_model()  # numbers that are none are found here
+    except (OSError, ValueError, lightgbm.basic.LightGBMError) as error:
         raise ModelRefused(
             f"{path}: cannot be read as LightGBM's text of a model: {error}; write it with booster.save_model(PATH) "
             "(scikit-learn: model.booster_.save_model(PATH))"
         ) from error
+    return booster
+
+
+def whole_text(path: Path) -> str:
+    """Give a model's text: LightGBM ends the process where it ends within a tree."""
+    text = path.read_text(encoding="utf-8")
+    if "end of trees" not in text.splitlines():
+        raise ValueError("it has no line 'end of trees': it is cut off, or something else")
+    return text
 
 
 def named(graph: bytes, booster: lightgbm.Booster) -> bytes:
@@ -95,7 +122,23 @@ def read_rows(path: Path, booster: lightgbm.Booster) -> NDArray[np.float64]:
     ]
     if problems:
         raise DataRefused(f"{path}: " + "; ".join([*problems, f"it has: {', '.join(there)}"]))
+    if problems := [*foreign_codes(table, booster)]:
+        raise DataRefused(f"{path}: " + "; ".join(problems))
     return np.ascontiguousarray(table[names].to_numpy(dtype=np.float64))
+
+
+def foreign_codes(table: pd.DataFrame, booster: lightgbm.Booster) -> Iterator[str]:
+    """Name the categories of a pandas frame that stand in the rows as they are: the model knows them by their places alone."""
+    infos = booster.dump_model()["feature_infos"]
+    names = [name for name in booster.feature_name() if infos.get(name, {}).get("values")]
+    lists = booster.pandas_categorical or []
+    if len(names) != len(lists):
+        return  # some are used by no tree, and which is which is not said
+    for name, levels in zip(names, lists, strict=True):
+        values = table[name].dropna()
+        if not values.isin(range(len(levels))).all():
+            told = ", ".join(map(str, levels[:SHOWN_LEVELS])) + (", ..." if len(levels) > SHOWN_LEVELS else "")
+            yield f"column {name!r} must hold codes: 0 to {len(levels) - 1} stand for {told}, in this order"
 
 
 def verdict_table(verdict: Verdict) -> Table:

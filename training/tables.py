@@ -1,5 +1,6 @@
 """A table of customers, Parquet or CSV, one row each -> samples."""
 
+import csv
 import datetime as dt
 import hashlib
 from collections.abc import Collection
@@ -35,13 +36,31 @@ def read_table(path: Path, texts: Collection[str] = ()) -> pd.DataFrame:
         if path.suffix == ".parquet":
             table = pd.read_parquet(path)
         else:
+            refuse_ragged(path)
             empty = {name: [""] if name in texts else EMPTY for name in pd.read_csv(path, nrows=0).columns}
             table = pd.read_csv(path, dtype=dict.fromkeys(texts, str), keep_default_na=False, na_values=empty)
+    except DataRefused:
+        raise
     except Exception as error:  # the readers raise many kinds
         raise DataRefused(f"{path}: cannot be read as {path.suffix or 'CSV'}: {error}") from error
     if table.empty:
         raise DataRefused(f"{path}: has no rows")
     return table
+
+
+def refuse_ragged(path: Path) -> None:
+    """Refuse a CSV whose lines do not fit its header: pandas would take what is too much for an index, and shift the rest."""
+    with path.open(encoding="utf-8-sig", newline="") as lines:
+        rows = csv.reader(lines)
+        header = next(rows, [])
+        twice = sorted({name for name in header if name and header.count(name) > 1})
+        if twice:
+            raise DataRefused(f"{path}: the header names {', '.join(map(repr, twice))} twice")
+        for row in rows:
+            if row and len(row) != len(header):
+                raise DataRefused(
+                    f"{path}: line {rows.line_num} has {len(row)} values, the header names {len(header)} columns"
+                )
 
 
 def samples_of_table(spec: Spec, path: Path) -> tuple[Spec, Samples]:

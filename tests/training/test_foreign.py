@@ -70,7 +70,7 @@ def test_one_command_gives_files_that_answer_as_the_model_does_and_a_verdict(tmp
     printed = run("training", "export", saved(tmp_path, booster), *words)
 
     assert "interventional" in printed
-    assert all(f"rows: {kind}" in printed for kind in ("data", "threshold", "odd value", "missing", "random"))
+    assert all(f"rows: {kind}" in printed for kind in ("data", "threshold", "leaf", "edge of a leaf", "random"))
     assert f"{100_000:,}" in printed
     answers_as(booster, to, "interventional")
 
@@ -185,6 +185,95 @@ def test_rows_that_do_not_fit_are_refused_with_every_column_at_once_and_what_is_
     assert "'age' is not there" in said
     assert "'sector' holds" in said
     assert said.endswith("it has: years, amount, sector, delay")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("age,amount,sector,delay\n1,2,3,4,\n5,6,7,8,\n", "line 2 has 5 values, the header names 4 columns"),
+        ("age,amount,sector,delay\n1,2,3,4\n5,6,7\n", "line 3 has 3 values, the header names 4 columns"),
+        ("age,amount,sector,delay,age\n1,2,3,4,5\n", "the header names 'age' twice"),
+    ],
+    ids=["too long", "too short", "twice"],
+)
+def test_a_csv_whose_lines_do_not_fit_its_header_is_refused(tmp_path: Path, text: str, told: str) -> None:
+    """Pandas takes what is too much for an index: every value would stand one column further."""
+    (tmp_path / "rows.csv").write_text(text)
+
+    assert told in refusal(tmp_path, saved(tmp_path, their_model()), f"{tmp_path}/rows.csv")
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
+def test_a_text_that_is_cut_off_is_refused_before_lightgbm_ends_the_process(tmp_path: Path, share: float) -> None:
+    path = Path(saved(tmp_path, their_model()))
+    trees = path.read_text().partition("end of trees")[0]
+    path.write_text(trees[: int(len(trees) * share)])
+
+    assert "it has no line 'end of trees'" in refusal(tmp_path, str(path))
+
+
+def test_what_follows_a_model_and_belongs_to_nothing_is_refused(tmp_path: Path) -> None:
+    path = Path(saved(tmp_path, their_model()))
+    path.write_text(path.read_text() + "trailing junk\nxx")
+
+    assert "cannot be read as LightGBM's text of a model" in refusal(tmp_path, str(path))
+
+
+@pytest.mark.parametrize("name", ["threshold", "Tree", "threshold=", "is_linear=1"])
+def test_a_feature_may_be_called_as_a_part_of_the_text_is(tmp_path: Path, name: str) -> None:
+    rows = their_rows(400, 1)
+    data = lightgbm.Dataset(rows, rows[:, 0] > np.median(rows[:, 0]), feature_name=[name, *NAMES[1:]])
+    booster = lightgbm.train({"objective": "binary", "verbose": -1, "num_threads": 1, "num_leaves": 5}, data, 3)
+
+    verdict = export_model(Path(saved(tmp_path, booster)), tmp_path / "out", None, Console(1), random_rows=200)
+
+    assert sum(kind.rows for kind in verdict.kinds) > 2000
+
+
+def test_linear_trees_that_have_become_numbers_are_refused_too(tmp_path: Path) -> None:
+    booster = their_model(linear_tree=True, min_data_in_leaf=5000)
+
+    assert "linear_tree" in refusal(tmp_path, saved(tmp_path, booster))
+
+
+def test_categories_of_a_frame_are_not_taken_for_codes(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    codes = random.integers(0, 4, 800)
+    levels = np.array([10, 20, 30, 40])
+    frame = pd.DataFrame({"amount": random.normal(size=800), "sector": pd.Categorical(levels[codes])})
+    parameters = {"objective": "binary", "verbose": -1, "num_threads": 1, "min_data_per_group": 5, "cat_smooth": 1}
+    booster = lightgbm.train(parameters, lightgbm.Dataset(frame, codes % 2 == 0), 5)
+    model = saved(tmp_path, booster)
+    pd.DataFrame({"amount": frame["amount"], "sector": levels[codes]}).to_parquet(tmp_path / "values.parquet")
+    pd.DataFrame({"amount": frame["amount"], "sector": codes}).to_parquet(tmp_path / "codes.parquet")
+
+    said = refusal(tmp_path, model, f"{tmp_path}/values.parquet")
+    verdict = export_model(Path(model), tmp_path / "out", tmp_path / "codes.parquet", Console(1), random_rows=200)
+
+    assert "column 'sector' must hold codes: 0 to 3 stand for 10, 20, 30, 40, in this order" in said
+    assert verdict.base_margin == pytest.approx(float(np.mean(booster.predict(frame, raw_score=True))), abs=1e-12)
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_proved(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
+    model = Path(saved(tmp_path, their_model()))
+
+    for to, told in ((tmp_path / "file" / "out", "cannot be made"), (tmp_path / "nowhere", "is there already")):
+        with pytest.raises(TrainingError, match=told):
+            export_model(model, to, None, Console(1))
+
+
+def test_a_folder_that_appears_meanwhile_is_left_as_it_is_and_said(tmp_path: Path) -> None:
+    class Hasty(Console):
+        def say(self, message: str) -> None:
+            (tmp_path / "out").mkdir(exist_ok=True)
+            super().say(message)
+
+    with pytest.raises(TrainingError, match="was made by something else meanwhile"):
+        export_model(Path(saved(tmp_path, their_model())), tmp_path / "out", None, Hasty(1), random_rows=50)
+
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_a_folder_that_is_there_is_left_alone(tmp_path: Path) -> None:

@@ -88,10 +88,12 @@ def read_ensemble(booster: lightgbm.Booster) -> Ensemble:
     Raises:
         ModelRefused: The model is of a kind that is not exported; the message says what would be.
     """
-    dump = booster.dump_model()
+    dump, text = booster.dump_model(), trees_text(booster)
+    if "\nis_linear=1" in text:  # also where no leaf has become more than a number
+        raise ModelRefused("linear_tree is on; fit with linear_tree=false")
     refuse_unsupported(dump)
     structures = [tree["tree_structure"] for tree in dump["tree_info"]]
-    restore_thresholds(structures, booster)
+    restore_thresholds(structures, text)
     return Ensemble(
         trees=tuple(read_tree(structure) for structure in structures),
         feature_count=dump["max_feature_idx"] + 1,
@@ -113,9 +115,14 @@ def refuse_unsupported(dump: dict[str, Any]) -> None:
         raise ModelRefused("the model has no trees; fit with num_iterations of at least 1")
 
 
-def restore_thresholds(structures: list[dict[str, Any]], booster: lightgbm.Booster) -> None:
+def trees_text(booster: lightgbm.Booster) -> str:
+    """Give the part of a model's text that is about trees: what follows has lines that begin with names of features."""
+    return str(booster.model_to_string()).partition("\nend of trees")[0]
+
+
+def restore_thresholds(structures: list[dict[str, Any]], trees: str) -> None:
     """Put the thresholds of the text model into the dump, which cuts them at 1e300."""
-    texts = booster.model_to_string().split("\nTree=")[1:]
+    texts = trees.split("\nTree=")[1:]
     for structure, text in zip(structures, texts, strict=True):
         line = next((line for line in text.splitlines() if line.startswith("threshold=")), "threshold=")
         thresholds = [float(number) for number in line.removeprefix("threshold=").split()]

@@ -38,7 +38,7 @@ class LeafPath:
 def exact_dump(booster: lightgbm.Booster) -> dict[str, Any]:
     """Give the dump with the thresholds of the model's text: the dump cuts them at 1e300."""
     dump: dict[str, Any] = booster.dump_model()
-    lines = booster.model_to_string().splitlines()
+    lines = booster.model_to_string().split("\nend of trees")[0].splitlines()  # then come names of features
     texts = [line.partition("=")[2] for line in lines if line.startswith("threshold=")]  # of a single leaf: empty
     for tree, text in zip(dump["tree_info"], texts, strict=True):
         numbers = [float(word) for word in text.split()]

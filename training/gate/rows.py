@@ -8,6 +8,7 @@ import lightgbm
 import numpy as np
 from numpy.typing import NDArray
 
+from training.gate.reached import at_edges, at_leaves, at_splits
 from training.gate.reference import exact_dump
 
 Rows = NDArray[np.float64]
@@ -45,10 +46,13 @@ def examined_rows(
     random = np.random.default_rng(SEED)
     ranges = ranges_of(dump)
     drawn = random_values(ranges, random, random_rows)
+    spread(drawn, dump, random)
     ground = drawn if data is None else data
     if data is not None:
         yield "data", data
-    yield "threshold", place(ground, [(split["split_feature"], near(split)) for split in splits(dump)])
+    yield "threshold", at_splits(booster, ground)
+    yield "leaf", at_leaves(booster, ground)
+    yield "edge of a leaf", at_edges(booster, ground)
     odd = [(feature, ODD_CODES if isinstance(found, list) else ODD_VALUES) for feature, found in enumerate(ranges)]
     yield "odd value", place(ground, odd)
     yield "missing", with_gaps(ground, random)
@@ -63,15 +67,6 @@ def splits(dump: dict[str, Any]) -> Iterator[dict[str, Any]]:
         if "left_child" in node:
             yield node
             stack += [node["left_child"], node["right_child"]]
-
-
-def near(split: dict[str, Any]) -> tuple[float, ...]:
-    """Give the values at which a split may go wrong: on the threshold and beside it, or every code and its fraction."""
-    if split["decision_type"] == "==":
-        codes = [float(code) for code in str(split["threshold"]).split("||")]
-        return tuple(value for code in codes for value in (code, code + 0.7, code + 1.0))
-    threshold = float(split["threshold"])
-    return (math.nextafter(threshold, -math.inf), threshold, math.nextafter(threshold, math.inf))
 
 
 def ranges_of(dump: dict[str, Any]) -> list[tuple[float, float] | list[float]]:
@@ -97,6 +92,21 @@ def random_values(ranges: list[tuple[float, float] | list[float]], random: np.ra
     rows = np.column_stack(columns)
     rows[random.random(rows.shape) < 0.05] = math.nan  # noqa: PLR2004 - a twentieth
     return rows
+
+
+def spread(rows: Rows, dump: dict[str, Any], random: np.random.Generator) -> None:
+    """Let every other row lie anywhere among the thresholds: a range that is skewed has nearly all of them at one end."""
+    thresholds: dict[int, set[float]] = {}
+    for split in splits(dump):
+        if split["decision_type"] == "<=":
+            thresholds.setdefault(int(split["split_feature"]), set()).add(float(split["threshold"]))
+    others = rows[1::2]
+    for feature, found in sorted(thresholds.items()):
+        ends = np.array(
+            [*sorted(found), math.nextafter(max(found), math.inf)]
+        )  # of each interval between them, one value
+        chosen = random.choice(ends, len(others))
+        others[:, feature] = np.where(np.isnan(others[:, feature]), np.nan, chosen)
 
 
 def place(ground: Rows, values: Sequence[tuple[int, tuple[float, ...]]]) -> Rows:

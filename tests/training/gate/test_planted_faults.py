@@ -24,6 +24,7 @@ from training.gate.examine import NotEqual, Subject, Verdict, compare_answers, e
 from training.gate.reference import interventional, path_dependent
 
 RANDOM_ROWS = 3000
+KINDS = ("data", "threshold", "leaf", "edge of a leaf", "odd value", "missing", "random")
 COLUMNS = 6
 
 
@@ -143,7 +144,7 @@ def test_files_without_a_fault_pass_and_every_kind_of_row_is_counted() -> None:
     for examined in (subject(), by_path()):
         found = verdict(examined)
 
-        assert [kind.kind for kind in found.kinds] == ["data", "threshold", "odd value", "missing", "random"]
+        assert [kind.kind for kind in found.kinds] == list(KINDS)
         assert all(kind.rows > 20 for kind in found.kinds)
         assert max(kind.contribution_distance for kind in found.kinds) < 1e-12
 

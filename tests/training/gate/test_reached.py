@@ -1,0 +1,110 @@
+"""No split and no leaf of a model goes unexamined: each is planted wrong in turn, and some row of the gate shows it."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+
+import lightgbm
+import numpy as np
+import pytest
+
+from models.scoring import session
+from tests.oracles import Rows, margins
+from training.export.score import score_onnx
+from training.export.trees import ZERO_MAX, Ensemble, Leaf, Node, Question, Split, Tree, read_ensemble
+from training.gate.rows import examined_rows
+
+RANDOM_ROWS = 500  # few: rows that are made for a place must show what is wrong there
+
+
+def fitted(rows: Rows, **settings: object) -> lightgbm.Booster:
+    """Fit trees of five to eight leaves."""
+    random = np.random.default_rng(1)
+    clean = np.nan_to_num(rows)
+    order = np.argsort(np.argsort(clean, axis=0), axis=0) / len(rows)
+    label = order[:, 0] + np.sin(6 * order[:, 1]) * order[:, 2] + random.normal(size=len(rows)) * 0.3 > 0.6
+    parameters = {"objective": "binary", "num_leaves": 8, "verbose": -1, "num_threads": 1, "seed": 0, **settings}
+    return lightgbm.train(parameters, lightgbm.Dataset(rows, label), 12)
+
+
+def normal() -> Rows:
+    """Give rows as most are."""
+    return np.random.default_rng(0).normal(size=(1500, 4))
+
+
+def with_gaps() -> Rows:
+    """Give rows with values missing."""
+    rows = normal()
+    rows[np.random.default_rng(2).random(rows.shape) < 0.1] = np.nan
+    return rows
+
+
+MODELS: dict[str, Callable[[], lightgbm.Booster]] = {
+    "normal": lambda: fitted(normal()),
+    "skewed": lambda: fitted(np.exp(2.5 * normal())),
+    "with gaps": lambda: fitted(with_gaps()),
+    "signed": lambda: fitted(normal(), monotone_constraints=[1, 0, 0, 1]),
+    "zero as missing": lambda: fitted(np.where(np.abs(normal()) < 0.3, 0.0, normal()), zero_as_missing=True),
+}
+
+
+def nodes(tree: Tree) -> Iterator[Tree]:
+    """Give every node and leaf."""
+    yield tree
+    if isinstance(tree, Node):
+        yield from nodes(tree.left)
+        yield from nodes(tree.right)
+
+
+def changed(tree: Tree, old: Tree, new: Tree) -> Tree:
+    """Put another node into the place of one."""
+    if tree is old:
+        return new
+    if isinstance(tree, Leaf):
+        return tree
+    return dataclasses.replace(tree, left=changed(tree.left, old, new), right=changed(tree.right, old, new))
+
+
+def faults(ensemble: Ensemble) -> Iterator[tuple[str, Ensemble]]:
+    """Plant one fault after the other."""
+    for number, tree in enumerate(ensemble.trees):
+        for node in nodes(tree):
+            if isinstance(node, Node) and node.split.feature in ensemble.zero_missing and near_zero(node.split):
+                continue  # what would lie between the two thresholds is missing there
+            for name, wrong in wrongs(node):
+                trees = (*ensemble.trees[:number], changed(tree, node, wrong), *ensemble.trees[number + 1 :])
+                yield f"tree {number}: {name}", dataclasses.replace(ensemble, trees=trees)
+
+
+def near_zero(split: Question) -> bool:
+    """Tell whether a threshold stands at the edge of what LightGBM takes for zero."""
+    return isinstance(split, Split) and abs(split.threshold) < 2 * ZERO_MAX
+
+
+def wrongs(node: Tree) -> Iterator[tuple[str, Tree]]:
+    """Give what may be wrong with a node."""
+    if isinstance(node, Leaf):
+        yield f"leaf {node.value}", dataclasses.replace(node, value=node.value + 1e-9)
+    elif isinstance(node.split, Split) and math.isfinite(node.split.threshold):
+        for towards in (math.inf, -math.inf):
+            moved = dataclasses.replace(node.split, threshold=math.nextafter(node.split.threshold, towards))
+            yield f"{node.split} towards {towards}", dataclasses.replace(node, split=moved)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("with_data", [False, True], ids=["without data", "with data"])
+def test_every_threshold_moved_by_one_unit_and_every_leaf_by_a_billionth_is_seen(name: str, *, with_data: bool) -> None:
+    booster = MODELS[name]()
+    data = normal()[:100] if with_data else None
+    rows = np.concatenate([found for _, found in examined_rows(booster, data, RANDOM_ROWS)])
+    expected = margins(booster, rows)
+
+    unseen, planted = [], 0
+    for fault, wrong in faults(read_ensemble(booster)):
+        found = session(score_onnx(wrong), ("margin",)).run(None, {"rows": rows})[0][:, 0]
+        planted += 1
+        if np.array_equal(found, expected):
+            unseen.append(fault)
+
+    assert planted > 200
+    assert unseen == []
