@@ -21,18 +21,18 @@ NO_CODE = -1.0  # goes right everywhere
 def at_splits(booster: lightgbm.Booster, ground: Rows) -> Rows:
     """Give, for every split, rows that come to it with the values at which it may go wrong.
 
-    Where no row can come to it with a value, for an earlier question has sent the value elsewhere, the row has the
-    value all the same.
+    A value that an earlier question about the same feature sends elsewhere is there all the same.
     """
-    rows: list[Rows] = []
-    for split, steps in splits_of(booster):
+    blocks = [ground[:0]]
+    for number, (split, steps) in enumerate(splits_of(booster)):
         feature = int(split["split_feature"])
-        for value in near(split):
-            row = ground[len(rows) * 7919 % len(ground)].copy()
-            led = lead(row, steps, {feature: value})
-            row[feature] = value
-            rows.append(row if led is None else led)
-    return np.array(rows) if rows else ground[:0]
+        row = ground[number * 7919 % len(ground)]
+        led = lead(row, [step for step in steps if int(step.split["split_feature"]) != feature], {})
+        values = near(split)
+        block = np.repeat((row if led is None else led)[None], len(values), axis=0)
+        block[:, feature] = values
+        blocks.append(block)
+    return np.concatenate(blocks)
 
 
 def at_leaves(booster: lightgbm.Booster, ground: Rows) -> Rows:
