@@ -12,7 +12,7 @@ from record.note import is_name
 
 PREFIX = "GROUNDS_"
 OF_OTHERS = {"GROUNDS_ADDRESS"}  # the client's
-DATABASES = ("sqlite://", "postgresql+psycopg://")
+DATABASES = ("sqlite://", "postgresql://", "postgresql+psycopg://")
 
 
 class ConfigRefused(Exception):

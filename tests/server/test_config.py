@@ -71,12 +71,17 @@ def test_a_loopback_address_is_taken(tmp_path: Path, host: str) -> None:
         ("requests_in_flight_max = 0", "requests_in_flight_max"),
         ("drain_seconds_max = nan", "drain_seconds_max"),
         ('database = "/var/lib/grounds.db"', r"database: .*sqlite:////var"),
-        ('keys = "foo://secret"', r"keys: .*postgresql\+psycopg://"),
+        ('keys = "foo://secret"', r"keys: .*postgresql://"),
     ],
 )
 def test_a_limit_that_cannot_be_right_is_refused(tmp_path: Path, text: str, field: str) -> None:
     with pytest.raises(ConfigRefused, match=field):
         read_settings(config(tmp_path, text))
+
+
+@pytest.mark.parametrize("url", ["sqlite:///a.db", "postgresql://user:word@host/name", "postgresql+psycopg:///name"])
+def test_a_url_of_sqlite_or_postgresql_is_taken(tmp_path: Path, url: str) -> None:
+    assert read_settings(config(tmp_path, f'database = "{url}"')).database == url
 
 
 @pytest.mark.parametrize("name", ["nowhere.toml", "."])
