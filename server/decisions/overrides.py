@@ -88,7 +88,7 @@ def judge(decided: Decided, proposed: Proposed, rules: Overrides) -> Judged:
     """
     granted = granted_by(decided, proposed)
     side = side_of(decided, granted)
-    violations = [*amount_violations(decided, proposed)]
+    violations = list(amount_violations(decided, proposed))
     if (
         proposed.outcome is not Outcome.APPROVE_REDUCED or proposed.granted is not None
     ):  # else nobody knows what is granted

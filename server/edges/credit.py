@@ -162,7 +162,7 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
         section = policy.section(market, product, at.astimezone(dt.UTC).date())
         if section is None:
             raise NoPolicy(
-                f"the policy has no section for product {product} in market {market} today; an operator adds one to its file",
+                f"the policy has no section for product {product} in market {market} today; an operator adds one to the policy file",
                 market=market,
             )
         if request.requested_amount.currency_code != section.currency:

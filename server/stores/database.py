@@ -206,7 +206,7 @@ def open_engine(url: str, connections: int) -> Engine:
 
 def make_for_owner(name: str | None) -> None:
     """Make the file of a new database, for its owner alone: customers' features are in it. One that is there stays as it is."""
-    if name and name != ":memory:":
+    if name and name != ":memory:" and not name.startswith("file:"):
         with suppress(OSError):  # it is there, or its folder is not, which the first question will tell
             os.close(os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 

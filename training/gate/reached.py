@@ -8,23 +8,22 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import lightgbm
 import numpy as np
 from numpy.typing import NDArray
 
-from training.gate.reference import Step, goes_left, leaf_paths
+from training.gate.reference import LeafPath, Step, goes_left
 
 Rows = NDArray[np.float64]
 NO_CODE = -1.0  # goes right everywhere
 
 
-def at_splits(booster: lightgbm.Booster, ground: Rows) -> Rows:
+def at_splits(paths: Sequence[LeafPath], ground: Rows) -> Rows:
     """Give, for every split, rows that come to it with the values at which it may go wrong.
 
     A value that an earlier question about the same feature sends elsewhere is there all the same.
     """
     blocks = [ground[:0]]
-    for number, (split, steps) in enumerate(splits_of(booster)):
+    for number, (split, steps) in enumerate(splits_of(paths)):
         feature = int(split["split_feature"])
         row = ground[number * 7919 % len(ground)]
         led = lead(row, [step for step in steps if int(step.split["split_feature"]) != feature], {})
@@ -35,21 +34,21 @@ def at_splits(booster: lightgbm.Booster, ground: Rows) -> Rows:
     return np.concatenate(blocks)
 
 
-def at_leaves(booster: lightgbm.Booster, ground: Rows) -> Rows:
+def at_leaves(paths: Sequence[LeafPath], ground: Rows) -> Rows:
     """Give, for every leaf that a row can reach, one that does."""
-    led = [lead(ground[number * 7919 % len(ground)], path.steps, {}) for number, path in enumerate(leaf_paths(booster))]
+    led = [lead(ground[number * 7919 % len(ground)], path.steps, {}) for number, path in enumerate(paths)]
     rows = [row for row in led if row is not None]
     return np.array(rows) if rows else ground[:0]
 
 
-def at_edges(booster: lightgbm.Booster, ground: Rows) -> Rows:
+def at_edges(paths: Sequence[LeafPath], ground: Rows) -> Rows:
     """Give, for every leaf and every threshold on the way to it, a row that misses the leaf by one unit in the last place.
 
     Were the threshold moved, it would come to the leaf. One row at the split does not show that where the leaf
     that it comes to has the value of its neighbour, as signs of features make them.
     """
     rows: list[Rows] = []
-    for path in leaf_paths(booster):
+    for path in paths:
         for depth, step in enumerate(path.steps):
             if step.split["decision_type"] == "==":
                 continue
@@ -62,10 +61,9 @@ def at_edges(booster: lightgbm.Booster, ground: Rows) -> Rows:
     return np.array(rows) if rows else ground[:0]
 
 
-def splits_of(booster: lightgbm.Booster) -> Iterator[tuple[dict[str, Any], tuple[Step, ...]]]:
+def splits_of(paths: Sequence[LeafPath]) -> Iterator[tuple[dict[str, Any], tuple[Step, ...]]]:
     """Give every split with the steps that lead to it."""
     seen: set[int] = set()
-    paths = leaf_paths(booster)  # kept while its splits are told apart by their identity
     for path in paths:
         for depth, step in enumerate(path.steps):
             if id(step.split) not in seen:

@@ -8,8 +8,8 @@ import lightgbm
 import numpy as np
 from numpy.typing import NDArray
 
-from training.gate.reached import at_edges, at_leaves, at_splits
-from training.gate.reference import exact_dump
+from training.gate.reached import at_edges, at_leaves, at_splits, splits_of
+from training.gate.reference import LeafPath, leaf_paths
 
 Rows = NDArray[np.float64]
 RANDOM_ROWS = 100_000
@@ -42,31 +42,21 @@ def examined_rows(
         data: Real rows, if there are any.
         random_rows: How many random rows.
     """
-    dump = exact_dump(booster)
+    paths = leaf_paths(booster)
     random = np.random.default_rng(SEED)
-    ranges = ranges_of(dump)
+    ranges = ranges_of(booster.dump_model())
     drawn = random_values(ranges, random, random_rows)
-    spread(drawn, dump, random)
+    spread(drawn, paths, random)
     ground = drawn if data is None else data
     if data is not None:
         yield "data", data
-    yield "threshold", at_splits(booster, ground)
-    yield "leaf", at_leaves(booster, ground)
-    yield "edge of a leaf", at_edges(booster, ground)
+    yield "threshold", at_splits(paths, ground)
+    yield "leaf", at_leaves(paths, ground)
+    yield "edge of a leaf", at_edges(paths, ground)
     odd = [(feature, ODD_CODES if isinstance(found, list) else ODD_VALUES) for feature, found in enumerate(ranges)]
     yield "odd value", place(ground, odd)
     yield "missing", with_gaps(ground, random)
     yield "random", drawn
-
-
-def splits(dump: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Give every split of the model."""
-    stack = [tree["tree_structure"] for tree in dump["tree_info"]]
-    while stack:
-        node = stack.pop()
-        if "left_child" in node:
-            yield node
-            stack += [node["left_child"], node["right_child"]]
 
 
 def ranges_of(dump: dict[str, Any]) -> list[tuple[float, float] | list[float]]:
@@ -94,10 +84,10 @@ def random_values(ranges: list[tuple[float, float] | list[float]], random: np.ra
     return rows
 
 
-def spread(rows: Rows, dump: dict[str, Any], random: np.random.Generator) -> None:
+def spread(rows: Rows, paths: Sequence[LeafPath], random: np.random.Generator) -> None:
     """Let every other row lie anywhere among the thresholds: a range that is skewed has nearly all of them at one end."""
     thresholds: dict[int, set[float]] = {}
-    for split in splits(dump):
+    for split, _ in splits_of(paths):
         if split["decision_type"] == "<=":
             thresholds.setdefault(int(split["split_feature"]), set()).add(float(split["threshold"]))
     others = rows[1::2]
