@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import lightgbm
 import numpy as np
@@ -11,20 +11,21 @@ import pytest
 from models.scoring import session
 from tests.oracles import Rows, margins
 from training.export.score import score_onnx
-from training.export.trees import ZERO_MAX, Ensemble, Leaf, Node, Question, Split, Tree, read_ensemble
+from training.export.trees import ZERO_MAX, CategorySplit, Ensemble, Leaf, Node, Question, Split, Tree, read_ensemble
 from training.gate.rows import examined_rows
 
+UNSEEN = frozenset({1000})  # a set of codes has one at least
 RANDOM_ROWS = 500  # few: rows that are made for a place must show what is wrong there
 
 
-def fitted(rows: Rows, **settings: object) -> lightgbm.Booster:
+def fitted(rows: Rows, categories: Sequence[int] = (), **settings: object) -> lightgbm.Booster:
     """Fit trees of five to eight leaves."""
     random = np.random.default_rng(1)
     clean = np.nan_to_num(rows)
     order = np.argsort(np.argsort(clean, axis=0), axis=0) / len(rows)
     label = order[:, 0] + np.sin(6 * order[:, 1]) * order[:, 2] + random.normal(size=len(rows)) * 0.3 > 0.6
     parameters = {"objective": "binary", "num_leaves": 8, "verbose": -1, "num_threads": 1, "seed": 0, **settings}
-    return lightgbm.train(parameters, lightgbm.Dataset(rows, label), 12)
+    return lightgbm.train(parameters, lightgbm.Dataset(rows, label, categorical_feature=list(categories)), 12)
 
 
 def normal() -> Rows:
@@ -44,16 +45,25 @@ MODELS: dict[str, Callable[[], lightgbm.Booster]] = {
     "skewed": lambda: fitted(np.exp(2.5 * normal())),
     "with gaps": lambda: fitted(with_gaps()),
     "signed": lambda: fitted(normal(), monotone_constraints=[1, 0, 0, 1]),
+    "categories": lambda: fitted(
+        np.column_stack([np.floor(4 * np.abs(normal()[:, :2])), normal()[:, 2:]]),
+        categories=[0, 1],
+        min_data_per_group=5,
+        cat_smooth=1,
+    ),
     "zero as missing": lambda: fitted(np.where(np.abs(normal()) < 0.3, 0.0, normal()), zero_as_missing=True),
 }
 
 
-def nodes(tree: Tree) -> Iterator[Tree]:
-    """Give every node and leaf."""
-    yield tree
+Asked = tuple[tuple[Question, bool], ...]  # the questions on the way to a node, and which side leads on
+
+
+def nodes(tree: Tree, asked: Asked = ()) -> Iterator[tuple[Tree, Asked]]:
+    """Give every node and leaf, and what is asked before it."""
+    yield tree, asked
     if isinstance(tree, Node):
-        yield from nodes(tree.left)
-        yield from nodes(tree.right)
+        yield from nodes(tree.left, (*asked, (tree.split, True)))
+        yield from nodes(tree.right, (*asked, (tree.split, False)))
 
 
 def changed(tree: Tree, old: Tree, new: Tree) -> Tree:
@@ -66,12 +76,12 @@ def changed(tree: Tree, old: Tree, new: Tree) -> Tree:
 
 
 def faults(ensemble: Ensemble) -> Iterator[tuple[str, Ensemble]]:
-    """Plant one fault after the other."""
+    """Plant one fault after the other, each of which some row shows."""
     for number, tree in enumerate(ensemble.trees):
-        for node in nodes(tree):
+        for node, asked in nodes(tree):
             if isinstance(node, Node) and node.split.feature in ensemble.zero_missing and near_zero(node.split):
                 continue  # what would lie between the two thresholds is missing there
-            for name, wrong in wrongs(node):
+            for name, wrong in wrongs(node, asked):
                 trees = (*ensemble.trees[:number], changed(tree, node, wrong), *ensemble.trees[number + 1 :])
                 yield f"tree {number}: {name}", dataclasses.replace(ensemble, trees=trees)
 
@@ -81,19 +91,32 @@ def near_zero(split: Question) -> bool:
     return isinstance(split, Split) and abs(split.threshold) < 2 * ZERO_MAX
 
 
-def wrongs(node: Tree) -> Iterator[tuple[str, Tree]]:
+def wrongs(node: Tree, asked: Asked) -> Iterator[tuple[str, Tree]]:
     """Give what may be wrong with a node."""
     if isinstance(node, Leaf):
         yield f"leaf {node.value}", dataclasses.replace(node, value=node.value + 1e-9)
-    elif isinstance(node.split, Split) and math.isfinite(node.split.threshold):
+        return
+    for split in wrong_questions(node.split, [each for each in asked if each[0].feature == node.split.feature]):
+        yield f"{split} instead of {node.split}", dataclasses.replace(node, split=split)
+
+
+def wrong_questions(right: Question, asked: Sequence[tuple[Question, bool]]) -> Iterator[Question]:
+    """Give a question with one fault; none in what no value comes to, for it was asked about before."""
+    if isinstance(right, CategorySplit):
+        for code in right.codes:
+            if all((code in before.codes) == left for before, left in asked if isinstance(before, CategorySplit)):
+                yield dataclasses.replace(right, codes=right.codes - {code} or UNSEEN)
+        return
+    if math.isfinite(right.threshold):
         for towards in (math.inf, -math.inf):
-            moved = dataclasses.replace(node.split, threshold=math.nextafter(node.split.threshold, towards))
-            yield f"{node.split} towards {towards}", dataclasses.replace(node, split=moved)
+            yield dataclasses.replace(right, threshold=math.nextafter(right.threshold, towards))
+    if all(before.missing_left == left for before, left in asked if isinstance(before, Split)):
+        yield dataclasses.replace(right, missing_left=not right.missing_left)
 
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("with_data", [False, True], ids=["without data", "with data"])
-def test_every_threshold_moved_by_one_unit_and_every_leaf_by_a_billionth_is_seen(name: str, *, with_data: bool) -> None:
+def test_every_question_and_every_leaf_that_is_wrong_is_seen(name: str, *, with_data: bool) -> None:
     booster = MODELS[name]()
     data = normal()[:100] if with_data else None
     rows = np.concatenate([found for _, found in examined_rows(booster, data, RANDOM_ROWS)])
