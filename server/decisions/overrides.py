@@ -89,9 +89,8 @@ def judge(decided: Decided, proposed: Proposed, rules: Overrides) -> Judged:
     granted = granted_by(decided, proposed)
     side = side_of(decided, granted)
     violations = list(amount_violations(decided, proposed))
-    if (
-        proposed.outcome is not Outcome.APPROVE_REDUCED or proposed.granted is not None
-    ):  # else nobody knows what is granted
+    said = proposed.outcome is not Outcome.APPROVE_REDUCED or proposed.granted is not None
+    if said:  # else nobody knows what is granted, and with which reasons it may be
         violations += [
             *change_violations(decided, proposed, granted),
             *person_violations(proposed, granted, rules, decided.currency),
