@@ -20,8 +20,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from client.calls import Client
-from client.errors import CallFailed
+from grounds_client.calls import Client
+from grounds_client.errors import CallFailed
 
 ROOT = Path(__file__).resolve().parent
 BUNDLES, FILES = ROOT / "models" / "bundles", ROOT / "files"
@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> int:
     names = ("credit.features", "churn.features", "churn.run")
     echo("server", "load", *(f"files/{name}.parquet" for name in names))
     shown: dict[str, str] = {}
-    with serving(FILES / "demo-server.log") as address:
+    with serving(FILES / "demo-server.application_log") as address:
         for name, title, transcript in ask(address, FILES / "credit.features.parquet"):
             heading(title)
             print(transcript)

@@ -9,9 +9,11 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from grounds_record.errors import RecordError
 from models.catalog import activate as activate_bundle
 from models.errors import ModelError
-from record.errors import RecordError
+from server.application_log import set_up_log
+from server.commands.customer_data import erase, hold, release, retain
 from server.config import ConfigRefused, read_settings
 from server.errors import (
     DatabaseRefused,
@@ -23,8 +25,6 @@ from server.errors import (
     RetentionRefused,
     StoreUnavailable,
 )
-from server.log import set_up_log
-from server.upkeep import erase, hold, release, retain
 
 
 class ServeByDefault(TyperGroup):
@@ -52,7 +52,7 @@ ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="CONFIG.t
 @app.command(epilog="Example: GROUNDS_PORT=0 python -m server serve")
 def serve(config: Config = None) -> None:
     """Serve until SIGTERM: verify the active bundles, listen on loopback, drain at the end."""
-    from server.app import serve as serve_until_stopped
+    from server.application import serve as serve_until_stopped
 
     set_up_log()
     asyncio.run(serve_until_stopped(read_settings(config)))
@@ -64,10 +64,10 @@ def load(
     config: ConfigOption = None,
 ) -> None:
     """Load feature and run files: each is checked wholly before anything of it is shown. Killed, type it again."""
-    from server.load import load_file  # pyarrow: the serving process does without
+    from server.load.files import load_file  # pyarrow: the serving process does without
     from server.stores.database import Database
-    from server.stores.loading import Keep
-    from server.stores.open_log import KeyPlaces
+    from server.stores.record_log.opening import KeyPlaces
+    from server.stores.runs.loading import Keep
 
     settings = read_settings(config)
     database = Database(settings.database)
@@ -95,12 +95,12 @@ def activate(
 @app.command(epilog="Example: python -m server doctor CONFIG.toml")
 def doctor(config: Config = None) -> None:
     """Check the whole database: records, tree, head, kept checkpoints; keys that are gone; runs; what old decisions need."""
-    from server.accounts import account
-    from server.doctor import examine, verifier_of
-    from server.stores.artifacts import missing_artifacts
+    from server.maintenance.accounts import account
+    from server.maintenance.doctor import examine, verifier_of
+    from server.stores.catalog.artifacts import missing_artifacts
+    from server.stores.catalog.bundle_cache import Shelf
     from server.stores.database import Database
-    from server.stores.open_log import KeyPlaces
-    from server.stores.shelf import Shelf
+    from server.stores.record_log.opening import KeyPlaces
 
     settings = read_settings(config)
     database = Database(settings.database)
@@ -120,7 +120,7 @@ def doctor(config: Config = None) -> None:
 @app.command(epilog="Example: python -m server public-key > grounds.pub")
 def public_key(config: Config = None) -> None:
     """Print the log's public key: give it to auditors by a way that the server does not control."""
-    from server.doctor import verifier_of
+    from server.maintenance.doctor import verifier_of
 
     typer.echo(verifier_of(read_settings(config)).text())
 
@@ -133,7 +133,7 @@ app.command(epilog="Example: python -m server retain")(retain)
 
 def main() -> int:
     """Run a command; what can be mended is said in a sentence, with exit status 1."""
-    from server.app import PortTaken
+    from server.application import PortTaken
 
     try:
         app(standalone_mode=True)

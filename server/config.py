@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-from record.note import is_name
+from grounds_record.note import is_name
 
 PREFIX = "GROUNDS_"
 OF_OTHERS = {"GROUNDS_ADDRESS"}  # the client's

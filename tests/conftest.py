@@ -20,12 +20,12 @@ from grounds.churn.v1 import churn_pb2_grpc
 from grounds.credit.v1 import credit_pb2_grpc
 from grounds.model.v1 import model_pb2_grpc
 from models.catalog import activate
-from server.app import Application
+from server.application import Application
 from server.config import Settings, read_settings
-from server.load import load_file
+from server.load.files import load_file
 from server.stores.database import Database
-from server.stores.loading import Keep
-from server.stores.open_log import KeyPlaces
+from server.stores.record_log.opening import KeyPlaces
+from server.stores.runs.loading import Keep
 from tests.small import SmallFamily, write_small_family
 
 ROOT = Path(__file__).resolve().parent.parent

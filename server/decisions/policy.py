@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from models.documents import Code, FeatureName, Locale, Market
 from models.reasons import DEFAULT_LOCALE, Fact, Sentence
-from server.decisions.lines import lines_of, nearest
+from server.decisions.toml_lines import lines_of, nearest
 from server.errors import PolicyRefused
 
 STANDARD = "STANDARD"  # the product of a request that names none

@@ -10,7 +10,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from server.decisions.lines import lines_of, nearest
+from server.decisions.toml_lines import lines_of, nearest
 from server.errors import RetentionRefused
 
 EVERYWHERE = "*"

@@ -12,7 +12,7 @@ import structlog
 
 from server.edges.places import place_of
 from server.errors import StoreUnavailable
-from server.stores.entries import Entry, Kept, Outcome
+from server.stores.record_log.entries import Entry, Kept, Outcome
 
 LOG = structlog.get_logger()
 Arguments = TypeVarTuple("Arguments")
@@ -24,7 +24,7 @@ IDLE_PROBE_SECONDS = 2.0  # where nothing is written, nothing else would show th
 
 
 class Log(Protocol):
-    """Where records are durable; see server.stores.records.RecordLog."""
+    """Where records are durable; see server.stores.record_log.log.RecordLog."""
 
     def append(self, entries: Sequence[Entry]) -> list[Outcome]:
         """Append durably; gives for each entry what counts."""

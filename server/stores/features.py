@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Select, bindparam, select
 from models.schema import Schema, Value
 from server.errors import LoadRefused
 from server.stores.database import Database
-from server.stores.doubles import unpack
+from server.stores.float_arrays import unpack
 from server.stores.tables import FEATURES
 
 CHUNK_ROWS = 500

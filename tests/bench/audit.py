@@ -26,19 +26,19 @@ import pyarrow.parquet as pq
 from sqlalchemy import Connection, event, select
 
 import demo
-from client.calls import Client
 from grounds.audit.v1 import sample_pb2 as pb
-from record.header import Header
-from record.merkle import Frontier
-from record.sealed import SealedRecord, open_sealed, seal
+from grounds_client.calls import Client
+from grounds_record.header import Header
+from grounds_record.merkle import Frontier
+from grounds_record.sealed import SealedRecord, open_sealed, seal
 from server.config import read_settings
 from server.stores.database import Database
-from server.stores.decisions import CREDIT_DECISION
-from server.stores.entries import EPOCH, US, new_record_id, row_of, split
-from server.stores.listed import chunk_all
-from server.stores.nodes import keep_nodes
-from server.stores.open_log import KeyPlaces, open_log
-from server.stores.records import RecordLog
+from server.stores.record_log.decision_index import CREDIT_DECISION
+from server.stores.record_log.entries import EPOCH, US, new_record_id, row_of, split
+from server.stores.record_log.header_index import chunk_all
+from server.stores.record_log.log import RecordLog
+from server.stores.record_log.opening import KeyPlaces, open_log
+from server.stores.record_log.tiles import keep_nodes
 from server.stores.tables import LOG_HEAD, RECORDS
 from tests.bench.record import databases, prepared
 
@@ -110,7 +110,7 @@ def serving(config: Path) -> Iterator[Client]:
     settings = tomllib.loads(config.read_text(encoding="utf-8"))
     environment = {f"GROUNDS_{name.upper()}": str(value) for name, value in settings.items()}
     with (
-        demo.serving(config.with_name("server.log"), **environment) as address,
+        demo.serving(config.with_name("server.application_log"), **environment) as address,
         Client(address, deadline_seconds=120) as client,
     ):
         yield client

@@ -21,9 +21,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 import demo
-from client.calls import Client
-from client.churn_calls import Which
 from grounds.churn.v1 import churn_pb2 as pb
+from grounds_client.calls import Client
+from grounds_client.churn_calls import Which
 from models.scorecard import pd_of
 from tests.conftest import ROOT, key_environment
 

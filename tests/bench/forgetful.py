@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from record.header import Header
-from server.app import Application
+from grounds_record.header import Header
+from server.application import Application
+from server.application_log import set_up_log
 from server.config import read_settings
-from server.log import set_up_log
-from server.stores.entries import Entry, Kept, Outcome
+from server.stores.record_log.entries import Entry, Kept, Outcome
 
 
 class Forgetful:

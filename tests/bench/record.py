@@ -115,7 +115,7 @@ def prepared(folder: Path, url: str, bundle_folder: Path, features: Path) -> Pat
 
 def loaded(command: tuple[str, ...], config: Path, customers: list[str], seconds: float) -> Round:
     """Run one server under load."""
-    log = config.with_name("server.log")
+    log = config.with_name("server.application_log")
     with log.open("w") as lines:
         process = subprocess.Popen([sys.executable, "-m", *command, str(config)], cwd=ROOT, stderr=lines)
     try:

@@ -7,7 +7,7 @@ import sys
 
 from typer.testing import CliRunner
 
-from client.__main__ import app
+from grounds_client.__main__ import app
 from tests.conftest import ROOT, Serving
 
 

@@ -9,13 +9,13 @@ import pytest
 from google.protobuf.json_format import Parse
 from sqlalchemy import delete
 
-from client.calls import Client
-from client.evidence_page import evidence_page
-from client.evidence_parts import Told
-from client.proof import checks
 from grounds.audit.v1 import audit_pb2, sample_pb2
 from grounds.credit.v1 import credit_pb2
-from record.note import SigningKey, parse_verifier_key
+from grounds_client.calls import Client
+from grounds_client.evidence_page import evidence_page
+from grounds_client.evidence_parts import Told
+from grounds_client.proof import checks
+from grounds_record.note import SigningKey, parse_verifier_key
 from server.stores.key_tables import WRAPPED_KEYS
 from tests.client.page import Page
 from tests.client.terminal import piped

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.calls import About, Client, money_of
-from client.errors import CallFailed
 from grounds.credit.v1 import credit_pb2 as pb
 from grounds.model.v1 import model_pb2
+from grounds_client.calls import About, Client, money_of
+from grounds_client.errors import CallFailed
 from server.config import Settings
 from tests.conftest import ROOT, Serving
 from tests.server.running import held_up, served

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from google.protobuf.json_format import Parse
 
-from client.calls import Client
-from client.churn_page import churn_page
-from client.churn_proof import churn_checks
-from client.evidence_parts import Told
 from grounds.audit.v1 import audit_pb2, bodies_pb2
-from record.note import SigningKey, parse_verifier_key
-from server.app import now
-from server.erase import erase
+from grounds_client.calls import Client
+from grounds_client.churn_page import churn_page
+from grounds_client.churn_proof import churn_checks
+from grounds_client.evidence_parts import Told
+from grounds_record.note import SigningKey, parse_verifier_key
+from server.application import now
+from server.maintenance.erasure import erase
 from tests.client.terminal import piped
 from tests.client.test_audit_commands import Page, typed
 from tests.conftest import Serving

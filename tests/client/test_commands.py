@@ -13,15 +13,15 @@ from google.type.money_pb2 import Money
 from rich.console import Console
 from typer.testing import CliRunner
 
-from client.__main__ import app, console, values_of
-from client.show import show_model, show_models, show_recourse, waterfall
-from client.show_churn import show_risk
-from client.values import value_text
 from grounds.churn.v1 import churn_pb2
 from grounds.credit.v1 import credit_pb2 as pb
 from grounds.customer.v1.customer_pb2 import Customer
 from grounds.explain.v1.explain_pb2 import Contribution, Explanation, FeatureValue
 from grounds.model.v1 import model_pb2
+from grounds_client.__main__ import app, console, values_of
+from grounds_client.show import show_model, show_models, show_recourse, waterfall
+from grounds_client.show_churn import show_risk
+from grounds_client.values import value_text
 from tests.client.terminal import typed
 from tests.conftest import Serving
 from tests.small import SmallFamily

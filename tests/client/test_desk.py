@@ -7,8 +7,8 @@ import pytest
 from google.protobuf.json_format import Parse
 from typer.testing import CliRunner
 
-from client.__main__ import app
 from grounds.credit.v1 import credit_pb2 as pb
+from grounds_client.__main__ import app
 from tests.client.terminal import typed
 from tests.conftest import Serving
 from tests.server.people import decided, read

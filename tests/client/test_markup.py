@@ -1,6 +1,6 @@
 """Pieces of HTML."""
 
-from client.markup import Markup, tag
+from grounds_client.markup import Markup, tag
 
 
 def test_only_pieces_are_markup() -> None:

@@ -4,9 +4,9 @@ import io
 
 from rich.console import Console
 
-from client.show_audit import show_decisions
 from grounds.audit.v1 import sample_pb2
 from grounds.credit.v1 import credit_pb2
+from grounds_client.show_audit import show_decisions
 
 DECISION_ID = "01a2069c-9a81-72fc-ad40-e5128081c8f1"
 

@@ -13,14 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from client import churn_calls, pull
-from client.calls import Client
-from client.errors import PullRefused
-from client.pull import Pull, Pulled
-from client.pull_table import FILE, OWN, applied, read_file, row_of, write_file
-from server import load_run
-from server.app import now
-from server.stores.erasures import erase_risks
+from grounds_client import churn_calls, pull
+from grounds_client.calls import Client
+from grounds_client.errors import PullRefused
+from grounds_client.pull import Pull, Pulled
+from grounds_client.pull_table import FILE, OWN, applied, read_file, row_of, write_file
+from server.application import now
+from server.load import runs
+from server.stores.runs.erasure import erase_risks
 from tests.conftest import Serving
 from tests.server.loading import load_file
 from tests.server.runs import FIRST, SECOND, THIRD, ChurnFamily, plain_rows, scored_rows, write_churn_family, write_run
@@ -50,11 +50,11 @@ def load(serving: Serving, churn: ChurnFamily, folder: Path, seed: int) -> None:
     """Load the run of a seed, in parts of ten."""
     as_of = (FIRST, SECOND, THIRD)[seed]
     path = write_run(folder / f"run-{seed}.parquet", churn.model, plain_rows(churn.model, customers(seed), as_of))
-    usual, load_run.BATCH_ROWS = load_run.BATCH_ROWS, 10
+    usual, runs.BATCH_ROWS = runs.BATCH_ROWS, 10
     try:
         load_file(serving.application.database, path, now())
     finally:
-        load_run.BATCH_ROWS = usual
+        runs.BATCH_ROWS = usual
 
 
 async def pulled(serving: Serving, to: Path, market: str = "DE", locale: str = "") -> tuple[Pulled, list[str]]:

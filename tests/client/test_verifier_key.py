@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from client.verify import verifier_of
-from record.errors import KeyMalformed
-from record.note import PRIVATE, SigningKey
+from grounds_client.verify import verifier_of
+from grounds_record.errors import KeyMalformed
+from grounds_record.note import PRIVATE, SigningKey
 
 KEY = SigningKey("example.com/other", b"\x07" * 32).verifier()
 

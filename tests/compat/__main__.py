@@ -16,17 +16,17 @@ import grpc
 import sqlalchemy
 from typer.testing import CliRunner
 
-from client.__main__ import app as client_app
 from grounds.audit.v1 import audit_pb2, audit_pb2_grpc
 from grounds.credit.v1 import credit_pb2_grpc
+from grounds_client.__main__ import app as client_app
+from grounds_record.note import SigningKey
 from models.catalog import activate
-from record.note import SigningKey
-from server.app import Application
+from server.application import Application
 from server.config import Settings, read_settings
-from server.load import load_file
+from server.load.files import load_file
 from server.stores.database import Database
-from server.stores.loading import Keep
-from server.stores.open_log import KeyPlaces
+from server.stores.record_log.opening import KeyPlaces
+from server.stores.runs.loading import Keep
 from tests.conftest import LOAD_TIME
 from tests.server.asking import customer, euros, numbers, score_request
 from tests.small import POLICY, SPEC, made_customers, write_small_family

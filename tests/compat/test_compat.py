@@ -12,13 +12,13 @@ from alembic.migration import MigrationContext
 
 from grounds.audit.v1 import audit_pb2
 from grounds.credit.v1 import credit_pb2
+from grounds_record.checkpoint import open_checkpoint
+from grounds_record.export_file import read_export
+from grounds_record.merkle import verify_consistency
+from grounds_record.note import parse_verifier_key
+from grounds_record.verify import verify
 from models.bundle import read_bundle
 from models.model import open_model
-from record.checkpoint import open_checkpoint
-from record.export_file import read_export
-from record.merkle import verify_consistency
-from record.note import parse_verifier_key
-from record.verify import verify
 from server.config import Settings
 from server.stores.database import Database
 from tests.compat.__main__ import QUESTIONS, settings_of

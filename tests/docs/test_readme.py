@@ -20,7 +20,7 @@ def test_the_console_blocks_are_what_the_demo_prints_apart_from_names_and_times_
         **key_environment(released.folder),
     }
 
-    with demo.serving(tmp_path / "server.log", **settings) as address:
+    with demo.serving(tmp_path / "server.application_log", **settings) as address:
         shown = {
             name: transcript for name, _, transcript in demo.ask(address, released.files / "credit.features.parquet")
         }

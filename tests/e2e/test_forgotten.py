@@ -18,12 +18,12 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import select
 
-from client.export_log import export_log
 from grounds.credit.v1 import credit_pb2 as pb
-from record.keys import read_secret
+from grounds_client.export_log import export_log
+from grounds_record.keys import read_secret
 from server.config import Settings
-from server.erase import clean, erase
-from server.stores.chunks import EXPORTED, written
+from server.maintenance.erasure import clean, erase
+from server.stores.runs.arrow_chunks import EXPORTED, written
 from server.stores.tables import FEATURES, RISK_CHUNKS, RISKS
 from tests.conftest import ROOT, Serving
 from tests.e2e.processes import write_config

@@ -11,12 +11,12 @@ import pytest
 
 from grounds.audit.v1 import audit_pb2, audit_pb2_grpc
 from grounds.credit.v1 import credit_pb2 as pb
-from record.checkpoint import open_checkpoint
-from record.keys import read_signing_key
-from record.merkle import verify_consistency, verify_inclusion
-from record.sealed import SealedRecord
+from grounds_record.checkpoint import open_checkpoint
+from grounds_record.keys import read_signing_key
+from grounds_record.merkle import verify_consistency, verify_inclusion
+from grounds_record.sealed import SealedRecord
 from server.config import read_settings
-from server.doctor import examine
+from server.maintenance.doctor import examine
 from server.stores.database import Database
 from tests.e2e.processes import Process, start
 from tests.server.asking import customer, numbers, score_request

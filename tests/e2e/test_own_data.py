@@ -5,7 +5,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import demo
-from client.calls import Client
+from grounds_client.calls import Client
 from tests.conftest import key_environment, run
 
 SPEC = """

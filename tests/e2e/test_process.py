@@ -18,9 +18,9 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 import demo
-from client.calls import Client, customer_of, money_of
-from client.errors import CallFailed
 from grounds.credit.v1 import credit_pb2, credit_pb2_grpc
+from grounds_client.calls import Client, customer_of, money_of
+from grounds_client.errors import CallFailed
 from tests.conftest import ROOT, USES_THE_DATABASE, Released, key_environment
 
 pytestmark = USES_THE_DATABASE
@@ -93,7 +93,7 @@ def test_after_a_thousand_calls_it_is_small_and_has_loaded_no_training_library(
 
 
 def test_the_serving_modules_import_no_training_library() -> None:
-    code = "import sys, server.__main__, server.app; print(','.join(sorted({m.split('.')[0] for m in sys.modules})))"
+    code = "import sys, server.__main__, server.application; print(','.join(sorted({m.split('.')[0] for m in sys.modules})))"
 
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
 

@@ -10,14 +10,14 @@ import sqlalchemy
 from sqlalchemy import Connection, delete, select, update
 from typer.testing import CliRunner
 
-from client.__main__ import app
-from record.checkpoint import Checkpoint, sign_checkpoint
-from record.keys import ensure_signing_key
-from record.merkle import Frontier
+from grounds_client.__main__ import app
+from grounds_record.checkpoint import Checkpoint, sign_checkpoint
+from grounds_record.keys import ensure_signing_key
+from grounds_record.merkle import Frontier
 from server.config import Settings
-from server.doctor import examine
+from server.maintenance.doctor import examine
 from server.stores.database import Database
-from server.stores.entries import split
+from server.stores.record_log.entries import split
 from server.stores.tables import LOG_HEAD, RECORDS
 from tests.conftest import Serving
 from tests.server.asking import customer, score_request

@@ -10,7 +10,7 @@ import pytest
 from models.model import Model, open_model
 from models.schema import Schema
 from models.signs import against_sign, best_values
-from server.decisions.assess import Assessment, Input, Question, assess
+from server.decisions.assessment import Assessment, Input, Question, assess
 from server.decisions.policy import Outcome, read_policy
 from tests.small import SmallFamily, made_customers
 

@@ -4,15 +4,15 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from record.checkpoint import Checkpoint, sign_checkpoint
-from record.customer_keys import key_id
-from record.export import Export, StoredRecord
-from record.header import Header, Removed
-from record.merkle import Frontier, Node, completed_count, cover, inclusion_proof
-from record.note import SigningKey
-from record.sealed import seal
-from record.verdict import FaultKind, Verdict
-from record.verify import verify
+from grounds_record.checkpoint import Checkpoint, sign_checkpoint
+from grounds_record.customer_keys import key_id
+from grounds_record.export import Export, StoredRecord
+from grounds_record.header import Header, Removed
+from grounds_record.merkle import Frontier, Node, completed_count, cover, inclusion_proof
+from grounds_record.note import SigningKey
+from grounds_record.sealed import seal
+from grounds_record.verdict import FaultKind, Verdict
+from grounds_record.verify import verify
 
 KEY = SigningKey("example.com/log", bytes(range(32)))
 CUSTOMER_KEY = bytes(range(1, 33))

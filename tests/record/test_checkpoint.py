@@ -7,8 +7,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from record.checkpoint import Checkpoint, open_checkpoint, parse_checkpoint, sign_checkpoint
-from record.errors import (
+from grounds_record.checkpoint import Checkpoint, open_checkpoint, parse_checkpoint, sign_checkpoint
+from grounds_record.errors import (
     CheckpointMalformed,
     CheckpointOfAnotherLog,
     KeyMalformed,
@@ -17,8 +17,8 @@ from record.errors import (
     SignatureMissing,
     SignatureWrong,
 )
-from record.merkle import EMPTY_ROOT
-from record.note import SigningKey, VerifierKey, open_note, parse_signing_key, parse_verifier_key, sign_note
+from grounds_record.merkle import EMPTY_ROOT
+from grounds_record.note import SigningKey, VerifierKey, open_note, parse_signing_key, parse_verifier_key, sign_note
 
 # golang.org/x/mod/sumdb/note, note_test.go.
 VKEY = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from record.columns import columns_of
-from record.export import StoredRecord
-from record.header import parse_header
-from record.verdict import FaultKind
+from grounds_record.columns import columns_of
+from grounds_record.export import StoredRecord
+from grounds_record.header import parse_header
+from grounds_record.verdict import FaultKind
 from tests.record.logs import LOG, check, header, places
 
 LABELS = {"market": "DE", "bundle": "b" * 64, "decision": "REFER", "grade": "A+"}

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from record.errors import ExportMalformed
-from record.export import Export, RetentionProof
-from record.export_file import read_export, write_export
+from grounds_record.errors import ExportMalformed
+from grounds_record.export import Export, RetentionProof
+from grounds_record.export_file import read_export, write_export
 from tests.record.logs import LOG, NEW
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from record.errors import KeyFileRefused
-from record.keys import check, ensure_secret, ensure_signing_key, make, read_secret, read_signing_key
-from record.note import SigningKey
+from grounds_record.errors import KeyFileRefused
+from grounds_record.keys import check, ensure_secret, ensure_signing_key, make, read_secret, read_signing_key
+from grounds_record.note import SigningKey
 from tests.conftest import ROOT
 
 NAME = "example.com/log"
@@ -46,7 +46,7 @@ def test_a_key_is_its_owners_alone_whatever_the_umask_and_leaves_nothing_beside_
 
 
 def test_processes_that_start_at_once_all_get_the_same_key(tmp_path: Path) -> None:
-    program = "import sys; from pathlib import Path; from record.keys import ensure_signing_key; input();"
+    program = "import sys; from pathlib import Path; from grounds_record.keys import ensure_signing_key; input();"
     program += "print(ensure_signing_key(Path(sys.argv[1]), 'log').verifier().text())"
     command = [sys.executable, "-c", program, str(tmp_path / "key")]
     started = [

@@ -4,9 +4,9 @@ import hashlib
 
 import pytest
 
-from record.errors import ProofInvalid
-from record.leaf_blocks import BLOCK_LEAVES, block_with, blocks_of, prove, root_of, split_hashes
-from record.merkle import EMPTY_ROOT, leaf_hash, verify_inclusion
+from grounds_record.errors import ProofInvalid
+from grounds_record.leaf_blocks import BLOCK_LEAVES, block_with, blocks_of, prove, root_of, split_hashes
+from grounds_record.merkle import EMPTY_ROOT, leaf_hash, verify_inclusion
 from tests.record.rfc6962 import audit_path, mth
 
 SIZES = (1, 2, 3, 7, BLOCK_LEAVES - 1, BLOCK_LEAVES, BLOCK_LEAVES + 1, 2 * BLOCK_LEAVES, 3 * BLOCK_LEAVES + 100)

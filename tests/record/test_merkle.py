@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from record.errors import ProofInvalid
-from record.merkle import (
+from grounds_record.errors import ProofInvalid
+from grounds_record.merkle import (
     EMPTY_ROOT,
     Frontier,
     Node,

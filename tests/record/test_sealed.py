@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from record.customer_keys import content_tag, customer_tag, key_id, new_customer_key, unwrap_key, wrap_key
-from record.errors import (
+from grounds_record.customer_keys import content_tag, customer_tag, key_id, new_customer_key, unwrap_key, wrap_key
+from grounds_record.errors import (
     CustomerKeyWrong,
     FrameRefused,
     HeaderRefused,
@@ -21,8 +21,8 @@ from record.errors import (
     RecordError,
     WrappedKeyRefused,
 )
-from record.header import Header, Removed, parse_header
-from record.sealed import BODY_BYTES_MAX, SealedRecord, open_sealed, seal, split_leaf_data
+from grounds_record.header import Header, Removed, parse_header
+from grounds_record.sealed import BODY_BYTES_MAX, SealedRecord, open_sealed, seal, split_leaf_data
 
 KEY, OTHER, MASTER = bytes(range(32)), bytes(range(1, 33)), bytes(range(2, 34))
 UUID = "5d1c2a34-0f6e-4b7a-9c1d-2e3f40516273"

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from record.export import Export
-from record.note import SigningKey
-from record.verdict import Fault, FaultKind
-from record.verify import verify
+from grounds_record.export import Export
+from grounds_record.note import SigningKey
+from grounds_record.verdict import Fault, FaultKind
+from grounds_record.verify import verify
 from tests.record.logs import KEY, LOG, NEW, OLD, SIZE, check, honest, places, turned
 
 

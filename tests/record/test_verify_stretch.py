@@ -5,10 +5,10 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from record.export import Export
-from record.merkle import consistency_proof
-from record.verdict import FaultKind, Verdict
-from record.verify import verify
+from grounds_record.export import Export
+from grounds_record.merkle import consistency_proof
+from grounds_record.verdict import FaultKind, Verdict
+from grounds_record.verify import verify
 from tests.record.logs import KEY, LOG, NEW, OLD, SIZE, Log, places, turned
 
 

@@ -7,7 +7,7 @@ from sqlalchemy import select, update
 from grounds.audit.v1 import audit_pb2, churn_evidence_pb2, evidence_pb2
 from grounds.churn.v1 import churn_pb2
 from grounds.credit.v1 import credit_pb2
-from server.stores.records import RecordLog
+from server.stores.record_log.log import RecordLog
 from server.stores.tables import RECORDS, RUNS
 from tests.conftest import Serving
 from tests.server.asking import customer, numbers, score_request

@@ -5,9 +5,9 @@ import random
 from collections.abc import AsyncIterator
 from typing import Any
 
-import server.erase
+import server.maintenance.erasure
 from grounds.churn.v1 import churn_pb2 as pb
-from server.app import now
+from server.application import now
 from tests.conftest import Serving
 from tests.server.loading import load_file
 from tests.server.runs import ChurnFamily, plain_rows, write_run
@@ -72,4 +72,6 @@ def made(seed: int, count: int = 60) -> dict[str, float | None]:
 def erase(serving: Serving, customer_id: str) -> int:
     """Erase a customer; gives from how many runs."""
     assert serving.application.log is not None
-    return len(server.erase.erase(serving.application.log, ("DE", customer_id), "request 7", now()).run_rows)
+    return len(
+        server.maintenance.erasure.erase(serving.application.log, ("DE", customer_id), "request 7", now()).run_rows
+    )

@@ -5,12 +5,12 @@ import multiprocessing
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from server import load, load_run
 from server.config import read_settings
-from server.load import Loaded
+from server.load import files, runs
+from server.load.files import Loaded
 from server.stores.database import Database
-from server.stores.loading import Keep
-from server.stores.open_log import KeyPlaces
+from server.stores.record_log.opening import KeyPlaces
+from server.stores.runs.loading import Keep
 from tests.conftest import key_places
 
 KEEP = Keep.of(read_settings())
@@ -29,14 +29,14 @@ def keys_beside(database: Database) -> KeyPlaces:
 
 def load_file(database: Database, path: Path, load_time: dt.datetime, keep: Keep = KEEP) -> Loaded:
     """Load a file as `python -m server load` does."""
-    return load.load_file(database, path, load_time, keys_beside(database), keep)
+    return files.load_file(database, path, load_time, keys_beside(database), keep)
 
 
 def load_little_by_little(url: str, path: Path, load_time: dt.datetime, keys: KeyPlaces) -> None:
     """Load in small transactions, so that a kill finds the loader between and within many of them."""
-    load.BATCH_ROWS = load_run.BATCH_ROWS = 20
+    files.BATCH_ROWS = runs.BATCH_ROWS = 20
     database = Database(url)
-    load.load_file(database, path, load_time, keys, KEEP)
+    files.load_file(database, path, load_time, keys, KEEP)
     database.close()
 
 

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from record.checkpoint import Checkpoint, open_checkpoint
+from grounds_record.checkpoint import Checkpoint, open_checkpoint
 from server.stores.database import Database
-from server.stores.entries import Entry
-from server.stores.open_log import KeyPlaces, open_log
-from server.stores.proofs import Proofs
-from server.stores.records import RecordLog
+from server.stores.record_log.entries import Entry
+from server.stores.record_log.log import RecordLog
+from server.stores.record_log.opening import KeyPlaces, open_log
+from server.stores.record_log.proofs import Proofs
 from tests.conftest import key_settings
 
 NOW = dt.datetime(2026, 3, 1, 12, 30, 15, 123456, tzinfo=dt.UTC)

@@ -9,10 +9,10 @@ from typing import Any
 from sqlalchemy import Table, select, update
 
 from grounds.audit.v1 import bodies_pb2 as pb
-from server.erase import erasure_problems
-from server.stores.entries import Entry
-from server.stores.records import RecordLog
-from server.stores.run_records import run_problems
+from server.maintenance.erasure import erasure_problems
+from server.stores.record_log.entries import Entry
+from server.stores.record_log.log import RecordLog
+from server.stores.runs.records import run_problems
 from server.stores.tables import RISK_CHUNKS, RISK_LEAVES, RISKS, RUNS
 from tests.server.logs import NOW
 

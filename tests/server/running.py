@@ -12,9 +12,9 @@ from sqlalchemy import func, select
 
 from grounds.model.v1 import model_pb2
 from models.catalog import activate
-from server.app import Application
+from server.application import Application
 from server.config import Settings
-from server.edges.threads import Threads
+from server.edges.thread_pool import Threads
 from server.stores.tables import RECORDS
 from tests.conftest import Serving
 

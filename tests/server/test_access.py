@@ -14,8 +14,8 @@ from grounds.audit.v1 import audit_pb2
 from grounds.churn.v1 import churn_pb2
 from grounds.credit.v1 import credit_pb2
 from grounds.model.v1 import model_pb2
-from server.edges.access import LOAN_DESK, ROLES, authorise
-from server.edges.gate import Gate
+from server.edges.authorization import LOAN_DESK, ROLES, authorise
+from server.edges.interceptor import Gate
 from server.edges.status import INTERNAL, MEANINGS
 from server.errors import MethodNotAllowed, ServerError
 from tests.conftest import ROOT

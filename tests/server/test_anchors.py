@@ -7,7 +7,7 @@ from pathlib import Path
 
 from structlog.testing import capture_logs
 
-from record.checkpoint import open_checkpoint
+from grounds_record.checkpoint import open_checkpoint
 from server.config import Settings
 from tests.server.asking import score_request
 from tests.server.running import served, until

@@ -11,10 +11,10 @@ import pytest
 from grounds.audit.v1 import audit_pb2 as pb
 from grounds.credit.v1 import credit_pb2
 from grounds.explain.v1 import explain_pb2
-from record.checkpoint import open_checkpoint
-from record.merkle import verify_consistency, verify_inclusion
-from record.note import parse_verifier_key
-from record.sealed import SealedRecord
+from grounds_record.checkpoint import open_checkpoint
+from grounds_record.merkle import verify_consistency, verify_inclusion
+from grounds_record.note import parse_verifier_key
+from grounds_record.sealed import SealedRecord
 from server.config import Settings
 from tests.conftest import Serving
 from tests.server.asking import customer, field, numbers, raw, refusal, score_request

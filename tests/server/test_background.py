@@ -12,13 +12,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from structlog.testing import capture_logs
 
 from models.catalog import ACTIVE
-from server.app import Application
+from server.application import Application
 from server.config import Settings
-from server.stores.anchors import Anchors
-from server.stores.chunker import Chunker
-from server.stores.entries import Entry, Outcome
-from server.stores.lineup import Lineup, LineupWatch
-from server.stores.records import RecordLog
+from server.registry.serving_models import Lineup, LineupWatch
+from server.stores.record_log.anchors import Anchors
+from server.stores.record_log.entries import Entry, Outcome
+from server.stores.record_log.header_chunks import Chunker
+from server.stores.record_log.log import RecordLog
 from tests.conftest import Serving
 from tests.server.asking import score_request
 from tests.server.running import swap, until

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from grounds.churn.v1 import churn_pb2 as pb
 from server.decisions.bands import held_bands, plain_bands
-from server.edges.risks import RiskWriter, run_message
+from server.edges.churn.messages import RiskWriter, run_message
 from server.stores.database import Database
-from server.stores.risks import RiskStore
+from server.stores.runs.predictions import RiskStore
 from tests.conftest import LOAD_TIME
 from tests.server.loading import load_file
 from tests.server.runs import FIRST, MARGIN, SECOND, THIRD, ChurnFamily, plain_rows, write_run

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from record.merkle import EMPTY_ROOT, Frontier, verify_inclusion
-from server.stores.proofs import Proofs, proof_in
-from server.stores.records import RecordLog
+from grounds_record.merkle import EMPTY_ROOT, Frontier, verify_inclusion
+from server.stores.record_log.log import RecordLog
+from server.stores.record_log.proofs import Proofs, proof_in
 from server.stores.tables import LOG_HEAD, RECORDS
 from tests.conftest import Serving
 from tests.server.auditing import decide, evidence

@@ -13,15 +13,15 @@ from structlog.testing import capture_logs
 from grounds.credit.v1 import credit_pb2 as pb
 from grounds.credit.v1 import credit_pb2_grpc
 from server.config import Settings
-from server.decisions.policies import PolicyWatch
-from server.edges.credit import CreditServicer
-from server.edges.gate import Gate
+from server.edges.credit.servicer import CreditServicer
+from server.edges.interceptor import Gate
 from server.edges.recorder import Recorder
-from server.edges.threads import Threads
+from server.edges.thread_pool import Threads
+from server.registry.policy_watch import PolicyWatch
+from server.registry.serving_models import LineupWatch
 from server.stores.database import Database
 from server.stores.features import FeatureStore
-from server.stores.lineup import LineupWatch
-from server.stores.open_log import KeyPlaces, open_log
+from server.stores.record_log.opening import KeyPlaces, open_log
 from tests.conftest import Serving
 from tests.server.asking import NOBODY, customer, euros, numbers, refusal, score_request, simulate_request
 

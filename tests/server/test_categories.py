@@ -12,7 +12,7 @@ import pytest
 from grounds.credit.v1 import credit_pb2 as pb
 from grounds.explain.v1.explain_pb2 import FeatureValue
 from models.catalog import activate
-from server.app import Application
+from server.application import Application
 from server.config import read_settings
 from server.stores.database import Database
 from tests.conftest import LOAD_TIME, Serving, key_settings

@@ -8,10 +8,10 @@ import grpc
 import pytest
 
 from grounds.churn.v1 import churn_pb2 as pb
-from server.app import now
+from server.application import now
 from server.config import Settings
-from server.edges.pages import CopyState, PageTokens
-from server.stores.loading import Keep
+from server.edges.page_tokens import CopyState, PageTokens
+from server.stores.runs.loading import Keep
 from tests.conftest import Serving
 from tests.server.asking import refusal
 from tests.server.copies import load, made, request, synced

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from grounds.churn.v1 import churn_pb2 as pb
-from server.app import now
+from server.application import now
 from server.config import Settings
-from server.stores import changes
-from server.stores.loading import Keep
+from server.stores.runs import changes
+from server.stores.runs.loading import Keep
 from tests.conftest import Serving
 from tests.server.asking import customer, refusal
 from tests.server.copies import Copy, erase, load, made, pages, request, synced

@@ -13,7 +13,7 @@ from grounds.churn.v1 import churn_pb2 as pb
 from grounds.explain.v1 import explain_pb2
 from server.config import Settings
 from server.edges.money import amount_of, money_of_minor
-from server.stores.doubles import pack
+from server.stores.float_arrays import pack
 from tests.conftest import LOAD_TIME, Serving
 from tests.server.asking import NOBODY, customer, refusal
 from tests.server.loading import load_file

@@ -12,11 +12,11 @@ from sqlalchemy import select
 
 from grounds.audit.v1 import bodies_pb2, evidence_pb2
 from grounds.churn.v1 import churn_pb2
-from record.checkpoint import open_checkpoint
-from record.merkle import verify_inclusion
-from record.note import parse_verifier_key
-from server.app import now
-from server.erase import erase
+from grounds_record.checkpoint import open_checkpoint
+from grounds_record.merkle import verify_inclusion
+from grounds_record.note import parse_verifier_key
+from server.application import now
+from server.maintenance.erasure import erase
 from server.stores.tables import RECORDS
 from tests.conftest import Serving
 from tests.server.asking import customer, refusal

@@ -16,10 +16,10 @@ from grounds.audit.v1 import sample_pb2 as pb
 from grounds.credit.v1 import credit_pb2
 from server.errors import StoreUnavailable
 from server.stores.database import Database
-from server.stores.decisions import Condition, DecisionList, Place
-from server.stores.draw import drawn_from
-from server.stores.records import RecordLog
-from server.stores.samples import Question, Samples, Strata
+from server.stores.record_log.decision_index import Condition, DecisionList, Place
+from server.stores.record_log.log import RecordLog
+from server.stores.record_log.sample_worker import drawn_from
+from server.stores.record_log.sampling import Question, Samples, Strata
 from tests.conftest import Serving
 from tests.server.asking import refusal
 from tests.server.auditing import decide

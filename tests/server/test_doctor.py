@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, delete, event, select, update
 
-from record.merkle import HASH_BYTES, Frontier
+from grounds_record.merkle import HASH_BYTES, Frontier
 from server.decisions.retention import read_retention
-from server.doctor import examine
-from server.retain import remove
-from server.stores.anchors import Anchors
-from server.stores.entries import split
-from server.stores.records import RecordLog
+from server.maintenance.doctor import examine
+from server.maintenance.retention import remove
+from server.stores.record_log.anchors import Anchors
+from server.stores.record_log.entries import split
+from server.stores.record_log.log import RecordLog
 from server.stores.tables import CHECKPOINTS, LOG_HEAD, RECORDS
 from tests.server.logs import NOW, entry, opened
 from tests.server.test_retention_table import table_of

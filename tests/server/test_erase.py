@@ -9,15 +9,15 @@ import pytest
 from sqlalchemy import func, select
 
 from grounds.audit.v1 import bodies_pb2 as pb
-from record.header import Header, parse_header
-from server.doctor import examine
-from server.erase import ERASURE, clean, erase, erasure_problems, plan_of
+from grounds_record.header import Header, parse_header
 from server.errors import ErasureRefused, RecordRemoved
-from server.stores.entries import Kept
-from server.stores.holds import held_tags, holds_on, place_hold, release_hold
+from server.maintenance.doctor import examine
+from server.maintenance.erasure import ERASURE, clean, erase, erasure_problems, plan_of
 from server.stores.key_tables import WRAPPED_KEYS
-from server.stores.keys import LOG, TAGS
-from server.stores.records import RecordLog
+from server.stores.record_log.customer_keys import LOG, TAGS
+from server.stores.record_log.entries import Kept
+from server.stores.record_log.holds import held_tags, holds_on, place_hold, release_hold
+from server.stores.record_log.log import RecordLog
 from server.stores.tables import FEATURES, RECORDS
 from tests.server.killed import Kill, Killed, at_every_step
 from tests.server.logs import NOW, entry, opened

@@ -8,12 +8,12 @@ from sqlalchemy import func, select
 from typer.testing import CliRunner
 
 from server.__main__ import app
-from server.doctor import examine
-from server.erase import erasure_problems
 from server.errors import StoreUnavailable
+from server.maintenance.doctor import examine
+from server.maintenance.erasure import erasure_problems
 from server.stores.database import Database
-from server.stores.loading import alone
-from server.stores.run_records import run_problems
+from server.stores.runs.loading import alone
+from server.stores.runs.records import run_problems
 from server.stores.tables import FEATURES, RISKS, RUNS
 from tests.conftest import LOAD_TIME, key_settings
 from tests.e2e.processes import write_config

@@ -11,9 +11,9 @@ from sqlalchemy import delete, select
 from grounds.audit.v1 import audit_pb2, evidence_pb2
 from grounds.credit.v1 import credit_pb2
 from grounds.explain.v1 import explain_pb2
-from record.checkpoint import open_checkpoint
-from record.merkle import leaf_hash, verify_inclusion
-from record.note import parse_verifier_key
+from grounds_record.checkpoint import open_checkpoint
+from grounds_record.merkle import leaf_hash, verify_inclusion
+from grounds_record.note import parse_verifier_key
 from server.stores.key_tables import WRAPPED_KEYS
 from server.stores.tables import POLICIES, RECORDS
 from tests.conftest import Serving

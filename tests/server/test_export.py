@@ -9,10 +9,10 @@ import pyarrow as pa
 import pytest
 
 from grounds.churn.v1 import churn_pb2 as pb
-from server.app import now
+from server.application import now
 from server.config import Settings
-from server.stores import chunks
-from server.stores.erasures import erase_risks
+from server.stores.runs import arrow_chunks as chunks
+from server.stores.runs.erasure import erase_risks
 from server.stores.tables import RISK_CHUNKS
 from tests.conftest import Serving
 from tests.server.asking import refusal

@@ -6,7 +6,7 @@ import grpc
 import pytest
 
 from grounds.churn.v1 import churn_pb2 as pb
-from server.app import now
+from server.application import now
 from server.config import Settings
 from tests.conftest import Serving
 from tests.server.asking import customer, refusal

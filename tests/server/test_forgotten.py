@@ -5,8 +5,8 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from server.erase import erase
-from server.load import Loaded, load_file
+from server.load.files import Loaded, load_file
+from server.maintenance.erasure import erase
 from server.stores.features import utc
 from server.stores.tables import FEATURES, RISK_TOMBSTONES, RISKS, RUNS
 from tests.conftest import LOAD_TIME

@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from grounds.credit.v1 import credit_pb2 as pb
 from server.config import Settings
-from server.stores.lineup import Lineup
+from server.registry.serving_models import Lineup
 from server.stores.tables import RECORDS
 from tests.conftest import Serving
 from tests.server.asking import customer, euros, field, numbers, raw, refusal, score_request

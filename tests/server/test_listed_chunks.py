@@ -11,17 +11,17 @@ import pyarrow as pa
 import pytest
 from sqlalchemy import delete, select, update
 
-from server.app import Application
+from server.application import Application
 from server.config import Settings
-from server.doctor import examine
-from server.stores.chunker import Chunker, ChunksNotMade, due, stretches
+from server.maintenance.doctor import examine
 from server.stores.database import Database
-from server.stores.decisions import Condition
-from server.stores.draw import drawn_from
-from server.stores.listed import checked, chunk_all, chunk_read, chunk_written
-from server.stores.proofs import Proofs
-from server.stores.records import RecordLog
-from server.stores.samples import Question
+from server.stores.record_log.decision_index import Condition
+from server.stores.record_log.header_chunks import Chunker, ChunksNotMade, due, stretches
+from server.stores.record_log.header_index import checked, chunk_all, chunk_read, chunk_written
+from server.stores.record_log.log import RecordLog
+from server.stores.record_log.proofs import Proofs
+from server.stores.record_log.sample_worker import drawn_from
+from server.stores.record_log.sampling import Question
 from server.stores.tables import LISTED_CHUNKS, RECORDS
 from tests.conftest import Serving
 from tests.server.auditing import decide

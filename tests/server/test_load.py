@@ -17,7 +17,7 @@ from sqlalchemy import func, select
 
 from server.config import Settings
 from server.errors import LoadRefused
-from server.load import Loaded
+from server.load.files import Loaded
 from server.stores.database import Database
 from server.stores.tables import FEATURES, METADATA
 from tests.conftest import LOAD_TIME, ROOT

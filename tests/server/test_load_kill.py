@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 
 from server.errors import LoadRefused
 from server.stores.database import Database
-from server.stores.risks import RiskStore
+from server.stores.runs.predictions import RiskStore
 from server.stores.tables import FEATURES, RISK_CHUNKS, RISKS, RUNS
 from tests.conftest import LOAD_TIME
 from tests.server.loading import load_file, started

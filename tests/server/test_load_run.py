@@ -13,9 +13,9 @@ import pytest
 
 from grounds.churn.v1 import churn_pb2 as pb
 from server.errors import LoadRefused
-from server.load_manifest import BANDS, STATUSES
+from server.load.manifest import BANDS, STATUSES
 from server.stores.database import Database
-from server.stores.risks import RiskStore, Wanted
+from server.stores.runs.predictions import RiskStore, Wanted
 from tests.conftest import LOAD_TIME
 from tests.server.loading import load_file
 from tests.server.runs import FIRST, ChurnFamily, write_rows

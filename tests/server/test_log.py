@@ -10,9 +10,8 @@ import pytest
 from sqlalchemy import delete, select, update
 from structlog.testing import capture_logs
 
-from record.header import parse_header
-from record.merkle import verify_consistency, verify_inclusion
-from server.doctor import examine
+from grounds_record.header import parse_header
+from grounds_record.merkle import verify_consistency, verify_inclusion
 from server.errors import (
     RecordDamaged,
     RecordRemoved,
@@ -21,11 +20,12 @@ from server.errors import (
     StoreUnavailable,
     TreeSizeUnknown,
 )
-from server.stores.entries import Kept
+from server.maintenance.doctor import examine
 from server.stores.key_tables import WRAPPED_KEYS
-from server.stores.keys import LOG
-from server.stores.proofs import Proofs
-from server.stores.records import RecordLog
+from server.stores.record_log.customer_keys import LOG
+from server.stores.record_log.entries import Kept
+from server.stores.record_log.log import RecordLog
+from server.stores.record_log.proofs import Proofs
 from server.stores.tables import LOG_HEAD, RECORDS, TREE_TWIGS
 from tests.record.rfc6962 import mth
 from tests.server.logs import NOW, entry, opened, signed

@@ -16,14 +16,14 @@ from sqlalchemy import Connection, event, func, select
 from sqlalchemy.exc import OperationalError
 
 from grounds.credit.v1 import credit_pb2 as pb
-from record.note import VerifierKey
-from server.app import Application
+from grounds_record.note import VerifierKey
+from server.application import Application
 from server.config import Settings
-from server.doctor import examine
 from server.errors import StoreUnavailable
+from server.maintenance.doctor import examine
 from server.stores.database import Database
-from server.stores.entries import Kept
-from server.stores.records import RecordLog
+from server.stores.record_log.entries import Kept
+from server.stores.record_log.log import RecordLog
 from server.stores.tables import RECORDS
 from tests.conftest import LOAD_TIME, Serving
 from tests.server.asking import customer, raw, refusal, score_request

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from grounds.audit.v1 import bodies_pb2
 from grounds.credit.v1 import credit_pb2 as pb
-from record.header import parse_header
+from grounds_record.header import parse_header
 from server.decisions.overrides import Decided, Money, Proposed, Side, judge
 from server.decisions.policy import Outcome, Overrides
 from server.stores.tables import RECORDS

@@ -8,10 +8,10 @@ import grpc
 import pytest
 
 from grounds.churn.v1 import churn_pb2 as pb
-from server.app import now
+from server.application import now
 from server.config import Settings
 from server.edges.money import amount_of
-from server.edges.pages import PagePlace, PageTokens, SyncPlace
+from server.edges.page_tokens import PagePlace, PageTokens, SyncPlace
 from tests.conftest import LOAD_TIME, Serving
 from tests.server.asking import Refusal, refusal
 from tests.server.loading import load_file

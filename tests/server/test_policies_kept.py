@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event, func, select, update
 
-from server.decisions.policies import PolicyWatch
 from server.decisions.policy import Policy, parse_policy, read_policy
 from server.errors import PolicyRefused, RecordDamaged, StoreUnavailable
+from server.registry.policy_watch import PolicyWatch
+from server.stores.catalog.policies import PolicyStore
 from server.stores.database import Database
-from server.stores.policies import PolicyStore
 from server.stores.tables import POLICIES
 from tests.small import POLICY
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.app import Application
+from server.application import Application
 from server.config import Settings
 from server.decisions.policy import Outcome, Section, read_policy
 from server.decisions.rules import approvable, expected_loss, outcome_of, score_rules

@@ -15,13 +15,13 @@ import pytest
 from sqlalchemy import Connection, select, text
 from structlog.testing import capture_logs
 
-from server.app import SERVICES, Application
+from server.application import SERVICES, Application
 from server.config import Settings
-from server.edges.rehearsal import rehearse, settle
+from server.edges.warm_up import rehearse, settle
 from server.stores.database import Database
 from server.stores.features import FeatureStore
 from server.stores.key_tables import WRAPPED_KEYS
-from server.stores.proofs import Proofs
+from server.stores.record_log.proofs import Proofs
 from server.stores.tables import LOG_HEAD, RECORDS, TREE_TWIGS
 from tests.conftest import Serving
 from tests.server.asking import score_request
@@ -32,8 +32,8 @@ from tests.small import SmallFamily
 TIMED = """
 import sys, time
 from google.protobuf import message_factory
-from server.app import SERVICES
-from server.edges.rehearsal import read_rules
+from server.application import SERVICES
+from server.edges.warm_up import read_rules
 from server.edges.validation import VALIDATOR
 if sys.argv[1] == "True":
     read_rules(SERVICES)

@@ -9,9 +9,9 @@ from sqlalchemy import select, update
 
 from grounds.audit.v1 import audit_pb2, evidence_pb2
 from grounds.credit.v1 import credit_pb2
-from record.sealed import SealedRecord, open_sealed, seal
+from grounds_record.sealed import SealedRecord, open_sealed, seal
 from server.config import Settings
-from server.stores.doubles import pack, unpack
+from server.stores.float_arrays import pack, unpack
 from server.stores.tables import FEATURES
 from tests.conftest import Serving
 from tests.server.asking import euros, numbers, refusal

@@ -5,10 +5,10 @@ import shutil
 from sqlalchemy import delete, select, update
 
 from grounds.audit.v1 import evidence_pb2
-from server.stores.artifacts import missing_artifacts
-from server.stores.doubles import pack, unpack
+from server.stores.catalog.artifacts import missing_artifacts
+from server.stores.catalog.bundle_cache import Shelf
+from server.stores.float_arrays import pack, unpack
 from server.stores.key_tables import WRAPPED_KEYS
-from server.stores.shelf import Shelf
 from server.stores.tables import FEATURES, POLICIES
 from tests.conftest import Serving
 from tests.server.auditing import MODES, decide, replay, row_of

@@ -10,14 +10,14 @@ import pytest
 from sqlalchemy import Connection, event, select, update
 
 from grounds.audit.v1 import bodies_pb2 as pb
-from record.header import parse_header
+from grounds_record.header import parse_header
 from server.decisions.retention import read_retention
-from server.doctor import examine
-from server.erase import ERASURE, erase
 from server.errors import RecordRemoved, RetentionRefused
-from server.retain import look, remove
-from server.stores.holds import OPERATOR, place_hold, release_hold
-from server.stores.records import RecordLog
+from server.maintenance.doctor import examine
+from server.maintenance.erasure import ERASURE, erase
+from server.maintenance.retention import look, remove
+from server.stores.record_log.holds import OPERATOR, place_hold, release_hold
+from server.stores.record_log.log import RecordLog
 from server.stores.tables import RECORDS
 from tests.server.killed import Kill, Killed, at_every_step
 from tests.server.logs import entry, opened

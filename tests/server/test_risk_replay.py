@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from server.decisions.replay import Match, Mismatch, RuntimeDiffers
-from server.decisions.risk_replay import (
+from server.decisions.churn_replay import (
     AMOUNTS,
     DECLINE,
     NO_TEXTS,
@@ -18,6 +17,7 @@ from server.decisions.risk_replay import (
     explanation_verdict,
     score_verdict,
 )
+from server.decisions.replay_verdict import Match, Mismatch, RuntimeDiffers
 from tests.server.runs import BANDS, FIRST, MARGIN, ChurnFamily, manifest_of, scored_rows
 
 

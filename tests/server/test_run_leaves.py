@@ -8,13 +8,13 @@ import pytest
 from sqlalchemy import delete, select, update
 
 from grounds.audit.v1 import bodies_pb2 as pb
-from server.erase import erase
-from server.load import load_file
-from server.stores.leaves import LeavesDamaged
-from server.stores.loading import sweep
-from server.stores.records import RecordLog
-from server.stores.run_evidence import RunRows
-from server.stores.run_records import record_name
+from server.load.files import load_file
+from server.maintenance.erasure import erase
+from server.stores.record_log.log import RecordLog
+from server.stores.runs.evidence import RunRows
+from server.stores.runs.leaves import LeavesDamaged
+from server.stores.runs.loading import sweep
+from server.stores.runs.records import record_name
 from server.stores.tables import RISK_LEAVES, RUNS
 from tests.conftest import LOAD_TIME
 from tests.server.loading import KEEP

@@ -7,12 +7,12 @@ import pytest
 from sqlalchemy import delete, select, update
 
 from grounds.audit.v1 import bodies_pb2 as pb
-from record.header import parse_header
-from server.erase import erase
+from grounds_record.header import parse_header
 from server.errors import LoadRefused
-from server.load import load_file
-from server.stores.records import RecordLog
-from server.stores.run_records import record_name
+from server.load.files import load_file
+from server.maintenance.erasure import erase
+from server.stores.record_log.log import RecordLog
+from server.stores.runs.records import record_name
 from server.stores.tables import RECORDS, RISK_CHUNKS, RISK_LEAVES, RISKS, RUNS
 from tests.conftest import LOAD_TIME
 from tests.server.killed import Kill, Killed, at_every_step

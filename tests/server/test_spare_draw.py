@@ -10,10 +10,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from server.app import Application
+from server.application import Application
 from server.config import Settings
-from server.stores.decisions import Condition
-from server.stores.samples import Question, Samples, Strata
+from server.stores.record_log.decision_index import Condition
+from server.stores.record_log.sampling import Question, Samples, Strata
 from tests.conftest import ROOT
 from tests.server.logs import entry, opened
 from tests.server.running import until
@@ -97,7 +97,7 @@ async def test_a_server_has_one_ready_and_ends_it_when_it_stops(small_settings: 
 
 def test_it_ends_where_its_server_is_killed() -> None:
     code = (
-        "import time; from server.stores.database import Database; from server.stores.samples import Samples\n"
+        "import time; from server.stores.database import Database; from server.stores.record_log.sampling import Samples\n"
         "samples = Samples(Database('sqlite://')); samples.prepare(); print(samples.spare.pid, flush=True); time.sleep(99)"
     )
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:

@@ -9,7 +9,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from server.app import Application, PortTaken
+from server.application import Application, PortTaken
 from server.config import Settings
 from server.errors import StoreUnavailable
 from tests.conftest import Serving

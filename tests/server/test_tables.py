@@ -19,8 +19,8 @@ from sqlalchemy.exc import IntegrityError
 from models.schema import Schema
 from server.errors import DatabaseRefused, StoreUnavailable
 from server.stores.database import Database
-from server.stores.doubles import pack, unpack
 from server.stores.features import FeatureStore, append
+from server.stores.float_arrays import pack, unpack
 from server.stores.tables import METADATA, RUNS
 from tests.small import SmallFamily
 

@@ -9,9 +9,9 @@ import pytest
 
 from grounds.audit.v1 import sample_pb2
 from grounds.churn.v1 import churn_pb2 as pb
-from server.app import now
+from server.application import now
 from server.config import Settings
-from server.edges.pages import CopyState, ExportPlace, PageTokens
+from server.edges.page_tokens import CopyState, ExportPlace, PageTokens
 from tests.conftest import Serving
 from tests.server.asking import refusal, score_request
 from tests.server.running import served

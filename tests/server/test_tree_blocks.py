@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, delete, func, select, update
 
-from record.merkle import (
+from grounds_record.merkle import (
     Frontier,
     Node,
     consistency_proof,
@@ -16,13 +16,13 @@ from record.merkle import (
     verify_consistency,
     verify_inclusion,
 )
-from server.doctor import examine
 from server.errors import RecordDamaged
+from server.maintenance.doctor import examine
 from server.stores.database import Database
-from server.stores.entries import split
-from server.stores.nodes import NodesOf, Upper, keep_nodes
-from server.stores.proofs import Proofs, proof_in
-from server.stores.records import RecordLog
+from server.stores.record_log.entries import split
+from server.stores.record_log.log import RecordLog
+from server.stores.record_log.proofs import Proofs, proof_in
+from server.stores.record_log.tiles import NodesOf, Upper, keep_nodes
 from server.stores.tables import LOG_HEAD, RECORDS, TREE_BLOCKS, TREE_TWIGS
 from tests.server.logs import entry
 from tests.server.trees import NODES, SIZE, as_of_0008, grown

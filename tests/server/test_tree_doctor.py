@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
-from server.doctor import examine
-from server.stores.nodes import block_problems
-from server.stores.records import RecordLog
+from server.maintenance.doctor import examine
+from server.stores.record_log.leaf_tiles import twig_problems
+from server.stores.record_log.log import RecordLog
+from server.stores.record_log.tiles import block_problems
 from server.stores.tables import TREE_BLOCKS, TREE_TWIGS
-from server.stores.twigs import twig_problems
 from tests.server.trees import SIZE, as_of_0008, grown
 
 

@@ -11,8 +11,8 @@ from sqlalchemy import select
 from typer.testing import CliRunner
 
 from server.__main__ import app
-from server.accounts import account
 from server.errors import ErasureRefused
+from server.maintenance.accounts import account
 from server.stores.database import Database
 from server.stores.tables import RECORDS
 from tests.conftest import key_places, key_settings

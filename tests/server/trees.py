@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import delete, select
 
-from server.stores.records import RecordLog
+from server.stores.record_log.log import RecordLog
 from server.stores.tables import RECORDS, TREE_BLOCKS, TREE_TWIGS
 from tests.server.logs import entry, opened
 

@@ -1,0 +1,55 @@
+"""Finds the decision that an auditor asks for, whatever is left of it."""
+
+from dataclasses import dataclass
+
+from grounds.audit.v1 import audit_pb2
+from grounds_record.export import StoredRecord
+from grounds_record.header import parse_header
+from server.errors import DecisionUnknown, RecordDamaged, RecordRemoved
+from server.stores.record_log.decision_index import CREDIT_DECISION
+from server.stores.record_log.entries import Kept
+from server.stores.record_log.log import RecordLog
+from server.stores.record_log.proofs import Proofs
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is left of a decision's record.
+
+    Attributes:
+        body: None where it cannot be opened.
+        kept: The opened record.
+        stored: The same as it is stored.
+        damage: Why it cannot, though nobody removed it; "" where somebody did.
+    """
+
+    body: audit_pb2.DecisionRecord | None
+    damage: str = ""
+    kept: Kept | None = None
+    stored: StoredRecord | None = None
+
+
+def find_decision(log: RecordLog, proofs: Proofs, decision_id: str) -> Found:
+    """Find a decision.
+
+    Raises:
+        DecisionUnknown: There is no such decision.
+    """
+    try:
+        found = log.with_stored(decision_id)
+    except RecordRemoved as error:
+        stored = proofs.record(decision_id)
+        if parse_header(stored.header).kind != CREDIT_DECISION:
+            raise unknown(decision_id) from error
+        return Found(None, stored=stored)
+    except RecordDamaged as error:
+        return Found(None, str(error))
+    if found is None or found[0].header.kind != CREDIT_DECISION:
+        raise unknown(decision_id)
+    kept, stored = found
+    return Found(audit_pb2.DecisionRecord.FromString(kept.body), kept=kept, stored=stored)
+
+
+def unknown(decision_id: str) -> DecisionUnknown:
+    """Say that there is no such decision."""
+    return DecisionUnknown("there is no such decision", decision_id=decision_id)

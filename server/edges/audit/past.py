@@ -1,0 +1,81 @@
+"""Gives the recorded past to a replay: the decision, the bundle and the policy that made it, the features then."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import TypeAlias
+
+from grounds.audit.v1 import evidence_pb2 as ev
+from models.model import Model
+from models.schema import Schema
+from server.decisions.assessment import Input
+from server.decisions.policy import Policy, parse_policy
+from server.edges.audit.lookup import Found
+from server.edges.audit.question import Recorded, recorded
+from server.edges.credit.servicer import inputs_of
+from server.edges.explanations import values_of
+from server.errors import BundleNotReadable, BundleUnknown, PolicyRefused, RecordDamaged
+from server.stores.catalog.bundle_cache import Shelf
+from server.stores.catalog.policies import PolicyStore
+from server.stores.features import FeatureStore
+
+Why: TypeAlias = "ev.UnavailableReason"
+
+
+@lru_cache(maxsize=8)
+def parsed(content: bytes) -> Policy:
+    """Read a policy; an auditor asks for the same one again and again."""
+    return parse_policy(content, "policy")
+
+
+class NotAvailable(Exception):
+    """A replay cannot be made; `why` is for programs, the message for people."""
+
+    def __init__(self, why: Why, detail: str) -> None:
+        super().__init__(detail)
+        self.why = why
+
+
+class Past:
+    """Looks up what a decision was made from. Every method raises NotAvailable where it is gone."""
+
+    def __init__(self, shelf: Shelf, policies: PolicyStore, features: FeatureStore) -> None:
+        self.shelf, self.policies, self.features = shelf, policies, features
+
+    def decision(self, found: Found) -> Recorded:
+        """Decode the record."""
+        if found.body is not None:
+            return recorded(found.body)
+        if found.damage:
+            raise NotAvailable(ev.UNAVAILABLE_REASON_RECORD_DAMAGED, found.damage)
+        told = "the customer was erased, or retention removed the record's body"
+        raise NotAvailable(ev.UNAVAILABLE_REASON_INPUT_ERASED, told)
+
+    def model(self, past: Recorded) -> Model:
+        """Open the bundle that decided."""
+        try:
+            return self.shelf.model(past.body.bundle_id)
+        except (BundleUnknown, BundleNotReadable) as error:
+            raise NotAvailable(ev.UNAVAILABLE_REASON_ARTIFACT_MISSING, str(error)) from error
+
+    def policy(self, past: Recorded) -> Policy:
+        """Read the policy that decided."""
+        try:
+            content = self.policies.of(past.body.policy_sha256)
+            if content is None:
+                raise NotAvailable(ev.UNAVAILABLE_REASON_POLICY_MISSING, "the policy file was not kept")
+            return parsed(content)
+        except (RecordDamaged, PolicyRefused) as error:
+            raise NotAvailable(ev.UNAVAILABLE_REASON_POLICY_MISSING, str(error)) from error
+
+    def inputs_then(self, past: Recorded, schema: Schema) -> Mapping[str, Input]:
+        """Give what the request and the feature store say today of the time as of which the features were fed."""
+        known = [given for given in past.inputs().values() if given.source == "STORE"]
+        stored = None
+        if known:
+            as_of, customer = known[0].as_of, past.request.customer
+            assert as_of is not None, "what the store gives has a time"
+            stored = self.features.of_time(customer.market, customer.customer_id, schema, as_of)
+            if stored is None:
+                told = f"the feature store has no row of this customer as of {as_of.isoformat()} any more"
+                raise NotAvailable(ev.UNAVAILABLE_REASON_FEATURES_MISSING, told)
+        return inputs_of(schema, stored, values_of(past.request.features))

@@ -1,0 +1,103 @@
+"""Copies of a market kept in step: pages of changes, and the export. Every token that is not right means: begin again."""
+
+from typing import TypeVar
+
+from grounds.churn.v1 import churn_pb2 as pb
+from grounds.customer.v1 import customer_pb2
+from server.edges.churn.messages import newest_run, risk_messages, run_message
+from server.edges.page_tokens import CopyState, ExportPlace, PageTokens, SyncPlace
+from server.errors import PageTokenInvalid, ResyncRequired
+from server.stores.runs.changes import ChangePlace, ChangeStore, Sync
+from server.stores.runs.predictions import RiskStore
+
+OfCopy = TypeVar("OfCopy", SyncPlace, CopyState, ExportPlace)
+
+
+class Syncs:
+    """Reads pages of changes and parts of exports; called from the store's threads."""
+
+    def __init__(self, risks: RiskStore, changes: ChangeStore, tokens: PageTokens) -> None:
+        self.risks, self.changes, self.tokens = risks, changes, tokens
+
+    def page(self, request: pb.ListChurnRiskChangesRequest, size: int) -> pb.ListChurnRiskChangesResponse:
+        """Give one page of a sync."""
+        sync, place = self.sync_of(request)
+        page = self.changes.page(sync, place, size)
+        answer = pb.ListChurnRiskChangesResponse(
+            run=run_message(sync.run),
+            churn_risks=risk_messages(sync.run, page.rows, request.locale),
+            removed_customers=[
+                customer_pb2.Customer(market=request.market, customer_id=customer_id) for customer_id in page.removed
+            ],
+        )
+        if page.place is None:
+            answer.delta_token = self.tokens.write(
+                CopyState(request.market, request.locale, sync.run.number, sync.mark)
+            )
+        else:
+            since = sync.since.number if sync.since else None
+            answer.next_page_token = self.tokens.write(
+                SyncPlace(
+                    request.market,
+                    request.locale,
+                    sync.run.number,
+                    since,
+                    sync.mark,
+                    sync.since_mark,
+                    page.place.phase,
+                    page.place.customer_id,
+                    page.place.number,
+                )
+            )
+        return answer
+
+    def sync_of(self, request: pb.ListChurnRiskChangesRequest) -> tuple[Sync, ChangePlace]:
+        """Give which sync a request is about, and where it goes on."""
+        market = request.market
+        if request.page_token:
+            at = self.token(request.page_token, SyncPlace, request)
+            since = None if at.since is None else self.risks.run(at.since, market)
+            sync = Sync(self.risks.run(at.run, market), since, at.mark, at.since_mark)
+            return sync, ChangePlace(at.phase, at.customer_id, at.number)
+        # The mark before the run: a customer who is erased in between is told of twice, not never.
+        mark = self.changes.mark(market)
+        if request.delta_token:
+            state = self.token(request.delta_token, CopyState, request)
+            since = self.risks.run(state.run, market)
+            return Sync(newest_run(self.risks, market), since, mark, state.mark), ChangePlace("CHANGED")
+        return Sync(newest_run(self.risks, market), None, mark, mark), ChangePlace("CHANGED")
+
+    def export_place(self, request: pb.ExportChurnRisksRequest) -> ExportPlace:
+        """Give where an export begins or goes on."""
+        if request.resume_token:
+            return self.token(request.resume_token, ExportPlace, request)
+        mark = self.changes.mark(request.market)
+        return ExportPlace(request.market, request.locale, newest_run(self.risks, request.market).number, mark, 0)
+
+    def part(self, place: ExportPlace) -> tuple[pb.ExportChurnRisksResponse, ExportPlace | None]:
+        """Give one part of an export, and where it goes on; nowhere after the last."""
+        run = self.risks.run(place.run, place.market)
+        content, is_last = self.risks.chunk(run, place.part)
+        answer = pb.ExportChurnRisksResponse(run=run_message(run), arrow_stream=content)
+        if is_last:
+            answer.delta_token = self.tokens.write(CopyState(place.market, place.locale, place.run, place.mark))
+            return answer, None
+        following = ExportPlace(place.market, place.locale, place.run, place.mark, place.part + 1)
+        answer.resume_token = self.tokens.write(following)
+        return answer, following
+
+    def token(
+        self, token: str, kind: type[OfCopy], request: pb.ListChurnRiskChangesRequest | pb.ExportChurnRisksRequest
+    ) -> OfCopy:
+        """Read a token; whatever is wrong with it, the copy must begin anew.
+
+        Raises:
+            ResyncRequired: It is not of this call, market and locale, or too old.
+        """
+        try:
+            place = self.tokens.read(token, kind)
+        except PageTokenInvalid as error:
+            raise ResyncRequired(f"{error}; begin again without a token", market=request.market) from error
+        if (place.market, place.locale) != (request.market, request.locale):
+            raise ResyncRequired("the token is of another market or locale; begin again without a token")
+        return place

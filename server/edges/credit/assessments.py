@@ -1,0 +1,104 @@
+"""An assessment as the contract says it."""
+
+from grounds.credit.v1 import credit_pb2 as pb
+from grounds.explain.v1 import explain_pb2
+from server.decisions.assessment import Assessment, Reason
+from server.decisions.rules import RuleResult
+from server.edges.explanations import ContributionFacts, baseline_of, contribution, explanation
+from server.edges.money import money_of
+
+UNSEEN_LEVEL = "UNSEEN_LEVEL"
+REASON_TYPES = {
+    "MODEL": explain_pb2.REASON_TYPE_MODEL,
+    "POLICY": explain_pb2.REASON_TYPE_POLICY,
+    "INPUT": explain_pb2.REASON_TYPE_INPUT,
+}
+
+
+def assessment_message(assessment: Assessment) -> pb.CreditAssessment:
+    """Write an assessment; the parts that a NOT_SCORABLE one does not have stay absent."""
+    message = pb.CreditAssessment(
+        policy_result=policy_message(assessment),
+        warnings=[explain_pb2.Warning(code=UNSEEN_LEVEL, feature=name) for name in assessment.unseen],
+        reasons=explain_pb2.Reasons(locale=assessment.locale, reasons=map(reason_message, assessment.reasons)),
+    )
+    score = assessment.score
+    if score is None or assessment.recommendation is None:
+        return message
+    message.model_output.CopyFrom(
+        pb.ModelOutput(
+            bundle_id=assessment.model.bundle.bundle_id,
+            log_odds=score.log_odds,
+            pd=score.pd,
+            score=score.score,
+            grade=score.grade,
+        )
+    )
+    message.explanation.CopyFrom(explanation_message(assessment))
+    message.recommendation.CopyFrom(
+        pb.Recommendation(
+            decision=pb.Decision.Name(assessment.recommendation),
+            approve_max_pd=assessment.section.approve_max_pd,
+            refer_max_pd=assessment.section.refer_max_pd,
+        )
+    )
+    return message
+
+
+def explanation_message(assessment: Assessment) -> explain_pb2.Explanation:
+    """Write the columns that add up."""
+    bundle, score = assessment.model.bundle, assessment.score
+    assert score is not None
+    lines = []
+    for feature, log_odds, points in zip(bundle.schema.features, score.contributions, score.points, strict=True):
+        given = assessment.inputs.get(feature.name)
+        facts = ContributionFacts(
+            feature=feature.name,
+            group=feature.group,
+            value=None if given is None else given.value,
+            source=None if given is None else given.source,
+            as_of=None if given is None else given.as_of,
+            log_odds=log_odds,
+            points=points,
+        )
+        lines.append(contribution(facts))
+    baseline = baseline_of(bundle.baseline_sha256, bundle.baseline.row_count, bundle.baseline.definition)
+    return explanation(bundle.baseline.method, baseline, score.base_value, score.residual, lines, score.base_points)
+
+
+def policy_message(assessment: Assessment) -> pb.PolicyResult:
+    """Write the policy's part."""
+    section, grant = assessment.section, assessment.grant
+    message = pb.PolicyResult(
+        policy_version=assessment.policy.document.version,
+        policy_sha256=assessment.policy.sha256,
+        decision=pb.Decision.Name(assessment.outcome),
+        rules=map(rule_message, assessment.rules),
+        product=section.product,
+        effective_from=section.effective_from.isoformat(),
+    )
+    if grant is not None:
+        message.approvable_amount.CopyFrom(money_of(grant.approvable, section.currency))
+        message.expected_loss.CopyFrom(money_of(grant.expected_loss, section.currency))
+        message.lgd = float(section.lgd)
+    return message
+
+
+def rule_message(rule: RuleResult) -> pb.PolicyRule:
+    """Write one rule."""
+    message = pb.PolicyRule(code=rule.code, passed=rule.passed)
+    if not rule.passed:
+        message.best_decision = pb.Decision.Name(rule.best)  # type: ignore[assignment]
+    return message
+
+
+def reason_message(reason: Reason) -> explain_pb2.Reason:
+    """Write one reason."""
+    return explain_pb2.Reason(
+        code=reason.code,
+        type=REASON_TYPES[reason.kind],
+        text=reason.text,
+        log_odds=reason.log_odds,
+        points=reason.points,
+        features=reason.features,
+    )

@@ -1,0 +1,137 @@
+"""What is recorded of a credit decision: all that went into it and came out of it."""
+
+import datetime as dt
+import importlib.metadata
+import math
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+
+from grounds.audit.v1 import audit_pb2 as pb
+from grounds.credit.v1 import credit_pb2
+from models.schema import Schema
+from server.decisions.assessment import Assessment, Input
+from server.edges.authorization import LOCAL_CALLER
+from server.edges.explanations import SOURCES, timestamp
+from server.stores.record_log.decision_index import CREDIT_DECISION
+from server.stores.record_log.entries import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A decision with what led to it.
+
+    Attributes:
+        received: The request's bytes, as they came.
+        received_at: When.
+        content: Digest of the decoded request without its request_id.
+    """
+
+    received: bytes
+    received_at: dt.datetime
+    content: bytes
+    assessment: Assessment
+    decision: credit_pb2.CreditDecision
+
+
+def decision_entry(decided: Decided) -> Entry:
+    """Give the entry that records a decision."""
+    assessment, decision = decided.assessment, decided.decision
+    score, customer = assessment.score, decision.customer
+    labels = {
+        "market": customer.market,
+        "product": assessment.section.product,
+        "bundle": assessment.model.bundle.bundle_id,
+        "decision": assessment.outcome.name,
+        "policy": assessment.policy.sha256,
+    }
+    if score is not None:
+        labels["grade"] = score.grade
+    return Entry(
+        kind=CREDIT_DECISION,
+        record_id=decision.record_ref.decision_id,
+        time=assessment.question.at,
+        caller=LOCAL_CALLER,
+        body=decision_record(decided).SerializeToString(deterministic=True),
+        customer=(customer.market, customer.customer_id),
+        request_id=decision.record_ref.request_id.lower(),
+        content=decided.content,
+        labels=labels,
+    )
+
+
+def decision_record(decided: Decided) -> pb.DecisionRecord:
+    """Write the body of the record."""
+    assessment, decision = decided.assessment, decided.decision
+    bundle, policy = assessment.model.bundle, assessment.policy
+    return pb.DecisionRecord(
+        request=decided.received,
+        answer=decision.SerializeToString(deterministic=True),
+        features=fed_features(bundle.schema, assessment.inputs),
+        bundle_id=bundle.bundle_id,
+        feature_set_digest=bundle.schema.feature_set_digest,
+        baseline_sha256=bundle.baseline_sha256,
+        policy_version=policy.document.version,
+        policy_sha256=policy.sha256,
+        runtime=runtime(),
+        numbers=numbers(assessment),
+        caller=LOCAL_CALLER,
+        receive_time=timestamp(decided.received_at),
+        decide_time=timestamp(assessment.question.at),
+    )
+
+
+def fed_features(schema: Schema, inputs: Mapping[str, Input]) -> list[pb.FedFeature]:
+    """Write every feature of the model, as known and as fed."""
+    lines = []
+    # Nearly all values are of one time, and writing a time costs more than all the rest of a line.
+    times = {given.as_of for given in inputs.values() if given.as_of is not None}
+    stamps = {time: timestamp(time) for time in times}
+    for feature in schema.features:
+        given = inputs.get(feature.name)
+        if given is None:
+            lines.append(pb.FedFeature(feature=feature.name, number=math.nan))
+            continue
+        line = pb.FedFeature(
+            feature=feature.name, number=schema.number_of(feature.name, given.value), source=SOURCES[given.source]
+        )
+        if isinstance(given.value, str):
+            line.value.level = given.value
+        else:
+            line.value.number = given.value
+        if given.as_of is not None:
+            line.as_of_time.CopyFrom(stamps[given.as_of])
+        lines.append(line)
+    return lines
+
+
+def numbers(assessment: Assessment) -> pb.ModelNumbers | None:
+    """Write what the model gave; None where the customer is not scorable."""
+    score = assessment.score
+    if score is None:
+        return None
+    return pb.ModelNumbers(
+        margin=score.margin,
+        log_odds=score.log_odds,
+        pd=score.pd,
+        base_value=score.base_value,
+        contributions=score.contributions,
+        residual=score.residual,
+    )
+
+
+@cache
+def runtime() -> pb.Runtime:
+    """Say what computes here."""
+    return pb.Runtime(
+        grounds=importlib.metadata.version("grounds"),
+        onnxruntime=importlib.metadata.version("onnxruntime"),
+        python=platform.python_version(),
+        platform=platform.platform(),
+    )
+
+
+def answer_of(body: bytes) -> credit_pb2.CreditDecision:
+    """Read the answer back, byte for byte as it was sent."""
+    return credit_pb2.CreditDecision.FromString(pb.DecisionRecord.FromString(body).answer)

@@ -1,0 +1,167 @@
+"""What comes after a decision: what people decided otherwise, and what became of it. Each is a sealed record of the log."""
+
+import datetime as dt
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from google.protobuf.message import Message
+
+from grounds.audit.v1 import bodies_pb2
+from grounds.credit.v1 import credit_pb2 as pb
+from server.edges.authorization import LOCAL_CALLER
+from server.edges.credit.decision_records import answer_of
+from server.edges.explanations import timestamp
+from server.edges.received import RECEIVED
+from server.edges.recorder import Recorder
+from server.edges.request_digest import content_sha256
+from server.edges.thread_pool import Threads
+from server.errors import DecisionUnknown, StoreUnavailable
+from server.stores.record_log.concurrency import count_of
+from server.stores.record_log.decision_index import CREDIT_DECISION
+from server.stores.record_log.entries import After, Entry, Kept, Overtaken, new_record_id
+from server.stores.record_log.log import RecordLog
+from server.stores.record_log.related_records import records_about
+
+CREDIT_OVERRIDE, CREDIT_OUTCOME = "CREDIT_OVERRIDE", "CREDIT_OUTCOME"
+EVENTS = (CREDIT_OVERRIDE, CREDIT_OUTCOME)
+TRIES_MAX = 10
+ABOUT = "about"  # the label that names the decision
+Asked = pb.RecordOverrideRequest | pb.RecordOutcomeRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """A request with all that is known when it is answered.
+
+    Attributes:
+        kept: The record of the decision.
+        overrides: What people decided about it until now.
+        outcomes: What became of it until now.
+        record_id: Under which the answer will be recorded.
+        at: Now.
+        after: How many overrides and outcomes there were.
+    """
+
+    decision: pb.CreditDecision
+    kept: Kept
+    overrides: tuple[pb.Override, ...]
+    outcomes: tuple[pb.Outcome, ...]
+    record_id: str
+    at: dt.datetime
+    after: After
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An answer that is to be recorded, and the labels of its record."""
+
+    kind: str
+    answer: pb.Override | pb.Outcome
+    labels: dict[str, str]
+
+
+class Events:
+    """Records what comes after decisions, and reads it."""
+
+    def __init__(self, log: RecordLog, recorder: Recorder, threads: Threads, clock: Callable[[], dt.datetime]) -> None:
+        self.log, self.recorder, self.threads, self.clock = log, recorder, threads, clock
+
+    async def record(self, request: Asked, tell: Callable[[Asking], Told]) -> bytes:
+        """Record one event once per request_id; gives the answer's bytes.
+
+        Args:
+            request: As validated against the contract.
+            tell: Checks the request and gives the answer; raises what refuses it. Called in a thread.
+        """
+        content = bytes.fromhex(content_sha256(request, without="request_id"))
+        for _ in range(TRIES_MAX):
+            try:
+                return answer_bytes(await self.tried(request, content, tell))
+            except Overtaken:
+                continue  # judged by what is not the last word any more
+        raise StoreUnavailable("others record about this decision all the time; try again")
+
+    async def tried(self, request: Asked, content: bytes, tell: Callable[[Asking], Told]) -> Kept:
+        """Judge by what there is, and record, unless it was recorded before.
+
+        Raises:
+            Overtaken: Something else was recorded about the decision meanwhile.
+        """
+        at, request_id = self.clock(), request.request_id.lower()
+        try:
+            asking = await self.threads.run(self.asking, request.decision_id.lower(), at)
+            told = await self.threads.run(tell, asking)
+        except Exception:
+            # What is refused today, or fails, may have been answered before.
+            earlier = await self.threads.run(self.log.of_request, LOCAL_CALLER, request_id, content)
+            if earlier is None:
+                raise
+            return earlier
+        entry = Entry(
+            kind=told.kind,
+            record_id=asking.record_id,
+            time=at,
+            caller=LOCAL_CALLER,
+            body=event_body(RECEIVED.get(), told.answer, at),
+            customer=(asking.decision.customer.market, asking.decision.customer.customer_id),
+            request_id=request_id,
+            content=content,
+            labels={"market": asking.decision.customer.market, ABOUT: asking.kept.header.record_id, **told.labels},
+            after=asking.after,
+        )
+        return await self.recorder.keep(entry)
+
+    def asking(self, decision_id: str, at: dt.datetime) -> Asking:
+        """Read the decision and what came after it, of one moment."""
+        with self.log.database.snapshot() as then:
+            log = then.of(self.log)
+            kept = decision_of(log, decision_id)
+            tag, label = kept.header.customer_tag, (ABOUT, kept.header.record_id)
+            with then.reading() as connection:
+                known = After(tag, EVENTS, label, count_of(connection, tag, EVENTS, label))
+            return Asking(answer_of(kept.body), kept, *after(log, kept), new_record_id(at), at, known)
+
+    def read(self, decision_id: str) -> tuple[Kept, tuple[pb.Override, ...], tuple[pb.Outcome, ...]]:
+        """Give a decision and what came after it, of one moment; raises as decision_of."""
+        with self.log.database.snapshot() as then:
+            log = then.of(self.log)
+            kept = decision_of(log, decision_id)
+            return kept, *after(log, kept)
+
+
+def decision_of(log: RecordLog, decision_id: str) -> Kept:
+    """Read a decision.
+
+    Raises:
+        DecisionUnknown: There is none of this name.
+        RecordRemoved, RecordDamaged: See RecordLog.of_id.
+    """
+    kept = log.of_id(decision_id)
+    if kept is None or kept.header.kind != CREDIT_DECISION:
+        raise DecisionUnknown("there is no such decision", decision_id=decision_id)
+    return kept
+
+
+def after(log: RecordLog, kept: Kept) -> tuple[tuple[pb.Override, ...], tuple[pb.Outcome, ...]]:
+    """Read what came after a decision, in the order in which it was recorded."""
+    events = list(records_about(log, kept.header.customer_tag, EVENTS, {ABOUT: kept.header.record_id}))
+    return (
+        tuple(pb.Override.FromString(answer_bytes(each)) for each in events if each.header.kind == CREDIT_OVERRIDE),
+        tuple(pb.Outcome.FromString(answer_bytes(each)) for each in events if each.header.kind == CREDIT_OUTCOME),
+    )
+
+
+def event_body(received: bytes, answer: Message, at: dt.datetime) -> bytes:
+    """Write the body of a record."""
+    body = bodies_pb2.EventRecord(
+        request=received,
+        answer=answer.SerializeToString(deterministic=True),
+        caller=LOCAL_CALLER,
+        receive_time=timestamp(at),
+    )
+    return body.SerializeToString(deterministic=True)
+
+
+def answer_bytes(kept: Kept) -> bytes:
+    """Read the answer back, byte for byte as it was sent."""
+    return bodies_pb2.EventRecord.FromString(kept.body).answer

@@ -1,0 +1,137 @@
+"""The gate before every method: authorise, validate, call; errors get their meaning, bugs are hidden."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+import grpc
+import structlog
+from google.protobuf.message import Message
+
+from server.edges.authorization import authorise
+from server.edges.context import Context
+from server.edges.places import place_of
+from server.edges.received import RECEIVED, Received, keeping
+from server.edges.status import MEANINGS, refuse, refuse_bug
+from server.edges.validation import validate
+from server.errors import Draining, ServerError
+
+LOG = structlog.get_logger()
+OURS = "/grounds."
+Behaviour = Callable[..., Awaitable[Message]]
+Stream = Callable[..., AsyncGenerator[Message]]
+
+
+class Gate(grpc.aio.ServerInterceptor):
+    """Wraps every method of the server, and knows when it is quiet.
+
+    All state is owned by the event loop.
+
+    Attributes:
+        draining: New calls are refused; those under way go on.
+        under_way: Calls of ours that have begun and not ended.
+        last_arrival: time.monotonic() when the last one began.
+    """
+
+    def __init__(self) -> None:
+        self.draining = False
+        self.under_way = 0
+        self.last_arrival = time.monotonic()
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """Give the method's handler, wrapped."""
+        handler = await continuation(handler_call_details)
+        method = handler_call_details.method
+        if handler is None:
+            return None
+        if not method.startswith(OURS):
+            return with_authorisation(handler, method)
+        codec = {
+            "request_deserializer": keeping(handler.request_deserializer),
+            "response_serializer": handler.response_serializer,
+        }
+        if handler.response_streaming:
+            return grpc.unary_stream_rpc_method_handler(self.guarded_stream(handler.unary_stream, method), **codec)
+        return grpc.unary_unary_rpc_method_handler(self.guarded(handler.unary_unary, method), **codec)
+
+    def guarded(self, behaviour: Behaviour, method: str) -> Behaviour:
+        """Wrap a method of ours."""
+
+        async def call(received: Received, context: Context) -> Message:
+            async with self.watched(method, context):
+                RECEIVED.set(received.content)
+                self.let_in(method, received.message)
+                return await behaviour(received.message, context)
+
+        return call
+
+    def guarded_stream(self, behaviour: Stream, method: str) -> Stream:
+        """Wrap a method of ours that answers in parts."""
+
+        async def call(received: Received, context: Context) -> AsyncGenerator[Message]:
+            async with self.watched(method, context):
+                self.let_in(method, received.message)
+                async with aclosing(behaviour(received.message, context)) as parts:
+                    async for part in parts:
+                        yield part
+
+        return call
+
+    @asynccontextmanager
+    async def watched(self, method: str, context: Context) -> AsyncIterator[None]:
+        """Count and log a call; give its errors their meaning, and hide bugs."""
+        start = self.last_arrival = time.monotonic()
+        self.under_way += 1
+        try:
+            yield
+        except ServerError as error:
+            log_call(method, MEANINGS[type(error)].reason, start)
+            await refuse(context, error)
+        except Exception as error:  # noqa: BLE001 - a bug: the log gets its place, the client an incident id
+            incident_id = str(uuid.uuid4())
+            LOG.error("bug", method=method, incident_id=incident_id, error=type(error).__name__, place=place_of(error))
+            await refuse_bug(context, incident_id)
+        finally:
+            self.under_way -= 1
+        log_call(method, "OK", start)
+
+    def let_in(self, method: str, request: Message) -> None:
+        """Let a call through: authorise, then validate."""
+        authorise(method)
+        if self.draining:
+            raise Draining("this server is stopping; ask again")
+        validate(request)
+
+    async def quiet(self, seconds: float, at_most: float) -> None:
+        """Wait until nothing is under way and nothing has arrived for so long, at most so long."""
+        deadline = time.monotonic() + at_most
+        while time.monotonic() < deadline:
+            if self.under_way == 0 and time.monotonic() - self.last_arrival >= seconds:
+                return
+            await asyncio.sleep(seconds / 10)
+
+
+def log_call(method: str, reason: str, start: float) -> None:
+    """Write down that a call was answered; nothing of what was in it."""
+    LOG.info("call", method=method, reason=reason, milliseconds=round((time.monotonic() - start) * 1000, 2))
+
+
+def with_authorisation(handler: Any, method: str) -> Any:
+    """Let a standard service answer only those who may call it."""
+    try:
+        authorise(method)
+    except ServerError as error:
+        refusal = error
+
+        async def refused(_request: Any, context: Context) -> None:
+            await refuse(context, refusal)
+
+        return grpc.unary_unary_rpc_method_handler(refused)
+    return handler

@@ -1,0 +1,1 @@
+"""Feature and run files into the database."""

@@ -1,0 +1,50 @@
+"""Whose rows a file has: columns, customers and times, checked over the whole file before anything is kept."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from server.errors import LoadRefused
+from server.stores.record_log.erased_customers import Forgotten
+
+MARKET = r"^[A-Z]{2}$"
+CUSTOMER = r"^[A-Za-z0-9._:-]{1,64}$"
+KEYS = {"market": pa.string(), "customer_id": pa.string(), "as_of": pa.timestamp("us", tz="UTC")}
+
+
+def check_keys(path: Path, table: pa.Table) -> None:
+    """Refuse a file whose customers cannot be told apart or named."""
+    check_columns(path, table, KEYS)
+    if table.num_rows == 0:
+        raise LoadRefused(f"{path}: has no rows")
+    for column, pattern in (("market", MARKET), ("customer_id", CUSTOMER)):
+        good = pc.match_substring_regex(table[column], pattern)
+        if not pc.all(pc.fill_null(good, False)).as_py():  # noqa: FBT003 - pyarrow's signature
+            raise LoadRefused(f"{path}: column {column!r} must match {pattern}")
+    if table["as_of"].null_count:
+        raise LoadRefused(f"{path}: column 'as_of' has gaps")
+    distinct = table.group_by(list(KEYS)).aggregate([]).num_rows
+    if distinct != table.num_rows:
+        raise LoadRefused(f"{path}: {table.num_rows - distinct} rows repeat a market, customer and time")
+
+
+def kept(rows: pa.RecordBatch | pa.Table, gone: Forgotten) -> pa.Array:
+    """Tell of every row whether it stays: it does not where the customer was erased at or after its time."""
+    if not gone.times:
+        return pa.repeat(True, rows.num_rows)  # noqa: FBT003 - pyarrow's signature
+    keys = zip(*(rows[name].to_pylist() for name in KEYS), strict=True)
+    return pa.array([not gone.covers(*key) for key in keys], pa.bool_())
+
+
+def check_columns(path: Path, table: pa.Table | pa.Schema, wanted: dict[str, Any]) -> None:
+    """Refuse a file that lacks a column or has it in another type."""
+    schema = table if isinstance(table, pa.Schema) else table.schema
+    problems = [
+        f"{name!r} must be {kind}"
+        for name, kind in wanted.items()
+        if name not in schema.names or schema.field(name).type != kind
+    ]
+    if problems:
+        raise LoadRefused(f"{path}: columns: {'; '.join(problems)}")

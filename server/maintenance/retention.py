@@ -1,0 +1,169 @@
+"""Applies the retention table: takes the ciphertext of old records, leaves header and hash, and records what it took.
+
+Each 500 records are one transaction with the RETENTION record that names them, so that a kill at any moment leaves no gap
+without one; the same command again goes on where it stopped.
+"""
+
+import datetime as dt
+import hashlib
+from array import array
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select, update
+
+from grounds.audit.v1 import bodies_pb2 as pb
+from grounds_record.columns import differing_columns
+from grounds_record.errors import RecordError
+from grounds_record.header import REMOVED_MAX, RETENTION, Removed, parse_header
+from server.decisions.retention import KEPT_FOR_EVER, Due, RetentionTable
+from server.errors import RetentionRefused
+from server.stores.record_log.entries import EPOCH, US, Entry, new_record_id, stored_record
+from server.stores.record_log.holds import OPERATOR, held_tags, written
+from server.stores.record_log.log import RecordLog
+from server.stores.runs.records import stamp
+from server.stores.secure_delete import settle
+from server.stores.tables import RECORDS
+
+READ_ROWS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What a line of the table finds.
+
+    Attributes:
+        due: Records whose ciphertext it removes.
+        held: Records that are old enough, but under a legal hold.
+    """
+
+    due_line: Due
+    due: int
+    held: int
+
+
+def look(log: RecordLog, table: RetentionTable, now: dt.datetime) -> tuple[list[Counted], dict[str, int]]:
+    """Say what `remove` would do, line by line, and how many records there are of kinds without a line."""
+    with log.database.reading() as connection:
+        held = held_tags(connection)
+        counted = []
+        for due in table.due(now):
+            tags = select(RECORDS.c.customer_tag, func.count()).where(*matches(due)).group_by(RECORDS.c.customer_tag)
+            counts = {row[0]: row[1] for row in connection.execute(tags)}
+            kept = sum(count for tag, count in counts.items() if tag in held)
+            counted.append(Counted(due, sum(counts.values()) - kept, kept))
+        kinds = select(RECORDS.c.kind, func.count()).group_by(RECORDS.c.kind)
+        without = {row[0]: row[1] for row in connection.execute(kinds) if row[0] not in table.kinds() | KEPT_FOR_EVER}
+    return counted, without
+
+
+def remove(log: RecordLog, table: RetentionTable, now: dt.datetime, batch: int = REMOVED_MAX) -> Iterator[int]:
+    """Remove what is due, little by little; gives how many after each transaction.
+
+    What is due is found while others write; the head of the log is locked only for those records of a batch.
+
+    Raises:
+        RetentionRefused: A record is not what was written: it stays, as evidence of that.
+        StoreUnavailable: The database does not answer, or is read all the time; run it again.
+    """
+    lines = list(table.due(now))
+    places = due_places(log, lines)
+    for start in range(0, len(places), batch):
+        with log.database.writing() as connection:
+            log.lock_head(connection)
+            found = still_due(connection, lines, places[start : start + batch])
+            if found:
+                written(log, connection, retention_entry(found, table, now))
+                gone = update(RECORDS).where(RECORDS.c.record_index.in_([row.record_index for row, _ in found]))
+                connection.execute(gone.values(ciphertext=None))
+        if found:
+            yield len(found)
+    settle(log.database, RECORDS.name)
+
+
+def due_places(log: RecordLog, lines: Sequence[Due]) -> "array[int]":
+    """Give the places of the records that are due and not held, ascending: 8 bytes each, read in one pass."""
+    found = array("q")
+    if not lines:
+        return found
+    wanted = (
+        select(RECORDS.c.record_index, RECORDS.c.customer_tag).where(due_by(lines)).order_by(RECORDS.c.record_index)
+    )
+    with log.database.reading() as connection:
+        held = held_tags(connection)
+        for row in connection.execute(wanted, execution_options={"yield_per": READ_ROWS}):
+            if row.customer_tag not in held:
+                found.append(row.record_index)
+    return found
+
+
+def still_due(connection: Connection, lines: Sequence[Due], places: Sequence[int]) -> list[tuple[Row[Any], Due]]:
+    """Give which of these records are due and not held now that nobody else writes, checked."""
+    held = held_tags(connection)
+    wanted = select(RECORDS).where(RECORDS.c.record_index.in_(places), due_by(lines))
+    rows = connection.execute(wanted.order_by(RECORDS.c.record_index)).all()
+    return [(checked(row), line_of(row, lines)) for row in rows if row.customer_tag not in held]
+
+
+def due_by(lines: Sequence[Due]) -> ColumnElement[bool]:
+    """Give the condition for records that any line removes, holds aside."""
+    return or_(*(and_(*matches(due)) for due in lines))
+
+
+def matches(due: Due) -> tuple[ColumnElement[bool], ...]:
+    """Give the condition for records that a line removes, holds aside."""
+    line, market = due.line, RECORDS.c.market
+    of_market = or_(market.is_(None), market.not_in(due.others)) if line.market == "*" else market == line.market
+    old = RECORDS.c.time_us < (due.before - EPOCH) // US
+    return RECORDS.c.kind == line.kind, of_market, old, RECORDS.c.ciphertext.is_not(None)
+
+
+def line_of(row: Row[Any], lines: Sequence[Due]) -> Due:
+    """Give the line that removes a record."""
+    return next(
+        due
+        for due in lines
+        if due.line.kind == row.kind
+        and (row.market == due.line.market or (due.line.market == "*" and row.market not in due.others))
+    )
+
+
+def checked(row: Row[Any]) -> Row[Any]:
+    """Refuse a record that is not what was written: its header would pass for the true one ever after."""
+    record = stored_record(row)
+    try:
+        intact = not differing_columns(parse_header(record.header), record.columns or {})
+    except RecordError:
+        intact = False
+    if not intact or record.nodes[:1] != (record.computed_leaf(),):
+        raise RetentionRefused(
+            f"record {row.record_index} is not what was written; nothing of its batch was removed; "
+            "run: python -m server doctor"
+        )
+    return row
+
+
+def retention_entry(found: Sequence[tuple[Row[Any], Due]], table: RetentionTable, now: dt.datetime) -> Entry:
+    """Give the entry that records what is removed: places and hashes in its header, the lines in its body."""
+    body = pb.RetentionRecord(table_version=table.document.version, table_sha256=table.sha256)
+    counts = Counter(due.line for _, due in found)
+    for due in table.due(now):
+        if count := counts[due.line]:
+            line = due.line
+            before = stamp(due.before)
+            body.lines.add(market=line.market, kind=line.kind, years=line.years, before_time=before, count=count)
+    return Entry(
+        kind=RETENTION,
+        record_id=new_record_id(now),
+        time=now,
+        caller=OPERATOR,
+        body=body.SerializeToString(deterministic=True),
+        removed=tuple(Removed(row.record_index, sha256_of(stored_record(row).header)) for row, _ in found),
+    )
+
+
+def sha256_of(content: bytes) -> str:
+    """Give SHA-256 in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()

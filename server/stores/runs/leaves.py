@@ -1,0 +1,111 @@
+"""The leaves of a run in a market: written block by block, read one block at a time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, select
+
+from grounds_record.errors import ProofInvalid
+from grounds_record.leaf_blocks import BLOCK_LEAVES, Block, LeafProof, block_with, prove, root_of, split_hashes
+from grounds_record.merkle import verify_inclusion
+from server.stores.database import Database
+from server.stores.record_log.entries import raw
+from server.stores.tables import RISK_LEAVES
+
+BLOCKS_AT_ONCE = 16  # in one transaction: 2 MB
+
+
+class LeavesDamaged(Exception):
+    """The leaves of a run are not those that were recorded; `place` says where, as `Mismatch.field` of the contract."""
+
+    def __init__(self, place: str, stored: str, recomputed: str) -> None:
+        super().__init__(f"{place}: recorded {stored or 'nothing'}, now {recomputed or 'nothing'}")
+        self.place, self.stored, self.recomputed = place, stored, recomputed
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What the header of a run's record says of its rows in a market.
+
+    Attributes:
+        size: How many.
+        root: Over them; 32 bytes.
+    """
+
+    size: int
+    root: bytes
+
+
+def stage_leaves(database: Database, number: int, blocks: Sequence[Block]) -> None:
+    """Keep the leaves of a run that no reader sees yet."""
+    for start in range(0, len(blocks), BLOCKS_AT_ONCE):
+        with database.writing() as connection:
+            insert(connection, number, blocks[start : start + BLOCKS_AT_ONCE], start)
+
+
+def insert(connection: Connection, number: int, blocks: Sequence[Block], first_block: int) -> None:
+    """Add blocks."""
+    rows = [
+        {"run_number": number, "block": place, "first": block.first, "root": block.root, "hashes": block.hashes}
+        for place, block in enumerate(blocks, start=first_block)
+    ]
+    if rows:
+        connection.execute(RISK_LEAVES.insert(), rows)
+
+
+def prove_row(connection: Connection, number: int, leaf: bytes, told: Recorded) -> LeafProof:
+    """Prove a row of a run in the root that its record names; reads one block, and of the others their roots.
+
+    Raises:
+        LeavesDamaged: The leaves are not those that were recorded, or the row is none of them.
+    """
+    wanted = select(RISK_LEAVES.c.block, RISK_LEAVES.c.first, RISK_LEAVES.c.root)
+    heads = connection.execute(wanted.where(RISK_LEAVES.c.run_number == number).order_by(RISK_LEAVES.c.block)).all()
+    for place in range(-(-told.size // BLOCK_LEAVES)):
+        if place >= len(heads) or heads[place].block != place:
+            raise LeavesDamaged(f"leaves[{place}]", "a block of the tree", "")
+    roots = [raw(head.root) for head in heads]
+    if root_of(roots) != told.root:
+        raise LeavesDamaged("rows_root", told.root.hex(), root_of(roots).hex())
+    block = block_with([raw(head.first) for head in heads], leaf)
+    if block < 0:
+        raise LeavesDamaged("row", "", leaf.hex())
+    hashes = hashes_of(connection, number, block)
+    proof = prove(leaf, block, hashes, roots, told.size)
+    if proof is not None and leads_to(told.root, leaf, proof):
+        return proof
+    now = root_of(hashes)
+    if now != roots[block]:
+        raise LeavesDamaged(f"leaves[{block}]", roots[block].hex(), now.hex())
+    raise LeavesDamaged("row", "", leaf.hex())
+
+
+def leads_to(root: bytes, leaf: bytes, proof: LeafProof) -> bool:
+    """Tell whether a proof holds: its hashes cover every leaf of the block, so nothing in it was changed."""
+    try:
+        verify_inclusion(proof.index, proof.size, leaf, proof.hashes, root)
+    except ProofInvalid:
+        return False
+    return True
+
+
+def hashes_of(connection: Connection, number: int, block: int) -> list[bytes]:
+    """Read the leaf hashes of a block."""
+    wanted = select(RISK_LEAVES.c.hashes).where(RISK_LEAVES.c.run_number == number, RISK_LEAVES.c.block == block)
+    return split_hashes(raw(connection.execute(wanted).scalar_one()))
+
+
+def all_leaves(connection: Connection, number: int) -> list[bytes]:
+    """Read every leaf hash of a run, in the order of the tree."""
+    wanted = select(RISK_LEAVES.c.hashes).where(RISK_LEAVES.c.run_number == number).order_by(RISK_LEAVES.c.block)
+    return [each for hashes in connection.execute(wanted).scalars() for each in split_hashes(raw(hashes))]
+
+
+def block_problem(connection: Connection, number: int) -> str:
+    """Say which block's own columns are not those of its hashes; "" where all are."""
+    wanted = select(RISK_LEAVES).where(RISK_LEAVES.c.run_number == number).order_by(RISK_LEAVES.c.block)
+    for place, row in enumerate(connection.execute(wanted)):
+        hashes = split_hashes(raw(row.hashes))
+        if row.block != place or not hashes or (raw(row.first), raw(row.root)) != (hashes[0], root_of(hashes)):
+            return f"block {row.block} of its leaves is not what was written"
+    return ""
