@@ -59,6 +59,7 @@ SERVICES = (
 CREDIT, AUDIT, CHURN, MODEL = (service.full_name for service in SERVICES)
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+HARD_LIMIT = 4  # times `request_bytes_max`: up to it a refusal has an ErrorInfo, beyond it gRPC refuses by itself
 OWN_CONNECTIONS = 4  # of the recorder, the anchors and the chunker, and one to spare
 QUIET_SECONDS = 0.1  # no call for so long means that none is on its way
 
@@ -91,7 +92,7 @@ class Application:
         self.threads, self.readers = Threads(settings.store_threads), Threads(settings.store_threads)
         self.lineup = LineupWatch(settings.bundles)
         self.health = health.aio.HealthServicer()
-        self.gate = Gate()
+        self.gate = Gate(settings.request_bytes_max)
         self.anchors = Anchors(self.database, settings.anchor_folder, settings.anchor_command)
         self.chunker, self.samples = Chunker(self.database), Samples(self.database)
         self.log: RecordLog | None = None
@@ -138,7 +139,7 @@ class Application:
     def build(self, policies: PolicyWatch, tokens: PageTokens, records: tuple[Recorder, RecordLog]) -> grpc.aio.Server:
         """Make the gRPC server with every service."""
         options = [
-            ("grpc.max_receive_message_length", self.settings.request_bytes_max),
+            ("grpc.max_receive_message_length", HARD_LIMIT * self.settings.request_bytes_max),
             ("grpc.so_reuseport", 0),  # two servers on one port are a mistake, not a fleet
         ]
         server = grpc.aio.server(

@@ -37,7 +37,7 @@ class Settings(BaseSettings):
         anchor_folder: Where checkpoints are written, a file each; None: nowhere.
         anchor_command: What is run with each checkpoint on its standard input; None: nothing.
         anchor_seconds: How often a checkpoint is pushed, if there is a new one.
-        request_bytes_max: Larger requests are refused by gRPC.
+        request_bytes_max: Larger requests are refused with REQUEST_TOO_LARGE; above four times as much by gRPC itself.
         requests_in_flight_max: Beyond it gRPC answers RESOURCE_EXHAUSTED at once.
         store_threads: Threads that wait for the database for the loan desk, and as many for the CRM and auditors
             together. Each takes a connection to the database, and one to that of the keys.

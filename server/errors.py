@@ -37,6 +37,18 @@ class RequestInvalid(ServerError):
     """The request breaks a rule of the contract."""
 
 
+class RequestUnreadable(ServerError):
+    """The bytes of the request are not an encoded message of the method's request type."""
+
+
+class RequestTooLarge(ServerError):
+    """The request has more bytes than the server accepts."""
+
+
+class MethodUnknown(ServerError):
+    """The server has no such method."""
+
+
 class FeaturesInvalid(ServerError):
     """A feature value is unknown, not the caller's to give, of the wrong kind or out of range."""
 

@@ -14,13 +14,14 @@ from google.protobuf.message import Message
 from server.edges.authorization import authorise
 from server.edges.context import Context
 from server.edges.places import place_of
-from server.edges.received import RECEIVED, Received, keeping
+from server.edges.received import RECEIVED, Received, receiving
 from server.edges.status import MEANINGS, refuse, refuse_bug
 from server.edges.validation import validate
-from server.errors import Draining, ServerError
+from server.errors import Draining, MethodUnknown, ServerError
 
 LOG = structlog.get_logger()
 OURS = "/grounds."
+METHOD_NAME_MAX = 200  # an error repeats so many characters of an unknown method's name
 Behaviour = Callable[..., Awaitable[Message]]
 Stream = Callable[..., AsyncGenerator[Message]]
 
@@ -31,12 +32,14 @@ class Gate(grpc.aio.ServerInterceptor):
     All state is owned by the event loop.
 
     Attributes:
+        request_bytes_max: Larger requests are refused with REQUEST_TOO_LARGE.
         draining: New calls are refused; those under way go on.
         under_way: Calls of ours that have begun and not ended.
         last_arrival: time.monotonic() when the last one began.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, request_bytes_max: int) -> None:
+        self.request_bytes_max = request_bytes_max
         self.draining = False
         self.under_way = 0
         self.last_arrival = time.monotonic()
@@ -50,13 +53,13 @@ class Gate(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
         if handler is None:
-            return None
-        if not method.startswith(OURS):
-            return with_authorisation(handler, method)
+            return refusing(unknown(method))
         codec = {
-            "request_deserializer": keeping(handler.request_deserializer),
+            "request_deserializer": receiving(handler.request_deserializer, method, self.request_bytes_max),
             "response_serializer": handler.response_serializer,
         }
+        if not method.startswith(OURS):
+            return standard(handler, method, codec)
         if handler.response_streaming:
             return grpc.unary_stream_rpc_method_handler(self.guarded_stream(handler.unary_stream, method), **codec)
         return grpc.unary_unary_rpc_method_handler(self.guarded(handler.unary_unary, method), **codec)
@@ -67,7 +70,7 @@ class Gate(grpc.aio.ServerInterceptor):
         async def call(received: Received, context: Context) -> Message:
             async with self.watched(method, context):
                 RECEIVED.set(received.content)
-                self.let_in(method, received.message)
+                self.let_in(method, received)
                 return await behaviour(received.message, context)
 
         return call
@@ -77,7 +80,7 @@ class Gate(grpc.aio.ServerInterceptor):
 
         async def call(received: Received, context: Context) -> AsyncGenerator[Message]:
             async with self.watched(method, context):
-                self.let_in(method, received.message)
+                self.let_in(method, received)
                 async with aclosing(behaviour(received.message, context)) as parts:
                     async for part in parts:
                         yield part
@@ -102,12 +105,14 @@ class Gate(grpc.aio.ServerInterceptor):
             self.under_way -= 1
         log_call(method, "OK", start)
 
-    def let_in(self, method: str, request: Message) -> None:
+    def let_in(self, method: str, received: Received) -> None:
         """Let a call through: authorise, then validate."""
         authorise(method)
         if self.draining:
             raise Draining("this server is stopping; ask again")
-        validate(request)
+        if received.refusal is not None:
+            raise received.refusal
+        validate(received.message)
 
     async def quiet(self, seconds: float, at_most: float) -> None:
         """Wait until nothing is under way and nothing has arrived for so long, at most so long."""
@@ -123,15 +128,45 @@ def log_call(method: str, reason: str, start: float) -> None:
     LOG.info("call", method=method, reason=reason, milliseconds=round((time.monotonic() - start) * 1000, 2))
 
 
-def with_authorisation(handler: Any, method: str) -> Any:
-    """Let a standard service answer only those who may call it."""
+def standard(handler: Any, method: str, codec: dict[str, Any]) -> Any:
+    """Wrap a method of a standard service (health, reflection): authorise, and refuse unreadable requests."""
     try:
         authorise(method)
     except ServerError as error:
-        refusal = error
+        return refusing(error)
 
-        async def refused(_request: Any, context: Context) -> None:
-            await refuse(context, refusal)
+    async def one(received: Received, context: Context) -> Any:
+        return await call(await message_of(received, context), context)
 
-        return grpc.unary_unary_rpc_method_handler(refused)
-    return handler
+    async def many(requests: AsyncIterator[Received], context: Context) -> AsyncGenerator[Message]:
+        messages = (await message_of(received, context) async for received in requests)
+        async for answer in handler.stream_stream(messages, context):
+            yield answer
+
+    if handler.request_streaming:
+        return grpc.stream_stream_rpc_method_handler(many, **codec)
+    call = handler.unary_stream or handler.unary_unary
+    wrap = grpc.unary_stream_rpc_method_handler if handler.response_streaming else grpc.unary_unary_rpc_method_handler
+    return wrap(one, **codec)
+
+
+async def message_of(received: Received, context: Context) -> Any:
+    """Return the request of a standard service, or end the call if its bytes were not decoded."""
+    if received.refusal is not None:
+        await refuse(context, received.refusal)
+    return received.message
+
+
+def refusing(error: ServerError) -> Any:
+    """Return a handler that answers every call with an error, without reading a request first."""
+
+    async def refused(_requests: Any, context: Context) -> None:
+        await refuse(context, error)
+
+    return grpc.stream_stream_rpc_method_handler(refused)
+
+
+def unknown(method: str) -> MethodUnknown:
+    """Build the error for a method that the server does not have."""
+    name = method[:METHOD_NAME_MAX]
+    return MethodUnknown(f"there is no method {name}: check its name, and the version of the contract", method=name)

@@ -1,23 +1,61 @@
-"""The bytes of the request that a call is about, as they came."""
+"""A request as it arrived: its bytes, and the message they encode or the error to answer with."""
 
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
+
+from server.errors import RequestTooLarge, RequestUnreadable, ServerError
 
 RECEIVED: ContextVar[bytes] = ContextVar("received")  # set by the gate, in the task of the call
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A request, decoded, and its bytes."""
+    """A request and its bytes.
+
+    Attributes:
+        message: The decoded request; None if `refusal` is set.
+        refusal: Why the bytes were not decoded; the interceptor answers with it.
+    """
 
     message: Any
     content: bytes = field(repr=False)
+    refusal: ServerError | None = None
 
 
-def keeping(deserialize: Callable[[bytes], Message] | None) -> Callable[[bytes], Received]:
-    """Decode, if the method has a type of request at all, and keep the bytes."""
-    return lambda content: Received(deserialize(content) if deserialize else content, content)
+def receiving(
+    deserialize: Callable[[bytes], Message] | None, method: str, bytes_max: int
+) -> Callable[[bytes], Received]:
+    """Return a deserializer that never raises: gRPC would answer with its own text and without an ErrorInfo.
+
+    Args:
+        deserialize: The deserializer of the method; None leaves the message as bytes.
+        method: Full name of the method, for the error message.
+        bytes_max: Longer requests are not decoded.
+    """
+
+    def receive(content: bytes) -> Received:
+        if len(content) > bytes_max:
+            error = RequestTooLarge(
+                f"the request has {len(content)} bytes, at most {bytes_max} are allowed: send fewer or shorter values",
+                bytes=str(len(content)),
+                bytes_max=str(bytes_max),
+            )
+            return Received(None, b"", error)
+        try:
+            return Received(deserialize(content) if deserialize else content, content)
+        except DecodeError:
+            return Received(None, b"", unreadable(method))
+
+    return receive
+
+
+def unreadable(method: str) -> RequestUnreadable:
+    """Build the error for bytes that are not an encoded request."""
+    return RequestUnreadable(
+        f"the bytes are not an encoded request of {method}: generate the client from this server's contract",
+        method=method,
+    )

@@ -29,6 +29,9 @@ class Meaning:
 
 MEANINGS: dict[type[ServerError], Meaning] = {
     errors.RequestInvalid: Meaning(grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_INVALID"),
+    errors.RequestUnreadable: Meaning(grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_UNREADABLE"),
+    errors.RequestTooLarge: Meaning(grpc.StatusCode.RESOURCE_EXHAUSTED, "REQUEST_TOO_LARGE"),
+    errors.MethodUnknown: Meaning(grpc.StatusCode.UNIMPLEMENTED, "METHOD_UNKNOWN"),
     errors.FeaturesInvalid: Meaning(grpc.StatusCode.INVALID_ARGUMENT, "FEATURES_INVALID"),
     errors.RequestIdReused: Meaning(grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_ID_REUSED"),
     errors.OverrideInvalid: Meaning(grpc.StatusCode.INVALID_ARGUMENT, "OVERRIDE_INVALID"),

@@ -25,7 +25,10 @@ STANDARD = (health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR)
 OURS = (audit_pb2.DESCRIPTOR, credit_pb2.DESCRIPTOR, churn_pb2.DESCRIPTOR, model_pb2.DESCRIPTOR)
 FILES = (*OURS, *STANDARD)
 PROTOS = sorted((ROOT / "protos" / "grounds").glob("*/v1/*.proto"))
-EVERY_METHOD = {"REQUEST_INVALID", "METHOD_NOT_ALLOWED", "STORE_UNAVAILABLE", "DRAINING", "INTERNAL"}
+EVERY_METHOD = {
+    *("REQUEST_INVALID", "REQUEST_UNREADABLE", "REQUEST_TOO_LARGE", "METHOD_UNKNOWN", "METHOD_NOT_ALLOWED"),
+    *("STORE_UNAVAILABLE", "DRAINING", "INTERNAL"),
+}
 
 
 def methods() -> list[str]:
@@ -75,7 +78,7 @@ async def test_a_method_that_is_not_in_the_table_answers_nobody(service: str) ->
     async def get_rain(_request: bytes, _context: object) -> bytes:
         return b"rain"
 
-    server = grpc.aio.server(interceptors=[Gate()])
+    server = grpc.aio.server(interceptors=[Gate(request_bytes_max=1024)])
     handlers = {"GetRain": grpc.unary_unary_rpc_method_handler(get_rain)}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
     port = server.add_insecure_port("127.0.0.1:0")

@@ -247,15 +247,6 @@ async def test_a_field_that_the_contract_does_not_have_is_refused_wherever_it_st
         assert "SECRET" not in told.everything
 
 
-async def test_a_request_that_is_too_large_is_refused_before_it_is_read(serving: Serving) -> None:
-    asked = score_request(features=numbers(**{f"feature_{index}_{'x' * 600}": 1.0 for index in range(500)}))
-
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await serving.credit.ScoreCredit(asked)
-
-    assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
-
-
 LONG_NAMES = {
     "many": (512, "x" * 125),
     "long": (20, "x" * 4000),

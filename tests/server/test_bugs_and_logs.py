@@ -49,7 +49,7 @@ async def served_by_the_clock(
     log = open_log(database, KeyPlaces(settings.keys, settings.master_key, settings.signing_key, settings.log_origin))
     recorder = Recorder(log, quiet)
     recorder.start()
-    server = grpc.aio.server(interceptors=[Gate()])
+    server = grpc.aio.server(interceptors=[Gate(settings.request_bytes_max)])
     features, policies = FeatureStore(database), PolicyWatch(settings.policy)
     servicer = CreditServicer(lineup, policies, features, (recorder, log), threads, clock=clock)
     credit_pb2_grpc.add_CreditServiceServicer_to_server(servicer, server)

@@ -1,0 +1,106 @@
+"""Requests that are no request at all are refused in the same form as every other: a code and one ErrorInfo."""
+
+from typing import Any
+
+import grpc
+import pytest
+
+from grounds.credit.v1 import credit_pb2
+from server.application import HARD_LIMIT
+from tests.conftest import Serving
+from tests.server.asking import numbers, raw, refusal, score_request
+
+GARBAGE = b"\xff\xff\xff\xff"
+INVALID = grpc.StatusCode.INVALID_ARGUMENT
+HEALTH = "/grpc.health.v1.Health/"
+REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+
+
+def sized_request(size: int) -> credit_pb2.ScoreCreditRequest:
+    """Return a request of about so many bytes."""
+    return score_request(features=numbers(**{f"feature_{index}_{'x' * 984}": 1.0 for index in range(size // 1024)}))
+
+
+async def first(call: Any) -> Any:
+    """Return the first answer of a stream."""
+    async for answer in call:
+        return answer
+    return None
+
+
+async def test_bytes_that_are_no_request_are_refused_with_a_reason(serving: Serving) -> None:
+    refused = await refusal(raw(serving.channel, "ScoreCredit")(GARBAGE))
+
+    assert (refused.code, refused.reason) == (INVALID, "REQUEST_UNREADABLE")
+    assert refused.metadata == {"method": "/grounds.credit.v1.CreditService/ScoreCredit"}
+    assert "Unexpected" not in refused.everything
+
+
+async def test_text_that_is_no_utf_8_is_refused_with_a_reason(serving: Serving) -> None:
+    refused = await refusal(raw(serving.channel, "GetCreditDecision")(b"\x0a\x02\xc3\x28"))
+
+    assert (refused.code, refused.reason) == (INVALID, "REQUEST_UNREADABLE")
+
+
+async def test_a_streaming_method_refuses_bytes_that_are_no_request(serving: Serving) -> None:
+    export = serving.channel.unary_stream("/grounds.churn.v1.ChurnService/ExportChurnRisks")
+
+    refused = await refusal(first(export(GARBAGE)))
+
+    assert (refused.code, refused.reason) == (INVALID, "REQUEST_UNREADABLE")
+
+
+@pytest.mark.parametrize("method", ["Check", "Watch"])
+async def test_the_health_service_refuses_bytes_that_are_no_request(serving: Serving, method: str) -> None:
+    unary = method == "Check"
+    call = (serving.channel.unary_unary if unary else serving.channel.unary_stream)(HEALTH + method)(GARBAGE)
+
+    refused = await refusal(call if unary else first(call))
+
+    assert (refused.code, refused.reason) == (INVALID, "REQUEST_UNREADABLE")
+
+
+async def test_the_reflection_service_refuses_bytes_that_are_no_request(serving: Serving) -> None:
+    refused = await refusal(first(serving.channel.stream_stream(REFLECTION)(iter([GARBAGE]))))
+
+    assert (refused.code, refused.reason) == (INVALID, "REQUEST_UNREADABLE")
+
+
+async def test_a_request_that_is_too_large_is_refused_with_the_limit(serving: Serving) -> None:
+    limit = serving.settings.request_bytes_max
+    asked = sized_request(2 * limit)
+
+    refused = await refusal(serving.credit.ScoreCredit(asked))
+
+    assert (refused.code, refused.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "REQUEST_TOO_LARGE")
+    assert refused.metadata == {"bytes": str(asked.ByteSize()), "bytes_max": str(limit)}
+
+
+async def test_a_request_beyond_the_hard_limit_is_refused_by_grpc(serving: Serving) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await serving.credit.ScoreCredit(sized_request((HARD_LIMIT + 1) * serving.settings.request_bytes_max))
+
+    assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+@pytest.mark.parametrize(
+    "method", ["/grounds.credit.v1.CreditService/ScoreDebit", "/acme.v1.Weather/GetRain", "/grounds"], ids=str
+)
+async def test_a_method_that_there_is_not_is_refused_with_a_reason(serving: Serving, method: str) -> None:
+    refused = await refusal(serving.channel.unary_unary(method)(b""))
+
+    assert (refused.code, refused.reason) == (grpc.StatusCode.UNIMPLEMENTED, "METHOD_UNKNOWN")
+    assert refused.metadata == {"method": method}
+
+
+async def test_a_stream_to_a_method_that_there_is_not_is_refused_before_anything_is_sent(serving: Serving) -> None:
+    refused = await refusal(serving.channel.stream_stream("/acme.v1.Weather/Follow")().read())
+
+    assert refused.reason == "METHOD_UNKNOWN"
+
+
+async def test_a_very_long_name_of_a_method_is_cut(serving: Serving) -> None:
+    refused = await refusal(serving.channel.unary_unary("/acme.v1.Weather/" + "x" * 5000)(b""))
+
+    assert refused.reason == "METHOD_UNKNOWN"
+    assert len(refused.metadata["method"]) == 200
