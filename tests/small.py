@@ -8,10 +8,10 @@ import pandas as pd
 
 from models.bundle import Bundle, read_bundle
 from training.console import Console
-from training.files import write_features
-from training.release import release
+from training.release.model_release import release
+from training.scoring.feature_file import write_features
+from training.sources.table import samples_of_table
 from training.spec import read_spec, spec_digest
-from training.tables import samples_of_table
 
 SPEC = """
 family = "credit"

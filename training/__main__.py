@@ -12,18 +12,18 @@ import typer
 from models.bundle import read_bundle
 from models.errors import ModelError
 from models.model import open_model
-from training.chosen import chosen_bundle, decline_bundle, refuse_changed
 from training.console import Console
 from training.errors import SpecRefused, TrainingError
-from training.files import write_features
-from training.foreign import export_model, verdict_table
-from training.log import Sources
-from training.release import release
+from training.external_model import export_model, verdict_table
+from training.release.model_release import release
 from training.report.printed import campaign_table, facts, gates_table, quality_table, waterfall_table
-from training.run import Extras, write_run, write_run_at
+from training.scoring.bundle_selection import chosen_bundle, decline_bundle, refuse_changed
+from training.scoring.feature_file import write_features
+from training.scoring.scoring_run import Extras, write_run, write_run_at
+from training.sources.snapshots import customers_at, samples_of_log
+from training.sources.table import customers_of_table, samples_of_table
+from training.sources.transaction_log import Sources
 from training.spec import read_spec, spec_digest
-from training.tables import customers_of_table, samples_of_table
-from training.transactions import customers_at, samples_of_log
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -25,7 +25,7 @@ from tests.server.asking import score_request
 from tests.server.loading import load_file
 from tests.server.running import served
 from tests.small import SmallFamily
-from training.files import KEY_COLUMNS, write_features
+from training.scoring.feature_file import KEY_COLUMNS, write_features
 
 AS_OF = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 NAMES = ("days_late", "orders", "turnover", "years")

@@ -14,9 +14,9 @@ from tests.conftest import Serving
 from tests.server.asking import customer, euros, numbers, score_request, simulate_request
 from tests.server.loading import load_file
 from tests.small import SmallFamily
-from training.files import write_features
+from training.scoring.feature_file import write_features
+from training.sources.table import samples_of_table
 from training.spec import read_spec
-from training.tables import samples_of_table
 
 LATER = dt.datetime(2026, 1, 15, tzinfo=dt.UTC)
 UNHEARD = customer("DE", "C00002")

@@ -11,14 +11,14 @@ import pytest
 
 from models.bundle import read_bundle
 from models.model import Model, open_model
-from tests.training.logs import MadeLog, write_log
+from tests.training.transaction_logs import MadeLog, write_log
 from training.console import Console
-from training.files import write_features
-from training.log import Sources
-from training.release import release
-from training.run import Extras, write_run_at
+from training.release.model_release import release
+from training.scoring.feature_file import write_features
+from training.scoring.scoring_run import Extras, write_run_at
+from training.sources.snapshots import samples_of_log
+from training.sources.transaction_log import Sources
 from training.spec import read_spec, spec_digest
-from training.transactions import samples_of_log
 
 AT = dt.date(2025, 11, 1)
 

@@ -14,9 +14,9 @@ from tests.conftest import ROOT, Released, run
 from tests.server.test_categories import CATEGORY
 from tests.small import SPEC, made_customers, write_small_family
 from training.errors import DataRefused
-from training.log import Sources
+from training.sources.snapshots import customers_at
+from training.sources.transaction_log import Sources
 from training.spec import read_spec
-from training.transactions import customers_at
 
 
 def bundle_of(bundles: Path, family: str) -> str:

@@ -8,17 +8,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from models.scorecard import pd_of
-from training.findings import Findings
-from training.log_spec import CampaignSpec
+from training.evaluation.model_evaluation import Findings
 from training.measures.discrimination import cap_points
 from training.measures.intervals import Interval
 from training.measures.proportions import Estimate
-from training.outreach import held_out
 from training.report.markup import between, bullets, figure, paragraph, percent, percent_between, section, table
 from training.report.plots import curves, whiskers
 from training.report.svg import BLUE, GREY, INK, ORANGE, blank, drawn, label
-from training.risks import Drivers
-from training.spec import Spec
+from training.scoring.campaign import held_out
+from training.scoring.drivers import Drivers
+from training.spec import CampaignSpec, Spec
 from training.validation.campaign import CampaignFindings, Found
 
 TENTHS = 10

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
-from training.bounds import Line, number
-from training.findings import Findings
+from training.evaluation.model_evaluation import Findings
+from training.release.gates import Line, number
 from training.report.printed import leak_alarms
-from training.samples import Samples
+from training.sources.samples import Samples
 from training.spec import Spec
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from training.findings import Findings
+from training.evaluation.model_evaluation import Findings
 from training.measures.proportions import Estimate, share
 from training.measures.stability import ACT_PSI, WATCH_PSI
 from training.report.plots import whiskers

@@ -5,8 +5,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
+from training.evaluation.model_evaluation import Findings
 from training.export.trees import ZERO_MAX
-from training.findings import Findings
 from training.report.svg import BLUE, GREY, INK, WIDTH, blank, label
 from training.spec import FeatureEntry
 

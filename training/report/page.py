@@ -8,16 +8,16 @@ import numpy as np
 
 from models.documents import Scorecard
 from models.scorecard import exact_score_of
-from training.bounds import Line
-from training.findings import Findings
+from training.evaluation.model_evaluation import Findings
+from training.release.gates import Line
 from training.report import comparisons, drivers, plots, tables
 from training.report.campaign import campaign_sections
 from training.report.card import how_good, how_right, limits, versions
 from training.report.markup import bullets, figure, paragraph, percent, section
 from training.report.printed import leak_alarms
 from training.report.svg import drawn, style
-from training.risks import Drivers
-from training.samples import Samples
+from training.scoring.drivers import Drivers
+from training.sources.samples import Samples
 from training.spec import Spec
 
 CSS = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
-from training.findings import Findings
+from training.evaluation.model_evaluation import Findings
 from training.measures.discrimination import Curve, cap_points, roc_points
 from training.measures.outcomes import Labels, Pds
 from training.measures.proportions import Estimate

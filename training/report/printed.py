@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from training.bounds import Line, number
-from training.evaluate import Quality
-from training.findings import PARTS, Findings
-from training.samples import Samples
+from training.evaluation.model_evaluation import PARTS, Findings
+from training.evaluation.quality import Quality
+from training.release.gates import Line, number
+from training.sources.samples import Samples
 from training.validation.campaign import CampaignFindings
 
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from training.bounds import Line, number
-from training.findings import Findings
+from training.evaluation.model_evaluation import Findings
 from training.measures.fairness import Fairness, Group
 from training.measures.proportions import Estimate
 from training.measures.swap import SwapSet
+from training.release.gates import Line, number
 from training.report.markup import between, percent, percent_between, table
-from training.samples import Samples
+from training.sources.samples import Samples
 from training.spec import Spec
 from training.validation.challenge import Swap
 from training.validation.movement import FeatureFinding

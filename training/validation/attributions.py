@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.frozen import representatives, thresholds_by_feature
+from training.export.representatives import representatives, thresholds_by_feature
 from training.validation.judged import Exported
 
 ROWS = 400

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.log_spec import CampaignSpec, ProfitSpec
 from training.measures.discrimination import capture, lift_in_top, pr_auc
 from training.measures.intervals import Interval, auc_interval
 from training.measures.profit import Campaign, ExpectedProfit, empc
 from training.measures.proportions import Estimate, share
+from training.spec import CampaignSpec, ProfitSpec
 from training.validation.judged import Judged, attempt
 from training.validation.ranking import RESAMPLING
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.evaluate import Quality, quality, rival_pds
+from training.evaluation.quality import Quality, quality
+from training.fitting.rivals import rival_pds
 from training.measures.intervals import Interval, auc_difference_interval
 from training.measures.swap import SwapSet, swap_at_cut_offs, swap_at_rate
-from training.samples import Samples
+from training.sources.samples import Samples
 from training.spec import Spec
 from training.validation.judged import Judged, attempt
 from training.validation.ranking import RESAMPLING

@@ -1,7 +1,7 @@
 """Whether decisions at the reference policy differ between groups of attributes that the model does not see."""
 
-from training.attributes import PREFIX
 from training.measures.fairness import Fairness, fairness
+from training.sources.protected_attributes import PREFIX
 from training.spec import Spec
 from training.validation.judged import Judged, attempt
 

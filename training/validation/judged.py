@@ -14,7 +14,7 @@ from models.scoring import Scorer
 from training.errors import DataRefused
 from training.export.trees import Ensemble
 from training.gate.examine import Verdict
-from training.samples import Sample, Samples, label_of
+from training.sources.samples import Sample, Samples, label_of
 
 Found = TypeVar("Found")
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from training.measures.bins import Bins, CategoryBins, NumberBins, quantile_bins
 from training.measures.information import Information, information
 from training.measures.stability import Stability, develop, stability
-from training.samples import Samples
+from training.sources.samples import Samples
 from training.validation.judged import Judged, attempt
 
 BINS = 10  # of equal mass on development rows, and one for missing values

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.scoring import Scorer
-from training.samples import Samples
+from training.sources.samples import Samples
 from training.spec import Spec
 
 ROWS = 1000

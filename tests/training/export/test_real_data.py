@@ -19,9 +19,9 @@ from tests.oracles import Rows, margins, thresholds_of
 from tests.training.export.made import on_thresholds
 from training.export.explain import explain_onnx
 from training.export.trees import read_ensemble
-from training.log import Sources
+from training.sources.snapshots import samples_of_log
+from training.sources.transaction_log import Sources
 from training.spec import read_spec
-from training.transactions import samples_of_log
 
 pytestmark = pytest.mark.timeout(600)  # the first test waits for both families to be trained
 FAMILIES = ("credit", "churn")

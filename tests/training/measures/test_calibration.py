@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss
 
 from training.errors import DataRefused
-from training.evaluate import quality
+from training.evaluation.quality import quality
 from training.measures.calibration import (
     brier,
     brier_parts,

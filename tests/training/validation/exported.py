@@ -8,13 +8,13 @@ import lightgbm
 from models.bundle import read_bundle
 from models.scoring import Scorer
 from tests.conftest import ROOT
+from training.evaluation.model_evaluation import Findings, measure
 from training.export.trees import read_ensemble
-from training.findings import Findings, measure
 from training.gate.examine import Examined, Verdict
-from training.release import gain_of
-from training.samples import Samples
+from training.release.model_release import gain_of
+from training.sources.samples import Samples
+from training.sources.table import samples_of_table
 from training.spec import Spec, read_spec
-from training.tables import samples_of_table
 from training.validation.judged import Exported
 
 UCI = ROOT / "training" / "data" / "uci_default_of_credit_card_clients.parquet"

@@ -6,12 +6,11 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from training.evaluate import histories_of, rival_pds
-from training.learn_spec import RivalSpec
-from training.log_spec import CampaignSpec, ProfitSpec
+from training.fitting.rivals import histories_of, rival_pds
 from training.measures.buying import fit_bgnbd
-from training.outreach import held_out
-from training.samples import Samples
+from training.scoring.campaign import held_out
+from training.sources.samples import Samples
+from training.spec import CampaignSpec, ProfitSpec, RivalSpec
 from training.validation.campaign import campaign_findings
 from training.validation.judged import Judged
 

@@ -13,11 +13,11 @@ from tests.conftest import Released
 from tests.small import SPEC, SmallFamily, made_customers
 from tests.training.validation.exported import credit, exported_of, measured
 from training.errors import SpecRefused
+from training.evaluation.metrics import metrics_of
 from training.measures.intervals import Resampling, auc_interval
-from training.metrics import metrics_of
-from training.samples import bucket
+from training.sources.samples import bucket
+from training.sources.table import samples_of_table
 from training.spec import read_spec
-from training.tables import samples_of_table
 
 GRADES = "ABCDEFG"
 OUT_OF_TIME = "[out_of_time]\nfirst_day = 2026-01-01\n"

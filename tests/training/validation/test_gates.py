@@ -11,13 +11,12 @@ from models.scoring import Scorer
 from tests.conftest import Released
 from tests.small import SPEC, SmallFamily, made_customers, write_small_family
 from tests.training.validation.exported import credit, exported_of, measured, with_sign
-from training.bounds import Line, judge, refuse_failed
 from training.errors import ModelRefused
-from training.metrics import metrics_of
-from training.samples import bucket
-from training.spec import read_spec
-from training.tables import samples_of_table
-from training.terms import DEFAULT_GATES, Gate
+from training.evaluation.metrics import metrics_of
+from training.release.gates import Line, judge, refuse_failed
+from training.sources.samples import bucket
+from training.sources.table import samples_of_table
+from training.spec import DEFAULT_GATES, Gate, read_spec
 
 
 class FlippedScorer(Scorer):

@@ -1,0 +1,38 @@
+"""A log that is larger than the memory it is given."""
+
+import datetime as dt
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import pytest
+
+from tests.bench.churn import MADE
+from tests.conftest import ROOT
+from training.sources.snapshots import customers_frame, take_customers
+from training.sources.transaction_log import Sources, open_log
+from training.spec import read_spec
+
+AT = dt.date(2017, 12, 1)
+LINES = 1_000_000
+BYTES_OF_LINE = 112  # five strings of 16 and four numbers of 8, as DuckDB holds them
+MEMORY = 100_000_000
+
+
+@pytest.mark.long
+def test_a_log_larger_than_the_memory_given_has_the_same_features(tmp_path: Path) -> None:
+    log = tmp_path / "log.parquet"
+    with duckdb.connect() as connection:
+        connection.execute(MADE.format(lines=LINES, customers=LINES // 50, path=log))
+    spec = read_spec(ROOT / "training" / "churn.toml")
+    assert spec.log is not None
+    assert spec.snapshots is not None
+    found: list[pd.DataFrame] = []
+    for memory in ("1500MB", f"{MEMORY}B"):
+        with open_log(spec.log, None, Sources(data=log), 2, memory) as opened:
+            take_customers(opened, spec.snapshots, AT)
+            found.append(customers_frame(opened, spec.snapshots, AT))
+
+    assert LINES * BYTES_OF_LINE > MEMORY
+    assert len(found[0]) > 15_000
+    assert found[1].equals(found[0])

@@ -1,0 +1,244 @@
+"""Specs and tables that cannot be right are refused with the name of the column, and nothing is written."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.conftest import ROOT
+from tests.small import SPEC, made_customers
+from training.__main__ import fit
+from training.errors import DataRefused, SpecRefused, TrainingError
+from training.release.leakage import refuse_leaks
+from training.sources.table import samples_of_table
+from training.spec import read_spec
+
+SMALL = """
+family = "late"
+title = "t"
+purpose = "p"
+population = "p"
+[table]
+customer_id = "number"
+label = "bad"
+market = "DE"
+as_of = 2026-01-01
+leave_out = ["country"]
+"""
+
+
+def write(folder: Path, spec: str, table: pd.DataFrame | bytes, name: str = "customers.csv") -> tuple[Path, Path]:
+    """Write a spec and a table; gives both paths."""
+    path = folder / name
+    path.write_bytes(table) if isinstance(table, bytes) else table.to_csv(path, index=False)
+    (folder / "spec.toml").write_text(spec)
+    return folder / "spec.toml", path
+
+
+def customers(change: Callable[[pd.DataFrame], pd.DataFrame]) -> pd.DataFrame:
+    """Make customers with something wrong about them."""
+    return change(made_customers(300))
+
+
+TIMED = SPEC.replace("as_of = 2026-01-01", 'as_of_column = "known"')
+
+
+def split(line: str) -> str:
+    """Give the spec with a line about the split."""
+    return SPEC.replace("[search]", f"[split]\n{line}\n\n[search]")
+
+
+WRONG = {
+    "a column that is not there": (SPEC.replace('"bad"', '"gone"'), lambda t: t, "'gone'"),
+    "a feature that is not there": (
+        SPEC.replace('name = "years"', 'name = "years"\ncolumn = "age"'),
+        lambda t: t,
+        "'age'",
+    ),
+    "a label with three values": (SPEC, lambda t: t.assign(bad=[i % 3 for i in range(len(t))]), "'bad'"),
+    "a label with one value": (SPEC, lambda t: t.assign(bad=0), "'bad'"),
+    "a feature that equals the label": (SPEC, lambda t: t.assign(orders=t["bad"]), "orders"),
+    "a feature that is the label's column": (
+        SPEC.replace('name = "orders"', 'name = "orders"\ncolumn = "bad"'),
+        lambda t: t,
+        "'bad' is the label",
+    ),
+    "a feature that is text": (SPEC, lambda t: t.assign(orders="many"), "'orders'"),
+    "a feature that is infinite": (SPEC, lambda t: t.assign(orders=float("inf")), "'orders'"),
+    "a feature out of the spec's range": (SPEC, lambda t: t.assign(days_late=-5), "'days_late'"),
+    "an empty table": (SPEC, lambda t: t.head(0), "has no rows"),
+    "a customer twice": (SPEC, lambda t: pd.concat([t, t.head(1)]), "'number'"),
+    "a customer without a number": (SPEC, lambda t: t.assign(number=None), "'number'"),
+    "a misspelt field": (SPEC.replace("max_leaves", "max_leafs"), lambda t: t, "search.max_leafs"),
+    "no market": (SPEC.replace('market_column = "country"', ""), lambda t: t, "market"),
+    "a group that nobody defines": (SPEC.replace('group = "SIZE"', 'group = "SIZES"', 1), lambda t: t, "'SIZES'"),
+    "a text in one language only": (
+        SPEC.replace('de = "Tage im Verzug: {days_late} (üblich: {days_late.typical})"', ""),
+        lambda t: t,
+        "DELAY: has no text in 'de'",
+    ),
+    "a text that names no feature": (SPEC.replace("{turnover}", "{turnover_eur}", 1), lambda t: t, "turnover_eur"),
+    "a text that reaches inside": (SPEC.replace("{turnover}", "{turnover.__class__}", 1), lambda t: t, "__class__"),
+    "an empty market": (
+        SPEC,
+        lambda t: t.assign(country=t["country"].where(t.index > 2)),
+        "'country': 3 rows have no market",
+    ),
+    "a market in small letters": (SPEC, lambda t: t.assign(country="de"), "'country': 'de' are no markets"),
+    "no time": (TIMED, lambda t: t.assign(known=None), "'known': 300 rows have no day or time"),
+    "a time that is none": (
+        TIMED,
+        lambda t: t.assign(known=["2026-01-01"] * 299 + ["soon"]),
+        "'known': cannot be read",
+    ),
+    "a time that is a number": (TIMED, lambda t: t.assign(known=20260101), "'known': is int64, no day or time"),
+    "no bucket held out": (split("hold_out = []"), lambda t: t, "split.hold_out"),
+    "a bucket that is not there": (split("hold_out = [7]"), lambda t: t, "buckets [7] are not there"),
+    "a bucket in two parts": (split("calibration = [0]"), lambda t: t, "share none"),
+    "nothing left to fit on": (split("hold_out = [0, 2, 3, 4]"), lambda t: t, "no bucket is left to fit on"),
+    "a rival on a feature that is not there": (
+        SPEC + '[[rivals]]\nname = "old"\nkind = "logistic"\nfeatures = ["days"]\n',
+        lambda t: t,
+        "rivals.old: 'days'",
+    ),
+    "a single rule on two features": (
+        SPEC + '[[rivals]]\nname = "old"\nkind = "single"\nfeatures = ["orders", "years"]\n',
+        lambda t: t,
+        "kind = 'single' takes one feature",
+    ),
+    "a value of a feature that is not there": (
+        SPEC + '[value]\nfeature = "spend"\nfactor = 1.0\n',
+        lambda t: t,
+        "value: 'spend'",
+    ),
+    "not TOML": ("family = ", lambda t: t, "is not TOML"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_what_cannot_be_right_is_refused_by_name_and_nothing_is_written(what: str, tmp_path: Path) -> None:
+    spec_text, change, said = WRONG[what]
+    spec, table = write(tmp_path, spec_text, customers(change))
+
+    with pytest.raises(TrainingError) as refused:
+        fit(spec, tmp_path / "bundles", tmp_path / "files", table, threads=1)
+
+    assert said in str(refused.value)
+    assert not (tmp_path / "bundles").exists()
+    assert not (tmp_path / "files").exists()
+
+
+def test_everything_that_is_wrong_with_a_table_is_told_at_once(tmp_path: Path) -> None:
+    """Of the keys, the label and every feature."""
+    wrong = {"country": "de", "bad": 0, "orders": "many", "days_late": -5}
+    spec, table = write(tmp_path, SPEC, customers(lambda t: t.assign(**wrong)))
+
+    with pytest.raises(DataRefused) as refused:
+        samples_of_table(read_spec(spec), table)
+
+    assert [line.split(":")[0] for line in str(refused.value).splitlines()] == [
+        f"column {name!r}" for name in ("country", "days_late", "orders", "bad")
+    ]
+
+
+def test_keys_stand_as_they_are_written_namibia_and_leading_zeros(tmp_path: Path) -> None:
+    table = made_customers(300)
+    numbers = [f"{index:05d}" for index in range(300)]
+    spec, path = write(tmp_path, SPEC, table.assign(number=numbers, country=table["country"].replace("FR", "NA")))
+
+    _, samples = samples_of_table(read_spec(spec), path)
+
+    assert samples.rows["customer_id"].tolist() == numbers
+    assert set(samples.rows["market"]) == {"DE", "NA"}
+    assert samples.rows["orders"].isna().sum() == table["orders"].isna().sum() > 0
+
+
+def test_a_table_without_any_outcome_is_refused_for_learning(tmp_path: Path) -> None:
+    spec, table = write(tmp_path, SPEC, customers(lambda t: t.assign(bad=None)))
+
+    with pytest.raises(DataRefused, match=r"'bad': no row has an outcome.*`python -m training features` needs none"):
+        samples_of_table(read_spec(spec), table)
+
+
+def test_an_unreadable_parquet_is_refused_by_its_path(tmp_path: Path) -> None:
+    spec, table = write(tmp_path, SPEC, b"PAR1 but not really", "customers.parquet")
+
+    with pytest.raises(DataRefused, match=r"customers\.parquet: cannot be read"):
+        samples_of_table(read_spec(spec), table)
+
+
+def test_the_command_says_it_in_a_sentence_and_ends_with_1(tmp_path: Path) -> None:
+    spec, table = write(tmp_path, SPEC.replace('"bad"', '"gone"'), made_customers(50))
+
+    done = subprocess.run(
+        [sys.executable, "-m", "training", "fit", str(spec), "--data", str(table), "--bundles", str(tmp_path / "b")],
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert "'gone'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_spec_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SpecRefused, match="No such file"):
+        read_spec(tmp_path / "none.toml")
+
+
+def test_every_problem_of_a_spec_is_told_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "spec.toml"
+    path.write_text(SMALL.replace('family = "late"', 'family = "LATE"').replace('"DE"', '"Germany"'))
+
+    with pytest.raises(SpecRefused) as refused:
+        read_spec(path)
+
+    assert "family" in str(refused.value)
+    assert "table.market" in str(refused.value)
+
+
+def test_a_small_spec_takes_every_numeric_column_and_leaves_out_rows_by_code(tmp_path: Path) -> None:
+    table = made_customers(300)
+    table.loc[:9, "bad"] = float("nan")
+    table.to_csv(tmp_path / "customers.csv", index=False)
+    exclude = '[[table.exclude]]\ncode = "TINY"\nwhere = "turnover < 20000"\n'
+    (tmp_path / "spec.toml").write_text(SMALL + exclude)
+
+    spec, samples = samples_of_table(read_spec(tmp_path / "spec.toml"), tmp_path / "customers.csv")
+
+    tiny = int((table["turnover"] < 20000).sum())
+    unlabelled = int((table["bad"].isna() & (table["turnover"] >= 20000)).sum())
+    assert samples.names == ("days_late", "orders", "turnover", "years")
+    assert [feature.name for feature in spec.features] == list(samples.names)
+    assert dict(samples.waterfall) == {
+        "rows read": 300,
+        "left out: TINY": -tiny,
+        "left out: NO_LABEL": -unlabelled,
+        "rows used": 300 - tiny - unlabelled,
+    }
+    assert set(samples.rows["sample"]) == {"FIT", "CALIBRATION", "HOLD_OUT"}
+
+
+def test_a_condition_of_an_exclusion_cannot_read_files(tmp_path: Path) -> None:
+    made_customers(50).to_csv(tmp_path / "customers.csv", index=False)
+    exclude = '[[table.exclude]]\ncode = "X"\nwhere = "number IN (SELECT number FROM read_csv(\'PATH\'))"\n'
+    (tmp_path / "spec.toml").write_text(SMALL + exclude.replace("PATH", f"{tmp_path}/customers.csv"))
+
+    with pytest.raises(SpecRefused, match=r"table\.exclude X"):
+        samples_of_table(read_spec(tmp_path / "spec.toml"), tmp_path / "customers.csv")
+
+
+def test_a_feature_that_ranks_like_the_label_is_a_leak_also_in_reverse(tmp_path: Path) -> None:
+    table = made_customers(300)
+    table.assign(orders=100 - table["bad"] * 7).to_csv(tmp_path / "customers.csv", index=False)
+    (tmp_path / "spec.toml").write_text(SMALL)
+    _, samples = samples_of_table(read_spec(tmp_path / "spec.toml"), tmp_path / "customers.csv")
+
+    with pytest.raises(DataRefused, match="orders"):
+        refuse_leaks(samples)

@@ -1,0 +1,286 @@
+"""Which lines count, and what they become: checked against a reading of the log in plain Python."""
+
+import datetime as dt
+from itertools import pairwise
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.training.transaction_logs import MadeLog, write_log
+from training.errors import DataRefused, SpecRefused
+from training.sources.snapshots import customers_at, samples_of_log, take_customers
+from training.sources.transaction_log import Sources, open_log
+from training.spec import LogSpec, SnapshotSpec, Spec, read_spec
+
+CUT = dt.date(2025, 10, 1)
+DAY = pd.Timedelta(days=1)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> MadeLog:
+    """Write a made log, once. Read only."""
+    return write_log(tmp_path_factory.mktemp("log"), customers=240)
+
+
+def log_of(spec: Spec) -> LogSpec:
+    """Give the log part of a spec."""
+    assert spec.log is not None
+    return spec.log
+
+
+def snapshots_of(spec: Spec) -> SnapshotSpec:
+    """Give the snapshots of a spec."""
+    assert spec.snapshots is not None
+    return spec.snapshots
+
+
+def counted(log: LogSpec, folder: Path) -> dict[str, int]:
+    """Read the log and give what was counted."""
+    with open_log(log, None, Sources(folder), 1) as opened:
+        return dict(opened.waterfall)
+
+
+def purchases(sales: pd.DataFrame) -> pd.DataFrame:
+    """Give the purchases: positive lines of baskets that were not returned whole."""
+    whole = sales.groupby(["Land", "Kunde", "Beleg"])["Betrag"].transform(lambda part: round(part.sum(), 2))
+    least = sales.groupby(["Land", "Kunde", "Beleg"])["Betrag"].transform("min")
+    return sales[(sales["Betrag"] > 0) & ~((whole <= 0) & (least < 0))]
+
+
+def test_every_line_that_is_left_out_is_counted_under_one_reason(made: MadeLog) -> None:
+    lines = made.lines
+
+    found = counted(log_of(read_spec(made.spec)), made.folder)
+
+    nobody = int((lines["Kunde"].isna() | (lines["Kunde"] == "0")).sum())
+    assert nobody / len(lines) == pytest.approx(0.25, abs=0.01)
+    assert found["lines read"] == len(lines)
+    assert found["left out: NO_CUSTOMER"] == -nobody
+    assert found["left out: FUTURE_DATED"] == -7
+    assert found["left out: DUPLICATE"] == -11
+    assert found["lines used"] == sum(n for what, n in found.items() if what.startswith(("lines read", "left out")))
+    assert found["lines used"] == len(made.sales)
+    assert found["of these returns and cancellations (amount below 0)"] == int((made.sales["Betrag"] < 0).sum())
+
+
+def test_duplicates_are_kept_where_the_spec_says_so(made: MadeLog) -> None:
+    log = log_of(read_spec(made.spec)).model_copy(update={"duplicates": "keep"})
+
+    assert counted(log, made.folder)["lines used"] == len(made.sales) + 11
+
+
+def test_a_log_of_two_currencies_is_refused_or_read_in_one(made: MadeLog, tmp_path: Path) -> None:
+    lines = made.lines.copy()
+    lines.loc[lines.index[:5], "Währung"] = "CHF"
+    lines.loc[lines.index[5:7], "Währung"] = None
+    lines.to_csv(tmp_path / "belege.csv", index=False)
+    log = log_of(read_spec(made.spec))
+
+    with pytest.raises(DataRefused, match="lines are not in EUR; amounts of two currencies do not add up"):
+        counted(log, tmp_path)
+    found = counted(log.model_copy(update={"other_currencies": "leave_out"}), tmp_path)
+
+    strangers = lines[lines["Kunde"].notna() & (lines["Kunde"] != "0") & (lines["Zeit"] < "2026")]
+    assert found["left out: OTHER_CURRENCY"] == -int((strangers["Währung"] != "EUR").sum())
+
+
+def test_what_is_no_number_or_not_there_is_refused_by_name(made: MadeLog, tmp_path: Path) -> None:
+    log = log_of(read_spec(made.spec))
+    made.lines.assign(Betrag="much").to_csv(tmp_path / "belege.csv", index=False)
+
+    with pytest.raises(DataRefused, match=r"the log cannot be read: .*much"):
+        counted(log, tmp_path)
+    with pytest.raises(DataRefused, match="there is no such file"):
+        counted(log.model_copy(update={"path": "gone.csv"}), tmp_path)
+    with pytest.raises(SpecRefused, match=r"log\.columns\.amount: 'Summe'"):
+        counted(log.model_copy(update={"columns": log.columns.model_copy(update={"amount": "Summe"})}), made.folder)
+
+
+def test_two_statuses_of_a_customer_since_one_day_are_refused(made: MadeLog, tmp_path: Path) -> None:
+    pd.concat([made.statuses, made.statuses.head(1)]).to_csv(tmp_path / "twice.csv", index=False)
+    spec = read_spec(made.spec)
+
+    with (
+        pytest.raises(DataRefused, match="1 customers have two statuses since the same day"),
+        open_log(log_of(spec), spec.status, Sources(made.folder, status=tmp_path / "twice.csv"), 1),
+    ):
+        pass
+
+
+def test_features_are_those_of_a_plain_reading_of_the_purchases_and_returns(made: MadeLog) -> None:
+    spec = read_spec(made.spec)
+    with open_log(log_of(spec), spec.status, Sources(made.folder), 1) as log:
+        take_customers(log, snapshots_of(spec), CUT)
+        found = log.connection.execute("SELECT * FROM customers").df().set_index(["market", "customer_id"])
+
+    known = made.sales[made.sales["Zeit"] < pd.Timestamp(CUT)]
+    known = known.assign(age=(pd.Timestamp(CUT) - known["Zeit"].dt.normalize()) // DAY)
+    bought = purchases(known)
+    keys = bought.groupby(["Land", "Kunde"])["age"].min()
+    assert set(found.index) == set(keys[keys <= 60].index)
+    for key, row in found.sort_index().iloc[::3].iterrows():
+        own = bought[(bought["Land"] == key[0]) & (bought["Kunde"] == key[1])]
+        days = sorted(own["age"].unique(), reverse=True)
+        gaps = [one - other for one, other in pairwise(days)]
+        last = own[own["age"] <= 90]
+        came_back = known[
+            (known["Land"] == key[0]) & (known["Kunde"] == key[1]) & (known["age"] <= 90) & (known["Betrag"] < 0)
+        ]
+        shares = [half.groupby("Gruppe")["Betrag"].sum() for half in (last[last["age"] <= 45], last[last["age"] > 45])]
+        now, then = ((one / one.sum()).reindex(sorted(last["Gruppe"].unique()), fill_value=0.0) for one in shares)
+        assert row["recency_days"] == days[-1]
+        assert row["purchase_days"] == len(days)
+        assert row["spend_90"] == pytest.approx(last["Betrag"].sum())
+        assert row["returns_90"] == len(came_back)
+        assert row["returned_share_90"] == pytest.approx(-came_back["Betrag"].sum() / last["Betrag"].sum())
+        assert row["top_category_share_90"] == pytest.approx(
+            last.groupby("Gruppe")["Betrag"].sum().max() / last["Betrag"].sum()
+        )
+        if len(shares[0]) and len(shares[1]):
+            assert row["category_shift_45"] == pytest.approx(abs(now - then).sum() / 2)
+        if gaps:
+            assert row["gap_median_days"] == pytest.approx(pd.Series(gaps).median())
+            silent = sum(max(gap - 40, 0) for gap in gaps) + max(days[-1] - 40, 0)
+            assert row["own_silent_share"] == pytest.approx(silent / max(days[0] - 40, 1))
+
+
+def test_labels_standing_and_own_horizons_are_those_of_a_plain_reading(made: MadeLog) -> None:
+    samples, _ = samples_of_log(read_spec(made.spec), Sources(made.folder), 1)
+    declines, _ = samples_of_log(read_spec(made.decline_spec), Sources(made.folder), 1)
+
+    rows = samples.rows[samples.rows["period"] == str(CUT)]
+    declining = declines.rows[declines.rows["period"] == str(CUT)]
+    ends = {(one.Land, one.Kunde): (one.Zustand, dt.date.fromisoformat(one.seit)) for one in made.statuses.itertuples()}
+    seen = dict.fromkeys((0, 1), 0)
+    for row, decline in zip(rows.itertuples(), declining.itertuples(), strict=True):
+        horizon = 40 if pd.isna(row.gap_median_days) else min(40, max(14, -(-4 * row.gap_median_days // 1)))
+        until = pd.Timestamp(CUT) + int(horizon) * DAY
+        own = made.sales[(made.sales["Land"] == row.market) & (made.sales["Kunde"] == row.customer_id)]
+        ahead = purchases(own[(own["Zeit"] >= pd.Timestamp(CUT)) & (own["Zeit"] < until)])
+        assert row.horizon_days == horizon
+        assert row.label == int(ahead.empty)
+        assert decline.label == int(ahead["Betrag"].sum() <= 0.5 * row.spend_90 * horizon / 90)
+        assert row.purchase_days >= 3
+        state, since = ends.get((row.market, row.customer_id), ("aktiv", CUT))
+        assert state == "aktiv" or since >= until.date()
+        seen[row.label] += 1
+    assert min(seen.values()) > 10
+    counts = dict(samples.waterfall)
+    assert counts["snapshot 2025-10-01 (HOLD_OUT): customers"] > len(rows)
+    assert any("NOT_ENOUGH_HISTORY" in what for what in counts)
+    assert any("ENDED" in what for what in counts)
+
+
+def test_a_snapshot_whose_horizon_is_not_over_and_a_date_beyond_the_log_are_refused(made: MadeLog) -> None:
+    spec = read_spec(made.spec)
+    late = spec.model_copy(
+        update={"snapshots": snapshots_of(spec).model_copy(update={"test": (dt.date(2025, 11, 10),)})}
+    )
+
+    with pytest.raises(
+        DataRefused, match=r"snapshots 2025-11-10: market AT ends 2025-11-\d\d \d\d:\d\d, before their horizon does"
+    ):
+        samples_of_log(late, Sources(made.folder), 1)
+    with pytest.raises(DataRefused, match="--at 2026-02-01: the log ends"):
+        customers_at(spec, Sources(made.folder), dt.date(2026, 2, 1), 1)
+
+
+def cut_short(made: MadeLog, folder: Path, end: str) -> Sources:
+    """Write the log with one market whose feed stopped."""
+    lines = made.lines[(made.lines["Land"] != "AT") | (pd.to_datetime(made.lines["Zeit"]) < pd.Timestamp(end))]
+    lines.to_csv(folder / "short.csv", index=False)
+    return Sources(made.folder, data=folder / "short.csv")
+
+
+def test_one_market_whose_feed_stopped_is_refused_by_name_and_not_labelled_as_lost(
+    made: MadeLog, tmp_path: Path
+) -> None:
+    sources = cut_short(made, tmp_path, "2025-10-20")
+    spec = read_spec(made.spec)
+
+    with pytest.raises(DataRefused) as refused:
+        samples_of_log(spec, sources, 1)
+    with pytest.raises(
+        DataRefused, match=r"--at 2025-11-01: market AT ends 2025-10-19 .*up to 2025-10-20.*leave its lines"
+    ):
+        customers_at(spec, sources, dt.date(2025, 11, 1), 1)
+
+    assert str(refused.value).startswith("snapshots 2025-10-01: market AT ends 2025-10-19")
+    assert "market DE" not in str(refused.value)
+    assert "leave its lines out of the log" in str(refused.value)
+    assert len(customers_at(spec, sources, dt.date(2025, 10, 20), 1))
+
+
+def test_a_market_that_ended_before_anybody_in_scope_bought_does_not_matter(made: MadeLog, tmp_path: Path) -> None:
+    """Its last line is of January; the first cut is in April, and customers are in scope for 60 days."""
+    samples, latest = samples_of_log(read_spec(made.spec), cut_short(made, tmp_path, "2025-02-01"), 1)
+
+    assert set(samples.rows["market"]) == set(latest["market"]) == {"DE"}
+
+
+def test_customers_as_of_a_day_are_of_the_hold_out_only_where_it_is_a_test_snapshot(made: MadeLog) -> None:
+    spec = read_spec(made.spec)
+
+    tested, later = (customers_at(spec, Sources(made.folder), day, 1) for day in (CUT, dt.date(2025, 11, 1)))
+
+    assert set(tested["sample"]) == {"HOLD_OUT"}
+    assert set(later["sample"]) == {"NONE"}
+
+
+def test_markets_that_are_none_and_numbers_that_lose_their_zeros_do_not_get_in(made: MadeLog, tmp_path: Path) -> None:
+    spec = read_spec(made.spec)
+    lines = made.lines.assign(Land=made.lines["Land"].replace("AT", "at"))
+    lines.to_csv(tmp_path / "belege.csv", index=False)
+    with pytest.raises(DataRefused, match=r"the log: \['at'\] are no markets"):
+        counted(log_of(spec), tmp_path)
+    pq.write_table(pa.Table.from_pandas(made.lines.assign(Land="DE ")), tmp_path / "belege.parquet")
+    with pytest.raises(DataRefused, match=r"the log: \['DE '\] are no markets"):
+        counted(log_of(spec).model_copy(update={"path": "belege.parquet"}), tmp_path)
+
+    numbers = made.lines["Kunde"].str.removeprefix("K").str.zfill(5)
+    numbers[made.lines["Kunde"] == "0"] = "0"
+    lines = made.lines.assign(Kunde=numbers, Land=made.lines["Land"].replace("AT", "NA"))
+    lines.to_csv(tmp_path / "belege.csv", index=False)
+    with open_log(log_of(spec), None, Sources(tmp_path), 1) as opened:
+        found = opened.connection.execute("SELECT DISTINCT market, customer_id FROM kept").df()
+
+    assert set(found["market"]) == {"NA", "DE"}
+    assert found["customer_id"].str.fullmatch("[0-9]{5}").all()
+
+
+def test_a_status_table_with_markets_that_are_none_is_refused(made: MadeLog, tmp_path: Path) -> None:
+    made.statuses.assign(Land="de").to_csv(tmp_path / "status.csv", index=False)
+    spec = read_spec(made.spec)
+
+    with (
+        pytest.raises(DataRefused, match=r"status\.csv: \['de'\] are no markets"),
+        open_log(log_of(spec), spec.status, Sources(made.folder, status=tmp_path / "status.csv"), 1),
+    ):
+        pass
+
+
+def test_a_line_dated_after_today_does_not_make_an_immature_snapshot_mature(made: MadeLog, tmp_path: Path) -> None:
+    """The log of a shop that stopped, with one typing error."""
+    today = dt.datetime.now(dt.UTC).date()
+    with duckdb.connect() as connection:
+        connection.execute(
+            f"COPY (SELECT 'A' AS c, TIMESTAMP '{today}' - INTERVAL 5 DAY AS t, 1.0 AS a UNION ALL "
+            f"SELECT 'A', TIMESTAMP '{today}' + INTERVAL 900 DAY, 1.0) TO '{tmp_path}/log.parquet'"
+        )
+    log = LogSpec.model_validate(
+        {
+            "path": "log.parquet",
+            "market": "DE",
+            "currency": "EUR",
+            "columns": {"customer_id": "c", "time": "t", "amount": "a"},
+        }
+    )
+
+    with open_log(log, None, Sources(tmp_path), 1) as opened:
+        assert [end.date() for end in opened.ends().values()] == [today - dt.timedelta(days=5)]
+        assert dict(opened.waterfall)["left out: FUTURE_DATED"] == -1
+    assert made.sales["Zeit"].max() < pd.Timestamp(today)

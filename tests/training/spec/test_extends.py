@@ -1,0 +1,86 @@
+"""A spec that extends another says only what is different."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.training.transaction_logs import DECLINE_SPEC, SPEC
+from training.errors import SpecRefused
+from training.spec import read_spec, spec_digest
+
+
+def write(folder: Path, spec: str = SPEC, decline: str = DECLINE_SPEC) -> Path:
+    """Write both specs and give the one that extends."""
+    (folder / "spec.toml").write_text(spec, encoding="utf-8")
+    (folder / "decline.toml").write_text(decline, encoding="utf-8")
+    return folder / "decline.toml"
+
+
+def test_tables_are_laid_over_key_by_key_and_lists_replaced(tmp_path: Path) -> None:
+    under, over = read_spec(write(tmp_path).parent / "spec.toml"), read_spec(tmp_path / "decline.toml")
+
+    assert (over.family, over.title) == ("churn_decline", under.title)
+    assert over.snapshots is not None
+    assert under.snapshots is not None
+    assert over.snapshots.outcome == "decline"
+    assert over.snapshots.model_copy(update={"outcome": "churn"}) == under.snapshots
+    assert (over.log, over.groups, over.status) == (under.log, under.groups, under.status)
+    assert [rival.name for rival in over.rivals] == ["recency"]
+
+
+def test_of_a_feature_that_stands_in_both_what_is_not_said_anew_stays(tmp_path: Path) -> None:
+    over = read_spec(
+        write(tmp_path, decline=DECLINE_SPEC.replace('name = "recency_days"', 'name = "recency_days"\nsign = 0'))
+    )
+
+    features = {feature.name: feature for feature in over.features}
+    assert list(features) == ["recency_days", "gap_median_days", "spend_90", "returned_share_90"]
+    assert (features["recency_days"].sign, features["recency_days"].group) == (0, "SILENCE")
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        (SPEC.replace('validation = "forward"\n', ""), "say validation = 'forward'"),
+        (SPEC.replace("[log]", "cross_validation_folds = 5\n[log]", 1), "leave it out"),
+    ],
+)
+def test_a_log_whose_parameters_would_be_chosen_by_looking_ahead_is_refused(
+    spec: str, said: str, tmp_path: Path
+) -> None:
+    write(tmp_path, spec)
+
+    with pytest.raises(SpecRefused, match=said):
+        read_spec(tmp_path / "spec.toml")
+
+
+def test_a_log_of_one_fit_snapshot_has_nothing_to_mix(tmp_path: Path) -> None:
+    one = SPEC.replace('validation = "forward"\n', "").replace("fit = [2025-04-15, 2025-05-01, 2025-05-28, ", "fit = [")
+
+    assert read_spec(write(tmp_path, one).parent / "spec.toml").search.validation == "folds"
+
+
+def test_the_digest_of_a_spec_is_its_own_and_that_of_what_it_extends(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    before = spec_digest(path)
+
+    write(tmp_path, spec=SPEC + "\n# another day")
+
+    assert spec_digest(path) != before
+    assert spec_digest(write(tmp_path)) == before
+
+
+def test_a_file_that_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
+    path = write(tmp_path, decline=DECLINE_SPEC.replace("spec.toml", "gone.toml"))
+
+    with pytest.raises(SpecRefused, match=r"gone\.toml: No such file"):
+        read_spec(path)
+
+
+def test_the_shipped_decline_family_looks_at_the_snapshots_of_churn() -> None:
+    churn, decline = (read_spec(ROOT / "training" / f"{name}.toml") for name in ("churn", "decline"))
+
+    assert churn.snapshots is not None
+    assert decline.snapshots == churn.snapshots.model_copy(update={"outcome": "decline"})
+    assert (decline.log, decline.campaign) == (churn.log, churn.campaign)

@@ -1,0 +1,281 @@
+"""`python -m training export`: a LightGBM text file that is not from our training gets files and a verdict, or a reason."""
+
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import lightgbm
+import numpy as np
+import onnx
+import pandas as pd
+import pytest
+
+from models.scoring import Scorer
+from tests.conftest import ROOT, run
+from tests.oracles import Rows, margins
+from training.console import Console
+from training.errors import TrainingError
+from training.external_model import export_model
+
+NAMES = ["age", "amount", "sector", "delay"]
+SECTORS = 12
+FEW = 2_000  # random rows
+
+
+def their_rows(count: int, seed: int) -> Rows:
+    """Make rows of another house: two numbers, one category as codes, one with gaps."""
+    random = np.random.default_rng(seed)
+    rows = np.column_stack(
+        [
+            random.integers(18, 80, count),
+            random.lognormal(8, 1, count),
+            random.integers(0, SECTORS, count),
+            random.normal(0, 10, count),
+        ]
+    )
+    rows[random.random(count) < 0.2, 3] = np.nan
+    return rows
+
+
+def their_model(names: list[str] = NAMES, **parameters: object) -> lightgbm.Booster:
+    """Fit as they would."""
+    rows = their_rows(800, 1)
+    label = (rows[:, 1] > 3000) ^ (rows[:, 2] % 3 == 0) ^ (np.random.default_rng(2).random(800) < 0.1)
+    settings = {"objective": "binary", "num_leaves": 12, "verbose": -1, "seed": 3, **parameters}
+    data = lightgbm.Dataset(rows, label.astype(float), feature_name=names, categorical_feature=[2])
+    return lightgbm.train(settings, data, 15)
+
+
+def saved(folder: Path, booster: lightgbm.Booster) -> str:
+    """Save a model as its owner does."""
+    booster.save_model(folder / "theirs.txt")
+    return str(folder / "theirs.txt")
+
+
+def refusal(folder: Path, model: str, baseline: str | None = None) -> str:
+    """Give what is said when a model is refused; nothing is written."""
+    with pytest.raises(TrainingError) as refused:
+        export_model(Path(model), folder / "out", Path(baseline) if baseline else None, Console(1))
+    assert not (folder / "out").exists()
+    return str(refused.value)
+
+
+def test_one_command_gives_files_that_answer_as_the_model_does_and_a_verdict(tmp_path: Path) -> None:
+    booster, to = their_model(), tmp_path / "out"
+    pd.DataFrame(their_rows(60, 5)[:, ::-1], columns=NAMES[::-1]).to_parquet(tmp_path / "rows.parquet")
+    words = ["--to", str(to), "--baseline", str(tmp_path / "rows.parquet")]
+
+    printed = run("training", "export", saved(tmp_path, booster), *words)
+
+    assert "interventional" in printed
+    assert all(f"rows: {kind}" in printed for kind in ("data", "threshold", "leaf", "edge of a leaf", "random"))
+    assert f"{100_000:,}" in printed
+    answers_as(booster, to, "interventional")
+
+
+def answers_as(booster: lightgbm.Booster, to: Path, method: str) -> None:
+    """Check the files against the model on rows of their own."""
+    rows = their_rows(300, 9)
+    found, parts = Scorer((to / "score.onnx").read_bytes(), (to / "explain.onnx").read_bytes()).explain(rows)
+    verdict = json.loads((to / "gate.json").read_text())
+    assert np.array_equal(found, margins(booster, rows))
+    assert np.abs(verdict["base_margin"] + parts.sum(axis=1) - found).max() < 1e-9
+    assert verdict["method"] == method
+    assert sorted(path.name for path in to.iterdir()) == ["explain.onnx", "gate.json", "model.txt", "score.onnx"]
+    assert lightgbm.Booster(model_file=to / "model.txt").model_to_string() == booster.model_to_string()
+
+
+def test_without_rows_to_compare_with_the_covers_of_the_splits_are(tmp_path: Path) -> None:
+    booster = their_model()
+
+    export_model(Path(saved(tmp_path, booster)), tmp_path / "out", None, Console(1), FEW)
+
+    answers_as(booster, tmp_path / "out", "path_dependent")
+
+
+def test_a_csv_with_empty_cells_is_a_baseline_too(tmp_path: Path) -> None:
+    pd.DataFrame(their_rows(40, 5), columns=NAMES).to_csv(tmp_path / "rows.csv", index=False)
+    booster = their_model()
+
+    verdict = export_model(Path(saved(tmp_path, booster)), tmp_path / "out", tmp_path / "rows.csv", Console(1), FEW)
+
+    assert abs(verdict.base_margin - margins(booster, their_rows(40, 5)).mean()) < 1e-9
+
+
+def test_the_files_name_their_columns_and_what_makes_a_margin_a_probability(tmp_path: Path) -> None:
+    booster, rows = their_model(sigmoid=0.7), their_rows(50, 9)
+
+    for to in (tmp_path / "one", tmp_path / "two"):
+        export_model(Path(saved(tmp_path, booster)), to, None, Console(1), FEW)
+
+    for name in ("score.onnx", "explain.onnx"):
+        said = {prop.key: prop.value for prop in onnx.load(tmp_path / "one" / name).metadata_props}
+        assert json.loads(said["columns"]) == NAMES
+        found = 1 / (1 + np.exp(-float(said["sigmoid"]) * margins(booster, rows)))
+        assert np.abs(found - booster.predict(rows)).max() < 1e-12
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_names_with_blanks_are_found_under_the_names_that_lightgbm_gives_them(tmp_path: Path) -> None:
+    names = ["age", "limit bal", "sector code", "delay"]
+    booster = their_model(names)
+    assert booster.feature_name()[1] == "limit_bal"
+    pd.DataFrame(their_rows(40, 5), columns=names).to_csv(tmp_path / "rows.txt", index=False)
+
+    verdict = export_model(Path(saved(tmp_path, booster)), tmp_path / "out", tmp_path / "rows.txt", Console(1), FEW)
+
+    assert abs(verdict.base_margin - margins(booster, their_rows(40, 5)).mean()) < 1e-9
+    table = pd.DataFrame(their_rows(40, 5), columns=names).assign(limit_bal=1.0)
+    table.to_parquet(tmp_path / "rows.parquet")
+    (tmp_path / "again").mkdir()
+    assert "'limit_bal' is there twice" in refusal(
+        tmp_path / "again", saved(tmp_path, booster), f"{tmp_path}/rows.parquet"
+    )
+
+
+def test_a_pickled_model_is_refused_with_the_way_to_write_it(tmp_path: Path) -> None:
+    (tmp_path / "theirs.pkl").write_bytes(pickle.dumps(their_model()))
+
+    assert "model.booster_.save_model(PATH)" in refusal(tmp_path, f"{tmp_path}/theirs.pkl")
+
+
+def test_a_refusal_is_a_sentence_and_a_status_of_1(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "training", "export", str(tmp_path / "nothing.txt"), "--to", str(tmp_path / "out")]
+
+    done = subprocess.run(words, check=False, cwd=ROOT, capture_output=True, text=True)
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr
+
+
+REFUSED: dict[str, dict[str, object]] = {
+    "linear_tree": {"linear_tree": True},
+    "rf": {"boosting": "rf", "bagging_freq": 1, "bagging_fraction": 0.5},
+    "regression": {"objective": "regression"},
+    "multiclass": {"objective": "multiclass", "num_class": 2},
+    "cross_entropy": {"objective": "cross_entropy"},
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_model_of_another_kind_is_refused_by_name_with_the_way_out_and_nothing_is_written(
+    tmp_path: Path, name: str
+) -> None:
+    said = refusal(tmp_path, saved(tmp_path, their_model(**REFUSED[name])))
+
+    assert name in said
+    assert "fit with" in said
+
+
+def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "theirs.txt").write_text("tree\nversion=v4\n")
+
+    assert "cannot be read as LightGBM's text of a model" in refusal(tmp_path, f"{tmp_path}/theirs.txt")
+
+
+def test_rows_that_do_not_fit_are_refused_with_every_column_at_once_and_what_is_there(tmp_path: Path) -> None:
+    table = pd.DataFrame(their_rows(10, 5), columns=NAMES).assign(sector="retail").rename(columns={"age": "years"})
+    table.to_parquet(tmp_path / "rows.parquet")
+
+    said = refusal(tmp_path, saved(tmp_path, their_model()), f"{tmp_path}/rows.parquet")
+
+    assert "'age' is not there" in said
+    assert "'sector' holds" in said
+    assert said.endswith("it has: years, amount, sector, delay")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("age,amount,sector,delay\n1,2,3,4,\n5,6,7,8,\n", "line 2 has 5 values, the header names 4 columns"),
+        ("age,amount,sector,delay\n1,2,3,4\n5,6,7\n", "line 3 has 3 values, the header names 4 columns"),
+        ("age,amount,sector,delay,age\n1,2,3,4,5\n", "the header names 'age' twice"),
+    ],
+    ids=["too long", "too short", "twice"],
+)
+def test_a_csv_whose_lines_do_not_fit_its_header_is_refused(tmp_path: Path, text: str, told: str) -> None:
+    """Pandas takes what is too much for an index: every value would stand one column further."""
+    (tmp_path / "rows.csv").write_text(text)
+
+    assert told in refusal(tmp_path, saved(tmp_path, their_model()), f"{tmp_path}/rows.csv")
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
+def test_a_text_that_is_cut_off_is_refused_before_lightgbm_ends_the_process(tmp_path: Path, share: float) -> None:
+    path = Path(saved(tmp_path, their_model()))
+    trees = path.read_text().partition("end of trees")[0]
+    path.write_text(trees[: int(len(trees) * share)])
+
+    assert "it has no line 'end of trees'" in refusal(tmp_path, str(path))
+
+
+def test_what_follows_a_model_and_belongs_to_nothing_is_refused(tmp_path: Path) -> None:
+    path = Path(saved(tmp_path, their_model()))
+    path.write_text(path.read_text() + "trailing junk\nxx")
+
+    assert "cannot be read as LightGBM's text of a model" in refusal(tmp_path, str(path))
+
+
+@pytest.mark.parametrize("name", ["threshold", "Tree", "threshold=", "is_linear=1"])
+def test_a_feature_may_be_called_as_a_part_of_the_text_is(tmp_path: Path, name: str) -> None:
+    rows = their_rows(400, 1)
+    data = lightgbm.Dataset(rows, rows[:, 0] > np.median(rows[:, 0]), feature_name=[name, *NAMES[1:]])
+    booster = lightgbm.train({"objective": "binary", "verbose": -1, "num_threads": 1, "num_leaves": 5}, data, 3)
+
+    verdict = export_model(Path(saved(tmp_path, booster)), tmp_path / "out", None, Console(1), random_rows=200)
+
+    assert sum(kind.rows for kind in verdict.kinds) > 2000
+
+
+def test_linear_trees_that_have_become_numbers_are_refused_too(tmp_path: Path) -> None:
+    booster = their_model(linear_tree=True, min_data_in_leaf=5000)
+
+    assert "linear_tree" in refusal(tmp_path, saved(tmp_path, booster))
+
+
+def test_categories_of_a_frame_are_not_taken_for_codes(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    codes = random.integers(0, 4, 800)
+    levels = np.array([10, 20, 30, 40])
+    frame = pd.DataFrame({"amount": random.normal(size=800), "sector": pd.Categorical(levels[codes])})
+    parameters = {"objective": "binary", "verbose": -1, "num_threads": 1, "min_data_per_group": 5, "cat_smooth": 1}
+    booster = lightgbm.train(parameters, lightgbm.Dataset(frame, codes % 2 == 0), 5)
+    model = saved(tmp_path, booster)
+    pd.DataFrame({"amount": frame["amount"], "sector": levels[codes]}).to_parquet(tmp_path / "values.parquet")
+    pd.DataFrame({"amount": frame["amount"], "sector": codes}).to_parquet(tmp_path / "codes.parquet")
+
+    said = refusal(tmp_path, model, f"{tmp_path}/values.parquet")
+    verdict = export_model(Path(model), tmp_path / "out", tmp_path / "codes.parquet", Console(1), random_rows=200)
+
+    assert "column 'sector' must hold codes: 0 to 3 stand for 10, 20, 30, 40, in this order" in said
+    assert verdict.base_margin == pytest.approx(float(np.mean(booster.predict(frame, raw_score=True))), abs=1e-12)
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_proved(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
+    model = Path(saved(tmp_path, their_model()))
+
+    for to, told in ((tmp_path / "file" / "out", "cannot be made"), (tmp_path / "nowhere", "is there already")):
+        with pytest.raises(TrainingError, match=told):
+            export_model(model, to, None, Console(1))
+
+
+def test_a_folder_that_appears_meanwhile_is_left_as_it_is_and_said(tmp_path: Path) -> None:
+    class Hasty(Console):
+        def say(self, message: str) -> None:
+            (tmp_path / "out").mkdir(exist_ok=True)
+            super().say(message)
+
+    with pytest.raises(TrainingError, match="was made by something else meanwhile"):
+        export_model(Path(saved(tmp_path, their_model())), tmp_path / "out", None, Hasty(1), random_rows=50)
+
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_folder_that_is_there_is_left_alone(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="is there already"):
+        export_model(Path(saved(tmp_path, their_model())), tmp_path, None, Console(1))

@@ -1,0 +1,1 @@
+"""What training finds out about a model, figure by figure."""

@@ -1,0 +1,138 @@
+"""What training finds out about a model, on rows that nothing before has looked at."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from training.evaluation.quality import Quality, quality
+from training.export.representatives import thresholds_by_feature
+from training.fitting.booster import cross_validated_auc, fixed_parameters
+from training.gate.examine import Verdict
+from training.measures.fairness import Fairness
+from training.measures.stability import Stability
+from training.sources.samples import Sample, Samples
+from training.spec import Spec
+from training.validation.attributions import Attributions, attributions
+from training.validation.campaign import CampaignFindings, campaign_findings
+from training.validation.challenge import Rival, Swap, rivals_of, swap_of
+from training.validation.groups import fairness_of
+from training.validation.judged import Exported, Judged, judged
+from training.validation.movement import FeatureFinding, feature_findings, score_shift
+from training.validation.probabilities import Probabilities, probabilities
+from training.validation.ranking import Ranking, ranking
+from training.validation.sweep import Sweep, sweeps
+
+PARTS: tuple[Sample, ...] = ("FIT", "CALIBRATION", "HOLD_OUT", "OUT_OF_TIME")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Findings:
+    """What training found out, for people.
+
+    Attributes:
+        parameters: The search's choice.
+        gain: By feature, the share of the loss that its splits took away in the fit.
+        hold_out: The rows that most figures are of, as the exported files answered them; of a log, the pooled test
+            snapshots.
+        parts: Quality by part of the split; those with rows.
+        periods: Quality on the hold-out by snapshot; empty for a table.
+        rivals: The simpler rules on the hold-out.
+        approve_max_pd: Cut-off of the reference policy, if the spec has one.
+        swap: None without a scorecard among the rivals, or without a reference policy.
+        features: What each knows and how it moved.
+        score_shift: Hold-out against development; None where nothing can shift.
+        out_of_time_shift: The same of the out-of-time rows; None where there are none.
+        sweeps: Of every feature with a sign.
+        attributions: The exported explanations of some rows of the hold-out.
+        fairness: By attribute.
+        cross_validation: Mean AUC with and without the sign table; empty where the spec asks for none.
+        campaign: What the riskiest customers would bring; None for a table.
+        verdict: What the release gate examined.
+        remarks: What could not be measured, and why; what was pooled.
+    """
+
+    parameters: Mapping[str, Any]
+    gain: Mapping[str, float]
+    hold_out: Judged
+    parts: Mapping[str, Quality]
+    periods: Mapping[str, Quality]
+    ranking: Ranking
+    probabilities: Probabilities
+    rivals: Mapping[str, Rival]
+    approve_max_pd: float | None
+    swap: Swap | None
+    features: Mapping[str, FeatureFinding]
+    score_shift: Stability | None
+    out_of_time_shift: Stability | None
+    sweeps: tuple[Sweep, ...]
+    attributions: Attributions
+    fairness: Mapping[str, Fairness]
+    cross_validation: Mapping[str, float]
+    campaign: CampaignFindings | None
+    verdict: Verdict
+    remarks: tuple[str, ...]
+
+    @property
+    def test(self) -> Quality:
+        """Give the quality on the hold-out."""
+        return self.parts["HOLD_OUT"]
+
+
+def measure(spec: Spec, samples: Samples, exported: Exported, threads: int) -> Findings:
+    """Judge the exported files, not the booster, on the hold-out, and the rivals on the same rows."""
+    remarks: list[str] = []
+    present = [part for part in PARTS if len(samples.part(part))]
+    answered = {part: judged(exported, samples, part) for part in present}
+    hold_out, development = answered["HOLD_OUT"], judged(exported, samples, "FIT", "CALIBRATION")
+    rivals = rivals_of(spec, samples, hold_out, remarks)
+    periods = hold_out.rows["period"].to_numpy()
+    late = answered.get("OUT_OF_TIME")
+    reasons = {name: one.reason for one in spec.leaks_acknowledged for name in one.features}
+    return Findings(
+        parameters=exported.parameters,
+        gain=exported.gain,
+        hold_out=hold_out,
+        parts={part: quality(found.labels, found.pds) for part, found in answered.items()},
+        periods={
+            p: quality(hold_out.labels[periods == p], hold_out.pds[periods == p]) for p in sorted(set(periods)) if p
+        },
+        ranking=ranking(hold_out, remarks),
+        probabilities=probabilities(hold_out, development, exported.card.grades, remarks),
+        rivals=rivals,
+        approve_max_pd=spec.reference_policy.approve_max_pd if spec.reference_policy else None,
+        swap=swap_of(spec, rivals, hold_out),
+        features=feature_findings(samples, development, hold_out, reasons, remarks),
+        score_shift=score_shift(development, hold_out, remarks),
+        out_of_time_shift=None if late is None else score_shift(development, late, remarks),
+        sweeps=sweeps(spec, samples, exported.scorer, thresholds_by_feature(exported.ensemble)),
+        attributions=attributions(exported, samples.features(hold_out.rows)),
+        fairness=fairness_of(spec, hold_out, remarks),
+        cross_validation=cross_validation(spec, samples, exported.parameters, threads),
+        campaign=campaign_of(spec, samples, exported, rivals, remarks),
+        verdict=exported.verdict,
+        remarks=tuple(remarks),
+    )
+
+
+def campaign_of(
+    spec: Spec, samples: Samples, exported: Exported, rivals: Mapping[str, Rival], remarks: list[str]
+) -> CampaignFindings | None:
+    """Measure what a campaign would find; of a log alone."""
+    if spec.log is None:
+        return None
+    whole = judged(exported, samples, "FIT", "CALIBRATION", "HOLD_OUT")
+    pds = {name: rival.pds for name, rival in rivals.items()}
+    return campaign_findings(spec.campaign, whole, pds, remarks)
+
+
+def cross_validation(spec: Spec, samples: Samples, parameters: Mapping[str, Any], threads: int) -> dict[str, float]:
+    """Give the cross-validated AUC with the sign table and without it; nothing where the spec asks for none."""
+    if not spec.cross_validation_folds:
+        return {}
+    signs = tuple(feature.sign for feature in spec.features)
+    return {
+        name: cross_validated_auc(
+            fixed_parameters(constraints, threads, samples) | dict(parameters), samples, spec.cross_validation_folds
+        )
+        for name, constraints in (("signed", signs), ("unsigned", (0,) * len(signs)))
+    }

@@ -1,0 +1,51 @@
+"""How good one set of probabilities is against the outcomes, in a handful of figures."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.measures.calibration import brier, expected_calibration_error
+from training.measures.discrimination import auc, ks
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """Figures of one set of probabilities against outcomes.
+
+    Attributes:
+        gini: 2 * auc - 1.
+        ks: Largest distance between the distributions of bad and good.
+        brier: Mean squared error of the probabilities.
+        ece: Mean distance between mean probability and bad rate over ten bins of equal mass.
+    """
+
+    rows: int
+    bads: int
+    auc: float
+    gini: float
+    ks: float
+    brier: float
+    ece: float
+    mean_pd: float
+    bad_rate: float
+
+
+def quality(labels: NDArray[np.int64], pds: NDArray[np.float64]) -> Quality:
+    """Measure probabilities against outcomes; ties in rank count one half.
+
+    Raises:
+        DataRefused: Only one outcome.
+    """
+    ranked = auc(labels, pds)
+    return Quality(
+        rows=len(labels),
+        bads=int(labels.sum()),
+        auc=ranked,
+        gini=2 * ranked - 1,
+        ks=ks(labels, pds),
+        brier=brier(labels, pds),
+        ece=expected_calibration_error(labels, pds),
+        mean_pd=float(pds.mean()),
+        bad_rate=float(labels.mean()),
+    )

@@ -1,0 +1,69 @@
+"""How good a model is, on rows that it has not seen, beside simpler rules on the same rows."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+from training.measures import scorecard
+from training.measures.buying import Histories, fit_bgnbd
+from training.sources.samples import Samples, label_of
+from training.spec import RivalSpec
+
+
+def rival_pds(rival: RivalSpec, signs: Mapping[str, int], samples: Samples, test: pd.DataFrame) -> NDArray[np.float64]:
+    """Fit a simpler rule on fit and calibration rows, and give its probabilities for the test rows.
+
+    BG/NBD is fitted to histories, not to labels. A single feature gives the probability of a logistic regression on it: the same ranking as the
+    feature itself, in the direction in which it ranks the development rows. A scorecard has the signs
+    of the spec, as the model does.
+    """
+    if rival.kind == "bg_nbd":
+        return bg_nbd_pds(samples, test)
+    known = samples.part("FIT", "CALIBRATION")
+    if rival.kind == "scorecard":
+        names = list(rival.features or samples.names)
+        categories = [place for place, name in enumerate(names) if name in samples.levels]
+        rows, later = (part[names].to_numpy(dtype=np.float64) for part in (known, test))
+        fitted = scorecard.fit(rows, label_of(known), [signs[name] for name in names], categories)
+        return fitted.pds(later)
+    names = list(rival.features or [name for name in samples.names if name not in samples.levels])
+    steps = [SimpleImputer(strategy="median"), StandardScaler(), LogisticRegression(max_iter=1000)]
+    if rival.logarithms:
+        steps.insert(1, FunctionTransformer(signed_logarithm))
+    pipeline = make_pipeline(*steps)
+    pipeline.fit(known[names].to_numpy(dtype=np.float64), label_of(known))
+    pds: NDArray[np.float64] = pipeline.predict_proba(test[names].to_numpy(dtype=np.float64))[:, 1]
+    return pds
+
+
+def bg_nbd_pds(samples: Samples, test: pd.DataFrame) -> NDArray[np.float64]:
+    """Fit BG/NBD to the histories of everyone, and give P(no purchase within the own horizon) of the test rows."""
+    assert samples.histories is not None
+    fitted, histories = fit_bgnbd(histories_of(samples.histories)), histories_of(test)
+    horizons = test["horizon_days"].to_numpy()
+    pds = np.empty(len(test))
+    for horizon in np.unique(horizons):
+        inside = horizons == horizon
+        some = Histories(histories.frequency[inside], histories.recency[inside], histories.age[inside])
+        pds[inside] = fitted.no_purchase(some, float(horizon))
+    return pds
+
+
+def histories_of(rows: pd.DataFrame) -> Histories:
+    """Give purchase days after the first, days from the first to the last, and days since the first."""
+    days, recency, tenure = (
+        rows[name].to_numpy(dtype=np.float64) for name in ("purchase_days", "recency_days", "tenure_days")
+    )
+    return Histories(days - 1.0, tenure - recency, tenure)
+
+
+def signed_logarithm(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give log(1 + |x|) with the sign of x."""
+    logarithms: NDArray[np.float64] = np.sign(values) * np.log1p(np.abs(values))
+    return logarithms

@@ -1,0 +1,1 @@
+"""From samples to a released bundle: baseline, golden rows, release gates."""

@@ -1,0 +1,160 @@
+"""From samples to a released bundle: fit, calibrate, freeze, export, prove, measure, write."""
+
+import importlib.metadata
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightgbm
+import numpy as np
+from numpy.typing import NDArray
+
+from models.bundle import json_bytes, write_bundle
+from models.documents import (
+    FORMAT,
+    BaselineDocument,
+    Manifest,
+    MetricsDocument,
+    Scorecard,
+)
+from models.schema import Schema
+from models.scorecard import log_odds_of, pd_of
+from models.scoring import Scorer
+from training.console import Console
+from training.evaluation.metrics import metrics_of
+from training.evaluation.model_evaluation import Findings, measure
+from training.export.explain import explain_onnx
+from training.export.score import score_onnx
+from training.export.trees import Ensemble, read_ensemble
+from training.fitting.booster import fit, fixed_parameters
+from training.fitting.calibration import calibrate
+from training.fitting.search import search
+from training.gate.examine import Subject, examine, gate_document, prove_scores
+from training.release.baseline import baseline_document, choose_baseline
+from training.release.gates import Line, judge, refuse_failed
+from training.release.golden_rows import golden_document
+from training.release.leakage import refuse_leaks
+from training.release.reason_texts import refuse_bad_texts
+from training.report.card import card_of
+from training.report.page import report_of
+from training.scoring.drivers import Drivers
+from training.sources.samples import Samples, label_of
+from training.sources.snapshots import origins_of
+from training.spec import Spec, schema_document
+from training.validation.judged import Exported
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A bundle that was written.
+
+    Attributes:
+        folder: The bundle.
+        findings: Everything that was found out on the way.
+        lines: The gates of the spec, all passed.
+    """
+
+    folder: Path
+    findings: Findings
+    lines: tuple[Line, ...]
+
+
+def release(spec: Spec, spec_sha256: str, samples: Samples, bundles: Path, console: Console) -> Release:
+    """Make a bundle, or nothing where a gate fails.
+
+    Raises:
+        ModelRefused: The files are not the model, or the model is not good enough; nothing is written.
+    """
+    refuse_leaks(samples)
+    schema = Schema(schema_document(spec, samples.levels))
+    refuse_bad_texts(schema)
+    signs = tuple(feature.sign for feature in schema.features)
+    with console.steps("search", spec.search.trials) as progress:
+        chosen = search(samples, spec, signs, console.threads, progress)
+    console.say("fit, calibrate, export")
+    booster = fit(fixed_parameters(signs, console.threads, samples) | chosen, samples, matrix_of(samples))
+    ensemble = read_ensemble(booster)
+    card = scorecard_of(spec, booster, samples)
+    baseline = baseline_of(spec, booster, ensemble, card, samples)
+    population = None if baseline.method == "path_dependent" else rows_of(baseline)
+    score, explain = score_onnx(ensemble), explain_onnx(ensemble, population)
+    scorer = Scorer(score, explain)
+    console.say("prove that the files say what LightGBM and the definition say, row by row")
+    subject = Subject(booster, score, explain, population, baseline.base_margin)
+    verdict = examine(subject, samples.features(samples.rows), say=console.say)
+    prove_scores(subject, card, samples.features(samples.rows))
+    console.say("measure on rows that were not looked at so far")
+    exported = Exported(scorer, card, baseline.base_margin, ensemble, gain_of(booster), chosen, verdict)
+    findings = measure(spec, samples, exported, console.threads)
+    metrics = metrics_of(findings)
+    lines = judge(spec.gates, metrics, [rival.name for rival in spec.rivals])
+    refuse_failed(lines)
+    golden = golden_document(ensemble, scorer, card, baseline, samples.features(samples.part("FIT")))
+    files = {
+        "score.onnx": score,
+        "explain.onnx": explain,
+        "schema.json": json_bytes(schema.document),
+        "scorecard.json": json_bytes(card),
+        "baseline.json": json_bytes(baseline),
+        "golden.json": json_bytes(golden),
+        "gate.json": json_bytes(gate_document(verdict)),
+        "metrics.json": json_bytes(MetricsDocument(metrics=metrics)),
+        "model.txt": model_text(booster),
+        "card.md": card_of(spec, samples, findings, lines).encode(),
+        "report.html": report_of(spec, samples, findings, card, lines, Drivers(schema, baseline.typical)).encode(),
+    }
+    return Release(write_bundle(bundles, manifest_of(spec, spec_sha256, samples), files), findings, lines)
+
+
+def matrix_of(samples: Samples) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Give features and labels of the fit part."""
+    rows = samples.part("FIT")
+    return samples.features(rows), label_of(rows)
+
+
+def scorecard_of(spec: Spec, booster: lightgbm.Booster, samples: Samples) -> Scorecard:
+    """Calibrate on the calibration part, and take scaling and grades from the spec."""
+    rows = samples.part("CALIBRATION")
+    margins = booster.predict(samples.features(rows), raw_score=True, num_threads=1)
+    slope, intercept = calibrate(np.asarray(margins), label_of(rows))
+    return Scorecard(slope=slope, intercept=intercept, **spec.score.model_dump())
+
+
+def baseline_of(
+    spec: Spec, booster: lightgbm.Booster, ensemble: Ensemble, card: Scorecard, samples: Samples
+) -> BaselineDocument:
+    """Freeze the population that explanations compare with, out of the development rows."""
+    rows = samples.part("FIT", "CALIBRATION")
+    if spec.log is not None:  # one row per customer: the newest development snapshot
+        rows = samples.part("CALIBRATION")
+        rows = rows[rows["period"] == rows["period"].max()]
+    margins = booster.predict(samples.features(rows), raw_score=True, num_threads=1)
+    pds = np.array([pd_of(log_odds_of(card, margin)) for margin in np.asarray(margins).tolist()])
+    chosen = choose_baseline(spec.baseline, rows, pds)
+    return baseline_document(spec.baseline, chosen, samples, ensemble, booster)
+
+
+def rows_of(baseline: BaselineDocument) -> NDArray[np.float64]:
+    """Give the baseline's rows as an array, NaN where missing."""
+    return np.array(baseline.rows, dtype=np.float64)
+
+
+def gain_of(booster: lightgbm.Booster) -> dict[str, float]:
+    """Give each feature's share of the gain of all splits."""
+    gains = booster.feature_importance("gain")
+    return dict(zip(booster.feature_name(), (gains / max(gains.sum(), 1e-300)).tolist(), strict=True))
+
+
+def model_text(booster: lightgbm.Booster) -> bytes:
+    """Give LightGBM's own text of the model; the number of threads it was fitted with is no part of it."""
+    return re.sub(r"\[num_threads: \d+\]", "[num_threads: 0]", booster.model_to_string()).encode()
+
+
+def manifest_of(spec: Spec, spec_sha256: str, samples: Samples) -> Manifest:
+    """Say what the bundle is and what it was made from."""
+    markets = sorted({str(market) for market in samples.rows["market"]})
+    libraries = {name: importlib.metadata.version(name) for name in ("lightgbm", "onnx", "onnxruntime")}
+    made_from = {"spec_sha256": spec_sha256, "data_sha256": samples.data_sha256, **libraries}
+    if spec.snapshots is not None:
+        made_from |= origins_of(spec.snapshots)
+    return Manifest(format=FORMAT, family=spec.family, markets=tuple(markets), files={}, made_from=made_from)

@@ -1,0 +1,1 @@
+"""Scoring runs and feature files, for `server load`."""

@@ -1,0 +1,98 @@
+"""Drivers of many customers at once: what pushes each toward risk, in words of every locale of the bundle."""
+
+import json
+import math
+import string
+from collections.abc import Mapping
+from functools import cache
+
+import numpy as np
+
+from models.reasons import MATERIALITY, Fact, GroupPush, Sentence, text_of
+from models.schema import Schema, Value
+from training.scoring.predictions import Rows
+
+DRIVERS_MAX = 3
+# Texts that are kept for the next customer with the same values.
+TEXTS_MAX = 200_000
+
+
+class Drivers:
+    """Says what pushes toward risk, in every locale of the bundle."""
+
+    def __init__(self, schema: Schema, typical: Mapping[str, Value | None]) -> None:
+        self.schema = schema
+        self.typical = typical
+        self.members = {
+            code: [place for place, feature in enumerate(self.schema.features) if feature.group == code]
+            for code in sorted(self.schema.group)
+        }
+        self.texts: dict[tuple[object, ...], str] = {}
+
+    def told(self, rows: Rows, contributions: Rows) -> list[str]:
+        """Give the drivers of every row as JSON: code, log_odds, features, text by locale; the strongest first."""
+        chosen = self.chosen(contributions)
+        return [
+            json.dumps([self.driver(push, row) for push in pushes], ensure_ascii=False, sort_keys=True)
+            for pushes, row in zip(chosen, rows.tolist(), strict=True)
+        ]
+
+    def chosen(self, contributions: Rows) -> list[list[GroupPush]]:
+        """Choose as models.reasons.pushes does, for all rows at once; points are of no use here and 0."""
+        sums = np.zeros((len(contributions), len(self.members)))
+        for column, places in enumerate(self.members.values()):
+            for place in places:  # in the order in which one row is added up, so that bits agree
+                sums[:, column] += contributions[:, place]
+        total = np.zeros(len(contributions))
+        codes = list(self.members)
+        for code in self.schema.group:
+            total += np.maximum(sums[:, codes.index(code)], 0.0)
+        material = (sums > 0.0) & (sums >= (MATERIALITY * total)[:, np.newaxis])
+        order = np.argsort(np.where(material, -sums, np.inf), axis=1, kind="stable")[:, :DRIVERS_MAX]
+        return [
+            [
+                GroupPush(codes[column], line[column], 0, self.pushing(codes[column], row))
+                for column in columns
+                if kept[column]
+            ]
+            for columns, kept, line, row in zip(
+                order.tolist(), material.tolist(), sums.tolist(), contributions.tolist(), strict=True
+            )
+        ]
+
+    def pushing(self, code: str, row: list[float]) -> tuple[str, ...]:
+        """Give those of the group's features that push toward risk, the strongest first."""
+        risky = sorted((place for place in self.members[code] if row[place] > 0.0), key=lambda place: -row[place])
+        return tuple(self.schema.names[place] for place in risky)
+
+    def driver(self, push: GroupPush, row: list[float]) -> dict[str, object]:
+        """Say one driver."""
+        texts = {locale: self.text(push, locale, row) for locale in sorted(self.schema.group[push.code].texts)}
+        return {"code": push.code, "log_odds": push.log_odds, "features": list(push.features), "texts": texts}
+
+    def text(self, push: GroupPush, locale: str, row: list[float]) -> str:
+        """Say one driver in one language; the same values are said once."""
+        sentence = self.schema.group[push.code].texts[locale]
+        names = named_in(sentence)
+        if "pushed" in names:
+            return text_of(self.schema, push, locale, self.values_of(self.schema.names, row), self.typical)
+        values = self.values_of(names, row)
+        key = (push.code, locale, *(values.get(name) for name in names))
+        if key not in self.texts:
+            if len(self.texts) >= TEXTS_MAX:
+                self.texts.clear()
+            facts = {name: Fact(values.get(name), self.typical[name], locale) for name in names}
+            self.texts[key] = Sentence().vformat(sentence, (), facts)
+        return self.texts[key]
+
+    def values_of(self, names: tuple[str, ...], row: list[float]) -> Mapping[str, Value]:
+        """Give the values that are there."""
+        numbers = {name: row[self.schema.position[name]] for name in names}
+        return {name: self.schema.value_of(name, one) for name, one in numbers.items() if not math.isnan(one)}
+
+
+@cache
+def named_in(sentence: str) -> tuple[str, ...]:
+    """Give the features that a sentence names, in order."""
+    named = [field.partition(".")[0] for _, field, _, _ in string.Formatter().parse(sentence) if field]
+    return tuple(dict.fromkeys(named))

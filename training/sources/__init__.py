@@ -1,0 +1,1 @@
+"""Where the rows come from: a table or a transaction log becomes samples."""

@@ -1,0 +1,63 @@
+"""Reads a spec file, and the ones that it extends."""
+
+import hashlib
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from training.errors import SpecRefused
+from training.spec.family import Spec
+
+
+def read_spec(path: Path) -> Spec:
+    """Read a spec file, and the one that it extends.
+
+    Raises:
+        SpecRefused: Lists everything that is wrong with it, by field.
+    """
+    try:
+        return Spec.model_validate(content_of(path))
+    except ValidationError as error:
+        problems = [f"  {'.'.join(str(part) for part in e['loc']) or 'spec'}: {e['msg']}" for e in error.errors()]
+        raise SpecRefused("\n".join([f"{path}:", *problems])) from error
+
+
+def content_of(path: Path) -> dict[str, Any]:
+    """Read a spec file as it stands; with `extends`, on top of the file that it names, relative to itself.
+
+    A table is laid over the other's key by key. Everything else replaces it; of a feature that stands in both, what
+    is not said anew stays.
+    """
+    try:
+        content: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SpecRefused(f"{path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SpecRefused(f"{path}: is not TOML: {error}") from error
+    if (base := content.pop("extends", None)) is None:
+        return content
+    under = content_of(path.parent / str(base))
+    known = {feature.get("name"): feature for feature in under.get("features", [])}
+    if "features" in content:
+        content["features"] = [known.get(feature.get("name"), {}) | feature for feature in content["features"]]
+    return laid_over(under, content)
+
+
+def laid_over(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Lay one table over another, key by key."""
+    tables = {
+        key: laid_over(under[key], value)
+        for key, value in over.items()
+        if isinstance(value, dict) and isinstance(under.get(key), dict)
+    }
+    return under | over | tables
+
+
+def spec_digest(path: Path) -> str:
+    """Give the SHA-256 of a spec: of the file, or of everything that it extends and itself together."""
+    content = path.read_bytes()
+    base = tomllib.loads(content.decode()).get("extends")
+    whole = content if base is None else spec_digest(path.parent / str(base)).encode() + content
+    return hashlib.sha256(whole).hexdigest()
