@@ -20,9 +20,9 @@ from server.stores.key_tables import WRAPPED_KEYS
 from tests.client.page import Page
 from tests.client.terminal import piped
 from tests.conftest import Serving
-from tests.server.asking import euros, numbers
-from tests.server.auditing import PURPOSE, decide, row_of, set_columns
-from tests.server.running import bring
+from tests.server.audits import PURPOSE, decide, row_of, set_columns
+from tests.server.requests import euros, numbers
+from tests.server.servers import bring
 from tests.small import SmallFamily
 
 OTHER_KEY = SigningKey("example.com/other", b"\x07" * 32).verifier().text()

@@ -21,7 +21,7 @@ from grounds_client.calls import About, Client, money_of
 from grounds_client.errors import CallFailed
 from server.config import Settings
 from tests.conftest import ROOT, Serving
-from tests.server.running import held_up, served
+from tests.server.servers import held_up, served
 
 Answer = TypeVar("Answer")
 CUSTOMER, AMOUNT = ("DE", "C00000"), (Decimal("500.25"), "EUR")

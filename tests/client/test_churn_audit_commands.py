@@ -19,9 +19,9 @@ from server.maintenance.erasure import erase
 from tests.client.terminal import piped
 from tests.client.test_audit_commands import Page, typed
 from tests.conftest import Serving
-from tests.server.auditing import PURPOSE
+from tests.server.audits import PURPOSE
+from tests.server.churn_runs import ChurnFamily
 from tests.server.run_trees import OLD_ID, add_old_run, change_row
-from tests.server.runs import ChurnFamily
 
 ME = ("FR", "C00701")
 

@@ -11,7 +11,7 @@ from grounds.credit.v1 import credit_pb2 as pb
 from grounds_client.__main__ import app
 from tests.client.terminal import typed
 from tests.conftest import Serving
-from tests.server.people import decided, read
+from tests.server.events import decided, read
 
 WHO = ("--user", "u17", "--role", "CREDIT_MANAGER", "--limit", "50000EUR")
 NOBODY = "00000000-0000-0000-0000-000000000000"

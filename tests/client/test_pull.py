@@ -22,8 +22,17 @@ from server.application import now
 from server.load import runs
 from server.stores.runs.erasure import erase_risks
 from tests.conftest import Serving
+from tests.server.churn_runs import (
+    FIRST,
+    SECOND,
+    THIRD,
+    ChurnFamily,
+    plain_rows,
+    scored_rows,
+    write_churn_family,
+    write_run,
+)
 from tests.server.loading import load_file
-from tests.server.runs import FIRST, SECOND, THIRD, ChurnFamily, plain_rows, scored_rows, write_churn_family, write_run
 
 KILLER = multiprocessing.get_context("forkserver")
 KILLER.set_forkserver_preload(["tests.client.test_pull"])

@@ -28,7 +28,7 @@ from server.stores.database import Database
 from server.stores.record_log.opening import KeyPlaces
 from server.stores.runs.loading import Keep
 from tests.conftest import LOAD_TIME
-from tests.server.asking import customer, euros, numbers, score_request
+from tests.server.requests import customer, euros, numbers, score_request
 from tests.small import POLICY, SPEC, made_customers, write_small_family
 
 ORIGIN = "example.com/compat"

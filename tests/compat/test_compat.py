@@ -23,8 +23,8 @@ from server.config import Settings
 from server.stores.database import Database
 from tests.compat.__main__ import QUESTIONS, settings_of
 from tests.conftest import Serving
-from tests.server.auditing import MODES, decide, evidence, replay
-from tests.server.running import served
+from tests.server.audits import MODES, decide, evidence, replay
+from tests.server.servers import served
 
 WRITTEN = sorted(path for path in Path(__file__).parent.iterdir() if (path / "answers.json").is_file())
 

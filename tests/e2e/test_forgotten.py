@@ -27,11 +27,11 @@ from server.stores.runs.arrow_chunks import EXPORTED, written
 from server.stores.tables import FEATURES, RISK_CHUNKS, RISKS
 from tests.conftest import ROOT, Serving
 from tests.e2e.processes import write_config
-from tests.server.asking import customer, numbers, refusal, score_request
 from tests.server.conftest import churn_database, churn_family, churn_settings, postgres
-from tests.server.logs import NOW, opened
-from tests.server.people import outcome_request, override_request
-from tests.server.running import served
+from tests.server.events import outcome_request, override_request
+from tests.server.record_logs import NOW, opened
+from tests.server.requests import customer, numbers, refusal, score_request
+from tests.server.servers import served
 
 __all__ = ["churn_database", "churn_family", "churn_settings", "postgres"]
 WHO = "CANARY-4711"

@@ -19,7 +19,7 @@ from server.config import read_settings
 from server.maintenance.doctor import examine
 from server.stores.database import Database
 from tests.e2e.processes import Process, start
-from tests.server.asking import customer, numbers, score_request
+from tests.server.requests import customer, numbers, score_request
 
 CALLERS = 6
 SCORE, READ = (f"/grounds.credit.v1.CreditService/{name}" for name in ("ScoreCredit", "GetCreditDecision"))

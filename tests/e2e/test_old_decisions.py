@@ -8,9 +8,9 @@ import pytest
 from grounds.credit.v1 import credit_pb2 as pb
 from server.config import Settings
 from tests.conftest import Serving
-from tests.server.asking import numbers
-from tests.server.auditing import MODES, decide, evidence, replay
-from tests.server.running import served, swap, until
+from tests.server.audits import MODES, decide, evidence, replay
+from tests.server.requests import numbers
+from tests.server.servers import served, swap, until
 from tests.small import POLICY, SmallFamily
 
 AT_ONCE = 32

@@ -15,7 +15,7 @@ from server.stores.database import Database
 from server.stores.tables import RECORDS
 from tests.conftest import ROOT
 from tests.e2e.processes import start
-from tests.server.asking import customer, field, numbers, score_request
+from tests.server.requests import customer, field, numbers, score_request
 
 REQUESTS, DUPLICATES, AT_ONCE = 100, 10, 32
 

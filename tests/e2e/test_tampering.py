@@ -20,9 +20,9 @@ from server.stores.database import Database
 from server.stores.record_log.entries import split
 from server.stores.tables import LOG_HEAD, RECORDS
 from tests.conftest import Serving
-from tests.server.asking import customer, score_request
-from tests.server.logs import entry
-from tests.server.running import served
+from tests.server.record_logs import entry
+from tests.server.requests import customer, score_request
+from tests.server.servers import served
 
 SIZE, KEPT, PLACE = 20, 13, 6
 COLUMNS = [column.name for column in RECORDS.columns]

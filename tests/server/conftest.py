@@ -12,9 +12,9 @@ import sqlalchemy
 from server.config import Settings
 from server.stores.database import Database
 from tests.conftest import LOAD_TIME, Serving
+from tests.server.churn_runs import ChurnFamily, write_churn_family
 from tests.server.loading import FOLDERS, load_file
-from tests.server.running import bring, served
-from tests.server.runs import ChurnFamily, write_churn_family
+from tests.server.servers import bring, served
 from tests.small import SPEC, SmallFamily, write_small_family
 
 

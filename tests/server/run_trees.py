@@ -14,7 +14,7 @@ from server.stores.record_log.entries import Entry
 from server.stores.record_log.log import RecordLog
 from server.stores.runs.records import run_problems
 from server.stores.tables import RISK_CHUNKS, RISK_LEAVES, RISKS, RUNS
-from tests.server.logs import NOW
+from tests.server.record_logs import NOW
 
 OLD_ID = "e" * 32
 

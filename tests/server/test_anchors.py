@@ -9,8 +9,8 @@ from structlog.testing import capture_logs
 
 from grounds_record.checkpoint import open_checkpoint
 from server.config import Settings
-from tests.server.asking import score_request
-from tests.server.running import served, until
+from tests.server.requests import score_request
+from tests.server.servers import served, until
 
 
 async def anchored(settings: Settings, decisions: int) -> tuple[int, list[int], list[str]]:

@@ -20,8 +20,8 @@ from server.stores.record_log.entries import Entry, Outcome
 from server.stores.record_log.header_chunks import Chunker
 from server.stores.record_log.log import RecordLog
 from tests.conftest import Serving
-from tests.server.asking import score_request
-from tests.server.running import swap, until
+from tests.server.requests import score_request
+from tests.server.servers import swap, until
 from tests.small import SmallFamily
 
 WORDS = "C00000 owes 77123.5"

@@ -10,8 +10,8 @@ from server.stores.record_log.log import RecordLog
 from server.stores.record_log.proofs import Proofs, proof_in
 from server.stores.tables import LOG_HEAD, RECORDS
 from tests.conftest import Serving
-from tests.server.auditing import decide, evidence
-from tests.server.logs import entry, opened
+from tests.server.audits import decide, evidence
+from tests.server.record_logs import entry, opened
 
 SIZE = 600
 

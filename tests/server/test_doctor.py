@@ -15,8 +15,8 @@ from server.stores.record_log.anchors import Anchors
 from server.stores.record_log.entries import split
 from server.stores.record_log.log import RecordLog
 from server.stores.tables import CHECKPOINTS, LOG_HEAD, RECORDS
-from tests.server.logs import NOW, entry, opened
-from tests.server.test_retention_table import table_of
+from tests.server.decisions.test_retention import table_of
+from tests.server.record_logs import NOW, entry, opened
 
 FRONTIER = "the frontier in the head of the log is not that of its records"
 

@@ -19,8 +19,8 @@ from server.stores.record_log.entries import Kept
 from server.stores.record_log.holds import held_tags, holds_on, place_hold, release_hold
 from server.stores.record_log.log import RecordLog
 from server.stores.tables import FEATURES, RECORDS
-from tests.server.killed import Kill, Killed, at_every_step
-from tests.server.logs import NOW, entry, opened
+from tests.server.kills import Kill, Killed, at_every_step
+from tests.server.record_logs import NOW, entry, opened
 
 C1, C2 = ("DE", "C1"), ("DE", "C2")
 

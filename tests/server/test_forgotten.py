@@ -10,9 +10,9 @@ from server.maintenance.erasure import erase
 from server.stores.features import utc
 from server.stores.tables import FEATURES, RISK_TOMBSTONES, RISKS, RUNS
 from tests.conftest import LOAD_TIME
+from tests.server.churn_runs import FIRST, SECOND, ChurnFamily, plain_rows, write_run
 from tests.server.loading import KEEP
-from tests.server.logs import opened, places
-from tests.server.runs import FIRST, SECOND, ChurnFamily, plain_rows, write_run
+from tests.server.record_logs import opened, places
 from tests.server.test_load import GOOD, write
 
 AS_OF = GOOD["as_of"].max().to_pydatetime()

@@ -24,10 +24,10 @@ from server.stores.record_log.sample_worker import drawn_from
 from server.stores.record_log.sampling import Question
 from server.stores.tables import LISTED_CHUNKS, RECORDS
 from tests.conftest import Serving
-from tests.server.auditing import decide
-from tests.server.logs import NOW, entry, opened
-from tests.server.plans import plans, sent
-from tests.server.running import until
+from tests.server.audits import decide
+from tests.server.query_plans import plans, sent
+from tests.server.record_logs import NOW, entry, opened
+from tests.server.servers import until
 
 LENGTH, SIZE = 16, 60
 MINUTE = dt.timedelta(minutes=1)

@@ -21,9 +21,9 @@ from server.load.files import Loaded
 from server.stores.database import Database
 from server.stores.tables import FEATURES, METADATA
 from tests.conftest import LOAD_TIME, ROOT
-from tests.server.asking import score_request
 from tests.server.loading import load_file
-from tests.server.running import served
+from tests.server.requests import score_request
+from tests.server.servers import served
 from tests.small import SmallFamily
 from training.scoring.feature_file import KEY_COLUMNS, write_features
 

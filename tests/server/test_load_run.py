@@ -17,8 +17,8 @@ from server.load.manifest import BANDS, STATUSES
 from server.stores.database import Database
 from server.stores.runs.predictions import RiskStore, Wanted
 from tests.conftest import LOAD_TIME
+from tests.server.churn_runs import FIRST, ChurnFamily, write_rows
 from tests.server.loading import load_file
-from tests.server.runs import FIRST, ChurnFamily, write_rows
 from tests.server.test_load import counts
 
 

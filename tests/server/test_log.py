@@ -28,7 +28,7 @@ from server.stores.record_log.log import RecordLog
 from server.stores.record_log.proofs import Proofs
 from server.stores.tables import LOG_HEAD, RECORDS, TREE_TWIGS
 from tests.record.rfc6962 import mth
-from tests.server.logs import NOW, entry, opened, signed
+from tests.server.record_logs import NOW, entry, opened, signed
 
 
 @pytest.fixture

@@ -26,10 +26,10 @@ from server.stores.record_log.entries import Kept
 from server.stores.record_log.log import RecordLog
 from server.stores.tables import RECORDS
 from tests.conftest import LOAD_TIME, Serving
-from tests.server.asking import customer, raw, refusal, score_request
 from tests.server.loading import load_file
-from tests.server.logs import entry, opened
-from tests.server.running import kept, until
+from tests.server.record_logs import entry, opened
+from tests.server.requests import customer, raw, refusal, score_request
+from tests.server.servers import kept, until
 from tests.small import SmallFamily
 
 DOWN = (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")

@@ -16,7 +16,7 @@ from server.stores.key_tables import WRAPPED_KEYS
 from server.stores.record_log.customer_keys import LOG, TAGS
 from server.stores.record_log.entries import Kept
 from server.stores.tables import LOG_HEAD
-from tests.server.logs import entry, opened, signed
+from tests.server.record_logs import entry, opened, signed
 
 
 def test_the_first_start_makes_every_key_for_its_owner_alone_and_the_second_takes_them(

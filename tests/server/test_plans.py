@@ -13,13 +13,13 @@ from server.stores.database import Database
 from server.stores.features import append
 from server.stores.tables import FEATURES, RECORDS, RISK_CHUNKS, RISK_LEAVES, RISKS, TREE_BLOCKS, TREE_TWIGS
 from tests.conftest import Serving
-from tests.server.asking import customer
-from tests.server.auditing import ME, churn_evidence, churn_replay, decide, evidence, replay, run_of
-from tests.server.copies import pages
+from tests.server.audits import ME, churn_evidence, churn_replay, decide, evidence, replay, run_of
+from tests.server.churn_copies import pages
+from tests.server.churn_runs import ChurnFamily
+from tests.server.events import outcome_request, override_request
 from tests.server.loading import load_file
-from tests.server.people import outcome_request, override_request
-from tests.server.plans import Sent, plans, sent
-from tests.server.runs import ChurnFamily
+from tests.server.query_plans import Sent, plans, sent
+from tests.server.requests import customer
 
 LARGE = [table.name for table in (RECORDS, FEATURES, RISKS, RISK_CHUNKS, RISK_LEAVES, TREE_BLOCKS, TREE_TWIGS)]
 SCAN = re.compile(rf"SCAN (?:{'|'.join(LARGE)})\b")

@@ -19,9 +19,9 @@ from server.maintenance.retention import look, remove
 from server.stores.record_log.holds import OPERATOR, place_hold, release_hold
 from server.stores.record_log.log import RecordLog
 from server.stores.tables import RECORDS
-from tests.server.killed import Kill, Killed, at_every_step
-from tests.server.logs import entry, opened
-from tests.server.test_retention_table import table_of
+from tests.server.decisions.test_retention import table_of
+from tests.server.kills import Kill, Killed, at_every_step
+from tests.server.record_logs import entry, opened
 
 NOW = dt.datetime(2036, 3, 1, 12, tzinfo=dt.UTC)
 TEN, TWO = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC), dt.datetime(2034, 3, 1, 12, tzinfo=dt.UTC)

@@ -17,10 +17,10 @@ from server.stores.runs.loading import sweep
 from server.stores.runs.records import record_name
 from server.stores.tables import RISK_LEAVES, RUNS
 from tests.conftest import LOAD_TIME
+from tests.server.churn_runs import ChurnFamily
 from tests.server.loading import KEEP
-from tests.server.logs import NOW, opened, places
+from tests.server.record_logs import NOW, opened, places
 from tests.server.run_trees import OLD_ID, add_old_run, change_row, climbed, leaves_of, problems, root_over, run_ids
-from tests.server.runs import ChurnFamily
 
 MARKETS = {"DE": 1010, "FR": 30}
 

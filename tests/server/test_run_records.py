@@ -15,11 +15,11 @@ from server.stores.record_log.log import RecordLog
 from server.stores.runs.records import record_name
 from server.stores.tables import RECORDS, RISK_CHUNKS, RISK_LEAVES, RISKS, RUNS
 from tests.conftest import LOAD_TIME
-from tests.server.killed import Kill, Killed, at_every_step
+from tests.server.churn_runs import FIRST, ChurnFamily
+from tests.server.kills import Kill, Killed, at_every_step
 from tests.server.loading import KEEP
-from tests.server.logs import NOW, opened, places
+from tests.server.record_logs import NOW, opened, places
 from tests.server.run_trees import problems, run_ids
-from tests.server.runs import FIRST, ChurnFamily
 from tests.server.test_load_run import as_it_is, write
 
 MARKETS = {"DE": 1010, "FR": 30}

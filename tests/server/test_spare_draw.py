@@ -15,8 +15,8 @@ from server.config import Settings
 from server.stores.record_log.decision_index import Condition
 from server.stores.record_log.sampling import Question, Samples, Strata
 from tests.conftest import ROOT
-from tests.server.logs import entry, opened
-from tests.server.running import until
+from tests.server.record_logs import entry, opened
+from tests.server.servers import until
 
 QUESTION = Question(Condition(), tree_size=9, keys=("market",), seed="tulip", size=9)
 WAIT_SECONDS = 30

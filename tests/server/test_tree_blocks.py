@@ -24,7 +24,7 @@ from server.stores.record_log.log import RecordLog
 from server.stores.record_log.proofs import Proofs, proof_in
 from server.stores.record_log.tiles import NodesOf, Upper, keep_nodes
 from server.stores.tables import LOG_HEAD, RECORDS, TREE_BLOCKS, TREE_TWIGS
-from tests.server.logs import entry
+from tests.server.record_logs import entry
 from tests.server.trees import NODES, SIZE, as_of_0008, grown
 
 INSIDE = (RECORDS.c.record_index < 512, RECORDS.c.record_index % 256 != 255)  # the others have what is above twigs too

@@ -17,8 +17,8 @@ from server.stores.database import Database
 from server.stores.tables import RECORDS
 from tests.conftest import key_places, key_settings
 from tests.e2e.processes import write_config
-from tests.server.logs import entry, opened
-from tests.server.test_retention_table import table_of
+from tests.server.decisions.test_retention import table_of
+from tests.server.record_logs import entry, opened
 
 Type = Callable[..., Result]
 OLD = dt.datetime(2001, 3, 1, 12, tzinfo=dt.UTC)

@@ -9,7 +9,7 @@ from sqlalchemy import delete, select
 
 from server.stores.record_log.log import RecordLog
 from server.stores.tables import RECORDS, TREE_BLOCKS, TREE_TWIGS
-from tests.server.logs import entry, opened
+from tests.server.record_logs import entry, opened
 
 SIZE = 600  # twigs of twice 256 records, and a rest
 NODES = select(RECORDS.c.nodes).order_by(RECORDS.c.record_index)

@@ -11,7 +11,7 @@ import pytest
 from models.bundle import read_bundle
 from models.schema import UNSEEN
 from tests.conftest import ROOT, Released, run
-from tests.server.test_categories import CATEGORY
+from tests.server.edges.credit.test_category_features import CATEGORY
 from tests.small import SPEC, made_customers, write_small_family
 from training.errors import DataRefused
 from training.sources.snapshots import customers_at

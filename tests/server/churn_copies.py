@@ -1,0 +1,77 @@
+"""Copies of a market that are kept in step as the contract says, and runs of made customers for them."""
+
+import datetime as dt
+import random
+from collections.abc import AsyncIterator
+from typing import Any
+
+import server.maintenance.erasure
+from grounds.churn.v1 import churn_pb2 as pb
+from server.application import now
+from tests.conftest import Serving
+from tests.server.churn_runs import ChurnFamily, plain_rows, write_run
+from tests.server.loading import load_file
+
+Copy = dict[str, pb.ChurnRisk]
+
+
+def request(**asked: Any) -> pb.ListChurnRiskChangesRequest:
+    """Ask for a page of a sync."""
+    return pb.ListChurnRiskChangesRequest(**{"market": "DE", "page_size": 7, **asked})
+
+
+async def pages(serving: Serving, **asked: Any) -> AsyncIterator[pb.ListChurnRiskChangesResponse]:
+    """Read a sync to its end."""
+    while True:
+        page = await serving.churn.ListChurnRiskChanges(request(**asked))
+        yield page
+        if page.WhichOneof("next") == "delta_token":
+            return
+        asked = {**asked, "page_token": page.next_page_token}
+        asked.pop("delta_token", None)
+
+
+async def synced(serving: Serving, copy: Copy, **asked: Any) -> str:
+    """Bring a copy in step as the contract says; gives the delta token."""
+    async for page in pages(serving, **asked):
+        for risk in page.churn_risks:
+            copy[risk.customer.customer_id] = risk
+        for gone in page.removed_customers:
+            copy.pop(gone.customer_id, None)
+    for risk in copy.values():
+        for name, value in (("run_id", page.run.run_id), ("bundle_id", page.run.bundle_id)):
+            setattr(risk, name, value)
+        risk.as_of_time.CopyFrom(page.run.as_of_time)
+        risk.valid_until_time.CopyFrom(page.run.valid_until_time)
+        risk.ClearField("rank")
+    return page.delta_token
+
+
+async def load(serving: Serving, churn: ChurnFamily, log_odds: dict[str, float | None], as_of: dt.datetime) -> None:
+    """Load a run of these customers."""
+    folder = churn.folder / f"runs-{random.getrandbits(60):x}"
+    folder.mkdir()
+    path = write_run(folder / "run.parquet", churn.model, plain_rows(churn.model, log_odds, as_of))
+    load_file(serving.application.database, path, now())
+
+
+def made(seed: int, count: int = 60) -> dict[str, float | None]:
+    """Make customers: of any three, one changes with the seed, one comes and goes, one stays as it is."""
+    chance = random.Random(seed)  # noqa: S311 - made data
+    found: dict[str, float | None] = {}
+    for number in range(count):
+        if number % 3 == 0:
+            found[f"C{number:03d}"] = chance.choice([None, -3.0, -1.0, 0.5, 3.0])
+        elif number % 3 == 1 and chance.random() < 0.5:
+            found[f"C{number:03d}"] = 1.0
+        elif number % 3 == 2:
+            found[f"C{number:03d}"] = -2.0
+    return found
+
+
+def erase(serving: Serving, customer_id: str) -> int:
+    """Erase a customer; gives from how many runs."""
+    assert serving.application.log is not None
+    return len(
+        server.maintenance.erasure.erase(serving.application.log, ("DE", customer_id), "request 7", now()).run_rows
+    )

@@ -1,0 +1,156 @@
+"""Bands do not flip from run to run: held against the run before, with their past."""
+
+import datetime as dt
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grounds.churn.v1 import churn_pb2 as pb
+from server.decisions.bands import held_bands, plain_bands
+from server.edges.churn.messages import RiskWriter, run_message
+from server.stores.database import Database
+from server.stores.runs.predictions import RiskStore
+from tests.conftest import LOAD_TIME
+from tests.server.churn_runs import FIRST, MARGIN, SECOND, THIRD, ChurnFamily, plain_rows, write_run
+from tests.server.loading import load_file
+
+BOUNDS = (0.2, 0.4, 0.6, 1.0)
+
+
+def logit(pd_: float) -> float:
+    """Give the log-odds of a probability."""
+    return math.log(pd_ / (1 - pd_))
+
+
+def held(log_odds: float, previous: int, margin: float) -> int:
+    """Say in words of one customer what the rule is: beyond the bound by the margin, else stay."""
+    pd_ = 1 / (1 + math.exp(-log_odds))
+    plain = next((place for place, bound in enumerate(BOUNDS) if pd_ <= bound), 3)
+    if previous < 0:
+        return plain
+    above = previous < 3 and log_odds > logit(BOUNDS[previous]) + margin
+    below = previous > 0 and log_odds < logit(BOUNDS[previous - 1]) - margin
+    return plain if above or below else previous
+
+
+@given(
+    st.lists(st.tuples(st.floats(-6, 6), st.integers(-1, 3)), min_size=1, max_size=50),
+    st.sampled_from([0.0, 0.1, 0.25, 1.0]),
+)
+def test_a_customer_leaves_a_band_only_beyond_its_bound_by_the_margin(
+    customers: list[tuple[float, int]], margin: float
+) -> None:
+    log_odds = np.array([value for value, _ in customers])
+    plain = plain_bands(1 / (1 + np.exp(-log_odds)), np.array(BOUNDS))
+
+    found = held_bands(log_odds, plain, np.array([band for _, band in customers]), np.array(BOUNDS), margin)
+
+    assert found.tolist() == [held(value, band, margin) for value, band in customers]
+
+
+def risks(database: Database, run_as_of: dt.datetime) -> dict[str, pb.ChurnRisk]:
+    """Read all customers of the run of a cut as the CRM is told of them."""
+    store = RiskStore(database)
+    with database.reading() as connection:
+        number = connection.exec_driver_sql(
+            f"SELECT run_number FROM runs WHERE as_of = '{run_as_of:%Y-%m-%d %H:%M:%S.%f}'"
+        ).scalar_one()
+    run = store.run(number, "DE")
+    return {key: RiskWriter(run, "").message(row) for key, row in store.risks(run, ["A", "B", "C"]).items()}
+
+
+def story(risk: pb.ChurnRisk) -> tuple[str, str, str]:
+    """Give band, the band before, and since when."""
+    names = [pb.RiskBand.Name(band).removeprefix("RISK_BAND_") for band in (risk.risk_band, risk.previous_band)]
+    since = f"{risk.band_since_time.ToDatetime():%m}" if risk.HasField("band_since_time") else ""
+    return names[0], names[1], since
+
+
+def run_of(churn: ChurnFamily, folder: Path, as_of: dt.datetime, log_odds: dict[str, float | None]) -> Path:
+    """Write a run of these customers."""
+    name = f"{as_of:%m}-{len(list(folder.iterdir()))}.parquet"
+    return write_run(folder / name, churn.model, plain_rows(churn.model, log_odds, as_of))
+
+
+def test_a_band_has_a_past_which_survives_a_run_without_a_score(
+    database: Database, churn_family: ChurnFamily, tmp_path: Path
+) -> None:
+    bound = logit(0.4)  # between MEDIUM and HIGH
+    inside = bound + MARGIN / 2
+    runs: list[tuple[dt.datetime, dict[str, float | None]]] = [
+        (FIRST, {"A": bound - 0.01, "B": bound - 0.01, "C": None}),
+        (SECOND, {"A": inside, "B": bound + MARGIN + 0.01, "C": 5.0}),
+        (THIRD, {"A": bound + MARGIN + 0.01, "B": None, "C": 5.0}),
+        (THIRD + dt.timedelta(days=31), {"A": -5.0, "B": bound - 0.01, "C": 5.0}),
+    ]
+    for as_of, log_odds in runs:
+        load_file(database, run_of(churn_family, tmp_path, as_of, log_odds), LOAD_TIME)
+
+    store = RiskStore(database)
+    newest = store.newest_run("DE")
+    assert newest is not None
+    told = {
+        key: story(RiskWriter(newest, "").message(row)) for key, row in store.risks(newest, ["A", "B", "C"]).items()
+    }
+
+    assert told == {
+        "A": ("LOW", "HIGH", "04"),
+        "B": ("MEDIUM", "HIGH", "04"),
+        "C": ("CRITICAL", "UNSPECIFIED", "02"),
+    }
+
+
+def test_inside_the_margin_the_band_and_its_since_stay(
+    empty: Database, churn_family: ChurnFamily, tmp_path: Path
+) -> None:
+    bound = logit(0.4)
+    for as_of, value in ((FIRST, bound - 0.01), (SECOND, bound + MARGIN / 2)):
+        load_file(empty, run_of(churn_family, tmp_path, as_of, {"A": value, "B": None, "C": value}), LOAD_TIME)
+
+    told = risks(empty, SECOND)
+
+    assert story(told["A"]) == ("MEDIUM", "UNSPECIFIED", "01")
+    assert story(told["B"]) == ("UNSPECIFIED", "UNSPECIFIED", "")
+
+
+def test_a_run_loaded_late_is_held_against_the_one_before_its_cut_and_later_runs_stay_as_they_were(
+    empty: Database, churn_family: ChurnFamily, tmp_path: Path
+) -> None:
+    values = {FIRST: -5.0, SECOND: 5.0, THIRD: 0.1}
+    paths = {
+        as_of: run_of(churn_family, tmp_path, as_of, {"A": value, "B": 0.0, "C": 0.0})
+        for as_of, value in values.items()
+    }
+    load_file(empty, paths[FIRST], LOAD_TIME)
+    load_file(empty, paths[THIRD], LOAD_TIME)
+    before = risks(empty, THIRD)
+
+    load_file(empty, paths[SECOND], LOAD_TIME + dt.timedelta(days=1))
+
+    store = RiskStore(empty)
+    newest = store.newest_run("DE")
+    assert newest is not None
+    assert newest.as_of == THIRD
+    assert risks(empty, THIRD) == before
+    assert story(risks(empty, SECOND)["A"]) == ("CRITICAL", "LOW", "02")
+    assert run_message(newest).previous_run_id == risks(empty, FIRST)["A"].run_id
+
+
+@pytest.mark.parametrize("market", ["DE", "FR"])
+def test_the_header_names_the_latest_run_with_an_earlier_cut_of_its_market(
+    empty: Database, churn_family: ChurnFamily, tmp_path: Path, market: str
+) -> None:
+    load_file(empty, churn_family.first_run, LOAD_TIME)  # both markets
+    rows = pd.concat([plain_rows(churn_family.model, {"A": 1.0}, SECOND, name) for name in ("DE", "IT")])
+    load_file(empty, write_run(tmp_path / "next.parquet", churn_family.model, rows), LOAD_TIME)
+
+    runs = {run.market: run for run in RiskStore(empty).newest_runs()}
+
+    assert runs["IT"].previous_run_id is None
+    assert runs["DE"].previous_run_id == runs["FR"].run_id
+    assert runs[market].as_of == {"DE": SECOND, "FR": FIRST}[market]

@@ -1,0 +1,123 @@
+"""A churn risk computed again: what is compared, what is left out, and when another runtime may have been at work."""
+
+import dataclasses
+import json
+import math
+from typing import Any
+
+import pytest
+
+from server.decisions.churn_replay import (
+    AMOUNTS,
+    DECLINE,
+    NO_TEXTS,
+    KeptRisk,
+    band_again,
+    explained_again,
+    explanation_verdict,
+    score_verdict,
+)
+from server.decisions.replay_verdict import Match, Mismatch, RuntimeDiffers
+from tests.server.churn_runs import BANDS, FIRST, MARGIN, ChurnFamily, manifest_of, scored_rows
+
+
+@pytest.fixture(scope="module")
+def kept(churn_family: ChurnFamily) -> KeptRisk:
+    """Keep the row of a customer who has drivers."""
+    rows = scored_rows(churn_family.model, churn_family.customers.head(20), FIRST)
+    row = next(each for each in rows.to_dict("records") if each["drivers"] != "[]")
+    return KeptRisk(
+        log_odds=row["log_odds"],
+        pd=row["pd"],
+        band=next(band for band, bound in BANDS if row["pd"] <= bound),
+        band_is_held=False,
+        decline_pd=None,
+        features=[math.nan if value is None else value for value in row["features"]],
+        contributions=row["contributions"],
+        drivers=row["drivers"],
+        manifest=manifest_of(churn_family.model, rows),
+    )
+
+
+def scored(family: ChurnFamily, kept: KeptRisk, decline: Any = None) -> tuple[Any, str]:
+    """Give the verdict of SCORE."""
+    return score_verdict(kept, explained_again(family.model, kept), decline)
+
+
+def told(family: ChurnFamily, kept: KeptRisk) -> tuple[Any, str]:
+    """Give the verdict of EXPLANATION."""
+    return explanation_verdict(kept, explained_again(family.model, kept), family.model)
+
+
+def test_what_was_kept_comes_out_again(churn_family: ChurnFamily, kept: KeptRisk) -> None:
+    assert scored(churn_family, kept) == (Match(3), AMOUNTS)
+    verdict, left_out = told(churn_family, kept)
+
+    drivers = json.loads(kept.drivers)
+    lines = sum(2 + len(each["features"]) + len(each["texts"]) for each in drivers)
+    assert (verdict, left_out) == (Match(2 + len(kept.contributions) + lines), "")
+
+
+def test_the_last_bit_may_be_another_runtimes_and_more_may_not(churn_family: ChurnFamily, kept: KeptRisk) -> None:
+    near, _ = scored(churn_family, dataclasses.replace(kept, pd=math.nextafter(kept.pd, 1.0)))
+    far, _ = scored(churn_family, dataclasses.replace(kept, log_odds=kept.log_odds + 1e-8))
+
+    assert isinstance(near, RuntimeDiffers)
+    assert (near.differing, near.compared) == (1, 3)
+    assert isinstance(far, Mismatch)
+    assert far.field == "log_odds"
+
+
+def test_the_second_probability_is_compared_where_its_bundle_and_its_features_are_here(
+    churn_family: ChurnFamily, kept: KeptRisk
+) -> None:
+    """The churn bundle takes the place of a second one: its answer is known."""
+    right, wrong = dataclasses.replace(kept, decline_pd=kept.pd), dataclasses.replace(kept, decline_pd=0.5)
+
+    assert scored(churn_family, right, churn_family.model) == (Match(4), AMOUNTS)
+    assert scored(churn_family, wrong, churn_family.model)[0].field == "decline.pd"
+    assert scored(churn_family, wrong) == (Match(3), f"{DECLINE}; {AMOUNTS}")
+    fewer = kept.names[1:]
+    less = dataclasses.replace(wrong, manifest={**kept.manifest, "feature_names": fewer}, features=kept.features[1:])
+    answer = explained_again(churn_family.model, kept)
+    assert score_verdict(less, answer, churn_family.model)[1] == f"{DECLINE}; {AMOUNTS}"
+
+
+def test_a_band_of_the_previous_run_is_held_within_the_margin_only(churn_family: ChurnFamily, kept: KeptRisk) -> None:
+    """The bounds are set beside the customer, so that the plain band is the second one."""
+    odds = kept.log_odds
+    answer = explained_again(churn_family.model, kept)
+    for distance, held in ((MARGIN * 0.9, "LOW"), (MARGIN * 1.1, "MEDIUM")):
+        bound = 1 / (1 + math.exp(-(odds - distance)))
+        bands = [{"band": "LOW", "max_pd": bound}, {"band": "MEDIUM", "max_pd": 1.0}]
+        manifest = {**kept.manifest, "bands": bands}
+        stayed = dataclasses.replace(kept, manifest=manifest, band="LOW", band_is_held=True)
+        moved = dataclasses.replace(stayed, band_is_held=False)
+
+        assert band_again(stayed, answer) == held
+        assert band_again(moved, answer) == "MEDIUM"
+
+
+@pytest.mark.parametrize("change", ["code", "log_odds", "features", "texts", "gone"])
+def test_drivers_are_compared_word_for_word(churn_family: ChurnFamily, kept: KeptRisk, change: str) -> None:
+    drivers = json.loads(kept.drivers)
+    if change == "gone":
+        drivers.clear()
+    elif change == "texts":
+        drivers[0]["texts"]["de"] += "!"
+    else:
+        drivers[0][change] = {"code": "OTHER", "log_odds": 9.0, "features": ["other"]}[change]
+
+    verdict, _ = told(churn_family, dataclasses.replace(kept, drivers=json.dumps(drivers)))
+
+    assert verdict.field.startswith("drivers" if change == "gone" else f"drivers[0].{change}")
+
+
+def test_contributions_and_baseline_are_compared(churn_family: ChurnFamily, kept: KeptRisk) -> None:
+    first, *others = kept.contributions
+    moved = dataclasses.replace(kept, contributions=[first + 1e-6, *others])
+    other = dataclasses.replace(kept, manifest={**kept.manifest, "baseline_sha256": "0" * 64})
+
+    assert told(churn_family, moved)[0].field == f'contributions["{kept.names[0]}"]'
+    assert told(churn_family, other)[0].field == "baseline_sha256"
+    assert told(churn_family, dataclasses.replace(kept, drivers="{"))[1] == NO_TEXTS

@@ -1,0 +1,183 @@
+"""The evidence of one customer's churn risk: all that the run says, proved to the signed checkpoint, every reading recorded."""
+
+import asyncio
+import hashlib
+import json
+import math
+import struct
+
+import grpc
+import pytest
+from sqlalchemy import select
+
+from grounds.audit.v1 import bodies_pb2, evidence_pb2
+from grounds.churn.v1 import churn_pb2
+from grounds_record.checkpoint import open_checkpoint
+from grounds_record.merkle import verify_inclusion
+from grounds_record.note import parse_verifier_key
+from server.application import now
+from server.maintenance.erasure import erase
+from server.stores.tables import RECORDS
+from tests.conftest import Serving
+from tests.server.audits import (
+    ME,
+    PURPOSE,
+    asked,
+    churn_evidence,
+    churn_replay,
+    log_of,
+    readings,
+    record_id_of,
+    row_of,
+    run_of,
+    runs,
+    verdicts,
+)
+from tests.server.churn_runs import ChurnFamily
+from tests.server.requests import customer, refusal
+from tests.server.run_trees import OLD_ID, add_old_run, climbed, leaves_of, root_over
+
+
+@pytest.fixture
+def serving(churn_serving: Serving) -> Serving:
+    """Serve a run."""
+    return churn_serving
+
+
+def data_of(serving: Serving, name: str) -> bytes:
+    """Give what a record's leaf is made of."""
+    row = row_of(serving, name)
+    return len(row.header).to_bytes(4, "big") + row.header + row.ciphertext
+
+
+async def test_the_evidence_says_what_the_crm_was_told_with_its_explanation_and_the_run(
+    serving: Serving, churn_family: ChurnFamily
+) -> None:
+    request = churn_pb2.GetChurnRiskRequest(customer=customer(*ME), locale="de")
+    told = (await serving.churn.GetChurnRisk(request)).churn_risk
+    (run,) = [each for each in (await runs(serving)) if each.market == "FR"]
+
+    found = await churn_evidence(serving, told.run_id, *ME, locale="de")
+
+    assert found.body_state == evidence_pb2.BODY_STATE_READABLE
+    assert (found.churn_risk, found.run) == (told, run)
+    explanation = found.churn_risk.explanation
+    total = math.fsum([explanation.base_value, *(line.log_odds for line in explanation.contributions)])
+    assert abs(total - told.log_odds) <= 1e-9
+    fed = [(line.feature, None if math.isnan(line.number) else line.number) for line in found.features]
+    assert fed == [
+        (line.feature, line.value.number if line.HasField("value") else None) for line in explanation.contributions
+    ]
+    assert {value for _, value in fed} > {None}
+    bundle = churn_family.model.bundle
+    assert found.bundle.model.summary.bundle_id == bundle.bundle_id == found.record.bundle_id
+    assert dict(found.bundle.files) == bundle.manifest.files
+
+
+async def test_the_row_says_what_the_risk_says_and_leads_to_the_signed_checkpoint_by_the_public_key_alone(
+    serving: Serving,
+) -> None:
+    for market, customer_id in (("DE", "C00000"), ("DE", "B00309"), ME):
+        found = await churn_evidence(serving, run_of(serving, market), market, customer_id)
+        row, risk, proof = bodies_pb2.ChurnRiskRow.FromString(found.row), found.churn_risk, found.row_proof
+
+        assert (row.customer_id, row.status) == (customer_id, "SCORED")
+        assert (row.log_odds, row.pd, row.rank) == (risk.log_odds, risk.churn_probability, risk.rank)
+        assert f"RISK_BAND_{row.band}" == churn_pb2.RiskBand.Name(risk.risk_band)
+        assert [each["code"] for each in json.loads(row.drivers)] == [each.code for each in risk.drivers.reasons]
+        parts = struct.unpack(f"<{len(row.contributions) // 8}d", row.contributions)
+        assert list(parts) == [line.log_odds for line in risk.explanation.contributions]
+        assert len(row.salt) == 16
+
+        leaf = hashlib.sha256(b"\x00" + found.row).digest()
+        leaves = leaves_of(log_of(serving), market)
+        root = climbed(proof.index, proof.size, leaf, proof.hashes)
+        assert leaf == proof.leaf_hash == leaves[proof.index]
+        assert (root, proof.size) == (root_over(leaves), len(leaves))
+        assert root in {each.rows_root for each in found.record.markets if each.market == market}
+        header = json.loads(found.proof.record.header)
+        assert header["labels"][f"rows_{market.lower()}"] == f"{proof.size}:{root.hex()}"
+        checkpoint = open_checkpoint(found.proof.checkpoint, parse_verifier_key(found.verifier_key))
+        name = record_id_of(found.run_id)
+        assert header["record_id"] == name
+        of_record = hashlib.sha256(b"\x00" + data_of(serving, name)).digest()
+        verify_inclusion(
+            found.proof.record.index, checkpoint.size, of_record, tuple(found.proof.hashes), checkpoint.root
+        )
+
+
+async def test_after_an_erasure_the_others_still_verify_and_of_the_erased_one_the_proofs_are_left(
+    serving: Serving,
+) -> None:
+    before = await churn_evidence(serving, run_of(serving), *ME)
+    erase(log_of(serving), ME, "request 7", now())
+
+    found = await churn_evidence(serving, run_of(serving), *ME)
+    replayed = await churn_replay(serving, run_of(serving), *ME, "VERIFY", "SCORE", "EXPLANATION", "FEATURES")
+
+    assert found.body_state == evidence_pb2.BODY_STATE_ERASED
+    assert not any((found.HasField("churn_risk"), found.row, found.features))
+    assert found.row_proof == before.row_proof
+    assert found.proof.record == before.proof.record
+    assert replayed["VERIFY"].WhichOneof("verdict") == "match"
+    for mode in ("SCORE", "EXPLANATION", "FEATURES"):
+        assert replayed[mode].unavailable.why == evidence_pb2.UNAVAILABLE_REASON_INPUT_ERASED
+    assert await verdicts(serving, of=("FR", "C00702")) == {"VERIFY": "match", "SCORE": "match", "EXPLANATION": "match"}
+
+
+async def test_of_a_run_of_an_earlier_release_the_row_is_given_without_a_proof(serving: Serving) -> None:
+    add_old_run(log_of(serving), "FR")
+
+    found = await churn_evidence(serving, OLD_ID, *ME)
+    replayed = await churn_replay(serving, OLD_ID, *ME)
+    await asyncio.to_thread(erase, log_of(serving), ME, "request 7", now())
+    erased = await churn_evidence(serving, OLD_ID, *ME)
+
+    assert bodies_pb2.ChurnRiskRow.FromString(found.row).customer_id == ME[1]
+    assert not found.HasField("row_proof")
+    assert found.record.markets[0].rows_sha256
+    told = replayed["VERIFY"].unavailable
+    assert told.why == evidence_pb2.UNAVAILABLE_REASON_PROOF_MISSING
+    assert "earlier release" in told.detail
+    assert (replayed["SCORE"].WhichOneof("verdict"), erased.body_state) == ("match", evidence_pb2.BODY_STATE_ERASED)
+
+
+async def test_every_reading_is_a_record_with_its_purpose_and_the_customer_as_a_tag(serving: Serving) -> None:
+    run_id = run_of(serving)
+    found = await churn_evidence(serving, run_id, *ME)
+    await churn_replay(serving, run_id, *ME, "VERIFY")
+
+    told = [(each.run_id, each.market, each.method, each.purpose, each.decision_id) for each in readings(serving)]
+    row = row_of(serving, found.reading.record_id)
+    header = json.loads(row.header)
+
+    assert told == [(run_id, "FR", method, PURPOSE, "") for method in ("GetChurnEvidence", "ReplayChurnRisk")]
+    assert header["labels"] == {"about": record_id_of(run_id), "method": "GetChurnEvidence"}
+    assert header["customer_tag"] == log_of(serving).tag_of(*ME)
+    assert ME[1].encode() not in row.header
+    erase(log_of(serving), ME, "request 7", now())
+    assert len(readings(serving)) == 2, "a reading outlasts the customer"
+
+
+async def test_without_a_record_of_the_reading_nothing_is_given(serving: Serving) -> None:
+    with serving.application.database.writing() as connection:
+        connection.exec_driver_sql(
+            "CREATE TRIGGER full BEFORE INSERT ON records BEGIN SELECT RAISE(FAIL, 'disk full'); END"
+        )
+
+    told = await refusal(asked(serving))
+
+    assert (told.code, told.reason) == (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
+
+
+async def test_who_is_in_no_run_or_a_run_that_is_not_there_is_unknown_and_no_reading(serving: Serving) -> None:
+    nowhere = await refusal(asked(serving, "f" * 32))
+    elsewhere = await refusal(asked(serving, run_of(serving), ("AT", "C1")))
+    nobody = await refusal(asked(serving, of=("FR", "NOBODY")))
+
+    assert (nowhere.code, nowhere.reason) == (grpc.StatusCode.NOT_FOUND, "RUN_UNKNOWN")
+    assert nowhere.metadata["record_id"] == record_id_of("f" * 32)
+    assert (elsewhere.reason, nobody.reason) == ("RUN_UNKNOWN", "CUSTOMER_UNKNOWN")
+    assert readings(serving) == []
+    with serving.application.database.reading() as connection:
+        assert connection.execute(select(RECORDS.c.kind)).scalars().all() == ["CHURN_RUN"]

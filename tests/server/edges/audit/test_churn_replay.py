@@ -1,0 +1,223 @@
+"""Replays of churn risks: everything comes out again to the bit, and every fault is named."""
+
+import asyncio
+import math
+from collections import Counter
+from typing import Any
+
+import grpc
+import pytest
+from sqlalchemy import delete, select, update
+
+from grounds.audit.v1 import churn_evidence_pb2, evidence_pb2
+from grounds.churn.v1 import churn_pb2
+from server.application import now
+from server.stores.tables import RISK_LEAVES, RISKS, RUNS
+from tests.conftest import Serving
+from tests.server import loading
+from tests.server.audits import (
+    ME,
+    asked,
+    churn_evidence,
+    churn_replay,
+    log_of,
+    record_id_of,
+    row_of,
+    run_of,
+    runs,
+    set_columns,
+    verdicts,
+)
+from tests.server.churn_runs import FIRST, ChurnFamily, plain_rows, write_run
+from tests.server.requests import customer, refusal
+from tests.server.run_trees import add_old_run, change_row
+
+
+@pytest.fixture
+def serving(churn_serving: Serving) -> Serving:
+    """Serve a run."""
+    return churn_serving
+
+
+async def test_every_customer_of_the_run_scores_and_explains_to_the_bit_and_verifies(serving: Serving) -> None:
+    with serving.application.database.reading() as connection:
+        wanted = select(RUNS.c.run_id, RUNS.c.market, RISKS.c.customer_id).join_from(RISKS, RUNS)
+        everybody = connection.execute(wanted).all()
+    room = asyncio.Semaphore(64)
+
+    async def one(run_id: str, market: str, customer_id: str) -> tuple[str | None, ...]:
+        modes = ("SCORE", "EXPLANATION", "VERIFY")[: 3 if market == "FR" else 2]
+        async with room:
+            found = await verdicts(serving, *modes, of=(market, customer_id), run_id=run_id)
+        assert tuple(found) == modes
+        return market, *found.values()
+
+    found = Counter(await asyncio.gather(*(one(*each) for each in everybody)))
+
+    assert found == {("DE", "match", "match"): 1010, ("FR", "match", "match", "match"): 30}
+
+
+async def test_a_band_that_was_held_replays_and_one_that_was_not_does_not(
+    serving: Serving, churn_family: ChurnFamily
+) -> None:
+    """In the second run twenty customers are twice as late; some stay in their band within the margin only."""
+    loading.load_file(serving.application.database, churn_family.second_run, now())
+    with serving.application.database.reading() as connection:
+        run_id = connection.execute(select(RUNS.c.run_id).where(RUNS.c.as_of != FIRST).limit(1)).scalar_one()
+        wanted = select(RISKS.c.customer_id, RISKS.c.band, RISKS.c.band_since, RISKS.c.pd).join_from(RISKS, RUNS)
+        rows = connection.execute(wanted.where(RUNS.c.run_id == run_id)).all()
+
+    found = {row.customer_id: await verdicts(serving, of=("DE", row.customer_id), run_id=run_id) for row in rows}
+
+    assert {verdict for each in found.values() for verdict in each.values()} == {"match"}
+    stayed = next(row for row in rows if row.band_since == round(FIRST.timestamp() * 10**6))
+    change_row(log_of(serving), stayed.customer_id, band="LOW" if stayed.pd > 0.5 else "CRITICAL")
+    result = (await churn_replay(serving, run_id, "DE", stayed.customer_id, "SCORE"))["SCORE"]
+    assert result.mismatch.field == "band"
+    assert result.mismatch.recomputed == stayed.band
+
+
+async def test_a_value_that_was_changed_does_not_replay_either(serving: Serving) -> None:
+    change_row(log_of(serving), ME[1], pd=0.25, drivers="[]")
+
+    found = await churn_replay(serving, run_of(serving), *ME)
+
+    score, explanation = found["SCORE"].mismatch, found["EXPLANATION"].mismatch
+    assert (score.field, score.stored) == ("pd", "0.25")
+    assert float(score.recomputed) != 0.25
+    assert explanation.field.startswith("drivers")
+
+
+async def test_a_row_of_another_run_is_not_in_the_root(serving: Serving, churn_family: ChurnFamily) -> None:
+    """The very same numbers under another run have another leaf."""
+    add_old_run(log_of(serving), "FR")
+    database, first = serving.application.database, run_of(serving)
+    path = write_run(
+        serving.settings.bundles.parent / "third.parquet",
+        churn_family.model,
+        plain_rows(churn_family.model, {ME[1]: 0.5, "C00702": 0.25}, FIRST.replace(month=4), "FR"),
+    )
+    loading.load_file(database, path, now())
+    with database.writing() as connection:
+        third = connection.execute(select(RUNS).order_by(RUNS.c.run_number.desc())).mappings().first()
+        assert third is not None
+        row = connection.execute(select(RISKS).where(RISKS.c.run_number == third["run_number"])).mappings().first()
+        assert row is not None
+        number = select(RUNS.c.run_number).where(RUNS.c.run_id == first, RUNS.c.market == "FR").scalar_subquery()
+        mine = (RISKS.c.run_number == number) & (RISKS.c.customer_id == row["customer_id"])
+        values = {name: value for name, value in row.items() if name not in {"run_number", "chunk"}}
+        connection.execute(update(RISKS).where(mine).values(**values))
+
+    result = (await churn_replay(serving, first, "FR", row["customer_id"], "VERIFY"))["VERIFY"]
+
+    assert result.mismatch.field == "row"
+    assert await verdicts(serving, "VERIFY", of=("FR", row["customer_id"]), run_id=third["run_id"]) == {
+        "VERIFY": "match"
+    }
+
+
+@pytest.mark.parametrize("column", ["pd", "log_odds", "rank", "drivers", "features", "contributions", "previous_band"])
+async def test_a_value_that_was_changed_is_found_and_is_no_evidence(serving: Serving, column: str) -> None:
+    with serving.application.database.reading() as connection:
+        value = connection.execute(select(RISKS.c[column]).where(RISKS.c.customer_id == ME[1])).scalar_one()
+    others = {
+        "rank": 4000,
+        "previous_band": "CRITICAL",
+        "drivers": "[]",
+        "contributions": b"",
+        "features": b"\x01" * 32,
+    }
+    other = others[column] if column in others else math.nextafter(value, 9.0)
+    assert other != value
+    change_row(log_of(serving), ME[1], **{column: other})
+
+    result = (await churn_replay(serving, run_of(serving), *ME, "VERIFY"))["VERIFY"]
+    neighbour = await verdicts(serving, "VERIFY", of=("FR", "C00702"))
+    told = await refusal(asked(serving))
+
+    assert (result.mismatch.field, result.mismatch.stored) == ("row", "")
+    assert (told.code, told.reason) == (grpc.StatusCode.DATA_LOSS, "RECORD_DAMAGED")
+    assert neighbour == {"VERIFY": "match"}
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        (delete(RISK_LEAVES), "leaves[0]"),
+        (update(RISK_LEAVES).values(root=bytes(32)), "rows_root"),
+        (update(RISK_LEAVES).values(hashes=b"\x01" * 32 * 30), "leaves[0]"),
+        (update(RUNS).values(header=RUNS.c.header + " "), "manifest"),
+        (update(RUNS).values(as_of=FIRST.replace(hour=1)), "run.as_of_time"),
+    ],
+    ids=["no-block", "root", "block", "manifest", "cut"],
+)
+async def test_leaves_a_root_a_manifest_or_a_cut_that_were_changed_are_named(
+    serving: Serving, change: Any, field: str
+) -> None:
+    with serving.application.database.writing() as connection:
+        connection.execute(change)
+
+    result = (await churn_replay(serving, run_of(serving), *ME, "VERIFY"))["VERIFY"]
+
+    assert result.mismatch.field == field
+    assert result.mismatch.stored != result.mismatch.recomputed
+
+
+async def test_a_record_of_the_run_that_was_changed_is_found(serving: Serving) -> None:
+    run_id = run_of(serving)
+    name = record_id_of(run_id)
+    header = row_of(serving, name).header
+    other = header.replace(b'"rows_fr":"30:', b'"rows_fr":"31:')
+    assert other != header
+    set_columns(serving, name, header=other)
+
+    result = (await churn_replay(serving, run_id, *ME, "VERIFY"))["VERIFY"]
+
+    assert (result.mismatch.field, result.mismatch.stored) == ("RECORD_ALTERED", "")
+
+
+async def test_features_say_where_they_can_be_made_again_and_a_customer_without_a_score_that_there_is_none(
+    serving: Serving, churn_family: ChurnFamily
+) -> None:
+    path = serving.settings.bundles.parent / "next.parquet"
+    rows = plain_rows(churn_family.model, {"C1": 0.5, "C2": None}, FIRST.replace(month=5), "FR")
+    loading.load_file(serving.application.database, write_run(path, churn_family.model, rows), now())
+    run_id = next(each.run_id for each in await runs(serving) if each.market == "FR")
+
+    features = (await churn_replay(serving, run_id, "FR", "C1", "FEATURES"))["FEATURES"].unavailable
+    unscored = await churn_replay(serving, run_id, "FR", "C2")
+    found = await churn_evidence(serving, run_id, "FR", "C2")
+
+    assert features.why == evidence_pb2.UNAVAILABLE_REASON_TRANSACTIONS_ELSEWHERE
+    assert "training score SPEC.toml --at 2026-05-01" in features.detail
+    assert run_id in features.detail
+    assert unscored["VERIFY"].WhichOneof("verdict") == "match"
+    assert unscored["SCORE"].unavailable.why == evidence_pb2.UNAVAILABLE_REASON_NOT_SCORED
+    assert found.churn_risk.status == churn_pb2.CHURN_STATUS_NOT_ENOUGH_HISTORY
+    assert not found.features
+
+
+async def test_what_if_asks_another_bundle_and_says_that_it_is_no_evidence(
+    serving: Serving, churn_family: ChurnFamily
+) -> None:
+    bundle_id = churn_family.model.bundle.bundle_id
+    told = (await churn_evidence(serving, run_of(serving), *ME)).churn_risk
+
+    found = await churn_replay(serving, run_of(serving), *ME, "WHAT_IF", bundle_id=bundle_id)
+
+    what_if = found["WHAT_IF"].what_if
+    assert what_if.notice.startswith("NOT EVIDENCE")
+    assert (what_if.bundle_id, what_if.churn.log_odds) == (bundle_id, told.log_odds)
+    assert what_if.churn.explanation.contributions == told.explanation.contributions
+    request = churn_evidence_pb2.ReplayChurnRiskRequest(
+        run_id=run_of(serving),
+        customer=customer(*ME),
+        purpose="x",
+        modes=[evidence_pb2.REPLAY_MODE_WHAT_IF],
+        bundle_id="0" * 64,
+    )
+    absent = await refusal(serving.audit.ReplayChurnRisk(request))
+    request.bundle_id = ""
+    without = await refusal(serving.audit.ReplayChurnRisk(request))
+    assert (absent.code, absent.reason) == (grpc.StatusCode.NOT_FOUND, "BUNDLE_UNKNOWN")
+    assert without.reason == "REQUEST_INVALID"

@@ -1,0 +1,224 @@
+"""The evidence of a decision: everything that went into it and came out of it, proved, and every reading recorded."""
+
+import hashlib
+import json
+import uuid
+
+import grpc
+import pytest
+from sqlalchemy import delete, select
+
+from grounds.audit.v1 import audit_pb2, evidence_pb2
+from grounds.credit.v1 import credit_pb2
+from grounds.explain.v1 import explain_pb2
+from grounds_record.checkpoint import open_checkpoint
+from grounds_record.merkle import leaf_hash, verify_inclusion
+from grounds_record.note import parse_verifier_key
+from server.stores.key_tables import WRAPPED_KEYS
+from server.stores.tables import POLICIES, RECORDS
+from tests.conftest import Serving
+from tests.server.audits import PURPOSE, decide, evidence, readings, row_of, set_columns
+from tests.server.events import decided, outcome_request, override_request
+from tests.server.requests import numbers, raw, refusal, score_request
+from tests.server.servers import swap
+from tests.small import SmallFamily
+
+NOWHERE = "00000000-0000-4000-8000-000000000000"
+
+
+async def test_the_evidence_holds_the_bytes_received_and_sent_and_what_they_mean(serving: Serving) -> None:
+    request = score_request(features=numbers(turnover=20_000.0), locale="de")
+    content = request.SerializeToString()
+    sent = await raw(serving.channel, "ScoreCredit")(content)
+    decision = credit_pb2.ScoreCreditResponse.FromString(sent).credit_decision
+
+    found = await evidence(serving, decision.record_ref.decision_id)
+
+    assert found.body_state == evidence_pb2.BODY_STATE_READABLE
+    assert found.record.request == content
+    assert credit_pb2.ScoreCreditResponse(credit_decision=decision).SerializeToString() == sent
+    assert found.record.answer == decision.SerializeToString(deterministic=True)
+    assert (found.request, found.decision) == (request, decision)
+    assert found.decision.assessment.reasons.locale == "de"
+    assert found.record.caller == "local"
+    assert found.record.runtime.onnxruntime
+    assert found.record.receive_time.ToNanoseconds() <= found.record.decide_time.ToNanoseconds()
+
+
+async def test_the_evidence_holds_what_people_decided_otherwise_and_what_became_of_it(serving: Serving) -> None:
+    decision = await decided(serving, credit_pb2.DECISION_APPROVE)
+    before = await evidence(serving, decision.record_ref.decision_id)
+    override = (await serving.credit.RecordOverride(override_request(decision))).override
+    outcome = (await serving.credit.RecordOutcome(outcome_request(decision))).outcome
+
+    found = await evidence(serving, decision.record_ref.decision_id)
+
+    assert (list(before.overrides), list(before.outcomes)) == ([], [])
+    assert (list(found.overrides), list(found.outcomes)) == ([override], [outcome])
+
+
+async def test_whatever_is_recorded_is_named_by_its_time(serving: Serving) -> None:
+    decision = await decided(serving, credit_pb2.DECISION_APPROVE)
+    await serving.credit.RecordOverride(override_request(decision))
+    await serving.credit.RecordOutcome(outcome_request(decision))
+    await evidence(serving, decision.record_ref.decision_id)
+
+    with serving.application.database.reading() as connection:
+        rows = connection.execute(select(RECORDS).order_by(RECORDS.c.record_index)).all()
+
+    names = [uuid.UUID(row.record_id) for row in rows]
+    assert {row.kind for row in rows} == {"CREDIT_DECISION", "CREDIT_OVERRIDE", "CREDIT_OUTCOME", "EVIDENCE_READING"}
+    assert {(name.version, name.variant) for name in names} == {(7, uuid.RFC_4122)}
+    assert [name.int >> 80 for name in names] == [row.time_us // 1000 for row in rows]
+    assert names[0] == uuid.UUID(decision.record_ref.decision_id)
+
+
+async def test_every_feature_is_there_with_its_value_its_number_its_source_and_its_time(serving: Serving) -> None:
+    decision = await decide(serving, 2, features=numbers(turnover=33_000.5))
+
+    found = await evidence(serving, decision.record_ref.decision_id)
+
+    lines = {line.feature: line for line in found.record.features}
+    assert list(lines) == ["days_late", "orders", "turnover", "years"]
+    assert lines["turnover"].value.number == lines["turnover"].number == 33_000.5
+    assert lines["turnover"].source == explain_pb2.VALUE_SOURCE_CALLER
+    assert not lines["turnover"].HasField("as_of_time")
+    assert lines["days_late"].source == explain_pb2.VALUE_SOURCE_STORE
+    assert lines["days_late"].as_of_time.ToJsonString() == "2026-01-01T00:00:00Z"
+
+
+async def test_the_bundle_and_the_policy_that_decided_are_in_it_also_after_both_were_replaced(
+    serving: Serving, small: SmallFamily, other: SmallFamily
+) -> None:
+    decision = await decide(serving)
+    await swap(serving, other.bundle_folder)
+
+    found = await evidence(serving, decision.record_ref.decision_id)
+
+    bundle = small.bundle()
+    assert found.bundle.model.summary.bundle_id == small.bundle_folder.name == found.record.bundle_id
+    assert found.bundle.model.card == bundle.card
+    assert dict(found.bundle.files) == bundle.manifest.files
+    assert dict(found.bundle.made_from) == bundle.manifest.made_from
+    assert found.record.baseline_sha256 == bundle.manifest.files["baseline.json"]
+    assert found.policy.content == small.policy.read_bytes()
+    assert found.policy.sha256 == hashlib.sha256(found.policy.content).hexdigest() == found.record.policy_sha256
+    assert found.policy.version == "test-1"
+
+
+async def test_the_proof_leads_from_the_stored_bytes_to_the_signed_root(serving: Serving) -> None:
+    decisions = [await decide(serving, number) for number in range(5)]
+
+    found = await evidence(serving, decisions[2].record_ref.decision_id)
+
+    proof, record = found.proof, found.proof.record
+    checkpoint = open_checkpoint(proof.checkpoint, parse_verifier_key(found.verifier_key))
+    data = len(record.header).to_bytes(4, "big") + record.header + record.ciphertext
+    verify_inclusion(record.index, proof.tree_size, leaf_hash(data), tuple(proof.hashes), checkpoint.root)
+    assert (checkpoint.size, record.index) == (proof.tree_size, 2)
+    assert found.reading.index == 5 < checkpoint.size, "the checkpoint covers the reading too"
+
+
+async def test_every_reading_is_a_record_with_who_what_and_why_and_asking_again_is_another(serving: Serving) -> None:
+    decision_id = (await decide(serving)).record_ref.decision_id
+
+    first = await evidence(serving, decision_id)
+    await evidence(serving, decision_id.upper(), "Complaint 4711")
+
+    told = readings(serving)
+    assert [(line.decision_id, line.method, line.purpose, line.caller) for line in told] == [
+        (decision_id, "GetEvidence", PURPOSE, "local"),
+        (decision_id, "GetEvidence", "Complaint 4711", "local"),
+    ]
+    header = json.loads(row_of(serving, first.reading.record_id).header)
+    assert header["labels"] == {"about": decision_id, "method": "GetEvidence"}
+    assert header["customer_tag"] == ""
+
+
+async def test_without_a_record_of_the_reading_nothing_is_given(serving: Serving) -> None:
+    decision_id = (await decide(serving)).record_ref.decision_id
+    log = serving.application.log
+    assert log is not None
+    with serving.application.database.writing() as connection:
+        connection.exec_driver_sql(
+            "CREATE TRIGGER full BEFORE INSERT ON records BEGIN SELECT RAISE(FAIL, 'disk full'); END"
+        )
+
+    told = await refusal(
+        serving.audit.GetEvidence(audit_pb2.GetEvidenceRequest(decision_id=decision_id, purpose=PURPOSE))
+    )
+
+    assert (told.code, told.reason) == (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
+    assert readings(serving) == []
+
+
+@pytest.mark.parametrize("purpose", ["", "   ", "\n\t", "x" * 501])
+async def test_a_reading_without_a_purpose_is_refused(serving: Serving, purpose: str) -> None:
+    decision_id = (await decide(serving)).record_ref.decision_id
+
+    told = await refusal(
+        serving.audit.GetEvidence(audit_pb2.GetEvidenceRequest(decision_id=decision_id, purpose=purpose))
+    )
+
+    assert told.reason == "REQUEST_INVALID"
+    assert set(told.problems) == {"purpose"}
+
+
+async def test_a_name_that_is_no_decision_is_unknown_and_no_reading(serving: Serving) -> None:
+    reading = (await evidence(serving, (await decide(serving)).record_ref.decision_id)).reading
+
+    for name in (NOWHERE, reading.record_id):
+        told = await refusal(serving.audit.GetEvidence(audit_pb2.GetEvidenceRequest(decision_id=name, purpose=PURPOSE)))
+        assert (told.code, told.reason) == (grpc.StatusCode.NOT_FOUND, "DECISION_UNKNOWN")
+    assert len(readings(serving)) == 1
+
+
+async def test_of_an_erased_decision_proof_and_reading_are_left(serving: Serving) -> None:
+    decision_id = (await decide(serving)).record_ref.decision_id
+    log = serving.application.log
+    assert log is not None
+    with log.keys.database.writing() as connection:
+        connection.execute(delete(WRAPPED_KEYS).where(WRAPPED_KEYS.c.key_id == row_of(serving, decision_id).key_id))
+
+    found = await evidence(serving, decision_id)
+
+    assert found.body_state == evidence_pb2.BODY_STATE_ERASED
+    assert not any(found.HasField(name) for name in ("request", "decision", "record", "bundle", "policy"))
+    assert found.proof.record.header == row_of(serving, decision_id).header
+    assert found.reading.index == 1
+
+
+async def test_a_damaged_decision_is_not_evidence(serving: Serving) -> None:
+    decision_id = (await decide(serving)).record_ref.decision_id
+    ciphertext = bytearray(row_of(serving, decision_id).ciphertext)
+    ciphertext[40] ^= 1
+    set_columns(serving, decision_id, ciphertext=bytes(ciphertext))
+
+    told = await refusal(
+        serving.audit.GetEvidence(audit_pb2.GetEvidenceRequest(decision_id=decision_id, purpose=PURPOSE))
+    )
+
+    assert (told.code, told.reason) == (grpc.StatusCode.DATA_LOSS, "RECORD_DAMAGED")
+
+
+@pytest.mark.parametrize("place", [99, -1])
+async def test_a_decision_that_was_moved_out_of_the_tree_is_damaged(serving: Serving, place: int) -> None:
+    decision_id = (await decide(serving)).record_ref.decision_id
+    set_columns(serving, decision_id, record_index=place)
+
+    told = await refusal(
+        serving.audit.GetEvidence(audit_pb2.GetEvidenceRequest(decision_id=decision_id, purpose=PURPOSE))
+    )
+
+    assert (told.code, told.reason) == (grpc.StatusCode.DATA_LOSS, "RECORD_DAMAGED")
+
+
+async def test_a_policy_that_is_not_what_was_kept_is_not_shown(serving: Serving) -> None:
+    decision_id = (await decide(serving)).record_ref.decision_id
+    with serving.application.database.writing() as connection:
+        connection.execute(POLICIES.update().values(content=b"version = 'forged'"))
+
+    found = await evidence(serving, decision_id)
+
+    assert not found.HasField("policy")
+    assert found.HasField("bundle")

@@ -1,0 +1,242 @@
+"""Replays: a decision computed again by the bundle and the policy that made it, with a verdict for everything that can be."""
+
+import math
+from dataclasses import dataclass
+
+import grpc
+import pytest
+from sqlalchemy import select, update
+
+from grounds.audit.v1 import audit_pb2, evidence_pb2
+from grounds.credit.v1 import credit_pb2
+from grounds_record.sealed import SealedRecord, open_sealed, seal
+from server.config import Settings
+from server.stores.float_arrays import pack, unpack
+from server.stores.tables import FEATURES
+from tests.conftest import Serving
+from tests.server.audits import MODES, decide, replay, row_of, set_columns
+from tests.server.requests import euros, numbers, refusal
+from tests.server.servers import bring, served, swap, until
+from tests.small import POLICY, SmallFamily
+
+
+async def decided(serving: Serving, number: int = 0, **changes: object) -> str:
+    """Decide; gives the decision_id."""
+    return (await decide(serving, number, **changes)).record_ref.decision_id
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A record's body, to be changed and sealed again as only the owner of all keys could."""
+
+    serving: Serving
+    decision_id: str
+
+    def change(self, **fields: object) -> None:
+        """Change what was recorded, and seal it again; the tree is left as it is."""
+        log = self.serving.application.log
+        assert log is not None
+        row = row_of(self.serving, self.decision_id)
+        key = log.keys.unwrap(log.keys.by_id({row.key_id})[row.key_id])
+        header, body = open_sealed(SealedRecord(row.header, row.ciphertext), key)
+        record = audit_pb2.DecisionRecord.FromString(body)
+        for name, value in fields.items():
+            assert callable(value), name
+            value(record)
+        set_columns(self.serving, self.decision_id, ciphertext=seal(header, record.SerializeToString(), key).ciphertext)
+
+
+async def test_a_decision_replays_to_match_in_every_mode(serving: Serving) -> None:
+    cases = (
+        {},
+        {"number": 1, "locale": "en"},
+        {"number": 2, "requested_amount": euros(80_000)},
+        {"number": 3, "features": numbers(turnover=55_000.25, years=3.5)},
+    )
+    for case in cases:
+        found = await replay(serving, await decided(serving, **case))
+
+        assert [(mode, verdict) for mode, (verdict, _) in found.items()] == [(mode, "match") for mode in MODES]
+        assert all(verdict.compared_count > 0 for _, verdict in found.values())
+
+
+async def test_what_was_not_scorable_replays_too(serving: Serving) -> None:
+    with serving.application.database.writing() as connection:
+        wanted = select(FEATURES.c.row).where(FEATURES.c.customer_id == "C00000")
+        days, *others = unpack(connection.execute(wanted).scalar_one())
+        assert not math.isnan(days)
+        connection.execute(update(FEATURES).where(FEATURES.c.customer_id == "C00000").values(row=pack([None, *others])))
+    decision = await decide(serving)
+
+    found = await replay(serving, decision.record_ref.decision_id)
+
+    assert decision.decision == credit_pb2.DECISION_NOT_SCORABLE
+    assert {verdict for verdict, _ in found.values()} == {"match"}
+
+
+async def test_after_another_bundle_and_another_policy_the_old_ones_are_replayed(
+    small_settings: Settings, other: SmallFamily
+) -> None:
+    path = small_settings.bundles.parent / "policy_of_today.toml"
+    path.write_text(POLICY)
+    async with served(small_settings.model_copy(update={"policy": path})) as serving:
+        before = [await decided(serving, number) for number in range(6)]
+        await swap(serving, other.bundle_folder)
+        path.write_text(POLICY.replace("test-1", "test-2").replace("approve_max_pd = 0.20", "approve_max_pd = 0.01"))
+
+        async def renewed() -> bool:
+            return (await decide(serving)).assessment.policy_result.policy_version == "test-2"
+
+        await until(renewed)
+        after = [await decided(serving, number) for number in range(6)]
+
+        for decision_id in (*before, *after):
+            found = await replay(serving, decision_id)
+            assert {verdict for verdict, _ in found.values()} == {"match"}, found
+
+
+def wrong_margin(record: audit_pb2.DecisionRecord) -> None:
+    """Move a margin by its last bit or so."""
+    record.numbers.margin *= 1 + 2**-52
+
+
+def wrong_contribution(record: audit_pb2.DecisionRecord) -> None:
+    """Move one contribution."""
+    record.numbers.contributions[0] += 1e-15
+
+
+def wrong_fed(record: audit_pb2.DecisionRecord) -> None:
+    """Say that another number was fed."""
+    record.features[0].value.number += 1
+    record.features[0].number += 1
+
+
+def wrong_reason(record: audit_pb2.DecisionRecord) -> None:
+    """Say a reason in other words."""
+    answer = credit_pb2.CreditDecision.FromString(record.answer)
+    answer.assessment.reasons.reasons[0].text += "!"
+    record.answer = answer.SerializeToString(deterministic=True)
+
+
+def wrong_outcome(record: audit_pb2.DecisionRecord) -> None:
+    """Say that the outcome was another."""
+    answer = credit_pb2.CreditDecision.FromString(record.answer)
+    answer.decision = credit_pb2.DECISION_DECLINE
+    record.answer = answer.SerializeToString(deterministic=True)
+
+
+WRONG = (
+    (wrong_margin, "SCORE", "numbers.margin"),
+    (wrong_contribution, "EXPLANATION", "numbers.contributions[0]"),
+    (wrong_fed, "FEATURES", "features[0].value.number"),
+    (wrong_reason, "EXPLANATION", "answer.assessment.reasons.reasons[0].text"),
+    (wrong_outcome, "SCORE", "answer.decision"),
+)
+
+
+@pytest.mark.parametrize(("wrong", "mode", "field"), WRONG, ids=[wrong.__name__ for wrong, _, _ in WRONG])
+async def test_a_record_that_says_something_else_is_a_mismatch_of_that_field(
+    serving: Serving, wrong: object, mode: str, field: str
+) -> None:
+    decision = await decide(serving, 4, requested_amount=euros(60_000))
+    decision_id = decision.record_ref.decision_id
+    assert decision.assessment.reasons.reasons
+    assert decision.decision != credit_pb2.DECISION_DECLINE
+    Opened(serving, decision_id).change(it=wrong)
+
+    found = await replay(serving, decision_id)
+
+    verdict, told = found[mode]
+    assert (verdict, told.field) == ("mismatch", field)
+    assert told.stored != told.recomputed
+    assert told.differing_count >= 1
+    assert found["VERIFY"][0] == "mismatch", "and the tree says so too"
+    if wrong is wrong_margin:
+        assert [name for name, (is_, _) in found.items() if is_ == "match"] == ["FEATURES", "EXPLANATION"]
+        assert float(told.stored) != float(told.recomputed)
+
+
+async def test_the_tree_and_the_columns_are_verified(serving: Serving) -> None:
+    decision_id = await decided(serving)
+    await decided(serving, 1)
+    set_columns(serving, decision_id, grade="Z9")
+
+    verdict, told = (await replay(serving, decision_id, "VERIFY"))["VERIFY"]
+
+    assert (verdict, told.field) == ("mismatch", "COLUMN_ALTERED")
+    assert "record 0: " in told.recomputed
+
+
+async def test_a_decision_that_was_moved_out_of_the_tree_does_not_verify(serving: Serving) -> None:
+    decision_id = await decided(serving)
+    set_columns(serving, decision_id, record_index=99)
+
+    verdict, told = (await replay(serving, decision_id, "VERIFY"))["VERIFY"]
+
+    assert (verdict, told.field) == ("mismatch", "HASH_ALTERED")
+    assert "not where it was written" in told.recomputed
+
+
+async def test_on_another_runtime_the_same_within_the_tolerance_is_said_to_be_that(serving: Serving) -> None:
+    decision_id = await decided(serving, 4)
+
+    def older(record: audit_pb2.DecisionRecord) -> None:
+        record.runtime.onnxruntime = "1.0.0"
+        record.numbers.pd *= 1 + 2**-52
+
+    Opened(serving, decision_id).change(it=older)
+
+    found = await replay(serving, decision_id, "SCORE", "EXPLANATION", "FEATURES")
+
+    verdict, told = found["SCORE"]
+    assert (verdict, told.differing_count) == ("runtime_differs", 1)
+    assert 0 < told.pd_distance <= 1e-12
+    assert (found["EXPLANATION"][0], found["EXPLANATION"][1].differing_count) == ("runtime_differs", 0)
+    assert found["FEATURES"][0] == "match"
+
+
+async def test_another_release_of_ours_is_no_excuse(serving: Serving) -> None:
+    decision_id = await decided(serving, 4)
+
+    def older(record: audit_pb2.DecisionRecord) -> None:
+        record.runtime.grounds = "0.0.1"
+        record.numbers.pd *= 1 + 2**-52
+
+    Opened(serving, decision_id).change(it=older)
+
+    assert (await replay(serving, decision_id, "SCORE"))["SCORE"][0] == "mismatch"
+
+
+async def test_what_if_asks_another_bundle_and_says_that_it_is_no_evidence(
+    serving: Serving, small: SmallFamily, other: SmallFamily
+) -> None:
+    decision = await decide(serving, 4)
+    bring(other.bundle_folder, serving.settings.bundles)
+
+    found = await replay(
+        serving, decision.record_ref.decision_id, "WHAT_IF", "SCORE", bundle_id=other.bundle_folder.name
+    )
+    own = await replay(serving, decision.record_ref.decision_id, "WHAT_IF", bundle_id=small.bundle_folder.name)
+
+    verdict, told = found["WHAT_IF"]
+    assert verdict == "what_if"
+    assert told.notice.startswith("NOT EVIDENCE")
+    assert told.assessment.model_output.bundle_id == told.bundle_id == other.bundle_folder.name
+    assert told.assessment.model_output.pd != decision.assessment.model_output.pd
+    assert found["SCORE"][0] == "match"
+    assert own["WHAT_IF"][1].assessment == decision.assessment, "the oracle: the bundle itself says the same again"
+
+
+async def test_what_if_of_a_bundle_that_is_not_there_is_refused(serving: Serving) -> None:
+    decision_id = await decided(serving)
+    request = evidence_pb2.ReplayDecisionRequest(
+        decision_id=decision_id, purpose="x", modes=[evidence_pb2.REPLAY_MODE_WHAT_IF], bundle_id="0" * 64
+    )
+
+    told = await refusal(serving.audit.ReplayDecision(request))
+    request.bundle_id = ""
+    without = await refusal(serving.audit.ReplayDecision(request))
+
+    assert (told.code, told.reason) == (grpc.StatusCode.NOT_FOUND, "BUNDLE_UNKNOWN")
+    assert without.reason == "REQUEST_INVALID"
+    assert "bundle_id is needed" in without.message

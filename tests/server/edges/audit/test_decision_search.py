@@ -1,0 +1,259 @@
+"""Lists and samples of decisions, on SQLite and on a real PostgreSQL."""
+
+import datetime as dt
+import hashlib
+import json
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import grpc
+import pytest
+
+from grounds.audit.v1 import sample_pb2 as pb
+from grounds.credit.v1 import credit_pb2
+from server.errors import StoreUnavailable
+from server.stores.database import Database
+from server.stores.record_log.decision_index import Condition, DecisionList, Place
+from server.stores.record_log.log import RecordLog
+from server.stores.record_log.sample_worker import drawn_from
+from server.stores.record_log.sampling import Question, Samples, Strata
+from tests.conftest import Serving
+from tests.server.audits import decide
+from tests.server.query_plans import plans, sent
+from tests.server.record_logs import NOW, entry, opened
+from tests.server.requests import refusal
+
+COUNT = 60
+MARKETS, DECISIONS, GRADES = ("DE", "FR", "TW"), ("APPROVE", "DECLINE", "NOT_SCORABLE"), ("A", "B+", "")
+MINUTE = dt.timedelta(minutes=1)
+
+
+def names(number: int) -> str:
+    """Give a UUID of its own."""
+    return str(uuid.UUID(hashlib.md5(str(number).encode(), usedforsecurity=False).hexdigest()))
+
+
+def labels(number: int) -> dict[str, str]:
+    """Give the labels of a decision."""
+    found = {
+        "market": MARKETS[number % 3],
+        "decision": DECISIONS[number // 3 % 3],
+        "bundle": str(number % 2) * 64,
+        "grade": GRADES[number // 3 % 3],
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def write(log: RecordLog, numbers: range) -> None:
+    """Write decisions, with a record of another kind in between; two at a time are of the same moment."""
+    entries = []
+    for number in numbers:
+        time = NOW + number // 2 * MINUTE
+        caller = "crm" if number % 5 == 0 else "local"
+        entries.append(entry(record_id=names(number), time=time, labels=labels(number), caller=caller))
+        if number % 7 == 0:
+            entries.append(entry(kind="EVIDENCE_READING", time=time, customer=None, labels={}))
+    log.append(entries)
+
+
+@pytest.fixture
+def log(database_url: str, tmp_path: Path) -> Iterator[RecordLog]:
+    """Open a log with decisions."""
+    with opened(database_url, tmp_path) as found:
+        write(found, range(COUNT))
+        yield found
+
+
+def every(condition: Condition, log: RecordLog, size: int) -> list[str]:
+    """Read all pages."""
+    listed, found, after = DecisionList(log.database), [], None
+    while rows := listed.page(condition, after, size):
+        found += [row.record_id for row in rows]
+        after = Place(rows[-1].time_us, rows[-1].record_index)
+    return found
+
+
+CONDITIONS = (
+    (Condition(), lambda _: True),
+    (Condition(market="FR"), lambda n: n % 3 == 1),
+    (Condition(decision="DECLINE", market="DE"), lambda n: n // 3 % 3 == 1 and n % 3 == 0),
+    (Condition(bundle_id="1" * 64), lambda n: n % 2 == 1),
+    (Condition(grade="B+"), lambda n: n // 3 % 3 == 1),
+    (Condition(caller="crm"), lambda n: n % 5 == 0),
+    (Condition(start=NOW + 5 * MINUTE, end=NOW + 9 * MINUTE), lambda n: 5 <= n // 2 < 9),
+    (Condition(market="XX"), lambda _: False),
+)
+
+
+def test_pages_of_any_size_hold_what_the_filter_says_newest_first_each_once(log: RecordLog) -> None:
+    for condition, holds in CONDITIONS:
+        wanted = [names(number) for number in reversed(range(COUNT)) if holds(number)]
+        for size in (1, 7, 100):
+            assert every(condition, log, size) == wanted
+
+
+def question(tree_size: int, **changes: object) -> Question:
+    """Ask for 5 of each stratum."""
+    asked = {"condition": Condition(), "tree_size": tree_size, "keys": (), "seed": "tulip", "size": 5} | changes
+    return Question(**asked)
+
+
+def drawn(log: RecordLog, tree_size: int, **changes: object) -> Strata:
+    """Draw 5 of each stratum."""
+    return drawn_from(log.database, question(tree_size, **changes))
+
+
+def first_by_digest(numbers: list[int], seed: str, size: int) -> list[str]:
+    """Give what must be drawn, by sorting everything."""
+    found = sorted((names(n) for n in numbers), key=lambda name: hashlib.sha256(f"{seed}{name}".encode()).digest())
+    return found[:size]
+
+
+def size_of(log: RecordLog) -> int:
+    """Give how long the log is."""
+    return log.known.size
+
+
+def test_a_sample_is_the_first_of_the_population_by_sha_256_of_seed_and_id(log: RecordLog) -> None:
+    for seed in ("tulip", "Straße 7", "x" * 128):
+        found = drawn(log, size_of(log), seed=seed)
+
+        assert found == {(): (COUNT, first_by_digest(list(range(COUNT)), seed, 5))}
+    assert drawn(log, size_of(log), size=1000)[()][1] == first_by_digest(list(range(COUNT)), "tulip", COUNT)
+
+
+def test_strata_are_drawn_each_for_itself_and_add_up_to_the_population(log: RecordLog) -> None:
+    found = drawn(log, size_of(log), keys=("market", "decision", "grade"), size=2)
+
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for n in range(COUNT):
+        groups.setdefault((MARKETS[n % 3], DECISIONS[n // 3 % 3], GRADES[n // 3 % 3]), []).append(n)
+    assert found == {key: (len(of), first_by_digest(of, "tulip", 2)) for key, of in sorted(groups.items())}
+    assert sum(population for population, _ in found.values()) == COUNT
+
+
+def test_a_process_of_its_own_draws_the_same(log: RecordLog) -> None:
+    asked = {"keys": ("market", "grade"), "size": 3, "condition": Condition(start=NOW + MINUTE, bundle_id="1" * 64)}
+
+    with closing(Samples(log.database)) as samples:
+        found = samples.draw(question(size_of(log), **asked))
+
+    assert found == drawn(log, size_of(log), **asked) != {}
+
+
+def test_a_process_that_cannot_draw_is_an_answer_of_the_store() -> None:
+    nowhere = Database("postgresql+psycopg://somebody:secret@127.0.0.1:1/nothing")
+
+    with closing(Samples(nowhere)) as samples, pytest.raises(StoreUnavailable) as told:
+        samples.draw(question(5))
+
+    assert "secret" not in str(told.value)
+
+
+def test_a_filter_makes_the_population(log: RecordLog) -> None:
+    for condition, holds in CONDITIONS[:-1]:
+        of = [number for number in range(COUNT) if holds(number)]
+        assert drawn(log, size_of(log), condition=condition) == {(): (len(of), first_by_digest(of, "tulip", 5))}
+    assert drawn(log, size_of(log), condition=CONDITIONS[-1][0]) == {}
+
+
+def test_what_is_appended_later_changes_no_sample_of_an_older_tree(log: RecordLog) -> None:
+    size = size_of(log)
+    before = drawn(log, size, keys=("market",))
+
+    write(log, range(COUNT, 3 * COUNT))
+
+    assert drawn(log, size, keys=("market",)) == before
+    assert drawn(log, size_of(log), keys=("market",)) != before
+    assert drawn(log, 0) == {}
+
+
+def test_a_sample_is_the_same_on_both_databases(tmp_path: Path, postgres: object) -> None:
+    """Each is compared with the oracle above; here with the other one."""
+    found = []
+    url = postgres.url.set(database="postgres")  # type: ignore[attr-defined]
+    with postgres.connect() as connection:  # type: ignore[attr-defined]
+        connection.exec_driver_sql("CREATE DATABASE samples")
+    for number, place in enumerate(
+        (f"sqlite:///{tmp_path / 'log.db'}", url.set(database="samples").render_as_string(hide_password=False))
+    ):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        with opened(place, folder) as log:
+            write(log, range(200))
+            found.append(drawn(log, 150, keys=("market", "decision"), size=9))
+
+    assert found[0] == found[1]
+    assert len(found[0]) == 9
+
+
+def test_lists_read_the_index_alone(log: RecordLog) -> None:
+    """A row of the table is a hundred times as long as one of the index: reading rows would take minutes."""
+    if log.database.engine.dialect.name != "sqlite":
+        pytest.skip("PostgreSQL's plan depends on its statistics")
+    with sent(log.database) as statements:
+        DecisionList(log.database).page(Condition(market="DE", caller="crm", grade="A"), Place(2**60, 5), 10)
+
+    (steps,) = [steps for statement, steps in plans(log.database, statements).items() if "record_id" in statement]
+    assert "COVERING INDEX ix_records_listed (kind=? AND time_us" in str(steps)
+    assert "ORDER BY" not in str(steps), "nothing is sorted that the index has in order"
+
+
+async def test_the_service_lists_by_pages_bound_to_their_filter(serving: Serving) -> None:
+    made = [await decide(serving, number) for number in range(9)]
+    of_germany = pb.DecisionFilter(market="DE")
+
+    first = await serving.audit.ListDecisions(pb.ListDecisionsRequest(filter=of_germany, page_size=3))
+    token = first.next_page_token
+    second = await serving.audit.ListDecisions(
+        pb.ListDecisionsRequest(filter=of_germany, page_size=1000, page_token=token)
+    )
+    told = [
+        await refusal(serving.audit.ListDecisions(pb.ListDecisionsRequest(**asked)))
+        for asked in (
+            {"page_token": token},
+            {"filter": of_germany, "page_token": token[:-4] + "AAAA"},
+            {"page_token": "?"},
+        )
+    ]
+
+    listed = [*first.decisions, *second.decisions]
+    wanted = [one for one in reversed(made) if one.customer.market == "DE"]
+    assert [one.decision_id for one in listed] == [one.record_ref.decision_id for one in wanted]
+    assert second.next_page_token == ""
+    for one, decision in zip(listed, wanted, strict=True):
+        output = decision.assessment.model_output
+        assert (one.decision, one.grade, one.bundle_id) == (decision.decision, output.grade, output.bundle_id)
+        assert one.decide_time == decision.record_ref.decide_time
+        assert (one.market, one.caller) == ("DE", "local")
+    assert {(each.code, each.reason) for each in told} == {(grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID")}
+
+
+async def test_the_service_draws_at_a_tree_size_and_says_what_is_needed_to_draw_again(serving: Serving) -> None:
+    made = [await decide(serving, number) for number in range(8)]
+    request = pb.SampleDecisionsRequest(seed="42", size=2, stratify_by=[pb.STRATUM_KEY_DECISION, pb.STRATUM_KEY_MARKET])
+
+    first = await serving.audit.SampleDecisions(request)
+    await decide(serving, 8)
+    request.tree_size = first.tree_size
+    again = await serving.audit.SampleDecisions(request)
+    request.tree_size = 1000
+    told = await refusal(serving.audit.SampleDecisions(request))
+
+    counted = Counter((one.customer.market, one.decision) for one in made)
+    assert (first.tree_size, first.population_count) == (8, 8)
+    assert {(s.market, s.decision): s.population_count for s in first.strata} == counted
+    of = {one.record_ref.decision_id: one for one in made}
+    for stratum in first.strata:
+        assert {(of[name].customer.market, of[name].decision) for name in stratum.decision_ids} == {
+            (stratum.market, stratum.decision)
+        }
+        assert len(stratum.decision_ids) == min(2, stratum.population_count)
+    assert list(again.strata) == list(first.strata)
+    assert again.population_count == 8
+    assert told.reason == "TREE_SIZE_UNKNOWN"
+    assert json.loads(told.metadata["size"]) == 9
+    assert credit_pb2.DECISION_UNSPECIFIED not in {stratum.decision for stratum in first.strata}

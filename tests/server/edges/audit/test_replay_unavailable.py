@@ -1,0 +1,95 @@
+"""What a replay says where something that a decision was made from is gone or was changed since."""
+
+import shutil
+
+from sqlalchemy import delete, select, update
+
+from grounds.audit.v1 import evidence_pb2
+from server.stores.catalog.artifacts import missing_artifacts
+from server.stores.catalog.bundle_cache import Shelf
+from server.stores.float_arrays import pack, unpack
+from server.stores.key_tables import WRAPPED_KEYS
+from server.stores.tables import FEATURES, POLICIES
+from tests.conftest import Serving
+from tests.server.audits import MODES, decide, replay, row_of
+from tests.server.servers import flip_a_byte, swap
+from tests.small import SmallFamily
+
+
+async def decided(serving: Serving, number: int = 0, **changes: object) -> str:
+    """Decide; gives the decision_id."""
+    return (await decide(serving, number, **changes)).record_ref.decision_id
+
+
+def erase(serving: Serving, decision_id: str) -> None:
+    """Destroy the customer's key."""
+    log = serving.application.log
+    assert log is not None
+    with log.keys.database.writing() as connection:
+        connection.execute(delete(WRAPPED_KEYS).where(WRAPPED_KEYS.c.key_id == row_of(serving, decision_id).key_id))
+
+
+async def test_after_an_erasure_the_record_verifies_and_nothing_else_can_be_replayed(serving: Serving) -> None:
+    decision_id = await decided(serving)
+    erase(serving, decision_id)
+
+    found = await replay(serving, decision_id)
+
+    assert found["VERIFY"][0] == "match"
+    for mode in MODES[1:]:
+        assert found[mode][0] == "unavailable"
+        assert found[mode][1].why == evidence_pb2.UNAVAILABLE_REASON_INPUT_ERASED
+
+
+async def test_what_is_missing_is_named(serving: Serving, other: SmallFamily) -> None:
+    decision_id = await decided(serving)
+    with serving.application.database.writing() as connection:
+        connection.execute(delete(FEATURES).where(FEATURES.c.customer_id == "C00000"))
+        connection.execute(delete(POLICIES))
+
+    found = await replay(serving, decision_id)
+
+    assert found["VERIFY"][0] == "match"
+    assert found["FEATURES"][1].why == evidence_pb2.UNAVAILABLE_REASON_FEATURES_MISSING
+    assert found["SCORE"][1].why == evidence_pb2.UNAVAILABLE_REASON_POLICY_MISSING
+    await swap(serving, other.bundle_folder)
+    another = await decided(serving, 2)
+    shutil.rmtree(serving.settings.bundles / "credit" / other.bundle_folder.name)
+    assert (await replay(serving, another, "SCORE"))["SCORE"][1].why == evidence_pb2.UNAVAILABLE_REASON_ARTIFACT_MISSING
+
+
+async def test_features_of_the_store_that_changed_since_are_a_mismatch(serving: Serving) -> None:
+    decision_id = await decided(serving)
+    with serving.application.database.writing() as connection:
+        wanted = select(FEATURES.c.row).where(FEATURES.c.customer_id == "C00000")
+        row = list(unpack(connection.execute(wanted).scalar_one()))
+        row[0] += 1
+        connection.execute(update(FEATURES).where(FEATURES.c.customer_id == "C00000").values(row=pack(row)))
+
+    found = await replay(serving, decision_id)
+
+    assert (found["FEATURES"][0], found["FEATURES"][1].field) == ("mismatch", "features[0].value.number")
+    assert found["SCORE"][0] == "match", "from the numbers as fed"
+
+
+async def test_the_operator_is_told_which_old_decisions_can_no_longer_be_replayed(
+    serving: Serving, small: SmallFamily, other: SmallFamily
+) -> None:
+    shelf = serving.settings.bundles
+    for number in range(3):
+        await decided(serving, number)
+    await swap(serving, other.bundle_folder)
+    await decided(serving)
+    assert list(missing_artifacts(serving.application.database, Shelf(shelf, "credit"))) == []
+
+    flip_a_byte(shelf / "credit" / other.bundle_folder.name / "explain.onnx")
+    shutil.rmtree(shelf / "credit" / small.bundle_folder.name)
+    with serving.application.database.writing() as connection:
+        connection.execute(update(POLICIES).values(content=b"forged"))
+    told = sorted(missing_artifacts(serving.application.database, Shelf(shelf, "credit")))
+
+    assert len(told) == 3
+    assert told[2].startswith("policy ")
+    bundles = {text.split()[1]: text for text in told[:2]}
+    assert "made 3 decisions" in bundles[small.bundle_folder.name]
+    assert "explain.onnx" in bundles[other.bundle_folder.name]

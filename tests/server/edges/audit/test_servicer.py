@@ -1,0 +1,171 @@
+"""AuditService over a real channel: what it gives proves; and what a record of a decision holds."""
+
+import math
+import platform
+from pathlib import Path
+
+import grpc
+import onnxruntime
+import pytest
+
+from grounds.audit.v1 import audit_pb2 as pb
+from grounds.credit.v1 import credit_pb2
+from grounds.explain.v1 import explain_pb2
+from grounds_record.checkpoint import open_checkpoint
+from grounds_record.merkle import verify_consistency, verify_inclusion
+from grounds_record.note import parse_verifier_key
+from grounds_record.sealed import SealedRecord
+from server.config import Settings
+from tests.conftest import Serving
+from tests.server.requests import customer, field, numbers, raw, refusal, score_request
+from tests.server.servers import served
+from tests.small import SmallFamily
+
+UNKNOWN = "00000000-0000-4000-8000-000000000000"
+
+
+async def decided(serving: Serving, count: int) -> list[str]:
+    """Decide; gives the names of the decisions."""
+    answers = [
+        (await serving.credit.ScoreCredit(score_request(customer=customer("DE", f"C{2 * number:05d}")))).credit_decision
+        for number in range(count)
+    ]
+    return [answer.record_ref.decision_id for answer in answers]
+
+
+async def test_a_decision_proves_by_its_name_as_soon_as_it_is_answered(serving: Serving) -> None:
+    for name in await decided(serving, 5):
+        newest = await serving.audit.GetCheckpoint(pb.GetCheckpointRequest())
+        proof = await serving.audit.GetInclusionProof(pb.GetInclusionProofRequest(record_id=name.upper()))
+
+        checkpoint = open_checkpoint(proof.checkpoint, parse_verifier_key(newest.verifier_key))
+        leaf = SealedRecord(proof.record.header, proof.record.ciphertext).leaf_hash()
+        assert proof.tree_size == checkpoint.size
+        verify_inclusion(proof.record.index, checkpoint.size, leaf, tuple(proof.hashes), checkpoint.root)
+        assert proof.record.columns["record_id"] == name
+
+
+async def test_a_newer_checkpoint_continues_an_older_one(serving: Serving) -> None:
+    notes = []
+    for count in (1, 3, 4):
+        await decided(serving, count)
+        notes.append(await serving.audit.GetCheckpoint(pb.GetCheckpointRequest()))
+    key = parse_verifier_key(notes[0].verifier_key)
+    trees = [open_checkpoint(note.checkpoint, key) for note in notes]
+
+    for old in trees:
+        asked = pb.GetConsistencyProofRequest(old_size=old.size)
+        proof = await serving.audit.GetConsistencyProof(asked)
+
+        assert proof.new_size == trees[-1].size == 8
+        verify_consistency(old.size, 8, old.root, trees[-1].root, tuple(proof.hashes))
+
+
+async def test_records_come_in_order_page_by_page_and_end(serving: Serving) -> None:
+    names = await decided(serving, 7)
+
+    page = await serving.audit.ListRecords(pb.ListRecordsRequest(start=2, end=6))
+    nothing = await serving.audit.ListRecords(pb.ListRecordsRequest(start=7))
+
+    assert [record.index for record in page.records] == [2, 3, 4, 5]
+    assert [record.columns["record_id"] for record in page.records] == names[2:6]
+    assert (page.next_start, nothing.next_start, len(nothing.records)) == (0, 0, 0)
+
+
+async def test_what_is_not_there_is_refused_with_its_reason(serving: Serving) -> None:
+    names, audit = await decided(serving, 2), serving.audit
+
+    unknown = await refusal(audit.GetInclusionProof(pb.GetInclusionProofRequest(record_id=UNKNOWN)))
+    sizes = [
+        await refusal(audit.GetInclusionProof(pb.GetInclusionProofRequest(record_id=names[0], tree_size=3))),
+        await refusal(audit.GetInclusionProof(pb.GetInclusionProofRequest(record_id=names[1], tree_size=1))),
+        await refusal(audit.GetConsistencyProof(pb.GetConsistencyProofRequest(old_size=2, new_size=1))),
+        await refusal(audit.GetConsistencyProof(pb.GetConsistencyProofRequest(old_size=1, new_size=3))),
+        await refusal(audit.ListRecords(pb.ListRecordsRequest(start=0, end=3))),
+        await refusal(audit.GetRangeProof(pb.GetRangeProofRequest(start=2, end=1, tree_size=2))),
+        await refusal(audit.GetRangeProof(pb.GetRangeProofRequest(start=0, end=1, tree_size=3))),
+        await refusal(audit.GetRangeProof(pb.GetRangeProofRequest(end=1, tree_size=2, kept_sizes=[3]))),
+    ]
+    wrong = await refusal(audit.GetInclusionProof(pb.GetInclusionProofRequest(record_id="7")))
+
+    assert (unknown.code, unknown.reason) == (grpc.StatusCode.NOT_FOUND, "RECORD_UNKNOWN")
+    assert {(told.code, told.reason) for told in sizes} == {(grpc.StatusCode.INVALID_ARGUMENT, "TREE_SIZE_UNKNOWN")}
+    assert wrong.reason == "REQUEST_INVALID"
+
+
+def record_of(serving: Serving, response: bytes) -> tuple[pb.DecisionRecord, credit_pb2.CreditDecision, bytes]:
+    """Open the record of an answer; gives the answer's own bytes too."""
+    decision = credit_pb2.ScoreCreditResponse.FromString(response).credit_decision
+    log = serving.application.log
+    assert log is not None
+    kept = log.of_id(decision.record_ref.decision_id)
+    assert kept is not None
+    return pb.DecisionRecord.FromString(kept.body), decision, decision.SerializeToString(deterministic=True)
+
+
+async def test_a_record_holds_the_bytes_as_they_came_and_as_they_were_sent(serving: Serving) -> None:
+    bare, values = score_request().SerializeToString(), numbers(turnover=50_000, years=3)
+    entries = [field(4, field(1, name.encode()) + field(2, value)) for name, value in values.items()]
+    asked = entries[1] + bare + entries[0]  # no serializer writes it in this order
+
+    response = await raw(serving.channel, "ScoreCredit")(asked)
+    record, _, answer = record_of(serving, response)
+
+    assert record.request == asked
+    assert record.answer == answer
+    assert response.endswith(record.answer)
+
+
+async def test_a_record_holds_what_was_fed_by_whom_as_of_when_and_what_computed_it(
+    serving: Serving, small: SmallFamily
+) -> None:
+    asked = score_request(features=numbers(turnover=50_000)).SerializeToString()
+    record, decision, _ = record_of(serving, await raw(serving.channel, "ScoreCredit")(asked))
+    bundle, assessment = small.bundle(), decision.assessment
+    lines = {line.feature: line for line in assessment.explanation.contributions}
+
+    assert [fed.feature for fed in record.features] == list(bundle.schema.names)
+    for fed in record.features:
+        assert (fed.source, fed.as_of_time, fed.value) == (
+            lines[fed.feature].source,
+            lines[fed.feature].as_of_time,
+            lines[fed.feature].value,
+        )
+        assert math.isnan(fed.number) if not fed.HasField("value") else fed.number == fed.value.number
+    sources = {fed.feature: fed.source for fed in record.features}
+    assert (sources["turnover"], sources["days_late"]) == (
+        explain_pb2.VALUE_SOURCE_CALLER,
+        explain_pb2.VALUE_SOURCE_STORE,
+    )
+    numbers_ = record.numbers
+    assert (numbers_.log_odds, numbers_.pd) == (assessment.model_output.log_odds, assessment.model_output.pd)
+    assert list(numbers_.contributions) == [lines[fed.feature].log_odds for fed in record.features]
+    assert numbers_.base_value == assessment.explanation.base_value
+    assert numbers_.log_odds - math.fsum([numbers_.base_value, *numbers_.contributions]) == numbers_.residual
+    assert numbers_.margin == bundle_margin(bundle.scorecard, numbers_.log_odds)
+    assert (record.bundle_id, record.baseline_sha256) == (small.bundle_folder.name, bundle.baseline_sha256)
+    assert record.feature_set_digest == bundle.schema.feature_set_digest
+    assert record.policy_sha256 == assessment.policy_result.policy_sha256
+    assert (record.runtime.onnxruntime, record.runtime.python) == (onnxruntime.__version__, platform.python_version())
+    assert record.receive_time.ToNanoseconds() <= record.decide_time.ToNanoseconds()
+    assert record.decide_time == decision.record_ref.decide_time
+
+
+def bundle_margin(card: object, log_odds: float) -> object:
+    """Give what equals the margin of these log-odds, within what a division leaves over."""
+    return pytest.approx((log_odds - card.intercept) / card.slope, abs=1e-12)  # type: ignore[attr-defined]
+
+
+async def test_a_customer_that_is_not_scorable_is_recorded_too(small_settings: Settings, tmp_path: Path) -> None:
+    policy = tmp_path / "mandatory.toml"
+    text = small_settings.policy.read_text()
+    policy.write_text(text.replace('market = "DE"', 'market = "DE"\nmandatory_inputs = ["turnover"]', 1))
+    async with served(small_settings.model_copy(update={"policy": policy})) as serving:
+        response = await raw(serving.channel, "ScoreCredit")(score_request().SerializeToString())
+        record, decision, answer = record_of(serving, response)
+
+    assert decision.decision == credit_pb2.DECISION_NOT_SCORABLE
+    assert record.answer == answer
+    assert not record.HasField("numbers")
+    assert record.bundle_id
+    assert {fed.feature for fed in record.features if fed.HasField("value")} >= {"days_late"}

@@ -1,0 +1,102 @@
+"""Tokens of a sync: of an age, of one call, market and locale, and of runs that are kept; else begin anew, never half a copy."""
+
+import datetime as dt
+import random
+from typing import Any
+
+import grpc
+import pytest
+
+from grounds.churn.v1 import churn_pb2 as pb
+from server.application import now
+from server.config import Settings
+from server.edges.page_tokens import CopyState, PageTokens
+from server.stores.runs.loading import Keep
+from tests.conftest import Serving
+from tests.server.churn_copies import load, made, request, synced
+from tests.server.churn_runs import FIRST, SECOND, THIRD, ChurnFamily, plain_rows, write_run
+from tests.server.loading import load_file
+from tests.server.requests import refusal
+from tests.server.servers import served
+
+
+@pytest.fixture
+def small_settings(small_settings: Settings, database_url: str) -> Settings:
+    """Serve on a database of each kind."""
+    return small_settings.model_copy(update={"database": database_url})
+
+
+async def test_a_token_that_is_not_of_this_sync_says_to_begin_anew(serving: Serving, churn_family: ChurnFamily) -> None:
+    await load(serving, churn_family, made(0), FIRST)
+    token = await synced(serving, {})
+    page = (await serving.churn.ListChurnRiskChanges(request())).next_page_token
+    listed = (await serving.churn.ListChurnRisks(pb.ListChurnRisksRequest(market="DE", page_size=1))).next_page_token
+    foreign = PageTokens(b"another database's key", 7, now).write(CopyState("DE", "", 1, 0))
+    asked: list[dict[str, Any]] = [
+        {"delta_token": page},
+        {"page_token": token},
+        {"page_token": listed},
+        {"delta_token": foreign},
+        {"delta_token": "nonsense"},
+        {"delta_token": token, "market": "FR"},
+        {"delta_token": token, "locale": "de"},
+        {"page_token": page, "locale": "de"},
+    ]
+    for wrong in asked:
+        told = await refusal(serving.churn.ListChurnRiskChanges(request(**wrong)))
+
+        assert (told.code, told.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "RESYNC_REQUIRED"), wrong
+        assert "begin again" in told.message
+
+
+async def test_a_token_too_old_says_to_begin_anew(small_settings: Settings, churn_family: ChurnFamily) -> None:
+    async with served(small_settings) as serving:
+        await load(serving, churn_family, made(0), FIRST)
+        old = PageTokens(serving.application.database.key("page_tokens"), 7, lambda: now() - dt.timedelta(days=7.01))
+        young = PageTokens(serving.application.database.key("page_tokens"), 7, lambda: now() - dt.timedelta(days=6.99))
+        told = await refusal(
+            serving.churn.ListChurnRiskChanges(request(delta_token=old.write(CopyState("DE", "", 1, 0))))
+        )
+        page = await serving.churn.ListChurnRiskChanges(request(delta_token=young.write(CopyState("DE", "", 1, 0))))
+
+    assert (told.code, told.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "RESYNC_REQUIRED")
+    assert told.metadata == {"days": "7"}
+    assert page.delta_token
+
+
+async def test_runs_are_kept_while_they_are_new_or_tokens_may_ask_for_them_and_then_pruned_not_silently(
+    serving: Serving, churn_family: ChurnFamily
+) -> None:
+    await load(serving, churn_family, made(0), FIRST)
+    token = await synced(serving, {})
+    page = (await serving.churn.ListChurnRiskChanges(request())).next_page_token
+    keep, start = Keep(2, 7), now()
+    told = []
+    for day, as_of in ((1, SECOND), (2, THIRD), (9, THIRD + dt.timedelta(days=1))):
+        path = churn_family.folder / f"prune-{day}-{random.getrandbits(60):x}.parquet"
+        write_run(path, churn_family.model, plain_rows(churn_family.model, made(day), as_of))
+        load_file(serving.application.database, path, start + dt.timedelta(days=day), keep)
+        try:
+            await serving.churn.ListChurnRiskChanges(request(page_token=page))
+            told.append("kept")
+        except grpc.aio.AioRpcError as error:
+            told.append(error.details() or "")
+    refused = await refusal(serving.churn.ListChurnRiskChanges(request(delta_token=token)))
+    with serving.application.database.reading() as connection:
+        left = [
+            connection.exec_driver_sql(f"SELECT COUNT(DISTINCT run_number) FROM {table}").scalar()
+            for table in ("runs", "risks", "risk_chunks")
+        ]
+
+    assert told[:2] == ["kept", "kept"]
+    assert "begin again" in told[2]
+    assert refused.reason == "RESYNC_REQUIRED"
+    assert left == [3, 3, 3]
+
+
+async def test_a_market_without_a_run_says_so_and_a_token_that_is_too_long_is_told_how_long(serving: Serving) -> None:
+    told = await refusal(serving.churn.ListChurnRiskChanges(request(market="IT")))
+    long = await refusal(serving.churn.ListChurnRiskChanges(request(delta_token="A" * 1025)))
+
+    assert told.reason == "NO_RUN"
+    assert (long.reason, list(long.problems)) == ("REQUEST_INVALID", ["delta_token"])

@@ -1,0 +1,246 @@
+"""The export: the same customers and numbers as pages and single reads, to the bit, part by part, resumable."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from grounds.churn.v1 import churn_pb2 as pb
+from server.application import now
+from server.config import Settings
+from server.stores.runs import arrow_chunks as chunks
+from server.stores.runs.erasure import erase_risks
+from server.stores.tables import RISK_CHUNKS
+from tests.conftest import Serving
+from tests.server.churn_copies import erase, load
+from tests.server.churn_runs import FIRST, SECOND, ChurnFamily, plain_rows, scored_rows, write_run
+from tests.server.loading import load_file
+from tests.server.requests import refusal
+
+
+@pytest.fixture
+def small_settings(small_settings: Settings, database_url: str) -> Settings:
+    """Serve on a database of each kind."""
+    return small_settings.model_copy(update={"database": database_url})
+
+
+@pytest.fixture
+async def fed(serving: Serving, churn_family: ChurnFamily, tmp_path: Any) -> Serving:
+    """Serve two runs of customers of every kind; the second in small parts."""
+    for as_of in (FIRST, SECOND):
+        rows = scored_rows(churn_family.model, churn_family.customers.head(300), as_of)
+        rows.loc[0:40, "decline_pd"] = 0.1 + 0.2
+        rows.loc[30:60, "hold_out"] = True
+        rows["suppressions"] = [["OPEN_COMPLAINT", "LEGAL"] if 50 <= at < 70 else [] for at in range(300)]
+        if as_of == SECOND:
+            others = plain_rows(churn_family.model, dict.fromkeys(("X1", "X2", "X3")), as_of)
+            others["status"] = ["CLOSED", "MOVED_ENTITY", "NOT_ENOUGH_HISTORY"]
+            rows = together(rows, others)
+        load_file(
+            serving.application.database, write_run(tmp_path / f"{as_of:%m}.parquet", churn_family.model, rows), now()
+        )
+    return serving
+
+
+def together(rows: Any, others: Any) -> Any:
+    """Put rows together."""
+    return pd.concat([rows.astype(object), others.astype(object)], ignore_index=True)
+
+
+async def parts(serving: Serving, **asked: Any) -> AsyncIterator[pb.ExportChurnRisksResponse]:
+    """Read an export."""
+    async for part in serving.churn.ExportChurnRisks(pb.ExportChurnRisksRequest(**{"market": "DE", **asked})):
+        yield part
+
+
+def told(content: bytes) -> list[dict[str, Any]]:
+    """Read the rows of a part."""
+    with pa.ipc.open_stream(content) as stream:
+        rows: list[dict[str, Any]] = stream.read_all().to_pylist(maps_as_pydicts="strict")
+    return rows
+
+
+def row_of(risk: pb.ChurnRisk, texts: dict[str, list[str]]) -> dict[str, Any]:
+    """Give what the export should say of a customer, from what the pages say."""
+
+    def band(value: int) -> str | None:
+        return pb.RiskBand.Name(value).removeprefix("RISK_BAND_") if value else None
+
+    def cents(name: str) -> int | None:
+        money = getattr(risk, name)
+        return money.units * 100 + money.nanos // 10**7 if risk.HasField(name) else None
+
+    def there(name: str) -> Any:
+        return getattr(risk, name) if risk.HasField(name) else None
+
+    return {
+        "customer_id": risk.customer.customer_id,
+        "status": pb.ChurnStatus.Name(risk.status).removeprefix("CHURN_STATUS_"),
+        "log_odds": there("log_odds"),
+        "churn_probability": there("churn_probability"),
+        "risk_band": band(risk.risk_band),
+        "previous_band": band(risk.previous_band),
+        "band_since_time": risk.band_since_time.ToDatetime(FIRST.tzinfo) if risk.HasField("band_since_time") else None,
+        "rank": there("rank"),
+        "value_at_risk_minor": cents("value_at_risk"),
+        "expected_spend_minor": cents("expected_spend"),
+        "decline_probability": there("decline_probability"),
+        "hold_out": risk.hold_out,
+        "suppressions": list(risk.suppressions),
+        "action_allowed": risk.action_allowed,
+        "drivers": [
+            {
+                "code": reason.code,
+                "log_odds": reason.log_odds,
+                "features": list(reason.features),
+                "texts": {locale: texts[locale][place] for locale in ("de", "en")},
+            }
+            for place, reason in enumerate(risk.drivers.reasons)
+        ],
+    }
+
+
+async def paged(serving: Serving, locale: str) -> dict[str, pb.ChurnRisk]:
+    """Read everybody by pages."""
+    asked = pb.ListChurnRiskChangesRequest(market="DE", page_size=1000, locale=locale)
+    page = await serving.churn.ListChurnRiskChanges(asked)
+    assert page.delta_token
+    return {risk.customer.customer_id: risk for risk in page.churn_risks}
+
+
+async def test_the_export_says_of_every_customer_what_the_pages_say(fed: Serving) -> None:
+    english, german = await paged(fed, "en"), await paged(fed, "de")
+    words = {
+        key: {
+            "en": [reason.text for reason in english[key].drivers.reasons],
+            "de": [reason.text for reason in german[key].drivers.reasons],
+        }
+        for key in english
+    }
+
+    rows = [row async for part in parts(fed) for row in told(part.arrow_stream)]
+
+    assert len(rows) == len(english) == 303
+    assert {row["customer_id"]: row for row in rows} == {key: row_of(risk, words[key]) for key, risk in english.items()}
+    assert {row["status"] for row in rows} == {"SCORED", "CLOSED", "MOVED_ENTITY", "NOT_ENOUGH_HISTORY"}
+    assert any(row["previous_band"] for row in rows) or {row["band_since_time"] for row in rows} >= {FIRST}
+
+
+async def test_lists_and_single_reads_say_the_same_too(fed: Serving) -> None:
+    pages = await paged(fed, "")
+    asked = pb.ListChurnRisksRequest(market="DE", page_size=1000)
+    listed = (await fed.churn.ListChurnRisks(asked)).churn_risks
+    batch = pb.BatchGetChurnRisksRequest(customers=[risk.customer for risk in pages.values()])
+    got = (await fed.churn.BatchGetChurnRisks(batch)).churn_risks
+
+    assert list(got) == list(pages.values())
+    assert {risk.customer.customer_id: risk for risk in listed} == {
+        key: risk for key, risk in pages.items() if risk.status == pb.CHURN_STATUS_SCORED
+    }
+    for key in ("X1", "C00003"):
+        alone = (await fed.churn.GetChurnRisk(pb.GetChurnRiskRequest(customer=pages[key].customer))).churn_risk
+        assert alone.HasField("explanation") == (key != "X1")
+        alone.ClearField("explanation")
+        assert alone == pages[key]
+
+
+async def test_an_export_in_small_parts_goes_on_after_any_of_them_within_its_run(
+    serving: Serving, churn_family: ChurnFamily, tmp_path: Any
+) -> None:
+    model, (first, second) = churn_family.model, ({f"C{n:03d}": float(n % 7) for n in range(50 + n)} for n in (0, 1))
+    path = write_run(tmp_path / "first.parquet", model, plain_rows(model, first, FIRST))
+    database = serving.application.database
+    load_file(database, path, now())
+    with database.reading() as connection:
+        line = connection.execute(RISK_CHUNKS.select()).one()
+    batch = chunks.read(bytes(line.content)).combine_chunks().to_batches()[0]
+    small = chunks.pieces(batch, 3000)
+    assert len(small) > 3
+    with database.writing() as connection:
+        connection.execute(RISK_CHUNKS.delete())
+        for chunk, (piece, content) in enumerate(small):
+            values = {"run_number": line.run_number, "chunk": chunk, "row_count": piece.num_rows, "content": content}
+            connection.execute(RISK_CHUNKS.insert().values(**values))
+
+    whole = [part async for part in parts(serving)]
+    load_file(database, write_run(tmp_path / "second.parquet", model, plain_rows(model, second, SECOND)), now())
+    for place, part in enumerate(whole[:-1], start=1):
+        rest = [later async for later in parts(serving, resume_token=part.resume_token)]
+
+        assert [later.arrow_stream for later in rest] == [later.arrow_stream for later in whole[place:]]
+        assert {later.run.run_id for later in rest} == {part.run.run_id}
+    assert [part.WhichOneof("next") for part in whole] == [*["resume_token"] * (len(whole) - 1), "delta_token"]
+    ids = [row["customer_id"] for part in whole for row in told(part.arrow_stream)]
+    assert sorted(ids) == sorted(first)
+    asked = pb.ListChurnRiskChangesRequest(market="DE", delta_token=whole[-1].delta_token)
+    changed = (await serving.churn.ListChurnRiskChanges(asked)).churn_risks
+    assert [risk.customer.customer_id for risk in changed] == ["C050"]
+
+
+async def test_an_erased_customer_is_not_exported(fed: Serving) -> None:
+    with fed.application.database.writing() as connection:
+        erase_risks(connection, "DE", "C00003", now())
+
+    rows = [row async for part in parts(fed) for row in told(part.arrow_stream)]
+
+    assert len(rows) == 302
+    assert "C00003" not in {row["customer_id"] for row in rows}
+
+
+async def first_of(serving: Serving, **asked: Any) -> pb.ExportChurnRisksResponse:
+    """Read the first part."""
+    return await anext(parts(serving, **asked))
+
+
+async def test_an_export_is_refused_as_every_other_call_is(fed: Serving) -> None:
+    token = (await first_of(fed)).delta_token
+    for asked, code, reason in (
+        ({"market": "IT"}, grpc.StatusCode.FAILED_PRECONDITION, "NO_RUN"),
+        ({"market": "Italy"}, grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_INVALID"),
+        ({"resume_token": "nonsense"}, grpc.StatusCode.FAILED_PRECONDITION, "RESYNC_REQUIRED"),
+        ({"resume_token": token}, grpc.StatusCode.FAILED_PRECONDITION, "RESYNC_REQUIRED"),
+    ):
+        refused = await refusal(first_of(fed, **asked))
+
+        assert (refused.code, refused.reason) == (code, reason)
+
+
+async def test_a_bug_in_a_stream_is_hidden_and_a_drained_server_starts_none(
+    fed: Serving, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The planted fault: a part that cannot be read."""
+    with fed.application.database.writing() as connection:
+        connection.exec_driver_sql("UPDATE runs SET header = '{}'")
+    hidden = await refusal(first_of(fed))
+    fed.application.gate.draining = True
+    drained = await refusal(first_of(fed))
+
+    assert (hidden.code, hidden.reason) == (grpc.StatusCode.INTERNAL, "INTERNAL")
+    assert "bundle_id" not in hidden.everything
+    assert drained.reason == "DRAINING"
+    assert fed.application.gate.under_way == 0
+    assert "KeyError" in capsys.readouterr().out
+
+
+async def test_a_caller_who_goes_away_leaves_no_call_under_way(fed: Serving) -> None:
+    call = fed.churn.ExportChurnRisks(pb.ExportChurnRisksRequest(market="DE"))
+    await call.read()
+    call.cancel()
+    await fed.application.gate.quiet(0.05, 5)
+
+    assert fed.application.gate.under_way == 0
+
+
+async def test_a_market_of_which_all_are_erased_exports_nobody(serving: Serving, churn_family: ChurnFamily) -> None:
+    await load(serving, churn_family, {"A": 1.0}, FIRST)
+    erase(serving, "A")
+    await load(serving, churn_family, {"A": 1.0}, SECOND)
+
+    part = await first_of(serving)
+
+    assert part.run.as_of_time.ToDatetime(SECOND.tzinfo) == SECOND
+    assert part.delta_token
+    assert told(part.arrow_stream) == []

@@ -1,0 +1,229 @@
+"""Lists, page by page: every customer once, in one order, of one run, whatever happens in between."""
+
+import base64
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+
+from grounds.churn.v1 import churn_pb2 as pb
+from server.application import now
+from server.config import Settings
+from server.edges.money import amount_of
+from server.edges.page_tokens import PagePlace, PageTokens, SyncPlace
+from tests.conftest import LOAD_TIME, Serving
+from tests.server.churn_runs import ChurnFamily
+from tests.server.loading import load_file
+from tests.server.requests import Refusal, refusal
+from tests.server.servers import served
+
+PROBABILITY, VALUE = pb.CHURN_RISK_ORDER_PROBABILITY, pb.CHURN_RISK_ORDER_VALUE_AT_RISK
+ALL = 1010
+
+
+@pytest.fixture
+def small_settings(churn_settings: Settings) -> Settings:
+    """Serve with a churn run."""
+    return churn_settings
+
+
+def request(**changes: Any) -> pb.ListChurnRisksRequest:
+    """Ask for a page."""
+    return pb.ListChurnRisksRequest(**{"market": "DE", "page_size": 100, **changes})
+
+
+async def pages(serving: Serving, **asked: Any) -> AsyncIterator[pb.ListChurnRisksResponse]:
+    """Read page after page."""
+    token = ""
+    while True:
+        page = await serving.churn.ListChurnRisks(request(page_token=token, **asked))
+        yield page
+        token = page.next_page_token
+        if not token:
+            return
+
+
+async def token_of(serving: Serving, **asked: Any) -> str:
+    """Give the token of a second page."""
+    return (await serving.churn.ListChurnRisks(request(**asked))).next_page_token
+
+
+async def refused(serving: Serving, **asked: Any) -> Refusal:
+    """Ask for a page that is not given."""
+    return await refusal(serving.churn.ListChurnRisks(request(**asked)))
+
+
+@pytest.mark.parametrize("order", [PROBABILITY, VALUE], ids=["probability", "value"])
+async def test_pages_cover_every_customer_once_and_in_order_also_where_many_are_alike(
+    serving: Serving, order: pb.ChurnRiskOrder
+) -> None:
+    read = [page async for page in pages(serving, order=order, page_size=23)]
+
+    risks = [risk for page in read for risk in page.churn_risks]
+    ids = [risk.customer.customer_id for risk in risks]
+    assert len(ids) == len(set(ids)) == ALL
+    assert {page.total_size for page in read} == {ALL}
+    assert {len(page.churn_risks) for page in read[:-1]} == {23}
+    by = {PROBABILITY: lambda risk: risk.churn_probability, VALUE: lambda risk: amount_of(risk.value_at_risk)}[order]
+    keys = [(-by(risk), risk.customer.customer_id) for risk in risks]
+    assert keys == sorted(keys)
+    assert len({key[0] for key in keys}) < ALL
+    assert not any(risk.HasField("explanation") for risk in risks)
+
+
+async def test_ranks_count_the_customers_from_the_highest_probability(serving: Serving) -> None:
+    for order in (pb.CHURN_RISK_ORDER_UNSPECIFIED, PROBABILITY):
+        ranks = [risk.rank async for page in pages(serving, order=order) for risk in page.churn_risks]
+
+        assert ranks == list(range(1, ALL + 1))
+
+
+@pytest.mark.parametrize("order", [PROBABILITY, VALUE], ids=["probability", "value"])
+async def test_a_listing_stays_one_run_while_a_newer_one_is_loaded(
+    serving: Serving, churn_family: ChurnFamily, order: pb.ChurnRiskOrder
+) -> None:
+    undisturbed = [risk async for page in pages(serving, order=order) for risk in page.churn_risks]
+    disturbed, first_runs = [], set()
+    async for page in pages(serving, order=order):
+        disturbed.extend(page.churn_risks)
+        if len(disturbed) == 300:
+            load_file(serving.application.database, churn_family.second_run, LOAD_TIME)
+            again = await serving.churn.ListChurnRisks(request(order=order))
+            first_runs.update(risk.run_id for risk in again.churn_risks)
+
+    assert disturbed == undisturbed
+    assert len(first_runs) == 1
+    assert undisturbed[0].run_id not in first_runs
+
+
+async def test_a_listing_goes_on_after_a_restart(small_settings: Settings) -> None:
+    async with served(small_settings) as serving:
+        token = await token_of(serving)
+    async with served(small_settings) as serving:
+        page = await serving.churn.ListChurnRisks(request(page_token=token))
+
+    assert page.churn_risks[0].rank == 101
+
+
+async def test_a_page_has_as_many_entries_as_asked_for_and_never_more_than_1000(serving: Serving) -> None:
+    for page_size, given in ((0, 100), (1, 1), (1000, 1000), (1001, 1000), (2**31 - 1, 1000)):
+        page = await serving.churn.ListChurnRisks(request(page_size=page_size))
+
+        assert len(page.churn_risks) == given
+        assert page.next_page_token
+
+
+async def test_a_last_page_that_is_full_is_the_end_of_the_list(serving: Serving) -> None:
+    sizes = [len(page.churn_risks) async for page in pages(serving, page_size=505)]
+
+    assert sizes == [505, 505]
+
+
+async def test_a_negative_page_size_is_refused(serving: Serving) -> None:
+    told = await refused(serving, page_size=-1)
+
+    assert (told.code, told.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_INVALID")
+    assert list(told.problems) == ["page_size"]
+    assert "0" in told.problems["page_size"]
+
+
+async def test_the_page_size_may_change_from_page_to_page(serving: Serving) -> None:
+    token = await token_of(serving, page_size=10)
+
+    page = await serving.churn.ListChurnRisks(request(page_size=20, page_token=token))
+
+    assert [risk.rank for risk in page.churn_risks] == list(range(11, 31))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"market": "FR"},
+        {"order": VALUE},
+        {"locale": "de"},
+        {"risk_bands": [pb.RISK_BAND_LOW]},
+        {"value_at_risk_minor_min": 0},
+        {"status": pb.CHURN_STATUS_CLOSED},
+    ],
+    ids=lambda c: next(iter(c)),
+)
+async def test_a_token_of_another_list_is_refused(serving: Serving, change: dict[str, Any]) -> None:
+    """The contract: the other fields must be as they were then; page_size may change."""
+    token = await token_of(serving)
+
+    told = await refused(serving, page_token=token, **change)
+
+    assert (told.code, told.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID")
+
+
+async def test_the_order_that_is_not_said_and_the_order_that_it_means_are_one_list(serving: Serving) -> None:
+    token = await token_of(serving, order=pb.CHURN_RISK_ORDER_UNSPECIFIED)
+
+    page = await serving.churn.ListChurnRisks(request(page_token=token, order=PROBABILITY))
+
+    assert page.churn_risks[0].rank == 101
+
+
+async def test_a_token_that_was_tampered_with_is_refused(serving: Serving) -> None:
+    content = base64.urlsafe_b64decode((token := await token_of(serving)) + "=" * (-len(token) % 4))
+    for position in range(0, len(content), 7):
+        changed = bytearray(content)
+        changed[position] ^= 1
+        told = await refused(serving, page_token=base64.urlsafe_b64encode(changed).decode().rstrip("="))
+
+        assert (told.code, told.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID")
+
+
+async def test_a_token_that_is_none_is_refused(serving: Serving) -> None:
+    for token in ("x", "not a token", "é", "AAAA", "A" * 1024, "=", "\x00"):
+        told = await refused(serving, page_token=token)
+
+        assert (told.code, told.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID")
+
+
+async def test_a_token_of_another_database_is_refused(serving: Serving) -> None:
+    own = (await serving.churn.ListChurnRisks(request())).churn_risks[-1]
+    place = PagePlace(1, "DE", "0" * 16, ALL, own.rank, own.customer.customer_id)
+    foreign = PageTokens(b"another database's key", 7, now).write(place)
+
+    told = await refused(serving, page_token=foreign)
+
+    assert (told.code, told.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID")
+
+
+async def test_a_token_that_is_too_long_is_told_how_long_one_may_be(serving: Serving) -> None:
+    told = await refused(serving, page_token="A" * 1025)
+
+    assert told.reason == "REQUEST_INVALID"
+    assert "1024" in told.problems["page_token"]
+
+
+async def test_a_token_of_a_run_that_is_no_longer_kept_says_to_begin_again(serving: Serving) -> None:
+    token = await token_of(serving)
+    with serving.application.database.writing() as connection:
+        connection.exec_driver_sql("UPDATE runs SET state = 'PRUNING'")
+
+    told = await refused(serving, page_token=token)
+
+    assert (told.code, told.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "RESYNC_REQUIRED")
+    assert "begin again" in told.message
+
+
+async def test_an_order_and_a_market_that_there_are_not_are_refused_at_once(serving: Serving) -> None:
+    told = await refused(serving, order=99, market="Germany")
+
+    assert told.reason == "REQUEST_INVALID"
+    assert set(told.problems) == {"order", "market"}
+
+
+def test_a_token_of_the_longest_customer_number_is_short_enough_to_be_sent_back() -> None:
+    tokens = PageTokens(b"key", 7, now)
+    for place in (
+        PagePlace(2**31, "DE", "0" * 16, 2**31, -(2**62), "x" * 64),
+        SyncPlace("DE", "zh-Hant-TW-12345678", 2**31, 2**31, 2**31, 2**31, "REMOVED", "x" * 64, 2**31),
+    ):
+        token = tokens.write(place)
+
+        assert len(token) <= 1024
+        assert tokens.read(token, type(place)) == place

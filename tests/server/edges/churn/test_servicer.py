@@ -1,0 +1,194 @@
+"""What the CRM reads: the newest run of the market, the same in a list and alone, and it adds up."""
+
+import math
+from collections.abc import Sequence
+
+import grpc
+import pytest
+from google.type.money_pb2 import Money
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grounds.churn.v1 import churn_pb2 as pb
+from grounds.explain.v1 import explain_pb2
+from server.config import Settings
+from server.edges.money import amount_of, money_of_minor
+from server.stores.float_arrays import pack
+from tests.conftest import LOAD_TIME, Serving
+from tests.server.churn_runs import FIRST, SECOND, ChurnFamily
+from tests.server.loading import load_file
+from tests.server.requests import NOBODY, customer, refusal
+
+CUSTOMERS = ("C00000", "C00001", "C00007", "B00001", "C00403")
+
+
+@pytest.fixture
+def small_settings(churn_settings: Settings) -> Settings:
+    """Serve with a churn run."""
+    return churn_settings
+
+
+async def risk_of(serving: Serving, customer_id: str, locale: str = "") -> pb.ChurnRisk:
+    """Read one customer."""
+    asked = pb.GetChurnRiskRequest(customer=customer("DE", customer_id), locale=locale)
+    return (await serving.churn.GetChurnRisk(asked)).churn_risk
+
+
+async def listed(serving: Serving) -> dict[str, pb.ChurnRisk]:
+    """Read the first page."""
+    page = await serving.churn.ListChurnRisks(pb.ListChurnRisksRequest(market="DE", page_size=1000))
+    return {risk.customer.customer_id: risk for risk in page.churn_risks}
+
+
+def texts(reasons: explain_pb2.Reasons) -> Sequence[str]:
+    """Give the words."""
+    return [reason.text for reason in reasons.reasons]
+
+
+async def test_a_single_read_agrees_with_the_list_to_the_bit(serving: Serving) -> None:
+    in_list = await listed(serving)
+    for customer_id in list(in_list)[:20] + list(in_list)[-20:]:
+        alone = await risk_of(serving, customer_id)
+        figures = [(risk.churn_probability, risk.log_odds) for risk in (alone, in_list[customer_id])]
+        assert pack(figures[0]) == pack(figures[1])
+
+        alone.ClearField("explanation")
+        assert alone == in_list[customer_id]
+
+
+async def test_an_explanation_adds_up_to_the_log_odds(serving: Serving) -> None:
+    for customer_id in CUSTOMERS:
+        risk = await risk_of(serving, customer_id)
+
+        explanation = risk.explanation
+        parts = [line.log_odds for line in explanation.contributions]
+        assert math.fsum([explanation.base_value, *parts]) == pytest.approx(risk.log_odds, abs=1e-9)
+        assert abs(explanation.residual) <= 1e-9
+        assert risk.churn_probability == pytest.approx(1 / (1 + math.exp(-risk.log_odds)), abs=1e-12)
+        assert not explanation.HasField("base_points")
+        assert not any(line.HasField("points") for line in explanation.contributions)
+
+
+async def test_the_server_gives_what_the_model_gives(serving: Serving, churn_family: ChurnFamily) -> None:
+    names = churn_family.model.bundle.schema.names
+    for customer_id in CUSTOMERS:
+        row = churn_family.customers.set_index("customer_id").loc[customer_id]
+        answer = churn_family.model.explain({name: row[name] for name in names if not math.isnan(row[name])})
+
+        risk = await risk_of(serving, customer_id)
+
+        assert (risk.log_odds, risk.churn_probability) == (answer.log_odds, answer.pd)
+        assert tuple(line.log_odds for line in risk.explanation.contributions) == answer.contributions
+        assert risk.bundle_id == churn_family.model.bundle.bundle_id
+        assert risk.risk_band == pb.RiskBand.Value(f"RISK_BAND_{answer.grade}")
+
+
+async def test_a_missing_value_is_absent_and_every_other_one_has_its_source_and_time(serving: Serving) -> None:
+    lines = [line for risk in CUSTOMERS for line in (await risk_of(serving, risk)).explanation.contributions]
+
+    assert {line.HasField("value") for line in lines} == {True, False}
+    for line in lines:
+        known = line.HasField("value")
+        assert line.source == (explain_pb2.VALUE_SOURCE_STORE if known else explain_pb2.VALUE_SOURCE_UNSPECIFIED)
+        assert line.HasField("as_of_time") == known
+        assert not known or line.as_of_time.ToDatetime(FIRST.tzinfo) == FIRST
+
+
+async def test_value_at_risk_is_pd_times_the_spend_expected_in_whole_cents(
+    serving: Serving, churn_family: ChurnFamily
+) -> None:
+    turnover = churn_family.customers.set_index("customer_id")["turnover"]
+    for customer_id in CUSTOMERS:
+        risk = await risk_of(serving, customer_id)
+
+        amount = amount_of(risk.value_at_risk)
+        assert risk.value_at_risk.currency_code == "EUR"
+        assert amount == round(amount, 2)
+        assert float(amount) == pytest.approx(risk.churn_probability * turnover[customer_id] * 0.00001, abs=0.005001)
+
+
+async def test_drivers_are_told_in_the_language_asked_for_else_in_english(serving: Serving) -> None:
+    told = {locale: (await risk_of(serving, "C00007", locale)).drivers for locale in ("", "de", "de-AT", "fr", "en")}
+
+    assert {locale: reasons.locale for locale, reasons in told.items()} == {
+        "": "en",
+        "de": "de",
+        "de-AT": "de",
+        "fr": "en",
+        "en": "en",
+    }
+    assert 1 <= len(told["en"].reasons) <= 3
+    assert texts(told[""]) == texts(told["fr"]) == texts(told["en"])
+    assert texts(told["de"]) == texts(told["de-AT"])
+    assert set(texts(told["de"])).isdisjoint(texts(told["en"]))
+
+
+async def test_drivers_push_toward_leaving_the_strongest_first(serving: Serving) -> None:
+    for risk in (await listed(serving)).values():
+        pushes = [reason.log_odds for reason in risk.drivers.reasons]
+
+        assert pushes == sorted(pushes, reverse=True)
+        assert all(push > 0 for push in pushes)
+        assert not any(reason.HasField("points") for reason in risk.drivers.reasons)
+
+
+async def test_the_newest_run_answers_as_soon_as_it_is_loaded(serving: Serving, churn_family: ChurnFamily) -> None:
+    before = await risk_of(serving, "C00000")
+    load_file(serving.application.database, churn_family.second_run, LOAD_TIME)
+
+    after = await risk_of(serving, "C00000")
+
+    assert before.run_id != after.run_id
+    assert after.as_of_time.ToDatetime(SECOND.tzinfo) == SECOND
+
+
+async def test_an_older_run_that_is_loaded_later_does_not_answer(serving: Serving, churn_family: ChurnFamily) -> None:
+    with serving.application.database.writing() as connection:
+        connection.exec_driver_sql("DELETE FROM risk_leaves")
+        connection.exec_driver_sql("DELETE FROM risk_chunks")
+        connection.exec_driver_sql("DELETE FROM risks")
+        connection.exec_driver_sql("DELETE FROM runs")
+    for run in (churn_family.second_run, churn_family.first_run):
+        load_file(serving.application.database, run, LOAD_TIME)
+
+    risk = await risk_of(serving, "C00000")
+
+    assert risk.as_of_time.ToDatetime(SECOND.tzinfo) == SECOND
+
+
+async def test_a_market_without_a_run_says_so(serving: Serving) -> None:
+    for call in (
+        serving.churn.GetChurnRisk(pb.GetChurnRiskRequest(customer=customer("IT", NOBODY))),
+        serving.churn.ListChurnRisks(pb.ListChurnRisksRequest(market="IT")),
+    ):
+        told = await refusal(call)
+
+        assert (told.code, told.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "NO_RUN")
+        assert told.metadata == {"market": "IT"}
+        assert NOBODY not in told.everything
+
+
+async def test_a_customer_that_the_run_does_not_have_is_not_found_and_not_named(serving: Serving) -> None:
+    for customer_id in (NOBODY, "C00729"):  # the second is in the run of FR
+        told = await refusal(serving.churn.GetChurnRisk(pb.GetChurnRiskRequest(customer=customer("DE", customer_id))))
+
+        assert (told.code, told.reason) == (grpc.StatusCode.NOT_FOUND, "CUSTOMER_UNKNOWN")
+        assert told.metadata == {"market": "DE"}
+        assert customer_id not in told.everything
+
+
+async def test_an_empty_question_is_told_what_is_missing(serving: Serving) -> None:
+    told = await refusal(serving.churn.GetChurnRisk(pb.GetChurnRiskRequest()))
+
+    assert told.reason == "REQUEST_INVALID"
+    assert list(told.problems) == ["customer"]
+
+
+@given(st.integers(-(10**15), 10**15))
+def test_money_in_cents_is_exact_and_its_parts_have_one_sign(minor: int) -> None:
+    """google.type.Money: where units is negative, nanos must be negative or zero."""
+    money = money_of_minor(minor, "EUR")
+
+    assert amount_of(money) * 100 == minor
+    assert money.units * money.nanos >= 0
+    assert isinstance(money, Money)

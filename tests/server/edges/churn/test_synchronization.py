@@ -1,0 +1,205 @@
+"""A copy of a market stays in step: whole at first, then by what changed, and it is never told a half-truth."""
+
+import datetime as dt
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from grounds.churn.v1 import churn_pb2 as pb
+from server.application import now
+from server.config import Settings
+from server.stores.runs import changes
+from server.stores.runs.loading import Keep
+from tests.conftest import Serving
+from tests.server.churn_copies import Copy, erase, load, made, pages, request, synced
+from tests.server.churn_runs import FIRST, SECOND, THIRD, ChurnFamily, plain_rows, write_run
+from tests.server.loading import load_file
+from tests.server.requests import customer, refusal
+
+
+@pytest.fixture
+def small_settings(small_settings: Settings, database_url: str) -> Settings:
+    """Serve on a database of each kind."""
+    return small_settings.model_copy(update={"database": database_url})
+
+
+async def test_a_page_has_a_next_page_token_or_a_delta_token_never_both(
+    serving: Serving, churn_family: ChurnFamily
+) -> None:
+    customers = made(1)
+    await load(serving, churn_family, customers, FIRST)
+
+    read = [page async for page in pages(serving)]
+
+    assert [page.WhichOneof("next") for page in read] == [*["next_page_token"] * (len(read) - 1), "delta_token"]
+    ids = [risk.customer.customer_id for page in read for risk in page.churn_risks]
+    assert ids == sorted(customers)
+    assert {page.run.run_id for page in read} == {read[0].churn_risks[0].run_id}
+
+
+async def test_a_copy_that_follows_deltas_is_the_copy_that_a_full_sync_makes(
+    serving: Serving, churn_family: ChurnFamily
+) -> None:
+    copy: Copy = {}
+    await load(serving, churn_family, made(0), FIRST)
+    token = await synced(serving, copy)
+    for seed, as_of in enumerate((SECOND, THIRD, THIRD + dt.timedelta(days=31)), start=1):
+        await load(serving, churn_family, made(seed), as_of)
+        token = await synced(serving, copy, delta_token=token)
+        fresh: Copy = {}
+        await synced(serving, fresh)
+
+        assert copy == fresh
+        assert set(copy) == set(made(seed))
+
+
+async def test_a_delta_names_only_who_differs_also_across_several_runs(
+    serving: Serving, churn_family: ChurnFamily
+) -> None:
+    first, copy = made(0), {}
+    await load(serving, churn_family, first, FIRST)
+    token = await synced(serving, copy)
+    await load(serving, churn_family, {**first, "C002": 3.0, "C059": 3.0}, SECOND)
+    third = {**first, "C005": 3.0, "NEW": None}
+    del third["C008"]
+    await load(serving, churn_family, third, THIRD)
+
+    read = [page async for page in pages(serving, delta_token=token)]
+
+    # C002 and C059 were CRITICAL in between, which the band before the present one remembers.
+    changed = [risk.customer.customer_id for page in read for risk in page.churn_risks]
+    assert changed == ["C002", "C005", "C059", "NEW"]
+    assert [gone.customer_id for page in read for gone in page.removed_customers] == ["C008"]
+
+
+async def test_nothing_new_is_an_empty_last_page(serving: Serving, churn_family: ChurnFamily) -> None:
+    await load(serving, churn_family, made(0), FIRST)
+    token = await synced(serving, {})
+
+    page = await serving.churn.ListChurnRiskChanges(request(delta_token=token))
+
+    assert not page.churn_risks
+    assert not page.removed_customers
+    assert page.WhichOneof("next") == "delta_token"
+
+
+async def test_a_sync_stays_one_run_while_a_newer_one_is_loaded_which_the_next_delta_brings(
+    serving: Serving, churn_family: ChurnFamily
+) -> None:
+    copy: Copy = {}
+    await load(serving, churn_family, made(0), FIRST)
+    runs, seen = set(), []
+    async for page in pages(serving):
+        runs.add(page.run.run_id)
+        seen += [risk.customer.customer_id for risk in page.churn_risks]
+        copy |= {risk.customer.customer_id: risk for risk in page.churn_risks}
+        if len(seen) == 14:
+            await load(serving, churn_family, made(1), SECOND)
+    await synced(serving, copy, delta_token=page.delta_token)
+    fresh: Copy = {}
+    await synced(serving, fresh)
+
+    assert len(runs) == 1
+    assert seen == sorted(made(0))
+    assert copy == fresh
+
+
+async def test_a_page_may_be_short_before_the_end_and_nobody_is_missing(
+    serving: Serving, churn_family: ChurnFamily
+) -> None:
+    """A page looks at so many customers at most; the limit is lowered here as far as it goes."""
+    copy: Copy = {}
+    await load(serving, churn_family, made(0), FIRST)
+    token = await synced(serving, copy)
+    await load(serving, churn_family, made(3), SECOND)
+    usual, changes.SCANNED_MAX = changes.SCANNED_MAX, 5
+    try:
+        read = [page async for page in pages(serving, delta_token=token)]
+        await synced(serving, copy, delta_token=token)
+    finally:
+        changes.SCANNED_MAX = usual
+    fresh: Copy = {}
+    await synced(serving, fresh)
+
+    assert any(not page.churn_risks and page.next_page_token for page in read)
+    assert copy == fresh
+
+
+async def test_an_erased_customer_is_gone_at_once_and_a_tombstone_follows(
+    serving: Serving, churn_family: ChurnFamily
+) -> None:
+    copy: Copy = {}
+    await load(serving, churn_family, made(0), FIRST)
+    await load(serving, churn_family, made(0), SECOND)
+    token = await synced(serving, copy)
+
+    assert erase(serving, "C002") == 2
+    told = await refusal(serving.churn.GetChurnRisk(pb.GetChurnRiskRequest(customer=customer("DE", "C002"))))
+    await synced(serving, copy, delta_token=token)
+    fresh: Copy = {}
+    await synced(serving, fresh)
+
+    assert told.reason == "CUSTOMER_UNKNOWN"
+    assert copy == fresh
+    assert "C002" not in copy
+
+
+async def test_a_customer_who_is_erased_while_a_sync_runs_is_removed_by_the_next_delta(
+    serving: Serving, churn_family: ChurnFamily
+) -> None:
+    copy: Copy = {}
+    await load(serving, churn_family, made(0), FIRST)
+    async for page in pages(serving):
+        copy |= {risk.customer.customer_id: risk for risk in page.churn_risks}
+        if len(copy) == 14:
+            erase(serving, "C002")
+            erase(serving, "C059")
+
+    assert "C002" in copy
+    await synced(serving, copy, delta_token=page.delta_token)
+    assert not {"C002", "C059"} & set(copy)
+
+
+async def test_a_run_does_not_bring_back_who_was_erased_after_its_cut_and_one_with_a_later_cut_may(
+    serving: Serving, churn_family: ChurnFamily
+) -> None:
+    copy: Copy = {}
+    await load(serving, churn_family, made(0), FIRST)
+    token = await synced(serving, copy)
+    erase(serving, "C002")
+    await load(serving, churn_family, made(0), SECOND)
+    token = await synced(serving, copy, delta_token=token)
+    without = set(copy)
+    await load(serving, churn_family, made(0), now() + dt.timedelta(days=1))
+    await synced(serving, copy, delta_token=token)
+
+    assert without == set(made(0)) - {"C002"}
+    assert set(copy) == set(made(0))
+
+
+async def test_every_thing_that_a_crm_stores_of_a_customer_is_compared(
+    serving: Serving, churn_family: ChurnFamily, tmp_path: Path
+) -> None:
+    rows = plain_rows(churn_family.model, {"A": 0.5, "B": 0.5}, FIRST)
+    changes_of: dict[str, Any] = {
+        "value_at_risk_minor": 7,
+        "expected_spend_minor": 7,
+        "decline_pd": 0.25,
+        "hold_out": True,
+        "suppressions": ["DO_NOT_CONTACT"],
+        "drivers": '[{"code": "A", "log_odds": 1.0, "features": [], "texts": {"en": "late"}}]',
+    }
+    load_file(serving.application.database, write_run(tmp_path / "0.parquet", churn_family.model, rows), now())
+    token = await synced(serving, {})
+    for number, (column, value) in enumerate(changes_of.items(), start=1):
+        rows = rows.assign(as_of=FIRST + dt.timedelta(days=number))
+        rows[column] = [value, rows[column][1]]
+        path = write_run(tmp_path / f"{number}.parquet", churn_family.model, rows)
+        load_file(serving.application.database, path, now(), Keep(20, 7))
+
+        page = await serving.churn.ListChurnRiskChanges(request(delta_token=token))
+
+        assert [risk.customer.customer_id for risk in page.churn_risks] == ["A"], column
+        assert page.WhichOneof("next") == "delta_token"
+        token = page.delta_token

@@ -1,0 +1,148 @@
+"""A category all the way: levels by name in the table, the store, the request and the answer."""
+
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import lightgbm
+import numpy as np
+import pytest
+
+from grounds.credit.v1 import credit_pb2 as pb
+from grounds.explain.v1.explain_pb2 import FeatureValue
+from models.catalog import activate
+from server.application import Application
+from server.config import read_settings
+from server.stores.database import Database
+from tests.conftest import LOAD_TIME, Serving, key_settings
+from tests.oracles import margins
+from tests.server.loading import load_file
+from tests.server.requests import customer, euros, refusal
+from tests.small import SPEC, SmallFamily, made_customers, write_small_family
+
+LEVELS = ("bakery", "bar", "hotel", "kiosk", "school")
+CATEGORY = """
+[[features]]
+name = "sector"
+kind = "category"
+source = "EITHER"
+group = "SECTOR"
+
+[[groups]]
+code = "SECTOR"
+[groups.texts]
+en = "Sector {sector} (typical: {sector.typical})"
+de = "Branche {sector} (üblich: {sector.typical})"
+"""
+
+
+@pytest.fixture(scope="module")
+def trades(tmp_path_factory: pytest.TempPathFactory) -> SmallFamily:
+    """Train the small family with the customer's sector, which a tenth of the customers do not have."""
+    table = made_customers()
+    random = np.random.default_rng(5)
+    sector = random.choice(LEVELS, len(table)).astype(object)
+    table["bad"] = np.where((sector == "bar") & (random.random(len(table)) < 0.5), 1, table["bad"])
+    sector[random.random(len(table)) < 0.1] = None
+    folder = tmp_path_factory.mktemp("trades")
+    return write_small_family(folder, SPEC + CATEGORY, table.assign(sector=sector))
+
+
+@pytest.fixture
+async def trading(trades: SmallFamily, tmp_path: Path) -> AsyncIterator[Serving]:
+    """Serve it."""
+    url = f"sqlite:///{tmp_path / 'grounds.db'}"
+    database = Database(url)
+    database.migrate()
+    load_file(database, trades.features, LOAD_TIME)
+    database.close()
+    activate(trades.bundles, trades.bundle_folder.name)
+    settings = read_settings(
+        port=0,
+        bundles=trades.bundles,
+        policy=trades.policy,
+        database=url,
+        drain_seconds_max=0,
+        **key_settings(tmp_path),
+    )
+    application = Application(settings)
+    await application.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{application.port}") as channel:
+        yield Serving(application, settings, channel)
+    await application.stop()
+
+
+def asked(**features: FeatureValue) -> pb.ScoreCreditRequest:
+    """Ask for a customer whom the store knows."""
+    return pb.ScoreCreditRequest(
+        request_id=str(uuid.uuid4()),
+        customer=customer(),
+        requested_amount=euros(500),
+        features={"turnover": FeatureValue(number=50_000), **features},
+    )
+
+
+async def assessed(trading: Serving, request: pb.ScoreCreditRequest) -> pb.CreditAssessment:
+    """Ask, and give the assessment."""
+    return (await trading.credit.ScoreCredit(request)).credit_decision.assessment
+
+
+def margin_of(trades: SmallFamily, assessment: pb.CreditAssessment) -> float:
+    """Give LightGBM's own margin for the inputs that an answer shows, a level as the code that the schema gives it."""
+    levels = next(feature.levels for feature in trades.bundle().schema.features if feature.name == "sector")
+    row = []
+    for line in assessment.explanation.contributions:
+        kind = line.value.WhichOneof("kind") if line.HasField("value") else None
+        if kind == "level":
+            row.append(float(levels.index(line.value.level)) if line.value.level in levels else -1.0)
+        else:
+            row.append(line.value.number if kind else float("nan"))
+    booster = lightgbm.Booster(model_str=(trades.bundle_folder / "model.txt").read_text())
+    return float(margins(booster, np.array([row]))[0])
+
+
+@pytest.mark.parametrize("level", [*LEVELS, "space port"])
+async def test_a_level_given_by_name_is_scored_as_lightgbm_scores_it_and_adds_up(
+    trades: SmallFamily, trading: Serving, level: str
+) -> None:
+    assessment = await assessed(trading, asked(sector=FeatureValue(level=level)))
+
+    card, explanation = trades.bundle().scorecard, assessment.explanation
+    line = next(line for line in explanation.contributions if line.feature == "sector")
+    assert line.value.level == level
+    assert assessment.model_output.log_odds == card.slope * margin_of(trades, assessment) + card.intercept
+    assert assessment.model_output.score == explanation.base_points + sum(p.points for p in explanation.contributions)
+
+
+async def test_a_level_that_training_did_not_know_is_a_recorded_warning_and_no_error(trading: Serving) -> None:
+    answer = await trading.credit.ScoreCredit(asked(sector=FeatureValue(level="space port")))
+    known = await assessed(trading, asked(sector=FeatureValue(level="bar")))
+    read_back = await trading.credit.GetCreditDecision(
+        pb.GetCreditDecisionRequest(decision_id=answer.credit_decision.record_ref.decision_id)
+    )
+
+    warnings = answer.credit_decision.assessment.warnings
+    assert [(warning.code, warning.feature) for warning in warnings] == [("UNSEEN_LEVEL", "sector")]
+    assert read_back.credit_decision.SerializeToString(deterministic=True) == answer.credit_decision.SerializeToString(
+        deterministic=True
+    )
+    assert not known.warnings
+
+
+async def test_a_number_for_a_category_is_refused_by_name(trading: Serving) -> None:
+    refused = await refusal(trading.credit.ScoreCredit(asked(sector=FeatureValue(number=2))))
+
+    assert refused.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert any("sector" in field for field in refused.problems)
+
+
+async def test_a_level_from_the_store_comes_back_by_name(trades: SmallFamily, trading: Serving) -> None:
+    assessment = await assessed(trading, asked())
+
+    line = next(line for line in assessment.explanation.contributions if line.feature == "sector")
+    assert line.value.level in LEVELS
+    assert not assessment.warnings
+    assert margin_of(trades, assessment) == pytest.approx(
+        (assessment.model_output.log_odds - trades.bundle().scorecard.intercept) / trades.bundle().scorecard.slope
+    )

@@ -1,0 +1,177 @@
+"""One request_id, one decision: whoever asks again gets the same bytes, whatever has happened since."""
+
+import asyncio
+import uuid
+
+import grpc
+from sqlalchemy import select
+
+from grounds.credit.v1 import credit_pb2 as pb
+from server.config import Settings
+from server.registry.serving_models import Lineup
+from server.stores.tables import RECORDS
+from tests.conftest import Serving
+from tests.server.requests import customer, euros, field, numbers, raw, refusal, score_request
+from tests.server.servers import held_up, kept, served, swap
+from tests.small import SmallFamily
+
+
+async def test_the_same_request_twice_gets_the_same_bytes(serving: Serving) -> None:
+    asked = score_request(features=numbers(turnover=50_000, years=3)).SerializeToString()
+
+    first = await raw(serving.channel, "ScoreCredit")(asked)
+    second = await raw(serving.channel, "ScoreCredit")(asked)
+
+    assert first == second
+    assert kept(serving) == 1
+
+
+async def test_twenty_duplicates_at_once_are_one_decision_and_one_answer(serving: Serving) -> None:
+    asked = score_request().SerializeToString()
+
+    answers = await asyncio.gather(*(raw(serving.channel, "ScoreCredit")(asked) for _ in range(20)))
+
+    assert len(set(answers)) == 1
+    assert kept(serving) == 1
+
+
+async def test_two_requests_are_two_decisions(serving: Serving) -> None:
+    answers = [await serving.credit.ScoreCredit(score_request()) for _ in range(2)]
+
+    assert len({answer.credit_decision.record_ref.decision_id for answer in answers}) == 2
+    assert kept(serving) == 2
+
+
+async def test_a_decision_is_read_again_byte_for_byte(serving: Serving) -> None:
+    answer = await raw(serving.channel, "ScoreCredit")(score_request().SerializeToString())
+    decision_id = pb.ScoreCreditResponse.FromString(answer).credit_decision.record_ref.decision_id
+
+    again = await raw(serving.channel, "GetCreditDecision")(
+        pb.GetCreditDecisionRequest(decision_id=decision_id).SerializeToString()
+    )
+
+    assert again == answer  # both responses hold the decision as field 1 and nothing else
+
+
+async def test_an_old_decision_stays_as_it_was_after_another_bundle_serves(
+    serving: Serving, small: SmallFamily, other: SmallFamily
+) -> None:
+    asked = score_request()
+    before = await raw(serving.channel, "ScoreCredit")(asked.SerializeToString())
+    reference = pb.ScoreCreditResponse.FromString(before).credit_decision.record_ref
+
+    await swap(serving, other.bundle_folder)
+    repeated = await raw(serving.channel, "ScoreCredit")(asked.SerializeToString())
+    read_again = await raw(serving.channel, "GetCreditDecision")(
+        pb.GetCreditDecisionRequest(decision_id=reference.decision_id).SerializeToString()
+    )
+    new = await serving.credit.ScoreCredit(score_request())
+
+    assert before == repeated == read_again
+    old = pb.ScoreCreditResponse.FromString(before).credit_decision
+    assert old.assessment.model_output.bundle_id == small.bundle_folder.name
+    assert new.credit_decision.assessment.model_output.bundle_id == other.bundle_folder.name
+
+
+CHANGES = {
+    "amount": {"requested_amount": euros(501)},
+    "a nano of the amount": {"requested_amount": euros(500, 1)},
+    "customer": {"customer": customer("DE", "C00002")},
+    "market": {"customer": customer("FR", "C00000")},
+    "value": {"features": numbers(turnover=50_001)},
+    "another name": {"features": numbers(years=50_000)},
+    "no value": {"features": {}},
+    "locale": {"locale": "de"},
+}
+
+
+async def test_the_same_request_id_with_other_content_is_refused(serving: Serving) -> None:
+    asked = {"request_id": str(uuid.uuid4()), "features": numbers(turnover=50_000)}
+    await serving.credit.ScoreCredit(score_request(**asked))
+
+    for what, change in CHANGES.items():
+        told = await refusal(serving.credit.ScoreCredit(score_request(**{**asked, **change})))
+
+        assert (told.code, told.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_ID_REUSED"), what
+        assert told.metadata == {"request_id": asked["request_id"]}
+        assert "50000" not in told.everything
+    assert kept(serving) == 1
+
+
+async def test_values_in_another_order_on_the_wire_are_the_same_content(serving: Serving) -> None:
+    bare, values = score_request().SerializeToString(), numbers(turnover=50_000, years=3)
+    turnover, years = (field(4, field(1, name.encode()) + field(2, value)) for name, value in values.items())
+
+    one = await raw(serving.channel, "ScoreCredit")(bare + turnover + years)
+    two = await raw(serving.channel, "ScoreCredit")(years + turnover + bare)
+
+    assert one == two
+    assert kept(serving) == 1
+
+
+async def test_the_decision_says_as_what_and_when_it_is_kept(serving: Serving) -> None:
+    asked = score_request()
+
+    reference = (await serving.credit.ScoreCredit(asked)).credit_decision.record_ref
+
+    with serving.application.database.reading() as connection:
+        row = connection.execute(select(RECORDS)).one()
+    assert (row.record_id, row.request_id) == (reference.decision_id, asked.request_id)
+    assert row.time_us == reference.decide_time.ToMicroseconds()
+    assert reference.content_sha256 not in str(row), "it could be guessed and tried: it stands in the ciphertext only"
+
+
+async def test_a_request_that_would_be_refused_today_still_gets_the_answer_that_it_got(
+    small_settings: Settings,
+) -> None:
+    asked = score_request()
+    async with served(small_settings.model_copy(update={"reload_seconds": 60})) as serving:
+        first = await raw(serving.channel, "ScoreCredit")(asked.SerializeToString())
+        serving.application.lineup.now = Lineup()  # no model is active any more
+        again = await raw(serving.channel, "ScoreCredit")(asked.SerializeToString())
+        other = await refusal(
+            serving.credit.ScoreCredit(score_request(request_id=asked.request_id, requested_amount=euros(501)))
+        )
+        new = await refusal(serving.credit.ScoreCredit(score_request()))
+
+    assert again == first
+    assert (other.reason, new.reason) == ("REQUEST_ID_REUSED", "NO_ACTIVE_MODEL")
+
+
+async def test_a_request_id_is_the_same_in_capitals(serving: Serving) -> None:
+    asked = score_request()
+    first = await raw(serving.channel, "ScoreCredit")(asked.SerializeToString())
+    asked.request_id = asked.request_id.upper()
+
+    assert await raw(serving.channel, "ScoreCredit")(asked.SerializeToString()) == first
+    assert kept(serving) == 1
+
+
+async def test_a_what_if_keeps_nothing(serving: Serving) -> None:
+    await serving.credit.SimulateCredit(
+        pb.SimulateCreditRequest(customer=customer(), requested_amount=euros(500), features=numbers(days_late=3))
+    )
+
+    assert kept(serving) == 0
+
+
+async def test_a_refused_request_id_may_be_used_for_the_mended_request(serving: Serving) -> None:
+    request_id = str(uuid.uuid4())
+    await refusal(serving.credit.ScoreCredit(score_request(request_id=request_id, features=numbers(years=301))))
+
+    answer = await serving.credit.ScoreCredit(score_request(request_id=request_id, features=numbers(years=30)))
+
+    assert answer.credit_decision.record_ref.request_id == request_id
+
+
+async def test_a_caller_that_hung_up_gets_one_decision_when_it_asks_again(serving: Serving) -> None:
+    asked = score_request()
+    with held_up(serving) as waiting:
+        call = asyncio.ensure_future(serving.credit.ScoreCredit(asked))
+        await waiting(2)  # the call, and the look at the catalog
+        call.cancel()
+
+    answers = [await raw(serving.channel, "ScoreCredit")(asked.SerializeToString()) for _ in range(2)]
+
+    assert answers[0] == answers[1]
+    assert kept(serving) == 1

@@ -1,0 +1,288 @@
+"""What a caller can get wrong about one credit question, through the real channel."""
+
+import math
+import shutil
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import pytest
+import pytest_asyncio
+from google.type.money_pb2 import Money
+
+from grounds.credit.v1 import credit_pb2 as pb
+from grounds.explain.v1.explain_pb2 import FeatureValue
+from models.catalog import activate
+from server.config import Settings, read_settings
+from tests.conftest import Serving, key_settings
+from tests.server.requests import (
+    NOBODY,
+    customer,
+    euros,
+    field,
+    numbers,
+    raw,
+    refusal,
+    score_request,
+    simulate_request,
+)
+from tests.server.servers import kept, served
+from tests.small import SmallFamily
+
+INVALID = grpc.StatusCode.INVALID_ARGUMENT
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def serving(
+    small: SmallFamily, small_database: Path, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Serving]:
+    """Serve all tests of this file: a refused call leaves nothing behind."""
+    folder = tmp_path_factory.mktemp("refusals")
+    bundles = shutil.copytree(small.bundles, folder / "bundles")
+    activate(bundles, small.bundle_folder.name)
+    database = f"sqlite:///{shutil.copy(small_database, folder)}"
+    settings = read_settings(
+        port=0,
+        bundles=bundles,
+        policy=small.policy,
+        database=database,
+        drain_seconds_max=0,
+        **key_settings(folder),
+    )
+    async with served(settings) as server:
+        yield server
+        assert kept(server) == 0
+
+
+async def test_an_unknown_customer_is_not_found_and_not_named(serving: Serving) -> None:
+    for customer_id in (NOBODY, "C00001"):  # the second is a customer in FR: numbers are unique in one market only
+        told = await refusal(serving.credit.ScoreCredit(score_request(customer=customer("DE", customer_id))))
+
+        assert (told.code, told.reason) == (grpc.StatusCode.NOT_FOUND, "CUSTOMER_UNKNOWN")
+        assert told.metadata == {"market": "DE"}
+        assert customer_id not in told.everything
+
+
+async def test_a_what_if_about_an_unknown_customer_is_not_found(serving: Serving) -> None:
+    asked = simulate_request(customer=customer("DE", NOBODY), features=numbers(days_late=3))
+
+    told = await refusal(serving.credit.SimulateCredit(asked))
+
+    assert (told.code, told.reason) == (grpc.StatusCode.NOT_FOUND, "CUSTOMER_UNKNOWN")
+    assert NOBODY not in told.everything
+
+
+async def test_a_market_without_a_model_is_told_which_markets_have_one(serving: Serving) -> None:
+    told = await refusal(serving.credit.ScoreCredit(score_request(customer=customer("IT", NOBODY))))
+
+    assert (told.code, told.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "NO_ACTIVE_MODEL")
+    assert told.metadata["market"] == "IT"
+    assert "DE, FR" in told.message
+    assert NOBODY not in told.everything
+
+
+async def test_a_market_without_a_policy_gets_no_decision(small_settings: Settings) -> None:
+    policy = small_settings.policy.read_text()
+    start, end = policy.index('[[sections]]\nmarket = "FR"'), policy.index("[texts.LARGEST_AMOUNT]")
+    without_fr = small_settings.bundles.parent / "policy.toml"
+    without_fr.write_text(policy[:start] + policy[end:])
+
+    async with served(small_settings.model_copy(update={"policy": without_fr})) as serving:
+        told = await refusal(serving.credit.ScoreCredit(score_request(customer=customer("FR", "C00001"))))
+
+    assert (told.code, told.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "NO_POLICY")
+    assert told.metadata == {"market": "FR"}
+
+
+async def test_an_unknown_feature_is_named_and_the_known_ones_are_told(serving: Serving) -> None:
+    asked = score_request(features=numbers(turnovr=77123.5))
+
+    told = await refusal(serving.credit.ScoreCredit(asked))
+
+    assert (told.code, told.reason) == (INVALID, "FEATURES_INVALID")
+    assert told.kinds == {'features["turnovr"]': "UNKNOWN_FEATURE"}
+    assert "days_late, orders, turnover, years" in told.problems['features["turnovr"]']
+    assert "77123" not in told.everything
+
+
+async def test_a_value_that_only_the_store_gives_is_refused_in_a_decision(serving: Serving) -> None:
+    told = await refusal(serving.credit.ScoreCredit(score_request(features=numbers(days_late=77.5))))
+
+    assert (told.code, told.reason) == (INVALID, "FEATURES_INVALID")
+    assert told.kinds == {'features["days_late"]': "SOURCE_NOT_ALLOWED"}
+    assert "feature store" in told.problems['features["days_late"]']
+    assert "77.5" not in told.everything
+
+
+async def test_a_value_that_only_the_store_gives_may_be_simulated(serving: Serving) -> None:
+    asked = simulate_request(features=numbers(days_late=77.5))
+
+    answer = await serving.credit.SimulateCredit(asked)
+
+    line = answer.simulated.explanation.contributions[0]
+    assert (line.feature, line.value.number) == ("days_late", 77.5)
+    assert answer.known.explanation.contributions[0].value.number != 77.5
+
+
+async def test_a_value_out_of_range_is_told_the_range(serving: Serving) -> None:
+    for name, value, allowed in (
+        ("years", 300.25, "from 0 to 300 years"),
+        ("years", -0.125, "from 0 to 300 years"),
+        ("turnover", -7712.5, "at least 0 EUR"),
+    ):
+        told = await refusal(serving.credit.ScoreCredit(score_request(features=numbers(**{name: value}))))
+
+        assert (told.code, told.reason) == (INVALID, "FEATURES_INVALID")
+        assert told.kinds == {f'features["{name}"]': "OUT_OF_RANGE"}
+        assert allowed in told.problems[f'features["{name}"]']
+        assert str(abs(value)) not in told.everything
+
+
+async def test_a_value_that_is_no_number_or_infinite_is_refused(serving: Serving) -> None:
+    for value in (math.nan, math.inf, -math.inf):
+        told = await refusal(serving.credit.ScoreCredit(score_request(features=numbers(turnover=value))))
+
+        assert (told.code, told.reason) == (INVALID, "REQUEST_INVALID")
+        assert told.kinds == {'features["turnover"].number': "DOUBLE_FINITE"}
+        assert "finite" in told.problems['features["turnover"].number']
+
+
+async def test_a_level_for_a_number_is_refused(serving: Serving) -> None:
+    asked = score_request(features={"turnover": FeatureValue(level="SECRET")})
+
+    told = await refusal(serving.credit.ScoreCredit(asked))
+
+    assert (told.code, told.reason) == (INVALID, "FEATURES_INVALID")
+    assert told.kinds == {'features["turnover"]': "WRONG_KIND"}
+    assert "takes a number" in told.problems['features["turnover"]']
+    assert "SECRET" not in told.everything
+
+
+async def test_a_value_of_no_kind_is_refused_and_not_taken_as_zero(serving: Serving) -> None:
+    told = await refusal(serving.credit.ScoreCredit(score_request(features={"turnover": FeatureValue()})))
+
+    assert (told.code, told.reason) == (INVALID, "REQUEST_INVALID")
+    assert list(told.problems) == ['features["turnover"].kind']
+    assert "required" in told.problems['features["turnover"].kind']
+
+
+async def test_every_wrong_feature_is_reported_at_once(serving: Serving) -> None:
+    wrong = {**numbers(days_late=400, orders=-1, years=301, unheard=1), "turnover": FeatureValue(level="SECRET")}
+
+    told = await refusal(serving.credit.ScoreCredit(score_request(features=wrong)))
+
+    assert told.reason == "FEATURES_INVALID"
+    assert set(told.problems) == {f'features["{name}"]' for name in wrong}
+
+
+async def test_an_empty_request_is_told_everything_that_is_missing(serving: Serving) -> None:
+    told = await refusal(serving.credit.ScoreCredit(pb.ScoreCreditRequest()))
+
+    assert (told.code, told.reason) == (INVALID, "REQUEST_INVALID")
+    assert set(told.problems) == {"request_id", "customer", "requested_amount"}
+    for name in told.problems:
+        assert name in told.message
+
+
+async def test_a_request_without_a_uuid_is_refused(serving: Serving) -> None:
+    for request_id in ("", "7", "0b0e3c1e5f0a4b7e9c0e0f4f5d1b2a3c", "{0b0e3c1e-5f0a-4b7e-9c0e-0f4f5d1b2a3c}"):
+        told = await refusal(serving.credit.ScoreCredit(score_request(request_id=request_id)))
+
+        assert (told.code, told.reason) == (INVALID, "REQUEST_INVALID")
+        assert list(told.problems) == ["request_id"]
+        assert "UUID" in told.problems["request_id"]
+
+
+async def test_an_amount_that_is_not_above_zero_is_refused(serving: Serving) -> None:
+    for amount in (
+        euros(0),
+        euros(-7712),
+        euros(0, -1),
+        euros(7712, -1),
+        euros(7712, 10**9),
+        Money(currency_code="eur", units=7712),
+        Money(units=7712),
+    ):
+        told = await refusal(serving.credit.ScoreCredit(score_request(requested_amount=amount)))
+
+        assert (told.code, told.reason) == (INVALID, "REQUEST_INVALID")
+        assert list(told.problems) == ["requested_amount"]
+        assert "positive amount" in told.problems["requested_amount"]
+        assert "7712" not in told.everything
+
+
+async def test_an_amount_in_another_currency_is_told_the_markets_own(serving: Serving) -> None:
+    asked = score_request(requested_amount=Money(currency_code="USD", units=7712))
+
+    told = await refusal(serving.credit.ScoreCredit(asked))
+
+    assert (told.code, told.reason) == (INVALID, "CURRENCY_NOT_SERVED")
+    assert told.problems == {"requested_amount.currency_code": "must be EUR in DE"}
+    assert "7712" not in told.everything
+
+
+async def test_a_name_that_breaks_the_contract_is_refused_without_being_repeated(serving: Serving) -> None:
+    asked = score_request(customer=customer("de", "SECRET 1"), locale="SECRET")
+
+    told = await refusal(serving.credit.ScoreCredit(asked))
+
+    assert told.reason == "REQUEST_INVALID"
+    assert set(told.problems) == {"customer.market", "customer.customer_id", "locale"}
+    assert "[A-Z]{2}" in told.problems["customer.market"]
+    assert "SECRET" not in told.everything
+
+
+async def test_a_field_that_the_contract_does_not_have_is_refused_wherever_it_stands(serving: Serving) -> None:
+    stranger = field(99, b"SECRET")
+    value = numbers(turnover=5.0)["turnover"].SerializeToString()
+    in_customer = field(2, stranger)  # merged into the customer that is there
+    in_value = field(4, field(1, b"turnover") + field(2, value + stranger))
+    for part in (stranger, in_customer, in_value):
+        told = await refusal(raw(serving.channel, "ScoreCredit")(score_request().SerializeToString() + part))
+
+        assert (told.code, told.reason) == (INVALID, "REQUEST_INVALID")
+        assert list(told.kinds.values()) == ["UNKNOWN_FIELD"]
+        assert "SECRET" not in told.everything
+
+
+LONG_NAMES = {
+    "many": (512, "x" * 125),
+    "long": (20, "x" * 4000),
+    "one": (1, "x" * 100_000),
+    "wide": (20, "\N{GRINNING FACE}" * 125),
+    "percent": (20, "%" * 125),
+}
+
+
+@pytest.mark.parametrize(("count", "name"), LONG_NAMES.values(), ids=LONG_NAMES)
+async def test_a_refusal_of_many_features_with_long_names_still_reaches_the_caller(
+    serving: Serving, count: int, name: str
+) -> None:
+    """Trailers hold 8 KB; a refusal that does not fit arrives as RESOURCE_EXHAUSTED, without a reason."""
+    asked = score_request(features=numbers(**{f"{index:03d}{name}": 1.0 for index in range(count)}))
+
+    told = await refusal(serving.credit.ScoreCredit(asked))
+
+    assert (told.code, told.reason) in {(INVALID, "FEATURES_INVALID"), (INVALID, "REQUEST_INVALID")}
+    assert 1 <= len(told.problems) <= count
+
+
+async def test_more_than_512_values_are_refused(serving: Serving) -> None:
+    asked = score_request(features=numbers(**{f"f{index}": 1.0 for index in range(513)}))
+
+    told = await refusal(serving.credit.ScoreCredit(asked))
+
+    assert told.reason == "REQUEST_INVALID"
+    assert list(told.problems) == ["features"]
+    assert "512" in told.problems["features"]
+
+
+async def test_a_decision_that_there_is_not_is_not_found(serving: Serving) -> None:
+    decision_id = str(uuid.uuid4())
+
+    told = await refusal(serving.credit.GetCreditDecision(pb.GetCreditDecisionRequest(decision_id=decision_id)))
+
+    assert (told.code, told.reason) == (grpc.StatusCode.NOT_FOUND, "DECISION_UNKNOWN")
+    assert told.metadata == {"decision_id": decision_id}

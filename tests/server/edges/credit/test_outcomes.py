@@ -1,0 +1,109 @@
+"""What became of a decision: appended, never edited, in the order in which it was told."""
+
+import datetime as dt
+import uuid
+
+import grpc
+from google.type.date_pb2 import Date
+
+from grounds.credit.v1 import credit_pb2 as pb
+from tests.conftest import Serving
+from tests.server.events import outcome_request, read
+from tests.server.requests import customer, euros, raw, refusal, score_request
+from tests.server.servers import kept
+
+
+async def decision_of(serving: Serving, number: str = "C00000") -> pb.CreditDecision:
+    """Get some decision."""
+    return (await serving.credit.ScoreCredit(score_request(customer=customer("DE", number)))).credit_decision
+
+
+async def test_a_decisions_outcomes_are_read_in_the_order_in_which_they_were_told(serving: Serving) -> None:
+    decision, other = await decision_of(serving), await decision_of(serving)
+
+    told = [
+        (await serving.credit.RecordOutcome(asked)).outcome
+        for asked in (
+            outcome_request(decision),
+            outcome_request(decision, days_past_due=pb.DaysPastDue(days=31)),
+            outcome_request(other),
+            outcome_request(decision, default=pb.Default(trigger_code="DPD_90")),
+            outcome_request(decision, cure=pb.Cure()),
+        )
+    ]
+
+    mine = [told[0], told[1], told[3], told[4]]
+    assert [each.WhichOneof("event") for each in mine] == ["booked", "days_past_due", "default", "cure"]
+    assert list((await read(serving, decision)).outcomes) == mine
+    assert list((await read(serving, other)).outcomes) == [told[2]]
+    assert told[1].days_past_due.days == 31
+    assert (told[0].booked.amount, told[3].default.trigger_code) == (euros(500), "DPD_90")
+
+
+async def test_a_correction_is_another_outcome_and_only_the_last_word_can_be_corrected(serving: Serving) -> None:
+    decision, other = await decision_of(serving), await decision_of(serving)
+    first = (await serving.credit.RecordOutcome(outcome_request(decision))).outcome
+
+    right = pb.Booked(amount=euros(450))
+    second = (
+        await serving.credit.RecordOutcome(
+            outcome_request(decision, booked=right, corrects_outcome_id=first.outcome_id.upper())
+        )
+    ).outcome
+    again = await refusal(serving.credit.RecordOutcome(outcome_request(decision, corrects_outcome_id=first.outcome_id)))
+    foreign = await refusal(serving.credit.RecordOutcome(outcome_request(other, corrects_outcome_id=first.outcome_id)))
+
+    assert list((await read(serving, decision)).outcomes) == [first, second]
+    assert second.corrects_outcome_id == first.outcome_id
+    assert again.problems == {"corrects_outcome_id": f"was corrected already; correct {second.outcome_id} instead"}
+    assert foreign.kinds == {"corrects_outcome_id": "UNKNOWN"}
+
+
+async def test_everything_that_is_wrong_with_an_outcome_is_said_at_once(serving: Serving) -> None:
+    decision = await decision_of(serving)
+    day = decision.record_ref.decide_time.ToDatetime().date()
+    dollars = euros(5)
+    dollars.currency_code = "USD"
+
+    told = await refusal(
+        serving.credit.RecordOutcome(
+            outcome_request(
+                decision,
+                event_date=Date(year=2026, month=2, day=30),
+                booked=pb.Booked(amount=dollars),
+                corrects_outcome_id=str(uuid.uuid4()),
+            )
+        )
+    )
+    days = {}
+    for name, offset in (("before", -2), ("yesterday", -1), ("tomorrow", 1), ("later", 2)):
+        date = day + dt.timedelta(days=offset)
+        asked = outcome_request(decision, event_date=Date(year=date.year, month=date.month, day=date.day))
+        call = serving.credit.RecordOutcome(asked)
+        days[name] = (await refusal(call)).problems if abs(offset) > 1 else (await call).outcome.event_date.day
+    bare = await refusal(serving.credit.RecordOutcome(pb.RecordOutcomeRequest()))
+
+    assert (told.code, told.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "OUTCOME_INVALID")
+    assert told.kinds == {
+        "event_date": "DATE",
+        "booked.amount.currency_code": "CURRENCY",
+        "corrects_outcome_id": "UNKNOWN",
+    }
+    assert days["before"] == {"event_date": f"must not be before the decision, which was made on {day}"}
+    assert days["later"] == {"event_date": "must not be in the future"}
+    assert days["yesterday"] == (day - dt.timedelta(days=1)).day
+    assert set(bare.problems) == {"request_id", "decision_id", "event_date", "event"}
+
+
+async def test_the_same_outcome_twice_gets_the_same_bytes_and_other_content_is_refused(serving: Serving) -> None:
+    decision = await decision_of(serving)
+    asked = outcome_request(decision)
+    content = asked.SerializeToString()
+
+    answers = {await raw(serving.channel, "RecordOutcome")(content) for _ in range(3)}
+    asked.booked.amount.units = 499
+    told = await refusal(serving.credit.RecordOutcome(asked))
+
+    assert len(answers) == 1
+    assert told.reason == "REQUEST_ID_REUSED"
+    assert kept(serving) == 2

@@ -1,0 +1,60 @@
+"""Anybody can add the points up: ten thousand real applicants, through the server."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pyarrow.parquet as pq
+import pytest
+from google.type.money_pb2 import Money
+
+from grounds.credit.v1 import credit_pb2 as pb
+from grounds.customer.v1.customer_pb2 import Customer
+from server.config import read_settings
+from tests.conftest import USES_THE_DATABASE, Released, Serving, key_settings
+from tests.server.servers import served
+
+pytestmark = USES_THE_DATABASE
+
+APPLICANTS = 10_000
+AT_ONCE = 32
+
+
+@pytest.fixture
+async def desk(released: Released) -> AsyncIterator[Serving]:
+    """Serve the released models."""
+    settings = read_settings(
+        port=0,
+        bundles=released.bundles,
+        database=released.database,
+        drain_seconds_max=0,
+        **key_settings(released.folder),
+    )
+    async with served(settings) as serving:
+        yield serving
+
+
+async def added_up(desk: Serving, customer_ids: list[str]) -> int:
+    """Ask for some applicants one after the other, add the points up by hand; gives the number of answers."""
+    for customer_id in customer_ids:
+        asked = pb.SimulateCreditRequest(
+            customer=Customer(market="TW", customer_id=customer_id),
+            requested_amount=Money(units=100_000, currency_code="TWD"),
+        )
+        known = (await desk.credit.SimulateCredit(asked)).known
+        total = known.explanation.base_points
+        for line in known.explanation.contributions:
+            total += line.points
+            assert line.points == 0 or line.log_odds != 0.0
+        assert total == known.model_output.score
+    return len(customer_ids)
+
+
+async def test_base_points_and_points_give_the_score_of_ten_thousand_applicants(
+    released: Released, desk: Serving
+) -> None:
+    table = pq.read_table(released.files / "credit.features.parquet", columns=["customer_id"])
+    ids = table["customer_id"].to_pylist()[:APPLICANTS]
+
+    counts = await asyncio.gather(*(added_up(desk, ids[first::AT_ONCE]) for first in range(AT_ONCE)))
+
+    assert sum(counts) == APPLICANTS

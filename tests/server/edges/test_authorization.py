@@ -1,0 +1,123 @@
+"""Every method has an entry in the table of roles, every error one in the table of meanings, and both as the contract says."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from google.protobuf import descriptor_pool
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2
+
+from grounds.audit.v1 import audit_pb2
+from grounds.churn.v1 import churn_pb2
+from grounds.credit.v1 import credit_pb2
+from grounds.model.v1 import model_pb2
+from server.edges.authorization import LOAN_DESK, ROLES, authorise
+from server.edges.interceptor import Gate
+from server.edges.status import INTERNAL, MEANINGS
+from server.errors import MethodNotAllowed, ServerError
+from tests.conftest import ROOT
+from tests.server.requests import refusal
+
+STANDARD = (health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR)
+OURS = (audit_pb2.DESCRIPTOR, credit_pb2.DESCRIPTOR, churn_pb2.DESCRIPTOR, model_pb2.DESCRIPTOR)
+FILES = (*OURS, *STANDARD)
+PROTOS = sorted((ROOT / "protos" / "grounds").glob("*/v1/*.proto"))
+EVERY_METHOD = {
+    *("REQUEST_INVALID", "REQUEST_UNREADABLE", "REQUEST_TOO_LARGE", "METHOD_UNKNOWN", "METHOD_NOT_ALLOWED"),
+    *("STORE_UNAVAILABLE", "DRAINING", "INTERNAL"),
+}
+
+
+def methods() -> list[str]:
+    """Give every method of every service that the server registers."""
+    services = [service for file in FILES for service in file.services_by_name.values()]
+    return [f"/{service.full_name}/{method.name}" for service in services for method in service.methods]
+
+
+def said(text: str) -> dict[str, str]:
+    """Give the reasons that a comment names, with their codes."""
+    words = re.sub(r"\s*\n\s*//\s?", " ", text)
+    return dict(re.findall(r"\b([A-Z][A-Z_]+) \(([A-Z_]+)[),:]", words))
+
+
+def comments(heading: str) -> Iterator[str]:
+    """Give the paragraphs of the contract's comments that begin so."""
+    for proto in PROTOS:
+        yield from re.findall(rf"//\s*{heading}(?:.*\n\s*// ?\S.*)*.*", proto.read_text())
+
+
+def kinds_of(error: type[ServerError]) -> set[type[ServerError]]:
+    """Give every kind of an error, and kinds of those."""
+    return {kind for child in error.__subclasses__() for kind in {child, *kinds_of(child)}}
+
+
+def test_every_method_of_every_service_has_its_roles_and_every_entry_a_method() -> None:
+    assert sorted(ROLES) == sorted(methods())
+    assert all(ROLES.values())
+
+
+def test_no_file_of_the_contract_has_a_service_that_the_server_does_not_serve() -> None:
+    declared = {name for proto in PROTOS for name in re.findall(r"^service (\w+)", proto.read_text(), re.MULTILINE)}
+
+    assert declared == {"AuditService", "CreditService", "ChurnService", "ModelService"}
+    assert all(descriptor_pool.Default().FindServiceByName(method.split("/")[1]) for method in methods())
+
+
+def test_a_role_calls_its_own_methods_only() -> None:
+    authorise("/grounds.credit.v1.CreditService/ScoreCredit", frozenset({LOAN_DESK}))
+    for method in ("/grounds.churn.v1.ChurnService/GetChurnRisk", "/grounds.weather.v1.WeatherService/GetRain"):
+        with pytest.raises(MethodNotAllowed):
+            authorise(method, frozenset({LOAN_DESK}))
+
+
+@pytest.mark.parametrize("service", ["grounds.weather.v1.WeatherService", "acme.weather.v1.WeatherService"])
+async def test_a_method_that_is_not_in_the_table_answers_nobody(service: str) -> None:
+    async def get_rain(_request: bytes, _context: object) -> bytes:
+        return b"rain"
+
+    server = grpc.aio.server(interceptors=[Gate(request_bytes_max=1024)])
+    handlers = {"GetRain": grpc.unary_unary_rpc_method_handler(get_rain)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        told = await refusal(channel.unary_unary(f"/{service}/GetRain")(b""))
+    await server.stop(None)
+
+    assert (told.code, told.reason) == (grpc.StatusCode.PERMISSION_DENIED, "METHOD_NOT_ALLOWED")
+    assert told.metadata == {"method": f"/{service}/GetRain"}
+
+
+def test_every_error_has_one_meaning_of_its_own() -> None:
+    reasons = [meaning.reason for meaning in MEANINGS.values()]
+
+    assert set(MEANINGS) == kinds_of(ServerError)
+    assert len(set(reasons)) == len(reasons)
+    assert all(re.fullmatch(r"[A-Z][A-Z0-9_]{0,62}", reason) for reason in reasons)
+
+
+def test_every_reason_of_the_contract_is_in_the_table_with_its_code_and_every_one_of_the_table_in_the_contract() -> (
+    None
+):
+    told = {}
+    for paragraph in (*comments("Reasons:"), *comments("A failed call is")):
+        for reason, code in said(paragraph).items():
+            assert told.setdefault(reason, code) == code
+
+    assert told == {meaning.reason: meaning.code.name for meaning in (*MEANINGS.values(), INTERNAL)}
+
+
+def test_every_method_says_its_reasons_and_every_service_those_that_all_have() -> None:
+    general = [said(paragraph) for paragraph in comments("A failed call is")]
+    particular = list(comments("Reasons:"))
+
+    assert [set(reasons) for reasons in general] == [EVERY_METHOD] * len(OURS)
+    assert len(particular) == sum(len(s.methods) for f in OURS for s in f.services_by_name.values())
+    assert all(said(paragraph) or "none of its own" in paragraph for paragraph in particular)
+
+
+def test_the_protos_are_where_this_test_looks() -> None:
+    assert {path.name for path in PROTOS} >= {Path(file.name).name for file in OURS}

@@ -1,0 +1,126 @@
+"""A bug tells the client a number and nothing else; a log line never holds anything of a customer."""
+
+import datetime as dt
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import NoReturn
+
+import grpc
+import pytest
+from structlog.testing import capture_logs
+
+from grounds.credit.v1 import credit_pb2 as pb
+from grounds.credit.v1 import credit_pb2_grpc
+from server.config import Settings
+from server.edges.credit.servicer import CreditServicer
+from server.edges.interceptor import Gate
+from server.edges.recorder import Recorder
+from server.edges.thread_pool import Threads
+from server.registry.policy_watch import PolicyWatch
+from server.registry.serving_models import LineupWatch
+from server.stores.database import Database
+from server.stores.features import FeatureStore
+from server.stores.record_log.opening import KeyPlaces, open_log
+from tests.conftest import Serving
+from tests.server.requests import NOBODY, customer, euros, numbers, refusal, score_request, simulate_request
+
+WORDS = "the clock of C00000 shows 77123.5"
+NOON = dt.datetime(2026, 2, 2, 12, tzinfo=dt.UTC)
+
+
+def broken_clock() -> NoReturn:
+    """Fail with a message that holds what nobody may read."""
+    raise RuntimeError(WORDS)
+
+
+async def quiet() -> None:
+    """Tell nobody."""
+
+
+@asynccontextmanager
+async def served_by_the_clock(
+    settings: Settings, clock: Callable[[], dt.datetime]
+) -> AsyncIterator[credit_pb2_grpc.CreditServiceStub]:
+    """Serve CreditService behind the gate with a clock of our own."""
+    database, threads, lineup = Database(settings.database), Threads(1), LineupWatch(settings.bundles)
+    lineup.refresh()
+    database.migrate()
+    log = open_log(database, KeyPlaces(settings.keys, settings.master_key, settings.signing_key, settings.log_origin))
+    recorder = Recorder(log, quiet)
+    recorder.start()
+    server = grpc.aio.server(interceptors=[Gate(settings.request_bytes_max)])
+    features, policies = FeatureStore(database), PolicyWatch(settings.policy)
+    servicer = CreditServicer(lineup, policies, features, (recorder, log), threads, clock=clock)
+    credit_pb2_grpc.add_CreditServiceServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield credit_pb2_grpc.CreditServiceStub(channel)
+    await server.stop(None)
+    await recorder.close()
+    log.close()
+    threads.close()
+    database.close()
+
+
+async def test_a_bug_gives_the_client_an_incident_id_and_nothing_else(small_settings: Settings) -> None:
+    async with served_by_the_clock(small_settings, broken_clock) as credit:
+        told = await refusal(credit.ScoreCredit(score_request()))
+
+    assert (told.code, told.reason) == (grpc.StatusCode.INTERNAL, "INTERNAL")
+    assert told.message == f"incident {uuid.UUID(told.metadata['incident_id'])}"
+    assert list(told.metadata) == ["incident_id"]
+    assert not told.problems
+    for word in (WORDS, "RuntimeError", "clock", "C00000", "77123"):
+        assert word not in told.everything
+
+
+async def test_the_log_of_a_bug_has_the_incident_and_the_place_but_not_the_message(
+    small_settings: Settings, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async with served_by_the_clock(small_settings, broken_clock) as credit:
+        with capture_logs() as lines:
+            told = await refusal(credit.ScoreCredit(score_request()))
+
+    bug = next(line for line in lines if line["event"] == "bug")
+    assert bug["incident_id"] == told.metadata["incident_id"]
+    assert bug["error"] == "RuntimeError"
+    assert bug["place"][-1].endswith("broken_clock")
+    assert any("ScoreCredit" in place for place in bug["place"])
+    for written in (str(lines), caplog.text, *capfd.readouterr()):
+        assert WORDS not in written
+        assert "C00000" not in written
+
+
+async def test_a_decision_has_the_time_of_the_clock(small_settings: Settings) -> None:
+    async with served_by_the_clock(small_settings, lambda: NOON) as credit:
+        answer = await credit.ScoreCredit(score_request())
+
+    assert answer.credit_decision.record_ref.decide_time.ToDatetime(dt.UTC) == NOON
+
+
+async def test_no_line_of_a_busy_log_holds_a_customer_or_a_value(
+    serving: Serving, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    asked = score_request(features=numbers(turnover=7712345.5, years=77.2345), requested_amount=euros(31415))
+    with capture_logs() as lines:
+        decided = (await serving.credit.ScoreCredit(asked)).credit_decision
+        await serving.credit.GetCreditDecision(pb.GetCreditDecisionRequest(decision_id=decided.record_ref.decision_id))
+        await serving.credit.SimulateCredit(simulate_request(features=numbers(days_late=77.2345)))
+        for wrong in (
+            score_request(customer=customer("DE", NOBODY)),
+            score_request(features=numbers(days_late=7712345.5, orders=-77.2345)),
+            score_request(features=numbers(turnover=float("nan"))),
+            score_request(customer=customer("DE", NOBODY + " "), requested_amount=euros(-31415)),
+            score_request(request_id=asked.request_id, features=numbers(years=77.2345)),
+        ):
+            await refusal(serving.credit.ScoreCredit(wrong))
+
+    calls = [line for line in lines if line["event"] == "call"]
+    assert len(calls) == 8
+    assert {line["reason"] for line in calls} >= {"OK", "CUSTOMER_UNKNOWN", "FEATURES_INVALID", "REQUEST_INVALID"}
+    assert all(set(line) == {"event", "log_level", "method", "reason", "milliseconds"} for line in calls)
+    for written in (str(lines), caplog.text, *capfd.readouterr()):
+        for secret in ("C00000", NOBODY, "7712345", "77.2345", "31415"):
+            assert secret not in written

@@ -1,0 +1,112 @@
+"""A token of one list is no token of another, whichever two they are."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import permutations
+from typing import Any
+
+import grpc
+import pytest
+
+from grounds.audit.v1 import sample_pb2
+from grounds.churn.v1 import churn_pb2 as pb
+from server.application import now
+from server.config import Settings
+from server.edges.page_tokens import CopyState, ExportPlace, PageTokens
+from tests.conftest import Serving
+from tests.server.requests import refusal, score_request
+from tests.server.servers import served
+
+INVALID = (grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID")
+RESYNC = (grpc.StatusCode.FAILED_PRECONDITION, "RESYNC_REQUIRED")
+
+
+def listed(serving: Serving, token: str) -> Awaitable[Any]:
+    """Ask for a page of risks."""
+    return serving.churn.ListChurnRisks(pb.ListChurnRisksRequest(market="DE", page_size=1, page_token=token))
+
+
+def changed(serving: Serving, token: str) -> Awaitable[Any]:
+    """Ask for a page of a sync."""
+    asked = pb.ListChurnRiskChangesRequest(market="DE", page_size=1, page_token=token)
+    return serving.churn.ListChurnRiskChanges(asked)
+
+
+def since(serving: Serving, token: str) -> Awaitable[Any]:
+    """Ask what changed."""
+    return serving.churn.ListChurnRiskChanges(pb.ListChurnRiskChangesRequest(market="DE", delta_token=token))
+
+
+async def exported(serving: Serving, token: str) -> list[pb.ExportChurnRisksResponse]:
+    """Ask for the parts of an export."""
+    asked = pb.ExportChurnRisksRequest(market="DE", resume_token=token)
+    return [part async for part in serving.churn.ExportChurnRisks(asked)]
+
+
+def decided(serving: Serving, token: str) -> Awaitable[Any]:
+    """Ask for a page of decisions."""
+    return serving.audit.ListDecisions(sample_pb2.ListDecisionsRequest(page_size=1, page_token=token))
+
+
+METHODS: dict[str, tuple[Callable[[Serving, str], Awaitable[Any]], tuple[grpc.StatusCode, str]]] = {
+    "risks": (listed, INVALID),
+    "changes": (changed, RESYNC),
+    "delta": (since, RESYNC),
+    "export": (exported, RESYNC),
+    "decisions": (decided, INVALID),
+}
+
+
+@pytest.fixture
+async def with_runs(churn_settings: Settings) -> AsyncIterator[Serving]:
+    """Serve credit and churn."""
+    async with served(churn_settings) as serving:
+        yield serving
+
+
+def signer(serving: Serving) -> PageTokens:
+    """Sign as the server does."""
+    return PageTokens(serving.application.database.key("page_tokens"), 7, now)
+
+
+async def tokens_of(serving: Serving) -> dict[str, str]:
+    """Get a token of every kind, and see that it is one."""
+    for _ in range(2):
+        await serving.credit.ScoreCredit(score_request())
+    delta = (await exported(serving, ""))[-1].delta_token
+    whole = signer(serving).read(delta, CopyState)
+    tokens = {
+        "risks": (await listed(serving, "")).next_page_token,
+        "changes": (await changed(serving, "")).next_page_token,
+        "delta": delta,
+        "export": signer(serving).write(ExportPlace("DE", "", whole.run, whole.mark, 0)),
+        "decisions": (await decided(serving, "")).next_page_token,
+    }
+    for name, (ask, _) in METHODS.items():
+        assert tokens[name], name
+        await ask(serving, tokens[name])
+    return tokens
+
+
+async def test_a_token_of_every_list_is_refused_by_every_other_one(with_runs: Serving) -> None:
+    tokens = await tokens_of(with_runs)
+
+    for of, to in permutations(METHODS, 2):
+        ask, meaning = METHODS[to]
+        told = await refusal(ask(with_runs, tokens[of]))
+        assert (told.code, told.reason) == meaning, f"{of} -> {to}"
+
+
+async def test_a_token_that_the_service_signed_for_something_else_is_refused_by_every_list(with_runs: Serving) -> None:
+    """Such as one that an older or a newer release gave."""
+    tokens = signer(with_runs)
+    foreign = [
+        tokens.signed(told)
+        for told in ({}, [], 7, None, "decisions", ["decisions"], {"kind": "PagePlace"}, {"kind": "PagePlace", "at": 0})
+    ]
+    kinds = ("PagePlace", "SyncPlace", "CopyState", "ExportPlace")
+    foreign += [tokens.signed({"kind": kind, "at": 2**31, "market": "DE"}) for kind in kinds]
+
+    for token in foreign:
+        for name, (ask, meaning) in METHODS.items():
+            told = await refusal(ask(with_runs, token))
+            assert (told.code, told.reason) == meaning, f"{name} {token}"

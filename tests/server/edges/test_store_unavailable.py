@@ -1,0 +1,155 @@
+"""When the database does not answer, nothing is answered that is not kept."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+import pytest
+import sqlalchemy
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from grounds.churn.v1 import churn_pb2
+from grounds.credit.v1 import credit_pb2 as pb
+from grounds.model.v1 import model_pb2
+from server.config import Settings
+from server.stores.database import BUSY_SECONDS, Database
+from tests.conftest import LOAD_TIME, Serving
+from tests.server.loading import load_file
+from tests.server.requests import raw, refusal, score_request, simulate_request
+from tests.server.servers import kept, served, until
+from tests.small import SmallFamily
+
+CREDIT = "grounds.credit.v1.CreditService"
+DOWN = (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
+
+
+@contextmanager
+def without(serving: Serving, table: str) -> Iterator[None]:
+    """Take a table away for a while."""
+    engine = sqlalchemy.create_engine(serving.settings.database)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"ALTER TABLE {table} RENAME TO away")
+    try:
+        yield
+    finally:
+        with engine.begin() as connection:
+            connection.exec_driver_sql(f"ALTER TABLE away RENAME TO {table}")
+        engine.dispose()
+
+
+def database_file(serving: Serving) -> Path:
+    """Give the file of the database, with no connection to it left open."""
+    serving.application.database.close()
+    return Path(serving.settings.database.removeprefix("sqlite:///"))
+
+
+@pytest.mark.parametrize("table", ["records", "log_head", "features"])
+async def test_without_its_table_a_decision_is_not_made_and_may_be_asked_again(serving: Serving, table: str) -> None:
+    asked = score_request()
+    with without(serving, table):
+        told = await refusal(serving.credit.ScoreCredit(asked))
+
+    answer = await serving.credit.ScoreCredit(asked)
+
+    assert (told.code, told.reason) == DOWN
+    assert "C00000" not in told.everything
+    assert table not in told.everything
+    assert answer.credit_decision.record_ref.request_id == asked.request_id
+
+
+async def test_without_its_table_nothing_else_of_the_store_is_answered_either(serving: Serving) -> None:
+    decision_id = (await serving.credit.ScoreCredit(score_request())).credit_decision.record_ref.decision_id
+
+    with without(serving, "records"):
+        again = await refusal(serving.credit.GetCreditDecision(pb.GetCreditDecisionRequest(decision_id=decision_id)))
+    with without(serving, "features"):
+        what_if = await refusal(serving.credit.SimulateCredit(simulate_request()))
+    with without(serving, "runs"):
+        risks = await refusal(serving.churn.ListChurnRisks(churn_pb2.ListChurnRisksRequest(market="DE")))
+
+    for told in (again, what_if, risks):
+        assert (told.code, told.reason) == DOWN
+
+
+@pytest.mark.parametrize("broken", ["folder", "garbage"])
+async def test_a_database_that_breaks_while_the_server_runs_is_unavailable(serving: Serving, broken: str) -> None:
+    file = database_file(serving)
+    file.unlink()
+    if broken == "folder":
+        file.mkdir()
+    else:
+        file.write_bytes(b"this is no database " * 500)
+
+    told = await refusal(serving.credit.ScoreCredit(score_request()))
+
+    assert (told.code, told.reason) == DOWN
+    assert str(file) not in told.everything
+
+
+async def health_is(serving: Serving, status: int) -> bool:
+    """Ask for the health of CreditService, and of all."""
+    asked = [health_pb2.HealthCheckRequest(service=service) for service in ("", CREDIT)]
+    health = health_pb2_grpc.HealthStub(serving.channel)
+    return [(await health.Check(request)).status for request in asked] == [status] * 2
+
+
+async def test_without_a_database_models_are_told_and_health_says_that_nothing_can_be_decided(serving: Serving) -> None:
+    """Nothing is written meanwhile: a decision fails where the features are read."""
+    file = database_file(serving)
+    whole = file.rename(file.with_suffix(".whole"))
+    file.mkdir()
+
+    refused = await refusal(serving.credit.ScoreCredit(score_request()))
+    await until(lambda: health_is(serving, health_pb2.HealthCheckResponse.NOT_SERVING))
+    models = await serving.models.ListModels(model_pb2.ListModelsRequest())
+    file.rmdir()
+    whole.rename(file)
+    await until(lambda: health_is(serving, health_pb2.HealthCheckResponse.SERVING))
+    answer = await serving.credit.ScoreCredit(score_request())
+
+    assert (refused.code, refused.reason) == DOWN
+    assert len(models.models) == 1
+    assert answer.credit_decision.record_ref.decision_id
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_whoever_waits_for_a_lock_of_postgresql_is_told_in_time(
+    database_url: str, small: SmallFamily, small_settings: Settings
+) -> None:
+    database = Database(database_url)
+    database.migrate()
+    load_file(database, small.features, LOAD_TIME)
+    database.close()
+    engine = sqlalchemy.create_engine(database_url)
+    async with served(small_settings.model_copy(update={"database": database_url})) as serving:
+        with engine.begin() as connection:
+            connection.exec_driver_sql("LOCK TABLE features, log_head IN ACCESS EXCLUSIVE MODE")
+            async with asyncio.timeout(BUSY_SECONDS * 1.5):
+                told = await refusal(serving.credit.ScoreCredit(score_request()))
+                await until(lambda: health_is(serving, health_pb2.HealthCheckResponse.NOT_SERVING))
+        answer = await serving.credit.ScoreCredit(score_request())
+    engine.dispose()
+
+    assert (told.code, told.reason) == DOWN
+    assert answer.credit_decision.record_ref.decision_id
+
+
+async def test_a_decision_that_cannot_be_written_is_not_answered(serving: Serving) -> None:
+    """The read of an earlier answer succeeds, the write fails: the disk is full, say."""
+    asked = score_request().SerializeToString()
+    engine = sqlalchemy.create_engine(serving.settings.database)
+    with engine.begin() as connection:
+        full = "CREATE TRIGGER full BEFORE INSERT ON records BEGIN SELECT RAISE(ABORT, 'disk full'); END"
+        connection.exec_driver_sql(full)
+    told = await refusal(raw(serving.channel, "ScoreCredit")(asked))
+    assert kept(serving) == 0
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DROP TRIGGER full")
+    engine.dispose()
+
+    answers = await asyncio.gather(*(raw(serving.channel, "ScoreCredit")(asked) for _ in range(2)))
+
+    assert (told.code, told.reason) == DOWN
+    assert answers[0] == answers[1]

@@ -1,0 +1,77 @@
+"""The loan desk has threads of its own, and every thread has a connection."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from grounds.audit.v1 import audit_pb2, churn_evidence_pb2, evidence_pb2, sample_pb2
+from grounds.churn.v1 import churn_pb2
+from server.config import Settings
+from tests.conftest import Serving
+from tests.server.requests import score_request
+from tests.server.servers import held_up, served
+
+PATIENCE_SECONDS = 10
+
+
+@pytest.fixture
+async def with_runs(churn_settings: Settings) -> AsyncIterator[Serving]:
+    """Serve credit and churn."""
+    async with served(churn_settings) as serving:
+        yield serving
+
+
+async def test_while_the_crm_and_auditors_wait_a_decision_is_answered(with_runs: Serving) -> None:
+    """Each of their methods stands before their own threads: none has taken one of the loan desk's."""
+    audit, churn = with_runs.audit, with_runs.churn
+    decision_id = (await with_runs.credit.ScoreCredit(score_request())).credit_decision.record_ref.decision_id
+    customer = {"market": "DE", "customer_id": "K0"}
+    of_run = {"run_id": "a" * 32, "customer": customer, "purpose": "a test"}
+    slow = [
+        audit.GetCheckpoint(audit_pb2.GetCheckpointRequest()),
+        audit.GetInclusionProof(audit_pb2.GetInclusionProofRequest(record_id=decision_id)),
+        audit.GetConsistencyProof(audit_pb2.GetConsistencyProofRequest(old_size=1)),
+        audit.ListRecords(audit_pb2.ListRecordsRequest()),
+        audit.GetRangeProof(audit_pb2.GetRangeProofRequest(end=1, tree_size=1)),
+        audit.GetEvidence(audit_pb2.GetEvidenceRequest(decision_id=decision_id, purpose="a test")),
+        audit.ReplayDecision(evidence_pb2.ReplayDecisionRequest(decision_id=decision_id, purpose="a test")),
+        audit.ListDecisions(sample_pb2.ListDecisionsRequest()),
+        audit.GetChurnEvidence(churn_evidence_pb2.GetChurnEvidenceRequest(**of_run)),
+        audit.ReplayChurnRisk(churn_evidence_pb2.ReplayChurnRiskRequest(**of_run)),
+        audit.SampleDecisions(sample_pb2.SampleDecisionsRequest(seed="a seed", size=1)),
+        churn.GetChurnRisk(churn_pb2.GetChurnRiskRequest(customer=customer)),
+        churn.BatchGetChurnRisks(churn_pb2.BatchGetChurnRisksRequest(customers=[customer])),
+        churn.ListChurnRisks(churn_pb2.ListChurnRisksRequest(market="DE")),
+        churn.ListChurnRiskChanges(churn_pb2.ListChurnRiskChangesRequest(market="DE")),
+        churn.ListChurnRuns(churn_pb2.ListChurnRunsRequest()),
+    ]
+    with held_up(with_runs, with_runs.application.readers) as waiting:
+        calls = [asyncio.ensure_future(call) for call in slow]
+        await waiting(len(slow))
+        async with asyncio.timeout(PATIENCE_SECONDS / 2):
+            answer = await with_runs.credit.ScoreCredit(score_request())
+        assert not [call for call in calls if call.done()]
+    await asyncio.gather(*calls, return_exceptions=True)
+
+    assert answer.credit_decision.record_ref.decision_id
+
+
+async def test_as_many_threads_as_are_set_read_at_once(small_settings: Settings) -> None:
+    """Of the database and of that of the keys: none waits for the connection of another."""
+    async with served(small_settings.model_copy(update={"store_threads": 20})) as serving:
+        log = serving.application.log
+        assert log is not None
+        for database in (serving.application.database, log.keys.database):
+            together = threading.Barrier(40)
+
+            def read(database: object = database, together: threading.Barrier = together) -> int:
+                with database.reading():  # type: ignore[attr-defined]
+                    return together.wait(PATIENCE_SECONDS / 2)
+
+            with ThreadPoolExecutor(40) as pool:
+                readers = [pool.submit(read) for _ in range(40)]
+                await asyncio.wait([asyncio.wrap_future(reader) for reader in readers])
+            assert sorted(reader.result() for reader in readers) == list(range(40))

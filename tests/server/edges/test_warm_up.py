@@ -1,0 +1,139 @@
+"""What a server does once before it answers: the first caller waits no longer than the next, and nothing of it stays."""
+
+import gc
+import itertools
+import logging
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+import pytest
+from sqlalchemy import Connection, select, text
+from structlog.testing import capture_logs
+
+from server.application import SERVICES, Application
+from server.config import Settings
+from server.edges.warm_up import rehearse, settle
+from server.stores.database import Database
+from server.stores.features import FeatureStore
+from server.stores.key_tables import WRAPPED_KEYS
+from server.stores.record_log.proofs import Proofs
+from server.stores.tables import LOG_HEAD, RECORDS, TREE_TWIGS
+from tests.conftest import Serving
+from tests.server.audits import decide, evidence
+from tests.server.record_logs import entry, opened
+from tests.server.requests import score_request
+from tests.small import SmallFamily
+
+TIMED = """
+import sys, time
+from google.protobuf import message_factory
+from server.application import SERVICES
+from server.edges.warm_up import read_rules
+from server.edges.validation import VALIDATOR
+if sys.argv[1] == "True":
+    read_rules(SERVICES)
+for kind in [method.input_type for each in SERVICES for method in each.methods]:
+    request, moments = message_factory.GetMessageClass(kind)(), [time.perf_counter()]
+    for turn in (1, 2):
+        VALIDATOR.collect_violations(request)
+        moments.append(time.perf_counter())
+    print((moments[1] - moments[0]) / (moments[2] - moments[1]))
+"""
+
+
+async def test_the_first_decision_and_its_evidence_find_their_statements_put_together(
+    serving: Serving, caplog: pytest.LogCaptureFixture
+) -> None:
+    """SQLAlchemy's log says of each statement whether it was generated or taken from the cache.
+
+    What the server does by itself meanwhile it does in asyncio's own threads.
+    """
+    with caplog.at_level(logging.INFO, "sqlalchemy.engine"):
+        decision = await decide(serving)
+        await evidence(serving, decision.record_ref.decision_id)
+
+    of_calls = [record for record in caplog.records if not str(record.threadName).startswith("asyncio")]
+    told = [record.getMessage() for record in of_calls if record.name.startswith("sqlalchemy.engine")]
+    assert sum("[cached since" in line for line in told) >= 8
+    made = [before for before, line in itertools.pairwise(told) if "[generated in" in line]
+    assert [statement.split(" (")[0] for statement in made] == ["INSERT INTO wrapped_keys"], "the key of a new customer"
+
+
+def everything(connection: Connection) -> list[object]:
+    """Give all that a log has."""
+    return [connection.execute(select(table)).all() for table in (RECORDS, LOG_HEAD, TREE_TWIGS)]
+
+
+@pytest.mark.parametrize("there", [0, 3, 255])
+def test_nothing_of_a_rehearsal_stays(database_url: str, tmp_path: Path, small: SmallFamily, there: int) -> None:
+    """Also where its record would have completed a stretch of the tree."""
+    with opened(database_url, tmp_path) as log:
+        log.append([entry() for _ in range(there)])
+        with log.database.reading() as connection, log.keys.database.reading() as keys:
+            before = everything(connection), keys.execute(select(WRAPPED_KEYS)).all()
+
+        rehearse(log, FeatureStore(log.database), [small.bundle().schema])
+
+        with log.database.reading() as connection, log.keys.database.reading() as keys:
+            assert (everything(connection), keys.execute(select(WRAPPED_KEYS)).all()) == before
+        log.append([entry() for _ in range(2)])
+        records = list(Proofs(log.database).all(there + 2))
+        assert [record.index for record in records] == list(range(there + 2))
+
+
+def first_to_second(*, rehearsed: bool) -> list[float]:
+    """Give, per request of the contract, how many times as long as the second check of it the first one took."""
+    found = subprocess.run([sys.executable, "-c", TIMED, str(rehearsed)], check=True, capture_output=True, text=True)
+    return [float(line) for line in found.stdout.splitlines()]
+
+
+def test_the_rules_of_every_request_are_put_together_before_the_first() -> None:
+    """Only time tells what the library, which is compiled, has done already: a first check takes 3 to 500 times the second."""
+    requests = sum(len(each.methods) for each in SERVICES)
+
+    rehearsed, not_rehearsed = first_to_second(rehearsed=True), first_to_second(rehearsed=False)
+
+    assert len(rehearsed) == len(not_rehearsed) == requests > 20
+    assert statistics.median(rehearsed) < 3 < statistics.median(not_rehearsed)
+
+
+async def test_a_rehearsal_that_fails_is_logged_and_the_server_serves(small_settings: Settings) -> None:
+    database = Database(small_settings.database)
+    with capture_logs() as lines, renamed(database, "features", "elsewhere"):
+        application = Application(small_settings)
+        await application.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{application.port}") as channel:
+            answer = await Serving(application, small_settings, channel).credit.ScoreCredit(score_request())
+    finally:
+        await application.stop()
+        database.close()
+
+    (failed,) = [line for line in lines if line["event"] == "background task failed"]
+    assert (failed["task"], failed["error"]) == ("rehearsal", "StoreUnavailable")
+    assert answer.credit_decision.record_ref.decision_id
+
+
+@contextmanager
+def renamed(database: Database, table: str, other: str) -> Iterator[None]:
+    """Let a table have another name for a while."""
+    for old, new in ((table, other), (other, table)):
+        with database.writing() as connection:
+            connection.execute(text(f"ALTER TABLE {old} RENAME TO {new}"))
+        if new == other:
+            yield
+
+
+def test_what_is_there_is_left_out_of_the_search_for_garbage() -> None:
+    before = gc.get_freeze_count()
+    try:
+        settle()
+        assert gc.get_freeze_count() > before
+        assert len(gc.get_objects()) < gc.get_freeze_count() / 10
+    finally:
+        gc.unfreeze()

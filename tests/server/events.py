@@ -1,0 +1,64 @@
+"""Overrides and outcomes that are right but for what a test changes."""
+
+import uuid
+from typing import Any
+
+from google.protobuf.message import Message
+from google.type.date_pb2 import Date
+
+from grounds.credit.v1 import credit_pb2 as pb
+from tests.conftest import Serving
+from tests.server.requests import euros, numbers, score_request
+
+SAFE = numbers(turnover=5_000_000, years=60)
+RISKY = numbers(turnover=100, years=0)
+
+
+async def decided(serving: Serving, wanted: int, amount: int = 500) -> pb.CreditDecision:
+    """Get a decision of an outcome: some customer has it with one of two sets of values."""
+    for number in range(0, 60, 2):
+        for values in (SAFE, RISKY):
+            asked = score_request(features=values, requested_amount=euros(amount))
+            asked.customer.customer_id = f"C{number:05d}"
+            answer = await serving.credit.ScoreCredit(asked)
+            if answer.credit_decision.decision == wanted:
+                return answer.credit_decision
+    raise AssertionError(f"no customer of the small family gets {pb.Decision.Name(wanted)}")
+
+
+def override_request(of: pb.CreditDecision, /, **changes: Any) -> pb.RecordOverrideRequest:
+    """Ask to decline; None leaves a field out."""
+    asked: dict[str, Any] = {
+        "request_id": str(uuid.uuid4()),
+        "decision_id": of.record_ref.decision_id,
+        "decision": pb.DECISION_DECLINE,
+        "reason_code": "FRAUD_SUSPECTED",
+        "user_id": "a.person@example.com",
+        "user_role": "CREDIT_MANAGER",
+        "authority_limit": euros(100_000),
+    }
+    return pb.RecordOverrideRequest(**{**asked, **changes})
+
+
+def approval(of: pb.CreditDecision, /, **changes: Any) -> pb.RecordOverrideRequest:
+    """Ask to approve."""
+    return override_request(of, **{"decision": pb.DECISION_APPROVE, "reason_code": "NEW_INFORMATION", **changes})
+
+
+def outcome_request(decision: pb.CreditDecision, **changes: Any) -> pb.RecordOutcomeRequest:
+    """Tell that the credit was booked today; another event takes its place."""
+    time = decision.record_ref.decide_time.ToDatetime()
+    asked: dict[str, Any] = {
+        "request_id": str(uuid.uuid4()),
+        "decision_id": decision.record_ref.decision_id,
+        "event_date": Date(year=time.year, month=time.month, day=time.day),
+    }
+    if not {"days_past_due", "default", "cure"} & set(changes):
+        asked["booked"] = pb.Booked(amount=euros(500))
+    return pb.RecordOutcomeRequest(**{**asked, **changes})
+
+
+async def read(serving: Serving, decision: Message) -> pb.GetCreditDecisionResponse:
+    """Read a decision with what came after it."""
+    asked = pb.GetCreditDecisionRequest(decision_id=decision.record_ref.decision_id)  # type: ignore[attr-defined]
+    return await serving.credit.GetCreditDecision(asked)

@@ -1,0 +1,251 @@
+"""Which bundle serves, while files change under a running server."""
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from grounds.model.v1 import model_pb2
+from models.bundle import FILES, MANIFEST
+from models.catalog import ACTIVE, activate, write_active
+from models.errors import ActivationRefused, BundleRefused
+from server.config import Settings
+from tests.conftest import Serving
+from tests.server.requests import customer, refusal, score_request, simulate_request
+from tests.server.servers import bring, flip_a_byte, listed, served, swap, until, until_state
+from tests.small import SmallFamily
+
+REFUSED, SERVING = model_pb2.MODEL_STATE_REFUSED, model_pb2.MODEL_STATE_SERVING
+AVAILABLE = model_pb2.MODEL_STATE_AVAILABLE
+
+
+async def answering(serving: Serving, market: str = "DE", customer_id: str = "C00000") -> str:
+    """Give the bundle that answers."""
+    answer = await serving.credit.ScoreCredit(score_request(customer=customer(market, customer_id)))
+    return answer.credit_decision.assessment.model_output.bundle_id
+
+
+async def test_without_an_active_bundle_the_server_says_so_and_is_not_serving(small_settings: Settings) -> None:
+    (small_settings.bundles / "credit" / ACTIVE).unlink()
+
+    async with served(small_settings) as serving:
+        told = await refusal(serving.credit.ScoreCredit(score_request()))
+        health = health_pb2_grpc.HealthStub(serving.channel)
+        states = {
+            service: (await health.Check(health_pb2.HealthCheckRequest(service=service))).status
+            for service in ("", "grounds.credit.v1.CreditService", "grounds.churn.v1.ChurnService")
+        }
+
+    assert (told.code, told.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "NO_ACTIVE_MODEL")
+    assert "served: none" in told.message
+    not_serving, serves = health_pb2.HealthCheckResponse.NOT_SERVING, health_pb2.HealthCheckResponse.SERVING
+    assert list(states.values()) == [not_serving, not_serving, serves]
+
+
+async def test_an_empty_catalog_serves_nothing_and_breaks_nothing(small_settings: Settings) -> None:
+    shutil.rmtree(small_settings.bundles)
+
+    async with served(small_settings) as serving:
+        told = await refusal(serving.credit.ScoreCredit(score_request()))
+
+        assert told.reason == "NO_ACTIVE_MODEL"
+        assert await listed(serving) == {}
+
+
+@pytest.mark.parametrize("name", [*FILES, MANIFEST])
+async def test_a_bundle_that_is_damaged_while_it_serves_is_named_and_the_one_in_memory_goes_on(
+    serving: Serving, small: SmallFamily, name: str
+) -> None:
+    bundle_id = small.bundle_folder.name
+    flip_a_byte(serving.settings.bundles / "credit" / bundle_id / name)
+
+    summary = await until_state(serving, bundle_id, REFUSED)
+
+    assert name in summary.refusal
+    assert list(summary.serving_markets) == ["DE", "FR"]
+    assert await answering(serving) == bundle_id
+
+
+@pytest.mark.parametrize("name", ["score.onnx", "golden.json", MANIFEST])
+async def test_a_damaged_bundle_does_not_serve_after_a_restart(
+    small_settings: Settings, small: SmallFamily, name: str
+) -> None:
+    flip_a_byte(small_settings.bundles / "credit" / small.bundle_folder.name / name)
+
+    async with served(small_settings) as serving:
+        told = await refusal(serving.credit.ScoreCredit(score_request()))
+        summary = (await listed(serving))[small.bundle_folder.name]
+
+    assert told.reason == "NO_ACTIVE_MODEL"
+    assert summary.state == REFUSED
+    assert name in summary.refusal
+
+
+async def test_a_damaged_bundle_that_is_mended_serves_again(small_settings: Settings, small: SmallFamily) -> None:
+    broken = small_settings.bundles / "credit" / small.bundle_folder.name / "golden.json"
+    whole = broken.read_bytes()
+    flip_a_byte(broken)
+
+    async with served(small_settings) as serving:
+        broken.write_bytes(whole)
+        await until_state(serving, small.bundle_folder.name, SERVING)
+
+        assert await answering(serving) == small.bundle_folder.name
+
+
+async def test_the_operator_cannot_activate_a_damaged_bundle(serving: Serving, other: SmallFamily) -> None:
+    folder = bring(other.bundle_folder, serving.settings.bundles)
+    flip_a_byte(folder / "score.onnx")
+
+    with pytest.raises(BundleRefused, match=r"score\.onnx"):
+        activate(serving.settings.bundles, folder.name)
+
+    assert (await until_state(serving, folder.name, REFUSED)).serving_markets == []
+
+
+async def test_a_damaged_bundle_that_was_made_active_by_hand_leaves_the_former_one_serving(
+    serving: Serving, small: SmallFamily, other: SmallFamily
+) -> None:
+    folder = bring(other.bundle_folder, serving.settings.bundles)
+    flip_a_byte(folder / "explain.onnx")
+    write_active(serving.settings.bundles, "credit", {"DE": folder.name, "FR": small.bundle_folder.name})
+
+    summary = await until_state(serving, folder.name, REFUSED)
+
+    assert "explain.onnx" in summary.refusal
+    assert await answering(serving) == small.bundle_folder.name
+
+
+async def test_a_refused_bundle_cannot_be_read_and_says_which_file_is_wrong(
+    serving: Serving, other: SmallFamily
+) -> None:
+    folder = bring(other.bundle_folder, serving.settings.bundles)
+    flip_a_byte(folder / "card.md")
+    await until_state(serving, folder.name, REFUSED)
+
+    told = await refusal(serving.models.GetModel(model_pb2.GetModelRequest(bundle_id=folder.name)))
+
+    assert (told.code, told.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "BUNDLE_REFUSED")
+    assert told.metadata == {"bundle_id": folder.name}
+    assert "card.md" in told.message
+
+
+async def test_a_bundle_that_there_is_not_is_not_found(serving: Serving) -> None:
+    told = await refusal(serving.models.GetModel(model_pb2.GetModelRequest(bundle_id="0" * 64)))
+
+    assert (told.code, told.reason) == (grpc.StatusCode.NOT_FOUND, "BUNDLE_UNKNOWN")
+
+
+async def test_a_bundle_is_read_whole(serving: Serving, small: SmallFamily) -> None:
+    asked = model_pb2.GetModelRequest(bundle_id=small.bundle_folder.name)
+
+    model = (await serving.models.GetModel(asked)).model
+
+    bundle = small.bundle()
+    assert [feature.name for feature in model.features] == list(bundle.schema.names)
+    assert model.card == bundle.card
+    assert dict(model.metrics) == dict(bundle.metrics)
+    assert model.baseline.sha256 == bundle.baseline_sha256
+    assert [feature.HasField("max") for feature in model.features] == [True, False, False, True]
+
+
+async def test_models_are_listed_by_family_the_serving_ones_first(serving: Serving, other: SmallFamily) -> None:
+    bring(other.bundle_folder, serving.settings.bundles)
+    await until_state(serving, other.bundle_folder.name, AVAILABLE)
+
+    answer = await serving.models.ListModels(model_pb2.ListModelsRequest())
+
+    assert [summary.state for summary in answer.models] == [SERVING, AVAILABLE]
+    assert not (await serving.models.ListModels(model_pb2.ListModelsRequest(family="churn"))).models
+
+
+async def test_another_bundle_takes_over_without_a_restart_and_without_a_failed_call(
+    serving: Serving, small: SmallFamily, other: SmallFamily
+) -> None:
+    seen: list[tuple[str, str]] = []
+    over = asyncio.Event()
+
+    async def ask() -> None:
+        while not over.is_set():
+            answer = await serving.credit.SimulateCredit(simulate_request())  # a failed call fails the test
+            seen.append((answer.known.model_output.bundle_id, answer.simulated.model_output.bundle_id))
+
+    async with asyncio.TaskGroup() as callers:
+        for _ in range(4):
+            callers.create_task(ask())
+        await until(lambda: asyncio.sleep(0, len(seen) > 20))
+        await swap(serving, other.bundle_folder)
+        before = len(seen)
+        await until(lambda: asyncio.sleep(0, len(seen) > before + 20))
+        over.set()
+
+    assert {bundle_id for pair in seen for bundle_id in pair} == {small.bundle_folder.name, other.bundle_folder.name}
+    assert all(known == simulated for known, simulated in seen)  # no request sees two states
+    assert seen[0][0] == small.bundle_folder.name
+    assert seen[-1][0] == other.bundle_folder.name
+
+
+async def test_activating_the_former_bundle_again_rolls_back(
+    serving: Serving, small: SmallFamily, other: SmallFamily
+) -> None:
+    await swap(serving, other.bundle_folder)
+    activate(serving.settings.bundles, small.bundle_folder.name[:12])
+
+    await until_state(serving, other.bundle_folder.name, AVAILABLE)
+
+    assert await answering(serving) == small.bundle_folder.name
+
+
+async def test_each_market_has_the_bundle_that_was_activated_for_it(
+    serving: Serving, small: SmallFamily, other: SmallFamily
+) -> None:
+    bring(other.bundle_folder, serving.settings.bundles)
+    activate(serving.settings.bundles, other.bundle_folder.name, ("FR",))
+
+    summary = await until_state(serving, other.bundle_folder.name, SERVING)
+
+    assert list(summary.serving_markets) == ["FR"]
+    assert await answering(serving, "FR", "C00001") == other.bundle_folder.name
+    assert await answering(serving, "DE", "C00000") == small.bundle_folder.name
+    with pytest.raises(ActivationRefused, match="not US"):
+        activate(serving.settings.bundles, other.bundle_folder.name, ("US",))
+
+
+BROKEN = {"no TOML": b"[markets", "no table": b'markets = "DE"', "no names": b"[markets]\nDE = 1", "no text": b"\xff"}
+
+
+@pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
+async def test_an_activation_file_that_cannot_be_read_leaves_the_former_bundle_serving(
+    serving: Serving, small: SmallFamily, other: SmallFamily, content: bytes
+) -> None:
+    (serving.settings.bundles / "credit" / ACTIVE).write_bytes(content)
+    bring(other.bundle_folder, serving.settings.bundles)
+    await until_state(serving, other.bundle_folder.name, AVAILABLE)  # the server has looked since
+
+    assert await answering(serving) == small.bundle_folder.name
+
+
+async def test_a_bundle_whose_folder_is_gone_goes_on_serving_from_memory(serving: Serving, small: SmallFamily) -> None:
+    shutil.rmtree(serving.settings.bundles / "credit" / small.bundle_folder.name)
+
+    async def gone() -> bool:
+        return not await listed(serving)
+
+    await until(gone)
+
+    assert await answering(serving) == small.bundle_folder.name
+
+
+async def test_a_stray_link_in_one_bundle_refuses_that_bundle_and_no_other(
+    small_settings: Settings, small: SmallFamily, other: SmallFamily
+) -> None:
+    folder = bring(other.bundle_folder, small_settings.bundles)
+    (folder / "stray").symlink_to(Path("nowhere"))
+
+    async with served(small_settings) as serving:
+        states = {name: summary.state for name, summary in (await listed(serving)).items()}
+
+    assert states == {small.bundle_folder.name: SERVING, folder.name: REFUSED}

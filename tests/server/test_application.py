@@ -1,0 +1,149 @@
+"""Starting, being found, and stopping."""
+
+import asyncio
+import stat
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from server.application import Application, PortTaken
+from server.config import Settings
+from server.errors import StoreUnavailable
+from tests.conftest import Serving
+from tests.server.requests import refusal, score_request
+from tests.server.servers import held_up, not_started, served
+
+OURS = [
+    "grounds.audit.v1.AuditService",
+    "grounds.churn.v1.ChurnService",
+    "grounds.credit.v1.CreditService",
+    "grounds.model.v1.ModelService",
+]
+SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+async def reflected(channel: grpc.aio.Channel) -> list[str]:
+    """Ask which services there are."""
+    stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+    asked = reflection_pb2.ServerReflectionRequest(list_services="")
+    answers = [answer async for answer in stub.ServerReflectionInfo(iter([asked]))]
+    return sorted(service.name for service in answers[0].list_services_response.service)
+
+
+async def test_two_servers_on_one_port_are_a_mistake_that_is_told(serving: Serving) -> None:
+    second = Application(serving.settings.model_copy(update={"port": serving.application.port}))
+
+    with pytest.raises(PortTaken, match=f"127.0.0.1:{serving.application.port} .*another port"):
+        await second.start()
+
+    not_started(second)
+    assert (await serving.credit.ScoreCredit(score_request())).credit_decision.decision
+
+
+async def test_every_service_tells_its_health(serving: Serving) -> None:
+    stub = health_pb2_grpc.HealthStub(serving.channel)
+    for service in ("", *OURS):
+        answer = await stub.Check(health_pb2.HealthCheckRequest(service=service))
+
+        assert answer.status == SERVING
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.Check(health_pb2.HealthCheckRequest(service="grounds.weather.v1.WeatherService"))
+
+    assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+
+
+async def test_who_watches_the_health_is_told_that_the_server_stops(small_settings: Settings) -> None:
+    async with served(small_settings.model_copy(update={"drain_seconds_max": 1})) as serving:
+        watch = health_pb2_grpc.HealthStub(serving.channel).Watch(health_pb2.HealthCheckRequest(service=""))
+        first = (await watch.read()).status
+        stopping = asyncio.create_task(serving.application.stop())
+        second = (await watch.read()).status
+        watch.cancel()
+        await stopping
+
+    assert [first, second] == [SERVING, NOT_SERVING]
+
+
+async def test_reflection_lists_every_service(serving: Serving) -> None:
+    services = await reflected(serving.channel)
+
+    assert services == [*OURS, "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"]
+
+
+async def test_reflection_can_be_turned_off(small_settings: Settings) -> None:
+    async with served(small_settings.model_copy(update={"reflection": False})) as serving:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await reflected(serving.channel)
+
+    assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_a_new_database_is_readable_for_its_owner_alone(serving: Serving) -> None:
+    await serving.credit.ScoreCredit(score_request())
+    file = Path(serving.settings.database.removeprefix("sqlite:///"))
+
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in file.parent.glob(f"{file.name}*")}
+
+    assert set(modes.values()) == {0o600}, modes
+
+
+async def test_a_database_that_cannot_be_opened_stops_the_start(small_settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "folder.db").mkdir()
+    application = Application(small_settings.model_copy(update={"database": f"sqlite:///{tmp_path / 'folder.db'}"}))
+
+    with pytest.raises(StoreUnavailable, match="cannot be opened: look at its folder"):
+        await application.start()
+
+    not_started(application)
+
+
+async def test_a_database_file_that_is_none_stops_the_start(small_settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "garbage.db").write_bytes(b"this is no database " * 500)
+    application = Application(small_settings.model_copy(update={"database": f"sqlite:///{tmp_path / 'garbage.db'}"}))
+
+    try:
+        with pytest.raises(StoreUnavailable, match="is no database"):
+            await application.start()
+    finally:
+        not_started(application)
+
+
+async def test_a_call_more_than_allowed_is_refused_at_once_and_the_others_answered(small_settings: Settings) -> None:
+    async with served(small_settings.model_copy(update={"requests_in_flight_max": 2, "reload_seconds": 60})) as serving:
+        with held_up(serving) as waiting:
+            calls = [asyncio.ensure_future(serving.credit.ScoreCredit(score_request())) for _ in range(2)]
+            await waiting(2)
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await serving.credit.ScoreCredit(score_request())
+        answers = await asyncio.gather(*calls)
+
+    assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert all(answer.credit_decision.decision for answer in answers)
+
+
+async def test_calls_under_way_are_answered_when_the_server_stops(small_settings: Settings) -> None:
+    patient = small_settings.model_copy(update={"reload_seconds": 60, "drain_seconds_max": 20})
+    async with served(patient) as serving:
+        watch = health_pb2_grpc.HealthStub(serving.channel).Watch(health_pb2.HealthCheckRequest(service=""))
+        assert (await watch.read()).status == SERVING
+        with held_up(serving) as waiting:
+            calls = [asyncio.ensure_future(serving.credit.ScoreCredit(score_request())) for _ in range(5)]
+            await waiting(5)
+            stopping = asyncio.create_task(serving.application.stop())
+            assert (await watch.read()).status == NOT_SERVING
+            watch.cancel()
+        answers = await asyncio.gather(*calls)
+        await stopping
+
+    assert all(answer.credit_decision.decision for answer in answers)
+
+
+async def test_a_call_that_comes_while_the_server_drains_is_sent_elsewhere(serving: Serving) -> None:
+    serving.application.gate.draining = True
+
+    told = await refusal(serving.credit.ScoreCredit(score_request()))
+
+    assert (told.code, told.reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
