@@ -8,7 +8,7 @@ import pytest
 from grounds.credit.v1 import credit_pb2
 from server.application import HARD_LIMIT
 from tests.conftest import Serving
-from tests.server.asking import numbers, raw, refusal, score_request
+from tests.server.requests import numbers, raw, refusal, score_request
 
 GARBAGE = b"\xff\xff\xff\xff"
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
