@@ -6,7 +6,7 @@ T ?= tests
 BENCHED := files/bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-long bench check fix protos readme lock
+.PHONY: help setup demo serve test test-long bench check fix docs protos readme lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ fix: setup ## format, and mend what can be mended safely
 	@$(BIN)/ruff format --quiet .
 	@$(BIN)/ruff check --quiet --fix .
 	@$(BIN)/buf format --write protos --path protos/grounds
+
+docs: setup ## build the site of docs/ and the READMEs into site/
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 protos: setup ## generate the Python of the contract
 	@$(BIN)/python protos/contract.py generate
