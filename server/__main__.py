@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 from grounds_record.errors import RecordError
 from models.catalog import activate as activate_bundle
 from models.errors import ModelError
-from server.application_log import set_up_log
+from server.application_log import configure_logging
 from server.commands.customer_data import erase, hold, release, retain
 from server.config import ConfigRefused, read_settings
 from server.errors import (
@@ -54,7 +54,7 @@ def serve(config: Config = None) -> None:
     """Serve until SIGTERM: verify the active bundles, listen on loopback, drain at the end."""
     from server.application import serve as serve_until_stopped
 
-    set_up_log()
+    configure_logging()
     asyncio.run(serve_until_stopped(read_settings(config)))
 
 
@@ -95,8 +95,8 @@ def activate(
 @app.command(epilog="Example: python -m server doctor CONFIG.toml")
 def doctor(config: Config = None) -> None:
     """Check the whole database: records, tree, head, kept checkpoints; keys that are gone; runs; what old decisions need."""
-    from server.maintenance.accounts import account
-    from server.maintenance.doctor import examine, verifier_of
+    from server.maintenance.accounts import find_key_and_run_problems
+    from server.maintenance.doctor import check_log, read_verifier_key
     from server.stores.catalog.artifacts import missing_artifacts
     from server.stores.catalog.bundle_cache import Shelf
     from server.stores.database import Database
@@ -105,9 +105,9 @@ def doctor(config: Config = None) -> None:
     settings = read_settings(config)
     database = Database(settings.database)
     database.migrate()
-    holds, sentences = examine(database, verifier_of(settings), settings.anchor_folder)
+    holds, sentences = check_log(database, read_verifier_key(settings), settings.anchor_folder)
     problems = [
-        *account(database, KeyPlaces.of(settings)),
+        *find_key_and_run_problems(database, KeyPlaces.of(settings)),
         *missing_artifacts(database, Shelf(settings.bundles, "credit")),
     ]
     database.close()
@@ -120,9 +120,9 @@ def doctor(config: Config = None) -> None:
 @app.command(epilog="Example: python -m server public-key > grounds.pub")
 def public_key(config: Config = None) -> None:
     """Print the log's public key: give it to auditors by a way that the server does not control."""
-    from server.maintenance.doctor import verifier_of
+    from server.maintenance.doctor import read_verifier_key
 
-    typer.echo(verifier_of(read_settings(config)).text())
+    typer.echo(read_verifier_key(read_settings(config)).text())
 
 
 app.command(epilog="Example: python -m server erase TW 188 --reason 'request 2026-114' --apply")(erase)

@@ -6,7 +6,7 @@ import sys
 import structlog
 
 
-def set_up_log() -> None:
+def configure_logging() -> None:
     """Write every event as a line; call once, at start."""
     structlog.configure(
         processors=[

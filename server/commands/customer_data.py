@@ -14,7 +14,7 @@ from server.config import read_settings
 from server.errors import ErasureRefused, RequestInvalid
 
 if TYPE_CHECKING:  # a command loads its part only when it runs
-    from server.maintenance.erasure import Plan
+    from server.maintenance.erasure import ErasurePlan
     from server.stores.record_log.log import RecordLog
 
 WORDS = re.compile(r"[^\s,;:()'\"]*[^\s,;:()'\".]")  # without what ends or quotes a word
@@ -33,8 +33,8 @@ Config = Annotated[Path | None, typer.Option("--config", metavar="CONFIG.toml", 
 
 def erase(market: Market, customers: Customers, reason: Reason, apply: Apply = False, config: Config = None) -> None:
     """Forget customers: destroy their keys, delete their features and their rows in runs, and record it. Cannot be undone."""
-    from server.maintenance.erasure import checked_plan, clean
-    from server.maintenance.erasure import erase as erase_one
+    from server.maintenance.erasure import erase_customer as erase_one
+    from server.maintenance.erasure import preview_erasure, rewrite_files
     from server.stores.runs.erasure import remove_tombstones
     from server.stores.runs.loading import alone, sweep
 
@@ -42,7 +42,7 @@ def erase(market: Market, customers: Customers, reason: Reason, apply: Apply = F
     with opened_log(config) as log:
         if not apply:
             for customer in wanted:
-                typer.echo(f"{' '.join(customer)}: {told(checked_plan(log, customer, reason), apply=False)}")
+                typer.echo(f"{' '.join(customer)}: {told(preview_erasure(log, customer, reason), apply=False)}")
             typer.echo("nothing was done; to do it: --apply")
             return
         with alone(log.database):
@@ -50,12 +50,12 @@ def erase(market: Market, customers: Customers, reason: Reason, apply: Apply = F
             with log.database.writing() as connection:
                 remove_tombstones(connection, now(), settings.churn_token_days)
             for customer in wanted:  # all of them can be erased, or none is
-                checked_plan(log, customer, reason)
+                preview_erasure(log, customer, reason)
             try:
                 for customer in wanted:
                     typer.echo(f"{' '.join(customer)}: {told(erase_one(log, customer, reason, now()), apply=True)}")
             finally:
-                clean(log)
+                rewrite_files(log)
         days = 2 * settings.churn_token_days
         typer.echo(
             "what was erased is deleted, and the tables' files are written anew; where a run had the customer, the number alone "
@@ -78,27 +78,27 @@ def checked(market: str, customer: str) -> tuple[str, str]:
     return market, customer
 
 
-def told(plan: "Plan", *, apply: bool) -> str:
+def told(plan: "ErasurePlan", *, apply: bool) -> str:
     """Say what an erasure does."""
-    if not plan.is_news:
+    if not plan.is_new:
         return "was erased before; " + ("made sure of it" if apply else "this would make sure of it")
     done = "erased" if apply else "would erase"
     return (
-        f"{done} {len(plan.there):,} key(s) that open {plan.records:,} records, {plan.feature_rows:,} rows of features, "
+        f"{done} {len(plan.present_keys):,} key(s) that open {plan.records:,} records, {plan.feature_rows:,} rows of features, "
         f"{len(plan.run_rows):,} rows in runs"
     )
 
 
 def hold(market: Market, customer: CustomerId, reason: Reason, unknown: Unknown = False, config: Config = None) -> None:
     """Put a legal hold on a customer: until it is released, nothing recorded about them is erased or removed."""
-    from server.maintenance.erasure import check_reason, plan_of
+    from server.maintenance.erasure import check_reason, read_plan
     from server.stores.record_log.holds import place_hold
 
     check_reason(reason, checked(market, customer))
     with opened_log(config) as log:
         with log.database.reading() as connection:
-            plan = plan_of(connection, log, (market, customer))
-        if not (plan.is_news or plan.erased_before or unknown):
+            plan = read_plan(connection, log, (market, customer))
+        if not (plan.is_new or plan.erased_before or unknown):
             raise ErasureRefused(
                 f"nothing is known of {market} {customer}: look at the market and the number again; "
                 "to hold what will be recorded of this customer: --unknown"
@@ -133,13 +133,13 @@ def retain(apply: Apply = False, config: Config = None) -> None:
     from rich.progress import Progress
 
     from server.decisions.retention import read_retention
-    from server.maintenance.retention import look, remove
+    from server.maintenance.retention import preview_retention, remove_due_content
     from server.stores.runs.erasure import remove_tombstones
 
     settings, moment = read_settings(config), now()
     table = read_retention(settings.retention)
     with opened_log(config) as log:
-        counted, without = look(log, table, moment)
+        counted, without = preview_retention(log, table, moment)
         for each in counted:
             line = each.due_line.line
             kept = f"; {each.held:,} more are under a legal hold" if each.held else ""
@@ -158,7 +158,7 @@ def retain(apply: Apply = False, config: Config = None) -> None:
         with Progress(transient=True, disable=not sys.stderr.isatty()) as progress:
             task = progress.add_task("records", total=due)
             done = 0
-            for count in remove(log, table, moment):
+            for count in remove_due_content(log, table, moment):
                 done += count
                 progress.update(task, completed=done)
         typer.echo(f"removed the content of {done:,} records; table {table.document.version}")

@@ -9,19 +9,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from server.decisions.bands import held_bands
-from server.load.checks import matrix_of
-from server.load.drivers import drivers_of
+from server.load.checks import list_matrix
+from server.load.drivers import parse_drivers
 from server.load.manifest import RunManifest
 from server.stores.runs.arrow_chunks import EXPORTED, pieces, read
 from server.stores.runs.loading import Chunk
 from server.stores.tables import RISKS
 
-SCORED = "SCORED"
-PAST = ("customer_id", "risk_band", "previous_band", "band_since_time")
+_SCORED = "SCORED"
+_HISTORY_COLUMNS = ("customer_id", "risk_band", "previous_band", "band_since_time")
 
 
 @dataclass(frozen=True, slots=True)
-class StagedBatch:
+class PreparedBatch:
     """A batch as the store takes it."""
 
     rows: list[tuple[Any, ...]]
@@ -29,7 +29,7 @@ class StagedBatch:
     scored: int
 
 
-class FormerBands:
+class PreviousBands:
     """The bands of the previous run, for the customers of a market in the order of the file; null where it has none.
 
     Args:
@@ -38,44 +38,50 @@ class FormerBands:
     """
 
     def __init__(self, contents: Iterable[bytes], customer_ids: pa.ChunkedArray) -> None:
-        empty = pa.schema([EXPORTED.field(name) for name in PAST]).empty_table()
-        self.table = pa.concat_tables([empty, *(read(content, PAST) for content in contents)]).combine_chunks()
+        empty = pa.schema([EXPORTED.field(name) for name in _HISTORY_COLUMNS]).empty_table()
+        self._table = pa.concat_tables(
+            [empty, *(read(content, _HISTORY_COLUMNS) for content in contents)]
+        ).combine_chunks()
         # Once for all customers: a look-up by batch would hash the whole previous run each time.
-        self.places = pc.index_in(customer_ids, value_set=self.table["customer_id"].combine_chunks()).combine_chunks()
+        self._positions = pc.index_in(
+            customer_ids, value_set=self._table["customer_id"].combine_chunks()
+        ).combine_chunks()
 
-    def of(self, first: int, count: int) -> pa.Table:
+    def batch_history(self, first: int, count: int) -> pa.Table:
         """Give the past of `count` customers from the first one on."""
-        return self.table.take(self.places.slice(first, count))
+        return self._table.take(self._positions.slice(first, count))
 
 
-def staged(
+def prepare_batch(
     batch: pa.RecordBatch, manifest: RunManifest, before: pa.Table, number: int, first_chunk: int
-) -> StagedBatch:
+) -> PreparedBatch:
     """Give a checked batch of one market as the store takes it.
 
     Raises:
         DriversWrong: Somebody's drivers could not be told.
     """
-    told = pc.if_else(pc.equal(batch["status"], SCORED), batch["drivers"], "[]")
-    exported = exported_of(batch, manifest, before, drivers_of(told))
+    told = pc.if_else(pc.equal(batch["status"], _SCORED), batch["drivers"], "[]")
+    exported = _export_columns(batch, manifest, before, parse_drivers(told))
     chunks, places = [], np.empty(batch.num_rows, dtype=np.int64)
     first = 0
     for chunk, (piece, content) in enumerate(pieces(exported), start=first_chunk):
         places[first : first + piece.num_rows] = chunk
         first += piece.num_rows
         chunks.append({"run_number": number, "chunk": chunk, "row_count": piece.num_rows, "content": content})
-    return StagedBatch(rows_of(batch, exported, told, number, places), chunks, len(exported["rank"].drop_null()))
+    return PreparedBatch(_table_rows(batch, exported, told, number, places), chunks, len(exported["rank"].drop_null()))
 
 
-def exported_of(batch: pa.RecordBatch, manifest: RunManifest, before: pa.Table, drivers: pa.Array) -> pa.RecordBatch:
+def _export_columns(
+    batch: pa.RecordBatch, manifest: RunManifest, before: pa.Table, drivers: pa.Array
+) -> pa.RecordBatch:
     """Give the columns of the export; `before` is the past of these customers."""
-    band = with_hysteresis(batch, manifest, before["risk_band"])
+    band = _bands_with_hysteresis(batch, manifest, before["risk_band"])
     stays = pc.fill_null(pc.equal(band, before["risk_band"]), False)  # noqa: FBT003 - pyarrow's signature
     since = pc.if_else(pc.is_valid(band), pc.if_else(stays, before["band_since_time"], batch["as_of"]), None)
     # The band before the present one: that of the previous run, or what that run says where the band is the
     # same, or where it had none.
     older = pc.if_else(stays, before["previous_band"], pc.coalesce(before["risk_band"], before["previous_band"]))
-    scored = pc.equal(batch["status"], SCORED)
+    scored = pc.equal(batch["status"], _SCORED)
     suppressed = pc.greater(pc.list_value_length(batch["suppressions"]), 0)
     allowed = pc.and_(scored, pc.invert(pc.or_(batch["hold_out"], suppressed)))
     columns = {
@@ -87,33 +93,35 @@ def exported_of(batch: pa.RecordBatch, manifest: RunManifest, before: pa.Table, 
         "action_allowed": allowed,
         "drivers": drivers,
     }
-    arrays = [flat(columns[field.name] if field.name in columns else batch[field.name], field) for field in EXPORTED]
+    arrays = [
+        _as_array(columns[field.name] if field.name in columns else batch[field.name], field) for field in EXPORTED
+    ]
     return pa.RecordBatch.from_arrays(arrays, schema=EXPORTED)
 
 
-def flat(column: pa.Array | pa.ChunkedArray, field: pa.Field) -> pa.Array:
+def _as_array(column: pa.Array | pa.ChunkedArray, field: pa.Field) -> pa.Array:
     """Give one array of the field's type."""
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     return array if array.type == field.type else array.cast(field.type)
 
 
-def with_hysteresis(batch: pa.RecordBatch, manifest: RunManifest, before: pa.ChunkedArray) -> pa.Array:
+def _bands_with_hysteresis(batch: pa.RecordBatch, manifest: RunManifest, before: pa.ChunkedArray) -> pa.Array:
     """Give the bands, held against those of the previous run; null where there is no score."""
     names = pa.array([band.band for band in manifest.bands])
-    plain = codes_of(batch["band"], names)
+    plain = _band_positions(batch["band"], names)
     log_odds = batch["log_odds"].to_numpy(zero_copy_only=False)
     bounds = np.array([band.max_pd for band in manifest.bands])
-    held = held_bands(log_odds, plain, codes_of(before, names), bounds, manifest.band_margin_log_odds)
+    held = held_bands(log_odds, plain, _band_positions(before, names), bounds, manifest.band_margin_log_odds)
     return names.take(pa.array(held, pa.int64(), mask=plain < 0))
 
 
-def codes_of(bands: pa.Array | pa.ChunkedArray, names: pa.Array) -> np.ndarray[Any, np.dtype[np.int64]]:
+def _band_positions(bands: pa.Array | pa.ChunkedArray, names: pa.Array) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Give bands as places among the names; -1 where a customer has none, or one that is no longer used."""
     places = pc.fill_null(pc.index_in(bands, value_set=names), -1)
     return np.asarray(places.to_numpy(), dtype=np.int64)
 
 
-def rows_of(
+def _table_rows(
     batch: pa.RecordBatch, exported: pa.RecordBatch, told: pa.Array, number: int, places: np.ndarray[Any, Any]
 ) -> list[tuple[Any, ...]]:
     """Give the rows for reads, in the order of the table."""
@@ -135,17 +143,17 @@ def rows_of(
         "chunk": pa.array(places),
     }
     lists = {name: column.to_pylist() for name, column in columns.items()}
-    lists |= {name: packed(batch[name], batch["status"]) for name in ("features", "contributions")}
+    lists |= {name: _packed_doubles(batch[name], batch["status"]) for name in ("features", "contributions")}
     lists["run_number"] = [number] * batch.num_rows
     return list(zip(*(lists[column.name] for column in RISKS.c), strict=True))
 
 
-def packed(lists: pa.ListArray, statuses: pa.Array) -> list[bytes]:
+def _packed_doubles(lists: pa.ListArray, statuses: pa.Array) -> list[bytes]:
     """Give each customer's doubles as bytes, NaN where missing; none without a score."""
-    scored = pc.equal(statuses, SCORED)
+    scored = pc.equal(statuses, _SCORED)
     some = lists.filter(scored)
     if not len(some):
         return [b""] * len(lists)
-    matrix = matrix_of(some, len(some[0])).astype("<f8")
+    matrix = list_matrix(some, len(some[0])).astype("<f8")
     contents = iter(matrix.view(f"V{matrix.shape[1] * 8}").ravel().tolist())
     return [next(contents) if is_scored else b"" for is_scored in scored.to_pylist()]

@@ -11,8 +11,8 @@ from models.scorecard import pd_of
 from server.decisions.bands import plain_bands
 from server.load.manifest import STATUSES, RunManifest
 
-SUM_MAX = 1e-9  # what the addition of a customer's contributions may leave over
-CODES = r"^[A-Z][A-Z0-9_]{0,62}$"
+_ADDITIVITY_TOLERANCE = 1e-9  # what the addition of a customer's contributions may leave over
+_SUPPRESSION_CODE = r"^[A-Z][A-Z0-9_]{0,62}$"
 RUN_COLUMNS = {
     "status": pa.string(),
     "log_odds": pa.float64(),
@@ -28,11 +28,11 @@ RUN_COLUMNS = {
     "features": pa.list_(pa.float64()),
     "contributions": pa.list_(pa.float64()),
 }
-NUMBERS = ("log_odds", "pd", "band", "rank", "value_at_risk_minor", "expected_spend_minor")
-LISTS = ("features", "contributions")
+_SCORE_COLUMNS = ("log_odds", "pd", "band", "rank", "value_at_risk_minor", "expected_spend_minor")
+_LIST_COLUMNS = ("features", "contributions")
 
 
-def problem_of(batch: pa.RecordBatch, manifest: RunManifest) -> str:
+def find_problem(batch: pa.RecordBatch, manifest: RunManifest) -> str:
     """Say what is wrong with a batch, without naming a customer; empty where nothing is."""
     for name in ("status", "hold_out", "suppressions"):
         if batch[name].null_count:
@@ -40,60 +40,62 @@ def problem_of(batch: pa.RecordBatch, manifest: RunManifest) -> str:
     if not pc.all(pc.is_in(batch["status"], pa.array(STATUSES))).as_py():
         return f"column 'status' must hold one of {', '.join(STATUSES)}"
     codes = batch["suppressions"].flatten()
-    if codes.null_count or not all_true(pc.match_substring_regex(codes, CODES)):
+    if codes.null_count or not _all_true(pc.match_substring_regex(codes, _SUPPRESSION_CODE)):
         return "column 'suppressions' must hold codes in capital letters"
     scored = pc.equal(batch["status"], "SCORED")
-    return problem_of_unscored(batch.filter(pc.invert(scored))) or problem_of_scored(batch.filter(scored), manifest)
+    return _find_problem_without_score(batch.filter(pc.invert(scored))) or _find_problem_with_score(
+        batch.filter(scored), manifest
+    )
 
 
-def problem_of_unscored(batch: pa.RecordBatch) -> str:
+def _find_problem_without_score(batch: pa.RecordBatch) -> str:
     """Say what is wrong with customers without a score: they have none."""
-    for name in (*NUMBERS, "decline_pd"):
+    for name in (*_SCORE_COLUMNS, "decline_pd"):
         if batch[name].null_count < batch.num_rows:
             return f"column {name!r} must be empty where status is not SCORED"
-    for name in LISTS:
+    for name in _LIST_COLUMNS:
         if pc.any(pc.greater(pc.list_value_length(batch[name]), 0)).as_py():
             return f"column {name!r} must be empty where status is not SCORED"
     return ""
 
 
-def problem_of_scored(batch: pa.RecordBatch, manifest: RunManifest) -> str:
+def _find_problem_with_score(batch: pa.RecordBatch, manifest: RunManifest) -> str:
     """Say what is wrong with customers who have a score."""
     width = len(manifest.feature_names)
-    for name in (*NUMBERS, "drivers"):
+    for name in (*_SCORE_COLUMNS, "drivers"):
         if batch[name].null_count:
             return f"column {name!r} has gaps where status is SCORED"
-    for name in LISTS:
+    for name in _LIST_COLUMNS:
         lengths = pc.list_value_length(batch[name])
-        if lengths.null_count or not all_true(pc.equal(lengths, width)):
+        if lengths.null_count or not _all_true(pc.equal(lengths, width)):
             return f"column {name!r} must hold {width} values in every row where status is SCORED"
     rules: tuple[Callable[[pa.RecordBatch, RunManifest], str], ...] = (
-        problem_of_numbers,
-        problem_of_values,
-        problem_of_bands,
+        _find_score_problem,
+        _find_value_problem,
+        _find_band_problem,
     )
     return next((problem for rule in rules if (problem := rule(batch, manifest))), "")
 
 
-def problem_of_numbers(batch: pa.RecordBatch, manifest: RunManifest) -> str:
+def _find_score_problem(batch: pa.RecordBatch, manifest: RunManifest) -> str:
     """Say what is wrong with the numbers: they are finite, and agree with each other."""
     log_odds = batch["log_odds"].to_numpy()
     if not np.isfinite(log_odds).all():
         return "column 'log_odds' must hold finite numbers"
-    parts = matrix_of(batch["contributions"], len(manifest.feature_names))
+    parts = list_matrix(batch["contributions"], len(manifest.feature_names))
     if batch["contributions"].flatten().null_count or not np.isfinite(parts).all():
         return "column 'contributions' must hold finite numbers"
     # math.exp, one by one: numpy's may differ in the last bit, and a single read must agree to the bit.
     if [pd_of(value) for value in log_odds.tolist()] != batch["pd"].to_pylist():
         return "column 'pd' must be 1 / (1 + exp(-log_odds)), to the bit"
-    if (np.abs(parts.sum(axis=1) + manifest.base_value - log_odds) > SUM_MAX).any():
-        return f"column 'contributions' must add up with base_value to log_odds within {SUM_MAX:g}"
+    if (np.abs(parts.sum(axis=1) + manifest.base_value - log_odds) > _ADDITIVITY_TOLERANCE).any():
+        return f"column 'contributions' must add up with base_value to log_odds within {_ADDITIVITY_TOLERANCE:g}"
     return ""
 
 
-def problem_of_values(batch: pa.RecordBatch, manifest: RunManifest) -> str:
+def _find_value_problem(batch: pa.RecordBatch, manifest: RunManifest) -> str:
     """Say what is wrong with what was fed, and with the second probability."""
-    if np.isinf(matrix_of(batch["features"], len(manifest.feature_names))).any():
+    if np.isinf(list_matrix(batch["features"], len(manifest.feature_names))).any():
         return "column 'features' must hold no infinite numbers"
     decline = batch["decline_pd"].drop_null().to_numpy()
     if not ((decline >= 0) & (decline <= 1)).all():
@@ -101,7 +103,7 @@ def problem_of_values(batch: pa.RecordBatch, manifest: RunManifest) -> str:
     return ""
 
 
-def problem_of_bands(batch: pa.RecordBatch, manifest: RunManifest) -> str:
+def _find_band_problem(batch: pa.RecordBatch, manifest: RunManifest) -> str:
     """Say whether the bands are those of the bounds."""
     names = np.array([band.band for band in manifest.bands])
     bounds = np.array([band.max_pd for band in manifest.bands])
@@ -110,7 +112,7 @@ def problem_of_bands(batch: pa.RecordBatch, manifest: RunManifest) -> str:
     return ""
 
 
-def problem_of_ranks(table: pa.Table) -> str:
+def find_rank_problem(table: pa.Table) -> str:
     """Say what is wrong with the ranks of a market: 1 to n, by falling pd, then rising customer_id."""
     scored = table.filter(pc.is_valid(table["rank"])).select(["customer_id", "pd", "rank"]).sort_by("rank")
     if not np.array_equal(scored["rank"].to_numpy(), np.arange(1, scored.num_rows + 1)):
@@ -123,12 +125,12 @@ def problem_of_ranks(table: pa.Table) -> str:
     return ""
 
 
-def matrix_of(lists: pa.ListArray, width: int) -> NDArray[np.float64]:
+def list_matrix(lists: pa.ListArray, width: int) -> NDArray[np.float64]:
     """Give lists of one length as a matrix, NaN where a value is missing."""
     values = lists.flatten().to_numpy(zero_copy_only=False)
     return np.ascontiguousarray(values, dtype=np.float64).reshape(-1, width)
 
 
-def all_true(truths: pa.Array) -> bool:
+def _all_true(truths: pa.Array) -> bool:
     """Tell whether all are true; of none, all are."""
     return bool(pc.all(truths, min_count=0).as_py())

@@ -9,32 +9,32 @@ import pyarrow.compute as pc
 from server.errors import LoadRefused
 from server.stores.record_log.erased_customers import Forgotten
 
-MARKET = r"^[A-Z]{2}$"
-CUSTOMER = r"^[A-Za-z0-9._:-]{1,64}$"
-KEYS = {"market": pa.string(), "customer_id": pa.string(), "as_of": pa.timestamp("us", tz="UTC")}
+_MARKET = r"^[A-Z]{2}$"
+_CUSTOMER_ID = r"^[A-Za-z0-9._:-]{1,64}$"
+KEY_COLUMNS = {"market": pa.string(), "customer_id": pa.string(), "as_of": pa.timestamp("us", tz="UTC")}
 
 
-def check_keys(path: Path, table: pa.Table) -> None:
+def check_customers(path: Path, table: pa.Table) -> None:
     """Refuse a file whose customers cannot be told apart or named."""
-    check_columns(path, table, KEYS)
+    check_columns(path, table, KEY_COLUMNS)
     if table.num_rows == 0:
         raise LoadRefused(f"{path}: has no rows")
-    for column, pattern in (("market", MARKET), ("customer_id", CUSTOMER)):
+    for column, pattern in (("market", _MARKET), ("customer_id", _CUSTOMER_ID)):
         good = pc.match_substring_regex(table[column], pattern)
         if not pc.all(pc.fill_null(good, False)).as_py():  # noqa: FBT003 - pyarrow's signature
             raise LoadRefused(f"{path}: column {column!r} must match {pattern}")
     if table["as_of"].null_count:
         raise LoadRefused(f"{path}: column 'as_of' has gaps")
-    distinct = table.group_by(list(KEYS)).aggregate([]).num_rows
+    distinct = table.group_by(list(KEY_COLUMNS)).aggregate([]).num_rows
     if distinct != table.num_rows:
         raise LoadRefused(f"{path}: {table.num_rows - distinct} rows repeat a market, customer and time")
 
 
-def kept(rows: pa.RecordBatch | pa.Table, gone: Forgotten) -> pa.Array:
+def rows_to_load(rows: pa.RecordBatch | pa.Table, gone: Forgotten) -> pa.Array:
     """Tell of every row whether it stays: it does not where the customer was erased at or after its time."""
     if not gone.times:
         return pa.repeat(True, rows.num_rows)  # noqa: FBT003 - pyarrow's signature
-    keys = zip(*(rows[name].to_pylist() for name in KEYS), strict=True)
+    keys = zip(*(rows[name].to_pylist() for name in KEY_COLUMNS), strict=True)
     return pa.array([not gone.covers(*key) for key in keys], pa.bool_())
 
 

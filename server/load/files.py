@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
 from server.errors import LoadRefused
-from server.load.customers import KEYS, check_columns, check_keys, kept
+from server.load.customers import KEY_COLUMNS, check_columns, check_customers, rows_to_load
 from server.load.runs import RUN_MANIFEST_KEYS, load_run
 from server.stores.database import Database
 from server.stores.features import append, new_rows
@@ -23,15 +23,15 @@ from server.stores.record_log.erased_customers import Forgotten, forgotten
 from server.stores.record_log.opening import KeyPlaces, open_log
 from server.stores.runs.loading import Keep, alone, sweep
 
-FORMATS = {"features": 1, "run": 2}
+_FORMATS = {"features": 1, "run": 2}
 BATCH_ROWS = 5000  # in one transaction
-MANIFEST_KEYS = {"features": {"family", "feature_set_digest", "feature_names"}, "run": RUN_MANIFEST_KEYS}
-FEATURE_NAMES = TypeAdapter(list[str])
-NOT_FEATURES = {*KEYS, "sample"}
+_MANIFEST_KEYS = {"features": {"family", "feature_set_digest", "feature_names"}, "run": RUN_MANIFEST_KEYS}
+_FEATURE_NAMES = TypeAdapter(list[str])
+_NOT_FEATURES = {*KEY_COLUMNS, "sample"}
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadResult:
     """What came of one file: rows that are new, that were known, and that were left out for the customer was erased since."""
 
     kind: str
@@ -41,7 +41,7 @@ class Loaded:
     erased: int
 
 
-def load_file(database: Database, path: Path, load_time: dt.datetime, keys: KeyPlaces, keep: Keep) -> Loaded:
+def load_file(database: Database, path: Path, load_time: dt.datetime, keys: KeyPlaces, keep: Keep) -> LoadResult:
     """Check a file and load it. The same file again changes nothing.
 
     Of a file that is refused nothing is loaded. Of a load that was killed readers see a run not at all, and features
@@ -59,20 +59,20 @@ def load_file(database: Database, path: Path, load_time: dt.datetime, keys: KeyP
         LoadRefused: The file is not what it should be; nothing of it was loaded.
         StoreUnavailable: A load or an erasure is under way, or the database does not answer.
     """
-    manifest = read_manifest(path)
+    manifest = _read_manifest(path)
     with alone(database):
         sweep(database)
         gone = forgotten(database, keys)
         if manifest["kind"] == "features":
-            return load_features(database, path, manifest, gone)
+            return _load_features(database, path, manifest, gone)
         log = open_log(database, keys)
         try:
-            return Loaded("run", manifest["family"], *load_run(log, path, manifest, load_time, keep, gone))
+            return LoadResult("run", manifest["family"], *load_run(log, path, manifest, load_time, keep, gone))
         finally:
             log.close()
 
 
-def read_manifest(path: Path) -> dict[str, Any]:
+def _read_manifest(path: Path) -> dict[str, Any]:
     """Read what a file says of itself."""
     try:
         with pq.ParquetFile(path) as file:
@@ -81,9 +81,9 @@ def read_manifest(path: Path) -> dict[str, Any]:
         raise LoadRefused(f"{path}: cannot be read as Parquet: {error}") from error
     manifest: dict[str, Any] = found if isinstance(found, dict) else {}
     kind = manifest.get("kind")
-    if kind not in MANIFEST_KEYS:
+    if kind not in _MANIFEST_KEYS:
         raise LoadRefused(f"{path}: has no manifest of ours; feature and run files come from `python -m training`")
-    written, reads = manifest.get("format", 1), FORMATS[kind]
+    written, reads = manifest.get("format", 1), _FORMATS[kind]
     if not isinstance(written, int) or written > reads:
         raise LoadRefused(f"{path}: has format {written}; this release reads up to {reads}")
     if kind == "run" and written < reads:
@@ -91,33 +91,33 @@ def read_manifest(path: Path) -> dict[str, Any]:
             f"{path}: is a run of format {written}, which lacks what the feed tells; score it again with "
             "`python -m training score` of this release"
         )
-    if absent := sorted(MANIFEST_KEYS[kind] - set(manifest)):
+    if absent := sorted(_MANIFEST_KEYS[kind] - set(manifest)):
         raise LoadRefused(f"{path}: the manifest lacks {', '.join(absent)}")
     return manifest
 
 
-def load_features(database: Database, path: Path, manifest: dict[str, Any], gone: Forgotten) -> Loaded:
+def _load_features(database: Database, path: Path, manifest: dict[str, Any], gone: Forgotten) -> LoadResult:
     """Append the customers' features, but for those who were erased since; in small transactions, for decisions wait."""
     table = pq.read_table(path)
-    check_keys(path, table)
-    names, digest = checked_names(path, table, manifest), manifest["feature_set_digest"]
-    batches = table.filter(kept(table, gone)).to_batches(BATCH_ROWS)
+    check_customers(path, table)
+    names, digest = _read_feature_names(path, table, manifest), manifest["feature_set_digest"]
+    batches = table.filter(rows_to_load(table, gone)).to_batches(BATCH_ROWS)
     for batch in batches:  # nobody else appends meanwhile: what can be appended now can be appended below
         with database.reading() as connection:
-            deque(new_rows(connection, feature_rows(batch, names, digest)), maxlen=0)
+            deque(new_rows(connection, _feature_rows(batch, names, digest)), maxlen=0)
     added = known = 0
     for batch in batches:
         with database.writing() as connection:
-            new, old = append(connection, feature_rows(batch, names, digest))
+            new, old = append(connection, _feature_rows(batch, names, digest))
         added, known = added + new, known + old
-    return Loaded("features", manifest["family"], added, known, table.num_rows - added - known)
+    return LoadResult("features", manifest["family"], added, known, table.num_rows - added - known)
 
 
-def checked_names(path: Path, table: pa.Table, manifest: dict[str, Any]) -> list[str]:
+def _read_feature_names(path: Path, table: pa.Table, manifest: dict[str, Any]) -> list[str]:
     """Give the features of a file, once they are those of the manifest and finite."""
-    names = [name for name in table.schema.names if name not in NOT_FEATURES]
+    names = [name for name in table.schema.names if name not in _NOT_FEATURES]
     try:
-        told = FEATURE_NAMES.validate_python(manifest["feature_names"])
+        told = _FEATURE_NAMES.validate_python(manifest["feature_names"])
     except ValidationError as error:
         raise LoadRefused(f"{path}: the manifest's feature_names must be a list of names") from error
     if names != told:
@@ -131,9 +131,9 @@ def checked_names(path: Path, table: pa.Table, manifest: dict[str, Any]) -> list
     return names
 
 
-def feature_rows(batch: pa.RecordBatch, names: list[str], digest: str) -> Iterator[dict[str, Any]]:
+def _feature_rows(batch: pa.RecordBatch, names: list[str], digest: str) -> Iterator[dict[str, Any]]:
     """Give the rows as the table takes them."""
-    keys = batch.select(list(KEYS)).to_pylist()
+    keys = batch.select(list(KEY_COLUMNS)).to_pylist()
     columns = [batch.column(name).to_pylist() for name in names]
     for key, values in zip(keys, zip(*columns, strict=True), strict=True):
         yield {**key, "feature_set_digest": digest, "row": pack(values)}

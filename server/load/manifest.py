@@ -8,11 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from models.documents import Family, Sha256
 from server.errors import LoadRefused
 
-BANDS = ("LOW", "MEDIUM", "HIGH", "CRITICAL")  # those of the contract, rising
+_BAND_NAMES = ("LOW", "MEDIUM", "HIGH", "CRITICAL")  # those of the contract, rising
 STATUSES = ("SCORED", "NOT_ENOUGH_HISTORY", "CLOSED", "BLOCKED_BY_US", "MOVED_ENTITY")  # those of the contract
 
 
-class Band(BaseModel):
+class BandBound(BaseModel):
     """A band and the largest probability in it."""
 
     band: Literal["LOW", "MEDIUM", "HIGH", "CRITICAL"]
@@ -44,7 +44,7 @@ class RunManifest(BaseModel):
     baseline_rows: int = Field(ge=1)
     baseline_definition: str = Field(min_length=1)
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
-    bands: list[Band] = Field(min_length=1)
+    bands: list[BandBound] = Field(min_length=1)
     band_margin_log_odds: float = Field(ge=0)
     horizon_days: int = Field(ge=1)
     valid_days: int = Field(ge=1)
@@ -53,9 +53,9 @@ class RunManifest(BaseModel):
     counts: dict[str, int]
 
     @model_validator(mode="after")
-    def bands_rise(self) -> Self:
+    def _check_lists(self) -> Self:
         """Refuse bands that do not rise in name and bound, and lists that do not go together."""
-        places = [BANDS.index(band.band) for band in self.bands]
+        places = [_BAND_NAMES.index(band.band) for band in self.bands]
         bounds = [band.max_pd for band in self.bands]
         if places != sorted(set(places)) or bounds != sorted(set(bounds)):
             raise ValueError("bands must rise, in name and in max_pd")
@@ -64,10 +64,10 @@ class RunManifest(BaseModel):
         return self
 
 
-REQUIRED = {name for name, field in RunManifest.model_fields.items() if field.is_required()}
+REQUIRED_KEYS = {name for name, field in RunManifest.model_fields.items() if field.is_required()}
 
 
-def checked_manifest(path: Path, manifest: dict[str, Any]) -> RunManifest:
+def parse_manifest(path: Path, manifest: dict[str, Any]) -> RunManifest:
     """Refuse a manifest that does not say what the run is.
 
     Raises:

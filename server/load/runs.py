@@ -17,11 +17,11 @@ import pyarrow.parquet as pq
 from sqlalchemy import select
 
 from server.errors import LoadRefused
-from server.load.batches import FormerBands, staged
-from server.load.checks import RUN_COLUMNS, problem_of, problem_of_ranks
-from server.load.customers import KEYS, check_columns, check_keys, kept
-from server.load.drivers import DriversWrong
-from server.load.manifest import REQUIRED, RunManifest, checked_manifest
+from server.load.batches import PreviousBands, prepare_batch
+from server.load.checks import RUN_COLUMNS, find_problem, find_rank_problem
+from server.load.customers import KEY_COLUMNS, check_columns, check_customers, rows_to_load
+from server.load.drivers import DriversInvalid
+from server.load.manifest import REQUIRED_KEYS, RunManifest, parse_manifest
 from server.stores.database import Database
 from server.stores.record_log.erased_customers import Forgotten
 from server.stores.record_log.log import RecordLog
@@ -31,11 +31,11 @@ from server.stores.runs.predictions import run_before
 from server.stores.tables import RISK_CHUNKS, RUNS
 
 BATCH_ROWS = 8192  # staged in one transaction: some tenths of a second
-RUN_MANIFEST_KEYS = REQUIRED
+RUN_MANIFEST_KEYS = REQUIRED_KEYS
 
 
 @dataclass(slots=True)
-class MarketRun:
+class _MarketLoad:
     """A run in one market while it is loaded.
 
     Attributes:
@@ -46,9 +46,9 @@ class MarketRun:
     """
 
     staged: Staged
-    former: FormerBands
-    seen: int = 0
-    chunks: int = 0
+    previous_bands: PreviousBands
+    rows_read: int = 0
+    chunk_count: int = 0
 
 
 def load_run(
@@ -62,30 +62,30 @@ def load_run(
     Raises:
         LoadRefused: Something that a reader needs is missing or wrong.
     """
-    checked, database = checked_manifest(path, manifest), log.database
+    checked, database = parse_manifest(path, manifest), log.database
     with path.open("rb") as content:
         file_sha256 = hashlib.file_digest(content, "sha256").hexdigest()
     with pq.ParquetFile(path) as file:
-        check_columns(path, file.schema_arrow, {**KEYS, **RUN_COLUMNS})
-        if known := known_customers(database, path, checked.run_id, file_sha256):
+        check_columns(path, file.schema_arrow, {**KEY_COLUMNS, **RUN_COLUMNS})
+        if known := _loaded_customer_count(database, path, checked.run_id, file_sha256):
             return 0, known, sum(checked.counts.values()) - known
-        customers = check_customers(path, file, checked)
+        customers = _check_file(path, file, checked)
         line = {"load_time": load_time, "file_sha256": file_sha256, "header": json.dumps(manifest, sort_keys=True)}
         try:
-            runs = {market: begin(log, checked, part, line) for market, part in customers.items()}
-            added = sum(stage_batch(database, path, batch, checked, runs, gone) for batch in batches(file))
+            runs = {market: _begin_market(log, checked, part, line) for market, part in customers.items()}
+            added = sum(_stage_batch(database, path, batch, checked, runs, gone) for batch in _read_batches(file))
             for run in runs.values():
-                if not run.chunks:  # all of its customers were erased; an export has at least one part
-                    stage(database, run.staged, [], [empty_chunk(run.staged.number)], 0)
+                if not run.chunk_count:  # all of its customers were erased; an export has at least one part
+                    stage(database, run.staged, [], [_empty_chunk(run.staged.number)], 0)
             publish(log, [run.staged for run in runs.values()], load_time)
         except BaseException:
             sweep(database)
             raise
         prune(database, keep, load_time)
-    return added, 0, sum(run.seen for run in runs.values()) - added
+    return added, 0, sum(run.rows_read for run in runs.values()) - added
 
 
-def known_customers(database: Database, path: Path, run_id: str, file_sha256: str) -> int:
+def _loaded_customer_count(database: Database, path: Path, run_id: str, file_sha256: str) -> int:
     """Give how many customers of this run are there already."""
     wanted = select(RUNS.c.customer_count, RUNS.c.file_sha256).where(RUNS.c.run_id == run_id)
     with database.reading() as connection:
@@ -95,10 +95,10 @@ def known_customers(database: Database, path: Path, run_id: str, file_sha256: st
     return sum(run.customer_count for run in found)
 
 
-def check_customers(path: Path, file: pq.ParquetFile, manifest: RunManifest) -> dict[str, pa.Table]:
+def _check_file(path: Path, file: pq.ParquetFile, manifest: RunManifest) -> dict[str, pa.Table]:
     """Check what only the whole file can tell: customers, ranks, counts. Gives them by market."""
-    table = file.read([*KEYS, "status", "rank", "pd"])
-    check_keys(path, table)
+    table = file.read([*KEY_COLUMNS, "status", "rank", "pd"])
+    check_customers(path, table)
     found = {count["values"]: count["counts"] for count in pc.value_counts(table["status"]).to_pylist()}
     if found != {status: count for status, count in manifest.counts.items() if count}:
         raise LoadRefused(f"{path}: the manifest's counts by status are not those of the rows")
@@ -108,13 +108,13 @@ def check_customers(path: Path, file: pq.ParquetFile, manifest: RunManifest) -> 
         cuts = pc.unique(part["as_of"]).to_pylist()
         if len(cuts) != 1:
             raise LoadRefused(f"{path}: market {market}: a run has one as_of, not {len(cuts)}")
-        if problem := problem_of_ranks(part):
+        if problem := find_rank_problem(part):
             raise LoadRefused(f"{path}: market {market}: {problem}")
-        customers[market] = part.select(list(KEYS))
+        customers[market] = part.select(list(KEY_COLUMNS))
     return customers
 
 
-def begin(log: RecordLog, manifest: RunManifest, customers: pa.Table, line: dict[str, Any]) -> MarketRun:
+def _begin_market(log: RecordLog, manifest: RunManifest, customers: pa.Table, line: dict[str, Any]) -> _MarketLoad:
     """Begin a run in one market, against the latest run with an earlier cut.
 
     A run that is loaded late is held against the one before its own cut; runs with a later cut stay as
@@ -128,48 +128,48 @@ def begin(log: RecordLog, manifest: RunManifest, customers: pa.Table, line: dict
         # One by one: without it PostgreSQL's driver holds the whole export of the previous run.
         found = connection.execute(wanted, execution_options={"yield_per": 1}).scalars()
         contents = (bytes(content) for content in found)
-        former = FormerBands(contents, customers["customer_id"])
+        former = PreviousBands(contents, customers["customer_id"])
     whose = {"run_id": manifest.run_id, "market": market, "previous_run_id": previous.run_id if previous else None}
     times = {"as_of": as_of, "valid_until": as_of + dt.timedelta(days=manifest.valid_days)}
-    return MarketRun(begin_run(log, {**line, **whose, **times}), former)
+    return _MarketLoad(begin_run(log, {**line, **whose, **times}), former)
 
 
-def batches(file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
+def _read_batches(file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
     """Read the file little by little."""
-    yield from file.iter_batches(BATCH_ROWS, columns=[*KEYS, *RUN_COLUMNS])
+    yield from file.iter_batches(BATCH_ROWS, columns=[*KEY_COLUMNS, *RUN_COLUMNS])
 
 
-def empty_chunk(number: int) -> dict[str, Any]:
+def _empty_chunk(number: int) -> dict[str, Any]:
     """Give the only part of an export without customers."""
     return {"run_number": number, "chunk": 0, "row_count": 0, "content": written(EXPORTED.empty_table())}
 
 
-def stage_batch(
+def _stage_batch(
     database: Database,
     path: Path,
     batch: pa.RecordBatch,
     manifest: RunManifest,
-    runs: dict[str, MarketRun],
+    runs: dict[str, _MarketLoad],
     gone: Forgotten,
 ) -> int:
     """Check a batch and put it where no reader looks, but for who was erased; gives the number of its customers."""
-    if problem := problem_of(batch, manifest):
+    if problem := find_problem(batch, manifest):
         raise LoadRefused(f"{path}: {problem}")
     added = 0
     for market in pc.unique(batch["market"]).to_pylist():
         run = runs[market]
         part = batch.filter(pc.equal(batch["market"], market))
-        before = run.former.of(run.seen, part.num_rows)
-        run.seen += part.num_rows
-        stays = kept(part, gone)
+        before = run.previous_bands.batch_history(run.rows_read, part.num_rows)
+        run.rows_read += part.num_rows
+        stays = rows_to_load(part, gone)
         part, before = part.filter(stays), before.filter(stays)
         if not part.num_rows:
             continue
         try:
-            content = staged(part, manifest, before, run.staged.number, run.chunks)
-        except DriversWrong as error:
+            content = prepare_batch(part, manifest, before, run.staged.number, run.chunk_count)
+        except DriversInvalid as error:
             raise LoadRefused(f"{path}: {error}") from error
         stage(database, run.staged, content.rows, content.chunks, content.scored)
-        run.chunks += len(content.chunks)
+        run.chunk_count += len(content.chunks)
         added += part.num_rows
     return added

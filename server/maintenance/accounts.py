@@ -1,13 +1,13 @@
 """For `python -m server doctor`: is every key that is gone accounted for, and every run the one that was recorded?"""
 
 from server.errors import LogRefused, ServerError, StoreUnavailable
-from server.maintenance.erasure import erasure_problems
+from server.maintenance.erasure import find_erasure_problems
 from server.stores.database import Database
 from server.stores.record_log.opening import KeyPlaces, open_log
 from server.stores.runs.records import run_problems
 
 
-def account(database: Database, places: KeyPlaces) -> list[str]:
+def find_key_and_run_problems(database: Database, places: KeyPlaces) -> list[str]:
     """Give what is wrong, one fact a line; needs the keys of the log.
 
     Raises:
@@ -18,7 +18,7 @@ def account(database: Database, places: KeyPlaces) -> list[str]:
     except LogRefused as error:
         return [str(error)]
     try:
-        problems, rows = erasure_problems(log)
+        problems, rows = find_erasure_problems(log)
         return [*problems, *run_problems(log, rows)]
     except StoreUnavailable:
         raise

@@ -21,10 +21,10 @@ from server.stores.record_log.proofs import Head, Proofs, retentions
 from server.stores.record_log.tiles import block_problems
 from server.stores.tables import CHECKPOINTS
 
-EVERYTHING = 2**62
+_ALL_INDEXES = 2**62
 
 
-def examine(database: Database, verifier: VerifierKey, anchor_folder: Path | None) -> tuple[bool, list[str]]:
+def check_log(database: Database, verifier: VerifierKey, anchor_folder: Path | None) -> tuple[bool, list[str]]:
     """Check every record with its columns, the tree, the head, and all checkpoints that were kept.
 
     Returns:
@@ -34,12 +34,12 @@ def examine(database: Database, verifier: VerifierKey, anchor_folder: Path | Non
         StoreUnavailable: The database does not answer.
     """
     # The database is read as it is at one moment, after the anchors: those of what is written meanwhile would be too large.
-    anchors = anchored(anchor_folder)
+    anchors = _read_anchors(anchor_folder)
     with database.snapshot() as then:
-        return examine_at(then, verifier, anchors)
+        return _check_snapshot(then, verifier, anchors)
 
 
-def examine_at(database: Database, verifier: VerifierKey, anchors: list[str]) -> tuple[bool, list[str]]:
+def _check_snapshot(database: Database, verifier: VerifierKey, anchors: list[str]) -> tuple[bool, list[str]]:
     """Check the database of one moment."""
     proofs = Proofs(database)
     head, count = proofs.head_and_count()
@@ -47,18 +47,18 @@ def examine_at(database: Database, verifier: VerifierKey, anchors: list[str]) ->
         return False, ["the head of the log does not say, in whole numbers, how many records there are"]
     with database.reading() as connection:
         kept = [row.note for row in connection.execute(select(CHECKPOINTS).order_by(CHECKPOINTS.c.size))]
-        accounts = tuple(retentions(connection, range(EVERYTHING), head.size))
+        accounts = tuple(retentions(connection, range(_ALL_INDEXES), head.size))
         nodes = [*twig_problems(connection, head.size), *block_problems(connection, head.size)]
         chunks: list[str] = []
         records = checked(connection, proofs.all(head.size), head.size, chunks)
         export = Export(start=0, records=records, retentions=accounts)
         verdict = verify(export, [head.checkpoint, *kept, *anchors], verifier)
-    problems = list(about_head(head, count, verifier))
-    found = [*(problems or about_peaks(head, verifier)), *nodes, *chunks]
+    problems = list(_head_problems(head, count, verifier))
+    found = [*(problems or _frontier_problems(head, verifier)), *nodes, *chunks]
     return verdict.holds and not found, [*verdict.sentences(), *found]
 
 
-def about_head(head: Head, count: int, verifier: VerifierKey) -> Iterator[str]:
+def _head_problems(head: Head, count: int, verifier: VerifierKey) -> Iterator[str]:
     """Compare the head with the records and with the key."""
     if head.verifier_key != verifier.text():
         yield "the head of the log names another public key than the signing key's"
@@ -66,7 +66,7 @@ def about_head(head: Head, count: int, verifier: VerifierKey) -> Iterator[str]:
         yield f"the head of the log says {head.size} records; the table has {count}"
 
 
-def about_peaks(head: Head, verifier: VerifierKey) -> list[str]:
+def _frontier_problems(head: Head, verifier: VerifierKey) -> list[str]:
     """Compare the frontier of the head with its checkpoint, whose root `verify` has held against the records."""
     try:
         signed = open_checkpoint(head.checkpoint, verifier)
@@ -79,13 +79,13 @@ def about_peaks(head: Head, verifier: VerifierKey) -> list[str]:
     )
 
 
-def anchored(folder: Path | None) -> list[str]:
+def _read_anchors(folder: Path | None) -> list[str]:
     """Read the checkpoints of the anchor folder."""
     if folder is None:
         return []
     return [path.read_text(encoding="utf-8") for path in sorted(folder.glob("checkpoint-*.txt"))]
 
 
-def verifier_of(settings: Settings) -> VerifierKey:
+def read_verifier_key(settings: Settings) -> VerifierKey:
     """Read the public half of the signing key."""
     return read_signing_key(settings.signing_key, settings.log_origin).verifier()

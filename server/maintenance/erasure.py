@@ -27,15 +27,15 @@ from server.stores.runs.records import RunRow, rows_of_customer
 from server.stores.secure_delete import scrub
 from server.stores.tables import FEATURES, RECORDS
 
-KEY_LABEL = "key_"
-REASON_MAX = 500
+_KEY_LABEL = "key_"
+_REASON_CHARACTERS_MAX = 500
 # The tables that hold customers in the clear.
-PLAIN_TABLES = ("features", "risks", "risk_chunks", "runs", "risk_tombstones")
-Customer = tuple[str, str]  # market, customer_id
+_PLAINTEXT_TABLES = ("features", "risks", "risk_chunks", "runs", "risk_tombstones")
+CustomerKey = tuple[str, str]  # market, customer_id
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ErasurePlan:
     """What there is about a customer, and so what an erasure does.
 
     Attributes:
@@ -49,20 +49,20 @@ class Plan:
     """
 
     records: int
-    unrecorded: tuple[str, ...]
-    there: tuple[str, ...]
+    unrecorded_keys: tuple[str, ...]
+    present_keys: tuple[str, ...]
     feature_rows: int
     run_rows: tuple[RunRow, ...]
     holds: tuple[Hold, ...]
     erased_before: bool
 
     @property
-    def is_news(self) -> bool:
+    def is_new(self) -> bool:
         """Tell whether there is something to be recorded."""
-        return bool(self.unrecorded or self.feature_rows or self.run_rows)
+        return bool(self.unrecorded_keys or self.feature_rows or self.run_rows)
 
 
-def plan_of(connection: Connection, log: RecordLog, customer: Customer) -> Plan:
+def read_plan(connection: Connection, log: RecordLog, customer: CustomerKey) -> ErasurePlan:
     """Look at what there is; changes nothing."""
     tag = log.tag_of(*customer)
     erasures = [header for _, header in headers_about(connection, tag, (ERASURE,))]
@@ -72,12 +72,12 @@ def plan_of(connection: Connection, log: RecordLog, customer: Customer) -> Plan:
     counts = {row[0]: row[1] for row in connection.execute(sealed) if row[0] != own}
     current = {key.key_id for key in log.keys.of_owners({tag}).values()}
     there = current | set(log.keys.by_id(counts.keys()))
-    named = {key for header in erasures for key in destroyed_keys(header)}
-    features = select(func.count()).select_from(FEATURES).where(*features_of(customer))
-    return Plan(
+    named = {key for header in erasures for key in _destroyed_keys(header)}
+    features = select(func.count()).select_from(FEATURES).where(*_feature_condition(customer))
+    return ErasurePlan(
         records=sum(count for key, count in counts.items() if key in there),
-        unrecorded=tuple(sorted((current | set(counts)) - named)),
-        there=tuple(sorted(there)),
+        unrecorded_keys=tuple(sorted((current | set(counts)) - named)),
+        present_keys=tuple(sorted(there)),
         feature_rows=connection.execute(features).scalar_one(),
         run_rows=tuple(rows_of_customer(connection, log, *customer)),
         holds=tuple(holds_on(connection, tag)),
@@ -85,7 +85,7 @@ def plan_of(connection: Connection, log: RecordLog, customer: Customer) -> Plan:
     )
 
 
-def checked_plan(log: RecordLog, customer: Customer, reason: str) -> Plan:
+def preview_erasure(log: RecordLog, customer: CustomerKey, reason: str) -> ErasurePlan:
     """Look at what an erasure would do; changes nothing.
 
     Raises:
@@ -93,12 +93,12 @@ def checked_plan(log: RecordLog, customer: Customer, reason: str) -> Plan:
     """
     check_reason(reason, customer)
     with log.database.reading() as connection:
-        plan = plan_of(connection, log, customer)
-    refuse(plan, customer)
+        plan = read_plan(connection, log, customer)
+    _check_allowed(plan, customer)
     return plan
 
 
-def erase(log: RecordLog, customer: Customer, reason: str, at: dt.datetime) -> Plan:
+def erase_customer(log: RecordLog, customer: CustomerKey, reason: str, at: dt.datetime) -> ErasurePlan:
     """Erase a customer; gives what there was. Finishes what an earlier erasure has left undone.
 
     Only while nobody loads (`alone`), and after `sweep`: the rows of a run that was never shown are in no record.
@@ -111,46 +111,46 @@ def erase(log: RecordLog, customer: Customer, reason: str, at: dt.datetime) -> P
     check_reason(reason, customer)
     with log.database.writing() as connection:
         log.lock_head(connection)
-        plan = plan_of(connection, log, customer)
-        refuse(plan, customer)
-        if plan.is_news:
-            written(log, connection, erasure_entry(plan, log.tag_of(*customer), customer[0], reason, at))
-            connection.execute(delete(FEATURES).where(*features_of(customer)))
+        plan = read_plan(connection, log, customer)
+        _check_allowed(plan, customer)
+        if plan.is_new:
+            written(log, connection, _erasure_entry(plan, log.tag_of(*customer), customer[0], reason, at))
+            connection.execute(delete(FEATURES).where(*_feature_condition(customer)))
             erase_risks(connection, *customer, at)
         # The last before the commit: who appends after it finds no key of this customer, and makes a new one.
-        log.keys.retire(plan.there)
-    log.keys.destroy(plan.there)
+        log.keys.retire(plan.present_keys)
+    log.keys.destroy(plan.present_keys)
     return plan
 
 
-def clean(log: RecordLog) -> None:
+def rewrite_files(log: RecordLog) -> None:
     """Write the files anew that held what was erased.
 
     Raises:
         StoreUnavailable: A database is busy for too long; run the command again.
     """
     scrub(log.keys.database, ("wrapped_keys",))
-    scrub(log.database, PLAIN_TABLES)
+    scrub(log.database, _PLAINTEXT_TABLES)
 
 
-def refuse(plan: Plan, customer: Customer) -> None:
+def _check_allowed(plan: ErasurePlan, customer: CustomerKey) -> None:
     """Refuse what must not be done, or cannot have been meant."""
     if plan.holds:
         names = "; ".join(f"{hold.hold_id} since {hold.since:%Y-%m-%d}" for hold in plan.holds)
         raise ErasureRefused(f"there is a legal hold on {' '.join(customer)}: {names}; nothing was erased")
-    if not plan.is_news and not plan.erased_before:
+    if not plan.is_new and not plan.erased_before:
         raise ErasureRefused(f"nothing is known of {' '.join(customer)}: look at the market and the number again")
 
 
-def check_reason(reason: str, customer: Customer) -> None:
+def check_reason(reason: str, customer: CustomerKey) -> None:
     """Refuse a reason that would keep what is to be forgotten: it is recorded for as long as the log lives."""
-    if not reason.strip() or len(reason) > REASON_MAX:
-        raise ErasureRefused(f"--reason must say why, in at most {REASON_MAX} characters")
+    if not reason.strip() or len(reason) > _REASON_CHARACTERS_MAX:
+        raise ErasureRefused(f"--reason must say why, in at most {_REASON_CHARACTERS_MAX} characters")
     if customer[1] in reason:
         raise ErasureRefused("--reason must not name the customer: it is kept for ever; name the case instead")
 
 
-def erasure_entry(plan: Plan, tag: str, market: str, reason: str, at: dt.datetime) -> Entry:
+def _erasure_entry(plan: ErasurePlan, tag: str, market: str, reason: str, at: dt.datetime) -> Entry:
     """Give the entry that records an erasure: under the log's own key, the customer as a tag only."""
     body = pb.ErasureRecord(reason=reason, feature_rows=plan.feature_rows)
     for row in plan.run_rows:
@@ -162,21 +162,21 @@ def erasure_entry(plan: Plan, tag: str, market: str, reason: str, at: dt.datetim
         caller=OPERATOR,
         body=body.SerializeToString(deterministic=True),
         about=tag,
-        labels={"market": market} | {f"{KEY_LABEL}{place}": key for place, key in enumerate(plan.unrecorded)},
+        labels={"market": market} | {f"{_KEY_LABEL}{place}": key for place, key in enumerate(plan.unrecorded_keys)},
     )
 
 
-def destroyed_keys(header: Header) -> list[str]:
+def _destroyed_keys(header: Header) -> list[str]:
     """Give the keys that an erasure destroyed."""
-    return [key for name, key in header.labels.items() if name.startswith(KEY_LABEL)]
+    return [key for name, key in header.labels.items() if name.startswith(_KEY_LABEL)]
 
 
-def features_of(customer: Customer) -> tuple[ColumnElement[bool], ...]:
+def _feature_condition(customer: CustomerKey) -> tuple[ColumnElement[bool], ...]:
     """Give the condition for a customer's features."""
     return FEATURES.c.market == customer[0], FEATURES.c.customer_id == customer[1]
 
 
-def erasure_problems(log: RecordLog) -> tuple[list[str], list[RunRow]]:
+def find_erasure_problems(log: RecordLog) -> tuple[list[str], list[RunRow]]:
     """Hold the keys against the erasures; gives what is wrong, and the rows of runs that erasures took."""
     rows: list[RunRow] = []
     named: dict[str, int] = {}
@@ -186,7 +186,7 @@ def erasure_problems(log: RecordLog) -> tuple[list[str], list[RunRow]]:
     for record_id in ids:
         kept = log.of_id(record_id)
         assert kept is not None, "it was there a moment ago, and records are never deleted"
-        named |= dict.fromkeys(destroyed_keys(kept.header), kept.index)
+        named |= dict.fromkeys(_destroyed_keys(kept.header), kept.index)
         body = pb.ErasureRecord.FromString(kept.body)
         rows += [RunRow(each.run_id, each.market, each.row_sha256) for each in body.run_rows]
     there = log.keys.ids()

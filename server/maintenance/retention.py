@@ -27,11 +27,11 @@ from server.stores.runs.records import stamp
 from server.stores.secure_delete import settle
 from server.stores.tables import RECORDS
 
-READ_ROWS = 10_000
+_ROWS_PER_FETCH = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class DueCount:
     """What a line of the table finds.
 
     Attributes:
@@ -44,22 +44,28 @@ class Counted:
     held: int
 
 
-def look(log: RecordLog, table: RetentionTable, now: dt.datetime) -> tuple[list[Counted], dict[str, int]]:
+def preview_retention(log: RecordLog, table: RetentionTable, now: dt.datetime) -> tuple[list[DueCount], dict[str, int]]:
     """Say what `remove` would do, line by line, and how many records there are of kinds without a line."""
     with log.database.reading() as connection:
         held = held_tags(connection)
         counted = []
         for due in table.due(now):
-            tags = select(RECORDS.c.customer_tag, func.count()).where(*matches(due)).group_by(RECORDS.c.customer_tag)
+            tags = (
+                select(RECORDS.c.customer_tag, func.count())
+                .where(*_line_conditions(due))
+                .group_by(RECORDS.c.customer_tag)
+            )
             counts = {row[0]: row[1] for row in connection.execute(tags)}
             kept = sum(count for tag, count in counts.items() if tag in held)
-            counted.append(Counted(due, sum(counts.values()) - kept, kept))
+            counted.append(DueCount(due, sum(counts.values()) - kept, kept))
         kinds = select(RECORDS.c.kind, func.count()).group_by(RECORDS.c.kind)
         without = {row[0]: row[1] for row in connection.execute(kinds) if row[0] not in table.kinds() | KEPT_FOR_EVER}
     return counted, without
 
 
-def remove(log: RecordLog, table: RetentionTable, now: dt.datetime, batch: int = REMOVED_MAX) -> Iterator[int]:
+def remove_due_content(
+    log: RecordLog, table: RetentionTable, now: dt.datetime, batch: int = REMOVED_MAX
+) -> Iterator[int]:
     """Remove what is due, little by little; gives how many after each transaction.
 
     What is due is found while others write; the head of the log is locked only for those records of a batch.
@@ -69,13 +75,13 @@ def remove(log: RecordLog, table: RetentionTable, now: dt.datetime, batch: int =
         StoreUnavailable: The database does not answer, or is read all the time; run it again.
     """
     lines = list(table.due(now))
-    places = due_places(log, lines)
+    places = _due_indexes(log, lines)
     for start in range(0, len(places), batch):
         with log.database.writing() as connection:
             log.lock_head(connection)
-            found = still_due(connection, lines, places[start : start + batch])
+            found = _rows_still_due(connection, lines, places[start : start + batch])
             if found:
-                written(log, connection, retention_entry(found, table, now))
+                written(log, connection, _retention_entry(found, table, now))
                 gone = update(RECORDS).where(RECORDS.c.record_index.in_([row.record_index for row, _ in found]))
                 connection.execute(gone.values(ciphertext=None))
         if found:
@@ -83,36 +89,38 @@ def remove(log: RecordLog, table: RetentionTable, now: dt.datetime, batch: int =
     settle(log.database, RECORDS.name)
 
 
-def due_places(log: RecordLog, lines: Sequence[Due]) -> "array[int]":
+def _due_indexes(log: RecordLog, lines: Sequence[Due]) -> "array[int]":
     """Give the places of the records that are due and not held, ascending: 8 bytes each, read in one pass."""
     found = array("q")
     if not lines:
         return found
     wanted = (
-        select(RECORDS.c.record_index, RECORDS.c.customer_tag).where(due_by(lines)).order_by(RECORDS.c.record_index)
+        select(RECORDS.c.record_index, RECORDS.c.customer_tag)
+        .where(_due_condition(lines))
+        .order_by(RECORDS.c.record_index)
     )
     with log.database.reading() as connection:
         held = held_tags(connection)
-        for row in connection.execute(wanted, execution_options={"yield_per": READ_ROWS}):
+        for row in connection.execute(wanted, execution_options={"yield_per": _ROWS_PER_FETCH}):
             if row.customer_tag not in held:
                 found.append(row.record_index)
     return found
 
 
-def still_due(connection: Connection, lines: Sequence[Due], places: Sequence[int]) -> list[tuple[Row[Any], Due]]:
+def _rows_still_due(connection: Connection, lines: Sequence[Due], places: Sequence[int]) -> list[tuple[Row[Any], Due]]:
     """Give which of these records are due and not held now that nobody else writes, checked."""
     held = held_tags(connection)
-    wanted = select(RECORDS).where(RECORDS.c.record_index.in_(places), due_by(lines))
+    wanted = select(RECORDS).where(RECORDS.c.record_index.in_(places), _due_condition(lines))
     rows = connection.execute(wanted.order_by(RECORDS.c.record_index)).all()
-    return [(checked(row), line_of(row, lines)) for row in rows if row.customer_tag not in held]
+    return [(_check_intact(row), _matching_line(row, lines)) for row in rows if row.customer_tag not in held]
 
 
-def due_by(lines: Sequence[Due]) -> ColumnElement[bool]:
+def _due_condition(lines: Sequence[Due]) -> ColumnElement[bool]:
     """Give the condition for records that any line removes, holds aside."""
-    return or_(*(and_(*matches(due)) for due in lines))
+    return or_(*(and_(*_line_conditions(due)) for due in lines))
 
 
-def matches(due: Due) -> tuple[ColumnElement[bool], ...]:
+def _line_conditions(due: Due) -> tuple[ColumnElement[bool], ...]:
     """Give the condition for records that a line removes, holds aside."""
     line, market = due.line, RECORDS.c.market
     of_market = or_(market.is_(None), market.not_in(due.others)) if line.market == "*" else market == line.market
@@ -120,7 +128,7 @@ def matches(due: Due) -> tuple[ColumnElement[bool], ...]:
     return RECORDS.c.kind == line.kind, of_market, old, RECORDS.c.ciphertext.is_not(None)
 
 
-def line_of(row: Row[Any], lines: Sequence[Due]) -> Due:
+def _matching_line(row: Row[Any], lines: Sequence[Due]) -> Due:
     """Give the line that removes a record."""
     return next(
         due
@@ -130,7 +138,7 @@ def line_of(row: Row[Any], lines: Sequence[Due]) -> Due:
     )
 
 
-def checked(row: Row[Any]) -> Row[Any]:
+def _check_intact(row: Row[Any]) -> Row[Any]:
     """Refuse a record that is not what was written: its header would pass for the true one ever after."""
     record = stored_record(row)
     try:
@@ -145,7 +153,7 @@ def checked(row: Row[Any]) -> Row[Any]:
     return row
 
 
-def retention_entry(found: Sequence[tuple[Row[Any], Due]], table: RetentionTable, now: dt.datetime) -> Entry:
+def _retention_entry(found: Sequence[tuple[Row[Any], Due]], table: RetentionTable, now: dt.datetime) -> Entry:
     """Give the entry that records what is removed: places and hashes in its header, the lines in its body."""
     body = pb.RetentionRecord(table_version=table.document.version, table_sha256=table.sha256)
     counts = Counter(due.line for _, due in found)
@@ -160,10 +168,10 @@ def retention_entry(found: Sequence[tuple[Row[Any], Due]], table: RetentionTable
         time=now,
         caller=OPERATOR,
         body=body.SerializeToString(deterministic=True),
-        removed=tuple(Removed(row.record_index, sha256_of(stored_record(row).header)) for row, _ in found),
+        removed=tuple(Removed(row.record_index, _sha256_hex(stored_record(row).header)) for row, _ in found),
     )
 
 
-def sha256_of(content: bytes) -> str:
+def _sha256_hex(content: bytes) -> str:
     """Give SHA-256 in hexadecimal."""
     return hashlib.sha256(content).hexdigest()

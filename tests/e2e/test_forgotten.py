@@ -22,7 +22,7 @@ from grounds.credit.v1 import credit_pb2 as pb
 from grounds_client.export_log import export_log
 from grounds_record.keys import read_secret
 from server.config import Settings
-from server.maintenance.erasure import clean, erase
+from server.maintenance.erasure import erase_customer, rewrite_files
 from server.stores.runs.arrow_chunks import EXPORTED, written
 from server.stores.tables import FEATURES, RISK_CHUNKS, RISKS
 from tests.conftest import ROOT, Serving
@@ -260,8 +260,8 @@ def test_the_files_of_postgresql_tables_do_not_hold_an_erased_customers_rows(
             connection.execute(FEATURES.insert(), customers)
         before = holds(b"CANARY-78"), holds(b"CANARY-77")
 
-        erase(log, ("DE", "CANARY-77"), "request 7", NOW)
-        clean(log)
+        erase_customer(log, ("DE", "CANARY-77"), "request 7", NOW)
+        rewrite_files(log)
 
         assert before == (True, True)
         assert (holds(b"CANARY-78"), holds(b"CANARY-77")) == (True, False)

@@ -16,7 +16,7 @@ from grounds_record.keys import read_signing_key
 from grounds_record.merkle import verify_consistency, verify_inclusion
 from grounds_record.sealed import SealedRecord
 from server.config import read_settings
-from server.maintenance.doctor import examine
+from server.maintenance.doctor import check_log
 from server.stores.database import Database
 from tests.e2e.processes import Process, start
 from tests.server.requests import customer, numbers, score_request
@@ -118,7 +118,7 @@ def kill_again_and_again(config: Path, rounds: int) -> None:
     finally:
         server.kill()
     database = Database(settings.database)
-    holds, said = examine(database, read_signing_key(settings.signing_key, settings.log_origin).verifier(), None)
+    holds, said = check_log(database, read_signing_key(settings.signing_key, settings.log_origin).verifier(), None)
     database.close()
     assert holds, (seed, said)
     assert size >= answered > 0, seed

@@ -15,7 +15,7 @@ from grounds_record.checkpoint import Checkpoint, sign_checkpoint
 from grounds_record.keys import ensure_signing_key
 from grounds_record.merkle import Frontier
 from server.config import Settings
-from server.maintenance.doctor import examine
+from server.maintenance.doctor import check_log
 from server.stores.database import Database
 from server.stores.record_log.entries import split
 from server.stores.tables import LOG_HEAD, RECORDS
@@ -83,7 +83,7 @@ def examined(serving: Serving) -> tuple[bool, str]:
     log = serving.application.log
     assert log is not None
     database = Database(serving.settings.database)
-    holds, said = examine(database, log.verifier, None)
+    holds, said = check_log(database, log.verifier, None)
     database.close()
     return holds, "\n".join(said)
 

@@ -73,5 +73,7 @@ def erase(serving: Serving, customer_id: str) -> int:
     """Erase a customer; gives from how many runs."""
     assert serving.application.log is not None
     return len(
-        server.maintenance.erasure.erase(serving.application.log, ("DE", customer_id), "request 7", now()).run_rows
+        server.maintenance.erasure.erase_customer(
+            serving.application.log, ("DE", customer_id), "request 7", now()
+        ).run_rows
     )

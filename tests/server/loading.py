@@ -7,7 +7,7 @@ from pathlib import Path
 
 from server.config import read_settings
 from server.load import files, runs
-from server.load.files import Loaded
+from server.load.files import LoadResult
 from server.stores.database import Database
 from server.stores.record_log.opening import KeyPlaces
 from server.stores.runs.loading import Keep
@@ -27,7 +27,7 @@ def keys_beside(database: Database) -> KeyPlaces:
     return key_places(Path(url.database).parent if is_file else FOLDERS[url.database])
 
 
-def load_file(database: Database, path: Path, load_time: dt.datetime, keep: Keep = KEEP) -> Loaded:
+def load_file(database: Database, path: Path, load_time: dt.datetime, keep: Keep = KEEP) -> LoadResult:
     """Load a file as `python -m server load` does."""
     return files.load_file(database, path, load_time, keys_beside(database), keep)
 

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Table, select, update
 
 from grounds.audit.v1 import bodies_pb2 as pb
-from server.maintenance.erasure import erasure_problems
+from server.maintenance.erasure import find_erasure_problems
 from server.stores.record_log.entries import Entry
 from server.stores.record_log.log import RecordLog
 from server.stores.runs.records import run_problems
@@ -111,4 +111,4 @@ def run_ids(log: RecordLog) -> set[str]:
 
 def problems(log: RecordLog) -> list[str]:
     """Hold the runs against their records."""
-    return list(run_problems(log, erasure_problems(log)[1]))
+    return list(run_problems(log, find_erasure_problems(log)[1]))

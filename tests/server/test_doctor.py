@@ -9,8 +9,8 @@ from sqlalchemy import Connection, delete, event, select, update
 
 from grounds_record.merkle import HASH_BYTES, Frontier
 from server.decisions.retention import read_retention
-from server.maintenance.doctor import examine
-from server.maintenance.retention import remove
+from server.maintenance.doctor import check_log
+from server.maintenance.retention import remove_due_content
 from server.stores.record_log.anchors import Anchors
 from server.stores.record_log.entries import split
 from server.stores.record_log.log import RecordLog
@@ -45,18 +45,18 @@ def test_what_is_written_and_anchored_while_the_doctor_reads_is_no_fault(log: Re
             busy[0] = False
 
     event.listen(log.database.engine, "after_cursor_execute", grow)
-    holds, said = examine(log.database, log.verifier, folder)
+    holds, said = check_log(log.database, log.verifier, folder)
     event.remove(log.database.engine, "after_cursor_execute", grow)
 
     assert holds, said
     assert seen == {"checkpoints", "log_head", "records"}
     assert anchors.failures == 0
-    assert examine(log.database, log.verifier, folder)[0]
+    assert check_log(log.database, log.verifier, folder)[0]
 
 
 def test_what_retention_removes_while_the_doctor_reads_is_no_fault(log: RecordLog, tmp_path: Path) -> None:
     """The doctor has seen the head, but not the records, when they and the record that accounts for them change."""
-    running = remove(log, read_retention(table_of(tmp_path)), NOW + dt.timedelta(days=20 * 366))
+    running = remove_due_content(log, read_retention(table_of(tmp_path)), NOW + dt.timedelta(days=20 * 366))
     counts: list[int] = []
 
     def retain(_connection: Connection, _cursor: object, statement: str, *_: object) -> None:
@@ -65,12 +65,12 @@ def test_what_retention_removes_while_the_doctor_reads_is_no_fault(log: RecordLo
             counts[0] = next(running)
 
     event.listen(log.database.engine, "after_cursor_execute", retain)
-    holds, said = examine(log.database, log.verifier, None)
+    holds, said = check_log(log.database, log.verifier, None)
     event.remove(log.database.engine, "after_cursor_execute", retain)
 
     assert counts == [7]
     assert holds, said
-    assert examine(log.database, log.verifier, None)[0]
+    assert check_log(log.database, log.verifier, None)[0]
 
 
 def test_a_kept_checkpoint_that_is_larger_than_the_log_is_a_fault(log: RecordLog) -> None:
@@ -85,7 +85,7 @@ def test_a_kept_checkpoint_that_is_larger_than_the_log_is_a_fault(log: RecordLog
         connection.execute(update(LOG_HEAD).values(**back))
         sizes = connection.execute(select(CHECKPOINTS.c.size)).scalars().all()
 
-    holds, said = examine(log.database, log.verifier, None)
+    holds, said = check_log(log.database, log.verifier, None)
 
     assert sorted(sizes) == [7, 9]
     assert not holds
@@ -106,6 +106,6 @@ def test_a_frontier_that_is_not_that_of_the_records_is_found(log: RecordLog, dam
         }
         connection.execute(update(LOG_HEAD).values(peaks=wrong[damage]))
 
-    holds, said = examine(log.database, log.verifier, None)
+    holds, said = check_log(log.database, log.verifier, None)
 
     assert (holds, said[-1]) == (False, FRONTIER)

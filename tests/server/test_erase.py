@@ -11,8 +11,8 @@ from sqlalchemy import func, select
 from grounds.audit.v1 import bodies_pb2 as pb
 from grounds_record.header import Header, parse_header
 from server.errors import ErasureRefused, RecordRemoved
-from server.maintenance.doctor import examine
-from server.maintenance.erasure import ERASURE, clean, erase, erasure_problems, plan_of
+from server.maintenance.doctor import check_log
+from server.maintenance.erasure import ERASURE, erase_customer, find_erasure_problems, read_plan, rewrite_files
 from server.stores.key_tables import WRAPPED_KEYS
 from server.stores.record_log.customer_keys import LOG, TAGS
 from server.stores.record_log.entries import Kept
@@ -66,32 +66,32 @@ def feature_rows(log: RecordLog) -> dict[str, int]:
 
 def verifies(log: RecordLog) -> bool:
     """Tell whether everything in the log holds."""
-    return examine(log.database, log.verifier, None)[0]
+    return check_log(log.database, log.verifier, None)[0]
 
 
 def test_an_erased_customer_cannot_be_read_the_log_verifies_and_another_customer_is_as_before(log: RecordLog) -> None:
     before = verifies(log)
 
-    plan = erase(log, C1, "request 7", NOW)
-    clean(log)
+    plan = erase_customer(log, C1, "request 7", NOW)
+    rewrite_files(log)
 
     for record_id in ids(log, C1):
         with pytest.raises(RecordRemoved) as caught:
             log.of_id(record_id)
         assert caught.value.key_destroyed
     assert all(log.of_id(record_id) for record_id in ids(log, C2))
-    assert (plan.records, plan.feature_rows, len(plan.there)) == (2, 2, 1)
+    assert (plan.records, plan.feature_rows, len(plan.present_keys)) == (2, 2, 1)
     assert feature_rows(log) == {"C2": 2}
     assert before
     assert verifies(log)
-    assert erasure_problems(log) == ([], [])
+    assert find_erasure_problems(log) == ([], [])
     assert [(each.reason, each.feature_rows) for each in erasures(log)] == [("request 7", 2)]
 
 
 def test_the_record_of_an_erasure_names_the_customer_as_a_tag_only_and_is_under_the_logs_own_key(
     log: RecordLog,
 ) -> None:
-    erase(log, C1, "request 7", NOW)
+    erase_customer(log, C1, "request 7", NOW)
 
     with log.database.reading() as connection:
         rows = connection.execute(select(RECORDS).order_by(RECORDS.c.record_index)).all()
@@ -105,19 +105,19 @@ def test_the_record_of_an_erasure_names_the_customer_as_a_tag_only_and_is_under_
 def test_erasing_again_changes_nothing_and_a_later_decision_gets_a_new_key_and_can_be_erased_too(
     log: RecordLog,
 ) -> None:
-    erase(log, C1, "request 7", NOW)
-    again = erase(log, C1, "request 7", NOW)
+    erase_customer(log, C1, "request 7", NOW)
+    again = erase_customer(log, C1, "request 7", NOW)
     (later,) = log.append([entry(customer=C1)])
     assert isinstance(later, Kept)
     readable = log.of_id(later.header.record_id)
 
-    erase(log, C1, "request 8", NOW)
+    erase_customer(log, C1, "request 8", NOW)
 
-    assert not again.is_news
+    assert not again.is_new
     assert readable == later
     assert later.header.key_id != parse_header_of(log, 0).key_id
     assert [each.reason for each in erasures(log)] == ["request 7", "request 8"]
-    assert erasure_problems(log)[0] == []
+    assert find_erasure_problems(log)[0] == []
 
 
 def parse_header_of(log: RecordLog, place: int) -> Header:
@@ -133,11 +133,11 @@ def test_a_legal_hold_forbids_it_until_every_hold_is_released(log: RecordLog) ->
 
     release_hold(log, first, "settled", NOW)
     with pytest.raises(ErasureRefused, match=second) as caught:
-        erase(log, C1, "request 7", NOW)
+        erase_customer(log, C1, "request 7", NOW)
     with log.database.reading() as connection:
         held = held_tags(connection), [hold.hold_id for hold in holds_on(connection, log.tag_of(*C1))]
     release_hold(log, second, "settled", NOW)
-    erase(log, C1, "request 7", NOW)
+    erase_customer(log, C1, "request 7", NOW)
 
     assert first not in str(caught.value)
     assert held == ({log.tag_of(*C1)}, [second])
@@ -151,7 +151,7 @@ def test_a_legal_hold_forbids_it_until_every_hold_is_released(log: RecordLog) ->
 def test_a_refused_erasure_changes_nothing(log: RecordLog) -> None:
     place_hold(log, *C2, "lawsuit", NOW)
     with log.database.reading() as connection:
-        before = plan_of(connection, log, C2)
+        before = read_plan(connection, log, C2)
 
     for customer, reason, told in (
         (C2, "request 7", "legal hold"),
@@ -162,10 +162,10 @@ def test_a_refused_erasure_changes_nothing(log: RecordLog) -> None:
         (C1, "x" * 501, "at most 500"),
     ):
         with pytest.raises(ErasureRefused, match=told):
-            erase(log, customer, reason, NOW)
+            erase_customer(log, customer, reason, NOW)
 
     with log.database.reading() as connection:
-        assert plan_of(connection, log, C2) == before
+        assert read_plan(connection, log, C2) == before
     assert erasures(log) == []
     assert feature_rows(log) == {"C1": 2, "C2": 2}
 
@@ -180,16 +180,16 @@ def test_the_logs_own_keys_cannot_be_destroyed(log: RecordLog) -> None:
 
 
 def test_a_key_that_is_gone_without_an_erasure_and_one_that_is_there_after_it_are_found(log: RecordLog) -> None:
-    erase(log, C1, "request 7", NOW)
+    erase_customer(log, C1, "request 7", NOW)
     keys = log.keys.of_owners({log.tag_of(*C2)})
     destroyed = parse_header_of(log, 0).key_id
 
     log.keys.destroy([key.key_id for key in keys.values()])
-    gone, _ = erasure_problems(log)
+    gone, _ = find_erasure_problems(log)
     copied = {"key_id": destroyed, "owner": "restored", "wrapped": b"x" * 61}
     with log.keys.database.writing() as connection:
         connection.execute(WRAPPED_KEYS.insert().values(**copied))
-    both, _ = erasure_problems(log)
+    both, _ = find_erasure_problems(log)
 
     assert len(gone) == 1
     assert next(iter(keys.values())).key_id in gone[0]
@@ -217,7 +217,7 @@ def test_killed_at_any_step_it_is_finished_by_the_same_command_and_recorded_once
         with fresh(url, folder) as log:
             Kill(step, log.database, log.keys.database)
             try:
-                erase(log, C1, "request 7", NOW)
+                erase_customer(log, C1, "request 7", NOW)
             except Killed:
                 ended = False
         with opened(url, folder) as log:
@@ -237,7 +237,7 @@ def look_after_a_kill(log: RecordLog) -> int:
     if not erasures(log):
         assert all(log.of_id(record_id) for record_id in ids(log, C1))
         assert feature_rows(log) == {"C1": 2, "C2": 2}
-    return len(erasure_problems(log)[0])
+    return len(find_erasure_problems(log)[0])
 
 
 def finish(log: RecordLog) -> None:
@@ -246,10 +246,10 @@ def finish(log: RecordLog) -> None:
     (later,) = log.append([entry(customer=C1)])
     assert isinstance(later, Kept)
 
-    erase(log, C1, "request 7", NOW)
-    clean(log)
+    erase_customer(log, C1, "request 7", NOW)
+    rewrite_files(log)
 
-    assert erasure_problems(log) == ([], [])
+    assert find_erasure_problems(log) == ([], [])
     assert len(erasures(log)) == recorded + 1, "the later decision's key is recorded too, and each key once"
     assert feature_rows(log) == {"C2": 2}
     others = log.keys.of_owners({LOG, TAGS, log.tag_of(*C2)})
@@ -270,7 +270,7 @@ def test_a_decision_that_is_made_while_a_customer_is_erased_is_never_lost(log: R
             destroy(keys)  # type: ignore[arg-type]
 
     log.keys.__class__ = Slow
-    erase(log, C1, "request 7", NOW)
+    erase_customer(log, C1, "request 7", NOW)
 
     (later,) = between
     assert isinstance(later, Kept)

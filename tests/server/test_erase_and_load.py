@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 from server.__main__ import app
 from server.errors import StoreUnavailable
-from server.maintenance.doctor import examine
-from server.maintenance.erasure import erasure_problems
+from server.maintenance.doctor import check_log
+from server.maintenance.erasure import find_erasure_problems
 from server.stores.database import Database
 from server.stores.runs.loading import alone
 from server.stores.runs.records import run_problems
@@ -35,8 +35,8 @@ def typed(url: str, folder: Path, *words: str) -> Result:
 def problems(url: str, folder: Path) -> list[str]:
     """Say what the doctor finds wrong with the log and its runs."""
     with opened(url, folder, origin=ORIGIN) as log:
-        _, gone = erasure_problems(log)
-        holds, sentences = examine(log.database, log.verifier, None)
+        _, gone = find_erasure_problems(log)
+        holds, sentences = check_log(log.database, log.verifier, None)
         return [*run_problems(log, gone), *([] if holds else sentences)]
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from server.load.files import Loaded, load_file
-from server.maintenance.erasure import erase
+from server.load.files import LoadResult, load_file
+from server.maintenance.erasure import erase_customer
 from server.stores.features import utc
 from server.stores.tables import FEATURES, RISK_TOMBSTONES, RISKS, RUNS
 from tests.conftest import LOAD_TIME
@@ -24,17 +24,17 @@ def test_who_was_erased_stays_away_until_there_is_something_newer(database_url: 
     newer = write(tmp_path / "new.parquet", GOOD.assign(as_of=AS_OF + 2 * day))
     with opened(database_url, tmp_path) as log:
         load_file(log.database, path, LOAD_TIME, places(tmp_path), KEEP)
-        erase(log, WHO, "request 7", AS_OF + day)
+        erase_customer(log, WHO, "request 7", AS_OF + day)
 
         again = load_file(log.database, path, LOAD_TIME, places(tmp_path), KEEP)
         with log.database.reading() as connection:
             customers = {tuple(row) for row in connection.execute(select(FEATURES.c.market, FEATURES.c.customer_id))}
         later = load_file(log.database, newer, LOAD_TIME, places(tmp_path), KEEP)
 
-    assert again == Loaded("features", "credit", 0, 2, 1)
+    assert again == LoadResult("features", "credit", 0, 2, 1)
     assert WHO not in customers
     assert len(customers) == 2
-    assert later == Loaded("features", "credit", 3, 0, 0)
+    assert later == LoadResult("features", "credit", 3, 0, 0)
 
 
 def test_a_run_leaves_out_who_was_erased_since_its_cut_also_when_no_tombstone_is_left_and_says_how_many(
@@ -48,7 +48,7 @@ def test_a_run_leaves_out_who_was_erased_since_its_cut_also_when_no_tombstone_is
     features = write(tmp_path / "features.parquet", GOOD)  # DE C1 among them
     with opened(database_url, tmp_path) as log:
         load_file(log.database, features, LOAD_TIME, places(tmp_path), KEEP)
-        erase(log, ("DE", "C1"), "request 7", FIRST + day)
+        erase_customer(log, ("DE", "C1"), "request 7", FIRST + day)
         with log.database.reading() as connection:
             stones = connection.execute(select(RISK_TOMBSTONES)).all()
 

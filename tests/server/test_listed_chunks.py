@@ -13,7 +13,7 @@ from sqlalchemy import delete, select, update
 
 from server.application import Application
 from server.config import Settings
-from server.maintenance.doctor import examine
+from server.maintenance.doctor import check_log
 from server.stores.database import Database
 from server.stores.record_log.decision_index import Condition
 from server.stores.record_log.header_chunks import Chunker, ChunksNotMade, due, stretches
@@ -159,7 +159,7 @@ def test_the_doctor_finds_a_chunk_that_is_not_what_the_records_say(
     log: RecordLog, change: dict[str, Any], said: str
 ) -> None:
     chunk_all(log.database, LENGTH)
-    assert examine(log.database, log.verifier, None)[0]
+    assert check_log(log.database, log.verifier, None)[0]
     with log.database.writing() as connection:
         this = LISTED_CHUNKS.c.first_index == LENGTH
         held = bytes(connection.execute(select(LISTED_CHUNKS.c.content).where(this)).scalar_one())
@@ -169,7 +169,7 @@ def test_the_doctor_finds_a_chunk_that_is_not_what_the_records_say(
         }
         connection.execute(update(LISTED_CHUNKS).where(this).values(**values))
 
-    holds, found = examine(log.database, log.verifier, None)
+    holds, found = check_log(log.database, log.verifier, None)
 
     assert not holds
     assert said in found
@@ -199,7 +199,7 @@ def test_the_doctor_finds_a_chunk_that_does_not_say_in_a_number_how_long_it_is(l
             pytest.skip("PostgreSQL keeps nothing but numbers there")
         connection.exec_driver_sql("UPDATE listed_chunks SET record_count = 'many' WHERE first_index = 16")
 
-    _, found = examine(log.database, log.verifier, None)
+    _, found = check_log(log.database, log.verifier, None)
 
     assert found[-1] == "the chunk of records 16 to 15 does not belong to this log"
 
@@ -209,7 +209,7 @@ def test_a_record_that_is_gone_is_not_held_against_other_chunks(log: RecordLog) 
     with log.database.writing() as connection:
         connection.execute(delete(RECORDS).where(RECORDS.c.record_index == 20))
 
-    _, found = examine(log.database, log.verifier, None)
+    _, found = check_log(log.database, log.verifier, None)
 
     assert [sentence for sentence in found if sentence.startswith("the chunk")] == [DAMAGED]
 
@@ -241,7 +241,7 @@ async def test_processes_at_once_make_each_chunk_once(log: RecordLog) -> None:
     await asyncio.gather(*(Chunker(log.database, 4).make() for _ in range(3)))
 
     assert chunks(log.database) == [(first, 4) for first in range(0, SIZE, 4)]
-    assert examine(log.database, log.verifier, None)[0]
+    assert check_log(log.database, log.verifier, None)[0]
 
 
 async def test_a_process_that_fails_is_told_of_without_its_words(log: RecordLog) -> None:

@@ -17,7 +17,7 @@ from sqlalchemy import func, select
 
 from server.config import Settings
 from server.errors import LoadRefused
-from server.load.files import Loaded
+from server.load.files import LoadResult
 from server.stores.database import Database
 from server.stores.tables import FEATURES, METADATA
 from tests.conftest import LOAD_TIME, ROOT
@@ -68,8 +68,8 @@ def test_a_file_is_loaded_whole_and_again_changes_nothing(database: Database, tm
 
     first, second = (load_file(database, path, LOAD_TIME) for _ in range(2))
 
-    assert first == Loaded("features", "credit", 3, 0, 0)
-    assert second == Loaded("features", "credit", 0, 3, 0)
+    assert first == LoadResult("features", "credit", 3, 0, 0)
+    assert second == LoadResult("features", "credit", 0, 3, 0)
     assert counts(database)["features"] == 3
 
 

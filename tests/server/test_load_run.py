@@ -13,7 +13,7 @@ import pytest
 
 from grounds.churn.v1 import churn_pb2 as pb
 from server.errors import LoadRefused
-from server.load.manifest import BANDS, STATUSES
+from server.load.manifest import _BAND_NAMES, STATUSES
 from server.stores.database import Database
 from server.stores.runs.predictions import RiskStore, Wanted
 from tests.conftest import LOAD_TIME
@@ -214,8 +214,8 @@ def test_a_run_that_could_not_be_read_to_the_crm_is_refused_and_nothing_of_it_is
 def test_the_bands_of_the_contract_are_those_of_a_run(churn_family: ChurnFamily) -> None:
     bands = set(pq.read_table(churn_family.first_run, columns=["band"])["band"].to_pylist())
 
-    assert bands == set(BANDS)
-    assert [f"RISK_BAND_{band}" for band in BANDS] == pb.RiskBand.keys()[1:]
+    assert bands == set(_BAND_NAMES)
+    assert [f"RISK_BAND_{band}" for band in _BAND_NAMES] == pb.RiskBand.keys()[1:]
     assert [f"CHURN_STATUS_{status}" for status in STATUSES] == pb.ChurnStatus.keys()[1:]
 
 

@@ -20,7 +20,7 @@ from server.errors import (
     StoreUnavailable,
     TreeSizeUnknown,
 )
-from server.maintenance.doctor import examine
+from server.maintenance.doctor import check_log
 from server.stores.key_tables import WRAPPED_KEYS
 from server.stores.record_log.customer_keys import LOG
 from server.stores.record_log.entries import Kept
@@ -208,7 +208,7 @@ def test_a_log_goes_on_where_the_hashes_of_an_old_record_are_damaged_and_the_doc
     assert all(isinstance(each, Kept) for each in kept)
     with log.database.reading() as connection:
         assert connection.execute(select(TREE_TWIGS)).all() == []
-    assert not examine(log.database, log.verifier, None)[0]
+    assert not check_log(log.database, log.verifier, None)[0]
 
 
 def test_a_record_whose_ciphertext_was_removed_says_so(log: RecordLog) -> None:

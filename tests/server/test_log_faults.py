@@ -20,7 +20,7 @@ from grounds_record.note import VerifierKey
 from server.application import Application
 from server.config import Settings
 from server.errors import StoreUnavailable
-from server.maintenance.doctor import examine
+from server.maintenance.doctor import check_log
 from server.stores.database import Database
 from server.stores.record_log.entries import Kept
 from server.stores.record_log.log import RecordLog
@@ -134,7 +134,7 @@ async def test_whichever_write_fails_no_answer_is_unrecorded_and_the_next_try_is
         name = pb.ScoreCreditResponse.FromString(answer).credit_decision.record_ref.decision_id
         request = pb.GetCreditDecisionRequest(decision_id=name).SerializeToString()
         assert await raw(either.channel, "GetCreditDecision")(request) == answer
-    assert examine(log.database, verifier(either), None)[0]
+    assert check_log(log.database, verifier(either), None)[0]
 
 
 async def test_while_nothing_can_be_written_health_says_so_until_it_can_again(either: Serving) -> None:
@@ -193,7 +193,7 @@ def test_wherever_the_disk_is_full_a_batch_is_there_wholly_or_not_at_all(tmp_pat
             acknowledged += [outcome.header.record_id for outcome in outcomes if isinstance(outcome, Kept)]
             break
         found = [log.of_id(record_id) for record_id in acknowledged]
-        holds, said = examine(log.database, log.verifier, None)
+        holds, said = check_log(log.database, log.verifier, None)
 
     assert failures >= 8
     assert len(acknowledged) == 5

@@ -13,9 +13,9 @@ from grounds.audit.v1 import bodies_pb2 as pb
 from grounds_record.header import parse_header
 from server.decisions.retention import read_retention
 from server.errors import RecordRemoved, RetentionRefused
-from server.maintenance.doctor import examine
-from server.maintenance.erasure import ERASURE, erase
-from server.maintenance.retention import look, remove
+from server.maintenance.doctor import check_log
+from server.maintenance.erasure import ERASURE, erase_customer
+from server.maintenance.retention import preview_retention, remove_due_content
 from server.stores.record_log.holds import OPERATOR, place_hold, release_hold
 from server.stores.record_log.log import RecordLog
 from server.stores.tables import RECORDS
@@ -76,16 +76,16 @@ def accounts(log: RecordLog) -> list[list[int]]:
 
 def told(log: RecordLog) -> list[str]:
     """Verify the whole log; gives what was found, nothing where it holds."""
-    holds, sentences = examine(log.database, log.verifier, None)
+    holds, sentences = check_log(log.database, log.verifier, None)
     return [] if holds else sentences
 
 
 def test_what_is_due_is_removed_recorded_and_verifies(log: RecordLog, tmp_path: Path) -> None:
     table = read_retention(table_of(tmp_path))
-    counted, without = look(log, table, NOW)
+    counted, without = preview_retention(log, table, NOW)
     before = removed(log)
 
-    counts = list(remove(log, table, NOW))
+    counts = list(remove_due_content(log, table, NOW))
 
     assert [(each.due_line.line.market, each.due) for each in counted] == [("*", 2), ("FR", 1), ("*", 1)]
     assert without == {"EVIDENCE_READ": 1}
@@ -94,15 +94,15 @@ def test_what_is_due_is_removed_recorded_and_verifies(log: RecordLog, tmp_path: 
     assert removed(log) == [0, 3, 5, 8]
     assert accounts(log) == [[0, 3, 5, 8]]
     assert told(log) == []
-    assert [each.due for each in look(log, table, NOW)[0]] == [0, 0, 0]
-    assert list(remove(log, table, NOW)) == []
+    assert [each.due for each in preview_retention(log, table, NOW)[0]] == [0, 0, 0]
+    assert list(remove_due_content(log, table, NOW)) == []
 
 
 def test_a_removed_record_says_so_and_not_that_its_customer_was_erased(log: RecordLog, tmp_path: Path) -> None:
     with log.database.reading() as connection:
         names = connection.execute(select(RECORDS.c.record_id).order_by(RECORDS.c.record_index)).scalars().all()
 
-    list(remove(log, read_retention(table_of(tmp_path)), NOW))
+    list(remove_due_content(log, read_retention(table_of(tmp_path)), NOW))
 
     with pytest.raises(RecordRemoved) as caught:
         log.of_id(names[0])
@@ -112,7 +112,7 @@ def test_a_removed_record_says_so_and_not_that_its_customer_was_erased(log: Reco
 
 def test_the_record_of_retention_names_the_table_and_its_lines(log: RecordLog, tmp_path: Path) -> None:
     table = read_retention(table_of(tmp_path))
-    list(remove(log, table, NOW))
+    list(remove_due_content(log, table, NOW))
     with log.database.reading() as connection:
         name = connection.execute(select(RECORDS.c.record_id).where(RECORDS.c.kind == "RETENTION")).scalar_one()
 
@@ -133,11 +133,11 @@ def test_a_legal_hold_keeps_a_customers_records_until_it_is_released(log: Record
     table = read_retention(table_of(tmp_path))
     hold = place_hold(log, "DE", "C1", "lawsuit", NOW)
 
-    held = look(log, table, NOW)[0][0]
-    list(remove(log, table, NOW))
+    held = preview_retention(log, table, NOW)[0][0]
+    list(remove_due_content(log, table, NOW))
     while_held = removed(log)
     release_hold(log, hold, "settled", NOW)
-    list(remove(log, table, NOW))
+    list(remove_due_content(log, table, NOW))
 
     assert (held.due, held.held) == (1, 1)
     assert while_held == [3, 5, 8]
@@ -147,12 +147,12 @@ def test_a_legal_hold_keeps_a_customers_records_until_it_is_released(log: Record
 
 
 def test_records_of_retention_erasure_and_hold_stay_whatever_the_table_says(log: RecordLog, tmp_path: Path) -> None:
-    erase(log, ("DE", "C3"), "request 7", NOW)
+    erase_customer(log, ("DE", "C3"), "request 7", NOW)
     release_hold(log, place_hold(log, "DE", "C1", "lawsuit", NOW), "settled", NOW)
-    list(remove(log, read_retention(table_of(tmp_path)), NOW))
+    list(remove_due_content(log, read_retention(table_of(tmp_path)), NOW))
 
     much_later = NOW.replace(year=2136)
-    list(remove(log, read_retention(table_of(tmp_path)), much_later))
+    list(remove_due_content(log, read_retention(table_of(tmp_path)), much_later))
 
     with log.database.reading() as connection:
         rows = connection.execute(select(RECORDS.c.kind).where(RECORDS.c.ciphertext.is_not(None))).scalars()
@@ -171,7 +171,7 @@ def test_records_of_retention_erasure_and_hold_stay_whatever_the_table_says(log:
 def test_many_records_are_removed_by_several_records_of_retention(log: RecordLog, tmp_path: Path) -> None:
     log.append([decision("DE", f"M{number}", TEN - US) for number in range(1003)])  # type: ignore[misc]
 
-    counts = list(remove(log, read_retention(table_of(tmp_path)), NOW))
+    counts = list(remove_due_content(log, read_retention(table_of(tmp_path)), NOW))
 
     assert counts == [500, 500, 7]
     assert [len(account) for account in accounts(log)] == counts
@@ -188,7 +188,7 @@ def test_while_the_head_is_locked_only_the_records_of_the_batch_are_looked_at(lo
 
     event.listen(log.database.engine, "before_cursor_execute", note)
 
-    counts = list(remove(log, read_retention(table_of(tmp_path)), NOW, batch=2))
+    counts = list(remove_due_content(log, read_retention(table_of(tmp_path)), NOW, batch=2))
 
     assert counts == [2, 2]
     assert len(asked) == 2
@@ -197,7 +197,7 @@ def test_while_the_head_is_locked_only_the_records_of_the_batch_are_looked_at(lo
 
 def test_a_hold_that_is_placed_while_retention_runs_is_kept(log: RecordLog, tmp_path: Path) -> None:
     """What was found before is asked again once nobody else writes."""
-    running = remove(log, read_retention(table_of(tmp_path)), NOW, batch=2)
+    running = remove_due_content(log, read_retention(table_of(tmp_path)), NOW, batch=2)
     first = next(running)
     place_hold(log, "DE", "C4", "lawsuit", NOW)
 
@@ -211,9 +211,9 @@ def test_a_hold_that_is_placed_while_retention_runs_is_kept(log: RecordLog, tmp_
 
 def test_what_another_retention_removed_meanwhile_is_not_removed_twice(log: RecordLog, tmp_path: Path) -> None:
     table = read_retention(table_of(tmp_path))
-    running = remove(log, table, NOW, batch=2)
+    running = remove_due_content(log, table, NOW, batch=2)
     next(running)
-    other = list(remove(log, table, NOW, batch=2))
+    other = list(remove_due_content(log, table, NOW, batch=2))
 
     assert (other, list(running)) == ([2], [])
     assert accounts(log) == [[0, 3], [5, 8]]
@@ -230,14 +230,14 @@ def test_a_record_that_is_not_what_was_written_is_not_removed(
         connection.execute(update(RECORDS).where(RECORDS.c.record_index == 0).values(**damage))
 
     with pytest.raises(RetentionRefused, match="record 0 is not what was written"):
-        list(remove(log, read_retention(table_of(tmp_path)), NOW))
+        list(remove_due_content(log, read_retention(table_of(tmp_path)), NOW))
 
     assert removed(log) == []
     assert accounts(log) == []
 
 
 def test_ciphertext_that_was_removed_without_a_record_of_retention_is_found(log: RecordLog, tmp_path: Path) -> None:
-    list(remove(log, read_retention(table_of(tmp_path)), NOW))
+    list(remove_due_content(log, read_retention(table_of(tmp_path)), NOW))
     with log.database.writing() as connection:
         connection.execute(update(RECORDS).where(RECORDS.c.record_index == 1).values(ciphertext=None))
 
@@ -256,14 +256,14 @@ def test_killed_at_any_step_every_gap_is_accounted_for_and_the_same_command_fini
             fill(log)
             Kill(step, log.database, log.keys.database)
             try:
-                list(remove(log, table, NOW, batch=2))
+                list(remove_due_content(log, table, NOW, batch=2))
             except Killed:
                 ended = False
         with opened(url, folder) as log:
             assert told(log) == []
             assert removed(log) == [place for account in accounts(log) for place in account]
             seen.add(len(removed(log)))
-            list(remove(log, table, NOW, batch=2))
+            list(remove_due_content(log, table, NOW, batch=2))
             assert removed(log) == [0, 3, 5, 8]
             assert accounts(log) == [[0, 3], [5, 8]]
             assert told(log) == []
@@ -280,7 +280,7 @@ def test_what_was_removed_is_in_no_file_of_sqlite(tmp_path: Path) -> None:
         log.append([entry(b"x" * 20_000, customer=("DE", "C1"), time=TEN - US, labels={"market": "DE"})])
         with log.database.reading() as connection:
             contents = connection.execute(select(RECORDS.c.ciphertext).order_by(RECORDS.c.record_index)).scalars().all()
-        list(remove(log, read_retention(table_of(tmp_path)), NOW))
+        list(remove_due_content(log, read_retention(table_of(tmp_path)), NOW))
         gone = [
             content[start : start + 40]
             for content in (contents[0], contents[9])

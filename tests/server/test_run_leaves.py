@@ -9,7 +9,7 @@ from sqlalchemy import delete, select, update
 
 from grounds.audit.v1 import bodies_pb2 as pb
 from server.load.files import load_file
-from server.maintenance.erasure import erase
+from server.maintenance.erasure import erase_customer
 from server.stores.record_log.log import RecordLog
 from server.stores.runs.evidence import RunRows
 from server.stores.runs.leaves import LeavesDamaged
@@ -95,7 +95,7 @@ def test_a_run_of_an_earlier_release_is_still_checked_and_its_erased_row_account
     add_old_run(log, "FR")
     whole = problems(log)
 
-    erase(log, ("FR", "C00700"), "request 7", NOW)
+    erase_customer(log, ("FR", "C00700"), "request 7", NOW)
     erased = problems(log)
     change_row(log, "C00701", rank=4000)
 
@@ -130,7 +130,7 @@ def test_a_row_is_proved_by_its_block_on_either_database_and_not_once_it_was_cha
     with pytest.raises(LeavesDamaged) as caught:
         rows.prove(rows.find(run_id, "DE", "C00000"))
     assert caught.value.place == "row"
-    erase(log, ("DE", "C00001"), "request 7", NOW)
+    erase_customer(log, ("DE", "C00001"), "request 7", NOW)
     erased = rows.find(run_id, "DE", "C00001")
     assert (erased.row, erased.content) == (None, b"")
     assert rows.prove(erased) is not None

@@ -10,7 +10,7 @@ from grounds.audit.v1 import bodies_pb2 as pb
 from grounds_record.header import parse_header
 from server.errors import LoadRefused
 from server.load.files import load_file
-from server.maintenance.erasure import erase
+from server.maintenance.erasure import erase_customer
 from server.stores.record_log.log import RecordLog
 from server.stores.runs.records import record_name
 from server.stores.tables import RECORDS, RISK_CHUNKS, RISK_LEAVES, RISKS, RUNS
@@ -60,7 +60,7 @@ def test_a_row_that_was_changed_added_or_taken_away_is_found_and_an_erased_one_i
     mine = RISKS.c.customer_id == "C00701"
     assert problems(log) == []
 
-    erase(log, ("FR", "C00700"), "request 7", NOW)
+    erase_customer(log, ("FR", "C00700"), "request 7", NOW)
     assert problems(log) == []
 
     with log.database.reading() as connection:

@@ -17,7 +17,7 @@ from grounds_record.merkle import (
     verify_inclusion,
 )
 from server.errors import RecordDamaged
-from server.maintenance.doctor import examine
+from server.maintenance.doctor import check_log
 from server.stores.database import Database
 from server.stores.record_log.entries import split
 from server.stores.record_log.log import RecordLog
@@ -99,7 +99,7 @@ def test_a_log_of_an_older_release_goes_on(log: RecordLog) -> None:
         proof = proof_in(now, place, proofs.branch(place, now))
         assert proof is not None
         verify_inclusion(place, head.size, leaves[place], proof, now.root())
-    assert examine(log.database, log.verifier, None)[0]
+    assert check_log(log.database, log.verifier, None)[0]
 
 
 def test_one_twig_proves_a_record(log: RecordLog) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
-from server.maintenance.doctor import examine
+from server.maintenance.doctor import check_log
 from server.stores.record_log.leaf_tiles import twig_problems
 from server.stores.record_log.log import RecordLog
 from server.stores.record_log.tiles import block_problems
@@ -23,7 +23,7 @@ def log(database_url: str, tmp_path: Path) -> Iterator[RecordLog]:
 
 def examined(log: RecordLog) -> tuple[bool, str]:
     """Ask the doctor: whether everything holds, and its last sentence."""
-    holds, found = examine(log.database, log.verifier, None)
+    holds, found = check_log(log.database, log.verifier, None)
     return holds, found[-1]
 
 

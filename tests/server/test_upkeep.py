@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from server.__main__ import app
 from server.errors import ErasureRefused
-from server.maintenance.accounts import account
+from server.maintenance.accounts import find_key_and_run_problems
 from server.stores.database import Database
 from server.stores.tables import RECORDS
 from tests.conftest import key_places, key_settings
@@ -44,7 +44,7 @@ def typed(tmp_path: Path) -> Type:
 def readable(folder: Path) -> int:
     """Count the decisions that can be read."""
     with opened(f"sqlite:///{folder / 'log.db'}", folder, origin=ORIGIN) as log:
-        assert account(log.database, key_places(folder)) == []
+        assert find_key_and_run_problems(log.database, key_places(folder)) == []
         wanted = select(RECORDS.c.key_id).where(RECORDS.c.kind == "CREDIT_DECISION", RECORDS.c.ciphertext.is_not(None))
         with log.database.reading() as connection:
             keys = connection.execute(wanted).scalars().all()
@@ -141,7 +141,7 @@ def test_what_cannot_be_opened_is_said_by_the_doctor_in_a_sentence(typed: Type, 
     (tmp_path / "master.key").unlink()
 
     database = Database(f"sqlite:///{tmp_path / 'log.db'}")
-    (problem,) = account(database, key_places(tmp_path))
+    (problem,) = find_key_and_run_problems(database, key_places(tmp_path))
     database.close()
 
     assert "master.key" in problem

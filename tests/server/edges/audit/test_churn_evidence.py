@@ -16,7 +16,7 @@ from grounds_record.checkpoint import open_checkpoint
 from grounds_record.merkle import verify_inclusion
 from grounds_record.note import parse_verifier_key
 from server.application import now
-from server.maintenance.erasure import erase
+from server.maintenance.erasure import erase_customer
 from server.stores.tables import RECORDS
 from tests.conftest import Serving
 from tests.server.audits import (
@@ -110,7 +110,7 @@ async def test_after_an_erasure_the_others_still_verify_and_of_the_erased_one_th
     serving: Serving,
 ) -> None:
     before = await churn_evidence(serving, run_of(serving), *ME)
-    erase(log_of(serving), ME, "request 7", now())
+    erase_customer(log_of(serving), ME, "request 7", now())
 
     found = await churn_evidence(serving, run_of(serving), *ME)
     replayed = await churn_replay(serving, run_of(serving), *ME, "VERIFY", "SCORE", "EXPLANATION", "FEATURES")
@@ -130,7 +130,7 @@ async def test_of_a_run_of_an_earlier_release_the_row_is_given_without_a_proof(s
 
     found = await churn_evidence(serving, OLD_ID, *ME)
     replayed = await churn_replay(serving, OLD_ID, *ME)
-    await asyncio.to_thread(erase, log_of(serving), ME, "request 7", now())
+    await asyncio.to_thread(erase_customer, log_of(serving), ME, "request 7", now())
     erased = await churn_evidence(serving, OLD_ID, *ME)
 
     assert bodies_pb2.ChurnRiskRow.FromString(found.row).customer_id == ME[1]
@@ -155,7 +155,7 @@ async def test_every_reading_is_a_record_with_its_purpose_and_the_customer_as_a_
     assert header["labels"] == {"about": record_id_of(run_id), "method": "GetChurnEvidence"}
     assert header["customer_tag"] == log_of(serving).tag_of(*ME)
     assert ME[1].encode() not in row.header
-    erase(log_of(serving), ME, "request 7", now())
+    erase_customer(log_of(serving), ME, "request 7", now())
     assert len(readings(serving)) == 2, "a reading outlasts the customer"
 
 
