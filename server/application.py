@@ -8,7 +8,6 @@ from collections.abc import Awaitable
 import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from grounds.audit.v1 import audit_pb2, audit_pb2_grpc
 from grounds.churn.v1 import churn_pb2, churn_pb2_grpc
@@ -30,6 +29,7 @@ from server.edges.model.servicer import ModelServicer
 from server.edges.page_tokens import PageTokens
 from server.edges.places import place_of
 from server.edges.recorder import IDLE_PROBE_SECONDS, Recorder
+from server.edges.reflection import add_reflection
 from server.edges.thread_pool import Threads
 from server.edges.warm_up import read_rules, rehearse, settle
 from server.registry.policy_watch import PolicyWatch
@@ -154,8 +154,7 @@ class Application:
         model_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(self.lineup), server)
         health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
         if self.settings.reflection:
-            names = (AUDIT, CREDIT, CHURN, MODEL, health.SERVICE_NAME, reflection.SERVICE_NAME)
-            reflection.enable_server_reflection(names, server)
+            add_reflection((AUDIT, CREDIT, CHURN, MODEL, health.SERVICE_NAME), server)
         return server
 
     def audit(self, features: FeatureStore, tokens: PageTokens, records: tuple[Recorder, RecordLog]) -> AuditServicer:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import grpc
 import pytest
+from google.protobuf import descriptor_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2
 
 from server.application import Application, PortTaken
 from server.config import Settings
@@ -22,15 +23,21 @@ OURS = [
     "grounds.credit.v1.CreditService",
     "grounds.model.v1.ModelService",
 ]
+REFLECTION = ["grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"]
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 
 
-async def reflected(channel: grpc.aio.Channel) -> list[str]:
-    """Ask which services there are."""
-    stub = reflection_pb2_grpc.ServerReflectionStub(channel)
-    asked = reflection_pb2.ServerReflectionRequest(list_services="")
-    answers = [answer async for answer in stub.ServerReflectionInfo(iter([asked]))]
-    return sorted(service.name for service in answers[0].list_services_response.service)
+async def reflected(
+    channel: grpc.aio.Channel, service: str = REFLECTION[0], **question: str
+) -> reflection_pb2.ServerReflectionResponse:
+    """Ask one version of the reflection service one question."""
+    call = channel.stream_stream(
+        f"/{service}/ServerReflectionInfo",
+        request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+        response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+    )
+    answers = [answer async for answer in call(iter([reflection_pb2.ServerReflectionRequest(**question)]))]
+    return answers[0]
 
 
 async def test_two_servers_on_one_port_are_a_mistake_that_is_told(serving: Serving) -> None:
@@ -67,16 +74,26 @@ async def test_who_watches_the_health_is_told_that_the_server_stops(small_settin
     assert [first, second] == [SERVING, NOT_SERVING]
 
 
-async def test_reflection_lists_every_service(serving: Serving) -> None:
-    services = await reflected(serving.channel)
+@pytest.mark.parametrize("version", REFLECTION)
+async def test_reflection_lists_every_service(serving: Serving, version: str) -> None:
+    answer = await reflected(serving.channel, version, list_services="")
 
-    assert services == [*OURS, "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"]
+    services = sorted(service.name for service in answer.list_services_response.service)
+    assert services == [*OURS, "grpc.health.v1.Health", *REFLECTION]
+
+
+@pytest.mark.parametrize("symbol", [*OURS, *REFLECTION])
+async def test_reflection_has_the_descriptor_of_every_service(serving: Serving, symbol: str) -> None:
+    answer = await reflected(serving.channel, file_containing_symbol=symbol)
+
+    files = map(descriptor_pb2.FileDescriptorProto.FromString, answer.file_descriptor_response.file_descriptor_proto)
+    assert symbol in {f"{file.package}.{service.name}" for file in files for service in file.service}
 
 
 async def test_reflection_can_be_turned_off(small_settings: Settings) -> None:
     async with served(small_settings.model_copy(update={"reflection": False})) as serving:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await reflected(serving.channel)
+            await reflected(serving.channel, list_services="")
 
     assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
 

@@ -16,12 +16,13 @@ from grounds.credit.v1 import credit_pb2
 from grounds.model.v1 import model_pb2
 from server.edges.authorization import LOAN_DESK, ROLES, authorise
 from server.edges.interceptor import Gate
+from server.edges.reflection import v1_descriptor
 from server.edges.status import INTERNAL, MEANINGS
 from server.errors import MethodNotAllowed, ServerError
 from tests.conftest import ROOT
 from tests.server.requests import refusal
 
-STANDARD = (health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR)
+STANDARD = (health_pb2.DESCRIPTOR, v1_descriptor(), reflection_pb2.DESCRIPTOR)
 OURS = (audit_pb2.DESCRIPTOR, credit_pb2.DESCRIPTOR, churn_pb2.DESCRIPTOR, model_pb2.DESCRIPTOR)
 FILES = (*OURS, *STANDARD)
 PROTOS = sorted((ROOT / "protos" / "grounds").glob("*/v1/*.proto"))
