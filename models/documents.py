@@ -169,7 +169,7 @@ class GoldenRow(Document):
 
 
 class ExaminedDocument(Document):
-    """One kind of row that the release gate examined; see training.gate."""
+    """One kind of row that the release gate examined; see training.equivalence."""
 
     kind: str
     rows: int

@@ -10,15 +10,15 @@ import lightgbm
 import numpy as np
 from numpy.typing import NDArray
 
-Rows = NDArray[np.float64]
+FloatArray = NDArray[np.float64]
 
 
-def margins(booster: lightgbm.Booster, rows: Rows) -> Rows:
+def margins(booster: lightgbm.Booster, rows: FloatArray) -> FloatArray:
     """Give LightGBM's own margins."""
     return np.asarray(booster.predict(rows, raw_score=True, num_threads=1))
 
 
-def brute_force(booster: lightgbm.Booster, rows: Rows, baseline: Rows) -> Rows:
+def brute_force_shap(booster: lightgbm.Booster, rows: FloatArray, baseline: FloatArray) -> FloatArray:
     """Give interventional Shapley values by their definition: all coalitions, all baseline rows.
 
     The worth of a coalition is the mean margin of the baseline's rows after they have taken the coalition's
@@ -39,14 +39,16 @@ def brute_force(booster: lightgbm.Booster, rows: Rows, baseline: Rows) -> Rows:
     return np.array([weights @ worths(booster, row, baseline, coalitions) for row in rows])
 
 
-def worths(booster: lightgbm.Booster, row: Rows, baseline: Rows, coalitions: NDArray[np.bool_]) -> Rows:
+def worths(
+    booster: lightgbm.Booster, row: FloatArray, baseline: FloatArray, coalitions: NDArray[np.bool_]
+) -> FloatArray:
     """Give the worth of each coalition for one row."""
     mixed = np.where(coalitions[:, None, :], row, baseline[None, :, :])
     predicted = margins(booster, mixed.reshape(-1, len(row)))
     return predicted.reshape(len(coalitions), len(baseline)).mean(axis=1)
 
 
-def shapley_weights(coalitions: NDArray[np.bool_]) -> Rows:
+def shapley_weights(coalitions: NDArray[np.bool_]) -> FloatArray:
     """Give the weight of each coalition's worth in each feature's value: shape (features, coalitions)."""
     width = coalitions.shape[1]
     sizes = coalitions.sum(axis=1)
@@ -56,7 +58,7 @@ def shapley_weights(coalitions: NDArray[np.bool_]) -> Rows:
     return np.where(coalitions, joined[:, None], -absent[:, None]).T
 
 
-def thresholds_of(booster: lightgbm.Booster) -> list[tuple[int, float]]:
+def model_thresholds(booster: lightgbm.Booster) -> list[tuple[int, float]]:
     """Give every (feature, threshold) of the model, once, as LightGBM writes them in its text."""
     lines = booster.model_to_string().splitlines()
     features = [int(word) for line in lines if line.startswith("split_feature=") for word in line[14:].split()]

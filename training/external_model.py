@@ -15,20 +15,26 @@ from rich.table import Table
 from models.bundle import json_bytes
 from models.durable import write_folder
 from training.console import Console
+from training.equivalence.check import (
+    EquivalenceReport,
+    ExportedModel,
+    check_equivalence,
+    gate_document,
+    reference_base_margin,
+)
+from training.equivalence.probes import RANDOM_ROW_COUNT
 from training.errors import DataRefused, ModelRefused
 from training.export.explain import explain_onnx
 from training.export.score import score_onnx
 from training.export.trees import read_ensemble
-from training.gate.examine import Subject, Verdict, base_by_definition, examine, gate_document
-from training.gate.rows import RANDOM_ROWS
 from training.sources.table import read_table
 
 SHOWN_LEVELS = 5
 
 
 def export_model(
-    model: Path, to: Path, baseline: Path | None, console: Console, random_rows: int = RANDOM_ROWS
-) -> Verdict:
+    model: Path, to: Path, baseline: Path | None, console: Console, random_rows: int = RANDOM_ROW_COUNT
+) -> EquivalenceReport:
     """Write score.onnx, explain.onnx, gate.json and the model's text into a new folder, all of them or none.
 
     Both graphs say in their metadata what the columns of `rows` are (`columns`, JSON) and what makes a margin a
@@ -54,8 +60,8 @@ def export_model(
     console.say(f"{model.name}: {len(ensemble.trees)} trees, {ensemble.feature_count} features")
     score, explain = (named(graph, booster) for graph in (score_onnx(ensemble), explain_onnx(ensemble, population)))
     console.say("prove that the files say what LightGBM and the definition say, row by row")
-    subject = Subject(booster, score, explain, population, base_by_definition(booster, population))
-    verdict = examine(subject, population, random_rows, console.say)
+    subject = ExportedModel(booster, score, explain, population, reference_base_margin(booster, population))
+    verdict = check_equivalence(subject, population, random_rows, console.say)
     gate = json_bytes(gate_document(verdict))
     files = {"score.onnx": score, "explain.onnx": explain, "gate.json": gate, "model.txt": model.read_bytes()}
     if not write_folder(to, files):
@@ -141,7 +147,7 @@ def foreign_codes(table: pd.DataFrame, booster: lightgbm.Booster) -> Iterator[st
             yield f"column {name!r} must hold codes: 0 to {len(levels) - 1} stand for {told}, in this order"
 
 
-def verdict_table(verdict: Verdict) -> Table:
+def verdict_table(verdict: EquivalenceReport) -> Table:
     """Show what was examined, and how far the files are off."""
     table = Table(
         title=f"Every margin equals LightGBM's to the bit; contributions: {verdict.method}", title_justify="left"

@@ -12,9 +12,9 @@ from models.catalog import folders, read_active
 from models.scoring import Scorer
 from tests.bench.subjects import BACKGROUND_ROWS, YARDSTICK, Subject, gridded, ways_of
 from tests.bench.timing import Way, in_turn
-from tests.oracles import Rows, margins
+from tests.oracles import FloatArray, margins
+from training.equivalence.reference import interventional_shap
 from training.errors import ModelRefused
-from training.gate.reference import interventional
 
 LEAVES, TREES, COLUMNS = (4, 8, 16, 31), (50, 100, 300), (6, 19, 100)
 EXPLAINED, SHAP = "score + explanation", f"shap, interventional, {BACKGROUND_ROWS} rows"
@@ -29,7 +29,7 @@ def check(subject: Subject) -> float:
     rows = subject.rows[:CHECKED_ROWS]
     found, contributions = Scorer(subject.score, subject.explain).explain(rows)
     assert np.array_equal(found, margins(subject.booster, rows)), f"{subject.name}: margins differ"
-    distance = float(np.abs(contributions - interventional(subject.booster, rows, subject.baseline)).max())
+    distance = float(np.abs(contributions - interventional_shap(subject.booster, rows, subject.baseline)).max())
     assert distance <= EXACT, f"{subject.name}: contributions are {distance} off"
     return distance
 
@@ -44,7 +44,7 @@ def in_a_loop(subject: Subject, rounds: int) -> dict[str, Any]:
     return timings(ways_of(subject, slow=True), single_rows(subject, LOOP), rounds, UNTIMED)
 
 
-def single_rows(subject: Subject, count: int) -> list[Rows]:
+def single_rows(subject: Subject, count: int) -> list[FloatArray]:
     """Give so many rows from all over the data."""
     step = len(subject.rows) // count
     return [subject.rows[number * step : number * step + 1] for number in range(count)]
@@ -56,7 +56,7 @@ def in_batches(subject: Subject, rounds: int) -> dict[str, Any]:
     return timings(ways_of(subject, slow=False), [np.tile(subject.rows, (repeats, 1))[:BATCH]], rounds)
 
 
-def timings(ways: dict[str, Way], batches: list[Rows], rounds: int, untimed: int = 0) -> dict[str, Any]:
+def timings(ways: dict[str, Way], batches: list[FloatArray], rounds: int, untimed: int = 0) -> dict[str, Any]:
     """Time the ways and write the figures down."""
     found = in_turn(ways, YARDSTICK, batches, rounds, untimed)
     return {name: dataclasses.asdict(each) for name, each in found.items()}

@@ -16,7 +16,7 @@ from models.bundle import read_bundle
 from models.scoring import OneRow, Scorer, batches, session
 from tests.bench.timing import Way
 from tests.conftest import ROOT
-from tests.oracles import Rows
+from tests.oracles import FloatArray
 from training.export.explain import explain_onnx
 from training.export.score import score_onnx
 from training.export.trees import read_ensemble
@@ -37,8 +37,8 @@ class Subject:
     booster: lightgbm.Booster
     score: bytes
     explain: bytes
-    rows: Rows
-    baseline: Rows
+    rows: FloatArray
+    baseline: FloatArray
 
 
 def released(name: str, bundle_folder: Path, features: Path) -> Subject:
@@ -73,7 +73,7 @@ def gridded(leaves: int, trees: int, columns: int) -> Subject:
     return Subject(name, booster, score_onnx(ensemble), explain_onnx(ensemble, baseline), rows, baseline)
 
 
-def credit_columns(table: pd.DataFrame, columns: int) -> Rows:
+def credit_columns(table: pd.DataFrame, columns: int) -> FloatArray:
     """Give so many real columns: first payment states, bills and payments, then ratios of pairs of them."""
     own = [table[name].to_numpy(dtype=np.float64) for name in ["LIMIT_BAL", *PAY_STATES, *BILLS, *PAYMENTS]]
     pairs = [(a, b) for a in range(7, 19) for b in range(7, 19) if a != b]
@@ -115,7 +115,7 @@ def contributions_alone(subject: Subject) -> Way:
     graph = session(model.SerializeToString(), ("contributions",), planned=True)
     one = OneRow(graph, ("contributions",))
 
-    def run(rows: Rows) -> object:
+    def run(rows: FloatArray) -> object:
         if len(rows) == 1:
             return one.listed(rows)
         return [graph.run(None, {"rows": batch}) for batch in batches(rows)]

@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from tests.oracles import Rows
+from tests.oracles import FloatArray
 
-Way = Callable[[Rows], object]
+Way = Callable[[FloatArray], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Timed:
 
 
 def in_turn(
-    ways: Mapping[str, Way], yardstick: str, batches: list[Rows], rounds: int, untimed: int = 0
+    ways: Mapping[str, Way], yardstick: str, batches: list[FloatArray], rounds: int, untimed: int = 0
 ) -> dict[str, Timed]:
     """Time every way on the same batches, round by round; one round before them warms up.
 

@@ -19,7 +19,7 @@ from models.signs import best_values
 from models.smallest import CORNERS_MAX
 from tests.conftest import Released
 from tests.models.exhaustive import smallest_by_brute_force, smallest_found
-from tests.oracles import margins, thresholds_of
+from tests.oracles import margins, model_thresholds
 
 APPROVE_MAX_PD, REFER_MAX_PD = 0.15, 0.35  # of the shipped policy
 ACTIONABLE = {"PAYMENT_DELAY", "REPAYMENTS"}
@@ -116,7 +116,7 @@ def test_only_actionable_groups_are_touched_toward_less_risk_within_bounds_and_i
 def test_every_value_is_between_the_ends_of_what_the_baseline_has(declined: Declined) -> None:
     bundle = declined.recourse.model.bundle
     baseline = np.array(bundle.baseline.rows, dtype=float)
-    asked = thresholds_of(declined.booster)
+    asked = model_thresholds(declined.booster)
     for found in declined.found:
         for change in [change for answer in found.answers for change in answer.changes]:
             column = bundle.schema.position[change.feature]

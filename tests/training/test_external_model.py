@@ -14,7 +14,7 @@ import pytest
 
 from models.scoring import Scorer
 from tests.conftest import ROOT, run
-from tests.oracles import Rows, margins
+from tests.oracles import FloatArray, margins
 from training.console import Console
 from training.errors import TrainingError
 from training.external_model import export_model
@@ -24,7 +24,7 @@ SECTORS = 12
 FEW = 2_000  # random rows
 
 
-def their_rows(count: int, seed: int) -> Rows:
+def their_rows(count: int, seed: int) -> FloatArray:
     """Make rows of another house: two numbers, one category as codes, one with gaps."""
     random = np.random.default_rng(seed)
     rows = np.column_stack(

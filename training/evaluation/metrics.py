@@ -33,7 +33,7 @@ def metrics_of(findings: Findings) -> dict[str, float]:
         *fairness(findings),
         *campaign(findings),
         *((f"cross_validation.{name}.auc", auc) for name, auc in findings.cross_validation.items()),
-        *((f"gate.{kind.kind}.rows".replace(" ", "_"), float(kind.rows)) for kind in findings.verdict.kinds),
+        *((f"gate.{kind.kind}.rows".replace(" ", "_"), float(kind.rows)) for kind in findings.equivalence.kinds),
     ]
     names = [name for name, _ in figures]
     assert len(set(names)) == len(names), "two figures under one name"
@@ -62,7 +62,7 @@ def intervals(findings: Findings) -> Iterator[Figure]:
 
 def calibration(findings: Findings) -> Iterator[Figure]:
     """Name the figures of the probabilities."""
-    found = findings.probabilities
+    found = findings.calibration
     if found.in_the_large:
         yield "calibration.difference", found.in_the_large.difference
         yield "calibration.z", found.in_the_large.z
@@ -80,8 +80,8 @@ def calibration(findings: Findings) -> Iterator[Figure]:
 
 def grades(findings: Findings) -> Iterator[Figure]:
     """Name the figures of the master scale."""
-    found = findings.probabilities
-    yield "grades.held", found.grades_held
+    found = findings.calibration
+    yield "grades.held", found.filled_grade_count
     yield "grades.order_violations", found.order_violations
     if found.concentration:
         yield "grades.hhi", found.concentration.hhi
@@ -103,7 +103,7 @@ def challenge(findings: Findings) -> Iterator[Figure]:
     """Name how far ahead the model is, and who would move."""
     for name, rival in findings.rivals.items():
         yield f"rival.{name}.ahead_auc", findings.test.auc - rival.quality.auc
-        yield from ends(f"rival.{name}.ahead_auc", rival.ahead)
+        yield from ends(f"rival.{name}.ahead_auc", rival.auc_lead)
     if findings.swap:
         yield from swap("swap.at_cut_off", findings.swap.at_cut_off)
         yield from swap("swap.at_rate", findings.swap.at_rate)
@@ -123,7 +123,7 @@ def swap(name: str, found: SwapSet) -> Iterator[Figure]:
 
 def movement(findings: Findings) -> Iterator[Figure]:
     """Name information values and shifts."""
-    yield "iv.leaks_not_acknowledged", sum(feature.alarm for feature in findings.features.values())
+    yield "iv.leaks_not_acknowledged", sum(feature.leak_alarm for feature in findings.features.values())
     for name, feature in findings.features.items():
         yield f"iv.{name}", feature.information.iv
         yield from shift(f"csi.{name}", feature.shift)
@@ -165,11 +165,11 @@ def campaign(findings: Findings) -> Iterator[Figure]:
     for name, found in named.items():
         yield f"{name}.pr_auc", found.pr_auc
         yield f"{name}.lift_top_decile", found.lift
-        yield f"{name}.captured_at_capacity", found.captured
+        yield f"{name}.captured_at_capacity", found.capture_rate
         yield f"{name}.empc", found.profit.empc if found.profit else None
         if name != "hold_out":
             yield from ends(f"{name}.auc", found.auc)
-    for month in findings.campaign.months:
+    for month in findings.campaign.snapshots:
         yield f"month.{month.period}.auc", month.auc.estimate if month.auc else None
         yield from ends(f"month.{month.period}.auc", month.auc)
 

@@ -4,23 +4,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from training.equivalence.check import EquivalenceReport
 from training.evaluation.quality import Quality, quality
 from training.export.representatives import thresholds_by_feature
 from training.fitting.booster import cross_validated_auc, fixed_parameters
-from training.gate.examine import Verdict
 from training.measures.fairness import Fairness
 from training.measures.stability import Stability
 from training.sources.samples import Sample, Samples
 from training.spec import Spec
-from training.validation.attributions import Attributions, attributions
-from training.validation.campaign import CampaignFindings, campaign_findings
-from training.validation.challenge import Rival, Swap, rivals_of, swap_of
-from training.validation.groups import fairness_of
-from training.validation.judged import Exported, Judged, judged
-from training.validation.movement import FeatureFinding, feature_findings, score_shift
-from training.validation.probabilities import Probabilities, probabilities
-from training.validation.ranking import Ranking, ranking
-from training.validation.sweep import Sweep, sweeps
+from training.validation.calibration import CalibrationFindings, measure_calibration
+from training.validation.campaign import CampaignFindings, measure_campaign
+from training.validation.contributions import ContributionSample, sample_contributions
+from training.validation.drift import FeatureStatistics, measure_features, measure_score_shift
+from training.validation.fairness import measure_fairness
+from training.validation.monotonicity import MonotonicitySweep, sweep_features
+from training.validation.ranking import RankingFindings, measure_ranking
+from training.validation.rivals import RivalResult, SwapComparison, compare_swap_sets, measure_rivals
+from training.validation.scored_sample import CandidateModel, ScoredSample, score_sample
 
 PARTS: tuple[Sample, ...] = ("FIT", "CALIBRATION", "HOLD_OUT", "OUT_OF_TIME")
 
@@ -53,23 +53,23 @@ class Findings:
 
     parameters: Mapping[str, Any]
     gain: Mapping[str, float]
-    hold_out: Judged
+    hold_out: ScoredSample
     parts: Mapping[str, Quality]
     periods: Mapping[str, Quality]
-    ranking: Ranking
-    probabilities: Probabilities
-    rivals: Mapping[str, Rival]
+    ranking: RankingFindings
+    calibration: CalibrationFindings
+    rivals: Mapping[str, RivalResult]
     approve_max_pd: float | None
-    swap: Swap | None
-    features: Mapping[str, FeatureFinding]
+    swap: SwapComparison | None
+    features: Mapping[str, FeatureStatistics]
     score_shift: Stability | None
     out_of_time_shift: Stability | None
-    sweeps: tuple[Sweep, ...]
-    attributions: Attributions
+    sweeps: tuple[MonotonicitySweep, ...]
+    contributions: ContributionSample
     fairness: Mapping[str, Fairness]
     cross_validation: Mapping[str, float]
     campaign: CampaignFindings | None
-    verdict: Verdict
+    equivalence: EquivalenceReport
     remarks: tuple[str, ...]
 
     @property
@@ -78,13 +78,13 @@ class Findings:
         return self.parts["HOLD_OUT"]
 
 
-def measure(spec: Spec, samples: Samples, exported: Exported, threads: int) -> Findings:
+def measure(spec: Spec, samples: Samples, exported: CandidateModel, threads: int) -> Findings:
     """Judge the exported files, not the booster, on the hold-out, and the rivals on the same rows."""
     remarks: list[str] = []
     present = [part for part in PARTS if len(samples.part(part))]
-    answered = {part: judged(exported, samples, part) for part in present}
-    hold_out, development = answered["HOLD_OUT"], judged(exported, samples, "FIT", "CALIBRATION")
-    rivals = rivals_of(spec, samples, hold_out, remarks)
+    answered = {part: score_sample(exported, samples, part) for part in present}
+    hold_out, development = answered["HOLD_OUT"], score_sample(exported, samples, "FIT", "CALIBRATION")
+    rivals = measure_rivals(spec, samples, hold_out, remarks)
     periods = hold_out.rows["period"].to_numpy()
     late = answered.get("OUT_OF_TIME")
     reasons = {name: one.reason for one in spec.leaks_acknowledged for name in one.features}
@@ -96,33 +96,33 @@ def measure(spec: Spec, samples: Samples, exported: Exported, threads: int) -> F
         periods={
             p: quality(hold_out.labels[periods == p], hold_out.pds[periods == p]) for p in sorted(set(periods)) if p
         },
-        ranking=ranking(hold_out, remarks),
-        probabilities=probabilities(hold_out, development, exported.card.grades, remarks),
+        ranking=measure_ranking(hold_out, remarks),
+        calibration=measure_calibration(hold_out, development, exported.card.grades, remarks),
         rivals=rivals,
         approve_max_pd=spec.reference_policy.approve_max_pd if spec.reference_policy else None,
-        swap=swap_of(spec, rivals, hold_out),
-        features=feature_findings(samples, development, hold_out, reasons, remarks),
-        score_shift=score_shift(development, hold_out, remarks),
-        out_of_time_shift=None if late is None else score_shift(development, late, remarks),
-        sweeps=sweeps(spec, samples, exported.scorer, thresholds_by_feature(exported.ensemble)),
-        attributions=attributions(exported, samples.features(hold_out.rows)),
-        fairness=fairness_of(spec, hold_out, remarks),
+        swap=compare_swap_sets(spec, rivals, hold_out),
+        features=measure_features(samples, development, hold_out, reasons, remarks),
+        score_shift=measure_score_shift(development, hold_out, remarks),
+        out_of_time_shift=None if late is None else measure_score_shift(development, late, remarks),
+        sweeps=sweep_features(spec, samples, exported.scorer, thresholds_by_feature(exported.ensemble)),
+        contributions=sample_contributions(exported, samples.features(hold_out.rows)),
+        fairness=measure_fairness(spec, hold_out, remarks),
         cross_validation=cross_validation(spec, samples, exported.parameters, threads),
         campaign=campaign_of(spec, samples, exported, rivals, remarks),
-        verdict=exported.verdict,
+        equivalence=exported.equivalence,
         remarks=tuple(remarks),
     )
 
 
 def campaign_of(
-    spec: Spec, samples: Samples, exported: Exported, rivals: Mapping[str, Rival], remarks: list[str]
+    spec: Spec, samples: Samples, exported: CandidateModel, rivals: Mapping[str, RivalResult], remarks: list[str]
 ) -> CampaignFindings | None:
     """Measure what a campaign would find; of a log alone."""
     if spec.log is None:
         return None
-    whole = judged(exported, samples, "FIT", "CALIBRATION", "HOLD_OUT")
+    whole = score_sample(exported, samples, "FIT", "CALIBRATION", "HOLD_OUT")
     pds = {name: rival.pds for name, rival in rivals.items()}
-    return campaign_findings(spec.campaign, whole, pds, remarks)
+    return measure_campaign(spec.campaign, whole, pds, remarks)
 
 
 def cross_validation(spec: Spec, samples: Samples, parameters: Mapping[str, Any], threads: int) -> dict[str, float]:

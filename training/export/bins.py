@@ -11,13 +11,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.export.trees import CODE_MAX, CODE_SHIFT, ZERO_MAX, CategorySplit, Ensemble, Question, Split, splits_of
+from training.export.trees import (
+    CODE_MAX,
+    CODE_SHIFT,
+    ZERO_THRESHOLD,
+    CategoricalSplit,
+    Ensemble,
+    NumericSplit,
+    Split,
+    tree_splits,
+)
 
 NO_CODE = -1.0  # in no set, as missing is
 
 
 @dataclass(frozen=True, slots=True)
-class Bins:
+class FeatureBins:
     """The intervals and classes of one feature.
 
     Attributes:
@@ -31,69 +40,69 @@ class Bins:
     """
 
     feature: int
-    questions: tuple[Question, ...]
+    splits: tuple[Split, ...]
     edges: NDArray[np.float64]
     classes: NDArray[np.int64]
-    missing: int
-    answers: NDArray[np.bool_]
+    missing_class: int
+    goes_left: NDArray[np.bool_]
 
-    def classes_of(self, values: NDArray[np.float64]) -> NDArray[np.int64]:
+    def classify(self, values: NDArray[np.float64]) -> NDArray[np.int64]:
         """Give the class of each value, as a caller writes it: a code unshifted, NaN where missing."""
-        if isinstance(self.questions[0], CategorySplit):
-            return self.classes[np.searchsorted(self.edges, codes_of(values) + CODE_SHIFT, side="left")]
+        if isinstance(self.splits[0], CategoricalSplit):
+            return self.classes[np.searchsorted(self.edges, category_codes(values) + CODE_SHIFT, side="left")]
         found = self.classes[np.searchsorted(self.edges, values, side="left")]
-        return np.where(np.isnan(values), self.missing, found)
+        return np.where(np.isnan(values), self.missing_class, found)
 
 
-def bins_of(ensemble: Ensemble) -> dict[int, Bins]:
+def ensemble_bins(ensemble: Ensemble) -> dict[int, FeatureBins]:
     """Give the bins of every feature that the model asks about, in the order of the columns."""
-    asked: dict[int, dict[Question, None]] = {}
+    asked: dict[int, dict[Split, None]] = {}
     for tree in ensemble.trees:
-        for question in splits_of(tree):
+        for question in tree_splits(tree):
             asked.setdefault(question.feature, {})[question] = None
     return {feature: feature_bins(feature, tuple(asked[feature])) for feature in sorted(asked)}
 
 
-def feature_bins(feature: int, questions: tuple[Question, ...]) -> Bins:
+def feature_bins(feature: int, questions: tuple[Split, ...]) -> FeatureBins:
     """Cut one feature's values."""
-    splits = [question for question in questions if isinstance(question, Split)]
+    splits = [question for question in questions if isinstance(question, NumericSplit)]
     if splits:
         edges = np.array(sorted({split.threshold for split in splits}))
         members = np.append(edges, np.inf)  # each interval's upper end is one of it
     else:
-        codes = np.array(sorted({c for q in questions if isinstance(q, CategorySplit) for c in q.codes}))
+        codes = np.array(sorted({c for q in questions if isinstance(q, CategoricalSplit) for c in q.codes}))
         edges = np.unique(np.concatenate([codes, codes + 1])) + CODE_SHIFT - 0.5  # around each code that is in a set
         members = np.append(edges - 0.5, edges[-1] + 0.5) - CODE_SHIFT
     answers = np.stack([answer(question, np.append(members, np.nan)) for question in questions], axis=1)
     distinct, classes = np.unique(answers, axis=0, return_inverse=True)
     classes, missing = classes.reshape(-1)[:-1], int(classes.reshape(-1)[-1])
     parts = np.flatnonzero(classes[1:] != classes[:-1])  # neighbours of one class need no edge between them
-    return Bins(feature, questions, edges[parts], classes[np.append(parts, len(edges))], missing, distinct)
+    return FeatureBins(feature, questions, edges[parts], classes[np.append(parts, len(edges))], missing, distinct)
 
 
-def answer(question: Question, values: NDArray[np.float64]) -> NDArray[np.bool_]:
+def answer(question: Split, values: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Answer one question for each value of its feature: True where it goes left."""
-    if isinstance(question, CategorySplit):
-        return np.isin(codes_of(values), sorted(question.codes))
+    if isinstance(question, CategoricalSplit):
+        return np.isin(category_codes(values), sorted(question.codes))
     left: NDArray[np.bool_] = np.where(np.isnan(values), question.missing_left, values <= question.threshold)
     return left
 
 
-def codes_of(values: NDArray[np.float64]) -> NDArray[np.int64]:
+def category_codes(values: NDArray[np.float64]) -> NDArray[np.int64]:
     """Cut values to codes as LightGBM does; -1, which is in no set, where there is none."""
     valid = (values > NO_CODE) & (values <= CODE_MAX)  # False for NaN
     codes: NDArray[np.int64] = np.where(valid, np.trunc(np.where(valid, values, 0.0)), NO_CODE).astype(np.int64)
     return codes
 
 
-def classes_of_rows(
-    ensemble: Ensemble, bins: Mapping[int, Bins], rows: NDArray[np.float64]
+def row_classes(
+    ensemble: Ensemble, bins: Mapping[int, FeatureBins], rows: NDArray[np.float64]
 ) -> dict[int, NDArray[np.int64]]:
     """Give, per feature that the model asks about, the class of each row."""
     classes = {}
     for feature, found in bins.items():
         values = rows[:, feature]
-        if feature in ensemble.zero_missing:  # what `graph.zero_steps` does, in numpy
-            values = np.where(np.abs(values) <= ZERO_MAX, np.nan, values)
-        classes[feature] = found.classes_of(values)
+        if feature in ensemble.zero_as_missing:  # what `graph.zero_steps` does, in numpy
+            values = np.where(np.abs(values) <= ZERO_THRESHOLD, np.nan, values)
+        classes[feature] = found.classify(values)
     return classes

@@ -18,17 +18,17 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from training.export.bins import Bins, bins_of, classes_of_rows
-from training.export.forest import Forest, doubles
-from training.export.graph import ROWS, input_nodes, integers, model_of
-from training.export.limits import Plan, plan_of
-from training.export.score import score_forest
-from training.export.shapley import lines_of
-from training.export.trees import Ensemble, Split
-from training.export.units import Unit
+from training.export.bins import FeatureBins, ensemble_bins, row_classes
+from training.export.graph import ROWS, build_model, input_nodes, integers
+from training.export.layout import TableLayout, choose_layout
+from training.export.leaf_groups import LeafGroup
+from training.export.score import margin_trees
+from training.export.shapley import contribution_table
+from training.export.tree_ensemble import TreeEnsembleBuilder, doubles
+from training.export.trees import Ensemble, NumericSplit
 
 
-def explain_onnx(ensemble: Ensemble, baseline: NDArray[np.float64] | None, plan: Plan | None = None) -> bytes:
+def explain_onnx(ensemble: Ensemble, baseline: NDArray[np.float64] | None, layout: TableLayout | None = None) -> bytes:
     """Write the explanation graph: rows (n, features) in; contributions (n, features) and margin (n, 1) out.
 
     Both are log-odds before calibration; the margin is that of score.onnx to the bit.
@@ -37,88 +37,88 @@ def explain_onnx(ensemble: Ensemble, baseline: NDArray[np.float64] | None, plan:
         ensemble: The model.
         baseline: Shape (n_baseline, features), NaN where missing: the population to compare with
             (interventional). None means path-dependent: the training rows, by the covers of the splits.
-        plan: Its form; by default, the fastest that fits.
+        layout: Its form; by default, the fastest that fits.
 
     Raises:
         ModelRefused: No form fits into `limits.EXPLAIN_BYTES_MAX`.
     """
-    bins = bins_of(ensemble)
-    plan = plan or plan_of(ensemble, bins)
-    classes = None if baseline is None else classes_of_rows(ensemble, bins, baseline)
+    bins = ensemble_bins(ensemble)
+    layout = layout or choose_layout(ensemble, bins)
+    classes = None if baseline is None else row_classes(ensemble, bins, baseline)
     rows, steps, constants = input_nodes(ensemble)
     nodes = [
         *steps,
-        class_forest(bins).node(rows, "class_numbers", max(len(bins), 1)),
+        class_forest(bins).build(rows, "class_numbers", max(len(bins), 1)),
         helper.make_node("Cast", ["class_numbers"], ["classes"], to=TensorProto.INT32),
         helper.make_node("Gather", ["steps", "classes"], ["steps_of_classes"], axis=0),
         helper.make_node("ReduceSum", ["steps_of_classes", "middle"], ["line_numbers"], keepdims=0),
         helper.make_node("Gather", ["lines", "line_numbers"], ["unit_contributions"], axis=0),
-        *(narrow_sum() if plan.narrow else dense_sum()),
-        score_forest(ensemble).node(rows, "margin", 1),
+        *(narrow_sum() if layout.sparse else dense_sum()),
+        margin_trees(ensemble).build(rows, "margin", 1),
     ]
-    parts = [lines_of(unit, classes) for unit in plan.units]
-    constants += [integers("steps", steps_table(bins, plan.units), np.int32), integers("middle", np.array([1]))]
-    constants += narrow_lines(plan, parts) if plan.narrow else dense_lines(plan, parts, ensemble.feature_count)
+    parts = [contribution_table(unit, classes) for unit in layout.groups]
+    constants += [integers("steps", steps_table(bins, layout.groups), np.int32), integers("middle", np.array([1]))]
+    constants += narrow_lines(layout, parts) if layout.sparse else dense_lines(layout, parts, ensemble.feature_count)
     outputs: list[tuple[str, list[str | int]]] = [
         ("contributions", ["n", ensemble.feature_count]),
         ("margin", ["n", 1]),
     ]
-    return model_of("explain", ensemble, nodes, constants, outputs)
+    return build_model("explain", ensemble, nodes, constants, outputs)
 
 
-def class_forest(bins: dict[int, Bins]) -> Forest:
+def class_forest(bins: dict[int, FeatureBins]) -> TreeEnsembleBuilder:
     """Give one search tree per feature, whose leaves number the classes through all features."""
-    forest, first = Forest(), 0
+    forest, first = TreeEnsembleBuilder(), 0
     for target, found in enumerate(bins.values()):
-        alone = found.missing not in found.classes  # a class of its own, which no interval leads to
-        place = len(found.edges) if alone else int(np.argmax(found.classes == found.missing))
+        alone = found.missing_class not in found.classes  # a class of its own, which no interval leads to
+        place = len(found.edges) if alone else int(np.argmax(found.classes == found.missing_class))
         child = add_search(forest, found, (target, first), (0, len(found.edges)), place)
         if alone:
-            index = forest.reserve_node(Split(found.feature, np.inf, missing_left=False))
+            index = forest.add_split(NumericSplit(found.feature, np.inf, missing_left=False))
             forest.true_child[index] = child
-            forest.false_child[index] = forest.add_leaf(target, float(first + found.missing))
+            forest.false_child[index] = forest.add_leaf(target, float(first + found.missing_class))
             child = index, 0
         forest.add_root(child)
-        first += len(found.answers)
+        first += len(found.goes_left)
     if not bins:  # a model of constants: nothing contributes, yet the graph needs a tree
         forest.add_root(forest.add_leaf(0, 0.0))
     return forest
 
 
 def add_search(
-    forest: Forest, bins: Bins, place: tuple[int, int], between: tuple[int, int], missing_at: int
+    forest: TreeEnsembleBuilder, bins: FeatureBins, place: tuple[int, int], between: tuple[int, int], missing_at: int
 ) -> tuple[int, int]:
     """Add the balanced search among intervals `between[0]` to `between[1]`; a missing value ends in `missing_at`."""
     (target, first), (low, high) = place, between
     if low == high:
         return forest.add_leaf(target, float(first + bins.classes[low]))
     half = (low + high) // 2
-    index = forest.reserve_node(Split(bins.feature, float(bins.edges[half]), missing_left=missing_at <= half))
+    index = forest.add_split(NumericSplit(bins.feature, float(bins.edges[half]), missing_left=missing_at <= half))
     forest.true_child[index] = add_search(forest, bins, place, (low, half), missing_at)
     forest.false_child[index] = add_search(forest, bins, place, (half + 1, high), missing_at)
     return index, 0
 
 
-def steps_table(bins: dict[int, Bins], units: tuple[Unit, ...]) -> NDArray[np.int32]:
+def steps_table(bins: dict[int, FeatureBins], units: tuple[LeafGroup, ...]) -> NDArray[np.int32]:
     """Give what each class adds to the line number of each unit: shape (classes of all features, units)."""
-    first_class = dict(zip(bins, np.cumsum([0, *(len(found.answers) for found in bins.values())]), strict=False))
-    table = np.zeros((max(sum(len(found.answers) for found in bins.values()), 1), len(units)), dtype=np.int32)
+    first_class = dict(zip(bins, np.cumsum([0, *(len(found.goes_left) for found in bins.values())]), strict=False))
+    table = np.zeros((max(sum(len(found.goes_left) for found in bins.values()), 1), len(units)), dtype=np.int32)
     first_line = 0
     for column, unit in enumerate(units):
         stride, offset = 1, first_line
         for feature, digits in unit.digits.items():
             row = first_class[feature]
             table[row : row + len(digits), column] = digits * stride + offset
-            stride, offset = stride * unit.sizes[feature], 0
-        first_line += unit.cells
+            stride, offset = stride * unit.radices[feature], 0
+        first_line += unit.cell_count
     return table
 
 
-def dense_lines(plan: Plan, parts: list[NDArray[np.float64]], feature_count: int) -> list[onnx.TensorProto]:
+def dense_lines(plan: TableLayout, parts: list[NDArray[np.float64]], feature_count: int) -> list[onnx.TensorProto]:
     """Give lines with a column for every feature of the model."""
     lines = np.zeros((sum(len(part) for part in parts), feature_count))
     first = 0
-    for unit, part in zip(plan.units, parts, strict=True):
+    for unit, part in zip(plan.groups, parts, strict=True):
         lines[first : first + len(part), list(unit.digits)] = part
         first += len(part)
     return [doubles("lines", lines)]
@@ -129,12 +129,12 @@ def dense_sum() -> list[onnx.NodeProto]:
     return [helper.make_node("ReduceSum", ["unit_contributions", "middle"], ["contributions"], keepdims=0)]
 
 
-def narrow_lines(plan: Plan, parts: list[NDArray[np.float64]]) -> list[onnx.TensorProto]:
+def narrow_lines(plan: TableLayout, parts: list[NDArray[np.float64]]) -> list[onnx.TensorProto]:
     """Give lines with a column for each feature of their own unit, and the feature of each column of each unit."""
     lines = np.zeros((sum(len(part) for part in parts), plan.width))
-    owners = np.zeros((len(plan.units), plan.width), dtype=np.int64)  # an unused column adds 0 to feature 0
+    owners = np.zeros((len(plan.groups), plan.width), dtype=np.int64)  # an unused column adds 0 to feature 0
     first = 0
-    for number, (unit, part) in enumerate(zip(plan.units, parts, strict=True)):
+    for number, (unit, part) in enumerate(zip(plan.groups, parts, strict=True)):
         lines[first : first + len(part), : part.shape[1]] = part
         owners[number, : part.shape[1]] = list(unit.digits)
         first += len(part)

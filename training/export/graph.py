@@ -7,8 +7,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from training.export.forest import doubles
-from training.export.trees import CODE_MAX, CODE_SHIFT, ZERO_MAX, Ensemble
+from training.export.tree_ensemble import doubles
+from training.export.trees import CODE_MAX, CODE_SHIFT, ZERO_THRESHOLD, Ensemble
 
 IR_VERSION = 10
 OPSETS = [helper.make_opsetid("", 21), helper.make_opsetid("ai.onnx.ml", 5)]
@@ -22,7 +22,7 @@ def input_nodes(ensemble: Ensemble) -> tuple[str, list[onnx.NodeProto], list[onn
     thresholds themselves (`trees.flushed`).
     """
     rows, nodes, constants = ROWS, [], []
-    for columns, steps in ((ensemble.zero_missing, zero_steps), (ensemble.categories, code_steps)):
+    for columns, steps in ((ensemble.zero_as_missing, zero_steps), (ensemble.categorical, code_steps)):
         if columns:
             mask = np.zeros(ensemble.feature_count, dtype=np.bool_)
             mask[sorted(columns)] = True
@@ -43,7 +43,7 @@ def zero_steps(rows: str, mask: NDArray[np.bool_]) -> Steps:
         helper.make_node("And", ["zeros", "zero_missing"], ["missing_zeros"]),
         helper.make_node("Where", ["missing_zeros", "missing", rows], ["rows_without_zeros"]),
     ]
-    constants = [doubles("zero_max", [ZERO_MAX]), doubles("missing", [np.nan]), booleans("zero_missing", mask)]
+    constants = [doubles("zero_max", [ZERO_THRESHOLD]), doubles("missing", [np.nan]), booleans("zero_missing", mask)]
     return "rows_without_zeros", nodes, constants
 
 
@@ -79,7 +79,7 @@ def integers(name: str, values: NDArray[np.integer[Any]], kind: type[np.integer[
     return numpy_helper.from_array(values.astype(kind), name)
 
 
-def model_of(
+def build_model(
     name: str,
     ensemble: Ensemble,
     nodes: list[onnx.NodeProto],

@@ -10,16 +10,16 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from training.export.bins import codes_of
-from training.export.trees import ZERO_MAX, CategorySplit, Ensemble, Split, splits_of
+from training.export.bins import category_codes
+from training.export.trees import ZERO_THRESHOLD, CategoricalSplit, Ensemble, NumericSplit, tree_splits
 
 
 def thresholds_by_feature(ensemble: Ensemble) -> list[NDArray[np.float64]]:
     """Give each feature's distinct thresholds in ascending order; none for a feature never asked."""
     found: list[set[float]] = [set() for _ in range(ensemble.feature_count)]
     for tree in ensemble.trees:
-        for split in splits_of(tree):
-            if isinstance(split, Split):
+        for split in tree_splits(tree):
+            if isinstance(split, NumericSplit):
                 found[split.feature].add(split.threshold)
     return [np.array(sorted(values)) for values in found]
 
@@ -28,7 +28,7 @@ def representatives(ensemble: Ensemble, rows: NDArray[np.float64]) -> NDArray[np
     """Replace every value by the representative of its interval; missing stays missing."""
     replaced = np.empty_like(rows)
     for feature, thresholds in enumerate(thresholds_by_feature(ensemble)):
-        if feature in ensemble.categories:
+        if feature in ensemble.categorical:
             replaced[:, feature] = representative_codes(ensemble, feature, rows[:, feature])
             continue
         finite = thresholds[np.isfinite(thresholds)]
@@ -36,7 +36,7 @@ def representatives(ensemble: Ensemble, rows: NDArray[np.float64]) -> NDArray[np
         ends = np.append(finite, above)
         values = rows[:, feature]
         chosen = ends[np.searchsorted(finite, values, side="left")]
-        if feature in ensemble.zero_missing:
+        if feature in ensemble.zero_as_missing:
             chosen = without_new_zeros(values, chosen)
         replaced[:, feature] = np.where(np.isnan(values), np.nan, chosen)
     return replaced
@@ -49,16 +49,16 @@ def representative_codes(ensemble: Ensemble, feature: int, values: NDArray[np.fl
     membership = {code: tuple(code in codes for codes in sets) for code in sorted({c for codes in sets for c in codes})}
     for code, member in membership.items():
         first.setdefault(member, float(code))
-    return np.array([first[membership.get(int(code), (False,) * len(sets))] for code in codes_of(values)])
+    return np.array([first[membership.get(int(code), (False,) * len(sets))] for code in category_codes(values)])
 
 
-def category_splits(ensemble: Ensemble) -> list[CategorySplit]:
+def category_splits(ensemble: Ensemble) -> list[CategoricalSplit]:
     """Give every question about a category."""
-    return [split for tree in ensemble.trees for split in splits_of(tree) if isinstance(split, CategorySplit)]
+    return [split for tree in ensemble.trees for split in tree_splits(tree) if isinstance(split, CategoricalSplit)]
 
 
 def without_new_zeros(values: NDArray[np.float64], chosen: NDArray[np.float64]) -> NDArray[np.float64]:
     """Keep zeros zero, and others no zero, in a column where zero means missing."""
-    nearest = math.nextafter(ZERO_MAX, math.inf)
-    no_zero = np.where(np.abs(chosen) <= ZERO_MAX, np.copysign(nearest, values), chosen)
-    return np.where(np.abs(values) <= ZERO_MAX, 0.0, no_zero)
+    nearest = math.nextafter(ZERO_THRESHOLD, math.inf)
+    no_zero = np.where(np.abs(chosen) <= ZERO_THRESHOLD, np.copysign(nearest, values), chosen)
+    return np.where(np.abs(values) <= ZERO_THRESHOLD, 0.0, no_zero)

@@ -28,14 +28,14 @@ from math import factorial
 import numpy as np
 from numpy.typing import NDArray
 
-from training.export.units import Fact, Path, Unit
+from training.export.leaf_groups import DecisionPath, LeafGroup, PathCondition
 
 CACHED_WIDTH_MAX = 7  # a kernel of 8 features takes 4 MB, and over four times as much with each more
 AGAINST_MAX = 128  # sets of the baseline at a time
 KERNEL_BYTES_MAX = 1 << 27  # of one kernel; a wide one is of fewer sets at a time
 
 
-def lines_of(unit: Unit, baseline: Mapping[int, NDArray[np.int64]] | None) -> NDArray[np.float64]:
+def contribution_table(unit: LeafGroup, baseline: Mapping[int, NDArray[np.int64]] | None) -> NDArray[np.float64]:
     """Give each feature's contribution in each cell.
 
     Args:
@@ -48,27 +48,29 @@ def lines_of(unit: Unit, baseline: Mapping[int, NDArray[np.int64]] | None) -> ND
     """
     column_of = {feature: column for column, feature in enumerate(unit.digits)}
     digit_of = digits_of_cells(unit)
-    total = np.zeros((unit.cells, len(column_of)))
+    total = np.zeros((unit.cell_count, len(column_of)))
     for path in unit.paths:
         table = path_table(path, baseline)
-        of_digits = [met_by_digit(fact, unit.digits[fact.feature]) for fact in path.facts]
-        met = bits([of_digit[digit_of[fact.feature]] for of_digit, fact in zip(of_digits, path.facts, strict=True)])
-        total[:, [column_of[fact.feature] for fact in path.facts]] += table[met]
+        of_digits = [met_by_digit(fact, unit.digits[fact.feature]) for fact in path.conditions]
+        met = bits(
+            [of_digit[digit_of[fact.feature]] for of_digit, fact in zip(of_digits, path.conditions, strict=True)]
+        )
+        total[:, [column_of[fact.feature] for fact in path.conditions]] += table[met]
     return total
 
 
-def digits_of_cells(unit: Unit) -> dict[int, NDArray[np.int64]]:
+def digits_of_cells(unit: LeafGroup) -> dict[int, NDArray[np.int64]]:
     """Give, per feature, its digit in each cell: the first feature's digit counts up fastest."""
-    found, rest = {}, np.arange(unit.cells)
-    for feature, size in unit.sizes.items():
+    found, rest = {}, np.arange(unit.cell_count)
+    for feature, size in unit.radices.items():
         found[feature] = rest % size
         rest //= size
     return found
 
 
-def met_by_digit(fact: Fact, digits: NDArray[np.int64]) -> NDArray[np.bool_]:
+def met_by_digit(fact: PathCondition, digits: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Give whether a digit meets a fact, which all its classes agree on."""
-    return fact.met[np.unique(digits, return_index=True)[1]]
+    return fact.satisfied[np.unique(digits, return_index=True)[1]]
 
 
 def bits(met: list[NDArray[np.bool_]]) -> NDArray[np.int64]:
@@ -76,11 +78,13 @@ def bits(met: list[NDArray[np.bool_]]) -> NDArray[np.int64]:
     return sum((bit.astype(np.int64) << i for i, bit in enumerate(met)), start=np.zeros(1, dtype=np.int64))
 
 
-def path_table(path: Path, baseline: Mapping[int, NDArray[np.int64]] | None) -> NDArray[np.float64]:
+def path_table(path: DecisionPath, baseline: Mapping[int, NDArray[np.int64]] | None) -> NDArray[np.float64]:
     """Give one leaf's contributions for each of the 2**width sets of met facts: shape (2**width, width)."""
     if baseline is None:
-        return path_dependent_table(path.value, np.array([fact.cover for fact in path.facts]))
-    return leaf_table(path.value, bits([fact.met[baseline[fact.feature]] for fact in path.facts]), len(path.facts))
+        return path_dependent_table(path.value, np.array([fact.cover for fact in path.conditions]))
+    return leaf_table(
+        path.value, bits([fact.satisfied[baseline[fact.feature]] for fact in path.conditions]), len(path.conditions)
+    )
 
 
 def path_dependent_table(value: float, covers: NDArray[np.float64]) -> NDArray[np.float64]:

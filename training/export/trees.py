@@ -14,13 +14,13 @@ import lightgbm
 from training.errors import ModelRefused
 
 # LightGBM takes |x| <= this as 0.0 (kZeroThreshold, a float32 constant compared in double).
-ZERO_MAX = 1.0000000180025095e-35
+ZERO_THRESHOLD = 1.0000000180025095e-35
 CODE_MAX = 2147483647.0  # it casts a category's value to a 32-bit integer
 CODE_SHIFT = 1  # the graphs shift codes by one, so that 0 stands for none
 
 
 @dataclass(frozen=True, slots=True)
-class Split:
+class NumericSplit:
     """A question about one feature: does a row go left?
 
     A present value goes left where it is <= threshold; a missing one (NaN) where missing_left says so.
@@ -32,7 +32,7 @@ class Split:
 
 
 @dataclass(frozen=True, slots=True)
-class CategorySplit:
+class CategoricalSplit:
     """A question about one category feature: is a row's code in the set? Then it goes left.
 
     The code is the value cut to an integer (2.7 is 2, -0.5 is 0). Missing, negative, unseen and too
@@ -52,17 +52,17 @@ class Leaf:
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class SplitNode:
     """A split and its two sides; count is the number of training rows that reached it."""
 
-    split: "Question"
-    left: "Node | Leaf"
-    right: "Node | Leaf"
+    split: "Split"
+    left: "SplitNode | Leaf"
+    right: "SplitNode | Leaf"
     count: int = 0
 
 
-Tree = Node | Leaf
-Question = Split | CategorySplit
+Tree = SplitNode | Leaf
+Split = NumericSplit | CategoricalSplit
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +78,8 @@ class Ensemble:
 
     trees: tuple[Tree, ...]
     feature_count: int
-    zero_missing: frozenset[int]
-    categories: frozenset[int]
+    zero_as_missing: frozenset[int]
+    categorical: frozenset[int]
 
 
 def read_ensemble(booster: lightgbm.Booster) -> Ensemble:
@@ -97,8 +97,8 @@ def read_ensemble(booster: lightgbm.Booster) -> Ensemble:
     return Ensemble(
         trees=tuple(read_tree(structure) for structure in structures),
         feature_count=dump["max_feature_idx"] + 1,
-        zero_missing=zero_missing_columns(structures),
-        categories=category_columns(structures),
+        zero_as_missing=zero_missing_columns(structures),
+        categorical=category_columns(structures),
     )
 
 
@@ -138,31 +138,31 @@ def read_tree(structure: dict[str, Any]) -> Tree:
     if "split_index" not in structure:
         return Leaf(float(structure["leaf_value"]), int(structure.get("leaf_count", 0)))
     left, right = read_tree(structure["left_child"]), read_tree(structure["right_child"])
-    return Node(read_split(structure), left, right, int(structure["internal_count"]))
+    return SplitNode(read_split(structure), left, right, int(structure["internal_count"]))
 
 
-def read_split(structure: dict[str, Any]) -> Question:
+def read_split(structure: dict[str, Any]) -> Split:
     """Read one split with LightGBM's own way of treating missing values."""
     if structure["decision_type"] == "==":
         codes = frozenset(int(code) for code in str(structure["threshold"]).split("||"))
-        return CategorySplit(int(structure["split_feature"]), codes)
+        return CategoricalSplit(int(structure["split_feature"]), codes)
     threshold = float(structure["threshold"])
     kind = structure["missing_type"]
     # Trained without missing values, LightGBM reads a NaN as 0.0.
     missing_left = threshold >= 0.0 if kind == "None" else bool(structure["default_left"])
-    return Split(int(structure["split_feature"]), flushed(threshold), missing_left)
+    return NumericSplit(int(structure["split_feature"]), raw_value_threshold(threshold), missing_left)
 
 
-def flushed(threshold: float) -> float:
+def raw_value_threshold(threshold: float) -> float:
     """Give the threshold that sorts raw values as LightGBM sorts them after it has set tiny ones to 0.
 
     LightGBM predicts with 0.0 wherever |x| <= ZERO_MAX. All those values must go the way of 0.0, so a
     threshold among them moves to the edge of the interval on whose inner side 0.0 does not lie.
     """
-    if 0.0 <= threshold < ZERO_MAX:
-        return ZERO_MAX
-    if -ZERO_MAX <= threshold < 0.0:
-        return math.nextafter(-ZERO_MAX, -math.inf)
+    if 0.0 <= threshold < ZERO_THRESHOLD:
+        return ZERO_THRESHOLD
+    if -ZERO_THRESHOLD <= threshold < 0.0:
+        return math.nextafter(-ZERO_THRESHOLD, -math.inf)
     return threshold
 
 
@@ -199,9 +199,9 @@ def walk_dump(structure: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from walk_dump(structure["right_child"])
 
 
-def splits_of(tree: Tree) -> Iterator[Question]:
+def tree_splits(tree: Tree) -> Iterator[Split]:
     """Give every split of a tree, parents before children."""
-    if isinstance(tree, Node):
+    if isinstance(tree, SplitNode):
         yield tree.split
-        yield from splits_of(tree.left)
-        yield from splits_of(tree.right)
+        yield from tree_splits(tree.left)
+        yield from tree_splits(tree.right)

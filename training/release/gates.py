@@ -1,6 +1,6 @@
 """The gates of the spec: a model that fails one line is not released, and every failed line is said.
 
-training/gate is another thing: it proves that the exported files are the model. Here the model itself is judged.
+training/equivalence is another thing: it proves that the exported files are the model. Here the model itself is judged.
 """
 
 import glob

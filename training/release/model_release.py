@@ -21,6 +21,7 @@ from models.schema import Schema
 from models.scorecard import log_odds_of, pd_of
 from models.scoring import Scorer
 from training.console import Console
+from training.equivalence.check import ExportedModel, check_equivalence, check_scores, gate_document
 from training.evaluation.metrics import metrics_of
 from training.evaluation.model_evaluation import Findings, measure
 from training.export.explain import explain_onnx
@@ -29,7 +30,6 @@ from training.export.trees import Ensemble, read_ensemble
 from training.fitting.booster import fit, fixed_parameters
 from training.fitting.calibration import calibrate
 from training.fitting.search import search
-from training.gate.examine import Subject, examine, gate_document, prove_scores
 from training.release.baseline import baseline_document, choose_baseline
 from training.release.gates import Line, judge, refuse_failed
 from training.release.golden_rows import golden_document
@@ -41,7 +41,7 @@ from training.scoring.drivers import Drivers
 from training.sources.samples import Samples, label_of
 from training.sources.snapshots import origins_of
 from training.spec import Spec, schema_document
-from training.validation.judged import Exported
+from training.validation.scored_sample import CandidateModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +80,11 @@ def release(spec: Spec, spec_sha256: str, samples: Samples, bundles: Path, conso
     score, explain = score_onnx(ensemble), explain_onnx(ensemble, population)
     scorer = Scorer(score, explain)
     console.say("prove that the files say what LightGBM and the definition say, row by row")
-    subject = Subject(booster, score, explain, population, baseline.base_margin)
-    verdict = examine(subject, samples.features(samples.rows), say=console.say)
-    prove_scores(subject, card, samples.features(samples.rows))
+    subject = ExportedModel(booster, score, explain, population, baseline.base_margin)
+    verdict = check_equivalence(subject, samples.features(samples.rows), report_progress=console.say)
+    check_scores(subject, card, samples.features(samples.rows))
     console.say("measure on rows that were not looked at so far")
-    exported = Exported(scorer, card, baseline.base_margin, ensemble, gain_of(booster), chosen, verdict)
+    exported = CandidateModel(scorer, card, baseline.base_margin, ensemble, gain_of(booster), chosen, verdict)
     findings = measure(spec, samples, exported, console.threads)
     metrics = metrics_of(findings)
     lines = judge(spec.gates, metrics, [rival.name for rival in spec.rivals])

@@ -18,7 +18,7 @@ from training.report.svg import BLUE, GREY, INK, ORANGE, blank, drawn, label
 from training.scoring.campaign import held_out
 from training.scoring.drivers import Drivers
 from training.spec import CampaignSpec, Spec
-from training.validation.campaign import CampaignFindings, Found
+from training.validation.campaign import CampaignFindings, CampaignMetrics
 
 TENTHS = 10
 EXAMPLES_AT = (0.995, 0.95, 0.8, 0.5)  # of the customers, the riskiest last
@@ -87,7 +87,7 @@ def month_plot(found: CampaignFindings) -> Figure:
     """Draw the AUC of every snapshot."""
     figure, axes = blank(3.4)
     for part, color in (("FIT", GREY), ("CALIBRATION", GREY), ("HOLD_OUT", BLUE)):
-        some = [(at, month.auc) for at, month in enumerate(found.months) if month.part == part and month.auc]
+        some = [(at, month.auc) for at, month in enumerate(found.snapshots) if month.part == part and month.auc]
         if some:
             ends = np.array(
                 [[max(0.0, a.estimate - a.low) for _, a in some], [max(0.0, a.high - a.estimate) for _, a in some]]
@@ -104,9 +104,9 @@ def month_plot(found: CampaignFindings) -> Figure:
 def rate_plot(found: CampaignFindings) -> Figure:
     """Draw what was told and what happened."""
     figure, axes = blank(3.4)
-    at = np.arange(len(found.months), dtype=np.float64)
-    whiskers(axes, at, [month.left for month in found.months], "left, with 95 % interval")
-    told = [month.mean_pd for month in found.months]
+    at = np.arange(len(found.snapshots), dtype=np.float64)
+    whiskers(axes, at, [month.left for month in found.snapshots], "left, with 95 % interval")
+    told = [month.mean_pd for month in found.snapshots]
     axes.plot(at + 0.16, told, "D", color=ORANGE, markersize=4.5, label="mean probability told")
     months_axis(axes, found)
     axes.set_ylim(bottom=0)
@@ -118,7 +118,8 @@ def rate_plot(found: CampaignFindings) -> Figure:
 
 def months_axis(axes: object, found: CampaignFindings) -> None:
     """Write the snapshots below an axis."""
-    axes.set_xticks(np.arange(len(found.months)), [month.period for month in found.months], rotation=40, ha="right")  # type: ignore[attr-defined]  # an Axes
+    names = [month.period for month in found.snapshots]
+    axes.set_xticks(np.arange(len(names)), names, rotation=40, ha="right")  # type: ignore[attr-defined]  # an Axes
 
 
 def rules_table(campaign: CampaignSpec, found: CampaignFindings) -> str:
@@ -130,10 +131,17 @@ def rules_table(campaign: CampaignSpec, found: CampaignFindings) -> str:
     return table("Campaign.", reading, head, rows)
 
 
-def rule_row(name: str, found: Found) -> tuple[str, ...]:
+def rule_row(name: str, found: CampaignMetrics) -> tuple[str, ...]:
     """Give one line."""
     profit = "" if found.profit is None else f"{found.profit.empc:.4f}"
-    return (name, *auc_cells(found.auc), f"{found.pr_auc:.4f}", f"{found.lift:.2f}", percent(found.captured), profit)
+    return (
+        name,
+        *auc_cells(found.auc),
+        f"{found.pr_auc:.4f}",
+        f"{found.lift:.2f}",
+        percent(found.capture_rate),
+        profit,
+    )
 
 
 def auc_cells(found: Interval | None) -> tuple[str, str]:
@@ -153,7 +161,7 @@ def months_table(found: CampaignFindings) -> str:
             percent(m.mean_pd),
             *auc_cells(m.auc),
         )
-        for m in found.months
+        for m in found.snapshots
     ]
     head = (
         "snapshot",
@@ -176,7 +184,7 @@ def rate_between(found: Estimate) -> str:
 
 def examples(findings: Findings, drivers: Drivers) -> Iterator[str]:
     """Say what the CRM would be told of a few customers."""
-    found = findings.attributions
+    found = findings.contributions
     log_odds = found.base_value + found.contributions.sum(axis=1)
     order = np.argsort(log_odds, kind="stable")
     yield paragraph(

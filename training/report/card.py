@@ -41,7 +41,7 @@ def how_good(findings: Findings) -> str:
 
 def how_right(findings: Findings) -> str:
     """Say how far probabilities and outcomes differ."""
-    test, noise = findings.test, findings.probabilities.noise
+    test, noise = findings.test, findings.calibration.noise
     return (
         f"on the same rows the mean probability is {test.mean_pd:.2%} and the bad rate {test.bad_rate:.2%}. Over ten "
         f"groups of equal size the two differ by {test.ece:.2%} on average; chance alone makes it up to "

@@ -12,7 +12,7 @@ from training.measures.stability import ACT_PSI, WATCH_PSI
 from training.report.plots import whiskers
 from training.report.svg import BLUE, GREY, INK, ORANGE, blank, label
 from training.report.tables import CELLS
-from training.validation.challenge import Swap
+from training.validation.rivals import SwapComparison
 
 PSI_MIN = 1e-4  # smaller ones stand there
 LINE_MAX = 18  # letters of a line below a bar
@@ -38,7 +38,7 @@ def shifts(findings: Findings) -> Figure:
     return figure
 
 
-def swaps(swap: Swap) -> Figure:
+def swaps(swap: SwapComparison) -> Figure:
     """Draw the bad rate of the four cells, both models approving equally many."""
     figure, axes = blank(3.4)
     cells = [(fill(says, LINE_MAX), getattr(swap.at_rate, name)) for name, says in CELLS.items()]

@@ -6,7 +6,7 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
 from training.evaluation.model_evaluation import Findings
-from training.export.trees import ZERO_MAX
+from training.export.trees import ZERO_THRESHOLD
 from training.report.svg import BLUE, GREY, INK, WIDTH, blank, label
 from training.spec import FeatureEntry
 
@@ -18,8 +18,8 @@ COLORS = "cividis"  # readable with any colour vision, and in grey
 
 def importance(findings: Findings, names: tuple[str, ...]) -> Figure:
     """Draw each feature's share of the gain beside its mean absolute contribution."""
-    order = findings.attributions.ordered()[:SHOWN][::-1]
-    means, at = findings.attributions.means(), np.arange(len(order), dtype=np.float64)
+    order = findings.contributions.features_by_importance()[:SHOWN][::-1]
+    means, at = findings.contributions.mean_magnitudes(), np.arange(len(order), dtype=np.float64)
     figure = Figure(figsize=(WIDTH, 1.3 + 0.3 * len(order)), layout="constrained")
     told, gained = figure.subplots(1, 2, sharey=True)
     told.barh(at, [means[place] for place in order], color=BLUE)
@@ -33,8 +33,8 @@ def importance(findings: Findings, names: tuple[str, ...]) -> Figure:
 
 def beeswarm(findings: Findings, names: tuple[str, ...]) -> Figure:
     """Draw every explained row as a point on the line of each feature."""
-    found = findings.attributions
-    order = found.ordered()[:SHOWN][::-1]
+    found = findings.contributions
+    order = found.features_by_importance()[:SHOWN][::-1]
     figure, axes = blank(1.4 + 0.36 * len(order))
     axes.axvline(0.0, color=GREY, linewidth=0.8)
     last = None
@@ -79,7 +79,7 @@ def ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def dependence(findings: Findings, place: int, feature: FeatureEntry) -> Figure:
     """Draw one feature's push by the intervals that the model tells apart, evenly spaced; a category by its codes."""
-    found = findings.attributions
+    found = findings.contributions
     values, pushes = found.rows[:, place], found.contributions[:, place]
     present = np.isfinite(values)
     thresholds = found.thresholds[place][np.isfinite(found.thresholds[place])]
@@ -112,7 +112,7 @@ def intervals_of(thresholds: NDArray[np.float64]) -> list[str]:
 
 def upper(end: float) -> str:
     """Name an interval; LightGBM's thresholds beside zero are of 1e-35."""
-    if abs(end) <= ZERO_MAX:
+    if abs(end) <= ZERO_THRESHOLD:
         return "< 0" if end < 0.0 else "\u2264 0"
     return f"\u2264 {short(end)}"
 

@@ -141,7 +141,7 @@ def probabilities(spec: Spec, findings: Findings, card: Scorecard) -> Iterator[s
 
 def concentration(findings: Findings) -> str:
     """Say how the customers crowd."""
-    now, then = findings.probabilities.concentration, findings.probabilities.development_concentration
+    now, then = findings.calibration.concentration, findings.calibration.development_concentration
     if now is None or then is None:
         return ""
     return paragraph(
@@ -163,7 +163,7 @@ def cut_offs_of(spec: Spec, card: Scorecard) -> tuple[tuple[str, float], ...]:
 
 def driving(spec: Spec, findings: Findings) -> Iterator[str]:
     """Show what drives the model."""
-    names, count = tuple(feature.name for feature in spec.features), len(findings.attributions.rows)
+    names, count = tuple(feature.name for feature in spec.features), len(findings.contributions.rows)
     yield paragraph(
         f"Explanations are those of explain.onnx, for {count:,} customers of the hold-out; each value stands for its "
         "interval between two thresholds of the model, so that no person is in this file."
@@ -179,7 +179,7 @@ def driving(spec: Spec, findings: Findings) -> Iterator[str]:
         "A point is a customer; right of the line the feature raises the risk, yellow is a high value.",
         beeswarm,
     )
-    for place in findings.attributions.ordered()[: drivers.DEPENDENCE]:
+    for place in findings.contributions.features_by_importance()[: drivers.DEPENDENCE]:
         feature = spec.features[place]
         says = f"Push of {feature.name} against its value"
         plot = drawn(drivers.dependence(findings, place, feature), f"dependence-{place}", says)

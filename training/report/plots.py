@@ -14,7 +14,7 @@ from training.measures.discrimination import Curve, cap_points, roc_points
 from training.measures.outcomes import Labels, Pds
 from training.measures.proportions import Estimate
 from training.report.svg import BLUE, GREEN, GREY, INK, ORANGE, blank, label
-from training.validation.probabilities import GRADE_SHARE_MIN
+from training.validation.calibration import GRADE_SHARE_MIN
 
 POINTS_MAX = 160  # of a curve; more are not seen
 HISTOGRAM_BINS = 40
@@ -78,7 +78,7 @@ def percent(axes: Axes, which: str) -> None:
 def calibration(findings: Findings) -> Figure:
     """Draw bad rates against mean pds by bin, with their intervals."""
     figure, axes = blank(4.0)
-    bins = findings.probabilities.bins
+    bins = findings.calibration.bins
     top = max(max(one.bad_rate.high, one.mean_pd) for one in bins) * 1.05
     axes.plot([0, top], [0, top], color=GREY, linewidth=0.8, label="right on average")
     means = np.array([one.mean_pd for one in bins])
@@ -130,7 +130,7 @@ def scores(findings: Findings, cut_offs: tuple[tuple[str, float], ...]) -> Figur
 def grades(findings: Findings) -> Figure:
     """Draw bad rate and mean pd by grade."""
     figure, axes = blank(3.6)
-    held = [grade for grade in findings.probabilities.grades if grade.bad_rate is not None]
+    held = [grade for grade in findings.calibration.grades if grade.bad_rate is not None]
     at = np.arange(len(held), dtype=np.float64)
     rates = [grade.bad_rate for grade in held if grade.bad_rate is not None]
     whiskers(axes, at, rates, "bad rate, with 95 % interval")
@@ -147,7 +147,7 @@ def grades(findings: Findings) -> Figure:
 def shares(findings: Findings) -> Figure:
     """Draw the share of customers by grade, at development and on the hold-out."""
     figure, axes = blank(3.2)
-    found = findings.probabilities.grades
+    found = findings.calibration.grades
     at = np.arange(len(found), dtype=np.float64)
     axes.bar(at - 0.2, [one.development_share for one in found], 0.38, color="#b8c4ce", label="development")
     axes.bar(at + 0.2, [one.share for one in found], 0.38, color=BLUE, label="hold-out")

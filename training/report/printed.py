@@ -48,7 +48,7 @@ def campaign_table(found: CampaignFindings) -> Table:
         table.add_column(figure, justify="right")
     for name, one in {"this model, from score.onnx": found.model, **found.rules}.items():
         auc = f"{one.auc.low:.4f} to {one.auc.high:.4f}" if one.auc else "-"
-        captured = "-" if one.captured is None else f"{one.captured:.1%}"
+        captured = "-" if one.capture_rate is None else f"{one.capture_rate:.1%}"
         profit = "-" if one.profit is None else f"{one.profit.empc:.4f}"
         table.add_row(name, auc, f"{one.pr_auc:.4f}", f"{one.lift:.2f}", captured, profit)
     return table
@@ -84,14 +84,14 @@ def facts(findings: Findings) -> list[str]:
         said.append(
             f"cross-validated AUC on all rows: {signed:.4f} with the sign table in force, {unsigned:.4f} without it"
         )
-    kinds = findings.verdict.kinds
+    kinds = findings.equivalence.kinds
     examined = ", ".join(f"{kind.rows:,} {kind.kind}" for kind in kinds)
     distance, residual = max(kind.contribution_distance for kind in kinds), max(kind.residual for kind in kinds)
     said.append(
-        f"gate passed: margins equal LightGBM's to the bit on {examined} rows; contributions ({findings.verdict.method}) "
+        f"gate passed: margins equal LightGBM's to the bit on {examined} rows; contributions ({findings.equivalence.method}) "
         f"within {distance:.1e} of the definition, sums within {residual:.1e}"
     )
-    noise = findings.probabilities.noise
+    noise = findings.calibration.noise
     said.append(
         f"ECE {findings.test.ece:.4f} over 10 bins of equal mass; pds that are all right would show {noise.mean:.4f} "
         f"on average, and up to {noise.highest_95:.4f} in 95 of 100 cases ({noise.draws:,} draws)"

@@ -10,8 +10,8 @@ from training.release.gates import Line, number
 from training.report.markup import between, percent, percent_between, table
 from training.sources.samples import Samples
 from training.spec import Spec
-from training.validation.challenge import Swap
-from training.validation.movement import FeatureFinding
+from training.validation.drift import FeatureStatistics
+from training.validation.rivals import SwapComparison
 
 PARTS = {
     "FIT": "fit: parameters and trees",
@@ -75,7 +75,7 @@ def rivals(findings: Findings) -> str:
     """Show the model beside the simpler rules."""
     named = [("this model", findings.test, "", "")]
     for name, rival in findings.rivals.items():
-        ahead = between(rival.ahead.low, rival.ahead.high) if rival.ahead else ""
+        ahead = between(rival.auc_lead.low, rival.auc_lead.high) if rival.auc_lead else ""
         named.append((name, rival.quality, f"{findings.test.auc - rival.quality.auc:+.4f}", ahead))
     rows = [
         (name, f"{q.auc:.4f}", f"{q.gini:.4f}", f"{q.ks:.4f}", f"{q.brier:.4f}", f"{q.ece:.4f}", lead, interval)
@@ -102,7 +102,7 @@ def ranking(findings: Findings) -> str:
 
 def calibration(findings: Findings) -> str:
     """Show the figures of the probabilities with what they should be."""
-    found, noise = findings.probabilities, findings.probabilities.noise
+    found, noise = findings.calibration, findings.calibration.noise
     rows = [
         (
             "ECE, 10 bins of equal mass",
@@ -141,7 +141,7 @@ def calibration(findings: Findings) -> str:
 def grades(findings: Findings) -> str:
     """Show the master scale."""
     rows = []
-    for grade in findings.probabilities.grades:
+    for grade in findings.calibration.grades:
         test, rate = grade.test, grade.bad_rate
         rows.append(
             (
@@ -202,11 +202,11 @@ def features(spec: Spec, findings: Findings) -> str:
     return table("Features.", reading, head, rows)
 
 
-def leak_of(found: FeatureFinding) -> str:
+def leak_of(found: FeatureStatistics) -> str:
     """Say whether a leak is suspected; the reasons stand below the table."""
     if not found.information.leak_suspected:
         return ""
-    return "alarm" if found.alarm else "alarm, explained"
+    return "alarm" if found.leak_alarm else "alarm, explained"
 
 
 def sweeps(findings: Findings) -> str:
@@ -231,7 +231,7 @@ def sweeps(findings: Findings) -> str:
     return table("Promises kept.", reading, head, rows)
 
 
-def swap(found: Swap) -> str:
+def swap(found: SwapComparison) -> str:
     """Show who moves when the model takes the scorecard's place."""
     rows = []
     for name, says in CELLS.items():
@@ -288,7 +288,7 @@ def proof(findings: Findings) -> str:
     """Show what the release gate examined."""
     rows = [
         (kind.kind, f"{kind.rows:,}", "0", f"{kind.contribution_distance:.1e}", f"{kind.residual:.1e}")
-        for kind in findings.verdict.kinds
+        for kind in findings.equivalence.kinds
     ]
     head = ("kind of row", "rows", "margins that differ", "contributions: largest distance", "sums: largest rest")
     reading = "The exported files against LightGBM and against the definition of the explanation; one difference stops the release."

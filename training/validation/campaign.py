@@ -11,14 +11,14 @@ from training.measures.intervals import Interval, auc_interval
 from training.measures.profit import Campaign, ExpectedProfit, empc
 from training.measures.proportions import Estimate, share
 from training.spec import CampaignSpec, ProfitSpec
-from training.validation.judged import Judged, attempt
 from training.validation.ranking import RESAMPLING
+from training.validation.scored_sample import ScoredSample, measure_or_remark
 
 TOP = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class CampaignMetrics:
     """One rule on the hold-out.
 
     Attributes:
@@ -32,12 +32,12 @@ class Found:
     auc: Interval | None
     pr_auc: float
     lift: float
-    captured: float | None
+    capture_rate: float | None
     profit: ExpectedProfit | None
 
 
 @dataclass(frozen=True, slots=True)
-class Month:
+class SnapshotMetrics:
     """One snapshot; of development ones the outcome was known to the model, and `auc` is too good.
 
     Attributes:
@@ -63,13 +63,13 @@ class CampaignFindings:
         months: Every snapshot, in the order of time.
     """
 
-    model: Found
-    rules: Mapping[str, Found]
-    months: tuple[Month, ...]
+    model: CampaignMetrics
+    rules: Mapping[str, CampaignMetrics]
+    snapshots: tuple[SnapshotMetrics, ...]
 
 
-def campaign_findings(
-    campaign: CampaignSpec, whole: Judged, rules: Mapping[str, NDArray[np.float64]], remarks: list[str]
+def measure_campaign(
+    campaign: CampaignSpec, whole: ScoredSample, rules: Mapping[str, NDArray[np.float64]], remarks: list[str]
 ) -> CampaignFindings:
     """Measure the model and the rules.
 
@@ -86,13 +86,13 @@ def campaign_findings(
         remarks.append("capture at the sales team's capacity: not measured: the spec has no campaign.capacity")
     found = {name: found_by(campaign, hold_out, pds, name, remarks) for name, pds in rules.items()}
     return CampaignFindings(
-        model=found_by(campaign, hold_out, hold_out.pds, "this model", remarks), rules=found, months=months_of(whole)
+        model=found_by(campaign, hold_out, hold_out.pds, "this model", remarks), rules=found, snapshots=months_of(whole)
     )
 
 
 def found_by(
-    campaign: CampaignSpec, hold_out: Judged, pds: NDArray[np.float64], name: str, remarks: list[str]
-) -> Found:
+    campaign: CampaignSpec, hold_out: ScoredSample, pds: NDArray[np.float64], name: str, remarks: list[str]
+) -> CampaignMetrics:
     """Measure one rule."""
     labels = hold_out.labels
     periods = hold_out.rows["period"].to_numpy()
@@ -102,13 +102,13 @@ def found_by(
             capture_of(labels[periods == one], pds[periods == one], campaign.capacity) for one in np.unique(periods)
         ]
         captured = sum(bads) / float(labels.sum())
-    return Found(
-        auc=attempt(
+    return CampaignMetrics(
+        auc=measure_or_remark(
             remarks, f"interval of the AUC of {name}", lambda: auc_interval(labels, pds, hold_out.customers, RESAMPLING)
         ),
         pr_auc=pr_auc(labels, pds),
         lift=lift_in_top(labels, pds, TOP),
-        captured=captured,
+        capture_rate=captured,
         profit=None if campaign.profit is None else empc(labels, pds, money(campaign.profit)),
     )
 
@@ -125,19 +125,19 @@ def money(spec: ProfitSpec) -> Campaign:
     return Campaign(spec.clv, spec.offer_cost, spec.contact_cost, spec.acceptance_alpha, spec.acceptance_beta)
 
 
-def months_of(whole: Judged) -> tuple[Month, ...]:
+def months_of(whole: ScoredSample) -> tuple[SnapshotMetrics, ...]:
     """Measure every snapshot by itself."""
     periods = whole.rows["period"].to_numpy()
     return tuple(month_of(str(one), whole.where(periods == one)) for one in sorted(set(periods)))
 
 
-def month_of(period: str, rows: Judged) -> Month:
+def month_of(period: str, rows: ScoredSample) -> SnapshotMetrics:
     """Measure one snapshot; a remark about it would be one a month, so there is none."""
-    return Month(
+    return SnapshotMetrics(
         period=period,
         part=str(rows.rows["sample"].iloc[0]),
         customers=len(rows.labels),
-        auc=attempt([], period, lambda: auc_interval(rows.labels, rows.pds, rows.customers, RESAMPLING)),
+        auc=measure_or_remark([], period, lambda: auc_interval(rows.labels, rows.pds, rows.customers, RESAMPLING)),
         mean_pd=float(rows.pds.mean()),
         left=share(int(rows.labels.sum()), len(rows.labels)),
     )

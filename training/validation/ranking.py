@@ -6,7 +6,7 @@ import numpy as np
 
 from training.measures.discrimination import ks
 from training.measures.intervals import Interval, Resampling, auc_interval, interval
-from training.validation.judged import Judged, attempt
+from training.validation.scored_sample import ScoredSample, measure_or_remark
 
 # Below so many bads a market's Gini says nothing about the market.
 MARKET_BADS_MIN = 50
@@ -29,7 +29,7 @@ class MarketGini:
 
 
 @dataclass(frozen=True, slots=True)
-class Ranking:
+class RankingFindings:
     """Intervals are percentiles of 1,000 draws of whole customers; None where too few draws had a figure."""
 
     auc: Interval | None
@@ -38,12 +38,14 @@ class Ranking:
     markets: tuple[MarketGini, ...]
 
 
-def ranking(hold_out: Judged, remarks: list[str]) -> Ranking:
+def measure_ranking(hold_out: ScoredSample, remarks: list[str]) -> RankingFindings:
     """Measure the hold-out."""
     labels, pds, customers = hold_out.labels, hold_out.pds, hold_out.customers
-    auc = attempt(remarks, "interval of the AUC", lambda: auc_interval(labels, pds, customers, RESAMPLING))
-    ks_found = attempt(remarks, "interval of the KS", lambda: interval(ks, labels, pds, customers, RESAMPLING))
-    return Ranking(auc, None if auc is None else gini_of(auc), ks_found, markets_of(hold_out, remarks))
+    auc = measure_or_remark(remarks, "interval of the AUC", lambda: auc_interval(labels, pds, customers, RESAMPLING))
+    ks_found = measure_or_remark(
+        remarks, "interval of the KS", lambda: interval(ks, labels, pds, customers, RESAMPLING)
+    )
+    return RankingFindings(auc, None if auc is None else gini_of(auc), ks_found, markets_of(hold_out, remarks))
 
 
 def gini_of(auc: Interval) -> Interval:
@@ -52,7 +54,7 @@ def gini_of(auc: Interval) -> Interval:
     return Interval(estimate, low, high, auc.draws, auc.left_out)
 
 
-def markets_of(hold_out: Judged, remarks: list[str]) -> tuple[MarketGini, ...]:
+def markets_of(hold_out: ScoredSample, remarks: list[str]) -> tuple[MarketGini, ...]:
     """Measure every market with enough bads, the largest first, and all others as one, last."""
     markets = hold_out.rows["market"].astype(str).to_numpy()
     names, counts = np.unique(markets, return_counts=True)
@@ -65,13 +67,13 @@ def markets_of(hold_out: Judged, remarks: list[str]) -> tuple[MarketGini, ...]:
     return tuple(market_gini(hold_out.where(np.isin(markets, group)), group, remarks) for group in groups)
 
 
-def market_gini(rows: Judged, group: tuple[str, ...], remarks: list[str]) -> MarketGini:
+def market_gini(rows: ScoredSample, group: tuple[str, ...], remarks: list[str]) -> MarketGini:
     """Measure one market, or several as one."""
     bads = int(rows.labels.sum())
     if bads < MARKET_BADS_MIN:
         remarks.append(f"{', '.join(group)}: {bads} bads even together; no Gini of their own")
         return MarketGini(group, len(rows.labels), bads, None)
-    found = attempt(
+    found = measure_or_remark(
         remarks,
         f"Gini of {', '.join(group)}",
         lambda: gini_of(auc_interval(rows.labels, rows.pds, rows.customers, RESAMPLING)),

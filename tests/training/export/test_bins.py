@@ -10,24 +10,34 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tests.oracles import Rows, margins
-from tests.training.export.drawn import MANY_LEVELS, ODD_CODES, Recipe, fitted, hard_rows, recipe_of
-from tests.training.export.made import FLUSHED, MODELS, fit, made_rows, model
-from tests.training.export.made import hard_rows as hard_numbers
-from training.export.bins import Bins, bins_of, classes_of_rows, feature_bins
-from training.export.trees import CategorySplit, Ensemble, Leaf, Node, Question, Split, Tree, read_ensemble, splits_of
+from tests.oracles import FloatArray, margins
+from tests.training.export.example_models import FLUSHED, MODELS, fit, made_rows, model
+from tests.training.export.example_models import hard_rows as hard_numbers
+from tests.training.export.random_models import MANY_LEVELS, ODD_CODES, Recipe, fitted, hard_rows, recipe_of
+from training.export.bins import FeatureBins, ensemble_bins, feature_bins, row_classes
+from training.export.trees import (
+    CategoricalSplit,
+    Ensemble,
+    Leaf,
+    NumericSplit,
+    Split,
+    SplitNode,
+    Tree,
+    read_ensemble,
+    tree_splits,
+)
 
 TINY = (5e-324, -5e-324, 1e-36, FLUSHED, -FLUSHED, math.nextafter(FLUSHED, 1.0), math.nextafter(-FLUSHED, -1.0))
 THRESHOLDS = (-math.inf, -1e300, -2.5, *TINY, 1.0, 2.0**53, 1.7e308, math.inf)
 CODES = (0, 1, 2, 3, 7, 40, 2**31 - 2, 2**31 - 1)
 numbers_asked = st.lists(
-    st.builds(Split, st.just(0), st.sampled_from(THRESHOLDS), missing_left=st.booleans()),
+    st.builds(NumericSplit, st.just(0), st.sampled_from(THRESHOLDS), missing_left=st.booleans()),
     min_size=1,
     max_size=7,
     unique=True,
 )
 categories_asked = st.lists(
-    st.builds(CategorySplit, st.just(0), st.frozensets(st.sampled_from(CODES), min_size=1)),
+    st.builds(CategoricalSplit, st.just(0), st.frozensets(st.sampled_from(CODES), min_size=1)),
     min_size=1,
     max_size=5,
     unique=True,
@@ -45,21 +55,21 @@ def told_codes() -> list[float]:
     return [*ODD_CODES, *(float(code) + part for code in CODES for part in (0.0, 0.5, 1.0, 2.0))]
 
 
-def said(question: Question, value: float) -> bool:
+def said(question: Split, value: float) -> bool:
     """Answer one question for one value, from the words of `trees.Split` and `trees.CategorySplit`."""
-    if isinstance(question, Split):
+    if isinstance(question, NumericSplit):
         return question.missing_left if math.isnan(value) else value <= question.threshold
     return not math.isnan(value) and -1.0 < value <= 2**31 - 1 and int(value) in question.codes
 
 
-def agree(bins: Bins, questions: list[Question], values: list[float]) -> None:
+def agree(bins: FeatureBins, questions: list[Split], values: list[float]) -> None:
     """Assert that classes answer as the questions do, and that values of other answers only have other classes."""
     answers = [tuple(said(question, value) for question in questions) for value in values]
-    classes = bins.classes_of(np.array(values)).tolist()
+    classes = bins.classify(np.array(values)).tolist()
 
-    assert [tuple(bins.answers[one].tolist()) for one in classes] == answers
+    assert [tuple(bins.goes_left[one].tolist()) for one in classes] == answers
     assert len(set(zip(classes, answers, strict=True))) == len(set(classes)) == len(set(answers))
-    assert len(np.unique(bins.answers, axis=0)) == len(bins.answers)
+    assert len(np.unique(bins.goes_left, axis=0)) == len(bins.goes_left)
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
@@ -70,73 +80,73 @@ def test_two_numbers_share_a_class_exactly_where_every_question_answers_both_ali
 
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(asked=categories_asked)
-def test_two_codes_share_a_class_exactly_where_they_are_in_the_same_sets(asked: list[CategorySplit]) -> None:
+def test_two_codes_share_a_class_exactly_where_they_are_in_the_same_sets(asked: list[CategoricalSplit]) -> None:
     agree(feature_bins(0, tuple(asked)), list(asked), told_codes())
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(asked=st.one_of(numbers_asked, categories_asked))
-def test_an_edge_stands_only_between_two_classes_and_every_class_is_reached(asked: list[Question]) -> None:
+def test_an_edge_stands_only_between_two_classes_and_every_class_is_reached(asked: list[Split]) -> None:
     bins = feature_bins(0, tuple(asked))
 
     assert (np.diff(bins.edges) > 0.0).all()
     assert (bins.classes[1:] != bins.classes[:-1]).all()
-    assert {*bins.classes.tolist(), bins.missing} == set(range(len(bins.answers)))
+    assert {*bins.classes.tolist(), bins.missing_class} == set(range(len(bins.goes_left)))
 
 
 def test_missing_that_is_answered_as_an_interval_is_shares_its_class() -> None:
-    bins = feature_bins(0, (Split(0, 1.0, missing_left=False), Split(0, 3.0, missing_left=True)))
+    bins = feature_bins(0, (NumericSplit(0, 1.0, missing_left=False), NumericSplit(0, 3.0, missing_left=True)))
 
-    low, middle, high, missing = bins.classes_of(np.array([1.0, 3.0, 3.1, math.nan])).tolist()
+    low, middle, high, missing = bins.classify(np.array([1.0, 3.0, 3.1, math.nan])).tolist()
 
     assert len({low, middle, high}) == 3
-    assert missing == middle == bins.missing
+    assert missing == middle == bins.missing_class
 
 
 def test_missing_that_is_answered_as_no_interval_is_has_a_class_of_its_own() -> None:
-    bins = feature_bins(0, (Split(0, 1.0, missing_left=True), Split(0, 3.0, missing_left=False)))
+    bins = feature_bins(0, (NumericSplit(0, 1.0, missing_left=True), NumericSplit(0, 3.0, missing_left=False)))
 
-    assert bins.missing not in bins.classes
-    assert bins.answers[bins.missing].tolist() == [True, False]
-    assert len(bins.answers) == 4
+    assert bins.missing_class not in bins.classes
+    assert bins.goes_left[bins.missing_class].tolist() == [True, False]
+    assert len(bins.goes_left) == 4
 
 
 def test_a_threshold_that_parts_nothing_but_missing_leaves_one_interval() -> None:
-    bins = feature_bins(4, (Split(4, math.inf, missing_left=False),))
+    bins = feature_bins(4, (NumericSplit(4, math.inf, missing_left=False),))
 
-    assert (len(bins.edges), len(bins.classes), len(bins.answers)) == (0, 1, 2)
-    assert bins.classes_of(np.array([-math.inf, 0.0, math.inf])).tolist() == [bins.classes[0]] * 3
-    assert bins.missing != bins.classes[0]
+    assert (len(bins.edges), len(bins.classes), len(bins.goes_left)) == (0, 1, 2)
+    assert bins.classify(np.array([-math.inf, 0.0, math.inf])).tolist() == [bins.classes[0]] * 3
+    assert bins.missing_class != bins.classes[0]
 
 
 def test_a_question_that_every_value_answers_alike_has_one_class() -> None:
-    bins = feature_bins(0, (Split(0, math.inf, missing_left=True),))
+    bins = feature_bins(0, (NumericSplit(0, math.inf, missing_left=True),))
 
-    assert (len(bins.edges), len(bins.answers), bins.missing) == (0, 1, 0)
+    assert (len(bins.edges), len(bins.goes_left), bins.missing_class) == (0, 1, 0)
 
 
 def test_neighbouring_codes_of_one_set_have_no_edge_between_them() -> None:
-    bins = feature_bins(0, (CategorySplit(0, frozenset(range(100, 1100))),))
+    bins = feature_bins(0, (CategoricalSplit(0, frozenset(range(100, 1100))),))
 
     assert len(bins.edges) == 2
-    assert bins.classes_of(np.array([100.0, 1099.9])).tolist() == [bins.classes[1]] * 2
-    assert bins.classes_of(np.array([99.9, 1100.0, math.nan, -1.0, 1e12])).tolist() == [bins.missing] * 5
+    assert bins.classify(np.array([100.0, 1099.9])).tolist() == [bins.classes[1]] * 2
+    assert bins.classify(np.array([99.9, 1100.0, math.nan, -1.0, 1e12])).tolist() == [bins.missing_class] * 5
 
 
 def test_the_code_0_is_not_taken_for_no_code() -> None:
-    bins = feature_bins(0, (CategorySplit(0, frozenset({0})),))
+    bins = feature_bins(0, (CategoricalSplit(0, frozenset({0})),))
 
-    zero = bins.classes_of(np.array([0.0, -0.0, 0.9, -0.9, 5e-324]))
-    none = bins.classes_of(np.array([-1.0, 1.0, math.nan, math.inf, -math.inf, 2.0**31]))
+    zero = bins.classify(np.array([0.0, -0.0, 0.9, -0.9, 5e-324]))
+    none = bins.classify(np.array([-1.0, 1.0, math.nan, math.inf, -math.inf, 2.0**31]))
 
-    assert set(zero.tolist()) == {1 - bins.missing}
-    assert set(none.tolist()) == {bins.missing}
+    assert set(zero.tolist()) == {1 - bins.missing_class}
+    assert set(none.tolist()) == {bins.missing_class}
 
 
 def test_codes_of_2000_levels_answer_as_their_sets_do() -> None:
     random = np.random.default_rng(0)
     sets = [frozenset(random.choice(MANY_LEVELS, size, replace=False).tolist()) for size in (1, 30, 400, 1000, 1999)]
-    questions = [CategorySplit(0, codes) for codes in sets]
+    questions = [CategoricalSplit(0, codes) for codes in sets]
     values = [*np.arange(MANY_LEVELS + 5).astype(float).tolist(), *ODD_CODES]
 
     agree(feature_bins(0, tuple(questions)), list(questions), values)
@@ -146,28 +156,28 @@ def test_codes_of_2000_levels_answer_as_their_sets_do() -> None:
 
 
 def leaf_values(
-    tree: Tree, bins: dict[int, Bins], classes: dict[int, NDArray[np.int64]], among: NDArray[np.bool_]
-) -> Rows:
+    tree: Tree, bins: dict[int, FeatureBins], classes: dict[int, NDArray[np.int64]], among: NDArray[np.bool_]
+) -> FloatArray:
     """Follow rows through a tree by their classes alone: the value of each one's leaf, 0 for rows not among them."""
     if isinstance(tree, Leaf):
         return np.where(among, tree.value, 0.0)
     found = bins[tree.split.feature]
-    left = found.answers[classes[tree.split.feature], found.questions.index(tree.split)]
+    left = found.goes_left[classes[tree.split.feature], found.splits.index(tree.split)]
     sides = (leaf_values(side, bins, classes, among & way) for side, way in ((tree.left, left), (tree.right, ~left)))
     return np.where(left, *sides)
 
 
-def margins_by_classes(ensemble: Ensemble, rows: Rows) -> Rows:
+def margins_by_classes(ensemble: Ensemble, rows: FloatArray) -> FloatArray:
     """Add the leaves up in the order of the trees."""
-    bins = bins_of(ensemble)
-    classes = classes_of_rows(ensemble, bins, rows)
+    bins = ensemble_bins(ensemble)
+    classes = row_classes(ensemble, bins, rows)
     total = np.zeros(len(rows))
     for tree in ensemble.trees:
         total += leaf_values(tree, bins, classes, np.ones(len(rows), dtype=np.bool_))
     return total
 
 
-def agrees_with_lightgbm(booster: lightgbm.Booster, rows: Rows) -> bool:
+def agrees_with_lightgbm(booster: lightgbm.Booster, rows: FloatArray) -> bool:
     """Tell whether classes lead every row where LightGBM leads it."""
     return np.array_equal(margins_by_classes(read_ensemble(booster), rows), margins(booster, rows))
 
@@ -182,7 +192,7 @@ def test_the_classes_of_a_row_hold_all_that_its_margin_depends_on(name: str) -> 
 
 def asked_kinds(recipe: Recipe, booster: lightgbm.Booster) -> set[str]:
     """Give the kinds of columns that the model asks about."""
-    return {recipe.kinds[question.feature] for tree in read_ensemble(booster).trees for question in splits_of(tree)}
+    return {recipe.kinds[question.feature] for tree in read_ensemble(booster).trees for question in tree_splits(tree)}
 
 
 @pytest.mark.parametrize("kind", ["few categories", "scattered categories", "many categories"])
@@ -198,18 +208,18 @@ def test_the_classes_of_codes_hold_all_that_a_margin_depends_on(kind: str) -> No
 
 
 def test_in_a_column_that_takes_zero_as_missing_all_zeros_have_the_class_of_missing_and_elsewhere_they_do_not() -> None:
-    split = {column: Split(column, 1.0, missing_left=False) for column in (0, 1)}
-    trees = tuple(Node(split[column], Leaf(1.0), Leaf(2.0)) for column in (0, 1))
-    ensemble = Ensemble(trees, 2, zero_missing=frozenset({1}), categories=frozenset())
+    split = {column: NumericSplit(column, 1.0, missing_left=False) for column in (0, 1)}
+    trees = tuple(SplitNode(split[column], Leaf(1.0), Leaf(2.0)) for column in (0, 1))
+    ensemble = Ensemble(trees, 2, zero_as_missing=frozenset({1}), categorical=frozenset())
     zeros = np.array([0.0, -0.0, 5e-324, -1e-36, FLUSHED, -FLUSHED])
-    bins = bins_of(ensemble)
+    bins = ensemble_bins(ensemble)
 
-    classes = classes_of_rows(ensemble, bins, np.column_stack([zeros, zeros]))
+    classes = row_classes(ensemble, bins, np.column_stack([zeros, zeros]))
 
-    assert (classes[1] == bins[1].missing).all()
-    assert (classes[0] != bins[0].missing).all()
+    assert (classes[1] == bins[1].missing_class).all()
+    assert (classes[0] != bins[0].missing_class).all()
     beside = np.full((1, 2), math.nextafter(FLUSHED, 1.0))
-    assert classes_of_rows(ensemble, bins, beside)[1] != bins[1].missing
+    assert row_classes(ensemble, bins, beside)[1] != bins[1].missing_class
 
 
 def test_classes_are_those_of_the_features_that_are_asked_about_in_the_order_of_the_columns() -> None:
@@ -219,7 +229,7 @@ def test_classes_are_those_of_the_features_that_are_asked_about_in_the_order_of_
     rows = made_rows(20, 12, seed=77)
     before = rows.copy()
 
-    classes = classes_of_rows(ensemble, bins_of(ensemble), rows)
+    classes = row_classes(ensemble, ensemble_bins(ensemble), rows)
 
     assert list(classes) == used
     assert all(len(found) == 20 for found in classes.values())

@@ -11,19 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.scoring import BATCH_ROWS, Scorer
-from tests.oracles import Rows, brute_force, margins
-from tests.training.export.made import MODELS, fit, hard_rows, made_rows, model, on_thresholds
-from training.export.bins import bins_of
+from tests.oracles import FloatArray, brute_force_shap, margins
+from tests.training.export.example_models import MODELS, fit, hard_rows, made_rows, model, on_thresholds
+from training.export.bins import ensemble_bins
 from training.export.explain import explain_onnx
+from training.export.leaf_groups import INITIAL_CELLS_MAX, partition_tree
 from training.export.score import score_onnx
 from training.export.trees import Ensemble, read_ensemble
-from training.export.units import PIECE_CELLS_MAX, cut
 
 EQUAL = {"rtol": 0.0, "atol": 1e-9}
 WIDE = 8  # features: 256 coalitions
 
 
-def scorer(booster: lightgbm.Booster, baseline: Rows) -> Scorer:
+def scorer(booster: lightgbm.Booster, baseline: FloatArray) -> Scorer:
     """Export both files and open them."""
     ensemble = read_ensemble(booster)
     return Scorer(score_onnx(ensemble), explain_onnx(ensemble, baseline))
@@ -57,7 +57,7 @@ def test_contributions_are_the_shapley_values_over_all_coalitions_and_baseline_r
 
     found = scorer(booster, baseline).contributions(rows)
 
-    np.testing.assert_allclose(found, brute_force(booster, rows, baseline), **EQUAL)
+    np.testing.assert_allclose(found, brute_force_shap(booster, rows, baseline), **EQUAL)
 
 
 def test_a_baseline_on_thresholds_is_sorted_as_lightgbm_sorts_it() -> None:
@@ -68,7 +68,7 @@ def test_a_baseline_on_thresholds_is_sorted_as_lightgbm_sorts_it() -> None:
 
     found = scorer(booster, baseline).contributions(rows)
 
-    np.testing.assert_allclose(found, brute_force(booster, rows, baseline), **EQUAL)
+    np.testing.assert_allclose(found, brute_force_shap(booster, rows, baseline), **EQUAL)
 
 
 def test_a_missing_value_in_a_model_that_knew_none_is_explained_as_the_0_that_lightgbm_takes_it_for() -> None:
@@ -79,7 +79,7 @@ def test_a_missing_value_in_a_model_that_knew_none_is_explained_as_the_0_that_li
 
     found = graphs.contributions(rows)
 
-    np.testing.assert_allclose(found, brute_force(booster, rows, baseline), **EQUAL)
+    np.testing.assert_allclose(found, brute_force_shap(booster, rows, baseline), **EQUAL)
     assert np.array_equal(graphs.contributions(np.nan_to_num(rows)), found)
 
 
@@ -101,7 +101,7 @@ def test_no_random_model_is_explained_otherwise_than_by_definition(
 
     found = scorer(booster, baseline).contributions(rows)
 
-    np.testing.assert_allclose(found, brute_force(booster, rows, baseline), **EQUAL)
+    np.testing.assert_allclose(found, brute_force_shap(booster, rows, baseline), **EQUAL)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -132,7 +132,7 @@ def test_a_baseline_of_one_row_explains_that_row_with_nothing_at_all() -> None:
     found = scorer(booster, rows[:1]).contributions(rows)
 
     assert np.array_equal(found[0], np.zeros(WIDE))
-    np.testing.assert_allclose(found, brute_force(booster, rows, rows[:1]), **EQUAL)
+    np.testing.assert_allclose(found, brute_force_shap(booster, rows, rows[:1]), **EQUAL)
 
 
 def without_numbers(explain: bytes) -> bytes:
@@ -212,8 +212,8 @@ def test_the_same_model_and_baseline_give_the_same_bytes_twice() -> None:
 
 def units_by_tree(ensemble: Ensemble) -> list[int]:
     """Count the units of each tree."""
-    bins = bins_of(ensemble)
-    return [len(cut(tree, bins, PIECE_CELLS_MAX)) for tree in ensemble.trees]
+    bins = ensemble_bins(ensemble)
+    return [len(partition_tree(tree, bins, INITIAL_CELLS_MAX)) for tree in ensemble.trees]
 
 
 def test_the_models_of_these_tests_have_trees_of_one_unit_and_of_several() -> None:

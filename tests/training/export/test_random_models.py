@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from models.scoring import Scorer
-from tests.oracles import Rows, brute_force, margins
-from tests.training.export.drawn import (
+from tests.oracles import FloatArray, brute_force_shap, margins
+from tests.training.export.random_models import (
     COLUMN_KINDS,
     MISSING,
     SAMPLINGS,
@@ -25,11 +25,11 @@ from tests.training.export.drawn import (
     recipe_of,
     rows_of,
 )
+from training.equivalence.check import ExportedModel, check_equivalence
+from training.equivalence.reference import interventional_shap
 from training.export.explain import explain_onnx
 from training.export.score import score_onnx
 from training.export.trees import read_ensemble
-from training.gate.examine import Subject, examine
-from training.gate.reference import interventional
 
 USUAL, LONG = 200, 2000
 EQUAL = {"rtol": 0.0, "atol": 1e-9}
@@ -38,14 +38,16 @@ WIDTH_IN_GATE = 10
 BASELINE_ROWS, EXPLAINED_ROWS, FORCED_ROWS = 12, 60, 8
 
 
-def wanted(recipe: Recipe, booster: lightgbm.Booster, rows: Rows, baseline: Rows | None) -> tuple[Rows, float]:
+def wanted(
+    recipe: Recipe, booster: lightgbm.Booster, rows: FloatArray, baseline: FloatArray | None
+) -> tuple[FloatArray, float]:
     """Give the contributions that must come out, and what they are counted from."""
     if baseline is None:
         found = np.asarray(booster.predict(rows, pred_contrib=True, num_threads=1))
         return found[:, :-1], float(found[0, -1])
-    by_definition = interventional(booster, rows, baseline)
+    by_definition = interventional_shap(booster, rows, baseline)
     if len(recipe.kinds) <= FEW:
-        forced = brute_force(booster, rows[:FORCED_ROWS], baseline)
+        forced = brute_force_shap(booster, rows[:FORCED_ROWS], baseline)
         np.testing.assert_allclose(by_definition[:FORCED_ROWS], forced, err_msg=f"the reference: {recipe}", **EQUAL)
         by_definition[:FORCED_ROWS] = forced
     return by_definition, math.fsum(margins(booster, baseline)) / len(baseline)
@@ -84,8 +86,8 @@ def test_the_gate_releases_a_random_model_of_every_way_of_fitting(way: str, *, i
     base = wanted(recipe, booster, rows_of(recipe, 7)[:1], baseline)[1]
     ensemble = read_ensemble(booster)
 
-    verdict = examine(
-        Subject(booster, score_onnx(ensemble), explain_onnx(ensemble, baseline), baseline, base), None, 200
+    verdict = check_equivalence(
+        ExportedModel(booster, score_onnx(ensemble), explain_onnx(ensemble, baseline), baseline, base), None, 200
     )
 
     assert max(kind.contribution_distance for kind in verdict.kinds) <= 1e-9

@@ -15,8 +15,8 @@ from models.explained import ExplainedScore
 from models.model import Model, open_model
 from models.scoring import EXPLANATION, session
 from tests.conftest import ROOT, Released
-from tests.oracles import Rows, margins, thresholds_of
-from tests.training.export.made import on_thresholds
+from tests.oracles import FloatArray, margins, model_thresholds
+from tests.training.export.example_models import on_thresholds
 from training.export.explain import explain_onnx
 from training.export.trees import read_ensemble
 from training.sources.snapshots import samples_of_log
@@ -43,7 +43,7 @@ class Real:
     family: str
     model: Model
     booster: lightgbm.Booster
-    rows: Rows
+    rows: FloatArray
     answers: list[ExplainedScore]
 
 
@@ -65,7 +65,7 @@ def real(request: pytest.FixtureRequest, released: Released) -> Real:
     return Real(request.param, model, booster, rows, model.explain_rows(rows))
 
 
-def with_gaps(rows: Rows) -> Rows:
+def with_gaps(rows: FloatArray) -> FloatArray:
     """Take values away: from one to all of a row's."""
     random = np.random.default_rng(11)
     gaps = rows[random.integers(0, len(rows), 3000)].copy()
@@ -74,7 +74,7 @@ def with_gaps(rows: Rows) -> Rows:
     return gaps
 
 
-def differing(real: Real, rows: Rows) -> int:
+def differing(real: Real, rows: FloatArray) -> int:
     """Count the rows whose margin is not LightGBM's to the bit."""
     return int((real.model.scorer.margins(rows) != margins(real.booster, rows)).sum())
 
@@ -89,7 +89,7 @@ def test_every_threshold_and_both_its_neighbours_have_the_margin_of_lightgbm_to_
     """Each threshold in ten different rows."""
     rows = np.concatenate([on_thresholds(real.booster, real.rows[first::10]) for first in range(10)])
 
-    assert len(rows) == 10 * 3 * len(thresholds_of(real.booster)) > 5000
+    assert len(rows) == 10 * 3 * len(model_thresholds(real.booster)) > 5000
     assert differing(real, rows) == 0
 
 
@@ -107,10 +107,10 @@ def test_every_customer_of_every_snapshot_has_the_margin_of_lightgbm_to_the_bit(
     assert differing(real, samples.features(samples.rows)) == 0
 
 
-def near_thresholds(booster: lightgbm.Booster, rows: Rows) -> Rows:
+def near_thresholds(booster: lightgbm.Booster, rows: FloatArray) -> FloatArray:
     """Find the rows that have a value within one float32 unit of a threshold: shap works in float32."""
     near = np.zeros(len(rows), dtype=np.bool_)
-    for feature, threshold in thresholds_of(booster):
+    for feature, threshold in model_thresholds(booster):
         values = rows[:, feature]
         unit = np.maximum(np.spacing(np.abs(values).astype(np.float32)), np.spacing(np.float32(abs(threshold))))
         near |= np.abs(values - threshold) <= unit

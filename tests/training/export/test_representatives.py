@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.oracles import margins
-from tests.training.export.made import MODELS, hard_rows, made_rows, model
+from tests.training.export.example_models import MODELS, hard_rows, made_rows, model
 from training.export.representatives import representatives
 from training.export.trees import read_ensemble
 

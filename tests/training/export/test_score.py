@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.scoring import session
-from tests.oracles import Rows, margins, thresholds_of
-from tests.training.export.made import (
+from tests.oracles import FloatArray, margins, model_thresholds
+from tests.training.export.example_models import (
     COLUMNS,
     FLUSHED,
     MODELS,
@@ -31,9 +31,11 @@ from training.export.score import score_onnx
 from training.export.trees import read_ensemble
 
 
-def exported_margins(booster: lightgbm.Booster, rows: Rows) -> Rows:
+def exported_margins(booster: lightgbm.Booster, rows: FloatArray) -> FloatArray:
     """Give what score.onnx says."""
-    found: Rows = session(score_onnx(read_ensemble(booster)), ("margin",)).run(["margin"], {"rows": rows})[0][:, 0]
+    found: FloatArray = session(score_onnx(read_ensemble(booster)), ("margin",)).run(["margin"], {"rows": rows})[0][
+        :, 0
+    ]
     return found
 
 
@@ -80,7 +82,7 @@ def test_a_threshold_among_the_values_taken_as_0_sorts_as_lightgbm_does(threshol
     booster = with_first_threshold(model("missing type None"), threshold)
     rows = hard_rows(booster, made_rows(50, seed=78))
 
-    assert threshold in {value for _, value in thresholds_of(booster)}
+    assert threshold in {value for _, value in model_thresholds(booster)}
     assert np.array_equal(exported_margins(booster, rows), margins(booster, rows))
 
 
@@ -134,7 +136,7 @@ def with_objective(parameters: dict[str, Any]) -> lightgbm.Booster:
     return fit(made_rows(300), parameters, 2)
 
 
-def custom_objective(margin: Rows, data: lightgbm.Dataset) -> tuple[Rows, Rows]:
+def custom_objective(margin: FloatArray, data: lightgbm.Dataset) -> tuple[FloatArray, FloatArray]:
     """Give the gradient and curvature of the log-loss."""
     pd = 1.0 / (1.0 + np.exp(-margin))
     return pd - np.asarray(data.get_label()), pd * (1.0 - pd)

@@ -15,7 +15,7 @@ from models.scoring import Scorer
 from server.config import Settings
 from server.decisions.policy import read_policy
 from tests.conftest import Released
-from tests.oracles import Rows
+from tests.oracles import FloatArray
 from training.export.explain import explain_onnx
 from training.export.trees import Ensemble, read_ensemble
 
@@ -30,7 +30,7 @@ class Declined:
 
     model: Model
     ensemble: Ensemble
-    rows: Rows
+    rows: FloatArray
 
     @property
     def schema(self) -> Schema:
@@ -52,7 +52,7 @@ def declined(released: Released) -> Declined:
     return Declined(model, read_ensemble(booster), rows[pds > cut_off])
 
 
-def reasons_of(schema: Schema, contributions: Rows) -> list[Codes]:
+def reasons_of(schema: Schema, contributions: FloatArray) -> list[Codes]:
     """Give the reason codes of each row, in their order."""
     nothing = [0] * contributions.shape[1]
     return [tuple(push.code for push in pushes(schema, row, nothing)) for row in contributions.tolist()]

@@ -8,31 +8,31 @@ import lightgbm
 from models.bundle import read_bundle
 from models.scoring import Scorer
 from tests.conftest import ROOT
+from training.equivalence.check import EquivalenceReport, RowKindResult
 from training.evaluation.model_evaluation import Findings, measure
 from training.export.trees import read_ensemble
-from training.gate.examine import Examined, Verdict
 from training.release.model_release import gain_of
 from training.sources.samples import Samples
 from training.sources.table import samples_of_table
 from training.spec import Spec, read_spec
-from training.validation.judged import Exported
+from training.validation.scored_sample import CandidateModel
 
 UCI = ROOT / "training" / "data" / "uci_default_of_credit_card_clients.parquet"
 
 
-def exported_of(folder: Path) -> Exported:
+def exported_of(folder: Path) -> CandidateModel:
     """Open a bundle's files."""
     bundle = read_bundle(folder)
     booster = lightgbm.Booster(model_file=str(folder / "model.txt"))
-    kinds = tuple(Examined(**kind.model_dump()) for kind in bundle.gate.kinds)
-    return Exported(
+    kinds = tuple(RowKindResult(**kind.model_dump()) for kind in bundle.gate.kinds)
+    return CandidateModel(
         scorer=Scorer(bundle.score, bundle.explain),
         card=bundle.scorecard,
         base_margin=bundle.baseline.base_margin,
         ensemble=read_ensemble(booster),
         gain=gain_of(booster),
         parameters={},
-        verdict=Verdict(bundle.gate.method, bundle.gate.base_margin, kinds),
+        equivalence=EquivalenceReport(bundle.gate.method, bundle.gate.base_margin, kinds),
     )
 
 
@@ -50,6 +50,6 @@ def with_sign(spec: Spec, name: str, sign: int) -> Spec:
     return spec.model_copy(update={"features": features})
 
 
-def measured(spec: Spec, samples: Samples, exported: Exported, **planted: object) -> Findings:
+def measured(spec: Spec, samples: Samples, exported: CandidateModel, **planted: object) -> Findings:
     """Measure the files, some of them replaced."""
     return measure(spec, samples, replace(exported, **planted), threads=1)  # type: ignore[arg-type]

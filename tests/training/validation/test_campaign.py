@@ -11,13 +11,13 @@ from training.measures.buying import fit_bgnbd
 from training.scoring.campaign import held_out
 from training.sources.samples import Samples
 from training.spec import CampaignSpec, ProfitSpec, RivalSpec
-from training.validation.campaign import campaign_findings
-from training.validation.judged import Judged
+from training.validation.campaign import measure_campaign
+from training.validation.scored_sample import ScoredSample
 
 PROFIT = ProfitSpec(clv=200, offer_cost=10, contact_cost=1, acceptance_alpha=6, acceptance_beta=14)
 
 
-def made(seed: int = 0) -> tuple[Judged, NDArray[np.float64]]:
+def made(seed: int = 0) -> tuple[ScoredSample, NDArray[np.float64]]:
     """Make 4 snapshots of 150 customers, and a rule that ranks the last two worse."""
     random = np.random.default_rng(seed)
     periods = np.repeat(["2025-01-01", "2025-02-01", "2025-04-01", "2025-05-01"], 150)
@@ -26,14 +26,14 @@ def made(seed: int = 0) -> tuple[Judged, NDArray[np.float64]]:
     labels = (random.random(600) < pds).astype(np.int64)
     rows = pd.DataFrame({"market": "DE", "customer_id": np.tile(np.arange(150), 4).astype(str), "period": periods})
     rows = rows.assign(sample=parts, as_of=pd.to_datetime(periods, utc=True))
-    whole = Judged(rows, labels, pds, -pds, np.full(600, "A"))
+    whole = ScoredSample(rows, labels, pds, -pds, np.full(600, "A"))
     return whole, np.clip(pds[300:] + random.normal(0, 0.2, 300), 0, 1)
 
 
 def test_ranking_lift_and_capture_are_those_counted_row_by_row() -> None:
     whole, rule = made()
 
-    found = campaign_findings(CampaignSpec(capacity=20, profit=PROFIT), whole, {"rule": rule}, [])
+    found = measure_campaign(CampaignSpec(capacity=20, profit=PROFIT), whole, {"rule": rule}, [])
 
     labels = whole.labels[300:]
     for pds, one in ((whole.pds[300:], found.model), (rule, found.rules["rule"])):
@@ -46,7 +46,7 @@ def test_ranking_lift_and_capture_are_those_counted_row_by_row() -> None:
     first = [
         half[np.argsort(-own)[:20]].sum() for half, own in zip(np.split(labels, 2), np.split(rule, 2), strict=True)
     ]
-    assert found.rules["rule"].captured == pytest.approx(sum(first) / labels.sum())
+    assert found.rules["rule"].capture_rate == pytest.approx(sum(first) / labels.sum())
     top = labels[np.argsort(-rule)[:30]].mean()
     assert found.rules["rule"].lift == pytest.approx(top / labels.mean())
 
@@ -54,7 +54,7 @@ def test_ranking_lift_and_capture_are_those_counted_row_by_row() -> None:
 def test_every_snapshot_is_measured_by_itself_and_says_its_part() -> None:
     whole, _ = made()
 
-    months = campaign_findings(CampaignSpec(), whole, {}, []).months
+    months = measure_campaign(CampaignSpec(), whole, {}, []).snapshots
 
     assert [(month.period, month.part) for month in months] == [
         ("2025-01-01", "FIT"),
@@ -70,9 +70,9 @@ def test_what_the_spec_does_not_state_is_not_measured_and_said() -> None:
     whole, rule = made()
     remarks: list[str] = []
 
-    found = campaign_findings(CampaignSpec(), whole, {"rule": rule}, remarks)
+    found = measure_campaign(CampaignSpec(), whole, {"rule": rule}, remarks)
 
-    assert (found.model.profit, found.model.captured) == (None, None)
+    assert (found.model.profit, found.model.capture_rate) == (None, None)
     assert [remark.split(":")[0] for remark in remarks] == ["EMPC", "capture at the sales team's capacity"]
 
 

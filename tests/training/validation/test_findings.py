@@ -91,7 +91,7 @@ def test_the_figures_are_those_of_the_files_and_the_master_scale_has_its_version
         for what in ("both_approved", "swapped_in", "swapped_out", "both_declined")
     ]
     assert sum(cell.rows for cell in cells(findings)) == 6066
-    assert sum(grade.test.rows for grade in findings.probabilities.grades) == 6066
+    assert sum(grade.test.rows for grade in findings.calibration.grades) == 6066
 
 
 def cells(findings: object) -> list[object]:

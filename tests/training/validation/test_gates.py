@@ -131,5 +131,5 @@ def test_a_planted_fault_in_the_pd_fails_the_gate_of_the_real_family(released: R
     findings = measured(spec, samples, exported, card=bold)
 
     assert "calibration.ece" in failed(judge(spec.gates, metrics_of(findings)))
-    assert findings.probabilities.in_the_large is not None
-    assert findings.probabilities.in_the_large.z > 4
+    assert findings.calibration.in_the_large is not None
+    assert findings.calibration.in_the_large.z > 4

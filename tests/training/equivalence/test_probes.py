@@ -9,16 +9,26 @@ import numpy as np
 import pytest
 
 from models.scoring import session
-from tests.oracles import Rows, margins
+from tests.oracles import FloatArray, margins
+from training.equivalence.probes import probe_rows
 from training.export.score import score_onnx
-from training.export.trees import ZERO_MAX, CategorySplit, Ensemble, Leaf, Node, Question, Split, Tree, read_ensemble
-from training.gate.rows import examined_rows
+from training.export.trees import (
+    ZERO_THRESHOLD,
+    CategoricalSplit,
+    Ensemble,
+    Leaf,
+    NumericSplit,
+    Split,
+    SplitNode,
+    Tree,
+    read_ensemble,
+)
 
 UNSEEN = frozenset({1000})  # a set of codes has one at least
 RANDOM_ROWS = 500  # few: rows that are made for a place must show what is wrong there
 
 
-def fitted(rows: Rows, categories: Sequence[int] = (), **settings: object) -> lightgbm.Booster:
+def fitted(rows: FloatArray, categories: Sequence[int] = (), **settings: object) -> lightgbm.Booster:
     """Fit trees of five to eight leaves."""
     random = np.random.default_rng(1)
     clean = np.nan_to_num(rows)
@@ -28,12 +38,12 @@ def fitted(rows: Rows, categories: Sequence[int] = (), **settings: object) -> li
     return lightgbm.train(parameters, lightgbm.Dataset(rows, label, categorical_feature=list(categories)), 12)
 
 
-def normal() -> Rows:
+def normal() -> FloatArray:
     """Give rows as most are."""
     return np.random.default_rng(0).normal(size=(1500, 4))
 
 
-def with_gaps() -> Rows:
+def with_gaps() -> FloatArray:
     """Give rows with values missing."""
     rows = normal()
     rows[np.random.default_rng(2).random(rows.shape) < 0.1] = np.nan
@@ -55,13 +65,13 @@ MODELS: dict[str, Callable[[], lightgbm.Booster]] = {
 }
 
 
-Asked = tuple[tuple[Question, bool], ...]  # the questions on the way to a node, and which side leads on
+Asked = tuple[tuple[Split, bool], ...]  # the questions on the way to a node, and which side leads on
 
 
 def nodes(tree: Tree, asked: Asked = ()) -> Iterator[tuple[Tree, Asked]]:
     """Give every node and leaf, and what is asked before it."""
     yield tree, asked
-    if isinstance(tree, Node):
+    if isinstance(tree, SplitNode):
         yield from nodes(tree.left, (*asked, (tree.split, True)))
         yield from nodes(tree.right, (*asked, (tree.split, False)))
 
@@ -79,16 +89,16 @@ def faults(ensemble: Ensemble) -> Iterator[tuple[str, Ensemble]]:
     """Plant one fault after the other, each of which some row shows."""
     for number, tree in enumerate(ensemble.trees):
         for node, asked in nodes(tree):
-            if isinstance(node, Node) and node.split.feature in ensemble.zero_missing and near_zero(node.split):
+            if isinstance(node, SplitNode) and node.split.feature in ensemble.zero_as_missing and near_zero(node.split):
                 continue  # what would lie between the two thresholds is missing there
             for name, wrong in wrongs(node, asked):
                 trees = (*ensemble.trees[:number], changed(tree, node, wrong), *ensemble.trees[number + 1 :])
                 yield f"tree {number}: {name}", dataclasses.replace(ensemble, trees=trees)
 
 
-def near_zero(split: Question) -> bool:
+def near_zero(split: Split) -> bool:
     """Tell whether a threshold stands at the edge of what LightGBM takes for zero."""
-    return isinstance(split, Split) and abs(split.threshold) < 2 * ZERO_MAX
+    return isinstance(split, NumericSplit) and abs(split.threshold) < 2 * ZERO_THRESHOLD
 
 
 def wrongs(node: Tree, asked: Asked) -> Iterator[tuple[str, Tree]]:
@@ -100,17 +110,17 @@ def wrongs(node: Tree, asked: Asked) -> Iterator[tuple[str, Tree]]:
         yield f"{split} instead of {node.split}", dataclasses.replace(node, split=split)
 
 
-def wrong_questions(right: Question, asked: Sequence[tuple[Question, bool]]) -> Iterator[Question]:
+def wrong_questions(right: Split, asked: Sequence[tuple[Split, bool]]) -> Iterator[Split]:
     """Give a question with one fault; none in what no value comes to, for it was asked about before."""
-    if isinstance(right, CategorySplit):
+    if isinstance(right, CategoricalSplit):
         for code in right.codes:
-            if all((code in before.codes) == left for before, left in asked if isinstance(before, CategorySplit)):
+            if all((code in before.codes) == left for before, left in asked if isinstance(before, CategoricalSplit)):
                 yield dataclasses.replace(right, codes=right.codes - {code} or UNSEEN)
         return
     if math.isfinite(right.threshold):
         for towards in (math.inf, -math.inf):
             yield dataclasses.replace(right, threshold=math.nextafter(right.threshold, towards))
-    if all(before.missing_left == left for before, left in asked if isinstance(before, Split)):
+    if all(before.missing_left == left for before, left in asked if isinstance(before, NumericSplit)):
         yield dataclasses.replace(right, missing_left=not right.missing_left)
 
 
@@ -119,7 +129,7 @@ def wrong_questions(right: Question, asked: Sequence[tuple[Question, bool]]) -> 
 def test_every_question_and_every_leaf_that_is_wrong_is_seen(name: str, *, with_data: bool) -> None:
     booster = MODELS[name]()
     data = normal()[:100] if with_data else None
-    rows = np.concatenate([found for _, found in examined_rows(booster, data, RANDOM_ROWS)])
+    rows = np.concatenate([found for _, found in probe_rows(booster, data, RANDOM_ROWS)])
     expected = margins(booster, rows)
 
     unseen, planted = [], 0

@@ -15,16 +15,16 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from training.export.bins import Bins
-from training.export.trees import Ensemble, Leaf, Node, Tree
+from training.export.bins import FeatureBins
+from training.export.trees import Ensemble, Leaf, SplitNode, Tree
 
 # Trees are cut this small, and joined again wherever that costs little (`joining`). Pieces of 1024 cells, joined to as many
 # bytes, give a few more units (96 instead of 92 on a model of 189 trees of 8 leaves), smaller pieces none less.
-PIECE_CELLS_MAX = 64
+INITIAL_CELLS_MAX = 64
 
 
 @dataclass(frozen=True, eq=False)
-class Fact:
+class PathCondition:
     """What one path wants of one feature.
 
     Attributes:
@@ -33,20 +33,20 @@ class Fact:
     """
 
     feature: int
-    met: NDArray[np.bool_]
+    satisfied: NDArray[np.bool_]
     cover: float
 
 
 @dataclass(frozen=True, eq=False)
-class Path:
+class DecisionPath:
     """One leaf: its value in log-odds, and one fact per feature on the way to it, in ascending order."""
 
     value: float
-    facts: tuple[Fact, ...]
+    conditions: tuple[PathCondition, ...]
 
 
 @dataclass(frozen=True, eq=False)
-class Unit:
+class LeafGroup:
     """Leaves with one table.
 
     Attributes:
@@ -54,75 +54,81 @@ class Unit:
         digits: Per feature, in ascending order: the digit of each of its classes.
     """
 
-    paths: tuple[Path, ...]
+    paths: tuple[DecisionPath, ...]
     digits: Mapping[int, NDArray[np.int64]]
 
     @cached_property
-    def sizes(self) -> dict[int, int]:
+    def radices(self) -> dict[int, int]:
         """Give the number of digits per feature."""
         return {feature: int(digits.max()) + 1 for feature, digits in self.digits.items()}
 
     @cached_property
-    def cells(self) -> int:
+    def cell_count(self) -> int:
         """Give the number of lines of the table."""
-        return prod(self.sizes.values())
+        return prod(self.radices.values())
 
     @cached_property
-    def members(self) -> dict[int, tuple[int, ...]]:
+    def class_sets(self) -> dict[int, tuple[int, ...]]:
         """Give the classes of each digit per feature: bit sets."""
         return {
             feature: tuple(
-                int.from_bytes(np.packbits(digits == digit).tobytes()) for digit in range(self.sizes[feature])
+                int.from_bytes(np.packbits(digits == digit).tobytes()) for digit in range(self.radices[feature])
             )
             for feature, digits in self.digits.items()
         }
 
 
-def pieces_of(ensemble: Ensemble, bins: Mapping[int, Bins], cells_max: int = PIECE_CELLS_MAX) -> list[Unit]:
+def initial_groups(
+    ensemble: Ensemble, bins: Mapping[int, FeatureBins], cells_max: int = INITIAL_CELLS_MAX
+) -> list[LeafGroup]:
     """Cut a model into units that together hold every leaf once, but for trees of a single leaf: they explain nothing.
 
     A leaf whose own path needs more than `cells_max` cells is a unit by itself.
     """
-    return [unit for tree in ensemble.trees for unit in cut(tree, bins, cells_max) if unit.digits]
+    return [unit for tree in ensemble.trees for unit in partition_tree(tree, bins, cells_max) if unit.digits]
 
 
-def cut(tree: Tree, bins: Mapping[int, Bins], cells_max: int, way: tuple[Fact, ...] = ()) -> list[Unit]:
+def partition_tree(
+    tree: Tree, bins: Mapping[int, FeatureBins], cells_max: int, way: tuple[PathCondition, ...] = ()
+) -> list[LeafGroup]:
     """Cut one tree into its largest subtrees of at most `cells_max` cells."""
     if isinstance(tree, Leaf):
-        return [unit_of_path(Path(tree.value, facts_of(way)))]
-    left, right = (cut(side, bins, cells_max, (*way, fact)) for side, fact in sides_of(tree, bins))
+        return [single_leaf_group(DecisionPath(tree.value, facts_of(way)))]
+    left, right = (partition_tree(side, bins, cells_max, (*way, fact)) for side, fact in sides_of(tree, bins))
     if len(left) == len(right) == 1:
-        both = joined(left[0], right[0])
-        if both.cells <= cells_max:
+        both = merge_groups(left[0], right[0])
+        if both.cell_count <= cells_max:
             return [both]
     return left + right
 
 
-def sides_of(node: Node, bins: Mapping[int, Bins]) -> Iterator[tuple[Tree, Fact]]:
+def sides_of(node: SplitNode, bins: Mapping[int, FeatureBins]) -> Iterator[tuple[Tree, PathCondition]]:
     """Give both sides of a split, each with what it wants."""
     found = bins[node.split.feature]
-    left = found.answers[:, found.questions.index(node.split)]
+    left = found.goes_left[:, found.splits.index(node.split)]
     for side, met in ((node.left, left), (node.right, ~left)):
-        yield side, Fact(node.split.feature, met, side.count / node.count if node.count else 0.0)
+        yield side, PathCondition(node.split.feature, met, side.count / node.count if node.count else 0.0)
 
 
-def facts_of(way: Sequence[Fact]) -> tuple[Fact, ...]:
+def facts_of(way: Sequence[PathCondition]) -> tuple[PathCondition, ...]:
     """Make one fact of all that a path wants of a feature."""
-    whole: dict[int, Fact] = {}
+    whole: dict[int, PathCondition] = {}
     for fact in way:
         before = whole.get(fact.feature)
         whole[fact.feature] = (
-            Fact(fact.feature, before.met & fact.met, before.cover * fact.cover) if before is not None else fact
+            PathCondition(fact.feature, before.satisfied & fact.satisfied, before.cover * fact.cover)
+            if before is not None
+            else fact
         )
     return tuple(whole[feature] for feature in sorted(whole))
 
 
-def unit_of_path(path: Path) -> Unit:
+def single_leaf_group(path: DecisionPath) -> LeafGroup:
     """Give the unit of one leaf."""
-    return Unit((path,), {fact.feature: numbered(fact.met.astype(np.int64)) for fact in path.facts})
+    return LeafGroup((path,), {fact.feature: dense_ranks(fact.satisfied.astype(np.int64)) for fact in path.conditions})
 
 
-def numbered(marks: NDArray[np.int64]) -> NDArray[np.int64]:
+def dense_ranks(marks: NDArray[np.int64]) -> NDArray[np.int64]:
     """Number equal marks alike, from 0 without gaps, in ascending order; marks are small, and none is negative."""
     held = np.zeros(int(marks.max()) + 1, dtype=np.int64)
     held[marks] = 1
@@ -130,10 +136,10 @@ def numbered(marks: NDArray[np.int64]) -> NDArray[np.int64]:
     return numbers
 
 
-def joined(one: Unit, other: Unit) -> Unit:
+def merge_groups(one: LeafGroup, other: LeafGroup) -> LeafGroup:
     """Make one unit of two: a digit of it tells apart what either told apart."""
     digits = dict(one.digits)
     for feature, more in other.digits.items():
         known = digits.get(feature)
-        digits[feature] = more if known is None else numbered(known * (int(more.max()) + 1) + more)
-    return Unit(one.paths + other.paths, {feature: digits[feature] for feature in sorted(digits)})
+        digits[feature] = more if known is None else dense_ranks(known * (int(more.max()) + 1) + more)
+    return LeafGroup(one.paths + other.paths, {feature: digits[feature] for feature in sorted(digits)})

@@ -8,11 +8,11 @@ import lightgbm
 import numpy as np
 from numpy.typing import NDArray
 
-from training.gate.reached import at_edges, at_leaves, at_splits, splits_of
-from training.gate.reference import LeafPath, leaf_paths
+from training.equivalence.reached import at_edges, at_leaves, at_splits, splits_of
+from training.equivalence.reference import ReferencePath, leaf_paths
 
 Rows = NDArray[np.float64]
-RANDOM_ROWS = 100_000
+RANDOM_ROW_COUNT = 100_000
 MISSING_ROWS = 2_000
 SEED = 0
 ODD_VALUES = (
@@ -32,8 +32,8 @@ ODD_VALUES = (
 ODD_CODES = (-1.0, -0.5, -3.0, 0.5, 2.7, 2147483647.0, 2147483648.0, 1e12, math.inf, -math.inf, math.nan, 1e-40)
 
 
-def examined_rows(
-    booster: lightgbm.Booster, data: Rows | None, random_rows: int = RANDOM_ROWS
+def probe_rows(
+    booster: lightgbm.Booster, data: Rows | None, random_rows: int = RANDOM_ROW_COUNT
 ) -> Iterator[tuple[str, Rows]]:
     """Give every kind of row by name.
 
@@ -84,7 +84,7 @@ def random_values(ranges: list[tuple[float, float] | list[float]], random: np.ra
     return rows
 
 
-def spread(rows: Rows, paths: Sequence[LeafPath], random: np.random.Generator) -> None:
+def spread(rows: Rows, paths: Sequence[ReferencePath], random: np.random.Generator) -> None:
     """Let every other row lie anywhere among the thresholds: a range that is skewed has nearly all of them at one end."""
     thresholds: dict[int, set[float]] = {}
     for split, _ in splits_of(paths):

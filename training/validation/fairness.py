@@ -3,10 +3,10 @@
 from training.measures.fairness import Fairness, fairness
 from training.sources.protected_attributes import PREFIX
 from training.spec import Spec
-from training.validation.judged import Judged, attempt
+from training.validation.scored_sample import ScoredSample, measure_or_remark
 
 
-def fairness_of(spec: Spec, hold_out: Judged, remarks: list[str]) -> dict[str, Fairness]:
+def measure_fairness(spec: Spec, hold_out: ScoredSample, remarks: list[str]) -> dict[str, Fairness]:
     """Compare the groups of every attribute that the spec lists, one row a customer; approved is the good outcome."""
     if spec.reference_policy is None:
         return {}
@@ -15,7 +15,7 @@ def fairness_of(spec: Spec, hold_out: Judged, remarks: list[str]) -> dict[str, F
     rows_min, found = spec.fairness.rows_min, {}
     for one in spec.fairness.attributes:
         groups = judged.rows[PREFIX + one.column].tolist()
-        compared = attempt(
+        compared = measure_or_remark(
             remarks,
             f"fairness over {one.column}",
             lambda groups=groups: fairness(judged.labels, approved, groups, rows_min),  # type: ignore[misc]  # bound now

@@ -10,23 +10,23 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.oracles import Rows
-from tests.training.export.drawn import fitted, recipe_of
-from tests.training.export.made import fit, made_rows, model
-from training.export.bins import Bins, bins_of, classes_of_rows
-from training.export.joining import Room, joined_within
+from tests.oracles import FloatArray
+from tests.training.export.example_models import fit, made_rows, model
+from tests.training.export.random_models import fitted, recipe_of
+from training.export.bins import FeatureBins, ensemble_bins, row_classes
+from training.export.leaf_groups import LeafGroup, initial_groups, partition_tree
+from training.export.merging import TableBudget, merge_within_budget
 from training.export.shapley import (
     AGAINST_MAX,
     CACHED_WIDTH_MAX,
     KERNEL_BYTES_MAX,
+    contribution_table,
     digits_of_cells,
     kernel,
     leaf_table,
-    lines_of,
     path_dependent_table,
 )
-from training.export.trees import Ensemble, Leaf, Node, Split, Tree, read_ensemble
-from training.export.units import Unit, cut, pieces_of
+from training.export.trees import Ensemble, Leaf, NumericSplit, SplitNode, Tree, read_ensemble
 
 CLOSE = {"rtol": 0.0, "atol": 1e-14}
 
@@ -38,19 +38,23 @@ def leaves_of(tree: Tree) -> list[float]:
 
 def ensemble_of(*trees: Tree) -> Ensemble:
     """Give a model of these trees, of 20 features."""
-    return Ensemble(trees, 20, zero_missing=frozenset(), categories=frozenset())
+    return Ensemble(trees, 20, zero_as_missing=frozenset(), categorical=frozenset())
 
 
-def units_with(ensemble: Ensemble, cells_max: int = 1024) -> list[Unit]:
+def units_with(ensemble: Ensemble, cells_max: int = 1024) -> list[LeafGroup]:
     """Cut, and join up to so many cells."""
-    return joined_within(pieces_of(ensemble, bins_of(ensemble), min(cells_max, 64)), Room(10**7, 1, 1, cells_max, 20))
+    return merge_within_budget(
+        initial_groups(ensemble, ensemble_bins(ensemble), min(cells_max, 64)), TableBudget(10**7, 1, 1, cells_max, 20)
+    )
 
 
 def chain(length: int) -> Tree:
     """Give a tree that asks another feature at every step and goes on to the right."""
     tree: Tree = Leaf(0.5, 10)
     for feature in reversed(range(length)):
-        tree = Node(Split(feature, 0.0, missing_left=True), Leaf(feature + 1.0, 10), tree, 10 * (length - feature + 1))
+        tree = SplitNode(
+            NumericSplit(feature, 0.0, missing_left=True), Leaf(feature + 1.0, 10), tree, 10 * (length - feature + 1)
+        )
     return tree
 
 
@@ -81,51 +85,55 @@ def test_every_leaf_is_in_one_unit_and_no_unit_of_more_leaves_has_too_many_cells
     units = units_with(ensemble, cells_max)
 
     found = Counter(path.value for unit in units for path in unit.paths)
-    assert found == Counter(value for tree in ensemble.trees if isinstance(tree, Node) for value in leaves_of(tree))
-    assert all(unit.cells <= max(cells_max, *(2 ** len(path.facts) for path in unit.paths)) for unit in units)
+    assert found == Counter(
+        value for tree in ensemble.trees if isinstance(tree, SplitNode) for value in leaves_of(tree)
+    )
+    assert all(unit.cell_count <= max(cells_max, *(2 ** len(path.conditions) for path in unit.paths)) for unit in units)
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_digits_number_the_cells_without_gaps(name: str) -> None:
     ensemble = read_ensemble(MODELS[name]())
-    bins = bins_of(ensemble)
+    bins = ensemble_bins(ensemble)
     for unit in units_with(ensemble):
-        assert list(unit.digits) == sorted({fact.feature for path in unit.paths for fact in path.facts})
+        assert list(unit.digits) == sorted({fact.feature for path in unit.paths for fact in path.conditions})
         for feature, digits in unit.digits.items():
-            assert len(digits) == len(bins[feature].answers)
-            assert set(digits.tolist()) == set(range(unit.sizes[feature]))
+            assert len(digits) == len(bins[feature].goes_left)
+            assert set(digits.tolist()) == set(range(unit.radices[feature]))
         cells = list(zip(*(part.tolist() for part in digits_of_cells(unit).values()), strict=True))
-        assert len(set(cells)) == len(cells) == unit.cells == math.prod(unit.sizes.values())
+        assert len(set(cells)) == len(cells) == unit.cell_count == math.prod(unit.radices.values())
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_classes_of_one_digit_meet_the_same_facts_of_every_path(name: str) -> None:
     for unit in units_with(read_ensemble(MODELS[name]())):
-        for fact in (fact for path in unit.paths for fact in path.facts):
-            met = set(zip(unit.digits[fact.feature].tolist(), fact.met.tolist(), strict=True))
-            assert len(met) == unit.sizes[fact.feature]
+        for fact in (fact for path in unit.paths for fact in path.conditions):
+            met = set(zip(unit.digits[fact.feature].tolist(), fact.satisfied.tolist(), strict=True))
+            assert len(met) == unit.radices[fact.feature]
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_row_meets_one_path_of_each_tree_whatever_the_units(name: str) -> None:
     ensemble = read_ensemble(MODELS[name]())
-    bins = bins_of(ensemble)
+    bins = ensemble_bins(ensemble)
     rows = made_rows(60, ensemble.feature_count, seed=77, gaps=0.2)
-    classes = classes_of_rows(ensemble, bins, rows)
+    classes = row_classes(ensemble, bins, rows)
     for tree in ensemble.trees:
         met = np.zeros(len(rows), dtype=np.int64)
-        for path in (path for unit in cut(tree, bins, 1024) for path in unit.paths):
-            met += np.all([fact.met[classes[fact.feature]] for fact in path.facts] or [[True] * len(rows)], axis=0)
+        for path in (path for unit in partition_tree(tree, bins, 1024) for path in unit.paths):
+            met += np.all(
+                [fact.satisfied[classes[fact.feature]] for fact in path.conditions] or [[True] * len(rows)], axis=0
+            )
         assert (met == 1).all()
 
 
 def test_a_tree_of_8_leaves_on_few_features_is_one_unit() -> None:
     ensemble = read_ensemble(model("missing type NaN"))
-    bins = bins_of(ensemble)
+    bins = ensemble_bins(ensemble)
     trees = [tree for tree in ensemble.trees if len(leaves_of(tree)) == 8]
 
     assert trees
-    assert all(len(cut(tree, bins, 1024)) == 1 for tree in trees)
+    assert all(len(partition_tree(tree, bins, 1024)) == 1 for tree in trees)
 
 
 def test_trees_that_ask_alike_share_a_unit_without_more_cells() -> None:
@@ -133,34 +141,34 @@ def test_trees_that_ask_alike_share_a_unit_without_more_cells() -> None:
 
     (unit,) = units_with(ensemble)
 
-    assert (len(unit.paths), unit.cells) == (7 + 7 + 5, 2**6)
+    assert (len(unit.paths), unit.cell_count) == (7 + 7 + 5, 2**6)
 
 
 def test_a_tree_joins_the_unit_that_it_makes_grow_least() -> None:
-    other = Node(Split(15, 0.0, missing_left=True), Leaf(7.0, 1), Leaf(8.0, 1), 2)
+    other = SplitNode(NumericSplit(15, 0.0, missing_left=True), Leaf(7.0, 1), Leaf(8.0, 1), 2)
     ensemble = ensemble_of(chain(7), other, chain(6))
 
     units = units_with(ensemble, 2**7)
 
-    assert sorted((unit.cells, len(unit.paths)) for unit in units) == [(2, 2), (2**7, 8 + 7)]
+    assert sorted((unit.cell_count, len(unit.paths)) for unit in units) == [(2, 2), (2**7, 8 + 7)]
 
 
 def test_a_leaf_that_needs_too_many_cells_is_a_unit_of_its_own() -> None:
-    units = cut(chain(6), bins_of(ensemble_of(chain(6))), cells_max=8)
+    units = partition_tree(chain(6), ensemble_bins(ensemble_of(chain(6))), cells_max=8)
 
     assert [len(unit.paths) for unit in units] == [1] * 7
-    assert [unit.cells for unit in units] == [2, 4, 8, 16, 32, 64, 64]
+    assert [unit.cell_count for unit in units] == [2, 4, 8, 16, 32, 64, 64]
 
 
 def test_two_questions_about_one_feature_are_one_fact_of_a_path() -> None:
-    inner = Node(Split(0, 1.0, missing_left=False), Leaf(1.0, 1), Leaf(2.0, 3), 4)
-    ensemble = ensemble_of(Node(Split(0, 3.0, missing_left=True), inner, Leaf(3.0, 4), 8))
+    inner = SplitNode(NumericSplit(0, 1.0, missing_left=False), Leaf(1.0, 1), Leaf(2.0, 3), 4)
+    ensemble = ensemble_of(SplitNode(NumericSplit(0, 3.0, missing_left=True), inner, Leaf(3.0, 4), 8))
 
     (unit,) = units_with(ensemble)
 
-    assert [len(path.facts) for path in unit.paths] == [1, 1, 1]
-    assert [path.facts[0].cover for path in unit.paths] == [1 / 8, 3 / 8, 1 / 2]
-    assert unit.cells == 3  # missing goes with the middle
+    assert [len(path.conditions) for path in unit.paths] == [1, 1, 1]
+    assert [path.conditions[0].cover for path in unit.paths] == [1 / 8, 3 / 8, 1 / 2]
+    assert unit.cell_count == 3  # missing goes with the middle
 
 
 def test_a_leaf_alone_has_no_unit() -> None:
@@ -170,7 +178,7 @@ def test_a_leaf_alone_has_no_unit() -> None:
 # --- what the tables hold ----------------------------------------------------------------------------------------------
 
 
-def literal(row: Rows, other: Rows) -> Rows:
+def literal(row: FloatArray, other: FloatArray) -> FloatArray:
     """Give the Shapley values of the game "every fact is met", by the formula over all coalitions.
 
     A coalition's worth is the product of the chances that its members bring (row) and the others have
@@ -188,7 +196,7 @@ def literal(row: Rows, other: Rows) -> Rows:
     return values
 
 
-def set_of(number: int, width: int) -> Rows:
+def set_of(number: int, width: int) -> FloatArray:
     """Write the set of a number as ones and zeros."""
     return np.array([number >> bit & 1 for bit in range(width)], dtype=np.float64)
 
@@ -262,23 +270,23 @@ def test_the_path_dependent_table_is_the_sum_over_all_subsets(width: int) -> Non
     np.testing.assert_allclose(found, np.array(expected), **CLOSE)
 
 
-def literal_line(unit: Unit, cell: int, baseline: dict[int, NDArray[np.int64]] | None) -> Rows:
+def literal_line(unit: LeafGroup, cell: int, baseline: dict[int, NDArray[np.int64]] | None) -> FloatArray:
     """Give the contributions in one cell, leaf by leaf, by the formula over all coalitions."""
     columns, total = list(unit.digits), np.zeros(len(unit.digits))
     for path in unit.paths:
-        row = np.array([met_in(unit, fact.feature, fact.met, cell) for fact in path.facts])
+        row = np.array([met_in(unit, fact.feature, fact.satisfied, cell) for fact in path.conditions])
         if baseline is None:
-            games = [literal(row, np.array([fact.cover for fact in path.facts]))]
+            games = [literal(row, np.array([fact.cover for fact in path.conditions]))]
         else:
-            others = np.array([fact.met[baseline[fact.feature]] for fact in path.facts], dtype=np.float64)
+            others = np.array([fact.satisfied[baseline[fact.feature]] for fact in path.conditions], dtype=np.float64)
             games = [literal(row, other) for other in others.T]
-        total[[columns.index(fact.feature) for fact in path.facts]] += path.value * np.mean(games, axis=0)
+        total[[columns.index(fact.feature) for fact in path.conditions]] += path.value * np.mean(games, axis=0)
     return total
 
 
-def met_in(unit: Unit, feature: int, met: NDArray[np.bool_], cell: int) -> float:
+def met_in(unit: LeafGroup, feature: int, met: NDArray[np.bool_], cell: int) -> float:
     """Tell whether a cell meets a fact: by any class of its digit, which counts up fastest for the first feature."""
-    for one, size in unit.sizes.items():
+    for one, size in unit.radices.items():
         if one == feature:
             return float(met[unit.digits[feature].tolist().index(cell % size)])
         cell //= size
@@ -289,12 +297,12 @@ def met_in(unit: Unit, feature: int, met: NDArray[np.bool_], cell: int) -> float
 @pytest.mark.parametrize("name", ["zeros", "categories", "features repeated on a path", "a leaf among trees"])
 def test_every_line_of_a_unit_is_the_shapley_formula_over_all_coalitions(name: str, method: str) -> None:
     ensemble = read_ensemble(MODELS[name]())
-    bins: dict[int, Bins] = bins_of(ensemble)
-    baseline = classes_of_rows(ensemble, bins, made_rows(7, ensemble.feature_count, seed=78, gaps=0.2))
+    bins: dict[int, FeatureBins] = ensemble_bins(ensemble)
+    baseline = row_classes(ensemble, bins, made_rows(7, ensemble.feature_count, seed=78, gaps=0.2))
     against = baseline if method == "interventional" else None
     for unit in units_with(ensemble, 256)[:3]:
-        lines = lines_of(unit, against)
+        lines = contribution_table(unit, against)
 
-        assert lines.shape == (unit.cells, len(unit.digits))
-        for cell in np.random.default_rng(0).integers(0, unit.cells, 6).tolist():
+        assert lines.shape == (unit.cell_count, len(unit.digits))
+        for cell in np.random.default_rng(0).integers(0, unit.cell_count, 6).tolist():
             np.testing.assert_allclose(lines[cell], literal_line(unit, cell, against), **CLOSE)

@@ -11,25 +11,25 @@ import pytest
 from onnx import numpy_helper
 
 from models.scoring import BATCH_ROWS, Scorer
-from tests.oracles import Rows, margins
-from tests.training.export.made import fit, hard_rows, made_rows, model
+from tests.oracles import FloatArray, margins
+from tests.training.export.example_models import fit, hard_rows, made_rows, model
+from training.equivalence.reference import interventional_shap
 from training.errors import ModelRefused
-from training.export.bins import bins_of
+from training.export.bins import ensemble_bins
 from training.export.explain import explain_onnx
-from training.export.limits import (
+from training.export.layout import (
     DENSE_NUMBERS_MAX,
     EXPLAIN_BYTES_MAX,
     TABLES_BYTES_MAX,
-    Plan,
-    cut_at,
-    depth_of,
-    plan_of,
-    plan_with,
+    TableLayout,
+    build_layout,
+    choose_layout,
+    tree_depth,
+    truncate_tree,
 )
+from training.export.leaf_groups import initial_groups
 from training.export.score import score_onnx
 from training.export.trees import Ensemble, read_ensemble
-from training.export.units import pieces_of
-from training.gate.reference import interventional
 
 EQUAL = {"rtol": 0.0, "atol": 1e-12}
 COLUMNS = 30
@@ -44,12 +44,12 @@ def small_trees() -> lightgbm.Booster:
 
 
 @cache
-def plans(name: str) -> tuple[Plan, ...]:
+def plans(name: str) -> tuple[TableLayout, ...]:
     """Plan every form of a model."""
     ensemble = read_ensemble(booster_of(name))
-    bins = bins_of(ensemble)
-    pieces = pieces_of(ensemble, bins)
-    return tuple(plan_with(ensemble, bins, pieces, bytes_max, narrow=narrow) for bytes_max, narrow in FORMS)
+    bins = ensemble_bins(ensemble)
+    pieces = initial_groups(ensemble, bins)
+    return tuple(build_layout(ensemble, bins, pieces, bytes_max, narrow=narrow) for bytes_max, narrow in FORMS)
 
 
 def booster_of(name: str) -> lightgbm.Booster:
@@ -62,7 +62,7 @@ def in_form(name: str, form: int, *, path_dependent: bool = False) -> bytes:
     """Explain a model in one of FORMS."""
     ensemble = read_ensemble(booster_of(name))
     baseline = None if path_dependent else made_rows(60, ensemble.feature_count, seed=78, gaps=0.1)
-    return explain_onnx(ensemble, baseline, plan=plans(name)[form])
+    return explain_onnx(ensemble, baseline, layout=plans(name)[form])
 
 
 def opened(name: str, form: int, *, path_dependent: bool = False) -> Scorer:
@@ -70,7 +70,7 @@ def opened(name: str, form: int, *, path_dependent: bool = False) -> Scorer:
     return Scorer(score_onnx(read_ensemble(booster_of(name))), in_form(name, form, path_dependent=path_dependent))
 
 
-def rows_for(name: str) -> Rows:
+def rows_for(name: str) -> FloatArray:
     """Give rows for a model, some of them hard; more than a batch."""
     rows = hard_rows(booster_of(name), made_rows(100, booster_of(name).num_feature(), seed=77, gaps=0.05))
     return rows[np.random.default_rng(0).permutation(len(rows))[: 3 * BATCH_ROWS + 5]]
@@ -105,7 +105,7 @@ def test_every_form_gives_the_same_contributions_and_margins(name: str, *, path_
 def test_narrow_and_dense_lines_of_the_same_units_are_equal_to_the_bit(name: str, form: int) -> None:
     ensemble, rows, plan = read_ensemble(booster_of(name)), rows_for(name), plans(name)[form]
     baseline = made_rows(60, ensemble.feature_count, seed=78, gaps=0.1)
-    other = explain_onnx(ensemble, baseline, plan=dataclasses.replace(plan, narrow=not plan.narrow))
+    other = explain_onnx(ensemble, baseline, layout=dataclasses.replace(plan, narrow=not plan.sparse))
 
     found = Scorer(score_onnx(ensemble), other).contributions(rows)
 
@@ -126,10 +126,10 @@ def test_one_row_has_the_contributions_that_it_has_among_many_in_every_form(form
 def test_a_constant_is_explained_with_nothing_in_every_form_that_it_may_take() -> None:
     ensemble = read_ensemble(model("a constant"))
 
-    plan = plan_of(ensemble, bins_of(ensemble))
+    plan = choose_layout(ensemble, ensemble_bins(ensemble))
 
-    assert not plan.narrow
-    assert [unit.paths for unit in plan.units] == [()]
+    assert not plan.sparse
+    assert [unit.paths for unit in plan.groups] == [()]
 
 
 def test_the_size_of_a_plan_is_that_of_the_tables_in_its_file() -> None:
@@ -142,34 +142,34 @@ def test_the_size_of_a_plan_is_that_of_the_tables_in_its_file() -> None:
 
 def test_dense_lines_are_taken_where_they_fit_then_narrow_ones_and_what_is_smaller_than_both_is_refused() -> None:
     ensemble = read_ensemble(small_trees())
-    bins, (_, dense, _, narrow) = bins_of(ensemble), plans("small trees")
+    bins, (_, dense, _, narrow) = ensemble_bins(ensemble), plans("small trees")
     assert narrow.size < dense.size
     for bytes_max in (TABLES_BYTES_MAX, dense.size + 1, dense.size, dense.size - 1, narrow.size + 1, narrow.size):
-        plan = plan_of(ensemble, bins, bytes_max)
+        plan = choose_layout(ensemble, bins, bytes_max)
 
-        assert plan.narrow == (bytes_max < dense.size)
+        assert plan.sparse == (bytes_max < dense.size)
         assert plan.size <= bytes_max
     with pytest.raises(ModelRefused):
-        plan_of(ensemble, bins, narrow.size - 1)
+        choose_layout(ensemble, bins, narrow.size - 1)
 
 
 def test_units_are_joined_up_to_what_tables_may_take_and_the_explanation_may_take_more() -> None:
     joined, apart, *_ = plans("small trees")
 
-    assert len(joined.units) < len(apart.units)
+    assert len(joined.groups) < len(apart.groups)
     assert apart.size < joined.size <= TABLES_BYTES_MAX < EXPLAIN_BYTES_MAX
 
 
 def test_narrow_lines_are_taken_where_a_row_would_read_too_many_numbers_of_dense_ones() -> None:
     ensemble = read_ensemble(fit(made_rows(600, WIDE, gaps=0.05), {"feature_fraction": 0.3}, 60))
-    bins = bins_of(ensemble)
-    dense = plan_with(ensemble, bins, pieces_of(ensemble, bins), TABLES_BYTES_MAX, narrow=False)
+    bins = ensemble_bins(ensemble)
+    dense = build_layout(ensemble, bins, initial_groups(ensemble, bins), TABLES_BYTES_MAX, narrow=False)
 
-    plan = plan_of(ensemble, bins)
+    plan = choose_layout(ensemble, bins)
 
     assert dense.size <= TABLES_BYTES_MAX
-    assert len(dense.units) * WIDE > DENSE_NUMBERS_MAX
-    assert plan.narrow
+    assert len(dense.groups) * WIDE > DENSE_NUMBERS_MAX
+    assert plan.sparse
 
 
 def test_a_model_of_400_features_and_100_trees_is_exported_within_the_limit_and_exactly() -> None:
@@ -184,7 +184,7 @@ def test_a_model_of_400_features_and_100_trees_is_exported_within_the_limit_and_
     rows = made_rows(70, WIDE, seed=77, gaps=0.1)
     margin, found = Scorer(score_onnx(ensemble), explain).explain(rows)
     assert np.array_equal(margin, margins(booster, rows))
-    np.testing.assert_allclose(found, interventional(booster, rows, baseline), rtol=0.0, atol=1e-9)
+    np.testing.assert_allclose(found, interventional_shap(booster, rows, baseline), rtol=0.0, atol=1e-9)
 
 
 # --- too large -----------------------------------------------------------------------------------------------------
@@ -208,13 +208,13 @@ def deep() -> Ensemble:
 def refusal() -> str:
     """Give what is said when it may take LITTLE."""
     with pytest.raises(ModelRefused) as refused:
-        plan_of(deep(), bins_of(deep()), LITTLE)
+        choose_layout(deep(), ensemble_bins(deep()), LITTLE)
     return str(refused.value)
 
 
 def test_a_model_that_is_too_large_is_refused_and_its_deepest_trees_are_named() -> None:
     named = [(int(tree), int(depth)) for tree, depth in re.findall(r"(\d+) \(depth (\d+)\)", refusal())]
-    depths = [depth_of(tree) for tree in deep().trees]
+    depths = [tree_depth(tree) for tree in deep().trees]
 
     assert f"of {len(depths)}" in refusal()
     assert len(named) == 5
@@ -227,15 +227,15 @@ def depth_named(ensemble: Ensemble) -> int:
     with pytest.raises(
         ModelRefused, match=r"the same trees cut at depth (\d+) would fit: fit with max_depth=\1"
     ) as refused:
-        plan_of(ensemble, bins_of(ensemble), LITTLE)
+        choose_layout(ensemble, ensemble_bins(ensemble), LITTLE)
     return int(str(refused.value).partition("max_depth=")[2].partition(",")[0])
 
 
 def test_the_trees_cut_at_the_depth_that_a_refusal_names_fit() -> None:
     depth = depth_named(deep())
-    shallow = dataclasses.replace(deep(), trees=tuple(cut_at(tree, depth) for tree in deep().trees))
+    shallow = dataclasses.replace(deep(), trees=tuple(truncate_tree(tree, depth) for tree in deep().trees))
 
-    assert plan_of(shallow, bins_of(shallow), LITTLE).size <= LITTLE
+    assert choose_layout(shallow, ensemble_bins(shallow), LITTLE).size <= LITTLE
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -244,17 +244,17 @@ def test_a_model_fitted_anew_with_the_depth_that_its_refusal_names_fits(seed: in
 
     again = fitted_deep(depth, seed)
 
-    assert max(depth_of(tree) for tree in again.trees) <= depth
-    assert plan_of(again, bins_of(again), LITTLE).size <= LITTLE
+    assert max(tree_depth(tree) for tree in again.trees) <= depth
+    assert choose_layout(again, ensemble_bins(again), LITTLE).size <= LITTLE
 
 
 def test_trees_cut_at_a_depth_have_no_longer_path_and_the_same_questions_above() -> None:
     for tree in deep().trees:
-        for depth in range(depth_of(tree)):
-            assert depth_of(cut_at(tree, depth)) == depth
-        assert cut_at(tree, depth_of(tree)) == tree
+        for depth in range(tree_depth(tree)):
+            assert tree_depth(truncate_tree(tree, depth)) == depth
+        assert truncate_tree(tree, tree_depth(tree)) == tree
 
 
 def test_where_no_depth_would_fit_fewer_trees_are_asked_for() -> None:
     with pytest.raises(ModelRefused, match="fit fewer trees, or with fewer leaves or iterations"):
-        plan_of(deep(), bins_of(deep()), 100)
+        choose_layout(deep(), ensemble_bins(deep()), 100)

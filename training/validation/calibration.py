@@ -24,7 +24,7 @@ from training.measures.calibration import (
 from training.measures.concentration import Concentration, concentration
 from training.measures.grades import GradeTest, grade_tests
 from training.measures.proportions import Estimate, share
-from training.validation.judged import Judged, attempt
+from training.validation.scored_sample import ScoredSample, measure_or_remark
 
 NOISE_DRAWS = 1000
 # A grade with a smaller share of the customers is too thin to be judged.
@@ -62,7 +62,7 @@ class GradeFinding:
 
 
 @dataclass(frozen=True, slots=True)
-class Probabilities:
+class CalibrationFindings:
     """Attributes below, on the hold-out. None where the rows did not allow it; the remarks say why.
 
     Attributes:
@@ -83,7 +83,7 @@ class Probabilities:
     development_concentration: Concentration | None
 
     @property
-    def grades_held(self) -> int:
+    def filled_grade_count(self) -> int:
         """Count the grades that hold enough rows."""
         return sum(grade.share >= GRADE_SHARE_MIN for grade in self.grades)
 
@@ -94,26 +94,28 @@ class Probabilities:
         return sum(before >= after for before, after in pairwise(rates))
 
 
-def probabilities(hold_out: Judged, development: Judged, scale: Sequence[Grade], remarks: list[str]) -> Probabilities:
+def measure_calibration(
+    hold_out: ScoredSample, development: ScoredSample, scale: Sequence[Grade], remarks: list[str]
+) -> CalibrationFindings:
     """Measure the hold-out; development gives the shares to compare with."""
     labels, pds = hold_out.labels, hold_out.pds
     grades = grade_findings(hold_out, development, scale)
-    return Probabilities(
-        in_the_large=attempt(remarks, "calibration in the large", lambda: in_the_large(labels, pds)),
-        recalibration=attempt(remarks, "slope and intercept", lambda: recalibration(labels, pds)),
+    return CalibrationFindings(
+        in_the_large=measure_or_remark(remarks, "calibration in the large", lambda: in_the_large(labels, pds)),
+        recalibration=measure_or_remark(remarks, "slope and intercept", lambda: recalibration(labels, pds)),
         brier=brier_parts(labels, pds),
-        hosmer_lemeshow=attempt(remarks, "Hosmer-Lemeshow", lambda: hosmer_lemeshow(labels, pds, groups=10)),
+        hosmer_lemeshow=measure_or_remark(remarks, "Hosmer-Lemeshow", lambda: hosmer_lemeshow(labels, pds, groups=10)),
         noise=ece_noise_floor(pds, seed=0, draws=NOISE_DRAWS),
         bins=calibration_bins(hold_out),
         grades=grades,
-        concentration=attempt(remarks, "concentration", lambda: concentration([one.share for one in grades])),
-        development_concentration=attempt(
+        concentration=measure_or_remark(remarks, "concentration", lambda: concentration([one.share for one in grades])),
+        development_concentration=measure_or_remark(
             remarks, "concentration of development", lambda: concentration([one.development_share for one in grades])
         ),
     )
 
 
-def calibration_bins(judged: Judged) -> tuple[CalibrationBin, ...]:
+def calibration_bins(judged: ScoredSample) -> tuple[CalibrationBin, ...]:
     """Cut the rows into the bins of the ECE."""
     return tuple(
         CalibrationBin(len(rows), float(judged.pds[rows].mean()), share(int(judged.labels[rows].sum()), len(rows)))
@@ -121,7 +123,9 @@ def calibration_bins(judged: Judged) -> tuple[CalibrationBin, ...]:
     )
 
 
-def grade_findings(hold_out: Judged, development: Judged, scale: Sequence[Grade]) -> tuple[GradeFinding, ...]:
+def grade_findings(
+    hold_out: ScoredSample, development: ScoredSample, scale: Sequence[Grade]
+) -> tuple[GradeFinding, ...]:
     """Test every grade against the mean pd of its rows, which is what the grade's customers are told."""
     means = {}
     for grade in scale:

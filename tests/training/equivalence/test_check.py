@@ -16,19 +16,26 @@ from onnx import numpy_helper
 from models.documents import Grade, Scorecard
 from models.explained import ExplainedScore, explained
 from models.scoring import Scorer
-from tests.oracles import Rows, brute_force, margins
+from tests.oracles import FloatArray, brute_force_shap, margins
+from training.equivalence.check import (
+    EquivalenceReport,
+    ExportedModel,
+    ExportMismatch,
+    check_answers,
+    check_equivalence,
+    check_scores,
+)
+from training.equivalence.reference import interventional_shap, path_dependent_shap
 from training.export.explain import explain_onnx
 from training.export.score import score_onnx
-from training.export.trees import CategorySplit, Ensemble, Leaf, Node, Question, Split, Tree, read_ensemble
-from training.gate.examine import NotEqual, Subject, Verdict, compare_answers, examine, prove_scores
-from training.gate.reference import interventional, path_dependent
+from training.export.trees import CategoricalSplit, Ensemble, Leaf, NumericSplit, Split, SplitNode, Tree, read_ensemble
 
 RANDOM_ROWS = 3000
 KINDS = ("data", "threshold", "leaf", "edge of a leaf", "odd value", "missing", "random")
 COLUMNS = 6
 
 
-def made_rows(count: int, seed: int) -> Rows:
+def made_rows(count: int, seed: int) -> FloatArray:
     """Make rows: large integers that float32 cannot tell apart, categories with gaps, and plain numbers."""
     random = np.random.default_rng(seed)
     rows = random.normal(size=(count, COLUMNS))
@@ -61,27 +68,29 @@ def subject(
     score: Ensemble | None = None,
     explained: Ensemble | None = None,
     *,
-    baseline: Rows | None = None,
-    told: Rows | None = None,
-) -> Subject:
+    baseline: FloatArray | None = None,
+    told: FloatArray | None = None,
+) -> ExportedModel:
     """Give what is examined: by default everything as it should be; `told` is the baseline that is claimed."""
     right = read_ensemble(booster())
     population = made_rows(100, 5) if baseline is None else baseline
     claimed = population if told is None else told
     base = math.fsum(margins(booster(), claimed)) / len(claimed)
-    return Subject(booster(), score_onnx(score or right), explain_onnx(explained or right, population), claimed, base)
+    return ExportedModel(
+        booster(), score_onnx(score or right), explain_onnx(explained or right, population), claimed, base
+    )
 
 
-def by_path(explained: Ensemble | None = None) -> Subject:
+def by_path(explained: Ensemble | None = None) -> ExportedModel:
     """Give a path-dependent one."""
     right = read_ensemble(booster())
-    base = path_dependent(booster(), made_rows(1, 0))[1]
-    return Subject(booster(), score_onnx(right), explain_onnx(explained or right, None), None, base)
+    base = path_dependent_shap(booster(), made_rows(1, 0))[1]
+    return ExportedModel(booster(), score_onnx(right), explain_onnx(explained or right, None), None, base)
 
 
-def verdict(examined: Subject) -> Verdict:
+def verdict(examined: ExportedModel) -> EquivalenceReport:
     """Examine with real rows and few random ones."""
-    return examine(examined, made_rows(500, 9), RANDOM_ROWS)
+    return check_equivalence(examined, made_rows(500, 9), RANDOM_ROWS)
 
 
 def first_changed(wanted: type[Any], change: Callable[[Any], Any]) -> Ensemble:
@@ -91,9 +100,9 @@ def first_changed(wanted: type[Any], change: Callable[[Any], Any]) -> Ensemble:
     def visit(tree: Tree) -> Tree:
         if isinstance(tree, Leaf):
             return put(tree) if wanted is Leaf else tree
-        split: Question = put(tree.split) if wanted is type(tree.split) else tree.split
+        split: Split = put(tree.split) if wanted is type(tree.split) else tree.split
         node = dataclasses.replace(tree, split=split, left=visit(tree.left), right=visit(tree.right))
-        return put(node) if wanted is Node else node
+        return put(node) if wanted is SplitNode else node
 
     def put(part: Any) -> Any:
         if done[0]:
@@ -105,17 +114,17 @@ def first_changed(wanted: type[Any], change: Callable[[Any], Any]) -> Ensemble:
     return dataclasses.replace(right, trees=tuple(visit(tree) for tree in right.trees))
 
 
-def one_up(split: Split) -> Split:
+def one_up(split: NumericSplit) -> NumericSplit:
     """Move a threshold by one unit in the last place."""
     return dataclasses.replace(split, threshold=math.nextafter(split.threshold, math.inf))
 
 
-def other_side(split: Split) -> Split:
+def other_side(split: NumericSplit) -> NumericSplit:
     """Flip a default direction."""
     return dataclasses.replace(split, missing_left=not split.missing_left)
 
 
-def category_moved(split: CategorySplit) -> CategorySplit:
+def category_moved(split: CategoricalSplit) -> CategoricalSplit:
     """Move one category to the other side."""
     return dataclasses.replace(split, codes=split.codes - {min(split.codes)})
 
@@ -131,9 +140,9 @@ def with_margin_of(explain: bytes, other: bytes) -> bytes:
 
 
 WRONG_SCORES: dict[str, Callable[[], Ensemble]] = {
-    "one threshold moved by one unit in the last place": lambda: first_changed(Split, one_up),
-    "one default direction flipped": lambda: first_changed(Split, other_side),
-    "one category moved to the other side": lambda: first_changed(CategorySplit, category_moved),
+    "one threshold moved by one unit in the last place": lambda: first_changed(NumericSplit, one_up),
+    "one default direction flipped": lambda: first_changed(NumericSplit, other_side),
+    "one category moved to the other side": lambda: first_changed(CategoricalSplit, category_moved),
     "one leaf value changed by 1e-9": lambda: first_changed(
         Leaf, lambda leaf: dataclasses.replace(leaf, value=leaf.value + 1e-9)
     ),
@@ -151,14 +160,14 @@ def test_files_without_a_fault_pass_and_every_kind_of_row_is_counted() -> None:
 
 @pytest.mark.parametrize("fault", WRONG_SCORES)
 def test_a_score_with_one_planted_fault_is_refused_with_the_row_the_tree_and_the_node(fault: str) -> None:
-    with pytest.raises(NotEqual) as refused:
+    with pytest.raises(ExportMismatch) as refused:
         verdict(subject(score=WRONG_SCORES[fault]()))
 
-    witness = refused.value.witness
-    assert witness.what == "margin of score.onnx"
+    witness = refused.value.counterexample
+    assert witness.quantity == "margin of score.onnx"
     assert len(witness.row) == COLUMNS
-    assert witness.expected != witness.found
-    assert witness.place.startswith("tree ")
+    assert witness.expected != witness.actual
+    assert witness.divergence.startswith("tree ")
     assert str(refused.value).count("part at") == 1
 
 
@@ -167,10 +176,10 @@ def test_an_explanation_with_one_planted_fault_is_refused_and_the_feature_is_nam
     right = subject()
     wrong = with_margin_of(subject(explained=WRONG_SCORES[fault]()).explain, right.explain)
 
-    with pytest.raises(NotEqual) as refused:
+    with pytest.raises(ExportMismatch) as refused:
         verdict(dataclasses.replace(right, explain=wrong))
 
-    assert refused.value.witness.what.startswith("contribution of Column_")
+    assert refused.value.counterexample.quantity.startswith("contribution of Column_")
 
 
 @pytest.mark.parametrize("fault", WRONG_SCORES)
@@ -178,31 +187,31 @@ def test_the_margin_inside_an_explanation_with_one_planted_fault_is_refused_too(
     right = subject()
     wrong = with_margin_of(right.explain, subject(explained=WRONG_SCORES[fault]()).explain)
 
-    with pytest.raises(NotEqual) as refused:
+    with pytest.raises(ExportMismatch) as refused:
         verdict(dataclasses.replace(right, explain=wrong))
 
-    assert refused.value.witness.what == "margin of explain.onnx"
-    assert refused.value.witness.place.startswith("tree ")
+    assert refused.value.counterexample.quantity == "margin of explain.onnx"
+    assert refused.value.counterexample.divergence.startswith("tree ")
 
 
 def test_one_cover_count_changed_is_found_in_a_path_dependent_explanation() -> None:
-    wrong = first_changed(Node, lambda node: dataclasses.replace(node, count=node.count + 1))
+    wrong = first_changed(SplitNode, lambda node: dataclasses.replace(node, count=node.count + 1))
 
-    with pytest.raises(NotEqual, match="contribution of"):
+    with pytest.raises(ExportMismatch, match="contribution of"):
         verdict(by_path(wrong))
 
 
 def test_a_background_of_99_rows_instead_of_100_is_found() -> None:
     hundred = made_rows(100, 5)
 
-    with pytest.raises(NotEqual, match="contribution of"):
+    with pytest.raises(ExportMismatch, match="contribution of"):
         verdict(subject(baseline=hundred[:99], told=hundred))
 
 
 def test_a_base_value_of_another_background_is_found() -> None:
     right = subject()
 
-    with pytest.raises(NotEqual, match="base margin"):
+    with pytest.raises(ExportMismatch, match="base margin"):
         verdict(dataclasses.replace(right, base_margin=right.base_margin + 1e-6))
 
 
@@ -224,7 +233,7 @@ def test_one_value_of_the_explanation_changed_by_a_ten_thousandth_is_found() -> 
         values[line, feature] += 1e-4
         return values
 
-    with pytest.raises(NotEqual, match="contribution of"):
+    with pytest.raises(ExportMismatch, match="contribution of"):
         verdict(dataclasses.replace(right, explain=changed_lines(right.explain, change)))
 
 
@@ -232,16 +241,16 @@ def test_two_features_swapped_are_found() -> None:
     right = subject()
     swapped = changed_lines(right.explain, lambda values: values[:, [1, 0, *range(2, COLUMNS)]])
 
-    with pytest.raises(NotEqual, match="contribution of"):
+    with pytest.raises(ExportMismatch, match="contribution of"):
         verdict(dataclasses.replace(right, explain=swapped))
 
 
 def test_the_reference_of_the_gate_is_brute_force_over_all_coalitions() -> None:
     rows, baseline = made_rows(40, 11), made_rows(25, 12)
 
-    found = interventional(booster(), rows, baseline)
+    found = interventional_shap(booster(), rows, baseline)
 
-    assert np.abs(found - brute_force(booster(), rows, baseline)).max() < 1e-12
+    assert np.abs(found - brute_force_shap(booster(), rows, baseline)).max() < 1e-12
 
 
 CARD = Scorecard(
@@ -260,7 +269,7 @@ WRONG_ANSWERS: dict[str, Callable[[ExplainedScore], ExplainedScore]] = {
 }
 
 
-def answers(examined: Subject, card: Scorecard, rows: Rows) -> list[ExplainedScore]:
+def answers(examined: ExportedModel, card: Scorecard, rows: FloatArray) -> list[ExplainedScore]:
     """Give what the files say of rows."""
     found = zip(*(part.tolist() for part in Scorer(examined.score, examined.explain).explain(rows)), strict=True)
     return [explained(card, examined.base_margin, *one) for one in found]
@@ -270,15 +279,15 @@ def answers(examined: Subject, card: Scorecard, rows: Rows) -> list[ExplainedSco
 def test_one_wrong_answer_among_many_is_found_and_named(what: str) -> None:
     right, rows = subject(), made_rows(200, 9)
     told = answers(right, CARD, rows)
-    compare_answers(right, CARD, rows, told)
+    check_answers(right, CARD, rows, told)
     told[120] = WRONG_ANSWERS[what](told[120])
 
-    with pytest.raises(NotEqual) as refused:
-        compare_answers(right, CARD, rows, told)
+    with pytest.raises(ExportMismatch) as refused:
+        check_answers(right, CARD, rows, told)
 
-    witness = refused.value.witness
-    assert witness.number == 120
-    assert witness.what.startswith(what)
+    witness = refused.value.counterexample
+    assert witness.row_number == 120
+    assert witness.quantity.startswith(what)
     assert witness.row == pytest.approx(tuple(rows[120]), nan_ok=True)
 
 
@@ -287,7 +296,7 @@ def test_one_wrong_answer_among_many_is_found_and_named(what: str) -> None:
 )
 def test_answers_scaled_by_another_card_are_found(change: dict[str, float]) -> None:
     right, rows = subject(), made_rows(200, 9)
-    prove_scores(right, CARD, rows)
+    check_scores(right, CARD, rows)
 
-    with pytest.raises(NotEqual, match="data row 0"):
-        compare_answers(right, CARD, rows, answers(right, CARD.model_copy(update=change), rows))
+    with pytest.raises(ExportMismatch, match="data row 0"):
+        check_answers(right, CARD, rows, answers(right, CARD.model_copy(update=change), rows))

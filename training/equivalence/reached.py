@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.gate.reference import LeafPath, Step, goes_left
+from training.equivalence.reference import PathStep, ReferencePath, goes_left
 
 Rows = NDArray[np.float64]
 NO_CODE = -1.0  # goes right everywhere
 
 
-def at_splits(paths: Sequence[LeafPath], ground: Rows) -> Rows:
+def at_splits(paths: Sequence[ReferencePath], ground: Rows) -> Rows:
     """Give, for every split, rows that come to it with the values at which it may go wrong.
 
     A value that an earlier question about the same feature sends elsewhere is there all the same.
@@ -34,14 +34,14 @@ def at_splits(paths: Sequence[LeafPath], ground: Rows) -> Rows:
     return np.concatenate(blocks)
 
 
-def at_leaves(paths: Sequence[LeafPath], ground: Rows) -> Rows:
+def at_leaves(paths: Sequence[ReferencePath], ground: Rows) -> Rows:
     """Give, for every leaf that a row can reach, one that does."""
     led = [lead(ground[number * 7919 % len(ground)], path.steps, {}) for number, path in enumerate(paths)]
     rows = [row for row in led if row is not None]
     return np.array(rows) if rows else ground[:0]
 
 
-def at_edges(paths: Sequence[LeafPath], ground: Rows) -> Rows:
+def at_edges(paths: Sequence[ReferencePath], ground: Rows) -> Rows:
     """Give, for every leaf and every threshold on the way to it, a row that misses the leaf by one unit in the last place.
 
     Were the threshold moved, it would come to the leaf. One row at the split does not show that where the leaf
@@ -61,7 +61,7 @@ def at_edges(paths: Sequence[LeafPath], ground: Rows) -> Rows:
     return np.array(rows) if rows else ground[:0]
 
 
-def splits_of(paths: Sequence[LeafPath]) -> Iterator[tuple[dict[str, Any], tuple[Step, ...]]]:
+def splits_of(paths: Sequence[ReferencePath]) -> Iterator[tuple[dict[str, Any], tuple[PathStep, ...]]]:
     """Give every split with the steps that lead to it."""
     seen: set[int] = set()
     for path in paths:
@@ -80,10 +80,10 @@ def near(split: dict[str, Any]) -> tuple[float, ...]:
     return (math.nextafter(threshold, -math.inf), threshold, math.nextafter(threshold, math.inf), math.nan)
 
 
-def lead(row: Rows, steps: Sequence[Step], given: dict[int, float]) -> Rows | None:
+def lead(row: Rows, steps: Sequence[PathStep], given: dict[int, float]) -> Rows | None:
     """Change a row so that it takes these steps, with the given values by feature; None where no row can."""
     led = row.copy()
-    asked: dict[int, list[Step]] = {}
+    asked: dict[int, list[PathStep]] = {}
     for step in steps:
         asked.setdefault(int(step.split["split_feature"]), []).append(step)
     for feature, value in given.items():
@@ -97,7 +97,7 @@ def lead(row: Rows, steps: Sequence[Step], given: dict[int, float]) -> Rows | No
     return led
 
 
-def candidates(steps: Sequence[Step]) -> list[float]:
+def candidates(steps: Sequence[PathStep]) -> list[float]:
     """Give values of which one meets all these steps about one feature, if any does: the ends of the intervals they make."""
     values = [0.0, math.nan, NO_CODE]
     for step in steps:

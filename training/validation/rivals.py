@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +13,12 @@ from training.measures.intervals import Interval, auc_difference_interval
 from training.measures.swap import SwapSet, swap_at_cut_offs, swap_at_rate
 from training.sources.samples import Samples
 from training.spec import Spec
-from training.validation.judged import Judged, attempt
 from training.validation.ranking import RESAMPLING
+from training.validation.scored_sample import ScoredSample, measure_or_remark
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Rival:
+class RivalResult:
     """A simpler rule on the hold-out.
 
     Attributes:
@@ -27,11 +28,11 @@ class Rival:
 
     quality: Quality
     pds: NDArray[np.float64]
-    ahead: Interval | None
+    auc_lead: Interval | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Swap:
+class SwapComparison:
     """The scorecard in the place of the old model, this one in that of the new.
 
     Attributes:
@@ -47,34 +48,37 @@ class Swap:
     at_rate: SwapSet
 
 
-def rivals_of(spec: Spec, samples: Samples, hold_out: Judged, remarks: list[str]) -> dict[str, Rival]:
+def measure_rivals(spec: Spec, samples: Samples, hold_out: ScoredSample, remarks: list[str]) -> dict[str, RivalResult]:
     """Fit every rule on the development rows, and measure it on the hold-out."""
     signs = {feature.name: feature.sign for feature in spec.features}
     found = {}
     for rival in spec.rivals:
-        pds = attempt(remarks, rival.name, lambda rival=rival: rival_pds(rival, signs, samples, hold_out.rows))  # type: ignore[misc]  # bound now
+        fit_rule = partial(rival_pds, rival, signs, samples, hold_out.rows)
+        pds = measure_or_remark(remarks, rival.name, fit_rule)
         if pds is not None:
-            found[rival.name] = Rival(quality(hold_out.labels, pds), pds, ahead_of(pds, hold_out, rival.name, remarks))
+            found[rival.name] = RivalResult(
+                quality(hold_out.labels, pds), pds, ahead_of(pds, hold_out, rival.name, remarks)
+            )
     return found
 
 
-def ahead_of(pds: NDArray[np.float64], hold_out: Judged, name: str, remarks: list[str]) -> Interval | None:
+def ahead_of(pds: NDArray[np.float64], hold_out: ScoredSample, name: str, remarks: list[str]) -> Interval | None:
     """Give how far the model's AUC is above that of other pds."""
-    return attempt(
+    return measure_or_remark(
         remarks,
         f"interval of the AUC above {name}",
         lambda: auc_difference_interval(hold_out.labels, (pds, hold_out.pds), hold_out.customers, RESAMPLING),
     )
 
 
-def swap_of(spec: Spec, rivals: Mapping[str, Rival], hold_out: Judged) -> Swap | None:
+def compare_swap_sets(spec: Spec, rivals: Mapping[str, RivalResult], hold_out: ScoredSample) -> SwapComparison | None:
     """Give the swap set against the first scorecard; None without one, or without a reference policy."""
     scorecards = [rival.name for rival in spec.rivals if rival.kind == "scorecard" and rival.name in rivals]
     if not scorecards or spec.reference_policy is None:
         return None
     name, cut_off = scorecards[0], spec.reference_policy.approve_max_pd
     old, new = rivals[name].pds, hold_out.pds
-    return Swap(
+    return SwapComparison(
         rival=name,
         approve_max_pd=cut_off,
         at_cut_off=swap_at_cut_offs(hold_out.labels, old, new, (cut_off, cut_off)),

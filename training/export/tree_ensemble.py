@@ -8,7 +8,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from training.export.trees import CODE_SHIFT, CategorySplit, Question, Split
+from training.export.trees import CODE_SHIFT, CategoricalSplit, NumericSplit, Split
 
 LESS_OR_EQUAL, MEMBER = 0, 6  # BRANCH_LEQ and BRANCH_MEMBER of ai.onnx.ml version 5
 SUM = 1  # its aggregate_function
@@ -16,7 +16,7 @@ NO_TRANSFORM = 0  # its post_transform; ONNX Runtime ignores any other
 
 
 @dataclass
-class Forest:
+class TreeEnsembleBuilder:
     """Trees under construction, in the node's own flat lists.
 
     A child index counts nodes where its is-leaf flag is 0, leaves where it is 1.
@@ -39,7 +39,7 @@ class Forest:
         self.weights.append(weight)
         return len(self.weights) - 1, 1
 
-    def reserve_node(self, question: Question) -> int:
+    def add_split(self, question: Split) -> int:
         """Add a node whose children come later: parents stand before their children.
 
         The operator takes the sets of its member nodes in the order of the nodes, each ended by NaN. Codes
@@ -47,7 +47,7 @@ class Forest:
         onnx.reference.
         """
         self.features.append(question.feature)
-        if isinstance(question, CategorySplit):
+        if isinstance(question, CategoricalSplit):
             self.modes.append(MEMBER)
             self.thresholds.append(math.nan)
             self.missing_true.append(0)
@@ -68,11 +68,11 @@ class Forest:
         """
         index, is_leaf = child
         if is_leaf:
-            index = self.reserve_node(Split(0, 0.0, missing_left=True))
+            index = self.add_split(NumericSplit(0, 0.0, missing_left=True))
             self.true_child[index] = self.false_child[index] = child
         self.roots.append(index)
 
-    def node(self, inputs: str, output: str, target_count: int) -> onnx.NodeProto:
+    def build(self, inputs: str, output: str, target_count: int) -> onnx.NodeProto:
         """Give the finished operator: doubles in, (rows, target_count) doubles out."""
         modes = helper.make_tensor(
             "nodes_modes", onnx.TensorProto.UINT8, [len(self.modes)], bytes(self.modes), raw=True

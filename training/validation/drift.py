@@ -10,13 +10,13 @@ from training.measures.bins import Bins, CategoryBins, NumberBins, quantile_bins
 from training.measures.information import Information, information
 from training.measures.stability import Stability, develop, stability
 from training.sources.samples import Samples
-from training.validation.judged import Judged, attempt
+from training.validation.scored_sample import ScoredSample, measure_or_remark
 
 BINS = 10  # of equal mass on development rows, and one for missing values
 
 
 @dataclass(frozen=True, slots=True)
-class FeatureFinding:
+class FeatureStatistics:
     """One feature.
 
     Attributes:
@@ -33,21 +33,25 @@ class FeatureFinding:
     missing: float
 
     @property
-    def alarm(self) -> bool:
+    def leak_alarm(self) -> bool:
         """Say whether a leak is suspected that the spec does not explain."""
         return self.information.leak_suspected and self.acknowledged is None
 
 
-def feature_findings(
-    samples: Samples, development: Judged, hold_out: Judged, acknowledged: Mapping[str, str], remarks: list[str]
-) -> dict[str, FeatureFinding]:
+def measure_features(
+    samples: Samples,
+    development: ScoredSample,
+    hold_out: ScoredSample,
+    acknowledged: Mapping[str, str],
+    remarks: list[str],
+) -> dict[str, FeatureStatistics]:
     """Measure every feature; bins are cut on development rows."""
     found = {}
     then, now = development.newest_of_each_customer(), hold_out.newest_of_each_customer()
     for name in samples.names:
         values = development.rows[name].to_numpy(dtype=np.float64)
         bins = bins_of(values, samples.levels.get(name))
-        found[name] = FeatureFinding(
+        found[name] = FeatureStatistics(
             information=information(codes_of(bins, values), development.labels, bins),
             acknowledged=acknowledged.get(name),
             shift=shift_of(bins, (column(then, name), column(now, name)), f"CSI of {name}", remarks),
@@ -56,7 +60,7 @@ def feature_findings(
     return found
 
 
-def score_shift(development: Judged, later: Judged, remarks: list[str]) -> Stability | None:
+def measure_score_shift(development: ScoredSample, later: ScoredSample, remarks: list[str]) -> Stability | None:
     """Compare the distribution of the score with that of development, one row a customer."""
     then, now = development.newest_of_each_customer(), later.newest_of_each_customer()
     return shift_of(quantile_bins(then.scores, BINS), (then.scores, now.scores), "PSI of the score", remarks)
@@ -67,7 +71,7 @@ def shift_of(
 ) -> Stability | None:
     """Compare the values now with those then."""
     then, now = (codes_of(bins, one) for one in values)
-    return attempt(remarks, what, lambda: stability(develop(then, bins), now))
+    return measure_or_remark(remarks, what, lambda: stability(develop(then, bins), now))
 
 
 def bins_of(values: NDArray[np.float64], levels: tuple[str, ...] | None) -> Bins:
@@ -82,6 +86,6 @@ def codes_of(bins: Bins, values: NDArray[np.float64]) -> NDArray[np.int64]:
     return bins.codes(values)
 
 
-def column(judged: Judged, name: str) -> NDArray[np.float64]:
+def column(judged: ScoredSample, name: str) -> NDArray[np.float64]:
     """Give a feature's values."""
     return judged.rows[name].to_numpy(dtype=np.float64)

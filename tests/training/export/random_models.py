@@ -8,8 +8,8 @@ from typing import Any
 import lightgbm
 import numpy as np
 
-from tests.oracles import Rows, thresholds_of
-from tests.training.export.made import SPECIALS
+from tests.oracles import FloatArray, model_thresholds
+from tests.training.export.example_models import SPECIALS
 
 Random = np.random.Generator
 ABOUT_ZERO = (0.0, 1e-36, -1e-36, 2e-35, -2e-35, 1.1e-35, -1.1e-35, 1e-30, -1e-30, 3.0, -3.0)
@@ -23,12 +23,12 @@ FEW_LEVELS, MANY_LEVELS = 9, 2000
 ROWS_MAX = 2500  # rows of one model whose margins are compared
 
 
-def of_choice(values: tuple[float, ...]) -> Callable[[Random, int], Rows]:
+def of_choice(values: tuple[float, ...]) -> Callable[[Random, int], FloatArray]:
     """Give a column of these values."""
     return lambda random, count: random.choice(values, count)
 
 
-COLUMN_KINDS: dict[str, Callable[[Random, int], Rows]] = {
+COLUMN_KINDS: dict[str, Callable[[Random, int], FloatArray]] = {
     "normal": lambda random, count: random.normal(size=count),
     "counts": lambda random, count: random.poisson(1.0, count) - 1.0,
     "integers": lambda random, count: random.integers(-9, 10, count).astype(np.float64),
@@ -148,7 +148,7 @@ def parameters_of(random: Random, kinds: list[str]) -> dict[str, Any]:
     return found
 
 
-def rows_of(recipe: Recipe, part: int) -> Rows:
+def rows_of(recipe: Recipe, part: int) -> FloatArray:
     """Draw rows; each part of a seed is another draw of the same columns."""
     random = np.random.default_rng([recipe.seed, 2, part])
     rows = np.column_stack([COLUMN_KINDS[kind](random, recipe.count) for kind in recipe.kinds])
@@ -157,7 +157,7 @@ def rows_of(recipe: Recipe, part: int) -> Rows:
     return rows
 
 
-def labels_of(recipe: Recipe, rows: Rows, part: int) -> Rows:
+def labels_of(recipe: Recipe, rows: FloatArray, part: int) -> FloatArray:
     """Draw labels in which every column has a say, by the ranks of its values, and by their being missing."""
     random = np.random.default_rng([recipe.seed, 3, part])
     if recipe.way == "constant target":
@@ -210,13 +210,13 @@ def dataset(recipe: Recipe, part: int) -> lightgbm.Dataset:
     return lightgbm.Dataset(rows, labels_of(recipe, rows, part), weight=weight, categorical_feature=recipe.categories)
 
 
-def hard_rows(recipe: Recipe, booster: lightgbm.Booster) -> Rows:
+def hard_rows(recipe: Recipe, booster: lightgbm.Booster) -> FloatArray:
     """Give ordinary rows, and rows with values where exports go wrong: one or many of them in a row."""
     random = np.random.default_rng([recipe.seed, 5])
     ground = rows_of(recipe, 6)
     placed = [
         (feature, value)
-        for feature, threshold in thresholds_of(booster)
+        for feature, threshold in model_thresholds(booster)
         for value in (math.nextafter(threshold, -math.inf), threshold, math.nextafter(threshold, math.inf))
     ]
     placed += [(feature, value) for feature in range(len(recipe.kinds)) for value in SPECIALS]

@@ -21,7 +21,7 @@ VALUES_MAX = 200  # of a feature with more thresholds, so many evenly chosen one
 
 
 @dataclass(frozen=True, slots=True)
-class Sweep:
+class MonotonicitySweep:
     """One feature over its range.
 
     Attributes:
@@ -45,9 +45,9 @@ class Sweep:
     missing: float | None
 
 
-def sweeps(
+def sweep_features(
     spec: Spec, samples: Samples, scorer: Scorer, thresholds: Sequence[NDArray[np.float64]]
-) -> tuple[Sweep, ...]:
+) -> tuple[MonotonicitySweep, ...]:
     """Sweep every feature with a sign, for up to 1,000 rows of the hold-out, drawn with a fixed seed."""
     rows = samples.features(samples.part("HOLD_OUT"))
     chosen = rows[np.sort(np.random.default_rng(0).permutation(len(rows))[:ROWS])]
@@ -60,7 +60,7 @@ def sweeps(
 
 def sweep(
     scorer: Scorer, rows: NDArray[np.float64], feature: tuple[int, str, int], thresholds: NDArray[np.float64]
-) -> Sweep:
+) -> MonotonicitySweep:
     """Sweep one feature, given as (place, name, sign)."""
     place, name, sign = feature
     values, complete = values_of(thresholds)
@@ -69,7 +69,7 @@ def sweep(
     span = np.ptp(margins, axis=1)
     moved = span > 0.0
     at_missing = margins_at(scorer, rows[moved], place, math.nan)
-    return Sweep(
+    return MonotonicitySweep(
         feature=name,
         sign=sign,
         rows=len(rows),

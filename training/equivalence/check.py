@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 from models.documents import GateDocument, Scorecard
 from models.explained import ExplainedScore, explained
 from models.scoring import Scorer
-from training.errors import ModelRefused
-from training.gate.reference import (
-    grade_by_definition,
-    interventional,
-    margins,
-    path_dependent,
-    pd_by_definition,
-    score_by_definition,
+from training.equivalence.counterexample import Counterexample, locate_divergence
+from training.equivalence.probes import RANDOM_ROW_COUNT, probe_rows
+from training.equivalence.reference import (
+    interventional_shap,
+    path_dependent_shap,
+    reference_grade,
+    reference_margins,
+    reference_pd,
+    reference_score,
 )
-from training.gate.rows import RANDOM_ROWS, examined_rows
-from training.gate.witness import Witness, parting
+from training.errors import ModelRefused
 
 # Contributions are sums of a few hundred doubles, added in another order than the oracle adds them.
 CONTRIBUTION_MAX = 1e-9
@@ -31,7 +31,7 @@ SCALED_MAX = 1e-6  # far below what a pd or a point is told with, far above what
 
 
 @dataclass(frozen=True, slots=True)
-class Examined:
+class RowKindResult:
     """One kind of row: how many, which (SHA-256 of the rows), and the largest distances found."""
 
     kind: str
@@ -42,24 +42,24 @@ class Examined:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class EquivalenceReport:
     """What was examined. There is no verdict with a difference: that is a refusal with a witness."""
 
     method: str
     base_margin: float
-    kinds: tuple[Examined, ...]
+    kinds: tuple[RowKindResult, ...]
 
 
-class NotEqual(ModelRefused):
+class ExportMismatch(ModelRefused):
     """An exported file is not its model; the witness is a row that shows it."""
 
-    def __init__(self, witness: Witness) -> None:
+    def __init__(self, witness: Counterexample) -> None:
         super().__init__(f"the exported files are not the model; nothing is released:\n{witness}")
-        self.witness = witness
+        self.counterexample = witness
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class ExportedModel:
     """What is examined.
 
     Attributes:
@@ -74,12 +74,12 @@ class Subject:
     base_margin: float
 
 
-def examine(
-    subject: Subject,
+def check_equivalence(
+    subject: ExportedModel,
     data: NDArray[np.float64] | None,
-    random_rows: int = RANDOM_ROWS,
-    say: Callable[[str], None] = lambda _line: None,
-) -> Verdict:
+    random_rows: int = RANDOM_ROW_COUNT,
+    report_progress: Callable[[str], None] = lambda _line: None,
+) -> EquivalenceReport:
     """Compare margins to the bit, contributions and base value within CONTRIBUTION_MAX, on every kind of row.
 
     `say` is called before each kind of row.
@@ -90,19 +90,19 @@ def examine(
     scorer = Scorer(subject.score, subject.explain)
     refuse_base(subject)
     kinds = []
-    for kind, rows in examined_rows(subject.booster, data, random_rows):
-        say(f"examine {len(rows):,} rows: {kind}")
+    for kind, rows in probe_rows(subject.booster, data, random_rows):
+        report_progress(f"examine {len(rows):,} rows: {kind}")
         kinds.append(examine_kind(subject, scorer, kind, rows))
     method = "path_dependent" if subject.baseline is None else "interventional"
-    return Verdict(method, subject.base_margin, tuple(kinds))
+    return EquivalenceReport(method, subject.base_margin, tuple(kinds))
 
 
-def gate_document(verdict: Verdict) -> GateDocument:
+def gate_document(verdict: EquivalenceReport) -> GateDocument:
     """Write the verdict down."""
     return GateDocument.model_validate(asdict(verdict))
 
 
-def prove_scores(subject: Subject, card: Scorecard, rows: NDArray[np.float64]) -> None:
+def check_scores(subject: ExportedModel, card: Scorecard, rows: NDArray[np.float64]) -> None:
     """Compare what people see: pd, score, grade and points, from the files and from the oracles.
 
     Raises:
@@ -110,22 +110,22 @@ def prove_scores(subject: Subject, card: Scorecard, rows: NDArray[np.float64]) -
     """
     chosen = rows[:SCORED_ROWS]
     found = zip(*(part.tolist() for part in Scorer(subject.score, subject.explain).explain(chosen)), strict=True)
-    compare_answers(subject, card, chosen, [explained(card, subject.base_margin, *one) for one in found])
+    check_answers(subject, card, chosen, [explained(card, subject.base_margin, *one) for one in found])
 
 
-def compare_answers(
-    subject: Subject, card: Scorecard, rows: NDArray[np.float64], answers: Sequence[ExplainedScore]
+def check_answers(
+    subject: ExportedModel, card: Scorecard, rows: NDArray[np.float64], answers: Sequence[ExplainedScore]
 ) -> None:
     """Compare answers with LightGBM's margins and the contributions by definition, scaled by definition.
 
     Raises:
         NotEqual: With the first row that differs.
     """
-    wanted = zip(margins(subject.booster, rows).tolist(), oracle_of(subject, rows), strict=True)
+    wanted = zip(reference_margins(subject.booster, rows).tolist(), oracle_of(subject, rows), strict=True)
     for number, (answer, (margin, parts)) in enumerate(zip(answers, wanted, strict=True)):
-        pd, score = pd_by_definition(card, margin), score_by_definition(card, margin)
-        grades = {grade_by_definition(card, pd - SCALED_MAX), grade_by_definition(card, pd + SCALED_MAX)}
-        exact = score_by_definition(card, parts) - score_by_definition(card, 0.0)
+        pd, score = reference_pd(card, margin), reference_score(card, margin)
+        grades = {reference_grade(card, pd - SCALED_MAX), reference_grade(card, pd + SCALED_MAX)}
+        exact = reference_score(card, parts) - reference_score(card, 0.0)
         farthest = float(np.abs(np.array(answer.points) - exact).max())
         for what, distance, expected, given in (
             ("pd", abs(answer.pd - pd) / SCALED_MAX, pd, answer.pd),
@@ -135,22 +135,22 @@ def compare_answers(
             ("points", farthest / (1.0 + SCALED_MAX), float(exact.sum()), sum(answer.points)),
         ):
             if not distance <= 1.0:
-                raise NotEqual(Witness("data", number, tuple(rows[number]), what, expected, given))
+                raise ExportMismatch(Counterexample("data", number, tuple(rows[number]), what, expected, given))
 
 
-def refuse_base(subject: Subject) -> None:
+def refuse_base(subject: ExportedModel) -> None:
     """Refuse a base value that is not the mean margin of the baseline (or of the training rows, by cover)."""
-    expected = base_by_definition(subject.booster, subject.baseline)
+    expected = reference_base_margin(subject.booster, subject.baseline)
     if not abs(subject.base_margin - expected) <= CONTRIBUTION_MAX:
-        raise NotEqual(Witness("baseline", 0, (), "base margin", expected, subject.base_margin))
+        raise ExportMismatch(Counterexample("baseline", 0, (), "base margin", expected, subject.base_margin))
 
 
-def examine_kind(subject: Subject, scorer: Scorer, kind: str, rows: NDArray[np.float64]) -> Examined:
+def examine_kind(subject: ExportedModel, scorer: Scorer, kind: str, rows: NDArray[np.float64]) -> RowKindResult:
     """Compare one kind of row."""
     digest = hashlib.sha256(np.ascontiguousarray(rows).tobytes()).hexdigest()
     if not len(rows):
-        return Examined(kind, 0, digest, 0.0, 0.0)
-    expected = margins(subject.booster, rows)
+        return RowKindResult(kind, 0, digest, 0.0, 0.0)
+    expected = reference_margins(subject.booster, rows)
     found, parts = scorer.explain(rows)
     for file, given, graph in (
         ("score.onnx", scorer.margins(rows), subject.score),
@@ -158,9 +158,11 @@ def examine_kind(subject: Subject, scorer: Scorer, kind: str, rows: NDArray[np.f
     ):
         if (wrong := np.flatnonzero(given != expected)).size:
             number = int(wrong[0])
-            place = parting(subject.booster, graph, rows[number])
+            place = locate_divergence(subject.booster, graph, rows[number])
             numbers = float(expected[number]), float(given[number])
-            raise NotEqual(Witness(kind, number, tuple(rows[number]), f"margin of {file}", *numbers, place))
+            raise ExportMismatch(
+                Counterexample(kind, number, tuple(rows[number]), f"margin of {file}", *numbers, place)
+            )
     residual = np.abs(found - subject.base_margin - parts.sum(axis=1))
     oracle = oracle_of(subject, rows)
     distance = np.abs(parts - oracle)
@@ -168,23 +170,25 @@ def examine_kind(subject: Subject, scorer: Scorer, kind: str, rows: NDArray[np.f
         number, feature = divmod(int(np.argmax(distance)), distance.shape[1])
         name = subject.booster.feature_name()[feature]
         cell = (float(oracle[number, feature]), float(parts[number, feature]))
-        raise NotEqual(Witness(kind, int(number), tuple(rows[number]), f"contribution of {name}", *cell))
+        raise ExportMismatch(Counterexample(kind, int(number), tuple(rows[number]), f"contribution of {name}", *cell))
     if not residual.max() <= CONTRIBUTION_MAX:
         number = int(np.argmax(residual))
         whole, added = float(found[number]), float(subject.base_margin + parts[number].sum())
-        raise NotEqual(Witness(kind, number, tuple(rows[number]), "sum of base and contributions", whole, added))
-    return Examined(kind, len(rows), digest, float(distance.max()), float(residual.max()))
+        raise ExportMismatch(
+            Counterexample(kind, number, tuple(rows[number]), "sum of base and contributions", whole, added)
+        )
+    return RowKindResult(kind, len(rows), digest, float(distance.max()), float(residual.max()))
 
 
-def base_by_definition(booster: lightgbm.Booster, baseline: NDArray[np.float64] | None) -> float:
+def reference_base_margin(booster: lightgbm.Booster, baseline: NDArray[np.float64] | None) -> float:
     """Give the mean margin of the baseline, or of the training rows by the covers of the splits where there is none."""
     if baseline is None:
-        return path_dependent(booster, np.zeros((1, booster.num_feature())))[1]
-    return float(np.mean(margins(booster, baseline)))
+        return path_dependent_shap(booster, np.zeros((1, booster.num_feature())))[1]
+    return float(np.mean(reference_margins(booster, baseline)))
 
 
-def oracle_of(subject: Subject, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+def oracle_of(subject: ExportedModel, rows: NDArray[np.float64]) -> NDArray[np.float64]:
     """Give the contributions that must come out."""
     if subject.baseline is None:
-        return path_dependent(subject.booster, rows)[0]
-    return interventional(subject.booster, rows, subject.baseline)
+        return path_dependent_shap(subject.booster, rows)[0]
+    return interventional_shap(subject.booster, rows, subject.baseline)

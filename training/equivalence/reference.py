@@ -1,6 +1,6 @@
 """A second opinion: what a model's margins and contributions are by definition, read from LightGBM's dump.
 
-It shares no code with the exporter. tests/training/gate proves it against brute force over all
+It shares no code with the exporter. tests/training/equivalence proves it against brute force over all
 coalitions, asked of `Booster.predict` alone.
 """
 
@@ -19,7 +19,7 @@ ZERO = 1.0000000180025095e-35  # kZeroThreshold of LightGBM
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class PathStep:
     """One split on the way to a leaf, as the dump has it, and the side that leads on."""
 
     split: dict[str, Any]
@@ -27,12 +27,12 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class LeafPath:
+class ReferencePath:
     """A leaf with the steps from the root."""
 
     tree: int
     value: float
-    steps: tuple[Step, ...]
+    steps: tuple[PathStep, ...]
 
 
 def exact_dump(booster: lightgbm.Booster) -> dict[str, Any]:
@@ -52,18 +52,18 @@ def exact_dump(booster: lightgbm.Booster) -> dict[str, Any]:
     return dump
 
 
-def leaf_paths(booster: lightgbm.Booster) -> list[LeafPath]:
+def leaf_paths(booster: lightgbm.Booster) -> list[ReferencePath]:
     """Give every leaf of the model."""
-    found: list[LeafPath] = []
+    found: list[ReferencePath] = []
     for number, tree in enumerate(exact_dump(booster)["tree_info"]):
-        stack: list[tuple[dict[str, Any], tuple[Step, ...]]] = [(tree["tree_structure"], ())]
+        stack: list[tuple[dict[str, Any], tuple[PathStep, ...]]] = [(tree["tree_structure"], ())]
         while stack:
             node, steps = stack.pop()
             if "left_child" in node:
-                stack.append((node["left_child"], (*steps, Step(node, left=True))))
-                stack.append((node["right_child"], (*steps, Step(node, left=False))))
+                stack.append((node["left_child"], (*steps, PathStep(node, left=True))))
+                stack.append((node["right_child"], (*steps, PathStep(node, left=False))))
             else:
-                found.append(LeafPath(number, float(node["leaf_value"]), steps))
+                found.append(ReferencePath(number, float(node["leaf_value"]), steps))
     return found
 
 
@@ -84,7 +84,7 @@ def goes_left(split: dict[str, Any], values: NDArray[np.float64]) -> NDArray[np.
     return left
 
 
-def interventional(booster: lightgbm.Booster, rows: Rows, baseline: Rows) -> Rows:
+def interventional_shap(booster: lightgbm.Booster, rows: Rows, baseline: Rows) -> Rows:
     """Give the mean over the baseline of every row's Shapley values: shape (n, n_features), log-odds.
 
     For a leaf, a row takes part in the game by the features that only it brings (A) and those that only
@@ -133,7 +133,9 @@ def shares_of(width: int, times: NDArray[np.intp]) -> NDArray[np.float64]:
     return shares
 
 
-def features_met(path: LeafPath, rows: Rows, answers: dict[int, NDArray[np.bool_]]) -> dict[int, NDArray[np.bool_]]:
+def features_met(
+    path: ReferencePath, rows: Rows, answers: dict[int, NDArray[np.bool_]]
+) -> dict[int, NDArray[np.bool_]]:
     """Say, for each feature on the path, which rows meet all its conditions; `answers` keeps what a split said."""
     met: dict[int, NDArray[np.bool_]] = {}
     for step in path.steps:
@@ -145,29 +147,29 @@ def features_met(path: LeafPath, rows: Rows, answers: dict[int, NDArray[np.bool_
     return met
 
 
-def path_dependent(booster: lightgbm.Booster, rows: Rows) -> tuple[Rows, float]:
+def path_dependent_shap(booster: lightgbm.Booster, rows: Rows) -> tuple[Rows, float]:
     """Give LightGBM's own path-dependent contributions, and their base value."""
     found = np.asarray(booster.predict(rows, pred_contrib=True, num_threads=1))
     return found[:, :-1], float(found[0, -1])
 
 
-def margins(booster: lightgbm.Booster, rows: Rows) -> NDArray[np.float64]:
+def reference_margins(booster: lightgbm.Booster, rows: Rows) -> NDArray[np.float64]:
     """Give LightGBM's own margins, added by one thread."""
     return np.asarray(booster.predict(rows, raw_score=True, num_threads=1))
 
 
-def pd_by_definition(card: Scorecard, margin: float) -> float:
+def reference_pd(card: Scorecard, margin: float) -> float:
     """Give the probability: the logistic function of the calibrated margin, written as a hyperbolic tangent."""
     return (1.0 + math.tanh((card.slope * margin + card.intercept) / 2.0)) / 2.0
 
 
-def score_by_definition(card: Scorecard, margin: Any) -> Any:
+def reference_score(card: Scorecard, margin: Any) -> Any:
     """Give the score of a margin, or of an array of them, before it is rounded: `pdo` points halve the odds of a bad."""
     good_to_bad = -(card.slope * margin + card.intercept) / math.log(2.0)
     return card.base_score + card.pdo * (good_to_bad - math.log2(card.base_odds))
 
 
-def grade_by_definition(card: Scorecard, pd: float) -> str:
+def reference_grade(card: Scorecard, pd: float) -> str:
     """Give the grade whose range, open below and closed above, holds a probability."""
     bounds = [grade.max_pd for grade in card.grades]
     return card.grades[min(int(np.searchsorted(bounds, pd, side="left")), len(bounds) - 1)].grade

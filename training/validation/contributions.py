@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.export.representatives import representatives, thresholds_by_feature
-from training.validation.judged import Exported
+from training.validation.scored_sample import CandidateModel
 
 ROWS = 400
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Attributions:
+class ContributionSample:
     """Contributions to the log-odds of the bad outcome, after calibration, as explain.onnx gives them.
 
     Attributes:
@@ -31,22 +31,22 @@ class Attributions:
     base_value: float
     thresholds: tuple[NDArray[np.float64], ...]
 
-    def means(self) -> NDArray[np.float64]:
+    def mean_magnitudes(self) -> NDArray[np.float64]:
         """Give the mean absolute contribution of every feature: shape (features,)."""
         found: NDArray[np.float64] = np.abs(self.contributions).mean(axis=0)
         return found
 
-    def ordered(self) -> list[int]:
+    def features_by_importance(self) -> list[int]:
         """Give the places of the features, the most important first; equal ones in the order of the schema."""
-        found: list[int] = np.argsort(-self.means(), kind="stable").tolist()
+        found: list[int] = np.argsort(-self.mean_magnitudes(), kind="stable").tolist()
         return found
 
 
-def attributions(exported: Exported, rows: NDArray[np.float64]) -> Attributions:
+def sample_contributions(exported: CandidateModel, rows: NDArray[np.float64]) -> ContributionSample:
     """Explain up to 400 rows, drawn with a fixed seed."""
     chosen = rows[np.sort(np.random.default_rng(0).permutation(len(rows))[:ROWS])]
     frozen = representatives(exported.ensemble, chosen)
     slope, intercept = exported.card.slope, exported.card.intercept
     base_value = slope * exported.base_margin + intercept
     thresholds = tuple(thresholds_by_feature(exported.ensemble))
-    return Attributions(frozen, slope * exported.scorer.contributions(frozen), base_value, thresholds)
+    return ContributionSample(frozen, slope * exported.scorer.contributions(frozen), base_value, thresholds)

@@ -9,13 +9,13 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from training.gate.reference import LeafPath, goes_left, leaf_paths
+from training.equivalence.reference import ReferencePath, goes_left, leaf_paths
 
 MEMBER = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Witness:
+class Counterexample:
     """A row on which a file is wrong.
 
     Attributes:
@@ -26,23 +26,23 @@ class Witness:
         place: The tree and node where they part, in words; "" where the file is no score.
     """
 
-    kind: str
-    number: int
+    row_kind: str
+    row_number: int
     row: tuple[float, ...]
-    what: str
+    quantity: str
     expected: float
-    found: float
-    place: str = ""
+    actual: float
+    divergence: str = ""
 
     def __str__(self) -> str:
-        place = f"\n  they part at {self.place}" if self.place else ""
+        place = f"\n  they part at {self.divergence}" if self.divergence else ""
         return (
-            f"{self.kind} row {self.number}: {self.what} is {self.found!r}, must be {self.expected!r}"
+            f"{self.row_kind} row {self.row_number}: {self.quantity} is {self.actual!r}, must be {self.expected!r}"
             f"\n  row: {list(self.row)}{place}"
         )
 
 
-def parting(booster: lightgbm.Booster, graph: bytes, row: NDArray[np.float64]) -> str:
+def locate_divergence(booster: lightgbm.Booster, graph: bytes, row: NDArray[np.float64]) -> str:
     """Find the first tree of a graph's margin in which the row ends otherwise than in LightGBM, and the node."""
     trees = ExportedTrees(graph)
     paths = leaf_paths(booster)
@@ -56,12 +56,12 @@ def parting(booster: lightgbm.Booster, graph: bytes, row: NDArray[np.float64]) -
     return "no tree: the sum is added in another order"
 
 
-def leads(path: LeafPath, row: NDArray[np.float64]) -> bool:
+def leads(path: ReferencePath, row: NDArray[np.float64]) -> bool:
     """Tell whether a row ends in a leaf."""
     return all(bool(goes_left(step.split, row[[step.split["split_feature"]]])[0]) == step.left for step in path.steps)
 
 
-def differing(expected: LeafPath, way: list[tuple[int, float, bool]]) -> str:
+def differing(expected: ReferencePath, way: list[tuple[int, float, bool]]) -> str:
     """Say at which depth two ways part, and how the nodes there differ."""
     for depth, step in enumerate(expected.steps):
         split = step.split

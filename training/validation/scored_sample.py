@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 from models.documents import Scorecard
 from models.scorecard import exact_score_of, grade_of, log_odds_of, pd_of
 from models.scoring import Scorer
+from training.equivalence.check import EquivalenceReport
 from training.errors import DataRefused
 from training.export.trees import Ensemble
-from training.gate.examine import Verdict
 from training.sources.samples import Sample, Samples, label_of
 
 Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Exported:
+class CandidateModel:
     """What is judged: the exported files with their calibration, and how they were come by.
 
     Attributes:
@@ -35,11 +35,11 @@ class Exported:
     ensemble: Ensemble
     gain: Mapping[str, float]
     parameters: Mapping[str, Any]
-    verdict: Verdict
+    equivalence: EquivalenceReport
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Judged:
+class ScoredSample:
     """Rows with their outcomes and the answers of the exported files.
 
     Attributes:
@@ -61,24 +61,24 @@ class Judged:
         """Say whose row each is: shape (n,). The same number in two markets is two customers."""
         return (self.rows["market"].astype(str) + "|" + self.rows["customer_id"].astype(str)).to_numpy(dtype=np.str_)
 
-    def where(self, inside: NDArray[np.bool_]) -> "Judged":
+    def where(self, inside: NDArray[np.bool_]) -> "ScoredSample":
         """Give some of the rows."""
         kept = (self.labels[inside], self.pds[inside], self.scores[inside], self.grades[inside])
-        return Judged(self.rows[inside], *kept)
+        return ScoredSample(self.rows[inside], *kept)
 
-    def newest_of_each_customer(self) -> "Judged":
+    def newest_of_each_customer(self) -> "ScoredSample":
         """Give one row a customer, the newest: rows of one customer are no independent rows."""
         times = self.rows["as_of"].to_numpy()
         newest = pd.Series(times).groupby(self.customers).transform("max").to_numpy()
         return self.where(times == newest)
 
 
-def judged(exported: Exported, samples: Samples, *parts: Sample) -> Judged:
+def score_sample(exported: CandidateModel, samples: Samples, *parts: Sample) -> ScoredSample:
     """Let the exported files answer some parts."""
     rows = samples.part(*parts)
     log_odds = [log_odds_of(exported.card, margin) for margin in exported.scorer.margins(samples.features(rows))]
     pds = [pd_of(one) for one in log_odds]
-    return Judged(
+    return ScoredSample(
         rows=rows,
         labels=label_of(rows),
         pds=np.array(pds, dtype=np.float64),
@@ -87,7 +87,7 @@ def judged(exported: Exported, samples: Samples, *parts: Sample) -> Judged:
     )
 
 
-def attempt(remarks: list[str], what: str, measure: Callable[[], Found]) -> Found | None:
+def measure_or_remark(remarks: list[str], what: str, measure: Callable[[], Found]) -> Found | None:
     """Measure what few or odd rows may not allow; None then, and the reason stands among the remarks."""
     try:
         return measure()

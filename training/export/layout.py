@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from training.errors import ModelRefused
-from training.export.bins import Bins, bins_of
-from training.export.joining import Room, joined_within
-from training.export.trees import Ensemble, Leaf, Node, Tree
-from training.export.units import Unit, pieces_of
+from training.export.bins import FeatureBins, ensemble_bins
+from training.export.leaf_groups import LeafGroup, initial_groups
+from training.export.merging import TableBudget, merge_within_budget
+from training.export.trees import Ensemble, Leaf, SplitNode, Tree
 
 EXPLAIN_BYTES_MAX = 24_000_000  # leaves room for the other files in a bundle of 30 MB
 # Units are joined until the tables take this much. Measured on 189 trees of 8 leaves over 19 features, microseconds
@@ -34,7 +34,7 @@ REGROWN = 2
 
 
 @dataclass(frozen=True)
-class Plan:
+class TableLayout:
     """The form of one explanation.
 
     Attributes:
@@ -44,55 +44,57 @@ class Plan:
         class_count: Rows of the table of steps.
     """
 
-    units: tuple[Unit, ...]
-    narrow: bool
+    groups: tuple[LeafGroup, ...]
+    sparse: bool
     feature_count: int
     class_count: int
 
     @cached_property
     def width(self) -> int:
         """Give the numbers in a line."""
-        return max(len(unit.digits) for unit in self.units) if self.narrow else self.feature_count
+        return max(len(unit.digits) for unit in self.groups) if self.sparse else self.feature_count
 
     @cached_property
     def size(self) -> int:
         """Give the size of the tables in bytes."""
-        lines = sum(unit.cells for unit in self.units) * self.width * BYTES_A_NUMBER
-        return lines + self.class_count * len(self.units) * BYTES_A_STEP
+        lines = sum(unit.cell_count for unit in self.groups) * self.width * BYTES_A_NUMBER
+        return lines + self.class_count * len(self.groups) * BYTES_A_STEP
 
 
-def plan_of(ensemble: Ensemble, bins: Mapping[int, Bins], bytes_max: int = EXPLAIN_BYTES_MAX) -> Plan:
+def choose_layout(
+    ensemble: Ensemble, bins: Mapping[int, FeatureBins], bytes_max: int = EXPLAIN_BYTES_MAX
+) -> TableLayout:
     """Choose dense lines where they are the faster ones and their tables take at most `bytes_max`, else narrow ones.
 
     Raises:
         ModelRefused: Those take more; the message names the largest trees and a depth that would fit.
     """
-    pieces, joined_max = pieces_of(ensemble, bins), min(bytes_max, TABLES_BYTES_MAX)
-    dense = plan_with(ensemble, bins, pieces, joined_max, narrow=False)
-    if dense.size <= bytes_max and len(dense.units) * dense.width <= DENSE_NUMBERS_MAX:
+    pieces, joined_max = initial_groups(ensemble, bins), min(bytes_max, TABLES_BYTES_MAX)
+    dense = build_layout(ensemble, bins, pieces, joined_max, narrow=False)
+    if dense.size <= bytes_max and len(dense.groups) * dense.width <= DENSE_NUMBERS_MAX:
         return dense
-    narrow = plan_with(ensemble, bins, pieces, joined_max, narrow=True)
+    narrow = build_layout(ensemble, bins, pieces, joined_max, narrow=True)
     if narrow.size > bytes_max:
         raise ModelRefused(too_large(ensemble, narrow.size, bytes_max))
     return narrow
 
 
-def plan_with(
-    ensemble: Ensemble, bins: Mapping[int, Bins], pieces: Sequence[Unit], bytes_max: int, *, narrow: bool
-) -> Plan:
+def build_layout(
+    ensemble: Ensemble, bins: Mapping[int, FeatureBins], pieces: Sequence[LeafGroup], bytes_max: int, *, narrow: bool
+) -> TableLayout:
     """Plan one form: pieces joined up to `bytes_max`, and beyond where that makes the tables smaller."""
-    classes = sum(len(found.answers) for found in bins.values())
+    classes = sum(len(found.goes_left) for found in bins.values())
     features_max = ensemble.feature_count
     if narrow:
         features_max = max([NARROW_FEATURES_MAX, *(len(piece.digits) for piece in pieces)])
-    room = Room(bytes_max, features_max * BYTES_A_NUMBER, classes * BYTES_A_STEP, CELLS_MAX, features_max)
-    units = joined_within(pieces, room) or [Unit((), {})]  # a model of constants has one empty line
-    return Plan(tuple(units), narrow, ensemble.feature_count, classes)
+    room = TableBudget(bytes_max, features_max * BYTES_A_NUMBER, classes * BYTES_A_STEP, CELLS_MAX, features_max)
+    units = merge_within_budget(pieces, room) or [LeafGroup((), {})]  # a model of constants has one empty line
+    return TableLayout(tuple(units), narrow, ensemble.feature_count, classes)
 
 
 def too_large(ensemble: Ensemble, size: int, bytes_max: int) -> str:
     """Say how large it would be, which trees take most, and what would fit."""
-    depths = sorted(((depth_of(tree), number) for number, tree in enumerate(ensemble.trees)), reverse=True)
+    depths = sorted(((tree_depth(tree), number) for number, tree in enumerate(ensemble.trees)), reverse=True)
     trees = ", ".join(f"{number} (depth {depth})" for depth, number in depths[:NAMED_TREES])
     fits = deepest_that_fits(ensemble, depths[0][0], bytes_max)
     way_out = (
@@ -115,20 +117,20 @@ def deepest_that_fits(ensemble: Ensemble, too_deep: int, bytes_max: int) -> int:
 
 def fits_at(ensemble: Ensemble, depth: int, bytes_max: int) -> bool:
     """Tell whether trees that end at a depth would fit in a narrow form, also when they are fitted anew."""
-    shallow = replace(ensemble, trees=tuple(cut_at(tree, depth) for tree in ensemble.trees))
-    bins, share = bins_of(shallow), bytes_max // REGROWN
-    return plan_with(shallow, bins, pieces_of(shallow, bins), share, narrow=True).size <= share
+    shallow = replace(ensemble, trees=tuple(truncate_tree(tree, depth) for tree in ensemble.trees))
+    bins, share = ensemble_bins(shallow), bytes_max // REGROWN
+    return build_layout(shallow, bins, initial_groups(shallow, bins), share, narrow=True).size <= share
 
 
-def cut_at(tree: Tree, depth: int) -> Tree:
+def truncate_tree(tree: Tree, depth: int) -> Tree:
     """End a tree at a depth."""
     if isinstance(tree, Leaf):
         return tree
     if depth == 0:
         return Leaf(0.0, tree.count)
-    return Node(tree.split, cut_at(tree.left, depth - 1), cut_at(tree.right, depth - 1), tree.count)
+    return SplitNode(tree.split, truncate_tree(tree.left, depth - 1), truncate_tree(tree.right, depth - 1), tree.count)
 
 
-def depth_of(tree: Tree) -> int:
+def tree_depth(tree: Tree) -> int:
     """Give the number of splits on the longest path."""
-    return 1 + max(depth_of(tree.left), depth_of(tree.right)) if isinstance(tree, Node) else 0
+    return 1 + max(tree_depth(tree.left), tree_depth(tree.right)) if isinstance(tree, SplitNode) else 0

@@ -8,7 +8,7 @@ from typing import Any
 import lightgbm
 import numpy as np
 
-from tests.oracles import Rows, thresholds_of
+from tests.oracles import FloatArray, model_thresholds
 
 COLUMNS = 6
 ROUNDS = 12
@@ -21,7 +21,7 @@ SPECIALS = (
 )
 
 
-def made_rows(count: int = 1200, columns: int = COLUMNS, *, seed: int = 0, gaps: float = 0.0) -> Rows:
+def made_rows(count: int = 1200, columns: int = COLUMNS, *, seed: int = 0, gaps: float = 0.0) -> FloatArray:
     """Make rows: even columns continuous, odd ones counts with many zeros; the last is the same everywhere."""
     random = np.random.default_rng(seed)
     rows = random.normal(size=(count, columns))
@@ -31,7 +31,7 @@ def made_rows(count: int = 1200, columns: int = COLUMNS, *, seed: int = 0, gaps:
     return rows
 
 
-def made_labels(rows: Rows, seed: int = 1) -> Rows:
+def made_labels(rows: FloatArray, seed: int = 1) -> FloatArray:
     """Make labels that every column but the last has a say in, with bends so that trees are needed."""
     known = np.nan_to_num(rows, nan=0.5)
     bent = (
@@ -41,7 +41,9 @@ def made_labels(rows: Rows, seed: int = 1) -> Rows:
     return (bent - np.median(bent) + 0.5 * noise > 0.0).astype(np.float64)
 
 
-def fit(rows: Rows, parameters: Mapping[str, Any] | None = None, rounds: int = ROUNDS, **more: Any) -> lightgbm.Booster:
+def fit(
+    rows: FloatArray, parameters: Mapping[str, Any] | None = None, rounds: int = ROUNDS, **more: Any
+) -> lightgbm.Booster:
     """Fit a binary model on one thread."""
     fixed = {"objective": "binary", "num_leaves": 8, "min_data_in_leaf": 5, "learning_rate": 0.2, "seed": 0}
     quiet = {"num_threads": 1, "verbose": -1, "deterministic": True, "force_col_wise": True}
@@ -83,7 +85,7 @@ def being_missing_counts() -> lightgbm.Booster:
     labels = (np.isnan(rows[:, 2]) | (rows[:, 0] > 1.0)).astype(np.float64)
     parameters = {"objective": "binary", "num_leaves": 4, "num_threads": 1, "verbose": -1}
     booster = lightgbm.train(parameters, lightgbm.Dataset(rows, labels), ROUNDS)
-    assert any(math.isinf(threshold) for _, threshold in thresholds_of(booster))
+    assert any(math.isinf(threshold) for _, threshold in model_thresholds(booster))
     return booster
 
 
@@ -142,7 +144,7 @@ def model(name: str) -> lightgbm.Booster:
     return MODELS[name]()
 
 
-def hard_rows(booster: lightgbm.Booster, rows: Rows, seed: int = 0) -> Rows:
+def hard_rows(booster: lightgbm.Booster, rows: FloatArray, seed: int = 0) -> FloatArray:
     """Give ordinary rows, rows on every threshold and beside it, rows of special values, and rows with gaps."""
     random = np.random.default_rng(seed)
     gaps = rows[random.integers(0, len(rows), 100)].copy()
@@ -157,18 +159,18 @@ def hard_rows(booster: lightgbm.Booster, rows: Rows, seed: int = 0) -> Rows:
     return np.concatenate([rows[:200], on_thresholds(booster, rows), gaps, special, np.array(single), everywhere])
 
 
-def on_thresholds(booster: lightgbm.Booster, rows: Rows) -> Rows:
+def on_thresholds(booster: lightgbm.Booster, rows: FloatArray) -> FloatArray:
     """Place rows on every threshold of the model and on both its floating-point neighbours."""
     placed = [
         with_value(rows, number, feature, value)
-        for number, (feature, threshold) in enumerate(thresholds_of(booster))
+        for number, (feature, threshold) in enumerate(model_thresholds(booster))
         for value in (math.nextafter(threshold, -math.inf), threshold, math.nextafter(threshold, math.inf))
     ]
     return np.array(placed).reshape(-1, rows.shape[1])
 
 
-def with_value(rows: Rows, number: int, feature: int, value: float) -> Rows:
+def with_value(rows: FloatArray, number: int, feature: int, value: float) -> FloatArray:
     """Give one of the rows with one value replaced."""
-    row: Rows = rows[number % len(rows)].copy()
+    row: FloatArray = rows[number % len(rows)].copy()
     row[feature] = value
     return row

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.export.units import Unit, joined
+from training.export.leaf_groups import LeafGroup, merge_groups
 
 COMPARED_MAX = 64  # the search stays about linear in the size of the model
 CELLS_EXACT = 2**53  # more than fit anywhere; up to here doubles are exact
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class TableBudget:
     """What the tables of all units may take.
 
     Attributes:
@@ -37,7 +37,7 @@ class Room:
 
 
 @dataclass(frozen=True, order=True, slots=True)
-class Pair:
+class MergeCandidate:
     """Two units by their places, and by how many cells their joined one has more than both; the order breaks ties."""
 
     growth: int
@@ -46,12 +46,12 @@ class Pair:
     ages: tuple[int, int]
 
 
-def joined_within(units: Sequence[Unit], room: Room) -> list[Unit]:
+def merge_within_budget(units: Sequence[LeafGroup], room: TableBudget) -> list[LeafGroup]:
     """Join units by least growth while they fit; a joined one stands where the first of both stood."""
-    places = Places(units, room)
+    places = MergeSearch(units, room)
     heap = [pair for place in range(len(units)) if (pair := places.best_pair(place))]
     heapq.heapify(heap)
-    size = sum(unit.cells * room.line_bytes + room.unit_bytes for unit in units)
+    size = sum(unit.cell_count * room.line_bytes + room.unit_bytes for unit in units)
     while heap:
         pair = heapq.heappop(heap)
         one, other = pair.one, pair.other
@@ -69,7 +69,7 @@ def joined_within(units: Sequence[Unit], room: Room) -> list[Unit]:
     return list(places.units.values())
 
 
-class Places:
+class MergeSearch:
     """All units side by side, to find which two to join.
 
     Attributes:
@@ -77,7 +77,7 @@ class Places:
         ages: How often each place has changed.
     """
 
-    def __init__(self, units: Sequence[Unit], room: Room) -> None:
+    def __init__(self, units: Sequence[LeafGroup], room: TableBudget) -> None:
         self.room = room
         self.units = dict(enumerate(units))
         self.ages = [0] * len(units)
@@ -88,22 +88,22 @@ class Places:
         for place, unit in self.units.items():
             self.put(place, unit)
 
-    def put(self, place: int, unit: Unit) -> None:
+    def put(self, place: int, unit: LeafGroup) -> None:
         """Let a unit stand at a place."""
         self.units[place] = unit
-        self.cells[place] = min(unit.cells, CELLS_EXACT)
+        self.cells[place] = min(unit.cell_count, CELLS_EXACT)
         self.widths[place] = len(unit.digits)
-        for feature, size in unit.sizes.items():
+        for feature, size in unit.radices.items():
             self.sizes[feature][place] = size
 
     def join(self, first: int, second: int) -> None:
         """Join two units at the place of the first."""
-        self.put(first, joined(self.units[first], self.units.pop(second)))
+        self.put(first, merge_groups(self.units[first], self.units.pop(second)))
         self.cells[second] = np.inf
         self.ages[first] += 1
         self.ages[second] += 1
 
-    def best_pair(self, place: int) -> Pair | None:
+    def best_pair(self, place: int) -> MergeCandidate | None:
         """Give the pair of a unit that grows least, among those of the COMPARED_MAX least bounds; None if none may be."""
         unit, best = self.units[place], None
         others, bounds = self.candidates(place)
@@ -111,11 +111,13 @@ class Places:
             if best is not None and bounds[at] >= best.growth:
                 break
             other = int(others[at])
-            both = unit.cells + self.units[other].cells
-            most = max(self.room.cells_max, unit.cells, self.units[other].cells)
-            cells = cells_of_both(unit, self.units[other], most if best is None else min(most, best.growth + both - 1))
+            both = unit.cell_count + self.units[other].cell_count
+            most = max(self.room.cells_max, unit.cell_count, self.units[other].cell_count)
+            cells = merged_cell_count(
+                unit, self.units[other], most if best is None else min(most, best.growth + both - 1)
+            )
             if cells is not None:
-                best = Pair(cells - both, place, other, (self.ages[place], self.ages[other]))
+                best = MergeCandidate(cells - both, place, other, (self.ages[place], self.ages[other]))
         return best
 
     def candidates(self, place: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -126,23 +128,23 @@ class Places:
         unit = self.units[place]
         bounds, shared = self.cells.copy(), np.zeros(len(self.cells))
         with np.errstate(over="ignore"):
-            for feature, size in unit.sizes.items():
+            for feature, size in unit.radices.items():
                 sizes = self.sizes[feature]
                 bounds *= np.maximum(sizes, size)
                 bounds /= np.maximum(sizes, 1.0)
                 shared += sizes > 0.0
-        most = np.maximum(self.cells, max(self.room.cells_max, unit.cells))
+        most = np.maximum(self.cells, max(self.room.cells_max, unit.cell_count))
         fits = (bounds <= most) & (self.widths + self.widths[place] - shared <= self.room.features_max)
         fits[place] = False
         others = np.flatnonzero(fits & np.isfinite(self.cells))
         return others, bounds[others] - self.cells[others] - self.cells[place]
 
 
-def cells_of_both(unit: Unit, other: Unit, cells_max: int) -> int | None:
+def merged_cell_count(unit: LeafGroup, other: LeafGroup, cells_max: int) -> int | None:
     """Give the cells of the joined unit; None where they are more than allowed."""
-    cells = other.cells
-    for feature, members in unit.members.items():
-        known = other.members.get(feature)
+    cells = other.cell_count
+    for feature, members in unit.class_sets.items():
+        known = other.class_sets.get(feature)
         if known is None:
             cells *= len(members)
         elif known != members:
