@@ -11,9 +11,9 @@ from server.stores.features import utc
 from server.stores.tables import FEATURES, RISK_TOMBSTONES, RISKS, RUNS
 from tests.conftest import LOAD_TIME
 from tests.server.churn_runs import FIRST, SECOND, ChurnFamily, plain_rows, write_run
+from tests.server.load.test_files import GOOD, write
 from tests.server.loading import KEEP
 from tests.server.record_logs import opened, places
-from tests.server.test_load import GOOD, write
 
 AS_OF = GOOD["as_of"].max().to_pydatetime()
 WHO = (GOOD["market"].iloc[0], GOOD["customer_id"].iloc[0])

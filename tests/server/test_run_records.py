@@ -17,10 +17,10 @@ from server.stores.tables import RECORDS, RISK_CHUNKS, RISK_LEAVES, RISKS, RUNS
 from tests.conftest import LOAD_TIME
 from tests.server.churn_runs import FIRST, ChurnFamily
 from tests.server.kills import Kill, Killed, at_every_step
+from tests.server.load.test_runs import as_it_is, write
 from tests.server.loading import KEEP
 from tests.server.record_logs import NOW, opened, places
 from tests.server.run_trees import problems, run_ids
-from tests.server.test_load_run import as_it_is, write
 
 MARKETS = {"DE": 1010, "FR": 30}
 

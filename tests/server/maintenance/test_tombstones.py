@@ -16,9 +16,9 @@ from tests.conftest import key_settings
 from tests.e2e.processes import write_config
 from tests.server.churn_runs import FIRST, ChurnFamily, plain_rows, write_run
 from tests.server.decisions.test_retention import table_of
+from tests.server.load.test_files import GOOD, write
 from tests.server.loading import load_file
 from tests.server.record_logs import opened
-from tests.server.test_load import GOOD, write
 
 ORIGIN = "grounds.local/log"
 DAYS = 14  # a delta token's seven, and as many of the sync that it begins

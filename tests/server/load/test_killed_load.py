@@ -16,8 +16,8 @@ from server.stores.runs.predictions import RiskStore
 from server.stores.tables import FEATURES, RISK_CHUNKS, RISKS, RUNS
 from tests.conftest import LOAD_TIME
 from tests.server.churn_runs import FIRST, SECOND, ChurnFamily, plain_rows, write_run
+from tests.server.load.test_files import GOOD, NAMES, write
 from tests.server.loading import load_file, started
-from tests.server.test_load import GOOD, NAMES, write
 
 KILLS = 10
 

@@ -18,8 +18,8 @@ from server.stores.database import Database
 from server.stores.runs.predictions import RiskStore, Wanted
 from tests.conftest import LOAD_TIME
 from tests.server.churn_runs import FIRST, ChurnFamily, write_rows
+from tests.server.load.test_files import counts
 from tests.server.loading import load_file
-from tests.server.test_load import counts
 
 
 def write(churn: ChurnFamily, to: Path, change: Callable[[pd.DataFrame], Any], **manifest: Any) -> Path:

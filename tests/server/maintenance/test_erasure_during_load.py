@@ -18,10 +18,10 @@ from server.stores.tables import FEATURES, RISKS, RUNS
 from tests.conftest import LOAD_TIME, key_settings
 from tests.e2e.processes import write_config
 from tests.server.churn_runs import FIRST, ChurnFamily, plain_rows, write_run
+from tests.server.load.test_files import GOOD, write
+from tests.server.load.test_killed_load import wait_for_rows
 from tests.server.loading import load_file, started
 from tests.server.record_logs import opened
-from tests.server.test_load import GOOD, write
-from tests.server.test_load_kill import wait_for_rows
 
 ORIGIN = "grounds.local/log"
 
