@@ -11,8 +11,9 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from models.documents import (
-    FORMAT,
+from models.atomic_files import write_folder
+from models.bundle_documents import (
+    FORMAT_VERSION,
     BaselineDocument,
     GateDocument,
     GoldenDocument,
@@ -21,8 +22,7 @@ from models.documents import (
     SchemaDocument,
     Scorecard,
 )
-from models.durable import write_folder
-from models.errors import BundleRefused
+from models.errors import BundleInvalid
 from models.schema import Schema
 
 MANIFEST = "manifest.json"
@@ -41,13 +41,13 @@ FILES = (
 )
 
 
-class AnyFormat(BaseModel):
+class _ManifestFormat(BaseModel):
     """What every format of the manifest has."""
 
     format: int
 
 
-Parsed = TypeVar("Parsed", bound=BaseModel)
+_Document = TypeVar("_Document", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +88,9 @@ def write_bundle(parent: Path, manifest: Manifest, files: Mapping[str, bytes]) -
         files: Exactly the files of FILES.
     """
     assert set(files) == set(FILES), f"a bundle has exactly {sorted(FILES)}"
-    full = manifest.model_copy(update={"files": {name: digest(files[name]) for name in sorted(files)}})
-    content = json_bytes(full)
-    folder = parent / manifest.family / digest(content)
+    full = manifest.model_copy(update={"files": {name: _sha256_hex(files[name]) for name in sorted(files)}})
+    content = document_bytes(full)
+    folder = parent / manifest.family / _sha256_hex(content)
     write_folder(folder, {**files, MANIFEST: content})
     return folder
 
@@ -99,87 +99,87 @@ def read_bundle(folder: Path) -> Bundle:
     """Read a bundle and check every byte of it against the manifest, and the manifest against the folder's name.
 
     Raises:
-        BundleRefused: Names the file and what is wrong with it.
+        BundleInvalid: Names the file and what is wrong with it.
     """
-    manifest = read_manifest(folder)
-    files = read_files(folder, manifest)
+    manifest = _read_manifest(folder)
+    files = _read_files(folder, manifest)
     return Bundle(
         bundle_id=folder.name,
         manifest=manifest,
-        schema=Schema(parse("schema.json", files["schema.json"], SchemaDocument)),
-        scorecard=parse("scorecard.json", files["scorecard.json"], Scorecard),
-        baseline=parse("baseline.json", files["baseline.json"], BaselineDocument),
-        gate=parse("gate.json", files["gate.json"], GateDocument),
-        golden=parse("golden.json", files["golden.json"], GoldenDocument),
-        metrics=parse("metrics.json", files["metrics.json"], MetricsDocument).metrics,
-        card=text_of("card.md", files["card.md"]),
+        schema=Schema(_parse_document("schema.json", files["schema.json"], SchemaDocument)),
+        scorecard=_parse_document("scorecard.json", files["scorecard.json"], Scorecard),
+        baseline=_parse_document("baseline.json", files["baseline.json"], BaselineDocument),
+        gate=_parse_document("gate.json", files["gate.json"], GateDocument),
+        golden=_parse_document("golden.json", files["golden.json"], GoldenDocument),
+        metrics=_parse_document("metrics.json", files["metrics.json"], MetricsDocument).metrics,
+        card=_decode_text("card.md", files["card.md"]),
         score=files["score.onnx"],
         explain=files["explain.onnx"],
     )
 
 
-def read_manifest(folder: Path) -> Manifest:
+def _read_manifest(folder: Path) -> Manifest:
     """Read the manifest, and check it against the names of the folder and of the folder above."""
-    content = read_file(folder, MANIFEST)
-    if digest(content) != folder.name:
-        raise BundleRefused(f"{MANIFEST} is not the one that the folder is named after; restore the bundle")
+    content = _read_file(folder, MANIFEST)
+    if _sha256_hex(content) != folder.name:
+        raise BundleInvalid(f"{MANIFEST} is not the one that the folder is named after; restore the bundle")
     # The format first: what is newer may have fields that this release does not know.
-    found = parse(MANIFEST, content, AnyFormat).format
-    if found > FORMAT:
-        raise BundleRefused(f"{MANIFEST} has format {found}; this release reads up to {FORMAT}")
-    manifest = parse(MANIFEST, content, Manifest)
+    found = _parse_document(MANIFEST, content, _ManifestFormat).format
+    if found > FORMAT_VERSION:
+        raise BundleInvalid(f"{MANIFEST} has format {found}; this release reads up to {FORMAT_VERSION}")
+    manifest = _parse_document(MANIFEST, content, Manifest)
     if manifest.family != folder.parent.name:
-        raise BundleRefused(
+        raise BundleInvalid(
             f"{MANIFEST} is of family {manifest.family!r}, the folder of {folder.parent.name!r}; move it"
         )
     return manifest
 
 
-def read_files(folder: Path, manifest: Manifest) -> dict[str, bytes]:
+def _read_files(folder: Path, manifest: Manifest) -> dict[str, bytes]:
     """Read every file that the manifest lists; a missing, changed or additional one refuses the bundle."""
     if set(manifest.files) != set(FILES):
-        raise BundleRefused(f"{MANIFEST} lists {sorted(manifest.files)}; a bundle has exactly {sorted(FILES)}")
-    files = {name: read_file(folder, name) for name in FILES}
+        raise BundleInvalid(f"{MANIFEST} lists {sorted(manifest.files)}; a bundle has exactly {sorted(FILES)}")
+    files = {name: _read_file(folder, name) for name in FILES}
     for name, content in files.items():
-        if digest(content) != manifest.files[name]:
-            raise BundleRefused(f"{name} is not what {MANIFEST} says; restore the bundle or train it again")
+        if _sha256_hex(content) != manifest.files[name]:
+            raise BundleInvalid(f"{name} is not what {MANIFEST} says; restore the bundle or train it again")
     strangers = {path.name for path in folder.iterdir()} - {*FILES, MANIFEST}
     if strangers:
-        raise BundleRefused(f"{sorted(strangers)} do not belong to the bundle; remove them")
+        raise BundleInvalid(f"{sorted(strangers)} do not belong to the bundle; remove them")
     return files
 
 
-def read_file(folder: Path, name: str) -> bytes:
+def _read_file(folder: Path, name: str) -> bytes:
     """Read one file of the bundle."""
     try:
         return (folder / name).read_bytes()
     except OSError as error:
-        raise BundleRefused(f"{name} cannot be read: {error.strerror}") from error
+        raise BundleInvalid(f"{name} cannot be read: {error.strerror}") from error
 
 
-def text_of(name: str, content: bytes) -> str:
+def _decode_text(name: str, content: bytes) -> str:
     """Read a text of the bundle."""
     try:
         return content.decode()
     except UnicodeDecodeError as error:
-        raise BundleRefused(f"{name}: is no UTF-8 text: {error.reason}") from error
+        raise BundleInvalid(f"{name}: is no UTF-8 text: {error.reason}") from error
 
 
-def parse(name: str, content: bytes, kind: type[Parsed]) -> Parsed:
+def _parse_document(name: str, content: bytes, kind: type[_Document]) -> _Document:
     """Read one document of the bundle."""
     try:
         return kind.model_validate_json(content)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise BundleRefused(f"{name}: {where}: {first['msg']}") from error
+        raise BundleInvalid(f"{name}: {where}: {first['msg']}") from error
 
 
-def json_bytes(document: BaseModel) -> bytes:
+def document_bytes(document: BaseModel) -> bytes:
     """Write a document: the same document gives the same bytes, and every double comes back as it was."""
     return document.model_dump_json(indent=1).encode() + b"\n"
 
 
-def digest(content: bytes) -> str:
+def _sha256_hex(content: bytes) -> str:
     """Give SHA-256 in hexadecimal."""
     return hashlib.sha256(content).hexdigest()

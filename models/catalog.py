@@ -9,17 +9,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.atomic_files import write_file
 from models.bundle import Bundle, read_bundle
-from models.durable import write_file
-from models.errors import ActivationRefused, BundleRefused
+from models.errors import ActivationRejected, BundleInvalid
 from models.model import open_model
 
 ACTIVE = "ACTIVE.toml"
-SHORTEST_PREFIX = 8
+_PREFIX_LENGTH_MIN = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CatalogEntry:
     """One folder of the catalog.
 
     Attributes:
@@ -31,34 +31,34 @@ class Entry:
     family: str
     name: str
     bundle: Bundle | None
-    refusal: str
+    problem: str
 
 
-def families(bundles: Path) -> list[str]:
+def list_families(bundles: Path) -> list[str]:
     """Give the families that have a folder."""
     if not bundles.is_dir():
         return []
     return sorted(path.name for path in bundles.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def folders(bundles: Path, family: str) -> list[Path]:
+def list_bundle_folders(bundles: Path, family: str) -> list[Path]:
     """Give the folders of all bundles of a family, whole or not."""
     return sorted(path for path in (bundles / family).iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def read_entry(folder: Path) -> Entry:
+def read_entry(folder: Path) -> CatalogEntry:
     """Read one bundle, or learn why it is refused."""
     try:
-        return Entry(folder.parent.name, folder.name, read_bundle(folder), "")
-    except BundleRefused as error:
-        return Entry(folder.parent.name, folder.name, None, str(error))
+        return CatalogEntry(folder.parent.name, folder.name, read_bundle(folder), "")
+    except BundleInvalid as error:
+        return CatalogEntry(folder.parent.name, folder.name, None, str(error))
 
 
 def read_active(bundles: Path, family: str) -> dict[str, str]:
     """Read which bundle serves which market.
 
     Raises:
-        ActivationRefused: The file cannot be read as market = "bundle_id".
+        ActivationRejected: The file cannot be read as market = "bundle_id".
     """
     path = bundles / family / ACTIVE
     if not path.exists():
@@ -66,9 +66,9 @@ def read_active(bundles: Path, family: str) -> dict[str, str]:
     try:
         markets = tomllib.loads(path.read_text(encoding="utf-8")).get("markets", {})
     except (tomllib.TOMLDecodeError, OSError, UnicodeDecodeError) as error:
-        raise ActivationRefused(f"{family}/{ACTIVE}: {error}") from error
+        raise ActivationRejected(f"{family}/{ACTIVE}: {error}") from error
     if not isinstance(markets, dict) or not all(isinstance(name, str) for name in markets.values()):
-        raise ActivationRefused(f'{family}/{ACTIVE}: [markets] takes lines such as TW = "<bundle_id>"')
+        raise ActivationRejected(f'{family}/{ACTIVE}: [markets] takes lines such as TW = "<bundle_id>"')
     return markets
 
 
@@ -79,18 +79,25 @@ def write_active(bundles: Path, family: str, markets: Mapping[str, str]) -> None
     write_file(bundles / family / ACTIVE, "\n".join([*lines, ""]).encode())
 
 
-def find(bundles: Path, name: str) -> Path:
+def find_bundle(bundles: Path, name: str) -> Path:
     """Find a bundle by its id or an unambiguous beginning of it.
 
     Raises:
-        ActivationRefused: There is none, or more than one.
+        ActivationRejected: There is none, or more than one.
     """
-    if len(name) < SHORTEST_PREFIX:
-        raise ActivationRefused(f"{name!r} is too short; give at least {SHORTEST_PREFIX} characters of the bundle_id")
-    found = [path for family in families(bundles) for path in folders(bundles, family) if path.name.startswith(name)]
+    if len(name) < _PREFIX_LENGTH_MIN:
+        raise ActivationRejected(
+            f"{name!r} is too short; give at least {_PREFIX_LENGTH_MIN} characters of the bundle_id"
+        )
+    found = [
+        path
+        for family in list_families(bundles)
+        for path in list_bundle_folders(bundles, family)
+        if path.name.startswith(name)
+    ]
     if len(found) != 1:
         there = "no bundle" if not found else f"{len(found)} bundles"
-        raise ActivationRefused(f"{there} below {bundles} begins with {name}")
+        raise ActivationRejected(f"{there} below {bundles} begins with {name}")
     return found[0]
 
 
@@ -106,16 +113,16 @@ def activate(bundles: Path, name: str, markets: tuple[str, ...] = ()) -> tuple[B
         The bundle and the markets it now serves.
 
     Raises:
-        ActivationRefused: No such bundle, or a market that it may not serve.
-        BundleRefused: It is not whole, or does not reproduce its golden rows.
+        ActivationRejected: No such bundle, or a market that it may not serve.
+        BundleInvalid: It is not whole, or does not reproduce its golden rows.
     """
-    folder = find(bundles, name)
+    folder = find_bundle(bundles, name)
     bundle = read_bundle(folder)
     open_model(bundle)
     chosen = markets or bundle.manifest.markets
     outside = sorted(set(chosen) - set(bundle.manifest.markets))
     if outside:
-        raise ActivationRefused(f"the bundle may serve {', '.join(bundle.manifest.markets)}, not {', '.join(outside)}")
+        raise ActivationRejected(f"the bundle may serve {', '.join(bundle.manifest.markets)}, not {', '.join(outside)}")
     family = folder.parent.name
     write_active(bundles, family, {**read_active(bundles, family), **dict.fromkeys(chosen, bundle.bundle_id)})
     return bundle, tuple(chosen)

@@ -8,15 +8,15 @@ class ModelError(Exception):
     """Something about a model that its reader must know."""
 
 
-class BundleRefused(ModelError):
+class BundleInvalid(ModelError):
     """A bundle is not whole, not ours to read, or does not reproduce itself; the message names the file."""
 
 
-class ActivationRefused(ModelError):
+class ActivationRejected(ModelError):
     """A bundle cannot be made to serve a market."""
 
 
-class DoesNotAddUp(ModelError):
+class AdditivityError(ModelError):
     """An explanation does not add up to its score. A bug: nothing may be answered."""
 
 

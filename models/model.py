@@ -8,16 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.bundle import Bundle
-from models.documents import Cell, GoldenRow
-from models.errors import BundleRefused, DoesNotAddUp
-from models.explained import ExplainedScore, explained
+from models.bundle_documents import Cell, GoldenRow
+from models.errors import AdditivityError, BundleInvalid
+from models.explained_score import ExplainedScore, build_explained_score
 from models.scoring import Scorer
-from models.signs import best_values
-
-# A golden contribution may differ by this much: another release of the runtime may add in another order.
-CONTRIBUTION_TOLERANCE = 1e-9
-# A golden pd may differ by this much: exp() is the C library's.
-PD_TOLERANCE = 1e-12
+from models.sign_conflicts import best_baseline_values
+from models.tolerances import LOG_ODDS_TOLERANCE, PD_TOLERANCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +21,12 @@ class Model:
     """A model that may serve; made by `open_model` only.
 
     Attributes:
-        best: The best value of the baseline by feature with a sign; see models.signs.
+        best: The best value of the baseline by feature with a sign; see models.sign_conflicts.
     """
 
     bundle: Bundle
     scorer: Scorer
-    best: Mapping[str, float]
+    best_values: Mapping[str, float]
 
     def explain(self, values: Mapping[str, float]) -> ExplainedScore:
         """Score one customer and explain it.
@@ -39,17 +35,17 @@ class Model:
             values: By feature name; a feature that is not there is missing.
 
         Raises:
-            DoesNotAddUp: The explanation is not the score: nothing may be answered.
+            AdditivityError: The explanation is not the score: nothing may be answered.
         """
         margin, contributions = self.scorer.explain_one(self.bundle.schema.row(values))
-        return explained(self.bundle.scorecard, self.bundle.baseline.base_margin, margin, contributions)
+        return build_explained_score(self.bundle.scorecard, self.bundle.baseline.base_margin, margin, contributions)
 
     def explain_rows(self, rows: NDArray[np.float64]) -> list[ExplainedScore]:
         """Score and explain rows of shape (n, n_features), NaN where missing."""
         margins, contributions = self.scorer.explain(rows)
         base_margin = self.bundle.baseline.base_margin
         return [
-            explained(self.bundle.scorecard, base_margin, float(margin), parts)
+            build_explained_score(self.bundle.scorecard, base_margin, float(margin), parts)
             for margin, parts in zip(margins, contributions.tolist(), strict=True)
         ]
 
@@ -58,37 +54,37 @@ def open_model(bundle: Bundle) -> Model:
     """Open the graphs and let the model reproduce its golden rows.
 
     Raises:
-        BundleRefused: A graph does not open, or a golden row comes out otherwise.
+        BundleInvalid: A graph does not open, or a golden row comes out otherwise.
     """
-    refuse_widths(bundle)
+    _check_widths(bundle)
     try:
-        model = Model(bundle, Scorer(bundle.score, bundle.explain), best_values(bundle))
+        model = Model(bundle, Scorer(bundle.score, bundle.explain), best_baseline_values(bundle))
     except Exception as error:  # ONNX Runtime raises many kinds, none of which is exported
-        raise BundleRefused(f"score.onnx or explain.onnx does not open: {error}") from error
-    golden_rows = array_of([golden.row for golden in bundle.golden.rows])
+        raise BundleInvalid(f"score.onnx or explain.onnx does not open: {error}") from error
+    golden_rows = rows_array([golden.row for golden in bundle.golden.rows])
     if not np.array_equal(model.scorer.margins(golden_rows), model.scorer.explain(golden_rows)[0]):
-        raise BundleRefused("score.onnx and explain.onnx: give different margins on a row of golden.json")
+        raise BundleInvalid("score.onnx and explain.onnx: give different margins on a row of golden.json")
     try:
         answers = model.explain_rows(golden_rows)
-    except DoesNotAddUp as error:
-        raise BundleRefused(f"golden.json: {error}") from error
+    except AdditivityError as error:
+        raise BundleInvalid(f"golden.json: {error}") from error
     for index, (golden, answer) in enumerate(zip(bundle.golden.rows, answers, strict=True)):
-        if problem := difference(golden, answer):
-            raise BundleRefused(f"golden.json: row {index}: {problem}")
+        if problem := _golden_difference(golden, answer):
+            raise BundleInvalid(f"golden.json: row {index}: {problem}")
     return model
 
 
-def refuse_widths(bundle: Bundle) -> None:
+def _check_widths(bundle: Bundle) -> None:
     """Refuse rows that do not have one value per feature."""
     width = len(bundle.schema.features)
     if any(len(row) != width for row in bundle.baseline.rows):
-        raise BundleRefused(f"baseline.json: a row does not have the {width} values of schema.json")
+        raise BundleInvalid(f"baseline.json: a row does not have the {width} values of schema.json")
     for index, golden in enumerate(bundle.golden.rows):
         if {len(golden.row), len(golden.contributions), len(golden.points)} != {width}:
-            raise BundleRefused(f"golden.json: row {index} does not have the {width} values of schema.json")
+            raise BundleInvalid(f"golden.json: row {index} does not have the {width} values of schema.json")
 
 
-def difference(golden: GoldenRow, answer: ExplainedScore) -> str:
+def _golden_difference(golden: GoldenRow, answer: ExplainedScore) -> str:
     """Say what came out otherwise than the golden row says; empty where nothing did."""
     if answer.margin != golden.margin:
         return f"margin is {answer.margin!r}, not {golden.margin!r}"
@@ -97,11 +93,11 @@ def difference(golden: GoldenRow, answer: ExplainedScore) -> str:
     if (answer.score, answer.points, answer.grade) != (golden.score, golden.points, golden.grade):
         return "score, points or grade differ"
     for wanted, found in zip(golden.contributions, answer.contributions, strict=True):
-        if not math.isclose(found, wanted, rel_tol=0.0, abs_tol=CONTRIBUTION_TOLERANCE):
+        if not math.isclose(found, wanted, rel_tol=0.0, abs_tol=LOG_ODDS_TOLERANCE):
             return f"a contribution is {found!r}, not {wanted!r}"
     return ""
 
 
-def array_of(rows: list[tuple[Cell, ...]]) -> NDArray[np.float64]:
+def rows_array(rows: list[tuple[Cell, ...]]) -> NDArray[np.float64]:
     """Give the rows of a document as an array, NaN where missing."""
     return np.array([[math.nan if cell is None else cell for cell in row] for row in rows], dtype=np.float64)

@@ -8,10 +8,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from models.documents import FeatureSpec, SchemaDocument
+from models.bundle_documents import FeatureSpec, SchemaDocument
 from models.errors import ValueProblem
 
-Value = float | str  # a number, or the name of a level
+FeatureInput = float | str  # a number, or the name of a level
 UNSEEN = -1.0  # the code of a level that training did not know; it is in no set of any split
 UNSEEN_LEVEL = "(a level that training did not know)"
 
@@ -43,14 +43,14 @@ class Schema:
             row[0, self.position[name]] = value
         return row
 
-    def number_of(self, name: str, value: Value) -> float:
+    def encode_value(self, name: str, value: FeatureInput) -> float:
         """Give the number that the model takes for a value: of a level its code, UNSEEN where training knew none."""
         if not isinstance(value, str):
             return value
         levels = self.features[self.position[name]].levels
         return float(levels.index(value)) if value in levels else UNSEEN
 
-    def value_of(self, name: str, number: float) -> Value:
+    def decode_value(self, name: str, number: float) -> FeatureInput:
         """Give the value that a number of the model stands for: of a code its level."""
         feature = self.features[self.position[name]]
         if feature.kind == "number":
@@ -63,7 +63,7 @@ class Schema:
         have = set(known)
         return [feature.name for feature in self.features if feature.mandatory and feature.name not in have]
 
-    def problems(self, values: Mapping[str, Value], *, decides: bool) -> list[ValueProblem]:
+    def problems(self, values: Mapping[str, FeatureInput], *, decides: bool) -> list[ValueProblem]:
         """Find everything that is wrong with a caller's values.
 
         Args:
@@ -73,10 +73,10 @@ class Schema:
         return [
             problem
             for name, value in sorted(values.items())
-            for problem in self.problems_of(name, value, decides=decides)
+            for problem in self._value_problems(name, value, decides=decides)
         ]
 
-    def problems_of(self, name: str, value: Value, *, decides: bool) -> list[ValueProblem]:
+    def _value_problems(self, name: str, value: FeatureInput, *, decides: bool) -> list[ValueProblem]:
         """Find what is wrong with one value."""
         if name not in self.position:
             known = ", ".join(self.names[:20]) + (", ..." if len(self.names) > 20 else "")  # noqa: PLR2004 - a line
@@ -90,19 +90,19 @@ class Schema:
         if isinstance(value, str) != (feature.kind == "category"):
             takes = "a level's name, not a number" if feature.kind == "category" else "a number, not a level"
             found.append(ValueProblem(name, f"takes {takes}", "WRONG_KIND"))
-        elif not isinstance(value, str) and not in_range(feature, value):
-            found.append(ValueProblem(name, f"must be {allowed(feature)}", "OUT_OF_RANGE"))
+        elif not isinstance(value, str) and not is_in_range(feature, value):
+            found.append(ValueProblem(name, f"must be {_allowed_range(feature)}", "OUT_OF_RANGE"))
         return found
 
 
-def in_range(feature: FeatureSpec, value: float) -> bool:
+def is_in_range(feature: FeatureSpec, value: float) -> bool:
     """Tell whether the value is finite and within the feature's bounds, both inclusive."""
     low = -np.inf if feature.min is None else feature.min
     high = np.inf if feature.max is None else feature.max
     return bool(np.isfinite(value) and low <= value <= high)
 
 
-def allowed(feature: FeatureSpec) -> str:
+def _allowed_range(feature: FeatureSpec) -> str:
     """Say in words what values a feature takes."""
     unit = f" {feature.unit}" if feature.unit else ""
     if feature.min is not None and feature.max is not None:

@@ -12,15 +12,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from models.documents import Scorecard
+from models.bundle_documents import Scorecard
 
 
-def log_odds_of(card: Scorecard, margin: float) -> float:
+def log_odds_from_margin(card: Scorecard, margin: float) -> float:
     """Calibrate one margin."""
     return card.slope * margin + card.intercept
 
 
-def pd_of(log_odds: float) -> float:
+def pd_from_log_odds(log_odds: float) -> float:
     """Give the probability of the bad outcome. One place and one row at a time: a list and a single read agree."""
     if log_odds >= 0.0:
         return 1.0 / (1.0 + math.exp(-log_odds))
@@ -28,24 +28,24 @@ def pd_of(log_odds: float) -> float:
     return odds / (1.0 + odds)
 
 
-def grade_of(card: Scorecard, pd: float) -> str:
+def grade_from_pd(card: Scorecard, pd: float) -> str:
     """Give the first grade whose largest pd is not below this one."""
     return next((grade.grade for grade in card.grades if pd <= grade.max_pd), card.grades[-1].grade)
 
 
-def factor_of(card: Scorecard) -> float:
+def points_per_log_odds(card: Scorecard) -> float:
     """Give the points per unit of log-odds."""
     return card.pdo / math.log(2.0)
 
 
-def exact_score_of(card: Scorecard, log_odds: float) -> float:
+def unrounded_score(card: Scorecard, log_odds: float) -> float:
     """Give the score before it is rounded to an integer."""
-    factor = factor_of(card)
+    factor = points_per_log_odds(card)
     return card.base_score - factor * math.log(card.base_odds) - factor * log_odds
 
 
 @dataclass(frozen=True, slots=True)
-class Points:
+class ScoreSplit:
     """A score in integers, split: base + sum(points) == score."""
 
     score: int
@@ -53,7 +53,7 @@ class Points:
     points: tuple[int, ...]
 
 
-def points_of(card: Scorecard, log_odds: float, base_value: float, contributions: Sequence[float]) -> Points:
+def split_score(card: Scorecard, log_odds: float, base_value: float, contributions: Sequence[float]) -> ScoreSplit:
     """Split the rounded score over the features by largest remainder.
 
     Args:
@@ -66,9 +66,9 @@ def points_of(card: Scorecard, log_odds: float, base_value: float, contributions
         Points, each within 1 of its exact value, 0 where the contribution is 0. The base is the same
         for every customer of a bundle. The score is not clamped.
     """
-    factor = factor_of(card)
-    score = round(exact_score_of(card, log_odds))
-    base = round(exact_score_of(card, base_value))
+    factor = points_per_log_odds(card)
+    score = round(unrounded_score(card, log_odds))
+    base = round(unrounded_score(card, base_value))
     exact = [-factor * contribution for contribution in contributions]
     points = [math.floor(value) for value in exact]
     movable = [index for index, value in enumerate(exact) if value != 0.0]
@@ -80,4 +80,4 @@ def points_of(card: Scorecard, log_odds: float, base_value: float, contributions
     # Rounding of score and base can leave one point too many; it comes off the smallest remainder.
     for index in movable[: rest - 1 : -1] if rest < 0 else ():
         points[index] -= 1
-    return Points(score, base, tuple(points))
+    return ScoreSplit(score, base, tuple(points))

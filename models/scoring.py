@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 # and 30 features.
 BATCH_ROWS = 64
 
-EXPLANATION = ("contributions", "margin")
+EXPLAIN_OUTPUTS = ("contributions", "margin")
 
-Doubles = NDArray[np.float64]
+FloatArray = NDArray[np.float64]
 
 
 class Scorer:
@@ -29,12 +29,12 @@ class Scorer:
     """
 
     def __init__(self, score: bytes, explain: bytes) -> None:
-        self.score_graph = session(score, ("margin",))
-        self.explain_graph = session(explain, EXPLANATION, planned=True)
-        self.one_row = OneRowOfThread(self.score_graph, self.explain_graph)
-        self.one_row_shape = self.one_row.score.row.shape
+        self._score_graph = open_session(score, ("margin",))
+        self._explain_graph = open_session(explain, EXPLAIN_OUTPUTS, reuse_memory_plan=True)
+        self._rows = _ThreadRows(self._score_graph, self._explain_graph)
+        self._one_row_shape = self._rows.score.row.shape
 
-    def margins(self, rows: Doubles) -> Doubles:
+    def margins(self, rows: FloatArray) -> FloatArray:
         """Give each row's margin alone, without its explanation.
 
         Args:
@@ -43,42 +43,42 @@ class Scorer:
         Returns:
             Shape (n,), log-odds before calibration.
         """
-        if rows.shape == self.one_row_shape:
-            margin: Doubles = self.one_row.score.run(rows)[0]
+        if rows.shape == self._one_row_shape:
+            margin: FloatArray = self._rows.score.run(rows)[0]
             return margin
-        margins: Doubles = self.score_graph.run(["margin"], {"rows": rows})[0][:, 0]
+        margins: FloatArray = self._score_graph.run(["margin"], {"rows": rows})[0][:, 0]
         return margins
 
-    def explain(self, rows: Doubles) -> tuple[Doubles, Doubles]:
+    def explain(self, rows: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Give each row's margin, shape (n,), and contributions, shape (n, n_features), both before calibration."""
-        if rows.shape == self.one_row_shape:
-            both = self.one_row.explain.run(rows)
+        if rows.shape == self._one_row_shape:
+            both = self._rows.explain.run(rows)
             return both[0, -1:], both[:, :-1]
-        parts = [self.explain_graph.run(list(EXPLANATION), {"rows": batch}) for batch in batches(rows)]
+        parts = [self._explain_graph.run(list(EXPLAIN_OUTPUTS), {"rows": batch}) for batch in row_batches(rows)]
         if not parts:
             return np.zeros(0), np.zeros_like(rows)
         return np.concatenate([margin for _, margin in parts])[:, 0], np.concatenate([found for found, _ in parts])
 
-    def explain_one(self, row: Doubles) -> tuple[float, list[float]]:
+    def explain_one(self, row: FloatArray) -> tuple[float, list[float]]:
         """Give margin and contributions of one row of shape (1, n_features): those of `explain`, as lists without more ado."""
-        contributions = self.one_row.explain.listed(row)
+        contributions = self._rows.explain.run_to_list(row)
         return contributions.pop(), contributions
 
-    def contributions(self, rows: Doubles) -> Doubles:
+    def contributions(self, rows: FloatArray) -> FloatArray:
         """Give each row's contributions: the second half of `explain`."""
         return self.explain(rows)[1]
 
 
-class OneRowOfThread(threading.local):
+class _ThreadRows(threading.local):
     """Each thread's own arrays for one row of either graph."""
 
     def __init__(self, score_graph: Any, explain_graph: Any) -> None:
         super().__init__()
-        self.score = OneRow(score_graph, ("margin",))
-        self.explain = OneRow(explain_graph, EXPLANATION)
+        self.score = BoundRow(score_graph, ("margin",))
+        self.explain = BoundRow(explain_graph, EXPLAIN_OUTPUTS)
 
 
-class OneRow:
+class BoundRow:
     """A graph bound to arrays of its own for one row: a third of a small model's time goes into passing arrays.
 
     Not to be shared between threads.
@@ -100,13 +100,13 @@ class OneRow:
         call, bound = graph._sess.run_with_iobinding, self.binding._iobinding  # noqa: SLF001
         self.run_bound = partial(call, bound, onnxruntime.RunOptions())
 
-    def run(self, row: Doubles) -> Doubles:
+    def run(self, row: FloatArray) -> FloatArray:
         """Run the graph on a row of shape (1, n_features); give a copy of its outputs side by side: shape (1, their widths)."""
         self.row[:] = row
         self.run_bound()
         return self.found.copy()
 
-    def listed(self, row: Doubles) -> list[float]:
+    def run_to_list(self, row: FloatArray) -> list[float]:
         """Run the graph on a row of shape (1, n_features); give its outputs one after the other."""
         self.row[:] = row
         self.run_bound()
@@ -114,18 +114,18 @@ class OneRow:
         return numbers
 
 
-def batches(rows: Doubles) -> Iterator[Doubles]:
+def row_batches(rows: FloatArray) -> Iterator[FloatArray]:
     """Cut rows into what one call of the explanation takes."""
     return (rows[first : first + BATCH_ROWS] for first in range(0, len(rows), BATCH_ROWS))
 
 
-def session(model: bytes, outputs: tuple[str, ...], *, planned: bool = False) -> Any:
+def open_session(model: bytes, outputs: tuple[str, ...], *, reuse_memory_plan: bool = False) -> Any:
     """Open a graph, on one thread.
 
     Args:
         model: The file.
         outputs: What it has to give.
-        planned: What the steps of a call need is laid out once for each number of rows, and taken in one piece: a
+        reuse_memory_plan: What the steps of a call need is laid out once for each number of rows, and taken in one piece: a
             twentieth less time for one row of the credit model, a tenth for churn. Each number of rows keeps its
             layout, so this is for graphs that see few of them.
 
@@ -135,7 +135,7 @@ def session(model: bytes, outputs: tuple[str, ...], *, planned: bool = False) ->
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
-    options.enable_mem_pattern = planned
+    options.enable_mem_pattern = reuse_memory_plan
     options.enable_cpu_mem_arena = False  # its locks cost more than the C library's allocations
     options.log_severity_level = 3  # errors only
     graph = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

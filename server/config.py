@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-from grounds_record.note import is_name
+from grounds_record.note import is_key_name
 
 PREFIX = "GROUNDS_"
 OF_OTHERS = {"GROUNDS_ADDRESS"}  # the client's
@@ -93,7 +93,7 @@ class Settings(BaseSettings):
     @classmethod
     def name_of_a_key(cls, origin: str) -> str:
         """Refuse what cannot be the name of a log and its key."""
-        if not is_name(origin):
+        if not is_key_name(origin):
             raise ValueError("must be a name without spaces, '+' and control characters, such as example.com/log")
         return origin
 

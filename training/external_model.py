@@ -12,8 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from rich.table import Table
 
-from models.bundle import json_bytes
-from models.durable import write_folder
+from models.atomic_files import write_folder
+from models.bundle import document_bytes
 from training.console import Console
 from training.equivalence.check import (
     EquivalenceReport,
@@ -62,7 +62,7 @@ def export_model(
     console.say("prove that the files say what LightGBM and the definition say, row by row")
     subject = ExportedModel(booster, score, explain, population, reference_base_margin(booster, population))
     verdict = check_equivalence(subject, population, random_rows, console.say)
-    gate = json_bytes(gate_document(verdict))
+    gate = document_bytes(gate_document(verdict))
     files = {"score.onnx": score, "explain.onnx": explain, "gate.json": gate, "model.txt": model.read_bytes()}
     if not write_folder(to, files):
         raise DataRefused(f"{to}: was made by something else meanwhile, and is left as it is; name another with --to")

@@ -10,7 +10,7 @@ from grounds_record.errors import RecordError
 from grounds_record.header import parse_header
 from grounds_record.merkle import verify_inclusion
 from grounds_record.note import VerifierKey
-from grounds_record.sealed import SealedRecord
+from grounds_record.sealed_record import SealedRecord
 
 
 @dataclass(frozen=True, slots=True)

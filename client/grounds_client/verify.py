@@ -7,7 +7,7 @@ import typer
 
 from grounds_record.errors import KeyMalformed
 from grounds_record.export_file import read_export
-from grounds_record.note import PRIVATE, VerifierKey, parse_verifier_key
+from grounds_record.note import PRIVATE_KEY_PREFIX, VerifierKey, parse_verifier_key
 from grounds_record.verify import verify as verified
 
 Kept = Annotated[
@@ -38,7 +38,7 @@ def verifier_of(key: str) -> VerifierKey:
         KeyMalformed: It is none; a private one is not repeated.
     """
     text = Path(key).read_text(encoding="ascii").strip() if Path(key).is_file() else key
-    if text.startswith(PRIVATE):
+    if text.startswith(PRIVATE_KEY_PREFIX):
         raise KeyMalformed(
             "--key is a private key, which should not be here; python -m server public-key prints the other"
         )

@@ -14,9 +14,9 @@ import base64
 import re
 from dataclasses import dataclass
 
-from grounds_record.errors import CheckpointMalformed, CheckpointOfAnotherLog
+from grounds_record.errors import CheckpointMalformed, CheckpointOriginMismatch
 from grounds_record.merkle import EMPTY_ROOT, HASH_BYTES, SIZE_MAX
-from grounds_record.note import SigningKey, VerifierKey, open_note, sign_note, strict_base64
+from grounds_record.note import SigningKey, VerifierKey, decode_base64, open_note, sign_note
 
 LINES_MIN = 3
 
@@ -70,7 +70,7 @@ def parse_checkpoint(text: str) -> Checkpoint:
     # Not int() alone: it takes signs, spaces, underscores and digits of other scripts.
     if not re.fullmatch("0|[1-9][0-9]{0,18}", lines[1]):
         raise CheckpointMalformed("line 2, the size, is not a decimal number without leading zeros")
-    root = strict_base64(lines[2])
+    root = decode_base64(lines[2])
     if root is None or len(root) != HASH_BYTES:
         raise CheckpointMalformed(f"line 3, the root, is not the base64 of {HASH_BYTES} bytes")
     return Checkpoint(lines[0], int(lines[1]), root, tuple(lines[3:]))
@@ -80,10 +80,10 @@ def sign_checkpoint(checkpoint: Checkpoint, key: SigningKey) -> str:
     """Sign a checkpoint. The caller must never sign one that does not continue the last one that was signed.
 
     Raises:
-        CheckpointOfAnotherLog: The key is not named after the log.
+        CheckpointOriginMismatch: The key is not named after the log.
         NoteMalformed: The origin or an extension holds a control character.
     """
-    check_origin(checkpoint, key.name)
+    _check_origin(checkpoint, key.name)
     return sign_note(checkpoint.text(), key)
 
 
@@ -93,16 +93,16 @@ def open_checkpoint(note: str, key: VerifierKey) -> Checkpoint:
     Raises:
         NoteMalformed: It is no signed note.
         SignatureMissing: Others signed it, this key did not.
-        SignatureWrong: The signature does not hold.
+        SignatureInvalid: The signature does not hold.
         CheckpointMalformed: What was signed is no checkpoint.
-        CheckpointOfAnotherLog: What was signed is about another log.
+        CheckpointOriginMismatch: What was signed is about another log.
     """
     checkpoint = parse_checkpoint(open_note(note, key))
-    check_origin(checkpoint, key.name)
+    _check_origin(checkpoint, key.name)
     return checkpoint
 
 
-def check_origin(checkpoint: Checkpoint, name: str) -> None:
+def _check_origin(checkpoint: Checkpoint, name: str) -> None:
     """Refuse a checkpoint that is not about the log of this name."""
     if checkpoint.origin != name:
-        raise CheckpointOfAnotherLog(f"the checkpoint is of the log {checkpoint.origin!r}, the key of {name!r}")
+        raise CheckpointOriginMismatch(f"the checkpoint is of the log {checkpoint.origin!r}, the key of {name!r}")

@@ -22,7 +22,7 @@ import os
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from grounds_record.errors import KeyMalformed, WrappedKeyRefused
+from grounds_record.errors import KeyMalformed, WrappedKeyInvalid
 
 KEY_BYTES = 32
 NONCE_BYTES = 12
@@ -40,17 +40,17 @@ def new_customer_key() -> bytes:
 
 def key_id(key: bytes) -> str:
     """Name a customer's key: 32 hexadecimal digits that tell nothing about the key itself."""
-    return derived(key, b"grounds/key-id/1")[:16].hex()
+    return _derive_key(key, b"grounds/key-id/1")[:16].hex()
 
 
 def sealing_key(key: bytes) -> bytes:
     """Derive the key that encrypts records from a customer's key."""
-    return derived(key, b"grounds/seal/1")
+    return _derive_key(key, b"grounds/seal/1")
 
 
 def content_tag(content: bytes, key: bytes) -> bytes:
     """Digest what was sent, so that two requests can be compared as long as the customer's key exists; 32 bytes."""
-    return hmac.digest(derived(key, b"grounds/content/1"), content, "sha256")
+    return hmac.digest(_derive_key(key, b"grounds/content/1"), content, "sha256")
 
 
 def customer_tag(market: str, customer_id: str, log_key: bytes) -> bytes:
@@ -61,7 +61,7 @@ def customer_tag(market: str, customer_id: str, log_key: bytes) -> bytes:
         customer_id: Unique within the market only.
         log_key: The log's own key, 32 bytes.
     """
-    check_key(log_key)
+    _check_key(log_key)
     name = market.encode()
     # The length in front, or ("A", "BC") and ("AB", "C") would be one customer.
     assert len(name) <= NAME_BYTES_MAX, "a market is a short code"
@@ -76,7 +76,7 @@ def row_salt_key(run_id: str, market: str, log_key: bytes) -> bytes:
         market: ISO 3166-1 alpha-2.
         log_key: The log's own key, 32 bytes.
     """
-    return hmac.digest(derived(log_key, b"grounds/row-salt/1"), run_id.encode() + market.encode(), "sha256")
+    return hmac.digest(_derive_key(log_key, b"grounds/row-salt/1"), run_id.encode() + market.encode(), "sha256")
 
 
 def row_salt(customer_id: str, salt_key: bytes) -> bytes:
@@ -86,7 +86,7 @@ def row_salt(customer_id: str, salt_key: bytes) -> bytes:
 
 def wrap_key(key: bytes, master: bytes) -> bytes:
     """Encrypt a customer's key for the key store; 61 bytes."""
-    check_key(master)
+    _check_key(master)
     nonce = os.urandom(NONCE_BYTES)
     return WRAPPING + nonce + AESGCM(master).encrypt(nonce, key, key_id(key).encode())
 
@@ -100,30 +100,30 @@ def unwrap_key(wrapped: bytes, name: str, master: bytes) -> bytes:
         master: The master key, 32 bytes.
 
     Raises:
-        WrappedKeyRefused: Another version, or the bytes, the name and the master key do not belong together.
+        WrappedKeyInvalid: Another version, or the bytes, the name and the master key do not belong together.
     """
-    check_key(master)
+    _check_key(master)
     if wrapped[:1] != WRAPPING or len(wrapped) != WRAPPED_BYTES:
-        raise WrappedKeyRefused(f"a wrapped key has {WRAPPED_BYTES} bytes and begins with {WRAPPING.hex()}")
+        raise WrappedKeyInvalid(f"a wrapped key has {WRAPPED_BYTES} bytes and begins with {WRAPPING.hex()}")
     nonce, content = wrapped[1 : 1 + NONCE_BYTES], wrapped[1 + NONCE_BYTES :]
     try:
         key = AESGCM(master).decrypt(nonce, content, name.encode())
     except InvalidTag as error:
-        raise WrappedKeyRefused(
+        raise WrappedKeyInvalid(
             f"key {name} cannot be unwrapped: another master key, another key's bytes, or changed ones"
         ) from error
     if key_id(key) != name:
-        raise WrappedKeyRefused(f"key {name} unwraps to a key of another name")
+        raise WrappedKeyInvalid(f"key {name} unwraps to a key of another name")
     return key
 
 
-def derived(key: bytes, purpose: bytes) -> bytes:
+def _derive_key(key: bytes, purpose: bytes) -> bytes:
     """Derive a key for one purpose, so that no key is ever used for two."""
-    check_key(key)
+    _check_key(key)
     return hmac.digest(key, purpose, "sha256")
 
 
-def check_key(key: bytes) -> None:
+def _check_key(key: bytes) -> None:
     """Refuse what cannot be a key."""
     if len(key) != KEY_BYTES:
         raise KeyMalformed(f"a key has {KEY_BYTES} bytes, not {len(key)}")

@@ -13,7 +13,7 @@ class KeyMalformed(RecordError):
     """A key's text, or a key's bytes, cannot be a key; the message names the part."""
 
 
-class KeyFileRefused(RecordError):
+class KeyFileRejected(RecordError):
     """A file cannot be trusted with a key, or holds none; the message names the file and what to do."""
 
 
@@ -25,7 +25,7 @@ class SignatureMissing(RecordError):
     """A note has no signature by the key that is asked for."""
 
 
-class SignatureWrong(RecordError):
+class SignatureInvalid(RecordError):
     """A note names the key that is asked for, but was not signed by it, or was changed since."""
 
 
@@ -33,19 +33,19 @@ class CheckpointMalformed(RecordError):
     """A note's text is no checkpoint in the format of C2SP tlog-checkpoint; the message names the line."""
 
 
-class CheckpointOfAnotherLog(RecordError):
+class CheckpointOriginMismatch(RecordError):
     """A checkpoint is well signed, but about another log."""
 
 
-class HeaderRefused(RecordError):
+class HeaderInvalid(RecordError):
     """A header is not one of ours; the message names the field."""
 
 
-class HeaderVersionUnknown(HeaderRefused):
+class HeaderVersionUnsupported(HeaderInvalid):
     """A header was written by a newer release."""
 
 
-class FrameRefused(RecordError):
+class FrameInvalid(RecordError):
     """Bytes are not a header and a ciphertext."""
 
 
@@ -53,7 +53,7 @@ class ExportMalformed(RecordError):
     """A file is no export of a log; the message names the line."""
 
 
-class CustomerKeyWrong(RecordError):
+class CustomerKeyMismatch(RecordError):
     """A record was sealed under another key than the one that is given."""
 
 
@@ -61,5 +61,5 @@ class RecordAltered(RecordError):
     """A header or a ciphertext is not what was sealed."""
 
 
-class WrappedKeyRefused(RecordError):
+class WrappedKeyInvalid(RecordError):
     """A customer's key cannot be unwrapped: another master key, another name, or changed bytes."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from grounds_record.sealed import SealedRecord
+from grounds_record.sealed_record import SealedRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class StoredRecord:
     nodes: tuple[bytes, ...]
     columns: Mapping[str, str] | None = None
 
-    def computed_leaf(self) -> bytes | None:
+    def compute_leaf_hash(self) -> bytes | None:
         """Give the leaf hash that its bytes have now; None where retention removed them."""
         return None if self.ciphertext is None else SealedRecord(self.header, self.ciphertext).leaf_hash()
 

@@ -12,10 +12,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
-from grounds_record.errors import HeaderRefused, HeaderVersionUnknown
+from grounds_record.errors import HeaderInvalid, HeaderVersionUnsupported
 
 VERSION = 1
-RETENTION = "RETENTION"  # the one kind that `verify` knows: a record of what retention removed
+RETENTION_KIND = "RETENTION"  # the one kind that `verify` knows: a record of what retention removed
 HEADER_BYTES_MAX = 65536
 REMOVED_MAX = 500  # of one record; a retention run that removes more writes several
 TIME_US_MAX = 2**53 - 1  # what every reader of JSON keeps exact
@@ -27,7 +27,7 @@ CODE = "[A-Za-z0-9][A-Za-z0-9_.:/+-]{0,127}"
 UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 HEX_32 = "[0-9a-f]{64}"
 HEX_16 = "[0-9a-f]{32}"
-SHAPES = {
+_PATTERNS = {
     "kind": "[A-Z][A-Z0-9_]{0,31}",
     "record_id": UUID,
     "caller": CODE,
@@ -39,7 +39,7 @@ SHAPES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Removed:
+class RemovedRecord:
     """A record whose ciphertext retention has removed. Its header is not under its leaf hash alone any more, so this keeps it.
 
     Attributes:
@@ -77,29 +77,29 @@ class Header:
     customer_tag: str = ""
     content_tag: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
-    removed: tuple[Removed, ...] = ()
+    removed: tuple[RemovedRecord, ...] = ()
 
     def __post_init__(self) -> None:
-        for name, shape in SHAPES.items():
-            check_shape(name, getattr(self, name), shape)
-        check_integer("time_us", self.time_us, TIME_US_MAX)
+        for name, shape in _PATTERNS.items():
+            _check_pattern(name, getattr(self, name), shape)
+        _check_integer("time_us", self.time_us, TIME_US_MAX)
         for name, code in self.labels.items():
-            check_shape("the name of a label", name, NAME)
-            check_shape(f"label {name}", code, CODE)
-        check_removed(self.kind, self.removed)
+            _check_pattern("the name of a label", name, NAME)
+            _check_pattern(f"label {name}", code, CODE)
+        _check_removed(self.kind, self.removed)
 
     def to_bytes(self) -> bytes:
         """Write the header; the same header gives the same bytes.
 
         Raises:
-            HeaderRefused: It has more than 64 KiB.
+            HeaderInvalid: It has more than 64 KiB.
         """
         found: dict[str, object] = {each.name: getattr(self, each.name) for each in fields(self)}
         found["labels"] = dict(self.labels)
         found["removed"] = [[entry.index, entry.header_sha256] for entry in self.removed]
         found["version"] = VERSION
         content = json.dumps(found, sort_keys=True, separators=(",", ":")).encode("ascii")
-        check_size(content)
+        _check_size(content)
         return content
 
 
@@ -107,71 +107,71 @@ def parse_header(content: bytes) -> Header:
     """Read a header.
 
     Raises:
-        HeaderVersionUnknown: A newer release wrote it.
-        HeaderRefused: It is not in the one form in which we write it; names the field.
+        HeaderVersionUnsupported: A newer release wrote it.
+        HeaderInvalid: It is not in the one form in which we write it; names the field.
     """
-    check_size(content)
+    _check_size(content)
     try:
         found = json.loads(content.decode("ascii"))
     except (ValueError, RecursionError) as error:
-        raise HeaderRefused("the header is not JSON in ASCII") from error
+        raise HeaderInvalid("the header is not JSON in ASCII") from error
     if not isinstance(found, dict):
-        raise HeaderRefused("the header is not a JSON object")
+        raise HeaderInvalid("the header is not a JSON object")
     # The version first: what is newer may have fields that this release does not know.
     version = found.pop("version", None)
     if type(version) is not int or version < 1:
-        raise HeaderRefused("the header has no version")
+        raise HeaderInvalid("the header has no version")
     if version > VERSION:
-        raise HeaderVersionUnknown(f"the header has version {version}; this release reads up to {VERSION}")
+        raise HeaderVersionUnsupported(f"the header has version {version}; this release reads up to {VERSION}")
     different = set(found) ^ {each.name for each in fields(Header)}
     if different:
-        raise HeaderRefused(f"the header lacks these fields, or should not have them: {', '.join(sorted(different))}")
+        raise HeaderInvalid(f"the header lacks these fields, or should not have them: {', '.join(sorted(different))}")
     if not isinstance(found["labels"], dict):
-        raise HeaderRefused("labels is not an object")
-    header = Header(**{**found, "removed": parse_removed(found["removed"])})
+        raise HeaderInvalid("labels is not an object")
+    header = Header(**{**found, "removed": _parse_removed(found["removed"])})
     if header.to_bytes() != content:
-        raise HeaderRefused("the header is not in its canonical form: keys sorted, no spaces, each key once")
+        raise HeaderInvalid("the header is not in its canonical form: keys sorted, no spaces, each key once")
     return header
 
 
-def parse_removed(found: object) -> tuple[Removed, ...]:
+def _parse_removed(found: object) -> tuple[RemovedRecord, ...]:
     """Read [[index, header_sha256], ...]."""
     if not isinstance(found, list):
-        raise HeaderRefused("removed is not a list")
+        raise HeaderInvalid("removed is not a list")
     for entry in found:
         if not isinstance(entry, list) or len(entry) != 2:  # noqa: PLR2004 - index, hash
-            raise HeaderRefused("an entry of removed is not [index, header_sha256]")
-    return tuple(Removed(index, header_sha256) for index, header_sha256 in found)
+            raise HeaderInvalid("an entry of removed is not [index, header_sha256]")
+    return tuple(RemovedRecord(index, header_sha256) for index, header_sha256 in found)
 
 
-def check_removed(kind: str, removed: tuple[Removed, ...]) -> None:
+def _check_removed(kind: str, removed: tuple[RemovedRecord, ...]) -> None:
     """Refuse a list of removed records in which one could hide."""
-    if (kind == RETENTION) != bool(removed):
-        raise HeaderRefused(f"a record of kind {RETENTION}, and no other, has removed records")
+    if (kind == RETENTION_KIND) != bool(removed):
+        raise HeaderInvalid(f"a record of kind {RETENTION_KIND}, and no other, has removed records")
     if len(removed) > REMOVED_MAX:
-        raise HeaderRefused(f"{len(removed)} records are removed; one record names at most {REMOVED_MAX}")
+        raise HeaderInvalid(f"{len(removed)} records are removed; one record names at most {REMOVED_MAX}")
     last = -1
     for entry in removed:
-        check_integer("the index of a removed record", entry.index, INDEX_MAX)
-        check_shape("header_sha256 of a removed record", entry.header_sha256, HEX_32)
+        _check_integer("the index of a removed record", entry.index, INDEX_MAX)
+        _check_pattern("header_sha256 of a removed record", entry.header_sha256, HEX_32)
         if entry.index <= last:
-            raise HeaderRefused("the removed records are not in ascending order")
+            raise HeaderInvalid("the removed records are not in ascending order")
         last = entry.index
 
 
-def check_shape(name: str, text: object, shape: str) -> None:
+def _check_pattern(name: str, text: object, shape: str) -> None:
     """Refuse a text that is not wholly of a shape. The text itself is not told: it may be what must not be here."""
     if not isinstance(text, str) or not re.fullmatch(shape, text):
-        raise HeaderRefused(f"{name} is not of the form {shape}")
+        raise HeaderInvalid(f"{name} is not of the form {shape}")
 
 
-def check_integer(name: str, number: object, largest: int) -> None:
+def _check_integer(name: str, number: object, largest: int) -> None:
     """Refuse what is not an integer from 0 to the largest; a bool is none."""
     if type(number) is not int or not 0 <= number <= largest:
-        raise HeaderRefused(f"{name} is not an integer from 0 to {largest}")
+        raise HeaderInvalid(f"{name} is not an integer from 0 to {largest}")
 
 
-def check_size(content: bytes) -> None:
+def _check_size(content: bytes) -> None:
     """Refuse a header that is too long."""
     if len(content) > HEADER_BYTES_MAX:
-        raise HeaderRefused(f"the header has {len(content)} bytes; at most {HEADER_BYTES_MAX} are allowed")
+        raise HeaderInvalid(f"the header has {len(content)} bytes; at most {HEADER_BYTES_MAX} are allowed")

@@ -62,9 +62,9 @@ class Frontier:
         Returns:
             The frontier after it, and the hashes that this leaf completed, the leaf's own first: what to store with it.
         """
-        return self.extend(0, leaf)
+        return self.append_subtree(0, leaf)
 
-    def extend(self, level: int, subtree: bytes) -> tuple["Frontier", tuple[bytes, ...]]:
+    def append_subtree(self, level: int, subtree: bytes) -> tuple["Frontier", tuple[bytes, ...]]:
         """Append a complete subtree of 2**level leaves; size must be a multiple of that.
 
         Returns:
@@ -80,10 +80,10 @@ class Frontier:
 
     def root(self) -> bytes:
         """Give the root of the leaves so far."""
-        return fold(self.peaks)
+        return fold_peaks(self.peaks)
 
 
-def fold(hashes: Sequence[bytes]) -> bytes:
+def fold_peaks(hashes: Sequence[bytes]) -> bytes:
     """Give the root over neighbouring subtrees, each smaller than the one to its left; of none, the empty root."""
     if not hashes:
         return EMPTY_ROOT
@@ -93,7 +93,7 @@ def fold(hashes: Sequence[bytes]) -> bytes:
     return root
 
 
-def home(node: Node) -> tuple[int, int]:
+def stored_position(node: Node) -> tuple[int, int]:
     """Give where a node is stored: the leaf that completes it, and its place among the hashes of that leaf."""
     return ((node.number + 1) << node.level) - 1, node.level
 
@@ -103,17 +103,17 @@ def children(node: Node) -> tuple[Node, Node]:
     return Node(node.level - 1, node.number * 2), Node(node.level - 1, node.number * 2 + 1)
 
 
-def leaves_of(node: Node) -> range:
+def leaf_range(node: Node) -> range:
     """Give the places of the leaves below a node."""
     return range(node.number << node.level, (node.number + 1) << node.level)
 
 
-def completed_count(index: int) -> int:
+def completed_node_count(index: int) -> int:
     """Give how many nodes leaf `index` completes, itself included."""
     return (~index & (index + 1)).bit_length()
 
 
-def cover(start: int, end: int) -> tuple[Node, ...]:
+def covering_nodes(start: int, end: int) -> tuple[Node, ...]:
     """Give the fewest complete subtrees that hold exactly the leaves from start up to, not including, end."""
     nodes = []
     while start < end:
@@ -124,9 +124,9 @@ def cover(start: int, end: int) -> tuple[Node, ...]:
     return tuple(nodes)
 
 
-def frontier_at(size: int, read: NodeReader) -> Frontier:
+def read_frontier(size: int, read: NodeReader) -> Frontier:
     """Give the frontier of the first `size` leaves from the stored nodes."""
-    nodes = cover(0, size)
+    nodes = covering_nodes(0, size)
     found = read(nodes)
     return Frontier(size, tuple(found[node] for node in nodes))
 
@@ -139,12 +139,12 @@ def inclusion_proof(index: int, size: int, read: NodeReader) -> tuple[bytes, ...
     """
     if not 0 <= index < size:
         raise ProofInvalid(f"a tree of {size} records has no record {index}")
-    return hashes_of(path(index, size), read)
+    return _range_roots(_inclusion_ranges(index, size), read)
 
 
 def inclusion_nodes(index: int, size: int) -> tuple[Node, ...]:
     """Give the nodes whose hashes an inclusion proof takes; `index` is below `size`."""
-    return tuple(node for start, end in path(index, size) for node in cover(start, end))
+    return tuple(node for start, end in _inclusion_ranges(index, size) for node in covering_nodes(start, end))
 
 
 def consistency_proof(old: int, new: int, read: NodeReader) -> tuple[bytes, ...]:
@@ -155,7 +155,7 @@ def consistency_proof(old: int, new: int, read: NodeReader) -> tuple[bytes, ...]
     """
     if not 0 <= old <= new:
         raise ProofInvalid(f"a tree of {new} records does not begin with one of {old}")
-    return hashes_of(seam(old, new), read)
+    return _range_roots(_consistency_ranges(old, new), read)
 
 
 def verify_inclusion(index: int, size: int, leaf: bytes, proof: Sequence[bytes], root: bytes) -> None:
@@ -173,8 +173,8 @@ def verify_inclusion(index: int, size: int, leaf: bytes, proof: Sequence[bytes],
     """
     if not 0 <= index < size <= SIZE_MAX:
         raise ProofInvalid(f"a tree of {size} records has no record {index}")
-    steps = path(index, size)
-    check_length(proof, len(steps))
+    steps = _inclusion_ranges(index, size)
+    _check_proof_length(proof, len(steps))
     for (start, _), sibling in zip(steps, proof, strict=True):
         leaf = node_hash(leaf, sibling) if start > index else node_hash(sibling, leaf)
     if leaf != root:
@@ -196,8 +196,8 @@ def verify_consistency(old: int, new: int, old_root: bytes, new_root: bytes, pro
     """
     if not 0 <= old <= new <= SIZE_MAX:
         raise ProofInvalid(f"a tree of {new} records does not begin with one of {old}")
-    steps = seam(old, new)
-    check_length(proof, len(steps))
+    steps = _consistency_ranges(old, new)
+    _check_proof_length(proof, len(steps))
     rest = list(zip(steps, proof, strict=True))
     older = newer = old_root if old else EMPTY_ROOT
     # The old tree ends in the middle of a subtree unless its last subtree begins at leaf 0: then that one comes first.
@@ -214,11 +214,11 @@ def verify_consistency(old: int, new: int, old_root: bytes, new_root: bytes, pro
         raise ProofInvalid(f"the proof does not lead from {old} records to the root of {new}")
 
 
-def path(index: int, size: int) -> list[tuple[int, int]]:
+def _inclusion_ranges(index: int, size: int) -> list[tuple[int, int]]:
     """Give the leaves (start, end) under each sibling on the way from a leaf up to the root."""
     start, end, siblings = 0, size, []
     while end - start > 1:
-        middle = start + largest_power_below(end - start)
+        middle = start + _largest_power_below(end - start)
         if index < middle:
             siblings.append((middle, end))
             end = middle
@@ -228,11 +228,11 @@ def path(index: int, size: int) -> list[tuple[int, int]]:
     return siblings[::-1]
 
 
-def seam(old: int, new: int) -> list[tuple[int, int]]:
+def _consistency_ranges(old: int, new: int) -> list[tuple[int, int]]:
     """Give the leaves (start, end) under each hash of a consistency proof, in its order."""
     start, end, ranges = 0, new, []
     while 0 < old < end:
-        middle = start + largest_power_below(end - start)
+        middle = start + _largest_power_below(end - start)
         if old <= middle:
             ranges.append((middle, end))
             end = middle
@@ -244,19 +244,19 @@ def seam(old: int, new: int) -> list[tuple[int, int]]:
     return ranges[::-1]
 
 
-def hashes_of(ranges: Sequence[tuple[int, int]], read: NodeReader) -> tuple[bytes, ...]:
+def _range_roots(ranges: Sequence[tuple[int, int]], read: NodeReader) -> tuple[bytes, ...]:
     """Give the root over each of the ranges, with one question to the store."""
-    covers = [cover(start, end) for start, end in ranges]
+    covers = [covering_nodes(start, end) for start, end in ranges]
     found = read([node for nodes in covers for node in nodes])
-    return tuple(fold([found[node] for node in nodes]) for nodes in covers)
+    return tuple(fold_peaks([found[node] for node in nodes]) for nodes in covers)
 
 
-def check_length(proof: Sequence[bytes], count: int) -> None:
+def _check_proof_length(proof: Sequence[bytes], count: int) -> None:
     """Refuse a proof of the wrong length: what is left over would prove nothing."""
     if len(proof) != count:
         raise ProofInvalid(f"the proof has {len(proof)} hashes; here it must have {count}")
 
 
-def largest_power_below(count: int) -> int:
+def _largest_power_below(count: int) -> int:
     """Give the largest power of two that is less than count; count is at least 2."""
     return 1 << ((count - 1).bit_length() - 1)

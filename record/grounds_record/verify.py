@@ -18,17 +18,31 @@ from dataclasses import dataclass, field
 from grounds_record.checkpoint import Checkpoint, open_checkpoint
 from grounds_record.errors import ProofInvalid, RecordError
 from grounds_record.export import Export, RetentionProof
-from grounds_record.header import RETENTION, parse_header
-from grounds_record.locate import Found, exchanged, locate
-from grounds_record.merkle import Node, cover, home, leaves_of, verify_consistency, verify_inclusion
+from grounds_record.header import RETENTION_KIND, parse_header
+from grounds_record.merkle import (
+    Node,
+    covering_nodes,
+    leaf_range,
+    stored_position,
+    verify_consistency,
+    verify_inclusion,
+)
 from grounds_record.note import VerifierKey
-from grounds_record.verdict import Fault, FaultKind, Places, Verdict, in_order, places_of
-from grounds_record.walk import Walk
+from grounds_record.rebuilt_tree import RebuiltTree
+from grounds_record.tree_differences import TreeDifferences, extract_exchanges, locate_differences
+from grounds_record.verification_report import (
+    Fault,
+    FaultKind,
+    RangeSet,
+    VerificationReport,
+    fault_ranges,
+    merge_faults,
+)
 
 HASH_ALTERED = "the record is as it was written, but the hashes stored with it were changed"
 
 
-def verify(export: Export, checkpoints: Sequence[str], key: VerifierKey) -> Verdict:
+def verify(export: Export, checkpoints: Sequence[str], key: VerifierKey) -> VerificationReport:
     """Say whether the exported records are those that the checkpoints promised, and if not, where they differ.
 
     Args:
@@ -43,10 +57,10 @@ def verify(export: Export, checkpoints: Sequence[str], key: VerifierKey) -> Verd
     accepted = accept(checkpoints, key, faults)
     newest = accepted[-1] if accepted else None
     before = export.before
-    if len(before) != len(cover(0, export.start)):
-        faults.append(incomplete(f"it needs {len(cover(0, export.start))} hashes of the log before it"))
-        return Verdict(export.start, export.start, 0, (), (), tuple(faults))
-    walk = Walk(export.start, before, {checkpoint.size for checkpoint in accepted})
+    if len(before) != len(covering_nodes(0, export.start)):
+        faults.append(incomplete(f"it needs {len(covering_nodes(0, export.start))} hashes of the log before it"))
+        return VerificationReport(export.start, export.start, 0, (), (), tuple(faults))
+    walk = RebuiltTree(export.start, before, {checkpoint.size for checkpoint in accepted})
     walk.read(export.records)
     end = walk.frontier.size
     if newest is not None:
@@ -58,7 +72,7 @@ def verify(export: Export, checkpoints: Sequence[str], key: VerifierKey) -> Verd
     faults += retention(walk, export.retentions, newest)
     proven = sorted(compared.proven + continued(walk, export, accepted, faults))
     size = newest.size if newest else 0
-    return Verdict(export.start, end, size, tuple(proven), tuple(compared.refuted), in_order(faults))
+    return VerificationReport(export.start, end, size, tuple(proven), tuple(compared.refuted), merge_faults(faults))
 
 
 @dataclass(slots=True)
@@ -95,7 +109,7 @@ def accept(checkpoints: Sequence[str], key: VerifierKey, faults: list[Fault]) ->
     return [accepted[size] for size in sorted(accepted)]
 
 
-def reach(walk: Walk, size: int, after: tuple[bytes, ...]) -> None:
+def reach(walk: RebuiltTree, size: int, after: tuple[bytes, ...]) -> None:
     """Go on from the end of the records to the size of the newest checkpoint."""
     end = walk.frontier.size
     if size < walk.start:
@@ -105,15 +119,17 @@ def reach(walk: Walk, size: int, after: tuple[bytes, ...]) -> None:
     if not after:
         told = f"missing at the end of the log; the checkpoint of {size} records covers it"
         walk.faults.append(Fault(FaultKind.RECORD_MISSING, end, size - 1, told))
-    elif len(after) != len(cover(end, size)):
-        walk.faults.append(incomplete(f"it needs {len(cover(end, size))} hashes for the records {end} to {size - 1}"))
+    elif len(after) != len(covering_nodes(end, size)):
+        walk.faults.append(
+            incomplete(f"it needs {len(covering_nodes(end, size))} hashes for the records {end} to {size - 1}")
+        )
     else:
         walk.extend(size, after)
 
 
-def compare(walk: Walk, accepted: Sequence[Checkpoint], end: int) -> Compared:
+def compare(walk: RebuiltTree, accepted: Sequence[Checkpoint], end: int) -> Compared:
     """Compare the records, which end before `end`, with the roots."""
-    compared, found, untraceable = Compared(), Found(), False
+    compared, found, untraceable = Compared(), TreeDifferences(), False
     for checkpoint in accepted:
         size, root = checkpoint.size, walk.roots.get(checkpoint.size)
         if root is None:
@@ -123,7 +139,7 @@ def compare(walk: Walk, accepted: Sequence[Checkpoint], end: int) -> Compared:
             compared.vouched = size
             continue
         compared.refuted.append(size)
-        if locate(walk, size, checkpoint.root, found):
+        if locate_differences(walk, size, checkpoint.root, found):
             compared.vouched = size
         elif not untraceable:
             # What cannot be traced from the first root cannot be traced from a later one either.
@@ -133,7 +149,7 @@ def compare(walk: Walk, accepted: Sequence[Checkpoint], end: int) -> Compared:
     return compared
 
 
-def untraced(walk: Walk, proven: Sequence[int], size: int, end: int) -> list[Fault]:
+def untraced(walk: RebuiltTree, proven: Sequence[int], size: int, end: int) -> list[Fault]:
     """Say how far it is known where records differ from a root to which no stored hashes lead."""
     if any((fault.first or 0) < size for fault in walk.faults) or (walk.miscounted and walk.miscounted[0] < size):
         return []  # a gap, or records out of place, which are told by their places
@@ -145,20 +161,22 @@ def untraced(walk: Walk, proven: Sequence[int], size: int, end: int) -> list[Fau
     return [Fault(FaultKind.HISTORY_REWRITTEN, first, last, told)]
 
 
-def located(walk: Walk, found: Found, end: int) -> list[Fault]:
+def located(walk: RebuiltTree, found: TreeDifferences, end: int) -> list[Fault]:
     """Say what was found from signed roots downward. What a missing record explains is not said again."""
     faults = []
-    gaps = places_of(walk.faults)
-    found.records = {place: truth for place, truth in found.records.items() if not gaps.touch(range(place, place + 1))}
-    found.subtrees = {node: truth for node, truth in found.subtrees.items() if not gaps.touch(leaves_of(node))}
-    for one, other in exchanged(walk, found):
+    gaps = fault_ranges(walk.faults)
+    found.records = {
+        place: truth for place, truth in found.records.items() if not gaps.intersects(range(place, place + 1))
+    }
+    found.subtrees = {node: truth for node, truth in found.subtrees.items() if not gaps.intersects(leaf_range(node))}
+    for one, other in extract_exchanges(walk, found):
         faults.append(Fault(FaultKind.RECORD_MISPLACED, one, one, f"exchanged with record {other}"))
         faults.append(Fault(FaultKind.RECORD_MISPLACED, other, other, f"exchanged with record {one}"))
     for place in found.records:
         told = "its header or its ciphertext was changed after it was written"
         faults.append(Fault(FaultKind.RECORD_ALTERED, place, place, told))
     for node in found.subtrees:
-        below = leaves_of(node)
+        below = leaf_range(node)
         places, told = range(max(below.start, walk.start), min(below.stop, end)), "one or more were changed"
         told += " together with their stored hashes"
         told += "" if places == below else ", or the export's hashes of the rest of the log are wrong"
@@ -166,16 +184,16 @@ def located(walk: Walk, found: Found, end: int) -> list[Fault]:
     return faults
 
 
-def miscounted(walk: Walk, faults: Sequence[Fault], vouched: int) -> list[Fault]:
+def miscounted(walk: RebuiltTree, faults: Sequence[Fault], vouched: int) -> list[Fault]:
     """Say what it means that a record has more or fewer stored hashes than belong to its place."""
-    known = places_of(faults, FaultKind.RECORD_ALTERED, FaultKind.RECORD_MISPLACED, FaultKind.RECORD_MISSING)
-    within = places_of(faults, FaultKind.RECORD_ALTERED_WITHIN)
+    known = fault_ranges(faults, FaultKind.RECORD_ALTERED, FaultKind.RECORD_MISPLACED, FaultKind.RECORD_MISSING)
+    within = fault_ranges(faults, FaultKind.RECORD_ALTERED_WITHIN)
     found = []
     for place in walk.miscounted:
         here = range(place, place + 1)
-        if known.touch(here):
+        if known.intersects(here):
             continue
-        if place < vouched and not within.touch(here):
+        if place < vouched and not within.intersects(here):
             found.append(Fault(FaultKind.HASH_ALTERED, place, place, HASH_ALTERED))
         else:
             told = "not the record that was written here: the hashes stored with it are those of another place"
@@ -183,7 +201,7 @@ def miscounted(walk: Walk, faults: Sequence[Fault], vouched: int) -> list[Fault]
     return found
 
 
-def continued(walk: Walk, export: Export, accepted: Sequence[Checkpoint], faults: list[Fault]) -> list[int]:
+def continued(walk: RebuiltTree, export: Export, accepted: Sequence[Checkpoint], faults: list[Fault]) -> list[int]:
     """Check that the newest checkpoint continues those that do not fall into the records; gives the sizes that hold."""
     proofs, proven = dict(export.consistency), []
     for checkpoint in accepted[:-1]:
@@ -201,10 +219,10 @@ def continued(walk: Walk, export: Export, accepted: Sequence[Checkpoint], faults
     return proven
 
 
-def stored_hashes(walk: Walk, faults: Sequence[Fault], vouched: int) -> list[Fault]:
+def stored_hashes(walk: RebuiltTree, faults: Sequence[Fault], vouched: int) -> list[Fault]:
     """Say which stored hashes are wrong although the records below them are right, or nobody knows which of the two is."""
     found = []
-    doubted = places_of(faults)
+    doubted = fault_ranges(faults)
     for node, places in differing(walk, doubted, leaves=True):
         if node.number < vouched:
             found.append(Fault(FaultKind.HASH_ALTERED, node.number, node.number, HASH_ALTERED))
@@ -212,21 +230,21 @@ def stored_hashes(walk: Walk, faults: Sequence[Fault], vouched: int) -> list[Fau
             told = "its bytes and its stored hash do not fit, and no checkpoint that holds says which was changed"
             found.append(Fault(FaultKind.RECORD_ALTERED, places.start, places.start, told))
     # A hash above a record that was changed differs for that reason alone.
-    doubted = places_of([*faults, *(fault for fault in found if fault.kind is FaultKind.RECORD_ALTERED)])
+    doubted = fault_ranges([*faults, *(fault for fault in found if fault.kind is FaultKind.RECORD_ALTERED)])
     for node, _ in differing(walk, doubted, leaves=False):
-        place = home(node)[0]
+        place = stored_position(node)[0]
         told = HASH_ALTERED if place < vouched else "the hashes stored with it are not those of the records before it"
         found.append(Fault(FaultKind.HASH_ALTERED, place, place, told))
     return found
 
 
-def differing(walk: Walk, doubted: Places, *, leaves: bool) -> list[tuple[Node, range]]:
+def differing(walk: RebuiltTree, doubted: RangeSet, *, leaves: bool) -> list[tuple[Node, range]]:
     """Give the stored hashes that differ from the computed ones above records that are not doubted."""
-    nodes = [(node, leaves_of(node)) for node in walk.differing if (node.level == 0) == leaves]
-    return [(node, places) for node, places in nodes if not doubted.touch(places)]
+    nodes = [(node, leaf_range(node)) for node in walk.differing if (node.level == 0) == leaves]
+    return [(node, places) for node, places in nodes if not doubted.intersects(places)]
 
 
-def retention(walk: Walk, offered: Sequence[RetentionProof], newest: Checkpoint | None) -> list[Fault]:
+def retention(walk: RebuiltTree, offered: Sequence[RetentionProof], newest: Checkpoint | None) -> list[Fault]:
     """Demand a proven retention record for every ciphertext that is missing, and the header that it names."""
     faults, named = [], {}
     for retained in offered:
@@ -247,13 +265,13 @@ def retention(walk: Walk, offered: Sequence[RetentionProof], newest: Checkpoint 
 
 def removed_by(retained: RetentionProof, newest: Checkpoint | None) -> dict[int, str]:
     """Give what a retention record removed: SHA-256 of the header by place; only from before itself."""
-    leaf = retained.record.computed_leaf()
+    leaf = retained.record.compute_leaf_hash()
     if newest is None or leaf is None:
         raise ProofInvalid("there is no checkpoint" if newest is None else "its own ciphertext is missing")
     verify_inclusion(retained.record.index, newest.size, leaf, retained.proof, newest.root)
     header = parse_header(retained.record.header)
-    if header.kind != RETENTION:
-        raise ProofInvalid(f"it is of kind {header.kind}, not {RETENTION}")
+    if header.kind != RETENTION_KIND:
+        raise ProofInvalid(f"it is of kind {header.kind}, not {RETENTION_KIND}")
     return {each.index: each.header_sha256 for each in header.removed if each.index < retained.record.index}
 
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
-from models.explained import ExplainedScore
+from models.explained_score import ExplainedScore
 from models.model import Model
-from models.reasons import REASONS_MAX, locale_for, pushes, text_of
-from models.schema import UNSEEN, Value
-from models.signs import against_sign
+from models.reasons import REASONS_MAX, principal_reasons, reason_text, resolve_locale
+from models.schema import UNSEEN, FeatureInput
+from models.sign_conflicts import sign_conflicts
 from server.decisions.policy import (
     AGAINST_SIGN,
     CUT_OFF,
@@ -37,7 +37,7 @@ from server.decisions.rules import (
 class Input:
     """A value, who gave it, and as of when it was true (None where the caller gave it)."""
 
-    value: Value
+    value: FeatureInput
     source: Literal["STORE", "CALLER"]
     as_of: dt.datetime | None
 
@@ -65,7 +65,7 @@ class Question:
 
     section: Section
     inputs: Mapping[str, Input]
-    facts: Mapping[str, Value]
+    facts: Mapping[str, FeatureInput]
     amount: Decimal
     at: dt.datetime
     locale: str
@@ -120,7 +120,7 @@ class Assessment:
     def unseen(self) -> list[str]:
         """Give the category features whose level training did not know."""
         schema = self.model.bundle.schema
-        numbers = {name: schema.number_of(name, given.value) for name, given in self.inputs.items()}
+        numbers = {name: schema.encode_value(name, given.value) for name, given in self.inputs.items()}
         return [f.name for f in schema.features if f.kind == "category" and numbers.get(f.name) == UNSEEN]
 
 
@@ -128,18 +128,18 @@ def assess(model: Model, policy: Policy, question: Question) -> Assessment:
     """Assess one question. The amount enters policy only.
 
     Raises:
-        DoesNotAddUp: The explanation is not the score: nothing may be answered.
+        AdditivityError: The explanation is not the score: nothing may be answered.
     """
     schema, section = model.bundle.schema, question.section
-    locale = locale_for(schema, question.locale or "en")
+    locale = resolve_locale(schema, question.locale or "en")
     if missing := missing_inputs(model, question):
         rule = RuleResult(MISSING_INPUT, Outcome.NOT_SCORABLE, {"features": ", ".join(missing)})
         reason = Reason(MISSING_INPUT, "INPUT", policy.text(MISSING_INPUT, locale, rule.facts), tuple(missing))
         return Assessment(model, policy, question, None, None, None, (rule,), Outcome.NOT_SCORABLE, locale, (reason,))
     values = {name: given.value for name, given in question.inputs.items()}
-    numbers = {name: schema.number_of(name, value) for name, value in values.items()}
+    numbers = {name: schema.encode_value(name, value) for name, value in values.items()}
     score = model.explain(numbers)
-    contradictions = against_sign(model.bundle, model.best, numbers, score.contributions)
+    contradictions = sign_conflicts(model.bundle, model.best_values, numbers, score.contributions)
     applied = (
         *hard_rules(section, values | dict(question.facts)),
         age_rule(question),
@@ -202,17 +202,19 @@ def policy_reasons(policy: Policy, rules: tuple[RuleResult, ...], locale: str) -
     )
 
 
-def model_reasons(model: Model, score: ExplainedScore, values: Mapping[str, Value], locale: str) -> tuple[Reason, ...]:
+def model_reasons(
+    model: Model, score: ExplainedScore, values: Mapping[str, FeatureInput], locale: str
+) -> tuple[Reason, ...]:
     """Say what pushed the score toward risk."""
     schema, typical = model.bundle.schema, model.bundle.baseline.typical
     return tuple(
         Reason(
             code=push.code,
             kind="MODEL",
-            text=text_of(schema, push, locale, values, typical),
+            text=reason_text(schema, push, locale, values, typical),
             features=push.features,
             log_odds=push.log_odds,
             points=push.points,
         )
-        for push in pushes(schema, score.contributions, score.points)
+        for push in principal_reasons(schema, score.contributions, score.points)
     )

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from models.explained import ExplainedScore
+from models.explained_score import ExplainedScore
 from models.model import Model
-from models.reasons import pushes, text_of
-from models.schema import Schema, Value
-from models.scorecard import log_odds_of, pd_of
+from models.reasons import principal_reasons, reason_text
+from models.schema import FeatureInput, Schema
+from models.scorecard import log_odds_from_margin, pd_from_log_odds
 from server.decisions.bands import held_bands, plain_bands
 from server.decisions.replay_verdict import Match, Scalar, Verdict, judge
 
@@ -48,17 +48,17 @@ class KeptRisk:
         """Give the names of the features."""
         return list(self.manifest["feature_names"])
 
-    def values(self, schema: Schema) -> dict[str, Value]:
+    def values(self, schema: Schema) -> dict[str, FeatureInput]:
         """Give the values that are there, levels by name."""
         there = zip(self.names, self.features, strict=True)
-        return {name: schema.value_of(name, number) for name, number in there if not math.isnan(number)}
+        return {name: schema.decode_value(name, number) for name, number in there if not math.isnan(number)}
 
 
 def explained_again(model: Model, kept: KeptRisk) -> ExplainedScore:
     """Score and explain the features as kept.
 
     Raises:
-        DoesNotAddUp: The explanation is not the score.
+        AdditivityError: The explanation is not the score.
     """
     return model.explain_rows(np.array([kept.features], dtype=np.float64))[0]
 
@@ -93,7 +93,7 @@ def decline_again(kept: KeptRisk, decline: Model) -> float:
     row = decline.bundle.schema.row(
         {name: kept.features[kept.names.index(name)] for name in decline.bundle.schema.names}
     )
-    return pd_of(log_odds_of(decline.bundle.scorecard, float(decline.scorer.margins(row)[0])))
+    return pd_from_log_odds(log_odds_from_margin(decline.bundle.scorecard, float(decline.scorer.margins(row)[0])))
 
 
 def explanation_verdict(kept: KeptRisk, answer: ExplainedScore, model: Model) -> tuple[Verdict, str]:
@@ -114,7 +114,7 @@ def explanation_verdict(kept: KeptRisk, answer: ExplainedScore, model: Model) ->
     return compared(stored, again), ""
 
 
-def drivers_again(model: Model, answer: ExplainedScore, values: Mapping[str, Value]) -> list[dict[str, Any]]:
+def drivers_again(model: Model, answer: ExplainedScore, values: Mapping[str, FeatureInput]) -> list[dict[str, Any]]:
     """Say what pushes toward leaving, in every language of the bundle."""
     schema, typical = model.bundle.schema, model.bundle.baseline.typical
     return [
@@ -123,10 +123,10 @@ def drivers_again(model: Model, answer: ExplainedScore, values: Mapping[str, Val
             "log_odds": push.log_odds,
             "features": list(push.features),
             "texts": {
-                locale: text_of(schema, push, locale, values, typical) for locale in schema.group[push.code].texts
+                locale: reason_text(schema, push, locale, values, typical) for locale in schema.group[push.code].texts
             },
         }
-        for push in pushes(schema, answer.contributions, answer.points, DRIVERS_MAX)
+        for push in principal_reasons(schema, answer.contributions, answer.points, DRIVERS_MAX)
     ]
 
 

@@ -12,8 +12,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from models.documents import Code, FeatureName, Locale, Market
-from models.reasons import DEFAULT_LOCALE, Fact, Sentence
+from models.identifiers import Code, FeatureName, LocaleTag, Market
+from models.reasons import DEFAULT_LOCALE, PlaceholderValue, TextFormatter
 from server.decisions.toml_lines import lines_of, nearest
 from server.errors import PolicyRefused
 
@@ -162,7 +162,7 @@ class PolicyDocument(PolicyPart):
 
     version: str = Field(min_length=1, max_length=64)
     sections: tuple[Section, ...] = Field(min_length=1)
-    texts: dict[Code, dict[Locale, str]]
+    texts: dict[Code, dict[LocaleTag, str]]
 
     @model_validator(mode="after")
     def said(self) -> Self:
@@ -232,8 +232,10 @@ class Policy:
 
 def say(text: str, locale: str, facts: Mapping[str, float | str]) -> str:
     """Fill a text; numbers as the locale writes them."""
-    known = {name: Fact(fact, None, locale) if isinstance(fact, float) else fact for name, fact in facts.items()}
-    return Sentence().vformat(text, (), known)
+    known = {
+        name: PlaceholderValue(fact, None, locale) if isinstance(fact, float) else fact for name, fact in facts.items()
+    }
+    return TextFormatter().vformat(text, (), known)
 
 
 def read_policy(path: Path) -> Policy:

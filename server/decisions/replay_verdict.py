@@ -10,9 +10,9 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from models.tolerances import LOG_ODDS_TOLERANCE, PD_TOLERANCE
+
 Scalar = float | int | str | bool
-PD_TOLERANCE = 1e-12
-NUMBER_TOLERANCE = 1e-9
 ZERO = 0.0  # what a number is that is not set
 PD = "pd"  # the last part of the path of every probability of default
 
@@ -95,7 +95,7 @@ def same(one: Scalar | None, other: Scalar | None) -> bool:
 def near(path: str, stored: Mapping[str, Scalar], recomputed: Mapping[str, Scalar]) -> bool:
     """Tell whether two numbers may come from two runtimes."""
     return distance(stored.get(path, ZERO), recomputed.get(path, ZERO)) <= (
-        PD_TOLERANCE if is_pd(path) else NUMBER_TOLERANCE
+        PD_TOLERANCE if is_pd(path) else LOG_ODDS_TOLERANCE
     )
 
 

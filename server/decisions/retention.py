@@ -10,6 +10,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from models.identifiers import MARKET_PATTERN
 from server.decisions.toml_lines import lines_of, nearest
 from server.errors import RetentionRefused
 
@@ -34,7 +35,7 @@ class Line(TablePart):
         years: Full years after it was made.
     """
 
-    market: str = Field(pattern=r"^([A-Z]{2}|\*)$")
+    market: str = Field(pattern=rf"^({MARKET_PATTERN}|\*)$")
     kind: Kind
     years: int = Field(ge=1, le=100)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 
-from models.schema import Value
+from models.schema import FeatureInput
 from server.decisions.policy import CUT_OFF, GRADE_LIMIT, LARGEST_AMOUNT, Outcome, Rule, Section
 
 CENT = Decimal("0.01")
@@ -37,12 +37,12 @@ def recommend(section: Section, pd: float) -> Outcome:
     return Outcome.REFER if pd <= section.refer_max_pd else Outcome.DECLINE
 
 
-def hard_rules(section: Section, facts: Mapping[str, Value]) -> list[RuleResult]:
+def hard_rules(section: Section, facts: Mapping[str, FeatureInput]) -> list[RuleResult]:
     """Apply the rules of the file, in their order."""
     return [hard_rule(rule, facts.get(rule.fact)) for rule in section.rules]
 
 
-def hard_rule(rule: Rule, value: Value | None) -> RuleResult:
+def hard_rule(rule: Rule, value: FeatureInput | None) -> RuleResult:
     """Apply one rule; a value of the wrong kind is as good as none."""
     bound = rule.level if rule.level is not None else rule.below if rule.below is not None else rule.above
     assert bound is not None

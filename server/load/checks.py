@@ -7,11 +7,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from models.scorecard import pd_of
+from models.scorecard import pd_from_log_odds
+from models.tolerances import LOG_ODDS_TOLERANCE
 from server.decisions.bands import plain_bands
 from server.load.manifest import STATUSES, RunManifest
 
-_ADDITIVITY_TOLERANCE = 1e-9  # what the addition of a customer's contributions may leave over
 _SUPPRESSION_CODE = r"^[A-Z][A-Z0-9_]{0,62}$"
 RUN_COLUMNS = {
     "status": pa.string(),
@@ -86,10 +86,10 @@ def _find_score_problem(batch: pa.RecordBatch, manifest: RunManifest) -> str:
     if batch["contributions"].flatten().null_count or not np.isfinite(parts).all():
         return "column 'contributions' must hold finite numbers"
     # math.exp, one by one: numpy's may differ in the last bit, and a single read must agree to the bit.
-    if [pd_of(value) for value in log_odds.tolist()] != batch["pd"].to_pylist():
+    if [pd_from_log_odds(value) for value in log_odds.tolist()] != batch["pd"].to_pylist():
         return "column 'pd' must be 1 / (1 + exp(-log_odds)), to the bit"
-    if (np.abs(parts.sum(axis=1) + manifest.base_value - log_odds) > _ADDITIVITY_TOLERANCE).any():
-        return f"column 'contributions' must add up with base_value to log_odds within {_ADDITIVITY_TOLERANCE:g}"
+    if (np.abs(parts.sum(axis=1) + manifest.base_value - log_odds) > LOG_ODDS_TOLERANCE).any():
+        return f"column 'contributions' must add up with base_value to log_odds within {LOG_ODDS_TOLERANCE:g}"
     return ""
 
 

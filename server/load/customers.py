@@ -6,10 +6,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from models.identifiers import MARKET_PATTERN
 from server.errors import LoadRefused
 from server.stores.record_log.erased_customers import Forgotten
 
-_MARKET = r"^[A-Z]{2}$"
+_MARKET = f"^{MARKET_PATTERN}$"
 _CUSTOMER_ID = r"^[A-Za-z0-9._:-]{1,64}$"
 KEY_COLUMNS = {"market": pa.string(), "customer_id": pa.string(), "as_of": pa.timestamp("us", tz="UTC")}
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from models.documents import Family, Sha256
+from models.identifiers import Family, Sha256
 from server.errors import LoadRefused
 
 _BAND_NAMES = ("LOW", "MEDIUM", "HIGH", "CRITICAL")  # those of the contract, rising

@@ -8,7 +8,7 @@ from sqlalchemy import select
 from grounds_record.checkpoint import open_checkpoint
 from grounds_record.errors import RecordError
 from grounds_record.export import Export
-from grounds_record.keys import read_signing_key
+from grounds_record.key_files import read_signing_key
 from grounds_record.merkle import Frontier
 from grounds_record.note import VerifierKey
 from grounds_record.verify import verify

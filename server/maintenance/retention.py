@@ -15,9 +15,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select, update
 
 from grounds.audit.v1 import bodies_pb2 as pb
-from grounds_record.columns import differing_columns
 from grounds_record.errors import RecordError
-from grounds_record.header import REMOVED_MAX, RETENTION, Removed, parse_header
+from grounds_record.header import REMOVED_MAX, RETENTION_KIND, RemovedRecord, parse_header
+from grounds_record.header_columns import mismatched_columns
 from server.decisions.retention import KEPT_FOR_EVER, Due, RetentionTable
 from server.errors import RetentionRefused
 from server.stores.record_log.entries import EPOCH, US, Entry, new_record_id, stored_record
@@ -142,10 +142,10 @@ def _check_intact(row: Row[Any]) -> Row[Any]:
     """Refuse a record that is not what was written: its header would pass for the true one ever after."""
     record = stored_record(row)
     try:
-        intact = not differing_columns(parse_header(record.header), record.columns or {})
+        intact = not mismatched_columns(parse_header(record.header), record.columns or {})
     except RecordError:
         intact = False
-    if not intact or record.nodes[:1] != (record.computed_leaf(),):
+    if not intact or record.nodes[:1] != (record.compute_leaf_hash(),):
         raise RetentionRefused(
             f"record {row.record_index} is not what was written; nothing of its batch was removed; "
             "run: python -m server doctor"
@@ -163,12 +163,12 @@ def _retention_entry(found: Sequence[tuple[Row[Any], Due]], table: RetentionTabl
             before = stamp(due.before)
             body.lines.add(market=line.market, kind=line.kind, years=line.years, before_time=before, count=count)
     return Entry(
-        kind=RETENTION,
+        kind=RETENTION_KIND,
         record_id=new_record_id(now),
         time=now,
         caller=OPERATOR,
         body=body.SerializeToString(deterministic=True),
-        removed=tuple(Removed(row.record_index, _sha256_hex(stored_record(row).header)) for row, _ in found),
+        removed=tuple(RemovedRecord(row.record_index, _sha256_hex(stored_record(row).header)) for row, _ in found),
     )
 
 

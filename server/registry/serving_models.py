@@ -11,8 +11,8 @@ from pathlib import Path
 import structlog
 
 from models.bundle import read_bundle
-from models.catalog import Entry, families, folders, read_active, read_entry
-from models.errors import ActivationRefused, BundleRefused
+from models.catalog import CatalogEntry, list_bundle_folders, list_families, read_active, read_entry
+from models.errors import ActivationRejected, BundleInvalid
 from models.model import Model, open_model
 
 LOG = structlog.get_logger()
@@ -29,7 +29,7 @@ class Lineup:
     """
 
     serving: Mapping[tuple[str, str], Model] = field(default_factory=dict)
-    entries: Mapping[tuple[str, str], Entry] = field(default_factory=dict)
+    entries: Mapping[tuple[str, str], CatalogEntry] = field(default_factory=dict)
 
     def model(self, family: str, market: str) -> Model | None:
         """Give the model that answers for a market."""
@@ -54,14 +54,14 @@ class LineupWatch:
         self.bundles = bundles
         self.now = Lineup()
         self.stamps: dict[Path, Stamp] = {}
-        self.read: dict[Path, Entry] = {}
+        self.read: dict[Path, CatalogEntry] = {}
         self.refused: dict[str, str] = {}  # why a family's ACTIVE.toml is not what serves
 
     def refresh(self) -> Lineup:
         """Look at the files, and swap in what has changed."""
         entries = {(entry.family, entry.name): entry for entry in self.read_entries()}
         serving: dict[tuple[str, str], Model] = {}
-        for family in families(self.bundles):
+        for family in list_families(self.bundles):
             for market, model in self.serve_family(family, entries).items():
                 serving[family, market] = model
         if (shown := names_of(serving)) != names_of(self.now.serving):
@@ -69,23 +69,25 @@ class LineupWatch:
         self.now = Lineup(serving, entries)
         return self.now
 
-    def read_entries(self) -> list[Entry]:
+    def read_entries(self) -> list[CatalogEntry]:
         """Read every bundle whose files have changed since the last look."""
-        found = [folder for family in families(self.bundles) for folder in folders(self.bundles, family)]
+        found = [
+            folder for family in list_families(self.bundles) for folder in list_bundle_folders(self.bundles, family)
+        ]
         for folder in found:
             if (stamp := stamp_of(folder)) != self.stamps.get(folder):
                 self.read[folder] = read_entry(folder)
                 self.stamps[folder] = stamp
-                if refusal := self.read[folder].refusal:
+                if refusal := self.read[folder].problem:
                     LOG.error("bundle refused", family=folder.parent.name, bundle=folder.name, problem=refusal)
         return [self.read[folder] for folder in found]
 
-    def serve_family(self, family: str, entries: dict[tuple[str, str], Entry]) -> dict[str, Model]:
+    def serve_family(self, family: str, entries: dict[tuple[str, str], CatalogEntry]) -> dict[str, Model]:
         """Open what ACTIVE.toml names; where that is refused, go on with what served."""
         before = {market: model for (name, market), model in self.now.serving.items() if name == family}
         try:
             wanted = read_active(self.bundles, family)
-        except ActivationRefused as error:
+        except ActivationRejected as error:
             if str(error) != self.refused.get(family):
                 LOG.error("activation refused", family=family, problem=str(error))
             self.refused[family] = str(error)
@@ -100,17 +102,17 @@ class LineupWatch:
                 serving[market] = model
         return serving
 
-    def open(self, family: str, bundle_id: str, entries: dict[tuple[str, str], Entry]) -> Model | None:
+    def open(self, family: str, bundle_id: str, entries: dict[tuple[str, str], CatalogEntry]) -> Model | None:
         """Open a bundle; one that does not reproduce its golden rows becomes a refused entry."""
         entry = entries.get((family, bundle_id))
-        if entry is None or entry.refusal:
+        if entry is None or entry.problem:
             return None
         folder = self.bundles / family / bundle_id
         try:
             return open_model(read_bundle(folder))
-        except BundleRefused as error:
+        except BundleInvalid as error:
             LOG.error("bundle refused", family=family, bundle=bundle_id, problem=str(error))
-            self.read[folder] = entries[family, bundle_id] = Entry(family, bundle_id, None, str(error))
+            self.read[folder] = entries[family, bundle_id] = CatalogEntry(family, bundle_id, None, str(error))
             return None
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, bindparam, select
 
-from models.schema import Schema, Value
+from models.schema import FeatureInput, Schema
 from server.errors import LoadRefused
 from server.stores.database import Database
 from server.stores.float_arrays import unpack
@@ -45,7 +45,7 @@ class StoredFeatures:
         as_of: When the values were true.
     """
 
-    values: dict[str, Value]
+    values: dict[str, FeatureInput]
     as_of: dt.datetime
 
 
@@ -70,7 +70,7 @@ class FeatureStore:
         if found is None:
             return None
         numbers = zip(schema.names, unpack(found.row), strict=True)
-        known = {name: schema.value_of(name, number) for name, number in numbers if not math.isnan(number)}
+        known = {name: schema.decode_value(name, number) for name, number in numbers if not math.isnan(number)}
         return StoredFeatures(known, utc(found.as_of))
 
 

@@ -38,7 +38,7 @@ FEATURES = Table(
 
 # The log: one row a record, in the order of the tree. `header`, `ciphertext` and the place are what the tree
 # commits to; `nodes` holds the hashes that the record completes, its leaf hash first, 32 bytes each. Every other
-# column follows from the header (record/grounds_record/columns.py) and is there to be searched. A row is never changed, but
+# column follows from the header (record/grounds_record/header_columns.py) and is there to be searched. A row is never changed, but
 # that retention takes `ciphertext`.
 RECORDS = Table(
     "records",
@@ -213,7 +213,7 @@ RISK_CHUNKS = Table(
     ForeignKeyConstraint(["run_number"], ["runs.run_number"], name="fk_risk_chunks_runs"),
 )
 
-# The leaves of the tree over a run's rows in a market, sorted, in blocks of record.leaf_blocks.BLOCK_LEAVES: `first` is the
+# The leaves of the tree over a run's rows in a market, sorted, in blocks of record.leaf_tiles.BLOCK_LEAVES: `first` is the
 # smallest leaf hash of a block, `root` the root over its `hashes`. An erasure leaves them: they tell nothing (see
 # record.customer_keys.row_salt), and the run's record is proved by them. A run of before revision 0005 has none.
 RISK_LEAVES = Table(

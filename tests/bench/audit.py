@@ -30,7 +30,7 @@ from grounds.audit.v1 import sample_pb2 as pb
 from grounds_client.calls import Client
 from grounds_record.header import Header
 from grounds_record.merkle import Frontier
-from grounds_record.sealed import SealedRecord, open_sealed, seal
+from grounds_record.sealed_record import SealedRecord, open_record, seal_record
 from server.config import read_settings
 from server.stores.database import Database
 from server.stores.record_log.decision_index import CREDIT_DECISION
@@ -171,7 +171,7 @@ def templates_of(connection: Connection, log: RecordLog) -> list[Template]:
     found = []
     for row in connection.execute(select(RECORDS).order_by(RECORDS.c.record_index)).all():
         key = log.keys.unwrap(log.keys.by_id({row.key_id})[row.key_id])
-        header, body = open_sealed(SealedRecord(bytes(row.header), bytes(row.ciphertext)), key)
+        header, body = open_record(SealedRecord(bytes(row.header), bytes(row.ciphertext)), key)
         found.append(Template(header, body, key))
     return found
 
@@ -186,7 +186,7 @@ def one_more(template: Template, place: int) -> tuple[Header, SealedRecord]:
     time_us = template.header.time_us + place * STEP_US
     name = new_record_id(EPOCH + time_us * US)
     header = replace(template.header, record_id=name, request_id=str(uuid.uuid4()), time_us=time_us)
-    return header, seal(header, template.body, template.key)
+    return header, seal_record(header, template.body, template.key)
 
 
 def sizes_of(database: Database, templates: Sequence[Template]) -> dict[str, Any]:
@@ -197,7 +197,7 @@ def sizes_of(database: Database, templates: Sequence[Template]) -> dict[str, Any
             size = pages * connection.exec_driver_sql("PRAGMA page_size").scalar_one()
         else:
             size = connection.exec_driver_sql("SELECT pg_database_size(current_database())").scalar_one()
-    sealed = [seal(one.header, one.body, one.key) for one in templates]
+    sealed = [seal_record(one.header, one.body, one.key) for one in templates]
     return {
         "database_bytes": int(size),
         "header_bytes": float(np.mean([len(one.header) for one in sealed])),

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from models.catalog import folders, read_active
+from models.catalog import list_bundle_folders, read_active
 from models.scoring import Scorer
 from tests.bench.subjects import BACKGROUND_ROWS, YARDSTICK, Subject, gridded, ways_of
 from tests.bench.timing import Way, in_turn
@@ -109,7 +109,7 @@ def bundle_of(bundles: Path, family: str) -> Path:
     Raises:
         ValueError: It is not clear which one is meant.
     """
-    names = set(read_active(bundles, family).values()) or {path.name for path in folders(bundles, family)}
+    names = set(read_active(bundles, family).values()) or {path.name for path in list_bundle_folders(bundles, family)}
     if len(names) != 1:
         raise ValueError(f"{bundles / family}: which of {len(names)} bundles? Activate one for all markets")
     return bundles / family / names.pop()

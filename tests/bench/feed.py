@@ -24,7 +24,7 @@ import demo
 from grounds.churn.v1 import churn_pb2 as pb
 from grounds_client.calls import Client
 from grounds_client.churn_calls import Which
-from models.scorecard import pd_of
+from models.scorecard import pd_from_log_odds
 from tests.conftest import ROOT, key_environment
 
 FEATURES = 20
@@ -152,7 +152,7 @@ def write_made_run(to: Path, customers: int) -> None:
 def made_table(first: int, log_odds: np.ndarray, contributions: np.ndarray, random: np.random.Generator) -> pa.Table:
     """Make some customers; their numbers rise with the rank, so that equal probabilities stand as they should."""
     count = len(log_odds)
-    pds = np.array([pd_of(value) for value in log_odds.tolist()])
+    pds = np.array([pd_from_log_odds(value) for value in log_odds.tolist()])
     spend = np.round(random.lognormal(11, 1, count)).astype(np.int64)
     usual, last = random.integers(3, 30, count), random.integers(20, 90, count)
     offsets = pa.array(np.arange(0, count * FEATURES + 1, FEATURES), pa.int32())

@@ -33,7 +33,7 @@ def searched(bundle_folder: Path, features: Path) -> dict[str, Any]:
         answer = recourse.search(values, section.approve_max_pd)
         took.append((time.perf_counter() - begun) * 1e3)
         scored.append(answer.rows_scored)
-        found += bool(answer.answers)
+        found += bool(answer.counterfactuals)
     return {
         "applicants": len(declined),
         "with_recourse": found,

@@ -13,7 +13,7 @@ import shap
 import treelite
 
 from models.bundle import read_bundle
-from models.scoring import OneRow, Scorer, batches, session
+from models.scoring import BoundRow, Scorer, open_session, row_batches
 from tests.bench.timing import Way
 from tests.conftest import ROOT
 from tests.oracles import FloatArray
@@ -85,9 +85,9 @@ def ways_of(subject: Subject, *, slow: bool = True) -> dict[str, Way]:
     """Give every way of scoring and explaining rows; `slow` includes shap."""
     scorer = Scorer(subject.score, subject.explain)
     booster = subject.booster
-    plain = session(subject.score, ("margin",))
+    plain = open_session(subject.score, ("margin",))
     ways: dict[str, Way] = {
-        "score": lambda rows: scorer.one_row.score.listed(rows) if len(rows) == 1 else scorer.margins(rows),
+        "score": lambda rows: scorer._rows.score.run_to_list(rows) if len(rows) == 1 else scorer.margins(rows),
         "score + explanation": lambda rows: scorer.explain_one(rows) if len(rows) == 1 else scorer.explain(rows),
         "explanation alone": contributions_alone(subject),
         YARDSTICK: lambda rows: booster.predict(rows, pred_contrib=True, num_threads=1),
@@ -112,13 +112,13 @@ def contributions_alone(subject: Subject) -> Way:
     del model.graph.node[:], model.graph.output[:]
     model.graph.node.extend(kept)
     model.graph.output.extend(outputs)
-    graph = session(model.SerializeToString(), ("contributions",), planned=True)
-    one = OneRow(graph, ("contributions",))
+    graph = open_session(model.SerializeToString(), ("contributions",), reuse_memory_plan=True)
+    one = BoundRow(graph, ("contributions",))
 
     def run(rows: FloatArray) -> object:
         if len(rows) == 1:
-            return one.listed(rows)
-        return [graph.run(None, {"rows": batch}) for batch in batches(rows)]
+            return one.run_to_list(rows)
+        return [graph.run(None, {"rows": batch}) for batch in row_batches(rows)]
 
     return run
 

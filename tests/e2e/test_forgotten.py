@@ -20,7 +20,7 @@ from sqlalchemy import select
 
 from grounds.credit.v1 import credit_pb2 as pb
 from grounds_client.export_log import export_log
-from grounds_record.keys import read_secret
+from grounds_record.key_files import read_secret
 from server.config import Settings
 from server.maintenance.erasure import erase_customer, rewrite_files
 from server.stores.runs.arrow_chunks import EXPORTED, written

@@ -12,9 +12,9 @@ import pytest
 from grounds.audit.v1 import audit_pb2, audit_pb2_grpc
 from grounds.credit.v1 import credit_pb2 as pb
 from grounds_record.checkpoint import open_checkpoint
-from grounds_record.keys import read_signing_key
+from grounds_record.key_files import read_signing_key
 from grounds_record.merkle import verify_consistency, verify_inclusion
-from grounds_record.sealed import SealedRecord
+from grounds_record.sealed_record import SealedRecord
 from server.config import read_settings
 from server.maintenance.doctor import check_log
 from server.stores.database import Database

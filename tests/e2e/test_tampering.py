@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from grounds_client.__main__ import app
 from grounds_record.checkpoint import Checkpoint, sign_checkpoint
-from grounds_record.keys import ensure_signing_key
+from grounds_record.key_files import ensure_signing_key
 from grounds_record.merkle import Frontier
 from server.config import Settings
 from server.maintenance.doctor import check_log

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from models.bundle import FILES, MANIFEST, json_bytes, read_bundle, write_bundle
-from models.documents import FORMAT
-from models.durable import write_file, write_folder
-from models.errors import BundleRefused
+from models.atomic_files import write_file, write_folder
+from models.bundle import FILES, MANIFEST, document_bytes, read_bundle, write_bundle
+from models.bundle_documents import FORMAT_VERSION
+from models.errors import BundleInvalid
 from models.model import open_model
-from tests.models.rewriting import files_of, manifest_of, rewritten, with_document
+from tests.models.changed_bundles import files_of, manifest_of, rewritten, with_document
 from tests.small import SmallFamily
 
 DOCUMENTS = {
@@ -51,7 +51,7 @@ def test_a_bundle_reads_back_as_it_was_written(small: SmallFamily, tmp_path: Pat
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_a_document_that_was_read_writes_the_bytes_that_it_was_read_from(small: SmallFamily, name: str) -> None:
     """So every double comes back as it was, and unknown is not 0."""
-    assert json_bytes(DOCUMENTS[name](small.bundle())) == files_of(small.bundle_folder)[name]
+    assert document_bytes(DOCUMENTS[name](small.bundle())) == files_of(small.bundle_folder)[name]
 
 
 def test_the_name_of_a_bundle_is_the_digest_of_its_manifest_which_has_the_digest_of_every_file(
@@ -87,7 +87,7 @@ def test_a_flipped_byte_in_any_file_refuses_the_bundle_and_names_the_file(
     content[int(place * (len(content) - 1))] ^= 1
     (folder / name).write_bytes(content)
 
-    with pytest.raises(BundleRefused, match=f"^{name} "):
+    with pytest.raises(BundleInvalid, match=f"^{name} "):
         read_bundle(folder)
 
 
@@ -100,7 +100,7 @@ def test_a_file_that_is_empty_or_missing_refuses_the_bundle_and_is_named(
     if content is not None:
         (folder / name).write_bytes(content)
 
-    with pytest.raises(BundleRefused, match=f"^{name} "):
+    with pytest.raises(BundleInvalid, match=f"^{name} "):
         read_bundle(folder)
 
 
@@ -108,7 +108,7 @@ def test_a_folder_in_the_place_of_a_file_refuses_the_bundle(folder: Path) -> Non
     (folder / "score.onnx").unlink()
     (folder / "score.onnx").mkdir()
 
-    with pytest.raises(BundleRefused, match=r"^score[.]onnx cannot be read"):
+    with pytest.raises(BundleInvalid, match=r"^score[.]onnx cannot be read"):
         read_bundle(folder)
 
 
@@ -116,19 +116,19 @@ def test_a_folder_in_the_place_of_a_file_refuses_the_bundle(folder: Path) -> Non
 def test_a_file_that_does_not_belong_to_the_bundle_refuses_it_and_is_named(folder: Path, stranger: str) -> None:
     (folder / stranger).write_bytes(b"")
 
-    with pytest.raises(BundleRefused, match=f"'{stranger}'.*do not belong"):
+    with pytest.raises(BundleInvalid, match=f"'{stranger}'.*do not belong"):
         read_bundle(folder)
 
 
 def test_a_folder_under_another_name_is_refused(folder: Path) -> None:
     other = folder.rename(folder.with_name("0" * 64))
 
-    with pytest.raises(BundleRefused, match=r"^manifest[.]json is not the one that the folder is named after"):
+    with pytest.raises(BundleInvalid, match=r"^manifest[.]json is not the one that the folder is named after"):
         read_bundle(other)
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BundleRefused, match=r"^manifest[.]json cannot be read"):
+    with pytest.raises(BundleInvalid, match=r"^manifest[.]json cannot be read"):
         read_bundle(tmp_path / "nothing")
 
 
@@ -141,9 +141,9 @@ def with_manifest(folder: Path, change: dict[str, Any]) -> Path:
 
 @pytest.mark.parametrize("more", [{}, {"signature": "not known to this release"}])
 def test_a_newer_format_is_refused_as_newer_whatever_else_it_brings(folder: Path, more: dict[str, str]) -> None:
-    newer = with_manifest(folder, {"format": FORMAT + 1, **more})
+    newer = with_manifest(folder, {"format": FORMAT_VERSION + 1, **more})
 
-    with pytest.raises(BundleRefused, match=f"format {FORMAT + 1}; this release reads up to {FORMAT}"):
+    with pytest.raises(BundleInvalid, match=f"format {FORMAT_VERSION + 1}; this release reads up to {FORMAT_VERSION}"):
         read_bundle(newer)
 
 
@@ -151,7 +151,7 @@ def test_a_newer_format_is_refused_as_newer_whatever_else_it_brings(folder: Path
     "change", [{"files": {}}, {"markets": []}, {"family": "../credit"}, {"stranger": 1}, {"format": "one"}]
 )
 def test_a_manifest_that_is_none_refuses_the_bundle(folder: Path, change: dict[str, Any]) -> None:
-    with pytest.raises(BundleRefused, match=r"^manifest\.json"):
+    with pytest.raises(BundleInvalid, match=r"^manifest\.json"):
         read_bundle(with_manifest(folder, change))
 
 
@@ -172,7 +172,7 @@ def test_a_document_that_cannot_be_right_refuses_the_bundle_and_names_the_field(
 ) -> None:
     faulty = with_document(small.bundle_folder, tmp_path, name, change)
 
-    with pytest.raises(BundleRefused, match=f"^{message}"):
+    with pytest.raises(BundleInvalid, match=f"^{message}"):
         read_bundle(faulty)
 
 
@@ -180,7 +180,7 @@ def test_a_document_that_cannot_be_right_refuses_the_bundle_and_names_the_field(
 def test_a_file_that_is_no_text_refuses_the_bundle_and_is_named(small: SmallFamily, tmp_path: Path, name: str) -> None:
     faulty = rewritten(small.bundle_folder, tmp_path, name, b"\xff\xfe\x00")
 
-    with pytest.raises(BundleRefused, match=f"^{name}"):
+    with pytest.raises(BundleInvalid, match=f"^{name}"):
         read_bundle(faulty)
 
 

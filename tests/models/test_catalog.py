@@ -5,9 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from models.catalog import ACTIVE, activate, families, find, folders, read_active, read_entry, write_active
-from models.errors import ActivationRefused, BundleRefused
-from tests.models.rewriting import rewritten, with_document
+from models.catalog import (
+    ACTIVE,
+    activate,
+    find_bundle,
+    list_bundle_folders,
+    list_families,
+    read_active,
+    read_entry,
+    write_active,
+)
+from models.errors import ActivationRejected, BundleInvalid
+from tests.models.changed_bundles import rewritten, with_document
 from tests.small import SmallFamily
 
 
@@ -62,20 +71,20 @@ def test_rolling_back_is_activating_what_served_before(bundles: Path, first: str
 
 
 def test_eight_characters_name_a_bundle(bundles: Path, first: str) -> None:
-    assert find(bundles, first[:8]).name == first
+    assert find_bundle(bundles, first[:8]).name == first
     assert activate(bundles, first[:8])[0].bundle_id == first
 
 
 @pytest.mark.parametrize("length", [0, 1, 7])
 def test_fewer_than_eight_characters_name_nothing(bundles: Path, first: str, length: int) -> None:
-    with pytest.raises(ActivationRefused, match="too short; give at least 8 characters"):
+    with pytest.raises(ActivationRejected, match="too short; give at least 8 characters"):
         activate(bundles, first[:length])
 
     assert not (bundles / "credit" / ACTIVE).exists()
 
 
 def test_a_beginning_that_no_bundle_has_names_nothing(bundles: Path) -> None:
-    with pytest.raises(ActivationRefused, match=r"no bundle below .* begins with zzzzzzzz"):
+    with pytest.raises(ActivationRejected, match=r"no bundle below .* begins with zzzzzzzz"):
         activate(bundles, "zzzzzzzz")
 
 
@@ -86,16 +95,16 @@ def test_a_beginning_that_two_bundles_have_names_neither_also_across_families(
     twin = bundles / family / (first[:-1] + ("0" if first[-1] != "0" else "1"))
     twin.mkdir(parents=True)
 
-    with pytest.raises(ActivationRefused, match=r"2 bundles below .* begins with"):
+    with pytest.raises(ActivationRejected, match=r"2 bundles below .* begins with"):
         activate(bundles, first[:12])
 
-    assert find(bundles, first).name == first
+    assert find_bundle(bundles, first).name == first
 
 
 def test_a_market_that_the_bundle_may_not_serve_is_refused_and_named_and_nothing_changes(
     bundles: Path, first: str
 ) -> None:
-    with pytest.raises(ActivationRefused, match="may serve DE, FR, not IT, US"):
+    with pytest.raises(ActivationRejected, match="may serve DE, FR, not IT, US"):
         activate(bundles, first, ("DE", "US", "IT"))
 
     assert read_active(bundles, "credit") == {}
@@ -107,7 +116,7 @@ def test_a_bundle_that_is_not_whole_is_refused_and_what_serves_goes_on(bundles: 
     model = bundles / "credit" / second / "score.onnx"
     model.write_bytes(model.read_bytes()[:-1] + b"\x00")
 
-    with pytest.raises(BundleRefused, match=r"^score[.]onnx is not what"):
+    with pytest.raises(BundleInvalid, match=r"^score[.]onnx is not what"):
         activate(bundles, second)
 
     assert (bundles / "credit" / ACTIVE).read_bytes() == before
@@ -120,7 +129,7 @@ def test_a_bundle_that_does_not_reproduce_itself_is_refused_and_what_serves_goes
     before = (bundles / "credit" / ACTIVE).read_bytes()
     wrong = with_document(small.bundle_folder, bundles, "golden.json", lambda d: d["rows"][3].update(margin=0.5))
 
-    with pytest.raises(BundleRefused, match=r"^golden[.]json: row 3"):
+    with pytest.raises(BundleInvalid, match=r"^golden[.]json: row 3"):
         activate(bundles, wrong.name)
 
     assert (bundles / "credit" / ACTIVE).read_bytes() == before
@@ -131,7 +140,7 @@ def test_a_bundle_in_the_folder_of_another_family_is_refused(bundles: Path, firs
     (bundles / "churn").mkdir()
     (bundles / "credit" / first).rename(bundles / "churn" / first)
 
-    with pytest.raises((ActivationRefused, BundleRefused)):
+    with pytest.raises((ActivationRejected, BundleInvalid)):
         activate(bundles, first)
 
     assert not (bundles / "churn" / ACTIVE).exists()
@@ -154,9 +163,9 @@ def test_a_broken_list_of_what_serves_is_refused_by_name_and_left_for_a_person_t
     path = bundles / "credit" / ACTIVE
     path.write_bytes(BROKEN[name])
 
-    with pytest.raises(ActivationRefused, match=r"^credit/ACTIVE[.]toml: "):
+    with pytest.raises(ActivationRejected, match=r"^credit/ACTIVE[.]toml: "):
         read_active(bundles, "credit")
-    with pytest.raises(ActivationRefused, match=r"^credit/ACTIVE[.]toml: "):
+    with pytest.raises(ActivationRejected, match=r"^credit/ACTIVE[.]toml: "):
         activate(bundles, first)
 
     assert path.read_bytes() == BROKEN[name]
@@ -176,19 +185,19 @@ def test_an_entry_is_a_whole_bundle_or_says_why_it_is_refused(bundles: Path, fir
 
     whole, refused = (read_entry(bundles / "credit" / name) for name in (first, second))
 
-    assert (whole.family, whole.name, whole.refusal) == ("credit", first, "")
+    assert (whole.family, whole.name, whole.problem) == ("credit", first, "")
     assert whole.bundle is not None
     assert refused.bundle is None
-    assert refused.refusal.startswith("card.md cannot be read")
+    assert refused.problem.startswith("card.md cannot be read")
 
 
 def test_an_unfinished_write_is_no_family_and_no_bundle(bundles: Path, first: str) -> None:
     (bundles / ".half").mkdir()
     (bundles / "credit" / ".half").mkdir()
 
-    assert families(bundles) == ["credit"]
-    assert [path.name for path in folders(bundles, "credit")] == [first]
+    assert list_families(bundles) == ["credit"]
+    assert [path.name for path in list_bundle_folders(bundles, "credit")] == [first]
 
 
 def test_a_catalog_that_is_not_there_has_no_families(tmp_path: Path) -> None:
-    assert families(tmp_path / "nothing") == []
+    assert list_families(tmp_path / "nothing") == []

@@ -10,9 +10,9 @@ import onnx
 import pytest
 
 from models.bundle import read_bundle
-from models.errors import BundleRefused
-from models.model import array_of, open_model
-from tests.models.rewriting import rewritten, with_document
+from models.errors import BundleInvalid
+from models.model import open_model, rows_array
+from tests.models.changed_bundles import rewritten, with_document
 from tests.small import SmallFamily
 
 
@@ -61,7 +61,7 @@ def test_a_golden_row_that_comes_out_otherwise_refuses_the_bundle(
     change, message = GOLDEN_FAULTS[name]
     bundle = read_bundle(with_document(small.bundle_folder, tmp_path, "golden.json", change))
 
-    with pytest.raises(BundleRefused, match=f"^golden.json: {message}"):
+    with pytest.raises(BundleInvalid, match=f"^golden.json: {message}"):
         open_model(bundle)
 
 
@@ -76,7 +76,7 @@ def test_another_calibration_than_that_of_the_golden_rows_refuses_the_bundle(
 ) -> None:
     changed = with_document(small.bundle_folder, tmp_path, "scorecard.json", lambda d: d.update(intercept=0.25))
 
-    with pytest.raises(BundleRefused, match=r"^golden[.]json: row 0: pd is"):
+    with pytest.raises(BundleInvalid, match=r"^golden[.]json: row 0: pd is"):
         open_model(read_bundle(changed))
 
 
@@ -87,7 +87,7 @@ def test_another_base_margin_than_that_of_the_explanation_refuses_the_bundle(
         small.bundle_folder, tmp_path, "baseline.json", lambda d: d.update(base_margin=d["base_margin"] + 1e-6)
     )
 
-    with pytest.raises(BundleRefused, match=r"^golden[.]json: contributions miss the log-odds"):
+    with pytest.raises(BundleInvalid, match=r"^golden[.]json: contributions miss the log-odds"):
         open_model(read_bundle(changed))
 
 
@@ -109,7 +109,7 @@ def test_an_explanation_of_other_numbers_refuses_the_bundle(small: SmallFamily, 
     explain = with_lines(small.bundle().explain, change)
     changed = rewritten(small.bundle_folder, tmp_path, "explain.onnx", explain)
 
-    with pytest.raises(BundleRefused, match=r"^golden[.]json: "):
+    with pytest.raises(BundleInvalid, match=r"^golden[.]json: "):
         open_model(read_bundle(changed))
 
 
@@ -120,14 +120,14 @@ def test_a_graph_that_does_not_open_refuses_the_bundle(
 ) -> None:
     changed = rewritten(small.bundle_folder, tmp_path, name, content)
 
-    with pytest.raises(BundleRefused, match="does not open"):
+    with pytest.raises(BundleInvalid, match="does not open"):
         open_model(read_bundle(changed))
 
 
 def test_the_graphs_in_each_others_place_refuse_the_bundle(small: SmallFamily, tmp_path: Path) -> None:
     changed = rewritten(small.bundle_folder, tmp_path, "score.onnx", small.bundle().explain)
 
-    with pytest.raises(BundleRefused):
+    with pytest.raises(BundleInvalid):
         open_model(read_bundle(changed))
 
 
@@ -147,6 +147,6 @@ def test_no_rows_have_no_answers(small: SmallFamily) -> None:
 
 def test_the_baseline_has_the_base_margin_that_it_says(small: SmallFamily) -> None:
     bundle = small.bundle()
-    margins = open_model(bundle).scorer.margins(array_of(list(bundle.baseline.rows)))
+    margins = open_model(bundle).scorer.margins(rows_array(list(bundle.baseline.rows)))
 
     assert math.fsum(margins) / len(margins) == pytest.approx(bundle.baseline.base_margin, abs=1e-12)

@@ -7,8 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.documents import FeatureSpec, GroupSpec, SchemaDocument
-from models.reasons import PUSHED_MAX, REASONS_MAX, GroupPush, locale_for, pushes, text_of
+from models.bundle_documents import FeatureSpec, GroupSpec, SchemaDocument
+from models.reasons import (
+    FEATURES_NAMED_MAX,
+    REASONS_MAX,
+    GroupContribution,
+    principal_reasons,
+    reason_text,
+    resolve_locale,
+)
 from models.schema import Schema
 
 CODES = ("DELAY", "AMOUNT", "BALANCE", "CHANGE", "ERRORS", "FRAUD")
@@ -36,7 +43,7 @@ SIX = schema_of(
 def told(*sums: float) -> list[str]:
     """Give the codes that are told where the groups of SIX, in order, push so much; half by each feature."""
     contributions = [part for total in (*sums, *[0.0] * (6 - len(sums))) for part in (total / 2, total / 2)]
-    return [push.code for push in pushes(SIX, contributions, [0] * 12)]
+    return [push.code for push in principal_reasons(SIX, contributions, [0] * 12)]
 
 
 def test_only_groups_that_push_toward_risk_are_told_strongest_first() -> None:
@@ -58,7 +65,7 @@ def test_at_most_four_groups_are_told() -> None:
 
 
 def test_fewer_may_be_asked_for() -> None:
-    found = pushes(SIX, [0.1] * 12, [0] * 12, at_most=2)
+    found = principal_reasons(SIX, [0.1] * 12, [0] * 12, limit=2)
 
     assert [push.code for push in found] == ["AMOUNT", "BALANCE"]
 
@@ -76,7 +83,7 @@ def test_fewer_reasons_are_told_rather_than_padded() -> None:
 def test_a_group_is_the_sum_of_its_features_and_names_those_that_pushed_toward_risk_strongest_first() -> None:
     contributions, points = [0.1, 0.4, 0.9, -0.6] + [0.0] * 8, [-3, -12, -26, 17] + [0] * 8
 
-    delay, amount = pushes(SIX, contributions, points)
+    delay, amount = principal_reasons(SIX, contributions, points)
 
     assert (delay.code, delay.log_odds, delay.points) == ("DELAY", pytest.approx(0.5), -15)
     assert delay.features == ("delay2", "delay1")
@@ -85,7 +92,7 @@ def test_a_group_is_the_sum_of_its_features_and_names_those_that_pushed_toward_r
 
 
 def test_features_of_a_group_that_cancel_out_are_no_reason() -> None:
-    assert pushes(SIX, [0.5, -0.5] + [0.0] * 10, [0] * 12) == []
+    assert principal_reasons(SIX, [0.5, -0.5] + [0.0] * 10, [0] * 12) == []
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)
@@ -94,7 +101,7 @@ def test_no_group_that_is_left_out_pushes_more_than_one_that_is_told(contributio
     sums = {code: contributions[2 * place] + contributions[2 * place + 1] for place, code in enumerate(CODES)}
     risk = sum(total for total in sums.values() if total > 0.0)
 
-    found = pushes(SIX, contributions, [0] * 12)
+    found = principal_reasons(SIX, contributions, [0] * 12)
 
     strongest = sorted((code for code in CODES if sums[code] > 0.0), key=lambda code: (-sums[code], code))
     assert [push.code for push in found] == strongest[: len(found)]
@@ -120,7 +127,7 @@ def said(
 ) -> str:
     """Say one text."""
     schema = schema_of({"ALL": {"en": "x", locale: text}}, GROUP_OF, **(own or {}))
-    return text_of(schema, GroupPush("ALL", 1.0, -10, features), locale, values, TYPICAL)
+    return reason_text(schema, GroupContribution("ALL", 1.0, -10, features), locale, values, TYPICAL)
 
 
 @pytest.mark.parametrize(
@@ -140,13 +147,13 @@ def said(
 def test_the_locale_is_the_one_wanted_else_its_language_else_english(
     wanted: str, offered: tuple[str, ...], chosen: str
 ) -> None:
-    assert locale_for(schema_of({"ALL": dict.fromkeys(offered, "x")}, GROUP_OF), wanted) == chosen
+    assert resolve_locale(schema_of({"ALL": dict.fromkeys(offered, "x")}, GROUP_OF), wanted) == chosen
 
 
 def test_a_locale_that_one_group_lacks_is_not_offered_so_that_reasons_are_in_one_language() -> None:
     schema = schema_of({"ALL": {"en": "x", "de": "x"}, "MORE": {"en": "x"}}, {**GROUP_OF, "more": "MORE"})
 
-    assert locale_for(schema, "de") == "en"
+    assert resolve_locale(schema, "de") == "en"
 
 
 def test_a_text_has_the_customers_value_and_the_typical_one() -> None:
@@ -229,7 +236,7 @@ def test_pushed_names_the_strongest_features_each_in_its_own_words() -> None:
 
     found = said("Behind: {pushed}", features=("share", "late", "amount"), own=own)
 
-    assert PUSHED_MAX == 2
+    assert FEATURES_NAMED_MAX == 2
     assert found == "Behind: share 25.6% (10%); 12 days late (3)"
 
 

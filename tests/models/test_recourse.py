@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 
 from models.bundle import Bundle
+from models.counterfactual_search import TrialScorer, cheapest_points, crossing_boxes, scored_spans
 from models.model import Model, open_model
-from models.recourse import ROWS_MAX, Counterfactual, Found, Recourse
+from models.recourse import ROWS_MAX, Counterfactual, Recourse, RecourseResult
 from models.schema import Schema
-from models.smallest import Trials, boxes_of, cheapest, choices_of
-from tests.models.exhaustive import smallest_by_brute_force, smallest_found
+from tests.models.brute_force import smallest_by_brute_force, smallest_found
 from tests.small import SmallFamily, made_customers
 
 TARGET = 0.20
@@ -66,7 +66,7 @@ def after(values: Mapping[str, float], answer: Counterfactual) -> dict[str, floa
 def test_every_answer_crosses_the_target_and_carries_what_comes_out(recourse: Recourse) -> None:
     answered = 0
     for values in refused(recourse.model, 100):
-        for answer in recourse.search(values, TARGET).answers:
+        for answer in recourse.search(values, TARGET).counterfactuals:
             scored = recourse.model.explain(after(values, answer))
             assert scored.pd <= TARGET
             assert (answer.pd, answer.score) == (scored.pd, scored.score)
@@ -77,7 +77,7 @@ def test_every_answer_crosses_the_target_and_carries_what_comes_out(recourse: Re
 
 def test_no_change_of_an_answer_can_be_left_out(recourse: Recourse) -> None:
     for values in refused(recourse.model, 100):
-        for answer in recourse.search(values, TARGET).answers:
+        for answer in recourse.search(values, TARGET).counterfactuals:
             for change in answer.changes:
                 without = {**after(values, answer), change.feature: change.before}
                 assert recourse.model.explain(without).pd > TARGET
@@ -87,11 +87,13 @@ def test_signs_and_bounds_hold_whole_stays_whole_and_missing_stays_missing(recou
     features = {feature.name: feature for feature in recourse.model.bundle.schema.features}
     touched = set()
     for values in refused(recourse.model, 100):
-        for change in [change for answer in recourse.search(values, TARGET).answers for change in answer.changes]:
+        for change in [
+            change for answer in recourse.search(values, TARGET).counterfactuals for change in answer.changes
+        ]:
             feature = features[change.feature]
             assert change.feature in values
             assert (change.after - change.before) * feature.sign <= 0
-            assert not recourse.model.bundle.schema.problems_of(change.feature, change.after, decides=False)
+            assert not recourse.model.bundle.schema._value_problems(change.feature, change.after, decides=False)
             assert change.feature in {"turnover", "years"} or change.after.is_integer()
             touched.add(change.feature)
     assert touched == set(FEATURES)
@@ -103,18 +105,21 @@ def test_only_groups_that_a_customer_can_act_on_are_touched(small: SmallFamily) 
     customers = refused(one.model, 60)
 
     changed = {
-        name for values in customers for answer in one.search(values, TARGET).answers for name in answer.features
+        name
+        for values in customers
+        for answer in one.search(values, TARGET).counterfactuals
+        for name in answer.features
     }
 
     assert changed == {"days_late", "orders"}
-    assert all(none.search(values, TARGET) == Found((), 1, complete=True) for values in customers)
+    assert all(none.search(values, TARGET) == RecourseResult((), 1, complete=True) for values in customers)
 
 
 def test_a_narrower_bound_is_kept(small: SmallFamily) -> None:
     narrow = recourse_of(small, days_late={"min": 12.0}, turnover={"max": 90_000.0})
 
     for values in refused(narrow.model, 60):
-        for change in [change for answer in narrow.search(values, TARGET).answers for change in answer.changes]:
+        for change in [change for answer in narrow.search(values, TARGET).counterfactuals for change in answer.changes]:
             assert change.feature != "days_late" or change.after >= 12
             assert change.feature != "turnover" or change.after <= 90_000
 
@@ -123,28 +128,28 @@ def test_who_is_not_above_the_target_needs_no_change(recourse: Recourse) -> None
     values = {"days_late": 0.0, "turnover": 500_000.0, "years": 30.0}
     pd_now = recourse.model.explain(values).pd
 
-    assert recourse.search(values, pd_now) == Found((), 1, complete=True)
+    assert recourse.search(values, pd_now) == RecourseResult((), 1, complete=True)
     assert recourse.search(values, math.nextafter(pd_now, 0.0)).rows_scored > 1
 
 
 def test_the_target_is_inclusive_to_the_last_bit(recourse: Recourse) -> None:
     values = refused(recourse.model, 1)[0]
-    best = recourse.search(values, TARGET).answers[0]
+    best = recourse.search(values, TARGET).counterfactuals[0]
 
-    assert best in recourse.search(values, best.pd).answers
+    assert best in recourse.search(values, best.pd).counterfactuals
 
 
 def test_a_target_that_nobody_reaches_has_no_answer(recourse: Recourse) -> None:
     found = recourse.search(refused(recourse.model, 1)[0], 1e-9)
 
-    assert (found.answers, found.complete) == ((), True)
+    assert (found.counterfactuals, found.complete) == ((), True)
 
 
 def test_a_sign_that_does_not_hold_never_gives_an_answer_that_does_not_cross(small: SmallFamily) -> None:
     wrong = recourse_of(small, days_late={"sign": -1}, years={"sign": 1}, orders={"sign": 1})
 
     for values in refused(wrong.model, 60):
-        for answer in wrong.search(values, TARGET).answers:
+        for answer in wrong.search(values, TARGET).counterfactuals:
             assert wrong.model.explain(after(values, answer)).pd <= TARGET
 
 
@@ -161,10 +166,10 @@ def test_no_smaller_set_and_no_smaller_change_exists_by_trying_every_combination
         found = recourse.search(values, target)
         assert found.complete
         # Shrinking between the steps may change the order of sets of the same size, and can only shorten.
-        distances = {tuple(sorted(answer.features)): answer.distance for answer in found.answers}
+        distances = {tuple(sorted(answer.features)): answer.distance for answer in found.counterfactuals}
         assert set(distances) == {names for names, _ in wanted}
         assert all(distances[names] <= distance + 1e-12 for names, distance in wanted)
-        ordered = [(len(answer.changes), answer.distance) for answer in found.answers]
+        ordered = [(len(answer.changes), answer.distance) for answer in found.counterfactuals]
         assert ordered == sorted(ordered)
         sizes |= {size for size, _ in ordered} or {0}
     assert sizes == {0, 1, 2, 3}
@@ -176,15 +181,15 @@ def test_where_no_rows_are_left_to_shrink_with_what_is_known_to_cross_is_given_a
     short_of = 0
     for values in refused(recourse.model, 30):
         row = recourse.model.bundle.schema.row(values)
-        ample, scant = Trials(recourse.model, row, TARGET, ROWS_MAX), Trials(recourse.model, row, TARGET, 20)
-        offers = [ladder.offer(float(row[0, ladder.position])) for ladder in recourse.ladders.values()]
-        boxes, _ = boxes_of(choices_of(offers, ample)[0], 1, [], ample)
+        ample, scant = TrialScorer(recourse.model, row, TARGET, ROWS_MAX), TrialScorer(recourse.model, row, TARGET, 20)
+        offers = [ladder.candidates(float(row[0, ladder.position])) for ladder in recourse.grids.values()]
+        boxes, _ = crossing_boxes(scored_spans(offers, ample)[0], 1, [], ample)
 
-        found, exact = cheapest(boxes, 3, scant, rows_kept=10)
+        found, exact = cheapest_points(boxes, 3, scant, rows_reserved=10)
 
         assert scant.rows_left >= 0
         assert all(box.is_point for box in found)
-        assert all(ample.crossing([box.far_corner for box in found]))
+        assert all(ample.are_crossing([box.far_corner for box in found]))
         assert [box.names for box in found] == list(dict.fromkeys(box.names for box in found))
         short_of += not exact
     assert short_of > 10

@@ -11,14 +11,14 @@ import pandas as pd
 import pytest
 
 from models.bundle import read_bundle
+from models.counterfactual_search import CORNERS_MAX
 from models.model import Model, open_model
-from models.recourse import ROWS_MAX, Found, Recourse
+from models.recourse import ROWS_MAX, Recourse, RecourseResult
 from models.schema import Schema
-from models.scoring import Doubles, Scorer
-from models.signs import best_values
-from models.smallest import CORNERS_MAX
+from models.scoring import FloatArray, Scorer
+from models.sign_conflicts import best_baseline_values
 from tests.conftest import Released
-from tests.models.exhaustive import smallest_by_brute_force, smallest_found
+from tests.models.brute_force import smallest_by_brute_force, smallest_found
 from tests.oracles import margins, model_thresholds
 
 APPROVE_MAX_PD, REFER_MAX_PD = 0.15, 0.35  # of the shipped policy
@@ -30,11 +30,11 @@ class CountingScorer(Scorer):
 
     counted = 0
 
-    def margins(self, rows: Doubles) -> Doubles:
+    def margins(self, rows: FloatArray) -> FloatArray:
         self.counted += len(rows)
         return super().margins(rows)
 
-    def explain(self, rows: Doubles) -> tuple[Doubles, Doubles]:
+    def explain(self, rows: FloatArray) -> tuple[FloatArray, FloatArray]:
         self.counted += len(rows)
         return super().explain(rows)
 
@@ -48,9 +48,9 @@ class Declined:
     recourse: Recourse
     rows: pd.DataFrame
     referred: pd.DataFrame
-    found: list[Found]
+    found: list[RecourseResult]
 
-    def pds(self, rows: pd.DataFrame) -> Doubles:
+    def pds(self, rows: pd.DataFrame) -> FloatArray:
         """Score again: model.txt in LightGBM, then the calibration of scorecard.json."""
         card = json.loads((self.folder / "scorecard.json").read_text())
         log_odds = card["slope"] * margins(self.booster, rows.to_numpy(dtype=np.float64)) + card["intercept"]
@@ -60,7 +60,7 @@ class Declined:
         """Give each applicant's row after each answer."""
         rows = []
         for index, found in enumerate(self.found):
-            for answer in found.answers:
+            for answer in found.counterfactuals:
                 row = self.rows.iloc[index].copy()
                 row[[change.feature for change in answer.changes]] = [change.after for change in answer.changes]
                 rows.append(row)
@@ -85,12 +85,12 @@ def test_every_counterfactual_crosses_the_cut_off_when_lightgbm_scores_it_again(
 
     assert len(declined.rows) == 500
     assert max(pds) <= APPROVE_MAX_PD + 1e-12
-    given = [answer.pd for found in declined.found for answer in found.answers]
+    given = [answer.pd for found in declined.found for answer in found.counterfactuals]
     assert np.abs(pds - given).max() < 1e-12
 
 
 def test_most_declined_applicants_have_recourse_and_no_bound_is_met(declined: Declined) -> None:
-    share = sum(bool(found.answers) for found in declined.found) / len(declined.found)
+    share = sum(bool(found.counterfactuals) for found in declined.found) / len(declined.found)
     rows = [found.rows_scored for found in declined.found]
 
     assert share > 0.5
@@ -105,11 +105,11 @@ def test_only_actionable_groups_are_touched_toward_less_risk_within_bounds_and_i
     assert {code for code, group in schema.group.items() if group.actionable} == ACTIONABLE
     features = {feature.name: feature for feature in schema.features}
     for found in declined.found:
-        for change in [change for answer in found.answers for change in answer.changes]:
+        for change in [change for answer in found.counterfactuals for change in answer.changes]:
             feature = features[change.feature]
             assert feature.group in ACTIONABLE
             assert (change.after - change.before) * feature.sign < 0
-            assert not schema.problems_of(change.feature, change.after, decides=False)
+            assert not schema._value_problems(change.feature, change.after, decides=False)
             assert change.after.is_integer()
 
 
@@ -118,7 +118,7 @@ def test_every_value_is_between_the_ends_of_what_the_baseline_has(declined: Decl
     baseline = np.array(bundle.baseline.rows, dtype=float)
     asked = model_thresholds(declined.booster)
     for found in declined.found:
-        for change in [change for answer in found.answers for change in answer.changes]:
+        for change in [change for answer in found.counterfactuals for change in answer.changes]:
             column = bundle.schema.position[change.feature]
             thresholds = [threshold for feature, threshold in asked if feature == column]
             low, high = np.searchsorted(thresholds, [baseline[:, column].min(), baseline[:, column].max()])
@@ -128,13 +128,13 @@ def test_every_value_is_between_the_ends_of_what_the_baseline_has(declined: Decl
 def test_no_change_can_be_left_out_and_no_answer_holds_another(declined: Declined) -> None:
     rows = []
     for index, found in enumerate(declined.found):
-        for answer in found.answers:
+        for answer in found.counterfactuals:
             for left_out in answer.changes:
                 row = declined.rows.iloc[index].copy()
                 for change in answer.changes:
                     row[change.feature] = change.before if change is left_out else change.after
                 rows.append(row)
-        sets = [answer.features for answer in found.answers]
+        sets = [answer.features for answer in found.counterfactuals]
         assert not any(one <= other for one, other in itertools.permutations(sets, 2))
 
     assert declined.pds(pd.DataFrame(rows)).min() > APPROVE_MAX_PD
@@ -168,14 +168,14 @@ def test_no_smaller_change_exists_by_trying_every_combination_of_steps(
 
 
 def test_where_no_answer_is_given_no_three_features_cross_even_at_their_best(declined: Declined) -> None:
-    without = declined.rows[[not found.answers for found in declined.found]]
+    without = declined.rows[[not found.counterfactuals for found in declined.found]]
     best = without.copy()
-    for name, ladder in declined.recourse.ladders.items():
+    for name, ladder in declined.recourse.grids.items():
         ends = (None, ladder.steps[0]) if ladder.feature.sign > 0 else (ladder.steps[-1], None)
         best[name] = without[name].clip(*ends)
 
     assert len(without)
-    for names in itertools.combinations(sorted(declined.recourse.ladders), 3):
+    for names in itertools.combinations(sorted(declined.recourse.grids), 3):
         changed = without.assign(**{name: best[name] for name in names})
         assert declined.pds(changed).min() > APPROVE_MAX_PD
 
@@ -186,7 +186,7 @@ def test_the_work_is_bounded_and_says_so_where_there_is_more_than_can_be_looked_
     groups = tuple(group.model_copy(update={"actionable": True}) for group in document.groups)
     all_actionable = replace(bundle, schema=Schema(document.model_copy(update={"groups": groups})))
     scorer = CountingScorer(bundle.score, bundle.explain)
-    wide = Recourse(Model(all_actionable, scorer, best_values(all_actionable)))
+    wide = Recourse(Model(all_actionable, scorer, best_baseline_values(all_actionable)))
     for index in range(30):
         values = declined.rows.iloc[index].to_dict()
         scorer.counted = 0
@@ -197,6 +197,6 @@ def test_the_work_is_bounded_and_says_so_where_there_is_more_than_can_be_looked_
         assert found == wide.search(values, APPROVE_MAX_PD)
         # The bills have no sign: every value of them would have to be combined with every other.
         assert found.complete == (found.rows_scored <= CORNERS_MAX)
-        assert all(answer.pd <= APPROVE_MAX_PD for answer in found.answers)
-        if declined.found[index].answers:
-            assert len(found.answers[0].changes) <= len(declined.found[index].answers[0].changes)
+        assert all(answer.pd <= APPROVE_MAX_PD for answer in found.counterfactuals)
+        if declined.found[index].counterfactuals:
+            assert len(found.counterfactuals[0].changes) <= len(declined.found[index].counterfactuals[0].changes)

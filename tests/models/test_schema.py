@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from models.documents import FeatureSpec, GroupSpec, SchemaDocument
+from models.bundle_documents import FeatureSpec, GroupSpec, SchemaDocument
 from models.schema import Schema
 
 GROUP = GroupSpec(code="ALL", texts={"en": "All"})

@@ -7,8 +7,15 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from models.documents import Grade, Scorecard
-from models.scorecard import exact_score_of, factor_of, grade_of, log_odds_of, pd_of, points_of
+from models.bundle_documents import Grade, Scorecard
+from models.scorecard import (
+    grade_from_pd,
+    log_odds_from_margin,
+    pd_from_log_odds,
+    points_per_log_odds,
+    split_score,
+    unrounded_score,
+)
 
 GRADES = (Grade(grade="A", max_pd=0.02), Grade(grade="B", max_pd=0.10), Grade(grade="C", max_pd=1.0))
 
@@ -28,8 +35,8 @@ def test_factor_and_offset_are_the_published_ones() -> None:
     """Siddiqi's scaling: 600 points at 50:1, 20 points double the odds."""
     usual = card()
 
-    assert factor_of(usual) == pytest.approx(28.8539, abs=5e-5)
-    assert exact_score_of(usual, 0.0) == pytest.approx(487.1229, abs=5e-5)
+    assert points_per_log_odds(usual) == pytest.approx(28.8539, abs=5e-5)
+    assert unrounded_score(usual, 0.0) == pytest.approx(487.1229, abs=5e-5)
 
 
 @pytest.mark.parametrize(
@@ -37,14 +44,14 @@ def test_factor_and_offset_are_the_published_ones() -> None:
     [(1 / 51, 600.00), (0.01, 619.71), (0.02, 599.42), (0.05, 572.08), (0.10, 550.52), (0.20, 527.12)],
 )
 def test_a_probability_has_its_published_score(pd: float, score: float) -> None:
-    assert exact_score_of(card(), logit(pd)) == pytest.approx(score, abs=5e-3)
-    assert points_of(card(), logit(pd), logit(pd), []).score == round(score)
+    assert unrounded_score(card(), logit(pd)) == pytest.approx(score, abs=5e-3)
+    assert split_score(card(), logit(pd), logit(pd), []).score == round(score)
 
 
 def test_pdo_points_more_double_the_odds_of_good() -> None:
     log_odds = logit(0.07)
 
-    assert exact_score_of(card(), log_odds - math.log(2.0)) == pytest.approx(exact_score_of(card(), log_odds) + 20.0)
+    assert unrounded_score(card(), log_odds - math.log(2.0)) == pytest.approx(unrounded_score(card(), log_odds) + 20.0)
 
 
 @given(low=st.floats(-12, 12), gap=st.floats(1e-6, 5), slope=st.floats(0.1, 3), intercept=st.floats(-3, 3))
@@ -54,16 +61,16 @@ def test_a_higher_margin_is_a_higher_pd_and_a_lower_score(
 ) -> None:
     """A sign turned round anywhere on the way fails here."""
     changed = card(slope=slope, intercept=intercept)
-    safe, risky = log_odds_of(changed, low), log_odds_of(changed, low + gap)
+    safe, risky = log_odds_from_margin(changed, low), log_odds_from_margin(changed, low + gap)
 
     assert safe < risky
-    assert pd_of(safe) < pd_of(risky)
-    assert exact_score_of(changed, safe) > exact_score_of(changed, risky)
-    assert grade_of(changed, pd_of(safe)) <= grade_of(changed, pd_of(risky))
+    assert pd_from_log_odds(safe) < pd_from_log_odds(risky)
+    assert unrounded_score(changed, safe) > unrounded_score(changed, risky)
+    assert grade_from_pd(changed, pd_from_log_odds(safe)) <= grade_from_pd(changed, pd_from_log_odds(risky))
 
 
 def test_a_contribution_toward_risk_takes_points_away() -> None:
-    split = points_of(card(), 0.5, 0.0, [1.0, -0.5])
+    split = split_score(card(), 0.5, 0.0, [1.0, -0.5])
 
     assert split.points[0] < 0 < split.points[1]
 
@@ -88,24 +95,24 @@ def test_a_calibration_that_turns_the_ranking_round_is_no_scorecard(slope: float
     ],
 )
 def test_extreme_log_odds_have_a_probability_without_overflow(log_odds: float, pd: float) -> None:
-    assert pd_of(log_odds) == pd
+    assert pd_from_log_odds(log_odds) == pd
 
 
 def test_a_tiny_probability_keeps_its_digits() -> None:
-    assert pd_of(-700.0) == pytest.approx(math.exp(-700.0), rel=1e-12)
-    assert math.isnan(pd_of(math.nan))
+    assert pd_from_log_odds(-700.0) == pytest.approx(math.exp(-700.0), rel=1e-12)
+    assert math.isnan(pd_from_log_odds(math.nan))
 
 
 @given(log_odds=st.floats(-30, 30))
 @settings(derandomize=True)
 def test_good_and_bad_are_the_whole(log_odds: float) -> None:
-    assert pd_of(log_odds) + pd_of(-log_odds) == pytest.approx(1.0, abs=1e-15)
+    assert pd_from_log_odds(log_odds) + pd_from_log_odds(-log_odds) == pytest.approx(1.0, abs=1e-15)
 
 
 @given(pd=st.floats(1e-6, 1 - 1e-6))
 @settings(derandomize=True)
 def test_a_probability_comes_back_from_its_log_odds(pd: float) -> None:
-    assert pd_of(logit(pd)) == pytest.approx(pd, rel=1e-9)
+    assert pd_from_log_odds(logit(pd)) == pytest.approx(pd, rel=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -113,13 +120,13 @@ def test_a_probability_comes_back_from_its_log_odds(pd: float) -> None:
     [(0.0, "A"), (0.02, "A"), (math.nextafter(0.02, 1.0), "B"), (0.10, "B"), (0.5, "C"), (1.0, "C")],
 )
 def test_the_largest_pd_of_a_grade_is_in_it(pd: float, grade: str) -> None:
-    assert grade_of(card(), pd) == grade
+    assert grade_from_pd(card(), pd) == grade
 
 
 def test_a_pd_above_the_last_grade_has_the_last_grade() -> None:
     short = card().model_copy(update={"grades": GRADES[:2]})
 
-    assert grade_of(short, 0.9) == "B"
+    assert grade_from_pd(short, 0.9) == "B"
 
 
 cards = st.builds(
@@ -148,12 +155,12 @@ def test_points_add_up_to_the_score_each_within_one_of_its_exact_value(
     log_odds = math.fsum([base_value, *contributions])
     assume(any(contributions) or log_odds == base_value)
 
-    split = points_of(scaling, log_odds, base_value, contributions)
+    split = split_score(scaling, log_odds, base_value, contributions)
 
     assert split.base + sum(split.points) == split.score
-    assert abs(split.score - exact_score_of(scaling, log_odds)) <= 0.5
+    assert abs(split.score - unrounded_score(scaling, log_odds)) <= 0.5
     for points, contribution in zip(split.points, contributions, strict=True):
-        assert abs(points + factor_of(scaling) * contribution) <= 1.0 + 1e-9
+        assert abs(points + points_per_log_odds(scaling) * contribution) <= 1.0 + 1e-9
         assert points == 0 or contribution != 0.0
 
 
@@ -163,23 +170,23 @@ def test_the_base_points_are_the_same_for_every_customer(
     scaling: Scorecard, base_value: float, first: list[float], second: list[float]
 ) -> None:
     bases = {
-        points_of(scaling, math.fsum([base_value, *contributions]), base_value, contributions).base
+        split_score(scaling, math.fsum([base_value, *contributions]), base_value, contributions).base
         for contributions in (first, second, [])
     }
 
-    assert bases == {round(exact_score_of(scaling, base_value))}
+    assert bases == {round(unrounded_score(scaling, base_value))}
 
 
 def test_the_largest_remainder_gets_the_point_and_equal_ones_in_schema_order() -> None:
     """Exact points 0.3, 0.6 and 0.1 make 1; 0.5 and 0.5 make 1."""
-    assert points_of(HALVES, -1.0, 0.0, [-0.3, -0.6, -0.1]).points == (0, 1, 0)
-    assert points_of(HALVES, -1.0, 0.0, [-0.5, -0.5]).points == (1, 0)
+    assert split_score(HALVES, -1.0, 0.0, [-0.3, -0.6, -0.1]).points == (0, 1, 0)
+    assert split_score(HALVES, -1.0, 0.0, [-0.5, -0.5]).points == (1, 0)
 
 
 def test_a_feature_without_contribution_gets_no_point_even_where_one_is_over() -> None:
-    assert points_of(HALVES, -1.0, 0.0, [0.0, -0.4, 0.0, -0.6]).points[0::2] == (0, 0)
+    assert split_score(HALVES, -1.0, 0.0, [0.0, -0.4, 0.0, -0.6]).points[0::2] == (0, 0)
 
 
 def test_the_score_is_not_clamped() -> None:
-    assert points_of(card(), 60.0, 60.0, []).score < 0
-    assert points_of(card(), -60.0, -60.0, []).score > 1000
+    assert split_score(card(), 60.0, 60.0, []).score < 0
+    assert split_score(card(), -60.0, -60.0, []).score > 1000

@@ -7,7 +7,7 @@ import pytest
 
 from models.bundle import read_bundle
 from models.model import open_model
-from models.scoring import Doubles, Scorer
+from models.scoring import FloatArray, Scorer
 from tests.small import SmallFamily
 
 ROWS = 200
@@ -21,7 +21,7 @@ def scorer(small: SmallFamily) -> Scorer:
 
 
 @pytest.fixture
-def rows(small: SmallFamily) -> Doubles:
+def rows(small: SmallFamily) -> FloatArray:
     """Draw rows about those of the baseline, some values missing."""
     random = np.random.default_rng(5)
     known = np.array(read_bundle(small.bundle_folder).baseline.rows, dtype=np.float64)
@@ -30,7 +30,7 @@ def rows(small: SmallFamily) -> Doubles:
     return drawn
 
 
-def test_one_row_has_the_bits_and_shapes_that_it_has_among_many(scorer: Scorer, rows: Doubles) -> None:
+def test_one_row_has_the_bits_and_shapes_that_it_has_among_many(scorer: Scorer, rows: FloatArray) -> None:
     margins, contributions = scorer.explain(rows)
     assert len(np.unique(margins)) > 20
     for row, margin, parts in zip(rows, margins, contributions, strict=True):
@@ -43,7 +43,7 @@ def test_one_row_has_the_bits_and_shapes_that_it_has_among_many(scorer: Scorer, 
         assert scorer.explain_one(row[None]) == (margin, parts.tolist())
 
 
-def test_an_answer_stays_as_it_was_given(scorer: Scorer, rows: Doubles) -> None:
+def test_an_answer_stays_as_it_was_given(scorer: Scorer, rows: FloatArray) -> None:
     given = [(scorer.margins(row[None]), *scorer.explain(row[None]), scorer.explain_one(row[None])) for row in rows]
 
     margins, contributions = scorer.explain(rows)
@@ -53,14 +53,14 @@ def test_an_answer_stays_as_it_was_given(scorer: Scorer, rows: Doubles) -> None:
     assert [one for *_, one in given] == list(zip(margins.tolist(), contributions.tolist(), strict=True))
 
 
-def test_threads_do_not_disturb_each_other(scorer: Scorer, rows: Doubles) -> None:
+def test_threads_do_not_disturb_each_other(scorer: Scorer, rows: FloatArray) -> None:
     once = [scorer.explain_one(row[None]) for row in rows]
 
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(lambda row: scorer.explain_one(row[None]), list(rows) * 10)) == once * 10
 
 
-def test_a_customer_is_explained_as_the_row_is(small: SmallFamily, rows: Doubles) -> None:
+def test_a_customer_is_explained_as_the_row_is(small: SmallFamily, rows: FloatArray) -> None:
     model = open_model(read_bundle(small.bundle_folder))
     names = model.bundle.schema.names
 

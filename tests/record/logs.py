@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from grounds_record.checkpoint import Checkpoint, sign_checkpoint
 from grounds_record.customer_keys import key_id
 from grounds_record.export import Export, StoredRecord
-from grounds_record.header import Header, Removed
-from grounds_record.merkle import Frontier, Node, completed_count, cover, inclusion_proof
+from grounds_record.header import Header, RemovedRecord
+from grounds_record.merkle import Frontier, Node, completed_node_count, covering_nodes, inclusion_proof
 from grounds_record.note import SigningKey
-from grounds_record.sealed import seal
-from grounds_record.verdict import FaultKind, Verdict
+from grounds_record.sealed_record import seal_record
+from grounds_record.verification_report import FaultKind, VerificationReport
 from grounds_record.verify import verify
 
 KEY = SigningKey("example.com/log", bytes(range(32)))
@@ -51,7 +51,7 @@ class Log:
 
     def nodes(self, start: int, end: int) -> tuple[bytes, ...]:
         """Read the stored hashes of a cover."""
-        return tuple(self.node(node) for node in cover(start, end))
+        return tuple(self.node(node) for node in covering_nodes(start, end))
 
     def checkpoint(self, size: int, key: SigningKey = KEY) -> str:
         """Sign the first `size` rows, as their stored hashes are now."""
@@ -85,7 +85,7 @@ class Log:
             [
                 (other.header, other.ciphertext) if row.index in places else (row.header, row.ciphertext or b"")
                 for row in self.rows
-                for other in [seal(header(row.index, caller="forger"), b"forged", CUSTOMER_KEY)]
+                for other in [seal_record(header(row.index, caller="forger"), b"forged", CUSTOMER_KEY)]
             ]
         )
 
@@ -101,8 +101,8 @@ def grown(records: Sequence[tuple[bytes, bytes]]) -> Log:
     frontier, rows = Frontier(), []
     for place, (head, ciphertext) in enumerate(records):
         row = StoredRecord(place, head, ciphertext, ())
-        frontier, completed = frontier.append(row.computed_leaf() or b"")
-        assert len(completed) == completed_count(place)
+        frontier, completed = frontier.append(row.compute_leaf_hash() or b"")
+        assert len(completed) == completed_node_count(place)
         rows.append(replace(row, nodes=completed))
     return Log(rows)
 
@@ -113,9 +113,9 @@ def honest(size: int, removals: dict[int, tuple[int, ...]] | None = None) -> Log
     for place in range(size):
         head = header(place)
         if removals and place in removals:
-            removed = tuple(Removed(index, digest(records[index][0])) for index in removals[place])
+            removed = tuple(RemovedRecord(index, digest(records[index][0])) for index in removals[place])
             head = header(place, kind="RETENTION", removed=removed)
-        sealed = seal(head, f"body {place}".encode(), CUSTOMER_KEY)
+        sealed = seal_record(head, f"body {place}".encode(), CUSTOMER_KEY)
         records.append((sealed.header, sealed.ciphertext))
     return grown(records)
 
@@ -130,11 +130,11 @@ LOG = honest(SIZE)
 OLD, NEW = LOG.checkpoint(60), LOG.checkpoint(SIZE)
 
 
-def check(rows: Sequence[StoredRecord], *checkpoints: str, **export: object) -> Verdict:
+def check(rows: Sequence[StoredRecord], *checkpoints: str, **export: object) -> VerificationReport:
     """Verify rows from the beginning of the log."""
     return verify(Export(start=0, records=rows, **export), checkpoints or (OLD, NEW), KEY.verifier())  # type: ignore[arg-type]
 
 
-def places(verdict: Verdict) -> list[tuple[FaultKind, int | None, int | None]]:
+def places(verdict: VerificationReport) -> list[tuple[FaultKind, int | None, int | None]]:
     """Give what was found, and where."""
     return [(fault.kind, fault.first, fault.last) for fault in verdict.faults]

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from grounds_record.checkpoint import Checkpoint, open_checkpoint, parse_checkpoint, sign_checkpoint
 from grounds_record.errors import (
     CheckpointMalformed,
-    CheckpointOfAnotherLog,
+    CheckpointOriginMismatch,
     KeyMalformed,
     NoteMalformed,
     RecordError,
+    SignatureInvalid,
     SignatureMissing,
-    SignatureWrong,
 )
 from grounds_record.merkle import EMPTY_ROOT
 from grounds_record.note import SigningKey, VerifierKey, open_note, parse_signing_key, parse_verifier_key, sign_note
@@ -132,7 +132,7 @@ def test_a_malformed_note_is_refused_by_the_line_that_is_wrong(note: str, proble
 def test_a_note_with_any_character_of_its_text_changed_is_refused(place: int, character: str) -> None:
     assume(TEXT[place] not in (character, "\n"))
 
-    with pytest.raises(SignatureWrong):
+    with pytest.raises(SignatureInvalid):
         open_note(TEXT[:place] + character + NOTE[place + 1 :], parse_verifier_key(VKEY))
 
 
@@ -144,7 +144,7 @@ def test_signatures_of_others_are_ignored_but_one_of_ours_that_does_not_hold_is_
     assert open_note(f"{TEXT}\n{theirs}{ours}", KEY.verifier()) == TEXT
     with pytest.raises(SignatureMissing, match=re.escape("not by example.com/log+")):
         open_note(f"{TEXT}\n{theirs}", KEY.verifier())
-    with pytest.raises(SignatureWrong):
+    with pytest.raises(SignatureInvalid):
         open_note(f"{TEXT}\n{ours}{wrong}", KEY.verifier())
 
 
@@ -224,9 +224,9 @@ def test_the_checkpoint_of_an_empty_log_is_one() -> None:
 def test_a_checkpoint_of_another_log_is_neither_signed_nor_read() -> None:
     other = Checkpoint("example.com/other", 7, ROOT)
 
-    with pytest.raises(CheckpointOfAnotherLog, match=re.escape("'example.com/other', the key of 'example.com/log'")):
+    with pytest.raises(CheckpointOriginMismatch, match=re.escape("'example.com/other', the key of 'example.com/log'")):
         sign_checkpoint(other, KEY)
-    with pytest.raises(CheckpointOfAnotherLog):
+    with pytest.raises(CheckpointOriginMismatch):
         open_checkpoint(sign_note(other.text(), KEY), KEY.verifier())
 
 

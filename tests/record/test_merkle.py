@@ -12,13 +12,13 @@ from grounds_record.merkle import (
     EMPTY_ROOT,
     Frontier,
     Node,
-    completed_count,
+    completed_node_count,
     consistency_proof,
-    cover,
-    frontier_at,
-    home,
+    covering_nodes,
     inclusion_proof,
     leaf_hash,
+    read_frontier,
+    stored_position,
     verify_consistency,
     verify_inclusion,
 )
@@ -83,7 +83,7 @@ def test_at_every_size_the_frontier_has_the_root_of_the_definition(leaves: list[
     frontiers, stored = grown(leaves)
 
     assert [frontier.root() for frontier in frontiers] == [mth(leaves[:size]) for size in range(len(leaves) + 1)]
-    assert [frontier_at(frontier.size, Store(stored)) for frontier in frontiers] == frontiers
+    assert [read_frontier(frontier.size, Store(stored)) for frontier in frontiers] == frontiers
 
 
 def test_every_inclusion_proof_is_the_one_of_the_definition_and_holds() -> None:
@@ -198,13 +198,13 @@ def test_no_proof_is_made_from_a_later_tree_to_an_earlier_one(old: int, new: int
 def test_each_node_is_at_home_with_the_leaf_that_completes_it(index: int) -> None:
     ones = len(f"{index:b}") - len(f"{index:b}".rstrip("1"))
 
-    assert completed_count(index) == ones + 1
-    assert all(home(Node(level, index >> level)) == (index, level) for level in range(ones + 1))
+    assert completed_node_count(index) == ones + 1
+    assert all(stored_position(Node(level, index >> level)) == (index, level) for level in range(ones + 1))
 
 
 @given(st.integers(0, 300), st.integers(0, 300))
 def test_a_cover_holds_every_leaf_of_the_range_once_in_order_and_its_nodes_are_whole(start: int, end: int) -> None:
-    nodes = cover(start, end)
+    nodes = covering_nodes(start, end)
 
     leaves = [leaf for node in nodes for leaf in range(node.number << node.level, (node.number + 1) << node.level)]
     assert leaves == list(range(start, end))
@@ -217,8 +217,8 @@ def test_subtrees_appended_whole_give_the_same_tree_as_their_leaves() -> None:
 
     for start in range(50):
         frontier = frontiers[start]
-        for node in cover(start, 50):
-            frontier, completed = frontier.extend(node.level, stored[node])
+        for node in covering_nodes(start, 50):
+            frontier, completed = frontier.append_subtree(node.level, stored[node])
             first = (frontier.size >> node.level) - 1
             assert [stored[Node(node.level + up, first >> up)] for up in range(len(completed))] == list(completed)
         assert frontier == frontiers[50]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from grounds_record.export import Export
 from grounds_record.note import SigningKey
-from grounds_record.verdict import Fault, FaultKind
+from grounds_record.verification_report import Fault, FaultKind
 from grounds_record.verify import verify
 from tests.record.logs import KEY, LOG, NEW, OLD, SIZE, check, honest, places, turned
 

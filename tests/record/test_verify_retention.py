@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from grounds_record.export import RetentionProof
-from grounds_record.verdict import FaultKind
+from grounds_record.verification_report import FaultKind
 from tests.record.logs import SIZE, Log, check, grown, honest, places
 
 REMOVED = (20, 21, 22, 50)

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from models.model import Model, open_model
-from models.reasons import pushes, text_of
+from models.reasons import principal_reasons, reason_text
 from tests.small import SPEC, write_small_family
 
 FIRST, SECOND, THIRD = (dt.datetime(2026, month, 1, tzinfo=dt.UTC) for month in (1, 2, 3))
@@ -107,7 +107,7 @@ def scored_rows(model: Model, customers: pd.DataFrame, as_of: dt.datetime) -> pd
     for key, values in zip(customers.to_dict("records"), matrix, strict=True):
         answer = model.explain_rows(values.reshape(1, -1))[0]
         known = {
-            name: schema.value_of(name, number)
+            name: schema.decode_value(name, number)
             for name, number in zip(schema.names, values.tolist(), strict=True)
             if not np.isnan(number)
         }
@@ -116,9 +116,9 @@ def scored_rows(model: Model, customers: pd.DataFrame, as_of: dt.datetime) -> pd
                 "code": push.code,
                 "log_odds": push.log_odds,
                 "features": list(push.features),
-                "texts": {locale: text_of(schema, push, locale, known, typical) for locale in ("de", "en")},
+                "texts": {locale: reason_text(schema, push, locale, known, typical) for locale in ("de", "en")},
             }
-            for push in pushes(schema, answer.contributions, answer.points, 3)
+            for push in principal_reasons(schema, answer.contributions, answer.points, 3)
         ]
         spend = round(key["turnover"] * SPEND * 100)
         rows.append(

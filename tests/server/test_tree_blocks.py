@@ -11,7 +11,7 @@ from grounds_record.merkle import (
     Frontier,
     Node,
     consistency_proof,
-    cover,
+    covering_nodes,
     inclusion_proof,
     verify_consistency,
     verify_inclusion,
@@ -161,7 +161,7 @@ def test_the_upper_part_of_the_tree_is_read_once(large: tuple[Connection, list[b
     upper, frontier = Upper(), Frontier()
     for leaf in leaves:
         frontier, _ = frontier.append(leaf)
-    peaks = dict(zip(cover(0, MANY), frontier.peaks, strict=True))
+    peaks = dict(zip(covering_nodes(0, MANY), frontier.peaks, strict=True))
     first = inclusion_proof(5, MANY, NodesOf(connection, upper, peaks))
     verify_inclusion(5, MANY, leaves[5], first, frontier.root())
 

@@ -67,7 +67,7 @@ def test_a_later_table_with_other_levels_is_written_in_the_codes_of_the_model(tm
     schema = read_bundle(small.bundle_folder).schema
     rows: pd.DataFrame = pq.read_table(tmp_path / "f.parquet").to_pandas().set_index("customer_id")
     assert set(rows.loc[later.loc[later["sector"] == "school", "number"], "sector"]) == {
-        schema.number_of("sector", "school")
+        schema.encode_value("sector", "school")
     }
     assert set(rows.loc[later.loc[later["sector"] == "airport", "number"], "sector"]) == {UNSEEN}
 

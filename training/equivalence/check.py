@@ -9,9 +9,10 @@ import lightgbm
 import numpy as np
 from numpy.typing import NDArray
 
-from models.documents import GateDocument, Scorecard
-from models.explained import ExplainedScore, explained
+from models.bundle_documents import GateDocument, Scorecard
+from models.explained_score import ExplainedScore, build_explained_score
 from models.scoring import Scorer
+from models.tolerances import LOG_ODDS_TOLERANCE
 from training.equivalence.counterexample import Counterexample, locate_divergence
 from training.equivalence.probes import RANDOM_ROW_COUNT, probe_rows
 from training.equivalence.reference import (
@@ -24,8 +25,6 @@ from training.equivalence.reference import (
 )
 from training.errors import ModelRefused
 
-# Contributions are sums of a few hundred doubles, added in another order than the oracle adds them.
-CONTRIBUTION_MAX = 1e-9
 SCORED_ROWS = 10_000
 SCALED_MAX = 1e-6  # far below what a pd or a point is told with, far above what doubles leave over
 
@@ -80,7 +79,7 @@ def check_equivalence(
     random_rows: int = RANDOM_ROW_COUNT,
     report_progress: Callable[[str], None] = lambda _line: None,
 ) -> EquivalenceReport:
-    """Compare margins to the bit, contributions and base value within CONTRIBUTION_MAX, on every kind of row.
+    """Compare margins to the bit, contributions and base value within LOG_ODDS_TOLERANCE, on every kind of row.
 
     `say` is called before each kind of row.
 
@@ -110,7 +109,7 @@ def check_scores(subject: ExportedModel, card: Scorecard, rows: NDArray[np.float
     """
     chosen = rows[:SCORED_ROWS]
     found = zip(*(part.tolist() for part in Scorer(subject.score, subject.explain).explain(chosen)), strict=True)
-    check_answers(subject, card, chosen, [explained(card, subject.base_margin, *one) for one in found])
+    check_answers(subject, card, chosen, [build_explained_score(card, subject.base_margin, *one) for one in found])
 
 
 def check_answers(
@@ -141,7 +140,7 @@ def check_answers(
 def refuse_base(subject: ExportedModel) -> None:
     """Refuse a base value that is not the mean margin of the baseline (or of the training rows, by cover)."""
     expected = reference_base_margin(subject.booster, subject.baseline)
-    if not abs(subject.base_margin - expected) <= CONTRIBUTION_MAX:
+    if not abs(subject.base_margin - expected) <= LOG_ODDS_TOLERANCE:
         raise ExportMismatch(Counterexample("baseline", 0, (), "base margin", expected, subject.base_margin))
 
 
@@ -166,12 +165,12 @@ def examine_kind(subject: ExportedModel, scorer: Scorer, kind: str, rows: NDArra
     residual = np.abs(found - subject.base_margin - parts.sum(axis=1))
     oracle = oracle_of(subject, rows)
     distance = np.abs(parts - oracle)
-    if not distance.max() <= CONTRIBUTION_MAX:
+    if not distance.max() <= LOG_ODDS_TOLERANCE:
         number, feature = divmod(int(np.argmax(distance)), distance.shape[1])
         name = subject.booster.feature_name()[feature]
         cell = (float(oracle[number, feature]), float(parts[number, feature]))
         raise ExportMismatch(Counterexample(kind, int(number), tuple(rows[number]), f"contribution of {name}", *cell))
-    if not residual.max() <= CONTRIBUTION_MAX:
+    if not residual.max() <= LOG_ODDS_TOLERANCE:
         number = int(np.argmax(residual))
         whole, added = float(found[number]), float(subject.base_margin + parts[number].sum())
         raise ExportMismatch(

@@ -12,7 +12,7 @@ import lightgbm
 import numpy as np
 from numpy.typing import NDArray
 
-from models.documents import Scorecard
+from models.bundle_documents import Scorecard
 
 Rows = NDArray[np.float64]
 ZERO = 1.0000000180025095e-35  # kZeroThreshold of LightGBM

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from models.documents import BaselineDocument
+from models.bundle_documents import BaselineDocument
 from training.errors import ModelRefused
 from training.export.representatives import representatives
 from training.export.trees import Ensemble

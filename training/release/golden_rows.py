@@ -6,8 +6,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from models.documents import BaselineDocument, Cell, GoldenDocument, GoldenRow, Scorecard
-from models.explained import explained
+from models.bundle_documents import BaselineDocument, Cell, GoldenDocument, GoldenRow, Scorecard
+from models.explained_score import build_explained_score
 from models.scoring import Scorer
 from training.export.representatives import representatives, thresholds_by_feature
 from training.export.trees import Ensemble
@@ -26,7 +26,7 @@ def golden_document(
     for kind, row in golden_rows(ensemble, rows):
         matrix = row.reshape(1, -1)
         margins, contributions = scorer.explain(matrix)
-        answer = explained(card, baseline.base_margin, float(margins[0]), contributions[0].tolist())
+        answer = build_explained_score(card, baseline.base_margin, float(margins[0]), contributions[0].tolist())
         golden.append(
             GoldenRow(
                 kind=kind,

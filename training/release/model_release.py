@@ -9,16 +9,16 @@ import lightgbm
 import numpy as np
 from numpy.typing import NDArray
 
-from models.bundle import json_bytes, write_bundle
-from models.documents import (
-    FORMAT,
+from models.bundle import document_bytes, write_bundle
+from models.bundle_documents import (
+    FORMAT_VERSION,
     BaselineDocument,
     Manifest,
     MetricsDocument,
     Scorecard,
 )
 from models.schema import Schema
-from models.scorecard import log_odds_of, pd_of
+from models.scorecard import log_odds_from_margin, pd_from_log_odds
 from models.scoring import Scorer
 from training.console import Console
 from training.equivalence.check import ExportedModel, check_equivalence, check_scores, gate_document
@@ -93,12 +93,12 @@ def release(spec: Spec, spec_sha256: str, samples: Samples, bundles: Path, conso
     files = {
         "score.onnx": score,
         "explain.onnx": explain,
-        "schema.json": json_bytes(schema.document),
-        "scorecard.json": json_bytes(card),
-        "baseline.json": json_bytes(baseline),
-        "golden.json": json_bytes(golden),
-        "gate.json": json_bytes(gate_document(verdict)),
-        "metrics.json": json_bytes(MetricsDocument(metrics=metrics)),
+        "schema.json": document_bytes(schema.document),
+        "scorecard.json": document_bytes(card),
+        "baseline.json": document_bytes(baseline),
+        "golden.json": document_bytes(golden),
+        "gate.json": document_bytes(gate_document(verdict)),
+        "metrics.json": document_bytes(MetricsDocument(metrics=metrics)),
         "model.txt": model_text(booster),
         "card.md": card_of(spec, samples, findings, lines).encode(),
         "report.html": report_of(spec, samples, findings, card, lines, Drivers(schema, baseline.typical)).encode(),
@@ -129,7 +129,7 @@ def baseline_of(
         rows = samples.part("CALIBRATION")
         rows = rows[rows["period"] == rows["period"].max()]
     margins = booster.predict(samples.features(rows), raw_score=True, num_threads=1)
-    pds = np.array([pd_of(log_odds_of(card, margin)) for margin in np.asarray(margins).tolist()])
+    pds = np.array([pd_from_log_odds(log_odds_from_margin(card, margin)) for margin in np.asarray(margins).tolist()])
     chosen = choose_baseline(spec.baseline, rows, pds)
     return baseline_document(spec.baseline, chosen, samples, ensemble, booster)
 
@@ -157,4 +157,4 @@ def manifest_of(spec: Spec, spec_sha256: str, samples: Samples) -> Manifest:
     made_from = {"spec_sha256": spec_sha256, "data_sha256": samples.data_sha256, **libraries}
     if spec.snapshots is not None:
         made_from |= origins_of(spec.snapshots)
-    return Manifest(format=FORMAT, family=spec.family, markets=tuple(markets), files={}, made_from=made_from)
+    return Manifest(format=FORMAT_VERSION, family=spec.family, markets=tuple(markets), files={}, made_from=made_from)

@@ -2,7 +2,7 @@
 
 from babel import UnknownLocaleError
 
-from models.reasons import DEFAULT_LOCALE, GroupPush, text_of
+from models.reasons import DEFAULT_LOCALE, GroupContribution, reason_text
 from models.schema import Schema
 from training.errors import SpecRefused
 
@@ -42,7 +42,7 @@ def bad_texts(schema: Schema, locale: str) -> list[str]:
             continue
         where = f"  {feature.group}.{locale}, features.{feature.name}"
         try:
-            text_of(schema, GroupPush(feature.group, 1.0, 0, (feature.name,)), locale, numbers, numbers)
+            reason_text(schema, GroupContribution(feature.group, 1.0, 0, (feature.name,)), locale, numbers, numbers)
         except KeyError as error:
             problems.append(
                 f"{where}: {{{error.args[0]}}} names nothing; known are {{pushed}}, {{NAME}}, {{NAME.typical}}"

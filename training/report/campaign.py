@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from models.scorecard import pd_of
+from models.scorecard import pd_from_log_odds
 from training.evaluation.model_evaluation import Findings
 from training.measures.discrimination import cap_points
 from training.measures.intervals import Interval
@@ -196,7 +196,7 @@ def examples(findings: Findings, drivers: Drivers) -> Iterator[str]:
         row, contributions = found.rows[[place]], found.contributions[[place]]
         pushes = drivers.chosen(contributions)[0]
         words = [drivers.text(push, "en", row[0].tolist()) for push in pushes]
-        pd = pd_of(float(log_odds[place]))
+        pd = pd_from_log_odds(float(log_odds[place]))
         yield paragraph(f"Probability {percent(pd)}, riskier than {percent(at, 1)} of the customers:")
         yield bullets(words or ["nothing pushes toward risk"])
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from models.documents import Scorecard
-from models.scorecard import exact_score_of
+from models.bundle_documents import Scorecard
+from models.scorecard import unrounded_score
 from training.evaluation.model_evaluation import Findings
 from training.release.gates import Line
 from training.report import comparisons, drivers, plots, tables
@@ -158,7 +158,7 @@ def cut_offs_of(spec: Spec, card: Scorecard) -> tuple[tuple[str, float], ...]:
         ("approve from here", spec.reference_policy.approve_max_pd),
         ("decline below", spec.reference_policy.refer_max_pd),
     )
-    return tuple((name, exact_score_of(card, float(np.log(pd / (1.0 - pd))))) for name, pd in pds)
+    return tuple((name, unrounded_score(card, float(np.log(pd / (1.0 - pd))))) for name, pd in pds)
 
 
 def driving(spec: Spec, findings: Findings) -> Iterator[str]:

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from models.bundle import Bundle, read_bundle
-from models.catalog import find, read_active
-from models.documents import FeatureSpec
+from models.bundle_documents import FeatureSpec
+from models.catalog import find_bundle, read_active
 from training.errors import SpecRefused
 from training.sources.snapshots import origins_of
 from training.spec import Spec, schema_document
@@ -23,7 +23,7 @@ def chosen_bundle(bundles: Path, family: str, named: str | None, option: str = "
     if named is None and len(active) != 1:
         listed = f" ({', '.join(one[:12] for one in active)})" if active else ""
         raise SpecRefused(f"{family}: {len(active)} bundles are active{listed}; name one with {option}")
-    bundle = read_bundle(find(bundles, named or active[0]))
+    bundle = read_bundle(find_bundle(bundles, named or active[0]))
     if bundle.manifest.family != family:
         raise SpecRefused(
             f"bundle {bundle.bundle_id[:12]} is of the family {bundle.manifest.family!r}, not {family!r}; "

@@ -8,8 +8,8 @@ from functools import cache
 
 import numpy as np
 
-from models.reasons import MATERIALITY, Fact, GroupPush, Sentence, text_of
-from models.schema import Schema, Value
+from models.reasons import MATERIALITY, GroupContribution, PlaceholderValue, TextFormatter, reason_text
+from models.schema import FeatureInput, Schema
 from training.scoring.predictions import Rows
 
 DRIVERS_MAX = 3
@@ -20,7 +20,7 @@ TEXTS_MAX = 200_000
 class Drivers:
     """Says what pushes toward risk, in every locale of the bundle."""
 
-    def __init__(self, schema: Schema, typical: Mapping[str, Value | None]) -> None:
+    def __init__(self, schema: Schema, typical: Mapping[str, FeatureInput | None]) -> None:
         self.schema = schema
         self.typical = typical
         self.members = {
@@ -37,7 +37,7 @@ class Drivers:
             for pushes, row in zip(chosen, rows.tolist(), strict=True)
         ]
 
-    def chosen(self, contributions: Rows) -> list[list[GroupPush]]:
+    def chosen(self, contributions: Rows) -> list[list[GroupContribution]]:
         """Choose as models.reasons.pushes does, for all rows at once; points are of no use here and 0."""
         sums = np.zeros((len(contributions), len(self.members)))
         for column, places in enumerate(self.members.values()):
@@ -51,7 +51,7 @@ class Drivers:
         order = np.argsort(np.where(material, -sums, np.inf), axis=1, kind="stable")[:, :DRIVERS_MAX]
         return [
             [
-                GroupPush(codes[column], line[column], 0, self.pushing(codes[column], row))
+                GroupContribution(codes[column], line[column], 0, self.pushing(codes[column], row))
                 for column in columns
                 if kept[column]
             ]
@@ -65,30 +65,30 @@ class Drivers:
         risky = sorted((place for place in self.members[code] if row[place] > 0.0), key=lambda place: -row[place])
         return tuple(self.schema.names[place] for place in risky)
 
-    def driver(self, push: GroupPush, row: list[float]) -> dict[str, object]:
+    def driver(self, push: GroupContribution, row: list[float]) -> dict[str, object]:
         """Say one driver."""
         texts = {locale: self.text(push, locale, row) for locale in sorted(self.schema.group[push.code].texts)}
         return {"code": push.code, "log_odds": push.log_odds, "features": list(push.features), "texts": texts}
 
-    def text(self, push: GroupPush, locale: str, row: list[float]) -> str:
+    def text(self, push: GroupContribution, locale: str, row: list[float]) -> str:
         """Say one driver in one language; the same values are said once."""
         sentence = self.schema.group[push.code].texts[locale]
         names = named_in(sentence)
         if "pushed" in names:
-            return text_of(self.schema, push, locale, self.values_of(self.schema.names, row), self.typical)
+            return reason_text(self.schema, push, locale, self.values_of(self.schema.names, row), self.typical)
         values = self.values_of(names, row)
         key = (push.code, locale, *(values.get(name) for name in names))
         if key not in self.texts:
             if len(self.texts) >= TEXTS_MAX:
                 self.texts.clear()
-            facts = {name: Fact(values.get(name), self.typical[name], locale) for name in names}
-            self.texts[key] = Sentence().vformat(sentence, (), facts)
+            facts = {name: PlaceholderValue(values.get(name), self.typical[name], locale) for name in names}
+            self.texts[key] = TextFormatter().vformat(sentence, (), facts)
         return self.texts[key]
 
-    def values_of(self, names: tuple[str, ...], row: list[float]) -> Mapping[str, Value]:
+    def values_of(self, names: tuple[str, ...], row: list[float]) -> Mapping[str, FeatureInput]:
         """Give the values that are there."""
         numbers = {name: row[self.schema.position[name]] for name in names}
-        return {name: self.schema.value_of(name, one) for name, one in numbers.items() if not math.isnan(one)}
+        return {name: self.schema.decode_value(name, one) for name, one in numbers.items() if not math.isnan(one)}
 
 
 @cache

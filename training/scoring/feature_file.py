@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from models.durable import write_file
+from models.atomic_files import write_file
 from models.schema import Schema
 
 FORMAT = 1

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.errors import DoesNotAddUp
-from models.explained import RESIDUAL_MAX
+from models.errors import AdditivityError
 from models.model import Model
-from models.scorecard import grade_of, log_odds_of, pd_of
+from models.scorecard import grade_from_pd, log_odds_from_margin, pd_from_log_odds
+from models.tolerances import LOG_ODDS_TOLERANCE
 
 Rows = NDArray[np.float64]
 
@@ -34,23 +34,29 @@ class Risks:
 def pds_of(model: Model, rows: Rows) -> list[float]:
     """Give the pds of rows of shape (n, n_features), without their explanation."""
     card = model.bundle.scorecard
-    return [pd_of(log_odds_of(card, margin)) for margin in model.scorer.margins(rows).tolist()] if len(rows) else []
+    return (
+        [pd_from_log_odds(log_odds_from_margin(card, margin)) for margin in model.scorer.margins(rows).tolist()]
+        if len(rows)
+        else []
+    )
 
 
 def risks_of(model: Model, rows: Rows) -> Risks:
     """Score and explain rows of shape (n, n_features), NaN where missing.
 
     Raises:
-        DoesNotAddUp: A row's contributions are not its score.
+        AdditivityError: A row's contributions are not its score.
     """
     card = model.bundle.scorecard
     margins, parts = model.scorer.explain(rows)
-    log_odds = [log_odds_of(card, margin) for margin in margins.tolist()]
-    base_value = log_odds_of(card, model.bundle.baseline.base_margin)
+    log_odds = [log_odds_from_margin(card, margin) for margin in margins.tolist()]
+    base_value = log_odds_from_margin(card, model.bundle.baseline.base_margin)
     contributions = card.slope * parts
     for whole, row in zip(log_odds, contributions.tolist(), strict=True):
         residual = whole - math.fsum([base_value, *row])
-        if not abs(residual) <= RESIDUAL_MAX:  # also where it is NaN
-            raise DoesNotAddUp(f"contributions miss the log-odds by {residual:.3g}, allowed is {RESIDUAL_MAX:g}")
-    pds = [pd_of(one) for one in log_odds]
-    return Risks(log_odds, pds, [grade_of(card, pd) for pd in pds], contributions)
+        if not abs(residual) <= LOG_ODDS_TOLERANCE:  # also where it is NaN
+            raise AdditivityError(
+                f"contributions miss the log-odds by {residual:.3g}, allowed is {LOG_ODDS_TOLERANCE:g}"
+            )
+    pds = [pd_from_log_odds(one) for one in log_odds]
+    return Risks(log_odds, pds, [grade_from_pd(card, pd) for pd in pds], contributions)

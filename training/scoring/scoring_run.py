@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from models.durable import file_written
+from models.atomic_files import replace_file
 from models.model import Model
-from models.scorecard import log_odds_of
+from models.scorecard import log_odds_from_margin
 from training.errors import DataRefused, SpecRefused
 from training.scoring.campaign import held_out, read_suppressions
 from training.scoring.drivers import Drivers
@@ -147,7 +147,7 @@ def write(making: Making, to: Path) -> int:
         customer_id) ORDER BY market, rank NULLS LAST, customer_id"""
     to.parent.mkdir(parents=True, exist_ok=True)
     done = 0
-    with file_written(to) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+    with replace_file(to) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
         for rows in tables_of(connection, query):
             writer.write_table(pa.table(run_rows(making.spec, models, drivers, rows), schema=schema))
             done += len(rows)
@@ -220,7 +220,7 @@ def manifest_of(making: Making, features_sha256: str, suppressed: str, counts: d
         "features_sha256": features_sha256,
         "feature_names": list(bundle.schema.names),
         "feature_groups": [feature.group for feature in bundle.schema.features],
-        "base_value": log_odds_of(bundle.scorecard, bundle.baseline.base_margin),
+        "base_value": log_odds_from_margin(bundle.scorecard, bundle.baseline.base_margin),
         "baseline_sha256": bundle.baseline_sha256,
         "method": bundle.baseline.method,
         "baseline_rows": bundle.baseline.row_count,

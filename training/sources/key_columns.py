@@ -7,7 +7,7 @@ from typing import TypeVar
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
-from models.documents import MARKET
+from models.identifiers import MARKET_PATTERN
 from training.errors import DataRefused
 from training.spec import TableSpec
 
@@ -61,7 +61,7 @@ def markets(spec: TableSpec, table: pd.DataFrame) -> pd.Series:
     if empty := int(found.isna().sum()):
         raise DataRefused(f"column {spec.market_column!r}: {empty} rows have no market")
     found = found.map(str)
-    if odd := sorted(name for name in found.unique() if not re.fullmatch(MARKET, name)):
+    if odd := sorted(name for name in found.unique() if not re.fullmatch(MARKET_PATTERN, name)):
         raise DataRefused(
             f"column {spec.market_column!r}: {shown(odd)} are no markets; a market is two capital letters, such as DE"
         )

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import duckdb
 
-from models.documents import MARKET
+from models.identifiers import MARKET_PATTERN
 from training.errors import DataRefused, SpecRefused
 from training.spec import LogSpec, StatusSpec
 
@@ -250,7 +250,7 @@ def keep_lines(connection: duckdb.DuckDBPyConnection, log: LogSpec) -> tuple[tup
 
 def refuse_odd_markets(connection: duckdb.DuckDBPyConnection, table: str, what: str) -> None:
     """Refuse markets that are none, before they end in a bundle or match nobody."""
-    query = f"SELECT DISTINCT market FROM {table} WHERE NOT regexp_full_match(market, '{MARKET}| *') ORDER BY 1"  # noqa: S608 - ours
+    query = f"SELECT DISTINCT market FROM {table} WHERE NOT regexp_full_match(market, '{MARKET_PATTERN}| *') ORDER BY 1"  # noqa: S608 - ours
     if odd := [row[0] for row in connection.execute(query).fetchmany(5)]:
         raise DataRefused(f"{what}: {odd} are no markets; a market is two capital letters, such as DE")
 

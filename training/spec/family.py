@@ -9,7 +9,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from models.documents import Code, Family, FeatureName, Grade, Locale, Market, Source
+from models.bundle_documents import FeatureSource, Grade
+from models.identifiers import Code, Family, FeatureName, LocaleTag, Market
 from training.errors import SpecRefused
 from training.spec.learning import HashSplit, RivalSpec, SearchSpec
 from training.spec.part import SpecPart
@@ -63,7 +64,7 @@ class TableSpec(SpecPart):
 
 
 class FeatureEntry(SpecPart):
-    """One feature of the model; see models.documents.FeatureSpec. `column` is its column where it has another name."""
+    """One feature of the model; see models.bundle_documents.FeatureSpec. `column` is its column where it has another name."""
 
     name: FeatureName
     kind: Literal["number", "category"] = "number"
@@ -72,19 +73,19 @@ class FeatureEntry(SpecPart):
     unit: str = ""
     min: float | None = None
     max: float | None = None
-    source: Source = "STORE"
+    source: FeatureSource = "STORE"
     mandatory: bool = False
     sign: Literal[-1, 0, 1] = 0
     group: Code | None = None
-    texts: dict[Locale, str] = Field(default_factory=dict)
+    texts: dict[LocaleTag, str] = Field(default_factory=dict)
 
 
 class GroupEntry(SpecPart):
-    """A reason group and its sentence by locale; see models.documents.GroupSpec."""
+    """A reason group and its sentence by locale; see models.bundle_documents.GroupSpec."""
 
     code: Code
     actionable: bool = False
-    texts: dict[Locale, str]
+    texts: dict[LocaleTag, str]
 
 
 class ScoreSpec(SpecPart):

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from models.documents import FeatureName
+from models.identifiers import FeatureName
 from training.spec.part import SpecPart
 
 

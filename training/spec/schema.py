@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 
-from models.documents import FeatureSpec, GroupSpec, SchemaDocument
+from models.bundle_documents import FeatureSpec, GroupSpec, SchemaDocument
 from training.errors import SpecRefused
 from training.spec.family import Spec
 

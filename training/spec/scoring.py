@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from models.documents import FeatureName
+from models.identifiers import FeatureName
 from training.spec.part import SpecPart
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from models.documents import Market
+from models.identifiers import Market
 from training.spec.part import SpecPart
 
 Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from models.documents import FeatureName
+from models.identifiers import FeatureName
 from training.spec.part import SpecPart
 
 ColumnName = Annotated[str, Field(min_length=1)]

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from models.documents import Grade
+from models.bundle_documents import Grade
 from training.measures.calibration import (
     ECE_BINS,
     BrierParts,

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from models.documents import Scorecard
-from models.scorecard import exact_score_of, grade_of, log_odds_of, pd_of
+from models.bundle_documents import Scorecard
+from models.scorecard import grade_from_pd, log_odds_from_margin, pd_from_log_odds, unrounded_score
 from models.scoring import Scorer
 from training.equivalence.check import EquivalenceReport
 from training.errors import DataRefused
@@ -76,14 +76,16 @@ class ScoredSample:
 def score_sample(exported: CandidateModel, samples: Samples, *parts: Sample) -> ScoredSample:
     """Let the exported files answer some parts."""
     rows = samples.part(*parts)
-    log_odds = [log_odds_of(exported.card, margin) for margin in exported.scorer.margins(samples.features(rows))]
-    pds = [pd_of(one) for one in log_odds]
+    log_odds = [
+        log_odds_from_margin(exported.card, margin) for margin in exported.scorer.margins(samples.features(rows))
+    ]
+    pds = [pd_from_log_odds(one) for one in log_odds]
     return ScoredSample(
         rows=rows,
         labels=label_of(rows),
         pds=np.array(pds, dtype=np.float64),
-        scores=np.array([exact_score_of(exported.card, one) for one in log_odds], dtype=np.float64),
-        grades=np.array([grade_of(exported.card, pd) for pd in pds], dtype=np.str_),
+        scores=np.array([unrounded_score(exported.card, one) for one in log_odds], dtype=np.float64),
+        grades=np.array([grade_from_pd(exported.card, pd) for pd in pds], dtype=np.str_),
     )
 
 

@@ -7,7 +7,7 @@ from grounds.audit.v1 import bodies_pb2, churn_evidence_pb2, evidence_pb2
 from grounds.churn.v1 import churn_pb2
 from grounds.customer.v1 import customer_pb2
 from grounds.explain.v1 import explain_pb2
-from grounds_record.leaf_blocks import LeafProof
+from grounds_record.leaf_tiles import LeafProof
 from server.edges.audit.evidence import BundlesTold
 from server.edges.audit.proofs import newest_inclusion
 from server.edges.audit.readings import OfRun, Reading, Readings
@@ -87,7 +87,7 @@ class ChurnEvidenceDesk:
         for name, number in zip(run.header["feature_names"], unpack(found.row.features), strict=True):
             line = pb.FedFeature(feature=name, number=number)
             if not math.isnan(number):
-                value = schema.value_of(name, number) if schema and name in schema.position else number
+                value = schema.decode_value(name, number) if schema and name in schema.position else number
                 if isinstance(value, str):
                     line.value.level = value
                 else:

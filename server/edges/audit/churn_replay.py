@@ -5,7 +5,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from grounds.audit.v1 import audit_pb2 as pb
 from grounds.audit.v1 import churn_evidence_pb2
 from grounds.audit.v1 import evidence_pb2 as ev
-from models.errors import DoesNotAddUp
+from models.errors import AdditivityError
 from models.model import Model
 from server.decisions.assessment import Input
 from server.decisions.churn_replay import KeptRisk, explained_again, explanation_verdict, score_verdict
@@ -126,7 +126,7 @@ class ChurnReplays:
             return Mismatch("feature_names", ", ".join(kept.names), ", ".join(model.bundle.schema.names), 1), ""
         try:
             answer = explained_again(model, kept)
-        except DoesNotAddUp as error:
+        except AdditivityError as error:
             return Mismatch("residual", "", str(error), 1), ""
         if mode == ev.REPLAY_MODE_EXPLANATION:
             return explanation_verdict(kept, answer, model)
@@ -153,7 +153,7 @@ class ChurnReplays:
         """Put the features to another bundle, as far as it knows them."""
         values, schema = kept.values(self.model(found).bundle.schema), other.bundle.schema
         inputs = fitting(schema, {name: Input(value, "STORE", found.run.as_of) for name, value in values.items()})
-        answer = other.explain({name: schema.number_of(name, given.value) for name, given in inputs.items()})
+        answer = other.explain({name: schema.encode_value(name, given.value) for name, given in inputs.items()})
         lines = []
         for feature, log_odds in zip(schema.features, answer.contributions, strict=True):
             given = inputs.get(feature.name)

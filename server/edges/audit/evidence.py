@@ -4,7 +4,7 @@ from grounds.audit.v1 import audit_pb2 as pb
 from grounds.audit.v1 import evidence_pb2
 from grounds.credit.v1 import credit_pb2
 from grounds_record.export import StoredRecord
-from models.catalog import Entry
+from models.catalog import CatalogEntry
 from models.schema import Schema
 from server.edges.audit.lookup import Found, find_decision
 from server.edges.audit.proofs import inclusion_message, newest_inclusion
@@ -104,7 +104,7 @@ class BundlesTold:
 
     def __init__(self, lineup: LineupWatch) -> None:
         self.lineup = lineup
-        self.written: dict[str, tuple[Entry, list[str], pb.BundleEvidence]] = {}
+        self.written: dict[str, tuple[CatalogEntry, list[str], pb.BundleEvidence]] = {}
 
     def schema(self, family: str, bundle_id: str) -> Schema | None:
         """Give the names and levels of a bundle's features; None where the catalog does not have it, or not whole."""

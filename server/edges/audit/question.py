@@ -9,7 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from grounds.audit.v1 import audit_pb2 as pb
 from grounds.credit.v1 import credit_pb2
 from grounds.explain.v1 import explain_pb2
-from models.schema import Schema, Value
+from models.schema import FeatureInput, Schema
 from server.decisions.assessment import Input, Question
 from server.decisions.policy import STANDARD, Policy, Section
 from server.edges.explanations import values_of
@@ -56,7 +56,7 @@ def input_of(line: pb.FedFeature) -> Input:
     return Input(value_of(line.value), source, as_of)  # type: ignore[arg-type]
 
 
-def value_of(value: explain_pb2.FeatureValue) -> Value:
+def value_of(value: explain_pb2.FeatureValue) -> FeatureInput:
     """Read a number, or the name of a level."""
     return value.level if value.WhichOneof("kind") == "level" else value.number
 

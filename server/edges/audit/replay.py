@@ -5,7 +5,7 @@ import datetime as dt
 from grounds.audit.v1 import audit_pb2 as pb
 from grounds.audit.v1 import evidence_pb2 as ev
 from grounds.credit.v1 import credit_pb2
-from models.errors import DoesNotAddUp
+from models.errors import AdditivityError
 from models.model import Model
 from server.decisions.assessment import Assessment, assess
 from server.decisions.policy import Policy
@@ -81,7 +81,7 @@ class Replays:
         model, policy = self.past.model(past), self.past.policy(past)
         try:
             assessment = self.assessed(past, model, policy)
-        except DoesNotAddUp as error:
+        except AdditivityError as error:
             return Mismatch("numbers.residual", repr(past.body.numbers.residual), str(error), 1)
         record, decision = answered(assessment)
         side = score_side if mode == ev.REPLAY_MODE_SCORE else explanation_side

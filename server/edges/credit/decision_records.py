@@ -94,7 +94,7 @@ def fed_features(schema: Schema, inputs: Mapping[str, Input]) -> list[pb.FedFeat
             lines.append(pb.FedFeature(feature=feature.name, number=math.nan))
             continue
         line = pb.FedFeature(
-            feature=feature.name, number=schema.number_of(feature.name, given.value), source=SOURCES[given.source]
+            feature=feature.name, number=schema.encode_value(feature.name, given.value), source=SOURCES[given.source]
         )
         if isinstance(given.value, str):
             line.value.level = given.value

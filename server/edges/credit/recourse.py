@@ -21,7 +21,7 @@ class RecourseBook:
         if score.pd <= cut_off:
             return pb.Recourse(status=pb.RECOURSE_STATUS_NOT_NEEDED)
         values = {name: given.value for name, given in assessment.inputs.items()}
-        found = self.search(assessment.model).search(values, cut_off).answers
+        found = self.search(assessment.model).search(values, cut_off).counterfactuals
         status = pb.RECOURSE_STATUS_FOUND if found else pb.RECOURSE_STATUS_NO_RECOURSE_FOUND
         return pb.Recourse(status=status, counterfactuals=map(counterfactual_message, found))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from grounds.credit.v1 import credit_pb2 as pb
 from grounds.credit.v1 import credit_pb2_grpc
 from models.model import Model
-from models.schema import Schema, Value
+from models.schema import FeatureInput, Schema
 from server.decisions.assessment import Assessment, Input, Question, assess
 from server.decisions.policy import STANDARD, Policy, Section
 from server.edges.authorization import LOCAL_CALLER
@@ -185,7 +185,7 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
         return stored
 
 
-def checked(request: Asked, schema: Schema, *, decides: bool) -> dict[str, Value]:
+def checked(request: Asked, schema: Schema, *, decides: bool) -> dict[str, FeatureInput]:
     """Give the caller's values, all of them right.
 
     Raises:
@@ -199,7 +199,7 @@ def checked(request: Asked, schema: Schema, *, decides: bool) -> dict[str, Value
     return values
 
 
-def inputs_of(schema: Schema, stored: StoredFeatures | None, given: Mapping[str, Value]) -> dict[str, Input]:
+def inputs_of(schema: Schema, stored: StoredFeatures | None, given: Mapping[str, FeatureInput]) -> dict[str, Input]:
     """Put a caller's values over those of the store; what only the caller may give is not taken from the store."""
     known = {} if stored is None else stored.values
     sources = {feature.name: feature.source for feature in schema.features}

@@ -4,8 +4,8 @@ from grounds.explain.v1 import explain_pb2
 from grounds.model.v1 import model_pb2 as pb
 from grounds.model.v1 import model_pb2_grpc
 from models.bundle import Bundle
-from models.catalog import Entry
-from models.documents import FeatureSpec, Scorecard
+from models.bundle_documents import FeatureSpec, Scorecard
+from models.catalog import CatalogEntry
 from server.edges.context import Context
 from server.edges.explanations import baseline_of
 from server.errors import BundleNotReadable, BundleUnknown
@@ -33,25 +33,25 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
         if entry is None:
             raise BundleUnknown("there is no such bundle", bundle_id=request.bundle_id)
         if entry.bundle is None:
-            raise BundleNotReadable(f"the bundle is refused: {entry.refusal}", bundle_id=request.bundle_id)
+            raise BundleNotReadable(f"the bundle is refused: {entry.problem}", bundle_id=request.bundle_id)
         return pb.GetModelResponse(model=model_message(lineup, entry, entry.bundle))
 
 
-def summary_of(lineup: Lineup, entry: Entry) -> pb.ModelSummary:
+def summary_of(lineup: Lineup, entry: CatalogEntry) -> pb.ModelSummary:
     """Write one line of the catalog."""
     serving = lineup.markets_of(entry.name)
     state = pb.MODEL_STATE_SERVING if serving else pb.MODEL_STATE_AVAILABLE
     return pb.ModelSummary(
         family=entry.family,
         bundle_id=entry.name,
-        state=pb.MODEL_STATE_REFUSED if entry.refusal else state,
+        state=pb.MODEL_STATE_REFUSED if entry.problem else state,
         serving_markets=serving,
         markets=entry.bundle.manifest.markets if entry.bundle else (),
-        refusal=entry.refusal,
+        refusal=entry.problem,
     )
 
 
-def model_message(lineup: Lineup, entry: Entry, bundle: Bundle) -> pb.Model:
+def model_message(lineup: Lineup, entry: CatalogEntry, bundle: Bundle) -> pb.Model:
     """Write one bundle."""
     baseline: explain_pb2.Baseline = baseline_of(
         bundle.baseline_sha256, bundle.baseline.row_count, bundle.baseline.definition

@@ -5,7 +5,7 @@ from collections import OrderedDict
 from pathlib import Path
 
 from models.bundle import read_bundle
-from models.errors import BundleRefused
+from models.errors import BundleInvalid
 from models.model import Model, open_model
 from server.errors import BundleNotReadable, BundleUnknown
 
@@ -38,7 +38,7 @@ class Shelf:
             )
         try:
             model = open_model(read_bundle(self.folder / bundle_id))
-        except BundleRefused as error:
+        except BundleInvalid as error:
             raise BundleNotReadable(f"the bundle is refused: {error}", bundle_id=bundle_id) from error
         with self.lock:
             self.opened[bundle_id] = model

@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, delete, exists, make_url, select, update
 from sqlalchemy.exc import ArgumentError, IntegrityError
 
 from grounds_record.customer_keys import key_id, new_customer_key, unwrap_key, wrap_key
-from grounds_record.errors import WrappedKeyRefused
+from grounds_record.errors import WrappedKeyInvalid
 from server.errors import LogRefused, RecordDamaged, StoreUnavailable
 from server.stores.database import CONNECTIONS, Database
 from server.stores.key_tables import WRAPPED_KEYS
@@ -111,7 +111,7 @@ class KeyStore:
         """
         try:
             return unwrap_key(key.wrapped, key.key_id, self.master)
-        except WrappedKeyRefused as error:
+        except WrappedKeyInvalid as error:
             raise RecordDamaged(
                 "the key of this record is not what was stored; run: python -m server doctor"
             ) from error

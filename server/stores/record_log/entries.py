@@ -9,11 +9,11 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from grounds_record.columns import columns_of
 from grounds_record.export import StoredRecord
-from grounds_record.header import Header, Removed
+from grounds_record.header import Header, RemovedRecord
+from grounds_record.header_columns import header_columns
 from grounds_record.merkle import HASH_BYTES
-from grounds_record.sealed import SealedRecord
+from grounds_record.sealed_record import SealedRecord
 from server.errors import RecordDamaged, RequestIdReused
 
 # The columns that follow from the header.
@@ -69,7 +69,7 @@ class Entry:
     content: bytes = field(default=b"", repr=False)
     labels: Mapping[str, str] = field(default_factory=dict)
     about: str = ""
-    removed: tuple[Removed, ...] = ()
+    removed: tuple[RemovedRecord, ...] = ()
     after: After | None = None
 
 
@@ -102,7 +102,7 @@ def new_record_id(at: dt.datetime) -> str:
 
 def row_of(place: int, header: Header, record: SealedRecord, nodes: tuple[bytes, ...]) -> dict[str, Any]:
     """Write a row."""
-    columns: dict[str, Any] = dict.fromkeys(COLUMNS) | columns_of(header)
+    columns: dict[str, Any] = dict.fromkeys(COLUMNS) | header_columns(header)
     return columns | {
         "record_index": place,
         "time_us": header.time_us,

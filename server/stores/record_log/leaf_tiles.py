@@ -13,7 +13,7 @@ from itertools import groupby
 
 from sqlalchemy import Connection, bindparam, select
 
-from grounds_record.merkle import HASH_BYTES, Node, home, leaves_of, node_hash
+from grounds_record.merkle import HASH_BYTES, Node, leaf_range, node_hash, stored_position
 from server.errors import RecordDamaged
 from server.stores.keyed_query import Chosen
 from server.stores.record_log.entries import raw, split
@@ -50,7 +50,7 @@ def firsts_of(nodes: Collection[Node]) -> set[int]:
     low = [node for node in nodes if node.level < TOP]
     firsts = {node.number << node.level & -RECORDS_EACH for node in low if node.level < LEVELS}
     for node in low:
-        beside = leaves_of(Node(node.level, node.number ^ 1))
+        beside = leaf_range(Node(node.level, node.number ^ 1))
         if node.level >= LEVELS and not any(first in beside for first in firsts):
             firsts.add(beside.start)
     return firsts
@@ -78,7 +78,7 @@ def keep_twigs(connection: Connection, before: int, after: int) -> None:
 
 def rows_from_records(connection: Connection, top: Node) -> list[dict[str, object]]:
     """Put the twigs of 256 records together from the hashes that these have; none where one is gone: doctor says so."""
-    firsts = leaves_of(top)[::RECORDS_EACH]
+    firsts = leaf_range(top)[::RECORDS_EACH]
     try:
         hashes = from_records(connection, [node for first in firsts for node in nodes_of(first)])
     except RecordDamaged:
@@ -92,7 +92,7 @@ def twig_problems(connection: Connection, size: int, at_once: int = CHECKED_AT_O
     while page := connection.execute(STRETCH, {"start": start, "at_once": at_once}).all():
         start = page[-1].first_index + 1
         for top, rows in groupby(page, key=lambda row: top_of(row.first_index)):
-            belongs = 0 <= home(top)[0] < size
+            belongs = 0 <= stored_position(top)[0] < size
             said = said_by_record(connection, top) if belongs else None
             for row in rows:
                 if not belongs or row.first_index % RECORDS_EACH:

@@ -14,14 +14,14 @@ from sqlalchemy import Connection, Row, bindparam, select, update
 from sqlalchemy.exc import IntegrityError
 
 from grounds_record.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
-from grounds_record.columns import differing_columns
 from grounds_record.customer_keys import content_tag, customer_tag
 from grounds_record.errors import RecordError
 from grounds_record.export import StoredRecord
 from grounds_record.header import Header, parse_header
+from grounds_record.header_columns import mismatched_columns
 from grounds_record.merkle import Frontier
 from grounds_record.note import SigningKey
-from grounds_record.sealed import SealedRecord, open_sealed, seal
+from grounds_record.sealed_record import SealedRecord, open_record, seal_record
 from server.errors import RecordRemoved, ServerError, StoreUnavailable
 from server.stores.database import Database
 from server.stores.record_log.concurrency import in_turn
@@ -202,7 +202,7 @@ class RecordLog:
             labels=entry.labels,
             removed=entry.removed,
         )
-        return header, seal(header, entry.body, key)
+        return header, seal_record(header, entry.body, key)
 
     def write_head(self, connection: Connection, frontier: Frontier) -> None:
         """Move the head, and sign where it is."""
@@ -286,7 +286,7 @@ class RecordLog:
                 why = "CIPHERTEXT_REMOVED" if row.key_id in keys else "KEY_DESTROYED"
                 raise RecordRemoved("what was in this record was erased", record_id=row.record_id, why=why)
             key = self.keys.unwrap(keys[row.key_id])
-            header, body = open_sealed(SealedRecord(record.header, record.ciphertext), key)
+            header, body = open_record(SealedRecord(record.header, record.ciphertext), key)
             check_columns(row, header, record)
         except RecordError as error:
             raise damaged(row) from error
@@ -295,5 +295,5 @@ class RecordLog:
 
 def check_columns(row: Row[Any], header: Header, record: StoredRecord) -> None:
     """Refuse a row whose columns do not follow from its header."""
-    if differing_columns(header, record.columns or {}):
+    if mismatched_columns(header, record.columns or {}):
         raise damaged(row)

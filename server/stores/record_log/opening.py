@@ -8,7 +8,7 @@ from sqlalchemy import Connection, exists, func, select
 
 from grounds_record.checkpoint import Checkpoint, sign_checkpoint
 from grounds_record.errors import RecordError
-from grounds_record.keys import ensure_secret, ensure_signing_key, read_secret, read_signing_key
+from grounds_record.key_files import ensure_secret, ensure_signing_key, read_secret, read_signing_key
 from grounds_record.merkle import EMPTY_ROOT
 from grounds_record.note import SigningKey
 from server.config import Settings

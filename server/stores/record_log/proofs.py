@@ -7,8 +7,16 @@ from sqlalchemy import Connection, func, select
 
 from grounds_record.errors import ProofInvalid, RecordError
 from grounds_record.export import RetentionProof, StoredRecord
-from grounds_record.header import RETENTION, parse_header
-from grounds_record.merkle import Frontier, Node, NodeReader, consistency_proof, cover, inclusion_nodes, inclusion_proof
+from grounds_record.header import RETENTION_KIND, parse_header
+from grounds_record.merkle import (
+    Frontier,
+    Node,
+    NodeReader,
+    consistency_proof,
+    covering_nodes,
+    inclusion_nodes,
+    inclusion_proof,
+)
 from server.errors import RecordDamaged, RecordUnknown, TreeSizeUnknown
 from server.stores.database import Database
 from server.stores.record_log.entries import raw, split, stored_record
@@ -122,7 +130,7 @@ class Proofs:
         if not start <= end <= size or any(kept > size for kept in kept_sizes):
             raise TreeSizeUnknown(f"start <= end <= tree_size, and no kept size above it; tree_size is {size}")
         with self.database.reading() as connection:
-            before, after = cover(0, start), cover(end, size)
+            before, after = covering_nodes(0, start), covering_nodes(end, size)
             read = self.nodes(connection)
             nodes = read((*before, *after))
             return RangeProof(
@@ -165,7 +173,7 @@ def proof_in(frontier: Frontier, index: int, branch: Branch) -> Hashes | None:
 
 def peaks_of(frontier: Frontier) -> Branch:
     """Give the hashes that a frontier has."""
-    return dict(zip(cover(0, frontier.size), frontier.peaks, strict=False))
+    return dict(zip(covering_nodes(0, frontier.size), frontier.peaks, strict=False))
 
 
 def head_of(connection: Connection) -> Head:
@@ -192,7 +200,7 @@ def proved(proof: Proof, first: int, second: int, read: NodeReader) -> Hashes:
 
 def retentions(connection: Connection, places: range, size: int) -> Iterator[RetentionProof]:
     """Give the records that say what retention removed among these places."""
-    wanted = select(RECORDS).where(RECORDS.c.kind == RETENTION, RECORDS.c.record_index < size)
+    wanted = select(RECORDS).where(RECORDS.c.kind == RETENTION_KIND, RECORDS.c.record_index < size)
     for row in connection.execute(wanted.order_by(RECORDS.c.record_index)).all():
         record = stored_record(row)
         try:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, select
 
-from grounds_record.merkle import HASH_BYTES, Node, home
+from grounds_record.merkle import HASH_BYTES, Node, stored_position
 from server.errors import RecordDamaged
 from server.stores.keyed_query import Chosen
 from server.stores.record_log.entries import raw
@@ -21,11 +21,11 @@ def from_records(connection: Connection, nodes: Sequence[Node]) -> dict[Node, by
     """
     if not nodes:
         return {}
-    places = {home(node)[0] for node in nodes}
+    places = {stored_position(node)[0] for node in nodes}
     rows = {row.record_index: raw(row.nodes) for row in HASHES.read(connection, sorted(places))}
     found = {}
     for node in nodes:
-        place, level = home(node)
+        place, level = stored_position(node)
         found[node] = rows.get(place, b"")[level * HASH_BYTES : (level + 1) * HASH_BYTES]
         if len(found[node]) != HASH_BYTES:
             raise RecordDamaged("a hash of the log is missing; run: python -m server doctor", place=str(place))

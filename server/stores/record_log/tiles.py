@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from sqlalchemy import Connection, bindparam, select
 
-from grounds_record.merkle import HASH_BYTES, Node, home, leaves_of, node_hash
+from grounds_record.merkle import HASH_BYTES, Node, leaf_range, node_hash, stored_position
 from server.errors import RecordDamaged
 from server.stores.record_log.entries import raw, split
 from server.stores.record_log.leaf_tiles import TOP, from_twigs, keep_twigs
@@ -135,7 +135,7 @@ def block_from_records(connection: Connection, node: Node) -> bytes:
     below = [
         Node(node.level - LEVELS + rise, index)
         for rise in range(LEVELS)
-        for index in leaves_of(Node(LEVELS - rise, node.number))
+        for index in leaf_range(Node(LEVELS - rise, node.number))
     ]
     try:
         found = from_records(connection, below)
@@ -159,7 +159,7 @@ def has_block(node: Node, size: int) -> bool:
     """Tell whether a log of so many records may have a block named after a node; SQLite keeps whatever is written for a number."""
     if type(node.level) is not int or type(node.number) is not int:
         return False
-    return node.level in range(LEVELS, 63, LEVELS) and 0 <= home(node)[0] < size
+    return node.level in range(LEVELS, 63, LEVELS) and 0 <= stored_position(node)[0] < size
 
 
 def is_of_records(connection: Connection, node: Node) -> bool:

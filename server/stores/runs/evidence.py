@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Row, select
 
 from grounds.audit.v1 import bodies_pb2 as pb
 from grounds_record.header import Header
-from grounds_record.leaf_blocks import LeafProof
+from grounds_record.leaf_tiles import LeafProof
 from server.errors import CustomerUnknown, RecordDamaged, RecordRemoved, RunUnknown
 from server.stores.record_log.erased_customers import ERASURE
 from server.stores.record_log.log import RecordLog

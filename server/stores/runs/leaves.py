@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, select
 
 from grounds_record.errors import ProofInvalid
-from grounds_record.leaf_blocks import BLOCK_LEAVES, Block, LeafProof, block_with, prove, root_of, split_hashes
+from grounds_record.leaf_tiles import TILE_LEAVES, LeafProof, LeafTile, find_tile, merkle_root, prove_leaf, split_hashes
 from grounds_record.merkle import verify_inclusion
 from server.stores.database import Database
 from server.stores.record_log.entries import raw
@@ -36,14 +36,14 @@ class Recorded:
     root: bytes
 
 
-def stage_leaves(database: Database, number: int, blocks: Sequence[Block]) -> None:
+def stage_leaves(database: Database, number: int, blocks: Sequence[LeafTile]) -> None:
     """Keep the leaves of a run that no reader sees yet."""
     for start in range(0, len(blocks), BLOCKS_AT_ONCE):
         with database.writing() as connection:
             insert(connection, number, blocks[start : start + BLOCKS_AT_ONCE], start)
 
 
-def insert(connection: Connection, number: int, blocks: Sequence[Block], first_block: int) -> None:
+def insert(connection: Connection, number: int, blocks: Sequence[LeafTile], first_block: int) -> None:
     """Add blocks."""
     rows = [
         {"run_number": number, "block": place, "first": block.first, "root": block.root, "hashes": block.hashes}
@@ -61,20 +61,20 @@ def prove_row(connection: Connection, number: int, leaf: bytes, told: Recorded) 
     """
     wanted = select(RISK_LEAVES.c.block, RISK_LEAVES.c.first, RISK_LEAVES.c.root)
     heads = connection.execute(wanted.where(RISK_LEAVES.c.run_number == number).order_by(RISK_LEAVES.c.block)).all()
-    for place in range(-(-told.size // BLOCK_LEAVES)):
+    for place in range(-(-told.size // TILE_LEAVES)):
         if place >= len(heads) or heads[place].block != place:
             raise LeavesDamaged(f"leaves[{place}]", "a block of the tree", "")
     roots = [raw(head.root) for head in heads]
-    if root_of(roots) != told.root:
-        raise LeavesDamaged("rows_root", told.root.hex(), root_of(roots).hex())
-    block = block_with([raw(head.first) for head in heads], leaf)
+    if merkle_root(roots) != told.root:
+        raise LeavesDamaged("rows_root", told.root.hex(), merkle_root(roots).hex())
+    block = find_tile([raw(head.first) for head in heads], leaf)
     if block < 0:
         raise LeavesDamaged("row", "", leaf.hex())
     hashes = hashes_of(connection, number, block)
-    proof = prove(leaf, block, hashes, roots, told.size)
+    proof = prove_leaf(leaf, block, hashes, roots, told.size)
     if proof is not None and leads_to(told.root, leaf, proof):
         return proof
-    now = root_of(hashes)
+    now = merkle_root(hashes)
     if now != roots[block]:
         raise LeavesDamaged(f"leaves[{block}]", roots[block].hex(), now.hex())
     raise LeavesDamaged("row", "", leaf.hex())
@@ -106,6 +106,6 @@ def block_problem(connection: Connection, number: int) -> str:
     wanted = select(RISK_LEAVES).where(RISK_LEAVES.c.run_number == number).order_by(RISK_LEAVES.c.block)
     for place, row in enumerate(connection.execute(wanted)):
         hashes = split_hashes(raw(row.hashes))
-        if row.block != place or not hashes or (raw(row.first), raw(row.root)) != (hashes[0], root_of(hashes)):
+        if row.block != place or not hashes or (raw(row.first), raw(row.root)) != (hashes[0], merkle_root(hashes)):
             return f"block {row.block} of its leaves is not what was written"
     return ""

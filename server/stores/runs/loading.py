@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from sqlalchemy import Connection, delete, func, select, update
 
-from grounds_record.leaf_blocks import blocks_of, root_of
+from grounds_record.leaf_tiles import build_leaf_tiles, merkle_root
 from server.config import Settings
 from server.errors import StoreUnavailable
 from server.stores.database import Database
@@ -135,9 +135,9 @@ def publish(log: RecordLog, staged: list[Staged], load_time: dt.datetime) -> Non
     runs = {run.number: run for run in staged}
     roots = {}
     for run in staged:  # before the head is locked, for that is what the desk waits for
-        blocks = blocks_of(run.leaves)
+        blocks = build_leaf_tiles(run.leaves)
         stage_leaves(log.database, run.number, blocks)
-        roots[run.number] = root_of([block.root for block in blocks])
+        roots[run.number] = merkle_root([block.root for block in blocks])
     with log.database.writing() as connection:
         lines = connection.execute(select(RUNS).where(RUNS.c.run_number.in_(runs)).order_by(RUNS.c.market)).all()
         markets = [

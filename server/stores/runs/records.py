@@ -19,7 +19,7 @@ from sqlalchemy import Connection, RowMapping, select
 from grounds.audit.v1 import bodies_pb2 as pb
 from grounds_record.customer_keys import row_salt_key
 from grounds_record.header import Header
-from grounds_record.leaf_blocks import root_of
+from grounds_record.leaf_tiles import merkle_root
 from server.errors import LoadRefused, RecordRemoved, RequestIdReused
 from server.stores.record_log.entries import Entry
 from server.stores.record_log.log import RecordLog
@@ -193,7 +193,7 @@ def problem_of(log: RecordLog, run: Any, told: pb.RunInMarket, gone: Sequence[by
         if problem := block_problem(connection, run.run_number):
             return problem
         leaves = all_leaves(connection, run.run_number)
-        if (len(leaves), root_of(leaves)) != (told.customer_count, told.rows_root):
+        if (len(leaves), merkle_root(leaves)) != (told.customer_count, told.rows_root):
             return "its leaves are not those that were recorded"
         key = salt_key(log, run.run_id, run.market)
         hashes = {row_leaf(row, key) for row in rows_of(connection, run)}

@@ -11,7 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grounds.model.v1 import model_pb2
 from models.bundle import FILES, MANIFEST
 from models.catalog import ACTIVE, activate, write_active
-from models.errors import ActivationRefused, BundleRefused
+from models.errors import ActivationRejected, BundleInvalid
 from server.config import Settings
 from tests.conftest import Serving
 from tests.server.requests import customer, refusal, score_request, simulate_request
@@ -100,7 +100,7 @@ async def test_the_operator_cannot_activate_a_damaged_bundle(serving: Serving, o
     folder = bring(other.bundle_folder, serving.settings.bundles)
     flip_a_byte(folder / "score.onnx")
 
-    with pytest.raises(BundleRefused, match=r"score\.onnx"):
+    with pytest.raises(BundleInvalid, match=r"score\.onnx"):
         activate(serving.settings.bundles, folder.name)
 
     assert (await until_state(serving, folder.name, REFUSED)).serving_markets == []
@@ -210,7 +210,7 @@ async def test_each_market_has_the_bundle_that_was_activated_for_it(
     assert list(summary.serving_markets) == ["FR"]
     assert await answering(serving, "FR", "C00001") == other.bundle_folder.name
     assert await answering(serving, "DE", "C00000") == small.bundle_folder.name
-    with pytest.raises(ActivationRefused, match="not US"):
+    with pytest.raises(ActivationRejected, match="not US"):
         activate(serving.settings.bundles, other.bundle_folder.name, ("US",))
 
 

@@ -13,8 +13,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from models.documents import Grade, Scorecard
-from models.explained import ExplainedScore, explained
+from models.bundle_documents import Grade, Scorecard
+from models.explained_score import ExplainedScore, build_explained_score
 from models.scoring import Scorer
 from tests.oracles import FloatArray, brute_force_shap, margins
 from training.equivalence.check import (
@@ -272,7 +272,7 @@ WRONG_ANSWERS: dict[str, Callable[[ExplainedScore], ExplainedScore]] = {
 def answers(examined: ExportedModel, card: Scorecard, rows: FloatArray) -> list[ExplainedScore]:
     """Give what the files say of rows."""
     found = zip(*(part.tolist() for part in Scorer(examined.score, examined.explain).explain(rows)), strict=True)
-    return [explained(card, examined.base_margin, *one) for one in found]
+    return [build_explained_score(card, examined.base_margin, *one) for one in found]
 
 
 @pytest.mark.parametrize("what", WRONG_ANSWERS)

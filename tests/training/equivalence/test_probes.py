@@ -8,7 +8,7 @@ import lightgbm
 import numpy as np
 import pytest
 
-from models.scoring import session
+from models.scoring import open_session
 from tests.oracles import FloatArray, margins
 from training.equivalence.probes import probe_rows
 from training.export.score import score_onnx
@@ -134,7 +134,7 @@ def test_every_question_and_every_leaf_that_is_wrong_is_seen(name: str, *, with_
 
     unseen, planted = [], 0
     for fault, wrong in faults(read_ensemble(booster)):
-        found = session(score_onnx(wrong), ("margin",)).run(None, {"rows": rows})[0][:, 0]
+        found = open_session(score_onnx(wrong), ("margin",)).run(None, {"rows": rows})[0][:, 0]
         planted += 1
         if np.array_equal(found, expected):
             unseen.append(fault)

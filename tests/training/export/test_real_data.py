@@ -11,9 +11,9 @@ import pytest
 import shap
 
 from models.bundle import read_bundle
-from models.explained import ExplainedScore
+from models.explained_score import ExplainedScore
 from models.model import Model, open_model
-from models.scoring import EXPLANATION, session
+from models.scoring import EXPLAIN_OUTPUTS, open_session
 from tests.conftest import ROOT, Released
 from tests.oracles import FloatArray, margins, model_thresholds
 from tests.training.export.example_models import on_thresholds
@@ -132,7 +132,9 @@ def test_contributions_are_those_of_shap_where_shap_is_right(real: Real) -> None
         feature_perturbation="interventional",
     )
     wanted = explainer.shap_values(rows)
-    found = session(explain_onnx(read_ensemble(real.booster), background), EXPLANATION).run(None, {"rows": rows})[0]
+    found = open_session(explain_onnx(read_ensemble(real.booster), background), EXPLAIN_OUTPUTS).run(
+        None, {"rows": rows}
+    )[0]
 
     assert left_out <= NEAR_SHARE_MAX * SHAP_ROWS
     assert explainer.data.shape == (BACKGROUND_ROWS, rows.shape[1])

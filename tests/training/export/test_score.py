@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.scoring import session
+from models.scoring import open_session
 from tests.oracles import FloatArray, margins, model_thresholds
 from tests.training.export.example_models import (
     COLUMNS,
@@ -33,9 +33,9 @@ from training.export.trees import read_ensemble
 
 def exported_margins(booster: lightgbm.Booster, rows: FloatArray) -> FloatArray:
     """Give what score.onnx says."""
-    found: FloatArray = session(score_onnx(read_ensemble(booster)), ("margin",)).run(["margin"], {"rows": rows})[0][
-        :, 0
-    ]
+    found: FloatArray = open_session(score_onnx(read_ensemble(booster)), ("margin",)).run(["margin"], {"rows": rows})[
+        0
+    ][:, 0]
     return found
 
 
@@ -104,7 +104,7 @@ def test_a_threshold_too_large_for_the_dump_is_exact(threshold: float) -> None:
 @pytest.mark.parametrize("name", ["missing type NaN", "missing type Zero with gaps", "deep trees", "dart"])
 def test_one_row_has_the_margin_that_it_has_among_many(name: str) -> None:
     booster = model(name)
-    graph = session(score_onnx(read_ensemble(booster)), ("margin",))
+    graph = open_session(score_onnx(read_ensemble(booster)), ("margin",))
     rows = hard_rows(booster, made_rows(300, seed=77))
 
     together = graph.run(["margin"], {"rows": rows})[0]

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from models.bundle import read_bundle
-from models.model import Model, array_of, open_model
-from models.reasons import pushes
+from models.model import Model, open_model, rows_array
+from models.reasons import principal_reasons
 from models.schema import Schema
 from models.scoring import Scorer
 from server.config import Settings
@@ -55,7 +55,7 @@ def declined(released: Released) -> Declined:
 def reasons_of(schema: Schema, contributions: FloatArray) -> list[Codes]:
     """Give the reason codes of each row, in their order."""
     nothing = [0] * contributions.shape[1]
-    return [tuple(push.code for push in pushes(schema, row, nothing)) for row in contributions.tolist()]
+    return [tuple(push.code for push in principal_reasons(schema, row, nothing)) for row in contributions.tolist()]
 
 
 def test_reasons_are_the_same_a_hundred_times_and_after_opening_the_bundle_again(declined: Declined) -> None:
@@ -71,7 +71,7 @@ def test_reasons_are_the_same_a_hundred_times_and_after_opening_the_bundle_again
 
 def test_the_first_two_reasons_hold_when_the_baseline_is_drawn_again(declined: Declined) -> None:
     bundle = declined.model.bundle
-    baseline = array_of(list(bundle.baseline.rows))
+    baseline = rows_array(list(bundle.baseline.rows))
     expected = [codes[:2] for codes in reasons_of(declined.schema, declined.model.scorer.contributions(declined.rows))]
     agreeing = []
     for seed in range(BOOTSTRAPS):

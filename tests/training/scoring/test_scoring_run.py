@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from models.catalog import activate
-from models.reasons import pushes, text_of
-from models.scorecard import grade_of
+from models.reasons import principal_reasons, reason_text
+from models.scorecard import grade_from_pd
 from tests.conftest import run
 from tests.training.conftest import Trained
 from training.console import Console
@@ -77,7 +77,7 @@ def test_every_number_of_a_run_is_that_of_a_single_read_to_the_bit(trained: Trai
         alone = trained.churn.explain(values)
         assert (row["pd"], row["log_odds"]) == (alone.pd, alone.log_odds)
         assert row["contributions"] == list(alone.contributions)
-        assert row["band"] == grade_of(trained.churn.bundle.scorecard, alone.pd)
+        assert row["band"] == grade_from_pd(trained.churn.bundle.scorecard, alone.pd)
         assert 0.0 < row["decline_pd"] < 1.0
     assert manifest(written)["base_value"] == alone.base_value
 
@@ -96,9 +96,9 @@ def test_drivers_of_a_run_are_the_reasons_of_each_customer_in_the_words_of_the_b
                 "code": push.code,
                 "log_odds": push.log_odds,
                 "features": list(push.features),
-                "texts": {"en": text_of(schema, push, "en", values, typical)},
+                "texts": {"en": reason_text(schema, push, "en", values, typical)},
             }
-            for push in pushes(schema, row["contributions"], [0] * len(schema.names), 3)
+            for push in principal_reasons(schema, row["contributions"], [0] * len(schema.names), 3)
         ]
         assert json.loads(row["drivers"]) == wanted
         told += len(wanted)
@@ -112,7 +112,7 @@ def test_drivers_of_random_contributions_are_chosen_as_one_by_one(trained: Train
 
     chosen = Drivers(schema, trained.churn.bundle.baseline.typical).chosen(contributions)
 
-    alone = [pushes(schema, row, [0] * len(row), 3) for row in contributions.tolist()]
+    alone = [principal_reasons(schema, row, [0] * len(row), 3) for row in contributions.tolist()]
     assert chosen == alone
 
 

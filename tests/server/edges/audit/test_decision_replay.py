@@ -9,7 +9,7 @@ from sqlalchemy import select, update
 
 from grounds.audit.v1 import audit_pb2, evidence_pb2
 from grounds.credit.v1 import credit_pb2
-from grounds_record.sealed import SealedRecord, open_sealed, seal
+from grounds_record.sealed_record import SealedRecord, open_record, seal_record
 from server.config import Settings
 from server.stores.float_arrays import pack, unpack
 from server.stores.tables import FEATURES
@@ -38,12 +38,14 @@ class Opened:
         assert log is not None
         row = row_of(self.serving, self.decision_id)
         key = log.keys.unwrap(log.keys.by_id({row.key_id})[row.key_id])
-        header, body = open_sealed(SealedRecord(row.header, row.ciphertext), key)
+        header, body = open_record(SealedRecord(row.header, row.ciphertext), key)
         record = audit_pb2.DecisionRecord.FromString(body)
         for name, value in fields.items():
             assert callable(value), name
             value(record)
-        set_columns(self.serving, self.decision_id, ciphertext=seal(header, record.SerializeToString(), key).ciphertext)
+        set_columns(
+            self.serving, self.decision_id, ciphertext=seal_record(header, record.SerializeToString(), key).ciphertext
+        )
 
 
 async def test_a_decision_replays_to_match_in_every_mode(serving: Serving) -> None:

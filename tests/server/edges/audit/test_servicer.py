@@ -14,7 +14,7 @@ from grounds.explain.v1 import explain_pb2
 from grounds_record.checkpoint import open_checkpoint
 from grounds_record.merkle import verify_consistency, verify_inclusion
 from grounds_record.note import parse_verifier_key
-from grounds_record.sealed import SealedRecord
+from grounds_record.sealed_record import SealedRecord
 from server.config import Settings
 from tests.conftest import Serving
 from tests.server.requests import customer, field, numbers, raw, refusal, score_request

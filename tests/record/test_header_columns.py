@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from grounds_record.columns import columns_of
 from grounds_record.export import StoredRecord
 from grounds_record.header import parse_header
-from grounds_record.verdict import FaultKind
+from grounds_record.header_columns import header_columns
+from grounds_record.verification_report import FaultKind
 from tests.record.logs import LOG, check, header, places
 
 LABELS = {"market": "DE", "bundle": "b" * 64, "decision": "REFER", "grade": "A+"}
@@ -15,11 +15,11 @@ LABELS = {"market": "DE", "bundle": "b" * 64, "decision": "REFER", "grade": "A+"
 
 def with_columns(rows: list[StoredRecord]) -> list[StoredRecord]:
     """Give rows with the columns that an honest store writes."""
-    return [replace(row, columns=columns_of(parse_header(row.header))) for row in rows]
+    return [replace(row, columns=header_columns(parse_header(row.header))) for row in rows]
 
 
 def test_every_column_is_that_of_the_header_and_an_empty_one_is_left_out() -> None:
-    found = columns_of(header(3, labels=LABELS, request_id="00000000-0000-0000-0000-00000000000a"))
+    found = header_columns(header(3, labels=LABELS, request_id="00000000-0000-0000-0000-00000000000a"))
 
     assert found == {
         "kind": "CREDIT_DECISION",

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.documents import Grade, Scorecard
-from models.errors import DoesNotAddUp
-from models.explained import RESIDUAL_MAX, ExplainedScore, check, explained
+from models.bundle_documents import Grade, Scorecard
+from models.errors import AdditivityError
+from models.explained_score import ExplainedScore, build_explained_score, check_additivity
+from models.tolerances import LOG_ODDS_TOLERANCE
 
 CARD = Scorecard(
     slope=0.8,
@@ -26,19 +27,19 @@ PARTS = (0.5, -0.25, 0.0, 0.125)
 
 def answer() -> ExplainedScore:
     """Give an answer whose parts are the whole."""
-    return explained(CARD, BASE_MARGIN, BASE_MARGIN + sum(PARTS), PARTS)
+    return build_explained_score(CARD, BASE_MARGIN, BASE_MARGIN + sum(PARTS), PARTS)
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(base_margin=st.floats(-5, 3), parts=st.lists(st.floats(-2, 2), max_size=30))
 def test_parts_that_are_the_whole_are_answered_and_add_up(base_margin: float, parts: list[float]) -> None:
-    found = explained(CARD, base_margin, math.fsum([base_margin, *parts]), parts)
+    found = build_explained_score(CARD, base_margin, math.fsum([base_margin, *parts]), parts)
 
-    assert found.base_value + math.fsum(found.contributions) == pytest.approx(found.log_odds, abs=RESIDUAL_MAX)
+    assert found.base_value + math.fsum(found.contributions) == pytest.approx(found.log_odds, abs=LOG_ODDS_TOLERANCE)
     assert found.base_points + sum(found.points) == found.score
     assert found.pd == pytest.approx(1.0 / (1.0 + math.exp(-found.log_odds)), rel=1e-12)
     assert found.contributions == tuple(CARD.slope * part for part in parts)
-    assert found.residual == pytest.approx(0.0, abs=RESIDUAL_MAX)
+    assert found.residual == pytest.approx(0.0, abs=LOG_ODDS_TOLERANCE)
 
 
 def test_contributions_are_in_the_log_odds_that_are_served_not_in_the_margin() -> None:
@@ -55,18 +56,18 @@ def test_a_contribution_that_moved_is_not_answered(index: int, moved: float) -> 
     parts = list(PARTS)
     parts[index] += moved
 
-    with pytest.raises(DoesNotAddUp, match="contributions miss the log-odds"):
-        explained(CARD, BASE_MARGIN, BASE_MARGIN + sum(PARTS), parts)
+    with pytest.raises(AdditivityError, match="contributions miss the log-odds"):
+        build_explained_score(CARD, BASE_MARGIN, BASE_MARGIN + sum(PARTS), parts)
 
 
 def test_a_contribution_left_out_is_not_answered() -> None:
-    with pytest.raises(DoesNotAddUp, match="contributions miss the log-odds"):
-        explained(CARD, BASE_MARGIN, BASE_MARGIN + sum(PARTS), PARTS[1:])
+    with pytest.raises(AdditivityError, match="contributions miss the log-odds"):
+        build_explained_score(CARD, BASE_MARGIN, BASE_MARGIN + sum(PARTS), PARTS[1:])
 
 
 def test_another_baseline_than_that_of_the_contributions_is_not_answered() -> None:
-    with pytest.raises(DoesNotAddUp, match="contributions miss the log-odds"):
-        explained(CARD, BASE_MARGIN + 0.01, BASE_MARGIN + sum(PARTS), PARTS)
+    with pytest.raises(AdditivityError, match="contributions miss the log-odds"):
+        build_explained_score(CARD, BASE_MARGIN + 0.01, BASE_MARGIN + sum(PARTS), PARTS)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -76,8 +77,8 @@ def test_a_value_that_is_no_number_is_not_answered(place: str, value: float) -> 
     margin = value if place == "margin" else BASE_MARGIN + sum(PARTS)
     base_margin = value if place == "base margin" else BASE_MARGIN
 
-    with pytest.raises(DoesNotAddUp):
-        explained(CARD, base_margin, margin, parts)
+    with pytest.raises(AdditivityError):
+        build_explained_score(CARD, base_margin, margin, parts)
 
 
 @pytest.mark.parametrize(
@@ -97,13 +98,13 @@ def test_an_answer_with_one_planted_fault_is_stopped(changed: dict[str, Any], me
     if "points" in changed and "exact" in message:  # the fault that is planted is the only one
         faulty = dataclasses.replace(faulty, base_points=faulty.score - sum(faulty.points))
 
-    check(CARD, answer())
-    with pytest.raises(DoesNotAddUp, match=message):
-        check(CARD, faulty)
+    check_additivity(CARD, answer())
+    with pytest.raises(AdditivityError, match=message):
+        check_additivity(CARD, faulty)
 
 
 def test_the_message_of_a_refusal_names_no_value_of_the_customer() -> None:
-    with pytest.raises(DoesNotAddUp) as refusal:
-        explained(CARD, BASE_MARGIN, 0.123456, PARTS)
+    with pytest.raises(AdditivityError) as refusal:
+        build_explained_score(CARD, BASE_MARGIN, 0.123456, PARTS)
 
     assert "0.123" not in str(refusal.value)

@@ -11,7 +11,7 @@ from grounds_record.header import Header
 LABELS = {"market": "market", "bundle_id": "bundle", "decision": "decision", "grade": "grade"}  # column: label
 
 
-def columns_of(header: Header) -> dict[str, str]:
+def header_columns(header: Header) -> dict[str, str]:
     """Derive the columns from a header, by name; one that would be empty is left out."""
     found = {
         "kind": header.kind,
@@ -27,7 +27,7 @@ def columns_of(header: Header) -> dict[str, str]:
     return {name: text for name, text in found.items() if text}
 
 
-def differing_columns(header: Header, stored: Mapping[str, str]) -> list[str]:
+def mismatched_columns(header: Header, stored: Mapping[str, str]) -> list[str]:
     """Name the stored columns that do not follow from the header, those that are missing or too many included."""
-    derived = columns_of(header)
+    derived = header_columns(header)
     return sorted(name for name in {*derived, *stored} if derived.get(name) != stored.get(name))

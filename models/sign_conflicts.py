@@ -8,11 +8,10 @@ contributions never says so; a model that does is not to be believed on that cus
 from collections.abc import Mapping, Sequence
 
 from models.bundle import Bundle
+from models.tolerances import LOG_ODDS_TOLERANCE
 
-SPEAKS = 1e-9  # a contribution below this is rounding
 
-
-def best_values(bundle: Bundle) -> dict[str, float]:
+def best_baseline_values(bundle: Bundle) -> dict[str, float]:
     """Give, by feature with a sign, the best value of the baseline; none where every row misses it."""
     found = {}
     for position, feature in enumerate(bundle.schema.features):
@@ -23,7 +22,7 @@ def best_values(bundle: Bundle) -> dict[str, float]:
     return found
 
 
-def against_sign(
+def sign_conflicts(
     bundle: Bundle, best: Mapping[str, float], values: Mapping[str, float], contributions: Sequence[float]
 ) -> tuple[str, ...]:
     """Give the features that push toward risk although no baseline row has a better value.
@@ -37,7 +36,7 @@ def against_sign(
     return tuple(
         feature.name
         for feature, contribution in zip(bundle.schema.features, contributions, strict=True)
-        if contribution > SPEAKS
+        if contribution > LOG_ODDS_TOLERANCE
         and feature.name in best
         and feature.name in values
         and feature.sign * (values[feature.name] - best[feature.name]) <= 0

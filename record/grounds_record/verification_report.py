@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-FAULTS_TOLD_MAX = 20
+_FAULTS_LISTED_MAX = 20
 
 
 class FaultKind(StrEnum):
@@ -52,7 +52,7 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class VerificationReport:
     """The outcome of a verification.
 
     Attributes:
@@ -78,9 +78,9 @@ class Verdict:
 
     def sentences(self) -> tuple[str, ...]:
         """Say what holds and what does not, one fact a line; of more than 20 faults the first 20."""
-        told = [fault.sentence() for fault in self.faults[:FAULTS_TOLD_MAX]]
-        if len(self.faults) > FAULTS_TOLD_MAX:
-            told.append(f"and {len(self.faults) - FAULTS_TOLD_MAX} more faults")
+        told = [fault.sentence() for fault in self.faults[:_FAULTS_LISTED_MAX]]
+        if len(self.faults) > _FAULTS_LISTED_MAX:
+            told.append(f"and {len(self.faults) - _FAULTS_LISTED_MAX} more faults")
         read = f"{self.end - self.start} records, {self.start} up to {self.end}"
         told += [f"the checkpoint of {size} records holds" for size in self.proven]
         told += [f"the checkpoint of {size} records does not hold" for size in self.refuted]
@@ -89,7 +89,7 @@ class Verdict:
         return (f"{read}: " + ("verified" if self.holds else "NOT verified"), *told)
 
 
-def in_order(faults: Iterable[Fault]) -> tuple[Fault, ...]:
+def merge_faults(faults: Iterable[Fault]) -> tuple[Fault, ...]:
     """Sort faults by place, without repetitions, neighbours that say the same as one."""
     merged: list[Fault] = []
     for fault in sorted(
@@ -109,7 +109,7 @@ def in_order(faults: Iterable[Fault]) -> tuple[Fault, ...]:
     return tuple(sorted(merged, key=lambda each: (-1 if each.first is None else each.first, each.kind)))
 
 
-class Places:
+class RangeSet:
     """Stretches of the log, to be asked quickly."""
 
     def __init__(self, ranges: Iterable[range]) -> None:
@@ -122,15 +122,15 @@ class Places:
                 self.starts.append(each.start)
                 self.stops.append(each.stop)
 
-    def touch(self, places: range) -> bool:
+    def intersects(self, places: range) -> bool:
         """Tell whether any of these places is in one of the stretches."""
         at = bisect.bisect_left(self.starts, places.stop) - 1
         return at >= 0 and self.stops[at] > places.start
 
 
-def places_of(faults: Iterable[Fault], *kinds: FaultKind) -> Places:
+def fault_ranges(faults: Iterable[Fault], *kinds: FaultKind) -> RangeSet:
     """Give the places of the records that faults are about: those of these kinds, or of all."""
-    return Places(
+    return RangeSet(
         range(each.first, each.last + 1)
         for each in faults
         if each.first is not None and each.last is not None and (not kinds or each.kind in kinds)

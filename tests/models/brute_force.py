@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from models.counterfactual_search import TrialScorer
 from models.recourse import ROWS_MAX, Recourse
-from models.scoring import Doubles
-from models.smallest import Trials
+from models.scoring import FloatArray
 
 Smallest = list[tuple[tuple[str, ...], float]]  # names that change, and how far in all
 
@@ -20,7 +20,7 @@ def smallest_by_brute_force(
     wanted: Smallest = []
     for size in sizes:
         found = []
-        for names in itertools.combinations(sorted(set(values) & set(recourse.ladders)), size):
+        for names in itertools.combinations(sorted(set(values) & set(recourse.grids)), size):
             if any(set(other) <= set(names) for other, _ in wanted):
                 continue
             distances = crossing_distances(recourse, values, names, target)
@@ -40,7 +40,7 @@ def crossing_distances(
     steps, shares = [], []
     for name, position in zip(names, positions, strict=True):
         sign, own = bundle.schema.features[position].sign, values[name]
-        allowed = [step for step in recourse.ladders[name].steps if (step - own) * sign <= 0]
+        allowed = [step for step in recourse.grids[name].steps if (step - own) * sign <= 0]
         steps.append(allowed)
         shares.append([share_between(baseline[:, position], own, step) for step in allowed])
     grid = list(itertools.product(*steps))
@@ -53,7 +53,7 @@ def crossing_distances(
     return [math.fsum(parts) for parts, is_over in zip(itertools.product(*shares), crosses, strict=True) if is_over]
 
 
-def share_between(column: Doubles, old: float, new: float) -> float:
+def share_between(column: FloatArray, old: float, new: float) -> float:
     """Give the share of the known values of a baseline column that are between two values."""
     known = column[~np.isnan(column)]
     return float(abs(np.sum(known < new) - np.sum(known < old)) / len(known))
@@ -61,8 +61,8 @@ def share_between(column: Doubles, old: float, new: float) -> float:
 
 def smallest_found(recourse: Recourse, values: Mapping[str, float], target: float) -> Smallest:
     """Give what the search finds among the steps, before it shrinks between them."""
-    boxes, complete = recourse.smallest(
-        Trials(recourse.model, recourse.model.bundle.schema.row(values), target, ROWS_MAX)
+    boxes, complete = recourse._find_boxes(
+        TrialScorer(recourse.model, recourse.model.bundle.schema.row(values), target, ROWS_MAX)
     )
     assert complete
     return [(box.names, box.order[0]) for box in boxes]

@@ -12,17 +12,17 @@ from hypothesis import strategies as st
 
 from grounds_record.customer_keys import content_tag, customer_tag, key_id, new_customer_key, unwrap_key, wrap_key
 from grounds_record.errors import (
-    CustomerKeyWrong,
-    FrameRefused,
-    HeaderRefused,
-    HeaderVersionUnknown,
+    CustomerKeyMismatch,
+    FrameInvalid,
+    HeaderInvalid,
+    HeaderVersionUnsupported,
     KeyMalformed,
     RecordAltered,
     RecordError,
-    WrappedKeyRefused,
+    WrappedKeyInvalid,
 )
-from grounds_record.header import Header, Removed, parse_header
-from grounds_record.sealed import BODY_BYTES_MAX, SealedRecord, open_sealed, seal, split_leaf_data
+from grounds_record.header import Header, RemovedRecord, parse_header
+from grounds_record.sealed_record import BODY_BYTES_MAX, SealedRecord, open_record, parse_leaf_data, seal_record
 
 KEY, OTHER, MASTER = bytes(range(32)), bytes(range(1, 33)), bytes(range(2, 34))
 UUID = "5d1c2a34-0f6e-4b7a-9c1d-2e3f40516273"
@@ -38,7 +38,7 @@ HEADER = Header(
     content_tag=DIGEST,
     labels={"market": "TW", "grade": "F"},
 )
-RETENTION = replace(HEADER, kind="RETENTION", removed=(Removed(5, DIGEST), Removed(9, DIGEST)))
+RETENTION = replace(HEADER, kind="RETENTION", removed=(RemovedRecord(5, DIGEST), RemovedRecord(9, DIGEST)))
 
 codes = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.:/-]{0,20}", fullmatch=True)
 tags = st.one_of(st.just(""), st.binary(min_size=32, max_size=32).map(bytes.hex))
@@ -59,17 +59,17 @@ headers = st.builds(
 @settings(deadline=None)
 @given(headers, st.binary(max_size=300))
 def test_a_record_opens_to_what_was_sealed_and_its_header_reads_back(header: Header, body: bytes) -> None:
-    record = seal(header, body, KEY)
+    record = seal_record(header, body, KEY)
 
     assert parse_header(record.header) == header
-    assert open_sealed(record, KEY) == (header, body)
-    assert split_leaf_data(record.leaf_data()) == record
+    assert open_record(record, KEY) == (header, body)
+    assert parse_leaf_data(record.leaf_data()) == record
 
 
 def test_the_bytes_are_those_of_the_specification() -> None:
     """Made again from README.md, with the standard library and AES-GCM alone."""
     body = b"a body"
-    record = seal(HEADER, body, KEY)
+    record = seal_record(HEADER, body, KEY)
     values = {
         "caller": "loan-desk",
         "content_tag": DIGEST,
@@ -94,49 +94,49 @@ def test_the_bytes_are_those_of_the_specification() -> None:
 
 
 def test_the_same_body_sealed_twice_gives_different_bytes() -> None:
-    assert seal(HEADER, b"body", KEY).ciphertext != seal(HEADER, b"body", KEY).ciphertext
+    assert seal_record(HEADER, b"body", KEY).ciphertext != seal_record(HEADER, b"body", KEY).ciphertext
 
 
 def test_another_customers_key_is_named_as_that() -> None:
-    with pytest.raises(CustomerKeyWrong, match=f"under key {key_id(KEY)}, not {key_id(OTHER)}"):
-        open_sealed(seal(HEADER, b"body", KEY), OTHER)
-    with pytest.raises(CustomerKeyWrong):
-        seal(HEADER, b"body", OTHER)
+    with pytest.raises(CustomerKeyMismatch, match=f"under key {key_id(KEY)}, not {key_id(OTHER)}"):
+        open_record(seal_record(HEADER, b"body", KEY), OTHER)
+    with pytest.raises(CustomerKeyMismatch):
+        seal_record(HEADER, b"body", OTHER)
 
 
 def test_a_header_that_was_changed_into_another_good_one_does_not_open() -> None:
-    record = seal(HEADER, b"body", KEY)
+    record = seal_record(HEADER, b"body", KEY)
     changed = replace(HEADER, labels={"market": "TW", "grade": "A"}).to_bytes()
 
     with pytest.raises(RecordAltered, match=UUID):
-        open_sealed(SealedRecord(changed, record.ciphertext), KEY)
+        open_record(SealedRecord(changed, record.ciphertext), KEY)
 
 
 def test_any_bit_of_the_ciphertext_changed_or_any_cut_of_it_does_not_open() -> None:
-    record = seal(HEADER, b"a body", KEY)
+    record = seal_record(HEADER, b"a body", KEY)
 
     for place in range(len(record.ciphertext)):
         for turned in (1, 128):
             changed = bytearray(record.ciphertext)
             changed[place] ^= turned
             with pytest.raises(RecordAltered):
-                open_sealed(SealedRecord(record.header, bytes(changed)), KEY)
+                open_record(SealedRecord(record.header, bytes(changed)), KEY)
         with pytest.raises(RecordAltered):
-            open_sealed(SealedRecord(record.header, record.ciphertext[:place]), KEY)
+            open_record(SealedRecord(record.header, record.ciphertext[:place]), KEY)
 
 
 def test_any_bit_of_the_header_changed_does_not_open() -> None:
-    record = seal(HEADER, b"a body", KEY)
+    record = seal_record(HEADER, b"a body", KEY)
 
     for place in range(len(record.header)):
         changed = bytearray(record.header)
         changed[place] ^= 1
         with pytest.raises(RecordError):
-            open_sealed(SealedRecord(bytes(changed), record.ciphertext), KEY)
+            open_record(SealedRecord(bytes(changed), record.ciphertext), KEY)
 
 
 def test_the_cut_between_header_and_ciphertext_cannot_be_moved() -> None:
-    record = seal(HEADER, b"body", KEY)
+    record = seal_record(HEADER, b"body", KEY)
     moved = SealedRecord(record.header[:-1], record.header[-1:] + record.ciphertext)
 
     assert moved.header + moved.ciphertext == record.header + record.ciphertext
@@ -147,13 +147,13 @@ def test_the_cut_between_header_and_ciphertext_cannot_be_moved() -> None:
     "data", [b"", b"\0\0\0", b"\0\0\0\x05head", b"\xff\xff\xff\xff" + bytes(70000), b"\0\1\0\1" + bytes(70000)]
 )
 def test_bytes_that_are_shorter_than_they_say_or_have_too_long_a_header_are_no_record(data: bytes) -> None:
-    with pytest.raises(FrameRefused):
-        split_leaf_data(data)
+    with pytest.raises(FrameInvalid):
+        parse_leaf_data(data)
 
 
 def test_a_body_one_byte_over_the_limit_is_refused() -> None:
-    with pytest.raises(FrameRefused, match="longer than 16777216"):
-        seal(HEADER, bytes(BODY_BYTES_MAX + 1), KEY)
+    with pytest.raises(FrameInvalid, match="longer than 16777216"):
+        seal_record(HEADER, bytes(BODY_BYTES_MAX + 1), KEY)
 
 
 def test_what_retention_removed_reads_back() -> None:
@@ -179,27 +179,27 @@ def test_what_retention_removed_reads_back() -> None:
         ({"labels": {"Market": "TW"}}, "the name of a label is not"),
         ({"labels": {"market": ""}}, "label market is not"),
         ({"kind": "RETENTION"}, "of kind RETENTION, and no other"),
-        ({"removed": (Removed(5, DIGEST),)}, "of kind RETENTION, and no other"),
-        ({"kind": "RETENTION", "removed": (Removed(5, DIGEST), Removed(5, DIGEST))}, "ascending order"),
-        ({"kind": "RETENTION", "removed": (Removed(-1, DIGEST),)}, "index of a removed record"),
-        ({"kind": "RETENTION", "removed": (Removed(5, "ab"),)}, "header_sha256 of a removed record"),
-        ({"kind": "RETENTION", "removed": tuple(Removed(i, DIGEST) for i in range(501))}, "at most 500"),
+        ({"removed": (RemovedRecord(5, DIGEST),)}, "of kind RETENTION, and no other"),
+        ({"kind": "RETENTION", "removed": (RemovedRecord(5, DIGEST), RemovedRecord(5, DIGEST))}, "ascending order"),
+        ({"kind": "RETENTION", "removed": (RemovedRecord(-1, DIGEST),)}, "index of a removed record"),
+        ({"kind": "RETENTION", "removed": (RemovedRecord(5, "ab"),)}, "header_sha256 of a removed record"),
+        ({"kind": "RETENTION", "removed": tuple(RemovedRecord(i, DIGEST) for i in range(501))}, "at most 500"),
     ],
     ids=range(21),
 )
 def test_a_header_that_cannot_be_right_is_not_made_and_the_text_itself_is_not_told(
     change: dict[str, object], problem: str
 ) -> None:
-    with pytest.raises(HeaderRefused, match=problem) as refused:
+    with pytest.raises(HeaderInvalid, match=problem) as refused:
         replace(HEADER, **change)  # type: ignore[arg-type]
     assert "rika" not in str(refused.value)
 
 
 def test_500_removed_records_fit_and_a_header_over_64_kib_is_refused() -> None:
-    most = tuple(Removed(2**53 - 1 - 500 + place, DIGEST) for place in range(500))
+    most = tuple(RemovedRecord(2**53 - 1 - 500 + place, DIGEST) for place in range(500))
 
     assert parse_header(replace(RETENTION, removed=most).to_bytes()).removed == most
-    with pytest.raises(HeaderRefused, match="at most 65536"):
+    with pytest.raises(HeaderInvalid, match="at most 65536"):
         replace(HEADER, labels={f"label_{number}": "x" * 128 for number in range(500)}).to_bytes()
 
 
@@ -229,12 +229,12 @@ def test_500_removed_records_fit_and_a_header_over_64_kib_is_refused() -> None:
     ids=range(19),
 )
 def test_bytes_that_are_not_exactly_one_of_our_headers_are_refused(content: bytes, problem: str) -> None:
-    with pytest.raises(HeaderRefused, match=problem):
+    with pytest.raises(HeaderInvalid, match=problem):
         parse_header(content)
 
 
 def test_a_header_of_a_newer_version_is_refused_as_that_whatever_else_it_holds() -> None:
-    with pytest.raises(HeaderVersionUnknown, match="version 2; this release reads up to 1"):
+    with pytest.raises(HeaderVersionUnsupported, match="version 2; this release reads up to 1"):
         parse_header(b'{"fields":"of tomorrow","version":2}')
 
 
@@ -252,14 +252,14 @@ def test_a_wrapped_key_unwraps_under_its_master_key_and_its_own_name_only() -> N
         (wrapped[:-1], key_id(KEY), MASTER),
         *((wrapped[:at] + bytes([wrapped[at] ^ 1]) + wrapped[at + 1 :], key_id(KEY), MASTER) for at in range(61)),
     ):
-        with pytest.raises(WrappedKeyRefused):
+        with pytest.raises(WrappedKeyInvalid):
             unwrap_key(bytes_of, name, master)
 
 
 def test_a_key_wrapped_under_a_name_that_is_not_its_own_is_refused() -> None:
     planted = b"\x01" + bytes(12) + AESGCM(MASTER).encrypt(bytes(12), OTHER, key_id(KEY).encode())
 
-    with pytest.raises(WrappedKeyRefused, match="to a key of another name"):
+    with pytest.raises(WrappedKeyInvalid, match="to a key of another name"):
         unwrap_key(planted, key_id(KEY), MASTER)
 
 

@@ -9,8 +9,16 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from models.bundle import Bundle
-from models.documents import FeatureSpec
-from models.ladder import FINEST, STEPS_MAX, Ladder, ladders_of, rounded, roundest, thinned
+from models.bundle_documents import FeatureSpec
+from models.candidate_values import (
+    FINEST_POWER,
+    STEPS_MAX,
+    CandidateGrid,
+    candidate_grids,
+    rounded_intervals,
+    roundest_numbers,
+    thin_out,
+)
 from models.schema import Schema
 from tests.small import SmallFamily
 
@@ -25,12 +33,12 @@ def feature(sign: int = 0, low: float | None = None, high: float | None = None) 
     )
 
 
-def ladder_of(ends: list[float], sign: int = 0, low: float | None = None, high: float | None = None) -> Ladder:
+def ladder_of(ends: list[float], sign: int = 0, low: float | None = None, high: float | None = None) -> CandidateGrid:
     """Give the ladder of a baseline that holds these interval ends."""
-    found = rounded(feature(sign, low, high), np.array(ends), None)
+    found = rounded_intervals(feature(sign, low, high), np.array(ends), None)
     rungs = sorted({end for pair in found for end in pair})
-    steps = tuple(thinned([last for _, last in found]))
-    return Ladder(feature(sign, low, high), 0, steps, tuple(rungs), np.sort(np.array(ends)))
+    steps = tuple(thin_out([last for _, last in found]))
+    return CandidateGrid(feature(sign, low, high), 0, steps, tuple(rungs), np.sort(np.array(ends)))
 
 
 def bundle_of(small: SmallFamily, **feature_changes: object) -> Bundle:
@@ -60,13 +68,13 @@ def bundle_of(small: SmallFamily, **feature_changes: object) -> Bundle:
 def test_an_interval_stands_for_itself_with_its_roundest_numbers(
     low: float, high: float, wanted: tuple[float, float]
 ) -> None:
-    assert roundest(low, high, 0) == wanted
+    assert roundest_numbers(low, high, 0) == wanted
 
 
 def test_an_interval_without_a_whole_number_has_a_decimal_one_only_where_the_feature_has_some() -> None:
-    assert roundest(3.05, 3.45, FINEST) == (3.1, 3.4)
-    assert roundest(3.05, 3.45, 0) is None
-    assert roundest(1000.0, ABOVE_1000, FINEST) is None
+    assert roundest_numbers(3.05, 3.45, FINEST_POWER) == (3.1, 3.4)
+    assert roundest_numbers(3.05, 3.45, 0) is None
+    assert roundest_numbers(1000.0, ABOVE_1000, FINEST_POWER) is None
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
@@ -74,13 +82,15 @@ def test_an_interval_without_a_whole_number_has_a_decimal_one_only_where_the_fea
 def test_round_numbers_are_inside_their_interval_and_no_coarser_grid_has_any(low: float, high: float) -> None:
     assume(low < high)
 
-    pair = roundest(low, high, FINEST)
+    pair = roundest_numbers(low, high, FINEST_POWER)
 
     if pair is None:
-        assert high - low <= 10.0**FINEST
+        assert high - low <= 10.0**FINEST_POWER
         return
     assert low < pair[0] <= pair[1] <= high
-    power = next((p for p in range(8, FINEST - 1, -1) if float(f"{round(pair[0] / 10**p)}e{p}") == pair[0]), FINEST)
+    power = next(
+        (p for p in range(8, FINEST_POWER - 1, -1) if float(f"{round(pair[0] / 10**p)}e{p}") == pair[0]), FINEST_POWER
+    )
     coarser = 10.0 ** (power + 1)
     assert pair[0] == 0.0 or math.floor(high / coarser) * coarser <= low or math.floor(high / coarser) * coarser > high
 
@@ -95,31 +105,31 @@ def test_bounds_of_the_feature_hold() -> None:
 
 
 def test_where_all_are_in_one_interval_their_median_may_be_proposed() -> None:
-    assert rounded(feature(), np.array([ZERO_END] * 9), 0.0) == [(0.0, 0.0)]
-    assert rounded(feature(), np.array([ZERO_END] * 9), None) == []
+    assert rounded_intervals(feature(), np.array([ZERO_END] * 9), 0.0) == [(0.0, 0.0)]
+    assert rounded_intervals(feature(), np.array([ZERO_END] * 9), None) == []
 
 
 def test_only_values_toward_less_risk_are_offered_nearest_first() -> None:
     ends = [10.0, 20.0, 30.0, 40.0, 50.0]
 
-    assert ladder_of(ends, sign=1).offer(35.0).values == (30.0, 20.0, 10.0)
-    assert ladder_of(ends, sign=-1).offer(15.0).values == (20.0, 30.0, 40.0, 50.0)
-    assert ladder_of(ends, sign=0).offer(25.0).values == (30.0, 20.0, 40.0, 10.0, 50.0)
-    assert ladder_of(ends, sign=1).offer(35.0).costs == (0.2, 0.4, 0.6)
-    assert ladder_of(ends, sign=1).offer(10.0).values == ()
-    assert ladder_of(ends, sign=-1).offer(49.0).costs == (0.0,)
+    assert ladder_of(ends, sign=1).candidates(35.0).values == (30.0, 20.0, 10.0)
+    assert ladder_of(ends, sign=-1).candidates(15.0).values == (20.0, 30.0, 40.0, 50.0)
+    assert ladder_of(ends, sign=0).candidates(25.0).values == (30.0, 20.0, 40.0, 10.0, 50.0)
+    assert ladder_of(ends, sign=1).candidates(35.0).costs == (0.2, 0.4, 0.6)
+    assert ladder_of(ends, sign=1).candidates(10.0).values == ()
+    assert ladder_of(ends, sign=-1).candidates(49.0).costs == (0.0,)
 
 
 def test_a_missing_value_is_offered_nothing() -> None:
-    assert ladder_of([10.0, 20.0], sign=1).offer(math.nan).values == ()
+    assert ladder_of([10.0, 20.0], sign=1).candidates(math.nan).values == ()
 
 
 def test_finer_values_are_beyond_the_nearer_step_and_short_of_the_proposed_one() -> None:
     ladder = replace(ladder_of([10.0, 20.0, 90.0, 100.0]), rungs=(10.0, 20.0, 30.0, 60.0, 90.0, 100.0))
 
-    assert ladder.finer(5.0, 90.0) == (30.0, 60.0)
-    assert ladder.finer(95.0, 20.0) == (60.0, 30.0)
-    assert ladder.finer(45.0, 90.0) == (60.0,)
+    assert ladder.finer_steps(5.0, 90.0) == (30.0, 60.0)
+    assert ladder.finer_steps(95.0, 20.0) == (60.0, 30.0)
+    assert ladder.finer_steps(45.0, 90.0) == (60.0,)
 
 
 def test_at_most_sixteen_steps_are_tried_and_both_ends_are_among_them() -> None:
@@ -130,26 +140,26 @@ def test_at_most_sixteen_steps_are_tried_and_both_ends_are_among_them() -> None:
 
 
 def test_a_group_is_not_actionable_unless_it_says_so(small: SmallFamily) -> None:
-    assert ladders_of(small.bundle()) == ()
-    assert {ladder.feature.name for ladder in ladders_of(bundle_of(small))} == set(small.bundle().schema.names)
+    assert candidate_grids(small.bundle()) == ()
+    assert {ladder.feature.name for ladder in candidate_grids(bundle_of(small))} == set(small.bundle().schema.names)
 
 
 def test_a_category_has_no_ladder(small: SmallFamily) -> None:
     bundle = bundle_of(small, kind="category", levels=("few", "many"))
 
-    assert "orders" not in {ladder.feature.name for ladder in ladders_of(bundle)}
+    assert "orders" not in {ladder.feature.name for ladder in candidate_grids(bundle)}
 
 
 def test_whole_where_the_baseline_is_whole(small: SmallFamily) -> None:
-    ladders = {ladder.feature.name: ladder for ladder in ladders_of(bundle_of(small))}
+    ladders = {ladder.feature.name: ladder for ladder in candidate_grids(bundle_of(small))}
 
     for name in ("days_late", "orders"):
-        assert all(rung.is_integer() for rung in ladders[name].rungs)
-    assert not all(rung.is_integer() for rung in ladders["years"].rungs)
+        assert all(rung.is_integer() for rung in ladders[name].fine_steps)
+    assert not all(rung.is_integer() for rung in ladders["years"].fine_steps)
 
 
 def test_a_baseline_without_rows_offers_nothing(small: SmallFamily) -> None:
     bundle = bundle_of(small)
     path_dependent = {"rows": (), "method": "path_dependent"}
 
-    assert ladders_of(replace(bundle, baseline=bundle.baseline.model_copy(update=path_dependent))) == ()
+    assert candidate_grids(replace(bundle, baseline=bundle.baseline.model_copy(update=path_dependent))) == ()

@@ -9,7 +9,7 @@ import pytest
 
 from models.model import Model, open_model
 from models.schema import Schema
-from models.signs import against_sign, best_values
+from models.sign_conflicts import best_baseline_values, sign_conflicts
 from server.decisions.assessment import Assessment, Input, Question, assess
 from server.decisions.policy import Outcome, read_policy
 from tests.small import SmallFamily, made_customers
@@ -31,7 +31,7 @@ def with_sign(model: Model, name: str, sign: int) -> Model:
         feature.model_copy(update={"sign": sign}) if feature.name == name else feature for feature in document.features
     )
     bundle = dataclasses.replace(model.bundle, schema=Schema(document.model_copy(update={"features": features})))
-    return Model(bundle, model.scorer, best_values(bundle))
+    return Model(bundle, model.scorer, best_baseline_values(bundle))
 
 
 def assessed(small: SmallFamily, model: Model, **values: float) -> Assessment:
@@ -45,14 +45,14 @@ def assessed(small: SmallFamily, model: Model, **values: float) -> Assessment:
 
 def contradictions(model: Model, values: dict[str, float]) -> tuple[str, ...]:
     """Ask the model and its sign table about a customer."""
-    return against_sign(model.bundle, model.best, values, model.explain(values).contributions)
+    return sign_conflicts(model.bundle, model.best_values, values, model.explain(values).contributions)
 
 
 def test_the_best_value_of_a_signed_feature_is_the_lowest_or_highest_of_the_baseline(model: Model) -> None:
     rows = np.array([[np.nan if cell is None else cell for cell in row] for row in model.bundle.baseline.rows])
     names = model.bundle.schema.names
 
-    assert model.best == {
+    assert model.best_values == {
         "days_late": np.nanmin(rows[:, names.index("days_late")]),
         "turnover": np.nanmax(rows[:, names.index("turnover")]),
     }

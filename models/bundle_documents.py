@@ -1,30 +1,25 @@
 """The JSON documents of a bundle, field by field. models/README.md says what each file is for."""
 
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-MARKET = "[A-Z]{2}"
-Market = Annotated[str, StringConstraints(pattern=f"^{MARKET}$")]
-Family = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
-Code = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]{0,62}$")]
-FeatureName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,127}$")]
-Locale = Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$")]
-Source = Literal["STORE", "CALLER", "EITHER"]
+from models.identifiers import Code, Family, FeatureName, LocaleTag, Market, Sha256
+
+FeatureSource = Literal["STORE", "CALLER", "EITHER"]
 Cell = float | None  # None where missing
 
 # Raised when the layout of a bundle changes; readers refuse what is newer. models/README.md says how.
-FORMAT = 1
+FORMAT_VERSION = 1
 
 
-class Document(BaseModel):
+class _BundleDocument(BaseModel):
     """A document: frozen, complete, and without fields that nobody knows."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Manifest(Document):
+class Manifest(_BundleDocument):
     """manifest.json: what the bundle is and the digest of every other file; its own digest is the bundle_id.
 
     Attributes:
@@ -43,7 +38,7 @@ class Manifest(Document):
     made_from: dict[str, str]
 
 
-class FeatureSpec(Document):
+class FeatureSpec(_BundleDocument):
     """One feature: what may be sent, and what it means.
 
     Attributes:
@@ -67,14 +62,14 @@ class FeatureSpec(Document):
     unit: str = ""
     min: float | None = None
     max: float | None = None
-    source: Source = "STORE"
+    source: FeatureSource = "STORE"
     mandatory: bool = False
     sign: Literal[-1, 0, 1] = 0
     group: Code
-    texts: dict[Locale, str] = {}
+    texts: dict[LocaleTag, str] = {}
 
 
-class GroupSpec(Document):
+class GroupSpec(_BundleDocument):
     """A reason group: features whose pushes are told as one reason.
 
     Attributes:
@@ -86,24 +81,24 @@ class GroupSpec(Document):
 
     code: Code
     actionable: bool = False
-    texts: dict[Locale, str]
+    texts: dict[LocaleTag, str]
 
 
-class SchemaDocument(Document):
+class SchemaDocument(_BundleDocument):
     """schema.json: the features in the order in which the model takes them, and the reason groups."""
 
     features: tuple[FeatureSpec, ...] = Field(min_length=1)
     groups: tuple[GroupSpec, ...] = Field(min_length=1)
 
 
-class Grade(Document):
+class Grade(_BundleDocument):
     """One grade of the master scale, named by a code that fits a record's header; max_pd is inclusive, 1 for the last."""
 
     grade: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,15}$")
     max_pd: float = Field(gt=0, le=1)
 
 
-class Scorecard(Document):
+class Scorecard(_BundleDocument):
     """scorecard.json: from margin to log-odds, points and grade.
 
     Attributes:
@@ -125,7 +120,7 @@ class Scorecard(Document):
     grades: tuple[Grade, ...] = Field(min_length=1)
 
 
-class BaselineDocument(Document):
+class BaselineDocument(_BundleDocument):
     """baseline.json: the frozen population that explanations compare with.
 
     Attributes:
@@ -148,14 +143,14 @@ class BaselineDocument(Document):
     typical: dict[FeatureName, float | str | None]
 
     @model_validator(mode="after")
-    def peopled(self) -> Self:
+    def _check_rows(self) -> Self:
         """Refuse an interventional baseline without rows."""
         if self.method == "interventional" and not self.rows:
             raise ValueError("rows: an interventional baseline has at least one")
         return self
 
 
-class GoldenRow(Document):
+class GoldenRow(_BundleDocument):
     """A row and everything that must come out of it."""
 
     kind: Literal["ordinary", "threshold", "missing"]
@@ -168,7 +163,7 @@ class GoldenRow(Document):
     grade: str
 
 
-class ExaminedDocument(Document):
+class ExaminedRowsDocument(_BundleDocument):
     """One kind of row that the release gate examined; see training.equivalence."""
 
     kind: str
@@ -178,21 +173,21 @@ class ExaminedDocument(Document):
     residual: float
 
 
-class GateDocument(Document):
+class GateDocument(_BundleDocument):
     """gate.json: the verdict of the release gate, kind of row by kind of row."""
 
     method: Literal["interventional", "path_dependent"]
     base_margin: float
-    kinds: tuple[ExaminedDocument, ...] = Field(min_length=1)
+    kinds: tuple[ExaminedRowsDocument, ...] = Field(min_length=1)
 
 
-class GoldenDocument(Document):
+class GoldenDocument(_BundleDocument):
     """golden.json: rows that every reader of the bundle reproduces before it serves."""
 
     rows: tuple[GoldenRow, ...] = Field(min_length=1)
 
 
-class MetricsDocument(Document):
+class MetricsDocument(_BundleDocument):
     """metrics.json: what training measured, by name, e.g. "hold_out.auc"."""
 
     metrics: dict[str, float]

@@ -5,11 +5,11 @@ import hashlib
 import pytest
 
 from grounds_record.errors import ProofInvalid
-from grounds_record.leaf_blocks import BLOCK_LEAVES, block_with, blocks_of, prove, root_of, split_hashes
+from grounds_record.leaf_tiles import TILE_LEAVES, build_leaf_tiles, find_tile, merkle_root, prove_leaf, split_hashes
 from grounds_record.merkle import EMPTY_ROOT, leaf_hash, verify_inclusion
 from tests.record.rfc6962 import audit_path, mth
 
-SIZES = (1, 2, 3, 7, BLOCK_LEAVES - 1, BLOCK_LEAVES, BLOCK_LEAVES + 1, 2 * BLOCK_LEAVES, 3 * BLOCK_LEAVES + 100)
+SIZES = (1, 2, 3, 7, TILE_LEAVES - 1, TILE_LEAVES, TILE_LEAVES + 1, 2 * TILE_LEAVES, 3 * TILE_LEAVES + 100)
 
 
 def made(size: int) -> list[bytes]:
@@ -21,28 +21,28 @@ def made(size: int) -> list[bytes]:
 def test_the_root_over_the_blocks_is_that_of_the_definition(size: int) -> None:
     data = made(size)
 
-    blocks = blocks_of(leaf_hash(each) for each in reversed(data))
+    blocks = build_leaf_tiles(leaf_hash(each) for each in reversed(data))
 
-    assert root_of([block.root for block in blocks]) == mth(data)
+    assert merkle_root([block.root for block in blocks]) == mth(data)
     assert [each for block in blocks for each in split_hashes(block.hashes)] == [leaf_hash(each) for each in data]
-    assert [block.first for block in blocks] == [leaf_hash(each) for each in data[::BLOCK_LEAVES]]
+    assert [block.first for block in blocks] == [leaf_hash(each) for each in data[::TILE_LEAVES]]
 
 
 def test_the_root_of_no_leaves_is_the_empty_one() -> None:
-    assert blocks_of([]) == []
-    assert root_of([]) == EMPTY_ROOT
+    assert build_leaf_tiles([]) == []
+    assert merkle_root([]) == EMPTY_ROOT
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_a_proof_is_the_one_of_the_definition_and_holds_for_its_leaf_only(size: int) -> None:
     data = made(size)
-    blocks = blocks_of(map(leaf_hash, data))
+    blocks = build_leaf_tiles(map(leaf_hash, data))
     firsts, roots = [block.first for block in blocks], [block.root for block in blocks]
     for place in {0, 1, size // 2, size - 2, size - 1} & set(range(size)):
         leaf = leaf_hash(data[place])
-        number = block_with(firsts, leaf)
+        number = find_tile(firsts, leaf)
 
-        proof = prove(leaf, number, split_hashes(blocks[number].hashes), roots, size)
+        proof = prove_leaf(leaf, number, split_hashes(blocks[number].hashes), roots, size)
 
         assert proof is not None
         assert (proof.index, proof.size) == (place, size)
@@ -53,10 +53,10 @@ def test_a_proof_is_the_one_of_the_definition_and_holds_for_its_leaf_only(size: 
 
 
 def test_a_leaf_that_is_not_there_has_no_proof() -> None:
-    blocks = blocks_of(leaf_hash(each) for each in made(50))
+    blocks = build_leaf_tiles(leaf_hash(each) for each in made(50))
     hashes, roots = split_hashes(blocks[0].hashes), [blocks[0].root]
 
     for absent in (leaf_hash(b"another"), b"\x00" * 32, b"\xff" * 32, b""):
-        assert prove(absent, 0, hashes, roots, 50) is None
-    assert block_with([blocks[0].first], b"\x00" * 32) == -1
+        assert prove_leaf(absent, 0, hashes, roots, 50) is None
+    assert find_tile([blocks[0].first], b"\x00" * 32) == -1
     assert hashlib.sha256(b"").digest() == EMPTY_ROOT

@@ -9,8 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from grounds_record.errors import KeyFileRefused
-from grounds_record.keys import check, ensure_secret, ensure_signing_key, make, read_secret, read_signing_key
+from grounds_record.errors import KeyFileRejected
+from grounds_record.key_files import (
+    _check_private,
+    _create_file,
+    ensure_secret,
+    ensure_signing_key,
+    read_secret,
+    read_signing_key,
+)
 from grounds_record.note import SigningKey
 from tests.conftest import ROOT
 
@@ -46,7 +53,7 @@ def test_a_key_is_its_owners_alone_whatever_the_umask_and_leaves_nothing_beside_
 
 
 def test_processes_that_start_at_once_all_get_the_same_key(tmp_path: Path) -> None:
-    program = "import sys; from pathlib import Path; from grounds_record.keys import ensure_signing_key; input();"
+    program = "import sys; from pathlib import Path; from grounds_record.key_files import ensure_signing_key; input();"
     program += "print(ensure_signing_key(Path(sys.argv[1]), 'log').verifier().text())"
     command = [sys.executable, "-c", program, str(tmp_path / "key")]
     started = [
@@ -62,21 +69,21 @@ def test_processes_that_start_at_once_all_get_the_same_key(tmp_path: Path) -> No
 def test_a_key_that_another_process_made_in_between_stays(tmp_path: Path) -> None:
     first = ensure_signing_key(tmp_path / "key", NAME)
 
-    make(tmp_path / "key", SigningKey(NAME, bytes(32)).text())
+    _create_file(tmp_path / "key", SigningKey(NAME, bytes(32)).text())
 
     assert read_signing_key(tmp_path / "key", NAME) == first
     assert [path.name for path in tmp_path.iterdir()] == ["key"]
 
 
 def test_reading_never_makes_a_key(tmp_path: Path) -> None:
-    with pytest.raises(KeyFileRefused, match="key cannot be read: No such file"):
+    with pytest.raises(KeyFileRejected, match="key cannot be read: No such file"):
         read_signing_key(tmp_path / "key", NAME)
 
     assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(KeyFileRefused, match="none/key cannot be made: No such file"):
+    with pytest.raises(KeyFileRejected, match="none/key cannot be made: No such file"):
         ensure_signing_key(tmp_path / "none" / "key", NAME)
 
 
@@ -87,7 +94,7 @@ def test_a_file_that_others_may_use_is_refused(tmp_path: Path, mode: int, ensure
     ensure(path)
     path.chmod(mode)
 
-    with pytest.raises(KeyFileRefused, match=f"key has mode {mode:04o}: others may use the key"):
+    with pytest.raises(KeyFileRejected, match=f"key has mode {mode:04o}: others may use the key"):
         ensure(path)
 
 
@@ -97,7 +104,7 @@ def test_a_link_is_refused_also_where_it_leads_nowhere(tmp_path: Path) -> None:
     (tmp_path / "broken").symlink_to(tmp_path / "none")
 
     for name in ("key", "broken"):
-        with pytest.raises(KeyFileRefused, match=f"{name} is a link; name the file itself"):
+        with pytest.raises(KeyFileRejected, match=f"{name} is a link; name the file itself"):
             ensure_signing_key(tmp_path / name, NAME)
     assert not (tmp_path / "none").exists()
 
@@ -107,7 +114,7 @@ def test_a_folder_or_a_pipe_is_refused_and_does_not_stop_the_start(tmp_path: Pat
     os.mkfifo(tmp_path / "pipe", mode=0o600)
 
     for name in ("folder", "pipe"):
-        with pytest.raises(KeyFileRefused, match=f"{name} is not a file"):
+        with pytest.raises(KeyFileRejected, match=f"{name} is not a file"):
             ensure_signing_key(tmp_path / name, NAME)
 
 
@@ -117,8 +124,8 @@ def test_a_file_of_another_owner_is_refused(tmp_path: Path) -> None:
     fields = list(path.stat())
     fields[stat.ST_UID] = os.geteuid() + 1
 
-    with pytest.raises(KeyFileRefused, match=f"belongs to user {os.geteuid() + 1}, not to {os.geteuid()}"):
-        check(path, os.stat_result(fields))
+    with pytest.raises(KeyFileRejected, match=f"belongs to user {os.geteuid() + 1}, not to {os.geteuid()}"):
+        _check_private(path, os.stat_result(fields))
 
 
 @pytest.mark.parametrize(
@@ -142,9 +149,9 @@ def test_a_file_with_something_else_in_it_is_refused_and_left_as_it_is(
     path.write_bytes(content)
     path.chmod(0o600)
 
-    with pytest.raises(KeyFileRefused, match=problem):
+    with pytest.raises(KeyFileRejected, match=problem):
         ensure_signing_key(path, NAME)
-    with pytest.raises(KeyFileRefused):
+    with pytest.raises(KeyFileRejected):
         ensure_secret(path)
 
     assert path.read_bytes() == content
@@ -154,7 +161,7 @@ def test_no_refusal_shows_the_key(tmp_path: Path) -> None:
     path = tmp_path / "key"
     key = ensure_signing_key(path, NAME)
 
-    with pytest.raises(KeyFileRefused) as refused:
+    with pytest.raises(KeyFileRejected) as refused:
         read_secret(path)
 
     assert key.text().split("+", 4)[4] not in str(refused.value)  # base64, in which there may be more of them

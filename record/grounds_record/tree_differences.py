@@ -12,15 +12,15 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from grounds_record.merkle import Node, children, cover, fold, leaves_of, node_hash
-from grounds_record.walk import Walk
+from grounds_record.merkle import Node, children, covering_nodes, fold_peaks, leaf_range, node_hash
+from grounds_record.rebuilt_tree import RebuiltTree
 
 CHOICES_MAX = 4096  # combinations of peaks that are tried
 SUSPECTS_MAX = 64  # so many records make 2,016 pairs that are tried
 
 
 @dataclass(slots=True)
-class Found:
+class TreeDifferences:
     """What differs from a signed root.
 
     Attributes:
@@ -32,7 +32,7 @@ class Found:
     subtrees: dict[Node, bytes] = field(default_factory=dict)
 
 
-def locate(walk: Walk, size: int, root: bytes, found: Found) -> bool:
+def locate_differences(walk: RebuiltTree, size: int, root: bytes, found: TreeDifferences) -> bool:
     """Find what differs from a signed root.
 
     Args:
@@ -44,19 +44,19 @@ def locate(walk: Walk, size: int, root: bytes, found: Found) -> bool:
     Returns:
         False where the stored hashes do not lead to the root either: everything was rewritten to fit.
     """
-    nodes = cover(0, size)
+    nodes = covering_nodes(0, size)
     choices = [walk.candidates(node) for node in nodes]
     if math.prod(len(each) for each in choices) > CHOICES_MAX:
         return False
-    truths = next((hashes for hashes in itertools.product(*choices) if fold(hashes) == root), None)
+    truths = next((hashes for hashes in itertools.product(*choices) if fold_peaks(hashes) == root), None)
     if truths is None:
         return False
     for node, truth in zip(nodes, truths, strict=True):
-        descend(walk, node, truth, found)
+        _descend(walk, node, truth, found)
     return True
 
 
-def descend(walk: Walk, node: Node, truth: bytes, found: Found) -> None:
+def _descend(walk: RebuiltTree, node: Node, truth: bytes, found: TreeDifferences) -> None:
     """Find what differs below a node whose true hash is known."""
     if walk.computed(node) == truth:
         return
@@ -66,13 +66,13 @@ def descend(walk: Walk, node: Node, truth: bytes, found: Found) -> None:
     left, right = children(node)
     for pair in itertools.product(walk.candidates(left), walk.candidates(right)):
         if node_hash(*pair) == truth:
-            descend(walk, left, pair[0], found)
-            descend(walk, right, pair[1], found)
+            _descend(walk, left, pair[0], found)
+            _descend(walk, right, pair[1], found)
             return
     found.subtrees.setdefault(node, truth)
 
 
-def exchanged(walk: Walk, found: Found) -> Iterator[tuple[int, int]]:
+def extract_exchanges(walk: RebuiltTree, found: TreeDifferences) -> Iterator[tuple[int, int]]:
     """Give pairs of records that stand in each other's place, and take them out of what was found."""
     now = {walk.computed(Node(0, place)): place for place in found.records}
     for place, truth in list(found.records.items()):
@@ -80,29 +80,31 @@ def exchanged(walk: Walk, found: Found) -> Iterator[tuple[int, int]]:
         if place < other and found.records[other] == walk.computed(Node(0, place)):
             del found.records[place], found.records[other]
             yield place, other
-    suspects = [place for node in found.subtrees for place in leaves_of(node)] if small(found) else []
+    suspects = (
+        [place for node in found.subtrees for place in leaf_range(node)] if _is_pair_search_feasible(found) else []
+    )
     for one, other in itertools.combinations(suspects, 2):
-        touched = [node for node in found.subtrees if one in leaves_of(node) or other in leaves_of(node)]
-        if touched and all(root_after(walk, node, one, other) == found.subtrees[node] for node in touched):
+        touched = [node for node in found.subtrees if one in leaf_range(node) or other in leaf_range(node)]
+        if touched and all(_root_after_exchange(walk, node, one, other) == found.subtrees[node] for node in touched):
             for node in touched:
                 del found.subtrees[node]
             yield one, other
 
 
-def small(found: Found) -> bool:
+def _is_pair_search_feasible(found: TreeDifferences) -> bool:
     """Tell whether so few records are suspected that all pairs can be tried."""
-    return sum(len(leaves_of(node)) for node in found.subtrees) <= SUSPECTS_MAX
+    return sum(len(leaf_range(node)) for node in found.subtrees) <= SUSPECTS_MAX
 
 
-def root_after(walk: Walk, node: Node, one: int, other: int) -> bytes | None:
+def _root_after_exchange(walk: RebuiltTree, node: Node, one: int, other: int) -> bytes | None:
     """Give the hash of a subtree after exchanging two records; None if not all of its records are there."""
     back = {one: other, other: one}
-    leaves = [walk.computed(Node(0, back.get(place, place))) for place in leaves_of(node)]
+    leaves = [walk.computed(Node(0, back.get(place, place))) for place in leaf_range(node)]
     known = [leaf for leaf in leaves if leaf is not None]
-    return whole(known) if len(known) == len(leaves) else None
+    return _subtree_root(known) if len(known) == len(leaves) else None
 
 
-def whole(hashes: Sequence[bytes]) -> bytes:
+def _subtree_root(hashes: Sequence[bytes]) -> bytes:
     """Give the hash of the complete subtree over these leaf hashes."""
     while len(hashes) > 1:
         hashes = [node_hash(left, right) for left, right in zip(hashes[::2], hashes[1::2], strict=True)]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from models.bundle import FILES, MANIFEST, write_bundle
-from models.documents import Manifest
+from models.bundle_documents import Manifest
 
 
 def files_of(folder: Path) -> dict[str, bytes]:

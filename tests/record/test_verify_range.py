@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 
 from grounds_record.export import Export
 from grounds_record.merkle import consistency_proof
-from grounds_record.verdict import FaultKind, Verdict
+from grounds_record.verification_report import FaultKind, VerificationReport
 from grounds_record.verify import verify
 from tests.record.logs import KEY, LOG, NEW, OLD, SIZE, Log, places, turned
 
 
-def stretch(log: Log, start: int, end: int, *sizes: int, honest_log: Log = LOG) -> Verdict:
+def stretch(log: Log, start: int, end: int, *sizes: int, honest_log: Log = LOG) -> VerificationReport:
     """Verify rows start up to end, with what an honest server adds."""
     proofs = {
         size: consistency_proof(size, SIZE, lambda wanted: {node: honest_log.node(node) for node in wanted})

@@ -7,12 +7,12 @@ import hashlib
 import itertools
 from collections.abc import Collection, Iterable
 
-from grounds_record.columns import differing_columns
-from grounds_record.errors import HeaderRefused
+from grounds_record.errors import HeaderInvalid
 from grounds_record.export import StoredRecord
 from grounds_record.header import parse_header
-from grounds_record.merkle import HASH_BYTES, Frontier, Node, children, completed_count, cover, node_hash
-from grounds_record.verdict import Fault, FaultKind
+from grounds_record.header_columns import mismatched_columns
+from grounds_record.merkle import HASH_BYTES, Frontier, Node, children, completed_node_count, covering_nodes, node_hash
+from grounds_record.verification_report import Fault, FaultKind
 
 UNKNOWN = bytes(HASH_BYTES)  # stands for the leaf hash of a record that is not there; no SHA-256 is known to be this
 GAP_MAX = 1_000_000  # a longer gap is not walked over: one changed number would keep the verifier busy for ever
@@ -22,7 +22,7 @@ DERIVED_MAX = 64  # of one node that ends after the records
 NO_LEAF = "neither its ciphertext nor its stored hash is there"
 
 
-class Walk:
+class RebuiltTree:
     """The tree over the exported records, as they are now.
 
     Attributes:
@@ -49,7 +49,7 @@ class Walk:
         # Complete subtrees that end within the records, by level, side by side from the first one; and a few others.
         self.levels: list[bytearray] = []
         self.derived: dict[Node, tuple[bytes, ...]] = {}
-        self.outside = dict(zip(cover(0, start), before, strict=True))
+        self.outside = dict(zip(covering_nodes(0, start), before, strict=True))
         self.note_root()
 
     def read(self, records: Iterable[StoredRecord]) -> None:
@@ -70,9 +70,9 @@ class Walk:
             while self.frontier.size < record.index:
                 self.append(UNKNOWN, ())
             place = record.index
-        if len(record.nodes) != completed_count(place):
+        if len(record.nodes) != completed_node_count(place):
             self.miscounted.append(place)
-        leaf = record.computed_leaf()
+        leaf = record.compute_leaf_hash()
         if leaf is None:
             self.removed[place] = hashlib.sha256(record.header).hexdigest()
             leaf = record.nodes[0] if record.nodes else UNKNOWN
@@ -87,8 +87,8 @@ class Walk:
         if record.columns is None:
             return
         try:
-            different = differing_columns(parse_header(record.header), record.columns)
-        except HeaderRefused:
+            different = mismatched_columns(parse_header(record.header), record.columns)
+        except HeaderInvalid:
             return  # its leaf hash will tell
         if different:
             names = ", ".join(different)
@@ -109,8 +109,8 @@ class Walk:
 
     def extend(self, size: int, after: tuple[bytes, ...]) -> None:
         """Append the subtrees that cover the records from here up to `size`."""
-        for node, subtree in zip(cover(self.frontier.size, size), after, strict=True):
-            self.frontier, completed = self.frontier.extend(node.level, subtree)
+        for node, subtree in zip(covering_nodes(self.frontier.size, size), after, strict=True):
+            self.frontier, completed = self.frontier.append_subtree(node.level, subtree)
             last = self.frontier.size - 1
             self.outside[node] = subtree
             for level, computed in enumerate(completed[1:], start=node.level + 1):

@@ -13,12 +13,12 @@ from pathlib import Path
 
 def write_file(path: Path, content: bytes) -> None:
     """Replace the file's content in one step."""
-    with file_written(path) as temporary:
+    with replace_file(path) as temporary:
         temporary.write_bytes(content)
 
 
 @contextmanager
-def file_written(path: Path) -> Iterator[Path]:
+def replace_file(path: Path) -> Iterator[Path]:
     """Give a temporary file to write into; it takes the place of `path` when the block ends, and goes if it fails."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
@@ -35,7 +35,7 @@ def file_written(path: Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    _sync_folder(path.parent)
 
 
 def write_folder(path: Path, files: Mapping[str, bytes]) -> bool:
@@ -51,11 +51,11 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> bool:
             temporary.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    sync_folder(path.parent)
+    _sync_folder(path.parent)
     return made
 
 
-def sync_folder(path: Path) -> None:
+def _sync_folder(path: Path) -> None:
     """Make renames inside the folder survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -14,10 +14,10 @@ import stat
 import tempfile
 from pathlib import Path
 
-from grounds_record.errors import KeyFileRefused, KeyMalformed
-from grounds_record.note import KEY_BYTES, SigningKey, parse_signing_key, strict_base64
+from grounds_record.errors import KeyFileRejected, KeyMalformed
+from grounds_record.note import KEY_BYTES, SigningKey, decode_base64, parse_signing_key
 
-START = "GROUNDS+SECRET+"
+_SECRET_PREFIX = "GROUNDS+SECRET+"  # noqa: S105 - a file format, not a secret
 FILE_BYTES_MAX = 4096
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
@@ -29,10 +29,10 @@ def ensure_signing_key(path: Path, name: str) -> SigningKey:
     an auditor kept could be checked again. Then `read_signing_key` is right, which refuses.
 
     Raises:
-        KeyFileRefused: See read_signing_key; or the folder cannot be written.
+        KeyFileRejected: See read_signing_key; or the folder cannot be written.
     """
     if not os.path.lexists(path):
-        make(path, SigningKey(name, os.urandom(KEY_BYTES)).text())
+        _create_file(path, SigningKey(name, os.urandom(KEY_BYTES)).text())
     return read_signing_key(path, name)
 
 
@@ -44,14 +44,14 @@ def read_signing_key(path: Path, name: str) -> SigningKey:
         name: The log's origin, for which the key must have been made.
 
     Raises:
-        KeyFileRefused: It is not there, a link, not a file, of another owner, open to others, or no key of this log.
+        KeyFileRejected: It is not there, a link, not a file, of another owner, open to others, or no key of this log.
     """
     try:
-        key = parse_signing_key(read(path))
+        key = parse_signing_key(_read_line(path))
     except KeyMalformed as error:
-        raise KeyFileRefused(f"{path} holds no signing key: {error}; it is left as it is") from error
+        raise KeyFileRejected(f"{path} holds no signing key: {error}; it is left as it is") from error
     if key.name != name:
-        raise KeyFileRefused(f"{path} holds the key of the log {key.name!r}, not of {name!r}; name the right file")
+        raise KeyFileRejected(f"{path} holds the key of the log {key.name!r}, not of {name!r}; name the right file")
     return key
 
 
@@ -59,10 +59,10 @@ def ensure_secret(path: Path) -> bytes:
     """Read a secret of 32 bytes, or make it. To be asked only while nothing was encrypted or tagged with it.
 
     Raises:
-        KeyFileRefused: See read_secret; or the folder cannot be written.
+        KeyFileRejected: See read_secret; or the folder cannot be written.
     """
     if not os.path.lexists(path):
-        make(path, START + base64.b64encode(os.urandom(KEY_BYTES)).decode())
+        _create_file(path, _SECRET_PREFIX + base64.b64encode(os.urandom(KEY_BYTES)).decode())
     return read_secret(path)
 
 
@@ -70,21 +70,21 @@ def read_secret(path: Path) -> bytes:
     """Read a secret of 32 bytes.
 
     Raises:
-        KeyFileRefused: It is not there, a link, not a file, of another owner, open to others, or holds something else.
+        KeyFileRejected: It is not there, a link, not a file, of another owner, open to others, or holds something else.
     """
-    text = read(path)
-    secret = strict_base64(text.removeprefix(START)) if text.startswith(START) else None
+    text = _read_line(path)
+    secret = decode_base64(text.removeprefix(_SECRET_PREFIX)) if text.startswith(_SECRET_PREFIX) else None
     if secret is None or len(secret) != KEY_BYTES:
-        raise KeyFileRefused(f"{path} holds no secret: one line {START}<base64>; it is left as it is")
+        raise KeyFileRejected(f"{path} holds no secret: one line {_SECRET_PREFIX}<base64>; it is left as it is")
     return secret
 
 
-def make(path: Path, line: str) -> None:
+def _create_file(path: Path, line: str) -> None:
     """Make a file of one line; one that is there already stays, whoever made it."""
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mkstemp makes it with mode 0600
     except OSError as error:
-        raise KeyFileRefused(f"{path} cannot be made: {error.strerror}") from error
+        raise KeyFileRejected(f"{path} cannot be made: {error.strerror}") from error
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -96,44 +96,44 @@ def make(path: Path, line: str) -> None:
     except FileExistsError:
         pass
     except OSError as error:
-        raise KeyFileRefused(f"{path} cannot be made: {error.strerror}") from error
+        raise KeyFileRejected(f"{path} cannot be made: {error.strerror}") from error
     finally:
         temporary.unlink(missing_ok=True)
-    sync_folder(path.parent)
+    _sync_folder(path.parent)
 
 
-def read(path: Path) -> str:
+def _read_line(path: Path) -> str:
     """Read the one line of a file that nobody else can have read or put there."""
     try:
         # O_NOFOLLOW: a link could lead to a file that others may change. O_NONBLOCK: a pipe must not stop the start.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         if path.is_symlink():
-            raise KeyFileRefused(f"{path} is a link; name the file itself") from error
-        raise KeyFileRefused(f"{path} cannot be read: {error.strerror}") from error
+            raise KeyFileRejected(f"{path} is a link; name the file itself") from error
+        raise KeyFileRejected(f"{path} cannot be read: {error.strerror}") from error
     try:
-        check(path, os.fstat(descriptor))
+        _check_private(path, os.fstat(descriptor))
         content = os.read(descriptor, FILE_BYTES_MAX + 1)
     finally:
         os.close(descriptor)
     lines = content.split(b"\n")
     if len(content) > FILE_BYTES_MAX or len(lines) != 2 or lines[1] or not lines[0].isascii():  # noqa: PLR2004 - a line, nothing
-        raise KeyFileRefused(f"{path} is not one line of text that ends in a newline; it is left as it is")
+        raise KeyFileRejected(f"{path} is not one line of text that ends in a newline; it is left as it is")
     return lines[0].decode()
 
 
-def check(path: Path, found: os.stat_result) -> None:
+def _check_private(path: Path, found: os.stat_result) -> None:
     """Refuse a file that is not its owner's alone."""
     if not stat.S_ISREG(found.st_mode):
-        raise KeyFileRefused(f"{path} is not a file")
+        raise KeyFileRejected(f"{path} is not a file")
     if found.st_uid != os.geteuid():
-        raise KeyFileRefused(f"{path} belongs to user {found.st_uid}, not to {os.geteuid()}, who reads it")
+        raise KeyFileRejected(f"{path} belongs to user {found.st_uid}, not to {os.geteuid()}, who reads it")
     if found.st_mode & OTHERS:
         mode = stat.S_IMODE(found.st_mode)
-        raise KeyFileRefused(f"{path} has mode {mode:04o}: others may use the key; replace the key, or chmod 600 it")
+        raise KeyFileRejected(f"{path} has mode {mode:04o}: others may use the key; replace the key, or chmod 600 it")
 
 
-def sync_folder(path: Path) -> None:
+def _sync_folder(path: Path) -> None:
     """Make a new name in the folder survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -17,7 +17,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from grounds_record.customer_keys import NONCE_BYTES, TAG_BYTES, key_id, sealing_key
-from grounds_record.errors import CustomerKeyWrong, FrameRefused, RecordAltered
+from grounds_record.errors import CustomerKeyMismatch, FrameInvalid, RecordAltered
 from grounds_record.header import HEADER_BYTES_MAX, Header, parse_header
 from grounds_record.merkle import leaf_hash
 
@@ -46,7 +46,7 @@ class SealedRecord:
         return leaf_hash(self.leaf_data())
 
 
-def seal(header: Header, body: bytes, key: bytes) -> SealedRecord:
+def seal_record(header: Header, body: bytes, key: bytes) -> SealedRecord:
     """Encrypt a body under a header. Takes a fresh random nonce, so that no caller can use one twice.
 
     Args:
@@ -55,27 +55,27 @@ def seal(header: Header, body: bytes, key: bytes) -> SealedRecord:
         key: The customer's, 32 bytes.
 
     Raises:
-        CustomerKeyWrong: The header names another key.
-        FrameRefused: The body is too long.
+        CustomerKeyMismatch: The header names another key.
+        FrameInvalid: The body is too long.
     """
-    check_names(header, key)
+    _check_key_id(header, key)
     if len(body) > BODY_BYTES_MAX:
-        raise FrameRefused(f"a body of {len(body)} bytes is longer than {BODY_BYTES_MAX}")
+        raise FrameInvalid(f"a body of {len(body)} bytes is longer than {BODY_BYTES_MAX}")
     content = header.to_bytes()
     nonce = os.urandom(NONCE_BYTES)
     return SealedRecord(content, nonce + AESGCM(sealing_key(key)).encrypt(nonce, body, content))
 
 
-def open_sealed(record: SealedRecord, key: bytes) -> tuple[Header, bytes]:
+def open_record(record: SealedRecord, key: bytes) -> tuple[Header, bytes]:
     """Give a record's header and body.
 
     Raises:
-        HeaderRefused: The header is not one of ours.
-        CustomerKeyWrong: The header names another key.
+        HeaderInvalid: The header is not one of ours.
+        CustomerKeyMismatch: The header names another key.
         RecordAltered: The header or the ciphertext is not what was sealed.
     """
     header = parse_header(record.header)
-    check_names(header, key)
+    _check_key_id(header, key)
     nonce, content = record.ciphertext[:NONCE_BYTES], record.ciphertext[NONCE_BYTES:]
     if len(content) < TAG_BYTES:
         raise RecordAltered(f"the ciphertext of record {header.record_id} is cut off")
@@ -85,22 +85,22 @@ def open_sealed(record: SealedRecord, key: bytes) -> tuple[Header, bytes]:
         raise RecordAltered(f"the header or the ciphertext of record {header.record_id} was changed") from error
 
 
-def split_leaf_data(data: bytes) -> SealedRecord:
+def parse_leaf_data(data: bytes) -> SealedRecord:
     """Take leaf data apart; the inverse of `SealedRecord.leaf_data`.
 
     Raises:
-        FrameRefused: The bytes are shorter than they say, or the header is longer than a header can be.
+        FrameInvalid: The bytes are shorter than they say, or the header is longer than a header can be.
     """
     if len(data) < LENGTH_BYTES:
-        raise FrameRefused(f"leaf data of {len(data)} bytes does not hold the length of its header")
+        raise FrameInvalid(f"leaf data of {len(data)} bytes does not hold the length of its header")
     end = LENGTH_BYTES + int.from_bytes(data[:LENGTH_BYTES], "big")
     if not LENGTH_BYTES <= end <= min(len(data), LENGTH_BYTES + HEADER_BYTES_MAX):
-        raise FrameRefused(f"the header is said to have {end - LENGTH_BYTES} bytes; the data has {len(data)} in all")
+        raise FrameInvalid(f"the header is said to have {end - LENGTH_BYTES} bytes; the data has {len(data)} in all")
     return SealedRecord(data[LENGTH_BYTES:end], data[end:])
 
 
-def check_names(header: Header, key: bytes) -> None:
+def _check_key_id(header: Header, key: bytes) -> None:
     """Refuse a key that the header does not name."""
     found = key_id(key)
     if header.key_id != found:
-        raise CustomerKeyWrong(f"record {header.record_id} is sealed under key {header.key_id}, not {found}")
+        raise CustomerKeyMismatch(f"record {header.record_id} is sealed under key {header.key_id}, not {found}")

@@ -10,13 +10,13 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from grounds_record.merkle import EMPTY_ROOT, HASH_BYTES, Node, inclusion_proof, leaves_of
+from grounds_record.merkle import EMPTY_ROOT, HASH_BYTES, Node, inclusion_proof, leaf_range
 
-BLOCK_LEAVES = 4096
+TILE_LEAVES = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class LeafTile:
     """Neighbouring leaves.
 
     Attributes:
@@ -39,14 +39,14 @@ class LeafProof:
     hashes: tuple[bytes, ...]
 
 
-def blocks_of(leaves: Iterable[bytes]) -> list[Block]:
+def build_leaf_tiles(leaves: Iterable[bytes]) -> list[LeafTile]:
     """Sort leaf hashes into blocks; none of no leaves."""
     ordered = sorted(leaves)
-    parts = [ordered[start : start + BLOCK_LEAVES] for start in range(0, len(ordered), BLOCK_LEAVES)]
-    return [Block(part[0], root_of(part), b"".join(part)) for part in parts]
+    parts = [ordered[start : start + TILE_LEAVES] for start in range(0, len(ordered), TILE_LEAVES)]
+    return [LeafTile(part[0], merkle_root(part), b"".join(part)) for part in parts]
 
 
-def root_of(hashes: Sequence[bytes]) -> bytes:
+def merkle_root(hashes: Sequence[bytes]) -> bytes:
     """Give the root over hashes in their order: level by level, the odd one at the end goes up as it is.
 
     The same root as RFC 6962 gives by splitting at the largest power of two from above.
@@ -64,17 +64,17 @@ def split_hashes(hashes: bytes) -> list[bytes]:
     return [hashes[start : start + HASH_BYTES] for start in range(0, len(hashes), HASH_BYTES)]
 
 
-def block_with(firsts: Sequence[bytes], leaf: bytes) -> int:
+def find_tile(firsts: Sequence[bytes], leaf: bytes) -> int:
     """Give the block that has a leaf if any has it, from the smallest leaf of each; -1 where none can."""
     return bisect_right(firsts, leaf) - 1
 
 
-def prove(leaf: bytes, block: int, hashes: Sequence[bytes], roots: Sequence[bytes], size: int) -> LeafProof | None:
+def prove_leaf(leaf: bytes, tile: int, hashes: Sequence[bytes], roots: Sequence[bytes], size: int) -> LeafProof | None:
     """Prove that a leaf is in the tree; None where the block does not have it.
 
     Args:
         leaf: Its hash.
-        block: The number of the block, from 0.
+        tile: The number of the block, from 0.
         hashes: All leaf hashes of that block, ascending.
         roots: Of all blocks.
         size: Leaves of the tree.
@@ -82,12 +82,12 @@ def prove(leaf: bytes, block: int, hashes: Sequence[bytes], roots: Sequence[byte
     place = bisect_right(hashes, leaf) - 1
     if place < 0 or hashes[place] != leaf:
         return None
-    within = inclusion_proof(place, len(hashes), Subtrees(hashes))
-    among = inclusion_proof(block, len(roots), Subtrees(roots))
-    return LeafProof(block * BLOCK_LEAVES + place, size, (*within, *among))
+    within = inclusion_proof(place, len(hashes), _LeafNodeReader(hashes))
+    among = inclusion_proof(tile, len(roots), _LeafNodeReader(roots))
+    return LeafProof(tile * TILE_LEAVES + place, size, (*within, *among))
 
 
-class Subtrees:
+class _LeafNodeReader:
     """Computes the nodes of a small tree from its leaves, for `merkle.inclusion_proof`."""
 
     def __init__(self, leaves: Sequence[bytes]) -> None:
@@ -97,6 +97,6 @@ class Subtrees:
         """Give the hash of each."""
         found = {}
         for node in nodes:
-            places = leaves_of(node)
-            found[node] = root_of(self.leaves[places.start : places.stop])
+            places = leaf_range(node)
+            found[node] = merkle_root(self.leaves[places.start : places.stop])
         return found
