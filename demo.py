@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
     for family in ("credit", "churn"):
         heading(f"Train {family} on real data")
         echo("training", "fit", f"training/{family}.toml")
-        newest = max((path for path in (BUNDLES / family).iterdir() if path.is_dir()), key=made_at)
+        newest = max((path for path in (BUNDLES / family).iterdir() if path.is_dir()), key=created_at)
         echo("server", "activate", newest.name[:12])
     heading("Score every customer for the CRM, load features and run into the server's database")
     echo("training", "score", "training/churn.toml", "--at", "2017-12-01")
@@ -55,7 +55,7 @@ def main(arguments: list[str]) -> int:
             shown[name] = transcript
     print("\nThe server has drained and stopped. To go on: make serve, then python -m client --help")
     if "--readme" in arguments:
-        README.write_text(with_blocks(README.read_text(encoding="utf-8"), shown), encoding="utf-8")
+        README.write_text(replace_blocks(README.read_text(encoding="utf-8"), shown), encoding="utf-8")
     return 0
 
 
@@ -77,11 +77,11 @@ def ask(address: str, features: Path) -> Iterator[tuple[str, str, str]]:
     yield "ways", "What would lead to approval for the middling one?", ways
     yield "churn", "The CRM pulls the five customers most at risk", client("churn", "top", "US", "--count", "5")
     yield "models", "Which models serve?", client("models")
-    yield from review(address, client, features.parent, name_of(declined))
+    yield from review(address, client, features.parent, shown_decision_id(declined))
 
 
 def review(address: str, client: Callable[..., str], folder: Path, decision_id: str) -> Iterator[tuple[str, str, str]]:
-    """Review a decision as the auditor; a real one got the public key by a way that the server does not control."""
+    """Review a decision as the auditor; a real one receives the public key out of band."""
     with Client(address) as asking:
         key = asking.get_checkpoint().verifier_key
         place = asking.get_inclusion_proof(decision_id).record.index
@@ -108,19 +108,19 @@ def review(address: str, client: Callable[..., str], folder: Path, decision_id: 
     export = os.path.relpath(folder / "demo.log", ROOT)
     fetched = client("export-log", export) + "\n" + client("verify", export, "--key", key)
     yield "audit", "... fetches the log of all these decisions and verifies it", fetched
-    copy = flipped(folder / "demo.log", place)
-    told = client("verify", os.path.relpath(copy, ROOT), "--key", key, refused=True)
-    if f"record {place}: " not in told:
-        raise SystemExit(f"verify did not name record {place}:\n{told}")
-    yield "flipped", f"... and a copy in which one byte of record {place} was flipped", told
+    copy = flip_bit(folder / "demo.log", place)
+    report = client("verify", os.path.relpath(copy, ROOT), "--key", key, refused=True)
+    if f"record {place}: " not in report:
+        raise SystemExit(f"verify did not name record {place}:\n{report}")
+    yield "flipped", f"... and a copy in which one byte of record {place} was flipped", report
 
 
-def name_of(transcript: str) -> str:
-    """Give the decision_id that a transcript shows."""
+def shown_decision_id(transcript: str) -> str:
+    """Return the decision_id that a transcript shows."""
     return re.findall(r"^decision ([0-9a-f-]{36}),", transcript, flags=re.MULTILINE)[0]
 
 
-def flipped(export: Path, place: int) -> Path:
+def flip_bit(export: Path, place: int) -> Path:
     """Copy an exported log, and flip one bit of a record's ciphertext in the copy."""
     head, *lines = export.read_text(encoding="ascii").splitlines()
     record = json.loads(lines[place])
@@ -151,7 +151,7 @@ def applicants(address: str, features: Path) -> tuple[str, str, str]:
 
 
 def amount() -> tuple[Decimal, str]:
-    """Give the amount that is asked for."""
+    """Return the requested amount."""
     return Decimal(AMOUNT[:-3]), AMOUNT[-3:]
 
 
@@ -204,13 +204,13 @@ def heading(title: str) -> None:
     print(f"\n=== {title}\n", flush=True)
 
 
-def made_at(folder: Path) -> int:
-    """Give when a bundle was written."""
+def created_at(folder: Path) -> int:
+    """Return the time at which a bundle was written."""
     return folder.stat().st_mtime_ns
 
 
-def with_blocks(text: str, shown: dict[str, str]) -> str:
-    """Put transcripts into the console blocks that follow `<!-- demo: NAME -->`."""
+def replace_blocks(text: str, shown: dict[str, str]) -> str:
+    """Replace the console blocks that follow `<!-- demo: NAME -->`."""
     for name, transcript in shown.items():
         pattern = rf"(<!-- demo: {name} -->\n```console\n)(?:.*?\n)??(```)"
         text = re.sub(pattern, lambda found, new=transcript: f"{found[1]}{new}\n{found[2]}", text, flags=re.DOTALL)

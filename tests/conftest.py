@@ -1,4 +1,4 @@
-"""What tests share: a small family that trains in seconds, the two real ones, and servers over a real channel."""
+"""Shared fixtures: a small family that trains in seconds, the two real ones, and servers over a real channel."""
 
 import datetime as dt
 import fcntl
@@ -38,7 +38,7 @@ class Released:
     """Where the two real families' files are, as the real commands wrote them.
 
     Attributes:
-        database: Of a server; whoever uses it is in the group USES_THE_DATABASE.
+        database: URL of a server's database; tests that use it are in the group USES_THE_DATABASE.
         printed: What `python -m training fit` printed, by family.
     """
 
@@ -49,11 +49,11 @@ class Released:
 
     @property
     def folder(self) -> Path:
-        """Give where it all is; the keys of the log are there too, also of the log in a copy of the database."""
+        """Return the folder of everything, including the keys of the log (also of a copy of its database)."""
         return self.files.parent
 
     def bundle_folder(self, family: str) -> Path:
-        """Give the family's one bundle."""
+        """Return the folder of the family's only bundle."""
         return next(path for path in (self.bundles / family).iterdir() if path.is_dir())
 
 
@@ -87,14 +87,14 @@ class Serving:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep every file's tests in one worker, and in the same one what uses the database of the two real families."""
+    """Run each file's tests in one worker, and all tests on the real families' database in the same one."""
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(item.path.name))
 
 
 def key_settings(folder: Path) -> dict[str, Any]:
-    """Give settings that keep a log's keys in a folder."""
+    """Return settings that keep a log's keys in a folder."""
     return {
         "keys": f"sqlite:///{folder / 'keys.db'}",
         "master_key": folder / "master.key",
@@ -103,17 +103,17 @@ def key_settings(folder: Path) -> dict[str, Any]:
 
 
 def key_places(folder: Path) -> KeyPlaces:
-    """Give the same for who opens the log without a server."""
+    """Return the same for code that opens the log without a server."""
     return KeyPlaces.of(read_settings(**key_settings(folder)))
 
 
 def key_environment(folder: Path) -> dict[str, str]:
-    """Give the same for a process."""
+    """Return the same as environment variables of a process."""
     return {f"GROUNDS_{name.upper()}": str(value) for name, value in key_settings(folder).items()}
 
 
 def run(*arguments: str, cwd: Path = ROOT) -> str:
-    """Run one of our commands; gives what it printed."""
+    """Run one of our commands; return its standard output."""
     done = subprocess.run([sys.executable, "-m", *arguments], check=False, cwd=cwd, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -138,7 +138,7 @@ def small_database(small: SmallFamily) -> Path:
 
 @pytest.fixture
 def small_settings(small: SmallFamily, small_database: Path, tmp_path: Path) -> Settings:
-    """Give a copy of everything that a server of the small family needs, the bundle active in DE and FR."""
+    """Return settings with a copy of everything that a server of the small family needs; the bundle is active in DE and FR."""
     bundles = tmp_path / "bundles"
     shutil.copytree(small.bundles, bundles)
     activate(bundles, small.bundle_folder.name)
@@ -182,7 +182,7 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Released:
 
 
 def release(folder: Path) -> dict[str, str]:
-    """Make both families in a folder; gives what training printed, by family."""
+    """Train, activate, score and load both families in a folder; return what training printed, by family."""
     bundles, files, database = folder / "bundles", folder / "files", f"sqlite:///{folder / 'grounds.db'}"
     config = folder / "config.toml"
     settings = {"bundles": bundles, "database": database, **key_settings(folder)}

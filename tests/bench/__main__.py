@@ -1,4 +1,4 @@
-"""python -m tests.bench: measures, writes the history, and renews the tables and plots of tests/bench/README.md."""
+"""Measure what the system costs, write the history, and renew the tables of tests/bench/README.md: `python -m tests.bench`."""
 
 import tempfile
 import warnings
@@ -9,19 +9,19 @@ from typing import Annotated
 
 import typer
 
-from tests.bench.audit import measured as audited
-from tests.bench.churn import LINES, scored
-from tests.bench.explanation import bundle_of, grid, measured
-from tests.bench.feed import fed
-from tests.bench.history import provenance, record
-from tests.bench.readme import renew
-from tests.bench.record import measured as recorded
-from tests.bench.recourse import searched
-from tests.bench.subjects import released
+from tests.bench.audit import measure_audit as audited
+from tests.bench.churn import LINES, measure_scoring
+from tests.bench.explanation import find_bundle, measure_grid, measure_model
+from tests.bench.feed import measure_feed
+from tests.bench.history import provenance, write_results
+from tests.bench.readme import renew_readme
+from tests.bench.record import measure_recording as recorded
+from tests.bench.recourse import measure_recourse
+from tests.bench.subjects import released_subject
 from tests.conftest import run
 from training.console import Console
 
-Bundles = Annotated[Path | None, typer.Option(help="Released bundles; by default both are trained anew.")]
+Bundles = Annotated[Path | None, typer.Option(help="Released bundles; by default both are trained first.")]
 Files = Annotated[Path | None, typer.Option(help="Their feature files.")]
 STORES = ("SQLite", "PostgreSQL")
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -37,15 +37,17 @@ def explanation(
     warnings.filterwarnings("ignore")
     console = Console(1)
     measured_on = provenance()
-    with trained(bundles, files, console) as (bundles_folder, files_folder):
+    with released_models(bundles, files, console) as (bundles_folder, files_folder):
         models = []
         for family in ("credit", "churn"):
             console.say(f"time the {family} model")
             features = files_folder / f"{family}.features.parquet"
-            models.append(measured(released(family, bundle_of(bundles_folder, family), features), rounds))
-        results = {"models": models, "grid": list(grid(max(3, rounds // 4), console.say))}
-    console.say(f"written: {record('explanation', measured_on, results).name}")
-    renew()
+            models.append(
+                measure_model(released_subject(family, find_bundle(bundles_folder, family), features), rounds)
+            )
+        results = {"models": models, "grid": list(measure_grid(max(3, rounds // 4), console.say))}
+    console.say(f"written: {write_results('explanation', measured_on, results).name}")
+    renew_readme()
 
 
 @app.command(epilog="Example: python -m tests.bench recourse")
@@ -53,10 +55,10 @@ def recourse(bundles: Bundles = None, files: Files = None) -> None:
     """Time the search for what would change a decision, for 500 declined applicants."""
     console = Console(1)
     measured_on = provenance()
-    with trained(bundles, files, console) as (bundles_folder, files_folder):
-        found = searched(bundle_of(bundles_folder, "credit"), files_folder / "credit.features.parquet")
-    console.say(f"written: {record('recourse', measured_on, found).name}")
-    renew()
+    with released_models(bundles, files, console) as (bundles_folder, files_folder):
+        found = measure_recourse(find_bundle(bundles_folder, "credit"), files_folder / "credit.features.parquet")
+    console.say(f"written: {write_results('recourse', measured_on, found).name}")
+    renew_readme()
 
 
 @app.command(name="record", epilog="Example: python -m tests.bench record")
@@ -66,14 +68,14 @@ def durable(
     seconds: Annotated[float, typer.Option(help="How long each server is under load in a round.", min=1)] = 10.0,
     rounds: Annotated[int, typer.Option(help="How often, after one round that warms up.", min=1)] = 5,
 ) -> None:
-    """Load the server with 32 callers, in turn with the same server whose log forgets; SQLite and PostgreSQL."""
+    """Load the server with 32 callers, interleaved with the same server without a record log; SQLite and PostgreSQL."""
     console = Console(1)
     measured_on = provenance()
-    with trained(bundles, files, console) as (bundles_folder, files_folder):
+    with released_models(bundles, files, console) as (bundles_folder, files_folder):
         features = files_folder / "credit.features.parquet"
-        found = recorded(bundle_of(bundles_folder, "credit"), features, seconds, rounds)
-    console.say(f"written: {record('record', measured_on, found).name}")
-    renew()
+        found = recorded(find_bundle(bundles_folder, "credit"), features, seconds, rounds)
+    console.say(f"written: {write_results('record', measured_on, found).name}")
+    renew_readme()
 
 
 @app.command(epilog="Example: python -m tests.bench churn --lines 1000000 --lines 5000000 --lines 50000000")
@@ -85,10 +87,10 @@ def churn(
     """Score made transaction logs of several sizes: features and run, time and memory by stage."""
     console = Console(1)
     measured_on = provenance()
-    with trained(bundles, files, console) as (bundles_folder, _):
-        found = [scored(bundle_of(bundles_folder, "churn"), count, console.say) for count in lines or LINES]
-    console.say(f"written: {record('churn', measured_on, {'logs': found}).name}")
-    renew()
+    with released_models(bundles, files, console) as (bundles_folder, _):
+        found = [measure_scoring(find_bundle(bundles_folder, "churn"), count, console.say) for count in lines or LINES]
+    console.say(f"written: {write_results('churn', measured_on, {'logs': found}).name}")
+    renew_readme()
 
 
 @app.command(epilog="Example: python -m tests.bench feed")
@@ -98,9 +100,9 @@ def feed(
     """Load a made run, and time its export and its pages as the CRM reads them."""
     console = Console(1)
     measured_on = provenance()
-    found = fed(customers, console.say)
-    console.say(f"written: {record('feed', measured_on, found).name}")
-    renew()
+    found = measure_feed(customers, console.say)
+    console.say(f"written: {write_results('feed', measured_on, found).name}")
+    renew_readme()
 
 
 @app.command(epilog="Example: python -m tests.bench audit --records 200000")
@@ -116,18 +118,18 @@ def audit(
         raise typer.BadParameter(f"--store takes {' or '.join(STORES)}")
     console = Console(1)
     measured_on = provenance()
-    with trained(bundles, files, console) as (bundles_folder, files_folder):
+    with released_models(bundles, files, console) as (bundles_folder, files_folder):
         features = files_folder / "credit.features.parquet"
-        found = audited(bundle_of(bundles_folder, "credit"), features, records, store, console.say, keep)
-    console.say(f"written: {record('audit', measured_on, found).name}")
-    renew()
+        found = audited(find_bundle(bundles_folder, "credit"), features, records, store, console.say, keep)
+    console.say(f"written: {write_results('audit', measured_on, found).name}")
+    renew_readme()
 
 
 @contextmanager
-def trained(bundles: Path | None, files: Path | None, console: Console) -> Iterator[tuple[Path, Path]]:
-    """Give released models: those named, or both trained anew."""
+def released_models(bundles: Path | None, files: Path | None, console: Console) -> Iterator[tuple[Path, Path]]:
+    """Yield the folders of bundles and files: those named, or those of both models, trained first."""
     if (bundles is None) != (files is None):
-        raise typer.BadParameter("--bundles and --files go together: give both, or none to train both models anew")
+        raise typer.BadParameter("--bundles and --files go together: give both, or neither to train both models first")
     if bundles is not None and files is not None:
         yield bundles, files
         return
@@ -142,7 +144,7 @@ def trained(bundles: Path | None, files: Path | None, console: Console) -> Itera
 @app.command(epilog="Example: python -m tests.bench readme")
 def readme() -> None:
     """Renew the tables and plots from the newest results, without measuring."""
-    renew()
+    renew_readme()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What an auditor waits for among millions of records: evidence, a proof, a sample, a page of a list.
 
-The records are bulk-made: bodies of real decisions, each sealed anew under the key of its customer and with a header of its
-own, in a valid tree. What is measured is a server process over gRPC, with the reading of evidence recorded each time.
+The records are made in bulk: bodies of real decisions, each sealed again under its customer's key with a header of its own,
+in a valid tree. A server process is measured over gRPC; each reading of evidence is recorded.
 """
 
 import json
@@ -40,7 +40,7 @@ from server.stores.record_log.log import RecordLog
 from server.stores.record_log.opening import KeyPlaces, open_log
 from server.stores.record_log.tiles import keep_nodes
 from server.stores.tables import LOG_HEAD, RECORDS
-from tests.bench.record import databases, prepared
+from tests.bench.record import databases, prepare_server
 
 REAL = 256  # decisions that the server makes; the others have their bodies
 BATCH_ROWS = 20_000
@@ -63,18 +63,18 @@ class Template:
     key: bytes
 
 
-def measured(
+def measure_audit(
     bundle_folder: Path, features: Path, count: int, kind: str, say: Say, kept: Path | None = None
 ) -> dict[str, Any]:
-    """Make so many records in a database of this kind, and measure.
+    """Make `count` records in a database of this kind, and measure.
 
     Args:
         bundle_folder: The bundle that decides.
         features: Its customers.
         count: Records of the log.
         kind: SQLite or PostgreSQL.
-        say: Tells how far it is.
-        kept: A folder to leave the records of SQLite in; what an earlier run left there is measured as it is.
+        say: Reports progress.
+        kept: Folder that keeps SQLite's records; records of an earlier run are measured again.
     """
     with tempfile.TemporaryDirectory() as name:
         for known, url in databases(kept or Path(name)):
@@ -83,62 +83,62 @@ def measured(
                 config = folder / "config.toml"
                 if not config.exists():
                     folder.mkdir(parents=True)
-                    config = prepared(folder, url, bundle_folder, features)
-                return measured_in(config, features, count, say) | {"database": kind}
+                    config = prepare_server(folder, url, bundle_folder, features)
+                return _measure_in(config, features, count, say) | {"database": kind}
     raise ValueError(f"there is no database of kind {kind}")
 
 
-def measured_in(config: Path, features: Path, count: int, say: Say) -> dict[str, Any]:
-    """Make the records that are not there yet, and measure."""
+def _measure_in(config: Path, features: Path, count: int, say: Say) -> dict[str, Any]:
+    """Make the records unless an earlier run left them, and measure."""
     sizes = config.with_name("sizes.json")
     if not sizes.exists():
         customers = pq.read_table(features, columns=["customer_id"]).column("customer_id").to_pylist()
-        with serving(config) as client:
-            decide(client, customers[:REAL])
+        with _serve(config) as client:
+            _make_decisions(client, customers[:REAL])
         begun = time.monotonic()
-        found = fill(config, count, say)
+        found = _fill(config, count, say)
         say(f"{count:,} records in {time.monotonic() - begun:.0f} s: {found['database_bytes'] / 1e9:.2f} GB on disk")
         sizes.write_text(json.dumps({"records": count, **found}), encoding="utf-8")
-    with serving(config) as client:
+    with _serve(config) as client:
         made: dict[str, Any] = json.loads(sizes.read_text(encoding="utf-8"))
-        return made | asked(client, config)
+        return made | _ask(client, config)
 
 
 @contextmanager
-def serving(config: Path) -> Iterator[Client]:
-    """Serve as a process; gives a client."""
+def _serve(config: Path) -> Iterator[Client]:
+    """Start a server process; yield a client of it."""
     settings = tomllib.loads(config.read_text(encoding="utf-8"))
     environment = {f"GROUNDS_{name.upper()}": str(value) for name, value in settings.items()}
     with (
-        demo.serving(config.with_name("server.application_log"), **environment) as address,
+        demo.serving(config.with_name("server.log"), **environment) as address,
         Client(address, deadline_seconds=120) as client,
     ):
         yield client
 
 
-def decide(client: Client, customers: Sequence[str]) -> None:
-    """Let the server decide, so that there are records as it writes them."""
+def _make_decisions(client: Client, customers: Sequence[str]) -> None:
+    """Score customers, so that the log holds records as the server writes them."""
     for customer in customers:
         client.score_credit(("TW", customer), (AMOUNT, "TWD"))
 
 
-def fill(config: Path, count: int, say: Say) -> dict[str, Any]:
-    """Append records until there are so many; gives their sizes."""
+def _fill(config: Path, count: int, say: Say) -> dict[str, Any]:
+    """Append records up to `count`; return their sizes."""
     settings = read_settings(config)
     database = Database(settings.database)
-    event.listen(database.engine, "connect", hurried)
+    event.listen(database.engine, "connect", _relax_durability)
     log = open_log(database, KeyPlaces(settings.keys, settings.master_key, settings.signing_key, settings.log_origin))
     with database.reading() as connection:
         head = connection.execute(select(LOG_HEAD)).one()
-        templates = templates_of(connection, log)
+        templates = _templates(connection, log)
     frontier = Frontier(head.size, split(bytes(head.peaks)))
     firsts = iter(range(frontier.size, count, BATCH_ROWS))
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as sealing:
 
         def more(number: int) -> list[Future[list[tuple[int, Header, SealedRecord]]]]:
-            """Have the next batches sealed: only so many at a time, for they wait in memory."""
+            """Submit the next batches for sealing; few at a time, because sealed batches wait in memory."""
             ranges = [range(first, min(first + BATCH_ROWS, count)) for first in islice(firsts, number)]
-            return [sealing.submit(one_batch, templates, places) for places in ranges]
+            return [sealing.submit(_seal_batch, templates, places) for places in ranges]
 
         ahead = more(BATCHES_AHEAD)
         while ahead:
@@ -154,19 +154,19 @@ def fill(config: Path, count: int, say: Say) -> dict[str, Any]:
             chunk_all(database)
             if frontier.size // SAID_RECORDS > (frontier.size - len(rows)) // SAID_RECORDS:
                 say(f"{frontier.size:,} records")
-    sizes = sizes_of(database, templates)
+    sizes = _sizes(database, templates)
     log.close()
     database.close()
     return sizes
 
 
-def hurried(connection: Any, _record: Any) -> None:
-    """Let SQLite fill the file without waiting for the disk; PostgreSQL has no such pragma and needs none."""
+def _relax_durability(connection: Any, _record: Any) -> None:
+    """Switch off SQLite's fsync while the file is filled; PostgreSQL has no such pragma and needs none."""
     if hasattr(connection, "executescript"):
         connection.executescript("PRAGMA synchronous=OFF; PRAGMA cache_size=-2000000;")
 
 
-def templates_of(connection: Connection, log: RecordLog) -> list[Template]:
+def _templates(connection: Connection, log: RecordLog) -> list[Template]:
     """Open the real decisions."""
     found = []
     for row in connection.execute(select(RECORDS).order_by(RECORDS.c.record_index)).all():
@@ -176,21 +176,21 @@ def templates_of(connection: Connection, log: RecordLog) -> list[Template]:
     return found
 
 
-def one_batch(templates: Sequence[Template], places: range) -> list[tuple[int, Header, SealedRecord]]:
-    """Seal what goes to some places; runs in a process of its own."""
-    return [(place, *one_more(templates[place % len(templates)], place)) for place in places]
+def _seal_batch(templates: Sequence[Template], places: range) -> list[tuple[int, Header, SealedRecord]]:
+    """Seal the records of a range of indices; runs in a process of its own."""
+    return [(place, *_seal_copy(templates[place % len(templates)], place)) for place in places]
 
 
-def one_more(template: Template, place: int) -> tuple[Header, SealedRecord]:
-    """Seal a real body again, under a name of its own."""
+def _seal_copy(template: Template, place: int) -> tuple[Header, SealedRecord]:
+    """Seal a real body again under a new record id."""
     time_us = template.header.time_us + place * STEP_US
     name = new_record_id(EPOCH + time_us * US)
     header = replace(template.header, record_id=name, request_id=str(uuid.uuid4()), time_us=time_us)
     return header, seal_record(header, template.body, template.key)
 
 
-def sizes_of(database: Database, templates: Sequence[Template]) -> dict[str, Any]:
-    """Give what the records take."""
+def _sizes(database: Database, templates: Sequence[Template]) -> dict[str, Any]:
+    """Return how many bytes the records take."""
     with database.reading() as connection:
         if connection.dialect.name == "sqlite":
             pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
@@ -205,8 +205,8 @@ def sizes_of(database: Database, templates: Sequence[Template]) -> dict[str, Any
     }
 
 
-def asked(client: Client, config: Path) -> dict[str, Any]:
-    """Ask as an auditor does, for decisions anywhere in the log."""
+def _ask(client: Client, config: Path) -> dict[str, Any]:
+    """Call the server as an auditor does, for decisions anywhere in the log."""
     database = Database(read_settings(config).database)
     draw = random.Random(20260101)  # noqa: S311 - the same places in every run
     with database.reading() as connection:
@@ -224,24 +224,26 @@ def asked(client: Client, config: Path) -> dict[str, Any]:
     rare = pb.DecisionFilter(grade="none", market="TW")
     strata = [pb.STRATUM_KEY_DECISION, pb.STRATUM_KEY_GRADE]
     return {
-        "evidence_ms": milliseconds(client.get_evidence, [(name, PURPOSE) for name in names[:half]]),
-        "proof_ms": milliseconds(client.get_inclusion_proof, [(name,) for name in names[half:]]),
-        "sample_ms": milliseconds(client.sample_decisions, [(sample(seed),) for seed in range(SAMPLES)]),
-        "strata_ms": milliseconds(client.sample_decisions, [(sample(seed, strata),) for seed in range(SAMPLES)]),
-        "page_ms": milliseconds(lambda: next(client.list_decisions(page_size=1000)), [()] * 20),
-        "nothing_listed_ms": milliseconds(lambda: list(client.list_decisions(rare)), [()] * SAMPLES),
+        "evidence_ms": _time_calls(client.get_evidence, [(name, PURPOSE) for name in names[:half]]),
+        "proof_ms": _time_calls(client.get_inclusion_proof, [(name,) for name in names[half:]]),
+        "sample_ms": _time_calls(client.sample_decisions, [(_sample_request(seed),) for seed in range(SAMPLES)]),
+        "strata_ms": _time_calls(
+            client.sample_decisions, [(_sample_request(seed, strata),) for seed in range(SAMPLES)]
+        ),
+        "page_ms": _time_calls(lambda: next(client.list_decisions(page_size=1000)), [()] * 20),
+        "nothing_listed_ms": _time_calls(lambda: list(client.list_decisions(rare)), [()] * SAMPLES),
     }
 
 
-def sample(seed: int, strata: Sequence[pb.StratumKey] = ()) -> pb.SampleDecisionsRequest:
-    """Ask for 60 decisions of each stratum."""
+def _sample_request(seed: int, strata: Sequence[pb.StratumKey] = ()) -> pb.SampleDecisionsRequest:
+    """Build a request for 60 decisions of each stratum."""
     return pb.SampleDecisionsRequest(seed=str(seed), size=60, stratify_by=strata)
 
 
-def milliseconds(call: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> dict[str, float]:
-    """Time calls, one after the other; the first one is told apart, it may find nothing in any cache.
+def _time_calls(call: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> dict[str, float]:
+    """Time calls one after the other; the first one is reported apart, because it may find nothing in any cache.
 
-    What the machine's host gave to others meanwhile is told too: where that is more than nothing, every wait is longer.
+    `stolen` is the share of the processors that the machine's host took for others meanwhile; it lengthens every wait.
     """
     took = []
     stolen = psutil.cpu_times().steal

@@ -1,4 +1,4 @@
-"""Scores made transaction logs of several sizes by the real command: time by stage, and the most memory it took."""
+"""Score made transaction logs of several sizes by the real command: time by stage, and peak memory."""
 
 import os
 import subprocess
@@ -34,8 +34,8 @@ COPY (
 """
 
 
-def scored(bundle_folder: Path, lines: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """Make a log of so many lines, score it, and read time and memory off the command."""
+def measure_scoring(bundle_folder: Path, lines: int, say: Callable[[str], None]) -> dict[str, Any]:
+    """Make a transaction log of `lines` lines, score it, and return the time and memory of the command."""
     with tempfile.TemporaryDirectory() as folder:
         say(f"make a log of {lines:,} lines")
         log, run = Path(folder) / "log.parquet", Path(folder) / "run.parquet"
@@ -44,14 +44,14 @@ def scored(bundle_folder: Path, lines: int, say: Callable[[str], None]) -> dict[
         say("score it")
         command = [sys.executable, "-m", "training", "score", "training/churn.toml", "--at", AT]
         command += ["--bundles", str(bundle_folder.parent.parent), "--bundle", bundle_folder.name]
-        found = watched([*command, "--data", str(log), "--to", str(run)])
+        found = _run_watched([*command, "--data", str(log), "--to", str(run)])
         with duckdb.connect() as connection:
             customers = connection.execute(f"SELECT COUNT(*) FROM '{run}' WHERE status = 'SCORED'").fetchall()[0][0]
         return {"lines": lines, "customers": customers, "run_bytes": run.stat().st_size, **found}
 
 
-def watched(command: list[str]) -> dict[str, Any]:
-    """Run the command; its own lines say when the features are there."""
+def _run_watched(command: list[str]) -> dict[str, Any]:
+    """Run the command; its progress lines mark the end of the feature stage."""
     begun = time.perf_counter()
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}

@@ -10,8 +10,8 @@ import numpy as np
 
 from models.catalog import list_bundle_folders, read_active
 from models.scoring import Scorer
-from tests.bench.subjects import BACKGROUND_ROWS, YARDSTICK, Subject, gridded, ways_of
-from tests.bench.timing import Way, in_turn
+from tests.bench.subjects import BACKGROUND_ROWS, YARDSTICK, Subject, fitted_subject, scoring_ways
+from tests.bench.timing import Way, time_interleaved
 from tests.oracles import FloatArray, margins
 from training.equivalence.reference import interventional_shap
 from training.errors import ModelRefused
@@ -24,8 +24,8 @@ CHECKED_ROWS = 40
 EXACT = 1e-9
 
 
-def check(subject: Subject) -> float:
-    """Give the largest distance of the contributions from their definition; margins must be equal to the bit."""
+def _check(subject: Subject) -> float:
+    """Return the largest distance of the contributions from their definition; margins must be equal to the bit."""
     rows = subject.rows[:CHECKED_ROWS]
     found, contributions = Scorer(subject.score, subject.explain).explain(rows)
     assert np.array_equal(found, margins(subject.booster, rows)), f"{subject.name}: margins differ"
@@ -35,17 +35,17 @@ def check(subject: Subject) -> float:
 
 
 def one_by_one(subject: Subject, rounds: int) -> dict[str, Any]:
-    """Time one row at a time, every way; each turn begins right after another way, with what that left in the caches."""
-    return timings(ways_of(subject, slow=True), single_rows(subject, ONE_ROW), rounds)
+    """Time one row at a time, every way; each turn starts right after another way has used the caches."""
+    return timings(scoring_ways(subject, slow=True), single_rows(subject, ONE_ROW), rounds)
 
 
 def in_a_loop(subject: Subject, rounds: int) -> dict[str, Any]:
-    """Time one row at a time, every way in a loop of its own that has begun before."""
-    return timings(ways_of(subject, slow=True), single_rows(subject, LOOP), rounds, UNTIMED)
+    """Time one row at a time, every way in a loop of its own, after untimed calls."""
+    return timings(scoring_ways(subject, slow=True), single_rows(subject, LOOP), rounds, UNTIMED)
 
 
 def single_rows(subject: Subject, count: int) -> list[FloatArray]:
-    """Give so many rows from all over the data."""
+    """Return `count` rows spread evenly over the data."""
     step = len(subject.rows) // count
     return [subject.rows[number * step : number * step + 1] for number in range(count)]
 
@@ -53,17 +53,17 @@ def single_rows(subject: Subject, count: int) -> list[FloatArray]:
 def in_batches(subject: Subject, rounds: int) -> dict[str, Any]:
     """Time a batch, without shap, which takes minutes."""
     repeats = -(-BATCH // len(subject.rows))
-    return timings(ways_of(subject, slow=False), [np.tile(subject.rows, (repeats, 1))[:BATCH]], rounds)
+    return timings(scoring_ways(subject, slow=False), [np.tile(subject.rows, (repeats, 1))[:BATCH]], rounds)
 
 
 def timings(ways: dict[str, Way], batches: list[FloatArray], rounds: int, untimed: int = 0) -> dict[str, Any]:
-    """Time the ways and write the figures down."""
-    found = in_turn(ways, YARDSTICK, batches, rounds, untimed)
+    """Time the ways; return their figures by name."""
+    found = time_interleaved(ways, YARDSTICK, batches, rounds, untimed)
     return {name: dataclasses.asdict(each) for name, each in found.items()}
 
 
-def measured(subject: Subject, rounds: int) -> dict[str, Any]:
-    """Measure one released model whole."""
+def measure_model(subject: Subject, rounds: int) -> dict[str, Any]:
+    """Measure one released model: one row, in a loop, in batches."""
     return {
         "model": subject.name,
         "trees": subject.booster.num_trees(),
@@ -71,21 +71,21 @@ def measured(subject: Subject, rounds: int) -> dict[str, Any]:
         "baseline_rows": len(subject.baseline),
         "score_bytes": len(subject.score),
         "explain_bytes": len(subject.explain),
-        "distance": check(subject),
+        "distance": _check(subject),
         "one_row": one_by_one(subject, rounds),
         "loop": in_a_loop(subject, max(3, rounds // 2)),
         "batch": in_batches(subject, max(3, rounds // 8)),
     }
 
 
-def grid(rounds: int, progress: Callable[[str], None]) -> Iterator[dict[str, Any]]:
+def measure_grid(rounds: int, progress: Callable[[str], None]) -> Iterator[dict[str, Any]]:
     """Measure one row on every model of the grid."""
     for columns in COLUMNS:
         for leaves in LEAVES:
             for trees in TREES:
                 begun = time.perf_counter()
                 try:
-                    subject = gridded(leaves, trees, columns)
+                    subject = fitted_subject(leaves, trees, columns)
                 except ModelRefused as refusal:
                     progress(f"{leaves} leaves, {trees} trees, {columns} features: {refusal}")
                     yield {"leaves": leaves, "trees": trees, "features": columns, "refused": str(refusal)}
@@ -98,13 +98,13 @@ def grid(rounds: int, progress: Callable[[str], None]) -> Iterator[dict[str, Any
                     "features": columns,
                     "fit_and_export_seconds": took,
                     "explain_bytes": len(subject.explain),
-                    "distance": check(subject),
+                    "distance": _check(subject),
                     "one_row": one_by_one(subject, rounds),
                 }
 
 
-def bundle_of(bundles: Path, family: str) -> Path:
-    """Give the active bundle of a family, or the only one there is.
+def find_bundle(bundles: Path, family: str) -> Path:
+    """Return the folder of a family's active bundle, or of its only one.
 
     Raises:
         ValueError: It is not clear which one is meant.

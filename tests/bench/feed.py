@@ -1,4 +1,4 @@
-"""What the churn feed gives: a made run of many customers, loaded, exported, and read by pages, over a real channel."""
+"""What the churn feed costs: a made run of many customers, loaded, exported, and read by pages over a real channel."""
 
 import datetime as dt
 import json
@@ -33,10 +33,10 @@ BOUNDS = np.array([0.2, 0.4, 0.6, 1.0])
 BANDS = np.array(["LOW", "MEDIUM", "HIGH", "CRITICAL"])
 AS_OF = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 EXPORTS = 5
-LISTED = 200_000  # customers that are read of each list
+LISTED = 200_000  # customers read from each list
 
 
-def fed(customers: int, say: Callable[[str], None]) -> dict[str, Any]:
+def measure_feed(customers: int, say: Callable[[str], None]) -> dict[str, Any]:
     """Make a run, load it, serve it, and read it in every way."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -50,7 +50,7 @@ def fed(customers: int, say: Callable[[str], None]) -> dict[str, Any]:
         }
         say("load it")
         begun = time.perf_counter()
-        memory = load(path, settings)
+        memory = _load(path, settings)
         found: dict[str, Any] = {
             "customers": customers,
             "features": FEATURES,
@@ -61,26 +61,26 @@ def fed(customers: int, say: Callable[[str], None]) -> dict[str, Any]:
         }
         with demo.serving(folder / "log", **settings) as address, Client(address, deadline_seconds=60) as client:
             say("export it")
-            found["export_seconds"] = [exported(client, customers) for _ in range(EXPORTS)]
+            found["export_seconds"] = [_time_export(client, customers) for _ in range(EXPORTS)]
             for title, pages in {
                 "sync": sync_pages(client),
                 "by_probability": list_pages(client, pb.CHURN_RISK_ORDER_PROBABILITY),
                 "by_value": list_pages(client, pb.CHURN_RISK_ORDER_VALUE_AT_RISK),
             }.items():
                 say(f"read pages: {title}")
-                found[title] = timed(pages)
+                found[title] = _time_pages(pages)
             assert found["sync"]["customers"] == customers, "the sync has lost somebody"
         return found
 
 
-def load(path: Path, settings: dict[str, str]) -> int:
-    """Load a file as the operator does; gives the most memory that it took, in bytes."""
+def _load(path: Path, settings: dict[str, str]) -> int:
+    """Load a file as an operator does; return the peak memory in bytes."""
     command = [sys.executable, "-m", "server", "load", str(path)]
     subprocess.run(command, cwd=ROOT, check=True, env={**os.environ, **settings}, capture_output=True)
     return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
 
 
-def exported(client: Client, customers: int) -> float:
+def _time_export(client: Client, customers: int) -> float:
     """Time an export as far as Arrow tables, with every customer in them once."""
     begun = time.perf_counter()
     tables = []
@@ -94,7 +94,7 @@ def exported(client: Client, customers: int) -> float:
 
 
 def sync_pages(client: Client) -> Iterator[int]:
-    """Read a full sync, page by page; gives how many customers each has."""
+    """Read a full sync; yield the number of customers on each page."""
     token = ""
     while True:
         page = client.list_churn_risk_changes("DE", page_token=token)
@@ -105,14 +105,14 @@ def sync_pages(client: Client) -> Iterator[int]:
 
 
 def list_pages(client: Client, order: pb.ChurnRiskOrder) -> Iterator[int]:
-    """Read the head of a list in pages of 1,000; gives how many customers each has."""
+    """Read the start of a list in pages of 1,000; yield the number of customers on each page."""
     listed = islice(client.list_churn_risks("DE", which=Which(order)), LISTED)
     while page := list(islice(listed, 1000)):
         yield len(page)
 
 
-def timed(pages: Iterator[int]) -> dict[str, float]:
-    """Time every page at the client, until its messages are read."""
+def _time_pages(pages: Iterator[int]) -> dict[str, float]:
+    """Time every page at the client, until its messages are parsed."""
     times, read, begun = [], 0, time.perf_counter()
     for count in pages:
         times.append((time.perf_counter() - begun) * 1000)
@@ -135,12 +135,12 @@ def write_made_run(to: Path, customers: int) -> None:
     log_odds = contributions.sum(axis=1) - 1.0
     order = np.argsort(-log_odds, kind="stable")
     contributions, log_odds = contributions[order], log_odds[order]
-    manifest = made_manifest(customers)
+    manifest = _made_manifest(customers)
     schema = None
     writer = None
     for first in range(0, customers, BATCH):
         part = slice(first, min(first + BATCH, customers))
-        table = made_table(first, log_odds[part], contributions[part], random)
+        table = _made_table(first, log_odds[part], contributions[part], random)
         if writer is None:
             schema = table.schema.with_metadata({"grounds": json.dumps(manifest)})
             writer = pq.ParquetWriter(to, schema)
@@ -149,7 +149,7 @@ def write_made_run(to: Path, customers: int) -> None:
     writer.close()
 
 
-def made_table(first: int, log_odds: np.ndarray, contributions: np.ndarray, random: np.random.Generator) -> pa.Table:
+def _made_table(first: int, log_odds: np.ndarray, contributions: np.ndarray, random: np.random.Generator) -> pa.Table:
     """Make some customers; their numbers rise with the rank, so that equal probabilities stand as they should."""
     count = len(log_odds)
     pds = np.array([pd_from_log_odds(value) for value in log_odds.tolist()])
@@ -172,15 +172,15 @@ def made_table(first: int, log_odds: np.ndarray, contributions: np.ndarray, rand
             "expected_spend_minor": spend,
             "hold_out": random.random(count) < 0.1,
             "suppressions": pa.array([["OPEN_COMPLAINT"] if chance < 0.02 else [] for chance in random.random(count)]),
-            "drivers": drivers(usual, last),
+            "drivers": _drivers(usual, last),
             "features": pa.ListArray.from_arrays(offsets, pa.array(features)),
             "contributions": pa.ListArray.from_arrays(offsets, pa.array(contributions.ravel())),
         }
     )
 
 
-def drivers(usual: np.ndarray, last: np.ndarray) -> pa.Array:
-    """Tell three drivers in two languages, with numbers of the customer's own."""
+def _drivers(usual: np.ndarray, last: np.ndarray) -> pa.Array:
+    """Build three drivers in two languages, with the customer's own numbers."""
     texts = (
         ('[{"code":"RECENCY","log_odds":0.9,"features":["days_since"],"texts":{"de":"bestellt sonst alle ', usual),
         (" Tage, zuletzt vor ", last),
@@ -197,8 +197,8 @@ def drivers(usual: np.ndarray, last: np.ndarray) -> pa.Array:
     return pc.binary_join_element_wise(*parts, "")
 
 
-def made_manifest(customers: int) -> dict[str, Any]:
-    """Say what the run is."""
+def _made_manifest(customers: int) -> dict[str, Any]:
+    """Build the manifest of the run."""
     names = [f"feature_{number}" for number in range(FEATURES)]
     return {
         "format": 2,

@@ -1,6 +1,6 @@
-"""python -m tests.bench.forgetful CONFIG.toml: the server with a log that forgets, to know what remembering costs.
+"""The server without a record log, to measure what recording costs: `python -m tests.bench.forgetful CONFIG.toml`.
 
-No configuration can do this: the object is put in here, in code that is no part of the server.
+No configuration can do this: the log is replaced here, in code that is no part of the server.
 """
 
 import asyncio
@@ -18,35 +18,35 @@ from server.stores.record_log.entries import Entry, Kept, Outcome
 
 
 class Forgetful:
-    """Takes entries, and has forgotten them when it answers."""
+    """Accepts entries and stores nothing."""
 
     def append(self, entries: Sequence[Entry]) -> list[Outcome]:
-        """Say that each was kept."""
-        return [Kept(0, header_of(entry), entry.body) for entry in entries]
+        """Report each entry as appended."""
+        return [Kept(0, _header(entry), entry.body) for entry in entries]
 
     def of_id(self, _record_id: str) -> None:
-        """Know nothing."""
+        """Find nothing."""
 
     def of_request(self, _caller: str, _request_id: str, _content: bytes) -> None:
-        """Know nothing."""
+        """Find nothing."""
 
     def probe(self) -> None:
-        """Always ready."""
+        """Do nothing: it is always writable."""
 
     def close(self) -> None:
-        """Have nothing to close."""
+        """Do nothing."""
 
 
 class ForgetfulApplication(Application):
-    """The server, but for what becomes of its records."""
+    """The server with a record log that stores nothing."""
 
     def open_log(self) -> Any:
-        """Give the log that forgets."""
+        """Return the log that stores nothing."""
         return Forgetful()
 
 
-def header_of(entry: Entry) -> Header:
-    """Give a header that names the entry."""
+def _header(entry: Entry) -> Header:
+    """Return a header that names the entry."""
     return Header(kind=entry.kind, record_id=entry.record_id, time_us=0, caller=entry.caller, key_id="0" * 32)
 
 

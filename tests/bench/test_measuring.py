@@ -1,4 +1,4 @@
-"""What measures keeps to its own folder, and does not take half of what it is given."""
+"""Benchmarks write to their own folder only, and reject half of a pair of options."""
 
 from pathlib import Path
 
@@ -6,19 +6,19 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.bench.__main__ import app
-from tests.bench.feed import fed
+from tests.bench.feed import measure_feed
 
 
 def test_the_feed_is_measured_without_the_developers_own_keys_and_bundles(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A load or a start that used them would fail here: they are where no folder is."""
+    """Point the keys at a folder that does not exist: a load or a start that used them would fail."""
     nowhere = tmp_path / "nowhere"
     monkeypatch.setenv("GROUNDS_KEYS", f"sqlite:///{nowhere / 'keys.db'}")
     monkeypatch.setenv("GROUNDS_MASTER_KEY", str(nowhere / "master.key"))
     monkeypatch.setenv("GROUNDS_SIGNING_KEY", str(nowhere / "signing.key"))
 
-    found = fed(1000, lambda _line: None)
+    found = measure_feed(1000, lambda _line: None)
 
     assert [found[way]["customers"] for way in ("sync", "by_probability", "by_value")] == [1000] * 3
 

@@ -1,4 +1,4 @@
-"""Times several ways of doing one thing in turn, so that a machine whose speed drifts drifts for all of them."""
+"""Interleaved timing: several ways of doing one thing, round by round, so that a drifting machine drifts for all."""
 
 import statistics
 import time
@@ -11,12 +11,12 @@ Way = Callable[[FloatArray], object]
 
 
 @dataclass(frozen=True, slots=True)
-class Timed:
+class Timing:
     """One way's times in microseconds a row.
 
     Attributes:
         median: Over the rounds.
-        low: The tenth part of the rounds was faster.
+        low: A tenth of the rounds was faster.
         ratio: Median over the rounds of yardstick / this way, each taken within one round: how many times
             cheaper than the yardstick.
     """
@@ -26,9 +26,9 @@ class Timed:
     ratio: float
 
 
-def in_turn(
+def time_interleaved(
     ways: Mapping[str, Way], yardstick: str, batches: list[FloatArray], rounds: int, untimed: int = 0
-) -> dict[str, Timed]:
+) -> dict[str, Timing]:
     """Time every way on the same batches, round by round; one round before them warms up.
 
     Args:
@@ -36,7 +36,7 @@ def in_turn(
         yardstick: The way that ratios are taken to.
         batches: What each way is called with, one after the other.
         rounds: How often.
-        untimed: So many of the batches go before each turn, so that a way finds the processor's caches as it leaves them.
+        untimed: Number of batches run untimed before each turn, so that a way finds the caches as it leaves them itself.
     """
     rows = sum(len(batch) for batch in batches)
     found: dict[str, list[float]] = {name: [] for name in ways}
@@ -49,10 +49,10 @@ def in_turn(
                 way(batch)
             if number:
                 found[name].append((time.perf_counter() - begun) / rows * 1e6)
-    return {name: timed(times, found[yardstick]) for name, times in found.items()}
+    return {name: _summary(times, found[yardstick]) for name, times in found.items()}
 
 
-def timed(times: list[float], yardstick: list[float]) -> Timed:
-    """Sum up one way's rounds."""
+def _summary(times: list[float], yardstick: list[float]) -> Timing:
+    """Summarize one way's rounds."""
     ratio = statistics.median(other / own for own, other in zip(times, yardstick, strict=True))
-    return Timed(statistics.median(times), sorted(times)[len(times) // 10], ratio)
+    return Timing(statistics.median(times), sorted(times)[len(times) // 10], ratio)

@@ -1,6 +1,6 @@
-"""python -m tests.compat FOLDER: writes a bundle and a log as this release writes them, to be read by every later one.
+"""Write a bundle and a record log as this release writes them, for every later one to read: `python -m tests.compat FOLDER`.
 
-A made family, so nobody's data. The keys of the log are made from a public word: they protect nothing.
+The data are made. The keys of the log are derived from a public word: they protect nothing.
 """
 
 import asyncio
@@ -47,7 +47,7 @@ UNKNOWN_DAYS = "C00004"  # its mandatory feature is missing: not scorable
 def main(folder: Path) -> int:
     """Write the folder."""
     if folder.exists():
-        sys.stderr.write(f"{folder} is there already: what was written is never changed; name a new one\n")
+        sys.stderr.write(f"{folder} exists and is never changed; name a new folder\n")
         return 1
     with tempfile.TemporaryDirectory() as name:
         made = Path(name)
@@ -73,7 +73,7 @@ def main(folder: Path) -> int:
 
 
 def settings_of(folder: Path, keys: Path) -> Settings:
-    """Give what a server of the folder needs; the files of keys are written into another one."""
+    """Return the settings of a server of the folder; write the key files into another folder."""
     secret = base64.b64encode(hashlib.sha256(WORD).digest()).decode()
     for name, line in (
         ("signing.key", SigningKey(ORIGIN, hashlib.sha256(WORD[::-1]).digest()).text()),
@@ -97,7 +97,7 @@ def settings_of(folder: Path, keys: Path) -> Settings:
 
 
 async def decide(settings: Settings, folder: Path) -> None:
-    """Decide, read evidence, export; write down what was answered."""
+    """Score, read evidence, export; write the answers into the folder."""
     application = Application(settings)
     await application.start()
     address = f"127.0.0.1:{application.port}"

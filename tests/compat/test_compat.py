@@ -1,4 +1,4 @@
-"""What every release so far has written is read, verified and replayed by this one."""
+"""This release reads, verifies and replays what every earlier one wrote."""
 
 import base64
 import json
@@ -31,7 +31,7 @@ WRITTEN = sorted(path for path in Path(__file__).parent.iterdir() if (path / "an
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """A version that was written, and a server of today on a copy of it."""
+    """What one release wrote, and a server of today on a copy of it."""
 
     folder: Path
     settings: Settings
@@ -71,7 +71,7 @@ def test_an_export_of_then_verifies_with_the_key_and_the_checkpoint_of_then(fold
     assert verdict.end == len(QUESTIONS) + 1
 
 
-async def test_a_decision_of_then_reads_back_byte_for_byte_and_its_evidence_shows_what_was_told(past: Past) -> None:
+async def test_a_decision_of_then_reads_back_byte_for_byte_and_its_evidence_shows_its_reasons(past: Past) -> None:
     kinds = set()
     for name, content in past.answers.items():
         request = credit_pb2.GetCreditDecisionRequest(decision_id=name)

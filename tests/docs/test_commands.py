@@ -16,7 +16,7 @@ APPS = {
 
 
 def commands_of(command: object, words: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
-    """Give every command below a command, by the words that are typed; one without any is itself."""
+    """Return the words of every command below a command; a command without subcommands is itself."""
     if not isinstance(command, TyperGroup):
         return [words]
     return [found for name, one in command.commands.items() for found in commands_of(one, (*words, name))]

@@ -20,7 +20,7 @@ def test_the_console_blocks_are_what_the_demo_prints_apart_from_names_and_times_
         **key_environment(released.folder),
     }
 
-    with demo.serving(tmp_path / "server.application_log", **settings) as address:
+    with demo.serving(tmp_path / "server.log", **settings) as address:
         shown = {
             name: transcript for name, _, transcript in demo.ask(address, released.files / "credit.features.parquet")
         }
@@ -28,7 +28,7 @@ def test_the_console_blocks_are_what_the_demo_prints_apart_from_names_and_times_
     written = blocks_of(README)
     assert set(written) == {"middling", "churn", "replay"}
     for name, transcript in written.items():
-        assert masked(transcript) == masked(shown[name])
+        assert mask_ids_and_times(transcript) == mask_ids_and_times(shown[name])
     points = points_of(shown["bad"])
     assert sum(points[:-1]) == points[-1]
 
@@ -39,8 +39,8 @@ def blocks_of(text: str) -> dict[str, str]:
     return dict(found)
 
 
-def masked(transcript: str) -> str:
-    """Replace what differs from run to run: names of decisions, and the time."""
+def mask_ids_and_times(transcript: str) -> str:
+    """Replace what differs from run to run: decision ids and times."""
     return re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(, .* UTC)?", "...", transcript)
 
 

@@ -45,7 +45,7 @@ def unlike(text: str, metrics: dict[str, float]) -> list[str]:
 
 
 def sentence(text: str, pattern: str) -> list[str]:
-    """Give the figures of a sentence."""
+    """Return the figures in a sentence."""
     found = re.search(pattern, text)
     assert found is not None
     return list(found.groups())

@@ -1,4 +1,4 @@
-"""Servers as processes of their own on a log of their own, which can be killed and started again."""
+"""Server processes with a database of their own, which can be killed and restarted."""
 
 import json
 import subprocess

@@ -71,7 +71,7 @@ for path in pathlib.Path(sys.argv[1]).rglob("*"):
         found |= {canary for canary in sys.argv[2:] if bytes.fromhex(canary) in plain}
 print(*found)
 """
-# The tombstone tells the CRM whom to delete, for a fortnight: let it have passed.
+# The tombstone names the customer to the CRM's copies for a fortnight: age it by more.
 A_FORTNIGHT_LATER = """
 import sqlite3, sys
 database = sqlite3.connect(sys.argv[1], isolation_level=None)
@@ -81,7 +81,7 @@ assert [row[0] for row in database.execute(changed)] == [sys.argv[2]]
 
 
 def part_of_export() -> bytes:
-    """Give a part of an export with the customer, in which nothing of theirs is to be seen until it is decompressed."""
+    """Return a part of an export in which the customer's values are only visible after decompression."""
     chance = random.Random(5)  # noqa: S311 - made data
     made = [f"{chance.randrange(10**8):08d}" for _ in range(400)]  # so few different bytes that zstd shortens them
     rows = [{"customer_id": each, "decline_probability": struct.unpack("<d", each.encode())[0]} for each in made]
@@ -92,7 +92,7 @@ def part_of_export() -> bytes:
 
 
 def plant(engine: sqlalchemy.Engine) -> None:
-    """Give a customer features and a place in a run and its export, with values that nobody else has."""
+    """Insert features, a prediction and an exported row of a customer, with values that nobody else has."""
     with engine.begin() as connection:
         features = connection.execute(select(FEATURES).where(FEATURES.c.customer_id == "C00000")).mappings().one()
         row = struct.pack("<d", STORED) + features["row"][8:]
@@ -154,7 +154,7 @@ async def serving(churn_settings: Settings, tmp_path: Path) -> AsyncIterator[Ser
 
 
 async def live(serving: Serving) -> str:
-    """Let the customer get a decision, an override and an outcome; gives the decision's name."""
+    """Record a decision, an override and an outcome of the customer; return the decision's name."""
     asked = score_request(customer=customer("DE", WHO), features=numbers(turnover=GIVEN))
     decision = (await serving.credit.ScoreCredit(asked)).credit_decision
     for wanted, reason in ((pb.DECISION_DECLINE, "FRAUD_SUSPECTED"), (pb.DECISION_APPROVE, "NEW_INFORMATION")):
@@ -176,7 +176,7 @@ def command(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def a_fortnight_later(serving: Serving, config: Path) -> None:
-    """Let the tombstone be old, and apply retention."""
+    """Age the tombstone, then apply retention."""
     database = serving.settings.database.removeprefix("sqlite:///")
     subprocess.run([sys.executable, "-c", A_FORTNIGHT_LATER, database, WHO], check=True)
     pruned = command("retain", "--apply", "--config", str(config))
@@ -224,7 +224,7 @@ async def test_no_file_holds_a_forgotten_customers_values_in_the_clear_or_under_
 
 
 async def test_a_part_of_the_export_that_was_left_is_found(serving: Serving, tmp_path: Path) -> None:
-    """All else of the customer is deleted."""
+    """Delete everything else of the customer first."""
     database = sqlalchemy.create_engine(serving.settings.database)
     with database.begin() as connection:
         connection.execute(FEATURES.delete().where(FEATURES.c.customer_id == WHO))

@@ -27,7 +27,7 @@ SCORE, READ = (f"/grounds.credit.v1.CreditService/{name}" for name in ("ScoreCre
 
 @dataclass
 class Load:
-    """Callers that ask until the server is gone.
+    """Callers that score until the server is gone.
 
     Attributes:
         answered: What was received, by the bytes of the request.
@@ -39,7 +39,7 @@ class Load:
     unanswered: list[bytes] = field(default_factory=list)
 
     def ask(self, number: int) -> None:
-        """Ask again and again."""
+        """Score until the server is gone."""
         with grpc.insecure_channel(self.address) as channel:
             score = channel.unary_unary(SCORE)
             for count in range(100_000):
@@ -69,7 +69,7 @@ def killed_under_load(server: Process, seconds: float) -> Load:
 
 
 def check_answers(server: Process, load: Load, config: Path, random_: random.Random) -> int:
-    """Check that every answer is in the log and some of them prove; gives the size of the log."""
+    """Check that every answer is in the log and prove some of them; return the size of the log."""
     settings = read_settings(config)
     verifier = read_signing_key(settings.signing_key, settings.log_origin).verifier()
     with grpc.insecure_channel(server.address) as channel:
@@ -94,7 +94,7 @@ def check_answers(server: Process, load: Load, config: Path, random_: random.Ran
 
 
 def kill_again_and_again(config: Path, rounds: int) -> None:
-    """Kill, start again, check; the checkpoint of every round must be continued by that of the next."""
+    """Kill, restart and check; each round's checkpoint must continue the one before."""
     seed = uuid.uuid4().int % 2**32
     random_, kept, answered = random.Random(seed), [], 0  # noqa: S311 - moments, no secrets
     settings = read_settings(config)

@@ -19,7 +19,7 @@ OF_TODAY = POLICY.replace("test-1", "test-2").replace("approve_max_pd = 0.20", "
 
 
 async def each(work: Callable[[int], Awaitable[None]], count: int) -> None:
-    """Do some at a time."""
+    """Run `work` for every number, 32 at a time."""
     waiting = iter(range(count))
 
     async def worker() -> None:
@@ -30,7 +30,7 @@ async def each(work: Callable[[int], Awaitable[None]], count: int) -> None:
 
 
 async def decisions(serving: Serving, count: int) -> list[pb.CreditDecision]:
-    """Decide about many, in two languages."""
+    """Score many customers, in two languages."""
     found: list[pb.CreditDecision] = [pb.CreditDecision()] * count
 
     async def one(number: int) -> None:
@@ -52,7 +52,7 @@ async def renew(serving: Serving, other: SmallFamily, write: Callable[[str], int
     await until(holds)
 
 
-async def unchanged(serving: Serving, before: Sequence[pb.CreditDecision]) -> None:
+async def check_unchanged(serving: Serving, before: Sequence[pb.CreditDecision]) -> None:
     """Read each decision back, its evidence, and its replay."""
 
     async def one(number: int) -> None:
@@ -85,10 +85,10 @@ async def test_every_decision_reads_back_replays_to_match_and_shows_its_reasons_
         await renew(serving, other, path.write_text)
         after = await decisions(serving, 20)
 
-        await unchanged(serving, before)
+        await check_unchanged(serving, before)
 
     assert {one.assessment.model_output.bundle_id for one in before} == {small.bundle_folder.name}
     assert {one.assessment.model_output.bundle_id for one in after} == {other.bundle_folder.name}
-    told = [one.decision for one in before[:20]], [one.decision for one in after]
-    assert told[0] != told[1], "the new model and policy decide otherwise"
+    outcomes = [one.decision for one in before[:20]], [one.decision for one in after]
+    assert outcomes[0] != outcomes[1], "the new model and policy decide otherwise"
     assert sum(bool(one.assessment.reasons.reasons) for one in before) > count / 2

@@ -27,7 +27,7 @@ pytestmark = USES_THE_DATABASE
 
 START_SECONDS_MEDIAN_MAX = 4.0
 MEMORY_BYTES_MAX = 300 * 1024 * 1024
-# Knock every 50 ms; by default gRPC waits a second and more, which would be measured too.
+# Reconnect every 50 ms; by default gRPC waits a second and more, which would be measured too.
 OFTEN = [(f"grpc.{name}_reconnect_backoff_ms", 50) for name in ("initial", "min", "max")]
 FORBIDDEN = {"lightgbm", "shap", "pandas", "sklearn", "pyarrow", "onnx"}
 Answered = tuple[str, int, credit_pb2.CreditDecision]
@@ -36,7 +36,7 @@ LIMIT = (Decimal(50_000), "TWD")
 
 @pytest.fixture
 def settings(released: Released, tmp_path: Path) -> dict[str, str]:
-    """Give the environment of a server of the released models with a database of its own."""
+    """Return the environment of a server of the released models with a database of its own."""
     source = Path(released.database.removeprefix("sqlite:///"))
     (tmp_path / "grounds.db").write_bytes(source.read_bytes())
     return {
@@ -65,7 +65,7 @@ def seconds_until_serving(settings: dict[str, str], port: int) -> float:
 
 
 def free_port() -> int:
-    """Give a port that nobody listens on."""
+    """Return a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -121,7 +121,7 @@ def test_sigterm_lets_calls_under_way_finish_and_exits_with_0(settings: dict[str
 
 
 def answer_and_kill(log: Path, settings: dict[str, str], answered: list[Answered]) -> None:
-    """Take 20 answers, then kill the server."""
+    """Receive 20 answers, then kill the server."""
     with demo.serving(log, **settings) as address, Client(address) as client:
         process = next(p for p in psutil.Process().children() if "server" in p.cmdline())
         for number in range(20):

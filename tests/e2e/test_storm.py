@@ -32,7 +32,7 @@ def request_bytes(number: int, order: random.Random) -> bytes:
 
 
 async def storm(address: str, seed: int) -> dict[str, list[str]]:
-    """Send every request ten times, in any order, 32 at once; gives the answers by request."""
+    """Send every request ten times, in any order, 32 at once; return the answers by request."""
     order = random.Random(seed)  # noqa: S311 - an order, no secret
     asked = [number for number in range(REQUESTS) for _ in range(DUPLICATES // 2)]
     order.shuffle(asked)

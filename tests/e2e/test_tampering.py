@@ -29,8 +29,8 @@ COLUMNS = [column.name for column in RECORDS.columns]
 RECORDS_BY_PLACE = RECORDS.c.record_index
 
 
-async def typed(*words: str) -> tuple[int, str]:
-    """Type a client's command beside the server's event loop; gives status and what was printed."""
+async def run_client(*words: str) -> tuple[int, str]:
+    """Run a client command beside the server's event loop; return its exit status and output."""
     done = await asyncio.to_thread(CliRunner().invoke, app, list(words))
     return done.exit_code, done.output
 
@@ -45,18 +45,18 @@ class Auditor:
     async def fetch(self) -> tuple[int, str]:
         """Export the whole log."""
         address = f"127.0.0.1:{self.serving.application.port}"
-        return await typed("export-log", str(self.export), "--checkpoint", str(self.kept), "--address", address)
+        return await run_client("export-log", str(self.export), "--checkpoint", str(self.kept), "--address", address)
 
     async def verify(self) -> tuple[int, str]:
         """Export and verify."""
         status, said = await self.fetch()
         assert status == 0, said
-        return await typed("verify", str(self.export), "--key", str(self.key), "--checkpoint", str(self.kept))
+        return await run_client("verify", str(self.export), "--key", str(self.key), "--checkpoint", str(self.kept))
 
 
 @pytest.fixture
 async def auditor(small_settings: Settings, tmp_path: Path) -> AsyncIterator[Auditor]:
-    """Let the server decide 20 times; keep the checkpoint of 13."""
+    """Record 20 decisions; keep the checkpoint of the first 13."""
     async with served(small_settings) as serving:
         found = Auditor(serving, tmp_path)
         log = serving.application.log
@@ -71,15 +71,15 @@ async def auditor(small_settings: Settings, tmp_path: Path) -> AsyncIterator[Aud
 
 
 def change(serving: Serving, how: Callable[[Connection], Any]) -> None:
-    """Change the database as somebody with access to it could."""
+    """Change the database as an attacker with access to it could."""
     engine = sqlalchemy.create_engine(serving.settings.database)
     with engine.begin() as connection:
         how(connection)
     engine.dispose()
 
 
-def examined(serving: Serving) -> tuple[bool, str]:
-    """Let the operator's doctor look."""
+def run_doctor(serving: Serving) -> tuple[bool, str]:
+    """Run the doctor; return whether the log holds, and what it printed."""
     log = serving.application.log
     assert log is not None
     database = Database(serving.settings.database)
@@ -88,8 +88,8 @@ def examined(serving: Serving) -> tuple[bool, str]:
     return holds, "\n".join(said)
 
 
-def flipped(value: Any) -> Any:
-    """Turn one bit of a byte in the middle."""
+def flip_bit(value: Any) -> Any:
+    """Return the value with one bit flipped in its middle."""
     if isinstance(value, int):
         return value ^ 64  # also of a place: no record is there
     if isinstance(value, str):
@@ -107,7 +107,7 @@ async def test_an_honest_log_verifies(auditor: Auditor) -> None:
     assert f"{SIZE} records, 0 up to {SIZE}: verified" in said
     assert f"the checkpoint of {KEPT} records holds" in said
     assert f"the checkpoint of {SIZE} records holds" in said
-    assert examined(auditor.serving)[0]
+    assert run_doctor(auditor.serving)[0]
 
 
 async def test_one_flipped_byte_in_any_column_is_found_and_where(auditor: Auditor) -> None:
@@ -115,24 +115,24 @@ async def test_one_flipped_byte_in_any_column_is_found_and_where(auditor: Audito
         row = connection.execute(select(RECORDS).where(RECORDS_BY_PLACE == PLACE)).one()._asdict()
     assert None not in row.values(), "every column of a decision is filled"
     for column in COLUMNS:
-        wrong, place = flipped(row[column]), row["record_index"]
+        wrong, place = flip_bit(row[column]), row["record_index"]
         change(
             auditor.serving,
             lambda c, w=wrong, n=column: c.execute(update(RECORDS).where(RECORDS_BY_PLACE == PLACE).values({n: w})),
         )
 
         status, said = await auditor.verify()
-        holds, told = examined(auditor.serving)
+        holds, report = run_doctor(auditor.serving)
 
         assert (status, holds) == (1, False), column
         assert f"record {place}: " in said, (column, said)
-        assert f"record {place}: " in told, (column, told)
+        assert f"record {place}: " in report, (column, report)
         now = wrong if column == "record_index" else place
         change(auditor.serving, lambda c, n=now: c.execute(update(RECORDS).where(n == RECORDS_BY_PLACE).values(row)))
     assert (await auditor.verify())[0] == 0
 
 
-def emptied(connection: Connection, column: str) -> None:
+def empty_column(connection: Connection, column: str) -> None:
     """Empty a column of one record."""
     connection.execute(update(RECORDS).where(RECORDS_BY_PLACE == PLACE).values({column: None}))
 
@@ -141,7 +141,7 @@ async def test_an_emptied_column_is_found_and_where(auditor: Auditor) -> None:
     for column in (name for name in COLUMNS if RECORDS.c[name].nullable):
         with auditor.serving.application.database.reading() as connection:
             right = connection.execute(select(RECORDS.c[column]).where(RECORDS_BY_PLACE == PLACE)).scalar_one()
-        change(auditor.serving, lambda c, n=column: emptied(c, n))
+        change(auditor.serving, lambda c, n=column: empty_column(c, n))
 
         status, said = await auditor.verify()
 
@@ -162,11 +162,11 @@ async def test_a_record_deleted_in_the_middle_is_found_and_where(auditor: Audito
 
     assert status == 1
     assert f"record {PLACE}: missing" in said
-    assert f"record {PLACE}: missing" in examined(auditor.serving)[1]
+    assert f"record {PLACE}: missing" in run_doctor(auditor.serving)[1]
 
 
 def cut(connection: Connection, serving: Serving, size: int) -> None:
-    """Cut the tail, and sign a head that fits: what the log's owner could do."""
+    """Cut the tail and sign a matching head, as the log's owner could."""
     log = serving.application.log
     assert log is not None
     connection.execute(delete(RECORDS).where(size <= RECORDS_BY_PLACE))
@@ -186,7 +186,7 @@ async def test_a_cut_tail_is_found_and_where_though_the_owner_signed_the_shorter
     assert f"records {KEPT - 3} to {KEPT - 1}: missing at the end of the log" in said
 
 
-async def test_a_day_rewritten_with_correct_hashes_and_signed_anew_is_found_and_where(auditor: Auditor) -> None:
+async def test_a_day_rewritten_with_correct_hashes_and_signed_again_is_found_and_where(auditor: Auditor) -> None:
     log = auditor.serving.application.log
     assert log is not None
     change(auditor.serving, lambda c: cut(c, auditor.serving, 4))
@@ -226,15 +226,15 @@ async def test_a_checkpoint_of_another_log_is_refused(auditor: Auditor, tmp_path
     other.write_text(sign_checkpoint(Checkpoint(key.name, 7, b"\x01" * 32), key))
 
     words = ("verify", str(auditor.export), "--key", str(auditor.key))
-    status, said = await typed(*words, "--checkpoint", str(other))
-    of_its_key, told = await typed("verify", str(auditor.export), "--key", key.verifier().text())
+    status, said = await run_client(*words, "--checkpoint", str(other))
+    of_its_key, refusal = await run_client("verify", str(auditor.export), "--key", key.verifier().text())
 
     assert (status, of_its_key) == (1, 1)
     assert "checkpoint 2 is refused" in said
-    assert "checkpoint 1 is refused" in told
+    assert "checkpoint 1 is refused" in refusal
 
 
-def with_a_cut_line(export: Path, to: Path) -> Path:
+def write_truncated_export(export: Path, to: Path) -> Path:
     """Copy an export whose fourth line was cut."""
     lines = export.read_text().splitlines()
     to.write_text("\n".join([*lines[:3], lines[3][:50], *lines[4:]]) + "\n")
@@ -243,7 +243,7 @@ def with_a_cut_line(export: Path, to: Path) -> Path:
 
 async def test_verify_says_what_cannot_be_read_in_one_sentence(auditor: Auditor, tmp_path: Path) -> None:
     assert (await auditor.fetch())[0] == 0
-    broken = with_a_cut_line(auditor.export, tmp_path / "broken.log")
+    broken = write_truncated_export(auditor.export, tmp_path / "broken.log")
 
     for file in (broken, tmp_path / "nowhere.log", auditor.key):
         done = await asyncio.to_thread(CliRunner().invoke, app, ["verify", str(file), "--key", str(auditor.key)])
