@@ -66,14 +66,20 @@ def load(
     """Load feature and run files: each is checked wholly before anything of it is shown. Killed, type it again."""
     from server.load.files import load_file  # pyarrow: the serving process does without
     from server.stores.database import Database
-    from server.stores.record_log.opening import KeyPlaces
-    from server.stores.runs.loading import Keep
+    from server.stores.record_log.opening import KeyLocations
+    from server.stores.runs.loading import RunRetention
 
     settings = read_settings(config)
     database = Database(settings.database)
     database.migrate()
     for path in files:
-        done = load_file(database, path, dt.datetime.now(dt.UTC), KeyPlaces.of(settings), Keep.of(settings))
+        done = load_file(
+            database,
+            path,
+            dt.datetime.now(dt.UTC),
+            KeyLocations.from_settings(settings),
+            RunRetention.from_settings(settings),
+        )
         erased = f", {done.erased:,} left out: erased since" if done.erased else ""
         typer.echo(
             f"{path}: {done.family} {done.kind}: {done.added:,} added, {done.known:,} were there already{erased}"
@@ -98,17 +104,17 @@ def doctor(config: Config = None) -> None:
     from server.maintenance.accounts import find_key_and_run_problems
     from server.maintenance.doctor import check_log, read_verifier_key
     from server.stores.catalog.artifacts import missing_artifacts
-    from server.stores.catalog.bundle_cache import Shelf
+    from server.stores.catalog.bundle_cache import BundleCache
     from server.stores.database import Database
-    from server.stores.record_log.opening import KeyPlaces
+    from server.stores.record_log.opening import KeyLocations
 
     settings = read_settings(config)
     database = Database(settings.database)
     database.migrate()
     holds, sentences = check_log(database, read_verifier_key(settings), settings.anchor_folder)
     problems = [
-        *find_key_and_run_problems(database, KeyPlaces.of(settings)),
-        *missing_artifacts(database, Shelf(settings.bundles, "credit")),
+        *find_key_and_run_problems(database, KeyLocations.from_settings(settings)),
+        *missing_artifacts(database, BundleCache(settings.bundles, "credit")),
     ]
     database.close()
     for sentence in (*sentences, *problems):

@@ -34,20 +34,20 @@ from server.edges.thread_pool import Threads
 from server.edges.warm_up import read_rules, rehearse, settle
 from server.registry.policy_watch import PolicyWatch
 from server.registry.serving_models import LineupWatch
-from server.stores.catalog.bundle_cache import Shelves
+from server.stores.catalog.bundle_cache import BundleCaches
 from server.stores.catalog.policies import PolicyStore
 from server.stores.database import Database
 from server.stores.features import FeatureStore
-from server.stores.record_log.anchors import Anchors
-from server.stores.record_log.decision_index import DecisionList
-from server.stores.record_log.header_chunks import Chunker
+from server.stores.record_log.anchors import CheckpointAnchor
+from server.stores.record_log.decision_index import DecisionIndex
+from server.stores.record_log.header_chunks import HeaderIndexer
 from server.stores.record_log.log import RecordLog
-from server.stores.record_log.opening import KeyPlaces, open_log
-from server.stores.record_log.proofs import Proofs
-from server.stores.record_log.sampling import Samples
+from server.stores.record_log.opening import KeyLocations, open_log
+from server.stores.record_log.proofs import ProofReader
+from server.stores.record_log.sampling import SampleDrawer
 from server.stores.runs.changes import ChangeStore
-from server.stores.runs.evidence import RunRows
-from server.stores.runs.predictions import RiskStore
+from server.stores.runs.evidence import RunEvidenceReader
+from server.stores.runs.predictions import PredictionStore
 
 LOG = structlog.get_logger()
 SERVICES = (
@@ -93,8 +93,8 @@ class Application:
         self.lineup = LineupWatch(settings.bundles)
         self.health = health.aio.HealthServicer()
         self.gate = Gate(settings.request_bytes_max)
-        self.anchors = Anchors(self.database, settings.anchor_folder, settings.anchor_command)
-        self.chunker, self.samples = Chunker(self.database), Samples(self.database)
+        self.anchors = CheckpointAnchor(self.database, settings.anchor_folder, settings.anchor_command)
+        self.chunker, self.samples = HeaderIndexer(self.database), SampleDrawer(self.database)
         self.log: RecordLog | None = None
         self.recorder: Recorder | None = None
         self.tasks: list[asyncio.Task[None]] = []
@@ -105,7 +105,7 @@ class Application:
         policies = PolicyWatch(self.settings.policy)
         await self.threads.run(self.database.migrate)
         kept = PolicyStore(self.database)
-        await self.threads.run(policies.keep_with, lambda policy: kept.keep(policy.content))
+        await self.threads.run(policies.keep_with, lambda policy: kept.save(policy.content))
         self.log = await self.threads.run(self.open_log)
         self.recorder = Recorder(self.log, self.tell_health, self.idle_probe_seconds)
         await self.threads.run(self.lineup.refresh)
@@ -134,7 +134,7 @@ class Application:
 
     def open_log(self) -> RecordLog:
         """Open the log with its keys, or begin it."""
-        return open_log(self.database, KeyPlaces.of(self.settings))
+        return open_log(self.database, KeyLocations.from_settings(self.settings))
 
     def build(self, policies: PolicyWatch, tokens: PageTokens, records: tuple[Recorder, RecordLog]) -> grpc.aio.Server:
         """Make the gRPC server with every service."""
@@ -148,7 +148,7 @@ class Application:
         features = FeatureStore(self.database)
         credit = CreditServicer(self.lineup, policies, features, records, self.threads, clock=now)
         credit_pb2_grpc.add_CreditServiceServicer_to_server(credit, server)
-        churn = ChurnServicer(RiskStore(self.database), ChangeStore(self.database), tokens, self.readers)
+        churn = ChurnServicer(PredictionStore(self.database), ChangeStore(self.database), tokens, self.readers)
         churn_pb2_grpc.add_ChurnServiceServicer_to_server(churn, server)
         audit_pb2_grpc.add_AuditServiceServicer_to_server(self.audit(features, tokens, records), server)
         model_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(self.lineup), server)
@@ -159,16 +159,16 @@ class Application:
 
     def audit(self, features: FeatureStore, tokens: PageTokens, records: tuple[Recorder, RecordLog]) -> AuditServicer:
         """Make what answers auditors."""
-        proofs, policies = Proofs(self.database), PolicyStore(self.database)
-        shelves = Shelves(self.settings.bundles)
-        shelf = shelves.of(FAMILY)
+        proofs, policies = ProofReader(self.database), PolicyStore(self.database)
+        shelves = BundleCaches(self.settings.bundles)
+        shelf = shelves.for_family(FAMILY)
         recorder, log = records
         readings = Readings(recorder, clock=now)
         bundles = BundlesTold(self.lineup)
         desk = EvidenceDesk(readings, log, proofs, (policies, bundles), self.readers)
         replays = Replays(readings, log, proofs, Past(shelf, policies, features), self.readers)
-        lists = DecisionLists((DecisionList(self.database), self.samples), proofs, tokens, self.readers)
-        rows = RunRows(log)
+        lists = DecisionLists((DecisionIndex(self.database), self.samples), proofs, tokens, self.readers)
+        rows = RunEvidenceReader(log)
         risks = (
             ChurnEvidenceDesk(readings, rows, proofs, bundles, self.readers),
             ChurnReplays(readings, rows, proofs, shelves, self.readers),
@@ -202,13 +202,13 @@ class Application:
     async def chunk(self) -> None:
         """Have what samples look at put side by side again and again; no answer waits for it."""
         while True:
-            await self.attempt("chunks", self.chunker.make())
+            await self.attempt("chunks", self.chunker.build_missing_chunks())
             await asyncio.sleep(self.chunk_seconds)
 
     async def spare(self) -> None:
         """Have a process ready that draws samples, once callers have been served."""
         await asyncio.sleep(self.spare_seconds)
-        await self.attempt("spare", self.readers.run(self.samples.prepare))
+        await self.attempt("spare", self.readers.run(self.samples.start_standby))
 
     async def attempt(self, task: str, work: Awaitable[object]) -> None:
         """Do what is done again and again; whatever it raises is logged, once while it stays the same, and it goes on."""

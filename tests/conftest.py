@@ -24,8 +24,8 @@ from server.application import Application
 from server.config import Settings, read_settings
 from server.load.files import load_file
 from server.stores.database import Database
-from server.stores.record_log.opening import KeyPlaces
-from server.stores.runs.loading import Keep
+from server.stores.record_log.opening import KeyLocations
+from server.stores.runs.loading import RunRetention
 from tests.small import SmallFamily, write_small_family
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -102,9 +102,9 @@ def key_settings(folder: Path) -> dict[str, Any]:
     }
 
 
-def key_places(folder: Path) -> KeyPlaces:
+def key_places(folder: Path) -> KeyLocations:
     """Return the same for code that opens the log without a server."""
-    return KeyPlaces.of(read_settings(**key_settings(folder)))
+    return KeyLocations.from_settings(read_settings(**key_settings(folder)))
 
 
 def key_environment(folder: Path) -> dict[str, str]:
@@ -131,7 +131,7 @@ def small_database(small: SmallFamily) -> Path:
     path = small.folder / "small.db"
     database = Database(f"sqlite:///{path}")
     database.migrate()
-    load_file(database, small.features, LOAD_TIME, key_places(path.parent), Keep.of(read_settings()))
+    load_file(database, small.features, LOAD_TIME, key_places(path.parent), RunRetention.from_settings(read_settings()))
     database.close()
     return path
 

@@ -35,8 +35,8 @@ def erase(market: Market, customers: Customers, reason: Reason, apply: Apply = F
     """Forget customers: destroy their keys, delete their features and their rows in runs, and record it. Cannot be undone."""
     from server.maintenance.erasure import erase_customer as erase_one
     from server.maintenance.erasure import preview_erasure, rewrite_files
-    from server.stores.runs.erasure import remove_tombstones
-    from server.stores.runs.loading import alone, sweep
+    from server.stores.runs.erasure import delete_expired_tombstones
+    from server.stores.runs.loading import delete_unfinished_runs, lock_loading
 
     settings, wanted = read_settings(config), [checked(market, customer) for customer in customers]
     with opened_log(config) as log:
@@ -45,10 +45,10 @@ def erase(market: Market, customers: Customers, reason: Reason, apply: Apply = F
                 typer.echo(f"{' '.join(customer)}: {told(preview_erasure(log, customer, reason), apply=False)}")
             typer.echo("nothing was done; to do it: --apply")
             return
-        with alone(log.database):
-            sweep(log.database)
+        with lock_loading(log.database):
+            delete_unfinished_runs(log.database)
             with log.database.writing() as connection:
-                remove_tombstones(connection, now(), settings.churn_token_days)
+                delete_expired_tombstones(connection, now(), settings.churn_token_days)
             for customer in wanted:  # all of them can be erased, or none is
                 preview_erasure(log, customer, reason)
             try:
@@ -117,12 +117,12 @@ def release(
 ) -> None:
     """Release a legal hold; other holds on the same customer stay."""
     from server.maintenance.erasure import check_reason
-    from server.stores.record_log.holds import held_by, release_hold
+    from server.stores.record_log.holds import read_hold_subject, release_hold
 
     with opened_log(config) as log:
-        market, tag = held_by(log, hold_id.lower())
+        market, tag = read_hold_subject(log, hold_id.lower())
         # The hold knows its customer by the tag alone; a word of the reason that has this tag is the number.
-        named = [word for word in (reason, *WORDS.findall(reason)) if log.tag_of(market, word) == tag]
+        named = [word for word in (reason, *WORDS.findall(reason)) if log.customer_tag(market, word) == tag]
         check_reason(reason, (market, named[0] if named else NO_CUSTOMER))
         release_hold(log, hold_id.lower(), reason, now())
     typer.echo(f"hold {hold_id}: released")
@@ -134,7 +134,7 @@ def retain(apply: Apply = False, config: Config = None) -> None:
 
     from server.decisions.retention import read_retention
     from server.maintenance.retention import preview_retention, remove_due_content
-    from server.stores.runs.erasure import remove_tombstones
+    from server.stores.runs.erasure import delete_expired_tombstones
 
     settings, moment = read_settings(config), now()
     table = read_retention(settings.retention)
@@ -154,7 +154,7 @@ def retain(apply: Apply = False, config: Config = None) -> None:
             typer.echo(f"nothing was done; to remove the content of {due:,} records: --apply")
             return
         with log.database.writing() as connection:
-            remove_tombstones(connection, moment, settings.churn_token_days)
+            delete_expired_tombstones(connection, moment, settings.churn_token_days)
         with Progress(transient=True, disable=not sys.stderr.isatty()) as progress:
             task = progress.add_task("records", total=due)
             done = 0
@@ -168,13 +168,13 @@ def retain(apply: Apply = False, config: Config = None) -> None:
 def opened_log(config: Path | None) -> "Iterator[RecordLog]":
     """Open the log."""
     from server.stores.database import Database
-    from server.stores.record_log.opening import KeyPlaces, open_log
+    from server.stores.record_log.opening import KeyLocations, open_log
 
     settings = read_settings(config)
     database = Database(settings.database)
     try:
         database.migrate()
-        log = open_log(database, KeyPlaces.of(settings))
+        log = open_log(database, KeyLocations.from_settings(settings))
         try:
             yield log
         finally:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar
 
 from server.errors import PageTokenInvalid, ResyncRequired
-from server.stores.runs.changes import Phase
+from server.stores.runs.changes import SyncPhase
 
 MAC_BYTES = 16
 PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX = 100, 1000
@@ -47,7 +47,7 @@ class SyncPlace:
     since: int | None
     mark: int
     since_mark: int
-    phase: Phase
+    phase: SyncPhase
     customer_id: str
     number: int
 

@@ -12,7 +12,7 @@ import structlog
 
 from server.edges.places import place_of
 from server.errors import StoreUnavailable
-from server.stores.record_log.entries import Entry, Kept, Outcome
+from server.stores.record_log.entries import AppendResult, LogEntry, Record
 
 LOG = structlog.get_logger()
 Arguments = TypeVarTuple("Arguments")
@@ -26,7 +26,7 @@ IDLE_PROBE_SECONDS = 2.0  # where nothing is written, nothing else would show th
 class Log(Protocol):
     """Where records are durable; see server.stores.record_log.log.RecordLog."""
 
-    def append(self, entries: Sequence[Entry]) -> list[Outcome]:
+    def append(self, entries: Sequence[LogEntry]) -> list[AppendResult]:
         """Append durably; gives for each entry what counts."""
 
     def probe(self) -> None:
@@ -51,7 +51,7 @@ class Recorder:
         self.hang_seconds = HANG_SECONDS
         self.writable = True
         self.commits = self.records = 0
-        self.waiting: list[tuple[Entry, asyncio.Future[Outcome]]] = []
+        self.waiting: list[tuple[LogEntry, asyncio.Future[AppendResult]]] = []
         self.something = asyncio.Event()
         self.closing = False
         self.pool = ThreadPoolExecutor(1, thread_name_prefix="recorder")
@@ -61,16 +61,16 @@ class Recorder:
         """Begin to write."""
         self.task = asyncio.create_task(self.run())
 
-    async def keep(self, entry: Entry) -> Kept:
+    async def keep(self, entry: LogEntry) -> Record:
         """Record an entry; gives what counts: this one, or the one that the same request got earlier.
 
         Once it waits here it is recorded, also when its caller goes away.
 
         Raises:
             StoreUnavailable: It may not be answered.
-            RequestIdReused, RecordRemoved, RecordDamaged, Overtaken: See RecordLog.append.
+            RequestIdReused, RecordRemoved, RecordDamaged, PreconditionFailed: See RecordLog.append.
         """
-        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[AppendResult] = asyncio.get_running_loop().create_future()
         self.waiting.append((entry, future))
         self.something.set()
         outcome = await asyncio.shield(future)
@@ -106,7 +106,7 @@ class Recorder:
         except TimeoutError:
             pass
 
-    async def written(self, entries: list[Entry]) -> Sequence[Outcome]:
+    async def written(self, entries: list[LogEntry]) -> Sequence[AppendResult]:
         """Write a batch; whatever fails, each of its callers is told."""
         try:
             outcomes = await self.in_thread(self.log.append, entries)

@@ -18,10 +18,10 @@ from server.edges.validation import validate
 from server.errors import RequestInvalid
 from server.stores.database import Snapshot
 from server.stores.features import FeatureStore
-from server.stores.record_log.entries import EPOCH, Entry, Kept, new_record_id
+from server.stores.record_log.entries import EPOCH, LogEntry, Record, new_record_id
 from server.stores.record_log.log import RecordLog
-from server.stores.record_log.proofs import Proofs
-from server.stores.record_log.tiles import NodesOf
+from server.stores.record_log.proofs import ProofReader
+from server.stores.record_log.tiles import TreeHashReader
 
 NOBODY = ""  # a market, a customer and a request that there are not
 
@@ -37,8 +37,8 @@ def rehearse(log: RecordLog, features: FeatureStore, schemas: Iterable[Schema]) 
     """
     runtime()
     for schema in schemas:
-        features.newest(NOBODY, NOBODY, schema)
-    entry = Entry(
+        features.find_newest(NOBODY, NOBODY, schema)
+    entry = LogEntry(
         kind=EVIDENCE_READING,
         record_id=new_record_id(EPOCH),
         time=EPOCH,
@@ -48,12 +48,12 @@ def rehearse(log: RecordLog, features: FeatureStore, schemas: Iterable[Schema]) 
     )
     with contextlib.suppress(Undone), log.database.writing() as connection:
         (kept,), _ = log.append_within(connection, [entry])
-        assert isinstance(kept, Kept), "the name is new"
-        log.rows_of(connection, {(LOCAL_CALLER, NOBODY)})
+        assert isinstance(kept, Record), "the name is new"
+        log.find_request_rows(connection, {(LOCAL_CALLER, NOBODY)})
         then = Snapshot(log.database, connection)
-        assert then.of(log).with_stored(entry.record_id), "it was just appended"
-        newest_inclusion(Proofs(then), entry.record_id)  # with a stock of hashes of its own: these are undone
-        NodesOf(connection)([Node(0, kept.index)])  # of a log that was empty the proof asks for nothing
+        assert then.of(log).find_stored(entry.record_id), "it was just appended"
+        newest_inclusion(ProofReader(then), entry.record_id)  # with a stock of hashes of its own: these are undone
+        TreeHashReader(connection)([Node(0, kept.index)])  # of a log that was empty the proof asks for nothing
         after(then.of(log), kept)
         raise Undone
 

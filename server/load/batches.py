@@ -12,7 +12,7 @@ from server.decisions.bands import held_bands
 from server.load.checks import list_matrix
 from server.load.drivers import parse_drivers
 from server.load.manifest import RunManifest
-from server.stores.runs.arrow_chunks import EXPORTED, pieces, read
+from server.stores.runs.arrow_chunks import EXPORT_SCHEMA, decode_chunk, split_batch
 from server.stores.runs.loading import Chunk
 from server.stores.tables import RISKS
 
@@ -38,9 +38,9 @@ class PreviousBands:
     """
 
     def __init__(self, contents: Iterable[bytes], customer_ids: pa.ChunkedArray) -> None:
-        empty = pa.schema([EXPORTED.field(name) for name in _HISTORY_COLUMNS]).empty_table()
+        empty = pa.schema([EXPORT_SCHEMA.field(name) for name in _HISTORY_COLUMNS]).empty_table()
         self._table = pa.concat_tables(
-            [empty, *(read(content, _HISTORY_COLUMNS) for content in contents)]
+            [empty, *(decode_chunk(content, _HISTORY_COLUMNS) for content in contents)]
         ).combine_chunks()
         # Once for all customers: a look-up by batch would hash the whole previous run each time.
         self._positions = pc.index_in(
@@ -64,7 +64,7 @@ def prepare_batch(
     exported = _export_columns(batch, manifest, before, parse_drivers(told))
     chunks, places = [], np.empty(batch.num_rows, dtype=np.int64)
     first = 0
-    for chunk, (piece, content) in enumerate(pieces(exported), start=first_chunk):
+    for chunk, (piece, content) in enumerate(split_batch(exported), start=first_chunk):
         places[first : first + piece.num_rows] = chunk
         first += piece.num_rows
         chunks.append({"run_number": number, "chunk": chunk, "row_count": piece.num_rows, "content": content})
@@ -94,9 +94,9 @@ def _export_columns(
         "drivers": drivers,
     }
     arrays = [
-        _as_array(columns[field.name] if field.name in columns else batch[field.name], field) for field in EXPORTED
+        _as_array(columns[field.name] if field.name in columns else batch[field.name], field) for field in EXPORT_SCHEMA
     ]
-    return pa.RecordBatch.from_arrays(arrays, schema=EXPORTED)
+    return pa.RecordBatch.from_arrays(arrays, schema=EXPORT_SCHEMA)
 
 
 def _as_array(column: pa.Array | pa.ChunkedArray, field: pa.Field) -> pa.Array:

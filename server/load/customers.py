@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from models.identifiers import MARKET_PATTERN
 from server.errors import LoadRefused
-from server.stores.record_log.erased_customers import Forgotten
+from server.stores.record_log.erased_customers import ErasedCustomers
 
 _MARKET = f"^{MARKET_PATTERN}$"
 _CUSTOMER_ID = r"^[A-Za-z0-9._:-]{1,64}$"
@@ -31,7 +31,7 @@ def check_customers(path: Path, table: pa.Table) -> None:
         raise LoadRefused(f"{path}: {table.num_rows - distinct} rows repeat a market, customer and time")
 
 
-def rows_to_load(rows: pa.RecordBatch | pa.Table, gone: Forgotten) -> pa.Array:
+def rows_to_load(rows: pa.RecordBatch | pa.Table, gone: ErasedCustomers) -> pa.Array:
     """Tell of every row whether it stays: it does not where the customer was erased at or after its time."""
     if not gone.times:
         return pa.repeat(True, rows.num_rows)  # noqa: FBT003 - pyarrow's signature

@@ -17,11 +17,11 @@ from server.errors import LoadRefused
 from server.load.customers import KEY_COLUMNS, check_columns, check_customers, rows_to_load
 from server.load.runs import RUN_MANIFEST_KEYS, load_run
 from server.stores.database import Database
-from server.stores.features import append, new_rows
-from server.stores.float_arrays import pack
-from server.stores.record_log.erased_customers import Forgotten, forgotten
-from server.stores.record_log.opening import KeyPlaces, open_log
-from server.stores.runs.loading import Keep, alone, sweep
+from server.stores.features import append_features, unstored_rows
+from server.stores.float_arrays import pack_doubles
+from server.stores.record_log.erased_customers import ErasedCustomers, read_erased_customers
+from server.stores.record_log.opening import KeyLocations, open_log
+from server.stores.runs.loading import RunRetention, delete_unfinished_runs, lock_loading
 
 _FORMATS = {"features": 1, "run": 2}
 BATCH_ROWS = 5000  # in one transaction
@@ -41,7 +41,9 @@ class LoadResult:
     erased: int
 
 
-def load_file(database: Database, path: Path, load_time: dt.datetime, keys: KeyPlaces, keep: Keep) -> LoadResult:
+def load_file(
+    database: Database, path: Path, load_time: dt.datetime, keys: KeyLocations, keep: RunRetention
+) -> LoadResult:
     """Check a file and load it. The same file again changes nothing.
 
     Of a file that is refused nothing is loaded. Of a load that was killed readers see a run not at all, and features
@@ -60,9 +62,9 @@ def load_file(database: Database, path: Path, load_time: dt.datetime, keys: KeyP
         StoreUnavailable: A load or an erasure is under way, or the database does not answer.
     """
     manifest = _read_manifest(path)
-    with alone(database):
-        sweep(database)
-        gone = forgotten(database, keys)
+    with lock_loading(database):
+        delete_unfinished_runs(database)
+        gone = read_erased_customers(database, keys)
         if manifest["kind"] == "features":
             return _load_features(database, path, manifest, gone)
         log = open_log(database, keys)
@@ -96,7 +98,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def _load_features(database: Database, path: Path, manifest: dict[str, Any], gone: Forgotten) -> LoadResult:
+def _load_features(database: Database, path: Path, manifest: dict[str, Any], gone: ErasedCustomers) -> LoadResult:
     """Append the customers' features, but for those who were erased since; in small transactions, for decisions wait."""
     table = pq.read_table(path)
     check_customers(path, table)
@@ -104,11 +106,11 @@ def _load_features(database: Database, path: Path, manifest: dict[str, Any], gon
     batches = table.filter(rows_to_load(table, gone)).to_batches(BATCH_ROWS)
     for batch in batches:  # nobody else appends meanwhile: what can be appended now can be appended below
         with database.reading() as connection:
-            deque(new_rows(connection, _feature_rows(batch, names, digest)), maxlen=0)
+            deque(unstored_rows(connection, _feature_rows(batch, names, digest)), maxlen=0)
     added = known = 0
     for batch in batches:
         with database.writing() as connection:
-            new, old = append(connection, _feature_rows(batch, names, digest))
+            new, old = append_features(connection, _feature_rows(batch, names, digest))
         added, known = added + new, known + old
     return LoadResult("features", manifest["family"], added, known, table.num_rows - added - known)
 
@@ -136,4 +138,4 @@ def _feature_rows(batch: pa.RecordBatch, names: list[str], digest: str) -> Itera
     keys = batch.select(list(KEY_COLUMNS)).to_pylist()
     columns = [batch.column(name).to_pylist() for name in names]
     for key, values in zip(keys, zip(*columns, strict=True), strict=True):
-        yield {**key, "feature_set_digest": digest, "row": pack(values)}
+        yield {**key, "feature_set_digest": digest, "row": pack_doubles(values)}

@@ -23,11 +23,19 @@ from server.load.customers import KEY_COLUMNS, check_columns, check_customers, r
 from server.load.drivers import DriversInvalid
 from server.load.manifest import REQUIRED_KEYS, RunManifest, parse_manifest
 from server.stores.database import Database
-from server.stores.record_log.erased_customers import Forgotten
+from server.stores.record_log.erased_customers import ErasedCustomers
 from server.stores.record_log.log import RecordLog
-from server.stores.runs.arrow_chunks import EXPORTED, written
-from server.stores.runs.loading import Keep, Staged, begin_run, prune, publish, stage, sweep
-from server.stores.runs.predictions import run_before
+from server.stores.runs.arrow_chunks import EXPORT_SCHEMA, encode_chunk
+from server.stores.runs.loading import (
+    RunRetention,
+    StagedRun,
+    create_run,
+    delete_unfinished_runs,
+    prune_runs,
+    publish_run,
+    stage_rows,
+)
+from server.stores.runs.predictions import find_run_before
 from server.stores.tables import RISK_CHUNKS, RUNS
 
 BATCH_ROWS = 8192  # staged in one transaction: some tenths of a second
@@ -45,14 +53,19 @@ class _MarketLoad:
         chunks: Parts of the export that were written so far.
     """
 
-    staged: Staged
+    staged: StagedRun
     previous_bands: PreviousBands
     rows_read: int = 0
     chunk_count: int = 0
 
 
 def load_run(
-    log: RecordLog, path: Path, manifest: dict[str, Any], load_time: dt.datetime, keep: Keep, gone: Forgotten
+    log: RecordLog,
+    path: Path,
+    manifest: dict[str, Any],
+    load_time: dt.datetime,
+    keep: RunRetention,
+    gone: ErasedCustomers,
 ) -> tuple[int, int, int]:
     """Add a run with all its customers to the database of the log, which records it; while nobody else loads or erases.
 
@@ -76,12 +89,12 @@ def load_run(
             added = sum(_stage_batch(database, path, batch, checked, runs, gone) for batch in _read_batches(file))
             for run in runs.values():
                 if not run.chunk_count:  # all of its customers were erased; an export has at least one part
-                    stage(database, run.staged, [], [_empty_chunk(run.staged.number)], 0)
-            publish(log, [run.staged for run in runs.values()], load_time)
+                    stage_rows(database, run.staged, [], [_empty_chunk(run.staged.number)], 0)
+            publish_run(log, [run.staged for run in runs.values()], load_time)
         except BaseException:
-            sweep(database)
+            delete_unfinished_runs(database)
             raise
-        prune(database, keep, load_time)
+        prune_runs(database, keep, load_time)
     return added, 0, sum(run.rows_read for run in runs.values()) - added
 
 
@@ -122,7 +135,7 @@ def _begin_market(log: RecordLog, manifest: RunManifest, customers: pa.Table, li
     """
     market, as_of = customers["market"][0].as_py(), customers["as_of"][0].as_py()
     with log.database.reading() as connection:
-        previous = run_before(connection, market, as_of)
+        previous = find_run_before(connection, market, as_of)
         wanted = select(RISK_CHUNKS.c.content).order_by(RISK_CHUNKS.c.chunk)
         wanted = wanted.where(RISK_CHUNKS.c.run_number == previous.number) if previous else wanted.limit(0)
         # One by one: without it PostgreSQL's driver holds the whole export of the previous run.
@@ -131,7 +144,7 @@ def _begin_market(log: RecordLog, manifest: RunManifest, customers: pa.Table, li
         former = PreviousBands(contents, customers["customer_id"])
     whose = {"run_id": manifest.run_id, "market": market, "previous_run_id": previous.run_id if previous else None}
     times = {"as_of": as_of, "valid_until": as_of + dt.timedelta(days=manifest.valid_days)}
-    return _MarketLoad(begin_run(log, {**line, **whose, **times}), former)
+    return _MarketLoad(create_run(log, {**line, **whose, **times}), former)
 
 
 def _read_batches(file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
@@ -141,7 +154,7 @@ def _read_batches(file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
 
 def _empty_chunk(number: int) -> dict[str, Any]:
     """Give the only part of an export without customers."""
-    return {"run_number": number, "chunk": 0, "row_count": 0, "content": written(EXPORTED.empty_table())}
+    return {"run_number": number, "chunk": 0, "row_count": 0, "content": encode_chunk(EXPORT_SCHEMA.empty_table())}
 
 
 def _stage_batch(
@@ -150,7 +163,7 @@ def _stage_batch(
     batch: pa.RecordBatch,
     manifest: RunManifest,
     runs: dict[str, _MarketLoad],
-    gone: Forgotten,
+    gone: ErasedCustomers,
 ) -> int:
     """Check a batch and put it where no reader looks, but for who was erased; gives the number of its customers."""
     if problem := find_problem(batch, manifest):
@@ -169,7 +182,7 @@ def _stage_batch(
             content = prepare_batch(part, manifest, before, run.staged.number, run.chunk_count)
         except DriversInvalid as error:
             raise LoadRefused(f"{path}: {error}") from error
-        stage(database, run.staged, content.rows, content.chunks, content.scored)
+        stage_rows(database, run.staged, content.rows, content.chunks, content.scored)
         run.chunk_count += len(content.chunks)
         added += part.num_rows
     return added

@@ -3,11 +3,11 @@
 from server.errors import LogRefused, ServerError, StoreUnavailable
 from server.maintenance.erasure import find_erasure_problems
 from server.stores.database import Database
-from server.stores.record_log.opening import KeyPlaces, open_log
+from server.stores.record_log.opening import KeyLocations, open_log
 from server.stores.runs.records import run_problems
 
 
-def find_key_and_run_problems(database: Database, places: KeyPlaces) -> list[str]:
+def find_key_and_run_problems(database: Database, places: KeyLocations) -> list[str]:
     """Give what is wrong, one fact a line; needs the keys of the log.
 
     Raises:

@@ -14,11 +14,11 @@ from grounds_record.note import VerifierKey
 from grounds_record.verify import verify
 from server.config import Settings
 from server.stores.database import Database
-from server.stores.record_log.entries import split
-from server.stores.record_log.header_index import checked
-from server.stores.record_log.leaf_tiles import twig_problems
-from server.stores.record_log.proofs import Head, Proofs, retentions
-from server.stores.record_log.tiles import block_problems
+from server.stores.record_log.entries import split_hashes
+from server.stores.record_log.header_index import check_chunks
+from server.stores.record_log.leaf_tiles import leaf_tile_problems
+from server.stores.record_log.proofs import LogHead, ProofReader, read_retention_proofs
+from server.stores.record_log.tiles import tile_problems
 from server.stores.tables import CHECKPOINTS
 
 _ALL_INDEXES = 2**62
@@ -41,16 +41,16 @@ def check_log(database: Database, verifier: VerifierKey, anchor_folder: Path | N
 
 def _check_snapshot(database: Database, verifier: VerifierKey, anchors: list[str]) -> tuple[bool, list[str]]:
     """Check the database of one moment."""
-    proofs = Proofs(database)
-    head, count = proofs.head_and_count()
+    proofs = ProofReader(database)
+    head, count = proofs.read_head_and_count()
     if type(head.size) is not int:
         return False, ["the head of the log does not say, in whole numbers, how many records there are"]
     with database.reading() as connection:
         kept = [row.note for row in connection.execute(select(CHECKPOINTS).order_by(CHECKPOINTS.c.size))]
-        accounts = tuple(retentions(connection, range(_ALL_INDEXES), head.size))
-        nodes = [*twig_problems(connection, head.size), *block_problems(connection, head.size)]
+        accounts = tuple(read_retention_proofs(connection, range(_ALL_INDEXES), head.size))
+        nodes = [*leaf_tile_problems(connection, head.size), *tile_problems(connection, head.size)]
         chunks: list[str] = []
-        records = checked(connection, proofs.all(head.size), head.size, chunks)
+        records = check_chunks(connection, proofs.read_all(head.size), head.size, chunks)
         export = Export(start=0, records=records, retentions=accounts)
         verdict = verify(export, [head.checkpoint, *kept, *anchors], verifier)
     problems = list(_head_problems(head, count, verifier))
@@ -58,7 +58,7 @@ def _check_snapshot(database: Database, verifier: VerifierKey, anchors: list[str
     return verdict.holds and not found, [*verdict.sentences(), *found]
 
 
-def _head_problems(head: Head, count: int, verifier: VerifierKey) -> Iterator[str]:
+def _head_problems(head: LogHead, count: int, verifier: VerifierKey) -> Iterator[str]:
     """Compare the head with the records and with the key."""
     if head.verifier_key != verifier.text():
         yield "the head of the log names another public key than the signing key's"
@@ -66,13 +66,13 @@ def _head_problems(head: Head, count: int, verifier: VerifierKey) -> Iterator[st
         yield f"the head of the log says {head.size} records; the table has {count}"
 
 
-def _frontier_problems(head: Head, verifier: VerifierKey) -> list[str]:
+def _frontier_problems(head: LogHead, verifier: VerifierKey) -> list[str]:
     """Compare the frontier of the head with its checkpoint, whose root `verify` has held against the records."""
     try:
         signed = open_checkpoint(head.checkpoint, verifier)
     except RecordError:
         return []  # which `verify` has told
-    frontier = Frontier(head.size, split(head.peaks))
+    frontier = Frontier(head.size, split_hashes(head.peaks))
     fits = len(frontier.peaks) == head.size.bit_count() and frontier.root() == signed.root
     return (
         [] if signed.size == head.size and fits else ["the frontier in the head of the log is not that of its records"]

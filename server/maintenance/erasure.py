@@ -16,15 +16,15 @@ from sqlalchemy import ColumnElement, Connection, delete, func, select
 from grounds.audit.v1 import bodies_pb2 as pb
 from grounds_record.header import Header
 from server.errors import ErasureRefused
-from server.stores.record_log.customer_keys import LOG
-from server.stores.record_log.entries import Entry, new_record_id
+from server.stores.record_log.customer_keys import LOG_OWNER
+from server.stores.record_log.entries import LogEntry, new_record_id
 from server.stores.record_log.erased_customers import ERASURE
-from server.stores.record_log.holds import OPERATOR, Hold, holds_on, written
+from server.stores.record_log.holds import OPERATOR, Hold, append_entry, read_active_holds
 from server.stores.record_log.log import RecordLog
-from server.stores.record_log.related_records import headers_about
-from server.stores.runs.erasure import erase_risks
-from server.stores.runs.records import RunRow, rows_of_customer
-from server.stores.secure_delete import scrub
+from server.stores.record_log.related_records import read_related_headers
+from server.stores.runs.erasure import erase_predictions
+from server.stores.runs.records import RowDigest, read_customer_rows
+from server.stores.secure_delete import rewrite_tables
 from server.stores.tables import FEATURES, RECORDS
 
 _KEY_LABEL = "key_"
@@ -52,7 +52,7 @@ class ErasurePlan:
     unrecorded_keys: tuple[str, ...]
     present_keys: tuple[str, ...]
     feature_rows: int
-    run_rows: tuple[RunRow, ...]
+    run_rows: tuple[RowDigest, ...]
     holds: tuple[Hold, ...]
     erased_before: bool
 
@@ -64,14 +64,14 @@ class ErasurePlan:
 
 def read_plan(connection: Connection, log: RecordLog, customer: CustomerKey) -> ErasurePlan:
     """Look at what there is; changes nothing."""
-    tag = log.tag_of(*customer)
-    erasures = [header for _, header in headers_about(connection, tag, (ERASURE,))]
+    tag = log.customer_tag(*customer)
+    erasures = [header for _, header in read_related_headers(connection, tag, (ERASURE,))]
     sealed = select(RECORDS.c.key_id, func.count()).where(RECORDS.c.customer_tag == tag).group_by(RECORDS.c.key_id)
     # What is about the customer but under the log's own key, such as a hold, stays.
-    own = log.keys.of_owners({LOG})[LOG].key_id
+    own = log.key_store.find_by_owner({LOG_OWNER})[LOG_OWNER].key_id
     counts = {row[0]: row[1] for row in connection.execute(sealed) if row[0] != own}
-    current = {key.key_id for key in log.keys.of_owners({tag}).values()}
-    there = current | set(log.keys.by_id(counts.keys()))
+    current = {key.key_id for key in log.key_store.find_by_owner({tag}).values()}
+    there = current | set(log.key_store.find_by_id(counts.keys()))
     named = {key for header in erasures for key in _destroyed_keys(header)}
     features = select(func.count()).select_from(FEATURES).where(*_feature_condition(customer))
     return ErasurePlan(
@@ -79,8 +79,8 @@ def read_plan(connection: Connection, log: RecordLog, customer: CustomerKey) -> 
         unrecorded_keys=tuple(sorted((current | set(counts)) - named)),
         present_keys=tuple(sorted(there)),
         feature_rows=connection.execute(features).scalar_one(),
-        run_rows=tuple(rows_of_customer(connection, log, *customer)),
-        holds=tuple(holds_on(connection, tag)),
+        run_rows=tuple(read_customer_rows(connection, log, *customer)),
+        holds=tuple(read_active_holds(connection, tag)),
         erased_before=bool(erasures),
     )
 
@@ -114,12 +114,12 @@ def erase_customer(log: RecordLog, customer: CustomerKey, reason: str, at: dt.da
         plan = read_plan(connection, log, customer)
         _check_allowed(plan, customer)
         if plan.is_new:
-            written(log, connection, _erasure_entry(plan, log.tag_of(*customer), customer[0], reason, at))
+            append_entry(log, connection, _erasure_entry(plan, log.customer_tag(*customer), customer[0], reason, at))
             connection.execute(delete(FEATURES).where(*_feature_condition(customer)))
-            erase_risks(connection, *customer, at)
+            erase_predictions(connection, *customer, at)
         # The last before the commit: who appends after it finds no key of this customer, and makes a new one.
-        log.keys.retire(plan.present_keys)
-    log.keys.destroy(plan.present_keys)
+        log.key_store.retire(plan.present_keys)
+    log.key_store.destroy(plan.present_keys)
     return plan
 
 
@@ -129,8 +129,8 @@ def rewrite_files(log: RecordLog) -> None:
     Raises:
         StoreUnavailable: A database is busy for too long; run the command again.
     """
-    scrub(log.keys.database, ("wrapped_keys",))
-    scrub(log.database, _PLAINTEXT_TABLES)
+    rewrite_tables(log.key_store.database, ("wrapped_keys",))
+    rewrite_tables(log.database, _PLAINTEXT_TABLES)
 
 
 def _check_allowed(plan: ErasurePlan, customer: CustomerKey) -> None:
@@ -150,18 +150,18 @@ def check_reason(reason: str, customer: CustomerKey) -> None:
         raise ErasureRefused("--reason must not name the customer: it is kept for ever; name the case instead")
 
 
-def _erasure_entry(plan: ErasurePlan, tag: str, market: str, reason: str, at: dt.datetime) -> Entry:
+def _erasure_entry(plan: ErasurePlan, tag: str, market: str, reason: str, at: dt.datetime) -> LogEntry:
     """Give the entry that records an erasure: under the log's own key, the customer as a tag only."""
     body = pb.ErasureRecord(reason=reason, feature_rows=plan.feature_rows)
     for row in plan.run_rows:
         body.run_rows.add(run_id=row.run_id, market=row.market, row_sha256=row.sha256)
-    return Entry(
+    return LogEntry(
         kind=ERASURE,
         record_id=new_record_id(at),
         time=at,
         caller=OPERATOR,
         body=body.SerializeToString(deterministic=True),
-        about=tag,
+        subject_tag=tag,
         labels={"market": market} | {f"{_KEY_LABEL}{place}": key for place, key in enumerate(plan.unrecorded_keys)},
     )
 
@@ -176,20 +176,20 @@ def _feature_condition(customer: CustomerKey) -> tuple[ColumnElement[bool], ...]
     return FEATURES.c.market == customer[0], FEATURES.c.customer_id == customer[1]
 
 
-def find_erasure_problems(log: RecordLog) -> tuple[list[str], list[RunRow]]:
+def find_erasure_problems(log: RecordLog) -> tuple[list[str], list[RowDigest]]:
     """Hold the keys against the erasures; gives what is wrong, and the rows of runs that erasures took."""
-    rows: list[RunRow] = []
+    rows: list[RowDigest] = []
     named: dict[str, int] = {}
     with log.database.reading() as connection:
         ids = connection.execute(select(RECORDS.c.record_id).where(RECORDS.c.kind == ERASURE)).scalars().all()
         sealing = set(connection.execute(select(RECORDS.c.key_id).distinct()).scalars())
     for record_id in ids:
-        kept = log.of_id(record_id)
+        kept = log.find_by_id(record_id)
         assert kept is not None, "it was there a moment ago, and records are never deleted"
         named |= dict.fromkeys(_destroyed_keys(kept.header), kept.index)
         body = pb.ErasureRecord.FromString(kept.body)
-        rows += [RunRow(each.run_id, each.market, each.row_sha256) for each in body.run_rows]
-    there = log.keys.ids()
+        rows += [RowDigest(each.run_id, each.market, each.row_sha256) for each in body.run_rows]
+    there = log.key_store.read_ids()
     unfinished = [
         f"record {place}: the key that it says was destroyed is there; erase this customer again"
         for key, place in sorted(named.items())

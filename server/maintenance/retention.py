@@ -20,11 +20,11 @@ from grounds_record.header import REMOVED_MAX, RETENTION_KIND, RemovedRecord, pa
 from grounds_record.header_columns import mismatched_columns
 from server.decisions.retention import KEPT_FOR_EVER, Due, RetentionTable
 from server.errors import RetentionRefused
-from server.stores.record_log.entries import EPOCH, US, Entry, new_record_id, stored_record
-from server.stores.record_log.holds import OPERATOR, held_tags, written
+from server.stores.record_log.entries import EPOCH, MICROSECOND, LogEntry, new_record_id, stored_record
+from server.stores.record_log.holds import OPERATOR, append_entry, read_tags_on_hold
 from server.stores.record_log.log import RecordLog
-from server.stores.runs.records import stamp
-from server.stores.secure_delete import settle
+from server.stores.runs.records import timestamp
+from server.stores.secure_delete import reclaim_deleted_rows
 from server.stores.tables import RECORDS
 
 _ROWS_PER_FETCH = 10_000
@@ -47,7 +47,7 @@ class DueCount:
 def preview_retention(log: RecordLog, table: RetentionTable, now: dt.datetime) -> tuple[list[DueCount], dict[str, int]]:
     """Say what `remove` would do, line by line, and how many records there are of kinds without a line."""
     with log.database.reading() as connection:
-        held = held_tags(connection)
+        held = read_tags_on_hold(connection)
         counted = []
         for due in table.due(now):
             tags = (
@@ -81,12 +81,12 @@ def remove_due_content(
             log.lock_head(connection)
             found = _rows_still_due(connection, lines, places[start : start + batch])
             if found:
-                written(log, connection, _retention_entry(found, table, now))
+                append_entry(log, connection, _retention_entry(found, table, now))
                 gone = update(RECORDS).where(RECORDS.c.record_index.in_([row.record_index for row, _ in found]))
                 connection.execute(gone.values(ciphertext=None))
         if found:
             yield len(found)
-    settle(log.database, RECORDS.name)
+    reclaim_deleted_rows(log.database, RECORDS.name)
 
 
 def _due_indexes(log: RecordLog, lines: Sequence[Due]) -> "array[int]":
@@ -100,7 +100,7 @@ def _due_indexes(log: RecordLog, lines: Sequence[Due]) -> "array[int]":
         .order_by(RECORDS.c.record_index)
     )
     with log.database.reading() as connection:
-        held = held_tags(connection)
+        held = read_tags_on_hold(connection)
         for row in connection.execute(wanted, execution_options={"yield_per": _ROWS_PER_FETCH}):
             if row.customer_tag not in held:
                 found.append(row.record_index)
@@ -109,7 +109,7 @@ def _due_indexes(log: RecordLog, lines: Sequence[Due]) -> "array[int]":
 
 def _rows_still_due(connection: Connection, lines: Sequence[Due], places: Sequence[int]) -> list[tuple[Row[Any], Due]]:
     """Give which of these records are due and not held now that nobody else writes, checked."""
-    held = held_tags(connection)
+    held = read_tags_on_hold(connection)
     wanted = select(RECORDS).where(RECORDS.c.record_index.in_(places), _due_condition(lines))
     rows = connection.execute(wanted.order_by(RECORDS.c.record_index)).all()
     return [(_check_intact(row), _matching_line(row, lines)) for row in rows if row.customer_tag not in held]
@@ -124,7 +124,7 @@ def _line_conditions(due: Due) -> tuple[ColumnElement[bool], ...]:
     """Give the condition for records that a line removes, holds aside."""
     line, market = due.line, RECORDS.c.market
     of_market = or_(market.is_(None), market.not_in(due.others)) if line.market == "*" else market == line.market
-    old = RECORDS.c.time_us < (due.before - EPOCH) // US
+    old = RECORDS.c.time_us < (due.before - EPOCH) // MICROSECOND
     return RECORDS.c.kind == line.kind, of_market, old, RECORDS.c.ciphertext.is_not(None)
 
 
@@ -153,16 +153,16 @@ def _check_intact(row: Row[Any]) -> Row[Any]:
     return row
 
 
-def _retention_entry(found: Sequence[tuple[Row[Any], Due]], table: RetentionTable, now: dt.datetime) -> Entry:
+def _retention_entry(found: Sequence[tuple[Row[Any], Due]], table: RetentionTable, now: dt.datetime) -> LogEntry:
     """Give the entry that records what is removed: places and hashes in its header, the lines in its body."""
     body = pb.RetentionRecord(table_version=table.document.version, table_sha256=table.sha256)
     counts = Counter(due.line for _, due in found)
     for due in table.due(now):
         if count := counts[due.line]:
             line = due.line
-            before = stamp(due.before)
+            before = timestamp(due.before)
             body.lines.add(market=line.market, kind=line.kind, years=line.years, before_time=before, count=count)
-    return Entry(
+    return LogEntry(
         kind=RETENTION_KIND,
         record_id=new_record_id(now),
         time=now,

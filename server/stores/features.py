@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Select, bindparam, select
 from models.schema import FeatureInput, Schema
 from server.errors import LoadRefused
 from server.stores.database import Database
-from server.stores.float_arrays import unpack
+from server.stores.float_arrays import unpack_doubles
 from server.stores.tables import FEATURES
 
 CHUNK_ROWS = 500
@@ -55,11 +55,11 @@ class FeatureStore:
     def __init__(self, database: Database) -> None:
         self.database = database
 
-    def newest(self, market: str, customer_id: str, schema: Schema) -> StoredFeatures | None:
+    def find_newest(self, market: str, customer_id: str, schema: Schema) -> StoredFeatures | None:
         """Give the customer's newest features of the schema's feature set, or None where there are none."""
         return self.first(NEWEST, schema, of_market=market, customer=customer_id)
 
-    def of_time(self, market: str, customer_id: str, schema: Schema, as_of: dt.datetime) -> StoredFeatures | None:
+    def find_at(self, market: str, customer_id: str, schema: Schema, as_of: dt.datetime) -> StoredFeatures | None:
         """Give the customer's features as of exactly this time, or None where there are none any more."""
         return self.first(OF_TIME, schema, of_market=market, customer=customer_id, at=as_of)
 
@@ -69,7 +69,7 @@ class FeatureStore:
             found = connection.execute(wanted, {"of_digest": schema.feature_set_digest, **of}).first()
         if found is None:
             return None
-        numbers = zip(schema.names, unpack(found.row), strict=True)
+        numbers = zip(schema.names, unpack_doubles(found.row), strict=True)
         known = {name: schema.decode_value(name, number) for name, number in numbers if not math.isnan(number)}
         return StoredFeatures(known, utc(found.as_of))
 
@@ -79,21 +79,21 @@ def utc(time: dt.datetime) -> dt.datetime:
     return time.replace(tzinfo=dt.UTC) if time.tzinfo is None else time.astimezone(dt.UTC)
 
 
-def append(connection: Connection, rows: Iterable[dict[str, object]]) -> tuple[int, int]:
+def append_features(connection: Connection, rows: Iterable[dict[str, object]]) -> tuple[int, int]:
     """Append rows of the table; gives how many were new and how many were there already.
 
     Raises:
         LoadRefused: A row is there with other values: features are never changed, only dated anew.
     """
     added = known = 0
-    for new, old in new_rows(connection, rows):
+    for new, old in unstored_rows(connection, rows):
         if new:
             connection.execute(FEATURES.insert(), new)
         added, known = added + len(new), known + old
     return added, known
 
 
-def new_rows(
+def unstored_rows(
     connection: Connection, rows: Iterable[dict[str, object]]
 ) -> Iterator[tuple[list[dict[str, object]], int]]:
     """Give the rows that are not there yet, some at a time, and how many others are.

@@ -5,12 +5,12 @@ import struct
 from collections.abc import Iterable
 
 
-def pack(values: Iterable[float | None]) -> bytes:
+def pack_doubles(values: Iterable[float | None]) -> bytes:
     """Write values; None becomes NaN."""
     numbers = [math.nan if value is None else value for value in values]
     return struct.pack(f"<{len(numbers)}d", *numbers)
 
 
-def unpack(content: bytes) -> tuple[float, ...]:
+def unpack_doubles(content: bytes) -> tuple[float, ...]:
     """Read values."""
     return struct.unpack(f"<{len(content) // 8}d", content)

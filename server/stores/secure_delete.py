@@ -15,7 +15,7 @@ from server.stores.database import BUSY_SECONDS, Database
 AGAIN_SECONDS = 0.05
 
 
-def scrub(database: Database, tables: tuple[str, ...]) -> None:
+def rewrite_tables(database: Database, tables: tuple[str, ...]) -> None:
     """Write these tables anew (of SQLite the whole file), so that what was deleted from them is gone.
 
     Others wait meanwhile; for how long depends on how much is copied.
@@ -30,7 +30,7 @@ def scrub(database: Database, tables: tuple[str, ...]) -> None:
         run(database, f"VACUUM (FULL, ANALYZE) {', '.join(tables)}")
 
 
-def settle(database: Database, table: str) -> None:
+def reclaim_deleted_rows(database: Database, table: str) -> None:
     """See to what was deleted from a table that is too large to be written anew, or must not be locked for so long.
 
     SQLite has overwritten it already but for the write-ahead log. PostgreSQL takes the old rows out of the table's pages, and

@@ -34,11 +34,11 @@ from grounds_record.sealed_record import SealedRecord, open_record, seal_record
 from server.config import read_settings
 from server.stores.database import Database
 from server.stores.record_log.decision_index import CREDIT_DECISION
-from server.stores.record_log.entries import EPOCH, US, new_record_id, row_of, split
-from server.stores.record_log.header_index import chunk_all
+from server.stores.record_log.entries import EPOCH, MICROSECOND, new_record_id, record_row, split_hashes
+from server.stores.record_log.header_index import build_chunks
 from server.stores.record_log.log import RecordLog
-from server.stores.record_log.opening import KeyPlaces, open_log
-from server.stores.record_log.tiles import keep_nodes
+from server.stores.record_log.opening import KeyLocations, open_log
+from server.stores.record_log.tiles import write_tiles
 from server.stores.tables import LOG_HEAD, RECORDS
 from tests.bench.record import databases, prepare_server
 
@@ -127,11 +127,13 @@ def _fill(config: Path, count: int, say: Say) -> dict[str, Any]:
     settings = read_settings(config)
     database = Database(settings.database)
     event.listen(database.engine, "connect", _relax_durability)
-    log = open_log(database, KeyPlaces(settings.keys, settings.master_key, settings.signing_key, settings.log_origin))
+    log = open_log(
+        database, KeyLocations(settings.keys, settings.master_key, settings.signing_key, settings.log_origin)
+    )
     with database.reading() as connection:
         head = connection.execute(select(LOG_HEAD)).one()
         templates = _templates(connection, log)
-    frontier = Frontier(head.size, split(bytes(head.peaks)))
+    frontier = Frontier(head.size, split_hashes(bytes(head.peaks)))
     firsts = iter(range(frontier.size, count, BATCH_ROWS))
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as sealing:
 
@@ -145,13 +147,13 @@ def _fill(config: Path, count: int, say: Say) -> dict[str, Any]:
             rows = []
             for place, header, record in ahead.pop(0).result():
                 frontier, nodes = frontier.append(record.leaf_hash())
-                rows.append(row_of(place, header, record, nodes))
+                rows.append(record_row(place, header, record, nodes))
             ahead += more(1)
             with database.writing() as connection:
                 connection.execute(RECORDS.insert(), rows)
-                keep_nodes(connection, frontier.size - len(rows), frontier.size)
+                write_tiles(connection, frontier.size - len(rows), frontier.size)
                 log.write_head(connection, frontier)
-            chunk_all(database)
+            build_chunks(database)
             if frontier.size // SAID_RECORDS > (frontier.size - len(rows)) // SAID_RECORDS:
                 say(f"{frontier.size:,} records")
     sizes = _sizes(database, templates)
@@ -170,7 +172,7 @@ def _templates(connection: Connection, log: RecordLog) -> list[Template]:
     """Open the real decisions."""
     found = []
     for row in connection.execute(select(RECORDS).order_by(RECORDS.c.record_index)).all():
-        key = log.keys.unwrap(log.keys.by_id({row.key_id})[row.key_id])
+        key = log.key_store.unwrap(log.key_store.find_by_id({row.key_id})[row.key_id])
         header, body = open_record(SealedRecord(bytes(row.header), bytes(row.ciphertext)), key)
         found.append(Template(header, body, key))
     return found
@@ -184,7 +186,7 @@ def _seal_batch(templates: Sequence[Template], places: range) -> list[tuple[int,
 def _seal_copy(template: Template, place: int) -> tuple[Header, SealedRecord]:
     """Seal a real body again under a new record id."""
     time_us = template.header.time_us + place * STEP_US
-    name = new_record_id(EPOCH + time_us * US)
+    name = new_record_id(EPOCH + time_us * MICROSECOND)
     header = replace(template.header, record_id=name, request_id=str(uuid.uuid4()), time_us=time_us)
     return header, seal_record(header, template.body, template.key)
 

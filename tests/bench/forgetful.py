@@ -14,20 +14,20 @@ from grounds_record.header import Header
 from server.application import Application
 from server.application_log import set_up_log
 from server.config import read_settings
-from server.stores.record_log.entries import Entry, Kept, Outcome
+from server.stores.record_log.entries import AppendResult, LogEntry, Record
 
 
 class Forgetful:
     """Accepts entries and stores nothing."""
 
-    def append(self, entries: Sequence[Entry]) -> list[Outcome]:
+    def append(self, entries: Sequence[LogEntry]) -> list[AppendResult]:
         """Report each entry as appended."""
-        return [Kept(0, _header(entry), entry.body) for entry in entries]
+        return [Record(0, _header(entry), entry.body) for entry in entries]
 
-    def of_id(self, _record_id: str) -> None:
+    def find_by_id(self, _record_id: str) -> None:
         """Find nothing."""
 
-    def of_request(self, _caller: str, _request_id: str, _content: bytes) -> None:
+    def find_by_request(self, _caller: str, _request_id: str, _content: bytes) -> None:
         """Find nothing."""
 
     def probe(self) -> None:
@@ -45,7 +45,7 @@ class ForgetfulApplication(Application):
         return Forgetful()
 
 
-def _header(entry: Entry) -> Header:
+def _header(entry: LogEntry) -> Header:
     """Return a header that names the entry."""
     return Header(kind=entry.kind, record_id=entry.record_id, time_us=0, caller=entry.caller, key_id="0" * 32)
 

@@ -245,7 +245,7 @@ async def test_what_is_erased_is_said_and_its_proof_is_shown(serving: Serving, t
     decision_id = (await a_decision(serving)).record_ref.decision_id
     log = serving.application.log
     assert log is not None
-    with log.keys.database.writing() as connection:
+    with log.key_store.database.writing() as connection:
         connection.execute(delete(WRAPPED_KEYS).where(WRAPPED_KEYS.c.key_id == row_of(serving, decision_id).key_id))
 
     to = tmp_path / "erased.html"

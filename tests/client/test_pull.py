@@ -20,7 +20,7 @@ from grounds_client.pull import Pull, Pulled
 from grounds_client.pull_table import FILE, OWN, applied, read_file, row_of, write_file
 from server.application import now
 from server.load import runs
-from server.stores.runs.erasure import erase_risks
+from server.stores.runs.erasure import erase_predictions
 from tests.conftest import Serving
 from tests.server.churn_runs import (
     FIRST,
@@ -206,7 +206,7 @@ async def test_an_erased_customer_leaves_the_file(serving: Serving, churn_family
     load(serving, churn_family, tmp_path, 0)
     await pulled(serving, to := tmp_path / "risks.parquet")
     with serving.application.database.writing() as connection:
-        erase_risks(connection, "DE", "C001", now())
+        erase_predictions(connection, "DE", "C001", now())
 
     done, _ = await pulled(serving, to)
 

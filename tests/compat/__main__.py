@@ -25,8 +25,8 @@ from server.application import Application
 from server.config import Settings, read_settings
 from server.load.files import load_file
 from server.stores.database import Database
-from server.stores.record_log.opening import KeyPlaces
-from server.stores.runs.loading import Keep
+from server.stores.record_log.opening import KeyLocations
+from server.stores.runs.loading import RunRetention
 from tests.conftest import LOAD_TIME
 from tests.server.requests import customer, euros, numbers, score_request
 from tests.small import POLICY, SPEC, made_customers, write_small_family
@@ -60,7 +60,13 @@ def main(folder: Path) -> int:
         settings = settings_of(folder, made)
         database = Database(settings.database)
         database.migrate()
-        load_file(database, family.features, LOAD_TIME, KeyPlaces.of(settings), Keep.of(settings))
+        load_file(
+            database,
+            family.features,
+            LOAD_TIME,
+            KeyLocations.from_settings(settings),
+            RunRetention.from_settings(settings),
+        )
         database.close()
         asyncio.run(decide(settings, folder))
     for path in folder.glob("*.db"):

@@ -23,7 +23,7 @@ from grounds_client.export_log import export_log
 from grounds_record.key_files import read_secret
 from server.config import Settings
 from server.maintenance.erasure import erase_customer, rewrite_files
-from server.stores.runs.arrow_chunks import EXPORTED, written
+from server.stores.runs.arrow_chunks import EXPORT_SCHEMA, encode_chunk
 from server.stores.tables import FEATURES, RISK_CHUNKS, RISKS
 from tests.conftest import ROOT, Serving
 from tests.e2e.processes import write_config
@@ -86,7 +86,7 @@ def part_of_export() -> bytes:
     made = [f"{chance.randrange(10**8):08d}" for _ in range(400)]  # so few different bytes that zstd shortens them
     rows = [{"customer_id": each, "decline_probability": struct.unpack("<d", each.encode())[0]} for each in made]
     rows.insert(200, {"customer_id": WHO, "decline_probability": EXPORTED_VALUE})
-    content = written(pa.Table.from_pylist(rows, schema=EXPORTED))
+    content = encode_chunk(pa.Table.from_pylist(rows, schema=EXPORT_SCHEMA))
     assert not any(canary in content for canary in CANARIES.values())
     return content
 

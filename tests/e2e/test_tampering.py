@@ -17,7 +17,7 @@ from grounds_record.merkle import Frontier
 from server.config import Settings
 from server.maintenance.doctor import check_log
 from server.stores.database import Database
-from server.stores.record_log.entries import split
+from server.stores.record_log.entries import split_hashes
 from server.stores.tables import LOG_HEAD, RECORDS
 from tests.conftest import Serving
 from tests.server.record_logs import entry
@@ -172,7 +172,7 @@ def cut(connection: Connection, serving: Serving, size: int) -> None:
     connection.execute(delete(RECORDS).where(size <= RECORDS_BY_PLACE))
     frontier = Frontier()
     for row in connection.execute(select(RECORDS).order_by(RECORDS_BY_PLACE)):
-        frontier, _ = frontier.append(split(row.nodes)[0])
+        frontier, _ = frontier.append(split_hashes(row.nodes)[0])
     note = sign_checkpoint(Checkpoint(log.signing_key.name, size, frontier.root()), log.signing_key)
     connection.execute(update(LOG_HEAD).values(size=size, peaks=b"".join(frontier.peaks), checkpoint=note))
 
@@ -190,7 +190,7 @@ async def test_a_day_rewritten_with_correct_hashes_and_signed_again_is_found_and
     log = auditor.serving.application.log
     assert log is not None
     change(auditor.serving, lambda c: cut(c, auditor.serving, 4))
-    log.known = Frontier()  # as after a restart
+    log.last_frontier = Frontier()  # as after a restart
     log.append([entry(customer=("DE", "C00000")) for _ in range(SIZE - 4)])
 
     status, said = await auditor.verify()

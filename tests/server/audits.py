@@ -90,7 +90,7 @@ def readings(serving: Serving) -> list[evidence_pb2.EvidenceReadingRecord]:
     with serving.application.database.reading() as connection:
         wanted = select(RECORDS.c.record_id).where(RECORDS.c.kind == "EVIDENCE_READING")
         names = connection.execute(wanted.order_by(RECORDS.c.record_index)).scalars().all()
-    bodies = [log.of_id(name) for name in names]
+    bodies = [log.find_by_id(name) for name in names]
     return [evidence_pb2.EvidenceReadingRecord.FromString(kept.body) for kept in bodies if kept is not None]
 
 

@@ -9,17 +9,17 @@ from server.config import read_settings
 from server.load import files, runs
 from server.load.files import LoadResult
 from server.stores.database import Database
-from server.stores.record_log.opening import KeyPlaces
-from server.stores.runs.loading import Keep
+from server.stores.record_log.opening import KeyLocations
+from server.stores.runs.loading import RunRetention
 from tests.conftest import key_places
 
-KEEP = Keep.of(read_settings())
+KEEP = RunRetention.from_settings(read_settings())
 STARTER = multiprocessing.get_context("forkserver")  # a child of a fresh process: no thread of the test is in it
 STARTER.set_forkserver_preload(["tests.server.loading"])
 FOLDERS: dict[str, Path] = {}  # of each test's database that is no file
 
 
-def keys_beside(database: Database) -> KeyPlaces:
+def keys_beside(database: Database) -> KeyLocations:
     """Say where the keys of a test's database are."""
     url = database.engine.url
     assert url.database is not None
@@ -27,12 +27,12 @@ def keys_beside(database: Database) -> KeyPlaces:
     return key_places(Path(url.database).parent if is_file else FOLDERS[url.database])
 
 
-def load_file(database: Database, path: Path, load_time: dt.datetime, keep: Keep = KEEP) -> LoadResult:
+def load_file(database: Database, path: Path, load_time: dt.datetime, keep: RunRetention = KEEP) -> LoadResult:
     """Load a file as `python -m server load` does."""
     return files.load_file(database, path, load_time, keys_beside(database), keep)
 
 
-def load_little_by_little(url: str, path: Path, load_time: dt.datetime, keys: KeyPlaces) -> None:
+def load_little_by_little(url: str, path: Path, load_time: dt.datetime, keys: KeyLocations) -> None:
     """Load in small transactions, so that a kill finds the loader between and within many of them."""
     files.BATCH_ROWS = runs.BATCH_ROWS = 20
     database = Database(url)

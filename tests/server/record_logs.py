@@ -9,19 +9,19 @@ from typing import Any
 
 from grounds_record.checkpoint import Checkpoint, open_checkpoint
 from server.stores.database import Database
-from server.stores.record_log.entries import Entry
+from server.stores.record_log.entries import LogEntry
 from server.stores.record_log.log import RecordLog
-from server.stores.record_log.opening import KeyPlaces, open_log
-from server.stores.record_log.proofs import Proofs
+from server.stores.record_log.opening import KeyLocations, open_log
+from server.stores.record_log.proofs import ProofReader
 from tests.conftest import key_settings
 
 NOW = dt.datetime(2026, 3, 1, 12, 30, 15, 123456, tzinfo=dt.UTC)
 ORIGIN = "example.com/log"
 
 
-def places(folder: Path, **changes: Any) -> KeyPlaces:
+def places(folder: Path, **changes: Any) -> KeyLocations:
     """Say where the keys of a log are."""
-    return KeyPlaces(**{**key_settings(folder), "origin": ORIGIN, **changes})
+    return KeyLocations(**{**key_settings(folder), "origin": ORIGIN, **changes})
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def opened(url: str, folder: Path, **changes: Any) -> Iterator[RecordLog]:
         database.close()
 
 
-def entry(body: bytes = b"body", **changes: Any) -> Entry:
+def entry(body: bytes = b"body", **changes: Any) -> LogEntry:
     """Make an entry of a request of its own."""
     asked: dict[str, Any] = {
         "kind": "CREDIT_DECISION",
@@ -52,9 +52,9 @@ def entry(body: bytes = b"body", **changes: Any) -> Entry:
         "content": b"content",
         "labels": {"market": "DE", "bundle": "0" * 64, "decision": "APPROVE", "grade": "A+"},
     }
-    return Entry(**{**asked, **changes})
+    return LogEntry(**{**asked, **changes})
 
 
 def signed(log: RecordLog) -> Checkpoint:
     """Give the newest checkpoint, its signature checked."""
-    return open_checkpoint(Proofs(log.database).head().checkpoint, log.verifier)
+    return open_checkpoint(ProofReader(log.database).read_head().checkpoint, log.verifier)

@@ -10,7 +10,7 @@ from sqlalchemy import Table, select, update
 
 from grounds.audit.v1 import bodies_pb2 as pb
 from server.maintenance.erasure import find_erasure_problems
-from server.stores.record_log.entries import Entry
+from server.stores.record_log.entries import LogEntry
 from server.stores.record_log.log import RecordLog
 from server.stores.runs.records import run_problems
 from server.stores.tables import RISK_CHUNKS, RISK_LEAVES, RISKS, RUNS
@@ -89,7 +89,7 @@ def add_old_run(log: RecordLog, market: str, run_id: str = OLD_ID) -> None:
     body.markets.add(market=market, customer_count=len(rows), rows_sha256=old_digest(rows))
     labels = {"run": run_id, "bundle": told["bundle_id"], "market": market}
     content = body.SerializeToString(deterministic=True)
-    log.append([Entry(kind="CHURN_RUN", record_id=name, time=NOW, caller="load", body=content, labels=labels)])
+    log.append([LogEntry(kind="CHURN_RUN", record_id=name, time=NOW, caller="load", body=content, labels=labels)])
 
 
 def all_of(connection: Any, table: Table, number: int) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ async def anchored(settings: Settings, decisions: int) -> tuple[int, list[int], 
                 await serving.credit.ScoreCredit(score_request())
             log = serving.application.log
             assert log is not None
-            await until(lambda: asyncio.sleep(0, log.known.size == decisions))
+            await until(lambda: asyncio.sleep(0, log.last_frontier.size == decisions))
             verifier = log.verifier
         failures = serving.application.anchors.failures
     folder = settings.anchor_folder

@@ -15,9 +15,9 @@ from models.catalog import ACTIVE
 from server.application import Application
 from server.config import Settings
 from server.registry.serving_models import Lineup, LineupWatch
-from server.stores.record_log.anchors import Anchors
-from server.stores.record_log.entries import Entry, Outcome
-from server.stores.record_log.header_chunks import Chunker
+from server.stores.record_log.anchors import CheckpointAnchor
+from server.stores.record_log.entries import AppendResult, LogEntry
+from server.stores.record_log.header_chunks import HeaderIndexer
 from server.stores.record_log.log import RecordLog
 from tests.conftest import Serving
 from tests.server.requests import score_request
@@ -56,7 +56,7 @@ class FragileWatch(LineupWatch):
         return super().refresh()
 
 
-class FragileAnchors(Anchors):
+class FragileAnchors(CheckpointAnchor):
     """Pushes checkpoints, with a bug."""
 
     bug: Planted
@@ -67,7 +67,7 @@ class FragileAnchors(Anchors):
         super().push()
 
 
-class FragileChunker(Chunker):
+class FragileChunker(HeaderIndexer):
     """Makes chunks, with a bug."""
 
     bug: Planted
@@ -75,7 +75,7 @@ class FragileChunker(Chunker):
     async def make(self) -> None:
         """Make them, or fail."""
         self.bug.step()
-        await super().make()
+        await super().build_missing_chunks()
 
 
 class FragileLog(RecordLog):
@@ -84,7 +84,7 @@ class FragileLog(RecordLog):
     bug: Planted
     free: threading.Event
 
-    def append(self, entries: Sequence[Entry]) -> list[Outcome]:
+    def append(self, entries: Sequence[LogEntry]) -> list[AppendResult]:
         """Append, or hang as a disk does."""
         self.free.wait(10)
         return super().append(entries)
@@ -115,7 +115,7 @@ class Fragile(Application):
     def open_log(self) -> RecordLog:
         """Open the log, with its bug."""
         whole = super().open_log()
-        log = FragileLog(whole.database, whole.keys, whole.signing_key, whole.tags_key)
+        log = FragileLog(whole.database, whole.key_store, whole.signing_key, whole.tags_key)
         log.bug, log.free = self.probe, self.free
         return log
 

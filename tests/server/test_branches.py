@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from grounds_record.merkle import EMPTY_ROOT, Frontier, verify_inclusion
 from server.stores.record_log.log import RecordLog
-from server.stores.record_log.proofs import Proofs, proof_in
+from server.stores.record_log.proofs import ProofReader, inclusion_from_hashes
 from server.stores.tables import LOG_HEAD, RECORDS
 from tests.conftest import Serving
 from tests.server.audits import decide, evidence
@@ -34,34 +34,34 @@ def test_a_branch_proves_a_record_in_every_later_tree_or_says_that_it_does_not(
     with opened(database_url, tmp_path) as log:
         log.append([entry() for _ in range(SIZE)])
         leaves, frontiers = frontiers_of(log)
-        proofs, proved = Proofs(log.database), 0
+        proofs, proved = ProofReader(log.database), 0
         for _ in range(400):
             index, size, later = sorted((draw.randrange(SIZE), draw.randint(1, SIZE), draw.randint(1, SIZE)))
-            branch = proofs.branch(index, frontiers[size])
-            proof = proof_in(frontiers[later], index, branch) if index < later else None
+            branch = proofs.read_inclusion_hashes(index, frontiers[size])
+            proof = inclusion_from_hashes(frontiers[later], index, branch) if index < later else None
             if proof is not None:
                 verify_inclusion(index, later, leaves[index], proof, frontiers[later].root())
                 proved += 1
         assert proved > 100
 
         for index, size in ((draw.randrange(size), size) for size in range(1, SIZE + 1)):
-            whole = proof_in(frontiers[size], index, proofs.branch(index, frontiers[size]))
+            whole = inclusion_from_hashes(frontiers[size], index, proofs.read_inclusion_hashes(index, frontiers[size]))
             assert whole is not None, "in the same tree nothing is missing"
             verify_inclusion(index, size, leaves[index], whole, frontiers[size].root())
 
-        early = proofs.branch(7, frontiers[300])
-        assert all(proof_in(frontiers[later], 7, early) is not None for later in range(300, 512))
-        assert proof_in(frontiers[512], 7, early) is None, "records 256 to 511 had not been completed"
-        assert proof_in(frontiers[513], 7, early) is None
+        early = proofs.read_inclusion_hashes(7, frontiers[300])
+        assert all(inclusion_from_hashes(frontiers[later], 7, early) is not None for later in range(300, 512))
+        assert inclusion_from_hashes(frontiers[512], 7, early) is None, "records 256 to 511 had not been completed"
+        assert inclusion_from_hashes(frontiers[513], 7, early) is None
 
 
 def test_nothing_is_known_of_a_record_that_a_frontier_does_not_reach(database_url: str, tmp_path: Path) -> None:
     with opened(database_url, tmp_path) as log:
         log.append([entry()])
-        assert log.known.root() != EMPTY_ROOT
-        assert Proofs(log.database).branch(0, Frontier()) == {}
-        assert Proofs(log.database).branch(1, log.known) == {}
-        assert [proof_in(log.known, index, {}) for index in (-1, 1, 1000)] == [None] * 3
+        assert log.last_frontier.root() != EMPTY_ROOT
+        assert ProofReader(log.database).read_inclusion_hashes(0, Frontier()) == {}
+        assert ProofReader(log.database).read_inclusion_hashes(1, log.last_frontier) == {}
+        assert [inclusion_from_hashes(log.last_frontier, index, {}) for index in (-1, 1, 1000)] == [None] * 3
 
 
 async def test_the_checkpoint_of_evidence_is_byte_for_byte_the_one_that_is_committed(serving: Serving) -> None:
@@ -80,7 +80,7 @@ async def test_evidence_is_proved_where_the_server_has_appended_nothing_since_it
     decision = await decide(serving)
     log = serving.application.log
     assert log is not None
-    log.known = Frontier()  # as after a start
+    log.last_frontier = Frontier()  # as after a start
 
     found = await evidence(serving, decision.record_ref.decision_id)
 

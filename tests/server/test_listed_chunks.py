@@ -15,13 +15,13 @@ from server.application import Application
 from server.config import Settings
 from server.maintenance.doctor import check_log
 from server.stores.database import Database
-from server.stores.record_log.decision_index import Condition
-from server.stores.record_log.header_chunks import Chunker, ChunksNotMade, due, stretches
-from server.stores.record_log.header_index import checked, chunk_all, chunk_read, chunk_written
+from server.stores.record_log.decision_index import DecisionQuery
+from server.stores.record_log.header_chunks import HeaderIndexer, HeaderIndexFailed, missing_chunks, record_ranges
+from server.stores.record_log.header_index import build_chunks, check_chunks, decode_chunk, encode_chunk
 from server.stores.record_log.log import RecordLog
-from server.stores.record_log.proofs import Proofs
-from server.stores.record_log.sample_worker import drawn_from
-from server.stores.record_log.sampling import Question
+from server.stores.record_log.proofs import ProofReader
+from server.stores.record_log.sample_worker import draw_sample
+from server.stores.record_log.sampling import SampleQuery
 from server.stores.tables import LISTED_CHUNKS, RECORDS
 from tests.conftest import Serving
 from tests.server.audits import decide
@@ -59,14 +59,14 @@ def chunks(database: Database) -> list[tuple[int, int]]:
 def samples(log: RecordLog) -> list[Any]:
     """Draw from trees that end within, at and after chunks, of times within, across and outside of them."""
     conditions = [
-        Condition(),
-        Condition(market="FR"),
-        Condition(start=NOW + 20 * MINUTE, end=NOW + 33 * MINUTE),
-        Condition(end=NOW + 16 * MINUTE),
-        Condition(start=NOW + 90 * MINUTE),
+        DecisionQuery(),
+        DecisionQuery(market="FR"),
+        DecisionQuery(start=NOW + 20 * MINUTE, end=NOW + 33 * MINUTE),
+        DecisionQuery(end=NOW + 16 * MINUTE),
+        DecisionQuery(start=NOW + 90 * MINUTE),
     ]
     return [
-        drawn_from(log.database, Question(condition, size, ("market",), "tulip", 4))
+        draw_sample(log.database, SampleQuery(condition, size, ("market",), "tulip", 4))
         for condition in conditions
         for size in (0, 1, 16, 25, 48, 50, SIZE)
     ]
@@ -75,7 +75,7 @@ def samples(log: RecordLog) -> list[Any]:
 def test_samples_are_the_same_with_chunks_and_without(log: RecordLog) -> None:
     without = samples(log)
 
-    assert chunk_all(log.database, LENGTH) == 3
+    assert build_chunks(log.database, LENGTH) == 3
     assert chunks(log.database) == [(0, LENGTH), (LENGTH, LENGTH), (2 * LENGTH, LENGTH)]
 
     assert samples(log) == without
@@ -84,7 +84,7 @@ def test_samples_are_the_same_with_chunks_and_without(log: RecordLog) -> None:
 
 def test_what_chunks_hold_is_not_read_from_records(log: RecordLog) -> None:
     before = samples(log)[6]
-    chunk_all(log.database, LENGTH)
+    build_chunks(log.database, LENGTH)
 
     with log.database.writing() as connection:
         connection.execute(update(RECORDS).where(RECORDS.c.record_index < 3 * LENGTH).values(market="XX"))
@@ -93,35 +93,35 @@ def test_what_chunks_hold_is_not_read_from_records(log: RecordLog) -> None:
 
 
 def test_a_chunk_of_other_times_is_not_read(log: RecordLog) -> None:
-    chunk_all(log.database, LENGTH)
-    asked = Question(Condition(start=NOW + 20 * MINUTE, end=NOW + 30 * MINUTE), 3 * LENGTH, (), "tulip", 4)
-    wanted = drawn_from(log.database, asked)
+    build_chunks(log.database, LENGTH)
+    asked = SampleQuery(DecisionQuery(start=NOW + 20 * MINUTE, end=NOW + 30 * MINUTE), 3 * LENGTH, (), "tulip", 4)
+    wanted = draw_sample(log.database, asked)
 
     with log.database.writing() as connection:
         connection.execute(update(LISTED_CHUNKS).where(LISTED_CHUNKS.c.first_index != LENGTH).values(content=b"?"))
 
-    assert drawn_from(log.database, asked) == wanted != {}
+    assert draw_sample(log.database, asked) == wanted != {}
 
 
 def test_chunks_are_made_once_and_again_where_one_is_gone(log: RecordLog) -> None:
-    chunk_all(log.database, LENGTH)
-    assert chunk_all(log.database, LENGTH) == 0
+    build_chunks(log.database, LENGTH)
+    assert build_chunks(log.database, LENGTH) == 0
 
     log.append([entry() for _ in range(2 * LENGTH)])
-    assert chunk_all(log.database, LENGTH) == 2
+    assert build_chunks(log.database, LENGTH) == 2
     before = samples(log)
     with log.database.writing() as connection:
         connection.execute(delete(LISTED_CHUNKS).where(LISTED_CHUNKS.c.first_index == LENGTH))
 
     assert samples(log) == before
-    assert chunk_all(log.database, LENGTH) == 1
+    assert build_chunks(log.database, LENGTH) == 1
     assert samples(log) == before
 
 
 def test_no_sample_reads_the_table_of_records_from_end_to_end(log: RecordLog) -> None:
     if log.database.engine.dialect.name != "sqlite":
         pytest.skip("PostgreSQL's plan depends on its statistics")
-    chunk_all(log.database, LENGTH)
+    build_chunks(log.database, LENGTH)
     with sent(log.database) as statements:
         samples(log)
 
@@ -133,13 +133,11 @@ def test_no_sample_reads_the_table_of_records_from_end_to_end(log: RecordLog) ->
 
 def with_market(content: bytes, place: int) -> bytes:
     """Give a chunk in which one record has another market."""
-    table = chunk_read(content)
+    table = decode_chunk(content)
     markets = table["market"].cast(pa.string()).to_pylist()
     markets[place] = "XX"
     changed = pa.array(markets).cast(table.schema.field("market").type)
-    return chunk_written(
-        table.set_column(table.schema.get_field_index("market"), table.schema.field("market"), changed)
-    )
+    return encode_chunk(table.set_column(table.schema.get_field_index("market"), table.schema.field("market"), changed))
 
 
 @pytest.mark.parametrize(
@@ -158,7 +156,7 @@ def with_market(content: bytes, place: int) -> bytes:
 def test_the_doctor_finds_a_chunk_that_is_not_what_the_records_say(
     log: RecordLog, change: dict[str, Any], said: str
 ) -> None:
-    chunk_all(log.database, LENGTH)
+    build_chunks(log.database, LENGTH)
     assert check_log(log.database, log.verifier, None)[0]
     with log.database.writing() as connection:
         this = LISTED_CHUNKS.c.first_index == LENGTH
@@ -176,11 +174,11 @@ def test_the_doctor_finds_a_chunk_that_is_not_what_the_records_say(
 
 
 def test_the_doctor_reads_every_broken_chunk_to_its_end(log: RecordLog) -> None:
-    chunk_all(log.database, LENGTH)
+    build_chunks(log.database, LENGTH)
     this = LISTED_CHUNKS.c.first_index == LENGTH
     with log.database.writing() as connection:
         held = bytes(connection.execute(select(LISTED_CHUNKS.c.content).where(this)).scalar_one())
-        records = list(Proofs(log.database).all(SIZE))
+        records = list(ProofReader(log.database).read_all(SIZE))
         cut = [held[:-1], held[:-20], held[:-200], held[:8], b""]
         flipped = [
             held[:place] + bytes([held[place] ^ 1 << place % 8]) + held[place + 1 :] for place in range(len(held))
@@ -188,12 +186,12 @@ def test_the_doctor_reads_every_broken_chunk_to_its_end(log: RecordLog) -> None:
         for content in (*cut, *flipped[::13]):
             connection.execute(update(LISTED_CHUNKS).where(this).values(content=content))
             found: list[str] = []
-            assert list(checked(connection, records, SIZE, found)) == records
-            assert found == [DAMAGED] or chunk_read(content) == chunk_read(held)
+            assert list(check_chunks(connection, records, SIZE, found)) == records
+            assert found == [DAMAGED] or decode_chunk(content) == decode_chunk(held)
 
 
 def test_the_doctor_finds_a_chunk_that_does_not_say_in_a_number_how_long_it_is(log: RecordLog) -> None:
-    chunk_all(log.database, LENGTH)
+    build_chunks(log.database, LENGTH)
     with log.database.writing() as connection:
         if connection.dialect.name != "sqlite":
             pytest.skip("PostgreSQL keeps nothing but numbers there")
@@ -205,7 +203,7 @@ def test_the_doctor_finds_a_chunk_that_does_not_say_in_a_number_how_long_it_is(l
 
 
 def test_a_record_that_is_gone_is_not_held_against_other_chunks(log: RecordLog) -> None:
-    chunk_all(log.database, LENGTH)
+    build_chunks(log.database, LENGTH)
     with log.database.writing() as connection:
         connection.execute(delete(RECORDS).where(RECORDS.c.record_index == 20))
 
@@ -215,30 +213,30 @@ def test_a_record_that_is_gone_is_not_held_against_other_chunks(log: RecordLog) 
 
 
 async def test_a_process_makes_what_is_due_and_nothing_else(log: RecordLog) -> None:
-    await Chunker(log.database, SIZE + 1).make()
+    await HeaderIndexer(log.database, SIZE + 1).build_missing_chunks()
     assert chunks(log.database) == []
 
-    await Chunker(log.database, LENGTH).make()
+    await HeaderIndexer(log.database, LENGTH).build_missing_chunks()
 
     assert chunks(log.database) == [(0, LENGTH), (LENGTH, LENGTH), (2 * LENGTH, LENGTH)]
-    assert not due(log.database, LENGTH)
+    assert not missing_chunks(log.database, LENGTH)
 
 
 async def test_a_chunk_that_was_deleted_is_made_anew_whatever_else_is_in_the_table(log: RecordLog) -> None:
-    chunk_all(log.database, LENGTH)
+    build_chunks(log.database, LENGTH)
     with log.database.writing() as connection:
         far = {"first_index": 10**6, "record_count": LENGTH, "first_us": 0, "last_us": 0, "content": b""}
         connection.execute(LISTED_CHUNKS.insert(), far)
         connection.execute(delete(LISTED_CHUNKS).where(LISTED_CHUNKS.c.first_index == LENGTH))
 
-    await Chunker(log.database, LENGTH).make()
+    await HeaderIndexer(log.database, LENGTH).build_missing_chunks()
 
     assert chunks(log.database) == [*((first * LENGTH, LENGTH) for first in range(3)), (10**6, LENGTH)]
-    assert not due(log.database, LENGTH)
+    assert not missing_chunks(log.database, LENGTH)
 
 
 async def test_processes_at_once_make_each_chunk_once(log: RecordLog) -> None:
-    await asyncio.gather(*(Chunker(log.database, 4).make() for _ in range(3)))
+    await asyncio.gather(*(HeaderIndexer(log.database, 4).build_missing_chunks() for _ in range(3)))
 
     assert chunks(log.database) == [(first, 4) for first in range(0, SIZE, 4)]
     assert check_log(log.database, log.verifier, None)[0]
@@ -248,8 +246,8 @@ async def test_a_process_that_fails_is_told_of_without_its_words(log: RecordLog)
     with log.database.writing() as connection:
         connection.exec_driver_sql("ALTER TABLE listed_chunks RENAME COLUMN content TO contents")
 
-    with pytest.raises(ChunksNotMade) as told:
-        await Chunker(log.database, LENGTH).make()
+    with pytest.raises(HeaderIndexFailed) as told:
+        await HeaderIndexer(log.database, LENGTH).build_missing_chunks()
 
     assert str(told.value) == ""
 
@@ -281,12 +279,12 @@ async def test_a_server_makes_chunks_behind_its_work(small_settings: Settings) -
 
 
 def test_stretches_cover_every_place_once(log: RecordLog) -> None:
-    chunk_all(log.database, LENGTH)
+    build_chunks(log.database, LENGTH)
     with log.database.writing() as connection:
         connection.execute(delete(LISTED_CHUNKS).where(LISTED_CHUNKS.c.first_index == LENGTH))
     with log.database.reading() as connection:
         for size in range(SIZE + 1):
             for length in (1, 5, 100):
-                found = list(stretches(connection, size, length))
+                found = list(record_ranges(connection, size, length))
                 assert [place for each in found for place in range(each.first, each.end)] == list(range(size))
                 assert all(each.end - each.first <= length for each in found if not each.chunked)

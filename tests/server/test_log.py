@@ -22,10 +22,10 @@ from server.errors import (
 )
 from server.maintenance.doctor import check_log
 from server.stores.key_tables import WRAPPED_KEYS
-from server.stores.record_log.customer_keys import LOG
-from server.stores.record_log.entries import Kept
+from server.stores.record_log.customer_keys import LOG_OWNER
+from server.stores.record_log.entries import Record
 from server.stores.record_log.log import RecordLog
-from server.stores.record_log.proofs import Proofs
+from server.stores.record_log.proofs import ProofReader
 from server.stores.tables import LOG_HEAD, RECORDS, TREE_TWIGS
 from tests.record.rfc6962 import mth
 from tests.server.record_logs import NOW, entry, opened, signed
@@ -50,14 +50,14 @@ def test_what_is_appended_is_read_back_with_its_header(log: RecordLog) -> None:
     one = entry(b"\x00body\xff")
 
     kept = log.append([one])[0]
-    again = log.of_id(one.record_id)
+    again = log.find_by_id(one.record_id)
 
-    assert isinstance(kept, Kept)
+    assert isinstance(kept, Record)
     assert again == kept
     assert (kept.index, kept.body) == (0, b"\x00body\xff")
     assert kept.header.time_us == int(NOW.timestamp()) * 1_000_000 + 123456
     assert kept.header.labels == one.labels
-    assert log.of_id("00000000-0000-0000-0000-000000000000") is None
+    assert log.find_by_id("00000000-0000-0000-0000-000000000000") is None
 
 
 def test_the_signed_root_is_that_of_rfc_6962_over_the_stored_bytes_after_every_batch(log: RecordLog) -> None:
@@ -72,20 +72,20 @@ def test_the_signed_root_is_that_of_rfc_6962_over_the_stored_bytes_after_every_b
 def test_every_record_proves_and_every_tree_continues_every_older_one(log: RecordLog) -> None:
     entries = [entry() for _ in range(9)]
     log.append(entries)
-    data, proofs = leaves(log), Proofs(log.database)
+    data, proofs = leaves(log), ProofReader(log.database)
     hashes = [mth([one]) for one in data]
 
     for size in range(1, 10):
         for place in range(size):
-            record, proof = proofs.inclusion(entries[place].record_id, size)
+            record, proof = proofs.prove_inclusion(entries[place].record_id, size)
             assert record.index == place
             verify_inclusion(place, size, hashes[place], proof, mth(data[:size]))
         for old in range(size + 1):
-            verify_consistency(old, size, mth(data[:old]), mth(data[:size]), proofs.consistency(old, size))
+            verify_consistency(old, size, mth(data[:old]), mth(data[:size]), proofs.prove_consistency(old, size))
     with pytest.raises(TreeSizeUnknown):
-        proofs.inclusion(entries[8].record_id, 8)
+        proofs.prove_inclusion(entries[8].record_id, 8)
     with pytest.raises(RecordUnknown):
-        proofs.inclusion("00000000-0000-0000-0000-000000000000", 9)
+        proofs.prove_inclusion("00000000-0000-0000-0000-000000000000", 9)
 
 
 def test_a_duplicate_gets_the_first_ones_bytes_in_one_batch_and_in_a_later_one(log: RecordLog) -> None:
@@ -96,10 +96,10 @@ def test_a_duplicate_gets_the_first_ones_bytes_in_one_batch_and_in_a_later_one(l
     outcomes = [*log.append([entry(), first, second]), *log.append([third])]
 
     assert outcomes[1] == outcomes[2] == outcomes[3]
-    assert isinstance(outcomes[1], Kept)
+    assert isinstance(outcomes[1], Record)
     assert outcomes[1].body == b"first"
     assert len(leaves(log)) == 2
-    assert log.of_request("local", first.request_id, b"content") == outcomes[1]
+    assert log.find_by_request("local", first.request_id, b"content") == outcomes[1]
 
 
 def test_a_request_with_other_content_is_refused_alone(log: RecordLog) -> None:
@@ -110,10 +110,10 @@ def test_a_request_with_other_content_is_refused_alone(log: RecordLog) -> None:
     one, refused = log.append([first, in_batch])
     refused_later, new = log.append([later, entry()])
 
-    assert isinstance(one, Kept)
+    assert isinstance(one, Record)
     assert isinstance(refused, RequestIdReused)
     assert isinstance(refused_later, RequestIdReused)
-    assert isinstance(new, Kept)
+    assert isinstance(new, Record)
     assert len(leaves(log)) == 2
 
 
@@ -122,7 +122,7 @@ def test_another_caller_may_use_the_same_request_id(log: RecordLog) -> None:
 
     outcomes = log.append([first, replace(entry(), request_id=first.request_id, caller="other")])
 
-    assert [outcome.index for outcome in outcomes if isinstance(outcome, Kept)] == [0, 1]
+    assert [outcome.index for outcome in outcomes if isinstance(outcome, Record)] == [0, 1]
 
 
 def test_a_record_about_no_customer_is_one_call(log: RecordLog) -> None:
@@ -130,9 +130,9 @@ def test_a_record_about_no_customer_is_one_call(log: RecordLog) -> None:
 
     kept = log.append([run])[0]
 
-    assert isinstance(kept, Kept)
+    assert isinstance(kept, Record)
     assert (kept.header.kind, kept.header.customer_tag, kept.header.content_tag) == ("CHURN_RUN", "", "")
-    assert log.of_id(run.record_id) == kept
+    assert log.find_by_id(run.record_id) == kept
 
 
 def test_of_one_request_that_four_processes_record_at_once_there_is_one_record(
@@ -147,7 +147,7 @@ def test_of_one_request_that_four_processes_record_at_once_there_is_one_record(
         ]
         outcomes = [task.result(30) for task in tasks]
 
-    assert len({outcome[0].body for outcome in outcomes if isinstance(outcome[0], Kept)}) == 1
+    assert len({outcome[0].body for outcome in outcomes if isinstance(outcome[0], Record)}) == 1
     assert len(leaves(log)) == 21
     assert signed(log).root == mth(leaves(log))
 
@@ -155,7 +155,7 @@ def test_of_one_request_that_four_processes_record_at_once_there_is_one_record(
 def test_an_entry_that_cannot_be_recorded_does_not_harm_the_others_of_its_batch(log: RecordLog) -> None:
     outcomes = log.append([entry(), entry(labels={"market": "not a code"}), entry()])
 
-    assert [isinstance(outcome, Kept) for outcome in outcomes] == [True, False, True]
+    assert [isinstance(outcome, Record) for outcome in outcomes] == [True, False, True]
     assert len(leaves(log)) == 2
 
 
@@ -164,16 +164,16 @@ def test_a_destroyed_key_makes_a_record_unreadable_and_a_new_one_is_made_for_the
     log.append([first, other])
     with log.database.reading() as connection:
         tag = connection.execute(select(RECORDS.c.customer_tag).where(RECORDS.c.record_index == 0)).scalar_one()
-    with log.keys.database.writing() as connection:
+    with log.key_store.database.writing() as connection:
         assert connection.execute(delete(WRAPPED_KEYS).where(WRAPPED_KEYS.c.owner == tag)).rowcount == 1
 
     again, new = log.append([replace(entry(), request_id=first.request_id), entry()])
 
     assert isinstance(again, RecordRemoved)
-    assert isinstance(new, Kept)
+    assert isinstance(new, Record)
     with pytest.raises(RecordRemoved):
-        log.of_id(first.record_id)
-    assert log.of_id(other.record_id) is not None
+        log.find_by_id(first.record_id)
+    assert log.find_by_id(other.record_id) is not None
     assert new.header.customer_tag == tag
 
 
@@ -184,8 +184,8 @@ def test_the_logs_own_key_is_not_made_anew_where_it_vanishes_while_a_server_runs
 ) -> None:
     own = [entry(customer=None, request_id="", content=b"") for _ in range(2)]
     log.append(own[:used])
-    with log.keys.database.writing() as connection:
-        assert connection.execute(delete(WRAPPED_KEYS).where(WRAPPED_KEYS.c.owner == LOG)).rowcount == 1
+    with log.key_store.database.writing() as connection:
+        assert connection.execute(delete(WRAPPED_KEYS).where(WRAPPED_KEYS.c.owner == LOG_OWNER)).rowcount == 1
 
     with capture_logs() as lines, pytest.raises(StoreUnavailable, match="the log's keys are not as they were left"):
         log.append([*(entry() for _ in range(others)), own[1]])
@@ -193,9 +193,9 @@ def test_the_logs_own_key_is_not_made_anew_where_it_vanishes_while_a_server_runs
     assert [(line["event"], line["problem"]) for line in lines] == [
         ("keys damaged", "the log's own key is gone from the database of keys: restore it")
     ]
-    assert LOG not in log.keys.of_owners([LOG])
+    assert LOG_OWNER not in log.key_store.find_by_owner([LOG_OWNER])
     assert signed(log).size == used
-    assert isinstance(log.append([entry()])[0], Kept)
+    assert isinstance(log.append([entry()])[0], Record)
 
 
 def test_a_log_goes_on_where_the_hashes_of_an_old_record_are_damaged_and_the_doctor_tells(log: RecordLog) -> None:
@@ -205,7 +205,7 @@ def test_a_log_goes_on_where_the_hashes_of_an_old_record_are_damaged_and_the_doc
 
     kept = log.append([entry() for _ in range(10)])
 
-    assert all(isinstance(each, Kept) for each in kept)
+    assert all(isinstance(each, Record) for each in kept)
     with log.database.reading() as connection:
         assert connection.execute(select(TREE_TWIGS)).all() == []
     assert not check_log(log.database, log.verifier, None)[0]
@@ -218,7 +218,7 @@ def test_a_record_whose_ciphertext_was_removed_says_so(log: RecordLog) -> None:
         connection.execute(update(RECORDS).values(ciphertext=None))
 
     with pytest.raises(RecordRemoved):
-        log.of_id(one.record_id)
+        log.find_by_id(one.record_id)
 
 
 @pytest.mark.parametrize(
@@ -242,7 +242,7 @@ def test_a_changed_record_is_not_answered_from(log: RecordLog, damage: dict[str,
     again, new = log.append([replace(entry(), request_id=one.request_id), entry()])
 
     assert isinstance(again, RecordDamaged)
-    assert isinstance(new, Kept)
+    assert isinstance(new, Record)
 
 
 def test_a_log_that_was_cut_or_rewritten_under_a_running_server_is_not_written_on(log: RecordLog) -> None:
@@ -264,7 +264,7 @@ def test_a_log_that_was_cut_or_rewritten_under_a_running_server_is_not_written_o
             connection.execute(update(LOG_HEAD).values(**right))
 
     log.probe()
-    assert isinstance(log.append([entry()])[0], Kept)
+    assert isinstance(log.append([entry()])[0], Record)
     assert len(leaves(log)) == 4
 
 
@@ -279,7 +279,7 @@ def test_what_waits_for_the_head_is_written_when_it_is_free(log: RecordLog, data
             assert not task.done()
         outcome = task.result(20)[0]
 
-    assert isinstance(outcome, Kept)
+    assert isinstance(outcome, Record)
 
 
 def test_no_column_holds_the_customer_or_the_content_in_the_clear(log: RecordLog) -> None:

@@ -22,7 +22,7 @@ from server.config import Settings
 from server.errors import StoreUnavailable
 from server.maintenance.doctor import check_log
 from server.stores.database import Database
-from server.stores.record_log.entries import Kept
+from server.stores.record_log.entries import Record
 from server.stores.record_log.log import RecordLog
 from server.stores.tables import RECORDS
 from tests.conftest import LOAD_TIME, Serving
@@ -83,7 +83,7 @@ class Breakable(Application):
     def open_log(self) -> RecordLog:
         """Open the log; what makes it fail is there before anybody uses it."""
         log = super().open_log()
-        self.fault = Fault(log.database, log.keys.database)
+        self.fault = Fault(log.database, log.key_store.database)
         return log
 
 
@@ -176,7 +176,7 @@ def test_wherever_the_disk_is_full_a_batch_is_there_wholly_or_not_at_all(tmp_pat
     """SQLite, and the operating system that refuses the write: at every half page of what a batch writes."""
     url, failures = f"sqlite:///{tmp_path / 'log.db'}", 0
     with opened(url, tmp_path) as log:
-        acknowledged = [outcome.header.record_id for outcome in log.append([entry()]) if isinstance(outcome, Kept)]
+        acknowledged = [outcome.header.record_id for outcome in log.append([entry()]) if isinstance(outcome, Record)]
         for step in range(200):
             with log.database.engine.connect() as connection:
                 connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -190,9 +190,9 @@ def test_wherever_the_disk_is_full_a_batch_is_there_wholly_or_not_at_all(tmp_pat
                     count = connection.execute(select(func.count()).select_from(RECORDS)).scalar_one()
                 assert count == len(acknowledged)
                 continue
-            acknowledged += [outcome.header.record_id for outcome in outcomes if isinstance(outcome, Kept)]
+            acknowledged += [outcome.header.record_id for outcome in outcomes if isinstance(outcome, Record)]
             break
-        found = [log.of_id(record_id) for record_id in acknowledged]
+        found = [log.find_by_id(record_id) for record_id in acknowledged]
         holds, said = check_log(log.database, log.verifier, None)
 
     assert failures >= 8

@@ -13,8 +13,8 @@ from sqlalchemy import delete
 from server.errors import LogRefused
 from server.stores.database import Database
 from server.stores.key_tables import WRAPPED_KEYS
-from server.stores.record_log.customer_keys import LOG, TAGS
-from server.stores.record_log.entries import Kept
+from server.stores.record_log.customer_keys import LOG_OWNER, TAGS_OWNER
+from server.stores.record_log.entries import Record
 from server.stores.tables import LOG_HEAD
 from tests.server.record_logs import entry, opened, signed
 
@@ -42,7 +42,7 @@ def test_servers_that_start_at_once_on_an_empty_database_write_one_log(database_
         found = list(pool.map(start, range(3)))
 
     assert len({key for key, _ in found}) == 1
-    assert sorted(outcome.index for _, outcome in found if isinstance(outcome, Kept)) == [0, 1, 2]
+    assert sorted(outcome.index for _, outcome in found if isinstance(outcome, Record)) == [0, 1, 2]
 
 
 def test_a_second_log_is_not_begun_with_keys_that_have_sealed_records_of_another(tmp_path: Path) -> None:
@@ -119,18 +119,18 @@ def test_keys_of_another_log_are_refused_each_by_its_name(tmp_path: Path) -> Non
 
 def test_a_key_store_that_lost_its_keys_is_refused(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'log.db'}"
-    with opened(url, tmp_path) as log, log.keys.database.writing() as connection:
+    with opened(url, tmp_path) as log, log.key_store.database.writing() as connection:
         connection.execute(delete(WRAPPED_KEYS))
 
     assert "keys: names a database" in start_again(url, tmp_path)
 
 
-@pytest.mark.parametrize("owner", [LOG, TAGS])
+@pytest.mark.parametrize("owner", [LOG_OWNER, TAGS_OWNER])
 def test_a_key_store_that_lost_one_of_the_logs_own_keys_is_refused_and_makes_none(tmp_path: Path, owner: str) -> None:
     url = f"sqlite:///{tmp_path / 'log.db'}"
     with opened(url, tmp_path) as log:
         log.append([entry(customer=None)])
-        with log.keys.database.writing() as connection:
+        with log.key_store.database.writing() as connection:
             connection.execute(delete(WRAPPED_KEYS).where(WRAPPED_KEYS.c.owner == owner))
 
     assert "keys: names a database" in start_again(url, tmp_path)
@@ -187,11 +187,11 @@ def test_a_destroyed_key_is_nowhere_in_the_file_of_keys(tmp_path: Path) -> None:
     url, keys = f"sqlite:///{tmp_path / 'log.db'}", tmp_path / "keys.db"
     with opened(url, tmp_path) as log:
         log.append([entry(customer=("DE", f"C{number}")) for number in range(50)])
-        with log.keys.database.reading() as connection:
+        with log.key_store.database.reading() as connection:
             wrapped = [bytes(row.wrapped) for row in connection.execute(sqlalchemy.select(WRAPPED_KEYS))]
-        with log.keys.database.writing() as connection:
+        with log.key_store.database.writing() as connection:
             connection.execute(delete(WRAPPED_KEYS).where(WRAPPED_KEYS.c.owner.not_like("log/%")))
-        with log.keys.database.engine.connect() as connection:
+        with log.key_store.database.engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
         content = b"".join(path.read_bytes() for path in (keys, Path(f"{keys}-wal")) if path.exists())
 

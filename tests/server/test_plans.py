@@ -10,7 +10,7 @@ from grounds.churn.v1 import churn_pb2
 from grounds.credit.v1 import credit_pb2
 from server.application import now
 from server.stores.database import Database
-from server.stores.features import append
+from server.stores.features import append_features
 from server.stores.tables import FEATURES, RECORDS, RISK_CHUNKS, RISK_LEAVES, RISKS, TREE_BLOCKS, TREE_TWIGS
 from tests.conftest import Serving
 from tests.server.audits import ME, churn_evidence, churn_replay, decide, evidence, replay, run_of
@@ -84,7 +84,7 @@ def test_loading_features_reads_the_store_by_its_index(empty: Database) -> None:
     ]
 
     with sent(empty) as statements, empty.writing() as connection:
-        append(connection, rows)
+        append_features(connection, rows)
 
     assert scans(empty, statements) == {}
 

@@ -11,10 +11,10 @@ from grounds.audit.v1 import bodies_pb2 as pb
 from server.load.files import load_file
 from server.maintenance.erasure import erase_customer
 from server.stores.record_log.log import RecordLog
-from server.stores.runs.evidence import RunRows
+from server.stores.runs.evidence import RunEvidenceReader
 from server.stores.runs.leaves import LeavesDamaged
-from server.stores.runs.loading import sweep
-from server.stores.runs.records import record_name
+from server.stores.runs.loading import delete_unfinished_runs
+from server.stores.runs.records import run_record_id
 from server.stores.tables import RISK_LEAVES, RUNS
 from tests.conftest import LOAD_TIME
 from tests.server.churn_runs import ChurnFamily
@@ -35,7 +35,7 @@ def log(database_url: str, tmp_path: Path, churn_family: ChurnFamily) -> Iterato
 
 def test_the_root_is_that_of_the_sorted_leaves_and_every_row_is_one(log: RecordLog) -> None:
     (run_id,) = run_ids(log)
-    kept = log.of_id(record_name(run_id))
+    kept = log.find_by_id(run_record_id(run_id))
     assert kept is not None
     for told in pb.RunRecord.FromString(kept.body).markets:
         leaves = leaves_of(log, told.market)
@@ -109,7 +109,7 @@ def test_the_leaves_go_with_their_run(log: RecordLog) -> None:
     with log.database.writing() as connection:
         connection.execute(update(RUNS).where(RUNS.c.market == "FR").values(state="PRUNING"))
 
-    sweep(log.database)
+    delete_unfinished_runs(log.database)
 
     with log.database.reading() as connection:
         left = set(connection.execute(select(RISK_LEAVES.c.run_number)).scalars())
@@ -118,19 +118,19 @@ def test_the_leaves_go_with_their_run(log: RecordLog) -> None:
 
 def test_a_row_is_proved_by_its_block_on_either_database_and_not_once_it_was_changed(log: RecordLog) -> None:
     (run_id,) = run_ids(log)
-    rows, leaves = RunRows(log), leaves_of(log, "DE")
-    found = rows.find(run_id, "DE", "C00000")
+    rows, leaves = RunEvidenceReader(log), leaves_of(log, "DE")
+    found = rows.find_prediction(run_id, "DE", "C00000")
 
-    proof = rows.prove(found)
+    proof = rows.prove_row(found)
 
     assert proof is not None
     assert leaves[proof.index] == found.leaf == hashlib.sha256(b"\x00" + found.content).digest()
     assert climbed(proof.index, proof.size, found.leaf, proof.hashes) == root_over(leaves)
     change_row(log, "C00000", hold_out=True)
     with pytest.raises(LeavesDamaged) as caught:
-        rows.prove(rows.find(run_id, "DE", "C00000"))
-    assert caught.value.place == "row"
+        rows.prove_row(rows.find_prediction(run_id, "DE", "C00000"))
+    assert caught.value.field == "row"
     erase_customer(log, ("DE", "C00001"), "request 7", NOW)
-    erased = rows.find(run_id, "DE", "C00001")
+    erased = rows.find_prediction(run_id, "DE", "C00001")
     assert (erased.row, erased.content) == (None, b"")
-    assert rows.prove(erased) is not None
+    assert rows.prove_row(erased) is not None

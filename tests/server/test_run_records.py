@@ -12,7 +12,7 @@ from server.errors import LoadRefused
 from server.load.files import load_file
 from server.maintenance.erasure import erase_customer
 from server.stores.record_log.log import RecordLog
-from server.stores.runs.records import record_name
+from server.stores.runs.records import run_record_id
 from server.stores.tables import RECORDS, RISK_CHUNKS, RISK_LEAVES, RISKS, RUNS
 from tests.conftest import LOAD_TIME
 from tests.server.churn_runs import FIRST, ChurnFamily
@@ -38,7 +38,7 @@ def test_a_run_is_one_record_with_its_markets_and_nothing_of_a_customer(
 ) -> None:
     (run_id,) = run_ids(log)
 
-    kept = log.of_id(record_name(run_id))
+    kept = log.find_by_id(run_record_id(run_id))
 
     assert kept is not None
     body = pb.RunRecord.FromString(kept.body)

@@ -12,22 +12,22 @@ import pytest
 
 from server.application import Application
 from server.config import Settings
-from server.stores.record_log.decision_index import Condition
-from server.stores.record_log.sampling import Question, Samples, Strata
+from server.stores.record_log.decision_index import DecisionQuery
+from server.stores.record_log.sampling import SampleDrawer, SampleQuery, Strata
 from tests.conftest import ROOT
 from tests.server.record_logs import entry, opened
 from tests.server.servers import until
 
-QUESTION = Question(Condition(), tree_size=9, keys=("market",), seed="tulip", size=9)
+QUESTION = SampleQuery(DecisionQuery(), tree_size=9, keys=("market",), seed="tulip", size=9)
 WAIT_SECONDS = 30
 
 
 @pytest.fixture
-def samples(tmp_path: Path) -> Iterator[Samples]:
+def samples(tmp_path: Path) -> Iterator[SampleDrawer]:
     """Draw from a log of nine decisions, with nothing ready yet."""
     with opened(f"sqlite:///{tmp_path / 'log.db'}", tmp_path) as log:
         log.append([entry(record_id=f"00000000-0000-7000-8000-00000000000{number}") for number in range(9)])
-        with closing(Samples(log.database)) as found:
+        with closing(SampleDrawer(log.database)) as found:
             yield found
 
 
@@ -37,39 +37,39 @@ def names_of(drawn: Strata) -> set[str]:
     return {name[-1] for name in names}
 
 
-def test_the_process_that_waits_draws_and_another_one_waits_then(samples: Samples) -> None:
-    samples.prepare()
-    first = samples.spare
-    samples.prepare()
+def test_the_process_that_waits_draws_and_another_one_waits_then(samples: SampleDrawer) -> None:
+    samples.start_standby()
+    first = samples.standby
+    samples.start_standby()
     assert first is not None
-    assert samples.spare is first, "one is enough"
+    assert samples.standby is first, "one is enough"
     assert psutil.Process(first.pid).nice() == 10, "behind the server"
 
     assert names_of(samples.draw(QUESTION)) == set("012345678")
 
     assert first.returncode == 0
-    assert samples.spare is not first
+    assert samples.standby is not first
 
 
-def test_one_that_was_killed_while_it_waited_is_replaced(samples: Samples) -> None:
-    samples.prepare()
-    assert samples.spare is not None
-    samples.spare.kill()
-    samples.spare.wait()
+def test_one_that_was_killed_while_it_waited_is_replaced(samples: SampleDrawer) -> None:
+    samples.start_standby()
+    assert samples.standby is not None
+    samples.standby.kill()
+    samples.standby.wait()
 
     assert names_of(samples.draw(QUESTION)) == set("012345678")
 
 
-def test_closed_nothing_waits(samples: Samples) -> None:
-    samples.prepare()
-    waiting = samples.spare
+def test_closed_nothing_waits(samples: SampleDrawer) -> None:
+    samples.start_standby()
+    waiting = samples.standby
     assert waiting is not None
 
     samples.close()
 
-    assert (waiting.returncode, samples.spare) == (-signal.SIGKILL, None)
-    samples.prepare()
-    assert samples.spare is None
+    assert (waiting.returncode, samples.standby) == (-signal.SIGKILL, None)
+    samples.start_standby()
+    assert samples.standby is None
 
 
 class Prepared(Application):
@@ -82,23 +82,23 @@ async def test_a_server_has_one_ready_and_ends_it_when_it_stops(small_settings: 
     application = Prepared(small_settings)
 
     async def is_ready() -> bool:
-        return application.samples.spare is not None
+        return application.samples.standby is not None
 
     await application.start()
     try:
         await until(is_ready)
-        waiting = application.samples.spare
+        waiting = application.samples.standby
     finally:
         await application.stop()
 
     assert waiting is not None
-    assert (waiting.poll(), application.samples.spare) == (-signal.SIGKILL, None)
+    assert (waiting.poll(), application.samples.standby) == (-signal.SIGKILL, None)
 
 
 def test_it_ends_where_its_server_is_killed() -> None:
     code = (
-        "import time; from server.stores.database import Database; from server.stores.record_log.sampling import Samples\n"
-        "samples = Samples(Database('sqlite://')); samples.prepare(); print(samples.spare.pid, flush=True); time.sleep(99)"
+        "import time; from server.stores.database import Database; from server.stores.record_log.sampling import SampleDrawer\n"
+        "samples = SampleDrawer(Database('sqlite://')); samples.start_standby(); print(samples.standby.pid, flush=True); time.sleep(99)"
     )
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None

@@ -19,8 +19,8 @@ from sqlalchemy.exc import IntegrityError
 from models.schema import Schema
 from server.errors import DatabaseRefused, StoreUnavailable
 from server.stores.database import Database
-from server.stores.features import FeatureStore, append
-from server.stores.float_arrays import pack, unpack
+from server.stores.features import FeatureStore, append_features
+from server.stores.float_arrays import pack_doubles, unpack_doubles
 from server.stores.tables import METADATA, RUNS
 from tests.small import SmallFamily
 
@@ -35,11 +35,11 @@ def bits(values: tuple[float, ...]) -> bytes:
 
 @given(st.lists(st.floats(allow_nan=False), max_size=50))
 def test_doubles_are_kept_bit_for_bit(values: list[float]) -> None:
-    assert bits(unpack(pack(values))) == bits(tuple(values))
+    assert bits(unpack_doubles(pack_doubles(values))) == bits(tuple(values))
 
 
 def test_what_is_missing_is_kept_as_nan_and_not_as_zero() -> None:
-    kept = unpack(pack([None, 0.0]))
+    kept = unpack_doubles(pack_doubles([None, 0.0]))
 
     assert math.isnan(kept[0])
     assert kept[1] == 0.0
@@ -105,8 +105,8 @@ def test_doubles_in_their_own_columns_come_back_bit_for_bit(database: Database) 
                     "rank": rank,
                     "value_at_risk_minor": 2**62,
                     "drivers": "[]",
-                    "features": pack([number, None]),
-                    "contributions": pack(AWKWARD),
+                    "features": pack_doubles([number, None]),
+                    "contributions": pack_doubles(AWKWARD),
                 }
                 for rank, number in enumerate(columns)
             ],
@@ -123,20 +123,20 @@ def test_the_newest_features_of_the_right_feature_set_are_read(database: Databas
     schema: Schema = small.bundle().schema
     row = {"market": "DE", "customer_id": "C1", "feature_set_digest": schema.feature_set_digest}
     rows = [
-        {**row, "as_of": NOW, "row": pack([3.0, 0.1 + 0.2, None, -0.0])},
-        {**row, "as_of": NOW - dt.timedelta(days=1), "row": pack([9.0, 9.0, 9.0, 9.0])},
-        {**row, "as_of": NOW + dt.timedelta(days=1), "feature_set_digest": "0" * 64, "row": pack([7.0])},
+        {**row, "as_of": NOW, "row": pack_doubles([3.0, 0.1 + 0.2, None, -0.0])},
+        {**row, "as_of": NOW - dt.timedelta(days=1), "row": pack_doubles([9.0, 9.0, 9.0, 9.0])},
+        {**row, "as_of": NOW + dt.timedelta(days=1), "feature_set_digest": "0" * 64, "row": pack_doubles([7.0])},
     ]
     with database.writing() as connection:
-        assert append(connection, rows) == (3, 0)
-        assert append(connection, rows) == (0, 3)
+        assert append_features(connection, rows) == (3, 0)
+        assert append_features(connection, rows) == (0, 3)
 
-    stored = FeatureStore(database).newest("DE", "C1", schema)
+    stored = FeatureStore(database).find_newest("DE", "C1", schema)
 
     assert stored is not None
     assert stored.as_of == NOW
     assert stored.values == {"days_late": 3.0, "orders": 0.1 + 0.2, "years": 0.0}
-    assert FeatureStore(database).newest("FR", "C1", schema) is None
+    assert FeatureStore(database).find_newest("FR", "C1", schema) is None
 
 
 def test_the_key_of_a_database_is_made_once_and_shared(database: Database, database_url: str) -> None:

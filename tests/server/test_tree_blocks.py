@@ -19,10 +19,10 @@ from grounds_record.merkle import (
 from server.errors import RecordDamaged
 from server.maintenance.doctor import check_log
 from server.stores.database import Database
-from server.stores.record_log.entries import split
+from server.stores.record_log.entries import split_hashes
 from server.stores.record_log.log import RecordLog
-from server.stores.record_log.proofs import Proofs, proof_in
-from server.stores.record_log.tiles import NodesOf, Upper, keep_nodes
+from server.stores.record_log.proofs import ProofReader, inclusion_from_hashes
+from server.stores.record_log.tiles import TreeHashCache, TreeHashReader, write_tiles
 from server.stores.tables import LOG_HEAD, RECORDS, TREE_BLOCKS, TREE_TWIGS
 from tests.server.record_logs import entry
 from tests.server.trees import NODES, SIZE, as_of_0008, grown
@@ -46,11 +46,11 @@ def twigs(log: RecordLog) -> list[int]:
 
 def proofs_of(log: RecordLog) -> list[tuple[bytes, ...]]:
     """Give proofs of records all over the log, and of older trees."""
-    proofs = Proofs(log.database)
+    proofs = ProofReader(log.database)
     with log.database.reading() as connection:
         names = connection.execute(select(RECORDS.c.record_id).order_by(RECORDS.c.record_index)).scalars().all()
-    included = [proofs.inclusion(names[place], SIZE)[1] for place in range(0, SIZE, 7)]
-    return included + [proofs.consistency(old, SIZE) for old in range(0, SIZE, 7)]
+    included = [proofs.prove_inclusion(names[place], SIZE)[1] for place in range(0, SIZE, 7)]
+    return included + [proofs.prove_consistency(old, SIZE) for old in range(0, SIZE, 7)]
 
 
 def test_proofs_are_the_same_with_twigs_with_an_older_releases_blocks_and_with_neither(log: RecordLog) -> None:
@@ -88,36 +88,36 @@ def test_a_twig_of_another_length_is_as_none(log: RecordLog, hashes: bytes) -> N
 def test_a_log_of_an_older_release_goes_on(log: RecordLog) -> None:
     as_of_0008(log)
     log.append([entry() for _ in range(300)])
-    proofs = Proofs(log.database)
-    head = proofs.head()
-    now = Frontier(head.size, split(head.peaks))
+    proofs = ProofReader(log.database)
+    head = proofs.read_head()
+    now = Frontier(head.size, split_hashes(head.peaks))
 
     assert twigs(log) == list(range(512, 768, 16))
     with log.database.reading() as connection:
         leaves = [bytes(nodes[:32]) for nodes in connection.execute(NODES).scalars()]
     for place in range(0, head.size, 13):
-        proof = proof_in(now, place, proofs.branch(place, now))
+        proof = inclusion_from_hashes(now, place, proofs.read_inclusion_hashes(place, now))
         assert proof is not None
         verify_inclusion(place, head.size, leaves[place], proof, now.root())
     assert check_log(log.database, log.verifier, None)[0]
 
 
 def test_one_twig_proves_a_record(log: RecordLog) -> None:
-    proofs = Proofs(log.database)
+    proofs = ProofReader(log.database)
     with log.database.reading() as connection:
         leaves = [bytes(nodes[:32]) for nodes in connection.execute(NODES).scalars()]
-        now = Frontier(SIZE, split(bytes(connection.execute(select(LOG_HEAD.c.peaks)).scalar_one())))
+        now = Frontier(SIZE, split_hashes(bytes(connection.execute(select(LOG_HEAD.c.peaks)).scalar_one())))
     with log.database.writing() as connection:
         connection.execute(delete(TREE_TWIGS).where(TREE_TWIGS.c.first_index != 304))
         connection.execute(update(RECORDS).where(*INSIDE).values(nodes=b""))
 
     for place in range(304, 320):
-        proof = proof_in(now, place, proofs.branch(place, now))
+        proof = inclusion_from_hashes(now, place, proofs.read_inclusion_hashes(place, now))
         assert proof is not None
         verify_inclusion(place, SIZE, leaves[place], proof, now.root())
     for place in (303, 320):
         with pytest.raises(RecordDamaged):
-            proofs.branch(place, now)
+            proofs.read_inclusion_hashes(place, now)
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def large(database: Database) -> Iterator[tuple[Connection, list[bytes]]]:
     with database.writing() as connection:
         connection.execute(RECORDS.insert(), rows)
         for before, after in ((0, 1000), (1000, 65_535), (65_535, 65_536), (65_536, MANY)):
-            keep_nodes(connection, before, after)
+            write_tiles(connection, before, after)
         yield connection, leaves
 
 
@@ -141,7 +141,7 @@ def test_a_log_of_tens_of_thousands_proves_by_twigs_and_a_block(large: tuple[Con
     assert [(row.level, row.node_index) for row in connection.execute(select(TREE_BLOCKS))] == [(16, 0)]
     assert connection.execute(select(func.count()).select_from(TREE_TWIGS)).scalar_one() == MANY // 256 * 16
     connection.execute(update(RECORDS).where(RECORDS.c.record_index < 65_535).values(nodes=b""))
-    read, roots = NodesOf(connection), {}
+    read, roots = TreeHashReader(connection), {}
 
     def root(size: int) -> bytes:
         frontier = Frontier()
@@ -158,11 +158,11 @@ def test_a_log_of_tens_of_thousands_proves_by_twigs_and_a_block(large: tuple[Con
 
 def test_the_upper_part_of_the_tree_is_read_once(large: tuple[Connection, list[bytes]]) -> None:
     connection, leaves = large
-    upper, frontier = Upper(), Frontier()
+    upper, frontier = TreeHashCache(), Frontier()
     for leaf in leaves:
         frontier, _ = frontier.append(leaf)
     peaks = dict(zip(covering_nodes(0, MANY), frontier.peaks, strict=True))
-    first = inclusion_proof(5, MANY, NodesOf(connection, upper, peaks))
+    first = inclusion_proof(5, MANY, TreeHashReader(connection, upper, peaks))
     verify_inclusion(5, MANY, leaves[5], first, frontier.root())
 
     # Gone are the block, every record's hashes, and all twigs but one.
@@ -171,24 +171,24 @@ def test_the_upper_part_of_the_tree_is_read_once(large: tuple[Connection, list[b
     connection.execute(delete(TREE_TWIGS).where(TREE_TWIGS.c.first_index != 100 * 256))
     connection.execute(update(RECORDS).values(nodes=b""))
 
-    proof = inclusion_proof(place, MANY, NodesOf(connection, upper, peaks))
+    proof = inclusion_proof(place, MANY, TreeHashReader(connection, upper, peaks))
     verify_inclusion(place, MANY, leaves[place], proof, frontier.root())
     with pytest.raises(RecordDamaged):
-        inclusion_proof(place, MANY, NodesOf(connection, Upper(), peaks))
+        inclusion_proof(place, MANY, TreeHashReader(connection, TreeHashCache(), peaks))
 
 
 def test_the_upper_part_that_is_kept_has_a_limit() -> None:
-    upper = Upper(limit=3)
+    upper = TreeHashCache(limit=3)
 
     for index in range(20):
-        upper.keep({Node(16, index): b"1", Node(8, index): b"2"}, {Node(7, index): b"3"})
-        assert Node(16, index) in upper.blocks
-        assert len(upper.blocks) <= 4
+        upper.add({Node(16, index): b"1", Node(8, index): b"2"}, {Node(7, index): b"3"})
+        assert Node(16, index) in upper.tiles
+        assert len(upper.tiles) <= 4
 
-    assert not any(node.level == 8 for node in upper.blocks)
+    assert not any(node.level == 8 for node in upper.tiles)
     assert upper.hashes == {}
 
     for index in range(1000):
-        upper.keep({}, {Node(8, index): b"3"})
+        upper.add({}, {Node(8, index): b"3"})
         assert Node(8, index) in upper.hashes
         assert len(upper.hashes) <= 301

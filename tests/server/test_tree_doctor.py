@@ -7,9 +7,9 @@ import pytest
 from sqlalchemy import select, update
 
 from server.maintenance.doctor import check_log
-from server.stores.record_log.leaf_tiles import twig_problems
+from server.stores.record_log.leaf_tiles import leaf_tile_problems
 from server.stores.record_log.log import RecordLog
-from server.stores.record_log.tiles import block_problems
+from server.stores.record_log.tiles import tile_problems
 from server.stores.tables import TREE_BLOCKS, TREE_TWIGS
 from tests.server.trees import SIZE, as_of_0008, grown
 
@@ -79,7 +79,7 @@ def test_one_flipped_bit_of_a_block_is_found(log: RecordLog) -> None:
         held = connection.execute(select(TREE_BLOCKS.c.hashes).where(this)).scalar_one()
         for place in (0, 4321, 32 * 256 - 1, 32 * 256, 32 * 510 - 1):
             connection.execute(update(TREE_BLOCKS).where(this).values(hashes=flipped(held, place)))
-            found = list(block_problems(connection, SIZE))
+            found = list(tile_problems(connection, SIZE))
             assert found == ["block 0 of level 8 of the tree's hashes is not that of its records"]
 
 
@@ -111,9 +111,9 @@ def test_the_doctor_finds_a_twig_that_is_not_that_of_the_records(
 @pytest.mark.parametrize("first", [0, 64, 80, 496])
 def test_the_doctor_reads_every_page_of_twigs(log: RecordLog, first: int) -> None:
     with log.database.writing() as connection:
-        before = list(twig_problems(connection, SIZE, 5))
+        before = list(leaf_tile_problems(connection, SIZE, 5))
         connection.execute(update(TREE_TWIGS).where(TREE_TWIGS.c.first_index == first).values(hashes=b""))
-        found = list(twig_problems(connection, SIZE, 5))
+        found = list(leaf_tile_problems(connection, SIZE, 5))
 
     assert before == []
     assert found == [f"the twig of the tree's hashes from record {first} on is not that of its records"]
@@ -125,7 +125,7 @@ def test_one_flipped_bit_of_a_twig_is_found(log: RecordLog) -> None:
         held = connection.execute(select(TREE_TWIGS.c.hashes).where(this)).scalar_one()
         for place in (*range(0, 32 * 34, 32), 32 * 34 - 1):
             connection.execute(update(TREE_TWIGS).where(this).values(hashes=flipped(held, place)))
-            found = list(twig_problems(connection, SIZE))
+            found = list(leaf_tile_problems(connection, SIZE))
             assert found == ["the twig of the tree's hashes from record 272 on is not that of its records"]
 
 

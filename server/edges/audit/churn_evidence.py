@@ -15,12 +15,12 @@ from server.edges.churn.messages import RiskWriter, explanation_message, run_mes
 from server.edges.explanations import timestamp
 from server.edges.thread_pool import Threads
 from server.errors import RecordDamaged
-from server.stores.float_arrays import unpack
-from server.stores.record_log.proofs import Proofs
-from server.stores.runs.evidence import RiskFound, RunRows
+from server.stores.float_arrays import unpack_doubles
+from server.stores.record_log.proofs import ProofReader
+from server.stores.runs.evidence import PredictionEvidence, RunEvidenceReader
 from server.stores.runs.leaves import LeavesDamaged
 from server.stores.runs.predictions import SCORED
-from server.stores.runs.records import record_name
+from server.stores.runs.records import run_record_id
 
 ALTERED = "the row is not what was loaded; run: python -m server doctor"
 
@@ -29,7 +29,7 @@ class ChurnEvidenceDesk:
     """Gives evidence of churn risks, and has it recorded that it did."""
 
     def __init__(
-        self, readings: Readings, rows: RunRows, proofs: Proofs, bundles: BundlesTold, threads: Threads
+        self, readings: Readings, rows: RunEvidenceReader, proofs: ProofReader, bundles: BundlesTold, threads: Threads
     ) -> None:
         self.readings, self.rows, self.proofs, self.threads = readings, rows, proofs, threads
         self.bundles = bundles
@@ -37,7 +37,7 @@ class ChurnEvidenceDesk:
     async def give(self, request: churn_evidence_pb2.GetChurnEvidenceRequest) -> pb.GetChurnEvidenceResponse:
         """Give the evidence, once the reading is durable."""
         customer = request.customer
-        found = await self.threads.run(self.rows.find, request.run_id, customer.market, customer.customer_id)
+        found = await self.threads.run(self.rows.find_prediction, request.run_id, customer.market, customer.customer_id)
         body, proof = await self.threads.run(self.proved, found)
         reading = await self.readings.record(reading_of(self.rows, "GetChurnEvidence", request))
         evidence = await self.threads.run(self.evidence, customer, found, body, request.locale)
@@ -46,18 +46,18 @@ class ChurnEvidenceDesk:
         evidence.reading.CopyFrom(reading)
         return pb.GetChurnEvidenceResponse(evidence=evidence)
 
-    def proved(self, found: RiskFound) -> tuple[bodies_pb2.RunRecord | None, LeafProof | None]:
+    def proved(self, found: PredictionEvidence) -> tuple[bodies_pb2.RunRecord | None, LeafProof | None]:
         """Read the record of the run, and prove the row in its root; what is damaged is no evidence."""
         if found.damage or (found.row is not None and not found.content):
             raise RecordDamaged(found.damage or ALTERED, run_id=found.run.run_id)
         try:
-            return self.rows.body(found.run.run_id), self.rows.prove(found)
+            return self.rows.find_run_record(found.run.run_id), self.rows.prove_row(found)
         except LeavesDamaged as error:
             told = f"the row is not in the root of its run: {error}; run: python -m server doctor"
             raise RecordDamaged(told, run_id=found.run.run_id) from error
 
     def evidence(
-        self, customer: customer_pb2.Customer, found: RiskFound, body: bodies_pb2.RunRecord | None, locale: str
+        self, customer: customer_pb2.Customer, found: PredictionEvidence, body: bodies_pb2.RunRecord | None, locale: str
     ) -> pb.ChurnEvidence:
         """Put it together."""
         run = found.run
@@ -67,8 +67,8 @@ class ChurnEvidenceDesk:
             body_state=evidence_pb2.BODY_STATE_ERASED,
             run=run_message(run),
             record=body,
-            bundle=self.bundles.of(run.header["family"], run.header["bundle_id"]),
-            proof=newest_inclusion(self.proofs, record_name(run.run_id)),
+            bundle=self.bundles.of(run.manifest["family"], run.manifest["bundle_id"]),
+            proof=newest_inclusion(self.proofs, run_record_id(run.run_id)),
             verifier_key=self.rows.log.verifier.text(),
         )
         if found.row is not None:
@@ -79,12 +79,12 @@ class ChurnEvidenceDesk:
                 evidence.features.extend(self.fed(found))
         return evidence
 
-    def fed(self, found: RiskFound) -> list[pb.FedFeature]:
+    def fed(self, found: PredictionEvidence) -> list[pb.FedFeature]:
         """Give the features as fed; a level by its name, where the catalog still has the bundle."""
         run, lines = found.run, []
-        schema = self.bundles.schema(run.header["family"], run.header["bundle_id"])
+        schema = self.bundles.schema(run.manifest["family"], run.manifest["bundle_id"])
         assert found.row is not None
-        for name, number in zip(run.header["feature_names"], unpack(found.row.features), strict=True):
+        for name, number in zip(run.manifest["feature_names"], unpack_doubles(found.row.features), strict=True):
             line = pb.FedFeature(feature=name, number=number)
             if not math.isnan(number):
                 value = schema.decode_value(name, number) if schema and name in schema.position else number
@@ -99,7 +99,7 @@ class ChurnEvidenceDesk:
 
 
 def reading_of(
-    rows: RunRows,
+    rows: RunEvidenceReader,
     method: str,
     request: churn_evidence_pb2.GetChurnEvidenceRequest | churn_evidence_pb2.ReplayChurnRiskRequest,
     modes: tuple[evidence_pb2.ReplayMode, ...] = (),
@@ -107,11 +107,11 @@ def reading_of(
 ) -> Reading:
     """Say what is read, by whom and why."""
     customer = request.customer
-    of_run = OfRun(request.run_id, customer.market, rows.log.tag_of(customer.market, customer.customer_id))
-    return Reading(record_name(request.run_id), method, request.purpose, modes, bundle_id, of_run)
+    of_run = OfRun(request.run_id, customer.market, rows.log.customer_tag(customer.market, customer.customer_id))
+    return Reading(run_record_id(request.run_id), method, request.purpose, modes, bundle_id, of_run)
 
 
-def risk_of(found: RiskFound, locale: str) -> churn_pb2.ChurnRisk:
+def risk_of(found: PredictionEvidence, locale: str) -> churn_pb2.ChurnRisk:
     """Write the risk as the CRM is told it, with its explanation."""
     assert found.row is not None
     risk = RiskWriter(found.run, locale).message(found.row)

@@ -22,14 +22,14 @@ from server.edges.credit.decision_records import runtime
 from server.edges.explanations import ContributionFacts, baseline_of, contribution, explanation, timestamp
 from server.edges.thread_pool import Threads
 from server.errors import BundleNotReadable, BundleUnknown, RecordDamaged, RecordUnknown
-from server.stores.catalog.bundle_cache import Shelves
-from server.stores.float_arrays import unpack
-from server.stores.record_log.entries import EPOCH, US
-from server.stores.record_log.proofs import Proofs
-from server.stores.runs.evidence import RiskFound, RunRows
+from server.stores.catalog.bundle_cache import BundleCaches
+from server.stores.float_arrays import unpack_doubles
+from server.stores.record_log.entries import EPOCH, MICROSECOND
+from server.stores.record_log.proofs import ProofReader
+from server.stores.runs.evidence import PredictionEvidence, RunEvidenceReader
 from server.stores.runs.leaves import LeavesDamaged
 from server.stores.runs.predictions import SCORED
-from server.stores.runs.records import manifest_sha256, record_name
+from server.stores.runs.records import manifest_sha256, run_record_id
 
 STANDARD_MODES = (ev.REPLAY_MODE_VERIFY, ev.REPLAY_MODE_SCORE, ev.REPLAY_MODE_EXPLANATION)
 DECLINE_FAMILY = "{}_decline"
@@ -38,17 +38,21 @@ DECLINE_FAMILY = "{}_decline"
 class ChurnReplays:
     """Replays churn risks, and has it recorded that they were read."""
 
-    def __init__(self, readings: Readings, rows: RunRows, proofs: Proofs, shelves: Shelves, threads: Threads) -> None:
+    def __init__(
+        self, readings: Readings, rows: RunEvidenceReader, proofs: ProofReader, shelves: BundleCaches, threads: Threads
+    ) -> None:
         self.readings, self.rows, self.proofs = readings, rows, proofs
         self.shelves, self.threads = shelves, threads
 
     async def give(self, request: churn_evidence_pb2.ReplayChurnRiskRequest) -> pb.ReplayChurnRiskResponse:
         """Give the verdicts, once the reading is durable."""
         customer, modes = request.customer, tuple(request.modes) or STANDARD_MODES
-        found = await self.threads.run(self.rows.find, request.run_id, customer.market, customer.customer_id)
+        found = await self.threads.run(self.rows.find_prediction, request.run_id, customer.market, customer.customer_id)
         other = None
         if request.bundle_id:
-            other = await self.threads.run(self.shelves.of(found.run.header["family"]).model, request.bundle_id)
+            other = await self.threads.run(
+                self.shelves.for_family(found.run.manifest["family"]).open_model, request.bundle_id
+            )
         reading = await self.readings.record(
             reading_of(self.rows, "ReplayChurnRisk", request, modes, request.bundle_id)
         )
@@ -59,7 +63,7 @@ class ChurnReplays:
             answer.results.append(await self.threads.run(self.result, mode, found, other))
         return answer
 
-    def result(self, mode: ev.ReplayMode, found: RiskFound, other: Model | None) -> ev.ReplayResult:
+    def result(self, mode: ev.ReplayMode, found: PredictionEvidence, other: Model | None) -> ev.ReplayResult:
         """Replay in one mode."""
         try:
             if mode == ev.REPLAY_MODE_VERIFY:
@@ -77,11 +81,11 @@ class ChurnReplays:
         result.left_out = left_out
         return result
 
-    def verified(self, found: RiskFound) -> Verdict:
+    def verified(self, found: PredictionEvidence) -> Verdict:
         """Check the run's record against the signed tree, and the row against the root that the record names."""
         run_id = found.run.run_id
         try:
-            of_record = verified(self.proofs, record_name(run_id))
+            of_record = verified(self.proofs, run_record_id(run_id))
         except RecordUnknown:
             return Mismatch("record", "", "the run has no record", 1)
         if not isinstance(of_record, Match):
@@ -97,15 +101,15 @@ class ChurnReplays:
         if found.row is not None and not found.content:
             return Mismatch("row", "", ALTERED, 1)
         try:
-            self.rows.prove(found)
+            self.rows.prove_row(found)
         except LeavesDamaged as error:
-            return Mismatch(error.place, error.stored, error.recomputed, 1)
+            return Mismatch(error.field, error.stored, error.recomputed, 1)
         return self.manifest_verdict(found, of_record.compared + 1)
 
-    def manifest_verdict(self, found: RiskFound, compared: int) -> Verdict:
+    def manifest_verdict(self, found: PredictionEvidence, compared: int) -> Verdict:
         """Compare the run's line with the body of its record, as far as retention has left it."""
         try:
-            body = self.rows.body(found.run.run_id)
+            body = self.rows.find_run_record(found.run.run_id)
         except RecordDamaged as error:
             return Mismatch("record", "", str(error), 1)
         if body is None:
@@ -119,7 +123,7 @@ class ChurnReplays:
             return Mismatch("run.as_of_time", then.ToJsonString(), cut.ToJsonString(), 1)
         return Match(compared + 2)
 
-    def recomputed(self, mode: ev.ReplayMode, found: RiskFound, kept: KeptRisk) -> tuple[Verdict, str]:
+    def recomputed(self, mode: ev.ReplayMode, found: PredictionEvidence, kept: KeptRisk) -> tuple[Verdict, str]:
         """Compute the risk again, and compare the mode's part of it; gives what was left out too."""
         model = self.model(found)
         if kept.names != list(model.bundle.schema.names):
@@ -132,24 +136,24 @@ class ChurnReplays:
             return explanation_verdict(kept, answer, model)
         return score_verdict(kept, answer, self.decline(found))
 
-    def model(self, found: RiskFound) -> Model:
+    def model(self, found: PredictionEvidence) -> Model:
         """Open the bundle that scored the run."""
         try:
-            return self.shelves.of(found.run.header["family"]).model(found.run.header["bundle_id"])
+            return self.shelves.for_family(found.run.manifest["family"]).open_model(found.run.manifest["bundle_id"])
         except (BundleUnknown, BundleNotReadable) as error:
             raise NotAvailable(ev.UNAVAILABLE_REASON_ARTIFACT_MISSING, str(error)) from error
 
-    def decline(self, found: RiskFound) -> Model | None:
+    def decline(self, found: PredictionEvidence) -> Model | None:
         """Open the bundle of the second probability; None where the run has none, or it is not there."""
-        bundle_id = found.run.header.get("decline_bundle_id")
+        bundle_id = found.run.manifest.get("decline_bundle_id")
         if not bundle_id:
             return None
         try:
-            return self.shelves.of(DECLINE_FAMILY.format(found.run.header["family"])).model(bundle_id)
+            return self.shelves.for_family(DECLINE_FAMILY.format(found.run.manifest["family"])).open_model(bundle_id)
         except (BundleUnknown, BundleNotReadable):
             return None
 
-    def what_if(self, found: RiskFound, kept: KeptRisk, other: Model) -> ev.ReplayResult:
+    def what_if(self, found: PredictionEvidence, kept: KeptRisk, other: Model) -> ev.ReplayResult:
         """Put the features to another bundle, as far as it knows them."""
         values, schema = kept.values(self.model(found).bundle.schema), other.bundle.schema
         inputs = fitting(schema, {name: Input(value, "STORE", found.run.as_of) for name, value in values.items()})
@@ -172,7 +176,7 @@ class ChurnReplays:
         return ev.ReplayResult(mode=ev.REPLAY_MODE_WHAT_IF, what_if=what_if)
 
 
-def kept_risk(found: RiskFound) -> KeptRisk:
+def kept_risk(found: PredictionEvidence) -> KeptRisk:
     """Give what a row says of a customer with a score."""
     row = found.row
     if row is None:
@@ -186,16 +190,16 @@ def kept_risk(found: RiskFound) -> KeptRisk:
         log_odds=row.log_odds,
         pd=row.pd,
         band=row.band or "",
-        band_is_held=row.band_since is not None and EPOCH + row.band_since * US < found.run.as_of,
+        band_is_held=row.band_since is not None and EPOCH + row.band_since * MICROSECOND < found.run.as_of,
         decline_pd=row.decline_pd,
-        features=unpack(row.features),
-        contributions=unpack(row.contributions),
+        features=unpack_doubles(row.features),
+        contributions=unpack_doubles(row.contributions),
         drivers=row.drivers,
-        manifest=found.run.header,
+        manifest=found.run.manifest,
     )
 
 
-def elsewhere(found: RiskFound) -> str:
+def elsewhere(found: PredictionEvidence) -> str:
     """Say how the features can be made again."""
     return (
         "the features were made from transactions, which this server does not have. Where they are: python -m training "

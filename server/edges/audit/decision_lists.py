@@ -10,10 +10,10 @@ from server.edges.explanations import timestamp
 from server.edges.page_tokens import NOT_OURS, PageTokens, page_size_of
 from server.edges.thread_pool import Threads
 from server.errors import PageTokenInvalid, RequestInvalid, Violation
-from server.stores.record_log.decision_index import Condition, DecisionList, Place
-from server.stores.record_log.entries import EPOCH, US
-from server.stores.record_log.proofs import Proofs
-from server.stores.record_log.sampling import Question, Samples
+from server.stores.record_log.decision_index import DecisionCursor, DecisionIndex, DecisionQuery
+from server.stores.record_log.entries import EPOCH, MICROSECOND
+from server.stores.record_log.proofs import ProofReader
+from server.stores.record_log.sampling import SampleDrawer, SampleQuery
 
 SAMPLE_MAX = 20_000  # of all strata together: an answer that fits into one message
 LISTED = "decisions"  # the kind of its page tokens
@@ -30,7 +30,7 @@ class DecisionLists:
     """Lists decisions and draws samples of them."""
 
     def __init__(
-        self, stores: tuple[DecisionList, Samples], proofs: Proofs, tokens: PageTokens, threads: Threads
+        self, stores: tuple[DecisionIndex, SampleDrawer], proofs: ProofReader, tokens: PageTokens, threads: Threads
     ) -> None:
         self.listed, self.samples = stores
         self.proofs, self.tokens, self.threads = proofs, tokens, threads
@@ -39,15 +39,15 @@ class DecisionLists:
         """Give a page."""
         after = self.place_of(request)
         size = page_size_of(request.page_size)
-        rows = await self.threads.run(self.listed.page, condition_of(request.filter), after, size + 1)
+        rows = await self.threads.run(self.listed.read_page, condition_of(request.filter), after, size + 1)
         token = ""
         if len(rows) > size:
-            token = self.token_of(request.filter, Place(rows[size - 1].time_us, rows[size - 1].record_index))
+            token = self.token_of(request.filter, DecisionCursor(rows[size - 1].time_us, rows[size - 1].record_index))
         decisions = [
             pb.DecisionSummary(
                 decision_id=row.record_id,
                 index=row.record_index,
-                decide_time=timestamp(EPOCH + row.time_us * US),
+                decide_time=timestamp(EPOCH + row.time_us * MICROSECOND),
                 market=row.market,
                 bundle_id=row.bundle_id,
                 decision=decision_named(row.decision),
@@ -60,11 +60,11 @@ class DecisionLists:
 
     async def sample(self, request: pb.SampleDecisionsRequest) -> pb.SampleDecisionsResponse:
         """Draw a sample."""
-        head = await self.threads.run(self.proofs.head)
+        head = await self.threads.run(self.proofs.read_head)
         size = size_of(request.tree_size or head.size, head)
         asked = {KEYS[key] for key in request.stratify_by}
         keys = [key for key in ORDER if key in asked]
-        question = Question(condition_of(request.filter), size, tuple(keys), request.seed, request.size)
+        question = SampleQuery(condition_of(request.filter), size, tuple(keys), request.seed, request.size)
         strata = await self.threads.run(self.samples.draw, question)
         if sum(len(drawn) for _, drawn in strata.values()) > SAMPLE_MAX:
             problem = f"must be at most {SAMPLE_MAX // len(strata)} with {len(strata)} strata"
@@ -76,11 +76,11 @@ class DecisionLists:
             checkpoint=head.checkpoint,
         )
 
-    def token_of(self, asked: pb.DecisionFilter, place: Place) -> str:
+    def token_of(self, asked: pb.DecisionFilter, place: DecisionCursor) -> str:
         """Write where the next page begins, bound to the filter."""
         return self.tokens.signed([LISTED, digest(asked), place.time_us, place.index])
 
-    def place_of(self, request: pb.ListDecisionsRequest) -> Place | None:
+    def place_of(self, request: pb.ListDecisionsRequest) -> DecisionCursor | None:
         """Read where the page begins; None at the first."""
         if not request.page_token:
             return None
@@ -89,7 +89,7 @@ class DecisionLists:
             case [kind, filters, time_us, index] if kind == LISTED:
                 if filters != digest(request.filter):
                     raise PageTokenInvalid("page_token belongs to a list of another filter")
-                return Place(time_us, index)
+                return DecisionCursor(time_us, index)
         raise PageTokenInvalid(NOT_OURS)
 
 
@@ -98,9 +98,9 @@ def digest(asked: pb.DecisionFilter) -> str:
     return hashlib.sha256(asked.SerializeToString(deterministic=True)).hexdigest()
 
 
-def condition_of(asked: pb.DecisionFilter) -> Condition:
+def condition_of(asked: pb.DecisionFilter) -> DecisionQuery:
     """Read a filter."""
-    return Condition(
+    return DecisionQuery(
         start=time_of(asked.start_time) if asked.HasField("start_time") else None,
         end=time_of(asked.end_time) if asked.HasField("end_time") else None,
         market=asked.market,

@@ -17,7 +17,7 @@ from server.errors import RecordDamaged
 from server.registry.serving_models import LineupWatch
 from server.stores.catalog.policies import PolicyStore
 from server.stores.record_log.log import RecordLog
-from server.stores.record_log.proofs import Branch, Proofs, proof_in
+from server.stores.record_log.proofs import InclusionHashes, ProofReader, inclusion_from_hashes
 
 
 class EvidenceDesk:
@@ -27,7 +27,7 @@ class EvidenceDesk:
         self,
         readings: Readings,
         log: RecordLog,
-        proofs: Proofs,
+        proofs: ProofReader,
         sources: tuple[PolicyStore, "BundlesTold"],
         threads: Threads,
     ) -> None:
@@ -45,9 +45,9 @@ class EvidenceDesk:
         evidence.proof.CopyFrom(proof)
         return pb.GetEvidenceResponse(evidence=evidence)
 
-    def at_one_moment(self, decision_id: str) -> tuple[pb.Evidence, StoredRecord, Branch]:
+    def at_one_moment(self, decision_id: str) -> tuple[pb.Evidence, StoredRecord, InclusionHashes]:
         """Read the decision and what came after it, of one moment; nobody has seen any of it yet."""
-        frontier = self.log.known  # of a moment before
+        frontier = self.log.last_frontier  # of a moment before
         with self.log.database.snapshot() as then:
             log, proofs = then.of(self.log), then.of(self.proofs)
             found = find_decision(log, proofs, decision_id)
@@ -56,15 +56,15 @@ class EvidenceDesk:
             assert found.stored is not None, "what is not damaged was read"
             evidence = self.evidence(decision_id, found, log)
             self.add_policy(evidence, then.of(self.policies))
-            return evidence, found.stored, proofs.branch(found.stored.index, frontier)
+            return evidence, found.stored, proofs.read_inclusion_hashes(found.stored.index, frontier)
 
-    def proof_now(self, stored: StoredRecord, branch: Branch) -> pb.GetInclusionProofResponse | None:
+    def proof_now(self, stored: StoredRecord, branch: InclusionHashes) -> pb.GetInclusionProofResponse | None:
         """Prove a record in the tree that this process last left; None where the database has to be asked."""
-        frontier = self.log.known
-        hashes = proof_in(frontier, stored.index, branch)
+        frontier = self.log.last_frontier
+        hashes = inclusion_from_hashes(frontier, stored.index, branch)
         if hashes is None:
             return None
-        return inclusion_message(stored, frontier.size, hashes, self.log.signed(frontier))
+        return inclusion_message(stored, frontier.size, hashes, self.log.sign_checkpoint(frontier))
 
     def evidence(self, decision_id: str, found: Found, log: RecordLog) -> pb.Evidence:
         """Put together what is read before the reading is recorded."""
@@ -91,7 +91,7 @@ class EvidenceDesk:
         """Add the policy that decided; one that was not kept, or not kept well, stays absent."""
         body = evidence.record
         try:
-            content = policies.of(body.policy_sha256) if body.policy_sha256 else None
+            content = policies.find(body.policy_sha256) if body.policy_sha256 else None
         except RecordDamaged:
             return
         if content is not None:

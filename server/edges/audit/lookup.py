@@ -7,9 +7,9 @@ from grounds_record.export import StoredRecord
 from grounds_record.header import parse_header
 from server.errors import DecisionUnknown, RecordDamaged, RecordRemoved
 from server.stores.record_log.decision_index import CREDIT_DECISION
-from server.stores.record_log.entries import Kept
+from server.stores.record_log.entries import Record
 from server.stores.record_log.log import RecordLog
-from server.stores.record_log.proofs import Proofs
+from server.stores.record_log.proofs import ProofReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,20 +25,20 @@ class Found:
 
     body: audit_pb2.DecisionRecord | None
     damage: str = ""
-    kept: Kept | None = None
+    kept: Record | None = None
     stored: StoredRecord | None = None
 
 
-def find_decision(log: RecordLog, proofs: Proofs, decision_id: str) -> Found:
+def find_decision(log: RecordLog, proofs: ProofReader, decision_id: str) -> Found:
     """Find a decision.
 
     Raises:
         DecisionUnknown: There is no such decision.
     """
     try:
-        found = log.with_stored(decision_id)
+        found = log.find_stored(decision_id)
     except RecordRemoved as error:
-        stored = proofs.record(decision_id)
+        stored = proofs.read_record(decision_id)
         if parse_header(stored.header).kind != CREDIT_DECISION:
             raise unknown(decision_id) from error
         return Found(None, stored=stored)

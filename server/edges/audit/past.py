@@ -14,7 +14,7 @@ from server.edges.audit.question import Recorded, recorded
 from server.edges.credit.servicer import inputs_of
 from server.edges.explanations import values_of
 from server.errors import BundleNotReadable, BundleUnknown, PolicyRefused, RecordDamaged
-from server.stores.catalog.bundle_cache import Shelf
+from server.stores.catalog.bundle_cache import BundleCache
 from server.stores.catalog.policies import PolicyStore
 from server.stores.features import FeatureStore
 
@@ -38,7 +38,7 @@ class NotAvailable(Exception):
 class Past:
     """Looks up what a decision was made from. Every method raises NotAvailable where it is gone."""
 
-    def __init__(self, shelf: Shelf, policies: PolicyStore, features: FeatureStore) -> None:
+    def __init__(self, shelf: BundleCache, policies: PolicyStore, features: FeatureStore) -> None:
         self.shelf, self.policies, self.features = shelf, policies, features
 
     def decision(self, found: Found) -> Recorded:
@@ -53,14 +53,14 @@ class Past:
     def model(self, past: Recorded) -> Model:
         """Open the bundle that decided."""
         try:
-            return self.shelf.model(past.body.bundle_id)
+            return self.shelf.open_model(past.body.bundle_id)
         except (BundleUnknown, BundleNotReadable) as error:
             raise NotAvailable(ev.UNAVAILABLE_REASON_ARTIFACT_MISSING, str(error)) from error
 
     def policy(self, past: Recorded) -> Policy:
         """Read the policy that decided."""
         try:
-            content = self.policies.of(past.body.policy_sha256)
+            content = self.policies.find(past.body.policy_sha256)
             if content is None:
                 raise NotAvailable(ev.UNAVAILABLE_REASON_POLICY_MISSING, "the policy file was not kept")
             return parsed(content)
@@ -74,7 +74,7 @@ class Past:
         if known:
             as_of, customer = known[0].as_of, past.request.customer
             assert as_of is not None, "what the store gives has a time"
-            stored = self.features.of_time(customer.market, customer.customer_id, schema, as_of)
+            stored = self.features.find_at(customer.market, customer.customer_id, schema, as_of)
             if stored is None:
                 told = f"the feature store has no row of this customer as of {as_of.isoformat()} any more"
                 raise NotAvailable(ev.UNAVAILABLE_REASON_FEATURES_MISSING, told)

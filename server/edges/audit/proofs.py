@@ -8,10 +8,10 @@ from grounds_record.note import parse_verifier_key
 from grounds_record.verify import verify
 from server.decisions.replay_verdict import Match, Mismatch
 from server.errors import RecordDamaged, TreeSizeUnknown
-from server.stores.record_log.proofs import Head, Proofs
+from server.stores.record_log.proofs import LogHead, ProofReader
 
 
-def size_of(size: int, head: Head) -> int:
+def size_of(size: int, head: LogHead) -> int:
     """Refuse a size that the log has not reached."""
     if size > head.size:
         raise TreeSizeUnknown(f"the log has {head.size} records, not {size}", size=str(head.size))
@@ -38,17 +38,17 @@ def inclusion_message(
     )
 
 
-def newest_inclusion(proofs: Proofs, record_id: str) -> pb.GetInclusionProofResponse:
+def newest_inclusion(proofs: ProofReader, record_id: str) -> pb.GetInclusionProofResponse:
     """Prove a record in the tree of the newest checkpoint."""
-    head, record, hashes = proofs.newest_inclusion(record_id)
+    head, record, hashes = proofs.prove_newest_inclusion(record_id)
     return inclusion_message(record, head.size, hashes, head.checkpoint)
 
 
-def verified(proofs: Proofs, record_id: str) -> Match | Mismatch:
+def verified(proofs: ProofReader, record_id: str) -> Match | Mismatch:
     """Check the stored record against the tree that the newest checkpoint signs, as `client verify` does."""
     try:
-        head, record, _ = proofs.newest_inclusion(record_id)
-        proof = proofs.range(record.index, record.index + 1, head.size, ())
+        head, record, _ = proofs.prove_newest_inclusion(record_id)
+        proof = proofs.prove_range(record.index, record.index + 1, head.size, ())
     except RecordDamaged as error:
         return Mismatch("HASH_ALTERED", "", str(error), 1)
     export = Export(

@@ -8,7 +8,7 @@ from grounds.audit.v1 import evidence_pb2
 from server.edges.authorization import LOCAL_CALLER
 from server.edges.explanations import timestamp
 from server.edges.recorder import Recorder
-from server.stores.record_log.entries import Entry, new_record_id
+from server.stores.record_log.entries import LogEntry, new_record_id
 
 EVIDENCE_READING = "EVIDENCE_READING"
 
@@ -70,13 +70,13 @@ class Readings:
             caller=LOCAL_CALLER,
             read_time=timestamp(time),
         )
-        entry = Entry(
+        entry = LogEntry(
             kind=EVIDENCE_READING,
             record_id=new_record_id(time),
             time=time,
             caller=LOCAL_CALLER,
             body=body.SerializeToString(deterministic=True),
-            about=of_run.tag if of_run else "",
+            subject_tag=of_run.tag if of_run else "",
             labels={"about": reading.record_id, "method": reading.method},
         )
         kept = await self.recorder.keep(entry)

@@ -22,7 +22,7 @@ from server.edges.credit.decision_records import fed_features, numbers, runtime
 from server.edges.explanations import timestamp
 from server.edges.thread_pool import Threads
 from server.stores.record_log.log import RecordLog
-from server.stores.record_log.proofs import Proofs
+from server.stores.record_log.proofs import ProofReader
 
 STANDARD_MODES = (ev.REPLAY_MODE_VERIFY, ev.REPLAY_MODE_FEATURES, ev.REPLAY_MODE_SCORE, ev.REPLAY_MODE_EXPLANATION)
 NOTICE = "NOT EVIDENCE: no decision was made with this bundle; it says only what would have come out."
@@ -34,7 +34,7 @@ OF_EXPLANATION = ("explanation", "reasons", "warnings")
 class Replays:
     """Replays decisions, and has it recorded that they were read."""
 
-    def __init__(self, readings: Readings, log: RecordLog, proofs: Proofs, past: Past, threads: Threads) -> None:
+    def __init__(self, readings: Readings, log: RecordLog, proofs: ProofReader, past: Past, threads: Threads) -> None:
         self.readings, self.log, self.proofs, self.past, self.threads = readings, log, proofs, past, threads
 
     async def give(self, request: ev.ReplayDecisionRequest) -> pb.ReplayDecisionResponse:
@@ -42,7 +42,7 @@ class Replays:
         decision_id = request.decision_id.lower()
         modes = tuple(request.modes) or STANDARD_MODES
         found = await self.threads.run(find_decision, self.log, self.proofs, decision_id)
-        other = await self.threads.run(self.past.shelf.model, request.bundle_id) if request.bundle_id else None
+        other = await self.threads.run(self.past.shelf.open_model, request.bundle_id) if request.bundle_id else None
         reading = await self.readings.record(
             Reading(decision_id, "ReplayDecision", request.purpose, modes, request.bundle_id)
         )

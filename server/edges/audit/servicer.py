@@ -12,7 +12,7 @@ from server.edges.audit.proofs import inclusion_message, newest_inclusion, recor
 from server.edges.audit.replay import Replays
 from server.edges.context import Context
 from server.edges.thread_pool import Threads
-from server.stores.record_log.proofs import Proofs
+from server.stores.record_log.proofs import ProofReader
 
 
 class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
@@ -20,7 +20,7 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
 
     def __init__(
         self,
-        proofs: Proofs,
+        proofs: ProofReader,
         threads: Threads,
         desks: tuple[EvidenceDesk, Replays, DecisionLists],
         churn: tuple[ChurnEvidenceDesk, ChurnReplays],
@@ -31,7 +31,7 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
 
     async def GetCheckpoint(self, _request: pb.GetCheckpointRequest, _context: Context) -> pb.GetCheckpointResponse:
         """Give the newest checkpoint."""
-        head = await self.threads.run(self.proofs.head)
+        head = await self.threads.run(self.proofs.read_head)
         return pb.GetCheckpointResponse(checkpoint=head.checkpoint, verifier_key=head.verifier_key)
 
     async def GetInclusionProof(
@@ -41,34 +41,34 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
         record_id = request.record_id.lower()
         if not request.tree_size:
             return await self.threads.run(newest_inclusion, self.proofs, record_id)
-        head = await self.threads.run(self.proofs.head)
+        head = await self.threads.run(self.proofs.read_head)
         size = size_of(request.tree_size, head)
-        record, hashes = await self.threads.run(self.proofs.inclusion, record_id, size)
+        record, hashes = await self.threads.run(self.proofs.prove_inclusion, record_id, size)
         return inclusion_message(record, size, hashes, head.checkpoint)
 
     async def GetConsistencyProof(
         self, request: pb.GetConsistencyProofRequest, _context: Context
     ) -> pb.GetConsistencyProofResponse:
         """Prove that one tree begins with another."""
-        head = await self.threads.run(self.proofs.head)
+        head = await self.threads.run(self.proofs.read_head)
         size = size_of(request.new_size or head.size, head)
-        hashes = await self.threads.run(self.proofs.consistency, request.old_size, size)
+        hashes = await self.threads.run(self.proofs.prove_consistency, request.old_size, size)
         return pb.GetConsistencyProofResponse(new_size=size, hashes=hashes, checkpoint=head.checkpoint)
 
     async def ListRecords(self, request: pb.ListRecordsRequest, _context: Context) -> pb.ListRecordsResponse:
         """Give a page of records."""
-        head = await self.threads.run(self.proofs.head)
+        head = await self.threads.run(self.proofs.read_head)
         end = size_of(request.end or head.size, head)
-        records = await self.threads.run(self.proofs.page, request.start, end)
+        records = await self.threads.run(self.proofs.read_page, request.start, end)
         after = records[-1].index + 1 if records else end
         return pb.ListRecordsResponse(records=map(record_message, records), next_start=after if after < end else 0)
 
     async def GetRangeProof(self, request: pb.GetRangeProofRequest, _context: Context) -> pb.GetRangeProofResponse:
         """Prove a stretch."""
-        head = await self.threads.run(self.proofs.head)
+        head = await self.threads.run(self.proofs.read_head)
         size = size_of(request.tree_size, head)
         kept: Sequence[int] = tuple(request.kept_sizes)
-        proof = await self.threads.run(self.proofs.range, request.start, request.end, size, kept)
+        proof = await self.threads.run(self.proofs.prove_range, request.start, request.end, size, kept)
         return pb.GetRangeProofResponse(
             before=proof.before,
             after=proof.after,

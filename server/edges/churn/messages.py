@@ -13,8 +13,8 @@ from grounds.explain.v1 import explain_pb2
 from server.edges.explanations import ContributionFacts, baseline_of, contribution, explanation, timestamp
 from server.edges.money import money_of_minor
 from server.errors import NoRun
-from server.stores.float_arrays import unpack
-from server.stores.runs.predictions import SCORED, RiskStore, Run
+from server.stores.float_arrays import unpack_doubles
+from server.stores.runs.predictions import SCORED, PredictionStore, ScoringRun
 
 MICROS = 10**6
 BANDS: dict[str | None, pb.RiskBand] = {
@@ -26,44 +26,44 @@ BANDS: dict[str | None, pb.RiskBand] = {
 }
 
 
-def newest_run(risks: RiskStore, market: str) -> Run:
+def newest_run(risks: PredictionStore, market: str) -> ScoringRun:
     """Give the market's newest run.
 
     Raises:
         NoRun: There is none.
     """
-    run = risks.newest_run(market)
+    run = risks.find_newest_run(market)
     if run is None:
         raise NoRun(f"no churn run is loaded for market {market}", market=market)
     return run
 
 
-def run_message(run: Run) -> pb.ChurnRun:
+def run_message(run: ScoringRun) -> pb.ChurnRun:
     """Write a run."""
     return pb.ChurnRun(
         run_id=run.run_id,
         market=run.market,
         as_of_time=timestamp(run.as_of),
         valid_until_time=timestamp(run.valid_until),
-        bundle_id=run.header["bundle_id"],
-        currency_code=run.header["currency"],
+        bundle_id=run.manifest["bundle_id"],
+        currency_code=run.manifest["currency"],
         previous_run_id=run.previous_run_id or "",
         customer_count=run.customer_count,
-        horizon_days=run.header["horizon_days"],
-        campaign=run.header.get("campaign", ""),
+        horizon_days=run.manifest["horizon_days"],
+        campaign=run.manifest.get("campaign", ""),
     )
 
 
 class RiskWriter:
     """Writes customers of one run; what they have from the run is written once."""
 
-    def __init__(self, run: Run, locale: str) -> None:
-        self.run, self.locale, self.currency = run, locale, run.header["currency"]
+    def __init__(self, run: ScoringRun, locale: str) -> None:
+        self.run, self.locale, self.currency = run, locale, run.manifest["currency"]
         self.of_run = {
             "run_id": run.run_id,
             "as_of_time": timestamp(run.as_of),
             "valid_until_time": timestamp(run.valid_until),
-            "bundle_id": run.header["bundle_id"],
+            "bundle_id": run.manifest["bundle_id"],
         }
 
     def message(self, row: Row[Any]) -> pb.ChurnRisk:
@@ -96,7 +96,7 @@ class RiskWriter:
         risk.drivers.CopyFrom(drivers_message(row.drivers, self.locale))
 
 
-def risk_messages(run: Run, rows: Iterable[Row[Any]], locale: str) -> list[pb.ChurnRisk]:
+def risk_messages(run: ScoringRun, rows: Iterable[Row[Any]], locale: str) -> list[pb.ChurnRisk]:
     """Write customers of one run."""
     writer = RiskWriter(run, locale)
     return [writer.message(row) for row in rows]
@@ -120,10 +120,10 @@ def drivers_message(drivers: str, locale: str) -> explain_pb2.Reasons:
     return explain_pb2.Reasons(locale=chosen, reasons=reasons)
 
 
-def explanation_message(run: Run, row: Row[Any]) -> explain_pb2.Explanation:
+def explanation_message(run: ScoringRun, row: Row[Any]) -> explain_pb2.Explanation:
     """Write the explanation that the run carries."""
-    header = run.header
-    values, contributions = unpack(row.features), unpack(row.contributions)
+    header = run.manifest
+    values, contributions = unpack_doubles(row.features), unpack_doubles(row.contributions)
     lines = []
     for name, group, value, log_odds in zip(
         header["feature_names"], header["feature_groups"], values, contributions, strict=True

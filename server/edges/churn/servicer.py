@@ -15,9 +15,9 @@ from server.edges.page_tokens import ExportPlace, PagePlace, PageTokens, page_si
 from server.edges.thread_pool import Threads
 from server.errors import CustomerUnknown, PageTokenInvalid
 from server.stores.runs.changes import ChangeStore
-from server.stores.runs.predictions import SCORED, Order, Place, RiskStore, Wanted
+from server.stores.runs.predictions import SCORED, PredictionCursor, PredictionOrder, PredictionQuery, PredictionStore
 
-ORDERS: dict[int, Order] = {
+ORDERS: dict[int, PredictionOrder] = {
     pb.CHURN_RISK_ORDER_UNSPECIFIED: "PROBABILITY",
     pb.CHURN_RISK_ORDER_PROBABILITY: "PROBABILITY",
     pb.CHURN_RISK_ORDER_VALUE_AT_RISK: "VALUE_AT_RISK",
@@ -27,7 +27,7 @@ ORDERS: dict[int, Order] = {
 class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
     """Answers the CRM. A thread of the store reads and writes a page whole, so that the loan desk does not wait for it."""
 
-    def __init__(self, risks: RiskStore, changes: ChangeStore, tokens: PageTokens, threads: Threads) -> None:
+    def __init__(self, risks: PredictionStore, changes: ChangeStore, tokens: PageTokens, threads: Threads) -> None:
         self.risks, self.tokens, self.threads = risks, tokens, threads
         self.syncs = Syncs(risks, changes, tokens)
 
@@ -62,13 +62,13 @@ class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
 
     async def ListChurnRuns(self, _request: pb.ListChurnRunsRequest, _context: Context) -> pb.ListChurnRunsResponse:
         """Give the newest run of every market."""
-        runs = await self.threads.run(self.risks.newest_runs)
+        runs = await self.threads.run(self.risks.read_newest_runs)
         return pb.ListChurnRunsResponse(runs=[run_message(run) for run in runs])
 
     def one(self, request: pb.GetChurnRiskRequest) -> pb.GetChurnRiskResponse:
         """Read one customer."""
         run = newest_run(self.risks, request.customer.market)
-        row = self.risks.risk(run, request.customer.customer_id)
+        row = self.risks.find_prediction(run, request.customer.customer_id)
         if row is None:
             raise CustomerUnknown(f"the newest run of {run.market} does not have this customer", market=run.market)
         risk = RiskWriter(run, request.locale).message(row)
@@ -83,7 +83,7 @@ class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
             wanted.setdefault(customer.market, []).append(customer.customer_id)
         runs = {market: newest_run(self.risks, market) for market in wanted}
         writers = {market: RiskWriter(run, request.locale) for market, run in runs.items()}
-        found = {market: self.risks.risks(runs[market], ids) for market, ids in wanted.items()}
+        found = {market: self.risks.find_predictions(runs[market], ids) for market, ids in wanted.items()}
         risks = []
         for index, customer in enumerate(request.customers):
             run, row = runs[customer.market], found[customer.market].get(customer.customer_id)
@@ -96,17 +96,21 @@ class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
     def page(self, request: pb.ListChurnRisksRequest) -> pb.ListChurnRisksResponse:
         """Read a page."""
         wanted, filters, size = wanted_of(request), filters_of(request), page_size_of(request.page_size)
-        after: Place | None = None
+        after: PredictionCursor | None = None
         if request.page_token:
             place = self.tokens.read(request.page_token, PagePlace)
             if (place.market, place.filters) != (request.market, filters):
                 raise PageTokenInvalid("page_token belongs to a list of another market, order, locale or filter")
-            run, total = self.risks.run(place.run, place.market), place.total
-            after = Place(place.number, place.customer_id)
+            run, total = self.risks.read_run(place.run, place.market), place.total
+            after = PredictionCursor(place.number, place.customer_id)
         else:
             run = newest_run(self.risks, request.market)
-            total = run.scored_count if wanted == Wanted(wanted.order) else self.risks.count(run, wanted)
-        rows = self.risks.page(run, wanted, after, size + 1)
+            total = (
+                run.scored_count
+                if wanted == PredictionQuery(wanted.order)
+                else self.risks.count_predictions(run, wanted)
+            )
+        rows = self.risks.read_page(run, wanted, after, size + 1)
         token = ""
         if len(rows) > size:
             last = rows[size - 1]
@@ -116,12 +120,12 @@ class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
         return pb.ListChurnRisksResponse(churn_risks=risks, next_page_token=token, total_size=total)
 
 
-def wanted_of(request: pb.ListChurnRisksRequest) -> Wanted:
+def wanted_of(request: pb.ListChurnRisksRequest) -> PredictionQuery:
     """Give which customers are asked for, in which order."""
     bands = tuple(sorted(pb.RiskBand.Name(band).removeprefix("RISK_BAND_") for band in request.risk_bands))
     value_min = request.value_at_risk_minor_min if request.HasField("value_at_risk_minor_min") else None
     status = pb.ChurnStatus.Name(request.status or pb.CHURN_STATUS_SCORED).removeprefix("CHURN_STATUS_")
-    return Wanted(ORDERS[request.order], bands, value_min, status)
+    return PredictionQuery(ORDERS[request.order], bands, value_min, status)
 
 
 def filters_of(request: pb.ListChurnRisksRequest) -> str:
@@ -129,7 +133,7 @@ def filters_of(request: pb.ListChurnRisksRequest) -> str:
     return hashlib.sha256(repr((wanted_of(request), request.locale)).encode()).hexdigest()[:16]
 
 
-def number_of(wanted: Wanted, row: Row[Any]) -> int:
+def number_of(wanted: PredictionQuery, row: Row[Any]) -> int:
     """Give what the order goes by; those without a score stand by customer_id alone."""
     if wanted.status != SCORED:
         return 0

@@ -7,8 +7,8 @@ from grounds.customer.v1 import customer_pb2
 from server.edges.churn.messages import newest_run, risk_messages, run_message
 from server.edges.page_tokens import CopyState, ExportPlace, PageTokens, SyncPlace
 from server.errors import PageTokenInvalid, ResyncRequired
-from server.stores.runs.changes import ChangePlace, ChangeStore, Sync
-from server.stores.runs.predictions import RiskStore
+from server.stores.runs.changes import ChangeCursor, ChangeStore, SyncPlan
+from server.stores.runs.predictions import PredictionStore
 
 OfCopy = TypeVar("OfCopy", SyncPlace, CopyState, ExportPlace)
 
@@ -16,13 +16,13 @@ OfCopy = TypeVar("OfCopy", SyncPlace, CopyState, ExportPlace)
 class Syncs:
     """Reads pages of changes and parts of exports; called from the store's threads."""
 
-    def __init__(self, risks: RiskStore, changes: ChangeStore, tokens: PageTokens) -> None:
+    def __init__(self, risks: PredictionStore, changes: ChangeStore, tokens: PageTokens) -> None:
         self.risks, self.changes, self.tokens = risks, changes, tokens
 
     def page(self, request: pb.ListChurnRiskChangesRequest, size: int) -> pb.ListChurnRiskChangesResponse:
         """Give one page of a sync."""
         sync, place = self.sync_of(request)
-        page = self.changes.page(sync, place, size)
+        page = self.changes.read_page(sync, place, size)
         answer = pb.ListChurnRiskChangesResponse(
             run=run_message(sync.run),
             churn_risks=risk_messages(sync.run, page.rows, request.locale),
@@ -30,7 +30,7 @@ class Syncs:
                 customer_pb2.Customer(market=request.market, customer_id=customer_id) for customer_id in page.removed
             ],
         )
-        if page.place is None:
+        if page.cursor is None:
             answer.delta_token = self.tokens.write(
                 CopyState(request.market, request.locale, sync.run.number, sync.mark)
             )
@@ -44,40 +44,40 @@ class Syncs:
                     since,
                     sync.mark,
                     sync.since_mark,
-                    page.place.phase,
-                    page.place.customer_id,
-                    page.place.number,
+                    page.cursor.phase,
+                    page.cursor.customer_id,
+                    page.cursor.number,
                 )
             )
         return answer
 
-    def sync_of(self, request: pb.ListChurnRiskChangesRequest) -> tuple[Sync, ChangePlace]:
+    def sync_of(self, request: pb.ListChurnRiskChangesRequest) -> tuple[SyncPlan, ChangeCursor]:
         """Give which sync a request is about, and where it goes on."""
         market = request.market
         if request.page_token:
             at = self.token(request.page_token, SyncPlace, request)
-            since = None if at.since is None else self.risks.run(at.since, market)
-            sync = Sync(self.risks.run(at.run, market), since, at.mark, at.since_mark)
-            return sync, ChangePlace(at.phase, at.customer_id, at.number)
+            since = None if at.since is None else self.risks.read_run(at.since, market)
+            sync = SyncPlan(self.risks.read_run(at.run, market), since, at.mark, at.since_mark)
+            return sync, ChangeCursor(at.phase, at.customer_id, at.number)
         # The mark before the run: a customer who is erased in between is told of twice, not never.
-        mark = self.changes.mark(market)
+        mark = self.changes.read_tombstone_mark(market)
         if request.delta_token:
             state = self.token(request.delta_token, CopyState, request)
-            since = self.risks.run(state.run, market)
-            return Sync(newest_run(self.risks, market), since, mark, state.mark), ChangePlace("CHANGED")
-        return Sync(newest_run(self.risks, market), None, mark, mark), ChangePlace("CHANGED")
+            since = self.risks.read_run(state.run, market)
+            return SyncPlan(newest_run(self.risks, market), since, mark, state.mark), ChangeCursor("CHANGED")
+        return SyncPlan(newest_run(self.risks, market), None, mark, mark), ChangeCursor("CHANGED")
 
     def export_place(self, request: pb.ExportChurnRisksRequest) -> ExportPlace:
         """Give where an export begins or goes on."""
         if request.resume_token:
             return self.token(request.resume_token, ExportPlace, request)
-        mark = self.changes.mark(request.market)
+        mark = self.changes.read_tombstone_mark(request.market)
         return ExportPlace(request.market, request.locale, newest_run(self.risks, request.market).number, mark, 0)
 
     def part(self, place: ExportPlace) -> tuple[pb.ExportChurnRisksResponse, ExportPlace | None]:
         """Give one part of an export, and where it goes on; nowhere after the last."""
-        run = self.risks.run(place.run, place.market)
-        content, is_last = self.risks.chunk(run, place.part)
+        run = self.risks.read_run(place.run, place.market)
+        content, is_last = self.risks.read_export_chunk(run, place.part)
         answer = pb.ExportChurnRisksResponse(run=run_message(run), arrow_stream=content)
         if is_last:
             answer.delta_token = self.tokens.write(CopyState(place.market, place.locale, place.run, place.mark))

@@ -15,7 +15,7 @@ from server.decisions.assessment import Assessment, Input
 from server.edges.authorization import LOCAL_CALLER
 from server.edges.explanations import SOURCES, timestamp
 from server.stores.record_log.decision_index import CREDIT_DECISION
-from server.stores.record_log.entries import Entry
+from server.stores.record_log.entries import LogEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Decided:
     decision: credit_pb2.CreditDecision
 
 
-def decision_entry(decided: Decided) -> Entry:
+def decision_entry(decided: Decided) -> LogEntry:
     """Give the entry that records a decision."""
     assessment, decision = decided.assessment, decided.decision
     score, customer = assessment.score, decision.customer
@@ -48,7 +48,7 @@ def decision_entry(decided: Decided) -> Entry:
     }
     if score is not None:
         labels["grade"] = score.grade
-    return Entry(
+    return LogEntry(
         kind=CREDIT_DECISION,
         record_id=decision.record_ref.decision_id,
         time=assessment.question.at,

@@ -16,11 +16,11 @@ from server.edges.recorder import Recorder
 from server.edges.request_digest import content_sha256
 from server.edges.thread_pool import Threads
 from server.errors import DecisionUnknown, StoreUnavailable
-from server.stores.record_log.concurrency import count_of
+from server.stores.record_log.concurrency import count_records
 from server.stores.record_log.decision_index import CREDIT_DECISION
-from server.stores.record_log.entries import After, Entry, Kept, Overtaken, new_record_id
+from server.stores.record_log.entries import LogEntry, Precondition, PreconditionFailed, Record, new_record_id
 from server.stores.record_log.log import RecordLog
-from server.stores.record_log.related_records import records_about
+from server.stores.record_log.related_records import read_related_records
 
 CREDIT_OVERRIDE, CREDIT_OUTCOME = "CREDIT_OVERRIDE", "CREDIT_OUTCOME"
 EVENTS = (CREDIT_OVERRIDE, CREDIT_OUTCOME)
@@ -43,12 +43,12 @@ class Asking:
     """
 
     decision: pb.CreditDecision
-    kept: Kept
+    kept: Record
     overrides: tuple[pb.Override, ...]
     outcomes: tuple[pb.Outcome, ...]
     record_id: str
     at: dt.datetime
-    after: After
+    after: Precondition
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +77,15 @@ class Events:
         for _ in range(TRIES_MAX):
             try:
                 return answer_bytes(await self.tried(request, content, tell))
-            except Overtaken:
+            except PreconditionFailed:
                 continue  # judged by what is not the last word any more
         raise StoreUnavailable("others record about this decision all the time; try again")
 
-    async def tried(self, request: Asked, content: bytes, tell: Callable[[Asking], Told]) -> Kept:
+    async def tried(self, request: Asked, content: bytes, tell: Callable[[Asking], Told]) -> Record:
         """Judge by what there is, and record, unless it was recorded before.
 
         Raises:
-            Overtaken: Something else was recorded about the decision meanwhile.
+            PreconditionFailed: Something else was recorded about the decision meanwhile.
         """
         at, request_id = self.clock(), request.request_id.lower()
         try:
@@ -93,11 +93,11 @@ class Events:
             told = await self.threads.run(tell, asking)
         except Exception:
             # What is refused today, or fails, may have been answered before.
-            earlier = await self.threads.run(self.log.of_request, LOCAL_CALLER, request_id, content)
+            earlier = await self.threads.run(self.log.find_by_request, LOCAL_CALLER, request_id, content)
             if earlier is None:
                 raise
             return earlier
-        entry = Entry(
+        entry = LogEntry(
             kind=told.kind,
             record_id=asking.record_id,
             time=at,
@@ -107,7 +107,7 @@ class Events:
             request_id=request_id,
             content=content,
             labels={"market": asking.decision.customer.market, ABOUT: asking.kept.header.record_id, **told.labels},
-            after=asking.after,
+            precondition=asking.after,
         )
         return await self.recorder.keep(entry)
 
@@ -118,10 +118,10 @@ class Events:
             kept = decision_of(log, decision_id)
             tag, label = kept.header.customer_tag, (ABOUT, kept.header.record_id)
             with then.reading() as connection:
-                known = After(tag, EVENTS, label, count_of(connection, tag, EVENTS, label))
+                known = Precondition(tag, EVENTS, label, count_records(connection, tag, EVENTS, label))
             return Asking(answer_of(kept.body), kept, *after(log, kept), new_record_id(at), at, known)
 
-    def read(self, decision_id: str) -> tuple[Kept, tuple[pb.Override, ...], tuple[pb.Outcome, ...]]:
+    def read(self, decision_id: str) -> tuple[Record, tuple[pb.Override, ...], tuple[pb.Outcome, ...]]:
         """Give a decision and what came after it, of one moment; raises as decision_of."""
         with self.log.database.snapshot() as then:
             log = then.of(self.log)
@@ -129,22 +129,22 @@ class Events:
             return kept, *after(log, kept)
 
 
-def decision_of(log: RecordLog, decision_id: str) -> Kept:
+def decision_of(log: RecordLog, decision_id: str) -> Record:
     """Read a decision.
 
     Raises:
         DecisionUnknown: There is none of this name.
-        RecordRemoved, RecordDamaged: See RecordLog.of_id.
+        RecordRemoved, RecordDamaged: See RecordLog.find_by_id.
     """
-    kept = log.of_id(decision_id)
+    kept = log.find_by_id(decision_id)
     if kept is None or kept.header.kind != CREDIT_DECISION:
         raise DecisionUnknown("there is no such decision", decision_id=decision_id)
     return kept
 
 
-def after(log: RecordLog, kept: Kept) -> tuple[tuple[pb.Override, ...], tuple[pb.Outcome, ...]]:
+def after(log: RecordLog, kept: Record) -> tuple[tuple[pb.Override, ...], tuple[pb.Outcome, ...]]:
     """Read what came after a decision, in the order in which it was recorded."""
-    events = list(records_about(log, kept.header.customer_tag, EVENTS, {ABOUT: kept.header.record_id}))
+    events = list(read_related_records(log, kept.header.customer_tag, EVENTS, {ABOUT: kept.header.record_id}))
     return (
         tuple(pb.Override.FromString(answer_bytes(each)) for each in events if each.header.kind == CREDIT_OVERRIDE),
         tuple(pb.Outcome.FromString(answer_bytes(each)) for each in events if each.header.kind == CREDIT_OUTCOME),
@@ -162,6 +162,6 @@ def event_body(received: bytes, answer: Message, at: dt.datetime) -> bytes:
     return body.SerializeToString(deterministic=True)
 
 
-def answer_bytes(kept: Kept) -> bytes:
+def answer_bytes(kept: Record) -> bytes:
     """Read the answer back, byte for byte as it was sent."""
     return bodies_pb2.EventRecord.FromString(kept.body).answer

@@ -80,7 +80,7 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
         except Exception:
             # What is refused today, or fails, may have been answered before.
             earlier = await self.threads.run(
-                self.decisions.of_request, LOCAL_CALLER, request.request_id.lower(), content
+                self.decisions.find_by_request, LOCAL_CALLER, request.request_id.lower(), content
             )
             if earlier is None:
                 raise
@@ -176,7 +176,7 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
     async def stored_features(self, request: Asked, schema: Schema) -> StoredFeatures | None:
         """Read what the store knows; a customer without features is unknown to a model that needs them."""
         customer = request.customer
-        stored = await self.threads.run(self.features.newest, customer.market, customer.customer_id, schema)
+        stored = await self.threads.run(self.features.find_newest, customer.market, customer.customer_id, schema)
         if stored is None and any(feature.source == "STORE" for feature in schema.features):
             raise CustomerUnknown(
                 f"market {customer.market} has no features of this customer for the active model",

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from sqlalchemy import func, select
 
 from server.errors import BundleNotReadable, BundleUnknown, RecordDamaged
-from server.stores.catalog.bundle_cache import Shelf
+from server.stores.catalog.bundle_cache import BundleCache
 from server.stores.catalog.policies import PolicyStore
 from server.stores.database import Database
 from server.stores.record_log.decision_index import CREDIT_DECISION
 from server.stores.tables import POLICIES, RECORDS
 
 
-def missing_artifacts(database: Database, shelf: Shelf) -> Iterator[str]:
+def missing_artifacts(database: Database, shelf: BundleCache) -> Iterator[str]:
     """Say which bundles that decided, and which policy files that were kept, can no longer be read.
 
     Raises:
@@ -24,11 +24,11 @@ def missing_artifacts(database: Database, shelf: Shelf) -> Iterator[str]:
         policies = connection.execute(select(POLICIES.c.sha256)).scalars().all()
     for bundle_id, count in decided:
         try:
-            shelf.model(str(bundle_id))
+            shelf.open_model(str(bundle_id))
         except (BundleUnknown, BundleNotReadable) as error:
             yield f"bundle {bundle_id} made {count:,} decisions, which cannot be replayed: {error}"
     for sha256 in policies:
         try:
-            PolicyStore(database).of(sha256)
+            PolicyStore(database).find(sha256)
         except RecordDamaged as error:
             yield f"policy {sha256}: {error}"

@@ -12,7 +12,7 @@ from server.errors import BundleNotReadable, BundleUnknown
 OPEN_MAX = 8  # models kept open: an auditor looks at a few
 
 
-class Shelf:
+class BundleCache:
     """Opens bundles. Its methods may be called from any thread."""
 
     def __init__(self, bundles: Path, family: str) -> None:
@@ -20,7 +20,7 @@ class Shelf:
         self.lock = threading.Lock()
         self.opened: OrderedDict[str, Model] = OrderedDict()
 
-    def model(self, bundle_id: str) -> Model:
+    def open_model(self, bundle_id: str) -> Model:
         """Open a bundle, or give it as it was opened before: a bundle never changes.
 
         Raises:
@@ -47,13 +47,13 @@ class Shelf:
         return model
 
 
-class Shelves:
+class BundleCaches:
     """A shelf for each family, made when somebody asks for it. May be called from any thread."""
 
     def __init__(self, bundles: Path) -> None:
         self.bundles = bundles
-        self.shelves: dict[str, Shelf] = {}
+        self.shelves: dict[str, BundleCache] = {}
 
-    def of(self, family: str) -> Shelf:
+    def for_family(self, family: str) -> BundleCache:
         """Give the shelf of a family."""
-        return self.shelves.setdefault(family, Shelf(self.bundles, family))
+        return self.shelves.setdefault(family, BundleCache(self.bundles, family))

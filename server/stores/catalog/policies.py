@@ -23,7 +23,7 @@ class PolicyStore:
         self.database = database
         self.read: dict[str, bytes] = {}
 
-    def keep(self, content: bytes) -> None:
+    def save(self, content: bytes) -> None:
         """Keep a file; durable when this returns.
 
         Raises:
@@ -38,7 +38,7 @@ class PolicyStore:
         except IntegrityError:
             pass  # another process was first
 
-    def of(self, sha256: str) -> bytes | None:
+    def find(self, sha256: str) -> bytes | None:
         """Give the file with this digest; None where it was not kept.
 
         Raises:

@@ -12,14 +12,14 @@ from sqlalchemy.exc import IntegrityError
 
 from server.errors import ServerError
 from server.stores.database import Database
-from server.stores.record_log.proofs import Proofs
+from server.stores.record_log.proofs import ProofReader
 from server.stores.tables import CHECKPOINTS
 
 EVENTS = structlog.get_logger()
 COMMAND_SECONDS_MAX = 30
 
 
-class Anchors:
+class CheckpointAnchor:
     """Pushes the newest checkpoint. A failure is logged and counted, and tried again with the next one.
 
     Attributes:
@@ -28,14 +28,14 @@ class Anchors:
     """
 
     def __init__(self, database: Database, folder: Path | None, command: str | None) -> None:
-        self.database, self.proofs = database, Proofs(database)
+        self.database, self.proofs = database, ProofReader(database)
         self.folder, self.command = folder, shlex.split(command or "")
         self.pushed, self.failures = -1, 0
 
     def push(self) -> None:
         """Push the newest checkpoint, if there is a newer one than the last."""
         try:
-            head = self.proofs.head()
+            head = self.proofs.read_head()
             if head.size == max(self.pushed, 0):
                 return
             self.keep(head.size, head.checkpoint)

@@ -20,15 +20,15 @@ from grounds_record.errors import WrappedKeyInvalid
 from server.errors import LogRefused, RecordDamaged, StoreUnavailable
 from server.stores.database import CONNECTIONS, Database
 from server.stores.key_tables import WRAPPED_KEYS
-from server.stores.keyed_query import Chosen
+from server.stores.keyed_query import KeyedQuery
 
 EVENTS = structlog.get_logger()
 MIGRATIONS = Path(__file__).parent.parent / "key_migrations"
-TAGS = "log/tags"  # the key of customer tags
-LOG = "log/records"  # seals records that are about no customer
+TAGS_OWNER = "log/tags"  # the key of customer tags
+LOG_OWNER = "log/records"  # seals records that are about no customer
 RETIRED = "retired/"  # before the key id: the owner of a key that seals nothing more, about to be destroyed
-BY_OWNER = Chosen(select(WRAPPED_KEYS), WRAPPED_KEYS.c.owner)
-BY_ID = Chosen(select(WRAPPED_KEYS), WRAPPED_KEYS.c.key_id)
+BY_OWNER = KeyedQuery(select(WRAPPED_KEYS), WRAPPED_KEYS.c.owner)
+BY_ID = KeyedQuery(select(WRAPPED_KEYS), WRAPPED_KEYS.c.key_id)
 INSERT = WRAPPED_KEYS.insert()
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
@@ -54,14 +54,14 @@ class KeyStore:
         Raises:
             StoreUnavailable: The database does not answer, or the log's own key is gone from it.
         """
-        found = self.of_owners(owners)
+        found = self.find_by_owner(owners)
         missing = set(owners) - set(found)
-        if missing & {TAGS, LOG}:
+        if missing & {TAGS_OWNER, LOG_OWNER}:
             EVENTS.error("keys damaged", problem="the log's own key is gone from the database of keys: restore it")
             raise StoreUnavailable("the log's keys are not as they were left; nothing was decided")
-        return found | self.make(missing)
+        return found | self.create(missing)
 
-    def make(self, owners: Collection[str]) -> dict[str, WrappedKey]:
+    def create(self, owners: Collection[str]) -> dict[str, WrappedKey]:
         """Make keys for owners who have none, durable when this returns; whoever else is making them may be first.
 
         Raises:
@@ -74,8 +74,8 @@ class KeyStore:
             with self.database.writing() as connection:
                 connection.execute(INSERT, rows)
         except IntegrityError:  # another process made some of them
-            found = self.of_owners(owners)
-            return found | self.make(set(owners) - set(found))
+            found = self.find_by_owner(owners)
+            return found | self.create(set(owners) - set(found))
         return {row["owner"]: WrappedKey(row["key_id"], row["wrapped"]) for row in rows}
 
     def made(self, owner: str) -> dict[str, Any]:
@@ -83,25 +83,29 @@ class KeyStore:
         key = new_customer_key()
         return {"key_id": key_id(key), "owner": owner, "wrapped": wrap_key(key, self.master)}
 
-    def of_owners(self, owners: Collection[str]) -> dict[str, WrappedKey]:
+    def find_by_owner(self, owners: Collection[str]) -> dict[str, WrappedKey]:
         """Give the keys that are there, by owner."""
         with self.database.reading(once=True) as connection:
-            return keys_of(BY_OWNER.read(connection, owners), "owner")
+            return keys_of(BY_OWNER.execute(connection, owners), "owner")
 
-    def by_id(self, ids: Collection[str]) -> dict[str, WrappedKey]:
+    def find_by_id(self, ids: Collection[str]) -> dict[str, WrappedKey]:
         """Give the keys that are there, by key id."""
         with self.database.reading(once=True) as connection:
-            return keys_of(BY_ID.read(connection, ids), "key_id")
+            return keys_of(BY_ID.execute(connection, ids), "key_id")
 
-    def ids(self) -> set[str]:
+    def read_ids(self) -> set[str]:
         """Give the key ids of all keys that are there."""
         with self.database.reading() as connection:
             return set(connection.execute(select(WRAPPED_KEYS.c.key_id)).scalars())
 
-    def of_somebody(self) -> bool:
+    def has_customer_keys(self) -> bool:
         """Tell whether there is a key of a customer."""
         with self.database.reading() as connection:
-            return bool(connection.execute(select(exists().where(WRAPPED_KEYS.c.owner.not_in((TAGS, LOG))))).scalar())
+            return bool(
+                connection.execute(
+                    select(exists().where(WRAPPED_KEYS.c.owner.not_in((TAGS_OWNER, LOG_OWNER))))
+                ).scalar()
+            )
 
     def unwrap(self, key: WrappedKey) -> bytes:
         """Give a key.
@@ -130,13 +134,13 @@ class KeyStore:
     def probe(self) -> None:
         """Write something that changes nothing, to know whether writing works."""
         with self.database.writing() as connection:
-            same = update(WRAPPED_KEYS).where(WRAPPED_KEYS.c.owner == TAGS).values(owner=TAGS)
+            same = update(WRAPPED_KEYS).where(WRAPPED_KEYS.c.owner == TAGS_OWNER).values(owner=TAGS_OWNER)
             connection.execute(same)
 
 
 def of_customers(ids: Collection[str]) -> tuple[ColumnElement[bool], ...]:
     """Give the condition for keys of customers: whatever is asked for, the log's own keys are not among them."""
-    return WRAPPED_KEYS.c.key_id.in_(ids), WRAPPED_KEYS.c.owner.not_in((TAGS, LOG))
+    return WRAPPED_KEYS.c.key_id.in_(ids), WRAPPED_KEYS.c.owner.not_in((TAGS_OWNER, LOG_OWNER))
 
 
 def keys_of(rows: Iterable[Any], column: str) -> dict[str, WrappedKey]:

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, and_, or_, select
 
 from server.stores.database import Database
-from server.stores.record_log.entries import EPOCH, US
+from server.stores.record_log.entries import EPOCH, MICROSECOND
 from server.stores.tables import RECORDS
 
 CREDIT_DECISION = "CREDIT_DECISION"
@@ -17,7 +17,7 @@ SUMMARY = ("record_id", "record_index", "time_us", "market", "bundle_id", "decis
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class DecisionQuery:
     """Which decisions; None and "" hold for all.
 
     Attributes:
@@ -46,8 +46,8 @@ class Condition:
 
     def between(self) -> tuple[int, int]:
         """Give the times [start, end), in microseconds since 1970."""
-        start = ALWAYS[0] if self.start is None else (self.start - EPOCH) // US
-        return start, ALWAYS[1] if self.end is None else (self.end - EPOCH) // US
+        start = ALWAYS[0] if self.start is None else (self.start - EPOCH) // MICROSECOND
+        return start, ALWAYS[1] if self.end is None else (self.end - EPOCH) // MICROSECOND
 
     def equal(self) -> dict[str, str]:
         """Give the columns that must have a value."""
@@ -56,20 +56,20 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class DecisionCursor:
     """Where a page ended: the last decision of it."""
 
     time_us: int
     index: int
 
 
-class DecisionList:
+class DecisionIndex:
     """Lists decisions, newest first. Its methods may be called from any thread."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
 
-    def page(self, condition: Condition, after: Place | None, count: int) -> Sequence[Row[Any]]:
+    def read_page(self, condition: DecisionQuery, after: DecisionCursor | None, count: int) -> Sequence[Row[Any]]:
         """Give the next decisions, at most `count`; of equal times the one that is later in the log first."""
         wanted = select(*(RECORDS.c[name] for name in SUMMARY)).where(*condition.clauses())
         if after is not None:

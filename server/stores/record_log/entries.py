@@ -21,16 +21,16 @@ COLUMNS = (
     *("kind", "record_id", "time_us", "caller", "request_id", "key_id", "customer_tag", "content_tag"),
     *("market", "bundle_id", "decision", "grade"),
 )
-US = dt.timedelta(microseconds=1)
+MICROSECOND = dt.timedelta(microseconds=1)
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
-class Overtaken(Exception):
+class PreconditionFailed(Exception):
     """Another record came between: look again at what there is, and judge again."""
 
 
 @dataclass(frozen=True, slots=True)
-class After:
+class Precondition:
     """What was there when an entry was judged: so many records of these kinds about a customer, with a label."""
 
     tag: str
@@ -40,7 +40,7 @@ class After:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class LogEntry:
     """What is to be recorded.
 
     Attributes:
@@ -56,7 +56,7 @@ class Entry:
         about: Tag of a customer whom the record is about although the log's own key seals it, so that it outlives the
             customer's key. Only without `customer`.
         removed: What retention removed; only of kind RETENTION.
-        after: What must be all that there is when it is appended, else it is Overtaken; None where that does not matter.
+        after: What must be all that there is when it is appended, else it is PreconditionFailed; None where that does not matter.
     """
 
     kind: str
@@ -68,13 +68,13 @@ class Entry:
     request_id: str = ""
     content: bytes = field(default=b"", repr=False)
     labels: Mapping[str, str] = field(default_factory=dict)
-    about: str = ""
+    subject_tag: str = ""
     removed: tuple[RemovedRecord, ...] = ()
-    after: After | None = None
+    precondition: Precondition | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class Record:
     """A record that is in the log, with its body in the clear."""
 
     index: int
@@ -82,8 +82,8 @@ class Kept:
     body: bytes = field(repr=False)
 
 
-Outcome = Kept | Exception
-Request = tuple[str, str]  # caller, request_id
+AppendResult = Record | Exception
+RequestKey = tuple[str, str]  # caller, request_id
 
 
 def new_record_id(at: dt.datetime) -> str:
@@ -100,7 +100,7 @@ def new_record_id(at: dt.datetime) -> str:
     )
 
 
-def row_of(place: int, header: Header, record: SealedRecord, nodes: tuple[bytes, ...]) -> dict[str, Any]:
+def record_row(place: int, header: Header, record: SealedRecord, nodes: tuple[bytes, ...]) -> dict[str, Any]:
     """Write a row."""
     columns: dict[str, Any] = dict.fromkeys(COLUMNS) | header_columns(header)
     return columns | {
@@ -115,27 +115,27 @@ def row_of(place: int, header: Header, record: SealedRecord, nodes: tuple[bytes,
 def stored_record(row: Row[Any]) -> StoredRecord:
     """Read a row as it is, whatever it holds by now."""
     columns = {name: str(getattr(row, name)) for name in COLUMNS if getattr(row, name) is not None}
-    ciphertext = None if row.ciphertext is None else raw(row.ciphertext)
-    return StoredRecord(row.record_index, raw(row.header), ciphertext, split(raw(row.nodes)), columns)
+    ciphertext = None if row.ciphertext is None else as_bytes(row.ciphertext)
+    return StoredRecord(row.record_index, as_bytes(row.header), ciphertext, split_hashes(as_bytes(row.nodes)), columns)
 
 
-def split(hashes: bytes) -> tuple[bytes, ...]:
+def split_hashes(hashes: bytes) -> tuple[bytes, ...]:
     """Take hashes apart; what is left over is one too, which no proof will take."""
     return tuple(hashes[start : start + HASH_BYTES] for start in range(0, len(hashes), HASH_BYTES))
 
 
-def raw(content: Any) -> bytes:
+def as_bytes(content: Any) -> bytes:
     """Give bytes, also where somebody put a text or a number into a column of bytes."""
     return bytes(content) if isinstance(content, bytes | memoryview) else str(content).encode()
 
 
-def damaged(row: Row[Any]) -> RecordDamaged:
+def record_damaged(row: Row[Any]) -> RecordDamaged:
     """Say that a record is not what was written."""
     return RecordDamaged(
         "the record is not what was written; run: python -m server doctor", place=str(row.record_index)
     )
 
 
-def reused(request_id: str) -> RequestIdReused:
+def request_id_reused(request_id: str) -> RequestIdReused:
     """Say that a request had another content."""
     return RequestIdReused("this request_id was used for another content; choose a new one", request_id=request_id)

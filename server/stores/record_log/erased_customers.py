@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, func, select
 
 from server.stores.database import Database
-from server.stores.record_log.entries import EPOCH, US
-from server.stores.record_log.opening import KeyPlaces, open_log
+from server.stores.record_log.entries import EPOCH, MICROSECOND
+from server.stores.record_log.opening import KeyLocations, open_log
 from server.stores.tables import RECORDS
 
 ERASURE = "ERASURE"
 
 
 @dataclass(frozen=True, slots=True)
-class Forgotten:
+class ErasedCustomers:
     """The customers who were erased.
 
     Attributes:
@@ -24,15 +24,15 @@ class Forgotten:
     """
 
     times: dict[str, dt.datetime]
-    tag_of: Callable[[str, str], str]
+    customer_tag: Callable[[str, str], str]
 
     def covers(self, market: str, customer_id: str, as_of: dt.datetime) -> bool:
         """Tell whether what was true of a customer at a time was erased since."""
-        erased = self.times.get(self.tag_of(market, customer_id))
+        erased = self.times.get(self.customer_tag(market, customer_id))
         return erased is not None and as_of <= erased
 
 
-def forgotten(database: Database, keys: KeyPlaces) -> Forgotten:
+def read_erased_customers(database: Database, keys: KeyLocations) -> ErasedCustomers:
     """Read who was erased; the log is opened only if somebody was, for features can be loaded before it is begun.
 
     Raises:
@@ -41,13 +41,13 @@ def forgotten(database: Database, keys: KeyPlaces) -> Forgotten:
     with database.reading() as connection:
         times = erase_times(connection)
     if not times:
-        return Forgotten({}, lambda _market, _customer_id: "")
+        return ErasedCustomers({}, lambda _market, _customer_id: "")
     log = open_log(database, keys)
     log.close()
-    return Forgotten(times, log.tag_of)
+    return ErasedCustomers(times, log.customer_tag)
 
 
 def erase_times(connection: Connection) -> dict[str, dt.datetime]:
     """Give when each customer was last erased, by tag."""
     last = select(RECORDS.c.customer_tag, func.max(RECORDS.c.time_us)).where(RECORDS.c.kind == ERASURE)
-    return {row[0]: EPOCH + row[1] * US for row in connection.execute(last.group_by(RECORDS.c.customer_tag))}
+    return {row[0]: EPOCH + row[1] * MICROSECOND for row in connection.execute(last.group_by(RECORDS.c.customer_tag))}

@@ -17,13 +17,20 @@ from sqlalchemy.exc import IntegrityError
 
 from grounds_record.export import StoredRecord
 from server.stores.database import Database
-from server.stores.record_log.entries import raw
-from server.stores.record_log.header_chunks import CHUNK_RECORDS, CHUNKS, ORDER, Stretch, due, end_of
+from server.stores.record_log.entries import as_bytes
+from server.stores.record_log.header_chunks import (
+    CHUNK_RECORDS,
+    CHUNKS,
+    INDEX_TASK,
+    RecordRange,
+    end_of,
+    missing_chunks,
+)
 from server.stores.tables import LISTED_CHUNKS, RECORDS
 
 NAMES = pa.dictionary(pa.int32(), pa.string())
 # Columns of the table of records; "" where a record has none.
-LISTED = pa.schema(
+HEADER_SCHEMA = pa.schema(
     [
         ("record_id", pa.string()),
         ("time_us", pa.int64()),
@@ -34,47 +41,47 @@ COMPRESSION = pa.ipc.IpcWriteOptions(compression="zstd")
 # Made once: to put a statement together takes longer than to run it.
 CONTENT = select(LISTED_CHUNKS.c.content).where(LISTED_CHUNKS.c.first_index == bindparam("first"))
 STRETCH = (
-    select(*(RECORDS.c[name] for name in LISTED.names))
+    select(*(RECORDS.c[name] for name in HEADER_SCHEMA.names))
     .where(RECORDS.c.record_index >= bindparam("first"), RECORDS.c.record_index < bindparam("end"))
     .order_by(RECORDS.c.record_index)
 )
 
 
-def table_of(connection: Connection, stretch: Stretch) -> pa.Table:
+def read_headers(connection: Connection, stretch: RecordRange) -> pa.Table:
     """Read what the headers of a stretch say."""
     if stretch.chunked:
-        return chunk_read(raw(connection.execute(CONTENT, {"first": stretch.first}).scalar_one()))
+        return decode_chunk(as_bytes(connection.execute(CONTENT, {"first": stretch.first}).scalar_one()))
     rows = connection.execute(STRETCH, {"first": stretch.first, "end": stretch.end}).all()
-    columns = zip(*rows, strict=True) if rows else [()] * len(LISTED)
+    columns = zip(*rows, strict=True) if rows else [()] * len(HEADER_SCHEMA)
     arrays = [
         pa.array(column, pa.int64())
         if kind.type == pa.int64()
         else pa.array([value or "" for value in column], pa.string()).cast(kind.type)
-        for kind, column in zip(LISTED, columns, strict=True)
+        for kind, column in zip(HEADER_SCHEMA, columns, strict=True)
     ]
-    return pa.table(arrays, LISTED)
+    return pa.table(arrays, HEADER_SCHEMA)
 
 
-def chunk_read(content: bytes) -> pa.Table:
+def decode_chunk(content: bytes) -> pa.Table:
     """Read a chunk back."""
     with pa.ipc.open_stream(content) as stream:
         return stream.read_all()
 
 
-def chunk_written(table: pa.Table) -> bytes:
+def encode_chunk(table: pa.Table) -> bytes:
     """Write a chunk."""
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, LISTED, options=COMPRESSION) as stream:
+    with pa.ipc.new_stream(sink, HEADER_SCHEMA, options=COMPRESSION) as stream:
         stream.write(table.combine_chunks())
     return bytes(sink.getvalue())
 
 
-def chunk_all(database: Database, length: int = CHUNK_RECORDS) -> int:
+def build_chunks(database: Database, length: int = CHUNK_RECORDS) -> int:
     """Make every chunk that is due; gives how many. Two processes may do it at once: the first one counts."""
     made = 0
-    for stretch in due(database, length):
+    for stretch in missing_chunks(database, length):
         with database.reading() as connection:
-            table = table_of(connection, stretch)
+            table = read_headers(connection, stretch)
         try:
             keep_chunk(database, stretch, table)
         except IntegrityError:  # another process was first
@@ -83,7 +90,7 @@ def chunk_all(database: Database, length: int = CHUNK_RECORDS) -> int:
     return made
 
 
-def keep_chunk(database: Database, stretch: Stretch, table: pa.Table) -> None:
+def keep_chunk(database: Database, stretch: RecordRange, table: pa.Table) -> None:
     """Write a chunk into its row."""
     times = table["time_us"].to_pylist()
     row = {
@@ -91,7 +98,7 @@ def keep_chunk(database: Database, stretch: Stretch, table: pa.Table) -> None:
         "record_count": len(times),
         "first_us": min(times),
         "last_us": max(times),
-        "content": chunk_written(table),
+        "content": encode_chunk(table),
     }
     with database.writing() as connection:
         connection.execute(LISTED_CHUNKS.insert(), row)
@@ -111,7 +118,7 @@ class Ahead:
             self.kept = next(self.records, None)
 
 
-def checked(
+def check_chunks(
     connection: Connection, records: Iterable[StoredRecord], size: int, problems: list[str]
 ) -> Iterator[StoredRecord]:
     """Pass all records of a log of some size on, in their order, and add to `problems` which chunks are not what they say."""
@@ -135,17 +142,17 @@ def checked(
 def columns_listed(record: StoredRecord) -> tuple[str, ...]:
     """Give what a record's columns say, as texts."""
     columns = record.columns or {}
-    return tuple(columns.get(name, "") for name in LISTED.names)
+    return tuple(columns.get(name, "") for name in HEADER_SCHEMA.names)
 
 
 def is_of(connection: Connection, chunk: Row[Any], of_log: Sequence[tuple[str, ...]]) -> bool:
     """Tell whether a chunk holds these records."""
     try:
-        table = table_of(connection, Stretch(chunk.first_index, end_of(chunk), chunked=True))
+        table = read_headers(connection, RecordRange(chunk.first_index, end_of(chunk), chunked=True))
         table.validate(full=True)  # else a place beyond its texts is read, which ends the process
     except (pa.ArrowException, OSError, ValueError):
         return False
-    if table.schema != LISTED or not table.num_rows:
+    if table.schema != HEADER_SCHEMA or not table.num_rows:
         return False
     held = list(zip(*(column.cast(pa.string()).to_pylist() for column in table.columns), strict=True))
     if held != list(of_log):
@@ -156,9 +163,9 @@ def is_of(connection: Connection, chunk: Row[Any], of_log: Sequence[tuple[str, .
 
 def main() -> None:
     """Make the chunks of the database that standard input names: a password there stands in no list of processes."""
-    order = ORDER.validate_json(sys.stdin.buffer.read())
+    order = INDEX_TASK.validate_json(sys.stdin.buffer.read())
     database = Database(order.url)
-    chunk_all(database, order.length)
+    build_chunks(database, order.length)
     database.close()
 
 

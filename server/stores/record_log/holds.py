@@ -8,9 +8,9 @@ from sqlalchemy import Connection, select
 from grounds.audit.v1 import bodies_pb2 as pb
 from grounds_record.header import Header
 from server.errors import ErasureRefused
-from server.stores.record_log.entries import EPOCH, US, Entry, new_record_id
+from server.stores.record_log.entries import EPOCH, MICROSECOND, LogEntry, new_record_id
 from server.stores.record_log.log import RecordLog
-from server.stores.record_log.related_records import header_of, headers_about
+from server.stores.record_log.related_records import header_from_row, read_related_headers
 from server.stores.tables import RECORDS
 
 LEGAL_HOLD, RELEASE = "LEGAL_HOLD", "LEGAL_HOLD_RELEASE"
@@ -29,13 +29,13 @@ class Hold:
 def place_hold(log: RecordLog, market: str, customer_id: str, reason: str, at: dt.datetime) -> str:
     """Put a hold on a customer; gives its name. There may be several, each released by its own name."""
     hold_id = new_record_id(at)
-    entry = hold_entry(LEGAL_HOLD, hold_id, log.tag_of(market, customer_id), reason, at, {"market": market})
+    entry = hold_entry(LEGAL_HOLD, hold_id, log.customer_tag(market, customer_id), reason, at, {"market": market})
     with log.database.writing() as connection:
-        written(log, connection, entry)
+        append_entry(log, connection, entry)
     return hold_id
 
 
-def held_by(log: RecordLog, hold_id: str) -> tuple[str, str]:
+def read_hold_subject(log: RecordLog, hold_id: str) -> tuple[str, str]:
     """Give the market and the tag of the customer whom a hold is on, released or not.
 
     Raises:
@@ -55,10 +55,10 @@ def release_hold(log: RecordLog, hold_id: str, reason: str, at: dt.datetime) -> 
     with log.database.writing() as connection:
         log.lock_head(connection)
         header = hold_of(connection, hold_id)
-        if hold_id not in {hold.hold_id for hold in holds_on(connection, header.customer_tag)}:
+        if hold_id not in {hold.hold_id for hold in read_active_holds(connection, header.customer_tag)}:
             raise ErasureRefused("this hold was released already")
         labels = {OF: hold_id, "market": header.labels["market"]}
-        written(log, connection, hold_entry(RELEASE, new_record_id(at), header.customer_tag, reason, at, labels))
+        append_entry(log, connection, hold_entry(RELEASE, new_record_id(at), header.customer_tag, reason, at, labels))
 
 
 def hold_of(connection: Connection, hold_id: str) -> Header:
@@ -67,31 +67,31 @@ def hold_of(connection: Connection, hold_id: str) -> Header:
     row = connection.execute(wanted).first()
     if row is None:
         raise ErasureRefused("there is no such hold; `hold` printed its name, and a refused erasure prints it again")
-    return header_of(row)
+    return header_from_row(row)
 
 
-def hold_entry(kind: str, name: str, tag: str, reason: str, at: dt.datetime, labels: dict[str, str]) -> Entry:
+def hold_entry(kind: str, name: str, tag: str, reason: str, at: dt.datetime, labels: dict[str, str]) -> LogEntry:
     """Give the entry of a hold or a release: under the log's own key, for it must outlive the customer's."""
     body = pb.HoldRecord(reason=reason).SerializeToString(deterministic=True)
-    return Entry(kind=kind, record_id=name, time=at, caller=OPERATOR, body=body, about=tag, labels=labels)
+    return LogEntry(kind=kind, record_id=name, time=at, caller=OPERATOR, body=body, subject_tag=tag, labels=labels)
 
 
-def written(log: RecordLog, connection: Connection, entry: Entry) -> None:
+def append_entry(log: RecordLog, connection: Connection, entry: LogEntry) -> None:
     """Append one entry."""
     (outcome,), _ = log.append_within(connection, [entry])
     if isinstance(outcome, Exception):
         raise outcome
 
 
-def holds_on(connection: Connection, tag: str) -> list[Hold]:
+def read_active_holds(connection: Connection, tag: str) -> list[Hold]:
     """Give the holds on a customer that are not released."""
-    return standing([header for _, header in headers_about(connection, tag, (LEGAL_HOLD, RELEASE))])
+    return standing([header for _, header in read_related_headers(connection, tag, (LEGAL_HOLD, RELEASE))])
 
 
-def held_tags(connection: Connection) -> set[str]:
+def read_tags_on_hold(connection: Connection) -> set[str]:
     """Give the tags of all customers on whom there is a hold."""
     wanted = select(RECORDS).where(RECORDS.c.kind.in_((LEGAL_HOLD, RELEASE))).order_by(RECORDS.c.record_index)
-    headers = [header_of(row) for row in connection.execute(wanted).all()]
+    headers = [header_from_row(row) for row in connection.execute(wanted).all()]
     names = {hold.hold_id for hold in standing(headers)}
     return {header.customer_tag for header in headers if header.record_id in names}
 
@@ -100,7 +100,7 @@ def standing(headers: list[Header]) -> list[Hold]:
     """Give the holds that no release names."""
     released = {header.labels.get(OF) for header in headers if header.kind == RELEASE}
     return [
-        Hold(header.record_id, EPOCH + header.time_us * US)
+        Hold(header.record_id, EPOCH + header.time_us * MICROSECOND)
         for header in headers
         if header.kind == LEGAL_HOLD and header.record_id not in released
     ]

@@ -15,8 +15,8 @@ from sqlalchemy import Connection, bindparam, select
 
 from grounds_record.merkle import HASH_BYTES, Node, leaf_range, node_hash, stored_position
 from server.errors import RecordDamaged
-from server.stores.keyed_query import Chosen
-from server.stores.record_log.entries import raw, split
+from server.stores.keyed_query import KeyedQuery
+from server.stores.record_log.entries import as_bytes, split_hashes
 from server.stores.record_log.record_hashes import from_records, said_by_record
 from server.stores.tables import TREE_TWIGS
 
@@ -26,7 +26,7 @@ TOP = 2 * LEVELS  # the level of the subtree that completes twigs
 TWIG_BYTES = (2 * (RECORDS_EACH - 1) + LEVELS) * HASH_BYTES
 CHECKED_AT_ONCE = 4096
 LEAST = -(1 << 63)  # that a row can have
-TWIGS = Chosen(select(TREE_TWIGS), TREE_TWIGS.c.first_index)
+TWIGS = KeyedQuery(select(TREE_TWIGS), TREE_TWIGS.c.first_index)
 STRETCH = (
     select(TREE_TWIGS)
     .where(TREE_TWIGS.c.first_index >= bindparam("start"))
@@ -62,10 +62,10 @@ def from_twigs(connection: Connection, nodes: Sequence[Node]) -> dict[Node, byte
     if not firsts:
         return {}
     held: dict[Node, bytes] = {}
-    for row in TWIGS.read(connection, sorted(firsts)):
-        hashes = raw(row.hashes)
+    for row in TWIGS.execute(connection, sorted(firsts)):
+        hashes = as_bytes(row.hashes)
         if len(hashes) == TWIG_BYTES:
-            held |= zip(nodes_of(row.first_index), split(hashes), strict=True)
+            held |= zip(nodes_of(row.first_index), split_hashes(hashes), strict=True)
     return {node: held[node] for node in nodes if node in held}
 
 
@@ -86,7 +86,7 @@ def rows_from_records(connection: Connection, top: Node) -> list[dict[str, objec
     return [{"first_index": first, "hashes": b"".join(hashes[node] for node in nodes_of(first))} for first in firsts]
 
 
-def twig_problems(connection: Connection, size: int, at_once: int = CHECKED_AT_ONCE) -> Iterator[str]:
+def leaf_tile_problems(connection: Connection, size: int, at_once: int = CHECKED_AT_ONCE) -> Iterator[str]:
     """Say which twigs are not what the records say; of a log of so many records."""
     start = LEAST
     while page := connection.execute(STRETCH, {"start": start, "at_once": at_once}).all():
@@ -97,7 +97,7 @@ def twig_problems(connection: Connection, size: int, at_once: int = CHECKED_AT_O
             for row in rows:
                 if not belongs or row.first_index % RECORDS_EACH:
                     yield f"the twig of the tree's hashes from record {row.first_index} on does not belong to this log"
-                elif said and summit(row.first_index, split(raw(row.hashes))) != said:
+                elif said and summit(row.first_index, split_hashes(as_bytes(row.hashes))) != said:
                     yield f"the twig of the tree's hashes from record {row.first_index} on is not that of its records"
 
 

@@ -14,13 +14,13 @@ from grounds_record.note import SigningKey
 from server.config import Settings
 from server.errors import LogRefused, RecordDamaged
 from server.stores.database import MIGRATION_LOCK, Database
-from server.stores.record_log.customer_keys import LOG, TAGS, KeyStore, open_key_database
-from server.stores.record_log.log import HEAD, RecordLog
+from server.stores.record_log.customer_keys import LOG_OWNER, TAGS_OWNER, KeyStore, open_key_database
+from server.stores.record_log.log import HEAD_NAME, RecordLog
 from server.stores.tables import LOG_HEAD, RECORDS
 
 
 @dataclass(frozen=True, slots=True)
-class KeyPlaces:
+class KeyLocations:
     """Where the keys of a log are.
 
     Attributes:
@@ -36,12 +36,12 @@ class KeyPlaces:
     origin: str
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
+    def from_settings(cls, settings: Settings) -> Self:
         """Read them from the configuration."""
         return cls(settings.keys, settings.master_key, settings.signing_key, settings.log_origin)
 
 
-def open_log(database: Database, places: KeyPlaces) -> RecordLog:
+def open_log(database: Database, places: KeyLocations) -> RecordLog:
     """Open the log. Keys are made only while no log was begun in this database.
 
     Raises:
@@ -56,7 +56,7 @@ def open_log(database: Database, places: KeyPlaces) -> RecordLog:
                 refuse_lost_commits(connection)
                 # There is no head yet that could be locked.
                 connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
-            begun = connection.execute(select(LOG_HEAD).where(LOG_HEAD.c.name == HEAD)).first() is not None
+            begun = connection.execute(select(LOG_HEAD).where(LOG_HEAD.c.name == HEAD_NAME)).first() is not None
             signing_key, master = read_keys(places, make=not begun)
             store = KeyStore(key_database, master)
             if not begun:
@@ -76,7 +76,7 @@ def refuse_lost_commits(connection: Connection) -> None:
         )
 
 
-def read_keys(places: KeyPlaces, *, make: bool) -> tuple[SigningKey, bytes]:
+def read_keys(places: KeyLocations, *, make: bool) -> tuple[SigningKey, bytes]:
     """Read both files, or make those that are not there."""
     try:
         if make:
@@ -91,45 +91,45 @@ def begin(connection: Connection, signing_key: SigningKey, store: KeyStore) -> N
     """Begin a log: write its head, of nothing yet."""
     if connection.execute(select(exists(select(RECORDS.c.record_index)))).scalar():
         raise LogRefused("the database has records but not the head of their log: restore it from its backup")
-    if store.of_somebody():
+    if store.has_customer_keys():
         raise LogRefused(
             "the database has no log yet, but the keys are those of one, whose records are elsewhere: look at `database` again; "
             "a log of its own needs other keys: name other files and another database of keys"
         )
-    keys = store.of_owners({TAGS, LOG})
-    keys |= store.make({TAGS, LOG} - set(keys))
-    unwrapped(store, TAGS)
+    keys = store.find_by_owner({TAGS_OWNER, LOG_OWNER})
+    keys |= store.create({TAGS_OWNER, LOG_OWNER} - set(keys))
+    unwrapped(store, TAGS_OWNER)
     name = signing_key.name
     connection.execute(
         LOG_HEAD.insert().values(
-            name=HEAD,
+            name=HEAD_NAME,
             size=0,
             peaks=b"",
             checkpoint=sign_checkpoint(Checkpoint(name, 0, EMPTY_ROOT), signing_key),
             verifier_key=signing_key.verifier().text(),
-            tags_key_id=keys[TAGS].key_id,
+            tags_key_id=keys[TAGS_OWNER].key_id,
         )
     )
 
 
-def fitting(connection: Connection, signing_key: SigningKey, store: KeyStore, places: KeyPlaces) -> bytes:
+def fitting(connection: Connection, signing_key: SigningKey, store: KeyStore, places: KeyLocations) -> bytes:
     """Give the key of customer tags, if all keys are those with which the log was begun; both of its own are there."""
-    head = connection.execute(select(LOG_HEAD).where(LOG_HEAD.c.name == HEAD)).one()
+    head = connection.execute(select(LOG_HEAD).where(LOG_HEAD.c.name == HEAD_NAME)).one()
     if head.verifier_key != signing_key.verifier().text():
         raise LogRefused(
             f"{places.signing_key} is another log's key; this log's public key is {head.verifier_key}: name its own"
         )
-    found = store.of_owners({TAGS, LOG})
-    if set(found) != {TAGS, LOG} or found[TAGS].key_id != head.tags_key_id:
+    found = store.find_by_owner({TAGS_OWNER, LOG_OWNER})
+    if set(found) != {TAGS_OWNER, LOG_OWNER} or found[TAGS_OWNER].key_id != head.tags_key_id:
         raise LogRefused("keys: names a database that does not hold the keys of this log; name its own, or restore it")
-    unwrapped(store, LOG)
-    return unwrapped(store, TAGS)
+    unwrapped(store, LOG_OWNER)
+    return unwrapped(store, TAGS_OWNER)
 
 
 def unwrapped(store: KeyStore, owner: str) -> bytes:
     """Give a key of the log's own."""
     try:
-        return store.unwrap(store.of_owners({owner})[owner])
+        return store.unwrap(store.find_by_owner({owner})[owner])
     except RecordDamaged as error:
         raise LogRefused(
             "master_key: does not open the keys in the database of keys; name the one that they were made with"

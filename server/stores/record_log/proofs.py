@@ -19,21 +19,21 @@ from grounds_record.merkle import (
 )
 from server.errors import RecordDamaged, RecordUnknown, TreeSizeUnknown
 from server.stores.database import Database
-from server.stores.record_log.entries import raw, split, stored_record
-from server.stores.record_log.log import HEAD, OF_ID
-from server.stores.record_log.tiles import NodesOf, Upper
+from server.stores.record_log.entries import as_bytes, split_hashes, stored_record
+from server.stores.record_log.log import HEAD_NAME, SELECT_BY_ID
+from server.stores.record_log.tiles import TreeHashCache, TreeHashReader
 from server.stores.tables import LOG_HEAD, RECORDS
 
 PAGE_ROWS = 500
 PAGE_BYTES = 1_000_000
 Hashes = tuple[bytes, ...]
-Branch = Mapping[Node, bytes]
+InclusionHashes = Mapping[Node, bytes]
 Proof = Callable[[int, int, NodeReader], Hashes]
-WHOLE_HEAD = select(LOG_HEAD).where(LOG_HEAD.c.name == HEAD)  # made once, as OF_ID
+WHOLE_HEAD = select(LOG_HEAD).where(LOG_HEAD.c.name == HEAD_NAME)  # made once, as OF_ID
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class LogHead:
     """How far the log has grown, with the checkpoint of this very size."""
 
     size: int
@@ -52,7 +52,7 @@ class RangeProof:
     consistency: tuple[tuple[int, Hashes], ...]
 
 
-class Proofs:
+class ProofReader:
     """Proves. Every method reads what is committed; its methods may be called from any thread.
 
     Attributes:
@@ -60,25 +60,27 @@ class Proofs:
     """
 
     def __init__(self, database: Database) -> None:
-        self.database, self.upper = database, Upper()
+        self.database, self.cache = database, TreeHashCache()
 
-    def nodes(self, connection: Connection, head: Head | None = None) -> NodesOf:
+    def _tree_hashes(self, connection: Connection, head: LogHead | None = None) -> TreeHashReader:
         """Give what reads the tree's hashes; the newest head knows some of them itself."""
-        return NodesOf(connection, self.upper, peaks_of(Frontier(head.size, split(head.peaks))) if head else {})
+        return TreeHashReader(
+            connection, self.cache, peaks_of(Frontier(head.size, split_hashes(head.peaks))) if head else {}
+        )
 
-    def head(self) -> Head:
+    def read_head(self) -> LogHead:
         """Give the head."""
         with self.database.reading() as connection:
-            return head_of(connection)
+            return read_head(connection)
 
-    def head_and_count(self) -> tuple[Head, int]:
+    def read_head_and_count(self) -> tuple[LogHead, int]:
         """Give the head, and how many records there are, of the same moment."""
         count = select(func.count()).select_from(RECORDS).scalar_subquery()
         with self.database.reading() as connection:
-            row = connection.execute(select(LOG_HEAD, count.label("count")).where(LOG_HEAD.c.name == HEAD)).one()
-        return Head(row.size, row.checkpoint, row.verifier_key, raw(row.peaks)), row._mapping["count"]  # noqa: SLF001 - SQLAlchemy's public name
+            row = connection.execute(select(LOG_HEAD, count.label("count")).where(LOG_HEAD.c.name == HEAD_NAME)).one()
+        return LogHead(row.size, row.checkpoint, row.verifier_key, as_bytes(row.peaks)), row._mapping["count"]  # noqa: SLF001 - SQLAlchemy's public name
 
-    def inclusion(self, record_id: str, size: int) -> tuple[StoredRecord, Hashes]:
+    def prove_inclusion(self, record_id: str, size: int) -> tuple[StoredRecord, Hashes]:
         """Prove a record in the tree of `size` records.
 
         Raises:
@@ -86,10 +88,10 @@ class Proofs:
             TreeSizeUnknown: The tree of that size does not hold it.
         """
         with self.database.reading() as connection:
-            record = record_of(connection, record_id)
-            return record, proved(inclusion_proof, record.index, size, self.nodes(connection))
+            record = read_stored_record(connection, record_id)
+            return record, _prove(inclusion_proof, record.index, size, self._tree_hashes(connection))
 
-    def newest_inclusion(self, record_id: str) -> tuple[Head, StoredRecord, Hashes]:
+    def prove_newest_inclusion(self, record_id: str) -> tuple[LogHead, StoredRecord, Hashes]:
         """Prove a record in the tree of the newest checkpoint, which comes with it.
 
         Raises:
@@ -97,50 +99,50 @@ class Proofs:
             RecordDamaged: It stands where the log has not come yet.
         """
         with self.database.reading() as connection:
-            head, record = head_of(connection), record_of(connection, record_id)
+            head, record = read_head(connection), read_stored_record(connection, record_id)
             if not 0 <= record.index < head.size:
                 raise RecordDamaged(
                     "the record is not where it was written; run: python -m server doctor", place=str(record.index)
                 )
-            return head, record, proved(inclusion_proof, record.index, head.size, self.nodes(connection, head))
+            return head, record, _prove(inclusion_proof, record.index, head.size, self._tree_hashes(connection, head))
 
-    def record(self, record_id: str) -> StoredRecord:
+    def read_record(self, record_id: str) -> StoredRecord:
         """Give a record as it is stored.
 
         Raises:
             RecordUnknown: There is no such record.
         """
         with self.database.reading() as connection:
-            return record_of(connection, record_id)
+            return read_stored_record(connection, record_id)
 
-    def branch(self, index: int, frontier: Frontier) -> Branch:
+    def read_inclusion_hashes(self, index: int, frontier: Frontier) -> InclusionHashes:
         """Read what proves a record in a tree; of complete subtrees, so that every later tree has them too."""
         if index >= frontier.size:
             return {}
         with self.database.reading() as connection:
-            return NodesOf(connection, self.upper, peaks_of(frontier))(inclusion_nodes(index, frontier.size))
+            return TreeHashReader(connection, self.cache, peaks_of(frontier))(inclusion_nodes(index, frontier.size))
 
-    def consistency(self, old: int, new: int) -> Hashes:
+    def prove_consistency(self, old: int, new: int) -> Hashes:
         """Prove that the tree of `new` records begins with that of `old`."""
         with self.database.reading() as connection:
-            return proved(consistency_proof, old, new, self.nodes(connection))
+            return _prove(consistency_proof, old, new, self._tree_hashes(connection))
 
-    def range(self, start: int, end: int, size: int, kept_sizes: Sequence[int]) -> RangeProof:
+    def prove_range(self, start: int, end: int, size: int, kept_sizes: Sequence[int]) -> RangeProof:
         """Prove records [start, end) in the tree of `size`."""
         if not start <= end <= size or any(kept > size for kept in kept_sizes):
             raise TreeSizeUnknown(f"start <= end <= tree_size, and no kept size above it; tree_size is {size}")
         with self.database.reading() as connection:
             before, after = covering_nodes(0, start), covering_nodes(end, size)
-            read = self.nodes(connection)
+            read = self._tree_hashes(connection)
             nodes = read((*before, *after))
             return RangeProof(
                 tuple(nodes[node] for node in before),
                 tuple(nodes[node] for node in after),
-                tuple(retentions(connection, range(start, end), size)),
-                tuple((kept, proved(consistency_proof, kept, size, read)) for kept in kept_sizes),
+                tuple(read_retention_proofs(connection, range(start, end), size)),
+                tuple((kept, _prove(consistency_proof, kept, size, read)) for kept in kept_sizes),
             )
 
-    def page(self, start: int, end: int) -> list[StoredRecord]:
+    def read_page(self, start: int, end: int) -> list[StoredRecord]:
         """Give the records from `start` on: at most 500 and about 1 MB, at least one where there is one."""
         wanted = select(RECORDS).where(RECORDS.c.record_index >= start, RECORDS.c.record_index < end)
         records: list[StoredRecord] = []
@@ -154,15 +156,15 @@ class Proofs:
                 records.append(record)
         return records
 
-    def all(self, end: int) -> Iterator[StoredRecord]:
+    def read_all(self, end: int) -> Iterator[StoredRecord]:
         """Give all records before `end`, page by page."""
         start = 0
-        while page := self.page(start, end):
+        while page := self.read_page(start, end):
             yield from page
             start = page[-1].index + 1
 
 
-def proof_in(frontier: Frontier, index: int, branch: Branch) -> Hashes | None:
+def inclusion_from_hashes(frontier: Frontier, index: int, branch: InclusionHashes) -> Hashes | None:
     """Prove a record in a tree that has grown since its branch was read; None where that takes what neither has."""
     held = {**branch, **peaks_of(frontier)}
     try:
@@ -171,26 +173,26 @@ def proof_in(frontier: Frontier, index: int, branch: Branch) -> Hashes | None:
         return None
 
 
-def peaks_of(frontier: Frontier) -> Branch:
+def peaks_of(frontier: Frontier) -> InclusionHashes:
     """Give the hashes that a frontier has."""
     return dict(zip(covering_nodes(0, frontier.size), frontier.peaks, strict=False))
 
 
-def head_of(connection: Connection) -> Head:
+def read_head(connection: Connection) -> LogHead:
     """Read the head."""
     row = connection.execute(WHOLE_HEAD).one()
-    return Head(row.size, row.checkpoint, row.verifier_key, raw(row.peaks))
+    return LogHead(row.size, row.checkpoint, row.verifier_key, as_bytes(row.peaks))
 
 
-def record_of(connection: Connection, record_id: str) -> StoredRecord:
+def read_stored_record(connection: Connection, record_id: str) -> StoredRecord:
     """Find a record."""
-    row = connection.execute(OF_ID, {"wanted": record_id}).first()
+    row = connection.execute(SELECT_BY_ID, {"wanted": record_id}).first()
     if row is None:
         raise RecordUnknown("there is no such record", record_id=record_id)
     return stored_record(row)
 
 
-def proved(proof: Proof, first: int, second: int, read: NodeReader) -> Hashes:
+def _prove(proof: Proof, first: int, second: int, read: NodeReader) -> Hashes:
     """Give a proof, or say that there is none for trees of these sizes."""
     try:
         return proof(first, second, read)
@@ -198,7 +200,7 @@ def proved(proof: Proof, first: int, second: int, read: NodeReader) -> Hashes:
         raise TreeSizeUnknown(str(error)) from error
 
 
-def retentions(connection: Connection, places: range, size: int) -> Iterator[RetentionProof]:
+def read_retention_proofs(connection: Connection, places: range, size: int) -> Iterator[RetentionProof]:
     """Give the records that say what retention removed among these places."""
     wanted = select(RECORDS).where(RECORDS.c.kind == RETENTION_KIND, RECORDS.c.record_index < size)
     for row in connection.execute(wanted.order_by(RECORDS.c.record_index)).all():
@@ -208,4 +210,4 @@ def retentions(connection: Connection, places: range, size: int) -> Iterator[Ret
         except RecordError:
             continue  # it is no retention record any more, and verify says what is missing
         if any(each.index in places for each in removed):
-            yield RetentionProof(record, proved(inclusion_proof, record.index, size, NodesOf(connection)))
+            yield RetentionProof(record, _prove(inclusion_proof, record.index, size, TreeHashReader(connection)))

@@ -6,11 +6,11 @@ from sqlalchemy import Connection, select
 
 from grounds_record.merkle import HASH_BYTES, Node, stored_position
 from server.errors import RecordDamaged
-from server.stores.keyed_query import Chosen
-from server.stores.record_log.entries import raw
+from server.stores.keyed_query import KeyedQuery
+from server.stores.record_log.entries import as_bytes
 from server.stores.tables import RECORDS
 
-HASHES = Chosen(select(RECORDS.c.record_index, RECORDS.c.nodes), RECORDS.c.record_index)
+HASHES = KeyedQuery(select(RECORDS.c.record_index, RECORDS.c.nodes), RECORDS.c.record_index)
 
 
 def from_records(connection: Connection, nodes: Sequence[Node]) -> dict[Node, bytes]:
@@ -22,7 +22,7 @@ def from_records(connection: Connection, nodes: Sequence[Node]) -> dict[Node, by
     if not nodes:
         return {}
     places = {stored_position(node)[0] for node in nodes}
-    rows = {row.record_index: raw(row.nodes) for row in HASHES.read(connection, sorted(places))}
+    rows = {row.record_index: as_bytes(row.nodes) for row in HASHES.execute(connection, sorted(places))}
     found = {}
     for node in nodes:
         place, level = stored_position(node)

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Row, bindparam, select
 
 from grounds_record.errors import RecordError
 from grounds_record.header import Header, parse_header
-from server.stores.record_log.entries import Kept, damaged, raw
+from server.stores.record_log.entries import Record, as_bytes, record_damaged
 from server.stores.record_log.log import RecordLog
 from server.stores.tables import RECORDS
 
@@ -19,25 +19,27 @@ ABOUT = (
 )
 
 
-def headers_about(connection: Connection, tag: str, kinds: Collection[str]) -> list[tuple[Row[Any], Header]]:
+def read_related_headers(connection: Connection, tag: str, kinds: Collection[str]) -> list[tuple[Row[Any], Header]]:
     """Give the rows of a customer's records of some kinds with their headers, in the order of the log.
 
     Raises:
         RecordDamaged: A header is not what was written.
     """
     rows = connection.execute(ABOUT, {"tag": tag, "kinds": list(kinds)}).all()
-    return [(row, header_of(row)) for row in rows]
+    return [(row, header_from_row(row)) for row in rows]
 
 
-def header_of(row: Row[Any]) -> Header:
+def header_from_row(row: Row[Any]) -> Header:
     """Read a row's header."""
     try:
-        return parse_header(raw(row.header))
+        return parse_header(as_bytes(row.header))
     except RecordError as error:
-        raise damaged(row) from error
+        raise record_damaged(row) from error
 
 
-def records_about(log: RecordLog, tag: str, kinds: Collection[str], labels: Mapping[str, str]) -> Iterator[Kept]:
+def read_related_records(
+    log: RecordLog, tag: str, kinds: Collection[str], labels: Mapping[str, str]
+) -> Iterator[Record]:
     """Give a customer's records of some kinds that have these labels, in the order of the log, opened.
 
     Those that retention or an erasure has taken are left out.
@@ -48,11 +50,11 @@ def records_about(log: RecordLog, tag: str, kinds: Collection[str], labels: Mapp
     with log.database.reading() as connection:
         rows = [
             row
-            for row, header in headers_about(connection, tag, kinds)
+            for row, header in read_related_headers(connection, tag, kinds)
             if labels.items() <= header.labels.items() and row.ciphertext is not None
         ]
-    keys = log.keys.by_id({row.key_id for row in rows}) if rows else {}
+    keys = log.key_store.find_by_id({row.key_id for row in rows}) if rows else {}
     for row in rows:
         if row.key_id in keys:
-            kept, _ = log.opened(row, keys)
+            kept, _ = log.open_row(row, keys)
             yield kept

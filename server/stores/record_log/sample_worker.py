@@ -15,12 +15,12 @@ import duckdb
 import pyarrow as pa
 
 from server.stores.database import Database
-from server.stores.record_log.decision_index import CREDIT_DECISION, Condition
-from server.stores.record_log.header_chunks import Stretch, stretches
-from server.stores.record_log.header_index import LISTED, chunk_read, chunk_written, table_of
-from server.stores.record_log.sampling import DRAWN, ORDER, Keys, Question, Strata
+from server.stores.record_log.decision_index import CREDIT_DECISION, DecisionQuery
+from server.stores.record_log.header_chunks import RecordRange, record_ranges
+from server.stores.record_log.header_index import HEADER_SCHEMA, decode_chunk, encode_chunk, read_headers
+from server.stores.record_log.sampling import DRAWN_STRATA, SAMPLE_TASK, SampleQuery, Strata, StratumKey
 
-Found = tuple[Keys, int, list[str], list[str]]  # a stratum, its population, digests and decision_ids
+Found = tuple[StratumKey, int, list[str], list[str]]  # a stratum, its population, digests and decision_ids
 
 
 class Draw:
@@ -33,8 +33,8 @@ class Draw:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.populations: Counter[Keys] = Counter()
-        self.drawn: dict[Keys, list[tuple[str, str]]] = defaultdict(list)
+        self.populations: Counter[StratumKey] = Counter()
+        self.drawn: dict[StratumKey, list[tuple[str, str]]] = defaultdict(list)
 
     def add(self, found: Iterable[Found]) -> None:
         """Add what was drawn from one more stretch."""
@@ -51,10 +51,10 @@ class Draw:
         }
 
 
-def drawn_from(database: Database, question: Question) -> Strata:
+def draw_sample(database: Database, question: SampleQuery) -> Strata:
     """Draw, on every processor."""
     with database.reading() as connection:
-        cut = [each for each in stretches(connection, question.tree_size) if may_hold(each, question.condition)]
+        cut = [each for each in record_ranges(connection, question.tree_size) if may_hold(each, question.condition)]
     draw = Draw(question.size)
     with (
         duckdb.connect(config={"threads": 1, "enable_external_access": False}) as engine,
@@ -65,7 +65,7 @@ def drawn_from(database: Database, question: Question) -> Strata:
     return draw.strata()
 
 
-def may_hold(stretch: Stretch, condition: Condition) -> bool:
+def may_hold(stretch: RecordRange, condition: DecisionQuery) -> bool:
     """Tell whether a stretch may have records of the times that are asked for."""
     if stretch.times is None:
         return True
@@ -74,15 +74,15 @@ def may_hold(stretch: Stretch, condition: Condition) -> bool:
 
 
 def first_of(
-    database: Database, engine: duckdb.DuckDBPyConnection, question: Question, stretch: Stretch
+    database: Database, engine: duckdb.DuckDBPyConnection, question: SampleQuery, stretch: RecordRange
 ) -> list[Found]:
     """Draw from one stretch."""
     with database.reading() as connection:
-        table = table_of(connection, stretch)
+        table = read_headers(connection, stretch)
     return first_in(engine, question, table)
 
 
-def first_in(engine: duckdb.DuckDBPyConnection, question: Question, table: pa.Table) -> list[Found]:
+def first_in(engine: duckdb.DuckDBPyConnection, question: SampleQuery, table: pa.Table) -> list[Found]:
     """Draw from some records; one engine may be asked by several threads."""
     start, end = question.condition.between()
     equal = {"kind": CREDIT_DECISION, **question.condition.equal()}
@@ -100,25 +100,25 @@ def first_in(engine: duckdb.DuckDBPyConnection, question: Question, table: pa.Ta
     return [(tuple(stratum), population, digests, names) for *stratum, population, digests, names in rows if population]
 
 
-def rehearse() -> None:
+def _warm_up() -> None:
     """Draw from one decision that there is not: what of the libraries is not in memory is read now, before anybody waits."""
-    line: dict[str, str | int] = {field.name: 0 if field.type == pa.int64() else "" for field in LISTED}
-    table = chunk_read(chunk_written(pa.Table.from_pylist([line], LISTED)))
+    line: dict[str, str | int] = {field.name: 0 if field.type == pa.int64() else "" for field in HEADER_SCHEMA}
+    table = decode_chunk(encode_chunk(pa.Table.from_pylist([line], HEADER_SCHEMA)))
     with duckdb.connect() as engine:
-        first_in(engine, Question(Condition(), 1, ("decision", "grade"), "", 1), table)
+        first_in(engine, SampleQuery(DecisionQuery(), 1, ("decision", "grade"), "", 1), table)
 
 
 def main() -> None:
     """Answer one question, if one comes."""
-    rehearse()
+    _warm_up()
     told = sys.stdin.buffer.read()
     if not told:
         return
-    order = ORDER.validate_json(told)
+    order = SAMPLE_TASK.validate_json(told)
     database = Database(order.url, connections=os.cpu_count() or 1)
-    drawn = drawn_from(database, order.question)
+    drawn = draw_sample(database, order.question)
     database.close()
-    sys.stdout.buffer.write(DRAWN.dump_json([(stratum, *found) for stratum, found in drawn.items()]))
+    sys.stdout.buffer.write(DRAWN_STRATA.dump_json([(stratum, *found) for stratum, found in drawn.items()]))
 
 
 if __name__ == "__main__":

@@ -15,15 +15,15 @@ from pydantic import TypeAdapter
 
 from server.errors import StoreUnavailable
 from server.stores.database import Database
-from server.stores.record_log.decision_index import Condition
-from server.stores.record_log.header_chunks import BEHIND
+from server.stores.record_log.decision_index import DecisionQuery
+from server.stores.record_log.header_chunks import WORKER_NICENESS
 
-Keys = tuple[str, ...]  # what makes a stratum
-Strata = dict[Keys, tuple[int, list[str]]]
+StratumKey = tuple[str, ...]  # what makes a stratum
+Strata = dict[StratumKey, tuple[int, list[str]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class SampleQuery:
     """What is drawn from.
 
     Attributes:
@@ -34,7 +34,7 @@ class Question:
         size: Decisions to draw from each stratum.
     """
 
-    condition: Condition
+    condition: DecisionQuery
     tree_size: int
     keys: tuple[str, ...]
     seed: str
@@ -42,18 +42,18 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class SampleTask:
     """What the process is told: a question, and the URL of the database."""
 
     url: str
-    question: Question
+    question: SampleQuery
 
 
-ORDER = TypeAdapter(Order)
-DRAWN = TypeAdapter(list[tuple[Keys, int, list[str]]])
+SAMPLE_TASK = TypeAdapter(SampleTask)
+DRAWN_STRATA = TypeAdapter(list[tuple[StratumKey, int, list[str]]])
 
 
-class Samples:
+class SampleDrawer:
     """Draws. Its methods may be called from any thread.
 
     Attributes:
@@ -64,28 +64,28 @@ class Samples:
         self.url = database.engine.url.render_as_string(hide_password=False)
         self.lock = threading.Lock()
         self.closed = False
-        self.spare: subprocess.Popen[bytes] | None = None
+        self.standby: subprocess.Popen[bytes] | None = None
 
-    def prepare(self) -> None:
+    def start_standby(self) -> None:
         """Have a process ready, unless nobody will ask any more."""
         with self.lock:
             if self.closed:
                 return
-            if self.spare is not None and self.spare.poll() is not None:
-                self.spare.communicate()  # closes its pipes
-                self.spare = None
-            self.spare = self.spare or begun()
+            if self.standby is not None and self.standby.poll() is not None:
+                self.standby.communicate()  # closes its pipes
+                self.standby = None
+            self.standby = self.standby or _spawn_worker()
 
     def close(self) -> None:
         """End the process that waits; it holds nothing."""
         with self.lock:
             self.closed = True
-            if self.spare is not None:
-                self.spare.kill()
-                self.spare.communicate()
-                self.spare = None
+            if self.standby is not None:
+                self.standby.kill()
+                self.standby.communicate()
+                self.standby = None
 
-    def draw(self, question: Question) -> Strata:
+    def draw(self, question: SampleQuery) -> Strata:
         """Draw from every stratum.
 
         Returns:
@@ -94,22 +94,24 @@ class Samples:
         Raises:
             StoreUnavailable: The database does not answer; the process's own words may hold a password and are not repeated.
         """
-        self.prepare()
+        self.start_standby()
         with self.lock:
-            process, self.spare = self.spare or begun(), None
-        answer, _ = process.communicate(ORDER.dump_json(Order(self.url, question)))
+            process, self.standby = self.standby or _spawn_worker(), None
+        answer, _ = process.communicate(SAMPLE_TASK.dump_json(SampleTask(self.url, question)))
         with contextlib.suppress(OSError):  # no more processes for now: what was drawn is given all the same
-            self.prepare()
+            self.start_standby()
         if process.returncode:
             raise StoreUnavailable("the sample could not be drawn; try again, then run: python -m server doctor")
-        return {stratum: (population, names) for stratum, population, names in DRAWN.validate_json(answer)}
+        return {stratum: (population, names) for stratum, population, names in DRAWN_STRATA.validate_json(answer)}
 
 
-def begun() -> subprocess.Popen[bytes]:
+def _spawn_worker() -> subprocess.Popen[bytes]:
     """Begin a process that draws once. Where the server dies before it asks, the process finds its input at an end, and ends."""
     command = [sys.executable, "-m", "server.stores.record_log.sample_worker"]
     process = subprocess.Popen(  # noqa: S603
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
-    os.setpriority(os.PRIO_PROCESS, process.pid, BEHIND)  # from here on: reading its libraries is most of its work
+    os.setpriority(
+        os.PRIO_PROCESS, process.pid, WORKER_NICENESS
+    )  # from here on: reading its libraries is most of its work
     return process

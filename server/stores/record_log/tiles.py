@@ -17,7 +17,7 @@ from sqlalchemy import Connection, bindparam, select
 
 from grounds_record.merkle import HASH_BYTES, Node, leaf_range, node_hash, stored_position
 from server.errors import RecordDamaged
-from server.stores.record_log.entries import raw, split
+from server.stores.record_log.entries import as_bytes, split_hashes
 from server.stores.record_log.leaf_tiles import TOP, from_twigs, keep_twigs
 from server.stores.record_log.record_hashes import from_records, said_by_record
 from server.stores.tables import TREE_BLOCKS
@@ -33,7 +33,7 @@ BLOCKS = select(TREE_BLOCKS).where(
 )
 
 
-class Upper:
+class TreeHashCache:
     """What was read of the tree above 256 records. It is complete, so it never changes, and every proof needs some of it.
 
     May be used by several threads.
@@ -46,18 +46,18 @@ class Upper:
 
     def __init__(self, limit: int = BLOCKS_KEPT) -> None:
         self.limit = limit
-        self.blocks: dict[Node, bytes] = {}
+        self.tiles: dict[Node, bytes] = {}
         self.hashes: dict[Node, bytes] = {}
 
-    def keep(self, blocks: Mapping[Node, bytes], hashes: Mapping[Node, bytes]) -> None:
+    def add(self, blocks: Mapping[Node, bytes], hashes: Mapping[Node, bytes]) -> None:
         """Keep what is far enough up."""
-        if len(self.blocks) > self.limit or len(self.hashes) > 100 * self.limit:
-            self.blocks, self.hashes = {}, {}
-        self.blocks |= {node: held for node, held in blocks.items() if node.level > LEVELS}
+        if len(self.tiles) > self.limit or len(self.hashes) > 100 * self.limit:
+            self.tiles, self.hashes = {}, {}
+        self.tiles |= {node: held for node, held in blocks.items() if node.level > LEVELS}
         self.hashes |= {node: held for node, held in hashes.items() if node.level >= LEVELS}
 
 
-class NodesOf:
+class TreeHashReader:
     """Reads hashes of the tree, with at most three questions.
 
     Attributes:
@@ -66,9 +66,9 @@ class NodesOf:
     """
 
     def __init__(
-        self, connection: Connection, upper: Upper | None = None, known: Mapping[Node, bytes] | None = None
+        self, connection: Connection, upper: TreeHashCache | None = None, known: Mapping[Node, bytes] | None = None
     ) -> None:
-        self.connection, self.upper, self.known = connection, upper or Upper(), known or {}
+        self.connection, self.cache, self.known = connection, upper or TreeHashCache(), known or {}
 
     def __call__(self, nodes: Sequence[Node]) -> dict[Node, bytes]:
         """Give the hash of each.
@@ -76,7 +76,7 @@ class NodesOf:
         Raises:
             RecordDamaged: One is not there.
         """
-        hashes, kept = self.upper.hashes, self.upper.blocks  # as they are now: another thread may begin them anew
+        hashes, kept = self.cache.hashes, self.cache.tiles  # as they are now: another thread may begin them anew
         found = {node: held for node in nodes if (held := self.known.get(node) or hashes.get(node))}
         found |= from_twigs(self.connection, [node for node in nodes if node not in found])
         left = {node: block_of(node) for node in nodes if node not in found}
@@ -85,7 +85,7 @@ class NodesOf:
         blocks |= read
         found |= {node: hash_in(blocks[block], node) for node, block in left.items() if block in blocks}
         bare = from_records(self.connection, [node for node in nodes if node not in found])
-        self.upper.keep(read, bare)
+        self.cache.add(read, bare)
         return found | bare
 
 
@@ -101,7 +101,7 @@ def blocks_with(connection: Connection, wanted: Collection[Node]) -> dict[Node, 
         return {}
     asked = {"levels": sorted({node.level for node in wanted}), "indexes": sorted({node.number for node in wanted})}
     rows = connection.execute(BLOCKS, asked)
-    found = {Node(row.level, row.node_index): raw(row.hashes) for row in rows}
+    found = {Node(row.level, row.node_index): as_bytes(row.hashes) for row in rows}
     return {node: found[node] for node in wanted if len(found.get(node, b"")) == BLOCK_BYTES}
 
 
@@ -120,7 +120,7 @@ def completed(before: int, after: int) -> Iterator[Node]:
         level += LEVELS
 
 
-def keep_nodes(connection: Connection, before: int, after: int) -> None:
+def write_tiles(connection: Connection, before: int, after: int) -> None:
     """Write what the log completed by growing from one size to another, side by side; its records are there already."""
     keep_twigs(connection, before, after)
     for node in completed(before, after):
@@ -144,7 +144,7 @@ def block_from_records(connection: Connection, node: Node) -> bytes:
     return b"".join(found[each] for each in below)
 
 
-def block_problems(connection: Connection, size: int) -> Iterator[str]:
+def tile_problems(connection: Connection, size: int) -> Iterator[str]:
     """Say which blocks are not what the records say; of a log of so many records."""
     keys = select(TREE_BLOCKS.c.level, TREE_BLOCKS.c.node_index).order_by(TREE_BLOCKS.c.level, TREE_BLOCKS.c.node_index)
     for level, index in connection.execute(keys).all():
@@ -165,7 +165,7 @@ def has_block(node: Node, size: int) -> bool:
 def is_of_records(connection: Connection, node: Node) -> bool:
     """Tell whether a block leads, hash by hash, to what a record says of the node, if one does."""
     this = (TREE_BLOCKS.c.level == node.level, TREE_BLOCKS.c.node_index == node.number)
-    hashes = split(raw(connection.execute(select(TREE_BLOCKS.c.hashes).where(*this)).scalar_one()))
+    hashes = split_hashes(as_bytes(connection.execute(select(TREE_BLOCKS.c.hashes).where(*this)).scalar_one()))
     top = said_by_record(connection, node)
     if top is None:
         return True

@@ -20,7 +20,7 @@ DRIVERS = pa.list_(
     )
 )
 # Names as in the contract's ChurnRisk.
-EXPORTED = pa.schema(
+EXPORT_SCHEMA = pa.schema(
     [
         ("customer_id", pa.string()),
         ("status", pa.string()),
@@ -42,32 +42,32 @@ EXPORTED = pa.schema(
 COMPRESSION = pa.ipc.IpcWriteOptions(compression="zstd")
 
 
-def written(batch: pa.RecordBatch | pa.Table) -> bytes:
+def encode_chunk(batch: pa.RecordBatch | pa.Table) -> bytes:
     """Give some customers as an Arrow IPC stream of its own."""
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, EXPORTED, options=COMPRESSION) as stream:
+    with pa.ipc.new_stream(sink, EXPORT_SCHEMA, options=COMPRESSION) as stream:
         stream.write(batch)
     return bytes(sink.getvalue())
 
 
-def pieces(batch: pa.RecordBatch, bytes_max: int = CHUNK_BYTES_MAX) -> list[tuple[pa.RecordBatch, bytes]]:
+def split_batch(batch: pa.RecordBatch, bytes_max: int = CHUNK_BYTES_MAX) -> list[tuple[pa.RecordBatch, bytes]]:
     """Give the batch in pieces whose streams are small enough; one customer alone is never split."""
-    content = written(batch)
+    content = encode_chunk(batch)
     if len(content) <= bytes_max or batch.num_rows <= 1:
         return [(batch, content)]
     half = batch.num_rows // 2
-    return [*pieces(batch.slice(0, half), bytes_max), *pieces(batch.slice(half), bytes_max)]
+    return [*split_batch(batch.slice(0, half), bytes_max), *split_batch(batch.slice(half), bytes_max)]
 
 
-def read(content: bytes, columns: Sequence[str] | None = None) -> pa.Table:
+def decode_chunk(content: bytes, columns: Sequence[str] | None = None) -> pa.Table:
     """Read a stream back, whole or some of its columns."""
-    places = None if columns is None else [EXPORTED.get_field_index(name) for name in columns]
+    places = None if columns is None else [EXPORT_SCHEMA.get_field_index(name) for name in columns]
     with pa.ipc.open_stream(content, options=pa.ipc.IpcReadOptions(included_fields=places)) as stream:
         return stream.read_all()
 
 
-def without(content: bytes, customer_id: str) -> tuple[int, bytes]:
+def remove_customer(content: bytes, customer_id: str) -> tuple[int, bytes]:
     """Give a stream without one customer, and how many are left."""
-    table = read(content)
+    table = decode_chunk(content)
     left = table.filter(pc.not_equal(table["customer_id"], customer_id))
-    return left.num_rows, written(left)
+    return left.num_rows, encode_chunk(left)

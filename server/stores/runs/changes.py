@@ -6,12 +6,12 @@ from typing import Any, Literal
 from sqlalchemy import Connection, FromClause, Row, Select, and_, func, or_, select
 
 from server.stores.database import Database
-from server.stores.runs.predictions import LISTED, Run, check_kept
+from server.stores.runs.predictions import LIST_COLUMNS, ScoringRun, check_available
 from server.stores.tables import RISK_TOMBSTONES, RISKS
 
 # A sync goes through its phases in this order, so that a tombstone never comes before the customer's risk.
-Phase = Literal["CHANGED", "REMOVED", "ERASED"]
-NEXT_PHASE: dict[Phase, Phase | None] = {"CHANGED": "REMOVED", "REMOVED": "ERASED", "ERASED": None}
+SyncPhase = Literal["CHANGED", "REMOVED", "ERASED"]
+NEXT_PHASE: dict[SyncPhase, SyncPhase | None] = {"CHANGED": "REMOVED", "REMOVED": "ERASED", "ERASED": None}
 SCANNED_MAX = 50_000  # customers that one page looks at: a page takes no longer where little has changed
 # What a CRM would store, and that is the customer's own: a rank moves with every other customer.
 COMPARED = (
@@ -31,7 +31,7 @@ NEW, OLD = RISKS.alias("new"), RISKS.alias("old")
 
 
 @dataclass(frozen=True, slots=True)
-class Sync:
+class SyncPlan:
     """From which state of a copy to which.
 
     Attributes:
@@ -41,17 +41,17 @@ class Sync:
         since_mark: Tombstones up to this number came before.
     """
 
-    run: Run
-    since: Run | None
+    run: ScoringRun
+    since: ScoringRun | None
     mark: int
     since_mark: int
 
 
 @dataclass(frozen=True, slots=True)
-class ChangePlace:
+class ChangeCursor:
     """Where a page of a sync ended: the customer it had looked at last, or the number of the last tombstone."""
 
-    phase: Phase
+    phase: SyncPhase
     customer_id: str = ""
     number: int = 0
 
@@ -62,7 +62,7 @@ class ChangePage:
 
     rows: list[Row[Any]]
     removed: list[str]
-    place: ChangePlace | None
+    cursor: ChangeCursor | None
 
     @property
     def count(self) -> int:
@@ -76,13 +76,13 @@ class ChangeStore:
     def __init__(self, database: Database) -> None:
         self.database = database
 
-    def mark(self, market: str) -> int:
+    def read_tombstone_mark(self, market: str) -> int:
         """Give the number of the market's last tombstone."""
         last = select(func.max(RISK_TOMBSTONES.c.number)).where(RISK_TOMBSTONES.c.market == market)
         with self.database.reading() as connection:
             return int(connection.execute(last).scalar() or 0)
 
-    def page(self, sync: Sync, place: ChangePlace, size: int) -> ChangePage:
+    def read_page(self, sync: SyncPlan, place: ChangeCursor, size: int) -> ChangePage:
         """Give the next page of a sync; it may be short or empty before the end.
 
         Raises:
@@ -91,35 +91,35 @@ class ChangeStore:
         with self.database.reading() as connection:
             page = phase_page(connection, sync, place, size)
             # The end of one phase leaves room for the beginning of the next.
-            while page.place is not None and page.place.phase != place.phase and page.count < size:
-                place = page.place
+            while page.cursor is not None and page.cursor.phase != place.phase and page.count < size:
+                place = page.cursor
                 following = phase_page(connection, sync, place, size - page.count)
-                page = ChangePage([*page.rows, *following.rows], [*page.removed, *following.removed], following.place)
-            check_kept(connection, sync.run, *([sync.since] if sync.since else []))
+                page = ChangePage([*page.rows, *following.rows], [*page.removed, *following.removed], following.cursor)
+            check_available(connection, sync.run, *([sync.since] if sync.since else []))
         return page
 
 
-def phase_page(connection: Connection, sync: Sync, place: ChangePlace, size: int) -> ChangePage:
+def phase_page(connection: Connection, sync: SyncPlan, place: ChangeCursor, size: int) -> ChangePage:
     """Give the next page within one phase; its place is in the next one at the end."""
     if sync.since is None:
         return full_page(connection, sync.run, place, size)
     if place.phase == "ERASED":
         return erased_page(connection, sync, place, size)
     if sync.since.number == sync.run.number:
-        return ChangePage([], [], ChangePlace("ERASED", number=sync.since_mark))
+        return ChangePage([], [], ChangeCursor("ERASED", number=sync.since_mark))
     return compared_page(connection, sync, place, size)
 
 
-def full_page(connection: Connection, run: Run, place: ChangePlace, size: int) -> ChangePage:
+def full_page(connection: Connection, run: ScoringRun, place: ChangeCursor, size: int) -> ChangePage:
     """Give the next customers of a run; a copy that was empty needs no tombstones."""
-    wanted = select(*LISTED).where(RISKS.c.run_number == run.number, RISKS.c.customer_id > place.customer_id)
+    wanted = select(*LIST_COLUMNS).where(RISKS.c.run_number == run.number, RISKS.c.customer_id > place.customer_id)
     rows = list(connection.execute(wanted.order_by(RISKS.c.customer_id).limit(size + 1)).all())
     more = len(rows) > size
     rows = rows[:size]
-    return ChangePage(rows, [], ChangePlace("CHANGED", rows[-1].customer_id) if more else None)
+    return ChangePage(rows, [], ChangeCursor("CHANGED", rows[-1].customer_id) if more else None)
 
 
-def compared_page(connection: Connection, sync: Sync, place: ChangePlace, size: int) -> ChangePage:
+def compared_page(connection: Connection, sync: SyncPlan, place: ChangeCursor, size: int) -> ChangePage:
     """Give the next customers that differ, or that the new run no longer has."""
     assert sync.since is not None
     changed = place.phase == "CHANGED"
@@ -129,21 +129,21 @@ def compared_page(connection: Connection, sync: Sync, place: ChangePlace, size: 
     query = query if last is None else query.where(scanned.c.customer_id <= last)
     rows = list(connection.execute(query.order_by(scanned.c.customer_id).limit(size)).all())
     if len(rows) == size:
-        after: ChangePlace | None = ChangePlace(place.phase, rows[-1].customer_id)
+        after: ChangeCursor | None = ChangeCursor(place.phase, rows[-1].customer_id)
     elif last is not None:
-        after = ChangePlace(place.phase, last)
+        after = ChangeCursor(place.phase, last)
     else:
         following = NEXT_PHASE[place.phase]
-        after = ChangePlace(following, number=sync.since_mark) if following else None
+        after = ChangeCursor(following, number=sync.since_mark) if following else None
     return ChangePage(rows if changed else [], [] if changed else [row.customer_id for row in rows], after)
 
 
-def changed_rows(sync: Sync) -> Select[Any]:
+def changed_rows(sync: SyncPlan) -> Select[Any]:
     """Ask for the customers of the new run that the old one has otherwise, or not at all."""
     assert sync.since is not None
     same = and_(OLD.c.run_number == sync.since.number, OLD.c.customer_id == NEW.c.customer_id)
     differs = [NEW.c[name].is_distinct_from(OLD.c[name]) for name in COMPARED]
-    columns = [NEW.c[column.name] for column in LISTED]
+    columns = [NEW.c[column.name] for column in LIST_COLUMNS]
     return (
         select(*columns)
         .select_from(NEW.outerjoin(OLD, same))
@@ -151,7 +151,7 @@ def changed_rows(sync: Sync) -> Select[Any]:
     )
 
 
-def removed_rows(sync: Sync) -> Select[Any]:
+def removed_rows(sync: SyncPlan) -> Select[Any]:
     """Ask for the customers of the old run that the new one does not have."""
     assert sync.since is not None
     same = and_(NEW.c.run_number == sync.run.number, NEW.c.customer_id == OLD.c.customer_id)
@@ -162,13 +162,13 @@ def removed_rows(sync: Sync) -> Select[Any]:
     )
 
 
-def last_scanned(connection: Connection, scanned: FromClause, run: Run, after: str) -> str | None:
+def last_scanned(connection: Connection, scanned: FromClause, run: ScoringRun, after: str) -> str | None:
     """Give the last customer that a page looks at; None where it looks at all that are left."""
     ids = select(scanned.c.customer_id).where(scanned.c.run_number == run.number, scanned.c.customer_id > after)
     return connection.execute(ids.order_by(scanned.c.customer_id).offset(SCANNED_MAX - 1).limit(1)).scalar()
 
 
-def erased_page(connection: Connection, sync: Sync, place: ChangePlace, size: int) -> ChangePage:
+def erased_page(connection: Connection, sync: SyncPlan, place: ChangeCursor, size: int) -> ChangePage:
     """Give the next tombstones, but for customers who are in the run again."""
     stones = RISK_TOMBSTONES.c
     there = and_(RISKS.c.run_number == sync.run.number, RISKS.c.customer_id == stones.customer_id)
@@ -181,5 +181,5 @@ def erased_page(connection: Connection, sync: Sync, place: ChangePlace, size: in
         .limit(size + 1)
     )
     found = connection.execute(wanted).all()
-    after = ChangePlace("ERASED", number=found[size - 1].number) if len(found) > size else None
+    after = ChangeCursor("ERASED", number=found[size - 1].number) if len(found) > size else None
     return ChangePage([], [row.customer_id for row in found[:size]], after)

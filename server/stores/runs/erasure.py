@@ -4,11 +4,11 @@ import datetime as dt
 
 from sqlalchemy import Connection, delete, select, update
 
-from server.stores.runs.arrow_chunks import without
+from server.stores.runs.arrow_chunks import remove_customer
 from server.stores.tables import RISK_CHUNKS, RISK_TOMBSTONES, RISKS, RUNS
 
 
-def erase_risks(connection: Connection, market: str, customer_id: str, erase_time: dt.datetime) -> int:
+def erase_predictions(connection: Connection, market: str, customer_id: str, erase_time: dt.datetime) -> int:
     """Erase a customer from all runs of a market; gives from how many.
 
     The tombstone tells copies of the market, and nobody else: where no run had the customer, no copy that is still
@@ -38,7 +38,7 @@ def erase_from_run(connection: Connection, number: int, customer_id: str) -> boo
     connection.execute(delete(RISKS).where(of_customer))
     of_chunk = (RISK_CHUNKS.c.run_number == number) & (RISK_CHUNKS.c.chunk == row.chunk)
     content = connection.execute(select(RISK_CHUNKS.c.content).where(of_chunk).with_for_update()).scalar_one()
-    row_count, left = without(bytes(content), customer_id)
+    row_count, left = remove_customer(bytes(content), customer_id)
     connection.execute(update(RISK_CHUNKS).where(of_chunk).values(row_count=row_count, content=left))
     scored = RUNS.c.scored_count - int(row.rank is not None)
     counts = {"customer_count": RUNS.c.customer_count - 1, "scored_count": scored}
@@ -46,7 +46,7 @@ def erase_from_run(connection: Connection, number: int, customer_id: str) -> boo
     return True
 
 
-def remove_tombstones(connection: Connection, now: dt.datetime, token_days: float) -> None:
+def delete_expired_tombstones(connection: Connection, now: dt.datetime, token_days: float) -> None:
     """Remove tombstones that no token can ask for, in every market.
 
     A delta token is honoured for so many days, and the page tokens of the sync that it begins for as many again.

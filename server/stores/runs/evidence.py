@@ -11,18 +11,18 @@ from grounds_record.leaf_tiles import LeafProof
 from server.errors import CustomerUnknown, RecordDamaged, RecordRemoved, RunUnknown
 from server.stores.record_log.erased_customers import ERASURE
 from server.stores.record_log.log import RecordLog
-from server.stores.record_log.related_records import records_about
-from server.stores.runs.leaves import LeavesDamaged, Recorded, prove_row
-from server.stores.runs.predictions import SCORED, Run, first_run
-from server.stores.runs.records import record_name, recorded_rows, run_header, salt_key
-from server.stores.runs.row_bytes import row_bytes, row_leaf, row_sha256
+from server.stores.record_log.related_records import read_related_records
+from server.stores.runs.leaves import LeavesDamaged, RecordedRoot, prove_row
+from server.stores.runs.predictions import SCORED, ScoringRun, find_first_run
+from server.stores.runs.records import read_run_header, recorded_root, run_record_id, run_salt_key
+from server.stores.runs.row_bytes import encode_row, legacy_row_sha256, row_leaf
 from server.stores.tables import RISKS, RUNS
 
 DOUBLE_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
-class RiskFound:
+class PredictionEvidence:
     """A customer of a run.
 
     Attributes:
@@ -34,22 +34,22 @@ class RiskFound:
         damage: What is wrong with the run's record; "" where nothing is.
     """
 
-    run: Run
+    run: ScoringRun
     manifest: str
     row: Row[Any] | None
     content: bytes
     leaf: bytes
-    recorded: Recorded | None
+    recorded: RecordedRoot | None
     damage: str = ""
 
 
-class RunRows:
+class RunEvidenceReader:
     """Reads rows of runs with their proofs. Its methods may be called from any thread."""
 
     def __init__(self, log: RecordLog) -> None:
         self.log = log
 
-    def find(self, run_id: str, market: str, customer_id: str) -> RiskFound:
+    def find_prediction(self, run_id: str, market: str, customer_id: str) -> PredictionEvidence:
         """Find a customer.
 
         Raises:
@@ -64,32 +64,32 @@ class RunRows:
             manifest: str = connection.execute(line).scalar_one()
             row = connection.execute(wanted.where(RISKS.c.run_number == run.number)).first()
             try:
-                header = run_header(connection, run_id)
+                header = read_run_header(connection, run_id)
                 damage = "" if header else "the run has no record; run: python -m server doctor"
             except RecordDamaged as error:
                 damage = str(error)
             kept_run(connection, run_id, market)  # asked after reading: a row goes only after its run's state changes
-        recorded = recorded_rows(header, market) if header else None
+        recorded = recorded_root(header, market) if header else None
         if row is None:
             leaf = self.erased_leaf(run_id, market, customer_id)
             if leaf is None:
                 told = f"run {run_id} has no such customer in {market}"
                 raise CustomerUnknown(told, run_id=run_id, market=market)
-            return RiskFound(run, manifest, None, b"", leaf, recorded, damage)
+            return PredictionEvidence(run, manifest, None, b"", leaf, recorded, damage)
         content, leaf = self.hashed(run, header, row)
-        return RiskFound(run, manifest, row, content, leaf, recorded, damage)
+        return PredictionEvidence(run, manifest, row, content, leaf, recorded, damage)
 
-    def hashed(self, run: Run, header: Header | None, row: Row[Any]) -> tuple[bytes, bytes]:
+    def hashed(self, run: ScoringRun, header: Header | None, row: Row[Any]) -> tuple[bytes, bytes]:
         """Give a row as it is hashed, and its hash; b"" for both where it cannot be what was loaded."""
-        columns, key = row._mapping, salt_key(self.log, run.run_id, run.market)  # noqa: SLF001 - SQLAlchemy's public name
-        width = DOUBLE_BYTES * len(run.header["feature_names"]) if row.status == SCORED else 0
+        columns, key = row._mapping, run_salt_key(self.log, run.run_id, run.market)  # noqa: SLF001 - SQLAlchemy's public name
+        width = DOUBLE_BYTES * len(run.manifest["feature_names"]) if row.status == SCORED else 0
         if not len(row.features) == len(row.contributions) == width or (row.status == SCORED) != (row.pd is not None):
             return b"", b""
         leaf = row_leaf(columns, key)
         if not leaf:
             return b"", b""
-        is_old = header is not None and recorded_rows(header, run.market) is None
-        return row_bytes(columns, key), row_sha256(columns) if is_old else leaf
+        is_old = header is not None and recorded_root(header, run.market) is None
+        return encode_row(columns, key), legacy_row_sha256(columns) if is_old else leaf
 
     def erased_leaf(self, run_id: str, market: str, customer_id: str) -> bytes | None:
         """Give the hash of a row that an erasure has taken; None where none has.
@@ -97,25 +97,25 @@ class RunRows:
         Raises:
             RecordDamaged: The record of an erasure is not what was written.
         """
-        for kept in records_about(self.log, self.log.tag_of(market, customer_id), (ERASURE,), {}):
+        for kept in read_related_records(self.log, self.log.customer_tag(market, customer_id), (ERASURE,), {}):
             for each in pb.ErasureRecord.FromString(kept.body).run_rows:
                 if (each.run_id, each.market) == (run_id, market):
                     return each.row_sha256
         return None
 
-    def body(self, run_id: str) -> pb.RunRecord | None:
+    def find_run_record(self, run_id: str) -> pb.RunRecord | None:
         """Give the body of a run's record; None where retention has removed it, or there is none.
 
         Raises:
             RecordDamaged: It is not what was written.
         """
         try:
-            kept = self.log.of_id(record_name(run_id))
+            kept = self.log.find_by_id(run_record_id(run_id))
         except RecordRemoved:
             return None
         return None if kept is None else pb.RunRecord.FromString(kept.body)
 
-    def prove(self, found: RiskFound) -> LeafProof | None:
+    def prove_row(self, found: PredictionEvidence) -> LeafProof | None:
         """Prove a row; None where an earlier release has recorded the run.
 
         Raises:
@@ -132,10 +132,10 @@ class RunRows:
                 raise
 
 
-def kept_run(connection: Connection, run_id: str, market: str) -> Run:
+def kept_run(connection: Connection, run_id: str, market: str) -> ScoringRun:
     """Give a run that readers see."""
-    run = first_run(connection, RUNS.c.run_id == run_id, RUNS.c.market == market)
+    run = find_first_run(connection, RUNS.c.run_id == run_id, RUNS.c.market == market)
     if run is None:
         told = f"no run {run_id} is loaded in {market}; of one that is no longer kept, the record remains"
-        raise RunUnknown(told, run_id=run_id, market=market, record_id=record_name(run_id))
+        raise RunUnknown(told, run_id=run_id, market=market, record_id=run_record_id(run_id))
     return run

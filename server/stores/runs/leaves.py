@@ -9,7 +9,7 @@ from grounds_record.errors import ProofInvalid
 from grounds_record.leaf_tiles import TILE_LEAVES, LeafProof, LeafTile, find_tile, merkle_root, prove_leaf, split_hashes
 from grounds_record.merkle import verify_inclusion
 from server.stores.database import Database
-from server.stores.record_log.entries import raw
+from server.stores.record_log.entries import as_bytes
 from server.stores.tables import RISK_LEAVES
 
 BLOCKS_AT_ONCE = 16  # in one transaction: 2 MB
@@ -20,11 +20,11 @@ class LeavesDamaged(Exception):
 
     def __init__(self, place: str, stored: str, recomputed: str) -> None:
         super().__init__(f"{place}: recorded {stored or 'nothing'}, now {recomputed or 'nothing'}")
-        self.place, self.stored, self.recomputed = place, stored, recomputed
+        self.field, self.stored, self.recomputed = place, stored, recomputed
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class RecordedRoot:
     """What the header of a run's record says of its rows in a market.
 
     Attributes:
@@ -53,7 +53,7 @@ def insert(connection: Connection, number: int, blocks: Sequence[LeafTile], firs
         connection.execute(RISK_LEAVES.insert(), rows)
 
 
-def prove_row(connection: Connection, number: int, leaf: bytes, told: Recorded) -> LeafProof:
+def prove_row(connection: Connection, number: int, leaf: bytes, told: RecordedRoot) -> LeafProof:
     """Prove a row of a run in the root that its record names; reads one block, and of the others their roots.
 
     Raises:
@@ -64,10 +64,10 @@ def prove_row(connection: Connection, number: int, leaf: bytes, told: Recorded) 
     for place in range(-(-told.size // TILE_LEAVES)):
         if place >= len(heads) or heads[place].block != place:
             raise LeavesDamaged(f"leaves[{place}]", "a block of the tree", "")
-    roots = [raw(head.root) for head in heads]
+    roots = [as_bytes(head.root) for head in heads]
     if merkle_root(roots) != told.root:
         raise LeavesDamaged("rows_root", told.root.hex(), merkle_root(roots).hex())
-    block = find_tile([raw(head.first) for head in heads], leaf)
+    block = find_tile([as_bytes(head.first) for head in heads], leaf)
     if block < 0:
         raise LeavesDamaged("row", "", leaf.hex())
     hashes = hashes_of(connection, number, block)
@@ -92,20 +92,24 @@ def leads_to(root: bytes, leaf: bytes, proof: LeafProof) -> bool:
 def hashes_of(connection: Connection, number: int, block: int) -> list[bytes]:
     """Read the leaf hashes of a block."""
     wanted = select(RISK_LEAVES.c.hashes).where(RISK_LEAVES.c.run_number == number, RISK_LEAVES.c.block == block)
-    return split_hashes(raw(connection.execute(wanted).scalar_one()))
+    return split_hashes(as_bytes(connection.execute(wanted).scalar_one()))
 
 
-def all_leaves(connection: Connection, number: int) -> list[bytes]:
+def read_leaves(connection: Connection, number: int) -> list[bytes]:
     """Read every leaf hash of a run, in the order of the tree."""
     wanted = select(RISK_LEAVES.c.hashes).where(RISK_LEAVES.c.run_number == number).order_by(RISK_LEAVES.c.block)
-    return [each for hashes in connection.execute(wanted).scalars() for each in split_hashes(raw(hashes))]
+    return [each for hashes in connection.execute(wanted).scalars() for each in split_hashes(as_bytes(hashes))]
 
 
-def block_problem(connection: Connection, number: int) -> str:
+def leaf_block_problem(connection: Connection, number: int) -> str:
     """Say which block's own columns are not those of its hashes; "" where all are."""
     wanted = select(RISK_LEAVES).where(RISK_LEAVES.c.run_number == number).order_by(RISK_LEAVES.c.block)
     for place, row in enumerate(connection.execute(wanted)):
-        hashes = split_hashes(raw(row.hashes))
-        if row.block != place or not hashes or (raw(row.first), raw(row.root)) != (hashes[0], merkle_root(hashes)):
+        hashes = split_hashes(as_bytes(row.hashes))
+        if (
+            row.block != place
+            or not hashes
+            or (as_bytes(row.first), as_bytes(row.root)) != (hashes[0], merkle_root(hashes))
+        ):
             return f"block {row.block} of its leaves is not what was written"
     return ""

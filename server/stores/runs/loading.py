@@ -17,10 +17,10 @@ from server.errors import StoreUnavailable
 from server.stores.database import Database
 from server.stores.features import utc
 from server.stores.record_log.log import RecordLog
-from server.stores.runs.erasure import remove_tombstones
+from server.stores.runs.erasure import delete_expired_tombstones
 from server.stores.runs.leaves import stage_leaves
-from server.stores.runs.predictions import LOADED, LOADING, NEWEST, PRUNING
-from server.stores.runs.records import MarketRows, RunFacts, record_run, salt_key
+from server.stores.runs.predictions import LOADED, LOADING, NEWEST_FIRST, PRUNING
+from server.stores.runs.records import MarketRows, RunSummary, record_run, run_salt_key
 from server.stores.runs.row_bytes import row_leaf
 from server.stores.tables import RISK_CHUNKS, RISK_LEAVES, RISKS, RUNS
 
@@ -30,7 +30,7 @@ LOADING_LOCK = 0x6C6F6164696E67  # "loading"; any number that nobody else uses
 
 
 @dataclass(frozen=True, slots=True)
-class Keep:
+class RunRetention:
     """Which runs are kept.
 
     Attributes:
@@ -42,13 +42,13 @@ class Keep:
     token_days: float
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
+    def from_settings(cls, settings: Settings) -> Self:
         """Read them from the configuration."""
         return cls(settings.churn_runs_kept, settings.churn_token_days)
 
 
 @contextmanager
-def alone(database: Database) -> Iterator[None]:
+def lock_loading(database: Database) -> Iterator[None]:
     """Let one process at a time load a file or erase customers; the lock goes with the process, however it ends.
 
     An erasure would record rows that are being loaded and may never be recorded; a load would bring back who is
@@ -80,7 +80,7 @@ def alone(database: Database) -> Iterator[None]:
 
 
 @dataclass(frozen=True, slots=True)
-class Staged:
+class StagedRun:
     """A run in one market that no reader sees yet.
 
     Attributes:
@@ -94,16 +94,18 @@ class Staged:
     leaves: list[bytes] = field(default_factory=list)
 
 
-def begin_run(log: RecordLog, line: dict[str, Any]) -> Staged:
+def create_run(log: RecordLog, line: dict[str, Any]) -> StagedRun:
     """Add the line of a run that no reader sees yet to the database of the log."""
     with log.database.writing() as connection:
         added = connection.execute(
             RUNS.insert().values(**line, state=LOADING, customer_count=0, scored_count=0).returning(RUNS.c.run_number)
         )
-        return Staged(int(added.scalar_one()), salt_key(log, line["run_id"], line["market"]))
+        return StagedRun(int(added.scalar_one()), run_salt_key(log, line["run_id"], line["market"]))
 
 
-def stage(database: Database, run: Staged, rows: list[tuple[Any, ...]], chunks: list[Chunk], scored: int) -> None:
+def stage_rows(
+    database: Database, run: StagedRun, rows: list[tuple[Any, ...]], chunks: list[Chunk], scored: int
+) -> None:
     """Add some customers, with their parts of the export; a row holds the values of RISKS, in its order."""
     counts = {"customer_count": RUNS.c.customer_count + len(rows), "scored_count": RUNS.c.scored_count + scored}
     with database.writing() as connection:
@@ -126,7 +128,7 @@ def insert_all(connection: Connection, rows: list[tuple[Any, ...]]) -> None:
         connection.exec_driver_sql(str(statement), [dict(zip(names, row, strict=True)) for row in rows])
 
 
-def publish(log: RecordLog, staged: list[Staged], load_time: dt.datetime) -> None:
+def publish_run(log: RecordLog, staged: list[StagedRun], load_time: dt.datetime) -> None:
     """Record a run and show it to readers, in all its markets at once.
 
     Raises:
@@ -146,13 +148,13 @@ def publish(log: RecordLog, staged: list[Staged], load_time: dt.datetime) -> Non
         ]
         manifest = lines[0].header
         header = json.loads(manifest)
-        facts = RunFacts(lines[0].run_id, header["bundle_id"], header["baseline_sha256"], manifest, markets)
+        facts = RunSummary(lines[0].run_id, header["bundle_id"], header["baseline_sha256"], manifest, markets)
         record_run(connection, log, facts, load_time)
         shown = update(RUNS).where(RUNS.c.run_number.in_(runs))
         connection.execute(shown.values(state=LOADED, load_time=load_time))
 
 
-def sweep(database: Database) -> None:
+def delete_unfinished_runs(database: Database) -> None:
     """Remove what a load that was killed has left, of a run half loaded or half removed. Only `alone`."""
     with database.reading() as connection:
         numbers = connection.execute(select(RUNS.c.run_number).where(RUNS.c.state != LOADED)).scalars().all()
@@ -160,14 +162,14 @@ def sweep(database: Database) -> None:
         remove(database, number)
 
 
-def prune(database: Database, keep: Keep, now: dt.datetime) -> int:
+def prune_runs(database: Database, keep: RunRetention, now: dt.datetime) -> int:
     """Remove runs and tombstones that are no longer kept; gives how many runs. Only `alone`."""
     before = now - dt.timedelta(days=keep.token_days)
     with database.writing() as connection:
         gone = [number for market in markets(connection) for number in not_kept(connection, market, keep, before)]
         # Readers are told first; a row goes only when nobody can begin to read it.
         connection.execute(update(RUNS).where(RUNS.c.run_number.in_(gone)).values(state=PRUNING))
-        remove_tombstones(connection, now, keep.token_days)
+        delete_expired_tombstones(connection, now, keep.token_days)
     for number in gone:
         remove(database, number)
     return len(gone)
@@ -178,10 +180,10 @@ def markets(connection: Connection) -> list[str]:
     return list(connection.execute(select(RUNS.c.market).distinct()).scalars())
 
 
-def not_kept(connection: Connection, market: str, keep: Keep, before: dt.datetime) -> list[int]:
+def not_kept(connection: Connection, market: str, keep: RunRetention, before: dt.datetime) -> list[int]:
     """Give the runs of a market that are neither among the newest nor were the newest lately."""
     wanted = select(RUNS.c.run_number, RUNS.c.load_time).where(RUNS.c.market == market, RUNS.c.state == LOADED)
-    runs = connection.execute(wanted.order_by(*NEWEST)).all()
+    runs = connection.execute(wanted.order_by(*NEWEST_FIRST)).all()
     gone = []
     superseded = dt.datetime.max.replace(tzinfo=dt.UTC)  # when the first newer one was loaded
     for place, run in enumerate(runs):

@@ -13,16 +13,16 @@ from server.stores.database import Database
 from server.stores.features import utc
 from server.stores.tables import RISK_CHUNKS, RISKS, RUNS
 
-Order = Literal["PROBABILITY", "VALUE_AT_RISK"]
+PredictionOrder = Literal["PROBABILITY", "VALUE_AT_RISK"]
 SCORED = "SCORED"
 LOADING, LOADED, PRUNING = "LOADING", "LOADED", "PRUNING"  # the states of a run
-NEWEST = (RUNS.c.as_of.desc(), RUNS.c.load_time.desc(), RUNS.c.run_number.desc())
+NEWEST_FIRST = (RUNS.c.as_of.desc(), RUNS.c.load_time.desc(), RUNS.c.run_number.desc())
 # What lists show; the explanation is read for one customer at a time.
-LISTED = tuple(column for column in RISKS.c if column.name not in {"features", "contributions"})
+LIST_COLUMNS = tuple(column for column in RISKS.c if column.name not in {"features", "contributions"})
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class ScoringRun:
     """A run in one market; header is the run file's manifest."""
 
     number: int
@@ -34,11 +34,11 @@ class Run:
     valid_until: dt.datetime
     load_time: dt.datetime
     previous_run_id: str | None
-    header: dict[str, Any]
+    manifest: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class PredictionCursor:
     """Where a page ended: (rank, customer_id) or (value at risk, customer_id) of its last entry."""
 
     number: int
@@ -46,15 +46,15 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class PredictionQuery:
     """Which customers of a run, in which order; those without a score stand by customer_id."""
 
-    order: Order = "PROBABILITY"
+    order: PredictionOrder = "PROBABILITY"
     bands: tuple[str, ...] = ()
     value_min: int | None = None
     status: str = SCORED
 
-    def conditions(self, run: Run) -> list[ColumnElement[bool]]:
+    def conditions(self, run: ScoringRun) -> list[ColumnElement[bool]]:
         """Give what a row must fulfil."""
         found = [RISKS.c.run_number == run.number]
         # Those with a score have a rank, which stands in the index; the others have an index of their own.
@@ -67,7 +67,7 @@ class Wanted:
             found.append(RISKS.c.value_at_risk_minor >= self.value_min)
         return found
 
-    def ordered(self, wanted: Select[Any], after: Place | None) -> Select[Any]:
+    def ordered(self, wanted: Select[Any], after: PredictionCursor | None) -> Select[Any]:
         """Put a query into the order, beginning after a place."""
         if self.status != SCORED:
             wanted = wanted.where(RISKS.c.customer_id > after.customer_id) if after else wanted
@@ -83,67 +83,69 @@ class Wanted:
         return wanted.order_by(RISKS.c.value_at_risk_minor.desc(), RISKS.c.customer_id)
 
 
-class RiskStore:
+class PredictionStore:
     """Reads runs. A run never changes once it is there, but for customers who are erased."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
 
-    def newest_run(self, market: str) -> Run | None:
+    def find_newest_run(self, market: str) -> ScoringRun | None:
         """Give the market's run with the latest cut; of two with the same cut, the one loaded last."""
         with self.database.reading() as connection:
-            return newest_run(connection, market)
+            return find_newest_run(connection, market)
 
-    def newest_runs(self) -> list[Run]:
+    def read_newest_runs(self) -> list[ScoringRun]:
         """Give the newest run of every market, by market."""
         with self.database.reading() as connection:
             markets = connection.execute(select(RUNS.c.market).where(RUNS.c.state == LOADED).distinct()).scalars()
-            found = [newest_run(connection, market) for market in sorted(markets)]
+            found = [find_newest_run(connection, market) for market in sorted(markets)]
         return [run for run in found if run is not None]
 
-    def run(self, number: int, market: str) -> Run:
+    def read_run(self, number: int, market: str) -> ScoringRun:
         """Give a run by its number.
 
         Raises:
             ResyncRequired: It is no longer kept.
         """
         with self.database.reading() as connection:
-            found = first_run(connection, RUNS.c.run_number == number, RUNS.c.market == market)
+            found = find_first_run(connection, RUNS.c.run_number == number, RUNS.c.market == market)
         if found is None:
             raise ResyncRequired("the run is no longer kept; begin again without a token", market=market)
         return found
 
-    def risk(self, run: Run, customer_id: str) -> Row[Any] | None:
+    def find_prediction(self, run: ScoringRun, customer_id: str) -> Row[Any] | None:
         """Give one customer of a run."""
         wanted = select(RISKS).where(RISKS.c.run_number == run.number, RISKS.c.customer_id == customer_id)
         with self.database.reading() as connection:
             return connection.execute(wanted).first()
 
-    def risks(self, run: Run, customer_ids: Sequence[str]) -> dict[str, Row[Any]]:
+    def find_predictions(self, run: ScoringRun, customer_ids: Sequence[str]) -> dict[str, Row[Any]]:
         """Give some customers of a run, by customer_id, as far as it has them."""
-        wanted = select(*LISTED).where(RISKS.c.run_number == run.number, RISKS.c.customer_id.in_(customer_ids))
+        wanted = select(*LIST_COLUMNS).where(RISKS.c.run_number == run.number, RISKS.c.customer_id.in_(customer_ids))
         with self.database.reading() as connection:
             return {row.customer_id: row for row in connection.execute(wanted)}
 
-    def count(self, run: Run, wanted: Wanted) -> int:
+    def count_predictions(self, run: ScoringRun, wanted: PredictionQuery) -> int:
         """Count the customers of a list."""
         with self.database.reading() as connection:
             count = select(func.count()).select_from(RISKS).where(*wanted.conditions(run))
             return int(connection.execute(count).scalar_one())
 
-    def page(self, run: Run, wanted: Wanted, after: Place | None, size: int) -> list[Row[Any]]:
+    def read_page(
+        self, run: ScoringRun, wanted: PredictionQuery, after: PredictionCursor | None, size: int
+    ) -> list[Row[Any]]:
         """Give the next customers of a list, at most `size`.
 
         Raises:
             ResyncRequired: The run is no longer kept.
         """
-        page = wanted.ordered(select(*LISTED).where(*wanted.conditions(run)), after).limit(size)
+        page = wanted.ordered(select(*LIST_COLUMNS).where(*wanted.conditions(run)), after).limit(size)
         with self.database.reading() as connection:
             rows = list(connection.execute(page).all())
-            check_kept(connection, run)
+            check_available(connection, run)
         return rows
 
-    def chunk(self, run: Run, number: int) -> tuple[bytes, bool]:
+    def read_export_chunk(self, run: ScoringRun, number: int) -> tuple[bytes, bool]:
         """Give a part of the export, and whether it is the last.
 
         Raises:
@@ -154,13 +156,13 @@ class RiskStore:
         with self.database.reading() as connection:
             found = connection.execute(parts.where(RISK_CHUNKS.c.chunk == number)).first()
             is_last = number == connection.execute(last).scalar()
-            check_kept(connection, run)
+            check_available(connection, run)
         if found is None:
             raise ResyncRequired("the run has no such part; begin again without a token", market=run.market)
         return bytes(found.content), is_last
 
 
-def check_kept(connection: Connection, *runs: Run) -> None:
+def check_available(connection: Connection, *runs: ScoringRun) -> None:
     """Refuse what was read of a run that is being removed.
 
     Asked after reading: a run's state changes before the first of its rows goes, so what was read before
@@ -175,23 +177,23 @@ def check_kept(connection: Connection, *runs: Run) -> None:
         raise ResyncRequired("the run is no longer kept; begin again without a token", market=runs[0].market)
 
 
-def newest_run(connection: Connection, market: str) -> Run | None:
+def find_newest_run(connection: Connection, market: str) -> ScoringRun | None:
     """Give the market's newest run."""
-    return first_run(connection, RUNS.c.market == market)
+    return find_first_run(connection, RUNS.c.market == market)
 
 
-def run_before(connection: Connection, market: str, as_of: dt.datetime) -> Run | None:
+def find_run_before(connection: Connection, market: str, as_of: dt.datetime) -> ScoringRun | None:
     """Give the market's newest run with an earlier cut."""
-    return first_run(connection, RUNS.c.market == market, RUNS.c.as_of < as_of)
+    return find_first_run(connection, RUNS.c.market == market, RUNS.c.as_of < as_of)
 
 
-def first_run(connection: Connection, *conditions: ColumnElement[bool]) -> Run | None:
+def find_first_run(connection: Connection, *conditions: ColumnElement[bool]) -> ScoringRun | None:
     """Give the newest of the runs that fit."""
-    wanted = select(RUNS).where(RUNS.c.state == LOADED, *conditions).order_by(*NEWEST).limit(1)
+    wanted = select(RUNS).where(RUNS.c.state == LOADED, *conditions).order_by(*NEWEST_FIRST).limit(1)
     found = connection.execute(wanted).first()
     if found is None:
         return None
-    return Run(
+    return ScoringRun(
         found.run_number,
         found.run_id,
         found.market,

@@ -21,12 +21,12 @@ from grounds_record.customer_keys import row_salt_key
 from grounds_record.header import Header
 from grounds_record.leaf_tiles import merkle_root
 from server.errors import LoadRefused, RecordRemoved, RequestIdReused
-from server.stores.record_log.entries import Entry
+from server.stores.record_log.entries import LogEntry
 from server.stores.record_log.log import RecordLog
-from server.stores.record_log.related_records import header_of
-from server.stores.runs.leaves import Recorded, all_leaves, block_problem
+from server.stores.record_log.related_records import header_from_row
+from server.stores.runs.leaves import RecordedRoot, leaf_block_problem, read_leaves
 from server.stores.runs.predictions import LOADED
-from server.stores.runs.row_bytes import ROW_COLUMNS, digest_of, row_leaf, row_sha256
+from server.stores.runs.row_bytes import ROW_COLUMNS, legacy_row_sha256, legacy_rows_digest, row_leaf
 from server.stores.tables import RECORDS, RISKS, RUNS
 
 CHURN_RUN = "CHURN_RUN"
@@ -47,7 +47,7 @@ class MarketRows:
 
 
 @dataclass(frozen=True, slots=True)
-class RunFacts:
+class RunSummary:
     """What is recorded of a run; manifest as the table keeps it."""
 
     run_id: str
@@ -58,7 +58,7 @@ class RunFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class RunRow:
+class RowDigest:
     """A customer's row of a run, by its hash: that of its leaf, or of an earlier release."""
 
     run_id: str
@@ -66,23 +66,23 @@ class RunRow:
     sha256: bytes
 
 
-def record_run(connection: Connection, log: RecordLog, run: RunFacts, load_time: dt.datetime) -> None:
+def record_run(connection: Connection, log: RecordLog, run: RunSummary, load_time: dt.datetime) -> None:
     """Record a run in the transaction that loads it: run and record are there together, or neither is.
 
     Raises:
         LoadRefused: A run of this name was recorded with other rows.
     """
-    name = record_name(run.run_id)
+    name = run_record_id(run.run_id)
     body = pb.RunRecord(run_id=run.run_id, bundle_id=run.bundle_id, baseline_sha256=run.baseline_sha256)
     body.manifest_sha256 = manifest_sha256(run.manifest)
     labels = {"run": run.run_id, "bundle": run.bundle_id}
     for each in run.markets:
-        as_of = stamp(each.as_of)
+        as_of = timestamp(each.as_of)
         body.markets.add(market=each.market, as_of_time=as_of, customer_count=each.count, rows_root=each.root)
         labels[root_label(each.market)] = f"{each.count}:{each.root.hex()}"
     content = body.SerializeToString(deterministic=True)
-    body.load_time.CopyFrom(stamp(load_time))
-    entry = Entry(
+    body.load_time.CopyFrom(timestamp(load_time))
+    entry = LogEntry(
         kind=CHURN_RUN,
         record_id=name,
         time=load_time,
@@ -99,7 +99,7 @@ def record_run(connection: Connection, log: RecordLog, run: RunFacts, load_time:
         raise outcome
 
 
-def record_name(run_id: str) -> str:
+def run_record_id(run_id: str) -> str:
     """Give the name of a run's record."""
     return str(uuid.UUID(hex=run_id))
 
@@ -114,39 +114,39 @@ def manifest_sha256(manifest: str) -> str:
     return hashlib.sha256(manifest.encode()).hexdigest()
 
 
-def salt_key(log: RecordLog, run_id: str, market: str) -> bytes:
+def run_salt_key(log: RecordLog, run_id: str, market: str) -> bytes:
     """Give the key from which the salts of a run's rows follow."""
     return row_salt_key(run_id, market, log.tags_key)
 
 
-def run_header(connection: Connection, run_id: str) -> Header | None:
+def read_run_header(connection: Connection, run_id: str) -> Header | None:
     """Give the header of a run's record; None where there is none.
 
     Raises:
         RecordDamaged: It is not what was written.
     """
-    row = connection.execute(select(RECORDS).where(RECORDS.c.record_id == record_name(run_id))).first()
-    return None if row is None else header_of(row)
+    row = connection.execute(select(RECORDS).where(RECORDS.c.record_id == run_record_id(run_id))).first()
+    return None if row is None else header_from_row(row)
 
 
-def recorded_rows(header: Header, market: str) -> Recorded | None:
+def recorded_root(header: Header, market: str) -> RecordedRoot | None:
     """Give what a header says of the rows in a market; None where an earlier release wrote it.
 
     No key is needed for it, and retention leaves it.
     """
     size, _, root = header.labels.get(root_label(market), "").partition(":")
-    return Recorded(int(size), bytes.fromhex(root)) if root else None
+    return RecordedRoot(int(size), bytes.fromhex(root)) if root else None
 
 
-def rows_of_customer(connection: Connection, log: RecordLog, market: str, customer_id: str) -> list[RunRow]:
+def read_customer_rows(connection: Connection, log: RecordLog, market: str, customer_id: str) -> list[RowDigest]:
     """Give a customer's rows of all runs, those that are being loaded included."""
     wanted = rows_with_runs().where(RUNS.c.market == market, RISKS.c.customer_id == customer_id)
     found = []
     for row in connection.execute(wanted).mappings().all():
-        header = run_header(connection, row["run"])
-        is_old = header is not None and recorded_rows(header, market) is None
-        sha256 = row_sha256(row) if is_old else row_leaf(row, salt_key(log, row["run"], market))
-        found.append(RunRow(row["run"], market, sha256))
+        header = read_run_header(connection, row["run"])
+        is_old = header is not None and recorded_root(header, market) is None
+        sha256 = legacy_row_sha256(row) if is_old else row_leaf(row, run_salt_key(log, row["run"], market))
+        found.append(RowDigest(row["run"], market, sha256))
     return found
 
 
@@ -156,7 +156,7 @@ def rows_with_runs() -> Any:
     return select(RUNS.c.run_id.label("run"), RUNS.c.market.label("of"), *columns).join_from(RISKS, RUNS)
 
 
-def run_problems(log: RecordLog, erased: Iterable[RunRow]) -> Iterator[str]:
+def run_problems(log: RecordLog, erased: Iterable[RowDigest]) -> Iterator[str]:
     """Hold every run against its record, and say what differs.
 
     Args:
@@ -171,7 +171,7 @@ def run_problems(log: RecordLog, erased: Iterable[RunRow]) -> Iterator[str]:
         runs = connection.execute(wanted.where(RUNS.c.state == LOADED)).all()
     for run in runs:
         try:
-            kept = log.of_id(record_name(run.run_id))
+            kept = log.find_by_id(run_record_id(run.run_id))
         except RecordRemoved:
             continue  # retention took it, and `verify` demands the record of that
         name = f"run {run.run_id}, market {run.market}"
@@ -190,12 +190,12 @@ def run_problems(log: RecordLog, erased: Iterable[RunRow]) -> Iterator[str]:
 def problem_of(log: RecordLog, run: Any, told: pb.RunInMarket, gone: Sequence[bytes]) -> str:
     """Say what is wrong with a run that has leaves; "" where nothing is."""
     with log.database.reading() as connection:
-        if problem := block_problem(connection, run.run_number):
+        if problem := leaf_block_problem(connection, run.run_number):
             return problem
-        leaves = all_leaves(connection, run.run_number)
+        leaves = read_leaves(connection, run.run_number)
         if (len(leaves), merkle_root(leaves)) != (told.customer_count, told.rows_root):
             return "its leaves are not those that were recorded"
-        key = salt_key(log, run.run_id, run.market)
+        key = run_salt_key(log, run.run_id, run.market)
         hashes = {row_leaf(row, key) for row in rows_of(connection, run)}
     # An erasure leaves the leaf, and its record names it; of a load that was killed it may name more.
     return "" if hashes <= set(leaves) <= hashes | set(gone) else OTHER_ROWS
@@ -204,8 +204,8 @@ def problem_of(log: RecordLog, run: Any, told: pb.RunInMarket, gone: Sequence[by
 def old_problem(log: RecordLog, run: Any, told: pb.RunInMarket, gone: Sequence[bytes]) -> str:
     """Say what is wrong with a run that an earlier release recorded; "" where nothing is."""
     with log.database.reading() as connection:
-        hashes = [row_sha256(row) for row in rows_of(connection, run)]
-    return "" if told.rows_sha256 == digest_of([*hashes, *gone]) else OTHER_ROWS
+        hashes = [legacy_row_sha256(row) for row in rows_of(connection, run)]
+    return "" if told.rows_sha256 == legacy_rows_digest([*hashes, *gone]) else OTHER_ROWS
 
 
 def rows_of(connection: Connection, run: Any) -> Iterable[RowMapping]:
@@ -215,7 +215,7 @@ def rows_of(connection: Connection, run: Any) -> Iterable[RowMapping]:
     return connection.execute(wanted, execution_options={"yield_per": ROWS_AT_ONCE}).mappings()
 
 
-def stamp(time: dt.datetime) -> Timestamp:
+def timestamp(time: dt.datetime) -> Timestamp:
     """Write a time."""
     written = Timestamp()
     written.FromDatetime(time.astimezone(dt.UTC))

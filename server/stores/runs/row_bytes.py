@@ -10,7 +10,7 @@ from sqlalchemy import RowMapping
 from grounds.audit.v1 import bodies_pb2 as pb
 from grounds_record.customer_keys import row_salt
 from grounds_record.merkle import leaf_hash
-from server.stores.record_log.entries import raw
+from server.stores.record_log.entries import as_bytes
 from server.stores.tables import RISKS
 
 Columns = Mapping[str, Any] | RowMapping
@@ -20,7 +20,7 @@ DOUBLES = ("log_odds", "pd", "decline_pd")
 INTEGERS = ("rank", "value_at_risk_minor", "expected_spend_minor")
 
 
-def row_bytes(row: Columns, salt_key: bytes) -> bytes:
+def encode_row(row: Columns, salt_key: bytes) -> bytes:
     """Write a row of RISKS as the data of its leaf: a ChurnRiskRow.
 
     Raises:
@@ -40,8 +40,8 @@ def row_bytes(row: Columns, salt_key: bytes) -> bytes:
         hold_out=bool(row["hold_out"]),
         suppressions=row["suppressions"],
         drivers=row["drivers"],
-        features=raw(row["features"]),
-        contributions=raw(row["contributions"]),
+        features=as_bytes(row["features"]),
+        contributions=as_bytes(row["contributions"]),
         salt=row_salt(row["customer_id"], salt_key),
         **numbers,
     ).SerializeToString(deterministic=True)
@@ -50,17 +50,17 @@ def row_bytes(row: Columns, salt_key: bytes) -> bytes:
 def row_leaf(row: Columns, salt_key: bytes) -> bytes:
     """Give the leaf hash of a row; of one that cannot be written, b"", which is no leaf's."""
     try:
-        return leaf_hash(row_bytes(row, salt_key))
+        return leaf_hash(encode_row(row, salt_key))
     except (TypeError, ValueError):
         return b""
 
 
-def digest_of(hashes: Iterable[bytes]) -> bytes:
+def legacy_rows_digest(hashes: Iterable[bytes]) -> bytes:
     """Give the digest of the rows of a run that an earlier release recorded, from their hashes in any order."""
     return hashlib.sha256(b"".join(sorted(hashes))).digest()
 
 
-def row_sha256(row: Columns) -> bytes:
+def legacy_row_sha256(row: Columns) -> bytes:
     """Hash a row of a run that an earlier release recorded."""
     digest = hashlib.sha256()
     for name in ROW_COLUMNS:
@@ -77,4 +77,4 @@ def value_bytes(value: Any) -> bytes:
         return b"d" + struct.pack("<d", value)
     if isinstance(value, int):  # a boolean too: SQLite keeps it as a number
         return b"i%d" % value
-    return b"s" + (value.encode() if isinstance(value, str) else raw(value))
+    return b"s" + (value.encode() if isinstance(value, str) else as_bytes(value))

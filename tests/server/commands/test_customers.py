@@ -48,7 +48,7 @@ def readable(folder: Path) -> int:
         wanted = select(RECORDS.c.key_id).where(RECORDS.c.kind == "CREDIT_DECISION", RECORDS.c.ciphertext.is_not(None))
         with log.database.reading() as connection:
             keys = connection.execute(wanted).scalars().all()
-        there = log.keys.ids()
+        there = log.key_store.read_ids()
     return sum(key in there for key in keys)
 
 

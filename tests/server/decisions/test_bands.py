@@ -14,7 +14,7 @@ from grounds.churn.v1 import churn_pb2 as pb
 from server.decisions.bands import held_bands, plain_bands
 from server.edges.churn.messages import RiskWriter, run_message
 from server.stores.database import Database
-from server.stores.runs.predictions import RiskStore
+from server.stores.runs.predictions import PredictionStore
 from tests.conftest import LOAD_TIME
 from tests.server.churn_runs import FIRST, MARGIN, SECOND, THIRD, ChurnFamily, plain_rows, write_run
 from tests.server.loading import load_file
@@ -55,13 +55,13 @@ def test_a_customer_leaves_a_band_only_beyond_its_bound_by_the_margin(
 
 def risks(database: Database, run_as_of: dt.datetime) -> dict[str, pb.ChurnRisk]:
     """Read all customers of the run of a cut as the CRM is told of them."""
-    store = RiskStore(database)
+    store = PredictionStore(database)
     with database.reading() as connection:
         number = connection.exec_driver_sql(
             f"SELECT run_number FROM runs WHERE as_of = '{run_as_of:%Y-%m-%d %H:%M:%S.%f}'"
         ).scalar_one()
-    run = store.run(number, "DE")
-    return {key: RiskWriter(run, "").message(row) for key, row in store.risks(run, ["A", "B", "C"]).items()}
+    run = store.read_run(number, "DE")
+    return {key: RiskWriter(run, "").message(row) for key, row in store.find_predictions(run, ["A", "B", "C"]).items()}
 
 
 def story(risk: pb.ChurnRisk) -> tuple[str, str, str]:
@@ -91,11 +91,12 @@ def test_a_band_has_a_past_which_survives_a_run_without_a_score(
     for as_of, log_odds in runs:
         load_file(database, run_of(churn_family, tmp_path, as_of, log_odds), LOAD_TIME)
 
-    store = RiskStore(database)
-    newest = store.newest_run("DE")
+    store = PredictionStore(database)
+    newest = store.find_newest_run("DE")
     assert newest is not None
     told = {
-        key: story(RiskWriter(newest, "").message(row)) for key, row in store.risks(newest, ["A", "B", "C"]).items()
+        key: story(RiskWriter(newest, "").message(row))
+        for key, row in store.find_predictions(newest, ["A", "B", "C"]).items()
     }
 
     assert told == {
@@ -132,8 +133,8 @@ def test_a_run_loaded_late_is_held_against_the_one_before_its_cut_and_later_runs
 
     load_file(empty, paths[SECOND], LOAD_TIME + dt.timedelta(days=1))
 
-    store = RiskStore(empty)
-    newest = store.newest_run("DE")
+    store = PredictionStore(empty)
+    newest = store.find_newest_run("DE")
     assert newest is not None
     assert newest.as_of == THIRD
     assert risks(empty, THIRD) == before
@@ -149,7 +150,7 @@ def test_the_header_names_the_latest_run_with_an_earlier_cut_of_its_market(
     rows = pd.concat([plain_rows(churn_family.model, {"A": 1.0}, SECOND, name) for name in ("DE", "IT")])
     load_file(empty, write_run(tmp_path / "next.parquet", churn_family.model, rows), LOAD_TIME)
 
-    runs = {run.market: run for run in RiskStore(empty).newest_runs()}
+    runs = {run.market: run for run in PredictionStore(empty).read_newest_runs()}
 
     assert runs["IT"].previous_run_id is None
     assert runs["DE"].previous_run_id == runs["FR"].run_id

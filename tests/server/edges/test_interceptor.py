@@ -21,7 +21,7 @@ from server.registry.policy_watch import PolicyWatch
 from server.registry.serving_models import LineupWatch
 from server.stores.database import Database
 from server.stores.features import FeatureStore
-from server.stores.record_log.opening import KeyPlaces, open_log
+from server.stores.record_log.opening import KeyLocations, open_log
 from tests.conftest import Serving
 from tests.server.requests import NOBODY, customer, euros, numbers, refusal, score_request, simulate_request
 
@@ -46,7 +46,9 @@ async def served_by_the_clock(
     database, threads, lineup = Database(settings.database), Threads(1), LineupWatch(settings.bundles)
     lineup.refresh()
     database.migrate()
-    log = open_log(database, KeyPlaces(settings.keys, settings.master_key, settings.signing_key, settings.log_origin))
+    log = open_log(
+        database, KeyLocations(settings.keys, settings.master_key, settings.signing_key, settings.log_origin)
+    )
     recorder = Recorder(log, quiet)
     recorder.start()
     server = grpc.aio.server(interceptors=[Gate(settings.request_bytes_max)])

@@ -64,7 +64,7 @@ async def test_as_many_threads_as_are_set_read_at_once(small_settings: Settings)
     async with served(small_settings.model_copy(update={"store_threads": 20})) as serving:
         log = serving.application.log
         assert log is not None
-        for database in (serving.application.database, log.keys.database):
+        for database in (serving.application.database, log.key_store.database):
             together = threading.Barrier(40)
 
             def read(database: object = database, together: threading.Barrier = together) -> int:

@@ -21,7 +21,7 @@ from server.edges.warm_up import rehearse, settle
 from server.stores.database import Database
 from server.stores.features import FeatureStore
 from server.stores.key_tables import WRAPPED_KEYS
-from server.stores.record_log.proofs import Proofs
+from server.stores.record_log.proofs import ProofReader
 from server.stores.tables import LOG_HEAD, RECORDS, TREE_TWIGS
 from tests.conftest import Serving
 from tests.server.audits import decide, evidence
@@ -74,15 +74,15 @@ def test_nothing_of_a_rehearsal_stays(database_url: str, tmp_path: Path, small: 
     """Also where its record would have completed a stretch of the tree."""
     with opened(database_url, tmp_path) as log:
         log.append([entry() for _ in range(there)])
-        with log.database.reading() as connection, log.keys.database.reading() as keys:
+        with log.database.reading() as connection, log.key_store.database.reading() as keys:
             before = everything(connection), keys.execute(select(WRAPPED_KEYS)).all()
 
         rehearse(log, FeatureStore(log.database), [small.bundle().schema])
 
-        with log.database.reading() as connection, log.keys.database.reading() as keys:
+        with log.database.reading() as connection, log.key_store.database.reading() as keys:
             assert (everything(connection), keys.execute(select(WRAPPED_KEYS)).all()) == before
         log.append([entry() for _ in range(2)])
-        records = list(Proofs(log.database).all(there + 2))
+        records = list(ProofReader(log.database).read_all(there + 2))
         assert [record.index for record in records] == list(range(there + 2))
 
 

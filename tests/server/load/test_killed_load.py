@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 
 from server.errors import LoadRefused
 from server.stores.database import Database
-from server.stores.runs.predictions import RiskStore
+from server.stores.runs.predictions import PredictionStore
 from server.stores.tables import FEATURES, RISK_CHUNKS, RISKS, RUNS
 from tests.conftest import LOAD_TIME
 from tests.server.churn_runs import FIRST, SECOND, ChurnFamily, plain_rows, write_run
@@ -33,8 +33,8 @@ def numbers(database: Database) -> dict[str, set[int]]:
 
 def content(database: Database) -> tuple[str, dt.datetime, list[tuple[object, ...]]]:
     """Read the newest run whole, as a reader does."""
-    store = RiskStore(database)
-    run = store.newest_run("DE")
+    store = PredictionStore(database)
+    run = store.find_newest_run("DE")
     assert run is not None
     with database.reading() as connection:
         rows = connection.execute(select(RISKS).where(RISKS.c.run_number == run.number).order_by(RISKS.c.customer_id))
@@ -108,7 +108,7 @@ def test_what_a_killed_load_left_is_gone_after_the_next(
     load_file(database, write_run(tmp_path / "a.parquet", model, plain_rows(model, {"A": 1.0}, FIRST)), LOAD_TIME)
     with database.writing() as connection:
         connection.execute(RUNS.update().values(state=state))
-    assert RiskStore(database).newest_run("DE") is None
+    assert PredictionStore(database).find_newest_run("DE") is None
 
     load_file(database, write_run(tmp_path / "b.parquet", model, plain_rows(model, {"B": 1.0}, SECOND)), LOAD_TIME)
 

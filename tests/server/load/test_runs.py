@@ -15,7 +15,7 @@ from grounds.churn.v1 import churn_pb2 as pb
 from server.errors import LoadRefused
 from server.load.manifest import _BAND_NAMES, STATUSES
 from server.stores.database import Database
-from server.stores.runs.predictions import RiskStore, Wanted
+from server.stores.runs.predictions import PredictionQuery, PredictionStore
 from tests.conftest import LOAD_TIME
 from tests.server.churn_runs import FIRST, ChurnFamily, write_rows
 from tests.server.load.test_files import counts
@@ -50,7 +50,7 @@ def test_a_run_is_loaded_market_by_market_and_again_changes_nothing(
 ) -> None:
     first, second = (load_file(database, churn_family.first_run, LOAD_TIME) for _ in range(2))
 
-    runs = [RiskStore(database).newest_run(market) for market in ("DE", "FR", "IT")]
+    runs = [PredictionStore(database).find_newest_run(market) for market in ("DE", "FR", "IT")]
     assert (first.added, first.known, second.added, second.known) == (1040, 0, 0, 1040)
     assert [run and run.customer_count for run in runs] == [1010, 30, None]
     assert counts(database) == {"features": 0, "runs": 2, "risks": 1040}
@@ -58,11 +58,13 @@ def test_a_run_is_loaded_market_by_market_and_again_changes_nothing(
 
 def test_a_run_reads_back_in_both_orders_on_every_database(database: Database, churn_family: ChurnFamily) -> None:
     load_file(database, churn_family.first_run, LOAD_TIME)
-    store = RiskStore(database)
-    run = store.newest_run("DE")
+    store = PredictionStore(database)
+    run = store.find_newest_run("DE")
     assert run is not None
 
-    by_rank, by_value = (store.page(run, Wanted(order), None, 2000) for order in ("PROBABILITY", "VALUE_AT_RISK"))
+    by_rank, by_value = (
+        store.read_page(run, PredictionQuery(order), None, 2000) for order in ("PROBABILITY", "VALUE_AT_RISK")
+    )
 
     assert [row.rank for row in by_rank] == list(range(1, 1011))
     assert sorted(row.customer_id for row in by_value) == sorted(row.customer_id for row in by_rank)
@@ -109,7 +111,7 @@ def test_a_customer_without_a_score_is_loaded_with_a_status(
 
     done = load_file(empty, path, LOAD_TIME)
 
-    run = RiskStore(empty).newest_run("FR")
+    run = PredictionStore(empty).find_newest_run("FR")
     assert run is not None
     assert (done.added, run.customer_count, run.scored_count) == (30, 30, 29)
 

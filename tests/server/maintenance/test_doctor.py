@@ -11,8 +11,8 @@ from grounds_record.merkle import HASH_BYTES, Frontier
 from server.decisions.retention import read_retention
 from server.maintenance.doctor import check_log
 from server.maintenance.retention import remove_due_content
-from server.stores.record_log.anchors import Anchors
-from server.stores.record_log.entries import split
+from server.stores.record_log.anchors import CheckpointAnchor
+from server.stores.record_log.entries import split_hashes
 from server.stores.record_log.log import RecordLog
 from server.stores.tables import CHECKPOINTS, LOG_HEAD, RECORDS
 from tests.server.decisions.test_retention import table_of
@@ -26,7 +26,7 @@ def log(database_url: str, tmp_path: Path) -> Iterator[RecordLog]:
     """Open a log of seven records, its checkpoint kept."""
     with opened(database_url, tmp_path) as found:
         found.append([entry() for _ in range(7)])
-        Anchors(found.database, None, None).push()
+        CheckpointAnchor(found.database, None, None).push()
         yield found
 
 
@@ -34,7 +34,7 @@ def test_what_is_written_and_anchored_while_the_doctor_reads_is_no_fault(log: Re
     """After each of its statements the log grows, and its new checkpoint is kept and anchored."""
     folder = tmp_path / "anchors"
     folder.mkdir()
-    anchors, seen, busy = Anchors(log.database, folder, None), set(), [False]
+    anchors, seen, busy = CheckpointAnchor(log.database, folder, None), set(), [False]
 
     def grow(_connection: Connection, _cursor: object, statement: str, *_: object) -> None:
         if not busy[0]:
@@ -78,7 +78,7 @@ def test_a_kept_checkpoint_that_is_larger_than_the_log_is_a_fault(log: RecordLog
     with log.database.reading() as connection:
         before = connection.execute(select(LOG_HEAD)).one()
     log.append([entry() for _ in range(2)])
-    Anchors(log.database, None, None).push()
+    CheckpointAnchor(log.database, None, None).push()
     with log.database.writing() as connection:
         connection.execute(delete(RECORDS).where(RECORDS.c.record_index >= before.size))
         back = {"size": before.size, "peaks": before.peaks, "checkpoint": before.checkpoint}
@@ -102,7 +102,7 @@ def test_a_frontier_that_is_not_that_of_the_records_is_found(log: RecordLog, dam
             "short": peaks[:-HASH_BYTES],
             "long": peaks + b"x" * HASH_BYTES,
             "none": b"",
-            "root": Frontier(7, split(peaks)).root(),
+            "root": Frontier(7, split_hashes(peaks)).root(),
         }
         connection.execute(update(LOG_HEAD).values(peaks=wrong[damage]))
 

@@ -14,9 +14,9 @@ from server.errors import ErasureRefused, RecordRemoved
 from server.maintenance.doctor import check_log
 from server.maintenance.erasure import ERASURE, erase_customer, find_erasure_problems, read_plan, rewrite_files
 from server.stores.key_tables import WRAPPED_KEYS
-from server.stores.record_log.customer_keys import LOG, TAGS
-from server.stores.record_log.entries import Kept
-from server.stores.record_log.holds import held_tags, holds_on, place_hold, release_hold
+from server.stores.record_log.customer_keys import LOG_OWNER, TAGS_OWNER
+from server.stores.record_log.entries import Record
+from server.stores.record_log.holds import place_hold, read_active_holds, read_tags_on_hold, release_hold
 from server.stores.record_log.log import RecordLog
 from server.stores.tables import FEATURES, RECORDS
 from tests.server.kills import Kill, Killed, at_every_step
@@ -44,7 +44,7 @@ def fill(log: RecordLog) -> None:
 
 def ids(log: RecordLog, customer: tuple[str, str]) -> list[str]:
     """Give the names of a customer's decisions."""
-    wanted = select(RECORDS.c.record_id).where(RECORDS.c.customer_tag == log.tag_of(*customer))
+    wanted = select(RECORDS.c.record_id).where(RECORDS.c.customer_tag == log.customer_tag(*customer))
     with log.database.reading() as connection:
         found = connection.execute(wanted.where(RECORDS.c.kind == "CREDIT_DECISION").order_by(RECORDS.c.record_index))
         return list(found.scalars())
@@ -54,7 +54,7 @@ def erasures(log: RecordLog) -> list[pb.ErasureRecord]:
     """Read the records of erasures."""
     with log.database.reading() as connection:
         names = connection.execute(select(RECORDS.c.record_id).where(RECORDS.c.kind == ERASURE)).scalars().all()
-    return [pb.ErasureRecord.FromString(kept.body) for name in names if (kept := log.of_id(name)) is not None]
+    return [pb.ErasureRecord.FromString(kept.body) for name in names if (kept := log.find_by_id(name)) is not None]
 
 
 def feature_rows(log: RecordLog) -> dict[str, int]:
@@ -77,9 +77,9 @@ def test_an_erased_customer_cannot_be_read_the_log_verifies_and_another_customer
 
     for record_id in ids(log, C1):
         with pytest.raises(RecordRemoved) as caught:
-            log.of_id(record_id)
+            log.find_by_id(record_id)
         assert caught.value.key_destroyed
-    assert all(log.of_id(record_id) for record_id in ids(log, C2))
+    assert all(log.find_by_id(record_id) for record_id in ids(log, C2))
     assert (plan.records, plan.feature_rows, len(plan.present_keys)) == (2, 2, 1)
     assert feature_rows(log) == {"C2": 2}
     assert before
@@ -98,7 +98,7 @@ def test_the_record_of_an_erasure_names_the_customer_as_a_tag_only_and_is_under_
     header = parse_header(rows[-1].header)
     assert header.kind == "ERASURE"
     assert header.customer_tag == rows[0].customer_tag
-    assert header.key_id == log.keys.of_owners({LOG})[LOG].key_id
+    assert header.key_id == log.key_store.find_by_owner({LOG_OWNER})[LOG_OWNER].key_id
     assert header.labels == {"market": "DE", "key_0": rows[0].key_id}
 
 
@@ -108,8 +108,8 @@ def test_erasing_again_changes_nothing_and_a_later_decision_gets_a_new_key_and_c
     erase_customer(log, C1, "request 7", NOW)
     again = erase_customer(log, C1, "request 7", NOW)
     (later,) = log.append([entry(customer=C1)])
-    assert isinstance(later, Kept)
-    readable = log.of_id(later.header.record_id)
+    assert isinstance(later, Record)
+    readable = log.find_by_id(later.header.record_id)
 
     erase_customer(log, C1, "request 8", NOW)
 
@@ -135,12 +135,15 @@ def test_a_legal_hold_forbids_it_until_every_hold_is_released(log: RecordLog) ->
     with pytest.raises(ErasureRefused, match=second) as caught:
         erase_customer(log, C1, "request 7", NOW)
     with log.database.reading() as connection:
-        held = held_tags(connection), [hold.hold_id for hold in holds_on(connection, log.tag_of(*C1))]
+        held = (
+            read_tags_on_hold(connection),
+            [hold.hold_id for hold in read_active_holds(connection, log.customer_tag(*C1))],
+        )
     release_hold(log, second, "settled", NOW)
     erase_customer(log, C1, "request 7", NOW)
 
     assert first not in str(caught.value)
-    assert held == ({log.tag_of(*C1)}, [second])
+    assert held == ({log.customer_tag(*C1)}, [second])
     assert len(erasures(log)) == 1
     assert verifies(log)
     for hold_id in (first, "00000000-0000-0000-0000-000000000000"):
@@ -171,23 +174,23 @@ def test_a_refused_erasure_changes_nothing(log: RecordLog) -> None:
 
 
 def test_the_logs_own_keys_cannot_be_destroyed(log: RecordLog) -> None:
-    own = log.keys.of_owners({LOG, TAGS})
+    own = log.key_store.find_by_owner({LOG_OWNER, TAGS_OWNER})
 
-    log.keys.retire([key.key_id for key in own.values()])
-    log.keys.destroy([key.key_id for key in own.values()])
+    log.key_store.retire([key.key_id for key in own.values()])
+    log.key_store.destroy([key.key_id for key in own.values()])
 
-    assert log.keys.of_owners({LOG, TAGS}) == own
+    assert log.key_store.find_by_owner({LOG_OWNER, TAGS_OWNER}) == own
 
 
 def test_a_key_that_is_gone_without_an_erasure_and_one_that_is_there_after_it_are_found(log: RecordLog) -> None:
     erase_customer(log, C1, "request 7", NOW)
-    keys = log.keys.of_owners({log.tag_of(*C2)})
+    keys = log.key_store.find_by_owner({log.customer_tag(*C2)})
     destroyed = parse_header_of(log, 0).key_id
 
-    log.keys.destroy([key.key_id for key in keys.values()])
+    log.key_store.destroy([key.key_id for key in keys.values()])
     gone, _ = find_erasure_problems(log)
     copied = {"key_id": destroyed, "owner": "restored", "wrapped": b"x" * 61}
-    with log.keys.database.writing() as connection:
+    with log.key_store.database.writing() as connection:
         connection.execute(WRAPPED_KEYS.insert().values(**copied))
     both, _ = find_erasure_problems(log)
 
@@ -215,7 +218,7 @@ def test_killed_at_any_step_it_is_finished_by_the_same_command_and_recorded_once
         url = f"sqlite:///{folder / 'log.db'}"
         ended = True
         with fresh(url, folder) as log:
-            Kill(step, log.database, log.keys.database)
+            Kill(step, log.database, log.key_store.database)
             try:
                 erase_customer(log, C1, "request 7", NOW)
             except Killed:
@@ -235,7 +238,7 @@ def look_after_a_kill(log: RecordLog) -> int:
     """Check that all or nothing is recorded; gives how many keys are there that should not be."""
     assert verifies(log)
     if not erasures(log):
-        assert all(log.of_id(record_id) for record_id in ids(log, C1))
+        assert all(log.find_by_id(record_id) for record_id in ids(log, C1))
         assert feature_rows(log) == {"C1": 2, "C2": 2}
     return len(find_erasure_problems(log)[0])
 
@@ -244,7 +247,7 @@ def finish(log: RecordLog) -> None:
     """Decide about the customer once more, then type the same command again."""
     recorded = len(erasures(log))
     (later,) = log.append([entry(customer=C1)])
-    assert isinstance(later, Kept)
+    assert isinstance(later, Record)
 
     erase_customer(log, C1, "request 7", NOW)
     rewrite_files(log)
@@ -252,26 +255,26 @@ def finish(log: RecordLog) -> None:
     assert find_erasure_problems(log) == ([], [])
     assert len(erasures(log)) == recorded + 1, "the later decision's key is recorded too, and each key once"
     assert feature_rows(log) == {"C2": 2}
-    others = log.keys.of_owners({LOG, TAGS, log.tag_of(*C2)})
-    assert log.keys.ids() == {key.key_id for key in others.values()}
+    others = log.key_store.find_by_owner({LOG_OWNER, TAGS_OWNER, log.customer_tag(*C2)})
+    assert log.key_store.read_ids() == {key.key_id for key in others.values()}
     assert verifies(log)
 
 
 def test_a_decision_that_is_made_while_a_customer_is_erased_is_never_lost(log: RecordLog) -> None:
     """Between the erasure's commit and the key's end, nothing is sealed under that key."""
-    destroy = log.keys.destroy
+    destroy = log.key_store.destroy
     between = []
 
-    class Slow(type(log.keys)):  # type: ignore[misc]
+    class Slow(type(log.key_store)):  # type: ignore[misc]
         """Lets a decision in before a key is destroyed."""
 
         def destroy(self, keys: object) -> None:
             between.extend(log.append([entry(customer=C1)]))
             destroy(keys)  # type: ignore[arg-type]
 
-    log.keys.__class__ = Slow
+    log.key_store.__class__ = Slow
     erase_customer(log, C1, "request 7", NOW)
 
     (later,) = between
-    assert isinstance(later, Kept)
-    assert log.of_id(later.header.record_id) == later
+    assert isinstance(later, Record)
+    assert log.find_by_id(later.header.record_id) == later

@@ -12,7 +12,7 @@ from server.errors import StoreUnavailable
 from server.maintenance.doctor import check_log
 from server.maintenance.erasure import find_erasure_problems
 from server.stores.database import Database
-from server.stores.runs.loading import alone
+from server.stores.runs.loading import lock_loading
 from server.stores.runs.records import run_problems
 from server.stores.tables import FEATURES, RISKS, RUNS
 from tests.conftest import LOAD_TIME, key_settings
@@ -81,7 +81,7 @@ def test_while_one_loads_or_erases_the_other_is_refused_and_nothing_is_done(
     load_file(database, path, LOAD_TIME)
     words = ("erase", "DE", "C1", "--reason", "request 7")
 
-    with alone(database):
+    with lock_loading(database):
         for file in (path, churn_family.first_run):
             with pytest.raises(StoreUnavailable, match="a load or an erasure is under way"):
                 load_file(database, file, LOAD_TIME)
@@ -103,7 +103,7 @@ def test_who_waits_for_the_lock_is_in_nobodys_way(database: Database) -> None:
     if database.engine.dialect.name != "postgresql":
         pytest.skip("SQLite's lock is a file's")
 
-    with alone(database), database.reading() as connection:
+    with lock_loading(database), database.reading() as connection:
         states = connection.exec_driver_sql(
             "SELECT state FROM pg_stat_activity JOIN pg_locks USING (pid)"
             " WHERE locktype = 'advisory' AND datname = current_database()"

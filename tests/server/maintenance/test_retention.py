@@ -105,9 +105,9 @@ def test_a_removed_record_says_so_and_not_that_its_customer_was_erased(log: Reco
     list(remove_due_content(log, read_retention(table_of(tmp_path)), NOW))
 
     with pytest.raises(RecordRemoved) as caught:
-        log.of_id(names[0])
+        log.find_by_id(names[0])
     assert not caught.value.key_destroyed
-    assert log.of_id(names[1]) is not None
+    assert log.find_by_id(names[1]) is not None
 
 
 def test_the_record_of_retention_names_the_table_and_its_lines(log: RecordLog, tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_the_record_of_retention_names_the_table_and_its_lines(log: RecordLog, t
     with log.database.reading() as connection:
         name = connection.execute(select(RECORDS.c.record_id).where(RECORDS.c.kind == "RETENTION")).scalar_one()
 
-    kept = log.of_id(name)
+    kept = log.find_by_id(name)
 
     assert kept is not None
     body = pb.RetentionRecord.FromString(kept.body)
@@ -254,7 +254,7 @@ def test_killed_at_any_step_every_gap_is_accounted_for_and_the_same_command_fini
         url, ended = f"sqlite:///{folder / 'log.db'}", True
         with opened(url, folder) as log:
             fill(log)
-            Kill(step, log.database, log.keys.database)
+            Kill(step, log.database, log.key_store.database)
             try:
                 list(remove_due_content(log, table, NOW, batch=2))
             except Killed:

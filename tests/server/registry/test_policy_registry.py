@@ -27,12 +27,12 @@ def count(database: Database) -> int:
 def test_a_file_is_kept_once_and_given_by_its_digest_byte_for_byte(database: Database) -> None:
     store = PolicyStore(database)
 
-    store.keep(CONTENT)
-    store.keep(CONTENT)
+    store.save(CONTENT)
+    store.save(CONTENT)
 
     assert count(database) == 1
-    assert store.of(SHA256) == CONTENT
-    assert store.of("0" * 64) is None
+    assert store.find(SHA256) == CONTENT
+    assert store.find("0" * 64) is None
 
 
 def test_two_processes_that_keep_the_same_file_at_once_both_go_on(database: Database, database_url: str) -> None:
@@ -43,10 +43,10 @@ def test_two_processes_that_keep_the_same_file_at_once_both_go_on(database: Data
     def race(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
         if statement.startswith("SELECT policies") and not raced:
             raced.append(statement)
-            PolicyStore(other).keep(CONTENT)
+            PolicyStore(other).save(CONTENT)
 
     event.listen(database.engine, "after_cursor_execute", race)
-    PolicyStore(database).keep(CONTENT)
+    PolicyStore(database).save(CONTENT)
     other.close()
 
     assert raced
@@ -55,12 +55,12 @@ def test_two_processes_that_keep_the_same_file_at_once_both_go_on(database: Data
 
 def test_a_file_that_was_changed_in_the_database_is_not_given(database: Database) -> None:
     store = PolicyStore(database)
-    store.keep(CONTENT)
+    store.save(CONTENT)
     with database.writing() as connection:
         connection.execute(update(POLICIES).values(content=CONTENT + b"\n"))
 
     with pytest.raises(RecordDamaged):
-        store.of(SHA256)
+        store.find(SHA256)
 
 
 def test_a_policy_that_cannot_be_kept_does_not_hold_until_it_can(tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ async def test_every_reading_is_a_record_with_its_purpose_and_the_customer_as_a_
 
     assert told == [(run_id, "FR", method, PURPOSE, "") for method in ("GetChurnEvidence", "ReplayChurnRisk")]
     assert header["labels"] == {"about": record_id_of(run_id), "method": "GetChurnEvidence"}
-    assert header["customer_tag"] == log_of(serving).tag_of(*ME)
+    assert header["customer_tag"] == log_of(serving).customer_tag(*ME)
     assert ME[1].encode() not in row.header
     erase_customer(log_of(serving), ME, "request 7", now())
     assert len(readings(serving)) == 2, "a reading outlasts the customer"

@@ -177,7 +177,7 @@ async def test_of_an_erased_decision_proof_and_reading_are_left(serving: Serving
     decision_id = (await decide(serving)).record_ref.decision_id
     log = serving.application.log
     assert log is not None
-    with log.keys.database.writing() as connection:
+    with log.key_store.database.writing() as connection:
         connection.execute(delete(WRAPPED_KEYS).where(WRAPPED_KEYS.c.key_id == row_of(serving, decision_id).key_id))
 
     found = await evidence(serving, decision_id)

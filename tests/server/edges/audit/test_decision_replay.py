@@ -11,7 +11,7 @@ from grounds.audit.v1 import audit_pb2, evidence_pb2
 from grounds.credit.v1 import credit_pb2
 from grounds_record.sealed_record import SealedRecord, open_record, seal_record
 from server.config import Settings
-from server.stores.float_arrays import pack, unpack
+from server.stores.float_arrays import pack_doubles, unpack_doubles
 from server.stores.tables import FEATURES
 from tests.conftest import Serving
 from tests.server.audits import MODES, decide, replay, row_of, set_columns
@@ -37,7 +37,7 @@ class Opened:
         log = self.serving.application.log
         assert log is not None
         row = row_of(self.serving, self.decision_id)
-        key = log.keys.unwrap(log.keys.by_id({row.key_id})[row.key_id])
+        key = log.key_store.unwrap(log.key_store.find_by_id({row.key_id})[row.key_id])
         header, body = open_record(SealedRecord(row.header, row.ciphertext), key)
         record = audit_pb2.DecisionRecord.FromString(body)
         for name, value in fields.items():
@@ -65,9 +65,11 @@ async def test_a_decision_replays_to_match_in_every_mode(serving: Serving) -> No
 async def test_what_was_not_scorable_replays_too(serving: Serving) -> None:
     with serving.application.database.writing() as connection:
         wanted = select(FEATURES.c.row).where(FEATURES.c.customer_id == "C00000")
-        days, *others = unpack(connection.execute(wanted).scalar_one())
+        days, *others = unpack_doubles(connection.execute(wanted).scalar_one())
         assert not math.isnan(days)
-        connection.execute(update(FEATURES).where(FEATURES.c.customer_id == "C00000").values(row=pack([None, *others])))
+        connection.execute(
+            update(FEATURES).where(FEATURES.c.customer_id == "C00000").values(row=pack_doubles([None, *others]))
+        )
     decision = await decide(serving)
 
     found = await replay(serving, decision.record_ref.decision_id)

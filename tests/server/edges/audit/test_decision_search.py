@@ -16,10 +16,10 @@ from grounds.audit.v1 import sample_pb2 as pb
 from grounds.credit.v1 import credit_pb2
 from server.errors import StoreUnavailable
 from server.stores.database import Database
-from server.stores.record_log.decision_index import Condition, DecisionList, Place
+from server.stores.record_log.decision_index import DecisionCursor, DecisionIndex, DecisionQuery
 from server.stores.record_log.log import RecordLog
-from server.stores.record_log.sample_worker import drawn_from
-from server.stores.record_log.sampling import Question, Samples, Strata
+from server.stores.record_log.sample_worker import draw_sample
+from server.stores.record_log.sampling import SampleDrawer, SampleQuery, Strata
 from tests.conftest import Serving
 from tests.server.audits import decide
 from tests.server.query_plans import plans, sent
@@ -67,24 +67,24 @@ def log(database_url: str, tmp_path: Path) -> Iterator[RecordLog]:
         yield found
 
 
-def every(condition: Condition, log: RecordLog, size: int) -> list[str]:
+def every(condition: DecisionQuery, log: RecordLog, size: int) -> list[str]:
     """Read all pages."""
-    listed, found, after = DecisionList(log.database), [], None
-    while rows := listed.page(condition, after, size):
+    listed, found, after = DecisionIndex(log.database), [], None
+    while rows := listed.read_page(condition, after, size):
         found += [row.record_id for row in rows]
-        after = Place(rows[-1].time_us, rows[-1].record_index)
+        after = DecisionCursor(rows[-1].time_us, rows[-1].record_index)
     return found
 
 
 CONDITIONS = (
-    (Condition(), lambda _: True),
-    (Condition(market="FR"), lambda n: n % 3 == 1),
-    (Condition(decision="DECLINE", market="DE"), lambda n: n // 3 % 3 == 1 and n % 3 == 0),
-    (Condition(bundle_id="1" * 64), lambda n: n % 2 == 1),
-    (Condition(grade="B+"), lambda n: n // 3 % 3 == 1),
-    (Condition(caller="crm"), lambda n: n % 5 == 0),
-    (Condition(start=NOW + 5 * MINUTE, end=NOW + 9 * MINUTE), lambda n: 5 <= n // 2 < 9),
-    (Condition(market="XX"), lambda _: False),
+    (DecisionQuery(), lambda _: True),
+    (DecisionQuery(market="FR"), lambda n: n % 3 == 1),
+    (DecisionQuery(decision="DECLINE", market="DE"), lambda n: n // 3 % 3 == 1 and n % 3 == 0),
+    (DecisionQuery(bundle_id="1" * 64), lambda n: n % 2 == 1),
+    (DecisionQuery(grade="B+"), lambda n: n // 3 % 3 == 1),
+    (DecisionQuery(caller="crm"), lambda n: n % 5 == 0),
+    (DecisionQuery(start=NOW + 5 * MINUTE, end=NOW + 9 * MINUTE), lambda n: 5 <= n // 2 < 9),
+    (DecisionQuery(market="XX"), lambda _: False),
 )
 
 
@@ -95,15 +95,15 @@ def test_pages_of_any_size_hold_what_the_filter_says_newest_first_each_once(log:
             assert every(condition, log, size) == wanted
 
 
-def question(tree_size: int, **changes: object) -> Question:
+def question(tree_size: int, **changes: object) -> SampleQuery:
     """Ask for 5 of each stratum."""
-    asked = {"condition": Condition(), "tree_size": tree_size, "keys": (), "seed": "tulip", "size": 5} | changes
-    return Question(**asked)
+    asked = {"condition": DecisionQuery(), "tree_size": tree_size, "keys": (), "seed": "tulip", "size": 5} | changes
+    return SampleQuery(**asked)
 
 
 def drawn(log: RecordLog, tree_size: int, **changes: object) -> Strata:
     """Draw 5 of each stratum."""
-    return drawn_from(log.database, question(tree_size, **changes))
+    return draw_sample(log.database, question(tree_size, **changes))
 
 
 def first_by_digest(numbers: list[int], seed: str, size: int) -> list[str]:
@@ -114,7 +114,7 @@ def first_by_digest(numbers: list[int], seed: str, size: int) -> list[str]:
 
 def size_of(log: RecordLog) -> int:
     """Give how long the log is."""
-    return log.known.size
+    return log.last_frontier.size
 
 
 def test_a_sample_is_the_first_of_the_population_by_sha_256_of_seed_and_id(log: RecordLog) -> None:
@@ -136,9 +136,9 @@ def test_strata_are_drawn_each_for_itself_and_add_up_to_the_population(log: Reco
 
 
 def test_a_process_of_its_own_draws_the_same(log: RecordLog) -> None:
-    asked = {"keys": ("market", "grade"), "size": 3, "condition": Condition(start=NOW + MINUTE, bundle_id="1" * 64)}
+    asked = {"keys": ("market", "grade"), "size": 3, "condition": DecisionQuery(start=NOW + MINUTE, bundle_id="1" * 64)}
 
-    with closing(Samples(log.database)) as samples:
+    with closing(SampleDrawer(log.database)) as samples:
         found = samples.draw(question(size_of(log), **asked))
 
     assert found == drawn(log, size_of(log), **asked) != {}
@@ -147,7 +147,7 @@ def test_a_process_of_its_own_draws_the_same(log: RecordLog) -> None:
 def test_a_process_that_cannot_draw_is_an_answer_of_the_store() -> None:
     nowhere = Database("postgresql+psycopg://somebody:secret@127.0.0.1:1/nothing")
 
-    with closing(Samples(nowhere)) as samples, pytest.raises(StoreUnavailable) as told:
+    with closing(SampleDrawer(nowhere)) as samples, pytest.raises(StoreUnavailable) as told:
         samples.draw(question(5))
 
     assert "secret" not in str(told.value)
@@ -195,7 +195,9 @@ def test_lists_read_the_index_alone(log: RecordLog) -> None:
     if log.database.engine.dialect.name != "sqlite":
         pytest.skip("PostgreSQL's plan depends on its statistics")
     with sent(log.database) as statements:
-        DecisionList(log.database).page(Condition(market="DE", caller="crm", grade="A"), Place(2**60, 5), 10)
+        DecisionIndex(log.database).read_page(
+            DecisionQuery(market="DE", caller="crm", grade="A"), DecisionCursor(2**60, 5), 10
+        )
 
     (steps,) = [steps for statement, steps in plans(log.database, statements).items() if "record_id" in statement]
     assert "COVERING INDEX ix_records_listed (kind=? AND time_us" in str(steps)

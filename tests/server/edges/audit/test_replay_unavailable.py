@@ -6,8 +6,8 @@ from sqlalchemy import delete, select, update
 
 from grounds.audit.v1 import evidence_pb2
 from server.stores.catalog.artifacts import missing_artifacts
-from server.stores.catalog.bundle_cache import Shelf
-from server.stores.float_arrays import pack, unpack
+from server.stores.catalog.bundle_cache import BundleCache
+from server.stores.float_arrays import pack_doubles, unpack_doubles
 from server.stores.key_tables import WRAPPED_KEYS
 from server.stores.tables import FEATURES, POLICIES
 from tests.conftest import Serving
@@ -25,7 +25,7 @@ def erase(serving: Serving, decision_id: str) -> None:
     """Destroy the customer's key."""
     log = serving.application.log
     assert log is not None
-    with log.keys.database.writing() as connection:
+    with log.key_store.database.writing() as connection:
         connection.execute(delete(WRAPPED_KEYS).where(WRAPPED_KEYS.c.key_id == row_of(serving, decision_id).key_id))
 
 
@@ -62,9 +62,9 @@ async def test_features_of_the_store_that_changed_since_are_a_mismatch(serving: 
     decision_id = await decided(serving)
     with serving.application.database.writing() as connection:
         wanted = select(FEATURES.c.row).where(FEATURES.c.customer_id == "C00000")
-        row = list(unpack(connection.execute(wanted).scalar_one()))
+        row = list(unpack_doubles(connection.execute(wanted).scalar_one()))
         row[0] += 1
-        connection.execute(update(FEATURES).where(FEATURES.c.customer_id == "C00000").values(row=pack(row)))
+        connection.execute(update(FEATURES).where(FEATURES.c.customer_id == "C00000").values(row=pack_doubles(row)))
 
     found = await replay(serving, decision_id)
 
@@ -80,13 +80,13 @@ async def test_the_operator_is_told_which_old_decisions_can_no_longer_be_replaye
         await decided(serving, number)
     await swap(serving, other.bundle_folder)
     await decided(serving)
-    assert list(missing_artifacts(serving.application.database, Shelf(shelf, "credit"))) == []
+    assert list(missing_artifacts(serving.application.database, BundleCache(shelf, "credit"))) == []
 
     flip_a_byte(shelf / "credit" / other.bundle_folder.name / "explain.onnx")
     shutil.rmtree(shelf / "credit" / small.bundle_folder.name)
     with serving.application.database.writing() as connection:
         connection.execute(update(POLICIES).values(content=b"forged"))
-    told = sorted(missing_artifacts(serving.application.database, Shelf(shelf, "credit")))
+    told = sorted(missing_artifacts(serving.application.database, BundleCache(shelf, "credit")))
 
     assert len(told) == 3
     assert told[2].startswith("policy ")

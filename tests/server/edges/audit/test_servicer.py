@@ -98,7 +98,7 @@ def record_of(serving: Serving, response: bytes) -> tuple[pb.DecisionRecord, cre
     decision = credit_pb2.ScoreCreditResponse.FromString(response).credit_decision
     log = serving.application.log
     assert log is not None
-    kept = log.of_id(decision.record_ref.decision_id)
+    kept = log.find_by_id(decision.record_ref.decision_id)
     assert kept is not None
     return pb.DecisionRecord.FromString(kept.body), decision, decision.SerializeToString(deterministic=True)
 

@@ -11,7 +11,7 @@ from grounds.churn.v1 import churn_pb2 as pb
 from server.application import now
 from server.config import Settings
 from server.edges.page_tokens import CopyState, PageTokens
-from server.stores.runs.loading import Keep
+from server.stores.runs.loading import RunRetention
 from tests.conftest import Serving
 from tests.server.churn_copies import load, made, request, synced
 from tests.server.churn_runs import FIRST, SECOND, THIRD, ChurnFamily, plain_rows, write_run
@@ -70,7 +70,7 @@ async def test_runs_are_kept_while_they_are_new_or_tokens_may_ask_for_them_and_t
     await load(serving, churn_family, made(0), FIRST)
     token = await synced(serving, {})
     page = (await serving.churn.ListChurnRiskChanges(request())).next_page_token
-    keep, start = Keep(2, 7), now()
+    keep, start = RunRetention(2, 7), now()
     told = []
     for day, as_of in ((1, SECOND), (2, THIRD), (9, THIRD + dt.timedelta(days=1))):
         path = churn_family.folder / f"prune-{day}-{random.getrandbits(60):x}.parquet"

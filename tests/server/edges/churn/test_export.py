@@ -12,7 +12,7 @@ from grounds.churn.v1 import churn_pb2 as pb
 from server.application import now
 from server.config import Settings
 from server.stores.runs import arrow_chunks as chunks
-from server.stores.runs.erasure import erase_risks
+from server.stores.runs.erasure import erase_predictions
 from server.stores.tables import RISK_CHUNKS
 from tests.conftest import Serving
 from tests.server.churn_copies import erase, load
@@ -156,8 +156,8 @@ async def test_an_export_in_small_parts_goes_on_after_any_of_them_within_its_run
     load_file(database, path, now())
     with database.reading() as connection:
         line = connection.execute(RISK_CHUNKS.select()).one()
-    batch = chunks.read(bytes(line.content)).combine_chunks().to_batches()[0]
-    small = chunks.pieces(batch, 3000)
+    batch = chunks.decode_chunk(bytes(line.content)).combine_chunks().to_batches()[0]
+    small = chunks.split_batch(batch, 3000)
     assert len(small) > 3
     with database.writing() as connection:
         connection.execute(RISK_CHUNKS.delete())
@@ -182,7 +182,7 @@ async def test_an_export_in_small_parts_goes_on_after_any_of_them_within_its_run
 
 async def test_an_erased_customer_is_not_exported(fed: Serving) -> None:
     with fed.application.database.writing() as connection:
-        erase_risks(connection, "DE", "C00003", now())
+        erase_predictions(connection, "DE", "C00003", now())
 
     rows = [row async for part in parts(fed) for row in told(part.arrow_stream)]
 

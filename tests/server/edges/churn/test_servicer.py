@@ -13,7 +13,7 @@ from grounds.churn.v1 import churn_pb2 as pb
 from grounds.explain.v1 import explain_pb2
 from server.config import Settings
 from server.edges.money import amount_of, money_of_minor
-from server.stores.float_arrays import pack
+from server.stores.float_arrays import pack_doubles
 from tests.conftest import LOAD_TIME, Serving
 from tests.server.churn_runs import FIRST, SECOND, ChurnFamily
 from tests.server.loading import load_file
@@ -50,7 +50,7 @@ async def test_a_single_read_agrees_with_the_list_to_the_bit(serving: Serving) -
     for customer_id in list(in_list)[:20] + list(in_list)[-20:]:
         alone = await risk_of(serving, customer_id)
         figures = [(risk.churn_probability, risk.log_odds) for risk in (alone, in_list[customer_id])]
-        assert pack(figures[0]) == pack(figures[1])
+        assert pack_doubles(figures[0]) == pack_doubles(figures[1])
 
         alone.ClearField("explanation")
         assert alone == in_list[customer_id]

@@ -10,7 +10,7 @@ from grounds.churn.v1 import churn_pb2 as pb
 from server.application import now
 from server.config import Settings
 from server.stores.runs import changes
-from server.stores.runs.loading import Keep
+from server.stores.runs.loading import RunRetention
 from tests.conftest import Serving
 from tests.server.churn_copies import Copy, erase, load, made, pages, request, synced
 from tests.server.churn_runs import FIRST, SECOND, THIRD, ChurnFamily, plain_rows, write_run
@@ -196,7 +196,7 @@ async def test_every_thing_that_a_crm_stores_of_a_customer_is_compared(
         rows = rows.assign(as_of=FIRST + dt.timedelta(days=number))
         rows[column] = [value, rows[column][1]]
         path = write_run(tmp_path / f"{number}.parquet", churn_family.model, rows)
-        load_file(serving.application.database, path, now(), Keep(20, 7))
+        load_file(serving.application.database, path, now(), RunRetention(20, 7))
 
         page = await serving.churn.ListChurnRiskChanges(request(delta_token=token))
 

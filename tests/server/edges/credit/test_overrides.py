@@ -199,7 +199,7 @@ async def test_the_record_holds_the_request_as_received_under_the_customers_key_
     with serving.application.database.reading() as connection:
         rows = connection.execute(select(RECORDS).order_by(RECORDS.c.record_index)).all()
     header = parse_header(rows[-1].header)
-    found = log.of_id(answer.override.override_id)
+    found = log.find_by_id(answer.override.override_id)
     assert found is not None
     body = bodies_pb2.EventRecord.FromString(found.body)
     of_decision = next(row for row in rows if row.record_id == decision.record_ref.decision_id)
