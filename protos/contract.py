@@ -22,6 +22,7 @@ from protovalidate._gen.buf.validate.validate_pb import desc
 
 ROOT = Path(__file__).resolve().parent
 RELEASED = ROOT / "released.binpb"
+VALIDATE = "buf/validate/validate.proto"
 SITE_PACKAGES = Path(money_pb2.__file__).parents[2]
 
 
@@ -36,7 +37,28 @@ def main(arguments: list[str]) -> int:
 
 def generate(out: Path = ROOT) -> int:
     """Write *_pb2.py, *_pb2.pyi and *_pb2_grpc.py for every file of the contract into `out`."""
-    return protoc(f"--python_out={out}", f"--pyi_out={out}", f"--grpc_python_out={out}")
+    with tempfile.TemporaryDirectory() as folder:
+        image = Path(folder) / "image.binpb"
+        write_image(image)
+        image.write_bytes(without_validate(image.read_bytes()))
+        outputs = [f"--python_out={out}", f"--pyi_out={out}", f"--grpc_python_out={out}"]
+        return run_protoc(f"--descriptor_set_in={image}", *outputs, *files())
+
+
+def without_validate(image: bytes) -> bytes:
+    """Return the image without buf/validate/validate.proto and without the imports of it.
+
+    The rules stay in the options, as fields that protobuf does not know: whoever needs them, such as protovalidate, reads
+    them by their number. So the generated Python neither imports a module `buf.validate` nor registers that file, and an
+    application may have its own.
+    """
+    every_file = descriptor_pb2.FileDescriptorSet.FromString(image).file
+    others = [file for file in every_file if file.name != VALIDATE]
+    for file in others:
+        imports = [name for name in file.dependency if name != VALIDATE]
+        file.ClearField("dependency")
+        file.dependency.extend(imports)
+    return descriptor_pb2.FileDescriptorSet(file=others).SerializeToString()
 
 
 def check() -> int:
@@ -73,23 +95,33 @@ def fresh(folder: Path) -> int:
 
 def write_image(path: Path) -> int:
     """Write the contract with its imports and comments, as buf reads it."""
-    return protoc(f"--descriptor_set_out={path}", "--include_imports", "--include_source_info")
-
-
-def protoc(*outputs: str) -> int:
-    """Run protoc over the whole contract."""
-    files = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("grounds/*/v1/*.proto"))
-    includes = resources.files(grpc_tools) / "_proto"
+    includes = [ROOT, SITE_PACKAGES, resources.files(grpc_tools) / "_proto"]
     with tempfile.NamedTemporaryFile(suffix=".binpb") as known:
         known.write(validate_descriptors())
         known.flush()
-        command = [sys.executable, "-m", "grpc_tools.protoc", f"--descriptor_set_in={known.name}"]
-        command += [f"-I{ROOT}", f"-I{SITE_PACKAGES}", f"-I{includes}", *outputs, *files]
-        return subprocess.run(command, check=True, cwd=ROOT).returncode
+        return run_protoc(
+            f"--descriptor_set_in={known.name}",
+            *(f"-I{folder}" for folder in includes),
+            f"--descriptor_set_out={path}",
+            "--include_imports",
+            "--include_source_info",
+            *files(),
+        )
+
+
+def files() -> list[str]:
+    """Return the files of the contract, as they import each other."""
+    return sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("grounds/*/v1/*.proto"))
+
+
+def run_protoc(*arguments: str) -> int:
+    """Run protoc of grpcio-tools; raise CalledProcessError if it fails."""
+    command = [sys.executable, "-m", "grpc_tools.protoc", *arguments]
+    return subprocess.run(command, check=True, cwd=ROOT).returncode
 
 
 def validate_descriptors() -> bytes:
-    """Give buf/validate/validate.proto and what it imports as a FileDescriptorSet."""
+    """Return buf/validate/validate.proto and what it imports as a FileDescriptorSet."""
     imports = (descriptor_pb2, duration_pb2, field_mask_pb2, timestamp_pb2)
     known = descriptor_pb2.FileDescriptorSet()
     for module in imports:

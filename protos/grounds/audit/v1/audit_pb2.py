@@ -22,7 +22,6 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
-from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from grounds.audit.v1 import bodies_pb2 as grounds_dot_audit_dot_v1_dot_bodies__pb2
 from grounds.audit.v1 import churn_evidence_pb2 as grounds_dot_audit_dot_v1_dot_churn__evidence__pb2
@@ -35,7 +34,7 @@ from grounds.explain.v1 import explain_pb2 as grounds_dot_explain_dot_v1_dot_exp
 from grounds.model.v1 import model_pb2 as grounds_dot_model_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cgrounds/audit/v1/audit.proto\x12\x10grounds.audit.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dgrounds/audit/v1/bodies.proto\x1a%grounds/audit/v1/churn_evidence.proto\x1a\x1fgrounds/audit/v1/evidence.proto\x1a\x1dgrounds/audit/v1/sample.proto\x1a\x1cgrounds/churn/v1/churn.proto\x1a\x1egrounds/credit/v1/credit.proto\x1a\"grounds/customer/v1/customer.proto\x1a grounds/explain/v1/explain.proto\x1a\x1cgrounds/model/v1/model.proto\"\x16\n\x14GetCheckpointRequest\"A\n\x15GetCheckpointResponse\x12\x12\n\ncheckpoint\x18\x01 \x01(\t\x12\x14\n\x0cverifier_key\x18\x02 \x01(\t\"S\n\x18GetInclusionProofRequest\x12\x1b\n\trecord_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1a\n\ttree_size\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"\x82\x01\n\x19GetInclusionProofResponse\x12.\n\x06record\x18\x01 \x01(\x0b\x32\x1e.grounds.audit.v1.StoredRecord\x12\x11\n\ttree_size\x18\x02 \x01(\x03\x12\x0e\n\x06hashes\x18\x03 \x03(\x0c\x12\x12\n\ncheckpoint\x18\x04 \x01(\t\"R\n\x1aGetConsistencyProofRequest\x12\x19\n\x08old_size\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x19\n\x08new_size\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"S\n\x1bGetConsistencyProofResponse\x12\x10\n\x08new_size\x18\x01 \x01(\x03\x12\x0e\n\x06hashes\x18\x02 \x03(\x0c\x12\x12\n\ncheckpoint\x18\x03 \x01(\t\"B\n\x12ListRecordsRequest\x12\x16\n\x05start\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x14\n\x03\x65nd\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"Z\n\x13ListRecordsResponse\x12/\n\x07records\x18\x01 \x03(\x0b\x32\x1e.grounds.audit.v1.StoredRecord\x12\x12\n\nnext_start\x18\x02 \x01(\x03\"\xd2\x01\n\x0cStoredRecord\x12\r\n\x05index\x18\x01 \x01(\x03\x12\x0e\n\x06header\x18\x02 \x01(\x0c\x12\x17\n\nciphertext\x18\x03 \x01(\x0cH\x00\x88\x01\x01\x12\r\n\x05nodes\x18\x04 \x03(\x0c\x12<\n\x07\x63olumns\x18\x05 \x03(\x0b\x32+.grounds.audit.v1.StoredRecord.ColumnsEntry\x1a.\n\x0c\x43olumnsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\r\n\x0b_ciphertext\"\x84\x01\n\x14GetRangeProofRequest\x12\x16\n\x05start\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x14\n\x03\x65nd\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1a\n\ttree_size\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\"\n\nkept_sizes\x18\x04 \x03(\x03\x42\x0e\xbaH\x0b\x92\x01\x08\x10\x64\"\x04\"\x02(\x00\"\xa5\x01\n\x15GetRangeProofResponse\x12\x0e\n\x06\x62\x65\x66ore\x18\x01 \x03(\x0c\x12\r\n\x05\x61\x66ter\x18\x02 \x03(\x0c\x12\x34\n\nretentions\x18\x03 \x03(\x0b\x32 .grounds.audit.v1.RetentionProof\x12\x37\n\x0b\x63onsistency\x18\x04 \x03(\x0b\x32\".grounds.audit.v1.ConsistencyProof\"P\n\x0eRetentionProof\x12.\n\x06record\x18\x01 \x01(\x0b\x32\x1e.grounds.audit.v1.StoredRecord\x12\x0e\n\x06hashes\x18\x02 \x03(\x0c\"4\n\x10\x43onsistencyProof\x12\x10\n\x08old_size\x18\x01 \x01(\x03\x12\x0e\n\x06hashes\x18\x02 \x03(\x0c\"R\n\x12GetEvidenceRequest\x12\x1d\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1d\n\x07purpose\x18\x02 \x01(\tB\x0c\xbaH\tr\x07\x18\xf4\x03\x32\x02\\S\"C\n\x13GetEvidenceResponse\x12,\n\x08\x65vidence\x18\x01 \x01(\x0b\x32\x1a.grounds.audit.v1.Evidence\"\xb7\x04\n\x08\x45vidence\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\t\x12/\n\nbody_state\x18\x02 \x01(\x0e\x32\x1b.grounds.audit.v1.BodyState\x12\x36\n\x07request\x18\x03 \x01(\x0b\x32%.grounds.credit.v1.ScoreCreditRequest\x12\x33\n\x08\x64\x65\x63ision\x18\x04 \x01(\x0b\x32!.grounds.credit.v1.CreditDecision\x12\x30\n\x06record\x18\x05 \x01(\x0b\x32 .grounds.audit.v1.DecisionRecord\x12\x30\n\x06\x62undle\x18\x06 \x01(\x0b\x32 .grounds.audit.v1.BundleEvidence\x12\x30\n\x06policy\x18\x07 \x01(\x0b\x32 .grounds.audit.v1.PolicyEvidence\x12:\n\x05proof\x18\x08 \x01(\x0b\x32+.grounds.audit.v1.GetInclusionProofResponse\x12\x14\n\x0cverifier_key\x18\t \x01(\t\x12\x32\n\x07reading\x18\n \x01(\x0b\x32!.grounds.audit.v1.EvidenceReading\x12.\n\toverrides\x18\x0b \x03(\x0b\x32\x1b.grounds.credit.v1.Override\x12,\n\x08outcomes\x18\x0c \x03(\x0b\x32\x1a.grounds.credit.v1.Outcome\"M\n\x18GetChurnEvidenceResponse\x12\x31\n\x08\x65vidence\x18\x01 \x01(\x0b\x32\x1f.grounds.audit.v1.ChurnEvidence\"\xb6\x04\n\rChurnEvidence\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12/\n\x08\x63ustomer\x18\x02 \x01(\x0b\x32\x1d.grounds.customer.v1.Customer\x12/\n\nbody_state\x18\x03 \x01(\x0e\x32\x1b.grounds.audit.v1.BodyState\x12/\n\nchurn_risk\x18\x04 \x01(\x0b\x32\x1b.grounds.churn.v1.ChurnRisk\x12\'\n\x03run\x18\x05 \x01(\x0b\x32\x1a.grounds.churn.v1.ChurnRun\x12+\n\x06record\x18\x06 \x01(\x0b\x32\x1b.grounds.audit.v1.RunRecord\x12\x10\n\x03row\x18\x07 \x01(\x0c\x42\x03\x80\x01\x01\x12-\n\trow_proof\x18\x08 \x01(\x0b\x32\x1a.grounds.audit.v1.RowProof\x12\x33\n\x08\x66\x65\x61tures\x18\t \x03(\x0b\x32\x1c.grounds.audit.v1.FedFeatureB\x03\x80\x01\x01\x12\x30\n\x06\x62undle\x18\n \x01(\x0b\x32 .grounds.audit.v1.BundleEvidence\x12:\n\x05proof\x18\x0b \x01(\x0b\x32+.grounds.audit.v1.GetInclusionProofResponse\x12\x14\n\x0cverifier_key\x18\x0c \x01(\t\x12\x32\n\x07reading\x18\r \x01(\x0b\x32!.grounds.audit.v1.EvidenceReading\"\x96\x02\n\x0e\x42undleEvidence\x12&\n\x05model\x18\x01 \x01(\x0b\x32\x17.grounds.model.v1.Model\x12:\n\x05\x66iles\x18\x02 \x03(\x0b\x32+.grounds.audit.v1.BundleEvidence.FilesEntry\x12\x41\n\tmade_from\x18\x03 \x03(\x0b\x32..grounds.audit.v1.BundleEvidence.MadeFromEntry\x1a,\n\nFilesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a/\n\rMadeFromEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"B\n\x0ePolicyEvidence\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x03 \x01(\x0c\"\xfa\x01\n\x16ReplayDecisionResponse\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\t\x12/\n\x07results\x18\x02 \x03(\x0b\x32\x1e.grounds.audit.v1.ReplayResult\x12\x33\n\x10recorded_runtime\x18\x03 \x01(\x0b\x32\x19.grounds.audit.v1.Runtime\x12\x31\n\x0ereplay_runtime\x18\x04 \x01(\x0b\x32\x19.grounds.audit.v1.Runtime\x12\x32\n\x07reading\x18\x05 \x01(\x0b\x32!.grounds.audit.v1.EvidenceReading\"\xf2\x01\n\x17ReplayChurnRiskResponse\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12/\n\x08\x63ustomer\x18\x02 \x01(\x0b\x32\x1d.grounds.customer.v1.Customer\x12/\n\x07results\x18\x03 \x03(\x0b\x32\x1e.grounds.audit.v1.ReplayResult\x12\x31\n\x0ereplay_runtime\x18\x04 \x01(\x0b\x32\x19.grounds.audit.v1.Runtime\x12\x32\n\x07reading\x18\x05 \x01(\x0b\x32!.grounds.audit.v1.EvidenceReading\"\xbc\x03\n\x0e\x44\x65\x63isionRecord\x12\x14\n\x07request\x18\x01 \x01(\x0c\x42\x03\x80\x01\x01\x12\x13\n\x06\x61nswer\x18\x02 \x01(\x0c\x42\x03\x80\x01\x01\x12\x33\n\x08\x66\x65\x61tures\x18\x03 \x03(\x0b\x32\x1c.grounds.audit.v1.FedFeatureB\x03\x80\x01\x01\x12\x11\n\tbundle_id\x18\x04 \x01(\t\x12\x1a\n\x12\x66\x65\x61ture_set_digest\x18\x05 \x01(\t\x12\x17\n\x0f\x62\x61seline_sha256\x18\x06 \x01(\t\x12\x16\n\x0epolicy_version\x18\x07 \x01(\t\x12\x15\n\rpolicy_sha256\x18\x08 \x01(\t\x12*\n\x07runtime\x18\t \x01(\x0b\x32\x19.grounds.audit.v1.Runtime\x12\x34\n\x07numbers\x18\n \x01(\x0b\x32\x1e.grounds.audit.v1.ModelNumbersB\x03\x80\x01\x01\x12\x0e\n\x06\x63\x61ller\x18\x0b \x01(\t\x12\x30\n\x0creceive_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x64\x65\x63ide_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc9\x01\n\nFedFeature\x12\x0f\n\x07\x66\x65\x61ture\x18\x01 \x01(\t\x12\x34\n\x05value\x18\x02 \x01(\x0b\x32 .grounds.explain.v1.FeatureValueB\x03\x80\x01\x01\x12\x13\n\x06number\x18\x03 \x01(\x01\x42\x03\x80\x01\x01\x12/\n\x06source\x18\x04 \x01(\x0e\x32\x1f.grounds.explain.v1.ValueSource\x12.\n\nas_of_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"y\n\x0cModelNumbers\x12\x0e\n\x06margin\x18\x01 \x01(\x01\x12\x10\n\x08log_odds\x18\x02 \x01(\x01\x12\n\n\x02pd\x18\x03 \x01(\x01\x12\x12\n\nbase_value\x18\x04 \x01(\x01\x12\x15\n\rcontributions\x18\x05 \x03(\x01\x12\x10\n\x08residual\x18\x06 \x01(\x01\"Q\n\x07Runtime\x12\x0f\n\x07grounds\x18\x01 \x01(\t\x12\x13\n\x0bonnxruntime\x18\x02 \x01(\t\x12\x0e\n\x06python\x18\x03 \x01(\t\x12\x10\n\x08platform\x18\x04 \x01(\t2\xee\x08\n\x0c\x41uditService\x12`\n\rGetCheckpoint\x12&.grounds.audit.v1.GetCheckpointRequest\x1a\'.grounds.audit.v1.GetCheckpointResponse\x12l\n\x11GetInclusionProof\x12*.grounds.audit.v1.GetInclusionProofRequest\x1a+.grounds.audit.v1.GetInclusionProofResponse\x12r\n\x13GetConsistencyProof\x12,.grounds.audit.v1.GetConsistencyProofRequest\x1a-.grounds.audit.v1.GetConsistencyProofResponse\x12Z\n\x0bListRecords\x12$.grounds.audit.v1.ListRecordsRequest\x1a%.grounds.audit.v1.ListRecordsResponse\x12`\n\rGetRangeProof\x12&.grounds.audit.v1.GetRangeProofRequest\x1a\'.grounds.audit.v1.GetRangeProofResponse\x12Z\n\x0bGetEvidence\x12$.grounds.audit.v1.GetEvidenceRequest\x1a%.grounds.audit.v1.GetEvidenceResponse\x12\x63\n\x0eReplayDecision\x12\'.grounds.audit.v1.ReplayDecisionRequest\x1a(.grounds.audit.v1.ReplayDecisionResponse\x12i\n\x10GetChurnEvidence\x12).grounds.audit.v1.GetChurnEvidenceRequest\x1a*.grounds.audit.v1.GetChurnEvidenceResponse\x12\x66\n\x0fReplayChurnRisk\x12(.grounds.audit.v1.ReplayChurnRiskRequest\x1a).grounds.audit.v1.ReplayChurnRiskResponse\x12`\n\rListDecisions\x12&.grounds.audit.v1.ListDecisionsRequest\x1a\'.grounds.audit.v1.ListDecisionsResponse\x12\x66\n\x0fSampleDecisions\x12(.grounds.audit.v1.SampleDecisionsRequest\x1a).grounds.audit.v1.SampleDecisionsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cgrounds/audit/v1/audit.proto\x12\x10grounds.audit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dgrounds/audit/v1/bodies.proto\x1a%grounds/audit/v1/churn_evidence.proto\x1a\x1fgrounds/audit/v1/evidence.proto\x1a\x1dgrounds/audit/v1/sample.proto\x1a\x1cgrounds/churn/v1/churn.proto\x1a\x1egrounds/credit/v1/credit.proto\x1a\"grounds/customer/v1/customer.proto\x1a grounds/explain/v1/explain.proto\x1a\x1cgrounds/model/v1/model.proto\"\x16\n\x14GetCheckpointRequest\"Z\n\x15GetCheckpointResponse\x12\x1e\n\ncheckpoint\x18\x01 \x01(\tR\ncheckpoint\x12!\n\x0cverifier_key\x18\x02 \x01(\tR\x0bverifierKey\"g\n\x18GetInclusionProofRequest\x12%\n\trecord_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x08recordId\x12$\n\ttree_size\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x08treeSize\"\xa8\x01\n\x19GetInclusionProofResponse\x12\x36\n\x06record\x18\x01 \x01(\x0b\x32\x1e.grounds.audit.v1.StoredRecordR\x06record\x12\x1b\n\ttree_size\x18\x02 \x01(\x03R\x08treeSize\x12\x16\n\x06hashes\x18\x03 \x03(\x0cR\x06hashes\x12\x1e\n\ncheckpoint\x18\x04 \x01(\tR\ncheckpoint\"d\n\x1aGetConsistencyProofRequest\x12\"\n\x08old_size\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x07oldSize\x12\"\n\x08new_size\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x07newSize\"p\n\x1bGetConsistencyProofResponse\x12\x19\n\x08new_size\x18\x01 \x01(\x03R\x07newSize\x12\x16\n\x06hashes\x18\x02 \x03(\x0cR\x06hashes\x12\x1e\n\ncheckpoint\x18\x03 \x01(\tR\ncheckpoint\"N\n\x12ListRecordsRequest\x12\x1d\n\x05start\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x05start\x12\x19\n\x03\x65nd\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x03\x65nd\"n\n\x13ListRecordsResponse\x12\x38\n\x07records\x18\x01 \x03(\x0b\x32\x1e.grounds.audit.v1.StoredRecordR\x07records\x12\x1d\n\nnext_start\x18\x02 \x01(\x03R\tnextStart\"\x89\x02\n\x0cStoredRecord\x12\x14\n\x05index\x18\x01 \x01(\x03R\x05index\x12\x16\n\x06header\x18\x02 \x01(\x0cR\x06header\x12#\n\nciphertext\x18\x03 \x01(\x0cH\x00R\nciphertext\x88\x01\x01\x12\x14\n\x05nodes\x18\x04 \x03(\x0cR\x05nodes\x12\x45\n\x07\x63olumns\x18\x05 \x03(\x0b\x32+.grounds.audit.v1.StoredRecord.ColumnsEntryR\x07\x63olumns\x1a:\n\x0c\x43olumnsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x42\r\n\x0b_ciphertext\"\xa5\x01\n\x14GetRangeProofRequest\x12\x1d\n\x05start\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x05start\x12\x19\n\x03\x65nd\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x03\x65nd\x12$\n\ttree_size\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x08treeSize\x12-\n\nkept_sizes\x18\x04 \x03(\x03\x42\x0e\xbaH\x0b\x92\x01\x08\x10\x64\"\x04\"\x02(\x00R\tkeptSizes\"\xcd\x01\n\x15GetRangeProofResponse\x12\x16\n\x06\x62\x65\x66ore\x18\x01 \x03(\x0cR\x06\x62\x65\x66ore\x12\x14\n\x05\x61\x66ter\x18\x02 \x03(\x0cR\x05\x61\x66ter\x12@\n\nretentions\x18\x03 \x03(\x0b\x32 .grounds.audit.v1.RetentionProofR\nretentions\x12\x44\n\x0b\x63onsistency\x18\x04 \x03(\x0b\x32\".grounds.audit.v1.ConsistencyProofR\x0b\x63onsistency\"`\n\x0eRetentionProof\x12\x36\n\x06record\x18\x01 \x01(\x0b\x32\x1e.grounds.audit.v1.StoredRecordR\x06record\x12\x16\n\x06hashes\x18\x02 \x03(\x0cR\x06hashes\"E\n\x10\x43onsistencyProof\x12\x19\n\x08old_size\x18\x01 \x01(\x03R\x07oldSize\x12\x16\n\x06hashes\x18\x02 \x03(\x0cR\x06hashes\"g\n\x12GetEvidenceRequest\x12)\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\ndecisionId\x12&\n\x07purpose\x18\x02 \x01(\tB\x0c\xbaH\tr\x07\x18\xf4\x03\x32\x02\\SR\x07purpose\"M\n\x13GetEvidenceResponse\x12\x36\n\x08\x65vidence\x18\x01 \x01(\x0b\x32\x1a.grounds.audit.v1.EvidenceR\x08\x65vidence\"\xab\x05\n\x08\x45vidence\x12\x1f\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\tR\ndecisionId\x12:\n\nbody_state\x18\x02 \x01(\x0e\x32\x1b.grounds.audit.v1.BodyStateR\tbodyState\x12?\n\x07request\x18\x03 \x01(\x0b\x32%.grounds.credit.v1.ScoreCreditRequestR\x07request\x12=\n\x08\x64\x65\x63ision\x18\x04 \x01(\x0b\x32!.grounds.credit.v1.CreditDecisionR\x08\x64\x65\x63ision\x12\x38\n\x06record\x18\x05 \x01(\x0b\x32 .grounds.audit.v1.DecisionRecordR\x06record\x12\x38\n\x06\x62undle\x18\x06 \x01(\x0b\x32 .grounds.audit.v1.BundleEvidenceR\x06\x62undle\x12\x38\n\x06policy\x18\x07 \x01(\x0b\x32 .grounds.audit.v1.PolicyEvidenceR\x06policy\x12\x41\n\x05proof\x18\x08 \x01(\x0b\x32+.grounds.audit.v1.GetInclusionProofResponseR\x05proof\x12!\n\x0cverifier_key\x18\t \x01(\tR\x0bverifierKey\x12;\n\x07reading\x18\n \x01(\x0b\x32!.grounds.audit.v1.EvidenceReadingR\x07reading\x12\x39\n\toverrides\x18\x0b \x03(\x0b\x32\x1b.grounds.credit.v1.OverrideR\toverrides\x12\x36\n\x08outcomes\x18\x0c \x03(\x0b\x32\x1a.grounds.credit.v1.OutcomeR\x08outcomes\"W\n\x18GetChurnEvidenceResponse\x12;\n\x08\x65vidence\x18\x01 \x01(\x0b\x32\x1f.grounds.audit.v1.ChurnEvidenceR\x08\x65vidence\"\xa8\x05\n\rChurnEvidence\x12\x15\n\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x39\n\x08\x63ustomer\x18\x02 \x01(\x0b\x32\x1d.grounds.customer.v1.CustomerR\x08\x63ustomer\x12:\n\nbody_state\x18\x03 \x01(\x0e\x32\x1b.grounds.audit.v1.BodyStateR\tbodyState\x12:\n\nchurn_risk\x18\x04 \x01(\x0b\x32\x1b.grounds.churn.v1.ChurnRiskR\tchurnRisk\x12,\n\x03run\x18\x05 \x01(\x0b\x32\x1a.grounds.churn.v1.ChurnRunR\x03run\x12\x33\n\x06record\x18\x06 \x01(\x0b\x32\x1b.grounds.audit.v1.RunRecordR\x06record\x12\x15\n\x03row\x18\x07 \x01(\x0c\x42\x03\x80\x01\x01R\x03row\x12\x37\n\trow_proof\x18\x08 \x01(\x0b\x32\x1a.grounds.audit.v1.RowProofR\x08rowProof\x12=\n\x08\x66\x65\x61tures\x18\t \x03(\x0b\x32\x1c.grounds.audit.v1.FedFeatureB\x03\x80\x01\x01R\x08\x66\x65\x61tures\x12\x38\n\x06\x62undle\x18\n \x01(\x0b\x32 .grounds.audit.v1.BundleEvidenceR\x06\x62undle\x12\x41\n\x05proof\x18\x0b \x01(\x0b\x32+.grounds.audit.v1.GetInclusionProofResponseR\x05proof\x12!\n\x0cverifier_key\x18\x0c \x01(\tR\x0bverifierKey\x12;\n\x07reading\x18\r \x01(\x0b\x32!.grounds.audit.v1.EvidenceReadingR\x07reading\"\xc6\x02\n\x0e\x42undleEvidence\x12-\n\x05model\x18\x01 \x01(\x0b\x32\x17.grounds.model.v1.ModelR\x05model\x12\x41\n\x05\x66iles\x18\x02 \x03(\x0b\x32+.grounds.audit.v1.BundleEvidence.FilesEntryR\x05\x66iles\x12K\n\tmade_from\x18\x03 \x03(\x0b\x32..grounds.audit.v1.BundleEvidence.MadeFromEntryR\x08madeFrom\x1a\x38\n\nFilesEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x1a;\n\rMadeFromEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\\\n\x0ePolicyEvidence\x12\x18\n\x07version\x18\x01 \x01(\tR\x07version\x12\x16\n\x06sha256\x18\x02 \x01(\tR\x06sha256\x12\x18\n\x07\x63ontent\x18\x03 \x01(\x0cR\x07\x63ontent\"\xb8\x02\n\x16ReplayDecisionResponse\x12\x1f\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\tR\ndecisionId\x12\x38\n\x07results\x18\x02 \x03(\x0b\x32\x1e.grounds.audit.v1.ReplayResultR\x07results\x12\x44\n\x10recorded_runtime\x18\x03 \x01(\x0b\x32\x19.grounds.audit.v1.RuntimeR\x0frecordedRuntime\x12@\n\x0ereplay_runtime\x18\x04 \x01(\x0b\x32\x19.grounds.audit.v1.RuntimeR\rreplayRuntime\x12;\n\x07reading\x18\x05 \x01(\x0b\x32!.grounds.audit.v1.EvidenceReadingR\x07reading\"\xa4\x02\n\x17ReplayChurnRiskResponse\x12\x15\n\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x39\n\x08\x63ustomer\x18\x02 \x01(\x0b\x32\x1d.grounds.customer.v1.CustomerR\x08\x63ustomer\x12\x38\n\x07results\x18\x03 \x03(\x0b\x32\x1e.grounds.audit.v1.ReplayResultR\x07results\x12@\n\x0ereplay_runtime\x18\x04 \x01(\x0b\x32\x19.grounds.audit.v1.RuntimeR\rreplayRuntime\x12;\n\x07reading\x18\x05 \x01(\x0b\x32!.grounds.audit.v1.EvidenceReadingR\x07reading\"\xd3\x04\n\x0e\x44\x65\x63isionRecord\x12\x1d\n\x07request\x18\x01 \x01(\x0c\x42\x03\x80\x01\x01R\x07request\x12\x1b\n\x06\x61nswer\x18\x02 \x01(\x0c\x42\x03\x80\x01\x01R\x06\x61nswer\x12=\n\x08\x66\x65\x61tures\x18\x03 \x03(\x0b\x32\x1c.grounds.audit.v1.FedFeatureB\x03\x80\x01\x01R\x08\x66\x65\x61tures\x12\x1b\n\tbundle_id\x18\x04 \x01(\tR\x08\x62undleId\x12,\n\x12\x66\x65\x61ture_set_digest\x18\x05 \x01(\tR\x10\x66\x65\x61tureSetDigest\x12\'\n\x0f\x62\x61seline_sha256\x18\x06 \x01(\tR\x0e\x62\x61selineSha256\x12%\n\x0epolicy_version\x18\x07 \x01(\tR\rpolicyVersion\x12#\n\rpolicy_sha256\x18\x08 \x01(\tR\x0cpolicySha256\x12\x33\n\x07runtime\x18\t \x01(\x0b\x32\x19.grounds.audit.v1.RuntimeR\x07runtime\x12=\n\x07numbers\x18\n \x01(\x0b\x32\x1e.grounds.audit.v1.ModelNumbersB\x03\x80\x01\x01R\x07numbers\x12\x16\n\x06\x63\x61ller\x18\x0b \x01(\tR\x06\x63\x61ller\x12=\n\x0creceive_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0breceiveTime\x12;\n\x0b\x64\x65\x63ide_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ndecideTime\"\xf3\x01\n\nFedFeature\x12\x18\n\x07\x66\x65\x61ture\x18\x01 \x01(\tR\x07\x66\x65\x61ture\x12;\n\x05value\x18\x02 \x01(\x0b\x32 .grounds.explain.v1.FeatureValueB\x03\x80\x01\x01R\x05value\x12\x1b\n\x06number\x18\x03 \x01(\x01\x42\x03\x80\x01\x01R\x06number\x12\x37\n\x06source\x18\x04 \x01(\x0e\x32\x1f.grounds.explain.v1.ValueSourceR\x06source\x12\x38\n\nas_of_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08\x61sOfTime\"\xb2\x01\n\x0cModelNumbers\x12\x16\n\x06margin\x18\x01 \x01(\x01R\x06margin\x12\x19\n\x08log_odds\x18\x02 \x01(\x01R\x07logOdds\x12\x0e\n\x02pd\x18\x03 \x01(\x01R\x02pd\x12\x1d\n\nbase_value\x18\x04 \x01(\x01R\tbaseValue\x12$\n\rcontributions\x18\x05 \x03(\x01R\rcontributions\x12\x1a\n\x08residual\x18\x06 \x01(\x01R\x08residual\"y\n\x07Runtime\x12\x18\n\x07grounds\x18\x01 \x01(\tR\x07grounds\x12 \n\x0bonnxruntime\x18\x02 \x01(\tR\x0bonnxruntime\x12\x16\n\x06python\x18\x03 \x01(\tR\x06python\x12\x1a\n\x08platform\x18\x04 \x01(\tR\x08platform2\xee\x08\n\x0c\x41uditService\x12`\n\rGetCheckpoint\x12&.grounds.audit.v1.GetCheckpointRequest\x1a\'.grounds.audit.v1.GetCheckpointResponse\x12l\n\x11GetInclusionProof\x12*.grounds.audit.v1.GetInclusionProofRequest\x1a+.grounds.audit.v1.GetInclusionProofResponse\x12r\n\x13GetConsistencyProof\x12,.grounds.audit.v1.GetConsistencyProofRequest\x1a-.grounds.audit.v1.GetConsistencyProofResponse\x12Z\n\x0bListRecords\x12$.grounds.audit.v1.ListRecordsRequest\x1a%.grounds.audit.v1.ListRecordsResponse\x12`\n\rGetRangeProof\x12&.grounds.audit.v1.GetRangeProofRequest\x1a\'.grounds.audit.v1.GetRangeProofResponse\x12Z\n\x0bGetEvidence\x12$.grounds.audit.v1.GetEvidenceRequest\x1a%.grounds.audit.v1.GetEvidenceResponse\x12\x63\n\x0eReplayDecision\x12\'.grounds.audit.v1.ReplayDecisionRequest\x1a(.grounds.audit.v1.ReplayDecisionResponse\x12i\n\x10GetChurnEvidence\x12).grounds.audit.v1.GetChurnEvidenceRequest\x1a*.grounds.audit.v1.GetChurnEvidenceResponse\x12\x66\n\x0fReplayChurnRisk\x12(.grounds.audit.v1.ReplayChurnRiskRequest\x1a).grounds.audit.v1.ReplayChurnRiskResponse\x12`\n\rListDecisions\x12&.grounds.audit.v1.ListDecisionsRequest\x1a\'.grounds.audit.v1.ListDecisionsResponse\x12\x66\n\x0fSampleDecisions\x12(.grounds.audit.v1.SampleDecisionsRequest\x1a).grounds.audit.v1.SampleDecisionsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -88,64 +87,64 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FEDFEATURE'].fields_by_name['value']._serialized_options = b'\200\001\001'
   _globals['_FEDFEATURE'].fields_by_name['number']._loaded_options = None
   _globals['_FEDFEATURE'].fields_by_name['number']._serialized_options = b'\200\001\001'
-  _globals['_GETCHECKPOINTREQUEST']._serialized_start=408
-  _globals['_GETCHECKPOINTREQUEST']._serialized_end=430
-  _globals['_GETCHECKPOINTRESPONSE']._serialized_start=432
-  _globals['_GETCHECKPOINTRESPONSE']._serialized_end=497
-  _globals['_GETINCLUSIONPROOFREQUEST']._serialized_start=499
-  _globals['_GETINCLUSIONPROOFREQUEST']._serialized_end=582
-  _globals['_GETINCLUSIONPROOFRESPONSE']._serialized_start=585
-  _globals['_GETINCLUSIONPROOFRESPONSE']._serialized_end=715
-  _globals['_GETCONSISTENCYPROOFREQUEST']._serialized_start=717
-  _globals['_GETCONSISTENCYPROOFREQUEST']._serialized_end=799
-  _globals['_GETCONSISTENCYPROOFRESPONSE']._serialized_start=801
-  _globals['_GETCONSISTENCYPROOFRESPONSE']._serialized_end=884
-  _globals['_LISTRECORDSREQUEST']._serialized_start=886
-  _globals['_LISTRECORDSREQUEST']._serialized_end=952
-  _globals['_LISTRECORDSRESPONSE']._serialized_start=954
-  _globals['_LISTRECORDSRESPONSE']._serialized_end=1044
-  _globals['_STOREDRECORD']._serialized_start=1047
-  _globals['_STOREDRECORD']._serialized_end=1257
-  _globals['_STOREDRECORD_COLUMNSENTRY']._serialized_start=1196
-  _globals['_STOREDRECORD_COLUMNSENTRY']._serialized_end=1242
-  _globals['_GETRANGEPROOFREQUEST']._serialized_start=1260
-  _globals['_GETRANGEPROOFREQUEST']._serialized_end=1392
-  _globals['_GETRANGEPROOFRESPONSE']._serialized_start=1395
-  _globals['_GETRANGEPROOFRESPONSE']._serialized_end=1560
-  _globals['_RETENTIONPROOF']._serialized_start=1562
-  _globals['_RETENTIONPROOF']._serialized_end=1642
-  _globals['_CONSISTENCYPROOF']._serialized_start=1644
-  _globals['_CONSISTENCYPROOF']._serialized_end=1696
-  _globals['_GETEVIDENCEREQUEST']._serialized_start=1698
-  _globals['_GETEVIDENCEREQUEST']._serialized_end=1780
-  _globals['_GETEVIDENCERESPONSE']._serialized_start=1782
-  _globals['_GETEVIDENCERESPONSE']._serialized_end=1849
-  _globals['_EVIDENCE']._serialized_start=1852
-  _globals['_EVIDENCE']._serialized_end=2419
-  _globals['_GETCHURNEVIDENCERESPONSE']._serialized_start=2421
-  _globals['_GETCHURNEVIDENCERESPONSE']._serialized_end=2498
-  _globals['_CHURNEVIDENCE']._serialized_start=2501
-  _globals['_CHURNEVIDENCE']._serialized_end=3067
-  _globals['_BUNDLEEVIDENCE']._serialized_start=3070
-  _globals['_BUNDLEEVIDENCE']._serialized_end=3348
-  _globals['_BUNDLEEVIDENCE_FILESENTRY']._serialized_start=3255
-  _globals['_BUNDLEEVIDENCE_FILESENTRY']._serialized_end=3299
-  _globals['_BUNDLEEVIDENCE_MADEFROMENTRY']._serialized_start=3301
-  _globals['_BUNDLEEVIDENCE_MADEFROMENTRY']._serialized_end=3348
-  _globals['_POLICYEVIDENCE']._serialized_start=3350
-  _globals['_POLICYEVIDENCE']._serialized_end=3416
-  _globals['_REPLAYDECISIONRESPONSE']._serialized_start=3419
-  _globals['_REPLAYDECISIONRESPONSE']._serialized_end=3669
-  _globals['_REPLAYCHURNRISKRESPONSE']._serialized_start=3672
-  _globals['_REPLAYCHURNRISKRESPONSE']._serialized_end=3914
-  _globals['_DECISIONRECORD']._serialized_start=3917
-  _globals['_DECISIONRECORD']._serialized_end=4361
-  _globals['_FEDFEATURE']._serialized_start=4364
-  _globals['_FEDFEATURE']._serialized_end=4565
-  _globals['_MODELNUMBERS']._serialized_start=4567
-  _globals['_MODELNUMBERS']._serialized_end=4688
-  _globals['_RUNTIME']._serialized_start=4690
-  _globals['_RUNTIME']._serialized_end=4771
-  _globals['_AUDITSERVICE']._serialized_start=4774
-  _globals['_AUDITSERVICE']._serialized_end=5908
+  _globals['_GETCHECKPOINTREQUEST']._serialized_start=379
+  _globals['_GETCHECKPOINTREQUEST']._serialized_end=401
+  _globals['_GETCHECKPOINTRESPONSE']._serialized_start=403
+  _globals['_GETCHECKPOINTRESPONSE']._serialized_end=493
+  _globals['_GETINCLUSIONPROOFREQUEST']._serialized_start=495
+  _globals['_GETINCLUSIONPROOFREQUEST']._serialized_end=598
+  _globals['_GETINCLUSIONPROOFRESPONSE']._serialized_start=601
+  _globals['_GETINCLUSIONPROOFRESPONSE']._serialized_end=769
+  _globals['_GETCONSISTENCYPROOFREQUEST']._serialized_start=771
+  _globals['_GETCONSISTENCYPROOFREQUEST']._serialized_end=871
+  _globals['_GETCONSISTENCYPROOFRESPONSE']._serialized_start=873
+  _globals['_GETCONSISTENCYPROOFRESPONSE']._serialized_end=985
+  _globals['_LISTRECORDSREQUEST']._serialized_start=987
+  _globals['_LISTRECORDSREQUEST']._serialized_end=1065
+  _globals['_LISTRECORDSRESPONSE']._serialized_start=1067
+  _globals['_LISTRECORDSRESPONSE']._serialized_end=1177
+  _globals['_STOREDRECORD']._serialized_start=1180
+  _globals['_STOREDRECORD']._serialized_end=1445
+  _globals['_STOREDRECORD_COLUMNSENTRY']._serialized_start=1372
+  _globals['_STOREDRECORD_COLUMNSENTRY']._serialized_end=1430
+  _globals['_GETRANGEPROOFREQUEST']._serialized_start=1448
+  _globals['_GETRANGEPROOFREQUEST']._serialized_end=1613
+  _globals['_GETRANGEPROOFRESPONSE']._serialized_start=1616
+  _globals['_GETRANGEPROOFRESPONSE']._serialized_end=1821
+  _globals['_RETENTIONPROOF']._serialized_start=1823
+  _globals['_RETENTIONPROOF']._serialized_end=1919
+  _globals['_CONSISTENCYPROOF']._serialized_start=1921
+  _globals['_CONSISTENCYPROOF']._serialized_end=1990
+  _globals['_GETEVIDENCEREQUEST']._serialized_start=1992
+  _globals['_GETEVIDENCEREQUEST']._serialized_end=2095
+  _globals['_GETEVIDENCERESPONSE']._serialized_start=2097
+  _globals['_GETEVIDENCERESPONSE']._serialized_end=2174
+  _globals['_EVIDENCE']._serialized_start=2177
+  _globals['_EVIDENCE']._serialized_end=2860
+  _globals['_GETCHURNEVIDENCERESPONSE']._serialized_start=2862
+  _globals['_GETCHURNEVIDENCERESPONSE']._serialized_end=2949
+  _globals['_CHURNEVIDENCE']._serialized_start=2952
+  _globals['_CHURNEVIDENCE']._serialized_end=3632
+  _globals['_BUNDLEEVIDENCE']._serialized_start=3635
+  _globals['_BUNDLEEVIDENCE']._serialized_end=3961
+  _globals['_BUNDLEEVIDENCE_FILESENTRY']._serialized_start=3844
+  _globals['_BUNDLEEVIDENCE_FILESENTRY']._serialized_end=3900
+  _globals['_BUNDLEEVIDENCE_MADEFROMENTRY']._serialized_start=3902
+  _globals['_BUNDLEEVIDENCE_MADEFROMENTRY']._serialized_end=3961
+  _globals['_POLICYEVIDENCE']._serialized_start=3963
+  _globals['_POLICYEVIDENCE']._serialized_end=4055
+  _globals['_REPLAYDECISIONRESPONSE']._serialized_start=4058
+  _globals['_REPLAYDECISIONRESPONSE']._serialized_end=4370
+  _globals['_REPLAYCHURNRISKRESPONSE']._serialized_start=4373
+  _globals['_REPLAYCHURNRISKRESPONSE']._serialized_end=4665
+  _globals['_DECISIONRECORD']._serialized_start=4668
+  _globals['_DECISIONRECORD']._serialized_end=5263
+  _globals['_FEDFEATURE']._serialized_start=5266
+  _globals['_FEDFEATURE']._serialized_end=5509
+  _globals['_MODELNUMBERS']._serialized_start=5512
+  _globals['_MODELNUMBERS']._serialized_end=5690
+  _globals['_RUNTIME']._serialized_start=5692
+  _globals['_RUNTIME']._serialized_end=5813
+  _globals['_AUDITSERVICE']._serialized_start=5816
+  _globals['_AUDITSERVICE']._serialized_end=6950
 # @@protoc_insertion_point(module_scope)

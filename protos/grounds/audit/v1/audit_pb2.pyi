@@ -1,6 +1,5 @@
 import datetime
 
-from buf.validate import validate_pb2 as _validate_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from grounds.audit.v1 import bodies_pb2 as _bodies_pb2
 from grounds.audit.v1 import churn_evidence_pb2 as _churn_evidence_pb2

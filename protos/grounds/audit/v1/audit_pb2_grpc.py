@@ -36,9 +36,12 @@ class AuditServiceStub:
     A failed call is a google.rpc.Status with exactly one google.rpc.ErrorInfo,
     domain "grounds", whose reason is one of those named at the method, or one that
     every method has: REQUEST_INVALID (INVALID_ARGUMENT, with a BadRequest that
-    names every field), METHOD_NOT_ALLOWED (PERMISSION_DENIED), STORE_UNAVAILABLE
-    (UNAVAILABLE), DRAINING (UNAVAILABLE: another server, or this one restarted,
-    will answer), INTERNAL (INTERNAL, with an incident id and nothing else).
+    names every field), REQUEST_UNREADABLE (INVALID_ARGUMENT: the bytes are not an
+    encoded request), REQUEST_TOO_LARGE (RESOURCE_EXHAUSTED, with the limit as
+    metadata "bytes_max"), METHOD_UNKNOWN (UNIMPLEMENTED: this server does not have
+    the method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), STORE_UNAVAILABLE
+    (UNAVAILABLE), DRAINING (UNAVAILABLE: retry, another server or this one after
+    its restart answers), INTERNAL (INTERNAL, with an incident id and nothing else).
     """
 
     def __init__(self, channel):
@@ -112,9 +115,12 @@ class AuditServiceServicer:
     A failed call is a google.rpc.Status with exactly one google.rpc.ErrorInfo,
     domain "grounds", whose reason is one of those named at the method, or one that
     every method has: REQUEST_INVALID (INVALID_ARGUMENT, with a BadRequest that
-    names every field), METHOD_NOT_ALLOWED (PERMISSION_DENIED), STORE_UNAVAILABLE
-    (UNAVAILABLE), DRAINING (UNAVAILABLE: another server, or this one restarted,
-    will answer), INTERNAL (INTERNAL, with an incident id and nothing else).
+    names every field), REQUEST_UNREADABLE (INVALID_ARGUMENT: the bytes are not an
+    encoded request), REQUEST_TOO_LARGE (RESOURCE_EXHAUSTED, with the limit as
+    metadata "bytes_max"), METHOD_UNKNOWN (UNIMPLEMENTED: this server does not have
+    the method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), STORE_UNAVAILABLE
+    (UNAVAILABLE), DRAINING (UNAVAILABLE: retry, another server or this one after
+    its restart answers), INTERNAL (INTERNAL, with an incident id and nothing else).
     """
 
     def GetCheckpoint(self, request, context):
@@ -311,9 +317,12 @@ class AuditService:
     A failed call is a google.rpc.Status with exactly one google.rpc.ErrorInfo,
     domain "grounds", whose reason is one of those named at the method, or one that
     every method has: REQUEST_INVALID (INVALID_ARGUMENT, with a BadRequest that
-    names every field), METHOD_NOT_ALLOWED (PERMISSION_DENIED), STORE_UNAVAILABLE
-    (UNAVAILABLE), DRAINING (UNAVAILABLE: another server, or this one restarted,
-    will answer), INTERNAL (INTERNAL, with an incident id and nothing else).
+    names every field), REQUEST_UNREADABLE (INVALID_ARGUMENT: the bytes are not an
+    encoded request), REQUEST_TOO_LARGE (RESOURCE_EXHAUSTED, with the limit as
+    metadata "bytes_max"), METHOD_UNKNOWN (UNIMPLEMENTED: this server does not have
+    the method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), STORE_UNAVAILABLE
+    (UNAVAILABLE), DRAINING (UNAVAILABLE: retry, another server or this one after
+    its restart answers), INTERNAL (INTERNAL, with an incident id and nothing else).
     """
 
     @staticmethod

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dgrounds/audit/v1/bodies.proto\x12\x10grounds.audit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"z\n\x0b\x45ventRecord\x12\x14\n\x07request\x18\x01 \x01(\x0c\x42\x03\x80\x01\x01\x12\x13\n\x06\x61nswer\x18\x02 \x01(\x0c\x42\x03\x80\x01\x01\x12\x0e\n\x06\x63\x61ller\x18\x03 \x01(\t\x12\x30\n\x0creceive_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xbf\x01\n\tRunRecord\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x11\n\tbundle_id\x18\x02 \x01(\t\x12\x17\n\x0f\x62\x61seline_sha256\x18\x03 \x01(\t\x12.\n\x07markets\x18\x04 \x03(\x0b\x32\x1d.grounds.audit.v1.RunInMarket\x12-\n\tload_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fmanifest_sha256\x18\x06 \x01(\t\"\x8d\x01\n\x0bRunInMarket\x12\x0e\n\x06market\x18\x01 \x01(\t\x12.\n\nas_of_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x63ustomer_count\x18\x03 \x01(\x03\x12\x13\n\x0brows_sha256\x18\x04 \x01(\x0c\x12\x11\n\trows_root\x18\x05 \x01(\x0c\"\x85\x04\n\x0c\x43hurnRiskRow\x12\x18\n\x0b\x63ustomer_id\x18\x01 \x01(\tB\x03\x80\x01\x01\x12\x0e\n\x06status\x18\x02 \x01(\t\x12\x15\n\x08log_odds\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x02pd\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x0c\n\x04\x62\x61nd\x18\x05 \x01(\t\x12\x15\n\rprevious_band\x18\x06 \x01(\t\x12\x1a\n\rband_since_us\x18\x07 \x01(\x03H\x02\x88\x01\x01\x12\x11\n\x04rank\x18\x08 \x01(\x05H\x03\x88\x01\x01\x12 \n\x13value_at_risk_minor\x18\t \x01(\x03H\x04\x88\x01\x01\x12!\n\x14\x65xpected_spend_minor\x18\n \x01(\x03H\x05\x88\x01\x01\x12\x17\n\ndecline_pd\x18\x0b \x01(\x01H\x06\x88\x01\x01\x12\x10\n\x08hold_out\x18\x0c \x01(\x08\x12\x19\n\x0csuppressions\x18\r \x01(\tB\x03\x80\x01\x01\x12\x14\n\x07\x64rivers\x18\x0e \x01(\tB\x03\x80\x01\x01\x12\x15\n\x08\x66\x65\x61tures\x18\x0f \x01(\x0c\x42\x03\x80\x01\x01\x12\x1a\n\rcontributions\x18\x10 \x01(\x0c\x42\x03\x80\x01\x01\x12\x0c\n\x04salt\x18\x11 \x01(\x0c\x42\x0b\n\t_log_oddsB\x05\n\x03_pdB\x10\n\x0e_band_since_usB\x07\n\x05_rankB\x16\n\x14_value_at_risk_minorB\x17\n\x15_expected_spend_minorB\r\n\x0b_decline_pd\"d\n\rErasureRecord\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x14\n\x0c\x66\x65\x61ture_rows\x18\x02 \x01(\x03\x12-\n\x08run_rows\x18\x03 \x03(\x0b\x32\x1b.grounds.audit.v1.ErasedRow\"?\n\tErasedRow\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0e\n\x06market\x18\x02 \x01(\t\x12\x12\n\nrow_sha256\x18\x03 \x01(\x0c\"\x1c\n\nHoldRecord\x12\x0e\n\x06reason\x18\x01 \x01(\t\"n\n\x0fRetentionRecord\x12\x15\n\rtable_version\x18\x01 \x01(\t\x12\x14\n\x0ctable_sha256\x18\x02 \x01(\t\x12.\n\x05lines\x18\x03 \x03(\x0b\x32\x1f.grounds.audit.v1.RetentionLine\"|\n\rRetentionLine\x12\x0e\n\x06market\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\r\n\x05years\x18\x03 \x01(\x05\x12/\n\x0b\x62\x65\x66ore_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x63ount\x18\x05 \x01(\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dgrounds/audit/v1/bodies.proto\x12\x10grounds.audit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa0\x01\n\x0b\x45ventRecord\x12\x1d\n\x07request\x18\x01 \x01(\x0c\x42\x03\x80\x01\x01R\x07request\x12\x1b\n\x06\x61nswer\x18\x02 \x01(\x0c\x42\x03\x80\x01\x01R\x06\x61nswer\x12\x16\n\x06\x63\x61ller\x18\x03 \x01(\tR\x06\x63\x61ller\x12=\n\x0creceive_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0breceiveTime\"\x83\x02\n\tRunRecord\x12\x15\n\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x1b\n\tbundle_id\x18\x02 \x01(\tR\x08\x62undleId\x12\'\n\x0f\x62\x61seline_sha256\x18\x03 \x01(\tR\x0e\x62\x61selineSha256\x12\x37\n\x07markets\x18\x04 \x03(\x0b\x32\x1d.grounds.audit.v1.RunInMarketR\x07markets\x12\x37\n\tload_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08loadTime\x12\'\n\x0fmanifest_sha256\x18\x06 \x01(\tR\x0emanifestSha256\"\xc4\x01\n\x0bRunInMarket\x12\x16\n\x06market\x18\x01 \x01(\tR\x06market\x12\x38\n\nas_of_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08\x61sOfTime\x12%\n\x0e\x63ustomer_count\x18\x03 \x01(\x03R\rcustomerCount\x12\x1f\n\x0brows_sha256\x18\x04 \x01(\x0cR\nrowsSha256\x12\x1b\n\trows_root\x18\x05 \x01(\x0cR\x08rowsRoot\"\xbd\x05\n\x0c\x43hurnRiskRow\x12$\n\x0b\x63ustomer_id\x18\x01 \x01(\tB\x03\x80\x01\x01R\ncustomerId\x12\x16\n\x06status\x18\x02 \x01(\tR\x06status\x12\x1e\n\x08log_odds\x18\x03 \x01(\x01H\x00R\x07logOdds\x88\x01\x01\x12\x13\n\x02pd\x18\x04 \x01(\x01H\x01R\x02pd\x88\x01\x01\x12\x12\n\x04\x62\x61nd\x18\x05 \x01(\tR\x04\x62\x61nd\x12#\n\rprevious_band\x18\x06 \x01(\tR\x0cpreviousBand\x12\'\n\rband_since_us\x18\x07 \x01(\x03H\x02R\x0b\x62\x61ndSinceUs\x88\x01\x01\x12\x17\n\x04rank\x18\x08 \x01(\x05H\x03R\x04rank\x88\x01\x01\x12\x32\n\x13value_at_risk_minor\x18\t \x01(\x03H\x04R\x10valueAtRiskMinor\x88\x01\x01\x12\x35\n\x14\x65xpected_spend_minor\x18\n \x01(\x03H\x05R\x12\x65xpectedSpendMinor\x88\x01\x01\x12\"\n\ndecline_pd\x18\x0b \x01(\x01H\x06R\tdeclinePd\x88\x01\x01\x12\x19\n\x08hold_out\x18\x0c \x01(\x08R\x07holdOut\x12\'\n\x0csuppressions\x18\r \x01(\tB\x03\x80\x01\x01R\x0csuppressions\x12\x1d\n\x07\x64rivers\x18\x0e \x01(\tB\x03\x80\x01\x01R\x07\x64rivers\x12\x1f\n\x08\x66\x65\x61tures\x18\x0f \x01(\x0c\x42\x03\x80\x01\x01R\x08\x66\x65\x61tures\x12)\n\rcontributions\x18\x10 \x01(\x0c\x42\x03\x80\x01\x01R\rcontributions\x12\x12\n\x04salt\x18\x11 \x01(\x0cR\x04saltB\x0b\n\t_log_oddsB\x05\n\x03_pdB\x10\n\x0e_band_since_usB\x07\n\x05_rankB\x16\n\x14_value_at_risk_minorB\x17\n\x15_expected_spend_minorB\r\n\x0b_decline_pd\"\x82\x01\n\rErasureRecord\x12\x16\n\x06reason\x18\x01 \x01(\tR\x06reason\x12!\n\x0c\x66\x65\x61ture_rows\x18\x02 \x01(\x03R\x0b\x66\x65\x61tureRows\x12\x36\n\x08run_rows\x18\x03 \x03(\x0b\x32\x1b.grounds.audit.v1.ErasedRowR\x07runRows\"Y\n\tErasedRow\x12\x15\n\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x16\n\x06market\x18\x02 \x01(\tR\x06market\x12\x1d\n\nrow_sha256\x18\x03 \x01(\x0cR\trowSha256\"$\n\nHoldRecord\x12\x16\n\x06reason\x18\x01 \x01(\tR\x06reason\"\x90\x01\n\x0fRetentionRecord\x12#\n\rtable_version\x18\x01 \x01(\tR\x0ctableVersion\x12!\n\x0ctable_sha256\x18\x02 \x01(\tR\x0btableSha256\x12\x35\n\x05lines\x18\x03 \x03(\x0b\x32\x1f.grounds.audit.v1.RetentionLineR\x05lines\"\xa4\x01\n\rRetentionLine\x12\x16\n\x06market\x18\x01 \x01(\tR\x06market\x12\x12\n\x04kind\x18\x02 \x01(\tR\x04kind\x12\x14\n\x05years\x18\x03 \x01(\x05R\x05years\x12;\n\x0b\x62\x65\x66ore_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nbeforeTime\x12\x14\n\x05\x63ount\x18\x05 \x01(\x03R\x05\x63ountb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,22 +46,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHURNRISKROW'].fields_by_name['features']._serialized_options = b'\200\001\001'
   _globals['_CHURNRISKROW'].fields_by_name['contributions']._loaded_options = None
   _globals['_CHURNRISKROW'].fields_by_name['contributions']._serialized_options = b'\200\001\001'
-  _globals['_EVENTRECORD']._serialized_start=84
-  _globals['_EVENTRECORD']._serialized_end=206
-  _globals['_RUNRECORD']._serialized_start=209
-  _globals['_RUNRECORD']._serialized_end=400
-  _globals['_RUNINMARKET']._serialized_start=403
-  _globals['_RUNINMARKET']._serialized_end=544
-  _globals['_CHURNRISKROW']._serialized_start=547
-  _globals['_CHURNRISKROW']._serialized_end=1064
-  _globals['_ERASURERECORD']._serialized_start=1066
-  _globals['_ERASURERECORD']._serialized_end=1166
-  _globals['_ERASEDROW']._serialized_start=1168
-  _globals['_ERASEDROW']._serialized_end=1231
-  _globals['_HOLDRECORD']._serialized_start=1233
-  _globals['_HOLDRECORD']._serialized_end=1261
-  _globals['_RETENTIONRECORD']._serialized_start=1263
-  _globals['_RETENTIONRECORD']._serialized_end=1373
-  _globals['_RETENTIONLINE']._serialized_start=1375
-  _globals['_RETENTIONLINE']._serialized_end=1499
+  _globals['_EVENTRECORD']._serialized_start=85
+  _globals['_EVENTRECORD']._serialized_end=245
+  _globals['_RUNRECORD']._serialized_start=248
+  _globals['_RUNRECORD']._serialized_end=507
+  _globals['_RUNINMARKET']._serialized_start=510
+  _globals['_RUNINMARKET']._serialized_end=706
+  _globals['_CHURNRISKROW']._serialized_start=709
+  _globals['_CHURNRISKROW']._serialized_end=1410
+  _globals['_ERASURERECORD']._serialized_start=1413
+  _globals['_ERASURERECORD']._serialized_end=1543
+  _globals['_ERASEDROW']._serialized_start=1545
+  _globals['_ERASEDROW']._serialized_end=1634
+  _globals['_HOLDRECORD']._serialized_start=1636
+  _globals['_HOLDRECORD']._serialized_end=1672
+  _globals['_RETENTIONRECORD']._serialized_start=1675
+  _globals['_RETENTIONRECORD']._serialized_end=1819
+  _globals['_RETENTIONLINE']._serialized_start=1822
+  _globals['_RETENTIONLINE']._serialized_end=1986
 # @@protoc_insertion_point(module_scope)

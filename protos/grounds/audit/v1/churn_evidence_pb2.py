@@ -22,12 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
-from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from grounds.audit.v1 import evidence_pb2 as grounds_dot_audit_dot_v1_dot_evidence__pb2
 from grounds.customer.v1 import customer_pb2 as grounds_dot_customer_dot_v1_dot_customer__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%grounds/audit/v1/churn_evidence.proto\x12\x10grounds.audit.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgrounds/audit/v1/evidence.proto\x1a\"grounds/customer/v1/customer.proto\"\xd8\x01\n\x17GetChurnEvidenceRequest\x12%\n\x06run_id\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9a-f]{32}$\x12\x37\n\x08\x63ustomer\x18\x02 \x01(\x0b\x32\x1d.grounds.customer.v1.CustomerB\x06\xbaH\x03\xc8\x01\x01\x12\x1d\n\x07purpose\x18\x03 \x01(\tB\x0c\xbaH\tr\x07\x18\xf4\x03\x32\x02\\S\x12>\n\x06locale\x18\x04 \x01(\tB.\xbaH+r&2$^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$\xd8\x01\x01\"\x89\x03\n\x16ReplayChurnRiskRequest\x12%\n\x06run_id\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9a-f]{32}$\x12\x37\n\x08\x63ustomer\x18\x02 \x01(\x0b\x32\x1d.grounds.customer.v1.CustomerB\x06\xbaH\x03\xc8\x01\x01\x12\x1d\n\x07purpose\x18\x03 \x01(\tB\x0c\xbaH\tr\x07\x18\xf4\x03\x32\x02\\S\x12>\n\x05modes\x18\x04 \x03(\x0e\x32\x1c.grounds.audit.v1.ReplayModeB\x11\xbaH\x0e\x92\x01\x0b\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\x12+\n\tbundle_id\x18\x05 \x01(\tB\x18\xbaH\x15r\x10\x32\x0e^[0-9a-f]{64}$\xd8\x01\x01:\x82\x01\xbaH\x7f\x1a}\n\x0ewhat_if.bundle\x12>bundle_id is needed with REPLAY_MODE_WHAT_IF, and only with it\x1a+(5 in this.modes) == (this.bundle_id != \'\')\"J\n\x08RowProof\x12\x11\n\tleaf_hash\x18\x01 \x01(\x0c\x12\r\n\x05index\x18\x02 \x01(\x03\x12\x0c\n\x04size\x18\x03 \x01(\x03\x12\x0e\n\x06hashes\x18\x04 \x03(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%grounds/audit/v1/churn_evidence.proto\x12\x10grounds.audit.v1\x1a\x1fgrounds/audit/v1/evidence.proto\x1a\"grounds/customer/v1/customer.proto\"\xfa\x01\n\x17GetChurnEvidenceRequest\x12,\n\x06run_id\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9a-f]{32}$R\x05runId\x12\x41\n\x08\x63ustomer\x18\x02 \x01(\x0b\x32\x1d.grounds.customer.v1.CustomerB\x06\xbaH\x03\xc8\x01\x01R\x08\x63ustomer\x12&\n\x07purpose\x18\x03 \x01(\tB\x0c\xbaH\tr\x07\x18\xf4\x03\x32\x02\\SR\x07purpose\x12\x46\n\x06locale\x18\x04 \x01(\tB.\xbaH+r&2$^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$\xd8\x01\x01R\x06locale\"\xb4\x03\n\x16ReplayChurnRiskRequest\x12,\n\x06run_id\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9a-f]{32}$R\x05runId\x12\x41\n\x08\x63ustomer\x18\x02 \x01(\x0b\x32\x1d.grounds.customer.v1.CustomerB\x06\xbaH\x03\xc8\x01\x01R\x08\x63ustomer\x12&\n\x07purpose\x18\x03 \x01(\tB\x0c\xbaH\tr\x07\x18\xf4\x03\x32\x02\\SR\x07purpose\x12\x45\n\x05modes\x18\x04 \x03(\x0e\x32\x1c.grounds.audit.v1.ReplayModeB\x11\xbaH\x0e\x92\x01\x0b\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00R\x05modes\x12\x35\n\tbundle_id\x18\x05 \x01(\tB\x18\xbaH\x15r\x10\x32\x0e^[0-9a-f]{64}$\xd8\x01\x01R\x08\x62undleId:\x82\x01\xbaH\x7f\x1a}\n\x0ewhat_if.bundle\x12>bundle_id is needed with REPLAY_MODE_WHAT_IF, and only with it\x1a+(5 in this.modes) == (this.bundle_id != \'\')\"i\n\x08RowProof\x12\x1b\n\tleaf_hash\x18\x01 \x01(\x0cR\x08leafHash\x12\x14\n\x05index\x18\x02 \x01(\x03R\x05index\x12\x12\n\x04size\x18\x03 \x01(\x03R\x04size\x12\x16\n\x06hashes\x18\x04 \x03(\x0cR\x06hashesb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -54,10 +53,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REPLAYCHURNRISKREQUEST'].fields_by_name['bundle_id']._serialized_options = b'\272H\025r\0202\016^[0-9a-f]{64}$\330\001\001'
   _globals['_REPLAYCHURNRISKREQUEST']._loaded_options = None
   _globals['_REPLAYCHURNRISKREQUEST']._serialized_options = b'\272H\177\032}\n\016what_if.bundle\022>bundle_id is needed with REPLAY_MODE_WHAT_IF, and only with it\032+(5 in this.modes) == (this.bundle_id != \'\')'
-  _globals['_GETCHURNEVIDENCEREQUEST']._serialized_start=158
-  _globals['_GETCHURNEVIDENCEREQUEST']._serialized_end=374
-  _globals['_REPLAYCHURNRISKREQUEST']._serialized_start=377
-  _globals['_REPLAYCHURNRISKREQUEST']._serialized_end=770
-  _globals['_ROWPROOF']._serialized_start=772
-  _globals['_ROWPROOF']._serialized_end=846
+  _globals['_GETCHURNEVIDENCEREQUEST']._serialized_start=129
+  _globals['_GETCHURNEVIDENCEREQUEST']._serialized_end=379
+  _globals['_REPLAYCHURNRISKREQUEST']._serialized_start=382
+  _globals['_REPLAYCHURNRISKREQUEST']._serialized_end=818
+  _globals['_ROWPROOF']._serialized_start=820
+  _globals['_ROWPROOF']._serialized_end=925
 # @@protoc_insertion_point(module_scope)

@@ -1,4 +1,3 @@
-from buf.validate import validate_pb2 as _validate_pb2
 from grounds.audit.v1 import evidence_pb2 as _evidence_pb2
 from grounds.customer.v1 import customer_pb2 as _customer_pb2
 from google.protobuf.internal import containers as _containers

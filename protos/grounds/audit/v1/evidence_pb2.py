@@ -22,14 +22,13 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
-from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from grounds.churn.v1 import churn_pb2 as grounds_dot_churn_dot_v1_dot_churn__pb2
 from grounds.credit.v1 import credit_pb2 as grounds_dot_credit_dot_v1_dot_credit__pb2
 from grounds.explain.v1 import explain_pb2 as grounds_dot_explain_dot_v1_dot_explain__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fgrounds/audit/v1/evidence.proto\x12\x10grounds.audit.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cgrounds/churn/v1/churn.proto\x1a\x1egrounds/credit/v1/credit.proto\x1a grounds/explain/v1/explain.proto\"\xc7\x02\n\x15ReplayDecisionRequest\x12\x1d\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1d\n\x07purpose\x18\x02 \x01(\tB\x0c\xbaH\tr\x07\x18\xf4\x03\x32\x02\\S\x12>\n\x05modes\x18\x03 \x03(\x0e\x32\x1c.grounds.audit.v1.ReplayModeB\x11\xbaH\x0e\x92\x01\x0b\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\x12+\n\tbundle_id\x18\x04 \x01(\tB\x18\xbaH\x15r\x10\x32\x0e^[0-9a-f]{64}$\xd8\x01\x01:\x82\x01\xbaH\x7f\x1a}\n\x0ewhat_if.bundle\x12>bundle_id is needed with REPLAY_MODE_WHAT_IF, and only with it\x1a+(5 in this.modes) == (this.bundle_id != \'\')\"\xd1\x02\n\x0cReplayResult\x12*\n\x04mode\x18\x01 \x01(\x0e\x32\x1c.grounds.audit.v1.ReplayMode\x12(\n\x05match\x18\x02 \x01(\x0b\x32\x17.grounds.audit.v1.MatchH\x00\x12.\n\x08mismatch\x18\x03 \x01(\x0b\x32\x1a.grounds.audit.v1.MismatchH\x00\x12\x34\n\x0bunavailable\x18\x04 \x01(\x0b\x32\x1d.grounds.audit.v1.UnavailableH\x00\x12;\n\x0fruntime_differs\x18\x05 \x01(\x0b\x32 .grounds.audit.v1.RuntimeDiffersH\x00\x12+\n\x07what_if\x18\x06 \x01(\x0b\x32\x18.grounds.audit.v1.WhatIfH\x00\x12\x10\n\x08left_out\x18\x07 \x01(\tB\t\n\x07verdict\"\x1f\n\x05Match\x12\x16\n\x0e\x63ompared_count\x18\x01 \x01(\x05\"`\n\x08Mismatch\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x13\n\x06stored\x18\x02 \x01(\tB\x03\x80\x01\x01\x12\x17\n\nrecomputed\x18\x03 \x01(\tB\x03\x80\x01\x01\x12\x17\n\x0f\x64iffering_count\x18\x04 \x01(\x05\"O\n\x0bUnavailable\x12\x30\n\x03why\x18\x01 \x01(\x0e\x32#.grounds.audit.v1.UnavailableReason\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\"V\n\x0eRuntimeDiffers\x12\x13\n\x0bpd_distance\x18\x01 \x01(\x01\x12\x17\n\x0f\x64iffering_count\x18\x02 \x01(\x05\x12\x16\n\x0e\x63ompared_count\x18\x03 \x01(\x05\"\x92\x01\n\x06WhatIf\x12\x0e\n\x06notice\x18\x01 \x01(\t\x12\x11\n\tbundle_id\x18\x02 \x01(\t\x12\x37\n\nassessment\x18\x03 \x01(\x0b\x32#.grounds.credit.v1.CreditAssessment\x12,\n\x05\x63hurn\x18\x04 \x01(\x0b\x32\x1d.grounds.audit.v1.ChurnWhatIf\"\x9f\x01\n\x0b\x43hurnWhatIf\x12\x10\n\x08log_odds\x18\x01 \x01(\x01\x12\x19\n\x11\x63hurn_probability\x18\x02 \x01(\x01\x12-\n\trisk_band\x18\x03 \x01(\x0e\x32\x1a.grounds.churn.v1.RiskBand\x12\x34\n\x0b\x65xplanation\x18\x04 \x01(\x0b\x32\x1f.grounds.explain.v1.Explanation\"3\n\x0f\x45videnceReading\x12\x11\n\trecord_id\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x03\"\xec\x01\n\x15\x45videnceReadingRecord\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x0f\n\x07purpose\x18\x03 \x01(\t\x12+\n\x05modes\x18\x04 \x03(\x0e\x32\x1c.grounds.audit.v1.ReplayMode\x12\x11\n\tbundle_id\x18\x05 \x01(\t\x12\x0e\n\x06\x63\x61ller\x18\x06 \x01(\t\x12-\n\tread_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06run_id\x18\x08 \x01(\t\x12\x0e\n\x06market\x18\t \x01(\t*\xa8\x01\n\nReplayMode\x12\x1b\n\x17REPLAY_MODE_UNSPECIFIED\x10\x00\x12\x16\n\x12REPLAY_MODE_VERIFY\x10\x01\x12\x18\n\x14REPLAY_MODE_FEATURES\x10\x02\x12\x15\n\x11REPLAY_MODE_SCORE\x10\x03\x12\x1b\n\x17REPLAY_MODE_EXPLANATION\x10\x04\x12\x17\n\x13REPLAY_MODE_WHAT_IF\x10\x05*\xf4\x02\n\x11UnavailableReason\x12\"\n\x1eUNAVAILABLE_REASON_UNSPECIFIED\x10\x00\x12#\n\x1fUNAVAILABLE_REASON_INPUT_ERASED\x10\x01\x12\'\n#UNAVAILABLE_REASON_ARTIFACT_MISSING\x10\x02\x12%\n!UNAVAILABLE_REASON_POLICY_MISSING\x10\x03\x12\'\n#UNAVAILABLE_REASON_FEATURES_MISSING\x10\x04\x12%\n!UNAVAILABLE_REASON_RECORD_DAMAGED\x10\x05\x12$\n UNAVAILABLE_REASON_PROOF_MISSING\x10\x06\x12-\n)UNAVAILABLE_REASON_TRANSACTIONS_ELSEWHERE\x10\x07\x12!\n\x1dUNAVAILABLE_REASON_NOT_SCORED\x10\x08*W\n\tBodyState\x12\x1a\n\x16\x42ODY_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x42ODY_STATE_READABLE\x10\x01\x12\x15\n\x11\x42ODY_STATE_ERASED\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fgrounds/audit/v1/evidence.proto\x12\x10grounds.audit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cgrounds/churn/v1/churn.proto\x1a\x1egrounds/credit/v1/credit.proto\x1a grounds/explain/v1/explain.proto\"\xed\x02\n\x15ReplayDecisionRequest\x12)\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\ndecisionId\x12&\n\x07purpose\x18\x02 \x01(\tB\x0c\xbaH\tr\x07\x18\xf4\x03\x32\x02\\SR\x07purpose\x12\x45\n\x05modes\x18\x03 \x03(\x0e\x32\x1c.grounds.audit.v1.ReplayModeB\x11\xbaH\x0e\x92\x01\x0b\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00R\x05modes\x12\x35\n\tbundle_id\x18\x04 \x01(\tB\x18\xbaH\x15r\x10\x32\x0e^[0-9a-f]{64}$\xd8\x01\x01R\x08\x62undleId:\x82\x01\xbaH\x7f\x1a}\n\x0ewhat_if.bundle\x12>bundle_id is needed with REPLAY_MODE_WHAT_IF, and only with it\x1a+(5 in this.modes) == (this.bundle_id != \'\')\"\x96\x03\n\x0cReplayResult\x12\x30\n\x04mode\x18\x01 \x01(\x0e\x32\x1c.grounds.audit.v1.ReplayModeR\x04mode\x12/\n\x05match\x18\x02 \x01(\x0b\x32\x17.grounds.audit.v1.MatchH\x00R\x05match\x12\x38\n\x08mismatch\x18\x03 \x01(\x0b\x32\x1a.grounds.audit.v1.MismatchH\x00R\x08mismatch\x12\x41\n\x0bunavailable\x18\x04 \x01(\x0b\x32\x1d.grounds.audit.v1.UnavailableH\x00R\x0bunavailable\x12K\n\x0fruntime_differs\x18\x05 \x01(\x0b\x32 .grounds.audit.v1.RuntimeDiffersH\x00R\x0eruntimeDiffers\x12\x33\n\x07what_if\x18\x06 \x01(\x0b\x32\x18.grounds.audit.v1.WhatIfH\x00R\x06whatIf\x12\x19\n\x08left_out\x18\x07 \x01(\tR\x07leftOutB\t\n\x07verdict\".\n\x05Match\x12%\n\x0e\x63ompared_count\x18\x01 \x01(\x05R\rcomparedCount\"\x8b\x01\n\x08Mismatch\x12\x14\n\x05\x66ield\x18\x01 \x01(\tR\x05\x66ield\x12\x1b\n\x06stored\x18\x02 \x01(\tB\x03\x80\x01\x01R\x06stored\x12#\n\nrecomputed\x18\x03 \x01(\tB\x03\x80\x01\x01R\nrecomputed\x12\'\n\x0f\x64iffering_count\x18\x04 \x01(\x05R\x0e\x64ifferingCount\"\\\n\x0bUnavailable\x12\x35\n\x03why\x18\x01 \x01(\x0e\x32#.grounds.audit.v1.UnavailableReasonR\x03why\x12\x16\n\x06\x64\x65tail\x18\x02 \x01(\tR\x06\x64\x65tail\"\x81\x01\n\x0eRuntimeDiffers\x12\x1f\n\x0bpd_distance\x18\x01 \x01(\x01R\npdDistance\x12\'\n\x0f\x64iffering_count\x18\x02 \x01(\x05R\x0e\x64ifferingCount\x12%\n\x0e\x63ompared_count\x18\x03 \x01(\x05R\rcomparedCount\"\xb7\x01\n\x06WhatIf\x12\x16\n\x06notice\x18\x01 \x01(\tR\x06notice\x12\x1b\n\tbundle_id\x18\x02 \x01(\tR\x08\x62undleId\x12\x43\n\nassessment\x18\x03 \x01(\x0b\x32#.grounds.credit.v1.CreditAssessmentR\nassessment\x12\x33\n\x05\x63hurn\x18\x04 \x01(\x0b\x32\x1d.grounds.audit.v1.ChurnWhatIfR\x05\x63hurn\"\xd1\x01\n\x0b\x43hurnWhatIf\x12\x19\n\x08log_odds\x18\x01 \x01(\x01R\x07logOdds\x12+\n\x11\x63hurn_probability\x18\x02 \x01(\x01R\x10\x63hurnProbability\x12\x37\n\trisk_band\x18\x03 \x01(\x0e\x32\x1a.grounds.churn.v1.RiskBandR\x08riskBand\x12\x41\n\x0b\x65xplanation\x18\x04 \x01(\x0b\x32\x1f.grounds.explain.v1.ExplanationR\x0b\x65xplanation\"D\n\x0f\x45videnceReading\x12\x1b\n\trecord_id\x18\x01 \x01(\tR\x08recordId\x12\x14\n\x05index\x18\x02 \x01(\x03R\x05index\"\xbb\x02\n\x15\x45videnceReadingRecord\x12\x1f\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\tR\ndecisionId\x12\x16\n\x06method\x18\x02 \x01(\tR\x06method\x12\x18\n\x07purpose\x18\x03 \x01(\tR\x07purpose\x12\x32\n\x05modes\x18\x04 \x03(\x0e\x32\x1c.grounds.audit.v1.ReplayModeR\x05modes\x12\x1b\n\tbundle_id\x18\x05 \x01(\tR\x08\x62undleId\x12\x16\n\x06\x63\x61ller\x18\x06 \x01(\tR\x06\x63\x61ller\x12\x37\n\tread_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08readTime\x12\x15\n\x06run_id\x18\x08 \x01(\tR\x05runId\x12\x16\n\x06market\x18\t \x01(\tR\x06market*\xa8\x01\n\nReplayMode\x12\x1b\n\x17REPLAY_MODE_UNSPECIFIED\x10\x00\x12\x16\n\x12REPLAY_MODE_VERIFY\x10\x01\x12\x18\n\x14REPLAY_MODE_FEATURES\x10\x02\x12\x15\n\x11REPLAY_MODE_SCORE\x10\x03\x12\x1b\n\x17REPLAY_MODE_EXPLANATION\x10\x04\x12\x17\n\x13REPLAY_MODE_WHAT_IF\x10\x05*\xf4\x02\n\x11UnavailableReason\x12\"\n\x1eUNAVAILABLE_REASON_UNSPECIFIED\x10\x00\x12#\n\x1fUNAVAILABLE_REASON_INPUT_ERASED\x10\x01\x12\'\n#UNAVAILABLE_REASON_ARTIFACT_MISSING\x10\x02\x12%\n!UNAVAILABLE_REASON_POLICY_MISSING\x10\x03\x12\'\n#UNAVAILABLE_REASON_FEATURES_MISSING\x10\x04\x12%\n!UNAVAILABLE_REASON_RECORD_DAMAGED\x10\x05\x12$\n UNAVAILABLE_REASON_PROOF_MISSING\x10\x06\x12-\n)UNAVAILABLE_REASON_TRANSACTIONS_ELSEWHERE\x10\x07\x12!\n\x1dUNAVAILABLE_REASON_NOT_SCORED\x10\x08*W\n\tBodyState\x12\x1a\n\x16\x42ODY_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x42ODY_STATE_READABLE\x10\x01\x12\x15\n\x11\x42ODY_STATE_ERASED\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,30 +49,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MISMATCH'].fields_by_name['stored']._serialized_options = b'\200\001\001'
   _globals['_MISMATCH'].fields_by_name['recomputed']._loaded_options = None
   _globals['_MISMATCH'].fields_by_name['recomputed']._serialized_options = b'\200\001\001'
-  _globals['_REPLAYMODE']._serialized_start=1785
-  _globals['_REPLAYMODE']._serialized_end=1953
-  _globals['_UNAVAILABLEREASON']._serialized_start=1956
-  _globals['_UNAVAILABLEREASON']._serialized_end=2328
-  _globals['_BODYSTATE']._serialized_start=2330
-  _globals['_BODYSTATE']._serialized_end=2417
-  _globals['_REPLAYDECISIONREQUEST']._serialized_start=212
-  _globals['_REPLAYDECISIONREQUEST']._serialized_end=539
-  _globals['_REPLAYRESULT']._serialized_start=542
-  _globals['_REPLAYRESULT']._serialized_end=879
-  _globals['_MATCH']._serialized_start=881
-  _globals['_MATCH']._serialized_end=912
-  _globals['_MISMATCH']._serialized_start=914
-  _globals['_MISMATCH']._serialized_end=1010
-  _globals['_UNAVAILABLE']._serialized_start=1012
-  _globals['_UNAVAILABLE']._serialized_end=1091
-  _globals['_RUNTIMEDIFFERS']._serialized_start=1093
-  _globals['_RUNTIMEDIFFERS']._serialized_end=1179
-  _globals['_WHATIF']._serialized_start=1182
-  _globals['_WHATIF']._serialized_end=1328
-  _globals['_CHURNWHATIF']._serialized_start=1331
-  _globals['_CHURNWHATIF']._serialized_end=1490
-  _globals['_EVIDENCEREADING']._serialized_start=1492
-  _globals['_EVIDENCEREADING']._serialized_end=1543
-  _globals['_EVIDENCEREADINGRECORD']._serialized_start=1546
-  _globals['_EVIDENCEREADINGRECORD']._serialized_end=1782
+  _globals['_REPLAYMODE']._serialized_start=2162
+  _globals['_REPLAYMODE']._serialized_end=2330
+  _globals['_UNAVAILABLEREASON']._serialized_start=2333
+  _globals['_UNAVAILABLEREASON']._serialized_end=2705
+  _globals['_BODYSTATE']._serialized_start=2707
+  _globals['_BODYSTATE']._serialized_end=2794
+  _globals['_REPLAYDECISIONREQUEST']._serialized_start=183
+  _globals['_REPLAYDECISIONREQUEST']._serialized_end=548
+  _globals['_REPLAYRESULT']._serialized_start=551
+  _globals['_REPLAYRESULT']._serialized_end=957
+  _globals['_MATCH']._serialized_start=959
+  _globals['_MATCH']._serialized_end=1005
+  _globals['_MISMATCH']._serialized_start=1008
+  _globals['_MISMATCH']._serialized_end=1147
+  _globals['_UNAVAILABLE']._serialized_start=1149
+  _globals['_UNAVAILABLE']._serialized_end=1241
+  _globals['_RUNTIMEDIFFERS']._serialized_start=1244
+  _globals['_RUNTIMEDIFFERS']._serialized_end=1373
+  _globals['_WHATIF']._serialized_start=1376
+  _globals['_WHATIF']._serialized_end=1559
+  _globals['_CHURNWHATIF']._serialized_start=1562
+  _globals['_CHURNWHATIF']._serialized_end=1771
+  _globals['_EVIDENCEREADING']._serialized_start=1773
+  _globals['_EVIDENCEREADING']._serialized_end=1841
+  _globals['_EVIDENCEREADINGRECORD']._serialized_start=1844
+  _globals['_EVIDENCEREADINGRECORD']._serialized_end=2159
 # @@protoc_insertion_point(module_scope)

@@ -1,6 +1,5 @@
 import datetime
 
-from buf.validate import validate_pb2 as _validate_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from grounds.churn.v1 import churn_pb2 as _churn_pb2
 from grounds.credit.v1 import credit_pb2 as _credit_pb2

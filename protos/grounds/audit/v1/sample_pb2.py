@@ -22,12 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
-from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from grounds.credit.v1 import credit_pb2 as grounds_dot_credit_dot_v1_dot_credit__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dgrounds/audit/v1/sample.proto\x12\x10grounds.audit.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1egrounds/credit/v1/credit.proto\"\xac\x02\n\x0e\x44\x65\x63isionFilter\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12$\n\x06market\x18\x03 \x01(\tB\x14\xbaH\x11r\x0c\x32\n^[A-Z]{2}$\xd8\x01\x01\x12+\n\tbundle_id\x18\x04 \x01(\tB\x18\xbaH\x15r\x10\x32\x0e^[0-9a-f]{64}$\xd8\x01\x01\x12\x37\n\x08\x64\x65\x63ision\x18\x05 \x01(\x0e\x32\x1b.grounds.credit.v1.DecisionB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x16\n\x05grade\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x18\x10\x12\x18\n\x06\x63\x61ller\x18\x07 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"\x82\x01\n\x14ListDecisionsRequest\x12\x30\n\x06\x66ilter\x18\x01 \x01(\x0b\x32 .grounds.audit.v1.DecisionFilter\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"f\n\x15ListDecisionsResponse\x12\x34\n\tdecisions\x18\x01 \x03(\x0b\x32!.grounds.audit.v1.DecisionSummary\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xd7\x01\n\x0f\x44\x65\x63isionSummary\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x03\x12/\n\x0b\x64\x65\x63ide_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06market\x18\x04 \x01(\t\x12\x11\n\tbundle_id\x18\x05 \x01(\t\x12-\n\x08\x64\x65\x63ision\x18\x06 \x01(\x0e\x32\x1b.grounds.credit.v1.Decision\x12\r\n\x05grade\x18\x07 \x01(\t\x12\x0e\n\x06\x63\x61ller\x18\x08 \x01(\t\"\xe0\x01\n\x16SampleDecisionsRequest\x12\x30\n\x06\x66ilter\x18\x01 \x01(\x0b\x32 .grounds.audit.v1.DecisionFilter\x12\x18\n\x04seed\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\x12\x18\n\x04size\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x01\x12\x1a\n\ttree_size\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x44\n\x0bstratify_by\x18\x05 \x03(\x0e\x32\x1c.grounds.audit.v1.StratumKeyB\x11\xbaH\x0e\x92\x01\x0b\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\"\x8b\x01\n\x17SampleDecisionsResponse\x12\x11\n\ttree_size\x18\x01 \x01(\x03\x12\x18\n\x10population_count\x18\x02 \x01(\x03\x12/\n\x06strata\x18\x03 \x03(\x0b\x32\x1f.grounds.audit.v1.SampleStratum\x12\x12\n\ncheckpoint\x18\x04 \x01(\t\"\x8d\x01\n\rSampleStratum\x12\x0e\n\x06market\x18\x01 \x01(\t\x12-\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0e\x32\x1b.grounds.credit.v1.Decision\x12\r\n\x05grade\x18\x03 \x01(\t\x12\x18\n\x10population_count\x18\x04 \x01(\x03\x12\x14\n\x0c\x64\x65\x63ision_ids\x18\x05 \x03(\t*r\n\nStratumKey\x12\x1b\n\x17STRATUM_KEY_UNSPECIFIED\x10\x00\x12\x16\n\x12STRATUM_KEY_MARKET\x10\x01\x12\x18\n\x14STRATUM_KEY_DECISION\x10\x02\x12\x15\n\x11STRATUM_KEY_GRADE\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dgrounds/audit/v1/sample.proto\x12\x10grounds.audit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1egrounds/credit/v1/credit.proto\"\xeb\x02\n\x0e\x44\x65\x63isionFilter\x12\x39\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartTime\x12\x35\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07\x65ndTime\x12,\n\x06market\x18\x03 \x01(\tB\x14\xbaH\x11r\x0c\x32\n^[A-Z]{2}$\xd8\x01\x01R\x06market\x12\x35\n\tbundle_id\x18\x04 \x01(\tB\x18\xbaH\x15r\x10\x32\x0e^[0-9a-f]{64}$\xd8\x01\x01R\x08\x62undleId\x12\x41\n\x08\x64\x65\x63ision\x18\x05 \x01(\x0e\x32\x1b.grounds.credit.v1.DecisionB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x08\x64\x65\x63ision\x12\x1d\n\x05grade\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x18\x10R\x05grade\x12 \n\x06\x63\x61ller\x18\x07 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x06\x63\x61ller\"\x9f\x01\n\x14ListDecisionsRequest\x12\x38\n\x06\x66ilter\x18\x01 \x01(\x0b\x32 .grounds.audit.v1.DecisionFilterR\x06\x66ilter\x12$\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12\'\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\"\x80\x01\n\x15ListDecisionsResponse\x12?\n\tdecisions\x18\x01 \x03(\x0b\x32!.grounds.audit.v1.DecisionSummaryR\tdecisions\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa1\x02\n\x0f\x44\x65\x63isionSummary\x12\x1f\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\tR\ndecisionId\x12\x14\n\x05index\x18\x02 \x01(\x03R\x05index\x12;\n\x0b\x64\x65\x63ide_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ndecideTime\x12\x16\n\x06market\x18\x04 \x01(\tR\x06market\x12\x1b\n\tbundle_id\x18\x05 \x01(\tR\x08\x62undleId\x12\x37\n\x08\x64\x65\x63ision\x18\x06 \x01(\x0e\x32\x1b.grounds.credit.v1.DecisionR\x08\x64\x65\x63ision\x12\x14\n\x05grade\x18\x07 \x01(\tR\x05grade\x12\x16\n\x06\x63\x61ller\x18\x08 \x01(\tR\x06\x63\x61ller\"\x8a\x02\n\x16SampleDecisionsRequest\x12\x38\n\x06\x66ilter\x18\x01 \x01(\x0b\x32 .grounds.audit.v1.DecisionFilterR\x06\x66ilter\x12\x1e\n\x04seed\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x04seed\x12\x1e\n\x04size\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x01R\x04size\x12$\n\ttree_size\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x08treeSize\x12P\n\x0bstratify_by\x18\x05 \x03(\x0e\x32\x1c.grounds.audit.v1.StratumKeyB\x11\xbaH\x0e\x92\x01\x0b\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00R\nstratifyBy\"\xba\x01\n\x17SampleDecisionsResponse\x12\x1b\n\ttree_size\x18\x01 \x01(\x03R\x08treeSize\x12)\n\x10population_count\x18\x02 \x01(\x03R\x0fpopulationCount\x12\x37\n\x06strata\x18\x03 \x03(\x0b\x32\x1f.grounds.audit.v1.SampleStratumR\x06strata\x12\x1e\n\ncheckpoint\x18\x04 \x01(\tR\ncheckpoint\"\xc4\x01\n\rSampleStratum\x12\x16\n\x06market\x18\x01 \x01(\tR\x06market\x12\x37\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0e\x32\x1b.grounds.credit.v1.DecisionR\x08\x64\x65\x63ision\x12\x14\n\x05grade\x18\x03 \x01(\tR\x05grade\x12)\n\x10population_count\x18\x04 \x01(\x03R\x0fpopulationCount\x12!\n\x0c\x64\x65\x63ision_ids\x18\x05 \x03(\tR\x0b\x64\x65\x63isionIds*r\n\nStratumKey\x12\x1b\n\x17STRATUM_KEY_UNSPECIFIED\x10\x00\x12\x16\n\x12STRATUM_KEY_MARKET\x10\x01\x12\x18\n\x14STRATUM_KEY_DECISION\x10\x02\x12\x15\n\x11STRATUM_KEY_GRADE\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -56,20 +55,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SAMPLEDECISIONSREQUEST'].fields_by_name['tree_size']._serialized_options = b'\272H\004\"\002(\000'
   _globals['_SAMPLEDECISIONSREQUEST'].fields_by_name['stratify_by']._loaded_options = None
   _globals['_SAMPLEDECISIONSREQUEST'].fields_by_name['stratify_by']._serialized_options = b'\272H\016\222\001\013\030\001\"\007\202\001\004\020\001 \000'
-  _globals['_STRATUMKEY']._serialized_start=1416
-  _globals['_STRATUMKEY']._serialized_end=1530
-  _globals['_DECISIONFILTER']._serialized_start=146
-  _globals['_DECISIONFILTER']._serialized_end=446
-  _globals['_LISTDECISIONSREQUEST']._serialized_start=449
-  _globals['_LISTDECISIONSREQUEST']._serialized_end=579
-  _globals['_LISTDECISIONSRESPONSE']._serialized_start=581
-  _globals['_LISTDECISIONSRESPONSE']._serialized_end=683
-  _globals['_DECISIONSUMMARY']._serialized_start=686
-  _globals['_DECISIONSUMMARY']._serialized_end=901
-  _globals['_SAMPLEDECISIONSREQUEST']._serialized_start=904
-  _globals['_SAMPLEDECISIONSREQUEST']._serialized_end=1128
-  _globals['_SAMPLEDECISIONSRESPONSE']._serialized_start=1131
-  _globals['_SAMPLEDECISIONSRESPONSE']._serialized_end=1270
-  _globals['_SAMPLESTRATUM']._serialized_start=1273
-  _globals['_SAMPLESTRATUM']._serialized_end=1414
+  _globals['_STRATUMKEY']._serialized_start=1724
+  _globals['_STRATUMKEY']._serialized_end=1838
+  _globals['_DECISIONFILTER']._serialized_start=117
+  _globals['_DECISIONFILTER']._serialized_end=480
+  _globals['_LISTDECISIONSREQUEST']._serialized_start=483
+  _globals['_LISTDECISIONSREQUEST']._serialized_end=642
+  _globals['_LISTDECISIONSRESPONSE']._serialized_start=645
+  _globals['_LISTDECISIONSRESPONSE']._serialized_end=773
+  _globals['_DECISIONSUMMARY']._serialized_start=776
+  _globals['_DECISIONSUMMARY']._serialized_end=1065
+  _globals['_SAMPLEDECISIONSREQUEST']._serialized_start=1068
+  _globals['_SAMPLEDECISIONSREQUEST']._serialized_end=1334
+  _globals['_SAMPLEDECISIONSRESPONSE']._serialized_start=1337
+  _globals['_SAMPLEDECISIONSRESPONSE']._serialized_end=1523
+  _globals['_SAMPLESTRATUM']._serialized_start=1526
+  _globals['_SAMPLESTRATUM']._serialized_end=1722
 # @@protoc_insertion_point(module_scope)

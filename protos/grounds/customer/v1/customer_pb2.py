@@ -22,10 +22,9 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
-from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"grounds/customer/v1/customer.proto\x12\x13grounds.customer.v1\x1a\x1b\x62uf/validate/validate.proto\"e\n\x08\x43ustomer\x12!\n\x06market\x18\x01 \x01(\tB\x11\xbaH\x0er\x0c\x32\n^[A-Z]{2}$\x12\x36\n\x0b\x63ustomer_id\x18\x02 \x01(\tB!\x80\x01\x01\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"grounds/customer/v1/customer.proto\x12\x13grounds.customer.v1\"y\n\x08\x43ustomer\x12)\n\x06market\x18\x01 \x01(\tB\x11\xbaH\x0er\x0c\x32\n^[A-Z]{2}$R\x06market\x12\x42\n\x0b\x63ustomer_id\x18\x02 \x01(\tB!\x80\x01\x01\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\ncustomerIdb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,6 +35,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CUSTOMER'].fields_by_name['market']._serialized_options = b'\272H\016r\0142\n^[A-Z]{2}$'
   _globals['_CUSTOMER'].fields_by_name['customer_id']._loaded_options = None
   _globals['_CUSTOMER'].fields_by_name['customer_id']._serialized_options = b'\200\001\001\272H\033r\0312\027^[A-Za-z0-9._:-]{1,64}$'
-  _globals['_CUSTOMER']._serialized_start=88
-  _globals['_CUSTOMER']._serialized_end=189
+  _globals['_CUSTOMER']._serialized_start=59
+  _globals['_CUSTOMER']._serialized_end=180
 # @@protoc_insertion_point(module_scope)

@@ -22,11 +22,10 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
-from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n grounds/explain/v1/explain.proto\x12\x12grounds.explain.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf2\x01\n\x0b\x45xplanation\x12*\n\x06method\x18\x01 \x01(\x0e\x32\x1a.grounds.explain.v1.Method\x12.\n\x08\x62\x61seline\x18\x02 \x01(\x0b\x32\x1c.grounds.explain.v1.Baseline\x12\x12\n\nbase_value\x18\x03 \x01(\x01\x12\x18\n\x0b\x62\x61se_points\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\x37\n\rcontributions\x18\x05 \x03(\x0b\x32 .grounds.explain.v1.Contribution\x12\x10\n\x08residual\x18\x06 \x01(\x01\x42\x0e\n\x0c_base_points\"\xf7\x01\n\x0c\x43ontribution\x12\x0f\n\x07\x66\x65\x61ture\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12\x34\n\x05value\x18\x03 \x01(\x0b\x32 .grounds.explain.v1.FeatureValueB\x03\x80\x01\x01\x12/\n\x06source\x18\x04 \x01(\x0e\x32\x1f.grounds.explain.v1.ValueSource\x12.\n\nas_of_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08log_odds\x18\x06 \x01(\x01\x12\x13\n\x06points\x18\x07 \x01(\x05H\x00\x88\x01\x01\x42\t\n\x07_points\"V\n\x08\x42\x61seline\x12\x13\n\x0b\x62\x61seline_id\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x11\n\trow_count\x18\x03 \x01(\x05\x12\x12\n\ndefinition\x18\x04 \x01(\t\"U\n\x0c\x46\x65\x61tureValue\x12\x19\n\x06number\x18\x01 \x01(\x01\x42\x07\xbaH\x04\x12\x02@\x01H\x00\x12\x1b\n\x05level\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01H\x00\x42\r\n\x04kind\x12\x05\xbaH\x02\x08\x01\"F\n\x07Reasons\x12\x0e\n\x06locale\x18\x01 \x01(\t\x12+\n\x07reasons\x18\x02 \x03(\x0b\x32\x1a.grounds.explain.v1.Reason\"\xad\x01\n\x06Reason\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12,\n\x04type\x18\x02 \x01(\x0e\x32\x1e.grounds.explain.v1.ReasonType\x12\x11\n\x04text\x18\x03 \x01(\tB\x03\x80\x01\x01\x12\x15\n\x08log_odds\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x13\n\x06points\x18\x05 \x01(\x05H\x01\x88\x01\x01\x12\x10\n\x08\x66\x65\x61tures\x18\x06 \x03(\tB\x0b\n\t_log_oddsB\t\n\x07_points\"(\n\x07Warning\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07\x66\x65\x61ture\x18\x02 \x01(\t*j\n\x06Method\x12\x16\n\x12METHOD_UNSPECIFIED\x10\x00\x12#\n\x1fMETHOD_INTERVENTIONAL_TREE_SHAP\x10\x01\x12#\n\x1fMETHOD_PATH_DEPENDENT_TREE_SHAP\x10\x02*\\\n\x0bValueSource\x12\x1c\n\x18VALUE_SOURCE_UNSPECIFIED\x10\x00\x12\x16\n\x12VALUE_SOURCE_STORE\x10\x01\x12\x17\n\x13VALUE_SOURCE_CALLER\x10\x02*o\n\nReasonType\x12\x1b\n\x17REASON_TYPE_UNSPECIFIED\x10\x00\x12\x15\n\x11REASON_TYPE_MODEL\x10\x01\x12\x16\n\x12REASON_TYPE_POLICY\x10\x02\x12\x15\n\x11REASON_TYPE_INPUT\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n grounds/explain/v1/explain.proto\x12\x12grounds.explain.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb4\x02\n\x0b\x45xplanation\x12\x32\n\x06method\x18\x01 \x01(\x0e\x32\x1a.grounds.explain.v1.MethodR\x06method\x12\x38\n\x08\x62\x61seline\x18\x02 \x01(\x0b\x32\x1c.grounds.explain.v1.BaselineR\x08\x62\x61seline\x12\x1d\n\nbase_value\x18\x03 \x01(\x01R\tbaseValue\x12$\n\x0b\x62\x61se_points\x18\x04 \x01(\x05H\x00R\nbasePoints\x88\x01\x01\x12\x46\n\rcontributions\x18\x05 \x03(\x0b\x32 .grounds.explain.v1.ContributionR\rcontributions\x12\x1a\n\x08residual\x18\x06 \x01(\x01R\x08residualB\x0e\n\x0c_base_points\"\xb1\x02\n\x0c\x43ontribution\x12\x18\n\x07\x66\x65\x61ture\x18\x01 \x01(\tR\x07\x66\x65\x61ture\x12\x14\n\x05group\x18\x02 \x01(\tR\x05group\x12;\n\x05value\x18\x03 \x01(\x0b\x32 .grounds.explain.v1.FeatureValueB\x03\x80\x01\x01R\x05value\x12\x37\n\x06source\x18\x04 \x01(\x0e\x32\x1f.grounds.explain.v1.ValueSourceR\x06source\x12\x38\n\nas_of_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08\x61sOfTime\x12\x19\n\x08log_odds\x18\x06 \x01(\x01R\x07logOdds\x12\x1b\n\x06points\x18\x07 \x01(\x05H\x00R\x06points\x88\x01\x01\x42\t\n\x07_points\"\x80\x01\n\x08\x42\x61seline\x12\x1f\n\x0b\x62\x61seline_id\x18\x01 \x01(\tR\nbaselineId\x12\x16\n\x06sha256\x18\x02 \x01(\tR\x06sha256\x12\x1b\n\trow_count\x18\x03 \x01(\x05R\x08rowCount\x12\x1e\n\ndefinition\x18\x04 \x01(\tR\ndefinition\"d\n\x0c\x46\x65\x61tureValue\x12!\n\x06number\x18\x01 \x01(\x01\x42\x07\xbaH\x04\x12\x02@\x01H\x00R\x06number\x12\"\n\x05level\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01H\x00R\x05levelB\r\n\x04kind\x12\x05\xbaH\x02\x08\x01\"W\n\x07Reasons\x12\x16\n\x06locale\x18\x01 \x01(\tR\x06locale\x12\x34\n\x07reasons\x18\x02 \x03(\x0b\x32\x1a.grounds.explain.v1.ReasonR\x07reasons\"\xda\x01\n\x06Reason\x12\x12\n\x04\x63ode\x18\x01 \x01(\tR\x04\x63ode\x12\x32\n\x04type\x18\x02 \x01(\x0e\x32\x1e.grounds.explain.v1.ReasonTypeR\x04type\x12\x17\n\x04text\x18\x03 \x01(\tB\x03\x80\x01\x01R\x04text\x12\x1e\n\x08log_odds\x18\x04 \x01(\x01H\x00R\x07logOdds\x88\x01\x01\x12\x1b\n\x06points\x18\x05 \x01(\x05H\x01R\x06points\x88\x01\x01\x12\x1a\n\x08\x66\x65\x61tures\x18\x06 \x03(\tR\x08\x66\x65\x61turesB\x0b\n\t_log_oddsB\t\n\x07_points\"7\n\x07Warning\x12\x12\n\x04\x63ode\x18\x01 \x01(\tR\x04\x63ode\x12\x18\n\x07\x66\x65\x61ture\x18\x02 \x01(\tR\x07\x66\x65\x61ture*j\n\x06Method\x12\x16\n\x12METHOD_UNSPECIFIED\x10\x00\x12#\n\x1fMETHOD_INTERVENTIONAL_TREE_SHAP\x10\x01\x12#\n\x1fMETHOD_PATH_DEPENDENT_TREE_SHAP\x10\x02*\\\n\x0bValueSource\x12\x1c\n\x18VALUE_SOURCE_UNSPECIFIED\x10\x00\x12\x16\n\x12VALUE_SOURCE_STORE\x10\x01\x12\x17\n\x13VALUE_SOURCE_CALLER\x10\x02*o\n\nReasonType\x12\x1b\n\x17REASON_TYPE_UNSPECIFIED\x10\x00\x12\x15\n\x11REASON_TYPE_MODEL\x10\x01\x12\x16\n\x12REASON_TYPE_POLICY\x10\x02\x12\x15\n\x11REASON_TYPE_INPUT\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,24 +42,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FEATUREVALUE'].fields_by_name['level']._serialized_options = b'\272H\007r\005\020\001\030\200\001'
   _globals['_REASON'].fields_by_name['text']._loaded_options = None
   _globals['_REASON'].fields_by_name['text']._serialized_options = b'\200\001\001'
-  _globals['_METHOD']._serialized_start=1078
-  _globals['_METHOD']._serialized_end=1184
-  _globals['_VALUESOURCE']._serialized_start=1186
-  _globals['_VALUESOURCE']._serialized_end=1278
-  _globals['_REASONTYPE']._serialized_start=1280
-  _globals['_REASONTYPE']._serialized_end=1391
-  _globals['_EXPLANATION']._serialized_start=119
-  _globals['_EXPLANATION']._serialized_end=361
-  _globals['_CONTRIBUTION']._serialized_start=364
-  _globals['_CONTRIBUTION']._serialized_end=611
-  _globals['_BASELINE']._serialized_start=613
-  _globals['_BASELINE']._serialized_end=699
-  _globals['_FEATUREVALUE']._serialized_start=701
-  _globals['_FEATUREVALUE']._serialized_end=786
-  _globals['_REASONS']._serialized_start=788
-  _globals['_REASONS']._serialized_end=858
-  _globals['_REASON']._serialized_start=861
-  _globals['_REASON']._serialized_end=1034
-  _globals['_WARNING']._serialized_start=1036
-  _globals['_WARNING']._serialized_end=1076
+  _globals['_METHOD']._serialized_start=1308
+  _globals['_METHOD']._serialized_end=1414
+  _globals['_VALUESOURCE']._serialized_start=1416
+  _globals['_VALUESOURCE']._serialized_end=1508
+  _globals['_REASONTYPE']._serialized_start=1510
+  _globals['_REASONTYPE']._serialized_end=1621
+  _globals['_EXPLANATION']._serialized_start=90
+  _globals['_EXPLANATION']._serialized_end=398
+  _globals['_CONTRIBUTION']._serialized_start=401
+  _globals['_CONTRIBUTION']._serialized_end=706
+  _globals['_BASELINE']._serialized_start=709
+  _globals['_BASELINE']._serialized_end=837
+  _globals['_FEATUREVALUE']._serialized_start=839
+  _globals['_FEATUREVALUE']._serialized_end=939
+  _globals['_REASONS']._serialized_start=941
+  _globals['_REASONS']._serialized_end=1028
+  _globals['_REASON']._serialized_start=1031
+  _globals['_REASON']._serialized_end=1249
+  _globals['_WARNING']._serialized_start=1251
+  _globals['_WARNING']._serialized_end=1306
 # @@protoc_insertion_point(module_scope)

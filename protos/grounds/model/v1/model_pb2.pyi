@@ -1,4 +1,3 @@
-from buf.validate import validate_pb2 as _validate_pb2
 from grounds.explain.v1 import explain_pb2 as _explain_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper

@@ -32,9 +32,12 @@ class ModelServiceStub:
     A failed call is a google.rpc.Status with exactly one google.rpc.ErrorInfo,
     domain "grounds", whose reason is one of those named at the method, or one that
     every method has: REQUEST_INVALID (INVALID_ARGUMENT, with a BadRequest that
-    names every field), METHOD_NOT_ALLOWED (PERMISSION_DENIED), STORE_UNAVAILABLE
-    (UNAVAILABLE), DRAINING (UNAVAILABLE: another server, or this one restarted,
-    will answer), INTERNAL (INTERNAL, with an incident id and nothing else).
+    names every field), REQUEST_UNREADABLE (INVALID_ARGUMENT: the bytes are not an
+    encoded request), REQUEST_TOO_LARGE (RESOURCE_EXHAUSTED, with the limit as
+    metadata "bytes_max"), METHOD_UNKNOWN (UNIMPLEMENTED: this server does not have
+    the method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), STORE_UNAVAILABLE
+    (UNAVAILABLE), DRAINING (UNAVAILABLE: retry, another server or this one after
+    its restart answers), INTERNAL (INTERNAL, with an incident id and nothing else).
     Branch on the reason, never on the message.
     """
 
@@ -63,9 +66,12 @@ class ModelServiceServicer:
     A failed call is a google.rpc.Status with exactly one google.rpc.ErrorInfo,
     domain "grounds", whose reason is one of those named at the method, or one that
     every method has: REQUEST_INVALID (INVALID_ARGUMENT, with a BadRequest that
-    names every field), METHOD_NOT_ALLOWED (PERMISSION_DENIED), STORE_UNAVAILABLE
-    (UNAVAILABLE), DRAINING (UNAVAILABLE: another server, or this one restarted,
-    will answer), INTERNAL (INTERNAL, with an incident id and nothing else).
+    names every field), REQUEST_UNREADABLE (INVALID_ARGUMENT: the bytes are not an
+    encoded request), REQUEST_TOO_LARGE (RESOURCE_EXHAUSTED, with the limit as
+    metadata "bytes_max"), METHOD_UNKNOWN (UNIMPLEMENTED: this server does not have
+    the method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), STORE_UNAVAILABLE
+    (UNAVAILABLE), DRAINING (UNAVAILABLE: retry, another server or this one after
+    its restart answers), INTERNAL (INTERNAL, with an incident id and nothing else).
     Branch on the reason, never on the message.
     """
 
@@ -115,9 +121,12 @@ class ModelService:
     A failed call is a google.rpc.Status with exactly one google.rpc.ErrorInfo,
     domain "grounds", whose reason is one of those named at the method, or one that
     every method has: REQUEST_INVALID (INVALID_ARGUMENT, with a BadRequest that
-    names every field), METHOD_NOT_ALLOWED (PERMISSION_DENIED), STORE_UNAVAILABLE
-    (UNAVAILABLE), DRAINING (UNAVAILABLE: another server, or this one restarted,
-    will answer), INTERNAL (INTERNAL, with an incident id and nothing else).
+    names every field), REQUEST_UNREADABLE (INVALID_ARGUMENT: the bytes are not an
+    encoded request), REQUEST_TOO_LARGE (RESOURCE_EXHAUSTED, with the limit as
+    metadata "bytes_max"), METHOD_UNKNOWN (UNIMPLEMENTED: this server does not have
+    the method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), STORE_UNAVAILABLE
+    (UNAVAILABLE), DRAINING (UNAVAILABLE: retry, another server or this one after
+    its restart answers), INTERNAL (INTERNAL, with an incident id and nothing else).
     Branch on the reason, never on the message.
     """
 
