@@ -8,9 +8,9 @@ import pandas as pd
 
 from models.bundle import Bundle, read_bundle
 from training.console import Console
-from training.release.model_release import release
-from training.scoring.feature_file import write_features
-from training.sources.table import samples_of_table
+from training.release.model_release import release_model
+from training.scoring.feature_file import write_feature_file
+from training.sources.table import read_table_samples
 from training.spec import read_spec, spec_digest
 
 SPEC = """
@@ -181,8 +181,8 @@ def write_small_family(folder: Path, spec_text: str = SPEC, customers: pd.DataFr
     (made_customers() if customers is None else customers).to_csv(table, index=False)
     spec_file.write_text(spec_text)
     policy.write_text(POLICY)
-    spec, samples = samples_of_table(read_spec(spec_file), table)
+    spec, samples = read_table_samples(read_spec(spec_file), table)
     bundles, features = folder / "bundles", folder / "credit.features.parquet"
-    bundle_folder = release(spec, spec_digest(spec_file), samples, bundles, Console(1)).folder
-    write_features(features, spec.family, read_bundle(bundle_folder).schema, samples.rows)
+    bundle_folder = release_model(spec, spec_digest(spec_file), samples, bundles, Console(1)).folder
+    write_feature_file(features, spec.family, read_bundle(bundle_folder).schema, samples.rows)
     return SmallFamily(folder, spec_file, table, policy, bundles, bundle_folder, features)

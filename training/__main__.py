@@ -13,16 +13,16 @@ from models.bundle import read_bundle
 from models.errors import ModelError
 from models.model import open_model
 from training.console import Console
-from training.errors import SpecRefused, TrainingError
-from training.external_model import export_model, verdict_table
-from training.release.model_release import release
-from training.report.printed import campaign_table, facts, gates_table, quality_table, waterfall_table
-from training.scoring.bundle_selection import chosen_bundle, decline_bundle, refuse_changed
-from training.scoring.feature_file import write_features
-from training.scoring.scoring_run import Extras, write_run, write_run_at
-from training.sources.snapshots import customers_at, samples_of_log
-from training.sources.table import customers_of_table, samples_of_table
-from training.sources.transaction_log import Sources
+from training.errors import SpecInvalid, TrainingError
+from training.external_model import equivalence_table, export_model
+from training.release.model_release import release_model
+from training.report.terminal import campaign_table, gates_table, quality_table, summary_lines, waterfall_table
+from training.scoring.bundle_selection import check_compatible, select_bundle, select_decline_bundle
+from training.scoring.feature_file import write_feature_file
+from training.scoring.scoring_run import RunOptions, score_feature_file, score_transaction_log
+from training.sources.snapshots import read_log_customers, read_log_samples
+from training.sources.table import read_table_customers, read_table_samples
+from training.sources.transaction_log import SourcePaths
 from training.spec import read_spec, spec_digest
 
 app = typer.Typer(
@@ -52,27 +52,27 @@ def fit(
     """Fit, calibrate, export, prove, measure and release one model; write the customers' feature file."""
     console = Console(threads)
     spec = read_spec(spec_file)
-    console.say(f"{spec.family}: {spec.title}")
+    console.info(f"{spec.family}: {spec.title}")
     if spec.table is not None:
         path = data or spec_file.parent / (spec.table.path or "")
-        refuse_status(status)
-        spec, samples = samples_of_table(spec, path)
+        _reject_status(status)
+        spec, samples = read_table_samples(spec, path)
         customers = samples.rows
     else:
-        samples, customers = samples_of_log(spec, Sources(spec_file.parent, data, status), threads)
-    console.show(waterfall_table(samples))
-    made = release(spec, spec_digest(spec_file), samples, bundles, console)
+        samples, customers = read_log_samples(spec, SourcePaths(spec_file.parent, data, status), threads)
+    console.print_table(waterfall_table(samples))
+    made = release_model(spec, spec_digest(spec_file), samples, bundles, console)
     features = files / f"{spec.family}.features.parquet"
-    write_features(features, spec.family, read_bundle(made.folder).schema, customers)
-    console.show(quality_table(made.findings))
-    if made.findings.campaign is not None:
-        console.show(campaign_table(made.findings.campaign))
-    console.show(gates_table(made.lines))
-    for line in facts(made.findings):
-        console.say(line)
-    console.say(f"features of {len(customers):,} customers: {features}")
-    console.say(f"bundle: {made.folder}")
-    console.say(f"to let it serve: python -m server activate {made.folder.name[:12]}")
+    write_feature_file(features, spec.family, read_bundle(made.folder).schema, customers)
+    console.print_table(quality_table(made.evaluation))
+    if made.evaluation.campaign is not None:
+        console.print_table(campaign_table(made.evaluation.campaign))
+    console.print_table(gates_table(made.gate_results))
+    for line in summary_lines(made.evaluation):
+        console.info(line)
+    console.info(f"features of {len(customers):,} customers: {features}")
+    console.info(f"bundle: {made.folder}")
+    console.info(f"to let it serve: python -m server activate {made.folder.name[:12]}")
 
 
 @app.command(epilog="Example: python -m training score training/churn.toml --at 2017-12-15")
@@ -97,29 +97,29 @@ def score(
     console = Console(threads)
     spec = read_spec(spec_file)
     if at is None and (data is not None or status is not None):
-        raise SpecRefused(f"{spec_file}: --data and --status need --at; without it a feature file is scored")
+        raise SpecInvalid(f"{spec_file}: --data and --status need --at; without it a feature file is scored")
     digest = spec_digest(spec_file)
-    chosen, second = chosen_bundle(bundles, spec.family, bundle), decline_bundle(bundles, spec.family, decline)
+    chosen, second = select_bundle(bundles, spec.family, bundle), select_decline_bundle(bundles, spec.family, decline)
     for one in (chosen, second):
         if one is not None:
-            refuse_changed(spec, digest, one, console.say)
+            check_compatible(spec, digest, one, console.info)
     model = open_model(chosen)
     run = to or Path("files") / f"{spec.family}.run.parquet"
-    extras = Extras(
+    extras = RunOptions(
         decline=open_model(second) if second else None,
-        suppress=suppress,
+        suppression_list=suppress,
         spec_sha256=digest,
         threads=threads,
-        say=console.progress(),
+        report_progress=console.progress_reporter(),
     )
     if at is None:
         source = features or Path("files") / f"{spec.family}.features.parquet"
-        count = write_run(spec, model, source, run, extras)
+        count = score_feature_file(spec, model, source, run, extras)
     elif features is not None or spec.log is None:
-        raise SpecRefused(f"{spec_file}: --at is for logs and without --features")
+        raise SpecInvalid(f"{spec_file}: --at is for logs and without --features")
     else:
-        count = write_run_at(spec, model, Sources(spec_file.parent, data, status), at.date(), run, extras)
-    console.say(f"run of {count:,} customers: {run}")
+        count = score_transaction_log(spec, model, SourcePaths(spec_file.parent, data, status), at.date(), run, extras)
+    console.info(f"run of {count:,} customers: {run}")
 
 
 @app.command(epilog="Example: python -m training features training/churn.toml --at 2017-12-15")
@@ -137,28 +137,28 @@ def features(
     """Write the features of all customers, for the active model, without fitting; `server load` takes the file."""
     console = Console(1)
     spec = read_spec(spec_file)
-    chosen = chosen_bundle(bundles, spec.family, bundle)
-    refuse_changed(spec, spec_digest(spec_file), chosen, console.say)
+    chosen = select_bundle(bundles, spec.family, bundle)
+    check_compatible(spec, spec_digest(spec_file), chosen, console.info)
     day = at.date() if at else None
     if spec.table is not None:
-        refuse_status(status)
+        _reject_status(status)
         source = data or spec_file.parent / (spec.table.path or "")
-        customers, waterfall = customers_of_table(spec, source, chosen.schema, day)
+        customers, waterfall = read_table_customers(spec, source, chosen.schema, day)
         for what, count in waterfall:
-            console.say(f"{what}: {count:,}")
+            console.info(f"{what}: {count:,}")
     else:
         if day is None:
-            raise SpecRefused(f"{spec_file}: a log needs --at DATE")
-        customers = customers_at(spec, Sources(spec_file.parent, data, status), day, CORES)
+            raise SpecInvalid(f"{spec_file}: a log needs --at DATE")
+        customers = read_log_customers(spec, SourcePaths(spec_file.parent, data, status), day, CORES)
     target = to or Path("files") / f"{spec.family}.features.parquet"
-    write_features(target, spec.family, chosen.schema, customers)
-    console.say(f"features of {len(customers):,} customers: {target}")
+    write_feature_file(target, spec.family, chosen.schema, customers)
+    console.info(f"features of {len(customers):,} customers: {target}")
 
 
-def refuse_status(status: Path | None) -> None:
+def _reject_status(status: Path | None) -> None:
     """Refuse a status table where there is no log."""
     if status is not None:
-        raise SpecRefused("--status is for logs; a table says by table.exclude whom to leave out")
+        raise SpecInvalid("--status is for logs; a table says by table.exclude whom to leave out")
 
 
 @app.command(epilog="Example: python -m training export my_model.txt --baseline applicants.parquet --to my_model")
@@ -177,9 +177,9 @@ def export(
     """Export a LightGBM model of your own, binary and within the limits, and prove the files equal to it."""
     console = Console(1)
     verdict = export_model(model, to, baseline, console)
-    console.show(verdict_table(verdict))
-    console.say(f"base value: {verdict.base_margin!r} log-odds")
-    console.say(f"files: {to}; to the bit with ONNX Runtime on one thread: SessionOptions.intra_op_num_threads = 1")
+    console.print_table(equivalence_table(verdict))
+    console.info(f"base value: {verdict.base_margin!r} log-odds")
+    console.info(f"files: {to}; to the bit with ONNX Runtime on one thread: SessionOptions.intra_op_num_threads = 1")
 
 
 def main() -> int:

@@ -5,13 +5,13 @@ class TrainingError(Exception):
     """Something that the person at the keyboard can mend; shown without a traceback."""
 
 
-class SpecRefused(TrainingError):
+class SpecInvalid(TrainingError):
     """The spec file says something that cannot be right."""
 
 
-class DataRefused(TrainingError):
+class DataInvalid(TrainingError):
     """The table or the log holds something that cannot be right."""
 
 
-class ModelRefused(TrainingError):
+class ModelRejected(TrainingError):
     """The fitted model cannot be exported exactly, or failed a check on the way."""

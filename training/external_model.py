@@ -23,13 +23,13 @@ from training.equivalence.check import (
     reference_base_margin,
 )
 from training.equivalence.probes import RANDOM_ROW_COUNT
-from training.errors import DataRefused, ModelRefused
+from training.errors import DataInvalid, ModelRejected
 from training.export.explain import explain_onnx
 from training.export.score import score_onnx
 from training.export.trees import read_ensemble
 from training.sources.table import read_table
 
-SHOWN_LEVELS = 5
+_LEVELS_SHOWN = 5
 
 
 def export_model(
@@ -49,52 +49,54 @@ def export_model(
         random_rows: How many random rows the gate examines, beside the others.
 
     Raises:
-        ModelRefused: The model is of a kind that is not exported, its explanation too large, or a file
+        ModelRejected: The model is of a kind that is not exported, its explanation too large, or a file
             differs from it (NotEqual, with a witness).
-        DataRefused: The folder is there already, or the rows do not fit the model.
+        DataInvalid: The folder is there already, or the rows do not fit the model.
     """
-    refuse_folder(to)
-    booster = read_model(model)
-    population = None if baseline is None else read_rows(baseline, booster)
+    _check_target(to)
+    booster = _read_model(model)
+    population = None if baseline is None else _read_baseline(baseline, booster)
     ensemble = read_ensemble(booster)
-    console.say(f"{model.name}: {len(ensemble.trees)} trees, {ensemble.feature_count} features")
-    score, explain = (named(graph, booster) for graph in (score_onnx(ensemble), explain_onnx(ensemble, population)))
-    console.say("prove that the files say what LightGBM and the definition say, row by row")
+    console.info(f"{model.name}: {len(ensemble.trees)} trees, {ensemble.feature_count} features")
+    score, explain = (
+        _add_metadata(graph, booster) for graph in (score_onnx(ensemble), explain_onnx(ensemble, population))
+    )
+    console.info("prove that the files say what LightGBM and the definition say, row by row")
     subject = ExportedModel(booster, score, explain, population, reference_base_margin(booster, population))
-    verdict = check_equivalence(subject, population, random_rows, console.say)
+    verdict = check_equivalence(subject, population, random_rows, console.info)
     gate = document_bytes(gate_document(verdict))
     files = {"score.onnx": score, "explain.onnx": explain, "gate.json": gate, "model.txt": model.read_bytes()}
     if not write_folder(to, files):
-        raise DataRefused(f"{to}: was made by something else meanwhile, and is left as it is; name another with --to")
+        raise DataInvalid(f"{to}: was made by something else meanwhile, and is left as it is; name another with --to")
     return verdict
 
 
-def refuse_folder(to: Path) -> None:
+def _check_target(to: Path) -> None:
     """Refuse a folder that is there already, or cannot be made, before anything is proved."""
     if to.exists() or to.is_symlink():
-        raise DataRefused(f"{to}: is there already; name a new folder with --to")
+        raise DataInvalid(f"{to}: is there already; name a new folder with --to")
     try:
         to.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataRefused(f"{to}: cannot be made: {error.strerror}; name another folder with --to") from error
+        raise DataInvalid(f"{to}: cannot be made: {error.strerror}; name another folder with --to") from error
     if not os.access(to.parent, os.W_OK):
-        raise DataRefused(f"{to}: cannot be made: {to.parent} may not be written to; name another folder with --to")
+        raise DataInvalid(f"{to}: cannot be made: {to.parent} may not be written to; name another folder with --to")
 
 
-def read_model(path: Path) -> lightgbm.Booster:
+def _read_model(path: Path) -> lightgbm.Booster:
     """Read a model's text."""
     try:
-        booster = lightgbm.Booster(model_str=whole_text(path))
+        booster = lightgbm.Booster(model_str=_read_complete_text(path))
         booster.dump_model()  # numbers that are none are found here
     except (OSError, ValueError, lightgbm.basic.LightGBMError) as error:
-        raise ModelRefused(
+        raise ModelRejected(
             f"{path}: cannot be read as LightGBM's text of a model: {error}; write it with booster.save_model(PATH) "
             "(scikit-learn: model.booster_.save_model(PATH))"
         ) from error
     return booster
 
 
-def whole_text(path: Path) -> str:
+def _read_complete_text(path: Path) -> str:
     """Give a model's text: LightGBM ends the process where it ends within a tree."""
     text = path.read_text(encoding="utf-8")
     if "end of trees" not in text.splitlines():
@@ -102,7 +104,7 @@ def whole_text(path: Path) -> str:
     return text
 
 
-def named(graph: bytes, booster: lightgbm.Booster) -> bytes:
+def _add_metadata(graph: bytes, booster: lightgbm.Booster) -> bytes:
     """Write into a graph what its columns are, and the sigmoid of the probability."""
     model = onnx.load_from_string(graph)
     sigmoid = str(booster.dump_model()["objective"]).partition("sigmoid:")[2].split(" ")[0] or "1"
@@ -111,7 +113,7 @@ def named(graph: bytes, booster: lightgbm.Booster) -> bytes:
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def read_rows(path: Path, booster: lightgbm.Booster) -> NDArray[np.float64]:
+def _read_baseline(path: Path, booster: lightgbm.Booster) -> NDArray[np.float64]:
     """Read rows with the columns of the model, in its order; empty cells are missing.
 
     LightGBM writes an underscore where a name has a blank; a column is found under either name.
@@ -127,13 +129,13 @@ def read_rows(path: Path, booster: lightgbm.Booster) -> NDArray[np.float64]:
         if there.count(name) == 1 and not pd.api.types.is_numeric_dtype(table[name])
     ]
     if problems:
-        raise DataRefused(f"{path}: " + "; ".join([*problems, f"it has: {', '.join(there)}"]))
-    if problems := [*foreign_codes(table, booster)]:
-        raise DataRefused(f"{path}: " + "; ".join(problems))
+        raise DataInvalid(f"{path}: " + "; ".join([*problems, f"it has: {', '.join(there)}"]))
+    if problems := [*_category_code_problems(table, booster)]:
+        raise DataInvalid(f"{path}: " + "; ".join(problems))
     return np.ascontiguousarray(table[names].to_numpy(dtype=np.float64))
 
 
-def foreign_codes(table: pd.DataFrame, booster: lightgbm.Booster) -> Iterator[str]:
+def _category_code_problems(table: pd.DataFrame, booster: lightgbm.Booster) -> Iterator[str]:
     """Name the categories of a pandas frame that stand in the rows as they are: the model knows them by their places alone."""
     infos = booster.dump_model()["feature_infos"]
     names = [name for name in booster.feature_name() if infos.get(name, {}).get("values")]
@@ -143,11 +145,11 @@ def foreign_codes(table: pd.DataFrame, booster: lightgbm.Booster) -> Iterator[st
     for name, levels in zip(names, lists, strict=True):
         values = table[name].dropna()
         if not values.isin(range(len(levels))).all():
-            told = ", ".join(map(str, levels[:SHOWN_LEVELS])) + (", ..." if len(levels) > SHOWN_LEVELS else "")
+            told = ", ".join(map(str, levels[:_LEVELS_SHOWN])) + (", ..." if len(levels) > _LEVELS_SHOWN else "")
             yield f"column {name!r} must hold codes: 0 to {len(levels) - 1} stand for {told}, in this order"
 
 
-def verdict_table(verdict: EquivalenceReport) -> Table:
+def equivalence_table(verdict: EquivalenceReport) -> Table:
     """Show what was examined, and how far the files are off."""
     table = Table(
         title=f"Every margin equals LightGBM's to the bit; contributions: {verdict.method}", title_justify="left"

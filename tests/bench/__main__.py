@@ -40,13 +40,13 @@ def explanation(
     with released_models(bundles, files, console) as (bundles_folder, files_folder):
         models = []
         for family in ("credit", "churn"):
-            console.say(f"time the {family} model")
+            console.info(f"time the {family} model")
             features = files_folder / f"{family}.features.parquet"
             models.append(
                 measure_model(released_subject(family, find_bundle(bundles_folder, family), features), rounds)
             )
-        results = {"models": models, "grid": list(measure_grid(max(3, rounds // 4), console.say))}
-    console.say(f"written: {write_results('explanation', measured_on, results).name}")
+        results = {"models": models, "grid": list(measure_grid(max(3, rounds // 4), console.info))}
+    console.info(f"written: {write_results('explanation', measured_on, results).name}")
     renew_readme()
 
 
@@ -57,7 +57,7 @@ def recourse(bundles: Bundles = None, files: Files = None) -> None:
     measured_on = provenance()
     with released_models(bundles, files, console) as (bundles_folder, files_folder):
         found = measure_recourse(find_bundle(bundles_folder, "credit"), files_folder / "credit.features.parquet")
-    console.say(f"written: {write_results('recourse', measured_on, found).name}")
+    console.info(f"written: {write_results('recourse', measured_on, found).name}")
     renew_readme()
 
 
@@ -74,7 +74,7 @@ def durable(
     with released_models(bundles, files, console) as (bundles_folder, files_folder):
         features = files_folder / "credit.features.parquet"
         found = recorded(find_bundle(bundles_folder, "credit"), features, seconds, rounds)
-    console.say(f"written: {write_results('record', measured_on, found).name}")
+    console.info(f"written: {write_results('record', measured_on, found).name}")
     renew_readme()
 
 
@@ -88,8 +88,8 @@ def churn(
     console = Console(1)
     measured_on = provenance()
     with released_models(bundles, files, console) as (bundles_folder, _):
-        found = [measure_scoring(find_bundle(bundles_folder, "churn"), count, console.say) for count in lines or LINES]
-    console.say(f"written: {write_results('churn', measured_on, {'logs': found}).name}")
+        found = [measure_scoring(find_bundle(bundles_folder, "churn"), count, console.info) for count in lines or LINES]
+    console.info(f"written: {write_results('churn', measured_on, {'logs': found}).name}")
     renew_readme()
 
 
@@ -100,8 +100,8 @@ def feed(
     """Load a made run, and time its export and its pages as the CRM reads them."""
     console = Console(1)
     measured_on = provenance()
-    found = measure_feed(customers, console.say)
-    console.say(f"written: {write_results('feed', measured_on, found).name}")
+    found = measure_feed(customers, console.info)
+    console.info(f"written: {write_results('feed', measured_on, found).name}")
     renew_readme()
 
 
@@ -120,8 +120,8 @@ def audit(
     measured_on = provenance()
     with released_models(bundles, files, console) as (bundles_folder, files_folder):
         features = files_folder / "credit.features.parquet"
-        found = audited(find_bundle(bundles_folder, "credit"), features, records, store, console.say, keep)
-    console.say(f"written: {write_results('audit', measured_on, found).name}")
+        found = audited(find_bundle(bundles_folder, "credit"), features, records, store, console.info, keep)
+    console.info(f"written: {write_results('audit', measured_on, found).name}")
     renew_readme()
 
 
@@ -136,7 +136,7 @@ def released_models(bundles: Path | None, files: Path | None, console: Console) 
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "bundles", Path(folder) / "files"
         for family in ("credit", "churn"):
-            console.say(f"train the {family} model")
+            console.info(f"train the {family} model")
             run("training", "fit", f"training/{family}.toml", "--bundles", str(made[0]), "--files", str(made[1]))
         yield made
 

@@ -14,7 +14,7 @@ from tests.bench.subjects import BACKGROUND_ROWS, YARDSTICK, Subject, fitted_sub
 from tests.bench.timing import Way, time_interleaved
 from tests.oracles import FloatArray, margins
 from training.equivalence.reference import interventional_shap
-from training.errors import ModelRefused
+from training.errors import ModelRejected
 
 LEAVES, TREES, COLUMNS = (4, 8, 16, 31), (50, 100, 300), (6, 19, 100)
 EXPLAINED, SHAP = "score + explanation", f"shap, interventional, {BACKGROUND_ROWS} rows"
@@ -86,7 +86,7 @@ def measure_grid(rounds: int, progress: Callable[[str], None]) -> Iterator[dict[
                 begun = time.perf_counter()
                 try:
                     subject = fitted_subject(leaves, trees, columns)
-                except ModelRefused as refusal:
+                except ModelRejected as refusal:
                     progress(f"{leaves} leaves, {trees} trees, {columns} features: {refusal}")
                     yield {"leaves": leaves, "trees": trees, "features": columns, "refused": str(refusal)}
                     continue

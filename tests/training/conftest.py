@@ -13,11 +13,11 @@ from models.bundle import read_bundle
 from models.model import Model, open_model
 from tests.training.transaction_logs import MadeLog, write_log
 from training.console import Console
-from training.release.model_release import release
-from training.scoring.feature_file import write_features
-from training.scoring.scoring_run import Extras, write_run_at
-from training.sources.snapshots import samples_of_log
-from training.sources.transaction_log import Sources
+from training.release.model_release import release_model
+from training.scoring.feature_file import write_feature_file
+from training.scoring.scoring_run import RunOptions, score_transaction_log
+from training.sources.snapshots import read_log_samples
+from training.sources.transaction_log import SourcePaths
 from training.spec import read_spec, spec_digest
 
 AT = dt.date(2025, 11, 1)
@@ -31,13 +31,13 @@ class Trained:
     churn: Model
     decline: Model
 
-    def extras(self, **others: Any) -> Extras:
+    def extras(self, **others: Any) -> RunOptions:
         """Give what a run is made with."""
-        return Extras(decline=self.decline, **others)
+        return RunOptions(decline=self.decline, **others)
 
-    def run(self, to: Path, extras: Extras) -> pd.DataFrame:
+    def run(self, to: Path, extras: RunOptions) -> pd.DataFrame:
         """Score the log and read the run."""
-        write_run_at(read_spec(self.made.spec), self.churn, Sources(self.made.folder), AT, to, extras)
+        score_transaction_log(read_spec(self.made.spec), self.churn, SourcePaths(self.made.folder), AT, to, extras)
         return pq.read_table(to).to_pandas()
 
 
@@ -48,8 +48,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     models = []
     for path in (made.spec, made.decline_spec):
         spec = read_spec(path)
-        samples, latest = samples_of_log(spec, Sources(made.folder), 1)
-        folder = release(spec, spec_digest(path), samples, made.folder / "bundles", Console(1)).folder
+        samples, latest = read_log_samples(spec, SourcePaths(made.folder), 1)
+        folder = release_model(spec, spec_digest(path), samples, made.folder / "bundles", Console(1)).folder
         models.append(open_model(read_bundle(folder)))
-        write_features(made.folder / f"{spec.family}.parquet", spec.family, models[-1].bundle.schema, latest)
+        write_feature_file(made.folder / f"{spec.family}.parquet", spec.family, models[-1].bundle.schema, latest)
     return Trained(made, *models)

@@ -266,9 +266,9 @@ def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_proved(tmp_p
 
 def test_a_folder_that_appears_meanwhile_is_left_as_it_is_and_said(tmp_path: Path) -> None:
     class Hasty(Console):
-        def say(self, message: str) -> None:
+        def info(self, line: str) -> None:
             (tmp_path / "out").mkdir(exist_ok=True)
-            super().say(message)
+            super().info(line)
 
     with pytest.raises(TrainingError, match="was made by something else meanwhile"):
         export_model(Path(saved(tmp_path, their_model())), tmp_path / "out", None, Hasty(1), random_rows=50)

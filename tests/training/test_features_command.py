@@ -13,9 +13,9 @@ from models.schema import UNSEEN
 from tests.conftest import ROOT, Released, run
 from tests.server.edges.credit.test_category_features import CATEGORY
 from tests.small import SPEC, made_customers, write_small_family
-from training.errors import DataRefused
-from training.sources.snapshots import customers_at
-from training.sources.transaction_log import Sources
+from training.errors import DataInvalid
+from training.sources.snapshots import read_log_customers
+from training.sources.transaction_log import SourcePaths
 from training.spec import read_spec
 
 
@@ -40,8 +40,8 @@ def test_a_date_that_the_log_does_not_reach_is_refused() -> None:
 
     spec = read_spec(ROOT / "training" / "churn.toml")
 
-    with pytest.raises(DataRefused, match="the log ends"):
-        customers_at(spec, Sources(), dt.date(2018, 3, 1), 2)
+    with pytest.raises(DataInvalid, match="the log ends"):
+        read_log_customers(spec, SourcePaths(), dt.date(2018, 3, 1), 2)
 
 
 def test_a_later_table_with_other_levels_is_written_in_the_codes_of_the_model(tmp_path: Path) -> None:

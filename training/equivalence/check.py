@@ -23,7 +23,7 @@ from training.equivalence.reference import (
     reference_pd,
     reference_score,
 )
-from training.errors import ModelRefused
+from training.errors import ModelRejected
 
 SCORED_ROWS = 10_000
 SCALED_MAX = 1e-6  # far below what a pd or a point is told with, far above what doubles leave over
@@ -49,7 +49,7 @@ class EquivalenceReport:
     kinds: tuple[RowKindResult, ...]
 
 
-class ExportMismatch(ModelRefused):
+class ExportMismatch(ModelRejected):
     """An exported file is not its model; the witness is a row that shows it."""
 
     def __init__(self, witness: Counterexample) -> None:

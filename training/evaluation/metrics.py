@@ -4,15 +4,15 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict
 
-from training.evaluation.model_evaluation import Findings
-from training.measures.intervals import Interval
+from training.evaluation.model_evaluation import ModelEvaluation
+from training.measures.bootstrap import Interval
 from training.measures.proportions import Estimate
-from training.measures.stability import Stability
+from training.measures.stability import StabilityIndex
 from training.measures.swap import SwapSet
 
-Figure = tuple[str, float | None]
+_Metric = tuple[str, float | None]
 # "calibration" alone is the question whether the pds of the hold-out are right.
-PART_NAMES = {
+_PART_NAMES = {
     "FIT": "development.fit",
     "CALIBRATION": "development.calibration",
     "HOLD_OUT": "hold_out",
@@ -20,18 +20,18 @@ PART_NAMES = {
 }
 
 
-def metrics_of(findings: Findings) -> dict[str, float]:
+def named_metrics(findings: ModelEvaluation) -> dict[str, float]:
     """Name every figure; one that was not measured, or is infinite, has no name."""
     figures = [
-        *qualities(findings),
-        *intervals(findings),
-        *calibration(findings),
-        *grades(findings),
-        *challenge(findings),
-        *movement(findings),
-        *sweep(findings),
-        *fairness(findings),
-        *campaign(findings),
+        *_quality_metrics(findings),
+        *_ranking_metrics(findings),
+        *_calibration_metrics(findings),
+        *_grade_metrics(findings),
+        *_rival_metrics(findings),
+        *_drift_metrics(findings),
+        *_monotonicity_metrics(findings),
+        *_fairness_metrics(findings),
+        *_campaign_metrics(findings),
         *((f"cross_validation.{name}.auc", auc) for name, auc in findings.cross_validation.items()),
         *((f"gate.{kind.kind}.rows".replace(" ", "_"), float(kind.rows)) for kind in findings.equivalence.kinds),
     ]
@@ -40,27 +40,27 @@ def metrics_of(findings: Findings) -> dict[str, float]:
     return {name: float(value) for name, value in figures if value is not None and math.isfinite(value)}
 
 
-def qualities(findings: Findings) -> Iterator[Figure]:
+def _quality_metrics(findings: ModelEvaluation) -> Iterator[_Metric]:
     """Name the figures of every part, period and rival."""
-    named = {PART_NAMES[part]: found for part, found in findings.parts.items()}
+    named = {_PART_NAMES[part]: found for part, found in findings.parts.items()}
     named |= {f"hold_out.{period}": found for period, found in findings.periods.items()}
     named |= {f"rival.{name}": rival.quality for name, rival in findings.rivals.items()}
     for name, found in named.items():
         yield from ((f"{name}.{what}", value) for what, value in asdict(found).items())
 
 
-def intervals(findings: Findings) -> Iterator[Figure]:
+def _ranking_metrics(findings: ModelEvaluation) -> Iterator[_Metric]:
     """Name the ends of the intervals."""
     ranking = findings.ranking
     for name, found in (("auc", ranking.auc), ("gini", ranking.gini), ("ks", ranking.ks)):
-        yield from ends(f"hold_out.{name}", found)
+        yield from _interval_metrics(f"hold_out.{name}", found)
     for market in ranking.markets:
         yield f"market.{'+'.join(market.markets)}.bads", market.bads
         yield f"market.{'+'.join(market.markets)}.gini", market.gini.estimate if market.gini else None
-        yield from ends(f"market.{'+'.join(market.markets)}.gini", market.gini)
+        yield from _interval_metrics(f"market.{'+'.join(market.markets)}.gini", market.gini)
 
 
-def calibration(findings: Findings) -> Iterator[Figure]:
+def _calibration_metrics(findings: ModelEvaluation) -> Iterator[_Metric]:
     """Name the figures of the probabilities."""
     found = findings.calibration
     if found.in_the_large:
@@ -69,16 +69,16 @@ def calibration(findings: Findings) -> Iterator[Figure]:
     if found.recalibration:
         yield "calibration.slope", found.recalibration.slope
         yield "calibration.intercept", found.recalibration.intercept
-    yield "calibration.ece", findings.test.ece
+    yield "calibration.ece", findings.test_quality.ece
     yield "calibration.ece_noise_mean", found.noise.mean
-    yield "calibration.ece_noise_highest_95", found.noise.highest_95
+    yield "calibration.ece_noise_highest_95", found.noise.quantile_95
     yield from ((f"calibration.brier.{what}", value) for what, value in asdict(found.brier).items())
     if found.hosmer_lemeshow:
         yield "calibration.hosmer_lemeshow", found.hosmer_lemeshow.statistic
         yield "calibration.hosmer_lemeshow_p", found.hosmer_lemeshow.p_value
 
 
-def grades(findings: Findings) -> Iterator[Figure]:
+def _grade_metrics(findings: ModelEvaluation) -> Iterator[_Metric]:
     """Name the figures of the master scale."""
     found = findings.calibration
     yield "grades.held", found.filled_grade_count
@@ -99,17 +99,17 @@ def grades(findings: Findings) -> Iterator[Figure]:
             yield f"{name}.binomial_p", grade.test.binomial_p
 
 
-def challenge(findings: Findings) -> Iterator[Figure]:
+def _rival_metrics(findings: ModelEvaluation) -> Iterator[_Metric]:
     """Name how far ahead the model is, and who would move."""
     for name, rival in findings.rivals.items():
-        yield f"rival.{name}.ahead_auc", findings.test.auc - rival.quality.auc
-        yield from ends(f"rival.{name}.ahead_auc", rival.auc_lead)
+        yield f"rival.{name}.ahead_auc", findings.test_quality.auc - rival.quality.auc
+        yield from _interval_metrics(f"rival.{name}.ahead_auc", rival.auc_lead)
     if findings.swap:
-        yield from swap("swap.at_cut_off", findings.swap.at_cut_off)
-        yield from swap("swap.at_rate", findings.swap.at_rate)
+        yield from _swap_metrics("swap.at_cut_off", findings.swap.at_cut_off)
+        yield from _swap_metrics("swap.at_rate", findings.swap.at_rate)
 
 
-def swap(name: str, found: SwapSet) -> Iterator[Figure]:
+def _swap_metrics(name: str, found: SwapSet) -> Iterator[_Metric]:
     """Name the cells of a swap set."""
     for what in ("both_approved", "swapped_in", "swapped_out", "both_declined"):
         cell = getattr(found, what)
@@ -121,42 +121,42 @@ def swap(name: str, found: SwapSet) -> Iterator[Figure]:
     yield f"{name}.rival_approved_bad_rate", found.champion_bad_rate
 
 
-def movement(findings: Findings) -> Iterator[Figure]:
+def _drift_metrics(findings: ModelEvaluation) -> Iterator[_Metric]:
     """Name information values and shifts."""
     yield "iv.leaks_not_acknowledged", sum(feature.leak_alarm for feature in findings.features.values())
     for name, feature in findings.features.items():
         yield f"iv.{name}", feature.information.iv
-        yield from shift(f"csi.{name}", feature.shift)
-    yield from shift("psi.score", findings.score_shift)
-    yield from shift("psi.out_of_time.score", findings.out_of_time_shift)
+        yield from _shift_metrics(f"csi.{name}", feature.shift)
+    yield from _shift_metrics("psi.score", findings.score_shift)
+    yield from _shift_metrics("psi.out_of_time.score", findings.out_of_time_shift)
 
 
-def shift(name: str, found: Stability | None) -> Iterator[Figure]:
+def _shift_metrics(name: str, found: StabilityIndex | None) -> Iterator[_Metric]:
     """Name a PSI with what it takes to read it."""
     if found:
-        yield from ((name, found.psi), (f"{name}.critical", found.critical), (f"{name}.rows", found.rows_now))
+        yield from ((name, found.psi), (f"{name}.critical", found.critical), (f"{name}.rows", found.current_rows))
 
 
-def sweep(findings: Findings) -> Iterator[Figure]:
+def _monotonicity_metrics(findings: ModelEvaluation) -> Iterator[_Metric]:
     """Name the violations of the sign table; a violation is a row in which a feature moves the margin wrongly."""
     yield "monotone.features", len(findings.sweeps)
     yield "monotone.rows", max((one.rows for one in findings.sweeps), default=0)
     yield "monotone.violations", sum(one.violations for one in findings.sweeps)
 
 
-def fairness(findings: Findings) -> Iterator[Figure]:
+def _fairness_metrics(findings: ModelEvaluation) -> Iterator[_Metric]:
     """Name the gaps of every group that is not too small."""
     for attribute, found in findings.fairness.items():
         for group in found.groups:
             if group.small:
                 continue
             name = f"fairness.{attribute}.{group.name}"
-            yield from estimate(f"{name}.selection_rate", group.selection_rate)
+            yield from _estimate_metrics(f"{name}.selection_rate", group.selection_rate)
             for what in ("tpr_gap", "fpr_gap", "disparate_impact"):
-                yield from estimate(f"{name}.{what}", getattr(group, what))
+                yield from _estimate_metrics(f"{name}.{what}", getattr(group, what))
 
 
-def campaign(findings: Findings) -> Iterator[Figure]:
+def _campaign_metrics(findings: ModelEvaluation) -> Iterator[_Metric]:
     """Name what a campaign would find, for the model and every rule."""
     if findings.campaign is None:
         return
@@ -168,19 +168,19 @@ def campaign(findings: Findings) -> Iterator[Figure]:
         yield f"{name}.captured_at_capacity", found.capture_rate
         yield f"{name}.empc", found.profit.empc if found.profit else None
         if name != "hold_out":
-            yield from ends(f"{name}.auc", found.auc)
+            yield from _interval_metrics(f"{name}.auc", found.auc)
     for month in findings.campaign.snapshots:
         yield f"month.{month.period}.auc", month.auc.estimate if month.auc else None
-        yield from ends(f"month.{month.period}.auc", month.auc)
+        yield from _interval_metrics(f"month.{month.period}.auc", month.auc)
 
 
-def ends(name: str, found: Interval | None) -> Iterator[Figure]:
+def _interval_metrics(name: str, found: Interval | None) -> Iterator[_Metric]:
     """Name the ends of an interval."""
     if found:
         yield from ((f"{name}.low", found.low), (f"{name}.high", found.high))
 
 
-def estimate(name: str, found: Estimate | None) -> Iterator[Figure]:
+def _estimate_metrics(name: str, found: Estimate | None) -> Iterator[_Metric]:
     """Name an estimate and its ends."""
     if found:
         yield from ((name, found.value), (f"{name}.low", found.low), (f"{name}.high", found.high))

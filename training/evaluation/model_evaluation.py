@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from training.equivalence.check import EquivalenceReport
-from training.evaluation.quality import Quality, quality
+from training.evaluation.quality import Quality, measure_quality
 from training.export.representatives import thresholds_by_feature
 from training.fitting.booster import cross_validated_auc, fixed_parameters
-from training.measures.fairness import Fairness
-from training.measures.stability import Stability
+from training.measures.fairness import FairnessResult
+from training.measures.stability import StabilityIndex
 from training.sources.samples import Sample, Samples
 from training.spec import Spec
 from training.validation.calibration import CalibrationFindings, measure_calibration
@@ -22,11 +22,11 @@ from training.validation.ranking import RankingFindings, measure_ranking
 from training.validation.rivals import RivalResult, SwapComparison, compare_swap_sets, measure_rivals
 from training.validation.scored_sample import CandidateModel, ScoredSample, score_sample
 
-PARTS: tuple[Sample, ...] = ("FIT", "CALIBRATION", "HOLD_OUT", "OUT_OF_TIME")
+SAMPLE_PARTS: tuple[Sample, ...] = ("FIT", "CALIBRATION", "HOLD_OUT", "OUT_OF_TIME")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Findings:
+class ModelEvaluation:
     """What training found out, for people.
 
     Attributes:
@@ -62,39 +62,41 @@ class Findings:
     approve_max_pd: float | None
     swap: SwapComparison | None
     features: Mapping[str, FeatureStatistics]
-    score_shift: Stability | None
-    out_of_time_shift: Stability | None
+    score_shift: StabilityIndex | None
+    out_of_time_shift: StabilityIndex | None
     sweeps: tuple[MonotonicitySweep, ...]
     contributions: ContributionSample
-    fairness: Mapping[str, Fairness]
+    fairness: Mapping[str, FairnessResult]
     cross_validation: Mapping[str, float]
     campaign: CampaignFindings | None
     equivalence: EquivalenceReport
     remarks: tuple[str, ...]
 
     @property
-    def test(self) -> Quality:
+    def test_quality(self) -> Quality:
         """Give the quality on the hold-out."""
         return self.parts["HOLD_OUT"]
 
 
-def measure(spec: Spec, samples: Samples, exported: CandidateModel, threads: int) -> Findings:
+def evaluate_model(spec: Spec, samples: Samples, exported: CandidateModel, threads: int) -> ModelEvaluation:
     """Judge the exported files, not the booster, on the hold-out, and the rivals on the same rows."""
     remarks: list[str] = []
-    present = [part for part in PARTS if len(samples.part(part))]
+    present = [part for part in SAMPLE_PARTS if len(samples.part(part))]
     answered = {part: score_sample(exported, samples, part) for part in present}
     hold_out, development = answered["HOLD_OUT"], score_sample(exported, samples, "FIT", "CALIBRATION")
     rivals = measure_rivals(spec, samples, hold_out, remarks)
     periods = hold_out.rows["period"].to_numpy()
     late = answered.get("OUT_OF_TIME")
     reasons = {name: one.reason for one in spec.leaks_acknowledged for name in one.features}
-    return Findings(
+    return ModelEvaluation(
         parameters=exported.parameters,
         gain=exported.gain,
         hold_out=hold_out,
-        parts={part: quality(found.labels, found.pds) for part, found in answered.items()},
+        parts={part: measure_quality(found.labels, found.pds) for part, found in answered.items()},
         periods={
-            p: quality(hold_out.labels[periods == p], hold_out.pds[periods == p]) for p in sorted(set(periods)) if p
+            p: measure_quality(hold_out.labels[periods == p], hold_out.pds[periods == p])
+            for p in sorted(set(periods))
+            if p
         },
         ranking=measure_ranking(hold_out, remarks),
         calibration=measure_calibration(hold_out, development, exported.card.grades, remarks),
@@ -107,14 +109,14 @@ def measure(spec: Spec, samples: Samples, exported: CandidateModel, threads: int
         sweeps=sweep_features(spec, samples, exported.scorer, thresholds_by_feature(exported.ensemble)),
         contributions=sample_contributions(exported, samples.features(hold_out.rows)),
         fairness=measure_fairness(spec, hold_out, remarks),
-        cross_validation=cross_validation(spec, samples, exported.parameters, threads),
-        campaign=campaign_of(spec, samples, exported, rivals, remarks),
+        cross_validation=_cross_validated_aucs(spec, samples, exported.parameters, threads),
+        campaign=_evaluate_campaign(spec, samples, exported, rivals, remarks),
         equivalence=exported.equivalence,
         remarks=tuple(remarks),
     )
 
 
-def campaign_of(
+def _evaluate_campaign(
     spec: Spec, samples: Samples, exported: CandidateModel, rivals: Mapping[str, RivalResult], remarks: list[str]
 ) -> CampaignFindings | None:
     """Measure what a campaign would find; of a log alone."""
@@ -125,7 +127,9 @@ def campaign_of(
     return measure_campaign(spec.campaign, whole, pds, remarks)
 
 
-def cross_validation(spec: Spec, samples: Samples, parameters: Mapping[str, Any], threads: int) -> dict[str, float]:
+def _cross_validated_aucs(
+    spec: Spec, samples: Samples, parameters: Mapping[str, Any], threads: int
+) -> dict[str, float]:
     """Give the cross-validated AUC with the sign table and without it; nothing where the spec asks for none."""
     if not spec.cross_validation_folds:
         return {}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.measures.calibration import brier, expected_calibration_error
+from training.measures.calibration import brier_score, expected_calibration_error
 from training.measures.discrimination import auc, ks
 
 
@@ -31,11 +31,11 @@ class Quality:
     bad_rate: float
 
 
-def quality(labels: NDArray[np.int64], pds: NDArray[np.float64]) -> Quality:
+def measure_quality(labels: NDArray[np.int64], pds: NDArray[np.float64]) -> Quality:
     """Measure probabilities against outcomes; ties in rank count one half.
 
     Raises:
-        DataRefused: Only one outcome.
+        DataInvalid: Only one outcome.
     """
     ranked = auc(labels, pds)
     return Quality(
@@ -44,7 +44,7 @@ def quality(labels: NDArray[np.int64], pds: NDArray[np.float64]) -> Quality:
         auc=ranked,
         gini=2 * ranked - 1,
         ks=ks(labels, pds),
-        brier=brier(labels, pds),
+        brier=brier_score(labels, pds),
         ece=expected_calibration_error(labels, pds),
         mean_pd=float(pds.mean()),
         bad_rate=float(labels.mean()),

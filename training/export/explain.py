@@ -40,7 +40,7 @@ def explain_onnx(ensemble: Ensemble, baseline: NDArray[np.float64] | None, layou
         layout: Its form; by default, the fastest that fits.
 
     Raises:
-        ModelRefused: No form fits into `limits.EXPLAIN_BYTES_MAX`.
+        ModelRejected: No form fits into `limits.EXPLAIN_BYTES_MAX`.
     """
     bins = ensemble_bins(ensemble)
     layout = layout or choose_layout(ensemble, bins)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from training.errors import ModelRefused
+from training.errors import ModelRejected
 from training.export.bins import FeatureBins, ensemble_bins
 from training.export.leaf_groups import LeafGroup, initial_groups
 from training.export.merging import TableBudget, merge_within_budget
@@ -67,7 +67,7 @@ def choose_layout(
     """Choose dense lines where they are the faster ones and their tables take at most `bytes_max`, else narrow ones.
 
     Raises:
-        ModelRefused: Those take more; the message names the largest trees and a depth that would fit.
+        ModelRejected: Those take more; the message names the largest trees and a depth that would fit.
     """
     pieces, joined_max = initial_groups(ensemble, bins), min(bytes_max, TABLES_BYTES_MAX)
     dense = build_layout(ensemble, bins, pieces, joined_max, narrow=False)
@@ -75,7 +75,7 @@ def choose_layout(
         return dense
     narrow = build_layout(ensemble, bins, pieces, joined_max, narrow=True)
     if narrow.size > bytes_max:
-        raise ModelRefused(too_large(ensemble, narrow.size, bytes_max))
+        raise ModelRejected(too_large(ensemble, narrow.size, bytes_max))
     return narrow
 
 

@@ -24,12 +24,12 @@ def thresholds_by_feature(ensemble: Ensemble) -> list[NDArray[np.float64]]:
     return [np.array(sorted(values)) for values in found]
 
 
-def representatives(ensemble: Ensemble, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+def representative_rows(ensemble: Ensemble, rows: NDArray[np.float64]) -> NDArray[np.float64]:
     """Replace every value by the representative of its interval; missing stays missing."""
     replaced = np.empty_like(rows)
     for feature, thresholds in enumerate(thresholds_by_feature(ensemble)):
         if feature in ensemble.categorical:
-            replaced[:, feature] = representative_codes(ensemble, feature, rows[:, feature])
+            replaced[:, feature] = _representative_codes(ensemble, feature, rows[:, feature])
             continue
         finite = thresholds[np.isfinite(thresholds)]
         above = math.nextafter(finite[-1], math.inf) if len(finite) else 0.0
@@ -37,14 +37,14 @@ def representatives(ensemble: Ensemble, rows: NDArray[np.float64]) -> NDArray[np
         values = rows[:, feature]
         chosen = ends[np.searchsorted(finite, values, side="left")]
         if feature in ensemble.zero_as_missing:
-            chosen = without_new_zeros(values, chosen)
+            chosen = _preserve_zeros(values, chosen)
         replaced[:, feature] = np.where(np.isnan(values), np.nan, chosen)
     return replaced
 
 
-def representative_codes(ensemble: Ensemble, feature: int, values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _representative_codes(ensemble: Ensemble, feature: int, values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Replace every code by the smallest one that is in the same sets; by -1 where it is in none."""
-    sets = sorted({tuple(sorted(split.codes)) for split in category_splits(ensemble) if split.feature == feature})
+    sets = sorted({tuple(sorted(split.codes)) for split in _categorical_splits(ensemble) if split.feature == feature})
     first: dict[tuple[bool, ...], float] = {(False,) * len(sets): -1.0}
     membership = {code: tuple(code in codes for codes in sets) for code in sorted({c for codes in sets for c in codes})}
     for code, member in membership.items():
@@ -52,12 +52,12 @@ def representative_codes(ensemble: Ensemble, feature: int, values: NDArray[np.fl
     return np.array([first[membership.get(int(code), (False,) * len(sets))] for code in category_codes(values)])
 
 
-def category_splits(ensemble: Ensemble) -> list[CategoricalSplit]:
+def _categorical_splits(ensemble: Ensemble) -> list[CategoricalSplit]:
     """Give every question about a category."""
     return [split for tree in ensemble.trees for split in tree_splits(tree) if isinstance(split, CategoricalSplit)]
 
 
-def without_new_zeros(values: NDArray[np.float64], chosen: NDArray[np.float64]) -> NDArray[np.float64]:
+def _preserve_zeros(values: NDArray[np.float64], chosen: NDArray[np.float64]) -> NDArray[np.float64]:
     """Keep zeros zero, and others no zero, in a column where zero means missing."""
     nearest = math.nextafter(ZERO_THRESHOLD, math.inf)
     no_zero = np.where(np.abs(chosen) <= ZERO_THRESHOLD, np.copysign(nearest, values), chosen)

@@ -11,7 +11,7 @@ from typing import Any
 
 import lightgbm
 
-from training.errors import ModelRefused
+from training.errors import ModelRejected
 
 # LightGBM takes |x| <= this as 0.0 (kZeroThreshold, a float32 constant compared in double).
 ZERO_THRESHOLD = 1.0000000180025095e-35
@@ -86,11 +86,11 @@ def read_ensemble(booster: lightgbm.Booster) -> Ensemble:
     """Read a binary model out of a booster.
 
     Raises:
-        ModelRefused: The model is of a kind that is not exported; the message says what would be.
+        ModelRejected: The model is of a kind that is not exported; the message says what would be.
     """
     dump, text = booster.dump_model(), trees_text(booster)
     if "\nis_linear=1" in text:  # also where no leaf has become more than a number
-        raise ModelRefused("linear_tree is on; fit with linear_tree=false")
+        raise ModelRejected("linear_tree is on; fit with linear_tree=false")
     refuse_unsupported(dump)
     structures = [tree["tree_structure"] for tree in dump["tree_info"]]
     restore_thresholds(structures, text)
@@ -106,13 +106,13 @@ def refuse_unsupported(dump: dict[str, Any]) -> None:
     """Refuse by name what would be exported wrongly."""
     objective = str(dump.get("objective", "")).split(" ")[0]
     if objective != "binary":
-        raise ModelRefused(
+        raise ModelRejected(
             f"objective is {objective or 'custom'!r}; only 'binary' is exported: fit with objective='binary'"
         )
     if dump.get("average_output"):
-        raise ModelRefused("boosting is 'rf', whose trees are averaged; fit with boosting='gbdt', 'goss' or 'dart'")
+        raise ModelRejected("boosting is 'rf', whose trees are averaged; fit with boosting='gbdt', 'goss' or 'dart'")
     if not dump["tree_info"]:
-        raise ModelRefused("the model has no trees; fit with num_iterations of at least 1")
+        raise ModelRejected("the model has no trees; fit with num_iterations of at least 1")
 
 
 def trees_text(booster: lightgbm.Booster) -> str:
@@ -134,7 +134,7 @@ def restore_thresholds(structures: list[dict[str, Any]], trees: str) -> None:
 def read_tree(structure: dict[str, Any]) -> Tree:
     """Read one tree of the dump, whole."""
     if "leaf_const" in structure:
-        raise ModelRefused("linear_tree is on; fit with linear_tree=false")
+        raise ModelRejected("linear_tree is on; fit with linear_tree=false")
     if "split_index" not in structure:
         return Leaf(float(structure["leaf_value"]), int(structure.get("leaf_count", 0)))
     left, right = read_tree(structure["left_child"]), read_tree(structure["right_child"])
@@ -175,7 +175,7 @@ def zero_missing_columns(structures: list[dict[str, Any]]) -> frozenset[int]:
             kinds.setdefault(split["split_feature"], set()).add(zero)
     mixed = sorted(feature for feature, found in kinds.items() if len(found) == 2)  # noqa: PLR2004 - both
     if mixed:
-        raise ModelRefused(f"features {mixed} take zero as missing in some trees only; fit all trees with one setting")
+        raise ModelRejected(f"features {mixed} take zero as missing in some trees only; fit all trees with one setting")
     return frozenset(feature for feature, found in kinds.items() if True in found)
 
 
@@ -187,7 +187,7 @@ def category_columns(structures: list[dict[str, Any]]) -> frozenset[int]:
             kinds.setdefault(split["split_feature"], set()).add(split["decision_type"])
     mixed = sorted(feature for feature, found in kinds.items() if len(found) == 2)  # noqa: PLR2004 - both
     if mixed:
-        raise ModelRefused(f"features {mixed} are split as numbers and as categories; fit all trees with one setting")
+        raise ModelRejected(f"features {mixed} are split as numbers and as categories; fit all trees with one setting")
     return frozenset(feature for feature, found in kinds.items() if "==" in found)
 
 

@@ -10,7 +10,7 @@ from sklearn.model_selection import StratifiedKFold
 
 from training.sources.samples import Samples, label_of
 
-Data = tuple[NDArray[np.float64], NDArray[np.int64]]  # features, labels
+TrainingData = tuple[NDArray[np.float64], NDArray[np.int64]]  # features, labels
 
 
 def fixed_parameters(signs: tuple[int, ...], threads: int, samples: Samples) -> dict[str, Any]:
@@ -27,23 +27,23 @@ def fixed_parameters(signs: tuple[int, ...], threads: int, samples: Samples) -> 
         "num_threads": threads,
         "seed": 0,
         "monotone_constraints": list(signs),
-        "monotone_constraints_method": "intermediate" if samples.categories() else "advanced",
+        "monotone_constraints_method": "intermediate" if samples.category_positions() else "advanced",
         "bagging_freq": 1,
         "verbose": -1,
     }
 
 
-def fit(parameters: dict[str, Any], samples: Samples, data: Data) -> lightgbm.Booster:
+def fit_booster(parameters: dict[str, Any], samples: Samples, data: TrainingData) -> lightgbm.Booster:
     """Fit one model with complete parameters."""
     rounds = parameters["num_iterations"]
     others = {name: value for name, value in parameters.items() if name != "num_iterations"}
-    return lightgbm.train(others, dataset(samples, data), rounds)
+    return lightgbm.train(others, lightgbm_dataset(samples, data), rounds)
 
 
-def dataset(samples: Samples, data: Data) -> lightgbm.Dataset:
+def lightgbm_dataset(samples: Samples, data: TrainingData) -> lightgbm.Dataset:
     """Give LightGBM the data under the features' names, categories as such; a code below 0 is missing to it."""
     matrix, labels = data
-    if places := samples.categories():
+    if places := samples.category_positions():
         matrix = matrix.copy()
         matrix[:, places] = np.where(matrix[:, places] < 0, np.nan, matrix[:, places])
     return lightgbm.Dataset(matrix, labels, feature_name=list(samples.names), categorical_feature=places)
@@ -56,6 +56,6 @@ def cross_validated_auc(parameters: dict[str, Any], samples: Samples, folds: int
     splitter = StratifiedKFold(folds, shuffle=True, random_state=0)
     aucs = []
     for known, unseen in splitter.split(matrix, labels):
-        booster = fit(parameters, samples, (matrix[known], labels[known]))
+        booster = fit_booster(parameters, samples, (matrix[known], labels[known]))
         aucs.append(roc_auc_score(labels[unseen], booster.predict(matrix[unseen], raw_score=True)))
     return float(np.mean(aucs))

@@ -9,22 +9,22 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from training.errors import ModelRefused
+from training.errors import ModelRejected
 
-STEPS_MAX = 50
-STEP_MIN = 1e-10
+_STEPS_MAX = 50
+_STEP_MIN = 1e-10
 
 
-def calibrate(margins: NDArray[np.float64], labels: NDArray[np.int64]) -> tuple[float, float]:
+def fit_calibration(margins: NDArray[np.float64], labels: NDArray[np.int64]) -> tuple[float, float]:
     """Fit slope and intercept by Newton's method.
 
     Every sum is correctly rounded (fsum), so the result does not depend on threads or on the order of rows.
 
     Raises:
-        ModelRefused: The slope is not above 0, or there is no maximum: the model does not rank this part.
+        ModelRejected: The slope is not above 0, or there is no maximum: the model does not rank this part.
     """
     slope, intercept = 1.0, 0.0
-    for _ in range(STEPS_MAX):
+    for _ in range(_STEPS_MAX):
         pd = 1.0 / (1.0 + np.exp(-(slope * margins + intercept)))
         error, weight = labels - pd, pd * (1.0 - pd)
         gradient = (math.fsum(error * margins), math.fsum(error))
@@ -35,8 +35,8 @@ def calibrate(margins: NDArray[np.float64], labels: NDArray[np.int64]) -> tuple[
         step_slope = (curvature[2] * gradient[0] - curvature[1] * gradient[1]) / determinant
         step_intercept = (curvature[0] * gradient[1] - curvature[1] * gradient[0]) / determinant
         slope, intercept = slope + step_slope, intercept + step_intercept
-        if max(abs(step_slope), abs(step_intercept)) < STEP_MIN:
+        if max(abs(step_slope), abs(step_intercept)) < _STEP_MIN:
             if slope > 0.0:
                 return slope, intercept
             break
-    raise ModelRefused(f"calibration: the slope is {slope:.3g}; the model does not rank the calibration part")
+    raise ModelRejected(f"calibration: the slope is {slope:.3g}; the model does not rank the calibration part")

@@ -11,7 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from training.measures import scorecard
-from training.measures.buying import Histories, fit_bgnbd
+from training.measures.bg_nbd import PurchaseHistories, fit_bg_nbd
 from training.sources.samples import Samples, label_of
 from training.spec import RivalSpec
 
@@ -24,46 +24,46 @@ def rival_pds(rival: RivalSpec, signs: Mapping[str, int], samples: Samples, test
     of the spec, as the model does.
     """
     if rival.kind == "bg_nbd":
-        return bg_nbd_pds(samples, test)
+        return _bg_nbd_pds(samples, test)
     known = samples.part("FIT", "CALIBRATION")
     if rival.kind == "scorecard":
         names = list(rival.features or samples.names)
         categories = [place for place, name in enumerate(names) if name in samples.levels]
         rows, later = (part[names].to_numpy(dtype=np.float64) for part in (known, test))
-        fitted = scorecard.fit(rows, label_of(known), [signs[name] for name in names], categories)
+        fitted = scorecard.fit_scorecard(rows, label_of(known), [signs[name] for name in names], categories)
         return fitted.pds(later)
     names = list(rival.features or [name for name in samples.names if name not in samples.levels])
     steps = [SimpleImputer(strategy="median"), StandardScaler(), LogisticRegression(max_iter=1000)]
     if rival.logarithms:
-        steps.insert(1, FunctionTransformer(signed_logarithm))
+        steps.insert(1, FunctionTransformer(_signed_logarithm))
     pipeline = make_pipeline(*steps)
     pipeline.fit(known[names].to_numpy(dtype=np.float64), label_of(known))
     pds: NDArray[np.float64] = pipeline.predict_proba(test[names].to_numpy(dtype=np.float64))[:, 1]
     return pds
 
 
-def bg_nbd_pds(samples: Samples, test: pd.DataFrame) -> NDArray[np.float64]:
+def _bg_nbd_pds(samples: Samples, test: pd.DataFrame) -> NDArray[np.float64]:
     """Fit BG/NBD to the histories of everyone, and give P(no purchase within the own horizon) of the test rows."""
     assert samples.histories is not None
-    fitted, histories = fit_bgnbd(histories_of(samples.histories)), histories_of(test)
+    fitted, histories = fit_bg_nbd(purchase_histories(samples.histories)), purchase_histories(test)
     horizons = test["horizon_days"].to_numpy()
     pds = np.empty(len(test))
     for horizon in np.unique(horizons):
         inside = horizons == horizon
-        some = Histories(histories.frequency[inside], histories.recency[inside], histories.age[inside])
-        pds[inside] = fitted.no_purchase(some, float(horizon))
+        some = PurchaseHistories(histories.frequency[inside], histories.recency[inside], histories.age[inside])
+        pds[inside] = fitted.no_purchase_probabilities(some, float(horizon))
     return pds
 
 
-def histories_of(rows: pd.DataFrame) -> Histories:
+def purchase_histories(rows: pd.DataFrame) -> PurchaseHistories:
     """Give purchase days after the first, days from the first to the last, and days since the first."""
     days, recency, tenure = (
         rows[name].to_numpy(dtype=np.float64) for name in ("purchase_days", "recency_days", "tenure_days")
     )
-    return Histories(days - 1.0, tenure - recency, tenure)
+    return PurchaseHistories(days - 1.0, tenure - recency, tenure)
 
 
-def signed_logarithm(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _signed_logarithm(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Give log(1 + |x|) with the sign of x."""
     logarithms: NDArray[np.float64] = np.sign(values) * np.log1p(np.abs(values))
     return logarithms

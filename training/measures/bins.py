@@ -11,11 +11,11 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from training.errors import DataRefused
+from training.errors import DataInvalid
 
 Values = NDArray[np.float64]
-MISSING = "missing"
-OTHER = "other"
+_MISSING = "missing"
+_OTHER = "other"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +32,17 @@ class NumberBins:
         """Refuse edges that are no edges.
 
         Raises:
-            DataRefused: Not finite, or not strictly ascending.
+            DataInvalid: Not finite, or not strictly ascending.
         """
         if not np.isfinite(self.edges).all() or (np.diff(self.edges) <= 0.0).any():
-            raise DataRefused(f"bin edges must be finite and strictly ascending: {self.edges}")
+            raise DataInvalid(f"bin edges must be finite and strictly ascending: {self.edges}")
 
     @property
     def names(self) -> tuple[str, ...]:
         """Name every bin in the order of its code; the last is for missing values."""
         ends = ["-inf", *(f"{edge:.6g}" for edge in self.edges), "inf"]
         spans = [f"({low}, {high}]" for low, high in pairwise(ends)]
-        return (*spans[:-1], spans[-1].replace("]", ")"), MISSING)
+        return (*spans[:-1], spans[-1].replace("]", ")"), _MISSING)
 
     def codes(self, values: Values) -> NDArray[np.int64]:
         """Give the bin of every value, 0 and up: shape (n,). NaN is missing; infinite values are in the end bins."""
@@ -64,15 +64,15 @@ class CategoryBins:
         """Refuse levels that are there twice.
 
         Raises:
-            DataRefused: A level is listed twice.
+            DataInvalid: A level is listed twice.
         """
         if len(set(self.levels)) != len(self.levels):
-            raise DataRefused(f"a level is listed twice: {self.levels}")
+            raise DataInvalid(f"a level is listed twice: {self.levels}")
 
     @property
     def names(self) -> tuple[str, ...]:
         """Name every bin in the order of its code; the last is for missing values."""
-        return (*(str(level) for level in self.levels), OTHER, MISSING)
+        return (*(str(level) for level in self.levels), _OTHER, _MISSING)
 
     def codes(self, values: Iterable[Hashable]) -> NDArray[np.int64]:
         """Give the bin of every value, 0 and up: shape (n,). None and NaN are missing."""
@@ -93,11 +93,11 @@ def quantile_bins(values: Values, bins: int = 10) -> NumberBins:
         bins: At least 2.
 
     Raises:
-        DataRefused: No value is present, or fewer than two bins are asked for.
+        DataInvalid: No value is present, or fewer than two bins are asked for.
     """
     present = np.sort(values[np.isfinite(values)])
     if bins < 2 or not len(present):  # noqa: PLR2004 - one bin divides nothing
-        raise DataRefused(f"{bins} bins of {len(present)} present values; at least 2 bins and one value")
+        raise DataInvalid(f"{bins} bins of {len(present)} present values; at least 2 bins and one value")
     # An edge is a value that occurs, not a point between two, so that the same rows fall on the same side again.
     edges = np.unique(np.quantile(present, np.arange(1, bins) / bins, method="inverted_cdf"))
     return NumberBins(tuple(edges[edges < present[-1]].tolist()))

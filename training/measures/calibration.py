@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from scipy.stats import chi2
 
-from training.errors import DataRefused
-from training.measures.outcomes import Labels, Pds, refuse_no_probabilities, refuse_one_outcome, refuse_unmatched
+from training.errors import DataInvalid
+from training.measures.inputs import Labels, Pds, check_both_outcomes, check_matching, check_probabilities
 
 ECE_BINS = 10  # of equal mass
-MURPHY_BINS = 10  # of equal mass
-STEPS_MAX = 100
-STEP_MIN = 1e-10
+_MURPHY_BINS = 10  # of equal mass
+_STEPS_MAX = 100
+_STEP_MIN = 1e-10
 
 
 @dataclass(frozen=True, slots=True)
-class InTheLarge:
+class CalibrationInTheLarge:
     """Mean pd against the bad rate.
 
     Attributes:
@@ -50,7 +50,7 @@ class Recalibration:
 
 
 @dataclass(frozen=True, slots=True)
-class BrierParts:
+class BrierDecomposition:
     """brier = reliability - resolution + uncertainty + within_bins, exactly.
 
     Attributes:
@@ -72,7 +72,7 @@ class BrierParts:
 
 
 @dataclass(frozen=True, slots=True)
-class NoiseFloor:
+class EceNoiseFloor:
     """The ECE that these pds would show if every one of them were right.
 
     Attributes:
@@ -81,12 +81,12 @@ class NoiseFloor:
     """
 
     mean: float
-    highest_95: float
+    quantile_95: float
     draws: int
 
 
 @dataclass(frozen=True, slots=True)
-class HosmerLemeshow:
+class HosmerLemeshowTest:
     """The test of Hosmer and Lemeshow; at many rows it finds differences that do not matter.
 
     Attributes:
@@ -102,18 +102,18 @@ class HosmerLemeshow:
     p_value: float
 
 
-def in_the_large(labels: Labels, pds: Pds) -> InTheLarge:
+def calibration_in_the_large(labels: Labels, pds: Pds) -> CalibrationInTheLarge:
     """Compare the mean pd with the bad rate.
 
     Raises:
-        DataRefused: Rows that do not match, pds outside [0, 1], or bads that pds of 0 and 1 alone rule out.
+        DataInvalid: Rows that do not match, pds outside [0, 1], or bads that pds of 0 and 1 alone rule out.
     """
-    _refuse(labels, pds)
+    _check_inputs(labels, pds)
     mean_pd, bad_rate = float(np.mean(pds)), float(np.mean(labels))
     surplus, spread = float(np.sum(labels - pds)), float(np.sum(pds * (1.0 - pds)))
     if spread == 0.0 and surplus != 0.0:
-        raise DataRefused("every pd is 0 or 1, and the outcomes differ")
-    return InTheLarge(mean_pd, bad_rate, mean_pd - bad_rate, surplus / spread**0.5 if spread else 0.0)
+        raise DataInvalid("every pd is 0 or 1, and the outcomes differ")
+    return CalibrationInTheLarge(mean_pd, bad_rate, mean_pd - bad_rate, surplus / spread**0.5 if spread else 0.0)
 
 
 def recalibration(labels: Labels, pds: Pds) -> Recalibration:
@@ -124,38 +124,38 @@ def recalibration(labels: Labels, pds: Pds) -> Recalibration:
         pds: Shape (n,), strictly between 0 and 1, not all equal.
 
     Raises:
-        DataRefused: A pd of 0 or 1 has no log-odds; or there is no maximum, because pds part good and bad entirely.
+        DataInvalid: A pd of 0 or 1 has no log-odds; or there is no maximum, because pds part good and bad entirely.
     """
-    _refuse(labels, pds)
-    refuse_one_outcome(labels)
+    _check_inputs(labels, pds)
+    check_both_outcomes(labels)
     if np.min(pds) <= 0.0 or np.max(pds) >= 1.0:
-        raise DataRefused("a pd of 0 or 1 has no log-odds to recalibrate")
+        raise DataInvalid("a pd of 0 or 1 has no log-odds to recalibrate")
     log_odds = np.log(pds) - np.log1p(-pds)
     if np.ptp(log_odds) == 0.0:
-        raise DataRefused("all pds are equal; there is no slope to fit")
+        raise DataInvalid("all pds are equal; there is no slope to fit")
     center = float(np.mean(log_odds))
     design = np.column_stack([log_odds - center, np.ones(len(pds))])  # centred: both unknowns hardly interact
     bad_rate = float(np.mean(labels))
     line = np.array([0.0, np.log(bad_rate / (1.0 - bad_rate))])
-    for _ in range(STEPS_MAX):
+    for _ in range(_STEPS_MAX):
         step = _newton_step(design, labels, line)
         line = line + step
-        if np.max(np.abs(step)) < STEP_MIN:
+        if np.max(np.abs(step)) < _STEP_MIN:
             return Recalibration(float(line[0]), float(line[1] - line[0] * center))
-    raise DataRefused("the recalibration has no maximum; the pds part good and bad entirely")
+    raise DataInvalid("the recalibration has no maximum; the pds part good and bad entirely")
 
 
-def brier(labels: Labels, pds: Pds) -> float:
+def brier_score(labels: Labels, pds: Pds) -> float:
     """Give the mean squared error of the pds; 0 to 1, lower is better.
 
     Raises:
-        DataRefused: Rows that do not match, or pds outside [0, 1].
+        DataInvalid: Rows that do not match, or pds outside [0, 1].
     """
-    _refuse(labels, pds)
+    _check_inputs(labels, pds)
     return float(np.mean((pds - labels) ** 2))
 
 
-def brier_parts(labels: Labels, pds: Pds, bins: int = MURPHY_BINS) -> BrierParts:
+def brier_decomposition(labels: Labels, pds: Pds, bins: int = _MURPHY_BINS) -> BrierDecomposition:
     """Take the Brier score apart over bins of equal mass.
 
     Source: Murphy 1973; the part within bins: Stephenson, Coelho and Jolliffe 2008.
@@ -166,10 +166,10 @@ def brier_parts(labels: Labels, pds: Pds, bins: int = MURPHY_BINS) -> BrierParts
         bins: At least 1; with fewer rows than bins, each row has its own.
 
     Raises:
-        DataRefused: Rows that do not match, pds outside [0, 1], or no bins.
+        DataInvalid: Rows that do not match, pds outside [0, 1], or no bins.
     """
-    score, bad_rate = brier(labels, pds), float(np.mean(labels))
-    filled = equal_mass(pds, bins)
+    score, bad_rate = brier_score(labels, pds), float(np.mean(labels))
+    filled = equal_mass_bins(pds, bins)
     reliability = resolution = within = 0.0
     for rows in filled:
         pd_here, bad_here = float(np.mean(pds[rows])), float(np.mean(labels[rows]))
@@ -178,7 +178,9 @@ def brier_parts(labels: Labels, pds: Pds, bins: int = MURPHY_BINS) -> BrierParts
         pd_off, bad_off = pds[rows] - pd_here, labels[rows] - bad_here
         within += float(np.sum(pd_off**2) - 2.0 * np.sum(pd_off * bad_off))
     n = len(labels)
-    return BrierParts(score, reliability / n, resolution / n, bad_rate * (1.0 - bad_rate), within / n, len(filled))
+    return BrierDecomposition(
+        score, reliability / n, resolution / n, bad_rate * (1.0 - bad_rate), within / n, len(filled)
+    )
 
 
 def expected_calibration_error(labels: Labels, pds: Pds) -> float:
@@ -187,14 +189,14 @@ def expected_calibration_error(labels: Labels, pds: Pds) -> float:
     Even right probabilities show some: see `ece_noise_floor`.
 
     Raises:
-        DataRefused: Rows that do not match, or pds outside [0, 1].
+        DataInvalid: Rows that do not match, or pds outside [0, 1].
     """
-    _refuse(labels, pds)
-    bins = equal_mass(pds, ECE_BINS)
+    _check_inputs(labels, pds)
+    bins = equal_mass_bins(pds, ECE_BINS)
     return float(sum(abs(pds[rows].mean() - labels[rows].mean()) * len(rows) for rows in bins) / len(pds))
 
 
-def ece_noise_floor(pds: Pds, seed: int, draws: int = 1000) -> NoiseFloor:
+def ece_noise_floor(pds: Pds, seed: int, draws: int = 1000) -> EceNoiseFloor:
     """Draw outcomes from the pds themselves, so often, and measure the ECE of each draw.
 
     Args:
@@ -203,20 +205,20 @@ def ece_noise_floor(pds: Pds, seed: int, draws: int = 1000) -> NoiseFloor:
         draws: At least 1.
 
     Raises:
-        DataRefused: No rows, pds outside [0, 1], or no draws.
+        DataInvalid: No rows, pds outside [0, 1], or no draws.
     """
     if draws < 1:
-        raise DataRefused("a noise floor needs at least one draw")
+        raise DataInvalid("a noise floor needs at least one draw")
     generator = np.random.default_rng(seed)
     ordered = np.sort(pds)  # a sorted array sorts again in no time
     found = [
         expected_calibration_error((generator.random(len(ordered)) < ordered).astype(np.int64), ordered)
         for _ in range(draws)
     ]
-    return NoiseFloor(float(np.mean(found)), float(np.quantile(found, 0.95)), draws)
+    return EceNoiseFloor(float(np.mean(found)), float(np.quantile(found, 0.95)), draws)
 
 
-def hosmer_lemeshow(labels: Labels, pds: Pds, groups: int) -> HosmerLemeshow:
+def hosmer_lemeshow_test(labels: Labels, pds: Pds, groups: int) -> HosmerLemeshowTest:
     """Test the calibration over groups of equal mass (Hosmer and Lemeshow 1980).
 
     Args:
@@ -225,30 +227,30 @@ def hosmer_lemeshow(labels: Labels, pds: Pds, groups: int) -> HosmerLemeshow:
         groups: g, to be declared beside the result; at least 3, at most n.
 
     Raises:
-        DataRefused: Rows that do not match, g out of range, or a group whose mean pd is 0 or 1.
+        DataInvalid: Rows that do not match, g out of range, or a group whose mean pd is 0 or 1.
     """
-    _refuse(labels, pds)
+    _check_inputs(labels, pds)
     if not 3 <= groups <= len(pds):  # noqa: PLR2004 - two degrees of freedom may go
-        raise DataRefused(f"{groups} groups of {len(pds)} rows; at least 3 groups with a row each")
+        raise DataInvalid(f"{groups} groups of {len(pds)} rows; at least 3 groups with a row each")
     statistic = 0.0
-    for rows in equal_mass(pds, groups):
+    for rows in equal_mass_bins(pds, groups):
         mean_pd = float(np.mean(pds[rows]))
         if not 0.0 < mean_pd < 1.0:
-            raise DataRefused(f"a group has a mean pd of {mean_pd:g}; its variance is 0")
+            raise DataInvalid(f"a group has a mean pd of {mean_pd:g}; its variance is 0")
         statistic += (float(np.sum(labels[rows])) - len(rows) * mean_pd) ** 2 / (len(rows) * mean_pd * (1.0 - mean_pd))
-    return HosmerLemeshow(groups, statistic, groups, float(chi2.sf(statistic, groups)))
+    return HosmerLemeshowTest(groups, statistic, groups, float(chi2.sf(statistic, groups)))
 
 
-def _refuse(labels: Labels, pds: Pds) -> None:
+def _check_inputs(labels: Labels, pds: Pds) -> None:
     """Refuse what cannot be compared."""
-    refuse_unmatched(labels, pds)
-    refuse_no_probabilities(pds)
+    check_matching(labels, pds)
+    check_probabilities(pds)
 
 
-def equal_mass(pds: Pds, bins: int) -> list[NDArray[np.int64]]:
+def equal_mass_bins(pds: Pds, bins: int) -> list[NDArray[np.int64]]:
     """Give the rows of each bin, lowest pds first; sizes differ by one at most, and no bin is empty."""
     if bins < 1:
-        raise DataRefused(f"{bins} bins; at least 1 is needed")
+        raise DataInvalid(f"{bins} bins; at least 1 is needed")
     return [rows for rows in np.array_split(np.argsort(pds, kind="stable"), bins) if len(rows)]
 
 
@@ -258,7 +260,7 @@ def _newton_step(design: NDArray[np.float64], labels: Labels, line: NDArray[np.f
     fitted = expit(scores)
     curvature = (design * (fitted * (1.0 - fitted))[:, None]).T @ design
     if not np.linalg.cond(curvature) < 1.0 / np.finfo(np.float64).eps:
-        raise DataRefused("the recalibration has no maximum; the pds part good and bad entirely")
+        raise DataInvalid("the recalibration has no maximum; the pds part good and bad entirely")
     step = np.asarray(np.linalg.solve(curvature, design.T @ (labels - fitted)), dtype=np.float64)
     for _ in range(30):
         if _log_likelihood(design @ (line + step), labels) >= _log_likelihood(scores, labels) - 1e-12 * len(labels):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.errors import DataRefused
+from training.errors import DataInvalid
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +33,13 @@ def concentration(per_grade: Sequence[float]) -> Concentration:
         per_grade: Rows, shares or exposure of every grade, none negative; empty grades with 0. At least two grades.
 
     Raises:
-        DataRefused: Fewer than two grades, a negative number, or nothing in any grade.
+        DataInvalid: Fewer than two grades, a negative number, or nothing in any grade.
     """
     held = np.asarray(per_grade, dtype=np.float64)
     if held.ndim != 1 or len(held) < 2:  # noqa: PLR2004 - one grade cannot be more or less concentrated
-        raise DataRefused("concentration needs at least two grades")
+        raise DataInvalid("concentration needs at least two grades")
     if not np.isfinite(held).all() or held.min() < 0.0 or held.sum() <= 0.0:
-        raise DataRefused("the grades hold a negative number, a missing one, or nothing at all")
+        raise DataInvalid("the grades hold a negative number, a missing one, or nothing at all")
     hhi = float(np.sum((held / held.sum()) ** 2))
     even = 1.0 / len(held)
     return Concentration(len(held), hhi, (hhi - even) / (1.0 - even))

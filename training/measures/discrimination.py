@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.errors import DataRefused
-from training.measures.outcomes import Labels, Pds, refuse_one_outcome, refuse_unmatched
+from training.errors import DataInvalid
+from training.measures.inputs import Labels, Pds, check_both_outcomes, check_matching
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,7 +30,7 @@ class Curve:
 
 
 @dataclass(frozen=True, slots=True)
-class GradeRate:
+class GradeBadRate:
     """The bad rate of one grade; None where the grade holds no row."""
 
     grade: str
@@ -69,9 +69,9 @@ def auc(labels: Labels, pds: Pds) -> float:
         0 to 1; 0.5 is no ranking, below 0.5 is the wrong sign.
 
     Raises:
-        DataRefused: Rows that do not match, or only one outcome.
+        DataInvalid: Rows that do not match, or only one outcome.
     """
-    bads, goods = _cumulated(labels, pds)
+    bads, goods = _cumulative_counts(labels, pds)
     return float(np.trapezoid(bads, goods) / (bads[-1] * goods[-1]))
 
 
@@ -79,7 +79,7 @@ def gini(labels: Labels, pds: Pds) -> float:
     """Give 2 * AUC - 1, which is also the accuracy ratio of the CAP curve; -1 to 1.
 
     Raises:
-        DataRefused: Rows that do not match, or only one outcome.
+        DataInvalid: Rows that do not match, or only one outcome.
     """
     return 2.0 * auc(labels, pds) - 1.0
 
@@ -90,9 +90,9 @@ def ks(labels: Labels, pds: Pds) -> float:
     It has no sign: a model that ranks the wrong way round has the same KS.
 
     Raises:
-        DataRefused: Rows that do not match, or only one outcome.
+        DataInvalid: Rows that do not match, or only one outcome.
     """
-    bads, goods = _cumulated(labels, pds)
+    bads, goods = _cumulative_counts(labels, pds)
     return float(np.max(np.abs(bads / bads[-1] - goods / goods[-1])))
 
 
@@ -100,9 +100,9 @@ def roc_points(labels: Labels, pds: Pds) -> Curve:
     """Give the ROC curve: x the share of goods, y the share of bads, at or above each pd.
 
     Raises:
-        DataRefused: Rows that do not match, or only one outcome.
+        DataInvalid: Rows that do not match, or only one outcome.
     """
-    bads, goods = _cumulated(labels, pds)
+    bads, goods = _cumulative_counts(labels, pds)
     return Curve(x=goods / goods[-1], y=bads / bads[-1])
 
 
@@ -110,9 +110,9 @@ def cap_points(labels: Labels, pds: Pds) -> Curve:
     """Give the CAP curve: x the share of all rows, y the share of bads, at or above each pd.
 
     Raises:
-        DataRefused: Rows that do not match, or only one outcome.
+        DataInvalid: Rows that do not match, or only one outcome.
     """
-    bads, goods = _cumulated(labels, pds)
+    bads, goods = _cumulative_counts(labels, pds)
     return Curve(x=(bads + goods) / len(labels), y=bads / bads[-1])
 
 
@@ -125,14 +125,14 @@ def pr_auc(labels: Labels, pds: Pds) -> float:
         0 to 1; a ranking by chance gives about the bad rate.
 
     Raises:
-        DataRefused: Rows that do not match, or only one outcome.
+        DataInvalid: Rows that do not match, or only one outcome.
     """
-    bads, goods = _cumulated(labels, pds)
+    bads, goods = _cumulative_counts(labels, pds)
     precision = bads[1:] / (bads[1:] + goods[1:])
     return float(np.sum(precision * np.diff(bads)) / bads[-1])
 
 
-def capture(labels: Labels, pds: Pds, customers: int) -> Capture:
+def capture_at_capacity(labels: Labels, pds: Pds, customers: int) -> Capture:
     """Say how many bads are among the so many riskiest rows.
 
     Args:
@@ -141,11 +141,11 @@ def capture(labels: Labels, pds: Pds, customers: int) -> Capture:
         customers: How many the sales team can call, at least 1. All rows, where there are fewer.
 
     Raises:
-        DataRefused: Rows that do not match, only one outcome, or a capacity below 1.
+        DataInvalid: Rows that do not match, only one outcome, or a capacity below 1.
     """
     if customers < 1:
-        raise DataRefused(f"a capacity of {customers} customers; at least 1 is needed")
-    bads, goods = _cumulated(labels, pds)
+        raise DataInvalid(f"a capacity of {customers} customers; at least 1 is needed")
+    bads, goods = _cumulative_counts(labels, pds)
     looked_at = min(customers, len(labels))
     found = float(np.interp(looked_at, bads + goods, bads))
     precision = found / looked_at
@@ -153,7 +153,7 @@ def capture(labels: Labels, pds: Pds, customers: int) -> Capture:
     return Capture(looked_at, found, precision, found / float(bads[-1]), precision / bad_rate)
 
 
-def lift_in_top(labels: Labels, pds: Pds, share: float) -> float:
+def lift_at_share(labels: Labels, pds: Pds, share: float) -> float:
     """Give the bad rate of the riskiest share of rows over the bad rate of all rows.
 
     Args:
@@ -165,15 +165,15 @@ def lift_in_top(labels: Labels, pds: Pds, share: float) -> float:
         0 to 1 / max(share, bad rate); 1 is no better than chance.
 
     Raises:
-        DataRefused: Rows that do not match, only one outcome, or a share outside (0, 1].
+        DataInvalid: Rows that do not match, only one outcome, or a share outside (0, 1].
     """
     if not 0.0 < share <= 1.0:
-        raise DataRefused(f"a top share of {share}; it must lie in (0, 1]")
+        raise DataInvalid(f"a top share of {share}; it must lie in (0, 1]")
     cap = cap_points(labels, pds)
     return float(np.interp(share, cap.x, cap.y)) / share
 
 
-def bad_rates_by_grade(labels: Labels, grades: NDArray[np.str_], order: Sequence[str]) -> tuple[GradeRate, ...]:
+def bad_rates_by_grade(labels: Labels, grades: NDArray[np.str_], order: Sequence[str]) -> tuple[GradeBadRate, ...]:
     """Give rows, bads and bad rate of every grade.
 
     Args:
@@ -182,23 +182,23 @@ def bad_rates_by_grade(labels: Labels, grades: NDArray[np.str_], order: Sequence
         order: Every grade of the master scale, the least risky first.
 
     Raises:
-        DataRefused: Rows that do not match, or a grade that the order does not name.
+        DataInvalid: Rows that do not match, or a grade that the order does not name.
     """
-    refuse_unmatched(labels, np.zeros(len(grades)))
+    check_matching(labels, np.zeros(len(grades)))
     if unknown := sorted({str(grade) for grade in grades} - set(order)):
-        raise DataRefused(f"grades that the master scale does not have: {', '.join(unknown)}")
+        raise DataInvalid(f"grades that the master scale does not have: {', '.join(unknown)}")
     found = []
     for grade in order:
         inside = labels[grades == grade]
         rows, bads = len(inside), int(inside.sum())
-        found.append(GradeRate(grade, rows, bads, bads / rows if rows else None))
+        found.append(GradeBadRate(grade, rows, bads, bads / rows if rows else None))
     return tuple(found)
 
 
-def _cumulated(labels: Labels, pds: Pds) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _cumulative_counts(labels: Labels, pds: Pds) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Count bads and goods at or above each distinct pd, riskiest first: two arrays that begin with 0."""
-    refuse_unmatched(labels, pds)
-    refuse_one_outcome(labels)
+    check_matching(labels, pds)
+    check_both_outcomes(labels)
     distinct, places = np.unique(-pds, return_inverse=True)
     rows = np.bincount(places, minlength=len(distinct))
     bads = np.bincount(places, weights=labels, minlength=len(distinct))

@@ -12,17 +12,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.errors import DataRefused
-from training.measures.outcomes import Labels, refuse_unmatched
-from training.measures.proportions import Estimate, difference, ratio, share
+from training.errors import DataInvalid
+from training.measures.inputs import Labels, check_matching
+from training.measures.proportions import Estimate, proportion, proportion_difference, proportion_ratio
 
-ROWS_MIN = 30
-SMALL_GROUPS = "small groups"
-NOT_KNOWN = "not known"
+_ROWS_MIN = 30
+_SMALL_GROUPS = "small groups"
+_NOT_KNOWN = "not known"
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class GroupFairness:
     """One group beside the reference group. A figure is None where there is no row to count.
 
     Attributes:
@@ -49,7 +49,7 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Fairness:
+class FairnessResult:
     """All groups, the largest first, pooled ones last.
 
     Attributes:
@@ -58,16 +58,16 @@ class Fairness:
     """
 
     reference: str
-    groups: tuple[Group, ...]
+    groups: tuple[GroupFairness, ...]
     pooled: tuple[str, ...]
 
 
-def fairness(
+def group_fairness(
     labels: Labels,
     approved: NDArray[np.bool_],
     attribute: Sequence[str | None],
-    rows_min: int = ROWS_MIN,
-) -> Fairness:
+    rows_min: int = _ROWS_MIN,
+) -> FairnessResult:
     """Compare decisions with those of the largest group whose attribute is known, with Wilson intervals at 95 %.
 
     Args:
@@ -77,27 +77,29 @@ def fairness(
         rows_min: Smaller groups are pooled.
 
     Raises:
-        DataRefused: Rows that do not match, a group under a name that is taken, or no group that is large enough.
+        DataInvalid: Rows that do not match, a group under a name that is taken, or no group that is large enough.
     """
-    refuse_unmatched(labels, np.asarray(approved, dtype=np.float64))
+    check_matching(labels, np.asarray(approved, dtype=np.float64))
     if len(attribute) != len(labels):
-        raise DataRefused(f"{len(attribute)} attributes for {len(labels)} rows")
-    if taken := {SMALL_GROUPS, NOT_KNOWN} & {value for value in attribute if value is not None}:
-        raise DataRefused(f"names that this report needs itself: {', '.join(sorted(taken))}")
-    names = np.array([NOT_KNOWN if value is None else value for value in attribute], dtype=np.str_)
+        raise DataInvalid(f"{len(attribute)} attributes for {len(labels)} rows")
+    if taken := {_SMALL_GROUPS, _NOT_KNOWN} & {value for value in attribute if value is not None}:
+        raise DataInvalid(f"names that this report needs itself: {', '.join(sorted(taken))}")
+    names = np.array([_NOT_KNOWN if value is None else value for value in attribute], dtype=np.str_)
     distinct, counts = np.unique(names, return_counts=True)
     pooled = tuple(str(name) for name in distinct[counts < rows_min])
-    names = np.where(np.isin(names, pooled), SMALL_GROUPS, names) if pooled else names
+    names = np.where(np.isin(names, pooled), _SMALL_GROUPS, names) if pooled else names
     kept = [str(name) for name in distinct[np.argsort(-counts, kind="stable")] if str(name) not in pooled]
-    anchor = next((name for name in kept if name != NOT_KNOWN), None)
+    anchor = next((name for name in kept if name != _NOT_KNOWN), None)
     if anchor is None:
-        raise DataRefused(f"no group with at least {rows_min} rows to compare with")
-    rates = {name: _rates(labels, approved, names == name) for name in [*kept, *([SMALL_GROUPS] if pooled else [])]}
-    return Fairness(anchor, tuple(_group(name, rates, anchor, rows_min) for name in rates), pooled)
+        raise DataInvalid(f"no group with at least {rows_min} rows to compare with")
+    rates = {
+        name: _group_rates(labels, approved, names == name) for name in [*kept, *([_SMALL_GROUPS] if pooled else [])]
+    }
+    return FairnessResult(anchor, tuple(_compare_group(name, rates, anchor, rows_min) for name in rates), pooled)
 
 
 @dataclass(frozen=True, slots=True)
-class _Rates:
+class _GroupRates:
     """What a group is measured by."""
 
     rows: int
@@ -106,37 +108,39 @@ class _Rates:
     fpr: Estimate | None
 
 
-def _rates(labels: Labels, approved: NDArray[np.bool_], inside: NDArray[np.bool_]) -> _Rates:
+def _group_rates(labels: Labels, approved: NDArray[np.bool_], inside: NDArray[np.bool_]) -> _GroupRates:
     """Count one group."""
-    selection = _share(approved[inside])
+    selection = _approval_rate(approved[inside])
     assert selection is not None, "a group has a row"
     good, bad = inside & (labels == 0), inside & (labels == 1)
-    return _Rates(int(inside.sum()), selection, _share(approved[good]), _share(approved[bad]))
+    return _GroupRates(int(inside.sum()), selection, _approval_rate(approved[good]), _approval_rate(approved[bad]))
 
 
-def _share(approved: NDArray[np.bool_]) -> Estimate | None:
+def _approval_rate(approved: NDArray[np.bool_]) -> Estimate | None:
     """Give the share of approved rows; None without rows."""
-    return share(int(np.sum(approved)), len(approved)) if len(approved) else None
+    return proportion(int(np.sum(approved)), len(approved)) if len(approved) else None
 
 
-def _group(name: str, rates: dict[str, _Rates], reference: str, rows_min: int) -> Group:
+def _compare_group(name: str, rates: dict[str, _GroupRates], reference: str, rows_min: int) -> GroupFairness:
     """Put one group beside the reference."""
     own, other = rates[name], rates[reference]
     itself = name == reference
-    return Group(
+    return GroupFairness(
         name=name,
         rows=own.rows,
         small=own.rows < rows_min,
         selection_rate=own.selection,
         tpr=own.tpr,
         fpr=own.fpr,
-        selection_gap=None if itself else _gap(own.selection, other.selection),
-        tpr_gap=None if itself else _gap(own.tpr, other.tpr),
-        fpr_gap=None if itself else _gap(own.fpr, other.fpr),
-        disparate_impact=None if itself or not other.selection.value else ratio(own.selection, other.selection),
+        selection_gap=None if itself else _rate_gap(own.selection, other.selection),
+        tpr_gap=None if itself else _rate_gap(own.tpr, other.tpr),
+        fpr_gap=None if itself else _rate_gap(own.fpr, other.fpr),
+        disparate_impact=None
+        if itself or not other.selection.value
+        else proportion_ratio(own.selection, other.selection),
     )
 
 
-def _gap(own: Estimate | None, other: Estimate | None) -> Estimate | None:
+def _rate_gap(own: Estimate | None, other: Estimate | None) -> Estimate | None:
     """Give the difference where both are known."""
-    return None if own is None or other is None else difference(own, other)
+    return None if own is None or other is None else proportion_difference(own, other)

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import beta, binom
 
-from training.errors import DataRefused
+from training.errors import DataInvalid
 from training.measures.discrimination import bad_rates_by_grade
-from training.measures.outcomes import Labels
+from training.measures.inputs import Labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +47,15 @@ def jeffreys_p_value(rows: int, bads: int, pd: float) -> float:
         0 to 1, one-sided: below 0.05 the pd is too low at 5 %.
 
     Raises:
-        DataRefused: Numbers out of range.
+        DataInvalid: Numbers out of range.
     """
-    _refuse(rows, bads, pd)
+    _check_counts(rows, bads, pd)
     return float(beta.cdf(pd, bads + 0.5, rows - bads + 0.5))
 
 
 def binomial_p_value(rows: int, bads: int, pd: float) -> float:
     """Give P(X >= D) for X binomial with N trials at the pd; arguments and errors as `jeffreys_p_value`."""
-    _refuse(rows, bads, pd)
+    _check_counts(rows, bads, pd)
     return float(binom.sf(bads - 1, rows, pd))
 
 
@@ -68,7 +68,7 @@ def grade_tests(labels: Labels, grades: NDArray[np.str_], grade_pds: Mapping[str
         grade_pds: The pd of every grade, the least risky grade first: a fixed one, or the mean pd of its rows.
 
     Raises:
-        DataRefused: Rows that do not match, a grade without a pd, or a pd outside [0, 1].
+        DataInvalid: Rows that do not match, a grade without a pd, or a pd outside [0, 1].
     """
     found = []
     for rate in bad_rates_by_grade(labels, grades, tuple(grade_pds)):
@@ -79,9 +79,9 @@ def grade_tests(labels: Labels, grades: NDArray[np.str_], grade_pds: Mapping[str
     return tuple(found)
 
 
-def _refuse(rows: int, bads: int, pd: float) -> None:
+def _check_counts(rows: int, bads: int, pd: float) -> None:
     """Refuse what is no count of bads among rows, or no probability."""
     if rows < 1 or not 0 <= bads <= rows:
-        raise DataRefused(f"{bads} bads among {rows} rows")
+        raise DataInvalid(f"{bads} bads among {rows} rows")
     if not 0.0 <= pd <= 1.0:
-        raise DataRefused(f"a pd of {pd}; it must lie in [0, 1]")
+        raise DataInvalid(f"a pd of {pd}; it must lie in [0, 1]")

@@ -10,16 +10,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.errors import DataRefused
+from training.errors import DataInvalid
 from training.measures.bins import Bins
-from training.measures.outcomes import Labels, refuse_one_outcome, refuse_unmatched
+from training.measures.inputs import Labels, check_both_outcomes, check_matching
 
-ZERO_CELL_ROWS = 0.5
-LEAK_IV = 0.5
+_ZERO_CELL_ROWS = 0.5
+_LEAK_IV = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class BinEvidence:
     """One bin of a feature.
 
     Attributes:
@@ -36,23 +36,23 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
-class Information:
+class InformationValue:
     """The evidence of every bin that was defined, and their sum.
 
     Attributes:
         iv: Information value; < 0.02 useless, to 0.1 weak, to 0.3 medium, to 0.5 strong, above suspicious.
     """
 
-    bins: tuple[Evidence, ...]
+    bins: tuple[BinEvidence, ...]
     iv: float
 
     @property
     def leak_suspected(self) -> bool:
         """Say whether the feature knows more than an honest one does: an IV above 0.5."""
-        return self.iv > LEAK_IV
+        return self.iv > _LEAK_IV
 
 
-def information(codes: NDArray[np.int64], labels: Labels, bins: Bins) -> Information:
+def information_value(codes: NDArray[np.int64], labels: Labels, bins: Bins) -> InformationValue:
     """Measure one feature.
 
     Args:
@@ -61,18 +61,18 @@ def information(codes: NDArray[np.int64], labels: Labels, bins: Bins) -> Informa
         bins: Numbers or categories.
 
     Raises:
-        DataRefused: Rows that do not match, or only one outcome.
+        DataInvalid: Rows that do not match, or only one outcome.
     """
-    refuse_unmatched(labels, codes.astype(np.float64))
-    refuse_one_outcome(labels)
+    check_matching(labels, codes.astype(np.float64))
+    check_both_outcomes(labels)
     goods = np.bincount(codes[labels == 0], minlength=len(bins.names))
     bads = np.bincount(codes[labels == 1], minlength=len(bins.names))
     woes = weights_of_evidence(goods, bads)
-    good_shares, bad_shares = _shares(goods, bads)
+    good_shares, bad_shares = _bin_shares(goods, bads)
     values = np.where(goods + bads > 0, (good_shares - bad_shares) * woes, 0.0)
     found = zip(bins.names, goods.tolist(), bads.tolist(), woes.tolist(), values.tolist(), strict=True)
-    table = tuple(Evidence(name, good + bad, good, bad, woe, iv) for name, good, bad, woe, iv in found)
-    return Information(table, float(values.sum()))
+    table = tuple(BinEvidence(name, good + bad, good, bad, woe, iv) for name, good, bad, woe, iv in found)
+    return InformationValue(table, float(values.sum()))
 
 
 def weights_of_evidence(goods: NDArray[np.int64], bads: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -83,15 +83,15 @@ def weights_of_evidence(goods: NDArray[np.int64], bads: NDArray[np.int64]) -> ND
         bads: Shape (bins,), rows.
 
     Raises:
-        DataRefused: Shapes that differ, or not one good or not one bad row in all.
+        DataInvalid: Shapes that differ, or not one good or not one bad row in all.
     """
     if np.shape(goods) != np.shape(bads) or not np.sum(goods) or not np.sum(bads):
-        raise DataRefused("weights of evidence need goods and bads over the same bins")
-    good_shares, bad_shares = _shares(goods, bads)
+        raise DataInvalid("weights of evidence need goods and bads over the same bins")
+    good_shares, bad_shares = _bin_shares(goods, bads)
     return np.log(good_shares / bad_shares) * (goods + bads > 0)
 
 
-def _shares(goods: NDArray[np.int64], bads: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _bin_shares(goods: NDArray[np.int64], bads: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Give each bin's share of all goods and of all bads; in a bin with a zero cell both counts are 0.5 higher."""
-    extra = np.where((goods == 0) | (bads == 0), ZERO_CELL_ROWS, 0.0)
+    extra = np.where((goods == 0) | (bads == 0), _ZERO_CELL_ROWS, 0.0)
     return (goods + extra) / goods.sum(), (bads + extra) / bads.sum()

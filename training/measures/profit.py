@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betainc
 
-from training.errors import DataRefused
+from training.errors import DataInvalid
 from training.measures.discrimination import roc_points
-from training.measures.outcomes import Labels, Pds
+from training.measures.inputs import Labels, Pds
 
 
 @dataclass(frozen=True, slots=True)
-class Campaign:
+class CampaignEconomics:
     """What a campaign costs and how it is taken up. All money in one currency.
 
     Attributes:
@@ -42,13 +42,13 @@ class Campaign:
         """Refuse a campaign that cannot be.
 
         Raises:
-            DataRefused: A number out of range, or an offer that costs what the customer is worth.
+            DataInvalid: A number out of range, or an offer that costs what the customer is worth.
         """
         numbers = (self.clv, self.offer_cost, self.contact_cost, self.alpha, self.beta)
         if not np.isfinite(numbers).all() or min(self.clv, self.alpha, self.beta) <= 0.0:
-            raise DataRefused(f"clv, alpha and beta must be above 0 and everything finite: {self}")
+            raise DataInvalid(f"clv, alpha and beta must be above 0 and everything finite: {self}")
         if not 0.0 <= self.offer_cost < self.clv or self.contact_cost < 0.0:
-            raise DataRefused(f"costs must not be negative, nor an offer cost the whole clv: {self}")
+            raise DataInvalid(f"costs must not be negative, nor an offer cost the whole clv: {self}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class ExpectedProfit:
     contacted: float
 
 
-def empc(labels: Labels, pds: Pds, campaign: Campaign) -> ExpectedProfit:
+def empc(labels: Labels, pds: Pds, campaign: CampaignEconomics) -> ExpectedProfit:
     """Give the expected maximum profit of a churn model, in closed form over the convex hull of its ROC curve.
 
     For one gamma, the profit of contacting the share of churners y and of others x is, per customer of the base,
@@ -78,10 +78,10 @@ def empc(labels: Labels, pds: Pds, campaign: Campaign) -> ExpectedProfit:
         campaign: Money and acceptance.
 
     Raises:
-        DataRefused: Rows that do not match, or only one outcome.
+        DataInvalid: Rows that do not match, or only one outcome.
     """
     roc = roc_points(labels, pds)
-    corners = _hull(roc.x, roc.y)
+    corners = _hull_corners(roc.x, roc.y)
     churners = float(np.mean(labels))
     left, others = churners * roc.y[corners], (1.0 - churners) * roc.x[corners]
     gain = left * (campaign.clv - campaign.offer_cost)  # times gamma
@@ -95,7 +95,7 @@ def empc(labels: Labels, pds: Pds, campaign: Campaign) -> ExpectedProfit:
     return ExpectedProfit(float(gain @ gamma - cost @ chance), float((left + others) @ chance))
 
 
-def _hull(x: NDArray[np.float64], y: NDArray[np.float64]) -> list[int]:
+def _hull_corners(x: NDArray[np.float64], y: NDArray[np.float64]) -> list[int]:
     """Give the places of the corners of the upper convex hull, from (0, 0) to (1, 1) (Andrew 1979)."""
     corners: list[int] = []
     for place in range(len(x)):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from scipy.stats import norm
 
-from training.errors import DataRefused
+from training.errors import DataInvalid
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +21,10 @@ class Estimate:
     high: float
 
 
-Z = float(norm.ppf(0.5 + 0.95 / 2.0))  # of an interval at 95 %
+_Z = float(norm.ppf(0.5 + 0.95 / 2.0))  # of an interval at 95 %
 
 
-def share(hits: int, rows: int) -> Estimate:
+def proportion(hits: int, rows: int) -> Estimate:
     """Give hits / rows with Wilson's interval at 95 %.
 
     Args:
@@ -32,32 +32,32 @@ def share(hits: int, rows: int) -> Estimate:
         rows: At least 1.
 
     Raises:
-        DataRefused: Numbers out of range.
+        DataInvalid: Numbers out of range.
     """
     if rows < 1 or not 0 <= hits <= rows:
-        raise DataRefused(f"{hits} of {rows} rows")
-    value, widening = hits / rows, Z * Z / rows
+        raise DataInvalid(f"{hits} of {rows} rows")
+    value, widening = hits / rows, _Z * _Z / rows
     center = (value + widening / 2.0) / (1.0 + widening)
-    half = Z * math.sqrt(value * (1.0 - value) / rows + widening / (4.0 * rows)) / (1.0 + widening)
+    half = _Z * math.sqrt(value * (1.0 - value) / rows + widening / (4.0 * rows)) / (1.0 + widening)
     # At 0 and at all hits the limits are exact; rounding must not push the share itself outside.
     return Estimate(value, 0.0 if hits == 0 else center - half, 1.0 if hits == rows else center + half)
 
 
-def difference(first: Estimate, second: Estimate) -> Estimate:
+def proportion_difference(first: Estimate, second: Estimate) -> Estimate:
     """Give first - second of two independent shares; -1 to 1."""
     value = first.value - second.value
     low = value - math.hypot(first.value - first.low, second.high - second.value)
     return Estimate(value, low, value + math.hypot(first.high - first.value, second.value - second.low))
 
 
-def ratio(first: Estimate, second: Estimate) -> Estimate:
+def proportion_ratio(first: Estimate, second: Estimate) -> Estimate:
     """Give first / second of two independent shares; 0 and up.
 
     Raises:
-        DataRefused: The second is 0.
+        DataInvalid: The second is 0.
     """
     if second.value <= 0.0:
-        raise DataRefused("a ratio to a share of 0")
+        raise DataInvalid("a ratio to a share of 0")
     product = first.value * second.value
     down = first.low * second.high * (2.0 * first.value - first.low) * (2.0 * second.value - second.high)
     up = first.high * second.low * (2.0 * first.value - first.high) * (2.0 * second.value - second.low)

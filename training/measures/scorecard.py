@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from training.errors import DataRefused
+from training.errors import DataInvalid
 from training.measures.bins import Bins, CategoryBins, Values, level_bins
 from training.measures.information import weights_of_evidence
-from training.measures.monotone import BIN_SHARE_MIN, monotone_bins
-from training.measures.outcomes import Labels, Pds, refuse_one_outcome, refuse_unmatched
+from training.measures.inputs import Labels, Pds, check_both_outcomes, check_matching
+from training.measures.monotone_binning import BIN_SHARE_MIN, monotone_bins
 
-BINS_MAX = 6
+_BINS_MAX = 6
 # Half of this times the squared weights is added to the loss: what scikit-learn calls C = 1. It matters only where
 # there are very few rows; there it keeps weights finite.
-RIDGE = 1.0
+_RIDGE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +68,10 @@ class WoeScorecard:
             Shape (n,), in (0, 1).
 
         Raises:
-            DataRefused: The number of columns is not that of the fit.
+            DataInvalid: The number of columns is not that of the fit.
         """
         if rows.ndim != 2 or rows.shape[1] != len(self.characteristics):  # noqa: PLR2004 - rows and columns
-            raise DataRefused(f"rows have shape {rows.shape}; the scorecard has {len(self.characteristics)} features")
+            raise DataInvalid(f"rows have shape {rows.shape}; the scorecard has {len(self.characteristics)} features")
         log_odds = np.full(len(rows), self.intercept)
         for column, characteristic in zip(rows.T, self.characteristics, strict=True):
             log_odds -= characteristic.weight * characteristic.woe(column)
@@ -79,12 +79,12 @@ class WoeScorecard:
         return pds
 
 
-def fit(
+def fit_scorecard(
     rows: NDArray[np.float64],
     labels: Labels,
     signs: Sequence[int],
     categories: Collection[int] = (),
-    bins_max: int = BINS_MAX,
+    bins_max: int = _BINS_MAX,
 ) -> WoeScorecard:
     """Fit a scorecard.
 
@@ -97,25 +97,25 @@ def fit(
         bins_max: Of a number; at least 1.
 
     Raises:
-        DataRefused: Shapes or signs that do not fit, only one outcome, or weights that cannot be found.
+        DataInvalid: Shapes or signs that do not fit, only one outcome, or weights that cannot be found.
     """
-    refuse_unmatched(labels, np.zeros(len(rows)))
-    refuse_one_outcome(labels)
+    check_matching(labels, np.zeros(len(rows)))
+    check_both_outcomes(labels)
     if rows.ndim != 2 or len(signs) != rows.shape[1] or not set(signs) <= {-1, 0, 1} or bins_max < 1:  # noqa: PLR2004
-        raise DataRefused(
+        raise DataInvalid(
             f"rows of shape {rows.shape}, signs {tuple(signs)}, {bins_max} bins; one sign for each column"
         )
     if np.isinf(rows).any():
-        raise DataRefused("a value is infinite; leave it missing where it is not known")
+        raise DataInvalid("a value is infinite; leave it missing where it is not known")
     if wrong := [place for place in categories if not 0 <= place < len(signs) or signs[place]]:
-        raise DataRefused(f"category features without a column or with a sign: {wrong}")
+        raise DataInvalid(f"category features without a column or with a sign: {wrong}")
     bins: list[Bins] = [
         _category_bins(rows[:, place]) if place in categories else monotone_bins(rows[:, place], labels, sign, bins_max)
         for place, sign in enumerate(signs)
     ]
-    drafts = [_unweighted(one, rows[:, place], labels) for place, one in enumerate(bins)]
+    drafts = [_characteristic(one, rows[:, place], labels) for place, one in enumerate(bins)]
     woes = np.column_stack([draft.woe(rows[:, place]) for place, draft in enumerate(drafts)])
-    intercept, weights = _same_signed_logistic(-woes, labels)
+    intercept, weights = _non_negative_logistic(-woes, labels)
     weighted = [Characteristic(d.bins, d.woes, weight) for d, weight in zip(drafts, weights, strict=True)]
     return WoeScorecard(tuple(weighted), intercept)
 
@@ -126,7 +126,7 @@ def _category_bins(codes: Values) -> CategoryBins:
     return level_bins(levels[counts >= BIN_SHARE_MIN * len(codes)].tolist())
 
 
-def _unweighted(bins: Bins, values: Values, labels: Labels) -> Characteristic:
+def _characteristic(bins: Bins, values: Values, labels: Labels) -> Characteristic:
     """Weigh the evidence of every bin."""
     codes = bins.codes(values)
     goods = np.bincount(codes[labels == 0], minlength=len(bins.names))
@@ -134,7 +134,7 @@ def _unweighted(bins: Bins, values: Values, labels: Labels) -> Characteristic:
     return Characteristic(bins, tuple(weights_of_evidence(goods, bads).tolist()), 1.0)
 
 
-def _same_signed_logistic(features: NDArray[np.float64], labels: Labels) -> tuple[float, list[float]]:
+def _non_negative_logistic(features: NDArray[np.float64], labels: Labels) -> tuple[float, list[float]]:
     """Fit intercept and weights, no weight below 0, by penalised maximum likelihood.
 
     The loss is convex and so are the bounds: there is one minimum, and a weight that would be negative is 0 in it.
@@ -144,14 +144,14 @@ def _same_signed_logistic(features: NDArray[np.float64], labels: Labels) -> tupl
         labels: Shape (n,).
 
     Raises:
-        DataRefused: The minimum was not found.
+        DataInvalid: The minimum was not found.
     """
     design = np.column_stack([np.ones(len(labels)), features])
 
     def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         scores = design @ weights
         fitted = expit(scores)
-        shrunk = RIDGE * np.concatenate([[0.0], weights[1:]])
+        shrunk = _RIDGE * np.concatenate([[0.0], weights[1:]])
         value = np.sum(np.logaddexp(0.0, scores) - labels * scores) + shrunk @ weights / 2.0
         return float(value) / len(labels), (design.T @ (fitted - labels) + shrunk) / len(labels)
 
@@ -162,5 +162,5 @@ def _same_signed_logistic(features: NDArray[np.float64], labels: Labels) -> tupl
         loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-14, "gtol": 1e-9, "maxiter": 1000}
     )
     if not found.success:
-        raise DataRefused(f"the scorecard's weights were not found: {found.message}")
+        raise DataInvalid(f"the scorecard's weights were not found: {found.message}")
     return float(found.x[0]), found.x[1:].tolist()

@@ -16,21 +16,21 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
-from training.errors import DataRefused
+from training.errors import DataInvalid
 from training.measures.bins import Bins
 
 # An empty bin counts as half a row: ln 0 has no value, and a fixed small share would be an alarm by itself.
-EMPTY_BIN_ROWS = 0.5
-ROWS_MIN = 100
+_EMPTY_BIN_ROWS = 0.5
+_ROWS_MIN = 100
 WATCH_PSI = 0.10
 ACT_PSI = 0.25
-FALSE_ALARMS = 0.05
+_FALSE_ALARM_RATE = 0.05
 
-Verdict = Literal["TOO_FEW_ROWS", "STABLE", "WATCH", "ACT"]
+StabilityVerdict = Literal["TOO_FEW_ROWS", "STABLE", "WATCH", "ACT"]
 
 
 @dataclass(frozen=True, slots=True)
-class Development:
+class ReferenceDistribution:
     """The distribution that later ones are compared with: bins, and rows of each bin in the order of its code."""
 
     bins: Bins
@@ -38,7 +38,7 @@ class Development:
 
 
 @dataclass(frozen=True, slots=True)
-class Stability:
+class StabilityIndex:
     """A PSI with what it takes to read it.
 
     Attributes:
@@ -52,15 +52,15 @@ class Stability:
     """
 
     psi: float
-    rows_then: int
-    rows_now: int
+    reference_rows: int
+    current_rows: int
     bins: int
-    by_chance: float
+    expected_by_chance: float
     critical: float
-    verdict: Verdict
+    verdict: StabilityVerdict
 
 
-def develop(codes: NDArray[np.int64], bins: Bins) -> Development:
+def reference_distribution(codes: NDArray[np.int64], bins: Bins) -> ReferenceDistribution:
     """Count the development rows.
 
     Args:
@@ -68,12 +68,14 @@ def develop(codes: NDArray[np.int64], bins: Bins) -> Development:
         bins: Fixed from now on.
 
     Raises:
-        DataRefused: No rows.
+        DataInvalid: No rows.
     """
-    return Development(bins, _counted(codes, bins))
+    return ReferenceDistribution(bins, _bin_counts(codes, bins))
 
 
-def stability(development: Development, codes: NDArray[np.int64], rows_min: int = ROWS_MIN) -> Stability:
+def stability_index(
+    development: ReferenceDistribution, codes: NDArray[np.int64], rows_min: int = _ROWS_MIN
+) -> StabilityIndex:
     """Compare rows of today with those of development.
 
     Args:
@@ -82,12 +84,12 @@ def stability(development: Development, codes: NDArray[np.int64], rows_min: int 
         rows_min: With fewer rows on either side the verdict is TOO_FEW_ROWS.
 
     Raises:
-        DataRefused: No rows, or only one bin holds any.
+        DataInvalid: No rows, or only one bin holds any.
     """
-    return psi_of_counts(np.array(development.rows), np.array(_counted(codes, development.bins)), rows_min)
+    return psi_from_counts(np.array(development.rows), np.array(_bin_counts(codes, development.bins)), rows_min)
 
 
-def psi_of_counts(then: NDArray[np.int64], now: NDArray[np.int64], rows_min: int = ROWS_MIN) -> Stability:
+def psi_from_counts(then: NDArray[np.int64], now: NDArray[np.int64], rows_min: int = _ROWS_MIN) -> StabilityIndex:
     """Compare two counts over the same bins.
 
     Args:
@@ -96,25 +98,25 @@ def psi_of_counts(then: NDArray[np.int64], now: NDArray[np.int64], rows_min: int
         rows_min: With fewer rows on either side the verdict is TOO_FEW_ROWS.
 
     Raises:
-        DataRefused: Shapes that differ, a negative count, no rows, or only one bin that holds any.
+        DataInvalid: Shapes that differ, a negative count, no rows, or only one bin that holds any.
     """
     if np.ndim(then) != 1 or np.shape(then) != np.shape(now) or np.any(then < 0) or np.any(now < 0):
-        raise DataRefused(f"counts of shape {np.shape(then)} and {np.shape(now)}; the same bins, none negative")
+        raise DataInvalid(f"counts of shape {np.shape(then)} and {np.shape(now)}; the same bins, none negative")
     rows_then, rows_now = int(np.sum(then)), int(np.sum(now))
     held = (then > 0) | (now > 0)
     bins = int(np.sum(held))
     if not rows_then or not rows_now or bins < 2:  # noqa: PLR2004 - one bin cannot shift
-        raise DataRefused(f"{rows_then} rows then, {rows_now} now, in {bins} bins; rows in at least 2 bins are needed")
-    expected = np.maximum(then[held], EMPTY_BIN_ROWS) / rows_then
-    actual = np.maximum(now[held], EMPTY_BIN_ROWS) / rows_now
+        raise DataInvalid(f"{rows_then} rows then, {rows_now} now, in {bins} bins; rows in at least 2 bins are needed")
+    expected = np.maximum(then[held], _EMPTY_BIN_ROWS) / rows_then
+    actual = np.maximum(now[held], _EMPTY_BIN_ROWS) / rows_now
     psi = float(np.sum((actual - expected) * np.log(actual / expected)))
-    critical = _critical(rows_then, rows_now, (then[held] + now[held]) / (rows_then + rows_now))
+    critical = _critical_psi(rows_then, rows_now, (then[held] + now[held]) / (rows_then + rows_now))
     verdict = _verdict(psi, critical) if min(rows_then, rows_now) >= rows_min else "TOO_FEW_ROWS"
     by_chance = (bins - 1) * (1.0 / rows_then + 1.0 / rows_now)
-    return Stability(psi, rows_then, rows_now, bins, by_chance, critical, verdict)
+    return StabilityIndex(psi, rows_then, rows_now, bins, by_chance, critical, verdict)
 
 
-def _critical(rows_then: int, rows_now: int, pooled: NDArray[np.float64]) -> float:
+def _critical_psi(rows_then: int, rows_now: int, pooled: NDArray[np.float64]) -> float:
     """Give the PSI that no shift passes in more than 5 % of cases.
 
     With u = (actual - expected) / pooled and v, w the shares of both samples in all rows,
@@ -129,19 +131,19 @@ def _critical(rows_then: int, rows_now: int, pooled: NDArray[np.float64]) -> flo
         pooled: Shape (bins,), shares of both samples together, all above 0.
     """
     freedom, per_row = len(pooled) - 1, 1.0 / rows_then + 1.0 / rows_now
-    first = float(chi2.ppf(1.0 - FALSE_ALARMS, freedom)) * per_row
+    first = float(chi2.ppf(1.0 - _FALSE_ALARM_RATE, freedom)) * per_row
     return first + first**2 / (freedom * (freedom + 2)) * float(np.sum((1.0 - pooled) ** 2 / pooled))
 
 
-def _verdict(psi: float, critical: float) -> Verdict:
+def _verdict(psi: float, critical: float) -> StabilityVerdict:
     """Alarm where the shift is both more than chance and large enough to matter."""
     if psi <= critical or psi < WATCH_PSI:
         return "STABLE"
     return "WATCH" if psi < ACT_PSI else "ACT"
 
 
-def _counted(codes: NDArray[np.int64], bins: Bins) -> tuple[int, ...]:
+def _bin_counts(codes: NDArray[np.int64], bins: Bins) -> tuple[int, ...]:
     """Count the rows of every bin."""
     if not len(codes):
-        raise DataRefused("no rows to count")
+        raise DataInvalid("no rows to count")
     return tuple(np.bincount(codes, minlength=len(bins.names)).tolist())

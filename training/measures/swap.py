@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.errors import DataRefused
-from training.measures.outcomes import Labels, Pds, refuse_unmatched
+from training.errors import DataInvalid
+from training.measures.inputs import Labels, Pds, check_matching
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Cell:
+class SwapCell:
     """Rows that both models treat alike, or not.
 
     Attributes:
@@ -22,7 +22,7 @@ class Cell:
         bad_rate: None where the cell is empty.
     """
 
-    places: NDArray[np.int64]
+    row_numbers: NDArray[np.int64]
     rows: int
     bads: int
     bad_rate: float | None
@@ -41,17 +41,17 @@ class SwapSet:
         challenger_bad_rate: Among those whom the challenger approves; None where it approves nobody.
     """
 
-    both_approved: Cell
-    swapped_in: Cell
-    swapped_out: Cell
-    both_declined: Cell
+    both_approved: SwapCell
+    swapped_in: SwapCell
+    swapped_out: SwapCell
+    both_declined: SwapCell
     champion_approved: float
     challenger_approved: float
     champion_bad_rate: float | None
     challenger_bad_rate: float | None
 
 
-def swap_at_cut_offs(labels: Labels, champion: Pds, challenger: Pds, cut_offs: tuple[float, float]) -> SwapSet:
+def swap_set_at_cut_offs(labels: Labels, champion: Pds, challenger: Pds, cut_offs: tuple[float, float]) -> SwapSet:
     """Compare two models at given cut-offs.
 
     Args:
@@ -61,14 +61,14 @@ def swap_at_cut_offs(labels: Labels, champion: Pds, challenger: Pds, cut_offs: t
         cut_offs: Of the champion and of the challenger; approved up to and including it.
 
     Raises:
-        DataRefused: Rows that do not match.
+        DataInvalid: Rows that do not match.
     """
-    refuse_unmatched(labels, champion)
-    refuse_unmatched(labels, challenger)
+    check_matching(labels, champion)
+    check_matching(labels, challenger)
     return _swap_set(labels, champion <= cut_offs[0], challenger <= cut_offs[1])
 
 
-def swap_at_rate(labels: Labels, champion: Pds, challenger: Pds, approval_rate: float, seed: int) -> SwapSet:
+def swap_set_at_rate(labels: Labels, champion: Pds, challenger: Pds, approval_rate: float, seed: int) -> SwapSet:
     """Compare two models that approve equally many.
 
     Args:
@@ -80,18 +80,18 @@ def swap_at_rate(labels: Labels, champion: Pds, challenger: Pds, approval_rate: 
             the order of the rows nor a tie makes a difference between them.
 
     Raises:
-        DataRefused: Rows that do not match, or a rate outside [0, 1].
+        DataInvalid: Rows that do not match, or a rate outside [0, 1].
     """
-    refuse_unmatched(labels, champion)
-    refuse_unmatched(labels, challenger)
+    check_matching(labels, champion)
+    check_matching(labels, challenger)
     if not 0.0 <= approval_rate <= 1.0:
-        raise DataRefused(f"an approval rate of {approval_rate}; it must lie in [0, 1]")
+        raise DataInvalid(f"an approval rate of {approval_rate}; it must lie in [0, 1]")
     lots = np.random.default_rng(seed).permutation(len(labels))
     count = round(approval_rate * len(labels))
-    return _swap_set(labels, _lowest(champion, lots, count), _lowest(challenger, lots, count))
+    return _swap_set(labels, _approve_lowest(champion, lots, count), _approve_lowest(challenger, lots, count))
 
 
-def _lowest(pds: Pds, lots: NDArray[np.int64], count: int) -> NDArray[np.bool_]:
+def _approve_lowest(pds: Pds, lots: NDArray[np.int64], count: int) -> NDArray[np.bool_]:
     """Mark so many rows with the lowest pds, ties by lot."""
     approved = np.zeros(len(pds), dtype=np.bool_)
     approved[np.lexsort((lots, pds))[:count]] = True
@@ -101,19 +101,19 @@ def _lowest(pds: Pds, lots: NDArray[np.int64], count: int) -> NDArray[np.bool_]:
 def _swap_set(labels: Labels, champion: NDArray[np.bool_], challenger: NDArray[np.bool_]) -> SwapSet:
     """Count the four cells."""
     return SwapSet(
-        both_approved=_cell(labels, champion & challenger),
-        swapped_in=_cell(labels, ~champion & challenger),
-        swapped_out=_cell(labels, champion & ~challenger),
-        both_declined=_cell(labels, ~champion & ~challenger),
+        both_approved=_swap_cell(labels, champion & challenger),
+        swapped_in=_swap_cell(labels, ~champion & challenger),
+        swapped_out=_swap_cell(labels, champion & ~challenger),
+        both_declined=_swap_cell(labels, ~champion & ~challenger),
         champion_approved=float(np.mean(champion)),
         challenger_approved=float(np.mean(challenger)),
-        champion_bad_rate=_cell(labels, champion).bad_rate,
-        challenger_bad_rate=_cell(labels, challenger).bad_rate,
+        champion_bad_rate=_swap_cell(labels, champion).bad_rate,
+        challenger_bad_rate=_swap_cell(labels, challenger).bad_rate,
     )
 
 
-def _cell(labels: Labels, inside: NDArray[np.bool_]) -> Cell:
+def _swap_cell(labels: Labels, inside: NDArray[np.bool_]) -> SwapCell:
     """Count one cell."""
     places = np.flatnonzero(inside)
     bads = int(np.sum(labels[places]))
-    return Cell(places, len(places), bads, bads / len(places) if len(places) else None)
+    return SwapCell(places, len(places), bads, bads / len(places) if len(places) else None)

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from training.errors import ModelRefused
-from training.spec import Gate
+from training.errors import ModelRejected
+from training.spec import GateSpec
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class GateResult:
     """One bound of one gate.
 
     Attributes:
@@ -27,70 +27,76 @@ class Line:
     passed: bool
 
     def __str__(self) -> str:
-        shown = "was not measured" if self.value is None else f"is {number(self.value)}"
+        shown = "was not measured" if self.value is None else f"is {format_figure(self.value)}"
         return f"{self.figure} {shown}; it must be {self.bound}"
 
 
-def judge(gates: Sequence[Gate], figures: Mapping[str, float], rivals: Sequence[str] = ()) -> tuple[Line, ...]:
+def evaluate_gates(
+    gates: Sequence[GateSpec], figures: Mapping[str, float], rivals: Sequence[str] = ()
+) -> tuple[GateResult, ...]:
     """Hold the figures against every bound, in the order of the spec; `rivals` are those that must have a figure."""
-    return tuple(line for gate in gates for line in lines_of(gate, figures, rivals))
+    return tuple(line for gate in gates for line in _evaluate_gate(gate, figures, rivals))
 
 
-def refuse_failed(lines: Sequence[Line]) -> None:
+def require_passed(lines: Sequence[GateResult]) -> None:
     """Refuse a model that fails.
 
     Raises:
-        ModelRefused: Names every failed line with its figure and its bound.
+        ModelRejected: Names every failed line with its figure and its bound.
     """
     if failed := [line for line in lines if not line.passed]:
         listed = "\n".join(f"  {line}" for line in failed)
-        raise ModelRefused(f"{len(failed)} of {len(lines)} gates failed; nothing is released:\n{listed}")
+        raise ModelRejected(f"{len(failed)} of {len(lines)} gates failed; nothing is released:\n{listed}")
 
 
-def lines_of(gate: Gate, figures: Mapping[str, float], rivals: Sequence[str]) -> list[Line]:
+def _evaluate_gate(gate: GateSpec, figures: Mapping[str, float], rivals: Sequence[str]) -> list[GateResult]:
     """Hold one gate's figure against each of its bounds."""
     value = figures.get(gate.figure)
     bounds: list[tuple[str, bool]] = []
     if gate.min is not None:
-        bounds.append((f"at least {number(gate.min)}", value is not None and value >= gate.min))
+        bounds.append((f"at least {format_figure(gate.min)}", value is not None and value >= gate.min))
     if gate.max is not None:
-        bounds.append((f"at most {number(gate.max)}", value is not None and value <= gate.max))
+        bounds.append((f"at most {format_figure(gate.max)}", value is not None and value <= gate.max))
     if gate.not_below is not None:
-        bounds += rivals_of(gate, gate.not_below, value, figures)
+        bounds += _rival_bounds(gate, gate.not_below, value, figures)
         bounds += [
-            (f"not below {name}, which was not measured", False) for name in unmeasured(gate.not_below, figures, rivals)
+            (f"not below {name}, which was not measured", False)
+            for name in _unmeasured_rivals(gate.not_below, figures, rivals)
         ]
-    return [Line(gate.figure, value, bound, passed) for bound, passed in bounds]
+    return [GateResult(gate.figure, value, bound, passed) for bound, passed in bounds]
 
 
-def rivals_of(gate: Gate, pattern: str, value: float | None, figures: Mapping[str, float]) -> list[tuple[str, bool]]:
+def _rival_bounds(
+    gate: GateSpec, pattern: str, value: float | None, figures: Mapping[str, float]
+) -> list[tuple[str, bool]]:
     """Hold a figure against others; where none of that name was measured, the line fails."""
     others = {name: other for name, other in figures.items() if fnmatchcase(name, pattern) and name != gate.figure}
     if not others:
         return [(f"not below {pattern}, of which nothing was measured", False)]
-    margin = f"{number(gate.ahead_by)} above" if gate.ahead_by else "not below"
+    margin = f"{format_figure(gate.ahead_by)} above" if gate.ahead_by else "not below"
     return [
-        (f"{margin} {name}, {number(other)}", value is not None and value >= other + gate.ahead_by)
+        (f"{margin} {name}, {format_figure(other)}", value is not None and value >= other + gate.ahead_by)
         for name, other in others.items()
     ]
 
 
-def unmeasured(pattern: str, figures: Mapping[str, float], rivals: Sequence[str]) -> list[str]:
+def _unmeasured_rivals(pattern: str, figures: Mapping[str, float], rivals: Sequence[str]) -> list[str]:
     """Name the figures of rivals that a pattern asks for and that are not there: who was not measured is not beaten."""
     tail = pattern.rpartition(".")[2]
     asked = [f"rival.{rival}.{tail}" for rival in rivals]
     return [
         name
         for name in asked
-        if fnmatchcase(name, pattern) and not any(fnmatchcase(other, literal_but_tail(name, tail)) for other in figures)
+        if fnmatchcase(name, pattern)
+        and not any(fnmatchcase(other, _escape_rival_name(name, tail)) for other in figures)
     ]
 
 
-def literal_but_tail(name: str, tail: str) -> str:
+def _escape_rival_name(name: str, tail: str) -> str:
     """Give the pattern of a name in which the tail alone may hold wildcards: a rival may be called "[a]"."""
     return glob.escape(name.removesuffix(tail)) + tail
 
 
-def number(value: float) -> str:
+def format_figure(value: float) -> str:
     """Write a figure: whole numbers whole, others with four digits after the point."""
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.4f}"

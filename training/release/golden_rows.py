@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from models.bundle_documents import BaselineDocument, Cell, GoldenDocument, GoldenRow, Scorecard
 from models.explained_score import build_explained_score
 from models.scoring import Scorer
-from training.export.representatives import representatives, thresholds_by_feature
+from training.export.representatives import representative_rows, thresholds_by_feature
 from training.export.trees import Ensemble
 
-GOLDEN_ORDINARY = 32
-GOLDEN_THRESHOLDS = 48
-GOLDEN_MISSING = 16
-Kind = Literal["ordinary", "threshold", "missing"]
+_ORDINARY_ROWS = 32
+_THRESHOLD_ROWS = 48
+_MISSING_ROWS = 16
+_Kind = Literal["ordinary", "threshold", "missing"]
 
 
 def golden_document(
@@ -23,14 +23,14 @@ def golden_document(
 ) -> GoldenDocument:
     """Write down what must come out of the golden rows."""
     golden = []
-    for kind, row in golden_rows(ensemble, rows):
+    for kind, row in _select_rows(ensemble, rows):
         matrix = row.reshape(1, -1)
         margins, contributions = scorer.explain(matrix)
         answer = build_explained_score(card, baseline.base_margin, float(margins[0]), contributions[0].tolist())
         golden.append(
             GoldenRow(
                 kind=kind,
-                row=cells(matrix)[0],
+                row=document_rows(matrix)[0],
                 margin=answer.margin,
                 contributions=answer.contributions,
                 pd=answer.pd,
@@ -42,7 +42,7 @@ def golden_document(
     return GoldenDocument(rows=tuple(golden))
 
 
-def golden_rows(ensemble: Ensemble, rows: NDArray[np.float64]) -> list[tuple[Kind, NDArray[np.float64]]]:
+def _select_rows(ensemble: Ensemble, rows: NDArray[np.float64]) -> list[tuple[_Kind, NDArray[np.float64]]]:
     """Choose rows that a reader must reproduce: ordinary ones, ones on thresholds and beside them, ones with gaps.
 
     Args:
@@ -50,21 +50,21 @@ def golden_rows(ensemble: Ensemble, rows: NDArray[np.float64]) -> list[tuple[Kin
         rows: Real rows, shape (n, n_features); at least one.
     """
     random = np.random.default_rng(0)
-    frozen = representatives(ensemble, rows[random.permutation(len(rows))[:GOLDEN_ORDINARY]])
-    chosen: list[tuple[Kind, NDArray[np.float64]]] = [("ordinary", row) for row in frozen]
+    frozen = representative_rows(ensemble, rows[random.permutation(len(rows))[:_ORDINARY_ROWS]])
+    chosen: list[tuple[_Kind, NDArray[np.float64]]] = [("ordinary", row) for row in frozen]
     asked = [(f, t) for f, values in enumerate(thresholds_by_feature(ensemble)) for t in values if math.isfinite(t)]
-    for index in random.permutation(len(asked))[:GOLDEN_THRESHOLDS]:
+    for index in random.permutation(len(asked))[:_THRESHOLD_ROWS]:
         feature, threshold = asked[index]
         row = frozen[index % len(frozen)].copy()
         row[feature] = (threshold, math.nextafter(threshold, -math.inf), math.nextafter(threshold, math.inf))[index % 3]
         chosen.append(("threshold", row))
-    for index in range(GOLDEN_MISSING):
+    for index in range(_MISSING_ROWS):
         row = frozen[index % len(frozen)].copy()
-        row[random.random(len(row)) < (index + 1) / GOLDEN_MISSING] = math.nan
+        row[random.random(len(row)) < (index + 1) / _MISSING_ROWS] = math.nan
         chosen.append(("missing", row))
     return chosen
 
 
-def cells(rows: NDArray[np.float64]) -> tuple[tuple[Cell, ...], ...]:
+def document_rows(rows: NDArray[np.float64]) -> tuple[tuple[Cell, ...], ...]:
     """Give rows as a document holds them: None where missing."""
     return tuple(tuple(None if math.isnan(value) else float(value) for value in row) for row in rows)

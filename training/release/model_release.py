@@ -22,24 +22,24 @@ from models.scorecard import log_odds_from_margin, pd_from_log_odds
 from models.scoring import Scorer
 from training.console import Console
 from training.equivalence.check import ExportedModel, check_equivalence, check_scores, gate_document
-from training.evaluation.metrics import metrics_of
-from training.evaluation.model_evaluation import Findings, measure
+from training.evaluation.metrics import named_metrics
+from training.evaluation.model_evaluation import ModelEvaluation, evaluate_model
 from training.export.explain import explain_onnx
 from training.export.score import score_onnx
 from training.export.trees import Ensemble, read_ensemble
-from training.fitting.booster import fit, fixed_parameters
-from training.fitting.calibration import calibrate
-from training.fitting.search import search
-from training.release.baseline import baseline_document, choose_baseline
-from training.release.gates import Line, judge, refuse_failed
+from training.fitting.booster import fit_booster, fixed_parameters
+from training.fitting.calibration import fit_calibration
+from training.fitting.search import search_parameters
+from training.release.baseline import baseline_document, select_baseline
+from training.release.gates import GateResult, evaluate_gates, require_passed
 from training.release.golden_rows import golden_document
-from training.release.leakage import refuse_leaks
-from training.release.reason_texts import refuse_bad_texts
-from training.report.card import card_of
-from training.report.page import report_of
-from training.scoring.drivers import Drivers
+from training.release.leakage import check_leakage
+from training.release.reason_texts import check_reason_texts
+from training.report.card import model_card
+from training.report.page import report_page
+from training.scoring.drivers import DriverTexts
 from training.sources.samples import Samples, label_of
-from training.sources.snapshots import origins_of
+from training.sources.snapshots import row_definition
 from training.spec import Spec, schema_document
 from training.validation.scored_sample import CandidateModel
 
@@ -55,40 +55,40 @@ class Release:
     """
 
     folder: Path
-    findings: Findings
-    lines: tuple[Line, ...]
+    evaluation: ModelEvaluation
+    gate_results: tuple[GateResult, ...]
 
 
-def release(spec: Spec, spec_sha256: str, samples: Samples, bundles: Path, console: Console) -> Release:
+def release_model(spec: Spec, spec_sha256: str, samples: Samples, bundles: Path, console: Console) -> Release:
     """Make a bundle, or nothing where a gate fails.
 
     Raises:
-        ModelRefused: The files are not the model, or the model is not good enough; nothing is written.
+        ModelRejected: The files are not the model, or the model is not good enough; nothing is written.
     """
-    refuse_leaks(samples)
+    check_leakage(samples)
     schema = Schema(schema_document(spec, samples.levels))
-    refuse_bad_texts(schema)
+    check_reason_texts(schema)
     signs = tuple(feature.sign for feature in schema.features)
-    with console.steps("search", spec.search.trials) as progress:
-        chosen = search(samples, spec, signs, console.threads, progress)
-    console.say("fit, calibrate, export")
-    booster = fit(fixed_parameters(signs, console.threads, samples) | chosen, samples, matrix_of(samples))
+    with console.progress_bar("search", spec.search.trials) as progress:
+        chosen = search_parameters(samples, spec, signs, console.threads, progress)
+    console.info("fit, calibrate, export")
+    booster = fit_booster(fixed_parameters(signs, console.threads, samples) | chosen, samples, training_data(samples))
     ensemble = read_ensemble(booster)
-    card = scorecard_of(spec, booster, samples)
-    baseline = baseline_of(spec, booster, ensemble, card, samples)
-    population = None if baseline.method == "path_dependent" else rows_of(baseline)
+    card = calibrated_scorecard(spec, booster, samples)
+    baseline = freeze_baseline(spec, booster, ensemble, card, samples)
+    population = None if baseline.method == "path_dependent" else _baseline_rows(baseline)
     score, explain = score_onnx(ensemble), explain_onnx(ensemble, population)
     scorer = Scorer(score, explain)
-    console.say("prove that the files say what LightGBM and the definition say, row by row")
+    console.info("prove that the files say what LightGBM and the definition say, row by row")
     subject = ExportedModel(booster, score, explain, population, baseline.base_margin)
-    verdict = check_equivalence(subject, samples.features(samples.rows), report_progress=console.say)
+    verdict = check_equivalence(subject, samples.features(samples.rows), report_progress=console.info)
     check_scores(subject, card, samples.features(samples.rows))
-    console.say("measure on rows that were not looked at so far")
-    exported = CandidateModel(scorer, card, baseline.base_margin, ensemble, gain_of(booster), chosen, verdict)
-    findings = measure(spec, samples, exported, console.threads)
-    metrics = metrics_of(findings)
-    lines = judge(spec.gates, metrics, [rival.name for rival in spec.rivals])
-    refuse_failed(lines)
+    console.info("measure on rows that were not looked at so far")
+    exported = CandidateModel(scorer, card, baseline.base_margin, ensemble, gain_shares(booster), chosen, verdict)
+    findings = evaluate_model(spec, samples, exported, console.threads)
+    metrics = named_metrics(findings)
+    lines = evaluate_gates(spec.gates, metrics, [rival.name for rival in spec.rivals])
+    require_passed(lines)
     golden = golden_document(ensemble, scorer, card, baseline, samples.features(samples.part("FIT")))
     files = {
         "score.onnx": score,
@@ -99,28 +99,30 @@ def release(spec: Spec, spec_sha256: str, samples: Samples, bundles: Path, conso
         "golden.json": document_bytes(golden),
         "gate.json": document_bytes(gate_document(verdict)),
         "metrics.json": document_bytes(MetricsDocument(metrics=metrics)),
-        "model.txt": model_text(booster),
-        "card.md": card_of(spec, samples, findings, lines).encode(),
-        "report.html": report_of(spec, samples, findings, card, lines, Drivers(schema, baseline.typical)).encode(),
+        "model.txt": _model_text(booster),
+        "card.md": model_card(spec, samples, findings, lines).encode(),
+        "report.html": report_page(
+            spec, samples, findings, card, lines, DriverTexts(schema, baseline.typical)
+        ).encode(),
     }
-    return Release(write_bundle(bundles, manifest_of(spec, spec_sha256, samples), files), findings, lines)
+    return Release(write_bundle(bundles, _manifest(spec, spec_sha256, samples), files), findings, lines)
 
 
-def matrix_of(samples: Samples) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def training_data(samples: Samples) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Give features and labels of the fit part."""
     rows = samples.part("FIT")
     return samples.features(rows), label_of(rows)
 
 
-def scorecard_of(spec: Spec, booster: lightgbm.Booster, samples: Samples) -> Scorecard:
+def calibrated_scorecard(spec: Spec, booster: lightgbm.Booster, samples: Samples) -> Scorecard:
     """Calibrate on the calibration part, and take scaling and grades from the spec."""
     rows = samples.part("CALIBRATION")
     margins = booster.predict(samples.features(rows), raw_score=True, num_threads=1)
-    slope, intercept = calibrate(np.asarray(margins), label_of(rows))
+    slope, intercept = fit_calibration(np.asarray(margins), label_of(rows))
     return Scorecard(slope=slope, intercept=intercept, **spec.score.model_dump())
 
 
-def baseline_of(
+def freeze_baseline(
     spec: Spec, booster: lightgbm.Booster, ensemble: Ensemble, card: Scorecard, samples: Samples
 ) -> BaselineDocument:
     """Freeze the population that explanations compare with, out of the development rows."""
@@ -130,31 +132,31 @@ def baseline_of(
         rows = rows[rows["period"] == rows["period"].max()]
     margins = booster.predict(samples.features(rows), raw_score=True, num_threads=1)
     pds = np.array([pd_from_log_odds(log_odds_from_margin(card, margin)) for margin in np.asarray(margins).tolist()])
-    chosen = choose_baseline(spec.baseline, rows, pds)
+    chosen = select_baseline(spec.baseline, rows, pds)
     return baseline_document(spec.baseline, chosen, samples, ensemble, booster)
 
 
-def rows_of(baseline: BaselineDocument) -> NDArray[np.float64]:
+def _baseline_rows(baseline: BaselineDocument) -> NDArray[np.float64]:
     """Give the baseline's rows as an array, NaN where missing."""
     return np.array(baseline.rows, dtype=np.float64)
 
 
-def gain_of(booster: lightgbm.Booster) -> dict[str, float]:
+def gain_shares(booster: lightgbm.Booster) -> dict[str, float]:
     """Give each feature's share of the gain of all splits."""
     gains = booster.feature_importance("gain")
     return dict(zip(booster.feature_name(), (gains / max(gains.sum(), 1e-300)).tolist(), strict=True))
 
 
-def model_text(booster: lightgbm.Booster) -> bytes:
+def _model_text(booster: lightgbm.Booster) -> bytes:
     """Give LightGBM's own text of the model; the number of threads it was fitted with is no part of it."""
     return re.sub(r"\[num_threads: \d+\]", "[num_threads: 0]", booster.model_to_string()).encode()
 
 
-def manifest_of(spec: Spec, spec_sha256: str, samples: Samples) -> Manifest:
+def _manifest(spec: Spec, spec_sha256: str, samples: Samples) -> Manifest:
     """Say what the bundle is and what it was made from."""
     markets = sorted({str(market) for market in samples.rows["market"]})
     libraries = {name: importlib.metadata.version(name) for name in ("lightgbm", "onnx", "onnxruntime")}
     made_from = {"spec_sha256": spec_sha256, "data_sha256": samples.data_sha256, **libraries}
     if spec.snapshots is not None:
-        made_from |= origins_of(spec.snapshots)
+        made_from |= row_definition(spec.snapshots)
     return Manifest(format=FORMAT_VERSION, family=spec.family, markets=tuple(markets), files={}, made_from=made_from)

@@ -4,14 +4,14 @@ from babel import UnknownLocaleError
 
 from models.reasons import DEFAULT_LOCALE, GroupContribution, reason_text
 from models.schema import Schema
-from training.errors import SpecRefused
+from training.errors import SpecInvalid
 
 
-def refuse_bad_texts(schema: Schema) -> None:
+def check_reason_texts(schema: Schema) -> None:
     """Refuse groups without English, texts that lack a locale others have, and placeholders that name nothing.
 
     Raises:
-        SpecRefused: Lists every such text.
+        SpecInvalid: Lists every such text.
     """
     locales = sorted({DEFAULT_LOCALE}.union(*(group.texts for group in schema.group.values())))
     problems = [
@@ -28,12 +28,12 @@ def refuse_bad_texts(schema: Schema) -> None:
         and "{pushed}" in schema.group[feature.group].texts.get(locale, "")
         and locale != DEFAULT_LOCALE
     ]
-    problems += [problem for locale in locales for problem in bad_texts(schema, locale)]
+    problems += [problem for locale in locales for problem in _text_problems(schema, locale)]
     if problems:
-        raise SpecRefused("\n".join(["groups: texts that cannot be said:", *problems]))
+        raise SpecInvalid("\n".join(["groups: texts that cannot be said:", *problems]))
 
 
-def bad_texts(schema: Schema, locale: str) -> list[str]:
+def _text_problems(schema: Schema, locale: str) -> list[str]:
     """Say every feature of every group once."""
     numbers = dict.fromkeys(schema.names, 1.0)
     problems = []

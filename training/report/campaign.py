@@ -8,84 +8,93 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from models.scorecard import pd_from_log_odds
-from training.evaluation.model_evaluation import Findings
+from training.evaluation.model_evaluation import ModelEvaluation
+from training.measures.bootstrap import Interval
 from training.measures.discrimination import cap_points
-from training.measures.intervals import Interval
 from training.measures.proportions import Estimate
-from training.report.markup import between, bullets, figure, paragraph, percent, percent_between, section, table
-from training.report.plots import curves, whiskers
-from training.report.svg import BLUE, GREY, INK, ORANGE, blank, drawn, label
-from training.scoring.campaign import held_out
-from training.scoring.drivers import Drivers
+from training.report.markup import (
+    bullets,
+    figure,
+    interval_text,
+    paragraph,
+    percent,
+    percent_interval_text,
+    section,
+    table,
+)
+from training.report.quality_plots import draw_curves, draw_intervals
+from training.report.svg import BLUE, GREY, INK, ORANGE, label_axes, new_figure, render_svg
+from training.scoring.campaign import in_hold_out
+from training.scoring.drivers import DriverTexts
 from training.spec import CampaignSpec, Spec
 from training.validation.campaign import CampaignFindings, CampaignMetrics
 
-TENTHS = 10
-EXAMPLES_AT = (0.995, 0.95, 0.8, 0.5)  # of the customers, the riskiest last
-PARTS = {"FIT": "fit, which it knows", "CALIBRATION": "calibration", "HOLD_OUT": "hold-out"}
+_TENTHS = 10
+_EXAMPLES_AT = (0.995, 0.95, 0.8, 0.5)  # of the customers, the riskiest last
+_PART_TITLES = {"FIT": "fit, which it knows", "CALIBRATION": "calibration", "HOLD_OUT": "hold-out"}
 # Differences that 95 % tests find in 80 % of the cases: 1.96 + 0.84 standard errors.
-DETECTED = 2.8
+_DETECTABLE_STANDARD_ERRORS = 2.8
 
 
-def campaign_sections(spec: Spec, findings: Findings, drivers: Drivers) -> Iterator[str]:
+def campaign_sections(spec: Spec, findings: ModelEvaluation, drivers: DriverTexts) -> Iterator[str]:
     """Give the sections; none for a table."""
     found = findings.campaign
     if found is None:
         return
-    gains = drawn(gain_plot(findings), "gain", "Share of those who left among the riskiest customers")
-    lifts = drawn(lift_plot(findings), "lift", "Share that left by tenth of the customers, the riskiest first")
+    gains = render_svg(_gain_plot(findings), "gain", "Share of those who left among the riskiest customers")
+    lifts = render_svg(_lift_plot(findings), "lift", "Share that left by tenth of the customers, the riskiest first")
     yield section(
         "What a campaign on the riskiest would find",
         '<div class="plots">',
         figure("Gain.", "Calling so many of the riskiest reaches so many of those who are about to leave.", gains),
         figure("Lift.", "Each bar is a tenth of the customers; the line is what calling at random finds.", lifts),
         "</div>",
-        rules_table(spec.campaign, found),
+        _rule_table(spec.campaign, found),
     )
-    months = drawn(month_plot(found), "months", "AUC of every snapshot with its interval")
-    rates = drawn(rate_plot(found), "rates", "Share that left and mean probability by snapshot")
+    months = render_svg(_snapshot_auc_plot(found), "months", "AUC of every snapshot with its interval")
+    rates = render_svg(_snapshot_rate_plot(found), "rates", "Share that left and mean probability by snapshot")
     yield section(
         "Month by month",
         '<div class="plots">',
         figure("Ranking by snapshot.", "Snapshots whose whiskers lie well apart differ by more than chance.", months),
         figure("Probability by snapshot.", "Diamonds within the whiskers: what was told is what happened.", rates),
         "</div>",
-        months_table(found),
+        _snapshot_table(found),
     )
-    yield section("Customers in words", *examples(findings, drivers))
-    yield section("What the hold-out will show", bullets(hold_out_lines(spec.campaign, findings)))
+    yield section("Customers in words", *_examples(findings, drivers))
+    yield section("What the hold-out will show", bullets(_hold_out_lines(spec.campaign, findings)))
 
 
-def gain_plot(findings: Findings) -> Figure:
+def _gain_plot(findings: ModelEvaluation) -> Figure:
     """Draw the gain of the model and of up to three rules over the riskiest half."""
-    figure, axes = blank(4.0)
-    curves(axes, findings, cap_points, with_auc=False)
+    figure, axes = new_figure(4.0)
+    draw_curves(axes, findings, cap_points, with_auc=False)
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, label="at random")
     axes.set(xlim=(0, 0.5), ylim=(0, 1.01))
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    label(axes, "customers called, the riskiest first", "of those who left, reached")
+    label_axes(axes, "customers called, the riskiest first", "of those who left, reached")
     axes.legend(loc="lower right")
     return figure
 
 
-def lift_plot(findings: Findings) -> Figure:
+def _lift_plot(findings: ModelEvaluation) -> Figure:
     """Draw the share that left by tenth."""
-    figure, axes = blank(3.6)
+    figure, axes = new_figure(3.6)
     order = np.argsort(-findings.hold_out.pds, kind="stable")
-    tenths = np.array_split(findings.hold_out.labels[order], TENTHS)
+    tenths = np.array_split(findings.hold_out.labels[order], _TENTHS)
     rates = [float(tenth.mean()) for tenth in tenths if len(tenth)]
     axes.bar(np.arange(1, len(rates) + 1), rates, 0.8, color=BLUE)
-    axes.axhline(findings.test.bad_rate, color=INK, linewidth=1.0, linestyle=":")
+    axes.axhline(findings.test_quality.bad_rate, color=INK, linewidth=1.0, linestyle=":")
     axes.set_xticks(np.arange(1, len(rates) + 1))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    label(axes, "tenth of the customers, the riskiest first", "left, %")
+    label_axes(axes, "tenth of the customers, the riskiest first", "left, %")
     return figure
 
 
-def month_plot(found: CampaignFindings) -> Figure:
+def _snapshot_auc_plot(found: CampaignFindings) -> Figure:
     """Draw the AUC of every snapshot."""
-    figure, axes = blank(3.4)
+    figure, axes = new_figure(3.4)
     for part, color in (("FIT", GREY), ("CALIBRATION", GREY), ("HOLD_OUT", BLUE)):
         some = [(at, month.auc) for at, month in enumerate(found.snapshots) if month.part == part and month.auc]
         if some:
@@ -94,49 +103,51 @@ def month_plot(found: CampaignFindings) -> Figure:
             )
             shape = "o" if part == "HOLD_OUT" else "s"
             at, values = [at for at, _ in some], [a.estimate for _, a in some]
-            axes.errorbar(at, values, yerr=ends, fmt=shape, color=color, capsize=3, linewidth=1.4, label=PARTS[part])
-    months_axis(axes, found)
-    label(axes, "snapshot", "AUC, with 95 % interval")
+            axes.errorbar(
+                at, values, yerr=ends, fmt=shape, color=color, capsize=3, linewidth=1.4, label=_PART_TITLES[part]
+            )
+    _label_snapshots(axes, found)
+    label_axes(axes, "snapshot", "AUC, with 95 % interval")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.2), ncols=3)
     return figure
 
 
-def rate_plot(found: CampaignFindings) -> Figure:
+def _snapshot_rate_plot(found: CampaignFindings) -> Figure:
     """Draw what was told and what happened."""
-    figure, axes = blank(3.4)
+    figure, axes = new_figure(3.4)
     at = np.arange(len(found.snapshots), dtype=np.float64)
-    whiskers(axes, at, [month.left for month in found.snapshots], "left, with 95 % interval")
+    draw_intervals(axes, at, [month.left for month in found.snapshots], "left, with 95 % interval")
     told = [month.mean_pd for month in found.snapshots]
     axes.plot(at + 0.16, told, "D", color=ORANGE, markersize=4.5, label="mean probability told")
-    months_axis(axes, found)
+    _label_snapshots(axes, found)
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    label(axes, "snapshot", "customers, %")
+    label_axes(axes, "snapshot", "customers, %")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.2), ncols=2)
     return figure
 
 
-def months_axis(axes: object, found: CampaignFindings) -> None:
+def _label_snapshots(axes: object, found: CampaignFindings) -> None:
     """Write the snapshots below an axis."""
     names = [month.period for month in found.snapshots]
     axes.set_xticks(np.arange(len(names)), names, rotation=40, ha="right")  # type: ignore[attr-defined]  # an Axes
 
 
-def rules_table(campaign: CampaignSpec, found: CampaignFindings) -> str:
+def _rule_table(campaign: CampaignSpec, found: CampaignFindings) -> str:
     """Show the model beside the rules."""
-    rows = [rule_row(name, one) for name, one in {"this model": found.model, **found.rules}.items()]
+    rows = [_rule_row(name, one) for name, one in {"this model": found.model, **found.rules}.items()]
     capacity = "" if campaign.capacity is None else f" with {campaign.capacity:,} calls after each snapshot"
     head = ("rule", "AUC", "95 % interval", "PR-AUC", "lift in the top tenth", f"reached{capacity}", "EMPC a customer")
     reading = "The same rows for all; EMPC is the profit of the best campaign for each customer of the base, in the money of the spec."
     return table("Campaign.", reading, head, rows)
 
 
-def rule_row(name: str, found: CampaignMetrics) -> tuple[str, ...]:
+def _rule_row(name: str, found: CampaignMetrics) -> tuple[str, ...]:
     """Give one line."""
     profit = "" if found.profit is None else f"{found.profit.empc:.4f}"
     return (
         name,
-        *auc_cells(found.auc),
+        *_auc_cells(found.auc),
         f"{found.pr_auc:.4f}",
         f"{found.lift:.2f}",
         percent(found.capture_rate),
@@ -144,22 +155,22 @@ def rule_row(name: str, found: CampaignMetrics) -> tuple[str, ...]:
     )
 
 
-def auc_cells(found: Interval | None) -> tuple[str, str]:
+def _auc_cells(found: Interval | None) -> tuple[str, str]:
     """Write an AUC and its interval."""
-    return ("", "") if found is None else (f"{found.estimate:.4f}", between(found.low, found.high))
+    return ("", "") if found is None else (f"{found.estimate:.4f}", interval_text(found.low, found.high))
 
 
-def months_table(found: CampaignFindings) -> str:
+def _snapshot_table(found: CampaignFindings) -> str:
     """Show every snapshot."""
     rows = [
         (
             m.period,
-            PARTS[m.part],
+            _PART_TITLES[m.part],
             f"{m.customers:,}",
             percent(m.left.value),
-            rate_between(m.left),
+            _rate_interval(m.left),
             percent(m.mean_pd),
-            *auc_cells(m.auc),
+            *_auc_cells(m.auc),
         )
         for m in found.snapshots
     ]
@@ -177,12 +188,12 @@ def months_table(found: CampaignFindings) -> str:
     return table("Snapshots.", reading, head, rows)
 
 
-def rate_between(found: Estimate) -> str:
+def _rate_interval(found: Estimate) -> str:
     """Write an interval of shares."""
-    return percent_between(found.low, found.high)
+    return percent_interval_text(found.low, found.high)
 
 
-def examples(findings: Findings, drivers: Drivers) -> Iterator[str]:
+def _examples(findings: ModelEvaluation, drivers: DriverTexts) -> Iterator[str]:
     """Say what the CRM would be told of a few customers."""
     found = findings.contributions
     log_odds = found.base_value + found.contributions.sum(axis=1)
@@ -191,24 +202,24 @@ def examples(findings: Findings, drivers: Drivers) -> Iterator[str]:
         "What the CRM is told of four customers of the hold-out, from the riskiest to a middling one. Each value stands "
         "for its interval between two thresholds of the model, so that no person is in this file."
     )
-    for at in EXAMPLES_AT:
+    for at in _EXAMPLES_AT:
         place = int(order[min(len(order) - 1, math.floor(at * len(order)))])
         row, contributions = found.rows[[place]], found.contributions[[place]]
-        pushes = drivers.chosen(contributions)[0]
+        pushes = drivers.ranked_groups(contributions)[0]
         words = [drivers.text(push, "en", row[0].tolist()) for push in pushes]
         pd = pd_from_log_odds(float(log_odds[place]))
         yield paragraph(f"Probability {percent(pd)}, riskier than {percent(at, 1)} of the customers:")
         yield bullets(words or ["nothing pushes toward risk"])
 
 
-def hold_out_lines(campaign: CampaignSpec, findings: Findings) -> Iterator[str]:
+def _hold_out_lines(campaign: CampaignSpec, findings: ModelEvaluation) -> Iterator[str]:
     """Say who is left alone, and how small an effect can be seen."""
     newest = findings.hold_out.newest_of_each_customer()
     rows = newest.rows
     last = (rows["period"] == rows["period"].max()).to_numpy()
     newest = newest.where(last)
-    apart = held(campaign, newest.rows["market"].tolist(), newest.rows["customer_id"].tolist())
-    wanted = campaign.capacity or max(1, len(apart) // TENTHS)
+    apart = _hold_out_mask(campaign, newest.rows["market"].tolist(), newest.rows["customer_id"].tolist())
+    wanted = campaign.capacity or max(1, len(apart) // _TENTHS)
     riskiest = np.argsort(-newest.pds, kind="stable")[: math.ceil(wanted / (1.0 - campaign.hold_out_share))]
     left_alone, rate = int(apart[riskiest].sum()), float(newest.pds[riskiest].mean())
     called = len(riskiest) - left_alone
@@ -221,7 +232,7 @@ def hold_out_lines(campaign: CampaignSpec, findings: Findings) -> Iterator[str]:
         f"{percent(rate)} of them leave if nobody calls"
     )
     if called and left_alone:
-        one = DETECTED * math.sqrt(rate * (1.0 - rate) * (1.0 / called + 1.0 / left_alone))
+        one = _DETECTABLE_STANDARD_ERRORS * math.sqrt(rate * (1.0 - rate) * (1.0 / called + 1.0 / left_alone))
         yield (
             f"one round of calls shows an effect only if it keeps {100 * one:.0f} more of 100 customers; twelve rounds "
             f"together, {100 * one / math.sqrt(12):.0f}. The effect is the share that left among those left alone less "
@@ -230,8 +241,8 @@ def hold_out_lines(campaign: CampaignSpec, findings: Findings) -> Iterator[str]:
     yield "without a hold-out no figure here says whether a call helps: those who are likely to leave are not those who can be kept"
 
 
-def held(
+def _hold_out_mask(
     campaign: CampaignSpec, markets: Sequence[str], customers: Sequence[str]
 ) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     """Say who is in the hold-out: shape (n,)."""
-    return np.array([held_out(campaign, *key) for key in zip(markets, customers, strict=True)], dtype=np.bool_)
+    return np.array([in_hold_out(campaign, *key) for key in zip(markets, customers, strict=True)], dtype=np.bool_)

@@ -2,25 +2,25 @@
 
 from collections.abc import Iterator, Sequence
 
-from training.evaluation.model_evaluation import Findings
-from training.release.gates import Line, number
-from training.report.printed import leak_alarms
+from training.evaluation.model_evaluation import ModelEvaluation
+from training.release.gates import GateResult, format_figure
+from training.report.terminal import leak_alarms
 from training.sources.samples import Samples
 from training.spec import Spec
 
 
-def card_of(spec: Spec, samples: Samples, findings: Findings, lines: Sequence[Line]) -> str:
+def model_card(spec: Spec, samples: Samples, findings: ModelEvaluation, lines: Sequence[GateResult]) -> str:
     """Write card.md."""
     parts = [
         [f"# {spec.title}"],
         [f"**For:** {spec.purpose}"],
         [f"**Learnt from:** {spec.population}."],
         ["**Not for:**", "", *(f"- {line}" for line in spec.not_for or ("nothing was stated",))],
-        [f"**How good:** {how_good(findings)}"],
-        rivals(findings),
-        [f"**Are the probabilities right:** {how_right(findings)}"],
-        ["**Limits:**", "", *(f"- {line}" for line in limits(spec, findings))],
-        gates(lines),
+        [f"**How good:** {ranking_sentence(findings)}"],
+        _rivals(findings),
+        [f"**Are the probabilities right:** {calibration_sentence(findings)}"],
+        ["**Limits:**", "", *(f"- {line}" for line in limitations(spec, findings))],
+        _gates(lines),
         ["**Rows:**", "", *(f"- {what}: {count:,}" for what, count in samples.waterfall)],
         ["**Versions:**", "", *(f"- {line}" for line in versions(spec, samples))],
         ["Tables and plots: `report.html` in the same folder. Every figure by name: `metrics.json`."],
@@ -28,9 +28,9 @@ def card_of(spec: Spec, samples: Samples, findings: Findings, lines: Sequence[Li
     return "\n\n".join("\n".join(part) for part in parts) + "\n"
 
 
-def how_good(findings: Findings) -> str:
+def ranking_sentence(findings: ModelEvaluation) -> str:
     """Say how well it ranks."""
-    test, interval = findings.test, findings.ranking.auc
+    test, interval = findings.test_quality, findings.ranking.auc
     between = f", 95 % interval {interval.low:.4f} to {interval.high:.4f}" if interval else ""
     return (
         f"of two customers, one good and one bad, it ranks them rightly in {test.auc:.1%} of all pairs "
@@ -39,19 +39,19 @@ def how_good(findings: Findings) -> str:
     )
 
 
-def how_right(findings: Findings) -> str:
+def calibration_sentence(findings: ModelEvaluation) -> str:
     """Say how far probabilities and outcomes differ."""
-    test, noise = findings.test, findings.calibration.noise
+    test, noise = findings.test_quality, findings.calibration.noise
     return (
         f"on the same rows the mean probability is {test.mean_pd:.2%} and the bad rate {test.bad_rate:.2%}. Over ten "
         f"groups of equal size the two differ by {test.ece:.2%} on average; chance alone makes it up to "
-        f"{noise.highest_95:.2%} in 95 of 100 cases."
+        f"{noise.quantile_95:.2%} in 95 of 100 cases."
     )
 
 
-def rivals(findings: Findings) -> list[str]:
+def _rivals(findings: ModelEvaluation) -> list[str]:
     """Put the model beside simpler rules."""
-    test = findings.test
+    test = findings.test_quality
     return [
         "| rule on the same rows | AUC | Brier |",
         "|---|---|---|",
@@ -60,7 +60,7 @@ def rivals(findings: Findings) -> list[str]:
     ]
 
 
-def limits(spec: Spec, findings: Findings) -> Iterator[str]:
+def limitations(spec: Spec, findings: ModelEvaluation) -> Iterator[str]:
     """Say what the figures cannot say."""
     if spec.table is not None:
         yield (
@@ -80,9 +80,9 @@ def limits(spec: Spec, findings: Findings) -> Iterator[str]:
     yield from findings.remarks
 
 
-def gates(lines: Sequence[Line]) -> list[str]:
+def _gates(lines: Sequence[GateResult]) -> list[str]:
     """Show the gates that the model passed."""
-    shown = [(line.figure, "-" if line.value is None else number(line.value), line.bound) for line in lines]
+    shown = [(line.figure, "-" if line.value is None else format_figure(line.value), line.bound) for line in lines]
     return [
         "**Gates:** a model that fails one is not released.",
         "",

@@ -6,7 +6,7 @@ from html import escape
 
 def paragraph(text: str, kind: str = "") -> str:
     """Give a paragraph of plain text."""
-    return f"<p{classed(kind)}>{escape(text)}</p>"
+    return f"<p{_class_attribute(kind)}>{escape(text)}</p>"
 
 
 def bullets(lines: Iterable[str]) -> str:
@@ -29,10 +29,10 @@ def table(caption: str, reading: str, head: Sequence[str], rows: Iterable[Sequen
         rows: Texts; the first cell names the row.
     """
     lines = [tuple(row) for row in rows]
-    figures = [all(is_figure(line[place]) for line in lines) for place in range(len(head))]
+    figures = [all(_is_numeric(line[place]) for line in lines) for place in range(len(head))]
     looks = [' class="figure"' if place and figures[place] else "" for place in range(len(head))]
     top = "".join(f'<th scope="col"{look}>{escape(name)}</th>' for name, look in zip(head, looks, strict=True))
-    body = "".join(f"<tr>{cells(line, looks)}</tr>" for line in lines)
+    body = "".join(f"<tr>{_cells(line, looks)}</tr>" for line in lines)
     return (
         f'<div class="table"><p class="reading"><strong>{escape(caption)}</strong> {escape(reading)}</p>'
         f'<div class="scroll"><table aria-label="{escape(caption, quote=True)}">'
@@ -40,14 +40,14 @@ def table(caption: str, reading: str, head: Sequence[str], rows: Iterable[Sequen
     )
 
 
-def cells(line: Sequence[str], looks: Sequence[str]) -> str:
+def _cells(line: Sequence[str], looks: Sequence[str]) -> str:
     """Give the cells of a row; the first is its heading."""
     first, *others = line
     rest = "".join(f"<td{look}>{escape(cell)}</td>" for cell, look in zip(others, looks[1:], strict=True))
     return f'<th scope="row">{escape(first)}</th>{rest}'
 
 
-def is_figure(cell: str) -> bool:
+def _is_numeric(cell: str) -> bool:
     """Say whether a cell reads as a figure, an interval or as nothing."""
     return not cell or not any(character.isalpha() for character in cell.replace(" to ", ""))
 
@@ -57,7 +57,7 @@ def figure(title: str, reading: str, drawing: str) -> str:
     return f"<figure>{drawing}<figcaption><strong>{escape(title)}</strong> {escape(reading)}</figcaption></figure>"
 
 
-def classed(kind: str) -> str:
+def _class_attribute(kind: str) -> str:
     """Give a class attribute, or nothing."""
     return f' class="{kind}"' if kind else ""
 
@@ -67,12 +67,12 @@ def percent(value: float | None, digits: int = 1) -> str:
     return "" if value is None else f"{value:.{digits}%}".replace("%", " %")
 
 
-def between(low: float, high: float, digits: int = 4) -> str:
+def interval_text(low: float, high: float, digits: int = 4) -> str:
     """Write an interval."""
     return f"{low:.{digits}f} to {high:.{digits}f}"
 
 
-def percent_between(low: float, high: float) -> str:
+def percent_interval_text(low: float, high: float) -> str:
     """Write an interval of shares in percent."""
     top = f"{100 * high:.1f}" if high != float("inf") else "any"
     return f"{100 * low:.1f} to {top} %"

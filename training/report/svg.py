@@ -18,7 +18,7 @@ from matplotlib.typing import RcKeyType
 
 # Okabe and Ito 2008: told apart by people with any colour vision, and in grey.
 BLUE, ORANGE, GREEN, GREY, INK = "#0072b2", "#d55e00", "#009e73", "#6b7280", "#1f2933"
-STYLE: dict[RcKeyType, Any] = {
+_STYLE: dict[RcKeyType, Any] = {
     "svg.fonttype": "none",  # texts stay texts: found by search, read aloud, and small
     "svg.hashsalt": "grounds",
     "font.size": 9.5,
@@ -42,19 +42,19 @@ STYLE: dict[RcKeyType, Any] = {
 WIDTH = 5.0  # inches, also of a telephone: letters stay readable when the page is 360 pixels wide
 
 
-def blank(height: float = 3.5) -> tuple[Figure, Axes]:
+def new_figure(height: float = 3.5) -> tuple[Figure, Axes]:
     """Give an empty figure of the page's width; call it and draw within `STYLE`."""
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     return figure, figure.add_subplot()
 
 
-def label(axes: Axes, x: str, y: str) -> None:
+def label_axes(axes: Axes, x: str, y: str) -> None:
     """Name both axes, with units."""
     axes.set_xlabel(x)
     axes.set_ylabel(y)
 
 
-def drawn(figure: Figure, name: str, says: str) -> str:
+def render_svg(figure: Figure, name: str, says: str) -> str:
     """Write a figure for the page.
 
     Args:
@@ -74,10 +74,10 @@ def drawn(figure: Figure, name: str, says: str) -> str:
         metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(written, format="svg", metadata=metadata)
         text = written.getvalue()
-    return inlined(text, name, says)
+    return _inline(text, name, says)
 
 
-def inlined(text: str, name: str, says: str) -> str:
+def _inline(text: str, name: str, says: str) -> str:
     """Take off what a page does not need, and make ids unique on it."""
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
@@ -92,6 +92,6 @@ def inlined(text: str, name: str, says: str) -> str:
     return text.replace("<svg", f'<svg role="img" aria-label="{escape(says, quote=True)}"', 1).strip()
 
 
-def style() -> AbstractContextManager[None]:
+def plot_style() -> AbstractContextManager[None]:
     """Give the context in which every figure is made and written."""
-    return mpl.rc_context(STYLE)
+    return mpl.rc_context(_STYLE)

@@ -2,39 +2,39 @@
 
 from collections.abc import Sequence
 
-from training.evaluation.model_evaluation import Findings
-from training.measures.fairness import Fairness, Group
+from training.evaluation.model_evaluation import ModelEvaluation
+from training.measures.fairness import FairnessResult, GroupFairness
 from training.measures.proportions import Estimate
 from training.measures.swap import SwapSet
-from training.release.gates import Line, number
-from training.report.markup import between, percent, percent_between, table
+from training.release.gates import GateResult, format_figure
+from training.report.markup import interval_text, percent, percent_interval_text, table
 from training.sources.samples import Samples
 from training.spec import Spec
 from training.validation.drift import FeatureStatistics
 from training.validation.rivals import SwapComparison
 
-PARTS = {
+_PART_TITLES = {
     "FIT": "fit: parameters and trees",
     "CALIBRATION": "calibration: slope and intercept",
     "HOLD_OUT": "hold-out: looked at once",
     "OUT_OF_TIME": "out of time: later, looked at once",
 }
 # The cells of a swap set.
-CELLS = {
+CELL_TITLES = {
     "both_approved": "both approve",
     "swapped_in": "only this model approves",
     "swapped_out": "only the scorecard approves",
     "both_declined": "neither approves",
 }
-SIGNS = {1: "more is riskier", -1: "more is safer", 0: "no promise"}
+_SIGN_TEXTS = {1: "more is riskier", -1: "more is safer", 0: "no promise"}
 
 
-def gates(lines: Sequence[Line]) -> str:
+def gate_table(lines: Sequence[GateResult]) -> str:
     """Show the gates."""
     rows = [
         (
             line.figure,
-            "" if line.value is None else number(line.value),
+            "" if line.value is None else format_figure(line.value),
             line.bound,
             "passed" if line.passed else "FAILED",
         )
@@ -44,16 +44,16 @@ def gates(lines: Sequence[Line]) -> str:
     return table("Gates.", reading, ("figure", "value", "must be", "verdict"), rows)
 
 
-def rows_used(samples: Samples) -> str:
+def waterfall_table(samples: Samples) -> str:
     """Show the way from the rows read to the rows used."""
     rows = [(what, f"{count:,}") for what, count in samples.waterfall]
     reading = "From what was read to what was used: each row is left out under one code only, so the column adds up."
     return table("Rows.", reading, ("what", "count"), rows)
 
 
-def parts(findings: Findings) -> str:
+def part_table(findings: ModelEvaluation) -> str:
     """Show the parts of the split."""
-    named = [(PARTS[part], found) for part, found in findings.parts.items()]
+    named = [(_PART_TITLES[part], found) for part, found in findings.parts.items()]
     named += [(f"hold-out, snapshot {period}", found) for period, found in findings.periods.items()]
     rows = [
         (
@@ -71,12 +71,12 @@ def parts(findings: Findings) -> str:
     return table("Samples.", reading, ("part", "rows", "bad", "bad rate", "mean pd", "AUC", "Gini"), rows)
 
 
-def rivals(findings: Findings) -> str:
+def rival_table(findings: ModelEvaluation) -> str:
     """Show the model beside the simpler rules."""
-    named = [("this model", findings.test, "", "")]
+    named = [("this model", findings.test_quality, "", "")]
     for name, rival in findings.rivals.items():
-        ahead = between(rival.auc_lead.low, rival.auc_lead.high) if rival.auc_lead else ""
-        named.append((name, rival.quality, f"{findings.test.auc - rival.quality.auc:+.4f}", ahead))
+        ahead = interval_text(rival.auc_lead.low, rival.auc_lead.high) if rival.auc_lead else ""
+        named.append((name, rival.quality, f"{findings.test_quality.auc - rival.quality.auc:+.4f}", ahead))
     rows = [
         (name, f"{q.auc:.4f}", f"{q.gini:.4f}", f"{q.ks:.4f}", f"{q.brier:.4f}", f"{q.ece:.4f}", lead, interval)
         for name, q, lead, interval in named
@@ -86,28 +86,28 @@ def rivals(findings: Findings) -> str:
     return table("Beside simpler rules.", reading, head, rows)
 
 
-def ranking(findings: Findings) -> str:
+def ranking_table(findings: ModelEvaluation) -> str:
     """Show the intervals, also by market."""
     found = findings.ranking
     named = [("AUC", found.auc), ("Gini", found.gini), ("KS", found.ks)]
-    rows = [(name, f"{one.estimate:.4f}", between(one.low, one.high), "") for name, one in named if one]
+    rows = [(name, f"{one.estimate:.4f}", interval_text(one.low, one.high), "") for name, one in named if one]
     for market in found.markets:
         counts = f"{market.rows:,} rows, {market.bads:,} bad"
         value = f"{market.gini.estimate:.4f}" if market.gini else ""
-        ends = between(market.gini.low, market.gini.high) if market.gini else ""
+        ends = interval_text(market.gini.low, market.gini.high) if market.gini else ""
         rows.append((f"Gini, market {', '.join(market.markets)}", value, ends, counts))
     reading = "An interval is what 95 of 100 draws of whole customers gave; markets with under 50 bads are pooled."
     return table("Ranking, with intervals.", reading, ("figure", "value", "95 % interval", "of"), rows)
 
 
-def calibration(findings: Findings) -> str:
+def calibration_table(findings: ModelEvaluation) -> str:
     """Show the figures of the probabilities with what they should be."""
     found, noise = findings.calibration, findings.calibration.noise
     rows = [
         (
             "ECE, 10 bins of equal mass",
-            f"{findings.test.ece:.4f}",
-            f"chance alone: {noise.mean:.4f}, up to {noise.highest_95:.4f}",
+            f"{findings.test_quality.ece:.4f}",
+            f"chance alone: {noise.mean:.4f}, up to {noise.quantile_95:.4f}",
         )
     ]
     if found.in_the_large:
@@ -138,7 +138,7 @@ def calibration(findings: Findings) -> str:
     return table("Probabilities.", "What was found beside what it should be.", ("figure", "found", "should be"), rows)
 
 
-def grades(findings: Findings) -> str:
+def grade_table(findings: ModelEvaluation) -> str:
     """Show the master scale."""
     rows = []
     for grade in findings.calibration.grades:
@@ -152,7 +152,7 @@ def grades(findings: Findings) -> str:
                 percent(grade.development_share),
                 percent(test.pd) if test.rows else "",
                 percent(test.bad_rate),
-                percent_between(rate.low, rate.high) if rate else "",
+                percent_interval_text(rate.low, rate.high) if rate else "",
                 "" if test.jeffreys_p is None else f"{test.jeffreys_p:.3f}",
                 "" if test.binomial_p is None else f"{test.binomial_p:.3f}",
             )
@@ -173,7 +173,7 @@ def grades(findings: Findings) -> str:
     return table("Master scale.", reading, head, rows)
 
 
-def features(spec: Spec, findings: Findings) -> str:
+def feature_table(spec: Spec, findings: ModelEvaluation) -> str:
     """Show every feature."""
     rows = []
     for feature in spec.features:
@@ -182,9 +182,9 @@ def features(spec: Spec, findings: Findings) -> str:
             (
                 feature.name,
                 feature.description or feature.name,
-                SIGNS[feature.sign],
+                _SIGN_TEXTS[feature.sign],
                 f"{found.information.iv:.3f}",
-                leak_of(found),
+                _leak_text(found),
                 percent(found.missing),
                 percent(findings.gain.get(feature.name)),
                 f"{shift.psi:.4f}" if shift else "",
@@ -194,7 +194,7 @@ def features(spec: Spec, findings: Findings) -> str:
             )
         )
     head = ("feature", "meaning", "promise", "IV", "leak", "missing", "gain", "CSI", "chance, 95 %", "verdict", "bins")
-    rows_now = max((one.shift.rows_now for one in findings.features.values() if one.shift), default=0)
+    rows_now = max((one.shift.current_rows for one in findings.features.values() if one.shift), default=0)
     reading = (
         "IV: what it says alone, suspicious above 0.5; CSI: how far its values moved from development to the hold-out "
         f"({rows_now:,} customers; no verdict below 100), against what chance gives."
@@ -202,19 +202,19 @@ def features(spec: Spec, findings: Findings) -> str:
     return table("Features.", reading, head, rows)
 
 
-def leak_of(found: FeatureStatistics) -> str:
+def _leak_text(found: FeatureStatistics) -> str:
     """Say whether a leak is suspected; the reasons stand below the table."""
     if not found.information.leak_suspected:
         return ""
     return "alarm" if found.leak_alarm else "alarm, explained"
 
 
-def sweeps(findings: Findings) -> str:
+def monotonicity_table(findings: ModelEvaluation) -> str:
     """Show the monotone sweep."""
     rows = [
         (
             one.feature,
-            SIGNS[one.sign],
+            _SIGN_TEXTS[one.sign],
             f"{one.rows:,}",
             f"{one.values:,}",
             "all" if one.complete else "some",
@@ -231,14 +231,14 @@ def sweeps(findings: Findings) -> str:
     return table("Promises kept.", reading, head, rows)
 
 
-def swap(found: SwapComparison) -> str:
+def swap_table(found: SwapComparison) -> str:
     """Show who moves when the model takes the scorecard's place."""
     rows = []
-    for name, says in CELLS.items():
+    for name, says in CELL_TITLES.items():
         pair = [getattr(one, name) for one in (found.at_cut_off, found.at_rate)]
         rows.append((says, *(text for cell in pair for text in (f"{cell.rows:,}", percent(cell.bad_rate)))))
     rows += [
-        (f"approved by {who}", *approved(found.at_cut_off, which), *approved(found.at_rate, which))
+        (f"approved by {who}", *_approval_cells(found.at_cut_off, which), *_approval_cells(found.at_rate, which))
         for who, which in (("this model", "challenger"), (found.rival, "champion"))
     ]
     head = ("customers", "at the cut-off", "bad rate", "equally many", "bad rate ")
@@ -249,42 +249,42 @@ def swap(found: SwapComparison) -> str:
     return table("Swap set.", reading, head, rows)
 
 
-def approved(found: SwapSet, which: str) -> tuple[str, str]:
+def _approval_cells(found: SwapSet, which: str) -> tuple[str, str]:
     """Give the share approved and its bad rate."""
     return percent(getattr(found, f"{which}_approved")), percent(getattr(found, f"{which}_bad_rate"))
 
 
-def fairness(attribute: str, found: Fairness) -> str:
+def fairness_table(attribute: str, found: FairnessResult) -> str:
     """Show the groups of one attribute."""
     head = ("group", "rows", "approved", "good ones approved: gap", "bad ones approved: gap", "ratio of approvals")
     reading = (
         f"Gaps are against {found.reference}, in percentage points with 95 % intervals; one that holds 0 may be chance. "
         "A ratio below 0.8 calls for a look (the four-fifths rule)."
     )
-    return table(f"{attribute}, kept out of the model.", reading, head, [group_row(group) for group in found.groups])
+    return table(f"{attribute}, kept out of the model.", reading, head, [_group_row(group) for group in found.groups])
 
 
-def group_row(group: Group) -> tuple[str, ...]:
+def _group_row(group: GroupFairness) -> tuple[str, ...]:
     """Show one group."""
     name = f"{group.name} (too few to read)" if group.small else group.name
     return (
         name,
         f"{group.rows:,}",
-        with_ends(group.selection_rate),
-        with_ends(group.tpr_gap, signed=True),
-        with_ends(group.fpr_gap, signed=True),
-        "" if (one := group.disparate_impact) is None else f"{one.value:.2f} ({between(one.low, one.high, 2)})",
+        _estimate_text(group.selection_rate),
+        _estimate_text(group.tpr_gap, signed=True),
+        _estimate_text(group.fpr_gap, signed=True),
+        "" if (one := group.disparate_impact) is None else f"{one.value:.2f} ({interval_text(one.low, one.high, 2)})",
     )
 
 
-def with_ends(one: Estimate | None, *, signed: bool = False) -> str:
+def _estimate_text(one: Estimate | None, *, signed: bool = False) -> str:
     """Write a share with its interval."""
     if one is None:
         return ""
     return f"{100 * one.value:{'+' if signed else ''}.1f} % ({100 * one.low:.1f} to {100 * one.high:.1f})"
 
 
-def proof(findings: Findings) -> str:
+def equivalence_table(findings: ModelEvaluation) -> str:
     """Show what the release gate examined."""
     rows = [
         (kind.kind, f"{kind.rows:,}", "0", f"{kind.contribution_distance:.1e}", f"{kind.residual:.1e}")

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import duckdb
 
-from training.errors import DataRefused
-from training.sources.transaction_log import readable, refuse_absent
+from training.errors import DataInvalid
+from training.sources.transaction_log import check_columns, table_source
 from training.spec import CampaignSpec
 
-HOLD_OUT_BUCKETS = 10_000
+_HOLD_OUT_BUCKETS = 10_000
 
 
-def held_out(campaign: CampaignSpec, market: str, customer_id: str) -> bool:
+def in_hold_out(campaign: CampaignSpec, market: str, customer_id: str) -> bool:
     """Say whether a customer is in the hold-out of a campaign: the same in every run and on every machine."""
     digest = hashlib.sha256(f"{market}|{customer_id}|{campaign.name}".encode()).hexdigest()
-    return int(digest, 16) % HOLD_OUT_BUCKETS < round(campaign.hold_out_share * HOLD_OUT_BUCKETS)
+    return int(digest, 16) % _HOLD_OUT_BUCKETS < round(campaign.hold_out_share * _HOLD_OUT_BUCKETS)
 
 
 def read_suppressions(connection: duckdb.DuckDBPyConnection, path: Path | None, at: dt.date) -> str:
@@ -26,15 +26,15 @@ def read_suppressions(connection: duckdb.DuckDBPyConnection, path: Path | None, 
     reason holds, empty for ever.
 
     Raises:
-        DataRefused: It cannot be read, or a code is none.
+        DataInvalid: It cannot be read, or a code is none.
     """
     connection.execute("CREATE TABLE suppressed (market VARCHAR, customer_id VARCHAR, suppressions VARCHAR[])")
     if path is None:
         return ""
     try:
-        source, digest = readable(path, ("market", "customer_id", "code"))
+        source, digest = table_source(path, ("market", "customer_id", "code"))
         wanted = {f"column {name}": name for name in ("market", "customer_id", "code")}
-        refuse_absent(connection, source, wanted, f"{path}: the suppression list")
+        check_columns(connection, source, wanted, f"{path}: the suppression list")
         there = [row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()]  # noqa: S608 - quoted
         last_day = "CAST(until AS DATE)" if "until" in there else "CAST(NULL AS DATE)"
         listed = f"SELECT CAST(market AS VARCHAR) AS market, CAST(customer_id AS VARCHAR) AS customer_id, CAST(code AS VARCHAR) AS code, {last_day} AS last_day FROM {source}"  # noqa: S608 - quoted
@@ -43,12 +43,12 @@ def read_suppressions(connection: duckdb.DuckDBPyConnection, path: Path | None, 
             " OR NOT regexp_full_match(code, '[A-Z][A-Z0-9_]{0,62}')"
         ).fetchall()[0][0]
         if odd:
-            raise DataRefused(f"{path}: {odd} rows lack market or customer, or their code is not like DO_NOT_CONTACT")
+            raise DataInvalid(f"{path}: {odd} rows lack market or customer, or their code is not like DO_NOT_CONTACT")
         connection.execute(
             f"""INSERT INTO suppressed SELECT market, customer_id, LIST_SORT(LIST(DISTINCT code)) FROM ({listed})
             WHERE last_day IS NULL OR last_day >= $at GROUP BY market, customer_id""",  # noqa: S608 - ours
             {"at": at},
         )
     except duckdb.Error as error:
-        raise DataRefused(f"{path}: cannot be read as a suppression list: {error}") from error
+        raise DataInvalid(f"{path}: cannot be read as a suppression list: {error}") from error
     return digest

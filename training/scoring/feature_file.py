@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from models.atomic_files import write_file
 from models.schema import Schema
 
-FORMAT = 1
+_FORMAT = 1
 KEY_COLUMNS = [
     ("market", pa.string()),
     ("customer_id", pa.string()),
@@ -23,7 +23,7 @@ KEY_COLUMNS = [
 ]
 
 
-def write_features(path: Path, family: str, schema: Schema, rows: pd.DataFrame) -> None:
+def write_feature_file(path: Path, family: str, schema: Schema, rows: pd.DataFrame) -> None:
     """Write customers' features as of a time: one row per market, customer and time.
 
     `sample` says which part of the training data a row (of a table: its customer) was in, so that whoever shows the
@@ -33,12 +33,12 @@ def write_features(path: Path, family: str, schema: Schema, rows: pd.DataFrame) 
     digest = schema.feature_set_digest
     names = list(schema.names)
     manifest = {"kind": "features", "family": family, "feature_set_digest": digest, "feature_names": names}
-    write_table(path, rows.sort_values(["market", "customer_id", "as_of"]), columns, manifest)
+    _write_table(path, rows.sort_values(["market", "customer_id", "as_of"]), columns, manifest)
 
 
-def write_table(path: Path, rows: pd.DataFrame, columns: list[tuple[str, Any]], manifest: dict[str, Any]) -> None:
+def _write_table(path: Path, rows: pd.DataFrame, columns: list[tuple[str, Any]], manifest: dict[str, Any]) -> None:
     """Write a Parquet file in one step: the same rows give the same bytes."""
-    arrow_schema = pa.schema(columns, metadata={"grounds": json.dumps({"format": FORMAT, **manifest}, sort_keys=True)})
+    arrow_schema = pa.schema(columns, metadata={"grounds": json.dumps({"format": _FORMAT, **manifest}, sort_keys=True)})
     table = pa.Table.from_pandas(rows[[name for name, _ in columns]], schema=arrow_schema, preserve_index=False)
     table = table.replace_schema_metadata(arrow_schema.metadata)
     sink = pa.BufferOutputStream()

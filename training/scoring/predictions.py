@@ -11,11 +11,11 @@ from models.model import Model
 from models.scorecard import grade_from_pd, log_odds_from_margin, pd_from_log_odds
 from models.tolerances import LOG_ODDS_TOLERANCE
 
-Rows = NDArray[np.float64]
+FeatureRows = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Risks:
+class Predictions:
     """Scores of n rows.
 
     Attributes:
@@ -28,10 +28,10 @@ class Risks:
     log_odds: list[float]
     pds: list[float]
     bands: list[str]
-    contributions: Rows
+    contributions: FeatureRows
 
 
-def pds_of(model: Model, rows: Rows) -> list[float]:
+def predict_pds(model: Model, rows: FeatureRows) -> list[float]:
     """Give the pds of rows of shape (n, n_features), without their explanation."""
     card = model.bundle.scorecard
     return (
@@ -41,7 +41,7 @@ def pds_of(model: Model, rows: Rows) -> list[float]:
     )
 
 
-def risks_of(model: Model, rows: Rows) -> Risks:
+def predict(model: Model, rows: FeatureRows) -> Predictions:
     """Score and explain rows of shape (n, n_features), NaN where missing.
 
     Raises:
@@ -59,4 +59,4 @@ def risks_of(model: Model, rows: Rows) -> Risks:
                 f"contributions miss the log-odds by {residual:.3g}, allowed is {LOG_ODDS_TOLERANCE:g}"
             )
     pds = [pd_from_log_odds(one) for one in log_odds]
-    return Risks(log_odds, pds, [grade_from_pd(card, pd) for pd in pds], contributions)
+    return Predictions(log_odds, pds, [grade_from_pd(card, pd) for pd in pds], contributions)

@@ -11,12 +11,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from models.model import Model
-from training.scoring.campaign import held_out
-from training.scoring.drivers import Drivers
-from training.scoring.predictions import Rows, pds_of, risks_of
+from training.scoring.campaign import in_hold_out
+from training.scoring.drivers import DriverTexts
+from training.scoring.predictions import FeatureRows, predict, predict_pds
 from training.spec import Spec, ValueSpec
 
-BATCH_ROWS = 20_000
+_BATCH_ROWS = 20_000
 SCORED = "SCORED"
 # Not scored: null in every column of numbers, empty lists.
 RUN_COLUMNS = [
@@ -36,41 +36,41 @@ RUN_COLUMNS = [
 ]
 
 
-def tables_of(connection: duckdb.DuckDBPyConnection, query: str) -> Iterator[pa.Table]:
+def query_batches(connection: duckdb.DuckDBPyConnection, query: str) -> Iterator[pa.Table]:
     """Give the rows of a query in tables of BATCH_ROWS rows each, the last one shorter, however DuckDB hands them out."""
     waiting: list[pa.RecordBatch] = []
     rows = 0
-    for batch in connection.sql(query).to_arrow_reader(BATCH_ROWS):
+    for batch in connection.sql(query).to_arrow_reader(_BATCH_ROWS):
         waiting.append(batch)
         rows += batch.num_rows
-        while rows >= BATCH_ROWS:
+        while rows >= _BATCH_ROWS:
             whole = pa.Table.from_batches(waiting)
-            yield whole.slice(0, BATCH_ROWS).combine_chunks()
-            waiting, rows = whole.slice(BATCH_ROWS).to_batches(), rows - BATCH_ROWS
+            yield whole.slice(0, _BATCH_ROWS).combine_chunks()
+            waiting, rows = whole.slice(_BATCH_ROWS).to_batches(), rows - _BATCH_ROWS
     if rows:
         yield pa.Table.from_batches(waiting).combine_chunks()
 
 
-def matrix_of(rows: pa.Table, names: Sequence[str]) -> Rows:
+def feature_matrix(rows: pa.Table, names: Sequence[str]) -> FeatureRows:
     """Give columns as doubles: shape (n, features), NaN where missing."""
     columns = [pc.cast(rows[name], pa.float64()).to_numpy() for name in names]
     return np.ascontiguousarray(np.column_stack(columns)) if len(rows) else np.zeros((0, len(names)))
 
 
-def run_rows(spec: Spec, models: tuple[Model, Model | None], drivers: Drivers, rows: pa.Table) -> dict[str, Any]:
+def run_columns(spec: Spec, models: tuple[Model, Model | None], drivers: DriverTexts, rows: pa.Table) -> dict[str, Any]:
     """Give the columns of a run for some customers, the scored ones first."""
     model, decline = models
     scored = rows.filter(pc.equal(rows["status"], SCORED))
     others = len(rows) - len(scored)
-    matrix = matrix_of(scored, model.bundle.schema.names)
-    risks = risks_of(model, matrix)
-    expected = expected_spends(spec, scored)
-    at_stake = [minor(Decimal(pd) * spend) for pd, spend in zip(risks.pds, expected, strict=True)]
+    matrix = feature_matrix(scored, model.bundle.schema.names)
+    risks = predict(model, matrix)
+    expected = _expected_spends(spec, scored)
+    at_stake = [_minor_units(Decimal(pd) * spend) for pd, spend in zip(risks.pds, expected, strict=True)]
     nothing: list[None] = [None] * others
     declines: list[Any] = [None] * len(scored)
     if decline is not None:
-        declines = pds_of(decline, matrix_of(scored, decline.bundle.schema.names))
-    told = drivers.told(matrix, risks.contributions)
+        declines = predict_pds(decline, feature_matrix(scored, decline.bundle.schema.names))
+    told = drivers.json_of_rows(matrix, risks.contributions)
     ordered = pa.concat_tables([scored, rows.filter(pc.not_equal(rows["status"], SCORED))])
     keys = zip(ordered["market"].to_pylist(), ordered["customer_id"].to_pylist(), strict=True)
     return {
@@ -80,16 +80,16 @@ def run_rows(spec: Spec, models: tuple[Model, Model | None], drivers: Drivers, r
         "band": risks.bands + nothing,
         "decline_pd": declines + nothing,
         "value_at_risk_minor": at_stake + nothing,
-        "expected_spend_minor": [minor(spend) for spend in expected] + nothing,
-        "hold_out": [held_out(spec.campaign, *key) for key in keys],
+        "expected_spend_minor": [_minor_units(spend) for spend in expected] + nothing,
+        "hold_out": [in_hold_out(spec.campaign, *key) for key in keys],
         "suppressions": [codes or [] for codes in ordered["suppressions"].to_pylist()],
         "drivers": told + ["[]"] * others,
-        "features": lists_of(matrix, others),
-        "contributions": lists_of(risks.contributions, others),
+        "features": _list_column(matrix, others),
+        "contributions": _list_column(risks.contributions, others),
     }
 
 
-def lists_of(matrix: NDArray[np.float64], empty: int) -> pa.ListArray:
+def _list_column(matrix: NDArray[np.float64], empty: int) -> pa.ListArray:
     """Give every row as a list, null where NaN, and so many empty lists after them."""
     count, width = matrix.shape
     flat = matrix.ravel()
@@ -97,13 +97,13 @@ def lists_of(matrix: NDArray[np.float64], empty: int) -> pa.ListArray:
     return pa.ListArray.from_arrays(offsets, pa.array(flat, mask=np.isnan(flat)))
 
 
-def expected_spends(spec: Spec, scored: pa.Table) -> list[Decimal]:
+def _expected_spends(spec: Spec, scored: pa.Table) -> list[Decimal]:
     """Give the spend expected within each customer's horizon; 0 where the spec or the log does not say."""
     value: ValueSpec | None = spec.value
     if value is None:
         return [Decimal(0)] * len(scored)
     longest = spec.snapshots.horizon_days if spec.snapshots else spec.run.horizon_days
-    found = zip(matrix_of(scored, [value.feature])[:, 0].tolist(), scored["horizon_days"].to_pylist(), strict=True)
+    found = zip(feature_matrix(scored, [value.feature])[:, 0].tolist(), scored["horizon_days"].to_pylist(), strict=True)
     factor = Decimal(value.factor)
     return [
         Decimal(0) if one != one else Decimal(one) * factor * days / longest  # noqa: PLR0124 - NaN
@@ -111,6 +111,6 @@ def expected_spends(spec: Spec, scored: pa.Table) -> list[Decimal]:
     ]
 
 
-def minor(amount: Decimal) -> int:
+def _minor_units(amount: Decimal) -> int:
     """Give minor units, rounded half to even."""
     return int((amount * 100).quantize(Decimal(1), rounding=ROUND_HALF_EVEN))

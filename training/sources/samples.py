@@ -40,7 +40,7 @@ class Samples:
         """Give the rows of these parts, in the order of the table."""
         return self.rows[self.rows["sample"].isin(samples)]
 
-    def categories(self) -> list[int]:
+    def category_positions(self) -> list[int]:
         """Give the places of the category features."""
         return [place for place, name in enumerate(self.names) if name in self.levels]
 
@@ -55,6 +55,6 @@ def label_of(rows: pd.DataFrame) -> NDArray[np.int64]:
     return labels
 
 
-def bucket(customer_id: str, buckets: int) -> int:
+def hash_bucket(customer_id: str, buckets: int) -> int:
     """Put a customer into one of so many buckets, the same on every machine and in every run."""
     return int(hashlib.sha256(customer_id.encode()).hexdigest(), 16) % buckets

@@ -2,13 +2,13 @@
 
 from training.spec.family import (
     BaselineSpec,
-    Exclusion,
+    ExclusionSpec,
     FeatureEntry,
     GroupEntry,
     ScoreSpec,
     Spec,
     TableSpec,
-    refuse_strangers,
+    check_feature_names,
 )
 from training.spec.file import read_spec, spec_digest
 from training.spec.learning import HashSplit, RivalSpec, SearchSpec
@@ -17,31 +17,31 @@ from training.spec.scoring import CampaignSpec, ProfitSpec, RunSpec, ValueSpec
 from training.spec.transactions import LogColumns, LogSpec, SnapshotSpec, StatusSpec
 from training.spec.validation import (
     DEFAULT_GATES,
-    Acknowledged,
+    AcknowledgedLeak,
     AttributeSpec,
     FairnessSpec,
-    Gate,
-    OutOfTime,
-    ReferencePolicy,
+    GateSpec,
+    OutOfTimeSpec,
+    ReferencePolicySpec,
 )
 
 __all__ = [
     "DEFAULT_GATES",
-    "Acknowledged",
+    "AcknowledgedLeak",
     "AttributeSpec",
     "BaselineSpec",
     "CampaignSpec",
-    "Exclusion",
+    "ExclusionSpec",
     "FairnessSpec",
     "FeatureEntry",
-    "Gate",
+    "GateSpec",
     "GroupEntry",
     "HashSplit",
     "LogColumns",
     "LogSpec",
-    "OutOfTime",
+    "OutOfTimeSpec",
     "ProfitSpec",
-    "ReferencePolicy",
+    "ReferencePolicySpec",
     "RivalSpec",
     "RunSpec",
     "ScoreSpec",
@@ -51,8 +51,8 @@ __all__ = [
     "StatusSpec",
     "TableSpec",
     "ValueSpec",
+    "check_feature_names",
     "read_spec",
-    "refuse_strangers",
     "schema_document",
     "spec_digest",
 ]

@@ -11,22 +11,22 @@ from pydantic import Field, model_validator
 
 from models.bundle_documents import FeatureSource, Grade
 from models.identifiers import Code, Family, FeatureName, LocaleTag, Market
-from training.errors import SpecRefused
+from training.errors import SpecInvalid
 from training.spec.learning import HashSplit, RivalSpec, SearchSpec
 from training.spec.part import SpecPart
 from training.spec.scoring import CampaignSpec, RunSpec, ValueSpec
 from training.spec.transactions import LogSpec, SnapshotSpec, StatusSpec
 from training.spec.validation import (
     DEFAULT_GATES,
-    Acknowledged,
+    AcknowledgedLeak,
     FairnessSpec,
-    Gate,
-    OutOfTime,
-    ReferencePolicy,
+    GateSpec,
+    OutOfTimeSpec,
+    ReferencePolicySpec,
 )
 
 
-class Exclusion(SpecPart):
+class ExclusionSpec(SpecPart):
     """Rows to leave out, counted under a code. `where` is a condition in DuckDB SQL over the table's columns."""
 
     code: Code
@@ -52,10 +52,10 @@ class TableSpec(SpecPart):
     as_of: dt.date | None = None
     as_of_column: str | None = None
     leave_out: tuple[str, ...] = ()
-    exclude: tuple[Exclusion, ...] = ()
+    exclude: tuple[ExclusionSpec, ...] = ()
 
     @model_validator(mode="after")
-    def one_of_each(self) -> "TableSpec":
+    def _check_market_and_time(self) -> "TableSpec":
         """Refuse a table whose market or time is stated twice or not at all."""
         for constant in ("market", "as_of"):
             if (getattr(self, constant) is None) == (getattr(self, f"{constant}_column") is None):
@@ -149,17 +149,17 @@ class Spec(SpecPart):
         RivalSpec(name="logistic regression", kind="logistic"),
         RivalSpec(name="WOE scorecard", kind="scorecard"),
     )
-    out_of_time: OutOfTime | None = None
-    reference_policy: ReferencePolicy | None = None
+    out_of_time: OutOfTimeSpec | None = None
+    reference_policy: ReferencePolicySpec | None = None
     fairness: FairnessSpec = FairnessSpec()
-    leaks_acknowledged: tuple[Acknowledged, ...] = ()
-    gates: tuple[Gate, ...] = DEFAULT_GATES
+    leaks_acknowledged: tuple[AcknowledgedLeak, ...] = ()
+    gates: tuple[GateSpec, ...] = DEFAULT_GATES
     value: ValueSpec | None = None
     features: tuple[FeatureEntry, ...] = ()
     groups: tuple[GroupEntry, ...] = ()
 
     @model_validator(mode="after")
-    def one_source(self) -> "Spec":
+    def _check_source(self) -> "Spec":
         """Refuse a spec that is both or neither of the two shapes."""
         if (self.table is None) == (self.log is None):
             raise ValueError("give either [table] or [log]")
@@ -176,7 +176,7 @@ class Spec(SpecPart):
         return self
 
     @model_validator(mode="after")
-    def forward(self) -> "Spec":
+    def _check_forward(self) -> "Spec":
         """Refuse a log whose parameters would be chosen, or judged, by looking ahead."""
         if self.snapshots is not None and len(self.snapshots.fit) > 1 and self.search.validation == "folds":
             raise ValueError(
@@ -190,7 +190,7 @@ class Spec(SpecPart):
         return self
 
     @model_validator(mode="after")
-    def features_that_are_there(self) -> "Spec":
+    def _check_features(self) -> "Spec":
         """Refuse features named twice, and leaks acknowledged of features that are none."""
         names = [feature.name for feature in self.features]
         if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -201,11 +201,11 @@ class Spec(SpecPart):
         return self
 
 
-def refuse_strangers(spec: Spec, columns: tuple[str, ...]) -> None:
+def check_feature_names(spec: Spec, columns: tuple[str, ...]) -> None:
     """Refuse rivals and a [value] that name what is not among the features that are there.
 
     Raises:
-        SpecRefused: Names them by field, with what is there.
+        SpecInvalid: Names them by field, with what is there.
     """
     wanted = [
         (f"rivals.{rival.name}", name, rival.kind == "scorecard") for rival in spec.rivals for name in rival.features
@@ -220,4 +220,4 @@ def refuse_strangers(spec: Spec, columns: tuple[str, ...]) -> None:
     ]
     if strangers:
         offered = ", ".join(columns)
-        raise SpecRefused("\n".join(["features that are not there:", *strangers, f"there are: {offered}"]))
+        raise SpecInvalid("\n".join(["features that are not there:", *strangers, f"there are: {offered}"]))

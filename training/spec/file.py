@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from training.errors import SpecRefused
+from training.errors import SpecInvalid
 from training.spec.family import Spec
 
 
@@ -15,16 +15,16 @@ def read_spec(path: Path) -> Spec:
     """Read a spec file, and the one that it extends.
 
     Raises:
-        SpecRefused: Lists everything that is wrong with it, by field.
+        SpecInvalid: Lists everything that is wrong with it, by field.
     """
     try:
-        return Spec.model_validate(content_of(path))
+        return Spec.model_validate(_read_content(path))
     except ValidationError as error:
         problems = [f"  {'.'.join(str(part) for part in e['loc']) or 'spec'}: {e['msg']}" for e in error.errors()]
-        raise SpecRefused("\n".join([f"{path}:", *problems])) from error
+        raise SpecInvalid("\n".join([f"{path}:", *problems])) from error
 
 
-def content_of(path: Path) -> dict[str, Any]:
+def _read_content(path: Path) -> dict[str, Any]:
     """Read a spec file as it stands; with `extends`, on top of the file that it names, relative to itself.
 
     A table is laid over the other's key by key. Everything else replaces it; of a feature that stands in both, what
@@ -33,22 +33,22 @@ def content_of(path: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise SpecRefused(f"{path}: {error.strerror}") from error
+        raise SpecInvalid(f"{path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SpecRefused(f"{path}: is not TOML: {error}") from error
+        raise SpecInvalid(f"{path}: is not TOML: {error}") from error
     if (base := content.pop("extends", None)) is None:
         return content
-    under = content_of(path.parent / str(base))
+    under = _read_content(path.parent / str(base))
     known = {feature.get("name"): feature for feature in under.get("features", [])}
     if "features" in content:
         content["features"] = [known.get(feature.get("name"), {}) | feature for feature in content["features"]]
-    return laid_over(under, content)
+    return _overlay(under, content)
 
 
-def laid_over(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+def _overlay(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     """Lay one table over another, key by key."""
     tables = {
-        key: laid_over(under[key], value)
+        key: _overlay(under[key], value)
         for key, value in over.items()
         if isinstance(value, dict) and isinstance(under.get(key), dict)
     }

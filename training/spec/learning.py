@@ -16,7 +16,7 @@ class HashSplit(SpecPart):
     calibration: tuple[int, ...] = Field(default=(1,), min_length=1)
 
     @model_validator(mode="after")
-    def apart(self) -> "HashSplit":
+    def _check_buckets(self) -> "HashSplit":
         """Refuse buckets that are none, or stand in both parts, and a split that leaves nothing to fit on."""
         named = (*self.hold_out, *self.calibration)
         if odd := sorted({one for one in named if not 0 <= one < self.buckets}):
@@ -58,7 +58,7 @@ class RivalSpec(SpecPart):
     logarithms: bool = False
 
     @model_validator(mode="after")
-    def as_many_features(self) -> "RivalSpec":
+    def _check_features(self) -> "RivalSpec":
         """Refuse a single feature that is not one, and features that BG/NBD would not look at."""
         if self.kind == "single" and len(self.features) != 1:
             raise ValueError("kind = 'single' takes one feature")

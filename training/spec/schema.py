@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 
 from models.bundle_documents import FeatureSpec, GroupSpec, SchemaDocument
-from training.errors import SpecRefused
+from training.errors import SpecInvalid
 from training.spec.family import Spec
 
 
@@ -15,9 +15,9 @@ def schema_document(spec: Spec, levels: Mapping[str, tuple[str, ...]]) -> Schema
     for entry in spec.features:
         code = entry.group or re.sub(r"[^A-Z0-9_]", "_", entry.name.upper())
         if entry.group is None:
-            groups.setdefault(code, default_group(code))
+            groups.setdefault(code, _default_group(code))
         elif entry.group not in groups:
-            raise SpecRefused(f"features.{entry.name}: group {entry.group!r} is not among [[groups]]")
+            raise SpecInvalid(f"features.{entry.name}: group {entry.group!r} is not among [[groups]]")
         known = entry.model_dump(exclude={"column", "group", "description"})
         features.append(
             FeatureSpec(
@@ -28,6 +28,6 @@ def schema_document(spec: Spec, levels: Mapping[str, tuple[str, ...]]) -> Schema
     return SchemaDocument(features=tuple(features), groups=tuple(g for c, g in groups.items() if c in used))
 
 
-def default_group(code: str) -> GroupSpec:
+def _default_group(code: str) -> GroupSpec:
     """Give a feature that is in no group one of its own, with a plain sentence."""
     return GroupSpec(code=code, texts={"en": "{pushed}"})

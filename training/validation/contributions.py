@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.export.representatives import representatives, thresholds_by_feature
+from training.export.representatives import representative_rows, thresholds_by_feature
 from training.validation.scored_sample import CandidateModel
 
 ROWS = 400
@@ -45,7 +45,7 @@ class ContributionSample:
 def sample_contributions(exported: CandidateModel, rows: NDArray[np.float64]) -> ContributionSample:
     """Explain up to 400 rows, drawn with a fixed seed."""
     chosen = rows[np.sort(np.random.default_rng(0).permutation(len(rows))[:ROWS])]
-    frozen = representatives(exported.ensemble, chosen)
+    frozen = representative_rows(exported.ensemble, chosen)
     slope, intercept = exported.card.slope, exported.card.intercept
     base_value = slope * exported.base_margin + intercept
     thresholds = tuple(thresholds_by_feature(exported.ensemble))

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.measures.bins import Bins, CategoryBins, NumberBins, quantile_bins
-from training.measures.information import Information, information
-from training.measures.stability import Stability, develop, stability
+from training.measures.information import InformationValue, information_value
+from training.measures.stability import StabilityIndex, reference_distribution, stability_index
 from training.sources.samples import Samples
 from training.validation.scored_sample import ScoredSample, measure_or_remark
 
@@ -27,9 +27,9 @@ class FeatureStatistics:
         missing: Share of the development rows without a value.
     """
 
-    information: Information
+    information: InformationValue
     acknowledged: str | None
-    shift: Stability | None
+    shift: StabilityIndex | None
     missing: float
 
     @property
@@ -52,7 +52,7 @@ def measure_features(
         values = development.rows[name].to_numpy(dtype=np.float64)
         bins = bins_of(values, samples.levels.get(name))
         found[name] = FeatureStatistics(
-            information=information(codes_of(bins, values), development.labels, bins),
+            information=information_value(codes_of(bins, values), development.labels, bins),
             acknowledged=acknowledged.get(name),
             shift=shift_of(bins, (column(then, name), column(now, name)), f"CSI of {name}", remarks),
             missing=float(np.isnan(values).mean()),
@@ -60,7 +60,7 @@ def measure_features(
     return found
 
 
-def measure_score_shift(development: ScoredSample, later: ScoredSample, remarks: list[str]) -> Stability | None:
+def measure_score_shift(development: ScoredSample, later: ScoredSample, remarks: list[str]) -> StabilityIndex | None:
     """Compare the distribution of the score with that of development, one row a customer."""
     then, now = development.newest_of_each_customer(), later.newest_of_each_customer()
     return shift_of(quantile_bins(then.scores, BINS), (then.scores, now.scores), "PSI of the score", remarks)
@@ -68,10 +68,10 @@ def measure_score_shift(development: ScoredSample, later: ScoredSample, remarks:
 
 def shift_of(
     bins: Bins, values: tuple[NDArray[np.float64], NDArray[np.float64]], what: str, remarks: list[str]
-) -> Stability | None:
+) -> StabilityIndex | None:
     """Compare the values now with those then."""
     then, now = (codes_of(bins, one) for one in values)
-    return measure_or_remark(remarks, what, lambda: stability(develop(then, bins), now))
+    return measure_or_remark(remarks, what, lambda: stability_index(reference_distribution(then, bins), now))
 
 
 def bins_of(values: NDArray[np.float64], levels: tuple[str, ...] | None) -> Bins:

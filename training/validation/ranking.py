@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from training.measures.bootstrap import Interval, Resampling, auc_interval, bootstrap_interval
 from training.measures.discrimination import ks
-from training.measures.intervals import Interval, Resampling, auc_interval, interval
 from training.validation.scored_sample import ScoredSample, measure_or_remark
 
 # Below so many bads a market's Gini says nothing about the market.
@@ -43,7 +43,7 @@ def measure_ranking(hold_out: ScoredSample, remarks: list[str]) -> RankingFindin
     labels, pds, customers = hold_out.labels, hold_out.pds, hold_out.customers
     auc = measure_or_remark(remarks, "interval of the AUC", lambda: auc_interval(labels, pds, customers, RESAMPLING))
     ks_found = measure_or_remark(
-        remarks, "interval of the KS", lambda: interval(ks, labels, pds, customers, RESAMPLING)
+        remarks, "interval of the KS", lambda: bootstrap_interval(ks, labels, pds, customers, RESAMPLING)
     )
     return RankingFindings(auc, None if auc is None else gini_of(auc), ks_found, markets_of(hold_out, remarks))
 
@@ -51,7 +51,7 @@ def measure_ranking(hold_out: ScoredSample, remarks: list[str]) -> RankingFindin
 def gini_of(auc: Interval) -> Interval:
     """Give the interval of 2 * AUC - 1."""
     estimate, low, high = (2.0 * end - 1.0 for end in (auc.estimate, auc.low, auc.high))
-    return Interval(estimate, low, high, auc.draws, auc.left_out)
+    return Interval(estimate, low, high, auc.draws, auc.undefined_draws)
 
 
 def markets_of(hold_out: ScoredSample, remarks: list[str]) -> tuple[MarketGini, ...]:

@@ -7,10 +7,10 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from training.evaluation.quality import Quality, quality
+from training.evaluation.quality import Quality, measure_quality
 from training.fitting.rivals import rival_pds
-from training.measures.intervals import Interval, auc_difference_interval
-from training.measures.swap import SwapSet, swap_at_cut_offs, swap_at_rate
+from training.measures.bootstrap import Interval, auc_difference_interval
+from training.measures.swap import SwapSet, swap_set_at_cut_offs, swap_set_at_rate
 from training.sources.samples import Samples
 from training.spec import Spec
 from training.validation.ranking import RESAMPLING
@@ -57,7 +57,7 @@ def measure_rivals(spec: Spec, samples: Samples, hold_out: ScoredSample, remarks
         pds = measure_or_remark(remarks, rival.name, fit_rule)
         if pds is not None:
             found[rival.name] = RivalResult(
-                quality(hold_out.labels, pds), pds, ahead_of(pds, hold_out, rival.name, remarks)
+                measure_quality(hold_out.labels, pds), pds, ahead_of(pds, hold_out, rival.name, remarks)
             )
     return found
 
@@ -81,6 +81,6 @@ def compare_swap_sets(spec: Spec, rivals: Mapping[str, RivalResult], hold_out: S
     return SwapComparison(
         rival=name,
         approve_max_pd=cut_off,
-        at_cut_off=swap_at_cut_offs(hold_out.labels, old, new, (cut_off, cut_off)),
-        at_rate=swap_at_rate(hold_out.labels, old, new, float(np.mean(new <= cut_off)), seed=0),
+        at_cut_off=swap_set_at_cut_offs(hold_out.labels, old, new, (cut_off, cut_off)),
+        at_rate=swap_set_at_rate(hold_out.labels, old, new, float(np.mean(new <= cut_off)), seed=0),
     )

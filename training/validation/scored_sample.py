@@ -12,7 +12,7 @@ from models.bundle_documents import Scorecard
 from models.scorecard import grade_from_pd, log_odds_from_margin, pd_from_log_odds, unrounded_score
 from models.scoring import Scorer
 from training.equivalence.check import EquivalenceReport
-from training.errors import DataRefused
+from training.errors import DataInvalid
 from training.export.trees import Ensemble
 from training.sources.samples import Sample, Samples, label_of
 
@@ -93,6 +93,6 @@ def measure_or_remark(remarks: list[str], what: str, measure: Callable[[], Found
     """Measure what few or odd rows may not allow; None then, and the reason stands among the remarks."""
     try:
         return measure()
-    except DataRefused as error:
+    except DataInvalid as error:
         remarks.append(f"{what}: not measured: {error}")
         return None

@@ -25,7 +25,7 @@ from tests.server.loading import load_file
 from tests.server.requests import score_request
 from tests.server.servers import served
 from tests.small import SmallFamily
-from training.scoring.feature_file import KEY_COLUMNS, write_features
+from training.scoring.feature_file import KEY_COLUMNS, write_feature_file
 
 AS_OF = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 NAMES = ("days_late", "orders", "turnover", "years")
@@ -200,7 +200,7 @@ def test_a_refused_file_does_not_say_a_customers_value(empty: Database, tmp_path
 
 def test_training_writes_what_the_server_loads_bit_for_bit(empty: Database, small: SmallFamily, tmp_path: Path) -> None:
     schema = small.bundle().schema
-    write_features(tmp_path / "written.parquet", "credit", schema, GOOD)
+    write_feature_file(tmp_path / "written.parquet", "credit", schema, GOOD)
 
     load_file(empty, tmp_path / "written.parquet", LOAD_TIME)
 

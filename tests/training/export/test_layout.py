@@ -14,7 +14,7 @@ from models.scoring import BATCH_ROWS, Scorer
 from tests.oracles import FloatArray, margins
 from tests.training.export.example_models import fit, hard_rows, made_rows, model
 from training.equivalence.reference import interventional_shap
-from training.errors import ModelRefused
+from training.errors import ModelRejected
 from training.export.bins import ensemble_bins
 from training.export.explain import explain_onnx
 from training.export.layout import (
@@ -149,7 +149,7 @@ def test_dense_lines_are_taken_where_they_fit_then_narrow_ones_and_what_is_small
 
         assert plan.sparse == (bytes_max < dense.size)
         assert plan.size <= bytes_max
-    with pytest.raises(ModelRefused):
+    with pytest.raises(ModelRejected):
         choose_layout(ensemble, bins, narrow.size - 1)
 
 
@@ -207,7 +207,7 @@ def deep() -> Ensemble:
 @cache
 def refusal() -> str:
     """Give what is said when it may take LITTLE."""
-    with pytest.raises(ModelRefused) as refused:
+    with pytest.raises(ModelRejected) as refused:
         choose_layout(deep(), ensemble_bins(deep()), LITTLE)
     return str(refused.value)
 
@@ -225,7 +225,7 @@ def test_a_model_that_is_too_large_is_refused_and_its_deepest_trees_are_named() 
 def depth_named(ensemble: Ensemble) -> int:
     """Give the depth that a model's refusal names."""
     with pytest.raises(
-        ModelRefused, match=r"the same trees cut at depth (\d+) would fit: fit with max_depth=\1"
+        ModelRejected, match=r"the same trees cut at depth (\d+) would fit: fit with max_depth=\1"
     ) as refused:
         choose_layout(ensemble, ensemble_bins(ensemble), LITTLE)
     return int(str(refused.value).partition("max_depth=")[2].partition(",")[0])
@@ -256,5 +256,5 @@ def test_trees_cut_at_a_depth_have_no_longer_path_and_the_same_questions_above()
 
 
 def test_where_no_depth_would_fit_fewer_trees_are_asked_for() -> None:
-    with pytest.raises(ModelRefused, match="fit fewer trees, or with fewer leaves or iterations"):
+    with pytest.raises(ModelRejected, match="fit fewer trees, or with fewer leaves or iterations"):
         choose_layout(deep(), ensemble_bins(deep()), 100)

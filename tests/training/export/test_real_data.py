@@ -19,8 +19,8 @@ from tests.oracles import FloatArray, margins, model_thresholds
 from tests.training.export.example_models import on_thresholds
 from training.export.explain import explain_onnx
 from training.export.trees import read_ensemble
-from training.sources.snapshots import samples_of_log
-from training.sources.transaction_log import Sources
+from training.sources.snapshots import read_log_samples
+from training.sources.transaction_log import SourcePaths
 from training.spec import read_spec
 
 pytestmark = pytest.mark.timeout(600)  # the first test waits for both families to be trained
@@ -101,7 +101,7 @@ def test_rows_with_gaps_have_the_margin_of_lightgbm_to_the_bit(real: Real) -> No
 def test_every_customer_of_every_snapshot_has_the_margin_of_lightgbm_to_the_bit(real: Real) -> None:
     if real.family != "churn":
         pytest.skip("a table has no snapshots")
-    samples, _ = samples_of_log(read_spec(ROOT / "training/churn.toml"), Sources(), 1)
+    samples, _ = read_log_samples(read_spec(ROOT / "training/churn.toml"), SourcePaths(), 1)
 
     assert len(samples.rows) > 15_000
     assert differing(real, samples.features(samples.rows)) == 0

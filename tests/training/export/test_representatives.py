@@ -5,7 +5,7 @@ import pytest
 
 from tests.oracles import margins
 from tests.training.export.example_models import MODELS, hard_rows, made_rows, model
-from training.export.representatives import representatives
+from training.export.representatives import representative_rows
 from training.export.trees import read_ensemble
 
 
@@ -14,7 +14,7 @@ def test_a_representative_has_the_margin_of_the_value_that_it_stands_for(name: s
     booster = model(name)
     rows = hard_rows(booster, made_rows(200, booster.num_feature(), seed=77, gaps=0.05))
 
-    frozen = representatives(read_ensemble(booster), rows)
+    frozen = representative_rows(read_ensemble(booster), rows)
 
     assert np.array_equal(margins(booster, frozen), margins(booster, rows))
 
@@ -23,7 +23,7 @@ def test_representatives_keep_no_value_of_anyone_between_two_thresholds() -> Non
     booster = model("missing type NaN")
     rows = made_rows(300, seed=77, gaps=0.1)
 
-    frozen = representatives(read_ensemble(booster), rows)
+    frozen = representative_rows(read_ensemble(booster), rows)
 
     asked = booster.feature_importance() > 0
     continuous = [column for column in range(0, rows.shape[1], 2) if asked[column]]

@@ -26,7 +26,7 @@ from tests.training.export.example_models import (
     on_thresholds,
     with_value,
 )
-from training.errors import ModelRefused
+from training.errors import ModelRejected
 from training.export.score import score_onnx
 from training.export.trees import read_ensemble
 
@@ -184,7 +184,7 @@ def test_a_model_of_another_kind_is_refused_by_name_with_the_way_out(name: str) 
     made, message = REFUSED[name]
     booster = made()
 
-    with pytest.raises(ModelRefused, match=message):
+    with pytest.raises(ModelRejected, match=message):
         read_ensemble(booster)
 
 

@@ -7,15 +7,15 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss
 
-from training.errors import DataRefused
-from training.evaluation.quality import quality
+from training.errors import DataInvalid
+from training.evaluation.quality import measure_quality
 from training.measures.calibration import (
-    brier,
-    brier_parts,
+    brier_decomposition,
+    brier_score,
+    calibration_in_the_large,
     ece_noise_floor,
     expected_calibration_error,
-    hosmer_lemeshow,
-    in_the_large,
+    hosmer_lemeshow_test,
     recalibration,
 )
 
@@ -26,11 +26,11 @@ LOG_ODDS = np.log(PDS / (1 - PDS))
 
 
 def test_calibration_in_the_large_is_mean_pd_against_bad_rate() -> None:
-    found = in_the_large(np.array([1, 0, 0, 0]), np.array([0.5, 0.5, 0.5, 0.5]))
+    found = calibration_in_the_large(np.array([1, 0, 0, 0]), np.array([0.5, 0.5, 0.5, 0.5]))
 
     assert (found.mean_pd, found.bad_rate, found.difference) == (0.5, 0.25, 0.25)
     assert found.z == pytest.approx(-1.0)  # one bad less than two, at a spread of sqrt(4 * 0.25)
-    assert abs(in_the_large(LABELS, PDS).z) < 3
+    assert abs(calibration_in_the_large(LABELS, PDS).z) < 3
 
 
 def test_slope_and_intercept_are_those_of_an_unpenalised_logistic_regression() -> None:
@@ -55,11 +55,11 @@ def test_recalibration_undoes_a_known_distortion_of_the_log_odds(slope: float, i
 def test_recalibration_refuses_certainties_equal_pds_and_entire_separation() -> None:
     labels = np.array([0, 0, 1, 1])
 
-    with pytest.raises(DataRefused, match="log-odds"):
+    with pytest.raises(DataInvalid, match="log-odds"):
         recalibration(labels, np.array([0.0, 0.1, 0.2, 0.3]))
-    with pytest.raises(DataRefused, match="equal"):
+    with pytest.raises(DataInvalid, match="equal"):
         recalibration(labels, np.full(4, 0.5))
-    with pytest.raises(DataRefused, match="part good and bad"):
+    with pytest.raises(DataInvalid, match="part good and bad"):
         recalibration(labels, np.array([0.1, 0.2, 0.6, 0.7]))
 
 
@@ -71,7 +71,7 @@ def test_recalibration_refuses_certainties_equal_pds_and_entire_separation() -> 
 def test_the_parts_of_the_brier_score_add_up_to_it(rows: list[tuple[int, float]], bins: int) -> None:
     labels, pds = np.array([label for label, _ in rows]), np.array([pd for _, pd in rows])
 
-    parts = brier_parts(labels, pds, bins)
+    parts = brier_decomposition(labels, pds, bins)
 
     assert parts.brier == pytest.approx(float(np.mean((pds - labels) ** 2)), abs=1e-12)
     assert parts.reliability - parts.resolution + parts.uncertainty + parts.within_bins == pytest.approx(
@@ -83,13 +83,13 @@ def test_the_parts_of_a_forecast_with_two_values_are_those_of_murphy_by_hand() -
     # 4 rows at 0.25 with 1 bad, 4 rows at 0.75 with 2 bads.
     labels, pds = np.array([1, 0, 0, 0, 1, 1, 0, 0]), np.repeat([0.25, 0.75], 4)
 
-    parts = brier_parts(labels, pds, bins=2)
+    parts = brier_decomposition(labels, pds, bins=2)
 
     assert parts.reliability == pytest.approx(0.5 * (0.75 - 0.5) ** 2)
     assert parts.resolution == pytest.approx((0.25 - 0.375) ** 2)
     assert parts.uncertainty == pytest.approx(0.375 * 0.625)
     assert parts.within_bins == pytest.approx(0.0)
-    assert brier(LABELS, PDS) == pytest.approx(brier_score_loss(LABELS, PDS))
+    assert brier_score(LABELS, PDS) == pytest.approx(brier_score_loss(LABELS, PDS))
 
 
 def test_ece_over_ten_bins_of_equal_mass_is_the_one_counted_bin_by_bin() -> None:
@@ -99,7 +99,7 @@ def test_ece_over_ten_bins_of_equal_mass_is_the_one_counted_bin_by_bin() -> None
     by_hand = sum(abs(sum(pd for pd, _ in rows) - sum(bad for _, bad in rows)) / 2000 for rows in bins)
 
     assert expected_calibration_error(LABELS, PDS) == pytest.approx(by_hand, abs=1e-12)
-    assert quality(LABELS, PDS).ece == expected_calibration_error(LABELS, PDS)
+    assert measure_quality(LABELS, PDS).ece == expected_calibration_error(LABELS, PDS)
 
 
 def test_right_pds_stay_within_the_noise_floor_and_wrong_ones_do_not() -> None:
@@ -110,8 +110,8 @@ def test_right_pds_stay_within_the_noise_floor_and_wrong_ones_do_not() -> None:
     ]
 
     assert floor.mean == pytest.approx(float(np.mean(fresh)), rel=0.05)
-    assert np.mean(np.array(fresh) <= floor.highest_95) == pytest.approx(0.95, abs=0.04)
-    assert expected_calibration_error(LABELS, PDS * 0.7) > 2 * floor.highest_95
+    assert np.mean(np.array(fresh) <= floor.quantile_95) == pytest.approx(0.95, abs=0.04)
+    assert expected_calibration_error(LABELS, PDS * 0.7) > 2 * floor.quantile_95
     assert floor == ece_noise_floor(PDS, seed=1, draws=300)
 
 
@@ -119,12 +119,12 @@ def test_hosmer_lemeshow_is_the_sum_over_its_groups_counted_by_hand() -> None:
     # Three groups of four rows with pds 0.25, 0.5, 0.75 and 1, 1, 4 bads: 0 + (1-2)^2/1 + (4-3)^2/0.75.
     labels = np.array([1, 0, 0, 0, 1, 0, 0, 0, 1, 1, 1, 1])
 
-    found = hosmer_lemeshow(labels, np.repeat([0.25, 0.5, 0.75], 4), groups=3)
+    found = hosmer_lemeshow_test(labels, np.repeat([0.25, 0.5, 0.75], 4), groups=3)
 
     assert found.statistic == pytest.approx(1 + 1 / 0.75)
     assert found.degrees_of_freedom == 3
     # Chi-square with 4 degrees of freedom has the tail exp(-x / 2) (1 + x / 2).
-    four = hosmer_lemeshow(np.tile(labels, 2)[:16], np.repeat([0.25, 0.5, 0.75, 0.75], 4), 4)
+    four = hosmer_lemeshow_test(np.tile(labels, 2)[:16], np.repeat([0.25, 0.5, 0.75, 0.75], 4), 4)
     assert four.p_value == pytest.approx(np.exp(-four.statistic / 2) * (1 + four.statistic / 2))
 
 
@@ -132,23 +132,23 @@ def test_hosmer_lemeshow_rejects_right_pds_in_about_5_of_100_samples_and_wrong_o
     draws = np.random.default_rng(2)
     samples = [(draws.random(2000) < PDS).astype(np.int64) for _ in range(300)]
 
-    rejected = np.mean([hosmer_lemeshow(sample, PDS, 10).p_value < 0.05 for sample in samples])
-    found = np.mean([hosmer_lemeshow(sample, PDS * 0.7, 10).p_value < 0.05 for sample in samples])
+    rejected = np.mean([hosmer_lemeshow_test(sample, PDS, 10).p_value < 0.05 for sample in samples])
+    found = np.mean([hosmer_lemeshow_test(sample, PDS * 0.7, 10).p_value < 0.05 for sample in samples])
 
     assert 0.02 <= rejected <= 0.085
     assert found > 0.99
 
 
 def test_what_is_no_probability_and_bins_that_are_none_are_refused() -> None:
-    with pytest.raises(DataRefused, match=r"lie in \[0, 1\]"):
-        brier(np.array([0, 1]), np.array([0.1, 1.2]))
-    with pytest.raises(DataRefused, match="0 bins"):
-        brier_parts(LABELS, PDS, 0)
-    with pytest.raises(DataRefused, match="groups"):
-        hosmer_lemeshow(LABELS, PDS, 2)
-    with pytest.raises(DataRefused, match="variance"):
-        hosmer_lemeshow(np.array([0, 0, 1, 1]), np.array([0.0, 0.0, 0.5, 0.5]), 3)
-    with pytest.raises(DataRefused, match="outcomes differ"):
-        in_the_large(np.array([1, 1]), np.array([0.0, 1.0]))
-    with pytest.raises(DataRefused, match="draw"):
+    with pytest.raises(DataInvalid, match=r"lie in \[0, 1\]"):
+        brier_score(np.array([0, 1]), np.array([0.1, 1.2]))
+    with pytest.raises(DataInvalid, match="0 bins"):
+        brier_decomposition(LABELS, PDS, 0)
+    with pytest.raises(DataInvalid, match="groups"):
+        hosmer_lemeshow_test(LABELS, PDS, 2)
+    with pytest.raises(DataInvalid, match="variance"):
+        hosmer_lemeshow_test(np.array([0, 0, 1, 1]), np.array([0.0, 0.0, 0.5, 0.5]), 3)
+    with pytest.raises(DataInvalid, match="outcomes differ"):
+        calibration_in_the_large(np.array([1, 1]), np.array([0.0, 1.0]))
+    with pytest.raises(DataInvalid, match="draw"):
         ece_noise_floor(PDS, seed=0, draws=0)

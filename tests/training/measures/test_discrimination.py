@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from scipy.stats import ks_2samp
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-from training.errors import DataRefused
+from training.errors import DataInvalid
 from training.measures.discrimination import (
     auc,
     bad_rates_by_grade,
     cap_points,
-    capture,
+    capture_at_capacity,
     gini,
     ks,
-    lift_in_top,
+    lift_at_share,
     pr_auc,
     roc_points,
 )
@@ -90,27 +90,27 @@ def test_gini_is_the_accuracy_ratio_of_the_cap_curve(drawn: Outcomes) -> None:
 def test_turning_the_sign_of_the_pd_turns_the_gini_so_a_flip_cannot_go_unseen() -> None:
     assert gini(LABELS, PDS) > 0.5
     assert gini(LABELS, -PDS) == pytest.approx(-gini(LABELS, PDS))
-    assert lift_in_top(LABELS, PDS, 0.2) > 1 > lift_in_top(LABELS, -PDS, 0.2)
+    assert lift_at_share(LABELS, PDS, 0.2) > 1 > lift_at_share(LABELS, -PDS, 0.2)
 
 
 def test_lift_and_capture_of_ten_customers_are_those_counted_by_hand() -> None:
     # The two riskiest are both bad: 2 of 3 bads at a bad rate of 0.3.
-    two = capture(LABELS, PDS, 2)
+    two = capture_at_capacity(LABELS, PDS, 2)
 
     assert (two.bads, two.precision, two.recall) == (2.0, 1.0, pytest.approx(2 / 3))
     assert two.lift == pytest.approx(1 / 0.3)
-    assert lift_in_top(LABELS, PDS, 0.2) == pytest.approx(1 / 0.3)
-    assert lift_in_top(LABELS, PDS, 1.0) == 1.0
+    assert lift_at_share(LABELS, PDS, 0.2) == pytest.approx(1 / 0.3)
+    assert lift_at_share(LABELS, PDS, 1.0) == 1.0
 
 
 def test_ties_at_the_last_place_of_the_call_list_count_in_proportion() -> None:
     # Places 6 and 7 share the pd 0.2, one of them bad: a list of six finds 2 + 1/2.
-    assert capture(LABELS, PDS, 6).bads == pytest.approx(2.5)
-    assert capture(LABELS, np.zeros(10), 4).lift == pytest.approx(1.0)
+    assert capture_at_capacity(LABELS, PDS, 6).bads == pytest.approx(2.5)
+    assert capture_at_capacity(LABELS, np.zeros(10), 4).lift == pytest.approx(1.0)
 
 
 def test_a_team_that_can_call_everybody_finds_every_bad() -> None:
-    everybody = capture(LABELS, PDS, 5000)
+    everybody = capture_at_capacity(LABELS, PDS, 5000)
 
     assert (everybody.customers, everybody.bads, everybody.recall, everybody.lift) == (10, 3.0, 1.0, 1.0)
 
@@ -137,14 +137,14 @@ def test_grades_without_rows_have_no_rate() -> None:
     ],
 )
 def test_rows_that_cannot_be_ranked_are_refused(labels: list[int], pds: list[float], problem: str) -> None:
-    with pytest.raises(DataRefused, match=problem):
+    with pytest.raises(DataInvalid, match=problem):
         auc(np.array(labels, dtype=np.int64), np.array(pds))
 
 
 def test_an_unknown_grade_an_empty_list_and_an_empty_top_share_are_refused() -> None:
-    with pytest.raises(DataRefused, match="Z"):
+    with pytest.raises(DataInvalid, match="Z"):
         bad_rates_by_grade(LABELS[:1], np.array(["Z"]), ("A",))
-    with pytest.raises(DataRefused, match="capacity"):
-        capture(LABELS, PDS, 0)
-    with pytest.raises(DataRefused, match="top share"):
-        lift_in_top(LABELS, PDS, 0.0)
+    with pytest.raises(DataInvalid, match="capacity"):
+        capture_at_capacity(LABELS, PDS, 0)
+    with pytest.raises(DataInvalid, match="top share"):
+        lift_at_share(LABELS, PDS, 0.0)

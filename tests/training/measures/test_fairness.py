@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from training.errors import DataRefused
-from training.measures.fairness import fairness
-from training.measures.proportions import Estimate, difference, ratio, share
+from training.errors import DataInvalid
+from training.measures.fairness import group_fairness
+from training.measures.proportions import Estimate, proportion, proportion_difference, proportion_ratio
 
 # Group a: 100 rows, 60 good of whom 50 approved, 40 bad of whom 10 approved. Group b: 50 rows, 30 good of whom 15
 # approved, 20 bad of whom 3 approved. Group c: 4 rows, d: 3 rows, all good and approved.
@@ -34,7 +34,7 @@ def test_the_interval_of_a_share_is_wilsons(drawn: tuple[int, int]) -> None:
     hits, rows = drawn
     other = binomtest(hits, rows).proportion_ci(method="wilson")
 
-    found = share(hits, rows)
+    found = proportion(hits, rows)
 
     assert (found.low, found.high) == pytest.approx((other.low, other.high), abs=1e-12)
     assert found.low <= found.value <= found.high
@@ -42,7 +42,7 @@ def test_the_interval_of_a_share_is_wilsons(drawn: tuple[int, int]) -> None:
 
 def test_the_interval_of_a_difference_is_newcombes_published_example() -> None:
     # Newcombe 1998, table II, first example, method 10: 56/70 - 48/80.
-    found = difference(share(56, 70), share(48, 80))
+    found = proportion_difference(proportion(56, 70), proportion(48, 80))
 
     assert (found.value, found.low, found.high) == pytest.approx((0.2, 0.0524, 0.3339), abs=5e-5)
 
@@ -55,27 +55,35 @@ def test_gap_and_ratio_cover_the_truth_in_about_95_percent_of_samples(
 ) -> None:
     generator = np.random.default_rng(0)
     hits = generator.binomial([first[0], second[0]], [first[1], second[1]], size=(1000, 2))
-    shares = [(share(int(a), first[0]), share(int(b), second[0])) for a, b in hits if b]
+    shares = [(proportion(int(a), first[0]), proportion(int(b), second[0])) for a, b in hits if b]
 
-    gaps = np.mean([one.low <= first[1] - second[1] <= one.high for one in (difference(*pair) for pair in shares)])
-    ratios = np.mean([one.low <= first[1] / second[1] <= one.high for one in (ratio(*pair) for pair in shares)])
+    gaps = np.mean(
+        [one.low <= first[1] - second[1] <= one.high for one in (proportion_difference(*pair) for pair in shares)]
+    )
+    ratios = np.mean(
+        [one.low <= first[1] / second[1] <= one.high for one in (proportion_ratio(*pair) for pair in shares)]
+    )
 
     assert 0.925 <= gaps <= 0.985
     assert 0.925 <= ratios <= 0.985
 
 
 def test_a_ratio_to_few_rows_is_wide_and_contains_itself() -> None:
-    none = ratio(share(0, 20), share(10, 20))
-    certain = ratio(Estimate(0.4, 0.4, 0.4), Estimate(0.8, 0.8, 0.8))
+    none = proportion_ratio(proportion(0, 20), proportion(10, 20))
+    certain = proportion_ratio(Estimate(0.4, 0.4, 0.4), Estimate(0.8, 0.8, 0.8))
 
     assert (none.value, none.low) == (0.0, 0.0)
     assert 0 < none.high < 1
     assert (certain.value, certain.low, certain.high) == pytest.approx((0.5, 0.5, 0.5))
-    assert ratio(share(1, 2), share(1, 2)).low < 1 < ratio(share(1, 2), share(1, 2)).high
+    assert (
+        proportion_ratio(proportion(1, 2), proportion(1, 2)).low
+        < 1
+        < proportion_ratio(proportion(1, 2), proportion(1, 2)).high
+    )
 
 
 def test_the_rates_of_two_groups_are_those_counted_by_hand() -> None:
-    found = fairness(LABELS, APPROVED, ATTRIBUTE)
+    found = group_fairness(LABELS, APPROVED, ATTRIBUTE)
     first, second, _ = found.groups
 
     assert (found.reference, first.name, first.rows, second.name, second.rows) == ("a", "a", 100, "b", 50)
@@ -90,8 +98,8 @@ def test_the_rates_of_two_groups_are_those_counted_by_hand() -> None:
 
 
 def test_small_groups_are_pooled_and_marked_where_they_are_still_small() -> None:
-    pooled = fairness(LABELS, APPROVED, ATTRIBUTE)
-    enough = fairness(LABELS, APPROVED, ATTRIBUTE, rows_min=5)
+    pooled = group_fairness(LABELS, APPROVED, ATTRIBUTE)
+    enough = group_fairness(LABELS, APPROVED, ATTRIBUTE, rows_min=5)
 
     last = pooled.groups[-1]
     assert (last.name, last.rows, last.small, last.fpr, last.fpr_gap) == ("small groups", 7, True, None, None)
@@ -103,7 +111,7 @@ def test_small_groups_are_pooled_and_marked_where_they_are_still_small() -> None
 def test_an_attribute_that_is_not_known_is_a_group_but_not_the_reference() -> None:
     attribute = [None if name == "a" else name for name in ATTRIBUTE]
 
-    found = fairness(LABELS, APPROVED, attribute)
+    found = group_fairness(LABELS, APPROVED, attribute)
 
     assert found.reference == "b"
     assert [group.name for group in found.groups] == ["not known", "b", "small groups"]
@@ -112,7 +120,7 @@ def test_an_attribute_that_is_not_known_is_a_group_but_not_the_reference() -> No
 def test_where_the_reference_group_has_nobody_approved_there_is_no_ratio() -> None:
     approved = APPROVED & np.array([name != "a" for name in ATTRIBUTE])
 
-    found = fairness(LABELS, approved, ATTRIBUTE)
+    found = group_fairness(LABELS, approved, ATTRIBUTE)
 
     assert found.groups[1].disparate_impact is None
     assert found.groups[1].selection_gap is not None
@@ -122,21 +130,21 @@ def test_a_bootstrap_of_the_selection_gap_gives_nearly_the_same_interval() -> No
     generator = np.random.default_rng(1)
     drawn = generator.binomial(50, 0.36, 20_000) / 50 - generator.binomial(100, 0.6, 20_000) / 100
 
-    gap = fairness(LABELS, APPROVED, ATTRIBUTE).groups[1].selection_gap
+    gap = group_fairness(LABELS, APPROVED, ATTRIBUTE).groups[1].selection_gap
 
     assert gap is not None
     assert (gap.low, gap.high) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])), abs=0.02)
 
 
 def test_other_lengths_taken_names_small_references_and_impossible_shares_are_refused() -> None:
-    with pytest.raises(DataRefused, match="attributes for"):
-        fairness(LABELS, APPROVED, ATTRIBUTE[:3])
-    with pytest.raises(DataRefused, match="report needs"):
-        fairness(LABELS[:1], APPROVED[:1], ["not known"])
-    with pytest.raises(DataRefused, match="no group with at least 1000 rows"):
-        fairness(LABELS, APPROVED, ATTRIBUTE, rows_min=1000)
-    with pytest.raises(DataRefused, match="5 of 4"):
-        share(5, 4)
-    with pytest.raises(DataRefused, match="share of 0"):
-        ratio(share(1, 4), share(0, 4))
-    assert math.isfinite(ratio(share(1, 4), share(1, 4)).high)
+    with pytest.raises(DataInvalid, match="attributes for"):
+        group_fairness(LABELS, APPROVED, ATTRIBUTE[:3])
+    with pytest.raises(DataInvalid, match="report needs"):
+        group_fairness(LABELS[:1], APPROVED[:1], ["not known"])
+    with pytest.raises(DataInvalid, match="no group with at least 1000 rows"):
+        group_fairness(LABELS, APPROVED, ATTRIBUTE, rows_min=1000)
+    with pytest.raises(DataInvalid, match="5 of 4"):
+        proportion(5, 4)
+    with pytest.raises(DataInvalid, match="share of 0"):
+        proportion_ratio(proportion(1, 4), proportion(0, 4))
+    assert math.isfinite(proportion_ratio(proportion(1, 4), proportion(1, 4)).high)

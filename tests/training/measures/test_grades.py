@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from training.errors import DataRefused
+from training.errors import DataInvalid
 from training.measures.concentration import concentration
 from training.measures.grades import binomial_p_value, grade_tests, jeffreys_p_value
 
@@ -50,9 +50,9 @@ def test_every_grade_is_tested_and_an_empty_one_has_no_p_value() -> None:
 
 
 def test_more_bads_than_rows_and_a_pd_above_one_are_refused() -> None:
-    with pytest.raises(DataRefused, match="7 bads among 6"):
+    with pytest.raises(DataInvalid, match="7 bads among 6"):
         jeffreys_p_value(6, 7, 0.1)
-    with pytest.raises(DataRefused, match="pd of"):
+    with pytest.raises(DataInvalid, match="pd of"):
         binomial_p_value(6, 1, 1.5)
 
 
@@ -71,5 +71,5 @@ def test_concentration_runs_from_0_where_grades_are_alike_to_1_where_one_holds_e
 
 @pytest.mark.parametrize("per_grade", [[1], [0, 0], [1, -1], [1, float("nan")]])
 def test_concentration_of_nothing_or_of_negative_numbers_is_refused(per_grade: list[float]) -> None:
-    with pytest.raises(DataRefused):
+    with pytest.raises(DataInvalid):
         concentration(per_grade)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from training.errors import DataRefused
+from training.errors import DataInvalid
 from training.measures.bins import CategoryBins, NumberBins
-from training.measures.information import information
+from training.measures.information import information_value
 
 BINS = NumberBins((0.5,))
 
@@ -23,7 +23,7 @@ def rows(*cells: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]
 def test_woe_is_ln_of_good_share_over_bad_share_so_a_safer_bin_is_above_0() -> None:
     codes, labels = rows((80, 5), (20, 15))
 
-    found = information(codes, labels, BINS)
+    found = information_value(codes, labels, BINS)
 
     assert found.bins[0].woe == pytest.approx(math.log(0.8 / 0.25))
     assert found.bins[1].woe == pytest.approx(math.log(0.2 / 0.75))
@@ -34,7 +34,7 @@ def test_woe_is_ln_of_good_share_over_bad_share_so_a_safer_bin_is_above_0() -> N
 def test_a_bin_without_bads_counts_half_a_row_more_of_each() -> None:
     codes, labels = rows((40, 0), (60, 20))
 
-    found = information(codes, labels, BINS)
+    found = information_value(codes, labels, BINS)
 
     assert found.bins[0].woe == pytest.approx(math.log((40.5 / 100) / (0.5 / 20)))
     assert found.bins[1].woe == pytest.approx(math.log(0.6 / 1.0))
@@ -43,7 +43,7 @@ def test_a_bin_without_bads_counts_half_a_row_more_of_each() -> None:
 def test_missing_values_have_their_own_bin_and_an_empty_bin_says_nothing() -> None:
     labels = np.array([0, 0, 1, 1, 0, 1])
 
-    found = information(BINS.codes(np.array([0.0, 0.1, 0.2, np.nan, np.nan, np.nan])), labels, BINS)
+    found = information_value(BINS.codes(np.array([0.0, 0.1, 0.2, np.nan, np.nan, np.nan])), labels, BINS)
 
     assert [(one.bin, one.rows) for one in found.bins] == [("(-inf, 0.5]", 3), ("(0.5, inf)", 0), ("missing", 3)]
     assert (found.bins[1].woe, found.bins[1].iv) == (0.0, 0.0)
@@ -51,12 +51,12 @@ def test_missing_values_have_their_own_bin_and_an_empty_bin_says_nothing() -> No
 
 
 def test_a_feature_that_says_nothing_has_no_information() -> None:
-    assert information(*rows((30, 10), (60, 20)), BINS).iv == pytest.approx(0.0, abs=1e-12)
+    assert information_value(*rows((30, 10), (60, 20)), BINS).iv == pytest.approx(0.0, abs=1e-12)
 
 
 def test_an_iv_above_a_half_is_suspected_of_being_a_leak() -> None:
-    honest = information(*rows((60, 8), (40, 12)), BINS)
-    leaking = information(*rows((97, 2), (3, 18)), BINS)
+    honest = information_value(*rows((60, 8), (40, 12)), BINS)
+    leaking = information_value(*rows((97, 2), (3, 18)), BINS)
 
     assert 0.1 < honest.iv < 0.5 < leaking.iv
     assert (honest.leak_suspected, leaking.leak_suspected) == (False, True)
@@ -66,7 +66,7 @@ def test_the_evidence_of_categories_is_theirs_by_name() -> None:
     bins = CategoryBins(("bar", "inn"))
     labels = np.array([0, 0, 1, 0, 1, 1])
 
-    found = information(bins.codes(["bar", "bar", "bar", "inn", "inn", "ship"]), labels, bins)
+    found = information_value(bins.codes(["bar", "bar", "bar", "inn", "inn", "ship"]), labels, bins)
 
     assert {one.bin: (one.goods, one.bads) for one in found.bins} == {
         "bar": (2, 1),
@@ -77,7 +77,7 @@ def test_the_evidence_of_categories_is_theirs_by_name() -> None:
 
 
 def test_labels_with_one_outcome_and_codes_of_another_length_are_refused() -> None:
-    with pytest.raises(DataRefused, match="both outcomes"):
-        information(np.array([0, 1]), np.array([0, 0]), BINS)
-    with pytest.raises(DataRefused, match="shape"):
-        information(np.array([0, 1, 1]), np.array([0, 1]), BINS)
+    with pytest.raises(DataInvalid, match="both outcomes"):
+        information_value(np.array([0, 1]), np.array([0, 0]), BINS)
+    with pytest.raises(DataInvalid, match="shape"):
+        information_value(np.array([0, 1, 1]), np.array([0, 1]), BINS)

@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import beta
 
-from training.errors import DataRefused
-from training.measures.profit import Campaign, empc
+from training.errors import DataInvalid
+from training.measures.profit import CampaignEconomics, empc
 
 # The example of the R package EMP; its campaign is a telephone company's.
-TELEPHONE = Campaign(clv=200, offer_cost=10, contact_cost=1, alpha=6, beta=14)
+TELEPHONE = CampaignEconomics(clv=200, offer_cost=10, contact_cost=1, alpha=6, beta=14)
 
 
-def tried_out(labels: NDArray[np.int64], pds: NDArray[np.float64], campaign: Campaign) -> tuple[float, float]:
+def tried_out(labels: NDArray[np.int64], pds: NDArray[np.float64], campaign: CampaignEconomics) -> tuple[float, float]:
     """Try every length of list, 4,000 rates of acceptance of equal chance; gives profit and share contacted."""
     n = len(labels)
     order = np.argsort(-pds, kind="stable")
@@ -48,7 +48,7 @@ def test_empc_is_what_trying_every_list_at_every_acceptance_earns(
     seed: int, clv: float, offer: float, contact: float, acceptance: tuple[float, float]
 ) -> None:
     labels, pds = made(60, seed)
-    campaign = Campaign(clv, offer, contact, *acceptance)
+    campaign = CampaignEconomics(clv, offer, contact, *acceptance)
 
     found = empc(labels, pds, campaign)
 
@@ -60,7 +60,7 @@ def test_empc_is_what_trying_every_list_at_every_acceptance_earns(
 def test_a_perfect_model_at_no_contact_cost_earns_every_churner_who_accepts() -> None:
     labels = np.array([1, 1, 0, 0, 0, 0, 0, 0, 0, 0])
 
-    found = empc(labels, labels.astype(np.float64), Campaign(200, 10, 0, 6, 14))
+    found = empc(labels, labels.astype(np.float64), CampaignEconomics(200, 10, 0, 6, 14))
 
     assert found.empc == pytest.approx(0.3 * 190 * 0.2)
     assert found.contacted == pytest.approx(0.2)
@@ -78,7 +78,7 @@ def test_a_model_that_knows_nothing_earns_less_than_one_that_ranks() -> None:
 def test_a_campaign_that_never_pays_contacts_nobody() -> None:
     labels, pds = made(100, 2)
 
-    found = empc(labels, pds, Campaign(clv=10, offer_cost=9, contact_cost=9, alpha=6, beta=14))
+    found = empc(labels, pds, CampaignEconomics(clv=10, offer_cost=9, contact_cost=9, alpha=6, beta=14))
 
     assert (found.empc, found.contacted) == (0.0, 0.0)
 
@@ -87,14 +87,14 @@ def test_profit_grows_with_the_value_of_the_customer_and_falls_with_every_cost()
     labels, pds = made(500, 3)
     now = empc(labels, pds, TELEPHONE).empc
 
-    assert empc(labels, pds, Campaign(300, 10, 1, 6, 14)).empc > now
-    assert empc(labels, pds, Campaign(200, 20, 1, 6, 14)).empc < now
-    assert empc(labels, pds, Campaign(200, 10, 2, 6, 14)).empc < now
+    assert empc(labels, pds, CampaignEconomics(300, 10, 1, 6, 14)).empc > now
+    assert empc(labels, pds, CampaignEconomics(200, 20, 1, 6, 14)).empc < now
+    assert empc(labels, pds, CampaignEconomics(200, 10, 2, 6, 14)).empc < now
 
 
 @pytest.mark.parametrize(
     "numbers", [(0, 0, 0, 1, 1), (100, 100, 0, 1, 1), (100, -1, 0, 1, 1), (100, 1, -1, 1, 1), (100, 1, 1, 0, 1)]
 )
 def test_campaigns_that_cannot_be_are_refused(numbers: tuple[float, float, float, float, float]) -> None:
-    with pytest.raises(DataRefused):
-        Campaign(*numbers)
+    with pytest.raises(DataInvalid):
+        CampaignEconomics(*numbers)

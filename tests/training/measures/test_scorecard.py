@@ -11,9 +11,9 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from training.errors import DataRefused
-from training.measures.monotone import monotone_bins
-from training.measures.scorecard import WoeScorecard, fit
+from training.errors import DataInvalid
+from training.measures.monotone_binning import monotone_bins
+from training.measures.scorecard import WoeScorecard, fit_scorecard
 
 SIGNS = (1, -1, 0, 0)
 
@@ -36,7 +36,7 @@ def made(count: int, seed: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]
 
 
 ROWS, LABELS = made(3000, 0)
-CARD = fit(ROWS, LABELS, SIGNS, categories=[3])
+CARD = fit_scorecard(ROWS, LABELS, SIGNS, categories=[3])
 
 
 def woes_of(card: WoeScorecard, rows: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -67,7 +67,7 @@ def test_a_weight_that_would_be_negative_is_0_and_the_others_are_fitted_without_
     second = first - 0.8 * (labels - 0.5) + 0.3 * generator.normal(size=4000)
     rows = np.column_stack([first, second])
 
-    card = fit(rows, labels, (1, 1))
+    card = fit_scorecard(rows, labels, (1, 1))
 
     woes = woes_of(card, rows)
     free = LogisticRegression(C=1.0, max_iter=1000).fit(-woes, labels)
@@ -138,8 +138,8 @@ def test_missing_values_have_their_own_evidence_and_where_none_was_seen_none() -
     labels[np.isnan(ROWS[:, 0])] = 1
     labels[np.flatnonzero(np.isnan(ROWS[:, 0]))[:20]] = 0
 
-    spoken = fit(ROWS, labels, SIGNS, categories=[3])
-    silent = fit(np.nan_to_num(ROWS), LABELS, SIGNS, categories=[3])
+    spoken = fit_scorecard(ROWS, labels, SIGNS, categories=[3])
+    silent = fit_scorecard(np.nan_to_num(ROWS), LABELS, SIGNS, categories=[3])
 
     assert spoken.characteristics[0].woe(np.array([np.nan]))[0] < -1
     assert silent.characteristics[0].woe(np.array([np.nan]))[0] == 0.0
@@ -150,7 +150,7 @@ def test_rare_levels_share_a_bin_with_levels_that_are_first_seen_later() -> None
     rows[:60, 3] = 7.0
     labels[:60] = 1
 
-    card = fit(rows, labels, SIGNS, categories=[3])
+    card = fit_scorecard(rows, labels, SIGNS, categories=[3])
 
     rare, later = card.characteristics[3].woe(np.array([7.0, 99.0]))
     assert rare == later < -1
@@ -158,13 +158,13 @@ def test_rare_levels_share_a_bin_with_levels_that_are_first_seen_later() -> None
 
 
 def test_the_same_rows_give_the_same_scorecard() -> None:
-    assert fit(ROWS, LABELS, SIGNS, categories=[3]) == CARD
+    assert fit_scorecard(ROWS, LABELS, SIGNS, categories=[3]) == CARD
 
 
 def test_a_feature_that_is_always_missing_or_always_the_same_moves_nothing() -> None:
     rows = np.column_stack([ROWS[:, 0], np.full(3000, np.nan), np.full(3000, 4.0)])
 
-    card = fit(rows, LABELS, (1, 1, 0))
+    card = fit_scorecard(rows, LABELS, (1, 1, 0))
 
     changed = rows.copy()
     changed[:, 1:] = 5.0
@@ -180,18 +180,18 @@ def test_a_feature_that_is_always_missing_or_always_the_same_moves_nothing() -> 
 def test_what_cannot_be_fitted_is_refused(
     signs: tuple[int, ...], categories: list[int], labels: NDArray[np.int64]
 ) -> None:
-    with pytest.raises(DataRefused):
-        fit(ROWS, labels, signs, categories)
+    with pytest.raises(DataInvalid):
+        fit_scorecard(ROWS, labels, signs, categories)
 
 
 def test_infinite_values_are_refused() -> None:
     rows = ROWS.copy()
     rows[5, 0] = np.inf
 
-    with pytest.raises(DataRefused, match="infinite"):
-        fit(rows, LABELS, SIGNS, categories=[3])
+    with pytest.raises(DataInvalid, match="infinite"):
+        fit_scorecard(rows, LABELS, SIGNS, categories=[3])
 
 
 def test_rows_with_other_columns_are_refused() -> None:
-    with pytest.raises(DataRefused, match="4 features"):
+    with pytest.raises(DataInvalid, match="4 features"):
         CARD.pds(ROWS[:, :3])

@@ -7,19 +7,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.errors import DataRefused
+from training.errors import DataInvalid
 from training.measures.bins import CategoryBins, NumberBins, level_bins, quantile_bins
-from training.measures.stability import Stability, develop, psi_of_counts, stability
+from training.measures.stability import StabilityIndex, psi_from_counts, reference_distribution, stability_index
 
 NOW = np.array([5, 6, 8, 9, 10, 10, 11, 12, 14, 15])
 
 
-def alarms(found: list[Stability]) -> float:
+def alarms(found: list[StabilityIndex]) -> float:
     """Give the share that alarms."""
     return sum(one.verdict in {"WATCH", "ACT"} for one in found) / len(found)
 
 
-def compared(rows_then: int, rows_now: int, shift: float, samples: int) -> list[Stability]:
+def compared(rows_then: int, rows_now: int, shift: float, samples: int) -> list[StabilityIndex]:
     """Compare normal scores in ten bins of equal mass with shifted ones, so often."""
     generator = np.random.default_rng(rows_then + rows_now)
     found = []
@@ -27,21 +27,21 @@ def compared(rows_then: int, rows_now: int, shift: float, samples: int) -> list[
         then = generator.normal(size=rows_then)
         bins = quantile_bins(then)
         now = bins.codes(generator.normal(loc=shift, size=rows_now))
-        found.append(stability(develop(bins.codes(then), bins), now))
+        found.append(stability_index(reference_distribution(bins.codes(then), bins), now))
     return found
 
 
 def test_psi_is_the_published_one() -> None:
-    found = psi_of_counts(np.full(10, 10), NOW)
+    found = psi_from_counts(np.full(10, 10), NOW)
 
     assert round(found.psi, 4) == 0.0989
-    assert (found.rows_then, found.rows_now, found.bins) == (100, 100, 10)
+    assert (found.reference_rows, found.current_rows, found.bins) == (100, 100, 10)
 
 
 def test_chance_alone_gives_0_09_with_ten_bins_and_200_rows_on_both_sides_so_0_10_would_alarm_for_a_third() -> None:
     found = compared(200, 200, shift=0.0, samples=500)
 
-    assert found[0].by_chance == pytest.approx(0.09)
+    assert found[0].expected_by_chance == pytest.approx(0.09)
     assert np.mean([one.psi for one in found]) == pytest.approx(0.09, abs=0.007)
     assert np.mean([one.psi >= 0.1 for one in found]) > 0.3
 
@@ -60,30 +60,30 @@ def test_a_planted_shift_is_found() -> None:
 
 
 def test_the_critical_value_at_many_rows_is_the_tabled_chi_square_over_the_rows() -> None:
-    found = psi_of_counts(np.full(10, 100_000), np.full(10, 100_000))
+    found = psi_from_counts(np.full(10, 100_000), np.full(10, 100_000))
 
     # 16.919 is the 95 % point of chi-square with 9 degrees of freedom in every table.
     assert found.critical == pytest.approx(16.919 * 2 / 1_000_000, rel=1e-3)
-    assert psi_of_counts(np.full(10, 10), NOW).critical > 16.919 * 2 / 100
+    assert psi_from_counts(np.full(10, 10), NOW).critical > 16.919 * 2 / 100
 
 
 def test_a_shift_that_is_certain_but_small_is_no_alarm() -> None:
-    found = psi_of_counts(np.full(10, 100_000), 10_000 * NOW)
+    found = psi_from_counts(np.full(10, 100_000), 10_000 * NOW)
 
     assert found.critical < found.psi < 0.1
     assert found.verdict == "STABLE"
 
 
 def test_too_few_rows_never_alarm_however_large_the_psi() -> None:
-    found = psi_of_counts(np.array([900, 100]), np.array([5, 45]))
+    found = psi_from_counts(np.array([900, 100]), np.array([5, 45]))
 
     assert found.psi > 1
     assert found.verdict == "TOO_FEW_ROWS"
-    assert psi_of_counts(np.array([900, 100]), np.array([5, 45]), rows_min=50).verdict == "ACT"
+    assert psi_from_counts(np.array([900, 100]), np.array([5, 45]), rows_min=50).verdict == "ACT"
 
 
 def test_an_empty_bin_counts_as_half_a_row_and_one_that_is_empty_on_both_sides_not_at_all() -> None:
-    found = psi_of_counts(np.array([50, 0, 50]), np.array([100, 0, 0]))
+    found = psi_from_counts(np.array([50, 0, 50]), np.array([100, 0, 0]))
 
     assert found.bins == 2
     assert found.psi == pytest.approx(0.5 * math.log(2) + (0.005 - 0.5) * math.log(0.005 / 0.5))
@@ -95,20 +95,20 @@ def test_psi_is_the_sum_over_shares_symmetric_and_never_negative(counts: list[tu
     then, now = (np.array(side) for side in zip(*counts, strict=True))
     shares = [(a / now.sum(), e / then.sum()) for e, a in counts]
 
-    found = psi_of_counts(then, now)
+    found = psi_from_counts(then, now)
 
     assert found.psi == pytest.approx(sum((a - e) * math.log(a / e) for a, e in shares), abs=1e-12)
-    assert found.psi == pytest.approx(psi_of_counts(now, then).psi, abs=1e-12)
+    assert found.psi == pytest.approx(psi_from_counts(now, then).psi, abs=1e-12)
     assert found.psi >= 0
 
 
 def test_a_category_that_development_did_not_have_and_missing_ones_are_bins_of_their_own() -> None:
     then = ["inn"] * 60 + ["bar"] * 60
     bins = level_bins(then)
-    development = develop(bins.codes(then), bins)
+    development = reference_distribution(bins.codes(then), bins)
 
-    same = stability(development, bins.codes(["bar"] * 100 + ["inn"] * 100))
-    strange = stability(development, bins.codes(["bar"] * 60 + ["inn"] * 60 + ["ship"] * 60 + [None] * 60))
+    same = stability_index(development, bins.codes(["bar"] * 100 + ["inn"] * 100))
+    strange = stability_index(development, bins.codes(["bar"] * 60 + ["inn"] * 60 + ["ship"] * 60 + [None] * 60))
 
     assert development.rows == (60, 60, 0, 0)
     assert (same.psi, same.bins, same.verdict) == (0.0, 2, "STABLE")
@@ -133,15 +133,15 @@ def test_quantile_bins_hold_equal_mass_and_never_split_equal_values() -> None:
 
 
 def test_no_rows_other_bins_and_wrong_edges_are_refused() -> None:
-    with pytest.raises(DataRefused, match="at least 2 bins"):
-        psi_of_counts(np.array([5, 0]), np.array([5, 0]))
-    with pytest.raises(DataRefused, match="same bins"):
-        psi_of_counts(np.array([5, 0]), np.array([5, 0, 1]))
-    with pytest.raises(DataRefused, match="no rows"):
-        develop(np.array([], dtype=np.int64), NumberBins((1.0,)))
-    with pytest.raises(DataRefused, match="ascending"):
+    with pytest.raises(DataInvalid, match="at least 2 bins"):
+        psi_from_counts(np.array([5, 0]), np.array([5, 0]))
+    with pytest.raises(DataInvalid, match="same bins"):
+        psi_from_counts(np.array([5, 0]), np.array([5, 0, 1]))
+    with pytest.raises(DataInvalid, match="no rows"):
+        reference_distribution(np.array([], dtype=np.int64), NumberBins((1.0,)))
+    with pytest.raises(DataInvalid, match="ascending"):
         NumberBins((2.0, 1.0))
-    with pytest.raises(DataRefused, match="twice"):
+    with pytest.raises(DataInvalid, match="twice"):
         CategoryBins(("a", "a"))
-    with pytest.raises(DataRefused, match="present"):
+    with pytest.raises(DataInvalid, match="present"):
         quantile_bins(np.full(3, np.nan))

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.errors import DataRefused
-from training.measures.swap import swap_at_cut_offs, swap_at_rate
+from training.errors import DataInvalid
+from training.measures.swap import swap_set_at_cut_offs, swap_set_at_rate
 
 LABELS = np.array([0, 0, 1, 1, 0, 1])
 CHAMPION = np.array([0.10, 0.20, 0.15, 0.60, 0.50, 0.90])
@@ -14,10 +14,10 @@ CHALLENGER = np.array([0.05, 0.10, 0.55, 0.70, 0.12, 0.80])
 
 
 def test_at_the_same_approval_rate_one_good_customer_moves_in_and_one_bad_customer_moves_out() -> None:
-    found = swap_at_rate(LABELS, CHAMPION, CHALLENGER, approval_rate=0.5, seed=0)
+    found = swap_set_at_rate(LABELS, CHAMPION, CHALLENGER, approval_rate=0.5, seed=0)
 
-    assert found.swapped_in.places.tolist() == [4]
-    assert found.swapped_out.places.tolist() == [2]
+    assert found.swapped_in.row_numbers.tolist() == [4]
+    assert found.swapped_out.row_numbers.tolist() == [2]
     assert (found.swapped_in.bad_rate, found.swapped_out.bad_rate) == (0.0, 1.0)
     assert (found.champion_bad_rate, found.challenger_bad_rate) == (pytest.approx(1 / 3), 0.0)
     assert (found.both_approved.rows, found.both_declined.rows, found.both_declined.bads) == (2, 2, 2)
@@ -25,10 +25,10 @@ def test_at_the_same_approval_rate_one_good_customer_moves_in_and_one_bad_custom
 
 
 def test_a_pd_at_the_cut_off_is_approved() -> None:
-    found = swap_at_cut_offs(LABELS, CHAMPION, CHALLENGER, (0.15, 0.05))
+    found = swap_set_at_cut_offs(LABELS, CHAMPION, CHALLENGER, (0.15, 0.05))
 
-    assert found.both_approved.places.tolist() == [0]
-    assert found.swapped_out.places.tolist() == [2]
+    assert found.both_approved.row_numbers.tolist() == [0]
+    assert found.swapped_out.row_numbers.tolist() == [2]
     assert found.swapped_in.bad_rate is None
     assert (found.champion_approved, found.challenger_approved) == (pytest.approx(1 / 3), pytest.approx(1 / 6))
 
@@ -44,23 +44,23 @@ def test_every_row_is_in_one_cell_and_equally_many_move_in_and_out_even_with_tie
 ) -> None:
     labels, champion, challenger = (np.array(column) for column in zip(*rows, strict=True))
 
-    found = swap_at_rate(labels, champion / 3, challenger / 3, rate, seed)
+    found = swap_set_at_rate(labels, champion / 3, challenger / 3, rate, seed)
 
     cells = (found.both_approved, found.swapped_in, found.swapped_out, found.both_declined)
-    assert sorted(place for cell in cells for place in cell.places.tolist()) == list(range(len(rows)))
+    assert sorted(place for cell in cells for place in cell.row_numbers.tolist()) == list(range(len(rows)))
     assert sum(cell.bads for cell in cells) == labels.sum()
     assert found.swapped_in.rows == found.swapped_out.rows
     assert found.champion_approved == found.challenger_approved == pytest.approx(rate, abs=0.5 / len(rows) + 1e-9)
 
 
 def test_a_model_against_itself_moves_nobody_though_all_pds_are_tied() -> None:
-    found = swap_at_rate(LABELS, np.full(6, 0.2), np.full(6, 0.2), 0.5, seed=1)
+    found = swap_set_at_rate(LABELS, np.full(6, 0.2), np.full(6, 0.2), 0.5, seed=1)
 
     assert found.swapped_in.rows == found.swapped_out.rows == 0
 
 
 def test_rates_beyond_1_and_rows_that_do_not_match_are_refused() -> None:
-    with pytest.raises(DataRefused, match="approval rate"):
-        swap_at_rate(LABELS, CHAMPION, CHALLENGER, 1.5, seed=0)
-    with pytest.raises(DataRefused, match="shape"):
-        swap_at_cut_offs(LABELS, CHAMPION, CHALLENGER[:3], (0.1, 0.1))
+    with pytest.raises(DataInvalid, match="approval rate"):
+        swap_set_at_rate(LABELS, CHAMPION, CHALLENGER, 1.5, seed=0)
+    with pytest.raises(DataInvalid, match="shape"):
+        swap_set_at_cut_offs(LABELS, CHAMPION, CHALLENGER[:3], (0.1, 0.1))

@@ -12,8 +12,8 @@ from tests.conftest import ROOT
 from tests.small import SPEC, SmallFamily, made_customers, write_small_family
 from tests.training.conftest import Trained
 from training.__main__ import features, score
-from training.errors import SpecRefused
-from training.scoring.bundle_selection import chosen_bundle, decline_bundle, refuse_changed
+from training.errors import SpecInvalid
+from training.scoring.bundle_selection import check_compatible, select_bundle, select_decline_bundle
 from training.spec import read_spec, spec_digest
 
 SMALLER = SPEC.replace("max_leaves = 6", "max_leaves = 4")
@@ -37,11 +37,11 @@ def two(small: SmallFamily, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
 def test_a_bundle_of_another_family_is_refused_also_as_the_second_output(two: tuple[Path, list[str]]) -> None:
     bundles, ids = two
 
-    assert chosen_bundle(bundles, "credit", ids[1]).bundle_id == ids[1]
-    with pytest.raises(SpecRefused, match=r"is of the family 'other', not 'credit'; name another with --bundle"):
-        chosen_bundle(bundles, "credit", ids[2])
-    with pytest.raises(SpecRefused, match=r"is of the family 'credit', not 'credit_decline'; .* --decline"):
-        decline_bundle(bundles, "credit", ids[0])
+    assert select_bundle(bundles, "credit", ids[1]).bundle_id == ids[1]
+    with pytest.raises(SpecInvalid, match=r"is of the family 'other', not 'credit'; name another with --bundle"):
+        select_bundle(bundles, "credit", ids[2])
+    with pytest.raises(SpecInvalid, match=r"is of the family 'credit', not 'credit_decline'; .* --decline"):
+        select_decline_bundle(bundles, "credit", ids[0])
 
 
 def test_two_active_bundles_are_refused_and_never_silently_none(two: tuple[Path, list[str]], tmp_path: Path) -> None:
@@ -49,19 +49,19 @@ def test_two_active_bundles_are_refused_and_never_silently_none(two: tuple[Path,
     shutil.copytree(two[0], bundles)
     (bundles / "other_decline").mkdir()
 
-    assert decline_bundle(bundles, "credit", None) is None
+    assert select_decline_bundle(bundles, "credit", None) is None
     for family in ("credit", "other_decline"):
         write_active(bundles, family, dict(zip(("DE", "FR"), two[1], strict=False)))
-    with pytest.raises(SpecRefused, match=r"credit: 2 bundles are active \(.*\); name one with --bundle"):
-        chosen_bundle(bundles, "credit", None)
-    with pytest.raises(SpecRefused, match=r"other_decline: 2 bundles are active \(.*\); name one with --decline"):
-        decline_bundle(bundles, "other", None)
+    with pytest.raises(SpecInvalid, match=r"credit: 2 bundles are active \(.*\); name one with --bundle"):
+        select_bundle(bundles, "credit", None)
+    with pytest.raises(SpecInvalid, match=r"other_decline: 2 bundles are active \(.*\); name one with --decline"):
+        select_decline_bundle(bundles, "other", None)
 
 
 def test_options_that_would_be_ignored_are_refused(small: SmallFamily, tmp_path: Path) -> None:
-    with pytest.raises(SpecRefused, match="--data and --status need --at"):
+    with pytest.raises(SpecInvalid, match="--data and --status need --at"):
         score(ROOT / "training" / "churn.toml", bundles=tmp_path, data=small.table)
-    with pytest.raises(SpecRefused, match="--status is for logs"):
+    with pytest.raises(SpecInvalid, match="--status is for logs"):
         features(small.spec, bundles=small.bundles, bundle=small.bundle_folder.name, status=small.table)
 
 
@@ -82,7 +82,7 @@ def test_a_spec_whose_features_mean_something_else_is_refused_by_name(
     activate(tmp_path / "bundles", small.bundle_folder.name)
     (tmp_path / "spec.toml").write_text(SPEC.replace(*change))
 
-    with pytest.raises(SpecRefused, match=said):
+    with pytest.raises(SpecInvalid, match=said):
         features(tmp_path / "spec.toml", bundles=tmp_path / "bundles", to=tmp_path / "f.parquet", data=small.table)
 
     assert not (tmp_path / "f.parquet").exists()
@@ -92,9 +92,11 @@ def test_a_spec_that_was_changed_elsewhere_is_said_and_the_same_one_is_not(small
     said: list[str] = []
     (tmp_path / "spec.toml").write_text(SMALLER)
 
-    refuse_changed(read_spec(small.spec), spec_digest(small.spec), small.bundle(), said.append)
+    check_compatible(read_spec(small.spec), spec_digest(small.spec), small.bundle(), said.append)
     assert not said
-    refuse_changed(read_spec(tmp_path / "spec.toml"), spec_digest(tmp_path / "spec.toml"), small.bundle(), said.append)
+    check_compatible(
+        read_spec(tmp_path / "spec.toml"), spec_digest(tmp_path / "spec.toml"), small.bundle(), said.append
+    )
     assert len(said) == 1
     assert said[0].startswith("the spec was changed since bundle ")
 
@@ -105,17 +107,17 @@ def test_a_spec_or_a_sql_by_which_a_row_would_mean_something_else_is_refused(tra
     assert spec.snapshots is not None
 
     for one in (bundle, trained.decline.bundle):
-        refuse_changed(spec, digest, one, said.append)
+        check_compatible(spec, digest, one, said.append)
     assert not said
     for name, value in (("horizon_days", 41), ("active_days", 61), ("horizon_gaps", None), ("tenure_days_min", 7)):
         changed = spec.model_copy(update={"snapshots": spec.snapshots.model_copy(update={name: value})})
         for one in (bundle, trained.decline.bundle):
-            with pytest.raises(SpecRefused, match=rf"  snapshots\.{name}: .* in the bundle, {value} now"):
-                refuse_changed(changed, digest, one, said.append)
+            with pytest.raises(SpecInvalid, match=rf"  snapshots\.{name}: .* in the bundle, {value} now"):
+                check_compatible(changed, digest, one, said.append)
     for name in ("features_sql_sha256", "standing_sql_sha256"):
-        with pytest.raises(SpecRefused, match=f"  {name}: 0000"):
-            refuse_changed(spec, digest, made_from(bundle, {name: "0" * 64}), said.append)
-    refuse_changed(spec, digest, made_from(bundle, {"spec_sha256": digest}, keeps=False), said.append)
+        with pytest.raises(SpecInvalid, match=f"  {name}: 0000"):
+            check_compatible(spec, digest, made_from(bundle, {name: "0" * 64}), said.append)
+    check_compatible(spec, digest, made_from(bundle, {"spec_sha256": digest}, keeps=False), said.append)
     assert len(said) == 1
     assert "is older than this check" in said[0]
 

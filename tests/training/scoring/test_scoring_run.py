@@ -20,13 +20,13 @@ from models.scorecard import grade_from_pd
 from tests.conftest import run
 from tests.training.conftest import Trained
 from training.console import Console
-from training.errors import DataRefused, ModelRefused, SpecRefused
+from training.errors import DataInvalid, ModelRejected, SpecInvalid
 from training.export.trees import read_ensemble
-from training.release.model_release import baseline_of, matrix_of, release, scorecard_of
-from training.scoring.drivers import Drivers
-from training.scoring.scoring_run import Extras, write_run
-from training.sources.snapshots import samples_of_log
-from training.sources.transaction_log import Sources
+from training.release.model_release import calibrated_scorecard, freeze_baseline, release_model, training_data
+from training.scoring.drivers import DriverTexts
+from training.scoring.scoring_run import RunOptions, score_feature_file
+from training.sources.snapshots import read_log_samples
+from training.sources.transaction_log import SourcePaths
 from training.spec import read_spec, spec_digest
 
 NUMBERS = ["log_odds", "pd", "band", "rank", "decline_pd", "value_at_risk_minor", "expected_spend_minor"]
@@ -110,7 +110,7 @@ def test_drivers_of_random_contributions_are_chosen_as_one_by_one(trained: Train
     random = np.random.default_rng(0)
     contributions = np.round(random.normal(0, 1, (500, len(schema.names))), 1) * random.integers(0, 2, (500, 1))
 
-    chosen = Drivers(schema, trained.churn.bundle.baseline.typical).chosen(contributions)
+    chosen = DriverTexts(schema, trained.churn.bundle.baseline.typical).ranked_groups(contributions)
 
     alone = [principal_reasons(schema, row, [0] * len(row), 3) for row in contributions.tolist()]
     assert chosen == alone
@@ -161,7 +161,7 @@ def test_the_hold_out_is_a_fifth_by_hash_and_suppressed_customers_are_scored_all
     until = ["2025-10-31", "2025-11-01", None, None, None, None, None, None]
     doubled.assign(until=until).to_csv(tmp_path / "suppress.csv", index=False)
 
-    again = trained.run(tmp_path / "run.parquet", trained.extras(suppress=tmp_path / "suppress.csv"))
+    again = trained.run(tmp_path / "run.parquet", trained.extras(suppression_list=tmp_path / "suppress.csv"))
 
     for row in rows.itertuples():
         number = int(hashlib.sha256(f"{row.market}|{row.customer_id}|herbst".encode()).hexdigest(), 16)
@@ -181,8 +181,8 @@ def test_the_hold_out_is_a_fifth_by_hash_and_suppressed_customers_are_scored_all
 def test_a_suppression_code_that_is_none_is_refused(trained: Trained, tmp_path: Path) -> None:
     pd.DataFrame({"market": ["DE"], "customer_id": ["K1"], "code": ["because"]}).to_csv(tmp_path / "s.csv", index=False)
 
-    with pytest.raises(DataRefused, match="1 rows lack market or customer, or their code is not like DO_NOT_CONTACT"):
-        trained.run(tmp_path / "run.parquet", trained.extras(suppress=tmp_path / "s.csv"))
+    with pytest.raises(DataInvalid, match="1 rows lack market or customer, or their code is not like DO_NOT_CONTACT"):
+        trained.run(tmp_path / "run.parquet", trained.extras(suppression_list=tmp_path / "s.csv"))
 
 
 def test_a_feature_file_gives_the_same_numbers_and_without_a_decline_model_there_is_no_decline(
@@ -190,7 +190,7 @@ def test_a_feature_file_gives_the_same_numbers_and_without_a_decline_model_there
 ) -> None:
     spec = read_spec(trained.made.spec)
 
-    write_run(spec, trained.churn, trained.made.folder / "churn.parquet", tmp_path / "run.parquet")
+    score_feature_file(spec, trained.churn, trained.made.folder / "churn.parquet", tmp_path / "run.parquet")
 
     rows, again = (pq.read_table(path).to_pandas() for path in (written, tmp_path / "run.parquet"))
     scored = rows[rows["status"] == "SCORED"].reset_index(drop=True)
@@ -219,10 +219,10 @@ def test_a_model_that_is_not_ahead_of_the_rules_by_the_margin_is_not_released(tr
     text = made.spec.read_text(encoding="utf-8").replace('figure = "hold_out.auc"\nmin = 0.5', gate)
     (tmp_path / "spec.toml").write_text(text, encoding="utf-8")
     spec = read_spec(tmp_path / "spec.toml")
-    samples, _ = samples_of_log(spec, Sources(made.folder), 1)
+    samples, _ = read_log_samples(spec, SourcePaths(made.folder), 1)
 
-    with pytest.raises(ModelRefused, match=r"nothing is released:\n.*0\.2000 above rival\.recency over own gap\.auc"):
-        release(spec, "0" * 64, samples, tmp_path / "bundles", Console(1))
+    with pytest.raises(ModelRejected, match=r"nothing is released:\n.*0\.2000 above rival\.recency over own gap\.auc"):
+        release_model(spec, "0" * 64, samples, tmp_path / "bundles", Console(1))
 
     assert not (tmp_path / "bundles").exists()
 
@@ -233,11 +233,13 @@ def test_of_two_calibration_snapshots_the_newest_alone_is_the_baseline(trained: 
     assert spec.snapshots is not None
     cuts = (dt.date(2025, 8, 1), dt.date(2025, 8, 20))
     spec = spec.model_copy(update={"snapshots": spec.snapshots.model_copy(update={"calibration": cuts})})
-    samples, _ = samples_of_log(spec, Sources(trained.made.folder), 1)
+    samples, _ = read_log_samples(spec, SourcePaths(trained.made.folder), 1)
     settings = {"objective": "binary", "num_leaves": 4, "num_threads": 1, "verbose": -1}
-    booster = lightgbm.train(settings, lightgbm.Dataset(*matrix_of(samples)), 3)
+    booster = lightgbm.train(settings, lightgbm.Dataset(*training_data(samples)), 3)
 
-    baseline = baseline_of(spec, booster, read_ensemble(booster), scorecard_of(spec, booster, samples), samples)
+    baseline = freeze_baseline(
+        spec, booster, read_ensemble(booster), calibrated_scorecard(spec, booster, samples), samples
+    )
 
     assert baseline.row_count == len(samples.rows[samples.rows["period"] == "2025-08-20"]) > 50
     assert set(samples.part("CALIBRATION")["period"]) == {"2025-08-01", "2025-08-20"}
@@ -249,14 +251,14 @@ def test_a_rival_that_cannot_be_measured_stops_the_release_by_its_name(trained: 
     text = made.spec.read_text(encoding="utf-8").replace('figure = "hold_out.auc"\nmin = 0.5', gate)
     (tmp_path / "spec.toml").write_text(text, encoding="utf-8")
     spec = read_spec(tmp_path / "spec.toml")
-    samples, _ = samples_of_log(spec, Sources(made.folder), 1)
+    samples, _ = read_log_samples(spec, SourcePaths(made.folder), 1)
     assert samples.histories is not None
     once = samples.histories.assign(purchase_days=1.0, recency_days=samples.histories["tenure_days"])
 
     with pytest.raises(
-        ModelRefused, match=r"1 of 2 gates failed.*\n.*not below rival\.BG/NBD\.auc, which was not measured"
+        ModelRejected, match=r"1 of 2 gates failed.*\n.*not below rival\.BG/NBD\.auc, which was not measured"
     ):
-        release(spec, "0" * 64, replace(samples, histories=once), tmp_path / "bundles", Console(1))
+        release_model(spec, "0" * 64, replace(samples, histories=once), tmp_path / "bundles", Console(1))
 
     assert not (tmp_path / "bundles").exists()
 
@@ -268,8 +270,8 @@ def test_features_that_are_not_there_are_refused_before_any_customer_is_scored(
     assert spec.value is not None
     value = spec.value.model_copy(update={"feature": "tenure_days"})
 
-    with pytest.raises(SpecRefused, match="value: 'tenure_days' is not among"):
-        write_run(spec.model_copy(update={"value": value}), trained.churn, source, tmp_path / "run.parquet")
-    second, extras = trained.made.folder / "churn_decline.parquet", Extras(decline=trained.churn)
-    with pytest.raises(DataRefused, match="takes features that are not there: recency_over_gap_median"):
-        write_run(spec, trained.decline, second, tmp_path / "run.parquet", extras)
+    with pytest.raises(SpecInvalid, match="value: 'tenure_days' is not among"):
+        score_feature_file(spec.model_copy(update={"value": value}), trained.churn, source, tmp_path / "run.parquet")
+    second, extras = trained.made.folder / "churn_decline.parquet", RunOptions(decline=trained.churn)
+    with pytest.raises(DataInvalid, match="takes features that are not there: recency_over_gap_median"):
+        score_feature_file(spec, trained.decline, second, tmp_path / "run.parquet", extras)

@@ -9,8 +9,8 @@ import pytest
 
 from tests.bench.churn import MADE
 from tests.conftest import ROOT
-from training.sources.snapshots import customers_frame, take_customers
-from training.sources.transaction_log import Sources, open_log
+from training.sources.snapshots import _scorable_customers, create_customers
+from training.sources.transaction_log import SourcePaths, open_transaction_log
 from training.spec import read_spec
 
 AT = dt.date(2017, 12, 1)
@@ -29,9 +29,9 @@ def test_a_log_larger_than_the_memory_given_has_the_same_features(tmp_path: Path
     assert spec.snapshots is not None
     found: list[pd.DataFrame] = []
     for memory in ("1500MB", f"{MEMORY}B"):
-        with open_log(spec.log, None, Sources(data=log), 2, memory) as opened:
-            take_customers(opened, spec.snapshots, AT)
-            found.append(customers_frame(opened, spec.snapshots, AT))
+        with open_transaction_log(spec.log, None, SourcePaths(data=log), 2, memory) as opened:
+            create_customers(opened, spec.snapshots, AT)
+            found.append(_scorable_customers(opened, spec.snapshots, AT))
 
     assert LINES * BYTES_OF_LINE > MEMORY
     assert len(found[0]) > 15_000

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from tests.conftest import ROOT
-from training.errors import SpecRefused
-from training.sources.snapshots import parts_of, take_customers
-from training.sources.transaction_log import Sources, open_log
+from training.errors import SpecInvalid
+from training.sources.snapshots import _snapshot_parts, create_customers
+from training.sources.transaction_log import SourcePaths, open_transaction_log
 from training.spec import LogColumns, LogSpec, SnapshotSpec, StatusSpec, read_spec
 
 CUT = dt.date(2026, 3, 1)
@@ -79,11 +79,11 @@ def features(folder: Path, change: str = "", threads: int = 1, parts: int = 1) -
         connection.execute(STATUSES)
         connection.execute(change or "SELECT 1")
         connection.execute(f"COPY log TO '{folder}/log.parquet'; COPY statuses TO '{folder}/statuses.parquet'")
-    sources = Sources(folder, folder / "log.parquet", folder / "statuses.parquet")
-    with open_log(LOG, StatusSpec(), sources, threads) as log:
+    sources = SourcePaths(folder, folder / "log.parquet", folder / "statuses.parquet")
+    with open_transaction_log(LOG, StatusSpec(), sources, threads) as log:
         if parts > 1:
             log.connection.execute(f"UPDATE kept SET part = hash(market, customer_id) % {parts}")
-        take_customers(replace(log, parts=parts), SNAPSHOTS, CUT)
+        create_customers(replace(log, parts=parts), SNAPSHOTS, CUT)
         return log.connection.execute("SELECT * FROM customers ORDER BY market, customer_id").df()
 
 
@@ -147,5 +147,5 @@ def test_parts_whose_horizon_reaches_into_the_next_part_are_refused(tmp_path: Pa
     snapshots = read_spec(tmp_path / "spec.toml").snapshots
     assert snapshots is not None
 
-    with pytest.raises(SpecRefused, match=r"snapshots\.calibration reaches 2017-11-14"):
-        parts_of(snapshots)
+    with pytest.raises(SpecInvalid, match=r"snapshots\.calibration reaches 2017-11-14"):
+        _snapshot_parts(snapshots)

@@ -11,9 +11,9 @@ import pytest
 from tests.conftest import ROOT
 from tests.small import SPEC, made_customers
 from training.__main__ import fit
-from training.errors import DataRefused, SpecRefused, TrainingError
-from training.release.leakage import refuse_leaks
-from training.sources.table import samples_of_table
+from training.errors import DataInvalid, SpecInvalid, TrainingError
+from training.release.leakage import check_leakage
+from training.sources.table import read_table_samples
 from training.spec import read_spec
 
 SMALL = """
@@ -136,8 +136,8 @@ def test_everything_that_is_wrong_with_a_table_is_told_at_once(tmp_path: Path) -
     wrong = {"country": "de", "bad": 0, "orders": "many", "days_late": -5}
     spec, table = write(tmp_path, SPEC, customers(lambda t: t.assign(**wrong)))
 
-    with pytest.raises(DataRefused) as refused:
-        samples_of_table(read_spec(spec), table)
+    with pytest.raises(DataInvalid) as refused:
+        read_table_samples(read_spec(spec), table)
 
     assert [line.split(":")[0] for line in str(refused.value).splitlines()] == [
         f"column {name!r}" for name in ("country", "days_late", "orders", "bad")
@@ -149,7 +149,7 @@ def test_keys_stand_as_they_are_written_namibia_and_leading_zeros(tmp_path: Path
     numbers = [f"{index:05d}" for index in range(300)]
     spec, path = write(tmp_path, SPEC, table.assign(number=numbers, country=table["country"].replace("FR", "NA")))
 
-    _, samples = samples_of_table(read_spec(spec), path)
+    _, samples = read_table_samples(read_spec(spec), path)
 
     assert samples.rows["customer_id"].tolist() == numbers
     assert set(samples.rows["market"]) == {"DE", "NA"}
@@ -159,15 +159,15 @@ def test_keys_stand_as_they_are_written_namibia_and_leading_zeros(tmp_path: Path
 def test_a_table_without_any_outcome_is_refused_for_learning(tmp_path: Path) -> None:
     spec, table = write(tmp_path, SPEC, customers(lambda t: t.assign(bad=None)))
 
-    with pytest.raises(DataRefused, match=r"'bad': no row has an outcome.*`python -m training features` needs none"):
-        samples_of_table(read_spec(spec), table)
+    with pytest.raises(DataInvalid, match=r"'bad': no row has an outcome.*`python -m training features` needs none"):
+        read_table_samples(read_spec(spec), table)
 
 
 def test_an_unreadable_parquet_is_refused_by_its_path(tmp_path: Path) -> None:
     spec, table = write(tmp_path, SPEC, b"PAR1 but not really", "customers.parquet")
 
-    with pytest.raises(DataRefused, match=r"customers\.parquet: cannot be read"):
-        samples_of_table(read_spec(spec), table)
+    with pytest.raises(DataInvalid, match=r"customers\.parquet: cannot be read"):
+        read_table_samples(read_spec(spec), table)
 
 
 def test_the_command_says_it_in_a_sentence_and_ends_with_1(tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_the_command_says_it_in_a_sentence_and_ends_with_1(tmp_path: Path) -> No
 
 
 def test_a_spec_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SpecRefused, match="No such file"):
+    with pytest.raises(SpecInvalid, match="No such file"):
         read_spec(tmp_path / "none.toml")
 
 
@@ -196,7 +196,7 @@ def test_every_problem_of_a_spec_is_told_at_once(tmp_path: Path) -> None:
     path = tmp_path / "spec.toml"
     path.write_text(SMALL.replace('family = "late"', 'family = "LATE"').replace('"DE"', '"Germany"'))
 
-    with pytest.raises(SpecRefused) as refused:
+    with pytest.raises(SpecInvalid) as refused:
         read_spec(path)
 
     assert "family" in str(refused.value)
@@ -210,7 +210,7 @@ def test_a_small_spec_takes_every_numeric_column_and_leaves_out_rows_by_code(tmp
     exclude = '[[table.exclude]]\ncode = "TINY"\nwhere = "turnover < 20000"\n'
     (tmp_path / "spec.toml").write_text(SMALL + exclude)
 
-    spec, samples = samples_of_table(read_spec(tmp_path / "spec.toml"), tmp_path / "customers.csv")
+    spec, samples = read_table_samples(read_spec(tmp_path / "spec.toml"), tmp_path / "customers.csv")
 
     tiny = int((table["turnover"] < 20000).sum())
     unlabelled = int((table["bad"].isna() & (table["turnover"] >= 20000)).sum())
@@ -230,15 +230,15 @@ def test_a_condition_of_an_exclusion_cannot_read_files(tmp_path: Path) -> None:
     exclude = '[[table.exclude]]\ncode = "X"\nwhere = "number IN (SELECT number FROM read_csv(\'PATH\'))"\n'
     (tmp_path / "spec.toml").write_text(SMALL + exclude.replace("PATH", f"{tmp_path}/customers.csv"))
 
-    with pytest.raises(SpecRefused, match=r"table\.exclude X"):
-        samples_of_table(read_spec(tmp_path / "spec.toml"), tmp_path / "customers.csv")
+    with pytest.raises(SpecInvalid, match=r"table\.exclude X"):
+        read_table_samples(read_spec(tmp_path / "spec.toml"), tmp_path / "customers.csv")
 
 
 def test_a_feature_that_ranks_like_the_label_is_a_leak_also_in_reverse(tmp_path: Path) -> None:
     table = made_customers(300)
     table.assign(orders=100 - table["bad"] * 7).to_csv(tmp_path / "customers.csv", index=False)
     (tmp_path / "spec.toml").write_text(SMALL)
-    _, samples = samples_of_table(read_spec(tmp_path / "spec.toml"), tmp_path / "customers.csv")
+    _, samples = read_table_samples(read_spec(tmp_path / "spec.toml"), tmp_path / "customers.csv")
 
-    with pytest.raises(DataRefused, match="orders"):
-        refuse_leaks(samples)
+    with pytest.raises(DataInvalid, match="orders"):
+        check_leakage(samples)

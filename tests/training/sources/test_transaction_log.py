@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.training.transaction_logs import MadeLog, write_log
-from training.errors import DataRefused, SpecRefused
-from training.sources.snapshots import customers_at, samples_of_log, take_customers
-from training.sources.transaction_log import Sources, open_log
+from training.errors import DataInvalid, SpecInvalid
+from training.sources.snapshots import create_customers, read_log_customers, read_log_samples
+from training.sources.transaction_log import SourcePaths, open_transaction_log
 from training.spec import LogSpec, SnapshotSpec, Spec, read_spec
 
 CUT = dt.date(2025, 10, 1)
@@ -40,7 +40,7 @@ def snapshots_of(spec: Spec) -> SnapshotSpec:
 
 def counted(log: LogSpec, folder: Path) -> dict[str, int]:
     """Read the log and give what was counted."""
-    with open_log(log, None, Sources(folder), 1) as opened:
+    with open_transaction_log(log, None, SourcePaths(folder), 1) as opened:
         return dict(opened.waterfall)
 
 
@@ -80,7 +80,7 @@ def test_a_log_of_two_currencies_is_refused_or_read_in_one(made: MadeLog, tmp_pa
     lines.to_csv(tmp_path / "belege.csv", index=False)
     log = log_of(read_spec(made.spec))
 
-    with pytest.raises(DataRefused, match="lines are not in EUR; amounts of two currencies do not add up"):
+    with pytest.raises(DataInvalid, match="lines are not in EUR; amounts of two currencies do not add up"):
         counted(log, tmp_path)
     found = counted(log.model_copy(update={"other_currencies": "leave_out"}), tmp_path)
 
@@ -92,11 +92,11 @@ def test_what_is_no_number_or_not_there_is_refused_by_name(made: MadeLog, tmp_pa
     log = log_of(read_spec(made.spec))
     made.lines.assign(Betrag="much").to_csv(tmp_path / "belege.csv", index=False)
 
-    with pytest.raises(DataRefused, match=r"the log cannot be read: .*much"):
+    with pytest.raises(DataInvalid, match=r"the log cannot be read: .*much"):
         counted(log, tmp_path)
-    with pytest.raises(DataRefused, match="there is no such file"):
+    with pytest.raises(DataInvalid, match="there is no such file"):
         counted(log.model_copy(update={"path": "gone.csv"}), tmp_path)
-    with pytest.raises(SpecRefused, match=r"log\.columns\.amount: 'Summe'"):
+    with pytest.raises(SpecInvalid, match=r"log\.columns\.amount: 'Summe'"):
         counted(log.model_copy(update={"columns": log.columns.model_copy(update={"amount": "Summe"})}), made.folder)
 
 
@@ -105,16 +105,16 @@ def test_two_statuses_of_a_customer_since_one_day_are_refused(made: MadeLog, tmp
     spec = read_spec(made.spec)
 
     with (
-        pytest.raises(DataRefused, match="1 customers have two statuses since the same day"),
-        open_log(log_of(spec), spec.status, Sources(made.folder, status=tmp_path / "twice.csv"), 1),
+        pytest.raises(DataInvalid, match="1 customers have two statuses since the same day"),
+        open_transaction_log(log_of(spec), spec.status, SourcePaths(made.folder, status=tmp_path / "twice.csv"), 1),
     ):
         pass
 
 
 def test_features_are_those_of_a_plain_reading_of_the_purchases_and_returns(made: MadeLog) -> None:
     spec = read_spec(made.spec)
-    with open_log(log_of(spec), spec.status, Sources(made.folder), 1) as log:
-        take_customers(log, snapshots_of(spec), CUT)
+    with open_transaction_log(log_of(spec), spec.status, SourcePaths(made.folder), 1) as log:
+        create_customers(log, snapshots_of(spec), CUT)
         found = log.connection.execute("SELECT * FROM customers").df().set_index(["market", "customer_id"])
 
     known = made.sales[made.sales["Zeit"] < pd.Timestamp(CUT)]
@@ -149,8 +149,8 @@ def test_features_are_those_of_a_plain_reading_of_the_purchases_and_returns(made
 
 
 def test_labels_standing_and_own_horizons_are_those_of_a_plain_reading(made: MadeLog) -> None:
-    samples, _ = samples_of_log(read_spec(made.spec), Sources(made.folder), 1)
-    declines, _ = samples_of_log(read_spec(made.decline_spec), Sources(made.folder), 1)
+    samples, _ = read_log_samples(read_spec(made.spec), SourcePaths(made.folder), 1)
+    declines, _ = read_log_samples(read_spec(made.decline_spec), SourcePaths(made.folder), 1)
 
     rows = samples.rows[samples.rows["period"] == str(CUT)]
     declining = declines.rows[declines.rows["period"] == str(CUT)]
@@ -182,18 +182,18 @@ def test_a_snapshot_whose_horizon_is_not_over_and_a_date_beyond_the_log_are_refu
     )
 
     with pytest.raises(
-        DataRefused, match=r"snapshots 2025-11-10: market AT ends 2025-11-\d\d \d\d:\d\d, before their horizon does"
+        DataInvalid, match=r"snapshots 2025-11-10: market AT ends 2025-11-\d\d \d\d:\d\d, before their horizon does"
     ):
-        samples_of_log(late, Sources(made.folder), 1)
-    with pytest.raises(DataRefused, match="--at 2026-02-01: the log ends"):
-        customers_at(spec, Sources(made.folder), dt.date(2026, 2, 1), 1)
+        read_log_samples(late, SourcePaths(made.folder), 1)
+    with pytest.raises(DataInvalid, match="--at 2026-02-01: the log ends"):
+        read_log_customers(spec, SourcePaths(made.folder), dt.date(2026, 2, 1), 1)
 
 
-def cut_short(made: MadeLog, folder: Path, end: str) -> Sources:
+def cut_short(made: MadeLog, folder: Path, end: str) -> SourcePaths:
     """Write the log with one market whose feed stopped."""
     lines = made.lines[(made.lines["Land"] != "AT") | (pd.to_datetime(made.lines["Zeit"]) < pd.Timestamp(end))]
     lines.to_csv(folder / "short.csv", index=False)
-    return Sources(made.folder, data=folder / "short.csv")
+    return SourcePaths(made.folder, data=folder / "short.csv")
 
 
 def test_one_market_whose_feed_stopped_is_refused_by_name_and_not_labelled_as_lost(
@@ -202,22 +202,22 @@ def test_one_market_whose_feed_stopped_is_refused_by_name_and_not_labelled_as_lo
     sources = cut_short(made, tmp_path, "2025-10-20")
     spec = read_spec(made.spec)
 
-    with pytest.raises(DataRefused) as refused:
-        samples_of_log(spec, sources, 1)
+    with pytest.raises(DataInvalid) as refused:
+        read_log_samples(spec, sources, 1)
     with pytest.raises(
-        DataRefused, match=r"--at 2025-11-01: market AT ends 2025-10-19 .*up to 2025-10-20.*leave its lines"
+        DataInvalid, match=r"--at 2025-11-01: market AT ends 2025-10-19 .*up to 2025-10-20.*leave its lines"
     ):
-        customers_at(spec, sources, dt.date(2025, 11, 1), 1)
+        read_log_customers(spec, sources, dt.date(2025, 11, 1), 1)
 
     assert str(refused.value).startswith("snapshots 2025-10-01: market AT ends 2025-10-19")
     assert "market DE" not in str(refused.value)
     assert "leave its lines out of the log" in str(refused.value)
-    assert len(customers_at(spec, sources, dt.date(2025, 10, 20), 1))
+    assert len(read_log_customers(spec, sources, dt.date(2025, 10, 20), 1))
 
 
 def test_a_market_that_ended_before_anybody_in_scope_bought_does_not_matter(made: MadeLog, tmp_path: Path) -> None:
     """Its last line is of January; the first cut is in April, and customers are in scope for 60 days."""
-    samples, latest = samples_of_log(read_spec(made.spec), cut_short(made, tmp_path, "2025-02-01"), 1)
+    samples, latest = read_log_samples(read_spec(made.spec), cut_short(made, tmp_path, "2025-02-01"), 1)
 
     assert set(samples.rows["market"]) == set(latest["market"]) == {"DE"}
 
@@ -225,7 +225,7 @@ def test_a_market_that_ended_before_anybody_in_scope_bought_does_not_matter(made
 def test_customers_as_of_a_day_are_of_the_hold_out_only_where_it_is_a_test_snapshot(made: MadeLog) -> None:
     spec = read_spec(made.spec)
 
-    tested, later = (customers_at(spec, Sources(made.folder), day, 1) for day in (CUT, dt.date(2025, 11, 1)))
+    tested, later = (read_log_customers(spec, SourcePaths(made.folder), day, 1) for day in (CUT, dt.date(2025, 11, 1)))
 
     assert set(tested["sample"]) == {"HOLD_OUT"}
     assert set(later["sample"]) == {"NONE"}
@@ -235,17 +235,17 @@ def test_markets_that_are_none_and_numbers_that_lose_their_zeros_do_not_get_in(m
     spec = read_spec(made.spec)
     lines = made.lines.assign(Land=made.lines["Land"].replace("AT", "at"))
     lines.to_csv(tmp_path / "belege.csv", index=False)
-    with pytest.raises(DataRefused, match=r"the log: \['at'\] are no markets"):
+    with pytest.raises(DataInvalid, match=r"the log: \['at'\] are no markets"):
         counted(log_of(spec), tmp_path)
     pq.write_table(pa.Table.from_pandas(made.lines.assign(Land="DE ")), tmp_path / "belege.parquet")
-    with pytest.raises(DataRefused, match=r"the log: \['DE '\] are no markets"):
+    with pytest.raises(DataInvalid, match=r"the log: \['DE '\] are no markets"):
         counted(log_of(spec).model_copy(update={"path": "belege.parquet"}), tmp_path)
 
     numbers = made.lines["Kunde"].str.removeprefix("K").str.zfill(5)
     numbers[made.lines["Kunde"] == "0"] = "0"
     lines = made.lines.assign(Kunde=numbers, Land=made.lines["Land"].replace("AT", "NA"))
     lines.to_csv(tmp_path / "belege.csv", index=False)
-    with open_log(log_of(spec), None, Sources(tmp_path), 1) as opened:
+    with open_transaction_log(log_of(spec), None, SourcePaths(tmp_path), 1) as opened:
         found = opened.connection.execute("SELECT DISTINCT market, customer_id FROM kept").df()
 
     assert set(found["market"]) == {"NA", "DE"}
@@ -257,8 +257,8 @@ def test_a_status_table_with_markets_that_are_none_is_refused(made: MadeLog, tmp
     spec = read_spec(made.spec)
 
     with (
-        pytest.raises(DataRefused, match=r"status\.csv: \['de'\] are no markets"),
-        open_log(log_of(spec), spec.status, Sources(made.folder, status=tmp_path / "status.csv"), 1),
+        pytest.raises(DataInvalid, match=r"status\.csv: \['de'\] are no markets"),
+        open_transaction_log(log_of(spec), spec.status, SourcePaths(made.folder, status=tmp_path / "status.csv"), 1),
     ):
         pass
 
@@ -280,7 +280,7 @@ def test_a_line_dated_after_today_does_not_make_an_immature_snapshot_mature(made
         }
     )
 
-    with open_log(log, None, Sources(tmp_path), 1) as opened:
-        assert [end.date() for end in opened.ends().values()] == [today - dt.timedelta(days=5)]
+    with open_transaction_log(log, None, SourcePaths(tmp_path), 1) as opened:
+        assert [end.date() for end in opened.last_line_times().values()] == [today - dt.timedelta(days=5)]
         assert dict(opened.waterfall)["left out: FUTURE_DATED"] == -1
     assert made.sales["Zeit"].max() < pd.Timestamp(today)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.training.transaction_logs import DECLINE_SPEC, SPEC
-from training.errors import SpecRefused
+from training.errors import SpecInvalid
 from training.spec import read_spec, spec_digest
 
 
@@ -51,7 +51,7 @@ def test_a_log_whose_parameters_would_be_chosen_by_looking_ahead_is_refused(
 ) -> None:
     write(tmp_path, spec)
 
-    with pytest.raises(SpecRefused, match=said):
+    with pytest.raises(SpecInvalid, match=said):
         read_spec(tmp_path / "spec.toml")
 
 
@@ -74,7 +74,7 @@ def test_the_digest_of_a_spec_is_its_own_and_that_of_what_it_extends(tmp_path: P
 def test_a_file_that_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
     path = write(tmp_path, decline=DECLINE_SPEC.replace("spec.toml", "gone.toml"))
 
-    with pytest.raises(SpecRefused, match=r"gone\.toml: No such file"):
+    with pytest.raises(SpecInvalid, match=r"gone\.toml: No such file"):
         read_spec(path)
 
 

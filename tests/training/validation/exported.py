@@ -9,11 +9,11 @@ from models.bundle import read_bundle
 from models.scoring import Scorer
 from tests.conftest import ROOT
 from training.equivalence.check import EquivalenceReport, RowKindResult
-from training.evaluation.model_evaluation import Findings, measure
+from training.evaluation.model_evaluation import ModelEvaluation, evaluate_model
 from training.export.trees import read_ensemble
-from training.release.model_release import gain_of
+from training.release.model_release import gain_shares
 from training.sources.samples import Samples
-from training.sources.table import samples_of_table
+from training.sources.table import read_table_samples
 from training.spec import Spec, read_spec
 from training.validation.scored_sample import CandidateModel
 
@@ -30,7 +30,7 @@ def exported_of(folder: Path) -> CandidateModel:
         card=bundle.scorecard,
         base_margin=bundle.baseline.base_margin,
         ensemble=read_ensemble(booster),
-        gain=gain_of(booster),
+        gain=gain_shares(booster),
         parameters={},
         equivalence=EquivalenceReport(bundle.gate.method, bundle.gate.base_margin, kinds),
     )
@@ -38,7 +38,7 @@ def exported_of(folder: Path) -> CandidateModel:
 
 def credit() -> tuple[Spec, Samples]:
     """Read the shipped credit family, without its cross-validation, which fits ten more models."""
-    spec, samples = samples_of_table(read_spec(ROOT / "training" / "credit.toml"), UCI)
+    spec, samples = read_table_samples(read_spec(ROOT / "training" / "credit.toml"), UCI)
     return spec.model_copy(update={"cross_validation_folds": 0}), samples
 
 
@@ -50,6 +50,6 @@ def with_sign(spec: Spec, name: str, sign: int) -> Spec:
     return spec.model_copy(update={"features": features})
 
 
-def measured(spec: Spec, samples: Samples, exported: CandidateModel, **planted: object) -> Findings:
+def measured(spec: Spec, samples: Samples, exported: CandidateModel, **planted: object) -> ModelEvaluation:
     """Measure the files, some of them replaced."""
-    return measure(spec, samples, replace(exported, **planted), threads=1)  # type: ignore[arg-type]
+    return evaluate_model(spec, samples, replace(exported, **planted), threads=1)  # type: ignore[arg-type]

@@ -6,9 +6,9 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from training.fitting.rivals import histories_of, rival_pds
-from training.measures.buying import fit_bgnbd
-from training.scoring.campaign import held_out
+from training.fitting.rivals import purchase_histories, rival_pds
+from training.measures.bg_nbd import fit_bg_nbd
+from training.scoring.campaign import in_hold_out
 from training.sources.samples import Samples
 from training.spec import CampaignSpec, ProfitSpec, RivalSpec
 from training.validation.campaign import measure_campaign
@@ -92,18 +92,18 @@ def test_bg_nbd_learns_from_everyone_who_ever_bought_and_looks_at_each_customers
 
     pds = rival_pds(RivalSpec(name="BG/NBD", kind="bg_nbd"), {}, samples, test)
 
-    fitted = fit_bgnbd(histories_of(everyone))
-    short, long = (fitted.no_purchase(histories_of(test), horizon) for horizon in (14.0, 40.0))
+    fitted = fit_bg_nbd(purchase_histories(everyone))
+    short, long = (fitted.no_purchase_probabilities(purchase_histories(test), horizon) for horizon in (14.0, 40.0))
     assert pds.tolist() == np.where(test["horizon_days"] == 14, short, long).tolist()
 
 
 def test_another_campaign_holds_out_other_customers_and_the_share_is_kept() -> None:
     names = [f"C{number}" for number in range(4000)]
     spring, autumn = (
-        [held_out(CampaignSpec(name=name, hold_out_share=0.1), "DE", one) for one in names] for name in ("a", "b")
+        [in_hold_out(CampaignSpec(name=name, hold_out_share=0.1), "DE", one) for one in names] for name in ("a", "b")
     )
 
     assert np.mean(spring) == pytest.approx(0.1, abs=0.015)
     assert np.mean(np.array(spring) & np.array(autumn)) == pytest.approx(0.01, abs=0.006)
-    assert [held_out(CampaignSpec(name="a", hold_out_share=0.1), "DE", one) for one in names] == spring
-    assert not any(held_out(CampaignSpec(hold_out_share=0.0), "DE", one) for one in names)
+    assert [in_hold_out(CampaignSpec(name="a", hold_out_share=0.1), "DE", one) for one in names] == spring
+    assert not any(in_hold_out(CampaignSpec(hold_out_share=0.0), "DE", one) for one in names)

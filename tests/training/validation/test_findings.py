@@ -12,11 +12,11 @@ from models.bundle import read_bundle
 from tests.conftest import Released
 from tests.small import SPEC, SmallFamily, made_customers
 from tests.training.validation.exported import credit, exported_of, measured
-from training.errors import SpecRefused
-from training.evaluation.metrics import metrics_of
-from training.measures.intervals import Resampling, auc_interval
-from training.sources.samples import bucket
-from training.sources.table import samples_of_table
+from training.errors import SpecInvalid
+from training.evaluation.metrics import named_metrics
+from training.measures.bootstrap import Resampling, auc_interval
+from training.sources.samples import hash_bucket
+from training.sources.table import read_table_samples
 from training.spec import read_spec
 
 GRADES = "ABCDEFG"
@@ -83,7 +83,7 @@ def test_the_figures_are_those_of_the_files_and_the_master_scale_has_its_version
     findings = measured(spec, samples, exported_of(folder))
 
     stored = read_bundle(folder)
-    again = metrics_of(findings)
+    again = named_metrics(findings)
     assert again == {name: value for name, value in stored.metrics.items() if not name.startswith("cross_validation.")}
     assert stored.scorecard.master_scale_version == spec.score.master_scale_version == "tw-2005.1"
     assert [cell.rows for cell in cells(findings)] == [
@@ -126,7 +126,7 @@ def test_an_attribute_is_no_feature_even_where_features_are_not_listed(tmp_path:
     table.to_csv(tmp_path / "customers.csv", index=False)
     (tmp_path / "spec.toml").write_text(SPEC.split("[[groups]]", maxsplit=1)[0] + FAIR)
 
-    spec, samples = samples_of_table(read_spec(tmp_path / "spec.toml"), tmp_path / "customers.csv")
+    spec, samples = read_table_samples(read_spec(tmp_path / "spec.toml"), tmp_path / "customers.csv")
 
     assert "age" not in samples.names
     assert {"attribute:country", "attribute:age"} <= set(samples.rows.columns)
@@ -155,8 +155,8 @@ def test_terms_that_cannot_be_right_are_refused_by_name(tmp_path: Path, change: 
     made_customers(300).assign(age=40).to_csv(tmp_path / "customers.csv", index=False)
     (tmp_path / "spec.toml").write_text(change(SPEC + FAIR))  # type: ignore[operator]
 
-    with pytest.raises(SpecRefused, match=said):
-        samples_of_table(read_spec(tmp_path / "spec.toml"), tmp_path / "customers.csv")
+    with pytest.raises(SpecInvalid, match=said):
+        read_table_samples(read_spec(tmp_path / "spec.toml"), tmp_path / "customers.csv")
 
 
 def test_the_waterfall_adds_up_and_later_rows_of_known_customers_are_left_out_of_it(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_the_waterfall_adds_up_and_later_rows_of_known_customers_are_left_out_of
     spec_text = SPEC.replace("as_of = 2026-01-01", 'as_of_column = "day"').replace("[search]", exclude + "[search]")
     (tmp_path / "spec.toml").write_text(spec_text + OUT_OF_TIME)
 
-    _, samples = samples_of_table(read_spec(tmp_path / "spec.toml"), tmp_path / "customers.csv")
+    _, samples = read_table_samples(read_spec(tmp_path / "spec.toml"), tmp_path / "customers.csv")
 
     counts = dict(samples.waterfall)
     left_out = sum(count for what, count in counts.items() if what.startswith("left out: "))
@@ -176,20 +176,20 @@ def test_the_waterfall_adds_up_and_later_rows_of_known_customers_are_left_out_of
     assert len(samples.rows) == counts["rows used"] - counts["left out: OUT_OF_TIME_OF_A_KNOWN_CUSTOMER"]
     assert counts["left out: OUT_OF_TIME_OF_A_KNOWN_CUSTOMER"] < 0
     late = samples.part("OUT_OF_TIME")
-    assert all(bucket(customer, 5) == 0 for customer in late["customer_id"])
+    assert all(hash_bucket(customer, 5) == 0 for customer in late["customer_id"])
     assert set(late["as_of"].dt.year) == {2026}
     assert set(samples.part("FIT", "CALIBRATION", "HOLD_OUT")["as_of"].dt.year) == {2025}
 
 
 def test_rows_out_of_time_are_judged_by_themselves(small: SmallFamily) -> None:
-    spec, samples = samples_of_table(read_spec(small.spec), small.table)
+    spec, samples = read_table_samples(read_spec(small.spec), small.table)
     late = samples.rows["sample"].eq("HOLD_OUT") & (np.arange(len(samples.rows)) % 2 == 0)
     rows = samples.rows.assign(sample=samples.rows["sample"].where(~late, "OUT_OF_TIME"))
     samples = type(samples)(rows, samples.names, samples.waterfall, samples.data_sha256, samples.levels)
 
     findings = measured(spec, samples, exported_of(small.bundle_folder))
 
-    metrics = metrics_of(findings)
+    metrics = named_metrics(findings)
     assert metrics["out_of_time.rows"] == late.sum()
     assert metrics["hold_out.rows"] == (samples.rows["sample"] == "HOLD_OUT").sum()
     assert metrics["psi.out_of_time.score.rows"] == late.sum()
@@ -197,7 +197,7 @@ def test_rows_out_of_time_are_judged_by_themselves(small: SmallFamily) -> None:
 
 
 def test_markets_with_too_few_bads_are_pooled_and_it_is_said(small: SmallFamily) -> None:
-    spec, samples = samples_of_table(read_spec(small.spec), small.table)
+    spec, samples = read_table_samples(read_spec(small.spec), small.table)
     rows = samples.rows.assign(market=np.where(np.arange(len(samples.rows)) % 20 == 0, "FR", "DE"))
     rows.loc[np.arange(len(rows)) % 20 == 1, "market"] = "AT"
     samples = type(samples)(rows, samples.names, samples.waterfall, samples.data_sha256, samples.levels)
@@ -212,7 +212,7 @@ def test_markets_with_too_few_bads_are_pooled_and_it_is_said(small: SmallFamily)
 
 
 def test_an_interval_of_the_findings_is_that_of_the_rows_by_customer(small: SmallFamily) -> None:
-    spec, samples = samples_of_table(read_spec(small.spec), small.table)
+    spec, samples = read_table_samples(read_spec(small.spec), small.table)
     findings = measured(spec, samples, exported_of(small.bundle_folder))
     hold_out = findings.hold_out
 

@@ -11,12 +11,12 @@ from models.scoring import Scorer
 from tests.conftest import Released
 from tests.small import SPEC, SmallFamily, made_customers, write_small_family
 from tests.training.validation.exported import credit, exported_of, measured, with_sign
-from training.errors import ModelRefused
-from training.evaluation.metrics import metrics_of
-from training.release.gates import Line, judge, refuse_failed
-from training.sources.samples import bucket
-from training.sources.table import samples_of_table
-from training.spec import DEFAULT_GATES, Gate, read_spec
+from training.errors import ModelRejected
+from training.evaluation.metrics import named_metrics
+from training.release.gates import GateResult, evaluate_gates, require_passed
+from training.sources.samples import hash_bucket
+from training.sources.table import read_table_samples
+from training.spec import DEFAULT_GATES, GateSpec, read_spec
 
 
 class FlippedScorer(Scorer):
@@ -26,22 +26,22 @@ class FlippedScorer(Scorer):
         return -super().margins(rows)
 
 
-def failed(lines: tuple[Line, ...]) -> set[str]:
+def failed(lines: tuple[GateResult, ...]) -> set[str]:
     """Give the figures whose lines failed."""
     return {line.figure for line in lines if not line.passed}
 
 
 def test_every_failed_line_is_said_with_its_figure_and_its_bound() -> None:
     gates = [
-        Gate(figure="hold_out.auc", min=0.8),
-        Gate(figure="calibration.slope", min=0.9, max=1.1),
-        Gate(figure="gone", max=1),
+        GateSpec(figure="hold_out.auc", min=0.8),
+        GateSpec(figure="calibration.slope", min=0.9, max=1.1),
+        GateSpec(figure="gone", max=1),
     ]
 
-    lines = judge(gates, {"hold_out.auc": 0.7512, "calibration.slope": 1.2})
+    lines = evaluate_gates(gates, {"hold_out.auc": 0.7512, "calibration.slope": 1.2})
 
-    with pytest.raises(ModelRefused) as refused:
-        refuse_failed(lines)
+    with pytest.raises(ModelRejected) as refused:
+        require_passed(lines)
     assert [line.passed for line in lines] == [False, True, False, False]
     assert "3 of 4 gates failed; nothing is released" in str(refused.value)
     assert "hold_out.auc is 0.7512; it must be at least 0.8000" in str(refused.value)
@@ -52,37 +52,37 @@ def test_every_failed_line_is_said_with_its_figure_and_its_bound() -> None:
 def test_a_figure_must_not_be_below_any_rival_of_the_pattern_and_not_below_its_lead() -> None:
     figures = {"hold_out.auc": 0.78, "rival.a.auc": 0.78, "rival.b.auc": 0.77, "rival.b.gini": 0.9}
 
-    level = judge([Gate(figure="hold_out.auc", not_below="rival.*.auc")], figures)
-    ahead = judge([Gate(figure="hold_out.auc", not_below="rival.*.auc", ahead_by=0.005)], figures)
+    level = evaluate_gates([GateSpec(figure="hold_out.auc", not_below="rival.*.auc")], figures)
+    ahead = evaluate_gates([GateSpec(figure="hold_out.auc", not_below="rival.*.auc", ahead_by=0.005)], figures)
 
     assert [line.passed for line in level] == [True, True]
     assert [line.passed for line in ahead] == [False, True]
-    assert not judge([Gate(figure="hold_out.auc", not_below="rival.none.auc")], figures)[0].passed
+    assert not evaluate_gates([GateSpec(figure="hold_out.auc", not_below="rival.none.auc")], figures)[0].passed
 
 
 def test_a_rival_that_could_not_be_measured_fails_the_line_by_its_name() -> None:
-    gate, rivals = Gate(figure="hold_out.auc", not_below="rival.*.auc"), ["a", "b [old]", "c.d"]
+    gate, rivals = GateSpec(figure="hold_out.auc", not_below="rival.*.auc"), ["a", "b [old]", "c.d"]
     figures = {"hold_out.auc": 0.78, "rival.a.auc": 0.7, "rival.b [old].auc": 0.7, "rival.c.d.auc": 0.7}
 
-    assert all(line.passed for line in judge([gate], figures, rivals))
+    assert all(line.passed for line in evaluate_gates([gate], figures, rivals))
     for gone in rivals:
         left = {name: value for name, value in figures.items() if name != f"rival.{gone}.auc"}
-        lines = judge([gate], left, rivals)
+        lines = evaluate_gates([gate], left, rivals)
         assert [line.passed for line in lines] == [True, True, False]
         assert str(lines[-1]).endswith(f"not below rival.{gone}.auc, which was not measured")
-    of_one = Gate(figure="hold_out.auc", not_below="rival.a.auc")
-    assert all(line.passed for line in judge([of_one], {"hold_out.auc": 0.78, "rival.a.auc": 0.7}, rivals))
+    of_one = GateSpec(figure="hold_out.auc", not_below="rival.a.auc")
+    assert all(line.passed for line in evaluate_gates([of_one], {"hold_out.auc": 0.78, "rival.a.auc": 0.7}, rivals))
 
 
 def test_a_gate_without_a_bound_is_refused() -> None:
     with pytest.raises(ValidationError, match="give min, max or not_below"):
-        Gate(figure="hold_out.auc")
+        GateSpec(figure="hold_out.auc")
 
 
 def test_a_model_that_fails_a_gate_is_not_written(tmp_path: Path) -> None:
     gate = '[[gates]]\nfigure = "hold_out.auc"\nmin = 0.999\n'
 
-    with pytest.raises(ModelRefused, match=r"hold_out\.auc is 0\.\d{4}; it must be at least 0\.9990"):
+    with pytest.raises(ModelRejected, match=r"hold_out\.auc is 0\.\d{4}; it must be at least 0\.9990"):
         write_small_family(tmp_path, SPEC + gate)
 
     assert not (tmp_path / "bundles").exists()
@@ -90,24 +90,24 @@ def test_a_model_that_fails_a_gate_is_not_written(tmp_path: Path) -> None:
 
 def test_outcomes_that_turn_round_on_the_hold_out_stop_the_build_without_any_gate_in_the_spec(tmp_path: Path) -> None:
     customers = made_customers()
-    held_out = customers["number"].map(lambda number: bucket(number, 5) == 0)
+    held_out = customers["number"].map(lambda number: hash_bucket(number, 5) == 0)
     customers["bad"] = customers["bad"].where(~held_out, 1 - customers["bad"])
 
-    with pytest.raises(ModelRefused, match=r"hold_out\.auc is 0\.[0-4]"):
+    with pytest.raises(ModelRejected, match=r"hold_out\.auc is 0\.[0-4]"):
         write_small_family(tmp_path, SPEC, customers)
 
     assert not (tmp_path / "bundles").exists()
 
 
 def test_a_planted_sign_flip_of_the_score_fails_the_gates(small: SmallFamily) -> None:
-    spec, samples = samples_of_table(read_spec(small.spec), small.table)
+    spec, samples = read_table_samples(read_spec(small.spec), small.table)
     bundle = small.bundle()
 
     findings = measured(
         spec, samples, exported_of(small.bundle_folder), scorer=FlippedScorer(bundle.score, bundle.explain)
     )
 
-    lines = judge(DEFAULT_GATES, metrics_of(findings))
+    lines = evaluate_gates(DEFAULT_GATES, named_metrics(findings))
     assert failed(lines) == {"hold_out.auc", "monotone.violations"}
 
 
@@ -120,7 +120,7 @@ def test_a_sign_that_the_model_does_not_keep_fails_the_gate_of_the_real_family(r
     swept = {sweep.feature: sweep for sweep in findings.sweeps}
     assert swept["LIMIT_BAL"].violations > 900
     assert sum(sweep.violations for sweep in findings.sweeps) == swept["LIMIT_BAL"].violations
-    assert failed(judge(spec.gates, metrics_of(findings))) >= {"monotone.violations"}
+    assert failed(evaluate_gates(spec.gates, named_metrics(findings))) >= {"monotone.violations"}
 
 
 def test_a_planted_fault_in_the_pd_fails_the_gate_of_the_real_family(released: Released) -> None:
@@ -130,6 +130,6 @@ def test_a_planted_fault_in_the_pd_fails_the_gate_of_the_real_family(released: R
 
     findings = measured(spec, samples, exported, card=bold)
 
-    assert "calibration.ece" in failed(judge(spec.gates, metrics_of(findings)))
+    assert "calibration.ece" in failed(evaluate_gates(spec.gates, named_metrics(findings)))
     assert findings.calibration.in_the_large is not None
     assert findings.calibration.in_the_large.z > 4

@@ -14,8 +14,8 @@ from tests.conftest import Serving
 from tests.server.loading import load_file
 from tests.server.requests import customer, euros, numbers, score_request, simulate_request
 from tests.small import SmallFamily
-from training.scoring.feature_file import write_features
-from training.sources.table import samples_of_table
+from training.scoring.feature_file import write_feature_file
+from training.sources.table import read_table_samples
 from training.spec import read_spec
 
 LATER = dt.datetime(2026, 1, 15, tzinfo=dt.UTC)
@@ -25,10 +25,10 @@ UNHEARD = customer("DE", "C00002")
 @pytest.fixture
 def small_settings(small: SmallFamily, small_settings: Settings, tmp_path: Path) -> Settings:
     """Load newer features of one customer, whose days late are not known any more."""
-    _, samples = samples_of_table(read_spec(small.spec), small.table)
+    _, samples = read_table_samples(read_spec(small.spec), small.table)
     rows = samples.rows[samples.rows["customer_id"] == UNHEARD.customer_id].assign(as_of=LATER, days_late=math.nan)
     newer = tmp_path / "newer.parquet"
-    write_features(newer, "credit", small.bundle().schema, rows)
+    write_feature_file(newer, "credit", small.bundle().schema, rows)
     database = Database(small_settings.database)
     load_file(database, newer, LATER)
     database.close()

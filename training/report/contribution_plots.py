@@ -5,48 +5,55 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
-from training.evaluation.model_evaluation import Findings
+from training.evaluation.model_evaluation import ModelEvaluation
 from training.export.trees import ZERO_THRESHOLD
-from training.report.svg import BLUE, GREY, INK, WIDTH, blank, label
+from training.report.svg import BLUE, GREY, INK, WIDTH, label_axes, new_figure
 from training.spec import FeatureEntry
 
-SHOWN = 12  # features; the others hardly move a score
-DEPENDENCE = 6
-TICKS_MAX = 6
-COLORS = "cividis"  # readable with any colour vision, and in grey
+_FEATURES_SHOWN = 12  # features; the others hardly move a score
+DEPENDENCE_PLOTS = 6
+_TICKS_MAX = 6
+_COLORS = "cividis"  # readable with any colour vision, and in grey
 
 
-def importance(findings: Findings, names: tuple[str, ...]) -> Figure:
+def importance_plot(findings: ModelEvaluation, names: tuple[str, ...]) -> Figure:
     """Draw each feature's share of the gain beside its mean absolute contribution."""
-    order = findings.contributions.features_by_importance()[:SHOWN][::-1]
+    order = findings.contributions.features_by_importance()[:_FEATURES_SHOWN][::-1]
     means, at = findings.contributions.mean_magnitudes(), np.arange(len(order), dtype=np.float64)
     figure = Figure(figsize=(WIDTH, 1.3 + 0.3 * len(order)), layout="constrained")
     told, gained = figure.subplots(1, 2, sharey=True)
     told.barh(at, [means[place] for place in order], color=BLUE)
     told.set_yticks(at, [names[place] for place in order])
-    label(told, "mean push,\nlog-odds, either way", "")
+    label_axes(told, "mean push,\nlog-odds, either way", "")
     gained.barh(at, [findings.gain.get(names[place], 0.0) for place in order], color="#b8c4ce")
     gained.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    label(gained, "share of the gain\nin the fit, %", "")
+    label_axes(gained, "share of the gain\nin the fit, %", "")
     return figure
 
 
-def beeswarm(findings: Findings, names: tuple[str, ...]) -> Figure:
+def beeswarm_plot(findings: ModelEvaluation, names: tuple[str, ...]) -> Figure:
     """Draw every explained row as a point on the line of each feature."""
     found = findings.contributions
-    order = found.features_by_importance()[:SHOWN][::-1]
-    figure, axes = blank(1.4 + 0.36 * len(order))
+    order = found.features_by_importance()[:_FEATURES_SHOWN][::-1]
+    figure, axes = new_figure(1.4 + 0.36 * len(order))
     axes.axvline(0.0, color=GREY, linewidth=0.8)
     last = None
     for line, place in enumerate(order):
         pushes = found.contributions[:, place]
         last = axes.scatter(
-            pushes, line + spread(pushes), c=ranks(found.rows[:, place]), cmap=COLORS, s=5, linewidths=0, vmin=0, vmax=1
+            pushes,
+            line + _spread_points(pushes),
+            c=_value_ranks(found.rows[:, place]),
+            cmap=_COLORS,
+            s=5,
+            linewidths=0,
+            vmin=0,
+            vmax=1,
         )
     axes.set_yticks(np.arange(len(order)), [names[place] for place in order])
     axes.set_ylim(-0.6, len(order) - 0.4)
     axes.grid(visible=False, axis="y")
-    label(axes, "push on the log-odds\n(right: more risk)", "")
+    label_axes(axes, "push on the log-odds\n(right: more risk)", "")
     if last is not None:
         bar = figure.colorbar(last, ax=axes, ticks=[0, 1], aspect=40, pad=0.01, orientation="horizontal", shrink=0.6)
         bar.ax.set_xticklabels(["low", "high"])
@@ -57,7 +64,7 @@ def beeswarm(findings: Findings, names: tuple[str, ...]) -> Figure:
     return figure
 
 
-def spread(pushes: NDArray[np.float64]) -> NDArray[np.float64]:
+def _spread_points(pushes: NDArray[np.float64]) -> NDArray[np.float64]:
     """Move points of like push apart, upward and downward by turns, so that a crowd is seen as one: shape (n,)."""
     width = max(float(np.ptp(pushes)), 1e-12) / 60.0
     columns = np.floor(pushes / width).astype(np.int64)
@@ -69,7 +76,7 @@ def spread(pushes: NDArray[np.float64]) -> NDArray[np.float64]:
     return lifted * min(0.06, 0.4 / max(float(np.abs(lifted).max()), 1.0))
 
 
-def ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _value_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Give the rank of every value, 0 to 1, ties alike; missing values in the middle."""
     _, places = np.unique(values, return_inverse=True)
     present = np.isfinite(values)
@@ -77,17 +84,17 @@ def ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(present, places / top, 0.5)
 
 
-def dependence(findings: Findings, place: int, feature: FeatureEntry) -> Figure:
+def dependence_plot(findings: ModelEvaluation, place: int, feature: FeatureEntry) -> Figure:
     """Draw one feature's push by the intervals that the model tells apart, evenly spaced; a category by its codes."""
     found = findings.contributions
     values, pushes = found.rows[:, place], found.contributions[:, place]
     present = np.isfinite(values)
     thresholds = found.thresholds[place][np.isfinite(found.thresholds[place])]
     if feature.kind == "category":
-        names, at = codes_of(values)
+        names, at = _code_positions(values)
     else:
-        names, at = intervals_of(thresholds), np.searchsorted(thresholds, values, side="left").astype(np.float64)
-    figure, axes = blank(3.0)
+        names, at = _interval_names(thresholds), np.searchsorted(thresholds, values, side="left").astype(np.float64)
+    figure, axes = new_figure(3.0)
     axes.axhline(0.0, color=GREY, linewidth=0.8)
     beside = np.linspace(-0.25, 0.25, len(pushes))  # points of one interval stand beside each other
     axes.scatter((at + beside)[present], pushes[present], s=8, color=BLUE, alpha=0.45, linewidths=0)
@@ -95,35 +102,35 @@ def dependence(findings: Findings, place: int, feature: FeatureEntry) -> Figure:
         push = float(pushes[~present].mean())
         axes.axhline(push, color=INK, linestyle=":", linewidth=1.0, label=f"missing: {push:+.2f} on average")
         axes.legend(loc="best")
-    shown = range(0, len(names), -(-len(names) // TICKS_MAX))
+    shown = range(0, len(names), -(-len(names) // _TICKS_MAX))
     axes.set_xticks(shown, [names[number] for number in shown])
     axes.set_xlim(-0.6, len(names) - 0.4)
     unit = feature.unit or ("code of the level" if feature.kind == "category" else "no unit")
-    label(axes, f"{feature.name}, {unit}", "push, log-odds")
+    label_axes(axes, f"{feature.name}, {unit}", "push, log-odds")
     return figure
 
 
-def intervals_of(thresholds: NDArray[np.float64]) -> list[str]:
+def _interval_names(thresholds: NDArray[np.float64]) -> list[str]:
     """Name every interval by its upper end; the last by its lower one."""
     if not len(thresholds):
         return ["any"]
-    return [*(upper(end) for end in thresholds.tolist()), f"> {short(thresholds[-1])}"]
+    return [*(_upper_end_name(end) for end in thresholds.tolist()), f"> {_short_number(thresholds[-1])}"]
 
 
-def upper(end: float) -> str:
+def _upper_end_name(end: float) -> str:
     """Name an interval; LightGBM's thresholds beside zero are of 1e-35."""
     if abs(end) <= ZERO_THRESHOLD:
         return "< 0" if end < 0.0 else "\u2264 0"
-    return f"\u2264 {short(end)}"
+    return f"\u2264 {_short_number(end)}"
 
 
-def codes_of(codes: NDArray[np.float64]) -> tuple[list[str], NDArray[np.float64]]:
+def _code_positions(codes: NDArray[np.float64]) -> tuple[list[str], NDArray[np.float64]]:
     """Give the names of the codes that occur, and each row's place among them."""
     distinct = np.unique(codes[np.isfinite(codes)])
     return [f"{code:g}" for code in distinct] or ["any"], np.searchsorted(distinct, codes).astype(np.float64)
 
 
-def short(value: float) -> str:
+def _short_number(value: float) -> str:
     """Write a number so that many fit beside each other: 250k, 1.5M."""
     if abs(value) >= 1e6:  # noqa: PLR2004 - a million
         return f"{value / 1e6:.3g}M"

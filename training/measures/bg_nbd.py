@@ -16,18 +16,18 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import betaln, gammaln
 
-from training.errors import DataRefused
+from training.errors import DataInvalid
 
-Figures = NDArray[np.float64]
+_FloatArray = NDArray[np.float64]
 
 # The formula of the expectation has removable holes at a = 1 and at a + b = 1. So close to one, the mean of two
 # points on both sides, twice as far off, stands in; that is right to about 1e-7.
 # Parameters are sought between exp(-PARAMETER_LOG_MAX) and exp(PARAMETER_LOG_MAX), times in units of the mean age.
-PARAMETER_LOG_MAX = 12.0
+_PARAMETER_LOG_MAX = 12.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Histories:
+class PurchaseHistories:
     """Customers' purchases in short. All times in one unit, which is the unit of every result.
 
     Attributes:
@@ -36,27 +36,27 @@ class Histories:
         age: T, shape (n,): from the first purchase to today; above 0, at least the recency.
     """
 
-    frequency: Figures
-    recency: Figures
-    age: Figures
+    frequency: _FloatArray
+    recency: _FloatArray
+    age: _FloatArray
 
     def __post_init__(self) -> None:
         """Refuse histories that cannot have happened.
 
         Raises:
-            DataRefused: Says which of the rules above is broken.
+            DataInvalid: Says which of the rules above is broken.
         """
         x, recency, age = self.frequency, self.recency, self.age
         if np.ndim(x) != 1 or not np.shape(x) == np.shape(recency) == np.shape(age) or not len(x):
-            raise DataRefused("frequency, recency and age must have the same shape (n,), with at least one customer")
+            raise DataInvalid("frequency, recency and age must have the same shape (n,), with at least one customer")
         if not (np.isfinite(x).all() and np.isfinite(recency).all() and np.isfinite(age).all()):
-            raise DataRefused("a frequency, recency or age is missing or infinite")
+            raise DataInvalid("a frequency, recency or age is missing or infinite")
         if (x < 0.0).any() or (x != np.floor(x)).any():
-            raise DataRefused("a frequency is negative or not whole")
+            raise DataInvalid("a frequency is negative or not whole")
         if (age <= 0.0).any() or (recency < 0.0).any() or (recency > age).any():
-            raise DataRefused("an age is not above 0, or a recency lies outside 0 to the age")
+            raise DataInvalid("an age is not above 0, or a recency lies outside 0 to the age")
         if ((x == 0.0) != (recency == 0.0)).any():
-            raise DataRefused("recency must be 0 exactly where the frequency is 0")
+            raise DataInvalid("recency must be 0 exactly where the frequency is 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,22 +79,22 @@ class BgNbd:
         """Refuse parameters without a distribution.
 
         Raises:
-            DataRefused: One is not above 0.
+            DataInvalid: One is not above 0.
         """
         if not min(self.r, self.alpha, self.a, self.b) > 0.0:
-            raise DataRefused(f"the parameters of BG/NBD must be above 0: {self}")
+            raise DataInvalid(f"the parameters of BG/NBD must be above 0: {self}")
 
-    def log_likelihoods(self, histories: Histories) -> Figures:
+    def log_likelihoods(self, histories: PurchaseHistories) -> _FloatArray:
         """Give the log-likelihood of every history: shape (n,). Equation 6 of the source."""
         x, recency, age = histories.frequency, histories.recency, histories.age
         shared = gammaln(self.r + x) - gammaln(self.r) + self.r * np.log(self.alpha) - betaln(self.a, self.b)
         alive = betaln(self.a, self.b + x) - (self.r + x) * np.log(self.alpha + age)
         repeats = np.maximum(x, 1.0)  # keeps the unused side finite where there is no repeat
         left = betaln(self.a + 1.0, self.b + repeats - 1.0) - (self.r + x) * np.log(self.alpha + recency)
-        found: Figures = shared + np.where(x > 0.0, np.logaddexp(alive, left), alive)
+        found: _FloatArray = shared + np.where(x > 0.0, np.logaddexp(alive, left), alive)
         return found
 
-    def alive(self, histories: Histories) -> Figures:
+    def alive_probabilities(self, histories: PurchaseHistories) -> _FloatArray:
         """Give P(alive today) of every customer: shape (n,), in (0, 1]; 1 where there is no repeat purchase."""
         x, recency, age = histories.frequency, histories.recency, histories.age
         repeats = np.maximum(x, 1.0)
@@ -105,7 +105,7 @@ class BgNbd:
         )
         return np.where(x > 0.0, np.exp(-np.logaddexp(0.0, log_odds_left)), 1.0)
 
-    def no_purchase(self, histories: Histories, horizon: float) -> Figures:
+    def no_purchase_probabilities(self, histories: PurchaseHistories, horizon: float) -> _FloatArray:
         """Give the probability of no purchase within the horizon: shape (n,), in [0, 1].
 
         Either he has left, or he is alive and his next purchase is later. Given that he is alive, his rate is gamma
@@ -116,45 +116,45 @@ class BgNbd:
             horizon: From today, 0 and up, in the unit of the histories.
 
         Raises:
-            DataRefused: A negative horizon.
+            DataInvalid: A negative horizon.
         """
-        _refuse_past(horizon)
-        alive, start = self.alive(histories), self.alpha + histories.age
+        _check_horizon(horizon)
+        alive, start = self.alive_probabilities(histories), self.alpha + histories.age
         later = np.exp(-(self.r + histories.frequency) * np.log1p(horizon / start))
-        found: Figures = 1.0 - alive * (1.0 - later)
+        found: _FloatArray = 1.0 - alive * (1.0 - later)
         return found
 
 
-def fit_bgnbd(histories: Histories) -> BgNbd:
+def fit_bg_nbd(histories: PurchaseHistories) -> BgNbd:
     """Fit the four parameters by maximum likelihood.
 
     Args:
         histories: Some of them with repeat purchases.
 
     Raises:
-        DataRefused: Nobody bought twice, or the likelihood has no maximum within reach: too few customers, or
+        DataInvalid: Nobody bought twice, or the likelihood has no maximum within reach: too few customers, or
             customers who all behave alike.
     """
     if not (histories.frequency > 0.0).any():
-        raise DataRefused("nobody bought a second time; there is nothing to fit")
+        raise DataInvalid("nobody bought a second time; there is nothing to fit")
     unit = float(np.mean(histories.age))  # so that days and weeks start from the same place
-    scaled = Histories(histories.frequency, histories.recency / unit, histories.age / unit)
+    scaled = PurchaseHistories(histories.frequency, histories.recency / unit, histories.age / unit)
 
-    def loss(logs: Figures) -> float:
+    def loss(logs: _FloatArray) -> float:
         return -float(np.mean(BgNbd(*np.exp(logs).tolist()).log_likelihoods(scaled)))
 
-    bounds = [(-PARAMETER_LOG_MAX, PARAMETER_LOG_MAX)] * 4
+    bounds = [(-_PARAMETER_LOG_MAX, _PARAMETER_LOG_MAX)] * 4
     found = minimize(
         loss, np.zeros(4), method="L-BFGS-B", jac="3-point", bounds=bounds, options={"ftol": 1e-14, "gtol": 1e-7}
     )
-    logs: Figures = found.x
-    if not found.success or np.max(np.abs(logs)) > PARAMETER_LOG_MAX - 1.0:
-        raise DataRefused(f"BG/NBD has no maximum here (parameters {np.exp(logs)}): {found.message}")
+    logs: _FloatArray = found.x
+    if not found.success or np.max(np.abs(logs)) > _PARAMETER_LOG_MAX - 1.0:
+        raise DataInvalid(f"BG/NBD has no maximum here (parameters {np.exp(logs)}): {found.message}")
     r, alpha, a, b = np.exp(logs).tolist()
     return BgNbd(r, alpha * unit, a, b)
 
 
-def _refuse_past(horizon: float) -> None:
+def _check_horizon(horizon: float) -> None:
     """Refuse a horizon that lies behind."""
     if not 0.0 <= horizon < np.inf:
-        raise DataRefused(f"a horizon of {horizon}; it must be finite and not negative")
+        raise DataInvalid(f"a horizon of {horizon}; it must be finite and not negative")

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from training.evaluation.model_evaluation import PARTS, Findings
+from training.evaluation.model_evaluation import SAMPLE_PARTS, ModelEvaluation
 from training.evaluation.quality import Quality
-from training.release.gates import Line, number
+from training.release.gates import GateResult, format_figure
 from training.sources.samples import Samples
 from training.validation.campaign import CampaignFindings
 
@@ -18,7 +18,7 @@ def waterfall_table(samples: Samples) -> Table:
     table.add_column("count", justify="right")
     for what, count in samples.waterfall:
         table.add_row(what, f"{count:,}")
-    for part in PARTS:
+    for part in SAMPLE_PARTS:
         rows = samples.part(part)
         if rows.empty:
             continue
@@ -26,17 +26,17 @@ def waterfall_table(samples: Samples) -> Table:
     return table
 
 
-def quality_table(findings: Findings) -> Table:
+def quality_table(findings: ModelEvaluation) -> Table:
     """Show the model beside the simpler rules, on the same rows."""
     table = Table(title="On rows that were not looked at before", title_justify="left")
     table.add_column("rule")
     for figure in ("rows", "AUC", "Gini", "KS", "Brier", "ECE", "mean pd", "bad rate"):
         table.add_column(figure, justify="right")
-    add(table, "this model, from score.onnx", findings.test)
+    _add_row(table, "this model, from score.onnx", findings.test_quality)
     for period, found in findings.periods.items():
-        add(table, f"  snapshot {period}", found)
+        _add_row(table, f"  snapshot {period}", found)
     for name, rival in findings.rivals.items():
-        add(table, name, rival.quality)
+        _add_row(table, name, rival.quality)
     return table
 
 
@@ -54,25 +54,25 @@ def campaign_table(found: CampaignFindings) -> Table:
     return table
 
 
-def gates_table(lines: Sequence[Line]) -> Table:
+def gates_table(lines: Sequence[GateResult]) -> Table:
     """Show the gates, all passed: a model that fails one is refused."""
     table = Table(title="Gates of the spec", title_justify="left")
     for column in ("figure", "value", "must be", ""):
         table.add_column(column, justify="right" if column == "value" else "left")
     for line in lines:
-        shown = "-" if line.value is None else number(line.value)
+        shown = "-" if line.value is None else format_figure(line.value)
         table.add_row(line.figure, shown, line.bound, "passed" if line.passed else "FAILED")
     return table
 
 
-def add(table: Table, name: str, found: Quality) -> None:
+def _add_row(table: Table, name: str, found: Quality) -> None:
     """Add one line."""
     figures = (found.auc, found.gini, found.ks, found.brier, found.ece)
     rates = (f"{found.mean_pd:.2%}", f"{found.bad_rate:.2%}")
     table.add_row(name, f"{found.rows:,}", *(f"{figure:.4f}" for figure in figures), *rates)
 
 
-def facts(findings: Findings) -> list[str]:
+def summary_lines(findings: ModelEvaluation) -> list[str]:
     """Say the rest in sentences."""
     lines = [
         f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}"
@@ -93,13 +93,13 @@ def facts(findings: Findings) -> list[str]:
     )
     noise = findings.calibration.noise
     said.append(
-        f"ECE {findings.test.ece:.4f} over 10 bins of equal mass; pds that are all right would show {noise.mean:.4f} "
-        f"on average, and up to {noise.highest_95:.4f} in 95 of 100 cases ({noise.draws:,} draws)"
+        f"ECE {findings.test_quality.ece:.4f} over 10 bins of equal mass; pds that are all right would show {noise.mean:.4f} "
+        f"on average, and up to {noise.quantile_95:.4f} in 95 of 100 cases ({noise.draws:,} draws)"
     )
     return [*said, *leak_alarms(findings), *findings.remarks]
 
 
-def leak_alarms(findings: Findings) -> list[str]:
+def leak_alarms(findings: ModelEvaluation) -> list[str]:
     """Say which features know more of the outcome than honest ones do, those that the spec explains apart."""
     told: dict[str, list[str]] = {}
     for name, feature in findings.features.items():

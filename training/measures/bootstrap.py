@@ -11,16 +11,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.errors import DataRefused
+from training.errors import DataInvalid
 from training.measures.discrimination import auc
-from training.measures.outcomes import Labels, Pds, refuse_unmatched
+from training.measures.inputs import Labels, Pds, check_matching
 
 Statistic = Callable[[Labels, Pds], float]
 
 # A draw without a figure (only one outcome in it) is left out; more than this share, and the rest says little.
-LEFT_OUT_MAX = 0.05
+_UNDEFINED_SHARE_MAX = 0.05
 # Weights held at once by the fast path: 4 MB, which stays in the cache.
-WEIGHTS_MAX = 500_000
+_WEIGHTS_MAX = 500_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +40,10 @@ class Resampling:
         """Refuse numbers that give no interval.
 
         Raises:
-            DataRefused: No draws, or a level outside (0, 1).
+            DataInvalid: No draws, or a level outside (0, 1).
         """
         if self.draws < 1 or not 0.0 < self.level < 1.0:
-            raise DataRefused(f"{self.draws} draws at level {self.level}; at least 1 draw, and a level within (0, 1)")
+            raise DataInvalid(f"{self.draws} draws at level {self.level}; at least 1 draw, and a level within (0, 1)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,30 +62,30 @@ class Interval:
     low: float
     high: float
     draws: int
-    left_out: int
+    undefined_draws: int
 
 
-def interval(
+def bootstrap_interval(
     statistic: Statistic, labels: Labels, pds: Pds, customers: NDArray[np.generic], resampling: Resampling
 ) -> Interval:
     """Give the interval of any figure of (labels, pds).
 
     Args:
-        statistic: Raises DataRefused, or gives NaN, where it is not defined.
+        statistic: Raises DataInvalid, or gives NaN, where it is not defined.
         labels: Shape (n,).
         pds: Shape (n,).
         customers: Shape (n,); whose row it is, as numbers or strings.
         resampling: Draws, seed and level.
 
     Raises:
-        DataRefused: Rows that do not match, fewer than two customers, or a figure that too many draws do not have.
+        DataInvalid: Rows that do not match, fewer than two customers, or a figure that too many draws do not have.
     """
-    owners = _owners(labels, pds, customers)
-    drawn = [_figure(statistic, labels[rows], pds[rows]) for rows in _drawn_rows(owners, resampling)]
-    return _interval(statistic(labels, pds), np.array(drawn), resampling)
+    owners = _customer_numbers(labels, pds, customers)
+    drawn = [_statistic_or_nan(statistic, labels[rows], pds[rows]) for rows in _draw_rows(owners, resampling)]
+    return _percentile_interval(statistic(labels, pds), np.array(drawn), resampling)
 
 
-def difference_interval(
+def bootstrap_difference_interval(
     statistic: Statistic,
     labels: Labels,
     pds: tuple[Pds, Pds],
@@ -95,23 +95,24 @@ def difference_interval(
     """Give the interval of statistic(second) - statistic(first) for two models on the same rows.
 
     Args:
-        statistic: Raises DataRefused, or gives NaN, where it is not defined.
+        statistic: Raises DataInvalid, or gives NaN, where it is not defined.
         labels: Shape (n,).
         pds: Of the first and of the second model, each of shape (n,).
         customers: Shape (n,).
         resampling: Draws, seed and level.
 
     Raises:
-        DataRefused: As `interval`.
+        DataInvalid: As `interval`.
     """
     first, second = pds
-    refuse_unmatched(labels, second)
-    owners = _owners(labels, first, customers)
+    check_matching(labels, second)
+    owners = _customer_numbers(labels, first, customers)
     drawn = [
-        _figure(statistic, labels[rows], second[rows]) - _figure(statistic, labels[rows], first[rows])
-        for rows in _drawn_rows(owners, resampling)
+        _statistic_or_nan(statistic, labels[rows], second[rows])
+        - _statistic_or_nan(statistic, labels[rows], first[rows])
+        for rows in _draw_rows(owners, resampling)
     ]
-    return _interval(statistic(labels, second) - statistic(labels, first), np.array(drawn), resampling)
+    return _percentile_interval(statistic(labels, second) - statistic(labels, first), np.array(drawn), resampling)
 
 
 def auc_interval(labels: Labels, pds: Pds, customers: NDArray[np.generic], resampling: Resampling) -> Interval:
@@ -120,10 +121,10 @@ def auc_interval(labels: Labels, pds: Pds, customers: NDArray[np.generic], resam
     The interval of the Gini is 2 * each end - 1.
 
     Raises:
-        DataRefused: As `interval`.
+        DataInvalid: As `interval`.
     """
-    owners = _owners(labels, pds, customers)
-    return _interval(auc(labels, pds), _drawn_aucs(labels, pds, owners, resampling), resampling)
+    owners = _customer_numbers(labels, pds, customers)
+    return _percentile_interval(auc(labels, pds), _draw_aucs(labels, pds, owners, resampling), resampling)
 
 
 def auc_difference_interval(
@@ -132,27 +133,27 @@ def auc_difference_interval(
     """Give `difference_interval(auc, ...)`, the same numbers, without sorting again for every draw.
 
     Raises:
-        DataRefused: As `interval`.
+        DataInvalid: As `interval`.
     """
     first, second = pds
-    refuse_unmatched(labels, second)
-    owners = _owners(labels, first, customers)
-    drawn = _drawn_aucs(labels, second, owners, resampling) - _drawn_aucs(labels, first, owners, resampling)
-    return _interval(auc(labels, second) - auc(labels, first), drawn, resampling)
+    check_matching(labels, second)
+    owners = _customer_numbers(labels, first, customers)
+    drawn = _draw_aucs(labels, second, owners, resampling) - _draw_aucs(labels, first, owners, resampling)
+    return _percentile_interval(auc(labels, second) - auc(labels, first), drawn, resampling)
 
 
-def _owners(labels: Labels, pds: Pds, customers: NDArray[np.generic]) -> NDArray[np.int64]:
+def _customer_numbers(labels: Labels, pds: Pds, customers: NDArray[np.generic]) -> NDArray[np.int64]:
     """Number the customers from 0: shape (n,)."""
-    refuse_unmatched(labels, pds)
+    check_matching(labels, pds)
     if np.shape(customers) != np.shape(labels):
-        raise DataRefused(f"customers have shape {np.shape(customers)} and labels {np.shape(labels)}")
+        raise DataInvalid(f"customers have shape {np.shape(customers)} and labels {np.shape(labels)}")
     distinct, owners = np.unique(customers, return_inverse=True)
     if len(distinct) < 2:  # noqa: PLR2004 - one customer can only be drawn as himself
-        raise DataRefused("one customer alone; an interval needs at least two")
+        raise DataInvalid("one customer alone; an interval needs at least two")
     return np.asarray(owners, dtype=np.int64)
 
 
-def _times_drawn(owners: NDArray[np.int64], resampling: Resampling) -> Iterator[NDArray[np.int64]]:
+def _draw_counts(owners: NDArray[np.int64], resampling: Resampling) -> Iterator[NDArray[np.int64]]:
     """Give, draw by draw, how often each row is drawn: shape (n,). Both paths draw here, hence the same numbers."""
     generator = np.random.default_rng(resampling.seed)
     count = int(owners.max()) + 1
@@ -161,31 +162,31 @@ def _times_drawn(owners: NDArray[np.int64], resampling: Resampling) -> Iterator[
         yield times
 
 
-def _drawn_rows(owners: NDArray[np.int64], resampling: Resampling) -> Iterator[NDArray[np.int64]]:
+def _draw_rows(owners: NDArray[np.int64], resampling: Resampling) -> Iterator[NDArray[np.int64]]:
     """Give, draw by draw, the numbers of the drawn rows."""
     every = np.arange(len(owners))
-    for times in _times_drawn(owners, resampling):
+    for times in _draw_counts(owners, resampling):
         yield np.repeat(every, times)
 
 
-def _figure(statistic: Statistic, labels: Labels, pds: Pds) -> float:
+def _statistic_or_nan(statistic: Statistic, labels: Labels, pds: Pds) -> float:
     """Give the figure of one draw, NaN where it has none."""
     try:
         return statistic(labels, pds)
-    except DataRefused:
+    except DataInvalid:
         return float("nan")
 
 
-def _drawn_aucs(labels: Labels, pds: Pds, owners: NDArray[np.int64], resampling: Resampling) -> NDArray[np.float64]:
+def _draw_aucs(labels: Labels, pds: Pds, owners: NDArray[np.int64], resampling: Resampling) -> NDArray[np.float64]:
     """Give the AUC of every draw: sorted once, then rows counted by how often they are drawn."""
     order = np.argsort(pds, kind="stable")
     starts = np.flatnonzero(np.diff(pds[order], prepend=np.nan) != 0.0)  # of each run of equal pds
     bad = labels[order] == 1
     found: list[NDArray[np.float64]] = []
     waiting: list[NDArray[np.int64]] = []
-    for number, times in enumerate(_times_drawn(owners, resampling), start=1):
+    for number, times in enumerate(_draw_counts(owners, resampling), start=1):
         waiting.append(times[order])
-        if len(waiting) * len(order) >= WEIGHTS_MAX or number == resampling.draws:
+        if len(waiting) * len(order) >= _WEIGHTS_MAX or number == resampling.draws:
             weights = np.array(waiting, dtype=np.float64)
             found.append(_weighted_aucs(weights, bad, starts))
             waiting = []
@@ -206,12 +207,12 @@ def _weighted_aucs(
     return found
 
 
-def _interval(estimate: float, drawn: NDArray[np.float64], resampling: Resampling) -> Interval:
+def _percentile_interval(estimate: float, drawn: NDArray[np.float64], resampling: Resampling) -> Interval:
     """Take the percentiles of the draws that have a figure."""
     kept = drawn[np.isfinite(drawn)]
     left_out = len(drawn) - len(kept)
-    if left_out > LEFT_OUT_MAX * len(drawn):
-        raise DataRefused(f"{left_out} of {len(drawn)} draws have no figure; too few bads or too few customers")
+    if left_out > _UNDEFINED_SHARE_MAX * len(drawn):
+        raise DataInvalid(f"{left_out} of {len(drawn)} draws have no figure; too few bads or too few customers")
     tail = (1.0 - resampling.level) / 2.0
     low, high = np.quantile(kept, [tail, 1.0 - tail])
     return Interval(estimate, float(low), float(high), len(kept), left_out)

@@ -12,14 +12,14 @@ from itertools import pairwise
 import numpy as np
 
 from training.measures.bins import NumberBins, Values, quantile_bins
-from training.measures.outcomes import Labels
+from training.measures.inputs import Labels
 
-PRE_BINS = 20  # of equal mass
+_PRE_BINS = 20  # of equal mass
 BIN_SHARE_MIN = 0.05  # of the present rows; a smaller bin's bad rate is noise
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class _Block:
     """Neighbouring bins that became one; `top` is the edge above it."""
 
     goods: int
@@ -52,61 +52,61 @@ def monotone_bins(values: Values, labels: Labels, sign: int, bins_max: int) -> N
     present = np.isfinite(values)
     if not present.any():
         return NumberBins(())
-    blocks = _blocks(values[present], labels[present])
+    blocks = _initial_blocks(values[present], labels[present])
     if sign:
-        blocks = _pooled(blocks, sign)
+        blocks = _pool_violators(blocks, sign)
     rows_min = BIN_SHARE_MIN * int(present.sum())
-    blocks = _merged(blocks, lambda block: block.rows < rows_min or not block.goods or not block.bads)
+    blocks = _merge_unfit(blocks, lambda block: block.rows < rows_min or not block.goods or not block.bads)
     while len(blocks) > bins_max:
-        losses = [_loss(low, high) for low, high in pairwise(blocks)]
-        blocks = _joined(blocks, losses.index(min(losses)))
+        losses = [_merge_loss(low, high) for low, high in pairwise(blocks)]
+        blocks = _merge_with_next(blocks, losses.index(min(losses)))
     return NumberBins(tuple(block.top for block in blocks[:-1]))
 
 
-def _blocks(values: Values, labels: Labels) -> list[Block]:
+def _initial_blocks(values: Values, labels: Labels) -> list[_Block]:
     """Start with quantile bins, ascending."""
-    fine = quantile_bins(values, PRE_BINS)
+    fine = quantile_bins(values, _PRE_BINS)
     codes = fine.codes(values)
     count = len(fine.edges) + 1
     bads = np.bincount(codes[labels == 1], minlength=count)[:count].tolist()
     goods = np.bincount(codes[labels == 0], minlength=count)[:count].tolist()
-    return [Block(*held) for held in zip(goods, bads, (*fine.edges, np.inf), strict=True)]
+    return [_Block(*held) for held in zip(goods, bads, (*fine.edges, np.inf), strict=True)]
 
 
-def _pooled(blocks: list[Block], sign: int) -> list[Block]:
+def _pool_violators(blocks: list[_Block], sign: int) -> list[_Block]:
     """Merge neighbours until the bad rate strictly rises (sign 1) or falls (sign -1)."""
-    kept: list[Block] = []
+    kept: list[_Block] = []
     for block in blocks:
         kept.append(block)
         while len(kept) > 1 and sign * (kept[-1].bad_rate - kept[-2].bad_rate) <= 0.0:
-            kept = _joined(kept, len(kept) - 2)
+            kept = _merge_with_next(kept, len(kept) - 2)
     return kept
 
 
-def _merged(blocks: list[Block], unfit: Callable[[Block], bool]) -> list[Block]:
+def _merge_unfit(blocks: list[_Block], unfit: Callable[[_Block], bool]) -> list[_Block]:
     """Merge every unfit block with the neighbour from which it differs least."""
     while len(blocks) > 1:
         place = next((place for place, block in enumerate(blocks) if unfit(block)), None)
         if place is None:
             break
         lower = [low for low in (place - 1, place) if 0 <= low < len(blocks) - 1]
-        blocks = _joined(blocks, min(lower, key=lambda low: _loss(blocks[low], blocks[low + 1])))
+        blocks = _merge_with_next(blocks, min(lower, key=lambda low: _merge_loss(blocks[low], blocks[low + 1])))
     return blocks
 
 
-def _joined(blocks: list[Block], low: int) -> list[Block]:
+def _merge_with_next(blocks: list[_Block], low: int) -> list[_Block]:
     """Merge the block at `low` with the next one."""
     under, over = blocks[low], blocks[low + 1]
-    return [*blocks[:low], Block(under.goods + over.goods, under.bads + over.bads, over.top), *blocks[low + 2 :]]
+    return [*blocks[:low], _Block(under.goods + over.goods, under.bads + over.bads, over.top), *blocks[low + 2 :]]
 
 
-def _loss(low: Block, high: Block) -> float:
+def _merge_loss(low: _Block, high: _Block) -> float:
     """Give the log-likelihood that merging two blocks costs; 0 where their bad rates are equal."""
-    both = Block(low.goods + high.goods, low.bads + high.bads, high.top)
+    both = _Block(low.goods + high.goods, low.bads + high.bads, high.top)
     return _log_likelihood(low) + _log_likelihood(high) - _log_likelihood(both)
 
 
-def _log_likelihood(block: Block) -> float:
+def _log_likelihood(block: _Block) -> float:
     """Give the log-likelihood of a block's outcomes at its own bad rate."""
     counts = np.array([count for count in (block.goods, block.bads) if count], dtype=np.float64)
     return float(np.sum(counts * np.log(counts / block.rows)))

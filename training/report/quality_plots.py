@@ -9,89 +9,93 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
-from training.evaluation.model_evaluation import Findings
+from training.evaluation.model_evaluation import ModelEvaluation
 from training.measures.discrimination import Curve, cap_points, roc_points
-from training.measures.outcomes import Labels, Pds
+from training.measures.inputs import Labels, Pds
 from training.measures.proportions import Estimate
-from training.report.svg import BLUE, GREEN, GREY, INK, ORANGE, blank, label
+from training.report.svg import BLUE, GREEN, GREY, INK, ORANGE, label_axes, new_figure
 from training.validation.calibration import GRADE_SHARE_MIN
 
-POINTS_MAX = 160  # of a curve; more are not seen
-HISTOGRAM_BINS = 40
-RIVAL_STYLES = ((ORANGE, "--"), (GREEN, "-."), (GREY, ":"))
+_POINTS_MAX = 160  # of a curve; more are not seen
+_HISTOGRAM_BINS = 40
+_RIVAL_STYLES = ((ORANGE, "--"), (GREEN, "-."), (GREY, ":"))
 
 
-def roc(findings: Findings) -> Figure:
+def roc_plot(findings: ModelEvaluation) -> Figure:
     """Draw the ROC curves of the model and the rivals."""
-    figure, axes = blank(4.2)
+    figure, axes = new_figure(4.2)
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
-    curves(axes, findings, roc_points)
-    label(axes, "good customers at or above the same risk, share", "bad customers found, share")
-    square(axes)
+    draw_curves(axes, findings, roc_points)
+    label_axes(axes, "good customers at or above the same risk, share", "bad customers found, share")
+    _format_square(axes)
     return figure
 
 
-def cap(findings: Findings) -> Figure:
+def cap_plot(findings: ModelEvaluation) -> Figure:
     """Draw the CAP curves, between chance and a model that knows all."""
-    figure, axes = blank(4.2)
-    bad_rate = findings.test.bad_rate
+    figure, axes = new_figure(4.2)
+    bad_rate = findings.test_quality.bad_rate
     axes.plot([0, bad_rate, 1], [0, 1, 1], color=GREY, linewidth=0.8, label="knows the outcome")
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":")
-    curves(axes, findings, cap_points)
-    label(axes, "customers, the riskiest first, share", "bad customers found, share")
-    square(axes)
+    draw_curves(axes, findings, cap_points)
+    label_axes(axes, "customers, the riskiest first, share", "bad customers found, share")
+    _format_square(axes)
     return figure
 
 
-def curves(axes: Axes, findings: Findings, points: Callable[[Labels, Pds], Curve], *, with_auc: bool = True) -> None:
+def draw_curves(
+    axes: Axes, findings: ModelEvaluation, points: Callable[[Labels, Pds], Curve], *, with_auc: bool = True
+) -> None:
     """Draw one curve for the model and one for each of up to three rivals."""
     labels = findings.hold_out.labels
-    for (name, rival), (color, line) in zip(findings.rivals.items(), RIVAL_STYLES, strict=False):
-        curve = thinned(points(labels, rival.pds))
+    for (name, rival), (color, line) in zip(findings.rivals.items(), _RIVAL_STYLES, strict=False):
+        curve = _thin(points(labels, rival.pds))
         shown = f"{name}, AUC {rival.quality.auc:.3f}" if with_auc else name
         axes.plot(curve.x, curve.y, color=color, linestyle=line, linewidth=1.3, label=shown)
-    curve = thinned(points(labels, findings.hold_out.pds))
-    shown = f"this model, AUC {findings.test.auc:.3f}" if with_auc else "this model"
+    curve = _thin(points(labels, findings.hold_out.pds))
+    shown = f"this model, AUC {findings.test_quality.auc:.3f}" if with_auc else "this model"
     axes.plot(curve.x, curve.y, color=BLUE, linewidth=2.2, label=shown)
     axes.legend(loc="lower right")
 
 
-def thinned(curve: Curve) -> Curve:
+def _thin(curve: Curve) -> Curve:
     """Give so many points of a curve, both ends among them."""
-    places = np.unique(np.linspace(0, len(curve.x) - 1, POINTS_MAX).round().astype(int))
+    places = np.unique(np.linspace(0, len(curve.x) - 1, _POINTS_MAX).round().astype(int))
     return Curve(curve.x[places], curve.y[places])
 
 
-def square(axes: Axes) -> None:
+def _format_square(axes: Axes) -> None:
     """Show 0 to 100 % on both axes."""
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
-    percent(axes, "x")
-    percent(axes, "y")
+    _format_percent(axes, "x")
+    _format_percent(axes, "y")
 
 
-def percent(axes: Axes, which: str) -> None:
+def _format_percent(axes: Axes, which: str) -> None:
     """Write an axis in percent."""
     axis = axes.xaxis if which == "x" else axes.yaxis
     axis.set_major_formatter(PercentFormatter(1.0))
 
 
-def calibration(findings: Findings) -> Figure:
+def calibration_plot(findings: ModelEvaluation) -> Figure:
     """Draw bad rates against mean pds by bin, with their intervals."""
-    figure, axes = blank(4.0)
+    figure, axes = new_figure(4.0)
     bins = findings.calibration.bins
     top = max(max(one.bad_rate.high, one.mean_pd) for one in bins) * 1.05
     axes.plot([0, top], [0, top], color=GREY, linewidth=0.8, label="right on average")
     means = np.array([one.mean_pd for one in bins])
-    whiskers(axes, means, [one.bad_rate for one in bins], "bad rate of a tenth, with 95 % interval")
-    label(axes, "mean probability of the bad outcome, %", "bad rate, %")
+    draw_intervals(axes, means, [one.bad_rate for one in bins], "bad rate of a tenth, with 95 % interval")
+    label_axes(axes, "mean probability of the bad outcome, %", "bad rate, %")
     axes.set(xlim=(0, top), ylim=(0, top))
-    percent(axes, "x")
-    percent(axes, "y")
+    _format_percent(axes, "x")
+    _format_percent(axes, "y")
     axes.legend(loc="upper left")
     return figure
 
 
-def whiskers(axes: Axes, at: NDArray[np.float64], estimates: list[Estimate], says: str, *, lying: bool = False) -> None:
+def draw_intervals(
+    axes: Axes, at: NDArray[np.float64], estimates: list[Estimate], says: str, *, lying: bool = False
+) -> None:
     """Draw estimates with their intervals, upright or lying."""
     values = np.array([one.value for one in estimates])
     ends = np.array([[one.value - one.low for one in estimates], [one.high - one.value for one in estimates]])
@@ -102,16 +106,16 @@ def whiskers(axes: Axes, at: NDArray[np.float64], estimates: list[Estimate], say
         axes.errorbar(at, values, yerr=np.maximum(ends, 0.0), **look)  # type: ignore[arg-type]  # a dict of looks
 
 
-def scores(findings: Findings, cut_offs: tuple[tuple[str, float], ...]) -> Figure:
+def score_plot(findings: ModelEvaluation, cut_offs: tuple[tuple[str, float], ...]) -> Figure:
     """Draw the distribution of the score for goods and bads.
 
     Args:
         findings: Of the hold-out.
         cut_offs: Names and points of the cut-offs; may be empty.
     """
-    figure, axes = blank(3.8)
+    figure, axes = new_figure(3.8)
     points, bad = findings.hold_out.scores, findings.hold_out.labels == 1
-    edges = np.linspace(points.min(), points.max() + 1e-9, HISTOGRAM_BINS + 1)
+    edges = np.linspace(points.min(), points.max() + 1e-9, _HISTOGRAM_BINS + 1)
     for name, inside, color, line in (("good", ~bad, BLUE, "-"), ("bad", bad, ORANGE, "--")):
         held = np.histogram(points[inside], edges)[0] / inside.sum()
         axes.stairs(held, edges, color=color, linestyle=line, linewidth=1.6, label=f"{name} customers")
@@ -121,32 +125,32 @@ def scores(findings: Findings, cut_offs: tuple[tuple[str, float], ...]) -> Figur
         side: Literal["right", "left"] = "right" if place == 0 else "left"
         axes.text(at, 0.99, f" {name} ", transform=axes.get_xaxis_transform(), va="top", ha=side, fontsize=8.5)
     axes.margins(y=0.14)  # room for the names of the cut-offs
-    label(axes, "score, points (more is less risk)", "share of the good, or of the bad, %")
-    percent(axes, "y")
+    label_axes(axes, "score, points (more is less risk)", "share of the good, or of the bad, %")
+    _format_percent(axes, "y")
     axes.legend(loc="upper left", bbox_to_anchor=(0.0, 1.16), ncols=2)
     return figure
 
 
-def grades(findings: Findings) -> Figure:
+def grade_plot(findings: ModelEvaluation) -> Figure:
     """Draw bad rate and mean pd by grade."""
-    figure, axes = blank(3.6)
+    figure, axes = new_figure(3.6)
     held = [grade for grade in findings.calibration.grades if grade.bad_rate is not None]
     at = np.arange(len(held), dtype=np.float64)
     rates = [grade.bad_rate for grade in held if grade.bad_rate is not None]
-    whiskers(axes, at, rates, "bad rate, with 95 % interval")
+    draw_intervals(axes, at, rates, "bad rate, with 95 % interval")
     told = [grade.test.pd for grade in held]
     axes.plot(at + 0.16, told, "D", color=ORANGE, markersize=4.5, label="mean probability told")
     axes.set_xticks(at, [grade.test.grade for grade in held])
     axes.set_ylim(bottom=0)
-    label(axes, "grade, the safest first", "bad rate, %")
-    percent(axes, "y")
+    label_axes(axes, "grade, the safest first", "bad rate, %")
+    _format_percent(axes, "y")
     axes.legend(loc="upper left")
     return figure
 
 
-def shares(findings: Findings) -> Figure:
+def share_plot(findings: ModelEvaluation) -> Figure:
     """Draw the share of customers by grade, at development and on the hold-out."""
-    figure, axes = blank(3.2)
+    figure, axes = new_figure(3.2)
     found = findings.calibration.grades
     at = np.arange(len(found), dtype=np.float64)
     axes.bar(at - 0.2, [one.development_share for one in found], 0.38, color="#b8c4ce", label="development")
@@ -159,7 +163,7 @@ def shares(findings: Findings) -> Figure:
         label=f"{100 * GRADE_SHARE_MIN:g} %: fewer are too thin to judge",
     )
     axes.set_xticks(at, [one.test.grade for one in found])
-    label(axes, "grade, the safest first", "customers, %")
-    percent(axes, "y")
+    label_axes(axes, "grade, the safest first", "customers, %")
+    _format_percent(axes, "y")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.2), ncols=3, columnspacing=1.0, handlelength=1.5)
     return figure

@@ -8,16 +8,16 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
-from training.errors import DataRefused
-from training.measures.calibration import brier
-from training.measures.discrimination import auc
-from training.measures.intervals import (
+from training.errors import DataInvalid
+from training.measures.bootstrap import (
     Resampling,
     auc_difference_interval,
     auc_interval,
-    difference_interval,
-    interval,
+    bootstrap_difference_interval,
+    bootstrap_interval,
 )
+from training.measures.calibration import brier_score
+from training.measures.discrimination import auc
 
 Rows = tuple[NDArray[np.int64], NDArray[np.float64]]
 
@@ -36,9 +36,9 @@ def test_the_fast_path_gives_the_numbers_of_the_slow_one_with_ties_and_several_r
     other = np.round(risks + np.random.default_rng(3).normal(size=300), 1)
     drawing = Resampling(seed=4, draws=60)
 
-    slow = interval(lambda drawn, pds: float(roc_auc_score(drawn, pds)), labels, risks, customers, drawing)
+    slow = bootstrap_interval(lambda drawn, pds: float(roc_auc_score(drawn, pds)), labels, risks, customers, drawing)
     fast = auc_interval(labels, risks, customers, drawing)
-    slow_gap = difference_interval(auc, labels, (risks, other), customers, drawing)
+    slow_gap = bootstrap_difference_interval(auc, labels, (risks, other), customers, drawing)
     fast_gap = auc_difference_interval(labels, (risks, other), customers, drawing)
 
     assert (fast.estimate, fast.low, fast.high) == pytest.approx((slow.estimate, slow.low, slow.high), abs=1e-12)
@@ -85,17 +85,19 @@ def test_any_figure_has_an_interval_and_the_same_seed_gives_it_again() -> None:
     pds = norm.cdf(risks - 1)
     customers = np.arange(300)
 
-    found = interval(brier, labels, pds, customers, Resampling(seed=10, draws=200))
+    found = bootstrap_interval(brier_score, labels, pds, customers, Resampling(seed=10, draws=200))
 
     assert found.low < found.estimate < found.high
-    assert found == interval(brier, labels, pds, customers, Resampling(seed=10, draws=200))
-    assert found != interval(brier, labels, pds, customers, Resampling(seed=11, draws=200))
+    assert found == bootstrap_interval(brier_score, labels, pds, customers, Resampling(seed=10, draws=200))
+    assert found != bootstrap_interval(brier_score, labels, pds, customers, Resampling(seed=11, draws=200))
 
 
 def test_the_interval_of_a_mean_is_the_one_of_the_normal_distribution() -> None:
     labels, risks = made(1000, 12)
 
-    found = interval(lambda drawn, _: float(drawn.mean()), labels, risks, np.arange(1000), Resampling(seed=13))
+    found = bootstrap_interval(
+        lambda drawn, _: float(drawn.mean()), labels, risks, np.arange(1000), Resampling(seed=13)
+    )
 
     half = 1.96 * np.sqrt(0.25 * 0.75 / 1000)
     assert (found.low, found.high) == pytest.approx((0.25 - half, 0.25 + half), abs=0.004)
@@ -116,20 +118,20 @@ def test_draws_without_a_single_bad_are_left_out_and_counted() -> None:
 
     found = auc_interval(labels, risks, np.arange(40), Resampling(seed=16))
 
-    assert 0 < found.left_out < 50
-    assert found.draws == 1000 - found.left_out
+    assert 0 < found.undefined_draws < 50
+    assert found.draws == 1000 - found.undefined_draws
 
 
 def test_too_few_bads_one_customer_no_draws_and_other_shapes_are_refused() -> None:
     labels, risks = np.array([1, *[0] * 19]), np.arange(20.0)
 
-    with pytest.raises(DataRefused, match="draws have no figure"):
+    with pytest.raises(DataInvalid, match="draws have no figure"):
         auc_interval(labels, risks, np.arange(20), Resampling(seed=17))
-    with pytest.raises(DataRefused, match="one customer alone"):
+    with pytest.raises(DataInvalid, match="one customer alone"):
         auc_interval(labels, risks, np.zeros(20), Resampling(seed=17))
-    with pytest.raises(DataRefused, match="0 draws"):
+    with pytest.raises(DataInvalid, match="0 draws"):
         Resampling(seed=17, draws=0)
-    with pytest.raises(DataRefused, match="customers have shape"):
+    with pytest.raises(DataInvalid, match="customers have shape"):
         auc_interval(labels, risks, np.arange(19), Resampling(seed=17))
-    with pytest.raises(DataRefused, match="shape"):
+    with pytest.raises(DataInvalid, match="shape"):
         auc_difference_interval(labels, (risks, risks[:5]), np.arange(20), Resampling(seed=17))

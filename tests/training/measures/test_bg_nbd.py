@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scipy.special import roots_genlaguerre, roots_jacobi
 from scipy.stats import chi2
 
-from training.errors import DataRefused
-from training.measures.buying import BgNbd, Histories, fit_bgnbd
+from training.errors import DataInvalid
+from training.measures.bg_nbd import BgNbd, PurchaseHistories, fit_bg_nbd
 
 CDNOW = BgNbd(r=0.243, alpha=4.414, a=0.793, b=2.426)  # the paper's estimates
 MODELS = [
@@ -28,9 +28,9 @@ CUSTOMERS = [(0, 0.0, 38.86), (1, 5.0, 30.0), (2, 30.43, 38.86), (4, 10.0, 39.0)
 Story = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
 
 
-def one(customer: tuple[int, float, float]) -> Histories:
+def one(customer: tuple[int, float, float]) -> PurchaseHistories:
     """Give the history of one customer."""
-    return Histories(*(np.array([float(number)]) for number in customer))
+    return PurchaseHistories(*(np.array([float(number)]) for number in customer))
 
 
 def integrated(model: BgNbd, customer: tuple[int, float, float], alive: Story, left: Story) -> float:
@@ -80,8 +80,8 @@ def test_every_figure_of_a_customer_is_the_integral_of_his_story(
 
     history = one(customer)
 
-    assert model.alive(history)[0] == pytest.approx(alive, rel=1e-6)
-    assert model.no_purchase(history, horizon)[0] == pytest.approx(silent, rel=1e-6)
+    assert model.alive_probabilities(history)[0] == pytest.approx(alive, rel=1e-6)
+    assert model.no_purchase_probabilities(history, horizon)[0] == pytest.approx(silent, rel=1e-6)
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -93,7 +93,7 @@ def test_the_likelihoods_of_all_that_can_happen_in_a_short_time_add_up_to_1(mode
     total = float(np.exp(model.log_likelihoods(one((0, 0.0, 1.0))))[0])
     room = np.ones_like(times)
     for x in range(1, 61):
-        likelihoods = np.exp(model.log_likelihoods(Histories(np.full(40, float(x)), times, np.ones(40))))
+        likelihoods = np.exp(model.log_likelihoods(PurchaseHistories(np.full(40, float(x)), times, np.ones(40))))
         room = room if x == 1 else room * times / (x - 1)
         # Alive or left, the last purchase is at t; both densities are in the likelihood.
         total += float(weights @ (likelihoods * room))
@@ -101,7 +101,7 @@ def test_the_likelihoods_of_all_that_can_happen_in_a_short_time_add_up_to_1(mode
     assert total == pytest.approx(1.0, abs=1e-6)
 
 
-def simulated(model: BgNbd, count: int, seed: int, after: float = 0.0) -> tuple[Histories, NDArray[np.int64]]:
+def simulated(model: BgNbd, count: int, seed: int, after: float = 0.0) -> tuple[PurchaseHistories, NDArray[np.int64]]:
     """Let customers buy and leave; gives their histories and how often each buys in the time after."""
     generator = np.random.default_rng(seed)
     age = generator.uniform(27.0, 39.0, count)
@@ -116,13 +116,13 @@ def simulated(model: BgNbd, count: int, seed: int, after: float = 0.0) -> tuple[
         recency[before] = now[before]
         later[since] += 1
         active = (before | since) & (generator.random(count) >= chances)
-    return Histories(frequency, recency, age), later
+    return PurchaseHistories(frequency, recency, age), later
 
 
 def test_the_parameters_are_found_again_from_simulated_customers() -> None:
     histories, _ = simulated(CDNOW, 20_000, seed=1)
 
-    found = fit_bgnbd(histories)
+    found = fit_bg_nbd(histories)
 
     assert found.r == pytest.approx(CDNOW.r, rel=0.06)
     assert found.alpha == pytest.approx(CDNOW.alpha, rel=0.08)
@@ -134,7 +134,7 @@ def test_the_parameters_are_found_again_from_simulated_customers() -> None:
 def test_the_fit_is_above_the_truth_in_likelihood_by_no_more_than_four_parameters_explain(seed: int) -> None:
     histories, _ = simulated(CDNOW, 2000, seed)
 
-    found = fit_bgnbd(histories)
+    found = fit_bg_nbd(histories)
 
     gain = 2 * (found.log_likelihoods(histories).sum() - CDNOW.log_likelihoods(histories).sum())
     assert 0 < gain < chi2.ppf(0.999, 4)
@@ -143,7 +143,7 @@ def test_the_fit_is_above_the_truth_in_likelihood_by_no_more_than_four_parameter
 def test_the_silence_it_foretells_is_the_silence_that_comes() -> None:
     histories, later = simulated(CDNOW, 60_000, seed=2, after=13.0)
 
-    foretold = CDNOW.no_purchase(histories, 13.0)
+    foretold = CDNOW.no_purchase_probabilities(histories, 13.0)
 
     for part in np.array_split(np.argsort(foretold), 5):
         rate = float(np.mean(later[part] == 0))
@@ -151,28 +151,30 @@ def test_the_silence_it_foretells_is_the_silence_that_comes() -> None:
 
 
 def test_a_customer_without_a_repeat_purchase_is_alive_with_certainty_as_the_model_has_it() -> None:
-    assert CDNOW.alive(one((0, 0.0, 500.0)))[0] == 1.0
+    assert CDNOW.alive_probabilities(one((0, 0.0, 500.0)))[0] == 1.0
 
 
 def test_in_no_time_nothing_is_bought_and_days_instead_of_weeks_change_nothing() -> None:
     histories, _ = simulated(CDNOW, 500, seed=3)
-    in_days = Histories(histories.frequency, histories.recency * 7, histories.age * 7)
+    in_days = PurchaseHistories(histories.frequency, histories.recency * 7, histories.age * 7)
 
-    weeks, days = fit_bgnbd(histories), fit_bgnbd(in_days)
+    weeks, days = fit_bg_nbd(histories), fit_bg_nbd(in_days)
 
-    assert CDNOW.no_purchase(histories, 0.0) == pytest.approx(1.0)
-    assert days.no_purchase(in_days, 91.0) == pytest.approx(weeks.no_purchase(histories, 13.0), abs=1e-6)
+    assert CDNOW.no_purchase_probabilities(histories, 0.0) == pytest.approx(1.0)
+    assert days.no_purchase_probabilities(in_days, 91.0) == pytest.approx(
+        weeks.no_purchase_probabilities(histories, 13.0), abs=1e-6
+    )
 
 
 def test_hundreds_of_purchases_do_not_overflow() -> None:
-    often = Histories(np.array([900.0, 900.0]), np.array([364.0, 10.0]), np.array([365.0, 365.0]))
+    often = PurchaseHistories(np.array([900.0, 900.0]), np.array([364.0, 10.0]), np.array([365.0, 365.0]))
 
-    alive = CDNOW.alive(often)
+    alive = CDNOW.alive_probabilities(often)
 
     assert alive[0] > 0.9
     assert 0.0 <= alive[1] < 1e-9
     assert np.isfinite(CDNOW.log_likelihoods(often)).all()
-    assert CDNOW.no_purchase(often, 90.0).tolist() == pytest.approx([1 - alive[0], 1.0], abs=1e-9)
+    assert CDNOW.no_purchase_probabilities(often, 90.0).tolist() == pytest.approx([1 - alive[0], 1.0], abs=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -188,16 +190,16 @@ def test_hundreds_of_purchases_do_not_overflow() -> None:
     ],
 )
 def test_histories_that_cannot_have_happened_are_refused(customer: tuple[int, float, float], problem: str) -> None:
-    with pytest.raises(DataRefused, match=problem):
+    with pytest.raises(DataInvalid, match=problem):
         one(customer)
 
 
 def test_nobody_who_bought_twice_a_past_horizon_and_a_parameter_of_0_are_refused() -> None:
-    with pytest.raises(DataRefused, match="second time"):
-        fit_bgnbd(one((0, 0.0, 10.0)))
-    with pytest.raises(DataRefused, match="no maximum"):
-        fit_bgnbd(Histories(np.full(50, 5.0), np.full(50, 50.0), np.full(50, 52.0)))
-    with pytest.raises(DataRefused, match="horizon"):
-        CDNOW.no_purchase(one((1, 2.0, 10.0)), -1.0)
-    with pytest.raises(DataRefused, match="above 0"):
+    with pytest.raises(DataInvalid, match="second time"):
+        fit_bg_nbd(one((0, 0.0, 10.0)))
+    with pytest.raises(DataInvalid, match="no maximum"):
+        fit_bg_nbd(PurchaseHistories(np.full(50, 5.0), np.full(50, 50.0), np.full(50, 52.0)))
+    with pytest.raises(DataInvalid, match="horizon"):
+        CDNOW.no_purchase_probabilities(one((1, 2.0, 10.0)), -1.0)
+    with pytest.raises(DataInvalid, match="above 0"):
         BgNbd(0.0, 1.0, 1.0, 1.0)
