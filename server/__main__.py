@@ -139,13 +139,13 @@ app.command(epilog="Example: python -m server retain")(retain)
 
 def main() -> int:
     """Run a command; what can be mended is said in a sentence, with exit status 1."""
-    from server.application import PortTaken
+    from server.application import PortInUse
 
     try:
         app(standalone_mode=True)
     except (
         *(ConfigRefused, DatabaseRefused, ErasureRefused, LoadRefused, LogRefused, ModelError, PolicyRefused),
-        *(PortTaken, RecordDamaged, RecordError, RetentionRefused, StoreUnavailable),
+        *(PortInUse, RecordDamaged, RecordError, RetentionRefused, StoreUnavailable),
     ) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1

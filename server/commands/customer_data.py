@@ -141,7 +141,7 @@ def retain(apply: Apply = False, config: Config = None) -> None:
     with opened_log(config) as log:
         counted, without = preview_retention(log, table, moment)
         for each in counted:
-            line = each.due_line.line
+            line = each.due_line.rule
             kept = f"; {each.held:,} more are under a legal hold" if each.held else ""
             typer.echo(
                 f"{line.market:<2} {line.kind}: {each.due:,} from before {each.due_line.before:%Y-%m-%d} "

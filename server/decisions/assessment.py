@@ -18,23 +18,23 @@ from server.decisions.policy import (
     GRADE_LIMIT,
     LARGEST_AMOUNT,
     MISSING_INPUT,
-    Outcome,
     Policy,
-    Section,
+    PolicyOutcome,
+    PolicySection,
 )
 from server.decisions.rules import (
     RuleResult,
-    approvable,
+    approvable_amount,
     expected_loss,
-    hard_rules,
-    outcome_of,
-    recommend,
-    score_rules,
+    hard_rule_results,
+    recommended_outcome,
+    score_rule_results,
+    worst_outcome,
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Input:
+class SourcedValue:
     """A value, who gave it, and as of when it was true (None where the caller gave it)."""
 
     value: FeatureInput
@@ -43,7 +43,7 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True)
-class Reason:
+class DecisionReason:
     """One reason in words; the pushes are None where no model gave it."""
 
     code: str
@@ -55,7 +55,7 @@ class Reason:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class CreditQuestion:
     """What is asked: a customer's inputs, an amount, the section that applies, and the language of the reasons.
 
     Attributes:
@@ -63,8 +63,8 @@ class Question:
         at: When; how old the inputs are depends on it.
     """
 
-    section: Section
-    inputs: Mapping[str, Input]
+    section: PolicySection
+    inputs: Mapping[str, SourcedValue]
     facts: Mapping[str, FeatureInput]
     amount: Decimal
     at: dt.datetime
@@ -97,34 +97,34 @@ class Assessment:
 
     model: Model
     policy: Policy
-    question: Question
+    question: CreditQuestion
     score: ExplainedScore | None
-    recommendation: Outcome | None
+    recommendation: PolicyOutcome | None
     grant: Grant | None
     rules: tuple[RuleResult, ...]
-    outcome: Outcome
+    outcome: PolicyOutcome
     locale: str
-    reasons: tuple[Reason, ...]
+    reasons: tuple[DecisionReason, ...]
 
     @property
-    def section(self) -> Section:
+    def section(self) -> PolicySection:
         """Give the section that was applied."""
         return self.question.section
 
     @property
-    def inputs(self) -> Mapping[str, Input]:
+    def inputs(self) -> Mapping[str, SourcedValue]:
         """Give the inputs as fed."""
         return self.question.inputs
 
     @property
-    def unseen(self) -> list[str]:
+    def unseen_features(self) -> list[str]:
         """Give the category features whose level training did not know."""
         schema = self.model.bundle.schema
         numbers = {name: schema.encode_value(name, given.value) for name, given in self.inputs.items()}
         return [f.name for f in schema.features if f.kind == "category" and numbers.get(f.name) == UNSEEN]
 
 
-def assess(model: Model, policy: Policy, question: Question) -> Assessment:
+def assess(model: Model, policy: Policy, question: CreditQuestion) -> Assessment:
     """Assess one question. The amount enters policy only.
 
     Raises:
@@ -132,60 +132,64 @@ def assess(model: Model, policy: Policy, question: Question) -> Assessment:
     """
     schema, section = model.bundle.schema, question.section
     locale = resolve_locale(schema, question.locale or "en")
-    if missing := missing_inputs(model, question):
-        rule = RuleResult(MISSING_INPUT, Outcome.NOT_SCORABLE, {"features": ", ".join(missing)})
-        reason = Reason(MISSING_INPUT, "INPUT", policy.text(MISSING_INPUT, locale, rule.facts), tuple(missing))
-        return Assessment(model, policy, question, None, None, None, (rule,), Outcome.NOT_SCORABLE, locale, (reason,))
+    if missing := _missing_inputs(model, question):
+        rule = RuleResult(MISSING_INPUT, PolicyOutcome.NOT_SCORABLE, {"features": ", ".join(missing)})
+        reason = DecisionReason(
+            MISSING_INPUT, "INPUT", policy.rule_text(MISSING_INPUT, locale, rule.facts), tuple(missing)
+        )
+        return Assessment(
+            model, policy, question, None, None, None, (rule,), PolicyOutcome.NOT_SCORABLE, locale, (reason,)
+        )
     values = {name: given.value for name, given in question.inputs.items()}
     numbers = {name: schema.encode_value(name, value) for name, value in values.items()}
     score = model.explain(numbers)
     contradictions = sign_conflicts(model.bundle, model.best_values, numbers, score.contributions)
     applied = (
-        *hard_rules(section, values | dict(question.facts)),
-        age_rule(question),
+        *hard_rule_results(section, values | dict(question.facts)),
+        _age_rule_result(question),
         RuleResult(
             AGAINST_SIGN,
-            Outcome.REFER if contradictions else Outcome.APPROVE,
+            PolicyOutcome.REFER if contradictions else PolicyOutcome.APPROVE,
             {"features": ", ".join(contradictions)},
         ),
-        *score_rules(section, score.pd, score.grade, question.amount),
+        *score_rule_results(section, score.pd, score.grade, question.amount),
     )
-    grant = Grant(approvable(section, score.grade, applied), expected_loss(section, score.pd, question.amount))
-    told = policy_reasons(policy, applied, locale) + model_reasons(model, score, values, locale)
+    grant = Grant(approvable_amount(section, score.grade, applied), expected_loss(section, score.pd, question.amount))
+    told = _policy_reasons(policy, applied, locale) + _model_reasons(model, score, values, locale)
     return Assessment(
         model,
         policy,
         question,
         score,
-        recommend(section, score.pd),
+        recommended_outcome(section, score.pd),
         grant,
         applied,
-        outcome_of(applied),
+        worst_outcome(applied),
         locale,
         told[:REASONS_MAX],
     )
 
 
-def missing_inputs(model: Model, question: Question) -> list[str]:
+def _missing_inputs(model: Model, question: CreditQuestion) -> list[str]:
     """Give what is needed for a score, by the model or by the policy, and is not known."""
     needed = {*model.bundle.schema.missing_mandatory(question.inputs)}
     needed |= {name for name in question.section.mandatory_inputs if name not in question.inputs}
     return sorted(needed)
 
 
-def age_rule(question: Question) -> RuleResult:
+def _age_rule_result(question: CreditQuestion) -> RuleResult:
     """Refer where a value of the store is older than the policy allows."""
     times = [given.as_of for given in question.inputs.values() if given.as_of is not None]
     days = max(((question.at - time).days for time in times), default=0)
     allowed = question.section.features_max_age_days
     return RuleResult(
         FEATURES_TOO_OLD,
-        Outcome.REFER if days > allowed else Outcome.APPROVE,
+        PolicyOutcome.REFER if days > allowed else PolicyOutcome.APPROVE,
         {"days": float(days), "allowed_days": float(allowed)},
     )
 
 
-def policy_reasons(policy: Policy, rules: tuple[RuleResult, ...], locale: str) -> tuple[Reason, ...]:
+def _policy_reasons(policy: Policy, rules: tuple[RuleResult, ...], locale: str) -> tuple[DecisionReason, ...]:
     """Say the rules that did not pass.
 
     The cut-off is said by the model's own reasons; the limit of the grade only where it is what stands in
@@ -196,19 +200,19 @@ def policy_reasons(policy: Policy, rules: tuple[RuleResult, ...], locale: str) -
     if {CUT_OFF, LARGEST_AMOUNT} & {rule.code for rule in failed}:
         silent.add(GRADE_LIMIT)
     return tuple(
-        Reason(rule.code, "POLICY", policy.text(rule.code, locale, rule.facts), ())
+        DecisionReason(rule.code, "POLICY", policy.rule_text(rule.code, locale, rule.facts), ())
         for rule in failed
         if rule.code not in silent
     )
 
 
-def model_reasons(
+def _model_reasons(
     model: Model, score: ExplainedScore, values: Mapping[str, FeatureInput], locale: str
-) -> tuple[Reason, ...]:
+) -> tuple[DecisionReason, ...]:
     """Say what pushed the score toward risk."""
     schema, typical = model.bundle.schema, model.bundle.baseline.typical
     return tuple(
-        Reason(
+        DecisionReason(
             code=push.code,
             kind="MODEL",
             text=reason_text(schema, push, locale, values, typical),

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def plain_bands(pd: NDArray[np.float64], max_pds: NDArray[np.float64]) -> NDArray[np.int64]:
+def threshold_bands(pd: NDArray[np.float64], max_pds: NDArray[np.float64]) -> NDArray[np.int64]:
     """Give the first band whose largest pd is not below the customer's; the last one where there is none.
 
     Args:
@@ -14,7 +14,7 @@ def plain_bands(pd: NDArray[np.float64], max_pds: NDArray[np.float64]) -> NDArra
     return np.searchsorted(max_pds[:-1], pd, side="left").astype(np.int64)
 
 
-def held_bands(
+def hysteresis_bands(
     log_odds: NDArray[np.float64],
     plain: NDArray[np.int64],
     previous: NDArray[np.int64],

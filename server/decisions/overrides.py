@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import IntEnum
 
-from server.decisions.policy import Outcome, Overrides
+from server.decisions.policy import OverridePolicy, PolicyOutcome
 from server.errors import OverrideInvalid, Violation
 
-LEFT_TO_A_PERSON = {Outcome.REFER, Outcome.NOT_SCORABLE}
-NOTHING = Decimal(0)
+_LEFT_TO_A_PERSON = {PolicyOutcome.REFER, PolicyOutcome.NOT_SCORABLE}
+_NOTHING = Decimal(0)
 
 
-class Side(IntEnum):
+class OverrideSide(IntEnum):
     """How an override stands to the policy's decision. The numbers are those of the contract's OverrideSide."""
 
     HIGH = 1
@@ -27,7 +27,7 @@ class Side(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Decided:
+class OverriddenDecision:
     """What was decided, and what holds now.
 
     Attributes:
@@ -37,22 +37,22 @@ class Decided:
         expires: Until when the decision holds.
     """
 
-    outcome: Outcome
+    outcome: PolicyOutcome
     requested: Decimal
     approvable: Decimal
     currency: str
-    standing: Decimal | None
+    last_granted: Decimal | None
     expires: dt.datetime
 
     @property
-    def by_policy(self) -> Decimal:
+    def policy_granted(self) -> Decimal:
         """Give what the policy granted."""
-        reduced = self.approvable if self.outcome is Outcome.APPROVE_REDUCED else NOTHING
-        return self.requested if self.outcome is Outcome.APPROVE else reduced
+        reduced = self.approvable if self.outcome is PolicyOutcome.APPROVE_REDUCED else _NOTHING
+        return self.requested if self.outcome is PolicyOutcome.APPROVE else reduced
 
 
 @dataclass(frozen=True, slots=True)
-class Money:
+class CurrencyAmount:
     """An amount with its currency."""
 
     amount: Decimal
@@ -60,77 +60,77 @@ class Money:
 
 
 @dataclass(frozen=True, slots=True)
-class Proposed:
+class OverrideProposal:
     """What a person wants to hold; see the contract's RecordOverrideRequest."""
 
-    outcome: Outcome
-    granted: Money | None
+    outcome: PolicyOutcome
+    granted: CurrencyAmount | None
     reason_code: str
     user: str
-    authority: Money
+    authority: CurrencyAmount
     second_user: str
     at: dt.datetime
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class OverrideRuling:
     """An override that may be recorded."""
 
-    side: Side
+    side: OverrideSide
     granted: Decimal
 
 
-def judge(decided: Decided, proposed: Proposed, rules: Overrides) -> Judged:
+def judge_override(decided: OverriddenDecision, proposed: OverrideProposal, rules: OverridePolicy) -> OverrideRuling:
     """Say on which side an override is.
 
     Raises:
         OverrideInvalid: Names every field that is wrong.
     """
-    granted = granted_by(decided, proposed)
-    side = side_of(decided, granted)
-    violations = list(amount_violations(decided, proposed))
-    said = proposed.outcome is not Outcome.APPROVE_REDUCED or proposed.granted is not None
+    granted = _granted_amount(decided, proposed)
+    side = _override_side(decided, granted)
+    violations = list(_amount_violations(decided, proposed))
+    said = proposed.outcome is not PolicyOutcome.APPROVE_REDUCED or proposed.granted is not None
     if said:  # else nobody knows what is granted, and with which reasons it may be
         violations += [
-            *change_violations(decided, proposed, granted),
-            *person_violations(proposed, granted, rules, decided.currency),
-            *reason_violations(proposed, allowed_reasons(side, granted, rules)),
+            *_change_violations(decided, proposed, granted),
+            *_person_violations(proposed, granted, rules, decided.currency),
+            *_reason_violations(proposed, _allowed_reasons(side, granted, rules)),
         ]
     if violations:
         raise OverrideInvalid("; ".join(f"{v.field} {v.problem}" for v in violations[:3]), violations=violations)
-    return Judged(side, granted)
+    return OverrideRuling(side, granted)
 
 
-def granted_by(decided: Decided, proposed: Proposed) -> Decimal:
+def _granted_amount(decided: OverriddenDecision, proposed: OverrideProposal) -> Decimal:
     """Give what is granted; 0 where it is not said."""
-    if proposed.outcome is Outcome.APPROVE:
+    if proposed.outcome is PolicyOutcome.APPROVE:
         return decided.requested
-    if proposed.outcome is Outcome.APPROVE_REDUCED and proposed.granted is not None:
+    if proposed.outcome is PolicyOutcome.APPROVE_REDUCED and proposed.granted is not None:
         return proposed.granted.amount
-    return NOTHING
+    return _NOTHING
 
 
-def side_of(decided: Decided, granted: Decimal) -> Side:
+def _override_side(decided: OverriddenDecision, granted: Decimal) -> OverrideSide:
     """Hold what is granted against what the policy granted."""
-    if decided.outcome in LEFT_TO_A_PERSON:
-        return Side.REFERRAL
-    if granted == decided.by_policy:
-        return Side.WITHDRAWAL
-    return Side.LOW if granted > decided.by_policy else Side.HIGH
+    if decided.outcome in _LEFT_TO_A_PERSON:
+        return OverrideSide.REFERRAL
+    if granted == decided.policy_granted:
+        return OverrideSide.WITHDRAWAL
+    return OverrideSide.LOW if granted > decided.policy_granted else OverrideSide.HIGH
 
 
-def allowed_reasons(side: Side, granted: Decimal, rules: Overrides) -> tuple[str, ...]:
+def _allowed_reasons(side: OverrideSide, granted: Decimal, rules: OverridePolicy) -> tuple[str, ...]:
     """Give the codes that are meant for a side; of a referral, those for granting or those for not granting."""
-    if side is Side.WITHDRAWAL:
+    if side is OverrideSide.WITHDRAWAL:
         return rules.high_side + rules.low_side
-    grants = side is Side.LOW or (side is Side.REFERRAL and granted > NOTHING)
+    grants = side is OverrideSide.LOW or (side is OverrideSide.REFERRAL and granted > _NOTHING)
     return rules.low_side if grants else rules.high_side
 
 
-def amount_violations(decided: Decided, proposed: Proposed) -> Iterator[Violation]:
+def _amount_violations(decided: OverriddenDecision, proposed: OverrideProposal) -> Iterator[Violation]:
     """Check that the amount fits the decision that is to hold."""
     field, granted = "granted_amount", proposed.granted
-    if proposed.outcome is not Outcome.APPROVE_REDUCED:
+    if proposed.outcome is not PolicyOutcome.APPROVE_REDUCED:
         if granted is not None:
             yield Violation(field, "must be absent unless decision is DECISION_APPROVE_REDUCED", "NOT_ALLOWED")
     elif granted is None:
@@ -142,19 +142,23 @@ def amount_violations(decided: Decided, proposed: Proposed) -> Iterator[Violatio
             yield Violation(field, "must be below the requested amount; to grant all of it: DECISION_APPROVE", "RANGE")
 
 
-def change_violations(decided: Decided, proposed: Proposed, granted: Decimal) -> Iterator[Violation]:
+def _change_violations(
+    decided: OverriddenDecision, proposed: OverrideProposal, granted: Decimal
+) -> Iterator[Violation]:
     """Check that something changes, and that what is granted may still be granted."""
-    unchanged = decided.standing
-    if unchanged is None and decided.outcome not in LEFT_TO_A_PERSON:
-        unchanged = decided.by_policy
+    unchanged = decided.last_granted
+    if unchanged is None and decided.outcome not in _LEFT_TO_A_PERSON:
+        unchanged = decided.policy_granted
     if granted == unchanged:
         yield Violation("decision", "is what holds already; record what changes it", "UNCHANGED")
-    if granted > NOTHING and proposed.at > decided.expires:
+    if granted > _NOTHING and proposed.at > decided.expires:
         until = f"{decided.expires:%Y-%m-%d %H:%M} UTC"
         yield Violation("decision_id", f"this decision held until {until}; ask for a new one", "EXPIRED")
 
 
-def person_violations(proposed: Proposed, granted: Decimal, rules: Overrides, currency: str) -> Iterator[Violation]:
+def _person_violations(
+    proposed: OverrideProposal, granted: Decimal, rules: OverridePolicy, currency: str
+) -> Iterator[Violation]:
     """Check that this person may grant so much, and that a second one agrees where the policy wants it."""
     if proposed.authority.currency != currency:
         yield Violation("authority_limit.currency_code", f"must be {currency}, as requested", "CURRENCY")
@@ -169,7 +173,7 @@ def person_violations(proposed: Proposed, granted: Decimal, rules: Overrides, cu
         yield Violation("second_user_id", f"must be given where more than {above} is granted", "REQUIRED")
 
 
-def reason_violations(proposed: Proposed, allowed: tuple[str, ...]) -> Iterator[Violation]:
+def _reason_violations(proposed: OverrideProposal, allowed: tuple[str, ...]) -> Iterator[Violation]:
     """Check the reason."""
     if proposed.reason_code not in allowed:
         yield Violation("reason_code", f"must be one of {', '.join(allowed)}", "UNKNOWN")

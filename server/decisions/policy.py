@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from models.identifiers import Code, FeatureName, LocaleTag, Market
 from models.reasons import DEFAULT_LOCALE, PlaceholderValue, TextFormatter
-from server.decisions.toml_lines import lines_of, nearest
+from server.decisions.toml_positions import line_numbers, nearest_line
 from server.errors import PolicyRefused
 
 STANDARD = "STANDARD"  # the product of a request that names none
@@ -25,19 +25,19 @@ MISSING_INPUT = "MISSING_INPUT"
 FEATURES_TOO_OLD = "FEATURES_TOO_OLD"
 AGAINST_SIGN = "REASON_AGAINST_SIGN"
 # What the text of each rule of ours may name; that of a rule of the file may name its value and its bound.
-FACTS = {
+_TEXT_FACTS = {
     GRADE_LIMIT: ("limit", "currency", "grade"),
     LARGEST_AMOUNT: ("largest_amount", "currency"),
     MISSING_INPUT: ("features",),
     FEATURES_TOO_OLD: ("days", "allowed_days"),
     AGAINST_SIGN: ("features",),
 }
-RULE_FACTS = ("value", "bound")
-Product = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,63}$")]
-Amount = Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]
+_RULE_TEXT_FACTS = ("value", "bound")
+_Product = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,63}$")]
+_Amount = Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]
 
 
-class Outcome(IntEnum):
+class PolicyOutcome(IntEnum):
     """An outcome; a larger number is a worse one. The numbers are those of the contract's Decision."""
 
     APPROVE = 1
@@ -47,13 +47,13 @@ class Outcome(IntEnum):
     NOT_SCORABLE = 5
 
 
-class PolicyPart(BaseModel):
+class _PolicyPart(BaseModel):
     """A part of the policy file. Unknown keys are refused, so that a misspelt one is found."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Rule(PolicyPart):
+class HardRule(_PolicyPart):
     """A hard rule: it applies where the fact is below or above the bound, or is the level.
 
     Attributes:
@@ -75,18 +75,18 @@ class Rule(PolicyPart):
     if_missing: Literal["APPROVE", "REFER", "DECLINE"] = "REFER"
 
     @model_validator(mode="after")
-    def one_bound(self) -> Self:
+    def _check_bounds(self) -> Self:
         """Refuse a rule with no bound or several."""
         if sum(bound is not None for bound in (self.below, self.above, self.level)) != 1:
             raise ValueError("give exactly one of below, above and level")
         if self.passes and (self.level is None or self.level in self.passes):
             raise ValueError("passes stands beside level, and names other levels than it")
-        if self.code in {*FACTS, CUT_OFF}:
+        if self.code in {*_TEXT_FACTS, CUT_OFF}:
             raise ValueError(f"code {self.code} is taken by a rule that is always there")
         return self
 
 
-class Overrides(PolicyPart):
+class OverridePolicy(_PolicyPart):
     """What a person may decide otherwise, and with which reasons; [texts.CODE] says each in words.
 
     Attributes:
@@ -100,7 +100,7 @@ class Overrides(PolicyPart):
     low_side: tuple[Code, ...] = Field(min_length=1)
 
 
-class Section(PolicyPart):
+class PolicySection(_PolicyPart):
     """What holds for one product in one market from one day on.
 
     Attributes:
@@ -120,23 +120,23 @@ class Section(PolicyPart):
     """
 
     market: Market
-    product: Product = STANDARD
+    product: _Product = STANDARD
     effective_from: dt.date
     effective_until: dt.date | None = None
     currency: str = Field(pattern=r"^[A-Z]{3}$")
     approve_max_pd: float = Field(ge=0, le=1)
     refer_max_pd: float = Field(ge=0, le=1)
     lgd: Decimal = Field(ge=0, le=1)
-    largest_amount: Amount
-    limits: dict[str, Amount] = {}
+    largest_amount: _Amount
+    limits: dict[str, _Amount] = {}
     mandatory_inputs: tuple[FeatureName, ...] = ()
     features_max_age_days: int = Field(ge=1, le=36_600)
     valid_days: int = Field(ge=1, le=3660)
-    rules: tuple[Rule, ...] = ()
-    overrides: Overrides | None = None
+    rules: tuple[HardRule, ...] = ()
+    overrides: OverridePolicy | None = None
 
     @model_validator(mode="after")
-    def ordered(self) -> Self:
+    def _check_order(self) -> Self:
         """Refuse what contradicts itself."""
         if self.approve_max_pd > self.refer_max_pd:
             raise ValueError("approve_max_pd must not be above refer_max_pd")
@@ -150,45 +150,47 @@ class Section(PolicyPart):
             raise ValueError(f"rules: code {', '.join(twice)} is used twice")
         return self
 
-    def limit(self, grade: str) -> Decimal:
+    def grade_limit(self, grade: str) -> Decimal:
         """Give the largest amount that a grade may get without a person; 0 where it gets none."""
         if not self.limits:
             return self.largest_amount
         return min(self.limits.get(grade, Decimal(0)), self.largest_amount)
 
 
-class PolicyDocument(PolicyPart):
+class PolicyDocument(_PolicyPart):
     """The policy file. `texts` says each rule in words, by locale; "en" is there always."""
 
     version: str = Field(min_length=1, max_length=64)
-    sections: tuple[Section, ...] = Field(min_length=1)
+    sections: tuple[PolicySection, ...] = Field(min_length=1)
     texts: dict[Code, dict[LocaleTag, str]]
 
     @model_validator(mode="after")
-    def said(self) -> Self:
+    def _check_sections_and_texts(self) -> Self:
         """Refuse two sections for one day, and rules that cannot be said; every text is tried."""
         problems = []
         begins = [(section.market, section.product, section.effective_from) for section in self.sections]
         for market, product, day in sorted({begin for begin in begins if begins.count(begin) > 1}):
             problems.append(f"two sections for {market} {product} begin on {day}")
-        for code, names in self.spoken().items():
+        for code, names in self._texts_needed().items():
             texts = self.texts.get(code, {})
             if DEFAULT_LOCALE not in texts:
                 problems.append(f"texts.{code}.{DEFAULT_LOCALE} is missing")
             for locale, text in texts.items():
                 try:
-                    say(text, locale, dict.fromkeys(names, 1.0))
+                    _render_text(text, locale, dict.fromkeys(names, 1.0))
                 except (KeyError, ValueError, IndexError) as error:
                     problems.append(f"texts.{code}.{locale} cannot be said with {', '.join(names)}: {error}")
         if problems:
             raise ValueError("; ".join(problems))
         return self
 
-    def spoken(self) -> dict[str, tuple[str, ...]]:
+    def _texts_needed(self) -> dict[str, tuple[str, ...]]:
         """Give every code that needs a text, with what the text may name."""
         reasons = (section.overrides for section in self.sections if section.overrides is not None)
         codes = {code: () for each in reasons for code in (*each.high_side, *each.low_side)}
-        return codes | FACTS | {rule.code: RULE_FACTS for section in self.sections for rule in section.rules}
+        return (
+            codes | _TEXT_FACTS | {rule.code: _RULE_TEXT_FACTS for section in self.sections for rule in section.rules}
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +206,7 @@ class Policy:
     content: bytes = field(repr=False)
     sha256: str
 
-    def section(self, market: str, product: str, day: dt.date) -> Section | None:
+    def section(self, market: str, product: str, day: dt.date) -> PolicySection | None:
         """Give what holds on a day: the section that began last, unless it has ended."""
         begun = [
             section
@@ -217,20 +219,20 @@ class Policy:
         ended = newest.effective_until is not None and day >= newest.effective_until
         return None if ended else newest
 
-    def text(self, code: str, locale: str, facts: Mapping[str, float | str]) -> str:
+    def rule_text(self, code: str, locale: str, facts: Mapping[str, float | str]) -> str:
         """Say a rule in words, in English where the locale is not there."""
         texts = self.document.texts[code]
         chosen = locale if locale in texts else DEFAULT_LOCALE
-        return say(texts[chosen], chosen, facts)
+        return _render_text(texts[chosen], chosen, facts)
 
-    def said(self, code: str, locale: str) -> tuple[str, str]:
+    def reason_text(self, code: str, locale: str) -> tuple[str, str]:
         """Say a reason in words, in the locale, else in its language, else in English; gives in which, and the words."""
         texts = self.document.texts[code]
         chosen = next((each for each in (locale, locale.split("-", maxsplit=1)[0]) if each in texts), DEFAULT_LOCALE)
-        return chosen, self.text(code, chosen, {})
+        return chosen, self.rule_text(code, chosen, {})
 
 
-def say(text: str, locale: str, facts: Mapping[str, float | str]) -> str:
+def _render_text(text: str, locale: str, facts: Mapping[str, float | str]) -> str:
     """Fill a text; numbers as the locale writes them."""
     known = {
         name: PlaceholderValue(fact, None, locale) if isinstance(fact, float) else fact for name, fact in facts.items()
@@ -261,9 +263,9 @@ def parse_policy(content: bytes, name: str) -> Policy:
         text = content.decode()
         document = PolicyDocument.model_validate(tomllib.loads(text))
     except ValidationError as error:
-        lines = lines_of(text)
+        lines = line_numbers(text)
         problems = [
-            f"  line {nearest(lines, e['loc'])}: {'.'.join(str(part) for part in e['loc']) or 'policy'}: {e['msg']}"
+            f"  line {nearest_line(lines, e['loc'])}: {'.'.join(str(part) for part in e['loc']) or 'policy'}: {e['msg']}"
             for e in error.errors()
         ]
         raise PolicyRefused("\n".join([f"{name}:", *problems])) from error

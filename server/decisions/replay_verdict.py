@@ -13,19 +13,19 @@ from dataclasses import dataclass
 from models.tolerances import LOG_ODDS_TOLERANCE, PD_TOLERANCE
 
 Scalar = float | int | str | bool
-ZERO = 0.0  # what a number is that is not set
-PD = "pd"  # the last part of the path of every probability of default
+_UNSET = 0.0  # what a number is that is not set
+_PD = "pd"  # the last part of the path of every probability of default
 
 
 @dataclass(frozen=True, slots=True)
-class Match:
+class ReplayMatch:
     """Everything is equal, to the bit, on the runtime that decided."""
 
     compared: int
 
 
 @dataclass(frozen=True, slots=True)
-class Mismatch:
+class ReplayMismatch:
     """Something is not what was recorded.
 
     Attributes:
@@ -42,7 +42,7 @@ class Mismatch:
 
 
 @dataclass(frozen=True, slots=True)
-class RuntimeDiffers:
+class ReplayRuntimeDiffers:
     """Another runtime than the one that decided gives the same within the tolerance.
 
     Attributes:
@@ -55,10 +55,12 @@ class RuntimeDiffers:
     compared: int
 
 
-Verdict = Match | Mismatch | RuntimeDiffers
+ReplayVerdict = ReplayMatch | ReplayMismatch | ReplayRuntimeDiffers
 
 
-def judge(stored: Mapping[str, Scalar], recomputed: Mapping[str, Scalar], *, same_runtime: bool) -> Verdict:
+def compare_fields(
+    stored: Mapping[str, Scalar], recomputed: Mapping[str, Scalar], *, same_runtime: bool
+) -> ReplayVerdict:
     """Compare.
 
     Args:
@@ -68,16 +70,18 @@ def judge(stored: Mapping[str, Scalar], recomputed: Mapping[str, Scalar], *, sam
     """
     paths = dict.fromkeys((*stored, *recomputed))
     assert stored, "a replay that compares nothing proves nothing"
-    differing = [path for path in paths if not same(stored.get(path), recomputed.get(path))]
-    beyond = differing if same_runtime else [path for path in differing if not near(path, stored, recomputed)]
+    differing = [path for path in paths if not _equal(stored.get(path), recomputed.get(path))]
+    beyond = (
+        differing if same_runtime else [path for path in differing if not _within_tolerance(path, stored, recomputed)]
+    )
     if beyond:
         first = beyond[0]
-        return Mismatch(first, text(stored.get(first)), text(recomputed.get(first)), len(beyond))
+        return ReplayMismatch(first, _text(stored.get(first)), _text(recomputed.get(first)), len(beyond))
     if same_runtime:
-        return Match(len(paths))
-    return RuntimeDiffers(
+        return ReplayMatch(len(paths))
+    return ReplayRuntimeDiffers(
         pd_distance=max(
-            (distance(stored.get(path, ZERO), recomputed.get(path, ZERO)) for path in differing if is_pd(path)),
+            (_distance(stored.get(path, _UNSET), recomputed.get(path, _UNSET)) for path in differing if _is_pd(path)),
             default=0.0,
         ),
         differing=len(differing),
@@ -85,21 +89,21 @@ def judge(stored: Mapping[str, Scalar], recomputed: Mapping[str, Scalar], *, sam
     )
 
 
-def same(one: Scalar | None, other: Scalar | None) -> bool:
+def _equal(one: Scalar | None, other: Scalar | None) -> bool:
     """Tell whether two values are equal, doubles by their bits: -0.0 is not 0.0, NaN is NaN."""
     if isinstance(one, float) and isinstance(other, float):
         return struct.pack("<d", one) == struct.pack("<d", other)
     return type(one) is type(other) and one == other
 
 
-def near(path: str, stored: Mapping[str, Scalar], recomputed: Mapping[str, Scalar]) -> bool:
+def _within_tolerance(path: str, stored: Mapping[str, Scalar], recomputed: Mapping[str, Scalar]) -> bool:
     """Tell whether two numbers may come from two runtimes."""
-    return distance(stored.get(path, ZERO), recomputed.get(path, ZERO)) <= (
-        PD_TOLERANCE if is_pd(path) else LOG_ODDS_TOLERANCE
+    return _distance(stored.get(path, _UNSET), recomputed.get(path, _UNSET)) <= (
+        PD_TOLERANCE if _is_pd(path) else LOG_ODDS_TOLERANCE
     )
 
 
-def distance(one: Scalar, other: Scalar) -> float:
+def _distance(one: Scalar, other: Scalar) -> float:
     """Give the distance of two doubles; infinity where one is none."""
     if not (isinstance(one, float) and isinstance(other, float)):
         return math.inf
@@ -107,11 +111,11 @@ def distance(one: Scalar, other: Scalar) -> float:
     return math.inf if math.isnan(found) else found
 
 
-def is_pd(path: str) -> bool:
+def _is_pd(path: str) -> bool:
     """Tell whether a path leads to a probability of default."""
-    return path.rpartition(".")[2] == PD
+    return path.rpartition(".")[2] == _PD
 
 
-def text(value: Scalar | None) -> str:
+def _text(value: Scalar | None) -> str:
     """Write a value so that every double can be told from its neighbours."""
     return "" if value is None else repr(value) if isinstance(value, float) else str(value)

@@ -11,22 +11,22 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from models.identifiers import MARKET_PATTERN
-from server.decisions.toml_lines import lines_of, nearest
+from server.decisions.toml_positions import line_numbers, nearest_line
 from server.errors import RetentionRefused
 
-EVERYWHERE = "*"
+_ALL_MARKETS = "*"
 # They say what was removed, erased or held, hold no personal data, and are needed as long as the log is verified.
-KEPT_FOR_EVER = {"RETENTION", "ERASURE", "LEGAL_HOLD", "LEGAL_HOLD_RELEASE"}
-Kind = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,31}$")]
+PERMANENT_KINDS = {"RETENTION", "ERASURE", "LEGAL_HOLD", "LEGAL_HOLD_RELEASE"}
+_Kind = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,31}$")]
 
 
-class TablePart(BaseModel):
+class _TablePart(BaseModel):
     """A part of the file. Unknown keys are refused, so that a misspelt one is found."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Line(TablePart):
+class RetentionRule(_TablePart):
     """How long records of one kind are kept in one market.
 
     Attributes:
@@ -36,25 +36,25 @@ class Line(TablePart):
     """
 
     market: str = Field(pattern=rf"^({MARKET_PATTERN}|\*)$")
-    kind: Kind
+    kind: _Kind
     years: int = Field(ge=1, le=100)
 
     @model_validator(mode="after")
-    def removable(self) -> Self:
+    def _check_removable(self) -> Self:
         """Refuse a line for what must stay."""
-        if self.kind in KEPT_FOR_EVER:
+        if self.kind in PERMANENT_KINDS:
             raise ValueError(f"records of kind {self.kind} are kept as long as the log")
         return self
 
 
-class RetentionDocument(TablePart):
+class RetentionDocument(_TablePart):
     """The file."""
 
     version: str = Field(min_length=1, max_length=64)
-    lines: tuple[Line, ...] = Field(min_length=1)
+    lines: tuple[RetentionRule, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
-    def each_once(self) -> Self:
+    def _check_unique(self) -> Self:
         """Refuse two lines for the same records."""
         names = [(line.market, line.kind) for line in self.lines]
         if twice := sorted({" ".join(name) for name in names if names.count(name) > 1}):
@@ -63,7 +63,7 @@ class RetentionDocument(TablePart):
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
+class RetentionCutoff:
     """A line on a day.
 
     Attributes:
@@ -71,7 +71,7 @@ class Due:
         others: Markets that have a line of their own for the kind; only where market is "*".
     """
 
-    line: Line
+    rule: RetentionRule
     before: dt.datetime
     others: frozenset[str]
 
@@ -83,12 +83,12 @@ class RetentionTable:
     document: RetentionDocument
     sha256: str
 
-    def due(self, now: dt.datetime) -> Iterator[Due]:
+    def cutoffs(self, now: dt.datetime) -> Iterator[RetentionCutoff]:
         """Give what each line means at a moment."""
         for line in self.document.lines:
             special = {other.market for other in self.document.lines if other.kind == line.kind}
-            others = frozenset(special - {EVERYWHERE}) if line.market == EVERYWHERE else frozenset()
-            yield Due(line, years_before(now, line.years), others)
+            others = frozenset(special - {_ALL_MARKETS}) if line.market == _ALL_MARKETS else frozenset()
+            yield RetentionCutoff(line, years_before(now, line.years), others)
 
     def kinds(self) -> set[str]:
         """Give the kinds that have a line."""
@@ -116,9 +116,9 @@ def read_retention(path: Path) -> RetentionTable:
     except OSError as error:
         raise RetentionRefused(f"{path}: {error.strerror}") from error
     except ValidationError as error:
-        lines = lines_of(text)
+        lines = line_numbers(text)
         problems = [
-            f"  line {nearest(lines, e['loc'])}: {'.'.join(str(part) for part in e['loc']) or 'table'}: {e['msg']}"
+            f"  line {nearest_line(lines, e['loc'])}: {'.'.join(str(part) for part in e['loc']) or 'table'}: {e['msg']}"
             for e in error.errors()
         ]
         raise RetentionRefused("\n".join([f"{path}:", *problems])) from error

@@ -9,8 +9,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from grounds.explain.v1 import explain_pb2 as pb
 
-BASELINE_ID_DIGITS = 16
-SOURCES = {"STORE": pb.VALUE_SOURCE_STORE, "CALLER": pb.VALUE_SOURCE_CALLER}
+_BASELINE_ID_DIGITS = 16
+VALUE_SOURCES = {"STORE": pb.VALUE_SOURCE_STORE, "CALLER": pb.VALUE_SOURCE_CALLER}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class ContributionFacts:
     points: int | None
 
 
-def contribution(facts: ContributionFacts) -> pb.Contribution:
+def contribution_message(facts: ContributionFacts) -> pb.Contribution:
     """Write one line."""
     line = pb.Contribution(feature=facts.feature, group=facts.group, log_odds=facts.log_odds, points=facts.points)
     if isinstance(facts.value, str):
@@ -34,13 +34,13 @@ def contribution(facts: ContributionFacts) -> pb.Contribution:
     elif facts.value is not None:
         line.value.number = facts.value
     if facts.source is not None:
-        line.source = SOURCES[facts.source]
+        line.source = VALUE_SOURCES[facts.source]
     if facts.as_of is not None and facts.value is not None:
         line.as_of_time.CopyFrom(timestamp(facts.as_of))
     return line
 
 
-def explanation(
+def explanation_message(
     method: str,
     baseline: pb.Baseline,
     base_value: float,
@@ -59,10 +59,10 @@ def explanation(
     )
 
 
-def baseline_of(sha256: str, row_count: int, definition: str) -> pb.Baseline:
+def baseline_message(sha256: str, row_count: int, definition: str) -> pb.Baseline:
     """Name a baseline."""
     return pb.Baseline(
-        baseline_id=sha256[:BASELINE_ID_DIGITS], sha256=sha256, row_count=row_count, definition=definition
+        baseline_id=sha256[:_BASELINE_ID_DIGITS], sha256=sha256, row_count=row_count, definition=definition
     )
 
 
@@ -73,7 +73,7 @@ def timestamp(time: dt.datetime) -> Timestamp:
     return stamp
 
 
-def values_of(features: Mapping[str, pb.FeatureValue]) -> dict[str, float | str]:
+def feature_values(features: Mapping[str, pb.FeatureValue]) -> dict[str, float | str]:
     """Read a caller's values: a number, or the name of a level."""
     return {
         name: value.number if value.WhichOneof("kind") == "number" else value.level for name, value in features.items()

@@ -11,22 +11,22 @@ import grpc
 import structlog
 from google.protobuf.message import Message
 
-from server.edges.authorization import authorise
+from server.edges.authorization import authorize
 from server.edges.context import Context
-from server.edges.places import place_of
-from server.edges.received import RECEIVED, Received, receiving
-from server.edges.status import MEANINGS, refuse, refuse_bug
+from server.edges.error_location import error_location
+from server.edges.received_request import RECEIVED, ReceivedRequest, receiving_deserializer
+from server.edges.status import ERROR_STATUSES, abort_with_error, abort_with_incident
 from server.edges.validation import validate
 from server.errors import Draining, MethodUnknown, ServerError
 
 LOG = structlog.get_logger()
-OURS = "/grounds."
-METHOD_NAME_MAX = 200  # an error repeats so many characters of an unknown method's name
+_OWN_PREFIX = "/grounds."
+_METHOD_NAME_MAX = 200  # an error repeats so many characters of an unknown method's name
 Behaviour = Callable[..., Awaitable[Message]]
 Stream = Callable[..., AsyncGenerator[Message]]
 
 
-class Gate(grpc.aio.ServerInterceptor):
+class CallInterceptor(grpc.aio.ServerInterceptor):
     """Wraps every method of the server, and knows when it is quiet.
 
     All state is owned by the event loop.
@@ -39,10 +39,10 @@ class Gate(grpc.aio.ServerInterceptor):
     """
 
     def __init__(self, request_bytes_max: int) -> None:
-        self.request_bytes_max = request_bytes_max
+        self._request_bytes_max = request_bytes_max
         self.draining = False
-        self.under_way = 0
-        self.last_arrival = time.monotonic()
+        self.calls_in_progress = 0
+        self._last_arrival = time.monotonic()
 
     async def intercept_service(
         self,
@@ -53,34 +53,36 @@ class Gate(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
         if handler is None:
-            return refusing(unknown(method))
+            return _rejecting_handler(_unknown_method(method))
         codec = {
-            "request_deserializer": receiving(handler.request_deserializer, method, self.request_bytes_max),
+            "request_deserializer": receiving_deserializer(
+                handler.request_deserializer, method, self._request_bytes_max
+            ),
             "response_serializer": handler.response_serializer,
         }
-        if not method.startswith(OURS):
-            return standard(handler, method, codec)
+        if not method.startswith(_OWN_PREFIX):
+            return _wrap_standard(handler, method, codec)
         if handler.response_streaming:
-            return grpc.unary_stream_rpc_method_handler(self.guarded_stream(handler.unary_stream, method), **codec)
-        return grpc.unary_unary_rpc_method_handler(self.guarded(handler.unary_unary, method), **codec)
+            return grpc.unary_stream_rpc_method_handler(self._wrap_stream(handler.unary_stream, method), **codec)
+        return grpc.unary_unary_rpc_method_handler(self._wrap_unary(handler.unary_unary, method), **codec)
 
-    def guarded(self, behaviour: Behaviour, method: str) -> Behaviour:
+    def _wrap_unary(self, behaviour: Behaviour, method: str) -> Behaviour:
         """Wrap a method of ours."""
 
-        async def call(received: Received, context: Context) -> Message:
-            async with self.watched(method, context):
+        async def call(received: ReceivedRequest, context: Context) -> Message:
+            async with self._observe(method, context):
                 RECEIVED.set(received.content)
-                self.let_in(method, received)
+                self._admit(method, received)
                 return await behaviour(received.message, context)
 
         return call
 
-    def guarded_stream(self, behaviour: Stream, method: str) -> Stream:
+    def _wrap_stream(self, behaviour: Stream, method: str) -> Stream:
         """Wrap a method of ours that answers in parts."""
 
-        async def call(received: Received, context: Context) -> AsyncGenerator[Message]:
-            async with self.watched(method, context):
-                self.let_in(method, received)
+        async def call(received: ReceivedRequest, context: Context) -> AsyncGenerator[Message]:
+            async with self._observe(method, context):
+                self._admit(method, received)
                 async with aclosing(behaviour(received.message, context)) as parts:
                     async for part in parts:
                         yield part
@@ -88,58 +90,60 @@ class Gate(grpc.aio.ServerInterceptor):
         return call
 
     @asynccontextmanager
-    async def watched(self, method: str, context: Context) -> AsyncIterator[None]:
+    async def _observe(self, method: str, context: Context) -> AsyncIterator[None]:
         """Count and log a call; give its errors their meaning, and hide bugs."""
-        start = self.last_arrival = time.monotonic()
-        self.under_way += 1
+        start = self._last_arrival = time.monotonic()
+        self.calls_in_progress += 1
         try:
             yield
         except ServerError as error:
-            log_call(method, MEANINGS[type(error)].reason, start)
-            await refuse(context, error)
+            _log_call(method, ERROR_STATUSES[type(error)].reason, start)
+            await abort_with_error(context, error)
         except Exception as error:  # noqa: BLE001 - a bug: the log gets its place, the client an incident id
             incident_id = str(uuid.uuid4())
-            LOG.error("bug", method=method, incident_id=incident_id, error=type(error).__name__, place=place_of(error))
-            await refuse_bug(context, incident_id)
+            LOG.error(
+                "bug", method=method, incident_id=incident_id, error=type(error).__name__, place=error_location(error)
+            )
+            await abort_with_incident(context, incident_id)
         finally:
-            self.under_way -= 1
-        log_call(method, "OK", start)
+            self.calls_in_progress -= 1
+        _log_call(method, "OK", start)
 
-    def let_in(self, method: str, received: Received) -> None:
+    def _admit(self, method: str, received: ReceivedRequest) -> None:
         """Let a call through: authorise, then validate."""
-        authorise(method)
+        authorize(method)
         if self.draining:
             raise Draining("this server is stopping; ask again")
         if received.refusal is not None:
             raise received.refusal
         validate(received.message)
 
-    async def quiet(self, seconds: float, at_most: float) -> None:
+    async def wait_until_idle(self, seconds: float, at_most: float) -> None:
         """Wait until nothing is under way and nothing has arrived for so long, at most so long."""
         deadline = time.monotonic() + at_most
         while time.monotonic() < deadline:
-            if self.under_way == 0 and time.monotonic() - self.last_arrival >= seconds:
+            if self.calls_in_progress == 0 and time.monotonic() - self._last_arrival >= seconds:
                 return
             await asyncio.sleep(seconds / 10)
 
 
-def log_call(method: str, reason: str, start: float) -> None:
+def _log_call(method: str, reason: str, start: float) -> None:
     """Write down that a call was answered; nothing of what was in it."""
     LOG.info("call", method=method, reason=reason, milliseconds=round((time.monotonic() - start) * 1000, 2))
 
 
-def standard(handler: Any, method: str, codec: dict[str, Any]) -> Any:
+def _wrap_standard(handler: Any, method: str, codec: dict[str, Any]) -> Any:
     """Wrap a method of a standard service (health, reflection): authorise, and refuse unreadable requests."""
     try:
-        authorise(method)
+        authorize(method)
     except ServerError as error:
-        return refusing(error)
+        return _rejecting_handler(error)
 
-    async def one(received: Received, context: Context) -> Any:
-        return await call(await message_of(received, context), context)
+    async def one(received: ReceivedRequest, context: Context) -> Any:
+        return await call(await _decoded_message(received, context), context)
 
-    async def many(requests: AsyncIterator[Received], context: Context) -> AsyncGenerator[Message]:
-        messages = (await message_of(received, context) async for received in requests)
+    async def many(requests: AsyncIterator[ReceivedRequest], context: Context) -> AsyncGenerator[Message]:
+        messages = (await _decoded_message(received, context) async for received in requests)
         async for answer in handler.stream_stream(messages, context):
             yield answer
 
@@ -150,23 +154,23 @@ def standard(handler: Any, method: str, codec: dict[str, Any]) -> Any:
     return wrap(one, **codec)
 
 
-async def message_of(received: Received, context: Context) -> Any:
+async def _decoded_message(received: ReceivedRequest, context: Context) -> Any:
     """Return the request of a standard service, or end the call if its bytes were not decoded."""
     if received.refusal is not None:
-        await refuse(context, received.refusal)
+        await abort_with_error(context, received.refusal)
     return received.message
 
 
-def refusing(error: ServerError) -> Any:
+def _rejecting_handler(error: ServerError) -> Any:
     """Return a handler that answers every call with an error, without reading a request first."""
 
     async def refused(_requests: Any, context: Context) -> None:
-        await refuse(context, error)
+        await abort_with_error(context, error)
 
     return grpc.stream_stream_rpc_method_handler(refused)
 
 
-def unknown(method: str) -> MethodUnknown:
+def _unknown_method(method: str) -> MethodUnknown:
     """Build the error for a method that the server does not have."""
-    name = method[:METHOD_NAME_MAX]
+    name = method[:_METHOD_NAME_MAX]
     return MethodUnknown(f"there is no method {name}: check its name, and the version of the contract", method=name)

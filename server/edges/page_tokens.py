@@ -1,4 +1,9 @@
-"""Page tokens: opaque, signed, bound to the list or sync they belong to, of an age; they carry no rights."""
+"""Page tokens: opaque, signed and dated positions in a list, a synchronization or an export.
+
+A token is URL-safe base64 of a truncated HMAC-SHA256, followed by JSON: the name of the cursor, the time at which the
+token was written, and the cursor's fields. The signature keeps callers from editing a position; a token grants no
+rights. The names below stay as they are between releases, because callers keep delta tokens for days.
+"""
 
 import base64
 import binascii
@@ -13,20 +18,21 @@ from typing import Any, TypeVar
 from server.errors import PageTokenInvalid, ResyncRequired
 from server.stores.runs.changes import SyncPhase
 
-MAC_BYTES = 16
-PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX = 100, 1000
-NOT_OURS = "the token is not one that this service gave for this"
+_MAC_BYTES = 16
+_PAGE_SIZE_DEFAULT, _PAGE_SIZE_MAX = 100, 1000
+INVALID_MESSAGE = "the token is invalid: pass a token that the same method returned, unchanged"
 
 
 @dataclass(frozen=True, slots=True)
-class PagePlace:
-    """Where the next page of a list begins: the list, and the last entry of the page before.
+class RiskPageCursor:
+    """Start of the next page of a list of churn predictions.
 
     Attributes:
-        run: Number of the run.
-        filters: Digest of what the list was asked for.
-        total: How many customers the list had when it was begun.
-        number: Rank or value at risk of the last entry.
+        run: Number of the run that the whole list reads.
+        filters: Digest of order, filters and locale; a token works for the same list only.
+        total: Customers in the list, counted for the first page.
+        number: Rank or value at risk of the last entry of the previous page.
+        customer_id: Of that entry; breaks ties of `number`.
     """
 
     run: int
@@ -38,8 +44,12 @@ class PagePlace:
 
 
 @dataclass(frozen=True, slots=True)
-class SyncPlace:
-    """Where the next page of a sync begins; see server.stores.runs.changes for the rest."""
+class SyncCursor:
+    """Start of the next page of a synchronization; see server.stores.runs.changes for the fields.
+
+    Attributes:
+        since: Number of the run that the copy shows; None in a full synchronization.
+    """
 
     market: str
     locale: str
@@ -54,7 +64,12 @@ class SyncPlace:
 
 @dataclass(frozen=True, slots=True)
 class CopyState:
-    """What a copy shows at the end of a sync: a run, and the tombstones up to a number. A delta token."""
+    """What a copy shows at the end of a synchronization, in a delta token.
+
+    Attributes:
+        run: Number of the run.
+        mark: Number of the last tombstone that the copy has applied.
+    """
 
     market: str
     locale: str
@@ -63,8 +78,13 @@ class CopyState:
 
 
 @dataclass(frozen=True, slots=True)
-class ExportPlace:
-    """Which part of an export comes next."""
+class ExportCursor:
+    """The next part of an export.
+
+    Attributes:
+        mark: Number of the last tombstone when the export began.
+        part: From 0.
+    """
 
     market: str
     locale: str
@@ -73,64 +93,77 @@ class ExportPlace:
     part: int
 
 
-AnyPlace = PagePlace | SyncPlace | CopyState | ExportPlace
-Kind = TypeVar("Kind", PagePlace, SyncPlace, CopyState, ExportPlace)
+_TOKEN_KINDS: dict[type, str] = {
+    RiskPageCursor: "PagePlace",
+    SyncCursor: "SyncPlace",
+    CopyState: "CopyState",
+    ExportCursor: "ExportPlace",
+}
+_Cursor = TypeVar("_Cursor", RiskPageCursor, SyncCursor, CopyState, ExportCursor)
 
 
 class PageTokens:
-    """Writes and reads tokens under the key that all processes of the database share."""
+    """Writes and reads tokens, signed with the key that all processes of a database share."""
 
     def __init__(self, key: bytes, days_max: float, clock: Callable[[], dt.datetime]) -> None:
-        self.key, self.clock = key, clock
-        self.age_max = dt.timedelta(days=days_max)
+        self._key, self._clock = key, clock
+        self._age_max = dt.timedelta(days=days_max)
 
-    def write(self, place: AnyPlace) -> str:
-        """Give the token of a place."""
-        return self.signed({"kind": type(place).__name__, "at": int(self.clock().timestamp()), **asdict(place)})
+    def write(self, cursor: RiskPageCursor | SyncCursor | CopyState | ExportCursor) -> str:
+        """Return the token of a cursor."""
+        kind = _TOKEN_KINDS[type(cursor)]
+        return self.sign({"kind": kind, "at": int(self._clock().timestamp()), **asdict(cursor)})
 
-    def read(self, token: str, kind: type[Kind]) -> Kind:
-        """Give the place of a token.
+    def read(self, token: str, cursor: type[_Cursor]) -> _Cursor:
+        """Return the cursor of a token.
+
+        Args:
+            token: As the caller passed it.
+            cursor: The expected type.
 
         Raises:
-            PageTokenInvalid: The token is not ours, or of another kind.
-            ResyncRequired: It is too old.
+            PageTokenInvalid: The signature is invalid, or the token holds another type of cursor.
+            ResyncRequired: The token is too old.
         """
-        told = self.opened(token)
-        if not isinstance(told, dict) or told.pop("kind", None) != kind.__name__:
-            raise PageTokenInvalid(NOT_OURS)
-        if set(told) != {"at", *(each.name for each in fields(kind))}:  # another release gave it
-            raise PageTokenInvalid(NOT_OURS)
-        given = dt.datetime.fromtimestamp(told.pop("at"), dt.UTC)
-        if self.clock() - given > self.age_max:
-            days = f"{self.age_max / dt.timedelta(days=1):g}"
-            raise ResyncRequired(f"the token is older than {days} days; begin again without one", days=days)
-        return kind(**told)
+        content = self.open(token)
+        if not isinstance(content, dict) or content.pop("kind", None) != _TOKEN_KINDS[cursor]:
+            raise PageTokenInvalid(INVALID_MESSAGE)
+        # Another release may have signed a cursor of the same name with other fields.
+        if set(content) != {"at", *(field.name for field in fields(cursor))}:
+            raise PageTokenInvalid(INVALID_MESSAGE)
+        written = dt.datetime.fromtimestamp(content.pop("at"), dt.UTC)
+        if self._clock() - written > self._age_max:
+            days = f"{self._age_max / dt.timedelta(days=1):g}"
+            raise ResyncRequired(f"the token is older than {days} days; start again without a token", days=days)
+        return cursor(**content)
 
-    def signed(self, told: object) -> str:
-        """Give the token that tells this, which JSON can hold."""
-        content = json.dumps(told, separators=(",", ":")).encode()
-        return base64.urlsafe_b64encode(self.mac(content) + content).decode().rstrip("=")
+    def sign(self, content: object) -> str:
+        """Return a token that holds any value that JSON can write."""
+        data = json.dumps(content, separators=(",", ":")).encode()
+        return base64.urlsafe_b64encode(self._mac(data) + data).decode().rstrip("=")
 
-    def opened(self, token: str) -> Any:
-        """Give what a token tells; of what kind it is, its reader must ask.
+    def open(self, token: str) -> Any:
+        """Return the content of a token; the caller checks its shape.
 
         Raises:
-            PageTokenInvalid: The token is not ours.
+            PageTokenInvalid: The signature is invalid.
         """
         try:
-            content = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+            # `sign` strips the padding, which the decoder demands: restore it to a multiple of four characters.
+            data = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
         except (binascii.Error, ValueError) as error:
-            raise PageTokenInvalid(NOT_OURS) from error
-        mac, content = content[:MAC_BYTES], content[MAC_BYTES:]
-        if not hmac.compare_digest(mac, self.mac(content)):
-            raise PageTokenInvalid(NOT_OURS)
-        return json.loads(content)
+            raise PageTokenInvalid(INVALID_MESSAGE) from error
+        mac, data = data[:_MAC_BYTES], data[_MAC_BYTES:]
+        # Compare in constant time, and before JSON is parsed: unsigned bytes never reach the parser.
+        if not hmac.compare_digest(mac, self._mac(data)):
+            raise PageTokenInvalid(INVALID_MESSAGE)
+        return json.loads(data)
 
-    def mac(self, content: bytes) -> bytes:
-        """Sign."""
-        return hmac.digest(self.key, content, hashlib.sha256)[:MAC_BYTES]
+    def _mac(self, data: bytes) -> bytes:
+        """Return the truncated HMAC-SHA256 of some bytes."""
+        return hmac.digest(self._key, data, hashlib.sha256)[:_MAC_BYTES]
 
 
-def page_size_of(asked: int) -> int:
-    """Give the size of a page."""
-    return min(asked or PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX)
+def page_size(requested: int) -> int:
+    """Return the number of entries of a page: 100 for a request of 0, at most 1000."""
+    return min(requested or _PAGE_SIZE_DEFAULT, _PAGE_SIZE_MAX)

@@ -16,37 +16,37 @@ from google.protobuf.message import Message
 def content_sha256(request: Message, without: str) -> str:
     """Give the digest of everything in the request but the field `without`."""
     digest = hashlib.sha256()
-    for part in message_parts(request, without):
+    for part in _message_parts(request, without):
         digest.update(part)
     return digest.hexdigest()
 
 
-def message_parts(message: Message, without: str = "") -> Iterator[bytes]:
+def _message_parts(message: Message, without: str = "") -> Iterator[bytes]:
     """Write a message: every set field by number, then an end mark."""
     yield b"{" + message.DESCRIPTOR.full_name.encode()
     for field, value in sorted(message.ListFields(), key=lambda pair: pair[0].number):
         if field.name == without:
             continue
         yield b"#%d" % field.number
-        yield from field_parts(field, value)
+        yield from _field_parts(field, value)
     yield b"}"
 
 
-def field_parts(field: FieldDescriptor, value: Any) -> Iterator[bytes]:
+def _field_parts(field: FieldDescriptor, value: Any) -> Iterator[bytes]:
     """Write a field: a map by sorted keys, a list in order, or one value."""
     if field.message_type is not None and field.message_type.GetOptions().map_entry:
         of_value = field.message_type.fields_by_name["value"]
         for key in sorted(value):
-            yield from value_parts(key)
-            yield from value_parts(value[key]) if of_value.message_type is None else message_parts(value[key])
+            yield from _value_parts(key)
+            yield from _value_parts(value[key]) if of_value.message_type is None else _message_parts(value[key])
     elif field.is_repeated:
         for element in value:
-            yield from value_parts(element) if field.message_type is None else message_parts(element)
+            yield from _value_parts(element) if field.message_type is None else _message_parts(element)
     else:
-        yield from value_parts(value) if field.message_type is None else message_parts(value)
+        yield from _value_parts(value) if field.message_type is None else _message_parts(value)
 
 
-def value_parts(value: Any) -> Iterator[bytes]:
+def _value_parts(value: Any) -> Iterator[bytes]:
     """Write one value with its type and length, so that no two contents look alike."""
     if isinstance(value, float):
         yield b"d" + struct.pack("<d", value)

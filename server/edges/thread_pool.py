@@ -9,17 +9,17 @@ Arguments = ParamSpec("Arguments")
 Answer = TypeVar("Answer")
 
 
-class Threads:
+class StoreThreads:
     """A fixed number of threads."""
 
     def __init__(self, count: int) -> None:
-        self.pool = ThreadPoolExecutor(count, thread_name_prefix="store")
+        self._pool = ThreadPoolExecutor(count, thread_name_prefix="store")
 
     async def run(self, work: Callable[Arguments, Answer], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Answer:
         """Run something that waits. Once begun it is finished, also when the caller has gone away."""
-        future = asyncio.get_running_loop().run_in_executor(self.pool, lambda: work(*args, **kwargs))
+        future = asyncio.get_running_loop().run_in_executor(self._pool, lambda: work(*args, **kwargs))
         return await asyncio.shield(future)
 
     def close(self) -> None:
         """Wait for what is under way."""
-        self.pool.shutdown(wait=True)
+        self._pool.shutdown(wait=True)

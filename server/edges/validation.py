@@ -10,7 +10,7 @@ from protovalidate import Validator
 from server.errors import RequestInvalid, Violation
 
 VALIDATOR = Validator()
-KEY_SHOWN_MAX = 128
+_KEY_SHOWN_MAX = 128
 
 
 def validate(request: Message) -> None:
@@ -19,8 +19,8 @@ def validate(request: Message) -> None:
     Raises:
         RequestInvalid: Names every field, what is wrong with it and what is allowed.
     """
-    found = [violation_of(violation.proto) for violation in VALIDATOR.collect_violations(request)]
-    if has_unknown_fields(request):
+    found = [_violation(violation.proto) for violation in VALIDATOR.collect_violations(request)]
+    if _has_unknown_fields(request):
         found.append(Violation("", "holds fields that this version of the contract does not have", "UNKNOWN_FIELD"))
     if found:
         listed = "; ".join(f"{violation.field or 'request'} {violation.problem}" for violation in found[:3])
@@ -28,13 +28,13 @@ def validate(request: Message) -> None:
         raise RequestInvalid(listed + rest, violations=found)
 
 
-def violation_of(violation: Any) -> Violation:
+def _violation(violation: Any) -> Violation:
     """Take over one violation; the message of a rule names what is allowed, never the value."""
     kind = re.sub(r"[^A-Z0-9]+", "_", violation.rule_id.upper()) or "INVALID"
-    return Violation(path_of(violation.field), violation.message, kind)
+    return Violation(_field_path(violation.field), violation.message, kind)
 
 
-def path_of(field: Any) -> str:
+def _field_path(field: Any) -> str:
     """Write a field's path as a person would: features["PAY_0"].number."""
     path = ""
     for element in field.elements if field else ():
@@ -43,19 +43,19 @@ def path_of(field: Any) -> str:
             subscript = element.subscript.value
             if isinstance(subscript, str):
                 subscript = ascii(subscript)[1:-1]
-                subscript = subscript if len(subscript) <= KEY_SHOWN_MAX else subscript[:KEY_SHOWN_MAX] + "..."
+                subscript = subscript if len(subscript) <= _KEY_SHOWN_MAX else subscript[:_KEY_SHOWN_MAX] + "..."
             path += f'["{subscript}"]' if isinstance(subscript, str) else f"[{subscript}]"
     return path
 
 
-def has_unknown_fields(message: Message) -> bool:
+def _has_unknown_fields(message: Message) -> bool:
     """Tell whether the message or any message in it holds fields that are not in the contract."""
     if len(UnknownFieldSet(message)):
         return True
-    return any(has_unknown_fields(part) for part in parts_of(message))
+    return any(_has_unknown_fields(part) for part in _submessages(message))
 
 
-def parts_of(message: Message) -> list[Message]:
+def _submessages(message: Message) -> list[Message]:
     """Give the messages directly inside a message."""
     parts: list[Message] = []
     for field, value in message.ListFields():

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from server.decisions.bands import held_bands
+from server.decisions.bands import hysteresis_bands
 from server.load.checks import list_matrix
 from server.load.drivers import parse_drivers
 from server.load.manifest import RunManifest
@@ -111,7 +111,7 @@ def _bands_with_hysteresis(batch: pa.RecordBatch, manifest: RunManifest, before:
     plain = _band_positions(batch["band"], names)
     log_odds = batch["log_odds"].to_numpy(zero_copy_only=False)
     bounds = np.array([band.max_pd for band in manifest.bands])
-    held = held_bands(log_odds, plain, _band_positions(before, names), bounds, manifest.band_margin_log_odds)
+    held = hysteresis_bands(log_odds, plain, _band_positions(before, names), bounds, manifest.band_margin_log_odds)
     return names.take(pa.array(held, pa.int64(), mask=plain < 0))
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from models.scorecard import pd_from_log_odds
 from models.tolerances import LOG_ODDS_TOLERANCE
-from server.decisions.bands import plain_bands
+from server.decisions.bands import threshold_bands
 from server.load.manifest import STATUSES, RunManifest
 
 _SUPPRESSION_CODE = r"^[A-Z][A-Z0-9_]{0,62}$"
@@ -107,7 +107,7 @@ def _find_band_problem(batch: pa.RecordBatch, manifest: RunManifest) -> str:
     """Say whether the bands are those of the bounds."""
     names = np.array([band.band for band in manifest.bands])
     bounds = np.array([band.max_pd for band in manifest.bands])
-    if names[plain_bands(batch["pd"].to_numpy(), bounds)].tolist() != batch["band"].to_pylist():
+    if names[threshold_bands(batch["pd"].to_numpy(), bounds)].tolist() != batch["band"].to_pylist():
         return f"column 'band' must hold the band of the pd, of {', '.join(names)}"
     return ""
 

@@ -18,7 +18,7 @@ from grounds.audit.v1 import bodies_pb2 as pb
 from grounds_record.errors import RecordError
 from grounds_record.header import REMOVED_MAX, RETENTION_KIND, RemovedRecord, parse_header
 from grounds_record.header_columns import mismatched_columns
-from server.decisions.retention import KEPT_FOR_EVER, Due, RetentionTable
+from server.decisions.retention import PERMANENT_KINDS, RetentionCutoff, RetentionTable
 from server.errors import RetentionRefused
 from server.stores.record_log.entries import EPOCH, MICROSECOND, LogEntry, new_record_id, stored_record
 from server.stores.record_log.holds import OPERATOR, append_entry, read_tags_on_hold
@@ -39,7 +39,7 @@ class DueCount:
         held: Records that are old enough, but under a legal hold.
     """
 
-    due_line: Due
+    due_line: RetentionCutoff
     due: int
     held: int
 
@@ -49,7 +49,7 @@ def preview_retention(log: RecordLog, table: RetentionTable, now: dt.datetime) -
     with log.database.reading() as connection:
         held = read_tags_on_hold(connection)
         counted = []
-        for due in table.due(now):
+        for due in table.cutoffs(now):
             tags = (
                 select(RECORDS.c.customer_tag, func.count())
                 .where(*_line_conditions(due))
@@ -59,7 +59,7 @@ def preview_retention(log: RecordLog, table: RetentionTable, now: dt.datetime) -
             kept = sum(count for tag, count in counts.items() if tag in held)
             counted.append(DueCount(due, sum(counts.values()) - kept, kept))
         kinds = select(RECORDS.c.kind, func.count()).group_by(RECORDS.c.kind)
-        without = {row[0]: row[1] for row in connection.execute(kinds) if row[0] not in table.kinds() | KEPT_FOR_EVER}
+        without = {row[0]: row[1] for row in connection.execute(kinds) if row[0] not in table.kinds() | PERMANENT_KINDS}
     return counted, without
 
 
@@ -74,7 +74,7 @@ def remove_due_content(
         RetentionRefused: A record is not what was written: it stays, as evidence of that.
         StoreUnavailable: The database does not answer, or is read all the time; run it again.
     """
-    lines = list(table.due(now))
+    lines = list(table.cutoffs(now))
     places = _due_indexes(log, lines)
     for start in range(0, len(places), batch):
         with log.database.writing() as connection:
@@ -89,7 +89,7 @@ def remove_due_content(
     reclaim_deleted_rows(log.database, RECORDS.name)
 
 
-def _due_indexes(log: RecordLog, lines: Sequence[Due]) -> "array[int]":
+def _due_indexes(log: RecordLog, lines: Sequence[RetentionCutoff]) -> "array[int]":
     """Give the places of the records that are due and not held, ascending: 8 bytes each, read in one pass."""
     found = array("q")
     if not lines:
@@ -107,7 +107,9 @@ def _due_indexes(log: RecordLog, lines: Sequence[Due]) -> "array[int]":
     return found
 
 
-def _rows_still_due(connection: Connection, lines: Sequence[Due], places: Sequence[int]) -> list[tuple[Row[Any], Due]]:
+def _rows_still_due(
+    connection: Connection, lines: Sequence[RetentionCutoff], places: Sequence[int]
+) -> list[tuple[Row[Any], RetentionCutoff]]:
     """Give which of these records are due and not held now that nobody else writes, checked."""
     held = read_tags_on_hold(connection)
     wanted = select(RECORDS).where(RECORDS.c.record_index.in_(places), _due_condition(lines))
@@ -115,26 +117,26 @@ def _rows_still_due(connection: Connection, lines: Sequence[Due], places: Sequen
     return [(_check_intact(row), _matching_line(row, lines)) for row in rows if row.customer_tag not in held]
 
 
-def _due_condition(lines: Sequence[Due]) -> ColumnElement[bool]:
+def _due_condition(lines: Sequence[RetentionCutoff]) -> ColumnElement[bool]:
     """Give the condition for records that any line removes, holds aside."""
     return or_(*(and_(*_line_conditions(due)) for due in lines))
 
 
-def _line_conditions(due: Due) -> tuple[ColumnElement[bool], ...]:
+def _line_conditions(due: RetentionCutoff) -> tuple[ColumnElement[bool], ...]:
     """Give the condition for records that a line removes, holds aside."""
-    line, market = due.line, RECORDS.c.market
+    line, market = due.rule, RECORDS.c.market
     of_market = or_(market.is_(None), market.not_in(due.others)) if line.market == "*" else market == line.market
     old = RECORDS.c.time_us < (due.before - EPOCH) // MICROSECOND
     return RECORDS.c.kind == line.kind, of_market, old, RECORDS.c.ciphertext.is_not(None)
 
 
-def _matching_line(row: Row[Any], lines: Sequence[Due]) -> Due:
+def _matching_line(row: Row[Any], lines: Sequence[RetentionCutoff]) -> RetentionCutoff:
     """Give the line that removes a record."""
     return next(
         due
         for due in lines
-        if due.line.kind == row.kind
-        and (row.market == due.line.market or (due.line.market == "*" and row.market not in due.others))
+        if due.rule.kind == row.kind
+        and (row.market == due.rule.market or (due.rule.market == "*" and row.market not in due.others))
     )
 
 
@@ -153,13 +155,15 @@ def _check_intact(row: Row[Any]) -> Row[Any]:
     return row
 
 
-def _retention_entry(found: Sequence[tuple[Row[Any], Due]], table: RetentionTable, now: dt.datetime) -> LogEntry:
+def _retention_entry(
+    found: Sequence[tuple[Row[Any], RetentionCutoff]], table: RetentionTable, now: dt.datetime
+) -> LogEntry:
     """Give the entry that records what is removed: places and hashes in its header, the lines in its body."""
     body = pb.RetentionRecord(table_version=table.document.version, table_sha256=table.sha256)
-    counts = Counter(due.line for _, due in found)
-    for due in table.due(now):
-        if count := counts[due.line]:
-            line = due.line
+    counts = Counter(due.rule for _, due in found)
+    for due in table.cutoffs(now):
+        if count := counts[due.rule]:
+            line = due.rule
             before = timestamp(due.before)
             body.lines.add(market=line.market, kind=line.kind, years=line.years, before_time=before, count=count)
     return LogEntry(

@@ -20,9 +20,9 @@ from server.stores.key_tables import WRAPPED_KEYS
 from tests.client.page import Page
 from tests.client.terminal import piped
 from tests.conftest import Serving
-from tests.server.audits import PURPOSE, decide, row_of, set_columns
+from tests.server.audits import PURPOSE, read_row, score_customer, set_columns
 from tests.server.requests import euros, numbers
-from tests.server.servers import bring
+from tests.server.servers import copy_bundle
 from tests.small import SmallFamily
 
 OTHER_KEY = SigningKey("example.com/other", b"\x07" * 32).verifier().text()
@@ -36,7 +36,7 @@ async def typed(serving: Serving, *words: str) -> tuple[int, str]:
 
 async def a_decision(serving: Serving) -> credit_pb2.CreditDecision:
     """Decide something that has reasons of model and policy."""
-    decision = await decide(serving, 4, requested_amount=euros(60_000), features=numbers(turnover=9_000.0))
+    decision = await score_customer(serving, 4, requested_amount=euros(60_000), features=numbers(turnover=9_000.0))
     assert len(decision.assessment.reasons.reasons) >= 2
     return decision
 
@@ -75,7 +75,7 @@ async def test_the_page_says_who_asked_what_was_known_why_and_by_what(
 
 
 async def test_the_page_and_the_terminal_show_amounts_of_millions_in_full(serving: Serving, tmp_path: Path) -> None:
-    decision_id = (await decide(serving, 4, features=numbers(turnover=1_234_567.89))).record_ref.decision_id
+    decision_id = (await score_customer(serving, 4, features=numbers(turnover=1_234_567.89))).record_ref.decision_id
 
     page = await page_of(serving, decision_id, tmp_path)
     _, said = await typed(serving, "decision", decision_id)
@@ -221,7 +221,7 @@ async def test_a_key_that_cannot_be_read_is_refused_before_anything_is_asked(ser
 
 async def test_a_changed_record_fails_the_evidence_for_programs_too(serving: Serving) -> None:
     decision_id = (await a_decision(serving)).record_ref.decision_id
-    set_columns(serving, decision_id, header=row_of(serving, decision_id).header + b" ")
+    set_columns(serving, decision_id, header=read_row(serving, decision_id).header + b" ")
 
     status, _, _ = await piped(serving, "evidence", decision_id, "--purpose", PURPOSE, "--json")
 
@@ -230,7 +230,7 @@ async def test_a_changed_record_fails_the_evidence_for_programs_too(serving: Ser
 
 async def test_a_changed_record_fails_the_replay_and_says_where(serving: Serving) -> None:
     decision_id = (await a_decision(serving)).record_ref.decision_id
-    ciphertext = bytearray(row_of(serving, decision_id).ciphertext)
+    ciphertext = bytearray(read_row(serving, decision_id).ciphertext)
     ciphertext[-1] ^= 1
     set_columns(serving, decision_id, ciphertext=bytes(ciphertext))
 
@@ -246,7 +246,7 @@ async def test_what_is_erased_is_said_and_its_proof_is_shown(serving: Serving, t
     log = serving.application.log
     assert log is not None
     with log.key_store.database.writing() as connection:
-        connection.execute(delete(WRAPPED_KEYS).where(WRAPPED_KEYS.c.key_id == row_of(serving, decision_id).key_id))
+        connection.execute(delete(WRAPPED_KEYS).where(WRAPPED_KEYS.c.key_id == read_row(serving, decision_id).key_id))
 
     to = tmp_path / "erased.html"
     status, said = await typed(serving, "evidence", decision_id, "--purpose", PURPOSE, "--html", str(to))
@@ -261,7 +261,7 @@ async def test_what_is_erased_is_said_and_its_proof_is_shown(serving: Serving, t
 
 async def test_what_another_bundle_would_have_said_is_marked(serving: Serving, other: SmallFamily) -> None:
     decision_id = (await a_decision(serving)).record_ref.decision_id
-    bring(other.bundle_folder, serving.settings.bundles)
+    copy_bundle(other.bundle_folder, serving.settings.bundles)
 
     words = ("replay", decision_id, "--purpose", PURPOSE, "--what-if", other.bundle_folder.name)
     status, said = await typed(serving, *words)
@@ -275,7 +275,7 @@ async def test_what_another_bundle_would_have_said_is_marked(serving: Serving, o
 
 
 async def test_decisions_are_listed_and_sampled(serving: Serving) -> None:
-    made = [await decide(serving, number) for number in range(5)]
+    made = [await score_customer(serving, number) for number in range(5)]
 
     status, listed = await typed(serving, "decisions", "--market", "DE", "--count", "2", "--from", "2020-01-01")
     _, content = await typed(serving, "decisions", "--json", "--decision", "not_scorable")

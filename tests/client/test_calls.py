@@ -21,7 +21,7 @@ from grounds_client.calls import About, Client, money_of
 from grounds_client.errors import CallFailed
 from server.config import Settings
 from tests.conftest import ROOT, Serving
-from tests.server.servers import held_up, served
+from tests.server.servers import block_store_threads, serve
 
 Answer = TypeVar("Answer")
 CUSTOMER, AMOUNT = ("DE", "C00000"), (Decimal("500.25"), "EUR")
@@ -122,7 +122,7 @@ async def test_a_list_is_refused_when_it_is_read(serving: Serving) -> None:
 
 
 async def test_a_call_that_is_not_answered_in_time_is_said_to_be_late(serving: Serving) -> None:
-    with held_up(serving):
+    with block_store_threads(serving):
         error = await failure(serving, lambda client: client.score_credit(CUSTOMER, AMOUNT), seconds=0.2)
 
     assert (error.code, error.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "")
@@ -155,7 +155,7 @@ async def test_calls_that_are_made_while_the_server_starts_are_answered(small_se
 
     calls = [asyncio.create_task(asyncio.to_thread(early)) for _ in range(20)]
     await asyncio.wait(calls, timeout=0.6)  # long enough for the first try of each to have failed
-    async with served(settings):
+    async with serve(settings):
         answers = await asyncio.gather(*calls, return_exceptions=True)
 
     assert [answer for answer in answers if isinstance(answer, BaseException)] == []

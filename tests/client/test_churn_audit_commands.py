@@ -14,7 +14,7 @@ from grounds_client.churn_page import churn_page
 from grounds_client.churn_proof import churn_checks
 from grounds_client.evidence_parts import Told
 from grounds_record.note import SigningKey, parse_verifier_key
-from server.application import now
+from server.application import utc_now
 from server.maintenance.erasure import erase_customer
 from tests.client.terminal import piped
 from tests.client.test_audit_commands import Page, typed
@@ -184,7 +184,7 @@ async def test_what_is_erased_and_what_an_earlier_release_loaded_is_said(serving
     add_old_run(serving.application.log, "FR")
 
     old, told = await typed(serving, "evidence", OLD_ID, *ME, "--purpose", PURPOSE)
-    erase_customer(serving.application.log, ME, "request 7", now())
+    erase_customer(serving.application.log, ME, "request 7", utc_now())
     to = tmp_path / "erased.html"
     status, said = await typed(serving, "evidence", evidence.run_id, *ME, "--purpose", PURPOSE, "--html", str(to))
 

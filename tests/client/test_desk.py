@@ -11,14 +11,14 @@ from grounds.credit.v1 import credit_pb2 as pb
 from grounds_client.__main__ import app
 from tests.client.terminal import typed
 from tests.conftest import Serving
-from tests.server.events import decided, read
+from tests.server.events import read_decision, score_with_outcome
 
 WHO = ("--user", "u17", "--role", "CREDIT_MANAGER", "--limit", "50000EUR")
 NOBODY = "00000000-0000-0000-0000-000000000000"
 
 
 async def test_what_a_desk_records_is_shown_with_the_decision(serving: Serving) -> None:
-    decision = await decided(serving, pb.DECISION_APPROVE)
+    decision = await score_with_outcome(serving, pb.DECISION_APPROVE)
     name, day = decision.record_ref.decision_id, f"{decision.record_ref.decide_time.ToDatetime():%Y-%m-%d}"
     fraud = ("--reason", "FRAUD_SUSPECTED", *WHO, "--locale", "de", "--comment", "[see] the file")
 
@@ -42,7 +42,7 @@ async def test_what_a_desk_records_is_shown_with_the_decision(serving: Serving) 
 
 
 async def test_a_program_gets_the_contracts_json_and_the_same_request_id_the_same_answer(serving: Serving) -> None:
-    decision = await decided(serving, pb.DECISION_APPROVE)
+    decision = await score_with_outcome(serving, pb.DECISION_APPROVE)
     name, day = decision.record_ref.decision_id, f"{decision.record_ref.decide_time.ToDatetime():%Y-%m-%d}"
     words = ("outcome", name, "dpd", "--days", "31", "--on", day, "--json", "--request-id", str(uuid.uuid4()))
 
@@ -58,11 +58,11 @@ async def test_a_program_gets_the_contracts_json_and_the_same_request_id_the_sam
     assert Parse(first.stdout, pb.Outcome()).days_past_due.days == 31
     assert "default, DPD_90, corrects " in fixed.stdout
     assert cured.stdout.endswith(": cured\n")
-    assert len((await read(serving, decision)).outcomes) == 3
+    assert len((await read_decision(serving, decision)).outcomes) == 3
 
 
 async def test_what_the_policy_does_not_allow_is_told_field_by_field_with_status_1(serving: Serving) -> None:
-    decision = await decided(serving, pb.DECISION_DECLINE, 20_000)
+    decision = await score_with_outcome(serving, pb.DECISION_DECLINE, 20_000)
 
     done = await typed(
         serving, "override", decision.record_ref.decision_id, "approve", "--reason", "WHIM", *WHO[:4], "--limit", "9EUR"

@@ -18,7 +18,7 @@ from grounds_client.calls import Client
 from grounds_client.errors import PullRefused
 from grounds_client.pull import Pull, Pulled
 from grounds_client.pull_table import FILE, OWN, applied, read_file, row_of, write_file
-from server.application import now
+from server.application import utc_now
 from server.load import runs
 from server.stores.runs.erasure import erase_predictions
 from tests.conftest import Serving
@@ -61,7 +61,7 @@ def load(serving: Serving, churn: ChurnFamily, folder: Path, seed: int) -> None:
     path = write_run(folder / f"run-{seed}.parquet", churn.model, plain_rows(churn.model, customers(seed), as_of))
     usual, runs.BATCH_ROWS = runs.BATCH_ROWS, 10
     try:
-        load_file(serving.application.database, path, now())
+        load_file(serving.application.database, path, utc_now())
     finally:
         runs.BATCH_ROWS = usual
 
@@ -194,7 +194,7 @@ async def test_the_file_says_what_the_pages_say_in_the_language_asked_for(
     serving: Serving, churn_family: ChurnFamily, tmp_path: Path
 ) -> None:
     rows = scored_rows(churn_family.model, churn_family.customers.head(200), FIRST)
-    load_file(serving.application.database, write_run(tmp_path / "run.parquet", churn_family.model, rows), now())
+    load_file(serving.application.database, write_run(tmp_path / "run.parquet", churn_family.model, rows), utc_now())
     for locale in ("", "de", "de-AT", "fr"):
         await pulled(serving, to := tmp_path / f"risks-{locale}.parquet", locale=locale)
 
@@ -206,7 +206,7 @@ async def test_an_erased_customer_leaves_the_file(serving: Serving, churn_family
     load(serving, churn_family, tmp_path, 0)
     await pulled(serving, to := tmp_path / "risks.parquet")
     with serving.application.database.writing() as connection:
-        erase_predictions(connection, "DE", "C001", now())
+        erase_predictions(connection, "DE", "C001", utc_now())
 
     done, _ = await pulled(serving, to)
 

@@ -23,8 +23,8 @@ from server.config import Settings
 from server.stores.database import Database
 from tests.compat.__main__ import QUESTIONS, settings_of
 from tests.conftest import Serving
-from tests.server.audits import MODES, decide, evidence, replay
-from tests.server.servers import served
+from tests.server.audits import MODES, read_evidence, replay, score_customer
+from tests.server.servers import serve
 
 WRITTEN = sorted(path for path in Path(__file__).parent.iterdir() if (path / "answers.json").is_file())
 
@@ -45,7 +45,7 @@ async def past(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
     folder = shutil.copytree(request.param, tmp_path / "past")
     settings = settings_of(folder, tmp_path)
     answers = json.loads((folder / "answers.json").read_text())
-    async with served(settings) as serving:
+    async with serve(settings) as serving:
         yield Past(folder, settings, serving, {name: base64.b64decode(text) for name, text in answers.items()})
 
 
@@ -76,7 +76,7 @@ async def test_a_decision_of_then_reads_back_byte_for_byte_and_its_evidence_show
     for name, content in past.answers.items():
         request = credit_pb2.GetCreditDecisionRequest(decision_id=name)
         decision = (await past.serving.credit.GetCreditDecision(request)).credit_decision
-        found = await evidence(past.serving, name)
+        found = await read_evidence(past.serving, name)
 
         assert decision.SerializeToString(deterministic=True) == content == found.record.answer
         assert found.decision == decision
@@ -100,7 +100,7 @@ async def test_a_decision_of_then_replays(past: Past) -> None:
 async def test_the_log_of_then_goes_on_and_continues_the_checkpoint_of_then(past: Past) -> None:
     key = parse_verifier_key((past.folder / "key.pub").read_text().strip())
     old = open_checkpoint((past.folder / "checkpoint.txt").read_text(), key)
-    await decide(past.serving)
+    await score_customer(past.serving)
 
     newest = await past.serving.audit.GetCheckpoint(audit_pb2.GetCheckpointRequest())
     request = audit_pb2.GetConsistencyProofRequest(old_size=old.size)

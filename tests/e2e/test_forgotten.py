@@ -31,7 +31,7 @@ from tests.server.conftest import churn_database, churn_family, churn_settings, 
 from tests.server.events import outcome_request, override_request
 from tests.server.record_logs import NOW, opened
 from tests.server.requests import customer, numbers, refusal, score_request
-from tests.server.servers import served
+from tests.server.servers import serve
 
 __all__ = ["churn_database", "churn_family", "churn_settings", "postgres"]
 WHO = "CANARY-4711"
@@ -149,7 +149,7 @@ async def serving(churn_settings: Settings, tmp_path: Path) -> AsyncIterator[Ser
     engine.dispose()
     anchors = tmp_path / "anchors"
     anchors.mkdir()
-    async with served(churn_settings.model_copy(update={"anchor_folder": anchors, "anchor_seconds": 0.1})) as found:
+    async with serve(churn_settings.model_copy(update={"anchor_folder": anchors, "anchor_seconds": 0.1})) as found:
         yield found
 
 

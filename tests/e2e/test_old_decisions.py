@@ -8,9 +8,9 @@ import pytest
 from grounds.credit.v1 import credit_pb2 as pb
 from server.config import Settings
 from tests.conftest import Serving
-from tests.server.audits import MODES, decide, evidence, replay
+from tests.server.audits import MODES, read_evidence, replay, score_customer
 from tests.server.requests import numbers
-from tests.server.servers import served, swap, until
+from tests.server.servers import serve, swap_model, wait_until
 from tests.small import POLICY, SmallFamily
 
 AT_ONCE = 32
@@ -35,7 +35,9 @@ async def decisions(serving: Serving, count: int) -> list[pb.CreditDecision]:
 
     async def one(number: int) -> None:
         given = numbers(turnover=5_000.0 + 97 * (number % 200))
-        found[number] = await decide(serving, number % CUSTOMERS, features=given, locale=("de", "en")[number % 2])
+        found[number] = await score_customer(
+            serving, number % CUSTOMERS, features=given, locale=("de", "en")[number % 2]
+        )
 
     await each(one, count)
     return found
@@ -43,13 +45,13 @@ async def decisions(serving: Serving, count: int) -> list[pb.CreditDecision]:
 
 async def renew(serving: Serving, other: SmallFamily, write: Callable[[str], int]) -> None:
     """Activate another bundle and another policy."""
-    await swap(serving, other.bundle_folder)
+    await swap_model(serving, other.bundle_folder)
     write(OF_TODAY)
 
     async def holds() -> bool:
-        return (await decide(serving)).assessment.policy_result.policy_version == "test-2"
+        return (await score_customer(serving)).assessment.policy_result.policy_version == "test-2"
 
-    await until(holds)
+    await wait_until(holds)
 
 
 async def check_unchanged(serving: Serving, before: Sequence[pb.CreditDecision]) -> None:
@@ -61,7 +63,7 @@ async def check_unchanged(serving: Serving, before: Sequence[pb.CreditDecision])
         content = decision.SerializeToString(deterministic=True)
         answer = await serving.credit.GetCreditDecision(pb.GetCreditDecisionRequest(decision_id=decision_id))
         assert answer.credit_decision.SerializeToString(deterministic=True) == content
-        found = await evidence(serving, decision_id)
+        found = await read_evidence(serving, decision_id)
         assert found.record.answer == content
         assert found.decision.assessment.reasons == decision.assessment.reasons
         assert found.policy.version == "test-1"
@@ -80,7 +82,7 @@ async def test_every_decision_reads_back_replays_to_match_and_shows_its_reasons_
 ) -> None:
     path = small_settings.bundles.parent / "policy_of_today.toml"
     path.write_text(POLICY)
-    async with served(small_settings.model_copy(update={"policy": path})) as serving:
+    async with serve(small_settings.model_copy(update={"policy": path})) as serving:
         before = await decisions(serving, count)
         await renew(serving, other, path.write_text)
         after = await decisions(serving, 20)

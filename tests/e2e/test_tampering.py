@@ -22,7 +22,7 @@ from server.stores.tables import LOG_HEAD, RECORDS
 from tests.conftest import Serving
 from tests.server.record_logs import entry
 from tests.server.requests import customer, score_request
-from tests.server.servers import served
+from tests.server.servers import serve
 
 SIZE, KEPT, PLACE = 20, 13, 6
 COLUMNS = [column.name for column in RECORDS.columns]
@@ -57,7 +57,7 @@ class Auditor:
 @pytest.fixture
 async def auditor(small_settings: Settings, tmp_path: Path) -> AsyncIterator[Auditor]:
     """Record 20 decisions; keep the checkpoint of the first 13."""
-    async with served(small_settings) as serving:
+    async with serve(small_settings) as serving:
         found = Auditor(serving, tmp_path)
         log = serving.application.log
         assert log is not None

@@ -10,8 +10,8 @@ import pytest
 from models.model import Model, open_model
 from models.schema import Schema
 from models.sign_conflicts import best_baseline_values, sign_conflicts
-from server.decisions.assessment import Assessment, Input, Question, assess
-from server.decisions.policy import Outcome, read_policy
+from server.decisions.assessment import Assessment, CreditQuestion, SourcedValue, assess
+from server.decisions.policy import PolicyOutcome, read_policy
 from tests.small import SmallFamily, made_customers
 
 NOW = dt.datetime(2026, 2, 1, tzinfo=dt.UTC)
@@ -37,10 +37,10 @@ def with_sign(model: Model, name: str, sign: int) -> Model:
 def assessed(small: SmallFamily, model: Model, **values: float) -> Assessment:
     """Assess a customer with these values."""
     policy = read_policy(small.policy)
-    inputs = {name: Input(value, "STORE", NOW) for name, value in (TYPICAL | values).items()}
+    inputs = {name: SourcedValue(value, "STORE", NOW) for name, value in (TYPICAL | values).items()}
     section = policy.section("DE", "STANDARD", NOW.date())
     assert section is not None
-    return assess(model, policy, Question(section, inputs, {}, Decimal(100), NOW, "en"))
+    return assess(model, policy, CreditQuestion(section, inputs, {}, Decimal(100), NOW, "en"))
 
 
 def contradictions(model: Model, values: dict[str, float]) -> tuple[str, ...]:
@@ -80,7 +80,7 @@ def test_a_contradiction_goes_to_a_person_and_is_told_and_recorded_as_a_rule(sma
     found, right = (assessed(small, each, turnover=100.0) for each in (wrong, model))
 
     rule = next(rule for rule in found.rules if rule.code == "REASON_AGAINST_SIGN")
-    assert rule.best is Outcome.REFER
-    assert found.outcome >= Outcome.REFER
+    assert rule.best is PolicyOutcome.REFER
+    assert found.outcome >= PolicyOutcome.REFER
     assert any(reason.code == "REASON_AGAINST_SIGN" and "turnover" in reason.text for reason in found.reasons)
     assert all(rule.passed for rule in right.rules if rule.code == "REASON_AGAINST_SIGN")

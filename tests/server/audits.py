@@ -13,18 +13,18 @@ from tests.conftest import Serving
 from tests.server.requests import customer, numbers, score_request
 
 PURPOSE = "Annual review 2026, case 17"
-ME = ("FR", "C00701")  # a customer of the small churn run
+CHURN_CUSTOMER = ("FR", "C00701")  # a customer of the small churn run
 MODES = ("VERIFY", "FEATURES", "SCORE", "EXPLANATION")
 
 
-async def decide(serving: Serving, number: int = 0, **changes: Any) -> credit_pb2.CreditDecision:
+async def score_customer(serving: Serving, number: int = 0, **changes: Any) -> credit_pb2.CreditDecision:
     """Let the server decide about a customer of the small family."""
     who = customer("DE" if number % 2 == 0 else "FR", f"C{number:05d}")
     asked = {"customer": who, "features": numbers(turnover=20_000.0 + number), "locale": "de"} | changes
     return (await serving.credit.ScoreCredit(score_request(**asked))).credit_decision
 
 
-async def evidence(serving: Serving, decision_id: str, purpose: str = PURPOSE) -> audit_pb2.Evidence:
+async def read_evidence(serving: Serving, decision_id: str, purpose: str = PURPOSE) -> audit_pb2.Evidence:
     """Read evidence."""
     request = audit_pb2.GetEvidenceRequest(decision_id=decision_id, purpose=purpose)
     return (await serving.audit.GetEvidence(request)).evidence
@@ -47,7 +47,7 @@ async def replay(serving: Serving, decision_id: str, *modes: str, bundle_id: str
     return found
 
 
-def row_of(serving: Serving, record_id: str) -> Any:
+def read_row(serving: Serving, record_id: str) -> Any:
     """Read a row of the log as it is."""
     with serving.application.database.reading() as connection:
         return connection.execute(select(RECORDS).where(RECORDS.c.record_id == record_id)).one()
@@ -59,7 +59,7 @@ def set_columns(serving: Serving, record_id: str, **values: Any) -> None:
         connection.execute(update(RECORDS).where(RECORDS.c.record_id == record_id).values(**values))
 
 
-async def churn_evidence(
+async def read_churn_evidence(
     serving: Serving, run_id: str, market: str, customer_id: str, **asked: Any
 ) -> audit_pb2.ChurnEvidence:
     """Read the evidence of a risk."""
@@ -83,7 +83,7 @@ async def churn_replay(
     return {evidence_pb2.ReplayMode.Name(each.mode).removeprefix("REPLAY_MODE_"): each for each in answer.results}
 
 
-def readings(serving: Serving) -> list[evidence_pb2.EvidenceReadingRecord]:
+def read_readings(serving: Serving) -> list[evidence_pb2.EvidenceReadingRecord]:
     """Open every record of a reading."""
     log = serving.application.log
     assert log is not None
@@ -94,38 +94,40 @@ def readings(serving: Serving) -> list[evidence_pb2.EvidenceReadingRecord]:
     return [evidence_pb2.EvidenceReadingRecord.FromString(kept.body) for kept in bodies if kept is not None]
 
 
-def log_of(serving: Serving) -> RecordLog:
+def record_log(serving: Serving) -> RecordLog:
     """Give the log of a server."""
     assert serving.application.log is not None
     return serving.application.log
 
 
-def run_of(serving: Serving, market: str = "FR") -> str:
+def first_run_id(serving: Serving, market: str = "FR") -> str:
     """Give the first run of a market."""
     wanted = select(RUNS.c.run_id).where(RUNS.c.market == market).order_by(RUNS.c.run_number).limit(1)
     with serving.application.database.reading() as connection:
         return str(connection.execute(wanted).scalar_one())
 
 
-def record_id_of(run_id: str) -> str:
+def run_record_id(run_id: str) -> str:
     """Write a run's name as a UUID."""
     return "-".join((run_id[:8], run_id[8:12], run_id[12:16], run_id[16:20], run_id[20:]))
 
 
-async def verdicts(serving: Serving, *modes: str, of: tuple[str, str] = ME, run_id: str = "") -> dict[str, str | None]:
+async def replay_verdicts(
+    serving: Serving, *modes: str, of: tuple[str, str] = CHURN_CUSTOMER, run_id: str = ""
+) -> dict[str, str | None]:
     """Replay; gives the verdicts' names."""
-    found = await churn_replay(serving, run_id or run_of(serving, of[0]), *of, *modes)
+    found = await churn_replay(serving, run_id or first_run_id(serving, of[0]), *of, *modes)
     return {mode: result.WhichOneof("verdict") for mode, result in found.items()}
 
 
-async def runs(serving: Serving) -> list[churn_pb2.ChurnRun]:
+async def list_runs(serving: Serving) -> list[churn_pb2.ChurnRun]:
     """List the runs."""
     return list((await serving.churn.ListChurnRuns(churn_pb2.ListChurnRunsRequest())).runs)
 
 
-def asked(serving: Serving, run_id: str = "", of: tuple[str, str] = ME) -> Any:
+def evidence_call(serving: Serving, run_id: str = "", of: tuple[str, str] = CHURN_CUSTOMER) -> Any:
     """Ask for evidence, not yet answered."""
     request = churn_evidence_pb2.GetChurnEvidenceRequest(
-        run_id=run_id or run_of(serving, of[0]), customer=customer(*of), purpose=PURPOSE
+        run_id=run_id or first_run_id(serving, of[0]), customer=customer(*of), purpose=PURPOSE
     )
     return serving.audit.GetChurnEvidence(request)

@@ -7,7 +7,7 @@ from typing import Any
 
 import server.maintenance.erasure
 from grounds.churn.v1 import churn_pb2 as pb
-from server.application import now
+from server.application import utc_now
 from tests.conftest import Serving
 from tests.server.churn_runs import ChurnFamily, plain_rows, write_run
 from tests.server.loading import load_file
@@ -31,7 +31,7 @@ async def pages(serving: Serving, **asked: Any) -> AsyncIterator[pb.ListChurnRis
         asked.pop("delta_token", None)
 
 
-async def synced(serving: Serving, copy: Copy, **asked: Any) -> str:
+async def synchronize(serving: Serving, copy: Copy, **asked: Any) -> str:
     """Bring a copy in step as the contract says; gives the delta token."""
     async for page in pages(serving, **asked):
         for risk in page.churn_risks:
@@ -47,15 +47,17 @@ async def synced(serving: Serving, copy: Copy, **asked: Any) -> str:
     return page.delta_token
 
 
-async def load(serving: Serving, churn: ChurnFamily, log_odds: dict[str, float | None], as_of: dt.datetime) -> None:
+async def load_customers(
+    serving: Serving, churn: ChurnFamily, log_odds: dict[str, float | None], as_of: dt.datetime
+) -> None:
     """Load a run of these customers."""
     folder = churn.folder / f"runs-{random.getrandbits(60):x}"
     folder.mkdir()
     path = write_run(folder / "run.parquet", churn.model, plain_rows(churn.model, log_odds, as_of))
-    load_file(serving.application.database, path, now())
+    load_file(serving.application.database, path, utc_now())
 
 
-def made(seed: int, count: int = 60) -> dict[str, float | None]:
+def random_customers(seed: int, count: int = 60) -> dict[str, float | None]:
     """Make customers: of any three, one changes with the seed, one comes and goes, one stays as it is."""
     chance = random.Random(seed)  # noqa: S311 - made data
     found: dict[str, float | None] = {}
@@ -74,6 +76,6 @@ def erase(serving: Serving, customer_id: str) -> int:
     assert serving.application.log is not None
     return len(
         server.maintenance.erasure.erase_customer(
-            serving.application.log, ("DE", customer_id), "request 7", now()
+            serving.application.log, ("DE", customer_id), "request 7", utc_now()
         ).run_rows
     )

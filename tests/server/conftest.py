@@ -14,7 +14,7 @@ from server.stores.database import Database
 from tests.conftest import LOAD_TIME, Serving
 from tests.server.churn_runs import ChurnFamily, write_churn_family
 from tests.server.loading import FOLDERS, load_file
-from tests.server.servers import bring, served
+from tests.server.servers import copy_bundle, serve
 from tests.small import SPEC, SmallFamily, write_small_family
 
 
@@ -55,8 +55,8 @@ def churn_settings(churn_database: Path, small_settings: Settings) -> Settings:
 @pytest.fixture
 async def churn_serving(churn_settings: Settings, churn_family: ChurnFamily) -> AsyncIterator[Serving]:
     """Serve a run, with the bundle that scored it in the catalog."""
-    bring(churn_family.bundle_folder, churn_settings.bundles)
-    async with served(churn_settings) as found:
+    copy_bundle(churn_family.bundle_folder, churn_settings.bundles)
+    async with serve(churn_settings) as found:
         yield found
 
 

@@ -14,7 +14,7 @@ SAFE = numbers(turnover=5_000_000, years=60)
 RISKY = numbers(turnover=100, years=0)
 
 
-async def decided(serving: Serving, wanted: int, amount: int = 500) -> pb.CreditDecision:
+async def score_with_outcome(serving: Serving, wanted: int, amount: int = 500) -> pb.CreditDecision:
     """Get a decision of an outcome: some customer has it with one of two sets of values."""
     for number in range(0, 60, 2):
         for values in (SAFE, RISKY):
@@ -40,7 +40,7 @@ def override_request(of: pb.CreditDecision, /, **changes: Any) -> pb.RecordOverr
     return pb.RecordOverrideRequest(**{**asked, **changes})
 
 
-def approval(of: pb.CreditDecision, /, **changes: Any) -> pb.RecordOverrideRequest:
+def approval_request(of: pb.CreditDecision, /, **changes: Any) -> pb.RecordOverrideRequest:
     """Ask to approve."""
     return override_request(of, **{"decision": pb.DECISION_APPROVE, "reason_code": "NEW_INFORMATION", **changes})
 
@@ -58,7 +58,7 @@ def outcome_request(decision: pb.CreditDecision, **changes: Any) -> pb.RecordOut
     return pb.RecordOutcomeRequest(**{**asked, **changes})
 
 
-async def read(serving: Serving, decision: Message) -> pb.GetCreditDecisionResponse:
+async def read_decision(serving: Serving, decision: Message) -> pb.GetCreditDecisionResponse:
     """Read a decision with what came after it."""
     asked = pb.GetCreditDecisionRequest(decision_id=decision.record_ref.decision_id)  # type: ignore[attr-defined]
     return await serving.credit.GetCreditDecision(asked)

@@ -15,7 +15,7 @@ from grounds.credit.v1 import credit_pb2 as pb
 from grounds.customer.v1.customer_pb2 import Customer
 from grounds.explain.v1.explain_pb2 import FeatureValue
 
-NOBODY = "NOBODY77"
+UNKNOWN_CUSTOMER = "NOBODY77"
 # gRPC refuses larger trailers, at random up to 16 KB and always above; some room is left for its own entries.
 TRAILER_BYTES_MAX = 8000
 
@@ -102,7 +102,7 @@ def simulate_request(**changes: Any) -> pb.SimulateCreditRequest:
     return pb.SimulateCreditRequest(**{**asked, **changes})
 
 
-def raw(channel: grpc.aio.Channel, method: str) -> Any:
+def raw_method(channel: grpc.aio.Channel, method: str) -> Any:
     """Call a method of CreditService with bytes and get bytes, as they are on the wire."""
     return channel.unary_unary(f"/grounds.credit.v1.CreditService/{method}")
 
@@ -110,10 +110,10 @@ def raw(channel: grpc.aio.Channel, method: str) -> Any:
 def field(number: int, content: bytes | Message) -> bytes:
     """Write one field of wire type 2: what a client of another contract, or another language, might send."""
     value = content if isinstance(content, bytes) else content.SerializeToString()
-    return varint(number << 3 | 2) + varint(len(value)) + value
+    return _varint(number << 3 | 2) + _varint(len(value)) + value
 
 
-def varint(number: int) -> bytes:
+def _varint(number: int) -> bytes:
     """Write a number as protobuf does: seven bits a byte, the least first."""
     content = bytearray()
     while number > 127:

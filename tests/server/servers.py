@@ -14,7 +14,7 @@ from grounds.model.v1 import model_pb2
 from models.catalog import activate
 from server.application import Application
 from server.config import Settings
-from server.edges.thread_pool import Threads
+from server.edges.thread_pool import StoreThreads
 from server.stores.tables import RECORDS
 from tests.conftest import Serving
 
@@ -22,7 +22,7 @@ PATIENCE_SECONDS = 10.0
 
 
 @asynccontextmanager
-async def served(settings: Settings) -> AsyncIterator[Serving]:
+async def serve(settings: Settings) -> AsyncIterator[Serving]:
     """Serve with these settings."""
     application = Application(settings)
     await application.start()
@@ -33,7 +33,7 @@ async def served(settings: Settings) -> AsyncIterator[Serving]:
         await application.stop()
 
 
-def not_started(application: Application) -> None:
+def release_unstarted(application: Application) -> None:
     """Let go of what a server holds that refused to start."""
     application.threads.close()
     application.readers.close()
@@ -42,61 +42,63 @@ def not_started(application: Application) -> None:
     application.database.close()
 
 
-def kept(serving: Serving) -> int:
+def record_count(serving: Serving) -> int:
     """Count the decisions in the table."""
     with serving.application.database.reading() as connection:
         return connection.execute(select(func.count()).select_from(RECORDS)).scalar_one()
 
 
 @contextmanager
-def held_up(serving: Serving, threads: Threads | None = None) -> Iterator[Callable[[int], Awaitable[None]]]:
+def block_store_threads(
+    serving: Serving, threads: StoreThreads | None = None
+) -> Iterator[Callable[[int], Awaitable[None]]]:
     """Keep every store thread busy, of the loan desk where no others are named.
 
     The body gets what waits until so many calls stand before the store.
     """
-    free, pool = threading.Event(), (threads or serving.application.threads).pool
+    free, pool = threading.Event(), (threads or serving.application.threads)._pool
     for _ in range(serving.settings.store_threads):
         pool.submit(free.wait, PATIENCE_SECONDS)
     try:
-        yield lambda count: until(lambda: asyncio.sleep(0, pool._work_queue.qsize() >= count))
+        yield lambda count: wait_until(lambda: asyncio.sleep(0, pool._work_queue.qsize() >= count))
     finally:
         free.set()
 
 
-async def until(holds: Callable[[], Awaitable[bool]]) -> None:
+async def wait_until(holds: Callable[[], Awaitable[bool]]) -> None:
     """Look again and again until it holds, or fail at the deadline."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not await holds():  # noqa: ASYNC110 - files and counters set no event
             await asyncio.sleep(0.01)
 
 
-async def listed(serving: Serving) -> dict[str, model_pb2.ModelSummary]:
+async def list_models(serving: Serving) -> dict[str, model_pb2.ModelSummary]:
     """Give the catalog as the server tells it, by bundle."""
     answer = await serving.models.ListModels(model_pb2.ListModelsRequest())
     return {summary.bundle_id: summary for summary in answer.models}
 
 
-async def until_state(serving: Serving, bundle_id: str, state: model_pb2.ModelState) -> model_pb2.ModelSummary:
+async def wait_for_state(serving: Serving, bundle_id: str, state: model_pb2.ModelState) -> model_pb2.ModelSummary:
     """Wait until the server tells this of a bundle."""
 
     async def told() -> bool:
-        summary = (await listed(serving)).get(bundle_id)
+        summary = (await list_models(serving)).get(bundle_id)
         return summary is not None and summary.state == state
 
-    await until(told)
-    return (await listed(serving))[bundle_id]
+    await wait_until(told)
+    return (await list_models(serving))[bundle_id]
 
 
-def bring(bundle_folder: Path, bundles: Path) -> Path:
+def copy_bundle(bundle_folder: Path, bundles: Path) -> Path:
     """Put a copy of a bundle into a catalog; it does not serve yet."""
     return shutil.copytree(bundle_folder, bundles / bundle_folder.parent.name / bundle_folder.name)
 
 
-async def swap(serving: Serving, bundle_folder: Path) -> None:
+async def swap_model(serving: Serving, bundle_folder: Path) -> None:
     """Bring a bundle, activate it as the operator does, and wait until it serves."""
-    bring(bundle_folder, serving.settings.bundles)
+    copy_bundle(bundle_folder, serving.settings.bundles)
     activate(serving.settings.bundles, bundle_folder.name)
-    await until_state(serving, bundle_folder.name, model_pb2.MODEL_STATE_SERVING)
+    await wait_for_state(serving, bundle_folder.name, model_pb2.MODEL_STATE_SERVING)
 
 
 def flip_a_byte(path: Path) -> None:

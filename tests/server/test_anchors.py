@@ -10,18 +10,18 @@ from structlog.testing import capture_logs
 from grounds_record.checkpoint import open_checkpoint
 from server.config import Settings
 from tests.server.requests import score_request
-from tests.server.servers import served, until
+from tests.server.servers import serve, wait_until
 
 
 async def anchored(settings: Settings, decisions: int) -> tuple[int, list[int], list[str]]:
     """Serve, decide; gives failures, sizes of anchored checkpoints, and what was logged."""
     with capture_logs() as lines:
-        async with served(settings) as serving:
+        async with serve(settings) as serving:
             for _ in range(decisions):
                 await serving.credit.ScoreCredit(score_request())
             log = serving.application.log
             assert log is not None
-            await until(lambda: asyncio.sleep(0, log.last_frontier.size == decisions))
+            await wait_until(lambda: asyncio.sleep(0, log.last_frontier.size == decisions))
             verifier = log.verifier
         failures = serving.application.anchors.failures
     folder = settings.anchor_folder

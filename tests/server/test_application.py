@@ -15,7 +15,7 @@ from server.config import Settings
 from server.errors import StoreUnavailable
 from tests.conftest import Serving
 from tests.server.requests import refusal, score_request
-from tests.server.servers import held_up, not_started, served
+from tests.server.servers import block_store_threads, release_unstarted, serve
 
 OURS = [
     "grounds.audit.v1.AuditService",
@@ -46,7 +46,7 @@ async def test_two_servers_on_one_port_are_a_mistake_that_is_told(serving: Servi
     with pytest.raises(PortTaken, match=f"127.0.0.1:{serving.application.port} .*another port"):
         await second.start()
 
-    not_started(second)
+    release_unstarted(second)
     assert (await serving.credit.ScoreCredit(score_request())).credit_decision.decision
 
 
@@ -63,7 +63,7 @@ async def test_every_service_tells_its_health(serving: Serving) -> None:
 
 
 async def test_who_watches_the_health_is_told_that_the_server_stops(small_settings: Settings) -> None:
-    async with served(small_settings.model_copy(update={"drain_seconds_max": 1})) as serving:
+    async with serve(small_settings.model_copy(update={"drain_seconds_max": 1})) as serving:
         watch = health_pb2_grpc.HealthStub(serving.channel).Watch(health_pb2.HealthCheckRequest(service=""))
         first = (await watch.read()).status
         stopping = asyncio.create_task(serving.application.stop())
@@ -91,7 +91,7 @@ async def test_reflection_has_the_descriptor_of_every_service(serving: Serving, 
 
 
 async def test_reflection_can_be_turned_off(small_settings: Settings) -> None:
-    async with served(small_settings.model_copy(update={"reflection": False})) as serving:
+    async with serve(small_settings.model_copy(update={"reflection": False})) as serving:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await reflected(serving.channel, list_services="")
 
@@ -114,7 +114,7 @@ async def test_a_database_that_cannot_be_opened_stops_the_start(small_settings: 
     with pytest.raises(StoreUnavailable, match="cannot be opened: look at its folder"):
         await application.start()
 
-    not_started(application)
+    release_unstarted(application)
 
 
 async def test_a_database_file_that_is_none_stops_the_start(small_settings: Settings, tmp_path: Path) -> None:
@@ -125,12 +125,12 @@ async def test_a_database_file_that_is_none_stops_the_start(small_settings: Sett
         with pytest.raises(StoreUnavailable, match="is no database"):
             await application.start()
     finally:
-        not_started(application)
+        release_unstarted(application)
 
 
 async def test_a_call_more_than_allowed_is_refused_at_once_and_the_others_answered(small_settings: Settings) -> None:
-    async with served(small_settings.model_copy(update={"requests_in_flight_max": 2, "reload_seconds": 60})) as serving:
-        with held_up(serving) as waiting:
+    async with serve(small_settings.model_copy(update={"requests_in_flight_max": 2, "reload_seconds": 60})) as serving:
+        with block_store_threads(serving) as waiting:
             calls = [asyncio.ensure_future(serving.credit.ScoreCredit(score_request())) for _ in range(2)]
             await waiting(2)
             with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -143,10 +143,10 @@ async def test_a_call_more_than_allowed_is_refused_at_once_and_the_others_answer
 
 async def test_calls_under_way_are_answered_when_the_server_stops(small_settings: Settings) -> None:
     patient = small_settings.model_copy(update={"reload_seconds": 60, "drain_seconds_max": 20})
-    async with served(patient) as serving:
+    async with serve(patient) as serving:
         watch = health_pb2_grpc.HealthStub(serving.channel).Watch(health_pb2.HealthCheckRequest(service=""))
         assert (await watch.read()).status == SERVING
-        with held_up(serving) as waiting:
+        with block_store_threads(serving) as waiting:
             calls = [asyncio.ensure_future(serving.credit.ScoreCredit(score_request())) for _ in range(5)]
             await waiting(5)
             stopping = asyncio.create_task(serving.application.stop())
@@ -159,7 +159,7 @@ async def test_calls_under_way_are_answered_when_the_server_stops(small_settings
 
 
 async def test_a_call_that_comes_while_the_server_drains_is_sent_elsewhere(serving: Serving) -> None:
-    serving.application.gate.draining = True
+    serving.application.interceptor.draining = True
 
     told = await refusal(serving.credit.ScoreCredit(score_request()))
 

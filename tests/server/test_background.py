@@ -14,14 +14,14 @@ from structlog.testing import capture_logs
 from models.catalog import ACTIVE
 from server.application import Application
 from server.config import Settings
-from server.registry.serving_models import Lineup, LineupWatch
+from server.registry.model_registry import ModelRegistry, ServingModels
 from server.stores.record_log.anchors import CheckpointAnchor
 from server.stores.record_log.entries import AppendResult, LogEntry
 from server.stores.record_log.header_chunks import HeaderIndexer
 from server.stores.record_log.log import RecordLog
 from tests.conftest import Serving
 from tests.server.requests import score_request
-from tests.server.servers import swap, until
+from tests.server.servers import swap_model, wait_until
 from tests.small import SmallFamily
 
 WORDS = "C00000 owes 77123.5"
@@ -45,12 +45,12 @@ class Planted:
             raise KeyError(WORDS)
 
 
-class FragileWatch(LineupWatch):
+class FragileWatch(ModelRegistry):
     """Looks at the catalog, with a bug."""
 
     bug: Planted
 
-    def refresh(self) -> Lineup:
+    def refresh(self) -> ServingModels:
         """Look, or fail."""
         self.bug.step()
         return super().refresh()
@@ -98,7 +98,7 @@ class FragileLog(RecordLog):
 class Fragile(Application):
     """A server with bugs in all that it does by itself."""
 
-    idle_probe_seconds = chunk_seconds = 0.05
+    idle_probe_seconds = header_chunk_seconds = 0.05
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
@@ -114,7 +114,7 @@ class Fragile(Application):
 
     def open_log(self) -> RecordLog:
         """Open the log, with its bug."""
-        whole = super().open_log()
+        whole = super()._open_log()
         log = FragileLog(whole.database, whole.key_store, whole.signing_key, whole.tags_key)
         log.bug, log.free = self.probe, self.free
         return log
@@ -141,11 +141,11 @@ async def test_a_task_that_raises_is_logged_once_without_its_words_and_goes_on(
         bug: Planted = getattr(application, name)
         with capture_logs() as lines:
             bug.on = True
-            await until(lambda: asyncio.sleep(0, bug.met >= 3))
+            await wait_until(lambda: asyncio.sleep(0, bug.met >= 3))
             bug.on = False
-            await swap(serving, other.bundle_folder)
+            await swap_model(serving, other.bundle_folder)
             await serving.credit.ScoreCredit(score_request())
-            await until(lambda: asyncio.sleep(0, application.anchors.pushed >= 1))
+            await wait_until(lambda: asyncio.sleep(0, application.anchors.pushed >= 1))
 
     failed = [line for line in lines if line["event"] == "background task failed"]
     assert [(line["task"], line["error"]) for line in failed] == [
@@ -165,11 +165,11 @@ async def test_a_probe_that_raises_leaves_the_writer_alive_and_health_says_so_me
             return (await health.Check(health_pb2.HealthCheckRequest())).status == status
 
         application.probe.on = True
-        await until(lambda: told(NOT_SERVING))
+        await wait_until(lambda: told(NOT_SERVING))
         answer = await serving.credit.ScoreCredit(score_request())
-        await until(lambda: asyncio.sleep(0, application.probe.met >= 2))
+        await wait_until(lambda: asyncio.sleep(0, application.probe.met >= 2))
         application.probe.on = False
-        await until(lambda: told(SERVING))
+        await wait_until(lambda: told(SERVING))
 
     assert answer.credit_decision.record_ref.decision_id
 
@@ -185,11 +185,11 @@ async def test_while_a_write_hangs_health_says_so(small_settings: Settings) -> N
         application.recorder.hang_seconds = 0.3
         application.free.clear()
         call = asyncio.ensure_future(serving.credit.ScoreCredit(score_request()))
-        await until(lambda: told(NOT_SERVING))
+        await wait_until(lambda: told(NOT_SERVING))
         assert not call.done()
         application.free.set()
         answer = await call
-        await until(lambda: told(SERVING))
+        await wait_until(lambda: told(SERVING))
 
     assert answer.credit_decision.record_ref.decision_id
 
@@ -199,7 +199,7 @@ async def test_a_server_whose_every_task_is_failing_still_drains(small_settings:
         bugs = (application.look, application.push, application.probe)
         for bug in bugs:
             bug.on = True
-        await until(lambda: asyncio.sleep(0, all(bug.met for bug in bugs)))
+        await wait_until(lambda: asyncio.sleep(0, all(bug.met for bug in bugs)))
         answer = await serving.credit.ScoreCredit(score_request())
 
     assert answer.credit_decision.record_ref.decision_id
@@ -207,7 +207,7 @@ async def test_a_server_whose_every_task_is_failing_still_drains(small_settings:
 
 def test_an_activation_that_stays_refused_is_logged_once(small_settings: Settings) -> None:
     active = small_settings.bundles / "credit" / ACTIVE
-    looks = LineupWatch(small_settings.bundles)
+    looks = ModelRegistry(small_settings.bundles)
     looks.refresh()
     whole = shutil.copy(active, active.with_suffix(".whole"))
     with capture_logs() as lines:

@@ -10,7 +10,7 @@ from server.stores.record_log.log import RecordLog
 from server.stores.record_log.proofs import ProofReader, inclusion_from_hashes
 from server.stores.tables import LOG_HEAD, RECORDS
 from tests.conftest import Serving
-from tests.server.audits import decide, evidence
+from tests.server.audits import read_evidence, score_customer
 from tests.server.record_logs import entry, opened
 
 SIZE = 600
@@ -65,9 +65,9 @@ def test_nothing_is_known_of_a_record_that_a_frontier_does_not_reach(database_ur
 
 
 async def test_the_checkpoint_of_evidence_is_byte_for_byte_the_one_that_is_committed(serving: Serving) -> None:
-    decision = await decide(serving)
+    decision = await score_customer(serving)
     for _ in range(3):
-        found = await evidence(serving, decision.record_ref.decision_id)
+        found = await read_evidence(serving, decision.record_ref.decision_id)
 
         with serving.application.database.reading() as connection:
             committed = connection.execute(select(LOG_HEAD)).one()
@@ -77,12 +77,12 @@ async def test_the_checkpoint_of_evidence_is_byte_for_byte_the_one_that_is_commi
 
 
 async def test_evidence_is_proved_where_the_server_has_appended_nothing_since_its_start(serving: Serving) -> None:
-    decision = await decide(serving)
+    decision = await score_customer(serving)
     log = serving.application.log
     assert log is not None
     log.last_frontier = Frontier()  # as after a start
 
-    found = await evidence(serving, decision.record_ref.decision_id)
+    found = await read_evidence(serving, decision.record_ref.decision_id)
 
     assert found.proof.tree_size == found.reading.index + 1 == 2
     assert len(found.proof.hashes) == 1

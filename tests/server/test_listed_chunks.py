@@ -24,10 +24,10 @@ from server.stores.record_log.sample_worker import draw_sample
 from server.stores.record_log.sampling import SampleQuery
 from server.stores.tables import LISTED_CHUNKS, RECORDS
 from tests.conftest import Serving
-from tests.server.audits import decide
+from tests.server.audits import score_customer
 from tests.server.query_plans import plans, sent
 from tests.server.record_logs import NOW, entry, opened
-from tests.server.servers import until
+from tests.server.servers import wait_until
 
 LENGTH, SIZE = 16, 60
 MINUTE = dt.timedelta(minutes=1)
@@ -255,7 +255,7 @@ async def test_a_process_that_fails_is_told_of_without_its_words(log: RecordLog)
 class Hurried(Application):
     """A server that looks all the time whether the log has grown by a chunk of four."""
 
-    chunk_seconds = 0.05
+    header_chunk_seconds = 0.05
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
@@ -272,8 +272,8 @@ async def test_a_server_makes_chunks_behind_its_work(small_settings: Settings) -
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{application.port}") as channel:
             for number in range(9):
-                await decide(Serving(application, small_settings, channel), number)
-            await until(are_made)
+                await score_customer(Serving(application, small_settings, channel), number)
+            await wait_until(are_made)
     finally:
         await application.stop()
 

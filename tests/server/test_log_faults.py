@@ -28,8 +28,8 @@ from server.stores.tables import RECORDS
 from tests.conftest import LOAD_TIME, Serving
 from tests.server.loading import load_file
 from tests.server.record_logs import entry, opened
-from tests.server.requests import customer, raw, refusal, score_request
-from tests.server.servers import kept, until
+from tests.server.requests import customer, raw_method, refusal, score_request
+from tests.server.servers import record_count, wait_until
 from tests.small import SmallFamily
 
 DOWN = (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
@@ -82,7 +82,7 @@ class Breakable(Application):
 
     def open_log(self) -> RecordLog:
         """Open the log; what makes it fail is there before anybody uses it."""
-        log = super().open_log()
+        log = super()._open_log()
         self.fault = Fault(log.database, log.key_store.database)
         return log
 
@@ -116,12 +116,12 @@ async def test_whichever_write_fails_no_answer_is_unrecorded_and_the_next_try_is
         # Each a new customer, whose key is a write too.
         asked = score_request(customer=customer("DE", f"C{2 * number:05d}"))
         fault.left = number
-        call = raw(either.channel, "ScoreCredit")(asked.SerializeToString())
+        call = raw_method(either.channel, "ScoreCredit")(asked.SerializeToString())
         code = await call.code()
         first = await call if code == grpc.StatusCode.OK else None
         passed, fault.left = fault.left is not None, None
         assert code == (grpc.StatusCode.OK if passed else grpc.StatusCode.UNAVAILABLE)
-        answer = await raw(either.channel, "ScoreCredit")(asked.SerializeToString())
+        answer = await raw_method(either.channel, "ScoreCredit")(asked.SerializeToString())
         assert first in {None, answer}
         answers[asked.request_id] = answer
         if passed:
@@ -129,11 +129,11 @@ async def test_whichever_write_fails_no_answer_is_unrecorded_and_the_next_try_is
 
     assert passed, "there are more writes than were made to fail"
     assert number >= 8
-    assert kept(either) == len(answers)
+    assert record_count(either) == len(answers)
     for answer in answers.values():
         name = pb.ScoreCreditResponse.FromString(answer).credit_decision.record_ref.decision_id
         request = pb.GetCreditDecisionRequest(decision_id=name).SerializeToString()
-        assert await raw(either.channel, "GetCreditDecision")(request) == answer
+        assert await raw_method(either.channel, "GetCreditDecision")(request) == answer
     assert check_log(log.database, verifier(either), None)[0]
 
 
@@ -155,10 +155,10 @@ async def test_while_nothing_can_be_written_health_says_so_until_it_can_again(ei
     async def serving_again() -> bool:
         return (await health.Check(asked)).status == SERVING
 
-    await until(serving_again)
+    await wait_until(serving_again)
     assert (told.code, told.reason) == DOWN
     assert [*during, still] == [NOT_SERVING] * 3
-    assert kept(either) == 0
+    assert record_count(either) == 0
 
 
 @contextmanager

@@ -8,12 +8,20 @@ from sqlalchemy import text
 from grounds.audit.v1 import audit_pb2, sample_pb2
 from grounds.churn.v1 import churn_pb2
 from grounds.credit.v1 import credit_pb2
-from server.application import now
+from server.application import utc_now
 from server.stores.database import Database
 from server.stores.features import append_features
 from server.stores.tables import FEATURES, RECORDS, RISK_CHUNKS, RISK_LEAVES, RISKS, TREE_BLOCKS, TREE_TWIGS
 from tests.conftest import Serving
-from tests.server.audits import ME, churn_evidence, churn_replay, decide, evidence, replay, run_of
+from tests.server.audits import (
+    CHURN_CUSTOMER,
+    churn_replay,
+    first_run_id,
+    read_churn_evidence,
+    read_evidence,
+    replay,
+    score_customer,
+)
 from tests.server.churn_copies import pages
 from tests.server.churn_runs import ChurnFamily
 from tests.server.events import outcome_request, override_request
@@ -34,12 +42,12 @@ def scans(database: Database, statements: Sent) -> dict[str, list[str]]:
 async def test_no_answer_about_credit_reads_a_table_from_end_to_end(serving: Serving) -> None:
     database = serving.application.database
     with sent(database) as statements:
-        first, _ = [await decide(serving, number) for number in range(2)]
+        first, _ = [await score_customer(serving, number) for number in range(2)]
         name = first.record_ref.decision_id
         await serving.credit.GetCreditDecision(credit_pb2.GetCreditDecisionRequest(decision_id=name))
         await serving.credit.RecordOverride(override_request(first))
         await serving.credit.RecordOutcome(outcome_request(first))
-        await evidence(serving, name)
+        await read_evidence(serving, name)
         await replay(serving, name)
         everything = sample_pb2.DecisionFilter(market="DE", decision=first.decision, grade="A", caller="local")
         for which in (sample_pb2.DecisionFilter(), everything):
@@ -60,16 +68,18 @@ async def test_no_answer_about_churn_reads_a_table_from_end_to_end(
 ) -> None:
     serving, database = churn_serving, churn_serving.application.database
     with sent(database) as statements:
-        load_file(database, churn_family.second_run, now())
+        load_file(database, churn_family.second_run, utc_now())
         for order in (churn_pb2.CHURN_RISK_ORDER_PROBABILITY, churn_pb2.CHURN_RISK_ORDER_VALUE_AT_RISK):
             await serving.churn.ListChurnRisks(churn_pb2.ListChurnRisksRequest(market="FR", order=order, page_size=5))
-        await serving.churn.GetChurnRisk(churn_pb2.GetChurnRiskRequest(customer=customer(*ME)))
-        await serving.churn.BatchGetChurnRisks(churn_pb2.BatchGetChurnRisksRequest(customers=[customer(*ME)]))
+        await serving.churn.GetChurnRisk(churn_pb2.GetChurnRiskRequest(customer=customer(*CHURN_CUSTOMER)))
+        await serving.churn.BatchGetChurnRisks(
+            churn_pb2.BatchGetChurnRisksRequest(customers=[customer(*CHURN_CUSTOMER)])
+        )
         last = [page async for page in pages(serving)][-1]
         [page async for page in pages(serving, delta_token=last.delta_token)]
         [part async for part in serving.churn.ExportChurnRisks(churn_pb2.ExportChurnRisksRequest(market="FR"))]
-        await churn_evidence(serving, run_of(serving), *ME)
-        await churn_replay(serving, run_of(serving), *ME)
+        await read_churn_evidence(serving, first_run_id(serving), *CHURN_CUSTOMER)
+        await churn_replay(serving, first_run_id(serving), *CHURN_CUSTOMER)
 
     assert len(statements) > 30
     assert scans(database, statements) == {}

@@ -16,7 +16,7 @@ from server.stores.record_log.decision_index import DecisionQuery
 from server.stores.record_log.sampling import SampleDrawer, SampleQuery, Strata
 from tests.conftest import ROOT
 from tests.server.record_logs import entry, opened
-from tests.server.servers import until
+from tests.server.servers import wait_until
 
 QUESTION = SampleQuery(DecisionQuery(), tree_size=9, keys=("market",), seed="tulip", size=9)
 WAIT_SECONDS = 30
@@ -75,7 +75,7 @@ def test_closed_nothing_waits(samples: SampleDrawer) -> None:
 class Prepared(Application):
     """A server that waits for no caller before it has a process ready."""
 
-    spare_seconds = 0.0
+    standby_delay_seconds = 0.0
 
 
 async def test_a_server_has_one_ready_and_ends_it_when_it_stops(small_settings: Settings) -> None:
@@ -86,7 +86,7 @@ async def test_a_server_has_one_ready_and_ends_it_when_it_stops(small_settings: 
 
     await application.start()
     try:
-        await until(is_ready)
+        await wait_until(is_ready)
         waiting = application.samples.standby
     finally:
         await application.stop()

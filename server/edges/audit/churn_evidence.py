@@ -8,12 +8,12 @@ from grounds.churn.v1 import churn_pb2
 from grounds.customer.v1 import customer_pb2
 from grounds.explain.v1 import explain_pb2
 from grounds_record.leaf_tiles import LeafProof
-from server.edges.audit.evidence import BundlesTold
+from server.edges.audit.evidence import BundleEvidenceCache
 from server.edges.audit.proofs import newest_inclusion
-from server.edges.audit.readings import OfRun, Reading, Readings
-from server.edges.churn.messages import RiskWriter, explanation_message, run_message
+from server.edges.audit.readings import Reading, ReadingRecorder, RunReading
+from server.edges.churn.messages import RiskWriter, risk_explanation_message, run_message
 from server.edges.explanations import timestamp
-from server.edges.thread_pool import Threads
+from server.edges.thread_pool import StoreThreads
 from server.errors import RecordDamaged
 from server.stores.float_arrays import unpack_doubles
 from server.stores.record_log.proofs import ProofReader
@@ -25,11 +25,16 @@ from server.stores.runs.records import run_record_id
 ALTERED = "the row is not what was loaded; run: python -m server doctor"
 
 
-class ChurnEvidenceDesk:
+class ChurnEvidenceReader:
     """Gives evidence of churn risks, and has it recorded that it did."""
 
     def __init__(
-        self, readings: Readings, rows: RunEvidenceReader, proofs: ProofReader, bundles: BundlesTold, threads: Threads
+        self,
+        readings: ReadingRecorder,
+        rows: RunEvidenceReader,
+        proofs: ProofReader,
+        bundles: BundleEvidenceCache,
+        threads: StoreThreads,
     ) -> None:
         self.readings, self.rows, self.proofs, self.threads = readings, rows, proofs, threads
         self.bundles = bundles
@@ -107,7 +112,7 @@ def reading_of(
 ) -> Reading:
     """Say what is read, by whom and why."""
     customer = request.customer
-    of_run = OfRun(request.run_id, customer.market, rows.log.customer_tag(customer.market, customer.customer_id))
+    of_run = RunReading(request.run_id, customer.market, rows.log.customer_tag(customer.market, customer.customer_id))
     return Reading(run_record_id(request.run_id), method, request.purpose, modes, bundle_id, of_run)
 
 
@@ -116,7 +121,7 @@ def risk_of(found: PredictionEvidence, locale: str) -> churn_pb2.ChurnRisk:
     assert found.row is not None
     risk = RiskWriter(found.run, locale).message(found.row)
     if found.row.status == SCORED:
-        risk.explanation.CopyFrom(explanation_message(found.run, found.row))
+        risk.explanation.CopyFrom(risk_explanation_message(found.run, found.row))
     return risk
 
 

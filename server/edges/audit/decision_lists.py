@@ -7,8 +7,8 @@ from grounds.credit.v1 import credit_pb2
 from server.edges.audit.proofs import size_of
 from server.edges.audit.question import time_of
 from server.edges.explanations import timestamp
-from server.edges.page_tokens import NOT_OURS, PageTokens, page_size_of
-from server.edges.thread_pool import Threads
+from server.edges.page_tokens import INVALID_MESSAGE, PageTokens, page_size
+from server.edges.thread_pool import StoreThreads
 from server.errors import PageTokenInvalid, RequestInvalid, Violation
 from server.stores.record_log.decision_index import DecisionCursor, DecisionIndex, DecisionQuery
 from server.stores.record_log.entries import EPOCH, MICROSECOND
@@ -26,11 +26,11 @@ KEYS = {
 ORDER = ("market", "decision", "grade")
 
 
-class DecisionLists:
+class DecisionSearch:
     """Lists decisions and draws samples of them."""
 
     def __init__(
-        self, stores: tuple[DecisionIndex, SampleDrawer], proofs: ProofReader, tokens: PageTokens, threads: Threads
+        self, stores: tuple[DecisionIndex, SampleDrawer], proofs: ProofReader, tokens: PageTokens, threads: StoreThreads
     ) -> None:
         self.listed, self.samples = stores
         self.proofs, self.tokens, self.threads = proofs, tokens, threads
@@ -38,7 +38,7 @@ class DecisionLists:
     async def page(self, request: pb.ListDecisionsRequest) -> pb.ListDecisionsResponse:
         """Give a page."""
         after = self.place_of(request)
-        size = page_size_of(request.page_size)
+        size = page_size(request.page_size)
         rows = await self.threads.run(self.listed.read_page, condition_of(request.filter), after, size + 1)
         token = ""
         if len(rows) > size:
@@ -78,19 +78,19 @@ class DecisionLists:
 
     def token_of(self, asked: pb.DecisionFilter, place: DecisionCursor) -> str:
         """Write where the next page begins, bound to the filter."""
-        return self.tokens.signed([LISTED, digest(asked), place.time_us, place.index])
+        return self.tokens.sign([LISTED, digest(asked), place.time_us, place.index])
 
     def place_of(self, request: pb.ListDecisionsRequest) -> DecisionCursor | None:
         """Read where the page begins; None at the first."""
         if not request.page_token:
             return None
-        told = self.tokens.opened(request.page_token)
+        told = self.tokens.open(request.page_token)
         match told:
             case [kind, filters, time_us, index] if kind == LISTED:
                 if filters != digest(request.filter):
                     raise PageTokenInvalid("page_token belongs to a list of another filter")
                 return DecisionCursor(time_us, index)
-        raise PageTokenInvalid(NOT_OURS)
+        raise PageTokenInvalid(INVALID_MESSAGE)
 
 
 def digest(asked: pb.DecisionFilter) -> str:

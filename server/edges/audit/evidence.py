@@ -6,30 +6,30 @@ from grounds.credit.v1 import credit_pb2
 from grounds_record.export import StoredRecord
 from models.catalog import CatalogEntry
 from models.schema import Schema
-from server.edges.audit.lookup import Found, find_decision
+from server.edges.audit.lookup import DecisionLookup, find_decision
 from server.edges.audit.proofs import inclusion_message, newest_inclusion
-from server.edges.audit.readings import Reading, Readings
-from server.edges.credit.events import after
+from server.edges.audit.readings import Reading, ReadingRecorder
+from server.edges.credit.events import events_after
 from server.edges.credit.servicer import FAMILY
 from server.edges.model.servicer import model_message
-from server.edges.thread_pool import Threads
+from server.edges.thread_pool import StoreThreads
 from server.errors import RecordDamaged
-from server.registry.serving_models import LineupWatch
+from server.registry.model_registry import ModelRegistry
 from server.stores.catalog.policies import PolicyStore
 from server.stores.record_log.log import RecordLog
 from server.stores.record_log.proofs import InclusionHashes, ProofReader, inclusion_from_hashes
 
 
-class EvidenceDesk:
+class DecisionEvidenceReader:
     """Gives evidence, and has it recorded that it did."""
 
     def __init__(
         self,
-        readings: Readings,
+        readings: ReadingRecorder,
         log: RecordLog,
         proofs: ProofReader,
-        sources: tuple[PolicyStore, "BundlesTold"],
-        threads: Threads,
+        sources: tuple[PolicyStore, "BundleEvidenceCache"],
+        threads: StoreThreads,
     ) -> None:
         self.readings, self.log, self.proofs, self.threads = readings, log, proofs, threads
         self.policies, self.bundles = sources
@@ -66,7 +66,7 @@ class EvidenceDesk:
             return None
         return inclusion_message(stored, frontier.size, hashes, self.log.sign_checkpoint(frontier))
 
-    def evidence(self, decision_id: str, found: Found, log: RecordLog) -> pb.Evidence:
+    def evidence(self, decision_id: str, found: DecisionLookup, log: RecordLog) -> pb.Evidence:
         """Put together what is read before the reading is recorded."""
         evidence = pb.Evidence(
             decision_id=decision_id,
@@ -76,7 +76,7 @@ class EvidenceDesk:
         body = found.body
         if body is None or found.kept is None:
             return evidence
-        overrides, outcomes = after(log, found.kept)
+        overrides, outcomes = events_after(log, found.kept)
         evidence.overrides.extend(overrides)
         evidence.outcomes.extend(outcomes)
         evidence.body_state = evidence_pb2.BODY_STATE_READABLE
@@ -99,21 +99,21 @@ class EvidenceDesk:
             evidence.policy.CopyFrom(found)
 
 
-class BundlesTold:
+class BundleEvidenceCache:
     """Bundles as evidence tells of them, each written once for as long as it and where it serves stay the same."""
 
-    def __init__(self, lineup: LineupWatch) -> None:
+    def __init__(self, lineup: ModelRegistry) -> None:
         self.lineup = lineup
         self.written: dict[str, tuple[CatalogEntry, list[str], pb.BundleEvidence]] = {}
 
     def schema(self, family: str, bundle_id: str) -> Schema | None:
         """Give the names and levels of a bundle's features; None where the catalog does not have it, or not whole."""
-        entry = self.lineup.now.entries.get((family, bundle_id))
+        entry = self.lineup.current.entries.get((family, bundle_id))
         return entry.bundle.schema if entry and entry.bundle else None
 
     def of(self, family: str, bundle_id: str) -> pb.BundleEvidence | None:
         """Give a bundle; None where the catalog does not have it, or not whole."""
-        lineup = self.lineup.now
+        lineup = self.lineup.current
         entry, serving = lineup.entries.get((family, bundle_id)), lineup.markets_of(bundle_id)
         if entry is None or entry.bundle is None:
             return None

@@ -13,7 +13,7 @@ from server.stores.record_log.proofs import ProofReader
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class DecisionLookup:
     """What is left of a decision's record.
 
     Attributes:
@@ -29,7 +29,7 @@ class Found:
     stored: StoredRecord | None = None
 
 
-def find_decision(log: RecordLog, proofs: ProofReader, decision_id: str) -> Found:
+def find_decision(log: RecordLog, proofs: ProofReader, decision_id: str) -> DecisionLookup:
     """Find a decision.
 
     Raises:
@@ -41,13 +41,13 @@ def find_decision(log: RecordLog, proofs: ProofReader, decision_id: str) -> Foun
         stored = proofs.read_record(decision_id)
         if parse_header(stored.header).kind != CREDIT_DECISION:
             raise unknown(decision_id) from error
-        return Found(None, stored=stored)
+        return DecisionLookup(None, stored=stored)
     except RecordDamaged as error:
-        return Found(None, str(error))
+        return DecisionLookup(None, str(error))
     if found is None or found[0].header.kind != CREDIT_DECISION:
         raise unknown(decision_id)
     kept, stored = found
-    return Found(audit_pb2.DecisionRecord.FromString(kept.body), kept=kept, stored=stored)
+    return DecisionLookup(audit_pb2.DecisionRecord.FromString(kept.body), kept=kept, stored=stored)
 
 
 def unknown(decision_id: str) -> DecisionUnknown:

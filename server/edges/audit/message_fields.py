@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 from server.decisions.replay_verdict import Scalar
 
 
-def fields_of(path: str, message: Message) -> dict[str, Scalar]:
+def flat_fields(path: str, message: Message) -> dict[str, Scalar]:
     """Give every field that is set, by path, e.g. assessment.explanation.contributions[3].log_odds.
 
     A field that is not set has no path, so a presence that differs is a difference too.

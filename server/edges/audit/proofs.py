@@ -6,7 +6,7 @@ from grounds.audit.v1 import audit_pb2 as pb
 from grounds_record.export import Export, StoredRecord
 from grounds_record.note import parse_verifier_key
 from grounds_record.verify import verify
-from server.decisions.replay_verdict import Match, Mismatch
+from server.decisions.replay_verdict import ReplayMatch, ReplayMismatch
 from server.errors import RecordDamaged, TreeSizeUnknown
 from server.stores.record_log.proofs import LogHead, ProofReader
 
@@ -44,13 +44,13 @@ def newest_inclusion(proofs: ProofReader, record_id: str) -> pb.GetInclusionProo
     return inclusion_message(record, head.size, hashes, head.checkpoint)
 
 
-def verified(proofs: ProofReader, record_id: str) -> Match | Mismatch:
+def verified(proofs: ProofReader, record_id: str) -> ReplayMatch | ReplayMismatch:
     """Check the stored record against the tree that the newest checkpoint signs, as `client verify` does."""
     try:
         head, record, _ = proofs.prove_newest_inclusion(record_id)
         proof = proofs.prove_range(record.index, record.index + 1, head.size, ())
     except RecordDamaged as error:
-        return Mismatch("HASH_ALTERED", "", str(error), 1)
+        return ReplayMismatch("HASH_ALTERED", "", str(error), 1)
     export = Export(
         start=record.index,
         records=[record],
@@ -60,6 +60,6 @@ def verified(proofs: ProofReader, record_id: str) -> Match | Mismatch:
     )
     verdict = verify(export, [head.checkpoint], parse_verifier_key(head.verifier_key))
     if verdict.holds:
-        return Match(1 + len(record.columns or {}))
+        return ReplayMatch(1 + len(record.columns or {}))
     first = verdict.faults[0]
-    return Mismatch(first.kind.value, "", first.sentence(), len(verdict.faults))
+    return ReplayMismatch(first.kind.value, "", first.sentence(), len(verdict.faults))

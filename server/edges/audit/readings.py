@@ -14,7 +14,7 @@ EVIDENCE_READING = "EVIDENCE_READING"
 
 
 @dataclass(frozen=True, slots=True)
-class OfRun:
+class RunReading:
     """Whose risk is read, of which run.
 
     Attributes:
@@ -40,10 +40,10 @@ class Reading:
     purpose: str
     modes: Sequence[evidence_pb2.ReplayMode] = ()
     bundle_id: str = ""
-    of_run: OfRun | None = None
+    of_run: RunReading | None = None
 
 
-class Readings:
+class ReadingRecorder:
     """Records that decisions and risks are read."""
 
     def __init__(self, recorder: Recorder, *, clock: Callable[[], dt.datetime]) -> None:
@@ -79,5 +79,5 @@ class Readings:
             subject_tag=of_run.tag if of_run else "",
             labels={"about": reading.record_id, "method": reading.method},
         )
-        kept = await self.recorder.keep(entry)
+        kept = await self.recorder.record(entry)
         return evidence_pb2.EvidenceReading(record_id=entry.record_id, index=kept.index)

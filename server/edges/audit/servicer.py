@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 from grounds.audit.v1 import audit_pb2 as pb
 from grounds.audit.v1 import audit_pb2_grpc, churn_evidence_pb2, evidence_pb2, sample_pb2
-from server.edges.audit.churn_evidence import ChurnEvidenceDesk
-from server.edges.audit.churn_replay import ChurnReplays
-from server.edges.audit.decision_lists import DecisionLists
-from server.edges.audit.evidence import EvidenceDesk
+from server.edges.audit.churn_evidence import ChurnEvidenceReader
+from server.edges.audit.churn_replay import ChurnReplayer
+from server.edges.audit.decision_lists import DecisionSearch
+from server.edges.audit.evidence import DecisionEvidenceReader
 from server.edges.audit.proofs import inclusion_message, newest_inclusion, record_message, size_of
-from server.edges.audit.replay import Replays
+from server.edges.audit.replay import DecisionReplayer
 from server.edges.context import Context
-from server.edges.thread_pool import Threads
+from server.edges.thread_pool import StoreThreads
 from server.stores.record_log.proofs import ProofReader
 
 
@@ -21,9 +21,9 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
     def __init__(
         self,
         proofs: ProofReader,
-        threads: Threads,
-        desks: tuple[EvidenceDesk, Replays, DecisionLists],
-        churn: tuple[ChurnEvidenceDesk, ChurnReplays],
+        threads: StoreThreads,
+        desks: tuple[DecisionEvidenceReader, DecisionReplayer, DecisionSearch],
+        churn: tuple[ChurnEvidenceReader, ChurnReplayer],
     ) -> None:
         self.proofs, self.threads = proofs, threads
         self.evidence, self.replays, self.decisions = desks

@@ -1,16 +1,16 @@
 """Verdicts of replays as the contract says them."""
 
 from grounds.audit.v1 import evidence_pb2 as ev
-from server.decisions.replay_verdict import Match, Mismatch, RuntimeDiffers, Verdict
+from server.decisions.replay_verdict import ReplayMatch, ReplayMismatch, ReplayRuntimeDiffers, ReplayVerdict
 
 
-def verdict_result(mode: ev.ReplayMode, verdict: Verdict) -> ev.ReplayResult:
+def verdict_result(mode: ev.ReplayMode, verdict: ReplayVerdict) -> ev.ReplayResult:
     """Write a verdict."""
     result = ev.ReplayResult(mode=mode)
     match verdict:
-        case Match():
+        case ReplayMatch():
             result.match.compared_count = verdict.compared
-        case Mismatch():
+        case ReplayMismatch():
             result.mismatch.CopyFrom(
                 ev.Mismatch(
                     field=verdict.field,
@@ -19,7 +19,7 @@ def verdict_result(mode: ev.ReplayMode, verdict: Verdict) -> ev.ReplayResult:
                     differing_count=verdict.differing,
                 )
             )
-        case RuntimeDiffers():
+        case ReplayRuntimeDiffers():
             result.runtime_differs.CopyFrom(
                 ev.RuntimeDiffers(
                     pd_distance=verdict.pd_distance,

@@ -10,13 +10,19 @@ from sqlalchemy import Row
 from grounds.churn.v1 import churn_pb2 as pb
 from grounds.customer.v1 import customer_pb2
 from grounds.explain.v1 import explain_pb2
-from server.edges.explanations import ContributionFacts, baseline_of, contribution, explanation, timestamp
-from server.edges.money import money_of_minor
+from server.edges.explanations import (
+    ContributionFacts,
+    baseline_message,
+    contribution_message,
+    explanation_message,
+    timestamp,
+)
+from server.edges.money import money_from_minor
 from server.errors import NoRun
 from server.stores.float_arrays import unpack_doubles
 from server.stores.runs.predictions import SCORED, PredictionStore, ScoringRun
 
-MICROS = 10**6
+_MICROS = 10**6
 BANDS: dict[str | None, pb.RiskBand] = {
     None: pb.RISK_BAND_UNSPECIFIED,
     "LOW": pb.RISK_BAND_LOW,
@@ -26,7 +32,7 @@ BANDS: dict[str | None, pb.RiskBand] = {
 }
 
 
-def newest_run(risks: PredictionStore, market: str) -> ScoringRun:
+def require_newest_run(risks: PredictionStore, market: str) -> ScoringRun:
     """Give the market's newest run.
 
     Raises:
@@ -81,19 +87,19 @@ class RiskWriter:
             **self.of_run,
         )
         if scored:
-            self.add_score(risk, row)
+            self._add_score(risk, row)
         return risk
 
-    def add_score(self, risk: pb.ChurnRisk, row: Row[Any]) -> None:
+    def _add_score(self, risk: pb.ChurnRisk, row: Row[Any]) -> None:
         """Write what only a customer with a score has."""
         risk.log_odds, risk.churn_probability, risk.rank = row.log_odds, row.pd, row.rank
-        seconds, rest = divmod(row.band_since, MICROS)
+        seconds, rest = divmod(row.band_since, _MICROS)
         risk.band_since_time.seconds, risk.band_since_time.nanos = seconds, rest * 1000
-        risk.value_at_risk.CopyFrom(money_of_minor(row.value_at_risk_minor, self.currency))
-        risk.expected_spend.CopyFrom(money_of_minor(row.expected_spend_minor, self.currency))
+        risk.value_at_risk.CopyFrom(money_from_minor(row.value_at_risk_minor, self.currency))
+        risk.expected_spend.CopyFrom(money_from_minor(row.expected_spend_minor, self.currency))
         if row.decline_pd is not None:
             risk.decline_probability = row.decline_pd
-        risk.drivers.CopyFrom(drivers_message(row.drivers, self.locale))
+        risk.drivers.CopyFrom(_drivers_message(row.drivers, self.locale))
 
 
 def risk_messages(run: ScoringRun, rows: Iterable[Row[Any]], locale: str) -> list[pb.ChurnRisk]:
@@ -102,7 +108,7 @@ def risk_messages(run: ScoringRun, rows: Iterable[Row[Any]], locale: str) -> lis
     return [writer.message(row) for row in rows]
 
 
-def drivers_message(drivers: str, locale: str) -> explain_pb2.Reasons:
+def _drivers_message(drivers: str, locale: str) -> explain_pb2.Reasons:
     """Write the drivers as the run tells them, in the locale asked for, else its language, else English."""
     told = json.loads(drivers)
     offered = set.intersection(*(set(driver["texts"]) for driver in told)) if told else {"en"}
@@ -120,7 +126,7 @@ def drivers_message(drivers: str, locale: str) -> explain_pb2.Reasons:
     return explain_pb2.Reasons(locale=chosen, reasons=reasons)
 
 
-def explanation_message(run: ScoringRun, row: Row[Any]) -> explain_pb2.Explanation:
+def risk_explanation_message(run: ScoringRun, row: Row[Any]) -> explain_pb2.Explanation:
     """Write the explanation that the run carries."""
     header = run.manifest
     values, contributions = unpack_doubles(row.features), unpack_doubles(row.contributions)
@@ -130,10 +136,10 @@ def explanation_message(run: ScoringRun, row: Row[Any]) -> explain_pb2.Explanati
     ):
         known = None if math.isnan(value) else value
         lines.append(
-            contribution(
+            contribution_message(
                 ContributionFacts(name, group, known, None if known is None else "STORE", run.as_of, log_odds, None)
             )
         )
-    baseline = baseline_of(header["baseline_sha256"], header["baseline_rows"], header["baseline_definition"])
+    baseline = baseline_message(header["baseline_sha256"], header["baseline_rows"], header["baseline_definition"])
     residual = row.log_odds - math.fsum([header["base_value"], *contributions])
-    return explanation(header["method"], baseline, header["base_value"], residual, lines)
+    return explanation_message(header["method"], baseline, header["base_value"], residual, lines)

@@ -8,11 +8,17 @@ from sqlalchemy import Row
 
 from grounds.churn.v1 import churn_pb2 as pb
 from grounds.churn.v1 import churn_pb2_grpc
-from server.edges.churn.messages import RiskWriter, explanation_message, newest_run, risk_messages, run_message
-from server.edges.churn.synchronization import Syncs
+from server.edges.churn.messages import (
+    RiskWriter,
+    require_newest_run,
+    risk_explanation_message,
+    risk_messages,
+    run_message,
+)
+from server.edges.churn.synchronization import Synchronization
 from server.edges.context import Context
-from server.edges.page_tokens import ExportPlace, PagePlace, PageTokens, page_size_of
-from server.edges.thread_pool import Threads
+from server.edges.page_tokens import ExportCursor, PageTokens, RiskPageCursor, page_size
+from server.edges.thread_pool import StoreThreads
 from server.errors import CustomerUnknown, PageTokenInvalid
 from server.stores.runs.changes import ChangeStore
 from server.stores.runs.predictions import SCORED, PredictionCursor, PredictionOrder, PredictionQuery, PredictionStore
@@ -27,9 +33,9 @@ ORDERS: dict[int, PredictionOrder] = {
 class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
     """Answers the CRM. A thread of the store reads and writes a page whole, so that the loan desk does not wait for it."""
 
-    def __init__(self, risks: PredictionStore, changes: ChangeStore, tokens: PageTokens, threads: Threads) -> None:
+    def __init__(self, risks: PredictionStore, changes: ChangeStore, tokens: PageTokens, threads: StoreThreads) -> None:
         self.risks, self.tokens, self.threads = risks, tokens, threads
-        self.syncs = Syncs(risks, changes, tokens)
+        self.syncs = Synchronization(risks, changes, tokens)
 
     async def GetChurnRisk(self, request: pb.GetChurnRiskRequest, _context: Context) -> pb.GetChurnRiskResponse:
         """Give one customer with the explanation."""
@@ -49,13 +55,13 @@ class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
         self, request: pb.ListChurnRiskChangesRequest, _context: Context
     ) -> pb.ListChurnRiskChangesResponse:
         """Give one page of a sync; all its pages lead to one run."""
-        return await self.threads.run(self.syncs.page, request, page_size_of(request.page_size))
+        return await self.threads.run(self.syncs.page, request, page_size(request.page_size))
 
     async def ExportChurnRisks(
         self, request: pb.ExportChurnRisksRequest, _context: Context
     ) -> AsyncIterator[pb.ExportChurnRisksResponse]:
         """Give every customer of a run, part by part, as `load` has written them."""
-        place: ExportPlace | None = await self.threads.run(self.syncs.export_place, request)
+        place: ExportCursor | None = await self.threads.run(self.syncs.export_place, request)
         while place is not None:
             part, place = await self.threads.run(self.syncs.part, place)
             yield part
@@ -67,13 +73,13 @@ class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
 
     def one(self, request: pb.GetChurnRiskRequest) -> pb.GetChurnRiskResponse:
         """Read one customer."""
-        run = newest_run(self.risks, request.customer.market)
+        run = require_newest_run(self.risks, request.customer.market)
         row = self.risks.find_prediction(run, request.customer.customer_id)
         if row is None:
             raise CustomerUnknown(f"the newest run of {run.market} does not have this customer", market=run.market)
         risk = RiskWriter(run, request.locale).message(row)
         if row.status == SCORED:
-            risk.explanation.CopyFrom(explanation_message(run, row))
+            risk.explanation.CopyFrom(risk_explanation_message(run, row))
         return pb.GetChurnRiskResponse(churn_risk=risk)
 
     def some(self, request: pb.BatchGetChurnRisksRequest) -> pb.BatchGetChurnRisksResponse:
@@ -81,7 +87,7 @@ class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
         wanted: dict[str, list[str]] = {}
         for customer in request.customers:
             wanted.setdefault(customer.market, []).append(customer.customer_id)
-        runs = {market: newest_run(self.risks, market) for market in wanted}
+        runs = {market: require_newest_run(self.risks, market) for market in wanted}
         writers = {market: RiskWriter(run, request.locale) for market, run in runs.items()}
         found = {market: self.risks.find_predictions(runs[market], ids) for market, ids in wanted.items()}
         risks = []
@@ -95,16 +101,16 @@ class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
 
     def page(self, request: pb.ListChurnRisksRequest) -> pb.ListChurnRisksResponse:
         """Read a page."""
-        wanted, filters, size = wanted_of(request), filters_of(request), page_size_of(request.page_size)
+        wanted, filters, size = wanted_of(request), filters_of(request), page_size(request.page_size)
         after: PredictionCursor | None = None
         if request.page_token:
-            place = self.tokens.read(request.page_token, PagePlace)
+            place = self.tokens.read(request.page_token, RiskPageCursor)
             if (place.market, place.filters) != (request.market, filters):
                 raise PageTokenInvalid("page_token belongs to a list of another market, order, locale or filter")
             run, total = self.risks.read_run(place.run, place.market), place.total
             after = PredictionCursor(place.number, place.customer_id)
         else:
-            run = newest_run(self.risks, request.market)
+            run = require_newest_run(self.risks, request.market)
             total = (
                 run.scored_count
                 if wanted == PredictionQuery(wanted.order)
@@ -115,7 +121,7 @@ class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
         if len(rows) > size:
             last = rows[size - 1]
             number = number_of(wanted, last)
-            token = self.tokens.write(PagePlace(run.number, run.market, filters, total, number, last.customer_id))
+            token = self.tokens.write(RiskPageCursor(run.number, run.market, filters, total, number, last.customer_id))
         risks = risk_messages(run, rows[:size], request.locale)
         return pb.ListChurnRisksResponse(churn_risks=risks, next_page_token=token, total_size=total)
 

@@ -4,16 +4,16 @@ from typing import TypeVar
 
 from grounds.churn.v1 import churn_pb2 as pb
 from grounds.customer.v1 import customer_pb2
-from server.edges.churn.messages import newest_run, risk_messages, run_message
-from server.edges.page_tokens import CopyState, ExportPlace, PageTokens, SyncPlace
+from server.edges.churn.messages import require_newest_run, risk_messages, run_message
+from server.edges.page_tokens import CopyState, ExportCursor, PageTokens, SyncCursor
 from server.errors import PageTokenInvalid, ResyncRequired
 from server.stores.runs.changes import ChangeCursor, ChangeStore, SyncPlan
 from server.stores.runs.predictions import PredictionStore
 
-OfCopy = TypeVar("OfCopy", SyncPlace, CopyState, ExportPlace)
+OfCopy = TypeVar("OfCopy", SyncCursor, CopyState, ExportCursor)
 
 
-class Syncs:
+class Synchronization:
     """Reads pages of changes and parts of exports; called from the store's threads."""
 
     def __init__(self, risks: PredictionStore, changes: ChangeStore, tokens: PageTokens) -> None:
@@ -37,7 +37,7 @@ class Syncs:
         else:
             since = sync.since.number if sync.since else None
             answer.next_page_token = self.tokens.write(
-                SyncPlace(
+                SyncCursor(
                     request.market,
                     request.locale,
                     sync.run.number,
@@ -55,7 +55,7 @@ class Syncs:
         """Give which sync a request is about, and where it goes on."""
         market = request.market
         if request.page_token:
-            at = self.token(request.page_token, SyncPlace, request)
+            at = self.token(request.page_token, SyncCursor, request)
             since = None if at.since is None else self.risks.read_run(at.since, market)
             sync = SyncPlan(self.risks.read_run(at.run, market), since, at.mark, at.since_mark)
             return sync, ChangeCursor(at.phase, at.customer_id, at.number)
@@ -64,17 +64,19 @@ class Syncs:
         if request.delta_token:
             state = self.token(request.delta_token, CopyState, request)
             since = self.risks.read_run(state.run, market)
-            return SyncPlan(newest_run(self.risks, market), since, mark, state.mark), ChangeCursor("CHANGED")
-        return SyncPlan(newest_run(self.risks, market), None, mark, mark), ChangeCursor("CHANGED")
+            return SyncPlan(require_newest_run(self.risks, market), since, mark, state.mark), ChangeCursor("CHANGED")
+        return SyncPlan(require_newest_run(self.risks, market), None, mark, mark), ChangeCursor("CHANGED")
 
-    def export_place(self, request: pb.ExportChurnRisksRequest) -> ExportPlace:
+    def export_place(self, request: pb.ExportChurnRisksRequest) -> ExportCursor:
         """Give where an export begins or goes on."""
         if request.resume_token:
-            return self.token(request.resume_token, ExportPlace, request)
+            return self.token(request.resume_token, ExportCursor, request)
         mark = self.changes.read_tombstone_mark(request.market)
-        return ExportPlace(request.market, request.locale, newest_run(self.risks, request.market).number, mark, 0)
+        return ExportCursor(
+            request.market, request.locale, require_newest_run(self.risks, request.market).number, mark, 0
+        )
 
-    def part(self, place: ExportPlace) -> tuple[pb.ExportChurnRisksResponse, ExportPlace | None]:
+    def part(self, place: ExportCursor) -> tuple[pb.ExportChurnRisksResponse, ExportCursor | None]:
         """Give one part of an export, and where it goes on; nowhere after the last."""
         run = self.risks.read_run(place.run, place.market)
         content, is_last = self.risks.read_export_chunk(run, place.part)
@@ -82,7 +84,7 @@ class Syncs:
         if is_last:
             answer.delta_token = self.tokens.write(CopyState(place.market, place.locale, place.run, place.mark))
             return answer, None
-        following = ExportPlace(place.market, place.locale, place.run, place.mark, place.part + 1)
+        following = ExportCursor(place.market, place.locale, place.run, place.mark, place.part + 1)
         answer.resume_token = self.tokens.write(following)
         return answer, following
 

@@ -2,10 +2,10 @@
 
 from grounds.credit.v1 import credit_pb2 as pb
 from grounds.explain.v1 import explain_pb2
-from server.decisions.assessment import Assessment, Reason
+from server.decisions.assessment import Assessment, DecisionReason
 from server.decisions.rules import RuleResult
-from server.edges.explanations import ContributionFacts, baseline_of, contribution, explanation
-from server.edges.money import money_of
+from server.edges.explanations import ContributionFacts, baseline_message, contribution_message, explanation_message
+from server.edges.money import money_from_amount
 
 UNSEEN_LEVEL = "UNSEEN_LEVEL"
 REASON_TYPES = {
@@ -18,9 +18,9 @@ REASON_TYPES = {
 def assessment_message(assessment: Assessment) -> pb.CreditAssessment:
     """Write an assessment; the parts that a NOT_SCORABLE one does not have stay absent."""
     message = pb.CreditAssessment(
-        policy_result=policy_message(assessment),
-        warnings=[explain_pb2.Warning(code=UNSEEN_LEVEL, feature=name) for name in assessment.unseen],
-        reasons=explain_pb2.Reasons(locale=assessment.locale, reasons=map(reason_message, assessment.reasons)),
+        policy_result=_policy_message(assessment),
+        warnings=[explain_pb2.Warning(code=UNSEEN_LEVEL, feature=name) for name in assessment.unseen_features],
+        reasons=explain_pb2.Reasons(locale=assessment.locale, reasons=map(_reason_message, assessment.reasons)),
     )
     score = assessment.score
     if score is None or assessment.recommendation is None:
@@ -34,7 +34,7 @@ def assessment_message(assessment: Assessment) -> pb.CreditAssessment:
             grade=score.grade,
         )
     )
-    message.explanation.CopyFrom(explanation_message(assessment))
+    message.explanation.CopyFrom(_explanation_message(assessment))
     message.recommendation.CopyFrom(
         pb.Recommendation(
             decision=pb.Decision.Name(assessment.recommendation),
@@ -45,7 +45,7 @@ def assessment_message(assessment: Assessment) -> pb.CreditAssessment:
     return message
 
 
-def explanation_message(assessment: Assessment) -> explain_pb2.Explanation:
+def _explanation_message(assessment: Assessment) -> explain_pb2.Explanation:
     """Write the columns that add up."""
     bundle, score = assessment.model.bundle, assessment.score
     assert score is not None
@@ -61,30 +61,32 @@ def explanation_message(assessment: Assessment) -> explain_pb2.Explanation:
             log_odds=log_odds,
             points=points,
         )
-        lines.append(contribution(facts))
-    baseline = baseline_of(bundle.baseline_sha256, bundle.baseline.row_count, bundle.baseline.definition)
-    return explanation(bundle.baseline.method, baseline, score.base_value, score.residual, lines, score.base_points)
+        lines.append(contribution_message(facts))
+    baseline = baseline_message(bundle.baseline_sha256, bundle.baseline.row_count, bundle.baseline.definition)
+    return explanation_message(
+        bundle.baseline.method, baseline, score.base_value, score.residual, lines, score.base_points
+    )
 
 
-def policy_message(assessment: Assessment) -> pb.PolicyResult:
+def _policy_message(assessment: Assessment) -> pb.PolicyResult:
     """Write the policy's part."""
     section, grant = assessment.section, assessment.grant
     message = pb.PolicyResult(
         policy_version=assessment.policy.document.version,
         policy_sha256=assessment.policy.sha256,
         decision=pb.Decision.Name(assessment.outcome),
-        rules=map(rule_message, assessment.rules),
+        rules=map(_rule_message, assessment.rules),
         product=section.product,
         effective_from=section.effective_from.isoformat(),
     )
     if grant is not None:
-        message.approvable_amount.CopyFrom(money_of(grant.approvable, section.currency))
-        message.expected_loss.CopyFrom(money_of(grant.expected_loss, section.currency))
+        message.approvable_amount.CopyFrom(money_from_amount(grant.approvable, section.currency))
+        message.expected_loss.CopyFrom(money_from_amount(grant.expected_loss, section.currency))
         message.lgd = float(section.lgd)
     return message
 
 
-def rule_message(rule: RuleResult) -> pb.PolicyRule:
+def _rule_message(rule: RuleResult) -> pb.PolicyRule:
     """Write one rule."""
     message = pb.PolicyRule(code=rule.code, passed=rule.passed)
     if not rule.passed:
@@ -92,7 +94,7 @@ def rule_message(rule: RuleResult) -> pb.PolicyRule:
     return message
 
 
-def reason_message(reason: Reason) -> explain_pb2.Reason:
+def _reason_message(reason: DecisionReason) -> explain_pb2.Reason:
     """Write one reason."""
     return explain_pb2.Reason(
         code=reason.code,

@@ -11,15 +11,15 @@ from functools import cache
 from grounds.audit.v1 import audit_pb2 as pb
 from grounds.credit.v1 import credit_pb2
 from models.schema import Schema
-from server.decisions.assessment import Assessment, Input
+from server.decisions.assessment import Assessment, SourcedValue
 from server.edges.authorization import LOCAL_CALLER
-from server.edges.explanations import SOURCES, timestamp
+from server.edges.explanations import VALUE_SOURCES, timestamp
 from server.stores.record_log.decision_index import CREDIT_DECISION
 from server.stores.record_log.entries import LogEntry
 
 
 @dataclass(frozen=True, slots=True)
-class Decided:
+class DecisionRecordSource:
     """A decision with what led to it.
 
     Attributes:
@@ -35,7 +35,7 @@ class Decided:
     decision: credit_pb2.CreditDecision
 
 
-def decision_entry(decided: Decided) -> LogEntry:
+def decision_entry(decided: DecisionRecordSource) -> LogEntry:
     """Give the entry that records a decision."""
     assessment, decision = decided.assessment, decided.decision
     score, customer = assessment.score, decision.customer
@@ -61,28 +61,28 @@ def decision_entry(decided: Decided) -> LogEntry:
     )
 
 
-def decision_record(decided: Decided) -> pb.DecisionRecord:
+def decision_record(decided: DecisionRecordSource) -> pb.DecisionRecord:
     """Write the body of the record."""
     assessment, decision = decided.assessment, decided.decision
     bundle, policy = assessment.model.bundle, assessment.policy
     return pb.DecisionRecord(
         request=decided.received,
         answer=decision.SerializeToString(deterministic=True),
-        features=fed_features(bundle.schema, assessment.inputs),
+        features=fed_feature_messages(bundle.schema, assessment.inputs),
         bundle_id=bundle.bundle_id,
         feature_set_digest=bundle.schema.feature_set_digest,
         baseline_sha256=bundle.baseline_sha256,
         policy_version=policy.document.version,
         policy_sha256=policy.sha256,
-        runtime=runtime(),
-        numbers=numbers(assessment),
+        runtime=runtime_message(),
+        numbers=model_numbers(assessment),
         caller=LOCAL_CALLER,
         receive_time=timestamp(decided.received_at),
         decide_time=timestamp(assessment.question.at),
     )
 
 
-def fed_features(schema: Schema, inputs: Mapping[str, Input]) -> list[pb.FedFeature]:
+def fed_feature_messages(schema: Schema, inputs: Mapping[str, SourcedValue]) -> list[pb.FedFeature]:
     """Write every feature of the model, as known and as fed."""
     lines = []
     # Nearly all values are of one time, and writing a time costs more than all the rest of a line.
@@ -94,7 +94,9 @@ def fed_features(schema: Schema, inputs: Mapping[str, Input]) -> list[pb.FedFeat
             lines.append(pb.FedFeature(feature=feature.name, number=math.nan))
             continue
         line = pb.FedFeature(
-            feature=feature.name, number=schema.encode_value(feature.name, given.value), source=SOURCES[given.source]
+            feature=feature.name,
+            number=schema.encode_value(feature.name, given.value),
+            source=VALUE_SOURCES[given.source],
         )
         if isinstance(given.value, str):
             line.value.level = given.value
@@ -106,7 +108,7 @@ def fed_features(schema: Schema, inputs: Mapping[str, Input]) -> list[pb.FedFeat
     return lines
 
 
-def numbers(assessment: Assessment) -> pb.ModelNumbers | None:
+def model_numbers(assessment: Assessment) -> pb.ModelNumbers | None:
     """Write what the model gave; None where the customer is not scorable."""
     score = assessment.score
     if score is None:
@@ -122,7 +124,7 @@ def numbers(assessment: Assessment) -> pb.ModelNumbers | None:
 
 
 @cache
-def runtime() -> pb.Runtime:
+def runtime_message() -> pb.Runtime:
     """Say what computes here."""
     return pb.Runtime(
         grounds=importlib.metadata.version("grounds"),
@@ -132,6 +134,6 @@ def runtime() -> pb.Runtime:
     )
 
 
-def answer_of(body: bytes) -> credit_pb2.CreditDecision:
+def decision_from_record(body: bytes) -> credit_pb2.CreditDecision:
     """Read the answer back, byte for byte as it was sent."""
     return credit_pb2.CreditDecision.FromString(pb.DecisionRecord.FromString(body).answer)

@@ -9,12 +9,12 @@ from google.protobuf.message import Message
 from grounds.audit.v1 import bodies_pb2
 from grounds.credit.v1 import credit_pb2 as pb
 from server.edges.authorization import LOCAL_CALLER
-from server.edges.credit.decision_records import answer_of
+from server.edges.credit.decision_records import decision_from_record
 from server.edges.explanations import timestamp
-from server.edges.received import RECEIVED
+from server.edges.received_request import RECEIVED
 from server.edges.recorder import Recorder
 from server.edges.request_digest import content_sha256
-from server.edges.thread_pool import Threads
+from server.edges.thread_pool import StoreThreads
 from server.errors import DecisionUnknown, StoreUnavailable
 from server.stores.record_log.concurrency import count_records
 from server.stores.record_log.decision_index import CREDIT_DECISION
@@ -26,11 +26,11 @@ CREDIT_OVERRIDE, CREDIT_OUTCOME = "CREDIT_OVERRIDE", "CREDIT_OUTCOME"
 EVENTS = (CREDIT_OVERRIDE, CREDIT_OUTCOME)
 TRIES_MAX = 10
 ABOUT = "about"  # the label that names the decision
-Asked = pb.RecordOverrideRequest | pb.RecordOutcomeRequest
+EventRequest = pb.RecordOverrideRequest | pb.RecordOutcomeRequest
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
+class DecisionState:
     """A request with all that is known when it is answered.
 
     Attributes:
@@ -52,7 +52,7 @@ class Asking:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class EventDraft:
     """An answer that is to be recorded, and the labels of its record."""
 
     kind: str
@@ -60,13 +60,15 @@ class Told:
     labels: dict[str, str]
 
 
-class Events:
+class DecisionEvents:
     """Records what comes after decisions, and reads it."""
 
-    def __init__(self, log: RecordLog, recorder: Recorder, threads: Threads, clock: Callable[[], dt.datetime]) -> None:
+    def __init__(
+        self, log: RecordLog, recorder: Recorder, threads: StoreThreads, clock: Callable[[], dt.datetime]
+    ) -> None:
         self.log, self.recorder, self.threads, self.clock = log, recorder, threads, clock
 
-    async def record(self, request: Asked, tell: Callable[[Asking], Told]) -> bytes:
+    async def record(self, request: EventRequest, tell: Callable[[DecisionState], EventDraft]) -> bytes:
         """Record one event once per request_id; gives the answer's bytes.
 
         Args:
@@ -81,7 +83,7 @@ class Events:
                 continue  # judged by what is not the last word any more
         raise StoreUnavailable("others record about this decision all the time; try again")
 
-    async def tried(self, request: Asked, content: bytes, tell: Callable[[Asking], Told]) -> Record:
+    async def tried(self, request: EventRequest, content: bytes, tell: Callable[[DecisionState], EventDraft]) -> Record:
         """Judge by what there is, and record, unless it was recorded before.
 
         Raises:
@@ -109,9 +111,9 @@ class Events:
             labels={"market": asking.decision.customer.market, ABOUT: asking.kept.header.record_id, **told.labels},
             precondition=asking.after,
         )
-        return await self.recorder.keep(entry)
+        return await self.recorder.record(entry)
 
-    def asking(self, decision_id: str, at: dt.datetime) -> Asking:
+    def asking(self, decision_id: str, at: dt.datetime) -> DecisionState:
         """Read the decision and what came after it, of one moment."""
         with self.log.database.snapshot() as then:
             log = then.of(self.log)
@@ -119,14 +121,16 @@ class Events:
             tag, label = kept.header.customer_tag, (ABOUT, kept.header.record_id)
             with then.reading() as connection:
                 known = Precondition(tag, EVENTS, label, count_records(connection, tag, EVENTS, label))
-            return Asking(answer_of(kept.body), kept, *after(log, kept), new_record_id(at), at, known)
+            return DecisionState(
+                decision_from_record(kept.body), kept, *events_after(log, kept), new_record_id(at), at, known
+            )
 
     def read(self, decision_id: str) -> tuple[Record, tuple[pb.Override, ...], tuple[pb.Outcome, ...]]:
         """Give a decision and what came after it, of one moment; raises as decision_of."""
         with self.log.database.snapshot() as then:
             log = then.of(self.log)
             kept = decision_of(log, decision_id)
-            return kept, *after(log, kept)
+            return kept, *events_after(log, kept)
 
 
 def decision_of(log: RecordLog, decision_id: str) -> Record:
@@ -142,7 +146,7 @@ def decision_of(log: RecordLog, decision_id: str) -> Record:
     return kept
 
 
-def after(log: RecordLog, kept: Record) -> tuple[tuple[pb.Override, ...], tuple[pb.Outcome, ...]]:
+def events_after(log: RecordLog, kept: Record) -> tuple[tuple[pb.Override, ...], tuple[pb.Outcome, ...]]:
     """Read what came after a decision, in the order in which it was recorded."""
     events = list(read_related_records(log, kept.header.customer_tag, EVENTS, {ABOUT: kept.header.record_id}))
     return (

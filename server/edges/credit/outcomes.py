@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from google.type.date_pb2 import Date
 
 from grounds.credit.v1 import credit_pb2 as pb
-from server.edges.credit.events import CREDIT_OUTCOME, Asking, Told
+from server.edges.credit.events import CREDIT_OUTCOME, DecisionState, EventDraft
 from server.edges.explanations import timestamp
 from server.errors import OutcomeInvalid, Violation
 
 DAY = dt.timedelta(days=1)  # two time zones may call one moment two days
 
 
-def tell_outcome(request: pb.RecordOutcomeRequest, asking: Asking) -> Told:
+def draft_outcome(request: pb.RecordOutcomeRequest, asking: DecisionState) -> EventDraft:
     """Give the outcome as it is to be recorded.
 
     Raises:
@@ -37,10 +37,10 @@ def tell_outcome(request: pb.RecordOutcomeRequest, asking: Asking) -> Told:
         corrects_outcome_id=request.corrects_outcome_id.lower(),
     )
     getattr(outcome, event).CopyFrom(getattr(request, event))
-    return Told(CREDIT_OUTCOME, outcome, {"event": event.upper()})
+    return EventDraft(CREDIT_OUTCOME, outcome, {"event": event.upper()})
 
 
-def date_violations(date: Date, asking: Asking) -> Iterator[Violation]:
+def date_violations(date: Date, asking: DecisionState) -> Iterator[Violation]:
     """Check that the day is one, and lies between the decision and now."""
     try:
         day = dt.date(date.year, date.month, date.day)
@@ -54,14 +54,14 @@ def date_violations(date: Date, asking: Asking) -> Iterator[Violation]:
         yield Violation("event_date", "must not be in the future", "RANGE")
 
 
-def amount_violations(request: pb.RecordOutcomeRequest, asking: Asking) -> Iterator[Violation]:
+def amount_violations(request: pb.RecordOutcomeRequest, asking: DecisionState) -> Iterator[Violation]:
     """Check the currency of what was booked."""
     currency = asking.decision.requested_amount.currency_code
     if request.HasField("booked") and request.booked.amount.currency_code != currency:
         yield Violation("booked.amount.currency_code", f"must be {currency}, as requested", "CURRENCY")
 
 
-def correction_violations(corrects: str, asking: Asking) -> Iterator[Violation]:
+def correction_violations(corrects: str, asking: DecisionState) -> Iterator[Violation]:
     """Check that what is corrected is there, and not corrected already: the last word must be one."""
     if not corrects:
         return

@@ -7,14 +7,14 @@ from google.type.money_pb2 import Money
 from grounds.credit.v1 import credit_pb2 as pb
 from models.reasons import DEFAULT_LOCALE
 from server.decisions import overrides as rules
-from server.decisions.policy import STANDARD, Outcome, Policy
-from server.edges.credit.events import CREDIT_OVERRIDE, Asking, Told
+from server.decisions.policy import STANDARD, Policy, PolicyOutcome
+from server.edges.credit.events import CREDIT_OVERRIDE, DecisionState, EventDraft
 from server.edges.explanations import timestamp
-from server.edges.money import amount_of, money_of
+from server.edges.money import amount_from_money, money_from_amount
 from server.errors import NoPolicy
 
 
-def tell_override(request: pb.RecordOverrideRequest, policy: Policy, asking: Asking) -> Told:
+def draft_override(request: pb.RecordOverrideRequest, policy: Policy, asking: DecisionState) -> EventDraft:
     """Give the override as it is to be recorded.
 
     Raises:
@@ -26,8 +26,8 @@ def tell_override(request: pb.RecordOverrideRequest, policy: Policy, asking: Ask
     section = policy.section(market, product, at.astimezone(dt.UTC).date())
     if section is None or section.overrides is None:
         raise NoPolicy(f"the policy allows no overrides for product {product} in market {market}", market=market)
-    judged = rules.judge(decided(asking), proposed(request, at), section.overrides)
-    locale, text = policy.said(request.reason_code, request.locale or DEFAULT_LOCALE)
+    judged = rules.judge_override(decided(asking), proposed(request, at), section.overrides)
+    locale, text = policy.reason_text(request.reason_code, request.locale or DEFAULT_LOCALE)
     override = pb.Override(
         override_id=asking.record_id,
         request_id=request.request_id,
@@ -35,7 +35,7 @@ def tell_override(request: pb.RecordOverrideRequest, policy: Policy, asking: Ask
         override_time=timestamp(at),
         side=pb.OverrideSide.Name(judged.side),
         decision=request.decision,
-        granted_amount=money_of(judged.granted, decision.requested_amount.currency_code),
+        granted_amount=money_from_amount(judged.granted, decision.requested_amount.currency_code),
         reason_code=request.reason_code,
         reason_text=text,
         locale=locale,
@@ -47,26 +47,26 @@ def tell_override(request: pb.RecordOverrideRequest, policy: Policy, asking: Ask
         policy_version=policy.document.version,
         policy_sha256=policy.sha256,
     )
-    return Told(CREDIT_OVERRIDE, override, {"side": judged.side.name})
+    return EventDraft(CREDIT_OVERRIDE, override, {"side": judged.side.name})
 
 
-def decided(asking: Asking) -> rules.Decided:
+def decided(asking: DecisionState) -> rules.OverriddenDecision:
     """Read the decision, and what holds now."""
     decision, overrides = asking.decision, asking.overrides
-    return rules.Decided(
-        outcome=Outcome(decision.decision),
-        requested=amount_of(decision.requested_amount),
-        approvable=amount_of(decision.assessment.policy_result.approvable_amount),
+    return rules.OverriddenDecision(
+        outcome=PolicyOutcome(decision.decision),
+        requested=amount_from_money(decision.requested_amount),
+        approvable=amount_from_money(decision.assessment.policy_result.approvable_amount),
         currency=decision.requested_amount.currency_code,
-        standing=amount_of(overrides[-1].granted_amount) if overrides else None,
+        last_granted=amount_from_money(overrides[-1].granted_amount) if overrides else None,
         expires=decision.expire_time.ToDatetime(dt.UTC),
     )
 
 
-def proposed(request: pb.RecordOverrideRequest, at: dt.datetime) -> rules.Proposed:
+def proposed(request: pb.RecordOverrideRequest, at: dt.datetime) -> rules.OverrideProposal:
     """Read the request."""
-    return rules.Proposed(
-        outcome=Outcome(request.decision),
+    return rules.OverrideProposal(
+        outcome=PolicyOutcome(request.decision),
         granted=money(request.granted_amount) if request.HasField("granted_amount") else None,
         reason_code=request.reason_code,
         user=request.user_id,
@@ -76,6 +76,6 @@ def proposed(request: pb.RecordOverrideRequest, at: dt.datetime) -> rules.Propos
     )
 
 
-def money(amount: Money) -> rules.Money:
+def money(amount: Money) -> rules.CurrencyAmount:
     """Read an amount."""
-    return rules.Money(amount_of(amount), amount.currency_code)
+    return rules.CurrencyAmount(amount_from_money(amount), amount.currency_code)

@@ -7,7 +7,7 @@ from models.recourse import Counterfactual, Recourse
 from server.decisions.assessment import Assessment
 
 
-class RecourseBook:
+class RecourseFinder:
     """The search of each bundle that was asked for, made once. May be shared between threads."""
 
     def __init__(self) -> None:

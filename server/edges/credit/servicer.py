@@ -8,22 +8,22 @@ from grounds.credit.v1 import credit_pb2 as pb
 from grounds.credit.v1 import credit_pb2_grpc
 from models.model import Model
 from models.schema import FeatureInput, Schema
-from server.decisions.assessment import Assessment, Input, Question, assess
-from server.decisions.policy import STANDARD, Policy, Section
+from server.decisions.assessment import Assessment, CreditQuestion, SourcedValue, assess
+from server.decisions.policy import STANDARD, Policy, PolicySection
 from server.edges.authorization import LOCAL_CALLER
 from server.edges.context import Context
 from server.edges.credit.assessments import assessment_message
-from server.edges.credit.decision_records import Decided, answer_of, decision_entry
-from server.edges.credit.events import Events
-from server.edges.credit.outcomes import tell_outcome
-from server.edges.credit.overrides import tell_override
-from server.edges.credit.recourse import RecourseBook
-from server.edges.explanations import timestamp, values_of
-from server.edges.money import amount_of
-from server.edges.received import RECEIVED
+from server.edges.credit.decision_records import DecisionRecordSource, decision_entry, decision_from_record
+from server.edges.credit.events import DecisionEvents
+from server.edges.credit.outcomes import draft_outcome
+from server.edges.credit.overrides import draft_override
+from server.edges.credit.recourse import RecourseFinder
+from server.edges.explanations import feature_values, timestamp
+from server.edges.money import amount_from_money
+from server.edges.received_request import RECEIVED
 from server.edges.recorder import Recorder
 from server.edges.request_digest import content_sha256
-from server.edges.thread_pool import Threads
+from server.edges.thread_pool import StoreThreads
 from server.errors import (
     CurrencyNotServed,
     CustomerUnknown,
@@ -32,8 +32,8 @@ from server.errors import (
     NoPolicy,
     Violation,
 )
-from server.registry.policy_watch import PolicyWatch
-from server.registry.serving_models import LineupWatch
+from server.registry.model_registry import ModelRegistry
+from server.registry.policy_registry import PolicyRegistry
 from server.stores.features import FeatureStore, StoredFeatures
 from server.stores.record_log.entries import new_record_id
 from server.stores.record_log.log import RecordLog
@@ -55,11 +55,11 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
 
     def __init__(
         self,
-        lineup: LineupWatch,
-        policies: PolicyWatch,
+        lineup: ModelRegistry,
+        policies: PolicyRegistry,
         features: FeatureStore,
         records: tuple[Recorder, RecordLog],
-        threads: Threads,
+        threads: StoreThreads,
         *,
         clock: Callable[[], dt.datetime],
     ) -> None:
@@ -67,8 +67,8 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
         self.features = features
         self.recorder, self.decisions = records
         self.threads, self.clock = threads, clock
-        self.recourses = RecourseBook()
-        self.events = Events(self.decisions, self.recorder, threads, clock)
+        self.recourses = RecourseFinder()
+        self.events = DecisionEvents(self.decisions, self.recorder, threads, clock)
 
     async def ScoreCredit(self, request: pb.ScoreCreditRequest, _context: Context) -> pb.ScoreCreditResponse:
         """Decide once per request_id."""
@@ -84,11 +84,11 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
             )
             if earlier is None:
                 raise
-            return pb.ScoreCreditResponse(credit_decision=answer_of(earlier.body))
-        entry = decision_entry(Decided(RECEIVED.get(), received_at, content, assessment, decision))
-        kept = await self.recorder.keep(entry)
+            return pb.ScoreCreditResponse(credit_decision=decision_from_record(earlier.body))
+        entry = decision_entry(DecisionRecordSource(RECEIVED.get(), received_at, content, assessment, decision))
+        kept = await self.recorder.record(entry)
         if kept.header.record_id != entry.record_id:
-            decision = answer_of(kept.body)
+            decision = decision_from_record(kept.body)
         return pb.ScoreCreditResponse(credit_decision=decision)
 
     async def SimulateCredit(self, request: pb.SimulateCreditRequest, _context: Context) -> pb.SimulateCreditResponse:
@@ -110,18 +110,18 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
         """Give what was answered then."""
         kept, overrides, outcomes = await self.threads.run(self.events.read, request.decision_id.lower())
         return pb.GetCreditDecisionResponse(
-            credit_decision=answer_of(kept.body), overrides=overrides, outcomes=outcomes
+            credit_decision=decision_from_record(kept.body), overrides=overrides, outcomes=outcomes
         )
 
     async def RecordOverride(self, request: pb.RecordOverrideRequest, _context: Context) -> pb.RecordOverrideResponse:
         """Record what a person decided otherwise."""
-        policy = self.policies.now
-        answer = await self.events.record(request, lambda asking: tell_override(request, policy, asking))
+        policy = self.policies.current
+        answer = await self.events.record(request, lambda asking: draft_override(request, policy, asking))
         return pb.RecordOverrideResponse(override=pb.Override.FromString(answer))
 
     async def RecordOutcome(self, request: pb.RecordOutcomeRequest, _context: Context) -> pb.RecordOutcomeResponse:
         """Record what became of a decision."""
-        answer = await self.events.record(request, lambda asking: tell_outcome(request, asking))
+        answer = await self.events.record(request, lambda asking: draft_outcome(request, asking))
         return pb.RecordOutcomeResponse(outcome=pb.Outcome.FromString(answer))
 
     async def decide(self, request: pb.ScoreCreditRequest, digest: str) -> tuple[Assessment, pb.CreditDecision]:
@@ -149,15 +149,15 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
     def model_for(self, request: Asked) -> Model:
         """Give the model that answers, or refuse."""
         market = request.customer.market
-        model = self.lineup.now.model(FAMILY, market)
+        model = self.lineup.current.model(FAMILY, market)
         if model is None:
-            served = ", ".join(self.lineup.now.markets(FAMILY)) or "none"
+            served = ", ".join(self.lineup.current.markets(FAMILY)) or "none"
             raise NoActiveModel(f"no credit model is active for market {market}; served: {served}", market=market)
         return model
 
     def asking(self, request: Asked) -> "Asking":
         """Find the section of the policy that answers, or refuse: none holds, another currency, an unknown fact."""
-        policy, at = self.policies.now, self.clock()
+        policy, at = self.policies.current, self.clock()
         market, product = request.customer.market, request.product or STANDARD
         section = policy.section(market, product, at.astimezone(dt.UTC).date())
         if section is None:
@@ -191,7 +191,7 @@ def checked(request: Asked, schema: Schema, *, decides: bool) -> dict[str, Featu
     Raises:
         FeaturesInvalid: Names every value that is not.
     """
-    values = values_of(request.features)
+    values = feature_values(request.features)
     problems = schema.problems(values, decides=decides)
     if problems:
         violations = [Violation(f'features["{p.feature}"]', p.problem, p.kind) for p in problems]
@@ -199,16 +199,18 @@ def checked(request: Asked, schema: Schema, *, decides: bool) -> dict[str, Featu
     return values
 
 
-def inputs_of(schema: Schema, stored: StoredFeatures | None, given: Mapping[str, FeatureInput]) -> dict[str, Input]:
+def inputs_of(
+    schema: Schema, stored: StoredFeatures | None, given: Mapping[str, FeatureInput]
+) -> dict[str, SourcedValue]:
     """Put a caller's values over those of the store; what only the caller may give is not taken from the store."""
     known = {} if stored is None else stored.values
     sources = {feature.name: feature.source for feature in schema.features}
     inputs = {
-        name: Input(value, "STORE", stored.as_of)
+        name: SourcedValue(value, "STORE", stored.as_of)
         for name, value in known.items()
         if stored and sources[name] != "CALLER"
     }
-    return inputs | {name: Input(value, "CALLER", None) for name, value in given.items()}
+    return inputs | {name: SourcedValue(value, "CALLER", None) for name, value in given.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,17 +219,17 @@ class Asking:
 
     request: Asked
     policy: Policy
-    section: Section
+    section: PolicySection
     at: dt.datetime
 
-    def question(self, inputs: Mapping[str, Input]) -> Question:
+    def question(self, inputs: Mapping[str, SourcedValue]) -> CreditQuestion:
         """Put the question for some inputs."""
         request = self.request
-        amount = amount_of(request.requested_amount)
-        return Question(self.section, inputs, values_of(request.facts), amount, self.at, request.locale)
+        amount = amount_from_money(request.requested_amount)
+        return CreditQuestion(self.section, inputs, feature_values(request.facts), amount, self.at, request.locale)
 
 
-def refuse_unknown_facts(request: Asked, section: Section) -> None:
+def refuse_unknown_facts(request: Asked, section: PolicySection) -> None:
     """Refuse facts that no rule asks for, and levels that no rule names: a misspelt one would go unseen."""
     asked = {rule.fact: "level" if rule.level is not None else "number" for rule in section.rules}
     allowed = ", ".join(sorted(asked)) or "none"
@@ -244,7 +246,7 @@ def refuse_unknown_facts(request: Asked, section: Section) -> None:
         raise FeaturesInvalid("; ".join(f"{v.field} {v.problem}" for v in problems[:3]), violations=problems)
 
 
-def levels_of(section: Section, fact: str) -> list[str]:
+def levels_of(section: PolicySection, fact: str) -> list[str]:
     """Give the levels that the rules know of a fact; none where one of them lets every other level pass."""
     rules = [rule for rule in section.rules if rule.fact == fact and rule.level is not None]
     if not all(rule.passes for rule in rules):

@@ -7,20 +7,20 @@ from models.bundle import Bundle
 from models.bundle_documents import FeatureSpec, Scorecard
 from models.catalog import CatalogEntry
 from server.edges.context import Context
-from server.edges.explanations import baseline_of
+from server.edges.explanations import baseline_message
 from server.errors import BundleNotReadable, BundleUnknown
-from server.registry.serving_models import Lineup, LineupWatch
+from server.registry.model_registry import ModelRegistry, ServingModels
 
 
 class ModelServicer(model_pb2_grpc.ModelServiceServicer):
     """Answers everybody."""
 
-    def __init__(self, lineup: LineupWatch) -> None:
+    def __init__(self, lineup: ModelRegistry) -> None:
         self.lineup = lineup
 
     async def ListModels(self, request: pb.ListModelsRequest, _context: Context) -> pb.ListModelsResponse:
         """List every bundle, refused ones with the reason."""
-        lineup = self.lineup.now
+        lineup = self.lineup.current
         entries = [entry for entry in lineup.entries.values() if request.family in {"", entry.family}]
         summaries = [summary_of(lineup, entry) for entry in entries]
         summaries.sort(key=lambda summary: (summary.family, not summary.serving_markets, summary.bundle_id))
@@ -28,7 +28,7 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
 
     async def GetModel(self, request: pb.GetModelRequest, _context: Context) -> pb.GetModelResponse:
         """Give one bundle in full."""
-        lineup = self.lineup.now
+        lineup = self.lineup.current
         entry = next((entry for entry in lineup.entries.values() if entry.name == request.bundle_id), None)
         if entry is None:
             raise BundleUnknown("there is no such bundle", bundle_id=request.bundle_id)
@@ -37,7 +37,7 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
         return pb.GetModelResponse(model=model_message(lineup, entry, entry.bundle))
 
 
-def summary_of(lineup: Lineup, entry: CatalogEntry) -> pb.ModelSummary:
+def summary_of(lineup: ServingModels, entry: CatalogEntry) -> pb.ModelSummary:
     """Write one line of the catalog."""
     serving = lineup.markets_of(entry.name)
     state = pb.MODEL_STATE_SERVING if serving else pb.MODEL_STATE_AVAILABLE
@@ -51,9 +51,9 @@ def summary_of(lineup: Lineup, entry: CatalogEntry) -> pb.ModelSummary:
     )
 
 
-def model_message(lineup: Lineup, entry: CatalogEntry, bundle: Bundle) -> pb.Model:
+def model_message(lineup: ServingModels, entry: CatalogEntry, bundle: Bundle) -> pb.Model:
     """Write one bundle."""
-    baseline: explain_pb2.Baseline = baseline_of(
+    baseline: explain_pb2.Baseline = baseline_message(
         bundle.baseline_sha256, bundle.baseline.row_count, bundle.baseline.definition
     )
     return pb.Model(

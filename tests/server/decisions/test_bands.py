@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grounds.churn.v1 import churn_pb2 as pb
-from server.decisions.bands import held_bands, plain_bands
+from server.decisions.bands import hysteresis_bands, threshold_bands
 from server.edges.churn.messages import RiskWriter, run_message
 from server.stores.database import Database
 from server.stores.runs.predictions import PredictionStore
@@ -46,9 +46,9 @@ def test_a_customer_leaves_a_band_only_beyond_its_bound_by_the_margin(
     customers: list[tuple[float, int]], margin: float
 ) -> None:
     log_odds = np.array([value for value, _ in customers])
-    plain = plain_bands(1 / (1 + np.exp(-log_odds)), np.array(BOUNDS))
+    plain = threshold_bands(1 / (1 + np.exp(-log_odds)), np.array(BOUNDS))
 
-    found = held_bands(log_odds, plain, np.array([band for _, band in customers]), np.array(BOUNDS), margin)
+    found = hysteresis_bands(log_odds, plain, np.array([band for _, band in customers]), np.array(BOUNDS), margin)
 
     assert found.tolist() == [held(value, band, margin) for value, band in customers]
 

@@ -8,29 +8,29 @@ from typing import Any
 import pytest
 
 from server.decisions.churn_replay import (
-    AMOUNTS,
-    DECLINE,
-    NO_TEXTS,
-    KeptRisk,
-    band_again,
-    explained_again,
+    LEFT_OUT_AMOUNTS,
+    LEFT_OUT_DECLINE,
+    LEFT_OUT_TEXTS,
+    StoredRisk,
+    _recompute_band,
     explanation_verdict,
+    recompute_explanation,
     score_verdict,
 )
-from server.decisions.replay_verdict import Match, Mismatch, RuntimeDiffers
+from server.decisions.replay_verdict import ReplayMatch, ReplayMismatch, ReplayRuntimeDiffers
 from tests.server.churn_runs import BANDS, FIRST, MARGIN, ChurnFamily, manifest_of, scored_rows
 
 
 @pytest.fixture(scope="module")
-def kept(churn_family: ChurnFamily) -> KeptRisk:
+def kept(churn_family: ChurnFamily) -> StoredRisk:
     """Keep the row of a customer who has drivers."""
     rows = scored_rows(churn_family.model, churn_family.customers.head(20), FIRST)
     row = next(each for each in rows.to_dict("records") if each["drivers"] != "[]")
-    return KeptRisk(
+    return StoredRisk(
         log_odds=row["log_odds"],
         pd=row["pd"],
         band=next(band for band, bound in BANDS if row["pd"] <= bound),
-        band_is_held=False,
+        had_same_band=False,
         decline_pd=None,
         features=[math.nan if value is None else value for value in row["features"]],
         contributions=row["contributions"],
@@ -39,67 +39,67 @@ def kept(churn_family: ChurnFamily) -> KeptRisk:
     )
 
 
-def scored(family: ChurnFamily, kept: KeptRisk, decline: Any = None) -> tuple[Any, str]:
+def scored(family: ChurnFamily, kept: StoredRisk, decline: Any = None) -> tuple[Any, str]:
     """Give the verdict of SCORE."""
-    return score_verdict(kept, explained_again(family.model, kept), decline)
+    return score_verdict(kept, recompute_explanation(family.model, kept), decline)
 
 
-def told(family: ChurnFamily, kept: KeptRisk) -> tuple[Any, str]:
+def told(family: ChurnFamily, kept: StoredRisk) -> tuple[Any, str]:
     """Give the verdict of EXPLANATION."""
-    return explanation_verdict(kept, explained_again(family.model, kept), family.model)
+    return explanation_verdict(kept, recompute_explanation(family.model, kept), family.model)
 
 
-def test_what_was_kept_comes_out_again(churn_family: ChurnFamily, kept: KeptRisk) -> None:
-    assert scored(churn_family, kept) == (Match(3), AMOUNTS)
+def test_what_was_kept_comes_out_again(churn_family: ChurnFamily, kept: StoredRisk) -> None:
+    assert scored(churn_family, kept) == (ReplayMatch(3), LEFT_OUT_AMOUNTS)
     verdict, left_out = told(churn_family, kept)
 
     drivers = json.loads(kept.drivers)
     lines = sum(2 + len(each["features"]) + len(each["texts"]) for each in drivers)
-    assert (verdict, left_out) == (Match(2 + len(kept.contributions) + lines), "")
+    assert (verdict, left_out) == (ReplayMatch(2 + len(kept.contributions) + lines), "")
 
 
-def test_the_last_bit_may_be_another_runtimes_and_more_may_not(churn_family: ChurnFamily, kept: KeptRisk) -> None:
+def test_the_last_bit_may_be_another_runtimes_and_more_may_not(churn_family: ChurnFamily, kept: StoredRisk) -> None:
     near, _ = scored(churn_family, dataclasses.replace(kept, pd=math.nextafter(kept.pd, 1.0)))
     far, _ = scored(churn_family, dataclasses.replace(kept, log_odds=kept.log_odds + 1e-8))
 
-    assert isinstance(near, RuntimeDiffers)
+    assert isinstance(near, ReplayRuntimeDiffers)
     assert (near.differing, near.compared) == (1, 3)
-    assert isinstance(far, Mismatch)
+    assert isinstance(far, ReplayMismatch)
     assert far.field == "log_odds"
 
 
 def test_the_second_probability_is_compared_where_its_bundle_and_its_features_are_here(
-    churn_family: ChurnFamily, kept: KeptRisk
+    churn_family: ChurnFamily, kept: StoredRisk
 ) -> None:
     """The churn bundle takes the place of a second one: its answer is known."""
     right, wrong = dataclasses.replace(kept, decline_pd=kept.pd), dataclasses.replace(kept, decline_pd=0.5)
 
-    assert scored(churn_family, right, churn_family.model) == (Match(4), AMOUNTS)
+    assert scored(churn_family, right, churn_family.model) == (ReplayMatch(4), LEFT_OUT_AMOUNTS)
     assert scored(churn_family, wrong, churn_family.model)[0].field == "decline.pd"
-    assert scored(churn_family, wrong) == (Match(3), f"{DECLINE}; {AMOUNTS}")
+    assert scored(churn_family, wrong) == (ReplayMatch(3), f"{LEFT_OUT_DECLINE}; {LEFT_OUT_AMOUNTS}")
     fewer = kept.names[1:]
     less = dataclasses.replace(wrong, manifest={**kept.manifest, "feature_names": fewer}, features=kept.features[1:])
-    answer = explained_again(churn_family.model, kept)
-    assert score_verdict(less, answer, churn_family.model)[1] == f"{DECLINE}; {AMOUNTS}"
+    answer = recompute_explanation(churn_family.model, kept)
+    assert score_verdict(less, answer, churn_family.model)[1] == f"{LEFT_OUT_DECLINE}; {LEFT_OUT_AMOUNTS}"
 
 
-def test_a_band_of_the_previous_run_is_held_within_the_margin_only(churn_family: ChurnFamily, kept: KeptRisk) -> None:
+def test_a_band_of_the_previous_run_is_held_within_the_margin_only(churn_family: ChurnFamily, kept: StoredRisk) -> None:
     """The bounds are set beside the customer, so that the plain band is the second one."""
     odds = kept.log_odds
-    answer = explained_again(churn_family.model, kept)
+    answer = recompute_explanation(churn_family.model, kept)
     for distance, held in ((MARGIN * 0.9, "LOW"), (MARGIN * 1.1, "MEDIUM")):
         bound = 1 / (1 + math.exp(-(odds - distance)))
         bands = [{"band": "LOW", "max_pd": bound}, {"band": "MEDIUM", "max_pd": 1.0}]
         manifest = {**kept.manifest, "bands": bands}
-        stayed = dataclasses.replace(kept, manifest=manifest, band="LOW", band_is_held=True)
-        moved = dataclasses.replace(stayed, band_is_held=False)
+        stayed = dataclasses.replace(kept, manifest=manifest, band="LOW", had_same_band=True)
+        moved = dataclasses.replace(stayed, had_same_band=False)
 
-        assert band_again(stayed, answer) == held
-        assert band_again(moved, answer) == "MEDIUM"
+        assert _recompute_band(stayed, answer) == held
+        assert _recompute_band(moved, answer) == "MEDIUM"
 
 
 @pytest.mark.parametrize("change", ["code", "log_odds", "features", "texts", "gone"])
-def test_drivers_are_compared_word_for_word(churn_family: ChurnFamily, kept: KeptRisk, change: str) -> None:
+def test_drivers_are_compared_word_for_word(churn_family: ChurnFamily, kept: StoredRisk, change: str) -> None:
     drivers = json.loads(kept.drivers)
     if change == "gone":
         drivers.clear()
@@ -113,11 +113,11 @@ def test_drivers_are_compared_word_for_word(churn_family: ChurnFamily, kept: Kep
     assert verdict.field.startswith("drivers" if change == "gone" else f"drivers[0].{change}")
 
 
-def test_contributions_and_baseline_are_compared(churn_family: ChurnFamily, kept: KeptRisk) -> None:
+def test_contributions_and_baseline_are_compared(churn_family: ChurnFamily, kept: StoredRisk) -> None:
     first, *others = kept.contributions
     moved = dataclasses.replace(kept, contributions=[first + 1e-6, *others])
     other = dataclasses.replace(kept, manifest={**kept.manifest, "baseline_sha256": "0" * 64})
 
     assert told(churn_family, moved)[0].field == f'contributions["{kept.names[0]}"]'
     assert told(churn_family, other)[0].field == "baseline_sha256"
-    assert told(churn_family, dataclasses.replace(kept, drivers="{"))[1] == NO_TEXTS
+    assert told(churn_family, dataclasses.replace(kept, drivers="{"))[1] == LEFT_OUT_TEXTS

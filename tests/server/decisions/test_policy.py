@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from server.application import Application
 from server.config import Settings
-from server.decisions.policy import Outcome, Section, read_policy
-from server.decisions.rules import approvable, expected_loss, outcome_of, score_rules
+from server.decisions.policy import PolicyOutcome, PolicySection, read_policy
+from server.decisions.rules import approvable_amount, expected_loss, score_rule_results, worst_outcome
 from server.errors import PolicyRefused
-from tests.server.servers import not_started
+from tests.server.servers import release_unstarted
 from tests.small import POLICY
 
 PROBABILITY = st.floats(0, 1)
@@ -22,11 +22,11 @@ GRADES = ("A", "B", "C")
 
 
 @st.composite
-def sections(draw: st.DrawFn) -> Section:
+def sections(draw: st.DrawFn) -> PolicySection:
     """Make a section that does not contradict itself, with limits for some grades or for none."""
     approve, refer = sorted((draw(PROBABILITY), draw(PROBABILITY)))
     amounts = sorted((draw(AMOUNT) for _ in range(draw(st.integers(0, 3)))), reverse=True)
-    return Section(
+    return PolicySection(
         market="DE",
         effective_from=dt.date(2026, 1, 1),
         currency="EUR",
@@ -42,21 +42,21 @@ def sections(draw: st.DrawFn) -> Section:
 
 @given(section=sections(), pd=PROBABILITY, grade=st.sampled_from(GRADES), amounts=st.tuples(AMOUNT, AMOUNT))
 def test_a_larger_amount_never_gives_a_better_decision(
-    section: Section, pd: float, grade: str, amounts: tuple[Decimal, Decimal]
+    section: PolicySection, pd: float, grade: str, amounts: tuple[Decimal, Decimal]
 ) -> None:
-    smaller, larger = (outcome_of(score_rules(section, pd, grade, amount)) for amount in sorted(amounts))
+    smaller, larger = (worst_outcome(score_rule_results(section, pd, grade, amount)) for amount in sorted(amounts))
 
     assert smaller <= larger
 
 
 @given(section=sections(), pds=st.tuples(PROBABILITY, PROBABILITY), places=st.tuples(*[st.integers(0, 2)] * 2))
 def test_a_higher_pd_with_no_safer_a_grade_never_gives_a_better_decision_or_a_larger_amount(
-    section: Section, pds: tuple[float, float], places: tuple[int, int]
+    section: PolicySection, pds: tuple[float, float], places: tuple[int, int]
 ) -> None:
     found = []
     for pd, place in zip(sorted(pds), sorted(places), strict=True):
-        rules = score_rules(section, pd, GRADES[place], Decimal(1000))
-        found.append((outcome_of(rules), -approvable(section, GRADES[place], rules)))
+        rules = score_rule_results(section, pd, GRADES[place], Decimal(1000))
+        found.append((worst_outcome(rules), -approvable_amount(section, GRADES[place], rules)))
 
     assert found[0][0] <= found[1][0]
     assert found[0][1] <= found[1][1]
@@ -64,20 +64,22 @@ def test_a_higher_pd_with_no_safer_a_grade_never_gives_a_better_decision_or_a_la
 
 @given(section=sections(), pd=PROBABILITY, grade=st.sampled_from(GRADES), amount=AMOUNT)
 def test_the_largest_approvable_amount_is_approved_and_a_cent_more_is_not(
-    section: Section, pd: float, grade: str, amount: Decimal
+    section: PolicySection, pd: float, grade: str, amount: Decimal
 ) -> None:
-    largest = approvable(section, grade, score_rules(section, pd, grade, amount))
+    largest = approvable_amount(section, grade, score_rule_results(section, pd, grade, amount))
 
     if largest:
-        assert outcome_of(score_rules(section, pd, grade, largest)) is Outcome.APPROVE
-    above = outcome_of(score_rules(section, pd, grade, largest + Decimal("0.01")))
-    assert above is not Outcome.APPROVE
-    if above is Outcome.APPROVE_REDUCED:
+        assert worst_outcome(score_rule_results(section, pd, grade, largest)) is PolicyOutcome.APPROVE
+    above = worst_outcome(score_rule_results(section, pd, grade, largest + Decimal("0.01")))
+    assert above is not PolicyOutcome.APPROVE
+    if above is PolicyOutcome.APPROVE_REDUCED:
         assert largest
 
 
 @given(pd=PROBABILITY, amount=AMOUNT, section=sections())
-def test_expected_loss_is_pd_times_lgd_times_amount_to_the_cent(pd: float, amount: Decimal, section: Section) -> None:
+def test_expected_loss_is_pd_times_lgd_times_amount_to_the_cent(
+    pd: float, amount: Decimal, section: PolicySection
+) -> None:
     exact = Decimal(pd) * section.lgd * amount
 
     assert abs(expected_loss(section, pd, amount) - exact) <= Decimal("0.005")
@@ -227,7 +229,7 @@ async def test_a_server_does_not_start_with_a_bad_policy(small_settings: Setting
     with pytest.raises(PolicyRefused, match="version"):
         await application.start()
 
-    not_started(application)
+    release_unstarted(application)
 
 
 def test_the_policy_that_comes_with_the_server_is_read() -> None:

@@ -14,10 +14,10 @@ from grounds.audit.v1 import audit_pb2
 from grounds.churn.v1 import churn_pb2
 from grounds.credit.v1 import credit_pb2
 from grounds.model.v1 import model_pb2
-from server.edges.authorization import LOAN_DESK, ROLES, authorise
-from server.edges.interceptor import Gate
+from server.edges.authorization import LOAN_DESK, ROLES, authorize
+from server.edges.interceptor import CallInterceptor
 from server.edges.reflection import v1_descriptor
-from server.edges.status import INTERNAL, MEANINGS
+from server.edges.status import ERROR_STATUSES, INTERNAL
 from server.errors import MethodNotAllowed, ServerError
 from tests.conftest import ROOT
 from tests.server.requests import refusal
@@ -68,10 +68,10 @@ def test_no_file_of_the_contract_has_a_service_that_the_server_does_not_serve() 
 
 
 def test_a_role_calls_its_own_methods_only() -> None:
-    authorise("/grounds.credit.v1.CreditService/ScoreCredit", frozenset({LOAN_DESK}))
+    authorize("/grounds.credit.v1.CreditService/ScoreCredit", frozenset({LOAN_DESK}))
     for method in ("/grounds.churn.v1.ChurnService/GetChurnRisk", "/grounds.weather.v1.WeatherService/GetRain"):
         with pytest.raises(MethodNotAllowed):
-            authorise(method, frozenset({LOAN_DESK}))
+            authorize(method, frozenset({LOAN_DESK}))
 
 
 @pytest.mark.parametrize("service", ["grounds.weather.v1.WeatherService", "acme.weather.v1.WeatherService"])
@@ -79,7 +79,7 @@ async def test_a_method_that_is_not_in_the_table_answers_nobody(service: str) ->
     async def get_rain(_request: bytes, _context: object) -> bytes:
         return b"rain"
 
-    server = grpc.aio.server(interceptors=[Gate(request_bytes_max=1024)])
+    server = grpc.aio.server(interceptors=[CallInterceptor(request_bytes_max=1024)])
     handlers = {"GetRain": grpc.unary_unary_rpc_method_handler(get_rain)}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
     port = server.add_insecure_port("127.0.0.1:0")
@@ -93,9 +93,9 @@ async def test_a_method_that_is_not_in_the_table_answers_nobody(service: str) ->
 
 
 def test_every_error_has_one_meaning_of_its_own() -> None:
-    reasons = [meaning.reason for meaning in MEANINGS.values()]
+    reasons = [meaning.reason for meaning in ERROR_STATUSES.values()]
 
-    assert set(MEANINGS) == kinds_of(ServerError)
+    assert set(ERROR_STATUSES) == kinds_of(ServerError)
     assert len(set(reasons)) == len(reasons)
     assert all(re.fullmatch(r"[A-Z][A-Z0-9_]{0,62}", reason) for reason in reasons)
 
@@ -108,7 +108,7 @@ def test_every_reason_of_the_contract_is_in_the_table_with_its_code_and_every_on
         for reason, code in said(paragraph).items():
             assert told.setdefault(reason, code) == code
 
-    assert told == {meaning.reason: meaning.code.name for meaning in (*MEANINGS.values(), INTERNAL)}
+    assert told == {meaning.reason: meaning.code.name for meaning in (*ERROR_STATUSES.values(), INTERNAL)}
 
 
 def test_every_method_says_its_reasons_and_every_service_those_that_all_have() -> None:

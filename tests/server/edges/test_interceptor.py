@@ -14,16 +14,16 @@ from grounds.credit.v1 import credit_pb2 as pb
 from grounds.credit.v1 import credit_pb2_grpc
 from server.config import Settings
 from server.edges.credit.servicer import CreditServicer
-from server.edges.interceptor import Gate
+from server.edges.interceptor import CallInterceptor
 from server.edges.recorder import Recorder
-from server.edges.thread_pool import Threads
-from server.registry.policy_watch import PolicyWatch
-from server.registry.serving_models import LineupWatch
+from server.edges.thread_pool import StoreThreads
+from server.registry.model_registry import ModelRegistry
+from server.registry.policy_registry import PolicyRegistry
 from server.stores.database import Database
 from server.stores.features import FeatureStore
 from server.stores.record_log.opening import KeyLocations, open_log
 from tests.conftest import Serving
-from tests.server.requests import NOBODY, customer, euros, numbers, refusal, score_request, simulate_request
+from tests.server.requests import UNKNOWN_CUSTOMER, customer, euros, numbers, refusal, score_request, simulate_request
 
 WORDS = "the clock of C00000 shows 77123.5"
 NOON = dt.datetime(2026, 2, 2, 12, tzinfo=dt.UTC)
@@ -43,7 +43,7 @@ async def served_by_the_clock(
     settings: Settings, clock: Callable[[], dt.datetime]
 ) -> AsyncIterator[credit_pb2_grpc.CreditServiceStub]:
     """Serve CreditService behind the gate with a clock of our own."""
-    database, threads, lineup = Database(settings.database), Threads(1), LineupWatch(settings.bundles)
+    database, threads, lineup = Database(settings.database), StoreThreads(1), ModelRegistry(settings.bundles)
     lineup.refresh()
     database.migrate()
     log = open_log(
@@ -51,8 +51,8 @@ async def served_by_the_clock(
     )
     recorder = Recorder(log, quiet)
     recorder.start()
-    server = grpc.aio.server(interceptors=[Gate(settings.request_bytes_max)])
-    features, policies = FeatureStore(database), PolicyWatch(settings.policy)
+    server = grpc.aio.server(interceptors=[CallInterceptor(settings.request_bytes_max)])
+    features, policies = FeatureStore(database), PolicyRegistry(settings.policy)
     servicer = CreditServicer(lineup, policies, features, (recorder, log), threads, clock=clock)
     credit_pb2_grpc.add_CreditServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
@@ -111,10 +111,10 @@ async def test_no_line_of_a_busy_log_holds_a_customer_or_a_value(
         await serving.credit.GetCreditDecision(pb.GetCreditDecisionRequest(decision_id=decided.record_ref.decision_id))
         await serving.credit.SimulateCredit(simulate_request(features=numbers(days_late=77.2345)))
         for wrong in (
-            score_request(customer=customer("DE", NOBODY)),
+            score_request(customer=customer("DE", UNKNOWN_CUSTOMER)),
             score_request(features=numbers(days_late=7712345.5, orders=-77.2345)),
             score_request(features=numbers(turnover=float("nan"))),
-            score_request(customer=customer("DE", NOBODY + " "), requested_amount=euros(-31415)),
+            score_request(customer=customer("DE", UNKNOWN_CUSTOMER + " "), requested_amount=euros(-31415)),
             score_request(request_id=asked.request_id, features=numbers(years=77.2345)),
         ):
             await refusal(serving.credit.ScoreCredit(wrong))
@@ -124,5 +124,5 @@ async def test_no_line_of_a_busy_log_holds_a_customer_or_a_value(
     assert {line["reason"] for line in calls} >= {"OK", "CUSTOMER_UNKNOWN", "FEATURES_INVALID", "REQUEST_INVALID"}
     assert all(set(line) == {"event", "log_level", "method", "reason", "milliseconds"} for line in calls)
     for written in (str(lines), caplog.text, *capfd.readouterr()):
-        for secret in ("C00000", NOBODY, "7712345", "77.2345", "31415"):
+        for secret in ("C00000", UNKNOWN_CUSTOMER, "7712345", "77.2345", "31415"):
             assert secret not in written

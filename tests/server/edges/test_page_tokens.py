@@ -9,12 +9,12 @@ import pytest
 
 from grounds.audit.v1 import sample_pb2
 from grounds.churn.v1 import churn_pb2 as pb
-from server.application import now
+from server.application import utc_now
 from server.config import Settings
-from server.edges.page_tokens import CopyState, ExportPlace, PageTokens
+from server.edges.page_tokens import CopyState, ExportCursor, PageTokens
 from tests.conftest import Serving
 from tests.server.requests import refusal, score_request
-from tests.server.servers import served
+from tests.server.servers import serve
 
 INVALID = (grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID")
 RESYNC = (grpc.StatusCode.FAILED_PRECONDITION, "RESYNC_REQUIRED")
@@ -59,13 +59,13 @@ METHODS: dict[str, tuple[Callable[[Serving, str], Awaitable[Any]], tuple[grpc.St
 @pytest.fixture
 async def with_runs(churn_settings: Settings) -> AsyncIterator[Serving]:
     """Serve credit and churn."""
-    async with served(churn_settings) as serving:
+    async with serve(churn_settings) as serving:
         yield serving
 
 
 def signer(serving: Serving) -> PageTokens:
     """Sign as the server does."""
-    return PageTokens(serving.application.database.key("page_tokens"), 7, now)
+    return PageTokens(serving.application.database.key("page_tokens"), 7, utc_now)
 
 
 async def tokens_of(serving: Serving) -> dict[str, str]:
@@ -78,7 +78,7 @@ async def tokens_of(serving: Serving) -> dict[str, str]:
         "risks": (await listed(serving, "")).next_page_token,
         "changes": (await changed(serving, "")).next_page_token,
         "delta": delta,
-        "export": signer(serving).write(ExportPlace("DE", "", whole.run, whole.mark, 0)),
+        "export": signer(serving).write(ExportCursor("DE", "", whole.run, whole.mark, 0)),
         "decisions": (await decided(serving, "")).next_page_token,
     }
     for name, (ask, _) in METHODS.items():
@@ -100,11 +100,11 @@ async def test_a_token_that_the_service_signed_for_something_else_is_refused_by_
     """Such as one that an older or a newer release gave."""
     tokens = signer(with_runs)
     foreign = [
-        tokens.signed(told)
+        tokens.sign(told)
         for told in ({}, [], 7, None, "decisions", ["decisions"], {"kind": "PagePlace"}, {"kind": "PagePlace", "at": 0})
     ]
     kinds = ("PagePlace", "SyncPlace", "CopyState", "ExportPlace")
-    foreign += [tokens.signed({"kind": kind, "at": 2**31, "market": "DE"}) for kind in kinds]
+    foreign += [tokens.sign({"kind": kind, "at": 2**31, "market": "DE"}) for kind in kinds]
 
     for token in foreign:
         for name, (ask, meaning) in METHODS.items():

@@ -17,8 +17,8 @@ from server.config import Settings
 from server.stores.database import BUSY_SECONDS, Database
 from tests.conftest import LOAD_TIME, Serving
 from tests.server.loading import load_file
-from tests.server.requests import raw, refusal, score_request, simulate_request
-from tests.server.servers import kept, served, until
+from tests.server.requests import raw_method, refusal, score_request, simulate_request
+from tests.server.servers import record_count, serve, wait_until
 from tests.small import SmallFamily
 
 CREDIT = "grounds.credit.v1.CreditService"
@@ -102,11 +102,11 @@ async def test_without_a_database_models_are_told_and_health_says_that_nothing_c
     file.mkdir()
 
     refused = await refusal(serving.credit.ScoreCredit(score_request()))
-    await until(lambda: health_is(serving, health_pb2.HealthCheckResponse.NOT_SERVING))
+    await wait_until(lambda: health_is(serving, health_pb2.HealthCheckResponse.NOT_SERVING))
     models = await serving.models.ListModels(model_pb2.ListModelsRequest())
     file.rmdir()
     whole.rename(file)
-    await until(lambda: health_is(serving, health_pb2.HealthCheckResponse.SERVING))
+    await wait_until(lambda: health_is(serving, health_pb2.HealthCheckResponse.SERVING))
     answer = await serving.credit.ScoreCredit(score_request())
 
     assert (refused.code, refused.reason) == DOWN
@@ -123,12 +123,12 @@ async def test_whoever_waits_for_a_lock_of_postgresql_is_told_in_time(
     load_file(database, small.features, LOAD_TIME)
     database.close()
     engine = sqlalchemy.create_engine(database_url)
-    async with served(small_settings.model_copy(update={"database": database_url})) as serving:
+    async with serve(small_settings.model_copy(update={"database": database_url})) as serving:
         with engine.begin() as connection:
             connection.exec_driver_sql("LOCK TABLE features, log_head IN ACCESS EXCLUSIVE MODE")
             async with asyncio.timeout(BUSY_SECONDS * 1.5):
                 told = await refusal(serving.credit.ScoreCredit(score_request()))
-                await until(lambda: health_is(serving, health_pb2.HealthCheckResponse.NOT_SERVING))
+                await wait_until(lambda: health_is(serving, health_pb2.HealthCheckResponse.NOT_SERVING))
         answer = await serving.credit.ScoreCredit(score_request())
     engine.dispose()
 
@@ -143,13 +143,13 @@ async def test_a_decision_that_cannot_be_written_is_not_answered(serving: Servin
     with engine.begin() as connection:
         full = "CREATE TRIGGER full BEFORE INSERT ON records BEGIN SELECT RAISE(ABORT, 'disk full'); END"
         connection.exec_driver_sql(full)
-    told = await refusal(raw(serving.channel, "ScoreCredit")(asked))
-    assert kept(serving) == 0
+    told = await refusal(raw_method(serving.channel, "ScoreCredit")(asked))
+    assert record_count(serving) == 0
     with engine.begin() as connection:
         connection.exec_driver_sql("DROP TRIGGER full")
     engine.dispose()
 
-    answers = await asyncio.gather(*(raw(serving.channel, "ScoreCredit")(asked) for _ in range(2)))
+    answers = await asyncio.gather(*(raw_method(serving.channel, "ScoreCredit")(asked) for _ in range(2)))
 
     assert (told.code, told.reason) == DOWN
     assert answers[0] == answers[1]

@@ -12,7 +12,7 @@ from grounds.churn.v1 import churn_pb2
 from server.config import Settings
 from tests.conftest import Serving
 from tests.server.requests import score_request
-from tests.server.servers import held_up, served
+from tests.server.servers import block_store_threads, serve
 
 PATIENCE_SECONDS = 10
 
@@ -20,7 +20,7 @@ PATIENCE_SECONDS = 10
 @pytest.fixture
 async def with_runs(churn_settings: Settings) -> AsyncIterator[Serving]:
     """Serve credit and churn."""
-    async with served(churn_settings) as serving:
+    async with serve(churn_settings) as serving:
         yield serving
 
 
@@ -48,7 +48,7 @@ async def test_while_the_crm_and_auditors_wait_a_decision_is_answered(with_runs:
         churn.ListChurnRiskChanges(churn_pb2.ListChurnRiskChangesRequest(market="DE")),
         churn.ListChurnRuns(churn_pb2.ListChurnRunsRequest()),
     ]
-    with held_up(with_runs, with_runs.application.readers) as waiting:
+    with block_store_threads(with_runs, with_runs.application.readers) as waiting:
         calls = [asyncio.ensure_future(call) for call in slow]
         await waiting(len(slow))
         async with asyncio.timeout(PATIENCE_SECONDS / 2):
@@ -61,7 +61,7 @@ async def test_while_the_crm_and_auditors_wait_a_decision_is_answered(with_runs:
 
 async def test_as_many_threads_as_are_set_read_at_once(small_settings: Settings) -> None:
     """Of the database and of that of the keys: none waits for the connection of another."""
-    async with served(small_settings.model_copy(update={"store_threads": 20})) as serving:
+    async with serve(small_settings.model_copy(update={"store_threads": 20})) as serving:
         log = serving.application.log
         assert log is not None
         for database in (serving.application.database, log.key_store.database):

@@ -6,9 +6,9 @@ import grpc
 import pytest
 
 from grounds.credit.v1 import credit_pb2
-from server.application import HARD_LIMIT
+from server.application import TRANSPORT_LIMIT_FACTOR
 from tests.conftest import Serving
-from tests.server.requests import numbers, raw, refusal, score_request
+from tests.server.requests import numbers, raw_method, refusal, score_request
 
 GARBAGE = b"\xff\xff\xff\xff"
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
@@ -29,7 +29,7 @@ async def first(call: Any) -> Any:
 
 
 async def test_bytes_that_are_no_request_are_refused_with_a_reason(serving: Serving) -> None:
-    refused = await refusal(raw(serving.channel, "ScoreCredit")(GARBAGE))
+    refused = await refusal(raw_method(serving.channel, "ScoreCredit")(GARBAGE))
 
     assert (refused.code, refused.reason) == (INVALID, "REQUEST_UNREADABLE")
     assert refused.metadata == {"method": "/grounds.credit.v1.CreditService/ScoreCredit"}
@@ -37,7 +37,7 @@ async def test_bytes_that_are_no_request_are_refused_with_a_reason(serving: Serv
 
 
 async def test_text_that_is_no_utf_8_is_refused_with_a_reason(serving: Serving) -> None:
-    refused = await refusal(raw(serving.channel, "GetCreditDecision")(b"\x0a\x02\xc3\x28"))
+    refused = await refusal(raw_method(serving.channel, "GetCreditDecision")(b"\x0a\x02\xc3\x28"))
 
     assert (refused.code, refused.reason) == (INVALID, "REQUEST_UNREADABLE")
 
@@ -78,7 +78,9 @@ async def test_a_request_that_is_too_large_is_refused_with_the_limit(serving: Se
 
 async def test_a_request_beyond_the_hard_limit_is_refused_by_grpc(serving: Serving) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await serving.credit.ScoreCredit(sized_request((HARD_LIMIT + 1) * serving.settings.request_bytes_max))
+        await serving.credit.ScoreCredit(
+            sized_request((TRANSPORT_LIMIT_FACTOR + 1) * serving.settings.request_bytes_max)
+        )
 
     assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
 

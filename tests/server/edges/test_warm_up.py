@@ -17,14 +17,14 @@ from structlog.testing import capture_logs
 
 from server.application import SERVICES, Application
 from server.config import Settings
-from server.edges.warm_up import rehearse, settle
+from server.edges.warm_up import freeze_startup_objects, warm_up
 from server.stores.database import Database
 from server.stores.features import FeatureStore
 from server.stores.key_tables import WRAPPED_KEYS
 from server.stores.record_log.proofs import ProofReader
 from server.stores.tables import LOG_HEAD, RECORDS, TREE_TWIGS
 from tests.conftest import Serving
-from tests.server.audits import decide, evidence
+from tests.server.audits import read_evidence, score_customer
 from tests.server.record_logs import entry, opened
 from tests.server.requests import score_request
 from tests.small import SmallFamily
@@ -54,8 +54,8 @@ async def test_the_first_decision_and_its_evidence_find_their_statements_put_tog
     What the server does by itself meanwhile it does in asyncio's own threads.
     """
     with caplog.at_level(logging.INFO, "sqlalchemy.engine"):
-        decision = await decide(serving)
-        await evidence(serving, decision.record_ref.decision_id)
+        decision = await score_customer(serving)
+        await read_evidence(serving, decision.record_ref.decision_id)
 
     of_calls = [record for record in caplog.records if not str(record.threadName).startswith("asyncio")]
     told = [record.getMessage() for record in of_calls if record.name.startswith("sqlalchemy.engine")]
@@ -77,7 +77,7 @@ def test_nothing_of_a_rehearsal_stays(database_url: str, tmp_path: Path, small: 
         with log.database.reading() as connection, log.key_store.database.reading() as keys:
             before = everything(connection), keys.execute(select(WRAPPED_KEYS)).all()
 
-        rehearse(log, FeatureStore(log.database), [small.bundle().schema])
+        warm_up(log, FeatureStore(log.database), [small.bundle().schema])
 
         with log.database.reading() as connection, log.key_store.database.reading() as keys:
             assert (everything(connection), keys.execute(select(WRAPPED_KEYS)).all()) == before
@@ -132,7 +132,7 @@ def renamed(database: Database, table: str, other: str) -> Iterator[None]:
 def test_what_is_there_is_left_out_of_the_search_for_garbage() -> None:
     before = gc.get_freeze_count()
     try:
-        settle()
+        freeze_startup_objects()
         assert gc.get_freeze_count() > before
         assert len(gc.get_objects()) < gc.get_freeze_count() / 10
     finally:

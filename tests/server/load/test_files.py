@@ -23,7 +23,7 @@ from server.stores.tables import FEATURES, METADATA
 from tests.conftest import LOAD_TIME, ROOT
 from tests.server.loading import load_file
 from tests.server.requests import score_request
-from tests.server.servers import served
+from tests.server.servers import serve
 from tests.small import SmallFamily
 from training.scoring.feature_file import KEY_COLUMNS, write_feature_file
 
@@ -79,7 +79,7 @@ async def test_a_server_loads_and_decides_once_on_every_database(
     done = load_file(database, small.features, LOAD_TIME)
     asked = score_request()
 
-    async with served(small_settings.model_copy(update={"database": database_url})) as serving:
+    async with serve(small_settings.model_copy(update={"database": database_url})) as serving:
         answers = [await serving.credit.ScoreCredit(asked) for _ in range(2)]
 
     assert (done.added, done.known) == (1500, 0)

@@ -87,7 +87,7 @@ def test_what_is_due_is_removed_recorded_and_verifies(log: RecordLog, tmp_path: 
 
     counts = list(remove_due_content(log, table, NOW))
 
-    assert [(each.due_line.line.market, each.due) for each in counted] == [("*", 2), ("FR", 1), ("*", 1)]
+    assert [(each.due_line.rule.market, each.due) for each in counted] == [("*", 2), ("FR", 1), ("*", 1)]
     assert without == {"EVIDENCE_READ": 1}
     assert before == []
     assert counts == [4]

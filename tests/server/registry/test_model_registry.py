@@ -15,7 +15,7 @@ from models.errors import ActivationRejected, BundleInvalid
 from server.config import Settings
 from tests.conftest import Serving
 from tests.server.requests import customer, refusal, score_request, simulate_request
-from tests.server.servers import bring, flip_a_byte, listed, served, swap, until, until_state
+from tests.server.servers import copy_bundle, flip_a_byte, list_models, serve, swap_model, wait_for_state, wait_until
 from tests.small import SmallFamily
 
 REFUSED, SERVING = model_pb2.MODEL_STATE_REFUSED, model_pb2.MODEL_STATE_SERVING
@@ -31,7 +31,7 @@ async def answering(serving: Serving, market: str = "DE", customer_id: str = "C0
 async def test_without_an_active_bundle_the_server_says_so_and_is_not_serving(small_settings: Settings) -> None:
     (small_settings.bundles / "credit" / ACTIVE).unlink()
 
-    async with served(small_settings) as serving:
+    async with serve(small_settings) as serving:
         told = await refusal(serving.credit.ScoreCredit(score_request()))
         health = health_pb2_grpc.HealthStub(serving.channel)
         states = {
@@ -48,11 +48,11 @@ async def test_without_an_active_bundle_the_server_says_so_and_is_not_serving(sm
 async def test_an_empty_catalog_serves_nothing_and_breaks_nothing(small_settings: Settings) -> None:
     shutil.rmtree(small_settings.bundles)
 
-    async with served(small_settings) as serving:
+    async with serve(small_settings) as serving:
         told = await refusal(serving.credit.ScoreCredit(score_request()))
 
         assert told.reason == "NO_ACTIVE_MODEL"
-        assert await listed(serving) == {}
+        assert await list_models(serving) == {}
 
 
 @pytest.mark.parametrize("name", [*FILES, MANIFEST])
@@ -62,7 +62,7 @@ async def test_a_bundle_that_is_damaged_while_it_serves_is_named_and_the_one_in_
     bundle_id = small.bundle_folder.name
     flip_a_byte(serving.settings.bundles / "credit" / bundle_id / name)
 
-    summary = await until_state(serving, bundle_id, REFUSED)
+    summary = await wait_for_state(serving, bundle_id, REFUSED)
 
     assert name in summary.refusal
     assert list(summary.serving_markets) == ["DE", "FR"]
@@ -75,9 +75,9 @@ async def test_a_damaged_bundle_does_not_serve_after_a_restart(
 ) -> None:
     flip_a_byte(small_settings.bundles / "credit" / small.bundle_folder.name / name)
 
-    async with served(small_settings) as serving:
+    async with serve(small_settings) as serving:
         told = await refusal(serving.credit.ScoreCredit(score_request()))
-        summary = (await listed(serving))[small.bundle_folder.name]
+        summary = (await list_models(serving))[small.bundle_folder.name]
 
     assert told.reason == "NO_ACTIVE_MODEL"
     assert summary.state == REFUSED
@@ -89,31 +89,31 @@ async def test_a_damaged_bundle_that_is_mended_serves_again(small_settings: Sett
     whole = broken.read_bytes()
     flip_a_byte(broken)
 
-    async with served(small_settings) as serving:
+    async with serve(small_settings) as serving:
         broken.write_bytes(whole)
-        await until_state(serving, small.bundle_folder.name, SERVING)
+        await wait_for_state(serving, small.bundle_folder.name, SERVING)
 
         assert await answering(serving) == small.bundle_folder.name
 
 
 async def test_the_operator_cannot_activate_a_damaged_bundle(serving: Serving, other: SmallFamily) -> None:
-    folder = bring(other.bundle_folder, serving.settings.bundles)
+    folder = copy_bundle(other.bundle_folder, serving.settings.bundles)
     flip_a_byte(folder / "score.onnx")
 
     with pytest.raises(BundleInvalid, match=r"score\.onnx"):
         activate(serving.settings.bundles, folder.name)
 
-    assert (await until_state(serving, folder.name, REFUSED)).serving_markets == []
+    assert (await wait_for_state(serving, folder.name, REFUSED)).serving_markets == []
 
 
 async def test_a_damaged_bundle_that_was_made_active_by_hand_leaves_the_former_one_serving(
     serving: Serving, small: SmallFamily, other: SmallFamily
 ) -> None:
-    folder = bring(other.bundle_folder, serving.settings.bundles)
+    folder = copy_bundle(other.bundle_folder, serving.settings.bundles)
     flip_a_byte(folder / "explain.onnx")
     write_active(serving.settings.bundles, "credit", {"DE": folder.name, "FR": small.bundle_folder.name})
 
-    summary = await until_state(serving, folder.name, REFUSED)
+    summary = await wait_for_state(serving, folder.name, REFUSED)
 
     assert "explain.onnx" in summary.refusal
     assert await answering(serving) == small.bundle_folder.name
@@ -122,9 +122,9 @@ async def test_a_damaged_bundle_that_was_made_active_by_hand_leaves_the_former_o
 async def test_a_refused_bundle_cannot_be_read_and_says_which_file_is_wrong(
     serving: Serving, other: SmallFamily
 ) -> None:
-    folder = bring(other.bundle_folder, serving.settings.bundles)
+    folder = copy_bundle(other.bundle_folder, serving.settings.bundles)
     flip_a_byte(folder / "card.md")
-    await until_state(serving, folder.name, REFUSED)
+    await wait_for_state(serving, folder.name, REFUSED)
 
     told = await refusal(serving.models.GetModel(model_pb2.GetModelRequest(bundle_id=folder.name)))
 
@@ -153,8 +153,8 @@ async def test_a_bundle_is_read_whole(serving: Serving, small: SmallFamily) -> N
 
 
 async def test_models_are_listed_by_family_the_serving_ones_first(serving: Serving, other: SmallFamily) -> None:
-    bring(other.bundle_folder, serving.settings.bundles)
-    await until_state(serving, other.bundle_folder.name, AVAILABLE)
+    copy_bundle(other.bundle_folder, serving.settings.bundles)
+    await wait_for_state(serving, other.bundle_folder.name, AVAILABLE)
 
     answer = await serving.models.ListModels(model_pb2.ListModelsRequest())
 
@@ -176,10 +176,10 @@ async def test_another_bundle_takes_over_without_a_restart_and_without_a_failed_
     async with asyncio.TaskGroup() as callers:
         for _ in range(4):
             callers.create_task(ask())
-        await until(lambda: asyncio.sleep(0, len(seen) > 20))
-        await swap(serving, other.bundle_folder)
+        await wait_until(lambda: asyncio.sleep(0, len(seen) > 20))
+        await swap_model(serving, other.bundle_folder)
         before = len(seen)
-        await until(lambda: asyncio.sleep(0, len(seen) > before + 20))
+        await wait_until(lambda: asyncio.sleep(0, len(seen) > before + 20))
         over.set()
 
     assert {bundle_id for pair in seen for bundle_id in pair} == {small.bundle_folder.name, other.bundle_folder.name}
@@ -191,10 +191,10 @@ async def test_another_bundle_takes_over_without_a_restart_and_without_a_failed_
 async def test_activating_the_former_bundle_again_rolls_back(
     serving: Serving, small: SmallFamily, other: SmallFamily
 ) -> None:
-    await swap(serving, other.bundle_folder)
+    await swap_model(serving, other.bundle_folder)
     activate(serving.settings.bundles, small.bundle_folder.name[:12])
 
-    await until_state(serving, other.bundle_folder.name, AVAILABLE)
+    await wait_for_state(serving, other.bundle_folder.name, AVAILABLE)
 
     assert await answering(serving) == small.bundle_folder.name
 
@@ -202,10 +202,10 @@ async def test_activating_the_former_bundle_again_rolls_back(
 async def test_each_market_has_the_bundle_that_was_activated_for_it(
     serving: Serving, small: SmallFamily, other: SmallFamily
 ) -> None:
-    bring(other.bundle_folder, serving.settings.bundles)
+    copy_bundle(other.bundle_folder, serving.settings.bundles)
     activate(serving.settings.bundles, other.bundle_folder.name, ("FR",))
 
-    summary = await until_state(serving, other.bundle_folder.name, SERVING)
+    summary = await wait_for_state(serving, other.bundle_folder.name, SERVING)
 
     assert list(summary.serving_markets) == ["FR"]
     assert await answering(serving, "FR", "C00001") == other.bundle_folder.name
@@ -222,8 +222,8 @@ async def test_an_activation_file_that_cannot_be_read_leaves_the_former_bundle_s
     serving: Serving, small: SmallFamily, other: SmallFamily, content: bytes
 ) -> None:
     (serving.settings.bundles / "credit" / ACTIVE).write_bytes(content)
-    bring(other.bundle_folder, serving.settings.bundles)
-    await until_state(serving, other.bundle_folder.name, AVAILABLE)  # the server has looked since
+    copy_bundle(other.bundle_folder, serving.settings.bundles)
+    await wait_for_state(serving, other.bundle_folder.name, AVAILABLE)  # the server has looked since
 
     assert await answering(serving) == small.bundle_folder.name
 
@@ -232,9 +232,9 @@ async def test_a_bundle_whose_folder_is_gone_goes_on_serving_from_memory(serving
     shutil.rmtree(serving.settings.bundles / "credit" / small.bundle_folder.name)
 
     async def gone() -> bool:
-        return not await listed(serving)
+        return not await list_models(serving)
 
-    await until(gone)
+    await wait_until(gone)
 
     assert await answering(serving) == small.bundle_folder.name
 
@@ -242,10 +242,10 @@ async def test_a_bundle_whose_folder_is_gone_goes_on_serving_from_memory(serving
 async def test_a_stray_link_in_one_bundle_refuses_that_bundle_and_no_other(
     small_settings: Settings, small: SmallFamily, other: SmallFamily
 ) -> None:
-    folder = bring(other.bundle_folder, small_settings.bundles)
+    folder = copy_bundle(other.bundle_folder, small_settings.bundles)
     (folder / "stray").symlink_to(Path("nowhere"))
 
-    async with served(small_settings) as serving:
-        states = {name: summary.state for name, summary in (await listed(serving)).items()}
+    async with serve(small_settings) as serving:
+        states = {name: summary.state for name, summary in (await list_models(serving)).items()}
 
     assert states == {small.bundle_folder.name: SERVING, folder.name: REFUSED}

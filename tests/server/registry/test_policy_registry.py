@@ -8,7 +8,7 @@ from sqlalchemy import event, func, select, update
 
 from server.decisions.policy import Policy, parse_policy, read_policy
 from server.errors import PolicyRefused, RecordDamaged, StoreUnavailable
-from server.registry.policy_watch import PolicyWatch
+from server.registry.policy_registry import PolicyRegistry
 from server.stores.catalog.policies import PolicyStore
 from server.stores.database import Database
 from server.stores.tables import POLICIES
@@ -72,16 +72,16 @@ def test_a_policy_that_cannot_be_kept_does_not_hold_until_it_can(tmp_path: Path)
             raise StoreUnavailable("full")
         kept.append(policy.sha256)
 
-    watch = PolicyWatch(path)
-    watch.keep_with(keep)
+    watch = PolicyRegistry(path)
+    watch.store_policies(keep)
     path.write_text(POLICY.replace("test-1", "test-2"))
     full.append(True)
 
     assert watch.refresh().document.version == "test-1"
     full.clear()
     assert watch.refresh().document.version == "test-2"
-    assert watch.refresh() is watch.now
-    assert kept == [SHA256, watch.now.sha256]
+    assert watch.refresh() is watch.current
+    assert kept == [SHA256, watch.current.sha256]
 
 
 def test_a_policy_reads_from_its_bytes_as_from_its_file(tmp_path: Path) -> None:

@@ -15,23 +15,23 @@ from grounds.churn.v1 import churn_pb2
 from grounds_record.checkpoint import open_checkpoint
 from grounds_record.merkle import verify_inclusion
 from grounds_record.note import parse_verifier_key
-from server.application import now
+from server.application import utc_now
 from server.maintenance.erasure import erase_customer
 from server.stores.tables import RECORDS
 from tests.conftest import Serving
 from tests.server.audits import (
-    ME,
+    CHURN_CUSTOMER,
     PURPOSE,
-    asked,
-    churn_evidence,
     churn_replay,
-    log_of,
-    readings,
-    record_id_of,
-    row_of,
-    run_of,
-    runs,
-    verdicts,
+    evidence_call,
+    first_run_id,
+    list_runs,
+    read_churn_evidence,
+    read_readings,
+    read_row,
+    record_log,
+    replay_verdicts,
+    run_record_id,
 )
 from tests.server.churn_runs import ChurnFamily
 from tests.server.requests import customer, refusal
@@ -46,18 +46,18 @@ def serving(churn_serving: Serving) -> Serving:
 
 def data_of(serving: Serving, name: str) -> bytes:
     """Give what a record's leaf is made of."""
-    row = row_of(serving, name)
+    row = read_row(serving, name)
     return len(row.header).to_bytes(4, "big") + row.header + row.ciphertext
 
 
 async def test_the_evidence_says_what_the_crm_was_told_with_its_explanation_and_the_run(
     serving: Serving, churn_family: ChurnFamily
 ) -> None:
-    request = churn_pb2.GetChurnRiskRequest(customer=customer(*ME), locale="de")
+    request = churn_pb2.GetChurnRiskRequest(customer=customer(*CHURN_CUSTOMER), locale="de")
     told = (await serving.churn.GetChurnRisk(request)).churn_risk
-    (run,) = [each for each in (await runs(serving)) if each.market == "FR"]
+    (run,) = [each for each in (await list_runs(serving)) if each.market == "FR"]
 
-    found = await churn_evidence(serving, told.run_id, *ME, locale="de")
+    found = await read_churn_evidence(serving, told.run_id, *CHURN_CUSTOMER, locale="de")
 
     assert found.body_state == evidence_pb2.BODY_STATE_READABLE
     assert (found.churn_risk, found.run) == (told, run)
@@ -77,8 +77,8 @@ async def test_the_evidence_says_what_the_crm_was_told_with_its_explanation_and_
 async def test_the_row_says_what_the_risk_says_and_leads_to_the_signed_checkpoint_by_the_public_key_alone(
     serving: Serving,
 ) -> None:
-    for market, customer_id in (("DE", "C00000"), ("DE", "B00309"), ME):
-        found = await churn_evidence(serving, run_of(serving, market), market, customer_id)
+    for market, customer_id in (("DE", "C00000"), ("DE", "B00309"), CHURN_CUSTOMER):
+        found = await read_churn_evidence(serving, first_run_id(serving, market), market, customer_id)
         row, risk, proof = bodies_pb2.ChurnRiskRow.FromString(found.row), found.churn_risk, found.row_proof
 
         assert (row.customer_id, row.status) == (customer_id, "SCORED")
@@ -90,7 +90,7 @@ async def test_the_row_says_what_the_risk_says_and_leads_to_the_signed_checkpoin
         assert len(row.salt) == 16
 
         leaf = hashlib.sha256(b"\x00" + found.row).digest()
-        leaves = leaves_of(log_of(serving), market)
+        leaves = leaves_of(record_log(serving), market)
         root = climbed(proof.index, proof.size, leaf, proof.hashes)
         assert leaf == proof.leaf_hash == leaves[proof.index]
         assert (root, proof.size) == (root_over(leaves), len(leaves))
@@ -98,7 +98,7 @@ async def test_the_row_says_what_the_risk_says_and_leads_to_the_signed_checkpoin
         header = json.loads(found.proof.record.header)
         assert header["labels"][f"rows_{market.lower()}"] == f"{proof.size}:{root.hex()}"
         checkpoint = open_checkpoint(found.proof.checkpoint, parse_verifier_key(found.verifier_key))
-        name = record_id_of(found.run_id)
+        name = run_record_id(found.run_id)
         assert header["record_id"] == name
         of_record = hashlib.sha256(b"\x00" + data_of(serving, name)).digest()
         verify_inclusion(
@@ -109,11 +109,13 @@ async def test_the_row_says_what_the_risk_says_and_leads_to_the_signed_checkpoin
 async def test_after_an_erasure_the_others_still_verify_and_of_the_erased_one_the_proofs_are_left(
     serving: Serving,
 ) -> None:
-    before = await churn_evidence(serving, run_of(serving), *ME)
-    erase_customer(log_of(serving), ME, "request 7", now())
+    before = await read_churn_evidence(serving, first_run_id(serving), *CHURN_CUSTOMER)
+    erase_customer(record_log(serving), CHURN_CUSTOMER, "request 7", utc_now())
 
-    found = await churn_evidence(serving, run_of(serving), *ME)
-    replayed = await churn_replay(serving, run_of(serving), *ME, "VERIFY", "SCORE", "EXPLANATION", "FEATURES")
+    found = await read_churn_evidence(serving, first_run_id(serving), *CHURN_CUSTOMER)
+    replayed = await churn_replay(
+        serving, first_run_id(serving), *CHURN_CUSTOMER, "VERIFY", "SCORE", "EXPLANATION", "FEATURES"
+    )
 
     assert found.body_state == evidence_pb2.BODY_STATE_ERASED
     assert not any((found.HasField("churn_risk"), found.row, found.features))
@@ -122,18 +124,22 @@ async def test_after_an_erasure_the_others_still_verify_and_of_the_erased_one_th
     assert replayed["VERIFY"].WhichOneof("verdict") == "match"
     for mode in ("SCORE", "EXPLANATION", "FEATURES"):
         assert replayed[mode].unavailable.why == evidence_pb2.UNAVAILABLE_REASON_INPUT_ERASED
-    assert await verdicts(serving, of=("FR", "C00702")) == {"VERIFY": "match", "SCORE": "match", "EXPLANATION": "match"}
+    assert await replay_verdicts(serving, of=("FR", "C00702")) == {
+        "VERIFY": "match",
+        "SCORE": "match",
+        "EXPLANATION": "match",
+    }
 
 
 async def test_of_a_run_of_an_earlier_release_the_row_is_given_without_a_proof(serving: Serving) -> None:
-    add_old_run(log_of(serving), "FR")
+    add_old_run(record_log(serving), "FR")
 
-    found = await churn_evidence(serving, OLD_ID, *ME)
-    replayed = await churn_replay(serving, OLD_ID, *ME)
-    await asyncio.to_thread(erase_customer, log_of(serving), ME, "request 7", now())
-    erased = await churn_evidence(serving, OLD_ID, *ME)
+    found = await read_churn_evidence(serving, OLD_ID, *CHURN_CUSTOMER)
+    replayed = await churn_replay(serving, OLD_ID, *CHURN_CUSTOMER)
+    await asyncio.to_thread(erase_customer, record_log(serving), CHURN_CUSTOMER, "request 7", utc_now())
+    erased = await read_churn_evidence(serving, OLD_ID, *CHURN_CUSTOMER)
 
-    assert bodies_pb2.ChurnRiskRow.FromString(found.row).customer_id == ME[1]
+    assert bodies_pb2.ChurnRiskRow.FromString(found.row).customer_id == CHURN_CUSTOMER[1]
     assert not found.HasField("row_proof")
     assert found.record.markets[0].rows_sha256
     told = replayed["VERIFY"].unavailable
@@ -143,20 +149,20 @@ async def test_of_a_run_of_an_earlier_release_the_row_is_given_without_a_proof(s
 
 
 async def test_every_reading_is_a_record_with_its_purpose_and_the_customer_as_a_tag(serving: Serving) -> None:
-    run_id = run_of(serving)
-    found = await churn_evidence(serving, run_id, *ME)
-    await churn_replay(serving, run_id, *ME, "VERIFY")
+    run_id = first_run_id(serving)
+    found = await read_churn_evidence(serving, run_id, *CHURN_CUSTOMER)
+    await churn_replay(serving, run_id, *CHURN_CUSTOMER, "VERIFY")
 
-    told = [(each.run_id, each.market, each.method, each.purpose, each.decision_id) for each in readings(serving)]
-    row = row_of(serving, found.reading.record_id)
+    told = [(each.run_id, each.market, each.method, each.purpose, each.decision_id) for each in read_readings(serving)]
+    row = read_row(serving, found.reading.record_id)
     header = json.loads(row.header)
 
     assert told == [(run_id, "FR", method, PURPOSE, "") for method in ("GetChurnEvidence", "ReplayChurnRisk")]
-    assert header["labels"] == {"about": record_id_of(run_id), "method": "GetChurnEvidence"}
-    assert header["customer_tag"] == log_of(serving).customer_tag(*ME)
-    assert ME[1].encode() not in row.header
-    erase_customer(log_of(serving), ME, "request 7", now())
-    assert len(readings(serving)) == 2, "a reading outlasts the customer"
+    assert header["labels"] == {"about": run_record_id(run_id), "method": "GetChurnEvidence"}
+    assert header["customer_tag"] == record_log(serving).customer_tag(*CHURN_CUSTOMER)
+    assert CHURN_CUSTOMER[1].encode() not in row.header
+    erase_customer(record_log(serving), CHURN_CUSTOMER, "request 7", utc_now())
+    assert len(read_readings(serving)) == 2, "a reading outlasts the customer"
 
 
 async def test_without_a_record_of_the_reading_nothing_is_given(serving: Serving) -> None:
@@ -165,19 +171,19 @@ async def test_without_a_record_of_the_reading_nothing_is_given(serving: Serving
             "CREATE TRIGGER full BEFORE INSERT ON records BEGIN SELECT RAISE(FAIL, 'disk full'); END"
         )
 
-    told = await refusal(asked(serving))
+    told = await refusal(evidence_call(serving))
 
     assert (told.code, told.reason) == (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
 
 
 async def test_who_is_in_no_run_or_a_run_that_is_not_there_is_unknown_and_no_reading(serving: Serving) -> None:
-    nowhere = await refusal(asked(serving, "f" * 32))
-    elsewhere = await refusal(asked(serving, run_of(serving), ("AT", "C1")))
-    nobody = await refusal(asked(serving, of=("FR", "NOBODY")))
+    nowhere = await refusal(evidence_call(serving, "f" * 32))
+    elsewhere = await refusal(evidence_call(serving, first_run_id(serving), ("AT", "C1")))
+    nobody = await refusal(evidence_call(serving, of=("FR", "NOBODY")))
 
     assert (nowhere.code, nowhere.reason) == (grpc.StatusCode.NOT_FOUND, "RUN_UNKNOWN")
-    assert nowhere.metadata["record_id"] == record_id_of("f" * 32)
+    assert nowhere.metadata["record_id"] == run_record_id("f" * 32)
     assert (elsewhere.reason, nobody.reason) == ("RUN_UNKNOWN", "CUSTOMER_UNKNOWN")
-    assert readings(serving) == []
+    assert read_readings(serving) == []
     with serving.application.database.reading() as connection:
         assert connection.execute(select(RECORDS.c.kind)).scalars().all() == ["CHURN_RUN"]

@@ -11,22 +11,22 @@ from sqlalchemy import delete, select, update
 
 from grounds.audit.v1 import churn_evidence_pb2, evidence_pb2
 from grounds.churn.v1 import churn_pb2
-from server.application import now
+from server.application import utc_now
 from server.stores.tables import RISK_LEAVES, RISKS, RUNS
 from tests.conftest import Serving
 from tests.server import loading
 from tests.server.audits import (
-    ME,
-    asked,
-    churn_evidence,
+    CHURN_CUSTOMER,
     churn_replay,
-    log_of,
-    record_id_of,
-    row_of,
-    run_of,
-    runs,
+    evidence_call,
+    first_run_id,
+    list_runs,
+    read_churn_evidence,
+    read_row,
+    record_log,
+    replay_verdicts,
+    run_record_id,
     set_columns,
-    verdicts,
 )
 from tests.server.churn_runs import FIRST, ChurnFamily, plain_rows, write_run
 from tests.server.requests import customer, refusal
@@ -48,7 +48,7 @@ async def test_every_customer_of_the_run_scores_and_explains_to_the_bit_and_veri
     async def one(run_id: str, market: str, customer_id: str) -> tuple[str | None, ...]:
         modes = ("SCORE", "EXPLANATION", "VERIFY")[: 3 if market == "FR" else 2]
         async with room:
-            found = await verdicts(serving, *modes, of=(market, customer_id), run_id=run_id)
+            found = await replay_verdicts(serving, *modes, of=(market, customer_id), run_id=run_id)
         assert tuple(found) == modes
         return market, *found.values()
 
@@ -61,26 +61,26 @@ async def test_a_band_that_was_held_replays_and_one_that_was_not_does_not(
     serving: Serving, churn_family: ChurnFamily
 ) -> None:
     """In the second run twenty customers are twice as late; some stay in their band within the margin only."""
-    loading.load_file(serving.application.database, churn_family.second_run, now())
+    loading.load_file(serving.application.database, churn_family.second_run, utc_now())
     with serving.application.database.reading() as connection:
         run_id = connection.execute(select(RUNS.c.run_id).where(RUNS.c.as_of != FIRST).limit(1)).scalar_one()
         wanted = select(RISKS.c.customer_id, RISKS.c.band, RISKS.c.band_since, RISKS.c.pd).join_from(RISKS, RUNS)
         rows = connection.execute(wanted.where(RUNS.c.run_id == run_id)).all()
 
-    found = {row.customer_id: await verdicts(serving, of=("DE", row.customer_id), run_id=run_id) for row in rows}
+    found = {row.customer_id: await replay_verdicts(serving, of=("DE", row.customer_id), run_id=run_id) for row in rows}
 
     assert {verdict for each in found.values() for verdict in each.values()} == {"match"}
     stayed = next(row for row in rows if row.band_since == round(FIRST.timestamp() * 10**6))
-    change_row(log_of(serving), stayed.customer_id, band="LOW" if stayed.pd > 0.5 else "CRITICAL")
+    change_row(record_log(serving), stayed.customer_id, band="LOW" if stayed.pd > 0.5 else "CRITICAL")
     result = (await churn_replay(serving, run_id, "DE", stayed.customer_id, "SCORE"))["SCORE"]
     assert result.mismatch.field == "band"
     assert result.mismatch.recomputed == stayed.band
 
 
 async def test_a_value_that_was_changed_does_not_replay_either(serving: Serving) -> None:
-    change_row(log_of(serving), ME[1], pd=0.25, drivers="[]")
+    change_row(record_log(serving), CHURN_CUSTOMER[1], pd=0.25, drivers="[]")
 
-    found = await churn_replay(serving, run_of(serving), *ME)
+    found = await churn_replay(serving, first_run_id(serving), *CHURN_CUSTOMER)
 
     score, explanation = found["SCORE"].mismatch, found["EXPLANATION"].mismatch
     assert (score.field, score.stored) == ("pd", "0.25")
@@ -90,14 +90,14 @@ async def test_a_value_that_was_changed_does_not_replay_either(serving: Serving)
 
 async def test_a_row_of_another_run_is_not_in_the_root(serving: Serving, churn_family: ChurnFamily) -> None:
     """The very same numbers under another run have another leaf."""
-    add_old_run(log_of(serving), "FR")
-    database, first = serving.application.database, run_of(serving)
+    add_old_run(record_log(serving), "FR")
+    database, first = serving.application.database, first_run_id(serving)
     path = write_run(
         serving.settings.bundles.parent / "third.parquet",
         churn_family.model,
-        plain_rows(churn_family.model, {ME[1]: 0.5, "C00702": 0.25}, FIRST.replace(month=4), "FR"),
+        plain_rows(churn_family.model, {CHURN_CUSTOMER[1]: 0.5, "C00702": 0.25}, FIRST.replace(month=4), "FR"),
     )
-    loading.load_file(database, path, now())
+    loading.load_file(database, path, utc_now())
     with database.writing() as connection:
         third = connection.execute(select(RUNS).order_by(RUNS.c.run_number.desc())).mappings().first()
         assert third is not None
@@ -111,7 +111,7 @@ async def test_a_row_of_another_run_is_not_in_the_root(serving: Serving, churn_f
     result = (await churn_replay(serving, first, "FR", row["customer_id"], "VERIFY"))["VERIFY"]
 
     assert result.mismatch.field == "row"
-    assert await verdicts(serving, "VERIFY", of=("FR", row["customer_id"]), run_id=third["run_id"]) == {
+    assert await replay_verdicts(serving, "VERIFY", of=("FR", row["customer_id"]), run_id=third["run_id"]) == {
         "VERIFY": "match"
     }
 
@@ -119,7 +119,7 @@ async def test_a_row_of_another_run_is_not_in_the_root(serving: Serving, churn_f
 @pytest.mark.parametrize("column", ["pd", "log_odds", "rank", "drivers", "features", "contributions", "previous_band"])
 async def test_a_value_that_was_changed_is_found_and_is_no_evidence(serving: Serving, column: str) -> None:
     with serving.application.database.reading() as connection:
-        value = connection.execute(select(RISKS.c[column]).where(RISKS.c.customer_id == ME[1])).scalar_one()
+        value = connection.execute(select(RISKS.c[column]).where(RISKS.c.customer_id == CHURN_CUSTOMER[1])).scalar_one()
     others = {
         "rank": 4000,
         "previous_band": "CRITICAL",
@@ -129,11 +129,11 @@ async def test_a_value_that_was_changed_is_found_and_is_no_evidence(serving: Ser
     }
     other = others[column] if column in others else math.nextafter(value, 9.0)
     assert other != value
-    change_row(log_of(serving), ME[1], **{column: other})
+    change_row(record_log(serving), CHURN_CUSTOMER[1], **{column: other})
 
-    result = (await churn_replay(serving, run_of(serving), *ME, "VERIFY"))["VERIFY"]
-    neighbour = await verdicts(serving, "VERIFY", of=("FR", "C00702"))
-    told = await refusal(asked(serving))
+    result = (await churn_replay(serving, first_run_id(serving), *CHURN_CUSTOMER, "VERIFY"))["VERIFY"]
+    neighbour = await replay_verdicts(serving, "VERIFY", of=("FR", "C00702"))
+    told = await refusal(evidence_call(serving))
 
     assert (result.mismatch.field, result.mismatch.stored) == ("row", "")
     assert (told.code, told.reason) == (grpc.StatusCode.DATA_LOSS, "RECORD_DAMAGED")
@@ -157,21 +157,21 @@ async def test_leaves_a_root_a_manifest_or_a_cut_that_were_changed_are_named(
     with serving.application.database.writing() as connection:
         connection.execute(change)
 
-    result = (await churn_replay(serving, run_of(serving), *ME, "VERIFY"))["VERIFY"]
+    result = (await churn_replay(serving, first_run_id(serving), *CHURN_CUSTOMER, "VERIFY"))["VERIFY"]
 
     assert result.mismatch.field == field
     assert result.mismatch.stored != result.mismatch.recomputed
 
 
 async def test_a_record_of_the_run_that_was_changed_is_found(serving: Serving) -> None:
-    run_id = run_of(serving)
-    name = record_id_of(run_id)
-    header = row_of(serving, name).header
+    run_id = first_run_id(serving)
+    name = run_record_id(run_id)
+    header = read_row(serving, name).header
     other = header.replace(b'"rows_fr":"30:', b'"rows_fr":"31:')
     assert other != header
     set_columns(serving, name, header=other)
 
-    result = (await churn_replay(serving, run_id, *ME, "VERIFY"))["VERIFY"]
+    result = (await churn_replay(serving, run_id, *CHURN_CUSTOMER, "VERIFY"))["VERIFY"]
 
     assert (result.mismatch.field, result.mismatch.stored) == ("RECORD_ALTERED", "")
 
@@ -181,12 +181,12 @@ async def test_features_say_where_they_can_be_made_again_and_a_customer_without_
 ) -> None:
     path = serving.settings.bundles.parent / "next.parquet"
     rows = plain_rows(churn_family.model, {"C1": 0.5, "C2": None}, FIRST.replace(month=5), "FR")
-    loading.load_file(serving.application.database, write_run(path, churn_family.model, rows), now())
-    run_id = next(each.run_id for each in await runs(serving) if each.market == "FR")
+    loading.load_file(serving.application.database, write_run(path, churn_family.model, rows), utc_now())
+    run_id = next(each.run_id for each in await list_runs(serving) if each.market == "FR")
 
     features = (await churn_replay(serving, run_id, "FR", "C1", "FEATURES"))["FEATURES"].unavailable
     unscored = await churn_replay(serving, run_id, "FR", "C2")
-    found = await churn_evidence(serving, run_id, "FR", "C2")
+    found = await read_churn_evidence(serving, run_id, "FR", "C2")
 
     assert features.why == evidence_pb2.UNAVAILABLE_REASON_TRANSACTIONS_ELSEWHERE
     assert "training score SPEC.toml --at 2026-05-01" in features.detail
@@ -201,17 +201,17 @@ async def test_what_if_asks_another_bundle_and_says_that_it_is_no_evidence(
     serving: Serving, churn_family: ChurnFamily
 ) -> None:
     bundle_id = churn_family.model.bundle.bundle_id
-    told = (await churn_evidence(serving, run_of(serving), *ME)).churn_risk
+    told = (await read_churn_evidence(serving, first_run_id(serving), *CHURN_CUSTOMER)).churn_risk
 
-    found = await churn_replay(serving, run_of(serving), *ME, "WHAT_IF", bundle_id=bundle_id)
+    found = await churn_replay(serving, first_run_id(serving), *CHURN_CUSTOMER, "WHAT_IF", bundle_id=bundle_id)
 
     what_if = found["WHAT_IF"].what_if
     assert what_if.notice.startswith("NOT EVIDENCE")
     assert (what_if.bundle_id, what_if.churn.log_odds) == (bundle_id, told.log_odds)
     assert what_if.churn.explanation.contributions == told.explanation.contributions
     request = churn_evidence_pb2.ReplayChurnRiskRequest(
-        run_id=run_of(serving),
-        customer=customer(*ME),
+        run_id=first_run_id(serving),
+        customer=customer(*CHURN_CUSTOMER),
         purpose="x",
         modes=[evidence_pb2.REPLAY_MODE_WHAT_IF],
         bundle_id="0" * 64,

@@ -17,10 +17,10 @@ from grounds_record.note import parse_verifier_key
 from server.stores.key_tables import WRAPPED_KEYS
 from server.stores.tables import POLICIES, RECORDS
 from tests.conftest import Serving
-from tests.server.audits import PURPOSE, decide, evidence, readings, row_of, set_columns
-from tests.server.events import decided, outcome_request, override_request
-from tests.server.requests import numbers, raw, refusal, score_request
-from tests.server.servers import swap
+from tests.server.audits import PURPOSE, read_evidence, read_readings, read_row, score_customer, set_columns
+from tests.server.events import outcome_request, override_request, score_with_outcome
+from tests.server.requests import numbers, raw_method, refusal, score_request
+from tests.server.servers import swap_model
 from tests.small import SmallFamily
 
 NOWHERE = "00000000-0000-4000-8000-000000000000"
@@ -29,10 +29,10 @@ NOWHERE = "00000000-0000-4000-8000-000000000000"
 async def test_the_evidence_holds_the_bytes_received_and_sent_and_what_they_mean(serving: Serving) -> None:
     request = score_request(features=numbers(turnover=20_000.0), locale="de")
     content = request.SerializeToString()
-    sent = await raw(serving.channel, "ScoreCredit")(content)
+    sent = await raw_method(serving.channel, "ScoreCredit")(content)
     decision = credit_pb2.ScoreCreditResponse.FromString(sent).credit_decision
 
-    found = await evidence(serving, decision.record_ref.decision_id)
+    found = await read_evidence(serving, decision.record_ref.decision_id)
 
     assert found.body_state == evidence_pb2.BODY_STATE_READABLE
     assert found.record.request == content
@@ -46,22 +46,22 @@ async def test_the_evidence_holds_the_bytes_received_and_sent_and_what_they_mean
 
 
 async def test_the_evidence_holds_what_people_decided_otherwise_and_what_became_of_it(serving: Serving) -> None:
-    decision = await decided(serving, credit_pb2.DECISION_APPROVE)
-    before = await evidence(serving, decision.record_ref.decision_id)
+    decision = await score_with_outcome(serving, credit_pb2.DECISION_APPROVE)
+    before = await read_evidence(serving, decision.record_ref.decision_id)
     override = (await serving.credit.RecordOverride(override_request(decision))).override
     outcome = (await serving.credit.RecordOutcome(outcome_request(decision))).outcome
 
-    found = await evidence(serving, decision.record_ref.decision_id)
+    found = await read_evidence(serving, decision.record_ref.decision_id)
 
     assert (list(before.overrides), list(before.outcomes)) == ([], [])
     assert (list(found.overrides), list(found.outcomes)) == ([override], [outcome])
 
 
 async def test_whatever_is_recorded_is_named_by_its_time(serving: Serving) -> None:
-    decision = await decided(serving, credit_pb2.DECISION_APPROVE)
+    decision = await score_with_outcome(serving, credit_pb2.DECISION_APPROVE)
     await serving.credit.RecordOverride(override_request(decision))
     await serving.credit.RecordOutcome(outcome_request(decision))
-    await evidence(serving, decision.record_ref.decision_id)
+    await read_evidence(serving, decision.record_ref.decision_id)
 
     with serving.application.database.reading() as connection:
         rows = connection.execute(select(RECORDS).order_by(RECORDS.c.record_index)).all()
@@ -74,9 +74,9 @@ async def test_whatever_is_recorded_is_named_by_its_time(serving: Serving) -> No
 
 
 async def test_every_feature_is_there_with_its_value_its_number_its_source_and_its_time(serving: Serving) -> None:
-    decision = await decide(serving, 2, features=numbers(turnover=33_000.5))
+    decision = await score_customer(serving, 2, features=numbers(turnover=33_000.5))
 
-    found = await evidence(serving, decision.record_ref.decision_id)
+    found = await read_evidence(serving, decision.record_ref.decision_id)
 
     lines = {line.feature: line for line in found.record.features}
     assert list(lines) == ["days_late", "orders", "turnover", "years"]
@@ -90,10 +90,10 @@ async def test_every_feature_is_there_with_its_value_its_number_its_source_and_i
 async def test_the_bundle_and_the_policy_that_decided_are_in_it_also_after_both_were_replaced(
     serving: Serving, small: SmallFamily, other: SmallFamily
 ) -> None:
-    decision = await decide(serving)
-    await swap(serving, other.bundle_folder)
+    decision = await score_customer(serving)
+    await swap_model(serving, other.bundle_folder)
 
-    found = await evidence(serving, decision.record_ref.decision_id)
+    found = await read_evidence(serving, decision.record_ref.decision_id)
 
     bundle = small.bundle()
     assert found.bundle.model.summary.bundle_id == small.bundle_folder.name == found.record.bundle_id
@@ -107,9 +107,9 @@ async def test_the_bundle_and_the_policy_that_decided_are_in_it_also_after_both_
 
 
 async def test_the_proof_leads_from_the_stored_bytes_to_the_signed_root(serving: Serving) -> None:
-    decisions = [await decide(serving, number) for number in range(5)]
+    decisions = [await score_customer(serving, number) for number in range(5)]
 
-    found = await evidence(serving, decisions[2].record_ref.decision_id)
+    found = await read_evidence(serving, decisions[2].record_ref.decision_id)
 
     proof, record = found.proof, found.proof.record
     checkpoint = open_checkpoint(proof.checkpoint, parse_verifier_key(found.verifier_key))
@@ -120,23 +120,23 @@ async def test_the_proof_leads_from_the_stored_bytes_to_the_signed_root(serving:
 
 
 async def test_every_reading_is_a_record_with_who_what_and_why_and_asking_again_is_another(serving: Serving) -> None:
-    decision_id = (await decide(serving)).record_ref.decision_id
+    decision_id = (await score_customer(serving)).record_ref.decision_id
 
-    first = await evidence(serving, decision_id)
-    await evidence(serving, decision_id.upper(), "Complaint 4711")
+    first = await read_evidence(serving, decision_id)
+    await read_evidence(serving, decision_id.upper(), "Complaint 4711")
 
-    told = readings(serving)
+    told = read_readings(serving)
     assert [(line.decision_id, line.method, line.purpose, line.caller) for line in told] == [
         (decision_id, "GetEvidence", PURPOSE, "local"),
         (decision_id, "GetEvidence", "Complaint 4711", "local"),
     ]
-    header = json.loads(row_of(serving, first.reading.record_id).header)
+    header = json.loads(read_row(serving, first.reading.record_id).header)
     assert header["labels"] == {"about": decision_id, "method": "GetEvidence"}
     assert header["customer_tag"] == ""
 
 
 async def test_without_a_record_of_the_reading_nothing_is_given(serving: Serving) -> None:
-    decision_id = (await decide(serving)).record_ref.decision_id
+    decision_id = (await score_customer(serving)).record_ref.decision_id
     log = serving.application.log
     assert log is not None
     with serving.application.database.writing() as connection:
@@ -149,12 +149,12 @@ async def test_without_a_record_of_the_reading_nothing_is_given(serving: Serving
     )
 
     assert (told.code, told.reason) == (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
-    assert readings(serving) == []
+    assert read_readings(serving) == []
 
 
 @pytest.mark.parametrize("purpose", ["", "   ", "\n\t", "x" * 501])
 async def test_a_reading_without_a_purpose_is_refused(serving: Serving, purpose: str) -> None:
-    decision_id = (await decide(serving)).record_ref.decision_id
+    decision_id = (await score_customer(serving)).record_ref.decision_id
 
     told = await refusal(
         serving.audit.GetEvidence(audit_pb2.GetEvidenceRequest(decision_id=decision_id, purpose=purpose))
@@ -165,32 +165,32 @@ async def test_a_reading_without_a_purpose_is_refused(serving: Serving, purpose:
 
 
 async def test_a_name_that_is_no_decision_is_unknown_and_no_reading(serving: Serving) -> None:
-    reading = (await evidence(serving, (await decide(serving)).record_ref.decision_id)).reading
+    reading = (await read_evidence(serving, (await score_customer(serving)).record_ref.decision_id)).reading
 
     for name in (NOWHERE, reading.record_id):
         told = await refusal(serving.audit.GetEvidence(audit_pb2.GetEvidenceRequest(decision_id=name, purpose=PURPOSE)))
         assert (told.code, told.reason) == (grpc.StatusCode.NOT_FOUND, "DECISION_UNKNOWN")
-    assert len(readings(serving)) == 1
+    assert len(read_readings(serving)) == 1
 
 
 async def test_of_an_erased_decision_proof_and_reading_are_left(serving: Serving) -> None:
-    decision_id = (await decide(serving)).record_ref.decision_id
+    decision_id = (await score_customer(serving)).record_ref.decision_id
     log = serving.application.log
     assert log is not None
     with log.key_store.database.writing() as connection:
-        connection.execute(delete(WRAPPED_KEYS).where(WRAPPED_KEYS.c.key_id == row_of(serving, decision_id).key_id))
+        connection.execute(delete(WRAPPED_KEYS).where(WRAPPED_KEYS.c.key_id == read_row(serving, decision_id).key_id))
 
-    found = await evidence(serving, decision_id)
+    found = await read_evidence(serving, decision_id)
 
     assert found.body_state == evidence_pb2.BODY_STATE_ERASED
     assert not any(found.HasField(name) for name in ("request", "decision", "record", "bundle", "policy"))
-    assert found.proof.record.header == row_of(serving, decision_id).header
+    assert found.proof.record.header == read_row(serving, decision_id).header
     assert found.reading.index == 1
 
 
 async def test_a_damaged_decision_is_not_evidence(serving: Serving) -> None:
-    decision_id = (await decide(serving)).record_ref.decision_id
-    ciphertext = bytearray(row_of(serving, decision_id).ciphertext)
+    decision_id = (await score_customer(serving)).record_ref.decision_id
+    ciphertext = bytearray(read_row(serving, decision_id).ciphertext)
     ciphertext[40] ^= 1
     set_columns(serving, decision_id, ciphertext=bytes(ciphertext))
 
@@ -203,7 +203,7 @@ async def test_a_damaged_decision_is_not_evidence(serving: Serving) -> None:
 
 @pytest.mark.parametrize("place", [99, -1])
 async def test_a_decision_that_was_moved_out_of_the_tree_is_damaged(serving: Serving, place: int) -> None:
-    decision_id = (await decide(serving)).record_ref.decision_id
+    decision_id = (await score_customer(serving)).record_ref.decision_id
     set_columns(serving, decision_id, record_index=place)
 
     told = await refusal(
@@ -214,11 +214,11 @@ async def test_a_decision_that_was_moved_out_of_the_tree_is_damaged(serving: Ser
 
 
 async def test_a_policy_that_is_not_what_was_kept_is_not_shown(serving: Serving) -> None:
-    decision_id = (await decide(serving)).record_ref.decision_id
+    decision_id = (await score_customer(serving)).record_ref.decision_id
     with serving.application.database.writing() as connection:
         connection.execute(POLICIES.update().values(content=b"version = 'forged'"))
 
-    found = await evidence(serving, decision_id)
+    found = await read_evidence(serving, decision_id)
 
     assert not found.HasField("policy")
     assert found.HasField("bundle")

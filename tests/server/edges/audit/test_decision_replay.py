@@ -14,15 +14,15 @@ from server.config import Settings
 from server.stores.float_arrays import pack_doubles, unpack_doubles
 from server.stores.tables import FEATURES
 from tests.conftest import Serving
-from tests.server.audits import MODES, decide, replay, row_of, set_columns
+from tests.server.audits import MODES, read_row, replay, score_customer, set_columns
 from tests.server.requests import euros, numbers, refusal
-from tests.server.servers import bring, served, swap, until
+from tests.server.servers import copy_bundle, serve, swap_model, wait_until
 from tests.small import POLICY, SmallFamily
 
 
 async def decided(serving: Serving, number: int = 0, **changes: object) -> str:
     """Decide; gives the decision_id."""
-    return (await decide(serving, number, **changes)).record_ref.decision_id
+    return (await score_customer(serving, number, **changes)).record_ref.decision_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Opened:
         """Change what was recorded, and seal it again; the tree is left as it is."""
         log = self.serving.application.log
         assert log is not None
-        row = row_of(self.serving, self.decision_id)
+        row = read_row(self.serving, self.decision_id)
         key = log.key_store.unwrap(log.key_store.find_by_id({row.key_id})[row.key_id])
         header, body = open_record(SealedRecord(row.header, row.ciphertext), key)
         record = audit_pb2.DecisionRecord.FromString(body)
@@ -70,7 +70,7 @@ async def test_what_was_not_scorable_replays_too(serving: Serving) -> None:
         connection.execute(
             update(FEATURES).where(FEATURES.c.customer_id == "C00000").values(row=pack_doubles([None, *others]))
         )
-    decision = await decide(serving)
+    decision = await score_customer(serving)
 
     found = await replay(serving, decision.record_ref.decision_id)
 
@@ -83,15 +83,15 @@ async def test_after_another_bundle_and_another_policy_the_old_ones_are_replayed
 ) -> None:
     path = small_settings.bundles.parent / "policy_of_today.toml"
     path.write_text(POLICY)
-    async with served(small_settings.model_copy(update={"policy": path})) as serving:
+    async with serve(small_settings.model_copy(update={"policy": path})) as serving:
         before = [await decided(serving, number) for number in range(6)]
-        await swap(serving, other.bundle_folder)
+        await swap_model(serving, other.bundle_folder)
         path.write_text(POLICY.replace("test-1", "test-2").replace("approve_max_pd = 0.20", "approve_max_pd = 0.01"))
 
         async def renewed() -> bool:
-            return (await decide(serving)).assessment.policy_result.policy_version == "test-2"
+            return (await score_customer(serving)).assessment.policy_result.policy_version == "test-2"
 
-        await until(renewed)
+        await wait_until(renewed)
         after = [await decided(serving, number) for number in range(6)]
 
         for decision_id in (*before, *after):
@@ -142,7 +142,7 @@ WRONG = (
 async def test_a_record_that_says_something_else_is_a_mismatch_of_that_field(
     serving: Serving, wrong: object, mode: str, field: str
 ) -> None:
-    decision = await decide(serving, 4, requested_amount=euros(60_000))
+    decision = await score_customer(serving, 4, requested_amount=euros(60_000))
     decision_id = decision.record_ref.decision_id
     assert decision.assessment.reasons.reasons
     assert decision.decision != credit_pb2.DECISION_DECLINE
@@ -214,8 +214,8 @@ async def test_another_release_of_ours_is_no_excuse(serving: Serving) -> None:
 async def test_what_if_asks_another_bundle_and_says_that_it_is_no_evidence(
     serving: Serving, small: SmallFamily, other: SmallFamily
 ) -> None:
-    decision = await decide(serving, 4)
-    bring(other.bundle_folder, serving.settings.bundles)
+    decision = await score_customer(serving, 4)
+    copy_bundle(other.bundle_folder, serving.settings.bundles)
 
     found = await replay(
         serving, decision.record_ref.decision_id, "WHAT_IF", "SCORE", bundle_id=other.bundle_folder.name

@@ -21,7 +21,7 @@ from server.stores.record_log.log import RecordLog
 from server.stores.record_log.sample_worker import draw_sample
 from server.stores.record_log.sampling import SampleDrawer, SampleQuery, Strata
 from tests.conftest import Serving
-from tests.server.audits import decide
+from tests.server.audits import score_customer
 from tests.server.query_plans import plans, sent
 from tests.server.record_logs import NOW, entry, opened
 from tests.server.requests import refusal
@@ -205,7 +205,7 @@ def test_lists_read_the_index_alone(log: RecordLog) -> None:
 
 
 async def test_the_service_lists_by_pages_bound_to_their_filter(serving: Serving) -> None:
-    made = [await decide(serving, number) for number in range(9)]
+    made = [await score_customer(serving, number) for number in range(9)]
     of_germany = pb.DecisionFilter(market="DE")
 
     first = await serving.audit.ListDecisions(pb.ListDecisionsRequest(filter=of_germany, page_size=3))
@@ -235,11 +235,11 @@ async def test_the_service_lists_by_pages_bound_to_their_filter(serving: Serving
 
 
 async def test_the_service_draws_at_a_tree_size_and_says_what_is_needed_to_draw_again(serving: Serving) -> None:
-    made = [await decide(serving, number) for number in range(8)]
+    made = [await score_customer(serving, number) for number in range(8)]
     request = pb.SampleDecisionsRequest(seed="42", size=2, stratify_by=[pb.STRATUM_KEY_DECISION, pb.STRATUM_KEY_MARKET])
 
     first = await serving.audit.SampleDecisions(request)
-    await decide(serving, 8)
+    await score_customer(serving, 8)
     request.tree_size = first.tree_size
     again = await serving.audit.SampleDecisions(request)
     request.tree_size = 1000

@@ -11,14 +11,14 @@ from server.stores.float_arrays import pack_doubles, unpack_doubles
 from server.stores.key_tables import WRAPPED_KEYS
 from server.stores.tables import FEATURES, POLICIES
 from tests.conftest import Serving
-from tests.server.audits import MODES, decide, replay, row_of
-from tests.server.servers import flip_a_byte, swap
+from tests.server.audits import MODES, read_row, replay, score_customer
+from tests.server.servers import flip_a_byte, swap_model
 from tests.small import SmallFamily
 
 
 async def decided(serving: Serving, number: int = 0, **changes: object) -> str:
     """Decide; gives the decision_id."""
-    return (await decide(serving, number, **changes)).record_ref.decision_id
+    return (await score_customer(serving, number, **changes)).record_ref.decision_id
 
 
 def erase(serving: Serving, decision_id: str) -> None:
@@ -26,7 +26,7 @@ def erase(serving: Serving, decision_id: str) -> None:
     log = serving.application.log
     assert log is not None
     with log.key_store.database.writing() as connection:
-        connection.execute(delete(WRAPPED_KEYS).where(WRAPPED_KEYS.c.key_id == row_of(serving, decision_id).key_id))
+        connection.execute(delete(WRAPPED_KEYS).where(WRAPPED_KEYS.c.key_id == read_row(serving, decision_id).key_id))
 
 
 async def test_after_an_erasure_the_record_verifies_and_nothing_else_can_be_replayed(serving: Serving) -> None:
@@ -52,7 +52,7 @@ async def test_what_is_missing_is_named(serving: Serving, other: SmallFamily) ->
     assert found["VERIFY"][0] == "match"
     assert found["FEATURES"][1].why == evidence_pb2.UNAVAILABLE_REASON_FEATURES_MISSING
     assert found["SCORE"][1].why == evidence_pb2.UNAVAILABLE_REASON_POLICY_MISSING
-    await swap(serving, other.bundle_folder)
+    await swap_model(serving, other.bundle_folder)
     another = await decided(serving, 2)
     shutil.rmtree(serving.settings.bundles / "credit" / other.bundle_folder.name)
     assert (await replay(serving, another, "SCORE"))["SCORE"][1].why == evidence_pb2.UNAVAILABLE_REASON_ARTIFACT_MISSING
@@ -78,7 +78,7 @@ async def test_the_operator_is_told_which_old_decisions_can_no_longer_be_replaye
     shelf = serving.settings.bundles
     for number in range(3):
         await decided(serving, number)
-    await swap(serving, other.bundle_folder)
+    await swap_model(serving, other.bundle_folder)
     await decided(serving)
     assert list(missing_artifacts(serving.application.database, BundleCache(shelf, "credit"))) == []
 

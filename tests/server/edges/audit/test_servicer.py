@@ -17,8 +17,8 @@ from grounds_record.note import parse_verifier_key
 from grounds_record.sealed_record import SealedRecord
 from server.config import Settings
 from tests.conftest import Serving
-from tests.server.requests import customer, field, numbers, raw, refusal, score_request
-from tests.server.servers import served
+from tests.server.requests import customer, field, numbers, raw_method, refusal, score_request
+from tests.server.servers import serve
 from tests.small import SmallFamily
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
@@ -108,7 +108,7 @@ async def test_a_record_holds_the_bytes_as_they_came_and_as_they_were_sent(servi
     entries = [field(4, field(1, name.encode()) + field(2, value)) for name, value in values.items()]
     asked = entries[1] + bare + entries[0]  # no serializer writes it in this order
 
-    response = await raw(serving.channel, "ScoreCredit")(asked)
+    response = await raw_method(serving.channel, "ScoreCredit")(asked)
     record, _, answer = record_of(serving, response)
 
     assert record.request == asked
@@ -120,7 +120,7 @@ async def test_a_record_holds_what_was_fed_by_whom_as_of_when_and_what_computed_
     serving: Serving, small: SmallFamily
 ) -> None:
     asked = score_request(features=numbers(turnover=50_000)).SerializeToString()
-    record, decision, _ = record_of(serving, await raw(serving.channel, "ScoreCredit")(asked))
+    record, decision, _ = record_of(serving, await raw_method(serving.channel, "ScoreCredit")(asked))
     bundle, assessment = small.bundle(), decision.assessment
     lines = {line.feature: line for line in assessment.explanation.contributions}
 
@@ -160,8 +160,8 @@ async def test_a_customer_that_is_not_scorable_is_recorded_too(small_settings: S
     policy = tmp_path / "mandatory.toml"
     text = small_settings.policy.read_text()
     policy.write_text(text.replace('market = "DE"', 'market = "DE"\nmandatory_inputs = ["turnover"]', 1))
-    async with served(small_settings.model_copy(update={"policy": policy})) as serving:
-        response = await raw(serving.channel, "ScoreCredit")(score_request().SerializeToString())
+    async with serve(small_settings.model_copy(update={"policy": policy})) as serving:
+        response = await raw_method(serving.channel, "ScoreCredit")(score_request().SerializeToString())
         record, decision, answer = record_of(serving, response)
 
     assert decision.decision == credit_pb2.DECISION_NOT_SCORABLE

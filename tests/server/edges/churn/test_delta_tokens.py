@@ -8,16 +8,16 @@ import grpc
 import pytest
 
 from grounds.churn.v1 import churn_pb2 as pb
-from server.application import now
+from server.application import utc_now
 from server.config import Settings
 from server.edges.page_tokens import CopyState, PageTokens
 from server.stores.runs.loading import RunRetention
 from tests.conftest import Serving
-from tests.server.churn_copies import load, made, request, synced
+from tests.server.churn_copies import load_customers, random_customers, request, synchronize
 from tests.server.churn_runs import FIRST, SECOND, THIRD, ChurnFamily, plain_rows, write_run
 from tests.server.loading import load_file
 from tests.server.requests import refusal
-from tests.server.servers import served
+from tests.server.servers import serve
 
 
 @pytest.fixture
@@ -27,11 +27,11 @@ def small_settings(small_settings: Settings, database_url: str) -> Settings:
 
 
 async def test_a_token_that_is_not_of_this_sync_says_to_begin_anew(serving: Serving, churn_family: ChurnFamily) -> None:
-    await load(serving, churn_family, made(0), FIRST)
-    token = await synced(serving, {})
+    await load_customers(serving, churn_family, random_customers(0), FIRST)
+    token = await synchronize(serving, {})
     page = (await serving.churn.ListChurnRiskChanges(request())).next_page_token
     listed = (await serving.churn.ListChurnRisks(pb.ListChurnRisksRequest(market="DE", page_size=1))).next_page_token
-    foreign = PageTokens(b"another database's key", 7, now).write(CopyState("DE", "", 1, 0))
+    foreign = PageTokens(b"another database's key", 7, utc_now).write(CopyState("DE", "", 1, 0))
     asked: list[dict[str, Any]] = [
         {"delta_token": page},
         {"page_token": token},
@@ -50,10 +50,14 @@ async def test_a_token_that_is_not_of_this_sync_says_to_begin_anew(serving: Serv
 
 
 async def test_a_token_too_old_says_to_begin_anew(small_settings: Settings, churn_family: ChurnFamily) -> None:
-    async with served(small_settings) as serving:
-        await load(serving, churn_family, made(0), FIRST)
-        old = PageTokens(serving.application.database.key("page_tokens"), 7, lambda: now() - dt.timedelta(days=7.01))
-        young = PageTokens(serving.application.database.key("page_tokens"), 7, lambda: now() - dt.timedelta(days=6.99))
+    async with serve(small_settings) as serving:
+        await load_customers(serving, churn_family, random_customers(0), FIRST)
+        old = PageTokens(
+            serving.application.database.key("page_tokens"), 7, lambda: utc_now() - dt.timedelta(days=7.01)
+        )
+        young = PageTokens(
+            serving.application.database.key("page_tokens"), 7, lambda: utc_now() - dt.timedelta(days=6.99)
+        )
         told = await refusal(
             serving.churn.ListChurnRiskChanges(request(delta_token=old.write(CopyState("DE", "", 1, 0))))
         )
@@ -67,14 +71,14 @@ async def test_a_token_too_old_says_to_begin_anew(small_settings: Settings, chur
 async def test_runs_are_kept_while_they_are_new_or_tokens_may_ask_for_them_and_then_pruned_not_silently(
     serving: Serving, churn_family: ChurnFamily
 ) -> None:
-    await load(serving, churn_family, made(0), FIRST)
-    token = await synced(serving, {})
+    await load_customers(serving, churn_family, random_customers(0), FIRST)
+    token = await synchronize(serving, {})
     page = (await serving.churn.ListChurnRiskChanges(request())).next_page_token
-    keep, start = RunRetention(2, 7), now()
+    keep, start = RunRetention(2, 7), utc_now()
     told = []
     for day, as_of in ((1, SECOND), (2, THIRD), (9, THIRD + dt.timedelta(days=1))):
         path = churn_family.folder / f"prune-{day}-{random.getrandbits(60):x}.parquet"
-        write_run(path, churn_family.model, plain_rows(churn_family.model, made(day), as_of))
+        write_run(path, churn_family.model, plain_rows(churn_family.model, random_customers(day), as_of))
         load_file(serving.application.database, path, start + dt.timedelta(days=day), keep)
         try:
             await serving.churn.ListChurnRiskChanges(request(page_token=page))

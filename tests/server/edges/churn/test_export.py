@@ -9,13 +9,13 @@ import pyarrow as pa
 import pytest
 
 from grounds.churn.v1 import churn_pb2 as pb
-from server.application import now
+from server.application import utc_now
 from server.config import Settings
 from server.stores.runs import arrow_chunks as chunks
 from server.stores.runs.erasure import erase_predictions
 from server.stores.tables import RISK_CHUNKS
 from tests.conftest import Serving
-from tests.server.churn_copies import erase, load
+from tests.server.churn_copies import erase, load_customers
 from tests.server.churn_runs import FIRST, SECOND, ChurnFamily, plain_rows, scored_rows, write_run
 from tests.server.loading import load_file
 from tests.server.requests import refusal
@@ -40,7 +40,9 @@ async def fed(serving: Serving, churn_family: ChurnFamily, tmp_path: Any) -> Ser
             others["status"] = ["CLOSED", "MOVED_ENTITY", "NOT_ENOUGH_HISTORY"]
             rows = together(rows, others)
         load_file(
-            serving.application.database, write_run(tmp_path / f"{as_of:%m}.parquet", churn_family.model, rows), now()
+            serving.application.database,
+            write_run(tmp_path / f"{as_of:%m}.parquet", churn_family.model, rows),
+            utc_now(),
         )
     return serving
 
@@ -153,7 +155,7 @@ async def test_an_export_in_small_parts_goes_on_after_any_of_them_within_its_run
     model, (first, second) = churn_family.model, ({f"C{n:03d}": float(n % 7) for n in range(50 + n)} for n in (0, 1))
     path = write_run(tmp_path / "first.parquet", model, plain_rows(model, first, FIRST))
     database = serving.application.database
-    load_file(database, path, now())
+    load_file(database, path, utc_now())
     with database.reading() as connection:
         line = connection.execute(RISK_CHUNKS.select()).one()
     batch = chunks.decode_chunk(bytes(line.content)).combine_chunks().to_batches()[0]
@@ -166,7 +168,7 @@ async def test_an_export_in_small_parts_goes_on_after_any_of_them_within_its_run
             connection.execute(RISK_CHUNKS.insert().values(**values))
 
     whole = [part async for part in parts(serving)]
-    load_file(database, write_run(tmp_path / "second.parquet", model, plain_rows(model, second, SECOND)), now())
+    load_file(database, write_run(tmp_path / "second.parquet", model, plain_rows(model, second, SECOND)), utc_now())
     for place, part in enumerate(whole[:-1], start=1):
         rest = [later async for later in parts(serving, resume_token=part.resume_token)]
 
@@ -182,7 +184,7 @@ async def test_an_export_in_small_parts_goes_on_after_any_of_them_within_its_run
 
 async def test_an_erased_customer_is_not_exported(fed: Serving) -> None:
     with fed.application.database.writing() as connection:
-        erase_predictions(connection, "DE", "C00003", now())
+        erase_predictions(connection, "DE", "C00003", utc_now())
 
     rows = [row async for part in parts(fed) for row in told(part.arrow_stream)]
 
@@ -215,13 +217,13 @@ async def test_a_bug_in_a_stream_is_hidden_and_a_drained_server_starts_none(
     with fed.application.database.writing() as connection:
         connection.exec_driver_sql("UPDATE runs SET header = '{}'")
     hidden = await refusal(first_of(fed))
-    fed.application.gate.draining = True
+    fed.application.interceptor.draining = True
     drained = await refusal(first_of(fed))
 
     assert (hidden.code, hidden.reason) == (grpc.StatusCode.INTERNAL, "INTERNAL")
     assert "bundle_id" not in hidden.everything
     assert drained.reason == "DRAINING"
-    assert fed.application.gate.under_way == 0
+    assert fed.application.interceptor.calls_in_progress == 0
     assert "KeyError" in capsys.readouterr().out
 
 
@@ -229,15 +231,15 @@ async def test_a_caller_who_goes_away_leaves_no_call_under_way(fed: Serving) -> 
     call = fed.churn.ExportChurnRisks(pb.ExportChurnRisksRequest(market="DE"))
     await call.read()
     call.cancel()
-    await fed.application.gate.quiet(0.05, 5)
+    await fed.application.interceptor.wait_until_idle(0.05, 5)
 
-    assert fed.application.gate.under_way == 0
+    assert fed.application.interceptor.calls_in_progress == 0
 
 
 async def test_a_market_of_which_all_are_erased_exports_nobody(serving: Serving, churn_family: ChurnFamily) -> None:
-    await load(serving, churn_family, {"A": 1.0}, FIRST)
+    await load_customers(serving, churn_family, {"A": 1.0}, FIRST)
     erase(serving, "A")
-    await load(serving, churn_family, {"A": 1.0}, SECOND)
+    await load_customers(serving, churn_family, {"A": 1.0}, SECOND)
 
     part = await first_of(serving)
 

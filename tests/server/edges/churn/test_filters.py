@@ -6,7 +6,7 @@ import grpc
 import pytest
 
 from grounds.churn.v1 import churn_pb2 as pb
-from server.application import now
+from server.application import utc_now
 from server.config import Settings
 from tests.conftest import Serving
 from tests.server.churn_runs import FIRST, ChurnFamily, plain_rows, write_run
@@ -30,7 +30,7 @@ async def fed(serving: Serving, churn_family: ChurnFamily, tmp_path: Any) -> Ser
     """Serve a run of five customers with a score and three without."""
     rows = plain_rows(churn_family.model, {**ODDS, "X": None, "Y": None, "Z": None}, FIRST)
     rows.loc[rows["customer_id"] == "Y", "status"] = "CLOSED"
-    load_file(serving.application.database, write_run(tmp_path / "run.parquet", churn_family.model, rows), now())
+    load_file(serving.application.database, write_run(tmp_path / "run.parquet", churn_family.model, rows), utc_now())
     return serving
 
 
@@ -106,8 +106,8 @@ async def test_some_customers_come_in_the_order_asked_for_all_or_none(fed: Servi
 
 async def test_the_newest_runs_are_listed_by_market(fed: Serving, churn_family: ChurnFamily) -> None:
     before = (await fed.churn.ListChurnRuns(pb.ListChurnRunsRequest())).runs
-    load_file(fed.application.database, churn_family.second_run, now())
-    load_file(fed.application.database, churn_family.first_run, now())
+    load_file(fed.application.database, churn_family.second_run, utc_now())
+    load_file(fed.application.database, churn_family.first_run, utc_now())
 
     after = (await fed.churn.ListChurnRuns(pb.ListChurnRunsRequest())).runs
 

@@ -8,15 +8,15 @@ import grpc
 import pytest
 
 from grounds.churn.v1 import churn_pb2 as pb
-from server.application import now
+from server.application import utc_now
 from server.config import Settings
-from server.edges.money import amount_of
-from server.edges.page_tokens import PagePlace, PageTokens, SyncPlace
+from server.edges.money import amount_from_money
+from server.edges.page_tokens import PageTokens, RiskPageCursor, SyncCursor
 from tests.conftest import LOAD_TIME, Serving
 from tests.server.churn_runs import ChurnFamily
 from tests.server.loading import load_file
 from tests.server.requests import Refusal, refusal
-from tests.server.servers import served
+from tests.server.servers import serve
 
 PROBABILITY, VALUE = pb.CHURN_RISK_ORDER_PROBABILITY, pb.CHURN_RISK_ORDER_VALUE_AT_RISK
 ALL = 1010
@@ -65,7 +65,9 @@ async def test_pages_cover_every_customer_once_and_in_order_also_where_many_are_
     assert len(ids) == len(set(ids)) == ALL
     assert {page.total_size for page in read} == {ALL}
     assert {len(page.churn_risks) for page in read[:-1]} == {23}
-    by = {PROBABILITY: lambda risk: risk.churn_probability, VALUE: lambda risk: amount_of(risk.value_at_risk)}[order]
+    by = {PROBABILITY: lambda risk: risk.churn_probability, VALUE: lambda risk: amount_from_money(risk.value_at_risk)}[
+        order
+    ]
     keys = [(-by(risk), risk.customer.customer_id) for risk in risks]
     assert keys == sorted(keys)
     assert len({key[0] for key in keys}) < ALL
@@ -98,9 +100,9 @@ async def test_a_listing_stays_one_run_while_a_newer_one_is_loaded(
 
 
 async def test_a_listing_goes_on_after_a_restart(small_settings: Settings) -> None:
-    async with served(small_settings) as serving:
+    async with serve(small_settings) as serving:
         token = await token_of(serving)
-    async with served(small_settings) as serving:
+    async with serve(small_settings) as serving:
         page = await serving.churn.ListChurnRisks(request(page_token=token))
 
     assert page.churn_risks[0].rank == 101
@@ -184,8 +186,8 @@ async def test_a_token_that_is_none_is_refused(serving: Serving) -> None:
 
 async def test_a_token_of_another_database_is_refused(serving: Serving) -> None:
     own = (await serving.churn.ListChurnRisks(request())).churn_risks[-1]
-    place = PagePlace(1, "DE", "0" * 16, ALL, own.rank, own.customer.customer_id)
-    foreign = PageTokens(b"another database's key", 7, now).write(place)
+    place = RiskPageCursor(1, "DE", "0" * 16, ALL, own.rank, own.customer.customer_id)
+    foreign = PageTokens(b"another database's key", 7, utc_now).write(place)
 
     told = await refused(serving, page_token=foreign)
 
@@ -218,10 +220,10 @@ async def test_an_order_and_a_market_that_there_are_not_are_refused_at_once(serv
 
 
 def test_a_token_of_the_longest_customer_number_is_short_enough_to_be_sent_back() -> None:
-    tokens = PageTokens(b"key", 7, now)
+    tokens = PageTokens(b"key", 7, utc_now)
     for place in (
-        PagePlace(2**31, "DE", "0" * 16, 2**31, -(2**62), "x" * 64),
-        SyncPlace("DE", "zh-Hant-TW-12345678", 2**31, 2**31, 2**31, 2**31, "REMOVED", "x" * 64, 2**31),
+        RiskPageCursor(2**31, "DE", "0" * 16, 2**31, -(2**62), "x" * 64),
+        SyncCursor("DE", "zh-Hant-TW-12345678", 2**31, 2**31, 2**31, 2**31, "REMOVED", "x" * 64, 2**31),
     ):
         token = tokens.write(place)
 

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from grounds.churn.v1 import churn_pb2 as pb
 from grounds.explain.v1 import explain_pb2
 from server.config import Settings
-from server.edges.money import amount_of, money_of_minor
+from server.edges.money import amount_from_money, money_from_minor
 from server.stores.float_arrays import pack_doubles
 from tests.conftest import LOAD_TIME, Serving
 from tests.server.churn_runs import FIRST, SECOND, ChurnFamily
 from tests.server.loading import load_file
-from tests.server.requests import NOBODY, customer, refusal
+from tests.server.requests import UNKNOWN_CUSTOMER, customer, refusal
 
 CUSTOMERS = ("C00000", "C00001", "C00007", "B00001", "C00403")
 
@@ -101,7 +101,7 @@ async def test_value_at_risk_is_pd_times_the_spend_expected_in_whole_cents(
     for customer_id in CUSTOMERS:
         risk = await risk_of(serving, customer_id)
 
-        amount = amount_of(risk.value_at_risk)
+        amount = amount_from_money(risk.value_at_risk)
         assert risk.value_at_risk.currency_code == "EUR"
         assert amount == round(amount, 2)
         assert float(amount) == pytest.approx(risk.churn_probability * turnover[customer_id] * 0.00001, abs=0.005001)
@@ -158,18 +158,18 @@ async def test_an_older_run_that_is_loaded_later_does_not_answer(serving: Servin
 
 async def test_a_market_without_a_run_says_so(serving: Serving) -> None:
     for call in (
-        serving.churn.GetChurnRisk(pb.GetChurnRiskRequest(customer=customer("IT", NOBODY))),
+        serving.churn.GetChurnRisk(pb.GetChurnRiskRequest(customer=customer("IT", UNKNOWN_CUSTOMER))),
         serving.churn.ListChurnRisks(pb.ListChurnRisksRequest(market="IT")),
     ):
         told = await refusal(call)
 
         assert (told.code, told.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "NO_RUN")
         assert told.metadata == {"market": "IT"}
-        assert NOBODY not in told.everything
+        assert UNKNOWN_CUSTOMER not in told.everything
 
 
 async def test_a_customer_that_the_run_does_not_have_is_not_found_and_not_named(serving: Serving) -> None:
-    for customer_id in (NOBODY, "C00729"):  # the second is in the run of FR
+    for customer_id in (UNKNOWN_CUSTOMER, "C00729"):  # the second is in the run of FR
         told = await refusal(serving.churn.GetChurnRisk(pb.GetChurnRiskRequest(customer=customer("DE", customer_id))))
 
         assert (told.code, told.reason) == (grpc.StatusCode.NOT_FOUND, "CUSTOMER_UNKNOWN")
@@ -187,8 +187,8 @@ async def test_an_empty_question_is_told_what_is_missing(serving: Serving) -> No
 @given(st.integers(-(10**15), 10**15))
 def test_money_in_cents_is_exact_and_its_parts_have_one_sign(minor: int) -> None:
     """google.type.Money: where units is negative, nanos must be negative or zero."""
-    money = money_of_minor(minor, "EUR")
+    money = money_from_minor(minor, "EUR")
 
-    assert amount_of(money) * 100 == minor
+    assert amount_from_money(money) * 100 == minor
     assert money.units * money.nanos >= 0
     assert isinstance(money, Money)

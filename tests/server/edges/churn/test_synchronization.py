@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from grounds.churn.v1 import churn_pb2 as pb
-from server.application import now
+from server.application import utc_now
 from server.config import Settings
 from server.stores.runs import changes
 from server.stores.runs.loading import RunRetention
 from tests.conftest import Serving
-from tests.server.churn_copies import Copy, erase, load, made, pages, request, synced
+from tests.server.churn_copies import Copy, erase, load_customers, pages, random_customers, request, synchronize
 from tests.server.churn_runs import FIRST, SECOND, THIRD, ChurnFamily, plain_rows, write_run
 from tests.server.loading import load_file
 from tests.server.requests import customer, refusal
@@ -27,8 +27,8 @@ def small_settings(small_settings: Settings, database_url: str) -> Settings:
 async def test_a_page_has_a_next_page_token_or_a_delta_token_never_both(
     serving: Serving, churn_family: ChurnFamily
 ) -> None:
-    customers = made(1)
-    await load(serving, churn_family, customers, FIRST)
+    customers = random_customers(1)
+    await load_customers(serving, churn_family, customers, FIRST)
 
     read = [page async for page in pages(serving)]
 
@@ -42,28 +42,28 @@ async def test_a_copy_that_follows_deltas_is_the_copy_that_a_full_sync_makes(
     serving: Serving, churn_family: ChurnFamily
 ) -> None:
     copy: Copy = {}
-    await load(serving, churn_family, made(0), FIRST)
-    token = await synced(serving, copy)
+    await load_customers(serving, churn_family, random_customers(0), FIRST)
+    token = await synchronize(serving, copy)
     for seed, as_of in enumerate((SECOND, THIRD, THIRD + dt.timedelta(days=31)), start=1):
-        await load(serving, churn_family, made(seed), as_of)
-        token = await synced(serving, copy, delta_token=token)
+        await load_customers(serving, churn_family, random_customers(seed), as_of)
+        token = await synchronize(serving, copy, delta_token=token)
         fresh: Copy = {}
-        await synced(serving, fresh)
+        await synchronize(serving, fresh)
 
         assert copy == fresh
-        assert set(copy) == set(made(seed))
+        assert set(copy) == set(random_customers(seed))
 
 
 async def test_a_delta_names_only_who_differs_also_across_several_runs(
     serving: Serving, churn_family: ChurnFamily
 ) -> None:
-    first, copy = made(0), {}
-    await load(serving, churn_family, first, FIRST)
-    token = await synced(serving, copy)
-    await load(serving, churn_family, {**first, "C002": 3.0, "C059": 3.0}, SECOND)
+    first, copy = random_customers(0), {}
+    await load_customers(serving, churn_family, first, FIRST)
+    token = await synchronize(serving, copy)
+    await load_customers(serving, churn_family, {**first, "C002": 3.0, "C059": 3.0}, SECOND)
     third = {**first, "C005": 3.0, "NEW": None}
     del third["C008"]
-    await load(serving, churn_family, third, THIRD)
+    await load_customers(serving, churn_family, third, THIRD)
 
     read = [page async for page in pages(serving, delta_token=token)]
 
@@ -74,8 +74,8 @@ async def test_a_delta_names_only_who_differs_also_across_several_runs(
 
 
 async def test_nothing_new_is_an_empty_last_page(serving: Serving, churn_family: ChurnFamily) -> None:
-    await load(serving, churn_family, made(0), FIRST)
-    token = await synced(serving, {})
+    await load_customers(serving, churn_family, random_customers(0), FIRST)
+    token = await synchronize(serving, {})
 
     page = await serving.churn.ListChurnRiskChanges(request(delta_token=token))
 
@@ -88,20 +88,20 @@ async def test_a_sync_stays_one_run_while_a_newer_one_is_loaded_which_the_next_d
     serving: Serving, churn_family: ChurnFamily
 ) -> None:
     copy: Copy = {}
-    await load(serving, churn_family, made(0), FIRST)
+    await load_customers(serving, churn_family, random_customers(0), FIRST)
     runs, seen = set(), []
     async for page in pages(serving):
         runs.add(page.run.run_id)
         seen += [risk.customer.customer_id for risk in page.churn_risks]
         copy |= {risk.customer.customer_id: risk for risk in page.churn_risks}
         if len(seen) == 14:
-            await load(serving, churn_family, made(1), SECOND)
-    await synced(serving, copy, delta_token=page.delta_token)
+            await load_customers(serving, churn_family, random_customers(1), SECOND)
+    await synchronize(serving, copy, delta_token=page.delta_token)
     fresh: Copy = {}
-    await synced(serving, fresh)
+    await synchronize(serving, fresh)
 
     assert len(runs) == 1
-    assert seen == sorted(made(0))
+    assert seen == sorted(random_customers(0))
     assert copy == fresh
 
 
@@ -110,17 +110,17 @@ async def test_a_page_may_be_short_before_the_end_and_nobody_is_missing(
 ) -> None:
     """A page looks at so many customers at most; the limit is lowered here as far as it goes."""
     copy: Copy = {}
-    await load(serving, churn_family, made(0), FIRST)
-    token = await synced(serving, copy)
-    await load(serving, churn_family, made(3), SECOND)
+    await load_customers(serving, churn_family, random_customers(0), FIRST)
+    token = await synchronize(serving, copy)
+    await load_customers(serving, churn_family, random_customers(3), SECOND)
     usual, changes.SCANNED_MAX = changes.SCANNED_MAX, 5
     try:
         read = [page async for page in pages(serving, delta_token=token)]
-        await synced(serving, copy, delta_token=token)
+        await synchronize(serving, copy, delta_token=token)
     finally:
         changes.SCANNED_MAX = usual
     fresh: Copy = {}
-    await synced(serving, fresh)
+    await synchronize(serving, fresh)
 
     assert any(not page.churn_risks and page.next_page_token for page in read)
     assert copy == fresh
@@ -130,15 +130,15 @@ async def test_an_erased_customer_is_gone_at_once_and_a_tombstone_follows(
     serving: Serving, churn_family: ChurnFamily
 ) -> None:
     copy: Copy = {}
-    await load(serving, churn_family, made(0), FIRST)
-    await load(serving, churn_family, made(0), SECOND)
-    token = await synced(serving, copy)
+    await load_customers(serving, churn_family, random_customers(0), FIRST)
+    await load_customers(serving, churn_family, random_customers(0), SECOND)
+    token = await synchronize(serving, copy)
 
     assert erase(serving, "C002") == 2
     told = await refusal(serving.churn.GetChurnRisk(pb.GetChurnRiskRequest(customer=customer("DE", "C002"))))
-    await synced(serving, copy, delta_token=token)
+    await synchronize(serving, copy, delta_token=token)
     fresh: Copy = {}
-    await synced(serving, fresh)
+    await synchronize(serving, fresh)
 
     assert told.reason == "CUSTOMER_UNKNOWN"
     assert copy == fresh
@@ -149,7 +149,7 @@ async def test_a_customer_who_is_erased_while_a_sync_runs_is_removed_by_the_next
     serving: Serving, churn_family: ChurnFamily
 ) -> None:
     copy: Copy = {}
-    await load(serving, churn_family, made(0), FIRST)
+    await load_customers(serving, churn_family, random_customers(0), FIRST)
     async for page in pages(serving):
         copy |= {risk.customer.customer_id: risk for risk in page.churn_risks}
         if len(copy) == 14:
@@ -157,7 +157,7 @@ async def test_a_customer_who_is_erased_while_a_sync_runs_is_removed_by_the_next
             erase(serving, "C059")
 
     assert "C002" in copy
-    await synced(serving, copy, delta_token=page.delta_token)
+    await synchronize(serving, copy, delta_token=page.delta_token)
     assert not {"C002", "C059"} & set(copy)
 
 
@@ -165,17 +165,17 @@ async def test_a_run_does_not_bring_back_who_was_erased_after_its_cut_and_one_wi
     serving: Serving, churn_family: ChurnFamily
 ) -> None:
     copy: Copy = {}
-    await load(serving, churn_family, made(0), FIRST)
-    token = await synced(serving, copy)
+    await load_customers(serving, churn_family, random_customers(0), FIRST)
+    token = await synchronize(serving, copy)
     erase(serving, "C002")
-    await load(serving, churn_family, made(0), SECOND)
-    token = await synced(serving, copy, delta_token=token)
+    await load_customers(serving, churn_family, random_customers(0), SECOND)
+    token = await synchronize(serving, copy, delta_token=token)
     without = set(copy)
-    await load(serving, churn_family, made(0), now() + dt.timedelta(days=1))
-    await synced(serving, copy, delta_token=token)
+    await load_customers(serving, churn_family, random_customers(0), utc_now() + dt.timedelta(days=1))
+    await synchronize(serving, copy, delta_token=token)
 
-    assert without == set(made(0)) - {"C002"}
-    assert set(copy) == set(made(0))
+    assert without == set(random_customers(0)) - {"C002"}
+    assert set(copy) == set(random_customers(0))
 
 
 async def test_every_thing_that_a_crm_stores_of_a_customer_is_compared(
@@ -190,13 +190,13 @@ async def test_every_thing_that_a_crm_stores_of_a_customer_is_compared(
         "suppressions": ["DO_NOT_CONTACT"],
         "drivers": '[{"code": "A", "log_odds": 1.0, "features": [], "texts": {"en": "late"}}]',
     }
-    load_file(serving.application.database, write_run(tmp_path / "0.parquet", churn_family.model, rows), now())
-    token = await synced(serving, {})
+    load_file(serving.application.database, write_run(tmp_path / "0.parquet", churn_family.model, rows), utc_now())
+    token = await synchronize(serving, {})
     for number, (column, value) in enumerate(changes_of.items(), start=1):
         rows = rows.assign(as_of=FIRST + dt.timedelta(days=number))
         rows[column] = [value, rows[column][1]]
         path = write_run(tmp_path / f"{number}.parquet", churn_family.model, rows)
-        load_file(serving.application.database, path, now(), RunRetention(20, 7))
+        load_file(serving.application.database, path, utc_now(), RunRetention(20, 7))
 
         page = await serving.churn.ListChurnRiskChanges(request(delta_token=token))
 

@@ -12,9 +12,9 @@ from grounds.credit.v1 import credit_pb2 as pb
 from server.config import Settings
 from server.stores.database import Database
 from tests.conftest import LOAD_TIME, Serving
-from tests.server.events import decided, outcome_request, override_request, read
+from tests.server.events import outcome_request, override_request, read_decision, score_with_outcome
 from tests.server.loading import load_file
-from tests.server.servers import served
+from tests.server.servers import serve
 from tests.small import SmallFamily
 
 JUDGED_SECONDS = 0.7  # all calls have long been judged then
@@ -28,7 +28,7 @@ async def fleet(database_url: str, small: SmallFamily, small_settings: Settings)
     load_file(database, small.features, LOAD_TIME)
     database.close()
     settings = small_settings.model_copy(update={"database": database_url})
-    async with served(settings) as first, served(settings) as second:
+    async with serve(settings) as first, serve(settings) as second:
         yield [first, second]
 
 
@@ -46,7 +46,7 @@ async def at_once(fleet: Sequence[Serving], calls: Sequence[Awaitable[Any]]) -> 
 
 @pytest.mark.parametrize("servers", [(0, 0, 0), (0, 1, 1)], ids=["one server", "two servers"])
 async def test_of_corrections_at_once_one_is_recorded(fleet: list[Serving], servers: Sequence[int]) -> None:
-    decision = await decided(fleet[0], pb.DECISION_APPROVE)
+    decision = await score_with_outcome(fleet[0], pb.DECISION_APPROVE)
     first = (await fleet[0].credit.RecordOutcome(outcome_request(decision))).outcome
     asked = [outcome_request(decision, corrects_outcome_id=first.outcome_id) for _ in servers]
 
@@ -57,14 +57,14 @@ async def test_of_corrections_at_once_one_is_recorded(fleet: list[Serving], serv
     (answered,) = [answer.outcome for answer in answers if isinstance(answer, pb.RecordOutcomeResponse)]
     refused = [answer.code() for answer in answers if isinstance(answer, grpc.aio.AioRpcError)]
     assert refused == [grpc.StatusCode.INVALID_ARGUMENT] * 2
-    assert list((await read(fleet[1], decision)).outcomes) == [first, answered]
+    assert list((await read_decision(fleet[1], decision)).outcomes) == [first, answered]
 
 
 @pytest.mark.parametrize("servers", [(0, 0), (0, 1)], ids=["one server", "two servers"])
 async def test_of_overrides_at_once_the_second_is_judged_by_the_first(
     fleet: list[Serving], servers: Sequence[int]
 ) -> None:
-    decision = await decided(fleet[0], pb.DECISION_APPROVE)
+    decision = await score_with_outcome(fleet[0], pb.DECISION_APPROVE)
 
     answers = await at_once(
         fleet, [fleet[server].credit.RecordOverride(override_request(decision)) for server in servers]
@@ -73,12 +73,12 @@ async def test_of_overrides_at_once_the_second_is_judged_by_the_first(
     (answered,) = [answer.override for answer in answers if isinstance(answer, pb.RecordOverrideResponse)]
     (refused,) = [answer for answer in answers if isinstance(answer, grpc.aio.AioRpcError)]
     assert "is what holds already" in (refused.details() or "")
-    assert list((await read(fleet[1], decision)).overrides) == [answered]
+    assert list((await read_decision(fleet[1], decision)).overrides) == [answered]
 
 
 async def test_outcomes_that_do_not_contradict_each_other_are_all_recorded(fleet: list[Serving]) -> None:
     """Also one that was asked twice at once, which is recorded once."""
-    decision = await decided(fleet[0], pb.DECISION_APPROVE)
+    decision = await score_with_outcome(fleet[0], pb.DECISION_APPROVE)
     asked = [outcome_request(decision, days_past_due=pb.DaysPastDue(days=days)) for days in (1, 31, 61, 91)]
     asked[1].request_id = asked[0].request_id = str(uuid.uuid4())
     asked[1].days_past_due.days = asked[0].days_past_due.days
@@ -86,7 +86,7 @@ async def test_outcomes_that_do_not_contradict_each_other_are_all_recorded(fleet
     answers = await at_once(fleet, [fleet[place % 2].credit.RecordOutcome(each) for place, each in enumerate(asked)])
 
     days = [answer.outcome.days_past_due.days for answer in answers]
-    recorded = [each.days_past_due.days for each in (await read(fleet[0], decision)).outcomes]
+    recorded = [each.days_past_due.days for each in (await read_decision(fleet[0], decision)).outcomes]
     assert days == [1, 1, 61, 91]
     assert sorted(recorded) == [1, 61, 91]
     assert answers[0] == answers[1]

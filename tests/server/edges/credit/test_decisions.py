@@ -13,7 +13,7 @@ from server.config import Settings
 from server.decisions.policy import read_policy
 from tests.conftest import Serving
 from tests.server.requests import customer, euros, numbers, refusal, score_request, simulate_request
-from tests.server.servers import served, until
+from tests.server.servers import serve, wait_until
 from tests.small import POLICY
 
 RULES = """
@@ -128,7 +128,7 @@ async def test_a_grade_gets_its_limit_and_the_reasons_say_so(small_settings: Set
     limits = "limits = {A = 4000, B = 4000, C = 4000, D = 4000, E = 4000, F = 4000, G = 4000}\n"
     text = GENEROUS.replace("valid_days = 30\n", "valid_days = 30\n" + limits)
 
-    async with served(settings_with(small_settings, text)) as serving:
+    async with serve(settings_with(small_settings, text)) as serving:
         within = await decided(serving, requested_amount=euros(4000))
         above = await decided(serving, requested_amount=euros(4001))
 
@@ -147,7 +147,7 @@ async def test_a_grade_gets_its_limit_and_the_reasons_say_so(small_settings: Set
 async def test_a_grade_that_the_limits_do_not_name_goes_to_a_person(small_settings: Settings) -> None:
     text = GENEROUS.replace("valid_days = 30\n", "valid_days = 30\nlimits = {Z = 1000}\n")
 
-    async with served(settings_with(small_settings, text)) as serving:
+    async with serve(settings_with(small_settings, text)) as serving:
         decision = await decided(serving)
 
     assert decision.decision == pb.DECISION_REFER
@@ -180,7 +180,7 @@ FACTS = {
 async def test_hard_rules_are_applied_in_their_order_and_said_before_the_models_reasons(
     small_settings: Settings,
 ) -> None:
-    async with served(settings_with(small_settings, ruled())) as serving:
+    async with serve(settings_with(small_settings, ruled())) as serving:
         for facts, outcome, codes in FACTS.values():
             decision = await decided(serving, facts=facts)
 
@@ -196,7 +196,7 @@ async def test_hard_rules_are_applied_in_their_order_and_said_before_the_models_
 async def test_features_older_than_the_policy_allows_are_referred(small_settings: Settings) -> None:
     text = GENEROUS.replace("features_max_age_days = 36000", "features_max_age_days = 30")
 
-    async with served(settings_with(small_settings, text)) as serving:
+    async with serve(settings_with(small_settings, text)) as serving:
         decision = await decided(serving)
 
     assert decision.decision == pb.DECISION_REFER
@@ -209,7 +209,7 @@ async def test_an_input_that_the_policy_cannot_do_without_makes_a_customer_not_s
 ) -> None:
     text = GENEROUS.replace("valid_days = 30\n", 'valid_days = 30\nmandatory_inputs = ["turnover"]\n')
 
-    async with served(settings_with(small_settings, text)) as serving:
+    async with serve(settings_with(small_settings, text)) as serving:
         without = await decided(serving)
         given = await decided(serving, features=numbers(turnover=50_000))
 
@@ -235,7 +235,7 @@ async def test_a_new_section_is_live_without_a_restart_and_a_wrong_one_changes_n
     wider = POLICY.replace('version = "test-1"', 'version = "test-2"').replace("[texts.", leasing + "[texts.", 1)
     asked = simulate_request(product="LEASING")
 
-    async with served(settings) as serving:
+    async with serve(settings) as serving:
 
         async def answered() -> bool:
             await serving.credit.SimulateCredit(simulate_request())  # no call is dropped meanwhile
@@ -246,9 +246,9 @@ async def test_a_new_section_is_live_without_a_restart_and_a_wrong_one_changes_n
 
         assert not await answered()
         settings.policy.write_text(wider)
-        await until(answered)
+        await wait_until(answered)
         settings.policy.write_text(wider.replace("largest_amount", "largest_amout", 1))
-        await until(lambda: said(capsys, "largest_amout"))
+        await wait_until(lambda: said(capsys, "largest_amout"))
         assert (await serving.credit.SimulateCredit(asked)).simulated.policy_result.policy_version == "test-2"
 
 

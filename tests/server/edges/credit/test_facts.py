@@ -8,13 +8,13 @@ from grounds.explain.v1.explain_pb2 import FeatureValue
 from server.config import Settings
 from tests.server.edges.credit.test_decisions import decided, ruled, settings_with
 from tests.server.requests import numbers, refusal, score_request, simulate_request
-from tests.server.servers import served
+from tests.server.servers import serve
 
 
 async def test_a_fact_that_no_rule_asks_for_or_of_the_wrong_kind_is_refused_by_name(small_settings: Settings) -> None:
     facts = {"bloked": FeatureValue(level="yes"), "years_in_business": FeatureValue(level="nine")}
 
-    async with served(settings_with(small_settings, ruled())) as serving:
+    async with serve(settings_with(small_settings, ruled())) as serving:
         told = await refusal(serving.credit.ScoreCredit(score_request(facts=facts)))
 
     assert (told.code, told.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "FEATURES_INVALID")
@@ -28,7 +28,7 @@ async def test_a_level_that_its_rule_does_not_know_is_refused_and_approves_nobod
 ) -> None:
     facts = {"blocked": FeatureValue(level=level), "years_in_business": FeatureValue(number=9)}
 
-    async with served(settings_with(small_settings, ruled())) as serving:
+    async with serve(settings_with(small_settings, ruled())) as serving:
         told = await refusal(serving.credit.ScoreCredit(score_request(facts=facts)))
 
     assert (told.code, told.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "FEATURES_INVALID")
@@ -38,7 +38,7 @@ async def test_a_level_that_its_rule_does_not_know_is_refused_and_approves_nobod
 async def test_a_rule_of_an_older_policy_file_lets_every_other_level_pass(small_settings: Settings) -> None:
     facts = {"blocked": FeatureValue(level="maybe"), "years_in_business": FeatureValue(number=9)}
 
-    async with served(settings_with(small_settings, ruled().replace('passes = ["no"]\n', ""))) as serving:
+    async with serve(settings_with(small_settings, ruled().replace('passes = ["no"]\n', ""))) as serving:
         assert (await decided(serving, facts=facts)).decision == pb.DECISION_APPROVE
 
 
@@ -46,7 +46,7 @@ async def test_a_fact_does_not_stand_above_a_feature_of_the_store_where_it_is_de
     facts = {"years_in_business": FeatureValue(number=9), "days_late": FeatureValue(number=0)}
     text = ruled().replace("above = 300", "above = -1")  # every customer is too late
 
-    async with served(settings_with(small_settings, text)) as serving:
+    async with serve(settings_with(small_settings, text)) as serving:
         told = await refusal(serving.credit.ScoreCredit(score_request(facts=facts)))
         del facts["days_late"]
         decision = await decided(serving, facts=facts)
@@ -61,7 +61,7 @@ async def test_a_fact_does_not_stand_above_a_feature_of_the_store_where_it_is_de
 async def test_a_what_if_may_ask_about_a_fact_of_the_store(small_settings: Settings) -> None:
     facts = numbers(days_late=-2)
 
-    async with served(settings_with(small_settings, ruled().replace("above = 300", "above = -1"))) as serving:
+    async with serve(settings_with(small_settings, ruled().replace("above = 300", "above = -1"))) as serving:
         answers = [(await serving.credit.SimulateCredit(simulate_request(facts=given))).known for given in ({}, facts)]
 
     passed = [{rule.code: rule.passed for rule in known.policy_result.rules} for known in answers]

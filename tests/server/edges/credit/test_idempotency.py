@@ -8,45 +8,45 @@ from sqlalchemy import select
 
 from grounds.credit.v1 import credit_pb2 as pb
 from server.config import Settings
-from server.registry.serving_models import Lineup
+from server.registry.model_registry import ServingModels
 from server.stores.tables import RECORDS
 from tests.conftest import Serving
-from tests.server.requests import customer, euros, field, numbers, raw, refusal, score_request
-from tests.server.servers import held_up, kept, served, swap
+from tests.server.requests import customer, euros, field, numbers, raw_method, refusal, score_request
+from tests.server.servers import block_store_threads, record_count, serve, swap_model
 from tests.small import SmallFamily
 
 
 async def test_the_same_request_twice_gets_the_same_bytes(serving: Serving) -> None:
     asked = score_request(features=numbers(turnover=50_000, years=3)).SerializeToString()
 
-    first = await raw(serving.channel, "ScoreCredit")(asked)
-    second = await raw(serving.channel, "ScoreCredit")(asked)
+    first = await raw_method(serving.channel, "ScoreCredit")(asked)
+    second = await raw_method(serving.channel, "ScoreCredit")(asked)
 
     assert first == second
-    assert kept(serving) == 1
+    assert record_count(serving) == 1
 
 
 async def test_twenty_duplicates_at_once_are_one_decision_and_one_answer(serving: Serving) -> None:
     asked = score_request().SerializeToString()
 
-    answers = await asyncio.gather(*(raw(serving.channel, "ScoreCredit")(asked) for _ in range(20)))
+    answers = await asyncio.gather(*(raw_method(serving.channel, "ScoreCredit")(asked) for _ in range(20)))
 
     assert len(set(answers)) == 1
-    assert kept(serving) == 1
+    assert record_count(serving) == 1
 
 
 async def test_two_requests_are_two_decisions(serving: Serving) -> None:
     answers = [await serving.credit.ScoreCredit(score_request()) for _ in range(2)]
 
     assert len({answer.credit_decision.record_ref.decision_id for answer in answers}) == 2
-    assert kept(serving) == 2
+    assert record_count(serving) == 2
 
 
 async def test_a_decision_is_read_again_byte_for_byte(serving: Serving) -> None:
-    answer = await raw(serving.channel, "ScoreCredit")(score_request().SerializeToString())
+    answer = await raw_method(serving.channel, "ScoreCredit")(score_request().SerializeToString())
     decision_id = pb.ScoreCreditResponse.FromString(answer).credit_decision.record_ref.decision_id
 
-    again = await raw(serving.channel, "GetCreditDecision")(
+    again = await raw_method(serving.channel, "GetCreditDecision")(
         pb.GetCreditDecisionRequest(decision_id=decision_id).SerializeToString()
     )
 
@@ -57,12 +57,12 @@ async def test_an_old_decision_stays_as_it_was_after_another_bundle_serves(
     serving: Serving, small: SmallFamily, other: SmallFamily
 ) -> None:
     asked = score_request()
-    before = await raw(serving.channel, "ScoreCredit")(asked.SerializeToString())
+    before = await raw_method(serving.channel, "ScoreCredit")(asked.SerializeToString())
     reference = pb.ScoreCreditResponse.FromString(before).credit_decision.record_ref
 
-    await swap(serving, other.bundle_folder)
-    repeated = await raw(serving.channel, "ScoreCredit")(asked.SerializeToString())
-    read_again = await raw(serving.channel, "GetCreditDecision")(
+    await swap_model(serving, other.bundle_folder)
+    repeated = await raw_method(serving.channel, "ScoreCredit")(asked.SerializeToString())
+    read_again = await raw_method(serving.channel, "GetCreditDecision")(
         pb.GetCreditDecisionRequest(decision_id=reference.decision_id).SerializeToString()
     )
     new = await serving.credit.ScoreCredit(score_request())
@@ -95,18 +95,18 @@ async def test_the_same_request_id_with_other_content_is_refused(serving: Servin
         assert (told.code, told.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_ID_REUSED"), what
         assert told.metadata == {"request_id": asked["request_id"]}
         assert "50000" not in told.everything
-    assert kept(serving) == 1
+    assert record_count(serving) == 1
 
 
 async def test_values_in_another_order_on_the_wire_are_the_same_content(serving: Serving) -> None:
     bare, values = score_request().SerializeToString(), numbers(turnover=50_000, years=3)
     turnover, years = (field(4, field(1, name.encode()) + field(2, value)) for name, value in values.items())
 
-    one = await raw(serving.channel, "ScoreCredit")(bare + turnover + years)
-    two = await raw(serving.channel, "ScoreCredit")(years + turnover + bare)
+    one = await raw_method(serving.channel, "ScoreCredit")(bare + turnover + years)
+    two = await raw_method(serving.channel, "ScoreCredit")(years + turnover + bare)
 
     assert one == two
-    assert kept(serving) == 1
+    assert record_count(serving) == 1
 
 
 async def test_the_decision_says_as_what_and_when_it_is_kept(serving: Serving) -> None:
@@ -125,10 +125,10 @@ async def test_a_request_that_would_be_refused_today_still_gets_the_answer_that_
     small_settings: Settings,
 ) -> None:
     asked = score_request()
-    async with served(small_settings.model_copy(update={"reload_seconds": 60})) as serving:
-        first = await raw(serving.channel, "ScoreCredit")(asked.SerializeToString())
-        serving.application.lineup.now = Lineup()  # no model is active any more
-        again = await raw(serving.channel, "ScoreCredit")(asked.SerializeToString())
+    async with serve(small_settings.model_copy(update={"reload_seconds": 60})) as serving:
+        first = await raw_method(serving.channel, "ScoreCredit")(asked.SerializeToString())
+        serving.application.models.current = ServingModels()  # no model is active any more
+        again = await raw_method(serving.channel, "ScoreCredit")(asked.SerializeToString())
         other = await refusal(
             serving.credit.ScoreCredit(score_request(request_id=asked.request_id, requested_amount=euros(501)))
         )
@@ -140,11 +140,11 @@ async def test_a_request_that_would_be_refused_today_still_gets_the_answer_that_
 
 async def test_a_request_id_is_the_same_in_capitals(serving: Serving) -> None:
     asked = score_request()
-    first = await raw(serving.channel, "ScoreCredit")(asked.SerializeToString())
+    first = await raw_method(serving.channel, "ScoreCredit")(asked.SerializeToString())
     asked.request_id = asked.request_id.upper()
 
-    assert await raw(serving.channel, "ScoreCredit")(asked.SerializeToString()) == first
-    assert kept(serving) == 1
+    assert await raw_method(serving.channel, "ScoreCredit")(asked.SerializeToString()) == first
+    assert record_count(serving) == 1
 
 
 async def test_a_what_if_keeps_nothing(serving: Serving) -> None:
@@ -152,7 +152,7 @@ async def test_a_what_if_keeps_nothing(serving: Serving) -> None:
         pb.SimulateCreditRequest(customer=customer(), requested_amount=euros(500), features=numbers(days_late=3))
     )
 
-    assert kept(serving) == 0
+    assert record_count(serving) == 0
 
 
 async def test_a_refused_request_id_may_be_used_for_the_mended_request(serving: Serving) -> None:
@@ -166,12 +166,12 @@ async def test_a_refused_request_id_may_be_used_for_the_mended_request(serving: 
 
 async def test_a_caller_that_hung_up_gets_one_decision_when_it_asks_again(serving: Serving) -> None:
     asked = score_request()
-    with held_up(serving) as waiting:
+    with block_store_threads(serving) as waiting:
         call = asyncio.ensure_future(serving.credit.ScoreCredit(asked))
         await waiting(2)  # the call, and the look at the catalog
         call.cancel()
 
-    answers = [await raw(serving.channel, "ScoreCredit")(asked.SerializeToString()) for _ in range(2)]
+    answers = [await raw_method(serving.channel, "ScoreCredit")(asked.SerializeToString()) for _ in range(2)]
 
     assert answers[0] == answers[1]
-    assert kept(serving) == 1
+    assert record_count(serving) == 1

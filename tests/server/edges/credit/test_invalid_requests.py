@@ -17,17 +17,17 @@ from models.catalog import activate
 from server.config import Settings, read_settings
 from tests.conftest import Serving, key_settings
 from tests.server.requests import (
-    NOBODY,
+    UNKNOWN_CUSTOMER,
     customer,
     euros,
     field,
     numbers,
-    raw,
+    raw_method,
     refusal,
     score_request,
     simulate_request,
 )
-from tests.server.servers import kept, served
+from tests.server.servers import record_count, serve
 from tests.small import SmallFamily
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
@@ -51,13 +51,16 @@ async def serving(
         drain_seconds_max=0,
         **key_settings(folder),
     )
-    async with served(settings) as server:
+    async with serve(settings) as server:
         yield server
-        assert kept(server) == 0
+        assert record_count(server) == 0
 
 
 async def test_an_unknown_customer_is_not_found_and_not_named(serving: Serving) -> None:
-    for customer_id in (NOBODY, "C00001"):  # the second is a customer in FR: numbers are unique in one market only
+    for customer_id in (
+        UNKNOWN_CUSTOMER,
+        "C00001",
+    ):  # the second is a customer in FR: numbers are unique in one market only
         told = await refusal(serving.credit.ScoreCredit(score_request(customer=customer("DE", customer_id))))
 
         assert (told.code, told.reason) == (grpc.StatusCode.NOT_FOUND, "CUSTOMER_UNKNOWN")
@@ -66,21 +69,21 @@ async def test_an_unknown_customer_is_not_found_and_not_named(serving: Serving) 
 
 
 async def test_a_what_if_about_an_unknown_customer_is_not_found(serving: Serving) -> None:
-    asked = simulate_request(customer=customer("DE", NOBODY), features=numbers(days_late=3))
+    asked = simulate_request(customer=customer("DE", UNKNOWN_CUSTOMER), features=numbers(days_late=3))
 
     told = await refusal(serving.credit.SimulateCredit(asked))
 
     assert (told.code, told.reason) == (grpc.StatusCode.NOT_FOUND, "CUSTOMER_UNKNOWN")
-    assert NOBODY not in told.everything
+    assert UNKNOWN_CUSTOMER not in told.everything
 
 
 async def test_a_market_without_a_model_is_told_which_markets_have_one(serving: Serving) -> None:
-    told = await refusal(serving.credit.ScoreCredit(score_request(customer=customer("IT", NOBODY))))
+    told = await refusal(serving.credit.ScoreCredit(score_request(customer=customer("IT", UNKNOWN_CUSTOMER))))
 
     assert (told.code, told.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "NO_ACTIVE_MODEL")
     assert told.metadata["market"] == "IT"
     assert "DE, FR" in told.message
-    assert NOBODY not in told.everything
+    assert UNKNOWN_CUSTOMER not in told.everything
 
 
 async def test_a_market_without_a_policy_gets_no_decision(small_settings: Settings) -> None:
@@ -89,7 +92,7 @@ async def test_a_market_without_a_policy_gets_no_decision(small_settings: Settin
     without_fr = small_settings.bundles.parent / "policy.toml"
     without_fr.write_text(policy[:start] + policy[end:])
 
-    async with served(small_settings.model_copy(update={"policy": without_fr})) as serving:
+    async with serve(small_settings.model_copy(update={"policy": without_fr})) as serving:
         told = await refusal(serving.credit.ScoreCredit(score_request(customer=customer("FR", "C00001"))))
 
     assert (told.code, told.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "NO_POLICY")
@@ -240,7 +243,7 @@ async def test_a_field_that_the_contract_does_not_have_is_refused_wherever_it_st
     in_customer = field(2, stranger)  # merged into the customer that is there
     in_value = field(4, field(1, b"turnover") + field(2, value + stranger))
     for part in (stranger, in_customer, in_value):
-        told = await refusal(raw(serving.channel, "ScoreCredit")(score_request().SerializeToString() + part))
+        told = await refusal(raw_method(serving.channel, "ScoreCredit")(score_request().SerializeToString() + part))
 
         assert (told.code, told.reason) == (INVALID, "REQUEST_INVALID")
         assert list(told.kinds.values()) == ["UNKNOWN_FIELD"]

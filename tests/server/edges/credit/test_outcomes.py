@@ -8,9 +8,9 @@ from google.type.date_pb2 import Date
 
 from grounds.credit.v1 import credit_pb2 as pb
 from tests.conftest import Serving
-from tests.server.events import outcome_request, read
-from tests.server.requests import customer, euros, raw, refusal, score_request
-from tests.server.servers import kept
+from tests.server.events import outcome_request, read_decision
+from tests.server.requests import customer, euros, raw_method, refusal, score_request
+from tests.server.servers import record_count
 
 
 async def decision_of(serving: Serving, number: str = "C00000") -> pb.CreditDecision:
@@ -34,8 +34,8 @@ async def test_a_decisions_outcomes_are_read_in_the_order_in_which_they_were_tol
 
     mine = [told[0], told[1], told[3], told[4]]
     assert [each.WhichOneof("event") for each in mine] == ["booked", "days_past_due", "default", "cure"]
-    assert list((await read(serving, decision)).outcomes) == mine
-    assert list((await read(serving, other)).outcomes) == [told[2]]
+    assert list((await read_decision(serving, decision)).outcomes) == mine
+    assert list((await read_decision(serving, other)).outcomes) == [told[2]]
     assert told[1].days_past_due.days == 31
     assert (told[0].booked.amount, told[3].default.trigger_code) == (euros(500), "DPD_90")
 
@@ -53,7 +53,7 @@ async def test_a_correction_is_another_outcome_and_only_the_last_word_can_be_cor
     again = await refusal(serving.credit.RecordOutcome(outcome_request(decision, corrects_outcome_id=first.outcome_id)))
     foreign = await refusal(serving.credit.RecordOutcome(outcome_request(other, corrects_outcome_id=first.outcome_id)))
 
-    assert list((await read(serving, decision)).outcomes) == [first, second]
+    assert list((await read_decision(serving, decision)).outcomes) == [first, second]
     assert second.corrects_outcome_id == first.outcome_id
     assert again.problems == {"corrects_outcome_id": f"was corrected already; correct {second.outcome_id} instead"}
     assert foreign.kinds == {"corrects_outcome_id": "UNKNOWN"}
@@ -100,10 +100,10 @@ async def test_the_same_outcome_twice_gets_the_same_bytes_and_other_content_is_r
     asked = outcome_request(decision)
     content = asked.SerializeToString()
 
-    answers = {await raw(serving.channel, "RecordOutcome")(content) for _ in range(3)}
+    answers = {await raw_method(serving.channel, "RecordOutcome")(content) for _ in range(3)}
     asked.booked.amount.units = 499
     told = await refusal(serving.credit.RecordOutcome(asked))
 
     assert len(answers) == 1
     assert told.reason == "REQUEST_ID_REUSED"
-    assert kept(serving) == 2
+    assert record_count(serving) == 2

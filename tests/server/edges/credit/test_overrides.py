@@ -11,44 +11,58 @@ from sqlalchemy import select
 from grounds.audit.v1 import bodies_pb2
 from grounds.credit.v1 import credit_pb2 as pb
 from grounds_record.header import parse_header
-from server.decisions.overrides import Decided, Money, Proposed, Side, judge
-from server.decisions.policy import Outcome, Overrides
+from server.decisions.overrides import (
+    CurrencyAmount,
+    OverriddenDecision,
+    OverrideProposal,
+    OverrideSide,
+    judge_override,
+)
+from server.decisions.policy import OverridePolicy, PolicyOutcome
 from server.stores.tables import RECORDS
 from tests.conftest import Serving
-from tests.server.events import approval, decided, override_request, read
-from tests.server.requests import customer, euros, raw, refusal, score_request
-from tests.server.servers import kept
+from tests.server.events import approval_request, override_request, read_decision, score_with_outcome
+from tests.server.requests import customer, euros, raw_method, refusal, score_request
+from tests.server.servers import record_count
 
-RULES = Overrides(second_person_above=100, high_side=("LESS",), low_side=("MORE",))
+RULES = OverridePolicy(second_person_above=100, high_side=("LESS",), low_side=("MORE",))
 NOON = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
 
 
 @pytest.mark.parametrize(
     ("outcome", "standing", "proposed", "amount", "side"),
     [
-        (Outcome.APPROVE, None, Outcome.DECLINE, None, Side.HIGH),
-        (Outcome.APPROVE, None, Outcome.APPROVE_REDUCED, 70, Side.HIGH),
-        (Outcome.APPROVE_REDUCED, None, Outcome.APPROVE_REDUCED, 30, Side.HIGH),
-        (Outcome.APPROVE_REDUCED, None, Outcome.APPROVE_REDUCED, 70, Side.LOW),
-        (Outcome.APPROVE_REDUCED, None, Outcome.APPROVE, None, Side.LOW),
-        (Outcome.DECLINE, None, Outcome.APPROVE, None, Side.LOW),
-        (Outcome.DECLINE, None, Outcome.APPROVE_REDUCED, 1, Side.LOW),
-        (Outcome.REFER, None, Outcome.APPROVE, None, Side.REFERRAL),
-        (Outcome.REFER, None, Outcome.DECLINE, None, Side.REFERRAL),
-        (Outcome.NOT_SCORABLE, None, Outcome.APPROVE_REDUCED, 70, Side.REFERRAL),
-        (Outcome.APPROVE, 0, Outcome.APPROVE, None, Side.WITHDRAWAL),
-        (Outcome.DECLINE, 90, Outcome.DECLINE, None, Side.WITHDRAWAL),
+        (PolicyOutcome.APPROVE, None, PolicyOutcome.DECLINE, None, OverrideSide.HIGH),
+        (PolicyOutcome.APPROVE, None, PolicyOutcome.APPROVE_REDUCED, 70, OverrideSide.HIGH),
+        (PolicyOutcome.APPROVE_REDUCED, None, PolicyOutcome.APPROVE_REDUCED, 30, OverrideSide.HIGH),
+        (PolicyOutcome.APPROVE_REDUCED, None, PolicyOutcome.APPROVE_REDUCED, 70, OverrideSide.LOW),
+        (PolicyOutcome.APPROVE_REDUCED, None, PolicyOutcome.APPROVE, None, OverrideSide.LOW),
+        (PolicyOutcome.DECLINE, None, PolicyOutcome.APPROVE, None, OverrideSide.LOW),
+        (PolicyOutcome.DECLINE, None, PolicyOutcome.APPROVE_REDUCED, 1, OverrideSide.LOW),
+        (PolicyOutcome.REFER, None, PolicyOutcome.APPROVE, None, OverrideSide.REFERRAL),
+        (PolicyOutcome.REFER, None, PolicyOutcome.DECLINE, None, OverrideSide.REFERRAL),
+        (PolicyOutcome.NOT_SCORABLE, None, PolicyOutcome.APPROVE_REDUCED, 70, OverrideSide.REFERRAL),
+        (PolicyOutcome.APPROVE, 0, PolicyOutcome.APPROVE, None, OverrideSide.WITHDRAWAL),
+        (PolicyOutcome.DECLINE, 90, PolicyOutcome.DECLINE, None, OverrideSide.WITHDRAWAL),
     ],
 )
 def test_the_side_follows_from_what_the_policy_granted(
-    outcome: Outcome, standing: int | None, proposed: Outcome, amount: int | None, side: Side
+    outcome: PolicyOutcome, standing: int | None, proposed: PolicyOutcome, amount: int | None, side: OverrideSide
 ) -> None:
-    granted = {Outcome.APPROVE: 90, Outcome.DECLINE: 0}.get(proposed, amount)
-    code = "LESS" if side is Side.HIGH or granted == 0 else "MORE"
+    granted = {PolicyOutcome.APPROVE: 90, PolicyOutcome.DECLINE: 0}.get(proposed, amount)
+    code = "LESS" if side is OverrideSide.HIGH or granted == 0 else "MORE"
 
-    judged = judge(
-        Decided(outcome, 90, 50, "EUR", standing, NOON),  # type: ignore[arg-type]
-        Proposed(proposed, None if amount is None else Money(amount, "EUR"), code, "a", Money(90, "EUR"), "", NOON),  # type: ignore[arg-type]
+    judged = judge_override(
+        OverriddenDecision(outcome, 90, 50, "EUR", standing, NOON),  # type: ignore[arg-type]
+        OverrideProposal(
+            proposed,
+            None if amount is None else CurrencyAmount(amount, "EUR"),
+            code,
+            "a",
+            CurrencyAmount(90, "EUR"),
+            "",
+            NOON,
+        ),  # type: ignore[arg-type]
         RULES,
     )
 
@@ -56,14 +70,14 @@ def test_the_side_follows_from_what_the_policy_granted(
 
 
 async def test_a_high_side_override_is_recorded_and_read_through_its_decision(serving: Serving) -> None:
-    decision = await decided(serving, pb.DECISION_APPROVE)
-    before = await raw(serving.channel, "GetCreditDecision")(
+    decision = await score_with_outcome(serving, pb.DECISION_APPROVE)
+    before = await raw_method(serving.channel, "GetCreditDecision")(
         pb.GetCreditDecisionRequest(decision_id=decision.record_ref.decision_id).SerializeToString()
     )
 
     asked = override_request(decision, comment="the number of the bank account changed twice", locale="de-AT")
     answer = await serving.credit.RecordOverride(asked)
-    after = await read(serving, decision)
+    after = await read_decision(serving, decision)
 
     told = answer.override
     assert (told.side, told.decision, told.granted_amount) == (pb.OVERRIDE_SIDE_HIGH, pb.DECISION_DECLINE, euros(0))
@@ -76,41 +90,46 @@ async def test_a_high_side_override_is_recorded_and_read_through_its_decision(se
 
 
 async def test_a_low_side_override_needs_a_second_person_above_the_policys_amount(serving: Serving) -> None:
-    decision = await decided(serving, pb.DECISION_DECLINE, 10_001)
+    decision = await score_with_outcome(serving, pb.DECISION_DECLINE, 10_001)
 
-    alone = await refusal(serving.credit.RecordOverride(approval(decision)))
-    themselves = await refusal(serving.credit.RecordOverride(approval(decision, second_user_id="a.person@example.com")))
-    within = await serving.credit.RecordOverride(
-        approval(decision, decision=pb.DECISION_APPROVE_REDUCED, granted_amount=euros(10_000))
+    alone = await refusal(serving.credit.RecordOverride(approval_request(decision)))
+    themselves = await refusal(
+        serving.credit.RecordOverride(approval_request(decision, second_user_id="a.person@example.com"))
     )
-    both = await serving.credit.RecordOverride(approval(decision, second_user_id="b.person"))
+    within = await serving.credit.RecordOverride(
+        approval_request(decision, decision=pb.DECISION_APPROVE_REDUCED, granted_amount=euros(10_000))
+    )
+    both = await serving.credit.RecordOverride(approval_request(decision, second_user_id="b.person"))
 
     assert alone.problems == {"second_user_id": "must be given where more than 10,000 EUR is granted"}
     assert themselves.kinds == {"second_user_id": "SAME_PERSON"}
     assert [each.override.side for each in (within, both)] == [pb.OVERRIDE_SIDE_LOW] * 2
-    assert [each.granted_amount.units for each in (await read(serving, decision)).overrides] == [10_000, 10_001]
+    assert [each.granted_amount.units for each in (await read_decision(serving, decision)).overrides] == [
+        10_000,
+        10_001,
+    ]
 
 
 async def test_everything_that_is_wrong_with_an_override_is_said_at_once(serving: Serving) -> None:
-    decision = await decided(serving, pb.DECISION_DECLINE, 20_000)
+    decision = await score_with_outcome(serving, pb.DECISION_DECLINE, 20_000)
     dollars = euros(5)
     dollars.currency_code = "USD"
 
     told = await refusal(
         serving.credit.RecordOverride(
-            approval(decision, granted_amount=euros(7), reason_code="WHIM", authority_limit=dollars)
+            approval_request(decision, granted_amount=euros(7), reason_code="WHIM", authority_limit=dollars)
         )
     )
     more = await refusal(
         serving.credit.RecordOverride(
-            approval(
+            approval_request(
                 decision, decision=pb.DECISION_APPROVE_REDUCED, granted_amount=euros(20_000), authority_limit=euros(9)
             )
         )
     )
     without = await refusal(
         serving.credit.RecordOverride(
-            approval(decision, decision=pb.DECISION_APPROVE_REDUCED, granted_amount=None, reason_code="WHIM")
+            approval_request(decision, decision=pb.DECISION_APPROVE_REDUCED, granted_amount=None, reason_code="WHIM")
         )
     )
     unchanged = await refusal(serving.credit.RecordOverride(override_request(decision)))
@@ -131,39 +150,41 @@ async def test_everything_that_is_wrong_with_an_override_is_said_at_once(serving
     assert set(bare.problems) == {
         *("request_id", "decision_id", "decision", "reason_code", "user_id", "user_role", "authority_limit"),
     }
-    assert not (await read(serving, decision)).overrides
+    assert not (await read_decision(serving, decision)).overrides
 
 
 async def test_the_same_override_twice_gets_the_same_bytes_also_after_others(serving: Serving) -> None:
-    decision = await decided(serving, pb.DECISION_APPROVE)
+    decision = await score_with_outcome(serving, pb.DECISION_APPROVE)
     asked = override_request(decision).SerializeToString()
-    before = kept(serving)
+    before = record_count(serving)
 
-    answers = await asyncio.gather(*(raw(serving.channel, "RecordOverride")(asked) for _ in range(8)))
-    await serving.credit.RecordOverride(approval(decision))
-    again = await raw(serving.channel, "RecordOverride")(asked)
+    answers = await asyncio.gather(*(raw_method(serving.channel, "RecordOverride")(asked) for _ in range(8)))
+    await serving.credit.RecordOverride(approval_request(decision))
+    again = await raw_method(serving.channel, "RecordOverride")(asked)
 
     assert {*answers} == {again}
-    assert kept(serving) == before + 2
-    sides = [each.side for each in (await read(serving, decision)).overrides]
+    assert record_count(serving) == before + 2
+    sides = [each.side for each in (await read_decision(serving, decision)).overrides]
     assert sides == [pb.OVERRIDE_SIDE_HIGH, pb.OVERRIDE_SIDE_WITHDRAWAL]
 
 
 async def test_a_request_id_with_other_content_is_refused_whatever_it_was_used_for(serving: Serving) -> None:
-    decision = await decided(serving, pb.DECISION_APPROVE)
+    decision = await score_with_outcome(serving, pb.DECISION_APPROVE)
     asked = override_request(decision)
     await serving.credit.RecordOverride(asked)
 
     other = await refusal(
         serving.credit.RecordOverride(override_request(decision, request_id=asked.request_id, comment="x"))
     )
-    scored = await refusal(serving.credit.RecordOverride(approval(decision, request_id=decision.record_ref.request_id)))
+    scored = await refusal(
+        serving.credit.RecordOverride(approval_request(decision, request_id=decision.record_ref.request_id))
+    )
 
     assert {other.reason, scored.reason} == {"REQUEST_ID_REUSED"}
 
 
 async def test_what_cannot_be_overridden(serving: Serving) -> None:
-    decision = await decided(serving, pb.DECISION_APPROVE)
+    decision = await score_with_outcome(serving, pb.DECISION_APPROVE)
     french = await serving.credit.ScoreCredit(score_request(customer=customer("FR", "C00001")))
     override = await serving.credit.RecordOverride(override_request(decision))
 
@@ -180,19 +201,19 @@ async def test_what_cannot_be_overridden(serving: Serving) -> None:
 
 def test_nothing_is_granted_on_a_decision_that_no_longer_holds() -> None:
     late = NOON + dt.timedelta(seconds=1)
-    asked = Proposed(Outcome.APPROVE, None, "MORE", "a", Money(90, "EUR"), "", late)  # type: ignore[arg-type]
+    asked = OverrideProposal(PolicyOutcome.APPROVE, None, "MORE", "a", CurrencyAmount(90, "EUR"), "", late)  # type: ignore[arg-type]
 
     with pytest.raises(Exception, match="this decision held until 2026-03-01 12:00 UTC; ask for a new one"):
-        judge(Decided(Outcome.DECLINE, 90, 0, "EUR", None, NOON), asked, RULES)  # type: ignore[arg-type]
+        judge_override(OverriddenDecision(PolicyOutcome.DECLINE, 90, 0, "EUR", None, NOON), asked, RULES)  # type: ignore[arg-type]
 
 
 async def test_the_record_holds_the_request_as_received_under_the_customers_key_and_no_person_in_the_clear(
     serving: Serving,
 ) -> None:
-    decision = await decided(serving, pb.DECISION_APPROVE)
+    decision = await score_with_outcome(serving, pb.DECISION_APPROVE)
     asked = override_request(decision, user_id="canary-person", comment="canary-comment").SerializeToString()
 
-    answer = pb.RecordOverrideResponse.FromString(await raw(serving.channel, "RecordOverride")(asked))
+    answer = pb.RecordOverrideResponse.FromString(await raw_method(serving.channel, "RecordOverride")(asked))
 
     log = serving.application.log
     assert log is not None

@@ -11,7 +11,7 @@ from grounds.credit.v1 import credit_pb2 as pb
 from grounds.customer.v1.customer_pb2 import Customer
 from server.config import read_settings
 from tests.conftest import USES_THE_DATABASE, Released, Serving, key_settings
-from tests.server.servers import served
+from tests.server.servers import serve
 
 pytestmark = USES_THE_DATABASE
 
@@ -29,7 +29,7 @@ async def desk(released: Released) -> AsyncIterator[Serving]:
         drain_seconds_max=0,
         **key_settings(released.folder),
     )
-    async with served(settings) as serving:
+    async with serve(settings) as serving:
         yield serving
 
 

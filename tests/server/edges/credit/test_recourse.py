@@ -5,7 +5,7 @@ from server.config import Settings
 from tests.conftest import Serving
 from tests.server.edges.credit.test_decisions import settings_with
 from tests.server.requests import customer, numbers, simulate_request
-from tests.server.servers import served
+from tests.server.servers import serve
 from tests.small import POLICY
 
 
@@ -27,7 +27,7 @@ async def test_without_actionable_groups_there_is_no_recourse_and_nothing_is_pro
 async def test_a_customer_below_the_cut_off_needs_none(small_settings: Settings) -> None:
     generous = POLICY.replace("approve_max_pd = 0.20", "approve_max_pd = 0.6")
 
-    async with served(settings_with(small_settings, generous)) as serving:
+    async with serve(settings_with(small_settings, generous)) as serving:
         answer = await simulated(serving, "C00000", turnover=500_000.0, days_late=0.0)
 
     assert answer.recourse.status == pb.RECOURSE_STATUS_NOT_NEEDED

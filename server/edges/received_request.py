@@ -13,7 +13,7 @@ RECEIVED: ContextVar[bytes] = ContextVar("received")  # set by the gate, in the 
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
+class ReceivedRequest:
     """A request and its bytes.
 
     Attributes:
@@ -26,9 +26,9 @@ class Received:
     refusal: ServerError | None = None
 
 
-def receiving(
+def receiving_deserializer(
     deserialize: Callable[[bytes], Message] | None, method: str, bytes_max: int
-) -> Callable[[bytes], Received]:
+) -> Callable[[bytes], ReceivedRequest]:
     """Return a deserializer that never raises: gRPC would answer with its own text and without an ErrorInfo.
 
     Args:
@@ -37,23 +37,23 @@ def receiving(
         bytes_max: Longer requests are not decoded.
     """
 
-    def receive(content: bytes) -> Received:
+    def receive(content: bytes) -> ReceivedRequest:
         if len(content) > bytes_max:
             error = RequestTooLarge(
                 f"the request has {len(content)} bytes, at most {bytes_max} are allowed: send fewer or shorter values",
                 bytes=str(len(content)),
                 bytes_max=str(bytes_max),
             )
-            return Received(None, b"", error)
+            return ReceivedRequest(None, b"", error)
         try:
-            return Received(deserialize(content) if deserialize else content, content)
+            return ReceivedRequest(deserialize(content) if deserialize else content, content)
         except DecodeError:
-            return Received(None, b"", unreadable(method))
+            return ReceivedRequest(None, b"", _unreadable(method))
 
     return receive
 
 
-def unreadable(method: str) -> RequestUnreadable:
+def _unreadable(method: str) -> RequestUnreadable:
     """Build the error for bytes that are not an encoded request."""
     return RequestUnreadable(
         f"the bytes are not an encoded request of {method}: generate the client from this server's contract",

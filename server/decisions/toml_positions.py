@@ -3,28 +3,28 @@
 import re
 from collections.abc import Sequence
 
-Place = tuple[str | int, ...]
-HEADER = re.compile(r"^\s*(\[\[?)\s*([^\]]+?)\s*\]\]?")
-KEY = re.compile(r"^\s*([A-Za-z0-9_-]+|\"[^\"]*\")\s*=")
+TomlPath = tuple[str | int, ...]
+_HEADER = re.compile(r"^\s*(\[\[?)\s*([^\]]+?)\s*\]\]?")
+_KEY = re.compile(r"^\s*([A-Za-z0-9_-]+|\"[^\"]*\")\s*=")
 
 
-def lines_of(text: str) -> dict[Place, int]:
+def line_numbers(text: str) -> dict[TomlPath, int]:
     """Give the line, from 1, of every table and key; an entry of an array of tables is a number, from 0."""
-    found: dict[Place, int] = {(): 1}
-    counts: dict[Place, int] = {}
-    table: Place = ()
+    found: dict[TomlPath, int] = {(): 1}
+    counts: dict[TomlPath, int] = {}
+    table: TomlPath = ()
     for number, line in enumerate(text.splitlines(), start=1):
-        if header := HEADER.match(line):
-            table = opened(header[2].split("."), counts, array=header[1] == "[[")
+        if header := _HEADER.match(line):
+            table = _header_path(header[2].split("."), counts, array=header[1] == "[[")
             found.setdefault(table, number)
-        elif key := KEY.match(line):
+        elif key := _KEY.match(line):
             found.setdefault((*table, key[1].strip('"')), number)
     return found
 
 
-def opened(names: Sequence[str], counts: dict[Place, int], *, array: bool) -> Place:
+def _header_path(names: Sequence[str], counts: dict[TomlPath, int], *, array: bool) -> TomlPath:
     """Give the place that a header opens; a name that is an array stands for its last entry."""
-    place: Place = ()
+    place: TomlPath = ()
     for position, name in enumerate(names):
         place = (*place, name.strip().strip('"'))
         if array and position == len(names) - 1:
@@ -34,6 +34,6 @@ def opened(names: Sequence[str], counts: dict[Place, int], *, array: bool) -> Pl
     return place
 
 
-def nearest(lines: dict[Place, int], place: Place) -> int:
+def nearest_line(lines: dict[TomlPath, int], place: TomlPath) -> int:
     """Give the line of a place, or of the table around it."""
     return next(lines[place[:length]] for length in range(len(place), -1, -1) if place[:length] in lines)

@@ -1,7 +1,7 @@
 """Where a bug happened, for the log."""
 
 
-def place_of(error: BaseException) -> list[str]:
+def error_location(error: BaseException) -> list[str]:
     """Give where a bug happened, innermost last; without its message, which may hold a customer's value."""
     places = []
     trace = error.__traceback__
