@@ -32,6 +32,7 @@ from server.edges.recorder import IDLE_PROBE_SECONDS, Recorder
 from server.edges.reflection import add_reflection
 from server.edges.thread_pool import StoreThreads
 from server.edges.warm_up import compile_validation_rules, freeze_startup_objects, warm_up
+from server.errors import PortInUse
 from server.registry.model_registry import ModelRegistry
 from server.registry.policy_registry import PolicyRegistry
 from server.stores.catalog.bundle_cache import BundleCaches
@@ -64,10 +65,6 @@ TRANSPORT_LIMIT_FACTOR = (
 )
 _OWN_CONNECTIONS = 4  # of the recorder, the anchors and the chunker, and one to spare
 _IDLE_SECONDS = 0.1  # no call for so long means that none is on its way
-
-
-class PortInUse(Exception):
-    """Something else listens there."""
 
 
 class Application:

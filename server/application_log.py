@@ -1,4 +1,4 @@
-"""Logs as one JSON object a line, on standard error. No line holds a value of a customer."""
+"""The application log: one JSON object a line, on standard error. No line contains customer data."""
 
 import logging
 import sys
@@ -7,7 +7,7 @@ import structlog
 
 
 def configure_logging() -> None:
-    """Write every event as a line; call once, at start."""
+    """Configure structlog to write every event of level INFO or above as one line; call once, at start."""
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

@@ -1,4 +1,4 @@
-"""The server's configuration: environment over file over defaults, checked once, never changed."""
+"""The server's configuration: environment over file over defaults, checked once, immutable."""
 
 import ipaddress
 import os
@@ -9,47 +9,44 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from grounds_record.note import is_key_name
+from models.field_problems import field_path, field_problems
+from server.errors import ConfigRefused
 
-PREFIX = "GROUNDS_"
-OF_OTHERS = {"GROUNDS_ADDRESS"}  # the client's
-DATABASES = ("sqlite://", "postgresql://", "postgresql+psycopg://")
-
-
-class ConfigRefused(Exception):
-    """The configuration says something that cannot be right."""
+_ENV_PREFIX = "GROUNDS_"
+_CLIENT_VARIABLES = {"GROUNDS_ADDRESS"}  # read by the client, so not a misspelt setting
+_DATABASE_SCHEMES = ("sqlite://", "postgresql://", "postgresql+psycopg://")
 
 
 class Settings(BaseSettings):
-    """Everything that an operator can set, in CONFIG.toml or as GROUNDS_<NAME> in the environment.
+    """Every setting, from CONFIG.toml or from GROUNDS_<NAME> in the environment.
 
     Attributes:
         host: Address to listen on. Loopback only: the server does not authenticate its callers.
-        port: 0 takes a free port, which the log names.
-        bundles: The catalog of bundles and ACTIVE.toml files. Trusted to name what serves; the bundles
-            themselves are checked byte by byte.
+        port: 0 selects a free port, which the application log names.
+        bundles: Folder of the bundle catalog with its ACTIVE.toml files. ACTIVE.toml is trusted; every bundle is verified
+            against its manifest.
         policy: The policy file. Trusted.
-        retention: The retention table, which `retain` applies. Trusted.
-        database: SQLAlchemy URL, SQLite or PostgreSQL.
-        keys: SQLAlchemy URL of the customers' keys: another database, in no backup of the log.
-        master_key: The file of the key that wraps them; made at the first start.
-        signing_key: The file of the key that signs checkpoints; made at the first start.
-        log_origin: The log's name for its whole life, and no other log's.
-        anchor_folder: Where checkpoints are written, a file each; None: nowhere.
-        anchor_command: What is run with each checkpoint on its standard input; None: nothing.
-        anchor_seconds: How often a checkpoint is pushed, if there is a new one.
-        request_bytes_max: Larger requests are refused with REQUEST_TOO_LARGE; above four times as much by gRPC itself.
-        requests_in_flight_max: Beyond it gRPC answers RESOURCE_EXHAUSTED at once.
-        store_threads: Threads that wait for the database for the loan desk, and as many for the CRM and auditors
-            together. Each takes a connection to the database, and one to that of the keys.
-        drain_seconds_max: After SIGTERM, calls under way get this long.
-        reload_seconds: How often ACTIVE.toml and the bundles are looked at.
-        churn_runs_kept: The newest so many runs of each market stay when another is loaded.
-        churn_token_days: Page and delta tokens of the churn feed are honoured so long; so long the run that
-            they are of stays, too.
-        reflection: Whether the standard reflection service answers.
+        retention: The retention table that `retain` applies. Trusted.
+        database: SQLAlchemy URL, SQLite or PostgreSQL. Trusted.
+        keys: SQLAlchemy URL of the customers' keys: another database, absent from every backup of the record log.
+        master_key: File of the key that wraps the customers' keys; created at the first start.
+        signing_key: File of the key that signs checkpoints; created at the first start.
+        log_origin: Name of the record log, permanent and unique.
+        anchor_folder: Folder to which checkpoints are written, one file each; None writes none.
+        anchor_command: Command that receives each checkpoint on its standard input; None runs none.
+        anchor_seconds: Interval at which a new checkpoint is pushed.
+        request_bytes_max: gRPC rejects larger requests.
+        requests_in_flight_max: gRPC answers RESOURCE_EXHAUSTED at once to requests beyond it.
+        store_threads: Threads that wait for the database on behalf of the loan desk, and as many for the CRM and auditors
+            together. Each uses one connection to the database and one to the database of keys.
+        drain_seconds_max: Time for calls in progress to finish after SIGTERM.
+        reload_seconds: Interval at which ACTIVE.toml, the bundles and the policy are read again.
+        churn_runs_kept: Number of newest runs of each market that are kept when another is loaded.
+        churn_token_days: Lifetime of page and delta tokens of the churn feed, and of the run that a token belongs to.
+        reflection: Whether the gRPC reflection service answers.
     """
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=_ENV_PREFIX, extra="forbid", frozen=True)
 
     host: str = "127.0.0.1"
     port: int = Field(default=50051, ge=0, le=65535)
@@ -75,24 +72,24 @@ class Settings(BaseSettings):
 
     @field_validator("host")
     @classmethod
-    def loopback_only(cls, host: str) -> str:
-        """Refuse an address that others can reach."""
+    def _check_host(cls, host: str) -> str:
+        """Reject an address that other machines can reach."""
         if host != "localhost" and not ipaddress.ip_address(host).is_loopback:
             raise ValueError("must be a loopback address, such as 127.0.0.1: callers are not authenticated")
         return host
 
     @field_validator("database", "keys")
     @classmethod
-    def url_of_a_database(cls, url: str) -> str:
-        """Refuse what is no URL of a database that is served; the URL is not repeated, it may hold a password."""
-        if not url.startswith(DATABASES):
-            raise ValueError(f"must begin with {' or '.join(DATABASES)}, such as sqlite:////var/lib/grounds.db")
+    def _check_database_url(cls, url: str) -> str:
+        """Reject an unsupported URL. The message does not repeat it, because it may contain a password."""
+        if not url.startswith(_DATABASE_SCHEMES):
+            raise ValueError(f"must begin with {' or '.join(_DATABASE_SCHEMES)}, such as sqlite:////var/lib/grounds.db")
         return url
 
     @field_validator("log_origin")
     @classmethod
-    def name_of_a_key(cls, origin: str) -> str:
-        """Refuse what cannot be the name of a log and its key."""
+    def _check_log_origin(cls, origin: str) -> str:
+        """Reject a name that cannot be the name of a signing key."""
         if not is_key_name(origin):
             raise ValueError("must be a name without spaces, '+' and control characters, such as example.com/log")
         return origin
@@ -106,45 +103,41 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read the environment first, then the file; no .env and no secrets folder."""
+        """Return the sources by precedence: arguments, environment, file; no .env and no secrets folder."""
         del dotenv_settings, file_secret_settings
         return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls))
 
 
-def refuse_unknown_names() -> None:
-    """Refuse a misspelt setting in the environment, which pydantic-settings does not look at.
-
-    Raises:
-        ConfigRefused: Names every such variable.
-    """
-    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | OF_OTHERS
-    unknown = sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known)
-    if unknown:
-        raise ConfigRefused(f"the environment sets {', '.join(unknown)}, which are no settings; see server/README.md")
-
-
-def read_settings(path: Path | None = None, **given: Any) -> Settings:
+def read_settings(path: Path | None = None, **overrides: Any) -> Settings:
     """Read the configuration.
 
     Args:
-        path: CONFIG.toml; None means environment and defaults alone.
-        **given: Settings that stand above all others.
+        path: CONFIG.toml; None reads the environment and the defaults only.
+        **overrides: Settings that take precedence over all others.
 
     Raises:
-        ConfigRefused: The file is not there, or something in it cannot be right; lists everything.
+        ConfigRefused: The file is missing, or some settings are invalid; lists all of them.
     """
     if path is not None and not path.is_file():
         raise ConfigRefused(f"{path}: there is no such file")
 
-    refuse_unknown_names()
+    _reject_unknown_variables()
 
-    class SettingsOfFile(Settings):
+    class FileSettings(Settings):
         model_config = SettingsConfigDict(toml_file=path)
 
     try:
-        return SettingsOfFile(**given)
+        return FileSettings(**overrides)
     except ValidationError as error:
-        problems = [f"  {'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors()]
+        problems = [f"  {field_path(field)}: {problem}" for field, problem in field_problems(error)]
         raise ConfigRefused("\n".join([f"{path or 'configuration'}:", *problems])) from error
     except ValueError as error:  # the file is not TOML
         raise ConfigRefused(f"{path}: {error}") from error
+
+
+def _reject_unknown_variables() -> None:
+    """Raise ConfigRefused for misspelt settings in the environment, which pydantic-settings ignores."""
+    known = {f"{_ENV_PREFIX}{name.upper()}" for name in Settings.model_fields} | _CLIENT_VARIABLES
+    unknown = sorted(name for name in os.environ if name.upper().startswith(_ENV_PREFIX) and name.upper() not in known)
+    if unknown:
+        raise ConfigRefused(f"unknown settings in the environment: {', '.join(unknown)}; see server/README.md")

@@ -1,4 +1,8 @@
-"""What the server refuses. Every kind has one meaning for a client: `server.edges.status` holds the table."""
+"""Every error of the server.
+
+`ServerError` and its subclasses are answers to a caller: `server.edges.status` maps each to a gRPC status and reason.
+`OperatorError` and its subclasses stop a start or a command.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,12 +10,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One thing that is wrong with one field of a request.
+    """One field of a request that breaks a rule.
 
     Attributes:
-        field: Path of the field, e.g. features["PAY_0"].number
+        field: Path of the field, such as features["PAY_0"].number
         problem: What is wrong and what is allowed; never the value itself.
-        kind: UPPER_SNAKE_CASE, for programs.
+        kind: The broken rule for programs, in UPPER_SNAKE_CASE.
     """
 
     field: str
@@ -20,11 +24,11 @@ class Violation:
 
 
 class ServerError(Exception):
-    """Base of everything that a client is told.
+    """Base of the errors that a caller receives.
 
     Attributes:
-        violations: What is wrong, field by field; may be empty.
-        metadata: The dynamic parts of the message, for programs.
+        violations: The invalid fields; may be empty.
+        metadata: The variable parts of the message, for programs.
     """
 
     def __init__(self, message: str, *, violations: Sequence[Violation] = (), **metadata: str) -> None:
@@ -50,7 +54,7 @@ class MethodUnknown(ServerError):
 
 
 class FeaturesInvalid(ServerError):
-    """A feature value is unknown, not the caller's to give, of the wrong kind or out of range."""
+    """A feature is unknown, may not be provided by the caller, or has a value of the wrong type or out of range."""
 
 
 class MethodNotAllowed(ServerError):
@@ -58,15 +62,15 @@ class MethodNotAllowed(ServerError):
 
 
 class RequestIdReused(ServerError):
-    """The request_id was used for another content."""
+    """The caller used this request_id for another request."""
 
 
 class OverrideInvalid(ServerError):
-    """An override breaks a rule of the policy, or does not fit its decision."""
+    """An override breaks a rule of the policy or contradicts its decision."""
 
 
 class OutcomeInvalid(ServerError):
-    """An outcome does not fit its decision."""
+    """An outcome contradicts its decision."""
 
 
 class CurrencyNotServed(ServerError):
@@ -74,44 +78,44 @@ class CurrencyNotServed(ServerError):
 
 
 class CustomerUnknown(ServerError):
-    """There is nothing about this customer."""
+    """There are no data about this customer."""
 
 
 class DecisionUnknown(ServerError):
-    """There is no such decision."""
+    """No decision has this id."""
 
 
 class RunUnknown(ServerError):
-    """No run of this name is loaded in the market."""
+    """No run with this id is loaded in the market."""
 
 
 class RecordUnknown(ServerError):
-    """There is no such record."""
+    """No record has this id or index."""
 
 
 class RecordRemoved(ServerError):
-    """The record is there, but what was in it was erased; metadata `why` says how: KEY_DESTROYED or CIPHERTEXT_REMOVED."""
+    """The record exists, but its content was removed; metadata `why` is KEY_DESTROYED or CIPHERTEXT_REMOVED."""
 
     @property
     def key_destroyed(self) -> bool:
-        """Tell whether the customer was erased; if not, retention has taken the ciphertext."""
+        """Return whether the customer was erased; otherwise retention removed the ciphertext."""
         return self.metadata.get("why") == "KEY_DESTROYED"
 
 
 class RecordDamaged(ServerError):
-    """The record, or the key to it, is not what was written."""
+    """The record or its key differs from what was written."""
 
 
 class TreeSizeUnknown(ServerError):
-    """The log has no tree of that size."""
+    """The record log never had a tree of this size."""
 
 
 class BundleUnknown(ServerError):
-    """There is no such bundle."""
+    """No bundle has this id."""
 
 
 class BundleNotReadable(ServerError):
-    """The bundle is refused; the message says why."""
+    """The bundle is invalid or cannot be read."""
 
 
 class NoActiveModel(ServerError):
@@ -127,40 +131,52 @@ class NoRun(ServerError):
 
 
 class PageTokenInvalid(ServerError):
-    """The page token is not ours, or belongs to another list."""
+    """The page token is invalid, or belongs to another list."""
 
 
 class ResyncRequired(ServerError):
-    """The token is too old, foreign, or of a run that is no longer kept: begin again without one."""
+    """The token is expired, or its run is no longer stored: start a full sync without a token."""
 
 
 class StoreUnavailable(ServerError):
-    """The database does not answer; nothing was decided."""
+    """The database does not answer; nothing was changed."""
 
 
 class Draining(ServerError):
-    """The server is about to stop; another one answers."""
+    """The server is draining before it stops; retry on another one."""
 
 
-class LogRefused(Exception):
-    """The log cannot be opened: its keys are missing or another log's, or its head is; the message says what to do."""
+class OperatorError(Exception):
+    """Base of the errors that an operator can fix: a command prints the message and exits with status 1."""
 
 
-class DatabaseRefused(Exception):
-    """The database is not one that this release can use; the message says what to do."""
+class ConfigRefused(OperatorError):
+    """The configuration is invalid."""
 
 
-class LoadRefused(Exception):
-    """A feature or run file is not what it should be; nothing of it was loaded."""
+class PortInUse(OperatorError):
+    """Another process listens on the port."""
 
 
-class ErasureRefused(Exception):
-    """A customer cannot be erased, held or released; nothing was done, and the message says why."""
+class LogRefused(OperatorError):
+    """The record log cannot be opened: its keys or its head are missing, or belong to another log."""
 
 
-class RetentionRefused(Exception):
-    """Retention cannot be applied; the message says why."""
+class DatabaseRefused(OperatorError):
+    """This release cannot use the database."""
 
 
-class PolicyRefused(Exception):
-    """The policy file says something that cannot be right."""
+class LoadRefused(OperatorError):
+    """A feature or run file is invalid; nothing of it was loaded."""
+
+
+class ErasureRefused(OperatorError):
+    """A customer cannot be erased, held or released; nothing was changed."""
+
+
+class RetentionRefused(OperatorError):
+    """The retention table is invalid or cannot be applied."""
+
+
+class PolicyRefused(OperatorError):
+    """The policy file is invalid."""

@@ -1,1 +1,1 @@
-"""What an operator types."""
+"""The operator's command line: one module a group of commands, assembled in `cli`."""

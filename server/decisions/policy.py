@@ -12,6 +12,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from models.field_problems import field_path, field_problems
 from models.identifiers import Code, FeatureName, LocaleTag, Market
 from models.reasons import DEFAULT_LOCALE, PlaceholderValue, TextFormatter
 from server.decisions.toml_positions import line_numbers, nearest_line
@@ -265,8 +266,8 @@ def parse_policy(content: bytes, name: str) -> Policy:
     except ValidationError as error:
         lines = line_numbers(text)
         problems = [
-            f"  line {nearest_line(lines, e['loc'])}: {'.'.join(str(part) for part in e['loc']) or 'policy'}: {e['msg']}"
-            for e in error.errors()
+            f"  line {nearest_line(lines, field)}: {field_path(field) or 'policy'}: {problem}"
+            for field, problem in field_problems(error)
         ]
         raise PolicyRefused("\n".join([f"{name}:", *problems])) from error
     except ValueError as error:  # neither UTF-8 nor TOML

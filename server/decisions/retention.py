@@ -10,11 +10,12 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from models.field_problems import field_path, field_problems
 from models.identifiers import MARKET_PATTERN
 from server.decisions.toml_positions import line_numbers, nearest_line
 from server.errors import RetentionRefused
 
-_ALL_MARKETS = "*"
+ALL_MARKETS = "*"
 # They say what was removed, erased or held, hold no personal data, and are needed as long as the log is verified.
 PERMANENT_KINDS = {"RETENTION", "ERASURE", "LEGAL_HOLD", "LEGAL_HOLD_RELEASE"}
 _Kind = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,31}$")]
@@ -87,7 +88,7 @@ class RetentionTable:
         """Give what each line means at a moment."""
         for line in self.document.lines:
             special = {other.market for other in self.document.lines if other.kind == line.kind}
-            others = frozenset(special - {_ALL_MARKETS}) if line.market == _ALL_MARKETS else frozenset()
+            others = frozenset(special - {ALL_MARKETS}) if line.market == ALL_MARKETS else frozenset()
             yield RetentionCutoff(line, years_before(now, line.years), others)
 
     def kinds(self) -> set[str]:
@@ -118,8 +119,8 @@ def read_retention(path: Path) -> RetentionTable:
     except ValidationError as error:
         lines = line_numbers(text)
         problems = [
-            f"  line {nearest_line(lines, e['loc'])}: {'.'.join(str(part) for part in e['loc']) or 'table'}: {e['msg']}"
-            for e in error.errors()
+            f"  line {nearest_line(lines, field)}: {field_path(field) or 'table'}: {problem}"
+            for field, problem in field_problems(error)
         ]
         raise RetentionRefused("\n".join([f"{path}:", *problems])) from error
     except ValueError as error:  # neither UTF-8 nor TOML

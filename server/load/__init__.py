@@ -1,1 +1,1 @@
-"""Feature and run files into the database."""
+"""Loading of feature and run files: validation, then one visible step."""

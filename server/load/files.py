@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
 from server.errors import LoadRefused
-from server.load.customers import KEY_COLUMNS, check_columns, check_customers, rows_to_load
+from server.load.customer_columns import KEY_COLUMNS, check_columns, check_customers, rows_to_load
 from server.load.runs import RUN_MANIFEST_KEYS, load_run
 from server.stores.database import Database
 from server.stores.features import append_features, unstored_rows

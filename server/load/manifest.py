@@ -1,34 +1,35 @@
-"""The manifest of a run file, as far as readers of the run need it."""
+"""The manifest of a run file: the part that readers of the run need."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from models.field_problems import field_path, field_problems
 from models.identifiers import Family, Sha256
 from server.errors import LoadRefused
 
-_BAND_NAMES = ("LOW", "MEDIUM", "HIGH", "CRITICAL")  # those of the contract, rising
-STATUSES = ("SCORED", "NOT_ENOUGH_HISTORY", "CLOSED", "BLOCKED_BY_US", "MOVED_ENTITY")  # those of the contract
+_BAND_NAMES = ("LOW", "MEDIUM", "HIGH", "CRITICAL")  # of the contract, ascending
+STATUSES = ("SCORED", "NOT_ENOUGH_HISTORY", "CLOSED", "BLOCKED_BY_US", "MOVED_ENTITY")  # of the contract
 
 
 class BandBound(BaseModel):
-    """A band and the largest probability in it."""
+    """A band and the largest probability that belongs to it."""
 
     band: Literal["LOW", "MEDIUM", "HIGH", "CRITICAL"]
     max_pd: float = Field(gt=0, le=1)
 
 
 class RunManifest(BaseModel):
-    """What a run says of itself.
+    """The description of a run.
 
     Attributes:
-        bands: Rising; what is above the last one's max_pd is in it too.
-        band_margin_log_odds: How far beyond a bound a customer must be to leave the band of the previous run.
-        horizon_days: Days after the cut that the probabilities speak of.
-        valid_days: Days after the cut in which they may be acted on.
-        campaign: Whose hold-out the run marks; "" where there is none.
-        counts: Customers by status, in all markets of the file.
+        bands: Ascending; a larger probability than the last max_pd belongs to the last band.
+        band_margin_log_odds: Hysteresis: a customer leaves the band of the previous run only beyond its bound by this margin.
+        horizon_days: Days after the cut to which the probabilities refer.
+        valid_days: Days after the cut during which the predictions may be used.
+        campaign: The campaign whose hold-out group the run marks; "" without one.
+        counts: Number of customers by status, in all markets of the file.
     """
 
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False, strict=True)
@@ -54,13 +55,13 @@ class RunManifest(BaseModel):
 
     @model_validator(mode="after")
     def _check_lists(self) -> Self:
-        """Refuse bands that do not rise in name and bound, and lists that do not go together."""
+        """Reject bands that do not ascend in name and bound, and lists of different length."""
         places = [_BAND_NAMES.index(band.band) for band in self.bands]
         bounds = [band.max_pd for band in self.bands]
         if places != sorted(set(places)) or bounds != sorted(set(bounds)):
-            raise ValueError("bands must rise, in name and in max_pd")
+            raise ValueError("bands must ascend, in name and in max_pd")
         if len(self.feature_groups) != len(self.feature_names):
-            raise ValueError("feature_groups must be as many as feature_names")
+            raise ValueError("feature_groups must have as many entries as feature_names")
         return self
 
 
@@ -68,13 +69,13 @@ REQUIRED_KEYS = {name for name, field in RunManifest.model_fields.items() if fie
 
 
 def parse_manifest(path: Path, manifest: dict[str, Any]) -> RunManifest:
-    """Refuse a manifest that does not say what the run is.
+    """Validate the manifest of a run.
 
     Raises:
-        LoadRefused: Names everything that is wrong.
+        LoadRefused: The manifest is invalid; lists every problem.
     """
     try:
         return RunManifest.model_validate(manifest)
     except ValidationError as error:
-        problems = [f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors()]
-        raise LoadRefused(f"{path}: the manifest: {'; '.join(problems)}") from error
+        problems = [f"{field_path(field)}: {problem}" for field, problem in field_problems(error)]
+        raise LoadRefused(f"{path}: manifest: {'; '.join(problems)}") from error

@@ -17,11 +17,11 @@ import pyarrow.parquet as pq
 from sqlalchemy import select
 
 from server.errors import LoadRefused
-from server.load.batches import PreviousBands, prepare_batch
-from server.load.checks import RUN_COLUMNS, find_problem, find_rank_problem
-from server.load.customers import KEY_COLUMNS, check_columns, check_customers, rows_to_load
+from server.load.batch_preparation import PreviousBands, prepare_batch
+from server.load.customer_columns import KEY_COLUMNS, check_columns, check_customers, rows_to_load
 from server.load.drivers import DriversInvalid
 from server.load.manifest import REQUIRED_KEYS, RunManifest, parse_manifest
+from server.load.row_checks import RUN_COLUMNS, find_problem, find_rank_problem
 from server.stores.database import Database
 from server.stores.record_log.erased_customers import ErasedCustomers
 from server.stores.record_log.log import RecordLog

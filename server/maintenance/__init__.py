@@ -1,1 +1,1 @@
-"""What operators do to a database: erase, retain, examine."""
+"""Maintenance of the database: erasure, legal holds, retention, and the checks of `doctor`."""

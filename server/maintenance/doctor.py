@@ -1,6 +1,11 @@
-"""`python -m server doctor`: does everything in the database hold? Needs the public half of the signing key only."""
+"""The checks of `doctor`: does every record, hash, checkpoint, key, run and bundle in the database hold?
+
+`check_log` needs only the public half of the signing key, as an auditor would. `diagnose` adds what needs the log's own
+keys: missing customer keys against the recorded erasures, and runs against their records.
+"""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import select
@@ -13,70 +18,136 @@ from grounds_record.merkle import Frontier
 from grounds_record.note import VerifierKey
 from grounds_record.verify import verify
 from server.config import Settings
+from server.errors import LogRefused, ServerError, StoreUnavailable
+from server.maintenance.erasure import find_erasure_problems
+from server.stores.catalog.artifacts import missing_artifacts
+from server.stores.catalog.bundle_cache import BundleCache
 from server.stores.database import Database
 from server.stores.record_log.entries import split_hashes
 from server.stores.record_log.header_index import check_chunks
 from server.stores.record_log.leaf_tiles import leaf_tile_problems
+from server.stores.record_log.opening import KeyLocations, open_log
 from server.stores.record_log.proofs import LogHead, ProofReader, read_retention_proofs
 from server.stores.record_log.tiles import tile_problems
+from server.stores.runs.records import run_problems
 from server.stores.tables import CHECKPOINTS
 
-_ALL_INDEXES = 2**62
+_ALL_INDEXES = range(2**62)
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """The result of all checks.
+
+    Attributes:
+        healthy: Whether every check passed.
+        sentences: What was checked and what is wrong, one fact each.
+    """
+
+    healthy: bool
+    sentences: tuple[str, ...]
+
+
+def diagnose(database: Database, settings: Settings) -> Diagnosis:
+    """Run every check.
+
+    Raises:
+        StoreUnavailable: A database does not answer.
+        RecordError: The signing key cannot be read.
+    """
+    holds, sentences = check_log(database, read_verifier_key(settings), settings.anchor_folder)
+    problems = [
+        *find_key_and_run_problems(database, KeyLocations.from_settings(settings)),
+        *missing_artifacts(database, BundleCache(settings.bundles, "credit")),
+    ]
+    return Diagnosis(holds and not problems, (*sentences, *problems))
 
 
 def check_log(database: Database, verifier: VerifierKey, anchor_folder: Path | None) -> tuple[bool, list[str]]:
-    """Check every record with its columns, the tree, the head, and all checkpoints that were kept.
+    """Check every record with its columns, the tree, the head, and all checkpoints that were stored or anchored.
 
     Returns:
-        Whether everything holds, and what was found, one fact a line.
+        Whether everything holds, and the findings, one fact each.
 
     Raises:
         StoreUnavailable: The database does not answer.
     """
-    # The database is read as it is at one moment, after the anchors: those of what is written meanwhile would be too large.
+    # Anchors first, then the database as of one moment: an anchor of a later moment would be larger than the tree.
     anchors = _read_anchors(anchor_folder)
-    with database.snapshot() as then:
-        return _check_snapshot(then, verifier, anchors)
+    with database.snapshot() as snapshot:
+        return _check_snapshot(snapshot, verifier, anchors)
+
+
+def find_key_and_run_problems(database: Database, places: KeyLocations) -> list[str]:
+    """Return the missing keys that no erasure explains, and the runs that differ from their records, one fact each.
+
+    Raises:
+        StoreUnavailable: A database does not answer.
+    """
+    try:
+        log = open_log(database, places)
+    except LogRefused as error:
+        return [str(error)]
+    try:
+        problems, erased_rows = find_erasure_problems(log)
+        return [*problems, *run_problems(log, erased_rows)]
+    except StoreUnavailable:
+        raise
+    except ServerError as error:  # a record that is needed here is damaged; `check_log` reports it in full
+        return [str(error)]
+    finally:
+        log.close()
+
+
+def read_verifier_key(settings: Settings) -> VerifierKey:
+    """Read the public half of the signing key.
+
+    Raises:
+        RecordError: The key file is missing or not acceptable.
+    """
+    return read_signing_key(settings.signing_key, settings.log_origin).verifier()
 
 
 def _check_snapshot(database: Database, verifier: VerifierKey, anchors: list[str]) -> tuple[bool, list[str]]:
-    """Check the database of one moment."""
+    """Check the database as of one moment."""
     proofs = ProofReader(database)
     head, count = proofs.read_head_and_count()
-    if type(head.size) is not int:
-        return False, ["the head of the log does not say, in whole numbers, how many records there are"]
+    if type(head.size) is not int:  # SQLite stores any type in any column
+        return False, ["the head of the record log: its size is not an integer"]
     with database.reading() as connection:
-        kept = [row.note for row in connection.execute(select(CHECKPOINTS).order_by(CHECKPOINTS.c.size))]
-        accounts = tuple(read_retention_proofs(connection, range(_ALL_INDEXES), head.size))
-        nodes = [*leaf_tile_problems(connection, head.size), *tile_problems(connection, head.size)]
-        chunks: list[str] = []
-        records = check_chunks(connection, proofs.read_all(head.size), head.size, chunks)
-        export = Export(start=0, records=records, retentions=accounts)
-        verdict = verify(export, [head.checkpoint, *kept, *anchors], verifier)
-    problems = list(_head_problems(head, count, verifier))
-    found = [*(problems or _frontier_problems(head, verifier)), *nodes, *chunks]
-    return verdict.holds and not found, [*verdict.sentences(), *found]
+        stored = [row.note for row in connection.execute(select(CHECKPOINTS).order_by(CHECKPOINTS.c.size))]
+        retention_records = tuple(read_retention_proofs(connection, _ALL_INDEXES, head.size))
+        hash_problems = [*leaf_tile_problems(connection, head.size), *tile_problems(connection, head.size)]
+        chunk_problems: list[str] = []
+        # One pass over all records serves both the verification and the comparison with the header chunks.
+        records = check_chunks(connection, proofs.read_all(head.size), head.size, chunk_problems)
+        export = Export(start=0, records=records, retentions=retention_records)
+        verdict = verify(export, [head.checkpoint, *stored, *anchors], verifier)
+    head_problems = list(_head_problems(head, count, verifier)) or _frontier_problems(head, verifier)
+    problems = [*head_problems, *hash_problems, *chunk_problems]
+    return verdict.holds and not problems, [*verdict.sentences(), *problems]
 
 
 def _head_problems(head: LogHead, count: int, verifier: VerifierKey) -> Iterator[str]:
-    """Compare the head with the records and with the key."""
+    """Compare the head with the number of records and with the key."""
     if head.verifier_key != verifier.text():
-        yield "the head of the log names another public key than the signing key's"
+        yield "the head of the record log names another public key than that of the signing key"
     if head.size != count:
-        yield f"the head of the log says {head.size} records; the table has {count}"
+        yield f"the head of the record log states {head.size} records, but the table has {count}"
 
 
 def _frontier_problems(head: LogHead, verifier: VerifierKey) -> list[str]:
-    """Compare the frontier of the head with its checkpoint, whose root `verify` has held against the records."""
+    """Compare the frontier in the head with the head's checkpoint, whose root `verify` compares with the records."""
     try:
         signed = open_checkpoint(head.checkpoint, verifier)
     except RecordError:
-        return []  # which `verify` has told
+        return []  # reported by `verify`
     frontier = Frontier(head.size, split_hashes(head.peaks))
-    fits = len(frontier.peaks) == head.size.bit_count() and frontier.root() == signed.root
-    return (
-        [] if signed.size == head.size and fits else ["the frontier in the head of the log is not that of its records"]
-    )
+    # A tree of n leaves has one peak for each bit that is set in n.
+    complete = len(frontier.peaks) == head.size.bit_count()
+    if signed.size == head.size and complete and frontier.root() == signed.root:
+        return []
+    return ["the frontier in the head of the record log does not match its records"]
 
 
 def _read_anchors(folder: Path | None) -> list[str]:
@@ -84,8 +155,3 @@ def _read_anchors(folder: Path | None) -> list[str]:
     if folder is None:
         return []
     return [path.read_text(encoding="utf-8") for path in sorted(folder.glob("checkpoint-*.txt"))]
-
-
-def read_verifier_key(settings: Settings) -> VerifierKey:
-    """Read the public half of the signing key."""
-    return read_signing_key(settings.signing_key, settings.log_origin).verifier()

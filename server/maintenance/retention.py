@@ -1,7 +1,7 @@
-"""Applies the retention table: takes the ciphertext of old records, leaves header and hash, and records what it took.
+"""Applies the retention table: removes the ciphertext of old records, keeps header and hash, and records the removal.
 
-Each 500 records are one transaction with the RETENTION record that names them, so that a kill at any moment leaves no gap
-without one; the same command again goes on where it stopped.
+Each batch of up to 500 records is one transaction with the RETENTION record that names them, so that a kill at any moment
+leaves no removed record unexplained. The same command continues where it stopped.
 """
 
 import datetime as dt
@@ -18,7 +18,7 @@ from grounds.audit.v1 import bodies_pb2 as pb
 from grounds_record.errors import RecordError
 from grounds_record.header import REMOVED_MAX, RETENTION_KIND, RemovedRecord, parse_header
 from grounds_record.header_columns import mismatched_columns
-from server.decisions.retention import PERMANENT_KINDS, RetentionCutoff, RetentionTable
+from server.decisions.retention import ALL_MARKETS, PERMANENT_KINDS, RetentionCutoff, RetentionTable
 from server.errors import RetentionRefused
 from server.stores.record_log.entries import EPOCH, MICROSECOND, LogEntry, new_record_id, stored_record
 from server.stores.record_log.holds import OPERATOR, append_entry, read_tags_on_hold
@@ -32,11 +32,12 @@ _ROWS_PER_FETCH = 10_000
 
 @dataclass(frozen=True, slots=True)
 class DueCount:
-    """What a line of the table finds.
+    """The number of records that one line of the table matches.
 
     Attributes:
+        due_line: The line, as of one moment.
         due: Records whose ciphertext it removes.
-        held: Records that are old enough, but under a legal hold.
+        held: Records that are old enough but under a legal hold.
     """
 
     due_line: RetentionCutoff
@@ -45,103 +46,110 @@ class DueCount:
 
 
 def preview_retention(log: RecordLog, table: RetentionTable, now: dt.datetime) -> tuple[list[DueCount], dict[str, int]]:
-    """Say what `remove` would do, line by line, and how many records there are of kinds without a line."""
+    """Count what `remove_due_content` would remove; change nothing.
+
+    Returns:
+        A count for each line of the table, and the number of records by kind that has no line.
+    """
     with log.database.reading() as connection:
         held = read_tags_on_hold(connection)
-        counted = []
+        lines = []
         for due in table.cutoffs(now):
-            tags = (
-                select(RECORDS.c.customer_tag, func.count())
-                .where(*_line_conditions(due))
-                .group_by(RECORDS.c.customer_tag)
-            )
+            conditions = _line_conditions(due)
+            tags = select(RECORDS.c.customer_tag, func.count()).where(*conditions).group_by(RECORDS.c.customer_tag)
             counts = {row[0]: row[1] for row in connection.execute(tags)}
-            kept = sum(count for tag, count in counts.items() if tag in held)
-            counted.append(DueCount(due, sum(counts.values()) - kept, kept))
+            held_count = sum(count for tag, count in counts.items() if tag in held)
+            lines.append(DueCount(due, sum(counts.values()) - held_count, held_count))
         kinds = select(RECORDS.c.kind, func.count()).group_by(RECORDS.c.kind)
         without = {row[0]: row[1] for row in connection.execute(kinds) if row[0] not in table.kinds() | PERMANENT_KINDS}
-    return counted, without
+    return lines, without
 
 
 def remove_due_content(
     log: RecordLog, table: RetentionTable, now: dt.datetime, batch: int = REMOVED_MAX
 ) -> Iterator[int]:
-    """Remove what is due, little by little; gives how many after each transaction.
+    """Remove the ciphertext of due records; yield the number removed after each transaction.
 
-    What is due is found while others write; the head of the log is locked only for those records of a batch.
+    The search for due records does not lock anything. The head of the log is locked once per batch, only while the records
+    of that batch are checked again and removed.
 
     Raises:
-        RetentionRefused: A record is not what was written: it stays, as evidence of that.
-        StoreUnavailable: The database does not answer, or is read all the time; run it again.
+        RetentionRefused: A record is damaged; it stays, as evidence.
+        StoreUnavailable: The database does not answer, or readers keep it busy; run the command again.
     """
     lines = list(table.cutoffs(now))
-    places = _due_indexes(log, lines)
-    for start in range(0, len(places), batch):
+    indexes = _due_indexes(log, lines)
+    for start in range(0, len(indexes), batch):
         with log.database.writing() as connection:
             log.lock_head(connection)
-            found = _rows_still_due(connection, lines, places[start : start + batch])
-            if found:
-                append_entry(log, connection, _retention_entry(found, table, now))
-                gone = update(RECORDS).where(RECORDS.c.record_index.in_([row.record_index for row, _ in found]))
-                connection.execute(gone.values(ciphertext=None))
-        if found:
-            yield len(found)
+            rows = _rows_still_due(connection, lines, indexes[start : start + batch])
+            if rows:
+                append_entry(log, connection, _retention_entry(rows, table, now))
+                removal = update(RECORDS).where(RECORDS.c.record_index.in_([row.record_index for row, _ in rows]))
+                connection.execute(removal.values(ciphertext=None))
+        if rows:
+            yield len(rows)
     reclaim_deleted_rows(log.database, RECORDS.name)
 
 
 def _due_indexes(log: RecordLog, lines: Sequence[RetentionCutoff]) -> "array[int]":
-    """Give the places of the records that are due and not held, ascending: 8 bytes each, read in one pass."""
-    found = array("q")
+    """Return the ascending indexes of due records without a hold, in 8 bytes each: there may be millions."""
+    indexes = array("q")
     if not lines:
-        return found
-    wanted = (
-        select(RECORDS.c.record_index, RECORDS.c.customer_tag)
-        .where(_due_condition(lines))
-        .order_by(RECORDS.c.record_index)
-    )
+        return indexes
+    columns = select(RECORDS.c.record_index, RECORDS.c.customer_tag)
+    statement = columns.where(_due_condition(lines)).order_by(RECORDS.c.record_index)
     with log.database.reading() as connection:
         held = read_tags_on_hold(connection)
-        for row in connection.execute(wanted, execution_options={"yield_per": _ROWS_PER_FETCH}):
+        for row in connection.execute(statement, execution_options={"yield_per": _ROWS_PER_FETCH}):
             if row.customer_tag not in held:
-                found.append(row.record_index)
-    return found
+                indexes.append(row.record_index)
+    return indexes
 
 
 def _rows_still_due(
-    connection: Connection, lines: Sequence[RetentionCutoff], places: Sequence[int]
+    connection: Connection, lines: Sequence[RetentionCutoff], indexes: Sequence[int]
 ) -> list[tuple[Row[Any], RetentionCutoff]]:
-    """Give which of these records are due and not held now that nobody else writes, checked."""
+    """Return which of these records are still due, with their line, now that the head is locked and nobody else writes.
+
+    A hold may have been placed, or another process may have removed some of them, since `_due_indexes`.
+    """
     held = read_tags_on_hold(connection)
-    wanted = select(RECORDS).where(RECORDS.c.record_index.in_(places), _due_condition(lines))
-    rows = connection.execute(wanted.order_by(RECORDS.c.record_index)).all()
-    return [(_check_intact(row), _matching_line(row, lines)) for row in rows if row.customer_tag not in held]
+    statement = select(RECORDS).where(RECORDS.c.record_index.in_(indexes), _due_condition(lines))
+    rows = connection.execute(statement.order_by(RECORDS.c.record_index)).all()
+    due = [row for row in rows if row.customer_tag not in held]
+    for row in due:
+        _check_intact(row)
+    return [(row, _matching_line(row, lines)) for row in due]
 
 
 def _due_condition(lines: Sequence[RetentionCutoff]) -> ColumnElement[bool]:
-    """Give the condition for records that any line removes, holds aside."""
+    """Return the condition for records that any line removes, ignoring holds."""
     return or_(*(and_(*_line_conditions(due)) for due in lines))
 
 
 def _line_conditions(due: RetentionCutoff) -> tuple[ColumnElement[bool], ...]:
-    """Give the condition for records that a line removes, holds aside."""
+    """Return the conditions for records that one line removes, ignoring holds."""
     line, market = due.rule, RECORDS.c.market
-    of_market = or_(market.is_(None), market.not_in(due.others)) if line.market == "*" else market == line.market
-    old = RECORDS.c.time_us < (due.before - EPOCH) // MICROSECOND
-    return RECORDS.c.kind == line.kind, of_market, old, RECORDS.c.ciphertext.is_not(None)
+    in_market = (
+        or_(market.is_(None), market.not_in(due.others)) if line.market == ALL_MARKETS else market == line.market
+    )
+    is_old = RECORDS.c.time_us < (due.before - EPOCH) // MICROSECOND
+    return RECORDS.c.kind == line.kind, in_market, is_old, RECORDS.c.ciphertext.is_not(None)
 
 
 def _matching_line(row: Row[Any], lines: Sequence[RetentionCutoff]) -> RetentionCutoff:
-    """Give the line that removes a record."""
+    """Return the line that removes a record: at most one does."""
     return next(
         due
         for due in lines
         if due.rule.kind == row.kind
-        and (row.market == due.rule.market or (due.rule.market == "*" and row.market not in due.others))
+        and (row.market == due.rule.market or (due.rule.market == ALL_MARKETS and row.market not in due.others))
     )
 
 
-def _check_intact(row: Row[Any]) -> Row[Any]:
-    """Refuse a record that is not what was written: its header would pass for the true one ever after."""
+def _check_intact(row: Row[Any]) -> None:
+    """Raise RetentionRefused for a damaged record: without its ciphertext, the damage to its header could not be proved."""
     record = stored_record(row)
     try:
         intact = not mismatched_columns(parse_header(record.header), record.columns or {})
@@ -149,18 +157,17 @@ def _check_intact(row: Row[Any]) -> Row[Any]:
         intact = False
     if not intact or record.nodes[:1] != (record.compute_leaf_hash(),):
         raise RetentionRefused(
-            f"record {row.record_index} is not what was written; nothing of its batch was removed; "
+            f"record {row.record_index} is damaged: it is not what was written. Nothing of its batch was removed; "
             "run: python -m server doctor"
         )
-    return row
 
 
 def _retention_entry(
-    found: Sequence[tuple[Row[Any], RetentionCutoff]], table: RetentionTable, now: dt.datetime
+    rows: Sequence[tuple[Row[Any], RetentionCutoff]], table: RetentionTable, now: dt.datetime
 ) -> LogEntry:
-    """Give the entry that records what is removed: places and hashes in its header, the lines in its body."""
+    """Return the RETENTION entry: indexes and header hashes of the removed records in its header, the lines in its body."""
     body = pb.RetentionRecord(table_version=table.document.version, table_sha256=table.sha256)
-    counts = Counter(due.rule for _, due in found)
+    counts = Counter(due.rule for _, due in rows)
     for due in table.cutoffs(now):
         if count := counts[due.rule]:
             line = due.rule
@@ -172,10 +179,7 @@ def _retention_entry(
         time=now,
         caller=OPERATOR,
         body=body.SerializeToString(deterministic=True),
-        removed=tuple(RemovedRecord(row.record_index, _sha256_hex(stored_record(row).header)) for row, _ in found),
+        removed=tuple(
+            RemovedRecord(row.record_index, hashlib.sha256(stored_record(row).header).hexdigest()) for row, _ in rows
+        ),
     )
-
-
-def _sha256_hex(content: bytes) -> str:
-    """Give SHA-256 in hexadecimal."""
-    return hashlib.sha256(content).hexdigest()

@@ -212,10 +212,10 @@ async def test_no_file_holds_a_forgotten_customers_values_in_the_clear_or_under_
         {"number", "given value", "stored value", "comment", "person"},
     )
     assert untouched == before
-    for told, words_said in ((shown, "would erase 1 key"), (done, "erased 1 key"), (again, "was erased before")):
+    for told, words_said in ((shown, "would erase 1 key"), (done, "erased 1 key"), (again, "erased earlier")):
         assert told.returncode == 0, told.stderr
         assert words_said in told.stdout
-    assert "1 rows of features, 1 rows in runs" in shown.stdout
+    assert "1 feature rows, 1 run rows" in shown.stdout
     assert (left, found_under_keys(tmp_path)) == ({"number"}, set())  # the tombstone alone names the customer
     assert found_in(tmp_path) == set()
     assert not any(canary in printed for canary in CANARIES.values())

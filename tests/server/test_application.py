@@ -10,9 +10,9 @@ from google.protobuf import descriptor_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 
-from server.application import Application, PortTaken
+from server.application import Application
 from server.config import Settings
-from server.errors import StoreUnavailable
+from server.errors import PortInUse, StoreUnavailable
 from tests.conftest import Serving
 from tests.server.requests import refusal, score_request
 from tests.server.servers import block_store_threads, release_unstarted, serve
@@ -43,7 +43,7 @@ async def reflected(
 async def test_two_servers_on_one_port_are_a_mistake_that_is_told(serving: Serving) -> None:
     second = Application(serving.settings.model_copy(update={"port": serving.application.port}))
 
-    with pytest.raises(PortTaken, match=f"127.0.0.1:{serving.application.port} .*another port"):
+    with pytest.raises(PortInUse, match=f"127.0.0.1:{serving.application.port} .*another port"):
         await second.start()
 
     release_unstarted(second)

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from server.config import ConfigRefused, Settings, read_settings
+from server.config import Settings, read_settings
+from server.errors import ConfigRefused
 
 
 def config(folder: Path, text: str) -> Path:
@@ -110,5 +111,5 @@ def test_a_misspelt_setting_in_the_environment_stops_the_start(monkeypatch: pyte
     monkeypatch.setenv("GROUNDS_PROT", "1")
     monkeypatch.setenv("GROUNDS_ADDRESS", "127.0.0.1:1")  # the client's, and no mistake
 
-    with pytest.raises(ConfigRefused, match=r"GROUNDS_PROT, which are no settings"):
+    with pytest.raises(ConfigRefused, match=r"unknown settings in the environment: GROUNDS_PROT;"):
         read_settings()

@@ -58,7 +58,7 @@ def test_the_doctor_finds_a_block_that_is_not_that_of_the_records(
         ),
         (
             "log_head SET size = 'many'",
-            "the head of the log does not say, in whole numbers, how many records there are",
+            "the head of the record log: its size is not an integer",
         ),
     ],
 )

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from server.__main__ import app
 from server.errors import ErasureRefused
-from server.maintenance.accounts import find_key_and_run_problems
+from server.maintenance.doctor import find_key_and_run_problems
 from server.stores.database import Database
 from server.stores.tables import RECORDS
 from tests.conftest import key_places, key_settings
@@ -60,10 +60,10 @@ def test_erase_says_what_it_would_do_and_does_it_when_told_to(typed: Type, tmp_p
     done = typed(*words, "--apply")
 
     assert (shown.exit_code, done.exit_code) == (0, 0), done.output
-    assert "DE C2: would erase 1 key(s) that open 2 records" in shown.output
-    assert shown.output.endswith("nothing was done; to do it: --apply\n")
+    assert "DE C2: would erase 1 key(s) that decrypt 2 records" in shown.output
+    assert shown.output.endswith("nothing was changed; to erase, add --apply\n")
     assert untouched == 4
-    assert "DE C2: erased 1 key(s) that open 2 records" in done.output
+    assert "DE C2: erased 1 key(s) that decrypt 2 records" in done.output
     assert readable(tmp_path) == 1
 
 
@@ -71,7 +71,7 @@ def test_of_several_customers_all_are_erased_or_none(typed: Type, tmp_path: Path
     done = typed("erase", "DE", "C1", "C9", "--reason", "request 7", "--apply")
 
     assert isinstance(done.exception, ErasureRefused)
-    assert "nothing is known of DE C9" in str(done.exception)
+    assert "DE C9: no data of this customer" in str(done.exception)
     assert readable(tmp_path) == 4
 
 
@@ -91,7 +91,7 @@ def test_a_hold_keeps_a_customer_from_erasure_and_retention_until_it_is_released
     assert found[1] in str(refused.exception)
     assert "CREDIT_DECISION: 3 from before" in shown.output
     assert "; 1 more are under a legal hold" in shown.output
-    assert "nothing was done; to remove the content of 3 records: --apply" in shown.output
+    assert "nothing was changed; to remove the content of 3 records, add --apply" in shown.output
     assert "removed the content of 3 records; table test-1" in done.output
     assert left == 1
     assert (released.exit_code, rest.exit_code) == (0, 0)
@@ -106,11 +106,11 @@ def test_a_hold_says_what_it_covers_and_is_refused_for_a_customer_of_whom_nothin
     mistyped = [typed("hold", market, number, "--reason", "lawsuit") for market, number in (("DE", "C4"), ("FR", "C2"))]
     meant = typed("hold", "DE", "C4", "--reason", "lawsuit", "--unknown")
 
-    assert "it covers 2 records, 0 rows of features, 0 rows in runs" in held.output
+    assert "covers 2 records, 0 feature rows and 0 run rows" in held.output
     assert [type(done.exception) for done in mistyped] == [ErasureRefused] * 2
-    assert "nothing is known of DE C4" in str(mistyped[0].exception)
+    assert "DE C4: no data of this customer" in str(mistyped[0].exception)
     assert (held.exit_code, meant.exit_code) == (0, 0)
-    assert "it covers 0 records" in meant.output
+    assert "covers 0 records" in meant.output
 
 
 @pytest.mark.parametrize("customer", [("de", "C1"), ("DE ", "C1"), ("D", "C1"), ("DE", "C 1"), ("DE", "")])

@@ -219,7 +219,7 @@ def test_the_command_refuses_a_bad_file_in_a_sentence_with_status_1(tmp_path: Pa
     done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)
 
     assert done.returncode == 1
-    assert done.stdout == f"{good}: credit features: 3 added, 0 were there already\n"
+    assert done.stdout == f"{good}: credit features: 3 added, 0 already loaded\n"
     assert done.stderr.startswith(f"error: {bad}: cannot be read as Parquet")
     assert "Traceback" not in done.stderr
     database = Database(f"sqlite:///{tmp_path / 'command.db'}")

@@ -18,7 +18,7 @@ from server.stores.tables import CHECKPOINTS, LOG_HEAD, RECORDS
 from tests.server.decisions.test_retention import table_of
 from tests.server.record_logs import NOW, entry, opened
 
-FRONTIER = "the frontier in the head of the log is not that of its records"
+FRONTIER = "the frontier in the head of the record log does not match its records"
 
 
 @pytest.fixture

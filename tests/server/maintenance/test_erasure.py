@@ -158,11 +158,11 @@ def test_a_refused_erasure_changes_nothing(log: RecordLog) -> None:
 
     for customer, reason, told in (
         (C2, "request 7", "legal hold"),
-        (("DE", "C9"), "request 7", "nothing is known"),
-        (("FR", "C1"), "request 7", "nothing is known"),
+        (("DE", "C9"), "request 7", "no data of this customer"),
+        (("FR", "C1"), "request 7", "no data of this customer"),
         (C1, "request of C1", "must not name the customer"),
-        (C1, " ", "must say why"),
-        (C1, "x" * 501, "at most 500"),
+        (C1, " ", "must state why"),
+        (C1, "x" * 501, "1 to 500"),
     ):
         with pytest.raises(ErasureRefused, match=told):
             erase_customer(log, customer, reason, NOW)
@@ -197,7 +197,7 @@ def test_a_key_that_is_gone_without_an_erasure_and_one_that_is_there_after_it_ar
     assert len(gone) == 1
     assert next(iter(keys.values())).key_id in gone[0]
     assert sorted(both) == sorted(
-        [*gone, "record 4: the key that it says was destroyed is there; erase this customer again"]
+        [*gone, "record 4: it states that a key was destroyed, but the key still exists; erase this customer again"]
     )
 
 

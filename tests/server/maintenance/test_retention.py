@@ -229,7 +229,7 @@ def test_a_record_that_is_not_what_was_written_is_not_removed(
     with log.database.writing() as connection:
         connection.execute(update(RECORDS).where(RECORDS.c.record_index == 0).values(**damage))
 
-    with pytest.raises(RetentionRefused, match="record 0 is not what was written"):
+    with pytest.raises(RetentionRefused, match="record 0 is damaged"):
         list(remove_due_content(log, read_retention(table_of(tmp_path)), NOW))
 
     assert removed(log) == []

@@ -1,4 +1,4 @@
-"""Whose rows a file has: columns, customers and times, checked over the whole file before anything is kept."""
+"""Checks the columns that name the customer and time of each row, over the whole file."""
 
 from pathlib import Path
 from typing import Any
@@ -16,23 +16,28 @@ KEY_COLUMNS = {"market": pa.string(), "customer_id": pa.string(), "as_of": pa.ti
 
 
 def check_customers(path: Path, table: pa.Table) -> None:
-    """Refuse a file whose customers cannot be told apart or named."""
+    """Raise LoadRefused for rows without a valid market, customer and time, and for duplicates of these three."""
     check_columns(path, table, KEY_COLUMNS)
     if table.num_rows == 0:
-        raise LoadRefused(f"{path}: has no rows")
-    for column, pattern in (("market", _MARKET), ("customer_id", _CUSTOMER_ID)):
-        good = pc.match_substring_regex(table[column], pattern)
-        if not pc.all(pc.fill_null(good, False)).as_py():  # noqa: FBT003 - pyarrow's signature
-            raise LoadRefused(f"{path}: column {column!r} must match {pattern}")
+        raise LoadRefused(f"{path}: the file has no rows")
+    for column, pattern, rule in (
+        ("market", _MARKET, "must be two capital letters, such as DE"),
+        ("customer_id", _CUSTOMER_ID, "must be 1 to 64 letters, digits and . _ : -"),
+    ):
+        valid = pc.match_substring_regex(table[column], pattern)
+        if not pc.all(pc.fill_null(valid, False)).as_py():  # noqa: FBT003 - pyarrow's signature
+            raise LoadRefused(f"{path}: column {column!r}: {rule} in every row")
     if table["as_of"].null_count:
-        raise LoadRefused(f"{path}: column 'as_of' has gaps")
+        raise LoadRefused(f"{path}: column 'as_of': must have no missing values")
     distinct = table.group_by(list(KEY_COLUMNS)).aggregate([]).num_rows
     if distinct != table.num_rows:
-        raise LoadRefused(f"{path}: {table.num_rows - distinct} rows repeat a market, customer and time")
+        raise LoadRefused(
+            f"{path}: {table.num_rows - distinct} rows repeat market, customer_id and as_of of another row"
+        )
 
 
 def rows_to_load(rows: pa.RecordBatch | pa.Table, gone: ErasedCustomers) -> pa.Array:
-    """Tell of every row whether it stays: it does not where the customer was erased at or after its time."""
+    """Return a boolean for each row: false where the customer was erased at or after the time of the row."""
     if not gone.times:
         return pa.repeat(True, rows.num_rows)  # noqa: FBT003 - pyarrow's signature
     keys = zip(*(rows[name].to_pylist() for name in KEY_COLUMNS), strict=True)
@@ -40,7 +45,7 @@ def rows_to_load(rows: pa.RecordBatch | pa.Table, gone: ErasedCustomers) -> pa.A
 
 
 def check_columns(path: Path, table: pa.Table | pa.Schema, wanted: dict[str, Any]) -> None:
-    """Refuse a file that lacks a column or has it in another type."""
+    """Raise LoadRefused for missing columns and columns of another type; name all of them."""
     schema = table if isinstance(table, pa.Schema) else table.schema
     problems = [
         f"{name!r} must be {kind}"

@@ -1,4 +1,4 @@
-"""A batch of a run file as the store keeps it: bands with their past, rows for reads, Arrow for the export."""
+"""Converts a checked batch of a run file into what the store writes: rows for reads, and Arrow chunks for the export."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from server.decisions.bands import hysteresis_bands
-from server.load.checks import list_matrix
 from server.load.drivers import parse_drivers
 from server.load.manifest import RunManifest
+from server.load.row_checks import list_matrix
 from server.stores.runs.arrow_chunks import EXPORT_SCHEMA, decode_chunk, split_batch
 from server.stores.runs.loading import Chunk
 from server.stores.tables import RISKS
@@ -22,7 +22,13 @@ _HISTORY_COLUMNS = ("customer_id", "risk_band", "previous_band", "band_since_tim
 
 @dataclass(frozen=True, slots=True)
 class PreparedBatch:
-    """A batch as the store takes it."""
+    """A batch in the form that the store writes.
+
+    Attributes:
+        rows: Values of the table RISKS, in the order of its columns.
+        chunks: Rows of the table RISK_CHUNKS.
+        scored: Number of customers with a score.
+    """
 
     rows: list[tuple[Any, ...]]
     chunks: list[Chunk]
@@ -30,11 +36,11 @@ class PreparedBatch:
 
 
 class PreviousBands:
-    """The bands of the previous run, for the customers of a market in the order of the file; null where it has none.
+    """The band history in the previous run, for the customers of one market in the order of the file; null where unknown.
 
     Args:
-        contents: The export of the previous run; none where there is no such run.
-        customer_ids: Of all customers of the market, in the order of the file.
+        contents: The export chunks of the previous run; empty without one.
+        customer_ids: All customers of the market, in the order of the file.
     """
 
     def __init__(self, contents: Iterable[bytes], customer_ids: pa.ChunkedArray) -> None:
@@ -42,52 +48,63 @@ class PreviousBands:
         self._table = pa.concat_tables(
             [empty, *(decode_chunk(content, _HISTORY_COLUMNS) for content in contents)]
         ).combine_chunks()
-        # Once for all customers: a look-up by batch would hash the whole previous run each time.
+        # One look-up for all customers: a look-up for each batch would hash the whole previous run each time.
         self._positions = pc.index_in(
             customer_ids, value_set=self._table["customer_id"].combine_chunks()
         ).combine_chunks()
 
     def batch_history(self, first: int, count: int) -> pa.Table:
-        """Give the past of `count` customers from the first one on."""
+        """Return the history of `count` customers, starting at position `first`."""
         return self._table.take(self._positions.slice(first, count))
 
 
 def prepare_batch(
     batch: pa.RecordBatch, manifest: RunManifest, before: pa.Table, number: int, first_chunk: int
 ) -> PreparedBatch:
-    """Give a checked batch of one market as the store takes it.
+    """Convert a checked batch of one market.
+
+    Args:
+        batch: Rows of the file.
+        manifest: Of the run.
+        before: The history of these customers, from `PreviousBands`.
+        number: The run's number in the database.
+        first_chunk: The number of the first export chunk.
 
     Raises:
-        DriversWrong: Somebody's drivers could not be told.
+        DriversInvalid: The drivers of a customer are malformed.
     """
-    told = pc.if_else(pc.equal(batch["status"], _SCORED), batch["drivers"], "[]")
-    exported = _export_columns(batch, manifest, before, parse_drivers(told))
-    chunks, places = [], np.empty(batch.num_rows, dtype=np.int64)
+    drivers = pc.if_else(pc.equal(batch["status"], _SCORED), batch["drivers"], "[]")
+    exported = _export_columns(batch, manifest, before, parse_drivers(drivers))
+    chunks, chunk_numbers = [], np.empty(batch.num_rows, dtype=np.int64)
     first = 0
     for chunk, (piece, content) in enumerate(split_batch(exported), start=first_chunk):
-        places[first : first + piece.num_rows] = chunk
+        chunk_numbers[first : first + piece.num_rows] = chunk
         first += piece.num_rows
         chunks.append({"run_number": number, "chunk": chunk, "row_count": piece.num_rows, "content": content})
-    return PreparedBatch(_table_rows(batch, exported, told, number, places), chunks, len(exported["rank"].drop_null()))
+    return PreparedBatch(
+        _table_rows(batch, exported, drivers, number, chunk_numbers), chunks, len(exported["rank"].drop_null())
+    )
 
 
 def _export_columns(
     batch: pa.RecordBatch, manifest: RunManifest, before: pa.Table, drivers: pa.Array
 ) -> pa.RecordBatch:
-    """Give the columns of the export; `before` is the past of these customers."""
+    """Return the columns of the export; `before` is the history of these customers."""
     band = _bands_with_hysteresis(batch, manifest, before["risk_band"])
     stays = pc.fill_null(pc.equal(band, before["risk_band"]), False)  # noqa: FBT003 - pyarrow's signature
     since = pc.if_else(pc.is_valid(band), pc.if_else(stays, before["band_since_time"], batch["as_of"]), None)
-    # The band before the present one: that of the previous run, or what that run says where the band is the
-    # same, or where it had none.
-    older = pc.if_else(stays, before["previous_band"], pc.coalesce(before["risk_band"], before["previous_band"]))
+    # If the band is unchanged, the band before it is the one that the previous run names; otherwise it is the band of
+    # the previous run, or, where that run had none, the one that it names.
+    previous_band = pc.if_else(
+        stays, before["previous_band"], pc.coalesce(before["risk_band"], before["previous_band"])
+    )
     scored = pc.equal(batch["status"], _SCORED)
     suppressed = pc.greater(pc.list_value_length(batch["suppressions"]), 0)
     allowed = pc.and_(scored, pc.invert(pc.or_(batch["hold_out"], suppressed)))
     columns = {
         "churn_probability": batch["pd"],
         "risk_band": band,
-        "previous_band": older,
+        "previous_band": previous_band,
         "band_since_time": since,
         "decline_probability": batch["decline_pd"],
         "action_allowed": allowed,
@@ -100,13 +117,13 @@ def _export_columns(
 
 
 def _as_array(column: pa.Array | pa.ChunkedArray, field: pa.Field) -> pa.Array:
-    """Give one array of the field's type."""
+    """Return the column as one array of the field's type."""
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     return array if array.type == field.type else array.cast(field.type)
 
 
 def _bands_with_hysteresis(batch: pa.RecordBatch, manifest: RunManifest, before: pa.ChunkedArray) -> pa.Array:
-    """Give the bands, held against those of the previous run; null where there is no score."""
+    """Return the bands, with hysteresis against the previous run; null where there is no score."""
     names = pa.array([band.band for band in manifest.bands])
     plain = _band_positions(batch["band"], names)
     log_odds = batch["log_odds"].to_numpy(zero_copy_only=False)
@@ -116,15 +133,15 @@ def _bands_with_hysteresis(batch: pa.RecordBatch, manifest: RunManifest, before:
 
 
 def _band_positions(bands: pa.Array | pa.ChunkedArray, names: pa.Array) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Give bands as places among the names; -1 where a customer has none, or one that is no longer used."""
+    """Return the index of each band among the names; -1 without a band, or with one that is no longer used."""
     places = pc.fill_null(pc.index_in(bands, value_set=names), -1)
     return np.asarray(places.to_numpy(), dtype=np.int64)
 
 
 def _table_rows(
-    batch: pa.RecordBatch, exported: pa.RecordBatch, told: pa.Array, number: int, places: np.ndarray[Any, Any]
+    batch: pa.RecordBatch, exported: pa.RecordBatch, drivers: pa.Array, number: int, chunk_numbers: np.ndarray[Any, Any]
 ) -> list[tuple[Any, ...]]:
-    """Give the rows for reads, in the order of the table."""
+    """Return the rows of RISKS, values in the order of its columns."""
     columns = {
         "customer_id": exported["customer_id"],
         "status": exported["status"],
@@ -139,8 +156,8 @@ def _table_rows(
         "decline_pd": exported["decline_probability"],
         "hold_out": exported["hold_out"],
         "suppressions": pc.binary_join(exported["suppressions"], ","),
-        "drivers": told,
-        "chunk": pa.array(places),
+        "drivers": drivers,
+        "chunk": pa.array(chunk_numbers),
     }
     lists = {name: column.to_pylist() for name, column in columns.items()}
     lists |= {name: _packed_doubles(batch[name], batch["status"]) for name in ("features", "contributions")}
@@ -149,7 +166,7 @@ def _table_rows(
 
 
 def _packed_doubles(lists: pa.ListArray, statuses: pa.Array) -> list[bytes]:
-    """Give each customer's doubles as bytes, NaN where missing; none without a score."""
+    """Return each customer's doubles as little-endian bytes, NaN where missing; b"" without a score."""
     scored = pc.equal(statuses, _SCORED)
     some = lists.filter(scored)
     if not len(some):

@@ -1,6 +1,7 @@
-"""What every customer of a run file must have, checked batch by batch and never customer by customer where it can be."""
+"""Checks the rows of a run file, a batch at a time and column by column.
 
-from collections.abc import Callable
+No message names a customer.
+"""
 
 import numpy as np
 import pyarrow as pa
@@ -33,15 +34,15 @@ _LIST_COLUMNS = ("features", "contributions")
 
 
 def find_problem(batch: pa.RecordBatch, manifest: RunManifest) -> str:
-    """Say what is wrong with a batch, without naming a customer; empty where nothing is."""
+    """Return the first problem of a batch; "" where there is none."""
     for name in ("status", "hold_out", "suppressions"):
         if batch[name].null_count:
-            return f"column {name!r} has gaps"
+            return f"column {name!r}: must have no missing values"
     if not pc.all(pc.is_in(batch["status"], pa.array(STATUSES))).as_py():
-        return f"column 'status' must hold one of {', '.join(STATUSES)}"
+        return f"column 'status': must be one of {', '.join(STATUSES)}"
     codes = batch["suppressions"].flatten()
     if codes.null_count or not _all_true(pc.match_substring_regex(codes, _SUPPRESSION_CODE)):
-        return "column 'suppressions' must hold codes in capital letters"
+        return "column 'suppressions': must contain codes, a capital letter followed by capital letters, digits and _"
     scored = pc.equal(batch["status"], "SCORED")
     return _find_problem_without_score(batch.filter(pc.invert(scored))) or _find_problem_with_score(
         batch.filter(scored), manifest
@@ -49,88 +50,89 @@ def find_problem(batch: pa.RecordBatch, manifest: RunManifest) -> str:
 
 
 def _find_problem_without_score(batch: pa.RecordBatch) -> str:
-    """Say what is wrong with customers without a score: they have none."""
+    """Return the first problem of customers whose status is not SCORED: every column of a score must be empty."""
     for name in (*_SCORE_COLUMNS, "decline_pd"):
         if batch[name].null_count < batch.num_rows:
-            return f"column {name!r} must be empty where status is not SCORED"
+            return f"column {name!r}: must be empty where status is not SCORED"
     for name in _LIST_COLUMNS:
         if pc.any(pc.greater(pc.list_value_length(batch[name]), 0)).as_py():
-            return f"column {name!r} must be empty where status is not SCORED"
+            return f"column {name!r}: must be empty where status is not SCORED"
     return ""
 
 
 def _find_problem_with_score(batch: pa.RecordBatch, manifest: RunManifest) -> str:
-    """Say what is wrong with customers who have a score."""
+    """Return the first problem of customers whose status is SCORED."""
     width = len(manifest.feature_names)
     for name in (*_SCORE_COLUMNS, "drivers"):
         if batch[name].null_count:
-            return f"column {name!r} has gaps where status is SCORED"
+            return f"column {name!r}: must have no missing values where status is SCORED"
     for name in _LIST_COLUMNS:
         lengths = pc.list_value_length(batch[name])
         if lengths.null_count or not _all_true(pc.equal(lengths, width)):
-            return f"column {name!r} must hold {width} values in every row where status is SCORED"
-    rules: tuple[Callable[[pa.RecordBatch, RunManifest], str], ...] = (
-        _find_score_problem,
-        _find_value_problem,
-        _find_band_problem,
+            return f"column {name!r}: must have {width} values in every row where status is SCORED"
+    return (
+        _find_score_problem(batch, manifest)
+        or _find_value_problem(batch, manifest)
+        or _find_band_problem(batch, manifest)
     )
-    return next((problem for rule in rules if (problem := rule(batch, manifest))), "")
 
 
 def _find_score_problem(batch: pa.RecordBatch, manifest: RunManifest) -> str:
-    """Say what is wrong with the numbers: they are finite, and agree with each other."""
+    """Return the first problem of log_odds, pd and contributions: not finite, or inconsistent with each other."""
     log_odds = batch["log_odds"].to_numpy()
     if not np.isfinite(log_odds).all():
-        return "column 'log_odds' must hold finite numbers"
+        return "column 'log_odds': must be finite"
     parts = list_matrix(batch["contributions"], len(manifest.feature_names))
     if batch["contributions"].flatten().null_count or not np.isfinite(parts).all():
-        return "column 'contributions' must hold finite numbers"
-    # math.exp, one by one: numpy's may differ in the last bit, and a single read must agree to the bit.
+        return "column 'contributions': must be finite"
+    # One row at a time, with math.exp: numpy's exp may differ in the last bit, and replay compares to the bit.
     if [pd_from_log_odds(value) for value in log_odds.tolist()] != batch["pd"].to_pylist():
-        return "column 'pd' must be 1 / (1 + exp(-log_odds)), to the bit"
+        return "column 'pd': must equal 1 / (1 + exp(-log_odds)) to the bit"
     if (np.abs(parts.sum(axis=1) + manifest.base_value - log_odds) > LOG_ODDS_TOLERANCE).any():
-        return f"column 'contributions' must add up with base_value to log_odds within {LOG_ODDS_TOLERANCE:g}"
+        return (
+            f"column 'contributions': base_value plus contributions must equal log_odds within {LOG_ODDS_TOLERANCE:g}"
+        )
     return ""
 
 
 def _find_value_problem(batch: pa.RecordBatch, manifest: RunManifest) -> str:
-    """Say what is wrong with what was fed, and with the second probability."""
+    """Return the first problem of features and decline_pd."""
     if np.isinf(list_matrix(batch["features"], len(manifest.feature_names))).any():
-        return "column 'features' must hold no infinite numbers"
+        return "column 'features': must not be infinite"
     decline = batch["decline_pd"].drop_null().to_numpy()
     if not ((decline >= 0) & (decline <= 1)).all():
-        return "column 'decline_pd' must hold probabilities"
+        return "column 'decline_pd': must be a probability, from 0 to 1"
     return ""
 
 
 def _find_band_problem(batch: pa.RecordBatch, manifest: RunManifest) -> str:
-    """Say whether the bands are those of the bounds."""
+    """Return a problem if a band does not follow from pd and the bounds of the manifest."""
     names = np.array([band.band for band in manifest.bands])
     bounds = np.array([band.max_pd for band in manifest.bands])
     if names[threshold_bands(batch["pd"].to_numpy(), bounds)].tolist() != batch["band"].to_pylist():
-        return f"column 'band' must hold the band of the pd, of {', '.join(names)}"
+        return f"column 'band': must be the band that pd falls into, one of {', '.join(names)}"
     return ""
 
 
 def find_rank_problem(table: pa.Table) -> str:
-    """Say what is wrong with the ranks of a market: 1 to n, by falling pd, then rising customer_id."""
+    """Return a problem if the ranks of a market are not 1 to n by descending pd, then ascending customer_id."""
     scored = table.filter(pc.is_valid(table["rank"])).select(["customer_id", "pd", "rank"]).sort_by("rank")
     if not np.array_equal(scored["rank"].to_numpy(), np.arange(1, scored.num_rows + 1)):
-        return f"column 'rank' must hold 1 to {scored.num_rows}, each once, where status is SCORED"
+        return f"column 'rank': must be 1 to {scored.num_rows}, each once, where status is SCORED"
     if scored.num_rows > 1 and not scored["pd"].null_count:
         pds, ids = scored["pd"].to_numpy(), scored["customer_id"].combine_chunks()
-        rising = pc.greater(ids.slice(1), ids.slice(0, len(ids) - 1)).to_numpy(zero_copy_only=False)
-        if not ((pds[1:] < pds[:-1]) | ((pds[1:] == pds[:-1]) & rising)).all():
-            return "column 'rank' must follow falling pd, then rising customer_id"
+        ascending = pc.greater(ids.slice(1), ids.slice(0, len(ids) - 1)).to_numpy(zero_copy_only=False)
+        if not ((pds[1:] < pds[:-1]) | ((pds[1:] == pds[:-1]) & ascending)).all():
+            return "column 'rank': must follow descending pd, then ascending customer_id"
     return ""
 
 
 def list_matrix(lists: pa.ListArray, width: int) -> NDArray[np.float64]:
-    """Give lists of one length as a matrix, NaN where a value is missing."""
+    """Return lists of equal length as a matrix of shape (len(lists), width), NaN where a value is missing."""
     values = lists.flatten().to_numpy(zero_copy_only=False)
     return np.ascontiguousarray(values, dtype=np.float64).reshape(-1, width)
 
 
-def _all_true(truths: pa.Array) -> bool:
-    """Tell whether all are true; of none, all are."""
-    return bool(pc.all(truths, min_count=0).as_py())
+def _all_true(values: pa.Array) -> bool:
+    """Return whether all values are true; true for an empty array."""
+    return bool(pc.all(values, min_count=0).as_py())

@@ -1,0 +1,61 @@
+"""Assembles the command line and runs it: `grounds-server`, or `python -m server` in a checkout."""
+
+import sys
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from grounds_record.errors import RecordError
+from models.errors import ModelError
+from server.commands.catalog import activate
+from server.commands.customers import erase, hold, release
+from server.commands.doctor import doctor
+from server.commands.keys import public_key
+from server.commands.loading import load
+from server.commands.options import runs_as_script
+from server.commands.retention import retain
+from server.commands.serving import serve
+from server.errors import OperatorError, RecordDamaged, StoreUnavailable
+
+
+class _ServeByDefault(TyperGroup):
+    """Runs `serve` when no command is named: `python -m server --config CONFIG.toml`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Insert the default command."""
+        own_options = {
+            name for parameter in self.get_params(ctx) for name in (*parameter.opts, *parameter.secondary_opts)
+        }
+        if not args or args[0] not in {*self.commands, *own_options}:
+            args = ["serve", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=_ServeByDefault,
+    # Completion is registered under the name of the program: as `python -m server` that would be `python`.
+    add_completion=runs_as_script(),
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Serve credit scores and churn predictions, and maintain their database. Without a command: serve.",
+)
+app.command(epilog="Example: GROUNDS_PORT=0 python -m server serve --config CONFIG.toml")(serve)
+app.command(epilog="Example: python -m server load files/credit.features.parquet files/churn.run.parquet")(load)
+app.command(epilog="Example: python -m server activate 4c7ab9fd86a1 --market TW")(activate)
+app.command(epilog="Example: python -m server doctor --config CONFIG.toml")(doctor)
+app.command(epilog="Example: python -m server public-key > grounds.pub")(public_key)
+app.command(epilog="Example: python -m server erase TW 188 --reason 'request 2026-114' --apply")(erase)
+app.command(epilog="Example: python -m server hold TW 188 --reason 'lawsuit 7 O 42/26'")(hold)
+app.command(epilog="Example: python -m server release 019adf31 --reason 'settled'")(release)
+app.command(epilog="Example: python -m server retain --apply")(retain)
+
+
+def main() -> int:
+    """Run a command; print an error that the operator can fix as one message on stderr, with exit status 1."""
+    try:
+        app()
+    except (OperatorError, ModelError, RecordError, RecordDamaged, StoreUnavailable) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    return 0

@@ -1,0 +1,78 @@
+"""`erase`, `hold` and `release`: commands about one customer's data. `erase` changes nothing without --apply."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from server.commands.options import Apply, Config, Reason, command_line, current_time, open_record_log
+from server.config import read_settings
+
+if TYPE_CHECKING:  # a command imports what it needs when it runs
+    from server.maintenance.erasure import ErasurePlan
+
+_RELEASE_REASON = "hold no longer required"  # the reason in the command that `hold` prints
+
+Market = Annotated[str, typer.Argument(metavar="MARKET", help="Country: two capital letters.")]
+Customers = Annotated[list[str], typer.Argument(metavar="CUSTOMER...", help="The customers' numbers.")]
+CustomerId = Annotated[str, typer.Argument(metavar="CUSTOMER", help="The customer's number.")]
+HoldId = Annotated[
+    str,
+    typer.Argument(metavar="HOLD_ID", help="As `hold` printed it, or an unambiguous prefix of 8 or more characters."),
+]
+Unknown = Annotated[bool, typer.Option("--unknown", help="Accept a customer without any data.")]
+
+
+def erase(market: Market, customers: Customers, reason: Reason, apply: Apply = False, config: Config = None) -> None:
+    """Erase customers: destroy their keys, delete their features and run rows, and record the erasure. Irreversible."""
+    from server.maintenance.erasure import check_customer, erase_customers, preview_erasure
+
+    settings = read_settings(config)
+    keys = [check_customer(market, customer) for customer in customers]
+    with open_record_log(settings) as log:
+        if not apply:
+            for key in keys:
+                typer.echo(f"{' '.join(key)}: {_plan_text(preview_erasure(log, key, reason), applied=False)}")
+            typer.echo("nothing was changed; to erase, add --apply")
+            return
+        for key, plan in erase_customers(log, keys, reason, current_time, settings.churn_token_days):
+            typer.echo(f"{' '.join(key)}: {_plan_text(plan, applied=True)}")
+    days = 2 * settings.churn_token_days
+    typer.echo(
+        "the erased data are deleted and the database files rewritten. The number of a customer who was in a run stays for "
+        f"{days:g} days, so that copies of the run can be updated. Delete backups and loaded files yourself."
+    )
+
+
+def hold(market: Market, customer: CustomerId, reason: Reason, unknown: Unknown = False, config: Config = None) -> None:
+    """Place a legal hold: until it is released, nothing recorded about the customer is erased or removed."""
+    from server.maintenance.erasure import check_customer
+    from server.maintenance.holds import hold_customer
+
+    key = check_customer(market, customer)
+    with open_record_log(read_settings(config)) as log:
+        hold_id, plan = hold_customer(log, key, reason, current_time(), allow_unknown=unknown)
+    typer.echo(
+        f"{market} {customer}: hold {hold_id} covers {plan.records:,} records, {plan.feature_rows:,} feature rows and "
+        f"{len(plan.run_rows):,} run rows\n"
+        f"to release it: {command_line('release', hold_id, '--reason', _RELEASE_REASON, config=config)}"
+    )
+
+
+def release(hold_id: HoldId, reason: Reason, config: Config = None) -> None:
+    """Release a legal hold. Other holds on the same customer remain."""
+    from server.maintenance.holds import release_by_id
+
+    with open_record_log(read_settings(config)) as log:
+        released = release_by_id(log, hold_id, reason, current_time())
+    typer.echo(f"hold {released}: released")
+
+
+def _plan_text(plan: "ErasurePlan", *, applied: bool) -> str:
+    """Return a sentence about what an erasure removes."""
+    if not plan.is_new:
+        return "erased earlier; " + ("erasure completed again" if applied else "--apply would complete it again")
+    verb = "erased" if applied else "would erase"
+    return (
+        f"{verb} {len(plan.present_keys):,} key(s) that decrypt {plan.records:,} records, "
+        f"{plan.feature_rows:,} feature rows, {len(plan.run_rows):,} run rows"
+    )

@@ -1,0 +1,34 @@
+"""`load`: bring feature and run files into the database."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from server.commands.options import Config, current_time, open_database
+from server.config import read_settings
+
+
+def load(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Feature and run files.")],
+    config: Config = None,
+) -> None:
+    """Load feature and run files. A file is checked completely before any of it becomes visible; rerun after a kill."""
+    from server.load.files import load_file  # imports pyarrow, which the serving process does not need
+    from server.stores.record_log.opening import KeyLocations
+    from server.stores.runs.loading import RunRetention
+
+    settings = read_settings(config)
+    with open_database(settings) as database:
+        for path in files:
+            result = load_file(
+                database,
+                path,
+                current_time(),
+                KeyLocations.from_settings(settings),
+                RunRetention.from_settings(settings),
+            )
+            erased = f", {result.erased:,} skipped: customer erased" if result.erased else ""
+            typer.echo(
+                f"{path}: {result.family} {result.kind}: {result.added:,} added, {result.known:,} already loaded{erased}"
+            )

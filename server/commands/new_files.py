@@ -1,0 +1,87 @@
+"""Detects files that a command is about to create although the operator may expect them to exist.
+
+A start in the wrong folder, or a misspelt path, would otherwise silently begin an empty database with new keys. Only files
+can be checked: a misspelt PostgreSQL database does not exist and refuses the connection.
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from server.config import Settings
+
+_LOG = structlog.get_logger()
+_SQLITE = "sqlite:///"
+
+
+@dataclass(frozen=True, slots=True)
+class AbsentFile:
+    """A file that the server creates when it is absent.
+
+    Attributes:
+        setting: The setting that names it.
+        kind: What it is, such as "database".
+        path: Absolute.
+    """
+
+    setting: str
+    kind: str
+    path: Path
+
+
+def absent_files(settings: Settings) -> list[AbsentFile]:
+    """Return the database and key files that do not exist yet: one `stat` each."""
+    files = [
+        ("database", "database", _sqlite_path(settings.database)),
+        ("keys", "database of customers' keys", _sqlite_path(settings.keys)),
+        ("master_key", "master key", settings.master_key),
+        ("signing_key", "signing key", settings.signing_key),
+    ]
+    return [
+        AbsentFile(setting, kind, path.absolute())
+        for setting, kind, path in files
+        if path is not None and not path.exists()
+    ]
+
+
+def report_created(absent: list[AbsentFile]) -> None:
+    """Write a line on stderr for each file that was absent and now exists."""
+    for file in absent:
+        if file.path.exists():
+            sys.stderr.write(
+                f"created a new {file.kind} at {file.path}; if you expected an existing one, check `{file.setting}`\n"
+            )
+
+
+def warn_missing_bundles(settings: Settings) -> None:
+    """Write a line on stderr if the bundles folder does not exist."""
+    if not settings.bundles.is_dir():
+        sys.stderr.write(f"the bundles folder {settings.bundles.absolute()} does not exist; check `bundles`\n")
+
+
+def log_new_files(settings: Settings) -> None:
+    """Log a warning for each file that the server is about to create, and for a missing bundles folder."""
+    for file in absent_files(settings):
+        _LOG.warning(
+            f"creating a new {file.kind}",
+            path=str(file.path),
+            setting=file.setting,
+            hint="if you expected an existing one, stop the server and check the setting",
+        )
+    if not settings.bundles.is_dir():
+        _LOG.warning(
+            "bundles folder missing",
+            path=str(settings.bundles.absolute()),
+            setting="bundles",
+            hint="no model can be served until it exists",
+        )
+
+
+def _sqlite_path(url: str) -> Path | None:
+    """Return the file of a SQLite URL; None for PostgreSQL and for a database in memory."""
+    if not url.startswith(_SQLITE):
+        return None
+    name = url.removeprefix(_SQLITE).partition("?")[0]
+    return None if name in {"", ":memory:"} or name.startswith("file:") else Path(name)

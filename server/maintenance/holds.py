@@ -1,0 +1,84 @@
+"""Places and releases legal holds: ids by prefix, and reasons that must not name the customer."""
+
+import datetime as dt
+import re
+
+from sqlalchemy import select
+
+from server.errors import ErasureRefused
+from server.maintenance.erasure import CustomerKey, ErasurePlan, check_reason, read_plan
+from server.stores.record_log.holds import LEGAL_HOLD, place_hold, read_hold_subject, release_hold
+from server.stores.record_log.log import RecordLog
+from server.stores.tables import RECORDS
+
+_PREFIX_CHARACTERS_MIN = 8
+_ID_RULE = (
+    f"a hold id is named by the whole id or by an unambiguous prefix of {_PREFIX_CHARACTERS_MIN} or more characters"
+)
+_ID_CHARACTERS = re.compile(r"[0-9a-f-]+")
+_WORD = re.compile(r"[^\s,;:()'\"]*[^\s,;:()'\".]")  # without the punctuation that ends or quotes a word
+
+
+def hold_customer(
+    log: RecordLog, customer: CustomerKey, reason: str, at: dt.datetime, *, allow_unknown: bool
+) -> tuple[str, ErasurePlan]:
+    """Place a hold on a customer.
+
+    Args:
+        log: The record log.
+        customer: (market, customer_id).
+        reason: Recorded for the life of the log.
+        at: The time of the record.
+        allow_unknown: Accept a customer without any data, whose future records the hold then covers.
+
+    Returns:
+        The hold id, and the data that the hold covers now.
+
+    Raises:
+        ErasureRefused: The reason cannot be recorded, or the customer has no data and `allow_unknown` is false.
+    """
+    check_reason(reason, customer)
+    with log.database.reading() as connection:
+        plan = read_plan(connection, log, customer)
+    if not (plan.is_new or plan.erased_before or allow_unknown):
+        raise ErasureRefused(
+            f"{' '.join(customer)}: no data of this customer; check the market and the number, "
+            "or add --unknown to hold what will be recorded in future"
+        )
+    return place_hold(log, *customer, reason, at), plan
+
+
+def release_by_id(log: RecordLog, name: str, reason: str, at: dt.datetime) -> str:
+    """Release the hold with this id or id prefix, and return its id.
+
+    Raises:
+        ErasureRefused: The id matches no hold or several, the hold was released earlier, or the reason is not acceptable.
+    """
+    hold_id = find_hold_id(log, name)
+    market, tag = read_hold_subject(log, hold_id)
+    # A hold stores the customer as a keyed tag only, so the number itself cannot be compared with the reason.
+    # A word whose tag equals the hold's tag is the number.
+    numbers = [word for word in (reason, *_WORD.findall(reason)) if log.customer_tag(market, word) == tag]
+    check_reason(reason, (market, numbers[0]) if numbers else None)
+    release_hold(log, hold_id, reason, at)
+    return hold_id
+
+
+def find_hold_id(log: RecordLog, name: str) -> str:
+    """Return the id of the one hold whose id starts with `name`, released or not.
+
+    Raises:
+        ErasureRefused: `name` is too short, or matches no hold or several.
+    """
+    prefix = name.lower()
+    if len(prefix) < _PREFIX_CHARACTERS_MIN or not _ID_CHARACTERS.fullmatch(prefix):
+        raise ErasureRefused(f"{name!r} is not a hold id: {_ID_RULE}")
+    condition = RECORDS.c.kind == LEGAL_HOLD, RECORDS.c.record_id.startswith(prefix)
+    with log.database.reading() as connection:
+        ids = connection.execute(select(RECORDS.c.record_id).where(*condition).limit(2)).scalars().all()
+    if len(ids) != 1:
+        count = "no hold" if not ids else "more than one hold"
+        raise ErasureRefused(
+            f"{name!r} matches {count}: {_ID_RULE}; `hold` printed the id, and an erasure that a hold forbids prints it again"
+        )
+    return str(ids[0])
