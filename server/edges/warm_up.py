@@ -21,6 +21,7 @@ from server.stores.features import FeatureStore
 from server.stores.record_log.entries import EPOCH, LogEntry, Record, new_record_id
 from server.stores.record_log.log import RecordLog
 from server.stores.record_log.proofs import ProofReader
+from server.stores.record_log.record_reader import RecordReader, find_request_rows
 from server.stores.record_log.tiles import TreeHashReader
 
 _NO_NAME = ""  # a market, a customer and a request that there are not
@@ -49,12 +50,13 @@ def warm_up(log: RecordLog, features: FeatureStore, schemas: Iterable[Schema]) -
     with contextlib.suppress(_RollBack), log.database.writing() as connection:
         (kept,), _ = log.append_within(connection, [entry])
         assert isinstance(kept, Record), "the name is new"
-        log.find_request_rows(connection, {(LOCAL_CALLER, _NO_NAME)})
-        then = Snapshot(log.database, connection)
-        assert then.of(log).find_stored(entry.record_id), "it was just appended"
+        find_request_rows(connection, {(LOCAL_CALLER, _NO_NAME)})
+        then = Snapshot(connection)
+        records = RecordReader(then, log.key_store)
+        assert records.find_stored(entry.record_id), "it was just appended"
         newest_inclusion(ProofReader(then), entry.record_id)  # with a stock of hashes of its own: these are undone
         TreeHashReader(connection)([Node(0, kept.index)])  # of a log that was empty the proof asks for nothing
-        events_after(then.of(log), kept)
+        events_after(records, kept)
         raise _RollBack
 
 

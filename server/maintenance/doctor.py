@@ -22,7 +22,7 @@ from server.errors import LogRefused, ServerError, StoreUnavailable
 from server.maintenance.erasure import find_erasure_problems
 from server.stores.catalog.artifacts import missing_artifacts
 from server.stores.catalog.bundle_cache import BundleCache
-from server.stores.database import Database
+from server.stores.database import Database, Snapshot
 from server.stores.record_log.entries import split_hashes
 from server.stores.record_log.header_index import check_chunks
 from server.stores.record_log.leaf_tiles import leaf_tile_problems
@@ -108,13 +108,13 @@ def read_verifier_key(settings: Settings) -> VerifierKey:
     return read_signing_key(settings.signing_key, settings.log_origin).verifier()
 
 
-def _check_snapshot(database: Database, verifier: VerifierKey, anchors: list[str]) -> tuple[bool, list[str]]:
+def _check_snapshot(snapshot: Snapshot, verifier: VerifierKey, anchors: list[str]) -> tuple[bool, list[str]]:
     """Check the database as of one moment."""
-    proofs = ProofReader(database)
+    proofs = ProofReader(snapshot)
     head, count = proofs.read_head_and_count()
     if type(head.size) is not int:  # SQLite stores any type in any column
         return False, ["the head of the record log: its size is not an integer"]
-    with database.reading() as connection:
+    with snapshot.reading() as connection:
         stored = [row.note for row in connection.execute(select(CHECKPOINTS).order_by(CHECKPOINTS.c.size))]
         retention_records = tuple(read_retention_proofs(connection, _ALL_INDEXES, head.size))
         hash_problems = [*leaf_tile_problems(connection, head.size), *tile_problems(connection, head.size)]

@@ -25,7 +25,7 @@ from server.stores.record_log.entries import LogEntry, new_record_id
 from server.stores.record_log.erased_customers import ERASURE
 from server.stores.record_log.holds import OPERATOR, Hold, append_entry, read_active_holds
 from server.stores.record_log.log import RecordLog
-from server.stores.record_log.related_records import read_related_headers
+from server.stores.record_log.record_reader import read_related_headers
 from server.stores.runs.erasure import delete_expired_tombstones, erase_predictions
 from server.stores.runs.loading import delete_unfinished_runs, lock_loading
 from server.stores.runs.records import RowDigest, read_customer_rows

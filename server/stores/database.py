@@ -6,10 +6,9 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from copy import copy
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import alembic.command
 import alembic.config
@@ -94,11 +93,11 @@ class Database:
 
     @contextmanager
     def snapshot(self) -> Iterator["Snapshot"]:
-        """Give the database as it is at the first read, whatever others write meanwhile: to read only, for one thread."""
+        """Yield the database as of the first read, unaffected by later commits; read only, for one thread."""
         with self.reading() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execution_options(isolation_level="REPEATABLE READ")
-            yield Snapshot(self, connection)
+            yield Snapshot(connection)
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -132,32 +131,23 @@ class Database:
         self.engine.dispose()
 
 
-class Reader(Protocol):
-    """Reads a database."""
+class ConnectionSource(Protocol):
+    """Provides connections to read with: a Database, or a Snapshot of one."""
 
-    database: Database
-
-
-AnyReader = TypeVar("AnyReader", bound=Reader)
+    def reading(self, *, once: bool = False) -> AbstractContextManager[Connection]:
+        """Yield a connection; see Database.reading."""
 
 
-class Snapshot(Database):
-    """The database at one moment. Every read is in one transaction."""
+class Snapshot:
+    """One open transaction. Readers that get it instead of a Database all see the same moment."""
 
-    def __init__(self, database: Database, connection: Connection) -> None:
-        self.engine, self.migrations, self.connections = database.engine, database.migrations, 1
-        self.connection = connection
-
-    def of(self, reader: AnyReader) -> AnyReader:
-        """Give what reads the database, reading this moment of it."""
-        same = copy(reader)
-        same.database = self
-        return same
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
 
     @contextmanager
-    def reading(self, *, once: bool = False) -> Iterator[Connection]:  # noqa: ARG002 - all of it is of one moment
-        """Give the one connection."""
-        yield self.connection
+    def reading(self, *, once: bool = False) -> Iterator[Connection]:  # noqa: ARG002 - every read is part of the one transaction
+        """Yield the one connection, which stays open."""
+        yield self._connection
 
 
 def unavailable(error: SQLAlchemyError) -> StoreUnavailable:

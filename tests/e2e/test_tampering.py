@@ -173,7 +173,7 @@ def cut(connection: Connection, serving: Serving, size: int) -> None:
     frontier = Frontier()
     for row in connection.execute(select(RECORDS).order_by(RECORDS_BY_PLACE)):
         frontier, _ = frontier.append(split_hashes(row.nodes)[0])
-    note = sign_checkpoint(Checkpoint(log.signing_key.name, size, frontier.root()), log.signing_key)
+    note = sign_checkpoint(Checkpoint(log._signing_key.name, size, frontier.root()), log._signing_key)
     connection.execute(update(LOG_HEAD).values(size=size, peaks=b"".join(frontier.peaks), checkpoint=note))
 
 

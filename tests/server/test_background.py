@@ -72,7 +72,7 @@ class FragileChunker(HeaderIndexer):
 
     bug: Planted
 
-    async def make(self) -> None:
+    async def build_missing_chunks(self) -> None:
         """Make them, or fail."""
         self.bug.step()
         await super().build_missing_chunks()
@@ -115,7 +115,7 @@ class Fragile(Application):
     def open_log(self) -> RecordLog:
         """Open the log, with its bug."""
         whole = super()._open_log()
-        log = FragileLog(whole.database, whole.key_store, whole.signing_key, whole.tags_key)
+        log = FragileLog(whole.database, whole.key_store, whole._signing_key, whole.tags_key)
         log.bug, log.free = self.probe, self.free
         return log
 

@@ -16,8 +16,10 @@ from server.edges.thread_pool import StoreThreads
 from server.errors import RecordDamaged
 from server.registry.model_registry import ModelRegistry
 from server.stores.catalog.policies import PolicyStore
+from server.stores.database import Snapshot
 from server.stores.record_log.log import RecordLog
 from server.stores.record_log.proofs import InclusionHashes, ProofReader, inclusion_from_hashes
+from server.stores.record_log.record_reader import RecordReader
 
 
 class DecisionEvidenceReader:
@@ -49,13 +51,13 @@ class DecisionEvidenceReader:
         """Read the decision and what came after it, of one moment; nobody has seen any of it yet."""
         frontier = self.log.last_frontier  # of a moment before
         with self.log.database.snapshot() as then:
-            log, proofs = then.of(self.log), then.of(self.proofs)
-            found = find_decision(log, proofs, decision_id)
+            records, proofs = RecordReader(then, self.log.key_store), ProofReader(then, self.proofs.cache)
+            found = find_decision(records, decision_id)
             if found.damage:
                 raise RecordDamaged(found.damage, decision_id=decision_id)
             assert found.stored is not None, "what is not damaged was read"
-            evidence = self.evidence(decision_id, found, log)
-            self.add_policy(evidence, then.of(self.policies))
+            evidence = self.evidence(decision_id, found, records)
+            self.add_policy(evidence, then)
             return evidence, found.stored, proofs.read_inclusion_hashes(found.stored.index, frontier)
 
     def proof_now(self, stored: StoredRecord, branch: InclusionHashes) -> pb.GetInclusionProofResponse | None:
@@ -66,17 +68,17 @@ class DecisionEvidenceReader:
             return None
         return inclusion_message(stored, frontier.size, hashes, self.log.sign_checkpoint(frontier))
 
-    def evidence(self, decision_id: str, found: DecisionLookup, log: RecordLog) -> pb.Evidence:
+    def evidence(self, decision_id: str, found: DecisionLookup, records: RecordReader) -> pb.Evidence:
         """Put together what is read before the reading is recorded."""
         evidence = pb.Evidence(
             decision_id=decision_id,
             body_state=evidence_pb2.BODY_STATE_ERASED,
-            verifier_key=log.verifier.text(),
+            verifier_key=self.log.verifier.text(),
         )
         body = found.body
         if body is None or found.kept is None:
             return evidence
-        overrides, outcomes = events_after(log, found.kept)
+        overrides, outcomes = events_after(records, found.kept)
         evidence.overrides.extend(overrides)
         evidence.outcomes.extend(outcomes)
         evidence.body_state = evidence_pb2.BODY_STATE_READABLE
@@ -87,11 +89,11 @@ class DecisionEvidenceReader:
             evidence.bundle.CopyFrom(bundle)
         return evidence
 
-    def add_policy(self, evidence: pb.Evidence, policies: PolicyStore) -> None:
+    def add_policy(self, evidence: pb.Evidence, then: Snapshot) -> None:
         """Add the policy that decided; one that was not kept, or not kept well, stays absent."""
         body = evidence.record
         try:
-            content = policies.find(body.policy_sha256) if body.policy_sha256 else None
+            content = self.policies.find(body.policy_sha256, then) if body.policy_sha256 else None
         except RecordDamaged:
             return
         if content is not None:

@@ -8,8 +8,7 @@ from grounds_record.header import parse_header
 from server.errors import DecisionUnknown, RecordDamaged, RecordRemoved
 from server.stores.record_log.decision_index import CREDIT_DECISION
 from server.stores.record_log.entries import Record
-from server.stores.record_log.log import RecordLog
-from server.stores.record_log.proofs import ProofReader
+from server.stores.record_log.record_reader import RecordReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +28,16 @@ class DecisionLookup:
     stored: StoredRecord | None = None
 
 
-def find_decision(log: RecordLog, proofs: ProofReader, decision_id: str) -> DecisionLookup:
+def find_decision(records: RecordReader, decision_id: str) -> DecisionLookup:
     """Find a decision.
 
     Raises:
         DecisionUnknown: There is no such decision.
     """
     try:
-        found = log.find_stored(decision_id)
+        found = records.find_stored(decision_id)
     except RecordRemoved as error:
-        stored = proofs.read_record(decision_id)
+        stored = records.read_stored(decision_id)
         if parse_header(stored.header).kind != CREDIT_DECISION:
             raise unknown(decision_id) from error
         return DecisionLookup(None, stored=stored)

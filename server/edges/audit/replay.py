@@ -43,7 +43,7 @@ class DecisionReplayer:
         """Give the verdicts, once the reading is durable."""
         decision_id = request.decision_id.lower()
         modes = tuple(request.modes) or STANDARD_MODES
-        found = await self.threads.run(find_decision, self.log, self.proofs, decision_id)
+        found = await self.threads.run(find_decision, self.log.reader, decision_id)
         other = await self.threads.run(self.past.shelf.open_model, request.bundle_id) if request.bundle_id else None
         reading = await self.readings.record(
             Reading(decision_id, "ReplayDecision", request.purpose, modes, request.bundle_id)

@@ -20,7 +20,7 @@ from server.stores.record_log.concurrency import count_records
 from server.stores.record_log.decision_index import CREDIT_DECISION
 from server.stores.record_log.entries import LogEntry, Precondition, PreconditionFailed, Record, new_record_id
 from server.stores.record_log.log import RecordLog
-from server.stores.record_log.related_records import read_related_records
+from server.stores.record_log.record_reader import RecordReader
 
 CREDIT_OVERRIDE, CREDIT_OUTCOME = "CREDIT_OVERRIDE", "CREDIT_OUTCOME"
 EVENTS = (CREDIT_OVERRIDE, CREDIT_OUTCOME)
@@ -116,39 +116,39 @@ class DecisionEvents:
     def asking(self, decision_id: str, at: dt.datetime) -> DecisionState:
         """Read the decision and what came after it, of one moment."""
         with self.log.database.snapshot() as then:
-            log = then.of(self.log)
-            kept = decision_of(log, decision_id)
+            records = RecordReader(then, self.log.key_store)
+            kept = decision_of(records, decision_id)
             tag, label = kept.header.customer_tag, (ABOUT, kept.header.record_id)
             with then.reading() as connection:
                 known = Precondition(tag, EVENTS, label, count_records(connection, tag, EVENTS, label))
             return DecisionState(
-                decision_from_record(kept.body), kept, *events_after(log, kept), new_record_id(at), at, known
+                decision_from_record(kept.body), kept, *events_after(records, kept), new_record_id(at), at, known
             )
 
     def read(self, decision_id: str) -> tuple[Record, tuple[pb.Override, ...], tuple[pb.Outcome, ...]]:
         """Give a decision and what came after it, of one moment; raises as decision_of."""
         with self.log.database.snapshot() as then:
-            log = then.of(self.log)
-            kept = decision_of(log, decision_id)
-            return kept, *events_after(log, kept)
+            records = RecordReader(then, self.log.key_store)
+            kept = decision_of(records, decision_id)
+            return kept, *events_after(records, kept)
 
 
-def decision_of(log: RecordLog, decision_id: str) -> Record:
+def decision_of(records: RecordReader, decision_id: str) -> Record:
     """Read a decision.
 
     Raises:
         DecisionUnknown: There is none of this name.
-        RecordRemoved, RecordDamaged: See RecordLog.find_by_id.
+        RecordRemoved, RecordDamaged: See RecordReader.find_by_id.
     """
-    kept = log.find_by_id(decision_id)
+    kept = records.find_by_id(decision_id)
     if kept is None or kept.header.kind != CREDIT_DECISION:
         raise DecisionUnknown("there is no such decision", decision_id=decision_id)
     return kept
 
 
-def events_after(log: RecordLog, kept: Record) -> tuple[tuple[pb.Override, ...], tuple[pb.Outcome, ...]]:
+def events_after(records: RecordReader, kept: Record) -> tuple[tuple[pb.Override, ...], tuple[pb.Outcome, ...]]:
     """Read what came after a decision, in the order in which it was recorded."""
-    events = list(read_related_records(log, kept.header.customer_tag, EVENTS, {ABOUT: kept.header.record_id}))
+    events = list(records.read_related(kept.header.customer_tag, EVENTS, {ABOUT: kept.header.record_id}))
     return (
         tuple(pb.Override.FromString(answer_bytes(each)) for each in events if each.header.kind == CREDIT_OVERRIDE),
         tuple(pb.Outcome.FromString(answer_bytes(each)) for each in events if each.header.kind == CREDIT_OUTCOME),

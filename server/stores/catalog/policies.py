@@ -6,7 +6,7 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.exc import IntegrityError
 
 from server.errors import RecordDamaged
-from server.stores.database import Database
+from server.stores.database import ConnectionSource, Database
 from server.stores.tables import POLICIES
 
 OF_SHA256 = select(POLICIES.c.content).where(POLICIES.c.sha256 == bindparam("wanted"))  # made once: that takes longer
@@ -30,7 +30,7 @@ class PolicyStore:
             StoreUnavailable: It was not kept.
         """
         sha256 = hashlib.sha256(content).hexdigest()
-        if self.row(sha256) is not None:
+        if self._read(sha256, self.database) is not None:
             return
         try:
             with self.database.writing() as connection:
@@ -38,15 +38,19 @@ class PolicyStore:
         except IntegrityError:
             pass  # another process was first
 
-    def find(self, sha256: str) -> bytes | None:
-        """Give the file with this digest; None where it was not kept.
+    def find(self, sha256: str, source: ConnectionSource | None = None) -> bytes | None:
+        """Return the policy file with this digest; None if it was never saved.
+
+        Args:
+            sha256: Digest of the file, hexadecimal.
+            source: Where to read; the database itself if None.
 
         Raises:
             RecordDamaged: It is not what was kept.
         """
         if sha256 in self.read:
             return self.read[sha256]
-        content = self.row(sha256)
+        content = self._read(sha256, source or self.database)
         if content is None:
             return None
         if hashlib.sha256(content).hexdigest() != sha256:
@@ -54,8 +58,8 @@ class PolicyStore:
         self.read[sha256] = content
         return content
 
-    def row(self, sha256: str) -> bytes | None:
-        """Read it as it is."""
-        with self.database.reading() as connection:
+    def _read(self, sha256: str, source: ConnectionSource) -> bytes | None:
+        """Read a file without checking it."""
+        with source.reading() as connection:
             found = connection.execute(OF_SHA256, {"wanted": sha256}).scalar()
         return None if found is None else bytes(found)

@@ -10,7 +10,7 @@ from grounds_record.header import Header
 from server.errors import ErasureRefused
 from server.stores.record_log.entries import EPOCH, MICROSECOND, LogEntry, new_record_id
 from server.stores.record_log.log import RecordLog
-from server.stores.record_log.related_records import header_from_row, read_related_headers
+from server.stores.record_log.record_reader import header_from_row, read_related_headers
 from server.stores.tables import RECORDS
 
 LEGAL_HOLD, RELEASE = "LEGAL_HOLD", "LEGAL_HOLD_RELEASE"

@@ -1,28 +1,27 @@
-"""The log: appends records in one transaction each batch, and reads them back.
+"""The record log: appends sealed records to the database, each batch in one transaction.
 
-    lock the head -> duplicates out -> keys durable -> seal -> grow the tree -> rows, head and signed checkpoint -> commit
+    lock the head -> find duplicates -> check preconditions -> make keys durable -> seal -> extend the tree
+    -> write rows, tiles, head and signed checkpoint -> commit
 
-What `append` returns is committed, with an fsync. What it raises for was not answered, whether or not it was committed: who
-asks again with the same request_id gets what is there.
+A record that `append` returns is committed and fsynced. If `append` raises, no caller of the batch was answered, whether or
+not the batch was committed: a retry with the same request_id gets the record that is in the log, if there is one.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection, Row, bindparam, select, update
+from sqlalchemy import Connection, bindparam, select, update
 from sqlalchemy.exc import IntegrityError
 
 from grounds_record.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from grounds_record.customer_keys import content_tag, customer_tag
 from grounds_record.errors import RecordError
-from grounds_record.export import StoredRecord
-from grounds_record.header import Header, parse_header
-from grounds_record.header_columns import mismatched_columns
+from grounds_record.header import Header
 from grounds_record.merkle import Frontier
 from grounds_record.note import SigningKey
-from grounds_record.sealed_record import SealedRecord, open_record, seal_record
-from server.errors import RecordRemoved, ServerError, StoreUnavailable
+from grounds_record.sealed_record import SealedRecord, seal_record
+from server.errors import ServerError, StoreUnavailable
 from server.stores.database import Database
 from server.stores.record_log.concurrency import check_preconditions
 from server.stores.record_log.customer_keys import LOG_OWNER, KeyStore, WrappedKey
@@ -33,99 +32,110 @@ from server.stores.record_log.entries import (
     LogEntry,
     Record,
     RequestKey,
-    record_damaged,
     record_row,
     request_id_reused,
     split_hashes,
-    stored_record,
 )
+from server.stores.record_log.record_reader import RecordReader, find_request_rows
 from server.stores.record_log.tiles import write_tiles
 from server.stores.tables import LOG_HEAD, RECORDS
 
-EVENTS = structlog.get_logger()
 HEAD_NAME = "log"
-# Made once: to put a statement together takes longer than to run it.
-LOCK_HEAD = select(LOG_HEAD).where(LOG_HEAD.c.name == HEAD_NAME).with_for_update()
-MOVE_HEAD = (
+_EVENTS = structlog.get_logger()
+# Built once: building a statement takes longer than running it.
+_LOCK_HEAD = select(LOG_HEAD).where(LOG_HEAD.c.name == HEAD_NAME).with_for_update()
+_UPDATE_HEAD = (
     update(LOG_HEAD)
     .where(LOG_HEAD.c.name == HEAD_NAME)
     .values({name: bindparam(f"new_{name}") for name in ("size", "peaks", "checkpoint")})
 )
-SELECT_BY_ID = select(RECORDS).where(RECORDS.c.record_id == bindparam("wanted"))
-OF_REQUESTS = select(RECORDS).where(
-    RECORDS.c.caller == bindparam("asked_by"), RECORDS.c.request_id.in_(bindparam("wanted", expanding=True))
-)
-INSERT = RECORDS.insert()
+_INSERT = RECORDS.insert()
 
 
 class RecordLog:
-    """The one log of a database. Its methods may be called from any thread.
+    """The record log of a database. Its methods may be called from any thread.
 
     Attributes:
-        signing_key: Signs a checkpoint in every transaction that appends.
-        known: The frontier that this process last left or saw.
+        database: Has the records, the tiles and the head.
+        key_store: Has the customers' keys and the log's own.
+        tags_key: Derives customer tags and the salts of scoring runs.
+        verifier: The public half of the signing key.
+        last_frontier: The frontier after the last append of this process.
+        reader: Reads what is committed.
     """
 
-    def __init__(self, database: Database, keys: KeyStore, signing_key: SigningKey, tags_key: bytes) -> None:
-        self.database, self.key_store = database, keys
-        self.signing_key, self.tags_key = signing_key, tags_key
+    def __init__(self, database: Database, key_store: KeyStore, signing_key: SigningKey, tags_key: bytes) -> None:
+        self.database, self.key_store = database, key_store
+        self._signing_key, self.tags_key = signing_key, tags_key
         self.verifier = signing_key.verifier()
         self.last_frontier = Frontier()
+        self.reader = RecordReader(database, key_store)
 
     def append(self, entries: Sequence[LogEntry]) -> list[AppendResult]:
-        """Append what is new, durably, and say for each entry what counts.
+        """Append entries durably.
 
         Returns:
             For each entry the record that is in the log: its own, or the one that the same request got earlier. Or
-            RequestIdReused, RecordRemoved, RecordDamaged or PreconditionFailed, which are about this entry alone.
+            RequestIdReused, RecordRemoved, RecordDamaged or PreconditionFailed, which concern this entry alone.
 
         Raises:
-            StoreUnavailable: Nothing of this batch may be answered.
+            StoreUnavailable: No entry of this batch may be answered.
         """
         try:
             with self.database.writing() as connection:
-                outcomes, after = self.append_within(connection, entries)
+                results, frontier = self.append_within(connection, entries)
         except IntegrityError as error:
-            EVENTS.error("log damaged", problem="a record stands where the head says that there is none")
+            # The head is locked, so no other writer took the index: the head does not fit the records.
+            _EVENTS.error("log damaged", problem="a record stands where the head says that there is none")
             raise StoreUnavailable("the log is not as it was left; nothing was decided") from error
-        self.last_frontier = after
-        return outcomes
+        self.last_frontier = frontier
+        return results
 
     def append_within(self, connection: Connection, entries: Sequence[LogEntry]) -> tuple[list[AppendResult], Frontier]:
-        """Append as part of a transaction, so that what else it changes and its records are there together, or neither.
+        """Append as part of a transaction, so that its other changes and its records are committed together.
 
-        Nothing is durable before the transaction is committed; until then no other record is appended.
+        The head stays locked until the transaction ends; until then no other record is appended.
+
+        Args:
+            connection: Of a transaction from `Database.writing`.
+            entries: To append, in this order.
 
         Returns:
-            The outcomes as of `append`, and the tree as it will be.
+            The results as of `append`, and the frontier that the log will have.
         """
+        # The head first: every writer locks it before anything else, so writers queue and never deadlock.
         before = self.lock_head(connection)
-        outcomes, fresh = self._find_duplicates(connection, entries)
-        after, rows = self._seal_entries(
-            before, entries, check_preconditions(connection, entries, fresh, outcomes), outcomes
-        )
+        results, new = self._find_duplicates(connection, entries)
+        allowed = check_preconditions(connection, entries, new, results)
+        after, rows = self._seal_entries(before, entries, allowed, results)
         if rows:
-            connection.execute(INSERT, rows)
-            write_tiles(connection, before.size, after.size)
-            self.write_head(connection, after)
-        return [outcome for outcome in outcomes if outcome is not None], after
+            connection.execute(_INSERT, rows)
+            write_tiles(connection, before.size, after.size)  # reads the hashes of the rows that were just inserted
+            self._write_head(connection, after)
+        return [result for result in results if result is not None], after
 
     def lock_head(self, connection: Connection) -> Frontier:
-        """Wait for every other writer, and give the tree as it is. One that nobody signed is not built upon."""
-        head = connection.execute(LOCK_HEAD).first()
+        """Lock the head against other writers until the transaction ends; return the frontier of the tree.
+
+        Raises:
+            StoreUnavailable: The head is missing, or its checkpoint does not verify: nothing is appended to it.
+        """
+        head = connection.execute(_LOCK_HEAD).first()
         problem = "its head is gone"
         if head is not None:
             frontier = Frontier(head.size, split_hashes(head.peaks))
+            # What this process signed itself needs no second verification; an Ed25519 check would cost every append.
             if frontier == self.last_frontier and frontier.size:
                 return frontier
             problem = self._head_problem(frontier, head.checkpoint)
             if not problem:
                 return frontier
-        EVENTS.error("log damaged", problem=problem)
+        _EVENTS.error("log damaged", problem=problem)
         raise StoreUnavailable("the log is not as it was left; nothing was decided")
 
     def _head_problem(self, frontier: Frontier, note: str) -> str:
-        """Say why a head is not to be believed; "" where it is."""
+        """Return what is wrong with a head; "" if it is valid."""
+        # A rollback of the file to an older, correctly signed state shows here alone.
         if frontier.size < self.last_frontier.size:
             return "it is shorter than it was"
         try:
@@ -139,60 +149,74 @@ class RecordLog:
     def _find_duplicates(
         self, connection: Connection, entries: Sequence[LogEntry]
     ) -> tuple[list[AppendResult | None], list[int]]:
-        """Give the outcomes of entries that were recorded before, and the positions of those that are new."""
+        """Return the results of entries that were appended before, None for the others, and the positions of those."""
+        # Under the head lock: a retry that races with its first attempt sees the record of that, or comes first.
         requests = {(entry.caller, entry.request_id) for entry in entries if entry.request_id}
-        earlier = self.find_request_rows(connection, requests)
+        earlier = find_request_rows(connection, requests)
         keys = self.key_store.find_by_id({row.key_id for row in earlier.values()}) if earlier else {}
-        outcomes: list[AppendResult | None] = [None] * len(entries)
-        fresh = []
+        results: list[AppendResult | None] = [None] * len(entries)
+        new = []
         for position, entry in enumerate(entries):
             row = earlier.get((entry.caller, entry.request_id))
             if row is None:
-                fresh.append(position)
+                new.append(position)
                 continue
             try:
-                outcomes[position] = self._open_duplicate(entry.request_id, entry.content, row, keys)
+                results[position] = self.reader.open_duplicate(row, keys, entry.content)
             except ServerError as error:
-                outcomes[position] = error
-        return outcomes, fresh
+                results[position] = error
+        return results, new
 
     def _seal_entries(
-        self, frontier: Frontier, entries: Sequence[LogEntry], fresh: Sequence[int], outcomes: list[AppendResult | None]
+        self, frontier: Frontier, entries: Sequence[LogEntry], new: Sequence[int], results: list[AppendResult | None]
     ) -> tuple[Frontier, list[dict[str, Any]]]:
-        """Seal what is new; gives the tree after it and the rows. Of duplicates within the batch the first counts."""
-        owners = {position: self._key_owner(entries[position]) for position in fresh}
-        keys = self.key_store.ensure(set(owners.values())) if fresh else {}
+        """Seal new entries, and set their results.
+
+        Args:
+            frontier: Of the log.
+            entries: The batch.
+            new: Positions of the entries to seal.
+            results: Of the batch; those of the new entries are set.
+
+        Returns:
+            The frontier after them, and their rows.
+        """
+        owners = {position: self._key_owner(entries[position]) for position in new}
+        # Keys are committed to their own database first. After a crash here there are unused keys, never unreadable records.
+        keys = self.key_store.ensure(set(owners.values())) if new else {}
         firsts: dict[RequestKey, int] = {}
         rows = []
-        for position in fresh:
+        for position in new:
             entry = entries[position]
             request = (entry.caller, entry.request_id)
+            # Two calls of one request can be in one batch: the first is appended, the others get its result.
             first = firsts.setdefault(request, position) if entry.request_id else position
             if first != position:
                 same = entries[first].content == entry.content
-                outcomes[position] = outcomes[first] if same else request_id_reused(entry.request_id)
+                results[position] = results[first] if same else request_id_reused(entry.request_id)
                 continue
             try:
-                header, record = self.seal(entry, owners[position], keys)
-            except (ServerError, RecordError) as error:  # this one alone cannot be recorded
-                outcomes[position] = error
+                header, sealed = self._seal(entry, owners[position], keys)
+            except (ServerError, RecordError) as error:  # this entry alone cannot be sealed; the others can
+                results[position] = error
                 continue
-            outcomes[position] = Record(frontier.size, header, entry.body)
-            place = frontier.size
-            frontier, nodes = frontier.append(record.leaf_hash())
-            rows.append(record_row(place, header, record, nodes))
+            index = frontier.size
+            results[position] = Record(index, header, entry.body)
+            # Each record stores the hashes that it completes: its leaf hash, and one for each subtree that ends with it.
+            frontier, nodes = frontier.append(sealed.leaf_hash())
+            rows.append(record_row(index, header, sealed, nodes))
         return frontier, rows
 
     def _key_owner(self, entry: LogEntry) -> str:
-        """Give whose key seals it."""
+        """Return the owner of the key that seals an entry."""
         return LOG_OWNER if entry.customer is None else self.customer_tag(*entry.customer)
 
     def customer_tag(self, market: str, customer_id: str) -> str:
-        """Give the tag by which a customer's records are found."""
+        """Return the tag by which a customer's records are found: a keyed hash, 64 hexadecimal digits."""
         return customer_tag(market, customer_id, self.tags_key).hex()
 
-    def seal(self, entry: LogEntry, owner: str, keys: Mapping[str, WrappedKey]) -> tuple[Header, SealedRecord]:
-        """Seal one entry."""
+    def _seal(self, entry: LogEntry, owner: str, keys: Mapping[str, WrappedKey]) -> tuple[Header, SealedRecord]:
+        """Seal one entry under its owner's key."""
         key = self.key_store.unwrap(keys[owner])
         header = Header(
             kind=entry.kind,
@@ -208,20 +232,21 @@ class RecordLog:
         )
         return header, seal_record(header, entry.body, key)
 
-    def write_head(self, connection: Connection, frontier: Frontier) -> None:
-        """Move the head, and sign where it is."""
+    def _write_head(self, connection: Connection, frontier: Frontier) -> None:
+        """Write the head with a checkpoint of exactly this size."""
+        # In the transaction of the records: no committed record is ever without a signature that covers it.
         peaks, note = b"".join(frontier.peaks), self.sign_checkpoint(frontier)
-        connection.execute(MOVE_HEAD, {"new_size": frontier.size, "new_peaks": peaks, "new_checkpoint": note})
+        connection.execute(_UPDATE_HEAD, {"new_size": frontier.size, "new_peaks": peaks, "new_checkpoint": note})
 
     def sign_checkpoint(self, frontier: Frontier) -> str:
-        """Sign where the log is: of the same place always the same bytes."""
-        return sign_checkpoint(Checkpoint(self.signing_key.name, frontier.size, frontier.root()), self.signing_key)
+        """Return the signed checkpoint of a frontier; Ed25519 is deterministic, so the same frontier has the same bytes."""
+        return sign_checkpoint(Checkpoint(self._signing_key.name, frontier.size, frontier.root()), self._signing_key)
 
     def probe(self) -> None:
-        """Write something that changes nothing, to know whether a record could be written.
+        """Check that a record could be written: update rows of both databases without changing them.
 
         Raises:
-            StoreUnavailable: It could not.
+            StoreUnavailable: No record could be written.
         """
         self.key_store.probe()
         with self.database.writing() as connection:
@@ -229,79 +254,13 @@ class RecordLog:
             connection.execute(update(LOG_HEAD).where(LOG_HEAD.c.name == HEAD_NAME).values(size=frontier.size))
 
     def close(self) -> None:
-        """Close the database of keys; that of the log belongs to who opened it."""
+        """Close the key database; the log's own database belongs to the caller."""
         self.key_store.database.close()
 
     def find_by_id(self, record_id: str) -> Record | None:
-        """Give a record by its name.
-
-        Raises:
-            RecordRemoved: Its ciphertext or its key is gone.
-            RecordDamaged: It is not what was written.
-        """
-        found = self.find_stored(record_id)
-        return None if found is None else found[0]
-
-    def find_stored(self, record_id: str) -> tuple[Record, StoredRecord] | None:
-        """Give a record by its name, opened and as it is stored; raises as find_by_id."""
-        with self.database.reading() as connection:
-            row = connection.execute(SELECT_BY_ID, {"wanted": record_id}).first()
-        if row is None:
-            return None
-        record = stored_record(row)
-        kept, _ = self.open_row(row, self.key_store.find_by_id({row.key_id}), record)
-        return kept, record
+        """Return a committed record; see RecordReader.find_by_id."""
+        return self.reader.find_by_id(record_id)
 
     def find_by_request(self, caller: str, request_id: str, content: bytes) -> Record | None:
-        """Give the record that this request got earlier.
-
-        Raises:
-            RequestIdReused: It had another content.
-            RecordRemoved, RecordDamaged: As find_by_id.
-        """
-        with self.database.reading() as connection:
-            row = self.find_request_rows(connection, {(caller, request_id)}).get((caller, request_id))
-        return (
-            None
-            if row is None
-            else self._open_duplicate(request_id, content, row, self.key_store.find_by_id({row.key_id}))
-        )
-
-    def find_request_rows(self, connection: Connection, requests: Collection[RequestKey]) -> dict[RequestKey, Row[Any]]:
-        """Give the rows that were written for these requests."""
-        found: dict[RequestKey, Row[Any]] = {}
-        for caller in {caller for caller, _ in requests}:
-            wanted = [request_id for name, request_id in requests if name == caller]
-            rows = connection.execute(OF_REQUESTS, {"asked_by": caller, "wanted": wanted})
-            found |= {(caller, row.request_id): row for row in rows}
-        return found
-
-    def _open_duplicate(self, request_id: str, content: bytes, row: Row[Any], keys: Mapping[str, WrappedKey]) -> Record:
-        """Give an earlier record, if it was of the same content."""
-        kept, key = self.open_row(row, keys)
-        if content_tag(content, key).hex() != kept.header.content_tag:
-            raise request_id_reused(request_id)
-        return kept
-
-    def open_row(
-        self, row: Row[Any], keys: Mapping[str, WrappedKey], read: StoredRecord | None = None
-    ) -> tuple[Record, bytes]:
-        """Open a row, whose record may have been read already; gives the key too."""
-        record = read or stored_record(row)
-        try:
-            if record.ciphertext is None or row.key_id not in keys:
-                check_columns(row, parse_header(record.header), record)
-                why = "CIPHERTEXT_REMOVED" if row.key_id in keys else "KEY_DESTROYED"
-                raise RecordRemoved("what was in this record was erased", record_id=row.record_id, why=why)
-            key = self.key_store.unwrap(keys[row.key_id])
-            header, body = open_record(SealedRecord(record.header, record.ciphertext), key)
-            check_columns(row, header, record)
-        except RecordError as error:
-            raise record_damaged(row) from error
-        return Record(record.index, header, body), key
-
-
-def check_columns(row: Row[Any], header: Header, record: StoredRecord) -> None:
-    """Refuse a row whose columns do not follow from its header."""
-    if mismatched_columns(header, record.columns or {}):
-        raise record_damaged(row)
+        """Return the committed record of an earlier request; see RecordReader.find_by_request."""
+        return self.reader.find_by_request(caller, request_id, content)

@@ -17,10 +17,11 @@ from grounds_record.merkle import (
     inclusion_nodes,
     inclusion_proof,
 )
-from server.errors import RecordDamaged, RecordUnknown, TreeSizeUnknown
-from server.stores.database import Database
+from server.errors import RecordDamaged, TreeSizeUnknown
+from server.stores.database import ConnectionSource
 from server.stores.record_log.entries import as_bytes, split_hashes, stored_record
-from server.stores.record_log.log import HEAD_NAME, SELECT_BY_ID
+from server.stores.record_log.log import HEAD_NAME
+from server.stores.record_log.record_reader import read_stored_record
 from server.stores.record_log.tiles import TreeHashCache, TreeHashReader
 from server.stores.tables import LOG_HEAD, RECORDS
 
@@ -53,14 +54,15 @@ class RangeProof:
 
 
 class ProofReader:
-    """Proves. Every method reads what is committed; its methods may be called from any thread.
+    """Reads and proves records as stored. Its methods may be called from any thread if its source's may.
 
     Attributes:
-        upper: What was read before of the tree's upper part.
+        cache: Hashes of the tree's upper part, kept in memory.
     """
 
-    def __init__(self, database: Database) -> None:
-        self.database, self.cache = database, TreeHashCache()
+    def __init__(self, source: ConnectionSource, cache: TreeHashCache | None = None) -> None:
+        """Read from a source; share a cache only between readers of committed data, not of a transaction that may roll back."""
+        self._source, self.cache = source, cache or TreeHashCache()
 
     def _tree_hashes(self, connection: Connection, head: LogHead | None = None) -> TreeHashReader:
         """Give what reads the tree's hashes; the newest head knows some of them itself."""
@@ -70,13 +72,13 @@ class ProofReader:
 
     def read_head(self) -> LogHead:
         """Give the head."""
-        with self.database.reading() as connection:
+        with self._source.reading() as connection:
             return read_head(connection)
 
     def read_head_and_count(self) -> tuple[LogHead, int]:
         """Give the head, and how many records there are, of the same moment."""
         count = select(func.count()).select_from(RECORDS).scalar_subquery()
-        with self.database.reading() as connection:
+        with self._source.reading() as connection:
             row = connection.execute(select(LOG_HEAD, count.label("count")).where(LOG_HEAD.c.name == HEAD_NAME)).one()
         return LogHead(row.size, row.checkpoint, row.verifier_key, as_bytes(row.peaks)), row._mapping["count"]  # noqa: SLF001 - SQLAlchemy's public name
 
@@ -87,7 +89,7 @@ class ProofReader:
             RecordUnknown: There is no such record.
             TreeSizeUnknown: The tree of that size does not hold it.
         """
-        with self.database.reading() as connection:
+        with self._source.reading() as connection:
             record = read_stored_record(connection, record_id)
             return record, _prove(inclusion_proof, record.index, size, self._tree_hashes(connection))
 
@@ -98,7 +100,7 @@ class ProofReader:
             RecordUnknown: There is no such record.
             RecordDamaged: It stands where the log has not come yet.
         """
-        with self.database.reading() as connection:
+        with self._source.reading() as connection:
             head, record = read_head(connection), read_stored_record(connection, record_id)
             if not 0 <= record.index < head.size:
                 raise RecordDamaged(
@@ -106,32 +108,23 @@ class ProofReader:
                 )
             return head, record, _prove(inclusion_proof, record.index, head.size, self._tree_hashes(connection, head))
 
-    def read_record(self, record_id: str) -> StoredRecord:
-        """Give a record as it is stored.
-
-        Raises:
-            RecordUnknown: There is no such record.
-        """
-        with self.database.reading() as connection:
-            return read_stored_record(connection, record_id)
-
     def read_inclusion_hashes(self, index: int, frontier: Frontier) -> InclusionHashes:
         """Read what proves a record in a tree; of complete subtrees, so that every later tree has them too."""
         if index >= frontier.size:
             return {}
-        with self.database.reading() as connection:
+        with self._source.reading() as connection:
             return TreeHashReader(connection, self.cache, peaks_of(frontier))(inclusion_nodes(index, frontier.size))
 
     def prove_consistency(self, old: int, new: int) -> Hashes:
         """Prove that the tree of `new` records begins with that of `old`."""
-        with self.database.reading() as connection:
+        with self._source.reading() as connection:
             return _prove(consistency_proof, old, new, self._tree_hashes(connection))
 
     def prove_range(self, start: int, end: int, size: int, kept_sizes: Sequence[int]) -> RangeProof:
         """Prove records [start, end) in the tree of `size`."""
         if not start <= end <= size or any(kept > size for kept in kept_sizes):
             raise TreeSizeUnknown(f"start <= end <= tree_size, and no kept size above it; tree_size is {size}")
-        with self.database.reading() as connection:
+        with self._source.reading() as connection:
             before, after = covering_nodes(0, start), covering_nodes(end, size)
             read = self._tree_hashes(connection)
             nodes = read((*before, *after))
@@ -147,7 +140,7 @@ class ProofReader:
         wanted = select(RECORDS).where(RECORDS.c.record_index >= start, RECORDS.c.record_index < end)
         records: list[StoredRecord] = []
         size = 0
-        with self.database.reading() as connection:
+        with self._source.reading() as connection:
             for row in connection.execute(wanted.order_by(RECORDS.c.record_index).limit(PAGE_ROWS)):
                 record = stored_record(row)
                 size += len(record.header) + len(record.ciphertext or b"") + 32 * len(record.nodes)
@@ -182,14 +175,6 @@ def read_head(connection: Connection) -> LogHead:
     """Read the head."""
     row = connection.execute(WHOLE_HEAD).one()
     return LogHead(row.size, row.checkpoint, row.verifier_key, as_bytes(row.peaks))
-
-
-def read_stored_record(connection: Connection, record_id: str) -> StoredRecord:
-    """Find a record."""
-    row = connection.execute(SELECT_BY_ID, {"wanted": record_id}).first()
-    if row is None:
-        raise RecordUnknown("there is no such record", record_id=record_id)
-    return stored_record(row)
 
 
 def _prove(proof: Proof, first: int, second: int, read: NodeReader) -> Hashes:

@@ -11,7 +11,6 @@ from grounds_record.leaf_tiles import LeafProof
 from server.errors import CustomerUnknown, RecordDamaged, RecordRemoved, RunUnknown
 from server.stores.record_log.erased_customers import ERASURE
 from server.stores.record_log.log import RecordLog
-from server.stores.record_log.related_records import read_related_records
 from server.stores.runs.leaves import LeavesDamaged, RecordedRoot, prove_row
 from server.stores.runs.predictions import SCORED, ScoringRun, find_first_run
 from server.stores.runs.records import read_run_header, recorded_root, run_record_id, run_salt_key
@@ -97,7 +96,7 @@ class RunEvidenceReader:
         Raises:
             RecordDamaged: The record of an erasure is not what was written.
         """
-        for kept in read_related_records(self.log, self.log.customer_tag(market, customer_id), (ERASURE,), {}):
+        for kept in self.log.reader.read_related(self.log.customer_tag(market, customer_id), (ERASURE,), {}):
             for each in pb.ErasureRecord.FromString(kept.body).run_rows:
                 if (each.run_id, each.market) == (run_id, market):
                     return each.row_sha256

@@ -23,7 +23,7 @@ from grounds_record.leaf_tiles import merkle_root
 from server.errors import LoadRefused, RecordRemoved, RequestIdReused
 from server.stores.record_log.entries import LogEntry
 from server.stores.record_log.log import RecordLog
-from server.stores.record_log.related_records import header_from_row
+from server.stores.record_log.record_reader import header_from_row
 from server.stores.runs.leaves import RecordedRoot, leaf_block_problem, read_leaves
 from server.stores.runs.predictions import LOADED
 from server.stores.runs.row_bytes import ROW_COLUMNS, legacy_row_sha256, legacy_rows_digest, row_leaf

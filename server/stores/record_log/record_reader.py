@@ -1,0 +1,200 @@
+"""Reads records of the log by id, by request and by customer; decrypts them and checks their columns.
+
+A reader gets its connections from a `Database`, so that each call sees what is committed, or from a `Snapshot`, so that
+all calls see one moment.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from sqlalchemy import Connection, Row, bindparam, select
+
+from grounds_record.customer_keys import content_tag
+from grounds_record.errors import RecordError
+from grounds_record.export import StoredRecord
+from grounds_record.header import Header, parse_header
+from grounds_record.header_columns import mismatched_columns
+from grounds_record.sealed_record import SealedRecord, open_record
+from server.errors import RecordRemoved, RecordUnknown
+from server.stores.database import ConnectionSource
+from server.stores.record_log.customer_keys import KeyStore, WrappedKey
+from server.stores.record_log.entries import (
+    Record,
+    RequestKey,
+    as_bytes,
+    record_damaged,
+    request_id_reused,
+    stored_record,
+)
+from server.stores.tables import RECORDS
+
+# Built once: building a statement takes longer than running it.
+_SELECT_BY_ID = select(RECORDS).where(RECORDS.c.record_id == bindparam("wanted"))
+_SELECT_BY_REQUEST = select(RECORDS).where(
+    RECORDS.c.caller == bindparam("asked_by"), RECORDS.c.request_id.in_(bindparam("wanted", expanding=True))
+)
+_SELECT_RELATED = (
+    select(RECORDS)
+    .where(RECORDS.c.customer_tag == bindparam("tag"), RECORDS.c.kind.in_(bindparam("kinds", expanding=True)))
+    .order_by(RECORDS.c.record_index)
+)
+
+
+class RecordReader:
+    """Reads and decrypts records.
+
+    Attributes:
+        key_store: Has the customers' keys. It is another database, so a snapshot does not cover it.
+    """
+
+    def __init__(self, source: ConnectionSource, key_store: KeyStore) -> None:
+        self._source, self.key_store = source, key_store
+
+    def find_by_id(self, record_id: str) -> Record | None:
+        """Return a record, decrypted; None if there is none with this id.
+
+        Raises:
+            RecordRemoved: Its ciphertext was removed or its key destroyed.
+            RecordDamaged: It is not what was written.
+        """
+        found = self.find_stored(record_id)
+        return None if found is None else found[0]
+
+    def find_stored(self, record_id: str) -> tuple[Record, StoredRecord] | None:
+        """Return a record, decrypted and as stored; raises as find_by_id."""
+        with self._source.reading() as connection:
+            row = connection.execute(_SELECT_BY_ID, {"wanted": record_id}).first()
+        if row is None:
+            return None
+        stored = stored_record(row)
+        record, _ = self.open_row(row, self.key_store.find_by_id({row.key_id}), stored)
+        return record, stored
+
+    def read_stored(self, record_id: str) -> StoredRecord:
+        """Return a record as stored, without decrypting it.
+
+        Raises:
+            RecordUnknown: There is no such record.
+        """
+        with self._source.reading() as connection:
+            return read_stored_record(connection, record_id)
+
+    def find_by_request(self, caller: str, request_id: str, content: bytes) -> Record | None:
+        """Return the record that an earlier call with this request_id got; None if there was none.
+
+        Raises:
+            RequestIdReused: The earlier call had another content.
+            RecordRemoved, RecordDamaged: As find_by_id.
+        """
+        request = (caller, request_id)
+        with self._source.reading() as connection:
+            row = find_request_rows(connection, {request}).get(request)
+        if row is None:
+            return None
+        return self.open_duplicate(row, self.key_store.find_by_id({row.key_id}), content)
+
+    def read_related(self, customer_tag: str, kinds: Collection[str], labels: Mapping[str, str]) -> Iterator[Record]:
+        """Yield a customer's records of some kinds with these labels, decrypted, in the order of the log.
+
+        Records that retention or an erasure removed are left out.
+
+        Raises:
+            RecordDamaged: A record is not what was written.
+        """
+        with self._source.reading() as connection:
+            rows = [
+                row
+                for row, header in read_related_headers(connection, customer_tag, kinds)
+                if labels.items() <= header.labels.items() and row.ciphertext is not None
+            ]
+        keys = self.key_store.find_by_id({row.key_id for row in rows}) if rows else {}
+        for row in rows:
+            if row.key_id in keys:
+                record, _ = self.open_row(row, keys)
+                yield record
+
+    def open_duplicate(self, row: Row[Any], keys: Mapping[str, WrappedKey], content: bytes) -> Record:
+        """Return the record that an earlier request got, if that request had the same content; raises as find_by_request."""
+        record, key = self.open_row(row, keys)
+        if content_tag(content, key).hex() != record.header.content_tag:
+            raise request_id_reused(row.request_id)
+        return record
+
+    def open_row(
+        self, row: Row[Any], keys: Mapping[str, WrappedKey], stored: StoredRecord | None = None
+    ) -> tuple[Record, bytes]:
+        """Decrypt a row; return its record and the key that opened it.
+
+        Args:
+            row: Of RECORDS.
+            keys: Wrapped keys by key id; a key that is missing was destroyed.
+            stored: The row as a StoredRecord, where the caller has it already.
+
+        Raises:
+            RecordRemoved, RecordDamaged: As find_by_id.
+        """
+        stored = stored or stored_record(row)
+        try:
+            if stored.ciphertext is None or row.key_id not in keys:
+                # The header is still checked: a damaged record is not reported as an erased one.
+                _check_columns(row, parse_header(stored.header), stored)
+                why = "CIPHERTEXT_REMOVED" if row.key_id in keys else "KEY_DESTROYED"
+                raise RecordRemoved("what was in this record was erased", record_id=row.record_id, why=why)
+            key = self.key_store.unwrap(keys[row.key_id])
+            header, body = open_record(SealedRecord(stored.header, stored.ciphertext), key)
+            _check_columns(row, header, stored)
+        except RecordError as error:
+            raise record_damaged(row) from error
+        return Record(stored.index, header, body), key
+
+
+def read_stored_record(connection: Connection, record_id: str) -> StoredRecord:
+    """Return a record as stored.
+
+    Raises:
+        RecordUnknown: There is no such record.
+    """
+    row = connection.execute(_SELECT_BY_ID, {"wanted": record_id}).first()
+    if row is None:
+        raise RecordUnknown("there is no such record", record_id=record_id)
+    return stored_record(row)
+
+
+def find_request_rows(connection: Connection, requests: Collection[RequestKey]) -> dict[RequestKey, Row[Any]]:
+    """Return the rows that were written for these requests, by request; one query for each caller."""
+    found: dict[RequestKey, Row[Any]] = {}
+    for caller in {caller for caller, _ in requests}:
+        wanted = [request_id for name, request_id in requests if name == caller]
+        rows = connection.execute(_SELECT_BY_REQUEST, {"asked_by": caller, "wanted": wanted})
+        found |= {(caller, row.request_id): row for row in rows}
+    return found
+
+
+def read_related_headers(
+    connection: Connection, customer_tag: str, kinds: Collection[str]
+) -> list[tuple[Row[Any], Header]]:
+    """Return the rows of a customer's records of some kinds with their headers, in the order of the log.
+
+    Raises:
+        RecordDamaged: A header is not what was written.
+    """
+    rows = connection.execute(_SELECT_RELATED, {"tag": customer_tag, "kinds": list(kinds)}).all()
+    return [(row, header_from_row(row)) for row in rows]
+
+
+def header_from_row(row: Row[Any]) -> Header:
+    """Parse a row's header.
+
+    Raises:
+        RecordDamaged: It is not what was written.
+    """
+    try:
+        return parse_header(as_bytes(row.header))
+    except RecordError as error:
+        raise record_damaged(row) from error
+
+
+def _check_columns(row: Row[Any], header: Header, record: StoredRecord) -> None:
+    """Raise RecordDamaged if a column of the row does not follow from its header."""
+    if mismatched_columns(header, record.columns or {}):
+        raise record_damaged(row)
