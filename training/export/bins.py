@@ -1,8 +1,8 @@
-"""Where a value lies among everything that a model asks about its feature.
+"""Bins of feature values that a model cannot tell apart.
 
-The questions about one feature cut its values into intervals; values of one interval get the same answer to
-every question, so the model cannot tell them apart. Intervals with the same answers, and missing where it
-has them too, are one class. A row of classes says all that margin and explanation depend on.
+The splits on one feature cut its values into intervals. Two values of one interval take the same side at every split.
+Intervals that take the same sides, and the missing value if it takes them too, form one class. The classes of a row
+therefore determine its margin and its contributions.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ from training.export.trees import (
     tree_splits,
 )
 
-NO_CODE = -1.0  # in no set, as missing is
+_NO_CODE = -1.0  # is in no set of codes, as a missing value is
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +30,13 @@ class FeatureBins:
     """The intervals and classes of one feature.
 
     Attributes:
-        feature: Its column.
-        questions: The model's distinct questions about it.
-        edges: Ascending. Interval i is (edges[i-1], edges[i]], of values as the trees take them: for a
-            category, its code shifted by CODE_SHIFT, and 0 for none.
-        classes: Shape (len(edges) + 1,): the class of each interval.
-        missing: The class of a missing value.
-        answers: Shape (classes, questions): True where the class goes left.
+        feature: Column index.
+        splits: The distinct splits of the model on this feature.
+        edges: Shape (intervals - 1,), ascending. Interval i is (edges[i-1], edges[i]]. The unit is that of the tree
+            input: for a category, its code plus CODE_SHIFT, or 0 without a code.
+        classes: Shape (intervals,); the class of each interval.
+        missing_class: The class of a missing value.
+        goes_left: Shape (classes, splits); whether the values of a class go left at a split.
     """
 
     feature: int
@@ -46,63 +46,100 @@ class FeatureBins:
     missing_class: int
     goes_left: NDArray[np.bool_]
 
+    @classmethod
+    def from_splits(cls, feature: int, splits: tuple[Split, ...]) -> "FeatureBins":
+        """Return the bins of a feature for its distinct splits; all are numeric, or all are categorical."""
+        numeric = [split for split in splits if isinstance(split, NumericSplit)]
+        categorical = [split for split in splits if isinstance(split, CategoricalSplit)]
+        edges, members = _threshold_intervals(numeric) if numeric else _code_intervals(categorical)
+        # One member of each interval, and a missing value last, represent all values at every split.
+        sides = np.stack([_goes_left(split, np.append(members, np.nan)) for split in splits], axis=1)
+        goes_left, classes = np.unique(sides, axis=0, return_inverse=True)
+        interval_classes, missing_class = classes.reshape(-1)[:-1], int(classes.reshape(-1)[-1])
+        # An edge between two intervals of one class separates nothing: searching without it is faster.
+        needed = np.flatnonzero(interval_classes[1:] != interval_classes[:-1])
+        remaining = interval_classes[np.append(needed, len(edges))]
+        return cls(feature, splits, edges[needed], remaining, missing_class, goes_left)
+
     def classify(self, values: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Give the class of each value, as a caller writes it: a code unshifted, NaN where missing."""
+        """Return the class of each value.
+
+        Args:
+            values: Shape (n,), as in a row of the model: category codes without shift, NaN where missing.
+
+        Returns:
+            Shape (n,).
+        """
         if isinstance(self.splits[0], CategoricalSplit):
             return self.classes[np.searchsorted(self.edges, category_codes(values) + CODE_SHIFT, side="left")]
-        found = self.classes[np.searchsorted(self.edges, values, side="left")]
-        return np.where(np.isnan(values), self.missing_class, found)
+        classes = self.classes[np.searchsorted(self.edges, values, side="left")]
+        return np.where(np.isnan(values), self.missing_class, classes)
 
 
 def ensemble_bins(ensemble: Ensemble) -> dict[int, FeatureBins]:
-    """Give the bins of every feature that the model asks about, in the order of the columns."""
-    asked: dict[int, dict[Split, None]] = {}
+    """Return the bins of every feature that the model splits on, by column index in ascending order."""
+    splits: dict[int, dict[Split, None]] = {}  # a dict keeps the order of first use, a set would not
     for tree in ensemble.trees:
-        for question in tree_splits(tree):
-            asked.setdefault(question.feature, {})[question] = None
-    return {feature: feature_bins(feature, tuple(asked[feature])) for feature in sorted(asked)}
-
-
-def feature_bins(feature: int, questions: tuple[Split, ...]) -> FeatureBins:
-    """Cut one feature's values."""
-    splits = [question for question in questions if isinstance(question, NumericSplit)]
-    if splits:
-        edges = np.array(sorted({split.threshold for split in splits}))
-        members = np.append(edges, np.inf)  # each interval's upper end is one of it
-    else:
-        codes = np.array(sorted({c for q in questions if isinstance(q, CategoricalSplit) for c in q.codes}))
-        edges = np.unique(np.concatenate([codes, codes + 1])) + CODE_SHIFT - 0.5  # around each code that is in a set
-        members = np.append(edges - 0.5, edges[-1] + 0.5) - CODE_SHIFT
-    answers = np.stack([answer(question, np.append(members, np.nan)) for question in questions], axis=1)
-    distinct, classes = np.unique(answers, axis=0, return_inverse=True)
-    classes, missing = classes.reshape(-1)[:-1], int(classes.reshape(-1)[-1])
-    parts = np.flatnonzero(classes[1:] != classes[:-1])  # neighbours of one class need no edge between them
-    return FeatureBins(feature, questions, edges[parts], classes[np.append(parts, len(edges))], missing, distinct)
-
-
-def answer(question: Split, values: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Answer one question for each value of its feature: True where it goes left."""
-    if isinstance(question, CategoricalSplit):
-        return np.isin(category_codes(values), sorted(question.codes))
-    left: NDArray[np.bool_] = np.where(np.isnan(values), question.missing_left, values <= question.threshold)
-    return left
-
-
-def category_codes(values: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Cut values to codes as LightGBM does; -1, which is in no set, where there is none."""
-    valid = (values > NO_CODE) & (values <= CODE_MAX)  # False for NaN
-    codes: NDArray[np.int64] = np.where(valid, np.trunc(np.where(valid, values, 0.0)), NO_CODE).astype(np.int64)
-    return codes
+        for split in tree_splits(tree):
+            splits.setdefault(split.feature, {})[split] = None
+    return {feature: FeatureBins.from_splits(feature, tuple(splits[feature])) for feature in sorted(splits)}
 
 
 def row_classes(
     ensemble: Ensemble, bins: Mapping[int, FeatureBins], rows: NDArray[np.float64]
 ) -> dict[int, NDArray[np.int64]]:
-    """Give, per feature that the model asks about, the class of each row."""
+    """Return the classes of rows.
+
+    Args:
+        ensemble: The model.
+        bins: Its bins, from `ensemble_bins`.
+        rows: Shape (n, features), NaN where missing.
+
+    Returns:
+        An array of shape (n,) for every feature that the model splits on.
+    """
     classes = {}
-    for feature, found in bins.items():
+    for feature, feature_bins in bins.items():
         values = rows[:, feature]
-        if feature in ensemble.zero_as_missing:  # what `graph.zero_steps` does, in numpy
+        # The counterpart of the nodes that `graph.preprocessing` adds for zero_as_missing.
+        if feature in ensemble.zero_as_missing:
             values = np.where(np.abs(values) <= ZERO_THRESHOLD, np.nan, values)
-        classes[feature] = found.classify(values)
+        classes[feature] = feature_bins.classify(values)
     return classes
+
+
+def category_codes(values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the category codes of values as LightGBM reads them, and -1 for values without a code.
+
+    Args:
+        values: Any shape, NaN where missing.
+
+    Returns:
+        The same shape, from -1 to CODE_MAX. -1 is in no set of codes.
+    """
+    valid = (values > _NO_CODE) & (values <= CODE_MAX)  # both comparisons are False for NaN
+    codes: NDArray[np.int64] = np.where(valid, np.trunc(np.where(valid, values, 0.0)), _NO_CODE).astype(np.int64)
+    return codes
+
+
+def _threshold_intervals(splits: list[NumericSplit]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the edges between the intervals of thresholds, and one value of each interval."""
+    edges = np.array(sorted({split.threshold for split in splits}))
+    return edges, np.append(edges, np.inf)  # an interval is closed above, so its upper end belongs to it
+
+
+def _code_intervals(splits: list[CategoricalSplit]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the edges between the intervals of shifted codes, and one code (without shift) of each interval."""
+    codes = np.array(sorted({code for split in splits for code in split.codes}))
+    # Each code of any set gets an edge on both sides, halfway to its neighbours.
+    edges = np.unique(np.concatenate([codes, codes + 1])) + CODE_SHIFT - 0.5
+    members = np.append(edges - 0.5, edges[-1] + 0.5) - CODE_SHIFT
+    return edges, members
+
+
+def _goes_left(split: Split, values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return for each value of the split's feature whether it goes left: shape (n,) of (n,)."""
+    if isinstance(split, CategoricalSplit):
+        return np.isin(category_codes(values), sorted(split.codes))
+    left: NDArray[np.bool_] = np.where(np.isnan(values), split.missing_left, values <= split.threshold)
+    return left

@@ -1,82 +1,54 @@
-"""What both files have in common: the same input nodes, opset and metadata, and the same bytes every time."""
+"""What score.onnx and explain.onnx share: the preprocessing of rows, the operator sets, and reproducible bytes."""
 
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
-from training.export.tree_ensemble import doubles
+from training.export.tensors import bool_tensor, double_tensor
 from training.export.trees import CODE_MAX, CODE_SHIFT, ZERO_THRESHOLD, Ensemble
 
-IR_VERSION = 10
-OPSETS = [helper.make_opsetid("", 21), helper.make_opsetid("ai.onnx.ml", 5)]
-ROWS = "rows"  # the one input: (n, feature_count) doubles, NaN where missing
+ROWS = "rows"  # name of the only input: doubles of shape (n, features), NaN where missing
+_IR_VERSION = 10
+_OPSETS = [helper.make_opsetid("", 21), helper.make_opsetid("ai.onnx.ml", 5)]
 
 
-def input_nodes(ensemble: Ensemble) -> tuple[str, list[onnx.NodeProto], list[onnx.TensorProto]]:
-    """Give the name of the rows as the trees take them, with the nodes and constants that make them so.
+@dataclass(frozen=True, slots=True)
+class Preprocessing:
+    """The part of a graph that turns rows into the input of its trees.
 
-    Only columns that take zero as missing, and categories, need any: tiny values are sorted by the
-    thresholds themselves (`trees.flushed`).
+    Attributes:
+        output: Name of the tree input, doubles of shape (n, features); ROWS itself if there is nothing to do.
+        nodes: Operators in the order of execution.
+        constants: Initializers of the operators.
     """
-    rows, nodes, constants = ROWS, [], []
-    for columns, steps in ((ensemble.zero_as_missing, zero_steps), (ensemble.categorical, code_steps)):
+
+    output: str
+    nodes: tuple[onnx.NodeProto, ...] = ()
+    constants: tuple[onnx.TensorProto, ...] = ()
+
+
+def preprocessing(ensemble: Ensemble) -> Preprocessing:
+    """Return the preprocessing of a model's rows.
+
+    Only zero_as_missing and categorical columns need any. Values that LightGBM replaces by 0.0 need none, because
+    `trees` has moved the thresholds among them.
+    """
+    prepared = Preprocessing(ROWS)
+    steps: tuple[tuple[frozenset[int], Callable[[str, NDArray[np.bool_]], Preprocessing]], ...] = (
+        (ensemble.zero_as_missing, _zeros_to_missing),
+        (ensemble.categorical, _values_to_codes),
+    )
+    for columns, step in steps:
         if columns:
             mask = np.zeros(ensemble.feature_count, dtype=np.bool_)
             mask[sorted(columns)] = True
-            rows, more_nodes, more_constants = steps(rows, mask)
-            nodes += more_nodes
-            constants += more_constants
-    return rows, nodes, constants
-
-
-Steps = tuple[str, list[onnx.NodeProto], list[onnx.TensorProto]]
-
-
-def zero_steps(rows: str, mask: NDArray[np.bool_]) -> Steps:
-    """Make zeros missing in the columns of the mask."""
-    nodes = [
-        helper.make_node("Abs", [rows], ["magnitudes"]),
-        helper.make_node("LessOrEqual", ["magnitudes", "zero_max"], ["zeros"]),
-        helper.make_node("And", ["zeros", "zero_missing"], ["missing_zeros"]),
-        helper.make_node("Where", ["missing_zeros", "missing", rows], ["rows_without_zeros"]),
-    ]
-    constants = [doubles("zero_max", [ZERO_THRESHOLD]), doubles("missing", [np.nan]), booleans("zero_missing", mask)]
-    return "rows_without_zeros", nodes, constants
-
-
-def code_steps(rows: str, mask: NDArray[np.bool_]) -> Steps:
-    """Cut values to codes in the columns of the mask: shifted by one, and 0 where there is no code."""
-    nodes = [
-        helper.make_node("Greater", [rows, "code_above"], ["not_negative"]),
-        helper.make_node("LessOrEqual", [rows, "code_max"], ["not_too_large"]),
-        helper.make_node("And", ["not_negative", "not_too_large"], ["has_code"]),
-        helper.make_node("Max", [rows, "code_zero"], ["magnitude_of_code"]),
-        helper.make_node("Floor", ["magnitude_of_code"], ["code"]),
-        helper.make_node("Add", ["code", "code_shift"], ["shifted_code"]),
-        helper.make_node("Where", ["has_code", "shifted_code", "code_zero"], ["code_or_none"]),
-        helper.make_node("Where", ["categories", "code_or_none", rows], ["rows_with_codes"]),
-    ]
-    constants = [
-        doubles("code_above", [-1.0]),
-        doubles("code_max", [CODE_MAX]),
-        doubles("code_zero", [0.0]),
-        doubles("code_shift", [float(CODE_SHIFT)]),
-        booleans("categories", mask),
-    ]
-    return "rows_with_codes", nodes, constants
-
-
-def booleans(name: str, mask: NDArray[np.bool_]) -> onnx.TensorProto:
-    """Give a tensor of booleans."""
-    return helper.make_tensor(name, TensorProto.BOOL, mask.shape, mask.tobytes(), raw=True)
-
-
-def integers(name: str, values: NDArray[np.integer[Any]], kind: type[np.integer[Any]] = np.int64) -> onnx.TensorProto:
-    """Give a tensor of whole numbers."""
-    return numpy_helper.from_array(values.astype(kind), name)
+            more = step(prepared.output, mask)
+            prepared = Preprocessing(more.output, prepared.nodes + more.nodes, prepared.constants + more.constants)
+    return prepared
 
 
 def build_model(
@@ -86,7 +58,15 @@ def build_model(
     constants: list[onnx.TensorProto],
     outputs: list[tuple[str, list[str | int]]],
 ) -> bytes:
-    """Give a checked ONNX file as bytes."""
+    """Return an ONNX model that has passed the ONNX checker, in deterministic bytes.
+
+    Args:
+        name: Name of the graph.
+        ensemble: The model; its feature count is the width of the input.
+        nodes: Operators in the order of execution.
+        constants: Initializers.
+        outputs: Name and shape of each output; all are doubles.
+    """
     graph = helper.make_graph(
         nodes,
         name,
@@ -94,6 +74,46 @@ def build_model(
         [helper.make_tensor_value_info(output, TensorProto.DOUBLE, shape) for output, shape in outputs],
         initializer=constants,
     )
-    model = helper.make_model(graph, opset_imports=OPSETS, ir_version=IR_VERSION, producer_name="grounds")
+    model = helper.make_model(graph, opset_imports=_OPSETS, ir_version=_IR_VERSION, producer_name="grounds")
     onnx.checker.check_model(model)
     return model.SerializeToString(deterministic=True)
+
+
+def _zeros_to_missing(rows: str, mask: NDArray[np.bool_]) -> Preprocessing:
+    """Return the nodes that replace |x| <= ZERO_THRESHOLD by NaN in the columns of the mask."""
+    nodes = (
+        helper.make_node("Abs", [rows], ["magnitudes"]),
+        helper.make_node("LessOrEqual", ["magnitudes", "zero_max"], ["zeros"]),
+        helper.make_node("And", ["zeros", "zero_missing"], ["missing_zeros"]),
+        helper.make_node("Where", ["missing_zeros", "missing", rows], ["rows_without_zeros"]),
+    )
+    constants = (
+        double_tensor("zero_max", [ZERO_THRESHOLD]),
+        double_tensor("missing", [np.nan]),
+        bool_tensor("zero_missing", mask),
+    )
+    return Preprocessing("rows_without_zeros", nodes, constants)
+
+
+def _values_to_codes(rows: str, mask: NDArray[np.bool_]) -> Preprocessing:
+    """Return the nodes that replace values by their code plus CODE_SHIFT, or 0 without a code, in the columns of the mask."""
+    nodes = (
+        # Both comparisons are false for NaN, so a missing value has no code.
+        helper.make_node("Greater", [rows, "code_above"], ["not_negative"]),
+        helper.make_node("LessOrEqual", [rows, "code_max"], ["not_too_large"]),
+        helper.make_node("And", ["not_negative", "not_too_large"], ["has_code"]),
+        # Max maps (-1, 0) to 0 first: LightGBM truncates toward zero, Floor alone would give -1.
+        helper.make_node("Max", [rows, "code_zero"], ["magnitude_of_code"]),
+        helper.make_node("Floor", ["magnitude_of_code"], ["code"]),
+        helper.make_node("Add", ["code", "code_shift"], ["shifted_code"]),
+        helper.make_node("Where", ["has_code", "shifted_code", "code_zero"], ["code_or_none"]),
+        helper.make_node("Where", ["categories", "code_or_none", rows], ["rows_with_codes"]),
+    )
+    constants = (
+        double_tensor("code_above", [-1.0]),
+        double_tensor("code_max", [CODE_MAX]),
+        double_tensor("code_zero", [0.0]),
+        double_tensor("code_shift", [float(CODE_SHIFT)]),
+        bool_tensor("categories", mask),
+    )
+    return Preprocessing("rows_with_codes", nodes, constants)

@@ -1,4 +1,4 @@
-"""How large an explanation may be, and which form of it fits."""
+"""The layout of the lookup tables in explain.onnx: which leaf groups, dense or sparse lines, and how large it may be."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,36 +10,37 @@ from training.export.leaf_groups import LeafGroup, initial_groups
 from training.export.merging import TableBudget, merge_within_budget
 from training.export.trees import Ensemble, Leaf, SplitNode, Tree
 
-EXPLAIN_BYTES_MAX = 24_000_000  # leaves room for the other files in a bundle of 30 MB
-# Units are joined until the tables take this much. Measured on 189 trees of 8 leaves over 19 features, microseconds
-# for one row explained in turns with other ways (alone in a warm loop):
-#   each tree joined to the unit that it made grow least, while that had at most
-#        1024 cells: 134 units, 8 MB: 50.6 (41.2)      2048 cells:  93 units, 21 MB: 42.0 (41.3)
-#   any two joined by least growth of all, up to
-#        3 MB: 176 units: 48.6 (45.8)    8 MB: 130 units: 42.5 (41.9)    11 MB: 114 units: 40.9 (41.4)
-#       15 MB:  98 units: 39.2 (38.6)   21 MB:  89 units: 39.0 (41.9)    24 MB:  86 units: 37.8 (40.2)
+EXPLAIN_BYTES_MAX = 24_000_000  # a bundle has at most 30 MB; the rest is for its other files
+# Groups are merged until the tables have this size. Measured on 189 trees of 8 leaves over 19 features, microseconds for one
+# row, interleaved with other explainers (alone in a warm loop):
+#   each tree merged with the group that grew least, up to
+#        1024 cells: 134 groups, 8 MB: 50.6 (41.2)      2048 cells:  93 groups, 21 MB: 42.0 (41.3)
+#   the pair of groups that grew least of all, up to
+#        3 MB: 176 groups: 48.6 (45.8)    8 MB: 130 groups: 42.5 (41.9)    11 MB: 114 groups: 40.9 (41.4)
+#       15 MB:  98 groups: 39.2 (38.6)   21 MB:  89 groups: 39.0 (41.9)    24 MB:  86 groups: 37.8 (40.2)
 TABLES_BYTES_MAX = 16_000_000
-# A joined unit has at most so many cells: writing its lines takes cells * leaves. Without it a model of 300 trees of 8 leaves
-# over 6 features is written in 7.2 s, not in 0.7, for 9 units instead of 28: 0.3 microseconds a row.
-CELLS_MAX = 4096
-# A row reads units * features numbers of dense lines, at about 3 nanoseconds; of narrow lines it reads fewer, at about 12, and
-# pays some 8 microseconds. Measured, dense and narrow: 1,800 numbers 23 and 38, 13,500 numbers 75 and 90,
-# 41,000 numbers 154 and 79, 75,000 numbers 218 and 69 microseconds.
+# Limit for a merged group: filling a table takes cells * leaves. Without it, a model of 300 trees of 8 leaves over 6 features
+# takes 7.2 s to export instead of 0.7 s, for 9 groups instead of 28, which saves 0.3 microseconds a row.
+_CELLS_MAX = 4096
+# Explaining a row reads groups * features numbers of dense lines, at about 3 ns each. Sparse lines have fewer numbers, at
+# about 12 ns each, and cost about 8 microseconds more. Measured microseconds, dense and sparse: 1,800 numbers 23 and 38;
+# 13,500 numbers 75 and 90; 41,000 numbers 154 and 79; 75,000 numbers 218 and 69.
 DENSE_NUMBERS_MAX = 20_000
-NARROW_FEATURES_MAX = 8  # narrow lines are all as long as the longest
-BYTES_A_NUMBER, BYTES_A_STEP = 8, 4
-NAMED_TREES = 5
-# Trees fitted anew at a depth grow elsewhere what was cut: measured, their tables take 1.0 to 2.0 times as much.
-REGROWN = 2
+_SPARSE_FEATURES_MAX = 8  # all sparse lines have the width of the widest
+_NUMBER_BYTES, _STEP_BYTES = 8, 4
+_NAMED_TREES = 5
+# Trees fitted again with a smaller depth grow elsewhere: their tables are measured to be 1.0 to 2.0 times as large as those of
+# the same trees truncated at that depth.
+_REFIT_GROWTH = 2
 
 
 @dataclass(frozen=True)
 class TableLayout:
-    """The form of one explanation.
+    """The layout of one explanation.
 
     Attributes:
-        units: Their tables follow each other in this order.
-        narrow: Lines have columns for their own unit's features only, instead of for every feature.
+        groups: In the order of their tables.
+        sparse: Whether lines have columns for the features of their own group only, instead of for every feature.
         feature_count: Columns of a dense line.
         class_count: Rows of the table of steps.
     """
@@ -51,79 +52,64 @@ class TableLayout:
 
     @cached_property
     def width(self) -> int:
-        """Give the numbers in a line."""
-        return max(len(unit.digits) for unit in self.groups) if self.sparse else self.feature_count
+        """Return the columns of a line."""
+        return max(len(group.digits) for group in self.groups) if self.sparse else self.feature_count
 
     @cached_property
     def size(self) -> int:
-        """Give the size of the tables in bytes."""
-        lines = sum(unit.cell_count for unit in self.groups) * self.width * BYTES_A_NUMBER
-        return lines + self.class_count * len(self.groups) * BYTES_A_STEP
+        """Return the size of the tables in bytes."""
+        lines = sum(group.cell_count for group in self.groups) * self.width * _NUMBER_BYTES
+        return lines + self.class_count * len(self.groups) * _STEP_BYTES
 
 
 def choose_layout(
     ensemble: Ensemble, bins: Mapping[int, FeatureBins], bytes_max: int = EXPLAIN_BYTES_MAX
 ) -> TableLayout:
-    """Choose dense lines where they are the faster ones and their tables take at most `bytes_max`, else narrow ones.
+    """Return the layout that is expected to be the fastest within `bytes_max`.
 
     Raises:
-        ModelRejected: Those take more; the message names the largest trees and a depth that would fit.
+        ModelRejected: Every layout is larger; the message names the deepest trees and a depth that would fit.
     """
-    pieces, joined_max = initial_groups(ensemble, bins), min(bytes_max, TABLES_BYTES_MAX)
-    dense = build_layout(ensemble, bins, pieces, joined_max, narrow=False)
+    groups, merged_max = initial_groups(ensemble, bins), min(bytes_max, TABLES_BYTES_MAX)
+    dense = build_layout(ensemble, bins, groups, merged_max, sparse=False)
     if dense.size <= bytes_max and len(dense.groups) * dense.width <= DENSE_NUMBERS_MAX:
         return dense
-    narrow = build_layout(ensemble, bins, pieces, joined_max, narrow=True)
-    if narrow.size > bytes_max:
-        raise ModelRejected(too_large(ensemble, narrow.size, bytes_max))
-    return narrow
+    sparse = build_layout(ensemble, bins, groups, merged_max, sparse=True)
+    if sparse.size > bytes_max:
+        raise ModelRejected(_size_error(ensemble, sparse.size, bytes_max))
+    return sparse
 
 
 def build_layout(
-    ensemble: Ensemble, bins: Mapping[int, FeatureBins], pieces: Sequence[LeafGroup], bytes_max: int, *, narrow: bool
+    ensemble: Ensemble, bins: Mapping[int, FeatureBins], groups: Sequence[LeafGroup], bytes_max: int, *, sparse: bool
 ) -> TableLayout:
-    """Plan one form: pieces joined up to `bytes_max`, and beyond where that makes the tables smaller."""
-    classes = sum(len(found.goes_left) for found in bins.values())
+    """Return a layout whose groups are merged up to `bytes_max`, and beyond where a merge makes the tables smaller.
+
+    Args:
+        ensemble: The model.
+        bins: Its bins.
+        groups: Its initial groups.
+        bytes_max: Size of the tables in bytes.
+        sparse: Whether lines are sparse.
+    """
+    class_count = sum(len(feature_bins.goes_left) for feature_bins in bins.values())
     features_max = ensemble.feature_count
-    if narrow:
-        features_max = max([NARROW_FEATURES_MAX, *(len(piece.digits) for piece in pieces)])
-    room = TableBudget(bytes_max, features_max * BYTES_A_NUMBER, classes * BYTES_A_STEP, CELLS_MAX, features_max)
-    units = merge_within_budget(pieces, room) or [LeafGroup((), {})]  # a model of constants has one empty line
-    return TableLayout(tuple(units), narrow, ensemble.feature_count, classes)
-
-
-def too_large(ensemble: Ensemble, size: int, bytes_max: int) -> str:
-    """Say how large it would be, which trees take most, and what would fit."""
-    depths = sorted(((tree_depth(tree), number) for number, tree in enumerate(ensemble.trees)), reverse=True)
-    trees = ", ".join(f"{number} (depth {depth})" for depth, number in depths[:NAMED_TREES])
-    fits = deepest_that_fits(ensemble, depths[0][0], bytes_max)
-    way_out = (
-        f"the same trees cut at depth {fits} would fit: fit with max_depth={fits}" if fits > 1 else "fit fewer trees"
+    if sparse:
+        features_max = max([_SPARSE_FEATURES_MAX, *(len(group.digits) for group in groups)])
+    budget = TableBudget(
+        bytes_max=bytes_max,
+        line_bytes=features_max * _NUMBER_BYTES,
+        group_bytes=class_count * _STEP_BYTES,
+        cells_max=_CELLS_MAX,
+        features_max=features_max,
     )
-    return (
-        f"the explanation would take {size / 1e6:,.0f} MB, at most {bytes_max / 1e6:,.0f} MB are allowed; "
-        f"the deepest trees are {trees} of {len(ensemble.trees)}; {way_out}, or with fewer leaves or iterations"
-    )
-
-
-def deepest_that_fits(ensemble: Ensemble, too_deep: int, bytes_max: int) -> int:
-    """Search the depth by halves; 1 where not even depth 2 fits."""
-    low, high = 1, too_deep
-    while high - low > 1:
-        half = (low + high) // 2
-        low, high = (half, high) if fits_at(ensemble, half, bytes_max) else (low, half)
-    return low
-
-
-def fits_at(ensemble: Ensemble, depth: int, bytes_max: int) -> bool:
-    """Tell whether trees that end at a depth would fit in a narrow form, also when they are fitted anew."""
-    shallow = replace(ensemble, trees=tuple(truncate_tree(tree, depth) for tree in ensemble.trees))
-    bins, share = ensemble_bins(shallow), bytes_max // REGROWN
-    return build_layout(shallow, bins, initial_groups(shallow, bins), share, narrow=True).size <= share
+    # A model of constants has no groups; a table of one empty line keeps its graph valid.
+    merged = merge_within_budget(groups, budget) or [LeafGroup((), {})]
+    return TableLayout(tuple(merged), sparse, ensemble.feature_count, class_count)
 
 
 def truncate_tree(tree: Tree, depth: int) -> Tree:
-    """End a tree at a depth."""
+    """Return a tree with leaves of value 0 in place of all nodes at a depth; the root has depth 0."""
     if isinstance(tree, Leaf):
         return tree
     if depth == 0:
@@ -132,5 +118,35 @@ def truncate_tree(tree: Tree, depth: int) -> Tree:
 
 
 def tree_depth(tree: Tree) -> int:
-    """Give the number of splits on the longest path."""
+    """Return the number of splits on the longest path."""
     return 1 + max(tree_depth(tree.left), tree_depth(tree.right)) if isinstance(tree, SplitNode) else 0
+
+
+def _size_error(ensemble: Ensemble, size: int, bytes_max: int) -> str:
+    """Return the message for an explanation that is too large."""
+    depths = sorted(((tree_depth(tree), number) for number, tree in enumerate(ensemble.trees)), reverse=True)
+    trees = ", ".join(f"{number} (depth {depth})" for depth, number in depths[:_NAMED_TREES])
+    fits = _deepest_fit(ensemble, depths[0][0], bytes_max)
+    remedy = (
+        f"the same trees cut at depth {fits} would fit: fit with max_depth={fits}" if fits > 1 else "fit fewer trees"
+    )
+    return (
+        f"the explanation is too large: {size / 1e6:,.0f} MB, at most {bytes_max / 1e6:,.0f} MB are allowed; "
+        f"the deepest trees are {trees} of {len(ensemble.trees)}; {remedy}, or with fewer leaves or iterations"
+    )
+
+
+def _deepest_fit(ensemble: Ensemble, too_deep: int, bytes_max: int) -> int:
+    """Return the largest depth below `too_deep` that fits, by bisection; 1 if depth 2 is too large."""
+    low, high = 1, too_deep
+    while high - low > 1:
+        half = (low + high) // 2
+        low, high = (half, high) if _fits_at_depth(ensemble, half, bytes_max) else (low, half)
+    return low
+
+
+def _fits_at_depth(ensemble: Ensemble, depth: int, bytes_max: int) -> bool:
+    """Return whether trees of a depth would fit in sparse lines, with a reserve for fitting them again."""
+    shallow = replace(ensemble, trees=tuple(truncate_tree(tree, depth) for tree in ensemble.trees))
+    bins, budget = ensemble_bins(shallow), bytes_max // _REFIT_GROWTH
+    return build_layout(shallow, bins, initial_groups(shallow, bins), budget, sparse=True).size <= budget

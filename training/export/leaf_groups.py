@@ -1,10 +1,12 @@
-"""Units: parts of a model small enough that a table holds their contributions for every row that exists.
+"""Groups of leaves whose contributions fit into one lookup table for every possible row.
 
-A leaf depends on a row through one fact per feature on its path: does the row meet all the path's
-conditions on it? So a unit (a set of leaves) depends on it through one digit per feature, which numbers the
-combinations of facts that the feature's classes (`bins`) can bring about; the digits together are a cell,
-and the unit's table has one line per cell. Leaves that ask alike share digits, whichever tree they are in:
-joining them (`joining`) costs few cells and saves a table.
+The value that a leaf adds depends on a row through one fact for each feature on the leaf's path: whether the row
+satisfies all conditions of the path on that feature. A group of leaves therefore depends on a row through one digit for
+each feature. The digit numbers the combinations of facts that the classes of the feature (`bins`) can produce. The
+digits of all features form a mixed-radix number, the cell. The lookup table of the group has one line for each cell.
+
+Leaves that split alike share digits, whichever trees they are in. Merging them (`merging`) adds few cells and saves a
+lookup for each row.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,18 +20,19 @@ from numpy.typing import NDArray
 from training.export.bins import FeatureBins
 from training.export.trees import Ensemble, Leaf, SplitNode, Tree
 
-# Trees are cut this small, and joined again wherever that costs little (`joining`). Pieces of 1024 cells, joined to as many
-# bytes, give a few more units (96 instead of 92 on a model of 189 trees of 8 leaves), smaller pieces none less.
+# Trees are partitioned into groups this small, and `merging` merges them where that is cheap. Measured on 189 trees of
+# 8 leaves: groups of 1024 cells, merged to as many bytes, give 96 tables instead of 92; smaller groups never give more.
 INITIAL_CELLS_MAX = 64
 
 
 @dataclass(frozen=True, eq=False)
 class PathCondition:
-    """What one path wants of one feature.
+    """All conditions of one path on one feature.
 
     Attributes:
-        met: Shape (classes of the feature,): True where the class meets all the path's conditions on it.
-        cover: The share of the training rows that met them: the product over the splits on the feature.
+        feature: Column index.
+        satisfied: Shape (classes of the feature,); whether the values of a class satisfy the conditions.
+        cover: Share of the training rows that satisfied them, from 0 to 1: the product over the splits on the feature.
     """
 
     feature: int
@@ -39,7 +42,12 @@ class PathCondition:
 
 @dataclass(frozen=True, eq=False)
 class DecisionPath:
-    """One leaf: its value in log-odds, and one fact per feature on the way to it, in ascending order."""
+    """A leaf and the path to it.
+
+    Attributes:
+        value: The leaf's log-odds before calibration.
+        conditions: One for each feature on the path, in ascending order of the features.
+    """
 
     value: float
     conditions: tuple[PathCondition, ...]
@@ -47,11 +55,11 @@ class DecisionPath:
 
 @dataclass(frozen=True, eq=False)
 class LeafGroup:
-    """Leaves with one table.
+    """Leaves that share one lookup table.
 
     Attributes:
-        paths: The leaves.
-        digits: Per feature, in ascending order: the digit of each of its classes.
+        paths: The paths to the leaves.
+        digits: For each feature, in ascending order: the digit of each class, shape (classes of the feature,).
     """
 
     paths: tuple[DecisionPath, ...]
@@ -59,17 +67,17 @@ class LeafGroup:
 
     @cached_property
     def radices(self) -> dict[int, int]:
-        """Give the number of digits per feature."""
+        """Return the number of digits of each feature."""
         return {feature: int(digits.max()) + 1 for feature, digits in self.digits.items()}
 
     @cached_property
     def cell_count(self) -> int:
-        """Give the number of lines of the table."""
+        """Return the number of lines of the lookup table."""
         return prod(self.radices.values())
 
     @cached_property
     def class_sets(self) -> dict[int, tuple[int, ...]]:
-        """Give the classes of each digit per feature: bit sets."""
+        """Return for each digit of each feature the set of its classes, as the bits of an integer."""
         return {
             feature: tuple(
                 int.from_bytes(np.packbits(digits == digit).tobytes()) for digit in range(self.radices[feature])
@@ -81,20 +89,33 @@ class LeafGroup:
 def initial_groups(
     ensemble: Ensemble, bins: Mapping[int, FeatureBins], cells_max: int = INITIAL_CELLS_MAX
 ) -> list[LeafGroup]:
-    """Cut a model into units that together hold every leaf once, but for trees of a single leaf: they explain nothing.
+    """Partition the leaves of a model into small groups.
 
-    A leaf whose own path needs more than `cells_max` cells is a unit by itself.
+    Trees that are a single leaf are in no group, because they contribute nothing.
+
+    Args:
+        ensemble: The model.
+        bins: Its bins, from `bins.ensemble_bins`.
+        cells_max: Limit for the cells of a group; a leaf whose own path has more is a group by itself.
     """
-    return [unit for tree in ensemble.trees for unit in partition_tree(tree, bins, cells_max) if unit.digits]
+    return [group for tree in ensemble.trees for group in partition_tree(tree, bins, cells_max) if group.digits]
 
 
 def partition_tree(
-    tree: Tree, bins: Mapping[int, FeatureBins], cells_max: int, way: tuple[PathCondition, ...] = ()
+    tree: Tree, bins: Mapping[int, FeatureBins], cells_max: int, path: tuple[PathCondition, ...] = ()
 ) -> list[LeafGroup]:
-    """Cut one tree into its largest subtrees of at most `cells_max` cells."""
+    """Partition one tree into its largest subtrees of at most `cells_max` cells.
+
+    Args:
+        tree: The tree, or a subtree during the recursion.
+        bins: The bins of the model.
+        cells_max: As in `initial_groups`.
+        path: Conditions from the root to `tree`, one for each split.
+    """
     if isinstance(tree, Leaf):
-        return [single_leaf_group(DecisionPath(tree.value, facts_of(way)))]
-    left, right = (partition_tree(side, bins, cells_max, (*way, fact)) for side, fact in sides_of(tree, bins))
+        return [_single_leaf_group(DecisionPath(tree.value, _conditions_by_feature(path)))]
+    left, right = (partition_tree(side, bins, cells_max, (*path, step)) for side, step in _branches(tree, bins))
+    # A side of several groups was too large already, so the whole is too.
     if len(left) == len(right) == 1:
         both = merge_groups(left[0], right[0])
         if both.cell_count <= cells_max:
@@ -102,44 +123,50 @@ def partition_tree(
     return left + right
 
 
-def sides_of(node: SplitNode, bins: Mapping[int, FeatureBins]) -> Iterator[tuple[Tree, PathCondition]]:
-    """Give both sides of a split, each with what it wants."""
-    found = bins[node.split.feature]
-    left = found.goes_left[:, found.splits.index(node.split)]
-    for side, met in ((node.left, left), (node.right, ~left)):
-        yield side, PathCondition(node.split.feature, met, side.count / node.count if node.count else 0.0)
-
-
-def facts_of(way: Sequence[PathCondition]) -> tuple[PathCondition, ...]:
-    """Make one fact of all that a path wants of a feature."""
-    whole: dict[int, PathCondition] = {}
-    for fact in way:
-        before = whole.get(fact.feature)
-        whole[fact.feature] = (
-            PathCondition(fact.feature, before.satisfied & fact.satisfied, before.cover * fact.cover)
-            if before is not None
-            else fact
-        )
-    return tuple(whole[feature] for feature in sorted(whole))
-
-
-def single_leaf_group(path: DecisionPath) -> LeafGroup:
-    """Give the unit of one leaf."""
-    return LeafGroup((path,), {fact.feature: dense_ranks(fact.satisfied.astype(np.int64)) for fact in path.conditions})
-
-
-def dense_ranks(marks: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Number equal marks alike, from 0 without gaps, in ascending order; marks are small, and none is negative."""
-    held = np.zeros(int(marks.max()) + 1, dtype=np.int64)
-    held[marks] = 1
-    numbers: NDArray[np.int64] = (np.cumsum(held) - 1)[marks]
-    return numbers
-
-
-def merge_groups(one: LeafGroup, other: LeafGroup) -> LeafGroup:
-    """Make one unit of two: a digit of it tells apart what either told apart."""
-    digits = dict(one.digits)
-    for feature, more in other.digits.items():
+def merge_groups(first: LeafGroup, second: LeafGroup) -> LeafGroup:
+    """Return one group of all leaves of two; its digits distinguish the classes that either group distinguishes."""
+    digits = dict(first.digits)
+    for feature, more in second.digits.items():
         known = digits.get(feature)
-        digits[feature] = more if known is None else dense_ranks(known * (int(more.max()) + 1) + more)
-    return LeafGroup(one.paths + other.paths, {feature: digits[feature] for feature in sorted(digits)})
+        # A pair of digits is one number in base max + 1; ranking the pairs that occur closes the gaps.
+        digits[feature] = more if known is None else _dense_ranks(known * (int(more.max()) + 1) + more)
+    return LeafGroup(first.paths + second.paths, {feature: digits[feature] for feature in sorted(digits)})
+
+
+def _branches(node: SplitNode, bins: Mapping[int, FeatureBins]) -> Iterator[tuple[Tree, PathCondition]]:
+    """Return both children of a node with the condition that leads to each."""
+    feature_bins = bins[node.split.feature]
+    left = feature_bins.goes_left[:, feature_bins.splits.index(node.split)]
+    for child, satisfied in ((node.left, left), (node.right, ~left)):
+        cover = child.count / node.count if node.count else 0.0
+        yield child, PathCondition(node.split.feature, satisfied, cover)
+
+
+def _conditions_by_feature(path: Sequence[PathCondition]) -> tuple[PathCondition, ...]:
+    """Combine the conditions on each feature into one."""
+    combined: dict[int, PathCondition] = {}
+    for step in path:
+        before = combined.get(step.feature)
+        combined[step.feature] = (
+            step
+            if before is None
+            else PathCondition(step.feature, before.satisfied & step.satisfied, before.cover * step.cover)
+        )
+    return tuple(combined[feature] for feature in sorted(combined))
+
+
+def _single_leaf_group(path: DecisionPath) -> LeafGroup:
+    """Return the group of one leaf."""
+    digits = {condition.feature: _dense_ranks(condition.satisfied.astype(np.int64)) for condition in path.conditions}
+    return LeafGroup((path,), digits)
+
+
+def _dense_ranks(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the rank of each number among the distinct ones, from 0 without gaps.
+
+    The numbers are small and not negative, so that counting is faster than `np.unique`.
+    """
+    occurs = np.zeros(int(numbers.max()) + 1, dtype=np.int64)
+    occurs[numbers] = 1
+    ranks: NDArray[np.int64] = (np.cumsum(occurs) - 1)[numbers]
+    return ranks

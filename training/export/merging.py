@@ -1,7 +1,8 @@
-"""Joins units: a unit less is a line less to look up and to add, for every row.
+"""Merges leaf groups greedily: every group fewer saves each explained row one lookup and one addition.
 
-At each step the two are joined that make the tables grow least, until the tables would take more than they may.
-Each unit is compared with the few others that, by their numbers of digits alone, it could grow least with.
+Each step merges the two groups whose tables grow least, until the tables would exceed their budget. Comparing all pairs
+would be quadratic. Each group is compared only with the few others that have the least lower bounds of growth, which
+follow from the numbers of digits.
 """
 
 import heapq
@@ -13,142 +14,168 @@ from numpy.typing import NDArray
 
 from training.export.leaf_groups import LeafGroup, merge_groups
 
-COMPARED_MAX = 64  # the search stays about linear in the size of the model
-CELLS_EXACT = 2**53  # more than fit anywhere; up to here doubles are exact
+COMPARED_MAX = 64  # partners compared for each group; keeps the search about linear in the size of the model
+_CELLS_EXACT = 2**53  # far more cells than any table has; doubles are exact up to here
 
 
 @dataclass(frozen=True, slots=True)
 class TableBudget:
-    """What the tables of all units may take.
+    """Limits for the lookup tables of a model.
 
     Attributes:
-        bytes_max: All of them; what makes them smaller is joined even beyond.
-        line_bytes: What each line takes.
-        unit_bytes: What each unit takes beside its lines.
-        cells_max: Of a joined unit, where neither of the two has more already.
-        features_max: Of a joined unit.
+        bytes_max: Size of all tables in bytes; a merge that makes the tables smaller is done even beyond it.
+        line_bytes: Size of one line in bytes.
+        group_bytes: Size of a group in bytes, besides its lines.
+        cells_max: Cells of a merged group, unless one of its two parts has more already.
+        features_max: Features of a merged group.
     """
 
     bytes_max: int
     line_bytes: int
-    unit_bytes: int
+    group_bytes: int
     cells_max: int
     features_max: int
 
 
 @dataclass(frozen=True, order=True, slots=True)
 class MergeCandidate:
-    """Two units by their places, and by how many cells their joined one has more than both; the order breaks ties."""
+    """A possible merge; the order of the attributes is the order in which candidates are tried.
+
+    Attributes:
+        growth: Cells of the merged group less those of its two parts; can be negative.
+        first: Slot of one group.
+        second: Slot of the other group.
+        versions: Versions of both slots when the growth was computed.
+    """
 
     growth: int
-    one: int
-    other: int
-    ages: tuple[int, int]
+    first: int
+    second: int
+    versions: tuple[int, int]
 
 
-def merge_within_budget(units: Sequence[LeafGroup], room: TableBudget) -> list[LeafGroup]:
-    """Join units by least growth while they fit; a joined one stands where the first of both stood."""
-    places = MergeSearch(units, room)
-    heap = [pair for place in range(len(units)) if (pair := places.best_pair(place))]
+def merge_within_budget(groups: Sequence[LeafGroup], budget: TableBudget) -> list[LeafGroup]:
+    """Merge groups by least growth while the tables stay within the budget.
+
+    Returns:
+        The groups in order; a merged group has the position of the first of its parts.
+    """
+    search = MergeSearch(groups, budget)
+    heap = [candidate for slot in range(len(groups)) if (candidate := search.best_candidate(slot))]
     heapq.heapify(heap)
-    size = sum(unit.cell_count * room.line_bytes + room.unit_bytes for unit in units)
+    size = sum(group.cell_count * budget.line_bytes + budget.group_bytes for group in groups)
     while heap:
-        pair = heapq.heappop(heap)
-        one, other = pair.one, pair.other
-        if places.ages[one] != pair.ages[0]:
-            continue  # it was joined meanwhile, and has another pair in the heap or is gone
-        if places.ages[other] == pair.ages[1]:
-            more = pair.growth * room.line_bytes - room.unit_bytes
-            if more > 0 and size + more > room.bytes_max:
+        candidate = heapq.heappop(heap)
+        first, second = candidate.first, candidate.second
+        # Lazy deletion: a slot that changed has a newer candidate in the heap already, or is empty.
+        if search.versions[first] != candidate.versions[0]:
+            continue
+        # If only the partner changed, this slot needs a new candidate, and nothing is merged.
+        if search.versions[second] == candidate.versions[1]:
+            more = candidate.growth * budget.line_bytes - budget.group_bytes
+            # Candidates come in ascending order of growth, so no later one fits either.
+            if more > 0 and size + more > budget.bytes_max:
                 break
             size += more
-            one = min(one, other)
-            places.join(one, max(pair.one, other))
-        if again := places.best_pair(one):
-            heapq.heappush(heap, again)
-    return list(places.units.values())
+            first = min(candidate.first, candidate.second)
+            search.merge(first, max(candidate.first, candidate.second))
+        if replacement := search.best_candidate(first):
+            heapq.heappush(heap, replacement)
+    return list(search.groups.values())
 
 
 class MergeSearch:
-    """All units side by side, to find which two to join.
+    """Groups in numbered slots, with the array of their sizes that the search for partners needs.
 
     Attributes:
-        units: By place, in order; the second of two that were joined is gone.
-        ages: How often each place has changed.
+        groups: By slot, in order. A merge empties the slot of its second group.
+        versions: How often each slot has changed.
     """
 
-    def __init__(self, units: Sequence[LeafGroup], room: TableBudget) -> None:
-        self.room = room
-        self.units = dict(enumerate(units))
-        self.ages = [0] * len(units)
-        features = sorted({feature for unit in units for feature in unit.digits})
-        self.sizes = {feature: np.zeros(len(units)) for feature in features}  # 0 where a unit lacks the feature
-        self.cells = np.zeros(len(units))
-        self.widths = np.zeros(len(units))
-        for place, unit in self.units.items():
-            self.put(place, unit)
+    def __init__(self, groups: Sequence[LeafGroup], budget: TableBudget) -> None:
+        self.groups = dict(enumerate(groups))
+        self.versions = [0] * len(groups)
+        self._budget = budget
+        features = sorted({feature for group in groups for feature in group.digits})
+        self._radices = {feature: np.zeros(len(groups)) for feature in features}  # 0 where a group lacks the feature
+        self._cell_counts = np.zeros(len(groups))
+        self._feature_counts = np.zeros(len(groups))
+        for slot, group in self.groups.items():
+            self._set_group(slot, group)
 
-    def put(self, place: int, unit: LeafGroup) -> None:
-        """Let a unit stand at a place."""
-        self.units[place] = unit
-        self.cells[place] = min(unit.cell_count, CELLS_EXACT)
-        self.widths[place] = len(unit.digits)
-        for feature, size in unit.radices.items():
-            self.sizes[feature][place] = size
+    def merge(self, first: int, second: int) -> None:
+        """Merge two groups into the slot of the first."""
+        self._set_group(first, merge_groups(self.groups[first], self.groups.pop(second)))
+        self._cell_counts[second] = np.inf  # excludes the empty slot from every search
+        self.versions[first] += 1
+        self.versions[second] += 1
 
-    def join(self, first: int, second: int) -> None:
-        """Join two units at the place of the first."""
-        self.put(first, merge_groups(self.units[first], self.units.pop(second)))
-        self.cells[second] = np.inf
-        self.ages[first] += 1
-        self.ages[second] += 1
+    def best_candidate(self, slot: int) -> MergeCandidate | None:
+        """Return the merge of least growth with the group in a slot, or None if no merge is within the limits.
 
-    def best_pair(self, place: int) -> MergeCandidate | None:
-        """Give the pair of a unit that grows least, among those of the COMPARED_MAX least bounds; None if none may be."""
-        unit, best = self.units[place], None
-        others, bounds = self.candidates(place)
-        for at in np.argsort(bounds, kind="stable")[:COMPARED_MAX].tolist():
-            if best is not None and bounds[at] >= best.growth:
+        Only the COMPARED_MAX partners of least lower bounds are compared.
+        """
+        group, best = self.groups[slot], None
+        partners, bounds = self.partners(slot)
+        for index in np.argsort(bounds, kind="stable")[:COMPARED_MAX].tolist():
+            # The bounds ascend: no later partner can grow less than the best one so far.
+            if best is not None and bounds[index] >= best.growth:
                 break
-            other = int(others[at])
-            both = unit.cell_count + self.units[other].cell_count
-            most = max(self.room.cells_max, unit.cell_count, self.units[other].cell_count)
-            cells = merged_cell_count(
-                unit, self.units[other], most if best is None else min(most, best.growth + both - 1)
-            )
+            partner = int(partners[index])
+            parts = group.cell_count + self.groups[partner].cell_count
+            limit = max(self._budget.cells_max, group.cell_count, self.groups[partner].cell_count)
+            if best is not None:
+                limit = min(limit, best.growth + parts - 1)
+            cells = merged_cell_count(group, self.groups[partner], limit)
             if cells is not None:
-                best = MergeCandidate(cells - both, place, other, (self.ages[place], self.ages[other]))
+                best = MergeCandidate(cells - parts, slot, partner, (self.versions[slot], self.versions[partner]))
         return best
 
-    def candidates(self, place: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Give the places that a unit may be joined with, and the least by which each pair grows.
+    def partners(self, slot: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return the slots whose groups may be merged with a slot's group, and a lower bound of each merge's growth.
 
-        Joined digits are at least as many as either unit has, which bounds the cells; all is exact in doubles.
+        A merged feature has at least as many digits as either part has, which bounds the merged cells from below.
+        The division by the partner's own digits is exact: they divide its cells, and doubles are exact up to 2**53.
+
+        Returns:
+            Two arrays of shape (partners,).
         """
-        unit = self.units[place]
-        bounds, shared = self.cells.copy(), np.zeros(len(self.cells))
-        with np.errstate(over="ignore"):
-            for feature, size in unit.radices.items():
-                sizes = self.sizes[feature]
-                bounds *= np.maximum(sizes, size)
-                bounds /= np.maximum(sizes, 1.0)
-                shared += sizes > 0.0
-        most = np.maximum(self.cells, max(self.room.cells_max, unit.cell_count))
-        fits = (bounds <= most) & (self.widths + self.widths[place] - shared <= self.room.features_max)
-        fits[place] = False
-        others = np.flatnonzero(fits & np.isfinite(self.cells))
-        return others, bounds[others] - self.cells[others] - self.cells[place]
+        group = self.groups[slot]
+        bounds, shared = self._cell_counts.copy(), np.zeros(len(self._cell_counts))
+        with np.errstate(over="ignore"):  # an overflow to infinity exceeds the limit, as it should
+            for feature, radix in group.radices.items():
+                radices = self._radices[feature]
+                bounds *= np.maximum(radices, radix)
+                bounds /= np.maximum(radices, 1.0)
+                shared += radices > 0.0
+        limits = np.maximum(self._cell_counts, max(self._budget.cells_max, group.cell_count))
+        feature_counts = self._feature_counts + self._feature_counts[slot] - shared
+        fits = (bounds <= limits) & (feature_counts <= self._budget.features_max)
+        fits[slot] = False
+        partners = np.flatnonzero(fits & np.isfinite(self._cell_counts))
+        return partners, bounds[partners] - self._cell_counts[partners] - self._cell_counts[slot]
+
+    def _set_group(self, slot: int, group: LeafGroup) -> None:
+        """Write a group into a slot."""
+        self.groups[slot] = group
+        self._cell_counts[slot] = min(group.cell_count, _CELLS_EXACT)
+        self._feature_counts[slot] = len(group.digits)
+        for feature, radix in group.radices.items():
+            self._radices[feature][slot] = radix
 
 
-def merged_cell_count(unit: LeafGroup, other: LeafGroup, cells_max: int) -> int | None:
-    """Give the cells of the joined unit; None where they are more than allowed."""
-    cells = other.cell_count
-    for feature, members in unit.class_sets.items():
-        known = other.class_sets.get(feature)
-        if known is None:
-            cells *= len(members)
-        elif known != members:
-            cells = cells // len(known) * len([one for one in members for two in known if one & two])
+def merged_cell_count(first: LeafGroup, second: LeafGroup, cells_max: int) -> int | None:
+    """Return the cells that two groups have when merged, or None if they exceed `cells_max`."""
+    cells = second.cell_count
+    for feature, class_sets in first.class_sets.items():
+        other_sets = second.class_sets.get(feature)
+        if other_sets is None:
+            cells *= len(class_sets)
+        elif other_sets != class_sets:
+            # A pair of digits becomes a digit of the merged group if some class has both.
+            pairs = sum(1 for one in class_sets for other in other_sets if one & other)
+            cells = cells // len(other_sets) * pairs
+        # Merging a feature never makes the count smaller, so the search can stop at the first excess.
         if cells > cells_max:
             return None
     return cells

@@ -1,8 +1,8 @@
-"""Representatives of threshold intervals: rows that the model cannot tell from real ones, and that name no person.
+"""Representatives of threshold intervals, which replace the values of real people in everything that is published.
 
-Every value is replaced by one representative of its threshold interval: the upper end, or for the last interval the
-next double above the last threshold. All decisions stay the same, so margins and contributions stay the same, and two
-customers whom the model cannot tell apart become one row.
+The representative of an interval is its upper end, or for the last interval the next double above the last threshold.
+A row keeps its margin and its contributions, because the model cannot tell a value from its representative. Two
+customers whom the model cannot tell apart become the same row.
 """
 
 import math
@@ -13,52 +13,78 @@ from numpy.typing import NDArray
 from training.export.bins import category_codes
 from training.export.trees import ZERO_THRESHOLD, CategoricalSplit, Ensemble, NumericSplit, tree_splits
 
+_NO_CODE = -1.0
+
 
 def thresholds_by_feature(ensemble: Ensemble) -> list[NDArray[np.float64]]:
-    """Give each feature's distinct thresholds in ascending order; none for a feature never asked."""
+    """Return the distinct thresholds of each feature, ascending; an empty array for a feature without any.
+
+    Thresholds can be infinite: such a split separates missing values only.
+    """
     found: list[set[float]] = [set() for _ in range(ensemble.feature_count)]
     for tree in ensemble.trees:
         for split in tree_splits(tree):
             if isinstance(split, NumericSplit):
                 found[split.feature].add(split.threshold)
-    return [np.array(sorted(values)) for values in found]
+    return [np.array(sorted(thresholds)) for thresholds in found]
 
 
 def representative_rows(ensemble: Ensemble, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Replace every value by the representative of its interval; missing stays missing."""
+    """Return rows with every value replaced by the representative of its interval; NaN stays NaN.
+
+    Args:
+        ensemble: The model.
+        rows: Shape (n, features), NaN where missing.
+
+    Returns:
+        The same shape.
+    """
     replaced = np.empty_like(rows)
     for feature, thresholds in enumerate(thresholds_by_feature(ensemble)):
-        if feature in ensemble.categorical:
-            replaced[:, feature] = _representative_codes(ensemble, feature, rows[:, feature])
-            continue
-        finite = thresholds[np.isfinite(thresholds)]
-        above = math.nextafter(finite[-1], math.inf) if len(finite) else 0.0
-        ends = np.append(finite, above)
         values = rows[:, feature]
-        chosen = ends[np.searchsorted(finite, values, side="left")]
-        if feature in ensemble.zero_as_missing:
-            chosen = _preserve_zeros(values, chosen)
-        replaced[:, feature] = np.where(np.isnan(values), np.nan, chosen)
+        if feature in ensemble.categorical:
+            replaced[:, feature] = _representative_codes(ensemble, feature, values)
+        else:
+            chosen = _representative_numbers(thresholds, values)
+            if feature in ensemble.zero_as_missing:
+                chosen = _preserve_zeros(values, chosen)
+            replaced[:, feature] = np.where(np.isnan(values), np.nan, chosen)
     return replaced
 
 
+def _representative_numbers(thresholds: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the upper end of each value's interval; 0.0 for a feature without finite thresholds."""
+    finite = thresholds[np.isfinite(thresholds)]
+    # The last interval has no upper end: the next double above the last threshold stands for it.
+    above_last = math.nextafter(finite[-1], math.inf) if len(finite) else 0.0
+    return np.append(finite, above_last)[np.searchsorted(finite, values, side="left")]
+
+
 def _representative_codes(ensemble: Ensemble, feature: int, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Replace every code by the smallest one that is in the same sets; by -1 where it is in none."""
-    sets = sorted({tuple(sorted(split.codes)) for split in _categorical_splits(ensemble) if split.feature == feature})
-    first: dict[tuple[bool, ...], float] = {(False,) * len(sets): -1.0}
-    membership = {code: tuple(code in codes for codes in sets) for code in sorted({c for codes in sets for c in codes})}
-    for code, member in membership.items():
-        first.setdefault(member, float(code))
-    return np.array([first[membership.get(int(code), (False,) * len(sets))] for code in category_codes(values)])
+    """Return for each value the smallest code that is in the same sets of the model; -1 if it is in none."""
+    code_sets = sorted({tuple(sorted(split.codes)) for split in _categorical_splits(ensemble, feature)})
+    in_no_set = (False,) * len(code_sets)
+    codes = sorted({code for code_set in code_sets for code in code_set})
+    membership = {code: tuple(code in code_set for code_set in code_sets) for code in codes}
+    smallest: dict[tuple[bool, ...], float] = {in_no_set: _NO_CODE}
+    for code, sets in membership.items():  # ascending, so the first code with a membership is the smallest
+        smallest.setdefault(sets, float(code))
+    return np.array([smallest[membership.get(int(code), in_no_set)] for code in category_codes(values)])
 
 
-def _categorical_splits(ensemble: Ensemble) -> list[CategoricalSplit]:
-    """Give every question about a category."""
-    return [split for tree in ensemble.trees for split in tree_splits(tree) if isinstance(split, CategoricalSplit)]
+def _categorical_splits(ensemble: Ensemble, feature: int) -> list[CategoricalSplit]:
+    """Return all categorical splits on one feature."""
+    return [
+        split
+        for tree in ensemble.trees
+        for split in tree_splits(tree)
+        if isinstance(split, CategoricalSplit) and split.feature == feature
+    ]
 
 
 def _preserve_zeros(values: NDArray[np.float64], chosen: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Keep zeros zero, and others no zero, in a column where zero means missing."""
-    nearest = math.nextafter(ZERO_THRESHOLD, math.inf)
-    no_zero = np.where(np.abs(chosen) <= ZERO_THRESHOLD, np.copysign(nearest, values), chosen)
-    return np.where(np.abs(values) <= ZERO_THRESHOLD, 0.0, no_zero)
+    """Return representatives that are zero exactly where the value is, for a column where zero means missing."""
+    # The upper end of an interval around zero can be a zero; the smallest double that is none takes its place.
+    smallest_nonzero = math.nextafter(ZERO_THRESHOLD, math.inf)
+    nonzero = np.where(np.abs(chosen) <= ZERO_THRESHOLD, np.copysign(smallest_nonzero, values), chosen)
+    return np.where(np.abs(values) <= ZERO_THRESHOLD, 0.0, nonzero)

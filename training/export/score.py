@@ -1,30 +1,33 @@
-"""score.onnx: the margin, equal to the bit to `Booster.predict(raw_score=True)`."""
+"""score.onnx: the margin, equal to `Booster.predict(raw_score=True)` to the bit."""
 
-from training.export.graph import build_model, input_nodes
-from training.export.tree_ensemble import TreeEnsembleBuilder
+from training.export.graph import build_model, preprocessing
+from training.export.tree_ensemble import ChildRef, TreeEnsembleBuilder
 from training.export.trees import Ensemble, Leaf, Tree
 
 
 def score_onnx(ensemble: Ensemble) -> bytes:
-    """Write the score graph: rows (n, features) in, margin (n, 1) out, log-odds before calibration."""
-    rows, nodes, constants = input_nodes(ensemble)
-    margin = margin_trees(ensemble).build(rows, "margin", 1)
-    return build_model("score", ensemble, [*nodes, margin], constants, [("margin", ["n", 1])])
+    """Return score.onnx: rows (n, features) in, margin (n, 1) out, log-odds before calibration."""
+    prepared = preprocessing(ensemble)
+    margin = margin_trees(ensemble).build(prepared.output, "margin", 1)
+    return build_model("score", ensemble, [*prepared.nodes, margin], [*prepared.constants], [("margin", ["n", 1])])
 
 
 def margin_trees(ensemble: Ensemble) -> TreeEnsembleBuilder:
-    """Give the model's own trees, in its own order: the order in which their values are added."""
-    forest = TreeEnsembleBuilder()
+    """Return the trees of the model.
+
+    They stay in the order of the model: floating-point addition is not associative, and the sum must be LightGBM's.
+    """
+    builder = TreeEnsembleBuilder()
     for tree in ensemble.trees:
-        forest.add_root(add_tree(forest, tree))
-    return forest
+        builder.add_root(_add_tree(builder, tree))
+    return builder
 
 
-def add_tree(forest: TreeEnsembleBuilder, tree: Tree) -> tuple[int, int]:
-    """Add one tree of the model as it is."""
+def _add_tree(builder: TreeEnsembleBuilder, tree: Tree) -> ChildRef:
+    """Append one tree and return its root."""
     if isinstance(tree, Leaf):
-        return forest.add_leaf(0, tree.value)
-    index = forest.add_split(tree.split)
-    forest.true_child[index] = add_tree(forest, tree.left)
-    forest.false_child[index] = add_tree(forest, tree.right)
-    return index, 0
+        return builder.add_leaf(0, tree.value)
+    node = builder.add_split(tree.split)
+    left = _add_tree(builder, tree.left)
+    builder.set_children(node, left, _add_tree(builder, tree.right))
+    return node

@@ -1,24 +1,23 @@
-"""The contributions of one unit, for every cell: exact Tree SHAP of both kinds.
+"""The lookup tables of contributions: exact Shapley values of a leaf group for every cell.
 
-For one leaf with value v, let D be the distinct features on its path, o_f = 1 where the explained row
-meets all the path's conditions on f, z_f the same for a baseline row. With A = {o = 1, z = 0} and
-B = {o = 0, z = 1}, and nothing at all where some feature has o = z = 0:
+Interventional. Let v be the value of a leaf and D the features on its path. Let o_f be 1 if the explained row satisfies
+all conditions of the path on f, and z_f the same for a baseline row. With A = {o = 1, z = 0} and B = {o = 0, z = 1}:
 
     phi_i = + v (|A|-1)! |B|! / (|A|+|B|)!   for i in A
     phi_i = - v |A|! (|B|-1)! / (|A|+|B|)!   for i in B
 
-averaged over the baseline rows. The row enters through its met facts only, so a table over the unit's cells
-holds every answer, and the size of the baseline costs nothing when serving.
+and phi = 0 if some feature has o = z = 0, because no coalition reaches the leaf then. The contribution is the mean over
+the baseline rows and the sum over the leaves. It depends on the explained row through the o_f only. A table over the
+cells therefore holds every answer, and the size of the baseline has no effect on serving.
 
-Path-dependent: instead of baseline rows, each feature of D is met with a probability r_f, the product of
+Path-dependent. Each feature of D is satisfied with a probability r_f in place of baseline rows. r_f is the product of
 the covers of the splits on f along the path:
 
     phi_i = v (o_i - r_i) * integral from 0 to 1 of the product over j != i of (r_j + t (o_j - r_j)) dt
 
-The integrand is a polynomial of degree d - 1, so Gauss-Legendre with ceil(d / 2) points is exact.
-
-Source: Lundberg et al. 2020, Nature Machine Intelligence 2, 56-67 (interventional Tree SHAP); the tables
-over decision patterns: Nadel & Wettenstein 2026, arXiv:2511.09376.
+Sources: Lundberg et al. 2020, Nature Machine Intelligence 2, 56-67, and Laberge & Pequignot 2022, arXiv:2209.15123
+(interventional Tree SHAP); Nadel & Wettenstein 2026, arXiv:2511.09376 (tables over decision patterns). The integral is
+Owen's multilinear extension of the Shapley value (Owen 1972, Management Science 18, 64-79).
 """
 
 from collections.abc import Mapping
@@ -30,134 +29,160 @@ from numpy.typing import NDArray
 
 from training.export.leaf_groups import DecisionPath, LeafGroup, PathCondition
 
-CACHED_WIDTH_MAX = 7  # a kernel of 8 features takes 4 MB, and over four times as much with each more
-AGAINST_MAX = 128  # sets of the baseline at a time
-KERNEL_BYTES_MAX = 1 << 27  # of one kernel; a wide one is of fewer sets at a time
+CACHED_WIDTH_MAX = 7  # the weights of 8 features take 4 MB, and four times as much with each feature more
+BASELINE_SETS_MAX = 128  # baseline sets in one step
+WEIGHTS_BYTES_MAX = 1 << 27  # of one step; wide leaves take fewer sets in a step
 
 
-def contribution_table(unit: LeafGroup, baseline: Mapping[int, NDArray[np.int64]] | None) -> NDArray[np.float64]:
-    """Give each feature's contribution in each cell.
+def contribution_table(group: LeafGroup, baseline: Mapping[int, NDArray[np.int64]] | None) -> NDArray[np.float64]:
+    """Return the lookup table of a group.
 
     Args:
-        unit: The part of the model to explain.
-        baseline: Per feature, the class of each row of the baseline; None means path-dependent.
+        group: The leaves.
+        baseline: For each feature the classes of the baseline rows, shape (n_baseline,), from `bins.row_classes`; None
+            for path-dependent contributions.
 
     Returns:
-        Shape (unit.cells, len(unit.digits)), log-odds before calibration, columns in the order of
-        `unit.digits`.
+        Shape (group.cell_count, len(group.digits)), log-odds before calibration; the columns are the features in the
+        order of `group.digits`.
     """
-    column_of = {feature: column for column, feature in enumerate(unit.digits)}
-    digit_of = digits_of_cells(unit)
-    total = np.zeros((unit.cell_count, len(column_of)))
-    for path in unit.paths:
-        table = path_table(path, baseline)
-        of_digits = [met_by_digit(fact, unit.digits[fact.feature]) for fact in path.conditions]
-        met = bits(
-            [of_digit[digit_of[fact.feature]] for of_digit, fact in zip(of_digits, path.conditions, strict=True)]
-        )
-        total[:, [column_of[fact.feature] for fact in path.conditions]] += table[met]
-    return total
-
-
-def digits_of_cells(unit: LeafGroup) -> dict[int, NDArray[np.int64]]:
-    """Give, per feature, its digit in each cell: the first feature's digit counts up fastest."""
-    found, rest = {}, np.arange(unit.cell_count)
-    for feature, size in unit.radices.items():
-        found[feature] = rest % size
-        rest //= size
-    return found
-
-
-def met_by_digit(fact: PathCondition, digits: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Give whether a digit meets a fact, which all its classes agree on."""
-    return fact.satisfied[np.unique(digits, return_index=True)[1]]
-
-
-def bits(met: list[NDArray[np.bool_]]) -> NDArray[np.int64]:
-    """Give sets as numbers: bit i stands for met[i]."""
-    return sum((bit.astype(np.int64) << i for i, bit in enumerate(met)), start=np.zeros(1, dtype=np.int64))
-
-
-def path_table(path: DecisionPath, baseline: Mapping[int, NDArray[np.int64]] | None) -> NDArray[np.float64]:
-    """Give one leaf's contributions for each of the 2**width sets of met facts: shape (2**width, width)."""
-    if baseline is None:
-        return path_dependent_table(path.value, np.array([fact.cover for fact in path.conditions]))
-    return leaf_table(
-        path.value, bits([fact.satisfied[baseline[fact.feature]] for fact in path.conditions]), len(path.conditions)
-    )
-
-
-def path_dependent_table(value: float, covers: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give one leaf's contributions for each of the 2**width sets of met features: shape (2**width, width)."""
-    width = len(covers)
-    met = (np.arange(1 << width)[:, None] >> np.arange(width)[None, :] & 1).astype(np.float64)
-    points, weights = np.polynomial.legendre.leggauss((width + 1) // 2)
-    table = np.zeros_like(met)
-    for point, weight in zip((points + 1) / 2, weights / 2, strict=True):
-        factors = covers + point * (met - covers)
-        for bit in range(width):
-            table[:, bit] += weight * np.prod(np.delete(factors, bit, axis=1), axis=1)
-    result: NDArray[np.float64] = value * (met - covers) * table
-    return result
-
-
-def leaf_table(value: float, met_baseline: NDArray[np.int64], width: int) -> NDArray[np.float64]:
-    """Give one leaf's contributions for each of the 2**width sets: shape (2**width, width).
-
-    einsum without optimisation adds in one fixed order, whatever the number of threads.
-    """
-    counts = np.bincount(met_baseline, minlength=1 << width).astype(np.float64)
-    held = np.flatnonzero(counts)
-    summed = np.zeros((1 << width, width))
-    step = max(1, min(AGAINST_MAX, KERNEL_BYTES_MAX // (8 * width << width)))
-    for first in range(0, len(held), step):
-        part = held[first : first + step]
-        summed += np.einsum("z,ozi->oi", counts[part], kernel(width, part), optimize=False)
-    result: NDArray[np.float64] = value * summed / len(met_baseline)
-    return result
-
-
-def kernel(width: int, baseline: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Give phi for a leaf of value 1: shape (2**width rows, baseline sets, width features)."""
-    if width <= CACHED_WIDTH_MAX:
-        return whole_kernel(width)[:, baseline]
-    return shapley_kernel(width, baseline)
-
-
-@cache
-def whole_kernel(width: int) -> NDArray[np.float64]:
-    """Give the kernel against every set."""
-    return shapley_kernel(width, np.arange(1 << width))
-
-
-def shapley_kernel(width: int, against: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Write the formula out for every set of a row against the given sets of baseline rows."""
-    rows, baseline = np.arange(1 << width)[:, None], against[None, :]
-    only_row, only_baseline = rows & ~baseline, baseline & ~rows
-    possible = (rows | baseline) == (1 << width) - 1
-    weight_row, weight_baseline = weights(width)
-    sizes = (popcount(only_row), popcount(only_baseline))
-    table = np.zeros((1 << width, len(against), width))
-    for bit in range(width):
-        table[:, :, bit] += np.where(possible & (only_row >> bit & 1 == 1), weight_row[sizes], 0.0)
-        table[:, :, bit] -= np.where(possible & (only_baseline >> bit & 1 == 1), weight_baseline[sizes], 0.0)
+    column = {feature: index for index, feature in enumerate(group.digits)}
+    digits = cell_digits(group)
+    table = np.zeros((group.cell_count, len(column)))
+    for path in group.paths:
+        # The contributions of one leaf have one line for each set of satisfied features; spread them over the cells.
+        leaf_table = _path_table(path, baseline)
+        satisfied = [
+            _satisfied_by_digit(condition, group.digits[condition.feature])[digits[condition.feature]]
+            for condition in path.conditions
+        ]
+        table[:, [column[condition.feature] for condition in path.conditions]] += leaf_table[_pack_bits(satisfied)]
     return table
 
 
-def weights(width: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Give the Shapley weights by (|A|, |B|), for members of A and for members of B."""
-    size = width + 1
-    weight_row, weight_baseline = np.zeros((size, size)), np.zeros((size, size))
-    for a in range(size):
-        for b in range(size - a):
+def cell_digits(group: LeafGroup) -> dict[int, NDArray[np.int64]]:
+    """Return the digit of each feature in each cell, shape (cells,); the first feature's digit is the least significant."""
+    digits, rest = {}, np.arange(group.cell_count)
+    for feature, radix in group.radices.items():
+        digits[feature] = rest % radix
+        rest //= radix
+    return digits
+
+
+def interventional_table(value: float, baseline: NDArray[np.int64], width: int) -> NDArray[np.float64]:
+    """Return the interventional contributions of one leaf.
+
+    Args:
+        value: The leaf's log-odds.
+        baseline: Shape (n_baseline,); for each baseline row the set of features that it satisfies, as bits.
+        width: Number of features on the path.
+
+    Returns:
+        Shape (2**width, width), for every set of features that an explained row can satisfy, in the order of the bits.
+    """
+    # Baseline rows of one set give one result: computing each set once makes the cost independent of the baseline's size.
+    counts = np.bincount(baseline, minlength=1 << width).astype(np.float64)
+    occurring = np.flatnonzero(counts)
+    total = np.zeros((1 << width, width))
+    step = max(1, min(BASELINE_SETS_MAX, WEIGHTS_BYTES_MAX // (8 * width << width)))
+    for first in range(0, len(occurring), step):
+        sets = occurring[first : first + step]
+        # Without optimisation, einsum adds in one fixed order, whatever the number of threads: the bytes must not vary.
+        total += np.einsum("z,ozi->oi", counts[sets], signed_weights(width, sets), optimize=False)
+    table: NDArray[np.float64] = value * total / len(baseline)
+    return table
+
+
+def path_dependent_table(value: float, covers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the path-dependent contributions of one leaf.
+
+    Args:
+        value: The leaf's log-odds.
+        covers: Shape (width,); for each feature on the path the probability that its conditions are satisfied.
+
+    Returns:
+        Shape (2**width, width), for every set of features that an explained row can satisfy, in the order of the bits.
+    """
+    width = len(covers)
+    satisfied = (np.arange(1 << width)[:, None] >> np.arange(width)[None, :] & 1).astype(np.float64)
+    # The integrand is a polynomial of degree width - 1; Gauss-Legendre with n points is exact up to degree 2n - 1.
+    points, weights = np.polynomial.legendre.leggauss((width + 1) // 2)
+    integral = np.zeros_like(satisfied)
+    for point, weight in zip((points + 1) / 2, weights / 2, strict=True):  # from [-1, 1] to [0, 1]
+        factors = covers + point * (satisfied - covers)
+        for bit in range(width):
+            # Dividing the full product by one factor would be faster but loses precision where the factor is near 0.
+            integral[:, bit] += weight * np.prod(np.delete(factors, bit, axis=1), axis=1)
+    table: NDArray[np.float64] = value * (satisfied - covers) * integral
+    return table
+
+
+def signed_weights(width: int, baseline: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return phi of a leaf of value 1.
+
+    Args:
+        width: Number of features on the path.
+        baseline: Shape (n_sets,); sets of features that baseline rows satisfy, as bits.
+
+    Returns:
+        Shape (2**width explained sets, n_sets, width features).
+    """
+    if width <= CACHED_WIDTH_MAX:
+        return _all_signed_weights(width)[:, baseline]
+    return _compute_signed_weights(width, baseline)
+
+
+@cache
+def _all_signed_weights(width: int) -> NDArray[np.float64]:
+    """Return phi of a leaf of value 1 against every baseline set."""
+    return _compute_signed_weights(width, np.arange(1 << width))
+
+
+def _compute_signed_weights(width: int, baseline: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Compute phi of a leaf of value 1 by the formula in the module docstring."""
+    explained, against = np.arange(1 << width)[:, None], baseline[None, :]
+    only_explained, only_against = explained & ~against, against & ~explained  # A and B as bits
+    reachable = (explained | against) == (1 << width) - 1
+    weight_a, weight_b = _shapley_weights(width)
+    sizes = (_popcount(only_explained), _popcount(only_against))
+    phi = np.zeros((1 << width, len(baseline), width))
+    for bit in range(width):
+        phi[:, :, bit] += np.where(reachable & (only_explained >> bit & 1 == 1), weight_a[sizes], 0.0)
+        phi[:, :, bit] -= np.where(reachable & (only_against >> bit & 1 == 1), weight_b[sizes], 0.0)
+    return phi
+
+
+def _shapley_weights(width: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the weights of members of A and of members of B, each of shape (width + 1, width + 1) by (|A|, |B|)."""
+    weight_a, weight_b = np.zeros((width + 1, width + 1)), np.zeros((width + 1, width + 1))
+    for a in range(width + 1):
+        for b in range(width + 1 - a):
             if a:
-                weight_row[a, b] = factorial(a - 1) * factorial(b) / factorial(a + b)
+                weight_a[a, b] = factorial(a - 1) * factorial(b) / factorial(a + b)
             if b:
-                weight_baseline[a, b] = factorial(a) * factorial(b - 1) / factorial(a + b)
-    return weight_row, weight_baseline
+                weight_b[a, b] = factorial(a) * factorial(b - 1) / factorial(a + b)
+    return weight_a, weight_b
 
 
-def popcount(sets: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Count the members of each set."""
-    counted: NDArray[np.int64] = np.bitwise_count(sets).astype(np.int64)
-    return counted
+def _path_table(path: DecisionPath, baseline: Mapping[int, NDArray[np.int64]] | None) -> NDArray[np.float64]:
+    """Return the contributions of one leaf for each set of satisfied features: shape (2**width, width)."""
+    if baseline is None:
+        return path_dependent_table(path.value, np.array([condition.cover for condition in path.conditions]))
+    satisfied = [condition.satisfied[baseline[condition.feature]] for condition in path.conditions]
+    return interventional_table(path.value, _pack_bits(satisfied), len(path.conditions))
+
+
+def _satisfied_by_digit(condition: PathCondition, digits: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return for each digit whether it satisfies a condition; all classes of one digit agree, so the first one tells."""
+    return condition.satisfied[np.unique(digits, return_index=True)[1]]
+
+
+def _pack_bits(satisfied: list[NDArray[np.bool_]]) -> NDArray[np.int64]:
+    """Return sets of features as integers: bit i of element n is satisfied[i][n]."""
+    return sum((bit.astype(np.int64) << i for i, bit in enumerate(satisfied)), start=np.zeros(1, dtype=np.int64))
+
+
+def _popcount(sets: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the number of members of each set."""
+    counts: NDArray[np.int64] = np.bitwise_count(sets).astype(np.int64)
+    return counts

@@ -1,107 +1,120 @@
-"""Writes decision trees as one ai.onnx.ml version 5 TreeEnsemble node, in doubles."""
+"""Builds the TreeEnsemble operator of ai.onnx.ml version 5 with double thresholds and double leaf values."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import helper
 
+from training.export.tensors import double_tensor
 from training.export.trees import CODE_SHIFT, CategoricalSplit, NumericSplit, Split
 
-LESS_OR_EQUAL, MEMBER = 0, 6  # BRANCH_LEQ and BRANCH_MEMBER of ai.onnx.ml version 5
-SUM = 1  # its aggregate_function
-NO_TRANSFORM = 0  # its post_transform; ONNX Runtime ignores any other
+# Attribute values of the operator, by their names in the specification.
+_BRANCH_LEQ, _BRANCH_MEMBER = 0, 6
+_AGGREGATE_SUM = 1
+_POST_TRANSFORM_NONE = 0  # ONNX Runtime ignores any other
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
+class ChildRef:
+    """A reference to a child: an index among the leaves if is_leaf is 1, among the inner nodes if it is 0."""
+
+    index: int
+    is_leaf: int
+
+
+_UNSET = ChildRef(0, 1)
+
+
 class TreeEnsembleBuilder:
-    """Trees under construction, in the node's own flat lists.
+    """Trees under construction, in the flat lists of the operator's attributes."""
 
-    A child index counts nodes where its is-leaf flag is 0, leaves where it is 1.
-    """
+    def __init__(self) -> None:
+        self._roots: list[int] = []
+        # One entry for each inner node.
+        self._features: list[int] = []
+        self._thresholds: list[float] = []
+        self._missing_true: list[int] = []
+        self._modes: list[int] = []
+        self._true_children: list[ChildRef] = []
+        self._false_children: list[ChildRef] = []
+        # The sets of all member nodes, one after the other, each ended by NaN.
+        self._members: list[float] = []
+        # One entry for each leaf.
+        self._targets: list[int] = []
+        self._weights: list[float] = []
 
-    targets: list[int] = field(default_factory=list)
-    weights: list[float] = field(default_factory=list)
-    roots: list[int] = field(default_factory=list)
-    features: list[int] = field(default_factory=list)
-    thresholds: list[float] = field(default_factory=list)
-    missing_true: list[int] = field(default_factory=list)
-    modes: list[int] = field(default_factory=list)
-    members: list[float] = field(default_factory=list)
-    true_child: list[tuple[int, int]] = field(default_factory=list)
-    false_child: list[tuple[int, int]] = field(default_factory=list)
+    def add_leaf(self, target: int, weight: float) -> ChildRef:
+        """Append a leaf that adds a weight to output column `target`."""
+        self._targets.append(target)
+        self._weights.append(weight)
+        return ChildRef(len(self._weights) - 1, 1)
 
-    def add_leaf(self, target: int, weight: float) -> tuple[int, int]:
-        """Add a leaf; the answer names it as a child."""
-        self.targets.append(target)
-        self.weights.append(weight)
-        return len(self.weights) - 1, 1
-
-    def add_split(self, question: Split) -> int:
-        """Add a node whose children come later: parents stand before their children.
-
-        The operator takes the sets of its member nodes in the order of the nodes, each ended by NaN. Codes
-        are shifted by one, as `graph.input_nodes` shifts them: a set that holds 0 ends early in
-        onnx.reference.
-        """
-        self.features.append(question.feature)
-        if isinstance(question, CategoricalSplit):
-            self.modes.append(MEMBER)
-            self.thresholds.append(math.nan)
-            self.missing_true.append(0)
-            self.members += [*(float(code + CODE_SHIFT) for code in sorted(question.codes)), math.nan]
+    def add_split(self, split: Split) -> ChildRef:
+        """Append an inner node without children; `set_children` adds them, so that parents precede children."""
+        self._features.append(split.feature)
+        if isinstance(split, CategoricalSplit):
+            self._modes.append(_BRANCH_MEMBER)
+            self._thresholds.append(math.nan)
+            self._missing_true.append(0)
+            # The operator reads one set per member node, in node order, each ended by NaN. Codes are shifted by one, as
+            # `graph.preprocessing` shifts the rows: onnx.reference takes a 0 for the end of a set.
+            self._members += [*(float(code + CODE_SHIFT) for code in sorted(split.codes)), math.nan]
         else:
-            self.modes.append(LESS_OR_EQUAL)
-            self.thresholds.append(question.threshold)
-            self.missing_true.append(int(question.missing_left))
-        self.true_child.append((0, 1))
-        self.false_child.append((0, 1))
-        return len(self.features) - 1
+            self._modes.append(_BRANCH_LEQ)
+            self._thresholds.append(split.threshold)
+            self._missing_true.append(int(split.missing_left))
+        self._true_children.append(_UNSET)
+        self._false_children.append(_UNSET)
+        return ChildRef(len(self._features) - 1, 0)
 
-    def add_root(self, child: tuple[int, int]) -> None:
-        """Make this node the root of the next tree.
+    def set_children(self, node: ChildRef, left: ChildRef, right: ChildRef) -> None:
+        """Set the children of an inner node; a value goes left where the split is true."""
+        self._true_children[node.index] = left
+        self._false_children[node.index] = right
 
-        A tree that is a single leaf becomes a node with that leaf on both sides: the operator has no
-        root that is a leaf.
+    def add_root(self, root: ChildRef) -> None:
+        """Append a tree.
+
+        The operator has no root that is a leaf. A tree that is a single leaf becomes a node with that leaf on both
+        sides.
         """
-        index, is_leaf = child
-        if is_leaf:
-            index = self.add_split(NumericSplit(0, 0.0, missing_left=True))
-            self.true_child[index] = self.false_child[index] = child
-        self.roots.append(index)
+        if root.is_leaf:
+            leaf, root = root, self.add_split(NumericSplit(0, 0.0, missing_left=True))
+            self.set_children(root, leaf, leaf)
+        self._roots.append(root.index)
 
-    def build(self, inputs: str, output: str, target_count: int) -> onnx.NodeProto:
-        """Give the finished operator: doubles in, (rows, target_count) doubles out."""
+    def build(self, rows: str, output: str, target_count: int) -> onnx.NodeProto:
+        """Return the operator.
+
+        Args:
+            rows: Name of the input, doubles of shape (n, features).
+            output: Name of the output, doubles of shape (n, target_count): the sums of the leaf weights by target.
+            target_count: Number of output columns.
+        """
         modes = helper.make_tensor(
-            "nodes_modes", onnx.TensorProto.UINT8, [len(self.modes)], bytes(self.modes), raw=True
+            "nodes_modes", onnx.TensorProto.UINT8, [len(self._modes)], bytes(self._modes), raw=True
         )
-        members = doubles("membership_values", self.members) if self.members else None
+        # make_node leaves out an attribute that is None; an empty tensor of members would be invalid.
+        members = double_tensor("membership_values", self._members) if self._members else None
         return helper.make_node(
             "TreeEnsemble",
-            [inputs],
+            [rows],
             [output],
             domain="ai.onnx.ml",
             n_targets=target_count,
-            aggregate_function=SUM,
-            post_transform=NO_TRANSFORM,
-            tree_roots=self.roots,
-            nodes_featureids=self.features,
-            nodes_splits=doubles("nodes_splits", self.thresholds),
+            aggregate_function=_AGGREGATE_SUM,
+            post_transform=_POST_TRANSFORM_NONE,
+            tree_roots=self._roots,
+            nodes_featureids=self._features,
+            nodes_splits=double_tensor("nodes_splits", self._thresholds),
             nodes_modes=modes,
-            nodes_missing_value_tracks_true=self.missing_true,
-            nodes_truenodeids=[index for index, _ in self.true_child],
-            nodes_trueleafs=[is_leaf for _, is_leaf in self.true_child],
-            nodes_falsenodeids=[index for index, _ in self.false_child],
-            nodes_falseleafs=[is_leaf for _, is_leaf in self.false_child],
-            leaf_targetids=self.targets,
-            leaf_weights=doubles("leaf_weights", self.weights),
-            membership_values=members,  # None leaves the attribute out
+            nodes_missing_value_tracks_true=self._missing_true,
+            nodes_truenodeids=[child.index for child in self._true_children],
+            nodes_trueleafs=[child.is_leaf for child in self._true_children],
+            nodes_falsenodeids=[child.index for child in self._false_children],
+            nodes_falseleafs=[child.is_leaf for child in self._false_children],
+            leaf_targetids=self._targets,
+            leaf_weights=double_tensor("leaf_weights", self._weights),
+            membership_values=members,
         )
-
-
-def doubles(name: str, values: list[float] | NDArray[np.float64]) -> onnx.TensorProto:
-    """Give a tensor of doubles, bit for bit."""
-    array = np.asarray(values, dtype=np.float64)
-    return helper.make_tensor(name, onnx.TensorProto.DOUBLE, array.shape, array.tobytes(), raw=True)

@@ -1,11 +1,11 @@
-"""What a LightGBM model says, as plain trees whose every question is exact in doubles.
+"""Reads a LightGBM model into plain trees whose splits are exact in double precision.
 
-Source of the rules: LightGBM 4.7 `src/io/tree.cpp` and `include/LightGBM/tree.h`, as observed through
-`Booster.predict`; each rule has a test of its name in tests/training/export/test_score.py.
+The rules follow LightGBM 4.7, `src/io/tree.cpp` and `include/LightGBM/tree.h`, as observed through `Booster.predict`.
+tests/training/export/test_score.py has a test for each of them.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,17 +13,20 @@ import lightgbm
 
 from training.errors import ModelRejected
 
-# LightGBM takes |x| <= this as 0.0 (kZeroThreshold, a float32 constant compared in double).
+# LightGBM predicts with 0.0 for |x| <= kZeroThreshold, a float32 constant that it compares in double precision.
 ZERO_THRESHOLD = 1.0000000180025095e-35
-CODE_MAX = 2147483647.0  # it casts a category's value to a 32-bit integer
-CODE_SHIFT = 1  # the graphs shift codes by one, so that 0 stands for none
+CODE_MAX = 2147483647.0  # LightGBM casts a category to a 32-bit integer
+CODE_SHIFT = 1  # the graphs add 1 to every category code, so that 0 can mean "no code"
 
 
 @dataclass(frozen=True, slots=True)
 class NumericSplit:
-    """A question about one feature: does a row go left?
+    """A threshold on one feature.
 
-    A present value goes left where it is <= threshold; a missing one (NaN) where missing_left says so.
+    Attributes:
+        feature: Column index.
+        threshold: A present value goes left if it is at most the threshold.
+        missing_left: Whether a missing value (NaN) goes left.
     """
 
     feature: int
@@ -33,10 +36,14 @@ class NumericSplit:
 
 @dataclass(frozen=True, slots=True)
 class CategoricalSplit:
-    """A question about one category feature: is a row's code in the set? Then it goes left.
+    """A set of category codes of one feature.
 
-    The code is the value cut to an integer (2.7 is 2, -0.5 is 0). Missing, negative, unseen and too
-    large codes are in no set and go right, whatever LightGBM's missing type says (LightGBM #4468).
+    The code of a value is the value truncated to an integer: 2.7 becomes 2, -0.5 becomes 0. Missing, negative, unseen
+    and too large codes go right, whatever LightGBM's missing type says (LightGBM issue 4468).
+
+    Attributes:
+        feature: Column index.
+        codes: A value goes left if its code is in this set.
     """
 
     feature: int
@@ -45,7 +52,12 @@ class CategoricalSplit:
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """The end of a path; value in log-odds, before calibration; count is its number of training rows."""
+    """A leaf of a tree.
+
+    Attributes:
+        value: Log-odds before calibration.
+        count: Number of training rows that reached the leaf.
+    """
 
     value: float
     count: int = 0
@@ -53,7 +65,7 @@ class Leaf:
 
 @dataclass(frozen=True, slots=True)
 class SplitNode:
-    """A split and its two sides; count is the number of training rows that reached it."""
+    """An inner node of a tree; count is the number of training rows that reached it."""
 
     split: "Split"
     left: "SplitNode | Leaf"
@@ -67,13 +79,13 @@ Split = NumericSplit | CategoricalSplit
 
 @dataclass(frozen=True, slots=True)
 class Ensemble:
-    """A model: its margin is the sum of its trees, added in this order.
+    """A binary model; its margin is the sum of its trees, added in this order.
 
     Attributes:
-        trees: At least one.
-        feature_count: Columns of a row, in the order of the booster's feature names.
-        zero_missing: Columns in which |x| <= ZERO_MAX counts as missing (zero_as_missing).
-        categories: Columns whose values are codes.
+        trees: One or more.
+        feature_count: Number of columns of a row, in the order of the booster's feature names.
+        zero_as_missing: Columns in which |x| <= ZERO_THRESHOLD is missing (LightGBM's `zero_as_missing`).
+        categorical: Columns whose values are category codes.
     """
 
     trees: tuple[Tree, ...]
@@ -83,81 +95,94 @@ class Ensemble:
 
 
 def read_ensemble(booster: lightgbm.Booster) -> Ensemble:
-    """Read a binary model out of a booster.
+    """Read a binary model from a booster.
 
     Raises:
-        ModelRejected: The model is of a kind that is not exported; the message says what would be.
+        ModelRejected: The model is of an unsupported kind; the message names a supported one.
     """
-    dump, text = booster.dump_model(), trees_text(booster)
-    if "\nis_linear=1" in text:  # also where no leaf has become more than a number
-        raise ModelRejected("linear_tree is on; fit with linear_tree=false")
-    refuse_unsupported(dump)
+    dump, trees_text = booster.dump_model(), _trees_text(booster)
+    # The text has the flag even where no leaf became linear, which the dump does not show.
+    if "\nis_linear=1" in trees_text:
+        raise ModelRejected("linear_tree is on, which is unsupported; fit with linear_tree=false")
+    _check_supported(dump)
     structures = [tree["tree_structure"] for tree in dump["tree_info"]]
-    restore_thresholds(structures, text)
+    _restore_thresholds(structures, trees_text)
     return Ensemble(
-        trees=tuple(read_tree(structure) for structure in structures),
+        trees=tuple(_read_tree(structure) for structure in structures),
         feature_count=dump["max_feature_idx"] + 1,
-        zero_as_missing=zero_missing_columns(structures),
-        categorical=category_columns(structures),
+        zero_as_missing=_columns_where(structures, _is_zero_as_missing, "take zero as missing in some trees only"),
+        categorical=_columns_where(structures, _is_categorical, "are split as numbers and as categories"),
     )
 
 
-def refuse_unsupported(dump: dict[str, Any]) -> None:
-    """Refuse by name what would be exported wrongly."""
+def tree_splits(tree: Tree) -> Iterator[Split]:
+    """Return every split of a tree, parents before children."""
+    if isinstance(tree, SplitNode):
+        yield tree.split
+        yield from tree_splits(tree.left)
+        yield from tree_splits(tree.right)
+
+
+def _check_supported(dump: dict[str, Any]) -> None:
+    """Raise ModelRejected for a model that would be exported wrongly."""
     objective = str(dump.get("objective", "")).split(" ")[0]
     if objective != "binary":
         raise ModelRejected(
-            f"objective is {objective or 'custom'!r}; only 'binary' is exported: fit with objective='binary'"
+            f"objective is {objective or 'custom'!r}; only 'binary' is supported: fit with objective='binary'"
         )
     if dump.get("average_output"):
-        raise ModelRejected("boosting is 'rf', whose trees are averaged; fit with boosting='gbdt', 'goss' or 'dart'")
+        raise ModelRejected("boosting is 'rf', which averages its trees; fit with boosting='gbdt', 'goss' or 'dart'")
     if not dump["tree_info"]:
         raise ModelRejected("the model has no trees; fit with num_iterations of at least 1")
 
 
-def trees_text(booster: lightgbm.Booster) -> str:
-    """Give the part of a model's text that is about trees: what follows has lines that begin with names of features."""
+def _trees_text(booster: lightgbm.Booster) -> str:
+    """Return the part of the model text that describes the trees.
+
+    Lines after it may start with the name of a feature, and so with any of the keys that are searched for.
+    """
     return str(booster.model_to_string()).partition("\nend of trees")[0]
 
 
-def restore_thresholds(structures: list[dict[str, Any]], trees: str) -> None:
-    """Put the thresholds of the text model into the dump, which cuts them at 1e300."""
-    texts = trees.split("\nTree=")[1:]
-    for structure, text in zip(structures, texts, strict=True):
-        line = next((line for line in text.splitlines() if line.startswith("threshold=")), "threshold=")
+def _restore_thresholds(structures: Sequence[dict[str, Any]], trees_text: str) -> None:
+    """Replace the thresholds of the dump, which clips them to +-1e300, by those of the model text."""
+    blocks = trees_text.split("\nTree=")[1:]
+    for structure, block in zip(structures, blocks, strict=True):
+        line = next((line for line in block.splitlines() if line.startswith("threshold=")), "threshold=")
         thresholds = [float(number) for number in line.removeprefix("threshold=").split()]
-        for split in walk_dump(structure):
-            if split["decision_type"] == "<=":
+        for split in _dumped_splits(structure):
+            # A categorical split has an index into a table of bit sets there, not a threshold.
+            if not _is_categorical(split):
                 split["threshold"] = thresholds[split["split_index"]]
 
 
-def read_tree(structure: dict[str, Any]) -> Tree:
-    """Read one tree of the dump, whole."""
+def _read_tree(structure: dict[str, Any]) -> Tree:
+    """Read one tree of the dump."""
     if "leaf_const" in structure:
-        raise ModelRejected("linear_tree is on; fit with linear_tree=false")
+        raise ModelRejected("linear_tree is on, which is unsupported; fit with linear_tree=false")
     if "split_index" not in structure:
         return Leaf(float(structure["leaf_value"]), int(structure.get("leaf_count", 0)))
-    left, right = read_tree(structure["left_child"]), read_tree(structure["right_child"])
-    return SplitNode(read_split(structure), left, right, int(structure["internal_count"]))
+    left, right = _read_tree(structure["left_child"]), _read_tree(structure["right_child"])
+    return SplitNode(_read_split(structure), left, right, int(structure["internal_count"]))
 
 
-def read_split(structure: dict[str, Any]) -> Split:
-    """Read one split with LightGBM's own way of treating missing values."""
-    if structure["decision_type"] == "==":
+def _read_split(structure: dict[str, Any]) -> Split:
+    """Read one split of the dump, with LightGBM's treatment of missing values."""
+    if _is_categorical(structure):
         codes = frozenset(int(code) for code in str(structure["threshold"]).split("||"))
         return CategoricalSplit(int(structure["split_feature"]), codes)
     threshold = float(structure["threshold"])
-    kind = structure["missing_type"]
-    # Trained without missing values, LightGBM reads a NaN as 0.0.
-    missing_left = threshold >= 0.0 if kind == "None" else bool(structure["default_left"])
-    return NumericSplit(int(structure["split_feature"]), raw_value_threshold(threshold), missing_left)
+    # A split that saw no missing value in training (missing type None) reads NaN as 0.0 and ignores default_left.
+    reads_nan_as_zero = structure["missing_type"] == "None"
+    missing_left = threshold >= 0.0 if reads_nan_as_zero else bool(structure["default_left"])
+    return NumericSplit(int(structure["split_feature"]), _raw_value_threshold(threshold), missing_left)
 
 
-def raw_value_threshold(threshold: float) -> float:
-    """Give the threshold that sorts raw values as LightGBM sorts them after it has set tiny ones to 0.
+def _raw_value_threshold(threshold: float) -> float:
+    """Return the threshold that sends raw values where LightGBM sends them after it replaced tiny values by 0.0.
 
-    LightGBM predicts with 0.0 wherever |x| <= ZERO_MAX. All those values must go the way of 0.0, so a
-    threshold among them moves to the edge of the interval on whose inner side 0.0 does not lie.
+    All values with |x| <= ZERO_THRESHOLD must go the way of 0.0. A threshold among them therefore moves to the end of
+    that interval that leaves 0.0 on the same side as before.
     """
     if 0.0 <= threshold < ZERO_THRESHOLD:
         return ZERO_THRESHOLD
@@ -166,42 +191,38 @@ def raw_value_threshold(threshold: float) -> float:
     return threshold
 
 
-def zero_missing_columns(structures: list[dict[str, Any]]) -> frozenset[int]:
-    """Find the columns in which zero counts as missing; it must hold for all their splits or for none."""
-    kinds: dict[int, set[bool]] = {}
+def _columns_where(
+    structures: Sequence[dict[str, Any]], condition: Callable[[dict[str, Any]], bool], conflict: str
+) -> frozenset[int]:
+    """Return the columns whose splits all meet a condition of the dump.
+
+    Raises:
+        ModelRejected: Some splits of a column meet the condition and others do not, as in a continued training with
+            other settings; the graphs preprocess a column once for all splits.
+    """
+    answers: dict[int, set[bool]] = {}
     for structure in structures:
-        for split in walk_dump(structure):
-            zero = split["missing_type"] == "Zero" and split["decision_type"] != "=="
-            kinds.setdefault(split["split_feature"], set()).add(zero)
-    mixed = sorted(feature for feature, found in kinds.items() if len(found) == 2)  # noqa: PLR2004 - both
+        for split in _dumped_splits(structure):
+            answers.setdefault(split["split_feature"], set()).add(condition(split))
+    mixed = sorted(feature for feature, found in answers.items() if len(found) > 1)
     if mixed:
-        raise ModelRejected(f"features {mixed} take zero as missing in some trees only; fit all trees with one setting")
-    return frozenset(feature for feature, found in kinds.items() if True in found)
+        raise ModelRejected(f"features {mixed} {conflict}; fit all trees with one setting")
+    return frozenset(feature for feature, found in answers.items() if True in found)
 
 
-def category_columns(structures: list[dict[str, Any]]) -> frozenset[int]:
-    """Find the columns that are split by categories; all their splits must be of that kind."""
-    kinds: dict[int, set[str]] = {}
-    for structure in structures:
-        for split in walk_dump(structure):
-            kinds.setdefault(split["split_feature"], set()).add(split["decision_type"])
-    mixed = sorted(feature for feature, found in kinds.items() if len(found) == 2)  # noqa: PLR2004 - both
-    if mixed:
-        raise ModelRejected(f"features {mixed} are split as numbers and as categories; fit all trees with one setting")
-    return frozenset(feature for feature, found in kinds.items() if "==" in found)
+def _is_categorical(split: dict[str, Any]) -> bool:
+    """Return whether a split of the dump tests a set of categories."""
+    return bool(split["decision_type"] == "==")
 
 
-def walk_dump(structure: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Give every split of one dumped tree."""
+def _is_zero_as_missing(split: dict[str, Any]) -> bool:
+    """Return whether a split of the dump treats zero as missing."""
+    return split["missing_type"] == "Zero" and not _is_categorical(split)
+
+
+def _dumped_splits(structure: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Return every split of one tree of the dump."""
     if "split_index" in structure:
         yield structure
-        yield from walk_dump(structure["left_child"])
-        yield from walk_dump(structure["right_child"])
-
-
-def tree_splits(tree: Tree) -> Iterator[Split]:
-    """Give every split of a tree, parents before children."""
-    if isinstance(tree, SplitNode):
-        yield tree.split
-        yield from tree_splits(tree.left)
-        yield from tree_splits(tree.right)
+        yield from _dumped_splits(structure["left_child"])
+        yield from _dumped_splits(structure["right_child"])

@@ -35,7 +35,7 @@ KINDS = ("data", "threshold", "leaf", "edge of a leaf", "odd value", "missing", 
 COLUMNS = 6
 
 
-def made_rows(count: int, seed: int) -> FloatArray:
+def example_rows(count: int, seed: int) -> FloatArray:
     """Make rows: large integers that float32 cannot tell apart, categories with gaps, and plain numbers."""
     random = np.random.default_rng(seed)
     rows = random.normal(size=(count, COLUMNS))
@@ -49,7 +49,7 @@ def made_rows(count: int, seed: int) -> FloatArray:
 @cache
 def booster() -> lightgbm.Booster:
     """Fit a model with every kind of question."""
-    rows = made_rows(1500, 0)
+    rows = example_rows(1500, 0)
     clean = np.nan_to_num(rows)
     signal = (clean[:, 0] - 1.7e9) / 40 + np.sin(clean[:, 2]) + clean[:, 4] * clean[:, 5]
     labels = (signal + np.random.default_rng(1).normal(size=len(rows)) > 0).astype(int)
@@ -73,7 +73,7 @@ def subject(
 ) -> ExportedModel:
     """Give what is examined: by default everything as it should be; `told` is the baseline that is claimed."""
     right = read_ensemble(booster())
-    population = made_rows(100, 5) if baseline is None else baseline
+    population = example_rows(100, 5) if baseline is None else baseline
     claimed = population if told is None else told
     base = math.fsum(margins(booster(), claimed)) / len(claimed)
     return ExportedModel(
@@ -84,13 +84,13 @@ def subject(
 def by_path(explained: Ensemble | None = None) -> ExportedModel:
     """Give a path-dependent one."""
     right = read_ensemble(booster())
-    base = path_dependent_shap(booster(), made_rows(1, 0))[1]
+    base = path_dependent_shap(booster(), example_rows(1, 0))[1]
     return ExportedModel(booster(), score_onnx(right), explain_onnx(explained or right, None), None, base)
 
 
 def verdict(examined: ExportedModel) -> EquivalenceReport:
     """Examine with real rows and few random ones."""
-    return check_equivalence(examined, made_rows(500, 9), RANDOM_ROWS)
+    return check_equivalence(examined, example_rows(500, 9), RANDOM_ROWS)
 
 
 def first_changed(wanted: type[Any], change: Callable[[Any], Any]) -> Ensemble:
@@ -202,7 +202,7 @@ def test_one_cover_count_changed_is_found_in_a_path_dependent_explanation() -> N
 
 
 def test_a_background_of_99_rows_instead_of_100_is_found() -> None:
-    hundred = made_rows(100, 5)
+    hundred = example_rows(100, 5)
 
     with pytest.raises(ExportMismatch, match="contribution of"):
         verdict(subject(baseline=hundred[:99], told=hundred))
@@ -246,7 +246,7 @@ def test_two_features_swapped_are_found() -> None:
 
 
 def test_the_reference_of_the_gate_is_brute_force_over_all_coalitions() -> None:
-    rows, baseline = made_rows(40, 11), made_rows(25, 12)
+    rows, baseline = example_rows(40, 11), example_rows(25, 12)
 
     found = interventional_shap(booster(), rows, baseline)
 
@@ -277,7 +277,7 @@ def answers(examined: ExportedModel, card: Scorecard, rows: FloatArray) -> list[
 
 @pytest.mark.parametrize("what", WRONG_ANSWERS)
 def test_one_wrong_answer_among_many_is_found_and_named(what: str) -> None:
-    right, rows = subject(), made_rows(200, 9)
+    right, rows = subject(), example_rows(200, 9)
     told = answers(right, CARD, rows)
     check_answers(right, CARD, rows, told)
     told[120] = WRONG_ANSWERS[what](told[120])
@@ -295,7 +295,7 @@ def test_one_wrong_answer_among_many_is_found_and_named(what: str) -> None:
     "change", [{"slope": 1.2}, {"intercept": -0.1}, {"pdo": 21.0}, {"base_odds": 40.0}, {"base_score": 601}]
 )
 def test_answers_scaled_by_another_card_are_found(change: dict[str, float]) -> None:
-    right, rows = subject(), made_rows(200, 9)
+    right, rows = subject(), example_rows(200, 9)
     check_scores(right, CARD, rows)
 
     with pytest.raises(ExportMismatch, match="data row 0"):

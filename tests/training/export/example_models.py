@@ -12,16 +12,16 @@ from tests.oracles import FloatArray, model_thresholds
 
 COLUMNS = 6
 ROUNDS = 12
-FLUSHED = float(np.float32(1e-35))  # LightGBM takes everything up to this as 0
-SPECIALS = (
+ZERO_MAX = float(np.float32(1e-35))  # LightGBM takes everything up to this as 0
+SPECIAL_VALUES = (
     *(math.nan, 0.0, -0.0, math.inf, -math.inf, 1e300, -1e300),
     *(5e-324, -5e-324, 1e-310, -1e-310, 1e-35, -1e-35, 1e-34, -1e-34),
-    *(sign * value for sign in (1.0, -1.0) for value in (FLUSHED, math.nextafter(FLUSHED, 0.0))),
-    *(sign * math.nextafter(FLUSHED, 1.0) for sign in (1.0, -1.0)),
+    *(sign * value for sign in (1.0, -1.0) for value in (ZERO_MAX, math.nextafter(ZERO_MAX, 0.0))),
+    *(sign * math.nextafter(ZERO_MAX, 1.0) for sign in (1.0, -1.0)),
 )
 
 
-def made_rows(count: int = 1200, columns: int = COLUMNS, *, seed: int = 0, gaps: float = 0.0) -> FloatArray:
+def example_rows(count: int = 1200, columns: int = COLUMNS, *, seed: int = 0, gaps: float = 0.0) -> FloatArray:
     """Make rows: even columns continuous, odd ones counts with many zeros; the last is the same everywhere."""
     random = np.random.default_rng(seed)
     rows = random.normal(size=(count, columns))
@@ -31,7 +31,7 @@ def made_rows(count: int = 1200, columns: int = COLUMNS, *, seed: int = 0, gaps:
     return rows
 
 
-def made_labels(rows: FloatArray, seed: int = 1) -> FloatArray:
+def example_labels(rows: FloatArray, seed: int = 1) -> FloatArray:
     """Make labels that every column but the last has a say in, with bends so that trees are needed."""
     known = np.nan_to_num(rows, nan=0.5)
     bent = (
@@ -48,14 +48,14 @@ def fit(
     fixed = {"objective": "binary", "num_leaves": 8, "min_data_in_leaf": 5, "learning_rate": 0.2, "seed": 0}
     quiet = {"num_threads": 1, "verbose": -1, "deterministic": True, "force_col_wise": True}
     weight = more.pop("weight", None)
-    data = lightgbm.Dataset(rows, made_labels(rows), weight=weight)
+    data = lightgbm.Dataset(rows, example_labels(rows), weight=weight)
     return lightgbm.train({**fixed, **quiet, **(parameters or {})}, data, rounds, **more)
 
 
-def early_stopped() -> lightgbm.Booster:
+def early_stopped_model() -> lightgbm.Booster:
     """Give a model that has more trees than its best iteration."""
-    known, unseen = made_rows(400, seed=2), made_rows(300, seed=3)
-    validation = lightgbm.Dataset(unseen, made_labels(unseen, seed=9))
+    known, unseen = example_rows(400, seed=2), example_rows(300, seed=3)
+    validation = lightgbm.Dataset(unseen, example_labels(unseen, seed=9))
     stop = lightgbm.early_stopping(5, verbose=False)
     more = {"valid_sets": [validation], "callbacks": [stop], "keep_training_booster": True}
     booster = fit(known, {"learning_rate": 0.6}, 200, **more)
@@ -63,24 +63,24 @@ def early_stopped() -> lightgbm.Booster:
     return booster
 
 
-def constant() -> lightgbm.Booster:
+def constant_model() -> lightgbm.Booster:
     """Give a model whose one tree is a leaf."""
-    return fit(made_rows(), {"min_data_in_leaf": 5000})
+    return fit(example_rows(), {"min_data_in_leaf": 5000})
 
 
-def leaf_among_trees() -> lightgbm.Booster:
+def leaf_first_model() -> lightgbm.Booster:
     """Give a model whose first tree is a leaf and whose others are not."""
-    return fit(made_rows(), rounds=4, init_model=constant())
+    return fit(example_rows(), rounds=4, init_model=constant_model())
 
 
-def none_then_nan() -> lightgbm.Booster:
+def mixed_missing_types_model() -> lightgbm.Booster:
     """Give a model whose first trees knew no missing values and whose later ones do."""
-    return fit(made_rows(gaps=0.2), rounds=6, init_model=fit(made_rows(), rounds=6))
+    return fit(example_rows(gaps=0.2), rounds=6, init_model=fit(example_rows(), rounds=6))
 
 
-def being_missing_counts() -> lightgbm.Booster:
+def missingness_model() -> lightgbm.Booster:
     """Give a model that asks only whether a value is missing: its thresholds are infinite."""
-    rows = made_rows()
+    rows = example_rows()
     rows[:, 2] = np.where(np.random.default_rng(1).random(len(rows)) < 0.3, np.nan, rows[:, 2])
     labels = (np.isnan(rows[:, 2]) | (rows[:, 0] > 1.0)).astype(np.float64)
     parameters = {"objective": "binary", "num_leaves": 4, "num_threads": 1, "verbose": -1}
@@ -89,7 +89,7 @@ def being_missing_counts() -> lightgbm.Booster:
     return booster
 
 
-def tiny() -> lightgbm.Booster:
+def tiny_values_model() -> lightgbm.Booster:
     """Give a model of values on both sides of what LightGBM takes as 0."""
     choice = np.array([0.0, 1e-36, -1e-36, 2e-35, -2e-35, 1.1e-35, -1.1e-35, 1e-30, -1e-30, 3.0, -3.0])
     rows = choice[np.random.default_rng(5).integers(0, len(choice), size=(1500, COLUMNS))]
@@ -100,76 +100,76 @@ def tiny() -> lightgbm.Booster:
     return lightgbm.train(parameters, data, ROUNDS)
 
 
-def large_integers() -> lightgbm.Booster:
+def large_integers_model() -> lightgbm.Booster:
     """Give a model of times in seconds and amounts in cents, whose neighbours float32 cannot tell apart."""
-    rows = made_rows()
+    rows = example_rows()
     rows[:, 0] = np.round(1.7e9 + 40.0 * rows[:, 0])
     rows[:, 2] = np.round(2.0**24 + 3.0 * rows[:, 2]) / 100.0
     return fit(rows)
 
 
 MODELS: dict[str, Callable[[], lightgbm.Booster]] = {
-    "missing type None": lambda: fit(made_rows()),
-    "missing type NaN": lambda: fit(made_rows(gaps=0.2)),
-    "missing type Zero": lambda: fit(made_rows(), {"zero_as_missing": True}),
-    "missing type Zero with gaps": lambda: fit(made_rows(gaps=0.2), {"zero_as_missing": True}),
-    "trained without missing values by choice": lambda: fit(made_rows(gaps=0.2), {"use_missing": False}),
-    "being missing counts": being_missing_counts,
-    "missing types None and NaN in one model": none_then_nan,
-    "features repeated on a path": lambda: fit(made_rows(columns=3), {"num_leaves": 24}),
-    "deep trees": lambda: fit(made_rows(gaps=0.1), {"num_leaves": 31}),
-    "a constant": constant,
-    "a leaf among trees": leaf_among_trees,
-    "stumps": lambda: fit(made_rows(gaps=0.1), {"num_leaves": 2}),
-    "one tree": lambda: fit(made_rows(gaps=0.1), rounds=1),
-    "unused features": lambda: fit(made_rows(columns=12), {"num_leaves": 3}, 3),
-    "early stopping": early_stopped,
-    "weights": lambda: fit(made_rows(), weight=np.random.default_rng(3).gamma(1.0, size=1200)),
-    "bagging": lambda: fit(made_rows(gaps=0.1), {"bagging_fraction": 0.5, "bagging_freq": 1}),
-    "goss": lambda: fit(made_rows(gaps=0.1), {"data_sample_strategy": "goss", "learning_rate": 0.3}, 25),
-    "dart": lambda: fit(made_rows(gaps=0.1), {"boosting": "dart", "drop_rate": 0.5}, 25),
-    "monotone constraints": lambda: fit(made_rows(), {"monotone_constraints": [1, 1, 0, -1, 1, 0]}),
-    "sigmoid 0.5": lambda: fit(made_rows(), {"sigmoid": 0.5}),
-    "no boost from average": lambda: fit(made_rows(), {"boost_from_average": False}),
-    "unbalanced weights": lambda: fit(made_rows(), {"is_unbalance": True}),
-    "extra trees": lambda: fit(made_rows(gaps=0.1), {"extra_trees": True}),
-    "values about 1e-35": tiny,
-    "large integers": large_integers,
+    "missing type None": lambda: fit(example_rows()),
+    "missing type NaN": lambda: fit(example_rows(gaps=0.2)),
+    "missing type Zero": lambda: fit(example_rows(), {"zero_as_missing": True}),
+    "missing type Zero with gaps": lambda: fit(example_rows(gaps=0.2), {"zero_as_missing": True}),
+    "trained without missing values by choice": lambda: fit(example_rows(gaps=0.2), {"use_missing": False}),
+    "being missing counts": missingness_model,
+    "missing types None and NaN in one model": mixed_missing_types_model,
+    "features repeated on a path": lambda: fit(example_rows(columns=3), {"num_leaves": 24}),
+    "deep trees": lambda: fit(example_rows(gaps=0.1), {"num_leaves": 31}),
+    "a constant": constant_model,
+    "a leaf among trees": leaf_first_model,
+    "stumps": lambda: fit(example_rows(gaps=0.1), {"num_leaves": 2}),
+    "one tree": lambda: fit(example_rows(gaps=0.1), rounds=1),
+    "unused features": lambda: fit(example_rows(columns=12), {"num_leaves": 3}, 3),
+    "early stopping": early_stopped_model,
+    "weights": lambda: fit(example_rows(), weight=np.random.default_rng(3).gamma(1.0, size=1200)),
+    "bagging": lambda: fit(example_rows(gaps=0.1), {"bagging_fraction": 0.5, "bagging_freq": 1}),
+    "goss": lambda: fit(example_rows(gaps=0.1), {"data_sample_strategy": "goss", "learning_rate": 0.3}, 25),
+    "dart": lambda: fit(example_rows(gaps=0.1), {"boosting": "dart", "drop_rate": 0.5}, 25),
+    "monotone constraints": lambda: fit(example_rows(), {"monotone_constraints": [1, 1, 0, -1, 1, 0]}),
+    "sigmoid 0.5": lambda: fit(example_rows(), {"sigmoid": 0.5}),
+    "no boost from average": lambda: fit(example_rows(), {"boost_from_average": False}),
+    "unbalanced weights": lambda: fit(example_rows(), {"is_unbalance": True}),
+    "extra trees": lambda: fit(example_rows(gaps=0.1), {"extra_trees": True}),
+    "values about 1e-35": tiny_values_model,
+    "large integers": large_integers_model,
 }
 
 
 @cache
-def model(name: str) -> lightgbm.Booster:
+def example_model(name: str) -> lightgbm.Booster:
     """Give one of MODELS, fitted once."""
     return MODELS[name]()
 
 
-def hard_rows(booster: lightgbm.Booster, rows: FloatArray, seed: int = 0) -> FloatArray:
+def edge_case_rows(booster: lightgbm.Booster, rows: FloatArray, seed: int = 0) -> FloatArray:
     """Give ordinary rows, rows on every threshold and beside it, rows of special values, and rows with gaps."""
     random = np.random.default_rng(seed)
     gaps = rows[random.integers(0, len(rows), 100)].copy()
     gaps[random.random(gaps.shape) < 0.5] = np.nan
-    special = np.array(SPECIALS)[random.integers(0, len(SPECIALS), size=(200, rows.shape[1]))]
+    special = np.array(SPECIAL_VALUES)[random.integers(0, len(SPECIAL_VALUES), size=(200, rows.shape[1]))]
     single = [
-        with_value(rows, number, feature, value)
+        row_with_value(rows, number, feature, value)
         for feature in range(rows.shape[1])
-        for number, value in enumerate(SPECIALS)
+        for number, value in enumerate(SPECIAL_VALUES)
     ]
-    everywhere = np.array([[value] * rows.shape[1] for value in SPECIALS])
-    return np.concatenate([rows[:200], on_thresholds(booster, rows), gaps, special, np.array(single), everywhere])
+    everywhere = np.array([[value] * rows.shape[1] for value in SPECIAL_VALUES])
+    return np.concatenate([rows[:200], threshold_rows(booster, rows), gaps, special, np.array(single), everywhere])
 
 
-def on_thresholds(booster: lightgbm.Booster, rows: FloatArray) -> FloatArray:
+def threshold_rows(booster: lightgbm.Booster, rows: FloatArray) -> FloatArray:
     """Place rows on every threshold of the model and on both its floating-point neighbours."""
     placed = [
-        with_value(rows, number, feature, value)
+        row_with_value(rows, number, feature, value)
         for number, (feature, threshold) in enumerate(model_thresholds(booster))
         for value in (math.nextafter(threshold, -math.inf), threshold, math.nextafter(threshold, math.inf))
     ]
     return np.array(placed).reshape(-1, rows.shape[1])
 
 
-def with_value(rows: FloatArray, number: int, feature: int, value: float) -> FloatArray:
+def row_with_value(rows: FloatArray, number: int, feature: int, value: float) -> FloatArray:
     """Give one of the rows with one value replaced."""
     row: FloatArray = rows[number % len(rows)].copy()
     row[feature] = value

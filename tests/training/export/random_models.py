@@ -9,11 +9,11 @@ import lightgbm
 import numpy as np
 
 from tests.oracles import FloatArray, model_thresholds
-from tests.training.export.example_models import SPECIALS
+from tests.training.export.example_models import SPECIAL_VALUES
 
 Random = np.random.Generator
-ABOUT_ZERO = (0.0, 1e-36, -1e-36, 2e-35, -2e-35, 1.1e-35, -1.1e-35, 1e-30, -1e-30, 3.0, -3.0)
-DENORMAL = (5e-324, -5e-324, 1e-310, -1e-310, 0.0, 1.0, -1.0)
+NEAR_ZERO = (0.0, 1e-36, -1e-36, 2e-35, -2e-35, 1.1e-35, -1.1e-35, 1e-30, -1e-30, 3.0, -3.0)
+SUBNORMAL = (5e-324, -5e-324, 1e-310, -1e-310, 0.0, 1.0, -1.0)
 ODD_CODES = (
     *(-1.0, -0.5, -0.999, -3.0, -1e12, 0.5, 2.7, 1e6 + 0.5, 1e12, 1e300, 1e-40, -0.0),
     *(2.0**31 - 1.0, 2.0**31 - 0.5, 2.0**31, 2.0**31 + 1.0, 2.0**32, 2.0**32 + 1.0, 2.0**63, 2.0**64 + 2.0**40),
@@ -23,7 +23,7 @@ FEW_LEVELS, MANY_LEVELS = 9, 2000
 ROWS_MAX = 2500  # rows of one model whose margins are compared
 
 
-def of_choice(values: tuple[float, ...]) -> Callable[[Random, int], FloatArray]:
+def choice_from(values: tuple[float, ...]) -> Callable[[Random, int], FloatArray]:
     """Give a column of these values."""
     return lambda random, count: random.choice(values, count)
 
@@ -35,8 +35,8 @@ COLUMN_KINDS: dict[str, Callable[[Random, int], FloatArray]] = {
     "mostly zero": lambda random, count: np.where(random.random(count) < 0.8, 0.0, random.normal(size=count)),
     "cents": lambda random, count: np.round(2.0**26 + 30.0 * random.normal(size=count)),
     "timestamps": lambda random, count: np.round(1.7e9 + 40.0 * random.normal(size=count)),
-    "about 1e-35": of_choice(ABOUT_ZERO),
-    "denormal": of_choice(DENORMAL),
+    "about 1e-35": choice_from(NEAR_ZERO),
+    "denormal": choice_from(SUBNORMAL),
     "infinite": lambda random, count: np.where(random.random(count) < 0.1, math.inf, random.normal(size=count)),
     "minus infinite": lambda random, count: np.where(random.random(count) < 0.1, -math.inf, random.normal(size=count)),
     "any magnitude": lambda random, count: random.choice([-1.0, 1.0], count) * 10.0 ** random.uniform(-300, 300, count),
@@ -45,7 +45,7 @@ COLUMN_KINDS: dict[str, Callable[[Random, int], FloatArray]] = {
     "scattered categories": lambda random, count: 37.0 * random.integers(0, FEW_LEVELS, count),
     "many categories": lambda random, count: random.integers(0, MANY_LEVELS, count).astype(np.float64),
 }
-WAYS = ("plain", "one tree", "early stopped", "continued", "constant target", "single leaves", "leaf first")
+TRAINING_MODES = ("plain", "one tree", "early stopped", "continued", "constant target", "single leaves", "leaf first")
 SAMPLINGS: dict[str, dict[str, Any]] = {
     "every row": {},
     "bagging": {"bagging_fraction": 0.6, "bagging_freq": 1},
@@ -61,14 +61,14 @@ MISSING: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class ModelRecipe:
     """What was drawn; prints as one line, beside the seed."""
 
     seed: int
     kinds: tuple[str, ...]
     count: int
-    gaps: float
-    way: str
+    missing_share: float
+    training_mode: str
     sampling: str
     missing: str
     weighted: bool
@@ -77,12 +77,12 @@ class Recipe:
     parameters: dict[str, Any]
 
     @property
-    def categories(self) -> list[int]:
+    def categorical_columns(self) -> list[int]:
         """Give the columns of codes."""
         return [column for column, kind in enumerate(self.kinds) if kind.endswith("categories")]
 
 
-def recipe_of(seed: int) -> Recipe:
+def draw_recipe(seed: int) -> ModelRecipe:
     """Draw what kind of model it will be."""
     random = np.random.default_rng([seed, 1])
     width = int(random.choice([random.integers(1, 7), random.integers(7, 21), 300], p=[0.6, 0.36, 0.04]))
@@ -90,24 +90,24 @@ def recipe_of(seed: int) -> Recipe:
     kinds = [str(kind) for kind in random.choice(usual, width)]
     if random.random() < 0.06:
         kinds[0] = "many categories"
-    way = str(random.choice(WAYS, p=[0.48, 0.08, 0.12, 0.14, 0.06, 0.05, 0.07]))
+    training_mode = str(random.choice(TRAINING_MODES, p=[0.48, 0.08, 0.12, 0.14, 0.06, 0.05, 0.07]))
     sampling = str(random.choice(list(SAMPLINGS), p=[0.5, 0.15, 0.13, 0.15, 0.07]))
-    return Recipe(
+    return ModelRecipe(
         seed=seed,
         kinds=tuple(kinds),
         count=2500 if "many categories" in kinds else int(random.integers(200, 501)),
-        gaps=float(random.choice([0.0, 0.05, 0.3, 0.9], p=[0.35, 0.3, 0.25, 0.1])),
-        way=way,
-        sampling="every row" if way == "early stopped" and "dart" in sampling else sampling,
+        missing_share=float(random.choice([0.0, 0.05, 0.3, 0.9], p=[0.35, 0.3, 0.25, 0.1])),
+        training_mode=training_mode,
+        sampling="every row" if training_mode == "early stopped" and "dart" in sampling else sampling,
         missing=str(random.choice(list(MISSING), p=[0.6, 0.28, 0.12])),
         weighted=bool(random.random() < 0.25),
         interventional=bool(random.random() < 0.6),
-        rounds=1 if way == "one tree" else int(random.integers(2, 26)),
-        parameters=parameters_of(random, kinds),
+        rounds=1 if training_mode == "one tree" else int(random.integers(2, 26)),
+        parameters=draw_parameters(random, kinds),
     )
 
 
-def parameters_of(random: Random, kinds: list[str]) -> dict[str, Any]:
+def draw_parameters(random: Random, kinds: list[str]) -> dict[str, Any]:
     """Draw the parameters that have nothing to do with rows."""
     found: dict[str, Any] = {
         "num_leaves": int(random.choice([2, 3, 8, 16, 31, 63])),
@@ -148,19 +148,19 @@ def parameters_of(random: Random, kinds: list[str]) -> dict[str, Any]:
     return found
 
 
-def rows_of(recipe: Recipe, part: int) -> FloatArray:
+def recipe_rows(recipe: ModelRecipe, part: int) -> FloatArray:
     """Draw rows; each part of a seed is another draw of the same columns."""
     random = np.random.default_rng([recipe.seed, 2, part])
     rows = np.column_stack([COLUMN_KINDS[kind](random, recipe.count) for kind in recipe.kinds])
-    share = recipe.gaps * (random.random(rows.shape[1]) < 0.7)
+    share = recipe.missing_share * (random.random(rows.shape[1]) < 0.7)
     rows[random.random(rows.shape) < share] = np.nan
     return rows
 
 
-def labels_of(recipe: Recipe, rows: FloatArray, part: int) -> FloatArray:
+def recipe_labels(recipe: ModelRecipe, rows: FloatArray, part: int) -> FloatArray:
     """Draw labels in which every column has a say, by the ranks of its values, and by their being missing."""
     random = np.random.default_rng([recipe.seed, 3, part])
-    if recipe.way == "constant target":
+    if recipe.training_mode == "constant target":
         return np.full(len(rows), float(recipe.seed % 2))
     ranks = np.argsort(np.argsort(rows, axis=0), axis=0) / len(rows) - 0.5
     first = ranks[:, :8]
@@ -171,63 +171,67 @@ def labels_of(recipe: Recipe, rows: FloatArray, part: int) -> FloatArray:
     return labels
 
 
-def fitted(recipe: Recipe) -> lightgbm.Booster:
+def fit_recipe(recipe: ModelRecipe) -> lightgbm.Booster:
     """Fit it, on one thread."""
     fixed = {"objective": "binary", "num_threads": 1, "verbose": -1, "deterministic": True, "force_col_wise": True}
     parameters = fixed | recipe.parameters | SAMPLINGS[recipe.sampling] | MISSING[recipe.missing]
     lone = parameters | {"min_data_in_leaf": 10 * recipe.count, "boosting": "gbdt"}
-    if recipe.way == "single leaves":
-        return lightgbm.train(lone, dataset(recipe, 0), recipe.rounds)
-    if recipe.way == "leaf first":
-        return lightgbm.train(parameters, dataset(recipe, 0), recipe.rounds, init_model=fitted_lone(recipe, lone))
-    if recipe.way == "continued":
-        before = lightgbm.train(parameters, dataset(recipe, 0), recipe.rounds)
+    if recipe.training_mode == "single leaves":
+        return lightgbm.train(lone, recipe_dataset(recipe, 0), recipe.rounds)
+    if recipe.training_mode == "leaf first":
+        return lightgbm.train(
+            parameters, recipe_dataset(recipe, 0), recipe.rounds, init_model=fit_single_leaf(recipe, lone)
+        )
+    if recipe.training_mode == "continued":
+        before = lightgbm.train(parameters, recipe_dataset(recipe, 0), recipe.rounds)
         # Columns of two values are no columns of zeros: other rows may change the missing type, which is refused.
         other = 0 if recipe.missing == "zero as missing" else 1
-        return lightgbm.train(parameters, dataset(recipe, other), 3, init_model=before)
-    if recipe.way == "early stopped":
+        return lightgbm.train(parameters, recipe_dataset(recipe, other), 3, init_model=before)
+    if recipe.training_mode == "early stopped":
         stop = lightgbm.early_stopping(3, verbose=False)
         return lightgbm.train(
             parameters,
-            dataset(recipe, 0),
+            recipe_dataset(recipe, 0),
             40,
-            valid_sets=[dataset(recipe, 2)],
+            valid_sets=[recipe_dataset(recipe, 2)],
             callbacks=[stop],
             keep_training_booster=True,
         )
-    return lightgbm.train(parameters, dataset(recipe, 0), recipe.rounds)
+    return lightgbm.train(parameters, recipe_dataset(recipe, 0), recipe.rounds)
 
 
-def fitted_lone(recipe: Recipe, parameters: dict[str, Any]) -> lightgbm.Booster:
+def fit_single_leaf(recipe: ModelRecipe, parameters: dict[str, Any]) -> lightgbm.Booster:
     """Fit one tree of a single leaf."""
-    return lightgbm.train(parameters, dataset(recipe, 0), 1)
+    return lightgbm.train(parameters, recipe_dataset(recipe, 0), 1)
 
 
-def dataset(recipe: Recipe, part: int) -> lightgbm.Dataset:
+def recipe_dataset(recipe: ModelRecipe, part: int) -> lightgbm.Dataset:
     """Give rows with labels, and weights where they were drawn."""
-    rows = rows_of(recipe, part)
+    rows = recipe_rows(recipe, part)
     weight = np.random.default_rng([recipe.seed, 4, part]).gamma(1.0, size=len(rows)) if recipe.weighted else None
-    return lightgbm.Dataset(rows, labels_of(recipe, rows, part), weight=weight, categorical_feature=recipe.categories)
+    return lightgbm.Dataset(
+        rows, recipe_labels(recipe, rows, part), weight=weight, categorical_feature=recipe.categorical_columns
+    )
 
 
-def hard_rows(recipe: Recipe, booster: lightgbm.Booster) -> FloatArray:
+def edge_case_rows(recipe: ModelRecipe, booster: lightgbm.Booster) -> FloatArray:
     """Give ordinary rows, and rows with values where exports go wrong: one or many of them in a row."""
     random = np.random.default_rng([recipe.seed, 5])
-    ground = rows_of(recipe, 6)
+    ground = recipe_rows(recipe, 6)
     placed = [
         (feature, value)
         for feature, threshold in model_thresholds(booster)
         for value in (math.nextafter(threshold, -math.inf), threshold, math.nextafter(threshold, math.inf))
     ]
-    placed += [(feature, value) for feature in range(len(recipe.kinds)) for value in SPECIALS]
+    placed += [(feature, value) for feature in range(len(recipe.kinds)) for value in SPECIAL_VALUES]
     codes = [known + part for known in range(40) for part in (0.0, 0.7)]
-    placed += [(feature, value) for feature in recipe.categories for value in (*ODD_CODES, *codes)]
+    placed += [(feature, value) for feature in recipe.categorical_columns for value in (*ODD_CODES, *codes)]
     chosen = random.permutation(len(placed))[: ROWS_MAX - 500]
     alone = ground[random.integers(0, len(ground), len(chosen))]
     for row, number in enumerate(chosen):
         alone[row, placed[number][0]] = placed[number][1]
     gaps = ground[random.integers(0, len(ground), 100)]
     gaps[random.random(gaps.shape) < 0.5] = np.nan
-    special = random.choice([*SPECIALS, *ODD_CODES], size=(150, ground.shape[1]))
-    whole = np.array([[value] * ground.shape[1] for value in (*SPECIALS, *ODD_CODES)])
+    special = random.choice([*SPECIAL_VALUES, *ODD_CODES], size=(150, ground.shape[1]))
+    whole = np.array([[value] * ground.shape[1] for value in (*SPECIAL_VALUES, *ODD_CODES)])
     return np.concatenate([ground[:200], alone, gaps, special, whole])

@@ -11,10 +11,17 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests.oracles import FloatArray, margins
-from tests.training.export.example_models import FLUSHED, MODELS, fit, made_rows, model
-from tests.training.export.example_models import hard_rows as hard_numbers
-from tests.training.export.random_models import MANY_LEVELS, ODD_CODES, Recipe, fitted, hard_rows, recipe_of
-from training.export.bins import FeatureBins, ensemble_bins, feature_bins, row_classes
+from tests.training.export.example_models import MODELS, ZERO_MAX, example_model, example_rows, fit
+from tests.training.export.example_models import edge_case_rows as hard_numbers
+from tests.training.export.random_models import (
+    MANY_LEVELS,
+    ODD_CODES,
+    ModelRecipe,
+    draw_recipe,
+    edge_case_rows,
+    fit_recipe,
+)
+from training.export.bins import FeatureBins, ensemble_bins, row_classes
 from training.export.trees import (
     CategoricalSplit,
     Ensemble,
@@ -27,7 +34,7 @@ from training.export.trees import (
     tree_splits,
 )
 
-TINY = (5e-324, -5e-324, 1e-36, FLUSHED, -FLUSHED, math.nextafter(FLUSHED, 1.0), math.nextafter(-FLUSHED, -1.0))
+TINY = (5e-324, -5e-324, 1e-36, ZERO_MAX, -ZERO_MAX, math.nextafter(ZERO_MAX, 1.0), math.nextafter(-ZERO_MAX, -1.0))
 THRESHOLDS = (-math.inf, -1e300, -2.5, *TINY, 1.0, 2.0**53, 1.7e308, math.inf)
 CODES = (0, 1, 2, 3, 7, 40, 2**31 - 2, 2**31 - 1)
 numbers_asked = st.lists(
@@ -75,19 +82,19 @@ def agree(bins: FeatureBins, questions: list[Split], values: list[float]) -> Non
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(asked=numbers_asked)
 def test_two_numbers_share_a_class_exactly_where_every_question_answers_both_alike(asked: list[Split]) -> None:
-    agree(feature_bins(0, tuple(asked)), list(asked), told_numbers())
+    agree(FeatureBins.from_splits(0, tuple(asked)), list(asked), told_numbers())
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(asked=categories_asked)
 def test_two_codes_share_a_class_exactly_where_they_are_in_the_same_sets(asked: list[CategoricalSplit]) -> None:
-    agree(feature_bins(0, tuple(asked)), list(asked), told_codes())
+    agree(FeatureBins.from_splits(0, tuple(asked)), list(asked), told_codes())
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(asked=st.one_of(numbers_asked, categories_asked))
 def test_an_edge_stands_only_between_two_classes_and_every_class_is_reached(asked: list[Split]) -> None:
-    bins = feature_bins(0, tuple(asked))
+    bins = FeatureBins.from_splits(0, tuple(asked))
 
     assert (np.diff(bins.edges) > 0.0).all()
     assert (bins.classes[1:] != bins.classes[:-1]).all()
@@ -95,7 +102,9 @@ def test_an_edge_stands_only_between_two_classes_and_every_class_is_reached(aske
 
 
 def test_missing_that_is_answered_as_an_interval_is_shares_its_class() -> None:
-    bins = feature_bins(0, (NumericSplit(0, 1.0, missing_left=False), NumericSplit(0, 3.0, missing_left=True)))
+    bins = FeatureBins.from_splits(
+        0, (NumericSplit(0, 1.0, missing_left=False), NumericSplit(0, 3.0, missing_left=True))
+    )
 
     low, middle, high, missing = bins.classify(np.array([1.0, 3.0, 3.1, math.nan])).tolist()
 
@@ -104,7 +113,9 @@ def test_missing_that_is_answered_as_an_interval_is_shares_its_class() -> None:
 
 
 def test_missing_that_is_answered_as_no_interval_is_has_a_class_of_its_own() -> None:
-    bins = feature_bins(0, (NumericSplit(0, 1.0, missing_left=True), NumericSplit(0, 3.0, missing_left=False)))
+    bins = FeatureBins.from_splits(
+        0, (NumericSplit(0, 1.0, missing_left=True), NumericSplit(0, 3.0, missing_left=False))
+    )
 
     assert bins.missing_class not in bins.classes
     assert bins.goes_left[bins.missing_class].tolist() == [True, False]
@@ -112,7 +123,7 @@ def test_missing_that_is_answered_as_no_interval_is_has_a_class_of_its_own() -> 
 
 
 def test_a_threshold_that_parts_nothing_but_missing_leaves_one_interval() -> None:
-    bins = feature_bins(4, (NumericSplit(4, math.inf, missing_left=False),))
+    bins = FeatureBins.from_splits(4, (NumericSplit(4, math.inf, missing_left=False),))
 
     assert (len(bins.edges), len(bins.classes), len(bins.goes_left)) == (0, 1, 2)
     assert bins.classify(np.array([-math.inf, 0.0, math.inf])).tolist() == [bins.classes[0]] * 3
@@ -120,13 +131,13 @@ def test_a_threshold_that_parts_nothing_but_missing_leaves_one_interval() -> Non
 
 
 def test_a_question_that_every_value_answers_alike_has_one_class() -> None:
-    bins = feature_bins(0, (NumericSplit(0, math.inf, missing_left=True),))
+    bins = FeatureBins.from_splits(0, (NumericSplit(0, math.inf, missing_left=True),))
 
     assert (len(bins.edges), len(bins.goes_left), bins.missing_class) == (0, 1, 0)
 
 
 def test_neighbouring_codes_of_one_set_have_no_edge_between_them() -> None:
-    bins = feature_bins(0, (CategoricalSplit(0, frozenset(range(100, 1100))),))
+    bins = FeatureBins.from_splits(0, (CategoricalSplit(0, frozenset(range(100, 1100))),))
 
     assert len(bins.edges) == 2
     assert bins.classify(np.array([100.0, 1099.9])).tolist() == [bins.classes[1]] * 2
@@ -134,7 +145,7 @@ def test_neighbouring_codes_of_one_set_have_no_edge_between_them() -> None:
 
 
 def test_the_code_0_is_not_taken_for_no_code() -> None:
-    bins = feature_bins(0, (CategoricalSplit(0, frozenset({0})),))
+    bins = FeatureBins.from_splits(0, (CategoricalSplit(0, frozenset({0})),))
 
     zero = bins.classify(np.array([0.0, -0.0, 0.9, -0.9, 5e-324]))
     none = bins.classify(np.array([-1.0, 1.0, math.nan, math.inf, -math.inf, 2.0**31]))
@@ -149,7 +160,7 @@ def test_codes_of_2000_levels_answer_as_their_sets_do() -> None:
     questions = [CategoricalSplit(0, codes) for codes in sets]
     values = [*np.arange(MANY_LEVELS + 5).astype(float).tolist(), *ODD_CODES]
 
-    agree(feature_bins(0, tuple(questions)), list(questions), values)
+    agree(FeatureBins.from_splits(0, tuple(questions)), list(questions), values)
 
 
 # --- whole models: the classes of a row lead it through every tree to LightGBM's own leaf -------------------------------
@@ -184,13 +195,13 @@ def agrees_with_lightgbm(booster: lightgbm.Booster, rows: FloatArray) -> bool:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_classes_of_a_row_hold_all_that_its_margin_depends_on(name: str) -> None:
-    booster = model(name)
-    rows = hard_numbers(booster, made_rows(300, booster.num_feature(), seed=77, gaps=0.05))
+    booster = example_model(name)
+    rows = hard_numbers(booster, example_rows(300, booster.num_feature(), seed=77, gaps=0.05))
 
     assert agrees_with_lightgbm(booster, rows)
 
 
-def asked_kinds(recipe: Recipe, booster: lightgbm.Booster) -> set[str]:
+def asked_kinds(recipe: ModelRecipe, booster: lightgbm.Booster) -> set[str]:
     """Give the kinds of columns that the model asks about."""
     return {recipe.kinds[question.feature] for tree in read_ensemble(booster).trees for question in tree_splits(tree)}
 
@@ -199,34 +210,34 @@ def asked_kinds(recipe: Recipe, booster: lightgbm.Booster) -> set[str]:
 def test_the_classes_of_codes_hold_all_that_a_margin_depends_on(kind: str) -> None:
     recipe, booster = next(
         (recipe, booster)
-        for recipe in map(recipe_of, range(500))
-        if kind in recipe.kinds and recipe.way == "plain"
-        if asked_kinds(recipe, booster := fitted(recipe)) >= {kind}
+        for recipe in map(draw_recipe, range(500))
+        if kind in recipe.kinds and recipe.training_mode == "plain"
+        if asked_kinds(recipe, booster := fit_recipe(recipe)) >= {kind}
     )
 
-    assert agrees_with_lightgbm(booster, hard_rows(recipe, booster))
+    assert agrees_with_lightgbm(booster, edge_case_rows(recipe, booster))
 
 
 def test_in_a_column_that_takes_zero_as_missing_all_zeros_have_the_class_of_missing_and_elsewhere_they_do_not() -> None:
     split = {column: NumericSplit(column, 1.0, missing_left=False) for column in (0, 1)}
     trees = tuple(SplitNode(split[column], Leaf(1.0), Leaf(2.0)) for column in (0, 1))
     ensemble = Ensemble(trees, 2, zero_as_missing=frozenset({1}), categorical=frozenset())
-    zeros = np.array([0.0, -0.0, 5e-324, -1e-36, FLUSHED, -FLUSHED])
+    zeros = np.array([0.0, -0.0, 5e-324, -1e-36, ZERO_MAX, -ZERO_MAX])
     bins = ensemble_bins(ensemble)
 
     classes = row_classes(ensemble, bins, np.column_stack([zeros, zeros]))
 
     assert (classes[1] == bins[1].missing_class).all()
     assert (classes[0] != bins[0].missing_class).all()
-    beside = np.full((1, 2), math.nextafter(FLUSHED, 1.0))
+    beside = np.full((1, 2), math.nextafter(ZERO_MAX, 1.0))
     assert row_classes(ensemble, bins, beside)[1] != bins[1].missing_class
 
 
 def test_classes_are_those_of_the_features_that_are_asked_about_in_the_order_of_the_columns() -> None:
-    booster = fit(made_rows(columns=12), {"num_leaves": 3}, 3)
+    booster = fit(example_rows(columns=12), {"num_leaves": 3}, 3)
     used = np.flatnonzero(booster.feature_importance()).tolist()
     ensemble = read_ensemble(booster)
-    rows = made_rows(20, 12, seed=77)
+    rows = example_rows(20, 12, seed=77)
     before = rows.copy()
 
     classes = row_classes(ensemble, ensemble_bins(ensemble), rows)

@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 
 from models.scoring import BATCH_ROWS, Scorer
 from tests.oracles import FloatArray, brute_force_shap, margins
-from tests.training.export.example_models import MODELS, fit, hard_rows, made_rows, model, on_thresholds
+from tests.training.export.example_models import (
+    MODELS,
+    edge_case_rows,
+    example_model,
+    example_rows,
+    fit,
+    threshold_rows,
+)
 from training.export.bins import ensemble_bins
 from training.export.explain import explain_onnx
 from training.export.leaf_groups import INITIAL_CELLS_MAX, partition_tree
@@ -31,7 +38,7 @@ def scorer(booster: lightgbm.Booster, baseline: FloatArray) -> Scorer:
 
 def wide(parameters: dict[str, object], *, gaps: float = 0.0, columns: int = WIDE) -> lightgbm.Booster:
     """Fit a model of many features."""
-    return fit(made_rows(columns=columns, gaps=gaps), parameters, 8)
+    return fit(example_rows(columns=columns, gaps=gaps), parameters, 8)
 
 
 EIGHT_FEATURES: dict[str, Callable[[], lightgbm.Booster]] = {
@@ -43,7 +50,7 @@ EIGHT_FEATURES: dict[str, Callable[[], lightgbm.Booster]] = {
     "long paths": lambda: wide({"num_leaves": 30, "max_depth": -1, "min_data_in_leaf": 1, "extra_trees": True}),
     "features repeated on a path": lambda: wide({"num_leaves": 24}, columns=3),
     "dart": lambda: wide({"boosting": "dart", "drop_rate": 0.5}, gaps=0.1),
-    "thresholds about 1e-35": lambda: model("values about 1e-35"),
+    "thresholds about 1e-35": lambda: example_model("values about 1e-35"),
 }
 
 
@@ -51,9 +58,9 @@ EIGHT_FEATURES: dict[str, Callable[[], lightgbm.Booster]] = {
 def test_contributions_are_the_shapley_values_over_all_coalitions_and_baseline_rows(name: str) -> None:
     booster = EIGHT_FEATURES[name]()
     count = booster.num_feature()
-    hard = hard_rows(booster, made_rows(300, count, seed=77, gaps=0.1))
+    hard = edge_case_rows(booster, example_rows(300, count, seed=77, gaps=0.1))
     rows = hard[np.random.default_rng(0).permutation(len(hard))[:24]]
-    baseline = made_rows(30, count, seed=78, gaps=0.15)
+    baseline = example_rows(30, count, seed=78, gaps=0.15)
 
     found = scorer(booster, baseline).contributions(rows)
 
@@ -62,8 +69,8 @@ def test_contributions_are_the_shapley_values_over_all_coalitions_and_baseline_r
 
 def test_a_baseline_on_thresholds_is_sorted_as_lightgbm_sorts_it() -> None:
     booster = EIGHT_FEATURES["zero as missing with gaps"]()
-    rows = made_rows(10, WIDE, seed=77, gaps=0.1)
-    hard = np.concatenate([on_thresholds(booster, rows), hard_rows(booster, rows)[-60:]])
+    rows = example_rows(10, WIDE, seed=77, gaps=0.1)
+    hard = np.concatenate([threshold_rows(booster, rows), edge_case_rows(booster, rows)[-60:]])
     baseline = hard[np.random.default_rng(0).permutation(len(hard))[:40]]
 
     found = scorer(booster, baseline).contributions(rows)
@@ -73,8 +80,8 @@ def test_a_baseline_on_thresholds_is_sorted_as_lightgbm_sorts_it() -> None:
 
 def test_a_missing_value_in_a_model_that_knew_none_is_explained_as_the_0_that_lightgbm_takes_it_for() -> None:
     booster = EIGHT_FEATURES["missing type None"]()
-    rows = made_rows(20, WIDE, seed=77, gaps=0.5)
-    baseline = made_rows(20, WIDE, seed=78, gaps=0.5)
+    rows = example_rows(20, WIDE, seed=77, gaps=0.5)
+    baseline = example_rows(20, WIDE, seed=78, gaps=0.5)
     graphs = scorer(booster, baseline)
 
     found = graphs.contributions(rows)
@@ -94,10 +101,10 @@ def test_a_missing_value_in_a_model_that_knew_none_is_explained_as_the_0_that_li
 def test_no_random_model_is_explained_otherwise_than_by_definition(
     *, seed: int, gaps: float, leaves: int, zero: bool, baseline_rows: int
 ) -> None:
-    booster = fit(made_rows(300, 5, seed=seed, gaps=gaps), {"num_leaves": leaves, "zero_as_missing": zero}, 4)
-    hard = hard_rows(booster, made_rows(50, 5, seed=seed + 1, gaps=0.2), seed)
+    booster = fit(example_rows(300, 5, seed=seed, gaps=gaps), {"num_leaves": leaves, "zero_as_missing": zero}, 4)
+    hard = edge_case_rows(booster, example_rows(50, 5, seed=seed + 1, gaps=0.2), seed)
     rows = hard[np.random.default_rng(seed).permutation(len(hard))[:12]]
-    baseline = made_rows(baseline_rows, 5, seed=seed + 2, gaps=gaps)
+    baseline = example_rows(baseline_rows, 5, seed=seed + 2, gaps=gaps)
 
     found = scorer(booster, baseline).contributions(rows)
 
@@ -106,10 +113,10 @@ def test_no_random_model_is_explained_otherwise_than_by_definition(
 
 @pytest.mark.parametrize("name", MODELS)
 def test_contributions_and_the_mean_margin_of_the_baseline_add_up_to_the_margin(name: str) -> None:
-    booster = model(name)
+    booster = example_model(name)
     count = booster.num_feature()
-    baseline = made_rows(100, count, seed=78, gaps=0.05)
-    rows = hard_rows(booster, made_rows(200, count, seed=77, gaps=0.05))
+    baseline = example_rows(100, count, seed=78, gaps=0.05)
+    rows = edge_case_rows(booster, example_rows(200, count, seed=77, gaps=0.05))
 
     found = scorer(booster, baseline).contributions(rows)
 
@@ -118,8 +125,8 @@ def test_contributions_and_the_mean_margin_of_the_baseline_add_up_to_the_margin(
 
 
 def test_over_the_baseline_itself_the_contributions_of_every_feature_cancel_out_to_the_base_value() -> None:
-    booster = model("deep trees")
-    baseline = made_rows(80, booster.num_feature(), seed=78, gaps=0.1)
+    booster = example_model("deep trees")
+    baseline = example_rows(80, booster.num_feature(), seed=78, gaps=0.1)
 
     found = scorer(booster, baseline).contributions(baseline)
 
@@ -127,7 +134,7 @@ def test_over_the_baseline_itself_the_contributions_of_every_feature_cancel_out_
 
 
 def test_a_baseline_of_one_row_explains_that_row_with_nothing_at_all() -> None:
-    booster, rows = wide({"num_leaves": 16}, gaps=0.1), made_rows(10, WIDE, seed=77, gaps=0.1)
+    booster, rows = wide({"num_leaves": 16}, gaps=0.1), example_rows(10, WIDE, seed=77, gaps=0.1)
 
     found = scorer(booster, rows[:1]).contributions(rows)
 
@@ -144,8 +151,8 @@ def without_numbers(explain: bytes) -> bytes:
 
 
 def test_the_size_of_the_baseline_changes_numbers_in_the_file_and_nothing_else() -> None:
-    ensemble = read_ensemble(model("deep trees"))
-    one, many = (explain_onnx(ensemble, made_rows(count, seed=78)) for count in (1, 1000))
+    ensemble = read_ensemble(example_model("deep trees"))
+    one, many = (explain_onnx(ensemble, example_rows(count, seed=78)) for count in (1, 1000))
 
     assert one != many
     assert len(one) == len(many)
@@ -153,13 +160,13 @@ def test_the_size_of_the_baseline_changes_numbers_in_the_file_and_nothing_else()
 
 
 def test_the_order_of_the_baseline_changes_no_byte() -> None:
-    ensemble, baseline = read_ensemble(model("deep trees")), made_rows(100, seed=78)
+    ensemble, baseline = read_ensemble(example_model("deep trees")), example_rows(100, seed=78)
 
     assert explain_onnx(ensemble, baseline) == explain_onnx(ensemble, baseline[::-1])
 
 
 def test_the_baseline_is_left_as_it_was_given() -> None:
-    ensemble, baseline = read_ensemble(model("missing type Zero")), made_rows(100, seed=78)
+    ensemble, baseline = read_ensemble(example_model("missing type Zero")), example_rows(100, seed=78)
     before = baseline.copy()
 
     explain_onnx(ensemble, baseline)
@@ -169,9 +176,9 @@ def test_the_baseline_is_left_as_it_was_given() -> None:
 
 @pytest.mark.parametrize("name", ["missing type Zero with gaps", "deep trees", "a constant"])
 def test_one_row_has_the_contributions_that_it_has_among_many(name: str) -> None:
-    booster = model(name)
-    graphs = scorer(booster, made_rows(50, booster.num_feature(), seed=78))
-    rows = hard_rows(booster, made_rows(300, booster.num_feature(), seed=77))
+    booster = example_model(name)
+    graphs = scorer(booster, example_rows(50, booster.num_feature(), seed=78))
+    rows = edge_case_rows(booster, example_rows(300, booster.num_feature(), seed=77))
     assert len(rows) > 2 * BATCH_ROWS
 
     together = graphs.contributions(rows)
@@ -181,10 +188,10 @@ def test_one_row_has_the_contributions_that_it_has_among_many(name: str) -> None
 
 
 def test_a_feature_that_the_model_never_asks_for_contributes_exactly_0() -> None:
-    booster = model("unused features")
+    booster = example_model("unused features")
     unused = np.flatnonzero(booster.feature_importance() == 0)
-    rows = hard_rows(booster, made_rows(300, booster.num_feature(), seed=77, gaps=0.2))
-    baseline = made_rows(50, booster.num_feature(), seed=78)
+    rows = edge_case_rows(booster, example_rows(300, booster.num_feature(), seed=77, gaps=0.2))
+    baseline = example_rows(50, booster.num_feature(), seed=78)
 
     found = scorer(booster, baseline).contributions(rows)
 
@@ -193,16 +200,16 @@ def test_a_feature_that_the_model_never_asks_for_contributes_exactly_0() -> None
 
 
 def test_a_constant_is_explained_with_nothing() -> None:
-    booster = model("a constant")
+    booster = example_model("a constant")
 
-    found = scorer(booster, made_rows(5)).contributions(made_rows(20, seed=77))
+    found = scorer(booster, example_rows(5)).contributions(example_rows(20, seed=77))
 
     assert np.array_equal(found, np.zeros((20, booster.num_feature())))
 
 
 def test_the_same_model_and_baseline_give_the_same_bytes_twice() -> None:
-    baseline = made_rows(100, seed=78, gaps=0.1)
-    first, second = fit(made_rows(gaps=0.1), {"num_leaves": 16}), fit(made_rows(gaps=0.1), {"num_leaves": 16})
+    baseline = example_rows(100, seed=78, gaps=0.1)
+    first, second = fit(example_rows(gaps=0.1), {"num_leaves": 16}), fit(example_rows(gaps=0.1), {"num_leaves": 16})
     read_back = lightgbm.Booster(model_str=first.model_to_string())
 
     files = {explain_onnx(read_ensemble(booster), baseline) for booster in (first, second, read_back)}

@@ -12,7 +12,7 @@ from onnx import numpy_helper
 
 from models.scoring import BATCH_ROWS, Scorer
 from tests.oracles import FloatArray, margins
-from tests.training.export.example_models import fit, hard_rows, made_rows, model
+from tests.training.export.example_models import edge_case_rows, example_model, example_rows, fit
 from training.equivalence.reference import interventional_shap
 from training.errors import ModelRejected
 from training.export.bins import ensemble_bins
@@ -40,7 +40,7 @@ FORMS = ((TABLES_BYTES_MAX, False), (0, False), (TABLES_BYTES_MAX, True), (0, Tr
 @cache
 def small_trees() -> lightgbm.Booster:
     """Give a model of small trees over many features."""
-    return fit(made_rows(600, COLUMNS, gaps=0.05), {"num_leaves": 3}, 30)
+    return fit(example_rows(600, COLUMNS, gaps=0.05), {"num_leaves": 3}, 30)
 
 
 @cache
@@ -49,19 +49,19 @@ def plans(name: str) -> tuple[TableLayout, ...]:
     ensemble = read_ensemble(booster_of(name))
     bins = ensemble_bins(ensemble)
     pieces = initial_groups(ensemble, bins)
-    return tuple(build_layout(ensemble, bins, pieces, bytes_max, narrow=narrow) for bytes_max, narrow in FORMS)
+    return tuple(build_layout(ensemble, bins, pieces, bytes_max, sparse=sparse) for bytes_max, sparse in FORMS)
 
 
 def booster_of(name: str) -> lightgbm.Booster:
     """Give one of the models of these tests."""
-    return small_trees() if name == "small trees" else model(name)
+    return small_trees() if name == "small trees" else example_model(name)
 
 
 @cache
 def in_form(name: str, form: int, *, path_dependent: bool = False) -> bytes:
     """Explain a model in one of FORMS."""
     ensemble = read_ensemble(booster_of(name))
-    baseline = None if path_dependent else made_rows(60, ensemble.feature_count, seed=78, gaps=0.1)
+    baseline = None if path_dependent else example_rows(60, ensemble.feature_count, seed=78, gaps=0.1)
     return explain_onnx(ensemble, baseline, layout=plans(name)[form])
 
 
@@ -72,7 +72,7 @@ def opened(name: str, form: int, *, path_dependent: bool = False) -> Scorer:
 
 def rows_for(name: str) -> FloatArray:
     """Give rows for a model, some of them hard; more than a batch."""
-    rows = hard_rows(booster_of(name), made_rows(100, booster_of(name).num_feature(), seed=77, gaps=0.05))
+    rows = edge_case_rows(booster_of(name), example_rows(100, booster_of(name).num_feature(), seed=77, gaps=0.05))
     return rows[np.random.default_rng(0).permutation(len(rows))[: 3 * BATCH_ROWS + 5]]
 
 
@@ -104,7 +104,7 @@ def test_every_form_gives_the_same_contributions_and_margins(name: str, *, path_
 @pytest.mark.parametrize("name", NAMES)
 def test_narrow_and_dense_lines_of_the_same_units_are_equal_to_the_bit(name: str, form: int) -> None:
     ensemble, rows, plan = read_ensemble(booster_of(name)), rows_for(name), plans(name)[form]
-    baseline = made_rows(60, ensemble.feature_count, seed=78, gaps=0.1)
+    baseline = example_rows(60, ensemble.feature_count, seed=78, gaps=0.1)
     other = explain_onnx(ensemble, baseline, layout=dataclasses.replace(plan, narrow=not plan.sparse))
 
     found = Scorer(score_onnx(ensemble), other).contributions(rows)
@@ -124,7 +124,7 @@ def test_one_row_has_the_contributions_that_it_has_among_many_in_every_form(form
 
 
 def test_a_constant_is_explained_with_nothing_in_every_form_that_it_may_take() -> None:
-    ensemble = read_ensemble(model("a constant"))
+    ensemble = read_ensemble(example_model("a constant"))
 
     plan = choose_layout(ensemble, ensemble_bins(ensemble))
 
@@ -161,9 +161,9 @@ def test_units_are_joined_up_to_what_tables_may_take_and_the_explanation_may_tak
 
 
 def test_narrow_lines_are_taken_where_a_row_would_read_too_many_numbers_of_dense_ones() -> None:
-    ensemble = read_ensemble(fit(made_rows(600, WIDE, gaps=0.05), {"feature_fraction": 0.3}, 60))
+    ensemble = read_ensemble(fit(example_rows(600, WIDE, gaps=0.05), {"feature_fraction": 0.3}, 60))
     bins = ensemble_bins(ensemble)
-    dense = build_layout(ensemble, bins, initial_groups(ensemble, bins), TABLES_BYTES_MAX, narrow=False)
+    dense = build_layout(ensemble, bins, initial_groups(ensemble, bins), TABLES_BYTES_MAX, sparse=False)
 
     plan = choose_layout(ensemble, bins)
 
@@ -173,15 +173,15 @@ def test_narrow_lines_are_taken_where_a_row_would_read_too_many_numbers_of_dense
 
 
 def test_a_model_of_400_features_and_100_trees_is_exported_within_the_limit_and_exactly() -> None:
-    known = made_rows(600, WIDE, gaps=0.05)
+    known = example_rows(600, WIDE, gaps=0.05)
     booster = fit(known, {"num_leaves": 8, "feature_fraction": 0.3}, 100)
-    ensemble, baseline = read_ensemble(booster), made_rows(50, WIDE, seed=78, gaps=0.05)
+    ensemble, baseline = read_ensemble(booster), example_rows(50, WIDE, seed=78, gaps=0.05)
 
     explain = explain_onnx(ensemble, baseline)
 
     assert len(ensemble.trees) == 100
     assert len(explain) <= EXPLAIN_BYTES_MAX
-    rows = made_rows(70, WIDE, seed=77, gaps=0.1)
+    rows = example_rows(70, WIDE, seed=77, gaps=0.1)
     margin, found = Scorer(score_onnx(ensemble), explain).explain(rows)
     assert np.array_equal(margin, margins(booster, rows))
     np.testing.assert_allclose(found, interventional_shap(booster, rows, baseline), rtol=0.0, atol=1e-9)
@@ -194,7 +194,7 @@ LITTLE = 60_000
 
 def fitted_deep(max_depth: int = -1, seed: int = 0) -> Ensemble:
     """Fit trees of 16 leaves, deep ones unless told otherwise."""
-    rows = made_rows(500, 16, seed=seed, gaps=0.05)
+    rows = example_rows(500, 16, seed=seed, gaps=0.05)
     return read_ensemble(fit(rows, {"num_leaves": 16, "max_depth": max_depth}, 6))
 
 

@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from tests.training.export.example_models import fit, made_rows
+from tests.training.export.example_models import example_rows, fit
 from training.export.bins import ensemble_bins
 from training.export.explain import explain_onnx
 from training.export.leaf_groups import LeafGroup, initial_groups, merge_groups
@@ -24,7 +24,7 @@ LINE, UNIT = 80, 300
 @cache
 def small_model() -> Ensemble:
     """Give 30 trees of 8 leaves over 9 features that were missing at times."""
-    return read_ensemble(fit(made_rows(600, 10, gaps=0.1), {"feature_fraction": 0.5}, 30))
+    return read_ensemble(fit(example_rows(600, 10, gaps=0.1), {"feature_fraction": 0.5}, 30))
 
 
 @cache
@@ -61,23 +61,23 @@ def test_the_cells_of_both_are_those_of_the_joined_unit_or_too_many() -> None:
 
 
 @pytest.mark.parametrize("bytes_max", [0, 200_000])
-def test_the_best_pair_of_a_unit_grows_least_of_all_its_pairs(bytes_max: int) -> None:
+def test_the_best_candidate_of_a_unit_grows_least_of_all_its_pairs(bytes_max: int) -> None:
     units = merge_within_budget(pieces(), room(bytes_max))
     places = MergeSearch(units, room(bytes_max))
     for place, unit in enumerate(units):
         least = min(growth(unit, other) for other in units if other is not unit)
 
-        pair = places.best_pair(place)
+        pair = places.best_candidate(place)
 
         assert pair is not None
-        assert (pair.growth, pair.one) == (least, place)
-        assert growth(unit, units[pair.other]) == least
+        assert (pair.growth, pair.first) == (least, place)
+        assert growth(unit, units[pair.second]) == least
 
 
 def test_a_bound_is_never_more_than_a_pair_grows() -> None:
     places = MergeSearch(pieces(), room(0))
     for place, unit in enumerate(pieces()):
-        others, bounds = places.candidates(place)
+        others, bounds = places.partners(place)
 
         assert others.tolist() == [other for other in range(len(pieces())) if other != place]
         assert all(bound <= growth(unit, pieces()[other]) for other, bound in zip(others, bounds, strict=True))
@@ -147,7 +147,7 @@ def test_one_unit_or_none_is_left_as_it_is() -> None:
 
 def digest() -> str:
     """Export the model of these tests."""
-    explain = explain_onnx(small_model(), np.nan_to_num(made_rows(50, 10, seed=78)))
+    explain = explain_onnx(small_model(), np.nan_to_num(example_rows(50, 10, seed=78)))
     return hashlib.sha256(explain).hexdigest()
 
 

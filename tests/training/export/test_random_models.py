@@ -18,12 +18,12 @@ from tests.training.export.random_models import (
     COLUMN_KINDS,
     MISSING,
     SAMPLINGS,
-    WAYS,
-    Recipe,
-    fitted,
-    hard_rows,
-    recipe_of,
-    rows_of,
+    TRAINING_MODES,
+    ModelRecipe,
+    draw_recipe,
+    edge_case_rows,
+    fit_recipe,
+    recipe_rows,
 )
 from training.equivalence.check import ExportedModel, check_equivalence
 from training.equivalence.reference import interventional_shap
@@ -39,7 +39,7 @@ BASELINE_ROWS, EXPLAINED_ROWS, FORCED_ROWS = 12, 60, 8
 
 
 def wanted(
-    recipe: Recipe, booster: lightgbm.Booster, rows: FloatArray, baseline: FloatArray | None
+    recipe: ModelRecipe, booster: lightgbm.Booster, rows: FloatArray, baseline: FloatArray | None
 ) -> tuple[FloatArray, float]:
     """Give the contributions that must come out, and what they are counted from."""
     if baseline is None:
@@ -58,10 +58,10 @@ def wanted(
     [pytest.param(seed, marks=[] if seed < USUAL else [pytest.mark.long], id=f"seed-{seed}") for seed in range(LONG)],
 )
 def test_a_random_model_is_exported_to_the_bit_and_explained_by_definition(seed: int) -> None:
-    recipe = recipe_of(seed)
-    booster = fitted(recipe)
-    rows = hard_rows(recipe, booster)
-    baseline = hard_rows(recipe, booster)[:: len(rows) // BASELINE_ROWS] if recipe.interventional else None
+    recipe = draw_recipe(seed)
+    booster = fit_recipe(recipe)
+    rows = edge_case_rows(recipe, booster)
+    baseline = edge_case_rows(recipe, booster)[:: len(rows) // BASELINE_ROWS] if recipe.interventional else None
     ensemble = read_ensemble(booster)
     scorer = Scorer(score_onnx(ensemble), explain_onnx(ensemble, baseline))
 
@@ -77,13 +77,13 @@ def test_a_random_model_is_exported_to_the_bit_and_explained_by_definition(seed:
 
 
 @pytest.mark.parametrize("interventional_one", [True, False], ids=["interventional", "path-dependent"])
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("training_mode", TRAINING_MODES)
 def test_the_gate_releases_a_random_model_of_every_way_of_fitting(way: str, *, interventional_one: bool) -> None:
-    drawn = (recipe for recipe in map(recipe_of, range(USUAL)) if len(recipe.kinds) <= WIDTH_IN_GATE)
-    recipe = next(one for one in drawn if (one.way, one.interventional) == (way, interventional_one))
-    booster = fitted(recipe)
-    baseline = rows_of(recipe, 7)[:30] if interventional_one else None
-    base = wanted(recipe, booster, rows_of(recipe, 7)[:1], baseline)[1]
+    drawn = (recipe for recipe in map(draw_recipe, range(USUAL)) if len(recipe.kinds) <= WIDTH_IN_GATE)
+    recipe = next(one for one in drawn if (one.training_mode, one.interventional) == (way, interventional_one))
+    booster = fit_recipe(recipe)
+    baseline = recipe_rows(recipe, 7)[:30] if interventional_one else None
+    base = wanted(recipe, booster, recipe_rows(recipe, 7)[:1], baseline)[1]
     ensemble = read_ensemble(booster)
 
     verdict = check_equivalence(
@@ -94,9 +94,13 @@ def test_the_gate_releases_a_random_model_of_every_way_of_fitting(way: str, *, i
 
 
 def test_the_usual_draws_hold_every_kind_of_model_several_times() -> None:
-    recipes = [recipe_of(seed) for seed in range(USUAL)]
+    recipes = [draw_recipe(seed) for seed in range(USUAL)]
 
-    for name, values, least in (("way", WAYS, 4), ("sampling", SAMPLINGS, 8), ("missing", MISSING, 15)):
+    for name, values, least in (
+        ("training_mode", TRAINING_MODES, 4),
+        ("sampling", SAMPLINGS, 8),
+        ("missing", MISSING, 15),
+    ):
         found = Counter(getattr(recipe, name) for recipe in recipes)
         assert min(found[value] for value in values) >= least, found
     kinds = Counter(kind for recipe in recipes for kind in set(recipe.kinds))
@@ -112,9 +116,9 @@ def test_the_usual_draws_hold_every_kind_of_model_several_times() -> None:
 
 def test_a_seed_gives_the_same_model_and_rows_again() -> None:
     for seed in range(5):
-        recipe = recipe_of(seed)
-        booster, again = fitted(recipe), fitted(recipe_of(seed))
+        recipe = draw_recipe(seed)
+        booster, again = fit_recipe(recipe), fit_recipe(draw_recipe(seed))
 
         assert booster.model_to_string() == again.model_to_string()
-        assert hard_rows(recipe, booster).tobytes() == hard_rows(recipe, again).tobytes()
-        assert not np.array_equal(rows_of(recipe, 0), rows_of(recipe, 1), equal_nan=True)
+        assert edge_case_rows(recipe, booster).tobytes() == edge_case_rows(recipe, again).tobytes()
+        assert not np.array_equal(recipe_rows(recipe, 0), recipe_rows(recipe, 1), equal_nan=True)

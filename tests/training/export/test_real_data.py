@@ -16,7 +16,7 @@ from models.model import Model, open_model
 from models.scoring import EXPLAIN_OUTPUTS, open_session
 from tests.conftest import ROOT, Released
 from tests.oracles import FloatArray, margins, model_thresholds
-from tests.training.export.example_models import on_thresholds
+from tests.training.export.example_models import threshold_rows
 from training.export.explain import explain_onnx
 from training.export.trees import read_ensemble
 from training.sources.snapshots import read_log_samples
@@ -87,7 +87,7 @@ def test_every_row_of_the_data_has_the_margin_of_lightgbm_to_the_bit(real: Real)
 
 def test_every_threshold_and_both_its_neighbours_have_the_margin_of_lightgbm_to_the_bit(real: Real) -> None:
     """Each threshold in ten different rows."""
-    rows = np.concatenate([on_thresholds(real.booster, real.rows[first::10]) for first in range(10)])
+    rows = np.concatenate([threshold_rows(real.booster, real.rows[first::10]) for first in range(10)])
 
     assert len(rows) == 10 * 3 * len(model_thresholds(real.booster)) > 5000
     assert differing(real, rows) == 0

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from tests.oracles import margins
-from tests.training.export.example_models import MODELS, hard_rows, made_rows, model
+from tests.training.export.example_models import MODELS, edge_case_rows, example_model, example_rows
 from training.export.representatives import representative_rows
 from training.export.trees import read_ensemble
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_representative_has_the_margin_of_the_value_that_it_stands_for(name: str) -> None:
-    booster = model(name)
-    rows = hard_rows(booster, made_rows(200, booster.num_feature(), seed=77, gaps=0.05))
+    booster = example_model(name)
+    rows = edge_case_rows(booster, example_rows(200, booster.num_feature(), seed=77, gaps=0.05))
 
     frozen = representative_rows(read_ensemble(booster), rows)
 
@@ -20,8 +20,8 @@ def test_a_representative_has_the_margin_of_the_value_that_it_stands_for(name: s
 
 
 def test_representatives_keep_no_value_of_anyone_between_two_thresholds() -> None:
-    booster = model("missing type NaN")
-    rows = made_rows(300, seed=77, gaps=0.1)
+    booster = example_model("missing type NaN")
+    rows = example_rows(300, seed=77, gaps=0.1)
 
     frozen = representative_rows(read_ensemble(booster), rows)
 

@@ -10,21 +10,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.scoring import open_session
+from models.scoring import session
 from tests.oracles import FloatArray, margins, model_thresholds
 from tests.training.export.example_models import (
     COLUMNS,
-    FLUSHED,
     MODELS,
     ROUNDS,
+    ZERO_MAX,
+    edge_case_rows,
+    example_labels,
+    example_model,
+    example_rows,
     fit,
-    hard_rows,
-    made_labels,
-    made_rows,
-    model,
-    none_then_nan,
-    on_thresholds,
-    with_value,
+    mixed_missing_types_model,
+    row_with_value,
+    threshold_rows,
 )
 from training.errors import ModelRejected
 from training.export.score import score_onnx
@@ -33,9 +33,9 @@ from training.export.trees import read_ensemble
 
 def exported_margins(booster: lightgbm.Booster, rows: FloatArray) -> FloatArray:
     """Give what score.onnx says."""
-    found: FloatArray = open_session(score_onnx(read_ensemble(booster)), ("margin",)).run(["margin"], {"rows": rows})[
-        0
-    ][:, 0]
+    found: FloatArray = session(score_onnx(read_ensemble(booster)), ("margin",)).run(["margin"], {"rows": rows})[0][
+        :, 0
+    ]
     return found
 
 
@@ -50,8 +50,8 @@ def with_first_threshold(booster: lightgbm.Booster, threshold: float) -> lightgb
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_margin_is_the_one_of_lightgbm_to_the_bit(name: str) -> None:
-    booster = model(name)
-    rows = hard_rows(booster, made_rows(300, booster.num_feature(), seed=77, gaps=0.05))
+    booster = example_model(name)
+    rows = edge_case_rows(booster, example_rows(300, booster.num_feature(), seed=77, gaps=0.05))
 
     assert np.array_equal(exported_margins(booster, rows), margins(booster, rows))
 
@@ -67,20 +67,20 @@ def test_the_margin_is_the_one_of_lightgbm_to_the_bit(name: str) -> None:
 def test_no_random_model_differs_on_any_row(
     seed: int, gaps: float, leaves: int, rounds: int, extra: dict[str, Any]
 ) -> None:
-    booster = fit(made_rows(300, seed=seed, gaps=gaps), {"num_leaves": leaves, **extra}, rounds)
-    rows = hard_rows(booster, made_rows(200, seed=seed + 1, gaps=gaps), seed)
+    booster = fit(example_rows(300, seed=seed, gaps=gaps), {"num_leaves": leaves, **extra}, rounds)
+    rows = edge_case_rows(booster, example_rows(200, seed=seed + 1, gaps=gaps), seed)
 
     assert np.array_equal(exported_margins(booster, rows), margins(booster, rows))
 
 
 @pytest.mark.parametrize(
     "threshold",
-    [0.0, 5e-324, -5e-324, 1e-36, -1e-36, FLUSHED, -FLUSHED]
-    + [sign * math.nextafter(FLUSHED, side) for sign in (1.0, -1.0) for side in (0.0, 1.0)],
+    [0.0, 5e-324, -5e-324, 1e-36, -1e-36, ZERO_MAX, -ZERO_MAX]
+    + [sign * math.nextafter(ZERO_MAX, side) for sign in (1.0, -1.0) for side in (0.0, 1.0)],
 )
 def test_a_threshold_among_the_values_taken_as_0_sorts_as_lightgbm_does(threshold: float) -> None:
-    booster = with_first_threshold(model("missing type None"), threshold)
-    rows = hard_rows(booster, made_rows(50, seed=78))
+    booster = with_first_threshold(example_model("missing type None"), threshold)
+    rows = edge_case_rows(booster, example_rows(50, seed=78))
 
     assert threshold in {value for _, value in model_thresholds(booster)}
     assert np.array_equal(exported_margins(booster, rows), margins(booster, rows))
@@ -89,10 +89,10 @@ def test_a_threshold_among_the_values_taken_as_0_sorts_as_lightgbm_does(threshol
 @pytest.mark.parametrize("threshold", [math.inf, 1e300, 2e300, 1.7e308, -1e300, -2e300, -1.7e308])
 def test_a_threshold_too_large_for_the_dump_is_exact(threshold: float) -> None:
     """dump_model writes everything beyond +-1e300 as +-1e300; the text of the model does not."""
-    booster = with_first_threshold(model("missing type NaN"), threshold)
-    rows = np.concatenate([made_rows(50, gaps=0.2), on_thresholds(booster, made_rows(50))])
+    booster = with_first_threshold(example_model("missing type NaN"), threshold)
+    rows = np.concatenate([example_rows(50, gaps=0.2), threshold_rows(booster, example_rows(50))])
     beyond = [
-        with_value(rows, number, feature, value)
+        row_with_value(rows, number, feature, value)
         for feature in range(COLUMNS)
         for number, value in enumerate([1e300, 1.5e300, 3e300, math.inf, -1e300, -1.5e300, -3e300, -math.inf])
     ]
@@ -103,9 +103,9 @@ def test_a_threshold_too_large_for_the_dump_is_exact(threshold: float) -> None:
 
 @pytest.mark.parametrize("name", ["missing type NaN", "missing type Zero with gaps", "deep trees", "dart"])
 def test_one_row_has_the_margin_that_it_has_among_many(name: str) -> None:
-    booster = model(name)
-    graph = open_session(score_onnx(read_ensemble(booster)), ("margin",))
-    rows = hard_rows(booster, made_rows(300, seed=77))
+    booster = example_model(name)
+    graph = session(score_onnx(read_ensemble(booster)), ("margin",))
+    rows = edge_case_rows(booster, example_rows(300, seed=77))
 
     together = graph.run(["margin"], {"rows": rows})[0]
 
@@ -115,17 +115,17 @@ def test_one_row_has_the_margin_that_it_has_among_many(name: str) -> None:
 
 
 def test_no_rows_have_no_margins() -> None:
-    assert exported_margins(model("one tree"), made_rows()[:0]).shape == (0,)
+    assert exported_margins(example_model("one tree"), example_rows()[:0]).shape == (0,)
 
 
 def test_columns_laid_out_the_other_way_round_give_the_same_margins() -> None:
-    booster, rows = model("deep trees"), made_rows(200, gaps=0.1)
+    booster, rows = example_model("deep trees"), example_rows(200, gaps=0.1)
 
     assert np.array_equal(exported_margins(booster, np.asfortranarray(rows)), margins(booster, rows))
 
 
 def test_the_same_model_gives_the_same_file_also_when_read_back_from_its_text() -> None:
-    booster = model("deep trees")
+    booster = example_model("deep trees")
     again = lightgbm.Booster(model_str=booster.model_to_string())
 
     assert score_onnx(read_ensemble(again)) == score_onnx(read_ensemble(booster))
@@ -133,7 +133,7 @@ def test_the_same_model_gives_the_same_file_also_when_read_back_from_its_text() 
 
 def with_objective(parameters: dict[str, Any]) -> lightgbm.Booster:
     """Fit one round with another objective or boosting."""
-    return fit(made_rows(300), parameters, 2)
+    return fit(example_rows(300), parameters, 2)
 
 
 def custom_objective(margin: FloatArray, data: lightgbm.Dataset) -> tuple[FloatArray, FloatArray]:
@@ -144,13 +144,13 @@ def custom_objective(margin: FloatArray, data: lightgbm.Dataset) -> tuple[FloatA
 
 def zero_missing_in_some_trees() -> lightgbm.Booster:
     """Continue a model that knew no missing values with trees that take zero as missing."""
-    return fit(made_rows(), {"zero_as_missing": True}, 3, init_model=fit(made_rows(), rounds=3))
+    return fit(example_rows(), {"zero_as_missing": True}, 3, init_model=fit(example_rows(), rounds=3))
 
 
 def without_trees() -> lightgbm.Booster:
     """Give a model before its first round."""
-    rows = made_rows(300)
-    return lightgbm.Booster({"objective": "binary", "verbose": -1}, lightgbm.Dataset(rows, made_labels(rows)))
+    rows = example_rows(300)
+    return lightgbm.Booster({"objective": "binary", "verbose": -1}, lightgbm.Dataset(rows, example_labels(rows)))
 
 
 REFUSED: dict[str, tuple[Callable[[], lightgbm.Booster], str]] = {
@@ -189,7 +189,7 @@ def test_a_model_of_another_kind_is_refused_by_name_with_the_way_out(name: str) 
 
 
 def test_trees_that_know_missing_values_may_follow_trees_that_do_not() -> None:
-    booster = none_then_nan()
+    booster = mixed_missing_types_model()
     kinds = str(booster.dump_model()["tree_info"])
 
     assert "'missing_type': 'None'" in kinds
@@ -199,7 +199,7 @@ def test_trees_that_know_missing_values_may_follow_trees_that_do_not() -> None:
 
 def with_categories() -> lightgbm.Booster:
     """Give a model of a column of categories that code 0 and code 5 matter in, among others."""
-    rows = made_rows(gaps=0.05)
+    rows = example_rows(gaps=0.05)
     rows[:, 2] = np.random.default_rng(4).integers(0, 12, len(rows))
     labels = np.isin(rows[:, 2], [0.0, 5.0, 11.0]) ^ (np.random.default_rng(5).random(len(rows)) < 0.1)
     fixed = {"objective": "binary", "num_leaves": 8, "num_threads": 1, "verbose": -1, "min_data_per_group": 5}
@@ -207,10 +207,10 @@ def with_categories() -> lightgbm.Booster:
 
 
 def test_a_category_is_its_value_cut_to_a_code_and_what_is_no_known_code_goes_right() -> None:
-    booster, row = with_categories(), made_rows(1, seed=77)[0]
+    booster, row = with_categories(), example_rows(1, seed=77)[0]
 
     def said(*values: float) -> list[float]:
-        rows = np.array([with_value(row[None], 0, 2, value) for value in values])
+        rows = np.array([row_with_value(row[None], 0, 2, value) for value in values])
         found = exported_margins(booster, rows)
         assert np.array_equal(found, margins(booster, rows))
         return found.tolist()
@@ -223,16 +223,16 @@ def test_a_category_is_its_value_cut_to_a_code_and_what_is_no_known_code_goes_ri
 
 
 def test_what_training_was_told_to_start_from_is_in_neither_margin() -> None:
-    rows = made_rows()
+    rows = example_rows()
     start = np.random.default_rng(8).normal(size=len(rows))
-    data = lightgbm.Dataset(rows, made_labels(rows), init_score=start)
+    data = lightgbm.Dataset(rows, example_labels(rows), init_score=start)
     booster = lightgbm.train({"objective": "binary", "num_threads": 1, "verbose": -1}, data, ROUNDS)
 
     assert np.array_equal(exported_margins(booster, rows), margins(booster, rows))
 
 
 def test_the_margin_of_a_model_with_another_sigmoid_is_before_the_sigmoid() -> None:
-    booster, rows = model("sigmoid 0.5"), made_rows(50, seed=77)
+    booster, rows = example_model("sigmoid 0.5"), example_rows(50, seed=77)
 
     pd = 1.0 / (1.0 + np.exp(-0.5 * exported_margins(booster, rows)))
 
@@ -240,7 +240,7 @@ def test_the_margin_of_a_model_with_another_sigmoid_is_before_the_sigmoid() -> N
 
 
 def test_a_row_in_float32_has_the_margin_of_its_values_in_doubles() -> None:
-    booster, rows = model("large integers"), made_rows(200, seed=77, gaps=0.1).astype(np.float32)
+    booster, rows = example_model("large integers"), example_rows(200, seed=77, gaps=0.1).astype(np.float32)
 
     expected = booster.predict(rows, raw_score=True, num_threads=1)
 
@@ -248,7 +248,7 @@ def test_a_row_in_float32_has_the_margin_of_its_values_in_doubles() -> None:
 
 
 def test_all_trees_are_exported_also_where_a_prediction_may_stop_early_or_start_late() -> None:
-    booster, rows = model("dart"), made_rows(200, seed=77)
+    booster, rows = example_model("dart"), example_rows(200, seed=77)
     whole = exported_margins(booster, rows)
 
     assert np.array_equal(whole, margins(booster, rows))
