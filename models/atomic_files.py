@@ -1,6 +1,7 @@
-"""Files and folders that are either wholly there or not there at all, also when the power goes.
+"""Atomic writes: after a crash or a power cut, a file or folder is either complete or absent.
 
-open a temporary name beside the target, write, fsync, close, rename over the target, fsync the folder
+Every write follows the same steps: write to a temporary name in the same folder, fsync, rename to the target, fsync the
+folder. The rename is atomic because both names are in one file system; the last fsync makes it durable.
 """
 
 import os
@@ -12,25 +13,26 @@ from pathlib import Path
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Replace the file's content in one step."""
+    """Write a file atomically, replacing any file of that name."""
     with replace_file(path) as temporary:
         temporary.write_bytes(content)
 
 
 @contextmanager
 def replace_file(path: Path) -> Iterator[Path]:
-    """Give a temporary file to write into; it takes the place of `path` when the block ends, and goes if it fails."""
+    """Yield a temporary file to write into. When the block ends it replaces `path`; if the block raises it is deleted."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
+        # The block may have replaced the file by another one of the same name, so it is opened again.
         descriptor = os.open(temporary, os.O_RDWR)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        temporary.chmod(0o644)
+        temporary.chmod(0o644)  # mkstemp creates it with mode 0600
         temporary.rename(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -39,24 +41,28 @@ def replace_file(path: Path) -> Iterator[Path]:
 
 
 def write_folder(path: Path, files: Mapping[str, bytes]) -> bool:
-    """Make a folder with these files in one step; tell whether it was made. One that is there already is left as it is."""
+    """Create a folder with these files atomically.
+
+    Returns:
+        True if the folder was created; False if it exists already, in which case it is not changed.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name[:16]}."))
     try:
         for name, content in files.items():
             write_file(temporary / name, content)
-        temporary.chmod(0o755)
-        made = not path.exists()
-        if made:
+        temporary.chmod(0o755)  # mkdtemp creates it with mode 0700
+        is_new = not path.exists()
+        if is_new:
             temporary.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     _sync_folder(path.parent)
-    return made
+    return is_new
 
 
 def _sync_folder(path: Path) -> None:
-    """Make renames inside the folder survive a power cut."""
+    """Make renames inside the folder durable."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,6 +1,7 @@
-"""A released model as a folder of files: written once, read only if every digest holds.
+"""The bundle: a released model as a folder of files, written once and read only if every digest matches.
 
-models/README.md is the specification of the format.
+Digests form a tree: the folder is named after the SHA-256 of the manifest, and the manifest lists the SHA-256 of every
+other file. So whoever trusts a bundle_id can verify every byte. models/README.md specifies the format.
 """
 
 import hashlib
@@ -42,7 +43,7 @@ FILES = (
 
 
 class _ManifestFormat(BaseModel):
-    """What every format of the manifest has."""
+    """The one field that every version of the manifest has."""
 
     format: int
 
@@ -52,13 +53,14 @@ _Document = TypeVar("_Document", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A bundle that was read whole.
+    """The content of a bundle whose digests all match.
 
     Attributes:
         bundle_id: SHA-256 of the manifest's bytes, in hexadecimal.
-        baseline_sha256: Digest of baseline.json.
-        score: score.onnx.
-        explain: explain.onnx.
+        metrics: Measurements of training by name.
+        card: The model card, Markdown.
+        score: Bytes of score.onnx.
+        explain: Bytes of explain.onnx.
     """
 
     bundle_id: str
@@ -75,17 +77,17 @@ class Bundle:
 
     @property
     def baseline_sha256(self) -> str:
-        """Give the digest under which the manifest names the baseline."""
+        """Return the SHA-256 of baseline.json, in hexadecimal."""
         return self.manifest.files["baseline.json"]
 
 
 def write_bundle(parent: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Path:
-    """Write a bundle below `parent` in one step and give its folder.
+    """Write a bundle atomically and return its folder, parent/family/bundle_id.
 
     Args:
-        parent: The catalog; the bundle goes to parent/family/bundle_id.
-        manifest: With everything but the digests of the files.
-        files: Exactly the files of FILES.
+        parent: The catalog.
+        manifest: Its `files` are replaced by the digests of `files`.
+        files: Content by name; exactly the names of FILES.
     """
     assert set(files) == set(FILES), f"a bundle has exactly {sorted(FILES)}"
     full = manifest.model_copy(update={"files": {name: _sha256_hex(files[name]) for name in sorted(files)}})
@@ -96,10 +98,10 @@ def write_bundle(parent: Path, manifest: Manifest, files: Mapping[str, bytes]) -
 
 
 def read_bundle(folder: Path) -> Bundle:
-    """Read a bundle and check every byte of it against the manifest, and the manifest against the folder's name.
+    """Read a bundle; check every file against the manifest, and the manifest against the folder's name.
 
     Raises:
-        BundleInvalid: Names the file and what is wrong with it.
+        BundleInvalid: A file is missing, additional, changed or malformed, or the format is newer. Names the file.
     """
     manifest = _read_manifest(folder)
     files = _read_files(folder, manifest)
@@ -119,33 +121,35 @@ def read_bundle(folder: Path) -> Bundle:
 
 
 def _read_manifest(folder: Path) -> Manifest:
-    """Read the manifest, and check it against the names of the folder and of the folder above."""
+    """Read the manifest; check its digest against the folder's name, and its family against the parent's name."""
     content = _read_file(folder, MANIFEST)
     if _sha256_hex(content) != folder.name:
-        raise BundleInvalid(f"{MANIFEST} is not the one that the folder is named after; restore the bundle")
-    # The format first: what is newer may have fields that this release does not know.
+        raise BundleInvalid(f"{MANIFEST}: its SHA-256 is not the name of the folder; restore the bundle")
+    # The format is read first: a newer manifest may have fields that this release would report as errors.
     found = _parse_document(MANIFEST, content, _ManifestFormat).format
     if found > FORMAT_VERSION:
-        raise BundleInvalid(f"{MANIFEST} has format {found}; this release reads up to {FORMAT_VERSION}")
+        raise BundleInvalid(
+            f"{MANIFEST}: format {found} is newer than {FORMAT_VERSION}, which this release reads; upgrade Grounds"
+        )
     manifest = _parse_document(MANIFEST, content, Manifest)
     if manifest.family != folder.parent.name:
         raise BundleInvalid(
-            f"{MANIFEST} is of family {manifest.family!r}, the folder of {folder.parent.name!r}; move it"
+            f"{MANIFEST}: family is {manifest.family!r}, but the parent folder is {folder.parent.name!r}; move the bundle"
         )
     return manifest
 
 
 def _read_files(folder: Path, manifest: Manifest) -> dict[str, bytes]:
-    """Read every file that the manifest lists; a missing, changed or additional one refuses the bundle."""
+    """Read every file that the manifest lists; reject missing, changed and additional files."""
     if set(manifest.files) != set(FILES):
-        raise BundleInvalid(f"{MANIFEST} lists {sorted(manifest.files)}; a bundle has exactly {sorted(FILES)}")
+        raise BundleInvalid(f"{MANIFEST}: lists {sorted(manifest.files)}, expected exactly {sorted(FILES)}")
     files = {name: _read_file(folder, name) for name in FILES}
     for name, content in files.items():
         if _sha256_hex(content) != manifest.files[name]:
-            raise BundleInvalid(f"{name} is not what {MANIFEST} says; restore the bundle or train it again")
-    strangers = {path.name for path in folder.iterdir()} - {*FILES, MANIFEST}
-    if strangers:
-        raise BundleInvalid(f"{sorted(strangers)} do not belong to the bundle; remove them")
+            raise BundleInvalid(f"{name}: its SHA-256 differs from {MANIFEST}; restore the bundle or train it again")
+    additional = {path.name for path in folder.iterdir()} - {*FILES, MANIFEST}
+    if additional:
+        raise BundleInvalid(f"{sorted(additional)} do not belong to the bundle; remove them")
     return files
 
 
@@ -154,19 +158,19 @@ def _read_file(folder: Path, name: str) -> bytes:
     try:
         return (folder / name).read_bytes()
     except OSError as error:
-        raise BundleInvalid(f"{name} cannot be read: {error.strerror}") from error
+        raise BundleInvalid(f"{name}: cannot be read: {error.strerror}") from error
 
 
 def _decode_text(name: str, content: bytes) -> str:
-    """Read a text of the bundle."""
+    """Decode a UTF-8 file of the bundle."""
     try:
         return content.decode()
     except UnicodeDecodeError as error:
-        raise BundleInvalid(f"{name}: is no UTF-8 text: {error.reason}") from error
+        raise BundleInvalid(f"{name}: not UTF-8: {error.reason}") from error
 
 
 def _parse_document(name: str, content: bytes, kind: type[_Document]) -> _Document:
-    """Read one document of the bundle."""
+    """Parse one JSON document of the bundle; an error names its first invalid field."""
     try:
         return kind.model_validate_json(content)
     except ValidationError as error:
@@ -176,10 +180,10 @@ def _parse_document(name: str, content: bytes, kind: type[_Document]) -> _Docume
 
 
 def document_bytes(document: BaseModel) -> bytes:
-    """Write a document: the same document gives the same bytes, and every double comes back as it was."""
+    """Return a document as JSON. Equal documents give equal bytes, and every double is read back exactly."""
     return document.model_dump_json(indent=1).encode() + b"\n"
 
 
 def _sha256_hex(content: bytes) -> str:
-    """Give SHA-256 in hexadecimal."""
+    """Return the SHA-256 in hexadecimal."""
     return hashlib.sha256(content).hexdigest()

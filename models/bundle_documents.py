@@ -1,4 +1,7 @@
-"""The JSON documents of a bundle, field by field. models/README.md says what each file is for."""
+"""The JSON documents of a bundle, one class a file. models/README.md describes what each file is for.
+
+Field names are JSON keys: renaming one changes the format.
+"""
 
 from typing import Literal, Self
 
@@ -9,26 +12,26 @@ from models.identifiers import Code, Family, FeatureName, LocaleTag, Market, Sha
 FeatureSource = Literal["STORE", "CALLER", "EITHER"]
 Cell = float | None  # None where missing
 
-# Raised when the layout of a bundle changes; readers refuse what is newer. models/README.md says how.
+# Increased when the layout of a bundle changes; readers reject newer formats. models/README.md describes how.
 FORMAT_VERSION = 1
 
 
 class _BundleDocument(BaseModel):
-    """A document: frozen, complete, and without fields that nobody knows."""
+    """Base class: frozen; missing, unknown and non-finite values are rejected."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Manifest(_BundleDocument):
-    """manifest.json: what the bundle is and the digest of every other file; its own digest is the bundle_id.
+    """manifest.json: what the bundle is, and the digest of every other file. Its own digest is the bundle_id.
 
     Attributes:
-        format: Layout of the bundle.
+        format: Version of the layout, from 1.
         family: The question that the model answers, e.g. "credit".
-        markets: Where it may serve.
+        markets: Where it may be activated.
         files: SHA-256 by file name.
-        made_from: Digests of spec and data, and versions of the libraries that made it; of a log also of the SQL that made
-            its features, and whom and what its snapshots are about.
+        made_from: Digests of spec and data, and versions of the libraries used in training. If the features come from a
+            transaction log, also the digest of their SQL, and the customers and times of the snapshots.
     """
 
     format: int
@@ -39,20 +42,22 @@ class Manifest(_BundleDocument):
 
 
 class FeatureSpec(_BundleDocument):
-    """One feature: what may be sent, and what it means.
+    """One feature: its meaning and the values it accepts.
 
     Attributes:
-        levels: Names of a category's levels; a level's place is its code in the model.
-        unit: "" where it has none.
-        min: Smallest value accepted; None means no bound.
-        max: Largest value accepted; None means no bound.
-        source: Who may give the value in a decision.
-        mandatory: Without it the customer is not scorable.
-        sign: 1: a higher value never lowers the risk; -1: never raises it; 0: no promise.
+        description: What the value means, in a few words.
+        kind: "category" if values are names of levels.
+        levels: Names of a category's levels; the index of a level is its code in the model.
+        unit: "" for none.
+        min: Smallest value accepted; None for no bound.
+        max: Largest value accepted; None for no bound.
+        source: Who supplies the value in a decision: the feature store, the caller, or either.
+        mandatory: If missing, the customer cannot be scored.
+        sign: 1 if a higher value never lowers the risk, -1 if it never raises the risk, 0 if neither is guaranteed.
         group: Code of its reason group.
-        texts: The feature as part of its group's sentence, by locale: {value} is the customer's value,
-            {typical} the baseline's median; a CLDR number pattern may follow, as in {value:#,##0.0}, and
-            words by CLDR's plural categories, as in {value:|one=day|other=days}.
+        texts: The feature as part of its group's sentence, by locale. {value} is the customer's value and {typical} the
+            baseline's median; a CLDR number pattern may follow, as in {value:#,##0.0}, and words by CLDR plural
+            category, as in {value:|one=day|other=days}.
     """
 
     name: FeatureName
@@ -70,13 +75,14 @@ class FeatureSpec(_BundleDocument):
 
 
 class GroupSpec(_BundleDocument):
-    """A reason group: features whose pushes are told as one reason.
+    """A reason group: features whose contributions are stated as one reason.
 
     Attributes:
-        actionable: A customer can change these values; only then are changes of them proposed.
-        texts: Sentence by locale; "en" is there always. {pushed} stands for the texts of the features
-            that pushed most, {NAME} for the customer's value of a feature, {NAME.typical} for the
-            baseline's median; pattern and words may follow as in a feature's.
+        code: The reason code.
+        actionable: A customer can change these values. Recourse proposes changes of actionable groups only.
+        texts: Sentence by locale; "en" is required. {pushed} stands for the texts of the features with the largest
+            contributions, {NAME} for the customer's value of a feature, {NAME.typical} for the baseline's median;
+            pattern and words may follow as in a feature's text.
     """
 
     code: Code
@@ -85,14 +91,19 @@ class GroupSpec(_BundleDocument):
 
 
 class SchemaDocument(_BundleDocument):
-    """schema.json: the features in the order in which the model takes them, and the reason groups."""
+    """schema.json: the features in the order of the model's columns, and the reason groups."""
 
     features: tuple[FeatureSpec, ...] = Field(min_length=1)
     groups: tuple[GroupSpec, ...] = Field(min_length=1)
 
 
 class Grade(_BundleDocument):
-    """One grade of the master scale, named by a code that fits a record's header; max_pd is inclusive, 1 for the last."""
+    """One grade of the master scale.
+
+    Attributes:
+        grade: A code that is also valid as a label in a record's header.
+        max_pd: Largest pd of the grade, inclusive; 1 for the last one.
+    """
 
     grade: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,15}$")
     max_pd: float = Field(gt=0, le=1)
@@ -107,7 +118,7 @@ class Scorecard(_BundleDocument):
         base_score: Points at base_odds.
         base_odds: Good to bad, e.g. 50 for 50:1.
         pdo: Points that double the odds.
-        master_scale_version: Raised when the grades change.
+        master_scale_version: Changes whenever the grades change.
         grades: Safest first.
     """
 
@@ -121,18 +132,18 @@ class Scorecard(_BundleDocument):
 
 
 class BaselineDocument(_BundleDocument):
-    """baseline.json: the frozen population that explanations compare with.
+    """baseline.json: the frozen population that explanations compare with (SHAP: background).
 
     Attributes:
-        method: How contributions are computed. Path-dependent ones compare with the training rows by the
-            covers of the splits, so there are no rows here.
-        definition: Who they are, in words.
-        rows: One list per customer, features in the order of the schema. Each value is one
-            representative of its threshold interval: same decisions, so the same contributions.
+        method: How contributions are computed. Path-dependent SHAP compares with the training rows through the covers
+            of the splits, so `rows` is empty then.
+        definition: The population, in words.
+        rows: One list a customer, features in the order of the schema. Each value is replaced by one representative
+            of its threshold interval: the trees decide the same, so the contributions are the same.
         base_margin: Mean margin of the rows, before calibration.
-        row_count: How many customers the population has.
-        typical: Median of the true values by feature, of a category the most frequent level; None where
-            most are missing.
+        row_count: Size of the population.
+        typical: Median of the true values by feature, the most frequent level for a category; None if most values are
+            missing.
     """
 
     method: Literal["interventional", "path_dependent"] = "interventional"
@@ -144,14 +155,14 @@ class BaselineDocument(_BundleDocument):
 
     @model_validator(mode="after")
     def _check_rows(self) -> Self:
-        """Refuse an interventional baseline without rows."""
+        """Reject an interventional baseline without rows."""
         if self.method == "interventional" and not self.rows:
-            raise ValueError("rows: an interventional baseline has at least one")
+            raise ValueError("rows: an interventional baseline needs at least one row")
         return self
 
 
 class GoldenRow(_BundleDocument):
-    """A row and everything that must come out of it."""
+    """A row and the exact results that the model must reproduce for it."""
 
     kind: Literal["ordinary", "threshold", "missing"]
     row: tuple[Cell, ...]
@@ -164,7 +175,15 @@ class GoldenRow(_BundleDocument):
 
 
 class ExaminedRowsDocument(_BundleDocument):
-    """One kind of row that the release gate examined; see training.equivalence."""
+    """One kind of row that the release gate compared; see training.equivalence.
+
+    Attributes:
+        kind: Such as "data", "threshold" or "missing".
+        rows: How many.
+        rows_sha256: Digest of the rows' bytes: doubles, little-endian, row by row.
+        contribution_distance: Largest difference from a contribution by definition, in log-odds.
+        residual: Largest difference of base plus contributions from the margin, in log-odds.
+    """
 
     kind: str
     rows: int
@@ -174,7 +193,7 @@ class ExaminedRowsDocument(_BundleDocument):
 
 
 class GateDocument(_BundleDocument):
-    """gate.json: the verdict of the release gate, kind of row by kind of row."""
+    """gate.json: the results of the release gate, one entry a kind of row."""
 
     method: Literal["interventional", "path_dependent"]
     base_margin: float
@@ -182,12 +201,12 @@ class GateDocument(_BundleDocument):
 
 
 class GoldenDocument(_BundleDocument):
-    """golden.json: rows that every reader of the bundle reproduces before it serves."""
+    """golden.json: rows that a reader of the bundle must reproduce before it serves."""
 
     rows: tuple[GoldenRow, ...] = Field(min_length=1)
 
 
 class MetricsDocument(_BundleDocument):
-    """metrics.json: what training measured, by name, e.g. "hold_out.auc"."""
+    """metrics.json: measurements of training by name, e.g. "hold_out.auc"."""
 
     metrics: dict[str, float]

@@ -1,8 +1,9 @@
-"""The values that may be proposed for a feature: round ones, and only where the baseline population is.
+"""Candidate values: what recourse may propose for a feature. Round numbers, within the range of the baseline.
 
-The bundle holds of each value of the baseline the upper end of its threshold interval (training/frozen.py), and nobody
-wants to be told to pay 1658.5000000000002. So each interval between neighbouring values of the baseline stands for
-itself with the roundest numbers in it: those on the coarsest grid of a power of ten, whole ones where the feature is.
+The bundle stores the upper end of the threshold interval of each baseline value (training/export/representatives.py), such as
+1658.5000000000002, which nobody should be advised to pay. All values of an interval lead to the same leaves, so each interval
+between neighbouring baseline values is represented by its roundest numbers: those on the coarsest grid of a power of ten
+that has a point in it, whole numbers if the feature is whole.
 """
 
 from collections.abc import Iterable
@@ -17,18 +18,21 @@ from models.bundle import Bundle
 from models.bundle_documents import FeatureSpec
 from models.schema import is_in_range
 
-STEPS_MAX = 16
-FINEST_POWER = -6  # power of ten: finer than a millionth is no number that a person is told
-_HALF_TOLERANCE = 1e-6  # a threshold between whole numbers is a half, give or take what LightGBM adds
+STEPS_MAX = 16  # candidates a feature that the search tries
+_FINEST_POWER = -6  # of ten: nobody is advised a change finer than a millionth
+_HALF_TOLERANCE = 1e-6  # thresholds between whole numbers are halves, plus the epsilon that LightGBM adds
 
 
 @dataclass(frozen=True, slots=True)
 class CandidateList:
-    """What may be proposed to one customer for one feature, nearest first.
+    """The candidate values of one feature for one customer, nearest first.
 
     Attributes:
-        costs: Share of the baseline between the customer's value and each proposed one; never falls.
-        ordered: A farther value is never riskier, because the feature has a sign.
+        name: Of the feature.
+        position: Of the feature, in the order of the schema.
+        values: By cost, ascending; empty if the customer's value is missing.
+        costs: Share of the baseline between the customer's value and each candidate, from 0 to 1; ascending.
+        ordered: The feature has a sign, so a farther candidate is never riskier.
     """
 
     name: str
@@ -40,13 +44,16 @@ class CandidateList:
 
 @dataclass(frozen=True, slots=True)
 class CandidateGrid:
-    """The values that may be proposed for one feature, ascending.
+    """The candidate values of one feature for every customer, ascending.
 
     Attributes:
-        steps: What the search tries: at most STEPS_MAX, evenly over the intervals that the baseline is in, both ends
-            among them; of each interval the roundest number nearest to its upper end.
-        rungs: All of them, and of each interval also the roundest number nearest to its lower end.
-        population: The baseline's values, ascending.
+        feature: Its bounds and sign.
+        position: Of the feature, in the order of the schema.
+        steps: Candidates that the search tries: at most STEPS_MAX, spread evenly over the intervals of the baseline, the
+            first and the last included; of each interval the roundest number nearest to its upper end.
+        fine_steps: Candidates that a found change may shrink to: the roundest numbers nearest to both ends of every
+            interval.
+        population: The baseline's values, ascending, without missing ones.
     """
 
     feature: FeatureSpec
@@ -56,118 +63,140 @@ class CandidateGrid:
     population: NDArray[np.float64]
 
     def candidates(self, value: float) -> CandidateList:
-        """Give what may be proposed to a customer with this value: only toward less risk where there is a sign."""
+        """Return the candidates for a customer's value; only toward less risk if the feature has a sign."""
         if np.isnan(value):
             return CandidateList(self.feature.name, self.position, (), (), ordered=True)
-        # A step within the customer's own interval counts too: the model may ask where the baseline has nobody.
-        wanted = [step for step in self.steps if step != value and (step - value) * self.feature.sign <= 0]
-        costs = {step: self.distance(value, step) for step in wanted}
-        nearest = tuple(sorted(wanted, key=lambda step: (costs[step], abs(step - value), step)))
-        ordered = self.feature.sign != 0
+        # Steps at no distance stay: within the customer's own interval the model may still split where the baseline
+        # has nobody.
+        steps = [step for step in self.steps if step != value and (step - value) * self.feature.sign <= 0]
+        costs = {step: self.distance(value, step) for step in steps}
+        nearest = tuple(sorted(steps, key=lambda step: (costs[step], abs(step - value), step)))
         return CandidateList(
-            self.feature.name, self.position, nearest, tuple(costs[step] for step in nearest), ordered=ordered
+            self.feature.name,
+            self.position,
+            nearest,
+            tuple(costs[step] for step in nearest),
+            ordered=self.feature.sign != 0,
         )
 
     def finer_steps(self, value: float, proposed: float) -> tuple[float, ...]:
-        """Give the rungs that are nearer to the customer's value than the proposed one, but no nearer than a step is.
+        """Return candidates between the proposed value and the step before it, seen from the customer's value.
 
-        At most STEPS_MAX, nearest first.
+        At most STEPS_MAX, nearest to the customer's value first.
         """
         low, high = min(value, proposed), max(value, proposed)
+        # The search has shown that the steps nearer than the proposed one do not suffice, so only the last gap is open.
         passed = [step for step in self.steps if low < step < high]
         last = value if not passed else (passed[-1] if proposed > value else passed[0])
         low, high = min(last, proposed), max(last, proposed)
-        between = [rung for rung in self.fine_steps if low < rung < high]
-        return tuple(thin_out(between if proposed > value else between[::-1]))
+        between = [step for step in self.fine_steps if low < step < high]
+        return tuple(_thin_out(between if proposed > value else between[::-1]))
 
     def distance(self, one: float, other: float) -> float:
-        """Give the share of the baseline that is between two values."""
+        """Return the share of the baseline that lies between two values, from 0 to 1."""
         return abs(self._rank(one) - self._rank(other)) / len(self.population)
 
     def _rank(self, value: float) -> int:
-        """Count the customers of the baseline whose interval is below the value's."""
+        """Return how many baseline values are in intervals below the value's."""
         return int(np.searchsorted(self.population, value, side="left"))
 
 
 def candidate_grids(bundle: Bundle) -> tuple[CandidateGrid, ...]:
-    """Give the ladders of all features that a customer can act on; none where the baseline has no rows."""
+    """Return the grids of all numeric features of actionable groups; none if the baseline has no rows."""
     schema = bundle.schema
     columns = np.array(bundle.baseline.rows, dtype=np.float64).reshape(-1, len(schema.features)).T
-    ladders = []
+    grids = []
     for position, feature in enumerate(schema.features):
         population = np.sort(columns[position][~np.isnan(columns[position])])
         if not schema.group[feature.group].actionable or feature.kind != "number" or not len(population):
             continue
-        intervals = rounded_intervals(feature, population, bundle.baseline.typical[feature.name])
-        steps = thin_out([high for _, high in intervals])
-        rungs = sorted({end for interval in intervals for end in interval})
-        ladders.append(CandidateGrid(feature, position, tuple(steps), tuple(rungs), population))
-    return tuple(ladders)
+        intervals = _rounded_intervals(feature, population, bundle.baseline.typical[feature.name])
+        steps = _thin_out([high for _, high in intervals])
+        fine_steps = sorted({end for interval in intervals for end in interval})
+        grids.append(CandidateGrid(feature, position, tuple(steps), tuple(fine_steps), population))
+    return tuple(grids)
 
 
-def rounded_intervals(
+def _rounded_intervals(
     feature: FeatureSpec, population: NDArray[np.float64], typical: float | str | None
 ) -> list[tuple[float, float]]:
-    """Give the lowest and the highest of the roundest numbers of each interval that the baseline is in, ascending."""
+    """Return the lowest and the highest of the roundest numbers of each interval of the baseline, ascending.
+
+    Intervals without a round number, or whose round numbers the feature does not accept, are left out.
+    """
     ends = np.unique(population).tolist()
-    finest = 0 if np.all(np.abs(population * 2 - np.round(population * 2)) <= _HALF_TOLERANCE) else FINEST_POWER
-    found: list[tuple[float, float] | None]
-    if len(ends) == 1:  # all are in one interval, so their median is, and it is a person's value
-        found = [(typical, typical) if isinstance(typical, float) else None]
+    # All ends are halves or whole: the thresholds lie between whole numbers, so the feature is whole.
+    finest = 0 if np.all(np.abs(population * 2 - np.round(population * 2)) <= _HALF_TOLERANCE) else _FINEST_POWER
+    intervals: list[tuple[float, float] | None]
+    if len(ends) == 1:
+        # The interval has no second end. Its median is a real customer's value, so it is in the interval.
+        intervals = [(typical, typical) if isinstance(typical, float) else None]
     else:
-        found = [_open_interval_number(ends[0], finest, up=False)]
-        found += [roundest_numbers(low, high, finest) for low, high in pairwise(ends)]
-        # Beyond the last threshold the bundle holds the next double: no number is between the two.
-        found[-1] = found[-1] or _open_interval_number(ends[-1], finest, up=True)
-    return [pair for pair in found if pair is not None and all(is_in_range(feature, end) for end in pair)]
+        # Below the first end the interval is open.
+        intervals = [_open_interval_number(ends[0], finest, above=False)]
+        intervals += [_roundest_numbers(low, high, finest) for low, high in pairwise(ends)]
+        # Values above the last threshold are stored as the double next to it. If that is so, no number lies between
+        # the last two ends, and the last interval is open above.
+        intervals[-1] = intervals[-1] or _open_interval_number(ends[-1], finest, above=True)
+    return [pair for pair in intervals if pair is not None and all(is_in_range(feature, end) for end in pair)]
 
 
-def roundest_numbers(low: float, high: float, finest: int) -> tuple[float, float] | None:
-    """Give the lowest and the highest number of low < number <= high on the coarsest grid that has any."""
+def _roundest_numbers(low: float, high: float, finest: int) -> tuple[float, float] | None:
+    """Return the lowest and the highest number of low < number <= high on the coarsest grid that has any.
+
+    Args:
+        low: Exclusive.
+        high: Inclusive.
+        finest: Smallest power of ten of a grid.
+    """
     if low < 0.0 <= high:
-        return 0.0, 0.0
+        return 0.0, 0.0  # zero is on every grid
     for power in range(_magnitude(max(abs(low), abs(high))) + 1, finest - 1, -1):
         first, last = _floor_count(low, power) + 1, _floor_count(high, power)
         if first <= last:
             pair = _decimal_number(first, power), _decimal_number(last, power)
-            # The nearest double of a decimal may be on the interval's other side.
+            # The double nearest to a decimal can be on the other side of an end, so the pair is checked as doubles.
             if low < pair[0] and pair[1] <= high:
                 return pair
     return None
 
 
-def _open_interval_number(end: float, finest: int, *, up: bool) -> tuple[float, float] | None:
-    """Give the number of two digits nearest to an end of the baseline, on its open side: how far it goes nobody knows.
+def _open_interval_number(end: float, finest: int, *, above: bool) -> tuple[float, float] | None:
+    """Return the number of two digits that is nearest to an end of the baseline, on its open side.
+
+    The open interval has no other end, so the candidate stays next to the values that the baseline has.
 
     Args:
-        end: Upper end of the lowest interval, inclusive; or the highest interval's, which is just above its lower end.
-        finest: Smallest power of ten.
-        up: Of the highest interval.
+        end: Upper end of the lowest interval, inclusive; or of the highest interval, just above its lower end.
+        finest: Smallest power of ten of a grid.
+        above: True for the highest interval.
     """
     power = max(_magnitude(end) - 1, finest)
-    found = _decimal_number(_floor_count(end, power) + up, power)
-    crumb = finest < 0 and found != 0.0 and abs(end) < _decimal_number(1, finest)
-    return None if crumb or (found <= end if up else found > end) else (found, found)
+    number = _decimal_number(_floor_count(end, power) + above, power)
+    # An end smaller than the finest grid is rounding noise about zero; only zero itself may stand for it.
+    is_noise = finest < 0 and number != 0.0 and abs(end) < _decimal_number(1, finest)
+    is_outside = number <= end if above else number > end
+    return None if is_noise or is_outside else (number, number)
 
 
 def _magnitude(value: float) -> int:
-    """Give the power of ten of the first digit."""
+    """Return the power of ten of the first digit."""
     return Decimal(value).adjusted()
 
 
 def _floor_count(value: float, power: int) -> int:
-    """Count how many times 10 to the power goes into the value as it is written, downwards."""
+    """Return floor(value / 10**power) for the value as it is written: exact, unlike a division of doubles."""
     return int((Decimal(repr(value)) / Decimal(10) ** power).to_integral_value(ROUND_FLOOR))
 
 
 def _decimal_number(count: int, power: int) -> float:
-    """Give the double nearest to count times 10 to the power, as it is written."""
+    """Return the double nearest to count * 10**power: exact, unlike a multiplication of doubles."""
     return float(f"{count}e{power}")
 
 
-def thin_out(values: Iterable[float]) -> list[float]:
-    """Keep at most STEPS_MAX, evenly, the first and the last among them."""
-    listed = list(values)
-    if len(listed) <= STEPS_MAX:
-        return listed
-    return [listed[round(index * (len(listed) - 1) / (STEPS_MAX - 1))] for index in range(STEPS_MAX)]
+def _thin_out(values: Iterable[float]) -> list[float]:
+    """Return at most STEPS_MAX of the values, evenly spread, the first and the last included."""
+    every = list(values)
+    if len(every) <= STEPS_MAX:
+        return every
+    return [every[round(index * (len(every) - 1) / (STEPS_MAX - 1))] for index in range(STEPS_MAX)]

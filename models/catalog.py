@@ -1,4 +1,4 @@
-"""The folder in which all bundles are, and which of them serve.
+"""The catalog: the folder of all bundles, and the activation of one bundle for each family and market.
 
 <bundles>/<family>/<bundle_id>/     a bundle
 <bundles>/<family>/ACTIVE.toml      which bundle serves which market; written by `python -m server activate`
@@ -20,12 +20,13 @@ _PREFIX_LENGTH_MIN = 8
 
 @dataclass(frozen=True, slots=True)
 class CatalogEntry:
-    """One folder of the catalog.
+    """One bundle folder of the catalog, valid or not.
 
     Attributes:
-        name: The folder's name: the bundle_id, if it is whole.
-        bundle: None where it is refused.
-        refusal: Why it is refused; "" where it is not.
+        family: Name of the parent folder.
+        name: Name of the folder; the bundle_id if the bundle is valid.
+        bundle: None if it is invalid.
+        problem: Why it is invalid; "" if it is valid.
     """
 
     family: str
@@ -35,19 +36,19 @@ class CatalogEntry:
 
 
 def list_families(bundles: Path) -> list[str]:
-    """Give the families that have a folder."""
+    """Return the names of the families that have a folder, sorted."""
     if not bundles.is_dir():
         return []
     return sorted(path.name for path in bundles.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def list_bundle_folders(bundles: Path, family: str) -> list[Path]:
-    """Give the folders of all bundles of a family, whole or not."""
+    """Return the bundle folders of a family, valid or not, sorted by name."""
     return sorted(path for path in (bundles / family).iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def read_entry(folder: Path) -> CatalogEntry:
-    """Read one bundle, or learn why it is refused."""
+    """Read one bundle; an invalid one gives an entry with its problem instead of raising."""
     try:
         return CatalogEntry(folder.parent.name, folder.name, read_bundle(folder), "")
     except BundleInvalid as error:
@@ -55,10 +56,10 @@ def read_entry(folder: Path) -> CatalogEntry:
 
 
 def read_active(bundles: Path, family: str) -> dict[str, str]:
-    """Read which bundle serves which market.
+    """Read which bundle serves which market: bundle_id by market; empty if nothing was activated.
 
     Raises:
-        ActivationRejected: The file cannot be read as market = "bundle_id".
+        ActivationRejected: ACTIVE.toml is not readable, not TOML, or [markets] is not a table of strings.
     """
     path = bundles / family / ACTIVE
     if not path.exists():
@@ -68,27 +69,25 @@ def read_active(bundles: Path, family: str) -> dict[str, str]:
     except (tomllib.TOMLDecodeError, OSError, UnicodeDecodeError) as error:
         raise ActivationRejected(f"{family}/{ACTIVE}: {error}") from error
     if not isinstance(markets, dict) or not all(isinstance(name, str) for name in markets.values()):
-        raise ActivationRejected(f'{family}/{ACTIVE}: [markets] takes lines such as TW = "<bundle_id>"')
+        raise ActivationRejected(f'{family}/{ACTIVE}: [markets] must have lines such as TW = "<bundle_id>"')
     return markets
 
 
 def write_active(bundles: Path, family: str, markets: Mapping[str, str]) -> None:
-    """Replace what serves, in one step."""
+    """Write ACTIVE.toml atomically, replacing all activations of the family."""
     lines = ["# Which bundle serves which market. Edited by: python -m server activate", "[markets]"]
     lines += [f'{market} = "{bundle_id}"' for market, bundle_id in sorted(markets.items())]
     write_file(bundles / family / ACTIVE, "\n".join([*lines, ""]).encode())
 
 
 def find_bundle(bundles: Path, name: str) -> Path:
-    """Find a bundle by its id or an unambiguous beginning of it.
+    """Return the folder of a bundle, by its id or an unambiguous prefix of at least 8 characters.
 
     Raises:
-        ActivationRejected: There is none, or more than one.
+        ActivationRejected: The prefix is too short, or matches no bundle or several.
     """
     if len(name) < _PREFIX_LENGTH_MIN:
-        raise ActivationRejected(
-            f"{name!r} is too short; give at least {_PREFIX_LENGTH_MIN} characters of the bundle_id"
-        )
+        raise ActivationRejected(f"{name!r}: too short; give at least {_PREFIX_LENGTH_MIN} characters of the bundle_id")
     found = [
         path
         for family in list_families(bundles)
@@ -96,25 +95,26 @@ def find_bundle(bundles: Path, name: str) -> Path:
         if path.name.startswith(name)
     ]
     if len(found) != 1:
-        there = "no bundle" if not found else f"{len(found)} bundles"
-        raise ActivationRejected(f"{there} below {bundles} begins with {name}")
+        count = f"{len(found)} bundles" if found else "no bundle"
+        advice = "give more characters" if found else "check the bundle_id"
+        raise ActivationRejected(f"{name}: matches {count} in {bundles}; {advice}")
     return found[0]
 
 
 def activate(bundles: Path, name: str, markets: tuple[str, ...] = ()) -> tuple[Bundle, tuple[str, ...]]:
-    """Make a bundle serve markets, after it has proved itself.
+    """Activate a bundle for markets, after it has reproduced its golden rows.
 
     Args:
         bundles: The catalog.
-        name: bundle_id, or at least 8 characters of its beginning.
-        markets: Where it is to serve; none given means all that it may serve.
+        name: The bundle_id, or an unambiguous prefix of at least 8 characters.
+        markets: Markets to activate it for; empty for all markets of its manifest.
 
     Returns:
-        The bundle and the markets it now serves.
+        The bundle, and the markets that it serves now.
 
     Raises:
-        ActivationRejected: No such bundle, or a market that it may not serve.
-        BundleInvalid: It is not whole, or does not reproduce its golden rows.
+        ActivationRejected: No such bundle, or a market that its manifest does not list.
+        BundleInvalid: The bundle is invalid, or does not reproduce its golden rows.
     """
     folder = find_bundle(bundles, name)
     bundle = read_bundle(folder)
@@ -122,7 +122,9 @@ def activate(bundles: Path, name: str, markets: tuple[str, ...] = ()) -> tuple[B
     chosen = markets or bundle.manifest.markets
     outside = sorted(set(chosen) - set(bundle.manifest.markets))
     if outside:
-        raise ActivationRejected(f"the bundle may serve {', '.join(bundle.manifest.markets)}, not {', '.join(outside)}")
+        raise ActivationRejected(
+            f"the bundle may serve {', '.join(bundle.manifest.markets)}, not {', '.join(outside)}; choose among its markets"
+        )
     family = folder.parent.name
     write_active(bundles, family, {**read_active(bundles, family), **dict.fromkeys(chosen, bundle.bundle_id)})
     return bundle, tuple(chosen)

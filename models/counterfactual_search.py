@@ -1,9 +1,17 @@
-"""The smallest changes of a row that bring it across a cut-off.
+"""Branch-and-bound search for the smallest changes of a row that bring its pd to a target.
 
-A set of features that change together is a box: of each feature a span of its offered values, nearest first. Where a
-feature has a sign, farther is never riskier, so a box holds a crossing row only if its far corner crosses. Far corners
-thus say which sets of features can cross at all, and halving the cheapest box again and again gives the cheapest
-crossing row without trying all of them. A feature without sign has a box for each of its values.
+A set of features that change together is a box: for each feature a span of its candidate values, nearest first. If a feature
+has a sign, a farther candidate is never riskier. So a box contains a crossing row only if its far corner crosses: one scored
+row decides about the whole box. The search therefore
+
+1. scores the far corner of every set of features, and drops the sets that cannot cross (`crossing_boxes`);
+2. halves the cheapest remaining boxes, again dropping halves whose far corner does not cross, until the cheapest box is a
+   single point, which is the smallest crossing change of its set (`cheapest_points`).
+
+A feature without a sign gets one box for each of its candidates, because its far end decides nothing.
+
+Source of the method: A. H. Land and A. G. Doig, An Automatic Method of Solving Discrete Programming Problems, 1960; of the
+problem: B. Ustun, A. Spangher and Y. Liu, Actionable Recourse in Linear Classification, 2019.
 """
 
 import heapq
@@ -21,17 +29,19 @@ from models.model import Model
 from models.scorecard import log_odds_from_margin, pd_from_log_odds
 
 CORNERS_MAX = 1000  # far corners scored for each number of features
-COMBINATIONS_MAX = 6_000  # far corners thought of: all of two unsigned features beside two signed ones
-BOXES_AT_ONCE = 16  # halved with one call of the runtime
+_COMBINATIONS_MAX = 6_000  # far corners considered: all of two unsigned features beside two signed ones
+_BOXES_AT_ONCE = 16  # halved with one call of the runtime
 
-Proposal = tuple[tuple[int, float], ...]  # positions and their new values
+Proposal = tuple[tuple[int, float], ...]  # positions of features and their new values
 
 
 class TrialScorer:
     """Scores changed copies of one row, and counts them.
 
     Attributes:
-        rows_left: How many may still be scored.
+        row: Shape (1, n_features), NaN where missing.
+        target_pd: The unrounded cut-off, inclusive.
+        rows_left: How many copies may still be scored.
     """
 
     def __init__(self, model: Model, row: NDArray[np.float64], target_pd: float, rows_max: int) -> None:
@@ -41,7 +51,7 @@ class TrialScorer:
         self.rows_left = rows_max
 
     def margins(self, proposals: Sequence[Proposal]) -> list[float]:
-        """Give the margin of each changed copy."""
+        """Return the margin of each changed copy."""
         if not proposals:
             return []
         self.rows_left -= len(proposals)
@@ -53,17 +63,19 @@ class TrialScorer:
         return margins
 
     def are_crossing(self, proposals: Sequence[Proposal]) -> list[bool]:
-        """Tell of each changed copy whether its pd is at most the target."""
+        """Return for each changed copy whether its pd is at most the target."""
         return [self.is_crossing(margin) for margin in self.margins(proposals)]
 
     def is_crossing(self, margin: float) -> bool:
-        """Tell whether a margin's pd is at most the target, by the very sums that give the answer's pd."""
+        """Return whether a margin's pd is at most the target."""
+        # The scorecard's own functions and not a margin that is derived from the target: near the cut-off the last bit
+        # decides, and the answer's pd is computed this way.
         return pd_from_log_odds(log_odds_from_margin(self._model.bundle.scorecard, margin)) <= self.target_pd
 
 
 @dataclass(frozen=True, slots=True)
 class ValueSpan:
-    """Offered values `first` to `last` of one feature."""
+    """The candidates `first` to `last`, inclusive, of one feature."""
 
     name: str
     first: int
@@ -72,16 +84,16 @@ class ValueSpan:
 
     @property
     def cost(self) -> tuple[float, float]:
-        """Give the costs of its near and its far end."""
+        """Return the costs of its near and its far end."""
         return self.candidates.costs[self.first], self.candidates.costs[self.last]
 
     @property
     def far(self) -> tuple[int, float]:
-        """Give the change to its far end."""
+        """Return the change to its far end."""
         return self.candidates.position, self.candidates.values[self.last]
 
     def halves(self) -> tuple["ValueSpan", "ValueSpan"]:
-        """Give the nearer and the farther half; both hold a value."""
+        """Return the nearer and the farther half of a span of two or more candidates; neither is empty."""
         middle = (self.first + self.last) // 2
         return (
             ValueSpan(self.name, self.first, middle, self.candidates),
@@ -91,128 +103,143 @@ class ValueSpan:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """Spans of different features, by name; its far corner crosses."""
+    """Spans of different features, sorted by name. Its far corner crosses, by construction."""
 
     spans: tuple[ValueSpan, ...]
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Name the features."""
+        """Return the names of the features that change."""
         return tuple(span.name for span in self.spans)
 
     @property
     def far_corner(self) -> Proposal:
-        """Give the largest change of the box."""
+        """Return the largest change in the box."""
         return tuple(span.far for span in self.spans)
 
     @property
     def order(self) -> tuple[float, tuple[str, ...], tuple[tuple[int, int], ...]]:
-        """Sort by what a row of the box costs at least; then by name."""
+        """Return the sort key: the lower bound of the cost of its rows, then names and indices, so that ties are stable."""
         near = math.fsum(span.cost[0] for span in self.spans)
         return near, self.names, tuple((span.first, span.last) for span in self.spans)
 
     @property
     def is_point(self) -> bool:
-        """Tell whether the box is its far corner alone."""
+        """Return whether the box is its far corner alone."""
         return all(span.first == span.last for span in self.spans)
 
     def halves(self) -> tuple["Box", "Box"]:
-        """Give the nearer and the farther half; the farther has the same far corner, so it crosses too."""
+        """Return the nearer and the farther half of a box that is not a point."""
+        # Halving the widest span raises the lower bound of the farther half the most.
         widths = [(span.cost[1] - span.cost[0], span.last - span.first) for span in self.spans]
         widest = max((index for index, (_, count) in enumerate(widths) if count), key=lambda index: widths[index])
         near, far = self.spans[widest].halves()
         before, after = self.spans[:widest], self.spans[widest + 1 :]
+        # The farther half has the far corner of the whole box, so it crosses without being scored.
         return Box((*before, near, *after)), Box((*before, far, *after))
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredSpan:
-    """A span as it stands at the start, and the margin that its far end alone gives."""
+    """A whole span of a feature, and the margin of the row if only this feature changes to the far end."""
 
     span: ValueSpan
     margin: float
 
 
-def scored_spans(offers: Sequence[CandidateList], trials: TrialScorer) -> tuple[list[ScoredSpan], bool]:
-    """Give the spans to combine, and whether these are all: the best of each feature first, then the second best.
+def scored_spans(candidates: Sequence[CandidateList], trials: TrialScorer) -> tuple[list[ScoredSpan], bool]:
+    """Return the spans to combine, most promising first.
 
-    One span of a feature with a sign, one for each value of a feature without.
+    Args:
+        candidates: Of the features that may change.
+        trials: Scores the far ends.
+
+    Returns:
+        One span of a feature with a sign, one for each candidate of a feature without; and whether these are all spans.
     """
     spans = []
-    for offer in offers:
-        last = len(offer.values) - 1
-        pairs = [(0, last)] if offer.ordered else [(index, index) for index in range(last + 1)]
-        spans += [ValueSpan(offer.name, *pair, offer) for pair in pairs if offer.values]
-    kept = sorted(spans, key=lambda span: (span.cost[1], span.name, span.first))[:CORNERS_MAX]
-    margins = trials.margins([(span.far,) for span in kept])
-    choices = [ScoredSpan(span, margin) for span, margin in zip(kept, margins, strict=True)]
-    choices.sort(key=lambda choice: (choice.margin, choice.span.name, choice.span.first))
-    place: Counter[str] = Counter()
-    placed = []
-    for choice in choices:
-        placed.append((place[choice.span.name], choice))
-        place[choice.span.name] += 1
-    placed.sort(key=lambda pair: pair[0])
-    return [choice for _, choice in placed], len(kept) == len(spans)
+    for feature in candidates:
+        last = len(feature.values) - 1
+        ends = [(0, last)] if feature.ordered else [(index, index) for index in range(last + 1)]
+        spans += [ValueSpan(feature.name, *pair, feature) for pair in ends if feature.values]
+    nearest = sorted(spans, key=lambda span: (span.cost[1], span.name, span.first))[:CORNERS_MAX]
+    margins = trials.margins([(span.far,) for span in nearest])
+    scored = [ScoredSpan(span, margin) for span, margin in zip(nearest, margins, strict=True)]
+    scored.sort(key=lambda each: (each.margin, each.span.name, each.span.first))
+    # Interleave: the best span of each feature, then the second best of each. A feature with many candidates must not
+    # fill the front of the list, which is cut off when there are too many combinations.
+    counts: Counter[str] = Counter()
+    ranked = []
+    for each in scored:
+        ranked.append((counts[each.span.name], each))
+        counts[each.span.name] += 1
+    ranked.sort(key=lambda pair: pair[0])  # stable: within one rank the lowest margin stays first
+    return [each for _, each in ranked], len(nearest) == len(spans)
 
 
 def crossing_boxes(
-    choices: Sequence[ScoredSpan], size: int, answered: Sequence[frozenset[str]], trials: TrialScorer
+    spans: Sequence[ScoredSpan], size: int, answered: Sequence[frozenset[str]], trials: TrialScorer
 ) -> tuple[list[Box], bool]:
-    """Give the boxes of `size` features whose far corner crosses, and whether no other can.
-
-    Where there are too many to score, those are taken whose single changes together promise the lowest margin.
+    """Return the boxes of `size` features whose far corner crosses.
 
     Args:
-        choices: The best first.
+        spans: Of `scored_spans`.
         size: How many features change.
-        answered: Sets of features that need no box any more, nor any set that holds one of them.
+        answered: Sets of features that have an answer. A set that contains one of them would not be smaller.
         trials: Scores the corners.
+
+    Returns:
+        The boxes, and whether no other can cross. If there are too many corners to score, those are scored whose single
+        changes together promise the lowest margin.
     """
     if size == 1:
-        return [Box((choice.span,)) for choice in choices if trials.is_crossing(choice.margin)], True
-    alone = {name for answer in answered if len(answer) == 1 for name in answer}
-    useful = [choice for choice in choices if choice.span.name not in alone]
-    enough = len(useful)
-    while math.comb(enough, size) > COMBINATIONS_MAX:
-        enough -= 1
-    wanted = [combined for combined in combinations(useful[:enough], size) if _is_uncovered(combined, answered)]
-    kept = heapq.nsmallest(CORNERS_MAX, wanted, key=lambda combined: sum(choice.margin for choice in combined))
-    boxes = [Box(tuple(sorted((choice.span for choice in combined), key=_span_name))) for combined in kept]
+        return [Box((each.span,)) for each in spans if trials.is_crossing(each.margin)], True
+    sufficient = {name for names in answered if len(names) == 1 for name in names}
+    useful = [each for each in spans if each.span.name not in sufficient]
+    # Bound the enumeration first: listing all combinations would take longer than scoring some of them.
+    count = len(useful)
+    while math.comb(count, size) > _COMBINATIONS_MAX:
+        count -= 1
+    wanted = [combination for combination in combinations(useful[:count], size) if _is_new(combination, answered)]
+    # The sum of margins ranks combinations as if effects were additive. It only orders the work; every box is scored.
+    best = heapq.nsmallest(CORNERS_MAX, wanted, key=lambda combination: sum(each.margin for each in combination))
+    boxes = [
+        Box(tuple(sorted((each.span for each in combination), key=lambda span: span.name))) for combination in best
+    ]
     crossing = trials.are_crossing([box.far_corner for box in boxes])
     found = [box for box, crosses in zip(boxes, crossing, strict=True) if crosses]
-    return found, enough == len(useful) and len(kept) == len(wanted)
+    return found, count == len(useful) and len(best) == len(wanted)
 
 
-def _is_uncovered(combined: Sequence[ScoredSpan], answered: Sequence[frozenset[str]]) -> bool:
-    """Tell whether the features are different ones, and no answer is among them."""
-    names = {choice.span.name for choice in combined}
-    return len(names) == len(combined) and not any(answer <= names for answer in answered)
-
-
-def _span_name(span: ValueSpan) -> str:
-    """Sort spans by name."""
-    return span.name
+def _is_new(combination: Sequence[ScoredSpan], answered: Sequence[frozenset[str]]) -> bool:
+    """Return whether the spans are of different features that contain no answered set."""
+    names = {each.span.name for each in combination}
+    return len(names) == len(combination) and not any(answer <= names for answer in answered)
 
 
 def cheapest_points(
     boxes: Sequence[Box], wanted: int, trials: TrialScorer, rows_reserved: int
 ) -> tuple[list[Box], bool]:
-    """Give the cheapest crossing point of each of the `wanted` cheapest sets of features, and whether it is that.
+    """Return the cheapest crossing point of each of the `wanted` cheapest sets of features.
 
     Args:
         boxes: Their far corners cross.
         wanted: How many sets of features.
         trials: Scores the corners.
-        rows_reserved: Where no more rows are left than that, the far corners of the cheapest boxes are given instead.
+        rows_reserved: Stop when no more rows than these are left.
+
+    Returns:
+        The points, and whether they are the cheapest. If the search stopped early, the far corners of the cheapest boxes
+        stand in for the missing ones: they cross, but may go farther than needed.
     """
     found: list[Box] = []
     queue = sorted(boxes, key=lambda box: box.order)
     while queue and len(found) < wanted:
         if queue[0].is_point:
+            # No other box can contain a cheaper row, because the queue is sorted by lower bounds.
             found.append(queue[0])
             queue = [box for box in queue if box.names != found[-1].names]
-        elif trials.rows_left - rows_reserved < BOXES_AT_ONCE:
+        elif trials.rows_left - rows_reserved < _BOXES_AT_ONCE:
             return [*found, *_far_points(queue, wanted - len(found))], False
         else:
             queue = sorted(_halve_boxes(queue, trials), key=lambda box: box.order)
@@ -220,19 +247,19 @@ def cheapest_points(
 
 
 def _halve_boxes(queue: Sequence[Box], trials: TrialScorer) -> list[Box]:
-    """Halve the first boxes of the queue, and drop the halves in which nothing crosses."""
-    first = list(islice((box for box in queue if not box.is_point), BOXES_AT_ONCE))
+    """Return the queue with its first boxes halved, without the halves in which nothing crosses."""
+    first = list(islice((box for box in queue if not box.is_point), _BOXES_AT_ONCE))
     pairs = [box.halves() for box in first]
     crossing = trials.are_crossing([near.far_corner for near, _ in pairs])
-    kept = [near for (near, _), crosses in zip(pairs, crossing, strict=True) if crosses]
-    taken = {id(box) for box in first}
-    return [*kept, *(far for _, far in pairs), *(box for box in queue if id(box) not in taken)]
+    near_halves = [near for (near, _), crosses in zip(pairs, crossing, strict=True) if crosses]
+    halved = {id(box) for box in first}
+    return [*near_halves, *(far for _, far in pairs), *(box for box in queue if id(box) not in halved)]
 
 
 def _far_points(queue: Sequence[Box], wanted: int) -> list[Box]:
-    """Give the far corners of the first boxes of different sets of features, as points."""
-    found: dict[tuple[str, ...], Box] = {}
+    """Return the far corners, as points, of the first boxes of different sets of features."""
+    points: dict[tuple[str, ...], Box] = {}
     for box in queue:
         point = Box(tuple(ValueSpan(span.name, span.last, span.last, span.candidates) for span in box.spans))
-        found.setdefault(box.names, point)
-    return list(found.values())[:wanted]
+        points.setdefault(box.names, point)
+    return list(points.values())[:wanted]

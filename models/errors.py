@@ -1,32 +1,32 @@
-"""What can be wrong with a model, a bundle or a value."""
+"""Errors about models, bundles and feature values."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 
 class ModelError(Exception):
-    """Something about a model that its reader must know."""
+    """Base class of the errors that this package raises."""
 
 
 class BundleInvalid(ModelError):
-    """A bundle is not whole, not ours to read, or does not reproduce itself; the message names the file."""
+    """A bundle is incomplete, changed, of a newer format, or does not reproduce its golden rows. Names the file."""
 
 
 class ActivationRejected(ModelError):
-    """A bundle cannot be made to serve a market."""
+    """A bundle cannot be activated for a market."""
 
 
 class AdditivityError(ModelError):
-    """An explanation does not add up to its score. A bug: nothing may be answered."""
+    """An explanation does not add up to its score. This is a bug: the score must not be returned."""
 
 
 @dataclass(frozen=True, slots=True)
 class ValueProblem:
-    """One thing that is wrong with one feature's value.
+    """One reason to reject the value of one feature.
 
     Attributes:
-        feature: The feature's name, as it was given.
-        problem: What is wrong and what is allowed; never the value itself.
+        feature: The feature's name, as the caller sent it.
+        problem: What is wrong and what is allowed. Never the value itself, which may be personal data.
         kind: The kind of problem, for programs.
     """
 

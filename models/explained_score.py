@@ -1,4 +1,9 @@
-"""One explained score, whose parts are proved to add up before anyone sees it."""
+"""An explained score: a score with its contributions, checked to add up before anyone can see it.
+
+The contributions are SHAP values (S. Lundberg and S.-I. Lee, A Unified Approach to Interpreting Model Predictions, 2017),
+computed by the model's own graph. Their defining property, local accuracy, is what is checked here: the base value plus
+the contributions is the log-odds, and the base points plus the points is the score.
+"""
 
 import math
 from collections.abc import Sequence
@@ -21,12 +26,18 @@ from models.tolerances import LOG_ODDS_TOLERANCE
 class ExplainedScore:
     """A score and its split over the features, in log-odds and in points.
 
-    base_value + sum(contributions) == log_odds within LOG_ODDS_TOLERANCE; base_points + sum(points) == score.
+    base_value + sum(contributions) == log_odds within LOG_ODDS_TOLERANCE; base_points + sum(points) == score exactly.
 
     Attributes:
-        margin: Log-odds before calibration, as the model gives it.
-        log_odds: Log-odds of the bad outcome after calibration.
-        pd: Its probability.
+        margin: The model's output: log-odds before calibration.
+        log_odds: Log-odds of the bad outcome, calibrated.
+        pd: Probability of the bad outcome, from 0 to 1.
+        score: Points of the scorecard; higher is safer.
+        grade: Code of the grade on the bundle's master scale.
+        base_value: Log-odds of the baseline.
+        contributions: In log-odds, in the order of the schema; above 0 raises the risk.
+        base_points: Points of the baseline.
+        points: In the order of the schema; above 0 lowers the risk.
         residual: log_odds - base_value - sum(contributions).
     """
 
@@ -45,7 +56,7 @@ class ExplainedScore:
 def build_explained_score(
     card: Scorecard, base_margin: float, margin: float, margin_contributions: Sequence[float]
 ) -> ExplainedScore:
-    """Put a score together from what the two graphs gave, and check it.
+    """Build an explained score from the outputs of the model's graphs, and check it.
 
     Args:
         card: Calibration, scaling and grades.
@@ -54,12 +65,13 @@ def build_explained_score(
         margin_contributions: By feature, in log-odds before calibration.
 
     Raises:
-        AdditivityError: The parts are not the whole.
+        AdditivityError: The parts do not add up, or one of them is not finite.
     """
     if not all(math.isfinite(number) for number in (margin, base_margin, *margin_contributions)):
-        raise AdditivityError("margin, base or a contribution is no finite number")
+        raise AdditivityError("the margin, the base margin or a contribution is not a finite number")
     log_odds = log_odds_from_margin(card, margin)
     base_value = log_odds_from_margin(card, base_margin)
+    # Calibration is affine: its slope scales every contribution, and its intercept is part of the base value.
     contributions = tuple(card.slope * float(part) for part in margin_contributions)
     split = split_score(card, log_odds, base_value, contributions)
     pd = pd_from_log_odds(log_odds)
@@ -73,23 +85,28 @@ def build_explained_score(
         contributions=contributions,
         base_points=split.base,
         points=split.points,
+        # fsum rounds once, so the residual measures the contributions and not this addition.
         residual=log_odds - math.fsum([base_value, *contributions]),
     )
-    check_additivity(card, answer)
+    _check_additivity(card, answer)
     return answer
 
 
-def check_additivity(card: Scorecard, answer: ExplainedScore) -> None:
-    """Refuse an answer whose columns do not add up. No value is named: the message may be logged."""
-    if not abs(answer.residual) <= LOG_ODDS_TOLERANCE:  # also where it is NaN
+def _check_additivity(card: Scorecard, answer: ExplainedScore) -> None:
+    """Check that contributions and points add up to the score.
+
+    Raises:
+        AdditivityError: They do not. The message names no value, because it may be logged.
+    """
+    if not abs(answer.residual) <= LOG_ODDS_TOLERANCE:  # negated, so that NaN fails too
         raise AdditivityError(
-            f"contributions miss the log-odds by {answer.residual:.3g}, allowed is {LOG_ODDS_TOLERANCE:g}"
+            f"contributions miss the log-odds by {answer.residual:.3g}; at most {LOG_ODDS_TOLERANCE:g} is allowed"
         )
     if answer.base_points + sum(answer.points) != answer.score:
-        raise AdditivityError("points do not add up to the score")
+        raise AdditivityError("base points and points do not add up to the score")
     if abs(answer.score - unrounded_score(card, answer.log_odds)) > 0.5 + LOG_ODDS_TOLERANCE:
-        raise AdditivityError("the score is not the rounded log-odds")
+        raise AdditivityError("the score is not the rounded value of its log-odds")
     factor = points_per_log_odds(card)
     for points, contribution in zip(answer.points, answer.contributions, strict=True):
         if abs(points + factor * contribution) > 1 + LOG_ODDS_TOLERANCE or (contribution == 0.0 and points != 0):
-            raise AdditivityError("points of a feature are more than 1 from their exact value")
+            raise AdditivityError("the points of a feature differ by more than 1 from their exact value")

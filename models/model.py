@@ -1,4 +1,4 @@
-"""A bundle ready to answer: its graphs are open and it has reproduced its golden rows."""
+"""The model: a bundle whose graphs are open and whose golden rows were reproduced, ready to score."""
 
 import math
 from collections.abc import Mapping
@@ -18,10 +18,10 @@ from models.tolerances import LOG_ODDS_TOLERANCE, PD_TOLERANCE
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model that may serve; made by `open_model` only.
+    """A model that may serve. Only `open_model` creates it.
 
     Attributes:
-        best: The best value of the baseline by feature with a sign; see models.sign_conflicts.
+        best_values: Safest value in the baseline of each feature with a sign; see `models.sign_conflicts`.
     """
 
     bundle: Bundle
@@ -29,19 +29,23 @@ class Model:
     best_values: Mapping[str, float]
 
     def explain(self, values: Mapping[str, float]) -> ExplainedScore:
-        """Score one customer and explain it.
+        """Return one customer's score with its explanation.
 
         Args:
-            values: By feature name; a feature that is not there is missing.
+            values: Encoded values by feature name; missing features are absent.
 
         Raises:
-            AdditivityError: The explanation is not the score: nothing may be answered.
+            AdditivityError: The explanation does not add up to the score, which must not be returned.
         """
         margin, contributions = self.scorer.explain_one(self.bundle.schema.row(values))
         return build_explained_score(self.bundle.scorecard, self.bundle.baseline.base_margin, margin, contributions)
 
     def explain_rows(self, rows: NDArray[np.float64]) -> list[ExplainedScore]:
-        """Score and explain rows of shape (n, n_features), NaN where missing."""
+        """Return the explained scores of rows of shape (n, n_features), NaN where missing.
+
+        Raises:
+            AdditivityError: As `explain`.
+        """
         margins, contributions = self.scorer.explain(rows)
         base_margin = self.bundle.baseline.base_margin
         return [
@@ -51,53 +55,56 @@ class Model:
 
 
 def open_model(bundle: Bundle) -> Model:
-    """Open the graphs and let the model reproduce its golden rows.
+    """Open the graphs of a bundle, and check that they reproduce its golden rows.
 
     Raises:
-        BundleInvalid: A graph does not open, or a golden row comes out otherwise.
+        BundleInvalid: A graph does not open, or the results of a golden row differ.
     """
     _check_widths(bundle)
     try:
         model = Model(bundle, Scorer(bundle.score, bundle.explain), best_baseline_values(bundle))
-    except Exception as error:  # ONNX Runtime raises many kinds, none of which is exported
-        raise BundleInvalid(f"score.onnx or explain.onnx does not open: {error}") from error
-    golden_rows = rows_array([golden.row for golden in bundle.golden.rows])
+    except Exception as error:  # ONNX Runtime raises many classes, none of which is public
+        raise BundleInvalid(f"score.onnx or explain.onnx: does not open: {error}") from error
+    golden_rows = _rows_array([golden.row for golden in bundle.golden.rows])
+    # Both graphs sum the same leaves in the same order, so their margins must be equal to the bit.
     if not np.array_equal(model.scorer.margins(golden_rows), model.scorer.explain(golden_rows)[0]):
-        raise BundleInvalid("score.onnx and explain.onnx: give different margins on a row of golden.json")
+        raise BundleInvalid("score.onnx and explain.onnx: their margins differ on a row of golden.json")
     try:
         answers = model.explain_rows(golden_rows)
     except AdditivityError as error:
         raise BundleInvalid(f"golden.json: {error}") from error
     for index, (golden, answer) in enumerate(zip(bundle.golden.rows, answers, strict=True)):
         if problem := _golden_difference(golden, answer):
-            raise BundleInvalid(f"golden.json: row {index}: {problem}")
+            raise BundleInvalid(f"golden.json: rows[{index}]: {problem}")
     return model
 
 
 def _check_widths(bundle: Bundle) -> None:
-    """Refuse rows that do not have one value per feature."""
+    """Reject baseline and golden rows that do not have one value a feature."""
     width = len(bundle.schema.features)
-    if any(len(row) != width for row in bundle.baseline.rows):
-        raise BundleInvalid(f"baseline.json: a row does not have the {width} values of schema.json")
+    for index, row in enumerate(bundle.baseline.rows):
+        if len(row) != width:
+            raise BundleInvalid(f"baseline.json: rows[{index}]: must have the {width} values of schema.json")
     for index, golden in enumerate(bundle.golden.rows):
         if {len(golden.row), len(golden.contributions), len(golden.points)} != {width}:
-            raise BundleInvalid(f"golden.json: row {index} does not have the {width} values of schema.json")
+            raise BundleInvalid(f"golden.json: rows[{index}]: must have the {width} values of schema.json")
 
 
 def _golden_difference(golden: GoldenRow, answer: ExplainedScore) -> str:
-    """Say what came out otherwise than the golden row says; empty where nothing did."""
+    """Return how an answer differs from its golden row; "" if it does not."""
     if answer.margin != golden.margin:
-        return f"margin is {answer.margin!r}, not {golden.margin!r}"
+        return f"margin is {answer.margin!r}, expected {golden.margin!r}"
+    # Another release of the runtime or of the C library may round sums and `exp` differently; the rest must be equal.
     if not math.isclose(answer.pd, golden.pd, rel_tol=0.0, abs_tol=PD_TOLERANCE):
-        return f"pd is {answer.pd!r}, not {golden.pd!r}"
+        return f"pd is {answer.pd!r}, expected {golden.pd!r}"
     if (answer.score, answer.points, answer.grade) != (golden.score, golden.points, golden.grade):
         return "score, points or grade differ"
-    for wanted, found in zip(golden.contributions, answer.contributions, strict=True):
-        if not math.isclose(found, wanted, rel_tol=0.0, abs_tol=LOG_ODDS_TOLERANCE):
-            return f"a contribution is {found!r}, not {wanted!r}"
+    for expected, actual in zip(golden.contributions, answer.contributions, strict=True):
+        if not math.isclose(actual, expected, rel_tol=0.0, abs_tol=LOG_ODDS_TOLERANCE):
+            return f"a contribution is {actual!r}, expected {expected!r}"
     return ""
 
 
-def rows_array(rows: list[tuple[Cell, ...]]) -> NDArray[np.float64]:
-    """Give the rows of a document as an array, NaN where missing."""
+def _rows_array(rows: list[tuple[Cell, ...]]) -> NDArray[np.float64]:
+    """Return the rows of a document as an array, NaN where missing."""
     return np.array([[math.nan if cell is None else cell for cell in row] for row in rows], dtype=np.float64)

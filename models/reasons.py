@@ -1,8 +1,11 @@
-"""Reasons: which groups of features pushed toward risk, in words.
+"""Reasons: the groups of features that raised the risk most, and their sentences in the customer's language.
 
-The procedure: add the contributions of each group; keep the groups that pushed toward risk by at least
-MATERIALITY of all pushes toward risk; strongest first, equal pushes by code; at most REASONS_MAX, fewer
-rather than padded. Source: 12 CFR 1002 Supplement I, 9(b)(2), comments 1, 4 and 5.
+Selection: sum the contributions of each group; drop groups that do not raise the risk, or by less than MATERIALITY of the
+sum over all groups that do; sort by contribution, ties by code; return at most REASONS_MAX. Fewer material groups give
+fewer reasons: the list is never padded. Source: 12 CFR 1002, Supplement I, comment 9(b)(2), paragraphs 1, 4 and 5.
+
+Texts: sentences come from the spec, so they are data and not code. `TextFormatter` allows named placeholders and nothing
+else. Numbers and plurals follow CLDR: https://unicode.org/reports/tr35/tr35-numbers.html.
 """
 
 import decimal
@@ -17,23 +20,23 @@ from babel.numbers import NumberPattern, parse_pattern
 
 from models.schema import FeatureInput, Schema
 
-REASONS_MAX = 4
+REASONS_MAX = 4  # comment 9(b)(2), paragraph 1: more than four are not likely to help
 MATERIALITY = 0.05
 DEFAULT_LOCALE = "en"
-# A sentence names so many of the features that pushed; more are not read.
-FEATURES_NAMED_MAX = 2
-_PLURAL_CATEGORIES = {"zero", "one", "two", "few", "many", "other"}  # CLDR's categories
-_DECIMAL_PRECISION = 400  # digits: any double, however large, can be written whole
+FEATURES_NAMED_MAX = 2  # in the sentence of one group; nobody reads more
+_PLURAL_CATEGORIES = {"zero", "one", "two", "few", "many", "other"}
+_DECIMAL_PRECISION = 400  # digits: enough to write any double without an exponent
 
 
 @dataclass(frozen=True, slots=True)
 class GroupContribution:
-    """A group that pushed toward risk.
+    """The contribution of one group of features that raises the risk.
 
     Attributes:
+        code: The reason code.
         log_odds: Sum of its contributions; above 0.
         points: Sum of its points.
-        features: Those of the group that pushed toward risk, strongest first.
+        features: Names of its features that raise the risk, largest contribution first.
     """
 
     code: str
@@ -45,126 +48,165 @@ class GroupContribution:
 def principal_reasons(
     schema: Schema, contributions: Sequence[float], points: Sequence[int], limit: int = REASONS_MAX
 ) -> list[GroupContribution]:
-    """Select the groups to tell, strongest first."""
-    found = [_group_contribution(schema, code, contributions, points) for code in schema.group]
-    risky = [push for push in found if push.log_odds > 0.0]
-    floor = MATERIALITY * sum(push.log_odds for push in risky)
-    material = [push for push in risky if push.log_odds >= floor]
-    return sorted(material, key=lambda push: (-push.log_odds, push.code))[:limit]
+    """Return the groups that raise the risk materially, largest contribution first.
+
+    Args:
+        schema: Assigns every feature to a group.
+        contributions: Log-odds of the bad outcome, in the order of the schema.
+        points: In the order of the schema.
+        limit: Largest number of groups.
+    """
+    groups = [_group_contribution(schema, code, contributions, points) for code in schema.group]
+    raising = [group for group in groups if group.log_odds > 0.0]
+    # Material means relative to what raises the risk; groups that lower it do not dilute the others.
+    threshold = MATERIALITY * sum(group.log_odds for group in raising)
+    material = [group for group in raising if group.log_odds >= threshold]
+    return sorted(material, key=lambda group: (-group.log_odds, group.code))[:limit]
 
 
 def _group_contribution(
     schema: Schema, code: str, contributions: Sequence[float], points: Sequence[int]
 ) -> GroupContribution:
-    """Add up one group."""
+    """Return the sums over one group."""
     members = [index for index, feature in enumerate(schema.features) if feature.group == code]
-    risky = sorted((index for index in members if contributions[index] > 0.0), key=lambda index: -contributions[index])
+    raising = [index for index in members if contributions[index] > 0.0]
+    raising.sort(key=lambda index: -contributions[index])  # stable: ties keep the order of the schema
     return GroupContribution(
         code=code,
         log_odds=sum(contributions[index] for index in members),
         points=sum(points[index] for index in members),
-        features=tuple(schema.names[index] for index in risky),
+        features=tuple(schema.names[index] for index in raising),
     )
 
 
 def resolve_locale(schema: Schema, requested: str) -> str:
-    """Choose the locale: the one wanted, else its language, else English."""
-    offered = set.intersection(*(set(group.texts) for group in schema.group.values()))
+    """Return the locale for all reasons: the requested one, else its language, else English."""
+    # Only a locale in which every group has a sentence: reasons in two languages would be worse than English.
+    available = set.intersection(*(set(group.texts) for group in schema.group.values()))
     language = requested.split("-", maxsplit=1)[0]
-    return next((locale for locale in (requested, language) if locale in offered), DEFAULT_LOCALE)
+    return next((locale for locale in (requested, language) if locale in available), DEFAULT_LOCALE)
 
 
 def reason_text(
     schema: Schema,
-    push: GroupContribution,
+    group: GroupContribution,
     locale: str,
     values: Mapping[str, FeatureInput],
     typical: Mapping[str, FeatureInput | None],
 ) -> str:
-    """Say one group's reason with the customer's values and the baseline's.
+    """Return a group's sentence with the customer's values and those of the baseline.
+
+    Args:
+        schema: Has the sentences.
+        group: Of `principal_reasons`.
+        locale: Of `resolve_locale`.
+        values: The customer's, by feature name; missing features are absent.
+        typical: The baseline's medians, by feature name; None if the median is missing.
 
     Raises:
-        KeyError: A placeholder of the text names no fact.
+        KeyError: A placeholder of the sentence names no feature.
     """
-    facts = {name: PlaceholderValue(values.get(name), typical[name], locale) for name in schema.names}
-    pushed = "; ".join(_feature_text(schema, name, locale, facts[name]) for name in push.features[:FEATURES_NAMED_MAX])
-    return TextFormatter().vformat(schema.group[push.code].texts[locale], (), {**facts, "pushed": pushed})
+    placeholders = {name: PlaceholderValue(values.get(name), typical[name], locale) for name in schema.names}
+    parts = (_feature_text(schema, name, locale, placeholders[name]) for name in group.features[:FEATURES_NAMED_MAX])
+    return TextFormatter().vformat(
+        schema.group[group.code].texts[locale], (), {**placeholders, "pushed": "; ".join(parts)}
+    )
 
 
-def _feature_text(schema: Schema, name: str, locale: str, fact: "PlaceholderValue") -> str:
-    """Say one feature as part of its group's sentence; without a text of its own, plainly."""
+def _feature_text(schema: Schema, name: str, locale: str, value: "PlaceholderValue") -> str:
+    """Return one feature's part of its group's sentence: its own text, or its description and values."""
     feature = schema.features[schema.position[name]]
     text = feature.texts.get(locale, feature.description + " {value} (typical: {typical})")
-    return TextFormatter().vformat(text, (), {"value": fact, "typical": PlaceholderValue(fact.typical, None, locale)})
+    return TextFormatter().vformat(
+        text, (), {"value": value, "typical": PlaceholderValue(value.typical, None, value.locale)}
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class PlaceholderValue:
-    """A value in a sentence; None where it is not known."""
+    """A value that a placeholder inserts into a sentence.
+
+    Attributes:
+        value: None if missing.
+        typical: The baseline's, for {NAME.typical}; None if missing.
+        locale: A BCP 47 tag.
+    """
 
     value: FeatureInput | None
     typical: FeatureInput | None
     locale: str
 
     def __format__(self, pattern: str) -> str:
-        """Write a number as the locale does, whole unless the text gives another CLDR pattern; a level as it is.
+        """Return a number as the locale writes it, a level unchanged, and "-" for a missing value.
 
-        After the pattern may come the words that belong to it, by the locale's plural category of the number as it is
-        written: `{gap:|one=day|other=days}`.
+        Args:
+            pattern: A CLDR number pattern, empty for whole numbers. Words by CLDR plural category may follow:
+                `{gap:|one=day|other=days}`.
+
+        Raises:
+            ValueError: The words are malformed, or the one for `other` is missing.
         """
         pattern, *words = pattern.split("|")
         if self.value is None:
             return " ".join(["-", *([_plural_word(words, "other")] if words else [])])
         if isinstance(self.value, str):
             return self.value
-        locale, numbers = _parse_locale(self.locale), _parse_number_pattern(pattern or "#,##0")
+        locale, number_pattern = _parse_locale(self.locale), _parse_number_pattern(pattern or "#,##0")
         with decimal.localcontext() as context:
+            # The default precision of 28 digits would fail on large doubles.
             context.prec = _DECIMAL_PRECISION
-            written = str(numbers.apply(self.value, locale))
+            text = str(number_pattern.apply(self.value, locale))
             if not words:
-                return written
-            decimals = decimal.Decimal(1).scaleb(-numbers.frac_prec[1])
+                return text
+            # The plural follows the number as it is written: 1.4 is written "1", and needs the singular.
+            decimals = decimal.Decimal(1).scaleb(-number_pattern.frac_prec[1])
             category = locale.plural_form(abs(decimal.Decimal(self.value).quantize(decimals)))
-        return f"{written} {_plural_word(words, category)}"
+        return f"{text} {_plural_word(words, category)}"
 
 
 def _plural_word(words: Sequence[str], category: str) -> str:
-    """Choose the word of a plural category, else that of `other`.
+    """Return the word of a plural category, or that of `other` if the category has none.
 
     Raises:
-        ValueError: There is none for `other`, or something is no category=word.
+        ValueError: There is none for `other`, or a word is not of the form category=word.
     """
     forms = dict(word.partition("=")[::2] for word in words)
     if "other" not in forms or not set(forms) <= _PLURAL_CATEGORIES:
-        raise ValueError(
-            f"words after | are category=word, with one for other; categories are {', '.join(sorted(_PLURAL_CATEGORIES))}"
-        )
+        categories = ", ".join(sorted(_PLURAL_CATEGORIES))
+        raise ValueError(f"words after | must be category=word, with one for other; categories are {categories}")
     return forms.get(category, forms["other"])
 
 
-@cache
+@cache  # unbounded: patterns come from specs and policies, which have few
 def _parse_number_pattern(pattern: str) -> NumberPattern:
-    """Read a CLDR number pattern; a spec has few."""
+    """Parse a CLDR number pattern."""
     return parse_pattern(pattern)
 
 
-@cache
-def _parse_locale(name: str) -> Locale:
-    """Find a locale; a spec has few."""
-    return Locale.parse(name, sep="-")
+@cache  # unbounded: only the few locales of specs get here
+def _parse_locale(tag: str) -> Locale:
+    """Parse a BCP 47 tag."""
+    return Locale.parse(tag, sep="-")
 
 
 class TextFormatter(string.Formatter):
-    """Formats a text of the spec: known names and NAME.typical only, no other attribute and no index."""
+    """Formats a text of a spec or policy: {NAME} and {NAME.typical}; no other attribute, no index, no nested field.
+
+    `str.format` would read any attribute that a text names, such as {NAME.__class__}.
+    """
 
     def get_field(self, field_name: str, args: Any, kwargs: Any) -> Any:  # noqa: ARG002 - the base's signature
-        """Give the fact that a placeholder names."""
-        name, _, rest = field_name.partition(".")
-        if rest not in {"", "typical"} or name not in kwargs:
+        """Return the value of a placeholder, and its name.
+
+        Raises:
+            KeyError: The placeholder names no value.
+        """
+        name, _, attribute = field_name.partition(".")
+        if attribute not in {"", "typical"} or name not in kwargs:
             raise KeyError(field_name)
-        fact = kwargs[name]
-        if not rest:
-            return fact, name
-        if not isinstance(fact, PlaceholderValue):
+        value = kwargs[name]
+        if not attribute:
+            return value, name
+        if not isinstance(value, PlaceholderValue):
             raise KeyError(field_name)
-        return PlaceholderValue(fact.typical, None, fact.locale), name
+        return PlaceholderValue(value.typical, None, value.locale), name

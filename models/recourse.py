@@ -1,13 +1,13 @@
-"""Recourse: which changes of what a customer can act on would bring the pd down to a cut-off.
+"""Recourse: the smallest changes of what a customer can act on that would bring the pd down to a cut-off.
 
-Fewest features first, then the smallest change, measured as the share of the baseline between the old and the new
-values, added over the features. Only groups that are marked actionable; only toward less risk where a feature has a
-sign; only values that the baseline has (models/candidate_values.py). What is missing stays missing, and a category stays as it is.
-Everything that is answered was scored again, as the customer's own row is.
+Counterfactuals change the fewest features first, and then go the shortest distance: the share of the baseline between the
+old and the new values, summed over the features. They change features of actionable groups only, only toward less risk if a
+feature has a sign, and only to candidate values (`models.candidate_values`). Missing values stay missing, and categories stay
+as they are. Every counterfactual was scored again as a customer's own row.
 
-Nothing is random, so the same question has the same answers. The work is bounded by ROWS_MAX. Where every feature has a
-sign and there are at most 19, all sets of up to three features are looked at. Beyond, those are whose single changes
-promise most, so a smaller set, or the only one, may be missed: `Found.complete` says whether that can be.
+The search is deterministic: equal requests have equal answers. ROWS_MAX bounds its work. If every feature has a sign and
+there are at most 19, it covers all sets of up to three features. Beyond that it covers the most promising sets, so a
+smaller set, or the only one, may be missed: `RecourseResult.complete` reports whether that is possible.
 """
 
 import math
@@ -22,13 +22,13 @@ from models.schema import FeatureInput
 COUNTERFACTUALS_MAX = 3
 CHANGES_MAX = 3
 ROWS_MAX = 4_000
-# What making the answers smaller and scoring them again may take.
+# Rows that the search leaves for shrinking each change of each answer, and for scoring the answers again.
 _ROWS_RESERVED = COUNTERFACTUALS_MAX * (CHANGES_MAX * (STEPS_MAX + 1) + 1)
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureChange:
-    """One feature's value, and the one that is proposed instead."""
+    """One feature's current value, and the proposed one."""
 
     feature: str
     before: float
@@ -37,13 +37,13 @@ class FeatureChange:
 
 @dataclass(frozen=True, slots=True)
 class Counterfactual:
-    """Changes that together bring the pd to the target.
+    """Changes that together bring the pd to the target or below.
 
     Attributes:
-        changes: By feature name.
-        distance: Share of the baseline between old and new values, added over the changes.
-        pd: After the changes.
-        score: After the changes.
+        changes: Sorted by feature name.
+        distance: Share of the baseline between old and new values, summed over the changes.
+        pd: After the changes, from 0 to 1.
+        score: After the changes, in points.
     """
 
     changes: tuple[FeatureChange, ...]
@@ -53,19 +53,19 @@ class Counterfactual:
 
     @property
     def features(self) -> frozenset[str]:
-        """Name what changes."""
+        """Return the names of the features that change."""
         return frozenset(change.feature for change in self.changes)
 
 
 @dataclass(frozen=True, slots=True)
 class RecourseResult:
-    """What a search gave.
+    """The result of a search.
 
     Attributes:
-        answers: Fewest changes first, then the smallest; none holds all features of another.
+        counterfactuals: Fewest changes first, then the shortest distance; none contains all features of another.
         rows_scored: How many rows the search scored; at most ROWS_MAX.
-        complete: No bound was met: where there are fewer than ANSWERS_MAX answers, there is no other set of up to
-            CHANGES_MAX features, as far as the signs hold.
+        complete: The search was exhaustive: if there are fewer than COUNTERFACTUALS_MAX counterfactuals, no other set of
+            up to CHANGES_MAX features crosses, provided that the model obeys the signs.
     """
 
     counterfactuals: tuple[Counterfactual, ...]
@@ -74,51 +74,49 @@ class RecourseResult:
 
 
 class Recourse:
-    """Finds what would change a model's decision; may be shared between threads.
+    """Searches counterfactuals of one model. Safe to share between threads.
 
     Attributes:
-        ladders: What may be proposed, by feature name.
+        model: The model.
     """
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self.grids: Mapping[str, CandidateGrid] = {
-            ladder.feature.name: ladder for ladder in candidate_grids(model.bundle)
-        }
+        self._grids: Mapping[str, CandidateGrid] = {grid.feature.name: grid for grid in candidate_grids(model.bundle)}
 
     def search(self, values: Mapping[str, FeatureInput], target_pd: float) -> RecourseResult:
-        """Find up to ANSWERS_MAX sets of changes that bring the pd to the target or below.
+        """Return up to COUNTERFACTUALS_MAX counterfactuals of one customer.
 
         Args:
-            values: Of one customer, by feature name; a feature that is not there is missing.
+            values: Of the customer, by feature name; missing features are absent.
             target_pd: The unrounded cut-off, inclusive.
 
         Returns:
-            No answers where nothing helps, and where the pd is not above the target as it is.
+            No counterfactuals if nothing helps, or if the pd is at most the target already.
         """
         schema = self.model.bundle.schema
         row = schema.row({name: schema.encode_value(name, value) for name, value in values.items()})
         trials = TrialScorer(self.model, row, target_pd, ROWS_MAX)
-        if trials.are_crossing([()])[0]:
+        if trials.are_crossing([()])[0]:  # the unchanged row
             return RecourseResult((), ROWS_MAX - trials.rows_left, complete=True)
         boxes, complete = self._find_boxes(trials)
-        answers: list[Counterfactual] = []
+        found: list[Counterfactual] = []
         for box in boxes:
-            answer = self._verify_proposal(trials, self._shrink_box(trials, box))
-            # Where a sign does not hold, a reduced answer may have shrunk into another.
-            if answer is not None and not any(other.features <= answer.features for other in answers):
-                answers.append(answer)
-        answers.sort(key=lambda answer: (len(answer.changes), answer.distance, sorted(answer.features)))
-        return RecourseResult(tuple(answers), ROWS_MAX - trials.rows_left, complete=complete)
+            counterfactual = self._verify_proposal(trials, self._shrink_box(trials, box))
+            # If the model violates a sign, a box may have shrunk to the features of another answer.
+            if counterfactual is not None and not any(other.features <= counterfactual.features for other in found):
+                found.append(counterfactual)
+        found.sort(key=lambda each: (len(each.changes), each.distance, sorted(each.features)))
+        return RecourseResult(tuple(found), ROWS_MAX - trials.rows_left, complete=complete)
 
     def _find_boxes(self, trials: TrialScorer) -> tuple[list[Box], bool]:
-        """Give the smallest crossing changes among the steps, and whether no bound was met."""
-        offers = [ladder.candidates(float(trials.row[0, ladder.position])) for ladder in self.grids.values()]
-        choices, complete = scored_spans(offers, trials)
+        """Return the smallest crossing changes on the steps of the grids, and whether the search was exhaustive."""
+        candidates = [grid.candidates(float(trials.row[0, grid.position])) for grid in self._grids.values()]
+        spans, complete = scored_spans(candidates, trials)
         found: list[Box] = []
         for size in range(1, CHANGES_MAX + 1):
             answered = [frozenset(box.names) for box in found]
-            boxes, all_seen = crossing_boxes(choices, size, answered, trials)
+            boxes, all_seen = crossing_boxes(spans, size, answered, trials)
             points, exact = cheapest_points(boxes, COUNTERFACTUALS_MAX - len(found), trials, _ROWS_RESERVED)
             found += points
             complete = complete and all_seen and exact
@@ -127,12 +125,14 @@ class Recourse:
         return found, complete
 
     def _shrink_box(self, trials: TrialScorer, box: Box) -> Proposal:
-        """Drop each change that is not needed, or take the nearest value that is enough; the largest change first."""
+        """Return the changes of a point, each dropped or reduced to its nearest fine step as long as the row crosses."""
         proposal = dict(box.far_corner)
+        # The largest change first, because it has the most to gain; the others stay at what they are then.
         for span in sorted(box.spans, key=lambda span: (-span.cost[0], span.name)):
             position = span.candidates.position
             own = float(trials.row[0, position])
-            nearer = (own, *self.grids[span.name].finer_steps(own, proposal[position]))
+            # The customer's own value is tried first: then the change is not needed at all.
+            nearer = (own, *self._grids[span.name].finer_steps(own, proposal[position]))
             crossing = trials.are_crossing([tuple({**proposal, position: value}.items()) for value in nearer])
             proposal[position] = next(
                 (value for value, crosses in zip(nearer, crossing, strict=True) if crosses), proposal[position]
@@ -140,7 +140,7 @@ class Recourse:
         return tuple((position, value) for position, value in proposal.items() if value != trials.row[0, position])
 
     def _verify_proposal(self, trials: TrialScorer, proposal: Proposal) -> Counterfactual | None:
-        """Score and explain the changed row as a customer's own; None where it does not cross after all."""
+        """Score and explain the changed row as a customer's own; return None if it does not cross after all."""
         row = trials.row.copy()
         for position, value in proposal:
             row[0, position] = value
@@ -160,5 +160,5 @@ class Recourse:
         )
 
     def _distance(self, changes: Sequence[FeatureChange]) -> float:
-        """Measure changes: the share of the baseline between old and new values, added."""
-        return math.fsum(self.grids[change.feature].distance(change.before, change.after) for change in changes)
+        """Return the share of the baseline between old and new values, summed over the changes."""
+        return math.fsum(self._grids[change.feature].distance(change.before, change.after) for change in changes)

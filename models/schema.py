@@ -1,4 +1,4 @@
-"""What a model takes: features by name, checked and put in the model's order."""
+"""The schema of a model: its features by name, validation of values, and encoding in the order of the model's columns."""
 
 import hashlib
 import json
@@ -11,16 +11,21 @@ from numpy.typing import NDArray
 from models.bundle_documents import FeatureSpec, SchemaDocument
 from models.errors import ValueProblem
 
-FeatureInput = float | str  # a number, or the name of a level
-UNSEEN = -1.0  # the code of a level that training did not know; it is in no set of any split
-UNSEEN_LEVEL = "(a level that training did not know)"
+FeatureInput = float | str  # a number, or the name of a category's level
+UNSEEN = -1.0  # code of a level that training did not see; no split of the model has it in its set
+_UNSEEN_LEVEL = "(a level that training did not know)"
+_NAMES_LISTED_MAX = 20  # features that an error message lists
 
 
 class Schema:
     """The features of one model, with look-up by name.
 
     Attributes:
-        features: In the order in which the model takes them.
+        document: schema.json.
+        features: In the order of the model's columns.
+        names: Of the features, in the same order.
+        position: Index of each feature, by name.
+        group: The reason groups, by code.
     """
 
     def __init__(self, document: SchemaDocument) -> None:
@@ -32,43 +37,46 @@ class Schema:
 
     @cached_property
     def feature_set_digest(self) -> str:
-        """Name the feature set: SHA-256 over what decides whether a stored value still means the same."""
+        """Return the SHA-256, in hexadecimal, of all that gives a stored value its meaning: names, kinds, units, bounds, levels.
+
+        Two bundles with the same digest can use the same stored values.
+        """
         meaning = [[f.name, f.kind, f.unit, f.min, f.max, *f.levels] for f in self.features]
         return hashlib.sha256(json.dumps(meaning, separators=(",", ":")).encode()).hexdigest()
 
     def row(self, values: Mapping[str, float]) -> NDArray[np.float64]:
-        """Give one row, shape (1, n_features), NaN where a feature has no value."""
+        """Return one row of encoded values, shape (1, n_features), NaN where a feature is missing."""
         row = np.full((1, len(self.features)), np.nan)
         for name, value in values.items():
             row[0, self.position[name]] = value
         return row
 
     def encode_value(self, name: str, value: FeatureInput) -> float:
-        """Give the number that the model takes for a value: of a level its code, UNSEEN where training knew none."""
+        """Return the number that the model takes: the code of a level, UNSEEN for a level that training did not see."""
         if not isinstance(value, str):
             return value
         levels = self.features[self.position[name]].levels
         return float(levels.index(value)) if value in levels else UNSEEN
 
     def decode_value(self, name: str, number: float) -> FeatureInput:
-        """Give the value that a number of the model stands for: of a code its level."""
+        """Return the value that a number of the model stands for: the level of a code, otherwise the number."""
         feature = self.features[self.position[name]]
         if feature.kind == "number":
             return number
-        known = 0 <= number < len(feature.levels)
-        return feature.levels[int(number)] if known else UNSEEN_LEVEL
+        is_known = 0 <= number < len(feature.levels)
+        return feature.levels[int(number)] if is_known else _UNSEEN_LEVEL
 
     def missing_mandatory(self, known: Iterable[str]) -> list[str]:
-        """Give the mandatory features that are not among the known ones, in schema order."""
+        """Return the mandatory features that are not in `known`, in the order of the schema."""
         have = set(known)
         return [feature.name for feature in self.features if feature.mandatory and feature.name not in have]
 
     def problems(self, values: Mapping[str, FeatureInput], *, decides: bool) -> list[ValueProblem]:
-        """Find everything that is wrong with a caller's values.
+        """Return all that is wrong with a caller's values, sorted by feature name; empty if nothing is.
 
         Args:
-            values: By feature name, as the caller gave them.
-            decides: True where the answer will be a decision: a value for a STORE feature is refused.
+            values: By feature name, as the caller sent them.
+            decides: True if the answer will be a decision; values for STORE features are rejected then.
         """
         return [
             problem
@@ -77,33 +85,32 @@ class Schema:
         ]
 
     def _value_problems(self, name: str, value: FeatureInput, *, decides: bool) -> list[ValueProblem]:
-        """Find what is wrong with one value."""
+        """Return all that is wrong with one value."""
         if name not in self.position:
-            known = ", ".join(self.names[:20]) + (", ..." if len(self.names) > 20 else "")  # noqa: PLR2004 - a line
+            known = ", ".join(self.names[:_NAMES_LISTED_MAX]) + (", ..." if len(self.names) > _NAMES_LISTED_MAX else "")
             return [ValueProblem(name, f"is not a feature of this model; it has {known}", "UNKNOWN_FEATURE")]
         feature = self.features[self.position[name]]
-        found = []
+        problems = []
         if decides and feature.source == "STORE":
-            found.append(
-                ValueProblem(name, "comes from the feature store and is not the caller's to give", "SOURCE_NOT_ALLOWED")
-            )
+            problem = "comes from the feature store; leave it out of the request"
+            problems.append(ValueProblem(name, problem, "SOURCE_NOT_ALLOWED"))
         if isinstance(value, str) != (feature.kind == "category"):
-            takes = "a level's name, not a number" if feature.kind == "category" else "a number, not a level"
-            found.append(ValueProblem(name, f"takes {takes}", "WRONG_KIND"))
+            expected = "the name of a level, not a number" if feature.kind == "category" else "a number, not a level"
+            problems.append(ValueProblem(name, f"must be {expected}", "WRONG_KIND"))
         elif not isinstance(value, str) and not is_in_range(feature, value):
-            found.append(ValueProblem(name, f"must be {_allowed_range(feature)}", "OUT_OF_RANGE"))
-        return found
+            problems.append(ValueProblem(name, f"must be {_allowed_range(feature)}", "OUT_OF_RANGE"))
+        return problems
 
 
 def is_in_range(feature: FeatureSpec, value: float) -> bool:
-    """Tell whether the value is finite and within the feature's bounds, both inclusive."""
+    """Return True if the value is finite and within the feature's bounds, both inclusive."""
     low = -np.inf if feature.min is None else feature.min
     high = np.inf if feature.max is None else feature.max
     return bool(np.isfinite(value) and low <= value <= high)
 
 
 def _allowed_range(feature: FeatureSpec) -> str:
-    """Say in words what values a feature takes."""
+    """Return the accepted values in words."""
     unit = f" {feature.unit}" if feature.unit else ""
     if feature.min is not None and feature.max is not None:
         return f"from {feature.min:g} to {feature.max:g}{unit}"

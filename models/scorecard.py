@@ -1,11 +1,13 @@
-"""From a margin to log-odds, probability, points and grade.
+"""The scorecard: margin to log-odds, probability of default, points and grade.
 
-Conventions, one for the whole product: higher log-odds and pd mean more risk, a higher score means less.
+One convention in the whole product: higher log-odds and a higher pd mean more risk, a higher score means less.
 
     log_odds = slope * margin + intercept       pd = 1 / (1 + exp(-log_odds))
     score    = offset - factor * log_odds       factor = pdo / ln 2,  offset = base_score - factor * ln(base_odds)
 
-Source of the scaling: Siddiqi 2006, Credit Risk Scorecards, ch. 6 (600 points at 50:1, 20 points double the odds).
+Sources: N. Siddiqi, Credit Risk Scorecards, Wiley 2006, ch. 6 (scaling; 600 points at odds of 50:1 and 20 points to
+double the odds); J. Platt, Probabilistic Outputs for Support Vector Machines, 1999 (calibration by slope and intercept);
+M. Balinski and H. P. Young, Fair Representation, 1982 (largest remainder, by which the points add up).
 """
 
 import math
@@ -16,12 +18,16 @@ from models.bundle_documents import Scorecard
 
 
 def log_odds_from_margin(card: Scorecard, margin: float) -> float:
-    """Calibrate one margin."""
+    """Return the calibrated log-odds of the bad outcome."""
     return card.slope * margin + card.intercept
 
 
 def pd_from_log_odds(log_odds: float) -> float:
-    """Give the probability of the bad outcome. One place and one row at a time: a list and a single read agree."""
+    """Return the probability of the bad outcome, from 0 to 1.
+
+    Scalar on purpose: a vectorised `exp` may differ in the last bit, and a list must agree with a single read.
+    """
+    # The exponent is never positive, so `exp` cannot overflow.
     if log_odds >= 0.0:
         return 1.0 / (1.0 + math.exp(-log_odds))
     odds = math.exp(log_odds)
@@ -29,24 +35,24 @@ def pd_from_log_odds(log_odds: float) -> float:
 
 
 def grade_from_pd(card: Scorecard, pd: float) -> str:
-    """Give the first grade whose largest pd is not below this one."""
+    """Return the safest grade whose `max_pd` is at least this pd."""
     return next((grade.grade for grade in card.grades if pd <= grade.max_pd), card.grades[-1].grade)
 
 
 def points_per_log_odds(card: Scorecard) -> float:
-    """Give the points per unit of log-odds."""
+    """Return how many points one unit of log-odds is worth."""
     return card.pdo / math.log(2.0)
 
 
 def unrounded_score(card: Scorecard, log_odds: float) -> float:
-    """Give the score before it is rounded to an integer."""
+    """Return the score before it is rounded to an integer."""
     factor = points_per_log_odds(card)
     return card.base_score - factor * math.log(card.base_odds) - factor * log_odds
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreSplit:
-    """A score in integers, split: base + sum(points) == score."""
+    """An integer score and its integer parts: base + sum(points) == score."""
 
     score: int
     base: int
@@ -54,30 +60,33 @@ class ScoreSplit:
 
 
 def split_score(card: Scorecard, log_odds: float, base_value: float, contributions: Sequence[float]) -> ScoreSplit:
-    """Split the rounded score over the features by largest remainder.
+    """Split the rounded score over the features by the method of largest remainder.
 
     Args:
         card: The scaling.
         log_odds: Of the customer.
         base_value: Of the baseline, in log-odds.
-        contributions: By feature, in log-odds; with base_value they add up to log_odds.
+        contributions: By feature, in log-odds; base_value plus their sum is log_odds.
 
     Returns:
-        Points, each within 1 of its exact value, 0 where the contribution is 0. The base is the same
-        for every customer of a bundle. The score is not clamped.
+        Points within 1 of their exact value, 0 where the contribution is 0. The base is the same for every customer of
+        a bundle. The score is not clamped.
     """
     factor = points_per_log_odds(card)
     score = round(unrounded_score(card, log_odds))
     base = round(unrounded_score(card, base_value))
     exact = [-factor * contribution for contribution in contributions]
+    # Round every part down first; the points that are missing then are given to the largest remainders.
     points = [math.floor(value) for value in exact]
+    # A feature that contributes nothing must show 0 points, so it never receives one.
     movable = [index for index, value in enumerate(exact) if value != 0.0]
-    # Largest remainder first; equal remainders in schema order, so that the split is always the same.
+    # The key is the negative remainder. Ties break by schema order, so that the split is reproducible.
     movable.sort(key=lambda index: (points[index] - exact[index], index))
     rest = score - base - sum(points)
     for index in movable[: max(rest, 0)]:
         points[index] += 1
-    # Rounding of score and base can leave one point too many; it comes off the smallest remainder.
+    # Score and base are rounded separately, so the floors can exceed their difference by one point.
+    # It is subtracted where the remainder is smallest, from the end of the list.
     for index in movable[: rest - 1 : -1] if rest < 0 else ():
         points[index] -= 1
     return ScoreSplit(score, base, tuple(points))

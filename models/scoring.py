@@ -1,7 +1,13 @@
-"""Runs a model's two graphs in ONNX Runtime."""
+"""Scoring: the two graphs of a model in ONNX Runtime, for many rows and, on a faster path, for one.
+
+A served request scores one row, and a small model spends a third of that time passing arrays to the runtime. So each thread
+binds its own input and output arrays once (`BoundRow`) and then only copies values in and out.
+
+Both paths give the same bits: the runtime uses one thread a session, so it adds in one order whatever the number of rows.
+"""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -9,8 +15,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-# Rows a call of the explanation: its table lines take rows * units * features * 8 bytes, which is 3 MB with 200 units
-# and 30 features.
+# Rows in one call of explain.onnx: its table lines take rows * units * features * 8 bytes, 3 MB for 200 units and
+# 30 features, which stays in the processor's cache.
 BATCH_ROWS = 64
 
 EXPLAIN_OUTPUTS = ("contributions", "margin")
@@ -19,26 +25,32 @@ FloatArray = NDArray[np.float64]
 
 
 class Scorer:
-    """Margins and contributions of one model; may be shared between threads.
+    """Margins and contributions of one model. Safe to share between threads.
 
-    One thread each in the runtime: with more, sums change in their last bits, and two requests in two
-    threads already use two cores. One row and many give the same bits.
+    Two requests in two threads already use two cores, so the runtime gets one thread a session.
 
     Raises:
-        Exception: A graph does not open; ONNX Runtime raises many kinds, none of which is exported.
+        Exception: A graph does not open. ONNX Runtime raises many classes, none of which is public.
     """
 
-    def __init__(self, score: bytes, explain: bytes) -> None:
-        self._score_graph = open_session(score, ("margin",))
-        self._explain_graph = open_session(explain, EXPLAIN_OUTPUTS, reuse_memory_plan=True)
-        self._rows = _ThreadRows(self._score_graph, self._explain_graph)
-        self._one_row_shape = self._rows.score.row.shape
-
-    def margins(self, rows: FloatArray) -> FloatArray:
-        """Give each row's margin alone, without its explanation.
+    def __init__(self, score: bytes, explain: bytes, *, use_private_api: bool = True) -> None:
+        """Open both graphs.
 
         Args:
-            rows: Shape (n, n_features), NaN where missing, columns as in the schema.
+            score: Bytes of score.onnx.
+            explain: Bytes of explain.onnx.
+            use_private_api: See `BoundRow`.
+        """
+        self._score_graph = open_session(score, ("margin",))
+        self._explain_graph = open_session(explain, EXPLAIN_OUTPUTS, reuse_memory_plan=True)
+        self._rows = _ThreadRows(self._score_graph, self._explain_graph, use_private_api=use_private_api)
+        self._one_row_shape = self._rows.score.shape
+
+    def margins(self, rows: FloatArray) -> FloatArray:
+        """Return the margins without explanations.
+
+        Args:
+            rows: Shape (n, n_features), NaN where missing, columns in the order of the schema.
 
         Returns:
             Shape (n,), log-odds before calibration.
@@ -50,96 +62,110 @@ class Scorer:
         return margins
 
     def explain(self, rows: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Give each row's margin, shape (n,), and contributions, shape (n, n_features), both before calibration."""
+        """Return margins, shape (n,), and contributions, shape (n, n_features), both in log-odds before calibration."""
         if rows.shape == self._one_row_shape:
-            both = self._rows.explain.run(rows)
-            return both[0, -1:], both[:, :-1]
+            outputs = self._rows.explain.run(rows)
+            return outputs[0, -1:], outputs[:, :-1]
         parts = [self._explain_graph.run(list(EXPLAIN_OUTPUTS), {"rows": batch}) for batch in row_batches(rows)]
         if not parts:
             return np.zeros(0), np.zeros_like(rows)
-        return np.concatenate([margin for _, margin in parts])[:, 0], np.concatenate([found for found, _ in parts])
+        return np.concatenate([margin for _, margin in parts])[:, 0], np.concatenate([part for part, _ in parts])
 
     def explain_one(self, row: FloatArray) -> tuple[float, list[float]]:
-        """Give margin and contributions of one row of shape (1, n_features): those of `explain`, as lists without more ado."""
+        """Return margin and contributions of one row of shape (1, n_features): the values of `explain` as Python floats."""
         contributions = self._rows.explain.run_to_list(row)
+        # The margin is the last output, so removing it from the list leaves the contributions without a copy.
         return contributions.pop(), contributions
 
     def contributions(self, rows: FloatArray) -> FloatArray:
-        """Give each row's contributions: the second half of `explain`."""
+        """Return the contributions, shape (n, n_features)."""
         return self.explain(rows)[1]
 
 
 class _ThreadRows(threading.local):
-    """Each thread's own arrays for one row of either graph."""
+    """The bound rows of the current thread, one for each graph. `threading.local` runs __init__ once in every thread."""
 
-    def __init__(self, score_graph: Any, explain_graph: Any) -> None:
+    def __init__(self, score_graph: Any, explain_graph: Any, *, use_private_api: bool) -> None:
         super().__init__()
-        self.score = BoundRow(score_graph, ("margin",))
-        self.explain = BoundRow(explain_graph, EXPLAIN_OUTPUTS)
+        self.score = BoundRow(score_graph, ("margin",), use_private_api=use_private_api)
+        self.explain = BoundRow(explain_graph, EXPLAIN_OUTPUTS, use_private_api=use_private_api)
 
 
 class BoundRow:
-    """A graph bound to arrays of its own for one row: a third of a small model's time goes into passing arrays.
+    """A graph bound to its own arrays for one row. Not safe to share between threads.
 
-    Not to be shared between threads.
+    The public `run_with_iobinding` checks for graph capture on a GPU and creates its options in every call, which is a
+    tenth of an explained score. With `use_private_api`, the function below it is called directly if the installed release
+    of ONNX Runtime has it; otherwise the public one is called. The results are the same.
+
+    Attributes:
+        shape: Of the row, (1, n_features).
     """
 
-    def __init__(self, graph: Any, outputs: tuple[str, ...]) -> None:
-        shapes = {output.name: output.shape for output in graph.get_outputs()}
-        ends = np.cumsum([0, *(shapes[name][1] for name in outputs)]).tolist()
-        self.row = np.zeros((1, graph.get_inputs()[0].shape[1]))
-        self.found = np.zeros((1, ends[-1]))  # the outputs side by side, so that one copy takes all
-        self.flat = self.found[0]
-        self.binding = graph.io_binding()
-        self.binding.bind_input("rows", "cpu", 0, np.float64, self.row.shape, self.row.ctypes.data)
-        for name, first, end in zip(outputs, ends, ends[1:], strict=False):
-            place = self.found[:, first:end]
-            self.binding.bind_output(name, "cpu", 0, np.float64, place.shape, place.ctypes.data)
-        # graph.run_with_iobinding first looks after captures of a graphics card, and makes its options anew for every
-        # call: a tenth of an explained score. What it calls then is called here; the lock file names the release.
-        call, bound = graph._sess.run_with_iobinding, self.binding._iobinding  # noqa: SLF001
-        self.run_bound = partial(call, bound, onnxruntime.RunOptions())
+    def __init__(self, graph: Any, outputs: tuple[str, ...], *, use_private_api: bool = True) -> None:
+        widths = {output.name: output.shape[1] for output in graph.get_outputs()}
+        ends = np.cumsum([0, *(widths[name] for name in outputs)]).tolist()
+        self._row = np.zeros((1, graph.get_inputs()[0].shape[1]))
+        self.shape = self._row.shape
+        # All outputs are slices of one array, so that one copy reads them all.
+        self._results = np.zeros((1, ends[-1]))
+        self._flat_results = self._results[0]
+        # The runtime keeps only addresses: the arrays above must live, unmoved, as long as the binding.
+        self._binding = graph.io_binding()
+        self._binding.bind_input("rows", "cpu", 0, np.float64, self.shape, self._row.ctypes.data)
+        for name, start, end in zip(outputs, ends, ends[1:], strict=False):
+            part = self._results[:, start:end]
+            self._binding.bind_output(name, "cpu", 0, np.float64, part.shape, part.ctypes.data)
+        call = _private_run(graph, self._binding) if use_private_api else None
+        self._run = call or partial(graph.run_with_iobinding, self._binding, onnxruntime.RunOptions())
 
     def run(self, row: FloatArray) -> FloatArray:
-        """Run the graph on a row of shape (1, n_features); give a copy of its outputs side by side: shape (1, their widths)."""
-        self.row[:] = row
-        self.run_bound()
-        return self.found.copy()
+        """Run the graph on a row of shape (1, n_features); return its outputs in one new array, shape (1, sum of widths)."""
+        self._row[:] = row
+        self._run()
+        return self._results.copy()
 
     def run_to_list(self, row: FloatArray) -> list[float]:
-        """Run the graph on a row of shape (1, n_features); give its outputs one after the other."""
-        self.row[:] = row
-        self.run_bound()
-        numbers: list[float] = self.flat.tolist()
+        """Run the graph on a row of shape (1, n_features); return its outputs in one list."""
+        self._row[:] = row
+        self._run()
+        numbers: list[float] = self._flat_results.tolist()
         return numbers
 
 
+def _private_run(graph: Any, binding: Any) -> Callable[[], object] | None:
+    """Return a call that runs a bound graph through private attributes of ONNX Runtime; None if this release lacks them."""
+    run = getattr(getattr(graph, "_sess", None), "run_with_iobinding", None)
+    bound = getattr(binding, "_iobinding", None)
+    return partial(run, bound, onnxruntime.RunOptions()) if callable(run) and bound is not None else None
+
+
 def row_batches(rows: FloatArray) -> Iterator[FloatArray]:
-    """Cut rows into what one call of the explanation takes."""
-    return (rows[first : first + BATCH_ROWS] for first in range(0, len(rows), BATCH_ROWS))
+    """Split rows into batches for explain.onnx."""
+    return (rows[start : start + BATCH_ROWS] for start in range(0, len(rows), BATCH_ROWS))
 
 
 def open_session(model: bytes, outputs: tuple[str, ...], *, reuse_memory_plan: bool = False) -> Any:
     """Open a graph, on one thread.
 
     Args:
-        model: The file.
-        outputs: What it has to give.
-        reuse_memory_plan: What the steps of a call need is laid out once for each number of rows, and taken in one piece: a
-            twentieth less time for one row of the credit model, a tenth for churn. Each number of rows keeps its
-            layout, so this is for graphs that see few of them.
+        model: Bytes of the ONNX file.
+        outputs: Names of the outputs that it must have, in order.
+        reuse_memory_plan: Keep the memory layout of a call for later calls with the same number of rows. That saves a
+            twentieth of the time for one row of the credit model and a tenth for churn. Every number of rows keeps its
+            own layout, so use it only for graphs that see few different numbers.
 
     Raises:
-        ValueError: It gives other outputs.
+        ValueError: Its outputs are others.
     """
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = 1  # more threads would change the order of sums, and so their last bits
     options.inter_op_num_threads = 1
     options.enable_mem_pattern = reuse_memory_plan
     options.enable_cpu_mem_arena = False  # its locks cost more than the C library's allocations
     options.log_severity_level = 3  # errors only
     graph = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    found = tuple(output.name for output in graph.get_outputs())
-    if found != outputs:
-        raise ValueError(f"the graph gives {', '.join(found)}, not {', '.join(outputs)}")
+    names = tuple(output.name for output in graph.get_outputs())
+    if names != outputs:
+        raise ValueError(f"outputs of the graph must be {', '.join(outputs)}, got {', '.join(names)}")
     return graph

@@ -1,8 +1,8 @@
-"""Whether an explanation contradicts the sign table.
+"""Sign conflicts: contributions that contradict the sign of their feature.
 
-A feature that may only raise the risk (sign 1) cannot speak against a customer who has the best value
-that any baseline row has: nobody compared with is better off. A monotone model with interventional
-contributions never says so; a model that does is not to be believed on that customer.
+A feature with sign 1 may only raise the risk as its value grows. If a customer has the best value of any row in the
+baseline, nobody they are compared with is better off, so the feature cannot count against them. A model with monotone
+constraints and interventional SHAP values never does this. One that does must not decide about that customer.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,32 +12,33 @@ from models.tolerances import LOG_ODDS_TOLERANCE
 
 
 def best_baseline_values(bundle: Bundle) -> dict[str, float]:
-    """Give, by feature with a sign, the best value of the baseline; none where every row misses it."""
-    found = {}
+    """Return the safest value in the baseline of each feature that has a sign; features missing in every row are left out."""
+    best = {}
     for position, feature in enumerate(bundle.schema.features):
-        known = [row[position] for row in bundle.baseline.rows if row[position] is not None]
-        values = [value for value in known if value is not None]
+        cells = [row[position] for row in bundle.baseline.rows]
+        values = [value for value in cells if value is not None]
         if feature.sign and values:
-            found[feature.name] = min(values) if feature.sign > 0 else max(values)
-    return found
+            best[feature.name] = min(values) if feature.sign > 0 else max(values)
+    return best
 
 
 def sign_conflicts(
     bundle: Bundle, best: Mapping[str, float], values: Mapping[str, float], contributions: Sequence[float]
 ) -> tuple[str, ...]:
-    """Give the features that push toward risk although no baseline row has a better value.
+    """Return the features that raise the risk although no row of the baseline has a safer value.
 
     Args:
         bundle: Its schema has the signs and the order of the contributions.
-        best: `best_values` of the bundle.
-        values: The customer's, by name, as numbers; a missing feature is not there.
-        contributions: Log-odds of bad, in the order of the schema.
+        best: `best_baseline_values(bundle)`.
+        values: The customer's, encoded as numbers, by name; missing features are absent.
+        contributions: Log-odds of the bad outcome, in the order of the schema.
     """
     return tuple(
         feature.name
         for feature, contribution in zip(bundle.schema.features, contributions, strict=True)
-        if contribution > LOG_ODDS_TOLERANCE
+        if contribution > LOG_ODDS_TOLERANCE  # below, it is rounding
         and feature.name in best
         and feature.name in values
+        # Multiplying by the sign turns "at least as safe as the best" into one comparison for both directions.
         and feature.sign * (values[feature.name] - best[feature.name]) <= 0
     )

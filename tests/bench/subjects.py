@@ -99,8 +99,8 @@ def scoring_ways(subject: Subject, *, slow: bool = True) -> dict[str, Way]:
         background = shap.maskers.Independent(subject.baseline[:BACKGROUND_ROWS], max_samples=BACKGROUND_ROWS)
         interventional = shap.TreeExplainer(booster, background, feature_perturbation="interventional")
         by_path = shap.TreeExplainer(booster, feature_perturbation="tree_path_dependent")
-        ways["shap, path-dependent"] = lambda rows: by_path.shap_values(rows, check_additivity=False)
-        ways["shap, interventional, 100 rows"] = lambda rows: interventional.shap_values(rows, check_additivity=False)
+        ways["shap, path-dependent"] = lambda rows: by_path.shap_values(rows, _check_additivity=False)
+        ways["shap, interventional, 100 rows"] = lambda rows: interventional.shap_values(rows, _check_additivity=False)
     return ways
 
 

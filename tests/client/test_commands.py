@@ -99,7 +99,7 @@ async def test_a_refused_call_is_told_field_by_field_with_status_1(serving: Serv
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr.startswith("error: FEATURES_INVALID: ")
-    assert '  features["turnover"]: takes a number, not a level\n' in done.stderr
+    assert '  features["turnover"]: must be a number, not a level\n' in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -20,7 +20,7 @@ def smallest_by_brute_force(
     wanted: Smallest = []
     for size in sizes:
         found = []
-        for names in itertools.combinations(sorted(set(values) & set(recourse.grids)), size):
+        for names in itertools.combinations(sorted(set(values) & set(recourse._grids)), size):
             if any(set(other) <= set(names) for other, _ in wanted):
                 continue
             distances = crossing_distances(recourse, values, names, target)
@@ -40,7 +40,7 @@ def crossing_distances(
     steps, shares = [], []
     for name, position in zip(names, positions, strict=True):
         sign, own = bundle.schema.features[position].sign, values[name]
-        allowed = [step for step in recourse.grids[name].steps if (step - own) * sign <= 0]
+        allowed = [step for step in recourse._grids[name].steps if (step - own) * sign <= 0]
         steps.append(allowed)
         shares.append([share_between(baseline[:, position], own, step) for step in allowed])
     grid = list(itertools.product(*steps))

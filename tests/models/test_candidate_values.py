@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from models.bundle import Bundle
 from models.bundle_documents import FeatureSpec
 from models.candidate_values import (
-    FINEST_POWER,
+    _FINEST_POWER,
     STEPS_MAX,
     CandidateGrid,
+    _rounded_intervals,
+    _roundest_numbers,
+    _thin_out,
     candidate_grids,
-    rounded_intervals,
-    roundest_numbers,
-    thin_out,
 )
 from models.schema import Schema
 from tests.small import SmallFamily
@@ -35,10 +35,10 @@ def feature(sign: int = 0, low: float | None = None, high: float | None = None) 
 
 def ladder_of(ends: list[float], sign: int = 0, low: float | None = None, high: float | None = None) -> CandidateGrid:
     """Give the ladder of a baseline that holds these interval ends."""
-    found = rounded_intervals(feature(sign, low, high), np.array(ends), None)
-    rungs = sorted({end for pair in found for end in pair})
-    steps = tuple(thin_out([last for _, last in found]))
-    return CandidateGrid(feature(sign, low, high), 0, steps, tuple(rungs), np.sort(np.array(ends)))
+    found = _rounded_intervals(feature(sign, low, high), np.array(ends), None)
+    fine_steps = sorted({end for pair in found for end in pair})
+    steps = tuple(_thin_out([last for _, last in found]))
+    return CandidateGrid(feature(sign, low, high), 0, steps, tuple(fine_steps), np.sort(np.array(ends)))
 
 
 def bundle_of(small: SmallFamily, **feature_changes: object) -> Bundle:
@@ -68,13 +68,13 @@ def bundle_of(small: SmallFamily, **feature_changes: object) -> Bundle:
 def test_an_interval_stands_for_itself_with_its_roundest_numbers(
     low: float, high: float, wanted: tuple[float, float]
 ) -> None:
-    assert roundest_numbers(low, high, 0) == wanted
+    assert _roundest_numbers(low, high, 0) == wanted
 
 
 def test_an_interval_without_a_whole_number_has_a_decimal_one_only_where_the_feature_has_some() -> None:
-    assert roundest_numbers(3.05, 3.45, FINEST_POWER) == (3.1, 3.4)
-    assert roundest_numbers(3.05, 3.45, 0) is None
-    assert roundest_numbers(1000.0, ABOVE_1000, FINEST_POWER) is None
+    assert _roundest_numbers(3.05, 3.45, _FINEST_POWER) == (3.1, 3.4)
+    assert _roundest_numbers(3.05, 3.45, 0) is None
+    assert _roundest_numbers(1000.0, ABOVE_1000, _FINEST_POWER) is None
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
@@ -82,14 +82,14 @@ def test_an_interval_without_a_whole_number_has_a_decimal_one_only_where_the_fea
 def test_round_numbers_are_inside_their_interval_and_no_coarser_grid_has_any(low: float, high: float) -> None:
     assume(low < high)
 
-    pair = roundest_numbers(low, high, FINEST_POWER)
+    pair = _roundest_numbers(low, high, _FINEST_POWER)
 
     if pair is None:
-        assert high - low <= 10.0**FINEST_POWER
+        assert high - low <= 10.0**_FINEST_POWER
         return
     assert low < pair[0] <= pair[1] <= high
     power = next(
-        (p for p in range(8, FINEST_POWER - 1, -1) if float(f"{round(pair[0] / 10**p)}e{p}") == pair[0]), FINEST_POWER
+        (p for p in range(8, _FINEST_POWER - 1, -1) if float(f"{round(pair[0] / 10**p)}e{p}") == pair[0]), _FINEST_POWER
     )
     coarser = 10.0 ** (power + 1)
     assert pair[0] == 0.0 or math.floor(high / coarser) * coarser <= low or math.floor(high / coarser) * coarser > high
@@ -105,8 +105,8 @@ def test_bounds_of_the_feature_hold() -> None:
 
 
 def test_where_all_are_in_one_interval_their_median_may_be_proposed() -> None:
-    assert rounded_intervals(feature(), np.array([ZERO_END] * 9), 0.0) == [(0.0, 0.0)]
-    assert rounded_intervals(feature(), np.array([ZERO_END] * 9), None) == []
+    assert _rounded_intervals(feature(), np.array([ZERO_END] * 9), 0.0) == [(0.0, 0.0)]
+    assert _rounded_intervals(feature(), np.array([ZERO_END] * 9), None) == []
 
 
 def test_only_values_toward_less_risk_are_offered_nearest_first() -> None:
@@ -125,7 +125,7 @@ def test_a_missing_value_is_offered_nothing() -> None:
 
 
 def test_finer_values_are_beyond_the_nearer_step_and_short_of_the_proposed_one() -> None:
-    ladder = replace(ladder_of([10.0, 20.0, 90.0, 100.0]), rungs=(10.0, 20.0, 30.0, 60.0, 90.0, 100.0))
+    ladder = replace(ladder_of([10.0, 20.0, 90.0, 100.0]), fine_steps=(10.0, 20.0, 30.0, 60.0, 90.0, 100.0))
 
     assert ladder.finer_steps(5.0, 90.0) == (30.0, 60.0)
     assert ladder.finer_steps(95.0, 20.0) == (60.0, 30.0)

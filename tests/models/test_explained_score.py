@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from models.bundle_documents import Grade, Scorecard
 from models.errors import AdditivityError
-from models.explained_score import ExplainedScore, build_explained_score, check_additivity
+from models.explained_score import ExplainedScore, _check_additivity, build_explained_score
 from models.tolerances import LOG_ODDS_TOLERANCE
 
 CARD = Scorecard(
@@ -88,7 +88,7 @@ def test_a_value_that_is_no_number_is_not_answered(place: str, value: float) -> 
         ({"residual": 2e-9}, "contributions miss the log-odds"),
         ({"base_points": answer().base_points + 1}, "points do not add up"),
         ({"points": (answer().points[0] + 1, *answer().points[1:])}, "points do not add up"),
-        ({"score": answer().score - 1, "base_points": answer().base_points - 1}, "not the rounded log-odds"),
+        ({"score": answer().score - 1, "base_points": answer().base_points - 1}, "not the rounded value"),
         ({"points": (-10, 5, 2, -3)}, "more than 1 from their exact value"),
         ({"points": (-11, 6, 1, -4)}, "more than 1 from their exact value"),
     ],
@@ -98,9 +98,9 @@ def test_an_answer_with_one_planted_fault_is_stopped(changed: dict[str, Any], me
     if "points" in changed and "exact" in message:  # the fault that is planted is the only one
         faulty = dataclasses.replace(faulty, base_points=faulty.score - sum(faulty.points))
 
-    check_additivity(CARD, answer())
+    _check_additivity(CARD, answer())
     with pytest.raises(AdditivityError, match=message):
-        check_additivity(CARD, faulty)
+        _check_additivity(CARD, faulty)
 
 
 def test_the_message_of_a_refusal_names_no_value_of_the_customer() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from models.bundle import read_bundle
 from models.errors import BundleInvalid
-from models.model import open_model, rows_array
+from models.model import _rows_array, open_model
 from tests.models.changed_bundles import rewritten, with_document
 from tests.small import SmallFamily
 
@@ -38,19 +38,19 @@ def moved(key: str, amount: float, index: int = 0) -> Callable[[Any], None]:
 
 
 GOLDEN_FAULTS: dict[str, tuple[Callable[[Any], object], str]] = {
-    "a margin one double up": (lambda d: first(d).update(margin=up(first(d)["margin"])), "row 0: margin is"),
-    "a pd moved by 1e-9": (lambda d: first(d).update(pd=first(d)["pd"] + 1e-9), "row 0: pd is"),
-    "a score one up": (lambda d: first(d).update(score=first(d)["score"] + 1), "row 0: score, points or grade"),
-    "a point moved": (moved("points", 1), "row 0: score, points or grade"),
-    "another grade": (lambda d: first(d).update(grade="Z"), "row 0: score, points or grade"),
-    "a contribution moved by 1e-8": (moved("contributions", 1e-8), "row 0: a contribution is"),
-    "the last row, not the first": (lambda d: d["rows"][-1].update(score=1), r"row \d\d: score, points or grade"),
-    "a row of another customer": (lambda d: first(d).update(row=[365.0, 0.0, 0.0, 0.0]), "row 0: margin is"),
+    "a margin one double up": (lambda d: first(d).update(margin=up(first(d)["margin"])), r"rows\[0\]: margin is"),
+    "a pd moved by 1e-9": (lambda d: first(d).update(pd=first(d)["pd"] + 1e-9), r"rows\[0\]: pd is"),
+    "a score one up": (lambda d: first(d).update(score=first(d)["score"] + 1), r"rows\[0\]: score, points or grade"),
+    "a point moved": (moved("points", 1), r"rows\[0\]: score, points or grade"),
+    "another grade": (lambda d: first(d).update(grade="Z"), r"rows\[0\]: score, points or grade"),
+    "a contribution moved by 1e-8": (moved("contributions", 1e-8), r"rows\[0\]: a contribution is"),
+    "the last row, not the first": (lambda d: d["rows"][-1].update(score=1), r"rows\[\d\d\]: score, points or grade"),
+    "a row of another customer": (lambda d: first(d).update(row=[365.0, 0.0, 0.0, 0.0]), r"rows\[0\]: margin is"),
     "a row one value short": (lambda d: first(d)["row"].pop(), ""),
     "a row one value too long": (lambda d: first(d)["row"].append(1.0), ""),
     "every row one value short": (lambda d: [row["row"].pop() for row in d["rows"]], ""),
     "a contribution less": (lambda d: first(d)["contributions"].pop(), ""),
-    "a point less": (lambda d: first(d)["points"].pop(), "row 0 does not have the 4 values"),
+    "a point less": (lambda d: first(d)["points"].pop(), r"rows\[0\]: must have the 4 values"),
 }
 
 
@@ -76,7 +76,7 @@ def test_another_calibration_than_that_of_the_golden_rows_refuses_the_bundle(
 ) -> None:
     changed = with_document(small.bundle_folder, tmp_path, "scorecard.json", lambda d: d.update(intercept=0.25))
 
-    with pytest.raises(BundleInvalid, match=r"^golden[.]json: row 0: pd is"):
+    with pytest.raises(BundleInvalid, match=r"^golden[.]json: rows\[0\]: pd is"):
         open_model(read_bundle(changed))
 
 
@@ -147,6 +147,6 @@ def test_no_rows_have_no_answers(small: SmallFamily) -> None:
 
 def test_the_baseline_has_the_base_margin_that_it_says(small: SmallFamily) -> None:
     bundle = small.bundle()
-    margins = open_model(bundle).scorer.margins(rows_array(list(bundle.baseline.rows)))
+    margins = open_model(bundle).scorer.margins(_rows_array(list(bundle.baseline.rows)))
 
     assert math.fsum(margins) / len(margins) == pytest.approx(bundle.baseline.base_margin, abs=1e-12)

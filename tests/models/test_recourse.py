@@ -182,7 +182,7 @@ def test_where_no_rows_are_left_to_shrink_with_what_is_known_to_cross_is_given_a
     for values in refused(recourse.model, 30):
         row = recourse.model.bundle.schema.row(values)
         ample, scant = TrialScorer(recourse.model, row, TARGET, ROWS_MAX), TrialScorer(recourse.model, row, TARGET, 20)
-        offers = [ladder.candidates(float(row[0, ladder.position])) for ladder in recourse.grids.values()]
+        offers = [ladder.candidates(float(row[0, ladder.position])) for ladder in recourse._grids.values()]
         boxes, _ = crossing_boxes(scored_spans(offers, ample)[0], 1, [], ample)
 
         found, exact = cheapest_points(boxes, 3, scant, rows_reserved=10)

@@ -170,12 +170,12 @@ def test_no_smaller_change_exists_by_trying_every_combination_of_steps(
 def test_where_no_answer_is_given_no_three_features_cross_even_at_their_best(declined: Declined) -> None:
     without = declined.rows[[not found.counterfactuals for found in declined.found]]
     best = without.copy()
-    for name, ladder in declined.recourse.grids.items():
+    for name, ladder in declined.recourse._grids.items():
         ends = (None, ladder.steps[0]) if ladder.feature.sign > 0 else (ladder.steps[-1], None)
         best[name] = without[name].clip(*ends)
 
     assert len(without)
-    for names in itertools.combinations(sorted(declined.recourse.grids), 3):
+    for names in itertools.combinations(sorted(declined.recourse._grids), 3):
         changed = without.assign(**{name: best[name] for name in names})
         assert declined.pds(changed).min() > APPROVE_MAX_PD
 

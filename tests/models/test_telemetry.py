@@ -1,4 +1,4 @@
-"""ONNX Runtime tells nobody what it does here."""
+"""ONNX Runtime reports nothing to its maker."""
 
 import os
 import subprocess
@@ -10,38 +10,38 @@ import pytest
 from tests.conftest import ROOT
 from tests.small import SmallFamily
 
-OURS = "from models.scoring import session; session(open(sys.argv[1], 'rb').read(), ('margin',))"
+OURS = "from models.scoring import open_session; open_session(open(sys.argv[1], 'rb').read(), ('margin',))"
 BARE = "import onnxruntime; onnxruntime.InferenceSession(sys.argv[1])"
 
 
-def left_behind(program: str, graph: Path, home: Path) -> list[Path]:
-    """Open a graph as a user with an empty home folder; gives the files that are there afterwards."""
+def files_written(program: str, graph: Path, home: Path) -> list[Path]:
+    """Open a graph as a user with an empty home folder; return the files that exist afterwards."""
     home.mkdir()
-    # The runtime keeps still where it sees a CI, and so would prove nothing there.
-    told = {name: value for name, value in os.environ.items() if name not in {"CI", "ORT_DISABLE_TELEMETRY"}}
-    told = {name: value for name, value in told.items() if not name.startswith(("GITHUB_", "XDG_"))}
-    told |= {
+    # The runtime reports nothing on a CI machine, where the test would prove nothing.
+    environment = {name: value for name, value in os.environ.items() if name not in {"CI", "ORT_DISABLE_TELEMETRY"}}
+    environment = {name: value for name, value in environment.items() if not name.startswith(("GITHUB_", "XDG_"))}
+    environment |= {
         "HOME": str(home),
         "HTTPS_PROXY": "http://127.0.0.1:9",
         "https_proxy": "http://127.0.0.1:9",
     }  # sends nowhere
     command = [sys.executable, "-c", f"import sys; {program}", str(graph)]
-    subprocess.run(command, cwd=ROOT, env=told, check=True, timeout=60)
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, timeout=60)
     return [path for path in home.rglob("*") if path.is_file()]
 
 
 @pytest.fixture
 def graph(small: SmallFamily, tmp_path: Path) -> Path:
-    """Give a score.onnx."""
+    """Write a score.onnx."""
     path = tmp_path / "score.onnx"
     path.write_bytes(small.bundle().score)
     return path
 
 
-def test_nothing_is_kept_to_be_sent(graph: Path, tmp_path: Path) -> None:
-    assert left_behind(OURS, graph, tmp_path / "home") == []
+def test_no_report_is_cached(graph: Path, tmp_path: Path) -> None:
+    assert files_written(OURS, graph, tmp_path / "home") == []
 
 
-def test_the_runtime_alone_would_keep_what_it_sends(graph: Path, tmp_path: Path) -> None:
-    """The fault planted: without our setting the same look finds its files."""
-    assert left_behind(BARE, graph, tmp_path / "home") != []
+def test_without_our_setting_the_runtime_caches_reports(graph: Path, tmp_path: Path) -> None:
+    """The planted fault: the same check finds files without our setting."""
+    assert files_written(BARE, graph, tmp_path / "home") != []

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from models.bundle import read_bundle
-from models.model import Model, open_model, rows_array
+from models.model import Model, _rows_array, open_model
 from models.reasons import principal_reasons
 from models.schema import Schema
 from models.scoring import Scorer
@@ -71,7 +71,7 @@ def test_reasons_are_the_same_a_hundred_times_and_after_opening_the_bundle_again
 
 def test_the_first_two_reasons_hold_when_the_baseline_is_drawn_again(declined: Declined) -> None:
     bundle = declined.model.bundle
-    baseline = rows_array(list(bundle.baseline.rows))
+    baseline = _rows_array(list(bundle.baseline.rows))
     expected = [codes[:2] for codes in reasons_of(declined.schema, declined.model.scorer.contributions(declined.rows))]
     agreeing = []
     for seed in range(BOOTSTRAPS):

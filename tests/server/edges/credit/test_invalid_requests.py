@@ -159,7 +159,7 @@ async def test_a_level_for_a_number_is_refused(serving: Serving) -> None:
 
     assert (told.code, told.reason) == (INVALID, "FEATURES_INVALID")
     assert told.kinds == {'features["turnover"]': "WRONG_KIND"}
-    assert "takes a number" in told.problems['features["turnover"]']
+    assert "must be a number" in told.problems['features["turnover"]']
     assert "SECRET" not in told.everything
 
 
