@@ -57,6 +57,9 @@ docs: setup ## build the site of docs/ and the READMEs into site/
 protos: setup ## generate the Python of the contract
 	@$(BIN)/python protos/contract.py generate
 
+contract: setup ## write the contract for other languages: dist/grounds-contract-VERSION.zip
+	@$(BIN)/python protos/contract.py archive
+
 readme: setup ## write the README's console blocks from a real run
 	@$(BIN)/python demo.py --readme
 

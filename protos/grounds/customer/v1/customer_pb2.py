@@ -24,13 +24,14 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"grounds/customer/v1/customer.proto\x12\x13grounds.customer.v1\"y\n\x08\x43ustomer\x12)\n\x06market\x18\x01 \x01(\tB\x11\xbaH\x0er\x0c\x32\n^[A-Z]{2}$R\x06market\x12\x42\n\x0b\x63ustomer_id\x18\x02 \x01(\tB!\x80\x01\x01\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\ncustomerIdb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"grounds/customer/v1/customer.proto\x12\x13grounds.customer.v1\"y\n\x08\x43ustomer\x12)\n\x06market\x18\x01 \x01(\tB\x11\xbaH\x0er\x0c\x32\n^[A-Z]{2}$R\x06market\x12\x42\n\x0b\x63ustomer_id\x18\x02 \x01(\tB!\x80\x01\x01\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\ncustomerIdB\x9d\x01\n\x17\x63om.grounds.customer.v1B\rCustomerProtoP\x01Z-grounds.local/contract/customer/v1;customerv1\xaa\x02\x13Grounds.Customer.V1\xca\x02\x13Grounds\\Customer\\V1\xea\x02\x15Grounds::Customer::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'grounds.customer.v1.customer_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\027com.grounds.customer.v1B\rCustomerProtoP\001Z-grounds.local/contract/customer/v1;customerv1\252\002\023Grounds.Customer.V1\312\002\023Grounds\\Customer\\V1\352\002\025Grounds::Customer::V1'
   _globals['_CUSTOMER'].fields_by_name['market']._loaded_options = None
   _globals['_CUSTOMER'].fields_by_name['market']._serialized_options = b'\272H\016r\0142\n^[A-Z]{2}$'
   _globals['_CUSTOMER'].fields_by_name['customer_id']._loaded_options = None
