@@ -15,13 +15,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from decimal import Decimal
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from grounds_client.calls import Client
-from grounds_client.errors import CallFailed
+from grounds_client import Amount, CallFailed, Client
 
 ROOT = Path(__file__).resolve().parent
 BUNDLES, FILES = ROOT / "models" / "bundles", ROOT / "files"
@@ -139,7 +137,7 @@ def applicants(address: str, features: Path) -> tuple[str, str, str]:
     with Client(address) as client:
         pds = {}
         for customer_id in held_out:
-            answer = client.simulate_credit(("TW", customer_id), amount(), features={})
+            answer = client.simulate_credit("TW", customer_id, Amount.parse(AMOUNT))
             pds[customer_id] = answer.known.model_output.pd
             policy = answer.known.recommendation
     middle = (policy.approve_max_pd + policy.refer_max_pd) / 2
@@ -148,11 +146,6 @@ def applicants(address: str, features: Path) -> tuple[str, str, str]:
         min(pds, key=lambda customer_id: abs(pds[customer_id] - middle)),
         max(pds, key=lambda customer_id: pds[customer_id]),
     )
-
-
-def amount() -> tuple[Decimal, str]:
-    """Return the requested amount."""
-    return Decimal(AMOUNT[:-3]), AMOUNT[-3:]
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 import sys
 
-from grounds_client.__main__ import app, main
+from grounds_client.__main__ import main
+from grounds_client.commands.app import app
 
 __all__ = ["app", "main"]
 

@@ -1,6 +1,6 @@
-"""What a call can come back with instead of an answer."""
+"""Errors that the client raises."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -11,7 +11,13 @@ from grpc_status import rpc_status
 
 @dataclass(frozen=True, slots=True)
 class FieldProblem:
-    """One thing that is wrong with one field of the request."""
+    """One invalid field of a request.
+
+    Attributes:
+        field: The field's path, such as `features["PAY_0"]`.
+        problem: What is wrong and what was expected, for people.
+        kind: The same for programs, such as OUT_OF_RANGE.
+    """
 
     field: str
     problem: str
@@ -19,14 +25,14 @@ class FieldProblem:
 
 
 class CallFailed(Exception):
-    """The server refused, or could not be reached.
+    """A call failed: the server rejected it, did not answer in time, or could not be reached.
 
     Attributes:
-        code: Who must act: INVALID_ARGUMENT is the caller, UNAVAILABLE passes by itself.
-        reason: What happened; branch on this. "" where no server of ours answered.
-        message: For people.
-        problems: What is wrong, field by field.
-        metadata: The dynamic parts of the message.
+        code: The gRPC status: INVALID_ARGUMENT means that the request must change, UNAVAILABLE that a retry may succeed.
+        reason: The error's stable name, such as FEATURES_INVALID; branch on it. "" if no Grounds server answered.
+        message: A sentence for people.
+        problems: The invalid fields of the request.
+        metadata: The variable parts of the message, by name.
     """
 
     def __init__(
@@ -34,28 +40,30 @@ class CallFailed(Exception):
         code: grpc.StatusCode,
         reason: str,
         message: str,
-        problems: tuple[FieldProblem, ...] = (),
+        *,
+        problems: Sequence[FieldProblem] = (),
         metadata: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(f"{reason or code.name}: {message}")
         self.code, self.reason, self.message = code, reason, message
-        self.problems, self.metadata = problems, dict(metadata or {})
+        self.problems, self.metadata = tuple(problems), dict(metadata or {})
+
+    @classmethod
+    def from_rpc_error(cls, error: grpc.RpcError) -> "CallFailed":
+        """Return the exception for what gRPC raised, with the details that the server attached."""
+        call = cast("grpc.Call", error)  # what gRPC raises from a call is both
+        reason, metadata, problems = "", {}, []
+        status = rpc_status.from_call(call)
+        for detail in status.details if status else ():
+            info, bad_request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+            if detail.Unpack(info):
+                reason, metadata = info.reason, dict(info.metadata)
+            elif detail.Unpack(bad_request):
+                problems = [
+                    FieldProblem(each.field, each.description, each.reason) for each in bad_request.field_violations
+                ]
+        return cls(call.code(), reason, call.details() or "", problems=problems, metadata=metadata)
 
 
 class PullRefused(Exception):
-    """A pull cannot be made as it was asked for; the message says what to do."""
-
-
-def call_failed(error: grpc.RpcError) -> CallFailed:
-    """Read everything that a failed call says."""
-    call = cast("grpc.Call", error)  # what gRPC raises from a call is both
-    code, message = call.code(), call.details() or ""
-    reason, metadata, problems = "", {}, []
-    status = rpc_status.from_call(call)
-    for detail in status.details if status else ():
-        info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
-        if detail.Unpack(info):
-            reason, metadata = info.reason, dict(info.metadata)
-        elif detail.Unpack(bad):
-            problems = [FieldProblem(v.field, v.description, v.reason) for v in bad.field_violations]
-    return CallFailed(code, reason, message, tuple(problems), metadata)
+    """A pull cannot start or continue; the message says what to do next."""

@@ -27,7 +27,7 @@ from sqlalchemy import Connection, event, select
 
 import demo
 from grounds.audit.v1 import sample_pb2 as pb
-from grounds_client.calls import Client
+from grounds_client import Amount, Client
 from grounds_record.header import Header
 from grounds_record.merkle import Frontier
 from grounds_record.sealed_record import SealedRecord, open_record, seal_record
@@ -119,7 +119,7 @@ def _serve(config: Path) -> Iterator[Client]:
 def _make_decisions(client: Client, customers: Sequence[str]) -> None:
     """Score customers, so that the log holds records as the server writes them."""
     for customer in customers:
-        client.score_credit(("TW", customer), (AMOUNT, "TWD"))
+        client.score_credit("TW", customer, Amount(AMOUNT, "TWD"))
 
 
 def _fill(config: Path, count: int, say: Say) -> dict[str, Any]:
@@ -228,18 +228,16 @@ def _ask(client: Client, config: Path) -> dict[str, Any]:
     return {
         "evidence_ms": _time_calls(client.get_evidence, [(name, PURPOSE) for name in names[:half]]),
         "proof_ms": _time_calls(client.get_inclusion_proof, [(name,) for name in names[half:]]),
-        "sample_ms": _time_calls(client.sample_decisions, [(_sample_request(seed),) for seed in range(SAMPLES)]),
-        "strata_ms": _time_calls(
-            client.sample_decisions, [(_sample_request(seed, strata),) for seed in range(SAMPLES)]
-        ),
+        "sample_ms": _time_calls(_draw_sample, [(client, seed) for seed in range(SAMPLES)]),
+        "strata_ms": _time_calls(_draw_sample, [(client, seed, strata) for seed in range(SAMPLES)]),
         "page_ms": _time_calls(lambda: next(client.list_decisions(page_size=1000)), [()] * 20),
         "nothing_listed_ms": _time_calls(lambda: list(client.list_decisions(rare)), [()] * SAMPLES),
     }
 
 
-def _sample_request(seed: int, strata: Sequence[pb.StratumKey] = ()) -> pb.SampleDecisionsRequest:
-    """Build a request for 60 decisions of each stratum."""
-    return pb.SampleDecisionsRequest(seed=str(seed), size=60, stratify_by=strata)
+def _draw_sample(client: Client, seed: int, strata: Sequence[pb.StratumKey] = ()) -> None:
+    """Draw 60 decisions of each stratum."""
+    client.sample_decisions(str(seed), size=60, stratify_by=strata)
 
 
 def _time_calls(call: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> dict[str, float]:

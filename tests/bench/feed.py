@@ -22,8 +22,7 @@ import pyarrow.parquet as pq
 
 import demo
 from grounds.churn.v1 import churn_pb2 as pb
-from grounds_client.calls import Client
-from grounds_client.churn_calls import Which
+from grounds_client import Client
 from models.scorecard import pd_from_log_odds
 from tests.conftest import ROOT, key_environment
 
@@ -106,7 +105,7 @@ def sync_pages(client: Client) -> Iterator[int]:
 
 def list_pages(client: Client, order: pb.ChurnRiskOrder) -> Iterator[int]:
     """Read the start of a list in pages of 1,000; yield the number of customers on each page."""
-    listed = islice(client.list_churn_risks("DE", which=Which(order)), LISTED)
+    listed = islice(client.list_churn_risks("DE", order=order), LISTED)
     while page := list(islice(listed, 1000)):
         yield len(page)
 

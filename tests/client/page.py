@@ -1,34 +1,35 @@
-"""A page of HTML, read as a browser reads it."""
+"""Reads a page of HTML as a browser does."""
 
 import html.parser
 from pathlib import Path
 
-VOID = {"meta", "br"}
+_VOID_ELEMENTS = {"meta", "br"}
 
 
 class Page(html.parser.HTMLParser):
-    """A page as a browser reads it.
+    """A parsed page.
 
     Attributes:
-        tables: Cells by row and table.
-        text: All that a person reads.
-        attributes: Every one.
+        tables: Cell texts by table and row.
+        text: The text that a person reads.
+        attributes: All attributes.
         unclosed: Elements that were never closed, or closed twice.
     """
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.tables: list[list[list[str]]] = []
-        self.text, self.attributes = "", []
-        self.stack: list[str] = []
+        self.text = ""
+        self.attributes: list[tuple[str, str | None]] = []
         self.unclosed: list[str] = []
+        self._open: list[str] = []
         self.feed(path.read_text(encoding="utf-8"))
-        self.unclosed += self.stack
+        self.unclosed += self._open
 
     def handle_starttag(self, name: str, attrs: list[tuple[str, str | None]]) -> None:
         self.attributes += attrs
-        if name not in VOID:
-            self.stack.append(name)
+        if name not in _VOID_ELEMENTS:
+            self._open.append(name)
         if name == "table":
             self.tables.append([])
         if name == "tr":
@@ -37,16 +38,16 @@ class Page(html.parser.HTMLParser):
             self.tables[-1][-1].append("")
 
     def handle_endtag(self, name: str) -> None:
-        if not self.stack or self.stack.pop() != name:
+        if not self._open or self._open.pop() != name:
             self.unclosed.append(name)
 
     def handle_data(self, data: str) -> None:
-        if "style" in self.stack:
+        if "style" in self._open:
             return
         self.text += data
-        if {"td", "th"} & set(self.stack):
+        if {"td", "th"} & set(self._open):
             self.tables[-1][-1][-1] += data
 
-    def table(self, first: str) -> list[list[str]]:
-        """Give the rows of the table whose head begins so."""
-        return next(rows[1:] for rows in self.tables if rows[0][0] == first)
+    def rows(self, first_title: str) -> list[list[str]]:
+        """Return the body of the table whose head begins with a title."""
+        return next(table[1:] for table in self.tables if table[0][0] == first_title)

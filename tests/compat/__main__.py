@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from grounds.audit.v1 import audit_pb2, audit_pb2_grpc
 from grounds.credit.v1 import credit_pb2_grpc
-from grounds_client.__main__ import app as client_app
+from grounds_client.commands.app import app as client_app
 from grounds_record.note import SigningKey
 from models.catalog import activate
 from server.application import Application

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import select
 
 from grounds.credit.v1 import credit_pb2 as pb
-from grounds_client.export_log import export_log
+from grounds_client.commands.record_log import export_log
 from grounds_record.key_files import read_secret
 from server.config import Settings
 from server.maintenance.erasure import erase_customer, rewrite_files

@@ -5,7 +5,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import demo
-from grounds_client.calls import Client
+from grounds_client import Amount, Client
 from tests.conftest import key_environment, run
 
 SPEC = """
@@ -98,7 +98,7 @@ def test_a_csv_and_a_spec_of_another_shape_give_an_explained_score(tmp_path: Pat
         **key_environment(tmp_path),
     }
     with demo.serving(tmp_path / "log", **settings) as address, Client(address) as client:
-        decision = client.score_credit(("AT", "K-1"), (Decimal(100), "EUR"), features={"seats": 55.0})
+        decision = client.score_credit("AT", "K-1", Amount(Decimal(100), "EUR"), features={"seats": 55.0})
 
     assessment = decision.assessment
     lines = assessment.explanation.contributions

@@ -19,8 +19,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 import demo
 from grounds.credit.v1 import credit_pb2, credit_pb2_grpc
-from grounds_client.calls import Client, customer_of, money_of
-from grounds_client.errors import CallFailed
+from grounds.customer.v1.customer_pb2 import Customer
+from grounds_client import Amount, CallFailed, Client
 from tests.conftest import ROOT, USES_THE_DATABASE, Released, key_environment
 
 pytestmark = USES_THE_DATABASE
@@ -31,7 +31,7 @@ MEMORY_BYTES_MAX = 300 * 1024 * 1024
 OFTEN = [(f"grpc.{name}_reconnect_backoff_ms", 50) for name in ("initial", "min", "max")]
 FORBIDDEN = {"lightgbm", "shap", "pandas", "sklearn", "pyarrow", "onnx"}
 Answered = tuple[str, int, credit_pb2.CreditDecision]
-LIMIT = (Decimal(50_000), "TWD")
+LIMIT = Amount(Decimal(50_000), "TWD")
 
 
 @pytest.fixture
@@ -83,8 +83,8 @@ def test_after_a_thousand_calls_it_is_small_and_has_loaded_no_training_library(
     with demo.serving(tmp_path / "log", **settings) as address, Client(address) as client:
         process = next(p for p in psutil.Process().children() if "server" in p.cmdline())
         for number in range(500):
-            client.score_credit(("TW", str(number + 1)), LIMIT)
-            client.simulate_credit(("TW", str(number + 1)), LIMIT, features={"PAY_0": 2.0})
+            client.score_credit("TW", str(number + 1), LIMIT)
+            client.simulate_credit("TW", str(number + 1), LIMIT, features={"PAY_0": 2.0})
         memory = process.memory_info().rss
         loaded = {Path(place.path).parts[-2] for place in process.memory_maps() if "site-packages" in place.path}
 
@@ -108,7 +108,9 @@ def test_sigterm_lets_calls_under_way_finish_and_exits_with_0(settings: dict[str
         calls = [
             stub.ScoreCredit.future(
                 credit_pb2.ScoreCreditRequest(
-                    request_id=str(uuid.uuid4()), customer=customer_of(("TW", "7")), requested_amount=money_of(*LIMIT)
+                    request_id=str(uuid.uuid4()),
+                    customer=Customer(market="TW", customer_id="7"),
+                    requested_amount=LIMIT.to_money(),
                 )
             )
             for _ in range(50)
@@ -126,7 +128,7 @@ def answer_and_kill(log: Path, settings: dict[str, str], answered: list[Answered
         process = next(p for p in psutil.Process().children() if "server" in p.cmdline())
         for number in range(20):
             request_id = str(uuid.uuid4())
-            decision = client.score_credit(("TW", str(number + 1)), LIMIT, request_id=request_id)
+            decision = client.score_credit("TW", str(number + 1), LIMIT, request_id=request_id)
             answered.append((request_id, number + 1, decision))
         process.kill()
 
@@ -137,7 +139,7 @@ def test_a_killed_server_has_kept_what_it_answered(settings: dict[str, str], tmp
         answer_and_kill(log, settings, answered)
 
     with demo.serving(log, **settings) as address, Client(address) as client:
-        again = [client.score_credit(("TW", str(n)), LIMIT, request_id=request_id) for request_id, n, _ in answered]
+        again = [client.score_credit("TW", str(n), LIMIT, request_id=request_id) for request_id, n, _ in answered]
 
     assert [decision.SerializeToString(deterministic=True) for decision in again] == [
         decision.SerializeToString(deterministic=True) for _, _, decision in answered
@@ -163,9 +165,9 @@ def test_a_second_server_on_the_same_port_says_so_and_ends_with_1(settings: dict
 
 def test_no_line_of_the_log_names_a_customer_or_a_value(settings: dict[str, str], tmp_path: Path) -> None:
     with demo.serving(tmp_path / "log", **settings) as address, Client(address) as client:
-        client.score_credit(("TW", "29999"), (Decimal("73219.5"), "TWD"))
+        client.score_credit("TW", "29999", Amount(Decimal("73219.5"), "TWD"))
         with pytest.raises(CallFailed, match="PAY_0"):
-            client.simulate_credit(("TW", "29999"), LIMIT, features={"PAY_0": 73219.5})
+            client.simulate_credit("TW", "29999", LIMIT, features={"PAY_0": 73219.5})
 
     lines = (tmp_path / "log").read_text()
     assert all(json.loads(line) for line in lines.splitlines())

@@ -10,7 +10,7 @@ import sqlalchemy
 from sqlalchemy import Connection, delete, select, update
 from typer.testing import CliRunner
 
-from grounds_client.__main__ import app
+from grounds_client.commands.app import app
 from grounds_record.checkpoint import Checkpoint, sign_checkpoint
 from grounds_record.key_files import ensure_signing_key
 from grounds_record.merkle import Frontier

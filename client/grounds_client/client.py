@@ -1,0 +1,535 @@
+"""`Client`: every call of the contract as a method, with plain values as arguments and the contract's messages as results."""
+
+import datetime as dt
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import TypeVar
+
+import grpc
+from google.protobuf.message import Message
+from google.type.date_pb2 import Date
+
+from grounds.audit.v1 import audit_pb2, audit_pb2_grpc, churn_evidence_pb2, evidence_pb2, sample_pb2
+from grounds.churn.v1 import churn_pb2, churn_pb2_grpc
+from grounds.credit.v1 import credit_pb2, credit_pb2_grpc
+from grounds.customer.v1.customer_pb2 import Customer
+from grounds.explain.v1.explain_pb2 import FeatureValue
+from grounds.model.v1 import model_pb2, model_pb2_grpc
+from grounds_client.channel import DEFAULT_ADDRESS, open_channel
+from grounds_client.errors import CallFailed
+from grounds_client.money import Amount
+
+DEFAULT_PAGE_SIZE = 1000  # the most that the server returns on a page
+_DEADLINE_SECONDS = 5.0
+_SAMPLE_DEADLINE_SECONDS = 60.0  # drawing from millions of decisions takes seconds
+_EXPORT_DEADLINE_SECONDS = 600.0  # a stream lasts as long as its reader takes
+Value = float | str  # the number, or the name of the level, of a feature or a fact
+OutcomeEvent = credit_pb2.Booked | credit_pb2.DaysPastDue | credit_pb2.Default | credit_pb2.Cure
+_Response = TypeVar("_Response")
+
+
+class Client:
+    """A connection to one server.
+
+    Threads may share a client. Use it in a `with` block, or call `close`.
+
+    Deadlines: a call that the server does not answer within `deadline_seconds` fails with DEADLINE_EXCEEDED.
+    `sample_decisions` and `export_churn_risks` have longer deadlines of their own.
+
+    Retries: gRPC retries UNAVAILABLE up to five attempts with growing, jittered pauses within the deadline. Nothing else is
+    retried. After DEADLINE_EXCEEDED, repeat `score_credit`, `record_override` or `record_outcome` with the same `request_id`:
+    the server returns the first answer if it had recorded one.
+
+    Errors: every method raises CallFailed. A method that returns an iterator raises it when the iterator is read.
+
+    Args:
+        address: Host and port of the server.
+        deadline_seconds: The deadline of one call; of a paged list, the deadline of one page.
+    """
+
+    def __init__(self, address: str = DEFAULT_ADDRESS, *, deadline_seconds: float = _DEADLINE_SECONDS) -> None:
+        self._channel = open_channel(address)
+        self._deadline_seconds = deadline_seconds
+        self._credit = credit_pb2_grpc.CreditServiceStub(self._channel)
+        self._churn = churn_pb2_grpc.ChurnServiceStub(self._channel)
+        self._models = model_pb2_grpc.ModelServiceStub(self._channel)
+        self._audit = audit_pb2_grpc.AuditServiceStub(self._channel)
+
+    def close(self) -> None:
+        """Close the channel; calls in flight are cancelled."""
+        self._channel.close()
+
+    def __enter__(self) -> "Client":  # noqa: PYI034 - typing.Self needs Python 3.11
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # CreditService
+
+    def score_credit(
+        self,
+        market: str,
+        customer_id: str,
+        amount: Amount,
+        *,
+        features: Mapping[str, Value] | None = None,
+        product: str = "",
+        facts: Mapping[str, Value] | None = None,
+        locale: str = "",
+        request_id: str | None = None,
+    ) -> credit_pb2.CreditDecision:
+        """Request a credit decision. The server records it.
+
+        Args:
+            market: The country, two capital letters.
+            customer_id: The customer in that market.
+            amount: The requested amount.
+            features: Feature values that the caller provides, by name. Text is a level, anything else a number.
+            product: The product as the policy names it; "" means the standard product.
+            facts: What the policy's rules ask the caller for, by name.
+            locale: Language of the reasons, such as "de"; "" means English.
+            request_id: A UUID that makes the call safe to repeat; None generates one.
+        """
+        request = credit_pb2.ScoreCreditRequest(
+            request_id=request_id or str(uuid.uuid4()),
+            customer=Customer(market=market, customer_id=customer_id),
+            requested_amount=amount.to_money(),
+            features=_feature_values(features),
+            product=product,
+            facts=_feature_values(facts),
+            locale=locale,
+        )
+        response: credit_pb2.ScoreCreditResponse = self._call(self._credit.ScoreCredit, request)
+        return response.credit_decision
+
+    def simulate_credit(
+        self,
+        market: str,
+        customer_id: str,
+        amount: Amount,
+        *,
+        features: Mapping[str, Value] | None = None,
+        product: str = "",
+        facts: Mapping[str, Value] | None = None,
+        locale: str = "",
+        counterfactuals: bool = False,
+    ) -> credit_pb2.SimulateCreditResponse:
+        """Return the assessment with the known feature values and with `features` in their place. Decides and records nothing.
+
+        Args:
+            market: The country, two capital letters.
+            customer_id: The customer in that market.
+            amount: The requested amount.
+            features: Values that replace known ones, by name; any feature of the model may be replaced.
+            product: As in `score_credit`.
+            facts: As in `score_credit`.
+            locale: As in `score_credit`.
+            counterfactuals: Whether to search for changes that lead to approval.
+        """
+        request = credit_pb2.SimulateCreditRequest(
+            customer=Customer(market=market, customer_id=customer_id),
+            requested_amount=amount.to_money(),
+            features=_feature_values(features),
+            product=product,
+            facts=_feature_values(facts),
+            locale=locale,
+            counterfactuals=counterfactuals,
+        )
+        response: credit_pb2.SimulateCreditResponse = self._call(self._credit.SimulateCredit, request)
+        return response
+
+    def get_credit_decision(self, decision_id: str) -> credit_pb2.GetCreditDecisionResponse:
+        """Return a decision as it was made, with the overrides and outcomes recorded since."""
+        request = credit_pb2.GetCreditDecisionRequest(decision_id=decision_id)
+        response: credit_pb2.GetCreditDecisionResponse = self._call(self._credit.GetCreditDecision, request)
+        return response
+
+    def record_override(
+        self,
+        decision_id: str,
+        decision: credit_pb2.Decision,
+        *,
+        reason_code: str,
+        user_id: str,
+        user_role: str,
+        authority_limit: Amount,
+        granted_amount: Amount | None = None,
+        second_user_id: str = "",
+        comment: str = "",
+        locale: str = "",
+        request_id: str | None = None,
+    ) -> credit_pb2.Override:
+        """Record that a person replaces the policy's decision, or decides a case that the policy referred.
+
+        Args:
+            decision_id: The decision to override.
+            decision: The new decision: APPROVE, APPROVE_REDUCED or DECLINE.
+            reason_code: One of the policy's override reasons.
+            user_id: The person who decides, as your systems name them.
+            user_role: The person's role, an upper-case name such as CREDIT_MANAGER.
+            authority_limit: The largest amount that this person may grant.
+            granted_amount: The granted amount; required with APPROVE_REDUCED and invalid otherwise.
+            second_user_id: The person who agrees, where the policy requires a second one; "" otherwise.
+            comment: Free text.
+            locale: Language of the reason's text, such as "de"; "" means English.
+            request_id: A UUID that makes the call safe to repeat; None generates one.
+
+        Raises:
+            CallFailed: With reason OVERRIDE_INVALID, its problems name every invalid field.
+        """
+        request = credit_pb2.RecordOverrideRequest(
+            request_id=request_id or str(uuid.uuid4()),
+            decision_id=decision_id,
+            decision=decision,
+            granted_amount=None if granted_amount is None else granted_amount.to_money(),
+            reason_code=reason_code,
+            user_id=user_id,
+            user_role=user_role,
+            authority_limit=authority_limit.to_money(),
+            second_user_id=second_user_id,
+            comment=comment,
+            locale=locale,
+        )
+        response: credit_pb2.RecordOverrideResponse = self._call(self._credit.RecordOverride, request)
+        return response.override
+
+    def record_outcome(
+        self,
+        decision_id: str,
+        event_date: dt.date,
+        event: OutcomeEvent,
+        *,
+        corrects_outcome_id: str = "",
+        request_id: str | None = None,
+    ) -> credit_pb2.Outcome:
+        """Record what happened to a loan after the decision.
+
+        Args:
+            decision_id: The decision that the loan followed.
+            event_date: The day on which it happened.
+            event: A message of the contract: Booked, DaysPastDue, Default or Cure.
+            corrects_outcome_id: The outcome that this one replaces; "" if none.
+            request_id: A UUID that makes the call safe to repeat; None generates one.
+
+        Raises:
+            CallFailed: With reason OUTCOME_INVALID, its problems name every invalid field.
+        """
+        request = credit_pb2.RecordOutcomeRequest(
+            request_id=request_id or str(uuid.uuid4()),
+            decision_id=decision_id,
+            event_date=Date(year=event_date.year, month=event_date.month, day=event_date.day),
+            booked=event if isinstance(event, credit_pb2.Booked) else None,
+            days_past_due=event if isinstance(event, credit_pb2.DaysPastDue) else None,
+            default=event if isinstance(event, credit_pb2.Default) else None,
+            cure=event if isinstance(event, credit_pb2.Cure) else None,
+            corrects_outcome_id=corrects_outcome_id,
+        )
+        response: credit_pb2.RecordOutcomeResponse = self._call(self._credit.RecordOutcome, request)
+        return response.outcome
+
+    # ChurnService
+
+    def get_churn_risk(self, market: str, customer_id: str, *, locale: str = "") -> churn_pb2.ChurnRisk:
+        """Return one customer's prediction from the newest scoring run, with its explanation."""
+        request = churn_pb2.GetChurnRiskRequest(
+            customer=Customer(market=market, customer_id=customer_id), locale=locale
+        )
+        response: churn_pb2.GetChurnRiskResponse = self._call(self._churn.GetChurnRisk, request)
+        return response.churn_risk
+
+    def batch_get_churn_risks(
+        self, customers: Sequence[tuple[str, str]], *, locale: str = ""
+    ) -> list[churn_pb2.ChurnRisk]:
+        """Return the predictions of up to 1,000 customers in the order given.
+
+        The call fails as a whole if one customer is unknown.
+
+        Args:
+            customers: Pairs of market and customer_id.
+            locale: Language of the drivers.
+        """
+        request = churn_pb2.BatchGetChurnRisksRequest(
+            customers=[Customer(market=market, customer_id=customer_id) for market, customer_id in customers],
+            locale=locale,
+        )
+        return list(self._call(self._churn.BatchGetChurnRisks, request).churn_risks)
+
+    def list_churn_risks(
+        self,
+        market: str,
+        *,
+        order: churn_pb2.ChurnRiskOrder = churn_pb2.CHURN_RISK_ORDER_PROBABILITY,
+        risk_bands: Sequence[churn_pb2.RiskBand] = (),
+        value_at_risk_minor_min: int | None = None,
+        status: churn_pb2.ChurnStatus = churn_pb2.CHURN_STATUS_UNSPECIFIED,
+        page_size: int = DEFAULT_PAGE_SIZE,
+        locale: str = "",
+    ) -> Iterator[churn_pb2.ChurnRisk]:
+        """Yield a market's predictions, the highest first. Pages are fetched while the caller iterates.
+
+        Args:
+            market: The country, two capital letters.
+            order: What "highest" compares. Customers without a score are always ordered by customer_id.
+            risk_bands: Only these bands; empty means all.
+            value_at_risk_minor_min: Only customers with at least this value at risk, in hundredths of the run's currency;
+                None means all.
+            status: Only this status; unspecified means customers with a score.
+            page_size: Customers fetched with one call, up to 1,000.
+            locale: Language of the drivers.
+        """
+        request = churn_pb2.ListChurnRisksRequest(
+            market=market,
+            page_size=page_size,
+            order=order,
+            locale=locale,
+            risk_bands=risk_bands,
+            value_at_risk_minor_min=value_at_risk_minor_min,
+            status=status,
+        )
+        while True:
+            page = self._call(self._churn.ListChurnRisks, request)
+            yield from page.churn_risks
+            request.page_token = page.next_page_token
+            if not request.page_token:
+                return
+
+    def list_churn_risk_changes(
+        self,
+        market: str,
+        *,
+        page_token: str = "",
+        delta_token: str = "",
+        page_size: int = DEFAULT_PAGE_SIZE,
+        locale: str = "",
+    ) -> churn_pb2.ListChurnRiskChangesResponse:
+        """Return one page of a synchronisation.
+
+        Without a token it begins with all customers. A page carries a next_page_token or, if it is the last one, a delta_token
+        for the next synchronisation.
+
+        Args:
+            market: The country, two capital letters.
+            page_token: Continues after the page that carried it.
+            delta_token: Asks for what changed since the synchronisation that ended with it.
+            page_size: Customers on a page, up to 1,000.
+            locale: Language of the drivers.
+
+        Raises:
+            CallFailed: With reason RESYNC_REQUIRED, drop the copy and begin without a token.
+        """
+        request = churn_pb2.ListChurnRiskChangesRequest(market=market, page_size=page_size, locale=locale)
+        if page_token:
+            request.page_token = page_token
+        elif delta_token:
+            request.delta_token = delta_token
+        response: churn_pb2.ListChurnRiskChangesResponse = self._call(self._churn.ListChurnRiskChanges, request)
+        return response
+
+    def export_churn_risks(
+        self,
+        market: str,
+        *,
+        resume_token: str = "",
+        locale: str = "",
+        deadline_seconds: float = _EXPORT_DEADLINE_SECONDS,
+    ) -> Iterator[churn_pb2.ExportChurnRisksResponse]:
+        """Yield all customers of the newest run as Arrow streams, part by part.
+
+        Args:
+            market: The country, two capital letters.
+            resume_token: Continues after the part that carried it; "" begins with the first.
+            locale: Language of the drivers.
+            deadline_seconds: The deadline of the whole stream.
+        """
+        request = churn_pb2.ExportChurnRisksRequest(market=market, resume_token=resume_token, locale=locale)
+        try:
+            yield from self._churn.ExportChurnRisks(request, timeout=deadline_seconds)
+        except grpc.RpcError as error:
+            raise CallFailed.from_rpc_error(error) from error
+
+    def list_churn_runs(self) -> list[churn_pb2.ChurnRun]:
+        """Return the newest scoring run of every market that has one."""
+        return list(self._call(self._churn.ListChurnRuns, churn_pb2.ListChurnRunsRequest()).runs)
+
+    # ModelService
+
+    def list_models(self, family: str = "") -> list[model_pb2.ModelSummary]:
+        """Return the bundles of the catalog, rejected ones included; "" means all families."""
+        return list(self._call(self._models.ListModels, model_pb2.ListModelsRequest(family=family)).models)
+
+    def get_model(self, bundle_id: str) -> model_pb2.Model:
+        """Return one bundle: feature schema, scorecard, metrics, model card."""
+        request = model_pb2.GetModelRequest(bundle_id=bundle_id)
+        response: model_pb2.GetModelResponse = self._call(self._models.GetModel, request)
+        return response.model
+
+    # AuditService
+
+    def get_checkpoint(self) -> audit_pb2.GetCheckpointResponse:
+        """Return the record log's newest signed checkpoint."""
+        response: audit_pb2.GetCheckpointResponse = self._call(
+            self._audit.GetCheckpoint, audit_pb2.GetCheckpointRequest()
+        )
+        return response
+
+    def get_inclusion_proof(self, record_id: str, *, tree_size: int = 0) -> audit_pb2.GetInclusionProofResponse:
+        """Return the proof that a record is in the record log.
+
+        Args:
+            record_id: The record's name; of a decision its decision_id.
+            tree_size: The number of records of the tree to prove against; 0 means the newest.
+        """
+        request = audit_pb2.GetInclusionProofRequest(record_id=record_id, tree_size=tree_size)
+        response: audit_pb2.GetInclusionProofResponse = self._call(self._audit.GetInclusionProof, request)
+        return response
+
+    def get_consistency_proof(self, old_size: int, *, new_size: int = 0) -> audit_pb2.GetConsistencyProofResponse:
+        """Return the proof that the record log of `new_size` records extends that of `old_size`; 0 means the newest."""
+        request = audit_pb2.GetConsistencyProofRequest(old_size=old_size, new_size=new_size)
+        response: audit_pb2.GetConsistencyProofResponse = self._call(self._audit.GetConsistencyProof, request)
+        return response
+
+    def get_range_proof(
+        self, start: int, end: int, tree_size: int, *, checkpoint_sizes: Sequence[int] = ()
+    ) -> audit_pb2.GetRangeProofResponse:
+        """Return what is needed beside the records [start, end) to verify them.
+
+        Args:
+            start: Index of the first record, from 0.
+            end: Index after the last record.
+            tree_size: The number of records of the tree to prove against.
+            checkpoint_sizes: Sizes of earlier checkpoints whose consistency is proved too.
+        """
+        request = audit_pb2.GetRangeProofRequest(start=start, end=end, tree_size=tree_size, kept_sizes=checkpoint_sizes)
+        response: audit_pb2.GetRangeProofResponse = self._call(self._audit.GetRangeProof, request)
+        return response
+
+    def list_records(self, start: int, end: int) -> Iterator[audit_pb2.StoredRecord]:
+        """Yield the records [start, end) as stored. Pages are fetched while the caller iterates."""
+        while start < end:
+            page = self._call(self._audit.ListRecords, audit_pb2.ListRecordsRequest(start=start, end=end))
+            yield from page.records
+            if not page.next_start:
+                return
+            start = page.next_start
+
+    def get_evidence(self, decision_id: str, purpose: str) -> audit_pb2.Evidence:
+        """Return everything recorded about one decision. The server records each reading with its purpose."""
+        request = audit_pb2.GetEvidenceRequest(decision_id=decision_id, purpose=purpose)
+        response: audit_pb2.GetEvidenceResponse = self._call(self._audit.GetEvidence, request)
+        return response.evidence
+
+    def replay_decision(
+        self, decision_id: str, purpose: str, *, modes: Sequence[evidence_pb2.ReplayMode] = (), bundle_id: str = ""
+    ) -> audit_pb2.ReplayDecisionResponse:
+        """Recompute a decision on the server and compare. The server records the reading with its purpose.
+
+        Args:
+            decision_id: The decision.
+            purpose: Why it is read; must not name a customer.
+            modes: What to compare; empty means every mode that is evidence.
+            bundle_id: The other bundle of REPLAY_MODE_WHAT_IF.
+        """
+        request = evidence_pb2.ReplayDecisionRequest(
+            decision_id=decision_id, purpose=purpose, modes=modes, bundle_id=bundle_id
+        )
+        response: audit_pb2.ReplayDecisionResponse = self._call(self._audit.ReplayDecision, request)
+        return response
+
+    def get_churn_evidence(
+        self, run_id: str, market: str, customer_id: str, purpose: str, *, locale: str = ""
+    ) -> audit_pb2.ChurnEvidence:
+        """Return everything recorded about one customer in one scoring run. The server records each reading."""
+        request = churn_evidence_pb2.GetChurnEvidenceRequest(
+            run_id=run_id,
+            customer=Customer(market=market, customer_id=customer_id),
+            purpose=purpose,
+            locale=locale,
+        )
+        response: audit_pb2.GetChurnEvidenceResponse = self._call(self._audit.GetChurnEvidence, request)
+        return response.evidence
+
+    def replay_churn_risk(
+        self,
+        run_id: str,
+        market: str,
+        customer_id: str,
+        purpose: str,
+        *,
+        modes: Sequence[evidence_pb2.ReplayMode] = (),
+        bundle_id: str = "",
+    ) -> audit_pb2.ReplayChurnRiskResponse:
+        """Recompute one customer's prediction of one scoring run and compare; arguments as in `replay_decision`."""
+        request = churn_evidence_pb2.ReplayChurnRiskRequest(
+            run_id=run_id,
+            customer=Customer(market=market, customer_id=customer_id),
+            purpose=purpose,
+            modes=modes,
+            bundle_id=bundle_id,
+        )
+        response: audit_pb2.ReplayChurnRiskResponse = self._call(self._audit.ReplayChurnRisk, request)
+        return response
+
+    def list_decisions(
+        self, decision_filter: sample_pb2.DecisionFilter | None = None, *, page_size: int = DEFAULT_PAGE_SIZE
+    ) -> Iterator[sample_pb2.DecisionSummary]:
+        """Yield decisions, newest first. Pages are fetched while the caller iterates.
+
+        Args:
+            decision_filter: Which decisions; None means all.
+            page_size: Decisions fetched with one call, up to 1,000.
+        """
+        request = sample_pb2.ListDecisionsRequest(filter=decision_filter, page_size=page_size)
+        while True:
+            page = self._call(self._audit.ListDecisions, request)
+            yield from page.decisions
+            request.page_token = page.next_page_token
+            if not request.page_token:
+                return
+
+    def sample_decisions(
+        self,
+        seed: str,
+        *,
+        size: int,
+        stratify_by: Sequence[sample_pb2.StratumKey] = (),
+        tree_size: int = 0,
+        decision_filter: sample_pb2.DecisionFilter | None = None,
+    ) -> sample_pb2.SampleDecisionsResponse:
+        """Return a random sample of decisions that the same seed and tree size reproduce. The deadline is one minute.
+
+        Args:
+            seed: 1 to 128 characters; choose it after the population is fixed.
+            size: Decisions to draw from each stratum, 1 to 1,000; all strata together at most 20,000.
+            stratify_by: What makes a stratum, each key once; empty means one stratum.
+            tree_size: The number of records of the record log to draw from; 0 means all.
+            decision_filter: Which decisions; None means all.
+        """
+        request = sample_pb2.SampleDecisionsRequest(
+            filter=decision_filter, seed=seed, size=size, tree_size=tree_size, stratify_by=stratify_by
+        )
+        response: sample_pb2.SampleDecisionsResponse = self._call(
+            self._audit.SampleDecisions, request, deadline_seconds=_SAMPLE_DEADLINE_SECONDS
+        )
+        return response
+
+    def _call(
+        self, method: Callable[..., _Response], request: Message, *, deadline_seconds: float | None = None
+    ) -> _Response:
+        """Call with a deadline; None means that of the client."""
+        try:
+            return method(request, timeout=deadline_seconds or self._deadline_seconds)
+        except grpc.RpcError as error:
+            raise CallFailed.from_rpc_error(error) from error
+
+
+def _feature_values(values: Mapping[str, Value] | None) -> dict[str, FeatureValue]:
+    """Return values as messages: text is a level, anything else a number."""
+    return {
+        name: FeatureValue(level=value) if isinstance(value, str) else FeatureValue(number=value)
+        for name, value in (values or {}).items()
+    }

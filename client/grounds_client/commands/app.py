@@ -1,0 +1,66 @@
+"""The command line as a whole: every command with its example."""
+
+import sys
+from pathlib import Path
+
+import typer
+
+from grounds_client.commands import audit, churn, credit, models, record_log
+from grounds_client.errors import CallFailed, PullRefused
+from grounds_record.errors import RecordError
+
+# Shell completion is registered under the program's name. As `python -m client` that would change how every Python command
+# completes, so it is offered to the installed script only.
+_IS_INSTALLED_SCRIPT = Path(sys.argv[0]).stem == "grounds"
+
+app = typer.Typer(
+    add_completion=_IS_INSTALLED_SCRIPT,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Credit decisions with their reasons, what-ifs, churn risks, models, and the audit of the record log.",
+)
+app.command(epilog="Example: grounds score TW 26 120000TWD")(credit.score)
+app.command(epilog="Example: grounds simulate TW 26 120000TWD --set PAY_0=2")(credit.simulate)
+app.command(epilog="Example: grounds decision 0b0e3c1e-5f0a-4b7e-9c0e-0f4f5d1b2a3c")(credit.decision)
+app.command(
+    epilog="Example: grounds override DECISION_ID decline --reason FRAUD_SUSPECTED --user u17 "
+    "--role CREDIT_MANAGER --limit 500000TWD"
+)(credit.override)
+app.command(epilog="Example: grounds outcome DECISION_ID dpd --days 31 --on 2026-11-22")(credit.outcome)
+app.command(epilog="Example: grounds models 7a2de62f2b1a")(models.models)
+app.command(epilog="Example: grounds decisions --market TW --decision DECLINE --from 2026-01-01")(audit.decisions)
+app.command(epilog="Example: grounds sample --seed 27182818 --size 25 --by decision")(audit.sample)
+app.command(epilog='Example: grounds evidence DECISION_ID --purpose "Annual review 2026, case 17" --html case-17.html')(
+    audit.evidence
+)
+app.command(
+    epilog='Example: grounds replay DECISION_ID --purpose "Annual review 2026, case 17", or RUN US 1022 --purpose ...'
+)(audit.replay)
+app.command(name="export-log", epilog="Example: grounds export-log today.log --checkpoint kept.txt")(
+    record_log.export_log
+)
+app.command(epilog="Example: grounds verify today.log --key grounds.pub --checkpoint kept.txt")(record_log.verify)
+
+_churn = typer.Typer(
+    no_args_is_help=True, help="Churn risks: the customers most at risk, one customer, or a local copy."
+)
+_churn.command(epilog="Example: grounds churn top US --count 10 --by value")(churn.top)
+_churn.command(epilog="Example: grounds churn show US 1022")(churn.show)
+_churn.command(epilog="Example: grounds churn pull US --to risks.parquet")(churn.pull)
+app.add_typer(_churn, name="churn")
+
+
+def main() -> int:
+    """Run one command. An expected failure is printed to standard error, with exit status 1."""
+    try:
+        app(standalone_mode=True)
+    except CallFailed as error:
+        sys.stderr.write(f"error: {error}\n")
+        for problem in error.problems:
+            sys.stderr.write(f"  {problem.field}: {problem.problem}\n")
+        return 1
+    except (OSError, PullRefused, RecordError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    return 0

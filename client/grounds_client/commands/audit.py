@@ -1,0 +1,195 @@
+"""Commands of the auditor: list and sample decisions, read evidence, replay."""
+
+import datetime as dt
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, cast
+
+import typer
+
+from grounds.audit.v1 import evidence_pb2, sample_pb2
+from grounds.credit.v1 import credit_pb2
+from grounds_client.channel import DEFAULT_ADDRESS
+from grounds_client.client import DEFAULT_PAGE_SIZE, Client
+from grounds_client.commands.evidence_subject import resolve_subject
+from grounds_client.commands.options import Address, AsJson, AsJsonLines, Locale
+from grounds_client.commands.output import print_json, print_json_lines
+from grounds_client.commands.parsers import check_market, parse_choice, resolve_bundle_id
+from grounds_client.commands.record_log import parse_key_option
+from grounds_client.evidence.checks import describe_key
+from grounds_client.evidence.verdicts import verdict_holds
+from grounds_client.formatting import enum_name
+from grounds_client.terminal.audit import show_checks, show_decisions, show_replay, show_sample
+from grounds_client.terminal.console import make_console
+from grounds_record.note import parse_verifier_key
+
+_MODES = ("VERIFY", "FEATURES", "SCORE", "EXPLANATION")
+_STRATUM_KEYS = ("MARKET", "DECISION", "GRADE")
+_Subject = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="DECISION_ID | RUN MARKET CUSTOMER",
+        help="A decision by its full id; or a customer of a churn run. RUN is the run_id, or the first 8 or more characters "
+        "of a newest run's.",
+    ),
+]
+_Purpose = Annotated[str, typer.Option(help="Why you read it. The server records it; name no customer.")]
+_Key = Annotated[
+    str,
+    typer.Option(
+        metavar="KEY",
+        help="The log's public key, or a file that contains it. Default: the key that the server names, which proves only "
+        "that the server agrees with itself.",
+    ),
+]
+_Market = Annotated[str, typer.Option(help="Country, two capital letters.", callback=check_market)]
+_Bundle = Annotated[str, typer.Option(help="The bundle_id, or the first 8 or more characters of it.")]
+_Decision = Annotated[str, typer.Option("--decision", help="APPROVE, APPROVE_REDUCED, REFER, DECLINE or NOT_SCORABLE.")]
+_Grade = Annotated[str, typer.Option(help="Such as B.")]
+_Caller = Annotated[str, typer.Option(help="The system that requested the decision.")]
+_From = Annotated[dt.datetime | None, typer.Option("--from", help="Decided at or after this time, UTC.")]
+_To = Annotated[dt.datetime | None, typer.Option("--to", help="Decided before this time, UTC.")]
+
+
+def evidence(
+    about: _Subject,
+    purpose: _Purpose,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write one page to print and read.")] = None,
+    key: _Key = "",
+    locale: Locale = "",
+    address: Address = DEFAULT_ADDRESS,
+    as_json: AsJson = False,
+) -> None:
+    """Read everything recorded about a decision, or about a customer's churn risk in a run; check its proof, and replay it.
+
+    The server records the reading. Exit status 1 if a check fails or the replay differs. With --json, standard output has the
+    evidence only; checks and verdicts go to standard error.
+    """
+    given_key = parse_key_option(key) if key else None
+    with Client(address) as client:
+        subject = resolve_subject(client, about)
+        pack = subject.read(client, purpose, locale)
+        verdicts = subject.replay(client, purpose, [], "")
+    verifier_key = given_key or parse_verifier_key(pack.verifier_key)
+    checks = subject.check(pack, verifier_key)
+    if html is not None:
+        key_text = describe_key(verifier_key, given=given_key is not None)
+        html.write_text(subject.render(pack, verdicts, checks, purpose=purpose, key=key_text), encoding="utf-8")
+        typer.echo(f"{html}: the evidence of {subject.description}", err=as_json)
+    if as_json:
+        print_json(pack)
+    elif html is None:
+        subject.show(make_console(), pack)
+    show_checks(make_console(stderr=as_json), checks, given=given_key is not None)
+    show_replay(make_console(stderr=as_json), verdicts)
+    if not all(check.holds for check in checks) or not all(map(verdict_holds, verdicts.results)):
+        raise typer.Exit(1)
+
+
+def replay(
+    about: _Subject,
+    purpose: _Purpose,
+    mode: Annotated[list[str] | None, typer.Option(help=f"{', '.join(_MODES)}; repeatable. Default: all.")] = None,
+    what_if: Annotated[
+        str,
+        typer.Option(
+            metavar="BUNDLE_ID",
+            help="Show the result of another bundle: its id, or the first 8 or more characters of it. Not evidence.",
+        ),
+    ] = "",
+    address: Address = DEFAULT_ADDRESS,
+    as_json: AsJson = False,
+) -> None:
+    """Recompute a decision or a churn risk with the model that made it, and compare. Exit status 1 if it differs.
+
+    Of a churn risk the default is all modes but FEATURES: only the training machine has the transactions.
+    """
+    names = [f"REPLAY_MODE_{parse_choice(each, _MODES, '--mode')}" for each in mode or ()]
+    names += ["REPLAY_MODE_WHAT_IF"] if what_if else []
+    modes = [cast("evidence_pb2.ReplayMode", evidence_pb2.ReplayMode.Value(name)) for name in names]
+    with Client(address) as client:
+        bundle_id = resolve_bundle_id(client, what_if, "--what-if") if what_if else ""
+        verdicts = resolve_subject(client, about).replay(client, purpose, modes, bundle_id)
+    if as_json:
+        print_json(verdicts)
+    else:
+        show_replay(make_console(), verdicts)
+    if not all(map(verdict_holds, verdicts.results)):
+        raise typer.Exit(1)
+
+
+def decisions(
+    market: _Market = "",
+    bundle: _Bundle = "",
+    decision: _Decision = "",
+    grade: _Grade = "",
+    caller: _Caller = "",
+    start: _From = None,
+    end: _To = None,
+    count: Annotated[int, typer.Option(help="How many decisions.", min=1)] = 20,
+    address: Address = DEFAULT_ADDRESS,
+    as_json: AsJsonLines = False,
+) -> None:
+    """List decisions, newest first, by market, bundle, outcome, grade, caller and time."""
+    chosen = _decision_filter(market=market, decision=decision, grade=grade, caller=caller, start=start, end=end)
+    with Client(address) as client:
+        chosen.bundle_id = resolve_bundle_id(client, bundle, "--bundle") if bundle else ""
+        summaries = list(islice(client.list_decisions(chosen, page_size=min(count, DEFAULT_PAGE_SIZE)), count))
+    if as_json:
+        print_json_lines(summaries)
+    else:
+        show_decisions(make_console(), summaries)
+
+
+def sample(
+    seed: Annotated[str, typer.Option(help="Choose it after the population is fixed.")],
+    size: Annotated[int, typer.Option(help="Decisions to draw from each stratum.", min=1, max=1000)] = 25,
+    by: Annotated[list[str] | None, typer.Option(help="market, decision or grade makes a stratum; repeatable.")] = None,
+    tree_size: Annotated[int, typer.Option(help="Records of the log to draw from; 0: all.", min=0)] = 0,
+    market: _Market = "",
+    bundle: _Bundle = "",
+    decision: _Decision = "",
+    grade: _Grade = "",
+    caller: _Caller = "",
+    start: _From = None,
+    end: _To = None,
+    address: Address = DEFAULT_ADDRESS,
+    as_json: AsJson = False,
+) -> None:
+    """Draw a sample of decisions that the same seed and tree size reproduce."""
+    chosen = _decision_filter(market=market, decision=decision, grade=grade, caller=caller, start=start, end=end)
+    keys = [f"STRATUM_KEY_{parse_choice(each, _STRATUM_KEYS, '--by')}" for each in by or ()]
+    with Client(address) as client:
+        chosen.bundle_id = resolve_bundle_id(client, bundle, "--bundle") if bundle else ""
+        drawn = client.sample_decisions(
+            seed,
+            size=size,
+            stratify_by=[cast("sample_pb2.StratumKey", sample_pb2.StratumKey.Value(key)) for key in keys],
+            tree_size=tree_size,
+            decision_filter=chosen,
+        )
+    if as_json:
+        print_json(drawn)
+    else:
+        show_sample(make_console(), drawn, seed)
+
+
+def _decision_filter(
+    *,
+    market: str,
+    decision: str,
+    grade: str,
+    caller: str,
+    start: dt.datetime | None,
+    end: dt.datetime | None,
+) -> sample_pb2.DecisionFilter:
+    """Return the filter of the options; "" and None mean all."""
+    names = {enum_name(credit_pb2.Decision, number): number for number in credit_pb2.Decision.values() if number}
+    chosen = sample_pb2.DecisionFilter(market=market, grade=grade, caller=caller)
+    if decision:
+        chosen.decision = cast("credit_pb2.Decision", names[parse_choice(decision, list(names), "--decision")])
+    if start is not None:
+        chosen.start_time.FromDatetime(start)
+    if end is not None:
+        chosen.end_time.FromDatetime(end)
+    return chosen

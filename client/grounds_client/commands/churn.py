@@ -1,0 +1,134 @@
+"""Commands of the CRM: the customers most at risk, one customer, and a local copy of a market."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, cast
+
+import typer
+from rich.text import Text
+
+from grounds.churn.v1 import churn_pb2
+from grounds_client.channel import DEFAULT_ADDRESS
+from grounds_client.client import DEFAULT_PAGE_SIZE, Client
+from grounds_client.commands.options import Address, AsJson, AsJsonLines, CustomerId, Locale, Market
+from grounds_client.commands.output import print_json, print_json_lines
+from grounds_client.commands.parsers import check_market, parse_choice
+from grounds_client.errors import PullRefused
+from grounds_client.formatting import enum_name
+from grounds_client.terminal.churn import show_risk, show_risks
+from grounds_client.terminal.console import make_console
+
+_VALUE_MAX = 1e15  # hundredths of it are exact in a float
+_ORDERS = {
+    "PROBABILITY": churn_pb2.CHURN_RISK_ORDER_PROBABILITY,
+    "VALUE": churn_pb2.CHURN_RISK_ORDER_VALUE_AT_RISK,
+}
+_FILE_KINDS = (".parquet", ".csv")
+
+
+def top(
+    market: Market,
+    count: Annotated[int, typer.Option(help="How many customers.", min=1)] = 10,
+    by: Annotated[str, typer.Option(help="probability or value (at risk).")] = "probability",
+    bands: Annotated[
+        list[str] | None, typer.Option("--band", help="LOW, MEDIUM, HIGH or CRITICAL; repeatable.")
+    ] = None,
+    value_min: Annotated[
+        float | None, typer.Option(help="Only with at least this value at risk, such as 99.50.", min=0, max=_VALUE_MAX)
+    ] = None,
+    locale: Locale = "",
+    address: Address = DEFAULT_ADDRESS,
+    as_json: AsJsonLines = False,
+) -> None:
+    """List the customers most at risk, with what is at stake and why."""
+    order = _ORDERS[parse_choice(by, list(_ORDERS), "--by")]
+    risk_bands = _parse_bands(bands or [])
+    with Client(address) as client:
+        predictions = client.list_churn_risks(
+            market,
+            order=order,
+            risk_bands=risk_bands,
+            value_at_risk_minor_min=None if value_min is None else round(value_min * 100),
+            page_size=min(count, DEFAULT_PAGE_SIZE),
+            locale=locale,
+        )
+        risks = list(islice(predictions, count))
+    if as_json:
+        print_json_lines(risks)
+    else:
+        show_risks(make_console(), risks)
+
+
+def show(
+    market: Market,
+    customer: CustomerId,
+    locale: Locale = "",
+    address: Address = DEFAULT_ADDRESS,
+    as_json: AsJson = False,
+) -> None:
+    """Show one customer's risk, how it adds up, and the run that `evidence` and `replay` ask for."""
+    with Client(address) as client:
+        risk = client.get_churn_risk(market, customer, locale=locale)
+    if as_json:
+        print_json(risk)
+        return
+    console = make_console()
+    show_risk(console, risk)
+    console.print(f"run {risk.run_id}", style="dim")
+
+
+def pull(
+    market: Annotated[
+        str,
+        typer.Argument(
+            metavar="[MARKET]", help="Country; may be omitted if the server has one market.", callback=check_market
+        ),
+    ] = "",
+    to: Annotated[Path, typer.Option(metavar="FILE", help="risks.parquet or risks.csv.")] = Path("risks.parquet"),
+    state: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The state of the copy; default: FILE.state.json.")
+    ] = None,
+    locale: Locale = "",
+    address: Address = DEFAULT_ADDRESS,
+) -> None:
+    """Keep a local copy of a market: everything at first, then what changed. An interrupted pull resumes."""
+    from grounds_client.pull import MarketPull  # pyarrow: no other command needs it
+
+    if to.suffix not in _FILE_KINDS:
+        raise typer.BadParameter(f"must end in {' or '.join(_FILE_KINDS)}, got {to}", param_hint="--to")
+    state = state or to.with_name(to.name + ".state.json")
+    with Client(address) as client, _progress_reporter() as report:
+        market = market or _only_market(client)
+        result = MarketPull(client, to, state, report).run(market, locale)
+    changes = f"{result.changed:,} changed, {result.removed:,} removed since the last pull"
+    typer.echo(f"{to}: {result.customers:,} customers of {market}, run {result.run_id}; {changes}")
+
+
+def _only_market(client: Client) -> str:
+    """Return the market that has a scoring run, if it is the only one."""
+    markets = [run.market for run in client.list_churn_runs()]
+    if not markets:
+        raise PullRefused("the server has no churn run; load one, then pull again")
+    if len(markets) > 1:
+        raise PullRefused(f"the server has runs of {', '.join(markets)}; name one market")
+    return markets[0]
+
+
+@contextmanager
+def _progress_reporter() -> Iterator[Callable[[str], None]]:
+    """Yield a function that reports progress on standard error: in place on a terminal, as lines elsewhere."""
+    console = make_console(stderr=True)
+    if not console.is_terminal:
+        yield lambda line: typer.echo(line, err=True)
+        return
+    with console.status("connecting") as status:
+        yield lambda line: status.update(Text(line))
+
+
+def _parse_bands(names: Sequence[str]) -> list[churn_pb2.RiskBand]:
+    """Parse risk bands; duplicates are dropped."""
+    known = {enum_name(churn_pb2.RiskBand, band): band for band in churn_pb2.RiskBand.values() if band}
+    chosen = dict.fromkeys(parse_choice(name, list(known), "--band") for name in names)
+    return [cast("churn_pb2.RiskBand", known[name]) for name in chosen]

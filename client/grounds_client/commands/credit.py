@@ -1,0 +1,215 @@
+"""Commands of the loan desk: decisions, what-ifs, overrides and outcomes."""
+
+import datetime as dt
+from typing import Annotated
+
+import typer
+
+from grounds.credit.v1 import credit_pb2
+from grounds.model.v1 import model_pb2
+from grounds_client.channel import DEFAULT_ADDRESS
+from grounds_client.client import Client, OutcomeEvent
+from grounds_client.commands.options import Address, Amount, AsJson, CustomerId, DecisionId, Locale, Market, RequestId
+from grounds_client.commands.output import print_json
+from grounds_client.commands.parsers import parse_amount, parse_choice, parse_values
+from grounds_client.errors import CallFailed
+from grounds_client.formatting import outcome_text, override_text
+from grounds_client.money import Amount as AmountOfMoney
+from grounds_client.terminal.console import make_console
+from grounds_client.terminal.credit import show_decision, show_history, show_simulation
+
+_DECISIONS = {
+    "APPROVE": credit_pb2.DECISION_APPROVE,
+    "REDUCE": credit_pb2.DECISION_APPROVE_REDUCED,
+    "DECLINE": credit_pb2.DECISION_DECLINE,
+}
+_EVENT_OPTIONS = {"BOOKED": "--amount", "DPD": "--days", "DEFAULT": "--trigger", "CURE": None}
+_FeatureValues = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="A feature's value; repeatable. In double quotes it is a level, also of digits: --set 'SECTOR=\"7\"'.",
+    ),
+]
+_Facts = Annotated[
+    list[str] | None,
+    typer.Option("--fact", metavar="NAME=VALUE", help="A fact that the policy's rules ask for; repeatable."),
+]
+_Product = Annotated[str, typer.Option(help="The product, as the policy names it.")]
+
+
+def score(
+    market: Market,
+    customer: CustomerId,
+    amount: Amount,
+    features: _FeatureValues = None,
+    request_id: RequestId = None,
+    product: _Product = "",
+    facts: _Facts = None,
+    locale: Locale = "",
+    address: Address = DEFAULT_ADDRESS,
+    as_json: AsJson = False,
+) -> None:
+    """Request a credit decision. The server records it."""
+    with Client(address) as client:
+        decision = client.score_credit(
+            market,
+            customer,
+            amount,
+            features=parse_values(features or [], "--set"),
+            product=product,
+            facts=parse_values(facts or [], "--fact"),
+            locale=locale,
+            request_id=request_id,
+        )
+        if as_json:
+            print_json(decision)
+        else:
+            model = _read_model(client, decision.assessment.model_output.bundle_id)
+            show_decision(make_console(), decision, model)
+
+
+def simulate(
+    market: Market,
+    customer: CustomerId,
+    amount: Amount,
+    features: _FeatureValues = None,
+    product: _Product = "",
+    facts: _Facts = None,
+    counterfactuals: Annotated[bool, typer.Option("--ways", help="Search for changes that lead to approval.")] = False,
+    locale: Locale = "",
+    address: Address = DEFAULT_ADDRESS,
+    as_json: AsJson = False,
+) -> None:
+    """Show the result with other feature values. Decides and records nothing."""
+    with Client(address) as client:
+        simulation = client.simulate_credit(
+            market,
+            customer,
+            amount,
+            features=parse_values(features or [], "--set"),
+            product=product,
+            facts=parse_values(facts or [], "--fact"),
+            locale=locale,
+            counterfactuals=counterfactuals,
+        )
+        if as_json:
+            print_json(simulation)
+        else:
+            model = _read_model(client, simulation.simulated.model_output.bundle_id)
+            show_simulation(make_console(), simulation, model)
+
+
+def decision(decision_id: DecisionId, address: Address = DEFAULT_ADDRESS, as_json: AsJson = False) -> None:
+    """Show a decision as it was made, with the overrides and outcomes recorded since."""
+    with Client(address) as client:
+        history = client.get_credit_decision(decision_id)
+        if as_json:
+            print_json(history)
+            return
+        model = _read_model(client, history.credit_decision.assessment.model_output.bundle_id)
+        show_decision(make_console(), history.credit_decision, model)
+        show_history(make_console(), history)
+
+
+def override(
+    decision_id: DecisionId,
+    what: Annotated[str, typer.Argument(metavar="approve|reduce|decline", help="The new decision.")],
+    reason: Annotated[str, typer.Option(help="A reason code of the policy, such as NEW_INFORMATION.")],
+    user: Annotated[str, typer.Option(help="The person who decides.")],
+    role: Annotated[str, typer.Option(help="The person's role, such as CREDIT_MANAGER.")],
+    limit: Annotated[
+        AmountOfMoney,
+        typer.Option(
+            metavar="AMOUNT", help="The most that this person may grant, such as 500000TWD.", parser=parse_amount
+        ),
+    ],
+    amount: Annotated[
+        AmountOfMoney | None,
+        typer.Option(metavar="AMOUNT", help="The granted amount; only with reduce.", parser=parse_amount),
+    ] = None,
+    second_user: Annotated[str, typer.Option(help="The second person, where the policy requires one.")] = "",
+    comment: Annotated[str, typer.Option(help="Free text.")] = "",
+    locale: Annotated[str, typer.Option(help="Language of the reason, such as de.")] = "",
+    request_id: RequestId = None,
+    address: Address = DEFAULT_ADDRESS,
+    as_json: AsJson = False,
+) -> None:
+    """Record that a person replaces the policy's decision, or decides a case that the policy referred."""
+    name = parse_choice(what, list(_DECISIONS), "approve|reduce|decline")
+    with Client(address) as client:
+        recorded = client.record_override(
+            decision_id,
+            _DECISIONS[name],
+            reason_code=reason,
+            user_id=user,
+            user_role=role,
+            authority_limit=limit,
+            granted_amount=amount,
+            second_user_id=second_user,
+            comment=comment,
+            locale=locale,
+            request_id=request_id,
+        )
+    if as_json:
+        print_json(recorded)
+    else:
+        typer.echo(override_text(recorded))
+
+
+def outcome(
+    decision_id: DecisionId,
+    what: Annotated[str, typer.Argument(metavar="booked|dpd|default|cure", help="What happened.")],
+    on: Annotated[dt.datetime, typer.Option(formats=["%Y-%m-%d"], help="The day on which it happened.")],
+    amount: Annotated[
+        AmountOfMoney | None,
+        typer.Option(metavar="AMOUNT", help="With booked: the amount, such as 120000TWD.", parser=parse_amount),
+    ] = None,
+    days: Annotated[int | None, typer.Option(help="With dpd: days past due.")] = None,
+    trigger: Annotated[
+        str | None, typer.Option(help="With default: the definition that it met, such as DPD_90.")
+    ] = None,
+    corrects: Annotated[str, typer.Option(help="The outcome_id that this outcome replaces.")] = "",
+    request_id: RequestId = None,
+    address: Address = DEFAULT_ADDRESS,
+    as_json: AsJson = False,
+) -> None:
+    """Record what happened to a loan after the decision. To correct an outcome, record another one."""
+    event = _outcome_event(what, amount=amount, days=days, trigger=trigger)
+    with Client(address) as client:
+        recorded = client.record_outcome(
+            decision_id, on.date(), event, corrects_outcome_id=corrects, request_id=request_id
+        )
+    if as_json:
+        print_json(recorded)
+    else:
+        typer.echo(outcome_text(recorded))
+
+
+def _outcome_event(what: str, *, amount: AmountOfMoney | None, days: int | None, trigger: str | None) -> OutcomeEvent:
+    """Return the event; each kind requires its own option and rejects the others."""
+    name = parse_choice(what, list(_EVENT_OPTIONS), "booked|dpd|default|cure")
+    options = {"--amount": amount, "--days": days, "--trigger": trigger}
+    given = [option for option, value in options.items() if value is not None]
+    required = _EVENT_OPTIONS[name]
+    if given != ([required] if required else []):
+        rule = f"requires {required} and no other" if required else "allows none"
+        raise typer.BadParameter(
+            f"{name.lower()} {rule} of --amount, --days and --trigger, such as: dpd --days 31", param_hint=what
+        )
+    if amount is not None:
+        return credit_pb2.Booked(amount=amount.to_money())
+    if days is not None:
+        return credit_pb2.DaysPastDue(days=days)
+    return credit_pb2.Cure() if trigger is None else credit_pb2.Default(trigger_code=trigger)
+
+
+def _read_model(client: Client, bundle_id: str) -> model_pb2.Model | None:
+    """Return the bundle that answered, for the names of its features; None if it left the catalog."""
+    if not bundle_id:
+        return None
+    try:
+        return client.get_model(bundle_id)
+    except CallFailed:
+        return None

@@ -1,0 +1,100 @@
+"""Parsers of what a person types. Each error names the rule and gives an example."""
+
+import uuid
+from collections.abc import Collection, Sequence
+
+import typer
+
+from grounds_client.client import Client, Value
+from grounds_client.money import Amount
+
+_PREFIX_LENGTH_MIN = 8
+_BUNDLE_ID_LENGTH = 64
+_RUN_ID_LENGTH = 32
+
+
+def parse_amount(text: str) -> Amount:
+    """Parse an amount such as 120000TWD."""
+    try:
+        return Amount.parse(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def parse_decision_id(text: str) -> str:
+    """Parse a decision_id. The server finds decisions by the full id only, so a prefix is rejected here."""
+    try:
+        return str(uuid.UUID(text))
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"must be a full decision_id of 36 characters, such as 0b0e3c1e-5f0a-4b7e-9c0e-0f4f5d1b2a3c, got {text!r}; "
+            "`score` and `decisions` print it"
+        ) from error
+
+
+def check_market(text: str) -> str:
+    """Return a market as typed if it is two capital letters, or empty where the argument is optional."""
+    if text and not (len(text) == 2 and text.isascii() and text.isalpha() and text.isupper()):  # noqa: PLR2004
+        raise typer.BadParameter(f"must be two capital letters, such as TW, got {text!r}")
+    return text
+
+
+def parse_values(texts: Sequence[str], option: str) -> dict[str, Value]:
+    """Parse values such as PAY_0=2. A value in double quotes, or one that is not a number, is a level."""
+    values: dict[str, Value] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise typer.BadParameter(f"must be NAME=VALUE, such as PAY_0=2, got {text!r}", param_hint=option)
+        if len(value) > 1 and value[0] == value[-1] == '"':
+            values[name] = value[1:-1]
+            continue
+        try:
+            values[name] = float(value)
+        except ValueError:
+            values[name] = value
+    return values
+
+
+def parse_choice(text: str, choices: Sequence[str], option: str) -> str:
+    """Parse one of some upper-case names, typed in any case."""
+    if text.upper() not in choices:
+        raise typer.BadParameter(f"must be one of {', '.join(choices)}, got {text!r}", param_hint=option)
+    return text.upper()
+
+
+def resolve_bundle_id(client: Client, text: str, option: str) -> str:
+    """Return the bundle_id that a prefix names in the server's catalog.
+
+    A full id is returned without asking: the bundle of an old decision may have left the catalog.
+    """
+    if len(text) == _BUNDLE_ID_LENGTH:
+        return text
+    _check_prefix_length(text, "bundle_id", option)
+    return _unique_match(text, {model.bundle_id for model in client.list_models()}, "bundle_id", option)
+
+
+def resolve_run_id(client: Client, text: str, option: str) -> str:
+    """Return the run_id that a prefix names among the newest runs; an older run needs the full id."""
+    if len(text) == _RUN_ID_LENGTH:
+        return text
+    _check_prefix_length(text, "run_id", option)
+    return _unique_match(text, {run.run_id for run in client.list_churn_runs()}, "run_id of a newest run", option)
+
+
+def _check_prefix_length(text: str, kind: str, option: str) -> None:
+    """Reject a prefix that is too short to be meant."""
+    if len(text) < _PREFIX_LENGTH_MIN:
+        raise typer.BadParameter(
+            f"must be a {kind} or at least its first {_PREFIX_LENGTH_MIN} characters, got {text!r}", param_hint=option
+        )
+
+
+def _unique_match(prefix: str, ids: Collection[str], kind: str, option: str) -> str:
+    """Return the one id that begins with a prefix."""
+    matches = sorted(each for each in ids if each.startswith(prefix))
+    if not matches:
+        raise typer.BadParameter(f"{prefix!r} is not the beginning of a {kind}", param_hint=option)
+    if len(matches) > 1:
+        raise typer.BadParameter(f"{prefix!r} is ambiguous: {', '.join(matches)}; type more of it", param_hint=option)
+    return matches[0]

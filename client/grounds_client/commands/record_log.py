@@ -1,0 +1,104 @@
+"""Commands of the record log: export a range of records, and verify an export without a server."""
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import Progress
+
+from grounds.audit.v1 import audit_pb2
+from grounds_client.channel import DEFAULT_ADDRESS
+from grounds_client.client import Client
+from grounds_client.commands.options import Address
+from grounds_record.checkpoint import parse_checkpoint
+from grounds_record.errors import KeyMalformed, RecordError
+from grounds_record.export import Export, RetentionProof, StoredRecord
+from grounds_record.export_file import read_export, write_export
+from grounds_record.note import PRIVATE_KEY_PREFIX, VerifierKey, parse_note, parse_verifier_key
+from grounds_record.verify import verify as verify_export
+
+_Checkpoints = Annotated[
+    list[Path] | None,
+    typer.Option("--checkpoint", metavar="FILE", help="A checkpoint that you saved earlier; repeatable."),
+]
+
+
+def export_log(
+    to: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write.")],
+    start: Annotated[int, typer.Option(help="Index of the first record, from 0.", min=0)] = 0,
+    end: Annotated[int | None, typer.Option(help="Index after the last record; default: all.", min=0)] = None,
+    checkpoints: _Checkpoints = None,
+    address: Address = DEFAULT_ADDRESS,
+) -> None:
+    """Export records as stored, with everything that proves them, into one file."""
+    notes = [path.read_text(encoding="utf-8") for path in checkpoints or []]
+    with Client(address) as client, Progress(transient=True, disable=not sys.stderr.isatty()) as progress:
+        checkpoint = client.get_checkpoint().checkpoint
+        size = _checkpoint_size(checkpoint)
+        last = size if end is None else min(end, size)
+        first = min(start, last)
+        known_sizes = [known for known in map(_checkpoint_size, notes) if known <= size]
+        proof = client.get_range_proof(first, last, size, checkpoint_sizes=known_sizes)
+        messages = progress.track(client.list_records(first, last), total=last - first, description="records")
+        count = write_export(to, _export(first, messages, proof), checkpoint)
+    typer.echo(f"{to}: {count:,} records, {first} up to {last}, and the checkpoint of {size:,} records")
+
+
+def verify(
+    export: Annotated[Path, typer.Argument(metavar="FILE", help="A file that `export-log` wrote.")],
+    key: Annotated[str, typer.Option(help="The log's public key, or a file that contains it.", metavar="KEY")],
+    checkpoints: _Checkpoints = None,
+) -> None:
+    """Verify exported records against the log's public key and the checkpoints that you saved. Needs no server."""
+    records, newest = read_export(export)
+    notes = [path.read_text(encoding="utf-8") for path in checkpoints or []]
+    verdict = verify_export(records, [newest, *notes], parse_key_option(key))
+    for sentence in verdict.sentences():
+        typer.echo(sentence)
+    if not verdict.holds:
+        raise typer.Exit(1)
+
+
+def parse_key_option(text: str) -> VerifierKey:
+    """Parse `--key`: a public key, or the name of a file that contains one.
+
+    Raises:
+        KeyMalformed: It is neither, or a private key, which the message does not repeat.
+    """
+    key = Path(text).read_text(encoding="ascii").strip() if Path(text).is_file() else text
+    if key.startswith(PRIVATE_KEY_PREFIX):
+        raise KeyMalformed(
+            "--key: must be the log's public key, got a private key; `python -m server public-key` prints the public one"
+        )
+    try:
+        return parse_verifier_key(key)
+    except KeyMalformed as error:
+        raise KeyMalformed(f"--key: must be a public key or an existing file that contains one: {error}") from error
+
+
+def _checkpoint_size(note: str) -> int:
+    """Return the size that a checkpoint states. Its signature is not checked here: `verify` does that."""
+    try:
+        return parse_checkpoint(parse_note(note)[0]).size
+    except RecordError as error:
+        raise typer.BadParameter(f"the checkpoint is malformed: {error}", param_hint="--checkpoint") from error
+
+
+def _export(start: int, messages: Iterable[audit_pb2.StoredRecord], proof: audit_pb2.GetRangeProofResponse) -> Export:
+    """Return an export of records and their proof; the records are read once."""
+    return Export(
+        start=start,
+        records=map(_stored_record, messages),
+        before=tuple(proof.before),
+        after=tuple(proof.after),
+        retentions=tuple(RetentionProof(_stored_record(each.record), tuple(each.hashes)) for each in proof.retentions),
+        consistency=tuple((each.old_size, tuple(each.hashes)) for each in proof.consistency),
+    )
+
+
+def _stored_record(message: audit_pb2.StoredRecord) -> StoredRecord:
+    """Return a record as the server stores it; without a ciphertext if it was erased."""
+    ciphertext = message.ciphertext if message.HasField("ciphertext") else None
+    return StoredRecord(message.index, message.header, ciphertext, tuple(message.nodes), dict(message.columns))

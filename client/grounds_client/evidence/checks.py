@@ -1,0 +1,227 @@
+"""Checks of an evidence pack that need no server: the log's public key is enough.
+
+An evidence pack is checked from the outside in. The checkpoint must be signed with the log's key; the stored record must hash to
+a leaf under the checkpoint's root; the header of that record must name what the pack is about. Of a churn prediction, the row
+must also hash to a leaf under the root that the header names. Then the pack's own figures must add up.
+"""
+
+import hashlib
+import json
+import math
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from grounds.audit.v1 import audit_pb2, bodies_pb2
+from grounds.churn.v1 import churn_pb2
+from grounds_client.money import hundredths
+from grounds_record.checkpoint import open_checkpoint
+from grounds_record.errors import RecordError
+from grounds_record.header import parse_header
+from grounds_record.merkle import leaf_hash, verify_inclusion
+from grounds_record.note import VerifierKey
+from grounds_record.sealed_record import SealedRecord
+
+_RESIDUAL_MAX = 1e-9  # rounding error allowed in the sum of the contributions
+_ROW_NOT_CHECKED = (
+    "the row is in the run (not checked: an earlier release loaded it, whose record proves all rows together only)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceCheck:
+    """The result of one check.
+
+    Attributes:
+        claim: A sentence that is true if the check holds; followed by what is wrong if it does not.
+        holds: Whether it is true.
+    """
+
+    claim: str
+    holds: bool
+
+
+def check_decision_evidence(evidence: audit_pb2.Evidence, key: VerifierKey) -> list[EvidenceCheck]:
+    """Check the evidence of a credit decision.
+
+    Args:
+        evidence: As the server returned it.
+        key: The log's public key, obtained out of band.
+    """
+    same_record = _record_id(evidence.proof.record.header) == evidence.decision_id
+    return [
+        *_record_checks(evidence.proof, key),
+        EvidenceCheck("the record is the one of this decision", holds=same_record),
+        *_decision_checks(evidence),
+    ]
+
+
+def check_churn_evidence(evidence: audit_pb2.ChurnEvidence, key: VerifierKey) -> list[EvidenceCheck]:
+    """Check the evidence of a churn prediction.
+
+    Args:
+        evidence: As the server returned it.
+        key: The log's public key, obtained out of band.
+    """
+    # A run_id is the record's UUID without hyphens.
+    same_record = _record_id(evidence.proof.record.header).replace("-", "") == evidence.run_id
+    return [
+        *_record_checks(evidence.proof, key),
+        EvidenceCheck("the record is the one of this run", holds=same_record),
+        _row_check(evidence),
+        *_risk_checks(evidence),
+        *_bundle_checks(evidence),
+    ]
+
+
+def describe_key(key: VerifierKey, *, given: bool) -> str:
+    """Return the key that checked a proof as text, with its source: the reader, or the server under audit."""
+    return f"{key.text()}, {'given by you' if given else 'as this server names it; give yours with --key'}"
+
+
+def _record_checks(proof: audit_pb2.GetInclusionProofResponse, key: VerifierKey) -> Iterator[EvidenceCheck]:
+    """Check the path from the stored bytes to the signed root."""
+    record = proof.record
+    try:
+        checkpoint = open_checkpoint(proof.checkpoint, key)
+    except RecordError as error:
+        yield EvidenceCheck(f"the checkpoint is signed by the log's key: {error}", holds=False)
+        return
+    yield EvidenceCheck(f"the checkpoint of {checkpoint.size:,} records is signed by the log's key", holds=True)
+    # Without the ciphertext (the customer was erased) only the stored leaf hash is left to prove.
+    leaf = record.nodes[0] if record.nodes else b""
+    if record.HasField("ciphertext"):
+        leaf = SealedRecord(record.header, record.ciphertext).leaf_hash()
+    claim = f"the record is number {record.index} of them, byte for byte as stored"
+    yield _inclusion_check(claim, record.index, checkpoint.size, leaf, proof.hashes, checkpoint.root)
+
+
+def _inclusion_check(
+    claim: str, index: int, size: int, leaf: bytes, hashes: Iterable[bytes], root: bytes
+) -> EvidenceCheck:
+    """Check that a leaf is in the tree that the root stands for."""
+    try:
+        verify_inclusion(index, size, leaf, tuple(hashes), root)
+    except RecordError as error:
+        return EvidenceCheck(f"{claim}: {error}", holds=False)
+    return EvidenceCheck(claim, holds=True)
+
+
+def _record_id(header: bytes) -> str:
+    """Return the name in a record's header; "" if the header is malformed."""
+    try:
+        return parse_header(header).record_id
+    except RecordError:
+        return ""
+
+
+def _decision_checks(evidence: audit_pb2.Evidence) -> Iterator[EvidenceCheck]:
+    """Check the decrypted body of a decision against its own digests and sums."""
+    if not evidence.HasField("record"):
+        return
+    record, assessment = evidence.record, evidence.decision.assessment
+    if assessment.HasField("explanation"):
+        explanation = assessment.explanation
+        total = explanation.base_points + sum(line.points for line in explanation.contributions)
+        yield EvidenceCheck("the points add up to the score", holds=total == assessment.model_output.score)
+    if evidence.HasField("policy"):
+        sha256 = hashlib.sha256(evidence.policy.content).hexdigest()
+        yield EvidenceCheck("the policy file is the one that the record names", holds=sha256 == record.policy_sha256)
+    yield from _bundle_checks(evidence)
+
+
+def _bundle_checks(evidence: audit_pb2.Evidence | audit_pb2.ChurnEvidence) -> Iterator[EvidenceCheck]:
+    """Check that bundle and baseline are those that the record names."""
+    if evidence.HasField("bundle") and evidence.HasField("record"):
+        same_baseline = evidence.bundle.files.get("baseline.json") == evidence.record.baseline_sha256
+        same_bundle = evidence.bundle.model.summary.bundle_id == evidence.record.bundle_id
+        yield EvidenceCheck("bundle and baseline are those that the record names", holds=same_baseline and same_bundle)
+
+
+def _row_check(evidence: audit_pb2.ChurnEvidence) -> EvidenceCheck:
+    """Check the path from the row's bytes to the root that the record's header names."""
+    size, root = _rows_root(evidence)
+    if not root:
+        return EvidenceCheck(_ROW_NOT_CHECKED, holds=not evidence.HasField("row_proof"))
+    proof = evidence.row_proof
+    claim = f"the row is number {proof.index:,} of the {size:,} whose root the record names"
+    leaf = leaf_hash(evidence.row) if evidence.row else proof.leaf_hash
+    return _inclusion_check(claim, proof.index, size, leaf, proof.hashes, root)
+
+
+def _rows_root(evidence: audit_pb2.ChurnEvidence) -> tuple[int, bytes]:
+    """Return the count and the root of the run's rows in the market, from the record's header; (0, b"") if it names none."""
+    try:
+        labels = parse_header(evidence.proof.record.header).labels
+        size, _, root = labels.get(f"rows_{evidence.customer.market.lower()}", "").partition(":")
+        return (int(size), bytes.fromhex(root)) if root else (0, b"")
+    except (RecordError, ValueError):
+        return 0, b""
+
+
+def _risk_checks(evidence: audit_pb2.ChurnEvidence) -> Iterator[EvidenceCheck]:
+    """Check that the prediction equals the proven row, and that its contributions add up."""
+    if not evidence.HasField("churn_risk"):
+        return
+    risk = evidence.churn_risk
+    try:
+        row = bodies_pb2.ChurnRiskRow.FromString(evidence.row)
+        same = _row_fields(row, evidence) == _risk_fields(risk)
+    except (ValueError, KeyError, TypeError, struct.error):
+        same = False
+    yield EvidenceCheck("the risk says what the row's bytes say, numbers to the bit", holds=same)
+    if risk.HasField("explanation"):
+        explanation = risk.explanation
+        total = math.fsum([explanation.base_value, *(line.log_odds for line in explanation.contributions)])
+        close = abs(total - risk.log_odds) <= _RESIDUAL_MAX
+        yield EvidenceCheck(f"the contributions add up to the log-odds within {_RESIDUAL_MAX:g}", holds=close)
+
+
+def _row_fields(row: bodies_pb2.ChurnRiskRow, evidence: audit_pb2.ChurnEvidence) -> dict[str, object]:
+    """Return the content of a stored row under the names that `_risk_fields` uses."""
+    fields: dict[str, object] = {
+        "customer": (evidence.customer.market, row.customer_id),
+        "status": f"CHURN_STATUS_{row.status}",
+        "band": f"RISK_BAND_{row.band or 'UNSPECIFIED'}",
+        "previous_band": f"RISK_BAND_{row.previous_band or 'UNSPECIFIED'}",
+        "hold_out": row.hold_out,
+        "suppressions": [code for code in row.suppressions.split(",") if code],
+    }
+    if row.status != "SCORED":
+        return fields
+    drivers = json.loads(row.drivers)
+    locale = evidence.churn_risk.drivers.locale
+    return fields | {
+        "log_odds": row.log_odds,
+        "pd": row.pd,
+        "rank": row.rank,
+        "since": row.band_since_us,
+        "amounts": (row.value_at_risk_minor, row.expected_spend_minor),
+        "decline": row.decline_pd if row.HasField("decline_pd") else None,
+        "drivers": [(each["code"], each["log_odds"], each["features"], each["texts"][locale]) for each in drivers],
+        "contributions": list(struct.unpack(f"<{len(row.contributions) // 8}d", row.contributions)),
+    }
+
+
+def _risk_fields(risk: churn_pb2.ChurnRisk) -> dict[str, object]:
+    """Return the content of a prediction, by name, to compare with `_row_fields`."""
+    fields: dict[str, object] = {
+        "customer": (risk.customer.market, risk.customer.customer_id),
+        "status": churn_pb2.ChurnStatus.Name(risk.status),
+        "band": churn_pb2.RiskBand.Name(risk.risk_band),
+        "previous_band": churn_pb2.RiskBand.Name(risk.previous_band),
+        "hold_out": risk.hold_out,
+        "suppressions": list(risk.suppressions),
+    }
+    if risk.status != churn_pb2.CHURN_STATUS_SCORED:
+        return fields
+    return fields | {
+        "log_odds": risk.log_odds,
+        "pd": risk.churn_probability,
+        "rank": risk.rank,
+        "since": risk.band_since_time.ToMicroseconds(),
+        "amounts": (hundredths(risk.value_at_risk), hundredths(risk.expected_spend)),
+        "decline": risk.decline_probability if risk.HasField("decline_probability") else None,
+        "drivers": [(each.code, each.log_odds, list(each.features), each.text) for each in risk.drivers.reasons],
+        "contributions": [line.log_odds for line in risk.explanation.contributions],
+    }

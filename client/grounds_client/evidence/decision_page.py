@@ -1,0 +1,152 @@
+"""The evidence of one credit decision as a page of HTML that a person can print and read."""
+
+from collections.abc import Iterator, Sequence
+
+from grounds.audit.v1 import audit_pb2
+from grounds.credit.v1 import credit_pb2
+from grounds.explain.v1 import explain_pb2
+from grounds_client.evidence.checks import EvidenceCheck
+from grounds_client.evidence.markup import Markup, definitions, section, table, tag, text_list
+from grounds_client.evidence.page import (
+    features_table,
+    model_section,
+    policy_section,
+    proof_section,
+    purpose_paragraph,
+    render_page,
+    replay_section,
+)
+from grounds_client.evidence.verdicts import DECISION_MODES
+from grounds_client.evidence.waterfall import credit_waterfall
+from grounds_client.formatting import (
+    decision_name,
+    money_text,
+    outcome_text,
+    override_text,
+    score_text,
+    value_text,
+)
+
+_TIME_FORMAT = "%Y-%m-%d %H:%M:%S.%f UTC"
+
+
+def render_decision_page(
+    evidence: audit_pb2.Evidence,
+    replay: audit_pb2.ReplayDecisionResponse,
+    checks: Sequence[EvidenceCheck],
+    *,
+    purpose: str,
+    key: str,
+) -> str:
+    """Return the page.
+
+    Args:
+        evidence: As the server returned it.
+        replay: The verdicts of its replay.
+        checks: The checks made on the reader's side.
+        purpose: Why it was read, as recorded.
+        key: The key that checked the proof (`describe_key`).
+    """
+    title = f"Evidence of credit decision {evidence.decision_id}"
+    return render_page(title, _parts(evidence, replay, checks, purpose=purpose, key=key))
+
+
+def _parts(
+    evidence: audit_pb2.Evidence,
+    replay: audit_pb2.ReplayDecisionResponse,
+    checks: Sequence[EvidenceCheck],
+    *,
+    purpose: str,
+    key: str,
+) -> Iterator[Markup]:
+    """Yield the parts of the page in the order in which an auditor reads."""
+    yield purpose_paragraph(evidence.reading, purpose)
+    if evidence.HasField("record"):
+        yield _summary(evidence.decision)
+        yield section("The request", definitions(_request_facts(evidence)))
+        yield _inputs_section(evidence)
+        yield _decision_section(evidence)
+        yield _reasons_section(evidence.decision.assessment.reasons)
+        yield _history_section(evidence)
+    else:
+        yield tag("p", "The decision's content was erased. Its proof remains.")
+    yield replay_section(replay, DECISION_MODES)
+    yield proof_section(evidence, checks, key)
+    if evidence.HasField("record"):
+        yield model_section(evidence)
+        yield policy_section(evidence)
+
+
+def _summary(decision: credit_pb2.CreditDecision) -> Markup:
+    """Return the decision, the amount, the customer and the score."""
+    text = f" {money_text(decision.requested_amount)} for customer {decision.customer.market} {decision.customer.customer_id}"
+    name = tag("span", decision_name(decision.decision), class_="outcome")
+    return tag("p", name, text, Markup("<br>"), score_text(decision.assessment))
+
+
+def _request_facts(evidence: audit_pb2.Evidence) -> Iterator[tuple[str, str | None]]:
+    """Yield the caller, what was requested, and when."""
+    request, record, ref = evidence.request, evidence.record, evidence.decision.record_ref
+    yield "caller", record.caller
+    yield "request_id", ref.request_id
+    yield "customer", f"{request.customer.market} {request.customer.customer_id}"
+    yield "requested amount", money_text(request.requested_amount)
+    yield "product", request.product or "STANDARD"
+    yield "language of the reasons", evidence.decision.assessment.reasons.locale
+    yield "received", record.receive_time.ToDatetime().strftime(_TIME_FORMAT)
+    yield "decided", record.decide_time.ToDatetime().strftime(_TIME_FORMAT)
+    yield "decision expires", evidence.decision.expire_time.ToDatetime().strftime(_TIME_FORMAT)
+    yield "bytes received, bytes sent", f"{len(record.request):,} and {len(record.answer):,}, both in the record"
+    yield "SHA-256 of the request", ref.content_sha256
+    runtime = record.runtime
+    yield "computed by", f"Grounds {runtime.grounds}, ONNX Runtime {runtime.onnxruntime}, Python {runtime.python}"
+    yield "on", runtime.platform
+
+
+def _inputs_section(evidence: audit_pb2.Evidence) -> Markup:
+    """Return the features that the model received, the caller's facts, and the warnings."""
+    facts = [f"{name} = {value_text(value)}" for name, value in sorted(evidence.request.facts.items())]
+    warnings = [f"{each.code} {each.feature}" for each in evidence.decision.assessment.warnings]
+    return section(
+        "What was known",
+        features_table(evidence.record.features, evidence.bundle.model.features),
+        tag("p", f"Facts for the rules of the policy: {'; '.join(facts)}") if facts else None,
+        tag("p", f"Warnings: {'; '.join(warnings)}") if warnings else None,
+    )
+
+
+def _decision_section(evidence: audit_pb2.Evidence) -> Markup:
+    """Return the score as it adds up, and the result of each rule of the policy."""
+    assessment = evidence.decision.assessment
+    result, drawing, recommendation_text = assessment.policy_result, None, None
+    if assessment.HasField("explanation"):
+        described = {feature.name: feature for feature in evidence.bundle.model.features}
+        drawing = credit_waterfall(assessment, described)
+        recommendation = assessment.recommendation
+        recommendation_text = tag(
+            "p",
+            f"The probability of default alone suggests {decision_name(recommendation.decision)}: approve up to "
+            f"{recommendation.approve_max_pd:.2%}, refer up to {recommendation.refer_max_pd:.2%}. Expected loss "
+            f"{money_text(result.expected_loss)}; approvable without manual review {money_text(result.approvable_amount)}. "
+            f"Rounding error of the sum: {evidence.record.numbers.residual!r}.",
+        )
+    rules = [
+        (rule.code, "passed" if rule.passed else f"at best {decision_name(rule.best_decision)}")
+        for rule in result.rules
+    ]
+    return section("How it was decided", drawing, recommendation_text, table(("rule of the policy", "result"), rules))
+
+
+def _reasons_section(reasons: explain_pb2.Reasons) -> Markup:
+    """Return the reasons as the caller received them."""
+    lines = []
+    for reason in reasons.reasons:
+        points = f" ({reason.points:+d} points)" if reason.HasField("points") else ""
+        lines.append(f"{reason.text}{points} [{reason.code}]")
+    return section("Reasons as sent", text_list(lines, "ol") if lines else tag("p", "No reason counted against it."))
+
+
+def _history_section(evidence: audit_pb2.Evidence) -> Markup:
+    """Return the overrides and outcomes recorded since."""
+    lines = [*map(override_text, evidence.overrides), *map(outcome_text, evidence.outcomes)]
+    return section("Overrides and outcomes", text_list(lines) if lines else tag("p", "None are recorded."))

@@ -1,0 +1,64 @@
+"""Verdicts of a replay as text."""
+
+from collections.abc import Mapping
+
+from grounds.audit.v1 import evidence_pb2
+from grounds_client.formatting import enum_name
+
+DECISION_MODES = {
+    evidence_pb2.REPLAY_MODE_VERIFY: "VERIFY: the record as stored with the signed tree",
+    evidence_pb2.REPLAY_MODE_FEATURES: "FEATURES: what was fed with request and feature store",
+    evidence_pb2.REPLAY_MODE_SCORE: "SCORE: score, rules and outcome, recomputed",
+    evidence_pb2.REPLAY_MODE_EXPLANATION: "EXPLANATION: contributions, points and reasons, recomputed",
+    evidence_pb2.REPLAY_MODE_WHAT_IF: "WHAT_IF: another bundle",
+}
+CHURN_MODES = DECISION_MODES | {
+    evidence_pb2.REPLAY_MODE_VERIFY: "VERIFY: the run's record with the signed tree, the row with the root of the run",
+    evidence_pb2.REPLAY_MODE_FEATURES: "FEATURES: what was fed with the transactions",
+    evidence_pb2.REPLAY_MODE_SCORE: "SCORE: probability and band, recomputed",
+    evidence_pb2.REPLAY_MODE_EXPLANATION: "EXPLANATION: contributions and drivers, recomputed",
+}
+
+
+def mode_text(result: evidence_pb2.ReplayResult, modes: Mapping[evidence_pb2.ReplayMode, str] = DECISION_MODES) -> str:
+    """Return what was compared; `modes` is DECISION_MODES or CHURN_MODES."""
+    return modes.get(result.mode, str(result.mode))
+
+
+def verdict_name(result: evidence_pb2.ReplayResult) -> str:
+    """Return the verdict in capitals, such as MATCH."""
+    return (result.WhichOneof("verdict") or "unknown").upper()
+
+
+def verdict_holds(result: evidence_pb2.ReplayResult) -> bool:
+    """Return whether the verdict confirms the record. A what-if compares nothing and does not contradict it."""
+    return result.WhichOneof("verdict") in {"match", "runtime_differs", "what_if"}
+
+
+def verdict_text(result: evidence_pb2.ReplayResult) -> str:
+    """Return what the verdict means, and what was not compared."""
+    left_out = f"; not compared: {result.left_out}" if result.left_out else ""
+    return _meaning(result) + left_out
+
+
+def _meaning(result: evidence_pb2.ReplayResult) -> str:
+    """Return what the verdict means."""
+    match result.WhichOneof("verdict"):
+        case "match":
+            return f"{result.match.compared_count} values compared, equal to the bit"
+        case "mismatch":
+            mismatch = result.mismatch
+            more = f", and {mismatch.differing_count - 1} more" if mismatch.differing_count > 1 else ""
+            return f"{mismatch.field}: recorded {mismatch.stored or 'nothing'}, now {mismatch.recomputed or 'nothing'}{more}"
+        case "unavailable":
+            reason = enum_name(evidence_pb2.UnavailableReason, result.unavailable.why)
+            return f"{reason}: {result.unavailable.detail}"
+        case "runtime_differs":
+            differs = result.runtime_differs
+            return (
+                f"the replay ran on another runtime than the decision; {differs.compared_count} values compared, "
+                f"{differs.differing_count} not equal to the bit, pd {differs.pd_distance:.3g} apart; "
+                "everything else equal"
+            )
+        case _:
+            return result.what_if.notice

@@ -1,0 +1,39 @@
+"""Files that are replaced as a whole."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_CHUNK_BYTES = 1 << 20
+
+
+@contextmanager
+def replace_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path to write to; on success, durably move it to `path`.
+
+    A reader of `path` sees the former file or the new one, whole, also after a crash at any moment.
+    """
+    temporary = path.with_name(f".{path.name}.new")
+    yield temporary
+    # The content must be on disk before the name points to it, and the directory entry after it.
+    with temporary.open("rb") as content:
+        os.fsync(content.fileno())
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def file_sha256(path: Path) -> str:
+    """Return a file's SHA-256 in hexadecimal; "" if it does not exist."""
+    if not path.is_file():
+        return ""
+    digest = hashlib.sha256()
+    with path.open("rb") as content:
+        while chunk := content.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()

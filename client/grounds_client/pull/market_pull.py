@@ -1,0 +1,214 @@
+"""`MarketPull`: synchronises one file with one market, and resumes where an earlier pull was interrupted.
+
+A full sync reads the server's export, a delta the changes since the last sync; both arrive in parts. The order of writes makes
+every step repeatable. While parts arrive, each part is written before the state that counts it and holds the token of the next
+one. Then the copy is written before the state that says so. A process that is killed between two writes repeats the last step
+with the same result.
+"""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pyarrow as pa
+
+from grounds_client.client import DEFAULT_PAGE_SIZE, Client
+from grounds_client.errors import CallFailed, PullRefused
+from grounds_client.pull.files import file_sha256, replace_file
+from grounds_client.pull.state import PullState, StateFile
+from grounds_client.pull.table import (
+    CUSTOMER_SCHEMA,
+    apply_parts,
+    copy_table,
+    export_table,
+    page_table,
+    read_copy,
+    removed_customers,
+    run_columns,
+    write_copy,
+)
+
+_RESYNCS_MAX = 3
+
+
+@dataclass(frozen=True, slots=True)
+class PullResult:
+    """The result of a pull.
+
+    Attributes:
+        customers: Rows of the copy.
+        changed: Customers that the delta changed or added.
+        removed: Customers that the delta removed.
+        run_id: The run that the copy shows.
+    """
+
+    customers: int
+    changed: int
+    removed: int
+    run_id: str
+
+
+class MarketPull:
+    """One pull of one market into one file.
+
+    Args:
+        client: The server.
+        to: The copy, ".parquet" or ".csv".
+        state_file: The state of the pull.
+        report: Receives a line of progress for each part, and why a full sync is needed.
+        page_size: Customers on a page of a delta.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        to: Path,
+        state_file: Path,
+        report: Callable[[str], None],
+        *,
+        page_size: int = DEFAULT_PAGE_SIZE,
+    ) -> None:
+        self._client, self._to, self._report, self._page_size = client, to, report, page_size
+        self._state_file = StateFile(state_file)
+        self._changed = self._removed = 0
+
+    def run(self, market: str, locale: str) -> PullResult:
+        """Bring the copy up to date.
+
+        Raises:
+            CallFailed: The server rejected a call or was unavailable; the next pull resumes.
+            PullRefused: The state belongs to another market, or another pull holds it.
+        """
+        with self._state_file.lock():
+            state = self._starting_state(market, locale)
+            for _ in range(_RESYNCS_MAX):
+                try:
+                    return self._finish(state)
+                except CallFailed as error:
+                    if error.reason != "RESYNC_REQUIRED":
+                        raise
+                    self._report(f"the server requires a full sync: {error.message}")
+                    state = self._save(PullState(market, locale, file_sha256=state.file_sha256))
+                    self._changed = self._removed = 0
+            raise PullRefused(f"the server required a full sync {_RESYNCS_MAX} times in a row; try again later")
+
+    def _starting_state(self, market: str, locale: str) -> PullState:
+        """Return the state to go on from: that of the last pull, or a fresh one if the copy cannot be updated."""
+        state = self._state_file.read()
+        if state is None:
+            return self._save(PullState(market, locale))
+        if state.market != market:
+            raise PullRefused(
+                f"{self._state_file.path} belongs to market {state.market}; name another --to or --state for {market}"
+            )
+        if state.locale != locale:
+            self._report(f"locale changed from {state.locale or 'en'} to {locale or 'en'}: starting a full sync")
+            return self._save(PullState(market, locale))
+        # A delta changes the copy that the last pull wrote, so any other file cannot be updated. In APPLY_DELTA the new copy may
+        # have been written already, just before the process ended: its digest is unknown, and applying the parts again is safe.
+        sha256 = file_sha256(self._to)
+        is_changed = state.phase in {"IN_STEP", "DELTA"} and sha256 != state.file_sha256
+        is_missing = state.phase == "APPLY_DELTA" and not sha256
+        if is_changed or is_missing:
+            self._report(f"{self._to} is not the file that the last pull wrote: starting a full sync")
+            return self._save(PullState(market, locale))
+        if state.phase == "IN_STEP":
+            return self._save(replace(state, phase="DELTA", parts=0))
+        if state.parts:
+            self._report(f"resuming after {state.parts} parts")
+        return state
+
+    def _finish(self, state: PullState) -> PullResult:
+        """Run the remaining phases. A delta follows a full sync: a newer run may have been loaded meanwhile."""
+        if state.phase in {"FULL", "APPLY_FULL"}:
+            state = self._apply(self._fetch_export(state) if state.phase == "FULL" else state)
+            state = self._save(replace(state, phase="DELTA", parts=0))
+        state = self._apply(self._fetch_changes(state) if state.phase == "DELTA" else state)
+        customers = self._read_customers().num_rows
+        return PullResult(customers, self._changed, self._removed, str(state.run["run_id"]))
+
+    def _fetch_export(self, state: PullState) -> PullState:
+        """Fetch the remaining parts of a full sync."""
+        for part in self._client.export_churn_risks(state.market, resume_token=state.token, locale=state.locale):
+            table = export_table(part.arrow_stream, state.locale)
+            self._write_part(state.parts, table)
+            is_last = part.WhichOneof("next") == "delta_token"
+            state = self._save(
+                replace(
+                    state,
+                    phase="APPLY_FULL" if is_last else "FULL",
+                    token=part.delta_token if is_last else part.resume_token,
+                    parts=state.parts + 1,
+                    run=run_columns(part.run),
+                )
+            )
+            self._report(f"part {state.parts}: {table.num_rows:,} of {part.run.customer_count:,} customers")
+        return state
+
+    def _fetch_changes(self, state: PullState) -> PullState:
+        """Fetch the remaining pages of a delta."""
+        while state.phase == "DELTA":
+            is_first = state.parts == 0
+            page = self._client.list_churn_risk_changes(
+                state.market,
+                page_token="" if is_first else state.token,
+                delta_token=state.token if is_first else "",
+                page_size=self._page_size,
+                locale=state.locale,
+            )
+            self._write_part(state.parts, page_table(page))
+            is_last = page.WhichOneof("next") == "delta_token"
+            state = self._save(
+                replace(
+                    state,
+                    phase="APPLY_DELTA" if is_last else "DELTA",
+                    token=page.delta_token if is_last else page.next_page_token,
+                    parts=state.parts + 1,
+                    run=run_columns(page.run),
+                )
+            )
+            changed, removed = len(page.churn_risks), len(page.removed_customers)
+            self._report(f"page {state.parts}: {changed:,} changed, {removed:,} removed")
+        return state
+
+    def _apply(self, state: PullState) -> PullState:
+        """Write the copy from the parts. Applied to its own result, as after a kill, it writes the same file."""
+        parts = [self._read_part(number) for number in range(state.parts)]
+        base = CUSTOMER_SCHEMA.empty_table() if state.phase == "APPLY_FULL" else self._read_customers()
+        table = copy_table(apply_parts(base, parts), state.market, state.run)
+        if state.phase == "APPLY_DELTA":
+            self._changed += sum(part.num_rows for part in parts)
+            self._removed += sum(len(removed_customers(part)) for part in parts)
+        with replace_file(self._to) as temporary:
+            write_copy(temporary, self._to.suffix, table)
+        state = self._save(replace(state, phase="IN_STEP", parts=0, file_sha256=file_sha256(self._to)))
+        shutil.rmtree(self._state_file.parts_folder)
+        self._state_file.parts_folder.mkdir()
+        return state
+
+    def _save(self, state: PullState) -> PullState:
+        """Write the state and return it."""
+        self._state_file.write(state)
+        return state
+
+    def _read_customers(self) -> pa.Table:
+        """Read the customer columns of the copy."""
+        return read_copy(self._to, self._to.suffix)
+
+    def _write_part(self, number: int, table: pa.Table) -> None:
+        """Write a part durably."""
+        with (
+            replace_file(self._part_path(number)) as temporary,
+            pa.ipc.new_file(str(temporary), table.schema) as file,
+        ):
+            file.write(table)
+
+    def _read_part(self, number: int) -> pa.Table:
+        """Read a part."""
+        with pa.ipc.open_file(str(self._part_path(number))) as file:
+            return file.read_all()
+
+    def _part_path(self, number: int) -> Path:
+        """Return the file of a part."""
+        return self._state_file.parts_folder / f"{number:06d}.arrow"

@@ -1,0 +1,204 @@
+"""The copy of a market as a flat Arrow table, one row a customer: from the export and from pages, to Parquet and CSV and back."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pcsv
+import pyarrow.parquet as pq
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from grounds.churn.v1 import churn_pb2
+from grounds_client.formatting import band_name, enum_name
+from grounds_client.money import hundredths
+
+_DRIVERS_MAX = 3
+_TIME = pa.timestamp("us", tz="UTC")
+# The customer's own columns, which the parts of a pull have.
+CUSTOMER_SCHEMA = pa.schema(
+    [
+        ("customer_id", pa.string()),
+        ("status", pa.string()),
+        ("churn_probability", pa.float64()),
+        ("log_odds", pa.float64()),
+        ("decline_probability", pa.float64()),
+        ("risk_band", pa.string()),
+        ("previous_band", pa.string()),
+        ("band_since_time", _TIME),
+        ("value_at_risk_minor", pa.int64()),
+        ("expected_spend_minor", pa.int64()),
+        ("hold_out", pa.bool_()),
+        ("suppressions", pa.string()),
+        ("action_allowed", pa.bool_()),
+        *(
+            (f"driver_{number}{suffix}", kind)
+            for number in range(1, _DRIVERS_MAX + 1)
+            for suffix, kind in (("", pa.string()), ("_log_odds", pa.float64()))
+        ),
+    ]
+)
+# The columns of the run, which are the same in every row of the copy.
+_RUN_SCHEMA = pa.schema(
+    [
+        ("run_id", pa.string()),
+        ("as_of_time", _TIME),
+        ("valid_until_time", _TIME),
+        ("bundle_id", pa.string()),
+        ("currency_code", pa.string()),
+    ]
+)
+# The copy. `rank` counts the customers with a score.
+COPY_SCHEMA = pa.schema([("market", pa.string()), *CUSTOMER_SCHEMA, ("rank", pa.int32()), *_RUN_SCHEMA])
+_REMOVED_KEY = b"removed"
+
+
+def page_table(page: churn_pb2.ListChurnRiskChangesResponse) -> pa.Table:
+    """Return the customers of a page; its metadata lists the customers to remove."""
+    removed = json.dumps([customer.customer_id for customer in page.removed_customers])
+    rows = [customer_row(risk) for risk in page.churn_risks]
+    return pa.Table.from_pylist(rows, schema=CUSTOMER_SCHEMA.with_metadata({_REMOVED_KEY: removed}))
+
+
+def customer_row(risk: churn_pb2.ChurnRisk) -> dict[str, Any]:
+    """Return one customer as a row; a column without a value is None or absent."""
+    row: dict[str, Any] = {
+        "customer_id": risk.customer.customer_id,
+        "status": enum_name(churn_pb2.ChurnStatus, risk.status),
+        "risk_band": band_name(risk.risk_band) if risk.risk_band else None,
+        "previous_band": band_name(risk.previous_band) if risk.previous_band else None,
+        "hold_out": risk.hold_out,
+        "suppressions": ",".join(risk.suppressions),
+        "action_allowed": risk.action_allowed,
+    }
+    for name in ("churn_probability", "log_odds", "decline_probability"):
+        row[name] = getattr(risk, name) if risk.HasField(name) else None
+    row["band_since_time"] = _microseconds(risk.band_since_time) if risk.HasField("band_since_time") else None
+    for name in ("value_at_risk", "expected_spend"):
+        row[f"{name}_minor"] = hundredths(getattr(risk, name)) if risk.HasField(name) else None
+    for number, reason in enumerate(risk.drivers.reasons[:_DRIVERS_MAX], start=1):
+        row |= {f"driver_{number}": reason.text, f"driver_{number}_log_odds": reason.log_odds}
+    return row
+
+
+def export_table(content: bytes, locale: str) -> pa.Table:
+    """Return a part of the export.
+
+    Args:
+        content: An Arrow stream with nested drivers.
+        locale: The language of the driver texts, such as "de-AT". A customer's drivers all have one language: the locale if all
+            texts exist in it, else its language ("de"), else English.
+    """
+    with pa.ipc.open_stream(content) as stream:
+        part = stream.read_all()
+    drivers = pa.concat_arrays([pa.array([], part.schema.field("drivers").type), *part["drivers"].chunks])
+    columns = {**_driver_columns(drivers, locale), "suppressions": pc.binary_join(part["suppressions"], ",")}
+    arrays = [columns[name] if name in columns else part[name] for name in CUSTOMER_SCHEMA.names]
+    schema = CUSTOMER_SCHEMA.with_metadata({_REMOVED_KEY: "[]"})
+    return pa.table(dict(zip(CUSTOMER_SCHEMA.names, arrays, strict=True)), schema=schema)
+
+
+def removed_customers(part: pa.Table) -> list[str]:
+    """Return the customer_ids that a part removes."""
+    removed: list[str] = json.loads(part.schema.metadata[_REMOVED_KEY])
+    return removed
+
+
+def apply_parts(base: pa.Table, parts: Sequence[pa.Table]) -> pa.Table:
+    """Return the customers of the base after the parts: those in a part replace their former rows, removed ones are dropped."""
+    new = pa.concat_tables([part.replace_schema_metadata() for part in parts])
+    removed = pa.array([customer_id for part in parts for customer_id in removed_customers(part)], pa.string())
+    replaced = pa.chunked_array([removed, *new["customer_id"].chunks])
+    unchanged = base.filter(pc.invert(pc.is_in(base["customer_id"], value_set=replaced)))
+    new = new.filter(pc.invert(pc.is_in(new["customer_id"], value_set=removed)))
+    return pa.concat_tables([unchanged, new]).sort_by("customer_id")
+
+
+def copy_table(customers: pa.Table, market: str, run: dict[str, Any]) -> pa.Table:
+    """Return the whole copy: the customers' own columns, their ranks, and the columns of the run."""
+    columns = {
+        name: pa.repeat(pa.scalar(value, COPY_SCHEMA.field(name).type), customers.num_rows)
+        for name, value in {"market": market, **run}.items()
+    }
+    columns["rank"] = _ranks(customers)
+    arrays = [columns[name] if name in columns else customers[name] for name in COPY_SCHEMA.names]
+    return pa.table(dict(zip(COPY_SCHEMA.names, arrays, strict=True)), schema=COPY_SCHEMA)
+
+
+def run_columns(run: churn_pb2.ChurnRun) -> dict[str, Any]:
+    """Return the columns of the run as JSON values; times in microseconds since 1970."""
+    return {
+        "run_id": run.run_id,
+        "as_of_time": _microseconds(run.as_of_time),
+        "valid_until_time": _microseconds(run.valid_until_time),
+        "bundle_id": run.bundle_id,
+        "currency_code": run.currency_code,
+    }
+
+
+def write_copy(path: Path, kind: str, table: pa.Table) -> None:
+    """Write the copy; `kind` is ".parquet" or ".csv". In CSV an empty cell is a missing value, "" in quotes an empty text."""
+    if kind == ".csv":
+        pcsv.write_csv(table, path)
+    else:
+        pq.write_table(table, path)
+
+
+def read_copy(path: Path, kind: str) -> pa.Table:
+    """Read the customer columns of a copy, bit for bit as written; `kind` is ".parquet" or ".csv"."""
+    if kind != ".csv":
+        return pq.read_table(path, columns=CUSTOMER_SCHEMA.names).replace_schema_metadata()
+    convert = pcsv.ConvertOptions(
+        column_types=COPY_SCHEMA,
+        include_columns=CUSTOMER_SCHEMA.names,
+        null_values=[""],
+        strings_can_be_null=True,
+        quoted_strings_can_be_null=False,
+    )
+    return pcsv.read_csv(path, parse_options=pcsv.ParseOptions(newlines_in_values=True), convert_options=convert)
+
+
+def _driver_columns(drivers: pa.ListArray, locale: str) -> dict[str, pa.Array]:
+    """Return the flat columns of the nested drivers.
+
+    Languages are tried from the most general to the most specific; a customer's texts are overwritten only if every one of the
+    drivers has a text in that language.
+    """
+    elements = [_element(drivers, position) for position in range(_DRIVERS_MAX)]
+    texts = [pa.nulls(len(drivers), pa.string()) for _ in elements]
+    for language in dict.fromkeys(("en", locale.split("-", maxsplit=1)[0], locale)):
+        translations = [pc.map_lookup(element["texts"], language, "first") for element in elements]
+        complete = pa.repeat(pa.scalar(value=True), len(drivers))
+        for element, translation in zip(elements, translations, strict=True):
+            complete = pc.and_(complete, pc.or_(pc.is_null(element["code"]), pc.is_valid(translation)))
+        texts = [pc.if_else(complete, new, old) for new, old in zip(translations, texts, strict=True)]
+    columns = {}
+    for number, (element, text) in enumerate(zip(elements, texts, strict=True), start=1):
+        columns[f"driver_{number}"] = text
+        columns[f"driver_{number}_log_odds"] = element["log_odds"]
+    return columns
+
+
+def _element(lists: pa.ListArray, position: int) -> dict[str, pa.Array]:
+    """Return the fields of each list's element at a position; null for shorter lists (`pc.list_element` would fail)."""
+    starts, ends = lists.offsets[:-1], lists.offsets[1:]
+    exists = pc.greater(pc.subtract(ends, starts), position)
+    indices = pc.if_else(exists, pc.add(starts, position), pa.scalar(None, pa.int32()))
+    elements = lists.values.take(indices)
+    return dict(zip((field.name for field in elements.type), elements.flatten(), strict=True))
+
+
+def _ranks(customers: pa.Table) -> pa.Array:
+    """Return the rank of each customer with a score: by falling probability, then customer_id; null for the others."""
+    order = pc.sort_indices(customers, [("churn_probability", "descending"), ("customer_id", "ascending")])
+    # Sorting a permutation yields its inverse: the position of each customer in the order.
+    positions = pc.cast(pc.sort_indices(order), pa.int32())
+    has_score = pc.is_valid(customers["churn_probability"])
+    return pc.if_else(has_score, pc.add(positions, 1), pa.scalar(None, pa.int32()))
+
+
+def _microseconds(time: Timestamp) -> int:
+    """Return a time in microseconds since 1970."""
+    return int(time.seconds * 10**6 + time.nanos // 1000)

@@ -1,0 +1,1 @@
+"""Answers of the server in a terminal, written with rich."""

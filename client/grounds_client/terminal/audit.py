@@ -1,0 +1,110 @@
+"""Evidence, checks, verdicts, lists and samples of decisions in a terminal."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from grounds.audit.v1 import audit_pb2, evidence_pb2, sample_pb2
+from grounds_client.evidence.checks import EvidenceCheck
+from grounds_client.evidence.verdicts import mode_text, verdict_holds, verdict_name, verdict_text
+from grounds_client.formatting import BUNDLE_ID_SHOWN, band_name, decision_name, score_text, time_text
+from grounds_client.terminal.churn import show_risk
+from grounds_client.terminal.console import add_row, make_table, print_uncut
+from grounds_client.terminal.credit import show_decision
+
+
+def show_decision_evidence(console: Console, evidence: audit_pb2.Evidence) -> None:
+    """Print the decision, its bundle, policy and runtime; the page of HTML has everything."""
+    if not evidence.HasField("record"):
+        console.print(f"decision {evidence.decision_id}: its content was erased; its proof remains")
+        return
+    record, runtime = evidence.record, evidence.record.runtime
+    show_decision(console, evidence.decision, evidence.bundle.model if evidence.HasField("bundle") else None)
+    lines = (
+        f"caller {record.caller}, request {evidence.decision.record_ref.request_id}",
+        f"bundle {record.bundle_id}",
+        f"policy {record.policy_version}, {record.policy_sha256}",
+        f"computed by Grounds {runtime.grounds}, ONNX Runtime {runtime.onnxruntime}, Python {runtime.python}",
+    )
+    for line in lines:
+        console.print(line, markup=False)
+
+
+def show_churn_evidence(console: Console, evidence: audit_pb2.ChurnEvidence) -> None:
+    """Print the prediction, its run and bundle; the page of HTML has everything."""
+    if not evidence.HasField("churn_risk"):
+        customer = f"customer {evidence.customer.market} {evidence.customer.customer_id}"
+        console.print(f"{customer} was erased from run {evidence.run_id}; the proofs remain", markup=False)
+        return
+    show_risk(console, evidence.churn_risk)
+    console.print(f"run {evidence.run_id}, loaded {time_text(evidence.record.load_time)}", markup=False)
+    console.print(f"bundle {evidence.run.bundle_id}", markup=False)
+
+
+def show_checks(console: Console, checks: Sequence[EvidenceCheck], *, given: bool) -> None:
+    """Print the checks; `given` is whether the reader supplied the public key."""
+    console.print("Checked here:", markup=False)
+    for check in checks:
+        console.print(f"  {'holds' if check.holds else 'FAILS'}  {check.claim}", markup=False)
+    if not given:
+        note = "the public key is the one that this server names; give yours with --key"
+        console.print(f"  note   {note}", style="dim", markup=False)
+
+
+def show_replay(console: Console, replay: audit_pb2.ReplayDecisionResponse | audit_pb2.ReplayChurnRiskResponse) -> None:
+    """Print the verdicts, and the result of another bundle if one was asked for."""
+    table = make_table()
+    for title in ("replay", "verdict", "what that means"):
+        table.add_column(title)
+    for result in replay.results:
+        mode, style = mode_text(result).split(":")[0], "green" if verdict_holds(result) else "red"
+        add_row(table, mode, verdict_name(result), verdict_text(result), style=style)
+    console.print(table)
+    for result in replay.results:
+        if result.HasField("what_if") and (text := _what_if_text(result.what_if)):
+            bundle_id = result.what_if.bundle_id[:BUNDLE_ID_SHOWN]
+            console.print(f"bundle {bundle_id} would have said: {text}", markup=False)
+
+
+def show_decisions(console: Console, decisions: Sequence[sample_pb2.DecisionSummary]) -> None:
+    """Print a list of decisions."""
+    table = make_table()
+    for title in ("decision", "index", "decided (UTC)", "market", "outcome", "grade", "bundle", "caller"):
+        table.add_column(title, no_wrap=True)
+    for decision in decisions:
+        add_row(
+            table,
+            decision.decision_id,
+            str(decision.index),
+            time_text(decision.decide_time),
+            decision.market,
+            decision_name(decision.decision),
+            decision.grade,
+            decision.bundle_id[:BUNDLE_ID_SHOWN],
+            decision.caller,
+        )
+    print_uncut(console, table)
+
+
+def show_sample(console: Console, sample: sample_pb2.SampleDecisionsResponse, seed: str) -> None:
+    """Print a sample, with what is needed to draw it again."""
+    console.print(
+        f"{sample.population_count:,} decisions among the first {sample.tree_size:,} records of the log, ordered by "
+        f"SHA-256({seed!r} + decision_id)",
+        markup=False,
+    )
+    for stratum in sample.strata:
+        name = decision_name(stratum.decision) if stratum.decision else ""
+        keys = " ".join(text for text in (stratum.market, name, stratum.grade) if text) or "all"
+        console.print(f"{keys}: {len(stratum.decision_ids)} of {stratum.population_count:,}", markup=False)
+        for decision_id in stratum.decision_ids:
+            console.print(f"  {decision_id}", markup=False)
+
+
+def _what_if_text(what_if: evidence_pb2.WhatIf) -> str:
+    """Return the result of another bundle as one line; "" if it had no score."""
+    if what_if.HasField("churn"):
+        return f"{band_name(what_if.churn.risk_band)}, probability of leaving {what_if.churn.churn_probability:.2%}"
+    if not what_if.assessment.HasField("model_output"):
+        return ""
+    return f"{decision_name(what_if.assessment.policy_result.decision)}, {score_text(what_if.assessment)}"

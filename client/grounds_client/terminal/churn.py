@@ -1,0 +1,89 @@
+"""Churn predictions in a terminal: the band first, what is at stake and why, then how the log-odds add up."""
+
+from collections.abc import Sequence
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from grounds.churn.v1 import churn_pb2
+from grounds_client.formatting import band_name, contact_text, enum_name, money_text, value_text
+from grounds_client.terminal.console import add_row, make_table
+from grounds_client.terminal.credit import show_reasons
+
+_BAND_COLOURS = {"LOW": "green", "MEDIUM": "yellow", "HIGH": "red", "CRITICAL": "bold red"}
+
+
+def show_risk(console: Console, risk: churn_pb2.ChurnRisk) -> None:
+    """Print one customer's prediction with every contribution, or why there is no score."""
+    _show_standing(console, risk)
+    if risk.status == churn_pb2.CHURN_STATUS_SCORED:
+        show_reasons(console, risk.drivers, "Why")
+        console.print(_log_odds_table(risk))
+
+
+def show_risks(console: Console, risks: Sequence[churn_pb2.ChurnRisk]) -> None:
+    """Print a list of scored customers with what is at stake and why."""
+    table = make_table()
+    for title in ("customer", "risk", "band", "since", "at stake"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("why")
+    for risk in risks:
+        band = band_name(risk.risk_band)
+        add_row(
+            table,
+            _customer(risk),
+            f"{risk.churn_probability:.1%}",
+            Text(band, _BAND_COLOURS[band]),
+            _day(risk.band_since_time),
+            money_text(risk.value_at_risk),
+            "\n".join(reason.text for reason in risk.drivers.reasons),
+        )
+    console.print(table)
+
+
+def _show_standing(console: Console, risk: churn_pb2.ChurnRisk) -> None:
+    """Print band or status, what is at stake, the period of validity, and whether a campaign may contact the customer."""
+    status = enum_name(churn_pb2.ChurnStatus, risk.status)
+    if risk.status == churn_pb2.CHURN_STATUS_SCORED:
+        band = band_name(risk.risk_band)
+        before = f", before that {band_name(risk.previous_band)}" if risk.previous_band else ""
+        head = (f" {band} ", f"reverse {_BAND_COLOURS[band]}")
+        standing = f"  customer {_customer(risk)}, rank {risk.rank}, {band} since {_day(risk.band_since_time)}{before}"
+        console.print(Text.assemble(head, standing))
+        console.print(
+            f"probability of leaving {risk.churn_probability:.2%}, at stake {money_text(risk.value_at_risk)} "
+            f"of {money_text(risk.expected_spend)} expected"
+        )
+        if risk.HasField("decline_probability"):
+            console.print(f"probability that the spend declines {risk.decline_probability:.2%}")
+    else:
+        console.print(Text.assemble((f" {status} ", "reverse"), f"  customer {_customer(risk)}"))
+    validity = f"as of {_day(risk.as_of_time)}, valid until {_day(risk.valid_until_time)}"
+    console.print(f"{status}, {validity}; {contact_text(risk)}")
+
+
+def _log_odds_table(risk: churn_pb2.ChurnRisk) -> Table:
+    """Return the waterfall of log-odds, the strongest contribution first."""
+    table = make_table()
+    for title in ("how the log-odds add up", "value", "log-odds", "so far"):
+        table.add_column(title, justify="left" if title.startswith("how") else "right")
+    total = risk.explanation.base_value
+    add_row(table, "average of the baseline", "", f"{total:.4f}", f"{total:.4f}")
+    for line in sorted(risk.explanation.contributions, key=lambda line: -abs(line.log_odds)):
+        total += line.log_odds
+        add_row(table, line.feature, value_text(line.value), f"{line.log_odds:+.4f}", f"{total:.4f}")
+    table.add_section()
+    add_row(table, "log-odds", "", f"{risk.log_odds:.4f}", f"{total:.4f}", style="bold")
+    return table
+
+
+def _customer(risk: churn_pb2.ChurnRisk) -> str:
+    """Return market and customer_id as text."""
+    return f"{risk.customer.market} {risk.customer.customer_id}"
+
+
+def _day(time: Timestamp) -> str:
+    """Return a day as text."""
+    return f"{time.ToDatetime():%Y-%m-%d}"

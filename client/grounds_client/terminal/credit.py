@@ -1,0 +1,138 @@
+"""Credit decisions and what-ifs in a terminal: the decision first, the reasons, then the points that add up."""
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from grounds.credit.v1 import credit_pb2
+from grounds.explain.v1.explain_pb2 import Reasons
+from grounds.model.v1 import model_pb2
+from grounds_client.evidence.waterfall import BASE_LABEL, point_steps
+from grounds_client.formatting import (
+    decision_name,
+    enum_name,
+    money_text,
+    outcome_text,
+    override_text,
+    score_text,
+    time_text,
+    value_text,
+)
+from grounds_client.terminal.console import add_row, make_table
+
+_BAR_WIDTH = 16
+_COLOURS = {
+    "APPROVE": "green",
+    "APPROVE_REDUCED": "green",
+    "REFER": "yellow",
+    "DECLINE": "red",
+    "NOT_SCORABLE": "magenta",
+}
+_RECOURSE_TEXTS = {
+    "FOUND": "each was scored; no promise, the policy and a later model may decide otherwise",
+    "NO_RECOURSE_FOUND": "none found among the features that a customer can change",
+    "NOT_NEEDED": "the customer is already there",
+    "NOT_SCORABLE": "too little is known to score",
+}
+
+
+def show_decision(console: Console, decision: credit_pb2.CreditDecision, model: model_pb2.Model | None) -> None:
+    """Print a decision; `model` describes its features, None if the bundle is not at hand."""
+    name = decision_name(decision.decision)
+    customer = f"customer {decision.customer.market} {decision.customer.customer_id}"
+    amount = money_text(decision.requested_amount)
+    console.print(Text.assemble((f" {name} ", f"reverse bold {_COLOURS[name]}"), f"  {customer}, {amount}"))
+    _show_assessment(console, decision.assessment, model)
+    ref = decision.record_ref
+    console.print(f"decision {ref.decision_id}, {time_text(ref.decide_time)} UTC", style="dim")
+
+
+def show_history(console: Console, history: credit_pb2.GetCreditDecisionResponse) -> None:
+    """Print the overrides and outcomes of a decision."""
+    for line in (*map(override_text, history.overrides), *map(outcome_text, history.outcomes)):
+        console.print(line, markup=False, highlight=False)
+
+
+def show_simulation(console: Console, answer: credit_pb2.SimulateCreditResponse, model: model_pb2.Model | None) -> None:
+    """Print a what-if: both results, then how the simulated one adds up."""
+    for title, assessment in (("as known", answer.known), ("what if", answer.simulated)):
+        name = decision_name(assessment.policy_result.decision)
+        styled = (f" {name} ", f"reverse {_COLOURS[name]}")
+        console.print(Text.assemble(f"{title:<9}", styled, f"  {score_text(assessment)}"))
+    console.print("what if (decides nothing, records nothing):", style="dim")
+    _show_assessment(console, answer.simulated, model)
+    if answer.HasField("recourse"):
+        show_recourse(console, answer.recourse)
+
+
+def show_recourse(console: Console, recourse: credit_pb2.Recourse) -> None:
+    """Print the changes that would bring the customer to the approve cut-off."""
+    status = enum_name(credit_pb2.RecourseStatus, recourse.status)
+    console.print(f"Ways to the approve cut-off: {_RECOURSE_TEXTS[status]}", highlight=False)
+    for number, counterfactual in enumerate(recourse.counterfactuals, start=1):
+        changes = "; ".join(
+            f"{change.feature} from {value_text(change.current)} to {value_text(change.proposed)}"
+            for change in counterfactual.changes
+        )
+        result = f"{counterfactual.score} points, {counterfactual.pd:.2%}"
+        console.print(f"  {number}. {changes}: {result}", markup=False, highlight=False)
+
+
+def show_reasons(console: Console, reasons: Reasons, title: str) -> None:
+    """Print reasons under a title, the most important first."""
+    if not reasons.reasons:
+        return
+    console.print(f"{title}:", markup=False)
+    for number, reason in enumerate(reasons.reasons, start=1):
+        points = f" ({reason.points:+d} points)" if reason.HasField("points") else ""
+        console.print(f"  {number}. {reason.text}{points}", markup=False, highlight=False)
+
+
+def points_table(assessment: credit_pb2.CreditAssessment, model: model_pb2.Model | None) -> Table:
+    """Return the waterfall of points; features that add no points share one line."""
+    explanation = assessment.explanation
+    described = {} if model is None else {feature.name: feature for feature in model.features}
+    steps = point_steps(explanation, described)
+    shown = [step for step in steps if step.contribution]
+    table = make_table()
+    table.add_column("how the score adds up")
+    table.add_column("value", justify="right")
+    table.add_column("points", justify="right")
+    table.add_column("so far", justify="right")
+    table.add_column("")
+    base, score = str(explanation.base_points), str(assessment.model_output.score)
+    add_row(table, BASE_LABEL, "", base, base, "")
+    largest = max((abs(step.contribution) for step in shown), default=1)
+    for step in shown:
+        points, bar = f"{step.contribution:+.0f}", _bar(step.contribution, largest)
+        add_row(table, step.label, step.value, points, str(step.after), bar)
+    if hidden := len(steps) - len(shown):
+        total = str(shown[-1].after) if shown else base
+        add_row(table, f"{hidden} more feature{'s' if hidden > 1 else ''}", "", "+0", total, "")
+    table.add_section()
+    add_row(table, "score", "", score, score, "", style="bold")
+    return table
+
+
+def _show_assessment(console: Console, assessment: credit_pb2.CreditAssessment, model: model_pb2.Model | None) -> None:
+    """Print score, reasons, and the points that add up."""
+    if assessment.HasField("model_output"):
+        recommendation = assessment.recommendation
+        console.print(
+            f"{score_text(assessment)} (approve up to {recommendation.approve_max_pd:.0%}, "
+            f"refer up to {recommendation.refer_max_pd:.0%})"
+        )
+        policy = assessment.policy_result
+        console.print(
+            f"approvable without a person: {money_text(policy.approvable_amount)}; "
+            f"expected loss of the requested amount: {money_text(policy.expected_loss)}"
+        )
+    show_reasons(console, assessment.reasons, "What speaks against")
+    if assessment.HasField("explanation"):
+        console.print(points_table(assessment, model))
+
+
+def _bar(points: float, largest: float) -> Text:
+    """Return a bar: red removes points, green adds them."""
+    length = max(1, round(abs(points) / largest * _BAR_WIDTH))
+    return Text(("-" if points < 0 else "+") * length, style="red" if points < 0 else "green")

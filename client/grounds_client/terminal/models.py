@@ -1,0 +1,39 @@
+"""The model catalog in a terminal."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from grounds.model.v1 import model_pb2
+from grounds_client.formatting import BUNDLE_ID_SHOWN, enum_name, number_text
+from grounds_client.terminal.console import add_row, make_table
+
+
+def show_models(console: Console, models: Sequence[model_pb2.ModelSummary]) -> None:
+    """Print the catalog, one bundle a line."""
+    table = make_table()
+    for title in ("family", "bundle", "state", "serves", "may serve", "why refused"):
+        table.add_column(title)
+    for model in models:
+        state = enum_name(model_pb2.ModelState, model.state)
+        serving, markets = ", ".join(model.serving_markets), ", ".join(model.markets)
+        add_row(table, model.family, model.bundle_id[:BUNDLE_ID_SHOWN], state, serving, markets, model.refusal)
+    console.print(table)
+
+
+def show_model(console: Console, model: model_pb2.Model) -> None:
+    """Print one bundle: its full id, its card, and the features that may be sent."""
+    console.print(model.card, markup=False, highlight=False)
+    table = make_table()
+    for title in ("feature", "unit", "from", "to", "given by", "sign", "what"):
+        table.add_column(title)
+    for feature in model.features:
+        low = number_text(feature.min) if feature.HasField("min") else ""
+        high = number_text(feature.max) if feature.HasField("max") else ""
+        source = enum_name(model_pb2.FeatureSource, feature.source)
+        sign = {1: "+", -1: "-", 0: ""}[feature.monotone_sign]
+        name = feature.name + (" *" if feature.mandatory else "")
+        add_row(table, name, feature.unit, low, high, source, sign, feature.description)
+    console.print(table)
+    console.print("* without it a customer is not scorable", style="dim")
+    console.print(f"bundle {model.summary.bundle_id}", style="dim")

@@ -1,0 +1,57 @@
+"""The commands of the CRM."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.client.command_line import run, run_offline, run_process, run_streams
+from tests.conftest import Serving
+
+
+@pytest.mark.parametrize(
+    ("words", "rule"),
+    [
+        (("churn", "top", "DE", "--band", "PURPLE"), "must be one of LOW, MEDIUM, HIGH, CRITICAL, got 'PURPLE'"),
+        (("churn", "top", "DE", "--by", "name"), "must be one of PROBABILITY, VALUE, got 'name'"),
+        (("churn", "top", "Germany"), "must be two capital letters, such as TW, got 'Germany'"),
+        (("churn", "pull", "DE", "--to", "risks.xlsx"), "must end in .parquet or .csv, got risks.xlsx"),
+        (("churn", "top", "DE", "--value-min", "1e30"), "'--value-min': Input should be less than"),
+        (("churn", "top", "DE", "--value-min", "-1"), "'--value-min': Input should be greater than"),
+        (("churn", "top", "DE", "--value-min", "nan"), "'--value-min': Input should be less than"),
+    ],
+    ids=["band", "order", "market", "file", "large", "negative", "nan"],
+)
+def test_invalid_words_are_explained_and_nothing_is_called(words: tuple[str, ...], rule: str) -> None:
+    status, _, error = run_offline(*words)
+
+    assert status == 2
+    assert rule in error
+
+
+async def test_a_pull_from_a_server_without_a_run_fails_with_status_1(serving: Serving, tmp_path: Path) -> None:
+    done = await run_process(serving, "churn", "pull", "--to", str(tmp_path / "risks.csv"))
+
+    assert done.returncode == 1
+    assert done.stderr == "error: the server has no churn run; load one, then pull again\n"
+
+
+async def test_a_list_is_ordered_filtered_and_cut(churn_serving: Serving) -> None:
+    _, output, _ = await run_streams(churn_serving, "churn", "top", "FR", "--count", "3", "--json")
+    _, high, _ = await run_streams(churn_serving, "churn", "top", "FR", "--band", "high", "--band", "HIGH", "--json")
+
+    risks = [json.loads(line) for line in output.splitlines()]
+    assert len(risks) == 3
+    probabilities = [risk["churn_probability"] for risk in risks]
+    assert probabilities == sorted(probabilities, reverse=True)
+    assert {json.loads(line)["risk_band"] for line in high.splitlines()} <= {"RISK_BAND_HIGH"}
+
+
+async def test_the_run_of_a_risk_is_shown_as_evidence_and_replay_ask_for_it(churn_serving: Serving) -> None:
+    _, output, _ = await run_streams(churn_serving, "churn", "top", "FR", "--count", "1", "--json")
+    risk = json.loads(output)
+
+    status, shown = await run(churn_serving, "churn", "show", "FR", risk["customer"]["customer_id"])
+
+    assert status == 0
+    assert f"run {risk['run_id']}" in shown.splitlines()
