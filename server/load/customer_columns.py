@@ -36,20 +36,20 @@ def check_customers(path: Path, table: pa.Table) -> None:
         )
 
 
-def rows_to_load(rows: pa.RecordBatch | pa.Table, gone: ErasedCustomers) -> pa.Array:
+def rows_to_load(rows: pa.RecordBatch | pa.Table, erased: ErasedCustomers) -> pa.Array:
     """Return a boolean for each row: false where the customer was erased at or after the time of the row."""
-    if not gone.times:
+    if not erased.times:
         return pa.repeat(True, rows.num_rows)  # noqa: FBT003 - pyarrow's signature
     keys = zip(*(rows[name].to_pylist() for name in KEY_COLUMNS), strict=True)
-    return pa.array([not gone.covers(*key) for key in keys], pa.bool_())
+    return pa.array([not erased.covers(*key) for key in keys], pa.bool_())
 
 
-def check_columns(path: Path, table: pa.Table | pa.Schema, wanted: dict[str, Any]) -> None:
+def check_columns(path: Path, table: pa.Table | pa.Schema, expected: dict[str, Any]) -> None:
     """Raise LoadRefused for missing columns and columns of another type; name all of them."""
     schema = table if isinstance(table, pa.Schema) else table.schema
     problems = [
         f"{name!r} must be {kind}"
-        for name, kind in wanted.items()
+        for name, kind in expected.items()
         if name not in schema.names or schema.field(name).type != kind
     ]
     if problems:

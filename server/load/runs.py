@@ -1,6 +1,6 @@
-"""Run files into the database: staged batch by batch where no reader looks, shown whole, or not at all.
+"""Loads a run file: rows are staged batch by batch where no reader sees them, then published in one transaction.
 
-A load that was killed has shown nothing; the next one removes what it left and begins anew.
+A killed load has published nothing; the next one deletes what it staged and starts over.
 """
 
 import datetime as dt
@@ -38,16 +38,16 @@ from server.stores.runs.loading import (
 from server.stores.runs.predictions import find_run_before
 from server.stores.tables import RISK_CHUNKS, RUNS
 
-BATCH_ROWS = 8192  # staged in one transaction: some tenths of a second
+BATCH_ROWS = 8192  # staged in one transaction, which takes some tenths of a second
 RUN_MANIFEST_KEYS = REQUIRED_KEYS
 
 
 @dataclass(slots=True)
 class _MarketLoad:
-    """A run in one market while it is loaded.
+    """The load of a run in one market.
 
     Attributes:
-        staged: What of it is in the database.
+        staged: The part of the run that is in the database.
         former: Of the market's customers.
         seen: Customers of the market that were read so far.
         chunks: Parts of the export that were written so far.
@@ -64,16 +64,16 @@ def load_run(
     path: Path,
     manifest: dict[str, Any],
     load_time: dt.datetime,
-    keep: RunRetention,
-    gone: ErasedCustomers,
+    retention: RunRetention,
+    erased_customers: ErasedCustomers,
 ) -> tuple[int, int, int]:
-    """Add a run with all its customers to the database of the log, which records it; while nobody else loads or erases.
+    """Load a run with all its customers and record it in the record log. The caller holds the loading lock.
 
     Returns:
-        How many customers are new, were known, and were left out because they were erased since.
+        The number of customers who were added, were loaded before, and were skipped because they were erased.
 
     Raises:
-        LoadRefused: Something that a reader needs is missing or wrong.
+        LoadRefused: The file is invalid; nothing of it was loaded.
     """
     checked, database = parse_manifest(path, manifest), log.database
     with path.open("rb") as content:
@@ -86,41 +86,49 @@ def load_run(
         line = {"load_time": load_time, "file_sha256": file_sha256, "header": json.dumps(manifest, sort_keys=True)}
         try:
             runs = {market: _begin_market(log, checked, part, line) for market, part in customers.items()}
-            added = sum(_stage_batch(database, path, batch, checked, runs, gone) for batch in _read_batches(file))
+            added = sum(
+                _stage_batch(database, path, batch, checked, runs, erased_customers) for batch in _read_batches(file)
+            )
             for run in runs.values():
-                if not run.chunk_count:  # all of its customers were erased; an export has at least one part
+                if not run.chunk_count:  # every customer was erased; an export has at least one chunk
                     stage_rows(database, run.staged, [], [_empty_chunk(run.staged.number)], 0)
             publish_run(log, [run.staged for run in runs.values()], load_time)
         except BaseException:
             delete_unfinished_runs(database)
             raise
-        prune_runs(database, keep, load_time)
+        prune_runs(database, retention, load_time)
     return added, 0, sum(run.rows_read for run in runs.values()) - added
 
 
 def _loaded_customer_count(database: Database, path: Path, run_id: str, file_sha256: str) -> int:
-    """Give how many customers of this run are there already."""
-    wanted = select(RUNS.c.customer_count, RUNS.c.file_sha256).where(RUNS.c.run_id == run_id)
+    """Return how many customers of this run are loaded; 0 if it is not.
+
+    Raises:
+        LoadRefused: The run was loaded from a file with other content.
+    """
+    columns = select(RUNS.c.customer_count, RUNS.c.file_sha256).where(RUNS.c.run_id == run_id)
     with database.reading() as connection:
-        found = connection.execute(wanted).all()
-    if any(run.file_sha256 != file_sha256 for run in found):
-        raise LoadRefused(f"{path}: run {run_id} is loaded already, from a file with other content")
-    return sum(run.customer_count for run in found)
+        runs = connection.execute(columns).all()
+    if any(run.file_sha256 != file_sha256 for run in runs):
+        raise LoadRefused(f"{path}: run {run_id} was loaded before from a file with other content")
+    return sum(run.customer_count for run in runs)
 
 
 def _check_file(path: Path, file: pq.ParquetFile, manifest: RunManifest) -> dict[str, pa.Table]:
-    """Check what only the whole file can tell: customers, ranks, counts. Gives them by market."""
+    """Check what concerns the whole file: customers, ranks and counts. Return the key columns by market."""
     table = file.read([*KEY_COLUMNS, "status", "rank", "pd"])
     check_customers(path, table)
-    found = {count["values"]: count["counts"] for count in pc.value_counts(table["status"]).to_pylist()}
-    if found != {status: count for status, count in manifest.counts.items() if count}:
-        raise LoadRefused(f"{path}: the manifest's counts by status are not those of the rows")
+    counts = {count["values"]: count["counts"] for count in pc.value_counts(table["status"]).to_pylist()}
+    if counts != {status: count for status, count in manifest.counts.items() if count}:
+        raise LoadRefused(f"{path}: manifest: counts: must equal the number of rows by status")
     customers = {}
     for market in sorted(pc.unique(table["market"]).to_pylist()):
         part = table.filter(pc.equal(table["market"], market))
         cuts = pc.unique(part["as_of"]).to_pylist()
         if len(cuts) != 1:
-            raise LoadRefused(f"{path}: market {market}: a run has one as_of, not {len(cuts)}")
+            raise LoadRefused(
+                f"{path}: market {market}: column 'as_of': must be the same in every row, found {len(cuts)} values"
+            )
         if problem := find_rank_problem(part):
             raise LoadRefused(f"{path}: market {market}: {problem}")
         customers[market] = part.select(list(KEY_COLUMNS))
@@ -128,19 +136,18 @@ def _check_file(path: Path, file: pq.ParquetFile, manifest: RunManifest) -> dict
 
 
 def _begin_market(log: RecordLog, manifest: RunManifest, customers: pa.Table, line: dict[str, Any]) -> _MarketLoad:
-    """Begin a run in one market, against the latest run with an earlier cut.
+    """Create a run in one market and read the band history from the latest run with an earlier cut.
 
-    A run that is loaded late is held against the one before its own cut; runs with a later cut stay as
-    they were shown.
+    A run that is loaded late is compared with the run before its own cut, and runs with a later cut do not change.
     """
     market, as_of = customers["market"][0].as_py(), customers["as_of"][0].as_py()
     with log.database.reading() as connection:
         previous = find_run_before(connection, market, as_of)
-        wanted = select(RISK_CHUNKS.c.content).order_by(RISK_CHUNKS.c.chunk)
-        wanted = wanted.where(RISK_CHUNKS.c.run_number == previous.number) if previous else wanted.limit(0)
-        # One by one: without it PostgreSQL's driver holds the whole export of the previous run.
-        found = connection.execute(wanted, execution_options={"yield_per": 1}).scalars()
-        contents = (bytes(content) for content in found)
+        chunks = select(RISK_CHUNKS.c.content).order_by(RISK_CHUNKS.c.chunk)
+        chunks = chunks.where(RISK_CHUNKS.c.run_number == previous.number) if previous else chunks.limit(0)
+        # Fetch chunk by chunk: otherwise PostgreSQL's driver keeps the whole export of the previous run in memory.
+        rows = connection.execute(chunks, execution_options={"yield_per": 1}).scalars()
+        contents = (bytes(content) for content in rows)
         former = PreviousBands(contents, customers["customer_id"])
     whose = {"run_id": manifest.run_id, "market": market, "previous_run_id": previous.run_id if previous else None}
     times = {"as_of": as_of, "valid_until": as_of + dt.timedelta(days=manifest.valid_days)}
@@ -148,12 +155,12 @@ def _begin_market(log: RecordLog, manifest: RunManifest, customers: pa.Table, li
 
 
 def _read_batches(file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
-    """Read the file little by little."""
+    """Yield the rows of the file in batches."""
     yield from file.iter_batches(BATCH_ROWS, columns=[*KEY_COLUMNS, *RUN_COLUMNS])
 
 
 def _empty_chunk(number: int) -> dict[str, Any]:
-    """Give the only part of an export without customers."""
+    """Return the only chunk of an export without customers."""
     return {"run_number": number, "chunk": 0, "row_count": 0, "content": encode_chunk(EXPORT_SCHEMA.empty_table())}
 
 
@@ -163,9 +170,9 @@ def _stage_batch(
     batch: pa.RecordBatch,
     manifest: RunManifest,
     runs: dict[str, _MarketLoad],
-    gone: ErasedCustomers,
+    erased_customers: ErasedCustomers,
 ) -> int:
-    """Check a batch and put it where no reader looks, but for who was erased; gives the number of its customers."""
+    """Check a batch and stage its customers, except erased ones; return the number of staged customers."""
     if problem := find_problem(batch, manifest):
         raise LoadRefused(f"{path}: {problem}")
     added = 0
@@ -174,15 +181,15 @@ def _stage_batch(
         part = batch.filter(pc.equal(batch["market"], market))
         before = run.previous_bands.batch_history(run.rows_read, part.num_rows)
         run.rows_read += part.num_rows
-        stays = rows_to_load(part, gone)
-        part, before = part.filter(stays), before.filter(stays)
+        included = rows_to_load(part, erased_customers)
+        part, before = part.filter(included), before.filter(included)
         if not part.num_rows:
             continue
         try:
-            content = prepare_batch(part, manifest, before, run.staged.number, run.chunk_count)
+            prepared = prepare_batch(part, manifest, before, run.staged.number, run.chunk_count)
         except DriversInvalid as error:
             raise LoadRefused(f"{path}: {error}") from error
-        stage_rows(database, run.staged, content.rows, content.chunks, content.scored)
-        run.chunk_count += len(content.chunks)
+        stage_rows(database, run.staged, prepared.rows, prepared.chunks, prepared.scored)
+        run.chunk_count += len(prepared.chunks)
         added += part.num_rows
     return added

@@ -118,95 +118,107 @@ def test_a_customer_without_a_score_is_loaded_with_a_status(
 
 DRIVER = '{"code": "A", "log_odds": 1, "features": [], "texts": {"en": "x"}}'
 BAD: dict[str, tuple[Callable[[pd.DataFrame], Any], dict[str, Any], str]] = {
-    "a column less": (lambda rows: rows.drop(columns="band"), {}, "'band' must be string"),
+    "a missing column": (lambda rows: rows.drop(columns="band"), {}, "'band' must be string"),
     "a customer twice": (put("customer_id", "C00701"), {}, "repeat"),
-    "two times": (put("as_of", FIRST - dt.timedelta(days=1)), {}, "one as_of, not 2"),
-    "a contribution less": (put("contributions", [0.0]), {}, "'contributions' must hold 4 values in every row"),
-    "a value less": (put("features", [0.0]), {}, "'features' must hold 4 values in every row"),
-    "a value without end": (put("features", [0.0, math.inf, 0.0, 0.0]), {}, "'features' must hold no infinite"),
+    "two cuts": (put("as_of", FIRST - dt.timedelta(days=1)), {}, "'as_of': must be the same in every row, found 2"),
+    "one contribution too few": (put("contributions", [0.0]), {}, "'contributions': must have 4 values in every row"),
+    "one feature too few": (put("features", [0.0]), {}, "'features': must have 4 values in every row"),
+    "an infinite feature": (put("features", [0.0, math.inf, 0.0, 0.0]), {}, "'features': must not be infinite"),
     "no contributions": (put("contributions", None), {}, "contributions"),
-    "a contribution that is missing": (put("contributions", [0.0, 0.0, None, 0.0]), {}, "contributions"),
-    "contributions that do not add up": (put("contributions", [9.0, 9.0, 9.0, 9.0]), {}, "contributions.*add up"),
+    "a missing contribution": (put("contributions", [0.0, 0.0, None, 0.0]), {}, "contributions"),
+    "contributions that do not add up": (
+        put("contributions", [9.0, 9.0, 9.0, 9.0]),
+        {},
+        "contributions.*must equal log_odds",
+    ),
     "no log-odds": (put("log_odds", math.nan), {}, "log_odds"),
-    "log-odds without end": (put("log_odds", math.inf), {}, "'log_odds' must hold finite"),
-    "a pd that is missing": (put("pd", None), {}, "pd"),
+    "infinite log-odds": (put("log_odds", math.inf), {}, "'log_odds': must be finite"),
+    "a missing pd": (put("pd", None), {}, "pd"),
     "a pd above one": (put("pd", 1.5), {}, "pd"),
-    "a pd that is not that of the log-odds": (put("pd", 0.999999), {}, "'pd' must be 1 / .*to the bit"),
-    "a pd of decline above one": (put("decline_pd", 1.5), {}, "'decline_pd' must hold probabilities"),
-    "a band that is none": (put("band", "GIGANTIC"), {}, "band"),
-    "a band that is not that of the pd": (put("band", "LOW"), {}, "'band' must hold the band of the pd"),
-    "a band that is missing": (put("band", None), {}, "'band' has gaps"),
-    "no value at risk": (put("value_at_risk_minor", None), {}, "'value_at_risk_minor' has gaps"),
-    "no expected spend": (put("expected_spend_minor", None), {}, "'expected_spend_minor' has gaps"),
-    "a rank twice": (put("rank", 2), {}, "'rank' must hold 1 to 30"),
-    "a rank of zero": (put("rank", 0), {}, "'rank' must hold 1 to 30"),
-    "ranks that do not follow the pd": (swap_ranks, {}, "'rank' must follow falling pd"),
-    "a status that is none": (
+    "a pd that does not follow from the log-odds": (put("pd", 0.999999), {}, "'pd': must equal 1 / .*to the bit"),
+    "a decline_pd above one": (put("decline_pd", 1.5), {}, "'decline_pd': must be a probability"),
+    "an unknown band": (put("band", "GIGANTIC"), {}, "band"),
+    "a band that does not follow from the pd": (put("band", "LOW"), {}, "'band': must be the band that pd falls into"),
+    "a missing band": (put("band", None), {}, "'band': must have no missing values"),
+    "no value at risk": (put("value_at_risk_minor", None), {}, "'value_at_risk_minor': must have no missing values"),
+    "no expected spend": (put("expected_spend_minor", None), {}, "'expected_spend_minor': must have no missing values"),
+    "a duplicate rank": (put("rank", 2), {}, "'rank': must be 1 to 30"),
+    "a rank of zero": (put("rank", 0), {}, "'rank': must be 1 to 30"),
+    "ranks that do not follow the pd": (swap_ranks, {}, "'rank': must follow descending pd"),
+    "an unknown status": (
         put("status", "GONE"),
         {"counts": {"SCORED": 29, "GONE": 1}},
-        "'status' must hold one of",
+        "'status': must be one of",
     ),
-    "a status that is missing": (put("status", None), {"counts": {"SCORED": 29}}, "counts by status"),
-    "counts of others": (lambda _: None, {"counts": {"SCORED": 31}}, "counts by status"),
-    "nobody knows who is held out": (put("hold_out", None), {}, "'hold_out' has gaps"),
-    "no suppressions": (put("suppressions", None), {}, "'suppressions' has gaps"),
-    "a suppression that is no code": (put("suppressions", ["do not call"]), {}, "'suppressions' must hold codes"),
-    "a suppression with a comma": (put("suppressions", ["A,B"]), {}, "'suppressions' must hold codes"),
-    "a score of a customer who has none": (last_is_unscored(pd=0.5), COUNTS, "'pd' must be empty where"),
-    "features of a customer without a score": (
+    "a missing status": (
+        put("status", None),
+        {"counts": {"SCORED": 29}},
+        "counts: must equal the number of rows by status",
+    ),
+    "wrong counts": (lambda _: None, {"counts": {"SCORED": 31}}, "counts: must equal the number of rows by status"),
+    "a missing hold_out": (put("hold_out", None), {}, "'hold_out': must have no missing values"),
+    "missing suppressions": (put("suppressions", None), {}, "'suppressions': must have no missing values"),
+    "a suppression that is not a code": (
+        put("suppressions", ["do not call"]),
+        {},
+        "'suppressions': must contain codes",
+    ),
+    "a suppression with a comma": (put("suppressions", ["A,B"]), {}, "'suppressions': must contain codes"),
+    "a pd without a score": (last_is_unscored(pd=0.5), COUNTS, "'pd': must be empty where"),
+    "features without a score": (
         last_is_unscored(features=[1.0] * 4),
         COUNTS,
-        "'features' must be empty",
+        "'features': must be empty",
     ),
-    "drivers that are missing": (put("drivers", None), {}, "'drivers' has gaps"),
-    "drivers that are no JSON": (put("drivers", "late"), {}, "drivers"),
+    "missing drivers": (put("drivers", None), {}, "'drivers': must have no missing values"),
+    "drivers that are not JSON": (put("drivers", "late"), {}, "drivers"),
     "drivers that are two documents": (put("drivers", '[]}\n{"d":[]'), {}, "drivers"),
     "drivers that are two documents on one line": (put("drivers", '[]} {"d": []'), {}, "drivers"),
-    "drivers that are a number": (put("drivers", "[1]"), {}, "drivers"),
-    "drivers without words": (put("drivers", '[{"code": "DELAY"}]'), {}, "drivers"),
-    "a driver that is nothing": (put("drivers", "[null]"), {}, "drivers"),
-    "a driver whose code is none": (put("drivers", f"[{DRIVER.replace('A', 'a b')}]"), {}, "drivers"),
+    "drivers that are numbers": (put("drivers", "[1]"), {}, "drivers"),
+    "a driver without texts": (put("drivers", '[{"code": "DELAY"}]'), {}, "drivers"),
+    "a null driver": (put("drivers", "[null]"), {}, "drivers"),
+    "a driver with an invalid code": (put("drivers", f"[{DRIVER.replace('A', 'a b')}]"), {}, "drivers"),
     "a driver without a number": (put("drivers", f"[{DRIVER.replace('1', 'null')}]"), {}, "drivers"),
-    "words that are numbers": (put("drivers", DRIVER.replace('"x"', "7").join("[]")), {}, "drivers"),
+    "a text that is a number": (put("drivers", DRIVER.replace('"x"', "7").join("[]")), {}, "drivers"),
     "drivers without English": (put("drivers", f"[{DRIVER.replace('en', 'de')}]"), {}, "drivers"),
-    "a run_id that is none": (as_it_is, {"run_id": "7"}, "run_id"),
-    "no bundle": (as_it_is, {"bundle_id": None}, "lacks bundle_id"),
+    "an invalid run_id": (as_it_is, {"run_id": "7"}, "run_id"),
+    "no bundle": (as_it_is, {"bundle_id": None}, "missing bundle_id"),
     "no currency": (as_it_is, {"currency": ""}, "currency"),
-    "a group less": (as_it_is, {"feature_groups": ["DELAY"]}, "feature_groups"),
+    "one feature group too few": (as_it_is, {"feature_groups": ["DELAY"]}, "feature_groups"),
     "no baseline": (as_it_is, {"baseline_sha256": None}, "baseline_sha256"),
-    "no size of the baseline": (as_it_is, {"baseline_rows": None}, "baseline_rows"),
-    "no words for the baseline": (as_it_is, {"baseline_definition": None}, "baseline_definition"),
+    "no baseline_rows": (as_it_is, {"baseline_rows": None}, "baseline_rows"),
+    "no baseline_definition": (as_it_is, {"baseline_definition": None}, "baseline_definition"),
     "no family": (as_it_is, {"family": None}, "family"),
-    "a base that is no number": (as_it_is, {"base_value": "zero"}, "base_value"),
-    "bands that fall": (
+    "a base_value that is not a number": (as_it_is, {"base_value": "zero"}, "base_value"),
+    "descending bands": (
         as_it_is,
         {"bands": [{"band": "HIGH", "max_pd": 0.5}, {"band": "LOW", "max_pd": 1.0}]},
-        "bands must rise",
+        "bands must ascend",
     ),
-    "bounds that fall": (
+    "descending bounds": (
         as_it_is,
         {"bands": [{"band": "LOW", "max_pd": 0.5}, {"band": "HIGH", "max_pd": 0.4}]},
-        "bands must rise",
+        "bands must ascend",
     ),
-    "a margin below zero": (as_it_is, {"band_margin_log_odds": -0.1}, "band_margin_log_odds"),
-    "no days": (as_it_is, {"valid_days": None}, "lacks valid_days"),
-    "the format before": (as_it_is, {"format": 1}, "format 1, .*score it again"),
-    "a newer format": (as_it_is, {"format": 3}, "format 3; this release reads up to 2"),
+    "a negative margin": (as_it_is, {"band_margin_log_odds": -0.1}, "band_margin_log_odds"),
+    "no valid_days": (as_it_is, {"valid_days": None}, "missing valid_days"),
+    "an older format": (as_it_is, {"format": 1}, "run format 1 is unsupported; score the run again"),
+    "a newer format": (as_it_is, {"format": 3}, "format 3 is unsupported; this release reads formats up to 2"),
 }
 
 
-@pytest.mark.parametrize(("change", "manifest", "told"), BAD.values(), ids=BAD)
-def test_a_run_that_could_not_be_read_to_the_crm_is_refused_and_nothing_of_it_is_loaded(
+@pytest.mark.parametrize(("change", "manifest", "message"), BAD.values(), ids=BAD)
+def test_an_invalid_run_is_refused_and_nothing_of_it_is_loaded(
     empty: Database,
     churn_family: ChurnFamily,
     tmp_path: Path,
     change: Callable[[pd.DataFrame], Any],
     manifest: dict[str, Any],
-    told: str,
+    message: str,
 ) -> None:
     path = write(churn_family, tmp_path / "bad.parquet", change, **manifest)
 
-    with pytest.raises(LoadRefused, match=told) as caught:
+    with pytest.raises(LoadRefused, match=message) as caught:
         load_file(empty, path, LOAD_TIME)
 
     assert str(path) in str(caught.value)
@@ -226,5 +238,5 @@ def test_a_run_of_the_same_name_and_other_content_is_refused(
 ) -> None:
     load_file(empty, write(churn_family, tmp_path / "run.parquet", as_it_is), LOAD_TIME)
 
-    with pytest.raises(LoadRefused, match="loaded already, from a file with other content"):
+    with pytest.raises(LoadRefused, match="was loaded before from a file with other content"):
         load_file(empty, write(churn_family, tmp_path / "other.parquet", put(column="hold_out", value=True)), LOAD_TIME)

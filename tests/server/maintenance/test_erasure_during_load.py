@@ -69,7 +69,7 @@ def test_who_was_in_a_load_that_was_killed_is_erased_from_nothing_and_the_same_f
     assert isinstance(refused.exception, StoreUnavailable)
     assert "a load or an erasure is under way" in str(refused.exception)
     assert erased.exit_code == 0, erased.output
-    assert "1 rows of features, 0 rows in runs" in erased.output
+    assert "1 feature rows, 0 run rows" in erased.output
     assert (done.added, customers(database, "DE")) == (1499, 1499)
     assert problems(database_url, tmp_path) == []
 
