@@ -63,5 +63,7 @@ contract: setup ## write the contract for other languages: dist/grounds-contract
 readme: setup ## write the README's console blocks from a real run
 	@$(BIN)/python demo.py --readme
 
-lock: setup ## renew requirements.lock from pyproject.toml
-	@$(BIN)/uv pip compile --quiet --all-extras --generate-hashes --python-version 3.11 --no-emit-index-url --no-header pyproject.toml --output-file requirements.lock
+lock: setup ## add to requirements.lock what pyproject.toml and client/pyproject.toml need; pins that still fit stay
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --no-emit-package grounds-client --no-header \
+	  pyproject.toml client/pyproject.toml --output-file requirements.lock > /dev/null
