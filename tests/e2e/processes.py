@@ -45,7 +45,7 @@ def start(config: Path, number: int = 0) -> Process:
     """Start a server and wait until it listens."""
     log = config.with_name(f"server-{number}.log")
     with log.open("w") as lines:
-        process = subprocess.Popen([sys.executable, "-m", "server", str(config)], cwd=ROOT, stderr=lines)
+        process = subprocess.Popen([sys.executable, "-m", "server", "--config", str(config)], cwd=ROOT, stderr=lines)
     deadline = time.monotonic() + START_SECONDS_MAX
     while time.monotonic() < deadline and process.poll() is None:
         for line in log.read_text().splitlines():

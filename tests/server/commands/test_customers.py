@@ -14,6 +14,7 @@ from server.__main__ import app
 from server.errors import ErasureRefused
 from server.maintenance.doctor import find_key_and_run_problems
 from server.stores.database import Database
+from server.stores.record_log.holds import place_hold
 from server.stores.tables import RECORDS
 from tests.conftest import key_places, key_settings
 from tests.e2e.processes import write_config
@@ -111,6 +112,31 @@ def test_a_hold_says_what_it_covers_and_is_refused_for_a_customer_of_whom_nothin
     assert "DE C4: no data of this customer" in str(mistyped[0].exception)
     assert (held.exit_code, meant.exit_code) == (0, 0)
     assert "covers 0 records" in meant.output
+
+
+def test_a_hold_is_named_by_any_unambiguous_prefix_of_8_or_more_characters(typed: Type, tmp_path: Path) -> None:
+    with opened(f"sqlite:///{tmp_path / 'log.db'}", tmp_path, origin=ORIGIN) as log:
+        # Ids begin with the time: two holds of one moment share their first characters.
+        first, second = (place_hold(log, "DE", "C1", "lawsuit", OLD) for _ in range(2))
+        other = place_hold(log, "DE", "C1", "lawsuit", OLD.replace(year=2002))
+
+    short, several, none, word = (
+        typed("release", name, "--reason", "settled") for name in (other[:7], first[:8], "0" * 8, "lawsuit 7")
+    )
+    released = typed("release", other[:8], "--reason", "settled")
+    rest = [typed("release", name, "--reason", "settled") for name in (first, second.upper())]
+
+    for refused, message in (
+        (short, "is not a hold id"),
+        (several, "matches more than one hold"),
+        (none, "matches no hold"),
+        (word, "is not a hold id"),
+    ):
+        assert isinstance(refused.exception, ErasureRefused)
+        assert message in str(refused.exception)
+        assert "unambiguous prefix of 8 or more characters" in str(refused.exception)
+    assert released.output == f"hold {other}: released\n"
+    assert [done.exit_code for done in rest] == [0, 0]
 
 
 @pytest.mark.parametrize("customer", [("de", "C1"), ("DE ", "C1"), ("D", "C1"), ("DE", "C 1"), ("DE", "")])

@@ -223,7 +223,7 @@ def test_the_command_refuses_a_bad_file_in_a_sentence_with_status_1(tmp_path: Pa
 
     assert done.returncode == 1
     assert done.stdout == f"{good}: credit features: 3 added, 0 already loaded\n"
-    assert done.stderr.startswith(f"error: {bad}: cannot be read as Parquet")
+    assert done.stderr.splitlines()[-1].startswith(f"error: {bad}: cannot be read as Parquet")
     assert "Traceback" not in done.stderr
     database = Database(f"sqlite:///{tmp_path / 'command.db'}")
     assert counts(database)["features"] == 3
