@@ -41,7 +41,7 @@ from server.stores.database import Database
 from server.stores.features import FeatureStore
 from server.stores.record_log.anchors import CheckpointAnchor
 from server.stores.record_log.decision_index import DecisionIndex
-from server.stores.record_log.header_chunks import HeaderIndexer
+from server.stores.record_log.header_index import HeaderIndexer
 from server.stores.record_log.log import RecordLog
 from server.stores.record_log.opening import KeyLocations, open_log
 from server.stores.record_log.proofs import ProofReader

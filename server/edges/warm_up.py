@@ -22,7 +22,7 @@ from server.stores.record_log.entries import EPOCH, LogEntry, Record, new_record
 from server.stores.record_log.log import RecordLog
 from server.stores.record_log.proofs import ProofReader
 from server.stores.record_log.record_reader import RecordReader, find_request_rows
-from server.stores.record_log.tiles import TreeHashReader
+from server.stores.record_log.tree_hashes import TreeHashReader
 
 _NO_NAME = ""  # a market, a customer and a request that there are not
 

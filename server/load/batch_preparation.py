@@ -12,7 +12,7 @@ from server.decisions.bands import hysteresis_bands
 from server.load.drivers import parse_drivers
 from server.load.manifest import RunManifest
 from server.load.row_checks import list_matrix
-from server.stores.runs.arrow_chunks import EXPORT_SCHEMA, decode_chunk, split_batch
+from server.stores.runs.export_chunks import EXPORT_SCHEMA, decode_chunk, split_batch
 from server.stores.runs.loading import Chunk
 from server.stores.tables import RISKS
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import json as pj
 
-from server.stores.runs.arrow_chunks import DRIVERS
+from server.stores.runs.export_chunks import DRIVERS
 
 _PARSED_DRIVER = pa.struct(
     [("code", pa.string()), ("log_odds", pa.float64()), ("features", pa.list_(pa.string())), ("texts", pa.struct([]))]

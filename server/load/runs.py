@@ -25,7 +25,7 @@ from server.load.row_checks import RUN_COLUMNS, find_problem, find_rank_problem
 from server.stores.database import Database
 from server.stores.record_log.erased_customers import ErasedCustomers
 from server.stores.record_log.log import RecordLog
-from server.stores.runs.arrow_chunks import EXPORT_SCHEMA, encode_chunk
+from server.stores.runs.export_chunks import EXPORT_SCHEMA, encode_chunk
 from server.stores.runs.loading import (
     RunRetention,
     StagedRun,

@@ -24,11 +24,10 @@ from server.stores.catalog.artifacts import missing_artifacts
 from server.stores.catalog.bundle_cache import BundleCache
 from server.stores.database import Database, Snapshot
 from server.stores.record_log.entries import split_hashes
-from server.stores.record_log.header_index import check_chunks
-from server.stores.record_log.leaf_tiles import leaf_tile_problems
+from server.stores.record_log.header_chunks import check_chunks
 from server.stores.record_log.opening import KeyLocations, open_log
 from server.stores.record_log.proofs import LogHead, ProofReader, read_retention_proofs
-from server.stores.record_log.tiles import tile_problems
+from server.stores.record_log.tiles import leaf_tile_problems, tile_problems
 from server.stores.runs.records import run_problems
 from server.stores.tables import CHECKPOINTS
 

@@ -20,10 +20,10 @@ from grounds.customer.v1.customer_pb2 import Customer
 from grounds_record.header import Header
 from server.edges.validation import validate
 from server.errors import ErasureRefused, RequestInvalid
-from server.stores.record_log.customer_keys import LOG_OWNER
 from server.stores.record_log.entries import LogEntry, new_record_id
 from server.stores.record_log.erased_customers import ERASURE
 from server.stores.record_log.holds import OPERATOR, Hold, append_entry, read_active_holds
+from server.stores.record_log.key_store import LOG_OWNER
 from server.stores.record_log.log import RecordLog
 from server.stores.record_log.record_reader import read_related_headers
 from server.stores.runs.erasure import delete_expired_tombstones, erase_predictions

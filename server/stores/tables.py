@@ -72,7 +72,7 @@ RECORDS = Table(
 )
 
 # Hashes of the tree again, once they are complete. Twigs have those that prove 16 records, from `first_index` on, up to
-# 256 of their neighbours: server/stores/record_log/leaf_tiles.py. Blocks have those above, in a row the eight levels below the node that it is
+# 256 of their neighbours: server/stores/record_log/tiles.py. Blocks have those above, in a row the eight levels below the node that it is
 # named after: server/stores/record_log/tiles.py.
 TREE_TWIGS = Table(
     "tree_twigs",
@@ -91,7 +91,7 @@ TREE_BLOCKS = Table(
 )
 
 # What samples look at, of many records at once: those from `first_index` on, of the times [first_us, last_us]. `content`
-# is an Arrow IPC stream; server/stores/record_log/header_index.py lays it out.
+# is an Arrow IPC stream; server/stores/record_log/header_chunks.py lays it out.
 LISTED_CHUNKS = Table(
     "listed_chunks",
     METADATA,
@@ -201,7 +201,7 @@ RISKS = Table(
     ),
 )
 
-# The same customers as Arrow IPC streams, for the export; server/stores/runs/arrow_chunks.py lays them out.
+# The same customers as Arrow IPC streams, for the export; server/stores/runs/export_chunks.py lays them out.
 RISK_CHUNKS = Table(
     "risk_chunks",
     METADATA,

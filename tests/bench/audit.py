@@ -35,7 +35,7 @@ from server.config import read_settings
 from server.stores.database import Database
 from server.stores.record_log.decision_index import CREDIT_DECISION
 from server.stores.record_log.entries import EPOCH, MICROSECOND, new_record_id, record_row, split_hashes
-from server.stores.record_log.header_index import build_chunks
+from server.stores.record_log.header_chunks import build_chunks
 from server.stores.record_log.log import RecordLog
 from server.stores.record_log.opening import KeyLocations, open_log
 from server.stores.record_log.tiles import write_tiles

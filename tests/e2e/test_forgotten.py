@@ -23,7 +23,7 @@ from grounds_client.commands.record_log import export_log
 from grounds_record.key_files import read_secret
 from server.config import Settings
 from server.maintenance.erasure import erase_customer, rewrite_files
-from server.stores.runs.arrow_chunks import EXPORT_SCHEMA, encode_chunk
+from server.stores.runs.export_chunks import EXPORT_SCHEMA, encode_chunk
 from server.stores.tables import FEATURES, RISK_CHUNKS, RISKS
 from tests.conftest import ROOT, Serving
 from tests.e2e.processes import write_config

@@ -17,7 +17,7 @@ from server.config import Settings
 from server.registry.model_registry import ModelRegistry, ServingModels
 from server.stores.record_log.anchors import CheckpointAnchor
 from server.stores.record_log.entries import AppendResult, LogEntry
-from server.stores.record_log.header_chunks import HeaderIndexer
+from server.stores.record_log.header_index import HeaderIndexer
 from server.stores.record_log.log import RecordLog
 from tests.conftest import Serving
 from tests.server.requests import score_request

@@ -16,8 +16,8 @@ from server.config import Settings
 from server.maintenance.doctor import check_log
 from server.stores.database import Database
 from server.stores.record_log.decision_index import DecisionQuery
-from server.stores.record_log.header_chunks import HeaderIndexer, HeaderIndexFailed, missing_chunks, record_ranges
-from server.stores.record_log.header_index import build_chunks, check_chunks, decode_chunk, encode_chunk
+from server.stores.record_log.header_chunks import build_chunks, check_chunks, decode_chunk, encode_chunk
+from server.stores.record_log.header_index import HeaderIndexer, HeaderIndexFailed, missing_chunks, record_ranges
 from server.stores.record_log.log import RecordLog
 from server.stores.record_log.proofs import ProofReader
 from server.stores.record_log.sample_worker import draw_sample
@@ -31,7 +31,7 @@ from tests.server.servers import wait_until
 
 LENGTH, SIZE = 16, 60
 MINUTE = dt.timedelta(minutes=1)
-DAMAGED = "the chunk of records 16 to 31 is not what they say"
+DAMAGED = "the header chunk of records 16 to 31 does not match its records"
 
 
 @pytest.fixture
@@ -147,10 +147,10 @@ def with_market(content: bytes, place: int) -> bytes:
         ({"content": None}, DAMAGED),
         ({"first_us": 0}, DAMAGED),
         ({"last_us": 2**60}, DAMAGED),
-        ({"record_count": 15}, "the chunk of records 16 to 30 is not what they say"),
-        ({"record_count": 17}, "the chunk of records 16 to 32 is not what they say"),
-        ({"record_count": 0}, "the chunk of records 16 to 15 does not belong to this log"),
-        ({"first_index": SIZE}, f"the chunk of records {SIZE} to {SIZE + 15} does not belong to this log"),
+        ({"record_count": 15}, "the header chunk of records 16 to 30 does not match its records"),
+        ({"record_count": 17}, "the header chunk of records 16 to 32 does not match its records"),
+        ({"record_count": 0}, "the header chunk of records 16 to 15 does not belong to this log"),
+        ({"first_index": SIZE}, f"the header chunk of records {SIZE} to {SIZE + 15} does not belong to this log"),
     ],
 )
 def test_the_doctor_finds_a_chunk_that_is_not_what_the_records_say(
@@ -199,7 +199,7 @@ def test_the_doctor_finds_a_chunk_that_does_not_say_in_a_number_how_long_it_is(l
 
     _, found = check_log(log.database, log.verifier, None)
 
-    assert found[-1] == "the chunk of records 16 to 15 does not belong to this log"
+    assert found[-1] == "the header chunk of records 16 to 15 does not belong to this log"
 
 
 def test_a_record_that_is_gone_is_not_held_against_other_chunks(log: RecordLog) -> None:
@@ -209,7 +209,7 @@ def test_a_record_that_is_gone_is_not_held_against_other_chunks(log: RecordLog) 
 
     _, found = check_log(log.database, log.verifier, None)
 
-    assert [sentence for sentence in found if sentence.startswith("the chunk")] == [DAMAGED]
+    assert [sentence for sentence in found if sentence.startswith("the header chunk")] == [DAMAGED]
 
 
 async def test_a_process_makes_what_is_due_and_nothing_else(log: RecordLog) -> None:

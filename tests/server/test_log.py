@@ -22,8 +22,8 @@ from server.errors import (
 )
 from server.maintenance.doctor import check_log
 from server.stores.key_tables import WRAPPED_KEYS
-from server.stores.record_log.customer_keys import LOG_OWNER
 from server.stores.record_log.entries import Record
+from server.stores.record_log.key_store import LOG_OWNER
 from server.stores.record_log.log import RecordLog
 from server.stores.record_log.proofs import ProofReader
 from server.stores.tables import LOG_HEAD, RECORDS, TREE_TWIGS

@@ -13,8 +13,8 @@ from sqlalchemy import delete
 from server.errors import LogRefused
 from server.stores.database import Database
 from server.stores.key_tables import WRAPPED_KEYS
-from server.stores.record_log.customer_keys import LOG_OWNER, TAGS_OWNER
 from server.stores.record_log.entries import Record
+from server.stores.record_log.key_store import LOG_OWNER, TAGS_OWNER
 from server.stores.tables import LOG_HEAD
 from tests.server.record_logs import entry, opened, signed
 
@@ -203,7 +203,7 @@ def test_migrations_of_the_keys_make_exactly_the_table_that_the_code_reads(datab
     from alembic.migration import MigrationContext
 
     from server.stores.key_tables import METADATA
-    from server.stores.record_log.customer_keys import open_key_database
+    from server.stores.record_log.key_store import open_key_database
 
     log = Database(f"sqlite:///{tmp_path / 'log.db'}")
     url = f"sqlite:///{tmp_path / 'keys.db'}" if database_url.startswith("sqlite") else database_url

@@ -22,7 +22,8 @@ from server.stores.database import Database
 from server.stores.record_log.entries import split_hashes
 from server.stores.record_log.log import RecordLog
 from server.stores.record_log.proofs import ProofReader, inclusion_from_hashes
-from server.stores.record_log.tiles import TreeHashCache, TreeHashReader, write_tiles
+from server.stores.record_log.tiles import write_tiles
+from server.stores.record_log.tree_hashes import TreeHashCache, TreeHashReader
 from server.stores.tables import LOG_HEAD, RECORDS, TREE_BLOCKS, TREE_TWIGS
 from tests.server.record_logs import entry
 from tests.server.trees import NODES, SIZE, as_of_0008, grown

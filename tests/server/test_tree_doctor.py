@@ -7,9 +7,8 @@ import pytest
 from sqlalchemy import select, update
 
 from server.maintenance.doctor import check_log
-from server.stores.record_log.leaf_tiles import leaf_tile_problems
 from server.stores.record_log.log import RecordLog
-from server.stores.record_log.tiles import tile_problems
+from server.stores.record_log.tiles import leaf_tile_problems, tile_problems
 from server.stores.tables import TREE_BLOCKS, TREE_TWIGS
 from tests.server.trees import SIZE, as_of_0008, grown
 
@@ -30,10 +29,10 @@ def examined(log: RecordLog) -> tuple[bool, str]:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"hashes": bytes(32 * 510)}, "block 1 of level 8 of the tree's hashes is not that of its records"),
-        ({"hashes": bytes(32)}, "block 1 of level 8 of the tree's hashes is not that of its records"),
-        ({"node_index": 2}, "block 2 of level 8 of the tree's hashes does not belong to this log"),
-        ({"level": 7}, "block 1 of level 7 of the tree's hashes does not belong to this log"),
+        ({"hashes": bytes(32 * 510)}, "tile 1 of level 8 does not match its records"),
+        ({"hashes": bytes(32)}, "tile 1 of level 8 does not match its records"),
+        ({"node_index": 2}, "tile 2 of level 8 does not belong to this log"),
+        ({"level": 7}, "tile 1 of level 7 does not belong to this log"),
     ],
 )
 def test_the_doctor_finds_a_block_that_is_not_that_of_the_records(
@@ -50,11 +49,11 @@ def test_the_doctor_finds_a_block_that_is_not_that_of_the_records(
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ("tree_blocks SET level = 'low'", "block 1 of level low of the tree's hashes does not belong to this log"),
-        ("tree_blocks SET node_index = 0.5", "block 0.5 of level 8 of the tree's hashes does not belong to this log"),
+        ("tree_blocks SET level = 'low'", "tile 1 of level low does not belong to this log"),
+        ("tree_blocks SET node_index = 0.5", "tile 0.5 of level 8 does not belong to this log"),
         (
             "tree_blocks SET level = 1 << 62",
-            f"block 1 of level {1 << 62} of the tree's hashes does not belong to this log",
+            f"tile 1 of level {1 << 62} does not belong to this log",
         ),
         (
             "log_head SET size = 'many'",
@@ -80,22 +79,22 @@ def test_one_flipped_bit_of_a_block_is_found(log: RecordLog) -> None:
         for place in (0, 4321, 32 * 256 - 1, 32 * 256, 32 * 510 - 1):
             connection.execute(update(TREE_BLOCKS).where(this).values(hashes=flipped(held, place)))
             found = list(tile_problems(connection, SIZE))
-            assert found == ["block 0 of level 8 of the tree's hashes is not that of its records"]
+            assert found == ["tile 0 of level 8 does not match its records"]
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"hashes": bytes(32 * 34)}, "the twig of the tree's hashes from record 496 on is not that of its records"),
-        ({"hashes": bytes(32)}, "the twig of the tree's hashes from record 496 on is not that of its records"),
-        ({"hashes": b""}, "the twig of the tree's hashes from record 496 on is not that of its records"),
-        ({"first_index": 512}, "the twig of the tree's hashes from record 512 on does not belong to this log"),
-        ({"first_index": 497}, "the twig of the tree's hashes from record 497 on does not belong to this log"),
+        ({"hashes": bytes(32 * 34)}, "the leaf tile from record 496 on does not match its records"),
+        ({"hashes": bytes(32)}, "the leaf tile from record 496 on does not match its records"),
+        ({"hashes": b""}, "the leaf tile from record 496 on does not match its records"),
+        ({"first_index": 512}, "the leaf tile from record 512 on does not belong to this log"),
+        ({"first_index": 497}, "the leaf tile from record 497 on does not belong to this log"),
         (
             {"first_index": -(2**63)},
-            f"the twig of the tree's hashes from record {-(2**63)} on does not belong to this log",
+            f"the leaf tile from record {-(2**63)} on does not belong to this log",
         ),
-        ({"first_index": -16}, "the twig of the tree's hashes from record -16 on does not belong to this log"),
+        ({"first_index": -16}, "the leaf tile from record -16 on does not belong to this log"),
     ],
 )
 def test_the_doctor_finds_a_twig_that_is_not_that_of_the_records(
@@ -116,7 +115,7 @@ def test_the_doctor_reads_every_page_of_twigs(log: RecordLog, first: int) -> Non
         found = list(leaf_tile_problems(connection, SIZE, 5))
 
     assert before == []
-    assert found == [f"the twig of the tree's hashes from record {first} on is not that of its records"]
+    assert found == [f"the leaf tile from record {first} on does not match its records"]
 
 
 def test_one_flipped_bit_of_a_twig_is_found(log: RecordLog) -> None:
@@ -126,7 +125,7 @@ def test_one_flipped_bit_of_a_twig_is_found(log: RecordLog) -> None:
         for place in (*range(0, 32 * 34, 32), 32 * 34 - 1):
             connection.execute(update(TREE_TWIGS).where(this).values(hashes=flipped(held, place)))
             found = list(leaf_tile_problems(connection, SIZE))
-            assert found == ["the twig of the tree's hashes from record 272 on is not that of its records"]
+            assert found == ["the leaf tile from record 272 on does not match its records"]
 
 
 def flipped(hashes: bytes, place: int) -> bytes:

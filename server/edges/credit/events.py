@@ -16,10 +16,10 @@ from server.edges.recorder import Recorder
 from server.edges.request_digest import content_sha256
 from server.edges.thread_pool import StoreThreads
 from server.errors import DecisionUnknown, StoreUnavailable
-from server.stores.record_log.concurrency import count_records
 from server.stores.record_log.decision_index import CREDIT_DECISION
 from server.stores.record_log.entries import LogEntry, Precondition, PreconditionFailed, Record, new_record_id
 from server.stores.record_log.log import RecordLog
+from server.stores.record_log.preconditions import count_records
 from server.stores.record_log.record_reader import RecordReader
 
 CREDIT_OVERRIDE, CREDIT_OUTCOME = "CREDIT_OVERRIDE", "CREDIT_OUTCOME"

@@ -1,117 +1,182 @@
-"""Has chunks of what samples look at made, behind the server's own work; server/stores/record_log/header_index.py makes them."""
+"""Chunks of the header index: the headers of many records, column by column, as one Arrow IPC stream.
 
-import asyncio
-import os
+A chunk takes 28 bytes a record; the database index that lists read takes 155, spread over the whole file. What a chunk
+says never changes: neither an erasure nor retention changes a header. `doctor` checks chunks against the records.
+
+`python -m server.stores.record_log.header_chunks` builds the chunks that are missing and ends; see header_index.py.
+"""
+
+import math
 import sys
-from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from pydantic import TypeAdapter
-from sqlalchemy import Connection, Row, select
+import pyarrow as pa
+from sqlalchemy import Connection, Row, bindparam, select
+from sqlalchemy.exc import IntegrityError
 
+from grounds_record.export import StoredRecord
 from server.stores.database import Database
-from server.stores.tables import LISTED_CHUNKS, LOG_HEAD
+from server.stores.record_log.entries import as_bytes
+from server.stores.record_log.header_index import (
+    CHUNK_RECORDS,
+    CHUNKS,
+    INDEX_TASK,
+    RecordRange,
+    chunk_end,
+    missing_chunks,
+)
+from server.stores.tables import LISTED_CHUNKS, RECORDS
 
-CHUNK_RECORDS = 65_536
-WORKER_NICENESS = 10  # how much less urgent than the server what its processes do is
-# Made once: to put a statement together takes longer than to run it.
-CHUNKS = select(*LISTED_CHUNKS.c["first_index", "record_count", "first_us", "last_us"]).order_by(
-    LISTED_CHUNKS.c.first_index
+_CODES = pa.dictionary(pa.int32(), pa.string())
+# Columns of RECORDS; "" where a record has no value.
+HEADER_SCHEMA = pa.schema(
+    [
+        ("record_id", pa.string()),
+        ("time_us", pa.int64()),
+        *((name, _CODES) for name in ("kind", "caller", "market", "bundle_id", "decision", "grade")),
+    ]
+)
+_COMPRESSION = pa.ipc.IpcWriteOptions(compression="zstd")
+# Built once: building a statement takes longer than running it.
+_CONTENT = select(LISTED_CHUNKS.c.content).where(LISTED_CHUNKS.c.first_index == bindparam("first"))
+_HEADERS = (
+    select(*(RECORDS.c[name] for name in HEADER_SCHEMA.names))
+    .where(RECORDS.c.record_index >= bindparam("first"), RECORDS.c.record_index < bindparam("end"))
+    .order_by(RECORDS.c.record_index)
 )
 
 
-@dataclass(frozen=True, slots=True)
-class IndexTask:
-    """What the process is told: the URL of the database, and how many records a chunk has."""
-
-    url: str
-    length: int
-
-
-INDEX_TASK = TypeAdapter(IndexTask)
-
-
-@dataclass(frozen=True, slots=True)
-class RecordRange:
-    """Records [first, end), and whether a chunk holds them.
-
-    Attributes:
-        times: Smallest and largest time of a chunk, in microseconds since 1970; None where they are not known.
-    """
-
-    first: int
-    end: int
-    chunked: bool = False
-    times: tuple[int, int] | None = None
+def read_headers(connection: Connection, records: RecordRange) -> pa.Table:
+    """Return the headers of a range as a table of HEADER_SCHEMA, from its chunk if it is one."""
+    if records.chunked:
+        return decode_chunk(as_bytes(connection.execute(_CONTENT, {"first": records.first}).scalar_one()))
+    rows = connection.execute(_HEADERS, {"first": records.first, "end": records.end}).all()
+    columns = zip(*rows, strict=True) if rows else [()] * len(HEADER_SCHEMA)
+    arrays = [
+        pa.array(column, pa.int64())
+        if field.type == pa.int64()
+        else pa.array([value or "" for value in column], pa.string()).cast(field.type)
+        for field, column in zip(HEADER_SCHEMA, columns, strict=True)
+    ]
+    return pa.table(arrays, HEADER_SCHEMA)
 
 
-def record_ranges(connection: Connection, size: int, length: int = CHUNK_RECORDS) -> Iterator[RecordRange]:
-    """Cut a log of so many records into its chunks, and what is between and after them into stretches of some length."""
-    at = 0
-    for chunk in connection.execute(CHUNKS).all():
-        end = end_of(chunk)
-        if not at <= chunk.first_index < end <= size:  # not all of it is asked for; or it is no chunk of this log
-            continue
-        yield from bare(at, chunk.first_index, length)
-        yield RecordRange(chunk.first_index, end, chunked=True, times=(chunk.first_us, chunk.last_us))
-        at = end
-    yield from bare(at, size, length)
+def decode_chunk(content: bytes) -> pa.Table:
+    """Parse the content of a chunk."""
+    with pa.ipc.open_stream(content) as stream:
+        return stream.read_all()
 
 
-def bare(first: int, end: int, length: int) -> Iterator[RecordRange]:
-    """Cut what no chunk holds."""
-    for start in range(first, end, length):
-        yield RecordRange(start, min(start + length, end))
+def encode_chunk(table: pa.Table) -> bytes:
+    """Return the content of a chunk."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, HEADER_SCHEMA, options=_COMPRESSION) as stream:
+        stream.write(table.combine_chunks())
+    return bytes(sink.getvalue())
 
 
-def end_of(chunk: Row[Any]) -> int:
-    """Give the place after a chunk's records; its own where it does not say, in whole numbers, how many they are."""
-    count = chunk.record_count
-    return int(chunk.first_index) + (count if isinstance(count, int) else 0)
-
-
-def missing_chunks(database: Database, length: int) -> list[RecordRange]:
-    """Give the stretches of a chunk's length that no chunk of the log holds."""
-    with database.reading() as connection:
-        size = connection.execute(select(LOG_HEAD.c.size)).scalar() or 0
-        found = list(record_ranges(connection, size, length))
-    return [each for each in found if not each.chunked and each.end - each.first == length]
-
-
-class HeaderIndexFailed(Exception):
-    """The process ended without them; its own words may hold a password and are not repeated."""
-
-
-class HeaderIndexer:
-    """Makes the chunks that are due.
-
-    Attributes:
-        length: So many records a chunk has.
-    """
-
-    def __init__(self, database: Database, length: int = CHUNK_RECORDS) -> None:
-        self.database, self.length = database, length
-
-    async def build_missing_chunks(self) -> None:
-        """Have a process make them, if one is due. It is killed when nobody waits for it any more: a chunk is there whole or not.
-
-        Raises:
-            StoreUnavailable: The database does not answer.
-            ChunksNotMade: The process failed.
-        """
-        if not await asyncio.to_thread(missing_chunks, self.database, self.length):
-            return
-        url = self.database.engine.url.render_as_string(hide_password=False)
-        command = (sys.executable, "-m", "server.stores.record_log.header_index")
-        process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=DEVNULL, stderr=DEVNULL)
-        os.setpriority(os.PRIO_PROCESS, process.pid, WORKER_NICENESS)
+def build_chunks(database: Database, length: int = CHUNK_RECORDS) -> int:
+    """Build every missing chunk of `length` records; return how many this process wrote."""
+    written = 0
+    for records in missing_chunks(database, length):
+        with database.reading() as connection:
+            table = read_headers(connection, records)
         try:
-            await process.communicate(INDEX_TASK.dump_json(IndexTask(url, self.length)))
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        if process.returncode:
-            raise HeaderIndexFailed
+            _insert_chunk(database, records, table)
+        except IntegrityError:  # another process wrote the same chunk first
+            continue
+        written += 1
+    return written
+
+
+def _insert_chunk(database: Database, records: RecordRange, table: pa.Table) -> None:
+    """Write a chunk as one row."""
+    times = table["time_us"].to_pylist()
+    row = {
+        "first_index": records.first,
+        "record_count": len(times),
+        "first_us": min(times),
+        "last_us": max(times),
+        "content": encode_chunk(table),
+    }
+    with database.writing() as connection:
+        connection.execute(LISTED_CHUNKS.insert(), row)
+
+
+class _OrderedRecords:
+    """Records in the order of their indexes, which may have gaps, taken from an iterator up to an index at a time."""
+
+    def __init__(self, records: Iterable[StoredRecord]) -> None:
+        self._records = iter(records)
+        self._next = next(self._records, None)
+
+    def before(self, end: float) -> Iterator[StoredRecord]:
+        """Yield the records below index `end`; the first one beyond waits for the next call."""
+        while self._next is not None and self._next.index < end:
+            yield self._next
+            self._next = next(self._records, None)
+
+
+def check_chunks(
+    connection: Connection, records: Iterable[StoredRecord], size: int, problems: list[str]
+) -> Iterator[StoredRecord]:
+    """Yield the records unchanged, and append to `problems` a sentence for each chunk that does not match them.
+
+    The records pass through because the caller checks them too, and a log is too large to be read twice.
+
+    Args:
+        connection: To read chunks with.
+        records: All records, in order.
+        size: Of the log.
+        problems: Is complete once the last record was yielded.
+    """
+    ordered, at = _OrderedRecords(records), 0
+    for chunk in connection.execute(CHUNKS).all():
+        first, end = chunk.first_index, chunk_end(chunk)
+        if not at <= first < end <= size:
+            problems.append(f"the header chunk of records {first} to {end - 1} does not belong to this log")
+            continue
+        yield from ordered.before(first)
+        headers = []
+        for record in ordered.before(end):
+            headers.append(_column_texts(record))
+            yield record
+        at = end
+        if not _matches(connection, chunk, headers):
+            problems.append(f"the header chunk of records {first} to {end - 1} does not match its records")
+    yield from ordered.before(math.inf)
+
+
+def _column_texts(record: StoredRecord) -> tuple[str, ...]:
+    """Return the columns of HEADER_SCHEMA as texts."""
+    columns = record.columns or {}
+    return tuple(columns.get(name, "") for name in HEADER_SCHEMA.names)
+
+
+def _matches(connection: Connection, chunk: Row[Any], headers: Sequence[tuple[str, ...]]) -> bool:
+    """Return whether a chunk has exactly these headers, and its row their smallest and largest time."""
+    try:
+        table = read_headers(connection, RecordRange(chunk.first_index, chunk_end(chunk), chunked=True))
+        table.validate(full=True)  # a damaged offset would make pyarrow read outside of its buffers and end the process
+    except (pa.ArrowException, OSError, ValueError):
+        return False
+    if table.schema != HEADER_SCHEMA or not table.num_rows:
+        return False
+    rows = list(zip(*(column.cast(pa.string()).to_pylist() for column in table.columns), strict=True))
+    if rows != list(headers):
+        return False
+    times = table["time_us"].to_pylist()
+    return (chunk.first_us, chunk.last_us) == (min(times), max(times))
+
+
+def main() -> None:
+    """Build the missing chunks of the database that the task on standard input names."""
+    task = INDEX_TASK.validate_json(sys.stdin.buffer.read())
+    database = Database(task.url)
+    build_chunks(database, task.length)
+    database.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,173 +1,136 @@
-"""What headers say of many records at once, column by column: a sample has to look at every decision of a log.
+"""The header index: which records are in chunks of columns, and the process that builds the chunks that are missing.
 
-A chunk holds 65,536 records in 28 bytes each, as one Arrow IPC stream; the index that lists read needs 155, all over the file.
-Records that no chunk holds yet are read from their table, so chunks may come late: a server has them made by a process of their
-own (`python -m server.stores.record_log.header_index`), behind its own work, and no decision waits. What they hold never changes, not by an
-erasure and not by retention. `doctor` holds them against the records. The serving process does without pyarrow.
+A sample reads the headers of every decision. A chunk (server/stores/record_log/header_chunks.py) has those of 65,536 records
+in one row; records that are in no chunk yet are read from their table. So chunks may come late, and no decision waits for
+one. This module does not import pyarrow: the serving process does without it.
 """
 
-import math
+import asyncio
+import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from asyncio.subprocess import DEVNULL, PIPE
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
-from sqlalchemy import Connection, Row, bindparam, select
-from sqlalchemy.exc import IntegrityError
+from pydantic import TypeAdapter
+from sqlalchemy import Connection, Row, select
 
-from grounds_record.export import StoredRecord
 from server.stores.database import Database
-from server.stores.record_log.entries import as_bytes
-from server.stores.record_log.header_chunks import (
-    CHUNK_RECORDS,
-    CHUNKS,
-    INDEX_TASK,
-    RecordRange,
-    end_of,
-    missing_chunks,
-)
-from server.stores.tables import LISTED_CHUNKS, RECORDS
+from server.stores.tables import LISTED_CHUNKS, LOG_HEAD
 
-NAMES = pa.dictionary(pa.int32(), pa.string())
-# Columns of the table of records; "" where a record has none.
-HEADER_SCHEMA = pa.schema(
-    [
-        ("record_id", pa.string()),
-        ("time_us", pa.int64()),
-        *((name, NAMES) for name in ("kind", "caller", "market", "bundle_id", "decision", "grade")),
-    ]
-)
-COMPRESSION = pa.ipc.IpcWriteOptions(compression="zstd")
-# Made once: to put a statement together takes longer than to run it.
-CONTENT = select(LISTED_CHUNKS.c.content).where(LISTED_CHUNKS.c.first_index == bindparam("first"))
-STRETCH = (
-    select(*(RECORDS.c[name] for name in HEADER_SCHEMA.names))
-    .where(RECORDS.c.record_index >= bindparam("first"), RECORDS.c.record_index < bindparam("end"))
-    .order_by(RECORDS.c.record_index)
+CHUNK_RECORDS = 65_536
+WORKER_NICENESS = 10  # of worker processes, so that the server's own work comes first
+# Built once: building a statement takes longer than running it.
+CHUNKS = select(*LISTED_CHUNKS.c["first_index", "record_count", "first_us", "last_us"]).order_by(
+    LISTED_CHUNKS.c.first_index
 )
 
 
-def read_headers(connection: Connection, stretch: RecordRange) -> pa.Table:
-    """Read what the headers of a stretch say."""
-    if stretch.chunked:
-        return decode_chunk(as_bytes(connection.execute(CONTENT, {"first": stretch.first}).scalar_one()))
-    rows = connection.execute(STRETCH, {"first": stretch.first, "end": stretch.end}).all()
-    columns = zip(*rows, strict=True) if rows else [()] * len(HEADER_SCHEMA)
-    arrays = [
-        pa.array(column, pa.int64())
-        if kind.type == pa.int64()
-        else pa.array([value or "" for value in column], pa.string()).cast(kind.type)
-        for kind, column in zip(HEADER_SCHEMA, columns, strict=True)
-    ]
-    return pa.table(arrays, HEADER_SCHEMA)
+@dataclass(frozen=True, slots=True)
+class IndexTask:
+    """What the worker process reads on standard input.
+
+    Attributes:
+        url: Of the database.
+        length: Records in a chunk.
+    """
+
+    url: str
+    length: int
 
 
-def decode_chunk(content: bytes) -> pa.Table:
-    """Read a chunk back."""
-    with pa.ipc.open_stream(content) as stream:
-        return stream.read_all()
+INDEX_TASK = TypeAdapter(IndexTask)
 
 
-def encode_chunk(table: pa.Table) -> bytes:
-    """Write a chunk."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, HEADER_SCHEMA, options=COMPRESSION) as stream:
-        stream.write(table.combine_chunks())
-    return bytes(sink.getvalue())
+@dataclass(frozen=True, slots=True)
+class RecordRange:
+    """Records [first, end).
+
+    Attributes:
+        first: Index of the first record.
+        end: Index after the last.
+        chunked: Whether they are one chunk.
+        times: The smallest and largest time of a chunk, in microseconds since 1970; None if unknown.
+    """
+
+    first: int
+    end: int
+    chunked: bool = False
+    times: tuple[int, int] | None = None
 
 
-def build_chunks(database: Database, length: int = CHUNK_RECORDS) -> int:
-    """Make every chunk that is due; gives how many. Two processes may do it at once: the first one counts."""
-    made = 0
-    for stretch in missing_chunks(database, length):
-        with database.reading() as connection:
-            table = read_headers(connection, stretch)
+class HeaderIndexFailed(Exception):
+    """The worker process failed. Its output may contain a password and is not repeated."""
+
+
+class HeaderIndexer:
+    """Builds missing chunks in a low-priority process.
+
+    Attributes:
+        length: Records in a chunk.
+    """
+
+    def __init__(self, database: Database, length: int = CHUNK_RECORDS) -> None:
+        self._database, self.length = database, length
+
+    async def build_missing_chunks(self) -> None:
+        """Run the worker process if a chunk is missing.
+
+        If this is cancelled, the process is killed; a chunk is one row, so it is written whole or not at all.
+
+        Raises:
+            StoreUnavailable: The database does not answer.
+            HeaderIndexFailed: The process failed.
+        """
+        if not await asyncio.to_thread(missing_chunks, self._database, self.length):
+            return
+        # The URL goes through standard input: arguments with a password would be in the list of processes.
+        url = self._database.engine.url.render_as_string(hide_password=False)
+        command = (sys.executable, "-m", "server.stores.record_log.header_chunks")
+        process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=DEVNULL, stderr=DEVNULL)
+        os.setpriority(os.PRIO_PROCESS, process.pid, WORKER_NICENESS)
         try:
-            keep_chunk(database, stretch, table)
-        except IntegrityError:  # another process was first
-            continue
-        made += 1
-    return made
+            await process.communicate(INDEX_TASK.dump_json(IndexTask(url, self.length)))
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        if process.returncode:
+            raise HeaderIndexFailed
 
 
-def keep_chunk(database: Database, stretch: RecordRange, table: pa.Table) -> None:
-    """Write a chunk into its row."""
-    times = table["time_us"].to_pylist()
-    row = {
-        "first_index": stretch.first,
-        "record_count": len(times),
-        "first_us": min(times),
-        "last_us": max(times),
-        "content": encode_chunk(table),
-    }
-    with database.writing() as connection:
-        connection.execute(LISTED_CHUNKS.insert(), row)
+def record_ranges(connection: Connection, size: int, length: int = CHUNK_RECORDS) -> Iterator[RecordRange]:
+    """Yield ranges that cover the first `size` records once, in order: the chunks, and between them ranges of `length`.
 
-
-class Ahead:
-    """Records in their order, given up to a place: one beyond it is kept for later, also where records are missing before it."""
-
-    def __init__(self, records: Iterable[StoredRecord]) -> None:
-        self.records = iter(records)
-        self.kept = next(self.records, None)
-
-    def before(self, end: float) -> Iterator[StoredRecord]:
-        """Give those whose place is below `end`."""
-        while self.kept is not None and self.kept.index < end:
-            yield self.kept
-            self.kept = next(self.records, None)
-
-
-def check_chunks(
-    connection: Connection, records: Iterable[StoredRecord], size: int, problems: list[str]
-) -> Iterator[StoredRecord]:
-    """Pass all records of a log of some size on, in their order, and add to `problems` which chunks are not what they say."""
-    given, at = Ahead(records), 0
+    A chunk that ends after `size`, overlaps the one before or has no valid length is skipped.
+    """
+    at = 0
     for chunk in connection.execute(CHUNKS).all():
-        first, end = chunk.first_index, end_of(chunk)
-        if not at <= first < end <= size:
-            problems.append(f"the chunk of records {first} to {end - 1} does not belong to this log")
+        end = chunk_end(chunk)
+        if not at <= chunk.first_index < end <= size:
             continue
-        yield from given.before(first)
-        of_log = []
-        for record in given.before(end):
-            of_log.append(columns_listed(record))
-            yield record
+        yield from _unindexed_ranges(at, chunk.first_index, length)
+        yield RecordRange(chunk.first_index, end, chunked=True, times=(chunk.first_us, chunk.last_us))
         at = end
-        if not is_of(connection, chunk, of_log):
-            problems.append(f"the chunk of records {first} to {end - 1} is not what they say")
-    yield from given.before(math.inf)
+    yield from _unindexed_ranges(at, size, length)
 
 
-def columns_listed(record: StoredRecord) -> tuple[str, ...]:
-    """Give what a record's columns say, as texts."""
-    columns = record.columns or {}
-    return tuple(columns.get(name, "") for name in HEADER_SCHEMA.names)
+def _unindexed_ranges(first: int, end: int, length: int) -> Iterator[RecordRange]:
+    """Yield ranges of `length`, the last one shorter, that cover [first, end)."""
+    for start in range(first, end, length):
+        yield RecordRange(start, min(start + length, end))
 
 
-def is_of(connection: Connection, chunk: Row[Any], of_log: Sequence[tuple[str, ...]]) -> bool:
-    """Tell whether a chunk holds these records."""
-    try:
-        table = read_headers(connection, RecordRange(chunk.first_index, end_of(chunk), chunked=True))
-        table.validate(full=True)  # else a place beyond its texts is read, which ends the process
-    except (pa.ArrowException, OSError, ValueError):
-        return False
-    if table.schema != HEADER_SCHEMA or not table.num_rows:
-        return False
-    held = list(zip(*(column.cast(pa.string()).to_pylist() for column in table.columns), strict=True))
-    if held != list(of_log):
-        return False
-    times = table["time_us"].to_pylist()
-    return (chunk.first_us, chunk.last_us) == (min(times), max(times))
+def chunk_end(chunk: Row[Any]) -> int:
+    """Return the index after a chunk's records; its first index if the row has no integer for their number."""
+    count = chunk.record_count
+    return int(chunk.first_index) + (count if isinstance(count, int) else 0)
 
 
-def main() -> None:
-    """Make the chunks of the database that standard input names: a password there stands in no list of processes."""
-    order = INDEX_TASK.validate_json(sys.stdin.buffer.read())
-    database = Database(order.url)
-    build_chunks(database, order.length)
-    database.close()
-
-
-if __name__ == "__main__":
-    main()
+def missing_chunks(database: Database, length: int) -> list[RecordRange]:
+    """Return the ranges of exactly `length` records that are in no chunk; a shorter range waits until it is full."""
+    with database.reading() as connection:
+        size = connection.execute(select(LOG_HEAD.c.size)).scalar() or 0
+        ranges = list(record_ranges(connection, size, length))
+    return [each for each in ranges if not each.chunked and each.end - each.first == length]

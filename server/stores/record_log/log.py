@@ -23,8 +23,6 @@ from grounds_record.note import SigningKey
 from grounds_record.sealed_record import SealedRecord, seal_record
 from server.errors import ServerError, StoreUnavailable
 from server.stores.database import Database
-from server.stores.record_log.concurrency import check_preconditions
-from server.stores.record_log.customer_keys import LOG_OWNER, KeyStore, WrappedKey
 from server.stores.record_log.entries import (
     EPOCH,
     MICROSECOND,
@@ -36,6 +34,8 @@ from server.stores.record_log.entries import (
     request_id_reused,
     split_hashes,
 )
+from server.stores.record_log.key_store import LOG_OWNER, KeyStore, WrappedKey
+from server.stores.record_log.preconditions import check_preconditions
 from server.stores.record_log.record_reader import RecordReader, find_request_rows
 from server.stores.record_log.tiles import write_tiles
 from server.stores.tables import LOG_HEAD, RECORDS

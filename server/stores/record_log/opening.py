@@ -14,7 +14,7 @@ from grounds_record.note import SigningKey
 from server.config import Settings
 from server.errors import LogRefused, RecordDamaged
 from server.stores.database import MIGRATION_LOCK, Database
-from server.stores.record_log.customer_keys import LOG_OWNER, TAGS_OWNER, KeyStore, open_key_database
+from server.stores.record_log.key_store import LOG_OWNER, TAGS_OWNER, KeyStore, open_key_database
 from server.stores.record_log.log import HEAD_NAME, RecordLog
 from server.stores.tables import LOG_HEAD, RECORDS
 

@@ -22,7 +22,7 @@ from server.stores.database import ConnectionSource
 from server.stores.record_log.entries import as_bytes, split_hashes, stored_record
 from server.stores.record_log.log import HEAD_NAME
 from server.stores.record_log.record_reader import read_stored_record
-from server.stores.record_log.tiles import TreeHashCache, TreeHashReader
+from server.stores.record_log.tree_hashes import TreeHashCache, TreeHashReader
 from server.stores.tables import LOG_HEAD, RECORDS
 
 PAGE_ROWS = 500

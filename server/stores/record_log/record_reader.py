@@ -17,7 +17,6 @@ from grounds_record.header_columns import mismatched_columns
 from grounds_record.sealed_record import SealedRecord, open_record
 from server.errors import RecordRemoved, RecordUnknown
 from server.stores.database import ConnectionSource
-from server.stores.record_log.customer_keys import KeyStore, WrappedKey
 from server.stores.record_log.entries import (
     Record,
     RequestKey,
@@ -26,6 +25,7 @@ from server.stores.record_log.entries import (
     request_id_reused,
     stored_record,
 )
+from server.stores.record_log.key_store import KeyStore, WrappedKey
 from server.stores.tables import RECORDS
 
 # Built once: building a statement takes longer than running it.

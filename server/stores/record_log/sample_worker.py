@@ -16,8 +16,8 @@ import pyarrow as pa
 
 from server.stores.database import Database
 from server.stores.record_log.decision_index import CREDIT_DECISION, DecisionQuery
-from server.stores.record_log.header_chunks import RecordRange, record_ranges
-from server.stores.record_log.header_index import HEADER_SCHEMA, decode_chunk, encode_chunk, read_headers
+from server.stores.record_log.header_chunks import HEADER_SCHEMA, decode_chunk, encode_chunk, read_headers
+from server.stores.record_log.header_index import RecordRange, record_ranges
 from server.stores.record_log.sampling import DRAWN_STRATA, SAMPLE_TASK, SampleQuery, Strata, StratumKey
 
 Found = tuple[StratumKey, int, list[str], list[str]]  # a stratum, its population, digests and decision_ids

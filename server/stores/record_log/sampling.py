@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from server.errors import StoreUnavailable
 from server.stores.database import Database
 from server.stores.record_log.decision_index import DecisionQuery
-from server.stores.record_log.header_chunks import WORKER_NICENESS
+from server.stores.record_log.header_index import WORKER_NICENESS
 
 StratumKey = tuple[str, ...]  # what makes a stratum
 Strata = dict[StratumKey, tuple[int, list[str]]]

@@ -1,173 +1,253 @@
-"""The hashes of the log's tree: beside the records that complete them and, of what is long complete, side by side.
+"""The hashes of the log's Merkle tree as stored: with the records, and packed in tiles so that a proof reads few pages.
 
-A proof takes one hash of each level, and each of them lies with another record: 22 hashes among five million records are 22
-reads from all over tens of GB. So they are also kept side by side. The lowest eight levels are in twigs (server/stores/record_log/leaf_tiles.py).
-Those above are in blocks: eight levels of a complete subtree, 256 hashes of the lowest level first, then 128, down to 2. Blocks
-stay in memory once they were read, and the log's end is in its head, so a proof in the newest tree reads one twig.
+Each record stores the hashes that it completes: its leaf hash, and one for each subtree that ends with it. A proof takes one
+hash of each level, each from another record: among five million records, 22 reads all over tens of GB. Tiles repeat the
+hashes of neighbouring nodes in one row:
 
-A block is written in the transaction that completes it and never changes. It repeats what the records say, and `doctor`
-holds it against them. Where there is neither twig nor block, at the end of the log and for what a release before revision
-0007 wrote, the records themselves are read. Releases from there to 0008 wrote blocks of the lowest eight levels too: they are
-read where they are, and take a proof six pages instead of one.
+- A **leaf tile** (table `tree_twigs`) has what proves 16 records up to the subtree of 256: the hashes of the four lowest
+  levels of the 16, the lowest level first (16 + 8 + 4 + 2), and those of their siblings on levels 4 to 7. These 34 hashes
+  lie in one page.
+- A **tile** (table `tree_blocks`) has eight levels of one complete subtree: 256 hashes of the lowest level, then 128, down
+  to 2. It is named after the node above them.
+
+Both are written in the transaction that completes their subtree and never change. They repeat what the records say;
+`doctor` checks them against the records. The end of the log has no tiles yet, and neither has what a release before
+revision 0007 wrote: there the hashes are read from the records. Releases from 0007 to 0008 wrote tiles of the lowest eight
+levels instead of leaf tiles; they are still read, and cost a proof six pages instead of one.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from itertools import groupby
 
 from sqlalchemy import Connection, bindparam, select
 
 from grounds_record.merkle import HASH_BYTES, Node, leaf_range, node_hash, stored_position
 from server.errors import RecordDamaged
+from server.stores.keyed_query import KeyedQuery
 from server.stores.record_log.entries import as_bytes, split_hashes
-from server.stores.record_log.leaf_tiles import TOP, from_twigs, keep_twigs
-from server.stores.record_log.record_hashes import from_records, said_by_record
-from server.stores.tables import TREE_BLOCKS
+from server.stores.tables import RECORDS, TREE_BLOCKS, TREE_TWIGS
 
-LEVELS = TOP
-LOWEST = 1 << LEVELS  # hashes of the lowest level of a block
-BLOCK_BYTES = 2 * (LOWEST - 1) * HASH_BYTES
-BLOCKS_KEPT = 1000  # in memory: 16 MB, for 65 million records; or 100 times as many single hashes, 21 MB
-# Made once: to put a statement together takes longer than to run it. SQLite would read the whole table for pairs of values.
-BLOCKS = select(TREE_BLOCKS).where(
+TILE_LEVELS = 8
+_TILE_WIDTH = 1 << TILE_LEVELS  # hashes of a tile's lowest level
+_TILE_BYTES = 2 * (_TILE_WIDTH - 1) * HASH_BYTES
+_LEAF_TILE_LEVELS = 4  # of its own records; as many siblings lead on to the subtree of 256
+_LEAF_TILE_RECORDS = 1 << _LEAF_TILE_LEVELS
+_LEAF_TILE_BYTES = (2 * (_LEAF_TILE_RECORDS - 1) + _LEAF_TILE_LEVELS) * HASH_BYTES
+_CHECK_ROWS = 4096
+_INDEX_MIN = -(1 << 63)  # the smallest value that an integer column can have
+# Built once: building a statement takes longer than running it.
+_RECORD_HASHES = KeyedQuery(select(RECORDS.c.record_index, RECORDS.c.nodes), RECORDS.c.record_index)
+_LEAF_TILES = KeyedQuery(select(TREE_TWIGS), TREE_TWIGS.c.first_index)
+_LEAF_TILE_PAGE = (
+    select(TREE_TWIGS)
+    .where(TREE_TWIGS.c.first_index >= bindparam("start"))
+    .order_by(TREE_TWIGS.c.first_index)
+    .limit(bindparam("row_count"))
+)
+# Two IN conditions may match more rows than wanted; for pairs of values SQLite would read the whole table.
+_TILES = select(TREE_BLOCKS).where(
     TREE_BLOCKS.c.level.in_(bindparam("levels", expanding=True)),
     TREE_BLOCKS.c.node_index.in_(bindparam("indexes", expanding=True)),
 )
 
 
-class TreeHashCache:
-    """What was read of the tree above 256 records. It is complete, so it never changes, and every proof needs some of it.
+def read_record_hashes(connection: Connection, nodes: Sequence[Node]) -> dict[Node, bytes]:
+    """Return the hash of each node from the record that completes it.
 
-    May be used by several threads.
-
-    Attributes:
-        limit: So many blocks are kept, and a few more; then it begins anew. So with 100 times as many hashes.
-        blocks: 16 KB for each 65,536 records.
-        hashes: Those of the same levels that no block has yet.
+    Raises:
+        RecordDamaged: A hash is missing.
     """
-
-    def __init__(self, limit: int = BLOCKS_KEPT) -> None:
-        self.limit = limit
-        self.tiles: dict[Node, bytes] = {}
-        self.hashes: dict[Node, bytes] = {}
-
-    def add(self, blocks: Mapping[Node, bytes], hashes: Mapping[Node, bytes]) -> None:
-        """Keep what is far enough up."""
-        if len(self.tiles) > self.limit or len(self.hashes) > 100 * self.limit:
-            self.tiles, self.hashes = {}, {}
-        self.tiles |= {node: held for node, held in blocks.items() if node.level > LEVELS}
-        self.hashes |= {node: held for node, held in hashes.items() if node.level >= LEVELS}
-
-
-class TreeHashReader:
-    """Reads hashes of the tree, with at most three questions.
-
-    Attributes:
-        upper: What was read before of the tree's upper part.
-        known: Hashes that need not be read.
-    """
-
-    def __init__(
-        self, connection: Connection, upper: TreeHashCache | None = None, known: Mapping[Node, bytes] | None = None
-    ) -> None:
-        self.connection, self.cache, self.known = connection, upper or TreeHashCache(), known or {}
-
-    def __call__(self, nodes: Sequence[Node]) -> dict[Node, bytes]:
-        """Give the hash of each.
-
-        Raises:
-            RecordDamaged: One is not there.
-        """
-        hashes, kept = self.cache.hashes, self.cache.tiles  # as they are now: another thread may begin them anew
-        found = {node: held for node in nodes if (held := self.known.get(node) or hashes.get(node))}
-        found |= from_twigs(self.connection, [node for node in nodes if node not in found])
-        left = {node: block_of(node) for node in nodes if node not in found}
-        blocks = {block: kept[block] for block in left.values() if block in kept}
-        read = blocks_with(self.connection, {block for block in left.values() if block not in blocks})
-        blocks |= read
-        found |= {node: hash_in(blocks[block], node) for node, block in left.items() if block in blocks}
-        bare = from_records(self.connection, [node for node in nodes if node not in found])
-        self.cache.add(read, bare)
-        return found | bare
+    if not nodes:
+        return {}
+    indexes = {stored_position(node)[0] for node in nodes}
+    rows = _RECORD_HASHES.execute(connection, sorted(indexes))
+    stored = {row.record_index: as_bytes(row.nodes) for row in rows}
+    found = {}
+    for node in nodes:
+        index, level = stored_position(node)
+        found[node] = stored.get(index, b"")[level * HASH_BYTES : (level + 1) * HASH_BYTES]
+        if len(found[node]) != HASH_BYTES:
+            raise RecordDamaged("a hash of the log is missing; run: python -m server doctor", place=str(index))
+    return found
 
 
-def block_of(node: Node) -> Node:
-    """Give the node that the block with this one's hash is named after: the one above its eight levels."""
-    rise = LEVELS - node.level % LEVELS
+def read_leaf_tile_hashes(connection: Connection, nodes: Sequence[Node]) -> dict[Node, bytes]:
+    """Return the hashes of those nodes that leaf tiles have; a tile of another length is ignored."""
+    firsts = _leaf_tiles_covering(nodes)
+    if not firsts:
+        return {}
+    found: dict[Node, bytes] = {}
+    for row in _LEAF_TILES.execute(connection, sorted(firsts)):
+        hashes = as_bytes(row.hashes)
+        if len(hashes) == _LEAF_TILE_BYTES:
+            found |= zip(_leaf_tile_nodes(row.first_index), split_hashes(hashes), strict=True)
+    return {node: found[node] for node in nodes if node in found}
+
+
+def read_tiles(connection: Connection, tiles: Collection[Node]) -> dict[Node, bytes]:
+    """Return the content of those tiles that exist, by name; a tile of another length is ignored."""
+    if not tiles:
+        return {}
+    wanted = {"levels": sorted({tile.level for tile in tiles}), "indexes": sorted({tile.number for tile in tiles})}
+    rows = connection.execute(_TILES, wanted)
+    found = {Node(row.level, row.node_index): as_bytes(row.hashes) for row in rows}
+    return {tile: found[tile] for tile in tiles if len(found.get(tile, b"")) == _TILE_BYTES}
+
+
+def tile_with(node: Node) -> Node:
+    """Return the name of the tile that has a node's hash: the node above the tile's eight levels."""
+    rise = TILE_LEVELS - node.level % TILE_LEVELS
     return Node(node.level + rise, node.number >> rise)
 
 
-def blocks_with(connection: Connection, wanted: Collection[Node]) -> dict[Node, bytes]:
-    """Give those of these blocks that are there; one of another length is as none."""
-    if not wanted:
-        return {}
-    asked = {"levels": sorted({node.level for node in wanted}), "indexes": sorted({node.number for node in wanted})}
-    rows = connection.execute(BLOCKS, asked)
-    found = {Node(row.level, row.node_index): as_bytes(row.hashes) for row in rows}
-    return {node: found[node] for node in wanted if len(found.get(node, b"")) == BLOCK_BYTES}
-
-
-def hash_in(hashes: bytes, node: Node) -> bytes:
-    """Give a node's hash from its block."""
-    width = LOWEST >> node.level % LEVELS  # of the node's level in a block
-    first = (2 * (LOWEST - width) + node.number % width) * HASH_BYTES
-    return hashes[first : first + HASH_BYTES]
-
-
-def completed(before: int, after: int) -> Iterator[Node]:
-    """Give the nodes above the blocks that a log completed by growing."""
-    level = 2 * LEVELS  # of the lowest there are twigs
-    while after >> level:
-        yield from (Node(level, index) for index in range(before >> level, after >> level))
-        level += LEVELS
+def hash_in_tile(tile: bytes, node: Node) -> bytes:
+    """Return a node's hash from the content of its tile."""
+    width = _TILE_WIDTH >> node.level % TILE_LEVELS  # hashes of the node's level
+    # Before this level stand 256 + 128 + ... + 2 * width hashes, which is 2 * (256 - width).
+    first = (2 * (_TILE_WIDTH - width) + node.number % width) * HASH_BYTES
+    return tile[first : first + HASH_BYTES]
 
 
 def write_tiles(connection: Connection, before: int, after: int) -> None:
-    """Write what the log completed by growing from one size to another, side by side; its records are there already."""
-    keep_twigs(connection, before, after)
-    for node in completed(before, after):
-        hashes = block_from_records(connection, node)
-        if hashes:
-            row = {"level": node.level, "node_index": node.number, "hashes": hashes}
+    """Write the tiles that the log completed by growing from one size to another.
+
+    Its records are in the table already. A tile whose records are damaged is left out: appending needs no old hash, as the
+    head has the frontier, and `doctor` reports the damage.
+    """
+    for number in range(before >> TILE_LEVELS, after >> TILE_LEVELS):
+        if rows := _leaf_tile_rows(connection, Node(TILE_LEVELS, number)):
+            connection.execute(TREE_TWIGS.insert(), rows)
+    for tile in _completed_tiles(before, after):
+        if hashes := _tile_content(connection, tile):
+            row = {"level": tile.level, "node_index": tile.number, "hashes": hashes}
             connection.execute(TREE_BLOCKS.insert(), row)
 
 
-def block_from_records(connection: Connection, node: Node) -> bytes:
-    """Put the block below a node together from the hashes that its records have; b"" where one is gone: doctor says so."""
-    below = [
-        Node(node.level - LEVELS + rise, index)
-        for rise in range(LEVELS)
-        for index in leaf_range(Node(LEVELS - rise, node.number))
-    ]
-    try:
-        found = from_records(connection, below)
-    except RecordDamaged:
-        return b""  # the log goes on: its head has what it needs
-    return b"".join(found[each] for each in below)
+def leaf_tile_problems(connection: Connection, size: int, row_count: int = _CHECK_ROWS) -> Iterator[str]:
+    """Yield a sentence for each leaf tile of a log of `size` records that does not match its records.
+
+    Args:
+        connection: To read with.
+        size: Of the log.
+        row_count: How many tiles to read at once.
+    """
+    start = _INDEX_MIN
+    while page := connection.execute(_LEAF_TILE_PAGE, {"start": start, "row_count": row_count}).all():
+        start = page[-1].first_index + 1
+        for top, rows in groupby(page, key=lambda row: Node(TILE_LEVELS, row.first_index >> TILE_LEVELS)):
+            belongs = 0 <= stored_position(top)[0] < size
+            # One hash of the records checks every leaf tile below it: each tile leads to it hash by hash.
+            expected = _find_record_hash(connection, top) if belongs else None
+            for row in rows:
+                if not belongs or row.first_index % _LEAF_TILE_RECORDS:
+                    yield f"the leaf tile from record {row.first_index} on does not belong to this log"
+                elif expected and _leaf_tile_root(row.first_index, split_hashes(as_bytes(row.hashes))) != expected:
+                    yield f"the leaf tile from record {row.first_index} on does not match its records"
 
 
 def tile_problems(connection: Connection, size: int) -> Iterator[str]:
-    """Say which blocks are not what the records say; of a log of so many records."""
-    keys = select(TREE_BLOCKS.c.level, TREE_BLOCKS.c.node_index).order_by(TREE_BLOCKS.c.level, TREE_BLOCKS.c.node_index)
-    for level, index in connection.execute(keys).all():
-        node = Node(level, index)
-        if not has_block(node, size):
-            yield f"block {index} of level {level} of the tree's hashes does not belong to this log"
-        elif not is_of_records(connection, node):
-            yield f"block {index} of level {level} of the tree's hashes is not that of its records"
+    """Yield a sentence for each tile of a log of `size` records that does not match its records."""
+    names = select(TREE_BLOCKS.c.level, TREE_BLOCKS.c.node_index)
+    for level, index in connection.execute(names.order_by(TREE_BLOCKS.c.level, TREE_BLOCKS.c.node_index)).all():
+        tile = Node(level, index)
+        if not _is_tile_of(tile, size):
+            yield f"tile {index} of level {level} does not belong to this log"
+        elif not _matches_records(connection, tile):
+            yield f"tile {index} of level {level} does not match its records"
 
 
-def has_block(node: Node, size: int) -> bool:
-    """Tell whether a log of so many records may have a block named after a node; SQLite keeps whatever is written for a number."""
-    if type(node.level) is not int or type(node.number) is not int:
+def _leaf_tile_nodes(first: int) -> tuple[Node, ...]:
+    """Return the nodes whose hashes are in the leaf tile of 16 records from `first` on, in its order."""
+    own = [
+        Node(level, number)
+        for level in range(_LEAF_TILE_LEVELS)
+        for number in range(first >> level, (first + _LEAF_TILE_RECORDS) >> level)
+    ]
+    return (*own, *(Node(level, (first >> level) ^ 1) for level in range(_LEAF_TILE_LEVELS, TILE_LEVELS)))
+
+
+def _leaf_tiles_covering(nodes: Collection[Node]) -> set[int]:
+    """Return the first records of leaf tiles that have these nodes, as few as possible: one for an inclusion proof."""
+    low = [node for node in nodes if node.level < TILE_LEVELS]
+    # A node of the lowest levels is in the tile of its own records alone.
+    firsts = {node.number << node.level & -_LEAF_TILE_RECORDS for node in low if node.level < _LEAF_TILE_LEVELS}
+    for node in low:
+        # A node above is in the tiles below its sibling; the tile of the proved record is one of them.
+        beside = leaf_range(Node(node.level, node.number ^ 1))
+        if node.level >= _LEAF_TILE_LEVELS and not any(first in beside for first in firsts):
+            firsts.add(beside.start)
+    return firsts
+
+
+def _leaf_tile_rows(connection: Connection, top: Node) -> list[dict[str, object]]:
+    """Return the rows of the 16 leaf tiles below a subtree of 256 records; none if a record lacks a hash."""
+    firsts = leaf_range(top)[::_LEAF_TILE_RECORDS]
+    try:
+        hashes = read_record_hashes(connection, [node for first in firsts for node in _leaf_tile_nodes(first)])
+    except RecordDamaged:
+        return []
+    return [
+        {"first_index": first, "hashes": b"".join(hashes[node] for node in _leaf_tile_nodes(first))} for first in firsts
+    ]
+
+
+def _completed_tiles(before: int, after: int) -> Iterator[Node]:
+    """Yield the names of the tiles that a log completed by growing."""
+    level = 2 * TILE_LEVELS  # the lowest eight levels are in leaf tiles
+    while after >> level:
+        yield from (Node(level, index) for index in range(before >> level, after >> level))
+        level += TILE_LEVELS
+
+
+def _tile_content(connection: Connection, tile: Node) -> bytes:
+    """Return the content of a tile from the hashes of its records; b"" if a record lacks one."""
+    nodes = [
+        Node(tile.level - TILE_LEVELS + rise, index)
+        for rise in range(TILE_LEVELS)
+        for index in leaf_range(Node(TILE_LEVELS - rise, tile.number))
+    ]
+    try:
+        hashes = read_record_hashes(connection, nodes)
+    except RecordDamaged:
+        return b""
+    return b"".join(hashes[node] for node in nodes)
+
+
+def _find_record_hash(connection: Connection, node: Node) -> bytes | None:
+    """Return a node's hash from its record; None if it is missing, which `verify` reports."""
+    try:
+        return read_record_hashes(connection, [node])[node]
+    except RecordDamaged:
+        return None
+
+
+def _leaf_tile_root(first: int, hashes: Sequence[bytes]) -> bytes | None:
+    """Return the hash of the 256 records to which a leaf tile leads; None if its hashes do not fit each other."""
+    own, siblings = hashes[:-_LEAF_TILE_LEVELS], hashes[-_LEAF_TILE_LEVELS:]
+    parents = [node_hash(left, right) for left, right in zip(own[::2], own[1::2], strict=False)]
+    # Every hash above the leaves must be that of its two children; the last parent is the root of the 16 records.
+    if sum(map(len, hashes)) != _LEAF_TILE_BYTES or tuple(parents[:-1]) != tuple(own[_LEAF_TILE_RECORDS:]):
+        return None
+    root = parents[-1]
+    for level, sibling in enumerate(siblings, _LEAF_TILE_LEVELS):
+        root = node_hash(sibling, root) if first >> level & 1 else node_hash(root, sibling)
+    return root
+
+
+def _is_tile_of(tile: Node, size: int) -> bool:
+    """Return whether a log of `size` records may have a tile of this name."""
+    # SQLite stores a text or a fraction in an integer column if it is given one.
+    if type(tile.level) is not int or type(tile.number) is not int:
         return False
-    return node.level in range(LEVELS, 63, LEVELS) and 0 <= stored_position(node)[0] < size
+    return tile.level in range(TILE_LEVELS, 63, TILE_LEVELS) and 0 <= stored_position(tile)[0] < size
 
 
-def is_of_records(connection: Connection, node: Node) -> bool:
-    """Tell whether a block leads, hash by hash, to what a record says of the node, if one does."""
-    this = (TREE_BLOCKS.c.level == node.level, TREE_BLOCKS.c.node_index == node.number)
+def _matches_records(connection: Connection, tile: Node) -> bool:
+    """Return whether a tile leads, hash by hash, to the hash that a record has of the node above it."""
+    this = (TREE_BLOCKS.c.level == tile.level, TREE_BLOCKS.c.node_index == tile.number)
     hashes = split_hashes(as_bytes(connection.execute(select(TREE_BLOCKS.c.hashes).where(*this)).scalar_one()))
-    top = said_by_record(connection, node)
-    if top is None:
+    expected = _find_record_hash(connection, tile)
+    if expected is None:
         return True
-    above = [node_hash(left, right) for left, right in zip(hashes[::2], hashes[1::2], strict=False)]
-    return len(hashes) * HASH_BYTES == BLOCK_BYTES and above == [*hashes[LOWEST:], top]
+    parents = [node_hash(left, right) for left, right in zip(hashes[::2], hashes[1::2], strict=False)]
+    return len(hashes) * HASH_BYTES == _TILE_BYTES and parents == [*hashes[_TILE_WIDTH:], expected]

@@ -4,7 +4,7 @@ import datetime as dt
 
 from sqlalchemy import Connection, delete, select, update
 
-from server.stores.runs.arrow_chunks import remove_customer
+from server.stores.runs.export_chunks import remove_customer
 from server.stores.tables import RISK_CHUNKS, RISK_TOMBSTONES, RISKS, RUNS
 
 

@@ -14,7 +14,7 @@ from server.stores.record_log.log import RecordLog
 from server.stores.runs.leaves import LeavesDamaged, RecordedRoot, prove_row
 from server.stores.runs.predictions import SCORED, ScoringRun, find_first_run
 from server.stores.runs.records import read_run_header, recorded_root, run_record_id, run_salt_key
-from server.stores.runs.row_bytes import encode_row, legacy_row_sha256, row_leaf
+from server.stores.runs.row_encoding import encode_row, legacy_row_sha256, row_leaf
 from server.stores.tables import RISKS, RUNS
 
 DOUBLE_BYTES = 8

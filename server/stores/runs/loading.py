@@ -21,7 +21,7 @@ from server.stores.runs.erasure import delete_expired_tombstones
 from server.stores.runs.leaves import stage_leaves
 from server.stores.runs.predictions import LOADED, LOADING, NEWEST_FIRST, PRUNING
 from server.stores.runs.records import MarketRows, RunSummary, record_run, run_salt_key
-from server.stores.runs.row_bytes import row_leaf
+from server.stores.runs.row_encoding import row_leaf
 from server.stores.tables import RISK_CHUNKS, RISK_LEAVES, RISKS, RUNS
 
 DELETED_ROWS = 5000  # in one transaction

@@ -26,7 +26,7 @@ from server.stores.record_log.log import RecordLog
 from server.stores.record_log.record_reader import header_from_row
 from server.stores.runs.leaves import RecordedRoot, leaf_block_problem, read_leaves
 from server.stores.runs.predictions import LOADED
-from server.stores.runs.row_bytes import ROW_COLUMNS, legacy_row_sha256, legacy_rows_digest, row_leaf
+from server.stores.runs.row_encoding import ROW_COLUMNS, legacy_row_sha256, legacy_rows_digest, row_leaf
 from server.stores.tables import RECORDS, RISKS, RUNS
 
 CHURN_RUN = "CHURN_RUN"

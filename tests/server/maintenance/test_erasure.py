@@ -14,9 +14,9 @@ from server.errors import ErasureRefused, RecordRemoved
 from server.maintenance.doctor import check_log
 from server.maintenance.erasure import ERASURE, erase_customer, find_erasure_problems, read_plan, rewrite_files
 from server.stores.key_tables import WRAPPED_KEYS
-from server.stores.record_log.customer_keys import LOG_OWNER, TAGS_OWNER
 from server.stores.record_log.entries import Record
 from server.stores.record_log.holds import place_hold, read_active_holds, read_tags_on_hold, release_hold
+from server.stores.record_log.key_store import LOG_OWNER, TAGS_OWNER
 from server.stores.record_log.log import RecordLog
 from server.stores.tables import FEATURES, RECORDS
 from tests.server.kills import Kill, Killed, at_every_step

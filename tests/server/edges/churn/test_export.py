@@ -11,7 +11,7 @@ import pytest
 from grounds.churn.v1 import churn_pb2 as pb
 from server.application import utc_now
 from server.config import Settings
-from server.stores.runs import arrow_chunks as chunks
+from server.stores.runs import export_chunks as chunks
 from server.stores.runs.erasure import erase_predictions
 from server.stores.tables import RISK_CHUNKS
 from tests.conftest import Serving
