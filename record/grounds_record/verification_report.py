@@ -3,12 +3,12 @@
 import bisect
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from enum import StrEnum
+from enum import Enum
 
 _FAULTS_LISTED_MAX = 20
 
 
-class FaultKind(StrEnum):
+class FaultKind(str, Enum):
     """What can be found. Where it says "each", every record from first to last is meant; "within": at least one of them."""
 
     CHECKPOINT_REFUSED = "CHECKPOINT_REFUSED"  # not readable, not signed by the key, or of another log
@@ -24,6 +24,8 @@ class FaultKind(StrEnum):
     COLUMN_ALTERED = "COLUMN_ALTERED"  # each: the record is right, a column by which it is found is not
     CIPHERTEXT_MISSING = "CIPHERTEXT_MISSING"  # each: and no retention record says why
     RETENTION_REFUSED = "RETENTION_REFUSED"  # each: offered as a retention record, but not proven to be one
+
+    __str__ = str.__str__  # as enum.StrEnum, which needs Python 3.11
 
 
 @dataclass(frozen=True, slots=True)
