@@ -62,8 +62,9 @@ def evidence(
 ) -> None:
     """Read everything recorded about a decision, or about a customer's churn risk in a run; check its proof, and replay it.
 
-    The server records the reading. Exit status 1 if a check fails or the replay differs. With --json, standard output has the
-    evidence only; checks and verdicts go to standard error.
+    The server records the reading. Exit status 1 if a check fails or the replay differs.
+
+    With --json, standard output has the evidence only; checks and verdicts go to standard error.
     """
     given_key = parse_key_option(key) if key else None
     with Client(address) as client:

@@ -83,7 +83,7 @@ def pull(
     market: Annotated[
         str,
         typer.Argument(
-            metavar="[MARKET]", help="Country; may be omitted if the server has one market.", callback=check_market
+            metavar="MARKET", help="Country; may be omitted if the server has one market.", callback=check_market
         ),
     ] = "",
     to: Annotated[Path, typer.Option(metavar="FILE", help="risks.parquet or risks.csv.")] = Path("risks.parquet"),

@@ -7,7 +7,7 @@ import typer
 from grounds_client.channel import DEFAULT_ADDRESS
 from grounds_client.client import Client
 from grounds_client.commands.options import Address, AsJsonLines
-from grounds_client.commands.output import print_json, print_json_lines
+from grounds_client.commands.output import print_json_lines
 from grounds_client.commands.parsers import resolve_bundle_id
 from grounds_client.terminal.console import make_console
 from grounds_client.terminal.models import show_model, show_models
@@ -16,9 +16,7 @@ from grounds_client.terminal.models import show_model, show_models
 def models(
     bundle_id: Annotated[
         str | None,
-        typer.Argument(
-            metavar="[BUNDLE_ID]", help="Show this bundle: its id, or the first 8 or more characters of it."
-        ),
+        typer.Argument(metavar="BUNDLE_ID", help="Show this bundle: its id, or the first 8 or more characters of it."),
     ] = None,
     address: Address = DEFAULT_ADDRESS,
     as_json: AsJsonLines = False,
@@ -34,6 +32,6 @@ def models(
             return
         model = client.get_model(resolve_bundle_id(client, bundle_id, "BUNDLE_ID"))
     if as_json:
-        print_json(model)
+        print_json_lines([model])
     else:
         show_model(make_console(), model)
