@@ -17,7 +17,7 @@ import client, server
 from buf.validate import validate_pb2
 from google.protobuf import descriptor_pb2
 from grounds.credit.v1 import credit_pb2
-import grounds_client.__main__
+from grounds_client import Client
 
 assert (client.OWNER, server.OWNER) == ("application", "application")
 rules = validate_pb2.FieldRules(required=True)
