@@ -1,1 +1,1 @@
-"""The release gate: proves that exported files say what LightGBM says, or shows a row on which they do not."""
+"""The equivalence check of the release gate: the exported files compute what LightGBM computes, or a row shows otherwise."""

@@ -1,9 +1,10 @@
-"""Examines exported files against LightGBM and the definition, kind of row by kind of row."""
+"""Checks that exported files compute what LightGBM and the definition of the explanation compute."""
 
 import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from typing import NoReturn
 
 import lightgbm
 import numpy as np
@@ -25,13 +26,42 @@ from training.equivalence.reference import (
 )
 from training.errors import ModelRejected
 
-SCORED_ROWS = 10_000
-SCALED_MAX = 1e-6  # far below what a pd or a point is told with, far above what doubles leave over
+_SCORED_ROWS_MAX = 10_000
+# For a pd, and for points beside their rounding: far below the precision that is shown, far above the error of doubles.
+_SCALED_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedModel:
+    """A model and the files that were exported from it.
+
+    Attributes:
+        booster: The model.
+        score: Bytes of score.onnx.
+        explain: Bytes of explain.onnx.
+        baseline: Shape (n_baseline, features), NaN where missing: the population of an interventional explanation; None
+            for a path-dependent one.
+        base_margin: Log-odds before calibration that contributions are relative to.
+    """
+
+    booster: lightgbm.Booster
+    score: bytes
+    explain: bytes
+    baseline: NDArray[np.float64] | None
+    base_margin: float
 
 
 @dataclass(frozen=True, slots=True)
 class RowKindResult:
-    """One kind of row: how many, which (SHA-256 of the rows), and the largest distances found."""
+    """The result for one kind of probe rows; a record of gate.json, field by field.
+
+    Attributes:
+        kind: Name of the kind.
+        rows: Number of rows.
+        rows_sha256: Hash of the rows' bytes.
+        contribution_distance: Largest distance between a contribution and the reference, in log-odds.
+        residual: Largest distance between a margin and the sum of base margin and contributions, in log-odds.
+    """
 
     kind: str
     rows: int
@@ -42,7 +72,13 @@ class RowKindResult:
 
 @dataclass(frozen=True, slots=True)
 class EquivalenceReport:
-    """What was examined. There is no verdict with a difference: that is a refusal with a witness."""
+    """The report of a check that passed; the content of gate.json, field by field. A failure is an ExportMismatch.
+
+    Attributes:
+        method: "interventional" or "path_dependent".
+        base_margin: As in ExportedModel.
+        kinds: One result for each kind of probe rows.
+    """
 
     method: str
     base_margin: float
@@ -50,144 +86,183 @@ class EquivalenceReport:
 
 
 class ExportMismatch(ModelRejected):
-    """An exported file is not its model; the witness is a row that shows it."""
-
-    def __init__(self, witness: Counterexample) -> None:
-        super().__init__(f"the exported files are not the model; nothing is released:\n{witness}")
-        self.counterexample = witness
-
-
-@dataclass(frozen=True, slots=True)
-class ExportedModel:
-    """What is examined.
+    """An exported file differs from its model.
 
     Attributes:
-        baseline: The population of an interventional explanation; None for a path-dependent one.
-        base_margin: What the contributions are counted from.
+        counterexample: A row that shows the difference.
     """
 
-    booster: lightgbm.Booster
-    score: bytes
-    explain: bytes
-    baseline: NDArray[np.float64] | None
-    base_margin: float
+    def __init__(self, counterexample: Counterexample) -> None:
+        super().__init__(f"the exported files are not the model; nothing is released:\n{counterexample}")
+        self.counterexample = counterexample
 
 
 def check_equivalence(
-    subject: ExportedModel,
+    model: ExportedModel,
     data: NDArray[np.float64] | None,
     random_rows: int = RANDOM_ROW_COUNT,
     report_progress: Callable[[str], None] = lambda _line: None,
 ) -> EquivalenceReport:
-    """Compare margins to the bit, contributions and base value within LOG_ODDS_TOLERANCE, on every kind of row.
+    """Compare the exported files with the references, on every kind of probe rows.
 
-    `say` is called before each kind of row.
+    Margins must be equal to the bit, contributions and base margin within LOG_ODDS_TOLERANCE.
 
-    Raises:
-        NotEqual: With the first row that differs.
-    """
-    scorer = Scorer(subject.score, subject.explain)
-    refuse_base(subject)
-    kinds = []
-    for kind, rows in probe_rows(subject.booster, data, random_rows):
-        report_progress(f"examine {len(rows):,} rows: {kind}")
-        kinds.append(examine_kind(subject, scorer, kind, rows))
-    method = "path_dependent" if subject.baseline is None else "interventional"
-    return EquivalenceReport(method, subject.base_margin, tuple(kinds))
-
-
-def gate_document(verdict: EquivalenceReport) -> GateDocument:
-    """Write the verdict down."""
-    return GateDocument.model_validate(asdict(verdict))
-
-
-def check_scores(subject: ExportedModel, card: Scorecard, rows: NDArray[np.float64]) -> None:
-    """Compare what people see: pd, score, grade and points, from the files and from the oracles.
+    Args:
+        model: The model and its files.
+        data: Real rows, shape (n, features), if there are any.
+        random_rows: Number of random rows.
+        report_progress: Is called with a line of text before each kind of rows.
 
     Raises:
-        NotEqual: With the first row that differs.
+        ExportMismatch: With the first row that differs.
     """
-    chosen = rows[:SCORED_ROWS]
-    found = zip(*(part.tolist() for part in Scorer(subject.score, subject.explain).explain(chosen)), strict=True)
-    check_answers(subject, card, chosen, [build_explained_score(card, subject.base_margin, *one) for one in found])
+    scorer = Scorer(model.score, model.explain)
+    _check_base_margin(model)
+    results = []
+    for kind, rows in probe_rows(model.booster, data, random_rows):
+        report_progress(f"checking {len(rows):,} rows: {kind}")
+        results.append(_check_rows(model, scorer, kind, rows))
+    method = "path_dependent" if model.baseline is None else "interventional"
+    return EquivalenceReport(method, model.base_margin, tuple(results))
+
+
+def gate_document(report: EquivalenceReport) -> GateDocument:
+    """Return the content of gate.json."""
+    return GateDocument.model_validate(asdict(report))
+
+
+def check_scores(model: ExportedModel, card: Scorecard, rows: NDArray[np.float64]) -> None:
+    """Compare pd, score, grade and points by the files with the references, for up to 10,000 rows.
+
+    Args:
+        model: The model and its files.
+        card: Calibration, scaling and grades.
+        rows: Shape (n, features), NaN where missing.
+
+    Raises:
+        ExportMismatch: With the first row that differs.
+    """
+    chosen = rows[:_SCORED_ROWS_MAX]
+    margins, contributions = Scorer(model.score, model.explain).explain(chosen)
+    answers = [
+        build_explained_score(card, model.base_margin, margin, parts)
+        for margin, parts in zip(margins.tolist(), contributions.tolist(), strict=True)
+    ]
+    check_answers(model, card, chosen, answers)
 
 
 def check_answers(
-    subject: ExportedModel, card: Scorecard, rows: NDArray[np.float64], answers: Sequence[ExplainedScore]
+    model: ExportedModel, card: Scorecard, rows: NDArray[np.float64], answers: Sequence[ExplainedScore]
 ) -> None:
-    """Compare answers with LightGBM's margins and the contributions by definition, scaled by definition.
+    """Compare given answers to rows with LightGBM's margins and the reference contributions, scaled by definition.
 
     Raises:
-        NotEqual: With the first row that differs.
+        ExportMismatch: With the first row that differs.
     """
-    wanted = zip(reference_margins(subject.booster, rows).tolist(), oracle_of(subject, rows), strict=True)
-    for number, (answer, (margin, parts)) in enumerate(zip(answers, wanted, strict=True)):
-        pd, score = reference_pd(card, margin), reference_score(card, margin)
-        grades = {reference_grade(card, pd - SCALED_MAX), reference_grade(card, pd + SCALED_MAX)}
-        exact = reference_score(card, parts) - reference_score(card, 0.0)
-        farthest = float(np.abs(np.array(answer.points) - exact).max())
-        for what, distance, expected, given in (
-            ("pd", abs(answer.pd - pd) / SCALED_MAX, pd, answer.pd),
-            (f"grade {answer.grade}", 0.0 if answer.grade in grades else math.inf, pd, answer.pd),
-            ("score", abs(answer.score - score) / (0.5 + SCALED_MAX), score, answer.score),
-            # Each of the points is rounded up or down, so that they add up.
-            ("points", farthest / (1.0 + SCALED_MAX), float(exact.sum()), sum(answer.points)),
-        ):
-            if not distance <= 1.0:
-                raise ExportMismatch(Counterexample("data", number, tuple(rows[number]), what, expected, given))
-
-
-def refuse_base(subject: ExportedModel) -> None:
-    """Refuse a base value that is not the mean margin of the baseline (or of the training rows, by cover)."""
-    expected = reference_base_margin(subject.booster, subject.baseline)
-    if not abs(subject.base_margin - expected) <= LOG_ODDS_TOLERANCE:
-        raise ExportMismatch(Counterexample("baseline", 0, (), "base margin", expected, subject.base_margin))
-
-
-def examine_kind(subject: ExportedModel, scorer: Scorer, kind: str, rows: NDArray[np.float64]) -> RowKindResult:
-    """Compare one kind of row."""
-    digest = hashlib.sha256(np.ascontiguousarray(rows).tobytes()).hexdigest()
-    if not len(rows):
-        return RowKindResult(kind, 0, digest, 0.0, 0.0)
-    expected = reference_margins(subject.booster, rows)
-    found, parts = scorer.explain(rows)
-    for file, given, graph in (
-        ("score.onnx", scorer.margins(rows), subject.score),
-        ("explain.onnx", found, subject.explain),
-    ):
-        if (wrong := np.flatnonzero(given != expected)).size:
-            number = int(wrong[0])
-            place = locate_divergence(subject.booster, graph, rows[number])
-            numbers = float(expected[number]), float(given[number])
-            raise ExportMismatch(
-                Counterexample(kind, number, tuple(rows[number]), f"margin of {file}", *numbers, place)
-            )
-    residual = np.abs(found - subject.base_margin - parts.sum(axis=1))
-    oracle = oracle_of(subject, rows)
-    distance = np.abs(parts - oracle)
-    if not distance.max() <= LOG_ODDS_TOLERANCE:
-        number, feature = divmod(int(np.argmax(distance)), distance.shape[1])
-        name = subject.booster.feature_name()[feature]
-        cell = (float(oracle[number, feature]), float(parts[number, feature]))
-        raise ExportMismatch(Counterexample(kind, int(number), tuple(rows[number]), f"contribution of {name}", *cell))
-    if not residual.max() <= LOG_ODDS_TOLERANCE:
-        number = int(np.argmax(residual))
-        whole, added = float(found[number]), float(subject.base_margin + parts[number].sum())
-        raise ExportMismatch(
-            Counterexample(kind, number, tuple(rows[number]), "sum of base and contributions", whole, added)
-        )
-    return RowKindResult(kind, len(rows), digest, float(distance.max()), float(residual.max()))
+    margins, contributions = reference_margins(model.booster, rows), _reference_contributions(model, rows)
+    for number, (answer, margin, parts) in enumerate(zip(answers, margins.tolist(), contributions, strict=True)):
+        if difference := _first_difference(card, answer, margin, parts):
+            quantity, expected, actual = difference
+            raise ExportMismatch(Counterexample("data", number, tuple(rows[number]), quantity, expected, actual))
 
 
 def reference_base_margin(booster: lightgbm.Booster, baseline: NDArray[np.float64] | None) -> float:
-    """Give the mean margin of the baseline, or of the training rows by the covers of the splits where there is none."""
+    """Return the base margin by definition, in log-odds before calibration.
+
+    It is the mean margin of the baseline, or without one the mean of the training rows by the covers of the splits.
+    """
     if baseline is None:
         return path_dependent_shap(booster, np.zeros((1, booster.num_feature())))[1]
     return float(np.mean(reference_margins(booster, baseline)))
 
 
-def oracle_of(subject: ExportedModel, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give the contributions that must come out."""
-    if subject.baseline is None:
-        return path_dependent_shap(subject.booster, rows)[0]
-    return interventional_shap(subject.booster, rows, subject.baseline)
+def _first_difference(
+    card: Scorecard, answer: ExplainedScore, margin: float, contributions: NDArray[np.float64]
+) -> tuple[str, float, float] | None:
+    """Return the first quantity of an answer that differs from the reference, with both values; None if none does."""
+    pd, score = reference_pd(card, margin), reference_score(card, margin)
+    # A pd on the boundary of two grades may fall into either, by the last bit.
+    grades = {reference_grade(card, pd - _SCALED_TOLERANCE), reference_grade(card, pd + _SCALED_TOLERANCE)}
+    exact = reference_score(card, contributions) - reference_score(card, 0.0)
+    points_distance = float(np.abs(np.array(answer.points) - exact).max())
+    for quantity, distance, expected, actual in (
+        ("pd", abs(answer.pd - pd) / _SCALED_TOLERANCE, pd, answer.pd),
+        (f"grade {answer.grade}", 0.0 if answer.grade in grades else math.inf, pd, answer.pd),
+        ("score", abs(answer.score - score) / (0.5 + _SCALED_TOLERANCE), score, answer.score),
+        # Each of the points is rounded up or down, so that they add up: the distance can be almost 1.
+        ("points", points_distance / (1.0 + _SCALED_TOLERANCE), float(exact.sum()), sum(answer.points)),
+    ):
+        # Written as "not <=" so that NaN fails.
+        if not distance <= 1.0:
+            return quantity, expected, actual
+    return None
+
+
+def _check_base_margin(model: ExportedModel) -> None:
+    """Raise ExportMismatch if the base margin is not the reference."""
+    expected = reference_base_margin(model.booster, model.baseline)
+    if not abs(model.base_margin - expected) <= LOG_ODDS_TOLERANCE:
+        raise ExportMismatch(Counterexample("baseline", 0, (), "base margin", expected, model.base_margin))
+
+
+def _check_rows(model: ExportedModel, scorer: Scorer, kind: str, rows: NDArray[np.float64]) -> RowKindResult:
+    """Compare the files with the references on one kind of rows."""
+    digest = hashlib.sha256(np.ascontiguousarray(rows).tobytes()).hexdigest()
+    if not len(rows):
+        return RowKindResult(kind, 0, digest, 0.0, 0.0)
+    comparison = _RowComparison(model, kind, rows)
+    margins, contributions = scorer.explain(rows)
+    expected = reference_margins(model.booster, rows)
+    comparison.check_margins("score.onnx", model.score, expected, scorer.margins(rows))
+    comparison.check_margins("explain.onnx", model.explain, expected, margins)
+    contribution_distance = comparison.check_contributions(contributions)
+    return RowKindResult(kind, len(rows), digest, contribution_distance, comparison.check_sums(margins, contributions))
+
+
+@dataclass(frozen=True, slots=True)
+class _RowComparison:
+    """The comparison of the files with the references on one kind of rows; each check raises ExportMismatch."""
+
+    model: ExportedModel
+    kind: str
+    rows: NDArray[np.float64]
+
+    def check_margins(
+        self, file: str, graph: bytes, expected: NDArray[np.float64], actual: NDArray[np.float64]
+    ) -> None:
+        """Check that margins are equal to the bit."""
+        if (different := np.flatnonzero(actual != expected)).size:
+            number = int(different[0])
+            divergence = locate_divergence(self.model.booster, graph, self.rows[number])
+            self._fail(number, f"margin of {file}", float(expected[number]), float(actual[number]), divergence)
+
+    def check_contributions(self, actual: NDArray[np.float64]) -> float:
+        """Check contributions within the tolerance, and return their largest distance."""
+        expected = _reference_contributions(self.model, self.rows)
+        distance = np.abs(actual - expected)
+        if not distance.max() <= LOG_ODDS_TOLERANCE:
+            number, feature = (int(index) for index in divmod(int(np.argmax(distance)), distance.shape[1]))
+            quantity = f"contribution of {self.model.booster.feature_name()[feature]}"
+            self._fail(number, quantity, float(expected[number, feature]), float(actual[number, feature]))
+        return float(distance.max())
+
+    def check_sums(self, margins: NDArray[np.float64], contributions: NDArray[np.float64]) -> float:
+        """Check that base margin and contributions add up to the margin, and return the largest residual."""
+        residual = np.abs(margins - self.model.base_margin - contributions.sum(axis=1))
+        if not residual.max() <= LOG_ODDS_TOLERANCE:
+            number = int(np.argmax(residual))
+            total = float(self.model.base_margin + contributions[number].sum())
+            self._fail(number, "sum of base and contributions", float(margins[number]), total)
+        return float(residual.max())
+
+    def _fail(self, number: int, quantity: str, expected: float, actual: float, divergence: str = "") -> NoReturn:
+        """Raise ExportMismatch for one row."""
+        row = tuple(self.rows[number])
+        raise ExportMismatch(Counterexample(self.kind, number, row, quantity, expected, actual, divergence))
+
+
+def _reference_contributions(model: ExportedModel, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the contributions by definition: shape (n, features), log-odds before calibration."""
+    if model.baseline is None:
+        return path_dependent_shap(model.booster, rows)[0]
+    return interventional_shap(model.booster, rows, model.baseline)

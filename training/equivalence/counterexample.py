@@ -1,4 +1,4 @@
-"""Where a row parts: the tree and the node at which an exported file goes another way than LightGBM."""
+"""A row on which an exported file is wrong, with the tree and the node where it diverges from LightGBM."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ from onnx import numpy_helper
 
 from training.equivalence.reference import ReferencePath, goes_left, leaf_paths
 
-MEMBER = 6
+_BRANCH_MEMBER = 6  # node mode of ai.onnx.ml version 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +19,13 @@ class Counterexample:
     """A row on which a file is wrong.
 
     Attributes:
-        kind: The kind of row, and its number among them.
-        what: What differs, e.g. "margin" or "contribution of PAY_0".
-        expected: What LightGBM (or the definition) says.
-        found: What the file says.
-        place: The tree and node where they part, in words; "" where the file is no score.
+        row_kind: Kind of the row, as in `probes.probe_rows`.
+        row_number: Position among the rows of that kind, from 0.
+        row: The values, NaN where missing.
+        quantity: What differs, e.g. "margin of score.onnx" or "contribution of PAY_0".
+        expected: Value by LightGBM or by definition.
+        actual: Value by the file.
+        divergence: The tree and the node, in words; empty if the quantity is not a margin.
     """
 
     row_kind: str
@@ -35,89 +37,109 @@ class Counterexample:
     divergence: str = ""
 
     def __str__(self) -> str:
-        place = f"\n  they part at {self.divergence}" if self.divergence else ""
+        divergence = f"\n  first divergence: {self.divergence}" if self.divergence else ""
         return (
-            f"{self.row_kind} row {self.row_number}: {self.quantity} is {self.actual!r}, must be {self.expected!r}"
-            f"\n  row: {list(self.row)}{place}"
+            f"{self.row_kind} row {self.row_number}: {self.quantity} is {self.actual!r}, expected {self.expected!r}"
+            f"\n  row: {list(self.row)}{divergence}"
         )
 
 
 def locate_divergence(booster: lightgbm.Booster, graph: bytes, row: NDArray[np.float64]) -> str:
-    """Find the first tree of a graph's margin in which the row ends otherwise than in LightGBM, and the node."""
-    trees = ExportedTrees(graph)
-    paths = leaf_paths(booster)
+    """Return the first tree of a graph's margin in which a row ends in another leaf than in LightGBM, and the node.
+
+    Args:
+        booster: The model.
+        graph: Bytes of score.onnx or explain.onnx.
+        row: Shape (features,).
+    """
+    trees, paths = _ExportedTrees(graph), leaf_paths(booster)
     for number in range(booster.num_trees()):
-        expected = next(path for path in paths if path.tree == number and leads(path, row))
-        way, value = trees.walk(number, row)
-        split = differing(expected, way)
-        if split or value != expected.value:
-            leaf = f"leaf value {value!r}, must be {expected.value!r}"
-            return f"tree {number}, {split or leaf}"
-    return "no tree: the sum is added in another order"
+        expected = next(path for path in paths if path.tree == number and _reaches_leaf(path, row))
+        steps, value = trees.follow(number, row)
+        difference = _describe_difference(expected, steps)
+        if difference or value != expected.value:
+            return f"tree {number}, {difference or f'leaf value is {value!r}, expected {expected.value!r}'}"
+    return "none: every leaf is right, so the sum is in another order"
 
 
-def leads(path: ReferencePath, row: NDArray[np.float64]) -> bool:
-    """Tell whether a row ends in a leaf."""
+def _reaches_leaf(path: ReferencePath, row: NDArray[np.float64]) -> bool:
+    """Return whether a row ends in the leaf of a path."""
     return all(bool(goes_left(step.split, row[[step.split["split_feature"]]])[0]) == step.left for step in path.steps)
 
 
-def differing(expected: ReferencePath, way: list[tuple[int, float, bool]]) -> str:
-    """Say at which depth two ways part, and how the nodes there differ."""
+@dataclass(frozen=True, slots=True)
+class _ExportedStep:
+    """One inner node on a row's path in an exported tree, and whether the row goes left."""
+
+    feature: int
+    threshold: float
+    left: bool
+
+
+def _describe_difference(expected: ReferencePath, actual: list[_ExportedStep]) -> str:
+    """Return at which depth two paths part, and how the nodes there differ; empty if they are equal."""
     for depth, step in enumerate(expected.steps):
         split = step.split
-        if depth >= len(way):
-            return f"depth {depth}: the file has a leaf where LightGBM asks feature {split['split_feature']}"
-        feature, threshold, left = way[depth]
-        if (feature, left) != (split["split_feature"], step.left):
+        if depth >= len(actual):
+            return f"depth {depth}: the file has a leaf, LightGBM splits on feature {split['split_feature']}"
+        found = actual[depth]
+        if (found.feature, found.left) != (split["split_feature"], step.left):
             return (
-                f"depth {depth}: LightGBM asks feature {split['split_feature']} {split['decision_type']} "
-                f"{split['threshold']!r} and goes {'left' if step.left else 'right'}; the file asks feature {feature} "
-                f"<= {threshold!r} and goes {'left' if left else 'right'}"
+                f"depth {depth}: LightGBM splits on feature {split['split_feature']} {split['decision_type']} "
+                f"{split['threshold']!r} and goes {'left' if step.left else 'right'}; the file splits on feature "
+                f"{found.feature} <= {found.threshold!r} and goes {'left' if found.left else 'right'}"
             )
-    return "" if len(way) == len(expected.steps) else "the file asks on where LightGBM has a leaf"
+    return "" if len(actual) == len(expected.steps) else "the file has a split where LightGBM has a leaf"
 
 
-class ExportedTrees:
-    """The trees of a graph's margin, read back from its bytes and walked without a runtime."""
+class _ExportedTrees:
+    """The trees of a graph's margin, read from its bytes and followed without ONNX Runtime."""
 
     def __init__(self, graph: bytes) -> None:
         node = next(node for node in onnx.load_from_string(graph).graph.node if "margin" in node.output)
-        self.of: dict[str, Any] = {}
+        self._attributes: dict[str, Any] = {}
         for attribute in node.attribute:
             value = onnx.helper.get_attribute_value(attribute)
-            self.of[attribute.name] = numpy_helper.to_array(value) if attribute.type == attribute.TENSOR else value
-        self.members = self.members_by_node()
+            is_tensor = attribute.type == attribute.TENSOR
+            self._attributes[attribute.name] = numpy_helper.to_array(value) if is_tensor else value
+        self._members = self._members_by_node()
 
-    def members_by_node(self) -> dict[int, set[float]]:
-        """Give the set of every member node."""
-        nodes = [index for index, mode in enumerate(self.of["nodes_modes"]) if mode == MEMBER]
-        values = list(self.of.get("membership_values", []))
-        found: dict[int, set[float]] = {}
+    def follow(self, tree: int, row: NDArray[np.float64]) -> tuple[list[_ExportedStep], float]:
+        """Return the path of a row of shape (features,) through a tree, and the value of its leaf."""
+        attributes = self._attributes
+        index, is_leaf, steps = int(attributes["tree_roots"][tree]), False, []
+        while not is_leaf:
+            feature, threshold = int(attributes["nodes_featureids"][index]), float(attributes["nodes_splits"][index])
+            left = self._goes_left(index, float(row[feature]))
+            # A tree that is a single leaf is exported as a node with that leaf on both sides; LightGBM has no split there.
+            if not self._has_one_leaf(index):
+                steps.append(_ExportedStep(feature, threshold, left))
+            side = "true" if left else "false"
+            is_leaf = bool(attributes[f"nodes_{side}leafs"][index])
+            index = int(attributes[f"nodes_{side}nodeids"][index])
+        return steps, float(attributes["leaf_weights"][index])
+
+    def _has_one_leaf(self, index: int) -> bool:
+        """Return whether both children of a node are the same leaf."""
+        attributes = self._attributes
+        same = attributes["nodes_truenodeids"][index] == attributes["nodes_falsenodeids"][index]
+        return bool(same and attributes["nodes_trueleafs"][index] and attributes["nodes_falseleafs"][index])
+
+    def _goes_left(self, index: int, value: float) -> bool:
+        """Return whether a raw value goes left at a node; the codes of members are shifted by 1."""
+        if index in self._members:
+            code = np.floor(max(value, 0.0)) + 1.0 if -1.0 < value < 2.0**31 else 0.0
+            return code in self._members[index]
+        if np.isnan(value):
+            return bool(self._attributes["nodes_missing_value_tracks_true"][index])
+        return bool(value <= self._attributes["nodes_splits"][index])
+
+    def _members_by_node(self) -> dict[int, set[float]]:
+        """Return the set of every member node; the operator concatenates the sets and ends each by NaN."""
+        nodes = [index for index, mode in enumerate(self._attributes["nodes_modes"]) if mode == _BRANCH_MEMBER]
+        values = list(self._attributes.get("membership_values", []))
+        members: dict[int, set[float]] = {}
         for index in nodes:
             end = next(position for position, value in enumerate(values) if np.isnan(value))
-            found[index], values = set(values[:end]), values[end + 1 :]
-        return found
-
-    def walk(self, tree: int, row: NDArray[np.float64]) -> tuple[list[tuple[int, float, bool]], float]:
-        """Give the way of a row (feature, threshold, left) and the value of its leaf."""
-        index, is_leaf, way = int(self.of["tree_roots"][tree]), False, []
-        while not is_leaf:
-            feature, threshold = int(self.of["nodes_featureids"][index]), float(self.of["nodes_splits"][index])
-            left = self.left(index, float(row[feature]))
-            side = "true" if left else "false"
-            both = self.of["nodes_truenodeids"][index] == self.of["nodes_falsenodeids"][index]
-            one_leaf = both and self.of["nodes_trueleafs"][index] and self.of["nodes_falseleafs"][index]
-            if not one_leaf:  # a tree of a single leaf stands as a node with that leaf on both sides
-                way.append((feature, threshold, left))
-            is_leaf = bool(self.of[f"nodes_{side}leafs"][index])
-            index = int(self.of[f"nodes_{side}nodeids"][index])
-        return way, float(self.of["leaf_weights"][index])
-
-    def left(self, index: int, value: float) -> bool:
-        """Ask one node."""
-        if index in self.members:
-            code = np.floor(max(value, 0.0)) + 1.0 if -1.0 < value < 2.0**31 else 0.0
-            return code in self.members[index]
-        if np.isnan(value):
-            return bool(self.of["nodes_missing_value_tracks_true"][index])
-        return bool(value <= self.of["nodes_splits"][index])
+            members[index], values = set(values[:end]), values[end + 1 :]
+        return members

@@ -1,118 +1,263 @@
-"""The rows on which a model is examined: where exports go wrong, and everywhere else at random."""
+"""Probe rows: rows on which an exported model is compared with LightGBM.
+
+Random rows alone rarely find a wrong threshold or leaf. A row that merely has a threshold as a value usually takes
+another path before it reaches the split with that threshold. The rows for a split, a leaf or a boundary are therefore
+steered: a source row is changed in the features of the splits on the path, and in nothing else.
+"""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import lightgbm
 import numpy as np
 from numpy.typing import NDArray
 
-from training.equivalence.reached import at_edges, at_leaves, at_splits, splits_of
-from training.equivalence.reference import ReferencePath, leaf_paths
+from training.equivalence.reference import PathStep, ReferencePath, goes_left, leaf_paths
 
-Rows = NDArray[np.float64]
 RANDOM_ROW_COUNT = 100_000
-MISSING_ROWS = 2_000
-SEED = 0
-ODD_VALUES = (
-    0.0,
-    -0.0,
-    1e-35,
-    -1e-35,
-    1.0000000180025095e-35,
-    5e-324,
-    -5e-324,
-    1e-40,
-    math.inf,
-    -math.inf,
-    1e300,
-    -1e300,
+_MISSING_ROW_COUNT = 2_000
+_RANDOM_MISSING_SHARE = 0.05
+_SEED = 0
+_SOURCE_STRIDE = 7919  # a prime, so that consecutive probes start from source rows that are far apart
+_NO_CODE = -1.0  # goes right at every categorical split
+_ODD_NUMBERS = (
+    *(0.0, -0.0, 1e-35, -1e-35),
+    1.0000000180025095e-35,  # kZeroThreshold of LightGBM
+    *(5e-324, -5e-324, 1e-40, math.inf, -math.inf, 1e300, -1e300),
 )
-ODD_CODES = (-1.0, -0.5, -3.0, 0.5, 2.7, 2147483647.0, 2147483648.0, 1e12, math.inf, -math.inf, math.nan, 1e-40)
+_ODD_CODES = (
+    *(-1.0, -0.5, -3.0, 0.5, 2.7),
+    *(2147483647.0, 2147483648.0),  # the largest code and the first that overflows
+    *(1e12, math.inf, -math.inf, math.nan, 1e-40),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _NumberRange:
+    """The range of a numeric feature's values in training."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class _CodeList:
+    """The category codes of a categorical feature in training."""
+
+    codes: tuple[float, ...]
+
+
+_Domain = _NumberRange | _CodeList
 
 
 def probe_rows(
-    booster: lightgbm.Booster, data: Rows | None, random_rows: int = RANDOM_ROW_COUNT
-) -> Iterator[tuple[str, Rows]]:
-    """Give every kind of row by name.
+    booster: lightgbm.Booster, data: NDArray[np.float64] | None, random_rows: int = RANDOM_ROW_COUNT
+) -> Iterator[tuple[str, NDArray[np.float64]]]:
+    """Return the probe rows of each kind, with the name of the kind as it is written to gate.json.
 
     Args:
-        booster: The model; its dump says where the thresholds are and which values it has seen.
-        data: Real rows, if there are any.
-        random_rows: How many random rows.
+        booster: The model; its dump has the thresholds and the ranges of the training values.
+        data: Real rows of shape (n, features), which are the source of the others; None to use random rows.
+        random_rows: Number of random rows.
+
+    Returns:
+        Pairs of a name and an array of shape (rows, features), NaN where missing.
     """
     paths = leaf_paths(booster)
-    random = np.random.default_rng(SEED)
-    ranges = ranges_of(booster.dump_model())
-    drawn = random_values(ranges, random, random_rows)
-    spread(drawn, paths, random)
-    ground = drawn if data is None else data
+    random = np.random.default_rng(_SEED)
+    domains = _training_domains(booster.dump_model())
+    drawn = _random_rows(domains, random, random_rows)
+    _scatter_among_thresholds(drawn, paths, random)
+    source = drawn if data is None else data
     if data is not None:
         yield "data", data
-    yield "threshold", at_splits(paths, ground)
-    yield "leaf", at_leaves(paths, ground)
-    yield "edge of a leaf", at_edges(paths, ground)
-    odd = [(feature, ODD_CODES if isinstance(found, list) else ODD_VALUES) for feature, found in enumerate(ranges)]
-    yield "odd value", place(ground, odd)
-    yield "missing", with_gaps(ground, random)
+    yield "threshold", _split_rows(paths, source)
+    yield "leaf", _leaf_rows(paths, source)
+    yield "edge of a leaf", _boundary_rows(paths, source)
+    yield "odd value", _odd_value_rows(domains, source)
+    yield "missing", _rows_with_missing_values(source, random)
     yield "random", drawn
 
 
-def ranges_of(dump: dict[str, Any]) -> list[tuple[float, float] | list[float]]:
-    """Give, per feature, the range that training saw, or the list of codes."""
+def _training_domains(dump: Mapping[str, Any]) -> list[_Domain]:
+    """Return for each feature the range or the codes of its training values."""
     infos = dump["feature_infos"]
-    found: list[tuple[float, float] | list[float]] = []
+    domains: list[_Domain] = []
     for name in dump["feature_names"]:
         info = infos.get(name, {"min_value": 0.0, "max_value": 1.0, "values": []})
-        found.append([float(v) for v in info["values"]] if info["values"] else (info["min_value"], info["max_value"]))
-    return found
-
-
-def random_values(ranges: list[tuple[float, float] | list[float]], random: np.random.Generator, count: int) -> Rows:
-    """Draw rows within the observed ranges and half as far again beyond them, a twentieth of the values missing."""
-    columns = []
-    for found in ranges:
-        if isinstance(found, list):
-            columns.append(random.choice([*found, -1.0, max(found) + 1.0], count))
+        if info["values"]:
+            domains.append(_CodeList(tuple(float(code) for code in info["values"])))
         else:
-            low, high = found
-            reach = (high - low) / 2
-            columns.append(random.uniform(low - reach, high + reach, count))
+            domains.append(_NumberRange(info["min_value"], info["max_value"]))
+    return domains
+
+
+def _random_rows(domains: Sequence[_Domain], random: np.random.Generator, count: int) -> NDArray[np.float64]:
+    """Return random rows within the training ranges and half a range beyond them, some values missing."""
+    columns = []
+    for domain in domains:
+        if isinstance(domain, _CodeList):
+            unseen = (_NO_CODE, max(domain.codes) + 1.0)
+            columns.append(random.choice([*domain.codes, *unseen], count))
+        else:
+            reach = (domain.high - domain.low) / 2
+            columns.append(random.uniform(domain.low - reach, domain.high + reach, count))
     rows = np.column_stack(columns)
-    rows[random.random(rows.shape) < 0.05] = math.nan  # noqa: PLR2004 - a twentieth
+    rows[random.random(rows.shape) < _RANDOM_MISSING_SHARE] = math.nan
     return rows
 
 
-def spread(rows: Rows, paths: Sequence[ReferencePath], random: np.random.Generator) -> None:
-    """Let every other row lie anywhere among the thresholds: a range that is skewed has nearly all of them at one end."""
+def _scatter_among_thresholds(
+    rows: NDArray[np.float64], paths: Sequence[ReferencePath], random: np.random.Generator
+) -> None:
+    """Replace the numeric values of every other row by values from random intervals between thresholds, in place.
+
+    Uniform values of a skewed feature nearly all fall into one interval, because its thresholds are at one end.
+    """
     thresholds: dict[int, set[float]] = {}
-    for split, _ in splits_of(paths):
+    for split, _ in _splits_with_steps(paths):
         if split["decision_type"] == "<=":
             thresholds.setdefault(int(split["split_feature"]), set()).add(float(split["threshold"]))
     others = rows[1::2]
     for feature, found in sorted(thresholds.items()):
-        ends = np.array(
-            [*sorted(found), math.nextafter(max(found), math.inf)]
-        )  # of each interval between them, one value
+        ends = np.array([*sorted(found), math.nextafter(max(found), math.inf)])  # one value of each interval
         chosen = random.choice(ends, len(others))
         others[:, feature] = np.where(np.isnan(others[:, feature]), np.nan, chosen)
 
 
-def place(ground: Rows, values: Sequence[tuple[int, tuple[float, ...]]]) -> Rows:
-    """Put each value into its feature, in rows of the ground."""
-    placed = [(feature, value) for feature, found in values for value in found]
-    if not placed:
-        return ground[:0]
-    rows = ground[np.arange(len(placed)) * 7919 % len(ground)].copy()
+def _split_rows(paths: Sequence[ReferencePath], source: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return for every split rows that reach it, with the values at which it can be wrong.
+
+    If an earlier split on the same feature sends a value elsewhere, the row is returned nevertheless.
+    """
+    blocks = [source[:0]]
+    for number, (split, steps) in enumerate(_splits_with_steps(paths)):
+        feature = int(split["split_feature"])
+        row = _source_rows(source, number)
+        steered = _steer(row, [step for step in steps if int(step.split["split_feature"]) != feature], {})
+        values = _critical_values(split)
+        block = np.repeat((row if steered is None else steered)[None], len(values), axis=0)
+        block[:, feature] = values
+        blocks.append(block)
+    return np.concatenate(blocks)
+
+
+def _leaf_rows(paths: Sequence[ReferencePath], source: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return for every leaf that any row can reach a row that reaches it."""
+    steered = [_steer(_source_rows(source, number), path.steps, {}) for number, path in enumerate(paths)]
+    rows = [row for row in steered if row is not None]
+    return np.array(rows) if rows else source[:0]
+
+
+def _boundary_rows(paths: Sequence[ReferencePath], source: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return for every leaf and every threshold on its path a row that misses the leaf by one unit in the last place.
+
+    If the threshold were moved, the row would reach the leaf. A single row for the split does not show the fault if
+    the leaf that it reaches has the same value as its neighbour, which monotone constraints cause.
+    """
+    rows: list[NDArray[np.float64]] = []
+    for path in paths:
+        for depth, step in enumerate(path.steps):
+            if step.split["decision_type"] == "==":
+                continue
+            threshold = float(step.split["threshold"])
+            value = math.nextafter(threshold, math.inf) if step.left else threshold
+            others = (*path.steps[:depth], *path.steps[depth + 1 :])
+            row = _source_rows(source, len(rows))
+            steered = _steer(row, others, {int(step.split["split_feature"]): value})
+            if steered is not None:
+                rows.append(steered)
+    return np.array(rows) if rows else source[:0]
+
+
+def _odd_value_rows(domains: Sequence[_Domain], source: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return source rows with one odd value each, for every feature."""
+    placed = [
+        (feature, value)
+        for feature, domain in enumerate(domains)
+        for value in (_ODD_CODES if isinstance(domain, _CodeList) else _ODD_NUMBERS)
+    ]
+    rows = _source_rows(source, np.arange(len(placed)))
     for row, (feature, value) in enumerate(placed):
         rows[row, feature] = value
     return rows
 
 
-def with_gaps(ground: Rows, random: np.random.Generator) -> Rows:
-    """Take values away, from one to all of a row's."""
-    rows = ground[random.integers(0, len(ground), MISSING_ROWS)].copy()
+def _rows_with_missing_values(source: NDArray[np.float64], random: np.random.Generator) -> NDArray[np.float64]:
+    """Return source rows without some of their values, from one to all; the first row has none at all."""
+    rows = source[random.integers(0, len(source), _MISSING_ROW_COUNT)].copy()
     rows[random.random(rows.shape) < random.random((len(rows), 1))] = math.nan
     rows[0] = math.nan
     return rows
+
+
+def _source_rows(source: NDArray[np.float64], number: "int | NDArray[np.int64]") -> NDArray[np.float64]:
+    """Return a copy of the source row for the probe of a number, or of the rows for an array of numbers."""
+    rows: NDArray[np.float64] = source[number * _SOURCE_STRIDE % len(source)].copy()
+    return rows
+
+
+def _splits_with_steps(paths: Sequence[ReferencePath]) -> Iterator[tuple[dict[str, Any], tuple[PathStep, ...]]]:
+    """Return every split once, with the steps that lead to it."""
+    seen: set[int] = set()
+    for path in paths:
+        for depth, step in enumerate(path.steps):
+            if id(step.split) not in seen:
+                seen.add(id(step.split))
+                yield step.split, path.steps[:depth]
+
+
+def _critical_values(split: Mapping[str, Any]) -> tuple[float, ...]:
+    """Return the values at which a split can be wrong.
+
+    They are the threshold, both neighbours and NaN; for categories, each code, a fraction above it and the next code.
+    """
+    if split["decision_type"] == "==":
+        codes = [float(code) for code in str(split["threshold"]).split("||")]
+        return tuple(value for code in codes for value in (code, code + 0.7, code + 1.0))
+    threshold = float(split["threshold"])
+    return (math.nextafter(threshold, -math.inf), threshold, math.nextafter(threshold, math.inf), math.nan)
+
+
+def _steer(
+    row: NDArray[np.float64], steps: Sequence[PathStep], fixed: Mapping[int, float]
+) -> NDArray[np.float64] | None:
+    """Return a copy of a row that is changed to take the given steps, or None if no row can take them.
+
+    Args:
+        row: Shape (features,).
+        steps: Steps in any order.
+        fixed: Values by feature that the row must have.
+    """
+    steered = row.copy()
+    by_feature: dict[int, list[PathStep]] = {}
+    for step in steps:
+        by_feature.setdefault(int(step.split["split_feature"]), []).append(step)
+    for feature, value in fixed.items():
+        steered[feature] = value
+    # Features are independent: each needs one value that takes all its steps, the source row's own value if possible.
+    for feature, found in by_feature.items():
+        candidates = [fixed[feature]] if feature in fixed else [row[feature], *_candidate_values(found)]
+        values = np.array(candidates)
+        fits = np.logical_and.reduce([goes_left(step.split, values) == step.left for step in found])
+        if not fits.any():
+            return None
+        steered[feature] = values[np.argmax(fits)]
+    return steered
+
+
+def _candidate_values(steps: Sequence[PathStep]) -> list[float]:
+    """Return values of one feature of which one takes all the steps, if any value does.
+
+    The steps are constant between their thresholds, so one value of each interval is enough; so is each code of a set.
+    """
+    values = [0.0, math.nan, _NO_CODE]
+    for step in steps:
+        if step.split["decision_type"] == "==":
+            values += [float(code) for code in str(step.split["threshold"]).split("||")]
+        else:
+            threshold = float(step.split["threshold"])
+            values += [threshold, math.nextafter(threshold, math.inf)]
+    return values

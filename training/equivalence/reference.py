@@ -1,7 +1,7 @@
-"""A second opinion: what a model's margins and contributions are by definition, read from LightGBM's dump.
+"""The reference: margins, contributions and scores by definition, from LightGBM's own dump and predictions.
 
-It shares no code with the exporter. tests/training/equivalence proves it against brute force over all
-coalitions, asked of `Booster.predict` alone.
+It shares no code and no constant with the exporter, so that one mistake cannot hide the other. tests/training/equivalence
+proves it against brute force over all coalitions, computed by `Booster.predict` alone.
 """
 
 import math
@@ -14,13 +14,17 @@ from numpy.typing import NDArray
 
 from models.bundle_documents import Scorecard
 
-Rows = NDArray[np.float64]
-ZERO = 1.0000000180025095e-35  # kZeroThreshold of LightGBM
+_ZERO_THRESHOLD = 1.0000000180025095e-35  # kZeroThreshold of LightGBM
 
 
 @dataclass(frozen=True, slots=True)
 class PathStep:
-    """One split on the way to a leaf, as the dump has it, and the side that leads on."""
+    """One split on the path to a leaf.
+
+    Attributes:
+        split: The node of LightGBM's dump.
+        left: Whether the path goes left.
+    """
 
     split: dict[str, Any]
     left: bool
@@ -28,18 +32,134 @@ class PathStep:
 
 @dataclass(frozen=True, slots=True)
 class ReferencePath:
-    """A leaf with the steps from the root."""
+    """A leaf and the path to it.
+
+    Attributes:
+        tree: Index of the tree.
+        value: The leaf's log-odds before calibration.
+        steps: From the root.
+    """
 
     tree: int
     value: float
     steps: tuple[PathStep, ...]
 
 
-def exact_dump(booster: lightgbm.Booster) -> dict[str, Any]:
-    """Give the dump with the thresholds of the model's text: the dump cuts them at 1e300."""
+def leaf_paths(booster: lightgbm.Booster) -> list[ReferencePath]:
+    """Return the path to every leaf of the model, tree by tree."""
+    paths: list[ReferencePath] = []
+    for number, tree in enumerate(_exact_dump(booster)["tree_info"]):
+        stack: list[tuple[dict[str, Any], tuple[PathStep, ...]]] = [(tree["tree_structure"], ())]
+        while stack:
+            node, steps = stack.pop()
+            if "left_child" in node:
+                stack.append((node["left_child"], (*steps, PathStep(node, left=True))))
+                stack.append((node["right_child"], (*steps, PathStep(node, left=False))))
+            else:
+                paths.append(ReferencePath(number, float(node["leaf_value"]), steps))
+    return paths
+
+
+def goes_left(split: dict[str, Any], values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which values go left at a split of the dump, as LightGBM's Tree::Decision decides.
+
+    Args:
+        split: A node of LightGBM's dump.
+        values: Shape (n,), values of the split's feature, NaN where missing.
+
+    Returns:
+        Shape (n,).
+    """
+    if split["decision_type"] == "==":
+        codes = np.array([int(code) for code in str(split["threshold"]).split("||")], dtype=np.float64)
+        usable = np.isfinite(values) & (values > -1) & (values < 2.0**31)
+        return usable & np.isin(np.where(usable, np.floor(np.abs(values)), -7.0), codes)
+    kind, threshold = split["missing_type"], float(split["threshold"])
+    # LightGBM first reads NaN as 0.0, then tiny values as 0.0; both matter where the missing type is None.
+    flushed = np.where(np.isnan(values), 0.0, values)
+    flushed = np.where(np.abs(flushed) <= _ZERO_THRESHOLD, 0.0, flushed)
+    left: NDArray[np.bool_] = flushed <= threshold
+    if kind == "NaN":
+        return np.where(np.isnan(values), split["default_left"], left)
+    if kind == "Zero":
+        return np.where(np.isnan(values) | (np.abs(values) <= _ZERO_THRESHOLD), split["default_left"], left)
+    return left
+
+
+def interventional_shap(
+    booster: lightgbm.Booster, rows: NDArray[np.float64], baseline: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the interventional Shapley values: the mean over the baseline rows.
+
+    A leaf is a game of two kinds of players: features that only the row satisfies (A) and features that only the
+    baseline row satisfies (B). A feature that neither satisfies makes the leaf unreachable for every coalition
+    (Laberge & Pequignot 2022, arXiv:2209.15123).
+
+    Args:
+        booster: The model.
+        rows: Shape (n, features), NaN where missing.
+        baseline: Shape (n_baseline, features).
+
+    Returns:
+        Shape (n, features), log-odds before calibration.
+    """
+    result = np.zeros(rows.shape[::-1])
+    row_answers: dict[int, NDArray[np.bool_]] = {}
+    baseline_answers: dict[int, NDArray[np.bool_]] = {}
+    tree = -1
+    for path in leaf_paths(booster):
+        # The answers of a tree's splits serve all its leaves and no other tree's; clearing them bounds the memory.
+        if path.tree != tree:
+            tree = path.tree
+            row_answers.clear()
+            baseline_answers.clear()
+        satisfied = _satisfied_features(path, rows, row_answers)
+        features = sorted(satisfied)
+        row_sets = _pack_bits(features, satisfied)
+        baseline_sets = _pack_bits(features, _satisfied_features(path, baseline, baseline_answers))
+        counts = np.bincount(baseline_sets, minlength=1 << len(features))
+        shares = _summed_shares(len(features), counts)
+        for position, feature in enumerate(features):
+            result[feature] += (path.value / len(baseline) * shares[:, position])[row_sets]
+    return np.ascontiguousarray(result.T)
+
+
+def path_dependent_shap(booster: lightgbm.Booster, rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+    """Return LightGBM's own path-dependent contributions, shape (n, features), and their base value, in log-odds."""
+    found = np.asarray(booster.predict(rows, pred_contrib=True, num_threads=1))
+    return found[:, :-1], float(found[0, -1])
+
+
+def reference_margins(booster: lightgbm.Booster, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return LightGBM's own margins, shape (n,), summed by one thread: with more, the order of the sum can change."""
+    return np.asarray(booster.predict(rows, raw_score=True, num_threads=1))
+
+
+def reference_pd(card: Scorecard, margin: float) -> float:
+    """Return the probability of a margin.
+
+    It is the logistic function of the calibrated margin, computed by another formula (hyperbolic tangent) than in use.
+    """
+    return (1.0 + math.tanh((card.slope * margin + card.intercept) / 2.0)) / 2.0
+
+
+def reference_score(card: Scorecard, margin: Any) -> Any:
+    """Return the score of a margin, or of an array of margins, before rounding: `pdo` points double the odds of a good."""
+    good_to_bad = -(card.slope * margin + card.intercept) / math.log(2.0)
+    return card.base_score + card.pdo * (good_to_bad - math.log2(card.base_odds))
+
+
+def reference_grade(card: Scorecard, pd: float) -> str:
+    """Return the grade of a probability; the range of a grade is open below and closed above."""
+    bounds = [grade.max_pd for grade in card.grades]
+    return card.grades[min(int(np.searchsorted(bounds, pd, side="left")), len(bounds) - 1)].grade
+
+
+def _exact_dump(booster: lightgbm.Booster) -> dict[str, Any]:
+    """Return the dump with the thresholds of the model text: the dump clips them to +-1e300."""
     dump: dict[str, Any] = booster.dump_model()
-    lines = booster.model_to_string().split("\nend of trees")[0].splitlines()  # then come names of features
-    texts = [line.partition("=")[2] for line in lines if line.startswith("threshold=")]  # of a single leaf: empty
+    lines = booster.model_to_string().split("\nend of trees")[0].splitlines()  # names of features follow
+    texts = [line.partition("=")[2] for line in lines if line.startswith("threshold=")]  # empty for a single leaf
     for tree, text in zip(dump["tree_info"], texts, strict=True):
         numbers = [float(word) for word in text.split()]
         stack = [tree["tree_structure"]]
@@ -52,124 +172,52 @@ def exact_dump(booster: lightgbm.Booster) -> dict[str, Any]:
     return dump
 
 
-def leaf_paths(booster: lightgbm.Booster) -> list[ReferencePath]:
-    """Give every leaf of the model."""
-    found: list[ReferencePath] = []
-    for number, tree in enumerate(exact_dump(booster)["tree_info"]):
-        stack: list[tuple[dict[str, Any], tuple[PathStep, ...]]] = [(tree["tree_structure"], ())]
-        while stack:
-            node, steps = stack.pop()
-            if "left_child" in node:
-                stack.append((node["left_child"], (*steps, PathStep(node, left=True))))
-                stack.append((node["right_child"], (*steps, PathStep(node, left=False))))
-            else:
-                found.append(ReferencePath(number, float(node["leaf_value"]), steps))
-    return found
-
-
-def goes_left(split: dict[str, Any], values: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Say which values go left, as LightGBM's Tree::Decision does."""
-    if split["decision_type"] == "==":
-        codes = np.array([int(code) for code in str(split["threshold"]).split("||")], dtype=np.float64)
-        usable = np.isfinite(values) & (values > -1) & (values < 2.0**31)
-        return usable & np.isin(np.where(usable, np.floor(np.abs(values)), -7.0), codes)
-    kind, threshold = split["missing_type"], float(split["threshold"])
-    flat = np.where(np.isnan(values), 0.0, values)
-    flat = np.where(np.abs(flat) <= ZERO, 0.0, flat)
-    left: NDArray[np.bool_] = flat <= threshold
-    if kind == "NaN":
-        return np.where(np.isnan(values), split["default_left"], left)
-    if kind == "Zero":
-        return np.where(np.isnan(values) | (np.abs(values) <= ZERO), split["default_left"], left)
-    return left
-
-
-def interventional_shap(booster: lightgbm.Booster, rows: Rows, baseline: Rows) -> Rows:
-    """Give the mean over the baseline of every row's Shapley values: shape (n, n_features), log-odds.
-
-    For a leaf, a row takes part in the game by the features that only it brings (A) and those that only
-    the baseline row brings (B); a feature that neither brings makes the leaf unreachable.
-    """
-    result = np.zeros(rows.shape[::-1])
-    of_rows: dict[int, NDArray[np.bool_]] = {}
-    of_baseline: dict[int, NDArray[np.bool_]] = {}
-    tree = -1
-    for path in leaf_paths(booster):
-        if path.tree != tree:  # a tree's answers serve all its leaves, and no other tree's
-            tree = path.tree
-            of_rows.clear()
-            of_baseline.clear()
-        brought = features_met(path, rows, of_rows)
-        features = sorted(brought)
-        mine, theirs = numbered(features, brought), numbered(features, features_met(path, baseline, of_baseline))
-        shares = shares_of(len(features), np.bincount(theirs, minlength=1 << len(features)))
-        for position, feature in enumerate(features):
-            result[feature] += (path.value / len(baseline) * shares[:, position])[mine]
-    return np.ascontiguousarray(result.T)
-
-
-def numbered(features: list[int], met: dict[int, NDArray[np.bool_]]) -> NDArray[np.intp]:
-    """Give each row a number whose bit at a feature's position says whether the row meets it."""
-    numbers = np.zeros(1, dtype=np.intp)
-    for position, feature in enumerate(features):
-        numbers = numbers + (met[feature].astype(np.intp) << position)
-    return numbers
-
-
-def shares_of(width: int, times: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Give what each kind of row gets of a leaf of value 1, summed over the baseline: shape (2^width, width)."""
-    mine = (np.arange(1 << width)[:, None] >> np.arange(width)) & 1 == 1
-    of_alone = np.array(
-        [[1 / (a * math.comb(a + b, a)) if a else 0.0 for b in range(width + 1)] for a in range(width + 1)]
-    )
-    shares = np.zeros(mine.shape)
-    for opponent in np.flatnonzero(times):
-        theirs = mine[opponent]
-        alone, against = mine & ~theirs, ~mine & theirs
-        reachable = (mine | theirs).all(axis=1)
-        a, b = alone.sum(axis=1), against.sum(axis=1)
-        gained = np.where(alone, of_alone[a, b][:, None], 0.0) - np.where(against, of_alone[b, a][:, None], 0.0)
-        shares += times[opponent] * np.where(reachable[:, None], gained, 0.0)
-    return shares
-
-
-def features_met(
-    path: ReferencePath, rows: Rows, answers: dict[int, NDArray[np.bool_]]
+def _satisfied_features(
+    path: ReferencePath, rows: NDArray[np.float64], answers: dict[int, NDArray[np.bool_]]
 ) -> dict[int, NDArray[np.bool_]]:
-    """Say, for each feature on the path, which rows meet all its conditions; `answers` keeps what a split said."""
-    met: dict[int, NDArray[np.bool_]] = {}
+    """Return for each feature on the path which rows satisfy all its conditions, each of shape (n,).
+
+    `answers` caches which rows go left at a split, by the identity of the split.
+    """
+    satisfied: dict[int, NDArray[np.bool_]] = {}
     for step in path.steps:
         feature = int(step.split["split_feature"])
         if id(step.split) not in answers:
             answers[id(step.split)] = goes_left(step.split, rows[:, feature])
         agrees = answers[id(step.split)] == step.left
-        met[feature] = met[feature] & agrees if feature in met else agrees
-    return met
+        satisfied[feature] = satisfied[feature] & agrees if feature in satisfied else agrees
+    return satisfied
 
 
-def path_dependent_shap(booster: lightgbm.Booster, rows: Rows) -> tuple[Rows, float]:
-    """Give LightGBM's own path-dependent contributions, and their base value."""
-    found = np.asarray(booster.predict(rows, pred_contrib=True, num_threads=1))
-    return found[:, :-1], float(found[0, -1])
+def _pack_bits(features: list[int], satisfied: dict[int, NDArray[np.bool_]]) -> NDArray[np.intp]:
+    """Return for each row the set of features that it satisfies, as bits at the positions of the features."""
+    sets = np.zeros(1, dtype=np.intp)
+    for position, feature in enumerate(features):
+        sets = sets + (satisfied[feature].astype(np.intp) << position)
+    return sets
 
 
-def reference_margins(booster: lightgbm.Booster, rows: Rows) -> NDArray[np.float64]:
-    """Give LightGBM's own margins, added by one thread."""
-    return np.asarray(booster.predict(rows, raw_score=True, num_threads=1))
+def _summed_shares(width: int, counts: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Return the Shapley values of a leaf of value 1, summed over the baseline.
 
+    Args:
+        width: Number of features on the path.
+        counts: Shape (2**width,), the number of baseline rows of each set of satisfied features.
 
-def reference_pd(card: Scorecard, margin: float) -> float:
-    """Give the probability: the logistic function of the calibrated margin, written as a hyperbolic tangent."""
-    return (1.0 + math.tanh((card.slope * margin + card.intercept) / 2.0)) / 2.0
-
-
-def reference_score(card: Scorecard, margin: Any) -> Any:
-    """Give the score of a margin, or of an array of them, before it is rounded: `pdo` points halve the odds of a bad."""
-    good_to_bad = -(card.slope * margin + card.intercept) / math.log(2.0)
-    return card.base_score + card.pdo * (good_to_bad - math.log2(card.base_odds))
-
-
-def reference_grade(card: Scorecard, pd: float) -> str:
-    """Give the grade whose range, open below and closed above, holds a probability."""
-    bounds = [grade.max_pd for grade in card.grades]
-    return card.grades[min(int(np.searchsorted(bounds, pd, side="left")), len(bounds) - 1)].grade
+    Returns:
+        Shape (2**width, width), for each set that an explained row can satisfy.
+    """
+    row = (np.arange(1 << width)[:, None] >> np.arange(width)) & 1 == 1
+    # One member of A has (|A|-1)! |B|! / (|A|+|B|)! = 1 / (|A| * binomial(|A|+|B|, |A|)); B likewise, with a minus sign.
+    weight = np.array(
+        [[1 / (a * math.comb(a + b, a)) if a else 0.0 for b in range(width + 1)] for a in range(width + 1)]
+    )
+    shares = np.zeros(row.shape)
+    for baseline_set in np.flatnonzero(counts):
+        other = row[baseline_set]
+        only_row, only_other = row & ~other, ~row & other
+        reachable = (row | other).all(axis=1)
+        a, b = only_row.sum(axis=1), only_other.sum(axis=1)
+        gain = np.where(only_row, weight[a, b][:, None], 0.0) - np.where(only_other, weight[b, a][:, None], 0.0)
+        shares += counts[baseline_set] * np.where(reachable[:, None], gain, 0.0)
+    return shares

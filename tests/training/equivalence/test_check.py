@@ -168,7 +168,7 @@ def test_a_score_with_one_planted_fault_is_refused_with_the_row_the_tree_and_the
     assert len(witness.row) == COLUMNS
     assert witness.expected != witness.actual
     assert witness.divergence.startswith("tree ")
-    assert str(refused.value).count("part at") == 1
+    assert str(refused.value).count("first divergence: tree ") == 1
 
 
 @pytest.mark.parametrize("fault", [name for name in WRONG_SCORES if "1e-9" not in name])
