@@ -6,7 +6,7 @@ T ?= tests
 BENCHED := files/bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-long bench check fix docs protos readme lock
+.PHONY: help setup demo serve test test-long bench check fix docs protos contract readme lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

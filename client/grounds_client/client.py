@@ -345,7 +345,12 @@ class Client:
             locale: Language of the drivers.
             deadline_seconds: The deadline of the whole stream.
         """
-        request = churn_pb2.ExportChurnRisksRequest(market=market, resume_token=resume_token, locale=locale)
+        request = churn_pb2.ExportChurnRisksRequest(
+            market=market,
+            resume_token=resume_token,
+            locale=locale,
+            compression=churn_pb2.EXPORT_COMPRESSION_ZSTD,  # as stored: the server does not have to decompress it
+        )
         try:
             yield from self._churn.ExportChurnRisks(request, timeout=deadline_seconds)
         except grpc.RpcError as error:

@@ -83,7 +83,11 @@ class ExportCursor:
 
     Attributes:
         mark: Number of the last tombstone when the export began.
-        part: From 0.
+        part: The stored chunk, from 0.
+        compression: NONE or ZSTD, the same in all parts of an export.
+        rows_left: Rows of the chunk that were not sent, 0 before the first part of a chunk: a chunk that is not
+            compressed goes out in several parts. Counted from the end, because an erasure between two parts may remove a
+            row: one that was sent changes nothing, one that was not makes the next part repeat a customer, never skip one.
     """
 
     market: str
@@ -91,6 +95,8 @@ class ExportCursor:
     run: int
     mark: int
     part: int
+    compression: str
+    rows_left: int
 
 
 _TOKEN_KINDS: dict[type, str] = {

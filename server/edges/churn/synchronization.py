@@ -1,5 +1,6 @@
 """Copies of a market kept in step: pages of changes, and the export. Every token that is not right means: begin again."""
 
+from dataclasses import replace
 from typing import TypeVar
 
 from grounds.churn.v1 import churn_pb2 as pb
@@ -10,6 +11,11 @@ from server.errors import PageTokenInvalid, ResyncRequired
 from server.stores.runs.changes import ChangeCursor, ChangeStore, SyncPlan
 from server.stores.runs.predictions import PredictionStore
 
+_COMPRESSIONS = {
+    pb.EXPORT_COMPRESSION_UNSPECIFIED: "NONE",
+    pb.EXPORT_COMPRESSION_NONE: "NONE",
+    pb.EXPORT_COMPRESSION_ZSTD: "ZSTD",
+}
 OfCopy = TypeVar("OfCopy", SyncCursor, CopyState, ExportCursor)
 
 
@@ -68,23 +74,36 @@ class Synchronization:
         return SyncPlan(require_newest_run(self.risks, market), None, mark, mark), ChangeCursor("CHANGED")
 
     def export_place(self, request: pb.ExportChurnRisksRequest) -> ExportCursor:
-        """Give where an export begins or goes on."""
-        if request.resume_token:
-            return self.token(request.resume_token, ExportCursor, request)
-        mark = self.changes.read_tombstone_mark(request.market)
-        return ExportCursor(
-            request.market, request.locale, require_newest_run(self.risks, request.market).number, mark, 0
-        )
+        """Return the position at which an export starts or resumes.
 
-    def part(self, place: ExportCursor) -> tuple[pb.ExportChurnRisksResponse, ExportCursor | None]:
-        """Give one part of an export, and where it goes on; nowhere after the last."""
-        run = self.risks.read_run(place.run, place.market)
-        content, is_last = self.risks.read_export_chunk(run, place.part)
+        Raises:
+            ResyncRequired: The resume token is not of this call, market, locale and compression, or too old.
+        """
+        compression = _COMPRESSIONS[request.compression]
+        if request.resume_token:
+            cursor = self.token(request.resume_token, ExportCursor, request)
+            if cursor.compression != compression:
+                raise ResyncRequired("the token is of another compression; begin again without a token")
+            return cursor
+        mark = self.changes.read_tombstone_mark(request.market)
+        run = require_newest_run(self.risks, request.market)
+        return ExportCursor(request.market, request.locale, run.number, mark, 0, compression, 0)
+
+    def part(self, cursor: ExportCursor) -> tuple[pb.ExportChurnRisksResponse, ExportCursor | None]:
+        """Return one part of an export, and the position after it; None after the last part."""
+        run = self.risks.read_run(cursor.run, cursor.market)
+        content, is_last = self.risks.read_export_chunk(run, cursor.part)
+        following = replace(cursor, part=cursor.part + 1, rows_left=0)
+        if cursor.compression == "NONE":
+            from server.stores.runs.export_chunks import uncompressed_part  # imports pyarrow, which ZSTD does not need
+
+            content, rows_left = uncompressed_part(content, cursor.rows_left)
+            if rows_left:
+                following, is_last = replace(cursor, rows_left=rows_left), False
         answer = pb.ExportChurnRisksResponse(run=run_message(run), arrow_stream=content)
         if is_last:
-            answer.delta_token = self.tokens.write(CopyState(place.market, place.locale, place.run, place.mark))
+            answer.delta_token = self.tokens.write(CopyState(cursor.market, cursor.locale, cursor.run, cursor.mark))
             return answer, None
-        following = ExportCursor(place.market, place.locale, place.run, place.mark, place.part + 1)
         answer.resume_token = self.tokens.write(following)
         return answer, following
 

@@ -78,7 +78,7 @@ async def tokens_of(serving: Serving) -> dict[str, str]:
         "risks": (await listed(serving, "")).next_page_token,
         "changes": (await changed(serving, "")).next_page_token,
         "delta": delta,
-        "export": signer(serving).write(ExportCursor("DE", "", whole.run, whole.mark, 0)),
+        "export": signer(serving).write(ExportCursor("DE", "", whole.run, whole.mark, 0, "NONE", 0)),
         "decisions": (await decided(serving, "")).next_page_token,
     }
     for name, (ask, _) in METHODS.items():

@@ -30,6 +30,12 @@ class RiskBand(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     RISK_BAND_HIGH: _ClassVar[RiskBand]
     RISK_BAND_CRITICAL: _ClassVar[RiskBand]
 
+class ExportCompression(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    EXPORT_COMPRESSION_UNSPECIFIED: _ClassVar[ExportCompression]
+    EXPORT_COMPRESSION_NONE: _ClassVar[ExportCompression]
+    EXPORT_COMPRESSION_ZSTD: _ClassVar[ExportCompression]
+
 class ChurnRiskOrder(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     CHURN_RISK_ORDER_UNSPECIFIED: _ClassVar[ChurnRiskOrder]
@@ -46,6 +52,9 @@ RISK_BAND_LOW: RiskBand
 RISK_BAND_MEDIUM: RiskBand
 RISK_BAND_HIGH: RiskBand
 RISK_BAND_CRITICAL: RiskBand
+EXPORT_COMPRESSION_UNSPECIFIED: ExportCompression
+EXPORT_COMPRESSION_NONE: ExportCompression
+EXPORT_COMPRESSION_ZSTD: ExportCompression
 CHURN_RISK_ORDER_UNSPECIFIED: ChurnRiskOrder
 CHURN_RISK_ORDER_PROBABILITY: ChurnRiskOrder
 CHURN_RISK_ORDER_VALUE_AT_RISK: ChurnRiskOrder
@@ -137,14 +146,16 @@ class ListChurnRiskChangesResponse(_message.Message):
     def __init__(self, run: _Optional[_Union[ChurnRun, _Mapping]] = ..., churn_risks: _Optional[_Iterable[_Union[ChurnRisk, _Mapping]]] = ..., removed_customers: _Optional[_Iterable[_Union[_customer_pb2.Customer, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., delta_token: _Optional[str] = ...) -> None: ...
 
 class ExportChurnRisksRequest(_message.Message):
-    __slots__ = ("market", "resume_token", "locale")
+    __slots__ = ("market", "resume_token", "locale", "compression")
     MARKET_FIELD_NUMBER: _ClassVar[int]
     RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
     LOCALE_FIELD_NUMBER: _ClassVar[int]
+    COMPRESSION_FIELD_NUMBER: _ClassVar[int]
     market: str
     resume_token: str
     locale: str
-    def __init__(self, market: _Optional[str] = ..., resume_token: _Optional[str] = ..., locale: _Optional[str] = ...) -> None: ...
+    compression: ExportCompression
+    def __init__(self, market: _Optional[str] = ..., resume_token: _Optional[str] = ..., locale: _Optional[str] = ..., compression: _Optional[_Union[ExportCompression, str]] = ...) -> None: ...
 
 class ExportChurnRisksResponse(_message.Message):
     __slots__ = ("run", "arrow_stream", "resume_token", "delta_token")

@@ -11,6 +11,7 @@ import pytest
 from grounds.churn.v1 import churn_pb2 as pb
 from server.application import utc_now
 from server.config import Settings
+from server.edges.page_tokens import CopyState, ExportCursor, PageTokens
 from server.stores.runs import export_chunks as chunks
 from server.stores.runs.erasure import erase_predictions
 from server.stores.tables import RISK_CHUNKS
@@ -19,6 +20,8 @@ from tests.server.churn_copies import erase, load_customers
 from tests.server.churn_runs import FIRST, SECOND, ChurnFamily, plain_rows, scored_rows, write_run
 from tests.server.loading import load_file
 from tests.server.requests import refusal
+
+ZSTD_FRAME = b"\x28\xb5\x2f\xfd"  # what every frame of Zstandard begins with
 
 
 @pytest.fixture
@@ -180,6 +183,75 @@ async def test_an_export_in_small_parts_goes_on_after_any_of_them_within_its_run
     asked = pb.ListChurnRiskChangesRequest(market="DE", delta_token=whole[-1].delta_token)
     changed = (await serving.churn.ListChurnRiskChanges(asked)).churn_risks
     assert [risk.customer.customer_id for risk in changed] == ["C050"]
+
+
+@pytest.mark.parametrize("compression", pb.ExportCompression.keys())
+async def test_an_export_has_the_same_rows_in_either_compression(fed: Serving, compression: str) -> None:
+    asked = pb.ExportCompression.Value(compression)
+
+    exported = [part async for part in parts(fed, compression=asked)]
+
+    assert [row for part in exported for row in told(part.arrow_stream)] == [
+        row async for part in parts(fed) for row in told(part.arrow_stream)
+    ]
+    is_compressed = {ZSTD_FRAME in part.arrow_stream for part in exported}
+    assert is_compressed == {compression == "EXPORT_COMPRESSION_ZSTD"}
+
+
+async def test_a_resume_token_belongs_to_one_compression(serving: Serving, churn_family: ChurnFamily) -> None:
+    await load_customers(serving, churn_family, {"A": 1.0, "B": 2.0}, FIRST)
+    tokens = PageTokens(serving.application.database.key("page_tokens"), 7, utc_now)
+    state = tokens.read((await first_of(serving)).delta_token, CopyState)
+    for compression, other in (("NONE", "ZSTD"), ("ZSTD", "NONE")):
+        token = tokens.write(ExportCursor("DE", "", state.run, state.mark, 0, compression, 0))
+
+        same = pb.ExportCompression.Value(f"EXPORT_COMPRESSION_{compression}")
+        assert (await first_of(serving, resume_token=token, compression=same)).delta_token
+        different = pb.ExportCompression.Value(f"EXPORT_COMPRESSION_{other}")
+        refused = await refusal(first_of(serving, resume_token=token, compression=different))
+        assert refused.reason == "RESYNC_REQUIRED"
+
+
+def customers(count: int) -> pa.Table:
+    """Return the export's rows of so many customers, C000 and so on."""
+    rows = [{"customer_id": f"C{number:03d}", "status": "SCORED", "drivers": []} for number in range(count)]
+    return pa.Table.from_pylist(rows, schema=chunks.EXPORT_SCHEMA)
+
+
+def test_a_chunk_goes_out_uncompressed_in_parts_of_bounded_size_that_have_every_row_once() -> None:
+    chunk = chunks.encode_chunk(customers(200))
+    whole, nothing_left = chunks.uncompressed_part(chunk, 0)
+    assert nothing_left == 0
+
+    sent, left, sizes = [], 0, []
+    while not sent or left:
+        part, left = chunks.uncompressed_part(chunk, left, bytes_max=len(whole) // 3)
+        sizes.append(len(part))
+        sent += [row["customer_id"] for row in told(part)]
+
+    assert sent == [f"C{number:03d}" for number in range(200)]
+    assert max(sizes) <= len(whole) // 3 < min(sizes) * 4
+    assert len(sizes) <= 5
+
+
+def test_a_row_that_alone_is_too_large_is_a_part_of_its_own() -> None:
+    part, left = chunks.uncompressed_part(chunks.encode_chunk(customers(3)), 0, bytes_max=1)
+
+    assert [row["customer_id"] for row in told(part)] == ["C000"]
+    assert left == 2
+
+
+@pytest.mark.parametrize(
+    ("erased", "next_customer"), [("C000", "C010"), ("C150", "C009")], ids=["already sent", "not sent yet"]
+)
+def test_an_erasure_between_two_parts_of_a_chunk_skips_nobody(erased: str, next_customer: str) -> None:
+    chunk = chunks.encode_chunk(customers(200))
+    left = 190  # C000 to C009 were sent
+
+    _, chunk = chunks.remove_customer(chunk, erased)
+    part, _ = chunks.uncompressed_part(chunk, left)
+
+    assert told(part)[0]["customer_id"] == next_customer
 
 
 async def test_an_erased_customer_is_not_exported(fed: Serving) -> None:
