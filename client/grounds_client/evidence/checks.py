@@ -20,6 +20,7 @@ from grounds_record.errors import RecordError
 from grounds_record.header import parse_header
 from grounds_record.merkle import leaf_hash, verify_inclusion
 from grounds_record.note import VerifierKey
+from grounds_record.rows_root import RowsRoot, parse_rows_root
 from grounds_record.sealed_record import SealedRecord
 
 _RESIDUAL_MAX = 1e-9  # rounding error allowed in the sum of the contributions
@@ -140,23 +141,21 @@ def _bundle_checks(evidence: audit_pb2.Evidence | audit_pb2.ChurnEvidence) -> It
 
 def _row_check(evidence: audit_pb2.ChurnEvidence) -> EvidenceCheck:
     """Check the path from the row's bytes to the root that the record's header names."""
-    size, root = _rows_root(evidence)
-    if not root:
+    rows = _rows_root(evidence)
+    if rows is None:
         return EvidenceCheck(_ROW_NOT_CHECKED, holds=not evidence.HasField("row_proof"))
     proof = evidence.row_proof
-    claim = f"the row is number {proof.index:,} of the {size:,} whose root the record names"
+    claim = f"the row is number {proof.index:,} of the {rows.size:,} whose root the record names"
     leaf = leaf_hash(evidence.row) if evidence.row else proof.leaf_hash
-    return _inclusion_check(claim, proof.index, size, leaf, proof.hashes, root)
+    return _inclusion_check(claim, proof.index, rows.size, leaf, proof.hashes, rows.root)
 
 
-def _rows_root(evidence: audit_pb2.ChurnEvidence) -> tuple[int, bytes]:
-    """Return the count and the root of the run's rows in the market, from the record's header; (0, b"") if it names none."""
+def _rows_root(evidence: audit_pb2.ChurnEvidence) -> RowsRoot | None:
+    """Return the root of the run's rows in the market, from the record's header; None if it names none."""
     try:
-        labels = parse_header(evidence.proof.record.header).labels
-        size, _, root = labels.get(f"rows_{evidence.customer.market.lower()}", "").partition(":")
-        return (int(size), bytes.fromhex(root)) if root else (0, b"")
+        return parse_rows_root(parse_header(evidence.proof.record.header).labels, evidence.customer.market)
     except (RecordError, ValueError):
-        return 0, b""
+        return None
 
 
 def _risk_checks(evidence: audit_pb2.ChurnEvidence) -> Iterator[EvidenceCheck]:

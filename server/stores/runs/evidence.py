@@ -8,10 +8,11 @@ from sqlalchemy import Connection, Row, select
 from grounds.audit.v1 import bodies_pb2 as pb
 from grounds_record.header import Header
 from grounds_record.leaf_tiles import LeafProof
+from grounds_record.rows_root import RowsRoot
 from server.errors import CustomerUnknown, RecordDamaged, RecordRemoved, RunUnknown
 from server.stores.record_log.erased_customers import ERASURE
 from server.stores.record_log.log import RecordLog
-from server.stores.runs.leaves import LeavesDamaged, RecordedRoot, prove_row
+from server.stores.runs.leaves import LeavesDamaged, prove_row
 from server.stores.runs.predictions import SCORED, ScoringRun, find_first_run
 from server.stores.runs.records import read_run_header, recorded_root, run_record_id, run_salt_key
 from server.stores.runs.row_encoding import encode_row, legacy_row_sha256, row_leaf
@@ -38,7 +39,7 @@ class PredictionEvidence:
     row: Row[Any] | None
     content: bytes
     leaf: bytes
-    recorded: RecordedRoot | None
+    recorded: RowsRoot | None
     damage: str = ""
 
 

@@ -1,13 +1,13 @@
 """The leaves of a run in a market: written block by block, read one block at a time."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
 
 from grounds_record.errors import ProofInvalid
 from grounds_record.leaf_tiles import TILE_LEAVES, LeafProof, LeafTile, find_tile, merkle_root, prove_leaf, split_hashes
 from grounds_record.merkle import verify_inclusion
+from grounds_record.rows_root import RowsRoot
 from server.stores.database import Database
 from server.stores.record_log.entries import as_bytes
 from server.stores.tables import RISK_LEAVES
@@ -21,19 +21,6 @@ class LeavesDamaged(Exception):
     def __init__(self, place: str, stored: str, recomputed: str) -> None:
         super().__init__(f"{place}: recorded {stored or 'nothing'}, now {recomputed or 'nothing'}")
         self.field, self.stored, self.recomputed = place, stored, recomputed
-
-
-@dataclass(frozen=True, slots=True)
-class RecordedRoot:
-    """What the header of a run's record says of its rows in a market.
-
-    Attributes:
-        size: How many.
-        root: Over them; 32 bytes.
-    """
-
-    size: int
-    root: bytes
 
 
 def stage_leaves(database: Database, number: int, blocks: Sequence[LeafTile]) -> None:
@@ -53,7 +40,7 @@ def insert(connection: Connection, number: int, blocks: Sequence[LeafTile], firs
         connection.execute(RISK_LEAVES.insert(), rows)
 
 
-def prove_row(connection: Connection, number: int, leaf: bytes, told: RecordedRoot) -> LeafProof:
+def prove_row(connection: Connection, number: int, leaf: bytes, told: RowsRoot) -> LeafProof:
     """Prove a row of a run in the root that its record names; reads one block, and of the others their roots.
 
     Raises:

@@ -20,11 +20,12 @@ from grounds.audit.v1 import bodies_pb2 as pb
 from grounds_record.customer_keys import row_salt_key
 from grounds_record.header import Header
 from grounds_record.leaf_tiles import merkle_root
+from grounds_record.rows_root import RowsRoot, parse_rows_root, rows_root_label
 from server.errors import LoadRefused, RecordRemoved, RequestIdReused
 from server.stores.record_log.entries import LogEntry
 from server.stores.record_log.log import RecordLog
 from server.stores.record_log.record_reader import header_from_row
-from server.stores.runs.leaves import RecordedRoot, leaf_block_problem, read_leaves
+from server.stores.runs.leaves import leaf_block_problem, read_leaves
 from server.stores.runs.predictions import LOADED
 from server.stores.runs.row_encoding import ROW_COLUMNS, legacy_row_sha256, legacy_rows_digest, row_leaf
 from server.stores.tables import RECORDS, RISKS, RUNS
@@ -32,7 +33,6 @@ from server.stores.tables import RECORDS, RISKS, RUNS
 CHURN_RUN = "CHURN_RUN"
 ROWS_AT_ONCE = 1000  # read: without it PostgreSQL's driver holds a whole run
 LOADER = "load"  # the caller of records that `python -m server load` writes
-ROOT_LABEL = "rows_"
 OTHER_ROWS = "its rows are not those that were recorded"
 
 
@@ -79,7 +79,7 @@ def record_run(connection: Connection, log: RecordLog, run: RunSummary, load_tim
     for each in run.markets:
         as_of = timestamp(each.as_of)
         body.markets.add(market=each.market, as_of_time=as_of, customer_count=each.count, rows_root=each.root)
-        labels[root_label(each.market)] = f"{each.count}:{each.root.hex()}"
+        labels[rows_root_label(each.market)] = RowsRoot(each.count, each.root).text()
     content = body.SerializeToString(deterministic=True)
     body.load_time.CopyFrom(timestamp(load_time))
     entry = LogEntry(
@@ -104,11 +104,6 @@ def run_record_id(run_id: str) -> str:
     return str(uuid.UUID(hex=run_id))
 
 
-def root_label(market: str) -> str:
-    """Give the name of the label with the root of a market."""
-    return ROOT_LABEL + market.lower()
-
-
 def manifest_sha256(manifest: str) -> str:
     """Give the digest of a run's manifest as the table keeps it."""
     return hashlib.sha256(manifest.encode()).hexdigest()
@@ -129,13 +124,12 @@ def read_run_header(connection: Connection, run_id: str) -> Header | None:
     return None if row is None else header_from_row(row)
 
 
-def recorded_root(header: Header, market: str) -> RecordedRoot | None:
+def recorded_root(header: Header, market: str) -> RowsRoot | None:
     """Give what a header says of the rows in a market; None where an earlier release wrote it.
 
     No key is needed for it, and retention leaves it.
     """
-    size, _, root = header.labels.get(root_label(market), "").partition(":")
-    return RecordedRoot(int(size), bytes.fromhex(root)) if root else None
+    return parse_rows_root(header.labels, market)
 
 
 def read_customer_rows(connection: Connection, log: RecordLog, market: str, customer_id: str) -> list[RowDigest]:
