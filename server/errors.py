@@ -7,6 +7,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+_VIOLATIONS_SHOWN = 3  # in the message of an error; its details list them all
+
 
 @dataclass(frozen=True, slots=True)
 class Violation:
@@ -21,6 +23,13 @@ class Violation:
     field: str
     problem: str
     kind: str
+
+
+def summarize_violations(violations: Sequence[Violation]) -> str:
+    """Return the first three violations as one line, and the number of the others."""
+    shown = "; ".join(f"{each.field or 'request'}: {each.problem}" for each in violations[:_VIOLATIONS_SHOWN])
+    hidden = len(violations) - _VIOLATIONS_SHOWN
+    return f"{shown}; and {hidden} more" if hidden > 0 else shown
 
 
 class ServerError(Exception):

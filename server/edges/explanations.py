@@ -1,4 +1,4 @@
-"""The explanation as every service sends it."""
+"""Explanations, times and feature values as messages, for every service."""
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,17 @@ VALUE_SOURCES = {"STORE": pb.VALUE_SOURCE_STORE, "CALLER": pb.VALUE_SOURCE_CALLE
 
 @dataclass(frozen=True, slots=True)
 class ContributionFacts:
-    """One feature's line: value None where missing, points None where the family has none."""
+    """The contribution of one feature.
+
+    Attributes:
+        feature: Its name.
+        group: Code of its reason group.
+        value: A number or the name of a level; None if missing.
+        source: Who gave the value; None if missing.
+        as_of: Time as of which a stored value was true; None for a caller's.
+        log_odds: Contribution to the log-odds (SHAP value).
+        points: Contribution to the score in points; None if the family has no points.
+    """
 
     feature: str
     group: str
@@ -27,17 +37,17 @@ class ContributionFacts:
 
 
 def contribution_message(facts: ContributionFacts) -> pb.Contribution:
-    """Write one line."""
-    line = pb.Contribution(feature=facts.feature, group=facts.group, log_odds=facts.log_odds, points=facts.points)
+    """Build the message of a contribution."""
+    message = pb.Contribution(feature=facts.feature, group=facts.group, log_odds=facts.log_odds, points=facts.points)
     if isinstance(facts.value, str):
-        line.value.level = facts.value
+        message.value.level = facts.value
     elif facts.value is not None:
-        line.value.number = facts.value
+        message.value.number = facts.value
     if facts.source is not None:
-        line.source = VALUE_SOURCES[facts.source]
+        message.source = VALUE_SOURCES[facts.source]
     if facts.as_of is not None and facts.value is not None:
-        line.as_of_time.CopyFrom(timestamp(facts.as_of))
-    return line
+        message.as_of_time.CopyFrom(timestamp(facts.as_of))
+    return message
 
 
 def explanation_message(
@@ -45,36 +55,53 @@ def explanation_message(
     baseline: pb.Baseline,
     base_value: float,
     residual: float,
-    lines: Sequence[pb.Contribution],
+    contributions: Sequence[pb.Contribution],
     base_points: int | None = None,
 ) -> pb.Explanation:
-    """Put an explanation together."""
+    """Build the message of an explanation.
+
+    Args:
+        method: Of SHAP, as in the bundle's baseline: interventional or path_dependent.
+        baseline: The population that the explanation compares with.
+        base_value: Its mean log-odds.
+        residual: Log-odds of the score minus base value and contributions.
+        contributions: One a feature.
+        base_points: The base value in points; None if the family has no points.
+    """
     return pb.Explanation(
         method=f"METHOD_{method.upper()}_TREE_SHAP",
         baseline=baseline,
         base_value=base_value,
         base_points=base_points,
-        contributions=lines,
+        contributions=contributions,
         residual=residual,
     )
 
 
 def baseline_message(sha256: str, row_count: int, definition: str) -> pb.Baseline:
-    """Name a baseline."""
+    """Build the message that identifies a baseline."""
     return pb.Baseline(
         baseline_id=sha256[:_BASELINE_ID_DIGITS], sha256=sha256, row_count=row_count, definition=definition
     )
 
 
 def timestamp(time: dt.datetime) -> Timestamp:
-    """Write a time."""
+    """Return a time as a message, in UTC."""
     stamp = Timestamp()
     stamp.FromDatetime(time.astimezone(dt.UTC))
     return stamp
 
 
+def time_from_timestamp(stamp: Timestamp) -> dt.datetime:
+    """Return a message's time, in UTC."""
+    return stamp.ToDatetime(tzinfo=dt.UTC)
+
+
+def feature_value(value: pb.FeatureValue) -> float | str:
+    """Return a number, or the name of a level."""
+    return value.level if value.WhichOneof("kind") == "level" else value.number
+
+
 def feature_values(features: Mapping[str, pb.FeatureValue]) -> dict[str, float | str]:
-    """Read a caller's values: a number, or the name of a level."""
-    return {
-        name: value.number if value.WhichOneof("kind") == "number" else value.level for name, value in features.items()
-    }
+    """Return feature values by name: a number, or the name of a level."""
+    return {name: feature_value(value) for name, value in features.items()}

@@ -1,25 +1,30 @@
-"""google.type.Money to and from exact decimals."""
+"""google.type.Money to and from exact decimals; the one place where the server converts amounts.
+
+Money has units and nanos (10**-9) of one sign: -0.5 is units 0 and nanos -500,000,000.
+"""
 
 from decimal import Decimal
 
 from google.type.money_pb2 import Money
 
 _NANOS = Decimal(10**9)
+_NANOS_PER_HUNDREDTH = 10**7
 
 
 def amount_from_money(money: Money) -> Decimal:
-    """Give the exact amount."""
+    """Return the exact amount."""
     return Decimal(money.units) + Decimal(money.nanos) / _NANOS
 
 
 def money_from_amount(amount: Decimal, currency: str) -> Money:
-    """Give an exact amount of at most nine decimal places as Money."""
-    whole = int(amount)
-    return Money(currency_code=currency, units=whole, nanos=int((amount - whole) * _NANOS))
+    """Return an amount of at most nine decimal places as Money."""
+    units = int(amount)  # truncates toward zero, so the rest has the sign of the amount
+    return Money(currency_code=currency, units=units, nanos=int((amount - units) * _NANOS))
 
 
 def money_from_minor(minor: int, currency: str) -> Money:
-    """Give an amount in hundredths as Money: units and nanos have one sign."""
+    """Return an amount in hundredths as Money."""
+    # divmod rounds toward minus infinity: take the sign apart first, or -50 would become -1 unit and +50 hundredths.
     units, hundredths = divmod(abs(minor), 100)
     sign = -1 if minor < 0 else 1
-    return Money(currency_code=currency, units=sign * units, nanos=sign * hundredths * 10**7)
+    return Money(currency_code=currency, units=sign * units, nanos=sign * hundredths * _NANOS_PER_HUNDREDTH)

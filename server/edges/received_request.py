@@ -1,7 +1,6 @@
 """A request as it arrived: its bytes, and the message they encode or the error to answer with."""
 
 from collections.abc import Callable
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,21 +8,23 @@ from google.protobuf.message import DecodeError, Message
 
 from server.errors import RequestTooLarge, RequestUnreadable, ServerError
 
-RECEIVED: ContextVar[bytes] = ContextVar("received")  # set by the gate, in the task of the call
-
 
 @dataclass(frozen=True, slots=True)
 class ReceivedRequest:
     """A request and its bytes.
 
+    The interceptor passes it as the second argument to every method of our services, where gRPC would pass its context:
+    servicers record the bytes, raise a ServerError to refuse a call, and never touch the transport.
+
     Attributes:
-        message: The decoded request; None if `refusal` is set.
-        refusal: Why the bytes were not decoded; the interceptor answers with it.
+        message: The decoded request; None if `error` is set.
+        content: The bytes as received; b"" if `error` is set.
+        error: Why the bytes were not decoded; the interceptor answers with it.
     """
 
     message: Any
     content: bytes = field(repr=False)
-    refusal: ServerError | None = None
+    error: ServerError | None = None
 
 
 def receiving_deserializer(
@@ -54,7 +55,7 @@ def receiving_deserializer(
 
 
 def _unreadable(method: str) -> RequestUnreadable:
-    """Build the error for bytes that are not an encoded request."""
+    """Return the error for bytes that are not an encoded request."""
     return RequestUnreadable(
         f"the bytes are not an encoded request of {method}: generate the client from this server's contract",
         method=method,

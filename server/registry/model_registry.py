@@ -16,6 +16,7 @@ from models.errors import ActivationRejected, BundleInvalid
 from models.model import Model, open_model
 
 LOG = structlog.get_logger()
+CREDIT_FAMILY = "credit"  # the family that answers CreditService
 _Fingerprint = tuple[tuple[str, int, int], ...]
 
 

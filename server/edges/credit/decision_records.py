@@ -1,4 +1,4 @@
-"""What is recorded of a credit decision: all that went into it and came out of it."""
+"""The log record of a credit decision: everything that went into it and came out of it."""
 
 import datetime as dt
 import importlib.metadata
@@ -19,25 +19,25 @@ from server.stores.record_log.entries import LogEntry
 
 
 @dataclass(frozen=True, slots=True)
-class DecisionRecordSource:
-    """A decision with what led to it.
+class RecordedAnswer:
+    """A decision with everything that its record holds.
 
     Attributes:
-        received: The request's bytes, as they came.
-        received_at: When.
-        content: Digest of the decoded request without its request_id.
+        request: The request as received, before decoding.
+        received_at: When the request arrived.
+        content: SHA-256 of the decoded request without its request_id.
     """
 
-    received: bytes
+    request: bytes
     received_at: dt.datetime
     content: bytes
     assessment: Assessment
     decision: credit_pb2.CreditDecision
 
 
-def decision_entry(decided: DecisionRecordSource) -> LogEntry:
-    """Give the entry that records a decision."""
-    assessment, decision = decided.assessment, decided.decision
+def decision_entry(answer: RecordedAnswer) -> LogEntry:
+    """Build the log entry of a decision; its labels are what lists and samples filter by."""
+    assessment, decision = answer.assessment, answer.decision
     score, customer = assessment.score, decision.customer
     labels = {
         "market": customer.market,
@@ -53,21 +53,21 @@ def decision_entry(decided: DecisionRecordSource) -> LogEntry:
         record_id=decision.record_ref.decision_id,
         time=assessment.question.at,
         caller=LOCAL_CALLER,
-        body=decision_record(decided).SerializeToString(deterministic=True),
+        body=_record_message(answer).SerializeToString(deterministic=True),
         customer=(customer.market, customer.customer_id),
         request_id=decision.record_ref.request_id.lower(),
-        content=decided.content,
+        content=answer.content,
         labels=labels,
     )
 
 
-def decision_record(decided: DecisionRecordSource) -> pb.DecisionRecord:
-    """Write the body of the record."""
-    assessment, decision = decided.assessment, decided.decision
+def _record_message(answer: RecordedAnswer) -> pb.DecisionRecord:
+    """Build the body of the record."""
+    assessment = answer.assessment
     bundle, policy = assessment.model.bundle, assessment.policy
     return pb.DecisionRecord(
-        request=decided.received,
-        answer=decision.SerializeToString(deterministic=True),
+        request=answer.request,
+        answer=answer.decision.SerializeToString(deterministic=True),
         features=fed_feature_messages(bundle.schema, assessment.inputs),
         bundle_id=bundle.bundle_id,
         feature_set_digest=bundle.schema.feature_set_digest,
@@ -77,39 +77,39 @@ def decision_record(decided: DecisionRecordSource) -> pb.DecisionRecord:
         runtime=runtime_message(),
         numbers=model_numbers(assessment),
         caller=LOCAL_CALLER,
-        receive_time=timestamp(decided.received_at),
+        receive_time=timestamp(answer.received_at),
         decide_time=timestamp(assessment.question.at),
     )
 
 
 def fed_feature_messages(schema: Schema, inputs: Mapping[str, SourcedValue]) -> list[pb.FedFeature]:
-    """Write every feature of the model, as known and as fed."""
-    lines = []
-    # Nearly all values are of one time, and writing a time costs more than all the rest of a line.
+    """Build one message for each feature of the model: its value as known, and the number that was fed (NaN if missing)."""
+    messages = []
+    # Nearly all values have the same time, and building a timestamp costs more than the rest of a message.
     times = {given.as_of for given in inputs.values() if given.as_of is not None}
     stamps = {time: timestamp(time) for time in times}
     for feature in schema.features:
         given = inputs.get(feature.name)
         if given is None:
-            lines.append(pb.FedFeature(feature=feature.name, number=math.nan))
+            messages.append(pb.FedFeature(feature=feature.name, number=math.nan))
             continue
-        line = pb.FedFeature(
+        message = pb.FedFeature(
             feature=feature.name,
             number=schema.encode_value(feature.name, given.value),
             source=VALUE_SOURCES[given.source],
         )
         if isinstance(given.value, str):
-            line.value.level = given.value
+            message.value.level = given.value
         else:
-            line.value.number = given.value
+            message.value.number = given.value
         if given.as_of is not None:
-            line.as_of_time.CopyFrom(stamps[given.as_of])
-        lines.append(line)
-    return lines
+            message.as_of_time.CopyFrom(stamps[given.as_of])
+        messages.append(message)
+    return messages
 
 
 def model_numbers(assessment: Assessment) -> pb.ModelNumbers | None:
-    """Write what the model gave; None where the customer is not scorable."""
+    """Build the message of the model's output, unrounded; None if the customer is not scorable."""
     score = assessment.score
     if score is None:
         return None
@@ -125,7 +125,7 @@ def model_numbers(assessment: Assessment) -> pb.ModelNumbers | None:
 
 @cache
 def runtime_message() -> pb.Runtime:
-    """Say what computes here."""
+    """Build the message that identifies what computes here: releases, interpreter and platform."""
     return pb.Runtime(
         grounds=importlib.metadata.version("grounds"),
         onnxruntime=importlib.metadata.version("onnxruntime"),
@@ -135,5 +135,5 @@ def runtime_message() -> pb.Runtime:
 
 
 def decision_from_record(body: bytes) -> credit_pb2.CreditDecision:
-    """Read the answer back, byte for byte as it was sent."""
+    """Read the decision from the body of its record, byte for byte as it was answered."""
     return credit_pb2.CreditDecision.FromString(pb.DecisionRecord.FromString(body).answer)

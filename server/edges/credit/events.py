@@ -1,4 +1,4 @@
-"""What comes after a decision: what people decided otherwise, and what became of it. Each is a sealed record of the log."""
+"""Overrides and outcomes of a decision: each is a sealed record of the log that refers to the record of the decision."""
 
 import datetime as dt
 from collections.abc import Callable
@@ -8,10 +8,11 @@ from google.protobuf.message import Message
 
 from grounds.audit.v1 import bodies_pb2
 from grounds.credit.v1 import credit_pb2 as pb
+from grounds_record.labels import SUBJECT_LABEL
 from server.edges.authorization import LOCAL_CALLER
 from server.edges.credit.decision_records import decision_from_record
 from server.edges.explanations import timestamp
-from server.edges.received_request import RECEIVED
+from server.edges.received_request import ReceivedRequest
 from server.edges.recorder import Recorder
 from server.edges.request_digest import content_sha256
 from server.edges.thread_pool import StoreThreads
@@ -23,37 +24,51 @@ from server.stores.record_log.preconditions import count_records
 from server.stores.record_log.record_reader import RecordReader
 
 CREDIT_OVERRIDE, CREDIT_OUTCOME = "CREDIT_OVERRIDE", "CREDIT_OUTCOME"
-EVENTS = (CREDIT_OVERRIDE, CREDIT_OUTCOME)
-TRIES_MAX = 10
-ABOUT = "about"  # the label that names the decision
-EventRequest = pb.RecordOverrideRequest | pb.RecordOutcomeRequest
+_EVENT_KINDS = (CREDIT_OVERRIDE, CREDIT_OUTCOME)
+_ATTEMPTS_MAX = 10
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionHistory:
+    """A decision with its events, all read from one snapshot of the database.
+
+    Attributes:
+        overrides: In the order in which they were recorded.
+        outcomes: Likewise.
+    """
+
+    decision: pb.CreditDecision
+    overrides: tuple[pb.Override, ...]
+    outcomes: tuple[pb.Outcome, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class DecisionState:
-    """A request with all that is known when it is answered.
+    """What an override or outcome is checked against.
 
     Attributes:
-        kept: The record of the decision.
-        overrides: What people decided about it until now.
-        outcomes: What became of it until now.
-        record_id: Under which the answer will be recorded.
-        at: Now.
-        after: How many overrides and outcomes there were.
+        decision_id: Of the record of the decision.
+        record_id: For the record of the new event.
+        at: The time of the new event.
+        precondition: Number of events when they were read; the new one is appended only if it is still the same.
     """
 
-    decision: pb.CreditDecision
-    kept: Record
-    overrides: tuple[pb.Override, ...]
-    outcomes: tuple[pb.Outcome, ...]
+    decision_id: str
+    history: DecisionHistory
     record_id: str
     at: dt.datetime
-    after: Precondition
+    precondition: Precondition
 
 
 @dataclass(frozen=True, slots=True)
 class EventDraft:
-    """An answer that is to be recorded, and the labels of its record."""
+    """An event that passed all checks and can be recorded.
+
+    Attributes:
+        kind: Of the record.
+        answer: What the caller gets; also in the record.
+        labels: For the record's header, beside market and decision.
+    """
 
     kind: str
     answer: pb.Override | pb.Outcome
@@ -61,104 +76,132 @@ class EventDraft:
 
 
 class DecisionEvents:
-    """Records what comes after decisions, and reads it."""
+    """Records events of decisions, and reads them."""
 
     def __init__(
         self, log: RecordLog, recorder: Recorder, threads: StoreThreads, clock: Callable[[], dt.datetime]
     ) -> None:
-        self.log, self.recorder, self.threads, self.clock = log, recorder, threads, clock
+        self._log, self._recorder, self._threads, self._clock = log, recorder, threads, clock
 
-    async def record(self, request: EventRequest, tell: Callable[[DecisionState], EventDraft]) -> bytes:
-        """Record one event once per request_id; gives the answer's bytes.
+    async def record(
+        self,
+        request: pb.RecordOverrideRequest | pb.RecordOutcomeRequest,
+        received: ReceivedRequest,
+        draft: Callable[[DecisionState], EventDraft],
+    ) -> bytes:
+        """Record one event per request_id, and return the bytes of the answer.
 
         Args:
-            request: As validated against the contract.
-            tell: Checks the request and gives the answer; raises what refuses it. Called in a thread.
-        """
-        content = bytes.fromhex(content_sha256(request, without="request_id"))
-        for _ in range(TRIES_MAX):
-            try:
-                return answer_bytes(await self.tried(request, content, tell))
-            except PreconditionFailed:
-                continue  # judged by what is not the last word any more
-        raise StoreUnavailable("others record about this decision all the time; try again")
-
-    async def tried(self, request: EventRequest, content: bytes, tell: Callable[[DecisionState], EventDraft]) -> Record:
-        """Judge by what there is, and record, unless it was recorded before.
+            request: Valid by the contract.
+            received: The same request, as it arrived.
+            draft: Checks the request against the state of the decision, and returns the event or raises a ServerError.
+                Runs in a thread, once for each attempt.
 
         Raises:
-            PreconditionFailed: Something else was recorded about the decision meanwhile.
+            StoreUnavailable: Other events of the decision were recorded during every attempt.
         """
-        at, request_id = self.clock(), request.request_id.lower()
+        content = bytes.fromhex(content_sha256(request, without="request_id"))
+        # Optimistic concurrency: check against a snapshot, append only if no other event came between, else start again.
+        for _ in range(_ATTEMPTS_MAX):
+            try:
+                return _answer_bytes(await self._attempt(request, received.content, content, draft))
+            except PreconditionFailed:
+                continue
+        raise StoreUnavailable("too many concurrent updates to this decision; retry")
+
+    async def _attempt(
+        self,
+        request: pb.RecordOverrideRequest | pb.RecordOutcomeRequest,
+        request_bytes: bytes,
+        content: bytes,
+        draft: Callable[[DecisionState], EventDraft],
+    ) -> Record:
+        """Check the event against the current state and append it, or return the record of an earlier identical request.
+
+        Raises:
+            PreconditionFailed: Another event of the decision was recorded after the state was read.
+        """
+        at, request_id = self._clock(), request.request_id.lower()
         try:
-            asking = await self.threads.run(self.asking, request.decision_id.lower(), at)
-            told = await self.threads.run(tell, asking)
+            state = await self._threads.run(self._read_state, request.decision_id.lower(), at)
+            event = await self._threads.run(draft, state)
         except Exception:
-            # What is refused today, or fails, may have been answered before.
-            earlier = await self.threads.run(self.log.find_by_request, LOCAL_CALLER, request_id, content)
+            # A request that fails now may have been recorded earlier: a repeated override, for one, changes nothing.
+            earlier = await self._threads.run(self._log.find_by_request, LOCAL_CALLER, request_id, content)
             if earlier is None:
                 raise
             return earlier
+        customer = state.history.decision.customer
         entry = LogEntry(
-            kind=told.kind,
-            record_id=asking.record_id,
+            kind=event.kind,
+            record_id=state.record_id,
             time=at,
             caller=LOCAL_CALLER,
-            body=event_body(RECEIVED.get(), told.answer, at),
-            customer=(asking.decision.customer.market, asking.decision.customer.customer_id),
+            body=_event_body(request_bytes, event.answer, at),
+            customer=(customer.market, customer.customer_id),
             request_id=request_id,
             content=content,
-            labels={"market": asking.decision.customer.market, ABOUT: asking.kept.header.record_id, **told.labels},
-            precondition=asking.after,
+            labels={"market": customer.market, SUBJECT_LABEL: state.decision_id, **event.labels},
+            precondition=state.precondition,
         )
-        return await self.recorder.record(entry)
+        return await self._recorder.record(entry)
 
-    def asking(self, decision_id: str, at: dt.datetime) -> DecisionState:
-        """Read the decision and what came after it, of one moment."""
-        with self.log.database.snapshot() as then:
-            records = RecordReader(then, self.log.key_store)
-            kept = decision_of(records, decision_id)
-            tag, label = kept.header.customer_tag, (ABOUT, kept.header.record_id)
+    def _read_state(self, decision_id: str, at: dt.datetime) -> DecisionState:
+        """Read a decision, its events and their number from one snapshot."""
+        with self._log.database.snapshot() as then:
+            records = RecordReader(then, self._log.key_store)
+            record = _read_decision(records, decision_id)
+            tag, label = record.header.customer_tag, (SUBJECT_LABEL, record.header.record_id)
             with then.reading() as connection:
-                known = Precondition(tag, EVENTS, label, count_records(connection, tag, EVENTS, label))
+                count = count_records(connection, tag, _EVENT_KINDS, label)
             return DecisionState(
-                decision_from_record(kept.body), kept, *events_after(records, kept), new_record_id(at), at, known
+                decision_id=record.header.record_id,
+                history=_history(records, record),
+                record_id=new_record_id(at),
+                at=at,
+                precondition=Precondition(tag, _EVENT_KINDS, label, count),
             )
 
-    def read(self, decision_id: str) -> tuple[Record, tuple[pb.Override, ...], tuple[pb.Outcome, ...]]:
-        """Give a decision and what came after it, of one moment; raises as decision_of."""
-        with self.log.database.snapshot() as then:
-            records = RecordReader(then, self.log.key_store)
-            kept = decision_of(records, decision_id)
-            return kept, *events_after(records, kept)
+    def read_history(self, decision_id: str) -> DecisionHistory:
+        """Read a decision with its events from one snapshot.
+
+        Raises:
+            DecisionUnknown: No decision has this id.
+            RecordRemoved, RecordDamaged: See RecordReader.find_by_id.
+        """
+        with self._log.database.snapshot() as then:
+            records = RecordReader(then, self._log.key_store)
+            return _history(records, _read_decision(records, decision_id))
 
 
-def decision_of(records: RecordReader, decision_id: str) -> Record:
-    """Read a decision.
-
-    Raises:
-        DecisionUnknown: There is none of this name.
-        RecordRemoved, RecordDamaged: See RecordReader.find_by_id.
-    """
-    kept = records.find_by_id(decision_id)
-    if kept is None or kept.header.kind != CREDIT_DECISION:
-        raise DecisionUnknown("there is no such decision", decision_id=decision_id)
-    return kept
-
-
-def events_after(records: RecordReader, kept: Record) -> tuple[tuple[pb.Override, ...], tuple[pb.Outcome, ...]]:
-    """Read what came after a decision, in the order in which it was recorded."""
-    events = list(records.read_related(kept.header.customer_tag, EVENTS, {ABOUT: kept.header.record_id}))
+def read_events(records: RecordReader, decision: Record) -> tuple[tuple[pb.Override, ...], tuple[pb.Outcome, ...]]:
+    """Read the overrides and the outcomes of a decision, each in the order in which they were recorded."""
+    label = {SUBJECT_LABEL: decision.header.record_id}
+    events = list(records.read_related(decision.header.customer_tag, _EVENT_KINDS, label))
     return (
-        tuple(pb.Override.FromString(answer_bytes(each)) for each in events if each.header.kind == CREDIT_OVERRIDE),
-        tuple(pb.Outcome.FromString(answer_bytes(each)) for each in events if each.header.kind == CREDIT_OUTCOME),
+        tuple(pb.Override.FromString(_answer_bytes(each)) for each in events if each.header.kind == CREDIT_OVERRIDE),
+        tuple(pb.Outcome.FromString(_answer_bytes(each)) for each in events if each.header.kind == CREDIT_OUTCOME),
     )
 
 
-def event_body(received: bytes, answer: Message, at: dt.datetime) -> bytes:
-    """Write the body of a record."""
+def _read_decision(records: RecordReader, decision_id: str) -> Record:
+    """Read the record of a decision; raises as DecisionEvents.read_history."""
+    record = records.find_by_id(decision_id)
+    if record is None or record.header.kind != CREDIT_DECISION:
+        raise DecisionUnknown("there is no such decision", decision_id=decision_id)
+    return record
+
+
+def _history(records: RecordReader, record: Record) -> DecisionHistory:
+    """Read the events of a decision whose record was read from the same snapshot."""
+    overrides, outcomes = read_events(records, record)
+    return DecisionHistory(decision_from_record(record.body), overrides, outcomes)
+
+
+def _event_body(request: bytes, answer: Message, at: dt.datetime) -> bytes:
+    """Return the body of an event's record."""
     body = bodies_pb2.EventRecord(
-        request=received,
+        request=request,
         answer=answer.SerializeToString(deterministic=True),
         caller=LOCAL_CALLER,
         receive_time=timestamp(at),
@@ -166,6 +209,6 @@ def event_body(received: bytes, answer: Message, at: dt.datetime) -> bytes:
     return body.SerializeToString(deterministic=True)
 
 
-def answer_bytes(kept: Record) -> bytes:
-    """Read the answer back, byte for byte as it was sent."""
-    return bodies_pb2.EventRecord.FromString(kept.body).answer
+def _answer_bytes(record: Record) -> bytes:
+    """Return the answer in the record of an event, byte for byte as it was sent."""
+    return bodies_pb2.EventRecord.FromString(record.body).answer

@@ -1,4 +1,4 @@
-"""An outcome: the request held against its decision, and the answer."""
+"""Outcomes of a decision: checks a request against the decision, and builds the outcome to record."""
 
 import datetime as dt
 from collections.abc import Iterator
@@ -7,32 +7,32 @@ from google.type.date_pb2 import Date
 
 from grounds.credit.v1 import credit_pb2 as pb
 from server.edges.credit.events import CREDIT_OUTCOME, DecisionState, EventDraft
-from server.edges.explanations import timestamp
-from server.errors import OutcomeInvalid, Violation
+from server.edges.explanations import time_from_timestamp, timestamp
+from server.errors import OutcomeInvalid, Violation, summarize_violations
 
-DAY = dt.timedelta(days=1)  # two time zones may call one moment two days
+_DAY = dt.timedelta(days=1)  # dates are the caller's, in a time zone that may be a day away from UTC
 
 
-def draft_outcome(request: pb.RecordOutcomeRequest, asking: DecisionState) -> EventDraft:
-    """Give the outcome as it is to be recorded.
+def draft_outcome(request: pb.RecordOutcomeRequest, state: DecisionState) -> EventDraft:
+    """Check an outcome against its decision, and return it as it is recorded.
 
     Raises:
-        OutcomeInvalid: Names every field that is wrong.
+        OutcomeInvalid: Names every field that is invalid.
     """
     violations = [
-        *date_violations(request.event_date, asking),
-        *amount_violations(request, asking),
-        *correction_violations(request.corrects_outcome_id.lower(), asking),
+        *_date_violations(request.event_date, state),
+        *_amount_violations(request, state),
+        *_correction_violations(request.corrects_outcome_id.lower(), state),
     ]
     if violations:
-        raise OutcomeInvalid("; ".join(f"{v.field} {v.problem}" for v in violations[:3]), violations=violations)
+        raise OutcomeInvalid(summarize_violations(violations), violations=violations)
     event = request.WhichOneof("event")
-    assert event is not None, "the contract demands one"
+    assert event is not None, "the contract requires one"
     outcome = pb.Outcome(
-        outcome_id=asking.record_id,
+        outcome_id=state.record_id,
         request_id=request.request_id,
-        decision_id=asking.kept.header.record_id,
-        record_time=timestamp(asking.at),
+        decision_id=state.decision_id,
+        record_time=timestamp(state.at),
         event_date=request.event_date,
         corrects_outcome_id=request.corrects_outcome_id.lower(),
     )
@@ -40,33 +40,35 @@ def draft_outcome(request: pb.RecordOutcomeRequest, asking: DecisionState) -> Ev
     return EventDraft(CREDIT_OUTCOME, outcome, {"event": event.upper()})
 
 
-def date_violations(date: Date, asking: DecisionState) -> Iterator[Violation]:
-    """Check that the day is one, and lies between the decision and now."""
+def _date_violations(date: Date, state: DecisionState) -> Iterator[Violation]:
+    """Check that the date exists, and lies between the decision and now."""
     try:
         day = dt.date(date.year, date.month, date.day)
     except ValueError:
-        yield Violation("event_date", "must be a day of the calendar: year, month and day", "DATE")
+        yield Violation("event_date", "must be a calendar date with year, month and day", "DATE")
         return
-    decided = asking.decision.record_ref.decide_time.ToDatetime(dt.UTC).date()
-    if day < decided - DAY:
+    decided = time_from_timestamp(state.history.decision.record_ref.decide_time).date()
+    if day < decided - _DAY:
         yield Violation("event_date", f"must not be before the decision, which was made on {decided}", "RANGE")
-    if day > asking.at.astimezone(dt.UTC).date() + DAY:
+    if day > state.at.astimezone(dt.UTC).date() + _DAY:
         yield Violation("event_date", "must not be in the future", "RANGE")
 
 
-def amount_violations(request: pb.RecordOutcomeRequest, asking: DecisionState) -> Iterator[Violation]:
-    """Check the currency of what was booked."""
-    currency = asking.decision.requested_amount.currency_code
+def _amount_violations(request: pb.RecordOutcomeRequest, state: DecisionState) -> Iterator[Violation]:
+    """Check the currency of a booked amount."""
+    currency = state.history.decision.requested_amount.currency_code
     if request.HasField("booked") and request.booked.amount.currency_code != currency:
         yield Violation("booked.amount.currency_code", f"must be {currency}, as requested", "CURRENCY")
 
 
-def correction_violations(corrects: str, asking: DecisionState) -> Iterator[Violation]:
-    """Check that what is corrected is there, and not corrected already: the last word must be one."""
-    if not corrects:
+def _correction_violations(corrected_id: str, state: DecisionState) -> Iterator[Violation]:
+    """Check that the corrected outcome exists and was not corrected before: corrections form a chain, not a tree."""
+    if not corrected_id:
         return
-    if corrects not in {each.outcome_id for each in asking.outcomes}:
+    outcomes = state.history.outcomes
+    if corrected_id not in {each.outcome_id for each in outcomes}:
         yield Violation("corrects_outcome_id", "must be the outcome_id of an outcome of this decision", "UNKNOWN")
-    by = [each.outcome_id for each in asking.outcomes if each.corrects_outcome_id == corrects]
-    if by:
-        yield Violation("corrects_outcome_id", f"was corrected already; correct {by[0]} instead", "CORRECTED")
+    corrections = [each.outcome_id for each in outcomes if each.corrects_outcome_id == corrected_id]
+    if corrections:
+        problem = f"was corrected already; correct {corrections[0]} instead"
+        yield Violation("corrects_outcome_id", problem, "CORRECTED")

@@ -1,4 +1,4 @@
-"""What would bring a customer to the approve cut-off, as the contract says it."""
+"""Counterfactuals of an assessment: smallest changes that reach the approve cut-off, as messages of the contract."""
 
 from grounds.credit.v1 import credit_pb2 as pb
 from grounds.explain.v1.explain_pb2 import FeatureValue
@@ -8,39 +8,39 @@ from server.decisions.assessment import Assessment
 
 
 class RecourseFinder:
-    """The search of each bundle that was asked for, made once. May be shared between threads."""
+    """Finds counterfactuals, with one prepared search for each bundle. Its methods may be called from any thread."""
 
     def __init__(self) -> None:
-        self.searches: dict[str, Recourse] = {}
+        self._searches: dict[str, Recourse] = {}
 
-    def of(self, assessment: Assessment) -> pb.Recourse:
-        """Search ways for what was assessed; takes some ten milliseconds."""
+    def find(self, assessment: Assessment) -> pb.Recourse:
+        """Search the smallest changes that bring the pd to the approve cut-off; takes some 10 ms."""
         score, cut_off = assessment.score, assessment.section.approve_max_pd
         if score is None:
             return pb.Recourse(status=pb.RECOURSE_STATUS_NOT_SCORABLE)
         if score.pd <= cut_off:
             return pb.Recourse(status=pb.RECOURSE_STATUS_NOT_NEEDED)
         values = {name: given.value for name, given in assessment.inputs.items()}
-        found = self.search(assessment.model).search(values, cut_off).counterfactuals
+        found = self._search(assessment.model).search(values, cut_off).counterfactuals
         status = pb.RECOURSE_STATUS_FOUND if found else pb.RECOURSE_STATUS_NO_RECOURSE_FOUND
-        return pb.Recourse(status=status, counterfactuals=map(counterfactual_message, found))
+        return pb.Recourse(status=status, counterfactuals=map(_counterfactual_message, found))
 
-    def search(self, model: Model) -> Recourse:
-        """Give a model's search; two threads that make it at once make the same."""
+    def _search(self, model: Model) -> Recourse:
+        """Return the search of a model; two threads that build it at the same time build the same, and one stays."""
         bundle_id = model.bundle.bundle_id
-        if bundle_id not in self.searches:
-            self.searches[bundle_id] = Recourse(model)
-        return self.searches[bundle_id]
+        if bundle_id not in self._searches:
+            self._searches[bundle_id] = Recourse(model)
+        return self._searches[bundle_id]
 
 
-def counterfactual_message(found: Counterfactual) -> pb.Counterfactual:
-    """Write one way."""
+def _counterfactual_message(counterfactual: Counterfactual) -> pb.Counterfactual:
+    """Build the message of a counterfactual."""
     changes = [
         pb.FeatureChange(
             feature=change.feature,
             current=FeatureValue(number=change.before),
             proposed=FeatureValue(number=change.after),
         )
-        for change in found.changes
+        for change in counterfactual.changes
     ]
-    return pb.Counterfactual(changes=changes, pd=found.pd, score=found.score)
+    return pb.Counterfactual(changes=changes, pd=counterfactual.pd, score=counterfactual.score)

@@ -1,25 +1,46 @@
-"""An assessment as the contract says it."""
+"""Credit applications and assessments as messages of the contract."""
 
 from grounds.credit.v1 import credit_pb2 as pb
 from grounds.explain.v1 import explain_pb2
 from server.decisions.assessment import Assessment, DecisionReason
+from server.decisions.inputs import CreditApplication
+from server.decisions.policy import STANDARD
 from server.decisions.rules import RuleResult
-from server.edges.explanations import ContributionFacts, baseline_message, contribution_message, explanation_message
-from server.edges.money import money_from_amount
+from server.edges.explanations import (
+    ContributionFacts,
+    baseline_message,
+    contribution_message,
+    explanation_message,
+    feature_values,
+)
+from server.edges.money import amount_from_money, money_from_amount
 
-UNSEEN_LEVEL = "UNSEEN_LEVEL"
-REASON_TYPES = {
+_UNSEEN_LEVEL = "UNSEEN_LEVEL"
+_REASON_TYPES = {
     "MODEL": explain_pb2.REASON_TYPE_MODEL,
     "POLICY": explain_pb2.REASON_TYPE_POLICY,
     "INPUT": explain_pb2.REASON_TYPE_INPUT,
 }
 
 
+def application_from_request(request: pb.ScoreCreditRequest | pb.SimulateCreditRequest) -> CreditApplication:
+    """Read the credit application in a request, received now or recorded earlier."""
+    return CreditApplication(
+        market=request.customer.market,
+        product=request.product or STANDARD,
+        amount=amount_from_money(request.requested_amount),
+        currency=request.requested_amount.currency_code,
+        features=feature_values(request.features),
+        facts=feature_values(request.facts),
+        locale=request.locale,
+    )
+
+
 def assessment_message(assessment: Assessment) -> pb.CreditAssessment:
-    """Write an assessment; the parts that a NOT_SCORABLE one does not have stay absent."""
+    """Build the message of an assessment; a NOT_SCORABLE one has no model output, explanation or recommendation."""
     message = pb.CreditAssessment(
         policy_result=_policy_message(assessment),
-        warnings=[explain_pb2.Warning(code=UNSEEN_LEVEL, feature=name) for name in assessment.unseen_features],
+        warnings=[explain_pb2.Warning(code=_UNSEEN_LEVEL, feature=name) for name in assessment.unseen_features],
         reasons=explain_pb2.Reasons(locale=assessment.locale, reasons=map(_reason_message, assessment.reasons)),
     )
     score = assessment.score
@@ -34,7 +55,7 @@ def assessment_message(assessment: Assessment) -> pb.CreditAssessment:
             grade=score.grade,
         )
     )
-    message.explanation.CopyFrom(_explanation_message(assessment))
+    message.explanation.CopyFrom(_assessment_explanation(assessment))
     message.recommendation.CopyFrom(
         pb.Recommendation(
             decision=pb.Decision.Name(assessment.recommendation),
@@ -45,11 +66,11 @@ def assessment_message(assessment: Assessment) -> pb.CreditAssessment:
     return message
 
 
-def _explanation_message(assessment: Assessment) -> explain_pb2.Explanation:
-    """Write the columns that add up."""
+def _assessment_explanation(assessment: Assessment) -> explain_pb2.Explanation:
+    """Build the explanation: one contribution a feature, which add up to log-odds and points with base and residual."""
     bundle, score = assessment.model.bundle, assessment.score
     assert score is not None
-    lines = []
+    contributions = []
     for feature, log_odds, points in zip(bundle.schema.features, score.contributions, score.points, strict=True):
         given = assessment.inputs.get(feature.name)
         facts = ContributionFacts(
@@ -61,15 +82,19 @@ def _explanation_message(assessment: Assessment) -> explain_pb2.Explanation:
             log_odds=log_odds,
             points=points,
         )
-        lines.append(contribution_message(facts))
-    baseline = baseline_message(bundle.baseline_sha256, bundle.baseline.row_count, bundle.baseline.definition)
+        contributions.append(contribution_message(facts))
     return explanation_message(
-        bundle.baseline.method, baseline, score.base_value, score.residual, lines, score.base_points
+        method=bundle.baseline.method,
+        baseline=baseline_message(bundle.baseline_sha256, bundle.baseline.row_count, bundle.baseline.definition),
+        base_value=score.base_value,
+        residual=score.residual,
+        contributions=contributions,
+        base_points=score.base_points,
     )
 
 
 def _policy_message(assessment: Assessment) -> pb.PolicyResult:
-    """Write the policy's part."""
+    """Build the message of the policy's result."""
     section, grant = assessment.section, assessment.grant
     message = pb.PolicyResult(
         policy_version=assessment.policy.document.version,
@@ -87,7 +112,7 @@ def _policy_message(assessment: Assessment) -> pb.PolicyResult:
 
 
 def _rule_message(rule: RuleResult) -> pb.PolicyRule:
-    """Write one rule."""
+    """Build the message of a rule's result."""
     message = pb.PolicyRule(code=rule.code, passed=rule.passed)
     if not rule.passed:
         message.best_decision = pb.Decision.Name(rule.best)  # type: ignore[assignment]
@@ -95,10 +120,10 @@ def _rule_message(rule: RuleResult) -> pb.PolicyRule:
 
 
 def _reason_message(reason: DecisionReason) -> explain_pb2.Reason:
-    """Write one reason."""
+    """Build the message of a reason."""
     return explain_pb2.Reason(
         code=reason.code,
-        type=REASON_TYPES[reason.kind],
+        type=_REASON_TYPES[reason.kind],
         text=reason.text,
         log_odds=reason.log_odds,
         points=reason.points,
