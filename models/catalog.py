@@ -35,6 +35,11 @@ class CatalogEntry:
     problem: str
 
 
+def decline_family(family: str) -> str:
+    """Return the name of the family whose bundle computes the second output, the decline probability, of a family."""
+    return f"{family}_decline"
+
+
 def list_families(bundles: Path) -> list[str]:
     """Return the names of the families that have a folder, sorted."""
     if not bundles.is_dir():

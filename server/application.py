@@ -1,9 +1,8 @@
-"""Puts the server together, starts it, and stops it without dropping a call."""
+"""The server as a whole: builds it from its parts, starts it, drains it, and stops it."""
 
 import asyncio
 import datetime as dt
 import signal
-from collections.abc import Awaitable
 
 import grpc
 import structlog
@@ -13,18 +12,17 @@ from grounds.audit.v1 import audit_pb2, audit_pb2_grpc
 from grounds.churn.v1 import churn_pb2, churn_pb2_grpc
 from grounds.credit.v1 import credit_pb2, credit_pb2_grpc
 from grounds.model.v1 import model_pb2, model_pb2_grpc
+from server.background import BackgroundTasks
 from server.config import Settings
 from server.edges.audit.churn_evidence import ChurnEvidenceReader
 from server.edges.audit.churn_replay import ChurnReplayer
-from server.edges.audit.decision_lists import DecisionSearch
-from server.edges.audit.evidence import BundleEvidenceCache, DecisionEvidenceReader
-from server.edges.audit.past import ReplaySources
+from server.edges.audit.decision_evidence import BundleEvidenceCache, DecisionEvidenceReader
+from server.edges.audit.decision_replay import DecisionReplayer, ReplaySources
+from server.edges.audit.decision_search import DecisionSearch
 from server.edges.audit.readings import ReadingRecorder
-from server.edges.audit.replay import DecisionReplayer
 from server.edges.audit.servicer import AuditServicer
 from server.edges.churn.servicer import ChurnServicer
-from server.edges.credit.servicer import FAMILY, CreditServicer
-from server.edges.error_location import error_location
+from server.edges.credit.servicer import CreditServicer
 from server.edges.interceptor import CallInterceptor
 from server.edges.model.servicer import ModelServicer
 from server.edges.page_tokens import PageTokens
@@ -33,7 +31,7 @@ from server.edges.reflection import add_reflection
 from server.edges.thread_pool import StoreThreads
 from server.edges.warm_up import compile_validation_rules, freeze_startup_objects, warm_up
 from server.errors import PortInUse
-from server.registry.model_registry import ModelRegistry
+from server.registry.model_registry import CREDIT_FAMILY, ModelRegistry
 from server.registry.policy_registry import PolicyRegistry
 from server.stores.catalog.bundle_cache import BundleCaches
 from server.stores.catalog.policies import PolicyStore
@@ -60,24 +58,33 @@ SERVICES = (
 _CREDIT, _AUDIT, _CHURN, _MODEL = (service.full_name for service in SERVICES)
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-TRANSPORT_LIMIT_FACTOR = (
-    4  # times `request_bytes_max`: up to it a refusal has an ErrorInfo, beyond it gRPC refuses by itself
-)
-_OWN_CONNECTIONS = 4  # of the recorder, the anchors and the chunker, and one to spare
-_IDLE_SECONDS = 0.1  # no call for so long means that none is on its way
+# Up to this multiple of `request_bytes_max` a request that is too large is rejected with an ErrorInfo, beyond it by gRPC.
+TRANSPORT_LIMIT_FACTOR = 4
+_OWN_CONNECTIONS = 4  # to the database: of the recorder, anchoring and the header index, and one in reserve
+_IDLE_SECONDS = 0.1  # without a new call, before a draining server takes itself for idle
 
 
 class Application:
-    """A running server: start, port, stop.
+    """A server with its stores, services and background tasks.
 
-    Raises on `start`: PortTaken, PolicyRefused, DatabaseRefused, LogRefused, StoreUnavailable.
+    Tests subclass it to plant faults: attributes that are set in `__init__` may be replaced before `start`.
 
     Attributes:
-        threads: Wait for the database for the loan desk.
-        readers: Wait for it for the CRM and for auditors, so that no loan desk waits behind their long reads.
-        idle_probe_seconds: How long nothing is written before it is tried whether it could be.
-        chunk_seconds: How often it is looked whether the log has grown by a chunk.
-        spare_seconds: How long after the start the process that draws the next sample begins.
+        settings: As read from file and environment.
+        port: On which the server listens; 0 before `start`.
+        database: All stores but the keys.
+        threads: Wait for the database on behalf of the loan desk.
+        readers: Wait for it on behalf of CRM and auditors, whose long reads must not delay the loan desk.
+        models: Models that serve now.
+        interceptor: Counts calls in progress.
+        anchors: Pushes checkpoints.
+        chunker: Builds the header chunks that samples read.
+        samples: Draws samples, in a standby worker.
+        log: The record log; None before `start`.
+        recorder: Appends to it; None before `start`.
+        idle_probe_seconds: Time without a write after which the log is probed.
+        header_chunk_seconds: Time between checks whether a header chunk is missing.
+        standby_delay_seconds: Time after the start at which the standby worker starts.
     """
 
     idle_probe_seconds = IDLE_PROBE_SECONDS
@@ -90,60 +97,67 @@ class Application:
         self.database = Database(settings.database, connections=2 * settings.store_threads + _OWN_CONNECTIONS)
         self.threads, self.readers = StoreThreads(settings.store_threads), StoreThreads(settings.store_threads)
         self.models = ModelRegistry(settings.bundles)
-        self.health = health.aio.HealthServicer()
         self.interceptor = CallInterceptor(settings.request_bytes_max)
         self.anchors = CheckpointAnchor(self.database, settings.anchor_folder, settings.anchor_command)
         self.chunker, self.samples = HeaderIndexer(self.database), SampleDrawer(self.database)
         self.log: RecordLog | None = None
         self.recorder: Recorder | None = None
-        self.tasks: list[asyncio.Task[None]] = []
-        self.failing: dict[str, list[str]] = {}  # where each background task failed the last time
+        self._health = health.aio.HealthServicer()
+        self._background = BackgroundTasks()
 
     async def start(self) -> None:
-        """Read policy and models, open the database, listen; health is SERVING where all of it is there."""
+        """Open the stores, read policy and models, warm up, listen, and start the background tasks.
+
+        Raises:
+            PolicyRefused: The policy file is invalid.
+            DatabaseRefused, LogRefused: The database or the record log cannot be used.
+            StoreUnavailable: The database does not answer.
+            PortInUse: Another process listens on the port.
+        """
         policies = PolicyRegistry(self.settings.policy)
         await self.threads.run(self.database.migrate)
-        kept = PolicyStore(self.database)
-        await self.threads.run(policies.store_policies, lambda policy: kept.save(policy.content))
+        policy_store = PolicyStore(self.database)
+        await self.threads.run(policies.store_policies, lambda policy: policy_store.save(policy.content))
         self.log = await self.threads.run(self._open_log)
         self.recorder = Recorder(self.log, self._update_health, self.idle_probe_seconds)
         await self.threads.run(self.models.refresh)
-        key = await self.threads.run(self.database.key, "page_tokens")
-        tokens = PageTokens(key, self.settings.churn_token_days, clock=utc_now)
-        self.server = self._build_server(policies, tokens, (self.recorder, self.log))
-        await self.attempt("rehearsal", self.threads.run(self._warm_up, self.log))
-        address = f"{self.settings.host}:{self.settings.port}"
-        try:
-            self.port = self.server.add_insecure_port(address)
-        except RuntimeError as error:
-            raise PortInUse(f"{address} cannot be listened on: another server has it; choose another port") from error
-        await self.server.start()
+        page_token_key = await self.threads.run(self.database.key, "page_tokens")
+        tokens = PageTokens(page_token_key, self.settings.churn_token_days, clock=utc_now)
+        self._server = self._build_server(policies, tokens, self.recorder, self.log)
+        # A failed warm-up costs the first callers some time; it is no reason not to serve them.
+        await self._background.attempt("warm-up", self.threads.run(self._warm_up, self.log))
+        self._bind()
+        await self._server.start()
         await self._update_health()
         self.recorder.start()
-        self.tasks = [
-            asyncio.create_task(each) for each in (self.watch(policies), self.anchor(), self.chunk(), self.spare())
-        ]
+        self._start_background_tasks(policies)
         LOG.info("serving", address=f"{self.settings.host}:{self.port}", policy=policies.current.document.version)
 
-    def _warm_up(self, log: RecordLog) -> None:
-        """Let the first call wait no longer than the next."""
-        compile_validation_rules(SERVICES)
-        schemas = [
-            model.bundle.schema for (family, _), model in self.models.current.serving.items() if family == FAMILY
-        ]
-        warm_up(log, FeatureStore(self.database), schemas[:1])  # one statement serves them all
+    async def stop(self) -> None:
+        """Drain the server, then close the stores."""
+        await self._background.stop()
+        await self._drain(self.settings.drain_seconds_max)
+        await self._close_log()
+        self.threads.close()
+        self.readers.close()
+        self.samples.close()
+        self.database.close()
+        recorder = self.recorder
+        LOG.info("stopped", records=recorder.records if recorder else 0, commits=recorder.commits if recorder else 0)
+
+    # Assembly
 
     def _open_log(self) -> RecordLog:
-        """Open the log with its keys, or begin it."""
+        """Open the record log with its keys, or create both."""
         return open_log(self.database, KeyLocations.from_settings(self.settings))
 
     def _build_server(
-        self, policies: PolicyRegistry, tokens: PageTokens, records: tuple[Recorder, RecordLog]
+        self, policies: PolicyRegistry, tokens: PageTokens, recorder: Recorder, log: RecordLog
     ) -> grpc.aio.Server:
-        """Make the gRPC server with every service."""
+        """Build the gRPC server with every service."""
         options = [
             ("grpc.max_receive_message_length", TRANSPORT_LIMIT_FACTOR * self.settings.request_bytes_max),
-            ("grpc.so_reuseport", 0),  # two servers on one port are a mistake, not a fleet
+            ("grpc.so_reuseport", 0),  # a second server on this port is a mistake, not load balancing
         ]
         server = grpc.aio.server(
             interceptors=[self.interceptor],
@@ -151,129 +165,149 @@ class Application:
             maximum_concurrent_rpcs=self.settings.requests_in_flight_max,
         )
         features = FeatureStore(self.database)
-        credit = CreditServicer(self.models, policies, features, records, self.threads, clock=utc_now)
-        credit_pb2_grpc.add_CreditServiceServicer_to_server(credit, server)
+        credit = CreditServicer(
+            models=self.models,
+            policies=policies,
+            features=features,
+            recorder=recorder,
+            log=log,
+            threads=self.threads,
+            clock=utc_now,
+        )
         churn = ChurnServicer(PredictionStore(self.database), ChangeStore(self.database), tokens, self.readers)
+        audit = self._build_audit_servicer(features, tokens, recorder, log)
+        credit_pb2_grpc.add_CreditServiceServicer_to_server(credit, server)
         churn_pb2_grpc.add_ChurnServiceServicer_to_server(churn, server)
-        audit_pb2_grpc.add_AuditServiceServicer_to_server(self._build_audit_servicer(features, tokens, records), server)
+        audit_pb2_grpc.add_AuditServiceServicer_to_server(audit, server)
         model_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(self.models), server)
-        health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         if self.settings.reflection:
             add_reflection((_AUDIT, _CREDIT, _CHURN, _MODEL, health.SERVICE_NAME), server)
         return server
 
     def _build_audit_servicer(
-        self, features: FeatureStore, tokens: PageTokens, records: tuple[Recorder, RecordLog]
+        self, features: FeatureStore, tokens: PageTokens, recorder: Recorder, log: RecordLog
     ) -> AuditServicer:
-        """Make what answers auditors."""
-        proofs, policies = ProofReader(self.database), PolicyStore(self.database)
-        shelves = BundleCaches(self.settings.bundles)
-        shelf = shelves.for_family(FAMILY)
-        recorder, log = records
-        readings = ReadingRecorder(recorder, clock=utc_now)
-        bundles = BundleEvidenceCache(self.models)
-        desk = DecisionEvidenceReader(readings, log, proofs, (policies, bundles), self.readers)
-        replays = DecisionReplayer(readings, log, proofs, ReplaySources(shelf, policies, features), self.readers)
-        lists = DecisionSearch((DecisionIndex(self.database), self.samples), proofs, tokens, self.readers)
-        rows = RunEvidenceReader(log)
-        risks = (
-            ChurnEvidenceReader(readings, rows, proofs, bundles, self.readers),
-            ChurnReplayer(readings, rows, proofs, shelves, self.readers),
+        """Build AuditService: evidence, replays and search, for decisions and for churn predictions."""
+        proofs, policies, threads = ProofReader(self.database), PolicyStore(self.database), self.readers
+        bundles, rows = BundleCaches(self.settings.bundles), RunEvidenceReader(log)
+        readings, messages = ReadingRecorder(recorder, clock=utc_now), BundleEvidenceCache(self.models)
+        return AuditServicer(
+            proofs=proofs,
+            threads=threads,
+            decision_evidence=DecisionEvidenceReader(
+                readings=readings, log=log, proofs=proofs, policies=policies, bundles=messages, threads=threads
+            ),
+            decision_replayer=DecisionReplayer(
+                readings=readings,
+                log=log,
+                proofs=proofs,
+                sources=ReplaySources(bundles.for_family(CREDIT_FAMILY), policies, features),
+                threads=threads,
+            ),
+            decision_search=DecisionSearch(
+                decisions=DecisionIndex(self.database),
+                samples=self.samples,
+                proofs=proofs,
+                tokens=tokens,
+                threads=threads,
+            ),
+            churn_evidence=ChurnEvidenceReader(
+                readings=readings, rows=rows, proofs=proofs, bundles=messages, threads=threads
+            ),
+            churn_replayer=ChurnReplayer(readings=readings, rows=rows, proofs=proofs, bundles=bundles, threads=threads),
         )
-        return AuditServicer(proofs, self.readers, (desk, replays, lists), risks)
+
+    def _warm_up(self, log: RecordLog) -> None:
+        """Do once what every call does, so that the first call is as fast as the next."""
+        compile_validation_rules(SERVICES)
+        serving = self.models.current.serving.items()
+        schemas = [model.bundle.schema for (family, _), model in serving if family == CREDIT_FAMILY]
+        warm_up(log, FeatureStore(self.database), schemas[:1])  # all schemas share one statement
+
+    def _bind(self) -> None:
+        """Bind the server to its address.
+
+        Raises:
+            PortInUse: Another process listens on the port.
+        """
+        address = f"{self.settings.host}:{self.settings.port}"
+        try:
+            self.port = self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise PortInUse(f"cannot listen on {address}: another process does; choose another port") from error
+
+    # Health and background tasks
 
     async def _update_health(self) -> None:
-        """Say of CreditService, and of "", whether a model is active and records can be written.
+        """Set the health status of every service, and of "", the server.
 
-        The other services only read: each call says for itself whether the database answers.
+        CreditService and the server are SERVING while a model is active and records can be written. The other services
+        only read: their calls report by themselves if the database does not answer.
         """
         writable = self.recorder is not None and self.recorder.writable
-        credit = _SERVING if writable and self.models.current.markets(FAMILY) else _NOT_SERVING
-        for service, status in (
-            (_AUDIT, _SERVING),
-            (_CREDIT, credit),
-            (_CHURN, _SERVING),
-            (_MODEL, _SERVING),
-            ("", credit),
-        ):
-            await self.health.set(service, status)
+        credit = _SERVING if writable and self.models.current.markets(CREDIT_FAMILY) else _NOT_SERVING
+        statuses = {_AUDIT: _SERVING, _CREDIT: credit, _CHURN: _SERVING, _MODEL: _SERVING, "": credit}
+        for service, status in statuses.items():
+            await self._health.set(service, status)
 
-    async def watch(self, policies: PolicyRegistry) -> None:
-        """Look at the catalog and the policy again and again; a look that fails changes nothing."""
-        while True:
-            await asyncio.sleep(self.settings.reload_seconds)
-            await self.attempt("catalog", self.threads.run(self.models.refresh))
-            await self.attempt("policy", self.threads.run(policies.refresh))
-            await self.attempt("health", self._update_health())
+    def _start_background_tasks(self, policies: PolicyRegistry) -> None:
+        """Start reloading, anchoring, building header chunks, and the standby worker. No answer waits for them."""
+        settings, background, attempt = self.settings, self._background, self._background.attempt
+        background.repeat(
+            lambda: self._reload(policies), seconds=settings.reload_seconds, delay=settings.reload_seconds
+        )
+        background.repeat(
+            lambda: attempt("anchor", asyncio.to_thread(self.anchors.push)), seconds=settings.anchor_seconds
+        )
+        background.repeat(
+            lambda: attempt("header chunks", self.chunker.build_missing_chunks()), seconds=self.header_chunk_seconds
+        )
+        # Not at once: a start competes with the first callers for the processor.
+        background.run_later(
+            lambda: attempt("standby worker", self.readers.run(self.samples.start_standby)),
+            delay=self.standby_delay_seconds,
+        )
 
-    async def anchor(self) -> None:
-        """Push the newest checkpoint again and again; no answer waits for it."""
-        while True:
-            await self.attempt("anchor", asyncio.to_thread(self.anchors.push))
-            await asyncio.sleep(self.settings.anchor_seconds)
+    async def _reload(self, policies: PolicyRegistry) -> None:
+        """Read catalog and policy again if their files have changed; a failure leaves what serves as it is."""
+        await self._background.attempt("catalog", self.threads.run(self.models.refresh))
+        await self._background.attempt("policy", self.threads.run(policies.refresh))
+        await self._background.attempt("health", self._update_health())
 
-    async def chunk(self) -> None:
-        """Have what samples look at put side by side again and again; no answer waits for it."""
-        while True:
-            await self.attempt("chunks", self.chunker.build_missing_chunks())
-            await asyncio.sleep(self.header_chunk_seconds)
+    # Drain
 
-    async def spare(self) -> None:
-        """Have a process ready that draws samples, once callers have been served."""
-        await asyncio.sleep(self.standby_delay_seconds)
-        await self.attempt("spare", self.readers.run(self.samples.start_standby))
+    async def _drain(self, seconds: float) -> None:
+        """Stop the server without dropping a call.
 
-    async def attempt(self, task: str, work: Awaitable[object]) -> None:
-        """Do what is done again and again; whatever it raises is logged, once while it stays the same, and it goes on."""
-        try:
-            await work
-        except Exception as error:  # noqa: BLE001 - a folder that is just being moved, or a bug
-            place = error_location(error)
-            if self.failing.get(task) != place:
-                LOG.error("background task failed", task=task, error=type(error).__name__, place=place)
-            self.failing[task] = place
-        else:
-            self.failing.pop(task, None)
+        gRPC cancels calls that have arrived and not begun when it stops. So the server stops only when no calls arrive any
+        more: health says NOT_SERVING while calls are still answered, then callers that ignore it are rejected.
 
-    async def stop(self) -> None:
-        """Drain, then close the stores.
-
-        Health says NOT_SERVING first, while calls are still answered, so that callers go elsewhere. gRPC
-        cancels calls that have arrived but not begun when it stops; so it is stopped when none arrives.
+        Args:
+            seconds: Time limit: a half for callers to leave, a quarter for the rest, a quarter for gRPC.
         """
-        for task in self.tasks:
-            task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
-        await self.health.enter_graceful_shutdown()
-        seconds = self.settings.drain_seconds_max
+        await self._health.enter_graceful_shutdown()
         await self.interceptor.wait_until_idle(_IDLE_SECONDS, seconds / 2)
         self.interceptor.draining = True
         await self.interceptor.wait_until_idle(_IDLE_SECONDS, seconds / 4)
-        await self.server.stop(seconds / 4)
-        await self._close_log()
-        self.threads.close()
-        self.readers.close()
-        self.samples.close()
-        self.database.close()
-        written = self.recorder
-        LOG.info("stopped", records=written.records if written else 0, commits=written.commits if written else 0)
+        await self._server.stop(seconds / 4)
 
     async def _close_log(self) -> None:
-        """Write what waits, and push the last checkpoint."""
+        """Write what is in the recorder's queue, and push the last checkpoint."""
         if self.recorder is not None:
             await self.recorder.close()
-            await self.attempt("anchor", asyncio.to_thread(self.anchors.push))
+            await self._background.attempt("anchor", asyncio.to_thread(self.anchors.push))
         if self.log is not None:
             self.log.close()
 
 
 def utc_now() -> dt.datetime:
-    """Give the time."""
+    """Return the current time in UTC."""
     return dt.datetime.now(dt.UTC)
 
 
 async def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT."""
+    """Serve until SIGTERM or SIGINT, then drain and stop."""
     freeze_startup_objects()
     application = Application(settings)
     await application.start()

@@ -1,4 +1,4 @@
-"""One customer, one amount, one model, one policy -> an assessment."""
+"""Assesses a customer and an amount with a model and a policy."""
 
 import datetime as dt
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ from server.decisions.rules import (
 
 @dataclass(frozen=True, slots=True)
 class SourcedValue:
-    """A value, who gave it, and as of when it was true (None where the caller gave it)."""
+    """A feature value, its source, and the time as of which it was true (None if the caller gave it)."""
 
     value: FeatureInput
     source: Literal["STORE", "CALLER"]
@@ -44,7 +44,16 @@ class SourcedValue:
 
 @dataclass(frozen=True, slots=True)
 class DecisionReason:
-    """One reason in words; the pushes are None where no model gave it."""
+    """A reason with its text.
+
+    Attributes:
+        code: Of a reason group or of a policy rule.
+        kind: What the reason comes from.
+        text: In the locale of the assessment.
+        features: That the reason is about; may be empty.
+        log_odds: Contribution of the group; None unless the model gave the reason.
+        points: The same in points; None likewise.
+    """
 
     code: str
     kind: Literal["MODEL", "POLICY", "INPUT"]
@@ -56,11 +65,15 @@ class DecisionReason:
 
 @dataclass(frozen=True, slots=True)
 class CreditQuestion:
-    """What is asked: a customer's inputs, an amount, the section that applies, and the language of the reasons.
+    """The question that an assessment answers.
 
     Attributes:
-        facts: What the caller says beside the features, for the hard rules.
-        at: When; how old the inputs are depends on it.
+        section: The policy section in force.
+        inputs: Known feature values, by feature.
+        facts: Values of the request beside the features, for the hard rules.
+        amount: Requested, in the section's currency.
+        at: Time of the decision; the age of the inputs counts from it.
+        locale: Language of the reasons; "" for English.
     """
 
     section: PolicySection
@@ -76,7 +89,7 @@ class Grant:
     """What the policy would grant, in the section's currency.
 
     Attributes:
-        approvable: The largest amount that would be approved without a person; 0 where none would be.
+        approvable: The largest amount that would be approved without manual review; 0 if none would be.
         expected_loss: pd x lgd x the requested amount.
     """
 
@@ -86,13 +99,14 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """What model and policy say.
+    """The answer of model and policy.
 
     Attributes:
-        score: None where the customer is not scorable, as are recommendation and grant.
-        recommendation: What the pd alone suggests.
-        rules: In the order in which they were applied.
-        outcome: What holds after every rule.
+        score: None if the customer is not scorable, as are recommendation and grant.
+        recommendation: The outcome that the pd alone suggests.
+        rules: Results in the order in which the rules were applied.
+        outcome: The worst outcome of any rule.
+        locale: Of the reasons.
     """
 
     model: Model
@@ -108,27 +122,27 @@ class Assessment:
 
     @property
     def section(self) -> PolicySection:
-        """Give the section that was applied."""
+        """Return the section that was applied."""
         return self.question.section
 
     @property
     def inputs(self) -> Mapping[str, SourcedValue]:
-        """Give the inputs as fed."""
+        """Return the inputs as fed."""
         return self.question.inputs
 
     @property
     def unseen_features(self) -> list[str]:
-        """Give the category features whose level training did not know."""
+        """Return the category features whose level did not occur in training."""
         schema = self.model.bundle.schema
         numbers = {name: schema.encode_value(name, given.value) for name, given in self.inputs.items()}
         return [f.name for f in schema.features if f.kind == "category" and numbers.get(f.name) == UNSEEN]
 
 
 def assess(model: Model, policy: Policy, question: CreditQuestion) -> Assessment:
-    """Assess one question. The amount enters policy only.
+    """Return the assessment of a question. The amount enters policy rules only, never the score.
 
     Raises:
-        AdditivityError: The explanation is not the score: nothing may be answered.
+        AdditivityError: The explanation does not add up to the score: there is no answer.
     """
     schema, section = model.bundle.schema, question.section
     locale = resolve_locale(schema, question.locale or "en")
@@ -155,7 +169,7 @@ def assess(model: Model, policy: Policy, question: CreditQuestion) -> Assessment
         *score_rule_results(section, score.pd, score.grade, question.amount),
     )
     grant = Grant(approvable_amount(section, score.grade, applied), expected_loss(section, score.pd, question.amount))
-    told = _policy_reasons(policy, applied, locale) + _model_reasons(model, score, values, locale)
+    reasons = _policy_reasons(policy, applied, locale) + _model_reasons(model, score, values, locale)
     return Assessment(
         model,
         policy,
@@ -166,19 +180,19 @@ def assess(model: Model, policy: Policy, question: CreditQuestion) -> Assessment
         applied,
         worst_outcome(applied),
         locale,
-        told[:REASONS_MAX],
+        reasons[:REASONS_MAX],
     )
 
 
 def _missing_inputs(model: Model, question: CreditQuestion) -> list[str]:
-    """Give what is needed for a score, by the model or by the policy, and is not known."""
+    """Return the features that the model or the policy requires and that are not known, sorted."""
     needed = {*model.bundle.schema.missing_mandatory(question.inputs)}
     needed |= {name for name in question.section.mandatory_inputs if name not in question.inputs}
     return sorted(needed)
 
 
 def _age_rule_result(question: CreditQuestion) -> RuleResult:
-    """Refer where a value of the store is older than the policy allows."""
+    """Refer if a stored value is older than the policy allows."""
     times = [given.as_of for given in question.inputs.values() if given.as_of is not None]
     days = max(((question.at - time).days for time in times), default=0)
     allowed = question.section.features_max_age_days
@@ -190,26 +204,26 @@ def _age_rule_result(question: CreditQuestion) -> RuleResult:
 
 
 def _policy_reasons(policy: Policy, rules: tuple[RuleResult, ...], locale: str) -> tuple[DecisionReason, ...]:
-    """Say the rules that did not pass.
+    """Return the reasons of the rules that failed.
 
-    The cut-off is said by the model's own reasons; the limit of the grade only where it is what stands in
-    the way, not the cut-off or the largest amount.
+    The cut-off has none: the model's own reasons explain it. The grade limit has one only if neither the cut-off nor the
+    largest amount failed, which would make the limit irrelevant.
     """
     failed = [rule for rule in rules if not rule.passed]
-    silent = {CUT_OFF}
+    omitted = {CUT_OFF}
     if {CUT_OFF, LARGEST_AMOUNT} & {rule.code for rule in failed}:
-        silent.add(GRADE_LIMIT)
+        omitted.add(GRADE_LIMIT)
     return tuple(
         DecisionReason(rule.code, "POLICY", policy.rule_text(rule.code, locale, rule.facts), ())
         for rule in failed
-        if rule.code not in silent
+        if rule.code not in omitted
     )
 
 
 def _model_reasons(
     model: Model, score: ExplainedScore, values: Mapping[str, FeatureInput], locale: str
 ) -> tuple[DecisionReason, ...]:
-    """Say what pushed the score toward risk."""
+    """Return the principal reasons for the score, strongest first."""
     schema, typical = model.bundle.schema, model.bundle.baseline.typical
     return tuple(
         DecisionReason(

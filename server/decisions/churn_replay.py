@@ -1,4 +1,4 @@
-"""A customer's churn risk computed again from the features as kept: pure, field by field, for `judge`."""
+"""A churn prediction computed again from its stored features, and compared with what the run stores."""
 
 import json
 import math
@@ -16,19 +16,24 @@ from models.scorecard import log_odds_from_margin, pd_from_log_odds
 from server.decisions.bands import hysteresis_bands, threshold_bands
 from server.decisions.replay_verdict import ReplayMatch, ReplayVerdict, Scalar, compare_fields
 
-DRIVERS_MAX = 3  # of a run; see the contract's ChurnRisk.drivers
-LEFT_OUT_AMOUNTS = "rank and amounts, which follow from the other customers and their spend"
-LEFT_OUT_DECLINE = "decline_pd, whose bundle or features are not kept here"
-LEFT_OUT_TEXTS = "the words of the drivers, which are not JSON"
+_DRIVERS_MAX = 3  # of a run; see the contract's ChurnRisk.drivers
+LEFT_OUT_AMOUNTS = "rank and amounts, which depend on the other customers and their spend"
+LEFT_OUT_DECLINE = "decline_pd, whose bundle or features are not stored here"
+LEFT_OUT_TEXTS = "the texts of the drivers, which are not JSON"
 
 
 @dataclass(frozen=True, slots=True)
 class StoredRisk:
-    """A customer with a score, as the run keeps it.
+    """A scored customer of a run, as stored.
 
     Attributes:
-        band_is_held: Whether the previous run had the same band: then the margin holds it.
-        features: By place in feature_names; NaN where missing.
+        log_odds: Of the model.
+        pd: Probability, 0 to 1.
+        band: Name of the risk band.
+        had_same_band: Whether the previous run had the same band; then the margin may keep the customer in it.
+        decline_pd: The decline probability; None if the run has none.
+        features: In the order of the manifest's feature_names; NaN if missing.
+        contributions: In the same order, in log-odds.
         drivers: JSON.
         manifest: Of the run.
     """
@@ -45,106 +50,116 @@ class StoredRisk:
 
     @property
     def names(self) -> list[str]:
-        """Give the names of the features."""
+        """Return the names of the features."""
         return list(self.manifest["feature_names"])
 
     def values(self, schema: Schema) -> dict[str, FeatureInput]:
-        """Give the values that are there, levels by name."""
-        there = zip(self.names, self.features, strict=True)
-        return {name: schema.decode_value(name, number) for name, number in there if not math.isnan(number)}
+        """Return the values that are not missing, levels by name."""
+        named = zip(self.names, self.features, strict=True)
+        return {name: schema.decode_value(name, number) for name, number in named if not math.isnan(number)}
 
 
-def recompute_explanation(model: Model, kept: StoredRisk) -> ExplainedScore:
-    """Score and explain the features as kept.
+def recompute_explanation(model: Model, risk: StoredRisk) -> ExplainedScore:
+    """Score and explain the stored features.
 
     Raises:
-        AdditivityError: The explanation is not the score.
+        AdditivityError: The explanation does not add up to the score.
     """
-    return model.explain_rows(np.array([kept.features], dtype=np.float64))[0]
+    return model.explain_rows(np.array([risk.features], dtype=np.float64))[0]
 
 
-def score_verdict(kept: StoredRisk, answer: ExplainedScore, decline: Model | None) -> tuple[ReplayVerdict, str]:
-    """Compare log-odds, pd, band and, where it can be, decline_pd; gives what was left out too."""
-    stored: dict[str, Scalar] = {"log_odds": kept.log_odds, "pd": kept.pd, "band": kept.band}
-    band = _recompute_band(kept, answer)
+def compare_score(risk: StoredRisk, answer: ExplainedScore, decline: Model | None) -> tuple[ReplayVerdict, str]:
+    """Compare log-odds, pd, band and, if its bundle is at hand, the decline probability.
+
+    Args:
+        risk: As stored.
+        answer: As recomputed.
+        decline: The model of the decline probability; None if it cannot be opened.
+
+    Returns:
+        The verdict, and a sentence that names what was not compared.
+    """
+    stored: dict[str, Scalar] = {"log_odds": risk.log_odds, "pd": risk.pd, "band": risk.band}
+    band = _recompute_band(risk, answer)
     again: dict[str, Scalar] = {"log_odds": answer.log_odds, "pd": answer.pd, "band": band}
     left_out = [LEFT_OUT_AMOUNTS]
-    if kept.decline_pd is not None:
-        if decline is None or not set(decline.bundle.schema.names) <= set(kept.names):
+    if risk.decline_pd is not None:
+        if decline is None or not set(decline.bundle.schema.names) <= set(risk.names):
             left_out.insert(0, LEFT_OUT_DECLINE)
         else:
-            stored["decline.pd"], again["decline.pd"] = kept.decline_pd, _recompute_decline_pd(kept, decline)
+            stored["decline.pd"], again["decline.pd"] = risk.decline_pd, _recompute_decline_pd(risk, decline)
     return _compare(stored, again), "; ".join(left_out)
 
 
-def _recompute_band(kept: StoredRisk, answer: ExplainedScore) -> str:
-    """Give the band by the run's bounds, held within the margin where the previous run had the same."""
-    bands = [each["band"] for each in kept.manifest["bands"]]
-    bounds = np.array([each["max_pd"] for each in kept.manifest["bands"]])
-    before = bands.index(kept.band) if kept.had_same_band and kept.band in bands else -1
+def _recompute_band(risk: StoredRisk, answer: ExplainedScore) -> str:
+    """Return the band by the run's bounds, with hysteresis if the previous run had the same band."""
+    bands = [each["band"] for each in risk.manifest["bands"]]
+    bounds = np.array([each["max_pd"] for each in risk.manifest["bands"]])
+    before = bands.index(risk.band) if risk.had_same_band and risk.band in bands else -1
     plain = threshold_bands(np.array([answer.pd]), bounds)
-    margin = kept.manifest["band_margin_log_odds"]
+    margin = risk.manifest["band_margin_log_odds"]
     held = hysteresis_bands(np.array([answer.log_odds]), plain, np.array([before]), bounds, margin)
     return str(bands[int(held[0])])
 
 
-def _recompute_decline_pd(kept: StoredRisk, decline: Model) -> float:
-    """Give the second probability, by the bundle that the manifest names for it."""
+def _recompute_decline_pd(risk: StoredRisk, decline: Model) -> float:
+    """Return the decline probability of the bundle that the manifest names."""
     row = decline.bundle.schema.row(
-        {name: kept.features[kept.names.index(name)] for name in decline.bundle.schema.names}
+        {name: risk.features[risk.names.index(name)] for name in decline.bundle.schema.names}
     )
     return pd_from_log_odds(log_odds_from_margin(decline.bundle.scorecard, float(decline.scorer.margins(row)[0])))
 
 
-def explanation_verdict(kept: StoredRisk, answer: ExplainedScore, model: Model) -> tuple[ReplayVerdict, str]:
-    """Compare baseline, contributions and drivers, word for word."""
+def compare_explanation(risk: StoredRisk, answer: ExplainedScore, model: Model) -> tuple[ReplayVerdict, str]:
+    """Compare baseline, contributions and drivers, texts too; returns as compare_score."""
     bundle = model.bundle
-    stored: dict[str, Scalar] = {name: kept.manifest[name] for name in ("baseline_sha256", "base_value")}
+    stored: dict[str, Scalar] = {name: risk.manifest[name] for name in ("baseline_sha256", "base_value")}
     again: dict[str, Scalar] = {"baseline_sha256": bundle.baseline_sha256, "base_value": answer.base_value}
-    stored |= {f'contributions["{name}"]': one for name, one in zip(kept.names, kept.contributions, strict=True)}
+    stored |= {f'contributions["{name}"]': one for name, one in zip(risk.names, risk.contributions, strict=True)}
     again |= {
         f'contributions["{name}"]': one for name, one in zip(bundle.schema.names, answer.contributions, strict=True)
     }
     try:
-        told = json.loads(kept.drivers)
+        drivers = json.loads(risk.drivers)
     except ValueError:
         return _compare(stored, again), LEFT_OUT_TEXTS
-    stored |= dict(_flat_json("drivers", told))
-    again |= dict(_flat_json("drivers", _recompute_drivers(model, answer, kept.values(bundle.schema))))
+    stored |= dict(_flat_json("drivers", drivers))
+    again |= dict(_flat_json("drivers", _recompute_drivers(model, answer, risk.values(bundle.schema))))
     return _compare(stored, again), ""
 
 
 def _recompute_drivers(
     model: Model, answer: ExplainedScore, values: Mapping[str, FeatureInput]
 ) -> list[dict[str, Any]]:
-    """Say what pushes toward leaving, in every language of the bundle."""
+    """Return the drivers, strongest first, with their texts in every language of the bundle."""
     schema, typical = model.bundle.schema, model.bundle.baseline.typical
     return [
         {
-            "code": push.code,
-            "log_odds": push.log_odds,
-            "features": list(push.features),
+            "code": driver.code,
+            "log_odds": driver.log_odds,
+            "features": list(driver.features),
             "texts": {
-                locale: reason_text(schema, push, locale, values, typical) for locale in schema.group[push.code].texts
+                locale: reason_text(schema, driver, locale, values, typical)
+                for locale in schema.group[driver.code].texts
             },
         }
-        for push in principal_reasons(schema, answer.contributions, answer.points, DRIVERS_MAX)
+        for driver in principal_reasons(schema, answer.contributions, answer.points, _DRIVERS_MAX)
     ]
 
 
-def _flat_json(path: str, found: Any) -> Iterator[tuple[str, Scalar]]:
-    """Give every value of JSON by path; an empty list or object is one too."""
-    if isinstance(found, dict) and found:
-        for name in sorted(found):
-            yield from _flat_json(f"{path}.{name}", found[name])
-    elif isinstance(found, list) and found:
-        for place, each in enumerate(found):
-            yield from _flat_json(f"{path}[{place}]", each)
+def _flat_json(path: str, value: Any) -> Iterator[tuple[str, Scalar]]:
+    """Yield every value of a JSON document by path; an empty list or object is a value too."""
+    if isinstance(value, dict) and value:
+        for name in sorted(value):
+            yield from _flat_json(f"{path}.{name}", value[name])
+    elif isinstance(value, list) and value:
+        for position, element in enumerate(value):
+            yield from _flat_json(f"{path}[{position}]", element)
     else:
-        yield path, found if isinstance(found, float | int | str) else json.dumps(found)
+        yield path, value if isinstance(value, float | int | str) else json.dumps(value)
 
 
 def _compare(stored: Mapping[str, Scalar], again: Mapping[str, Scalar]) -> ReplayVerdict:
-    """Judge. Which runtime scored a run is not recorded: what is not equal to the bit may be another one's."""
+    """Return the verdict. The runtime that scored a run is not recorded: fields that differ may come from another one."""
     verdict = compare_fields(stored, again, same_runtime=True)
     return verdict if isinstance(verdict, ReplayMatch) else compare_fields(stored, again, same_runtime=False)

@@ -109,7 +109,9 @@ def check_fact_sources(facts: Mapping[str, FeatureInput], schema: Schema) -> Non
     """
     stored = {feature.name for feature in schema.features if feature.source == "STORE"}
     problem = "is read from the feature store; remove it from the request"
-    _raise_if_any([Violation(f'facts["{name}"]', problem, "SOURCE_NOT_ALLOWED") for name in sorted(stored & set(facts))])
+    _raise_if_any(
+        [Violation(f'facts["{name}"]', problem, "SOURCE_NOT_ALLOWED") for name in sorted(stored & set(facts))]
+    )
 
 
 def merge_inputs(

@@ -1,7 +1,7 @@
-"""Judges what a person decided otherwise: which side it is on, and everything that speaks against it, at once.
+"""Checks an override, and determines its side.
 
-What counts is the amount that is granted: 0 where nothing is. It is held against what the policy granted, and against what
-holds now.
+The granted amount decides, 0 if nothing is granted: it is compared with what the policy granted (the side), and with what
+the last override granted (whether anything changes).
 """
 
 import datetime as dt
@@ -11,14 +11,14 @@ from decimal import Decimal
 from enum import IntEnum
 
 from server.decisions.policy import OverridePolicy, PolicyOutcome
-from server.errors import OverrideInvalid, Violation
+from server.errors import OverrideInvalid, Violation, summarize_violations
 
 _LEFT_TO_A_PERSON = {PolicyOutcome.REFER, PolicyOutcome.NOT_SCORABLE}
 _NOTHING = Decimal(0)
 
 
 class OverrideSide(IntEnum):
-    """How an override stands to the policy's decision. The numbers are those of the contract's OverrideSide."""
+    """How an override relates to the policy's decision; the numbers are those of the contract's OverrideSide."""
 
     HIGH = 1
     LOW = 2
@@ -28,13 +28,15 @@ class OverrideSide(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class OverriddenDecision:
-    """What was decided, and what holds now.
+    """A decision and its last override.
 
     Attributes:
         outcome: Of the policy.
-        approvable: What the policy would have granted without a person; 0 where nothing.
-        standing: What the last override granted; None before the first.
-        expires: Until when the decision holds.
+        requested: Amount.
+        approvable: What the policy would have granted without manual review; 0 if nothing.
+        currency: Of all amounts.
+        last_granted: What the last override granted; None before the first.
+        expires: Nothing can be granted later.
     """
 
     outcome: PolicyOutcome
@@ -46,7 +48,7 @@ class OverriddenDecision:
 
     @property
     def policy_granted(self) -> Decimal:
-        """Give what the policy granted."""
+        """Return the amount that the policy granted."""
         reduced = self.approvable if self.outcome is PolicyOutcome.APPROVE_REDUCED else _NOTHING
         return self.requested if self.outcome is PolicyOutcome.APPROVE else reduced
 
@@ -61,7 +63,7 @@ class CurrencyAmount:
 
 @dataclass(frozen=True, slots=True)
 class OverrideProposal:
-    """What a person wants to hold; see the contract's RecordOverrideRequest."""
+    """An override as requested; see the contract's RecordOverrideRequest."""
 
     outcome: PolicyOutcome
     granted: CurrencyAmount | None
@@ -74,106 +76,108 @@ class OverrideProposal:
 
 @dataclass(frozen=True, slots=True)
 class OverrideRuling:
-    """An override that may be recorded."""
+    """An override that passed all checks."""
 
     side: OverrideSide
     granted: Decimal
 
 
-def judge_override(decided: OverriddenDecision, proposed: OverrideProposal, rules: OverridePolicy) -> OverrideRuling:
-    """Say on which side an override is.
+def judge_override(decision: OverriddenDecision, proposal: OverrideProposal, rules: OverridePolicy) -> OverrideRuling:
+    """Check an override, and return its side and the granted amount.
 
     Raises:
-        OverrideInvalid: Names every field that is wrong.
+        OverrideInvalid: Names every field that is invalid.
     """
-    granted = _granted_amount(decided, proposed)
-    side = _override_side(decided, granted)
-    violations = list(_amount_violations(decided, proposed))
-    said = proposed.outcome is not PolicyOutcome.APPROVE_REDUCED or proposed.granted is not None
-    if said:  # else nobody knows what is granted, and with which reasons it may be
+    granted = _granted_amount(decision, proposal)
+    side = _override_side(decision, granted)
+    violations = list(_amount_violations(decision, proposal))
+    is_amount_known = proposal.outcome is not PolicyOutcome.APPROVE_REDUCED or proposal.granted is not None
+    if is_amount_known:  # the other checks depend on the amount
         violations += [
-            *_change_violations(decided, proposed, granted),
-            *_person_violations(proposed, granted, rules, decided.currency),
-            *_reason_violations(proposed, _allowed_reasons(side, granted, rules)),
+            *_change_violations(decision, proposal, granted),
+            *_person_violations(proposal, granted, rules, decision.currency),
+            *_reason_violations(proposal, _allowed_reasons(side, granted, rules)),
         ]
     if violations:
-        raise OverrideInvalid("; ".join(f"{v.field} {v.problem}" for v in violations[:3]), violations=violations)
+        raise OverrideInvalid(summarize_violations(violations), violations=violations)
     return OverrideRuling(side, granted)
 
 
-def _granted_amount(decided: OverriddenDecision, proposed: OverrideProposal) -> Decimal:
-    """Give what is granted; 0 where it is not said."""
-    if proposed.outcome is PolicyOutcome.APPROVE:
-        return decided.requested
-    if proposed.outcome is PolicyOutcome.APPROVE_REDUCED and proposed.granted is not None:
-        return proposed.granted.amount
+def _granted_amount(decision: OverriddenDecision, proposal: OverrideProposal) -> Decimal:
+    """Return the granted amount; 0 if it is missing."""
+    if proposal.outcome is PolicyOutcome.APPROVE:
+        return decision.requested
+    if proposal.outcome is PolicyOutcome.APPROVE_REDUCED and proposal.granted is not None:
+        return proposal.granted.amount
     return _NOTHING
 
 
-def _override_side(decided: OverriddenDecision, granted: Decimal) -> OverrideSide:
-    """Hold what is granted against what the policy granted."""
-    if decided.outcome in _LEFT_TO_A_PERSON:
+def _override_side(decision: OverriddenDecision, granted: Decimal) -> OverrideSide:
+    """Compare what is granted with what the policy granted."""
+    if decision.outcome in _LEFT_TO_A_PERSON:
         return OverrideSide.REFERRAL
-    if granted == decided.policy_granted:
+    if granted == decision.policy_granted:
         return OverrideSide.WITHDRAWAL
-    return OverrideSide.LOW if granted > decided.policy_granted else OverrideSide.HIGH
+    return OverrideSide.LOW if granted > decision.policy_granted else OverrideSide.HIGH
 
 
 def _allowed_reasons(side: OverrideSide, granted: Decimal, rules: OverridePolicy) -> tuple[str, ...]:
-    """Give the codes that are meant for a side; of a referral, those for granting or those for not granting."""
+    """Return the reason codes of a side; of a referral, those for granting or those for not granting."""
     if side is OverrideSide.WITHDRAWAL:
         return rules.high_side + rules.low_side
     grants = side is OverrideSide.LOW or (side is OverrideSide.REFERRAL and granted > _NOTHING)
     return rules.low_side if grants else rules.high_side
 
 
-def _amount_violations(decided: OverriddenDecision, proposed: OverrideProposal) -> Iterator[Violation]:
-    """Check that the amount fits the decision that is to hold."""
-    field, granted = "granted_amount", proposed.granted
-    if proposed.outcome is not PolicyOutcome.APPROVE_REDUCED:
+def _amount_violations(decision: OverriddenDecision, proposal: OverrideProposal) -> Iterator[Violation]:
+    """Check that the amount fits the new decision."""
+    field, granted = "granted_amount", proposal.granted
+    if proposal.outcome is not PolicyOutcome.APPROVE_REDUCED:
         if granted is not None:
             yield Violation(field, "must be absent unless decision is DECISION_APPROVE_REDUCED", "NOT_ALLOWED")
     elif granted is None:
-        yield Violation(field, "must be given where decision is DECISION_APPROVE_REDUCED", "REQUIRED")
+        yield Violation(field, "is required for DECISION_APPROVE_REDUCED", "REQUIRED")
     else:
-        if granted.currency != decided.currency:
-            yield Violation(f"{field}.currency_code", f"must be {decided.currency}, as requested", "CURRENCY")
-        if granted.amount >= decided.requested:
-            yield Violation(field, "must be below the requested amount; to grant all of it: DECISION_APPROVE", "RANGE")
+        if granted.currency != decision.currency:
+            yield Violation(f"{field}.currency_code", f"must be {decision.currency}, as requested", "CURRENCY")
+        if granted.amount >= decision.requested:
+            yield Violation(
+                field, "must be below the requested amount; to grant all of it, use DECISION_APPROVE", "RANGE"
+            )
 
 
 def _change_violations(
-    decided: OverriddenDecision, proposed: OverrideProposal, granted: Decimal
+    decision: OverriddenDecision, proposal: OverrideProposal, granted: Decimal
 ) -> Iterator[Violation]:
-    """Check that something changes, and that what is granted may still be granted."""
-    unchanged = decided.last_granted
-    if unchanged is None and decided.outcome not in _LEFT_TO_A_PERSON:
-        unchanged = decided.policy_granted
+    """Check that the override changes something, and that the decision has not expired."""
+    unchanged = decision.last_granted
+    if unchanged is None and decision.outcome not in _LEFT_TO_A_PERSON:
+        unchanged = decision.policy_granted
     if granted == unchanged:
-        yield Violation("decision", "is what holds already; record what changes it", "UNCHANGED")
-    if granted > _NOTHING and proposed.at > decided.expires:
-        until = f"{decided.expires:%Y-%m-%d %H:%M} UTC"
-        yield Violation("decision_id", f"this decision held until {until}; ask for a new one", "EXPIRED")
+        yield Violation("decision", "changes nothing: the same amount is granted already; grant another", "UNCHANGED")
+    if granted > _NOTHING and proposal.at > decision.expires:
+        until = f"{decision.expires:%Y-%m-%d %H:%M} UTC"
+        yield Violation("decision_id", f"the decision expired on {until}; request a new one", "EXPIRED")
 
 
 def _person_violations(
-    proposed: OverrideProposal, granted: Decimal, rules: OverridePolicy, currency: str
+    proposal: OverrideProposal, granted: Decimal, rules: OverridePolicy, currency: str
 ) -> Iterator[Violation]:
-    """Check that this person may grant so much, and that a second one agrees where the policy wants it."""
-    if proposed.authority.currency != currency:
+    """Check the person's authority limit, and that there is a second person if the policy requires one."""
+    if proposal.authority.currency != currency:
         yield Violation("authority_limit.currency_code", f"must be {currency}, as requested", "CURRENCY")
-    elif granted > proposed.authority.amount:
+    elif granted > proposal.authority.amount:
         yield Violation(
-            "authority_limit", "is below what is granted; a person with a higher limit decides", "AUTHORITY"
+            "authority_limit", "is below the granted amount; a person with a higher limit must decide", "AUTHORITY"
         )
-    if proposed.second_user and proposed.second_user == proposed.user:
+    if proposal.second_user and proposal.second_user == proposal.user:
         yield Violation("second_user_id", "must not be the same person as user_id", "SAME_PERSON")
-    elif granted > rules.second_person_above and not proposed.second_user:
+    elif granted > rules.second_person_above and not proposal.second_user:
         above = f"{rules.second_person_above:,f} {currency}"
-        yield Violation("second_user_id", f"must be given where more than {above} is granted", "REQUIRED")
+        yield Violation("second_user_id", f"is required to grant more than {above}", "REQUIRED")
 
 
-def _reason_violations(proposed: OverrideProposal, allowed: tuple[str, ...]) -> Iterator[Violation]:
-    """Check the reason."""
-    if proposed.reason_code not in allowed:
+def _reason_violations(proposal: OverrideProposal, allowed: tuple[str, ...]) -> Iterator[Violation]:
+    """Check that the reason is one of the side."""
+    if proposal.reason_code not in allowed:
         yield Violation("reason_code", f"must be one of {', '.join(allowed)}", "UNKNOWN")

@@ -1,4 +1,4 @@
-"""The policy: what a pd and an amount lead to, by market, product and date. Data, apart from the model."""
+"""The credit policy: cut-offs, limits, hard rules and texts by market, product and date, read from a TOML file."""
 
 import datetime as dt
 import hashlib
@@ -25,7 +25,7 @@ LARGEST_AMOUNT = "LARGEST_AMOUNT"
 MISSING_INPUT = "MISSING_INPUT"
 FEATURES_TOO_OLD = "FEATURES_TOO_OLD"
 AGAINST_SIGN = "REASON_AGAINST_SIGN"
-# What the text of each rule of ours may name; that of a rule of the file may name its value and its bound.
+# Placeholders in the texts of the built-in rules. Texts of hard rules have those of _RULE_TEXT_FACTS.
 _TEXT_FACTS = {
     GRADE_LIMIT: ("limit", "currency", "grade"),
     LARGEST_AMOUNT: ("largest_amount", "currency"),
@@ -39,7 +39,7 @@ _Amount = Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]
 
 
 class PolicyOutcome(IntEnum):
-    """An outcome; a larger number is a worse one. The numbers are those of the contract's Decision."""
+    """An outcome, from best to worst; the numbers are those of the contract's Decision."""
 
     APPROVE = 1
     APPROVE_REDUCED = 2
@@ -49,21 +49,21 @@ class PolicyOutcome(IntEnum):
 
 
 class _PolicyPart(BaseModel):
-    """A part of the policy file. Unknown keys are refused, so that a misspelt one is found."""
+    """A part of the policy file. Unknown keys are errors, so that a misspelt one is found."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class HardRule(_PolicyPart):
-    """A hard rule: it applies where the fact is below or above the bound, or is the level.
+    """A hard rule: it applies if the fact is below or above the bound, or equal to the level.
 
     Attributes:
-        code: Its name in answers; [texts.CODE] says it in words.
-        fact: A fact that the caller gives, or else a feature of the model.
-        passes: Beside `level`: the levels with which the rule passes. A caller's fact with any other is refused, so that a
-            misspelt one decides nothing. Empty: every other level passes.
-        decision: The best decision that is left where the rule applies.
-        if_missing: What is left where the fact is not known.
+        code: Its name in answers; [texts.CODE] has its text.
+        fact: A fact of the request, or else a feature of the model.
+        passes: Only with `level`: the levels with which the rule passes. A fact of a request with any other level is an
+            error, so that a misspelt one decides nothing. Empty: every other level passes.
+        decision: The best decision that remains possible if the rule applies.
+        if_missing: The same, if the fact is missing.
     """
 
     code: Code
@@ -77,21 +77,21 @@ class HardRule(_PolicyPart):
 
     @model_validator(mode="after")
     def _check_bounds(self) -> Self:
-        """Refuse a rule with no bound or several."""
+        """Check that the rule has one bound, and that `passes` and `code` fit it."""
         if sum(bound is not None for bound in (self.below, self.above, self.level)) != 1:
             raise ValueError("give exactly one of below, above and level")
         if self.passes and (self.level is None or self.level in self.passes):
-            raise ValueError("passes stands beside level, and names other levels than it")
+            raise ValueError("passes needs level, and must not contain it")
         if self.code in {*_TEXT_FACTS, CUT_OFF}:
-            raise ValueError(f"code {self.code} is taken by a rule that is always there")
+            raise ValueError(f"code {self.code} belongs to a built-in rule; choose another")
         return self
 
 
 class OverridePolicy(_PolicyPart):
-    """What a person may decide otherwise, and with which reasons; [texts.CODE] says each in words.
+    """Which overrides a person may record, and with which reasons; [texts.CODE] has the text of each reason.
 
     Attributes:
-        second_person_above: Who grants more than this needs a second person; in the section's currency.
+        second_person_above: To grant more than this takes a second person; in the section's currency.
         high_side: Codes of reasons to grant less than the policy would.
         low_side: Codes of reasons to grant more than the policy would.
     """
@@ -102,22 +102,22 @@ class OverridePolicy(_PolicyPart):
 
 
 class PolicySection(_PolicyPart):
-    """What holds for one product in one market from one day on.
+    """The policy of one product in one market from one day on.
 
     Attributes:
         effective_from: The first day, in UTC.
-        effective_until: The first day on which it no longer holds; None where a later section ends it.
+        effective_until: The first day on which it is no longer in force; None if only a later section ends it.
         approve_max_pd: Approve up to this pd, unrounded.
         refer_max_pd: Refer up to this pd; decline above.
-        lgd: Share of the exposure that a default loses.
-        largest_amount: Above it a person decides.
-        limits: Largest amount by grade, safest first. A grade that is not named gets nothing without a person. Empty: every
-            grade gets up to largest_amount.
-        mandatory_inputs: Features needed beside those that the model itself cannot do without.
-        features_max_age_days: Older features of the store are referred.
-        valid_days: How long a decision holds.
-        rules: Hard rules, in the order in which they are told.
-        overrides: What a person may decide otherwise; None: nothing.
+        lgd: Loss given default: share of the exposure, 0 to 1.
+        largest_amount: Larger amounts are referred to a person.
+        limits: Largest amount by grade, safest first. A grade without an entry is always referred. Empty: every grade may
+            get up to largest_amount.
+        mandatory_inputs: Features that must be known, beside those that the model declares mandatory.
+        features_max_age_days: Older stored features are referred.
+        valid_days: Days until a decision expires.
+        rules: Hard rules, in the order of the answer.
+        overrides: None if no overrides are allowed.
     """
 
     market: Market
@@ -138,7 +138,7 @@ class PolicySection(_PolicyPart):
 
     @model_validator(mode="after")
     def _check_order(self) -> Self:
-        """Refuse what contradicts itself."""
+        """Check that cut-offs, dates and limits are in order, and codes unique."""
         if self.approve_max_pd > self.refer_max_pd:
             raise ValueError("approve_max_pd must not be above refer_max_pd")
         if self.effective_until is not None and self.effective_until <= self.effective_from:
@@ -152,14 +152,14 @@ class PolicySection(_PolicyPart):
         return self
 
     def grade_limit(self, grade: str) -> Decimal:
-        """Give the largest amount that a grade may get without a person; 0 where it gets none."""
+        """Return the largest amount that a grade may get without manual review; 0 if none."""
         if not self.limits:
             return self.largest_amount
         return min(self.limits.get(grade, Decimal(0)), self.largest_amount)
 
 
 class PolicyDocument(_PolicyPart):
-    """The policy file. `texts` says each rule in words, by locale; "en" is there always."""
+    """The policy file. `texts` has the text of each rule and reason by locale, always in English."""
 
     version: str = Field(min_length=1, max_length=64)
     sections: tuple[PolicySection, ...] = Field(min_length=1)
@@ -167,11 +167,13 @@ class PolicyDocument(_PolicyPart):
 
     @model_validator(mode="after")
     def _check_sections_and_texts(self) -> Self:
-        """Refuse two sections for one day, and rules that cannot be said; every text is tried."""
+        """Check that no two sections begin on one day, and that every text exists and can be rendered."""
         problems = []
         begins = [(section.market, section.product, section.effective_from) for section in self.sections]
         for market, product, day in sorted({begin for begin in begins if begins.count(begin) > 1}):
-            problems.append(f"two sections for {market} {product} begin on {day}")
+            problems.append(
+                f"two sections for {market} {product} begin on {day}; remove one or change its effective_from"
+            )
         for code, names in self._texts_needed().items():
             texts = self.texts.get(code, {})
             if DEFAULT_LOCALE not in texts:
@@ -180,13 +182,13 @@ class PolicyDocument(_PolicyPart):
                 try:
                     _render_text(text, locale, dict.fromkeys(names, 1.0))
                 except (KeyError, ValueError, IndexError) as error:
-                    problems.append(f"texts.{code}.{locale} cannot be said with {', '.join(names)}: {error}")
+                    problems.append(f"texts.{code}.{locale} cannot be rendered with {', '.join(names)}: {error}")
         if problems:
             raise ValueError("; ".join(problems))
         return self
 
     def _texts_needed(self) -> dict[str, tuple[str, ...]]:
-        """Give every code that needs a text, with what the text may name."""
+        """Return every code that needs a text, with the placeholders that the text may have."""
         reasons = (section.overrides for section in self.sections if section.overrides is not None)
         codes = {code: () for each in reasons for code in (*each.high_side, *each.low_side)}
         return (
@@ -196,11 +198,11 @@ class PolicyDocument(_PolicyPart):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A policy that was read whole.
+    """A valid policy.
 
     Attributes:
-        content: Its file, byte for byte.
-        sha256: Of the file, in hexadecimal.
+        content: The bytes of its file.
+        sha256: Of the file, hexadecimal.
     """
 
     document: PolicyDocument
@@ -208,33 +210,33 @@ class Policy:
     sha256: str
 
     def section(self, market: str, product: str, day: dt.date) -> PolicySection | None:
-        """Give what holds on a day: the section that began last, unless it has ended."""
-        begun = [
+        """Return the section in force on a day: the one that began last; None if there is none or it has ended."""
+        started = [
             section
             for section in self.document.sections
             if (section.market, section.product) == (market, product) and section.effective_from <= day
         ]
-        if not begun:
+        if not started:
             return None
-        newest = max(begun, key=lambda section: section.effective_from)
+        newest = max(started, key=lambda section: section.effective_from)
         ended = newest.effective_until is not None and day >= newest.effective_until
         return None if ended else newest
 
     def rule_text(self, code: str, locale: str, facts: Mapping[str, float | str]) -> str:
-        """Say a rule in words, in English where the locale is not there."""
+        """Return the text of a rule, in English if the locale is missing."""
         texts = self.document.texts[code]
         chosen = locale if locale in texts else DEFAULT_LOCALE
         return _render_text(texts[chosen], chosen, facts)
 
     def reason_text(self, code: str, locale: str) -> tuple[str, str]:
-        """Say a reason in words, in the locale, else in its language, else in English; gives in which, and the words."""
+        """Return the locale and the text of a reason: in the locale, else in its language, else in English."""
         texts = self.document.texts[code]
         chosen = next((each for each in (locale, locale.split("-", maxsplit=1)[0]) if each in texts), DEFAULT_LOCALE)
         return chosen, self.rule_text(code, chosen, {})
 
 
 def _render_text(text: str, locale: str, facts: Mapping[str, float | str]) -> str:
-    """Fill a text; numbers as the locale writes them."""
+    """Fill in the placeholders of a text, with numbers as the locale writes them."""
     known = {
         name: PlaceholderValue(fact, None, locale) if isinstance(fact, float) else fact for name, fact in facts.items()
     }
@@ -245,7 +247,7 @@ def read_policy(path: Path) -> Policy:
     """Read a policy file.
 
     Raises:
-        PolicyRefused: Lists everything that is wrong with it, by line.
+        PolicyRefused: Lists every problem with its line.
     """
     try:
         content = path.read_bytes()
@@ -255,10 +257,14 @@ def read_policy(path: Path) -> Policy:
 
 
 def parse_policy(content: bytes, name: str) -> Policy:
-    """Read a policy from the bytes of its file; `name` is what a refusal calls it.
+    """Parse the bytes of a policy file.
+
+    Args:
+        content: Of the file.
+        name: Of the file, for error messages.
 
     Raises:
-        PolicyRefused: Lists everything that is wrong with it, by line.
+        PolicyRefused: Lists every problem with its line.
     """
     try:
         text = content.decode()
@@ -270,6 +276,6 @@ def parse_policy(content: bytes, name: str) -> Policy:
             for field, problem in field_problems(error)
         ]
         raise PolicyRefused("\n".join([f"{name}:", *problems])) from error
-    except ValueError as error:  # neither UTF-8 nor TOML
+    except ValueError as error:  # not UTF-8, or not TOML
         raise PolicyRefused(f"{name}: is not TOML: {error}") from error
     return Policy(document, content, hashlib.sha256(content).hexdigest())

@@ -1,8 +1,8 @@
-"""The verdict of a replay: what was recorded against what comes out now, field by field.
+"""The verdict of a replay: compares recorded fields with recomputed ones.
 
-On the runtime that decided, everything must be equal to the bit. On another one sums may be added in another order: then a
-pd may differ by 1e-12 and any other number by 1e-9, and points, grade, outcome and reasons must be equal. A later release of
-Grounds is no other runtime: it has to give the same.
+On the runtime that decided, every field must be equal to the bit. Another runtime may add the same numbers in another
+order: then a pd may differ by `PD_TOLERANCE` and any other number by `LOG_ODDS_TOLERANCE`, but points, grade, outcome and
+reasons must still be equal. A later release of Grounds is not another runtime: it has to give the same answer.
 """
 
 import math
@@ -13,26 +13,30 @@ from dataclasses import dataclass
 from models.tolerances import LOG_ODDS_TOLERANCE, PD_TOLERANCE
 
 Scalar = float | int | str | bool
-_UNSET = 0.0  # what a number is that is not set
-_PD = "pd"  # the last part of the path of every probability of default
+_UNSET = 0.0  # protobuf's value of a number that is not set
+_PD = "pd"  # last part of the path of every probability of default
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayMatch:
-    """Everything is equal, to the bit, on the runtime that decided."""
+    """Every field is equal to the bit.
+
+    Attributes:
+        compared: Number of fields.
+    """
 
     compared: int
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayMismatch:
-    """Something is not what was recorded.
+    """Some field differs by more than the tolerance.
 
     Attributes:
-        field: Path of the first one that differs beyond what is allowed.
-        stored: What was recorded; "" where nothing was.
-        recomputed: What came out; "" where nothing did.
-        differing: Fields that differ beyond what is allowed.
+        field: Path of the first one.
+        stored: Its recorded value; "" if it was not recorded.
+        recomputed: Its recomputed value; "" if there is none.
+        differing: Number of fields that differ by more than the tolerance.
     """
 
     field: str
@@ -43,11 +47,12 @@ class ReplayMismatch:
 
 @dataclass(frozen=True, slots=True)
 class ReplayRuntimeDiffers:
-    """Another runtime than the one that decided gives the same within the tolerance.
+    """Another runtime than the recorded one gave the same answer within the tolerance.
 
     Attributes:
-        pd_distance: Largest distance of a pd.
-        differing: Numbers that are not equal to the bit.
+        pd_distance: Largest difference of a pd.
+        differing: Number of fields that are not equal to the bit.
+        compared: Number of fields.
     """
 
     pd_distance: float
@@ -61,61 +66,59 @@ ReplayVerdict = ReplayMatch | ReplayMismatch | ReplayRuntimeDiffers
 def compare_fields(
     stored: Mapping[str, Scalar], recomputed: Mapping[str, Scalar], *, same_runtime: bool
 ) -> ReplayVerdict:
-    """Compare.
+    """Return the verdict on two sets of fields.
 
     Args:
-        stored: What was recorded, by path; at least one field.
-        recomputed: What came out now, by path.
-        same_runtime: Whether what computes now is what computed then.
+        stored: Recorded values by path; at least one.
+        recomputed: Recomputed values by path.
+        same_runtime: Whether this runtime is the recorded one; then there is no tolerance.
     """
-    paths = dict.fromkeys((*stored, *recomputed))
     assert stored, "a replay that compares nothing proves nothing"
+    # Paths of both sides, recorded ones first: a field that only one side has is a difference too.
+    paths = dict.fromkeys((*stored, *recomputed))
     differing = [path for path in paths if not _equal(stored.get(path), recomputed.get(path))]
-    beyond = (
-        differing if same_runtime else [path for path in differing if not _within_tolerance(path, stored, recomputed)]
-    )
+    beyond = differing if same_runtime else [path for path in differing if not _is_close(path, stored, recomputed)]
     if beyond:
         first = beyond[0]
         return ReplayMismatch(first, _text(stored.get(first)), _text(recomputed.get(first)), len(beyond))
     if same_runtime:
         return ReplayMatch(len(paths))
+    pd_distances = (
+        _distance(stored.get(path, _UNSET), recomputed.get(path, _UNSET)) for path in differing if _is_pd(path)
+    )
     return ReplayRuntimeDiffers(
-        pd_distance=max(
-            (_distance(stored.get(path, _UNSET), recomputed.get(path, _UNSET)) for path in differing if _is_pd(path)),
-            default=0.0,
-        ),
-        differing=len(differing),
-        compared=len(paths),
+        pd_distance=max(pd_distances, default=0.0), differing=len(differing), compared=len(paths)
     )
 
 
 def _equal(one: Scalar | None, other: Scalar | None) -> bool:
-    """Tell whether two values are equal, doubles by their bits: -0.0 is not 0.0, NaN is NaN."""
+    """Return whether two values are equal, and of the same type."""
     if isinstance(one, float) and isinstance(other, float):
+        # By their bits, because == calls -0.0 and 0.0 equal, and NaN unequal to itself.
         return struct.pack("<d", one) == struct.pack("<d", other)
     return type(one) is type(other) and one == other
 
 
-def _within_tolerance(path: str, stored: Mapping[str, Scalar], recomputed: Mapping[str, Scalar]) -> bool:
-    """Tell whether two numbers may come from two runtimes."""
-    return _distance(stored.get(path, _UNSET), recomputed.get(path, _UNSET)) <= (
-        PD_TOLERANCE if _is_pd(path) else LOG_ODDS_TOLERANCE
-    )
+def _is_close(path: str, stored: Mapping[str, Scalar], recomputed: Mapping[str, Scalar]) -> bool:
+    """Return whether two values differ by no more than two runtimes may."""
+    # Protobuf does not send a number that is 0, so a path that one side lacks may stand for a tiny number on the other.
+    tolerance = PD_TOLERANCE if _is_pd(path) else LOG_ODDS_TOLERANCE
+    return _distance(stored.get(path, _UNSET), recomputed.get(path, _UNSET)) <= tolerance
 
 
 def _distance(one: Scalar, other: Scalar) -> float:
-    """Give the distance of two doubles; infinity where one is none."""
+    """Return the distance of two doubles; infinity if one is NaN or not a double, so that it is never close."""
     if not (isinstance(one, float) and isinstance(other, float)):
         return math.inf
-    found = abs(one - other)
-    return math.inf if math.isnan(found) else found
+    distance = abs(one - other)
+    return math.inf if math.isnan(distance) else distance
 
 
 def _is_pd(path: str) -> bool:
-    """Tell whether a path leads to a probability of default."""
+    """Return whether a path leads to a probability of default."""
     return path.rpartition(".")[2] == _PD
 
 
 def _text(value: Scalar | None) -> str:
-    """Write a value so that every double can be told from its neighbours."""
+    """Return a value as text; a double with all its digits, so that it differs from its neighbours."""
     return "" if value is None else repr(value) if isinstance(value, float) else str(value)

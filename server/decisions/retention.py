@@ -1,4 +1,4 @@
-"""The retention table: how long records are kept, by market and kind. Dated data, as the policy is."""
+"""The retention table: how many years records are kept, by market and kind, read from a TOML file."""
 
 import datetime as dt
 import hashlib
@@ -16,13 +16,13 @@ from server.decisions.toml_positions import line_numbers, nearest_line
 from server.errors import RetentionRefused
 
 ALL_MARKETS = "*"
-# They say what was removed, erased or held, hold no personal data, and are needed as long as the log is verified.
+# They tell what was removed, erased or held, have no personal data, and are needed as long as the log is verified.
 PERMANENT_KINDS = {"RETENTION", "ERASURE", "LEGAL_HOLD", "LEGAL_HOLD_RELEASE"}
 _Kind = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,31}$")]
 
 
 class _TablePart(BaseModel):
-    """A part of the file. Unknown keys are refused, so that a misspelt one is found."""
+    """A part of the file. Unknown keys are errors, so that a misspelt one is found."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -31,9 +31,9 @@ class RetentionRule(_TablePart):
     """How long records of one kind are kept in one market.
 
     Attributes:
-        market: ISO 3166-1 alpha-2, or "*": every market that has no line of its own for this kind, and records of no market.
+        market: ISO 3166-1 alpha-2, or "*": every market without a line of its own for this kind, and records without a market.
         kind: The kind of record, such as CREDIT_DECISION.
-        years: Full years after it was made.
+        years: Full years after the time of the record.
     """
 
     market: str = Field(pattern=rf"^({MARKET_PATTERN}|\*)$")
@@ -42,9 +42,9 @@ class RetentionRule(_TablePart):
 
     @model_validator(mode="after")
     def _check_removable(self) -> Self:
-        """Refuse a line for what must stay."""
+        """Check that records of this kind may be removed at all."""
         if self.kind in PERMANENT_KINDS:
-            raise ValueError(f"records of kind {self.kind} are kept as long as the log")
+            raise ValueError(f"records of kind {self.kind} are kept as long as the log; remove this line")
         return self
 
 
@@ -56,7 +56,7 @@ class RetentionDocument(_TablePart):
 
     @model_validator(mode="after")
     def _check_unique(self) -> Self:
-        """Refuse two lines for the same records."""
+        """Check that no two lines are for the same records."""
         names = [(line.market, line.kind) for line in self.lines]
         if twice := sorted({" ".join(name) for name in names if names.count(name) > 1}):
             raise ValueError(f"two lines for {', '.join(twice)}")
@@ -65,11 +65,12 @@ class RetentionDocument(_TablePart):
 
 @dataclass(frozen=True, slots=True)
 class RetentionCutoff:
-    """A line on a day.
+    """What a line of the table removes at a moment.
 
     Attributes:
-        before: Records that are older are removed.
-        others: Markets that have a line of their own for the kind; only where market is "*".
+        rule: The line.
+        before: Older records are removed.
+        others: Markets with a line of their own for the kind; empty unless the market of the line is "*".
     """
 
     rule: RetentionRule
@@ -79,25 +80,29 @@ class RetentionCutoff:
 
 @dataclass(frozen=True, slots=True)
 class RetentionTable:
-    """A table that was read whole; sha256 is that of its file."""
+    """A valid table.
+
+    Attributes:
+        sha256: Of its file, hexadecimal.
+    """
 
     document: RetentionDocument
     sha256: str
 
     def cutoffs(self, now: dt.datetime) -> Iterator[RetentionCutoff]:
-        """Give what each line means at a moment."""
+        """Yield what each line removes at a moment."""
         for line in self.document.lines:
             special = {other.market for other in self.document.lines if other.kind == line.kind}
             others = frozenset(special - {ALL_MARKETS}) if line.market == ALL_MARKETS else frozenset()
             yield RetentionCutoff(line, years_before(now, line.years), others)
 
     def kinds(self) -> set[str]:
-        """Give the kinds that have a line."""
+        """Return the kinds that have a line."""
         return {line.kind for line in self.document.lines}
 
 
 def years_before(now: dt.datetime, years: int) -> dt.datetime:
-    """Give the same moment so many years ago; 29 February becomes 28 February, so that nothing goes a day too early."""
+    """Return the same moment some years earlier; 29 February becomes 28 February, so that nothing is removed too early."""
     try:
         return now.replace(year=now.year - years)
     except ValueError:
@@ -108,7 +113,7 @@ def read_retention(path: Path) -> RetentionTable:
     """Read a retention table.
 
     Raises:
-        RetentionRefused: Lists everything that is wrong with it, by line.
+        RetentionRefused: Lists every problem with its line.
     """
     try:
         content = path.read_bytes()
@@ -123,6 +128,6 @@ def read_retention(path: Path) -> RetentionTable:
             for field, problem in field_problems(error)
         ]
         raise RetentionRefused("\n".join([f"{path}:", *problems])) from error
-    except ValueError as error:  # neither UTF-8 nor TOML
+    except ValueError as error:  # not UTF-8, or not TOML
         raise RetentionRefused(f"{path}: is not TOML: {error}") from error
     return RetentionTable(document, hashlib.sha256(content).hexdigest())

@@ -1,4 +1,4 @@
-"""Applies a policy's section to one score and one amount."""
+"""Applies the rules of a policy section to a score and an amount."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,11 +13,12 @@ _AMOUNT_RULES = {GRADE_LIMIT, LARGEST_AMOUNT}
 
 @dataclass(frozen=True, slots=True)
 class RuleResult:
-    """One rule and what came of it.
+    """The result of a rule.
 
     Attributes:
-        best: The best outcome that the rule allows; APPROVE where it passed.
-        facts: What its text may name.
+        code: Of the rule.
+        best: The best outcome that the rule allows; APPROVE if it passed.
+        facts: Values that the text of the rule may name.
     """
 
     code: str
@@ -26,24 +27,24 @@ class RuleResult:
 
     @property
     def passed(self) -> bool:
-        """Tell whether the rule leaves the outcome as it was."""
+        """Return whether the rule passed: then it leaves the outcome as it is."""
         return self.best is PolicyOutcome.APPROVE
 
 
 def recommended_outcome(section: PolicySection, pd: float) -> PolicyOutcome:
-    """Give what the unrounded pd alone suggests."""
+    """Return the outcome that the unrounded pd alone suggests."""
     if pd <= section.approve_max_pd:
         return PolicyOutcome.APPROVE
     return PolicyOutcome.REFER if pd <= section.refer_max_pd else PolicyOutcome.DECLINE
 
 
 def hard_rule_results(section: PolicySection, facts: Mapping[str, FeatureInput]) -> list[RuleResult]:
-    """Apply the rules of the file, in their order."""
+    """Apply the hard rules of the section, in their order."""
     return [_hard_rule_result(rule, facts.get(rule.fact)) for rule in section.rules]
 
 
 def _hard_rule_result(rule: HardRule, value: FeatureInput | None) -> RuleResult:
-    """Apply one rule; a value of the wrong kind is as good as none."""
+    """Apply one hard rule; a value of the wrong kind counts as missing."""
     bound = rule.level if rule.level is not None else rule.below if rule.below is not None else rule.above
     assert bound is not None
     if value is None or isinstance(value, str) != isinstance(bound, str):
@@ -59,7 +60,7 @@ def _hard_rule_result(rule: HardRule, value: FeatureInput | None) -> RuleResult:
 
 
 def score_rule_results(section: PolicySection, pd: float, grade: str, amount: Decimal) -> list[RuleResult]:
-    """Apply cut-off, limit by grade, and largest amount. A larger amount never makes a result better."""
+    """Apply PD cut-off, limit by grade and largest amount. A larger amount never improves a result."""
     limit = section.grade_limit(grade)
     within = (
         PolicyOutcome.APPROVE if amount <= limit else PolicyOutcome.APPROVE_REDUCED if limit else PolicyOutcome.REFER
@@ -77,16 +78,16 @@ def score_rule_results(section: PolicySection, pd: float, grade: str, amount: De
 
 
 def worst_outcome(rules: Sequence[RuleResult]) -> PolicyOutcome:
-    """Give the worst that any rule says."""
+    """Return the worst outcome of any rule."""
     return max(rule.best for rule in rules)
 
 
 def approvable_amount(section: PolicySection, grade: str, rules: Sequence[RuleResult]) -> Decimal:
-    """Give the largest amount that would be approved without a person; 0 where none would be."""
+    """Return the largest amount that would be approved without manual review; 0 if none would be."""
     others = [rule for rule in rules if rule.code not in _AMOUNT_RULES]
     return section.grade_limit(grade) if worst_outcome(others) is PolicyOutcome.APPROVE else Decimal(0)
 
 
 def expected_loss(section: PolicySection, pd: float, amount: Decimal) -> Decimal:
-    """Give pd x lgd x the requested amount, in the section's currency, rounded half to even to hundredths."""
+    """Return pd x lgd x amount in the section's currency, rounded half to even to hundredths."""
     return (Decimal(pd) * section.lgd * amount).quantize(_CENT, rounding=ROUND_HALF_EVEN)

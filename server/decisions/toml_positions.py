@@ -1,4 +1,4 @@
-"""Where things stand in a TOML file, so that a problem can be told by its line."""
+"""Line numbers of tables and keys in a TOML file, for error messages: tomllib does not report them."""
 
 import re
 from collections.abc import Sequence
@@ -9,31 +9,37 @@ _KEY = re.compile(r"^\s*([A-Za-z0-9_-]+|\"[^\"]*\")\s*=")
 
 
 def line_numbers(text: str) -> dict[TomlPath, int]:
-    """Give the line, from 1, of every table and key; an entry of an array of tables is a number, from 0."""
-    found: dict[TomlPath, int] = {(): 1}
+    """Return the line, from 1, of every table and key by path; entries of an array of tables are numbered from 0."""
+    lines: dict[TomlPath, int] = {(): 1}
     counts: dict[TomlPath, int] = {}
     table: TomlPath = ()
     for number, line in enumerate(text.splitlines(), start=1):
         if header := _HEADER.match(line):
             table = _header_path(header[2].split("."), counts, array=header[1] == "[[")
-            found.setdefault(table, number)
+            lines.setdefault(table, number)
         elif key := _KEY.match(line):
-            found.setdefault((*table, key[1].strip('"')), number)
-    return found
+            lines.setdefault((*table, key[1].strip('"')), number)
+    return lines
 
 
 def _header_path(names: Sequence[str], counts: dict[TomlPath, int], *, array: bool) -> TomlPath:
-    """Give the place that a header opens; a name that is an array stands for its last entry."""
-    place: TomlPath = ()
+    """Return the path that a table header opens; the name of an array stands for its last entry.
+
+    Args:
+        names: Parts of the header.
+        counts: Number of the last entry of each array so far; updated.
+        array: Whether the header begins another entry of an array.
+    """
+    path: TomlPath = ()
     for position, name in enumerate(names):
-        place = (*place, name.strip().strip('"'))
+        path = (*path, name.strip().strip('"'))
         if array and position == len(names) - 1:
-            counts[place] = counts.get(place, -1) + 1
-        if place in counts:
-            place = (*place, counts[place])
-    return place
+            counts[path] = counts.get(path, -1) + 1
+        if path in counts:
+            path = (*path, counts[path])
+    return path
 
 
-def nearest_line(lines: dict[TomlPath, int], place: TomlPath) -> int:
-    """Give the line of a place, or of the table around it."""
-    return next(lines[place[:length]] for length in range(len(place), -1, -1) if place[:length] in lines)
+def nearest_line(lines: dict[TomlPath, int], path: TomlPath) -> int:
+    """Return the line of a path, or of the nearest table around it."""
+    return next(lines[path[:length]] for length in range(len(path), -1, -1) if path[:length] in lines)

@@ -1,4 +1,4 @@
-"""The gate before every method: authorise, validate, call; errors get their meaning, bugs are hidden."""
+"""Intercepts every call: authorizes, validates, calls the servicer, and turns exceptions into gRPC errors."""
 
 import asyncio
 import time
@@ -14,31 +14,30 @@ from google.protobuf.message import Message
 from server.edges.authorization import authorize
 from server.edges.context import Context
 from server.edges.error_location import error_location
-from server.edges.received_request import RECEIVED, ReceivedRequest, receiving_deserializer
+from server.edges.received_request import ReceivedRequest, receiving_deserializer
 from server.edges.status import ERROR_STATUSES, abort_with_error, abort_with_incident
 from server.edges.validation import validate
 from server.errors import Draining, MethodUnknown, ServerError
 
 LOG = structlog.get_logger()
-_OWN_PREFIX = "/grounds."
-_METHOD_NAME_MAX = 200  # an error repeats so many characters of an unknown method's name
-Behaviour = Callable[..., Awaitable[Message]]
-Stream = Callable[..., AsyncGenerator[Message]]
+_OWN_PREFIX = "/grounds."  # of the methods of our services
+_METHOD_NAME_MAX = 200  # characters of an unknown method's name that the error repeats
+_UnaryMethod = Callable[[Any, ReceivedRequest], Awaitable[Message]]
+_StreamMethod = Callable[[Any, ReceivedRequest], AsyncGenerator[Message]]
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps every method of the server, and knows when it is quiet.
+    """Wraps every method of the server, and counts the calls in progress.
 
-    All state is owned by the event loop.
+    The event loop owns all state; nothing needs a lock.
 
     Attributes:
-        request_bytes_max: Larger requests are refused with REQUEST_TOO_LARGE.
-        draining: New calls are refused; those under way go on.
-        under_way: Calls of ours that have begun and not ended.
-        last_arrival: time.monotonic() when the last one began.
+        draining: Whether new calls are rejected; calls in progress continue.
+        calls_in_progress: Calls of our services that have begun and not ended.
     """
 
     def __init__(self, request_bytes_max: int) -> None:
+        """Reject requests of more bytes with REQUEST_TOO_LARGE."""
         self._request_bytes_max = request_bytes_max
         self.draining = False
         self.calls_in_progress = 0
@@ -49,7 +48,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
-        """Give the method's handler, wrapped."""
+        """Return the wrapped handler of a method; gRPC calls this at the beginning of every call."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
         if handler is None:
@@ -66,32 +65,32 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             return grpc.unary_stream_rpc_method_handler(self._wrap_stream(handler.unary_stream, method), **codec)
         return grpc.unary_unary_rpc_method_handler(self._wrap_unary(handler.unary_unary, method), **codec)
 
-    def _wrap_unary(self, behaviour: Behaviour, method: str) -> Behaviour:
-        """Wrap a method of ours."""
+    def _wrap_unary(self, servicer_method: _UnaryMethod, method: str) -> Callable[..., Awaitable[Message]]:
+        """Wrap a method of our services with a single answer."""
 
         async def call(received: ReceivedRequest, context: Context) -> Message:
             async with self._observe(method, context):
-                RECEIVED.set(received.content)
                 self._admit(method, received)
-                return await behaviour(received.message, context)
+                return await servicer_method(received.message, received)
 
         return call
 
-    def _wrap_stream(self, behaviour: Stream, method: str) -> Stream:
-        """Wrap a method of ours that answers in parts."""
+    def _wrap_stream(self, servicer_method: _StreamMethod, method: str) -> Callable[..., AsyncGenerator[Message]]:
+        """Wrap a method of our services with a stream of answers."""
 
         async def call(received: ReceivedRequest, context: Context) -> AsyncGenerator[Message]:
             async with self._observe(method, context):
                 self._admit(method, received)
-                async with aclosing(behaviour(received.message, context)) as parts:
-                    async for part in parts:
-                        yield part
+                # If the caller goes away, the generator is closed here and now, not by the garbage collector.
+                async with aclosing(servicer_method(received.message, received)) as answers:
+                    async for answer in answers:
+                        yield answer
 
         return call
 
     @asynccontextmanager
     async def _observe(self, method: str, context: Context) -> AsyncIterator[None]:
-        """Count and log a call; give its errors their meaning, and hide bugs."""
+        """Count and log a call, and end it with a gRPC error if its body raises."""
         start = self._last_arrival = time.monotonic()
         self.calls_in_progress += 1
         try:
@@ -99,28 +98,40 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         except ServerError as error:
             _log_call(method, ERROR_STATUSES[type(error)].reason, start)
             await abort_with_error(context, error)
-        except Exception as error:  # noqa: BLE001 - a bug: the log gets its place, the client an incident id
-            incident_id = str(uuid.uuid4())
-            LOG.error(
-                "bug", method=method, incident_id=incident_id, error=type(error).__name__, place=error_location(error)
-            )
+        except Exception as error:  # noqa: BLE001 - a bug: the log gets its location, the caller an incident id
+            # Neither gets the message of the exception, which may contain a customer's values.
+            incident_id, place = str(uuid.uuid4()), error_location(error)
+            LOG.error("bug", method=method, incident_id=incident_id, error=type(error).__name__, place=place)
             await abort_with_incident(context, incident_id)
         finally:
             self.calls_in_progress -= 1
         _log_call(method, "OK", start)
 
     def _admit(self, method: str, received: ReceivedRequest) -> None:
-        """Let a call through: authorise, then validate."""
+        """Check that a call may proceed.
+
+        The caller's rights come first: a caller without them learns nothing about the request or the server.
+
+        Raises:
+            MethodNotAllowed: The caller may not call the method.
+            Draining: The server is stopping.
+            RequestInvalid, RequestUnreadable, RequestTooLarge: The request is invalid.
+        """
         authorize(method)
         if self.draining:
-            raise Draining("this server is stopping; ask again")
-        if received.refusal is not None:
-            raise received.refusal
+            raise Draining("this server is stopping; retry")
+        if received.error is not None:
+            raise received.error
         validate(received.message)
 
-    async def wait_until_idle(self, seconds: float, at_most: float) -> None:
-        """Wait until nothing is under way and nothing has arrived for so long, at most so long."""
-        deadline = time.monotonic() + at_most
+    async def wait_until_idle(self, seconds: float, seconds_max: float) -> None:
+        """Wait until no call is in progress and none has arrived for some time.
+
+        Args:
+            seconds: Time without a new call.
+            seconds_max: The method returns after this time in any case.
+        """
+        deadline = time.monotonic() + seconds_max
         while time.monotonic() < deadline:
             if self.calls_in_progress == 0 and time.monotonic() - self._last_arrival >= seconds:
                 return
@@ -128,49 +139,54 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
 
 def _log_call(method: str, reason: str, start: float) -> None:
-    """Write down that a call was answered; nothing of what was in it."""
+    """Log the end of a call, without anything of its content."""
     LOG.info("call", method=method, reason=reason, milliseconds=round((time.monotonic() - start) * 1000, 2))
 
 
 def _wrap_standard(handler: Any, method: str, codec: dict[str, Any]) -> Any:
-    """Wrap a method of a standard service (health, reflection): authorise, and refuse unreadable requests."""
+    """Wrap a method of a standard service (health, reflection): authorize, and reject undecodable requests.
+
+    Unlike our services, these get gRPC's context, and their calls are neither counted nor logged: a health check every
+    second would keep a draining server from becoming idle.
+    """
     try:
         authorize(method)
     except ServerError as error:
         return _rejecting_handler(error)
 
-    async def one(received: ReceivedRequest, context: Context) -> Any:
+    async def unary(received: ReceivedRequest, context: Context) -> Any:
         return await call(await _decoded_message(received, context), context)
 
-    async def many(requests: AsyncIterator[ReceivedRequest], context: Context) -> AsyncGenerator[Message]:
+    async def stream(requests: AsyncIterator[ReceivedRequest], context: Context) -> AsyncGenerator[Message]:
         messages = (await _decoded_message(received, context) async for received in requests)
         async for answer in handler.stream_stream(messages, context):
             yield answer
 
     if handler.request_streaming:
-        return grpc.stream_stream_rpc_method_handler(many, **codec)
+        return grpc.stream_stream_rpc_method_handler(stream, **codec)
     call = handler.unary_stream or handler.unary_unary
     wrap = grpc.unary_stream_rpc_method_handler if handler.response_streaming else grpc.unary_unary_rpc_method_handler
-    return wrap(one, **codec)
+    return wrap(unary, **codec)
 
 
 async def _decoded_message(received: ReceivedRequest, context: Context) -> Any:
     """Return the request of a standard service, or end the call if its bytes were not decoded."""
-    if received.refusal is not None:
-        await abort_with_error(context, received.refusal)
+    if received.error is not None:
+        await abort_with_error(context, received.error)
     return received.message
 
 
 def _rejecting_handler(error: ServerError) -> Any:
     """Return a handler that answers every call with an error, without reading a request first."""
 
-    async def refused(_requests: Any, context: Context) -> None:
+    async def reject(_requests: Any, context: Context) -> None:
         await abort_with_error(context, error)
 
-    return grpc.stream_stream_rpc_method_handler(refused)
+    # A handler of streams also answers calls with a single request, and before that request has arrived.
+    return grpc.stream_stream_rpc_method_handler(reject)
 
 
 def _unknown_method(method: str) -> MethodUnknown:
-    """Build the error for a method that the server does not have."""
+    """Return the error for a method that the server does not have."""
     name = method[:_METHOD_NAME_MAX]
     return MethodUnknown(f"there is no method {name}: check its name, and the version of the contract", method=name)

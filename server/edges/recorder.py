@@ -1,6 +1,7 @@
-"""Group commit: everything that waits is committed together, and nobody is answered before.
+"""Group commit: appends the entries of all concurrent calls in batches, and wakes each call when its batch is durable.
 
-While one batch is on its way to the disk the next one gathers, so one fsync serves as many callers as there are.
+While one batch is written, the entries of new calls queue up and become the next batch. So one fsync serves as many calls
+as there are, a single call waits for no timer, and the log has one writer in each process.
 """
 
 import asyncio
@@ -15,39 +16,48 @@ from server.errors import StoreUnavailable
 from server.stores.record_log.entries import AppendResult, LogEntry, Record
 
 LOG = structlog.get_logger()
-Arguments = TypeVarTuple("Arguments")
-Answer = TypeVar("Answer")
+_Arguments = TypeVarTuple("_Arguments")
+_Result = TypeVar("_Result")
 _BATCH_MAX = 256
-_HANG_SECONDS = 15.0  # for a lock nobody waits for longer than 10
-_PROBE_SECONDS = 0.5
-IDLE_PROBE_SECONDS = 2.0  # where nothing is written, nothing else would show that nothing could be
+_HANG_SECONDS = 15.0  # no wait for a lock of the database takes longer than 10
+_PROBE_SECONDS = 0.5  # between probes while nothing can be written
+IDLE_PROBE_SECONDS = 2.0  # between probes of an idle server
 
 
 class AppendLog(Protocol):
-    """Where records are durable; see server.stores.record_log.log.RecordLog."""
+    """A durable log; see server.stores.record_log.log.RecordLog."""
 
     def append(self, entries: Sequence[LogEntry]) -> list[AppendResult]:
-        """Append durably; gives for each entry what counts."""
+        """Append entries durably; return one result for each."""
 
     def probe(self) -> None:
-        """Raise StoreUnavailable if a record could not be written."""
+        """Raise StoreUnavailable if nothing can be written."""
 
 
 class Recorder:
-    """Appends for all calls of this process. Owned by the event loop.
+    """Appends the entries of all calls of this process. The event loop owns all state but the log.
 
     Attributes:
-        writable: False after a write or a probe has failed, until one succeeds.
+        writable: False after a write or a probe has failed or hangs, until one succeeds.
         hang_seconds: A write that takes longer makes `writable` False until it ends.
-        commits: Batches that were written.
-        records: Entries in them.
+        commits: Number of batches that were written.
+        records: Number of entries in them.
     """
 
     def __init__(
-        self, log: AppendLog, tell: Callable[[], Awaitable[None]], idle_probe_seconds: float = IDLE_PROBE_SECONDS
+        self,
+        log: AppendLog,
+        report_change: Callable[[], Awaitable[None]],
+        idle_probe_seconds: float = IDLE_PROBE_SECONDS,
     ) -> None:
-        """Take a log, what to call when `writable` changes, and how long nothing may be written before a probe."""
-        self._log, self._report_change, self._idle_probe_seconds = log, tell, idle_probe_seconds
+        """Create a recorder that is not started.
+
+        Args:
+            log: Where entries are appended.
+            report_change: Called when `writable` changes.
+            idle_probe_seconds: Time without a write after which the log is probed.
+        """
+        self._log, self._report_change, self._idle_probe_seconds = log, report_change, idle_probe_seconds
         self.hang_seconds = _HANG_SECONDS
         self.writable = True
         self.commits = self.records = 0
@@ -58,28 +68,37 @@ class Recorder:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to write."""
+        """Start to write."""
         self._task = asyncio.create_task(self._run())
 
     async def record(self, entry: LogEntry) -> Record:
-        """Record an entry; gives what counts: this one, or the one that the same request got earlier.
+        """Append an entry, and return its record, or the record of an earlier entry of the same request.
 
-        Once it waits here it is recorded, also when its caller goes away.
+        Once an entry is in the queue it is appended, even if its caller goes away.
 
         Raises:
-            StoreUnavailable: It may not be answered.
+            StoreUnavailable: The entry may not be durable, so the call must not be answered.
             RequestIdReused, RecordRemoved, RecordDamaged, PreconditionFailed: See RecordLog.append.
         """
         future: asyncio.Future[AppendResult] = asyncio.get_running_loop().create_future()
         self._queue.append((entry, future))
         self._wake.set()
-        outcome = await asyncio.shield(future)
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
+        # A cancelled call cancels its wait, not the future: the batch would have nowhere to put its result.
+        result = await asyncio.shield(future)
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    async def close(self) -> None:
+        """Write what is in the queue, then stop."""
+        self._closing = True
+        self._wake.set()
+        if self._task is not None:
+            await asyncio.gather(self._task, return_exceptions=True)
+        self._pool.shutdown(wait=True)
 
     async def _run(self) -> None:
-        """Write batch after batch until closed."""
+        """Write batch after batch until closed; probe the log while the queue is empty."""
         while True:
             await self._wait_for_work()
             if not self._queue and self._closing:
@@ -88,15 +107,16 @@ class Recorder:
             if not batch:
                 await self._probe()
                 continue
-            outcomes = await self._append_batch([entry for entry, _ in batch])
-            for (_, future), outcome in zip(batch, outcomes, strict=True):
+            results = await self._append_batch([entry for entry, _ in batch])
+            for (_, future), result in zip(batch, results, strict=True):
                 if not future.done():
-                    future.set_result(outcome)
+                    future.set_result(result)
 
     async def _wait_for_work(self) -> None:
-        """Wait until something is to be written, or it is time to probe."""
+        """Wait until the queue has an entry, the next probe is due, or the recorder is closed."""
         if self._queue:
             return
+        # No await between the check and clear(): an entry that arrives afterwards sets the event again.
         self._wake.clear()
         if self._closing:
             return
@@ -107,23 +127,23 @@ class Recorder:
             pass
 
     async def _append_batch(self, entries: list[LogEntry]) -> Sequence[AppendResult]:
-        """Write a batch; whatever fails, each of its callers is told."""
+        """Append a batch, and return one result for each entry; a failure of the batch is the result of every entry."""
         try:
-            outcomes = await self._run_in_thread(self._log.append, entries)
-            assert len(outcomes) == len(entries), "every entry has an outcome"
+            results = await self._run_in_thread(self._log.append, entries)
+            assert len(results) == len(entries), "every entry has a result"
         except StoreUnavailable as error:
             await self._set_writable(writable=False)
-            # One exception object for each: a traceback grows with every caller that raises it.
+            # One exception for each caller: a shared one would collect the tracebacks of all of them.
             return [StoreUnavailable(str(error)) for _ in entries]
-        except Exception as error:  # noqa: BLE001 - a bug: every caller gets an incident id; the writer goes on
+        except Exception as error:  # noqa: BLE001 - a bug: every caller gets an incident id; the recorder goes on
             return [error for _ in entries]
         self.commits += 1
         self.records += len(entries)
         await self._set_writable(writable=True)
-        return outcomes
+        return results
 
-    async def _run_in_thread(self, work: Callable[[*Arguments], Answer], *args: *Arguments) -> Answer:
-        """Run something that waits; nothing is writable while it takes so long that the database must hang."""
+    async def _run_in_thread(self, work: Callable[[*_Arguments], _Result], *args: *_Arguments) -> _Result:
+        """Run blocking work in the recorder's one thread; if it hangs, report that nothing is writable, and wait on."""
         future = asyncio.get_running_loop().run_in_executor(self._pool, work, *args)
         done, _ = await asyncio.wait({future}, timeout=self.hang_seconds)
         if not done:
@@ -131,31 +151,23 @@ class Recorder:
         return await future
 
     async def _probe(self) -> None:
-        """Look whether writing works; what is asked of an idle server, whose reads may all fail, depends on it."""
+        """Check that the log can be written: without writes, nothing else would show that the health status is wrong."""
         try:
             await self._run_in_thread(self._log.probe)
         except StoreUnavailable:
             await self._set_writable(writable=False)
-        except Exception as error:  # noqa: BLE001 - a bug; the writer goes on
+        except Exception as error:  # noqa: BLE001 - a bug; the recorder goes on
             LOG.error("bug", task="probe", error=type(error).__name__, place=error_location(error))
             await self._set_writable(writable=False)
         else:
             await self._set_writable(writable=True)
 
     async def _set_writable(self, *, writable: bool) -> None:
-        """Note it, and tell when it has changed."""
+        """Set `writable`, and report a change."""
         if writable != self.writable:
             self.writable = writable
             LOG.warning("records", writable=writable)
             try:
                 await self._report_change()
-            except Exception as error:  # noqa: BLE001 - a bug; the writer goes on
+            except Exception as error:  # noqa: BLE001 - a bug; the recorder goes on
                 LOG.error("bug", task="health", error=type(error).__name__, place=error_location(error))
-
-    async def close(self) -> None:
-        """Write what waits, then stop."""
-        self._closing = True
-        self._wake.set()
-        if self._task is not None:
-            await asyncio.gather(self._task, return_exceptions=True)
-        self._pool.shutdown(wait=True)

@@ -1,4 +1,4 @@
-"""What every answer does, done once before the first of them waits for it: statements are put together at first use."""
+"""Warm-up: runs the hot path once before the server listens, because rules and statements are compiled at first use."""
 
 import contextlib
 import gc
@@ -13,7 +13,7 @@ from server.edges.audit.proofs import newest_inclusion
 from server.edges.audit.readings import EVIDENCE_READING
 from server.edges.authorization import LOCAL_CALLER
 from server.edges.credit.decision_records import runtime_message
-from server.edges.credit.events import events_after
+from server.edges.credit.events import read_events
 from server.edges.validation import validate
 from server.errors import RequestInvalid
 from server.stores.database import Snapshot
@@ -24,17 +24,22 @@ from server.stores.record_log.proofs import ProofReader
 from server.stores.record_log.record_reader import RecordReader, find_request_rows
 from server.stores.record_log.tree_hashes import TreeHashReader
 
-_NO_NAME = ""  # a market, a customer and a request that there are not
+_NO_NAME = ""  # of a market, a customer and a request that do not exist
 
 
 class _RollBack(Exception):
-    """Ends a transaction of which nothing is to stay."""
+    """Rolls a transaction back."""
 
 
 def warm_up(log: RecordLog, features: FeatureStore, schemas: Iterable[Schema]) -> None:
-    """Read features, look for an earlier answer, append a record, read it back, prove it, and undo all of it.
+    """Read features, look for an earlier answer, append a record, read it back, prove it, and roll all of it back.
 
-    Whatever it raises, of a database that does not answer or a log that is damaged, nothing stays.
+    It may raise whatever a database raises that does not answer, or a damaged log. Nothing is written in any case.
+
+    Args:
+        log: Of the server.
+        features: Of the server.
+        schemas: Of models that serve; features are read once for each.
     """
     runtime_message()
     for schema in schemas:
@@ -48,20 +53,22 @@ def warm_up(log: RecordLog, features: FeatureStore, schemas: Iterable[Schema]) -
         body=b"",
     )
     with contextlib.suppress(_RollBack), log.database.writing() as connection:
-        (kept,), _ = log.append_within(connection, [entry])
-        assert isinstance(kept, Record), "the name is new"
+        (record,), _ = log.append_within(connection, [entry])
+        assert isinstance(record, Record), "the record_id is new"
         find_request_rows(connection, {(LOCAL_CALLER, _NO_NAME)})
-        then = Snapshot(connection)
-        records = RecordReader(then, log.key_store)
-        assert records.find_stored(entry.record_id), "it was just appended"
-        newest_inclusion(ProofReader(then), entry.record_id)  # with a stock of hashes of its own: these are undone
-        TreeHashReader(connection)([Node(0, kept.index)])  # of a log that was empty the proof asks for nothing
-        events_after(records, kept)
+        snapshot = Snapshot(connection)
+        records = RecordReader(snapshot, log.key_store)
+        assert records.find_stored(entry.record_id), "it was appended above"
+        newest_inclusion(
+            ProofReader(snapshot), entry.record_id
+        )  # with a cache of its own: these hashes are rolled back
+        TreeHashReader(connection)([Node(0, record.index)])  # in an empty log the proof needs no hashes
+        read_events(records, record)
         raise _RollBack
 
 
 def compile_validation_rules(services: Iterable[ServiceDescriptor]) -> None:
-    """Have the rules of the contract put together: those of one request take up to 20 ms."""
+    """Validate an empty request of every method: compiling the rules of one takes up to 20 ms."""
     for service in services:
         for method in service.methods:
             with contextlib.suppress(RequestInvalid):
@@ -69,9 +76,9 @@ def compile_validation_rules(services: Iterable[ServiceDescriptor]) -> None:
 
 
 def freeze_startup_objects() -> None:
-    """Leave what is there to the end out of Python's search for garbage.
+    """Exempt all objects of the start from garbage collection (`gc.freeze`).
 
-    A search of everything takes 60 ms, in which no call is answered; one of what calls make takes 1 or 2.
+    A full collection over modules and protos takes 60 ms, in which no call is answered; without them it takes 1 or 2.
     """
     gc.collect()
     gc.freeze()

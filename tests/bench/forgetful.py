@@ -40,7 +40,7 @@ class Forgetful:
 class ForgetfulApplication(Application):
     """The server with a record log that stores nothing."""
 
-    def open_log(self) -> Any:
+    def _open_log(self) -> Any:
         """Return the log that stores nothing."""
         return Forgetful()
 

@@ -105,14 +105,14 @@ class Fragile(Application):
         self.free = threading.Event()
         self.free.set()
         self.look, self.push, self.make, self.probe = Planted(), Planted(), Planted(), Planted()
-        self.lineup = FragileWatch(settings.bundles)
-        self.lineup.bug = self.look
+        self.models = FragileWatch(settings.bundles)
+        self.models.bug = self.look
         self.anchors = FragileAnchors(self.database, None, None)
         self.anchors.bug = self.push
         self.chunker = FragileChunker(self.database)
         self.chunker.bug = self.make
 
-    def open_log(self) -> RecordLog:
+    def _open_log(self) -> RecordLog:
         """Open the log, with its bug."""
         whole = super()._open_log()
         log = FragileLog(whole.database, whole.key_store, whole._signing_key, whole.tags_key)
@@ -149,7 +149,7 @@ async def test_a_task_that_raises_is_logged_once_without_its_words_and_goes_on(
 
     failed = [line for line in lines if line["event"] == "background task failed"]
     assert [(line["task"], line["error"]) for line in failed] == [
-        ({"look": "catalog", "push": "anchor", "make": "chunks"}[name], "KeyError")
+        ({"look": "catalog", "push": "anchor", "make": "header chunks"}[name], "KeyError")
     ]
     assert failed[0]["place"][-1].endswith("step")
     assert WORDS not in str(lines)

@@ -80,7 +80,7 @@ class Breakable(Application):
     idle_probe_seconds = 3600.0
     fault: Fault
 
-    def open_log(self) -> RecordLog:
+    def _open_log(self) -> RecordLog:
         """Open the log; what makes it fail is there before anybody uses it."""
         log = super()._open_log()
         self.fault = Fault(log.database, log.key_store.database)

@@ -5,12 +5,10 @@ from pathlib import Path
 
 from models.bundle import Bundle, read_bundle
 from models.bundle_documents import FeatureSpec
-from models.catalog import find_bundle, read_active
+from models.catalog import decline_family, find_bundle, read_active
 from training.errors import SpecInvalid
 from training.sources.snapshots import row_definition
 from training.spec import Spec, schema_document
-
-_DECLINE_SUFFIX = "_decline"  # ends the name of the family of the second output
 
 
 def select_bundle(bundles: Path, family: str, named: str | None, option: str = "--bundle") -> Bundle:
@@ -34,9 +32,9 @@ def select_bundle(bundles: Path, family: str, named: str | None, option: str = "
 
 def select_decline_bundle(bundles: Path, family: str, named: str | None) -> Bundle | None:
     """Read the bundle of the second output: the one named, else the active one of the family FAMILY_decline, if any."""
-    if named is None and not read_active(bundles, family + _DECLINE_SUFFIX):
+    if named is None and not read_active(bundles, decline_family(family)):
         return None
-    return select_bundle(bundles, family + _DECLINE_SUFFIX, named, "--decline")
+    return select_bundle(bundles, decline_family(family), named, "--decline")
 
 
 def check_compatible(spec: Spec, spec_sha256: str, bundle: Bundle, say: Callable[[str], None]) -> None:
@@ -46,7 +44,7 @@ def check_compatible(spec: Spec, spec_sha256: str, bundle: Bundle, say: Callable
         SpecInvalid: Names the features, and the rules of the snapshots, that differ.
     """
     named = f"bundle {bundle.bundle_id[:12]}"
-    second = bundle.manifest.family == spec.family + _DECLINE_SUFFIX
+    second = bundle.manifest.family == decline_family(spec.family)
     if not second and bundle.manifest.made_from.get("spec_sha256") != spec_sha256:
         say(f"the spec was changed since {named} was made; its features and snapshots are compared")
     problems = [] if second else _changed_features(spec, bundle)

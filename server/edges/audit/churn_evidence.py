@@ -1,4 +1,4 @@
-"""The evidence of one customer's risk in one run, put together from the row, the run's record, the bundle and both proofs."""
+"""Evidence of a churn prediction: its row, the record of its scoring run, the bundle, and proofs of row and record."""
 
 import math
 
@@ -8,7 +8,7 @@ from grounds.churn.v1 import churn_pb2
 from grounds.customer.v1 import customer_pb2
 from grounds.explain.v1 import explain_pb2
 from grounds_record.leaf_tiles import LeafProof
-from server.edges.audit.evidence import BundleEvidenceCache
+from server.edges.audit.decision_evidence import BundleEvidenceCache
 from server.edges.audit.proofs import newest_inclusion
 from server.edges.audit.readings import Reading, ReadingRecorder, RunReading
 from server.edges.churn.messages import RiskWriter, risk_explanation_message, run_message
@@ -22,49 +22,59 @@ from server.stores.runs.leaves import LeavesDamaged
 from server.stores.runs.predictions import SCORED
 from server.stores.runs.records import run_record_id
 
-ALTERED = "the row is not what was loaded; run: python -m server doctor"
+ROW_DAMAGED = "the row is not what was loaded; run: python -m server doctor"
 
 
 class ChurnEvidenceReader:
-    """Gives evidence of churn risks, and has it recorded that it did."""
+    """Answers GetChurnEvidence, and records every reading before it answers."""
 
     def __init__(
         self,
+        *,
         readings: ReadingRecorder,
         rows: RunEvidenceReader,
         proofs: ProofReader,
         bundles: BundleEvidenceCache,
         threads: StoreThreads,
     ) -> None:
-        self.readings, self.rows, self.proofs, self.threads = readings, rows, proofs, threads
-        self.bundles = bundles
+        self._readings, self._rows, self._proofs, self._threads = readings, rows, proofs, threads
+        self._bundles = bundles
 
-    async def give(self, request: churn_evidence_pb2.GetChurnEvidenceRequest) -> pb.GetChurnEvidenceResponse:
-        """Give the evidence, once the reading is durable."""
+    async def read(self, request: churn_evidence_pb2.GetChurnEvidenceRequest) -> pb.GetChurnEvidenceResponse:
+        """Return the evidence of a customer's prediction in a run.
+
+        Raises:
+            RunUnknown, CustomerUnknown: There is no such run, or the customer was not in it.
+            RecordDamaged: The row or the run's record is not what was loaded.
+            StoreUnavailable: The reading was not recorded.
+        """
         customer = request.customer
-        found = await self.threads.run(self.rows.find_prediction, request.run_id, customer.market, customer.customer_id)
-        body, proof = await self.threads.run(self.proved, found)
-        reading = await self.readings.record(reading_of(self.rows, "GetChurnEvidence", request))
-        evidence = await self.threads.run(self.evidence, customer, found, body, request.locale)
+        found = await self._threads.run(
+            self._rows.find_prediction, request.run_id, customer.market, customer.customer_id
+        )
+        body, proof = await self._threads.run(self._prove_row, found)
+        reading = await self._readings.record(run_reading(self._rows, "GetChurnEvidence", request))
+        evidence = await self._threads.run(self._evidence_message, customer, found, body, request.locale)
         if proof is not None:
-            evidence.row_proof.CopyFrom(proof_message(proof, found.leaf))
+            evidence.row_proof.CopyFrom(_row_proof_message(proof, found.leaf))
         evidence.reading.CopyFrom(reading)
         return pb.GetChurnEvidenceResponse(evidence=evidence)
 
-    def proved(self, found: PredictionEvidence) -> tuple[bodies_pb2.RunRecord | None, LeafProof | None]:
-        """Read the record of the run, and prove the row in its root; what is damaged is no evidence."""
+    def _prove_row(self, found: PredictionEvidence) -> tuple[bodies_pb2.RunRecord | None, LeafProof | None]:
+        """Read the run's record and prove the row in the root that it names; damaged rows are no evidence."""
+        run_id = found.run.run_id
         if found.damage or (found.row is not None and not found.content):
-            raise RecordDamaged(found.damage or ALTERED, run_id=found.run.run_id)
+            raise RecordDamaged(found.damage or ROW_DAMAGED, run_id=run_id)
         try:
-            return self.rows.find_run_record(found.run.run_id), self.rows.prove_row(found)
+            return self._rows.find_run_record(run_id), self._rows.prove_row(found)
         except LeavesDamaged as error:
-            told = f"the row is not in the root of its run: {error}; run: python -m server doctor"
-            raise RecordDamaged(told, run_id=found.run.run_id) from error
+            message = f"the row is not in the root of its run: {error}; run: python -m server doctor"
+            raise RecordDamaged(message, run_id=run_id) from error
 
-    def evidence(
+    def _evidence_message(
         self, customer: customer_pb2.Customer, found: PredictionEvidence, body: bodies_pb2.RunRecord | None, locale: str
     ) -> pb.ChurnEvidence:
-        """Put it together."""
+        """Build the evidence, but for row proof and reading."""
         run = found.run
         evidence = pb.ChurnEvidence(
             run_id=run.run_id,
@@ -72,52 +82,52 @@ class ChurnEvidenceReader:
             body_state=evidence_pb2.BODY_STATE_ERASED,
             run=run_message(run),
             record=body,
-            bundle=self.bundles.of(run.manifest["family"], run.manifest["bundle_id"]),
-            proof=newest_inclusion(self.proofs, run_record_id(run.run_id)),
-            verifier_key=self.rows.log.verifier.text(),
+            bundle=self._bundles.find(run.manifest["family"], run.manifest["bundle_id"]),
+            proof=newest_inclusion(self._proofs, run_record_id(run.run_id)),
+            verifier_key=self._rows.log.verifier.text(),
         )
         if found.row is not None:
             evidence.body_state = evidence_pb2.BODY_STATE_READABLE
             evidence.row = found.content
-            evidence.churn_risk.CopyFrom(risk_of(found, locale))
+            evidence.churn_risk.CopyFrom(_risk_message(found, locale))
             if found.row.status == SCORED:
-                evidence.features.extend(self.fed(found))
+                evidence.features.extend(self._fed_features(found))
         return evidence
 
-    def fed(self, found: PredictionEvidence) -> list[pb.FedFeature]:
-        """Give the features as fed; a level by its name, where the catalog still has the bundle."""
-        run, lines = found.run, []
-        schema = self.bundles.schema(run.manifest["family"], run.manifest["bundle_id"])
+    def _fed_features(self, found: PredictionEvidence) -> list[pb.FedFeature]:
+        """Build one message for each feature as fed; a level by its name if the catalog still has the bundle."""
+        run, messages = found.run, []
+        schema = self._bundles.schema(run.manifest["family"], run.manifest["bundle_id"])
         assert found.row is not None
         for name, number in zip(run.manifest["feature_names"], unpack_doubles(found.row.features), strict=True):
-            line = pb.FedFeature(feature=name, number=number)
+            message = pb.FedFeature(feature=name, number=number)
             if not math.isnan(number):
                 value = schema.decode_value(name, number) if schema and name in schema.position else number
                 if isinstance(value, str):
-                    line.value.level = value
+                    message.value.level = value
                 else:
-                    line.value.number = value
-                line.source = explain_pb2.VALUE_SOURCE_STORE
-                line.as_of_time.CopyFrom(timestamp(run.as_of))
-            lines.append(line)
-        return lines
+                    message.value.number = value
+                message.source = explain_pb2.VALUE_SOURCE_STORE
+                message.as_of_time.CopyFrom(timestamp(run.as_of))
+            messages.append(message)
+        return messages
 
 
-def reading_of(
+def run_reading(
     rows: RunEvidenceReader,
     method: str,
     request: churn_evidence_pb2.GetChurnEvidenceRequest | churn_evidence_pb2.ReplayChurnRiskRequest,
     modes: tuple[evidence_pb2.ReplayMode, ...] = (),
     bundle_id: str = "",
 ) -> Reading:
-    """Say what is read, by whom and why."""
+    """Return what is recorded of a reading of churn evidence."""
     customer = request.customer
-    of_run = RunReading(request.run_id, customer.market, rows.log.customer_tag(customer.market, customer.customer_id))
-    return Reading(run_record_id(request.run_id), method, request.purpose, modes, bundle_id, of_run)
+    run = RunReading(request.run_id, customer.market, rows.log.customer_tag(customer.market, customer.customer_id))
+    return Reading(run_record_id(request.run_id), method, request.purpose, modes, bundle_id, run)
 
 
-def risk_of(found: PredictionEvidence, locale: str) -> churn_pb2.ChurnRisk:
-    """Write the risk as the CRM is told it, with its explanation."""
+def _risk_message(found: PredictionEvidence, locale: str) -> churn_pb2.ChurnRisk:
+    """Build the prediction with its explanation, as ChurnService returns it."""
     assert found.row is not None
     risk = RiskWriter(found.run, locale).message(found.row)
     if found.row.status == SCORED:
@@ -125,6 +135,6 @@ def risk_of(found: PredictionEvidence, locale: str) -> churn_pb2.ChurnRisk:
     return risk
 
 
-def proof_message(proof: LeafProof, leaf: bytes) -> churn_evidence_pb2.RowProof:
-    """Write the proof of a row."""
+def _row_proof_message(proof: LeafProof, leaf: bytes) -> churn_evidence_pb2.RowProof:
+    """Build the message of a row's proof."""
     return churn_evidence_pb2.RowProof(leaf_hash=leaf, index=proof.index, size=proof.size, hashes=proof.hashes)

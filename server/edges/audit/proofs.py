@@ -1,4 +1,4 @@
-"""Records and sizes of the log as the contract says them; and whether a record still stands in the signed tree."""
+"""Records and proofs of the log as messages, and the check of a stored record against the signed tree."""
 
 from collections.abc import Sequence
 
@@ -11,15 +11,19 @@ from server.errors import RecordDamaged, TreeSizeUnknown
 from server.stores.record_log.proofs import LogHead, ProofReader
 
 
-def size_of(size: int, head: LogHead) -> int:
-    """Refuse a size that the log has not reached."""
+def check_tree_size(size: int, head: LogHead) -> int:
+    """Return a tree size.
+
+    Raises:
+        TreeSizeUnknown: The log is smaller.
+    """
     if size > head.size:
         raise TreeSizeUnknown(f"the log has {head.size} records, not {size}", size=str(head.size))
     return size
 
 
 def record_message(record: StoredRecord) -> pb.StoredRecord:
-    """Write a record as stored."""
+    """Build the message of a record as stored."""
     return pb.StoredRecord(
         index=record.index,
         header=record.header,
@@ -32,25 +36,37 @@ def record_message(record: StoredRecord) -> pb.StoredRecord:
 def inclusion_message(
     record: StoredRecord, size: int, hashes: Sequence[bytes], checkpoint: str
 ) -> pb.GetInclusionProofResponse:
-    """Write that a record is in the tree of a checkpoint."""
+    """Build the message of an inclusion proof.
+
+    Args:
+        record: The record as stored.
+        size: Of the tree of the proof.
+        hashes: Of the audit path, from leaf to root (RFC 6962).
+        checkpoint: Signed note of a tree of at least this size.
+    """
     return pb.GetInclusionProofResponse(
         record=record_message(record), tree_size=size, hashes=hashes, checkpoint=checkpoint
     )
 
 
 def newest_inclusion(proofs: ProofReader, record_id: str) -> pb.GetInclusionProofResponse:
-    """Prove a record in the tree of the newest checkpoint."""
+    """Read a record and prove it in the tree of the newest checkpoint."""
     head, record, hashes = proofs.prove_newest_inclusion(record_id)
     return inclusion_message(record, head.size, hashes, head.checkpoint)
 
 
-def verified(proofs: ProofReader, record_id: str) -> ReplayMatch | ReplayMismatch:
-    """Check the stored record against the tree that the newest checkpoint signs, as `client verify` does."""
+def verify_stored_record(proofs: ProofReader, record_id: str) -> ReplayMatch | ReplayMismatch:
+    """Check a stored record against the tree that the newest checkpoint signs, with the verifier that auditors use.
+
+    Raises:
+        RecordUnknown: There is no such record.
+    """
     try:
         head, record, _ = proofs.prove_newest_inclusion(record_id)
         proof = proofs.prove_range(record.index, record.index + 1, head.size, ())
     except RecordDamaged as error:
         return ReplayMismatch("HASH_ALTERED", "", str(error), 1)
+    # An export of this one record: it is valid only if record, hashes before and after it, and signature fit together.
     export = Export(
         start=record.index,
         records=[record],
@@ -58,8 +74,8 @@ def verified(proofs: ProofReader, record_id: str) -> ReplayMatch | ReplayMismatc
         after=proof.after,
         retentions=proof.retentions,
     )
-    verdict = verify(export, [head.checkpoint], parse_verifier_key(head.verifier_key))
-    if verdict.holds:
+    report = verify(export, [head.checkpoint], parse_verifier_key(head.verifier_key))
+    if report.holds:
         return ReplayMatch(1 + len(record.columns or {}))
-    first = verdict.faults[0]
-    return ReplayMismatch(first.kind.value, "", first.sentence(), len(verdict.faults))
+    first = report.faults[0]
+    return ReplayMismatch(first.kind.value, "", first.sentence(), len(report.faults))

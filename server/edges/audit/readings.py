@@ -1,10 +1,11 @@
-"""Readings of evidence: what was recorded is given to an auditor only after it is durable who reads it, and why."""
+"""Readings of evidence: who reads what and why is durable in the log before an auditor gets an answer."""
 
 import datetime as dt
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from grounds.audit.v1 import evidence_pb2
+from grounds_record.labels import SUBJECT_LABEL
 from server.edges.authorization import LOCAL_CALLER
 from server.edges.explanations import timestamp
 from server.edges.recorder import Recorder
@@ -15,10 +16,10 @@ EVIDENCE_READING = "EVIDENCE_READING"
 
 @dataclass(frozen=True, slots=True)
 class RunReading:
-    """Whose risk is read, of which run.
+    """The scoring run and the customer of a reading of churn evidence.
 
     Attributes:
-        tag: Of the customer.
+        tag: The customer's tag in record headers.
     """
 
     run_id: str
@@ -31,8 +32,12 @@ class Reading:
     """What is recorded of a reading.
 
     Attributes:
-        record_id: The decision's, or of the run's record.
-        of_run: None where a decision is read.
+        record_id: Of the decision that is read, or of the run's record.
+        method: Name of the method of AuditService.
+        purpose: As the auditor stated it.
+        modes: Of a replay.
+        bundle_id: Of a what-if; "" for none.
+        run: Of churn evidence; None for a decision.
     """
 
     record_id: str
@@ -40,29 +45,29 @@ class Reading:
     purpose: str
     modes: Sequence[evidence_pb2.ReplayMode] = ()
     bundle_id: str = ""
-    of_run: RunReading | None = None
+    run: RunReading | None = None
 
 
 class ReadingRecorder:
-    """Records that decisions and risks are read."""
+    """Records readings of decisions and of churn predictions."""
 
     def __init__(self, recorder: Recorder, *, clock: Callable[[], dt.datetime]) -> None:
-        self.recorder, self.clock = recorder, clock
+        self._recorder, self._clock = recorder, clock
 
     async def record(self, reading: Reading) -> evidence_pb2.EvidenceReading:
-        """Record a reading, durably.
+        """Record a reading durably.
 
-        It is sealed under the log's own key: who read what of a customer is still to be known when the customer is
-        erased. A decision names its customer itself; of a run the customer is in the header, as a tag.
+        The record is sealed with the log's own key, not the customer's: it must stay readable after the customer is
+        erased. A decision's record names its customer; for a run, the customer is a tag in the header of the reading.
 
         Raises:
-            StoreUnavailable: It is not recorded, so nothing may be read.
+            StoreUnavailable: The reading was not recorded, so the evidence must not be returned.
         """
-        time, of_run = self.clock(), reading.of_run
+        time, run = self._clock(), reading.run
         body = evidence_pb2.EvidenceReadingRecord(
-            decision_id="" if of_run else reading.record_id,
-            run_id=of_run.run_id if of_run else "",
-            market=of_run.market if of_run else "",
+            decision_id="" if run else reading.record_id,
+            run_id=run.run_id if run else "",
+            market=run.market if run else "",
             method=reading.method,
             purpose=reading.purpose,
             modes=reading.modes,
@@ -76,8 +81,8 @@ class ReadingRecorder:
             time=time,
             caller=LOCAL_CALLER,
             body=body.SerializeToString(deterministic=True),
-            subject_tag=of_run.tag if of_run else "",
-            labels={"about": reading.record_id, "method": reading.method},
+            subject_tag=run.tag if run else "",
+            labels={SUBJECT_LABEL: reading.record_id, "method": reading.method},
         )
-        kept = await self.recorder.record(entry)
-        return evidence_pb2.EvidenceReading(record_id=entry.record_id, index=kept.index)
+        record = await self._recorder.record(entry)
+        return evidence_pb2.EvidenceReading(record_id=entry.record_id, index=record.index)

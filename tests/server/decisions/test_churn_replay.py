@@ -13,9 +13,9 @@ from server.decisions.churn_replay import (
     LEFT_OUT_TEXTS,
     StoredRisk,
     _recompute_band,
-    explanation_verdict,
+    compare_explanation,
+    compare_score,
     recompute_explanation,
-    score_verdict,
 )
 from server.decisions.replay_verdict import ReplayMatch, ReplayMismatch, ReplayRuntimeDiffers
 from tests.server.churn_runs import BANDS, FIRST, MARGIN, ChurnFamily, manifest_of, scored_rows
@@ -41,12 +41,12 @@ def kept(churn_family: ChurnFamily) -> StoredRisk:
 
 def scored(family: ChurnFamily, kept: StoredRisk, decline: Any = None) -> tuple[Any, str]:
     """Give the verdict of SCORE."""
-    return score_verdict(kept, recompute_explanation(family.model, kept), decline)
+    return compare_score(kept, recompute_explanation(family.model, kept), decline)
 
 
 def told(family: ChurnFamily, kept: StoredRisk) -> tuple[Any, str]:
     """Give the verdict of EXPLANATION."""
-    return explanation_verdict(kept, recompute_explanation(family.model, kept), family.model)
+    return compare_explanation(kept, recompute_explanation(family.model, kept), family.model)
 
 
 def test_what_was_kept_comes_out_again(churn_family: ChurnFamily, kept: StoredRisk) -> None:
@@ -80,7 +80,7 @@ def test_the_second_probability_is_compared_where_its_bundle_and_its_features_ar
     fewer = kept.names[1:]
     less = dataclasses.replace(wrong, manifest={**kept.manifest, "feature_names": fewer}, features=kept.features[1:])
     answer = recompute_explanation(churn_family.model, kept)
-    assert score_verdict(less, answer, churn_family.model)[1] == f"{LEFT_OUT_DECLINE}; {LEFT_OUT_AMOUNTS}"
+    assert compare_score(less, answer, churn_family.model)[1] == f"{LEFT_OUT_DECLINE}; {LEFT_OUT_AMOUNTS}"
 
 
 def test_a_band_of_the_previous_run_is_held_within_the_margin_only(churn_family: ChurnFamily, kept: StoredRisk) -> None:

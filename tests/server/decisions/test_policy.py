@@ -170,12 +170,12 @@ BAD = {
     "levels that pass beside a bound": (
         "lgd = 0.45",
         'lgd = 0.45\nrules = [{code = "X", fact = "age", above = 3, passes = ["no"], decision = "REFER"}]',
-        ["passes stands beside level"],
+        ["passes needs level"],
     ),
     "a level that passes and does not": (
         "lgd = 0.45",
         'lgd = 0.45\nrules = [{code = "X", fact = "age", level = "a", passes = ["a"], decision = "REFER"}]',
-        ["names other levels than it"],
+        ["must not contain it"],
     ),
     "a rule without a bound": (
         "lgd = 0.45",
@@ -185,7 +185,7 @@ BAD = {
     "a rule with a code of ours": (
         "lgd = 0.45",
         'lgd = 0.45\nrules = [{code = "PD_CUT_OFF", fact = "age", below = 1, decision = "REFER"}]',
-        ["PD_CUT_OFF is taken"],
+        ["PD_CUT_OFF belongs to a built-in rule"],
     ),
     "a hard rule that cannot be said": (
         "lgd = 0.45",

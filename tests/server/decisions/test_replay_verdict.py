@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from grounds.audit.v1 import audit_pb2 as pb
 from grounds.explain.v1.explain_pb2 import FeatureValue
 from server.decisions.replay_verdict import ReplayMatch, ReplayMismatch, ReplayRuntimeDiffers, Scalar, compare_fields
-from server.edges.audit.message_fields import flat_fields
+from server.edges.audit.replay_results import flat_fields
 
 SCALARS = st.one_of(st.floats(), st.integers(), st.text(max_size=5), st.booleans())
 FIELDS = st.dictionaries(st.text("abc.[0]pd", min_size=1, max_size=6), SCALARS, min_size=1, max_size=8)

@@ -43,8 +43,8 @@ async def served_by_the_clock(
     settings: Settings, clock: Callable[[], dt.datetime]
 ) -> AsyncIterator[credit_pb2_grpc.CreditServiceStub]:
     """Serve CreditService behind the gate with a clock of our own."""
-    database, threads, lineup = Database(settings.database), StoreThreads(1), ModelRegistry(settings.bundles)
-    lineup.refresh()
+    database, threads, models = Database(settings.database), StoreThreads(1), ModelRegistry(settings.bundles)
+    models.refresh()
     database.migrate()
     log = open_log(
         database, KeyLocations(settings.keys, settings.master_key, settings.signing_key, settings.log_origin)
@@ -52,8 +52,15 @@ async def served_by_the_clock(
     recorder = Recorder(log, quiet)
     recorder.start()
     server = grpc.aio.server(interceptors=[CallInterceptor(settings.request_bytes_max)])
-    features, policies = FeatureStore(database), PolicyRegistry(settings.policy)
-    servicer = CreditServicer(lineup, policies, features, (recorder, log), threads, clock=clock)
+    servicer = CreditServicer(
+        models=models,
+        policies=PolicyRegistry(settings.policy),
+        features=FeatureStore(database),
+        recorder=recorder,
+        log=log,
+        threads=threads,
+        clock=clock,
+    )
     credit_pb2_grpc.add_CreditServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

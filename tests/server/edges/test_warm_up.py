@@ -33,10 +33,10 @@ TIMED = """
 import sys, time
 from google.protobuf import message_factory
 from server.application import SERVICES
-from server.edges.warm_up import read_rules
+from server.edges.warm_up import compile_validation_rules
 from server.edges.validation import VALIDATOR
 if sys.argv[1] == "True":
-    read_rules(SERVICES)
+    compile_validation_rules(SERVICES)
 for kind in [method.input_type for each in SERVICES for method in each.methods]:
     request, moments = message_factory.GetMessageClass(kind)(), [time.perf_counter()]
     for turn in (1, 2):
@@ -115,7 +115,7 @@ async def test_a_rehearsal_that_fails_is_logged_and_the_server_serves(small_sett
         database.close()
 
     (failed,) = [line for line in lines if line["event"] == "background task failed"]
-    assert (failed["task"], failed["error"]) == ("rehearsal", "StoreUnavailable")
+    assert (failed["task"], failed["error"]) == ("warm-up", "StoreUnavailable")
     assert answer.credit_decision.record_ref.decision_id
 
 

@@ -101,7 +101,7 @@ async def test_a_low_side_override_needs_a_second_person_above_the_policys_amoun
     )
     both = await serving.credit.RecordOverride(approval_request(decision, second_user_id="b.person"))
 
-    assert alone.problems == {"second_user_id": "must be given where more than 10,000 EUR is granted"}
+    assert alone.problems == {"second_user_id": "is required to grant more than 10,000 EUR"}
     assert themselves.kinds == {"second_user_id": "SAME_PERSON"}
     assert [each.override.side for each in (within, both)] == [pb.OVERRIDE_SIDE_LOW] * 2
     assert [each.granted_amount.units for each in (await read_decision(serving, decision)).overrides] == [
@@ -203,7 +203,7 @@ def test_nothing_is_granted_on_a_decision_that_no_longer_holds() -> None:
     late = NOON + dt.timedelta(seconds=1)
     asked = OverrideProposal(PolicyOutcome.APPROVE, None, "MORE", "a", CurrencyAmount(90, "EUR"), "", late)  # type: ignore[arg-type]
 
-    with pytest.raises(Exception, match="this decision held until 2026-03-01 12:00 UTC; ask for a new one"):
+    with pytest.raises(Exception, match="the decision expired on 2026-03-01 12:00 UTC; request a new one"):
         judge_override(OverriddenDecision(PolicyOutcome.DECLINE, 90, 0, "EUR", None, NOON), asked, RULES)  # type: ignore[arg-type]
 
 

@@ -1,0 +1,184 @@
+"""Evidence of a credit decision: its record, request, answer, events, bundle, policy and inclusion proof."""
+
+from dataclasses import dataclass
+
+from grounds.audit.v1 import audit_pb2 as pb
+from grounds.audit.v1 import evidence_pb2
+from grounds.credit.v1 import credit_pb2
+from grounds_record.export import StoredRecord
+from grounds_record.header import parse_header
+from models.catalog import CatalogEntry
+from models.schema import Schema
+from server.edges.audit.proofs import inclusion_message, newest_inclusion
+from server.edges.audit.readings import Reading, ReadingRecorder
+from server.edges.credit.events import read_events
+from server.edges.model.servicer import model_message
+from server.edges.thread_pool import StoreThreads
+from server.errors import DecisionUnknown, RecordDamaged, RecordRemoved
+from server.registry.model_registry import CREDIT_FAMILY, ModelRegistry
+from server.stores.catalog.policies import PolicyStore
+from server.stores.database import Snapshot
+from server.stores.record_log.decision_index import CREDIT_DECISION
+from server.stores.record_log.entries import Record
+from server.stores.record_log.log import RecordLog
+from server.stores.record_log.proofs import InclusionHashes, ProofReader, inclusion_from_hashes
+from server.stores.record_log.record_reader import RecordReader
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionLookup:
+    """What is left of a decision's record.
+
+    Attributes:
+        body: None if it cannot be decrypted.
+        record: The decrypted record; None likewise.
+        stored: The record as stored; None if it is damaged.
+        damage: Why a record that nobody removed cannot be decrypted; "" if it can, or if it was removed.
+    """
+
+    body: pb.DecisionRecord | None
+    record: Record | None = None
+    stored: StoredRecord | None = None
+    damage: str = ""
+
+
+def find_decision(records: RecordReader, decision_id: str) -> DecisionLookup:
+    """Find the record of a decision, erased and damaged ones too.
+
+    Raises:
+        DecisionUnknown: There is no such decision.
+    """
+    unknown = DecisionUnknown("there is no such decision", decision_id=decision_id)
+    try:
+        found = records.find_stored(decision_id)
+    except RecordRemoved as error:
+        # The body is gone, but the header still tells whether it was a decision.
+        stored = records.read_stored(decision_id)
+        if parse_header(stored.header).kind != CREDIT_DECISION:
+            raise unknown from error
+        return DecisionLookup(None, stored=stored)
+    except RecordDamaged as error:
+        return DecisionLookup(None, damage=str(error))
+    if found is None or found[0].header.kind != CREDIT_DECISION:
+        raise unknown
+    record, stored = found
+    return DecisionLookup(pb.DecisionRecord.FromString(record.body), record, stored)
+
+
+class DecisionEvidenceReader:
+    """Answers GetEvidence, and records every reading before it answers."""
+
+    def __init__(
+        self,
+        *,
+        readings: ReadingRecorder,
+        log: RecordLog,
+        proofs: ProofReader,
+        policies: PolicyStore,
+        bundles: "BundleEvidenceCache",
+        threads: StoreThreads,
+    ) -> None:
+        self._readings, self._log, self._proofs, self._threads = readings, log, proofs, threads
+        self._policies, self._bundles = policies, bundles
+
+    async def read(self, request: pb.GetEvidenceRequest) -> pb.GetEvidenceResponse:
+        """Return the evidence of a decision, with a proof in a tree that already contains the record of this reading.
+
+        Raises:
+            DecisionUnknown: There is no such decision.
+            RecordDamaged: Its record is not what was written.
+            StoreUnavailable: The reading was not recorded.
+        """
+        decision_id = request.decision_id.lower()
+        evidence, stored, hashes = await self._threads.run(self._read_snapshot, decision_id)
+        evidence.reading.CopyFrom(await self._readings.record(Reading(decision_id, "GetEvidence", request.purpose)))
+        proof = self._prove_from_memory(stored, hashes)
+        if proof is None:
+            proof = await self._threads.run(newest_inclusion, self._proofs, decision_id)
+        evidence.proof.CopyFrom(proof)
+        return pb.GetEvidenceResponse(evidence=evidence)
+
+    def _read_snapshot(self, decision_id: str) -> tuple[pb.Evidence, StoredRecord, InclusionHashes]:
+        """Read decision, events, policy and the hashes of the later proof from one snapshot.
+
+        The caller sees nothing of it until the reading is recorded. Reading the hashes here saves a second visit to the
+        database afterwards: only the right edge of the tree has grown since, and this process knows it.
+        """
+        frontier = self._log.last_frontier  # before the snapshot: a frontier that is too old is still a prefix
+        with self._log.database.snapshot() as snapshot:
+            records, proofs = RecordReader(snapshot, self._log.key_store), ProofReader(snapshot, self._proofs.cache)
+            found = find_decision(records, decision_id)
+            if found.damage:
+                raise RecordDamaged(found.damage, decision_id=decision_id)
+            assert found.stored is not None, "a record that is not damaged was read"
+            evidence = self._evidence_message(decision_id, found, records)
+            self._add_policy(evidence, snapshot)
+            return evidence, found.stored, proofs.read_inclusion_hashes(found.stored.index, frontier)
+
+    def _prove_from_memory(self, stored: StoredRecord, hashes: InclusionHashes) -> pb.GetInclusionProofResponse | None:
+        """Prove a record in the newest tree that this process wrote; None if hashes are missing that only the database has."""
+        frontier = self._log.last_frontier
+        proof = inclusion_from_hashes(frontier, stored.index, hashes)
+        if proof is None:
+            return None
+        return inclusion_message(stored, frontier.size, proof, self._log.sign_checkpoint(frontier))
+
+    def _evidence_message(self, decision_id: str, found: DecisionLookup, records: RecordReader) -> pb.Evidence:
+        """Build the evidence, but for policy, reading and proof."""
+        evidence = pb.Evidence(
+            decision_id=decision_id,
+            body_state=evidence_pb2.BODY_STATE_ERASED,
+            verifier_key=self._log.verifier.text(),
+        )
+        body = found.body
+        if body is None or found.record is None:
+            return evidence
+        overrides, outcomes = read_events(records, found.record)
+        evidence.overrides.extend(overrides)
+        evidence.outcomes.extend(outcomes)
+        evidence.body_state = evidence_pb2.BODY_STATE_READABLE
+        evidence.record.CopyFrom(body)
+        evidence.request.CopyFrom(credit_pb2.ScoreCreditRequest.FromString(body.request))
+        evidence.decision.CopyFrom(credit_pb2.CreditDecision.FromString(body.answer))
+        if bundle := self._bundles.find(CREDIT_FAMILY, body.bundle_id):
+            evidence.bundle.CopyFrom(bundle)
+        return evidence
+
+    def _add_policy(self, evidence: pb.Evidence, snapshot: Snapshot) -> None:
+        """Add the policy file that decided, unless it is missing or damaged."""
+        body = evidence.record
+        try:
+            content = self._policies.find(body.policy_sha256, snapshot) if body.policy_sha256 else None
+        except RecordDamaged:
+            return
+        if content is not None:
+            policy = pb.PolicyEvidence(version=body.policy_version, sha256=body.policy_sha256, content=content)
+            evidence.policy.CopyFrom(policy)
+
+
+class BundleEvidenceCache:
+    """Messages of bundles for evidence, each built once for as long as the bundle and its markets stay the same."""
+
+    def __init__(self, models: ModelRegistry) -> None:
+        self._models = models
+        self._messages: dict[str, tuple[CatalogEntry, list[str], pb.BundleEvidence]] = {}
+
+    def schema(self, family: str, bundle_id: str) -> Schema | None:
+        """Return a bundle's schema; None if the catalog has no valid bundle of this id."""
+        entry = self._models.current.entries.get((family, bundle_id))
+        return entry.bundle.schema if entry and entry.bundle else None
+
+    def find(self, family: str, bundle_id: str) -> pb.BundleEvidence | None:
+        """Return the message of a bundle; None if the catalog has no valid bundle of this id."""
+        serving = self._models.current
+        entry, markets = serving.entries.get((family, bundle_id)), serving.markets_of(bundle_id)
+        if entry is None or entry.bundle is None:
+            return None
+        cached = self._messages.get(bundle_id)
+        if cached is None or cached[0] is not entry or cached[1] != markets:
+            manifest = entry.bundle.manifest
+            message = pb.BundleEvidence(
+                model=model_message(serving, entry, entry.bundle), files=manifest.files, made_from=manifest.made_from
+            )
+            self._messages[bundle_id] = cached = entry, markets, message
+        return cached[2]

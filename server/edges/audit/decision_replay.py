@@ -1,0 +1,300 @@
+"""Replay of a credit decision: puts the recorded question to the recorded bundle and policy again, and compares the answers."""
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from grounds.audit.v1 import audit_pb2 as pb
+from grounds.audit.v1 import evidence_pb2 as ev
+from grounds.credit.v1 import credit_pb2
+from grounds.explain.v1 import explain_pb2
+from models.errors import AdditivityError
+from models.model import Model
+from models.schema import Schema
+from server.decisions.assessment import Assessment, SourcedValue, assess
+from server.decisions.inputs import CreditApplication, compatible_inputs, merge_inputs
+from server.decisions.policy import Policy, parse_policy
+from server.decisions.replay_verdict import ReplayMismatch, ReplayVerdict, Scalar, compare_fields
+from server.edges.audit.decision_evidence import DecisionLookup, find_decision
+from server.edges.audit.proofs import verify_stored_record
+from server.edges.audit.readings import Reading, ReadingRecorder
+from server.edges.audit.replay_results import WHAT_IF_NOTICE, ReplayUnavailable, flat_fields, verdict_result
+from server.edges.credit.decision_records import fed_feature_messages, model_numbers, runtime_message
+from server.edges.credit.messages import application_from_request, assessment_message
+from server.edges.explanations import feature_value, time_from_timestamp, timestamp
+from server.edges.thread_pool import StoreThreads
+from server.errors import BundleNotReadable, BundleUnknown, PolicyRefused, RecordDamaged
+from server.stores.catalog.bundle_cache import BundleCache
+from server.stores.catalog.policies import PolicyStore
+from server.stores.features import FeatureStore
+from server.stores.record_log.log import RecordLog
+from server.stores.record_log.proofs import ProofReader
+
+_DEFAULT_MODES = (ev.REPLAY_MODE_VERIFY, ev.REPLAY_MODE_FEATURES, ev.REPLAY_MODE_SCORE, ev.REPLAY_MODE_EXPLANATION)
+# Which parts of an answer each mode compares. The first are copied from the request, so no mode does.
+_COPIED_FIELDS = ("record_ref", "customer", "requested_amount")
+_SCORE_FIELDS = ("model_output", "recommendation", "policy_result")
+_EXPLANATION_FIELDS = ("explanation", "reasons", "warnings")
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedDecision:
+    """A decision decoded from its record."""
+
+    body: pb.DecisionRecord
+    customer: tuple[str, str]
+    application: CreditApplication
+    decision: credit_pb2.CreditDecision
+
+    @property
+    def at(self) -> dt.datetime:
+        """Return the time of the decision."""
+        return time_from_timestamp(self.body.decide_time)
+
+    def inputs(self) -> dict[str, SourcedValue]:
+        """Return the values that were known, by feature."""
+        return {message.feature: _sourced_value(message) for message in self.body.features if message.HasField("value")}
+
+
+class ReplaySources:
+    """Reads what a decision was made from. Every method raises ReplayUnavailable if it is gone."""
+
+    def __init__(self, bundles: BundleCache, policies: PolicyStore, features: FeatureStore) -> None:
+        self._bundles, self._policies, self._features = bundles, policies, features
+
+    def open_other_model(self, bundle_id: str) -> Model:
+        """Open the bundle of a what-if.
+
+        Raises:
+            BundleUnknown, BundleNotReadable: See BundleCache.open_model.
+        """
+        return self._bundles.open_model(bundle_id)
+
+    def decode(self, found: DecisionLookup) -> RecordedDecision:
+        """Decode a decision's record."""
+        if found.body is not None:
+            request = credit_pb2.ScoreCreditRequest.FromString(found.body.request)
+            return RecordedDecision(
+                body=found.body,
+                customer=(request.customer.market, request.customer.customer_id),
+                application=application_from_request(request),
+                decision=credit_pb2.CreditDecision.FromString(found.body.answer),
+            )
+        if found.damage:
+            raise ReplayUnavailable(ev.UNAVAILABLE_REASON_RECORD_DAMAGED, found.damage)
+        reason = "the customer was erased, or retention removed the record's body"
+        raise ReplayUnavailable(ev.UNAVAILABLE_REASON_INPUT_ERASED, reason)
+
+    def open_model(self, recorded: RecordedDecision) -> Model:
+        """Open the bundle that decided."""
+        try:
+            return self._bundles.open_model(recorded.body.bundle_id)
+        except (BundleUnknown, BundleNotReadable) as error:
+            raise ReplayUnavailable(ev.UNAVAILABLE_REASON_ARTIFACT_MISSING, str(error)) from error
+
+    def read_policy(self, recorded: RecordedDecision) -> Policy:
+        """Read the policy that decided."""
+        try:
+            content = self._policies.find(recorded.body.policy_sha256)
+            if content is None:
+                raise ReplayUnavailable(ev.UNAVAILABLE_REASON_POLICY_MISSING, "the policy file was not saved")
+            return _parse_cached_policy(content)
+        except (RecordDamaged, PolicyRefused) as error:
+            raise ReplayUnavailable(ev.UNAVAILABLE_REASON_POLICY_MISSING, str(error)) from error
+
+    def read_inputs(self, recorded: RecordedDecision, schema: Schema) -> Mapping[str, SourcedValue]:
+        """Merge the recorded request with the stored features as of the time that the decision used."""
+        known = [given for given in recorded.inputs().values() if given.source == "STORE"]
+        given = recorded.application.features
+        if not known:
+            return merge_inputs(schema, {}, None, given)
+        as_of = known[0].as_of  # all stored values of a decision are of one row, so of one time
+        assert as_of is not None, "every value of the store has a time"
+        stored = self._features.find_at(*recorded.customer, schema, as_of)
+        if stored is None:
+            reason = f"the feature store no longer has this customer's row as of {as_of.isoformat()}"
+            raise ReplayUnavailable(ev.UNAVAILABLE_REASON_FEATURES_MISSING, reason)
+        return merge_inputs(schema, stored.values, stored.as_of, given)
+
+
+class DecisionReplayer:
+    """Answers ReplayDecision, and records every reading before it answers."""
+
+    def __init__(
+        self,
+        *,
+        readings: ReadingRecorder,
+        log: RecordLog,
+        proofs: ProofReader,
+        sources: ReplaySources,
+        threads: StoreThreads,
+    ) -> None:
+        self._readings, self._log, self._proofs = readings, log, proofs
+        self._sources, self._threads = sources, threads
+
+    async def replay(self, request: ev.ReplayDecisionRequest) -> pb.ReplayDecisionResponse:
+        """Return one result for each requested mode; without modes, for all but WHAT_IF.
+
+        Raises:
+            DecisionUnknown: There is no such decision.
+            BundleUnknown, BundleNotReadable: The what-if names a bundle that cannot be opened.
+            StoreUnavailable: The reading was not recorded.
+        """
+        decision_id = request.decision_id.lower()
+        modes = tuple(request.modes) or _DEFAULT_MODES
+        found = await self._threads.run(find_decision, self._log.reader, decision_id)
+        other = None
+        if request.bundle_id:
+            other = await self._threads.run(self._sources.open_other_model, request.bundle_id)
+        reading = await self._readings.record(
+            Reading(decision_id, "ReplayDecision", request.purpose, modes, request.bundle_id)
+        )
+        answer = pb.ReplayDecisionResponse(decision_id=decision_id, replay_runtime=runtime_message(), reading=reading)
+        if found.body is not None:
+            answer.recorded_runtime.CopyFrom(found.body.runtime)
+        for mode in modes:
+            answer.results.append(await self._threads.run(self._replay_mode, mode, decision_id, found, other))
+        return answer
+
+    def _replay_mode(
+        self, mode: ev.ReplayMode, decision_id: str, found: DecisionLookup, other: Model | None
+    ) -> ev.ReplayResult:
+        """Return the result of one mode."""
+        if mode == ev.REPLAY_MODE_VERIFY:
+            return verdict_result(mode, verify_stored_record(self._proofs, decision_id))
+        try:
+            recorded = self._sources.decode(found)
+            if mode == ev.REPLAY_MODE_WHAT_IF:
+                assert other is not None, "the contract requires a bundle_id"
+                return self._what_if(recorded, other)
+            if mode == ev.REPLAY_MODE_FEATURES:
+                return verdict_result(mode, self._compare_features(recorded))
+            return verdict_result(mode, self._compare_decision(mode, recorded))
+        except ReplayUnavailable as error:
+            return error.result(mode)
+
+    def _compare_features(self, recorded: RecordedDecision) -> ReplayVerdict:
+        """Compare the recorded inputs with those that request and feature store give now."""
+        schema = self._sources.open_model(recorded).bundle.schema
+        inputs = self._sources.read_inputs(recorded, schema)
+        stored = pb.DecisionRecord(features=recorded.body.features)
+        again = pb.DecisionRecord(features=fed_feature_messages(schema, inputs))
+        # Values are looked up, not computed: another runtime is no excuse for a difference.
+        return compare_fields(flat_fields("", stored), flat_fields("", again), same_runtime=True)
+
+    def _compare_decision(self, mode: ev.ReplayMode, recorded: RecordedDecision) -> ReplayVerdict:
+        """Decide again, and compare the mode's part of record and answer."""
+        model, policy = self._sources.open_model(recorded), self._sources.read_policy(recorded)
+        try:
+            assessment = self._assess_again(recorded, model, policy)
+        except AdditivityError as error:
+            return ReplayMismatch("numbers.residual", repr(recorded.body.numbers.residual), str(error), 1)
+        record, decision = _record_and_answer(assessment)
+        fields = _score_fields if mode == ev.REPLAY_MODE_SCORE else _explanation_fields
+        return compare_fields(
+            fields(recorded.body, recorded.decision),
+            fields(record, decision),
+            same_runtime=_is_same_runtime(recorded.body.runtime),
+        )
+
+    def _assess_again(self, recorded: RecordedDecision, model: Model, policy: Policy) -> Assessment:
+        """Put the recorded question to a model and a policy, at the recorded time."""
+        application, at = recorded.application, recorded.at
+        section = policy.section(application.market, application.product, at.date())
+        if section is None:
+            reason = "the policy has no section for this decision"
+            raise ReplayUnavailable(ev.UNAVAILABLE_REASON_POLICY_MISSING, reason)
+        inputs = compatible_inputs(model.bundle.schema, recorded.inputs())
+        return assess(model, policy, application.question(section, inputs, at))
+
+    def _what_if(self, recorded: RecordedDecision, other: Model) -> ev.ReplayResult:
+        """Put the recorded question to another bundle, under the recorded policy."""
+        assessment = self._assess_again(recorded, other, self._sources.read_policy(recorded))
+        return ev.ReplayResult(
+            mode=ev.REPLAY_MODE_WHAT_IF,
+            what_if=ev.WhatIf(
+                notice=WHAT_IF_NOTICE, bundle_id=other.bundle.bundle_id, assessment=assessment_message(assessment)
+            ),
+        )
+
+
+@lru_cache(maxsize=8)
+def _parse_cached_policy(content: bytes) -> Policy:
+    """Parse a policy; an auditor replays many decisions of the same one."""
+    return parse_policy(content, "policy")
+
+
+def _sourced_value(message: pb.FedFeature) -> SourcedValue:
+    """Read a recorded input."""
+    as_of = time_from_timestamp(message.as_of_time) if message.HasField("as_of_time") else None
+    is_stored = message.source == explain_pb2.VALUE_SOURCE_STORE
+    return SourcedValue(feature_value(message.value), "STORE" if is_stored else "CALLER", as_of)
+
+
+def _record_and_answer(assessment: Assessment) -> tuple[pb.DecisionRecord, credit_pb2.CreditDecision]:
+    """Return what would be recorded and answered for an assessment, without ids and times of receipt."""
+    bundle = assessment.model.bundle
+    record = pb.DecisionRecord(
+        features=fed_feature_messages(bundle.schema, assessment.inputs),
+        bundle_id=bundle.bundle_id,
+        feature_set_digest=bundle.schema.feature_set_digest,
+        baseline_sha256=bundle.baseline_sha256,
+        policy_version=assessment.policy.document.version,
+        policy_sha256=assessment.policy.sha256,
+        numbers=model_numbers(assessment),
+    )
+    decision = credit_pb2.CreditDecision(
+        decision=credit_pb2.Decision.Name(assessment.outcome),
+        assessment=assessment_message(assessment),
+        expire_time=timestamp(assessment.question.at + dt.timedelta(days=assessment.section.valid_days)),
+    )
+    return record, decision
+
+
+def _score_fields(record: pb.DecisionRecord, decision: credit_pb2.CreditDecision) -> dict[str, Scalar]:
+    """Return the fields that the mode SCORE compares."""
+    compared = pb.DecisionRecord(
+        features=record.features,
+        bundle_id=record.bundle_id,
+        feature_set_digest=record.feature_set_digest,
+        policy_version=record.policy_version,
+        policy_sha256=record.policy_sha256,
+    )
+    if record.HasField("numbers"):
+        numbers = record.numbers
+        compared.numbers.CopyFrom(pb.ModelNumbers(margin=numbers.margin, log_odds=numbers.log_odds, pd=numbers.pd))
+    return flat_fields("", compared) | flat_fields("answer", _without(decision, _EXPLANATION_FIELDS))
+
+
+def _explanation_fields(record: pb.DecisionRecord, decision: credit_pb2.CreditDecision) -> dict[str, Scalar]:
+    """Return the fields that the mode EXPLANATION compares."""
+    compared = pb.DecisionRecord(baseline_sha256=record.baseline_sha256)
+    if record.HasField("numbers"):
+        numbers = record.numbers
+        compared.numbers.CopyFrom(
+            pb.ModelNumbers(
+                base_value=numbers.base_value, contributions=numbers.contributions, residual=numbers.residual
+            )
+        )
+    answer = _without(decision, _SCORE_FIELDS)
+    answer.ClearField("decision")
+    answer.ClearField("expire_time")
+    return flat_fields("", compared) | flat_fields("answer", answer)
+
+
+def _without(decision: credit_pb2.CreditDecision, fields: tuple[str, ...]) -> credit_pb2.CreditDecision:
+    """Copy an answer without some fields of its assessment, and without what was copied from the request."""
+    copy = credit_pb2.CreditDecision()
+    copy.CopyFrom(decision)
+    for name in _COPIED_FIELDS:
+        copy.ClearField(name)
+    for name in fields:
+        copy.assessment.ClearField(name)
+    return copy
+
+
+def _is_same_runtime(recorded: pb.Runtime) -> bool:
+    """Return whether this runtime is the recorded one. The release of Grounds is ignored: it must not change an answer."""
+    now = runtime_message()
+    return (recorded.onnxruntime, recorded.python, recorded.platform) == (now.onnxruntime, now.python, now.platform)

@@ -1,0 +1,147 @@
+"""Lists and random samples of decisions. Both read record headers only, which hold no personal data."""
+
+import hashlib
+
+from grounds.audit.v1 import sample_pb2 as pb
+from grounds.credit.v1 import credit_pb2
+from server.edges.audit.proofs import check_tree_size
+from server.edges.explanations import time_from_timestamp, timestamp
+from server.edges.page_tokens import INVALID_MESSAGE, PageTokens, page_size
+from server.edges.thread_pool import StoreThreads
+from server.errors import PageTokenInvalid, RequestInvalid, Violation, summarize_violations
+from server.stores.record_log.decision_index import DecisionCursor, DecisionIndex, DecisionQuery
+from server.stores.record_log.entries import EPOCH, MICROSECOND
+from server.stores.record_log.proofs import ProofReader
+from server.stores.record_log.sampling import SampleDrawer, SampleQuery
+
+_SAMPLE_MAX = 20_000  # of all strata together: an answer must fit into one message
+_TOKEN_KIND = "decisions"  # noqa: S105 - part of page tokens
+_DECISION_PREFIX = "DECISION_"
+_STRATUM_COLUMNS = {  # in the order in which strata are sorted
+    pb.STRATUM_KEY_MARKET: "market",
+    pb.STRATUM_KEY_DECISION: "decision",
+    pb.STRATUM_KEY_GRADE: "grade",
+}
+
+
+class DecisionSearch:
+    """Answers ListDecisions and SampleDecisions."""
+
+    def __init__(
+        self,
+        *,
+        decisions: DecisionIndex,
+        samples: SampleDrawer,
+        proofs: ProofReader,
+        tokens: PageTokens,
+        threads: StoreThreads,
+    ) -> None:
+        self._decisions, self._samples = decisions, samples
+        self._proofs, self._tokens, self._threads = proofs, tokens, threads
+
+    async def list_page(self, request: pb.ListDecisionsRequest) -> pb.ListDecisionsResponse:
+        """Return one page, newest decisions first."""
+        cursor, size = self._cursor(request), page_size(request.page_size)
+        # One row more than the page has tells whether another page follows.
+        rows = await self._threads.run(self._decisions.read_page, _query(request.filter), cursor, size + 1)
+        token = ""
+        if len(rows) > size:
+            last = rows[size - 1]
+            token = self._page_token(request.filter, DecisionCursor(last.time_us, last.record_index))
+        decisions = [
+            pb.DecisionSummary(
+                decision_id=row.record_id,
+                index=row.record_index,
+                decide_time=timestamp(EPOCH + row.time_us * MICROSECOND),
+                market=row.market,
+                bundle_id=row.bundle_id,
+                decision=_decision_value(row.decision),
+                grade=row.grade,
+                caller=row.caller,
+            )
+            for row in rows[:size]
+        ]
+        return pb.ListDecisionsResponse(decisions=decisions, next_page_token=token)
+
+    async def draw_sample(self, request: pb.SampleDecisionsRequest) -> pb.SampleDecisionsResponse:
+        """Draw a sample from the decisions of a tree, the same number from each stratum.
+
+        Raises:
+            RequestInvalid: The sample has more than 20,000 decisions.
+            TreeSizeUnknown: The log is smaller than the tree.
+            StoreUnavailable: The sample could not be drawn.
+        """
+        head = await self._threads.run(self._proofs.read_head)
+        tree_size = check_tree_size(request.tree_size or head.size, head)
+        columns = [column for key, column in _STRATUM_COLUMNS.items() if key in request.stratify_by]
+        query = SampleQuery(_query(request.filter), tree_size, tuple(columns), request.seed, request.size)
+        strata = await self._threads.run(self._samples.draw, query)
+        if sum(len(drawn) for _, drawn in strata.values()) > _SAMPLE_MAX:
+            problem = f"must be at most {_SAMPLE_MAX // len(strata)} with {len(strata)} strata"
+            violations = [Violation("size", problem, "SAMPLE_TOO_LARGE")]
+            raise RequestInvalid(summarize_violations(violations), violations=violations)
+        return pb.SampleDecisionsResponse(
+            tree_size=tree_size,
+            population_count=sum(population for population, _ in strata.values()),
+            strata=[_stratum_message(columns, values, *found) for values, found in strata.items()],
+            checkpoint=head.checkpoint,
+        )
+
+    def _page_token(self, decision_filter: pb.DecisionFilter, cursor: DecisionCursor) -> str:
+        """Return the token of the next page; it works for the same filter only."""
+        return self._tokens.sign([_TOKEN_KIND, _filter_digest(decision_filter), cursor.time_us, cursor.index])
+
+    def _cursor(self, request: pb.ListDecisionsRequest) -> DecisionCursor | None:
+        """Return where the page begins; None for the first page.
+
+        Raises:
+            PageTokenInvalid: The token is invalid, or of another list.
+        """
+        if not request.page_token:
+            return None
+        match self._tokens.open(request.page_token):
+            case [kind, digest, time_us, index] if kind == _TOKEN_KIND:
+                if digest != _filter_digest(request.filter):
+                    raise PageTokenInvalid("page_token belongs to a list with another filter; repeat that filter")
+                return DecisionCursor(time_us, index)
+        raise PageTokenInvalid(INVALID_MESSAGE)
+
+
+def _filter_digest(decision_filter: pb.DecisionFilter) -> str:
+    """Return the SHA-256 of a filter. The message has no map fields, so equal filters have equal bytes."""
+    return hashlib.sha256(decision_filter.SerializeToString(deterministic=True)).hexdigest()
+
+
+def _query(decision_filter: pb.DecisionFilter) -> DecisionQuery:
+    """Read a filter."""
+    wanted = decision_filter
+    return DecisionQuery(
+        start=time_from_timestamp(wanted.start_time) if wanted.HasField("start_time") else None,
+        end=time_from_timestamp(wanted.end_time) if wanted.HasField("end_time") else None,
+        market=wanted.market,
+        bundle_id=wanted.bundle_id,
+        decision=credit_pb2.Decision.Name(wanted.decision).removeprefix(_DECISION_PREFIX) if wanted.decision else "",
+        grade=wanted.grade,
+        caller=wanted.caller,
+    )
+
+
+def _decision_value(name: str) -> credit_pb2.Decision:
+    """Return a decision by its name in a header; DECISION_UNSPECIFIED for a name that this release does not know."""
+    known = f"{_DECISION_PREFIX}{name}" in credit_pb2.Decision.keys()  # noqa: SIM118 - an enum, not a mapping
+    return credit_pb2.Decision.Value(f"{_DECISION_PREFIX}{name}") if known else credit_pb2.DECISION_UNSPECIFIED  # type: ignore[return-value]
+
+
+def _stratum_message(
+    columns: list[str], values: tuple[str, ...], population: int, drawn: list[str]
+) -> pb.SampleStratum:
+    """Build the message of a stratum."""
+    by_column = dict(zip(columns, values, strict=True))
+    decision = by_column.get("decision")
+    return pb.SampleStratum(
+        market=by_column.get("market", ""),
+        decision=credit_pb2.DECISION_UNSPECIFIED if decision is None else _decision_value(decision),
+        grade=by_column.get("grade", ""),
+        population_count=population,
+        decision_ids=drawn,
+    )
