@@ -190,9 +190,9 @@ def test_rows_that_do_not_fit_are_refused_with_every_column_at_once_and_what_is_
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("age,amount,sector,delay\n1,2,3,4,\n5,6,7,8,\n", "line 2 has 5 values, the header names 4 columns"),
-        ("age,amount,sector,delay\n1,2,3,4\n5,6,7\n", "line 3 has 3 values, the header names 4 columns"),
-        ("age,amount,sector,delay,age\n1,2,3,4,5\n", "the header names 'age' twice"),
+        ("age,amount,sector,delay\n1,2,3,4,\n5,6,7,8,\n", "line 2 has 5 values, but the header has 4 columns"),
+        ("age,amount,sector,delay\n1,2,3,4\n5,6,7\n", "line 3 has 3 values, but the header has 4 columns"),
+        ("age,amount,sector,delay,age\n1,2,3,4,5\n", "duplicate columns in the header: 'age'"),
     ],
     ids=["too long", "too short", "twice"],
 )

@@ -91,7 +91,7 @@ def test_customers_whose_outcome_is_not_known_get_their_features(tmp_path: Path)
 
         assert f"left out: TINY: -{600 - len(kept)}" in said
         assert f"rows used: {len(kept)}" in said
-        assert "the spec was changed since bundle" in said
+        assert "the spec has changed since bundle" in said
     rows = pq.read_table(tmp_path / "0.parquet").to_pandas().set_index("customer_id").loc[kept["number"]]
     assert written[0] == written[1] == written[2]
     assert set(rows["as_of"]) == {pd.Timestamp("2026-03-01", tz="UTC")}

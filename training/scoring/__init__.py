@@ -1,1 +1,1 @@
-"""Scoring runs and feature files, for `server load`."""
+"""Writes feature files and run files, which `python -m server load` reads."""

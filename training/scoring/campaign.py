@@ -1,4 +1,4 @@
-"""Whom the CRM must leave alone: the hold-out, and customers suppressed for a reason. Both are scored all the same."""
+"""Customers that the CRM must not contact: the hold-out group, and suppressed customers. Both are scored as well."""
 
 import datetime as dt
 import hashlib
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import duckdb
 
+from models.identifiers import CODE_PATTERN
 from training.errors import DataInvalid
 from training.sources.transaction_log import check_columns, table_source
 from training.spec import CampaignSpec
@@ -14,19 +15,23 @@ _HOLD_OUT_BUCKETS = 10_000
 
 
 def in_hold_out(campaign: CampaignSpec, market: str, customer_id: str) -> bool:
-    """Say whether a customer is in the hold-out of a campaign: the same in every run and on every machine."""
+    """Return whether a customer is in the hold-out group of a campaign; equal in every run and on every machine."""
+    # The campaign's name is hashed too, so that successive campaigns do not hold out the same customers.
     digest = hashlib.sha256(f"{market}|{customer_id}|{campaign.name}".encode()).hexdigest()
     return int(digest, 16) % _HOLD_OUT_BUCKETS < round(campaign.hold_out_share * _HOLD_OUT_BUCKETS)
 
 
 def read_suppressions(connection: duckdb.DuckDBPyConnection, path: Path | None, at: dt.date) -> str:
-    """Make the table `suppressed`: market, customer_id, codes. Gives the digest of the file, "" without one.
+    """Create the table `suppressed` (market, customer_id, suppressions); return the file's SHA-256, "" without a file.
 
-    The file, Parquet or CSV, has the columns market, customer_id, code and perhaps until: the last day on which the
-    reason holds, empty for ever.
+    Args:
+        connection: Receives the table.
+        path: Parquet or CSV with the columns market, customer_id, code and optionally until: the last day on which
+            the suppression applies, empty for no end. None for no suppressions.
+        at: Suppressions that ended before this day do not apply.
 
     Raises:
-        DataInvalid: It cannot be read, or a code is none.
+        DataInvalid: The file is unreadable, or a row is invalid.
     """
     connection.execute("CREATE TABLE suppressed (market VARCHAR, customer_id VARCHAR, suppressions VARCHAR[])")
     if path is None:
@@ -35,17 +40,19 @@ def read_suppressions(connection: duckdb.DuckDBPyConnection, path: Path | None, 
         source, digest = table_source(path, ("market", "customer_id", "code"))
         wanted = {f"column {name}": name for name in ("market", "customer_id", "code")}
         check_columns(connection, source, wanted, f"{path}: the suppression list")
-        there = [row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()]  # noqa: S608 - quoted
-        last_day = "CAST(until AS DATE)" if "until" in there else "CAST(NULL AS DATE)"
-        listed = f"SELECT CAST(market AS VARCHAR) AS market, CAST(customer_id AS VARCHAR) AS customer_id, CAST(code AS VARCHAR) AS code, {last_day} AS last_day FROM {source}"  # noqa: S608 - quoted
-        odd = connection.execute(
-            f"SELECT COUNT(*) FROM ({listed}) WHERE market IS NULL OR customer_id IS NULL OR code IS NULL"  # noqa: S608 - ours
-            " OR NOT regexp_full_match(code, '[A-Z][A-Z0-9_]{0,62}')"
+        present = [row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()]  # noqa: S608 - quoted
+        last_day = "CAST(until AS DATE)" if "until" in present else "CAST(NULL AS DATE)"
+        entries = f"SELECT CAST(market AS VARCHAR) AS market, CAST(customer_id AS VARCHAR) AS customer_id, CAST(code AS VARCHAR) AS code, {last_day} AS last_day FROM {source}"  # noqa: S608 - quoted
+        invalid = connection.execute(
+            f"SELECT COUNT(*) FROM ({entries}) WHERE market IS NULL OR customer_id IS NULL OR code IS NULL"  # noqa: S608 - ours
+            f" OR NOT regexp_full_match(code, '{CODE_PATTERN}')"
         ).fetchall()[0][0]
-        if odd:
-            raise DataInvalid(f"{path}: {odd} rows lack market or customer, or their code is not like DO_NOT_CONTACT")
+        if invalid:
+            raise DataInvalid(
+                f"{path}: every row must have market, customer_id and a code such as DO_NOT_CONTACT; {invalid} rows do not"
+            )
         connection.execute(
-            f"""INSERT INTO suppressed SELECT market, customer_id, LIST_SORT(LIST(DISTINCT code)) FROM ({listed})
+            f"""INSERT INTO suppressed SELECT market, customer_id, LIST_SORT(LIST(DISTINCT code)) FROM ({entries})
             WHERE last_day IS NULL OR last_day >= $at GROUP BY market, customer_id""",  # noqa: S608 - ours
             {"at": at},
         )

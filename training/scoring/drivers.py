@@ -1,4 +1,7 @@
-"""Drivers of many customers at once: what pushes each toward risk, in words of every locale of the bundle."""
+"""Drivers of many customers at once: the groups that raise each prediction, as text in every locale of the bundle.
+
+The result is that of models.reasons for one customer, computed column by column.
+"""
 
 import json
 import math
@@ -13,12 +16,11 @@ from models.schema import FeatureInput, Schema
 from training.scoring.predictions import FeatureRows
 
 _DRIVERS_MAX = 3
-# Texts that are kept for the next customer with the same values.
-_TEXTS_MAX = 200_000
+_TEXTS_MAX = 200_000  # texts cached for customers with the same values
 
 
 class DriverTexts:
-    """Says what pushes toward risk, in every locale of the bundle."""
+    """Selects the drivers of customers and writes their texts."""
 
     def __init__(self, schema: Schema, typical: Mapping[str, FeatureInput | None]) -> None:
         self._schema = schema
@@ -30,54 +32,65 @@ class DriverTexts:
         self._texts: dict[tuple[object, ...], str] = {}
 
     def json_of_rows(self, rows: FeatureRows, contributions: FeatureRows) -> list[str]:
-        """Give the drivers of every row as JSON: code, log_odds, features, text by locale; the strongest first."""
-        chosen = self.ranked_groups(contributions)
+        """Return the drivers of every row as a JSON list, the largest first.
+
+        Args:
+            rows: Features, shape (n, n_features), NaN where missing.
+            contributions: Shape (n, n_features), in log-odds.
+
+        Returns:
+            n lists of objects with code, log_odds, features, and texts by locale.
+        """
         return [
-            json.dumps([self._driver(push, row) for push in pushes], ensure_ascii=False, sort_keys=True)
-            for pushes, row in zip(chosen, rows.tolist(), strict=True)
+            json.dumps([self._driver(group, row) for group in groups], ensure_ascii=False, sort_keys=True)
+            for groups, row in zip(self.ranked_groups(contributions), rows.tolist(), strict=True)
         ]
 
     def ranked_groups(self, contributions: FeatureRows) -> list[list[GroupContribution]]:
-        """Choose as models.reasons.pushes does, for all rows at once; points are of no use here and 0."""
+        """Return the groups that raise the prediction of each row, as models.reasons.principal_reasons does; points are 0."""
         sums = np.zeros((len(contributions), len(self._members)))
         for column, places in enumerate(self._members.values()):
-            for place in places:  # in the order in which one row is added up, so that bits agree
+            for place in places:  # in the order in which models.reasons sums one row, so that the bits agree
                 sums[:, column] += contributions[:, place]
+        # A group is material if it has a minimum share of everything that raises the prediction.
         total = np.zeros(len(contributions))
         codes = list(self._members)
         for code in self._schema.group:
             total += np.maximum(sums[:, codes.index(code)], 0.0)
         material = (sums > 0.0) & (sums >= (MATERIALITY * total)[:, np.newaxis])
+        # Groups that are not material sort to the end; the stable sort breaks ties by code.
         order = np.argsort(np.where(material, -sums, np.inf), axis=1, kind="stable")[:, :_DRIVERS_MAX]
         return [
             [
                 GroupContribution(codes[column], line[column], 0, self._raising_features(codes[column], row))
                 for column in columns
-                if kept[column]
+                if is_material[column]
             ]
-            for columns, kept, line, row in zip(
+            for columns, is_material, line, row in zip(
                 order.tolist(), material.tolist(), sums.tolist(), contributions.tolist(), strict=True
             )
         ]
 
     def _raising_features(self, code: str, row: list[float]) -> tuple[str, ...]:
-        """Give those of the group's features that push toward risk, the strongest first."""
+        """Return the features of a group that raise the prediction, the largest contribution first."""
         risky = sorted((place for place in self._members[code] if row[place] > 0.0), key=lambda place: -row[place])
         return tuple(self._schema.names[place] for place in risky)
 
-    def _driver(self, push: GroupContribution, row: list[float]) -> dict[str, object]:
-        """Say one driver."""
-        texts = {locale: self.text(push, locale, row) for locale in sorted(self._schema.group[push.code].texts)}
-        return {"code": push.code, "log_odds": push.log_odds, "features": list(push.features), "texts": texts}
+    def _driver(self, group: GroupContribution, row: list[float]) -> dict[str, object]:
+        """Return one driver as the run file stores it."""
+        texts = {locale: self.text(group, locale, row) for locale in sorted(self._schema.group[group.code].texts)}
+        return {"code": group.code, "log_odds": group.log_odds, "features": list(group.features), "texts": texts}
 
-    def text(self, push: GroupContribution, locale: str, row: list[float]) -> str:
-        """Say one driver in one language; the same values are said once."""
-        sentence = self._schema.group[push.code].texts[locale]
+    def text(self, group: GroupContribution, locale: str, row: list[float]) -> str:
+        """Return the text of one driver in one locale; cached, because many customers have the same values."""
+        sentence = self._schema.group[group.code].texts[locale]
         names = _placeholders(sentence)
         if "pushed" in names:
-            return reason_text(self._schema, push, locale, self._present_values(self._schema.names, row), self._typical)
+            return reason_text(
+                self._schema, group, locale, self._present_values(self._schema.names, row), self._typical
+            )
         values = self._present_values(names, row)
-        key = (push.code, locale, *(values.get(name) for name in names))
+        key = (group.code, locale, *(values.get(name) for name in names))
         if key not in self._texts:
             if len(self._texts) >= _TEXTS_MAX:
                 self._texts.clear()
@@ -86,13 +99,13 @@ class DriverTexts:
         return self._texts[key]
 
     def _present_values(self, names: tuple[str, ...], row: list[float]) -> Mapping[str, FeatureInput]:
-        """Give the values that are there."""
+        """Return the values of the named features that are not missing."""
         numbers = {name: row[self._schema.position[name]] for name in names}
         return {name: self._schema.decode_value(name, one) for name, one in numbers.items() if not math.isnan(one)}
 
 
 @cache
 def _placeholders(sentence: str) -> tuple[str, ...]:
-    """Give the features that a sentence names, in order."""
+    """Return the distinct features that a sentence names, in order."""
     named = [field.partition(".")[0] for _, field, _, _ in string.Formatter().parse(sentence) if field]
     return tuple(dict.fromkeys(named))

@@ -1,4 +1,4 @@
-"""Scores and drivers of many customers at once: the same bits and words as one by one, without what only one needs."""
+"""Predictions and contributions of many customers at once, bit-identical to scoring them one by one."""
 
 import math
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ FeatureRows = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Predictions:
-    """Scores of n rows.
+    """The predictions of n rows.
 
     Attributes:
-        log_odds: Shape (n,).
-        pds: Shape (n,).
-        bands: n names of grades.
+        log_odds: Length n, after calibration.
+        pds: Length n, 0 to 1.
+        bands: Length n, names of grades.
         contributions: Shape (n, n_features), log-odds after calibration.
     """
 
@@ -32,20 +32,18 @@ class Predictions:
 
 
 def predict_pds(model: Model, rows: FeatureRows) -> list[float]:
-    """Give the pds of rows of shape (n, n_features), without their explanation."""
+    """Return the pds of rows of shape (n, n_features), without contributions."""
+    if not len(rows):
+        return []
     card = model.bundle.scorecard
-    return (
-        [pd_from_log_odds(log_odds_from_margin(card, margin)) for margin in model.scorer.margins(rows).tolist()]
-        if len(rows)
-        else []
-    )
+    return [pd_from_log_odds(log_odds_from_margin(card, margin)) for margin in model.scorer.margins(rows).tolist()]
 
 
 def predict(model: Model, rows: FeatureRows) -> Predictions:
-    """Score and explain rows of shape (n, n_features), NaN where missing.
+    """Return the predictions of rows of shape (n, n_features), NaN where missing.
 
     Raises:
-        AdditivityError: A row's contributions are not its score.
+        AdditivityError: The contributions of a row do not add up to its log-odds.
     """
     card = model.bundle.scorecard
     margins, parts = model.scorer.explain(rows)
@@ -54,9 +52,9 @@ def predict(model: Model, rows: FeatureRows) -> Predictions:
     contributions = card.slope * parts
     for whole, row in zip(log_odds, contributions.tolist(), strict=True):
         residual = whole - math.fsum([base_value, *row])
-        if not abs(residual) <= LOG_ODDS_TOLERANCE:  # also where it is NaN
+        if not abs(residual) <= LOG_ODDS_TOLERANCE:  # "not <=" also catches NaN
             raise AdditivityError(
-                f"contributions miss the log-odds by {residual:.3g}, allowed is {LOG_ODDS_TOLERANCE:g}"
+                f"contributions differ from the log-odds by {residual:.3g}; at most {LOG_ODDS_TOLERANCE:g} is allowed"
             )
     pds = [pd_from_log_odds(one) for one in log_odds]
     return Predictions(log_odds, pds, [grade_from_pd(card, pd) for pd in pds], contributions)

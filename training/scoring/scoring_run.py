@@ -1,7 +1,8 @@
-"""A risk run: every customer in scope as of a date, scored and explained by one bundle, as a file to load.
+"""A scoring run: every customer in scope as of a date, scored and explained by one bundle, in a file to load.
 
-The server never scores a run anew, so a list, a single read and this file agree to the bit. Customers go by in batches,
-twice: once for their pds, from which ranks and the run's id follow, and once to be explained and written.
+The server stores the predictions and never computes them again, so a list, a single read and this file agree to the
+bit. Customers are read in batches, twice: first for their pds, which determine the ranks and the id of the run, then to
+be explained and written.
 """
 
 import datetime as dt
@@ -27,123 +28,130 @@ from training.scoring.drivers import DriverTexts
 from training.scoring.feature_file import KEY_COLUMNS
 from training.scoring.predictions import predict_pds
 from training.scoring.run_columns import RUN_COLUMNS, SCORED, feature_matrix, query_batches, run_columns
+from training.sources.samples import Waterfall
 from training.sources.snapshots import check_log_reaches, create_customers
 from training.sources.transaction_log import SourcePaths, open_transaction_log, table_source, temporary_database
 from training.spec import Spec
 
 _FORMAT = 2
-_COUNTED_APART = {"HOLD_OUT", "SUPPRESSED"}  # counted beside the statuses: such customers have a score
+_COUNTED_APART = {"HOLD_OUT", "SUPPRESSED"}  # such customers also have a status, and are counted under it
 
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """What a run is made with beside spec and model.
+    """Options of a scoring run beside spec and model.
 
     Attributes:
-        decline: The model of the second output, or none.
-        suppress: The suppression list, or none.
-        spec_sha256: Digest of the spec.
-        threads: For DuckDB; no byte depends on it.
-        say: Called with (customers done, customers in all, what is being done).
+        decline: The model that predicts a decline of spend, if any.
+        suppression_list: File of the customers that must not be contacted, if any.
+        spec_sha256: Digest of the spec, for the manifest.
+        threads: Threads of DuckDB; no byte of the run depends on it.
+        report_progress: Called with (customers done, customers in all, stage).
     """
 
     decline: Model | None = None
     suppression_list: Path | None = None
     spec_sha256: str = ""
     threads: int = 1
-    report_progress: Callable[[int, int, str], None] = field(default=lambda _done, _total, _what: None)
+    report_progress: Callable[[int, int, str], None] = field(default=lambda _done, _total, _stage: None)
 
 
 @dataclass(frozen=True, slots=True)
 class _RunInputs:
-    """A run in the making: `scope` is the view of its customers."""
+    """Everything that a run is made from; `connection` has its customers in the view `scope`."""
 
     connection: duckdb.DuckDBPyConnection
     spec: Spec
     model: Model
     options: RunOptions
-    rules: tuple[tuple[str, int], ...]
+    rules: Waterfall
 
 
-def score_feature_file(spec: Spec, model: Model, features: Path, to: Path, extras: RunOptions | None = None) -> int:
-    """Score every customer of a feature file and write the run; gives the number of customers.
+def score_feature_file(spec: Spec, model: Model, features: Path, to: Path, options: RunOptions | None = None) -> int:
+    """Score every customer of a feature file and write the run file; return the number of customers.
 
     Raises:
-        DataInvalid: The feature file is not one, or its features are not those of the model.
+        SpecInvalid: [value] names a feature that the file does not have.
+        DataInvalid: The file is not a feature file, or has other features than the model.
     """
     _check_feature_file(features, model)
-    extras = extras or RunOptions()
-    _check_features_present(pq.read_schema(features).names, spec, (model, extras.decline))
-    with temporary_database(extras.threads) as connection:
+    options = options or RunOptions()
+    _check_features_present(pq.read_schema(features).names, spec, (model, options.decline))
+    with temporary_database(options.threads) as connection:
         horizon = spec.snapshots.horizon_days if spec.snapshots else spec.run.horizon_days
+        source, _ = table_source(features)
         connection.execute(
-            f"CREATE VIEW scope AS SELECT *, 'SCORED' AS status, {horizon} AS horizon_days FROM {table_source(features)[0]}"  # noqa: S608 - quoted
+            f"CREATE VIEW scope AS SELECT *, 'SCORED' AS status, {horizon} AS horizon_days FROM {source}"  # noqa: S608 - quoted
         )
-        return _write_run(_RunInputs(connection, spec, model, extras, ()), to)
+        return _write_run(_RunInputs(connection, spec, model, options, ()), to)
 
 
 def score_transaction_log(
-    spec: Spec, model: Model, sources: SourcePaths, at: dt.date, to: Path, extras: RunOptions
+    spec: Spec, model: Model, sources: SourcePaths, at: dt.date, to: Path, options: RunOptions
 ) -> int:
-    """Score every customer of a log as of a date and write the run; gives the number of customers.
+    """Score every customer of a transaction log as of a date and write the run file; return the number of customers.
 
     Raises:
-        DataInvalid: The log cannot be right, or does not reach the date.
+        SpecInvalid: The spec names an unknown column, or [value] an unknown feature.
+        DataInvalid: The log is invalid or ends before the date, or the model takes an unknown feature.
     """
     assert spec.log is not None
     assert spec.snapshots is not None
-    extras.report_progress(0, 0, "read the log")
-    with open_transaction_log(spec.log, spec.status, sources, extras.threads) as log:
+    options.report_progress(0, 0, "read the transaction log")
+    with open_transaction_log(spec.log, spec.status, sources, options.threads) as log:
         check_log_reaches(log, spec.snapshots, at)
-        extras.report_progress(0, 0, "features of all customers")
+        options.report_progress(0, 0, "compute the features of all customers")
         create_customers(log, spec.snapshots, at)
-        _check_features_present(log.connection.table("customers").columns, spec, (model, extras.decline))
+        _check_features_present(log.connection.table("customers").columns, spec, (model, options.decline))
         time = f"TIMESTAMPTZ '{at} 00:00:00+00'"
         log.connection.execute(f"CREATE VIEW scope AS SELECT *, {time} AS as_of FROM customers")  # noqa: S608 - ours
-        return _write_run(_RunInputs(log.connection, spec, model, extras, log.waterfall), to)
+        return _write_run(_RunInputs(log.connection, spec, model, options, log.waterfall), to)
 
 
 def _check_feature_file(path: Path, model: Model) -> None:
-    """Refuse a file that is no feature file of the model."""
+    """Raise DataInvalid unless the file is a feature file of the model with at least one customer."""
     try:
         manifest = json.loads((pq.read_schema(path).metadata or {}).get(b"grounds", b"{}"))
         rows = pq.read_metadata(path).num_rows
     except (OSError, pa.ArrowException, json.JSONDecodeError) as error:
         raise DataInvalid(f"{path}: cannot be read as a feature file: {error}") from error
     if manifest.get("kind") != "features":
-        raise DataInvalid(f"{path}: is no feature file; `python -m training fit` writes one")
+        raise DataInvalid(f"{path}: is not a feature file; `python -m training features` writes one")
     if manifest["feature_set_digest"] != model.bundle.schema.feature_set_digest:
-        raise DataInvalid(f"{path}: holds other features than bundle {model.bundle.bundle_id[:12]} takes")
+        raise DataInvalid(
+            f"{path}: has other features than bundle {model.bundle.bundle_id[:12]} takes; write it again with "
+            "`python -m training features`"
+        )
     if not rows:
         raise DataInvalid(f"{path}: has no customers")
 
 
-def _check_features_present(there: Sequence[str], spec: Spec, models: Sequence[Model | None]) -> None:
-    """Refuse models, and a [value], of other features than those that are there."""
+def _check_features_present(present: Sequence[str], spec: Spec, models: Sequence[Model | None]) -> None:
+    """Raise an error if a model takes, or [value] names, a feature that is not present."""
     for model in models:
         names = model.bundle.schema.names if model else ()
-        if model and (absent := [name for name in names if name not in there]):
+        if model and (missing := [name for name in names if name not in present]):
             raise DataInvalid(
-                f"bundle {model.bundle.bundle_id[:12]} takes features that are not there: {', '.join(absent)}"
+                f"bundle {model.bundle.bundle_id[:12]} takes features that the data do not have: {', '.join(missing)}"
             )
-    if spec.value is not None and spec.value.feature not in there:
-        raise SpecInvalid(f"value: {spec.value.feature!r} is not among the features that are there")
+    if spec.value is not None and spec.value.feature not in present:
+        raise SpecInvalid(f"value.feature: the data do not have the feature {spec.value.feature!r}")
 
 
-def _write_run(making: _RunInputs, to: Path) -> int:
-    """Write the run of the customers in `scope`."""
-    connection = making.connection
-    twice = _single_value(connection, "SELECT COUNT(*) - COUNT(DISTINCT (market, customer_id)) FROM scope")
-    if twice:
-        raise DataInvalid(f"{twice} customers are there twice; a run has one row for each")
+def _write_run(inputs: _RunInputs, to: Path) -> int:
+    """Write the run file of the customers in `scope`; return their number."""
+    connection, options = inputs.connection, inputs.options
+    duplicates = _single_value(connection, "SELECT COUNT(*) - COUNT(DISTINCT (market, customer_id)) FROM scope")
+    if duplicates:
+        raise DataInvalid(f"{duplicates} duplicate customers; a run has one row for each market and customer")
     at = _single_value(connection, "SELECT CAST(MAX(as_of) AS DATE) FROM scope")
-    suppressed = read_suppressions(connection, making.options.suppression_list, at)
+    suppressions_sha256 = read_suppressions(connection, options.suppression_list, at)
     total: int = _single_value(connection, "SELECT COUNT(*) FROM scope")
-    features_sha256, counts = _rank_customers(making, total)
-    manifest = _manifest(making, features_sha256, suppressed, counts)
+    features_sha256, counts = _rank_customers(inputs, total)
+    manifest = _manifest(inputs, features_sha256, suppressions_sha256, counts)
     metadata = {"grounds": json.dumps(manifest, sort_keys=True)}
     schema = pa.schema([*KEY_COLUMNS, *RUN_COLUMNS], metadata=metadata)
-    bundle, models = making.model.bundle, (making.model, making.options.decline)
+    bundle = inputs.model.bundle
     drivers = DriverTexts(bundle.schema, bundle.baseline.typical)
     query = """SELECT * FROM scope LEFT JOIN ranks USING (market, customer_id) LEFT JOIN suppressed USING (market,
         customer_id) ORDER BY market, rank NULLS LAST, customer_id"""
@@ -151,72 +159,82 @@ def _write_run(making: _RunInputs, to: Path) -> int:
     done = 0
     with replace_file(to) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
         for rows in query_batches(connection, query):
-            writer.write_table(pa.table(run_columns(making.spec, models, drivers, rows), schema=schema))
+            columns = run_columns(inputs.spec, inputs.model, drivers, rows, decline=options.decline)
+            writer.write_table(pa.table(columns, schema=schema))
             done += len(rows)
-            making.options.report_progress(done, total, "explain and write")
+            options.report_progress(done, total, "explain and write")
     return total
 
 
-def _rank_customers(making: _RunInputs, total: int) -> tuple[str, dict[str, int]]:
-    """Make the table `ranks` of everyone who is scored; gives a digest of all that is scored, and counts."""
-    names = list(making.model.bundle.schema.names)
-    if making.options.decline is not None:
-        names += [name for name in making.options.decline.bundle.schema.names if name not in names]
-    if making.spec.value is not None and making.spec.value.feature not in names:
-        names.append(making.spec.value.feature)
-    content = [hashlib.sha256(), hashlib.sha256()]  # keys, and numbers: each goes on from batch to batch
+def _rank_customers(inputs: _RunInputs, total: int) -> tuple[str, dict[str, int]]:
+    """Create the table `ranks` of every scored customer; return a digest of all inputs, and the counts."""
+    model, connection = inputs.model, inputs.connection
+    names = _input_names(inputs)
+    # Two running digests, of keys and of numbers, continue from batch to batch.
+    keys_digest, numbers_digest = hashlib.sha256(), hashlib.sha256()
     counts, parts, done = Counter(HOLD_OUT=0), [], 0
-    for rows in query_batches(making.connection, "SELECT * FROM scope ORDER BY market, customer_id"):
+    for rows in query_batches(connection, "SELECT * FROM scope ORDER BY market, customer_id"):
         keys = zip(*(rows[name].to_pylist() for name in ("market", "customer_id", "status", "as_of")), strict=True)
         for market, customer_id, status, as_of in keys:
-            content[0].update(f"{market}|{customer_id}|{status}|{as_of.isoformat()}\n".encode())
+            keys_digest.update(f"{market}|{customer_id}|{status}|{as_of.isoformat()}\n".encode())
             counts[status] += 1
-            counts["HOLD_OUT"] += in_hold_out(making.spec.campaign, market, customer_id)
-        content[1].update(feature_matrix(rows, [*names, "horizon_days"]).tobytes())
-        scored = rows.filter(pc.equal(rows["status"], SCORED)).select(["market", "customer_id"])
-        pds = predict_pds(
-            making.model,
-            feature_matrix(rows.filter(pc.equal(rows["status"], SCORED)), making.model.bundle.schema.names),
-        )
-        parts.append(scored.append_column("ranked_pd", pa.array(pds, pa.float64())))
+            counts["HOLD_OUT"] += in_hold_out(inputs.spec.campaign, market, customer_id)
+        numbers_digest.update(feature_matrix(rows, [*names, "horizon_days"]).tobytes())
+        scored = rows.filter(pc.equal(rows["status"], SCORED))
+        pds = predict_pds(model, feature_matrix(scored, model.bundle.schema.names))
+        ranked = scored.select(["market", "customer_id"]).append_column("ranked_pd", pa.array(pds, pa.float64()))
+        parts.append(ranked)
         done += len(rows)
-        making.options.report_progress(done, total, "score")
-    making.connection.register("ranked", pa.concat_tables(parts))
-    making.connection.execute(
+        inputs.options.report_progress(done, total, "score")
+    connection.register("ranked", pa.concat_tables(parts))
+    connection.execute(
         """CREATE TABLE ranks AS SELECT market, customer_id, CAST(ROW_NUMBER() OVER
         (PARTITION BY market ORDER BY ranked_pd DESC, customer_id) AS INTEGER) AS rank FROM ranked"""
     )
-    making.connection.unregister("ranked")
-    listed = "SELECT COUNT(*) FROM scope SEMI JOIN suppressed USING (market, customer_id)"
-    counts["SUPPRESSED"] = _single_value(making.connection, listed)
-    return hashlib.sha256("|".join(part.hexdigest() for part in content).encode()).hexdigest(), dict(counts)
+    connection.unregister("ranked")
+    suppressed = "SELECT COUNT(*) FROM scope SEMI JOIN suppressed USING (market, customer_id)"
+    counts["SUPPRESSED"] = _single_value(connection, suppressed)
+    digest = hashlib.sha256(f"{keys_digest.hexdigest()}|{numbers_digest.hexdigest()}".encode()).hexdigest()
+    return digest, dict(counts)
+
+
+def _input_names(inputs: _RunInputs) -> list[str]:
+    """Return every feature that the run depends on: those of both models and of [value]."""
+    names = list(inputs.model.bundle.schema.names)
+    if inputs.options.decline is not None:
+        names += [name for name in inputs.options.decline.bundle.schema.names if name not in names]
+    if inputs.spec.value is not None and inputs.spec.value.feature not in names:
+        names.append(inputs.spec.value.feature)
+    return names
 
 
 def _single_value(connection: duckdb.DuckDBPyConnection, query: str) -> Any:
-    """Give the one value that a query has."""
+    """Return the single value that a query selects."""
     return connection.execute(query).fetchall()[0][0]
 
 
-def _manifest(making: _RunInputs, features_sha256: str, suppressed: str, counts: dict[str, int]) -> dict[str, Any]:
-    """Say what the run is; its id follows from all that went into it, so the same run has the same id."""
-    spec, bundle, decline = making.spec, making.model.bundle, making.options.decline
+def _manifest(
+    inputs: _RunInputs, features_sha256: str, suppressions_sha256: str, counts: dict[str, int]
+) -> dict[str, Any]:
+    """Return the manifest of the run. Its run_id is a digest of all inputs, so the same run has the same id."""
+    spec, bundle, decline = inputs.spec, inputs.model.bundle, inputs.options.decline
     campaign = spec.campaign
     decline_id = decline.bundle.bundle_id if decline else ""
-    made_of = (
+    identity = (
         bundle.bundle_id,
         decline_id,
         features_sha256,
-        suppressed,
+        suppressions_sha256,
         campaign.name,
         campaign.hold_out_share,
         spec.run,
+        spec.value.model_dump_json() if spec.value else "",
     )
-    value = spec.value.model_dump_json() if spec.value else ""
     return {
         "format": _FORMAT,
         "kind": "run",
         "family": spec.family,
-        "run_id": hashlib.sha256("|".join(map(str, (*made_of, value))).encode()).hexdigest()[:32],
+        "run_id": hashlib.sha256("|".join(map(str, identity)).encode()).hexdigest()[:32],
         "bundle_id": bundle.bundle_id,
         "decline_bundle_id": decline_id,
         "model_markets": list(bundle.manifest.markets),
@@ -235,11 +253,11 @@ def _manifest(making: _RunInputs, features_sha256: str, suppressed: str, counts:
         "valid_days": spec.run.valid_days,
         "campaign": campaign.name,
         "hold_out_share": campaign.hold_out_share,
-        "suppressions_sha256": suppressed,
-        "spec_sha256": making.options.spec_sha256,
+        "suppressions_sha256": suppressions_sha256,
+        "spec_sha256": inputs.options.spec_sha256,
         "master_scale_version": bundle.scorecard.master_scale_version,
         "counts": {status: count for status, count in counts.items() if status not in _COUNTED_APART},
         "hold_out_count": counts["HOLD_OUT"],
         "suppressed_count": counts["SUPPRESSED"],
-        "rules": dict(making.rules),
+        "rules": dict(inputs.rules),
     }

@@ -1,1 +1,1 @@
-"""Where the rows come from: a table or a transaction log becomes samples."""
+"""Reads a table of customers or a transaction log into samples: rows with features, label and part."""

@@ -1,24 +1,24 @@
 -- Churn features: one row per (market, customer_id) with a purchase in the $active_days days before $cut.
 --
---   $cut          DATE     the snapshot. Only lines with time < $cut (midnight at its start) are read.
+--   $cut          DATE     the day of the snapshot. Only lines with time < $cut (midnight at its start) are read.
 --   $active_days  INTEGER  a customer is in scope after a purchase at an age of 1 .. $active_days days.
---   $horizon_days INTEGER  the days after the cut that the label is about.
+--   $horizon_days INTEGER  number of days after the cut over which the label is determined.
 --
--- Words    purchase      a line with amount > 0 (free lines are left out everywhere), unless its basket was cancelled
---          return        a line with amount < 0: no purchase; it takes nothing back from the days before it
---          cancelled     a basket whose lines before the cut add up to 0 or less, and hold a return: nobody bought
+-- Terms    purchase      a line with amount > 0 (free lines are ignored everywhere), unless its basket was cancelled
+--          return        a line with amount < 0. It is not a purchase, and does not change the purchases of earlier days
+--          cancelled     a basket with a return whose lines before the cut sum to 0 or less; none of its lines is a purchase
 --          purchase day  a calendar day with at least one purchase
---          age           whole days from a calendar day to the cut: the day before the cut has age 1
+--          age           whole days from a calendar day to the cut; the day before the cut has age 1
 --          gap           whole days from one purchase day to the next, over the whole history
 --          _30, _90 ...  over the purchases of age 1 .. 30, 1 .. 90 ... days
 --
--- Exact    money is summed as DECIMAL, days and counts as integers; a DOUBLE appears only in the last step of
---          a row. Window functions order by a key that is unique in its partition. The result is therefore
---          the same to the bit for any number of threads and any order of the rows.
+-- Exactness  Money is summed as DECIMAL, days and counts as integers; a DOUBLE appears only in the last step of a row.
+--            Window functions order by a key that is unique in its partition. The result is therefore bit-identical
+--            for any number of threads and any order of the lines.
 
 WITH
 
--- Every line before the cut, with its age. Nothing below reads `lines`, so nothing sees what comes later.
+-- Every line before the cut, with its age. No query below reads `lines`, so no feature can see a later line.
 known AS (
     SELECT
         market,
@@ -48,7 +48,7 @@ purchase AS (
     WHERE amount > 0
 ),
 
--- The customers in scope with the time since their first and their last purchase.
+-- The customers in scope, with the days since their first and since their last purchase.
 customer AS (
     SELECT
         market,
@@ -73,7 +73,7 @@ purchase_day AS (
     GROUP BY market, customer_id, age
 ),
 
--- Each purchase day with the gap that ended on it; newest = 1 for the last purchase day.
+-- Each purchase day with the age of the one before it; newest = 1 for the last purchase day.
 -- An age occurs once per customer, so both windows have a total order.
 gap_day AS (
     SELECT
@@ -83,7 +83,7 @@ gap_day AS (
     FROM purchase_day
 ),
 
--- How often, how much.
+-- Counts of purchase days and baskets, and spend, by window.
 frequency AS (
     SELECT
         market,
@@ -104,7 +104,7 @@ frequency AS (
         COALESCE(SUM(spend) FILTER (age BETWEEN 31 AND 60), 0)    AS spend_31_60,
         COALESCE(SUM(spend) FILTER (age <= 90), 0)                AS spend_90,
         COALESCE(SUM(spend) FILTER (age BETWEEN 91 AND 180), 0)   AS spend_91_180,
-        -- A year ago: the same 30 days, and the 30 days that are ahead now.
+        -- A year ago: the same 30 days, and the 30 days that correspond to the ones after the cut.
         COUNT(*) FILTER (age BETWEEN 366 AND 395)                 AS days_season,
         COUNT(*) FILTER (age BETWEEN 336 AND 365)                 AS days_season_ahead,
         COALESCE(SUM(spend) FILTER (age BETWEEN 366 AND 395), 0)  AS spend_season
@@ -112,7 +112,7 @@ frequency AS (
     GROUP BY market, customer_id
 ),
 
--- How regularly. Customers with one purchase day have no gap and no row here.
+-- Statistics of the gaps. Customers with one purchase day have no gap and no row here.
 rhythm AS (
     SELECT
         market,
@@ -132,7 +132,7 @@ rhythm AS (
     GROUP BY market, customer_id
 ),
 
--- What is in the baskets of the last 90 days.
+-- Lines, products and discounts of the last 90 days.
 content AS (
     SELECT
         market,
@@ -147,7 +147,7 @@ content AS (
     GROUP BY market, customer_id
 ),
 
--- Which categories, in the last 45 days and in the 45 days before.
+-- Spend by category, in the last 45 days and in the 45 days before. Cents are integers, so sums are exact.
 category_spend AS (
     SELECT
         market,
@@ -174,7 +174,8 @@ category_total AS (
     GROUP BY market, customer_id
 ),
 
--- The shift is half of sum(|share now - share before|), with both shares over one denominator: whole numbers.
+-- The shift is half of sum(|share now - share before|). Both shares are brought to one denominator, so all terms are
+-- integers and only the final division rounds.
 assortment AS (
     SELECT
         market,
@@ -191,7 +192,7 @@ assortment AS (
     GROUP BY market, customer_id
 ),
 
--- What came back in the last 90 days, by the day on which it came back.
+-- Returns of the last 90 days, by the day on which they were booked.
 returned AS (
     SELECT market, customer_id, -SUM(amount) AS returned_90, COUNT(*) AS returns_90
     FROM known
@@ -209,10 +210,10 @@ SELECT
     recency / gap_p95                                    AS recency_over_gap_p95,        -- ratio to the customer's 95th percentile gap; NULL under 2 purchase days
     (recency * gaps)::DOUBLE / gap_sum::DOUBLE           AS recency_over_gap_mean,       -- ratio to the customer's mean gap; NULL under 2 purchase days
     (5 * COALESCE(gaps_outlasting, 0) + 1)::DOUBLE
-        / (5 * COALESCE(gaps_as_long, 0) + 5)::DOUBLE    AS own_silence_risk,            -- share: of the own past gaps longer than recency, those that outlasted the horizon; pulled to 0.2 as one more gap; never NULL
+        / (5 * COALESCE(gaps_as_long, 0) + 5)::DOUBLE    AS own_silence_risk,            -- share of the customer's past gaps longer than recency that also outlasted the horizon; one more gap of 0.2 is added as a prior; never NULL
 
     (COALESCE(silent_starts, 0) + GREATEST(recency - $horizon_days, 0))::DOUBLE
-        / GREATEST(tenure - $horizon_days, 1)::DOUBLE    AS own_silent_share,            -- share of the past days after which the customer bought nothing for a whole horizon; never NULL
+        / GREATEST(tenure - $horizon_days, 1)::DOUBLE    AS own_silent_share,            -- share of the past days that were followed by a whole horizon without a purchase; never NULL
 
     -- FREQUENCY
     days                                                 AS purchase_days,               -- days, whole history; never NULL
@@ -221,8 +222,8 @@ SELECT
     days_60                                              AS purchase_days_60,            -- days; never NULL
     days_90                                              AS purchase_days_90,            -- days; never NULL
     days_180 * 30.0::DOUBLE
-        / LEAST(GREATEST(tenure, 90), 180)::DOUBLE       AS purchase_days_per_month_180, -- purchase days per 30 days of known history, which counts as at least 90 and at most 180 days; never NULL
-    day_weight_180::DOUBLE / 180.0::DOUBLE               AS purchase_days_faded_180,     -- purchase days, each fading evenly from 1 (yesterday) to 0 (181 days ago); never NULL
+        / LEAST(GREATEST(tenure, 90), 180)::DOUBLE       AS purchase_days_per_month_180, -- purchase days per 30 days of known history, limited to 90 .. 180 days; never NULL
+    day_weight_180::DOUBLE / 180.0::DOUBLE               AS purchase_days_faded_180,     -- purchase days, with weights that fall linearly from 1 (yesterday) to 0 (181 days ago); never NULL
     weeks_13                                             AS active_weeks_13,             -- 7-day blocks with a purchase among the last 13; never NULL
     baskets_30::BIGINT                                   AS baskets_30,                  -- baskets; never NULL
     baskets_90::BIGINT                                   AS baskets_90,                  -- baskets; never NULL
@@ -248,8 +249,8 @@ SELECT
     CASE WHEN tenure > 395 THEN (days_30 - days_season)::DOUBLE
         / NULLIF(days_30 + days_season, 0)::DOUBLE END   AS purchase_days_season_30,     -- purchase days, last 30 days to the same 30 a year ago, from -1 to 1; NULL when tenure <= 395 days or both are 0
     CASE WHEN tenure > 395 THEN (spend_30 - spend_season)::DOUBLE
-        / NULLIF(spend_30 + spend_season, 0)::DOUBLE END AS spend_season_30,             -- spend, the same; NULL when tenure <= 395 days or both are 0
-    CASE WHEN tenure > 365 THEN days_season_ahead END    AS season_ahead_days_30,        -- purchase days a year ago in the 30 days that now lie ahead; NULL when tenure <= 365 days
+        / NULLIF(spend_30 + spend_season, 0)::DOUBLE END AS spend_season_30,             -- spend, last 30 days to the same 30 a year ago; NULL when tenure <= 395 days or both are 0
+    CASE WHEN tenure > 365 THEN days_season_ahead END    AS season_ahead_days_30,        -- purchase days a year ago in the 30 days that correspond to those after the cut; NULL when tenure <= 365 days
 
     -- REGULARITY
     gap_median                                           AS gap_median_days,             -- days; NULL under 2 purchase days

@@ -1,4 +1,4 @@
-"""Whose row each is, and as of when: the columns of a table that are keys and no features."""
+"""The key columns of a table: market, customer and time of every row."""
 
 import re
 from collections.abc import Callable
@@ -16,13 +16,17 @@ _VALUES_SHOWN = 5
 
 
 class ProblemList:
-    """Collects what is wrong with a table, so that everything is told at once."""
+    """Collects the problems of a table, so that one error reports all of them.
+
+    Attributes:
+        messages: One line for each problem.
+    """
 
     def __init__(self) -> None:
         self.messages: list[str] = []
 
     def attempt(self, step: Callable[[], _Result]) -> _Result | None:
-        """Take a step; None where it refuses the data, and the reason is kept."""
+        """Return the result of a step; record its DataInvalid and return None if it raises one."""
         try:
             return step()
         except DataInvalid as error:
@@ -30,71 +34,81 @@ class ProblemList:
             return None
 
     def raise_if_any(self) -> None:
-        """Refuse the table if anything was wrong with it."""
+        """Raise one DataInvalid with all recorded problems, if there are any."""
         if self.messages:
             raise DataInvalid("\n".join(self.messages))
 
 
 def text_columns(spec: TableSpec) -> tuple[str, ...]:
-    """Name the columns whose cells are texts, whatever they look like: 00123 is no number, and NA is a market."""
+    """Return the columns whose cells are text whatever they look like: customer 00123, market NA."""
     return tuple(name for name in (spec.customer_id, spec.market_column) if name is not None)
 
 
 def read_keys(spec: TableSpec, table: pd.DataFrame, problems: ProblemList) -> pd.DataFrame:
-    """Give the key of every row, as far as there is one, and note a customer that stands there twice."""
+    """Return the columns market, customer_id and as_of, as far as they are valid; record what is invalid.
+
+    Two rows with the same key are a problem, too.
+    """
     columns = {
         "market": problems.attempt(lambda: _markets(spec, table)),
         "customer_id": problems.attempt(lambda: _customers(spec, table)),
         "as_of": problems.attempt(lambda: _times(spec, table)),
     }
     rows = pd.DataFrame({name: column for name, column in columns.items() if column is not None}, index=table.index)
-    if len(rows.columns) == len(columns) and (twice := int(rows.duplicated().sum())):
-        problems.messages.append(f"column {spec.customer_id!r}: {twice} rows repeat a market, customer and time")
+    if len(rows.columns) == len(columns) and (duplicates := int(rows.duplicated().sum())):
+        problems.messages.append(
+            f"column {spec.customer_id!r}: {duplicates} duplicate rows; market, customer and time must be unique"
+        )
     return rows
 
 
 def _markets(spec: TableSpec, table: pd.DataFrame) -> pd.Series:
-    """Give the market of every row, and refuse an empty one and what is no market."""
+    """Return the market of every row; raise DataInvalid for missing and invalid ones."""
     if spec.market_column is None:
         return pd.Series(spec.market, index=table.index)
-    found = table[spec.market_column]
-    if empty := int(found.isna().sum()):
-        raise DataInvalid(f"column {spec.market_column!r}: {empty} rows have no market")
-    found = found.map(str)
-    if odd := sorted(name for name in found.unique() if not re.fullmatch(MARKET_PATTERN, name)):
+    markets = table[spec.market_column]
+    if missing := int(markets.isna().sum()):
+        raise DataInvalid(f"column {spec.market_column!r}: the market is missing in {missing} rows")
+    markets = markets.map(str)
+    if invalid := sorted(name for name in markets.unique() if not re.fullmatch(MARKET_PATTERN, name)):
         raise DataInvalid(
-            f"column {spec.market_column!r}: {_list_first(odd)} are no markets; a market is two capital letters, such as DE"
+            f"column {spec.market_column!r}: a market must be two capital letters such as DE, got "
+            f"{_list_first(invalid)}"
         )
-    return found
+    return markets
 
 
 def _customers(spec: TableSpec, table: pd.DataFrame) -> pd.Series:
-    """Give the customer of every row, and refuse an empty one."""
-    found = table[spec.customer_id]
-    if empty := int(found.isna().sum()):
-        raise DataInvalid(f"column {spec.customer_id!r}: {empty} rows have no customer")
-    return found.map(str)
+    """Return the customer of every row; raise DataInvalid for missing ones."""
+    customers = table[spec.customer_id]
+    if missing := int(customers.isna().sum()):
+        raise DataInvalid(f"column {spec.customer_id!r}: the customer is missing in {missing} rows")
+    return customers.map(str)
 
 
 def _times(spec: TableSpec, table: pd.DataFrame) -> pd.Series:
-    """Give as of when every row is, in UTC, and refuse an empty time and what is none."""
+    """Return the time of every row in UTC; raise DataInvalid for missing and unreadable ones."""
     if spec.as_of_column is None:
         column = pd.Series(pd.Timestamp(str(spec.as_of)), index=table.index)
     else:
         column = table[spec.as_of_column]
+    # pandas would read a number as nanoseconds since 1970.
     if is_numeric_dtype(column) and column.notna().any():
-        raise DataInvalid(f"column {spec.as_of_column!r}: is {column.dtype}, no day or time; write 2026-01-31")
-    if empty := int(column.isna().sum()):
-        raise DataInvalid(f"column {spec.as_of_column!r}: {empty} rows have no day or time")
-    found = pd.to_datetime(column, utc=True, errors="coerce")
-    if found.isna().any():
-        odd = sorted(column[found.isna()].map(str).unique())
         raise DataInvalid(
-            f"column {spec.as_of_column!r}: cannot be read as days or times: {_list_first(odd)}; write 2026-01-31 in all rows"
+            f"column {spec.as_of_column!r}: must hold days or times such as 2026-01-31, got {column.dtype}"
         )
-    return found.astype("datetime64[us, UTC]")
+    if missing := int(column.isna().sum()):
+        raise DataInvalid(f"column {spec.as_of_column!r}: the day or time is missing in {missing} rows")
+    times = pd.to_datetime(column, utc=True, errors="coerce")
+    if times.isna().any():
+        invalid = sorted(column[times.isna()].map(str).unique())
+        raise DataInvalid(
+            f"column {spec.as_of_column!r}: must hold days or times such as 2026-01-31, all in one format; cannot read "
+            f"{_list_first(invalid)}"
+        )
+    return times.astype("datetime64[us, UTC]")
 
 
 def _list_first(values: list[str]) -> str:
-    """Name the first of some values."""
+    """Return the first few values, comma-separated."""
     return ", ".join(map(repr, values[:_VALUES_SHOWN])) + (", ..." if len(values) > _VALUES_SHOWN else "")

@@ -1,14 +1,15 @@
--- What the customers did after the cut: a training row for everyone whose outcome is known and a model may learn from.
+-- The outcome of every customer after the cut: label, and why a row is not a training row, if so.
 --
 --   $cut            DATE
---   $decline        BOOLEAN  the outcome is a decline of spend; else it is churn
---   $decline_share  DOUBLE   a decline is spend at least so far below the own baseline
+--   $decline        BOOLEAN  true: the outcome is a decline of spend; false: churn
+--   $decline_share  DOUBLE   a decline is spend at least this share below the customer's own baseline
 --
--- Reads `customers` (standing.sql of the same cut), `lines` and `statuses`. A day of the horizon counts from 0; a
--- basket that was returned whole within the horizon is no purchase. `left_out` says why a row is no training row:
---   its status    it is not SCORED
---   ENDED         it was closed, blocked or moved within the horizon: never churn
---   NO_BASELINE   it spent nothing in the last 90 days, so nothing can decline
+-- Reads `customers` (standing.sql of the same cut), `lines` and `statuses`. The days of the horizon count from 0, the
+-- day of the cut. A basket that is returned completely within the horizon is not a purchase. `left_out` is NULL for a
+-- training row, otherwise
+--   the status    the customer is not SCORED
+--   ENDED         closed, blocked or moved within the horizon, which is never churn
+--   NO_BASELINE   no spend in the last 90 days that could decline
 
 WITH
 

@@ -1,4 +1,4 @@
-"""The rows that a model learns from and is judged on, and how they were come by."""
+"""The rows that a model is fitted, calibrated and measured on."""
 
 import hashlib
 from collections.abc import Mapping
@@ -10,6 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 Sample = Literal["FIT", "CALIBRATION", "HOLD_OUT", "OUT_OF_TIME", "NONE"]
+# (what, count) from the rows read to the rows used; excluded rows have negative counts.
+Waterfall = tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,44 +19,50 @@ class Samples:
     """Every row with its features, label and part.
 
     Attributes:
-        rows: Columns market, customer_id, as_of, label (0 or 1), sample, period, the features, and the
-            attributes that are kept out of the model, as training.sources.protected_attributes names them. Rows of sample
-            NONE are in no part: later rows of customers whom the model knows.
-            `period` is the cut date of a snapshot, or "" in a table.
+        rows: Columns market, customer_id, as_of (UTC), label (0 or 1), sample, period, the features, and the
+            protected attributes as training.sources.protected_attributes names them. `period` is the cut date of
+            a snapshot, or "" for a table. Rows of sample NONE belong to no part: later rows of customers whom the
+            model was fitted on.
         names: The features, in the order of the schema.
-        waterfall: (what, count) from the rows read to the rows used; left-out rows are negative.
-        data_sha256: Digest of the data as read.
-        levels: Of every category feature, in the order of their codes; the fit part's.
-        histories: Of a log: purchase_days, recency_days and tenure_days of everyone who had ever bought when the newest
-            development snapshot was taken, also of those who are long gone; None where nobody asks for them.
+        waterfall: (what, count) from the rows read to the rows used; excluded rows have negative counts.
+        data_sha256: SHA-256 of the data as read.
+        levels: The levels of every category feature in the order of their codes, as the fit part has them.
+        histories: For a log with a BG/NBD rival: purchase_days, recency_days and tenure_days of every customer who
+            bought before the newest calibration snapshot, inactive ones too; otherwise None.
     """
 
     rows: pd.DataFrame
     names: tuple[str, ...]
-    waterfall: tuple[tuple[str, int], ...]
+    waterfall: Waterfall
     data_sha256: str
     levels: Mapping[str, tuple[str, ...]]
     histories: pd.DataFrame | None = None
 
     def part(self, *samples: Sample) -> pd.DataFrame:
-        """Give the rows of these parts, in the order of the table."""
+        """Return the rows of the given samples, in the order of the table."""
         return self.rows[self.rows["sample"].isin(samples)]
 
     def category_positions(self) -> list[int]:
-        """Give the places of the category features."""
+        """Return the positions of the category features in `names`."""
         return [place for place, name in enumerate(self.names) if name in self.levels]
 
     def features(self, rows: pd.DataFrame) -> NDArray[np.float64]:
-        """Give the features of some rows: shape (n, n_features), NaN where missing."""
+        """Return the features of the given rows: shape (n, n_features), NaN where missing."""
         return np.ascontiguousarray(rows[list(self.names)].to_numpy(dtype=np.float64))
 
 
 def label_of(rows: pd.DataFrame) -> NDArray[np.int64]:
-    """Give the labels of some rows: 1 where the outcome was bad."""
+    """Return the labels of the given rows: shape (n,), 1 where the outcome was bad."""
     labels: NDArray[np.int64] = rows["label"].to_numpy(dtype=np.int64)
     return labels
 
 
 def hash_bucket(customer_id: str, buckets: int) -> int:
-    """Put a customer into one of so many buckets, the same on every machine and in every run."""
+    """Return the bucket of a customer, from 0 to buckets - 1; equal on every machine and in every run."""
+    # SHA-256 rather than hash(): Python's hash of a string is salted per process.
     return int(hashlib.sha256(customer_id.encode()).hexdigest(), 16) % buckets
+
+
+def category_name(value: object) -> str:
+    """Return the name of a category's value: a whole number without a decimal point (pandas makes floats of integers)."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

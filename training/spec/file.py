@@ -1,4 +1,4 @@
-"""Reads a spec file, and the ones that it extends."""
+"""Reads a spec file, with the specs that it extends."""
 
 import hashlib
 import tomllib
@@ -12,10 +12,10 @@ from training.spec.family import Spec
 
 
 def read_spec(path: Path) -> Spec:
-    """Read a spec file, and the one that it extends.
+    """Read and validate a spec file.
 
     Raises:
-        SpecInvalid: Lists everything that is wrong with it, by field.
+        SpecInvalid: The file is unreadable or invalid; lists every problem with its field.
     """
     try:
         return Spec.model_validate(_read_content(path))
@@ -25,10 +25,10 @@ def read_spec(path: Path) -> Spec:
 
 
 def _read_content(path: Path) -> dict[str, Any]:
-    """Read a spec file as it stands; with `extends`, on top of the file that it names, relative to itself.
+    """Read a spec file; if it has `extends`, merge it over the file named there (relative to this one).
 
-    A table is laid over the other's key by key. Everything else replaces it; of a feature that stands in both, what
-    is not said anew stays.
+    Tables are merged key by key, everything else is replaced. A feature that stands in both files keeps the fields
+    that the extending file does not set; features that the extending file does not list are dropped.
     """
     try:
         content: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -46,7 +46,7 @@ def _read_content(path: Path) -> dict[str, Any]:
 
 
 def _overlay(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Lay one table over another, key by key."""
+    """Return one table merged over another, key by key."""
     tables = {
         key: _overlay(under[key], value)
         for key, value in over.items()
@@ -56,7 +56,7 @@ def _overlay(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def spec_digest(path: Path) -> str:
-    """Give the SHA-256 of a spec: of the file, or of everything that it extends and itself together."""
+    """Return the SHA-256 of a spec file; with `extends`, of the digest of the extended spec followed by the file."""
     content = path.read_bytes()
     base = tomllib.loads(content.decode()).get("extends")
     whole = content if base is None else spec_digest(path.parent / str(base)).encode() + content

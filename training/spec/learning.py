@@ -1,4 +1,4 @@
-"""The part of the spec that is about learning: which rows, which parameters are tried, which rules stand beside."""
+"""The part of the spec about fitting: the split, the parameter search, and the rivals to compare with."""
 
 from typing import Literal
 
@@ -9,7 +9,7 @@ from training.spec.part import SpecPart
 
 
 class HashSplit(SpecPart):
-    """Split by customer: int(sha256(customer_id), 16) % buckets; buckets named nowhere are for fitting."""
+    """Split by customer: int(sha256(customer_id), 16) % buckets; buckets listed nowhere belong to the fit part."""
 
     buckets: int = Field(default=5, ge=2, le=1000)
     hold_out: tuple[int, ...] = Field(default=(0,), min_length=1)
@@ -17,25 +17,23 @@ class HashSplit(SpecPart):
 
     @model_validator(mode="after")
     def _check_buckets(self) -> "HashSplit":
-        """Refuse buckets that are none, or stand in both parts, and a split that leaves nothing to fit on."""
+        """Reject unknown buckets, buckets in both parts, and a split without a fit part."""
         named = (*self.hold_out, *self.calibration)
         if odd := sorted({one for one in named if not 0 <= one < self.buckets}):
-            raise ValueError(
-                f"buckets {odd} are not there; with buckets = {self.buckets} they are 0 to {self.buckets - 1}"
-            )
+            raise ValueError(f"unknown buckets {odd}; with buckets = {self.buckets} they are 0 to {self.buckets - 1}")
         if len(set(named)) != len(named):
-            raise ValueError("a bucket is named twice; hold_out and calibration share none")
+            raise ValueError("a bucket may be listed once only, in hold_out or in calibration")
         if len(named) == self.buckets:
-            raise ValueError("no bucket is left to fit on; name fewer, or raise buckets")
+            raise ValueError("no bucket is left for the fit part; list fewer buckets, or increase buckets")
         return self
 
 
 class SearchSpec(SpecPart):
-    """The parameter search: seeded, bounded by trials, on the fit part only.
+    """The parameter search: seeded, limited by a number of trials, on the fit part only.
 
     Attributes:
-        validation: "folds" of the fit part, or "forward": fit on earlier snapshots, look at later ones.
-        learning_rate_min: Smallest step that is tried; the largest is 0.12. A smaller step takes more trees.
+        validation: "folds" of the fit part, or "forward": fit on earlier snapshots, validate on later ones.
+        learning_rate_min: Smallest learning rate tried; the largest is 0.12. A smaller rate needs more trees.
     """
 
     trials: int = Field(default=20, ge=1, le=1000)
@@ -47,9 +45,9 @@ class SearchSpec(SpecPart):
 
 
 class RivalSpec(SpecPart):
-    """A simpler rule to be better than: one feature alone, a logistic regression on some, a WOE scorecard, or BG/NBD.
+    """A simpler model to compare with: a single feature, a logistic regression, a WOE scorecard, or BG/NBD.
 
-    BG/NBD takes no features: it looks at purchase days, recency and tenure of a log.
+    BG/NBD takes no features: it uses the purchase days, recency and tenure of a transaction log.
     """
 
     name: str
@@ -59,9 +57,9 @@ class RivalSpec(SpecPart):
 
     @model_validator(mode="after")
     def _check_features(self) -> "RivalSpec":
-        """Refuse a single feature that is not one, and features that BG/NBD would not look at."""
+        """Check the number of features that the kind takes."""
         if self.kind == "single" and len(self.features) != 1:
-            raise ValueError("kind = 'single' takes one feature")
+            raise ValueError(f"features: kind = 'single' takes exactly 1, got {len(self.features)}")
         if self.kind == "bg_nbd" and self.features:
-            raise ValueError("kind = 'bg_nbd' takes no features")
+            raise ValueError("features: kind = 'bg_nbd' takes none")
         return self

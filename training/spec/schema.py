@@ -1,4 +1,4 @@
-"""The spec's features and reason groups as the schema of a bundle."""
+"""Converts the spec's features and reason groups to the schema document of a bundle."""
 
 import re
 from collections.abc import Mapping
@@ -9,7 +9,15 @@ from training.spec.family import Spec
 
 
 def schema_document(spec: Spec, levels: Mapping[str, tuple[str, ...]]) -> SchemaDocument:
-    """Write out the spec's features and groups, with the defaults of what it does not say."""
+    """Return the spec's features and groups as a bundle stores them, with every default filled in.
+
+    Args:
+        spec: With its features written out.
+        levels: The levels of every category feature, in the order of their codes.
+
+    Raises:
+        SpecInvalid: A feature names a group that the spec does not define.
+    """
     groups = {group.code: GroupSpec(**group.model_dump()) for group in spec.groups}
     features = []
     for entry in spec.features:
@@ -17,7 +25,9 @@ def schema_document(spec: Spec, levels: Mapping[str, tuple[str, ...]]) -> Schema
         if entry.group is None:
             groups.setdefault(code, _default_group(code))
         elif entry.group not in groups:
-            raise SpecInvalid(f"features.{entry.name}: group {entry.group!r} is not among [[groups]]")
+            raise SpecInvalid(
+                f"features.{entry.name}.group: must be the code of one of the [[groups]], got {entry.group!r}"
+            )
         known = entry.model_dump(exclude={"column", "group", "description"})
         features.append(
             FeatureSpec(
@@ -29,5 +39,5 @@ def schema_document(spec: Spec, levels: Mapping[str, tuple[str, ...]]) -> Schema
 
 
 def _default_group(code: str) -> GroupSpec:
-    """Give a feature that is in no group one of its own, with a plain sentence."""
+    """Return the reason group of a feature without one: its only text is that of the feature."""
     return GroupSpec(code=code, texts={"en": "{pushed}"})

@@ -7,7 +7,7 @@ from training.spec.part import SpecPart
 
 
 class ProfitSpec(SpecPart):
-    """What a campaign costs and how it is taken up, for the EMPC; see training.measures.profit. There is no default."""
+    """Costs and acceptance of a campaign, for the EMPC; see training.measures.profit. There is no default."""
 
     clv: float = Field(gt=0)
     offer_cost: float = Field(ge=0)
@@ -17,13 +17,13 @@ class ProfitSpec(SpecPart):
 
 
 class CampaignSpec(SpecPart):
-    """What the risks are used for.
+    """The campaign that uses the predictions.
 
     Attributes:
-        name: Part of the hash that chooses the hold-out: another name, another hold-out.
-        hold_out_share: Share of customers who are scored and left alone, so that the effect can be measured.
-        capacity: Customers whom the sales team can call after a run; None: not stated, and capture is not measured.
-        profit: None: not stated, and EMPC is not measured.
+        name: Part of the hash that selects the hold-out group; another name selects another group.
+        hold_out_share: Share of customers who are scored but not contacted, so that the effect can be measured.
+        capacity: Customers that the sales team can call after a scoring run; if None, capture is not measured.
+        profit: If None, the EMPC is not measured.
     """
 
     name: str = Field(default="default", min_length=1)
@@ -33,12 +33,12 @@ class CampaignSpec(SpecPart):
 
 
 class RunSpec(SpecPart):
-    """What a run says beside the risks.
+    """What a scoring run states beside its predictions.
 
     Attributes:
-        valid_days: A risk is valid until so many days after its run's date.
-        band_margin_log_odds: A customer leaves the band of the previous run only beyond its bound by this much.
-        horizon_days: Of a table, whose labels the spec did not make; a log's is that of its snapshots.
+        valid_days: Days after the date of the run for which a prediction is valid.
+        band_margin_log_odds: A customer leaves the band of the previous run only by crossing its bound by this much.
+        horizon_days: Horizon of the labels of a table; that of a log is snapshots.horizon_days.
     """
 
     valid_days: int = Field(default=35, ge=1)
@@ -47,7 +47,7 @@ class RunSpec(SpecPart):
 
 
 class ValueSpec(SpecPart):
-    """What is at stake: expected spend (or margin) within the horizon = feature * factor."""
+    """The value at stake: expected spend (or margin) within the horizon = feature * factor."""
 
     feature: FeatureName
     factor: float = Field(gt=0)

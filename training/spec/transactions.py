@@ -1,4 +1,4 @@
-"""The part of the spec that is about a transaction log: its columns and rules, the snapshots, the campaign, the run."""
+"""The part of the spec about a transaction log: its columns and rules, customer statuses, and the snapshots."""
 
 import datetime as dt
 from typing import Annotated, Literal
@@ -9,7 +9,7 @@ from models.identifiers import Market
 from training.spec.part import SpecPart
 
 _Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
-# Why a customer is no longer one, and which is never churn.
+# The relationship ended for a reason other than churn.
 EndedStatus = Literal["CLOSED", "BLOCKED_BY_US", "MOVED_ENTITY"]
 _SAME_NAMES: dict[str, EndedStatus] = {
     "CLOSED": "CLOSED",
@@ -20,7 +20,7 @@ SnapshotOutcome = Literal["churn", "decline"]
 
 
 class LogColumns(SpecPart):
-    """The columns of a transaction log under the names that the feature SQL uses."""
+    """Columns of the transaction log, by the names that training/sources/features.sql uses."""
 
     customer_id: str
     time: str
@@ -35,18 +35,18 @@ class LogColumns(SpecPart):
 
 
 class LogSpec(SpecPart):
-    """Where the lines of a log-based family come from, and the rules by which lines are left out; each is counted.
+    """A transaction log, and the rules by which its lines are excluded; every excluded line is counted.
 
     Attributes:
-        path: Parquet or CSV, relative to the spec; --data overrides it.
-        package: A data set that comes as a Python package, instead of a path.
-        market: The market of every line, unless columns.market names a column.
-        currency: ISO 4217, of every amount.
-        anonymous: Values of the customer column that are nobody, e.g. "0"; an empty value is nobody, too.
-        duplicates: "drop": of lines that are alike in every mapped column, one counts. "keep" where two such lines
-            are two sales, as in a log without products.
-        other_currencies: "refuse" a log with amounts in another currency, or "leave_out" those lines.
-        until: Lines at or after this day are future-dated; by default those after the day on which it is read.
+        path: Parquet or CSV, relative to the spec file; --data overrides it.
+        package: A data set installed as a Python package, instead of a path.
+        market: The market of every line; exclusive with columns.market.
+        currency: ISO 4217 code of every amount.
+        anonymous: Values of the customer column that identify nobody, e.g. "0"; empty values never identify anybody.
+        duplicates: "drop" counts lines that are equal in every mapped column once. "keep" counts all of them, for logs
+            in which two equal lines are two sales, such as a log without products.
+        other_currencies: "refuse" rejects a log with amounts in another currency; "leave_out" excludes those lines.
+        until: Lines at or after this day are future-dated; by default those after today (UTC).
     """
 
     path: str | None = None
@@ -61,15 +61,15 @@ class LogSpec(SpecPart):
 
 
 class StatusSpec(SpecPart):
-    """A table of customers who ended for a reason that is no churn; each row holds from its day on.
+    """A table of customers whose relationship ended for a reason other than churn; each row applies from its day on.
 
     Attributes:
-        path: Parquet or CSV, relative to the spec; --status overrides it.
-        customer_id: Its column.
-        status: Its column.
-        since: Its column: a day. At a cut, a customer's newest row from before the cut counts.
-        market: Its column, if the log has one.
-        names: What a value of the status column means; other values mean that the customer is active.
+        path: Parquet or CSV, relative to the spec file; --status overrides it.
+        customer_id: Column of the customer.
+        status: Column of the status.
+        since: Column of the day from which the status applies. At a cut, the newest row before the cut applies.
+        market: Column of the market; None if a row applies to the customer in every market.
+        names: Meaning of the values of the status column; any other value means an active customer.
     """
 
     path: str | None = None
@@ -81,18 +81,18 @@ class StatusSpec(SpecPart):
 
 
 class SnapshotSpec(SpecPart):
-    """The cut dates. A snapshot sees what happened before its cut; its label is what happens after it.
+    """The cut dates. The features of a snapshot use lines before its cut only; its label uses lines after the cut.
 
     Attributes:
-        outcome: "churn": no purchase within the horizon. "decline": spend within it is at least `decline_share`
-            below the own baseline, which is the spend of the last 90 days, taken for as many days.
-        horizon_days: From the cut on. With horizon_gaps the longest one.
-        horizon_gaps: The horizon is so many times the customer's own median gap, from horizon_min_days to
-            horizon_days; customers without a gap have the longest. Without it, it is horizon_days for all.
-        active_days: Only customers with a purchase in so many days before the cut.
-        purchase_days_min: Customers who bought on fewer days are NOT_ENOUGH_HISTORY: neither learnt from nor scored.
-        tenure_days_min: The same for customers whose first purchase is younger.
-        latest: Cut date of the feature file and the first run.
+        outcome: "churn": no purchase within the horizon. "decline": spend within the horizon at least `decline_share`
+            below the customer's own spend of the last 90 days, scaled to the length of the horizon.
+        horizon_days: Days from the cut on; with horizon_gaps, the longest horizon.
+        horizon_gaps: The horizon is this many times the customer's median gap, limited to horizon_min_days and
+            horizon_days; customers without a gap have the longest. If None, horizon_days applies to all.
+        active_days: Only customers with a purchase in this many days before the cut are in scope.
+        purchase_days_min: Customers with fewer purchase days are NOT_ENOUGH_HISTORY: not learnt from, not scored.
+        tenure_days_min: The same for customers whose first purchase is more recent.
+        latest: Cut date of the feature file and the first scoring run.
     """
 
     outcome: SnapshotOutcome = "churn"
@@ -110,7 +110,7 @@ class SnapshotSpec(SpecPart):
 
     @model_validator(mode="after")
     def _check_horizons(self) -> "SnapshotSpec":
-        """Refuse a shortest horizon above the longest."""
+        """Require horizon_min_days <= horizon_days."""
         if self.horizon_min_days > self.horizon_days:
-            raise ValueError("horizon_min_days lies above horizon_days")
+            raise ValueError("horizon_min_days must not exceed horizon_days")
         return self

@@ -1,6 +1,6 @@
-"""The terms on which a model is judged and released: the part of the spec that is about validation.
+"""The part of the spec about validation: reference policy, fairness, acknowledged leaks, and the release gates.
 
-Everything here is data. No code decides what is good enough.
+How good a model must be is data of the spec, never code.
 """
 
 import datetime as dt
@@ -15,11 +15,11 @@ _ColumnName = Annotated[str, Field(min_length=1)]
 
 
 class ReferencePolicySpec(SpecPart):
-    """Cut-offs at which swap sets and fairness are counted. What the desk decides by is the server's policy.
+    """PD cut-offs at which swap sets and fairness are measured. The server decides by its own policy file.
 
     Attributes:
         approve_max_pd: Approved up to and including it.
-        refer_max_pd: A person looks up to and including it; declined above.
+        refer_max_pd: Referred to a person up to and including it; declined above it.
     """
 
     approve_max_pd: float = Field(gt=0, lt=1)
@@ -27,18 +27,18 @@ class ReferencePolicySpec(SpecPart):
 
     @model_validator(mode="after")
     def _check_order(self) -> "ReferencePolicySpec":
-        """Refuse cut-offs in the wrong order."""
+        """Require approve_max_pd <= refer_max_pd."""
         if self.approve_max_pd > self.refer_max_pd:
-            raise ValueError("approve_max_pd lies above refer_max_pd")
+            raise ValueError("approve_max_pd must not exceed refer_max_pd")
         return self
 
 
 class AttributeSpec(SpecPart):
-    """A column that the model must not see, and whose groups decisions are compared between.
+    """A protected attribute: the model must not use its column, and decisions are compared between its groups.
 
     Attributes:
-        names: What each value is called; a value without a name is called by itself.
-        bands: Of a number: where the second, third ... group begins, ascending; instead of names.
+        names: Display name of each value; a value without one is shown as it is.
+        bands: For a numeric column: the lower ends of the second, third, ... group, ascending; exclusive with names.
     """
 
     column: _ColumnName
@@ -47,37 +47,37 @@ class AttributeSpec(SpecPart):
 
     @model_validator(mode="after")
     def _check_groups(self) -> "AttributeSpec":
-        """Refuse names beside bands, and bands that do not ascend."""
+        """Reject names beside bands, and bands that do not ascend."""
         if self.names and self.bands:
-            raise ValueError("give either names or bands")
+            raise ValueError("set only one of names and bands")
         if any(low >= high for low, high in zip(self.bands, self.bands[1:], strict=False)):
             raise ValueError("bands must ascend")
         return self
 
 
 class FairnessSpec(SpecPart):
-    """Attributes kept out of the model, for the fairness tables. Groups below `rows_min` rows are pooled."""
+    """The protected attributes of the fairness tables. Groups with fewer than `rows_min` rows are pooled."""
 
     attributes: tuple[AttributeSpec, ...] = ()
     rows_min: int = Field(default=30, ge=1)
 
 
 class AcknowledgedLeak(SpecPart):
-    """Features whose information value is above 0.5, and why that is no leak."""
+    """Features with an information value above 0.5, and the reason why that is not a leak."""
 
     features: tuple[FeatureName, ...] = Field(min_length=1)
     reason: str = Field(min_length=1)
 
 
 class GateSpec(SpecPart):
-    """A line that a model must pass to be released.
+    """A release gate: bounds of one figure that a model must meet to be released.
 
     Attributes:
-        figure: Its name in metrics.json, e.g. "hold_out.auc".
+        figure: Name of the figure in metrics.json, e.g. "hold_out.auc".
         min: Smallest value that passes.
         max: Largest value that passes.
-        not_below: Name of other figures, * for any part of it, e.g. "rival.*.auc"; none of them may be higher.
-        ahead_by: With not_below: by so much at least.
+        not_below: Pattern of other figures with * as wildcard, e.g. "rival.*.auc"; none of them may be higher.
+        ahead_by: With not_below: the required lead over each of them.
     """
 
     figure: str = Field(min_length=1)
@@ -88,20 +88,20 @@ class GateSpec(SpecPart):
 
     @model_validator(mode="after")
     def _check_bounds(self) -> "GateSpec":
-        """Refuse a gate that everything passes."""
+        """Reject a gate without a bound."""
         if self.min is None and self.max is None and self.not_below is None:
-            raise ValueError("give min, max or not_below")
+            raise ValueError("set at least one of min, max and not_below")
         return self
 
 
-# A promise that the spec makes in public is kept, and a ranking that is worse than a coin is none: in any family.
+# Every family must rank better than chance and keep the signs of its features.
 DEFAULT_GATES = (GateSpec(figure="hold_out.auc", min=0.5), GateSpec(figure="monotone.violations", max=0))
 
 
 class OutOfTimeSpec(SpecPart):
-    """Rows from a day on are apart: nothing is learnt from them, and they are judged by themselves.
+    """Rows from a day on form a sample of their own: the model is not fitted on them, and they are measured separately.
 
-    Only those of customers of the hold-out are; others are left out, because the model knows these customers.
+    Only rows of hold-out customers are used; the model was fitted on the others, so their later rows are excluded.
     """
 
     first_day: dt.date

@@ -58,7 +58,7 @@ def test_the_commands_take_the_log_from_spec_to_run_and_threads_change_no_byte(
         *("--to", str(tmp_path / "two.parquet"), "--threads", "2"),
     )
 
-    assert "read the log" in said
+    assert "read the transaction log" in said
     assert "score: " in said
     one, two = manifest(written), manifest(tmp_path / "two.parquet")
     assert {name for name in one if one[name] != two[name]} == {"spec_sha256"}  # the command knows the file
@@ -181,7 +181,9 @@ def test_the_hold_out_is_a_fifth_by_hash_and_suppressed_customers_are_scored_all
 def test_a_suppression_code_that_is_none_is_refused(trained: Trained, tmp_path: Path) -> None:
     pd.DataFrame({"market": ["DE"], "customer_id": ["K1"], "code": ["because"]}).to_csv(tmp_path / "s.csv", index=False)
 
-    with pytest.raises(DataInvalid, match="1 rows lack market or customer, or their code is not like DO_NOT_CONTACT"):
+    with pytest.raises(
+        DataInvalid, match="every row must have market, customer_id and a code such as DO_NOT_CONTACT; 1 rows do not"
+    ):
         trained.run(tmp_path / "run.parquet", trained.extras(suppression_list=tmp_path / "s.csv"))
 
 
@@ -270,8 +272,8 @@ def test_features_that_are_not_there_are_refused_before_any_customer_is_scored(
     assert spec.value is not None
     value = spec.value.model_copy(update={"feature": "tenure_days"})
 
-    with pytest.raises(SpecInvalid, match="value: 'tenure_days' is not among"):
+    with pytest.raises(SpecInvalid, match="value.feature: the data do not have the feature 'tenure_days'"):
         score_feature_file(spec.model_copy(update={"value": value}), trained.churn, source, tmp_path / "run.parquet")
     second, extras = trained.made.folder / "churn_decline.parquet", RunOptions(decline=trained.churn)
-    with pytest.raises(DataInvalid, match="takes features that are not there: recency_over_gap_median"):
+    with pytest.raises(DataInvalid, match="takes features that the data do not have: recency_over_gap_median"):
         score_feature_file(spec, trained.decline, second, tmp_path / "run.parquet", extras)

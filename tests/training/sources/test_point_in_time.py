@@ -82,7 +82,7 @@ def features(folder: Path, change: str = "", threads: int = 1, parts: int = 1) -
     sources = SourcePaths(folder, folder / "log.parquet", folder / "statuses.parquet")
     with open_transaction_log(LOG, StatusSpec(), sources, threads) as log:
         if parts > 1:
-            log.connection.execute(f"UPDATE kept SET part = hash(market, customer_id) % {parts}")
+            log.connection.execute(f"UPDATE valid_lines SET part = hash(market, customer_id) % {parts}")
         create_customers(replace(log, parts=parts), SNAPSHOTS, CUT)
         return log.connection.execute("SELECT * FROM customers ORDER BY market, customer_id").df()
 
@@ -147,5 +147,5 @@ def test_parts_whose_horizon_reaches_into_the_next_part_are_refused(tmp_path: Pa
     snapshots = read_spec(tmp_path / "spec.toml").snapshots
     assert snapshots is not None
 
-    with pytest.raises(SpecInvalid, match=r"snapshots\.calibration reaches 2017-11-14"):
+    with pytest.raises(SpecInvalid, match=r"snapshots\.calibration: its horizon ends 2017-11-14"):
         _snapshot_parts(snapshots)

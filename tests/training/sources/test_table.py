@@ -85,20 +85,28 @@ WRONG = {
     "an empty market": (
         SPEC,
         lambda t: t.assign(country=t["country"].where(t.index > 2)),
-        "'country': 3 rows have no market",
+        "'country': the market is missing in 3 rows",
     ),
-    "a market in small letters": (SPEC, lambda t: t.assign(country="de"), "'country': 'de' are no markets"),
-    "no time": (TIMED, lambda t: t.assign(known=None), "'known': 300 rows have no day or time"),
+    "a market in small letters": (
+        SPEC,
+        lambda t: t.assign(country="de"),
+        "'country': a market must be two capital letters such as DE, got 'de'",
+    ),
+    "no time": (TIMED, lambda t: t.assign(known=None), "'known': the day or time is missing in 300 rows"),
     "a time that is none": (
         TIMED,
         lambda t: t.assign(known=["2026-01-01"] * 299 + ["soon"]),
-        "'known': cannot be read",
+        "'known': must hold days or times such as 2026-01-31, all in one format; cannot read 'soon'",
     ),
-    "a time that is a number": (TIMED, lambda t: t.assign(known=20260101), "'known': is int64, no day or time"),
+    "a time that is a number": (
+        TIMED,
+        lambda t: t.assign(known=20260101),
+        "'known': must hold days or times such as 2026-01-31, got int64",
+    ),
     "no bucket held out": (split("hold_out = []"), lambda t: t, "split.hold_out"),
-    "a bucket that is not there": (split("hold_out = [7]"), lambda t: t, "buckets [7] are not there"),
-    "a bucket in two parts": (split("calibration = [0]"), lambda t: t, "share none"),
-    "nothing left to fit on": (split("hold_out = [0, 2, 3, 4]"), lambda t: t, "no bucket is left to fit on"),
+    "a bucket that is not there": (split("hold_out = [7]"), lambda t: t, "unknown buckets [7]"),
+    "a bucket in two parts": (split("calibration = [0]"), lambda t: t, "a bucket may be listed once only"),
+    "nothing left to fit on": (split("hold_out = [0, 2, 3, 4]"), lambda t: t, "no bucket is left for the fit part"),
     "a rival on a feature that is not there": (
         SPEC + '[[rivals]]\nname = "old"\nkind = "logistic"\nfeatures = ["days"]\n',
         lambda t: t,
@@ -107,7 +115,7 @@ WRONG = {
     "a single rule on two features": (
         SPEC + '[[rivals]]\nname = "old"\nkind = "single"\nfeatures = ["orders", "years"]\n',
         lambda t: t,
-        "kind = 'single' takes one feature",
+        "kind = 'single' takes exactly 1, got 2",
     ),
     "a value of a feature that is not there": (
         SPEC + '[value]\nfeature = "spend"\nfactor = 1.0\n',
@@ -159,7 +167,7 @@ def test_keys_stand_as_they_are_written_namibia_and_leading_zeros(tmp_path: Path
 def test_a_table_without_any_outcome_is_refused_for_learning(tmp_path: Path) -> None:
     spec, table = write(tmp_path, SPEC, customers(lambda t: t.assign(bad=None)))
 
-    with pytest.raises(DataInvalid, match=r"'bad': no row has an outcome.*`python -m training features` needs none"):
+    with pytest.raises(DataInvalid, match=r"'bad': no row has an outcome.*use `python -m training features`"):
         read_table_samples(read_spec(spec), table)
 
 

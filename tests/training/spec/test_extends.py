@@ -42,8 +42,8 @@ def test_of_a_feature_that_stands_in_both_what_is_not_said_anew_stays(tmp_path: 
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        (SPEC.replace('validation = "forward"\n', ""), "say validation = 'forward'"),
-        (SPEC.replace("[log]", "cross_validation_folds = 5\n[log]", 1), "leave it out"),
+        (SPEC.replace('validation = "forward"\n', ""), "use validation = 'forward'"),
+        (SPEC.replace("[log]", "cross_validation_folds = 5\n[log]", 1), "remove it"),
     ],
 )
 def test_a_log_whose_parameters_would_be_chosen_by_looking_ahead_is_refused(

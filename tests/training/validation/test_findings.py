@@ -141,14 +141,17 @@ def test_an_attribute_is_no_feature_even_where_features_are_not_listed(tmp_path:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda spec: spec.replace('"age"', '"turnover"'), "turnover are features"),
+        (lambda spec: spec.replace('"age"', '"turnover"'), "turnover must not be features too"),
         (lambda spec: spec.replace('"age"', '"gone"'), "fairness.attributes.gone"),
         (
             lambda spec: spec.replace("[reference_policy]\napprove_max_pd = 0.2\nrefer_max_pd = 0.5", ""),
             "reference_pol",
         ),
         (lambda spec: spec.replace("[30, 50]", "[50, 30]"), "bands must ascend"),
-        (lambda spec: spec + '[[leaks_acknowledged]]\nfeatures = ["gone"]\nreason = "no"\n', "names no feature: gone"),
+        (
+            lambda spec: spec + '[[leaks_acknowledged]]\nfeatures = ["gone"]\nreason = "no"\n',
+            "names unknown features: gone",
+        ),
     ],
 )
 def test_terms_that_cannot_be_right_are_refused_by_name(tmp_path: Path, change: object, said: str) -> None:

@@ -75,7 +75,7 @@ def test_a_rival_that_could_not_be_measured_fails_the_line_by_its_name() -> None
 
 
 def test_a_gate_without_a_bound_is_refused() -> None:
-    with pytest.raises(ValidationError, match="give min, max or not_below"):
+    with pytest.raises(ValidationError, match="set at least one of min, max and not_below"):
         GateSpec(figure="hold_out.auc")
 
 
