@@ -1,8 +1,8 @@
-"""From tables to files: features, split, fit, calibrate, export, evaluate, release."""
+"""Trains models: a spec and a table, or a transaction log, become a bundle, feature files and run files."""
 
 import os
 
-# LightGBM's threads wait for each other actively by default. On a machine whose cores are busy with something else, a
-# waiting thread then takes the core from the one it waits for: a fit of 50 s was seen to take over 9 minutes.
-# The OpenMP runtime reads this once, when LightGBM is loaded; what an operator has set stays.
+# By default a waiting thread of LightGBM spins. On a busy machine it then occupies the core of the thread that it waits
+# for: a fit of 50 s took more than 9 minutes. The OpenMP runtime reads this once, when LightGBM is loaded; a value that
+# is already set takes precedence.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")

@@ -1,4 +1,4 @@
-"""What training says while it works: a progress bar on a terminal, plain lines elsewhere."""
+"""Console output of training: a progress bar in a terminal, plain lines elsewhere."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ _PROGRESS_SECONDS = 5.0
 
 
 class Console:
-    """Speaks to the person who trains.
+    """Prints messages, tables and progress.
 
     Attributes:
         threads: Threads that fitting may use; no result depends on it.
@@ -21,32 +21,32 @@ class Console:
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
-        plain = rich.console.Console()
-        self._console = plain if plain.is_terminal else rich.console.Console(width=_PLAIN_WIDTH)
+        detected = rich.console.Console()
+        self._console = detected if detected.is_terminal else rich.console.Console(width=_PLAIN_WIDTH)
 
     def info(self, line: str) -> None:
-        """Say one thing."""
+        """Print one line."""
         self._console.print(f"· {line}", markup=False, highlight=False)
 
     def print_table(self, table: Table) -> None:
-        """Show a table."""
+        """Print a table."""
         self._console.print(table)
 
     def progress_reporter(self) -> Callable[[int, int, str], None]:
-        """Give what says how far work on many rows is: a line for each stage, and then at most one in some seconds."""
+        """Return a function of (done, total, stage) that prints each new stage, then at most one line per 5 seconds."""
         stages, times = [""], [0.0]
 
-        def say(done: int, total: int, stage: str) -> None:
+        def report(done: int, total: int, stage: str) -> None:
             now = time.monotonic()
             if stage != stages[0] or now - times[0] >= _PROGRESS_SECONDS:
                 self.info(f"{stage}: {done:,} of {total:,} customers" if total else stage)
                 stages[0], times[0] = stage, now
 
-        return say
+        return report
 
     @contextmanager
     def progress_bar(self, what: str, total: int) -> Iterator[Callable[[int, int], None]]:
-        """Show the progress of work in so many steps; the body gets what to call after each."""
+        """Show a progress bar while the block runs; the block gets a function of (done, total) to call after each step."""
         if not self._console.is_terminal:
             self.info(f"{what}: {total} steps")
             yield lambda _done, _total: None

@@ -1,17 +1,17 @@
-"""What training refuses, each with a message that says what to do instead."""
+"""The errors of training. Each message says what is wrong, what was expected, and what to do next."""
 
 
 class TrainingError(Exception):
-    """Something that the person at the keyboard can mend; shown without a traceback."""
+    """An error that the user can fix; the command line shows it without a traceback."""
 
 
 class SpecInvalid(TrainingError):
-    """The spec file says something that cannot be right."""
+    """The spec file, or an option of the command line, is invalid."""
 
 
 class DataInvalid(TrainingError):
-    """The table or the log holds something that cannot be right."""
+    """The table or the transaction log is invalid."""
 
 
 class ModelRejected(TrainingError):
-    """The fitted model cannot be exported exactly, or failed a check on the way."""
+    """The model cannot be exported exactly, or failed a check before its release."""

@@ -1,4 +1,4 @@
-"""A LightGBM model from elsewhere: its text file becomes ONNX files that are proved equal, or is refused."""
+"""Exports a LightGBM model that was fitted elsewhere to ONNX files that are proved equal to it."""
 
 import json
 import os
@@ -35,23 +35,26 @@ _LEVELS_SHOWN = 5
 def export_model(
     model: Path, to: Path, baseline: Path | None, console: Console, random_rows: int = RANDOM_ROW_COUNT
 ) -> EquivalenceReport:
-    """Write score.onnx, explain.onnx, gate.json and the model's text into a new folder, all of them or none.
+    """Write score.onnx, explain.onnx, gate.json and model.txt into a new folder, all of them or none.
 
-    Both graphs say in their metadata what the columns of `rows` are (`columns`, JSON) and what makes a margin a
-    probability (`sigmoid`).
+    The metadata of both graphs name the columns of `rows` (`columns`, JSON) and the sigmoid that turns a margin into
+    a probability (`sigmoid`).
 
     Args:
-        model: The text that `Booster.save_model` writes.
-        to: A folder that is not there yet.
-        baseline: Rows to compare with (interventional), as Parquet or CSV with a numeric column per feature;
-            None explains by the covers of the splits (path-dependent).
-        console: Says what is going on.
-        random_rows: How many random rows the gate examines, beside the others.
+        model: The text file that `Booster.save_model` wrote.
+        to: The new folder.
+        baseline: Rows that interventional explanations compare with: Parquet or CSV, a numeric column per feature.
+            None for path-dependent explanations, by the covers of the splits.
+        console: Shows the progress.
+        random_rows: Number of random rows in the equivalence check, beside the systematic ones.
+
+    Returns:
+        The report of the equivalence check.
 
     Raises:
-        ModelRejected: The model is of a kind that is not exported, its explanation too large, or a file
-            differs from it (NotEqual, with a witness).
-        DataInvalid: The folder is there already, or the rows do not fit the model.
+        ModelRejected: The model is of an unsupported kind, its explanation is too large, or a file differs from the
+            model (ExportMismatch, with a counterexample).
+        DataInvalid: The folder exists already, or the rows do not fit the model.
     """
     _check_target(to)
     booster = _read_model(model)
@@ -61,51 +64,51 @@ def export_model(
     score, explain = (
         _add_metadata(graph, booster) for graph in (score_onnx(ensemble), explain_onnx(ensemble, population))
     )
-    console.info("prove that the files say what LightGBM and the definition say, row by row")
-    subject = ExportedModel(booster, score, explain, population, reference_base_margin(booster, population))
-    verdict = check_equivalence(subject, population, random_rows, console.info)
-    gate = document_bytes(gate_document(verdict))
+    console.info("check that the exported files equal the model")
+    exported = ExportedModel(booster, score, explain, population, reference_base_margin(booster, population))
+    report = check_equivalence(exported, population, random_rows, console.info)
+    gate = document_bytes(gate_document(report))
     files = {"score.onnx": score, "explain.onnx": explain, "gate.json": gate, "model.txt": model.read_bytes()}
     if not write_folder(to, files):
-        raise DataInvalid(f"{to}: was made by something else meanwhile, and is left as it is; name another with --to")
-    return verdict
+        raise DataInvalid(f"{to}: was created by another process during the export; name another folder with --to")
+    return report
 
 
 def _check_target(to: Path) -> None:
-    """Refuse a folder that is there already, or cannot be made, before anything is proved."""
+    """Check that the folder can be created, before the long equivalence check."""
     if to.exists() or to.is_symlink():
-        raise DataInvalid(f"{to}: is there already; name a new folder with --to")
+        raise DataInvalid(f"{to}: exists already; name a new folder with --to")
     try:
         to.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataInvalid(f"{to}: cannot be made: {error.strerror}; name another folder with --to") from error
+        raise DataInvalid(f"{to}: cannot be created: {error.strerror}; name another folder with --to") from error
     if not os.access(to.parent, os.W_OK):
-        raise DataInvalid(f"{to}: cannot be made: {to.parent} may not be written to; name another folder with --to")
+        raise DataInvalid(f"{to}: cannot be created: {to.parent} is not writable; name another folder with --to")
 
 
 def _read_model(path: Path) -> lightgbm.Booster:
-    """Read a model's text."""
+    """Read a model from LightGBM's text format; raise ModelRejected if that fails."""
     try:
         booster = lightgbm.Booster(model_str=_read_complete_text(path))
-        booster.dump_model()  # numbers that are none are found here
+        booster.dump_model()  # parses every number; loading the model does not
     except (OSError, ValueError, lightgbm.basic.LightGBMError) as error:
         raise ModelRejected(
-            f"{path}: cannot be read as LightGBM's text of a model: {error}; write it with booster.save_model(PATH) "
+            f"{path}: cannot be read as a LightGBM model: {error}; write the file with booster.save_model(PATH) "
             "(scikit-learn: model.booster_.save_model(PATH))"
         ) from error
     return booster
 
 
 def _read_complete_text(path: Path) -> str:
-    """Give a model's text: LightGBM ends the process where it ends within a tree."""
+    """Read the text of a model; raise ValueError if it is truncated, as LightGBM would terminate the process."""
     text = path.read_text(encoding="utf-8")
     if "end of trees" not in text.splitlines():
-        raise ValueError("it has no line 'end of trees': it is cut off, or something else")
+        raise ValueError("the line 'end of trees' is missing, so the file is truncated or not a model")
     return text
 
 
 def _add_metadata(graph: bytes, booster: lightgbm.Booster) -> bytes:
-    """Write into a graph what its columns are, and the sigmoid of the probability."""
+    """Return a graph with its columns and the sigmoid of the probability in its metadata."""
     model = onnx.load_from_string(graph)
     sigmoid = str(booster.dump_model()["objective"]).partition("sigmoid:")[2].split(" ")[0] or "1"
     for key, value in (("columns", json.dumps(booster.feature_name())), ("sigmoid", sigmoid)):
@@ -116,47 +119,50 @@ def _add_metadata(graph: bytes, booster: lightgbm.Booster) -> bytes:
 def _read_baseline(path: Path, booster: lightgbm.Booster) -> NDArray[np.float64]:
     """Read rows with the columns of the model, in its order; empty cells are missing.
 
-    LightGBM writes an underscore where a name has a blank; a column is found under either name.
+    LightGBM replaces blanks in feature names by underscores; a column may have either name.
+
+    Raises:
+        DataInvalid: A column is missing, duplicate or not numeric, or holds category values instead of codes.
     """
     table, names = read_table(path), booster.feature_name()
-    there = [str(name).replace(" ", "_") for name in table.columns]
-    table = table.set_axis(there, axis="columns")
-    problems = [f"column {name!r} is not there" for name in names if name not in there]
-    problems += [f"column {name!r} is there twice" for name in names if there.count(name) > 1]
+    present = [str(name).replace(" ", "_") for name in table.columns]
+    table = table.set_axis(present, axis="columns")
+    problems = [f"column {name!r} is missing" for name in names if name not in present]
+    problems += [f"column {name!r} is duplicate" for name in names if present.count(name) > 1]
     problems += [
-        f"column {name!r} holds {table[name].dtype}, not numbers; give categories as the codes that the model knows"
+        f"column {name!r} must be numeric, got {table[name].dtype}; encode categories as the codes of the model"
         for name in names
-        if there.count(name) == 1 and not pd.api.types.is_numeric_dtype(table[name])
+        if present.count(name) == 1 and not pd.api.types.is_numeric_dtype(table[name])
     ]
     if problems:
-        raise DataInvalid(f"{path}: " + "; ".join([*problems, f"it has: {', '.join(there)}"]))
+        raise DataInvalid(f"{path}: " + "; ".join([*problems, f"it has: {', '.join(present)}"]))
     if problems := [*_category_code_problems(table, booster)]:
         raise DataInvalid(f"{path}: " + "; ".join(problems))
     return np.ascontiguousarray(table[names].to_numpy(dtype=np.float64))
 
 
 def _category_code_problems(table: pd.DataFrame, booster: lightgbm.Booster) -> Iterator[str]:
-    """Name the categories of a pandas frame that stand in the rows as they are: the model knows them by their places alone."""
+    """Yield a problem for each column that holds category values; a model fitted on a pandas frame knows only codes."""
     infos = booster.dump_model()["feature_infos"]
     names = [name for name in booster.feature_name() if infos.get(name, {}).get("values")]
     lists = booster.pandas_categorical or []
     if len(names) != len(lists):
-        return  # some are used by no tree, and which is which is not said
+        return  # a category is used by no tree, and the model does not record which one
     for name, levels in zip(names, lists, strict=True):
         values = table[name].dropna()
         if not values.isin(range(len(levels))).all():
-            told = ", ".join(map(str, levels[:_LEVELS_SHOWN])) + (", ..." if len(levels) > _LEVELS_SHOWN else "")
-            yield f"column {name!r} must hold codes: 0 to {len(levels) - 1} stand for {told}, in this order"
+            listed = ", ".join(map(str, levels[:_LEVELS_SHOWN])) + (", ..." if len(levels) > _LEVELS_SHOWN else "")
+            yield f"column {name!r} must hold codes: 0 to {len(levels) - 1} stand for {listed}, in this order"
 
 
-def equivalence_table(verdict: EquivalenceReport) -> Table:
-    """Show what was examined, and how far the files are off."""
+def equivalence_table(report: EquivalenceReport) -> Table:
+    """Return a terminal table of the rows examined and the largest differences."""
     table = Table(
-        title=f"Every margin equals LightGBM's to the bit; contributions: {verdict.method}", title_justify="left"
+        title=f"All margins equal LightGBM's to the bit; contributions: {report.method}", title_justify="left"
     )
     table.add_column("kind of row")
     for column in ("rows", "contributions within", "sums within"):
         table.add_column(column, justify="right")
-    for kind in verdict.kinds:
+    for kind in report.kinds:
         table.add_row(kind.kind, f"{kind.rows:,}", f"{kind.contribution_distance:.1e}", f"{kind.residual:.1e}")
     return table

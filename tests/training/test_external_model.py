@@ -130,7 +130,7 @@ def test_names_with_blanks_are_found_under_the_names_that_lightgbm_gives_them(tm
     table = pd.DataFrame(their_rows(40, 5), columns=names).assign(limit_bal=1.0)
     table.to_parquet(tmp_path / "rows.parquet")
     (tmp_path / "again").mkdir()
-    assert "'limit_bal' is there twice" in refusal(
+    assert "'limit_bal' is duplicate" in refusal(
         tmp_path / "again", saved(tmp_path, booster), f"{tmp_path}/rows.parquet"
     )
 
@@ -173,7 +173,7 @@ def test_a_model_of_another_kind_is_refused_by_name_with_the_way_out_and_nothing
 def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "theirs.txt").write_text("tree\nversion=v4\n")
 
-    assert "cannot be read as LightGBM's text of a model" in refusal(tmp_path, f"{tmp_path}/theirs.txt")
+    assert "cannot be read as a LightGBM model" in refusal(tmp_path, f"{tmp_path}/theirs.txt")
 
 
 def test_rows_that_do_not_fit_are_refused_with_every_column_at_once_and_what_is_there(tmp_path: Path) -> None:
@@ -182,8 +182,8 @@ def test_rows_that_do_not_fit_are_refused_with_every_column_at_once_and_what_is_
 
     said = refusal(tmp_path, saved(tmp_path, their_model()), f"{tmp_path}/rows.parquet")
 
-    assert "'age' is not there" in said
-    assert "'sector' holds" in said
+    assert "'age' is missing" in said
+    assert "'sector' must be numeric" in said
     assert said.endswith("it has: years, amount, sector, delay")
 
 
@@ -209,14 +209,14 @@ def test_a_text_that_is_cut_off_is_refused_before_lightgbm_ends_the_process(tmp_
     trees = path.read_text().partition("end of trees")[0]
     path.write_text(trees[: int(len(trees) * share)])
 
-    assert "it has no line 'end of trees'" in refusal(tmp_path, str(path))
+    assert "the line 'end of trees' is missing" in refusal(tmp_path, str(path))
 
 
 def test_what_follows_a_model_and_belongs_to_nothing_is_refused(tmp_path: Path) -> None:
     path = Path(saved(tmp_path, their_model()))
     path.write_text(path.read_text() + "trailing junk\nxx")
 
-    assert "cannot be read as LightGBM's text of a model" in refusal(tmp_path, str(path))
+    assert "cannot be read as a LightGBM model" in refusal(tmp_path, str(path))
 
 
 @pytest.mark.parametrize("name", ["threshold", "Tree", "threshold=", "is_linear=1"])
@@ -259,7 +259,7 @@ def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_proved(tmp_p
     (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
     model = Path(saved(tmp_path, their_model()))
 
-    for to, told in ((tmp_path / "file" / "out", "cannot be made"), (tmp_path / "nowhere", "is there already")):
+    for to, told in ((tmp_path / "file" / "out", "cannot be created"), (tmp_path / "nowhere", "exists already")):
         with pytest.raises(TrainingError, match=told):
             export_model(model, to, None, Console(1))
 
@@ -270,12 +270,12 @@ def test_a_folder_that_appears_meanwhile_is_left_as_it_is_and_said(tmp_path: Pat
             (tmp_path / "out").mkdir(exist_ok=True)
             super().info(line)
 
-    with pytest.raises(TrainingError, match="was made by something else meanwhile"):
+    with pytest.raises(TrainingError, match="was created by another process"):
         export_model(Path(saved(tmp_path, their_model())), tmp_path / "out", None, Hasty(1), random_rows=50)
 
     assert not list((tmp_path / "out").iterdir())
 
 
 def test_a_folder_that_is_there_is_left_alone(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="is there already"):
+    with pytest.raises(TrainingError, match="exists already"):
         export_model(Path(saved(tmp_path, their_model())), tmp_path, None, Console(1))

@@ -1,1 +1,1 @@
-"""What training finds out about a model, figure by figure."""
+"""Measures a model on rows it was not fitted on, and names every figure."""

@@ -1,4 +1,4 @@
-"""Every figure under a name, for metrics.json and for the gates: "part.what", lower case."""
+"""Names every figure of an evaluation, for metrics.json and for the release gates: "part.figure", in lower case."""
 
 import math
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from training.measures.stability import StabilityIndex
 from training.measures.swap import SwapSet
 
 _Metric = tuple[str, float | None]
-# "calibration" alone is the question whether the pds of the hold-out are right.
+# "development." keeps the calibration part apart from the names "calibration.*", which are about the hold-out's pds.
 _PART_NAMES = {
     "FIT": "development.fit",
     "CALIBRATION": "development.calibration",
@@ -21,7 +21,7 @@ _PART_NAMES = {
 
 
 def named_metrics(findings: ModelEvaluation) -> dict[str, float]:
-    """Name every figure; one that was not measured, or is infinite, has no name."""
+    """Return every figure by its name; figures that were not measured, or are infinite, are left out."""
     figures = [
         *_quality_metrics(findings),
         *_ranking_metrics(findings),
@@ -41,7 +41,7 @@ def named_metrics(findings: ModelEvaluation) -> dict[str, float]:
 
 
 def _quality_metrics(findings: ModelEvaluation) -> Iterator[_Metric]:
-    """Name the figures of every part, period and rival."""
+    """Yield the main figures of every part, snapshot and rival."""
     named = {_PART_NAMES[part]: found for part, found in findings.parts.items()}
     named |= {f"hold_out.{period}": found for period, found in findings.periods.items()}
     named |= {f"rival.{name}": rival.quality for name, rival in findings.rivals.items()}
@@ -50,7 +50,7 @@ def _quality_metrics(findings: ModelEvaluation) -> Iterator[_Metric]:
 
 
 def _ranking_metrics(findings: ModelEvaluation) -> Iterator[_Metric]:
-    """Name the ends of the intervals."""
+    """Yield the intervals of the ranking, also by market."""
     ranking = findings.ranking
     for name, found in (("auc", ranking.auc), ("gini", ranking.gini), ("ks", ranking.ks)):
         yield from _interval_metrics(f"hold_out.{name}", found)
@@ -61,7 +61,7 @@ def _ranking_metrics(findings: ModelEvaluation) -> Iterator[_Metric]:
 
 
 def _calibration_metrics(findings: ModelEvaluation) -> Iterator[_Metric]:
-    """Name the figures of the probabilities."""
+    """Yield the figures of the calibration."""
     found = findings.calibration
     if found.in_the_large:
         yield "calibration.difference", found.in_the_large.difference
@@ -79,7 +79,7 @@ def _calibration_metrics(findings: ModelEvaluation) -> Iterator[_Metric]:
 
 
 def _grade_metrics(findings: ModelEvaluation) -> Iterator[_Metric]:
-    """Name the figures of the master scale."""
+    """Yield the figures of the master scale."""
     found = findings.calibration
     yield "grades.held", found.filled_grade_count
     yield "grades.order_violations", found.order_violations
@@ -100,7 +100,7 @@ def _grade_metrics(findings: ModelEvaluation) -> Iterator[_Metric]:
 
 
 def _rival_metrics(findings: ModelEvaluation) -> Iterator[_Metric]:
-    """Name how far ahead the model is, and who would move."""
+    """Yield the lead over every rival, and the swap sets."""
     for name, rival in findings.rivals.items():
         yield f"rival.{name}.ahead_auc", findings.test_quality.auc - rival.quality.auc
         yield from _interval_metrics(f"rival.{name}.ahead_auc", rival.auc_lead)
@@ -110,7 +110,7 @@ def _rival_metrics(findings: ModelEvaluation) -> Iterator[_Metric]:
 
 
 def _swap_metrics(name: str, found: SwapSet) -> Iterator[_Metric]:
-    """Name the cells of a swap set."""
+    """Yield the cells of a swap set."""
     for what in ("both_approved", "swapped_in", "swapped_out", "both_declined"):
         cell = getattr(found, what)
         yield f"{name}.{what}.rows", cell.rows
@@ -122,7 +122,7 @@ def _swap_metrics(name: str, found: SwapSet) -> Iterator[_Metric]:
 
 
 def _drift_metrics(findings: ModelEvaluation) -> Iterator[_Metric]:
-    """Name information values and shifts."""
+    """Yield information values and population shifts."""
     yield "iv.leaks_not_acknowledged", sum(feature.leak_alarm for feature in findings.features.values())
     for name, feature in findings.features.items():
         yield f"iv.{name}", feature.information.iv
@@ -132,20 +132,20 @@ def _drift_metrics(findings: ModelEvaluation) -> Iterator[_Metric]:
 
 
 def _shift_metrics(name: str, found: StabilityIndex | None) -> Iterator[_Metric]:
-    """Name a PSI with what it takes to read it."""
+    """Yield a PSI with its critical value and number of rows."""
     if found:
         yield from ((name, found.psi), (f"{name}.critical", found.critical), (f"{name}.rows", found.current_rows))
 
 
 def _monotonicity_metrics(findings: ModelEvaluation) -> Iterator[_Metric]:
-    """Name the violations of the sign table; a violation is a row in which a feature moves the margin wrongly."""
+    """Yield the violations of signs; a violation is a row in which a feature moves the margin against its sign."""
     yield "monotone.features", len(findings.sweeps)
     yield "monotone.rows", max((one.rows for one in findings.sweeps), default=0)
     yield "monotone.violations", sum(one.violations for one in findings.sweeps)
 
 
 def _fairness_metrics(findings: ModelEvaluation) -> Iterator[_Metric]:
-    """Name the gaps of every group that is not too small."""
+    """Yield rates and gaps of every group that is large enough."""
     for attribute, found in findings.fairness.items():
         for group in found.groups:
             if group.small:
@@ -157,7 +157,7 @@ def _fairness_metrics(findings: ModelEvaluation) -> Iterator[_Metric]:
 
 
 def _campaign_metrics(findings: ModelEvaluation) -> Iterator[_Metric]:
-    """Name what a campaign would find, for the model and every rule."""
+    """Yield the results of a campaign, for the model and every rival."""
     if findings.campaign is None:
         return
     named = {"hold_out": findings.campaign.model}
@@ -175,12 +175,12 @@ def _campaign_metrics(findings: ModelEvaluation) -> Iterator[_Metric]:
 
 
 def _interval_metrics(name: str, found: Interval | None) -> Iterator[_Metric]:
-    """Name the ends of an interval."""
+    """Yield the ends of an interval."""
     if found:
         yield from ((f"{name}.low", found.low), (f"{name}.high", found.high))
 
 
 def _estimate_metrics(name: str, found: Estimate | None) -> Iterator[_Metric]:
-    """Name an estimate and its ends."""
+    """Yield an estimate and the ends of its interval."""
     if found:
         yield from ((name, found.value), (f"{name}.low", found.low), (f"{name}.high", found.high))

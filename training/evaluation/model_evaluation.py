@@ -1,4 +1,4 @@
-"""What training finds out about a model, on rows that nothing before has looked at."""
+"""Evaluates the exported model, and its rivals, on the hold-out: everything that the report shows."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,28 +27,29 @@ SAMPLE_PARTS: tuple[Sample, ...] = ("FIT", "CALIBRATION", "HOLD_OUT", "OUT_OF_TI
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ModelEvaluation:
-    """What training found out, for people.
+    """All results of the evaluation of one model.
 
     Attributes:
-        parameters: The search's choice.
-        gain: By feature, the share of the loss that its splits took away in the fit.
-        hold_out: The rows that most figures are of, as the exported files answered them; of a log, the pooled test
-            snapshots.
-        parts: Quality by part of the split; those with rows.
+        parameters: The parameters that the search chose.
+        gain: Share of the gain of all splits, by feature.
+        hold_out: The hold-out as the exported files score it; for a log, the pooled test snapshots.
+        parts: Quality by part of the split; only parts with rows.
         periods: Quality on the hold-out by snapshot; empty for a table.
-        rivals: The simpler rules on the hold-out.
+        ranking: AUC, Gini and KS of the hold-out with intervals, also by market.
+        calibration: How well pds and outcomes of the hold-out agree, also by grade.
+        rivals: The rivals on the hold-out, by name.
         approve_max_pd: Cut-off of the reference policy, if the spec has one.
-        swap: None without a scorecard among the rivals, or without a reference policy.
-        features: What each knows and how it moved.
-        score_shift: Hold-out against development; None where nothing can shift.
-        out_of_time_shift: The same of the out-of-time rows; None where there are none.
-        sweeps: Of every feature with a sign.
-        attributions: The exported explanations of some rows of the hold-out.
-        fairness: By attribute.
-        cross_validation: Mean AUC with and without the sign table; empty where the spec asks for none.
-        campaign: What the riskiest customers would bring; None for a table.
-        verdict: What the release gate examined.
-        remarks: What could not be measured, and why; what was pooled.
+        swap: Swap sets against the scorecard; None without a scorecard or a reference policy.
+        features: Information value and drift of every feature.
+        score_shift: Hold-out against development; None if it cannot be measured.
+        out_of_time_shift: Out-of-time rows against development; None without such rows.
+        sweeps: Monotonicity of every feature with a sign.
+        contributions: The exported explanations of a sample of the hold-out.
+        fairness: Decisions by protected attribute.
+        cross_validation: Mean AUC with and without signs; empty unless the spec asks for it.
+        campaign: Results of a campaign on the customers with the highest pds; None for a table.
+        equivalence: The proof that the exported files equal the model.
+        remarks: What could not be measured, and why; which groups were pooled.
     """
 
     parameters: Mapping[str, Any]
@@ -74,12 +75,12 @@ class ModelEvaluation:
 
     @property
     def test_quality(self) -> Quality:
-        """Give the quality on the hold-out."""
+        """The quality on the hold-out."""
         return self.parts["HOLD_OUT"]
 
 
 def evaluate_model(spec: Spec, samples: Samples, exported: CandidateModel, threads: int) -> ModelEvaluation:
-    """Judge the exported files, not the booster, on the hold-out, and the rivals on the same rows."""
+    """Measure the exported files (not the booster) on the hold-out, and the rivals on the same rows."""
     remarks: list[str] = []
     present = [part for part in SAMPLE_PARTS if len(samples.part(part))]
     answered = {part: score_sample(exported, samples, part) for part in present}
@@ -119,7 +120,7 @@ def evaluate_model(spec: Spec, samples: Samples, exported: CandidateModel, threa
 def _evaluate_campaign(
     spec: Spec, samples: Samples, exported: CandidateModel, rivals: Mapping[str, RivalResult], remarks: list[str]
 ) -> CampaignFindings | None:
-    """Measure what a campaign would find; of a log alone."""
+    """Measure a campaign on the customers with the highest pds; None unless the spec has a [log]."""
     if spec.log is None:
         return None
     whole = score_sample(exported, samples, "FIT", "CALIBRATION", "HOLD_OUT")
@@ -130,7 +131,7 @@ def _evaluate_campaign(
 def _cross_validated_aucs(
     spec: Spec, samples: Samples, parameters: Mapping[str, Any], threads: int
 ) -> dict[str, float]:
-    """Give the cross-validated AUC with the sign table and without it; nothing where the spec asks for none."""
+    """Return the cross-validated AUC with and without signs; empty unless the spec asks for it."""
     if not spec.cross_validation_folds:
         return {}
     signs = tuple(feature.sign for feature in spec.features)

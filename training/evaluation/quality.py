@@ -1,4 +1,4 @@
-"""How good one set of probabilities is against the outcomes, in a handful of figures."""
+"""The main figures of one set of probabilities against the outcomes."""
 
 from dataclasses import dataclass
 
@@ -11,13 +11,13 @@ from training.measures.discrimination import auc, ks
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """Figures of one set of probabilities against outcomes.
+    """The main figures of a model on n rows. The field names are parts of the names in metrics.json.
 
     Attributes:
         gini: 2 * auc - 1.
-        ks: Largest distance between the distributions of bad and good.
+        ks: Largest distance between the score distributions of bad and good rows.
         brier: Mean squared error of the probabilities.
-        ece: Mean distance between mean probability and bad rate over ten bins of equal mass.
+        ece: Mean distance between mean probability and bad rate over ten equal-mass bins.
     """
 
     rows: int
@@ -32,10 +32,10 @@ class Quality:
 
 
 def measure_quality(labels: NDArray[np.int64], pds: NDArray[np.float64]) -> Quality:
-    """Measure probabilities against outcomes; ties in rank count one half.
+    """Return the main figures of the pds (shape (n,)) against the labels (shape (n,)); ties in rank count one half.
 
     Raises:
-        DataInvalid: Only one outcome.
+        DataInvalid: The rows have only one outcome.
     """
     ranked = auc(labels, pds)
     return Quality(

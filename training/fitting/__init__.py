@@ -1,1 +1,1 @@
-"""Fits and calibrates: the parameter search, LightGBM, the calibration, and simpler rules to compare with."""
+"""Fits models: the parameter search, LightGBM, the calibration, and the rivals to compare with."""

@@ -1,4 +1,4 @@
-"""How good a model is, on rows that it has not seen, beside simpler rules on the same rows."""
+"""Fits the rivals: simpler models that the model must be compared with, on the same rows."""
 
 from collections.abc import Mapping
 
@@ -10,18 +10,26 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from training.measures import scorecard
 from training.measures.bg_nbd import PurchaseHistories, fit_bg_nbd
+from training.measures.scorecard import fit_scorecard
 from training.sources.samples import Samples, label_of
 from training.spec import RivalSpec
 
 
 def rival_pds(rival: RivalSpec, signs: Mapping[str, int], samples: Samples, test: pd.DataFrame) -> NDArray[np.float64]:
-    """Fit a simpler rule on fit and calibration rows, and give its probabilities for the test rows.
+    """Fit a rival on the fit and calibration parts, and return its pds of the test rows: shape (n,).
 
-    BG/NBD is fitted to histories, not to labels. A single feature gives the probability of a logistic regression on it: the same ranking as the
-    feature itself, in the direction in which it ranks the development rows. A scorecard has the signs
-    of the spec, as the model does.
+    BG/NBD is fitted to purchase histories, not to labels. A single feature becomes a logistic regression on it, which
+    ranks as the feature does, in its direction on the development rows. A scorecard keeps the signs of the spec.
+
+    Args:
+        rival: The rival of the spec.
+        signs: The sign of every feature by name.
+        samples: The rows to fit on.
+        test: The rows to predict.
+
+    Raises:
+        DataInvalid: The rival cannot be fitted to these rows.
     """
     if rival.kind == "bg_nbd":
         return _bg_nbd_pds(samples, test)
@@ -30,8 +38,9 @@ def rival_pds(rival: RivalSpec, signs: Mapping[str, int], samples: Samples, test
         names = list(rival.features or samples.names)
         categories = [place for place, name in enumerate(names) if name in samples.levels]
         rows, later = (part[names].to_numpy(dtype=np.float64) for part in (known, test))
-        fitted = scorecard.fit_scorecard(rows, label_of(known), [signs[name] for name in names], categories)
+        fitted = fit_scorecard(rows, label_of(known), [signs[name] for name in names], categories)
         return fitted.pds(later)
+    # A logistic regression cannot use the codes of a category as numbers.
     names = list(rival.features or [name for name in samples.names if name not in samples.levels])
     steps = [SimpleImputer(strategy="median"), StandardScaler(), LogisticRegression(max_iter=1000)]
     if rival.logarithms:
@@ -43,7 +52,7 @@ def rival_pds(rival: RivalSpec, signs: Mapping[str, int], samples: Samples, test
 
 
 def _bg_nbd_pds(samples: Samples, test: pd.DataFrame) -> NDArray[np.float64]:
-    """Fit BG/NBD to the histories of everyone, and give P(no purchase within the own horizon) of the test rows."""
+    """Fit BG/NBD to all histories, and return P(no purchase within the customer's horizon) of the test rows."""
     assert samples.histories is not None
     fitted, histories = fit_bg_nbd(purchase_histories(samples.histories)), purchase_histories(test)
     horizons = test["horizon_days"].to_numpy()
@@ -56,7 +65,7 @@ def _bg_nbd_pds(samples: Samples, test: pd.DataFrame) -> NDArray[np.float64]:
 
 
 def purchase_histories(rows: pd.DataFrame) -> PurchaseHistories:
-    """Give purchase days after the first, days from the first to the last, and days since the first."""
+    """Return the histories of customers: repeat purchase days, days from first to last purchase, days since the first."""
     days, recency, tenure = (
         rows[name].to_numpy(dtype=np.float64) for name in ("purchase_days", "recency_days", "tenure_days")
     )
@@ -64,6 +73,6 @@ def purchase_histories(rows: pd.DataFrame) -> PurchaseHistories:
 
 
 def _signed_logarithm(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give log(1 + |x|) with the sign of x."""
+    """Return log(1 + |x|) with the sign of x."""
     logarithms: NDArray[np.float64] = np.sign(values) * np.log1p(np.abs(values))
     return logarithms

@@ -1,4 +1,4 @@
-"""Fits LightGBM, and finds its parameters by a seeded search on the fit part alone."""
+"""Searches LightGBM's parameters: a seeded search with a fixed number of trials, on the fit part only."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,12 +19,12 @@ from training.spec import SearchSpec, Spec
 _ROUNDS_MAX = 600
 _EARLY_STOPPING_ROUNDS = 40
 _LEARNING_RATE_MAX = 0.12
-_Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
-_Progress = Callable[[int, int], None]
+_Fold = tuple[NDArray[np.int64], NDArray[np.int64]]  # row numbers to fit on, row numbers to validate on
+_Progress = Callable[[int, int], None]  # trials done, trials in all
 
 
 def _suggest_parameters(trial: optuna.Trial, spec: SearchSpec) -> dict[str, Any]:
-    """Choose one set of parameters. Speed is no criterion."""
+    """Return the parameters of one trial."""
     return {
         "num_leaves": trial.suggest_int("num_leaves", min(4, spec.max_leaves), spec.max_leaves),
         "learning_rate": trial.suggest_float("learning_rate", spec.learning_rate_min, _LEARNING_RATE_MAX, log=True),
@@ -38,16 +38,21 @@ def _suggest_parameters(trial: optuna.Trial, spec: SearchSpec) -> dict[str, Any]
 def search_parameters(
     samples: Samples, family: Spec, signs: tuple[int, ...], threads: int, progress: _Progress
 ) -> dict[str, Any]:
-    """Find parameters, num_iterations included, by mean log-loss on validation folds of the fit part."""
+    """Return the best parameters, including num_iterations, by mean log-loss over the validation folds of the fit part.
+
+    Raises:
+        DataInvalid: No fit snapshot is complete before the first validation snapshot.
+    """
     spec, rows = family.search, samples.part("FIT")
     matrix, labels = samples.features(rows), label_of(rows)
     folds = list(_folds(rows, spec, family.snapshots.horizon_days if family.snapshots else 0))
     workers = ThreadPoolExecutor(threads)
 
     def objective(trial: optuna.Trial) -> float:
-        # One thread a fold: a log-loss that several threads sum differs in its last bits, and would steer the search.
+        # One thread per fold: a log-loss summed by several threads differs in its last bits, and would change the search.
         parameters = fixed_parameters(signs, 1, samples) | _suggest_parameters(trial, spec)
         results = list(workers.map(lambda fold: _fit_fold(parameters, samples, (matrix, labels), fold), folds))
+        # Early stopping finds the number of rounds of each fold; the final fit has no validation rows and uses their mean.
         trial.set_user_attr("num_iterations", round(float(np.mean([rounds for rounds, _ in results]))))
         progress(trial.number + 1, spec.trials)
         return float(np.mean([loss for _, loss in results]))
@@ -60,9 +65,10 @@ def search_parameters(
 
 
 def _folds(rows: pd.DataFrame, spec: SearchSpec, horizon_days: int) -> Iterator[_Fold]:
-    """Give the folds as row numbers: stratified, or forward in time.
+    """Yield the folds as row numbers: stratified, or forward in time.
 
-    Forward: each of the last periods is validated on those whose labels were known when it began.
+    Forward: each of the last periods is the validation set of a model fitted on the periods whose horizon had ended by
+    then, as their labels would have been known.
     """
     if spec.validation == "folds":
         splitter = StratifiedKFold(spec.folds, shuffle=True, random_state=spec.seed)
@@ -73,12 +79,15 @@ def _folds(rows: pd.DataFrame, spec: SearchSpec, horizon_days: int) -> Iterator[
     for period in sorted(periods.unique())[-spec.folds :]:
         known = np.flatnonzero(periods + horizon <= period)
         if not len(known):
-            raise DataInvalid(f"search: no fit snapshot is over by {period:%Y-%m-%d}; lower search.folds")
+            raise DataInvalid(
+                f"search: the horizon of no fit snapshot ends by {period:%Y-%m-%d}; decrease search.folds, or add earlier "
+                "fit snapshots"
+            )
         yield known, np.flatnonzero(periods == period)
 
 
 def _fit_fold(parameters: dict[str, Any], samples: Samples, data: TrainingData, fold: _Fold) -> tuple[int, float]:
-    """Fit on one side of a fold and give the best number of rounds and its log-loss on the other."""
+    """Fit one fold; return the best number of rounds and its log-loss on the validation rows."""
     (matrix, labels), (known, unseen) = data, fold
     train = lightgbm_dataset(samples, (matrix[known], labels[known]))
     validation = lightgbm.Dataset(matrix[unseen], labels[unseen], reference=train)

@@ -1,1 +1,1 @@
-"""From samples to a released bundle: baseline, golden rows, release gates."""
+"""Releases a model: fits it, freezes baseline and golden rows, checks the release gates, writes the bundle."""

@@ -1,9 +1,4 @@
-"""Rows that go into a bundle: the baseline and the golden rows, without anything that points at a person.
-
-Every value is replaced by one representative of its threshold interval: the upper end, or for the
-last interval the next double above the last threshold. All decisions stay the same, so margins and
-contributions stay the same, and two customers whom the model cannot tell apart become one row.
-"""
+"""The baseline of a bundle: the population that explanations compare with, frozen without any person's values."""
 
 import hashlib
 import math
@@ -25,34 +20,55 @@ _BASELINE_ROWS_MAX = 1000
 
 
 def select_baseline(spec: BaselineSpec, rows: pd.DataFrame, pds: NDArray[np.float64]) -> pd.DataFrame:
-    """Choose the population that explanations compare with: all in the band, or 1,000 of them by hash."""
+    """Return the rows that explanations compare with: those in the spec's PD band, at most 1,000 of them.
+
+    Args:
+        spec: The [baseline] of the spec.
+        rows: Development rows.
+        pds: The pd of every row.
+
+    Raises:
+        ModelRejected: No row is in the band.
+    """
     band = rows[(pds >= spec.min_pd) & (pds <= spec.max_pd)]
     if band.empty:
         raise ModelRejected(
-            f"baseline: no development row has a pd from {spec.min_pd} to {spec.max_pd}; widen the band"
+            f"baseline: no development row has a pd from {spec.min_pd} to {spec.max_pd}; widen min_pd and max_pd"
         )
     if len(band) <= _BASELINE_ROWS_MAX:
         return band
+    # The rows with the smallest hashes of their keys: a random sample that does not depend on the order of the table.
     keys = band["market"] + "|" + band["customer_id"] + "|" + band["as_of"].astype(str)
     order = [hashlib.sha256(key.encode()).hexdigest() for key in keys]
-    chosen = band.assign(order=order).sort_values("order").head(_BASELINE_ROWS_MAX)
-    return chosen.drop(columns="order")
+    return band.assign(order=order).sort_values("order").head(_BASELINE_ROWS_MAX).drop(columns="order")
 
 
 def baseline_document(
     spec: BaselineSpec, chosen: pd.DataFrame, samples: Samples, ensemble: Ensemble, booster: lightgbm.Booster
 ) -> BaselineDocument:
-    """Freeze the baseline, its rows in the order of their values so that nothing tells whose they are."""
+    """Return the baseline as a bundle stores it: representatives of the chosen rows, and typical values.
+
+    Args:
+        spec: The [baseline] of the spec.
+        chosen: The rows of the baseline, from `select_baseline`.
+        samples: All samples.
+        ensemble: The model.
+        booster: The same model in LightGBM.
+    """
     typical = {name: _typical_value(chosen[name], samples.levels.get(name)) for name in samples.names}
     if spec.method == "path_dependent":
+        # LightGBM returns the base value beside the contributions; it is the same for every row.
         base = float(np.asarray(booster.predict(np.zeros((1, len(samples.names))), pred_contrib=True))[0, -1])
-        count, rows = len(samples.part("FIT")), ()
-        definition = "the rows that the model was fitted on, by the covers of its splits"
         return BaselineDocument(
-            method=spec.method, definition=definition, rows=rows, base_margin=base, row_count=count, typical=typical
+            method=spec.method,
+            definition="the rows that the model was fitted on, by the covers of its splits",
+            rows=(),
+            base_margin=base,
+            row_count=len(samples.part("FIT")),
+            typical=typical,
         )
     frozen = representative_rows(ensemble, samples.features(chosen))
-    frozen = frozen[np.lexsort(frozen.T[::-1])]
+    frozen = frozen[np.lexsort(frozen.T[::-1])]  # sorted by value, so that the order reveals no customer
     margins = booster.predict(frozen, raw_score=True, num_threads=1)
     return BaselineDocument(
         definition=spec.definition,
@@ -64,7 +80,7 @@ def baseline_document(
 
 
 def _typical_value(column: pd.Series, levels: tuple[str, ...] | None) -> float | str | None:
-    """Give the median, or a category's most frequent level; None where there is none."""
+    """Return the median of a number or the most frequent level of a category; None if most values are missing."""
     present = column.dropna()
     if levels is None:
         return None if len(present) * 2 < len(column) else float(present.median())

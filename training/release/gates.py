@@ -1,6 +1,6 @@
-"""The gates of the spec: a model that fails one line is not released, and every failed line is said.
+"""The release gates of the spec: bounds of figures. A model that misses one bound is not released.
 
-training/equivalence is another thing: it proves that the exported files are the model. Here the model itself is judged.
+training/equivalence proves that the exported files equal the model; the gates here are about how good the model is.
 """
 
 import glob
@@ -14,11 +14,13 @@ from training.spec import GateSpec
 
 @dataclass(frozen=True, slots=True)
 class GateResult:
-    """One bound of one gate.
+    """The result of one bound of one gate.
 
     Attributes:
-        value: The figure; None where it was not measured, which fails.
+        figure: Name of the figure in metrics.json.
+        value: The figure; None if it was not measured, which fails the bound.
         bound: In words, e.g. "at least 0.775".
+        passed: Whether the value meets the bound.
     """
 
     figure: str
@@ -34,23 +36,29 @@ class GateResult:
 def evaluate_gates(
     gates: Sequence[GateSpec], figures: Mapping[str, float], rivals: Sequence[str] = ()
 ) -> tuple[GateResult, ...]:
-    """Hold the figures against every bound, in the order of the spec; `rivals` are those that must have a figure."""
+    """Return the result of every bound, in the order of the spec.
+
+    Args:
+        gates: The gates of the spec.
+        figures: Every measured figure by name.
+        rivals: Names of all rivals; a rival without a figure that a gate asks for fails the gate.
+    """
     return tuple(line for gate in gates for line in _evaluate_gate(gate, figures, rivals))
 
 
 def require_passed(lines: Sequence[GateResult]) -> None:
-    """Refuse a model that fails.
+    """Check that every gate passed.
 
     Raises:
-        ModelRejected: Names every failed line with its figure and its bound.
+        ModelRejected: Lists every failed bound with its figure.
     """
     if failed := [line for line in lines if not line.passed]:
         listed = "\n".join(f"  {line}" for line in failed)
-        raise ModelRejected(f"{len(failed)} of {len(lines)} gates failed; nothing is released:\n{listed}")
+        raise ModelRejected(f"{len(failed)} of {len(lines)} gates failed; the model is not released:\n{listed}")
 
 
 def _evaluate_gate(gate: GateSpec, figures: Mapping[str, float], rivals: Sequence[str]) -> list[GateResult]:
-    """Hold one gate's figure against each of its bounds."""
+    """Return the result of each bound of one gate."""
     value = figures.get(gate.figure)
     bounds: list[tuple[str, bool]] = []
     if gate.min is not None:
@@ -69,10 +77,10 @@ def _evaluate_gate(gate: GateSpec, figures: Mapping[str, float], rivals: Sequenc
 def _rival_bounds(
     gate: GateSpec, pattern: str, value: float | None, figures: Mapping[str, float]
 ) -> list[tuple[str, bool]]:
-    """Hold a figure against others; where none of that name was measured, the line fails."""
+    """Return the bounds against the figures that match a pattern; one failed bound if none was measured."""
     others = {name: other for name, other in figures.items() if fnmatchcase(name, pattern) and name != gate.figure}
     if not others:
-        return [(f"not below {pattern}, of which nothing was measured", False)]
+        return [(f"not below {pattern}, but no such figure was measured", False)]
     margin = f"{format_figure(gate.ahead_by)} above" if gate.ahead_by else "not below"
     return [
         (f"{margin} {name}, {format_figure(other)}", value is not None and value >= other + gate.ahead_by)
@@ -81,7 +89,7 @@ def _rival_bounds(
 
 
 def _unmeasured_rivals(pattern: str, figures: Mapping[str, float], rivals: Sequence[str]) -> list[str]:
-    """Name the figures of rivals that a pattern asks for and that are not there: who was not measured is not beaten."""
+    """Return the rivals' figures that match a pattern but were not measured: a rival counts as beaten only if measured."""
     tail = pattern.rpartition(".")[2]
     asked = [f"rival.{rival}.{tail}" for rival in rivals]
     return [
@@ -93,10 +101,10 @@ def _unmeasured_rivals(pattern: str, figures: Mapping[str, float], rivals: Seque
 
 
 def _escape_rival_name(name: str, tail: str) -> str:
-    """Give the pattern of a name in which the tail alone may hold wildcards: a rival may be called "[a]"."""
+    """Return a pattern in which only the tail may have wildcards, because a rival may be called "[a]"."""
     return glob.escape(name.removesuffix(tail)) + tail
 
 
 def format_figure(value: float) -> str:
-    """Write a figure: whole numbers whole, others with four digits after the point."""
+    """Return a figure as text: integers without, other numbers with four decimal places."""
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.4f}"

@@ -1,4 +1,4 @@
-"""Golden rows: rows in the bundle whose answers a reader must reproduce when it loads the bundle."""
+"""Golden rows: rows in a bundle with their results, which must be reproduced to the bit when the bundle is loaded."""
 
 import math
 from typing import Literal
@@ -21,7 +21,15 @@ _Kind = Literal["ordinary", "threshold", "missing"]
 def golden_document(
     ensemble: Ensemble, scorer: Scorer, card: Scorecard, baseline: BaselineDocument, rows: NDArray[np.float64]
 ) -> GoldenDocument:
-    """Write down what must come out of the golden rows."""
+    """Return the golden rows and their results.
+
+    Args:
+        ensemble: The model.
+        scorer: The exported files.
+        card: The calibration and the score scale.
+        baseline: The baseline of the explanations.
+        rows: Rows of the fit part, shape (n, n_features); at least one.
+    """
     golden = []
     for kind, row in _select_rows(ensemble, rows):
         matrix = row.reshape(1, -1)
@@ -43,28 +51,32 @@ def golden_document(
 
 
 def _select_rows(ensemble: Ensemble, rows: NDArray[np.float64]) -> list[tuple[_Kind, NDArray[np.float64]]]:
-    """Choose rows that a reader must reproduce: ordinary ones, ones on thresholds and beside them, ones with gaps.
+    """Return golden rows: ordinary ones, ones on thresholds and one double beside them, ones with missing values.
 
     Args:
         ensemble: The model.
-        rows: Real rows, shape (n, n_features); at least one.
+        rows: Rows of the fit part, shape (n, n_features); at least one. Only representatives of them are used.
     """
     random = np.random.default_rng(0)
     frozen = representative_rows(ensemble, rows[random.permutation(len(rows))[:_ORDINARY_ROWS]])
     chosen: list[tuple[_Kind, NDArray[np.float64]]] = [("ordinary", row) for row in frozen]
-    asked = [(f, t) for f, values in enumerate(thresholds_by_feature(ensemble)) for t in values if math.isfinite(t)]
-    for index in random.permutation(len(asked))[:_THRESHOLD_ROWS]:
-        feature, threshold = asked[index]
+    thresholds = [
+        (f, t) for f, values in enumerate(thresholds_by_feature(ensemble)) for t in values if math.isfinite(t)
+    ]
+    for index in random.permutation(len(thresholds))[:_THRESHOLD_ROWS]:
+        feature, threshold = thresholds[index]
         row = frozen[index % len(frozen)].copy()
+        # On the threshold, or the next double on either side: a reader that rounds differently fails here.
         row[feature] = (threshold, math.nextafter(threshold, -math.inf), math.nextafter(threshold, math.inf))[index % 3]
         chosen.append(("threshold", row))
     for index in range(_MISSING_ROWS):
         row = frozen[index % len(frozen)].copy()
+        # The share of missing values rises to 1 from row to row.
         row[random.random(len(row)) < (index + 1) / _MISSING_ROWS] = math.nan
         chosen.append(("missing", row))
     return chosen
 
 
 def document_rows(rows: NDArray[np.float64]) -> tuple[tuple[Cell, ...], ...]:
-    """Give rows as a document holds them: None where missing."""
+    """Return rows as a JSON document stores them: None where missing."""
     return tuple(tuple(None if math.isnan(value) else float(value) for value in row) for row in rows)

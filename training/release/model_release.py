@@ -1,4 +1,4 @@
-"""From samples to a released bundle: fit, calibrate, freeze, export, prove, measure, write."""
+"""Releases a model: fit, calibrate, freeze the baseline, export, check equivalence, measure, write the bundle."""
 
 import importlib.metadata
 import re
@@ -46,12 +46,12 @@ from training.validation.scored_sample import CandidateModel
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A bundle that was written.
+    """A released model.
 
     Attributes:
-        folder: The bundle.
-        findings: Everything that was found out on the way.
-        lines: The gates of the spec, all passed.
+        folder: The folder of the bundle.
+        evaluation: Everything that was measured.
+        gate_results: The release gates of the spec, all passed.
     """
 
     folder: Path
@@ -60,10 +60,19 @@ class Release:
 
 
 def release_model(spec: Spec, spec_sha256: str, samples: Samples, bundles: Path, console: Console) -> Release:
-    """Make a bundle, or nothing where a gate fails.
+    """Fit, calibrate, export, prove and measure a model, and write its bundle.
+
+    Args:
+        spec: The spec, with its features written out.
+        spec_sha256: Its digest.
+        samples: The rows.
+        bundles: The catalog that receives the bundle.
+        console: Shows the progress.
 
     Raises:
-        ModelRejected: The files are not the model, or the model is not good enough; nothing is written.
+        SpecInvalid: A reason text is invalid.
+        DataInvalid: A feature contains the outcome, or the rows cannot be learnt from.
+        ModelRejected: An exported file differs from the model, or a release gate failed; nothing is written.
     """
     check_leakage(samples)
     schema = Schema(schema_document(spec, samples.levels))
@@ -71,7 +80,7 @@ def release_model(spec: Spec, spec_sha256: str, samples: Samples, bundles: Path,
     signs = tuple(feature.sign for feature in schema.features)
     with console.progress_bar("search", spec.search.trials) as progress:
         chosen = search_parameters(samples, spec, signs, console.threads, progress)
-    console.info("fit, calibrate, export")
+    console.info("fit, calibrate and export the model")
     booster = fit_booster(fixed_parameters(signs, console.threads, samples) | chosen, samples, training_data(samples))
     ensemble = read_ensemble(booster)
     card = calibrated_scorecard(spec, booster, samples)
@@ -79,17 +88,19 @@ def release_model(spec: Spec, spec_sha256: str, samples: Samples, bundles: Path,
     population = None if baseline.method == "path_dependent" else _baseline_rows(baseline)
     score, explain = score_onnx(ensemble), explain_onnx(ensemble, population)
     scorer = Scorer(score, explain)
-    console.info("prove that the files say what LightGBM and the definition say, row by row")
-    subject = ExportedModel(booster, score, explain, population, baseline.base_margin)
-    verdict = check_equivalence(subject, samples.features(samples.rows), report_progress=console.info)
-    check_scores(subject, card, samples.features(samples.rows))
-    console.info("measure on rows that were not looked at so far")
-    exported = CandidateModel(scorer, card, baseline.base_margin, ensemble, gain_shares(booster), chosen, verdict)
-    findings = evaluate_model(spec, samples, exported, console.threads)
-    metrics = named_metrics(findings)
-    lines = evaluate_gates(spec.gates, metrics, [rival.name for rival in spec.rivals])
-    require_passed(lines)
+    # From here on the exported files are the model: they are proved, measured and released, not the booster.
+    console.info("check that the exported files equal the model")
+    exported = ExportedModel(booster, score, explain, population, baseline.base_margin)
+    equivalence = check_equivalence(exported, samples.features(samples.rows), report_progress=console.info)
+    check_scores(exported, card, samples.features(samples.rows))
+    console.info("measure on the hold-out")
+    candidate = CandidateModel(scorer, card, baseline.base_margin, ensemble, gain_shares(booster), chosen, equivalence)
+    evaluation = evaluate_model(spec, samples, candidate, console.threads)
+    metrics = named_metrics(evaluation)
+    results = evaluate_gates(spec.gates, metrics, [rival.name for rival in spec.rivals])
+    require_passed(results)
     golden = golden_document(ensemble, scorer, card, baseline, samples.features(samples.part("FIT")))
+    report = report_page(spec, samples, evaluation, card, results, DriverTexts(schema, baseline.typical))
     files = {
         "score.onnx": score,
         "explain.onnx": explain,
@@ -97,25 +108,23 @@ def release_model(spec: Spec, spec_sha256: str, samples: Samples, bundles: Path,
         "scorecard.json": document_bytes(card),
         "baseline.json": document_bytes(baseline),
         "golden.json": document_bytes(golden),
-        "gate.json": document_bytes(gate_document(verdict)),
+        "gate.json": document_bytes(gate_document(equivalence)),
         "metrics.json": document_bytes(MetricsDocument(metrics=metrics)),
         "model.txt": _model_text(booster),
-        "card.md": model_card(spec, samples, findings, lines).encode(),
-        "report.html": report_page(
-            spec, samples, findings, card, lines, DriverTexts(schema, baseline.typical)
-        ).encode(),
+        "card.md": model_card(spec, samples, evaluation, results).encode(),
+        "report.html": report.encode(),
     }
-    return Release(write_bundle(bundles, _manifest(spec, spec_sha256, samples), files), findings, lines)
+    return Release(write_bundle(bundles, _manifest(spec, spec_sha256, samples), files), evaluation, results)
 
 
 def training_data(samples: Samples) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Give features and labels of the fit part."""
+    """Return features and labels of the fit part."""
     rows = samples.part("FIT")
     return samples.features(rows), label_of(rows)
 
 
 def calibrated_scorecard(spec: Spec, booster: lightgbm.Booster, samples: Samples) -> Scorecard:
-    """Calibrate on the calibration part, and take scaling and grades from the spec."""
+    """Return the scorecard: the calibration fitted on the calibration part, scale and grades from the spec."""
     rows = samples.part("CALIBRATION")
     margins = booster.predict(samples.features(rows), raw_score=True, num_threads=1)
     slope, intercept = fit_calibration(np.asarray(margins), label_of(rows))
@@ -125,9 +134,9 @@ def calibrated_scorecard(spec: Spec, booster: lightgbm.Booster, samples: Samples
 def freeze_baseline(
     spec: Spec, booster: lightgbm.Booster, ensemble: Ensemble, card: Scorecard, samples: Samples
 ) -> BaselineDocument:
-    """Freeze the population that explanations compare with, out of the development rows."""
+    """Select the baseline among the development rows and return it as a bundle stores it."""
     rows = samples.part("FIT", "CALIBRATION")
-    if spec.log is not None:  # one row per customer: the newest development snapshot
+    if spec.log is not None:  # the newest development snapshot, so that each customer has one row
         rows = samples.part("CALIBRATION")
         rows = rows[rows["period"] == rows["period"].max()]
     margins = booster.predict(samples.features(rows), raw_score=True, num_threads=1)
@@ -137,23 +146,23 @@ def freeze_baseline(
 
 
 def _baseline_rows(baseline: BaselineDocument) -> NDArray[np.float64]:
-    """Give the baseline's rows as an array, NaN where missing."""
+    """Return the rows of the baseline: shape (n, n_features), NaN where missing."""
     return np.array(baseline.rows, dtype=np.float64)
 
 
 def gain_shares(booster: lightgbm.Booster) -> dict[str, float]:
-    """Give each feature's share of the gain of all splits."""
+    """Return each feature's share of the gain of all splits."""
     gains = booster.feature_importance("gain")
     return dict(zip(booster.feature_name(), (gains / max(gains.sum(), 1e-300)).tolist(), strict=True))
 
 
 def _model_text(booster: lightgbm.Booster) -> bytes:
-    """Give LightGBM's own text of the model; the number of threads it was fitted with is no part of it."""
+    """Return LightGBM's text of the model, without the number of threads that it was fitted with."""
     return re.sub(r"\[num_threads: \d+\]", "[num_threads: 0]", booster.model_to_string()).encode()
 
 
 def _manifest(spec: Spec, spec_sha256: str, samples: Samples) -> Manifest:
-    """Say what the bundle is and what it was made from."""
+    """Return the manifest: family, markets, and the digests and versions that the bundle was made from."""
     markets = sorted({str(market) for market in samples.rows["market"]})
     libraries = {name: importlib.metadata.version(name) for name in ("lightgbm", "onnx", "onnxruntime")}
     made_from = {"spec_sha256": spec_sha256, "data_sha256": samples.data_sha256, **libraries}

@@ -1,4 +1,4 @@
-"""Tries every reason text before a model is released: a missing one fails here, not at the desk."""
+"""Formats every reason text before a model is released, so that no text fails at the loan desk."""
 
 from babel import UnknownLocaleError
 
@@ -8,10 +8,10 @@ from training.errors import SpecInvalid
 
 
 def check_reason_texts(schema: Schema) -> None:
-    """Refuse groups without English, texts that lack a locale others have, and placeholders that name nothing.
+    """Check the reason texts of a schema: an English text for each group, the same locales everywhere, known placeholders.
 
     Raises:
-        SpecInvalid: Lists every such text.
+        SpecInvalid: Lists every invalid text.
     """
     locales = sorted({DEFAULT_LOCALE}.union(*(group.texts for group in schema.group.values())))
     problems = [
@@ -21,7 +21,7 @@ def check_reason_texts(schema: Schema) -> None:
         if locale not in group.texts
     ]
     problems += [
-        f"  features.{feature.name}: has no text in {locale!r}, and its group says {{pushed}}"
+        f"  features.{feature.name}: has no text in {locale!r}, which its group inserts for {{pushed}}"
         for feature in schema.features
         for locale in locales
         if locale not in feature.texts
@@ -30,11 +30,11 @@ def check_reason_texts(schema: Schema) -> None:
     ]
     problems += [problem for locale in locales for problem in _text_problems(schema, locale)]
     if problems:
-        raise SpecInvalid("\n".join(["groups: texts that cannot be said:", *problems]))
+        raise SpecInvalid("\n".join(["groups: invalid reason texts:", *problems]))
 
 
 def _text_problems(schema: Schema, locale: str) -> list[str]:
-    """Say every feature of every group once."""
+    """Return the problems of formatting every feature of every group in one locale."""
     numbers = dict.fromkeys(schema.names, 1.0)
     problems = []
     for feature in schema.features:
@@ -45,7 +45,7 @@ def _text_problems(schema: Schema, locale: str) -> list[str]:
             reason_text(schema, GroupContribution(feature.group, 1.0, 0, (feature.name,)), locale, numbers, numbers)
         except KeyError as error:
             problems.append(
-                f"{where}: {{{error.args[0]}}} names nothing; known are {{pushed}}, {{NAME}}, {{NAME.typical}}"
+                f"{where}: unknown placeholder {{{error.args[0]}}}; known are {{pushed}}, {{NAME}} and {{NAME.typical}}"
             )
         except (ValueError, IndexError, UnknownLocaleError) as error:
             problems.append(f"{where}: {error}")

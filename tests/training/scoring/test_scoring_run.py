@@ -272,7 +272,7 @@ def test_features_that_are_not_there_are_refused_before_any_customer_is_scored(
     assert spec.value is not None
     value = spec.value.model_copy(update={"feature": "tenure_days"})
 
-    with pytest.raises(SpecInvalid, match="value.feature: the data do not have the feature 'tenure_days'"):
+    with pytest.raises(SpecInvalid, match=r"value\.feature: the data do not have the feature 'tenure_days'"):
         score_feature_file(spec.model_copy(update={"value": value}), trained.churn, source, tmp_path / "run.parquet")
     second, extras = trained.made.folder / "churn_decline.parquet", RunOptions(decline=trained.churn)
     with pytest.raises(DataInvalid, match="takes features that the data do not have: recency_over_gap_median"):
