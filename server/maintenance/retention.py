@@ -20,7 +20,7 @@ from grounds_record.header import REMOVED_MAX, RETENTION_KIND, RemovedRecord, pa
 from grounds_record.header_columns import mismatched_columns
 from server.decisions.retention import ALL_MARKETS, PERMANENT_KINDS, RetentionCutoff, RetentionTable
 from server.errors import RetentionRefused
-from server.stores.record_log.entries import EPOCH, MICROSECOND, LogEntry, new_record_id, stored_record
+from server.stores.record_log.entries import LogEntry, new_record_id, stored_record, us_since_epoch
 from server.stores.record_log.holds import OPERATOR, append_entry, read_tags_on_hold
 from server.stores.record_log.log import RecordLog
 from server.stores.runs.records import timestamp
@@ -134,7 +134,7 @@ def _line_conditions(due: RetentionCutoff) -> tuple[ColumnElement[bool], ...]:
     in_market = (
         or_(market.is_(None), market.not_in(due.others)) if line.market == ALL_MARKETS else market == line.market
     )
-    is_old = RECORDS.c.time_us < (due.before - EPOCH) // MICROSECOND
+    is_old = RECORDS.c.time_us < us_since_epoch(due.before)
     return RECORDS.c.kind == line.kind, in_market, is_old, RECORDS.c.ciphertext.is_not(None)
 
 

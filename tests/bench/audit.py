@@ -34,7 +34,7 @@ from grounds_record.sealed_record import SealedRecord, open_record, seal_record
 from server.config import read_settings
 from server.stores.database import Database
 from server.stores.record_log.decision_index import CREDIT_DECISION
-from server.stores.record_log.entries import EPOCH, MICROSECOND, new_record_id, record_row, split_hashes
+from server.stores.record_log.entries import new_record_id, record_row, split_hashes, time_from_us
 from server.stores.record_log.header_chunks import build_chunks
 from server.stores.record_log.log import RecordLog
 from server.stores.record_log.opening import KeyLocations, open_log
@@ -186,7 +186,7 @@ def _seal_batch(templates: Sequence[Template], places: range) -> list[tuple[int,
 def _seal_copy(template: Template, place: int) -> tuple[Header, SealedRecord]:
     """Seal a real body again under a new record id."""
     time_us = template.header.time_us + place * STEP_US
-    name = new_record_id(EPOCH + time_us * MICROSECOND)
+    name = new_record_id(time_from_us(time_us))
     header = replace(template.header, record_id=name, request_id=str(uuid.uuid4()), time_us=time_us)
     return header, seal_record(header, template.body, template.key)
 

@@ -145,7 +145,7 @@ async def test_a_task_that_raises_is_logged_once_without_its_words_and_goes_on(
             bug.on = False
             await swap_model(serving, other.bundle_folder)
             await serving.credit.ScoreCredit(score_request())
-            await wait_until(lambda: asyncio.sleep(0, application.anchors.pushed >= 1))
+            await wait_until(lambda: asyncio.sleep(0, application.anchors._pushed >= 1))
 
     failed = [line for line in lines if line["event"] == "background task failed"]
     assert [(line["task"], line["error"]) for line in failed] == [

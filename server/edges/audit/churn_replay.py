@@ -29,7 +29,7 @@ from server.edges.thread_pool import StoreThreads
 from server.errors import BundleNotReadable, BundleUnknown, RecordDamaged, RecordUnknown
 from server.stores.catalog.bundle_cache import BundleCaches
 from server.stores.float_arrays import unpack_doubles
-from server.stores.record_log.entries import EPOCH, MICROSECOND
+from server.stores.record_log.entries import time_from_us
 from server.stores.record_log.proofs import ProofReader
 from server.stores.runs.evidence import PredictionEvidence, RunEvidenceReader
 from server.stores.runs.leaves import LeavesDamaged
@@ -232,7 +232,7 @@ def _stored_risk(found: PredictionEvidence) -> StoredRisk:
         log_odds=row.log_odds,
         pd=row.pd,
         band=row.band or "",
-        had_same_band=row.band_since is not None and EPOCH + row.band_since * MICROSECOND < found.run.as_of,
+        had_same_band=row.band_since is not None and time_from_us(row.band_since) < found.run.as_of,
         decline_pd=row.decline_pd,
         features=unpack_doubles(row.features),
         contributions=unpack_doubles(row.contributions),

@@ -10,7 +10,7 @@ from server.edges.page_tokens import INVALID_MESSAGE, PageTokens, page_size
 from server.edges.thread_pool import StoreThreads
 from server.errors import PageTokenInvalid, RequestInvalid, Violation, summarize_violations
 from server.stores.record_log.decision_index import DecisionCursor, DecisionIndex, DecisionQuery
-from server.stores.record_log.entries import EPOCH, MICROSECOND
+from server.stores.record_log.entries import time_from_us
 from server.stores.record_log.proofs import ProofReader
 from server.stores.record_log.sampling import SampleDrawer, SampleQuery
 
@@ -52,7 +52,7 @@ class DecisionSearch:
             pb.DecisionSummary(
                 decision_id=row.record_id,
                 index=row.record_index,
-                decide_time=timestamp(EPOCH + row.time_us * MICROSECOND),
+                decide_time=timestamp(time_from_us(row.time_us)),
                 market=row.market,
                 bundle_id=row.bundle_id,
                 decision=_decision_value(row.decision),

@@ -1,1 +1,1 @@
-"""The transparency log."""
+"""The transparency log of sealed records: appending, reading, proofs, keys, the header index and samples."""

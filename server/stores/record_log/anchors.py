@@ -1,4 +1,4 @@
-"""Brings signed checkpoints to where the log's owner cannot change them: a folder, a command, and a table."""
+"""Copies signed checkpoints to where the log's owner cannot change them: a folder, a command, and a table of the database."""
 
 import os
 import shlex
@@ -15,54 +15,56 @@ from server.stores.database import Database
 from server.stores.record_log.proofs import ProofReader
 from server.stores.tables import CHECKPOINTS
 
-EVENTS = structlog.get_logger()
-COMMAND_SECONDS_MAX = 30
+_EVENTS = structlog.get_logger()
+_COMMAND_SECONDS_MAX = 30
 
 
 class CheckpointAnchor:
-    """Pushes the newest checkpoint. A failure is logged and counted, and tried again with the next one.
+    """Pushes the newest checkpoint to every anchor.
 
     Attributes:
-        pushed: Size of the last checkpoint that reached every anchor; -1 before the first.
-        failures: How often one did not.
+        failures: How many pushes failed since the start.
     """
 
     def __init__(self, database: Database, folder: Path | None, command: str | None) -> None:
-        self.database, self.proofs = database, ProofReader(database)
-        self.folder, self.command = folder, shlex.split(command or "")
-        self.pushed, self.failures = -1, 0
+        """Push to a folder, one file a checkpoint, and to a command, on its standard input; None for neither."""
+        self._database, self._proofs = database, ProofReader(database)
+        self._folder, self._command = folder, shlex.split(command or "")
+        self._pushed = -1  # size of the last checkpoint that reached every anchor
+        self.failures = 0
 
     def push(self) -> None:
-        """Push the newest checkpoint, if there is a newer one than the last."""
+        """Push the newest checkpoint unless it is pushed already; log and count a failure, and retry it the next time."""
         try:
-            head = self.proofs.read_head()
-            if head.size == max(self.pushed, 0):
+            head = self._proofs.read_head()
+            if head.size == max(self._pushed, 0):  # the checkpoint of an empty log proves nothing
                 return
-            self.keep(head.size, head.checkpoint)
-            if self.folder is not None:
-                write(self.folder / f"checkpoint-{head.size:020d}.txt", head.checkpoint)
-            if self.command:
-                run(self.command, head.checkpoint)
+            self._store(head.size, head.checkpoint)
+            if self._folder is not None:
+                _write_file(self._folder / f"checkpoint-{head.size:020d}.txt", head.checkpoint)
+            if self._command:
+                _run_command(self._command, head.checkpoint)
         except (OSError, ServerError, subprocess.SubprocessError) as error:
             self.failures += 1
-            EVENTS.error("checkpoint not anchored", error=type(error).__name__, failures=self.failures)
+            _EVENTS.error("checkpoint not anchored", error=type(error).__name__, failures=self.failures)
         else:
-            self.pushed = head.size
+            # Set last: after a failure of any anchor, all get the next checkpoint. Each of them accepts one twice.
+            self._pushed = head.size
 
-    def keep(self, size: int, note: str) -> None:
-        """Keep it in the database too, so that `doctor` can check by it."""
-        with self.database.reading() as connection:
+    def _store(self, size: int, note: str) -> None:
+        """Store a checkpoint in the database too, for `doctor` to check."""
+        with self._database.reading() as connection:
             if connection.execute(select(CHECKPOINTS.c.size).where(CHECKPOINTS.c.size == size)).first():
                 return
         try:
-            with self.database.writing() as connection:
+            with self._database.writing() as connection:
                 connection.execute(CHECKPOINTS.insert().values(size=size, note=note))
         except IntegrityError:
-            pass  # another process was first
+            pass  # another process stored the same checkpoint first
 
 
-def write(path: Path, note: str) -> None:
-    """Write a file whole, durably, or not at all."""
+def _write_file(path: Path, note: str) -> None:
+    """Write a file durably and atomically."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -70,13 +72,14 @@ def write(path: Path, note: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         Path(name).chmod(0o644)
+        # Renamed after the fsync: after a crash the folder has the whole file or none under this name.
         Path(name).replace(path)
     finally:
         Path(name).unlink(missing_ok=True)
 
 
-def run(command: list[str], note: str) -> None:
-    """Run the operator's command with the note on its standard input."""
+def _run_command(command: list[str], note: str) -> None:
+    """Run the operator's command with the checkpoint on its standard input."""
     subprocess.run(  # noqa: S603 - the operator's own command
-        command, input=note.encode(), check=True, timeout=COMMAND_SECONDS_MAX, stdout=subprocess.DEVNULL
+        command, input=note.encode(), check=True, timeout=_COMMAND_SECONDS_MAX, stdout=subprocess.DEVNULL
     )

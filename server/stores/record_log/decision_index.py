@@ -1,4 +1,4 @@
-"""Decisions by what their headers say: filtered and paged over one index, no record is read."""
+"""Lists decisions by what their headers say, filtered and by page, from one database index: no record is read."""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -8,21 +8,21 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, and_, or_, select
 
 from server.stores.database import Database
-from server.stores.record_log.entries import EPOCH, MICROSECOND
+from server.stores.record_log.entries import us_since_epoch
 from server.stores.tables import RECORDS
 
 CREDIT_DECISION = "CREDIT_DECISION"
-ALWAYS = (-(2**62), 2**62)  # before and after every record, microseconds since 1970
-SUMMARY = ("record_id", "record_index", "time_us", "market", "bundle_id", "decision", "grade", "caller")
+_US_MIN, _US_MAX = -(2**62), 2**62  # before and after every record
+_SUMMARY = ("record_id", "record_index", "time_us", "market", "bundle_id", "decision", "grade", "caller")
 
 
 @dataclass(frozen=True, slots=True)
 class DecisionQuery:
-    """Which decisions; None and "" hold for all.
+    """Conditions on decisions, all of which must hold; None and "" match every decision.
 
     Attributes:
-        start: Decided at or after it.
-        end: Decided before it.
+        start: Decided at or after this time.
+        end: Decided before this time.
     """
 
     start: dt.datetime | None = None
@@ -33,50 +33,54 @@ class DecisionQuery:
     grade: str = ""
     caller: str = ""
 
-    def clauses(self) -> list[ColumnElement[bool]]:
-        """Give the conditions on columns, all of one index."""
-        start, end = self.between()
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """Return the conditions on columns of RECORDS; one index has all of them."""
+        start, end = self.time_range()
         found = [RECORDS.c.kind == CREDIT_DECISION]
-        # A bound that excludes nothing would hide another one from SQLite, which enters an index by one of them.
+        # SQLite uses one lower and one upper bound to enter an index: a bound that excludes nothing would displace the other.
         if self.start is not None:
             found.append(RECORDS.c.time_us >= start)
         if self.end is not None:
             found.append(RECORDS.c.time_us < end)
-        return found + [RECORDS.c[name] == wanted for name, wanted in self.equal().items()]
+        return found + [RECORDS.c[name] == wanted for name, wanted in self.column_values().items()]
 
-    def between(self) -> tuple[int, int]:
-        """Give the times [start, end), in microseconds since 1970."""
-        start = ALWAYS[0] if self.start is None else (self.start - EPOCH) // MICROSECOND
-        return start, ALWAYS[1] if self.end is None else (self.end - EPOCH) // MICROSECOND
+    def time_range(self) -> tuple[int, int]:
+        """Return the times [start, end), in microseconds since 1970."""
+        start = _US_MIN if self.start is None else us_since_epoch(self.start)
+        return start, _US_MAX if self.end is None else us_since_epoch(self.end)
 
-    def equal(self) -> dict[str, str]:
-        """Give the columns that must have a value."""
-        given = {name: getattr(self, name) for name in ("market", "bundle_id", "decision", "grade", "caller")}
-        return {name: wanted for name, wanted in given.items() if wanted}
+    def column_values(self) -> dict[str, str]:
+        """Return the columns that must have a value, by name."""
+        wanted = {name: getattr(self, name) for name in ("market", "bundle_id", "decision", "grade", "caller")}
+        return {name: value for name, value in wanted.items() if value}
 
 
 @dataclass(frozen=True, slots=True)
 class DecisionCursor:
-    """Where a page ended: the last decision of it."""
+    """Where a page ended: time, in microseconds since 1970, and index of its last decision."""
 
     time_us: int
     index: int
 
 
 class DecisionIndex:
-    """Lists decisions, newest first. Its methods may be called from any thread."""
+    """Lists decisions, the newest first. Its methods may be called from any thread."""
 
     def __init__(self, database: Database) -> None:
-        self.database = database
+        self._database = database
 
-    def read_page(self, condition: DecisionQuery, after: DecisionCursor | None, count: int) -> Sequence[Row[Any]]:
-        """Give the next decisions, at most `count`; of equal times the one that is later in the log first."""
-        wanted = select(*(RECORDS.c[name] for name in SUMMARY)).where(*condition.clauses())
+    def read_page(self, query: DecisionQuery, after: DecisionCursor | None, count: int) -> Sequence[Row[Any]]:
+        """Return the next decisions, at most `count`; of equal times the one that is later in the log comes first.
+
+        Returns:
+            Rows with record_id, record_index, time_us, market, bundle_id, decision, grade and caller.
+        """
+        wanted = select(*(RECORDS.c[name] for name in _SUMMARY)).where(*query.conditions())
         if after is not None:
             earlier = RECORDS.c.time_us < after.time_us
             same = and_(RECORDS.c.time_us == after.time_us, RECORDS.c.record_index < after.index)
-            # The first clause alone would do; it lets the index be entered at the right place.
+            # The first condition follows from the second; the index can be entered by it.
             wanted = wanted.where(RECORDS.c.time_us <= after.time_us, or_(earlier, same))
         wanted = wanted.order_by(RECORDS.c.time_us.desc(), RECORDS.c.record_index.desc()).limit(count)
-        with self.database.reading() as connection:
+        with self._database.reading() as connection:
             return connection.execute(wanted).all()

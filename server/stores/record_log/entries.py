@@ -1,4 +1,4 @@
-"""What goes into the log, what comes out of it, and how it stands in a row."""
+"""Entries to append, records in the log, and how a record is stored in a row of RECORDS."""
 
 import datetime as dt
 import secrets
@@ -17,21 +17,28 @@ from grounds_record.sealed_record import SealedRecord
 from server.errors import RecordDamaged, RequestIdReused
 
 # The columns that follow from the header.
-COLUMNS = (
+_HEADER_COLUMNS = (
     *("kind", "record_id", "time_us", "caller", "request_id", "key_id", "customer_tag", "content_tag"),
     *("market", "bundle_id", "decision", "grade"),
 )
-MICROSECOND = dt.timedelta(microseconds=1)
+_MICROSECOND = dt.timedelta(microseconds=1)
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 class PreconditionFailed(Exception):
-    """Another record came between: look again at what there is, and judge again."""
+    """Another record was appended since the entry's precondition was read: read again, decide again, and retry."""
 
 
 @dataclass(frozen=True, slots=True)
 class Precondition:
-    """What was there when an entry was judged: so many records of these kinds about a customer, with a label."""
+    """What must hold when an entry is appended, for an optimistic concurrency check.
+
+    Attributes:
+        tag: Of the customer whose records are counted.
+        kinds: Of the records.
+        label: Name and value of a label that they have.
+        count: How many there are.
+    """
 
     tag: str
     kinds: tuple[str, ...]
@@ -41,22 +48,22 @@ class Precondition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogEntry:
-    """What is to be recorded.
+    """A record to append.
 
     Attributes:
-        kind: In capitals, such as CREDIT_DECISION.
-        record_id: A UUID of its own, from `new_record_id`, or of what it is about; the decision_id of a decision.
-        time: When it was made.
+        kind: Capitals and underscores, such as CREDIT_DECISION.
+        record_id: A UUID from `new_record_id`, or that of the decision or run that it records.
+        time: When it was made, with its zone.
         caller: The system that asked.
-        body: What is sealed.
-        customer: (market, customer_id) whose key seals it; None where it is about no customer.
-        request_id: UUID of the caller's request, of which the caller gets one record; "" where there was none.
-        content: Digest of what was sent: another one under the same request_id is refused.
-        labels: For the header; codes only.
-        about: Tag of a customer whom the record is about although the log's own key seals it, so that it outlives the
-            customer's key. Only without `customer`.
+        body: The bytes to seal.
+        customer: (market, customer_id) whose key seals it; None if it concerns no customer.
+        request_id: UUID of the caller's request; of each request the caller gets one record. "" if there was none.
+        content: Digest of what the caller sent; another one under the same request_id is rejected.
+        labels: For the header, which is not encrypted: codes only.
+        subject_tag: Tag of a customer whom the record concerns although the log's own key seals it, so that it outlives
+            the customer's key. Only without `customer`.
         removed: What retention removed; only of kind RETENTION.
-        after: What must be all that there is when it is appended, else it is PreconditionFailed; None where that does not matter.
+        precondition: What must hold when it is appended, else the result is PreconditionFailed; None for no check.
     """
 
     kind: str
@@ -75,7 +82,13 @@ class LogEntry:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A record that is in the log, with its body in the clear."""
+    """A record in the log, with its body decrypted.
+
+    Attributes:
+        index: Its position in the log, from 0.
+        header: Not encrypted.
+        body: The bytes that were sealed.
+    """
 
     index: int
     header: Header
@@ -87,12 +100,13 @@ RequestKey = tuple[str, str]  # caller, request_id
 
 
 def new_record_id(at: dt.datetime) -> str:
-    """Name a record that is made at this time: a UUID of version 7 (RFC 9562), its first 48 bits the milliseconds since 1970.
+    """Return a new UUID of version 7 (RFC 9562): its first 48 bits are the milliseconds since 1970, the others random.
 
-    The time is 1970 or later, as a header's must be.
+    Ids that are made together stand together in the database index of ids. With random ids, appending to a large log would
+    read and write a page of its own for every record.
 
-    By time, names that are made together stand together in the index of names: a random one would have a page of its own read
-    and written for every record of a large log.
+    Args:
+        at: 1970 or later, as the time of a header.
     """
     milliseconds = (at - EPOCH) // dt.timedelta(milliseconds=1)
     return str(
@@ -100,11 +114,28 @@ def new_record_id(at: dt.datetime) -> str:
     )
 
 
-def record_row(place: int, header: Header, record: SealedRecord, nodes: tuple[bytes, ...]) -> dict[str, Any]:
-    """Write a row."""
-    columns: dict[str, Any] = dict.fromkeys(COLUMNS) | header_columns(header)
+def us_since_epoch(time: dt.datetime) -> int:
+    """Return a time in whole microseconds since 1970, as headers and columns store it."""
+    return (time - EPOCH) // _MICROSECOND
+
+
+def time_from_us(microseconds: int) -> dt.datetime:
+    """Return the time, in UTC, of microseconds since 1970."""
+    return EPOCH + microseconds * _MICROSECOND
+
+
+def record_row(index: int, header: Header, record: SealedRecord, nodes: tuple[bytes, ...]) -> dict[str, Any]:
+    """Return the row of RECORDS for a sealed record.
+
+    Args:
+        index: Its position in the log.
+        header: Parsed.
+        record: Header and ciphertext.
+        nodes: The hashes that it completes, its leaf hash first.
+    """
+    columns: dict[str, Any] = dict.fromkeys(_HEADER_COLUMNS) | header_columns(header)
     return columns | {
-        "record_index": place,
+        "record_index": index,
         "time_us": header.time_us,
         "header": record.header,
         "ciphertext": record.ciphertext,
@@ -113,29 +144,31 @@ def record_row(place: int, header: Header, record: SealedRecord, nodes: tuple[by
 
 
 def stored_record(row: Row[Any]) -> StoredRecord:
-    """Read a row as it is, whatever it holds by now."""
-    columns = {name: str(getattr(row, name)) for name in COLUMNS if getattr(row, name) is not None}
+    """Return a row of RECORDS as a StoredRecord, unchecked, whatever somebody wrote into its columns."""
+    columns = {name: str(getattr(row, name)) for name in _HEADER_COLUMNS if getattr(row, name) is not None}
     ciphertext = None if row.ciphertext is None else as_bytes(row.ciphertext)
     return StoredRecord(row.record_index, as_bytes(row.header), ciphertext, split_hashes(as_bytes(row.nodes)), columns)
 
 
 def split_hashes(hashes: bytes) -> tuple[bytes, ...]:
-    """Take hashes apart; what is left over is one too, which no proof will take."""
+    """Split concatenated hashes of 32 bytes; a shorter rest is returned too, and fails every proof."""
     return tuple(hashes[start : start + HASH_BYTES] for start in range(0, len(hashes), HASH_BYTES))
 
 
 def as_bytes(content: Any) -> bytes:
-    """Give bytes, also where somebody put a text or a number into a column of bytes."""
+    """Return the value of a binary column as bytes, also if somebody stored a text or a number in it."""
     return bytes(content) if isinstance(content, bytes | memoryview) else str(content).encode()
 
 
 def record_damaged(row: Row[Any]) -> RecordDamaged:
-    """Say that a record is not what was written."""
+    """Return the error for a record that is not what was written."""
     return RecordDamaged(
         "the record is not what was written; run: python -m server doctor", place=str(row.record_index)
     )
 
 
 def request_id_reused(request_id: str) -> RequestIdReused:
-    """Say that a request had another content."""
-    return RequestIdReused("this request_id was used for another content; choose a new one", request_id=request_id)
+    """Return the error for a request_id that an earlier request with another content used."""
+    return RequestIdReused(
+        "request_id: was used for a request with another content; use a new one", request_id=request_id
+    )

@@ -24,8 +24,6 @@ from grounds_record.sealed_record import SealedRecord, seal_record
 from server.errors import ServerError, StoreUnavailable
 from server.stores.database import Database
 from server.stores.record_log.entries import (
-    EPOCH,
-    MICROSECOND,
     AppendResult,
     LogEntry,
     Record,
@@ -33,6 +31,7 @@ from server.stores.record_log.entries import (
     record_row,
     request_id_reused,
     split_hashes,
+    us_since_epoch,
 )
 from server.stores.record_log.key_store import LOG_OWNER, KeyStore, WrappedKey
 from server.stores.record_log.preconditions import check_preconditions
@@ -221,7 +220,7 @@ class RecordLog:
         header = Header(
             kind=entry.kind,
             record_id=entry.record_id,
-            time_us=(entry.time - EPOCH) // MICROSECOND,
+            time_us=us_since_epoch(entry.time),
             caller=entry.caller,
             key_id=keys[owner].key_id,
             request_id=entry.request_id,

@@ -1,4 +1,8 @@
-"""Whether what somebody looked at before they wrote is still all that there is: asked once nobody else can write."""
+"""The optimistic concurrency check of the log: an entry is appended only if its precondition still holds.
+
+A caller counts related records, decides, and appends with that count as a precondition. The check runs under the head
+lock, when no other process can append, so no lock is needed while the caller decides.
+"""
 
 from collections.abc import Sequence
 
@@ -11,31 +15,42 @@ from server.stores.tables import RECORDS
 
 
 def count_records(connection: Connection, tag: str, kinds: Sequence[str], label: tuple[str, str]) -> int:
-    """Count a customer's records of some kinds with a label, also those that nobody can open any more."""
+    """Return how many of a customer's records have one of the kinds and the label.
+
+    Erased records are counted too: their headers stay.
+    """
     wanted = select(RECORDS.c.header).where(RECORDS.c.customer_tag == tag, RECORDS.c.kind.in_(kinds))
-    found = 0
+    name, value = label
+    count = 0
     for header in connection.execute(wanted).scalars():
         try:
-            name, value = label
-            found += parse_header(as_bytes(header)).labels.get(name) == value
+            count += parse_header(as_bytes(header)).labels.get(name) == value
         except RecordError:
-            continue  # `doctor` tells of it; it was counted neither then nor now
-    return found
+            continue  # a damaged header is counted at neither time, so the counts agree; `doctor` reports it
+    return count
 
 
 def check_preconditions(
-    connection: Connection, entries: Sequence[LogEntry], fresh: Sequence[int], outcomes: list[AppendResult | None]
+    connection: Connection, entries: Sequence[LogEntry], new: Sequence[int], results: list[AppendResult | None]
 ) -> list[int]:
-    """Give the positions of the new entries that may be appended; the others are told that they were overtaken."""
-    let_in: list[int] = []
-    seen: set[Precondition] = set()
-    for position in fresh:
-        after = entries[position].precondition
-        if after is not None:
-            there = count_records(connection, after.tag, after.kinds, after.label)
-            if there != after.count or after in seen:
-                outcomes[position] = PreconditionFailed()
+    """Return the positions of the new entries that may be appended; set the results of the others to PreconditionFailed.
+
+    Args:
+        connection: Of a transaction that has locked the head.
+        entries: The batch.
+        new: Positions of entries that are not in the log yet.
+        results: Of the batch, by position.
+    """
+    allowed: list[int] = []
+    passed: set[Precondition] = set()
+    for position in new:
+        precondition = entries[position].precondition
+        if precondition is not None:
+            count = count_records(connection, precondition.tag, precondition.kinds, precondition.label)
+            # Of two entries in one batch that were decided on the same state, only the first may be appended.
+            if count != precondition.count or precondition in passed:
+                results[position] = PreconditionFailed()
                 continue
-            seen.add(after)
-        let_in.append(position)
-    return let_in
+            passed.add(precondition)
+        allowed.append(position)
+    return allowed

@@ -1,8 +1,8 @@
-"""Draws a sample: `python -m server.stores.record_log.sample_worker`, in a process of its own.
+"""The worker process that draws one sample: `python -m server.stores.record_log.sample_worker`.
 
-The question comes as JSON on standard input, so that no password stands in the list of processes; the answer goes to
-standard output. DuckDB hashes and counts, a stretch of the log after the other in each of its threads: of five million
-decisions in 2 seconds, where a loop of Python took 4 to 7.
+It reads a SampleTask as JSON from standard input, where no list of processes shows its password, and writes the drawn strata
+to standard output. DuckDB hashes and counts, one range of the log in each of its threads: five million decisions take 2
+seconds, and took 4 to 7 in a loop of Python.
 """
 
 import os
@@ -20,105 +20,102 @@ from server.stores.record_log.header_chunks import HEADER_SCHEMA, decode_chunk, 
 from server.stores.record_log.header_index import RecordRange, record_ranges
 from server.stores.record_log.sampling import DRAWN_STRATA, SAMPLE_TASK, SampleQuery, Strata, StratumKey
 
-Found = tuple[StratumKey, int, list[str], list[str]]  # a stratum, its population, digests and decision_ids
+_RangeStratum = tuple[StratumKey, int, list[str], list[str]]  # a stratum, its population, digests and decision ids
 
 
-class Draw:
-    """A draw under way.
-
-    Attributes:
-        populations: Decisions of each stratum.
-        drawn: The first of each stratum, digest and decision_id, smallest digest first.
-    """
+class _StrataMerge:
+    """Merges what was drawn from ranges: the smallest digests of the whole are among the smallest of each range."""
 
     def __init__(self, size: int) -> None:
-        self.size = size
-        self.populations: Counter[StratumKey] = Counter()
-        self.drawn: dict[StratumKey, list[tuple[str, str]]] = defaultdict(list)
+        """Draw `size` decisions of each stratum."""
+        self._size = size
+        self._populations: Counter[StratumKey] = Counter()
+        self._drawn: dict[StratumKey, list[tuple[str, str]]] = defaultdict(list)  # digest and id, smallest first
 
-    def add(self, found: Iterable[Found]) -> None:
-        """Add what was drawn from one more stretch."""
-        for stratum, population, digests, names in found:
-            self.populations[stratum] += population
-            both = self.drawn[stratum] + list(zip(digests, names, strict=True))
-            self.drawn[stratum] = sorted(both)[: self.size]
+    def add(self, drawn: Iterable[_RangeStratum]) -> None:
+        """Add what was drawn from one more range."""
+        for stratum, population, digests, ids in drawn:
+            self._populations[stratum] += population
+            both = self._drawn[stratum] + list(zip(digests, ids, strict=True))
+            self._drawn[stratum] = sorted(both)[: self._size]
 
     def strata(self) -> Strata:
-        """Give what was drawn, in the order of the strata's values."""
+        """Return what was drawn, in the order of the strata's values."""
         return {
-            stratum: (population, [name for _, name in self.drawn[stratum]])
-            for stratum, population in sorted(self.populations.items())
+            stratum: (population, [decision_id for _, decision_id in self._drawn[stratum]])
+            for stratum, population in sorted(self._populations.items())
         }
 
 
-def draw_sample(database: Database, question: SampleQuery) -> Strata:
-    """Draw, on every processor."""
+def draw_sample(database: Database, query: SampleQuery) -> Strata:
+    """Draw a sample on every processor."""
     with database.reading() as connection:
-        cut = [each for each in record_ranges(connection, question.tree_size) if may_hold(each, question.condition)]
-    draw = Draw(question.size)
+        ranges = [each for each in record_ranges(connection, query.tree_size) if _may_contain(each, query.decisions)]
+    merge = _StrataMerge(query.size)
     with (
         duckdb.connect(config={"threads": 1, "enable_external_access": False}) as engine,
         ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="draw") as threads,
     ):
-        for found in threads.map(lambda each: first_of(database, engine, question, each), cut):
-            draw.add(found)
-    return draw.strata()
+        for drawn in threads.map(lambda each: _draw_from_range(database, engine, query, each), ranges):
+            merge.add(drawn)
+    return merge.strata()
 
 
-def may_hold(stretch: RecordRange, condition: DecisionQuery) -> bool:
-    """Tell whether a stretch may have records of the times that are asked for."""
-    if stretch.times is None:
+def _may_contain(records: RecordRange, decisions: DecisionQuery) -> bool:
+    """Return whether a range may have records in the time range of a query."""
+    if records.times is None:
         return True
-    start, end = condition.between()
-    return stretch.times[1] >= start and stretch.times[0] < end
+    start, end = decisions.time_range()
+    return records.times[1] >= start and records.times[0] < end
 
 
-def first_of(
-    database: Database, engine: duckdb.DuckDBPyConnection, question: SampleQuery, stretch: RecordRange
-) -> list[Found]:
-    """Draw from one stretch."""
+def _draw_from_range(
+    database: Database, engine: duckdb.DuckDBPyConnection, query: SampleQuery, records: RecordRange
+) -> list[_RangeStratum]:
+    """Draw from one range."""
     with database.reading() as connection:
-        table = read_headers(connection, stretch)
-    return first_in(engine, question, table)
+        headers = read_headers(connection, records)
+    return _draw_from_headers(engine, query, headers)
 
 
-def first_in(engine: duckdb.DuckDBPyConnection, question: SampleQuery, table: pa.Table) -> list[Found]:
-    """Draw from some records; one engine may be asked by several threads."""
-    start, end = question.condition.between()
-    equal = {"kind": CREDIT_DECISION, **question.condition.equal()}
-    asked = {"seed": question.seed, "start": start, "end": end, **equal}
-    clauses = " AND ".join(["time_us >= $start", "time_us < $end", *(f"{name} = ${name}" for name in equal)])
-    keys = "".join(f"{key}, " for key in question.keys)
+def _draw_from_headers(engine: duckdb.DuckDBPyConnection, query: SampleQuery, headers: pa.Table) -> list[_RangeStratum]:
+    """Draw from a table of headers; several threads may use one engine."""
+    start, end = query.decisions.time_range()
+    equal = {"kind": CREDIT_DECISION, **query.decisions.column_values()}
+    parameters = {"seed": query.seed, "start": start, "end": end, **equal}
+    conditions = " AND ".join(["time_us >= $start", "time_us < $end", *(f"{name} = ${name}" for name in equal)])
+    keys = "".join(f"{key}, " for key in query.keys)
+    # min and arg_min with a count give the smallest digests and their ids without sorting the population.
     # The names of columns come from this code, and every value is a parameter.
     statement = f"""
-        WITH hashed AS (SELECT {keys} record_id, sha256($seed || record_id) AS digest FROM records WHERE {clauses})
-        SELECT {keys} count(*), min(digest, {question.size:d}), arg_min(record_id, digest, {question.size:d})
+        WITH hashed AS (SELECT {keys} record_id, sha256($seed || record_id) AS digest FROM records WHERE {conditions})
+        SELECT {keys} count(*), min(digest, {query.size:d}), arg_min(record_id, digest, {query.size:d})
         FROM hashed GROUP BY ALL"""  # noqa: S608
     with engine.cursor() as cursor:
-        cursor.register("records", table)
-        rows = cursor.execute(statement, asked).fetchall()
-    return [(tuple(stratum), population, digests, names) for *stratum, population, digests, names in rows if population]
+        cursor.register("records", headers)
+        rows = cursor.execute(statement, parameters).fetchall()
+    return [(tuple(stratum), population, digests, ids) for *stratum, population, digests, ids in rows if population]
 
 
 def _warm_up() -> None:
-    """Draw from one decision that there is not: what of the libraries is not in memory is read now, before anybody waits."""
-    line: dict[str, str | int] = {field.name: 0 if field.type == pa.int64() else "" for field in HEADER_SCHEMA}
-    table = decode_chunk(encode_chunk(pa.Table.from_pylist([line], HEADER_SCHEMA)))
+    """Draw from an invented decision, so that the libraries load what they need before a sample is asked for."""
+    header: dict[str, str | int] = {field.name: 0 if field.type == pa.int64() else "" for field in HEADER_SCHEMA}
+    headers = decode_chunk(encode_chunk(pa.Table.from_pylist([header], HEADER_SCHEMA)))
     with duckdb.connect() as engine:
-        first_in(engine, SampleQuery(DecisionQuery(), 1, ("decision", "grade"), "", 1), table)
+        _draw_from_headers(engine, SampleQuery(DecisionQuery(), 1, ("decision", "grade"), "", 1), headers)
 
 
 def main() -> None:
-    """Answer one question, if one comes."""
+    """Draw the sample that a task on standard input describes; without a task do nothing."""
     _warm_up()
-    told = sys.stdin.buffer.read()
-    if not told:
+    content = sys.stdin.buffer.read()
+    if not content:
         return
-    order = SAMPLE_TASK.validate_json(told)
-    database = Database(order.url, connections=os.cpu_count() or 1)
-    drawn = draw_sample(database, order.question)
+    task = SAMPLE_TASK.validate_json(content)
+    database = Database(task.url, connections=os.cpu_count() or 1)
+    strata = draw_sample(database, task.query)
     database.close()
-    sys.stdout.buffer.write(DRAWN_STRATA.dump_json([(stratum, *found) for stratum, found in drawn.items()]))
+    sys.stdout.buffer.write(DRAWN_STRATA.dump_json([(stratum, *drawn) for stratum, drawn in strata.items()]))
 
 
 if __name__ == "__main__":
