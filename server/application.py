@@ -117,7 +117,7 @@ class Application:
         policies = PolicyRegistry(self.settings.policy)
         await self.threads.run(self.database.migrate)
         policy_store = PolicyStore(self.database)
-        await self.threads.run(policies.store_policies, lambda policy: policy_store.save(policy.content))
+        await self.threads.run(policies.save_policies, lambda policy: policy_store.save(policy.content))
         self.log = await self.threads.run(self._open_log)
         self.recorder = Recorder(self.log, self._update_health, self.idle_probe_seconds)
         await self.threads.run(self.models.refresh)

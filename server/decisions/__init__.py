@@ -1,1 +1,1 @@
-"""Values in, a value out: no transport, no database, no clock."""
+"""Decision logic as pure functions: no transport, no database, no clock."""

@@ -1,1 +1,1 @@
-"""What touches the wire: servicers, the codec, the table of meanings, and the gate before every method."""
+"""The edges of the server: everything that reads or writes messages of the contract, and the gRPC interceptor."""

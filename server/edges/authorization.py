@@ -1,4 +1,4 @@
-"""Who may call what. A method that is not in this table answers nobody; a test walks every descriptor."""
+"""Which roles may call which method. A method without an entry is denied; a test compares the table with the contract."""
 
 from server.errors import MethodNotAllowed
 
@@ -37,16 +37,16 @@ ROLES: dict[str, frozenset[str]] = {
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": frozenset({OPERATOR}),
 }
 
-# The server listens on loopback only and does not authenticate: whoever reaches it is this caller.
+# The server listens on loopback only and does not authenticate: every caller is this one, with all roles.
 LOCAL_CALLER = "local"
 LOCAL_ROLES = ALL_ROLES
 
 
 def authorize(method: str, roles: frozenset[str] = LOCAL_ROLES) -> None:
-    """Refuse a method that none of the roles may call.
+    """Check that one of the roles may call a method.
 
     Raises:
-        MethodNotAllowed: Whether or not the method exists.
+        MethodNotAllowed: None may, or there is no such method.
     """
     if not roles & ROLES.get(method, frozenset()):
-        raise MethodNotAllowed(f"{method} is not yours to call", method=method)
+        raise MethodNotAllowed(f"permission denied: this caller may not call {method}", method=method)

@@ -1,4 +1,4 @@
-"""The type of a call's context, which is generic for the type checker only."""
+"""The type of gRPC's call context, which is generic for the type checker only."""
 
 from typing import Any, TypeAlias
 

@@ -1,12 +1,17 @@
-"""Where a bug happened, for the log."""
+"""Locations of exceptions, for the application log."""
+
+_FRAMES_MAX = 8
 
 
 def error_location(error: BaseException) -> list[str]:
-    """Give where a bug happened, innermost last; without its message, which may hold a customer's value."""
-    places = []
+    """Return up to eight innermost frames of an exception, innermost last.
+
+    The log gets them instead of the exception's message, which may contain a customer's values.
+    """
+    frames = []
     trace = error.__traceback__
     while trace is not None:
         code = trace.tb_frame.f_code
-        places.append(f"{code.co_filename.rsplit('/', 1)[-1]}:{trace.tb_lineno} {code.co_name}")
+        frames.append(f"{code.co_filename.rsplit('/', 1)[-1]}:{trace.tb_lineno} {code.co_name}")
         trace = trace.tb_next
-    return places[-8:]
+    return frames[-_FRAMES_MAX:]

@@ -1,7 +1,7 @@
-"""The digest that says whether two requests ask the same.
+"""The digest of a request's content, which tells whether a repeated request_id asks for the same.
 
-It is taken over the decoded message, maps sorted by key, because the wire bytes of a map are in no
-particular order. A field that is not set and one that is set to its default are the same content.
+It covers the decoded message, not the bytes on the wire: two encodings of one request may order map entries and fields
+differently. A field that is not set and one that is set to its default are the same content.
 """
 
 import hashlib
@@ -14,7 +14,12 @@ from google.protobuf.message import Message
 
 
 def content_sha256(request: Message, without: str) -> str:
-    """Give the digest of everything in the request but the field `without`."""
+    """Return the SHA-256, hexadecimal, of all fields of a request but one.
+
+    Args:
+        request: Decoded.
+        without: Name of the top-level field that is left out.
+    """
     digest = hashlib.sha256()
     for part in _message_parts(request, without):
         digest.update(part)
@@ -22,7 +27,7 @@ def content_sha256(request: Message, without: str) -> str:
 
 
 def _message_parts(message: Message, without: str = "") -> Iterator[bytes]:
-    """Write a message: every set field by number, then an end mark."""
+    """Yield the encoding of a message: its name, every set field in the order of numbers, and an end mark."""
     yield b"{" + message.DESCRIPTOR.full_name.encode()
     for field, value in sorted(message.ListFields(), key=lambda pair: pair[0].number):
         if field.name == without:
@@ -33,12 +38,12 @@ def _message_parts(message: Message, without: str = "") -> Iterator[bytes]:
 
 
 def _field_parts(field: FieldDescriptor, value: Any) -> Iterator[bytes]:
-    """Write a field: a map by sorted keys, a list in order, or one value."""
+    """Yield the encoding of a field: a map by sorted keys, a list in order, or a single value."""
     if field.message_type is not None and field.message_type.GetOptions().map_entry:
-        of_value = field.message_type.fields_by_name["value"]
+        value_field = field.message_type.fields_by_name["value"]
         for key in sorted(value):
             yield from _value_parts(key)
-            yield from _value_parts(value[key]) if of_value.message_type is None else _message_parts(value[key])
+            yield from _value_parts(value[key]) if value_field.message_type is None else _message_parts(value[key])
     elif field.is_repeated:
         for element in value:
             yield from _value_parts(element) if field.message_type is None else _message_parts(element)
@@ -47,10 +52,10 @@ def _field_parts(field: FieldDescriptor, value: Any) -> Iterator[bytes]:
 
 
 def _value_parts(value: Any) -> Iterator[bytes]:
-    """Write one value with its type and length, so that no two contents look alike."""
+    """Yield the encoding of a value with its type and length, so that no two contents have the same encoding."""
     if isinstance(value, float):
-        yield b"d" + struct.pack("<d", value)
-    elif isinstance(value, int):  # booleans and enums too
+        yield b"d" + struct.pack("<d", value)  # all bits: 0.0 and -0.0 are different contents
+    elif isinstance(value, int):  # also booleans and enums
         yield b"i%d;" % value
     else:
         content = value.encode() if isinstance(value, str) else value

@@ -1,4 +1,4 @@
-"""The one table that says what each error means to a client, and the rich error that carries it."""
+"""The gRPC status of every error: one table of codes and reasons, and the rich error that carries them."""
 
 from dataclasses import dataclass
 from typing import NoReturn
@@ -13,15 +13,20 @@ from server.errors import ServerError
 
 _DOMAIN = "grounds"
 _DETAILS_KEY = "grpc-status-details-bin"
-# Trailers are bound to 8 KB by default, beyond it an error becomes another error. The message travels
-# twice: in the status, and percent-encoded, where a byte that is no ASCII takes three.
+# gRPC limits trailers to 8 KB by default; a larger error would reach the caller as another one. The message is sent twice:
+# in the details, and percent-encoded, where a byte beyond ASCII takes three.
 _VIOLATIONS_BYTES_MAX = 4000
 _MESSAGE_BYTES_MAX = 700
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorStatus:
-    """Who must act (the code), and what happened (the reason)."""
+    """Code and reason of an error.
+
+    Attributes:
+        code: Whether the caller must change the request, retry, or contact an operator.
+        reason: What happened, in UPPER_SNAKE_CASE, for programs.
+    """
 
     code: grpc.StatusCode
     reason: str
@@ -59,44 +64,44 @@ INTERNAL = ErrorStatus(grpc.StatusCode.INTERNAL, "INTERNAL")
 
 
 async def abort_with_error(context: Context, error: ServerError) -> NoReturn:
-    """End the call with the error's meaning and everything that is wrong, as far as it fits."""
-    bad = error_details_pb2.BadRequest()
+    """End the call with an error: its status, message, metadata, and as many violations as the trailers can have."""
+    bad_request = error_details_pb2.BadRequest()
     for violation in error.violations:
-        bad.field_violations.add(field=violation.field, description=violation.problem, reason=violation.kind)
-        if bad.ByteSize() > _VIOLATIONS_BYTES_MAX:
-            del bad.field_violations[-1]
+        bad_request.field_violations.add(field=violation.field, description=violation.problem, reason=violation.kind)
+        if bad_request.ByteSize() > _VIOLATIONS_BYTES_MAX:
+            del bad_request.field_violations[-1]
             break
-    details = [_packed(bad)] if error.violations else []
+    details = [_packed(bad_request)] if error.violations else []
     await _abort(context, ERROR_STATUSES[type(error)], _truncated(str(error)), error.metadata, details)
 
 
 async def abort_with_incident(context: Context, incident_id: str) -> NoReturn:
-    """End the call without a word about what went wrong, but for a number to ask after."""
+    """End the call with INTERNAL and an incident id, which an operator finds in the application log."""
     await _abort(context, INTERNAL, f"incident {incident_id}", {"incident_id": incident_id}, [])
 
 
 async def _abort(
     context: Context,
-    meaning: ErrorStatus,
+    error_status: ErrorStatus,
     message: str,
     metadata: dict[str, str],
     details: list[any_pb2.Any],
 ) -> NoReturn:
-    """Send google.rpc.Status with exactly one ErrorInfo."""
-    info = error_details_pb2.ErrorInfo(reason=meaning.reason, domain=_DOMAIN, metadata=metadata)
-    code = code_pb2.Code.Value(meaning.code.name)
+    """Send google.rpc.Status with exactly one ErrorInfo, and details."""
+    info = error_details_pb2.ErrorInfo(reason=error_status.reason, domain=_DOMAIN, metadata=metadata)
+    code = code_pb2.Code.Value(error_status.code.name)
     status = status_pb2.Status(code=code, message=message, details=[_packed(info), *details])
-    await context.abort(meaning.code, message, ((_DETAILS_KEY, status.SerializeToString()),))
+    await context.abort(error_status.code, message, ((_DETAILS_KEY, status.SerializeToString()),))
     raise AssertionError("abort raises")
 
 
 def _truncated(message: str) -> str:
-    """Cut a message to what fits."""
+    """Return the beginning of a message that fits into the trailers."""
     return message.encode()[:_MESSAGE_BYTES_MAX].decode(errors="ignore")
 
 
 def _packed(detail: error_details_pb2.BadRequest | error_details_pb2.ErrorInfo) -> any_pb2.Any:
-    """Pack a detail."""
+    """Return a detail as google.protobuf.Any."""
     content = any_pb2.Any()
     content.Pack(detail)
     return content

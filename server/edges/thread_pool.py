@@ -1,25 +1,27 @@
-"""The threads that wait for the database, so that the event loop does not."""
+"""A thread pool for work that waits for the database, so that the event loop never does."""
 
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
-Arguments = ParamSpec("Arguments")
-Answer = TypeVar("Answer")
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
 
 
 class StoreThreads:
-    """A fixed number of threads."""
+    """A fixed number of threads, each of which may use one connection to the database."""
 
     def __init__(self, count: int) -> None:
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="store")
 
-    async def run(self, work: Callable[Arguments, Answer], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Answer:
-        """Run something that waits. Once begun it is finished, also when the caller has gone away."""
+    async def run(
+        self, work: Callable[_Arguments, _Result], *args: _Arguments.args, **kwargs: _Arguments.kwargs
+    ) -> _Result:
+        """Run blocking work in a thread, and return its result. Work that has started ends even if its caller goes away."""
         future = asyncio.get_running_loop().run_in_executor(self._pool, lambda: work(*args, **kwargs))
         return await asyncio.shield(future)
 
     def close(self) -> None:
-        """Wait for what is under way."""
+        """Wait for work in progress, and end the threads."""
         self._pool.shutdown(wait=True)

@@ -1,4 +1,4 @@
-"""Checks a request against the rules in the contract: all violations at once."""
+"""Validates requests against the rules in the contract, and reports all violations at once."""
 
 import re
 from typing import Any
@@ -7,35 +7,33 @@ from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 from protovalidate import Validator
 
-from server.errors import RequestInvalid, Violation
+from server.errors import RequestInvalid, Violation, summarize_violations
 
 VALIDATOR = Validator()
-_KEY_SHOWN_MAX = 128
+_KEY_SHOWN_MAX = 128  # characters of a map key in an error message
 
 
 def validate(request: Message) -> None:
-    """Refuse a request that breaks a rule or holds fields that this contract does not know.
+    """Check a request against the rules of the contract, and for fields that the contract does not have.
 
     Raises:
-        RequestInvalid: Names every field, what is wrong with it and what is allowed.
+        RequestInvalid: Names every invalid field and the rule it breaks.
     """
-    found = [_violation(violation.proto) for violation in VALIDATOR.collect_violations(request)]
+    violations = [_violation(violation.proto) for violation in VALIDATOR.collect_violations(request)]
     if _has_unknown_fields(request):
-        found.append(Violation("", "holds fields that this version of the contract does not have", "UNKNOWN_FIELD"))
-    if found:
-        listed = "; ".join(f"{violation.field or 'request'} {violation.problem}" for violation in found[:3])
-        rest = f"; and {len(found) - 3} more" if len(found) > 3 else ""  # noqa: PLR2004 - the first three are told
-        raise RequestInvalid(listed + rest, violations=found)
+        violations.append(Violation("", "has fields that this version of the contract does not have", "UNKNOWN_FIELD"))
+    if violations:
+        raise RequestInvalid(summarize_violations(violations), violations=violations)
 
 
 def _violation(violation: Any) -> Violation:
-    """Take over one violation; the message of a rule names what is allowed, never the value."""
+    """Return a violation of protovalidate as ours; the message of a rule states what is allowed, never the value."""
     kind = re.sub(r"[^A-Z0-9]+", "_", violation.rule_id.upper()) or "INVALID"
     return Violation(_field_path(violation.field), violation.message, kind)
 
 
 def _field_path(field: Any) -> str:
-    """Write a field's path as a person would: features["PAY_0"].number."""
+    """Return a field's path in the notation of the contract: features["PAY_0"].number."""
     path = ""
     for element in field.elements if field else ():
         path += ("." if path else "") + element.field_name
@@ -49,14 +47,14 @@ def _field_path(field: Any) -> str:
 
 
 def _has_unknown_fields(message: Message) -> bool:
-    """Tell whether the message or any message in it holds fields that are not in the contract."""
+    """Return whether the message, or any message in it, has fields that are not in the contract."""
     if len(UnknownFieldSet(message)):
         return True
     return any(_has_unknown_fields(part) for part in _submessages(message))
 
 
 def _submessages(message: Message) -> list[Message]:
-    """Give the messages directly inside a message."""
+    """Return the messages that are fields, elements or map values of a message."""
     parts: list[Message] = []
     for field, value in message.ListFields():
         if field.message_type is None:

@@ -1,1 +1,1 @@
-"""Which models and which policy serve now: watched files, read again while the server runs."""
+"""The models and the policy in force, reloaded from their files while the server runs."""

@@ -1,7 +1,7 @@
-"""Which models serve: read from the catalog, looked at again while the server runs.
+"""The model registry: which bundle serves which market, read from the catalog and reloaded while the server runs.
 
-A bundle that is refused never serves. Where ACTIVE.toml names one, the market keeps the bundle that
-served last, and `refusals` says why.
+An invalid bundle never serves. If ACTIVE.toml names one, the market keeps the bundle that served last, and the catalog
+entry of the invalid one says why.
 """
 
 from collections.abc import Mapping
@@ -22,33 +22,36 @@ _Fingerprint = tuple[tuple[str, int, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class ServingModels:
-    """What serves at one moment. Never changed: a request that holds one sees one state.
+    """The models that serve at one moment. Immutable: a call that reads it once sees one state.
 
     Attributes:
-        serving: By (family, market).
-        entries: Every bundle of the catalog, whole or refused, by (family, name).
+        serving: Models by (family, market).
+        entries: Every bundle of the catalog, valid or not, by (family, name).
     """
 
     serving: Mapping[tuple[str, str], Model] = field(default_factory=dict)
     entries: Mapping[tuple[str, str], CatalogEntry] = field(default_factory=dict)
 
     def model(self, family: str, market: str) -> Model | None:
-        """Give the model that answers for a market."""
+        """Return the model that serves a market; None if there is none."""
         return self.serving.get((family, market))
 
     def markets_of(self, bundle_id: str) -> list[str]:
-        """Give the markets that a bundle answers for now."""
+        """Return the markets that a bundle serves, sorted."""
         return sorted(market for (_, market), model in self.serving.items() if model.bundle.bundle_id == bundle_id)
 
     def markets(self, family: str) -> list[str]:
-        """Give the markets that a family serves."""
+        """Return the markets that a family serves, sorted."""
         return sorted(market for name, market in self.serving if name == family)
 
 
 class ModelRegistry:
-    """Keeps the lineup up to date with the files.
+    """Keeps the serving models up to date with the files of the catalog.
 
-    Owned by one task: `refresh` is never called twice at once. Readers take `now` once per request.
+    One task at a time calls `refresh`; it replaces `current` as a whole, so readers need no lock.
+
+    Attributes:
+        current: The models that serve now; a call reads it once.
     """
 
     def __init__(self, bundles: Path) -> None:
@@ -56,35 +59,39 @@ class ModelRegistry:
         self.current = ServingModels()
         self._fingerprints: dict[Path, _Fingerprint] = {}
         self._entries: dict[Path, CatalogEntry] = {}
-        self._activation_problems: dict[str, str] = {}  # why a family's ACTIVE.toml is not what serves
+        self._activation_problems: dict[str, str] = {}  # by family, why its ACTIVE.toml is not in force
 
     def refresh(self) -> ServingModels:
-        """Look at the files, and swap in what has changed."""
+        """Read the files that have changed, and replace `current`."""
         entries = {(entry.family, entry.name): entry for entry in self._read_entries()}
         serving: dict[tuple[str, str], Model] = {}
         for family in list_families(self._bundles):
             for market, model in self._models_of_family(family, entries).items():
                 serving[family, market] = model
-        if (shown := _serving_names(serving)) != _serving_names(self.current.serving):
-            LOG.info("lineup", serving=shown)
+        if (names := _serving_names(serving)) != _serving_names(self.current.serving):
+            LOG.info("serving models", serving=names)
         self.current = ServingModels(serving, entries)
         return self.current
 
     def _read_entries(self) -> list[CatalogEntry]:
-        """Read every bundle whose files have changed since the last look."""
-        found = [
+        """Return the entries of all bundles; read those whose files have changed since the last refresh."""
+        folders = [
             folder for family in list_families(self._bundles) for folder in list_bundle_folders(self._bundles, family)
         ]
-        for folder in found:
-            if (stamp := _fingerprint(folder)) != self._fingerprints.get(folder):
+        for folder in folders:
+            # Taken before reading: a file that changes in between makes the next refresh read the bundle again.
+            if (fingerprint := _fingerprint(folder)) != self._fingerprints.get(folder):
                 self._entries[folder] = read_entry(folder)
-                self._fingerprints[folder] = stamp
-                if refusal := self._entries[folder].problem:
-                    LOG.error("bundle refused", family=folder.parent.name, bundle=folder.name, problem=refusal)
-        return [self._entries[folder] for folder in found]
+                self._fingerprints[folder] = fingerprint
+                if problem := self._entries[folder].problem:
+                    LOG.error("bundle refused", family=folder.parent.name, bundle=folder.name, problem=problem)
+        return [self._entries[folder] for folder in folders]
 
     def _models_of_family(self, family: str, entries: dict[tuple[str, str], CatalogEntry]) -> dict[str, Model]:
-        """Open what ACTIVE.toml names; where that is refused, go on with what served."""
+        """Return the models of a family by market, as ACTIVE.toml names them.
+
+        If ACTIVE.toml is invalid, all markets keep their models; if a bundle is, its markets do.
+        """
         before = {market: model for (name, market), model in self.current.serving.items() if name == family}
         try:
             wanted = read_active(self._bundles, family)
@@ -104,7 +111,7 @@ class ModelRegistry:
         return serving
 
     def _open_bundle(self, family: str, bundle_id: str, entries: dict[tuple[str, str], CatalogEntry]) -> Model | None:
-        """Open a bundle; one that does not reproduce its golden rows becomes a refused entry."""
+        """Open a bundle, which reproduces its golden rows; None if it is invalid, and then its entry says why."""
         entry = entries.get((family, bundle_id))
         if entry is None or entry.problem:
             return None
@@ -118,11 +125,11 @@ class ModelRegistry:
 
 
 def _serving_names(serving: Mapping[tuple[str, str], Model]) -> dict[str, str]:
-    """Give what serves, for a log line and to see whether it changed."""
+    """Return bundle ids by family and market, for the application log and to detect a change."""
     return {f"{family}/{market}": model.bundle.bundle_id for (family, market), model in serving.items()}
 
 
 def _fingerprint(folder: Path) -> _Fingerprint:
-    """Give what changes when a file of the bundle is written: names, sizes and times."""
+    """Return names, sizes and modification times of a bundle's files."""
     files = sorted((path, path.lstat()) for path in folder.iterdir())
     return tuple((path.name, stat.st_size, stat.st_mtime_ns) for path, stat in files)

@@ -1,4 +1,4 @@
-"""The policy that holds: read from its file, looked at again while the server runs."""
+"""The policy registry: the policy in force, read from its file and reloaded while the server runs."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,46 +12,58 @@ LOG = structlog.get_logger()
 
 
 class PolicyRegistry:
-    """Keeps the policy up to date with its file; a file that is refused changes nothing.
+    """Keeps the policy up to date with its file; an invalid file changes nothing.
 
-    Owned by one task: `refresh` is never called twice at once. Readers take `now` once per request.
+    One task at a time calls `refresh`; it replaces `current` as a whole, so readers need no lock.
 
-    Raises:
-        PolicyRefused: The file is wrong at the start, when there is no other to go on with.
+    Attributes:
+        current: The policy in force; a call reads it once.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self.current: Policy = read_policy(path)
-        self._problem = ""  # why the file of now is not what holds
-        self._store: Callable[[Policy], None] | None = None
-
-    def store_policies(self, keep: Callable[[Policy], None]) -> None:
-        """Keep the policy of now, and from here on each other one before it holds: no decision is made under a lost one.
+        """Read the policy.
 
         Raises:
-            StoreUnavailable: It could not be kept.
+            PolicyRefused: The file is invalid, and there is no earlier policy to keep.
         """
-        keep(self.current)
-        self._store = keep
+        self._path = path
+        self.current: Policy = read_policy(path)
+        self._problem = ""  # why the file is not in force; "" if it is
+        self._save: Callable[[Policy], None] | None = None
+
+    def save_policies(self, save: Callable[[Policy], None]) -> None:
+        """Save the current policy, and from now on every other one before it comes into force.
+
+        So a decision can always be replayed with its policy.
+
+        Args:
+            save: Saves a policy durably.
+
+        Raises:
+            StoreUnavailable: The current policy could not be saved.
+        """
+        save(self.current)
+        self._save = save
 
     def refresh(self) -> Policy:
-        """Look at the file, and swap in what it says."""
+        """Read the file, and replace `current` if its content has changed, is valid, and could be saved."""
         try:
-            found = read_policy(self._path)
+            policy = read_policy(self._path)
         except PolicyRefused as error:
             if str(error) != self._problem:
                 LOG.error("policy refused", problem=str(error), holds=self.current.document.version)
             self._problem = str(error)
             return self.current
         self._problem = ""
-        if found.sha256 != self.current.sha256:
+        if policy.sha256 != self.current.sha256:
             try:
-                if self._store is not None:
-                    self._store(found)
+                if self._save is not None:
+                    self._save(policy)
             except StoreUnavailable:
-                LOG.warning("policy not kept yet", version=found.document.version, holds=self.current.document.version)
+                LOG.warning(
+                    "policy not saved yet", version=policy.document.version, holds=self.current.document.version
+                )
                 return self.current
-            LOG.info("policy", version=found.document.version, before=self.current.document.version)
-            self.current = found
+            LOG.info("policy", version=policy.document.version, before=self.current.document.version)
+            self.current = policy
         return self.current

@@ -1,1 +1,1 @@
-"""AuditService."""
+"""AuditService: evidence, proofs, replays, lists and samples for auditors."""

@@ -12,7 +12,7 @@ from models.schema import Schema
 from server.edges.audit.proofs import inclusion_message, newest_inclusion
 from server.edges.audit.readings import Reading, ReadingRecorder
 from server.edges.credit.events import read_events
-from server.edges.model.servicer import model_message
+from server.edges.model.messages import model_message
 from server.edges.thread_pool import StoreThreads
 from server.errors import DecisionUnknown, RecordDamaged, RecordRemoved
 from server.registry.model_registry import CREDIT_FAMILY, ModelRegistry

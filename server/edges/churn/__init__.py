@@ -1,1 +1,1 @@
-"""ChurnService."""
+"""ChurnService: predictions of scoring runs for the CRM."""

@@ -1,15 +1,16 @@
-"""A customer's churn risk, and a run, as the contract has them."""
+"""Churn predictions and scoring runs as messages of the contract."""
 
 import json
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import Row
 
 from grounds.churn.v1 import churn_pb2 as pb
 from grounds.customer.v1 import customer_pb2
 from grounds.explain.v1 import explain_pb2
+from models.reasons import DEFAULT_LOCALE
 from server.edges.explanations import (
     ContributionFacts,
     baseline_message,
@@ -22,7 +23,7 @@ from server.errors import NoRun
 from server.stores.float_arrays import unpack_doubles
 from server.stores.runs.predictions import SCORED, PredictionStore, ScoringRun
 
-_MICROS = 10**6
+_MICROS = 10**6  # microseconds in a second
 BANDS: dict[str | None, pb.RiskBand] = {
     None: pb.RISK_BAND_UNSPECIFIED,
     "LOW": pb.RISK_BAND_LOW,
@@ -32,20 +33,20 @@ BANDS: dict[str | None, pb.RiskBand] = {
 }
 
 
-def require_newest_run(risks: PredictionStore, market: str) -> ScoringRun:
-    """Give the market's newest run.
+def require_newest_run(predictions: PredictionStore, market: str) -> ScoringRun:
+    """Return the newest run of a market.
 
     Raises:
-        NoRun: There is none.
+        NoRun: No run is loaded for the market.
     """
-    run = risks.find_newest_run(market)
+    run = predictions.find_newest_run(market)
     if run is None:
         raise NoRun(f"no churn run is loaded for market {market}", market=market)
     return run
 
 
 def run_message(run: ScoringRun) -> pb.ChurnRun:
-    """Write a run."""
+    """Build the message of a scoring run."""
     return pb.ChurnRun(
         run_id=run.run_id,
         market=run.market,
@@ -61,11 +62,11 @@ def run_message(run: ScoringRun) -> pb.ChurnRun:
 
 
 class RiskWriter:
-    """Writes customers of one run; what they have from the run is written once."""
+    """Builds the messages of customers of one run; the fields that all of them share are built once."""
 
     def __init__(self, run: ScoringRun, locale: str) -> None:
-        self.run, self.locale, self.currency = run, locale, run.manifest["currency"]
-        self.of_run = {
+        self._run, self._locale, self._currency = run, locale, run.manifest["currency"]
+        self._run_fields = {
             "run_id": run.run_id,
             "as_of_time": timestamp(run.as_of),
             "valid_until_time": timestamp(run.valid_until),
@@ -73,73 +74,83 @@ class RiskWriter:
         }
 
     def message(self, row: Row[Any]) -> pb.ChurnRisk:
-        """Write one customer."""
+        """Build the message of a customer, without the explanation."""
         suppressions = row.suppressions.split(",") if row.suppressions else []
-        scored = row.status == SCORED
+        is_scored = row.status == SCORED
         risk = pb.ChurnRisk(
-            customer=customer_pb2.Customer(market=self.run.market, customer_id=row.customer_id),
+            customer=customer_pb2.Customer(market=self._run.market, customer_id=row.customer_id),
             status=f"CHURN_STATUS_{row.status}",
             risk_band=BANDS[row.band],
             previous_band=BANDS[row.previous_band],
             hold_out=row.hold_out,
             suppressions=suppressions,
-            action_allowed=scored and not row.hold_out and not suppressions,
-            **self.of_run,
+            action_allowed=is_scored and not row.hold_out and not suppressions,
+            **self._run_fields,
         )
-        if scored:
+        if is_scored:
             self._add_score(risk, row)
         return risk
 
     def _add_score(self, risk: pb.ChurnRisk, row: Row[Any]) -> None:
-        """Write what only a customer with a score has."""
+        """Add the fields that only a scored customer has."""
         risk.log_odds, risk.churn_probability, risk.rank = row.log_odds, row.pd, row.rank
-        seconds, rest = divmod(row.band_since, _MICROS)
-        risk.band_since_time.seconds, risk.band_since_time.nanos = seconds, rest * 1000
-        risk.value_at_risk.CopyFrom(money_from_minor(row.value_at_risk_minor, self.currency))
-        risk.expected_spend.CopyFrom(money_from_minor(row.expected_spend_minor, self.currency))
+        seconds, micros = divmod(row.band_since, _MICROS)
+        risk.band_since_time.seconds, risk.band_since_time.nanos = seconds, micros * 1000
+        risk.value_at_risk.CopyFrom(money_from_minor(row.value_at_risk_minor, self._currency))
+        risk.expected_spend.CopyFrom(money_from_minor(row.expected_spend_minor, self._currency))
         if row.decline_pd is not None:
             risk.decline_probability = row.decline_pd
-        risk.drivers.CopyFrom(_drivers_message(row.drivers, self.locale))
+        risk.drivers.CopyFrom(_drivers_message(row.drivers, self._locale))
 
 
 def risk_messages(run: ScoringRun, rows: Iterable[Row[Any]], locale: str) -> list[pb.ChurnRisk]:
-    """Write customers of one run."""
+    """Build the messages of customers of one run, without explanations."""
     writer = RiskWriter(run, locale)
     return [writer.message(row) for row in rows]
 
 
 def _drivers_message(drivers: str, locale: str) -> explain_pb2.Reasons:
-    """Write the drivers as the run tells them, in the locale asked for, else its language, else English."""
-    told = json.loads(drivers)
-    offered = set.intersection(*(set(driver["texts"]) for driver in told)) if told else {"en"}
-    chosen = next((name for name in (locale, locale.split("-", maxsplit=1)[0]) if name in offered), "en")
+    """Build the drivers, in the locale, else in its language, else in English.
+
+    Args:
+        drivers: JSON, as in the run file.
+        locale: BCP 47 tag; "" for English.
+    """
+    entries = json.loads(drivers)
+    # A locale counts only if every driver has it, so that an answer never mixes languages.
+    offered = set.intersection(*(set(entry["texts"]) for entry in entries)) if entries else {DEFAULT_LOCALE}
+    language = locale.split("-", maxsplit=1)[0]
+    chosen = next((name for name in (locale, language) if name in offered), DEFAULT_LOCALE)
     reasons = [
         explain_pb2.Reason(
-            code=driver["code"],
+            code=entry["code"],
             type=explain_pb2.REASON_TYPE_MODEL,
-            text=driver["texts"][chosen],
-            log_odds=driver["log_odds"],
-            features=driver["features"],
+            text=entry["texts"][chosen],
+            log_odds=entry["log_odds"],
+            features=entry["features"],
         )
-        for driver in told
+        for entry in entries
     ]
     return explain_pb2.Reasons(locale=chosen, reasons=reasons)
 
 
 def risk_explanation_message(run: ScoringRun, row: Row[Any]) -> explain_pb2.Explanation:
-    """Write the explanation that the run carries."""
-    header = run.manifest
-    values, contributions = unpack_doubles(row.features), unpack_doubles(row.contributions)
-    lines = []
-    for name, group, value, log_odds in zip(
-        header["feature_names"], header["feature_groups"], values, contributions, strict=True
-    ):
+    """Build the explanation of a scored customer from the run's contributions; nothing is computed but the residual."""
+    manifest = run.manifest
+    values, log_odds = unpack_doubles(row.features), unpack_doubles(row.contributions)
+    names, groups = manifest["feature_names"], manifest["feature_groups"]
+    contributions = []
+    for name, group, value, contribution in zip(names, groups, values, log_odds, strict=True):
         known = None if math.isnan(value) else value
-        lines.append(
-            contribution_message(
-                ContributionFacts(name, group, known, None if known is None else "STORE", run.as_of, log_odds, None)
-            )
-        )
-    baseline = baseline_message(header["baseline_sha256"], header["baseline_rows"], header["baseline_definition"])
-    residual = row.log_odds - math.fsum([header["base_value"], *contributions])
-    return explanation_message(header["method"], baseline, header["base_value"], residual, lines)
+        source: Literal["STORE"] | None = None if known is None else "STORE"
+        facts = ContributionFacts(name, group, known, source, run.as_of, contribution, None)
+        contributions.append(contribution_message(facts))
+    return explanation_message(
+        method=manifest["method"],
+        baseline=baseline_message(
+            manifest["baseline_sha256"], manifest["baseline_rows"], manifest["baseline_definition"]
+        ),
+        base_value=manifest["base_value"],
+        residual=row.log_odds - math.fsum([manifest["base_value"], *log_odds]),
+        contributions=contributions,
+    )

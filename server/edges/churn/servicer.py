@@ -1,4 +1,4 @@
-"""ChurnService: reads runs. Nothing is scored here."""
+"""ChurnService: reads the predictions of scoring runs. Nothing is scored here."""
 
 import hashlib
 from collections.abc import AsyncIterator
@@ -16,14 +16,14 @@ from server.edges.churn.messages import (
     run_message,
 )
 from server.edges.churn.synchronization import Synchronization
-from server.edges.context import Context
 from server.edges.page_tokens import ExportCursor, PageTokens, RiskPageCursor, page_size
+from server.edges.received_request import ReceivedRequest
 from server.edges.thread_pool import StoreThreads
 from server.errors import CustomerUnknown, PageTokenInvalid
 from server.stores.runs.changes import ChangeStore
 from server.stores.runs.predictions import SCORED, PredictionCursor, PredictionOrder, PredictionQuery, PredictionStore
 
-ORDERS: dict[int, PredictionOrder] = {
+_ORDERS: dict[int, PredictionOrder] = {
     pb.CHURN_RISK_ORDER_UNSPECIFIED: "PROBABILITY",
     pb.CHURN_RISK_ORDER_PROBABILITY: "PROBABILITY",
     pb.CHURN_RISK_ORDER_VALUE_AT_RISK: "VALUE_AT_RISK",
@@ -31,50 +31,58 @@ ORDERS: dict[int, PredictionOrder] = {
 
 
 class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
-    """Answers the CRM. A thread of the store reads and writes a page whole, so that the loan desk does not wait for it."""
+    """Serves the CRM. Reading a page and building its messages runs in a thread: the loan desk must not wait for it."""
 
-    def __init__(self, risks: PredictionStore, changes: ChangeStore, tokens: PageTokens, threads: StoreThreads) -> None:
-        self.risks, self.tokens, self.threads = risks, tokens, threads
-        self.syncs = Synchronization(risks, changes, tokens)
+    def __init__(
+        self, predictions: PredictionStore, changes: ChangeStore, tokens: PageTokens, threads: StoreThreads
+    ) -> None:
+        self._predictions, self._tokens, self._threads = predictions, tokens, threads
+        self._synchronization = Synchronization(predictions, changes, tokens)
 
-    async def GetChurnRisk(self, request: pb.GetChurnRiskRequest, _context: Context) -> pb.GetChurnRiskResponse:
-        """Give one customer with the explanation."""
-        return await self.threads.run(self.one, request)
+    async def GetChurnRisk(
+        self, request: pb.GetChurnRiskRequest, _received: ReceivedRequest
+    ) -> pb.GetChurnRiskResponse:
+        """Return one customer's prediction with the explanation."""
+        return await self._threads.run(self._read_one, request)
 
     async def BatchGetChurnRisks(
-        self, request: pb.BatchGetChurnRisksRequest, _context: Context
+        self, request: pb.BatchGetChurnRisksRequest, _received: ReceivedRequest
     ) -> pb.BatchGetChurnRisksResponse:
-        """Give some customers, all or none."""
-        return await self.threads.run(self.some, request)
+        """Return the predictions of some customers: of all of them, or an error."""
+        return await self._threads.run(self._read_batch, request)
 
-    async def ListChurnRisks(self, request: pb.ListChurnRisksRequest, _context: Context) -> pb.ListChurnRisksResponse:
-        """Give one page; all pages of a listing are of one run."""
-        return await self.threads.run(self.page, request)
+    async def ListChurnRisks(
+        self, request: pb.ListChurnRisksRequest, _received: ReceivedRequest
+    ) -> pb.ListChurnRisksResponse:
+        """Return one page of predictions; all pages of a list are of one run."""
+        return await self._threads.run(self._read_page, request)
 
     async def ListChurnRiskChanges(
-        self, request: pb.ListChurnRiskChangesRequest, _context: Context
+        self, request: pb.ListChurnRiskChangesRequest, _received: ReceivedRequest
     ) -> pb.ListChurnRiskChangesResponse:
-        """Give one page of a sync; all its pages lead to one run."""
-        return await self.threads.run(self.syncs.page, request, page_size(request.page_size))
+        """Return one page of changes; all pages of a synchronization lead to one run."""
+        return await self._threads.run(self._synchronization.read_page, request, page_size(request.page_size))
 
     async def ExportChurnRisks(
-        self, request: pb.ExportChurnRisksRequest, _context: Context
+        self, request: pb.ExportChurnRisksRequest, _received: ReceivedRequest
     ) -> AsyncIterator[pb.ExportChurnRisksResponse]:
-        """Give every customer of a run, part by part, as `load` has written them."""
-        place: ExportCursor | None = await self.threads.run(self.syncs.export_place, request)
-        while place is not None:
-            part, place = await self.threads.run(self.syncs.part, place)
+        """Return all predictions of a run in parts, as Arrow streams."""
+        cursor: ExportCursor | None = await self._threads.run(self._synchronization.start_export, request)
+        while cursor is not None:
+            part, cursor = await self._threads.run(self._synchronization.read_part, cursor)
             yield part
 
-    async def ListChurnRuns(self, _request: pb.ListChurnRunsRequest, _context: Context) -> pb.ListChurnRunsResponse:
-        """Give the newest run of every market."""
-        runs = await self.threads.run(self.risks.read_newest_runs)
+    async def ListChurnRuns(
+        self, _request: pb.ListChurnRunsRequest, _received: ReceivedRequest
+    ) -> pb.ListChurnRunsResponse:
+        """Return the newest run of every market."""
+        runs = await self._threads.run(self._predictions.read_newest_runs)
         return pb.ListChurnRunsResponse(runs=[run_message(run) for run in runs])
 
-    def one(self, request: pb.GetChurnRiskRequest) -> pb.GetChurnRiskResponse:
-        """Read one customer."""
-        run = require_newest_run(self.risks, request.customer.market)
-        row = self.risks.find_prediction(run, request.customer.customer_id)
+    def _read_one(self, request: pb.GetChurnRiskRequest) -> pb.GetChurnRiskResponse:
+        """Read one customer; runs in a thread."""
+        run = require_newest_run(self._predictions, request.customer.market)
+        row = self._predictions.find_prediction(run, request.customer.customer_id)
         if row is None:
             raise CustomerUnknown(f"the newest run of {run.market} does not have this customer", market=run.market)
         risk = RiskWriter(run, request.locale).message(row)
@@ -82,65 +90,68 @@ class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
             risk.explanation.CopyFrom(risk_explanation_message(run, row))
         return pb.GetChurnRiskResponse(churn_risk=risk)
 
-    def some(self, request: pb.BatchGetChurnRisksRequest) -> pb.BatchGetChurnRisksResponse:
-        """Read some customers, those of one market from one run."""
+    def _read_batch(self, request: pb.BatchGetChurnRisksRequest) -> pb.BatchGetChurnRisksResponse:
+        """Read some customers, those of one market from one run; runs in a thread."""
         wanted: dict[str, list[str]] = {}
         for customer in request.customers:
             wanted.setdefault(customer.market, []).append(customer.customer_id)
-        runs = {market: require_newest_run(self.risks, market) for market in wanted}
+        runs = {market: require_newest_run(self._predictions, market) for market in wanted}
         writers = {market: RiskWriter(run, request.locale) for market, run in runs.items()}
-        found = {market: self.risks.find_predictions(runs[market], ids) for market, ids in wanted.items()}
+        found = {market: self._predictions.find_predictions(runs[market], ids) for market, ids in wanted.items()}
         risks = []
         for index, customer in enumerate(request.customers):
             run, row = runs[customer.market], found[customer.market].get(customer.customer_id)
             if row is None:
-                message = f"the newest run of {run.market} does not have customers[{index}]; nothing is given"
+                message = f"the newest run of {run.market} does not have customers[{index}]; remove it and retry"
                 raise CustomerUnknown(message, market=run.market, index=str(index))
             risks.append(writers[run.market].message(row))
         return pb.BatchGetChurnRisksResponse(churn_risks=risks)
 
-    def page(self, request: pb.ListChurnRisksRequest) -> pb.ListChurnRisksResponse:
-        """Read a page."""
-        wanted, filters, size = wanted_of(request), filters_of(request), page_size(request.page_size)
+    def _read_page(self, request: pb.ListChurnRisksRequest) -> pb.ListChurnRisksResponse:
+        """Read a page; runs in a thread."""
+        query, size = _query(request), page_size(request.page_size)
+        filters = _filter_digest(query, request.locale)
         after: PredictionCursor | None = None
         if request.page_token:
-            place = self.tokens.read(request.page_token, RiskPageCursor)
-            if (place.market, place.filters) != (request.market, filters):
-                raise PageTokenInvalid("page_token belongs to a list of another market, order, locale or filter")
-            run, total = self.risks.read_run(place.run, place.market), place.total
-            after = PredictionCursor(place.number, place.customer_id)
+            cursor = self._tokens.read(request.page_token, RiskPageCursor)
+            if (cursor.market, cursor.filters) != (request.market, filters):
+                raise PageTokenInvalid(
+                    "page_token belongs to a list with another market, order, locale or filter; repeat those"
+                )
+            run, total = self._predictions.read_run(cursor.run, cursor.market), cursor.total
+            after = PredictionCursor(cursor.number, cursor.customer_id)
         else:
-            run = require_newest_run(self.risks, request.market)
-            total = (
-                run.scored_count
-                if wanted == PredictionQuery(wanted.order)
-                else self.risks.count_predictions(run, wanted)
-            )
-        rows = self.risks.read_page(run, wanted, after, size + 1)
+            run = require_newest_run(self._predictions, request.market)
+            # The run knows its number of scored customers; any other query has to be counted, once for the list.
+            is_unfiltered = query == PredictionQuery(query.order)
+            total = run.scored_count if is_unfiltered else self._predictions.count_predictions(run, query)
+        # One row more than the page has tells whether another page follows.
+        rows = self._predictions.read_page(run, query, after, size + 1)
         token = ""
         if len(rows) > size:
             last = rows[size - 1]
-            number = number_of(wanted, last)
-            token = self.tokens.write(RiskPageCursor(run.number, run.market, filters, total, number, last.customer_id))
+            number = _sort_number(query, last)
+            token = self._tokens.write(RiskPageCursor(run.number, run.market, filters, total, number, last.customer_id))
         risks = risk_messages(run, rows[:size], request.locale)
         return pb.ListChurnRisksResponse(churn_risks=risks, next_page_token=token, total_size=total)
 
 
-def wanted_of(request: pb.ListChurnRisksRequest) -> PredictionQuery:
-    """Give which customers are asked for, in which order."""
+def _query(request: pb.ListChurnRisksRequest) -> PredictionQuery:
+    """Read filters and order of a list."""
     bands = tuple(sorted(pb.RiskBand.Name(band).removeprefix("RISK_BAND_") for band in request.risk_bands))
     value_min = request.value_at_risk_minor_min if request.HasField("value_at_risk_minor_min") else None
     status = pb.ChurnStatus.Name(request.status or pb.CHURN_STATUS_SCORED).removeprefix("CHURN_STATUS_")
-    return PredictionQuery(ORDERS[request.order], bands, value_min, status)
+    return PredictionQuery(_ORDERS[request.order], bands, value_min, status)
 
 
-def filters_of(request: pb.ListChurnRisksRequest) -> str:
-    """Give a digest of what a list is asked for, beside its market."""
-    return hashlib.sha256(repr((wanted_of(request), request.locale)).encode()).hexdigest()[:16]
+def _filter_digest(query: PredictionQuery, locale: str) -> str:
+    """Return a digest of order, filters and locale, so that a token works for the same list only."""
+    fields = (query.order, query.bands, query.value_min, query.status, locale)
+    return hashlib.sha256(repr(fields).encode()).hexdigest()[:16]
 
 
-def number_of(wanted: PredictionQuery, row: Row[Any]) -> int:
-    """Give what the order goes by; those without a score stand by customer_id alone."""
-    if wanted.status != SCORED:
+def _sort_number(query: PredictionQuery, row: Row[Any]) -> int:
+    """Return the number by which a list sorts a row; 0 for customers without a score, who are sorted by customer_id alone."""
+    if query.status != SCORED:
         return 0
-    return int(row.rank if wanted.order == "PROBABILITY" else row.value_at_risk_minor)
+    return int(row.rank if query.order == "PROBABILITY" else row.value_at_risk_minor)

@@ -1,4 +1,7 @@
-"""Copies of a market kept in step: pages of changes, and the export. Every token that is not right means: begin again."""
+"""Synchronization of a caller's copy of a market: pages of changes, and the export.
+
+A copy that would miss a change is worse than one that starts again: every invalid token ends in RESYNC_REQUIRED.
+"""
 
 from dataclasses import replace
 from typing import TypeVar
@@ -16,19 +19,23 @@ _COMPRESSIONS = {
     pb.EXPORT_COMPRESSION_NONE: "NONE",
     pb.EXPORT_COMPRESSION_ZSTD: "ZSTD",
 }
-OfCopy = TypeVar("OfCopy", SyncCursor, CopyState, ExportCursor)
+_CopyCursor = TypeVar("_CopyCursor", SyncCursor, CopyState, ExportCursor)
 
 
 class Synchronization:
-    """Reads pages of changes and parts of exports; called from the store's threads."""
+    """Reads pages of changes and parts of exports. Its methods wait for the database."""
 
-    def __init__(self, risks: PredictionStore, changes: ChangeStore, tokens: PageTokens) -> None:
-        self.risks, self.changes, self.tokens = risks, changes, tokens
+    def __init__(self, predictions: PredictionStore, changes: ChangeStore, tokens: PageTokens) -> None:
+        self._predictions, self._changes, self._tokens = predictions, changes, tokens
 
-    def page(self, request: pb.ListChurnRiskChangesRequest, size: int) -> pb.ListChurnRiskChangesResponse:
-        """Give one page of a sync."""
-        sync, place = self.sync_of(request)
-        page = self.changes.read_page(sync, place, size)
+    def read_page(self, request: pb.ListChurnRiskChangesRequest, size: int) -> pb.ListChurnRiskChangesResponse:
+        """Return one page of changes, with the token of the next page or, on the last one, the delta token.
+
+        Raises:
+            ResyncRequired: The token is invalid, too old, or of a run that is no longer kept.
+        """
+        sync, cursor = self._plan(request)
+        page = self._changes.read_page(sync, cursor, size)
         answer = pb.ListChurnRiskChangesResponse(
             run=run_message(sync.run),
             churn_risks=risk_messages(sync.run, page.rows, request.locale),
@@ -37,12 +44,12 @@ class Synchronization:
             ],
         )
         if page.cursor is None:
-            answer.delta_token = self.tokens.write(
+            answer.delta_token = self._tokens.write(
                 CopyState(request.market, request.locale, sync.run.number, sync.mark)
             )
         else:
             since = sync.since.number if sync.since else None
-            answer.next_page_token = self.tokens.write(
+            answer.next_page_token = self._tokens.write(
                 SyncCursor(
                     request.market,
                     request.locale,
@@ -57,23 +64,25 @@ class Synchronization:
             )
         return answer
 
-    def sync_of(self, request: pb.ListChurnRiskChangesRequest) -> tuple[SyncPlan, ChangeCursor]:
-        """Give which sync a request is about, and where it goes on."""
+    def _plan(self, request: pb.ListChurnRiskChangesRequest) -> tuple[SyncPlan, ChangeCursor]:
+        """Return the two states that a synchronization compares, and the position at which it continues."""
         market = request.market
         if request.page_token:
-            at = self.token(request.page_token, SyncCursor, request)
-            since = None if at.since is None else self.risks.read_run(at.since, market)
-            sync = SyncPlan(self.risks.read_run(at.run, market), since, at.mark, at.since_mark)
-            return sync, ChangeCursor(at.phase, at.customer_id, at.number)
-        # The mark before the run: a customer who is erased in between is told of twice, not never.
-        mark = self.changes.read_tombstone_mark(market)
+            cursor = self._read_token(request.page_token, SyncCursor, request)
+            since = None if cursor.since is None else self._predictions.read_run(cursor.since, market)
+            sync = SyncPlan(self._predictions.read_run(cursor.run, market), since, cursor.mark, cursor.since_mark)
+            return sync, ChangeCursor(cursor.phase, cursor.customer_id, cursor.number)
+        # Read the tombstone mark before the run: a customer who is erased in between is then reported twice, not never.
+        mark = self._changes.read_tombstone_mark(market)
         if request.delta_token:
-            state = self.token(request.delta_token, CopyState, request)
-            since = self.risks.read_run(state.run, market)
-            return SyncPlan(require_newest_run(self.risks, market), since, mark, state.mark), ChangeCursor("CHANGED")
-        return SyncPlan(require_newest_run(self.risks, market), None, mark, mark), ChangeCursor("CHANGED")
+            state = self._read_token(request.delta_token, CopyState, request)
+            since = self._predictions.read_run(state.run, market)
+            return SyncPlan(require_newest_run(self._predictions, market), since, mark, state.mark), ChangeCursor(
+                "CHANGED"
+            )
+        return SyncPlan(require_newest_run(self._predictions, market), None, mark, mark), ChangeCursor("CHANGED")
 
-    def export_place(self, request: pb.ExportChurnRisksRequest) -> ExportCursor:
+    def start_export(self, request: pb.ExportChurnRisksRequest) -> ExportCursor:
         """Return the position at which an export starts or resumes.
 
         Raises:
@@ -81,18 +90,18 @@ class Synchronization:
         """
         compression = _COMPRESSIONS[request.compression]
         if request.resume_token:
-            cursor = self.token(request.resume_token, ExportCursor, request)
+            cursor = self._read_token(request.resume_token, ExportCursor, request)
             if cursor.compression != compression:
-                raise ResyncRequired("the token is of another compression; begin again without a token")
+                raise ResyncRequired("the token is of another compression; start again without a token")
             return cursor
-        mark = self.changes.read_tombstone_mark(request.market)
-        run = require_newest_run(self.risks, request.market)
+        mark = self._changes.read_tombstone_mark(request.market)
+        run = require_newest_run(self._predictions, request.market)
         return ExportCursor(request.market, request.locale, run.number, mark, 0, compression, 0)
 
-    def part(self, cursor: ExportCursor) -> tuple[pb.ExportChurnRisksResponse, ExportCursor | None]:
+    def read_part(self, cursor: ExportCursor) -> tuple[pb.ExportChurnRisksResponse, ExportCursor | None]:
         """Return one part of an export, and the position after it; None after the last part."""
-        run = self.risks.read_run(cursor.run, cursor.market)
-        content, is_last = self.risks.read_export_chunk(run, cursor.part)
+        run = self._predictions.read_run(cursor.run, cursor.market)
+        content, is_last = self._predictions.read_export_chunk(run, cursor.part)
         following = replace(cursor, part=cursor.part + 1, rows_left=0)
         if cursor.compression == "NONE":
             from server.stores.runs.export_chunks import uncompressed_part  # imports pyarrow, which ZSTD does not need
@@ -102,23 +111,23 @@ class Synchronization:
                 following, is_last = replace(cursor, rows_left=rows_left), False
         answer = pb.ExportChurnRisksResponse(run=run_message(run), arrow_stream=content)
         if is_last:
-            answer.delta_token = self.tokens.write(CopyState(cursor.market, cursor.locale, cursor.run, cursor.mark))
+            answer.delta_token = self._tokens.write(CopyState(cursor.market, cursor.locale, cursor.run, cursor.mark))
             return answer, None
-        answer.resume_token = self.tokens.write(following)
+        answer.resume_token = self._tokens.write(following)
         return answer, following
 
-    def token(
-        self, token: str, kind: type[OfCopy], request: pb.ListChurnRiskChangesRequest | pb.ExportChurnRisksRequest
-    ) -> OfCopy:
-        """Read a token; whatever is wrong with it, the copy must begin anew.
+    def _read_token(
+        self, token: str, kind: type[_CopyCursor], request: pb.ListChurnRiskChangesRequest | pb.ExportChurnRisksRequest
+    ) -> _CopyCursor:
+        """Return the cursor of a token.
 
         Raises:
-            ResyncRequired: It is not of this call, market and locale, or too old.
+            ResyncRequired: The token is invalid, too old, or of another method, market or locale.
         """
         try:
-            place = self.tokens.read(token, kind)
+            cursor = self._tokens.read(token, kind)
         except PageTokenInvalid as error:
-            raise ResyncRequired(f"{error}; begin again without a token", market=request.market) from error
-        if (place.market, place.locale) != (request.market, request.locale):
-            raise ResyncRequired("the token is of another market or locale; begin again without a token")
-        return place
+            raise ResyncRequired(f"{error}; start again without a token", market=request.market) from error
+        if (cursor.market, cursor.locale) != (request.market, request.locale):
+            raise ResyncRequired("the token is of another market or locale; start again without a token")
+        return cursor

@@ -1,1 +1,1 @@
-"""CreditService."""
+"""CreditService: decisions, simulations, overrides and outcomes for the loan desk."""

@@ -1,1 +1,1 @@
-"""ModelService."""
+"""ModelService: the catalog of bundles, for every caller."""

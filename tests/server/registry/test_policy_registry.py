@@ -73,7 +73,7 @@ def test_a_policy_that_cannot_be_kept_does_not_hold_until_it_can(tmp_path: Path)
         kept.append(policy.sha256)
 
     watch = PolicyRegistry(path)
-    watch.store_policies(keep)
+    watch.save_policies(keep)
     path.write_text(POLICY.replace("test-1", "test-2"))
     full.append(True)
 
