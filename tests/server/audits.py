@@ -1,4 +1,4 @@
-"""Asks a server as an auditor does."""
+"""Requests of an auditor to a server."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ MODES = ("VERIFY", "FEATURES", "SCORE", "EXPLANATION")
 
 
 async def score_customer(serving: Serving, number: int = 0, **changes: Any) -> credit_pb2.CreditDecision:
-    """Let the server decide about a customer of the small family."""
+    """Return the server's decision about a customer of the small family."""
     who = customer("DE" if number % 2 == 0 else "FR", f"C{number:05d}")
     asked = {"customer": who, "features": numbers(turnover=20_000.0 + number), "locale": "de"} | changes
     return (await serving.credit.ScoreCredit(score_request(**asked))).credit_decision
@@ -31,7 +31,7 @@ async def read_evidence(serving: Serving, decision_id: str, purpose: str = PURPO
 
 
 async def replay(serving: Serving, decision_id: str, *modes: str, bundle_id: str = "") -> dict[str, Any]:
-    """Replay; gives (verdict's name, verdict) by mode."""
+    """Replay a decision; return (name of the verdict, verdict) by mode."""
     request = evidence_pb2.ReplayDecisionRequest(
         decision_id=decision_id,
         purpose=PURPOSE,
@@ -54,7 +54,7 @@ def read_row(serving: Serving, record_id: str) -> Any:
 
 
 def set_columns(serving: Serving, record_id: str, **values: Any) -> None:
-    """Change a row of the log as somebody with access to the database could."""
+    """Change a row of the log, as somebody with access to the database could."""
     with serving.application.database.writing() as connection:
         connection.execute(update(RECORDS).where(RECORDS.c.record_id == record_id).values(**values))
 
@@ -71,7 +71,7 @@ async def read_churn_evidence(
 async def churn_replay(
     serving: Serving, run_id: str, market: str, customer_id: str, *modes: str, bundle_id: str = ""
 ) -> dict[str, evidence_pb2.ReplayResult]:
-    """Replay a risk; gives results by mode."""
+    """Replay a prediction; return results by mode."""
     request = churn_evidence_pb2.ReplayChurnRiskRequest(
         run_id=run_id,
         customer=customer(market, customer_id),
@@ -84,7 +84,7 @@ async def churn_replay(
 
 
 def read_readings(serving: Serving) -> list[evidence_pb2.EvidenceReadingRecord]:
-    """Open every record of a reading."""
+    """Return every record of a reading, decrypted."""
     log = serving.application.log
     assert log is not None
     with serving.application.database.reading() as connection:
@@ -95,38 +95,38 @@ def read_readings(serving: Serving) -> list[evidence_pb2.EvidenceReadingRecord]:
 
 
 def record_log(serving: Serving) -> RecordLog:
-    """Give the log of a server."""
+    """Return the record log of a server."""
     assert serving.application.log is not None
     return serving.application.log
 
 
 def first_run_id(serving: Serving, market: str = "FR") -> str:
-    """Give the first run of a market."""
+    """Return the run_id of the first run of a market."""
     wanted = select(RUNS.c.run_id).where(RUNS.c.market == market).order_by(RUNS.c.run_number).limit(1)
     with serving.application.database.reading() as connection:
         return str(connection.execute(wanted).scalar_one())
 
 
 def run_record_id(run_id: str) -> str:
-    """Write a run's name as a UUID."""
+    """Return a run_id as the UUID of its record."""
     return "-".join((run_id[:8], run_id[8:12], run_id[12:16], run_id[16:20], run_id[20:]))
 
 
 async def replay_verdicts(
     serving: Serving, *modes: str, of: tuple[str, str] = CHURN_CUSTOMER, run_id: str = ""
 ) -> dict[str, str | None]:
-    """Replay; gives the verdicts' names."""
+    """Replay a prediction; return the names of the verdicts by mode."""
     found = await churn_replay(serving, run_id or first_run_id(serving, of[0]), *of, *modes)
     return {mode: result.WhichOneof("verdict") for mode, result in found.items()}
 
 
 async def list_runs(serving: Serving) -> list[churn_pb2.ChurnRun]:
-    """List the runs."""
+    """Return the newest runs."""
     return list((await serving.churn.ListChurnRuns(churn_pb2.ListChurnRunsRequest())).runs)
 
 
 def evidence_call(serving: Serving, run_id: str = "", of: tuple[str, str] = CHURN_CUSTOMER) -> Any:
-    """Ask for evidence, not yet answered."""
+    """Return a call for churn evidence that is not awaited yet."""
     request = churn_evidence_pb2.GetChurnEvidenceRequest(
         run_id=run_id or first_run_id(serving, of[0]), customer=customer(*of), purpose=PURPOSE
     )

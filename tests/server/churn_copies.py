@@ -1,4 +1,4 @@
-"""Copies of a market that are kept in step as the contract says, and runs of made customers for them."""
+"""Copies of a market that follow the contract of synchronization, and random runs for them."""
 
 import datetime as dt
 import random
@@ -16,7 +16,7 @@ Copy = dict[str, pb.ChurnRisk]
 
 
 def request(**asked: Any) -> pb.ListChurnRiskChangesRequest:
-    """Ask for a page of a sync."""
+    """Request a page of a synchronization."""
     return pb.ListChurnRiskChangesRequest(**{"market": "DE", "page_size": 7, **asked})
 
 
@@ -32,7 +32,7 @@ async def pages(serving: Serving, **asked: Any) -> AsyncIterator[pb.ListChurnRis
 
 
 async def synchronize(serving: Serving, copy: Copy, **asked: Any) -> str:
-    """Bring a copy in step as the contract says; gives the delta token."""
+    """Synchronize a copy by the contract; return the delta token."""
     async for page in pages(serving, **asked):
         for risk in page.churn_risks:
             copy[risk.customer.customer_id] = risk
@@ -50,7 +50,7 @@ async def synchronize(serving: Serving, copy: Copy, **asked: Any) -> str:
 async def load_customers(
     serving: Serving, churn: ChurnFamily, log_odds: dict[str, float | None], as_of: dt.datetime
 ) -> None:
-    """Load a run of these customers."""
+    """Load a run with these log-odds by customer_id."""
     folder = churn.folder / f"runs-{random.getrandbits(60):x}"
     folder.mkdir()
     path = write_run(folder / "run.parquet", churn.model, plain_rows(churn.model, log_odds, as_of))
@@ -58,7 +58,7 @@ async def load_customers(
 
 
 def random_customers(seed: int, count: int = 60) -> dict[str, float | None]:
-    """Make customers: of any three, one changes with the seed, one comes and goes, one stays as it is."""
+    """Return random log-odds: of three customers, one changes with the seed, one comes and goes, one stays the same."""
     chance = random.Random(seed)  # noqa: S311 - made data
     found: dict[str, float | None] = {}
     for number in range(count):
@@ -72,7 +72,7 @@ def random_customers(seed: int, count: int = 60) -> dict[str, float | None]:
 
 
 def erase(serving: Serving, customer_id: str) -> int:
-    """Erase a customer; gives from how many runs."""
+    """Erase a customer; return the number of runs with a row of the customer."""
     assert serving.application.log is not None
     return len(
         server.maintenance.erasure.erase_customer(

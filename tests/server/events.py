@@ -1,4 +1,4 @@
-"""Overrides and outcomes that are right but for what a test changes."""
+"""Valid requests for overrides and outcomes; a test changes single fields."""
 
 import uuid
 from typing import Any
@@ -15,7 +15,7 @@ RISKY = numbers(turnover=100, years=0)
 
 
 async def score_with_outcome(serving: Serving, wanted: int, amount: int = 500) -> pb.CreditDecision:
-    """Get a decision of an outcome: some customer has it with one of two sets of values."""
+    """Return a decision with an outcome: some customer gets it with one of two sets of values."""
     for number in range(0, 60, 2):
         for values in (SAFE, RISKY):
             asked = score_request(features=values, requested_amount=euros(amount))
@@ -27,7 +27,7 @@ async def score_with_outcome(serving: Serving, wanted: int, amount: int = 500) -
 
 
 def override_request(of: pb.CreditDecision, /, **changes: Any) -> pb.RecordOverrideRequest:
-    """Ask to decline; None leaves a field out."""
+    """Return a request to decline; None leaves a field out."""
     asked: dict[str, Any] = {
         "request_id": str(uuid.uuid4()),
         "decision_id": of.record_ref.decision_id,
@@ -41,12 +41,12 @@ def override_request(of: pb.CreditDecision, /, **changes: Any) -> pb.RecordOverr
 
 
 def approval_request(of: pb.CreditDecision, /, **changes: Any) -> pb.RecordOverrideRequest:
-    """Ask to approve."""
+    """Return a request to approve."""
     return override_request(of, **{"decision": pb.DECISION_APPROVE, "reason_code": "NEW_INFORMATION", **changes})
 
 
 def outcome_request(decision: pb.CreditDecision, **changes: Any) -> pb.RecordOutcomeRequest:
-    """Tell that the credit was booked today; another event takes its place."""
+    """Return a request that reports a booking today; another event in `changes` replaces it."""
     time = decision.record_ref.decide_time.ToDatetime()
     asked: dict[str, Any] = {
         "request_id": str(uuid.uuid4()),

@@ -1,4 +1,4 @@
-"""Asks a server of the small family: requests that are right but for what a test changes, and refusals read whole."""
+"""Valid requests to a server of the small family, of which a test changes single fields, and errors with all details."""
 
 import uuid
 from collections.abc import Awaitable
@@ -40,7 +40,7 @@ class Refusal:
 
 
 async def refusal(call: Awaitable[Any]) -> Refusal:
-    """Give what a call is refused with; the form that every refusal has is checked here."""
+    """Return the error of a call, after checking the form that every error has."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
     error = caught.value
@@ -70,51 +70,51 @@ async def refusal(call: Awaitable[Any]) -> Refusal:
 
 
 def trailer_bytes(error: grpc.aio.AioRpcError) -> int:
-    """Count what an error takes of the trailers: the message is percent-encoded, and repeated in the details."""
+    """Return the bytes that an error takes in the trailers: the message is percent-encoded, and repeated in the details."""
     message = sum(1 if 0x20 <= byte <= 0x7E and byte != 0x25 else 3 for byte in (error.details() or "").encode())
     return message + sum(len(key) + len(value) + 32 for key, value in error.trailing_metadata() or ())
 
 
 def customer(market: str = "DE", customer_id: str = "C00000") -> Customer:
-    """Name a customer."""
+    """Return a customer."""
     return Customer(market=market, customer_id=customer_id)
 
 
 def euros(units: int, nanos: int = 0) -> Money:
-    """Give an amount."""
+    """Return an amount in euros."""
     return Money(currency_code="EUR", units=units, nanos=nanos)
 
 
 def numbers(**values: float) -> dict[str, FeatureValue]:
-    """Give feature values."""
+    """Return numeric feature values."""
     return {name: FeatureValue(number=value) for name, value in values.items()}
 
 
 def score_request(**changes: Any) -> pb.ScoreCreditRequest:
-    """Ask for a decision; None leaves a field out."""
+    """Return a request for a decision; None leaves a field out."""
     asked = {"request_id": str(uuid.uuid4()), "customer": customer(), "requested_amount": euros(500)}
     return pb.ScoreCreditRequest(**{**asked, **changes})
 
 
 def simulate_request(**changes: Any) -> pb.SimulateCreditRequest:
-    """Ask what would be; None leaves a field out."""
+    """Return a request for a simulation; None leaves a field out."""
     asked = {"customer": customer(), "requested_amount": euros(500)}
     return pb.SimulateCreditRequest(**{**asked, **changes})
 
 
 def raw_method(channel: grpc.aio.Channel, method: str) -> Any:
-    """Call a method of CreditService with bytes and get bytes, as they are on the wire."""
+    """Return a method of CreditService that takes and returns bytes, as on the wire."""
     return channel.unary_unary(f"/grounds.credit.v1.CreditService/{method}")
 
 
 def field(number: int, content: bytes | Message) -> bytes:
-    """Write one field of wire type 2: what a client of another contract, or another language, might send."""
+    """Return a field of wire type 2, as a client of another contract or language might send it."""
     value = content if isinstance(content, bytes) else content.SerializeToString()
     return _varint(number << 3 | 2) + _varint(len(value)) + value
 
 
 def _varint(number: int) -> bytes:
-    """Write a number as protobuf does: seven bits a byte, the least first."""
+    """Return a number as protobuf encodes it: seven bits a byte, least significant first."""
     content = bytearray()
     while number > 127:
         content.append(number & 127 | 128)

@@ -1,4 +1,4 @@
-"""Runs servers, and waits for what they will do by themselves."""
+"""Starts servers, and waits for their background tasks."""
 
 import asyncio
 import shutil
@@ -34,7 +34,7 @@ async def serve(settings: Settings) -> AsyncIterator[Serving]:
 
 
 def release_unstarted(application: Application) -> None:
-    """Let go of what a server holds that refused to start."""
+    """Close the stores of a server that failed to start."""
     application.threads.close()
     application.readers.close()
     if application.log is not None:
@@ -43,7 +43,7 @@ def release_unstarted(application: Application) -> None:
 
 
 def record_count(serving: Serving) -> int:
-    """Count the decisions in the table."""
+    """Return the number of records of the log."""
     with serving.application.database.reading() as connection:
         return connection.execute(select(func.count()).select_from(RECORDS)).scalar_one()
 
@@ -52,7 +52,7 @@ def record_count(serving: Serving) -> int:
 def block_store_threads(
     serving: Serving, threads: StoreThreads | None = None
 ) -> Iterator[Callable[[int], Awaitable[None]]]:
-    """Keep every store thread busy, of the loan desk where no others are named.
+    """Block every store thread, of the loan desk unless others are named.
 
     The body gets what waits until so many calls stand before the store.
     """
@@ -66,20 +66,20 @@ def block_store_threads(
 
 
 async def wait_until(holds: Callable[[], Awaitable[bool]]) -> None:
-    """Look again and again until it holds, or fail at the deadline."""
+    """Check a condition repeatedly until it holds; fail after a deadline."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not await holds():  # noqa: ASYNC110 - files and counters set no event
             await asyncio.sleep(0.01)
 
 
 async def list_models(serving: Serving) -> dict[str, model_pb2.ModelSummary]:
-    """Give the catalog as the server tells it, by bundle."""
+    """Return the server's summaries of the catalog by bundle."""
     answer = await serving.models.ListModels(model_pb2.ListModelsRequest())
     return {summary.bundle_id: summary for summary in answer.models}
 
 
 async def wait_for_state(serving: Serving, bundle_id: str, state: model_pb2.ModelState) -> model_pb2.ModelSummary:
-    """Wait until the server tells this of a bundle."""
+    """Wait until a bundle has a state; return its summary."""
 
     async def told() -> bool:
         summary = (await list_models(serving)).get(bundle_id)
@@ -90,19 +90,19 @@ async def wait_for_state(serving: Serving, bundle_id: str, state: model_pb2.Mode
 
 
 def copy_bundle(bundle_folder: Path, bundles: Path) -> Path:
-    """Put a copy of a bundle into a catalog; it does not serve yet."""
+    """Copy a bundle into a catalog, without activating it."""
     return shutil.copytree(bundle_folder, bundles / bundle_folder.parent.name / bundle_folder.name)
 
 
 async def swap_model(serving: Serving, bundle_folder: Path) -> None:
-    """Bring a bundle, activate it as the operator does, and wait until it serves."""
+    """Copy a bundle into the catalog, activate it as an operator does, and wait until it serves."""
     copy_bundle(bundle_folder, serving.settings.bundles)
     activate(serving.settings.bundles, bundle_folder.name)
     await wait_for_state(serving, bundle_folder.name, model_pb2.MODEL_STATE_SERVING)
 
 
 def flip_a_byte(path: Path) -> None:
-    """Damage a file as a bad disk does: one bit, the length stays."""
+    """Flip one bit of a file, as a bad disk does."""
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)

@@ -1,4 +1,4 @@
-"""Starting, being found, and stopping."""
+"""The application: start, health, reflection, drain and stop."""
 
 import asyncio
 import stat
@@ -30,7 +30,7 @@ SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.Health
 async def reflected(
     channel: grpc.aio.Channel, service: str = REFLECTION[0], **question: str
 ) -> reflection_pb2.ServerReflectionResponse:
-    """Ask one version of the reflection service one question."""
+    """Return the answer of one version of the reflection service to one question."""
     call = channel.stream_stream(
         f"/{service}/ServerReflectionInfo",
         request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
@@ -40,7 +40,7 @@ async def reflected(
     return answers[0]
 
 
-async def test_two_servers_on_one_port_are_a_mistake_that_is_told(serving: Serving) -> None:
+async def test_a_second_server_on_the_same_port_is_rejected(serving: Serving) -> None:
     second = Application(serving.settings.model_copy(update={"port": serving.application.port}))
 
     with pytest.raises(PortInUse, match=f"127.0.0.1:{serving.application.port} .*another port"):
@@ -50,7 +50,7 @@ async def test_two_servers_on_one_port_are_a_mistake_that_is_told(serving: Servi
     assert (await serving.credit.ScoreCredit(score_request())).credit_decision.decision
 
 
-async def test_every_service_tells_its_health(serving: Serving) -> None:
+async def test_every_service_has_a_health_status(serving: Serving) -> None:
     stub = health_pb2_grpc.HealthStub(serving.channel)
     for service in ("", *OURS):
         answer = await stub.Check(health_pb2.HealthCheckRequest(service=service))
@@ -62,7 +62,7 @@ async def test_every_service_tells_its_health(serving: Serving) -> None:
     assert caught.value.code() == grpc.StatusCode.NOT_FOUND
 
 
-async def test_who_watches_the_health_is_told_that_the_server_stops(small_settings: Settings) -> None:
+async def test_a_watcher_of_the_health_sees_that_the_server_stops(small_settings: Settings) -> None:
     async with serve(small_settings.model_copy(update={"drain_seconds_max": 1})) as serving:
         watch = health_pb2_grpc.HealthStub(serving.channel).Watch(health_pb2.HealthCheckRequest(service=""))
         first = (await watch.read()).status
@@ -117,7 +117,7 @@ async def test_a_database_that_cannot_be_opened_stops_the_start(small_settings: 
     release_unstarted(application)
 
 
-async def test_a_database_file_that_is_none_stops_the_start(small_settings: Settings, tmp_path: Path) -> None:
+async def test_a_file_that_is_no_database_stops_the_start(small_settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "garbage.db").write_bytes(b"this is no database " * 500)
     application = Application(small_settings.model_copy(update={"database": f"sqlite:///{tmp_path / 'garbage.db'}"}))
 
@@ -128,7 +128,9 @@ async def test_a_database_file_that_is_none_stops_the_start(small_settings: Sett
         release_unstarted(application)
 
 
-async def test_a_call_more_than_allowed_is_refused_at_once_and_the_others_answered(small_settings: Settings) -> None:
+async def test_a_call_beyond_the_limit_is_rejected_at_once_and_the_others_are_answered(
+    small_settings: Settings,
+) -> None:
     async with serve(small_settings.model_copy(update={"requests_in_flight_max": 2, "reload_seconds": 60})) as serving:
         with block_store_threads(serving) as waiting:
             calls = [asyncio.ensure_future(serving.credit.ScoreCredit(score_request())) for _ in range(2)]
@@ -141,7 +143,7 @@ async def test_a_call_more_than_allowed_is_refused_at_once_and_the_others_answer
     assert all(answer.credit_decision.decision for answer in answers)
 
 
-async def test_calls_under_way_are_answered_when_the_server_stops(small_settings: Settings) -> None:
+async def test_calls_in_progress_are_answered_when_the_server_stops(small_settings: Settings) -> None:
     patient = small_settings.model_copy(update={"reload_seconds": 60, "drain_seconds_max": 20})
     async with serve(patient) as serving:
         watch = health_pb2_grpc.HealthStub(serving.channel).Watch(health_pb2.HealthCheckRequest(service=""))
@@ -158,7 +160,7 @@ async def test_calls_under_way_are_answered_when_the_server_stops(small_settings
     assert all(answer.credit_decision.decision for answer in answers)
 
 
-async def test_a_call_that_comes_while_the_server_drains_is_sent_elsewhere(serving: Serving) -> None:
+async def test_a_call_that_arrives_while_the_server_drains_is_unavailable(serving: Serving) -> None:
     serving.application.interceptor.draining = True
 
     told = await refusal(serving.credit.ScoreCredit(score_request()))

@@ -1,4 +1,4 @@
-"""What a server does by itself goes on whatever happens: a look that raises, a probe that raises, at any time."""
+"""Background tasks continue after any failure, which is logged once."""
 
 import asyncio
 import shutil
@@ -29,7 +29,7 @@ NOT_SERVING, SERVING = health_pb2.HealthCheckResponse.NOT_SERVING, health_pb2.He
 
 
 class Planted:
-    """A bug that is there while it is switched on.
+    """A bug that a test can switch on.
 
     Attributes:
         met: How often it was met.
@@ -39,25 +39,25 @@ class Planted:
         self.on, self.met = False, 0
 
     def step(self) -> None:
-        """Raise while it is on, with a message that nobody may read."""
+        """Raise while it is on, with customer data in the message."""
         if self.on:
             self.met += 1
             raise KeyError(WORDS)
 
 
 class FragileWatch(ModelRegistry):
-    """Looks at the catalog, with a bug."""
+    """A model registry with a bug."""
 
     bug: Planted
 
     def refresh(self) -> ServingModels:
-        """Look, or fail."""
+        """Refresh, or fail."""
         self.bug.step()
         return super().refresh()
 
 
 class FragileAnchors(CheckpointAnchor):
-    """Pushes checkpoints, with a bug."""
+    """An anchor with a bug."""
 
     bug: Planted
 
@@ -68,18 +68,18 @@ class FragileAnchors(CheckpointAnchor):
 
 
 class FragileChunker(HeaderIndexer):
-    """Makes chunks, with a bug."""
+    """A header indexer with a bug."""
 
     bug: Planted
 
     async def build_missing_chunks(self) -> None:
-        """Make them, or fail."""
+        """Build them, or fail."""
         self.bug.step()
         await super().build_missing_chunks()
 
 
 class FragileLog(RecordLog):
-    """Keeps records, while it is not held; what it does to know whether it could has a bug."""
+    """A record log that a test can make hang, with a bug in its probe."""
 
     bug: Planted
     free: threading.Event
@@ -96,7 +96,7 @@ class FragileLog(RecordLog):
 
 
 class Fragile(Application):
-    """A server with bugs in all that it does by itself."""
+    """A server with bugs in all background tasks."""
 
     idle_probe_seconds = header_chunk_seconds = 0.05
 
@@ -113,7 +113,7 @@ class Fragile(Application):
         self.chunker.bug = self.make
 
     def _open_log(self) -> RecordLog:
-        """Open the log, with its bug."""
+        """Open the log with its bug."""
         whole = super()._open_log()
         log = FragileLog(whole.database, whole.key_store, whole._signing_key, whole.tags_key)
         log.bug, log.free = self.probe, self.free
@@ -122,7 +122,7 @@ class Fragile(Application):
 
 @asynccontextmanager
 async def fragile(settings: Settings) -> AsyncIterator[tuple[Fragile, Serving]]:
-    """Serve with bugs that are not switched on yet; however it went, it stops in time."""
+    """Serve with bugs that are not switched on yet; check that the server stops in time."""
     application = Fragile(settings.model_copy(update={"anchor_seconds": 0.05}))
     await application.start()
     try:
@@ -134,7 +134,7 @@ async def fragile(settings: Settings) -> AsyncIterator[tuple[Fragile, Serving]]:
 
 
 @pytest.mark.parametrize("name", ["look", "push", "make"])
-async def test_a_task_that_raises_is_logged_once_without_its_words_and_goes_on(
+async def test_a_task_that_raises_is_logged_once_without_its_message_and_repeated(
     small_settings: Settings, other: SmallFamily, name: str
 ) -> None:
     async with fragile(small_settings) as (application, serving):
@@ -155,7 +155,7 @@ async def test_a_task_that_raises_is_logged_once_without_its_words_and_goes_on(
     assert WORDS not in str(lines)
 
 
-async def test_a_probe_that_raises_leaves_the_writer_alive_and_health_says_so_meanwhile(
+async def test_a_probe_that_raises_leaves_the_recorder_running_and_health_not_serving(
     small_settings: Settings,
 ) -> None:
     async with fragile(small_settings) as (application, serving):
@@ -174,7 +174,7 @@ async def test_a_probe_that_raises_leaves_the_writer_alive_and_health_says_so_me
     assert answer.credit_decision.record_ref.decision_id
 
 
-async def test_while_a_write_hangs_health_says_so(small_settings: Settings) -> None:
+async def test_while_a_write_hangs_health_is_not_serving(small_settings: Settings) -> None:
     async with fragile(small_settings) as (application, serving):
         health = health_pb2_grpc.HealthStub(serving.channel)
 
@@ -205,7 +205,7 @@ async def test_a_server_whose_every_task_is_failing_still_drains(small_settings:
     assert answer.credit_decision.record_ref.decision_id
 
 
-def test_an_activation_that_stays_refused_is_logged_once(small_settings: Settings) -> None:
+def test_an_activation_that_stays_invalid_is_logged_once(small_settings: Settings) -> None:
     active = small_settings.bundles / "credit" / ACTIVE
     looks = ModelRegistry(small_settings.bundles)
     looks.refresh()

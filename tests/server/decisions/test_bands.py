@@ -1,4 +1,4 @@
-"""Bands do not flip from run to run: held against the run before, with their past."""
+"""Risk bands with hysteresis, and the previous band of each customer."""
 
 import datetime as dt
 import math
@@ -23,12 +23,12 @@ BOUNDS = (0.2, 0.4, 0.6, 1.0)
 
 
 def logit(pd_: float) -> float:
-    """Give the log-odds of a probability."""
+    """Return the log-odds of a probability."""
     return math.log(pd_ / (1 - pd_))
 
 
 def held(log_odds: float, previous: int, margin: float) -> int:
-    """Say in words of one customer what the rule is: beyond the bound by the margin, else stay."""
+    """Return the band of one customer by the rule: leave the previous band only beyond its bound by the margin."""
     pd_ = 1 / (1 + math.exp(-log_odds))
     plain = next((place for place, bound in enumerate(BOUNDS) if pd_ <= bound), 3)
     if previous < 0:
@@ -65,7 +65,7 @@ def risks(database: Database, run_as_of: dt.datetime) -> dict[str, pb.ChurnRisk]
 
 
 def story(risk: pb.ChurnRisk) -> tuple[str, str, str]:
-    """Give band, the band before, and since when."""
+    """Return band, previous band, and the time since which the band holds."""
     names = [pb.RiskBand.Name(band).removeprefix("RISK_BAND_") for band in (risk.risk_band, risk.previous_band)]
     since = f"{risk.band_since_time.ToDatetime():%m}" if risk.HasField("band_since_time") else ""
     return names[0], names[1], since
@@ -77,7 +77,7 @@ def run_of(churn: ChurnFamily, folder: Path, as_of: dt.datetime, log_odds: dict[
     return write_run(folder / name, churn.model, plain_rows(churn.model, log_odds, as_of))
 
 
-def test_a_band_has_a_past_which_survives_a_run_without_a_score(
+def test_the_previous_band_survives_a_run_without_a_score(
     database: Database, churn_family: ChurnFamily, tmp_path: Path
 ) -> None:
     bound = logit(0.4)  # between MEDIUM and HIGH
@@ -106,7 +106,7 @@ def test_a_band_has_a_past_which_survives_a_run_without_a_score(
     }
 
 
-def test_inside_the_margin_the_band_and_its_since_stay(
+def test_within_the_margin_band_and_since_are_unchanged(
     empty: Database, churn_family: ChurnFamily, tmp_path: Path
 ) -> None:
     bound = logit(0.4)
@@ -119,7 +119,7 @@ def test_inside_the_margin_the_band_and_its_since_stay(
     assert story(told["B"]) == ("UNSPECIFIED", "UNSPECIFIED", "")
 
 
-def test_a_run_loaded_late_is_held_against_the_one_before_its_cut_and_later_runs_stay_as_they_were(
+def test_a_run_loaded_late_is_compared_with_the_run_before_its_time_and_changes_no_later_run(
     empty: Database, churn_family: ChurnFamily, tmp_path: Path
 ) -> None:
     values = {FIRST: -5.0, SECOND: 5.0, THIRD: 0.1}
@@ -143,7 +143,7 @@ def test_a_run_loaded_late_is_held_against_the_one_before_its_cut_and_later_runs
 
 
 @pytest.mark.parametrize("market", ["DE", "FR"])
-def test_the_header_names_the_latest_run_with_an_earlier_cut_of_its_market(
+def test_the_previous_run_is_the_latest_with_an_earlier_time_in_the_market(
     empty: Database, churn_family: ChurnFamily, tmp_path: Path, market: str
 ) -> None:
     load_file(empty, churn_family.first_run, LOAD_TIME)  # both markets

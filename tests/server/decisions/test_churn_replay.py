@@ -1,4 +1,4 @@
-"""A churn risk computed again: what is compared, what is left out, and when another runtime may have been at work."""
+"""Replay of churn predictions: fields that are compared or left out, and the tolerance for another runtime."""
 
 import dataclasses
 import json
@@ -23,7 +23,7 @@ from tests.server.churn_runs import BANDS, FIRST, MARGIN, ChurnFamily, manifest_
 
 @pytest.fixture(scope="module")
 def kept(churn_family: ChurnFamily) -> StoredRisk:
-    """Keep the row of a customer who has drivers."""
+    """Return the stored row of a customer with drivers."""
     rows = scored_rows(churn_family.model, churn_family.customers.head(20), FIRST)
     row = next(each for each in rows.to_dict("records") if each["drivers"] != "[]")
     return StoredRisk(
@@ -40,16 +40,16 @@ def kept(churn_family: ChurnFamily) -> StoredRisk:
 
 
 def scored(family: ChurnFamily, kept: StoredRisk, decline: Any = None) -> tuple[Any, str]:
-    """Give the verdict of SCORE."""
+    """Return the verdict of SCORE."""
     return compare_score(kept, recompute_explanation(family.model, kept), decline)
 
 
 def told(family: ChurnFamily, kept: StoredRisk) -> tuple[Any, str]:
-    """Give the verdict of EXPLANATION."""
+    """Return the verdict of EXPLANATION."""
     return compare_explanation(kept, recompute_explanation(family.model, kept), family.model)
 
 
-def test_what_was_kept_comes_out_again(churn_family: ChurnFamily, kept: StoredRisk) -> None:
+def test_the_stored_row_replays(churn_family: ChurnFamily, kept: StoredRisk) -> None:
     assert scored(churn_family, kept) == (ReplayMatch(3), LEFT_OUT_AMOUNTS)
     verdict, left_out = told(churn_family, kept)
 
@@ -58,7 +58,9 @@ def test_what_was_kept_comes_out_again(churn_family: ChurnFamily, kept: StoredRi
     assert (verdict, left_out) == (ReplayMatch(2 + len(kept.contributions) + lines), "")
 
 
-def test_the_last_bit_may_be_another_runtimes_and_more_may_not(churn_family: ChurnFamily, kept: StoredRisk) -> None:
+def test_a_difference_in_the_last_bit_is_runtime_differs_and_a_larger_one_a_mismatch(
+    churn_family: ChurnFamily, kept: StoredRisk
+) -> None:
     near, _ = scored(churn_family, dataclasses.replace(kept, pd=math.nextafter(kept.pd, 1.0)))
     far, _ = scored(churn_family, dataclasses.replace(kept, log_odds=kept.log_odds + 1e-8))
 
@@ -68,10 +70,10 @@ def test_the_last_bit_may_be_another_runtimes_and_more_may_not(churn_family: Chu
     assert far.field == "log_odds"
 
 
-def test_the_second_probability_is_compared_where_its_bundle_and_its_features_are_here(
+def test_the_decline_probability_is_compared_if_its_bundle_and_features_are_here(
     churn_family: ChurnFamily, kept: StoredRisk
 ) -> None:
-    """The churn bundle takes the place of a second one: its answer is known."""
+    """The churn bundle serves as the decline bundle too: its answer is known."""
     right, wrong = dataclasses.replace(kept, decline_pd=kept.pd), dataclasses.replace(kept, decline_pd=0.5)
 
     assert scored(churn_family, right, churn_family.model) == (ReplayMatch(4), LEFT_OUT_AMOUNTS)
@@ -83,8 +85,8 @@ def test_the_second_probability_is_compared_where_its_bundle_and_its_features_ar
     assert compare_score(less, answer, churn_family.model)[1] == f"{LEFT_OUT_DECLINE}; {LEFT_OUT_AMOUNTS}"
 
 
-def test_a_band_of_the_previous_run_is_held_within_the_margin_only(churn_family: ChurnFamily, kept: StoredRisk) -> None:
-    """The bounds are set beside the customer, so that the plain band is the second one."""
+def test_the_previous_band_is_kept_within_the_margin_only(churn_family: ChurnFamily, kept: StoredRisk) -> None:
+    """The thresholds are next to the customer, so that the band by threshold is the second one."""
     odds = kept.log_odds
     answer = recompute_explanation(churn_family.model, kept)
     for distance, held in ((MARGIN * 0.9, "LOW"), (MARGIN * 1.1, "MEDIUM")):
@@ -99,7 +101,7 @@ def test_a_band_of_the_previous_run_is_held_within_the_margin_only(churn_family:
 
 
 @pytest.mark.parametrize("change", ["code", "log_odds", "features", "texts", "gone"])
-def test_drivers_are_compared_word_for_word(churn_family: ChurnFamily, kept: StoredRisk, change: str) -> None:
+def test_drivers_are_compared_with_their_texts(churn_family: ChurnFamily, kept: StoredRisk, change: str) -> None:
     drivers = json.loads(kept.drivers)
     if change == "gone":
         drivers.clear()

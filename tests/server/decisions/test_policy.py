@@ -1,4 +1,4 @@
-"""The policy: cut-offs, limits, amounts, hard rules and dates, apart from the model."""
+"""The policy: cut-offs, limits, amounts, hard rules, dates and its file, without a model."""
 
 import datetime as dt
 from decimal import Decimal
@@ -23,7 +23,7 @@ GRADES = ("A", "B", "C")
 
 @st.composite
 def sections(draw: st.DrawFn) -> PolicySection:
-    """Make a section that does not contradict itself, with limits for some grades or for none."""
+    """Draw a consistent section, with limits for some grades or for none."""
     approve, refer = sorted((draw(PROBABILITY), draw(PROBABILITY)))
     amounts = sorted((draw(AMOUNT) for _ in range(draw(st.integers(0, 3)))), reverse=True)
     return PolicySection(
@@ -50,7 +50,7 @@ def test_a_larger_amount_never_gives_a_better_decision(
 
 
 @given(section=sections(), pds=st.tuples(PROBABILITY, PROBABILITY), places=st.tuples(*[st.integers(0, 2)] * 2))
-def test_a_higher_pd_with_no_safer_a_grade_never_gives_a_better_decision_or_a_larger_amount(
+def test_a_higher_pd_without_a_safer_grade_never_improves_decision_or_amount(
     section: PolicySection, pds: tuple[float, float], places: tuple[int, int]
 ) -> None:
     found = []
@@ -108,7 +108,7 @@ valid_days = 5
 """
 
 
-def test_the_section_that_began_last_holds_until_it_ends(tmp_path: Path) -> None:
+def test_the_section_that_began_last_is_in_force_until_it_ends(tmp_path: Path) -> None:
     (tmp_path / "policy.toml").write_text(POLICY + DATES)
     policy = read_policy(tmp_path / "policy.toml")
 
@@ -201,7 +201,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("right", "wrong", "told"), BAD.values(), ids=BAD)
-def test_a_policy_file_that_cannot_be_right_is_refused_by_line_with_everything_that_is_wrong(
+def test_an_invalid_policy_file_is_rejected_with_every_problem_and_line(
     tmp_path: Path, right: str, wrong: str, told: list[str]
 ) -> None:
     assert right in POLICY
@@ -215,14 +215,14 @@ def test_a_policy_file_that_cannot_be_right_is_refused_by_line_with_everything_t
         assert words in str(caught.value)
 
 
-def test_a_policy_file_that_is_not_there_or_no_text_is_refused(tmp_path: Path) -> None:
+def test_a_missing_or_binary_policy_file_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
     for name in ("nowhere.toml", "bytes.toml", "."):
         with pytest.raises(PolicyRefused, match=str(tmp_path)):
             read_policy(tmp_path / name)
 
 
-async def test_a_server_does_not_start_with_a_bad_policy(small_settings: Settings, tmp_path: Path) -> None:
+async def test_a_server_does_not_start_with_an_invalid_policy(small_settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "policy.toml").write_text("version = 1")
     application = Application(small_settings.model_copy(update={"policy": tmp_path / "policy.toml"}))
 
@@ -232,7 +232,7 @@ async def test_a_server_does_not_start_with_a_bad_policy(small_settings: Setting
     release_unstarted(application)
 
 
-def test_the_policy_that_comes_with_the_server_is_read() -> None:
+def test_the_shipped_policy_is_valid() -> None:
     policy = read_policy(Settings().policy)
 
     section = policy.section("TW", "STANDARD", dt.date(2026, 11, 22))

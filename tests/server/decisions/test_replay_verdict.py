@@ -1,4 +1,4 @@
-"""The verdict of a replay, without a server: what is equal to the bit, what another runtime may differ in, and what not."""
+"""Verdicts of replays: equality to the bit, and the tolerance for another runtime."""
 
 import math
 import struct
@@ -16,12 +16,12 @@ FIELDS = st.dictionaries(st.text("abc.[0]pd", min_size=1, max_size=6), SCALARS, 
 
 
 def bits(value: Scalar) -> object:
-    """Give what makes two values the same."""
+    """Return the bits of a double, any other value itself."""
     return struct.pack("<d", value) if isinstance(value, float) else (type(value), value)
 
 
 @given(FIELDS)
-def test_everything_matches_itself(fields: dict[str, Scalar]) -> None:
+def test_equal_fields_match(fields: dict[str, Scalar]) -> None:
     assert compare_fields(fields, dict(fields), same_runtime=True) == ReplayMatch(len(fields))
     assert compare_fields(fields, dict(fields), same_runtime=False) == ReplayRuntimeDiffers(0.0, 0, len(fields))
 
@@ -39,7 +39,7 @@ def test_on_the_same_runtime_only_what_is_equal_to_the_bit_matches(
         assert verdict.field in {*one, *other}
 
 
-def test_zeros_of_two_signs_and_neighbouring_doubles_are_told_apart() -> None:
+def test_zeros_of_two_signs_and_neighbouring_doubles_differ() -> None:
     for one, other in ((0.0, -0.0), (0.1, math.nextafter(0.1, 1)), (1, 1.0), (True, 1), ("1", 1)):
         verdict = compare_fields({"x": one}, {"x": other}, same_runtime=True)
 

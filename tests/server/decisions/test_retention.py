@@ -1,4 +1,4 @@
-"""The retention table: years by market and kind, refused by line where it cannot be right."""
+"""The retention table: years by market and kind, and errors with their lines."""
 
 import datetime as dt
 from pathlib import Path
@@ -36,7 +36,7 @@ def table_of(folder: Path, text: str = TABLE) -> Path:
     return path
 
 
-def test_a_day_that_a_year_does_not_have_is_the_day_before() -> None:
+def test_february_29_becomes_february_28_in_other_years() -> None:
     leap = dt.datetime(2028, 2, 29, 1, tzinfo=dt.UTC)
 
     assert years_before(leap, 1) == dt.datetime(2027, 2, 28, 1, tzinfo=dt.UTC)
@@ -55,14 +55,14 @@ def test_a_day_that_a_year_does_not_have_is_the_day_before() -> None:
         ("[[lines]]", "[[lines", "is not TOML"),
     ],
 )
-def test_a_table_that_cannot_be_right_is_refused_by_line(tmp_path: Path, right: str, wrong: str, problem: str) -> None:
+def test_an_invalid_table_is_rejected_with_the_line(tmp_path: Path, right: str, wrong: str, problem: str) -> None:
     path = table_of(tmp_path, TABLE.replace(right, wrong, 1))
 
     with pytest.raises(RetentionRefused, match=problem):
         read_retention(path)
 
 
-def test_the_table_that_is_shipped_is_right_and_knows_every_kind_that_may_go() -> None:
+def test_the_shipped_table_is_valid_and_has_every_removable_kind() -> None:
     shipped = ROOT / "server" / "retention.toml"
 
     assert read_retention(shipped).kinds() == {"CREDIT_DECISION", "CREDIT_OVERRIDE", "CREDIT_OUTCOME", "CHURN_RUN"}

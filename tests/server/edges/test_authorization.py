@@ -1,4 +1,4 @@
-"""Every method has an entry in the table of roles, every error one in the table of meanings, and both as the contract says."""
+"""Roles of every method and status of every error: both tables are complete and agree with the contract."""
 
 import re
 from collections.abc import Iterator
@@ -33,29 +33,29 @@ EVERY_METHOD = {
 
 
 def methods() -> list[str]:
-    """Give every method of every service that the server registers."""
+    """Return every method of every service that the server registers."""
     services = [service for file in FILES for service in file.services_by_name.values()]
     return [f"/{service.full_name}/{method.name}" for service in services for method in service.methods]
 
 
 def said(text: str) -> dict[str, str]:
-    """Give the reasons that a comment names, with their codes."""
+    """Return the reasons that a comment names, with their codes."""
     words = re.sub(r"\s*\n\s*//\s?", " ", text)
     return dict(re.findall(r"\b([A-Z][A-Z_]+) \(([A-Z_]+)[),:]", words))
 
 
 def comments(heading: str) -> Iterator[str]:
-    """Give the paragraphs of the contract's comments that begin so."""
+    """Return the paragraphs of the contract's comments that begin with a text."""
     for proto in PROTOS:
         yield from re.findall(rf"//\s*{heading}(?:.*\n\s*// ?\S.*)*.*", proto.read_text())
 
 
 def kinds_of(error: type[ServerError]) -> set[type[ServerError]]:
-    """Give every kind of an error, and kinds of those."""
+    """Return all subclasses of an error, direct and indirect."""
     return {kind for child in error.__subclasses__() for kind in {child, *kinds_of(child)}}
 
 
-def test_every_method_of_every_service_has_its_roles_and_every_entry_a_method() -> None:
+def test_every_method_has_roles_and_every_entry_is_a_method() -> None:
     assert sorted(ROLES) == sorted(methods())
     assert all(ROLES.values())
 
@@ -67,7 +67,7 @@ def test_no_file_of_the_contract_has_a_service_that_the_server_does_not_serve() 
     assert all(descriptor_pool.Default().FindServiceByName(method.split("/")[1]) for method in methods())
 
 
-def test_a_role_calls_its_own_methods_only() -> None:
+def test_a_role_may_call_its_own_methods_only() -> None:
     authorize("/grounds.credit.v1.CreditService/ScoreCredit", frozenset({LOAN_DESK}))
     for method in ("/grounds.churn.v1.ChurnService/GetChurnRisk", "/grounds.weather.v1.WeatherService/GetRain"):
         with pytest.raises(MethodNotAllowed):
@@ -75,7 +75,7 @@ def test_a_role_calls_its_own_methods_only() -> None:
 
 
 @pytest.mark.parametrize("service", ["grounds.weather.v1.WeatherService", "acme.weather.v1.WeatherService"])
-async def test_a_method_that_is_not_in_the_table_answers_nobody(service: str) -> None:
+async def test_a_method_without_an_entry_is_denied_to_every_role(service: str) -> None:
     async def get_rain(_request: bytes, _context: object) -> bytes:
         return b"rain"
 
@@ -92,7 +92,7 @@ async def test_a_method_that_is_not_in_the_table_answers_nobody(service: str) ->
     assert told.metadata == {"method": f"/{service}/GetRain"}
 
 
-def test_every_error_has_one_meaning_of_its_own() -> None:
+def test_every_error_has_a_status_of_its_own() -> None:
     reasons = [meaning.reason for meaning in ERROR_STATUSES.values()]
 
     assert set(ERROR_STATUSES) == kinds_of(ServerError)
@@ -111,7 +111,7 @@ def test_every_reason_of_the_contract_is_in_the_table_with_its_code_and_every_on
     assert told == {meaning.reason: meaning.code.name for meaning in (*ERROR_STATUSES.values(), INTERNAL)}
 
 
-def test_every_method_says_its_reasons_and_every_service_those_that_all_have() -> None:
+def test_every_method_documents_its_reasons_and_every_service_the_common_ones() -> None:
     general = [said(paragraph) for paragraph in comments("A failed call is")]
     particular = list(comments("Reasons:"))
 

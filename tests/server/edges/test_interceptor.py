@@ -1,4 +1,4 @@
-"""A bug tells the client a number and nothing else; a log line never holds anything of a customer."""
+"""Errors and the application log: a bug reaches the caller as an incident id only, and no log line has customer data."""
 
 import datetime as dt
 import uuid
@@ -30,19 +30,19 @@ NOON = dt.datetime(2026, 2, 2, 12, tzinfo=dt.UTC)
 
 
 def broken_clock() -> NoReturn:
-    """Fail with a message that holds what nobody may read."""
+    """Raise an error whose message has customer data."""
     raise RuntimeError(WORDS)
 
 
 async def quiet() -> None:
-    """Tell nobody."""
+    """Do nothing."""
 
 
 @asynccontextmanager
 async def served_by_the_clock(
     settings: Settings, clock: Callable[[], dt.datetime]
 ) -> AsyncIterator[credit_pb2_grpc.CreditServiceStub]:
-    """Serve CreditService behind the gate with a clock of our own."""
+    """Serve CreditService behind the interceptor, with a given clock."""
     database, threads, models = Database(settings.database), StoreThreads(1), ModelRegistry(settings.bundles)
     models.refresh()
     database.migrate()
@@ -73,7 +73,7 @@ async def served_by_the_clock(
     database.close()
 
 
-async def test_a_bug_gives_the_client_an_incident_id_and_nothing_else(small_settings: Settings) -> None:
+async def test_a_bug_reaches_the_caller_as_an_incident_id_and_nothing_else(small_settings: Settings) -> None:
     async with served_by_the_clock(small_settings, broken_clock) as credit:
         told = await refusal(credit.ScoreCredit(score_request()))
 
@@ -85,7 +85,7 @@ async def test_a_bug_gives_the_client_an_incident_id_and_nothing_else(small_sett
         assert word not in told.everything
 
 
-async def test_the_log_of_a_bug_has_the_incident_and_the_place_but_not_the_message(
+async def test_the_log_line_of_a_bug_has_incident_and_location_but_no_message(
     small_settings: Settings, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     async with served_by_the_clock(small_settings, broken_clock) as credit:
@@ -109,7 +109,7 @@ async def test_a_decision_has_the_time_of_the_clock(small_settings: Settings) ->
     assert answer.credit_decision.record_ref.decide_time.ToDatetime(dt.UTC) == NOON
 
 
-async def test_no_line_of_a_busy_log_holds_a_customer_or_a_value(
+async def test_no_log_line_has_customer_data(
     serving: Serving, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     asked = score_request(features=numbers(turnover=7712345.5, years=77.2345), requested_amount=euros(31415))

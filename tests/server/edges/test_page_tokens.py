@@ -1,4 +1,4 @@
-"""A token of one list is no token of another, whichever two they are."""
+"""Page tokens: a token of one method is rejected by every other."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import permutations
@@ -21,29 +21,29 @@ RESYNC = (grpc.StatusCode.FAILED_PRECONDITION, "RESYNC_REQUIRED")
 
 
 def listed(serving: Serving, token: str) -> Awaitable[Any]:
-    """Ask for a page of risks."""
+    """Request a page of predictions."""
     return serving.churn.ListChurnRisks(pb.ListChurnRisksRequest(market="DE", page_size=1, page_token=token))
 
 
 def changed(serving: Serving, token: str) -> Awaitable[Any]:
-    """Ask for a page of a sync."""
+    """Request a page of a synchronization."""
     asked = pb.ListChurnRiskChangesRequest(market="DE", page_size=1, page_token=token)
     return serving.churn.ListChurnRiskChanges(asked)
 
 
 def since(serving: Serving, token: str) -> Awaitable[Any]:
-    """Ask what changed."""
+    """Request the changes since a delta token."""
     return serving.churn.ListChurnRiskChanges(pb.ListChurnRiskChangesRequest(market="DE", delta_token=token))
 
 
 async def exported(serving: Serving, token: str) -> list[pb.ExportChurnRisksResponse]:
-    """Ask for the parts of an export."""
+    """Request the parts of an export."""
     asked = pb.ExportChurnRisksRequest(market="DE", resume_token=token)
     return [part async for part in serving.churn.ExportChurnRisks(asked)]
 
 
 def decided(serving: Serving, token: str) -> Awaitable[Any]:
-    """Ask for a page of decisions."""
+    """Request a page of decisions."""
     return serving.audit.ListDecisions(sample_pb2.ListDecisionsRequest(page_size=1, page_token=token))
 
 
@@ -64,12 +64,12 @@ async def with_runs(churn_settings: Settings) -> AsyncIterator[Serving]:
 
 
 def signer(serving: Serving) -> PageTokens:
-    """Sign as the server does."""
+    """Return the server's PageTokens."""
     return PageTokens(serving.application.database.key("page_tokens"), 7, utc_now)
 
 
 async def tokens_of(serving: Serving) -> dict[str, str]:
-    """Get a token of every kind, and see that it is one."""
+    """Return a token of every kind, each checked to be valid."""
     for _ in range(2):
         await serving.credit.ScoreCredit(score_request())
     delta = (await exported(serving, ""))[-1].delta_token
@@ -87,7 +87,7 @@ async def tokens_of(serving: Serving) -> dict[str, str]:
     return tokens
 
 
-async def test_a_token_of_every_list_is_refused_by_every_other_one(with_runs: Serving) -> None:
+async def test_a_token_of_every_list_is_rejected_by_every_other(with_runs: Serving) -> None:
     tokens = await tokens_of(with_runs)
 
     for of, to in permutations(METHODS, 2):
@@ -96,8 +96,8 @@ async def test_a_token_of_every_list_is_refused_by_every_other_one(with_runs: Se
         assert (told.code, told.reason) == meaning, f"{of} -> {to}"
 
 
-async def test_a_token_that_the_service_signed_for_something_else_is_refused_by_every_list(with_runs: Serving) -> None:
-    """Such as one that an older or a newer release gave."""
+async def test_a_signed_token_with_other_content_is_rejected_by_every_list(with_runs: Serving) -> None:
+    """Such as a token of an older or a newer release."""
     tokens = signer(with_runs)
     foreign = [
         tokens.sign(told)

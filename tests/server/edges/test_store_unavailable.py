@@ -1,4 +1,4 @@
-"""When the database does not answer, nothing is answered that is not kept."""
+"""Unavailable stores: a decision that is not recorded is never answered."""
 
 import asyncio
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ DOWN = (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
 
 @contextmanager
 def without(serving: Serving, table: str) -> Iterator[None]:
-    """Take a table away for a while."""
+    """Remove a table within the block."""
     engine = sqlalchemy.create_engine(serving.settings.database)
     with engine.begin() as connection:
         connection.exec_driver_sql(f"ALTER TABLE {table} RENAME TO away")
@@ -40,13 +40,13 @@ def without(serving: Serving, table: str) -> Iterator[None]:
 
 
 def database_file(serving: Serving) -> Path:
-    """Give the file of the database, with no connection to it left open."""
+    """Return the file of the database, after closing all connections to it."""
     serving.application.database.close()
     return Path(serving.settings.database.removeprefix("sqlite:///"))
 
 
 @pytest.mark.parametrize("table", ["records", "log_head", "features"])
-async def test_without_its_table_a_decision_is_not_made_and_may_be_asked_again(serving: Serving, table: str) -> None:
+async def test_without_its_table_a_decision_fails_and_may_be_retried(serving: Serving, table: str) -> None:
     asked = score_request()
     with without(serving, table):
         told = await refusal(serving.credit.ScoreCredit(asked))
@@ -59,7 +59,7 @@ async def test_without_its_table_a_decision_is_not_made_and_may_be_asked_again(s
     assert answer.credit_decision.record_ref.request_id == asked.request_id
 
 
-async def test_without_its_table_nothing_else_of_the_store_is_answered_either(serving: Serving) -> None:
+async def test_without_its_table_every_other_call_fails_too(serving: Serving) -> None:
     decision_id = (await serving.credit.ScoreCredit(score_request())).credit_decision.record_ref.decision_id
 
     with without(serving, "records"):
@@ -89,14 +89,14 @@ async def test_a_database_that_breaks_while_the_server_runs_is_unavailable(servi
 
 
 async def health_is(serving: Serving, status: int) -> bool:
-    """Ask for the health of CreditService, and of all."""
+    """Return the health of CreditService and of the server."""
     asked = [health_pb2.HealthCheckRequest(service=service) for service in ("", CREDIT)]
     health = health_pb2_grpc.HealthStub(serving.channel)
     return [(await health.Check(request)).status for request in asked] == [status] * 2
 
 
-async def test_without_a_database_models_are_told_and_health_says_that_nothing_can_be_decided(serving: Serving) -> None:
-    """Nothing is written meanwhile: a decision fails where the features are read."""
+async def test_without_a_database_models_are_listed_and_health_is_not_serving(serving: Serving) -> None:
+    """Nothing is written: a decision fails when its features are read."""
     file = database_file(serving)
     whole = file.rename(file.with_suffix(".whole"))
     file.mkdir()
@@ -115,7 +115,7 @@ async def test_without_a_database_models_are_told_and_health_says_that_nothing_c
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-async def test_whoever_waits_for_a_lock_of_postgresql_is_told_in_time(
+async def test_a_call_that_waits_for_a_lock_of_postgresql_fails_in_time(
     database_url: str, small: SmallFamily, small_settings: Settings
 ) -> None:
     database = Database(database_url)
@@ -137,7 +137,7 @@ async def test_whoever_waits_for_a_lock_of_postgresql_is_told_in_time(
 
 
 async def test_a_decision_that_cannot_be_written_is_not_answered(serving: Serving) -> None:
-    """The read of an earlier answer succeeds, the write fails: the disk is full, say."""
+    """The lookup of an earlier answer succeeds and the write fails, as with a full disk."""
     asked = score_request().SerializeToString()
     engine = sqlalchemy.create_engine(serving.settings.database)
     with engine.begin() as connection:

@@ -1,4 +1,4 @@
-"""The loan desk has threads of its own, and every thread has a connection."""
+"""Thread pools: the loan desk has its own, and every thread has a database connection."""
 
 import asyncio
 import threading
@@ -24,8 +24,8 @@ async def with_runs(churn_settings: Settings) -> AsyncIterator[Serving]:
         yield serving
 
 
-async def test_while_the_crm_and_auditors_wait_a_decision_is_answered(with_runs: Serving) -> None:
-    """Each of their methods stands before their own threads: none has taken one of the loan desk's."""
+async def test_a_decision_is_answered_while_crm_and_auditors_wait(with_runs: Serving) -> None:
+    """Every method of CRM and auditors waits for their own pool: none uses a thread of the loan desk."""
     audit, churn = with_runs.audit, with_runs.churn
     decision_id = (await with_runs.credit.ScoreCredit(score_request())).credit_decision.record_ref.decision_id
     customer = {"market": "DE", "customer_id": "K0"}
@@ -59,8 +59,8 @@ async def test_while_the_crm_and_auditors_wait_a_decision_is_answered(with_runs:
     assert answer.credit_decision.record_ref.decision_id
 
 
-async def test_as_many_threads_as_are_set_read_at_once(small_settings: Settings) -> None:
-    """Of the database and of that of the keys: none waits for the connection of another."""
+async def test_as_many_threads_as_configured_read_at_once(small_settings: Settings) -> None:
+    """To the database and to the key store: no thread waits for the connection of another."""
     async with serve(small_settings.model_copy(update={"store_threads": 20})) as serving:
         log = serving.application.log
         assert log is not None

@@ -1,4 +1,4 @@
-"""Requests that are no request at all are refused in the same form as every other: a code and one ErrorInfo."""
+"""Undecodable, oversized and unknown requests: rejected like every other, with a code and one ErrorInfo."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ async def first(call: Any) -> Any:
     return None
 
 
-async def test_bytes_that_are_no_request_are_refused_with_a_reason(serving: Serving) -> None:
+async def test_undecodable_bytes_are_rejected_with_a_reason(serving: Serving) -> None:
     refused = await refusal(raw_method(serving.channel, "ScoreCredit")(GARBAGE))
 
     assert (refused.code, refused.reason) == (INVALID, "REQUEST_UNREADABLE")
@@ -36,13 +36,13 @@ async def test_bytes_that_are_no_request_are_refused_with_a_reason(serving: Serv
     assert "Unexpected" not in refused.everything
 
 
-async def test_text_that_is_no_utf_8_is_refused_with_a_reason(serving: Serving) -> None:
+async def test_text_that_is_not_utf_8_is_rejected_with_a_reason(serving: Serving) -> None:
     refused = await refusal(raw_method(serving.channel, "GetCreditDecision")(b"\x0a\x02\xc3\x28"))
 
     assert (refused.code, refused.reason) == (INVALID, "REQUEST_UNREADABLE")
 
 
-async def test_a_streaming_method_refuses_bytes_that_are_no_request(serving: Serving) -> None:
+async def test_a_streaming_method_rejects_undecodable_bytes(serving: Serving) -> None:
     export = serving.channel.unary_stream("/grounds.churn.v1.ChurnService/ExportChurnRisks")
 
     refused = await refusal(first(export(GARBAGE)))
@@ -51,7 +51,7 @@ async def test_a_streaming_method_refuses_bytes_that_are_no_request(serving: Ser
 
 
 @pytest.mark.parametrize("method", ["Check", "Watch"])
-async def test_the_health_service_refuses_bytes_that_are_no_request(serving: Serving, method: str) -> None:
+async def test_the_health_service_rejects_undecodable_bytes(serving: Serving, method: str) -> None:
     unary = method == "Check"
     call = (serving.channel.unary_unary if unary else serving.channel.unary_stream)(HEALTH + method)(GARBAGE)
 
@@ -60,13 +60,13 @@ async def test_the_health_service_refuses_bytes_that_are_no_request(serving: Ser
     assert (refused.code, refused.reason) == (INVALID, "REQUEST_UNREADABLE")
 
 
-async def test_the_reflection_service_refuses_bytes_that_are_no_request(serving: Serving) -> None:
+async def test_the_reflection_service_rejects_undecodable_bytes(serving: Serving) -> None:
     refused = await refusal(first(serving.channel.stream_stream(REFLECTION)(iter([GARBAGE]))))
 
     assert (refused.code, refused.reason) == (INVALID, "REQUEST_UNREADABLE")
 
 
-async def test_a_request_that_is_too_large_is_refused_with_the_limit(serving: Serving) -> None:
+async def test_an_oversized_request_is_rejected_with_the_limit(serving: Serving) -> None:
     limit = serving.settings.request_bytes_max
     asked = sized_request(2 * limit)
 
@@ -76,7 +76,7 @@ async def test_a_request_that_is_too_large_is_refused_with_the_limit(serving: Se
     assert refused.metadata == {"bytes": str(asked.ByteSize()), "bytes_max": str(limit)}
 
 
-async def test_a_request_beyond_the_hard_limit_is_refused_by_grpc(serving: Serving) -> None:
+async def test_a_request_beyond_the_transport_limit_is_rejected_by_grpc(serving: Serving) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await serving.credit.ScoreCredit(
             sized_request((TRANSPORT_LIMIT_FACTOR + 1) * serving.settings.request_bytes_max)
@@ -88,20 +88,20 @@ async def test_a_request_beyond_the_hard_limit_is_refused_by_grpc(serving: Servi
 @pytest.mark.parametrize(
     "method", ["/grounds.credit.v1.CreditService/ScoreDebit", "/acme.v1.Weather/GetRain", "/grounds"], ids=str
 )
-async def test_a_method_that_there_is_not_is_refused_with_a_reason(serving: Serving, method: str) -> None:
+async def test_an_unknown_method_is_rejected_with_a_reason(serving: Serving, method: str) -> None:
     refused = await refusal(serving.channel.unary_unary(method)(b""))
 
     assert (refused.code, refused.reason) == (grpc.StatusCode.UNIMPLEMENTED, "METHOD_UNKNOWN")
     assert refused.metadata == {"method": method}
 
 
-async def test_a_stream_to_a_method_that_there_is_not_is_refused_before_anything_is_sent(serving: Serving) -> None:
+async def test_a_stream_to_an_unknown_method_is_rejected_before_anything_is_sent(serving: Serving) -> None:
     refused = await refusal(serving.channel.stream_stream("/acme.v1.Weather/Follow")().read())
 
     assert refused.reason == "METHOD_UNKNOWN"
 
 
-async def test_a_very_long_name_of_a_method_is_cut(serving: Serving) -> None:
+async def test_a_very_long_method_name_is_truncated(serving: Serving) -> None:
     refused = await refusal(serving.channel.unary_unary("/acme.v1.Weather/" + "x" * 5000)(b""))
 
     assert refused.reason == "METHOD_UNKNOWN"

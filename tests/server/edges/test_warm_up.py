@@ -1,4 +1,4 @@
-"""What a server does once before it answers: the first caller waits no longer than the next, and nothing of it stays."""
+"""Warm-up: the first call is as fast as the next, and the warm-up leaves nothing behind."""
 
 import gc
 import itertools
@@ -46,10 +46,10 @@ for kind in [method.input_type for each in SERVICES for method in each.methods]:
 """
 
 
-async def test_the_first_decision_and_its_evidence_find_their_statements_put_together(
+async def test_the_first_decision_and_its_evidence_use_compiled_statements(
     serving: Serving, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """SQLAlchemy's log says of each statement whether it was generated or taken from the cache.
+    """SQLAlchemy logs for each statement whether it was generated or taken from the cache.
 
     What the server does by itself meanwhile it does in asyncio's own threads.
     """
@@ -65,13 +65,13 @@ async def test_the_first_decision_and_its_evidence_find_their_statements_put_tog
 
 
 def everything(connection: Connection) -> list[object]:
-    """Give all that a log has."""
+    """Return the content of all tables of a log."""
     return [connection.execute(select(table)).all() for table in (RECORDS, LOG_HEAD, TREE_TWIGS)]
 
 
 @pytest.mark.parametrize("there", [0, 3, 255])
-def test_nothing_of_a_rehearsal_stays(database_url: str, tmp_path: Path, small: SmallFamily, there: int) -> None:
-    """Also where its record would have completed a stretch of the tree."""
+def test_a_warm_up_leaves_nothing_behind(database_url: str, tmp_path: Path, small: SmallFamily, there: int) -> None:
+    """Also if its record would have completed a tile."""
     with opened(database_url, tmp_path) as log:
         log.append([entry() for _ in range(there)])
         with log.database.reading() as connection, log.key_store.database.reading() as keys:
@@ -87,13 +87,13 @@ def test_nothing_of_a_rehearsal_stays(database_url: str, tmp_path: Path, small: 
 
 
 def first_to_second(*, rehearsed: bool) -> list[float]:
-    """Give, per request of the contract, how many times as long as the second check of it the first one took."""
+    """Return, for each request type, how many times longer its first validation took than its second."""
     found = subprocess.run([sys.executable, "-c", TIMED, str(rehearsed)], check=True, capture_output=True, text=True)
     return [float(line) for line in found.stdout.splitlines()]
 
 
-def test_the_rules_of_every_request_are_put_together_before_the_first() -> None:
-    """Only time tells what the library, which is compiled, has done already: a first check takes 3 to 500 times the second."""
+def test_the_rules_of_every_request_are_compiled_before_the_first_call() -> None:
+    """The compiled library shows only by its timing what it has prepared: a first validation takes 3 to 500 times the second."""
     requests = sum(len(each.methods) for each in SERVICES)
 
     rehearsed, not_rehearsed = first_to_second(rehearsed=True), first_to_second(rehearsed=False)
@@ -102,7 +102,7 @@ def test_the_rules_of_every_request_are_put_together_before_the_first() -> None:
     assert statistics.median(rehearsed) < 3 < statistics.median(not_rehearsed)
 
 
-async def test_a_rehearsal_that_fails_is_logged_and_the_server_serves(small_settings: Settings) -> None:
+async def test_a_failed_warm_up_is_logged_and_the_server_serves(small_settings: Settings) -> None:
     database = Database(small_settings.database)
     with capture_logs() as lines, renamed(database, "features", "elsewhere"):
         application = Application(small_settings)
@@ -121,7 +121,7 @@ async def test_a_rehearsal_that_fails_is_logged_and_the_server_serves(small_sett
 
 @contextmanager
 def renamed(database: Database, table: str, other: str) -> Iterator[None]:
-    """Let a table have another name for a while."""
+    """Rename a table within the block."""
     for old, new in ((table, other), (other, table)):
         with database.writing() as connection:
             connection.execute(text(f"ALTER TABLE {old} RENAME TO {new}"))
@@ -129,7 +129,7 @@ def renamed(database: Database, table: str, other: str) -> Iterator[None]:
             yield
 
 
-def test_what_is_there_is_left_out_of_the_search_for_garbage() -> None:
+def test_objects_of_the_start_are_exempt_from_garbage_collection() -> None:
     before = gc.get_freeze_count()
     try:
         freeze_startup_objects()

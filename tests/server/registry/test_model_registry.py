@@ -1,4 +1,4 @@
-"""Which bundle serves, while files change under a running server."""
+"""The model registry: which bundle serves while files of the catalog change."""
 
 import asyncio
 import shutil
@@ -23,12 +23,12 @@ AVAILABLE = model_pb2.MODEL_STATE_AVAILABLE
 
 
 async def answering(serving: Serving, market: str = "DE", customer_id: str = "C00000") -> str:
-    """Give the bundle that answers."""
+    """Return the bundle that serves a market."""
     answer = await serving.credit.ScoreCredit(score_request(customer=customer(market, customer_id)))
     return answer.credit_decision.assessment.model_output.bundle_id
 
 
-async def test_without_an_active_bundle_the_server_says_so_and_is_not_serving(small_settings: Settings) -> None:
+async def test_without_an_active_bundle_the_server_is_not_serving(small_settings: Settings) -> None:
     (small_settings.bundles / "credit" / ACTIVE).unlink()
 
     async with serve(small_settings) as serving:
@@ -45,7 +45,7 @@ async def test_without_an_active_bundle_the_server_says_so_and_is_not_serving(sm
     assert list(states.values()) == [not_serving, not_serving, serves]
 
 
-async def test_an_empty_catalog_serves_nothing_and_breaks_nothing(small_settings: Settings) -> None:
+async def test_an_empty_catalog_serves_nothing(small_settings: Settings) -> None:
     shutil.rmtree(small_settings.bundles)
 
     async with serve(small_settings) as serving:
@@ -56,7 +56,7 @@ async def test_an_empty_catalog_serves_nothing_and_breaks_nothing(small_settings
 
 
 @pytest.mark.parametrize("name", [*FILES, MANIFEST])
-async def test_a_bundle_that_is_damaged_while_it_serves_is_named_and_the_one_in_memory_goes_on(
+async def test_a_bundle_damaged_while_it_serves_is_reported_and_serves_on_from_memory(
     serving: Serving, small: SmallFamily, name: str
 ) -> None:
     bundle_id = small.bundle_folder.name
@@ -84,7 +84,7 @@ async def test_a_damaged_bundle_does_not_serve_after_a_restart(
     assert name in summary.refusal
 
 
-async def test_a_damaged_bundle_that_is_mended_serves_again(small_settings: Settings, small: SmallFamily) -> None:
+async def test_a_repaired_bundle_serves_again(small_settings: Settings, small: SmallFamily) -> None:
     broken = small_settings.bundles / "credit" / small.bundle_folder.name / "golden.json"
     whole = broken.read_bytes()
     flip_a_byte(broken)
@@ -106,7 +106,7 @@ async def test_the_operator_cannot_activate_a_damaged_bundle(serving: Serving, o
     assert (await wait_for_state(serving, folder.name, REFUSED)).serving_markets == []
 
 
-async def test_a_damaged_bundle_that_was_made_active_by_hand_leaves_the_former_one_serving(
+async def test_a_damaged_bundle_activated_by_hand_leaves_the_former_one_serving(
     serving: Serving, small: SmallFamily, other: SmallFamily
 ) -> None:
     folder = copy_bundle(other.bundle_folder, serving.settings.bundles)
@@ -119,7 +119,7 @@ async def test_a_damaged_bundle_that_was_made_active_by_hand_leaves_the_former_o
     assert await answering(serving) == small.bundle_folder.name
 
 
-async def test_a_refused_bundle_cannot_be_read_and_says_which_file_is_wrong(
+async def test_an_invalid_bundle_cannot_be_read_and_names_the_damaged_file(
     serving: Serving, other: SmallFamily
 ) -> None:
     folder = copy_bundle(other.bundle_folder, serving.settings.bundles)
@@ -133,13 +133,13 @@ async def test_a_refused_bundle_cannot_be_read_and_says_which_file_is_wrong(
     assert "card.md" in told.message
 
 
-async def test_a_bundle_that_there_is_not_is_not_found(serving: Serving) -> None:
+async def test_an_unknown_bundle_is_not_found(serving: Serving) -> None:
     told = await refusal(serving.models.GetModel(model_pb2.GetModelRequest(bundle_id="0" * 64)))
 
     assert (told.code, told.reason) == (grpc.StatusCode.NOT_FOUND, "BUNDLE_UNKNOWN")
 
 
-async def test_a_bundle_is_read_whole(serving: Serving, small: SmallFamily) -> None:
+async def test_a_bundle_is_read_with_all_its_parts(serving: Serving, small: SmallFamily) -> None:
     asked = model_pb2.GetModelRequest(bundle_id=small.bundle_folder.name)
 
     model = (await serving.models.GetModel(asked)).model
@@ -162,7 +162,7 @@ async def test_models_are_listed_by_family_the_serving_ones_first(serving: Servi
     assert not (await serving.models.ListModels(model_pb2.ListModelsRequest(family="churn"))).models
 
 
-async def test_another_bundle_takes_over_without_a_restart_and_without_a_failed_call(
+async def test_another_bundle_serves_without_a_restart_and_without_a_failed_call(
     serving: Serving, small: SmallFamily, other: SmallFamily
 ) -> None:
     seen: list[tuple[str, str]] = []
@@ -218,7 +218,7 @@ BROKEN = {"no TOML": b"[markets", "no table": b'markets = "DE"', "no names": b"[
 
 
 @pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
-async def test_an_activation_file_that_cannot_be_read_leaves_the_former_bundle_serving(
+async def test_an_invalid_activation_file_leaves_the_former_bundle_serving(
     serving: Serving, small: SmallFamily, other: SmallFamily, content: bytes
 ) -> None:
     (serving.settings.bundles / "credit" / ACTIVE).write_bytes(content)
@@ -228,7 +228,7 @@ async def test_an_activation_file_that_cannot_be_read_leaves_the_former_bundle_s
     assert await answering(serving) == small.bundle_folder.name
 
 
-async def test_a_bundle_whose_folder_is_gone_goes_on_serving_from_memory(serving: Serving, small: SmallFamily) -> None:
+async def test_a_bundle_whose_folder_was_deleted_serves_on_from_memory(serving: Serving, small: SmallFamily) -> None:
     shutil.rmtree(serving.settings.bundles / "credit" / small.bundle_folder.name)
 
     async def gone() -> bool:
@@ -239,7 +239,7 @@ async def test_a_bundle_whose_folder_is_gone_goes_on_serving_from_memory(serving
     assert await answering(serving) == small.bundle_folder.name
 
 
-async def test_a_stray_link_in_one_bundle_refuses_that_bundle_and_no_other(
+async def test_a_dangling_link_in_a_bundle_invalidates_no_other_bundle(
     small_settings: Settings, small: SmallFamily, other: SmallFamily
 ) -> None:
     folder = copy_bundle(other.bundle_folder, small_settings.bundles)

@@ -1,4 +1,4 @@
-"""Policy files are kept before they hold, on SQLite and on a real PostgreSQL."""
+"""Policies are saved before they come into force, on SQLite and on a real PostgreSQL."""
 
 import hashlib
 from pathlib import Path
@@ -19,12 +19,12 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
 def count(database: Database) -> int:
-    """Count what is kept."""
+    """Return the number of saved policies."""
     with database.reading() as connection:
         return connection.execute(select(func.count()).select_from(POLICIES)).scalar_one()
 
 
-def test_a_file_is_kept_once_and_given_by_its_digest_byte_for_byte(database: Database) -> None:
+def test_a_policy_is_saved_once_and_found_by_digest_byte_for_byte(database: Database) -> None:
     store = PolicyStore(database)
 
     store.save(CONTENT)
@@ -35,8 +35,8 @@ def test_a_file_is_kept_once_and_given_by_its_digest_byte_for_byte(database: Dat
     assert store.find("0" * 64) is None
 
 
-def test_two_processes_that_keep_the_same_file_at_once_both_go_on(database: Database, database_url: str) -> None:
-    """The other one is faster: between the look and the write of the first."""
+def test_two_processes_may_save_the_same_policy_at_once(database: Database, database_url: str) -> None:
+    """The second process saves between lookup and write of the first."""
     other = Database(database_url)
     raced: list[str] = []
 
@@ -53,7 +53,7 @@ def test_two_processes_that_keep_the_same_file_at_once_both_go_on(database: Data
     assert count(database) == 1
 
 
-def test_a_file_that_was_changed_in_the_database_is_not_given(database: Database) -> None:
+def test_a_policy_that_was_changed_in_the_database_is_damaged(database: Database) -> None:
     store = PolicyStore(database)
     store.save(CONTENT)
     with database.writing() as connection:
@@ -63,7 +63,7 @@ def test_a_file_that_was_changed_in_the_database_is_not_given(database: Database
         store.find(SHA256)
 
 
-def test_a_policy_that_cannot_be_kept_does_not_hold_until_it_can(tmp_path: Path) -> None:
+def test_a_policy_comes_into_force_only_after_it_was_saved(tmp_path: Path) -> None:
     path, kept, full = tmp_path / "policy.toml", [], []
     path.write_text(POLICY)
 

@@ -1,4 +1,4 @@
-"""The evidence of one customer's churn risk: all that the run says, proved to the signed checkpoint, every reading recorded."""
+"""Evidence of churn predictions: complete, proved up to the signed checkpoint, and every reading is recorded."""
 
 import asyncio
 import hashlib
@@ -40,17 +40,17 @@ from tests.server.run_trees import OLD_ID, add_old_run, climbed, leaves_of, root
 
 @pytest.fixture
 def serving(churn_serving: Serving) -> Serving:
-    """Serve a run."""
+    """Serve a scoring run."""
     return churn_serving
 
 
 def data_of(serving: Serving, name: str) -> bytes:
-    """Give what a record's leaf is made of."""
+    """Return the bytes that a record's leaf hash covers."""
     row = read_row(serving, name)
     return len(row.header).to_bytes(4, "big") + row.header + row.ciphertext
 
 
-async def test_the_evidence_says_what_the_crm_was_told_with_its_explanation_and_the_run(
+async def test_evidence_has_the_prediction_with_its_explanation_and_the_run(
     serving: Serving, churn_family: ChurnFamily
 ) -> None:
     request = churn_pb2.GetChurnRiskRequest(customer=customer(*CHURN_CUSTOMER), locale="de")
@@ -74,7 +74,7 @@ async def test_the_evidence_says_what_the_crm_was_told_with_its_explanation_and_
     assert dict(found.bundle.files) == bundle.manifest.files
 
 
-async def test_the_row_says_what_the_risk_says_and_leads_to_the_signed_checkpoint_by_the_public_key_alone(
+async def test_the_row_agrees_with_the_prediction_and_is_proved_with_the_public_key_alone(
     serving: Serving,
 ) -> None:
     for market, customer_id in (("DE", "C00000"), ("DE", "B00309"), CHURN_CUSTOMER):
@@ -106,7 +106,7 @@ async def test_the_row_says_what_the_risk_says_and_leads_to_the_signed_checkpoin
         )
 
 
-async def test_after_an_erasure_the_others_still_verify_and_of_the_erased_one_the_proofs_are_left(
+async def test_after_an_erasure_other_rows_still_verify_and_the_erased_one_has_its_proofs(
     serving: Serving,
 ) -> None:
     before = await read_churn_evidence(serving, first_run_id(serving), *CHURN_CUSTOMER)
@@ -131,7 +131,7 @@ async def test_after_an_erasure_the_others_still_verify_and_of_the_erased_one_th
     }
 
 
-async def test_of_a_run_of_an_earlier_release_the_row_is_given_without_a_proof(serving: Serving) -> None:
+async def test_a_row_of_a_run_of_an_earlier_release_has_no_proof(serving: Serving) -> None:
     add_old_run(record_log(serving), "FR")
 
     found = await read_churn_evidence(serving, OLD_ID, *CHURN_CUSTOMER)
@@ -165,7 +165,7 @@ async def test_every_reading_is_a_record_with_its_purpose_and_the_customer_as_a_
     assert len(read_readings(serving)) == 2, "a reading outlasts the customer"
 
 
-async def test_without_a_record_of_the_reading_nothing_is_given(serving: Serving) -> None:
+async def test_evidence_is_not_returned_if_the_reading_cannot_be_recorded(serving: Serving) -> None:
     with serving.application.database.writing() as connection:
         connection.exec_driver_sql(
             "CREATE TRIGGER full BEFORE INSERT ON records BEGIN SELECT RAISE(FAIL, 'disk full'); END"
@@ -176,7 +176,7 @@ async def test_without_a_record_of_the_reading_nothing_is_given(serving: Serving
     assert (told.code, told.reason) == (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
 
 
-async def test_who_is_in_no_run_or_a_run_that_is_not_there_is_unknown_and_no_reading(serving: Serving) -> None:
+async def test_an_unknown_customer_or_run_is_rejected_and_no_reading_is_recorded(serving: Serving) -> None:
     nowhere = await refusal(evidence_call(serving, "f" * 32))
     elsewhere = await refusal(evidence_call(serving, first_run_id(serving), ("AT", "C1")))
     nobody = await refusal(evidence_call(serving, of=("FR", "NOBODY")))

@@ -1,4 +1,4 @@
-"""Replays of churn risks: everything comes out again to the bit, and every fault is named."""
+"""Replay of churn predictions: equal to the bit, and every planted fault is found."""
 
 import asyncio
 import math
@@ -35,7 +35,7 @@ from tests.server.run_trees import add_old_run, change_row
 
 @pytest.fixture
 def serving(churn_serving: Serving) -> Serving:
-    """Serve a run."""
+    """Serve a scoring run."""
     return churn_serving
 
 
@@ -57,10 +57,10 @@ async def test_every_customer_of_the_run_scores_and_explains_to_the_bit_and_veri
     assert found == {("DE", "match", "match"): 1010, ("FR", "match", "match", "match"): 30}
 
 
-async def test_a_band_that_was_held_replays_and_one_that_was_not_does_not(
+async def test_a_band_kept_by_the_margin_replays_and_a_changed_one_does_not(
     serving: Serving, churn_family: ChurnFamily
 ) -> None:
-    """In the second run twenty customers are twice as late; some stay in their band within the margin only."""
+    """In the second run twenty customers are twice as late; some keep their band only because of the margin."""
     loading.load_file(serving.application.database, churn_family.second_run, utc_now())
     with serving.application.database.reading() as connection:
         run_id = connection.execute(select(RUNS.c.run_id).where(RUNS.c.as_of != FIRST).limit(1)).scalar_one()
@@ -77,7 +77,7 @@ async def test_a_band_that_was_held_replays_and_one_that_was_not_does_not(
     assert result.mismatch.recomputed == stayed.band
 
 
-async def test_a_value_that_was_changed_does_not_replay_either(serving: Serving) -> None:
+async def test_a_changed_value_does_not_replay(serving: Serving) -> None:
     change_row(record_log(serving), CHURN_CUSTOMER[1], pd=0.25, drivers="[]")
 
     found = await churn_replay(serving, first_run_id(serving), *CHURN_CUSTOMER)
@@ -89,7 +89,7 @@ async def test_a_value_that_was_changed_does_not_replay_either(serving: Serving)
 
 
 async def test_a_row_of_another_run_is_not_in_the_root(serving: Serving, churn_family: ChurnFamily) -> None:
-    """The very same numbers under another run have another leaf."""
+    """Equal numbers in another run have another leaf hash."""
     add_old_run(record_log(serving), "FR")
     database, first = serving.application.database, first_run_id(serving)
     path = write_run(
@@ -117,7 +117,7 @@ async def test_a_row_of_another_run_is_not_in_the_root(serving: Serving, churn_f
 
 
 @pytest.mark.parametrize("column", ["pd", "log_odds", "rank", "drivers", "features", "contributions", "previous_band"])
-async def test_a_value_that_was_changed_is_found_and_is_no_evidence(serving: Serving, column: str) -> None:
+async def test_a_changed_value_is_found_and_is_no_evidence(serving: Serving, column: str) -> None:
     with serving.application.database.reading() as connection:
         value = connection.execute(select(RISKS.c[column]).where(RISKS.c.customer_id == CHURN_CUSTOMER[1])).scalar_one()
     others = {
@@ -151,9 +151,7 @@ async def test_a_value_that_was_changed_is_found_and_is_no_evidence(serving: Ser
     ],
     ids=["no-block", "root", "block", "manifest", "cut"],
 )
-async def test_leaves_a_root_a_manifest_or_a_cut_that_were_changed_are_named(
-    serving: Serving, change: Any, field: str
-) -> None:
+async def test_a_changed_leaf_root_manifest_or_time_is_named(serving: Serving, change: Any, field: str) -> None:
     with serving.application.database.writing() as connection:
         connection.execute(change)
 
@@ -163,7 +161,7 @@ async def test_leaves_a_root_a_manifest_or_a_cut_that_were_changed_are_named(
     assert result.mismatch.stored != result.mismatch.recomputed
 
 
-async def test_a_record_of_the_run_that_was_changed_is_found(serving: Serving) -> None:
+async def test_a_changed_record_of_the_run_is_found(serving: Serving) -> None:
     run_id = first_run_id(serving)
     name = run_record_id(run_id)
     header = read_row(serving, name).header
@@ -176,7 +174,7 @@ async def test_a_record_of_the_run_that_was_changed_is_found(serving: Serving) -
     assert (result.mismatch.field, result.mismatch.stored) == ("RECORD_ALTERED", "")
 
 
-async def test_features_say_where_they_can_be_made_again_and_a_customer_without_a_score_that_there_is_none(
+async def test_features_are_unavailable_with_instructions_and_a_customer_without_a_score_has_no_replay(
     serving: Serving, churn_family: ChurnFamily
 ) -> None:
     path = serving.settings.bundles.parent / "next.parquet"
@@ -197,7 +195,7 @@ async def test_features_say_where_they_can_be_made_again_and_a_customer_without_
     assert not found.features
 
 
-async def test_what_if_asks_another_bundle_and_says_that_it_is_no_evidence(
+async def test_a_what_if_uses_another_bundle_and_is_marked_as_no_evidence(
     serving: Serving, churn_family: ChurnFamily
 ) -> None:
     bundle_id = churn_family.model.bundle.bundle_id

@@ -1,4 +1,4 @@
-"""The evidence of a decision: everything that went into it and came out of it, proved, and every reading recorded."""
+"""Evidence of decisions: complete and proved, and every reading is recorded."""
 
 import hashlib
 import json
@@ -26,7 +26,7 @@ from tests.small import SmallFamily
 NOWHERE = "00000000-0000-4000-8000-000000000000"
 
 
-async def test_the_evidence_holds_the_bytes_received_and_sent_and_what_they_mean(serving: Serving) -> None:
+async def test_evidence_has_request_and_answer_as_bytes_and_decoded(serving: Serving) -> None:
     request = score_request(features=numbers(turnover=20_000.0), locale="de")
     content = request.SerializeToString()
     sent = await raw_method(serving.channel, "ScoreCredit")(content)
@@ -45,7 +45,7 @@ async def test_the_evidence_holds_the_bytes_received_and_sent_and_what_they_mean
     assert found.record.receive_time.ToNanoseconds() <= found.record.decide_time.ToNanoseconds()
 
 
-async def test_the_evidence_holds_what_people_decided_otherwise_and_what_became_of_it(serving: Serving) -> None:
+async def test_evidence_has_overrides_and_outcomes(serving: Serving) -> None:
     decision = await score_with_outcome(serving, credit_pb2.DECISION_APPROVE)
     before = await read_evidence(serving, decision.record_ref.decision_id)
     override = (await serving.credit.RecordOverride(override_request(decision))).override
@@ -57,7 +57,7 @@ async def test_the_evidence_holds_what_people_decided_otherwise_and_what_became_
     assert (list(found.overrides), list(found.outcomes)) == ([override], [outcome])
 
 
-async def test_whatever_is_recorded_is_named_by_its_time(serving: Serving) -> None:
+async def test_every_record_id_begins_with_its_time(serving: Serving) -> None:
     decision = await score_with_outcome(serving, credit_pb2.DECISION_APPROVE)
     await serving.credit.RecordOverride(override_request(decision))
     await serving.credit.RecordOutcome(outcome_request(decision))
@@ -73,7 +73,7 @@ async def test_whatever_is_recorded_is_named_by_its_time(serving: Serving) -> No
     assert names[0] == uuid.UUID(decision.record_ref.decision_id)
 
 
-async def test_every_feature_is_there_with_its_value_its_number_its_source_and_its_time(serving: Serving) -> None:
+async def test_evidence_has_every_feature_with_value_number_source_and_time(serving: Serving) -> None:
     decision = await score_customer(serving, 2, features=numbers(turnover=33_000.5))
 
     found = await read_evidence(serving, decision.record_ref.decision_id)
@@ -87,7 +87,7 @@ async def test_every_feature_is_there_with_its_value_its_number_its_source_and_i
     assert lines["days_late"].as_of_time.ToJsonString() == "2026-01-01T00:00:00Z"
 
 
-async def test_the_bundle_and_the_policy_that_decided_are_in_it_also_after_both_were_replaced(
+async def test_evidence_has_the_recorded_bundle_and_policy_after_both_were_replaced(
     serving: Serving, small: SmallFamily, other: SmallFamily
 ) -> None:
     decision = await score_customer(serving)
@@ -119,7 +119,7 @@ async def test_the_proof_leads_from_the_stored_bytes_to_the_signed_root(serving:
     assert found.reading.index == 5 < checkpoint.size, "the checkpoint covers the reading too"
 
 
-async def test_every_reading_is_a_record_with_who_what_and_why_and_asking_again_is_another(serving: Serving) -> None:
+async def test_every_reading_is_a_record_of_its_own_with_caller_method_and_purpose(serving: Serving) -> None:
     decision_id = (await score_customer(serving)).record_ref.decision_id
 
     first = await read_evidence(serving, decision_id)
@@ -135,7 +135,7 @@ async def test_every_reading_is_a_record_with_who_what_and_why_and_asking_again_
     assert header["customer_tag"] == ""
 
 
-async def test_without_a_record_of_the_reading_nothing_is_given(serving: Serving) -> None:
+async def test_evidence_is_not_returned_if_the_reading_cannot_be_recorded(serving: Serving) -> None:
     decision_id = (await score_customer(serving)).record_ref.decision_id
     log = serving.application.log
     assert log is not None
@@ -153,7 +153,7 @@ async def test_without_a_record_of_the_reading_nothing_is_given(serving: Serving
 
 
 @pytest.mark.parametrize("purpose", ["", "   ", "\n\t", "x" * 501])
-async def test_a_reading_without_a_purpose_is_refused(serving: Serving, purpose: str) -> None:
+async def test_a_reading_without_a_purpose_is_rejected(serving: Serving, purpose: str) -> None:
     decision_id = (await score_customer(serving)).record_ref.decision_id
 
     told = await refusal(
@@ -164,7 +164,7 @@ async def test_a_reading_without_a_purpose_is_refused(serving: Serving, purpose:
     assert set(told.problems) == {"purpose"}
 
 
-async def test_a_name_that_is_no_decision_is_unknown_and_no_reading(serving: Serving) -> None:
+async def test_an_id_that_is_no_decision_is_unknown_and_no_reading_is_recorded(serving: Serving) -> None:
     reading = (await read_evidence(serving, (await score_customer(serving)).record_ref.decision_id)).reading
 
     for name in (NOWHERE, reading.record_id):
@@ -173,7 +173,7 @@ async def test_a_name_that_is_no_decision_is_unknown_and_no_reading(serving: Ser
     assert len(read_readings(serving)) == 1
 
 
-async def test_of_an_erased_decision_proof_and_reading_are_left(serving: Serving) -> None:
+async def test_evidence_of_an_erased_decision_has_proof_and_reading(serving: Serving) -> None:
     decision_id = (await score_customer(serving)).record_ref.decision_id
     log = serving.application.log
     assert log is not None
@@ -213,7 +213,7 @@ async def test_a_decision_that_was_moved_out_of_the_tree_is_damaged(serving: Ser
     assert (told.code, told.reason) == (grpc.StatusCode.DATA_LOSS, "RECORD_DAMAGED")
 
 
-async def test_a_policy_that_is_not_what_was_kept_is_not_shown(serving: Serving) -> None:
+async def test_evidence_has_no_policy_if_the_saved_one_was_changed(serving: Serving) -> None:
     decision_id = (await score_customer(serving)).record_ref.decision_id
     with serving.application.database.writing() as connection:
         connection.execute(POLICIES.update().values(content=b"version = 'forged'"))

@@ -1,4 +1,4 @@
-"""Replays: a decision computed again by the bundle and the policy that made it, with a verdict for everything that can be."""
+"""Replay of decisions: computed again with the recorded bundle and policy, with a verdict for each mode."""
 
 import math
 from dataclasses import dataclass
@@ -21,19 +21,19 @@ from tests.small import POLICY, SmallFamily
 
 
 async def decided(serving: Serving, number: int = 0, **changes: object) -> str:
-    """Decide; gives the decision_id."""
+    """Decide, and return the decision_id."""
     return (await score_customer(serving, number, **changes)).record_ref.decision_id
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A record's body, to be changed and sealed again as only the owner of all keys could."""
+    """A record's body that a test changes and seals again, as only the owner of all keys could."""
 
     serving: Serving
     decision_id: str
 
     def change(self, **fields: object) -> None:
-        """Change what was recorded, and seal it again; the tree is left as it is."""
+        """Change the recorded body and seal it again, without changing the tree."""
         log = self.serving.application.log
         assert log is not None
         row = read_row(self.serving, self.decision_id)
@@ -62,7 +62,7 @@ async def test_a_decision_replays_to_match_in_every_mode(serving: Serving) -> No
         assert all(verdict.compared_count > 0 for _, verdict in found.values())
 
 
-async def test_what_was_not_scorable_replays_too(serving: Serving) -> None:
+async def test_a_decision_that_was_not_scorable_replays_too(serving: Serving) -> None:
     with serving.application.database.writing() as connection:
         wanted = select(FEATURES.c.row).where(FEATURES.c.customer_id == "C00000")
         days, *others = unpack_doubles(connection.execute(wanted).scalar_one())
@@ -78,7 +78,7 @@ async def test_what_was_not_scorable_replays_too(serving: Serving) -> None:
     assert {verdict for verdict, _ in found.values()} == {"match"}
 
 
-async def test_after_another_bundle_and_another_policy_the_old_ones_are_replayed(
+async def test_a_replay_uses_the_recorded_bundle_and_policy_after_both_were_replaced(
     small_settings: Settings, other: SmallFamily
 ) -> None:
     path = small_settings.bundles.parent / "policy_of_today.toml"
@@ -100,30 +100,30 @@ async def test_after_another_bundle_and_another_policy_the_old_ones_are_replayed
 
 
 def wrong_margin(record: audit_pb2.DecisionRecord) -> None:
-    """Move a margin by its last bit or so."""
+    """Change a margin in its last bits."""
     record.numbers.margin *= 1 + 2**-52
 
 
 def wrong_contribution(record: audit_pb2.DecisionRecord) -> None:
-    """Move one contribution."""
+    """Change one contribution."""
     record.numbers.contributions[0] += 1e-15
 
 
 def wrong_fed(record: audit_pb2.DecisionRecord) -> None:
-    """Say that another number was fed."""
+    """Change a number that was fed."""
     record.features[0].value.number += 1
     record.features[0].number += 1
 
 
 def wrong_reason(record: audit_pb2.DecisionRecord) -> None:
-    """Say a reason in other words."""
+    """Change the text of a reason."""
     answer = credit_pb2.CreditDecision.FromString(record.answer)
     answer.assessment.reasons.reasons[0].text += "!"
     record.answer = answer.SerializeToString(deterministic=True)
 
 
 def wrong_outcome(record: audit_pb2.DecisionRecord) -> None:
-    """Say that the outcome was another."""
+    """Change the outcome."""
     answer = credit_pb2.CreditDecision.FromString(record.answer)
     answer.decision = credit_pb2.DECISION_DECLINE
     record.answer = answer.SerializeToString(deterministic=True)
@@ -139,7 +139,7 @@ WRONG = (
 
 
 @pytest.mark.parametrize(("wrong", "mode", "field"), WRONG, ids=[wrong.__name__ for wrong, _, _ in WRONG])
-async def test_a_record_that_says_something_else_is_a_mismatch_of_that_field(
+async def test_a_changed_record_is_a_mismatch_of_the_changed_field(
     serving: Serving, wrong: object, mode: str, field: str
 ) -> None:
     decision = await score_customer(serving, 4, requested_amount=euros(60_000))
@@ -181,7 +181,7 @@ async def test_a_decision_that_was_moved_out_of_the_tree_does_not_verify(serving
     assert "not where it was written" in told.recomputed
 
 
-async def test_on_another_runtime_the_same_within_the_tolerance_is_said_to_be_that(serving: Serving) -> None:
+async def test_an_answer_within_the_tolerance_of_another_runtime_is_runtime_differs(serving: Serving) -> None:
     decision_id = await decided(serving, 4)
 
     def older(record: audit_pb2.DecisionRecord) -> None:
@@ -199,7 +199,7 @@ async def test_on_another_runtime_the_same_within_the_tolerance_is_said_to_be_th
     assert found["FEATURES"][0] == "match"
 
 
-async def test_another_release_of_ours_is_no_excuse(serving: Serving) -> None:
+async def test_another_release_of_grounds_has_no_tolerance(serving: Serving) -> None:
     decision_id = await decided(serving, 4)
 
     def older(record: audit_pb2.DecisionRecord) -> None:
@@ -211,7 +211,7 @@ async def test_another_release_of_ours_is_no_excuse(serving: Serving) -> None:
     assert (await replay(serving, decision_id, "SCORE"))["SCORE"][0] == "mismatch"
 
 
-async def test_what_if_asks_another_bundle_and_says_that_it_is_no_evidence(
+async def test_a_what_if_uses_another_bundle_and_is_marked_as_no_evidence(
     serving: Serving, small: SmallFamily, other: SmallFamily
 ) -> None:
     decision = await score_customer(serving, 4)
@@ -231,7 +231,7 @@ async def test_what_if_asks_another_bundle_and_says_that_it_is_no_evidence(
     assert own["WHAT_IF"][1].assessment == decision.assessment, "the oracle: the bundle itself says the same again"
 
 
-async def test_what_if_of_a_bundle_that_is_not_there_is_refused(serving: Serving) -> None:
+async def test_a_what_if_with_an_unknown_bundle_is_rejected(serving: Serving) -> None:
     decision_id = await decided(serving)
     request = evidence_pb2.ReplayDecisionRequest(
         decision_id=decision_id, purpose="x", modes=[evidence_pb2.REPLAY_MODE_WHAT_IF], bundle_id="0" * 64

@@ -32,12 +32,12 @@ MINUTE = dt.timedelta(minutes=1)
 
 
 def names(number: int) -> str:
-    """Give a UUID of its own."""
+    """Return a new UUID."""
     return str(uuid.UUID(hashlib.md5(str(number).encode(), usedforsecurity=False).hexdigest()))
 
 
 def labels(number: int) -> dict[str, str]:
-    """Give the labels of a decision."""
+    """Return the labels of a decision."""
     found = {
         "market": MARKETS[number % 3],
         "decision": DECISIONS[number // 3 % 3],
@@ -48,7 +48,7 @@ def labels(number: int) -> dict[str, str]:
 
 
 def write(log: RecordLog, numbers: range) -> None:
-    """Write decisions, with a record of another kind in between; two at a time are of the same moment."""
+    """Append decisions, with a record of another kind in between; pairs of them have the same time."""
     entries = []
     for number in numbers:
         time = NOW + number // 2 * MINUTE
@@ -88,7 +88,7 @@ CONDITIONS = (
 )
 
 
-def test_pages_of_any_size_hold_what_the_filter_says_newest_first_each_once(log: RecordLog) -> None:
+def test_pages_of_any_size_have_every_matching_decision_once_newest_first(log: RecordLog) -> None:
     for condition, holds in CONDITIONS:
         wanted = [names(number) for number in reversed(range(COUNT)) if holds(number)]
         for size in (1, 7, 100):
@@ -96,24 +96,24 @@ def test_pages_of_any_size_hold_what_the_filter_says_newest_first_each_once(log:
 
 
 def question(tree_size: int, **changes: object) -> SampleQuery:
-    """Ask for 5 of each stratum."""
+    """Return a query for 5 decisions of each stratum."""
     asked = {"condition": DecisionQuery(), "tree_size": tree_size, "keys": (), "seed": "tulip", "size": 5} | changes
     return SampleQuery(**asked)
 
 
 def drawn(log: RecordLog, tree_size: int, **changes: object) -> Strata:
-    """Draw 5 of each stratum."""
+    """Draw 5 decisions of each stratum."""
     return draw_sample(log.database, question(tree_size, **changes))
 
 
 def first_by_digest(numbers: list[int], seed: str, size: int) -> list[str]:
-    """Give what must be drawn, by sorting everything."""
+    """Return the expected sample, by sorting all decisions."""
     found = sorted((names(n) for n in numbers), key=lambda name: hashlib.sha256(f"{seed}{name}".encode()).digest())
     return found[:size]
 
 
 def size_of(log: RecordLog) -> int:
-    """Give how long the log is."""
+    """Return the number of records of the log."""
     return log.last_frontier.size
 
 
@@ -125,7 +125,7 @@ def test_a_sample_is_the_first_of_the_population_by_sha_256_of_seed_and_id(log: 
     assert drawn(log, size_of(log), size=1000)[()][1] == first_by_digest(list(range(COUNT)), "tulip", COUNT)
 
 
-def test_strata_are_drawn_each_for_itself_and_add_up_to_the_population(log: RecordLog) -> None:
+def test_strata_are_drawn_independently_and_add_up_to_the_population(log: RecordLog) -> None:
     found = drawn(log, size_of(log), keys=("market", "decision", "grade"), size=2)
 
     groups: dict[tuple[str, ...], list[int]] = {}
@@ -135,7 +135,7 @@ def test_strata_are_drawn_each_for_itself_and_add_up_to_the_population(log: Reco
     assert sum(population for population, _ in found.values()) == COUNT
 
 
-def test_a_process_of_its_own_draws_the_same(log: RecordLog) -> None:
+def test_the_standby_worker_draws_the_same_sample(log: RecordLog) -> None:
     asked = {"keys": ("market", "grade"), "size": 3, "condition": DecisionQuery(start=NOW + MINUTE, bundle_id="1" * 64)}
 
     with closing(SampleDrawer(log.database)) as samples:
@@ -144,7 +144,7 @@ def test_a_process_of_its_own_draws_the_same(log: RecordLog) -> None:
     assert found == drawn(log, size_of(log), **asked) != {}
 
 
-def test_a_process_that_cannot_draw_is_an_answer_of_the_store() -> None:
+def test_a_failed_standby_worker_is_store_unavailable() -> None:
     nowhere = Database("postgresql+psycopg://somebody:secret@127.0.0.1:1/nothing")
 
     with closing(SampleDrawer(nowhere)) as samples, pytest.raises(StoreUnavailable) as told:
@@ -153,14 +153,14 @@ def test_a_process_that_cannot_draw_is_an_answer_of_the_store() -> None:
     assert "secret" not in str(told.value)
 
 
-def test_a_filter_makes_the_population(log: RecordLog) -> None:
+def test_a_filter_defines_the_population(log: RecordLog) -> None:
     for condition, holds in CONDITIONS[:-1]:
         of = [number for number in range(COUNT) if holds(number)]
         assert drawn(log, size_of(log), condition=condition) == {(): (len(of), first_by_digest(of, "tulip", 5))}
     assert drawn(log, size_of(log), condition=CONDITIONS[-1][0]) == {}
 
 
-def test_what_is_appended_later_changes_no_sample_of_an_older_tree(log: RecordLog) -> None:
+def test_later_records_do_not_change_a_sample_of_an_older_tree(log: RecordLog) -> None:
     size = size_of(log)
     before = drawn(log, size, keys=("market",))
 
@@ -172,7 +172,7 @@ def test_what_is_appended_later_changes_no_sample_of_an_older_tree(log: RecordLo
 
 
 def test_a_sample_is_the_same_on_both_databases(tmp_path: Path, postgres: object) -> None:
-    """Each is compared with the oracle above; here with the other one."""
+    """Each is compared with the oracle above; here with each other."""
     found = []
     url = postgres.url.set(database="postgres")  # type: ignore[attr-defined]
     with postgres.connect() as connection:  # type: ignore[attr-defined]
@@ -190,8 +190,8 @@ def test_a_sample_is_the_same_on_both_databases(tmp_path: Path, postgres: object
     assert len(found[0]) == 9
 
 
-def test_lists_read_the_index_alone(log: RecordLog) -> None:
-    """A row of the table is a hundred times as long as one of the index: reading rows would take minutes."""
+def test_lists_read_only_the_index(log: RecordLog) -> None:
+    """A row of the table is a hundred times as long as an entry of the index: reading rows would take minutes."""
     if log.database.engine.dialect.name != "sqlite":
         pytest.skip("PostgreSQL's plan depends on its statistics")
     with sent(log.database) as statements:
@@ -234,7 +234,7 @@ async def test_the_service_lists_by_pages_bound_to_their_filter(serving: Serving
     assert {(each.code, each.reason) for each in told} == {(grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID")}
 
 
-async def test_the_service_draws_at_a_tree_size_and_says_what_is_needed_to_draw_again(serving: Serving) -> None:
+async def test_the_service_draws_at_a_tree_size_and_returns_what_reproduces_the_sample(serving: Serving) -> None:
     made = [await score_customer(serving, number) for number in range(8)]
     request = pb.SampleDecisionsRequest(seed="42", size=2, stratify_by=[pb.STRATUM_KEY_DECISION, pb.STRATUM_KEY_MARKET])
 

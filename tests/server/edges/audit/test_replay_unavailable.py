@@ -1,4 +1,4 @@
-"""What a replay says where something that a decision was made from is gone or was changed since."""
+"""Replays of decisions whose bundle, policy, features or record are missing or changed."""
 
 import shutil
 
@@ -17,12 +17,12 @@ from tests.small import SmallFamily
 
 
 async def decided(serving: Serving, number: int = 0, **changes: object) -> str:
-    """Decide; gives the decision_id."""
+    """Decide, and return the decision_id."""
     return (await score_customer(serving, number, **changes)).record_ref.decision_id
 
 
 def erase(serving: Serving, decision_id: str) -> None:
-    """Destroy the customer's key."""
+    """Erase the customer by destroying the key."""
     log = serving.application.log
     assert log is not None
     with log.key_store.database.writing() as connection:
@@ -41,7 +41,7 @@ async def test_after_an_erasure_the_record_verifies_and_nothing_else_can_be_repl
         assert found[mode][1].why == evidence_pb2.UNAVAILABLE_REASON_INPUT_ERASED
 
 
-async def test_what_is_missing_is_named(serving: Serving, other: SmallFamily) -> None:
+async def test_a_missing_artifact_is_named(serving: Serving, other: SmallFamily) -> None:
     decision_id = await decided(serving)
     with serving.application.database.writing() as connection:
         connection.execute(delete(FEATURES).where(FEATURES.c.customer_id == "C00000"))
@@ -58,7 +58,7 @@ async def test_what_is_missing_is_named(serving: Serving, other: SmallFamily) ->
     assert (await replay(serving, another, "SCORE"))["SCORE"][1].why == evidence_pb2.UNAVAILABLE_REASON_ARTIFACT_MISSING
 
 
-async def test_features_of_the_store_that_changed_since_are_a_mismatch(serving: Serving) -> None:
+async def test_stored_features_that_changed_since_are_a_mismatch(serving: Serving) -> None:
     decision_id = await decided(serving)
     with serving.application.database.writing() as connection:
         wanted = select(FEATURES.c.row).where(FEATURES.c.customer_id == "C00000")
@@ -72,7 +72,7 @@ async def test_features_of_the_store_that_changed_since_are_a_mismatch(serving: 
     assert found["SCORE"][0] == "match", "from the numbers as fed"
 
 
-async def test_the_operator_is_told_which_old_decisions_can_no_longer_be_replayed(
+async def test_doctor_lists_the_decisions_that_can_no_longer_be_replayed(
     serving: Serving, small: SmallFamily, other: SmallFamily
 ) -> None:
     shelf = serving.settings.bundles

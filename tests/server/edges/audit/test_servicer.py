@@ -1,4 +1,4 @@
-"""AuditService over a real channel: what it gives proves; and what a record of a decision holds."""
+"""AuditService over a real channel: its proofs verify, and records of decisions are complete."""
 
 import math
 import platform
@@ -25,7 +25,7 @@ UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
 
 async def decided(serving: Serving, count: int) -> list[str]:
-    """Decide; gives the names of the decisions."""
+    """Decide, and return the decision_ids."""
     answers = [
         (await serving.credit.ScoreCredit(score_request(customer=customer("DE", f"C{2 * number:05d}")))).credit_decision
         for number in range(count)
@@ -33,7 +33,7 @@ async def decided(serving: Serving, count: int) -> list[str]:
     return [answer.record_ref.decision_id for answer in answers]
 
 
-async def test_a_decision_proves_by_its_name_as_soon_as_it_is_answered(serving: Serving) -> None:
+async def test_a_decision_has_an_inclusion_proof_as_soon_as_it_is_answered(serving: Serving) -> None:
     for name in await decided(serving, 5):
         newest = await serving.audit.GetCheckpoint(pb.GetCheckpointRequest())
         proof = await serving.audit.GetInclusionProof(pb.GetInclusionProofRequest(record_id=name.upper()))
@@ -45,7 +45,7 @@ async def test_a_decision_proves_by_its_name_as_soon_as_it_is_answered(serving: 
         assert proof.record.columns["record_id"] == name
 
 
-async def test_a_newer_checkpoint_continues_an_older_one(serving: Serving) -> None:
+async def test_a_newer_checkpoint_is_consistent_with_an_older_one(serving: Serving) -> None:
     notes = []
     for count in (1, 3, 4):
         await decided(serving, count)
@@ -72,7 +72,7 @@ async def test_records_come_in_order_page_by_page_and_end(serving: Serving) -> N
     assert (page.next_start, nothing.next_start, len(nothing.records)) == (0, 0, 0)
 
 
-async def test_what_is_not_there_is_refused_with_its_reason(serving: Serving) -> None:
+async def test_unknown_records_and_tree_sizes_are_rejected_with_a_reason(serving: Serving) -> None:
     names, audit = await decided(serving, 2), serving.audit
 
     unknown = await refusal(audit.GetInclusionProof(pb.GetInclusionProofRequest(record_id=UNKNOWN)))
@@ -94,7 +94,7 @@ async def test_what_is_not_there_is_refused_with_its_reason(serving: Serving) ->
 
 
 def record_of(serving: Serving, response: bytes) -> tuple[pb.DecisionRecord, credit_pb2.CreditDecision, bytes]:
-    """Open the record of an answer; gives the answer's own bytes too."""
+    """Return the decrypted record of an answer, and the bytes of the answer."""
     decision = credit_pb2.ScoreCreditResponse.FromString(response).credit_decision
     log = serving.application.log
     assert log is not None
@@ -103,7 +103,7 @@ def record_of(serving: Serving, response: bytes) -> tuple[pb.DecisionRecord, cre
     return pb.DecisionRecord.FromString(kept.body), decision, decision.SerializeToString(deterministic=True)
 
 
-async def test_a_record_holds_the_bytes_as_they_came_and_as_they_were_sent(serving: Serving) -> None:
+async def test_a_record_has_request_and_answer_byte_for_byte(serving: Serving) -> None:
     bare, values = score_request().SerializeToString(), numbers(turnover=50_000, years=3)
     entries = [field(4, field(1, name.encode()) + field(2, value)) for name, value in values.items()]
     asked = entries[1] + bare + entries[0]  # no serializer writes it in this order
@@ -116,7 +116,7 @@ async def test_a_record_holds_the_bytes_as_they_came_and_as_they_were_sent(servi
     assert response.endswith(record.answer)
 
 
-async def test_a_record_holds_what_was_fed_by_whom_as_of_when_and_what_computed_it(
+async def test_a_record_has_every_input_with_source_and_time_and_the_runtime(
     serving: Serving, small: SmallFamily
 ) -> None:
     asked = score_request(features=numbers(turnover=50_000)).SerializeToString()
@@ -152,11 +152,11 @@ async def test_a_record_holds_what_was_fed_by_whom_as_of_when_and_what_computed_
 
 
 def bundle_margin(card: object, log_odds: float) -> object:
-    """Give what equals the margin of these log-odds, within what a division leaves over."""
+    """Return a comparison with the margin of these log-odds, within the error of a division."""
     return pytest.approx((log_odds - card.intercept) / card.slope, abs=1e-12)  # type: ignore[attr-defined]
 
 
-async def test_a_customer_that_is_not_scorable_is_recorded_too(small_settings: Settings, tmp_path: Path) -> None:
+async def test_a_decision_that_is_not_scorable_is_recorded_too(small_settings: Settings, tmp_path: Path) -> None:
     policy = tmp_path / "mandatory.toml"
     text = small_settings.policy.read_text()
     policy.write_text(text.replace('market = "DE"', 'market = "DE"\nmandatory_inputs = ["turnover"]', 1))

@@ -1,4 +1,4 @@
-"""Tokens of a sync: of an age, of one call, market and locale, and of runs that are kept; else begin anew, never half a copy."""
+"""Delta and page tokens of a synchronization: one that is old, foreign or of a removed run demands a new full synchronization."""
 
 import datetime as dt
 import random
@@ -26,7 +26,7 @@ def small_settings(small_settings: Settings, database_url: str) -> Settings:
     return small_settings.model_copy(update={"database": database_url})
 
 
-async def test_a_token_that_is_not_of_this_sync_says_to_begin_anew(serving: Serving, churn_family: ChurnFamily) -> None:
+async def test_a_foreign_token_requires_a_resync(serving: Serving, churn_family: ChurnFamily) -> None:
     await load_customers(serving, churn_family, random_customers(0), FIRST)
     token = await synchronize(serving, {})
     page = (await serving.churn.ListChurnRiskChanges(request())).next_page_token
@@ -49,7 +49,7 @@ async def test_a_token_that_is_not_of_this_sync_says_to_begin_anew(serving: Serv
         assert "begin again" in told.message
 
 
-async def test_a_token_too_old_says_to_begin_anew(small_settings: Settings, churn_family: ChurnFamily) -> None:
+async def test_an_old_token_requires_a_resync(small_settings: Settings, churn_family: ChurnFamily) -> None:
     async with serve(small_settings) as serving:
         await load_customers(serving, churn_family, random_customers(0), FIRST)
         old = PageTokens(
@@ -68,7 +68,7 @@ async def test_a_token_too_old_says_to_begin_anew(small_settings: Settings, chur
     assert page.delta_token
 
 
-async def test_runs_are_kept_while_they_are_new_or_tokens_may_ask_for_them_and_then_pruned_not_silently(
+async def test_runs_are_kept_while_tokens_may_need_them_and_then_pruned_with_a_message(
     serving: Serving, churn_family: ChurnFamily
 ) -> None:
     await load_customers(serving, churn_family, random_customers(0), FIRST)
@@ -98,7 +98,7 @@ async def test_runs_are_kept_while_they_are_new_or_tokens_may_ask_for_them_and_t
     assert left == [3, 3, 3]
 
 
-async def test_a_market_without_a_run_says_so_and_a_token_that_is_too_long_is_told_how_long(serving: Serving) -> None:
+async def test_a_market_without_a_run_and_a_token_that_is_too_long_are_rejected(serving: Serving) -> None:
     told = await refusal(serving.churn.ListChurnRiskChanges(request(market="IT")))
     long = await refusal(serving.churn.ListChurnRiskChanges(request(delta_token="A" * 1025)))
 

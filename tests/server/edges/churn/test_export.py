@@ -1,4 +1,4 @@
-"""The export: the same customers and numbers as pages and single reads, to the bit, part by part, resumable."""
+"""The export: equal to pages and single reads to the bit, in parts, and resumable."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -32,7 +32,7 @@ def small_settings(small_settings: Settings, database_url: str) -> Settings:
 
 @pytest.fixture
 async def fed(serving: Serving, churn_family: ChurnFamily, tmp_path: Any) -> Serving:
-    """Serve two runs of customers of every kind; the second in small parts."""
+    """Serve two runs with customers of every status; the second in small parts."""
     for as_of in (FIRST, SECOND):
         rows = scored_rows(churn_family.model, churn_family.customers.head(300), as_of)
         rows.loc[0:40, "decline_pd"] = 0.1 + 0.2
@@ -51,7 +51,7 @@ async def fed(serving: Serving, churn_family: ChurnFamily, tmp_path: Any) -> Ser
 
 
 def together(rows: Any, others: Any) -> Any:
-    """Put rows together."""
+    """Concatenate rows."""
     return pd.concat([rows.astype(object), others.astype(object)], ignore_index=True)
 
 
@@ -69,7 +69,7 @@ def told(content: bytes) -> list[dict[str, Any]]:
 
 
 def row_of(risk: pb.ChurnRisk, texts: dict[str, list[str]]) -> dict[str, Any]:
-    """Give what the export should say of a customer, from what the pages say."""
+    """Return the expected export row of a customer, from the pages."""
 
     def band(value: int) -> str | None:
         return pb.RiskBand.Name(value).removeprefix("RISK_BAND_") if value else None
@@ -116,7 +116,7 @@ async def paged(serving: Serving, locale: str) -> dict[str, pb.ChurnRisk]:
     return {risk.customer.customer_id: risk for risk in page.churn_risks}
 
 
-async def test_the_export_says_of_every_customer_what_the_pages_say(fed: Serving) -> None:
+async def test_the_export_agrees_with_the_pages(fed: Serving) -> None:
     english, german = await paged(fed, "en"), await paged(fed, "de")
     words = {
         key: {
@@ -134,7 +134,7 @@ async def test_the_export_says_of_every_customer_what_the_pages_say(fed: Serving
     assert any(row["previous_band"] for row in rows) or {row["band_since_time"] for row in rows} >= {FIRST}
 
 
-async def test_lists_and_single_reads_say_the_same_too(fed: Serving) -> None:
+async def test_lists_and_single_reads_agree(fed: Serving) -> None:
     pages = await paged(fed, "")
     asked = pb.ListChurnRisksRequest(market="DE", page_size=1000)
     listed = (await fed.churn.ListChurnRisks(asked)).churn_risks
@@ -152,7 +152,7 @@ async def test_lists_and_single_reads_say_the_same_too(fed: Serving) -> None:
         assert alone == pages[key]
 
 
-async def test_an_export_in_small_parts_goes_on_after_any_of_them_within_its_run(
+async def test_an_export_resumes_after_any_part_within_its_run(
     serving: Serving, churn_family: ChurnFamily, tmp_path: Any
 ) -> None:
     model, (first, second) = churn_family.model, ({f"C{n:03d}": float(n % 7) for n in range(50 + n)} for n in (0, 1))
@@ -218,7 +218,7 @@ def customers(count: int) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=chunks.EXPORT_SCHEMA)
 
 
-def test_a_chunk_goes_out_uncompressed_in_parts_of_bounded_size_that_have_every_row_once() -> None:
+def test_an_uncompressed_chunk_is_sent_in_parts_of_bounded_size_with_every_row_once() -> None:
     chunk = chunks.encode_chunk(customers(200))
     whole, nothing_left = chunks.uncompressed_part(chunk, 0)
     assert nothing_left == 0
@@ -234,7 +234,7 @@ def test_a_chunk_goes_out_uncompressed_in_parts_of_bounded_size_that_have_every_
     assert len(sizes) <= 5
 
 
-def test_a_row_that_alone_is_too_large_is_a_part_of_its_own() -> None:
+def test_an_oversized_row_is_a_part_of_its_own() -> None:
     part, left = chunks.uncompressed_part(chunks.encode_chunk(customers(3)), 0, bytes_max=1)
 
     assert [row["customer_id"] for row in told(part)] == ["C000"]
@@ -269,7 +269,7 @@ async def first_of(serving: Serving, **asked: Any) -> pb.ExportChurnRisksRespons
     return await anext(parts(serving, **asked))
 
 
-async def test_an_export_is_refused_as_every_other_call_is(fed: Serving) -> None:
+async def test_an_invalid_export_is_rejected_like_any_other_call(fed: Serving) -> None:
     token = (await first_of(fed)).delta_token
     for asked, code, reason in (
         ({"market": "IT"}, grpc.StatusCode.FAILED_PRECONDITION, "NO_RUN"),
@@ -282,7 +282,7 @@ async def test_an_export_is_refused_as_every_other_call_is(fed: Serving) -> None
         assert (refused.code, refused.reason) == (code, reason)
 
 
-async def test_a_bug_in_a_stream_is_hidden_and_a_drained_server_starts_none(
+async def test_a_bug_in_a_stream_is_an_incident_and_a_draining_server_starts_none(
     fed: Serving, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The planted fault: a part that cannot be read."""
@@ -299,7 +299,7 @@ async def test_a_bug_in_a_stream_is_hidden_and_a_drained_server_starts_none(
     assert "KeyError" in capsys.readouterr().out
 
 
-async def test_a_caller_who_goes_away_leaves_no_call_under_way(fed: Serving) -> None:
+async def test_a_caller_who_disconnects_leaves_no_call_in_progress(fed: Serving) -> None:
     call = fed.churn.ExportChurnRisks(pb.ExportChurnRisksRequest(market="DE"))
     await call.read()
     call.cancel()
@@ -308,7 +308,9 @@ async def test_a_caller_who_goes_away_leaves_no_call_under_way(fed: Serving) -> 
     assert fed.application.interceptor.calls_in_progress == 0
 
 
-async def test_a_market_of_which_all_are_erased_exports_nobody(serving: Serving, churn_family: ChurnFamily) -> None:
+async def test_a_market_whose_customers_are_all_erased_exports_no_rows(
+    serving: Serving, churn_family: ChurnFamily
+) -> None:
     await load_customers(serving, churn_family, {"A": 1.0}, FIRST)
     erase(serving, "A")
     await load_customers(serving, churn_family, {"A": 1.0}, SECOND)

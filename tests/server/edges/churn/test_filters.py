@@ -27,7 +27,7 @@ def small_settings(small_settings: Settings, database_url: str) -> Settings:
 
 @pytest.fixture
 async def fed(serving: Serving, churn_family: ChurnFamily, tmp_path: Any) -> Serving:
-    """Serve a run of five customers with a score and three without."""
+    """Serve a run of five scored customers and three without a score."""
     rows = plain_rows(churn_family.model, {**ODDS, "X": None, "Y": None, "Z": None}, FIRST)
     rows.loc[rows["customer_id"] == "Y", "status"] = "CLOSED"
     load_file(serving.application.database, write_run(tmp_path / "run.parquet", churn_family.model, rows), utc_now())
@@ -52,7 +52,7 @@ WANTED: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("asked", "expected"), WANTED, ids=str)
-async def test_a_list_has_those_asked_for_in_order_in_pages_of_any_size(
+async def test_a_list_has_the_matching_customers_in_order_in_pages_of_any_size(
     fed: Serving, asked: dict[str, Any], expected: str
 ) -> None:
     for page_size in (1, 2, 1000):
@@ -78,7 +78,7 @@ async def test_a_customer_without_a_score_has_a_status_and_no_numbers(fed: Servi
         assert not risk.HasField(name)
 
 
-async def test_a_band_that_is_none_is_refused(fed: Serving) -> None:
+async def test_an_unknown_band_is_rejected(fed: Serving) -> None:
     for bands in ([pb.RISK_BAND_UNSPECIFIED], [99], [LOW, LOW]):
         told = await refusal(fed.churn.ListChurnRisks(pb.ListChurnRisksRequest(market="DE", risk_bands=bands)))
 
@@ -87,11 +87,11 @@ async def test_a_band_that_is_none_is_refused(fed: Serving) -> None:
 
 
 def batch(*ids: str) -> pb.BatchGetChurnRisksRequest:
-    """Ask for some customers."""
+    """Return the predictions of some customers."""
     return pb.BatchGetChurnRisksRequest(customers=[customer("DE", customer_id) for customer_id in ids])
 
 
-async def test_some_customers_come_in_the_order_asked_for_all_or_none(fed: Serving) -> None:
+async def test_a_batch_has_the_requested_order_and_fails_as_a_whole(fed: Serving) -> None:
     given = await fed.churn.BatchGetChurnRisks(batch("C", "X", "A", "C"))
     told = await refusal(fed.churn.BatchGetChurnRisks(batch("C", "SECRET7", "A")))
     many = await refusal(fed.churn.BatchGetChurnRisks(batch(*["C"] * 1001)))

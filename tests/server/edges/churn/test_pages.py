@@ -1,4 +1,4 @@
-"""Lists, page by page: every customer once, in one order, of one run, whatever happens in between."""
+"""Pages of a list: every customer once, in one order, of one run, even if a new run is loaded in between."""
 
 import base64
 from collections.abc import AsyncIterator
@@ -24,12 +24,12 @@ ALL = 1010
 
 @pytest.fixture
 def small_settings(churn_settings: Settings) -> Settings:
-    """Serve with a churn run."""
+    """Serve with a scoring run."""
     return churn_settings
 
 
 def request(**changes: Any) -> pb.ListChurnRisksRequest:
-    """Ask for a page."""
+    """Return a page."""
     return pb.ListChurnRisksRequest(**{"market": "DE", "page_size": 100, **changes})
 
 
@@ -45,17 +45,17 @@ async def pages(serving: Serving, **asked: Any) -> AsyncIterator[pb.ListChurnRis
 
 
 async def token_of(serving: Serving, **asked: Any) -> str:
-    """Give the token of a second page."""
+    """Return the token of a second page."""
     return (await serving.churn.ListChurnRisks(request(**asked))).next_page_token
 
 
 async def refused(serving: Serving, **asked: Any) -> Refusal:
-    """Ask for a page that is not given."""
+    """Return the error of a page that is rejected."""
     return await refusal(serving.churn.ListChurnRisks(request(**asked)))
 
 
 @pytest.mark.parametrize("order", [PROBABILITY, VALUE], ids=["probability", "value"])
-async def test_pages_cover_every_customer_once_and_in_order_also_where_many_are_alike(
+async def test_pages_have_every_customer_once_in_order_also_with_ties(
     serving: Serving, order: pb.ChurnRiskOrder
 ) -> None:
     read = [page async for page in pages(serving, order=order, page_size=23)]
@@ -82,7 +82,7 @@ async def test_ranks_count_the_customers_from_the_highest_probability(serving: S
 
 
 @pytest.mark.parametrize("order", [PROBABILITY, VALUE], ids=["probability", "value"])
-async def test_a_listing_stays_one_run_while_a_newer_one_is_loaded(
+async def test_a_list_reads_one_run_while_a_newer_one_is_loaded(
     serving: Serving, churn_family: ChurnFamily, order: pb.ChurnRiskOrder
 ) -> None:
     undisturbed = [risk async for page in pages(serving, order=order) for risk in page.churn_risks]
@@ -99,7 +99,7 @@ async def test_a_listing_stays_one_run_while_a_newer_one_is_loaded(
     assert undisturbed[0].run_id not in first_runs
 
 
-async def test_a_listing_goes_on_after_a_restart(small_settings: Settings) -> None:
+async def test_a_list_continues_after_a_restart(small_settings: Settings) -> None:
     async with serve(small_settings) as serving:
         token = await token_of(serving)
     async with serve(small_settings) as serving:
@@ -108,7 +108,7 @@ async def test_a_listing_goes_on_after_a_restart(small_settings: Settings) -> No
     assert page.churn_risks[0].rank == 101
 
 
-async def test_a_page_has_as_many_entries_as_asked_for_and_never_more_than_1000(serving: Serving) -> None:
+async def test_a_page_has_the_requested_size_and_at_most_1000_entries(serving: Serving) -> None:
     for page_size, given in ((0, 100), (1, 1), (1000, 1000), (1001, 1000), (2**31 - 1, 1000)):
         page = await serving.churn.ListChurnRisks(request(page_size=page_size))
 
@@ -122,7 +122,7 @@ async def test_a_last_page_that_is_full_is_the_end_of_the_list(serving: Serving)
     assert sizes == [505, 505]
 
 
-async def test_a_negative_page_size_is_refused(serving: Serving) -> None:
+async def test_a_negative_page_size_is_rejected(serving: Serving) -> None:
     told = await refused(serving, page_size=-1)
 
     assert (told.code, told.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_INVALID")
@@ -150,8 +150,8 @@ async def test_the_page_size_may_change_from_page_to_page(serving: Serving) -> N
     ],
     ids=lambda c: next(iter(c)),
 )
-async def test_a_token_of_another_list_is_refused(serving: Serving, change: dict[str, Any]) -> None:
-    """The contract: the other fields must be as they were then; page_size may change."""
+async def test_a_token_of_another_list_is_rejected(serving: Serving, change: dict[str, Any]) -> None:
+    """By the contract, all other fields must be unchanged; page_size may change."""
     token = await token_of(serving)
 
     told = await refused(serving, page_token=token, **change)
@@ -159,7 +159,7 @@ async def test_a_token_of_another_list_is_refused(serving: Serving, change: dict
     assert (told.code, told.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID")
 
 
-async def test_the_order_that_is_not_said_and_the_order_that_it_means_are_one_list(serving: Serving) -> None:
+async def test_the_unspecified_order_and_the_default_order_are_one_list(serving: Serving) -> None:
     token = await token_of(serving, order=pb.CHURN_RISK_ORDER_UNSPECIFIED)
 
     page = await serving.churn.ListChurnRisks(request(page_token=token, order=PROBABILITY))
@@ -167,7 +167,7 @@ async def test_the_order_that_is_not_said_and_the_order_that_it_means_are_one_li
     assert page.churn_risks[0].rank == 101
 
 
-async def test_a_token_that_was_tampered_with_is_refused(serving: Serving) -> None:
+async def test_a_changed_token_is_rejected(serving: Serving) -> None:
     content = base64.urlsafe_b64decode((token := await token_of(serving)) + "=" * (-len(token) % 4))
     for position in range(0, len(content), 7):
         changed = bytearray(content)
@@ -177,14 +177,14 @@ async def test_a_token_that_was_tampered_with_is_refused(serving: Serving) -> No
         assert (told.code, told.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID")
 
 
-async def test_a_token_that_is_none_is_refused(serving: Serving) -> None:
+async def test_text_that_is_no_token_is_rejected(serving: Serving) -> None:
     for token in ("x", "not a token", "é", "AAAA", "A" * 1024, "=", "\x00"):
         told = await refused(serving, page_token=token)
 
         assert (told.code, told.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID")
 
 
-async def test_a_token_of_another_database_is_refused(serving: Serving) -> None:
+async def test_a_token_of_another_database_is_rejected(serving: Serving) -> None:
     own = (await serving.churn.ListChurnRisks(request())).churn_risks[-1]
     place = RiskPageCursor(1, "DE", "0" * 16, ALL, own.rank, own.customer.customer_id)
     foreign = PageTokens(b"another database's key", 7, utc_now).write(place)
@@ -194,14 +194,14 @@ async def test_a_token_of_another_database_is_refused(serving: Serving) -> None:
     assert (told.code, told.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID")
 
 
-async def test_a_token_that_is_too_long_is_told_how_long_one_may_be(serving: Serving) -> None:
+async def test_a_token_that_is_too_long_is_rejected_with_the_limit(serving: Serving) -> None:
     told = await refused(serving, page_token="A" * 1025)
 
     assert told.reason == "REQUEST_INVALID"
     assert "1024" in told.problems["page_token"]
 
 
-async def test_a_token_of_a_run_that_is_no_longer_kept_says_to_begin_again(serving: Serving) -> None:
+async def test_a_token_of_a_removed_run_requires_a_new_list(serving: Serving) -> None:
     token = await token_of(serving)
     with serving.application.database.writing() as connection:
         connection.exec_driver_sql("UPDATE runs SET state = 'PRUNING'")
@@ -212,14 +212,14 @@ async def test_a_token_of_a_run_that_is_no_longer_kept_says_to_begin_again(servi
     assert "begin again" in told.message
 
 
-async def test_an_order_and_a_market_that_there_are_not_are_refused_at_once(serving: Serving) -> None:
+async def test_an_unknown_order_and_market_are_reported_at_once(serving: Serving) -> None:
     told = await refused(serving, order=99, market="Germany")
 
     assert told.reason == "REQUEST_INVALID"
     assert set(told.problems) == {"order", "market"}
 
 
-def test_a_token_of_the_longest_customer_number_is_short_enough_to_be_sent_back() -> None:
+def test_the_token_of_the_longest_customer_id_is_within_the_limit() -> None:
     tokens = PageTokens(b"key", 7, utc_now)
     for place in (
         RiskPageCursor(2**31, "DE", "0" * 16, 2**31, -(2**62), "x" * 64),

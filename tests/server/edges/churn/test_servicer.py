@@ -1,4 +1,4 @@
-"""What the CRM reads: the newest run of the market, the same in a list and alone, and it adds up."""
+"""ChurnService: predictions of the newest run, equal in lists and single reads, with explanations that add up."""
 
 import math
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ CUSTOMERS = ("C00000", "C00001", "C00007", "B00001", "C00403")
 
 @pytest.fixture
 def small_settings(churn_settings: Settings) -> Settings:
-    """Serve with a churn run."""
+    """Serve with a scoring run."""
     return churn_settings
 
 
@@ -41,7 +41,7 @@ async def listed(serving: Serving) -> dict[str, pb.ChurnRisk]:
 
 
 def texts(reasons: explain_pb2.Reasons) -> Sequence[str]:
-    """Give the words."""
+    """Return the texts of the drivers."""
     return [reason.text for reason in reasons.reasons]
 
 
@@ -69,7 +69,7 @@ async def test_an_explanation_adds_up_to_the_log_odds(serving: Serving) -> None:
         assert not any(line.HasField("points") for line in explanation.contributions)
 
 
-async def test_the_server_gives_what_the_model_gives(serving: Serving, churn_family: ChurnFamily) -> None:
+async def test_the_server_returns_the_model_s_numbers(serving: Serving, churn_family: ChurnFamily) -> None:
     names = churn_family.model.bundle.schema.names
     for customer_id in CUSTOMERS:
         row = churn_family.customers.set_index("customer_id").loc[customer_id]
@@ -83,7 +83,7 @@ async def test_the_server_gives_what_the_model_gives(serving: Serving, churn_fam
         assert risk.risk_band == pb.RiskBand.Value(f"RISK_BAND_{answer.grade}")
 
 
-async def test_a_missing_value_is_absent_and_every_other_one_has_its_source_and_time(serving: Serving) -> None:
+async def test_a_missing_value_is_absent_and_every_other_has_source_and_time(serving: Serving) -> None:
     lines = [line for risk in CUSTOMERS for line in (await risk_of(serving, risk)).explanation.contributions]
 
     assert {line.HasField("value") for line in lines} == {True, False}
@@ -94,7 +94,7 @@ async def test_a_missing_value_is_absent_and_every_other_one_has_its_source_and_
         assert not known or line.as_of_time.ToDatetime(FIRST.tzinfo) == FIRST
 
 
-async def test_value_at_risk_is_pd_times_the_spend_expected_in_whole_cents(
+async def test_value_at_risk_is_pd_times_expected_spend_in_whole_cents(
     serving: Serving, churn_family: ChurnFamily
 ) -> None:
     turnover = churn_family.customers.set_index("customer_id")["turnover"]
@@ -107,7 +107,7 @@ async def test_value_at_risk_is_pd_times_the_spend_expected_in_whole_cents(
         assert float(amount) == pytest.approx(risk.churn_probability * turnover[customer_id] * 0.00001, abs=0.005001)
 
 
-async def test_drivers_are_told_in_the_language_asked_for_else_in_english(serving: Serving) -> None:
+async def test_drivers_are_in_the_requested_language_else_in_english(serving: Serving) -> None:
     told = {locale: (await risk_of(serving, "C00007", locale)).drivers for locale in ("", "de", "de-AT", "fr", "en")}
 
     assert {locale: reasons.locale for locale, reasons in told.items()} == {
@@ -123,7 +123,7 @@ async def test_drivers_are_told_in_the_language_asked_for_else_in_english(servin
     assert set(texts(told["de"])).isdisjoint(texts(told["en"]))
 
 
-async def test_drivers_push_toward_leaving_the_strongest_first(serving: Serving) -> None:
+async def test_drivers_raise_the_probability_strongest_first(serving: Serving) -> None:
     for risk in (await listed(serving)).values():
         pushes = [reason.log_odds for reason in risk.drivers.reasons]
 
@@ -132,7 +132,7 @@ async def test_drivers_push_toward_leaving_the_strongest_first(serving: Serving)
         assert not any(reason.HasField("points") for reason in risk.drivers.reasons)
 
 
-async def test_the_newest_run_answers_as_soon_as_it_is_loaded(serving: Serving, churn_family: ChurnFamily) -> None:
+async def test_the_newest_run_serves_as_soon_as_it_is_loaded(serving: Serving, churn_family: ChurnFamily) -> None:
     before = await risk_of(serving, "C00000")
     load_file(serving.application.database, churn_family.second_run, LOAD_TIME)
 
@@ -142,7 +142,7 @@ async def test_the_newest_run_answers_as_soon_as_it_is_loaded(serving: Serving, 
     assert after.as_of_time.ToDatetime(SECOND.tzinfo) == SECOND
 
 
-async def test_an_older_run_that_is_loaded_later_does_not_answer(serving: Serving, churn_family: ChurnFamily) -> None:
+async def test_an_older_run_that_is_loaded_later_does_not_serve(serving: Serving, churn_family: ChurnFamily) -> None:
     with serving.application.database.writing() as connection:
         connection.exec_driver_sql("DELETE FROM risk_leaves")
         connection.exec_driver_sql("DELETE FROM risk_chunks")
@@ -156,7 +156,7 @@ async def test_an_older_run_that_is_loaded_later_does_not_answer(serving: Servin
     assert risk.as_of_time.ToDatetime(SECOND.tzinfo) == SECOND
 
 
-async def test_a_market_without_a_run_says_so(serving: Serving) -> None:
+async def test_a_market_without_a_run_is_no_run(serving: Serving) -> None:
     for call in (
         serving.churn.GetChurnRisk(pb.GetChurnRiskRequest(customer=customer("IT", UNKNOWN_CUSTOMER))),
         serving.churn.ListChurnRisks(pb.ListChurnRisksRequest(market="IT")),
@@ -168,7 +168,7 @@ async def test_a_market_without_a_run_says_so(serving: Serving) -> None:
         assert UNKNOWN_CUSTOMER not in told.everything
 
 
-async def test_a_customer_that_the_run_does_not_have_is_not_found_and_not_named(serving: Serving) -> None:
+async def test_an_unknown_customer_is_not_found_and_not_named(serving: Serving) -> None:
     for customer_id in (UNKNOWN_CUSTOMER, "C00729"):  # the second is in the run of FR
         told = await refusal(serving.churn.GetChurnRisk(pb.GetChurnRiskRequest(customer=customer("DE", customer_id))))
 
@@ -177,7 +177,7 @@ async def test_a_customer_that_the_run_does_not_have_is_not_found_and_not_named(
         assert customer_id not in told.everything
 
 
-async def test_an_empty_question_is_told_what_is_missing(serving: Serving) -> None:
+async def test_an_empty_request_gets_every_missing_field(serving: Serving) -> None:
     told = await refusal(serving.churn.GetChurnRisk(pb.GetChurnRiskRequest()))
 
     assert told.reason == "REQUEST_INVALID"
@@ -186,7 +186,7 @@ async def test_an_empty_question_is_told_what_is_missing(serving: Serving) -> No
 
 @given(st.integers(-(10**15), 10**15))
 def test_money_in_cents_is_exact_and_its_parts_have_one_sign(minor: int) -> None:
-    """google.type.Money: where units is negative, nanos must be negative or zero."""
+    """google.type.Money: if units is negative, nanos must be negative or zero."""
     money = money_from_minor(minor, "EUR")
 
     assert amount_from_money(money) * 100 == minor

@@ -1,4 +1,4 @@
-"""A copy of a market stays in step: whole at first, then by what changed, and it is never told a half-truth."""
+"""Synchronization of a copy: complete at first, then by changes, and consistent at every page."""
 
 import datetime as dt
 from pathlib import Path
@@ -38,7 +38,7 @@ async def test_a_page_has_a_next_page_token_or_a_delta_token_never_both(
     assert {page.run.run_id for page in read} == {read[0].churn_risks[0].run_id}
 
 
-async def test_a_copy_that_follows_deltas_is_the_copy_that_a_full_sync_makes(
+async def test_a_copy_that_follows_deltas_equals_a_full_synchronization(
     serving: Serving, churn_family: ChurnFamily
 ) -> None:
     copy: Copy = {}
@@ -54,7 +54,7 @@ async def test_a_copy_that_follows_deltas_is_the_copy_that_a_full_sync_makes(
         assert set(copy) == set(random_customers(seed))
 
 
-async def test_a_delta_names_only_who_differs_also_across_several_runs(
+async def test_a_delta_has_only_changed_customers_also_across_several_runs(
     serving: Serving, churn_family: ChurnFamily
 ) -> None:
     first, copy = random_customers(0), {}
@@ -73,7 +73,7 @@ async def test_a_delta_names_only_who_differs_also_across_several_runs(
     assert [gone.customer_id for page in read for gone in page.removed_customers] == ["C008"]
 
 
-async def test_nothing_new_is_an_empty_last_page(serving: Serving, churn_family: ChurnFamily) -> None:
+async def test_without_changes_a_delta_is_an_empty_last_page(serving: Serving, churn_family: ChurnFamily) -> None:
     await load_customers(serving, churn_family, random_customers(0), FIRST)
     token = await synchronize(serving, {})
 
@@ -84,7 +84,7 @@ async def test_nothing_new_is_an_empty_last_page(serving: Serving, churn_family:
     assert page.WhichOneof("next") == "delta_token"
 
 
-async def test_a_sync_stays_one_run_while_a_newer_one_is_loaded_which_the_next_delta_brings(
+async def test_a_synchronization_reads_one_run_while_a_newer_one_is_loaded(
     serving: Serving, churn_family: ChurnFamily
 ) -> None:
     copy: Copy = {}
@@ -105,10 +105,10 @@ async def test_a_sync_stays_one_run_while_a_newer_one_is_loaded_which_the_next_d
     assert copy == fresh
 
 
-async def test_a_page_may_be_short_before_the_end_and_nobody_is_missing(
+async def test_a_page_may_be_short_before_the_end_without_skipping_a_customer(
     serving: Serving, churn_family: ChurnFamily
 ) -> None:
-    """A page looks at so many customers at most; the limit is lowered here as far as it goes."""
+    """A page scans a limited number of customers; this test sets the smallest limit."""
     copy: Copy = {}
     await load_customers(serving, churn_family, random_customers(0), FIRST)
     token = await synchronize(serving, copy)
@@ -126,7 +126,7 @@ async def test_a_page_may_be_short_before_the_end_and_nobody_is_missing(
     assert copy == fresh
 
 
-async def test_an_erased_customer_is_gone_at_once_and_a_tombstone_follows(
+async def test_an_erased_customer_disappears_at_once_and_leaves_a_tombstone(
     serving: Serving, churn_family: ChurnFamily
 ) -> None:
     copy: Copy = {}
@@ -145,7 +145,7 @@ async def test_an_erased_customer_is_gone_at_once_and_a_tombstone_follows(
     assert "C002" not in copy
 
 
-async def test_a_customer_who_is_erased_while_a_sync_runs_is_removed_by_the_next_delta(
+async def test_a_customer_erased_during_a_synchronization_is_removed_by_the_next_delta(
     serving: Serving, churn_family: ChurnFamily
 ) -> None:
     copy: Copy = {}
@@ -161,7 +161,7 @@ async def test_a_customer_who_is_erased_while_a_sync_runs_is_removed_by_the_next
     assert not {"C002", "C059"} & set(copy)
 
 
-async def test_a_run_does_not_bring_back_who_was_erased_after_its_cut_and_one_with_a_later_cut_may(
+async def test_a_run_brings_an_erased_customer_back_only_if_its_time_is_later(
     serving: Serving, churn_family: ChurnFamily
 ) -> None:
     copy: Copy = {}
@@ -178,7 +178,7 @@ async def test_a_run_does_not_bring_back_who_was_erased_after_its_cut_and_one_wi
     assert set(copy) == set(random_customers(0))
 
 
-async def test_every_thing_that_a_crm_stores_of_a_customer_is_compared(
+async def test_every_field_that_a_copy_stores_is_compared(
     serving: Serving, churn_family: ChurnFamily, tmp_path: Path
 ) -> None:
     rows = plain_rows(churn_family.model, {"A": 0.5, "B": 0.5}, FIRST)

@@ -1,4 +1,4 @@
-"""A category all the way: levels by name in the table, the store, the request and the answer."""
+"""Category features end to end: levels by name in the table, the store, the request and the answer."""
 
 import uuid
 from collections.abc import AsyncIterator
@@ -39,7 +39,7 @@ de = "Branche {sector} (üblich: {sector.typical})"
 
 @pytest.fixture(scope="module")
 def trades(tmp_path_factory: pytest.TempPathFactory) -> SmallFamily:
-    """Train the small family with the customer's sector, which a tenth of the customers do not have."""
+    """Train the small family with the customer's sector, which is missing for a tenth of the customers."""
     table = made_customers()
     random = np.random.default_rng(5)
     sector = random.choice(LEVELS, len(table)).astype(object)
@@ -51,7 +51,7 @@ def trades(tmp_path_factory: pytest.TempPathFactory) -> SmallFamily:
 
 @pytest.fixture
 async def trading(trades: SmallFamily, tmp_path: Path) -> AsyncIterator[Serving]:
-    """Serve it."""
+    """Serve the family with sectors."""
     url = f"sqlite:///{tmp_path / 'grounds.db'}"
     database = Database(url)
     database.migrate()
@@ -74,7 +74,7 @@ async def trading(trades: SmallFamily, tmp_path: Path) -> AsyncIterator[Serving]
 
 
 def asked(**features: FeatureValue) -> pb.ScoreCreditRequest:
-    """Ask for a customer whom the store knows."""
+    """Build a request for a customer with stored features."""
     return pb.ScoreCreditRequest(
         request_id=str(uuid.uuid4()),
         customer=customer(),
@@ -84,12 +84,12 @@ def asked(**features: FeatureValue) -> pb.ScoreCreditRequest:
 
 
 async def assessed(trading: Serving, request: pb.ScoreCreditRequest) -> pb.CreditAssessment:
-    """Ask, and give the assessment."""
+    """Return the assessment of a customer."""
     return (await trading.credit.ScoreCredit(request)).credit_decision.assessment
 
 
 def margin_of(trades: SmallFamily, assessment: pb.CreditAssessment) -> float:
-    """Give LightGBM's own margin for the inputs that an answer shows, a level as the code that the schema gives it."""
+    """Return LightGBM's own margin for the inputs in an answer, with levels as the schema's codes."""
     levels = next(feature.levels for feature in trades.bundle().schema.features if feature.name == "sector")
     row = []
     for line in assessment.explanation.contributions:
@@ -115,7 +115,7 @@ async def test_a_level_given_by_name_is_scored_as_lightgbm_scores_it_and_adds_up
     assert assessment.model_output.score == explanation.base_points + sum(p.points for p in explanation.contributions)
 
 
-async def test_a_level_that_training_did_not_know_is_a_recorded_warning_and_no_error(trading: Serving) -> None:
+async def test_a_level_unseen_in_training_is_a_recorded_warning(trading: Serving) -> None:
     answer = await trading.credit.ScoreCredit(asked(sector=FeatureValue(level="space port")))
     known = await assessed(trading, asked(sector=FeatureValue(level="bar")))
     read_back = await trading.credit.GetCreditDecision(
@@ -130,14 +130,14 @@ async def test_a_level_that_training_did_not_know_is_a_recorded_warning_and_no_e
     assert not known.warnings
 
 
-async def test_a_number_for_a_category_is_refused_by_name(trading: Serving) -> None:
+async def test_a_number_for_a_category_is_rejected(trading: Serving) -> None:
     refused = await refusal(trading.credit.ScoreCredit(asked(sector=FeatureValue(number=2))))
 
     assert refused.code is grpc.StatusCode.INVALID_ARGUMENT
     assert any("sector" in field for field in refused.problems)
 
 
-async def test_a_level_from_the_store_comes_back_by_name(trades: SmallFamily, trading: Serving) -> None:
+async def test_a_stored_level_is_returned_by_name(trades: SmallFamily, trading: Serving) -> None:
     assessment = await assessed(trading, asked())
 
     line = next(line for line in assessment.explanation.contributions if line.feature == "sector")

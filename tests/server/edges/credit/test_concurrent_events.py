@@ -1,4 +1,4 @@
-"""Of two who decide at once about the same thing, one is told what the other has recorded: the last word is one."""
+"""Concurrent overrides and outcomes of one decision: each is checked against those recorded before it."""
 
 import asyncio
 import uuid
@@ -22,7 +22,7 @@ JUDGED_SECONDS = 0.7  # all calls have long been judged then
 
 @pytest.fixture
 async def fleet(database_url: str, small: SmallFamily, small_settings: Settings) -> AsyncIterator[list[Serving]]:
-    """Serve twice on one database of each kind."""
+    """Serve with two processes on one database of each kind."""
     database = Database(database_url)
     database.migrate()
     load_file(database, small.features, LOAD_TIME)
@@ -33,7 +33,7 @@ async def fleet(database_url: str, small: SmallFamily, small_settings: Settings)
 
 
 async def at_once(fleet: Sequence[Serving], calls: Sequence[Awaitable[Any]]) -> list[Any]:
-    """Hold the head of the log until every call was judged and waits to be written; gives answers and refusals."""
+    """Lock the head of the log until every call has been checked; return the answers and the errors."""
     log = fleet[0].application.log
     assert log is not None
     with log.database.writing() as connection:
@@ -45,7 +45,7 @@ async def at_once(fleet: Sequence[Serving], calls: Sequence[Awaitable[Any]]) -> 
 
 
 @pytest.mark.parametrize("servers", [(0, 0, 0), (0, 1, 1)], ids=["one server", "two servers"])
-async def test_of_corrections_at_once_one_is_recorded(fleet: list[Serving], servers: Sequence[int]) -> None:
+async def test_of_concurrent_corrections_one_is_recorded(fleet: list[Serving], servers: Sequence[int]) -> None:
     decision = await score_with_outcome(fleet[0], pb.DECISION_APPROVE)
     first = (await fleet[0].credit.RecordOutcome(outcome_request(decision))).outcome
     asked = [outcome_request(decision, corrects_outcome_id=first.outcome_id) for _ in servers]
@@ -61,7 +61,7 @@ async def test_of_corrections_at_once_one_is_recorded(fleet: list[Serving], serv
 
 
 @pytest.mark.parametrize("servers", [(0, 0), (0, 1)], ids=["one server", "two servers"])
-async def test_of_overrides_at_once_the_second_is_judged_by_the_first(
+async def test_of_concurrent_overrides_the_second_is_checked_against_the_first(
     fleet: list[Serving], servers: Sequence[int]
 ) -> None:
     decision = await score_with_outcome(fleet[0], pb.DECISION_APPROVE)
@@ -76,8 +76,8 @@ async def test_of_overrides_at_once_the_second_is_judged_by_the_first(
     assert list((await read_decision(fleet[1], decision)).overrides) == [answered]
 
 
-async def test_outcomes_that_do_not_contradict_each_other_are_all_recorded(fleet: list[Serving]) -> None:
-    """Also one that was asked twice at once, which is recorded once."""
+async def test_concurrent_outcomes_without_a_conflict_are_all_recorded(fleet: list[Serving]) -> None:
+    """Also a request that was sent twice at once, which is recorded once."""
     decision = await score_with_outcome(fleet[0], pb.DECISION_APPROVE)
     asked = [outcome_request(decision, days_past_due=pb.DaysPastDue(days=days)) for days in (1, 31, 61, 91)]
     asked[1].request_id = asked[0].request_id = str(uuid.uuid4())

@@ -1,4 +1,4 @@
-"""What the policy makes of a score, through a running server."""
+"""Decisions of the policy through a running server: amounts, limits, hard rules and dates."""
 
 import datetime as dt
 from itertools import pairwise
@@ -59,7 +59,7 @@ def settings_with(settings: Settings, text: str) -> Settings:
 
 
 def moved(text: str, market: str) -> str:
-    """Put a market's section last, so that the rules that follow are its rules."""
+    """Move a market's section to the end, so that appended rules belong to it."""
     head, _, rest = text.partition("[[sections]]")
     sections, _, texts = rest.partition("[texts.LARGEST_AMOUNT]")
     parts = sections.split("[[sections]]")
@@ -68,18 +68,18 @@ def moved(text: str, market: str) -> str:
 
 
 def ruled() -> str:
-    """Give the generous policy with hard rules for DE."""
+    """Return the generous policy with hard rules for DE."""
     text = moved(GENEROUS, "DE")
     rules, texts = RULES.split("[texts.", 1)
     return text.replace("[texts.LARGEST_AMOUNT]", rules + "[texts." + texts + "\n[texts.LARGEST_AMOUNT]", 1)
 
 
 async def decided(serving: Serving, **changes: object) -> pb.CreditDecision:
-    """Ask for a decision."""
+    """Return a decision."""
     return (await serving.credit.ScoreCredit(score_request(**changes))).credit_decision
 
 
-async def test_growing_amounts_change_the_policys_part_only_and_never_for_the_better(serving: Serving) -> None:
+async def test_a_larger_amount_changes_only_the_policy_result_and_never_improves_it(serving: Serving) -> None:
     outcomes = set()
     for number in range(0, 24, 2):
         answers = []
@@ -101,7 +101,7 @@ async def test_growing_amounts_change_the_policys_part_only_and_never_for_the_be
     assert outcomes == {pb.DECISION_APPROVE, pb.DECISION_REFER, pb.DECISION_DECLINE}
 
 
-async def test_an_amount_above_the_largest_is_said_first_and_in_the_language_asked_for(serving: Serving) -> None:
+async def test_an_amount_above_the_largest_is_the_first_reason_in_the_requested_language(serving: Serving) -> None:
     assessment = (await decided(serving, requested_amount=euros(50_001), locale="de-AT")).assessment
 
     reason = assessment.reasons.reasons[0]
@@ -111,7 +111,7 @@ async def test_an_amount_above_the_largest_is_said_first_and_in_the_language_ask
     assert len(assessment.reasons.reasons) <= 4
 
 
-async def test_the_decision_names_the_policy_that_made_it_its_loss_and_its_end(serving: Serving) -> None:
+async def test_a_decision_has_policy_expected_loss_and_expiry(serving: Serving) -> None:
     decision = await decided(serving, requested_amount=euros(10_000))
 
     result, output = decision.assessment.policy_result, decision.assessment.model_output
@@ -144,7 +144,7 @@ async def test_a_grade_gets_its_limit_and_the_reasons_say_so(small_settings: Set
     assert len(above.assessment.reasons.reasons) <= 4
 
 
-async def test_a_grade_that_the_limits_do_not_name_goes_to_a_person(small_settings: Settings) -> None:
+async def test_a_grade_without_a_limit_is_referred(small_settings: Settings) -> None:
     text = GENEROUS.replace("valid_days = 30\n", "valid_days = 30\nlimits = {Z = 1000}\n")
 
     async with serve(settings_with(small_settings, text)) as serving:
@@ -177,7 +177,7 @@ FACTS = {
 }
 
 
-async def test_hard_rules_are_applied_in_their_order_and_said_before_the_models_reasons(
+async def test_hard_rules_are_applied_in_order_and_precede_the_model_s_reasons(
     small_settings: Settings,
 ) -> None:
     async with serve(settings_with(small_settings, ruled())) as serving:
@@ -204,7 +204,7 @@ async def test_features_older_than_the_policy_allows_are_referred(small_settings
     assert decision.assessment.HasField("model_output")
 
 
-async def test_an_input_that_the_policy_cannot_do_without_makes_a_customer_not_scorable(
+async def test_without_a_mandatory_input_of_the_policy_a_customer_is_not_scorable(
     small_settings: Settings,
 ) -> None:
     text = GENEROUS.replace("valid_days = 30\n", 'valid_days = 30\nmandatory_inputs = ["turnover"]\n')
@@ -225,7 +225,7 @@ async def test_a_product_without_a_section_gets_no_decision(serving: Serving) ->
     assert "LEASING" in told.message
 
 
-async def test_a_new_section_is_live_without_a_restart_and_a_wrong_one_changes_nothing(
+async def test_a_new_section_is_in_force_without_a_restart_and_an_invalid_one_changes_nothing(
     small_settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = settings_with(small_settings, POLICY)
@@ -253,6 +253,6 @@ async def test_a_new_section_is_live_without_a_restart_and_a_wrong_one_changes_n
 
 
 async def said(capsys: pytest.CaptureFixture[str], words: str) -> bool:
-    """Tell whether the log has said it by now."""
+    """Return whether the application log has the line by now."""
     captured = capsys.readouterr()
     return words in captured.out + captured.err

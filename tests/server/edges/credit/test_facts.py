@@ -1,4 +1,4 @@
-"""What a caller says of a customer beside the features, and what is not taken from a caller."""
+"""Facts of a request: which the policy reads, and which must come from the store."""
 
 import grpc
 import pytest
@@ -11,7 +11,7 @@ from tests.server.requests import numbers, refusal, score_request, simulate_requ
 from tests.server.servers import serve
 
 
-async def test_a_fact_that_no_rule_asks_for_or_of_the_wrong_kind_is_refused_by_name(small_settings: Settings) -> None:
+async def test_an_unknown_fact_or_one_of_the_wrong_kind_is_rejected_by_name(small_settings: Settings) -> None:
     facts = {"bloked": FeatureValue(level="yes"), "years_in_business": FeatureValue(level="nine")}
 
     async with serve(settings_with(small_settings, ruled())) as serving:
@@ -23,9 +23,7 @@ async def test_a_fact_that_no_rule_asks_for_or_of_the_wrong_kind_is_refused_by_n
 
 
 @pytest.mark.parametrize("level", ["Yes", "yes ", "true", "maybe"])
-async def test_a_level_that_its_rule_does_not_know_is_refused_and_approves_nobody(
-    small_settings: Settings, level: str
-) -> None:
+async def test_a_level_unknown_to_its_rule_is_rejected(small_settings: Settings, level: str) -> None:
     facts = {"blocked": FeatureValue(level=level), "years_in_business": FeatureValue(number=9)}
 
     async with serve(settings_with(small_settings, ruled())) as serving:
@@ -35,14 +33,14 @@ async def test_a_level_that_its_rule_does_not_know_is_refused_and_approves_nobod
     assert told.problems == {'facts["blocked"]': "must be one of: no, yes"}
 
 
-async def test_a_rule_of_an_older_policy_file_lets_every_other_level_pass(small_settings: Settings) -> None:
+async def test_a_rule_without_passes_accepts_every_other_level(small_settings: Settings) -> None:
     facts = {"blocked": FeatureValue(level="maybe"), "years_in_business": FeatureValue(number=9)}
 
     async with serve(settings_with(small_settings, ruled().replace('passes = ["no"]\n', ""))) as serving:
         assert (await decided(serving, facts=facts)).decision == pb.DECISION_APPROVE
 
 
-async def test_a_fact_does_not_stand_above_a_feature_of_the_store_where_it_is_decided(small_settings: Settings) -> None:
+async def test_a_fact_cannot_replace_a_feature_of_the_store_in_a_decision(small_settings: Settings) -> None:
     facts = {"years_in_business": FeatureValue(number=9), "days_late": FeatureValue(number=0)}
     text = ruled().replace("above = 300", "above = -1")  # every customer is too late
 
@@ -58,7 +56,7 @@ async def test_a_fact_does_not_stand_above_a_feature_of_the_store_where_it_is_de
     assert failed == ["MANY_DAYS_LATE"]
 
 
-async def test_a_what_if_may_ask_about_a_fact_of_the_store(small_settings: Settings) -> None:
+async def test_a_simulation_may_replace_a_feature_of_the_store_by_a_fact(small_settings: Settings) -> None:
     facts = numbers(days_late=-2)
 
     async with serve(settings_with(small_settings, ruled().replace("above = 300", "above = -1"))) as serving:

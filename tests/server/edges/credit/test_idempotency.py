@@ -1,4 +1,4 @@
-"""One request_id, one decision: whoever asks again gets the same bytes, whatever has happened since."""
+"""Idempotency: a repeated request_id gets the same bytes, under any later model, policy or features."""
 
 import asyncio
 import uuid
@@ -26,7 +26,7 @@ async def test_the_same_request_twice_gets_the_same_bytes(serving: Serving) -> N
     assert record_count(serving) == 1
 
 
-async def test_twenty_duplicates_at_once_are_one_decision_and_one_answer(serving: Serving) -> None:
+async def test_twenty_concurrent_duplicates_are_one_decision_and_one_answer(serving: Serving) -> None:
     asked = score_request().SerializeToString()
 
     answers = await asyncio.gather(*(raw_method(serving.channel, "ScoreCredit")(asked) for _ in range(20)))
@@ -53,7 +53,7 @@ async def test_a_decision_is_read_again_byte_for_byte(serving: Serving) -> None:
     assert again == answer  # both responses hold the decision as field 1 and nothing else
 
 
-async def test_an_old_decision_stays_as_it_was_after_another_bundle_serves(
+async def test_an_old_decision_is_unchanged_after_another_bundle_serves(
     serving: Serving, small: SmallFamily, other: SmallFamily
 ) -> None:
     asked = score_request()
@@ -85,7 +85,7 @@ CHANGES = {
 }
 
 
-async def test_the_same_request_id_with_other_content_is_refused(serving: Serving) -> None:
+async def test_the_same_request_id_with_other_content_is_rejected(serving: Serving) -> None:
     asked = {"request_id": str(uuid.uuid4()), "features": numbers(turnover=50_000)}
     await serving.credit.ScoreCredit(score_request(**asked))
 
@@ -109,7 +109,7 @@ async def test_values_in_another_order_on_the_wire_are_the_same_content(serving:
     assert record_count(serving) == 1
 
 
-async def test_the_decision_says_as_what_and_when_it_is_kept(serving: Serving) -> None:
+async def test_a_decision_has_its_id_time_and_content_digest(serving: Serving) -> None:
     asked = score_request()
 
     reference = (await serving.credit.ScoreCredit(asked)).credit_decision.record_ref
@@ -121,7 +121,7 @@ async def test_the_decision_says_as_what_and_when_it_is_kept(serving: Serving) -
     assert reference.content_sha256 not in str(row), "it could be guessed and tried: it stands in the ciphertext only"
 
 
-async def test_a_request_that_would_be_refused_today_still_gets_the_answer_that_it_got(
+async def test_a_repeated_request_that_would_be_rejected_today_gets_its_recorded_answer(
     small_settings: Settings,
 ) -> None:
     asked = score_request()
@@ -138,7 +138,7 @@ async def test_a_request_that_would_be_refused_today_still_gets_the_answer_that_
     assert (other.reason, new.reason) == ("REQUEST_ID_REUSED", "NO_ACTIVE_MODEL")
 
 
-async def test_a_request_id_is_the_same_in_capitals(serving: Serving) -> None:
+async def test_a_request_id_is_case_insensitive(serving: Serving) -> None:
     asked = score_request()
     first = await raw_method(serving.channel, "ScoreCredit")(asked.SerializeToString())
     asked.request_id = asked.request_id.upper()
@@ -147,7 +147,7 @@ async def test_a_request_id_is_the_same_in_capitals(serving: Serving) -> None:
     assert record_count(serving) == 1
 
 
-async def test_a_what_if_keeps_nothing(serving: Serving) -> None:
+async def test_a_simulation_records_nothing(serving: Serving) -> None:
     await serving.credit.SimulateCredit(
         pb.SimulateCreditRequest(customer=customer(), requested_amount=euros(500), features=numbers(days_late=3))
     )
@@ -155,7 +155,7 @@ async def test_a_what_if_keeps_nothing(serving: Serving) -> None:
     assert record_count(serving) == 0
 
 
-async def test_a_refused_request_id_may_be_used_for_the_mended_request(serving: Serving) -> None:
+async def test_the_request_id_of_a_rejected_request_may_be_used_again(serving: Serving) -> None:
     request_id = str(uuid.uuid4())
     await refusal(serving.credit.ScoreCredit(score_request(request_id=request_id, features=numbers(years=301))))
 
@@ -164,7 +164,7 @@ async def test_a_refused_request_id_may_be_used_for_the_mended_request(serving: 
     assert answer.credit_decision.record_ref.request_id == request_id
 
 
-async def test_a_caller_that_hung_up_gets_one_decision_when_it_asks_again(serving: Serving) -> None:
+async def test_a_caller_that_disconnected_gets_one_decision_on_retry(serving: Serving) -> None:
     asked = score_request()
     with block_store_threads(serving) as waiting:
         call = asyncio.ensure_future(serving.credit.ScoreCredit(asked))

@@ -1,4 +1,4 @@
-"""What a caller can get wrong about one credit question, through the real channel."""
+"""Invalid credit requests through a real channel: each is rejected with code, reason, field and rule."""
 
 import math
 import shutil
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 async def serving(
     small: SmallFamily, small_database: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Serving]:
-    """Serve all tests of this file: a refused call leaves nothing behind."""
+    """Serve all tests of this file: a rejected call leaves nothing behind."""
     folder = tmp_path_factory.mktemp("refusals")
     bundles = shutil.copytree(small.bundles, folder / "bundles")
     activate(bundles, small.bundle_folder.name)
@@ -77,7 +77,7 @@ async def test_a_what_if_about_an_unknown_customer_is_not_found(serving: Serving
     assert UNKNOWN_CUSTOMER not in told.everything
 
 
-async def test_a_market_without_a_model_is_told_which_markets_have_one(serving: Serving) -> None:
+async def test_a_market_without_a_model_gets_the_markets_that_have_one(serving: Serving) -> None:
     told = await refusal(serving.credit.ScoreCredit(score_request(customer=customer("IT", UNKNOWN_CUSTOMER))))
 
     assert (told.code, told.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "NO_ACTIVE_MODEL")
@@ -99,7 +99,7 @@ async def test_a_market_without_a_policy_gets_no_decision(small_settings: Settin
     assert told.metadata == {"market": "FR"}
 
 
-async def test_an_unknown_feature_is_named_and_the_known_ones_are_told(serving: Serving) -> None:
+async def test_an_unknown_feature_is_named_with_the_known_ones(serving: Serving) -> None:
     asked = score_request(features=numbers(turnovr=77123.5))
 
     told = await refusal(serving.credit.ScoreCredit(asked))
@@ -110,7 +110,7 @@ async def test_an_unknown_feature_is_named_and_the_known_ones_are_told(serving: 
     assert "77123" not in told.everything
 
 
-async def test_a_value_that_only_the_store_gives_is_refused_in_a_decision(serving: Serving) -> None:
+async def test_a_feature_of_the_store_is_rejected_in_a_decision(serving: Serving) -> None:
     told = await refusal(serving.credit.ScoreCredit(score_request(features=numbers(days_late=77.5))))
 
     assert (told.code, told.reason) == (INVALID, "FEATURES_INVALID")
@@ -119,7 +119,7 @@ async def test_a_value_that_only_the_store_gives_is_refused_in_a_decision(servin
     assert "77.5" not in told.everything
 
 
-async def test_a_value_that_only_the_store_gives_may_be_simulated(serving: Serving) -> None:
+async def test_a_feature_of_the_store_may_be_simulated(serving: Serving) -> None:
     asked = simulate_request(features=numbers(days_late=77.5))
 
     answer = await serving.credit.SimulateCredit(asked)
@@ -129,7 +129,7 @@ async def test_a_value_that_only_the_store_gives_may_be_simulated(serving: Servi
     assert answer.known.explanation.contributions[0].value.number != 77.5
 
 
-async def test_a_value_out_of_range_is_told_the_range(serving: Serving) -> None:
+async def test_a_value_out_of_range_is_rejected_with_the_range(serving: Serving) -> None:
     for name, value, allowed in (
         ("years", 300.25, "from 0 to 300 years"),
         ("years", -0.125, "from 0 to 300 years"),
@@ -143,7 +143,7 @@ async def test_a_value_out_of_range_is_told_the_range(serving: Serving) -> None:
         assert str(abs(value)) not in told.everything
 
 
-async def test_a_value_that_is_no_number_or_infinite_is_refused(serving: Serving) -> None:
+async def test_nan_and_infinity_are_rejected(serving: Serving) -> None:
     for value in (math.nan, math.inf, -math.inf):
         told = await refusal(serving.credit.ScoreCredit(score_request(features=numbers(turnover=value))))
 
@@ -152,7 +152,7 @@ async def test_a_value_that_is_no_number_or_infinite_is_refused(serving: Serving
         assert "finite" in told.problems['features["turnover"].number']
 
 
-async def test_a_level_for_a_number_is_refused(serving: Serving) -> None:
+async def test_a_level_for_a_number_is_rejected(serving: Serving) -> None:
     asked = score_request(features={"turnover": FeatureValue(level="SECRET")})
 
     told = await refusal(serving.credit.ScoreCredit(asked))
@@ -163,7 +163,7 @@ async def test_a_level_for_a_number_is_refused(serving: Serving) -> None:
     assert "SECRET" not in told.everything
 
 
-async def test_a_value_of_no_kind_is_refused_and_not_taken_as_zero(serving: Serving) -> None:
+async def test_a_value_without_a_kind_is_rejected_and_does_not_count_as_zero(serving: Serving) -> None:
     told = await refusal(serving.credit.ScoreCredit(score_request(features={"turnover": FeatureValue()})))
 
     assert (told.code, told.reason) == (INVALID, "REQUEST_INVALID")
@@ -171,7 +171,7 @@ async def test_a_value_of_no_kind_is_refused_and_not_taken_as_zero(serving: Serv
     assert "required" in told.problems['features["turnover"].kind']
 
 
-async def test_every_wrong_feature_is_reported_at_once(serving: Serving) -> None:
+async def test_every_invalid_feature_is_reported_at_once(serving: Serving) -> None:
     wrong = {**numbers(days_late=400, orders=-1, years=301, unheard=1), "turnover": FeatureValue(level="SECRET")}
 
     told = await refusal(serving.credit.ScoreCredit(score_request(features=wrong)))
@@ -180,7 +180,7 @@ async def test_every_wrong_feature_is_reported_at_once(serving: Serving) -> None
     assert set(told.problems) == {f'features["{name}"]' for name in wrong}
 
 
-async def test_an_empty_request_is_told_everything_that_is_missing(serving: Serving) -> None:
+async def test_an_empty_request_gets_every_missing_field(serving: Serving) -> None:
     told = await refusal(serving.credit.ScoreCredit(pb.ScoreCreditRequest()))
 
     assert (told.code, told.reason) == (INVALID, "REQUEST_INVALID")
@@ -189,7 +189,7 @@ async def test_an_empty_request_is_told_everything_that_is_missing(serving: Serv
         assert name in told.message
 
 
-async def test_a_request_without_a_uuid_is_refused(serving: Serving) -> None:
+async def test_a_request_without_a_uuid_is_rejected(serving: Serving) -> None:
     for request_id in ("", "7", "0b0e3c1e5f0a4b7e9c0e0f4f5d1b2a3c", "{0b0e3c1e-5f0a-4b7e-9c0e-0f4f5d1b2a3c}"):
         told = await refusal(serving.credit.ScoreCredit(score_request(request_id=request_id)))
 
@@ -198,7 +198,7 @@ async def test_a_request_without_a_uuid_is_refused(serving: Serving) -> None:
         assert "UUID" in told.problems["request_id"]
 
 
-async def test_an_amount_that_is_not_above_zero_is_refused(serving: Serving) -> None:
+async def test_an_amount_that_is_not_above_zero_is_rejected(serving: Serving) -> None:
     for amount in (
         euros(0),
         euros(-7712),
@@ -216,7 +216,7 @@ async def test_an_amount_that_is_not_above_zero_is_refused(serving: Serving) -> 
         assert "7712" not in told.everything
 
 
-async def test_an_amount_in_another_currency_is_told_the_markets_own(serving: Serving) -> None:
+async def test_an_amount_in_another_currency_is_rejected_with_the_market_s_own(serving: Serving) -> None:
     asked = score_request(requested_amount=Money(currency_code="USD", units=7712))
 
     told = await refusal(serving.credit.ScoreCredit(asked))
@@ -226,7 +226,7 @@ async def test_an_amount_in_another_currency_is_told_the_markets_own(serving: Se
     assert "7712" not in told.everything
 
 
-async def test_a_name_that_breaks_the_contract_is_refused_without_being_repeated(serving: Serving) -> None:
+async def test_an_invalid_name_is_rejected_without_being_repeated(serving: Serving) -> None:
     asked = score_request(customer=customer("de", "SECRET 1"), locale="SECRET")
 
     told = await refusal(serving.credit.ScoreCredit(asked))
@@ -237,7 +237,7 @@ async def test_a_name_that_breaks_the_contract_is_refused_without_being_repeated
     assert "SECRET" not in told.everything
 
 
-async def test_a_field_that_the_contract_does_not_have_is_refused_wherever_it_stands(serving: Serving) -> None:
+async def test_an_unknown_field_is_rejected_at_any_depth(serving: Serving) -> None:
     stranger = field(99, b"SECRET")
     value = numbers(turnover=5.0)["turnover"].SerializeToString()
     in_customer = field(2, stranger)  # merged into the customer that is there
@@ -260,10 +260,10 @@ LONG_NAMES = {
 
 
 @pytest.mark.parametrize(("count", "name"), LONG_NAMES.values(), ids=LONG_NAMES)
-async def test_a_refusal_of_many_features_with_long_names_still_reaches_the_caller(
+async def test_an_error_about_many_features_with_long_names_fits_into_the_trailers(
     serving: Serving, count: int, name: str
 ) -> None:
-    """Trailers hold 8 KB; a refusal that does not fit arrives as RESOURCE_EXHAUSTED, without a reason."""
+    """Trailers are limited to 8 KB; a larger error would arrive as RESOURCE_EXHAUSTED, without a reason."""
     asked = score_request(features=numbers(**{f"{index:03d}{name}": 1.0 for index in range(count)}))
 
     told = await refusal(serving.credit.ScoreCredit(asked))
@@ -272,7 +272,7 @@ async def test_a_refusal_of_many_features_with_long_names_still_reaches_the_call
     assert 1 <= len(told.problems) <= count
 
 
-async def test_more_than_512_values_are_refused(serving: Serving) -> None:
+async def test_more_than_512_values_are_rejected(serving: Serving) -> None:
     asked = score_request(features=numbers(**{f"f{index}": 1.0 for index in range(513)}))
 
     told = await refusal(serving.credit.ScoreCredit(asked))
@@ -282,7 +282,7 @@ async def test_more_than_512_values_are_refused(serving: Serving) -> None:
     assert "512" in told.problems["features"]
 
 
-async def test_a_decision_that_there_is_not_is_not_found(serving: Serving) -> None:
+async def test_an_unknown_decision_is_not_found(serving: Serving) -> None:
     decision_id = str(uuid.uuid4())
 
     told = await refusal(serving.credit.GetCreditDecision(pb.GetCreditDecisionRequest(decision_id=decision_id)))

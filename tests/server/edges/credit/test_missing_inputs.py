@@ -1,4 +1,4 @@
-"""A customer of whom too little is known is an answer, not an error."""
+"""Missing inputs: a customer with too few known features gets the answer NOT_SCORABLE, not an error."""
 
 import datetime as dt
 import math
@@ -24,7 +24,7 @@ UNHEARD = customer("DE", "C00002")
 
 @pytest.fixture
 def small_settings(small: SmallFamily, small_settings: Settings, tmp_path: Path) -> Settings:
-    """Load newer features of one customer, whose days late are not known any more."""
+    """Load newer features of one customer, without days late."""
     _, samples = read_table_samples(read_spec(small.spec), small.table)
     rows = samples.rows[samples.rows["customer_id"] == UNHEARD.customer_id].assign(as_of=LATER, days_late=math.nan)
     newer = tmp_path / "newer.parquet"
@@ -35,7 +35,9 @@ def small_settings(small: SmallFamily, small_settings: Settings, tmp_path: Path)
     return small_settings
 
 
-async def test_a_customer_without_a_mandatory_value_is_not_scorable_and_told_what_is_missing(serving: Serving) -> None:
+async def test_a_customer_without_a_mandatory_value_is_not_scorable_with_the_missing_feature_named(
+    serving: Serving,
+) -> None:
     answer = await serving.credit.ScoreCredit(score_request(customer=UNHEARD, locale="de"))
 
     decision = answer.credit_decision
@@ -49,7 +51,7 @@ async def test_a_customer_without_a_mandatory_value_is_not_scorable_and_told_wha
     assert not reason.HasField("log_odds")
 
 
-async def test_a_decision_that_cannot_be_scored_is_kept_like_any_other(serving: Serving) -> None:
+async def test_a_decision_that_is_not_scorable_is_recorded_like_any_other(serving: Serving) -> None:
     first = (await serving.credit.ScoreCredit(score_request(customer=UNHEARD))).credit_decision
     asked = pb.GetCreditDecisionRequest(decision_id=first.record_ref.decision_id)
 
@@ -58,7 +60,7 @@ async def test_a_decision_that_cannot_be_scored_is_kept_like_any_other(serving: 
     assert again == first
 
 
-async def test_the_policy_of_a_decision_that_cannot_be_scored_says_which_rule_stopped_it(serving: Serving) -> None:
+async def test_a_decision_that_is_not_scorable_names_the_failed_rule(serving: Serving) -> None:
     answer = await serving.credit.ScoreCredit(score_request(customer=UNHEARD, requested_amount=euros(10**9)))
 
     result = answer.credit_decision.assessment.policy_result
@@ -66,7 +68,7 @@ async def test_the_policy_of_a_decision_that_cannot_be_scored_says_which_rule_st
     assert [(rule.code, rule.passed) for rule in result.rules] == [("MISSING_INPUT", False)]
 
 
-async def test_what_is_missing_may_be_given_in_a_what_if(serving: Serving) -> None:
+async def test_a_missing_value_may_be_simulated(serving: Serving) -> None:
     answer = await serving.credit.SimulateCredit(simulate_request(customer=UNHEARD, features=numbers(days_late=0)))
 
     assert not answer.known.HasField("model_output")
@@ -85,8 +87,8 @@ async def test_a_customer_is_scored_with_the_newest_features_that_are_loaded(ser
     assert set(stored) == {LATER}
 
 
-async def test_a_value_that_only_the_caller_gives_is_not_taken_from_the_store(serving: Serving) -> None:
-    """The contract: FEATURE_SOURCE_CALLER is "the caller only"; the feature file holds the training value."""
+async def test_a_feature_of_the_caller_is_not_read_from_the_store(serving: Serving) -> None:
+    """FEATURE_SOURCE_CALLER means the caller only; the feature file has the value of training."""
     answer = await serving.credit.ScoreCredit(score_request(features=numbers(years=3)))
 
     lines = {line.feature: line for line in answer.credit_decision.assessment.explanation.contributions}

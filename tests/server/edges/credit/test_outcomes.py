@@ -1,4 +1,4 @@
-"""What became of a decision: appended, never edited, in the order in which it was told."""
+"""Outcomes of decisions: appended, never edited, and read in the order in which they were recorded."""
 
 import datetime as dt
 import uuid
@@ -14,11 +14,11 @@ from tests.server.servers import record_count
 
 
 async def decision_of(serving: Serving, number: str = "C00000") -> pb.CreditDecision:
-    """Get some decision."""
+    """Return some decision."""
     return (await serving.credit.ScoreCredit(score_request(customer=customer("DE", number)))).credit_decision
 
 
-async def test_a_decisions_outcomes_are_read_in_the_order_in_which_they_were_told(serving: Serving) -> None:
+async def test_outcomes_are_read_in_the_order_in_which_they_were_recorded(serving: Serving) -> None:
     decision, other = await decision_of(serving), await decision_of(serving)
 
     told = [
@@ -40,7 +40,7 @@ async def test_a_decisions_outcomes_are_read_in_the_order_in_which_they_were_tol
     assert (told[0].booked.amount, told[3].default.trigger_code) == (euros(500), "DPD_90")
 
 
-async def test_a_correction_is_another_outcome_and_only_the_last_word_can_be_corrected(serving: Serving) -> None:
+async def test_a_correction_is_another_outcome_and_only_the_newest_can_be_corrected(serving: Serving) -> None:
     decision, other = await decision_of(serving), await decision_of(serving)
     first = (await serving.credit.RecordOutcome(outcome_request(decision))).outcome
 
@@ -59,7 +59,7 @@ async def test_a_correction_is_another_outcome_and_only_the_last_word_can_be_cor
     assert foreign.kinds == {"corrects_outcome_id": "UNKNOWN"}
 
 
-async def test_everything_that_is_wrong_with_an_outcome_is_said_at_once(serving: Serving) -> None:
+async def test_every_invalid_field_of_an_outcome_is_reported_at_once(serving: Serving) -> None:
     decision = await decision_of(serving)
     day = decision.record_ref.decide_time.ToDatetime().date()
     dollars = euros(5)
@@ -95,7 +95,7 @@ async def test_everything_that_is_wrong_with_an_outcome_is_said_at_once(serving:
     assert set(bare.problems) == {"request_id", "decision_id", "event_date", "event"}
 
 
-async def test_the_same_outcome_twice_gets_the_same_bytes_and_other_content_is_refused(serving: Serving) -> None:
+async def test_the_same_outcome_twice_gets_the_same_bytes_and_other_content_is_rejected(serving: Serving) -> None:
     decision = await decision_of(serving)
     asked = outcome_request(decision)
     content = asked.SerializeToString()

@@ -1,4 +1,4 @@
-"""What people decide otherwise: on which side, with whose authority, recorded once, and read through the decision."""
+"""Overrides: side, authority and reasons are checked, each is recorded once and read with its decision."""
 
 import asyncio
 import datetime as dt
@@ -110,7 +110,7 @@ async def test_a_low_side_override_needs_a_second_person_above_the_policys_amoun
     ]
 
 
-async def test_everything_that_is_wrong_with_an_override_is_said_at_once(serving: Serving) -> None:
+async def test_every_invalid_field_of_an_override_is_reported_at_once(serving: Serving) -> None:
     decision = await score_with_outcome(serving, pb.DECISION_DECLINE, 20_000)
     dollars = euros(5)
     dollars.currency_code = "USD"
@@ -168,7 +168,7 @@ async def test_the_same_override_twice_gets_the_same_bytes_also_after_others(ser
     assert sides == [pb.OVERRIDE_SIDE_HIGH, pb.OVERRIDE_SIDE_WITHDRAWAL]
 
 
-async def test_a_request_id_with_other_content_is_refused_whatever_it_was_used_for(serving: Serving) -> None:
+async def test_a_request_id_with_other_content_is_rejected_for_any_earlier_use(serving: Serving) -> None:
     decision = await score_with_outcome(serving, pb.DECISION_APPROVE)
     asked = override_request(decision)
     await serving.credit.RecordOverride(asked)
@@ -199,7 +199,7 @@ async def test_what_cannot_be_overridden(serving: Serving) -> None:
     assert (not_there.code, not_there.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "NO_POLICY")
 
 
-def test_nothing_is_granted_on_a_decision_that_no_longer_holds() -> None:
+def test_nothing_is_granted_on_an_expired_decision() -> None:
     late = NOON + dt.timedelta(seconds=1)
     asked = OverrideProposal(PolicyOutcome.APPROVE, None, "MORE", "a", CurrencyAmount(90, "EUR"), "", late)  # type: ignore[arg-type]
 
@@ -207,7 +207,7 @@ def test_nothing_is_granted_on_a_decision_that_no_longer_holds() -> None:
         judge_override(OverriddenDecision(PolicyOutcome.DECLINE, 90, 0, "EUR", None, NOON), asked, RULES)  # type: ignore[arg-type]
 
 
-async def test_the_record_holds_the_request_as_received_under_the_customers_key_and_no_person_in_the_clear(
+async def test_the_record_has_the_request_as_received_under_the_customer_s_key_and_no_person_in_plain_text(
     serving: Serving,
 ) -> None:
     decision = await score_with_outcome(serving, pb.DECISION_APPROVE)

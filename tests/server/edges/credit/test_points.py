@@ -1,4 +1,4 @@
-"""Anybody can add the points up: ten thousand real applicants, through the server."""
+"""Points add up to the score, for ten thousand real applicants through the server."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -34,7 +34,7 @@ async def desk(released: Released) -> AsyncIterator[Serving]:
 
 
 async def added_up(desk: Serving, customer_ids: list[str]) -> int:
-    """Ask for some applicants one after the other, add the points up by hand; gives the number of answers."""
+    """Score applicants one after the other, add up their points, and return the number of answers."""
     for customer_id in customer_ids:
         asked = pb.SimulateCreditRequest(
             customer=Customer(market="TW", customer_id=customer_id),

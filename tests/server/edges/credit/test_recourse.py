@@ -1,4 +1,4 @@
-"""Ways to the approve cut-off, through a running server."""
+"""Counterfactuals through a running server."""
 
 from grounds.credit.v1 import credit_pb2 as pb
 from server.config import Settings
@@ -10,13 +10,13 @@ from tests.small import POLICY
 
 
 async def simulated(serving: Serving, customer_id: str, **values: float) -> pb.SimulateCreditResponse:
-    """Ask what would be, and for ways."""
+    """Simulate with counterfactuals."""
     return await serving.credit.SimulateCredit(
         simulate_request(customer=customer("DE", customer_id), features=numbers(**values), counterfactuals=True)
     )
 
 
-async def test_without_actionable_groups_there_is_no_recourse_and_nothing_is_promised(serving: Serving) -> None:
+async def test_without_actionable_groups_there_is_no_recourse(serving: Serving) -> None:
     answer = await simulated(serving, "C00000", turnover=100.0, days_late=300.0)
 
     assert answer.simulated.model_output.pd > answer.simulated.recommendation.approve_max_pd
@@ -24,7 +24,7 @@ async def test_without_actionable_groups_there_is_no_recourse_and_nothing_is_pro
     assert not answer.recourse.counterfactuals
 
 
-async def test_a_customer_below_the_cut_off_needs_none(small_settings: Settings) -> None:
+async def test_a_customer_below_the_cut_off_needs_no_recourse(small_settings: Settings) -> None:
     generous = POLICY.replace("approve_max_pd = 0.20", "approve_max_pd = 0.6")
 
     async with serve(settings_with(small_settings, generous)) as serving:
@@ -33,7 +33,7 @@ async def test_a_customer_below_the_cut_off_needs_none(small_settings: Settings)
     assert answer.recourse.status == pb.RECOURSE_STATUS_NOT_NEEDED
 
 
-async def test_nobody_who_did_not_ask_gets_ways(serving: Serving) -> None:
+async def test_counterfactuals_are_returned_only_on_request(serving: Serving) -> None:
     answer = await serving.credit.SimulateCredit(simulate_request())
 
     assert not answer.HasField("recourse")
