@@ -140,7 +140,7 @@ class PageTokens:
         written = dt.datetime.fromtimestamp(content.pop("at"), dt.UTC)
         if self._clock() - written > self._age_max:
             days = f"{self._age_max / dt.timedelta(days=1):g}"
-            raise ResyncRequired(f"the token is older than {days} days; start again without a token", days=days)
+            raise ResyncRequired(f"the token is older than {days} days; begin again without a token", days=days)
         return cursor(**content)
 
     def sign(self, content: object) -> str:

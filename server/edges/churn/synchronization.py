@@ -92,7 +92,7 @@ class Synchronization:
         if request.resume_token:
             cursor = self._read_token(request.resume_token, ExportCursor, request)
             if cursor.compression != compression:
-                raise ResyncRequired("the token is of another compression; start again without a token")
+                raise ResyncRequired("the token is of another compression; begin again without a token")
             return cursor
         mark = self._changes.read_tombstone_mark(request.market)
         run = require_newest_run(self._predictions, request.market)
@@ -127,7 +127,7 @@ class Synchronization:
         try:
             cursor = self._tokens.read(token, kind)
         except PageTokenInvalid as error:
-            raise ResyncRequired(f"{error}; start again without a token", market=request.market) from error
+            raise ResyncRequired(f"{error}; begin again without a token", market=request.market) from error
         if (cursor.market, cursor.locale) != (request.market, request.locale):
-            raise ResyncRequired("the token is of another market or locale; start again without a token")
+            raise ResyncRequired("the token is of another market or locale; begin again without a token")
         return cursor

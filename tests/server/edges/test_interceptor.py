@@ -34,12 +34,12 @@ def broken_clock() -> NoReturn:
     raise RuntimeError(WORDS)
 
 
-async def quiet() -> None:
+async def ignore_change() -> None:
     """Do nothing."""
 
 
 @asynccontextmanager
-async def served_by_the_clock(
+async def serve_with_clock(
     settings: Settings, clock: Callable[[], dt.datetime]
 ) -> AsyncIterator[credit_pb2_grpc.CreditServiceStub]:
     """Serve CreditService behind the interceptor, with a given clock."""
@@ -49,7 +49,7 @@ async def served_by_the_clock(
     log = open_log(
         database, KeyLocations(settings.keys, settings.master_key, settings.signing_key, settings.log_origin)
     )
-    recorder = Recorder(log, quiet)
+    recorder = Recorder(log, ignore_change)
     recorder.start()
     server = grpc.aio.server(interceptors=[CallInterceptor(settings.request_bytes_max)])
     servicer = CreditServicer(
@@ -74,7 +74,7 @@ async def served_by_the_clock(
 
 
 async def test_a_bug_reaches_the_caller_as_an_incident_id_and_nothing_else(small_settings: Settings) -> None:
-    async with served_by_the_clock(small_settings, broken_clock) as credit:
+    async with serve_with_clock(small_settings, broken_clock) as credit:
         told = await refusal(credit.ScoreCredit(score_request()))
 
     assert (told.code, told.reason) == (grpc.StatusCode.INTERNAL, "INTERNAL")
@@ -88,7 +88,7 @@ async def test_a_bug_reaches_the_caller_as_an_incident_id_and_nothing_else(small
 async def test_the_log_line_of_a_bug_has_incident_and_location_but_no_message(
     small_settings: Settings, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    async with served_by_the_clock(small_settings, broken_clock) as credit:
+    async with serve_with_clock(small_settings, broken_clock) as credit:
         with capture_logs() as lines:
             told = await refusal(credit.ScoreCredit(score_request()))
 
@@ -103,7 +103,7 @@ async def test_the_log_line_of_a_bug_has_incident_and_location_but_no_message(
 
 
 async def test_a_decision_has_the_time_of_the_clock(small_settings: Settings) -> None:
-    async with served_by_the_clock(small_settings, lambda: NOON) as credit:
+    async with serve_with_clock(small_settings, lambda: NOON) as credit:
         answer = await credit.ScoreCredit(score_request())
 
     assert answer.credit_decision.record_ref.decide_time.ToDatetime(dt.UTC) == NOON

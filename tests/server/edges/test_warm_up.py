@@ -86,9 +86,9 @@ def test_a_warm_up_leaves_nothing_behind(database_url: str, tmp_path: Path, smal
         assert [record.index for record in records] == list(range(there + 2))
 
 
-def first_to_second(*, rehearsed: bool) -> list[float]:
+def first_to_second(*, warmed_up: bool) -> list[float]:
     """Return, for each request type, how many times longer its first validation took than its second."""
-    found = subprocess.run([sys.executable, "-c", TIMED, str(rehearsed)], check=True, capture_output=True, text=True)
+    found = subprocess.run([sys.executable, "-c", TIMED, str(warmed_up)], check=True, capture_output=True, text=True)
     return [float(line) for line in found.stdout.splitlines()]
 
 
@@ -96,10 +96,10 @@ def test_the_rules_of_every_request_are_compiled_before_the_first_call() -> None
     """The compiled library shows only by its timing what it has prepared: a first validation takes 3 to 500 times the second."""
     requests = sum(len(each.methods) for each in SERVICES)
 
-    rehearsed, not_rehearsed = first_to_second(rehearsed=True), first_to_second(rehearsed=False)
+    warmed_up, without = first_to_second(warmed_up=True), first_to_second(warmed_up=False)
 
-    assert len(rehearsed) == len(not_rehearsed) == requests > 20
-    assert statistics.median(rehearsed) < 3 < statistics.median(not_rehearsed)
+    assert len(warmed_up) == len(without) == requests > 20
+    assert statistics.median(warmed_up) < 3 < statistics.median(without)
 
 
 async def test_a_failed_warm_up_is_logged_and_the_server_serves(small_settings: Settings) -> None:

@@ -75,18 +75,18 @@ async def test_stored_features_that_changed_since_are_a_mismatch(serving: Servin
 async def test_doctor_lists_the_decisions_that_can_no_longer_be_replayed(
     serving: Serving, small: SmallFamily, other: SmallFamily
 ) -> None:
-    shelf = serving.settings.bundles
+    bundles = serving.settings.bundles
     for number in range(3):
         await decided(serving, number)
     await swap_model(serving, other.bundle_folder)
     await decided(serving)
-    assert list(missing_artifacts(serving.application.database, BundleCache(shelf, "credit"))) == []
+    assert list(missing_artifacts(serving.application.database, BundleCache(bundles, "credit"))) == []
 
-    flip_a_byte(shelf / "credit" / other.bundle_folder.name / "explain.onnx")
-    shutil.rmtree(shelf / "credit" / small.bundle_folder.name)
+    flip_a_byte(bundles / "credit" / other.bundle_folder.name / "explain.onnx")
+    shutil.rmtree(bundles / "credit" / small.bundle_folder.name)
     with serving.application.database.writing() as connection:
         connection.execute(update(POLICIES).values(content=b"forged"))
-    told = sorted(missing_artifacts(serving.application.database, BundleCache(shelf, "credit")))
+    told = sorted(missing_artifacts(serving.application.database, BundleCache(bundles, "credit")))
 
     assert len(told) == 3
     assert told[2].startswith("policy ")

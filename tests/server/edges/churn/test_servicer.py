@@ -5,14 +5,11 @@ from collections.abc import Sequence
 
 import grpc
 import pytest
-from google.type.money_pb2 import Money
-from hypothesis import given
-from hypothesis import strategies as st
 
 from grounds.churn.v1 import churn_pb2 as pb
 from grounds.explain.v1 import explain_pb2
 from server.config import Settings
-from server.edges.money import amount_from_money, money_from_minor
+from server.edges.money import amount_from_money
 from server.stores.float_arrays import pack_doubles
 from tests.conftest import LOAD_TIME, Serving
 from tests.server.churn_runs import FIRST, SECOND, ChurnFamily
@@ -182,13 +179,3 @@ async def test_an_empty_request_gets_every_missing_field(serving: Serving) -> No
 
     assert told.reason == "REQUEST_INVALID"
     assert list(told.problems) == ["customer"]
-
-
-@given(st.integers(-(10**15), 10**15))
-def test_money_in_cents_is_exact_and_its_parts_have_one_sign(minor: int) -> None:
-    """google.type.Money: if units is negative, nanos must be negative or zero."""
-    money = money_from_minor(minor, "EUR")
-
-    assert amount_from_money(money) * 100 == minor
-    assert money.units * money.nanos >= 0
-    assert isinstance(money, Money)

@@ -1,0 +1,96 @@
+"""Inputs of a credit decision, on plain values: sections, facts, and the merge of caller and store."""
+
+import datetime as dt
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from models.bundle import read_bundle
+from models.schema import FeatureInput, Schema
+from server.decisions.assessment import SourcedValue
+from server.decisions.inputs import (
+    CreditApplication,
+    applicable_section,
+    check_fact_sources,
+    check_facts,
+    compatible_inputs,
+    merge_inputs,
+)
+from server.decisions.policy import STANDARD, HardRule, Policy, read_policy
+from server.errors import CurrencyNotServed, FeaturesInvalid, NoPolicy
+from tests.small import SmallFamily
+
+NOON = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
+APPLICATION = CreditApplication("DE", STANDARD, Decimal(500), "EUR", {}, {}, "en")
+
+
+@pytest.fixture(scope="module")
+def policy(small: SmallFamily) -> Policy:
+    """Return the policy of the small family."""
+    return read_policy(small.policy)
+
+
+@pytest.fixture(scope="module")
+def schema(small: SmallFamily) -> Schema:
+    """Return the schema of the small family."""
+    return read_bundle(small.bundle_folder).schema
+
+
+def test_the_caller_s_values_replace_those_of_the_store(schema: Schema) -> None:
+    stored = {"turnover": 10.0, "years": 3.0}
+
+    inputs = merge_inputs(schema, stored, NOON, {"turnover": 20.0})
+
+    assert inputs == {"turnover": SourcedValue(20.0, "CALLER", None), "years": SourcedValue(3.0, "STORE", NOON)}
+
+
+def test_without_stored_values_only_the_caller_s_are_fed(schema: Schema) -> None:
+    assert merge_inputs(schema, {}, None, {"years": 1.0}) == {"years": SourcedValue(1.0, "CALLER", None)}
+
+
+def test_another_model_gets_the_features_that_it_has_and_of_the_same_kind(schema: Schema) -> None:
+    inputs = {
+        name: SourcedValue(value, "STORE", NOON) for name, value in (("years", 3.0), ("turnover", "a lot"), ("x", 1.0))
+    }
+
+    assert set(compatible_inputs(schema, inputs)) == {"years"}
+
+
+def test_a_section_is_of_market_product_day_and_currency(policy: Policy) -> None:
+    assert applicable_section(policy, APPLICATION, NOON).market == "DE"
+    with pytest.raises(NoPolicy, match="no section for product STANDARD in market XX"):
+        applicable_section(policy, replace(APPLICATION, market="XX"), NOON)
+    with pytest.raises(NoPolicy):
+        applicable_section(policy, APPLICATION, NOON.replace(year=1990))
+    with pytest.raises(CurrencyNotServed, match=r"requested_amount\.currency_code: must be EUR in DE"):
+        applicable_section(policy, replace(APPLICATION, currency="USD"), NOON)
+
+
+@pytest.mark.parametrize(
+    ("facts", "problem"),
+    [
+        ({"agee": 3.0}, r'facts\["agee"\]: is used by no rule; the rules use: age, residence'),
+        ({"age": "three"}, r'facts\["age"\]: must be a number'),
+        ({"residence": 3.0}, r'facts\["residence"\]: must be a level'),
+        ({"residence": "DEE"}, r'facts\["residence"\]: must be one of: ABROAD, DE'),
+    ],
+)
+def test_an_invalid_fact_is_named_with_what_is_allowed(
+    policy: Policy, facts: dict[str, FeatureInput], problem: str
+) -> None:
+    rules = (
+        HardRule(code="AGE", fact="age", below=18, decision="DECLINE"),
+        HardRule(code="RESIDENCE", fact="residence", level="ABROAD", passes=("DE",), decision="REFER"),
+    )
+    section = applicable_section(policy, APPLICATION, NOON).model_copy(update={"rules": rules})
+
+    check_facts({"age": 40.0, "residence": "DE"}, section)
+    with pytest.raises(FeaturesInvalid, match=problem):
+        check_facts(facts, section)
+
+
+def test_a_fact_may_not_have_the_name_of_a_feature_of_the_store(schema: Schema) -> None:
+    check_fact_sources({"turnover": 3.0, "age": 40.0}, schema)
+    with pytest.raises(FeaturesInvalid, match=r'facts\["days_late"\]: is read from the feature store'):
+        check_fact_sources({"days_late": 3.0}, schema)
