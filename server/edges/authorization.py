@@ -3,7 +3,7 @@
 from server.errors import MethodNotAllowed
 
 LOAN_DESK, CRM, OPERATOR, AUDITOR = "loan_desk", "crm", "operator", "auditor"
-ALL_ROLES = frozenset({LOAN_DESK, CRM, OPERATOR, AUDITOR})
+_ALL_ROLES = frozenset({LOAN_DESK, CRM, OPERATOR, AUDITOR})
 
 ROLES: dict[str, frozenset[str]] = {
     "/grounds.credit.v1.CreditService/ScoreCredit": frozenset({LOAN_DESK}),
@@ -28,21 +28,21 @@ ROLES: dict[str, frozenset[str]] = {
     "/grounds.audit.v1.AuditService/ReplayChurnRisk": frozenset({AUDITOR}),
     "/grounds.audit.v1.AuditService/ListDecisions": frozenset({AUDITOR}),
     "/grounds.audit.v1.AuditService/SampleDecisions": frozenset({AUDITOR}),
-    "/grounds.model.v1.ModelService/ListModels": ALL_ROLES,
-    "/grounds.model.v1.ModelService/GetModel": ALL_ROLES,
-    "/grpc.health.v1.Health/Check": ALL_ROLES,
-    "/grpc.health.v1.Health/Watch": ALL_ROLES,
-    "/grpc.health.v1.Health/List": ALL_ROLES,
+    "/grounds.model.v1.ModelService/ListModels": _ALL_ROLES,
+    "/grounds.model.v1.ModelService/GetModel": _ALL_ROLES,
+    "/grpc.health.v1.Health/Check": _ALL_ROLES,
+    "/grpc.health.v1.Health/Watch": _ALL_ROLES,
+    "/grpc.health.v1.Health/List": _ALL_ROLES,
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": frozenset({OPERATOR}),
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": frozenset({OPERATOR}),
 }
 
 # The server listens on loopback only and does not authenticate: every caller is this one, with all roles.
 LOCAL_CALLER = "local"
-LOCAL_ROLES = ALL_ROLES
+_LOCAL_ROLES = _ALL_ROLES
 
 
-def authorize(method: str, roles: frozenset[str] = LOCAL_ROLES) -> None:
+def authorize(method: str, roles: frozenset[str] = _LOCAL_ROLES) -> None:
     """Check that one of the roles may call a method.
 
     Raises:

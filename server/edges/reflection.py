@@ -12,20 +12,20 @@ from google.protobuf.descriptor import FileDescriptor
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 _FILE = "grpc/reflection/v1/reflection.proto"
-SERVICE_NAMES = ("grpc.reflection.v1.ServerReflection", reflection.SERVICE_NAME)
+_SERVICE_NAMES = ("grpc.reflection.v1.ServerReflection", reflection.SERVICE_NAME)
 
 
 def add_reflection(services: Iterable[str], server: grpc.aio.Server) -> None:
     """Let clients list the named services, and the two of reflection, and read their descriptors."""
     v1_descriptor()
-    servicer = reflection.aio.ReflectionServicer([*services, *SERVICE_NAMES])
+    servicer = reflection.aio.ReflectionServicer([*services, *_SERVICE_NAMES])
     handler = grpc.stream_stream_rpc_method_handler(
         servicer.ServerReflectionInfo,
         request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
         response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
     )
     methods = {"ServerReflectionInfo": handler}
-    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(name, methods) for name in SERVICE_NAMES])
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(name, methods) for name in _SERVICE_NAMES])
 
 
 def v1_descriptor() -> FileDescriptor:

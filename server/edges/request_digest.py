@@ -28,6 +28,7 @@ def content_sha256(request: Message, without: str) -> str:
 
 def _message_parts(message: Message, without: str = "") -> Iterator[bytes]:
     """Yield the encoding of a message: its name, every set field in the order of numbers, and an end mark."""
+    # The marks nest like brackets, so a field can never be read as part of the message around it.
     yield b"{" + message.DESCRIPTOR.full_name.encode()
     for field, value in sorted(message.ListFields(), key=lambda pair: pair[0].number):
         if field.name == without:
@@ -41,6 +42,7 @@ def _field_parts(field: FieldDescriptor, value: Any) -> Iterator[bytes]:
     """Yield the encoding of a field: a map by sorted keys, a list in order, or a single value."""
     if field.message_type is not None and field.message_type.GetOptions().map_entry:
         value_field = field.message_type.fields_by_name["value"]
+        # Protobuf leaves the order of map entries to the encoder: sort them.
         for key in sorted(value):
             yield from _value_parts(key)
             yield from _value_parts(value[key]) if value_field.message_type is None else _message_parts(value[key])
@@ -58,5 +60,6 @@ def _value_parts(value: Any) -> Iterator[bytes]:
     elif isinstance(value, int):  # also booleans and enums
         yield b"i%d;" % value
     else:
+        # With its length first, no text can imitate the marks.
         content = value.encode() if isinstance(value, str) else value
         yield b"s%d:" % len(content) + content

@@ -142,7 +142,7 @@ def scored_rows(model: Model, customers: pd.DataFrame, as_of: dt.datetime) -> pd
 
 
 def write_run(to: Path, model: Model, rows: pd.DataFrame, **manifest: Any) -> Path:
-    """Write rows as a run: ranks and plain bands are made here, everything else is taken as it is."""
+    """Write rows as a run: compute ranks and bands by threshold, and copy everything else."""
     rows = rows.sort_values(["market", "pd", "customer_id"], ascending=[True, False, True], ignore_index=True)
     scored = rows["status"] == "SCORED"
     ranks = rows[scored].groupby("market").cumcount() + 1
@@ -170,7 +170,7 @@ def plain(values: Sequence[Any]) -> list[Any]:
 
 
 def manifest_of(model: Model, rows: pd.DataFrame) -> dict[str, Any]:
-    """Say what a run is, as training does; another content has another run_id."""
+    """Return the manifest of a run, as training writes it; other rows have another run_id."""
     bundle = model.bundle
     return {
         "format": 2,
@@ -197,7 +197,7 @@ def manifest_of(model: Model, rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def plain_rows(model: Model, log_odds: dict[str, float | None], as_of: dt.datetime, market: str = "DE") -> pd.DataFrame:
-    """Make rows without a model: all of the log-odds is one feature's; None is a customer without a score."""
+    """Return rows without a model: one feature has all of the log-odds; None is a customer without a score."""
     base = float(model.explain_rows(np.zeros((1, len(model.bundle.schema.names))))[0].base_value)
     width = len(model.bundle.schema.names)
     rows = []

@@ -148,11 +148,11 @@ class DecisionEvents:
 
     def _read_state(self, decision_id: str, at: dt.datetime) -> DecisionState:
         """Read a decision, its events and their number from one snapshot."""
-        with self._log.database.snapshot() as then:
-            records = RecordReader(then, self._log.key_store)
+        with self._log.database.snapshot() as snapshot:
+            records = RecordReader(snapshot, self._log.key_store)
             record = _read_decision(records, decision_id)
             tag, label = record.header.customer_tag, (SUBJECT_LABEL, record.header.record_id)
-            with then.reading() as connection:
+            with snapshot.reading() as connection:
                 count = count_records(connection, tag, _EVENT_KINDS, label)
             return DecisionState(
                 decision_id=record.header.record_id,
@@ -169,8 +169,8 @@ class DecisionEvents:
             DecisionUnknown: No decision has this id.
             RecordRemoved, RecordDamaged: See RecordReader.find_by_id.
         """
-        with self._log.database.snapshot() as then:
-            records = RecordReader(then, self._log.key_store)
+        with self._log.database.snapshot() as snapshot:
+            records = RecordReader(snapshot, self._log.key_store)
             return _history(records, _read_decision(records, decision_id))
 
 

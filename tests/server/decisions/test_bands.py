@@ -54,7 +54,7 @@ def test_a_customer_leaves_a_band_only_beyond_its_bound_by_the_margin(
 
 
 def risks(database: Database, run_as_of: dt.datetime) -> dict[str, pb.ChurnRisk]:
-    """Read all customers of the run of a cut as the CRM is told of them."""
+    """Read all customers of the run of a time, as ChurnService returns them."""
     store = PredictionStore(database)
     with database.reading() as connection:
         number = connection.exec_driver_sql(

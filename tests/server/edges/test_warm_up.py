@@ -49,7 +49,7 @@ for kind in [method.input_type for each in SERVICES for method in each.methods]:
 async def test_the_first_decision_and_its_evidence_use_compiled_statements(
     serving: Serving, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """SQLAlchemy logs for each statement whether it was generated or taken from the cache.
+    """SQLAlchemy logs for each statement whether it was generated or found in the cache.
 
     What the server does by itself meanwhile it does in asyncio's own threads.
     """

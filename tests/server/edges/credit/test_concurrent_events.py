@@ -17,7 +17,7 @@ from tests.server.loading import load_file
 from tests.server.servers import serve
 from tests.small import SmallFamily
 
-JUDGED_SECONDS = 0.7  # all calls have long been judged then
+CHECKED_SECONDS = 0.7  # all calls have been checked by then
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ async def at_once(fleet: Sequence[Serving], calls: Sequence[Awaitable[Any]]) -> 
     with log.database.writing() as connection:
         log.lock_head(connection)
         under_way = [asyncio.ensure_future(call) for call in calls]
-        await asyncio.sleep(JUDGED_SECONDS)
+        await asyncio.sleep(CHECKED_SECONDS)
         assert not any(call.done() for call in under_way)
     return await asyncio.gather(*under_way, return_exceptions=True)
 
