@@ -154,7 +154,11 @@ def _change_violations(
     if unchanged is None and decision.outcome not in _LEFT_TO_A_PERSON:
         unchanged = decision.policy_granted
     if granted == unchanged:
-        yield Violation("decision", "changes nothing: the same amount is granted already; grant another", "UNCHANGED")
+        yield Violation(
+            "decision",
+            "changes nothing: the granted amount is the same as before; override only to change it",
+            "UNCHANGED",
+        )
     if granted > _NOTHING and proposal.at > decision.expires:
         until = f"{decision.expires:%Y-%m-%d %H:%M} UTC"
         yield Violation("decision_id", f"the decision expired on {until}; request a new one", "EXPIRED")

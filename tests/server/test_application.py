@@ -43,7 +43,7 @@ async def reflected(
 async def test_a_second_server_on_the_same_port_is_rejected(serving: Serving) -> None:
     second = Application(serving.settings.model_copy(update={"port": serving.application.port}))
 
-    with pytest.raises(PortInUse, match=f"127.0.0.1:{serving.application.port} .*another port"):
+    with pytest.raises(PortInUse, match=rf"127\.0\.0\.1:{serving.application.port}: .*another port"):
         await second.start()
 
     release_unstarted(second)

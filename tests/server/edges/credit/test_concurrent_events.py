@@ -72,7 +72,7 @@ async def test_of_concurrent_overrides_the_second_is_checked_against_the_first(
 
     (answered,) = [answer.override for answer in answers if isinstance(answer, pb.RecordOverrideResponse)]
     (refused,) = [answer for answer in answers if isinstance(answer, grpc.aio.AioRpcError)]
-    assert "is what holds already" in (refused.details() or "")
+    assert "changes nothing" in (refused.details() or "")
     assert list((await read_decision(fleet[1], decision)).overrides) == [answered]
 
 
