@@ -8,7 +8,7 @@ from typing import Literal
 
 from models.explained_score import ExplainedScore
 from models.model import Model
-from models.reasons import REASONS_MAX, principal_reasons, reason_text, resolve_locale
+from models.reasons import DEFAULT_LOCALE, REASONS_MAX, principal_reasons, reason_text, resolve_locale
 from models.schema import UNSEEN, FeatureInput
 from models.sign_conflicts import sign_conflicts
 from server.decisions.policy import (
@@ -145,20 +145,31 @@ def assess(model: Model, policy: Policy, question: CreditQuestion) -> Assessment
         AdditivityError: The explanation does not add up to the score: there is no answer.
     """
     schema, section = model.bundle.schema, question.section
-    locale = resolve_locale(schema, question.locale or "en")
+    locale = resolve_locale(schema, question.locale or DEFAULT_LOCALE)
     if missing := _missing_inputs(model, question):
         rule = RuleResult(MISSING_INPUT, PolicyOutcome.NOT_SCORABLE, {"features": ", ".join(missing)})
         reason = DecisionReason(
             MISSING_INPUT, "INPUT", policy.rule_text(MISSING_INPUT, locale, rule.facts), tuple(missing)
         )
         return Assessment(
-            model, policy, question, None, None, None, (rule,), PolicyOutcome.NOT_SCORABLE, locale, (reason,)
+            model=model,
+            policy=policy,
+            question=question,
+            score=None,
+            recommendation=None,
+            grant=None,
+            rules=(rule,),
+            outcome=PolicyOutcome.NOT_SCORABLE,
+            locale=locale,
+            reasons=(reason,),
         )
     values = {name: given.value for name, given in question.inputs.items()}
     numbers = {name: schema.encode_value(name, value) for name, value in values.items()}
     score = model.explain(numbers)
+    # A reason that contradicts the expected effect of its feature must not reach a customer unseen: a person decides.
     contradictions = sign_conflicts(model.bundle, model.best_values, numbers, score.contributions)
     applied = (
+        # A fact of the request counts before a feature of the same name.
         *hard_rule_results(section, values | dict(question.facts)),
         _age_rule_result(question),
         RuleResult(
@@ -171,16 +182,16 @@ def assess(model: Model, policy: Policy, question: CreditQuestion) -> Assessment
     grant = Grant(approvable_amount(section, score.grade, applied), expected_loss(section, score.pd, question.amount))
     reasons = _policy_reasons(policy, applied, locale) + _model_reasons(model, score, values, locale)
     return Assessment(
-        model,
-        policy,
-        question,
-        score,
-        recommended_outcome(section, score.pd),
-        grant,
-        applied,
-        worst_outcome(applied),
-        locale,
-        reasons[:REASONS_MAX],
+        model=model,
+        policy=policy,
+        question=question,
+        score=score,
+        recommendation=recommended_outcome(section, score.pd),
+        grant=grant,
+        rules=applied,
+        outcome=worst_outcome(applied),
+        locale=locale,
+        reasons=reasons[:REASONS_MAX],
     )
 
 

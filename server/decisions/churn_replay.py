@@ -96,10 +96,10 @@ def _recompute_band(risk: StoredRisk, answer: ExplainedScore) -> str:
     bands = [each["band"] for each in risk.manifest["bands"]]
     bounds = np.array([each["max_pd"] for each in risk.manifest["bands"]])
     before = bands.index(risk.band) if risk.had_same_band and risk.band in bands else -1
-    plain = threshold_bands(np.array([answer.pd]), bounds)
+    by_threshold = threshold_bands(np.array([answer.pd]), bounds)
     margin = risk.manifest["band_margin_log_odds"]
-    held = hysteresis_bands(np.array([answer.log_odds]), plain, np.array([before]), bounds, margin)
-    return str(bands[int(held[0])])
+    (position,) = hysteresis_bands(np.array([answer.log_odds]), by_threshold, np.array([before]), bounds, margin)
+    return str(bands[int(position)])
 
 
 def _recompute_decline_pd(risk: StoredRisk, decline: Model) -> float:
@@ -160,6 +160,7 @@ def _flat_json(path: str, value: Any) -> Iterator[tuple[str, Scalar]]:
 
 
 def _compare(stored: Mapping[str, Scalar], again: Mapping[str, Scalar]) -> ReplayVerdict:
-    """Return the verdict. The runtime that scored a run is not recorded: fields that differ may come from another one."""
+    """Return the verdict on two sets of fields."""
+    # The runtime that scored a run is not recorded: if fields differ, they may come from another one, with its tolerance.
     verdict = compare_fields(stored, again, same_runtime=True)
     return verdict if isinstance(verdict, ReplayMatch) else compare_fields(stored, again, same_runtime=False)
