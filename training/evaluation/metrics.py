@@ -70,8 +70,8 @@ def _calibration_metrics(findings: ModelEvaluation) -> Iterator[_Metric]:
         yield "calibration.slope", found.recalibration.slope
         yield "calibration.intercept", found.recalibration.intercept
     yield "calibration.ece", findings.test_quality.ece
-    yield "calibration.ece_noise_mean", found.noise.mean
-    yield "calibration.ece_noise_highest_95", found.noise.quantile_95
+    yield "calibration.ece_noise_mean", found.ece_noise.mean
+    yield "calibration.ece_noise_highest_95", found.ece_noise.quantile_95
     yield from ((f"calibration.brier.{what}", value) for what, value in asdict(found.brier).items())
     if found.hosmer_lemeshow:
         yield "calibration.hosmer_lemeshow", found.hosmer_lemeshow.statistic
@@ -161,7 +161,7 @@ def _campaign_metrics(findings: ModelEvaluation) -> Iterator[_Metric]:
     if findings.campaign is None:
         return
     named = {"hold_out": findings.campaign.model}
-    named |= {f"rival.{name}": found for name, found in findings.campaign.rules.items()}
+    named |= {f"rival.{name}": found for name, found in findings.campaign.rivals.items()}
     for name, found in named.items():
         yield f"{name}.pr_auc", found.pr_auc
         yield f"{name}.lift_top_decile", found.lift

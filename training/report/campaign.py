@@ -135,7 +135,7 @@ def _label_snapshots(axes: object, found: CampaignFindings) -> None:
 
 def _rule_table(campaign: CampaignSpec, found: CampaignFindings) -> str:
     """Show the model beside the rules."""
-    rows = [_rule_row(name, one) for name, one in {"this model": found.model, **found.rules}.items()]
+    rows = [_rule_row(name, one) for name, one in {"this model": found.model, **found.rivals}.items()]
     capacity = "" if campaign.capacity is None else f" with {campaign.capacity:,} calls after each snapshot"
     head = ("rule", "AUC", "95 % interval", "PR-AUC", "lift in the top tenth", f"reached{capacity}", "EMPC a customer")
     reading = "The same rows for all; EMPC is the profit of the best campaign for each customer of the base, in the money of the spec."
@@ -214,10 +214,10 @@ def _examples(findings: ModelEvaluation, drivers: DriverTexts) -> Iterator[str]:
 
 def _hold_out_lines(campaign: CampaignSpec, findings: ModelEvaluation) -> Iterator[str]:
     """Say who is left alone, and how small an effect can be seen."""
-    newest = findings.hold_out.newest_of_each_customer()
+    newest = findings.hold_out.latest_per_customer()
     rows = newest.rows
     last = (rows["period"] == rows["period"].max()).to_numpy()
-    newest = newest.where(last)
+    newest = newest.subset(last)
     apart = _hold_out_mask(campaign, newest.rows["market"].tolist(), newest.rows["customer_id"].tolist())
     wanted = campaign.capacity or max(1, len(apart) // _TENTHS)
     riskiest = np.argsort(-newest.pds, kind="stable")[: math.ceil(wanted / (1.0 - campaign.hold_out_share))]

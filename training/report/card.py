@@ -41,7 +41,7 @@ def ranking_sentence(findings: ModelEvaluation) -> str:
 
 def calibration_sentence(findings: ModelEvaluation) -> str:
     """Say how far probabilities and outcomes differ."""
-    test, noise = findings.test_quality, findings.calibration.noise
+    test, noise = findings.test_quality, findings.calibration.ece_noise
     return (
         f"on the same rows the mean probability is {test.mean_pd:.2%} and the bad rate {test.bad_rate:.2%}. Over ten "
         f"groups of equal size the two differ by {test.ece:.2%} on average; chance alone makes it up to "

@@ -102,7 +102,7 @@ def ranking_table(findings: ModelEvaluation) -> str:
 
 def calibration_table(findings: ModelEvaluation) -> str:
     """Show the figures of the probabilities with what they should be."""
-    found, noise = findings.calibration, findings.calibration.noise
+    found, noise = findings.calibration, findings.calibration.ece_noise
     rows = [
         (
             "ECE, 10 bins of equal mass",
@@ -185,7 +185,7 @@ def feature_table(spec: Spec, findings: ModelEvaluation) -> str:
                 _SIGN_TEXTS[feature.sign],
                 f"{found.information.iv:.3f}",
                 _leak_text(found),
-                percent(found.missing),
+                percent(found.missing_share),
                 percent(findings.gain.get(feature.name)),
                 f"{shift.psi:.4f}" if shift else "",
                 f"{shift.critical:.4f}" if shift else "",
@@ -216,10 +216,10 @@ def monotonicity_table(findings: ModelEvaluation) -> str:
             one.feature,
             _SIGN_TEXTS[one.sign],
             f"{one.rows:,}",
-            f"{one.values:,}",
+            f"{one.value_count:,}",
             "all" if one.complete else "some",
             f"{one.violations:,}",
-            "" if one.missing is None else f"{one.missing:.2f}",
+            "" if one.missing_position is None else f"{one.missing_position:.2f}",
         )
         for one in findings.sweeps
     ]

@@ -46,7 +46,7 @@ def campaign_table(found: CampaignFindings) -> Table:
     table.add_column("rule")
     for figure in ("AUC, 95 % interval", "PR-AUC", "lift in the top tenth", "captured at capacity", "EMPC a customer"):
         table.add_column(figure, justify="right")
-    for name, one in {"this model, from score.onnx": found.model, **found.rules}.items():
+    for name, one in {"this model, from score.onnx": found.model, **found.rivals}.items():
         auc = f"{one.auc.low:.4f} to {one.auc.high:.4f}" if one.auc else "-"
         captured = "-" if one.capture_rate is None else f"{one.capture_rate:.1%}"
         profit = "-" if one.profit is None else f"{one.profit.empc:.4f}"
@@ -91,7 +91,7 @@ def summary_lines(findings: ModelEvaluation) -> list[str]:
         f"gate passed: margins equal LightGBM's to the bit on {examined} rows; contributions ({findings.equivalence.method}) "
         f"within {distance:.1e} of the definition, sums within {residual:.1e}"
     )
-    noise = findings.calibration.noise
+    noise = findings.calibration.ece_noise
     said.append(
         f"ECE {findings.test_quality.ece:.4f} over 10 bins of equal mass; pds that are all right would show {noise.mean:.4f} "
         f"on average, and up to {noise.quantile_95:.4f} in 95 of 100 cases ({noise.draws:,} draws)"

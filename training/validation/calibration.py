@@ -41,7 +41,7 @@ class CalibrationBin:
 
 
 @dataclass(frozen=True, slots=True)
-class GradeFinding:
+class GradeCalibration:
     """One grade of the master scale on the hold-out.
 
     Attributes:
@@ -76,9 +76,9 @@ class CalibrationFindings:
     recalibration: Recalibration | None
     brier: BrierDecomposition
     hosmer_lemeshow: HosmerLemeshowTest | None
-    noise: EceNoiseFloor
+    ece_noise: EceNoiseFloor
     bins: tuple[CalibrationBin, ...]
-    grades: tuple[GradeFinding, ...]
+    grades: tuple[GradeCalibration, ...]
     concentration: Concentration | None
     development_concentration: Concentration | None
 
@@ -109,7 +109,7 @@ def measure_calibration(
         hosmer_lemeshow=measure_or_remark(
             remarks, "Hosmer-Lemeshow", lambda: hosmer_lemeshow_test(labels, pds, groups=10)
         ),
-        noise=ece_noise_floor(pds, seed=0, draws=NOISE_DRAWS),
+        ece_noise=ece_noise_floor(pds, seed=0, draws=NOISE_DRAWS),
         bins=calibration_bins(hold_out),
         grades=grades,
         concentration=measure_or_remark(remarks, "concentration", lambda: concentration([one.share for one in grades])),
@@ -129,7 +129,7 @@ def calibration_bins(judged: ScoredSample) -> tuple[CalibrationBin, ...]:
 
 def grade_findings(
     hold_out: ScoredSample, development: ScoredSample, scale: Sequence[Grade]
-) -> tuple[GradeFinding, ...]:
+) -> tuple[GradeCalibration, ...]:
     """Test every grade against the mean pd of its rows, which is what the grade's customers are told."""
     means = {}
     for grade in scale:
@@ -137,7 +137,7 @@ def grade_findings(
         means[grade.grade] = float(inside.mean()) if len(inside) else 0.0
     lower = [0.0, *(grade.max_pd for grade in scale)]
     return tuple(
-        GradeFinding(
+        GradeCalibration(
             test=test,
             min_pd=low,
             max_pd=grade.max_pd,

@@ -50,7 +50,7 @@ class SnapshotMetrics:
     customers: int
     auc: Interval | None
     mean_pd: float
-    left: Estimate
+    bad_rate: Estimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class CampaignFindings:
     """
 
     model: CampaignMetrics
-    rules: Mapping[str, CampaignMetrics]
+    rivals: Mapping[str, CampaignMetrics]
     snapshots: tuple[SnapshotMetrics, ...]
 
 
@@ -79,14 +79,16 @@ def measure_campaign(
         rules: Pds of every simpler rule for the rows of the hold-out.
         remarks: Takes what could not be measured.
     """
-    hold_out = whole.where((whole.rows["sample"] == "HOLD_OUT").to_numpy())
+    hold_out = whole.subset((whole.rows["sample"] == "HOLD_OUT").to_numpy())
     if campaign.profit is None:
         remarks.append("EMPC: not measured: the spec has no [campaign.profit], and nobody else's money says anything")
     if campaign.capacity is None:
         remarks.append("capture at the sales team's capacity: not measured: the spec has no campaign.capacity")
     found = {name: found_by(campaign, hold_out, pds, name, remarks) for name, pds in rules.items()}
     return CampaignFindings(
-        model=found_by(campaign, hold_out, hold_out.pds, "this model", remarks), rules=found, snapshots=months_of(whole)
+        model=found_by(campaign, hold_out, hold_out.pds, "this model", remarks),
+        rivals=found,
+        snapshots=months_of(whole),
     )
 
 
@@ -128,7 +130,7 @@ def money(spec: ProfitSpec) -> CampaignEconomics:
 def months_of(whole: ScoredSample) -> tuple[SnapshotMetrics, ...]:
     """Measure every snapshot by itself."""
     periods = whole.rows["period"].to_numpy()
-    return tuple(month_of(str(one), whole.where(periods == one)) for one in sorted(set(periods)))
+    return tuple(month_of(str(one), whole.subset(periods == one)) for one in sorted(set(periods)))
 
 
 def month_of(period: str, rows: ScoredSample) -> SnapshotMetrics:
@@ -139,5 +141,5 @@ def month_of(period: str, rows: ScoredSample) -> SnapshotMetrics:
         customers=len(rows.labels),
         auc=measure_or_remark([], period, lambda: auc_interval(rows.labels, rows.pds, rows.customers, RESAMPLING)),
         mean_pd=float(rows.pds.mean()),
-        left=proportion(int(rows.labels.sum()), len(rows.labels)),
+        bad_rate=proportion(int(rows.labels.sum()), len(rows.labels)),
     )

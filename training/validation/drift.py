@@ -30,7 +30,7 @@ class FeatureStatistics:
     information: InformationValue
     acknowledged: str | None
     shift: StabilityIndex | None
-    missing: float
+    missing_share: float
 
     @property
     def leak_alarm(self) -> bool:
@@ -47,7 +47,7 @@ def measure_features(
 ) -> dict[str, FeatureStatistics]:
     """Measure every feature; bins are cut on development rows."""
     found = {}
-    then, now = development.newest_of_each_customer(), hold_out.newest_of_each_customer()
+    then, now = development.latest_per_customer(), hold_out.latest_per_customer()
     for name in samples.names:
         values = development.rows[name].to_numpy(dtype=np.float64)
         bins = bins_of(values, samples.levels.get(name))
@@ -55,14 +55,14 @@ def measure_features(
             information=information_value(codes_of(bins, values), development.labels, bins),
             acknowledged=acknowledged.get(name),
             shift=shift_of(bins, (column(then, name), column(now, name)), f"CSI of {name}", remarks),
-            missing=float(np.isnan(values).mean()),
+            missing_share=float(np.isnan(values).mean()),
         )
     return found
 
 
 def measure_score_shift(development: ScoredSample, later: ScoredSample, remarks: list[str]) -> StabilityIndex | None:
     """Compare the distribution of the score with that of development, one row a customer."""
-    then, now = development.newest_of_each_customer(), later.newest_of_each_customer()
+    then, now = development.latest_per_customer(), later.latest_per_customer()
     return shift_of(quantile_bins(then.scores, BINS), (then.scores, now.scores), "PSI of the score", remarks)
 
 

@@ -10,7 +10,7 @@ def measure_fairness(spec: Spec, hold_out: ScoredSample, remarks: list[str]) -> 
     """Compare the groups of every attribute that the spec lists, one row a customer; approved is the good outcome."""
     if spec.reference_policy is None:
         return {}
-    judged = hold_out.newest_of_each_customer()
+    judged = hold_out.latest_per_customer()
     approved = judged.pds <= spec.reference_policy.approve_max_pd
     rows_min, found = spec.fairness.rows_min, {}
     for one in spec.fairness.attributes:

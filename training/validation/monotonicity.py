@@ -38,11 +38,11 @@ class MonotonicitySweep:
     feature: str
     sign: int
     rows: int
-    values: int
+    value_count: int
     complete: bool
     violations: int
-    worst: float
-    missing: float | None
+    worst_move: float
+    missing_position: float | None
 
 
 def sweep_features(
@@ -73,11 +73,13 @@ def sweep(
         feature=name,
         sign=sign,
         rows=len(rows),
-        values=len(values),
+        value_count=len(values),
         complete=complete,
         violations=int((wrong > 0.0).any(axis=1).sum()),
-        worst=float(wrong.max(initial=0.0)),
-        missing=float(np.mean((at_missing - margins[moved].min(axis=1)) / span[moved])) if moved.any() else None,
+        worst_move=float(wrong.max(initial=0.0)),
+        missing_position=float(np.mean((at_missing - margins[moved].min(axis=1)) / span[moved]))
+        if moved.any()
+        else None,
     )
 
 

@@ -64,7 +64,7 @@ def markets_of(hold_out: ScoredSample, remarks: list[str]) -> tuple[MarketGini, 
     if small:
         remarks.append(f"markets with fewer than {MARKET_BADS_MIN} bads are pooled: {', '.join(small)}")
     groups = [(name,) for name in ordered if name not in small] + ([small] if small else [])
-    return tuple(market_gini(hold_out.where(np.isin(markets, group)), group, remarks) for group in groups)
+    return tuple(market_gini(hold_out.subset(np.isin(markets, group)), group, remarks) for group in groups)
 
 
 def market_gini(rows: ScoredSample, group: tuple[str, ...], remarks: list[str]) -> MarketGini:

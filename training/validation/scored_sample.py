@@ -61,16 +61,16 @@ class ScoredSample:
         """Say whose row each is: shape (n,). The same number in two markets is two customers."""
         return (self.rows["market"].astype(str) + "|" + self.rows["customer_id"].astype(str)).to_numpy(dtype=np.str_)
 
-    def where(self, inside: NDArray[np.bool_]) -> "ScoredSample":
+    def subset(self, inside: NDArray[np.bool_]) -> "ScoredSample":
         """Give some of the rows."""
         kept = (self.labels[inside], self.pds[inside], self.scores[inside], self.grades[inside])
         return ScoredSample(self.rows[inside], *kept)
 
-    def newest_of_each_customer(self) -> "ScoredSample":
+    def latest_per_customer(self) -> "ScoredSample":
         """Give one row a customer, the newest: rows of one customer are no independent rows."""
         times = self.rows["as_of"].to_numpy()
         newest = pd.Series(times).groupby(self.customers).transform("max").to_numpy()
-        return self.where(times == newest)
+        return self.subset(times == newest)
 
 
 def score_sample(exported: CandidateModel, samples: Samples, *parts: Sample) -> ScoredSample:

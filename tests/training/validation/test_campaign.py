@@ -36,7 +36,7 @@ def test_ranking_lift_and_capture_are_those_counted_row_by_row() -> None:
     found = measure_campaign(CampaignSpec(capacity=20, profit=PROFIT), whole, {"rule": rule}, [])
 
     labels = whole.labels[300:]
-    for pds, one in ((whole.pds[300:], found.model), (rule, found.rules["rule"])):
+    for pds, one in ((whole.pds[300:], found.model), (rule, found.rivals["rule"])):
         assert one.auc is not None
         assert one.auc.estimate == pytest.approx(roc_auc_score(labels, pds))
         assert one.auc.low < one.auc.estimate < one.auc.high
@@ -46,9 +46,9 @@ def test_ranking_lift_and_capture_are_those_counted_row_by_row() -> None:
     first = [
         half[np.argsort(-own)[:20]].sum() for half, own in zip(np.split(labels, 2), np.split(rule, 2), strict=True)
     ]
-    assert found.rules["rule"].capture_rate == pytest.approx(sum(first) / labels.sum())
+    assert found.rivals["rule"].capture_rate == pytest.approx(sum(first) / labels.sum())
     top = labels[np.argsort(-rule)[:30]].mean()
-    assert found.rules["rule"].lift == pytest.approx(top / labels.mean())
+    assert found.rivals["rule"].lift == pytest.approx(top / labels.mean())
 
 
 def test_every_snapshot_is_measured_by_itself_and_says_its_part() -> None:
