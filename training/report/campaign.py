@@ -116,7 +116,7 @@ def _snapshot_rate_plot(found: CampaignFindings) -> Figure:
     """Draw what was told and what happened."""
     figure, axes = new_figure(3.4)
     at = np.arange(len(found.snapshots), dtype=np.float64)
-    draw_intervals(axes, at, [month.left for month in found.snapshots], "left, with 95 % interval")
+    draw_intervals(axes, at, [month.bad_rate for month in found.snapshots], "left, with 95 % interval")
     told = [month.mean_pd for month in found.snapshots]
     axes.plot(at + 0.16, told, "D", color=ORANGE, markersize=4.5, label="mean probability told")
     _label_snapshots(axes, found)
@@ -167,8 +167,8 @@ def _snapshot_table(found: CampaignFindings) -> str:
             m.period,
             _PART_TITLES[m.part],
             f"{m.customers:,}",
-            percent(m.left.value),
-            _rate_interval(m.left),
+            percent(m.bad_rate.value),
+            _rate_interval(m.bad_rate),
             percent(m.mean_pd),
             *_auc_cells(m.auc),
         )

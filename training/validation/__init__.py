@@ -1,1 +1,4 @@
-"""What a validator asks of a model, measured on the exported files' answers. The formulas are in training.measures."""
+"""Measures a candidate model as a validator does, on the answers of the exported files.
+
+The formulas are in `training.measures`. Each module here applies some of them to a `ScoredSample`.
+"""

@@ -1,4 +1,4 @@
-"""Whether the pds are as high as the outcomes say: overall, by bin, by grade."""
+"""Whether the probabilities are as high as the outcomes: overall, by bin and by grade."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,14 +26,20 @@ from training.measures.grades import GradeTest, grade_tests
 from training.measures.proportions import Estimate, proportion
 from training.validation.scored_sample import ScoredSample, measure_or_remark
 
-NOISE_DRAWS = 1000
-# A grade with a smaller share of the customers is too thin to be judged.
-GRADE_SHARE_MIN = 0.03
+GRADE_SHARE_MIN = 0.03  # a grade with a smaller share of the customers has too few rows to be tested
+_NOISE_DRAWS = 1000
+_HOSMER_LEMESHOW_GROUPS = 10
 
 
 @dataclass(frozen=True, slots=True)
 class CalibrationBin:
-    """Rows of one bin of equal mass: mean pd, and bad rate with Wilson's interval at 95 %."""
+    """One bin of equal mass.
+
+    Attributes:
+        rows: Number of rows.
+        mean_pd: Mean probability.
+        bad_rate: With its Wilson interval at 95 %.
+    """
 
     rows: int
     mean_pd: float
@@ -45,12 +51,12 @@ class GradeCalibration:
     """One grade of the master scale on the hold-out.
 
     Attributes:
-        test: Its bads against the mean pd of its rows, by Jeffreys and by the binomial; the pd is 0 where it is empty.
-        min_pd: Lower end, exclusive.
-        max_pd: Upper end, inclusive.
-        share: Of all rows.
-        development_share: Of all development rows.
-        bad_rate: With Wilson's interval; None where the grade is empty.
+        test: Jeffreys and binomial tests of its bads against the mean pd of its rows, which is 0 for an empty grade.
+        min_pd: Lower bound, exclusive.
+        max_pd: Upper bound, inclusive.
+        share: Share of all rows of the hold-out, from 0 to 1.
+        development_share: Share of all development rows, from 0 to 1.
+        bad_rate: With its Wilson interval at 95 %; None for an empty grade.
     """
 
     test: GradeTest
@@ -63,13 +69,18 @@ class GradeCalibration:
 
 @dataclass(frozen=True, slots=True)
 class CalibrationFindings:
-    """Attributes below, on the hold-out. None where the rows did not allow it; the remarks say why.
+    """Measures of calibration on the hold-out; None where the rows did not allow one, with a remark.
 
     Attributes:
-        noise: The ECE of pds that are all right, from so many draws of outcomes.
-        grades: The safest first.
-        concentration: Of the hold-out over the grades.
-        development_concentration: The same of development.
+        in_the_large: Mean probability against the bad rate.
+        recalibration: Slope and intercept of a logistic regression of the outcome on the log-odds.
+        brier: Brier score and its decomposition.
+        hosmer_lemeshow: Hosmer-Lemeshow test over 10 groups.
+        ece_noise: Expected calibration error of perfect probabilities, from 1,000 draws of outcomes.
+        bins: The bins of the expected calibration error.
+        grades: The safest grade first.
+        concentration: Concentration of the hold-out over the grades.
+        development_concentration: Concentration of the development rows over the grades.
     """
 
     in_the_large: CalibrationInTheLarge | None
@@ -84,12 +95,12 @@ class CalibrationFindings:
 
     @property
     def filled_grade_count(self) -> int:
-        """Count the grades that hold enough rows."""
+        """Return the number of grades that have enough rows to be tested."""
         return sum(grade.share >= GRADE_SHARE_MIN for grade in self.grades)
 
     @property
     def order_violations(self) -> int:
-        """Count the grades whose bad rate is not above that of the grade before; empty grades are passed over."""
+        """Return the number of grades whose bad rate is not above that of the previous grade; empty ones are skipped."""
         rates = [grade.test.bad_rate for grade in self.grades if grade.test.bad_rate is not None]
         return sum(before >= after for before, after in pairwise(rates))
 
@@ -97,9 +108,17 @@ class CalibrationFindings:
 def measure_calibration(
     hold_out: ScoredSample, development: ScoredSample, scale: Sequence[Grade], remarks: list[str]
 ) -> CalibrationFindings:
-    """Measure the hold-out; development gives the shares to compare with."""
+    """Measure the calibration of the hold-out.
+
+    Args:
+        hold_out: The rows to measure.
+        development: The rows whose shares by grade are compared with.
+        scale: The grades, the safest first.
+        remarks: Receives what could not be measured.
+    """
     labels, pds = hold_out.labels, hold_out.pds
-    grades = grade_findings(hold_out, development, scale)
+    grades = _measure_grades(hold_out, development, scale)
+    shares, development_shares = [grade.share for grade in grades], [grade.development_share for grade in grades]
     return CalibrationFindings(
         in_the_large=measure_or_remark(
             remarks, "calibration in the large", lambda: calibration_in_the_large(labels, pds)
@@ -107,43 +126,45 @@ def measure_calibration(
         recalibration=measure_or_remark(remarks, "slope and intercept", lambda: recalibration(labels, pds)),
         brier=brier_decomposition(labels, pds),
         hosmer_lemeshow=measure_or_remark(
-            remarks, "Hosmer-Lemeshow", lambda: hosmer_lemeshow_test(labels, pds, groups=10)
+            remarks, "Hosmer-Lemeshow", lambda: hosmer_lemeshow_test(labels, pds, groups=_HOSMER_LEMESHOW_GROUPS)
         ),
-        ece_noise=ece_noise_floor(pds, seed=0, draws=NOISE_DRAWS),
-        bins=calibration_bins(hold_out),
+        ece_noise=ece_noise_floor(pds, seed=0, draws=_NOISE_DRAWS),
+        bins=_calibration_bins(hold_out),
         grades=grades,
-        concentration=measure_or_remark(remarks, "concentration", lambda: concentration([one.share for one in grades])),
+        concentration=measure_or_remark(remarks, "concentration", lambda: concentration(shares)),
         development_concentration=measure_or_remark(
-            remarks, "concentration of development", lambda: concentration([one.development_share for one in grades])
+            remarks, "concentration of development", lambda: concentration(development_shares)
         ),
     )
 
 
-def calibration_bins(judged: ScoredSample) -> tuple[CalibrationBin, ...]:
-    """Cut the rows into the bins of the ECE."""
+def _calibration_bins(sample: ScoredSample) -> tuple[CalibrationBin, ...]:
+    """Return the bins of the expected calibration error."""
     return tuple(
-        CalibrationBin(len(rows), float(judged.pds[rows].mean()), proportion(int(judged.labels[rows].sum()), len(rows)))
-        for rows in equal_mass_bins(judged.pds, ECE_BINS)
+        CalibrationBin(len(rows), float(sample.pds[rows].mean()), proportion(int(sample.labels[rows].sum()), len(rows)))
+        for rows in equal_mass_bins(sample.pds, ECE_BINS)
     )
 
 
-def grade_findings(
+def _measure_grades(
     hold_out: ScoredSample, development: ScoredSample, scale: Sequence[Grade]
 ) -> tuple[GradeCalibration, ...]:
-    """Test every grade against the mean pd of its rows, which is what the grade's customers are told."""
-    means = {}
+    """Test each grade against the mean pd of its rows, which is what its customers were predicted on average."""
+    mean_pds = {}
     for grade in scale:
-        inside = hold_out.pds[hold_out.grades == grade.grade]
-        means[grade.grade] = float(inside.mean()) if len(inside) else 0.0
-    lower = [0.0, *(grade.max_pd for grade in scale)]
+        pds = hold_out.pds[hold_out.grades == grade.grade]
+        mean_pds[grade.grade] = float(pds.mean()) if len(pds) else 0.0
+    lower_bounds = [0.0, *(grade.max_pd for grade in scale)]  # one more than there are grades; zip drops the last
     return tuple(
         GradeCalibration(
             test=test,
-            min_pd=low,
+            min_pd=lower,
             max_pd=grade.max_pd,
             share=test.rows / len(hold_out.labels),
             development_share=float(np.mean(development.grades == grade.grade)),
             bad_rate=proportion(test.bads, test.rows) if test.rows else None,
         )
-        for test, grade, low in zip(grade_tests(hold_out.labels, hold_out.grades, means), scale, lower, strict=False)
+        for test, grade, lower in zip(
+            grade_tests(hold_out.labels, hold_out.grades, mean_pds), scale, lower_bounds, strict=False
+        )
     )

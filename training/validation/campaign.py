@@ -1,4 +1,4 @@
-"""What a campaign on the riskiest customers would find, for the model and every simpler rule, on the same rows."""
+"""What a campaign to the riskiest customers would find, for the model and each rival, on the same rows."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,19 +14,20 @@ from training.spec import CampaignSpec, ProfitSpec
 from training.validation.ranking import RESAMPLING
 from training.validation.scored_sample import ScoredSample, measure_or_remark
 
-TOP = 0.1
+_LIFT_SHARE = 0.1  # lift is measured in the riskiest tenth
 
 
 @dataclass(frozen=True, slots=True)
 class CampaignMetrics:
-    """One rule on the hold-out.
+    """One model on the hold-out.
 
     Attributes:
-        auc: With its interval by customer.
-        pr_auc: Average precision; the bad rate is chance.
-        lift: In the top tenth; 1 is chance.
-        captured: Of those who left, the share among the `capacity` riskiest of each snapshot; None without capacity.
-        profit: EMPC; None without the campaign's parameters.
+        auc: With its interval by customer; None if not measurable.
+        pr_auc: Average precision; the bad rate is the value of a random order.
+        lift: Bad rate of the riskiest tenth over the bad rate of all; 1 is the value of a random order.
+        capture_rate: Share of all bads that are among the `capacity` riskiest customers of their snapshot, from 0 to 1;
+            None if the spec has no capacity.
+        profit: Expected maximum profit (EMPC); None if the spec has no [campaign.profit].
     """
 
     auc: Interval | None
@@ -38,11 +39,15 @@ class CampaignMetrics:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotMetrics:
-    """One snapshot; of development ones the outcome was known to the model, and `auc` is too good.
+    """One snapshot. The AUC of a development snapshot is too good, because the model was fitted to its outcomes.
 
     Attributes:
+        period: Date of the snapshot.
         part: FIT, CALIBRATION or HOLD_OUT.
-        left: Who left, with Wilson's interval at 95 %.
+        customers: Number of rows.
+        auc: With its interval by customer; None if not measurable.
+        mean_pd: Mean probability.
+        bad_rate: With its Wilson interval at 95 %.
     """
 
     period: str
@@ -55,12 +60,12 @@ class SnapshotMetrics:
 
 @dataclass(frozen=True, slots=True)
 class CampaignFindings:
-    """Attributes below.
+    """The campaign metrics of all models.
 
     Attributes:
-        model: This model.
-        rules: The simpler rules by name.
-        months: Every snapshot, in the order of time.
+        model: The candidate model.
+        rivals: The rivals by name.
+        snapshots: All snapshots in order of time, measured with the candidate model.
     """
 
     model: CampaignMetrics
@@ -69,77 +74,85 @@ class CampaignFindings:
 
 
 def measure_campaign(
-    campaign: CampaignSpec, whole: ScoredSample, rules: Mapping[str, NDArray[np.float64]], remarks: list[str]
+    campaign: CampaignSpec, sample: ScoredSample, rivals: Mapping[str, NDArray[np.float64]], remarks: list[str]
 ) -> CampaignFindings:
-    """Measure the model and the rules.
+    """Measure the candidate model and the rivals.
 
     Args:
-        campaign: Capacity and money, as far as the spec states them.
-        whole: All parts.
-        rules: Pds of every simpler rule for the rows of the hold-out.
-        remarks: Takes what could not be measured.
+        campaign: Capacity and economics, as far as the spec states them.
+        sample: The rows of all parts.
+        rivals: For each rival its probabilities, shape (rows of the hold-out,).
+        remarks: Receives what could not be measured.
     """
-    hold_out = whole.subset((whole.rows["sample"] == "HOLD_OUT").to_numpy())
+    hold_out = sample.subset((sample.rows["sample"] == "HOLD_OUT").to_numpy())
     if campaign.profit is None:
-        remarks.append("EMPC: not measured: the spec has no [campaign.profit], and nobody else's money says anything")
+        remarks.append(
+            "EMPC: not measured: the spec has no [campaign.profit], and amounts of others would mean nothing"
+        )
     if campaign.capacity is None:
         remarks.append("capture at the sales team's capacity: not measured: the spec has no campaign.capacity")
-    found = {name: found_by(campaign, hold_out, pds, name, remarks) for name, pds in rules.items()}
+    measured = {name: _measure_model(campaign, hold_out, pds, name, remarks) for name, pds in rivals.items()}
     return CampaignFindings(
-        model=found_by(campaign, hold_out, hold_out.pds, "this model", remarks),
-        rivals=found,
-        snapshots=months_of(whole),
+        model=_measure_model(campaign, hold_out, hold_out.pds, "this model", remarks),
+        rivals=measured,
+        snapshots=_measure_snapshots(sample),
     )
 
 
-def found_by(
+def _measure_model(
     campaign: CampaignSpec, hold_out: ScoredSample, pds: NDArray[np.float64], name: str, remarks: list[str]
 ) -> CampaignMetrics:
-    """Measure one rule."""
+    """Measure one model by its probabilities for the hold-out."""
     labels = hold_out.labels
-    periods = hold_out.rows["period"].to_numpy()
-    captured = None
-    if campaign.capacity is not None:
-        bads = [
-            capture_of(labels[periods == one], pds[periods == one], campaign.capacity) for one in np.unique(periods)
-        ]
-        captured = sum(bads) / float(labels.sum())
+    auc = measure_or_remark(
+        remarks, f"interval of the AUC of {name}", lambda: auc_interval(labels, pds, hold_out.customers, RESAMPLING)
+    )
     return CampaignMetrics(
-        auc=measure_or_remark(
-            remarks, f"interval of the AUC of {name}", lambda: auc_interval(labels, pds, hold_out.customers, RESAMPLING)
-        ),
+        auc=auc,
         pr_auc=pr_auc(labels, pds),
-        lift=lift_at_share(labels, pds, TOP),
-        capture_rate=captured,
-        profit=None if campaign.profit is None else empc(labels, pds, money(campaign.profit)),
+        lift=lift_at_share(labels, pds, _LIFT_SHARE),
+        capture_rate=None if campaign.capacity is None else _capture_rate(hold_out, pds, campaign.capacity),
+        profit=None if campaign.profit is None else empc(labels, pds, _economics(campaign.profit)),
     )
 
 
-def capture_of(labels: NDArray[np.int64], pds: NDArray[np.float64], capacity: int) -> float:
-    """Count those who left among the riskiest of one snapshot; 0 where nobody left, all where nobody stayed."""
+def _capture_rate(hold_out: ScoredSample, pds: NDArray[np.float64], capacity: int) -> float:
+    """Return the share of all bads that are among the `capacity` riskiest customers of their snapshot."""
+    labels, periods = hold_out.labels, hold_out.rows["period"].to_numpy()
+    captured = [
+        _captured_bads(labels[periods == period], pds[periods == period], capacity) for period in np.unique(periods)
+    ]
+    return sum(captured) / float(labels.sum())
+
+
+def _captured_bads(labels: NDArray[np.int64], pds: NDArray[np.float64], capacity: int) -> float:
+    """Return the number of bads among the riskiest customers of one snapshot; a fraction where pds are tied."""
+    # The measure needs both outcomes; with only one, the order of the customers has no effect.
     if labels.all() or not labels.any():
         return float(min(capacity, int(labels.sum())))
     return capture_at_capacity(labels, pds, capacity).bads
 
 
-def money(spec: ProfitSpec) -> CampaignEconomics:
-    """Give the campaign of the spec."""
+def _economics(spec: ProfitSpec) -> CampaignEconomics:
+    """Return the economics of the spec."""
     return CampaignEconomics(spec.clv, spec.offer_cost, spec.contact_cost, spec.acceptance_alpha, spec.acceptance_beta)
 
 
-def months_of(whole: ScoredSample) -> tuple[SnapshotMetrics, ...]:
-    """Measure every snapshot by itself."""
-    periods = whole.rows["period"].to_numpy()
-    return tuple(month_of(str(one), whole.subset(periods == one)) for one in sorted(set(periods)))
+def _measure_snapshots(sample: ScoredSample) -> tuple[SnapshotMetrics, ...]:
+    """Measure each snapshot separately."""
+    periods = sample.rows["period"].to_numpy()
+    return tuple(_measure_snapshot(str(period), sample.subset(periods == period)) for period in sorted(set(periods)))
 
 
-def month_of(period: str, rows: ScoredSample) -> SnapshotMetrics:
-    """Measure one snapshot; a remark about it would be one a month, so there is none."""
+def _measure_snapshot(period: str, snapshot: ScoredSample) -> SnapshotMetrics:
+    """Measure one snapshot."""
+    labels, pds, customers = snapshot.labels, snapshot.pds, snapshot.customers
     return SnapshotMetrics(
         period=period,
-        part=str(rows.rows["sample"].iloc[0]),
-        customers=len(rows.labels),
-        auc=measure_or_remark([], period, lambda: auc_interval(rows.labels, rows.pds, rows.customers, RESAMPLING)),
-        mean_pd=float(rows.pds.mean()),
-        bad_rate=proportion(int(rows.labels.sum()), len(rows.labels)),
+        part=str(snapshot.rows["sample"].iloc[0]),
+        customers=len(labels),
+        # One remark for each snapshot would flood the report; the table shows an empty cell instead.
+        auc=measure_or_remark([], period, lambda: auc_interval(labels, pds, customers, RESAMPLING)),
+        mean_pd=float(pds.mean()),
+        bad_rate=proportion(int(labels.sum()), len(labels)),
     )

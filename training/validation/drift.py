@@ -1,4 +1,4 @@
-"""What each feature knows of the outcome, and how far it and the score have moved between samples."""
+"""The information value of each feature, and the drift of features and score between samples (CSI and PSI)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,19 +12,18 @@ from training.measures.stability import StabilityIndex, reference_distribution, 
 from training.sources.samples import Samples
 from training.validation.scored_sample import ScoredSample, measure_or_remark
 
-BINS = 10  # of equal mass on development rows, and one for missing values
+_BIN_COUNT = 10  # of equal mass on development rows; missing values have one more
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureStatistics:
-    """One feature.
+    """What one feature knows of the outcome, and how far it has moved.
 
     Attributes:
-        information: On development rows.
-        acknowledged: Why an information value above 0.5 is no leak, in the words of the spec; None where it says
-            nothing.
-        shift: Hold-out against development, one row a customer; None where nothing can shift.
-        missing: Share of the development rows without a value.
+        information: Information value on development rows.
+        acknowledged: The spec's reason why an information value above 0.5 is no leak; None without one.
+        shift: Hold-out against development, by the latest row of each customer; None if it cannot be measured.
+        missing_share: Share of the development rows without a value, from 0 to 1.
     """
 
     information: InformationValue
@@ -34,7 +33,7 @@ class FeatureStatistics:
 
     @property
     def leak_alarm(self) -> bool:
-        """Say whether a leak is suspected that the spec does not explain."""
+        """Return whether a leak is suspected that the spec does not acknowledge."""
         return self.information.leak_suspected and self.acknowledged is None
 
 
@@ -45,47 +44,54 @@ def measure_features(
     acknowledged: Mapping[str, str],
     remarks: list[str],
 ) -> dict[str, FeatureStatistics]:
-    """Measure every feature; bins are cut on development rows."""
-    found = {}
-    then, now = development.latest_per_customer(), hold_out.latest_per_customer()
+    """Measure every feature, in bins that are cut on development rows.
+
+    Args:
+        samples: Names and category levels of the features.
+        development: Rows of the fit and calibration parts.
+        hold_out: Rows of the hold-out.
+        acknowledged: Reasons of the spec, by feature.
+        remarks: Receives what could not be measured.
+    """
+    statistics = {}
+    before, after = development.latest_per_customer(), hold_out.latest_per_customer()
     for name in samples.names:
-        values = development.rows[name].to_numpy(dtype=np.float64)
-        bins = bins_of(values, samples.levels.get(name))
-        found[name] = FeatureStatistics(
-            information=information_value(codes_of(bins, values), development.labels, bins),
+        values = _feature_values(development, name)
+        bins = _feature_bins(values, samples.levels.get(name))
+        statistics[name] = FeatureStatistics(
+            information=information_value(bins.codes(values), development.labels, bins),
             acknowledged=acknowledged.get(name),
-            shift=shift_of(bins, (column(then, name), column(now, name)), f"CSI of {name}", remarks),
+            shift=_measure_shift(
+                bins, _feature_values(before, name), _feature_values(after, name), f"CSI of {name}", remarks
+            ),
             missing_share=float(np.isnan(values).mean()),
         )
-    return found
+    return statistics
 
 
 def measure_score_shift(development: ScoredSample, later: ScoredSample, remarks: list[str]) -> StabilityIndex | None:
-    """Compare the distribution of the score with that of development, one row a customer."""
-    then, now = development.latest_per_customer(), later.latest_per_customer()
-    return shift_of(quantile_bins(then.scores, BINS), (then.scores, now.scores), "PSI of the score", remarks)
+    """Compare the scores of later rows with those of development, by the latest row of each customer."""
+    before, after = development.latest_per_customer().scores, later.latest_per_customer().scores
+    return _measure_shift(quantile_bins(before, _BIN_COUNT), before, after, "PSI of the score", remarks)
 
 
-def shift_of(
-    bins: Bins, values: tuple[NDArray[np.float64], NDArray[np.float64]], what: str, remarks: list[str]
+def _measure_shift(
+    bins: Bins, before: NDArray[np.float64], after: NDArray[np.float64], what: str, remarks: list[str]
 ) -> StabilityIndex | None:
-    """Compare the values now with those then."""
-    then, now = (codes_of(bins, one) for one in values)
-    return measure_or_remark(remarks, what, lambda: stability_index(reference_distribution(then, bins), now))
+    """Compare the distribution of values after with that of values before."""
+    before_codes, after_codes = bins.codes(before), bins.codes(after)
+    return measure_or_remark(
+        remarks, what, lambda: stability_index(reference_distribution(before_codes, bins), after_codes)
+    )
 
 
-def bins_of(values: NDArray[np.float64], levels: tuple[str, ...] | None) -> Bins:
-    """Cut a feature into bins: ten of equal mass, or one for each level."""
+def _feature_bins(values: NDArray[np.float64], levels: tuple[str, ...] | None) -> Bins:
+    """Return bins of equal mass for a numeric feature, or one bin for each level of a category."""
     if levels is not None:
         return CategoryBins(tuple(float(code) for code in range(len(levels))))
-    return quantile_bins(values, BINS) if np.isfinite(values).any() else NumberBins(())
+    return quantile_bins(values, _BIN_COUNT) if np.isfinite(values).any() else NumberBins(())
 
 
-def codes_of(bins: Bins, values: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Give the bin of every value."""
-    return bins.codes(values)
-
-
-def column(judged: ScoredSample, name: str) -> NDArray[np.float64]:
-    """Give a feature's values."""
-    return judged.rows[name].to_numpy(dtype=np.float64)
+def _feature_values(sample: ScoredSample, name: str) -> NDArray[np.float64]:
+    """Return the values of a feature, shape (n,), NaN where missing."""
+    return sample.rows[name].to_numpy(dtype=np.float64)

@@ -1,8 +1,8 @@
-"""The monotone sweep: each feature with a sign goes over its range for real rows, everything else staying as it is.
+"""The monotonicity sweep: each feature with a sign is swept over its range in real rows, all other values unchanged.
 
-The values are the model's own thresholds and one above the last. Between two thresholds the model cannot tell values
-apart, so where all of them are visited the sweep is complete, not a sample. Missing values stand outside the order
-and are reported apart.
+The swept values are the model's own thresholds and one above the last. The model cannot tell apart two values between
+the same thresholds, so a sweep that visits all of them is complete and not a sample. Missing values have no place in
+the order and are reported separately.
 """
 
 import math
@@ -16,23 +16,24 @@ from models.scoring import Scorer
 from training.sources.samples import Samples
 from training.spec import Spec
 
-ROWS = 1000
-VALUES_MAX = 200  # of a feature with more thresholds, so many evenly chosen ones, both ends among them
+_ROWS_MAX = 1000
+_VALUES_MAX = 200  # a feature with more thresholds is swept over this many, evenly chosen, both ends included
 
 
 @dataclass(frozen=True, slots=True)
 class MonotonicitySweep:
-    """One feature over its range.
+    """The sweep of one feature.
 
     Attributes:
-        sign: 1 where a higher value must never lower the risk, -1 where it must never raise it.
-        rows: Real rows that it was swept for.
-        values: Visited in each row.
-        complete: Whether these are all that the model can tell apart.
-        violations: Rows in which the margin moves the wrong way somewhere.
-        worst: Largest wrong move of the margin; 0 without one.
-        missing: Where a missing value stands between the safest (0) and the riskiest (1) value, on average; may lie
-            outside. None where the feature moves no row.
+        feature: Name of the feature.
+        sign: 1 if a higher value must never lower the risk, -1 if it must never raise it.
+        rows: Number of real rows.
+        value_count: Number of values that each row was swept over.
+        complete: Whether these are all values that the model can tell apart.
+        violations: Number of rows in which the margin moves against the sign anywhere.
+        worst_move: Largest move against the sign, in log-odds before calibration; 0 without violations.
+        missing_position: Where the margin of a missing value is between the safest (0) and the riskiest (1) value, on
+            average; can be outside of 0 to 1. None if the feature changes the margin of no row.
     """
 
     feature: str
@@ -48,53 +49,67 @@ class MonotonicitySweep:
 def sweep_features(
     spec: Spec, samples: Samples, scorer: Scorer, thresholds: Sequence[NDArray[np.float64]]
 ) -> tuple[MonotonicitySweep, ...]:
-    """Sweep every feature with a sign, for up to 1,000 rows of the hold-out, drawn with a fixed seed."""
+    """Sweep every feature with a sign, for up to 1,000 rows of the hold-out that are drawn with a fixed seed.
+
+    Args:
+        spec: Names and signs of the features.
+        samples: Rows with their parts.
+        scorer: The exported files.
+        thresholds: For each feature the thresholds of the model, ascending.
+    """
     rows = samples.features(samples.part("HOLD_OUT"))
-    chosen = rows[np.sort(np.random.default_rng(0).permutation(len(rows))[:ROWS])]
+    chosen = rows[np.sort(np.random.default_rng(0).permutation(len(rows))[:_ROWS_MAX])]
     return tuple(
-        sweep(scorer, chosen, (place, feature.name, feature.sign), thresholds[place])
-        for place, feature in enumerate(spec.features)
+        _sweep_feature(
+            scorer, chosen, column=column, name=feature.name, sign=feature.sign, thresholds=thresholds[column]
+        )
+        for column, feature in enumerate(spec.features)
         if feature.sign
     )
 
 
-def sweep(
-    scorer: Scorer, rows: NDArray[np.float64], feature: tuple[int, str, int], thresholds: NDArray[np.float64]
+def _sweep_feature(
+    scorer: Scorer,
+    rows: NDArray[np.float64],
+    *,
+    column: int,
+    name: str,
+    sign: int,
+    thresholds: NDArray[np.float64],
 ) -> MonotonicitySweep:
-    """Sweep one feature, given as (place, name, sign)."""
-    place, name, sign = feature
-    values, complete = values_of(thresholds)
-    margins = np.column_stack([margins_at(scorer, rows, place, value) for value in values])
-    wrong = np.maximum(0.0, -sign * np.diff(margins, axis=1))
+    """Sweep one feature over all its values in every row."""
+    values, complete = _swept_values(thresholds)
+    margins = np.column_stack([_margins_with(scorer, rows, column, value) for value in values])
+    # Comparing neighbours is enough: a curve without a wrong step has no wrong move between any two values.
+    against_sign = np.maximum(0.0, -sign * np.diff(margins, axis=1))
     span = np.ptp(margins, axis=1)
     moved = span > 0.0
-    at_missing = margins_at(scorer, rows[moved], place, math.nan)
+    missing = _margins_with(scorer, rows[moved], column, math.nan)
+    positions = (missing - margins[moved].min(axis=1)) / span[moved]
     return MonotonicitySweep(
         feature=name,
         sign=sign,
         rows=len(rows),
         value_count=len(values),
         complete=complete,
-        violations=int((wrong > 0.0).any(axis=1).sum()),
-        worst_move=float(wrong.max(initial=0.0)),
-        missing_position=float(np.mean((at_missing - margins[moved].min(axis=1)) / span[moved]))
-        if moved.any()
-        else None,
+        violations=int((against_sign > 0.0).any(axis=1).sum()),
+        worst_move=float(against_sign.max(initial=0.0)),
+        missing_position=float(np.mean(positions)) if moved.any() else None,
     )
 
 
-def values_of(thresholds: NDArray[np.float64]) -> tuple[list[float], bool]:
-    """Give a value of every interval, ascending, or VALUES_MAX of them; and whether they are all."""
+def _swept_values(thresholds: NDArray[np.float64]) -> tuple[list[float], bool]:
+    """Return a value of each interval, ascending, at most _VALUES_MAX of them, and whether they are all."""
     finite = thresholds[np.isfinite(thresholds)].tolist()
     values = [*finite, math.nextafter(finite[-1], math.inf)] if finite else [0.0]
-    if len(values) <= VALUES_MAX:
+    if len(values) <= _VALUES_MAX:
         return values, True
-    places = np.linspace(0, len(values) - 1, VALUES_MAX).round().astype(int)
-    return [values[place] for place in places], False
+    chosen = np.linspace(0, len(values) - 1, _VALUES_MAX).round().astype(int)
+    return [values[index] for index in chosen], False
 
 
-def margins_at(scorer: Scorer, rows: NDArray[np.float64], place: int, value: float) -> NDArray[np.float64]:
-    """Give the margins with one feature set to a value in every row."""
+def _margins_with(scorer: Scorer, rows: NDArray[np.float64], column: int, value: float) -> NDArray[np.float64]:
+    """Return the margins, shape (n,), with one column set to a value in every row."""
     changed = rows.copy()
-    changed[:, place] = value
+    changed[:, column] = value
     return scorer.margins(changed)

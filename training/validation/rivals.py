@@ -1,4 +1,4 @@
-"""The model beside simpler rules on the same rows, and who would move if it took the scorecard's place."""
+"""The model against simpler models on the same rows, and the customers whose decision changes if it replaces a scorecard."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,11 +19,12 @@ from training.validation.scored_sample import ScoredSample, measure_or_remark
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RivalResult:
-    """A simpler rule on the hold-out.
+    """A simpler model on the hold-out.
 
     Attributes:
-        pds: Shape (n,), of the rows of the hold-out.
-        ahead: AUC of this model less that of the rule, with its interval by customer.
+        quality: Its measures.
+        pds: Shape (n,), probabilities for the rows of the hold-out.
+        auc_lead: AUC of the candidate less that of the rival, with its interval by customer; None if not measurable.
     """
 
     quality: Quality
@@ -33,13 +34,13 @@ class RivalResult:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SwapComparison:
-    """The scorecard in the place of the old model, this one in that of the new.
+    """The swap sets of a scorecard as the old model and the candidate as the new one.
 
     Attributes:
         rival: Name of the scorecard.
-        approve_max_pd: Cut-off of both, from the reference policy.
-        at_cut_off: Both approve up to the cut-off.
-        at_rate: Both approve as many as this model does at the cut-off, so that only the ranking differs.
+        approve_max_pd: Cut-off of both models, from the reference policy.
+        at_cut_off: Both models approve up to the cut-off.
+        at_rate: Both models approve as many as the candidate does at the cut-off, so that only the ranking differs.
     """
 
     rival: str
@@ -49,30 +50,23 @@ class SwapComparison:
 
 
 def measure_rivals(spec: Spec, samples: Samples, hold_out: ScoredSample, remarks: list[str]) -> dict[str, RivalResult]:
-    """Fit every rule on the development rows, and measure it on the hold-out."""
+    """Fit each rival of the spec on the development rows, and measure it on the hold-out.
+
+    Returns:
+        The results by name. A rival that cannot be fitted is left out, and `remarks` receives the reason.
+    """
     signs = {feature.name: feature.sign for feature in spec.features}
-    found = {}
+    results = {}
     for rival in spec.rivals:
-        fit_rule = partial(rival_pds, rival, signs, samples, hold_out.rows)
-        pds = measure_or_remark(remarks, rival.name, fit_rule)
+        pds = measure_or_remark(remarks, rival.name, partial(rival_pds, rival, signs, samples, hold_out.rows))
         if pds is not None:
-            found[rival.name] = RivalResult(
-                measure_quality(hold_out.labels, pds), pds, ahead_of(pds, hold_out, rival.name, remarks)
-            )
-    return found
-
-
-def ahead_of(pds: NDArray[np.float64], hold_out: ScoredSample, name: str, remarks: list[str]) -> Interval | None:
-    """Give how far the model's AUC is above that of other pds."""
-    return measure_or_remark(
-        remarks,
-        f"interval of the AUC above {name}",
-        lambda: auc_difference_interval(hold_out.labels, (pds, hold_out.pds), hold_out.customers, RESAMPLING),
-    )
+            lead = _measure_auc_lead(pds, hold_out, rival.name, remarks)
+            results[rival.name] = RivalResult(measure_quality(hold_out.labels, pds), pds, lead)
+    return results
 
 
 def compare_swap_sets(spec: Spec, rivals: Mapping[str, RivalResult], hold_out: ScoredSample) -> SwapComparison | None:
-    """Give the swap set against the first scorecard; None without one, or without a reference policy."""
+    """Return the swap sets against the first scorecard; None without a scorecard or without a reference policy."""
     scorecards = [rival.name for rival in spec.rivals if rival.kind == "scorecard" and rival.name in rivals]
     if not scorecards or spec.reference_policy is None:
         return None
@@ -83,4 +77,15 @@ def compare_swap_sets(spec: Spec, rivals: Mapping[str, RivalResult], hold_out: S
         approve_max_pd=cut_off,
         at_cut_off=swap_set_at_cut_offs(hold_out.labels, old, new, (cut_off, cut_off)),
         at_rate=swap_set_at_rate(hold_out.labels, old, new, float(np.mean(new <= cut_off)), seed=0),
+    )
+
+
+def _measure_auc_lead(
+    pds: NDArray[np.float64], hold_out: ScoredSample, name: str, remarks: list[str]
+) -> Interval | None:
+    """Return the AUC of the candidate less that of other pds, with its interval."""
+    return measure_or_remark(
+        remarks,
+        f"interval of the AUC above {name}",
+        lambda: auc_difference_interval(hold_out.labels, (pds, hold_out.pds), hold_out.customers, RESAMPLING),
     )

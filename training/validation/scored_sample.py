@@ -1,4 +1,4 @@
-"""A sample as the exported files answered it: what every figure is measured on."""
+"""A sample with the answers of the exported files: the input of every measure."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,17 +16,21 @@ from training.errors import DataInvalid
 from training.export.trees import Ensemble
 from training.sources.samples import Sample, Samples, label_of
 
-Found = TypeVar("Found")
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CandidateModel:
-    """What is judged: the exported files with their calibration, and how they were come by.
+    """The model under validation: the exported files with their calibration, and how they were made.
 
     Attributes:
-        base_margin: Mean margin of the baseline, before calibration.
-        ensemble: What the files were written from; it says where the model asks about each feature.
-        gain: By feature, the share of the loss that its splits took away in the fit; the shares add up to 1.
+        scorer: The exported files.
+        card: Calibration, scaling and grades.
+        base_margin: Mean margin of the baseline, in log-odds before calibration.
+        ensemble: The model that the files were exported from; it has the thresholds of each feature.
+        gain: For each feature its share of the gain of all splits in the fit; the shares add up to 1.
+        parameters: The parameters that the search chose.
+        equivalence: The report of the equivalence check.
     """
 
     scorer: Scorer
@@ -43,11 +47,11 @@ class ScoredSample:
     """Rows with their outcomes and the answers of the exported files.
 
     Attributes:
-        rows: As in Samples.rows.
-        labels: Shape (n,); 1 where the outcome was bad.
-        pds: Shape (n,).
-        scores: Shape (n,), points before rounding; a higher one is less risk.
-        grades: Shape (n,).
+        rows: n rows with the columns of `Samples.rows`.
+        labels: Shape (n,); 1 for a bad outcome, 0 for a good one.
+        pds: Shape (n,), probabilities of the bad outcome.
+        scores: Shape (n,), points before rounding; a higher score is a lower risk.
+        grades: Shape (n,), names of grades.
     """
 
     rows: pd.DataFrame
@@ -58,39 +62,49 @@ class ScoredSample:
 
     @property
     def customers(self) -> NDArray[np.str_]:
-        """Say whose row each is: shape (n,). The same number in two markets is two customers."""
+        """Return the customer of each row, shape (n,). The same customer_id in two markets is two customers."""
         return (self.rows["market"].astype(str) + "|" + self.rows["customer_id"].astype(str)).to_numpy(dtype=np.str_)
 
-    def subset(self, inside: NDArray[np.bool_]) -> "ScoredSample":
-        """Give some of the rows."""
-        kept = (self.labels[inside], self.pds[inside], self.scores[inside], self.grades[inside])
-        return ScoredSample(self.rows[inside], *kept)
+    def subset(self, included: NDArray[np.bool_]) -> "ScoredSample":
+        """Return the rows for which `included`, of shape (n,), is true."""
+        return ScoredSample(
+            rows=self.rows[included],
+            labels=self.labels[included],
+            pds=self.pds[included],
+            scores=self.scores[included],
+            grades=self.grades[included],
+        )
 
     def latest_per_customer(self) -> "ScoredSample":
-        """Give one row a customer, the newest: rows of one customer are no independent rows."""
+        """Return the latest row of each customer, for measures that assume independent rows."""
         times = self.rows["as_of"].to_numpy()
-        newest = pd.Series(times).groupby(self.customers).transform("max").to_numpy()
-        return self.subset(times == newest)
+        latest = pd.Series(times).groupby(self.customers).transform("max").to_numpy()
+        return self.subset(times == latest)
 
 
-def score_sample(exported: CandidateModel, samples: Samples, *parts: Sample) -> ScoredSample:
-    """Let the exported files answer some parts."""
+def score_sample(model: CandidateModel, samples: Samples, *parts: Sample) -> ScoredSample:
+    """Score the rows of some parts of the samples with the exported files."""
     rows = samples.part(*parts)
-    log_odds = [
-        log_odds_from_margin(exported.card, margin) for margin in exported.scorer.margins(samples.features(rows))
-    ]
+    margins = model.scorer.margins(samples.features(rows))
+    log_odds = [log_odds_from_margin(model.card, margin) for margin in margins]
     pds = [pd_from_log_odds(one) for one in log_odds]
     return ScoredSample(
         rows=rows,
         labels=label_of(rows),
         pds=np.array(pds, dtype=np.float64),
-        scores=np.array([unrounded_score(exported.card, one) for one in log_odds], dtype=np.float64),
-        grades=np.array([grade_from_pd(exported.card, pd) for pd in pds], dtype=np.str_),
+        scores=np.array([unrounded_score(model.card, one) for one in log_odds], dtype=np.float64),
+        grades=np.array([grade_from_pd(model.card, pd) for pd in pds], dtype=np.str_),
     )
 
 
-def measure_or_remark(remarks: list[str], what: str, measure: Callable[[], Found]) -> Found | None:
-    """Measure what few or odd rows may not allow; None then, and the reason stands among the remarks."""
+def measure_or_remark(remarks: list[str], what: str, measure: Callable[[], _Result]) -> _Result | None:
+    """Return a measure, or None with a remark if the rows do not allow it.
+
+    Args:
+        remarks: Receives the reason.
+        what: Name of the measure in the remark.
+        measure: Computes it; raises DataInvalid if there are too few or unsuitable rows.
+    """
     try:
         return measure()
     except DataInvalid as error:

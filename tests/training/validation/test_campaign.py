@@ -62,7 +62,7 @@ def test_every_snapshot_is_measured_by_itself_and_says_its_part() -> None:
         ("2025-04-01", "HOLD_OUT"),
         ("2025-05-01", "HOLD_OUT"),
     ]
-    assert [month.left.value for month in months] == [float(part.mean()) for part in np.split(whole.labels, 4)]
+    assert [month.bad_rate.value for month in months] == [float(part.mean()) for part in np.split(whole.labels, 4)]
     assert all(month.auc is not None and month.auc.low < month.auc.high for month in months)
 
 
