@@ -119,7 +119,7 @@ def read_settings(path: Path | None = None, **overrides: Any) -> Settings:
         ConfigRefused: The file is missing, or some settings are invalid; lists all of them.
     """
     if path is not None and not path.is_file():
-        raise ConfigRefused(f"{path}: there is no such file")
+        raise ConfigRefused(f"{path}: no such file")
 
     _reject_unknown_variables()
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # the stores are imported by the commands that use them
     from server.stores.database import Database
     from server.stores.record_log.log import RecordLog
 
-SCRIPT = "grounds-server"  # the console script of the installed distribution
+_SCRIPT = "grounds-server"  # the console script of the installed distribution
 Config = Annotated[
     Path | None, typer.Option("--config", metavar="CONFIG.toml", help="The configuration; see server/README.md.")
 ]
@@ -31,12 +31,12 @@ Apply = Annotated[bool, typer.Option("--apply", help="Make the change. Without i
 
 def runs_as_script() -> bool:
     """Return whether the process was started by the console script and not by `python -m server`."""
-    return Path(sys.argv[0]).name == SCRIPT
+    return Path(sys.argv[0]).name == _SCRIPT
 
 
 def command_line(*words: str, config: Path | None) -> str:
     """Return a command that a person can paste into a shell, with the configuration of the present one."""
-    program = [SCRIPT] if runs_as_script() else ["python", "-m", "server"]
+    program = [_SCRIPT] if runs_as_script() else ["python", "-m", "server"]
     option = [] if config is None else ["--config", str(config)]
     return shlex.join([*program, *words, *option])
 

@@ -22,10 +22,10 @@ def retain(apply: Apply = False, config: Config = None) -> None:
         counts, kinds_without_line = preview_retention(log, table, now)
         for count in counts:
             line = count.due_line.rule
-            held = f"; {count.held:,} more are under a legal hold" if count.held else ""
+            on_hold = f"; {count.on_hold:,} more are under a legal hold" if count.on_hold else ""
             typer.echo(
                 f"{line.market:<2} {line.kind}: {count.due:,} from before {count.due_line.before:%Y-%m-%d} "
-                f"({line.years} years){held}"
+                f"({line.years} years){on_hold}"
             )
         for kind, records in sorted(kinds_without_line.items()):
             typer.echo(f"   {kind}: {records:,} records never removed: the table has no line for this kind")

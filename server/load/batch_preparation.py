@@ -125,11 +125,11 @@ def _as_array(column: pa.Array | pa.ChunkedArray, field: pa.Field) -> pa.Array:
 def _bands_with_hysteresis(batch: pa.RecordBatch, manifest: RunManifest, before: pa.ChunkedArray) -> pa.Array:
     """Return the bands, with hysteresis against the previous run; null where there is no score."""
     names = pa.array([band.band for band in manifest.bands])
-    plain = _band_positions(batch["band"], names)
+    threshold = _band_positions(batch["band"], names)
     log_odds = batch["log_odds"].to_numpy(zero_copy_only=False)
     bounds = np.array([band.max_pd for band in manifest.bands])
-    held = hysteresis_bands(log_odds, plain, _band_positions(before, names), bounds, manifest.band_margin_log_odds)
-    return names.take(pa.array(held, pa.int64(), mask=plain < 0))
+    bands = hysteresis_bands(log_odds, threshold, _band_positions(before, names), bounds, manifest.band_margin_log_odds)
+    return names.take(pa.array(bands, pa.int64(), mask=threshold < 0))
 
 
 def _band_positions(bands: pa.Array | pa.ChunkedArray, names: pa.Array) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -15,7 +15,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from server.errors import LoadRefused
 from server.load.customer_columns import KEY_COLUMNS, check_columns, check_customers, rows_to_load
-from server.load.runs import RUN_MANIFEST_KEYS, load_run
+from server.load.manifest import REQUIRED_KEYS
+from server.load.runs import load_run
 from server.stores.database import Database
 from server.stores.features import append_features, unstored_rows
 from server.stores.float_arrays import pack_doubles
@@ -25,7 +26,7 @@ from server.stores.runs.loading import RunRetention, delete_unfinished_runs, loc
 
 _FORMATS = {"features": 1, "run": 2}
 BATCH_ROWS = 5000  # of features in one transaction
-_MANIFEST_KEYS = {"features": {"family", "feature_set_digest", "feature_names"}, "run": RUN_MANIFEST_KEYS}
+_MANIFEST_KEYS = {"features": {"family", "feature_set_digest", "feature_names"}, "run": REQUIRED_KEYS}
 _FEATURE_NAMES = TypeAdapter(list[str])
 _NOT_FEATURES = {*KEY_COLUMNS, "sample"}
 

@@ -20,7 +20,7 @@ from server.errors import LoadRefused
 from server.load.batch_preparation import PreviousBands, prepare_batch
 from server.load.customer_columns import KEY_COLUMNS, check_columns, check_customers, rows_to_load
 from server.load.drivers import DriversInvalid
-from server.load.manifest import REQUIRED_KEYS, RunManifest, parse_manifest
+from server.load.manifest import RunManifest, parse_manifest
 from server.load.row_checks import RUN_COLUMNS, find_problem, find_rank_problem
 from server.stores.database import Database
 from server.stores.record_log.erased_customers import ErasedCustomers
@@ -39,7 +39,6 @@ from server.stores.runs.predictions import find_run_before
 from server.stores.tables import RISK_CHUNKS, RUNS
 
 BATCH_ROWS = 8192  # staged in one transaction, which takes some tenths of a second
-RUN_MANIFEST_KEYS = REQUIRED_KEYS
 
 
 @dataclass(slots=True)

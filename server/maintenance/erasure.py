@@ -186,7 +186,7 @@ def erase_customer(log: RecordLog, customer: CustomerKey, reason: str, at: dt.da
             append_entry(log, connection, _erasure_entry(plan, log.customer_tag(*customer), customer[0], reason, at))
             connection.execute(delete(FEATURES).where(*_feature_condition(customer)))
             erase_predictions(connection, *customer, at)
-        # Last before the commit: whoever appends a record afterwards finds no key of this customer and makes a new one.
+        # Last before the commit: a process that appends a record afterwards finds no key of this customer and creates one.
         log.key_store.retire(plan.present_keys)
     log.key_store.destroy(plan.present_keys)
     return plan

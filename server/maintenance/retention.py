@@ -37,12 +37,12 @@ class DueCount:
     Attributes:
         due_line: The line, as of one moment.
         due: Records whose ciphertext it removes.
-        held: Records that are old enough but under a legal hold.
+        on_hold: Records that are old enough but under a legal hold.
     """
 
     due_line: RetentionCutoff
     due: int
-    held: int
+    on_hold: int
 
 
 def preview_retention(log: RecordLog, table: RetentionTable, now: dt.datetime) -> tuple[list[DueCount], dict[str, int]]:
@@ -52,14 +52,14 @@ def preview_retention(log: RecordLog, table: RetentionTable, now: dt.datetime) -
         A count for each line of the table, and the number of records by kind that has no line.
     """
     with log.database.reading() as connection:
-        held = read_tags_on_hold(connection)
+        tags_on_hold = read_tags_on_hold(connection)
         lines = []
         for due in table.cutoffs(now):
             conditions = _line_conditions(due)
             tags = select(RECORDS.c.customer_tag, func.count()).where(*conditions).group_by(RECORDS.c.customer_tag)
             counts = {row[0]: row[1] for row in connection.execute(tags)}
-            held_count = sum(count for tag, count in counts.items() if tag in held)
-            lines.append(DueCount(due, sum(counts.values()) - held_count, held_count))
+            count_on_hold = sum(count for tag, count in counts.items() if tag in tags_on_hold)
+            lines.append(DueCount(due, sum(counts.values()) - count_on_hold, count_on_hold))
         kinds = select(RECORDS.c.kind, func.count()).group_by(RECORDS.c.kind)
         without = {row[0]: row[1] for row in connection.execute(kinds) if row[0] not in table.kinds() | PERMANENT_KINDS}
     return lines, without
@@ -93,16 +93,16 @@ def remove_due_content(
 
 
 def _due_indexes(log: RecordLog, lines: Sequence[RetentionCutoff]) -> "array[int]":
-    """Return the ascending indexes of due records without a hold, in 8 bytes each: there may be millions."""
+    """Return the ascending indexes of due records without a hold, in 8 bytes each: millions are possible."""
     indexes = array("q")
     if not lines:
         return indexes
     columns = select(RECORDS.c.record_index, RECORDS.c.customer_tag)
     statement = columns.where(_due_condition(lines)).order_by(RECORDS.c.record_index)
     with log.database.reading() as connection:
-        held = read_tags_on_hold(connection)
+        tags_on_hold = read_tags_on_hold(connection)
         for row in connection.execute(statement, execution_options={"yield_per": _ROWS_PER_FETCH}):
-            if row.customer_tag not in held:
+            if row.customer_tag not in tags_on_hold:
                 indexes.append(row.record_index)
     return indexes
 
@@ -114,10 +114,10 @@ def _rows_still_due(
 
     A hold may have been placed, or another process may have removed some of them, since `_due_indexes`.
     """
-    held = read_tags_on_hold(connection)
+    tags_on_hold = read_tags_on_hold(connection)
     statement = select(RECORDS).where(RECORDS.c.record_index.in_(indexes), _due_condition(lines))
     rows = connection.execute(statement.order_by(RECORDS.c.record_index)).all()
-    due = [row for row in rows if row.customer_tag not in held]
+    due = [row for row in rows if row.customer_tag not in tags_on_hold]
     for row in due:
         _check_intact(row)
     return [(row, _matching_line(row, lines)) for row in due]

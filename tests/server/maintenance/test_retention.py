@@ -133,13 +133,13 @@ def test_a_legal_hold_keeps_a_customers_records_until_it_is_released(log: Record
     table = read_retention(table_of(tmp_path))
     hold = place_hold(log, "DE", "C1", "lawsuit", NOW)
 
-    held = preview_retention(log, table, NOW)[0][0]
+    on_hold = preview_retention(log, table, NOW)[0][0]
     list(remove_due_content(log, table, NOW))
     while_held = removed(log)
     release_hold(log, hold, "settled", NOW)
     list(remove_due_content(log, table, NOW))
 
-    assert (held.due, held.held) == (1, 1)
+    assert (on_hold.due, on_hold.on_hold) == (1, 1)
     assert while_held == [3, 5, 8]
     assert removed(log) == [0, 3, 5, 8]
     assert accounts(log) == [[3, 5, 8], [0]]
