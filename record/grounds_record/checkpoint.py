@@ -1,12 +1,12 @@
-"""What the log has promised so far: its name, its size and its root, signed.
+"""Checkpoints: the signed size and root of a record log, by which the log commits to its records.
 
-    origin                      who the log is; also the name of the key that signs
-    size                        decimal, records so far
+    origin                      name of the log, and of the key that signs
+    size                        number of records, decimal
     root                        base64 of the RFC 6962 root over the first `size` records
     (an empty line)
     — origin base64(key id || signature)
 
-Two checkpoints of one log and a consistency proof show that nothing was changed between them; so an auditor keeps one.
+Two checkpoints and a consistency proof show that the log only grew between them. So an auditor needs to keep one checkpoint.
 Source: https://c2sp.org/tlog-checkpoint.
 """
 
@@ -18,7 +18,7 @@ from grounds_record.errors import CheckpointMalformed, CheckpointOriginMismatch
 from grounds_record.merkle import EMPTY_ROOT, HASH_BYTES, SIZE_MAX
 from grounds_record.note import SigningKey, VerifierKey, decode_base64, open_note, sign_note
 
-LINES_MIN = 3
+_LINES_MIN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +26,13 @@ class Checkpoint:
     """A log's size and root.
 
     Attributes:
-        origin: The log's name, the same for its whole life, and no other log's.
-        size: Records so far, 0 to 2**63 - 1.
+        origin: The log's name: unique, and the same for its whole life.
+        size: Number of records, 0 to 2**63 - 1.
         root: 32 bytes.
-        extensions: Further lines. We write none; those of others are kept, as they are signed too.
+        extensions: Further lines. Grounds writes none; those of others are preserved, because they are signed.
+
+    Raises:
+        CheckpointMalformed: A field is invalid.
     """
 
     origin: str
@@ -39,35 +42,35 @@ class Checkpoint:
 
     def __post_init__(self) -> None:
         if not self.origin or any("\n" in line or not line for line in (self.origin, *self.extensions)):
-            raise CheckpointMalformed("the origin and every extension is one line that is not empty")
+            raise CheckpointMalformed("the origin and every extension must be one line that is not empty")
         if not 0 <= self.size <= SIZE_MAX:
-            raise CheckpointMalformed(f"the size is from 0 to {SIZE_MAX}")
+            raise CheckpointMalformed(f"the size must be from 0 to {SIZE_MAX}")
         if len(self.root) != HASH_BYTES:
             raise CheckpointMalformed(f"the root has {HASH_BYTES} bytes, not {len(self.root)}")
         if self.size == 0 and self.root != EMPTY_ROOT:
             raise CheckpointMalformed("the root of an empty log is the SHA-256 of nothing")
 
     def text(self) -> str:
-        """Write what is signed."""
+        """Return the text that is signed."""
         root = base64.b64encode(self.root).decode()
         return "".join(f"{line}\n" for line in (self.origin, str(self.size), root, *self.extensions))
 
 
 def parse_checkpoint(text: str) -> Checkpoint:
-    """Read the text of a note as a checkpoint.
+    """Parse the text of a note as a checkpoint.
 
     Raises:
-        CheckpointMalformed: Names the line that is wrong.
+        CheckpointMalformed: Names the invalid line.
     """
     if not text.endswith("\n"):
         raise CheckpointMalformed("a checkpoint ends in a newline")
     lines = text.removesuffix("\n").split("\n")
-    if len(lines) < LINES_MIN:
-        raise CheckpointMalformed(f"a checkpoint has at least {LINES_MIN} lines: origin, size, root")
+    if len(lines) < _LINES_MIN:
+        raise CheckpointMalformed(f"a checkpoint has at least {_LINES_MIN} lines: origin, size, root")
     empty = next((number for number, line in enumerate(lines, start=1) if not line), None)
     if empty:
         raise CheckpointMalformed(f"line {empty} is empty")
-    # Not int() alone: it takes signs, spaces, underscores and digits of other scripts.
+    # int() alone would accept signs, spaces, underscores and digits of other scripts.
     if not re.fullmatch("0|[1-9][0-9]{0,18}", lines[1]):
         raise CheckpointMalformed("line 2, the size, is not a decimal number without leading zeros")
     root = decode_base64(lines[2])
@@ -77,25 +80,28 @@ def parse_checkpoint(text: str) -> Checkpoint:
 
 
 def sign_checkpoint(checkpoint: Checkpoint, key: SigningKey) -> str:
-    """Sign a checkpoint. The caller must never sign one that does not continue the last one that was signed.
+    """Return a signed checkpoint.
+
+    The caller must sign only checkpoints that extend the last signed one: a signature on two inconsistent checkpoints
+    proves to everyone that the log was rewritten.
 
     Raises:
-        CheckpointOriginMismatch: The key is not named after the log.
-        NoteMalformed: The origin or an extension holds a control character.
+        CheckpointOriginMismatch: The key has another name than the log.
+        NoteMalformed: The origin or an extension has a control character.
     """
     _check_origin(checkpoint, key.name)
     return sign_note(checkpoint.text(), key)
 
 
 def open_checkpoint(note: str, key: VerifierKey) -> Checkpoint:
-    """Read a signed checkpoint of the log that this key is named after.
+    """Verify a signed checkpoint of the log that has this key's name, and return it.
 
     Raises:
-        NoteMalformed: It is no signed note.
-        SignatureMissing: Others signed it, this key did not.
-        SignatureInvalid: The signature does not hold.
-        CheckpointMalformed: What was signed is no checkpoint.
-        CheckpointOriginMismatch: What was signed is about another log.
+        NoteMalformed: It is not a signed note.
+        SignatureMissing: It has no signature by this key.
+        SignatureInvalid: The signature does not verify.
+        CheckpointMalformed: The signed text is not a checkpoint.
+        CheckpointOriginMismatch: The checkpoint belongs to another log.
     """
     checkpoint = parse_checkpoint(open_note(note, key))
     _check_origin(checkpoint, key.name)
@@ -103,6 +109,8 @@ def open_checkpoint(note: str, key: VerifierKey) -> Checkpoint:
 
 
 def _check_origin(checkpoint: Checkpoint, name: str) -> None:
-    """Refuse a checkpoint that is not about the log of this name."""
+    """Reject a checkpoint of a log with another name: its key may be the same."""
     if checkpoint.origin != name:
-        raise CheckpointOriginMismatch(f"the checkpoint is of the log {checkpoint.origin!r}, the key of {name!r}")
+        raise CheckpointOriginMismatch(
+            f"the checkpoint is of the log {checkpoint.origin!r}, but the key is of {name!r}"
+        )

@@ -1,44 +1,44 @@
-"""What can be wrong with a record, a proof, a checkpoint or a key."""
+"""Errors about records, proofs, checkpoints and keys."""
 
 
 class RecordError(Exception):
-    """Something about a record or its proof that its reader must know."""
+    """Base class of the errors that this package raises."""
 
 
 class ProofInvalid(RecordError):
-    """A proof does not lead to the root that was signed, or is no proof at all."""
+    """A proof does not lead to the signed root, or is malformed."""
 
 
 class KeyMalformed(RecordError):
-    """A key's text, or a key's bytes, cannot be a key; the message names the part."""
+    """The text or the bytes of a key are malformed. Names the part, never the key."""
 
 
 class KeyFileRejected(RecordError):
-    """A file cannot be trusted with a key, or holds none; the message names the file and what to do."""
+    """A key file is missing, malformed or readable by others. Names the file and what to do."""
 
 
 class NoteMalformed(RecordError):
-    """A signed note is not in the format of C2SP signed-note; the message names the line."""
+    """A text is not a C2SP signed note. Names the line."""
 
 
 class SignatureMissing(RecordError):
-    """A note has no signature by the key that is asked for."""
+    """A note has no signature by the requested key."""
 
 
 class SignatureInvalid(RecordError):
-    """A note names the key that is asked for, but was not signed by it, or was changed since."""
+    """A signature by the requested key does not verify: the note or the signature was changed."""
 
 
 class CheckpointMalformed(RecordError):
-    """A note's text is no checkpoint in the format of C2SP tlog-checkpoint; the message names the line."""
+    """The text of a note is not a C2SP tlog-checkpoint. Names the line."""
 
 
 class CheckpointOriginMismatch(RecordError):
-    """A checkpoint is well signed, but about another log."""
+    """A checkpoint with a valid signature belongs to another log."""
 
 
 class HeaderInvalid(RecordError):
-    """A header is not one of ours; the message names the field."""
+    """A header is not in canonical form, or a field is invalid. Names the field."""
 
 
 class HeaderVersionUnsupported(HeaderInvalid):
@@ -46,20 +46,20 @@ class HeaderVersionUnsupported(HeaderInvalid):
 
 
 class FrameInvalid(RecordError):
-    """Bytes are not a header and a ciphertext."""
+    """Leaf data is not a header followed by a ciphertext."""
 
 
 class ExportMalformed(RecordError):
-    """A file is no export of a log; the message names the line."""
+    """A file is not an export of a record log. Names the line."""
 
 
 class CustomerKeyMismatch(RecordError):
-    """A record was sealed under another key than the one that is given."""
+    """A record was sealed under a key other than the given one."""
 
 
 class RecordAltered(RecordError):
-    """A header or a ciphertext is not what was sealed."""
+    """A header or a ciphertext was changed after it was sealed."""
 
 
 class WrappedKeyInvalid(RecordError):
-    """A customer's key cannot be unwrapped: another master key, another name, or changed bytes."""
+    """A customer's key cannot be unwrapped: another master key, another key id, or changed bytes."""

@@ -1,4 +1,4 @@
-"""A stretch of the log as an auditor gets it: records as stored, with the hashes that were stored beside them."""
+"""An export: a range of the record log for an auditor, as stored, with the hashes that prove it."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -8,15 +8,15 @@ from grounds_record.sealed_record import SealedRecord
 
 @dataclass(frozen=True, slots=True)
 class StoredRecord:
-    """One record of the log.
+    """One record of the log, as stored. None of it is trusted.
 
     Attributes:
-        index: Its place, from 0, as stored.
-        header: The header's bytes, as stored.
-        ciphertext: As stored; None where retention removed it.
-        nodes: The hashes stored with it: those of the subtrees that it completed, its own leaf hash first
+        index: In the log, from 0.
+        header: The bytes of the header.
+        ciphertext: None if retention removed it.
+        nodes: The hashes stored with it: those of the nodes that it completes, its own leaf hash first
             (`merkle.Frontier.append`).
-        columns: The columns by which it was found, as stored (`columns.columns_of`); None where they were not exported.
+        columns: The columns by which it is found (`header_columns`); None if they were not exported.
     """
 
     index: int
@@ -26,17 +26,17 @@ class StoredRecord:
     columns: Mapping[str, str] | None = None
 
     def compute_leaf_hash(self) -> bytes | None:
-        """Give the leaf hash that its bytes have now; None where retention removed them."""
+        """Return the leaf hash of the bytes as they are now; None if the ciphertext was removed."""
         return None if self.ciphertext is None else SealedRecord(self.header, self.ciphertext).leaf_hash()
 
 
 @dataclass(frozen=True, slots=True)
 class RetentionProof:
-    """A record that says what retention removed, proved against the newest checkpoint.
+    """A record that lists removed ciphertexts, with its proof against the newest checkpoint.
 
     Attributes:
         record: Of kind RETENTION.
-        proof: `merkle.inclusion_proof` of it in the tree of the newest checkpoint.
+        proof: Its `merkle.inclusion_proof` in the tree of the newest checkpoint.
     """
 
     record: StoredRecord
@@ -45,15 +45,16 @@ class RetentionProof:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Export:
-    """The records from `start` on, and what is needed to prove them.
+    """The records from `start` on, and what is needed to verify them.
 
     Attributes:
-        start: Place of the first record, from 0.
-        records: In the order of the log; read once.
-        before: Hashes of `cover(0, start)`: the peaks of the log before it. Empty where start is 0.
-        after: Hashes of `cover(end, size of the newest checkpoint)`. Empty where the export reaches it.
-        retentions: The records that account for every ciphertext that is missing.
-        consistency: For a checkpoint that an auditor keeps and whose size is not within the export: its size, and
+        start: Index of the first record.
+        records: In the order of the log; iterated once.
+        before: Hashes of `covering_nodes(0, start)`: the peaks of the log before the range. Empty if start is 0.
+        after: Hashes of `covering_nodes(end, size)`, where size is that of the newest checkpoint. Empty if the range
+            reaches it.
+        retentions: The records that account for every missing ciphertext.
+        consistency: For each kept checkpoint whose size is outside the range: its size, and the
             `merkle.consistency_proof` from it to the newest checkpoint.
     """
 

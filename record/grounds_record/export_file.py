@@ -1,14 +1,16 @@
-"""An exported stretch of the log as a file: JSON Lines, bytes in base64, read line by line.
+"""Export files: an exported range of the record log as JSON Lines, bytes in base64.
 
     line 1     {"format":1,"start":..,"checkpoint":..,"before":[..],"after":[..],"retentions":[..],"consistency":[..]}
     then       {"index":..,"header":..,"ciphertext":..,"nodes":[..],"columns":{..}} for each record, in the order of the log
 
-`ciphertext` is null where retention removed it. A retention is {"record":.., "proof":[..]}; a consistency [size, [..]].
-Nothing in it is trusted: what cannot be read is refused, what can be read is verified.
+`ciphertext` is null if retention removed it. A retention is {"record":.., "proof":[..]}; a consistency is [size, [..]].
+JSON Lines, because a file of any size is written and read record by record.
+
+The content is not trusted. Reading checks only its form; `verify` checks the rest.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,18 +18,17 @@ from grounds_record.errors import ExportMalformed
 from grounds_record.export import Export, RetentionProof, StoredRecord
 from grounds_record.note import decode_base64, encode_base64
 
-FORMAT = 1
-LINE_BYTES_MAX = 32 * 1024 * 1024
-_EMPTY_HEAD: dict[str, Any] = {}
+_FORMAT = 1
+_LINE_BYTES_MAX = 32 * 1024 * 1024  # a record's body has at most 16 MiB, and base64 adds a third
 
 
 def write_export(path: Path, export: Export, checkpoint: str) -> int:
-    """Write an export and the newest checkpoint; gives how many records it has.
+    """Write an export and the newest checkpoint to a file; return the number of records.
 
-    The file takes its name when it is whole; one that is there is replaced.
+    A file of that name is replaced once the new one is complete.
     """
     head = {
-        "format": FORMAT,
+        "format": _FORMAT,
         "start": export.start,
         "checkpoint": checkpoint,
         "before": _encode_hashes(export.before),
@@ -48,19 +49,19 @@ def write_export(path: Path, export: Export, checkpoint: str) -> int:
 
 
 def read_export(path: Path) -> tuple[Export, str]:
-    """Read an export; its records are read from the file while they are iterated over.
+    """Read an export. Its records are read from the file while they are iterated.
 
     Returns:
         The export, and the newest checkpoint, which is not verified yet.
 
     Raises:
-        ExportMalformed: The file is no export, here or while its records are read; names the line.
+        ExportMalformed: The file is not an export. Names the line. Iterating the records may raise it too.
     """
-    lines = _read_lines(path)
-    number, head = next(lines, (1, _EMPTY_HEAD))
+    lines, no_head = _read_lines(path), (1, dict[str, Any]())
+    number, head = next(lines, no_head)
     try:
-        if head.get("format") != FORMAT:
-            raise ExportMalformed(f"{path}: is no export of format {FORMAT}")
+        if head.get("format") != _FORMAT:
+            raise ExportMalformed(f"{path}: not an export of format {_FORMAT}")
         retentions = tuple(
             RetentionProof(_parse_record(each["record"]), _parse_hashes(each["proof"])) for each in head["retentions"]
         )
@@ -68,47 +69,51 @@ def read_export(path: Path) -> tuple[Export, str]:
         before, after = _parse_hashes(head["before"]), _parse_hashes(head["after"])
         start, checkpoint = _parse_count(head["start"]), _parse_text(head["checkpoint"])
     except (KeyError, TypeError, ValueError) as error:
-        raise ExportMalformed(f"{path}: line {number}: is not the head of an export") from error
-    records = _read_records(path, lines)
+        raise ExportMalformed(f"{path}: line {number}: not the head of an export") from error
     export = Export(
-        start=start, records=records, before=before, after=after, retentions=retentions, consistency=consistency
+        start=start,
+        records=_read_records(path, lines),
+        before=before,
+        after=after,
+        retentions=retentions,
+        consistency=consistency,
     )
     return export, checkpoint
 
 
 def _read_records(path: Path, lines: Iterator[tuple[int, Any]]) -> Iterator[StoredRecord]:
-    """Read the records."""
-    for number, found in lines:
+    """Yield the records of the remaining lines."""
+    for number, document in lines:
         try:
-            yield _parse_record(found)
+            yield _parse_record(document)
         except (KeyError, TypeError, ValueError) as error:
-            raise ExportMalformed(f"{path}: line {number}: is not a record") from error
+            raise ExportMalformed(f"{path}: line {number}: not a record") from error
 
 
 def _read_lines(path: Path) -> Iterator[tuple[int, Any]]:
-    """Read lines of JSON with their numbers, from 1."""
+    """Yield the number, from 1, and the JSON object of every line."""
     try:
         with path.open("rb") as file:
             for number, line in enumerate(_bounded_lines(file), start=1):
                 try:
-                    found = json.loads(line)
+                    document = json.loads(line)
                 except (ValueError, RecursionError) as error:
-                    raise ExportMalformed(f"{path}: line {number}: is not JSON") from error
-                if not isinstance(found, dict):
-                    raise ExportMalformed(f"{path}: line {number}: is not an object")
-                yield number, found
+                    raise ExportMalformed(f"{path}: line {number}: not JSON") from error
+                if not isinstance(document, dict):
+                    raise ExportMalformed(f"{path}: line {number}: not a JSON object")
+                yield number, document
     except OSError as error:
         raise ExportMalformed(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def _bounded_lines(file: IO[bytes]) -> Iterator[bytes]:
-    """Give the lines; an endless one is cut, and so refused."""
-    while line := file.readline(LINE_BYTES_MAX):
+    """Yield the lines. A line that is too long is cut, which makes it invalid JSON, instead of filling the memory."""
+    while line := file.readline(_LINE_BYTES_MAX):
         yield line
 
 
 def _record_document(record: StoredRecord) -> dict[str, Any]:
-    """Write a record."""
+    """Return the JSON object of a record."""
     return {
         "index": record.index,
         "header": encode_base64(record.header),
@@ -118,54 +123,55 @@ def _record_document(record: StoredRecord) -> dict[str, Any]:
     }
 
 
-def _parse_record(found: Any) -> StoredRecord:
-    """Read a record."""
-    ciphertext, columns = found["ciphertext"], found["columns"]
+def _parse_record(document: Any) -> StoredRecord:
+    """Parse the JSON object of a record."""
+    ciphertext, columns = document["ciphertext"], document["columns"]
     return StoredRecord(
-        index=_parse_count(found["index"]),
-        header=_parse_bytes(found["header"]),
+        index=_parse_count(document["index"]),
+        header=_parse_bytes(document["header"]),
         ciphertext=None if ciphertext is None else _parse_bytes(ciphertext),
-        nodes=_parse_hashes(found["nodes"]),
+        nodes=_parse_hashes(document["nodes"]),
         columns=None if columns is None else _parse_columns(columns),
     )
 
 
-def _parse_columns(found: Any) -> dict[str, str]:
-    """Read columns."""
-    if not isinstance(found, dict):
+def _parse_columns(value: Any) -> dict[str, str]:
+    """Parse columns by name."""
+    if not isinstance(value, dict):
         raise TypeError("not an object")
-    return {name: _parse_text(text) for name, text in found.items()}
+    return {name: _parse_text(text) for name, text in value.items()}
 
 
 def _encode_hashes(hashes: Iterable[bytes]) -> list[str]:
-    """Write hashes."""
+    """Return hashes in base64."""
     return [encode_base64(each) for each in hashes]
 
 
-def _parse_hashes(found: Sequence[Any]) -> tuple[bytes, ...]:
-    """Read hashes; of what length they are, `verify` asks."""
-    if not isinstance(found, list):
+def _parse_hashes(value: Any) -> tuple[bytes, ...]:
+    """Parse hashes in base64. Their length is not checked: a hash of another length is a fault of its record, not of the file."""
+    if not isinstance(value, list):
         raise TypeError("not a list")
-    return tuple(_parse_bytes(each) for each in found)
+    return tuple(_parse_bytes(each) for each in value)
 
 
-def _parse_bytes(found: Any) -> bytes:
-    """Read bytes."""
-    decoded = decode_base64(_parse_text(found))
+def _parse_bytes(value: Any) -> bytes:
+    """Parse bytes in base64."""
+    decoded = decode_base64(_parse_text(value))
     if decoded is None:
         raise ValueError("not base64")
     return decoded
 
 
-def _parse_text(found: Any) -> str:
-    """Read a text."""
-    if not isinstance(found, str):
-        raise TypeError("not a text")
-    return found
+def _parse_text(value: Any) -> str:
+    """Parse a string."""
+    if not isinstance(value, str):
+        raise TypeError("not a string")
+    return value
 
 
-def _parse_count(found: Any) -> int:
-    """Read a number that is 0 or more."""
-    if type(found) is not int or found < 0:
-        raise ValueError("not a whole number")
-    return found
+def _parse_count(value: Any) -> int:
+    """Parse an integer that is not negative."""
+    # `type` and not isinstance, because true and false are integers for Python.
+    if type(value) is not int or value < 0:
+        raise ValueError("not an integer from 0")
+    return value

@@ -1,10 +1,10 @@
-"""The part of a record that stays readable for ever: what, when, by whom, under which key. No personal data.
+"""The header: the part of a record that stays readable without a key. What, when, by whom, under which key; no personal data.
 
-Bytes: JSON in one canonical form: keys sorted, no spaces, ASCII, integers and strings only, every field always there.
-Canonical JSON and not a binary form of our own, because an auditor can read it with anything in twenty years. A reader
-accepts exactly the bytes that the writer would have written, so a header has one form and its hash means its content.
+Format: JSON in one canonical form: keys sorted, no spaces, ASCII, integers and strings only, every field present. JSON,
+because an auditor can read it with any tool in twenty years. Canonical, because the hash must stand for the content: a
+reader accepts exactly the bytes that a writer would have written.
 
-To change it: raise VERSION, let `parse_header` read both, keep a header of the old version in the tests.
+To change the format, increase VERSION, let `parse_header` read both versions, and keep a header of the old one in the tests.
 """
 
 import json
@@ -15,36 +15,38 @@ from dataclasses import dataclass, field, fields
 from grounds_record.errors import HeaderInvalid, HeaderVersionUnsupported
 
 VERSION = 1
-RETENTION_KIND = "RETENTION"  # the one kind that `verify` knows: a record of what retention removed
+RETENTION_KIND = "RETENTION"  # the only kind that verification interprets: it lists the removed ciphertexts
 HEADER_BYTES_MAX = 65536
-REMOVED_MAX = 500  # of one record; a retention run that removes more writes several
-TIME_US_MAX = 2**53 - 1  # what every reader of JSON keeps exact
-INDEX_MAX = 2**53 - 1
+REMOVED_MAX = 500  # in one record; a retention run that removes more writes several records
+# JSON readers that parse numbers as doubles keep integers up to this exactly (RFC 8259, section 6).
+_INTEGER_MAX = 2**53 - 1
 
-NAME = "[a-z][a-z0-9_]{0,31}"
-# Codes and ids, but neither a sentence nor an e-mail address: a person's name does not slip in.
-CODE = "[A-Za-z0-9][A-Za-z0-9_.:/+-]{0,127}"
-UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-HEX_32 = "[0-9a-f]{64}"
-HEX_16 = "[0-9a-f]{32}"
+_NAME = "[a-z][a-z0-9_]{0,31}"
+# Codes and ids, but neither a sentence nor an e-mail address, so that no personal data gets in by accident.
+_CODE = "[A-Za-z0-9][A-Za-z0-9_.:/+-]{0,127}"
+_UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_HEX_32 = "[0-9a-f]{64}"
+_HEX_16 = "[0-9a-f]{32}"
 _PATTERNS = {
     "kind": "[A-Z][A-Z0-9_]{0,31}",
-    "record_id": UUID,
-    "caller": CODE,
-    "key_id": HEX_16,
-    "request_id": f"|{UUID}",
-    "customer_tag": f"|{HEX_32}",
-    "content_tag": f"|{HEX_32}",
+    "record_id": _UUID,
+    "caller": _CODE,
+    "key_id": _HEX_16,
+    "request_id": f"|{_UUID}",
+    "customer_tag": f"|{_HEX_32}",
+    "content_tag": f"|{_HEX_32}",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class RemovedRecord:
-    """A record whose ciphertext retention has removed. Its header is not under its leaf hash alone any more, so this keeps it.
+    """A record whose ciphertext retention has removed.
+
+    Without the ciphertext its leaf hash cannot be recomputed and no longer proves the header; this digest does.
 
     Attributes:
-        index: Its place in the log, from 0.
-        header_sha256: SHA-256 of its header's bytes, in hexadecimal.
+        index: Of the record in the log, from 0.
+        header_sha256: SHA-256 of the header's bytes, in hexadecimal.
     """
 
     index: int
@@ -53,19 +55,22 @@ class RemovedRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """What is known of a record without its key.
+    """The readable part of a record. Field names are JSON keys: renaming one changes the format.
 
     Attributes:
-        kind: What it records, in capitals, such as CREDIT_DECISION; at most 32 characters.
-        record_id: UUID in lower case; the decision_id of a decision.
-        time_us: When it was made: microseconds since 1970, UTC; 0 to 2**53 - 1.
-        caller: The system that asked, never a person. 1 to 128 characters of A-Z a-z 0-9 _ . : / + -
-        key_id: `customer_keys.key_id` of the key that sealed it: 32 hexadecimal digits.
-        request_id: UUID of the caller's request; "" where there was none.
-        customer_tag: `customer_keys.customer_tag` in hexadecimal; "" where it is about no customer.
-        content_tag: `customer_keys.content_tag` in hexadecimal; "" where nothing was sent.
-        labels: What a log is filtered by (market, bundle, grade, ...): codes by name, as `caller`; no free text.
-        removed: Only in a record of kind RETENTION: what it removed, ascending by index. At most 500.
+        kind: In capitals, such as CREDIT_DECISION; at most 32 characters.
+        record_id: _UUID in lower case; of a decision, its decision_id.
+        time_us: Time of the record: microseconds since 1970, UTC; 0 to 2**53 - 1.
+        caller: The calling system, never a person. 1 to 128 characters of A-Z a-z 0-9 _ . : / + -
+        key_id: `customer_keys.key_id` of the key that sealed the record: 32 hexadecimal digits.
+        request_id: _UUID of the caller's request; "" for none.
+        customer_tag: `customer_keys.customer_tag` in hexadecimal; "" if the record is about no customer.
+        content_tag: `customer_keys.content_tag` in hexadecimal; "" if no content was sent.
+        labels: Codes by name for filtering (market, bundle, grade, ...), each as `caller`; no free text.
+        removed: In a record of kind RETENTION only: what it removed, ascending by index, 1 to 500.
+
+    Raises:
+        HeaderInvalid: A field is not of its form.
     """
 
     kind: str
@@ -80,98 +85,103 @@ class Header:
     removed: tuple[RemovedRecord, ...] = ()
 
     def __post_init__(self) -> None:
-        for name, shape in _PATTERNS.items():
-            _check_pattern(name, getattr(self, name), shape)
-        _check_integer("time_us", self.time_us, TIME_US_MAX)
+        for name, pattern in _PATTERNS.items():
+            _check_pattern(name, getattr(self, name), pattern)
+        _check_integer("time_us", self.time_us)
         for name, code in self.labels.items():
-            _check_pattern("the name of a label", name, NAME)
-            _check_pattern(f"label {name}", code, CODE)
+            _check_pattern("the name of a label", name, _NAME)
+            _check_pattern(f"label {name}", code, _CODE)
         _check_removed(self.kind, self.removed)
 
     def to_bytes(self) -> bytes:
-        """Write the header; the same header gives the same bytes.
+        """Return the canonical bytes of the header.
 
         Raises:
-            HeaderInvalid: It has more than 64 KiB.
+            HeaderInvalid: They are more than 64 KiB.
         """
-        found: dict[str, object] = {each.name: getattr(self, each.name) for each in fields(self)}
-        found["labels"] = dict(self.labels)
-        found["removed"] = [[entry.index, entry.header_sha256] for entry in self.removed]
-        found["version"] = VERSION
-        content = json.dumps(found, sort_keys=True, separators=(",", ":")).encode("ascii")
+        document: dict[str, object] = {each.name: getattr(self, each.name) for each in fields(self)}
+        document["labels"] = dict(self.labels)
+        document["removed"] = [[entry.index, entry.header_sha256] for entry in self.removed]
+        document["version"] = VERSION
+        content = json.dumps(document, sort_keys=True, separators=(",", ":")).encode("ascii")
         _check_size(content)
         return content
 
 
 def parse_header(content: bytes) -> Header:
-    """Read a header.
+    """Parse the bytes of a header.
 
     Raises:
         HeaderVersionUnsupported: A newer release wrote it.
-        HeaderInvalid: It is not in the one form in which we write it; names the field.
+        HeaderInvalid: It is not in canonical form, or a field is invalid. Names the field.
     """
     _check_size(content)
     try:
-        found = json.loads(content.decode("ascii"))
+        document = json.loads(content.decode("ascii"))
     except (ValueError, RecursionError) as error:
         raise HeaderInvalid("the header is not JSON in ASCII") from error
-    if not isinstance(found, dict):
+    if not isinstance(document, dict):
         raise HeaderInvalid("the header is not a JSON object")
-    # The version first: what is newer may have fields that this release does not know.
-    version = found.pop("version", None)
+    # The version is read first: a newer header may have fields that this release would report as errors.
+    version = document.pop("version", None)
     if type(version) is not int or version < 1:
         raise HeaderInvalid("the header has no version")
     if version > VERSION:
-        raise HeaderVersionUnsupported(f"the header has version {version}; this release reads up to {VERSION}")
-    different = set(found) ^ {each.name for each in fields(Header)}
+        raise HeaderVersionUnsupported(
+            f"the header has version {version}; this release reads up to {VERSION}; upgrade grounds-client"
+        )
+    different = set(document) ^ {each.name for each in fields(Header)}
     if different:
-        raise HeaderInvalid(f"the header lacks these fields, or should not have them: {', '.join(sorted(different))}")
-    if not isinstance(found["labels"], dict):
+        raise HeaderInvalid(f"the header has missing or unknown fields: {', '.join(sorted(different))}")
+    if not isinstance(document["labels"], dict):
         raise HeaderInvalid("labels is not an object")
-    header = Header(**{**found, "removed": _parse_removed(found["removed"])})
+    header = Header(**{**document, "removed": _parse_removed(document["removed"])})
+    # Writing it again catches everything that JSON permits and the canonical form does not: spaces, another order,
+    # duplicate keys, escapes, 1.0 for 1.
     if header.to_bytes() != content:
         raise HeaderInvalid("the header is not in its canonical form: keys sorted, no spaces, each key once")
     return header
 
 
-def _parse_removed(found: object) -> tuple[RemovedRecord, ...]:
-    """Read [[index, header_sha256], ...]."""
-    if not isinstance(found, list):
+def _parse_removed(entries: object) -> tuple[RemovedRecord, ...]:
+    """Parse [[index, header_sha256], ...]."""
+    if not isinstance(entries, list):
         raise HeaderInvalid("removed is not a list")
-    for entry in found:
+    for entry in entries:
         if not isinstance(entry, list) or len(entry) != 2:  # noqa: PLR2004 - index, hash
             raise HeaderInvalid("an entry of removed is not [index, header_sha256]")
-    return tuple(RemovedRecord(index, header_sha256) for index, header_sha256 in found)
+    return tuple(RemovedRecord(index, header_sha256) for index, header_sha256 in entries)
 
 
 def _check_removed(kind: str, removed: tuple[RemovedRecord, ...]) -> None:
-    """Refuse a list of removed records in which one could hide."""
+    """Reject a list that is not strictly ascending, too long, or in a record of another kind."""
     if (kind == RETENTION_KIND) != bool(removed):
-        raise HeaderInvalid(f"a record of kind {RETENTION_KIND}, and no other, has removed records")
+        raise HeaderInvalid(f"removed must be set in a record of kind {RETENTION_KIND}, and in no other")
     if len(removed) > REMOVED_MAX:
-        raise HeaderInvalid(f"{len(removed)} records are removed; one record names at most {REMOVED_MAX}")
+        raise HeaderInvalid(f"removed has {len(removed)} records; at most {REMOVED_MAX} are allowed")
     last = -1
     for entry in removed:
-        _check_integer("the index of a removed record", entry.index, INDEX_MAX)
-        _check_pattern("header_sha256 of a removed record", entry.header_sha256, HEX_32)
+        _check_integer("the index of a removed record", entry.index)
+        _check_pattern("header_sha256 of a removed record", entry.header_sha256, _HEX_32)
         if entry.index <= last:
-            raise HeaderInvalid("the removed records are not in ascending order")
+            raise HeaderInvalid("removed is not in ascending order of index")
         last = entry.index
 
 
-def _check_pattern(name: str, text: object, shape: str) -> None:
-    """Refuse a text that is not wholly of a shape. The text itself is not told: it may be what must not be here."""
-    if not isinstance(text, str) or not re.fullmatch(shape, text):
-        raise HeaderInvalid(f"{name} is not of the form {shape}")
+def _check_pattern(name: str, text: object, pattern: str) -> None:
+    """Reject a text that does not match a pattern as a whole. The message omits the text, which may be personal data."""
+    if not isinstance(text, str) or not re.fullmatch(pattern, text):
+        raise HeaderInvalid(f"{name} is not of the form {pattern}")
 
 
-def _check_integer(name: str, number: object, largest: int) -> None:
-    """Refuse what is not an integer from 0 to the largest; a bool is none."""
-    if type(number) is not int or not 0 <= number <= largest:
-        raise HeaderInvalid(f"{name} is not an integer from 0 to {largest}")
+def _check_integer(name: str, number: object) -> None:
+    """Reject anything but an integer from 0 to 2**53 - 1."""
+    # `type` and not isinstance, because bool is a subclass of int.
+    if type(number) is not int or not 0 <= number <= _INTEGER_MAX:
+        raise HeaderInvalid(f"{name} is not an integer from 0 to {_INTEGER_MAX}")
 
 
 def _check_size(content: bytes) -> None:
-    """Refuse a header that is too long."""
+    """Reject a header that is too long."""
     if len(content) > HEADER_BYTES_MAX:
         raise HeaderInvalid(f"the header has {len(content)} bytes; at most {HEADER_BYTES_MAX} are allowed")

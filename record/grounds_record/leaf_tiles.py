@@ -1,28 +1,27 @@
-"""The tree over a set that is known whole, such as the rows of a run: sorted leaves, kept in blocks, one of which proves one leaf.
+"""Leaf tiles: the Merkle tree over a complete set, such as the rows of a scoring run, stored so that one tile proves a leaf.
 
-The tree is that of RFC 6962 (`merkle`). A block is a complete subtree of BLOCK_LEAVES leaves, but for the last one, which
-has what is left. As BLOCK_LEAVES is a power of two, the tree over the leaves is the tree over the roots of the blocks: a
-proof goes up in its block, and on among the roots.
+The leaves are sorted by hash and packed into tiles of TILE_LEAVES leaves each; the last tile has the rest. TILE_LEAVES is a
+power of two, so every full tile is a complete subtree, and the tree over the leaves is the tree over the roots of the tiles
+(RFC 6962, 2.1). A proof goes up within its tile, and on among the roots. The idea of tiles: https://c2sp.org/tlog-tiles.
 """
 
-import hashlib
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from grounds_record.merkle import EMPTY_ROOT, HASH_BYTES, Node, inclusion_proof, leaf_range
+from grounds_record.merkle import HASH_BYTES, Node, inclusion_proof, leaf_range, merkle_root
 
 TILE_LEAVES = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class LeafTile:
-    """Neighbouring leaves.
+    """Neighbouring leaves of the sorted tree.
 
     Attributes:
-        first: The smallest leaf hash; 32 bytes.
-        root: Over the leaves; 32 bytes.
-        hashes: All leaf hashes, ascending, 32 bytes each, one after the other.
+        first: The smallest leaf hash, 32 bytes.
+        root: Of the subtree over the leaves, 32 bytes.
+        hashes: All leaf hashes, ascending, concatenated; 32 bytes each.
     """
 
     first: bytes
@@ -32,7 +31,13 @@ class LeafTile:
 
 @dataclass(frozen=True, slots=True)
 class LeafProof:
-    """The way from a leaf to the root of the whole tree, as `merkle.verify_inclusion` takes it."""
+    """An inclusion proof of a leaf in the whole tree: arguments of `merkle.verify_inclusion`.
+
+    Attributes:
+        index: Of the leaf, from 0.
+        size: Number of leaves of the tree.
+        hashes: From the leaf upward.
+    """
 
     index: int
     size: int
@@ -40,63 +45,56 @@ class LeafProof:
 
 
 def build_leaf_tiles(leaves: Iterable[bytes]) -> list[LeafTile]:
-    """Sort leaf hashes into blocks; none of no leaves."""
+    """Return the tiles over leaf hashes, which are sorted first; none for no leaves."""
     ordered = sorted(leaves)
     parts = [ordered[start : start + TILE_LEAVES] for start in range(0, len(ordered), TILE_LEAVES)]
     return [LeafTile(part[0], merkle_root(part), b"".join(part)) for part in parts]
 
 
-def merkle_root(hashes: Sequence[bytes]) -> bytes:
-    """Give the root over hashes in their order: level by level, the odd one at the end goes up as it is.
-
-    The same root as RFC 6962 gives by splitting at the largest power of two from above.
-    """
-    level, sha256 = list(hashes), hashlib.sha256
-    while len(level) > 1:
-        pairs = zip(level[::2], level[1::2], strict=False)
-        above = [sha256(b"\x01" + left + right).digest() for left, right in pairs]
-        level = above if len(level) % 2 == 0 else [*above, level[-1]]
-    return level[0] if level else EMPTY_ROOT
-
-
 def split_hashes(hashes: bytes) -> list[bytes]:
-    """Take the hashes of a block apart."""
+    """Return the concatenated hashes of a tile as a list."""
     return [hashes[start : start + HASH_BYTES] for start in range(0, len(hashes), HASH_BYTES)]
 
 
 def find_tile(firsts: Sequence[bytes], leaf: bytes) -> int:
-    """Give the block that has a leaf if any has it, from the smallest leaf of each; -1 where none can."""
+    """Return the number of the only tile that can have a leaf; -1 if none can.
+
+    Args:
+        firsts: The smallest leaf hash of each tile.
+        leaf: The leaf hash.
+    """
     return bisect_right(firsts, leaf) - 1
 
 
 def prove_leaf(leaf: bytes, tile: int, hashes: Sequence[bytes], roots: Sequence[bytes], size: int) -> LeafProof | None:
-    """Prove that a leaf is in the tree; None where the block does not have it.
+    """Return the proof that a leaf is in the tree; None if the tile does not have it.
 
     Args:
-        leaf: Its hash.
-        tile: The number of the block, from 0.
-        hashes: All leaf hashes of that block, ascending.
-        roots: Of all blocks.
-        size: Leaves of the tree.
+        leaf: The leaf hash.
+        tile: Number of the tile, from 0.
+        hashes: All leaf hashes of the tile, ascending.
+        roots: Of all tiles.
+        size: Number of leaves of the tree.
     """
-    place = bisect_right(hashes, leaf) - 1
-    if place < 0 or hashes[place] != leaf:
+    # bisect_right finds the last of equal leaves: rows can repeat, and any of them proves the same.
+    position = bisect_right(hashes, leaf) - 1
+    if position < 0 or hashes[position] != leaf:
         return None
-    within = inclusion_proof(place, len(hashes), _LeafNodeReader(hashes))
-    among = inclusion_proof(tile, len(roots), _LeafNodeReader(roots))
-    return LeafProof(tile * TILE_LEAVES + place, size, (*within, *among))
+    within_tile = inclusion_proof(position, len(hashes), _LeafNodeReader(hashes))
+    among_roots = inclusion_proof(tile, len(roots), _LeafNodeReader(roots))
+    return LeafProof(tile * TILE_LEAVES + position, size, (*within_tile, *among_roots))
 
 
 class _LeafNodeReader:
-    """Computes the nodes of a small tree from its leaves, for `merkle.inclusion_proof`."""
+    """A `merkle.NodeReader` that computes the nodes of a small tree from its leaves."""
 
     def __init__(self, leaves: Sequence[bytes]) -> None:
-        self.leaves = leaves
+        self._leaves = leaves
 
     def __call__(self, nodes: Sequence[Node]) -> Mapping[Node, bytes]:
-        """Give the hash of each."""
-        found = {}
+        """Return the hash of each node."""
+        hashes = {}
         for node in nodes:
-            places = leaf_range(node)
-            found[node] = merkle_root(self.leaves[places.start : places.stop])
-        return found
+            covered = leaf_range(node)
+            hashes[node] = merkle_root(self._leaves[covered.start : covered.stop])
+        return hashes

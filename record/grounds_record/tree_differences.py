@@ -1,111 +1,106 @@
-"""Finds which records differ from what a signed root covers.
+"""Tree differences: which records differ from what a signed root covers.
 
-A signed root vouches for two hashes that together give it, and each of those for two more. So from the root down, wherever
-the hash computed from the records and the hash stored long ago differ, the one that fits is the true one: if it is the
-computed one, all records below are as they were written; if it is the stored one, go on below it. That ends at one record,
-or at a subtree of which both the records and the stored hashes were changed: then it is one of those records, and no more
-can be known. Two records that were exchanged together with their hashes are found by exchanging them back.
+A signed root determines the two hashes below it, and each of those the two below it. So the search descends from the root.
+For every node there are two candidates, the hash computed from the records and the hash stored long ago, and the pair that
+gives the parent's hash is the true one. If the computed hash is true, all records below are as they were written. If the
+stored hash is true, the search goes on below it. It ends at a single record; or at a subtree where neither fits, because
+both the records and the stored hashes were changed. Then one of its records differs, and nothing more can be known.
+
+Two records that were exchanged together with their hashes are found by exchanging them back.
 """
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from grounds_record.merkle import Node, children, covering_nodes, fold_peaks, leaf_range, node_hash
+from grounds_record.merkle import Node, children, covering_nodes, fold_peaks, leaf_range, merkle_root, node_hash
 from grounds_record.rebuilt_tree import RebuiltTree
 
-CHOICES_MAX = 4096  # combinations of peaks that are tried
-SUSPECTS_MAX = 64  # so many records make 2,016 pairs that are tried
+_COMBINATIONS_MAX = 4096  # of candidates for the peaks of a checkpoint
+_SUSPECTS_MAX = 64  # records among which exchanged pairs are searched: 2,016 pairs
 
 
 @dataclass(slots=True)
 class TreeDifferences:
-    """What differs from a signed root.
+    """The records that differ from what signed roots cover.
 
     Attributes:
-        records: True leaf hash of each record that is known to differ.
-        subtrees: True hash of each subtree that is known to hold such a record, nobody can say which.
+        records: True leaf hash of each record that differs, by index.
+        subtrees: True hash of each subtree that has a differing record which cannot be identified.
     """
 
     records: dict[int, bytes] = field(default_factory=dict)
     subtrees: dict[Node, bytes] = field(default_factory=dict)
 
 
-def locate_differences(walk: RebuiltTree, size: int, root: bytes, found: TreeDifferences) -> bool:
-    """Find what differs from a signed root.
+def locate_differences(tree: RebuiltTree, size: int, root: bytes, differences: TreeDifferences) -> bool:
+    """Add the records that differ from what a signed root covers.
 
     Args:
-        walk: The records, read.
-        size: Of the checkpoint; within the walk.
-        root: Of the checkpoint; not the one that the records give.
-        found: To what was found from smaller checkpoints, this one's is added.
+        tree: Of the exported records.
+        size: Of the checkpoint; at most that of the tree.
+        root: Of the checkpoint; not the one that the tree has.
+        differences: Those of smaller checkpoints, to which this one's are added.
 
     Returns:
-        False where the stored hashes do not lead to the root either: everything was rewritten to fit.
+        False if the stored hashes do not lead to the root either: all of them were rewritten to match the records.
     """
+    # The root of an incomplete tree is folded from its peaks, so their true hashes are found together.
     nodes = covering_nodes(0, size)
-    choices = [walk.candidates(node) for node in nodes]
-    if math.prod(len(each) for each in choices) > CHOICES_MAX:
+    choices = [tree.candidates(node) for node in nodes]
+    if math.prod(len(each) for each in choices) > _COMBINATIONS_MAX:
         return False
     truths = next((hashes for hashes in itertools.product(*choices) if fold_peaks(hashes) == root), None)
     if truths is None:
         return False
     for node, truth in zip(nodes, truths, strict=True):
-        _descend(walk, node, truth, found)
+        _descend(tree, node, truth, differences)
     return True
 
 
-def _descend(walk: RebuiltTree, node: Node, truth: bytes, found: TreeDifferences) -> None:
-    """Find what differs below a node whose true hash is known."""
-    if walk.computed(node) == truth:
-        return
+def _descend(tree: RebuiltTree, node: Node, truth: bytes, differences: TreeDifferences) -> None:
+    """Add the records that differ below a node whose true hash is known."""
+    if tree.computed_hash(node) == truth:
+        return  # SHA-256 has no known collisions, so every record below is as it was written
     if node.level == 0:
-        found.records.setdefault(node.number, truth)
+        differences.records.setdefault(node.number, truth)
         return
     left, right = children(node)
-    for pair in itertools.product(walk.candidates(left), walk.candidates(right)):
+    for pair in itertools.product(tree.candidates(left), tree.candidates(right)):
         if node_hash(*pair) == truth:
-            _descend(walk, left, pair[0], found)
-            _descend(walk, right, pair[1], found)
+            _descend(tree, left, pair[0], differences)
+            _descend(tree, right, pair[1], differences)
             return
-    found.subtrees.setdefault(node, truth)
+    differences.subtrees.setdefault(node, truth)
 
 
-def extract_exchanges(walk: RebuiltTree, found: TreeDifferences) -> Iterator[tuple[int, int]]:
-    """Give pairs of records that stand in each other's place, and take them out of what was found."""
-    now = {walk.computed(Node(0, place)): place for place in found.records}
-    for place, truth in list(found.records.items()):
-        other = now.get(truth, place)
-        if place < other and found.records[other] == walk.computed(Node(0, place)):
-            del found.records[place], found.records[other]
-            yield place, other
-    suspects = (
-        [place for node in found.subtrees for place in leaf_range(node)] if _is_pair_search_feasible(found) else []
-    )
+def extract_exchanges(tree: RebuiltTree, differences: TreeDifferences) -> Iterator[tuple[int, int]]:
+    """Yield the pairs of records that were exchanged, and remove them from the differences."""
+    # Single records: each one's computed hash is the true hash of the other.
+    current = {tree.computed_hash(Node(0, index)): index for index in differences.records}
+    for index, truth in list(differences.records.items()):
+        other = current.get(truth, index)
+        if index < other and differences.records[other] == tree.computed_hash(Node(0, index)):
+            del differences.records[index], differences.records[other]
+            yield index, other
+    # Records in damaged subtrees: exchange each pair back, and see whether every subtree gets its true hash.
+    if sum(len(leaf_range(node)) for node in differences.subtrees) > _SUSPECTS_MAX:
+        return
+    suspects = [index for node in differences.subtrees for index in leaf_range(node)]
     for one, other in itertools.combinations(suspects, 2):
-        touched = [node for node in found.subtrees if one in leaf_range(node) or other in leaf_range(node)]
-        if touched and all(_root_after_exchange(walk, node, one, other) == found.subtrees[node] for node in touched):
-            for node in touched:
-                del found.subtrees[node]
+        affected = [node for node in differences.subtrees if one in leaf_range(node) or other in leaf_range(node)]
+        if affected and all(
+            _root_after_exchange(tree, node, one, other) == differences.subtrees[node] for node in affected
+        ):
+            for node in affected:
+                del differences.subtrees[node]
             yield one, other
 
 
-def _is_pair_search_feasible(found: TreeDifferences) -> bool:
-    """Tell whether so few records are suspected that all pairs can be tried."""
-    return sum(len(leaf_range(node)) for node in found.subtrees) <= SUSPECTS_MAX
-
-
-def _root_after_exchange(walk: RebuiltTree, node: Node, one: int, other: int) -> bytes | None:
-    """Give the hash of a subtree after exchanging two records; None if not all of its records are there."""
-    back = {one: other, other: one}
-    leaves = [walk.computed(Node(0, back.get(place, place))) for place in leaf_range(node)]
+def _root_after_exchange(tree: RebuiltTree, node: Node, one: int, other: int) -> bytes | None:
+    """Return the hash of a subtree with two records exchanged; None if a record of it was not exported."""
+    exchanged = {one: other, other: one}
+    leaves = [tree.computed_hash(Node(0, exchanged.get(index, index))) for index in leaf_range(node)]
     known = [leaf for leaf in leaves if leaf is not None]
-    return _subtree_root(known) if len(known) == len(leaves) else None
-
-
-def _subtree_root(hashes: Sequence[bytes]) -> bytes:
-    """Give the hash of the complete subtree over these leaf hashes."""
-    while len(hashes) > 1:
-        hashes = [node_hash(left, right) for left, right in zip(hashes[::2], hashes[1::2], strict=True)]
-    return hashes[0]
+    return merkle_root(known) if len(known) == len(leaves) else None

@@ -16,7 +16,7 @@ from grounds_record.export import Export
 from grounds_record.key_files import read_signing_key
 from grounds_record.merkle import Frontier
 from grounds_record.note import VerifierKey
-from grounds_record.verify import verify
+from grounds_record.verification import verify
 from server.config import Settings
 from server.errors import LogRefused, ServerError, StoreUnavailable
 from server.maintenance.erasure import find_erasure_problems

@@ -16,7 +16,7 @@ from grounds_record.checkpoint import open_checkpoint
 from grounds_record.export_file import read_export
 from grounds_record.merkle import verify_consistency
 from grounds_record.note import parse_verifier_key
-from grounds_record.verify import verify
+from grounds_record.verification import verify
 from models.bundle import read_bundle
 from models.model import open_model
 from server.config import Settings

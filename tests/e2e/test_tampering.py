@@ -230,8 +230,8 @@ async def test_a_checkpoint_of_another_log_is_refused(auditor: Auditor, tmp_path
     of_its_key, refusal = await run_client("verify", str(auditor.export), "--key", key.verifier().text())
 
     assert (status, of_its_key) == (1, 1)
-    assert "checkpoint 2 is refused" in said
-    assert "checkpoint 1 is refused" in refusal
+    assert "checkpoint 2 is rejected" in said
+    assert "checkpoint 1 is rejected" in refusal
 
 
 def write_truncated_export(export: Path, to: Path) -> Path:

@@ -11,8 +11,8 @@ from grounds_record.header import Header, RemovedRecord
 from grounds_record.merkle import Frontier, Node, completed_node_count, covering_nodes, inclusion_proof
 from grounds_record.note import SigningKey
 from grounds_record.sealed_record import seal_record
+from grounds_record.verification import verify
 from grounds_record.verification_report import FaultKind, VerificationReport
-from grounds_record.verify import verify
 
 KEY = SigningKey("example.com/log", bytes(range(32)))
 CUSTOMER_KEY = bytes(range(1, 33))

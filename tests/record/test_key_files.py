@@ -83,7 +83,7 @@ def test_reading_never_makes_a_key(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(KeyFileRejected, match="none/key cannot be made: No such file"):
+    with pytest.raises(KeyFileRejected, match="none/key cannot be created: No such file"):
         ensure_signing_key(tmp_path / "none" / "key", NAME)
 
 
@@ -104,7 +104,7 @@ def test_a_link_is_refused_also_where_it_leads_nowhere(tmp_path: Path) -> None:
     (tmp_path / "broken").symlink_to(tmp_path / "none")
 
     for name in ("key", "broken"):
-        with pytest.raises(KeyFileRejected, match=f"{name} is a link; name the file itself"):
+        with pytest.raises(KeyFileRejected, match=f"{name} is a link; configure the file itself"):
             ensure_signing_key(tmp_path / name, NAME)
     assert not (tmp_path / "none").exists()
 
@@ -114,7 +114,7 @@ def test_a_folder_or_a_pipe_is_refused_and_does_not_stop_the_start(tmp_path: Pat
     os.mkfifo(tmp_path / "pipe", mode=0o600)
 
     for name in ("folder", "pipe"):
-        with pytest.raises(KeyFileRejected, match=f"{name} is not a file"):
+        with pytest.raises(KeyFileRejected, match=f"{name} is not a regular file"):
             ensure_signing_key(tmp_path / name, NAME)
 
 
@@ -124,20 +124,20 @@ def test_a_file_of_another_owner_is_refused(tmp_path: Path) -> None:
     fields = list(path.stat())
     fields[stat.ST_UID] = os.geteuid() + 1
 
-    with pytest.raises(KeyFileRejected, match=f"belongs to user {os.geteuid() + 1}, not to {os.geteuid()}"):
+    with pytest.raises(KeyFileRejected, match=f"belongs to user {os.geteuid() + 1}, but user {os.geteuid()} reads it"):
         _check_private(path, os.stat_result(fields))
 
 
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (b"", "is not one line of text"),
-        (b"-----BEGIN PRIVATE KEY-----\nMC4C\n-----END PRIVATE KEY-----\n", "is not one line of text"),
-        (SigningKey(NAME, bytes(32)).text().encode(), "is not one line of text"),
-        (b"\xff\n", "is not one line of text"),
-        (b"x" * 5000 + b"\n", "is not one line of text"),
-        (b"somebody's notes\n", "holds no signing key"),
-        (SigningKey(NAME, bytes(32)).text()[:-4].encode() + b"\n", "holds no signing key"),
+        (b"", "must be one line of ASCII"),
+        (b"-----BEGIN PRIVATE KEY-----\nMC4C\n-----END PRIVATE KEY-----\n", "must be one line of ASCII"),
+        (SigningKey(NAME, bytes(32)).text().encode(), "must be one line of ASCII"),
+        (b"\xff\n", "must be one line of ASCII"),
+        (b"x" * 5000 + b"\n", "must be one line of ASCII"),
+        (b"somebody's notes\n", "is not a signing key"),
+        (SigningKey(NAME, bytes(32)).text()[:-4].encode() + b"\n", "is not a signing key"),
         (SigningKey("other", bytes(32)).text().encode() + b"\n", "key of the log 'other', not of 'example.com/log'"),
     ],
     ids=range(8),

@@ -17,7 +17,7 @@ from grounds_record.errors import KeyMalformed, RecordError
 from grounds_record.export import Export, RetentionProof, StoredRecord
 from grounds_record.export_file import read_export, write_export
 from grounds_record.note import PRIVATE_KEY_PREFIX, VerifierKey, parse_note, parse_verifier_key
-from grounds_record.verify import verify as verify_export
+from grounds_record.verification import verify as verify_export
 
 _Checkpoints = Annotated[
     list[Path] | None,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from grounds.audit.v1 import audit_pb2 as pb
 from grounds_record.export import Export, StoredRecord
 from grounds_record.note import parse_verifier_key
-from grounds_record.verify import verify
+from grounds_record.verification import verify
 from server.decisions.replay_verdict import ReplayMatch, ReplayMismatch
 from server.errors import RecordDamaged, TreeSizeUnknown
 from server.stores.record_log.proofs import LogHead, ProofReader

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, select
 
 from grounds_record.errors import ProofInvalid
-from grounds_record.leaf_tiles import TILE_LEAVES, LeafProof, LeafTile, find_tile, merkle_root, prove_leaf, split_hashes
-from grounds_record.merkle import verify_inclusion
+from grounds_record.leaf_tiles import TILE_LEAVES, LeafProof, LeafTile, find_tile, prove_leaf, split_hashes
+from grounds_record.merkle import merkle_root, verify_inclusion
 from grounds_record.rows_root import RowsRoot
 from server.stores.database import Database
 from server.stores.record_log.entries import as_bytes

@@ -11,7 +11,8 @@ from typing import Any, Self
 
 from sqlalchemy import Connection, delete, func, select, update
 
-from grounds_record.leaf_tiles import build_leaf_tiles, merkle_root
+from grounds_record.leaf_tiles import build_leaf_tiles
+from grounds_record.merkle import merkle_root
 from server.config import Settings
 from server.errors import StoreUnavailable
 from server.stores.database import Database

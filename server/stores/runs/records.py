@@ -19,7 +19,7 @@ from sqlalchemy import Connection, RowMapping, select
 from grounds.audit.v1 import bodies_pb2 as pb
 from grounds_record.customer_keys import row_salt_key
 from grounds_record.header import Header
-from grounds_record.leaf_tiles import merkle_root
+from grounds_record.merkle import merkle_root
 from grounds_record.rows_root import RowsRoot, parse_rows_root, rows_root_label
 from server.errors import LoadRefused, RecordRemoved, RequestIdReused
 from server.stores.record_log.entries import LogEntry

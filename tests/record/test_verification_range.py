@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from grounds_record.export import Export
 from grounds_record.merkle import consistency_proof
+from grounds_record.verification import verify
 from grounds_record.verification_report import FaultKind, VerificationReport
-from grounds_record.verify import verify
 from tests.record.logs import KEY, LOG, NEW, OLD, SIZE, Log, places, turned
 
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from grounds_record.export import Export
 from grounds_record.note import SigningKey
+from grounds_record.verification import verify
 from grounds_record.verification_report import Fault, FaultKind
-from grounds_record.verify import verify
 from tests.record.logs import KEY, LOG, NEW, OLD, SIZE, check, honest, places, turned
 
 
@@ -205,7 +205,7 @@ def test_two_checkpoints_of_one_size_show_two_histories() -> None:
     [
         (LOG.checkpoint(60, SigningKey("example.com/other", KEY.seed)), "signed by example.com/other"),
         (LOG.checkpoint(60, SigningKey(KEY.name, bytes(32))), "not by example.com/log"),
-        (OLD.replace("\n60\n", "\n61\n"), "does not hold"),
+        (OLD.replace("\n60\n", "\n61\n"), "does not verify"),
         ("", "ends in a newline"),
     ],
     ids=["another log", "another key", "changed", "empty"],
@@ -214,7 +214,7 @@ def test_a_checkpoint_that_is_not_of_this_log_is_refused_and_said_which(note: st
     verdict = check(LOG.rows, NEW, note)
 
     assert places(verdict) == [(FaultKind.CHECKPOINT_REFUSED, None, None)]
-    assert "checkpoint 2 is refused" in verdict.sentences()[1]
+    assert "checkpoint 2 is rejected" in verdict.sentences()[1]
     assert problem in verdict.sentences()[1]
     assert verdict.proven == (100,)
 

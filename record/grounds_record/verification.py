@@ -1,0 +1,303 @@
+"""Verification of an exported range of the record log against signed checkpoints. Needs the public key and nothing else.
+
+Each comparison answers one question:
+
+- a record's bytes and its stored hash: was the record changed, or its stored hash?
+- the tree over the bytes and the root of each checkpoint whose size is in the range: was anything changed at all?
+- from a root that differs, down through the stored hashes (`tree_differences`): which record?
+- a record without ciphertext and the proven retention records: was the ciphertext removed by retention?
+
+If records were rewritten together with every stored hash, the signed root still differs, but no record can be identified. The
+report then names all records between the last checkpoint that holds and the first that does not: the more checkpoints an
+auditor keeps, the narrower. One fault can hide another one near it, so repair and verify again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from grounds_record.checkpoint import Checkpoint, open_checkpoint
+from grounds_record.errors import ProofInvalid, RecordError
+from grounds_record.export import Export, RetentionProof
+from grounds_record.header import RETENTION_KIND, parse_header
+from grounds_record.merkle import (
+    Node,
+    covering_nodes,
+    leaf_range,
+    stored_position,
+    verify_consistency,
+    verify_inclusion,
+)
+from grounds_record.note import VerifierKey
+from grounds_record.rebuilt_tree import RebuiltTree
+from grounds_record.tree_differences import TreeDifferences, extract_exchanges, locate_differences
+from grounds_record.verification_report import (
+    Fault,
+    FaultKind,
+    RangeSet,
+    VerificationReport,
+    fault_ranges,
+    merge_faults,
+)
+
+_HASH_ALTERED = "the record is as it was written, but the hashes stored with it were changed"
+_REST_DOUBTED = ", or the export's hashes of the rest of the log are wrong"
+
+
+def verify(export: Export, checkpoints: Sequence[str], key: VerifierKey) -> VerificationReport:
+    """Verify that the exported records are those that the checkpoints cover; if they are not, locate the differences.
+
+    Args:
+        export: The records, iterated once. Not trusted.
+        checkpoints: Signed notes: the log's newest checkpoint and those that the auditor kept, in any order.
+        key: The log's public key; its name is the log's origin.
+
+    Returns:
+        The report. Invalid data does not raise; it is a fault of the report.
+    """
+    faults: list[Fault] = []
+    accepted = _accept_checkpoints(checkpoints, key, faults)
+    newest = accepted[-1] if accepted else None
+    hash_count = len(covering_nodes(0, export.start))
+    if len(export.before) != hash_count:
+        faults.append(_incomplete(f"it needs {hash_count} hashes of the log before it"))
+        return VerificationReport(export.start, export.start, 0, (), (), tuple(faults))
+    tree = RebuiltTree(export.start, export.before, {checkpoint.size for checkpoint in accepted})
+    tree.read_records(export.records)
+    end = tree.frontier.size
+    if newest is not None:
+        _extend_tree(tree, newest.size, export.after)
+    comparison = _compare_roots(tree, accepted, end)
+    faults += tree.faults + tree.column_faults + comparison.faults
+    # The order matters: each step leaves out what the faults before it explain.
+    faults += _miscounted_faults(tree, faults, comparison.vouched)
+    faults += _stored_hash_faults(tree, faults, comparison.vouched)
+    faults += _retention_faults(tree, export.retentions, newest)
+    proven = sorted(comparison.proven + _prove_other_checkpoints(tree, export, accepted, faults))
+    size = newest.size if newest else 0
+    return VerificationReport(export.start, end, size, tuple(proven), tuple(comparison.refuted), merge_faults(faults))
+
+
+@dataclass(slots=True)
+class _RootComparison:
+    """The result of comparing the records with the signed roots.
+
+    Attributes:
+        proven: Sizes of the checkpoints whose roots the records have.
+        refuted: Sizes of those whose roots the records do not have.
+        vouched: A root vouches for all records before this index, except for those in `faults`.
+        faults: Records that differ from what a root covers.
+    """
+
+    proven: list[int] = field(default_factory=list)
+    refuted: list[int] = field(default_factory=list)
+    vouched: int = 0
+    faults: list[Fault] = field(default_factory=list)
+
+
+def _accept_checkpoints(notes: Sequence[str], key: VerifierKey, faults: list[Fault]) -> list[Checkpoint]:
+    """Return the checkpoints that the key signed, one of each size, ascending; add the others to the faults."""
+    accepted: dict[int, Checkpoint] = {}
+    for number, note in enumerate(notes, start=1):
+        try:
+            checkpoint = open_checkpoint(note, key)
+        except RecordError as error:
+            detail = f"checkpoint {number} is rejected: {error}"
+            faults.append(Fault(FaultKind.CHECKPOINT_REFUSED, None, None, detail))
+            continue
+        # Two roots of one size, both signed, prove that the owner of the key presents two histories.
+        if accepted.setdefault(checkpoint.size, checkpoint).root != checkpoint.root:
+            detail = f"two checkpoints of {checkpoint.size} records, both signed, have different roots: two histories"
+            faults.append(Fault(FaultKind.CHECKPOINTS_DISAGREE, None, None, detail))
+    if not accepted:
+        faults.append(Fault(FaultKind.CHECKPOINT_REFUSED, None, None, "there is no checkpoint to verify against"))
+    return [accepted[size] for size in sorted(accepted)]
+
+
+def _extend_tree(tree: RebuiltTree, size: int, after: tuple[bytes, ...]) -> None:
+    """Extend the tree from the end of the records to the size of the newest checkpoint."""
+    end = tree.frontier.size
+    if size < tree.start:
+        tree.faults.append(_incomplete(f"it begins after the {size} records that the newest checkpoint covers"))
+    if end >= size:
+        return
+    hash_count = len(covering_nodes(end, size))
+    if not after:
+        detail = f"missing at the end of the log; the checkpoint of {size} records covers it"
+        tree.faults.append(Fault(FaultKind.RECORD_MISSING, end, size - 1, detail))
+    elif len(after) != hash_count:
+        tree.faults.append(_incomplete(f"it needs {hash_count} hashes for the records {end} to {size - 1}"))
+    else:
+        tree.extend(size, after)
+
+
+def _compare_roots(tree: RebuiltTree, accepted: Sequence[Checkpoint], end: int) -> _RootComparison:
+    """Compare the tree with the signed roots, smallest first; `end` is the index after the last record."""
+    comparison, differences, is_untraceable = _RootComparison(), TreeDifferences(), False
+    for checkpoint in accepted:
+        size, root = checkpoint.size, tree.roots.get(checkpoint.size)
+        if root is None:
+            continue  # outside the range; `_prove_other_checkpoints` verifies it
+        if root == checkpoint.root:
+            comparison.proven.append(size)
+            comparison.vouched = size
+            continue
+        comparison.refuted.append(size)
+        if locate_differences(tree, size, checkpoint.root, differences):
+            comparison.vouched = size
+        elif not is_untraceable:
+            # A difference that cannot be traced from this root cannot be traced from a larger one either, which covers
+            # the same records; so only the first root narrows the range.
+            is_untraceable = True
+            comparison.faults += _untraceable_faults(tree, comparison.proven, size, end)
+    comparison.faults += _difference_faults(tree, differences, end)
+    return comparison
+
+
+def _untraceable_faults(tree: RebuiltTree, proven: Sequence[int], size: int, end: int) -> list[Fault]:
+    """Return the range in which records differ from a root to which the stored hashes do not lead."""
+    has_gap = any((fault.first or 0) < size for fault in tree.faults)
+    has_moved = bool(tree.miscounted) and tree.miscounted[0] < size
+    if has_gap or has_moved:
+        return []  # these explain the difference, and are faults of their own
+    # Everything before the last proven checkpoint is right.
+    first, last = max([tree.start, *proven]), min(size, end) - 1
+    if first > last:
+        return [_incomplete(f"its hashes of the log outside its records are not those of the checkpoint of {size}")]
+    rest = "" if tree.start == 0 and size <= end else _REST_DOUBTED
+    detail = f"one or more were rewritten with all stored hashes, as the checkpoint of {size} records proves{rest}"
+    return [Fault(FaultKind.HISTORY_REWRITTEN, first, last, detail)]
+
+
+def _difference_faults(tree: RebuiltTree, differences: TreeDifferences, end: int) -> list[Fault]:
+    """Return the faults for the located differences that missing records do not explain."""
+    faults = []
+    gaps = fault_ranges(tree.faults)
+    differences.records = {
+        index: truth for index, truth in differences.records.items() if not gaps.intersects(range(index, index + 1))
+    }
+    differences.subtrees = {
+        node: truth for node, truth in differences.subtrees.items() if not gaps.intersects(leaf_range(node))
+    }
+    for one, other in extract_exchanges(tree, differences):
+        faults.append(Fault(FaultKind.RECORD_MISPLACED, one, one, f"exchanged with record {other}"))
+        faults.append(Fault(FaultKind.RECORD_MISPLACED, other, other, f"exchanged with record {one}"))
+    for index in differences.records:
+        detail = "its header or its ciphertext was changed after it was written"
+        faults.append(Fault(FaultKind.RECORD_ALTERED, index, index, detail))
+    for node in differences.subtrees:
+        below = leaf_range(node)
+        # A subtree can reach beyond the exported records; then their hashes in the export may be wrong instead.
+        exported = range(max(below.start, tree.start), min(below.stop, end))
+        rest = "" if exported == below else _REST_DOUBTED
+        detail = f"one or more were changed together with their stored hashes{rest}"
+        faults.append(Fault(FaultKind.RECORD_ALTERED_WITHIN, exported.start, exported.stop - 1, detail))
+    return faults
+
+
+def _miscounted_faults(tree: RebuiltTree, faults: Sequence[Fault], vouched: int) -> list[Fault]:
+    """Return the faults of records that have more or fewer stored hashes than their index completes."""
+    explained = fault_ranges(faults, FaultKind.RECORD_ALTERED, FaultKind.RECORD_MISPLACED, FaultKind.RECORD_MISSING)
+    within = fault_ranges(faults, FaultKind.RECORD_ALTERED_WITHIN)
+    found = []
+    for index in tree.miscounted:
+        here = range(index, index + 1)
+        if explained.intersects(here):
+            continue
+        # If a root vouches for the bytes of the record, only its list of hashes was changed.
+        if index < vouched and not within.intersects(here):
+            found.append(Fault(FaultKind.HASH_ALTERED, index, index, _HASH_ALTERED))
+        else:
+            detail = "not the record that was written here: the hashes stored with it belong to another index"
+            found.append(Fault(FaultKind.RECORD_MISPLACED, index, index, detail))
+    return found
+
+
+def _stored_hash_faults(tree: RebuiltTree, faults: Sequence[Fault], vouched: int) -> list[Fault]:
+    """Return the faults of stored hashes that differ from the computed ones and that no other fault explains."""
+    found = []
+    explained = fault_ranges(faults)
+    for node, leaves in _unexplained_mismatches(tree, explained, leaves=True):
+        if node.number < vouched:
+            found.append(Fault(FaultKind.HASH_ALTERED, node.number, node.number, _HASH_ALTERED))
+        else:
+            detail = "its bytes and its stored hash differ, and no checkpoint that holds shows which was changed"
+            found.append(Fault(FaultKind.RECORD_ALTERED, leaves.start, leaves.start, detail))
+    # Every hash above a changed record differs for that reason alone.
+    explained = fault_ranges([*faults, *(fault for fault in found if fault.kind is FaultKind.RECORD_ALTERED)])
+    for node, _ in _unexplained_mismatches(tree, explained, leaves=False):
+        index = stored_position(node)[0]
+        detail = (
+            _HASH_ALTERED if index < vouched else "the hashes stored with it are not those of the records before it"
+        )
+        found.append(Fault(FaultKind.HASH_ALTERED, index, index, detail))
+    return found
+
+
+def _unexplained_mismatches(tree: RebuiltTree, explained: RangeSet, *, leaves: bool) -> list[tuple[Node, range]]:
+    """Return the nodes whose stored hash differs although no record below has a fault, with the leaves below them."""
+    nodes = [(node, leaf_range(node)) for node in tree.mismatches if (node.level == 0) == leaves]
+    return [(node, below) for node, below in nodes if not explained.intersects(below)]
+
+
+def _retention_faults(
+    tree: RebuiltTree, retentions: Sequence[RetentionProof], newest: Checkpoint | None
+) -> list[Fault]:
+    """Return the faults of missing ciphertexts for which no proven retention record accounts, or only with another header."""
+    faults, header_digests = [], {}
+    for retention in retentions:
+        try:
+            header_digests.update(_removed_headers(retention, newest))
+        except RecordError as error:
+            index, detail = retention.record.index, f"it does not prove a retention: {error}"
+            faults.append(Fault(FaultKind.RETENTION_REFUSED, index, index, detail))
+    for index, header_sha256 in tree.removed.items():
+        if index not in header_digests:
+            detail = "its ciphertext is missing, and no retention record names it"
+            faults.append(Fault(FaultKind.CIPHERTEXT_MISSING, index, index, detail))
+        elif header_digests[index] != header_sha256:
+            # Without the ciphertext the leaf hash proves nothing about the header; the retention record does.
+            detail = "its header is not the one that the retention record names"
+            faults.append(Fault(FaultKind.RECORD_ALTERED, index, index, detail))
+    return faults
+
+
+def _removed_headers(retention: RetentionProof, newest: Checkpoint | None) -> dict[int, str]:
+    """Return the SHA-256 of the header of each record that a retention record removed, by index.
+
+    Raises:
+        RecordError: The newest checkpoint does not cover the retention record, or it is not one.
+    """
+    leaf = retention.record.compute_leaf_hash()
+    if newest is None or leaf is None:
+        raise ProofInvalid("there is no checkpoint" if newest is None else "its own ciphertext is missing")
+    verify_inclusion(retention.record.index, newest.size, leaf, retention.proof, newest.root)
+    header = parse_header(retention.record.header)
+    if header.kind != RETENTION_KIND:
+        raise ProofInvalid(f"it is of kind {header.kind}, not {RETENTION_KIND}")
+    # Retention cannot remove what is written after it.
+    return {each.index: each.header_sha256 for each in header.removed if each.index < retention.record.index}
+
+
+def _prove_other_checkpoints(
+    tree: RebuiltTree, export: Export, accepted: Sequence[Checkpoint], faults: list[Fault]
+) -> list[int]:
+    """Verify that the newest checkpoint extends those whose size is outside the records; return the sizes that hold."""
+    proofs, proven = dict(export.consistency), []
+    for checkpoint in accepted[:-1]:
+        newest, size = accepted[-1], checkpoint.size
+        if size in tree.roots or (size > tree.frontier.size and not export.after):
+            continue  # compared with the records; or beyond a cut end, which is a fault already
+        try:
+            verify_consistency(size, newest.size, checkpoint.root, newest.root, proofs.get(size, ()))
+        except ProofInvalid as error:
+            why = str(error) if size in proofs else "the export has no consistency proof for it"
+            detail = f"the checkpoint of {size} records cannot be compared with the newest one: {why}"
+            faults.append(Fault(FaultKind.CHECKPOINT_UNPROVEN, None, None, detail))
+        else:
+            proven.append(size)
+    return proven
+
+
+def _incomplete(detail: str) -> Fault:
+    """Return a fault of an export that lacks hashes."""
+    return Fault(FaultKind.EXPORT_INCOMPLETE, None, None, f"the export is incomplete: {detail}")
