@@ -16,7 +16,7 @@ Smallest = list[tuple[tuple[str, ...], float]]  # names that change, and how far
 def smallest_by_brute_force(
     recourse: Recourse, values: Mapping[str, float], target: float, sizes: tuple[int, ...] = (1, 2, 3)
 ) -> Smallest:
-    """Give the three nearest sets, fewest features first, none of which holds another."""
+    """Return the three nearest sets, fewest features first, none of which holds another."""
     wanted: Smallest = []
     for size in sizes:
         found = []
@@ -33,7 +33,7 @@ def smallest_by_brute_force(
 def crossing_distances(
     recourse: Recourse, values: Mapping[str, float], names: tuple[str, ...], target: float
 ) -> list[float]:
-    """Change these features to every combination of steps that their signs allow; give how far those go that cross."""
+    """Change these features to every combination of steps that their signs allow; return the distances of those that cross."""
     bundle = recourse.model.bundle
     baseline = np.array(bundle.baseline.rows, dtype=float)
     positions = [bundle.schema.position[name] for name in names]
@@ -54,13 +54,13 @@ def crossing_distances(
 
 
 def share_between(column: FloatArray, old: float, new: float) -> float:
-    """Give the share of the known values of a baseline column that are between two values."""
+    """Return the share of the known values of a baseline column that are between two values."""
     known = column[~np.isnan(column)]
     return float(abs(np.sum(known < new) - np.sum(known < old)) / len(known))
 
 
 def smallest_found(recourse: Recourse, values: Mapping[str, float], target: float) -> Smallest:
-    """Give what the search finds among the steps, before it shrinks between them."""
+    """Return what the search finds among the steps, before it shrinks between them."""
     boxes, complete = recourse._find_boxes(
         TrialScorer(recourse.model, recourse.model.bundle.schema.row(values), target, ROWS_MAX)
     )

@@ -1,4 +1,4 @@
-"""Bundles with something changed in them, whose digests hold all the same."""
+"""Changed bundles whose digests match all the same."""
 
 import json
 from collections.abc import Callable
@@ -20,12 +20,12 @@ def manifest_of(folder: Path) -> Manifest:
 
 
 def rewritten(folder: Path, parent: Path, name: str, content: bytes) -> Path:
-    """Write the bundle anew with another content of one file."""
+    """Write the bundle with another content of one file."""
     return write_bundle(parent, manifest_of(folder), {**files_of(folder), name: content})
 
 
 def with_document(folder: Path, parent: Path, name: str, change: Callable[[Any], object]) -> Path:
-    """Write the bundle anew with one of its JSON documents changed in place."""
+    """Write the bundle with one of its JSON documents changed."""
     document = json.loads((folder / name).read_bytes())
     change(document)
     return rewritten(folder, parent, name, json.dumps(document).encode())

@@ -1,4 +1,4 @@
-"""A bundle is read as it was written, or refused with the name of the file."""
+"""A bundle is read as it was written, or rejected with the name of the file."""
 
 import hashlib
 import json
@@ -29,7 +29,7 @@ DOCUMENTS = {
 
 @pytest.fixture
 def folder(small: SmallFamily, tmp_path: Path) -> Path:
-    """Give a copy of a bundle, to damage."""
+    """Return a copy of a bundle, to damage."""
     copy = tmp_path / "catalog" / "credit" / small.bundle_folder.name
     shutil.copytree(small.bundle_folder, copy)
     return copy
@@ -120,27 +120,27 @@ def test_a_file_that_does_not_belong_to_the_bundle_refuses_it_and_is_named(folde
         read_bundle(folder)
 
 
-def test_a_folder_under_another_name_is_refused(folder: Path) -> None:
+def test_a_folder_under_another_name_is_rejected(folder: Path) -> None:
     other = folder.rename(folder.with_name("0" * 64))
 
     with pytest.raises(BundleInvalid, match=r"^manifest[.]json: its SHA-256 is not the name of the folder"):
         read_bundle(other)
 
 
-def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_there_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(BundleInvalid, match=r"^manifest[.]json: cannot be read"):
         read_bundle(tmp_path / "nothing")
 
 
 def with_manifest(folder: Path, change: dict[str, Any]) -> Path:
-    """Write the manifest anew and name the folder after it."""
+    """Change the manifest, and rename the folder to its digest."""
     content = json.dumps({**json.loads((folder / MANIFEST).read_bytes()), **change}).encode()
     (folder / MANIFEST).write_bytes(content)
     return folder.rename(folder.with_name(hashlib.sha256(content).hexdigest()))
 
 
 @pytest.mark.parametrize("more", [{}, {"signature": "not known to this release"}])
-def test_a_newer_format_is_refused_as_newer_whatever_else_it_brings(folder: Path, more: dict[str, str]) -> None:
+def test_a_newer_format_is_rejected_as_newer_whichever_fields_it_has(folder: Path, more: dict[str, str]) -> None:
     newer = with_manifest(folder, {"format": FORMAT_VERSION + 1, **more})
 
     with pytest.raises(BundleInvalid, match=f"format {FORMAT_VERSION + 1} is newer than {FORMAT_VERSION}"):
@@ -186,7 +186,7 @@ def test_a_file_that_is_no_text_refuses_the_bundle_and_is_named(small: SmallFami
 
 @contextmanager
 def a_disk_with_room_for(size: int) -> Iterator[None]:
-    """Let the operating system refuse every file larger than this."""
+    """Make the operating system reject every file larger than this."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:

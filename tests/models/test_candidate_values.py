@@ -1,4 +1,4 @@
-"""The values that may be proposed: round, and where the baseline population is."""
+"""Candidate values are round, and within the range of the baseline."""
 
 import math
 from dataclasses import replace
@@ -27,14 +27,14 @@ ZERO_END = 1.0000000180025095e-35  # LightGBM's threshold between zero and more
 
 
 def feature(sign: int = 0, low: float | None = None, high: float | None = None) -> FeatureSpec:
-    """Give a feature of its own."""
+    """Return a feature of its own."""
     return FeatureSpec.model_validate(
         {"name": "paid", "description": "paid", "group": "ALL", "sign": sign, "min": low, "max": high}
     )
 
 
-def ladder_of(ends: list[float], sign: int = 0, low: float | None = None, high: float | None = None) -> CandidateGrid:
-    """Give the ladder of a baseline that holds these interval ends."""
+def grid_of(ends: list[float], sign: int = 0, low: float | None = None, high: float | None = None) -> CandidateGrid:
+    """Return the grid of a baseline with these interval ends."""
     found = _rounded_intervals(feature(sign, low, high), np.array(ends), None)
     fine_steps = sorted({end for pair in found for end in pair})
     steps = tuple(_thin_out([last for _, last in found]))
@@ -42,7 +42,7 @@ def ladder_of(ends: list[float], sign: int = 0, low: float | None = None, high: 
 
 
 def bundle_of(small: SmallFamily, **feature_changes: object) -> Bundle:
-    """Give the small family's bundle, all groups actionable, its feature `orders` changed."""
+    """Return the small family's bundle, all groups actionable, its feature `orders` changed."""
     bundle = small.bundle()
     document = bundle.schema.document
     features = [f.model_copy(update=feature_changes) if f.name == "orders" else f for f in document.features]
@@ -95,13 +95,13 @@ def test_round_numbers_are_inside_their_interval_and_no_coarser_grid_has_any(low
     assert pair[0] == 0.0 or math.floor(high / coarser) * coarser <= low or math.floor(high / coarser) * coarser > high
 
 
-def test_where_the_baseline_is_open_the_nearest_number_of_two_digits_is_taken() -> None:
-    assert ladder_of([391.0, 1000.0, ABOVE_1000]).steps == (390.0, 1000.0, 1100.0)
-    assert ladder_of([-24.5, 0.5, 1.5, math.nextafter(1.5, math.inf)]).steps == (-25.0, 0.0, 1.0, 2.0)
+def test_where_the_baseline_is_open_the_nearest_number_of_two_digits_is_used() -> None:
+    assert grid_of([391.0, 1000.0, ABOVE_1000]).steps == (390.0, 1000.0, 1100.0)
+    assert grid_of([-24.5, 0.5, 1.5, math.nextafter(1.5, math.inf)]).steps == (-25.0, 0.0, 1.0, 2.0)
 
 
 def test_bounds_of_the_feature_hold() -> None:
-    assert ladder_of([391.0, 1000.0, ABOVE_1000], low=391, high=1000).steps == (1000.0,)
+    assert grid_of([391.0, 1000.0, ABOVE_1000], low=391, high=1000).steps == (1000.0,)
 
 
 def test_where_all_are_in_one_interval_their_median_may_be_proposed() -> None:
@@ -112,28 +112,28 @@ def test_where_all_are_in_one_interval_their_median_may_be_proposed() -> None:
 def test_only_values_toward_less_risk_are_offered_nearest_first() -> None:
     ends = [10.0, 20.0, 30.0, 40.0, 50.0]
 
-    assert ladder_of(ends, sign=1).candidates(35.0).values == (30.0, 20.0, 10.0)
-    assert ladder_of(ends, sign=-1).candidates(15.0).values == (20.0, 30.0, 40.0, 50.0)
-    assert ladder_of(ends, sign=0).candidates(25.0).values == (30.0, 20.0, 40.0, 10.0, 50.0)
-    assert ladder_of(ends, sign=1).candidates(35.0).costs == (0.2, 0.4, 0.6)
-    assert ladder_of(ends, sign=1).candidates(10.0).values == ()
-    assert ladder_of(ends, sign=-1).candidates(49.0).costs == (0.0,)
+    assert grid_of(ends, sign=1).candidates(35.0).values == (30.0, 20.0, 10.0)
+    assert grid_of(ends, sign=-1).candidates(15.0).values == (20.0, 30.0, 40.0, 50.0)
+    assert grid_of(ends, sign=0).candidates(25.0).values == (30.0, 20.0, 40.0, 10.0, 50.0)
+    assert grid_of(ends, sign=1).candidates(35.0).costs == (0.2, 0.4, 0.6)
+    assert grid_of(ends, sign=1).candidates(10.0).values == ()
+    assert grid_of(ends, sign=-1).candidates(49.0).costs == (0.0,)
 
 
 def test_a_missing_value_is_offered_nothing() -> None:
-    assert ladder_of([10.0, 20.0], sign=1).candidates(math.nan).values == ()
+    assert grid_of([10.0, 20.0], sign=1).candidates(math.nan).values == ()
 
 
 def test_finer_values_are_beyond_the_nearer_step_and_short_of_the_proposed_one() -> None:
-    ladder = replace(ladder_of([10.0, 20.0, 90.0, 100.0]), fine_steps=(10.0, 20.0, 30.0, 60.0, 90.0, 100.0))
+    grid = replace(grid_of([10.0, 20.0, 90.0, 100.0]), fine_steps=(10.0, 20.0, 30.0, 60.0, 90.0, 100.0))
 
-    assert ladder.finer_steps(5.0, 90.0) == (30.0, 60.0)
-    assert ladder.finer_steps(95.0, 20.0) == (60.0, 30.0)
-    assert ladder.finer_steps(45.0, 90.0) == (60.0,)
+    assert grid.finer_steps(5.0, 90.0) == (30.0, 60.0)
+    assert grid.finer_steps(95.0, 20.0) == (60.0, 30.0)
+    assert grid.finer_steps(45.0, 90.0) == (60.0,)
 
 
 def test_at_most_sixteen_steps_are_tried_and_both_ends_are_among_them() -> None:
-    steps = ladder_of([index * 10.0 for index in range(1, 101)]).steps
+    steps = grid_of([index * 10.0 for index in range(1, 101)]).steps
 
     assert len(steps) == STEPS_MAX == 16
     assert (steps[0], steps[-1]) == (10.0, 1000.0)
@@ -141,21 +141,21 @@ def test_at_most_sixteen_steps_are_tried_and_both_ends_are_among_them() -> None:
 
 def test_a_group_is_not_actionable_unless_it_says_so(small: SmallFamily) -> None:
     assert candidate_grids(small.bundle()) == ()
-    assert {ladder.feature.name for ladder in candidate_grids(bundle_of(small))} == set(small.bundle().schema.names)
+    assert {grid.feature.name for grid in candidate_grids(bundle_of(small))} == set(small.bundle().schema.names)
 
 
-def test_a_category_has_no_ladder(small: SmallFamily) -> None:
+def test_a_category_has_no_grid(small: SmallFamily) -> None:
     bundle = bundle_of(small, kind="category", levels=("few", "many"))
 
-    assert "orders" not in {ladder.feature.name for ladder in candidate_grids(bundle)}
+    assert "orders" not in {grid.feature.name for grid in candidate_grids(bundle)}
 
 
 def test_whole_where_the_baseline_is_whole(small: SmallFamily) -> None:
-    ladders = {ladder.feature.name: ladder for ladder in candidate_grids(bundle_of(small))}
+    grids = {grid.feature.name: grid for grid in candidate_grids(bundle_of(small))}
 
     for name in ("days_late", "orders"):
-        assert all(rung.is_integer() for rung in ladders[name].fine_steps)
-    assert not all(rung.is_integer() for rung in ladders["years"].fine_steps)
+        assert all(rung.is_integer() for rung in grids[name].fine_steps)
+    assert not all(rung.is_integer() for rung in grids["years"].fine_steps)
 
 
 def test_a_baseline_without_rows_offers_nothing(small: SmallFamily) -> None:

@@ -1,4 +1,4 @@
-"""Which bundle serves which market: changed in one step, after the bundle has proved itself."""
+"""Activation changes atomically which bundle serves a market, after the bundle has reproduced its golden rows."""
 
 import shutil
 from pathlib import Path
@@ -22,14 +22,14 @@ from tests.small import SmallFamily
 
 @pytest.fixture
 def bundles(small: SmallFamily, tmp_path: Path) -> Path:
-    """Give a catalog with one bundle of the family credit, which may serve DE and FR; none is active."""
+    """Return a catalog with one bundle of the family credit, which may serve DE and FR; none is active."""
     shutil.copytree(small.bundle_folder, tmp_path / "bundles" / "credit" / small.bundle_folder.name)
     return tmp_path / "bundles"
 
 
 @pytest.fixture
 def first(small: SmallFamily) -> str:
-    """Give the bundle_id of the bundle that is there."""
+    """Return the bundle_id of the bundle that is there."""
     return small.bundle_folder.name
 
 
@@ -101,7 +101,7 @@ def test_a_beginning_that_two_bundles_have_names_neither_also_across_families(
     assert find_bundle(bundles, first).name == first
 
 
-def test_a_market_that_the_bundle_may_not_serve_is_refused_and_named_and_nothing_changes(
+def test_a_market_that_the_bundle_may_not_serve_is_rejected_and_named_and_nothing_changes(
     bundles: Path, first: str
 ) -> None:
     with pytest.raises(ActivationRejected, match="may serve DE, FR, not IT, US"):
@@ -110,7 +110,7 @@ def test_a_market_that_the_bundle_may_not_serve_is_refused_and_named_and_nothing
     assert read_active(bundles, "credit") == {}
 
 
-def test_a_bundle_that_is_not_whole_is_refused_and_what_serves_goes_on(bundles: Path, first: str, second: str) -> None:
+def test_a_bundle_that_is_not_whole_is_rejected_and_what_serves_goes_on(bundles: Path, first: str, second: str) -> None:
     activate(bundles, first)
     before = (bundles / "credit" / ACTIVE).read_bytes()
     model = bundles / "credit" / second / "score.onnx"
@@ -122,7 +122,7 @@ def test_a_bundle_that_is_not_whole_is_refused_and_what_serves_goes_on(bundles: 
     assert (bundles / "credit" / ACTIVE).read_bytes() == before
 
 
-def test_a_bundle_that_does_not_reproduce_itself_is_refused_and_what_serves_goes_on(
+def test_a_bundle_that_does_not_reproduce_itself_is_rejected_and_what_serves_goes_on(
     bundles: Path, small: SmallFamily, first: str
 ) -> None:
     activate(bundles, first)
@@ -135,7 +135,7 @@ def test_a_bundle_that_does_not_reproduce_itself_is_refused_and_what_serves_goes
     assert (bundles / "credit" / ACTIVE).read_bytes() == before
 
 
-def test_a_bundle_in_the_folder_of_another_family_is_refused(bundles: Path, first: str) -> None:
+def test_a_bundle_in_the_folder_of_another_family_is_rejected(bundles: Path, first: str) -> None:
     """The family is part of what the bundle is: a credit model must never answer about churn."""
     (bundles / "churn").mkdir()
     (bundles / "credit" / first).rename(bundles / "churn" / first)
@@ -157,7 +157,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_list_of_what_serves_is_refused_by_name_and_left_for_a_person_to_mend(
+def test_a_broken_list_of_what_serves_is_rejected_by_name_and_left_for_a_person_to_mend(
     bundles: Path, first: str, name: str
 ) -> None:
     path = bundles / "credit" / ACTIVE
@@ -180,7 +180,7 @@ def test_what_serves_reads_back_as_it_was_written(bundles: Path) -> None:
     assert sorted(path.name for path in (bundles / "credit").iterdir() if path.is_file()) == [ACTIVE]
 
 
-def test_an_entry_is_a_whole_bundle_or_says_why_it_is_refused(bundles: Path, first: str, second: str) -> None:
+def test_an_entry_is_a_whole_bundle_or_says_why_it_is_rejected(bundles: Path, first: str, second: str) -> None:
     (bundles / "credit" / second / "card.md").unlink()
 
     whole, refused = (read_entry(bundles / "credit" / name) for name in (first, second))

@@ -1,4 +1,4 @@
-"""Nothing that does not add up is ever answered."""
+"""A score whose explanation does not add up is never returned."""
 
 import dataclasses
 import math
@@ -26,7 +26,7 @@ PARTS = (0.5, -0.25, 0.0, 0.125)
 
 
 def answer() -> ExplainedScore:
-    """Give an answer whose parts are the whole."""
+    """Return an answer whose parts are the whole."""
     return build_explained_score(CARD, BASE_MARGIN, BASE_MARGIN + sum(PARTS), PARTS)
 
 

@@ -17,19 +17,19 @@ from tests.small import SmallFamily
 
 
 def up(value: float, steps: int = 1) -> float:
-    """Give the next double above, so many steps up."""
+    """Return the next double above, so many steps up."""
     for _ in range(steps):
         value = math.nextafter(value, math.inf)
     return value
 
 
 def first(document: Any) -> Any:
-    """Give the first golden row."""
+    """Return the first golden row."""
     return document["rows"][0]
 
 
 def moved(key: str, amount: float, index: int = 0) -> Callable[[Any], None]:
-    """Give a change that moves one number of a list in the first golden row."""
+    """Return a change that moves one number of a list in the first golden row."""
 
     def change(document: Any) -> None:
         first(document)[key][index] += amount
@@ -92,7 +92,7 @@ def test_another_base_margin_than_that_of_the_explanation_refuses_the_bundle(
 
 
 def with_lines(explain: bytes, change: Callable[[Any], None]) -> bytes:
-    """Give explain.onnx with the numbers of its lines changed."""
+    """Return explain.onnx with the numbers of its lines changed."""
     file = onnx.load_from_string(explain)
     lines = next(tensor for tensor in file.graph.initializer if tensor.name == "lines")
     numbers = onnx.numpy_helper.to_array(lines).copy()

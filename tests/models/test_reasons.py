@@ -1,4 +1,4 @@
-"""Which groups are told as reasons, and in which words. The procedure: 12 CFR 1002 Supplement I, 9(b)(2)."""
+"""Which groups are reasons, and their sentences. Source: 12 CFR 1002, Supplement I, comment 9(b)(2)."""
 
 import math
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ CODES = ("DELAY", "AMOUNT", "BALANCE", "CHANGE", "ERRORS", "FRAUD")
 
 
 def schema_of(texts: Mapping[str, Mapping[str, str]], features: Mapping[str, str], **own: dict[str, str]) -> Schema:
-    """Give a schema of groups with their texts, features with their group, and some features' own texts."""
+    """Return a schema of groups with their texts, features with their group, and some features' own texts."""
     return Schema(
         SchemaDocument(
             features=tuple(
@@ -40,47 +40,47 @@ SIX = schema_of(
 )
 
 
-def told(*sums: float) -> list[str]:
-    """Give the codes that are told where the groups of SIX, in order, push so much; half by each feature."""
+def reason_codes(*sums: float) -> list[str]:
+    """Return the reason codes if the groups of SIX, in order, have these sums, half by each of their features."""
     contributions = [part for total in (*sums, *[0.0] * (6 - len(sums))) for part in (total / 2, total / 2)]
     return [push.code for push in principal_reasons(SIX, contributions, [0] * 12)]
 
 
-def test_only_groups_that_push_toward_risk_are_told_strongest_first() -> None:
-    assert told(0.2, -0.9, 0.5, 0.0, -0.1) == ["BALANCE", "DELAY"]
+def test_only_groups_that_raise_the_risk_are_reasons_largest_first() -> None:
+    assert reason_codes(0.2, -0.9, 0.5, 0.0, -0.1) == ["BALANCE", "DELAY"]
 
 
-def test_a_group_that_pushes_less_than_a_twentieth_of_all_pushes_toward_risk_is_not_told() -> None:
-    assert told(0.9501, 0.0499) == ["DELAY"]
-    assert told(0.95, 0.05) == ["DELAY", "AMOUNT"]
+def test_a_group_with_less_than_a_twentieth_of_all_that_raises_the_risk_is_no_reason() -> None:
+    assert reason_codes(0.9501, 0.0499) == ["DELAY"]
+    assert reason_codes(0.95, 0.05) == ["DELAY", "AMOUNT"]
 
 
-def test_pushes_away_from_risk_do_not_raise_the_floor() -> None:
-    assert told(0.9, 0.06, -5.0) == ["DELAY", "AMOUNT"]
+def test_contributions_that_lower_the_risk_do_not_raise_the_threshold() -> None:
+    assert reason_codes(0.9, 0.06, -5.0) == ["DELAY", "AMOUNT"]
 
 
-def test_at_most_four_groups_are_told() -> None:
+def test_at_most_four_groups_are_reasons() -> None:
     assert REASONS_MAX == 4
-    assert told(0.1, 0.2, 0.3, 0.4, 0.5, 0.6) == ["FRAUD", "ERRORS", "CHANGE", "BALANCE"]
+    assert reason_codes(0.1, 0.2, 0.3, 0.4, 0.5, 0.6) == ["FRAUD", "ERRORS", "CHANGE", "BALANCE"]
 
 
-def test_fewer_may_be_asked_for() -> None:
+def test_fewer_can_be_requested() -> None:
     found = principal_reasons(SIX, [0.1] * 12, [0] * 12, limit=2)
 
     assert [push.code for push in found] == ["AMOUNT", "BALANCE"]
 
 
-def test_equal_pushes_are_told_by_code() -> None:
-    assert told(0.3, 0.3, 0.3) == ["AMOUNT", "BALANCE", "DELAY"]
+def test_equal_contributions_are_sorted_by_code() -> None:
+    assert reason_codes(0.3, 0.3, 0.3) == ["AMOUNT", "BALANCE", "DELAY"]
 
 
-def test_fewer_reasons_are_told_rather_than_padded() -> None:
-    assert told(0.4) == ["DELAY"]
-    assert told(-0.4, -0.1, 0.0) == []
-    assert told() == []
+def test_fewer_reasons_are_not_padded() -> None:
+    assert reason_codes(0.4) == ["DELAY"]
+    assert reason_codes(-0.4, -0.1, 0.0) == []
+    assert reason_codes() == []
 
 
-def test_a_group_is_the_sum_of_its_features_and_names_those_that_pushed_toward_risk_strongest_first() -> None:
+def test_a_group_is_the_sum_of_its_features_and_names_those_that_raise_the_risk_largest_first() -> None:
     contributions, points = [0.1, 0.4, 0.9, -0.6] + [0.0] * 8, [-3, -12, -26, 17] + [0] * 8
 
     delay, amount = principal_reasons(SIX, contributions, points)
@@ -97,7 +97,7 @@ def test_features_of_a_group_that_cancel_out_are_no_reason() -> None:
 
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(contributions=st.lists(st.floats(-3, 3), min_size=12, max_size=12))
-def test_no_group_that_is_left_out_pushes_more_than_one_that_is_told(contributions: list[float]) -> None:
+def test_no_group_that_is_left_out_contributes_more_than_a_reason(contributions: list[float]) -> None:
     sums = {code: contributions[2 * place] + contributions[2 * place + 1] for place, code in enumerate(CODES)}
     risk = sum(total for total in sums.values() if total > 0.0)
 
@@ -125,7 +125,7 @@ def said(
     features: tuple[str, ...] = ("late",),
     own: Mapping[str, dict[str, str]] | None = None,
 ) -> str:
-    """Say one text."""
+    """Return the text of one reason."""
     schema = schema_of({"ALL": {"en": "x", locale: text}}, GROUP_OF, **(own or {}))
     return reason_text(schema, GroupContribution("ALL", 1.0, -10, features), locale, values, TYPICAL)
 
@@ -144,7 +144,7 @@ def said(
         ("*", ("en", "de"), "en"),
     ],
 )
-def test_the_locale_is_the_one_wanted_else_its_language_else_english(
+def test_the_locale_is_the_requested_one_else_its_language_else_english(
     wanted: str, offered: tuple[str, ...], chosen: str
 ) -> None:
     assert resolve_locale(schema_of({"ALL": dict.fromkeys(offered, "x")}, GROUP_OF), wanted) == chosen
@@ -190,7 +190,7 @@ def test_a_number_is_followed_by_the_word_that_the_language_uses_with_it_as_it_i
 
 
 @pytest.mark.parametrize("words", ["|one=day", "|day|days", "|one=day|others=days", "|"])
-def test_words_without_one_for_every_number_are_refused(words: str) -> None:
+def test_words_without_one_for_every_number_are_rejected(words: str) -> None:
     with pytest.raises(ValueError, match="one for other"):
         said(f"{{late:{words}}}")
 
@@ -200,7 +200,7 @@ def test_a_value_that_is_missing_is_a_dash_also_where_a_pattern_is_given() -> No
     assert said("{late.typical}", values={}) == "3"
 
 
-def test_0_is_told_as_0_and_not_as_missing() -> None:
+def test_0_is_written_as_0_and_not_as_missing() -> None:
     assert said("{late} {share:0.0}", values={"late": 0.0, "share": 0.0}) == "0 0.0"
 
 
@@ -222,7 +222,7 @@ def test_0_is_told_as_0_and_not_as_missing() -> None:
         "{late:{nothing}}",
     ],
 )
-def test_a_placeholder_that_names_no_fact_is_refused(placeholder: str) -> None:
+def test_a_placeholder_that_names_no_value_is_rejected(placeholder: str) -> None:
     with pytest.raises(KeyError):
         said(f"A text with {placeholder}")
 
@@ -240,7 +240,7 @@ def test_pushed_names_the_strongest_features_each_in_its_own_words() -> None:
     assert found == "Behind: share 25.6% (10%); 12 days late (3)"
 
 
-def test_a_feature_without_words_of_its_own_is_told_plainly() -> None:
+def test_a_feature_without_a_text_has_its_description() -> None:
     assert said("{pushed}") == "the late 12 (typical: 3)"
     assert said("{pushed}", features=("unknown",)) == "the unknown - (typical: -)"
 
@@ -257,5 +257,5 @@ def test_a_value_cannot_bring_in_a_placeholder() -> None:
 
 
 @pytest.mark.parametrize("value", [1e300, -1e300, 5e-324, 1e15, -0.4, math.pi])
-def test_every_finite_value_can_be_told(value: float) -> None:
+def test_every_finite_value_can_be_written(value: float) -> None:
     assert said("{late} {late:0.0%} {late:#,##0.00}", values={"late": value})

@@ -1,4 +1,4 @@
-"""What would change a decision: the smallest changes, of what a customer can act on, that really cross."""
+"""Recourse finds the smallest changes of actionable features that cross the target."""
 
 import itertools
 import math
@@ -22,7 +22,7 @@ FEATURES = ("days_late", "orders", "turnover", "years")
 
 
 def with_schema(bundle: Bundle, features: Mapping[str, Mapping[str, object]], actionable: set[str]) -> Bundle:
-    """Give the bundle with some fields of features changed, and these groups actionable."""
+    """Return the bundle with some fields of features changed, and these groups actionable."""
     document = bundle.schema.document
     changed = document.model_copy(
         update={
@@ -34,7 +34,7 @@ def with_schema(bundle: Bundle, features: Mapping[str, Mapping[str, object]], ac
 
 
 def recourse_of(small: SmallFamily, **features: Mapping[str, object]) -> Recourse:
-    """Give the small family's recourse; customers can act on all of it."""
+    """Return the small family's recourse; customers can act on all of it."""
     return Recourse(open_model(with_schema(small.bundle(), features, {"DELAY", "SIZE"})))
 
 
@@ -44,19 +44,19 @@ def recourse(small: SmallFamily) -> Recourse:
 
 
 def values_of(row: pd.Series) -> dict[str, float]:
-    """Give one customer's values, without what is missing."""
+    """Return one customer's values, without what is missing."""
     return {str(name): float(value) for name, value in row.dropna().items()}
 
 
 def refused(model: Model, count: int, seed: int = 5) -> list[dict[str, float]]:
-    """Make customers above the target."""
+    """Return customers above the target."""
     made = made_customers(count * 4, seed=seed)[list(FEATURES)]
     everyone = [values_of(row) for _, row in made.iterrows()]
     return [values for values in everyone if model.explain(values).pd > TARGET][:count]
 
 
 def after(values: Mapping[str, float], answer: Counterfactual) -> dict[str, float]:
-    """Give the customer's values with the changes made."""
+    """Return the customer's values with the changes made."""
     return {**values, **{change.feature: change.after for change in answer.changes}}
 
 
@@ -124,7 +124,7 @@ def test_a_narrower_bound_is_kept(small: SmallFamily) -> None:
             assert change.feature != "turnover" or change.after <= 90_000
 
 
-def test_who_is_not_above_the_target_needs_no_change(recourse: Recourse) -> None:
+def test_a_customer_at_the_target_needs_no_change(recourse: Recourse) -> None:
     values = {"days_late": 0.0, "turnover": 500_000.0, "years": 30.0}
     pd_now = recourse.model.explain(values).pd
 
@@ -175,14 +175,14 @@ def test_no_smaller_set_and_no_smaller_change_exists_by_trying_every_combination
     assert sizes == {0, 1, 2, 3}
 
 
-def test_where_no_rows_are_left_to_shrink_with_what_is_known_to_cross_is_given_and_called_inexact(
+def test_without_rows_to_shrink_with_known_crossings_are_returned_as_inexact(
     recourse: Recourse,
 ) -> None:
     short_of = 0
     for values in refused(recourse.model, 30):
         row = recourse.model.bundle.schema.row(values)
         ample, scant = TrialScorer(recourse.model, row, TARGET, ROWS_MAX), TrialScorer(recourse.model, row, TARGET, 20)
-        offers = [ladder.candidates(float(row[0, ladder.position])) for ladder in recourse._grids.values()]
+        offers = [grid.candidates(float(row[0, grid.position])) for grid in recourse._grids.values()]
         boxes, _ = crossing_boxes(scored_spans(offers, ample)[0], 1, [], ample)
 
         found, exact = cheapest_points(boxes, 3, scant, rows_reserved=10)

@@ -57,7 +57,7 @@ class Declined:
         return np.asarray(1.0 / (1.0 + np.exp(-log_odds)))
 
     def changed(self) -> pd.DataFrame:
-        """Give each applicant's row after each answer."""
+        """Return each applicant's row after each answer."""
         rows = []
         for index, found in enumerate(self.found):
             for answer in found.counterfactuals:
@@ -170,8 +170,8 @@ def test_no_smaller_change_exists_by_trying_every_combination_of_steps(
 def test_where_no_answer_is_given_no_three_features_cross_even_at_their_best(declined: Declined) -> None:
     without = declined.rows[[not found.counterfactuals for found in declined.found]]
     best = without.copy()
-    for name, ladder in declined.recourse._grids.items():
-        ends = (None, ladder.steps[0]) if ladder.feature.sign > 0 else (ladder.steps[-1], None)
+    for name, grid in declined.recourse._grids.items():
+        ends = (None, grid.steps[0]) if grid.feature.sign > 0 else (grid.steps[-1], None)
         best[name] = without[name].clip(*ends)
 
     assert len(without)

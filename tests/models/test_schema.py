@@ -1,4 +1,4 @@
-"""Features by name: put in the model's order, and everything wrong with a value said at once."""
+"""Features are encoded in the order of the model, and all problems of the values are reported at once."""
 
 import math
 from typing import Any
@@ -16,12 +16,12 @@ GROUP = GroupSpec(code="ALL", texts={"en": "All"})
 
 
 def feature(name: str, **more: Any) -> FeatureSpec:
-    """Give a feature with what a test needs of it."""
+    """Return a feature with what a test needs of it."""
     return FeatureSpec.model_validate({"name": name, "description": name, "group": "ALL", **more})
 
 
 def schema(*features: FeatureSpec) -> Schema:
-    """Give a schema of these features."""
+    """Return a schema of these features."""
     return Schema(SchemaDocument(features=features, groups=(GROUP,)))
 
 
@@ -80,7 +80,7 @@ def test_a_value_on_its_bounds_has_no_problem(name: str, value: float) -> None:
         ("age", math.nan, "must be from 0 to 120 years"),
     ],
 )
-def test_a_value_out_of_range_is_told_with_what_is_allowed(name: str, value: float, problem: str) -> None:
+def test_a_value_out_of_range_is_reported_with_the_allowed_range(name: str, value: float, problem: str) -> None:
     (found,) = FIVE.problems({name: value}, decides=False)
 
     assert (found.feature, found.kind, found.problem) == (name, "OUT_OF_RANGE", problem)
@@ -93,14 +93,14 @@ def test_a_level_for_a_number_is_of_the_wrong_kind() -> None:
     assert "old" not in found.problem
 
 
-def test_a_name_that_is_no_feature_is_told_with_the_names_that_are() -> None:
+def test_an_unknown_feature_is_reported_with_the_known_ones() -> None:
     (found,) = FIVE.problems({"Age": 3.0}, decides=True)
 
     assert (found.feature, found.kind) == ("Age", "UNKNOWN_FEATURE")
     assert found.problem.endswith("it has age, income, balance, ratio, delay")
 
 
-def test_of_many_names_the_first_twenty_are_told() -> None:
+def test_of_many_names_the_first_twenty_are_listed() -> None:
     many = schema(*(feature(f"f{number}") for number in range(21)))
 
     (found,) = many.problems({"other": 1.0}, decides=False)
@@ -109,7 +109,7 @@ def test_of_many_names_the_first_twenty_are_told() -> None:
     assert "f20" not in found.problem
 
 
-def test_only_where_it_decides_is_a_value_of_the_store_not_the_callers_to_give() -> None:
+def test_a_value_of_the_store_is_rejected_only_in_a_decision() -> None:
     (found,) = FIVE.problems({"balance": -1.0}, decides=True)
 
     assert (found.feature, found.kind) == ("balance", "SOURCE_NOT_ALLOWED")
@@ -117,7 +117,7 @@ def test_only_where_it_decides_is_a_value_of_the_store_not_the_callers_to_give()
     assert FIVE.problems({"age": 3.0, "income": 3.0}, decides=True) == []
 
 
-def test_everything_that_is_wrong_is_told_at_once_by_name() -> None:
+def test_every_problem_is_reported_at_once_sorted_by_name() -> None:
     values: dict[str, float | str] = {"ratio": "x", "balance": 4.0, "nothing": 1.0, "age": -1.0, "income": 5.0}
 
     found = FIVE.problems(values, decides=True)
@@ -177,6 +177,6 @@ def test_the_same_features_in_another_order_are_another_feature_set() -> None:
     "more",
     [{"name": "a b"}, {"name": "{x}"}, {"name": ""}, {"sign": 2}, {"kind": "level"}, {"min": math.nan}, {"group": "a"}],
 )
-def test_a_feature_that_cannot_be_told_or_checked_is_no_feature(more: dict[str, Any]) -> None:
+def test_a_feature_that_cannot_be_described_or_checked_is_rejected(more: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         feature(**{"name": "a", **more})

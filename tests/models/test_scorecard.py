@@ -21,13 +21,13 @@ GRADES = (Grade(grade="A", max_pd=0.02), Grade(grade="B", max_pd=0.10), Grade(gr
 
 
 def card(**changed: float) -> Scorecard:
-    """Give the usual scaling: 600 points at 50:1, 20 points double the odds."""
+    """Return the usual scaling: 600 points at 50:1, 20 points double the odds."""
     usual = {"slope": 1.0, "intercept": 0.0, "base_score": 600, "base_odds": 50.0, "pdo": 20.0}
     return Scorecard.model_validate({**usual, "grades": GRADES, **changed})
 
 
 def logit(pd: float) -> float:
-    """Give the log-odds of a probability."""
+    """Return the log-odds of a probability."""
     return math.log(pd / (1.0 - pd))
 
 

@@ -1,4 +1,4 @@
-"""A reason that contradicts the sign table is found, and its customer goes to a person."""
+"""A contribution that contradicts a sign is found, and refers the decision to manual review."""
 
 import dataclasses
 import datetime as dt
@@ -67,14 +67,14 @@ def test_a_model_that_keeps_its_signs_never_contradicts_them(model: Model) -> No
         assert not contradictions(model, values | {"days_late": 0.0, "turnover": 1e9})
 
 
-def test_a_push_toward_risk_from_the_best_value_there_is_contradicts_the_sign(model: Model) -> None:
+def test_a_contribution_toward_risk_from_the_best_value_contradicts_the_sign(model: Model) -> None:
     wrong = with_sign(model, "days_late", -1)  # "more days late are better"
 
     assert contradictions(wrong, TYPICAL | {"days_late": 365.0}) == ("days_late",)
     assert not contradictions(wrong, TYPICAL | {"days_late": 0.0})
 
 
-def test_a_contradiction_goes_to_a_person_and_is_told_and_recorded_as_a_rule(small: SmallFamily, model: Model) -> None:
+def test_a_conflict_refers_the_decision_and_is_recorded_as_a_rule(small: SmallFamily, model: Model) -> None:
     wrong = with_sign(model, "turnover", 1)  # "a larger firm is riskier", and a tiny one pushes toward risk
 
     found, right = (assessed(small, each, turnover=100.0) for each in (wrong, model))

@@ -1,4 +1,4 @@
-"""A small log as a store would hold it: written honestly, then changed as somebody with the database could."""
+"""A small log as a store has it, and the changes that an attacker with access to the database could make."""
 
 import hashlib
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ CUSTOMER_KEY = bytes(range(1, 33))
 
 
 def header(place: int, **changes: object) -> Header:
-    """Give the header of a decision."""
+    """Return the header of a decision."""
     found = Header(
         kind="CREDIT_DECISION",
         record_id=f"00000000-0000-0000-0000-{place:012x}",
@@ -42,7 +42,7 @@ class Log:
 
     @property
     def size(self) -> int:
-        """Give the number of rows."""
+        """Return the number of rows."""
         return len(self.rows)
 
     def node(self, node: Node) -> bytes:
@@ -62,7 +62,7 @@ class Log:
         return inclusion_proof(place, size, lambda wanted: {node: self.node(node) for node in wanted})
 
     def without(self, places: Sequence[int]) -> "Log":
-        """Take ciphertexts out, as retention does."""
+        """Remove ciphertexts, as retention does."""
         return Log([replace(row, ciphertext=None) if row.index in places else row for row in self.rows])
 
     def with_row(self, place: int, **changes: object) -> "Log":
@@ -70,18 +70,18 @@ class Log:
         return Log([replace(row, **changes) if row.index == place else row for row in self.rows])  # type: ignore[arg-type]
 
     def with_bit(self, place: int, column: str) -> "Log":
-        """Turn one bit of one column of one row."""
+        """Flip one bit of one column of one row."""
         row = self.rows[place]
         if column.startswith("nodes"):
             level = int(column.removeprefix("nodes"))
             nodes = list(row.nodes)
-            nodes[level] = turned(nodes[level])
+            nodes[level] = flip_bit(nodes[level])
             return self.with_row(place, nodes=tuple(nodes))
-        return self.with_row(place, **{column: turned(getattr(row, column))})
+        return self.with_row(place, **{column: flip_bit(getattr(row, column))})
 
     def rewritten(self, places: Sequence[int]) -> "Log":
-        """Write other records in these places, and every stored hash to fit."""
-        return grown(
+        """Write other records at these indices, and all stored hashes to match."""
+        return append_records(
             [
                 (other.header, other.ciphertext) if row.index in places else (row.header, row.ciphertext or b"")
                 for row in self.rows
@@ -90,13 +90,13 @@ class Log:
         )
 
 
-def turned(content: bytes) -> bytes:
-    """Turn a bit in the middle."""
+def flip_bit(content: bytes) -> bytes:
+    """Flip a bit in the middle."""
     at = len(content) // 2
     return content[:at] + bytes([content[at] ^ 4]) + content[at + 1 :]
 
 
-def grown(records: Sequence[tuple[bytes, bytes]]) -> Log:
+def append_records(records: Sequence[tuple[bytes, bytes]]) -> Log:
     """Append records, each with the hashes that it completes."""
     frontier, rows = Frontier(), []
     for place, (head, ciphertext) in enumerate(records):
@@ -107,8 +107,8 @@ def grown(records: Sequence[tuple[bytes, bytes]]) -> Log:
     return Log(rows)
 
 
-def honest(size: int, removals: dict[int, tuple[int, ...]] | None = None) -> Log:
-    """Write an honest log; `removals` says which places are to be records of which removed ones."""
+def honest_log(size: int, removals: dict[int, tuple[int, ...]] | None = None) -> Log:
+    """Write an honest log; `removals` lists the removed indices of each retention record, by its index."""
     records: list[tuple[bytes, bytes]] = []
     for place in range(size):
         head = header(place)
@@ -117,16 +117,16 @@ def honest(size: int, removals: dict[int, tuple[int, ...]] | None = None) -> Log
             head = header(place, kind="RETENTION", removed=removed)
         sealed = seal_record(head, f"body {place}".encode(), CUSTOMER_KEY)
         records.append((sealed.header, sealed.ciphertext))
-    return grown(records)
+    return append_records(records)
 
 
 def digest(content: bytes) -> str:
-    """Give SHA-256 in hexadecimal."""
+    """Return SHA-256 in hexadecimal."""
     return hashlib.sha256(content).hexdigest()
 
 
 SIZE = 100
-LOG = honest(SIZE)
+LOG = honest_log(SIZE)
 OLD, NEW = LOG.checkpoint(60), LOG.checkpoint(SIZE)
 
 
@@ -135,6 +135,6 @@ def check(rows: Sequence[StoredRecord], *checkpoints: str, **export: object) -> 
     return verify(Export(start=0, records=rows, **export), checkpoints or (OLD, NEW), KEY.verifier())  # type: ignore[arg-type]
 
 
-def places(verdict: VerificationReport) -> list[tuple[FaultKind, int | None, int | None]]:
-    """Give what was found, and where."""
-    return [(fault.kind, fault.first, fault.last) for fault in verdict.faults]
+def places(report: VerificationReport) -> list[tuple[FaultKind, int | None, int | None]]:
+    """Return the kind and the range of each fault."""
+    return [(fault.kind, fault.first, fault.last) for fault in report.faults]

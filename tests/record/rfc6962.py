@@ -78,7 +78,7 @@ def subproof(m: int, leaves: Sequence[bytes], *, known: bool) -> list[bytes]:
 
 
 def split(n: int) -> int:
-    """Give k, the largest power of two smaller than n."""
+    """Return k, the largest power of two smaller than n."""
     k = 1
     while k * 2 < n:
         k *= 2

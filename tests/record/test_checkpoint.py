@@ -1,4 +1,4 @@
-"""Checkpoints and notes are the published formats to the byte, and nothing that only looks like one is read."""
+"""Checkpoints and notes have the published formats to the byte, and malformed ones are rejected."""
 
 import base64
 import re
@@ -62,7 +62,7 @@ def test_the_published_example_of_a_checkpoint_is_read() -> None:
 
 
 @given(st.sets(st.integers(0, len(VKEY) - 1), min_size=1, max_size=3))
-def test_a_key_with_any_character_changed_is_refused(places: set[int]) -> None:
+def test_a_key_with_any_character_changed_is_rejected(places: set[int]) -> None:
     changed = "".join(chr(ord(each) + (place in places)) for place, each in enumerate(VKEY))
 
     with pytest.raises(KeyMalformed):
@@ -85,12 +85,12 @@ def test_a_key_with_any_character_changed_is_refused(places: set[int]) -> None:
         ("PeterNeumann+cc469956+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TWBADKEY==", "base64 of 33 bytes"),
     ],
 )
-def test_a_malformed_key_is_refused_by_the_part_that_is_wrong(text: str, problem: str) -> None:
+def test_a_malformed_key_is_rejected_by_the_part_that_is_wrong(text: str, problem: str) -> None:
     with pytest.raises(KeyMalformed, match=problem):
         parse_verifier_key(text)
 
 
-def test_a_public_key_is_not_taken_for_a_private_one_and_the_private_one_is_never_shown() -> None:
+def test_a_public_key_is_not_accepted_as_a_private_one_and_the_private_one_is_never_shown() -> None:
     with pytest.raises(KeyMalformed, match="begins with PRIVATE"):
         parse_signing_key(VKEY)
     assert "seed" not in repr(KEY)
@@ -123,13 +123,13 @@ def test_a_public_key_is_not_taken_for_a_private_one_and_the_private_one_is_neve
         (NOTE + f"\u2014 other {SIGNATURE}\n" * 100, "101 signatures"),
     ],
 )
-def test_a_malformed_note_is_refused_by_the_line_that_is_wrong(note: str, problem: str) -> None:
+def test_a_malformed_note_is_rejected_by_the_line_that_is_wrong(note: str, problem: str) -> None:
     with pytest.raises(NoteMalformed, match=problem):
         open_note(note, parse_verifier_key(VKEY))
 
 
 @given(st.integers(0, len(TEXT) - 2), st.characters(min_codepoint=32, max_codepoint=126))
-def test_a_note_with_any_character_of_its_text_changed_is_refused(place: int, character: str) -> None:
+def test_a_note_with_any_character_of_its_text_changed_is_rejected(place: int, character: str) -> None:
     assume(TEXT[place] not in (character, "\n"))
 
     with pytest.raises(SignatureInvalid):
@@ -186,7 +186,7 @@ def test_a_checkpoint_reads_back_as_it_was_signed(size: int, root: bytes, extens
         ("\n".join([LINES[0], "0", LINES[2], ""]), "root of an empty log"),
     ],
 )
-def test_a_malformed_checkpoint_is_refused_by_the_line_that_is_wrong_even_if_it_is_signed(
+def test_a_malformed_checkpoint_is_rejected_by_the_line_that_is_wrong_even_if_it_is_signed(
     text: str, problem: str
 ) -> None:
     with pytest.raises(CheckpointMalformed, match=problem):
@@ -233,7 +233,7 @@ def test_a_checkpoint_of_another_log_is_neither_signed_nor_read() -> None:
 
 
 @given(st.text(max_size=200))
-def test_no_text_whatever_raises_anything_but_our_own_errors(text: str) -> None:
+def test_any_text_raises_our_own_errors_only(text: str) -> None:
     for read in (parse_verifier_key, parse_signing_key, parse_checkpoint):
         with pytest.raises(RecordError):
             read(text)

@@ -1,4 +1,4 @@
-"""An export comes back from its file as it was written; what is no export is refused with the line."""
+"""An export is read as it was written; a malformed file is rejected with the line."""
 
 import json
 from dataclasses import replace
@@ -16,7 +16,7 @@ from tests.record.logs import LOG, NEW
 
 
 def whole() -> Export:
-    """Give an export that has everything."""
+    """Return an export that has everything."""
     rows = [replace(row, columns={"kind": "X"}) for row in LOG.rows[5:9]]
     rows[1] = replace(rows[1], ciphertext=None, columns=None)
     retained = RetentionProof(LOG.rows[50], LOG.proof(50, 100))
@@ -30,7 +30,7 @@ def whole() -> Export:
     )
 
 
-def test_everything_comes_back_as_it_was_written(tmp_path: Path) -> None:
+def test_everything_is_read_as_it_was_written(tmp_path: Path) -> None:
     count = write_export(tmp_path / "log", whole(), NEW)
 
     found, note = read_export(tmp_path / "log")
@@ -77,26 +77,26 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("head", "record", "told"), WRONG, ids=str)
-def test_what_is_no_export_is_refused_with_the_line(
-    tmp_path: Path, head: dict[str, Any], record: dict[str, Any], told: str
+@pytest.mark.parametrize(("head", "record", "message"), WRONG, ids=str)
+def test_a_malformed_export_is_rejected_with_the_line(
+    tmp_path: Path, head: dict[str, Any], record: dict[str, Any], message: str
 ) -> None:
     path = tmp_path / "log"
     path.write_text(json.dumps({**HEAD, **head}) + "\n" + json.dumps({**RECORD, **record}) + "\n")
 
-    with pytest.raises(ExportMalformed, match=told):
+    with pytest.raises(ExportMalformed, match=message):
         read_all(path)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
 @given(st.binary(max_size=200))
-def test_no_bytes_whatever_raise_anything_but_our_own_error(tmp_path: Path, content: bytes) -> None:
+def test_any_bytes_raise_our_own_error_only(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "log").write_bytes(content)
 
     with pytest.raises(ExportMalformed):
         read_all(tmp_path / "log")
 
 
-def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_there_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(ExportMalformed, match="nowhere"):
         read_all(tmp_path / "nowhere")

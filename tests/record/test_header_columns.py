@@ -1,4 +1,4 @@
-"""Columns by which records are found follow from the header, and one that does not is found."""
+"""Columns follow from the header, and one that does not is reported."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ LABELS = {"market": "DE", "bundle": "b" * 64, "decision": "REFER", "grade": "A+"
 
 
 def with_columns(rows: list[StoredRecord]) -> list[StoredRecord]:
-    """Give rows with the columns that an honest store writes."""
+    """Return rows with the columns that an honest store writes."""
     return [replace(row, columns=header_columns(parse_header(row.header))) for row in rows]
 
 
@@ -55,7 +55,7 @@ def test_a_column_that_is_missing_is_found() -> None:
     rows = with_columns(LOG.rows)
     rows[7] = replace(rows[7], columns={name: text for name, text in (rows[7].columns or {}).items() if name != "kind"})
 
-    verdict = check(rows)
+    report = check(rows)
 
-    assert places(verdict) == [(FaultKind.COLUMN_ALTERED, 7, 7)]
-    assert "kind" in verdict.faults[0].detail
+    assert places(report) == [(FaultKind.COLUMN_ALTERED, 7, 7)]
+    assert "kind" in report.faults[0].detail

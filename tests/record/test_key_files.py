@@ -1,4 +1,4 @@
-"""A file with a key is made once, for its owner alone, and anything else in its place is refused in a sentence."""
+"""A key file is created once, for its owner alone; any other file in its place is rejected."""
 
 import os
 import stat
@@ -25,7 +25,7 @@ NAME = "example.com/log"
 STARTS = 6
 
 
-def test_the_first_start_makes_the_key_and_every_later_one_reads_it(tmp_path: Path) -> None:
+def test_the_first_start_creates_the_key_and_every_later_one_reads_it(tmp_path: Path) -> None:
     made = ensure_signing_key(tmp_path / "key", NAME)
 
     assert made == ensure_signing_key(tmp_path / "key", NAME) == read_signing_key(tmp_path / "key", NAME)
@@ -33,7 +33,7 @@ def test_the_first_start_makes_the_key_and_every_later_one_reads_it(tmp_path: Pa
     assert (tmp_path / "key").read_text() == f"{made.text()}\n"
 
 
-def test_a_secret_is_made_once_and_has_32_bytes(tmp_path: Path) -> None:
+def test_a_secret_is_created_once_and_has_32_bytes(tmp_path: Path) -> None:
     made = ensure_secret(tmp_path / "master")
 
     assert made == ensure_secret(tmp_path / "master") == read_secret(tmp_path / "master")
@@ -41,7 +41,7 @@ def test_a_secret_is_made_once_and_has_32_bytes(tmp_path: Path) -> None:
     assert made != ensure_secret(tmp_path / "other")
 
 
-def test_a_key_is_its_owners_alone_whatever_the_umask_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+def test_a_key_is_its_owners_alone_under_any_umask_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         ensure_signing_key(tmp_path / "key", NAME)
@@ -75,7 +75,7 @@ def test_a_key_that_another_process_made_in_between_stays(tmp_path: Path) -> Non
     assert [path.name for path in tmp_path.iterdir()] == ["key"]
 
 
-def test_reading_never_makes_a_key(tmp_path: Path) -> None:
+def test_reading_never_creates_a_key(tmp_path: Path) -> None:
     with pytest.raises(KeyFileRejected, match="key cannot be read: No such file"):
         read_signing_key(tmp_path / "key", NAME)
 
@@ -89,7 +89,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o610, 0o644])
 @pytest.mark.parametrize("ensure", [ensure_secret, lambda path: ensure_signing_key(path, NAME)], ids=["secret", "key"])
-def test_a_file_that_others_may_use_is_refused(tmp_path: Path, mode: int, ensure: Callable[[Path], object]) -> None:
+def test_a_file_that_others_may_use_is_rejected(tmp_path: Path, mode: int, ensure: Callable[[Path], object]) -> None:
     path = tmp_path / "key"
     ensure(path)
     path.chmod(mode)
@@ -98,7 +98,7 @@ def test_a_file_that_others_may_use_is_refused(tmp_path: Path, mode: int, ensure
         ensure(path)
 
 
-def test_a_link_is_refused_also_where_it_leads_nowhere(tmp_path: Path) -> None:
+def test_a_link_is_rejected_also_where_it_leads_nowhere(tmp_path: Path) -> None:
     ensure_signing_key(tmp_path / "real", NAME)
     (tmp_path / "key").symlink_to(tmp_path / "real")
     (tmp_path / "broken").symlink_to(tmp_path / "none")
@@ -109,7 +109,7 @@ def test_a_link_is_refused_also_where_it_leads_nowhere(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
-def test_a_folder_or_a_pipe_is_refused_and_does_not_stop_the_start(tmp_path: Path) -> None:
+def test_a_folder_or_a_pipe_is_rejected_and_does_not_stop_the_start(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir(mode=0o700)
     os.mkfifo(tmp_path / "pipe", mode=0o600)
 
@@ -118,7 +118,7 @@ def test_a_folder_or_a_pipe_is_refused_and_does_not_stop_the_start(tmp_path: Pat
             ensure_signing_key(tmp_path / name, NAME)
 
 
-def test_a_file_of_another_owner_is_refused(tmp_path: Path) -> None:
+def test_a_file_of_another_owner_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "key"
     ensure_signing_key(path, NAME)
     fields = list(path.stat())
@@ -142,7 +142,7 @@ def test_a_file_of_another_owner_is_refused(tmp_path: Path) -> None:
     ],
     ids=range(8),
 )
-def test_a_file_with_something_else_in_it_is_refused_and_left_as_it_is(
+def test_a_file_with_something_else_in_it_is_rejected_and_left_as_it_is(
     tmp_path: Path, content: bytes, problem: str
 ) -> None:
     path = tmp_path / "key"

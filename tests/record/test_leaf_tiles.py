@@ -1,4 +1,4 @@
-"""The tree over sorted leaves in blocks is the tree of RFC 6962, and every leaf is proved by one block and the roots."""
+"""The tree over sorted leaves in tiles is that of RFC 6962, and one tile and the roots prove every leaf."""
 
 import hashlib
 
@@ -18,7 +18,7 @@ def made(size: int) -> list[bytes]:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_the_root_over_the_blocks_is_that_of_the_definition(size: int) -> None:
+def test_the_root_over_the_tiles_is_that_of_the_definition(size: int) -> None:
     data = made(size)
 
     blocks = build_leaf_tiles(leaf_hash(each) for each in reversed(data))

@@ -1,4 +1,4 @@
-"""The tree is RFC 6962's, to the byte; its proofs hold, and nothing else passes for one."""
+"""The tree is that of RFC 6962 to the byte; its proofs hold, and nothing else is accepted as one."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -27,8 +27,8 @@ from tests.record.rfc6962 import CONSISTENCY, INCLUSION, INPUTS, ROOTS, audit_pa
 SIZE_MAX = 70
 
 
-def grown(leaves: Sequence[bytes]) -> tuple[list[Frontier], dict[Node, bytes]]:
-    """Append leaf by leaf; gives the frontier at every size and what was stored on the way."""
+def append_leaves(leaves: Sequence[bytes]) -> tuple[list[Frontier], dict[Node, bytes]]:
+    """Append leaf by leaf; return the frontier at every size and what was stored on the way."""
     frontiers, stored = [Frontier()], {}
     for index, leaf in enumerate(leaves):
         frontier, completed = frontiers[-1].append(leaf_hash(leaf))
@@ -38,7 +38,7 @@ def grown(leaves: Sequence[bytes]) -> tuple[list[Frontier], dict[Node, bytes]]:
 
 
 class Store:
-    """Stored nodes that count the questions."""
+    """A reader of stored nodes that counts its calls."""
 
     def __init__(self, nodes: Mapping[Node, bytes]) -> None:
         self.nodes, self.questions, self.read = nodes, 0, 0
@@ -55,7 +55,7 @@ def sample(size: int) -> list[bytes]:
 
 @pytest.mark.parametrize("size", range(9))
 def test_the_roots_are_those_of_the_reference_implementation(size: int) -> None:
-    frontiers, _ = grown(INPUTS[:size])
+    frontiers, _ = append_leaves(INPUTS[:size])
 
     assert frontiers[-1].root().hex() == ROOTS[size]
     assert mth(INPUTS[:size]).hex() == ROOTS[size]
@@ -63,7 +63,7 @@ def test_the_roots_are_those_of_the_reference_implementation(size: int) -> None:
 
 @pytest.mark.parametrize(("index", "size"), INCLUSION)
 def test_inclusion_proofs_are_those_of_the_reference_implementation(index: int, size: int) -> None:
-    proof = inclusion_proof(index, size, Store(grown(INPUTS)[1]))
+    proof = inclusion_proof(index, size, Store(append_leaves(INPUTS)[1]))
 
     assert [each.hex() for each in proof] == INCLUSION[index, size]
     verify_inclusion(index, size, leaf_hash(INPUTS[index]), proof, bytes.fromhex(ROOTS[size]))
@@ -71,7 +71,7 @@ def test_inclusion_proofs_are_those_of_the_reference_implementation(index: int, 
 
 @pytest.mark.parametrize(("old", "new"), CONSISTENCY)
 def test_consistency_proofs_are_those_of_the_reference_implementation(old: int, new: int) -> None:
-    proof = consistency_proof(old, new, Store(grown(INPUTS)[1]))
+    proof = consistency_proof(old, new, Store(append_leaves(INPUTS)[1]))
 
     assert [each.hex() for each in proof] == CONSISTENCY[old, new]
     verify_consistency(old, new, bytes.fromhex(ROOTS[old]), bytes.fromhex(ROOTS[new]), proof)
@@ -80,7 +80,7 @@ def test_consistency_proofs_are_those_of_the_reference_implementation(old: int, 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.binary(max_size=8), max_size=40))
 def test_at_every_size_the_frontier_has_the_root_of_the_definition(leaves: list[bytes]) -> None:
-    frontiers, stored = grown(leaves)
+    frontiers, stored = append_leaves(leaves)
 
     assert [frontier.root() for frontier in frontiers] == [mth(leaves[:size]) for size in range(len(leaves) + 1)]
     assert [read_frontier(frontier.size, Store(stored)) for frontier in frontiers] == frontiers
@@ -88,7 +88,7 @@ def test_at_every_size_the_frontier_has_the_root_of_the_definition(leaves: list[
 
 def test_every_inclusion_proof_is_the_one_of_the_definition_and_holds() -> None:
     leaves = sample(SIZE_MAX)
-    _, stored = grown(leaves)
+    _, stored = append_leaves(leaves)
 
     for size in range(1, SIZE_MAX + 1, 3):
         root = mth(leaves[:size])
@@ -100,7 +100,7 @@ def test_every_inclusion_proof_is_the_one_of_the_definition_and_holds() -> None:
 
 def test_every_consistency_proof_is_the_one_of_the_definition_and_holds() -> None:
     leaves = sample(SIZE_MAX)
-    frontiers, stored = grown(leaves)
+    frontiers, stored = append_leaves(leaves)
 
     for new in range(1, SIZE_MAX + 1, 3):
         for old in range(1, new + 1):
@@ -114,17 +114,17 @@ def test_every_consistency_proof_is_the_one_of_the_definition_and_holds() -> Non
 def test_an_inclusion_proof_holds_for_no_other_place_size_leaf_root_or_length(data: st.DataObject, size: int) -> None:
     leaves = sample(size)
     index = data.draw(st.integers(0, size - 1))
-    frontiers, stored = grown(leaves)
+    frontiers, stored = append_leaves(leaves)
     proof, leaf, root = inclusion_proof(index, size, Store(stored)), leaf_hash(leaves[index]), frontiers[size].root()
     place = data.draw(st.integers(0, len(proof) - 1))
-    turned = bytes([proof[place][0] ^ 1]) + proof[place][1:]
+    flip_bit = bytes([proof[place][0] ^ 1]) + proof[place][1:]
     other = data.draw(st.integers(0, size - 1).filter(lambda found: found != index))
 
     for claim in (
         (other, size, leaf, proof, root),
         (index, size, leaf_hash(b"other"), proof, root),
         (index, size, leaf, proof, EMPTY_ROOT),
-        (index, size, leaf, (*proof[:place], turned, *proof[place + 1 :]), root),
+        (index, size, leaf, (*proof[:place], flip_bit, *proof[place + 1 :]), root),
         (index, size, leaf, proof[:-1], root),
         (index, size, leaf, (*proof, proof[0]), root),
         (index, size, leaf, (*proof[:place], proof[place][:-1], *proof[place + 1 :]), root),
@@ -139,15 +139,15 @@ def test_an_inclusion_proof_holds_for_no_other_place_size_leaf_root_or_length(da
 @given(st.data(), st.integers(2, SIZE_MAX))
 def test_a_consistency_proof_holds_for_no_other_root_or_size_or_length(data: st.DataObject, new: int) -> None:
     old = data.draw(st.integers(1, new - 1))
-    frontiers, stored = grown(sample(new))
+    frontiers, stored = append_leaves(sample(new))
     proof, was, now = consistency_proof(old, new, Store(stored)), frontiers[old].root(), frontiers[new].root()
     place = data.draw(st.integers(0, len(proof) - 1))
-    turned = bytes([proof[place][0] ^ 1]) + proof[place][1:]
+    flip_bit = bytes([proof[place][0] ^ 1]) + proof[place][1:]
 
     for claim in (
         (old, new, frontiers[old - 1].root(), now, proof),
         (old, new, was, frontiers[new - 1].root(), proof),
-        (old, new, was, now, (*proof[:place], turned, *proof[place + 1 :])),
+        (old, new, was, now, (*proof[:place], flip_bit, *proof[place + 1 :])),
         (old, new, was, now, proof[1:]),
         (old, new, was, now, (*proof, proof[0])),
         (new, old, was, now, proof),
@@ -159,15 +159,15 @@ def test_a_consistency_proof_holds_for_no_other_root_or_size_or_length(data: st.
 
 def test_a_tree_whose_old_leaves_were_changed_has_no_proof_of_consistency() -> None:
     leaves = sample(20)
-    old_root = grown(leaves)[0][13].root()
-    frontiers, stored = grown([*leaves[:4], b"rewritten", *leaves[5:]])
+    old_root = append_leaves(leaves)[0][13].root()
+    frontiers, stored = append_leaves([*leaves[:4], b"rewritten", *leaves[5:]])
 
     with pytest.raises(ProofInvalid, match="root of the first 13 records"):
         verify_consistency(13, 20, old_root, frontiers[20].root(), consistency_proof(13, 20, Store(stored)))
 
 
 def test_every_tree_begins_with_the_empty_one_and_only_with_its_root() -> None:
-    root = grown(sample(5))[0][5].root()
+    root = append_leaves(sample(5))[0][5].root()
 
     verify_consistency(0, 5, EMPTY_ROOT, root, consistency_proof(0, 5, Store({})))
     with pytest.raises(ProofInvalid):
@@ -175,7 +175,7 @@ def test_every_tree_begins_with_the_empty_one_and_only_with_its_root() -> None:
 
 
 def test_equal_sizes_are_consistent_with_equal_roots_only() -> None:
-    frontiers, _ = grown(sample(6))
+    frontiers, _ = append_leaves(sample(6))
 
     verify_consistency(6, 6, frontiers[6].root(), frontiers[6].root(), ())
     with pytest.raises(ProofInvalid):
@@ -195,7 +195,7 @@ def test_no_proof_is_made_from_a_later_tree_to_an_earlier_one(old: int, new: int
 
 
 @given(st.integers(0, 2**40))
-def test_each_node_is_at_home_with_the_leaf_that_completes_it(index: int) -> None:
+def test_each_node_is_stored_with_the_leaf_that_completes_it(index: int) -> None:
     ones = len(f"{index:b}") - len(f"{index:b}".rstrip("1"))
 
     assert completed_node_count(index) == ones + 1
@@ -213,7 +213,7 @@ def test_a_cover_holds_every_leaf_of_the_range_once_in_order_and_its_nodes_are_w
 
 def test_subtrees_appended_whole_give_the_same_tree_as_their_leaves() -> None:
     leaves = sample(50)
-    frontiers, stored = grown(leaves)
+    frontiers, stored = append_leaves(leaves)
 
     for start in range(50):
         frontier = frontiers[start]
@@ -224,8 +224,8 @@ def test_subtrees_appended_whole_give_the_same_tree_as_their_leaves() -> None:
         assert frontier == frontiers[50]
 
 
-def test_in_five_million_records_a_proof_takes_one_question_and_at_most_45_stored_hashes() -> None:
-    """Nobody holds so many leaves: every node's hash is made up, as long as it is the same each time."""
+def test_in_five_million_records_a_proof_takes_one_read_and_at_most_45_stored_hashes() -> None:
+    """So many leaves do not fit in memory: every node has an invented hash, the same each time."""
     size, index, old = 5_000_000, 1_234_567, 4_999_999
 
     class MadeUp(Store):

@@ -1,4 +1,4 @@
-"""A record opens to what was sealed, with its customer's key only, and not if a single bit of it was changed."""
+"""A record opens with its customer's key only, and not if a single bit of it was changed."""
 
 import hashlib
 import hmac
@@ -67,7 +67,7 @@ def test_a_record_opens_to_what_was_sealed_and_its_header_reads_back(header: Hea
 
 
 def test_the_bytes_are_those_of_the_specification() -> None:
-    """Made again from README.md, with the standard library and AES-GCM alone."""
+    """Computes the bytes from README.md, with the standard library and AES-GCM alone."""
     body = b"a body"
     record = seal_record(HEADER, body, KEY)
     values = {
@@ -116,9 +116,9 @@ def test_any_bit_of_the_ciphertext_changed_or_any_cut_of_it_does_not_open() -> N
     record = seal_record(HEADER, b"a body", KEY)
 
     for place in range(len(record.ciphertext)):
-        for turned in (1, 128):
+        for flip_bit in (1, 128):
             changed = bytearray(record.ciphertext)
-            changed[place] ^= turned
+            changed[place] ^= flip_bit
             with pytest.raises(RecordAltered):
                 open_record(SealedRecord(record.header, bytes(changed)), KEY)
         with pytest.raises(RecordAltered):
@@ -151,7 +151,7 @@ def test_bytes_that_are_shorter_than_they_say_or_have_too_long_a_header_are_no_r
         parse_leaf_data(data)
 
 
-def test_a_body_one_byte_over_the_limit_is_refused() -> None:
+def test_a_body_one_byte_over_the_limit_is_rejected() -> None:
     with pytest.raises(FrameInvalid, match="at most 16777216"):
         seal_record(HEADER, bytes(BODY_BYTES_MAX + 1), KEY)
 
@@ -187,7 +187,7 @@ def test_what_retention_removed_reads_back() -> None:
     ],
     ids=range(21),
 )
-def test_a_header_that_cannot_be_right_is_not_made_and_the_text_itself_is_not_told(
+def test_a_header_that_cannot_be_right_is_not_made_and_the_text_itself_is_not_in_the_message(
     change: dict[str, object], problem: str
 ) -> None:
     with pytest.raises(HeaderInvalid, match=problem) as refused:
@@ -195,7 +195,7 @@ def test_a_header_that_cannot_be_right_is_not_made_and_the_text_itself_is_not_to
     assert "rika" not in str(refused.value)
 
 
-def test_500_removed_records_fit_and_a_header_over_64_kib_is_refused() -> None:
+def test_500_removed_records_fit_and_a_header_over_64_kib_is_rejected() -> None:
     most = tuple(RemovedRecord(2**53 - 1 - 500 + place, DIGEST) for place in range(500))
 
     assert parse_header(replace(RETENTION, removed=most).to_bytes()).removed == most
@@ -228,12 +228,12 @@ def test_500_removed_records_fit_and_a_header_over_64_kib_is_refused() -> None:
     ],
     ids=range(19),
 )
-def test_bytes_that_are_not_exactly_one_of_our_headers_are_refused(content: bytes, problem: str) -> None:
+def test_bytes_that_are_not_exactly_one_of_our_headers_are_rejected(content: bytes, problem: str) -> None:
     with pytest.raises(HeaderInvalid, match=problem):
         parse_header(content)
 
 
-def test_a_header_of_a_newer_version_is_refused_as_that_whatever_else_it_holds() -> None:
+def test_a_header_of_a_newer_version_is_rejected_as_newer_whichever_fields_it_has() -> None:
     with pytest.raises(HeaderVersionUnsupported, match="version 2; this release reads up to 1"):
         parse_header(b'{"fields":"of tomorrow","version":2}')
 
@@ -256,7 +256,7 @@ def test_a_wrapped_key_unwraps_under_its_master_key_and_its_own_name_only() -> N
             unwrap_key(bytes_of, name, master)
 
 
-def test_a_key_wrapped_under_a_name_that_is_not_its_own_is_refused() -> None:
+def test_a_key_wrapped_under_a_name_that_is_not_its_own_is_rejected() -> None:
     planted = b"\x01" + bytes(12) + AESGCM(MASTER).encrypt(bytes(12), OTHER, key_id(KEY).encode())
 
     with pytest.raises(WrappedKeyInvalid, match="to a key with another id"):
@@ -279,7 +279,7 @@ def test_tags_are_the_hmacs_of_the_specification() -> None:
     assert content_tag(b"request", KEY) != content_tag(b"request", OTHER)
 
 
-def test_keys_of_another_length_are_refused() -> None:
+def test_keys_of_another_length_are_rejected() -> None:
     assert len(new_customer_key()) == 32
     for use in (lambda: key_id(KEY[:-1]), lambda: wrap_key(KEY, MASTER[:-1]), lambda: customer_tag("TW", "1", b"")):
         with pytest.raises(KeyMalformed, match="a key must have 32 bytes"):

@@ -1,4 +1,4 @@
-"""Whatever is done to a log, the verifier finds it with the public key and a checkpoint, and names the record."""
+"""Verification finds every change of a log with the public key and a checkpoint, and names the record."""
 
 from dataclasses import replace
 
@@ -10,15 +10,15 @@ from grounds_record.export import Export
 from grounds_record.note import SigningKey
 from grounds_record.verification import verify
 from grounds_record.verification_report import Fault, FaultKind
-from tests.record.logs import KEY, LOG, NEW, OLD, SIZE, check, honest, places, turned
+from tests.record.logs import KEY, LOG, NEW, OLD, SIZE, check, flip_bit, honest_log, places
 
 
 def test_an_honest_log_holds_and_says_which_checkpoints_prove_it() -> None:
-    verdict = check(LOG.rows)
+    report = check(LOG.rows)
 
-    assert verdict.holds
-    assert (verdict.proven, verdict.refuted, verdict.start, verdict.end, verdict.size) == ((60, 100), (), 0, 100, 100)
-    assert verdict.sentences() == (
+    assert report.holds
+    assert (report.proven, report.refuted, report.start, report.end, report.size) == ((60, 100), (), 0, 100, 100)
+    assert report.sentences() == (
         "100 records, 0 up to 100: verified",
         "the checkpoint of 60 records holds",
         "the checkpoint of 100 records holds",
@@ -37,74 +37,74 @@ def test_an_honest_log_of_every_size_holds_against_every_checkpoint_of_it() -> N
 @pytest.mark.parametrize("place", [0, 1, 31, 59, 60, 63, 98, 99])
 @pytest.mark.parametrize("kept", [NEW, LOG.checkpoint(60)], ids=["newest", "old"])
 def test_one_bit_of_a_record_names_the_record(place: int, column: str, kept: str) -> None:
-    verdict = check(LOG.with_bit(place, column).rows, kept)
+    report = check(LOG.with_bit(place, column).rows, kept)
 
-    assert places(verdict) == [(FaultKind.RECORD_ALTERED, place, place)]
-    assert verdict.sentences()[1].startswith(f"record {place}: ")
+    assert places(report) == [(FaultKind.RECORD_ALTERED, place, place)]
+    assert report.sentences()[1].startswith(f"record {place}: ")
 
 
 @pytest.mark.parametrize(("place", "level"), [(0, 0), (31, 0), (31, 1), (31, 5), (63, 6), (98, 0), (99, 2)])
 def test_one_bit_of_a_stored_hash_names_the_record_and_says_that_the_record_itself_is_right(
     place: int, level: int
 ) -> None:
-    verdict = check(LOG.with_bit(place, f"nodes{level}").rows)
+    report = check(LOG.with_bit(place, f"nodes{level}").rows)
 
-    assert places(verdict) == [(FaultKind.HASH_ALTERED, place, place)]
-    assert verdict.proven == (60, 100)
-    assert "the record is as it was written" in verdict.sentences()[1]
+    assert places(report) == [(FaultKind.HASH_ALTERED, place, place)]
+    assert report.proven == (60, 100)
+    assert "the record is as it was written" in report.sentences()[1]
 
 
 @pytest.mark.parametrize("nodes", [(), LOG.rows[31].nodes[:-1], (*LOG.rows[31].nodes, bytes(32)), (b"", b"x")])
 def test_stored_hashes_that_are_too_few_too_many_or_too_short_name_the_record(nodes: tuple[bytes, ...]) -> None:
-    verdict = check(LOG.with_row(31, nodes=nodes).rows)
+    report = check(LOG.with_row(31, nodes=nodes).rows)
 
-    assert places(verdict) == [(FaultKind.HASH_ALTERED, 31, 31)]
+    assert places(report) == [(FaultKind.HASH_ALTERED, 31, 31)]
 
 
-def test_a_number_that_was_changed_names_the_place() -> None:
+def test_a_changed_index_names_the_record() -> None:
     for wrong in (3, 10**12):
-        verdict = check(LOG.with_row(40, index=wrong).rows)
-        assert not verdict.holds
-        assert any(fault.first in (3, 40) for fault in verdict.faults)
+        report = check(LOG.with_row(40, index=wrong).rows)
+        assert not report.holds
+        assert any(fault.first in (3, 40) for fault in report.faults)
 
 
 @pytest.mark.parametrize("place", [0, 1, 30, 31, 63, 98])
 def test_a_record_deleted_in_the_middle_is_named_as_missing(place: int) -> None:
-    verdict = check([row for row in LOG.rows if row.index != place])
+    report = check([row for row in LOG.rows if row.index != place])
 
-    assert (FaultKind.RECORD_MISSING, place, place) in places(verdict)
-    assert len(verdict.faults) == 1
+    assert (FaultKind.RECORD_MISSING, place, place) in places(report)
+    assert len(report.faults) == 1
 
 
-def test_several_deleted_records_are_named_as_one_stretch() -> None:
-    verdict = check(LOG.rows[:40] + LOG.rows[47:])
+def test_several_deleted_records_are_named_as_one_range() -> None:
+    report = check(LOG.rows[:40] + LOG.rows[47:])
 
-    assert places(verdict) == [(FaultKind.RECORD_MISSING, 40, 46)]
-    assert verdict.sentences()[1] == "records 40 to 46: missing"
+    assert places(report) == [(FaultKind.RECORD_MISSING, 40, 46)]
+    assert report.sentences()[1] == "records 40 to 46: missing"
 
 
 @pytest.mark.parametrize("place", [0, 30, 31, 63])
 def test_a_record_deleted_and_the_later_ones_moved_up_is_named_by_the_first_that_is_out_of_place(place: int) -> None:
     rows = [row for row in LOG.rows if row.index != place]
 
-    verdict = check([replace(row, index=index) for index, row in enumerate(rows)])
+    report = check([replace(row, index=index) for index, row in enumerate(rows)])
 
-    assert places(verdict)[0] == (FaultKind.RECORD_MISPLACED, place, 98)
-    assert (FaultKind.RECORD_MISSING, 99, 99) in places(verdict)
+    assert places(report)[0] == (FaultKind.RECORD_MISPLACED, place, 98)
+    assert (FaultKind.RECORD_MISSING, 99, 99) in places(report)
 
 
 @pytest.mark.parametrize("left", [0, 1, 59, 60, 64, 99])
 def test_a_cut_tail_names_the_records_that_are_gone(left: int) -> None:
-    verdict = check(LOG.rows[:left])
+    report = check(LOG.rows[:left])
 
-    assert places(verdict) == [(FaultKind.RECORD_MISSING, left, 99)]
-    assert "the checkpoint of 100 records covers it" in verdict.sentences()[1]
+    assert places(report) == [(FaultKind.RECORD_MISSING, left, 99)]
+    assert "the checkpoint of 100 records covers it" in report.sentences()[1]
 
 
 def test_a_cut_tail_is_found_also_if_a_newer_checkpoint_was_signed_over_what_is_left() -> None:
-    verdict = check(LOG.rows[:90], LOG.checkpoint(90), NEW)
+    report = check(LOG.rows[:90], LOG.checkpoint(90), NEW)
 
-    assert places(verdict) == [(FaultKind.RECORD_MISSING, 90, 99)]
+    assert places(report) == [(FaultKind.RECORD_MISSING, 90, 99)]
 
 
 @pytest.mark.parametrize(("one", "other"), [(0, 1), (2, 9), (10, 90), (31, 63), (98, 99), (63, 64)])
@@ -112,9 +112,9 @@ def test_two_records_whose_bytes_were_swapped_are_both_named(one: int, other: in
     first, second = LOG.rows[one], LOG.rows[other]
     log = LOG.with_row(one, header=second.header, ciphertext=second.ciphertext)
 
-    verdict = check(log.with_row(other, header=first.header, ciphertext=first.ciphertext).rows)
+    report = check(log.with_row(other, header=first.header, ciphertext=first.ciphertext).rows)
 
-    assert [fault.sentence() for fault in verdict.faults] == [
+    assert [fault.sentence() for fault in report.faults] == [
         f"record {one}: exchanged with record {other}",
         f"record {other}: exchanged with record {one}",
     ]
@@ -126,16 +126,16 @@ def test_two_rows_swapped_with_all_their_hashes_are_both_named(one: int, other: 
     rows = list(LOG.rows)
     rows[one], rows[other] = replace(second, index=one), replace(first, index=other)
 
-    verdict = check(rows)
+    report = check(rows)
 
-    assert places(verdict) == [(FaultKind.RECORD_MISPLACED, one, one), (FaultKind.RECORD_MISPLACED, other, other)]
+    assert places(report) == [(FaultKind.RECORD_MISPLACED, one, one), (FaultKind.RECORD_MISPLACED, other, other)]
 
 
-def test_a_record_copied_over_another_one_is_not_taken_for_an_exchange() -> None:
+def test_a_record_copied_over_another_one_is_not_reported_as_an_exchange() -> None:
     for over, copied in ((5, 9), (9, 5)):
         log = LOG.with_row(over, header=LOG.rows[copied].header, ciphertext=LOG.rows[copied].ciphertext)
-        verdict = check(log.with_bit(copied, "ciphertext").rows)
-        assert places(verdict) == [(FaultKind.RECORD_ALTERED, 5, 5), (FaultKind.RECORD_ALTERED, 9, 9)]
+        report = check(log.with_bit(copied, "ciphertext").rows)
+        assert places(report) == [(FaultKind.RECORD_ALTERED, 5, 5), (FaultKind.RECORD_ALTERED, 9, 9)]
 
 
 def test_a_row_written_over_another_one_with_its_hashes_is_named() -> None:
@@ -145,17 +145,17 @@ def test_a_row_written_over_another_one_with_its_hashes_is_named() -> None:
 
 
 def test_a_row_that_is_there_twice_is_named() -> None:
-    verdict = check([*LOG.rows[:41], LOG.rows[40], *LOG.rows[41:]])
+    report = check([*LOG.rows[:41], LOG.rows[40], *LOG.rows[41:]])
 
-    assert places(verdict) == [(FaultKind.RECORD_MISPLACED, 40, 40)]
+    assert places(report) == [(FaultKind.RECORD_MISPLACED, 40, 40)]
 
 
 def test_a_record_put_in_between_is_named_by_the_first_that_is_out_of_place() -> None:
     rows = [*LOG.rows[:41], *LOG.rows[40:]]
 
-    verdict = check([replace(row, index=index) for index, row in enumerate(rows)])
+    report = check([replace(row, index=index) for index, row in enumerate(rows)])
 
-    assert places(verdict)[0] == (FaultKind.RECORD_MISPLACED, 41, 100)
+    assert places(report)[0] == (FaultKind.RECORD_MISPLACED, 41, 100)
 
 
 @pytest.mark.parametrize("level", [0, 1, 2, 3])
@@ -168,9 +168,9 @@ def test_a_record_changed_with_its_hashes_up_to_a_level_is_narrowed_down_to_the_
         nodes[up] = forged.rows[home].nodes[up]
         log = log.with_row(home, nodes=tuple(nodes))
 
-    verdict = check(log.rows)
+    report = check(log.rows)
 
-    (fault,) = verdict.faults
+    (fault,) = report.faults
     width = 2 << level
     assert fault.kind is FaultKind.RECORD_ALTERED_WITHIN
     assert (fault.first, fault.last) == (37 // width * width, 37 // width * width + width - 1)
@@ -179,25 +179,25 @@ def test_a_record_changed_with_its_hashes_up_to_a_level_is_narrowed_down_to_the_
 def test_a_day_rewritten_with_right_hashes_is_found_between_two_kept_checkpoints() -> None:
     log = LOG.rewritten(range(30, 40))
 
-    verdict = check(log.rows, *(LOG.checkpoint(size) for size in (10, 25, 40, 60, 100)))
+    report = check(log.rows, *(LOG.checkpoint(size) for size in (10, 25, 40, 60, 100)))
 
-    assert places(verdict) == [(FaultKind.HISTORY_REWRITTEN, 25, 39)]
-    assert (verdict.proven, verdict.refuted) == ((10, 25), (40, 60, 100))
+    assert places(report) == [(FaultKind.HISTORY_REWRITTEN, 25, 39)]
+    assert (report.proven, report.refuted) == ((10, 25), (40, 60, 100))
 
 
 def test_a_day_rewritten_and_signed_again_is_found_by_one_old_checkpoint() -> None:
     log = LOG.rewritten(range(30, 40))
 
-    verdict = check(log.rows, OLD, log.checkpoint(SIZE))
+    report = check(log.rows, OLD, log.checkpoint(SIZE))
 
-    assert places(verdict) == [(FaultKind.HISTORY_REWRITTEN, 0, 59)]
-    assert (verdict.proven, verdict.refuted) == ((100,), (60,))
+    assert places(report) == [(FaultKind.HISTORY_REWRITTEN, 0, 59)]
+    assert (report.proven, report.refuted) == ((100,), (60,))
 
 
 def test_two_checkpoints_of_one_size_show_two_histories() -> None:
-    verdict = check(LOG.rows, NEW, LOG.rewritten([5]).checkpoint(SIZE))
+    report = check(LOG.rows, NEW, LOG.rewritten([5]).checkpoint(SIZE))
 
-    assert places(verdict) == [(FaultKind.CHECKPOINTS_DISAGREE, None, None)]
+    assert places(report) == [(FaultKind.CHECKPOINTS_DISAGREE, None, None)]
 
 
 @pytest.mark.parametrize(
@@ -210,26 +210,26 @@ def test_two_checkpoints_of_one_size_show_two_histories() -> None:
     ],
     ids=["another log", "another key", "changed", "empty"],
 )
-def test_a_checkpoint_that_is_not_of_this_log_is_refused_and_said_which(note: str, problem: str) -> None:
-    verdict = check(LOG.rows, NEW, note)
+def test_a_checkpoint_of_another_log_is_rejected_by_its_number(note: str, problem: str) -> None:
+    report = check(LOG.rows, NEW, note)
 
-    assert places(verdict) == [(FaultKind.CHECKPOINT_REFUSED, None, None)]
-    assert "checkpoint 2 is rejected" in verdict.sentences()[1]
-    assert problem in verdict.sentences()[1]
-    assert verdict.proven == (100,)
+    assert places(report) == [(FaultKind.CHECKPOINT_REFUSED, None, None)]
+    assert "checkpoint 2 is rejected" in report.sentences()[1]
+    assert problem in report.sentences()[1]
+    assert report.proven == (100,)
 
 
 def test_a_well_signed_checkpoint_of_another_log_with_the_same_name_refutes_the_records() -> None:
-    verdict = check(LOG.rows, honest(70).checkpoint(70), NEW)
+    report = check(LOG.rows, honest_log(70).checkpoint(70), NEW)
 
-    assert places(verdict) == [(FaultKind.HISTORY_REWRITTEN, 0, 69)]
+    assert places(report) == [(FaultKind.HISTORY_REWRITTEN, 0, 69)]
 
 
 def test_without_a_checkpoint_nothing_holds_but_bytes_that_do_not_fit_their_hash_are_still_named() -> None:
     export = Export(start=0, records=LOG.with_bit(7, "ciphertext").with_bit(15, "nodes4").rows)
-    verdict = verify(export, [], KEY.verifier())
+    report = verify(export, [], KEY.verifier())
 
-    assert places(verdict) == [
+    assert places(report) == [
         (FaultKind.CHECKPOINT_REFUSED, None, None),
         (FaultKind.RECORD_ALTERED, 7, 7),
     ]
@@ -244,7 +244,7 @@ def test_records_after_the_newest_checkpoint_are_checked_by_their_hashes_and_sai
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_no_change_of_any_rows_goes_unnoticed(data: st.DataObject) -> None:
-    """Delete, repeat, exchange, overwrite: whatever is not the honest list of rows does not hold."""
+    """Delete, repeat, exchange or overwrite: only the honest list of rows holds."""
     rows = list(LOG.rows)
     for _ in range(data.draw(st.integers(1, 3))):
         one, other = data.draw(st.integers(0, len(rows) - 1)), data.draw(st.integers(0, len(rows) - 1))
@@ -264,21 +264,21 @@ def test_no_change_of_any_rows_goes_unnoticed(data: st.DataObject) -> None:
     assert check(rows).holds == (rows == LOG.rows)
 
 
-def test_many_faults_are_counted_not_told() -> None:
-    verdict = check([replace(row, header=turned(row.header)) if row.index % 2 else row for row in LOG.rows])
+def test_many_faults_are_counted_not_listed() -> None:
+    report = check([replace(row, header=flip_bit(row.header)) if row.index % 2 else row for row in LOG.rows])
 
-    assert len(verdict.faults) == 50
-    assert len([line for line in verdict.sentences() if line.startswith("record ")]) == 20
-    assert "and 30 more faults" in verdict.sentences()
+    assert len(report.faults) == 50
+    assert len([line for line in report.sentences() if line.startswith("record ")]) == 20
+    assert "and 30 more faults" in report.sentences()
 
 
-def test_a_fault_says_its_place_and_one_about_no_record_says_none() -> None:
+def test_a_fault_states_its_records_unless_it_is_about_none() -> None:
     assert Fault(FaultKind.RECORD_MISSING, 3, 3, "missing").sentence() == "record 3: missing"
-    assert Fault(FaultKind.EXPORT_INCOMPLETE, None, None, "told").sentence() == "told"
+    assert Fault(FaultKind.EXPORT_INCOMPLETE, None, None, "detail").sentence() == "detail"
 
 
 def test_an_empty_log_holds_against_its_empty_checkpoint() -> None:
-    empty = honest(0).checkpoint(0)
+    empty = honest_log(0).checkpoint(0)
 
     assert check([], empty).holds
     assert check(LOG.rows, empty, NEW).proven == (0, 100)

@@ -1,4 +1,4 @@
-"""A stretch of a log is verified as well as the whole, with a few hashes of what is around it."""
+"""A range of a log is verified like the whole, with a few hashes of the rest of the log."""
 
 from dataclasses import replace
 
@@ -9,10 +9,10 @@ from grounds_record.export import Export
 from grounds_record.merkle import consistency_proof
 from grounds_record.verification import verify
 from grounds_record.verification_report import FaultKind, VerificationReport
-from tests.record.logs import KEY, LOG, NEW, OLD, SIZE, Log, places, turned
+from tests.record.logs import KEY, LOG, NEW, OLD, SIZE, Log, flip_bit, places
 
 
-def stretch(log: Log, start: int, end: int, *sizes: int, honest_log: Log = LOG) -> VerificationReport:
+def verify_range(log: Log, start: int, end: int, *sizes: int, honest_log: Log = LOG) -> VerificationReport:
     """Verify rows start up to end, with what an honest server adds."""
     proofs = {
         size: consistency_proof(size, SIZE, lambda wanted: {node: honest_log.node(node) for node in wanted})
@@ -30,67 +30,67 @@ def stretch(log: Log, start: int, end: int, *sizes: int, honest_log: Log = LOG) 
 
 @settings(max_examples=80, deadline=None)
 @given(st.data())
-def test_any_stretch_of_an_honest_log_holds_and_one_bit_in_it_names_the_record(data: st.DataObject) -> None:
+def test_any_range_of_an_honest_log_holds_and_one_bit_in_it_names_the_record(data: st.DataObject) -> None:
     start = data.draw(st.integers(0, SIZE - 1))
     end = data.draw(st.integers(start + 1, SIZE))
     old = data.draw(st.integers(0, SIZE))
     place = data.draw(st.integers(start, end - 1))
 
-    assert stretch(LOG, start, end, old).proven == tuple(sorted({old, SIZE}))
-    assert stretch(LOG, start, end, old).holds
-    assert places(stretch(LOG.with_bit(place, "ciphertext"), start, end, old)) == [
+    assert verify_range(LOG, start, end, old).proven == tuple(sorted({old, SIZE}))
+    assert verify_range(LOG, start, end, old).holds
+    assert places(verify_range(LOG.with_bit(place, "ciphertext"), start, end, old)) == [
         (FaultKind.RECORD_ALTERED, place, place)
     ]
 
 
-def test_a_stretch_whose_surroundings_are_wrong_or_missing_does_not_hold() -> None:
+def test_a_range_whose_surroundings_are_wrong_or_missing_does_not_hold() -> None:
     good = Export(start=40, records=LOG.rows[40:90], before=LOG.nodes(0, 40), after=LOG.nodes(90, SIZE))
-    wrong = (turned(good.before[0]), *good.before[1:])
+    wrong = (flip_bit(good.before[0]), *good.before[1:])
     for export, kind in (
         (replace(good, before=wrong), FaultKind.RECORD_ALTERED_WITHIN),
         (replace(good, before=good.before[1:]), FaultKind.EXPORT_INCOMPLETE),
         (replace(good, after=good.after[1:]), FaultKind.EXPORT_INCOMPLETE),
-        (replace(good, after=(turned(good.after[0]), *good.after[1:])), FaultKind.HISTORY_REWRITTEN),
+        (replace(good, after=(flip_bit(good.after[0]), *good.after[1:])), FaultKind.HISTORY_REWRITTEN),
         (replace(good, after=()), FaultKind.RECORD_MISSING),
     ):
-        verdict = verify(export, [NEW], KEY.verifier())
-        assert kind in {fault.kind for fault in verdict.faults}
-        assert verdict.refuted == (() if kind in {FaultKind.EXPORT_INCOMPLETE, FaultKind.RECORD_MISSING} else (SIZE,))
+        report = verify(export, [NEW], KEY.verifier())
+        assert kind in {fault.kind for fault in report.faults}
+        assert report.refuted == (() if kind in {FaultKind.EXPORT_INCOMPLETE, FaultKind.RECORD_MISSING} else (SIZE,))
     assert verify(good, [NEW], KEY.verifier()).holds
 
 
-def test_a_stretch_rewritten_with_right_hashes_is_found_and_named_as_far_as_the_stretch_goes() -> None:
+def test_a_range_rewritten_with_right_hashes_is_found_and_named_as_far_as_it_goes() -> None:
     log = LOG.rewritten([45])
     export = Export(start=40, records=log.rows[40:90], before=log.nodes(0, 40), after=log.nodes(90, SIZE))
 
-    verdict = verify(export, [NEW], KEY.verifier())
+    report = verify(export, [NEW], KEY.verifier())
 
-    assert places(verdict) == [(FaultKind.HISTORY_REWRITTEN, 40, 89)]
-    assert "or the export's hashes of the rest of the log are wrong" in verdict.sentences()[1]
+    assert places(report) == [(FaultKind.HISTORY_REWRITTEN, 40, 89)]
+    assert "or the export's hashes of the rest of the log are wrong" in report.sentences()[1]
 
 
-def test_a_stretch_after_the_newest_checkpoint_proves_nothing() -> None:
+def test_a_range_after_the_newest_checkpoint_proves_nothing() -> None:
     export = Export(start=80, records=LOG.rows[80:], before=LOG.nodes(0, 80))
 
-    verdict = verify(export, [OLD], KEY.verifier())
+    report = verify(export, [OLD], KEY.verifier())
 
-    assert places(verdict) == [(FaultKind.EXPORT_INCOMPLETE, None, None)]
+    assert places(report) == [(FaultKind.EXPORT_INCOMPLETE, None, None)]
 
 
-def test_a_stretch_that_begins_at_a_checkpoint_with_other_hashes_is_refused() -> None:
+def test_a_range_that_begins_at_a_checkpoint_with_other_hashes_is_rejected() -> None:
     export = Export(start=60, records=LOG.rows[60:], before=LOG.rewritten([5]).nodes(0, 60))
 
-    verdict = verify(export, [OLD], KEY.verifier())
+    report = verify(export, [OLD], KEY.verifier())
 
-    assert verdict.faults[0].kind is FaultKind.EXPORT_INCOMPLETE
-    assert verdict.refuted == (60,)
+    assert report.faults[0].kind is FaultKind.EXPORT_INCOMPLETE
+    assert report.refuted == (60,)
 
 
-def test_an_old_checkpoint_outside_the_stretch_needs_a_proof_that_holds() -> None:
+def test_an_old_checkpoint_outside_the_range_needs_a_proof_that_holds() -> None:
     export = Export(start=80, records=LOG.rows[80:], before=LOG.nodes(0, 80))
     forged = LOG.rewritten([5])
     proof = consistency_proof(60, SIZE, lambda wanted: {node: forged.node(node) for node in wanted})
 
     for consistency in ((), ((60, proof),), ((60, ()),)):
-        verdict = verify(replace(export, consistency=consistency), [OLD, NEW], KEY.verifier())
-        assert places(verdict) == [(FaultKind.CHECKPOINT_UNPROVEN, None, None)]
+        report = verify(replace(export, consistency=consistency), [OLD, NEW], KEY.verifier())
+        assert places(report) == [(FaultKind.CHECKPOINT_UNPROVEN, None, None)]

@@ -1,4 +1,4 @@
-"""Retention may take a ciphertext; nobody else may, and the header that stays cannot be changed."""
+"""Only retention may remove a ciphertext, and the remaining header cannot be changed."""
 
 from dataclasses import replace
 
@@ -6,10 +6,10 @@ import pytest
 
 from grounds_record.export import RetentionProof
 from grounds_record.verification_report import FaultKind
-from tests.record.logs import SIZE, Log, check, grown, honest, places
+from tests.record.logs import SIZE, Log, append_records, check, honest_log, places
 
 REMOVED = (20, 21, 22, 50)
-RETAINED = honest(SIZE, {70: REMOVED})
+RETAINED = honest_log(SIZE, {70: REMOVED})
 THIRD = RETAINED.checkpoint(SIZE)
 
 
@@ -22,10 +22,10 @@ def test_ciphertext_that_retention_removed_holds_with_its_retention_record() -> 
 
 
 def test_ciphertext_removed_without_a_retention_record_names_each_record() -> None:
-    verdict = check(RETAINED.without((*REMOVED, 55, 80)).rows, THIRD, retentions=(retained(RETAINED),))
+    report = check(RETAINED.without((*REMOVED, 55, 80)).rows, THIRD, retentions=(retained(RETAINED),))
 
-    assert places(verdict) == [(FaultKind.CIPHERTEXT_MISSING, 55, 55), (FaultKind.CIPHERTEXT_MISSING, 80, 80)]
-    assert "no retention record names it" in verdict.sentences()[1]
+    assert places(report) == [(FaultKind.CIPHERTEXT_MISSING, 55, 55), (FaultKind.CIPHERTEXT_MISSING, 80, 80)]
+    assert "no retention record names it" in report.sentences()[1]
     assert places(check(RETAINED.without(REMOVED).rows, THIRD)) == [
         (FaultKind.CIPHERTEXT_MISSING, 20, 22),
         (FaultKind.CIPHERTEXT_MISSING, 50, 50),
@@ -35,26 +35,26 @@ def test_ciphertext_removed_without_a_retention_record_names_each_record() -> No
 def test_the_header_of_a_removed_record_cannot_be_changed() -> None:
     log = RETAINED.without(REMOVED).with_bit(21, "header")
 
-    verdict = check(log.rows, THIRD, retentions=(retained(RETAINED),))
+    report = check(log.rows, THIRD, retentions=(retained(RETAINED),))
 
-    assert places(verdict) == [(FaultKind.RECORD_ALTERED, 21, 21)]
+    assert places(report) == [(FaultKind.RECORD_ALTERED, 21, 21)]
 
 
 def test_the_stored_hash_of_a_removed_record_cannot_be_changed() -> None:
     log = RETAINED.without(REMOVED).with_bit(21, "nodes0")
 
-    verdict = check(log.rows, THIRD, retentions=(retained(RETAINED),))
+    report = check(log.rows, THIRD, retentions=(retained(RETAINED),))
 
-    assert not verdict.holds
-    assert any((fault.first, fault.last) in ((20, 21), (21, 21)) for fault in verdict.faults)
+    assert not report.holds
+    assert any((fault.first, fault.last) in ((20, 21), (21, 21)) for fault in report.faults)
 
 
 def test_a_removed_record_without_its_stored_hash_is_missing() -> None:
     log = RETAINED.without(REMOVED).with_row(50, nodes=())
 
-    verdict = check(log.rows, THIRD, retentions=(retained(RETAINED),))
+    report = check(log.rows, THIRD, retentions=(retained(RETAINED),))
 
-    assert (FaultKind.RECORD_MISSING, 50, 50) in places(verdict)
+    assert (FaultKind.RECORD_MISSING, 50, 50) in places(report)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_a_removed_record_without_its_stored_hash_is_missing() -> None:
     [
         (RetentionProof(RETAINED.rows[70], RETAINED.proof(71, SIZE)), "does not lead from record 70"),
         (RetentionProof(RETAINED.rows[69], RETAINED.proof(69, SIZE)), "of kind CREDIT_DECISION"),
-        (RetentionProof(honest(SIZE, {70: REMOVED}).rows[70], RETAINED.proof(70, SIZE)), "does not lead"),
+        (RetentionProof(honest_log(SIZE, {70: REMOVED}).rows[70], RETAINED.proof(70, SIZE)), "does not lead"),
         (
             RetentionProof(replace(RETAINED.rows[70], ciphertext=None), RETAINED.proof(70, SIZE)),
             "ciphertext is missing",
@@ -71,16 +71,16 @@ def test_a_removed_record_without_its_stored_hash_is_missing() -> None:
     ids=["wrong proof", "another record", "forged", "removed itself"],
 )
 def test_what_is_not_a_proven_retention_record_removes_nothing(offered: RetentionProof, problem: str) -> None:
-    verdict = check(RETAINED.without([20]).rows, THIRD, retentions=(offered,))
+    report = check(RETAINED.without([20]).rows, THIRD, retentions=(offered,))
 
-    assert {fault.kind for fault in verdict.faults} == {FaultKind.RETENTION_REFUSED, FaultKind.CIPHERTEXT_MISSING}
-    assert any(problem in line for line in verdict.sentences())
+    assert {fault.kind for fault in report.faults} == {FaultKind.RETENTION_REFUSED, FaultKind.CIPHERTEXT_MISSING}
+    assert any(problem in line for line in report.sentences())
 
 
 def test_a_retention_record_covers_nothing_that_came_after_it() -> None:
-    forward = grown([(row.header, row.ciphertext or b"") for row in RETAINED.rows[70:] + RETAINED.rows[:70]])
+    forward = append_records([(row.header, row.ciphertext or b"") for row in RETAINED.rows[70:] + RETAINED.rows[:70]])
     offered = RetentionProof(forward.rows[0], forward.proof(0, SIZE))
 
-    verdict = check(forward.without([50]).rows, forward.checkpoint(SIZE), retentions=(offered,))
+    report = check(forward.without([50]).rows, forward.checkpoint(SIZE), retentions=(offered,))
 
-    assert places(verdict) == [(FaultKind.CIPHERTEXT_MISSING, 50, 50)]
+    assert places(report) == [(FaultKind.CIPHERTEXT_MISSING, 50, 50)]
