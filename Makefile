@@ -6,7 +6,7 @@ T ?= tests
 BENCHED := files/bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-long bench check fix docs protos contract readme lock
+.PHONY: help setup demo serve test test-long bench check fix docs protos contract examples readme lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,10 @@ protos: setup ## generate the Python of the contract
 
 contract: setup ## write the contract for other languages: dist/grounds-contract-VERSION.zip
 	@$(BIN)/python protos/contract.py archive
+
+examples: contract ## build the examples in Node, Java and Go, and run them against a server
+	@examples/build.sh
+	@EXAMPLES_REQUIRED=1 $(BIN)/python -m pytest -q tests/examples
 
 readme: setup ## write the README's console blocks from a real run
 	@$(BIN)/python demo.py --readme

@@ -79,8 +79,8 @@ def contract_files() -> list[str]:
     return sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("grounds/*/v1/*.proto"))
 
 
-def image_bytes() -> bytes:
-    """Return the contract with its imports and comments as an encoded FileDescriptorSet."""
+def image_bytes(*others: str) -> bytes:
+    """Return the contract, and other files by name, with imports and comments as an encoded FileDescriptorSet."""
     includes = [ROOT, SITE_PACKAGES, resources.files(grpc_tools) / "_proto"]
     with tempfile.TemporaryDirectory() as folder:
         validate, image = Path(folder) / "validate.binpb", Path(folder) / "image.binpb"
@@ -92,6 +92,7 @@ def image_bytes() -> bytes:
             "--include_imports",
             "--include_source_info",
             *contract_files(),
+            *others,
         )
         return image.read_bytes()
 

@@ -52,7 +52,7 @@ def _members() -> dict[str, bytes]:
         **{f"proto/{name}": (SITE_PACKAGES / name).read_bytes() for name in _GOOGLE_FILES},
         f"proto/{VALIDATE}": _validate_source().encode(),
         "LICENSE": (_PROJECT / "LICENSE").read_bytes(),
-        "grounds.binpb": image_bytes(),
+        "grounds.binpb": image_bytes(*_GOOGLE_FILES),
     }
 
 

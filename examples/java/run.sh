@@ -1,0 +1,5 @@
+#!/usr/bin/env bash
+# Runs the example: run.sh [ADDRESS [MARKET CUSTOMER UNITS CURRENCY [CHURN_MARKET]]]
+set -euo pipefail
+cd "$(dirname "$0")"
+exec java -cp "build/classes:$(./classpath.sh)" com.example.GroundsClient "$@"
