@@ -11,6 +11,19 @@ from server.errors import RequestInvalid, Violation, summarize_violations
 
 VALIDATOR = Validator()
 _KEY_SHOWN_MAX = 128  # characters of a map key in an error message
+# The patterns of the contract in words: a message names the rule, a caller should not have to read a regular expression.
+_PATTERN_RULES = {
+    r"\S": "must not be blank",
+    "^[0-9a-f]{32}$": "must be 32 hexadecimal digits in lower case",
+    "^[0-9a-f]{64}$": "must be 64 hexadecimal digits in lower case",
+    "^[A-Z]{2}$": "must be two capital letters, such as TW",
+    "^[A-Z][A-Z0-9_]{0,63}$": "must be up to 64 capital letters, digits and _, such as CREDIT_MANAGER",
+    "^[A-Za-z0-9._:-]{1,64}$": "must be 1 to 64 letters, digits and . _ : -",
+    "^[A-Za-z0-9._:@-]{1,64}$": "must be 1 to 64 letters, digits and . _ : @ -",
+    "^[A-Za-z][A-Za-z0-9_]{0,127}$": "must be a letter, followed by up to 127 letters, digits and _",
+    "^[a-z][a-z0-9_]{0,31}$": "must be a lower-case letter, followed by up to 31 lower-case letters, digits and _",
+    "^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$": "must be a language tag, such as de or de-AT",
+}
 
 
 def validate(request: Message) -> None:
@@ -19,17 +32,21 @@ def validate(request: Message) -> None:
     Raises:
         RequestInvalid: Names every invalid field and the rule it breaks.
     """
-    violations = [_violation(violation.proto) for violation in VALIDATOR.collect_violations(request)]
+    violations = [_violation(violation) for violation in VALIDATOR.collect_violations(request)]
     if _has_unknown_fields(request):
         violations.append(Violation("", "has fields that this version of the contract does not have", "UNKNOWN_FIELD"))
     if violations:
         raise RequestInvalid(summarize_violations(violations), violations=violations)
 
 
-def _violation(violation: Any) -> Violation:
-    """Return a violation of protovalidate as ours; the message of a rule states what is allowed, never the value."""
+def _violation(found: Any) -> Violation:
+    """Return a violation of protovalidate as ours. Its problem states what is allowed, never the value."""
+    violation = found.proto
     kind = re.sub(r"[^A-Z0-9]+", "_", violation.rule_id.upper()) or "INVALID"
-    return Violation(_field_path(violation.field), violation.message, kind)
+    problem = violation.message
+    if violation.rule_id == "string.pattern":
+        problem = _PATTERN_RULES.get(found.rule_value, problem)
+    return Violation(_field_path(violation.field), problem, kind)
 
 
 def _field_path(field: Any) -> str:
