@@ -84,16 +84,16 @@ def review(address: str, client: Callable[..., str], folder: Path, decision_id: 
         key = asking.get_checkpoint().verifier_key
         place = asking.get_inclusion_proof(decision_id).record.index
     page = os.path.relpath(folder / "evidence.html", ROOT)
-    asked = ("--purpose", PURPOSE)
+    purpose = ("--purpose", PURPOSE)
     yield (
         "evidence",
         "The auditor reads the evidence of that decision, as one page to print",
-        client("evidence", decision_id, *asked, "--html", page, "--key", key),
+        client("evidence", decision_id, *purpose, "--html", page, "--key", key),
     )
     yield (
         "replay",
         "... computes it again with the model and the policy that made it",
-        client("replay", decision_id, *asked),
+        client("replay", decision_id, *purpose),
     )
     with Client(address) as asking:
         first = next(asking.list_churn_risks("US"))
@@ -101,7 +101,7 @@ def review(address: str, client: Callable[..., str], folder: Path, decision_id: 
     yield (
         "risk",
         "... and the risk of the CRM's first customer, in the run that named it",
-        client("replay", *risk, *asked),
+        client("replay", *risk, *purpose),
     )
     export = os.path.relpath(folder / "demo.log", ROOT)
     fetched = client("export-log", export) + "\n" + client("verify", export, "--key", key)

@@ -9,7 +9,7 @@ from google.type.money_pb2 import Money
 _NANOS_PER_UNIT = 10**9
 _NANOS_PER_HUNDREDTH = 10**7
 _VALUE_MAX = 10**18  # Money.units has 64 bits
-_EXACT = Context(prec=40)  # wide enough for every amount, whatever precision the caller's context has
+_EXACT = Context(prec=40)  # wide enough for every amount, unlike the context of some callers
 _TYPED_AMOUNT = re.compile(r"(?P<value>[0-9]{1,15}(?:\.[0-9]{1,9})?)\s*(?P<currency>[A-Z]{3})")
 
 

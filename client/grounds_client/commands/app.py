@@ -37,10 +37,10 @@ app.command(epilog='Example: grounds evidence DECISION_ID --purpose "Annual revi
 app.command(
     epilog='Example: grounds replay DECISION_ID --purpose "Annual review 2026, case 17", or RUN US 1022 --purpose ...'
 )(audit.replay)
-app.command(name="export-log", epilog="Example: grounds export-log today.log --checkpoint kept.txt")(
+app.command(name="export-log", epilog="Example: grounds export-log today.log --checkpoint old.txt")(
     record_log.export_log
 )
-app.command(epilog="Example: grounds verify today.log --key grounds.pub --checkpoint kept.txt")(record_log.verify)
+app.command(epilog="Example: grounds verify today.log --key grounds.pub --checkpoint old.txt")(record_log.verify)
 
 _churn = typer.Typer(
     no_args_is_help=True, help="Churn risks: the customers most at risk, one customer, or a local copy."

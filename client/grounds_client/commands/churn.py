@@ -22,8 +22,8 @@ from grounds_client.terminal.console import make_console
 
 _VALUE_MAX = 1e15  # hundredths of it are exact in a float
 _ORDERS = {
-    "PROBABILITY": churn_pb2.CHURN_RISK_ORDER_PROBABILITY,
-    "VALUE": churn_pb2.CHURN_RISK_ORDER_VALUE_AT_RISK,
+    "probability": churn_pb2.CHURN_RISK_ORDER_PROBABILITY,
+    "value": churn_pb2.CHURN_RISK_ORDER_VALUE_AT_RISK,
 }
 _FILE_KINDS = (".parquet", ".csv")
 

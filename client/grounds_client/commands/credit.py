@@ -19,11 +19,11 @@ from grounds_client.terminal.console import make_console
 from grounds_client.terminal.credit import show_decision, show_history, show_simulation
 
 _DECISIONS = {
-    "APPROVE": credit_pb2.DECISION_APPROVE,
-    "REDUCE": credit_pb2.DECISION_APPROVE_REDUCED,
-    "DECLINE": credit_pb2.DECISION_DECLINE,
+    "approve": credit_pb2.DECISION_APPROVE,
+    "reduce": credit_pb2.DECISION_APPROVE_REDUCED,
+    "decline": credit_pb2.DECISION_DECLINE,
 }
-_EVENT_OPTIONS = {"BOOKED": "--amount", "DPD": "--days", "DEFAULT": "--trigger", "CURE": None}
+_EVENT_OPTIONS = {"booked": "--amount", "dpd": "--days", "default": "--trigger", "cure": None}
 _FeatureValues = Annotated[
     list[str] | None,
     typer.Option(
@@ -195,9 +195,7 @@ def _outcome_event(what: str, *, amount: AmountOfMoney | None, days: int | None,
     required = _EVENT_OPTIONS[name]
     if given != ([required] if required else []):
         rule = f"requires {required} and no other" if required else "allows none"
-        raise typer.BadParameter(
-            f"{name.lower()} {rule} of --amount, --days and --trigger, such as: dpd --days 31", param_hint=what
-        )
+        raise typer.BadParameter(f"{name} {rule} of --amount, --days and --trigger, such as: dpd --days 31")
     if amount is not None:
         return credit_pb2.Booked(amount=amount.to_money())
     if days is not None:

@@ -57,10 +57,11 @@ def parse_values(texts: Sequence[str], option: str) -> dict[str, Value]:
 
 
 def parse_choice(text: str, choices: Sequence[str], option: str) -> str:
-    """Parse one of some upper-case names, typed in any case."""
-    if text.upper() not in choices:
+    """Return the choice that was typed, in any case."""
+    by_name = {choice.upper(): choice for choice in choices}
+    if text.upper() not in by_name:
         raise typer.BadParameter(f"must be one of {', '.join(choices)}, got {text!r}", param_hint=option)
-    return text.upper()
+    return by_name[text.upper()]
 
 
 def resolve_bundle_id(client: Client, text: str, option: str) -> str:

@@ -37,8 +37,8 @@ async def score_with_reasons(serving: Serving) -> credit_pb2.CreditDecision:
 async def read_page(serving: Serving, decision_id: str, folder: Path) -> Page:
     """Write the page of a decision and read it."""
     to = folder / "evidence.html"
-    status, said = await run(serving, "evidence", decision_id, "--purpose", PURPOSE, "--html", str(to))
-    assert (status, f"{to}: the evidence of decision {decision_id}" in said.replace("\n", "")) == (0, True), said
+    status, printed = await run(serving, "evidence", decision_id, "--purpose", PURPOSE, "--html", str(to))
+    assert (status, f"{to}: the evidence of decision {decision_id}" in printed.replace("\n", "")) == (0, True), printed
     return Page(to)
 
 
@@ -71,12 +71,12 @@ async def test_the_page_and_the_terminal_show_amounts_of_millions_in_full(servin
     decision_id = (await score_customer(serving, 4, features=numbers(turnover=1_234_567.89))).record_ref.decision_id
 
     page = await read_page(serving, decision_id, tmp_path)
-    _, said = await run(serving, "decision", decision_id)
+    _, printed = await run(serving, "decision", decision_id)
 
     shown_as = "1,234,567.89 EUR"
     assert page.rows("feature")[2][1:3] == [shown_as, "1234567.89"]
     assert [row[1] for row in page.rows("how the score adds up") if row[0].startswith("turnover")] == [shown_as]
-    assert shown_as in said
+    assert shown_as in printed
 
 
 async def test_the_points_of_the_page_add_up_in_every_line(serving: Serving, tmp_path: Path) -> None:
@@ -163,14 +163,14 @@ async def test_the_terminal_shows_the_same_and_json_is_one_document_of_the_contr
     decision = await score_with_reasons(serving)
     words = ("evidence", decision.record_ref.decision_id, "--purpose", PURPOSE)
 
-    status, said = await run(serving, *words)
-    asked, content, told = await run_streams(serving, *words, "--json")
+    status, printed = await run(serving, *words)
+    json_status, content, errors = await run_streams(serving, *words, "--json")
 
-    assert (status, asked) == (0, 0), said
-    assert told.count("MATCH") == 4
-    assert said.count("MATCH") == 4
-    assert "holds  the points add up to the score" in said
-    assert "the public key is the one that this server names" in said
+    assert (status, json_status) == (0, 0), printed
+    assert errors.count("MATCH") == 4
+    assert printed.count("MATCH") == 4
+    assert "holds  the points add up to the score" in printed
+    assert "the public key is the one that this server names" in printed
     found = Parse(content, audit_pb2.Evidence())
     assert found.decision == decision
 
@@ -179,12 +179,12 @@ async def test_another_key_than_the_logs_fails_the_check_and_the_command(serving
     decision_id = (await score_with_reasons(serving)).record_ref.decision_id
     words = ("evidence", decision_id, "--purpose", PURPOSE, "--key", OTHER_KEY)
 
-    status, said = await run(serving, *words)
-    asked, content, told = await run_streams(serving, *words, "--json")
+    status, printed = await run(serving, *words)
+    json_status, content, errors = await run_streams(serving, *words, "--json")
 
-    assert (status, asked) == (1, 1)
-    assert "FAILS  the checkpoint is signed by the log's key" in said
-    assert "FAILS  the checkpoint is signed by the log's key" in told
+    assert (status, json_status) == (1, 1)
+    assert "FAILS  the checkpoint is signed by the log's key" in printed
+    assert "FAILS  the checkpoint is signed by the log's key" in errors
     assert Parse(content, audit_pb2.Evidence()).decision_id == decision_id
 
 
@@ -193,25 +193,25 @@ async def test_the_page_names_the_key_that_checked_the_proof_and_its_source(serv
     log = serving.application.log
     assert log is not None
     words = ("evidence", decision_id, "--purpose", PURPOSE, "--html")
-    said = {}
+    texts = {}
     for key in ("", log.verifier.text(), OTHER_KEY):
         to = tmp_path / "page.html"
         await run(serving, *words, str(to), *(("--key", key) if key else ()))
-        said[key] = Page(to).text
+        texts[key] = Page(to).text
 
-    assert f"{log.verifier.text()}, as this server names it" in said[""]
-    assert f"{log.verifier.text()}, given by you" in said[log.verifier.text()]
-    assert f"{OTHER_KEY}, given by you" in said[OTHER_KEY]
-    assert log.verifier.text() not in said[OTHER_KEY]
+    assert f"{log.verifier.text()}, as this server names it" in texts[""]
+    assert f"{log.verifier.text()}, given by you" in texts[log.verifier.text()]
+    assert f"{OTHER_KEY}, given by you" in texts[OTHER_KEY]
+    assert log.verifier.text() not in texts[OTHER_KEY]
 
 
 async def test_an_invalid_key_is_rejected_before_the_evidence_is_read(serving: Serving) -> None:
     decision_id = (await score_with_reasons(serving)).record_ref.decision_id
 
-    status, said = await run(serving, "evidence", decision_id, "--purpose", PURPOSE, "--key", "none")
+    status, printed = await run(serving, "evidence", decision_id, "--purpose", PURPOSE, "--key", "none")
     page = await run_streams(serving, "evidence", decision_id, "--purpose", PURPOSE, "--json")
 
-    assert status == 1, said
+    assert status == 1, printed
     assert Parse(page[1], audit_pb2.Evidence()).reading.index == 1, "record 0 is the decision"
 
 
@@ -230,11 +230,11 @@ async def test_a_changed_record_fails_the_replay_which_names_it(serving: Serving
     ciphertext[-1] ^= 1
     set_columns(serving, decision_id, ciphertext=bytes(ciphertext))
 
-    status, said = await run(serving, "replay", decision_id, "--purpose", PURPOSE)
+    status, printed = await run(serving, "replay", decision_id, "--purpose", PURPOSE)
 
     assert status == 1
-    assert "RECORD_ALTERED: recorded nothing, now record 0: " in re.sub(r"\s+", " ", said)
-    assert "RECORD_DAMAGED" in said
+    assert "RECORD_ALTERED: recorded nothing, now record 0: " in re.sub(r"\s+", " ", printed)
+    assert "RECORD_DAMAGED" in printed
 
 
 async def test_an_erased_decision_keeps_its_proof(serving: Serving, tmp_path: Path) -> None:
@@ -245,11 +245,11 @@ async def test_an_erased_decision_keeps_its_proof(serving: Serving, tmp_path: Pa
         connection.execute(delete(WRAPPED_KEYS).where(WRAPPED_KEYS.c.key_id == read_row(serving, decision_id).key_id))
 
     to = tmp_path / "erased.html"
-    status, said = await run(serving, "evidence", decision_id, "--purpose", PURPOSE, "--html", str(to))
+    status, printed = await run(serving, "evidence", decision_id, "--purpose", PURPOSE, "--html", str(to))
     page = Page(to)
 
     assert status == 1, "not everything could be replayed"
-    assert said.count("INPUT_ERASED") == 3
+    assert printed.count("INPUT_ERASED") == 3
     assert "The decision's content was erased. Its proof remains." in page.text
     assert [row[1] for row in page.rows("compared")] == ["MATCH", *["UNAVAILABLE"] * 3]
     assert page.unclosed == []
@@ -260,25 +260,25 @@ async def test_the_result_of_another_bundle_is_marked_as_no_evidence(serving: Se
     copy_bundle(other.bundle_folder, serving.settings.bundles)
 
     words = ("replay", decision_id, "--purpose", PURPOSE, "--what-if", other.bundle_folder.name)
-    status, said = await run(serving, *words)
-    refused, told = await run(serving, "replay", decision_id, "--purpose", PURPOSE, "--mode", "guess")
+    status, printed = await run(serving, *words)
+    refused, error = await run(serving, "replay", decision_id, "--purpose", PURPOSE, "--mode", "guess")
 
     assert status == 0
-    assert "NOT EVIDENCE" in said
-    assert f"bundle {other.bundle_folder.name[:12]} would have said: " in said
+    assert "NOT EVIDENCE" in printed
+    assert f"bundle {other.bundle_folder.name[:12]} would have said: " in printed
     assert refused == 2
-    assert "VERIFY, FEATURES, SCORE, EXPLANATION" in re.sub(r"[\s│]+", " ", told)
+    assert "VERIFY, FEATURES, SCORE, EXPLANATION" in re.sub(r"[\s│]+", " ", error)
 
 
 async def test_decisions_are_listed_and_sampled(serving: Serving) -> None:
-    made = [await score_customer(serving, number) for number in range(5)]
+    decisions = [await score_customer(serving, number) for number in range(5)]
 
     status, listed = await run(serving, "decisions", "--market", "DE", "--count", "2", "--from", "2020-01-01")
     _, content = await run(serving, "decisions", "--json", "--decision", "not_scorable")
     sampled, drawn = await run(serving, "sample", "--seed", "42", "--size", "3", "--by", "market", "--tree-size", "4")
     _, sample = await run(serving, "sample", "--seed", "42", "--size", "3", "--by", "market", "--json")
 
-    newest = [one.record_ref.decision_id for one in reversed(made) if one.customer.market == "DE"]
+    newest = [one.record_ref.decision_id for one in reversed(decisions) if one.customer.market == "DE"]
     assert (status, sampled, content) == (0, 0, "")
     assert re.findall(r"[0-9a-f-]{36}", listed) == newest[:2]
     assert "4 decisions among the first 4 records of the log" in drawn
@@ -286,5 +286,5 @@ async def test_decisions_are_listed_and_sampled(serving: Serving) -> None:
     assert "FR: 2 of 2" in drawn
     assert json.loads(sample)["population_count"] == "5"
     assert Parse(sample, sample_pb2.SampleDecisionsResponse()).tree_size == 5
-    refused, told = await run(serving, "decisions", "--decision", "maybe")
-    assert (refused, "APPROVE_REDUCED" in told) == (2, True)
+    refused, error = await run(serving, "decisions", "--decision", "maybe")
+    assert (refused, "APPROVE_REDUCED" in error) == (2, True)

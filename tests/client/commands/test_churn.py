@@ -13,7 +13,7 @@ from tests.conftest import Serving
     ("words", "rule"),
     [
         (("churn", "top", "DE", "--band", "PURPLE"), "must be one of LOW, MEDIUM, HIGH, CRITICAL, got 'PURPLE'"),
-        (("churn", "top", "DE", "--by", "name"), "must be one of PROBABILITY, VALUE, got 'name'"),
+        (("churn", "top", "DE", "--by", "name"), "must be one of probability, value, got 'name'"),
         (("churn", "top", "Germany"), "must be two capital letters, such as TW, got 'Germany'"),
         (("churn", "pull", "DE", "--to", "risks.xlsx"), "must end in .parquet or .csv, got risks.xlsx"),
         (("churn", "top", "DE", "--value-min", "1e30"), "'--value-min': Input should be less than"),

@@ -46,13 +46,13 @@ async def test_the_terminal_shows_the_risk_its_proofs_and_its_verdicts(serving: 
     evidence, _ = await read(serving)
     words = ("evidence", evidence.run_id, *ME, "--purpose", PURPOSE)
 
-    status, said = await run(serving, *words, "--locale", "de")
-    asked, content, _ = await run_streams(serving, *words, "--json")
+    status, printed = await run(serving, *words, "--locale", "de")
+    json_status, content, _ = await run_streams(serving, *words, "--json")
 
-    assert (status, asked) == (0, 0), said
-    assert said.count("MATCH") == 3
-    assert "FAILS" not in said
-    for told in (
+    assert (status, json_status) == (0, 0), printed
+    assert printed.count("MATCH") == 3
+    assert "FAILS" not in printed
+    for text in (
         f"{evidence.churn_risk.churn_probability:.2%}",
         "of the 30 whose root the record names",
         "holds  the risk says what the row's bytes say, numbers to the bit",
@@ -60,16 +60,16 @@ async def test_the_terminal_shows_the_risk_its_proofs_and_its_verdicts(serving: 
         "the public key is the one that this server names",
         "rank and amounts, which follow from the other customers",
     ):
-        assert told in re.sub(r"\s+", " ", said).replace("holds the", "holds  the"), said
+        assert text in re.sub(r"\s+", " ", printed).replace("holds the", "holds  the"), printed
     assert Parse(content, audit_pb2.ChurnEvidence()).churn_risk == evidence.churn_risk
 
 
 async def test_neither_one_word_nor_three_words_are_explained(serving: Serving) -> None:
-    status, said = await run(serving, "evidence", "a", "b", "--purpose", PURPOSE)
-    replayed, told = await run(serving, "replay", "a", "b", "c", "d", "--purpose", PURPOSE)
+    status, printed = await run(serving, "evidence", "a", "b", "--purpose", PURPOSE)
+    replayed, error = await run(serving, "replay", "a", "b", "c", "d", "--purpose", PURPOSE)
 
     assert (status, replayed) == (2, 2)
-    for each in (said, told):
+    for each in (printed, error):
         assert "RUN MARKET CUSTOMER" in re.sub(r"[\s│]+", " ", each)
 
 
@@ -158,10 +158,10 @@ async def test_another_key_than_the_logs_fails_the_check_and_the_command(serving
     evidence, _ = await read(serving)
     other = SigningKey("example.com/other", b"\x07" * 32).verifier().text()
 
-    status, said = await run(serving, "evidence", evidence.run_id, *ME, "--purpose", PURPOSE, "--key", other)
+    status, printed = await run(serving, "evidence", evidence.run_id, *ME, "--purpose", PURPOSE, "--key", other)
 
     assert status == 1
-    assert "FAILS  the checkpoint is signed by the log's key" in said
+    assert "FAILS  the checkpoint is signed by the log's key" in printed
 
 
 async def test_a_changed_row_fails_the_replay_and_is_no_evidence(serving: Serving) -> None:
@@ -170,11 +170,11 @@ async def test_a_changed_row_fails_the_replay_and_is_no_evidence(serving: Servin
     change_row(serving.application.log, ME[1], rank=4000)
     words = (evidence.run_id, *ME, "--purpose", PURPOSE)
 
-    status, said = await run(serving, "replay", *words, "--mode", "verify")
+    status, printed = await run(serving, "replay", *words, "--mode", "verify")
     refused, _ = await run(serving, "evidence", *words)
 
     assert (status, refused) == (1, 1)
-    assert "row: recorded nothing, now" in re.sub(r"\s+", " ", said)
+    assert "row: recorded nothing, now" in re.sub(r"\s+", " ", printed)
 
 
 async def test_an_erased_customer_and_a_run_of_an_earlier_release_are_explained(
@@ -184,16 +184,16 @@ async def test_an_erased_customer_and_a_run_of_an_earlier_release_are_explained(
     assert serving.application.log is not None
     add_old_run(serving.application.log, "FR")
 
-    old, told = await run(serving, "evidence", OLD_ID, *ME, "--purpose", PURPOSE)
+    old, old_printed = await run(serving, "evidence", OLD_ID, *ME, "--purpose", PURPOSE)
     erase_customer(serving.application.log, ME, "request 7", utc_now())
     to = tmp_path / "erased.html"
-    status, said = await run(serving, "evidence", evidence.run_id, *ME, "--purpose", PURPOSE, "--html", str(to))
+    status, printed = await run(serving, "evidence", evidence.run_id, *ME, "--purpose", PURPOSE, "--html", str(to))
 
     assert old == status == 1, "not everything could be replayed"
-    assert "PROOF_MISSING" in told
-    assert "an earlier release loaded it" in re.sub(r"\s+", " ", told)
-    assert said.count("INPUT_ERASED") == 2
-    assert "FAILS" not in said + told
+    assert "PROOF_MISSING" in old_printed
+    assert "an earlier release loaded it" in re.sub(r"\s+", " ", old_printed)
+    assert printed.count("INPUT_ERASED") == 2
+    assert "FAILS" not in printed + old_printed
     page = Page(to)
     assert "The customer was erased from this run. The proofs remain." in page.text
     assert page.unclosed == []
@@ -205,11 +205,11 @@ async def test_the_result_of_another_bundle_is_marked_as_no_evidence(
     evidence, _ = await read(serving)
     bundle_id = churn_family.model.bundle.bundle_id
 
-    status, said = await run(serving, "replay", evidence.run_id, *ME, "--purpose", PURPOSE, "--what-if", bundle_id)
+    status, printed = await run(serving, "replay", evidence.run_id, *ME, "--purpose", PURPOSE, "--what-if", bundle_id)
 
     assert status == 0
-    assert "NOT EVIDENCE" in said
-    assert f"probability of leaving {evidence.churn_risk.churn_probability:.2%}" in said
+    assert "NOT EVIDENCE" in printed
+    assert f"probability of leaving {evidence.churn_risk.churn_probability:.2%}" in printed
 
 
 async def test_the_page_names_customer_run_drivers_and_model_and_its_sums_add_up(
@@ -218,10 +218,10 @@ async def test_the_page_names_customer_run_drivers_and_model_and_its_sums_add_up
     evidence, _ = await read(serving)
     to = tmp_path / "risk.html"
 
-    status, said = await run(serving, "evidence", evidence.run_id, *ME, "--purpose", PURPOSE, "--html", str(to))
+    status, printed = await run(serving, "evidence", evidence.run_id, *ME, "--purpose", PURPOSE, "--html", str(to))
     page, risk, bundle = Page(to), evidence.churn_risk, churn_family.model.bundle
 
-    assert status == 0, said
+    assert status == 0, printed
     expected = [
         *(PURPOSE, f"customer {' '.join(ME)}", evidence.run_id, f"{risk.churn_probability:.2%}", f"rank {risk.rank}"),
         *(reason.text for reason in risk.drivers.reasons),

@@ -175,10 +175,10 @@ def test_invalid_words_are_explained_with_an_example_and_nothing_is_called(words
 @pytest.mark.parametrize(
     ("words", "choices"),
     [
-        (("override", UNKNOWN_ID, "think", "--reason", "X", *PERSON), "must be one of APPROVE, REDUCE, DECLINE"),
+        (("override", UNKNOWN_ID, "think", "--reason", "X", *PERSON), "must be one of approve, reduce, decline"),
         (
             ("outcome", UNKNOWN_ID, "vanished", "--on", "2026-11-22"),
-            "must be one of BOOKED, DPD, DEFAULT, CURE",
+            "must be one of booked, dpd, default, cure",
         ),
     ],
 )
