@@ -43,7 +43,7 @@ class EvidenceSubject(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class DecisionSubject:
+class _DecisionSubject:
     """A credit decision."""
 
     decision_id: str
@@ -83,7 +83,7 @@ class DecisionSubject:
 
 
 @dataclass(frozen=True, slots=True)
-class ChurnRiskSubject:
+class _ChurnRiskSubject:
     """One customer of a churn run."""
 
     run_id: str
@@ -130,9 +130,9 @@ def resolve_subject(client: Client, words: Sequence[str]) -> EvidenceSubject:
     """Return the subject that DECISION_ID, or RUN MARKET CUSTOMER, names."""
     match words:
         case [decision_id]:
-            return DecisionSubject(parse_decision_id(decision_id))
+            return _DecisionSubject(parse_decision_id(decision_id))
         case [run, market, customer_id]:
-            return ChurnRiskSubject(resolve_run_id(client, run, "RUN"), check_market(market), customer_id)
+            return _ChurnRiskSubject(resolve_run_id(client, run, "RUN"), check_market(market), customer_id)
         case _:
             raise typer.BadParameter(
                 f"must be DECISION_ID for a decision, or RUN MARKET CUSTOMER for a churn risk; got {len(words)} words"

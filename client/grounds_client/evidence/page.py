@@ -11,8 +11,8 @@ from grounds_client.evidence.markup import Markup, definitions, section, table, 
 from grounds_client.evidence.verdicts import mode_text, verdict_name, verdict_text
 from grounds_client.formatting import enum_name, number_text, time_text, value_text
 
-EvidencePack = audit_pb2.Evidence | audit_pb2.ChurnEvidence
-Replay = audit_pb2.ReplayDecisionResponse | audit_pb2.ReplayChurnRiskResponse
+_EvidencePack = audit_pb2.Evidence | audit_pb2.ChurnEvidence
+_Replay = audit_pb2.ReplayDecisionResponse | audit_pb2.ReplayChurnRiskResponse
 _SHOWN_METRICS = ("hold_out.", "out_of_time.")  # what a validator reads first; the bundle's report has all of them
 
 
@@ -54,7 +54,7 @@ def features_table(lines: Iterable[audit_pb2.FedFeature], features: Iterable[mod
     return table(("feature", "value", "number fed", "given by", "as of (UTC)"), rows, figures=(1, 2, 4))
 
 
-def replay_section(replay: Replay, modes: Mapping[evidence_pb2.ReplayMode, str]) -> Markup:
+def replay_section(replay: _Replay, modes: Mapping[evidence_pb2.ReplayMode, str]) -> Markup:
     """Return the verdicts of a replay; `modes` is DECISION_MODES or CHURN_MODES."""
     rows = [(mode_text(result, modes), verdict_name(result), verdict_text(result)) for result in replay.results]
     runtime = replay.replay_runtime
@@ -66,7 +66,7 @@ def replay_section(replay: Replay, modes: Mapping[evidence_pb2.ReplayMode, str])
     return section("Does the replay match?", verdicts)
 
 
-def proof_section(evidence: EvidencePack, checks: Sequence[EvidenceCheck], key: str) -> Markup:
+def proof_section(evidence: _EvidencePack, checks: Sequence[EvidenceCheck], key: str) -> Markup:
     """Return the proof, the checks made on the reader's side, and the key that they used (`describe_key`)."""
     proof = evidence.proof
     lines = [tag("li", check.claim, class_="holds" if check.holds else "fails") for check in checks]
@@ -82,7 +82,7 @@ def proof_section(evidence: EvidencePack, checks: Sequence[EvidenceCheck], key: 
     )
 
 
-def _decryption_text(evidence: EvidencePack) -> str:
+def _decryption_text(evidence: _EvidencePack) -> str:
     """Return whose key decrypted the record: a run holds many customers and is sealed with the log's own key."""
     owner = "the customer's key" if isinstance(evidence, audit_pb2.Evidence) else "the log's own key"
     return (
@@ -91,7 +91,7 @@ def _decryption_text(evidence: EvidencePack) -> str:
     )
 
 
-def model_section(evidence: EvidencePack) -> Markup:
+def model_section(evidence: _EvidencePack) -> Markup:
     """Return the bundle that made the decision, or scored the run."""
     if not evidence.HasField("bundle"):
         text = f"Bundle {evidence.record.bundle_id} is missing from the catalog: restore it to see its card."

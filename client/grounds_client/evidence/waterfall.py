@@ -1,6 +1,6 @@
 """The waterfall of an explanation: from the baseline, contribution by contribution, to the score.
 
-`point_steps` and `log_odds_steps` compute the lines, which the terminal shows too; the other functions draw them as a table with
+`point_steps` computes the lines of a score, which the terminal shows too; the other functions draw the lines as a table with
 bars. Every line stands in figures as well, so that a reader can add it up by hand, also from a print without colours.
 """
 
@@ -57,7 +57,7 @@ def point_steps(explanation: Explanation, described: Mapping[str, model_pb2.Feat
     return steps
 
 
-def log_odds_steps(explanation: Explanation, described: Mapping[str, model_pb2.Feature]) -> list[WaterfallStep]:
+def _log_odds_steps(explanation: Explanation, described: Mapping[str, model_pb2.Feature]) -> list[WaterfallStep]:
     """Return the lines of a churn prediction in log-odds, the highest risk first; the last `after` is the sum."""
     total, steps = explanation.base_value, []
     for line in sorted(explanation.contributions, key=lambda line: (-line.log_odds, line.feature)):
@@ -96,7 +96,7 @@ def credit_waterfall(assessment: credit_pb2.CreditAssessment, described: Mapping
 
 def churn_waterfall(explanation: Explanation, log_odds: float, described: Mapping[str, model_pb2.Feature]) -> Markup:
     """Return the waterfall of a churn prediction in log-odds of leaving, as a table."""
-    steps = log_odds_steps(explanation, described)
+    steps = _log_odds_steps(explanation, described)
     scale = _Scale([explanation.base_value, *(step.after for step in steps)])
     base_value, sum_text = _log_odds_text(explanation.base_value), _log_odds_text(log_odds)
     base = _row(BASE_LABEL, ("", base_value, base_value, ""))

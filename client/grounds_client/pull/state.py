@@ -12,7 +12,7 @@ from grounds_client.errors import PullRefused
 from grounds_client.pull.files import replace_file
 
 _FORMAT = 1
-Phase = Literal["FULL", "DELTA", "APPLY_FULL", "APPLY_DELTA", "IN_STEP"]
+_Phase = Literal["FULL", "DELTA", "APPLY_FULL", "APPLY_DELTA", "IN_STEP"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class PullState:
 
     market: str
     locale: str
-    phase: Phase = "FULL"
+    phase: _Phase = "FULL"
     token: str = ""
     parts: int = 0
     run: dict[str, Any] = field(default_factory=dict)

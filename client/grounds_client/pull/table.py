@@ -58,11 +58,11 @@ _REMOVED_KEY = b"removed"
 def page_table(page: churn_pb2.ListChurnRiskChangesResponse) -> pa.Table:
     """Return the customers of a page; its metadata lists the customers to remove."""
     removed = json.dumps([customer.customer_id for customer in page.removed_customers])
-    rows = [customer_row(risk) for risk in page.churn_risks]
+    rows = [_customer_row(risk) for risk in page.churn_risks]
     return pa.Table.from_pylist(rows, schema=CUSTOMER_SCHEMA.with_metadata({_REMOVED_KEY: removed}))
 
 
-def customer_row(risk: churn_pb2.ChurnRisk) -> dict[str, Any]:
+def _customer_row(risk: churn_pb2.ChurnRisk) -> dict[str, Any]:
     """Return one customer as a row; a column without a value is None or absent."""
     row: dict[str, Any] = {
         "customer_id": risk.customer.customer_id,

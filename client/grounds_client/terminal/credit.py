@@ -62,10 +62,10 @@ def show_simulation(console: Console, answer: credit_pb2.SimulateCreditResponse,
     console.print("what if (decides nothing, records nothing):", style="dim")
     _show_assessment(console, answer.simulated, model)
     if answer.HasField("recourse"):
-        show_recourse(console, answer.recourse)
+        _show_recourse(console, answer.recourse)
 
 
-def show_recourse(console: Console, recourse: credit_pb2.Recourse) -> None:
+def _show_recourse(console: Console, recourse: credit_pb2.Recourse) -> None:
     """Print the changes that would bring the customer to the approve cut-off."""
     status = enum_name(credit_pb2.RecourseStatus, recourse.status)
     console.print(f"Ways to the approve cut-off: {_RECOURSE_TEXTS[status]}", highlight=False)
@@ -88,7 +88,7 @@ def show_reasons(console: Console, reasons: Reasons, title: str) -> None:
         console.print(f"  {number}. {reason.text}{points}", markup=False, highlight=False)
 
 
-def points_table(assessment: credit_pb2.CreditAssessment, model: model_pb2.Model | None) -> Table:
+def _points_table(assessment: credit_pb2.CreditAssessment, model: model_pb2.Model | None) -> Table:
     """Return the waterfall of points; features that add no points share one line."""
     explanation = assessment.explanation
     described = {} if model is None else {feature.name: feature for feature in model.features}
@@ -129,7 +129,7 @@ def _show_assessment(console: Console, assessment: credit_pb2.CreditAssessment, 
         )
     show_reasons(console, assessment.reasons, "What speaks against")
     if assessment.HasField("explanation"):
-        console.print(points_table(assessment, model))
+        console.print(_points_table(assessment, model))
 
 
 def _bar(points: float, largest: float) -> Text:

@@ -13,7 +13,7 @@ import pytest
 
 from grounds_client import Client
 from grounds_client.pull import MarketPull, PullRefused, PullResult
-from grounds_client.pull.table import COPY_SCHEMA, CUSTOMER_SCHEMA, customer_row
+from grounds_client.pull.table import COPY_SCHEMA, CUSTOMER_SCHEMA, _customer_row
 from server.application import utc_now
 from server.load import runs
 from server.stores.runs.erasure import erase_predictions
@@ -120,7 +120,7 @@ async def read_server(serving: Serving, locale: str = "") -> list[dict[str, Any]
             found = client.list_churn_risk_changes("DE", locale=locale).churn_risks
             ranks = {risk.customer.customer_id: risk.rank if risk.HasField("rank") else None for risk in found}
             runs = {"run_id": found[0].run_id, "bundle_id": found[0].bundle_id, "market": "DE"}
-            rows = [dict.fromkeys(CUSTOMER_SCHEMA.names) | customer_row(risk) for risk in found]
+            rows = [dict.fromkeys(CUSTOMER_SCHEMA.names) | _customer_row(risk) for risk in found]
             return [{**row, **runs, "rank": ranks[row["customer_id"]]} for row in rows]
 
     return await asyncio.to_thread(ask)

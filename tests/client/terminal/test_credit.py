@@ -10,7 +10,7 @@ from grounds.explain.v1.explain_pb2 import Contribution, Explanation, FeatureVal
 from grounds.model.v1 import model_pb2
 from grounds_client.formatting import value_text
 from grounds_client.terminal.console import make_console
-from grounds_client.terminal.credit import points_table, show_recourse
+from grounds_client.terminal.credit import _points_table, _show_recourse
 from grounds_client.terminal.models import show_model, show_models
 
 
@@ -37,7 +37,7 @@ def test_square_brackets_in_names_and_descriptions_are_shown_as_they_are() -> No
     printed = (
         captured(lambda console: show_models(console, [summary]))
         + captured(lambda console: show_model(console, model))
-        + captured(lambda console: console.print(points_table(assessment, model)))
+        + captured(lambda console: console.print(_points_table(assessment, model)))
     )
 
     assert "card.md [sic] is [/not] whole" in printed
@@ -75,6 +75,6 @@ def test_a_counterfactual_shows_amounts_in_full_and_levels() -> None:
         counterfactuals=[credit_pb2.Counterfactual(changes=changes, score=600, pd=0.1)],
     )
 
-    printed = captured(lambda console: show_recourse(console, recourse))
+    printed = captured(lambda console: _show_recourse(console, recourse))
 
     assert "1. turnover from 1,234,567 to 2,345,678; sector from 7 to 8: 600 points, 10.00%" in printed
