@@ -30,7 +30,7 @@ from tests.e2e.processes import write_config
 from tests.server.conftest import churn_database, churn_family, churn_settings, postgres
 from tests.server.events import outcome_request, override_request
 from tests.server.record_logs import NOW, opened
-from tests.server.requests import customer, numbers, refusal, score_request
+from tests.server.requests import call_error, customer, numbers, score_request
 from tests.server.servers import serve
 
 __all__ = ["churn_database", "churn_family", "churn_settings", "postgres"]
@@ -199,8 +199,8 @@ async def test_no_file_holds_a_forgotten_customers_values_in_the_clear_or_under_
     untouched = found_in(tmp_path), found_under_keys(tmp_path)
     done = await asyncio.to_thread(command, *words, "--apply")
     again = await asyncio.to_thread(command, *words, "--apply")
-    read = await refusal(serving.credit.GetCreditDecision(pb.GetCreditDecisionRequest(decision_id=decision_id)))
-    scored = await refusal(serving.credit.ScoreCredit(score_request(customer=customer("DE", WHO))))
+    read = await call_error(serving.credit.GetCreditDecision(pb.GetCreditDecisionRequest(decision_id=decision_id)))
+    scored = await call_error(serving.credit.ScoreCredit(score_request(customer=customer("DE", WHO))))
     await asyncio.to_thread(export_log, tmp_path / "later.log", 0, None, None, address)
     doctor = await asyncio.to_thread(command, "doctor", str(config))
     left = found_in(tmp_path)

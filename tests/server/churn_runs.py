@@ -151,7 +151,7 @@ def write_run(to: Path, model: Model, rows: pd.DataFrame, **manifest: Any) -> Pa
         rank=pd.Series(ranks, dtype="Int32").reindex(rows.index),
         band=pd.Series(bands, index=rows.index[scored], dtype=object).reindex(rows.index),
     )
-    return write_rows(to, rows, {**manifest_of(model, rows), **manifest})
+    return write_rows(to, rows, {**run_manifest(model, rows), **manifest})
 
 
 def write_rows(to: Path, rows: pd.DataFrame, manifest: dict[str, Any]) -> Path:
@@ -169,7 +169,7 @@ def plain(values: Sequence[Any]) -> list[Any]:
     return [None if not isinstance(value, list) and pd.isna(value) else value for value in values]
 
 
-def manifest_of(model: Model, rows: pd.DataFrame) -> dict[str, Any]:
+def run_manifest(model: Model, rows: pd.DataFrame) -> dict[str, Any]:
     """Return the manifest of a run, as training writes it; other rows have another run_id."""
     bundle = model.bundle
     return {

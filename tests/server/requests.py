@@ -21,7 +21,7 @@ TRAILER_BYTES_MAX = 8000
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class CallError:
     """A failed call.
 
     Attributes:
@@ -39,7 +39,7 @@ class Refusal:
     everything: str
 
 
-async def refusal(call: Awaitable[Any]) -> Refusal:
+async def call_error(call: Awaitable[Any]) -> CallError:
     """Return the error of a call, after checking the form that every error has."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
@@ -58,7 +58,7 @@ async def refusal(call: Awaitable[Any]) -> Refusal:
     assert info.domain == "grounds"
     assert (status.code, status.message) == (error.code().value[0], error.details())
     violations = bad.field_violations
-    return Refusal(
+    return CallError(
         code=error.code(),
         reason=info.reason,
         message=status.message,

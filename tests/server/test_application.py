@@ -14,7 +14,7 @@ from server.application import Application
 from server.config import Settings
 from server.errors import PortInUse, StoreUnavailable
 from tests.conftest import Serving
-from tests.server.requests import refusal, score_request
+from tests.server.requests import call_error, score_request
 from tests.server.servers import block_store_threads, release_unstarted, serve
 
 OURS = [
@@ -27,7 +27,7 @@ REFLECTION = ["grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.Se
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 
 
-async def reflected(
+async def ask_reflection(
     channel: grpc.aio.Channel, service: str = REFLECTION[0], **question: str
 ) -> reflection_pb2.ServerReflectionResponse:
     """Return the answer of one version of the reflection service to one question."""
@@ -76,7 +76,7 @@ async def test_a_watcher_of_the_health_sees_that_the_server_stops(small_settings
 
 @pytest.mark.parametrize("version", REFLECTION)
 async def test_reflection_lists_every_service(serving: Serving, version: str) -> None:
-    answer = await reflected(serving.channel, version, list_services="")
+    answer = await ask_reflection(serving.channel, version, list_services="")
 
     services = sorted(service.name for service in answer.list_services_response.service)
     assert services == [*OURS, "grpc.health.v1.Health", *REFLECTION]
@@ -84,7 +84,7 @@ async def test_reflection_lists_every_service(serving: Serving, version: str) ->
 
 @pytest.mark.parametrize("symbol", [*OURS, *REFLECTION])
 async def test_reflection_has_the_descriptor_of_every_service(serving: Serving, symbol: str) -> None:
-    answer = await reflected(serving.channel, file_containing_symbol=symbol)
+    answer = await ask_reflection(serving.channel, file_containing_symbol=symbol)
 
     files = map(descriptor_pb2.FileDescriptorProto.FromString, answer.file_descriptor_response.file_descriptor_proto)
     assert symbol in {f"{file.package}.{service.name}" for file in files for service in file.service}
@@ -93,7 +93,7 @@ async def test_reflection_has_the_descriptor_of_every_service(serving: Serving, 
 async def test_reflection_can_be_turned_off(small_settings: Settings) -> None:
     async with serve(small_settings.model_copy(update={"reflection": False})) as serving:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await reflected(serving.channel, list_services="")
+            await ask_reflection(serving.channel, list_services="")
 
     assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
 
@@ -163,6 +163,6 @@ async def test_calls_in_progress_are_answered_when_the_server_stops(small_settin
 async def test_a_call_that_arrives_while_the_server_drains_is_unavailable(serving: Serving) -> None:
     serving.application.interceptor.draining = True
 
-    told = await refusal(serving.credit.ScoreCredit(score_request()))
+    told = await call_error(serving.credit.ScoreCredit(score_request()))
 
     assert (told.code, told.reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")

@@ -28,7 +28,7 @@ WORDS = "C00000 owes 77123.5"
 NOT_SERVING, SERVING = health_pb2.HealthCheckResponse.NOT_SERVING, health_pb2.HealthCheckResponse.SERVING
 
 
-class Planted:
+class PlantedBug:
     """A bug that a test can switch on.
 
     Attributes:
@@ -45,10 +45,10 @@ class Planted:
             raise KeyError(WORDS)
 
 
-class FragileWatch(ModelRegistry):
+class FragileModelRegistry(ModelRegistry):
     """A model registry with a bug."""
 
-    bug: Planted
+    bug: PlantedBug
 
     def refresh(self) -> ServingModels:
         """Refresh, or fail."""
@@ -56,10 +56,10 @@ class FragileWatch(ModelRegistry):
         return super().refresh()
 
 
-class FragileAnchors(CheckpointAnchor):
+class FragileAnchor(CheckpointAnchor):
     """An anchor with a bug."""
 
-    bug: Planted
+    bug: PlantedBug
 
     def push(self) -> None:
         """Push, or fail."""
@@ -67,10 +67,10 @@ class FragileAnchors(CheckpointAnchor):
         super().push()
 
 
-class FragileChunker(HeaderIndexer):
+class FragileIndexer(HeaderIndexer):
     """A header indexer with a bug."""
 
-    bug: Planted
+    bug: PlantedBug
 
     async def build_missing_chunks(self) -> None:
         """Build them, or fail."""
@@ -81,7 +81,7 @@ class FragileChunker(HeaderIndexer):
 class FragileLog(RecordLog):
     """A record log that a test can make hang, with a bug in its probe."""
 
-    bug: Planted
+    bug: PlantedBug
     free: threading.Event
 
     def append(self, entries: Sequence[LogEntry]) -> list[AppendResult]:
@@ -95,7 +95,7 @@ class FragileLog(RecordLog):
         super().probe()
 
 
-class Fragile(Application):
+class FragileApplication(Application):
     """A server with bugs in all background tasks."""
 
     idle_probe_seconds = header_chunk_seconds = 0.05
@@ -104,12 +104,12 @@ class Fragile(Application):
         super().__init__(settings)
         self.free = threading.Event()
         self.free.set()
-        self.look, self.push, self.make, self.probe = Planted(), Planted(), Planted(), Planted()
-        self.models = FragileWatch(settings.bundles)
+        self.look, self.push, self.make, self.probe = PlantedBug(), PlantedBug(), PlantedBug(), PlantedBug()
+        self.models = FragileModelRegistry(settings.bundles)
         self.models.bug = self.look
-        self.anchors = FragileAnchors(self.database, None, None)
+        self.anchors = FragileAnchor(self.database, None, None)
         self.anchors.bug = self.push
-        self.chunker = FragileChunker(self.database)
+        self.chunker = FragileIndexer(self.database)
         self.chunker.bug = self.make
 
     def _open_log(self) -> RecordLog:
@@ -121,9 +121,9 @@ class Fragile(Application):
 
 
 @asynccontextmanager
-async def fragile(settings: Settings) -> AsyncIterator[tuple[Fragile, Serving]]:
+async def serve_fragile(settings: Settings) -> AsyncIterator[tuple[FragileApplication, Serving]]:
     """Serve with bugs that are not switched on yet; check that the server stops in time."""
-    application = Fragile(settings.model_copy(update={"anchor_seconds": 0.05}))
+    application = FragileApplication(settings.model_copy(update={"anchor_seconds": 0.05}))
     await application.start()
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{application.port}") as channel:
@@ -137,8 +137,8 @@ async def fragile(settings: Settings) -> AsyncIterator[tuple[Fragile, Serving]]:
 async def test_a_task_that_raises_is_logged_once_without_its_message_and_repeated(
     small_settings: Settings, other: SmallFamily, name: str
 ) -> None:
-    async with fragile(small_settings) as (application, serving):
-        bug: Planted = getattr(application, name)
+    async with serve_fragile(small_settings) as (application, serving):
+        bug: PlantedBug = getattr(application, name)
         with capture_logs() as lines:
             bug.on = True
             await wait_until(lambda: asyncio.sleep(0, bug.met >= 3))
@@ -158,7 +158,7 @@ async def test_a_task_that_raises_is_logged_once_without_its_message_and_repeate
 async def test_a_probe_that_raises_leaves_the_recorder_running_and_health_not_serving(
     small_settings: Settings,
 ) -> None:
-    async with fragile(small_settings) as (application, serving):
+    async with serve_fragile(small_settings) as (application, serving):
         health = health_pb2_grpc.HealthStub(serving.channel)
 
         async def told(status: int) -> bool:
@@ -175,7 +175,7 @@ async def test_a_probe_that_raises_leaves_the_recorder_running_and_health_not_se
 
 
 async def test_while_a_write_hangs_health_is_not_serving(small_settings: Settings) -> None:
-    async with fragile(small_settings) as (application, serving):
+    async with serve_fragile(small_settings) as (application, serving):
         health = health_pb2_grpc.HealthStub(serving.channel)
 
         async def told(status: int) -> bool:
@@ -195,7 +195,7 @@ async def test_while_a_write_hangs_health_is_not_serving(small_settings: Setting
 
 
 async def test_a_server_whose_every_task_is_failing_still_drains(small_settings: Settings) -> None:
-    async with fragile(small_settings) as (application, serving):
+    async with serve_fragile(small_settings) as (application, serving):
         bugs = (application.look, application.push, application.probe)
         for bug in bugs:
             bug.on = True

@@ -28,7 +28,7 @@ from server.stores.tables import RECORDS
 from tests.conftest import LOAD_TIME, Serving
 from tests.server.loading import load_file
 from tests.server.record_logs import entry, opened
-from tests.server.requests import customer, raw_method, refusal, score_request
+from tests.server.requests import call_error, customer, raw_method, score_request
 from tests.server.servers import record_count, wait_until
 from tests.small import SmallFamily
 
@@ -143,7 +143,7 @@ async def test_while_nothing_can_be_written_health_says_so_until_it_can_again(ei
     engine = sqlalchemy.create_engine(either.settings.database)
     with engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE log_head RENAME TO away")
-    told = await refusal(either.credit.ScoreCredit(score_request()))
+    told = await call_error(either.credit.ScoreCredit(score_request()))
     during = [(await health.Check(request)).status for request in (asked, health_pb2.HealthCheckRequest())]
     await asyncio.sleep(0.7)  # a probe fails meanwhile
     still = (await health.Check(asked)).status

@@ -18,7 +18,7 @@ from server.stores.record_log.holds import place_hold
 from server.stores.tables import RECORDS
 from tests.conftest import key_places, key_settings
 from tests.e2e.processes import write_config
-from tests.server.decisions.test_retention import table_of
+from tests.server.decisions.test_retention import write_table
 from tests.server.record_logs import entry, opened
 
 Type = Callable[..., Result]
@@ -33,7 +33,7 @@ def typed(tmp_path: Path) -> Type:
     with opened(database, tmp_path, origin=ORIGIN) as log:
         for number in (1, 2, 2, 3):
             log.append([entry(customer=("DE", f"C{number}"), time=OLD)])
-    settings = {"database": database, "retention": table_of(tmp_path), **key_settings(tmp_path)}
+    settings = {"database": database, "retention": write_table(tmp_path), **key_settings(tmp_path)}
     config = write_config(tmp_path / "config.toml", settings)
 
     def run(*words: str) -> Result:

@@ -27,7 +27,7 @@ def logit(pd_: float) -> float:
     return math.log(pd_ / (1 - pd_))
 
 
-def held(log_odds: float, previous: int, margin: float) -> int:
+def expected_band(log_odds: float, previous: int, margin: float) -> int:
     """Return the band of one customer by the rule: leave the previous band only beyond its bound by the margin."""
     pd_ = 1 / (1 + math.exp(-log_odds))
     plain = next((place for place, bound in enumerate(BOUNDS) if pd_ <= bound), 3)
@@ -50,10 +50,10 @@ def test_a_customer_leaves_a_band_only_beyond_its_bound_by_the_margin(
 
     found = hysteresis_bands(log_odds, plain, np.array([band for _, band in customers]), np.array(BOUNDS), margin)
 
-    assert found.tolist() == [held(value, band, margin) for value, band in customers]
+    assert found.tolist() == [expected_band(value, band, margin) for value, band in customers]
 
 
-def risks(database: Database, run_as_of: dt.datetime) -> dict[str, pb.ChurnRisk]:
+def read_risks(database: Database, run_as_of: dt.datetime) -> dict[str, pb.ChurnRisk]:
     """Read all customers of the run of a time, as ChurnService returns them."""
     store = PredictionStore(database)
     with database.reading() as connection:
@@ -64,14 +64,14 @@ def risks(database: Database, run_as_of: dt.datetime) -> dict[str, pb.ChurnRisk]
     return {key: RiskWriter(run, "").message(row) for key, row in store.find_predictions(run, ["A", "B", "C"]).items()}
 
 
-def story(risk: pb.ChurnRisk) -> tuple[str, str, str]:
+def band_history(risk: pb.ChurnRisk) -> tuple[str, str, str]:
     """Return band, previous band, and the time since which the band holds."""
     names = [pb.RiskBand.Name(band).removeprefix("RISK_BAND_") for band in (risk.risk_band, risk.previous_band)]
     since = f"{risk.band_since_time.ToDatetime():%m}" if risk.HasField("band_since_time") else ""
     return names[0], names[1], since
 
 
-def run_of(churn: ChurnFamily, folder: Path, as_of: dt.datetime, log_odds: dict[str, float | None]) -> Path:
+def write_run_of(churn: ChurnFamily, folder: Path, as_of: dt.datetime, log_odds: dict[str, float | None]) -> Path:
     """Write a run of these customers."""
     name = f"{as_of:%m}-{len(list(folder.iterdir()))}.parquet"
     return write_run(folder / name, churn.model, plain_rows(churn.model, log_odds, as_of))
@@ -89,13 +89,13 @@ def test_the_previous_band_survives_a_run_without_a_score(
         (THIRD + dt.timedelta(days=31), {"A": -5.0, "B": bound - 0.01, "C": 5.0}),
     ]
     for as_of, log_odds in runs:
-        load_file(database, run_of(churn_family, tmp_path, as_of, log_odds), LOAD_TIME)
+        load_file(database, write_run_of(churn_family, tmp_path, as_of, log_odds), LOAD_TIME)
 
     store = PredictionStore(database)
     newest = store.find_newest_run("DE")
     assert newest is not None
     told = {
-        key: story(RiskWriter(newest, "").message(row))
+        key: band_history(RiskWriter(newest, "").message(row))
         for key, row in store.find_predictions(newest, ["A", "B", "C"]).items()
     }
 
@@ -111,12 +111,12 @@ def test_within_the_margin_band_and_since_are_unchanged(
 ) -> None:
     bound = logit(0.4)
     for as_of, value in ((FIRST, bound - 0.01), (SECOND, bound + MARGIN / 2)):
-        load_file(empty, run_of(churn_family, tmp_path, as_of, {"A": value, "B": None, "C": value}), LOAD_TIME)
+        load_file(empty, write_run_of(churn_family, tmp_path, as_of, {"A": value, "B": None, "C": value}), LOAD_TIME)
 
-    told = risks(empty, SECOND)
+    told = read_risks(empty, SECOND)
 
-    assert story(told["A"]) == ("MEDIUM", "UNSPECIFIED", "01")
-    assert story(told["B"]) == ("UNSPECIFIED", "UNSPECIFIED", "")
+    assert band_history(told["A"]) == ("MEDIUM", "UNSPECIFIED", "01")
+    assert band_history(told["B"]) == ("UNSPECIFIED", "UNSPECIFIED", "")
 
 
 def test_a_run_loaded_late_is_compared_with_the_run_before_its_time_and_changes_no_later_run(
@@ -124,12 +124,12 @@ def test_a_run_loaded_late_is_compared_with_the_run_before_its_time_and_changes_
 ) -> None:
     values = {FIRST: -5.0, SECOND: 5.0, THIRD: 0.1}
     paths = {
-        as_of: run_of(churn_family, tmp_path, as_of, {"A": value, "B": 0.0, "C": 0.0})
+        as_of: write_run_of(churn_family, tmp_path, as_of, {"A": value, "B": 0.0, "C": 0.0})
         for as_of, value in values.items()
     }
     load_file(empty, paths[FIRST], LOAD_TIME)
     load_file(empty, paths[THIRD], LOAD_TIME)
-    before = risks(empty, THIRD)
+    before = read_risks(empty, THIRD)
 
     load_file(empty, paths[SECOND], LOAD_TIME + dt.timedelta(days=1))
 
@@ -137,9 +137,9 @@ def test_a_run_loaded_late_is_compared_with_the_run_before_its_time_and_changes_
     newest = store.find_newest_run("DE")
     assert newest is not None
     assert newest.as_of == THIRD
-    assert risks(empty, THIRD) == before
-    assert story(risks(empty, SECOND)["A"]) == ("CRITICAL", "LOW", "02")
-    assert run_message(newest).previous_run_id == risks(empty, FIRST)["A"].run_id
+    assert read_risks(empty, THIRD) == before
+    assert band_history(read_risks(empty, SECOND)["A"]) == ("CRITICAL", "LOW", "02")
+    assert run_message(newest).previous_run_id == read_risks(empty, FIRST)["A"].run_id
 
 
 @pytest.mark.parametrize("market", ["DE", "FR"])

@@ -18,7 +18,7 @@ from server.decisions.churn_replay import (
     recompute_explanation,
 )
 from server.decisions.replay_verdict import ReplayMatch, ReplayMismatch, ReplayRuntimeDiffers
-from tests.server.churn_runs import BANDS, FIRST, MARGIN, ChurnFamily, manifest_of, scored_rows
+from tests.server.churn_runs import BANDS, FIRST, MARGIN, ChurnFamily, run_manifest, scored_rows
 
 
 @pytest.fixture(scope="module")
@@ -35,23 +35,23 @@ def kept(churn_family: ChurnFamily) -> StoredRisk:
         features=[math.nan if value is None else value for value in row["features"]],
         contributions=row["contributions"],
         drivers=row["drivers"],
-        manifest=manifest_of(churn_family.model, rows),
+        manifest=run_manifest(churn_family.model, rows),
     )
 
 
-def scored(family: ChurnFamily, kept: StoredRisk, decline: Any = None) -> tuple[Any, str]:
+def replay_score(family: ChurnFamily, kept: StoredRisk, decline: Any = None) -> tuple[Any, str]:
     """Return the verdict of SCORE."""
     return compare_score(kept, recompute_explanation(family.model, kept), decline)
 
 
-def told(family: ChurnFamily, kept: StoredRisk) -> tuple[Any, str]:
+def replay_explanation(family: ChurnFamily, kept: StoredRisk) -> tuple[Any, str]:
     """Return the verdict of EXPLANATION."""
     return compare_explanation(kept, recompute_explanation(family.model, kept), family.model)
 
 
 def test_the_stored_row_replays(churn_family: ChurnFamily, kept: StoredRisk) -> None:
-    assert scored(churn_family, kept) == (ReplayMatch(3), LEFT_OUT_AMOUNTS)
-    verdict, left_out = told(churn_family, kept)
+    assert replay_score(churn_family, kept) == (ReplayMatch(3), LEFT_OUT_AMOUNTS)
+    verdict, left_out = replay_explanation(churn_family, kept)
 
     drivers = json.loads(kept.drivers)
     lines = sum(2 + len(each["features"]) + len(each["texts"]) for each in drivers)
@@ -61,8 +61,8 @@ def test_the_stored_row_replays(churn_family: ChurnFamily, kept: StoredRisk) -> 
 def test_a_difference_in_the_last_bit_is_runtime_differs_and_a_larger_one_a_mismatch(
     churn_family: ChurnFamily, kept: StoredRisk
 ) -> None:
-    near, _ = scored(churn_family, dataclasses.replace(kept, pd=math.nextafter(kept.pd, 1.0)))
-    far, _ = scored(churn_family, dataclasses.replace(kept, log_odds=kept.log_odds + 1e-8))
+    near, _ = replay_score(churn_family, dataclasses.replace(kept, pd=math.nextafter(kept.pd, 1.0)))
+    far, _ = replay_score(churn_family, dataclasses.replace(kept, log_odds=kept.log_odds + 1e-8))
 
     assert isinstance(near, ReplayRuntimeDiffers)
     assert (near.differing, near.compared) == (1, 3)
@@ -76,9 +76,9 @@ def test_the_decline_probability_is_compared_if_its_bundle_and_features_are_here
     """The churn bundle serves as the decline bundle too: its answer is known."""
     right, wrong = dataclasses.replace(kept, decline_pd=kept.pd), dataclasses.replace(kept, decline_pd=0.5)
 
-    assert scored(churn_family, right, churn_family.model) == (ReplayMatch(4), LEFT_OUT_AMOUNTS)
-    assert scored(churn_family, wrong, churn_family.model)[0].field == "decline.pd"
-    assert scored(churn_family, wrong) == (ReplayMatch(3), f"{LEFT_OUT_DECLINE}; {LEFT_OUT_AMOUNTS}")
+    assert replay_score(churn_family, right, churn_family.model) == (ReplayMatch(4), LEFT_OUT_AMOUNTS)
+    assert replay_score(churn_family, wrong, churn_family.model)[0].field == "decline.pd"
+    assert replay_score(churn_family, wrong) == (ReplayMatch(3), f"{LEFT_OUT_DECLINE}; {LEFT_OUT_AMOUNTS}")
     fewer = kept.names[1:]
     less = dataclasses.replace(wrong, manifest={**kept.manifest, "feature_names": fewer}, features=kept.features[1:])
     answer = recompute_explanation(churn_family.model, kept)
@@ -110,7 +110,7 @@ def test_drivers_are_compared_with_their_texts(churn_family: ChurnFamily, kept: 
     else:
         drivers[0][change] = {"code": "OTHER", "log_odds": 9.0, "features": ["other"]}[change]
 
-    verdict, _ = told(churn_family, dataclasses.replace(kept, drivers=json.dumps(drivers)))
+    verdict, _ = replay_explanation(churn_family, dataclasses.replace(kept, drivers=json.dumps(drivers)))
 
     assert verdict.field.startswith("drivers" if change == "gone" else f"drivers[0].{change}")
 
@@ -120,6 +120,6 @@ def test_contributions_and_baseline_are_compared(churn_family: ChurnFamily, kept
     moved = dataclasses.replace(kept, contributions=[first + 1e-6, *others])
     other = dataclasses.replace(kept, manifest={**kept.manifest, "baseline_sha256": "0" * 64})
 
-    assert told(churn_family, moved)[0].field == f'contributions["{kept.names[0]}"]'
-    assert told(churn_family, other)[0].field == "baseline_sha256"
-    assert told(churn_family, dataclasses.replace(kept, drivers="{"))[1] == LEFT_OUT_TEXTS
+    assert replay_explanation(churn_family, moved)[0].field == f'contributions["{kept.names[0]}"]'
+    assert replay_explanation(churn_family, other)[0].field == "baseline_sha256"
+    assert replay_explanation(churn_family, dataclasses.replace(kept, drivers="{"))[1] == LEFT_OUT_TEXTS

@@ -29,7 +29,7 @@ years = 3
 """
 
 
-def table_of(folder: Path, text: str = TABLE) -> Path:
+def write_table(folder: Path, text: str = TABLE) -> Path:
     """Write a table."""
     path = folder / "retention.toml"
     path.write_text(text)
@@ -56,7 +56,7 @@ def test_february_29_becomes_february_28_in_other_years() -> None:
     ],
 )
 def test_an_invalid_table_is_rejected_with_the_line(tmp_path: Path, right: str, wrong: str, problem: str) -> None:
-    path = table_of(tmp_path, TABLE.replace(right, wrong, 1))
+    path = write_table(tmp_path, TABLE.replace(right, wrong, 1))
 
     with pytest.raises(RetentionRefused, match=problem):
         read_retention(path)

@@ -20,7 +20,7 @@ from server.edges.reflection import v1_descriptor
 from server.edges.status import ERROR_STATUSES, INTERNAL
 from server.errors import MethodNotAllowed, ServerError
 from tests.conftest import ROOT
-from tests.server.requests import refusal
+from tests.server.requests import call_error
 
 STANDARD = (health_pb2.DESCRIPTOR, v1_descriptor(), reflection_pb2.DESCRIPTOR)
 OURS = (audit_pb2.DESCRIPTOR, credit_pb2.DESCRIPTOR, churn_pb2.DESCRIPTOR, model_pb2.DESCRIPTOR)
@@ -32,31 +32,31 @@ EVERY_METHOD = {
 }
 
 
-def methods() -> list[str]:
+def method_names() -> list[str]:
     """Return every method of every service that the server registers."""
     services = [service for file in FILES for service in file.services_by_name.values()]
     return [f"/{service.full_name}/{method.name}" for service in services for method in service.methods]
 
 
-def said(text: str) -> dict[str, str]:
+def documented_reasons(text: str) -> dict[str, str]:
     """Return the reasons that a comment names, with their codes."""
     words = re.sub(r"\s*\n\s*//\s?", " ", text)
     return dict(re.findall(r"\b([A-Z][A-Z_]+) \(([A-Z_]+)[),:]", words))
 
 
-def comments(heading: str) -> Iterator[str]:
+def comment_paragraphs(heading: str) -> Iterator[str]:
     """Return the paragraphs of the contract's comments that begin with a text."""
     for proto in PROTOS:
         yield from re.findall(rf"//\s*{heading}(?:.*\n\s*// ?\S.*)*.*", proto.read_text())
 
 
-def kinds_of(error: type[ServerError]) -> set[type[ServerError]]:
+def subclasses(error: type[ServerError]) -> set[type[ServerError]]:
     """Return all subclasses of an error, direct and indirect."""
-    return {kind for child in error.__subclasses__() for kind in {child, *kinds_of(child)}}
+    return {kind for child in error.__subclasses__() for kind in {child, *subclasses(child)}}
 
 
 def test_every_method_has_roles_and_every_entry_is_a_method() -> None:
-    assert sorted(ROLES) == sorted(methods())
+    assert sorted(ROLES) == sorted(method_names())
     assert all(ROLES.values())
 
 
@@ -64,7 +64,7 @@ def test_no_file_of_the_contract_has_a_service_that_the_server_does_not_serve() 
     declared = {name for proto in PROTOS for name in re.findall(r"^service (\w+)", proto.read_text(), re.MULTILINE)}
 
     assert declared == {"AuditService", "CreditService", "ChurnService", "ModelService"}
-    assert all(descriptor_pool.Default().FindServiceByName(method.split("/")[1]) for method in methods())
+    assert all(descriptor_pool.Default().FindServiceByName(method.split("/")[1]) for method in method_names())
 
 
 def test_a_role_may_call_its_own_methods_only() -> None:
@@ -85,7 +85,7 @@ async def test_a_method_without_an_entry_is_denied_to_every_role(service: str) -
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        told = await refusal(channel.unary_unary(f"/{service}/GetRain")(b""))
+        told = await call_error(channel.unary_unary(f"/{service}/GetRain")(b""))
     await server.stop(None)
 
     assert (told.code, told.reason) == (grpc.StatusCode.PERMISSION_DENIED, "METHOD_NOT_ALLOWED")
@@ -95,7 +95,7 @@ async def test_a_method_without_an_entry_is_denied_to_every_role(service: str) -
 def test_every_error_has_a_status_of_its_own() -> None:
     reasons = [meaning.reason for meaning in ERROR_STATUSES.values()]
 
-    assert set(ERROR_STATUSES) == kinds_of(ServerError)
+    assert set(ERROR_STATUSES) == subclasses(ServerError)
     assert len(set(reasons)) == len(reasons)
     assert all(re.fullmatch(r"[A-Z][A-Z0-9_]{0,62}", reason) for reason in reasons)
 
@@ -104,20 +104,20 @@ def test_every_reason_of_the_contract_is_in_the_table_with_its_code_and_every_on
     None
 ):
     told = {}
-    for paragraph in (*comments("Reasons:"), *comments("A failed call is")):
-        for reason, code in said(paragraph).items():
+    for paragraph in (*comment_paragraphs("Reasons:"), *comment_paragraphs("A failed call is")):
+        for reason, code in documented_reasons(paragraph).items():
             assert told.setdefault(reason, code) == code
 
     assert told == {meaning.reason: meaning.code.name for meaning in (*ERROR_STATUSES.values(), INTERNAL)}
 
 
 def test_every_method_documents_its_reasons_and_every_service_the_common_ones() -> None:
-    general = [said(paragraph) for paragraph in comments("A failed call is")]
-    particular = list(comments("Reasons:"))
+    general = [documented_reasons(paragraph) for paragraph in comment_paragraphs("A failed call is")]
+    particular = list(comment_paragraphs("Reasons:"))
 
     assert [set(reasons) for reasons in general] == [EVERY_METHOD] * len(OURS)
     assert len(particular) == sum(len(s.methods) for f in OURS for s in f.services_by_name.values())
-    assert all(said(paragraph) or "none of its own" in paragraph for paragraph in particular)
+    assert all(documented_reasons(paragraph) or "none of its own" in paragraph for paragraph in particular)
 
 
 def test_the_protos_are_where_this_test_looks() -> None:

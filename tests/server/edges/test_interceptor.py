@@ -23,7 +23,15 @@ from server.stores.database import Database
 from server.stores.features import FeatureStore
 from server.stores.record_log.opening import KeyLocations, open_log
 from tests.conftest import Serving
-from tests.server.requests import UNKNOWN_CUSTOMER, customer, euros, numbers, refusal, score_request, simulate_request
+from tests.server.requests import (
+    UNKNOWN_CUSTOMER,
+    call_error,
+    customer,
+    euros,
+    numbers,
+    score_request,
+    simulate_request,
+)
 
 WORDS = "the clock of C00000 shows 77123.5"
 NOON = dt.datetime(2026, 2, 2, 12, tzinfo=dt.UTC)
@@ -75,7 +83,7 @@ async def serve_with_clock(
 
 async def test_a_bug_reaches_the_caller_as_an_incident_id_and_nothing_else(small_settings: Settings) -> None:
     async with serve_with_clock(small_settings, broken_clock) as credit:
-        told = await refusal(credit.ScoreCredit(score_request()))
+        told = await call_error(credit.ScoreCredit(score_request()))
 
     assert (told.code, told.reason) == (grpc.StatusCode.INTERNAL, "INTERNAL")
     assert told.message == f"incident {uuid.UUID(told.metadata['incident_id'])}"
@@ -90,7 +98,7 @@ async def test_the_log_line_of_a_bug_has_incident_and_location_but_no_message(
 ) -> None:
     async with serve_with_clock(small_settings, broken_clock) as credit:
         with capture_logs() as lines:
-            told = await refusal(credit.ScoreCredit(score_request()))
+            told = await call_error(credit.ScoreCredit(score_request()))
 
     bug = next(line for line in lines if line["event"] == "bug")
     assert bug["incident_id"] == told.metadata["incident_id"]
@@ -124,7 +132,7 @@ async def test_no_log_line_has_customer_data(
             score_request(customer=customer("DE", UNKNOWN_CUSTOMER + " "), requested_amount=euros(-31415)),
             score_request(request_id=asked.request_id, features=numbers(years=77.2345)),
         ):
-            await refusal(serving.credit.ScoreCredit(wrong))
+            await call_error(serving.credit.ScoreCredit(wrong))
 
     calls = [line for line in lines if line["event"] == "call"]
     assert len(calls) == 8

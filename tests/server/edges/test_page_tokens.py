@@ -13,46 +13,46 @@ from server.application import utc_now
 from server.config import Settings
 from server.edges.page_tokens import CopyState, ExportCursor, PageTokens
 from tests.conftest import Serving
-from tests.server.requests import refusal, score_request
+from tests.server.requests import call_error, score_request
 from tests.server.servers import serve
 
 INVALID = (grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID")
 RESYNC = (grpc.StatusCode.FAILED_PRECONDITION, "RESYNC_REQUIRED")
 
 
-def listed(serving: Serving, token: str) -> Awaitable[Any]:
+def list_risks(serving: Serving, token: str) -> Awaitable[Any]:
     """Request a page of predictions."""
     return serving.churn.ListChurnRisks(pb.ListChurnRisksRequest(market="DE", page_size=1, page_token=token))
 
 
-def changed(serving: Serving, token: str) -> Awaitable[Any]:
+def list_changes(serving: Serving, token: str) -> Awaitable[Any]:
     """Request a page of a synchronization."""
     asked = pb.ListChurnRiskChangesRequest(market="DE", page_size=1, page_token=token)
     return serving.churn.ListChurnRiskChanges(asked)
 
 
-def since(serving: Serving, token: str) -> Awaitable[Any]:
+def list_changes_since(serving: Serving, token: str) -> Awaitable[Any]:
     """Request the changes since a delta token."""
     return serving.churn.ListChurnRiskChanges(pb.ListChurnRiskChangesRequest(market="DE", delta_token=token))
 
 
-async def exported(serving: Serving, token: str) -> list[pb.ExportChurnRisksResponse]:
+async def read_export(serving: Serving, token: str) -> list[pb.ExportChurnRisksResponse]:
     """Request the parts of an export."""
     asked = pb.ExportChurnRisksRequest(market="DE", resume_token=token)
     return [part async for part in serving.churn.ExportChurnRisks(asked)]
 
 
-def decided(serving: Serving, token: str) -> Awaitable[Any]:
+def list_decisions(serving: Serving, token: str) -> Awaitable[Any]:
     """Request a page of decisions."""
     return serving.audit.ListDecisions(sample_pb2.ListDecisionsRequest(page_size=1, page_token=token))
 
 
 METHODS: dict[str, tuple[Callable[[Serving, str], Awaitable[Any]], tuple[grpc.StatusCode, str]]] = {
-    "risks": (listed, INVALID),
-    "changes": (changed, RESYNC),
-    "delta": (since, RESYNC),
-    "export": (exported, RESYNC),
-    "decisions": (decided, INVALID),
+    "risks": (list_risks, INVALID),
+    "changes": (list_changes, RESYNC),
+    "delta": (list_changes_since, RESYNC),
+    "export": (read_export, RESYNC),
+    "decisions": (list_decisions, INVALID),
 }
 
 
@@ -63,23 +63,23 @@ async def with_runs(churn_settings: Settings) -> AsyncIterator[Serving]:
         yield serving
 
 
-def signer(serving: Serving) -> PageTokens:
+def page_tokens(serving: Serving) -> PageTokens:
     """Return the server's PageTokens."""
     return PageTokens(serving.application.database.key("page_tokens"), 7, utc_now)
 
 
-async def tokens_of(serving: Serving) -> dict[str, str]:
+async def read_tokens(serving: Serving) -> dict[str, str]:
     """Return a token of every kind, each checked to be valid."""
     for _ in range(2):
         await serving.credit.ScoreCredit(score_request())
-    delta = (await exported(serving, ""))[-1].delta_token
-    whole = signer(serving).read(delta, CopyState)
+    delta = (await read_export(serving, ""))[-1].delta_token
+    whole = page_tokens(serving).read(delta, CopyState)
     tokens = {
-        "risks": (await listed(serving, "")).next_page_token,
-        "changes": (await changed(serving, "")).next_page_token,
+        "risks": (await list_risks(serving, "")).next_page_token,
+        "changes": (await list_changes(serving, "")).next_page_token,
         "delta": delta,
-        "export": signer(serving).write(ExportCursor("DE", "", whole.run, whole.mark, 0, "NONE", 0)),
-        "decisions": (await decided(serving, "")).next_page_token,
+        "export": page_tokens(serving).write(ExportCursor("DE", "", whole.run, whole.mark, 0, "NONE", 0)),
+        "decisions": (await list_decisions(serving, "")).next_page_token,
     }
     for name, (ask, _) in METHODS.items():
         assert tokens[name], name
@@ -88,25 +88,34 @@ async def tokens_of(serving: Serving) -> dict[str, str]:
 
 
 async def test_a_token_of_every_list_is_rejected_by_every_other(with_runs: Serving) -> None:
-    tokens = await tokens_of(with_runs)
+    tokens = await read_tokens(with_runs)
 
     for of, to in permutations(METHODS, 2):
         ask, meaning = METHODS[to]
-        told = await refusal(ask(with_runs, tokens[of]))
-        assert (told.code, told.reason) == meaning, f"{of} -> {to}"
+        error = await call_error(ask(with_runs, tokens[of]))
+        assert (error.code, error.reason) == meaning, f"{of} -> {to}"
 
 
 async def test_a_signed_token_with_other_content_is_rejected_by_every_list(with_runs: Serving) -> None:
     """Such as a token of an older or a newer release."""
-    tokens = signer(with_runs)
+    tokens = page_tokens(with_runs)
     foreign = [
-        tokens.sign(told)
-        for told in ({}, [], 7, None, "decisions", ["decisions"], {"kind": "PagePlace"}, {"kind": "PagePlace", "at": 0})
+        tokens.sign(content)
+        for content in (
+            {},
+            [],
+            7,
+            None,
+            "decisions",
+            ["decisions"],
+            {"kind": "PagePlace"},
+            {"kind": "PagePlace", "at": 0},
+        )
     ]
     kinds = ("PagePlace", "SyncPlace", "CopyState", "ExportPlace")
     foreign += [tokens.sign({"kind": kind, "at": 2**31, "market": "DE"}) for kind in kinds]
 
     for token in foreign:
         for name, (ask, meaning) in METHODS.items():
-            told = await refusal(ask(with_runs, token))
-            assert (told.code, told.reason) == meaning, f"{name} {token}"
+            error = await call_error(ask(with_runs, token))
+            assert (error.code, error.reason) == meaning, f"{name} {token}"

@@ -17,7 +17,7 @@ from server.config import Settings
 from server.stores.database import BUSY_SECONDS, Database
 from tests.conftest import LOAD_TIME, Serving
 from tests.server.loading import load_file
-from tests.server.requests import raw_method, refusal, score_request, simulate_request
+from tests.server.requests import call_error, raw_method, score_request, simulate_request
 from tests.server.servers import record_count, serve, wait_until
 from tests.small import SmallFamily
 
@@ -26,7 +26,7 @@ DOWN = (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
 
 
 @contextmanager
-def without(serving: Serving, table: str) -> Iterator[None]:
+def remove_table(serving: Serving, table: str) -> Iterator[None]:
     """Remove a table within the block."""
     engine = sqlalchemy.create_engine(serving.settings.database)
     with engine.begin() as connection:
@@ -39,7 +39,7 @@ def without(serving: Serving, table: str) -> Iterator[None]:
         engine.dispose()
 
 
-def database_file(serving: Serving) -> Path:
+def closed_database_file(serving: Serving) -> Path:
     """Return the file of the database, after closing all connections to it."""
     serving.application.database.close()
     return Path(serving.settings.database.removeprefix("sqlite:///"))
@@ -48,44 +48,44 @@ def database_file(serving: Serving) -> Path:
 @pytest.mark.parametrize("table", ["records", "log_head", "features"])
 async def test_without_its_table_a_decision_fails_and_may_be_retried(serving: Serving, table: str) -> None:
     asked = score_request()
-    with without(serving, table):
-        told = await refusal(serving.credit.ScoreCredit(asked))
+    with remove_table(serving, table):
+        error = await call_error(serving.credit.ScoreCredit(asked))
 
     answer = await serving.credit.ScoreCredit(asked)
 
-    assert (told.code, told.reason) == DOWN
-    assert "C00000" not in told.everything
-    assert table not in told.everything
+    assert (error.code, error.reason) == DOWN
+    assert "C00000" not in error.everything
+    assert table not in error.everything
     assert answer.credit_decision.record_ref.request_id == asked.request_id
 
 
 async def test_without_its_table_every_other_call_fails_too(serving: Serving) -> None:
     decision_id = (await serving.credit.ScoreCredit(score_request())).credit_decision.record_ref.decision_id
 
-    with without(serving, "records"):
-        again = await refusal(serving.credit.GetCreditDecision(pb.GetCreditDecisionRequest(decision_id=decision_id)))
-    with without(serving, "features"):
-        what_if = await refusal(serving.credit.SimulateCredit(simulate_request()))
-    with without(serving, "runs"):
-        risks = await refusal(serving.churn.ListChurnRisks(churn_pb2.ListChurnRisksRequest(market="DE")))
+    with remove_table(serving, "records"):
+        again = await call_error(serving.credit.GetCreditDecision(pb.GetCreditDecisionRequest(decision_id=decision_id)))
+    with remove_table(serving, "features"):
+        what_if = await call_error(serving.credit.SimulateCredit(simulate_request()))
+    with remove_table(serving, "runs"):
+        risks = await call_error(serving.churn.ListChurnRisks(churn_pb2.ListChurnRisksRequest(market="DE")))
 
-    for told in (again, what_if, risks):
-        assert (told.code, told.reason) == DOWN
+    for error in (again, what_if, risks):
+        assert (error.code, error.reason) == DOWN
 
 
 @pytest.mark.parametrize("broken", ["folder", "garbage"])
 async def test_a_database_that_breaks_while_the_server_runs_is_unavailable(serving: Serving, broken: str) -> None:
-    file = database_file(serving)
+    file = closed_database_file(serving)
     file.unlink()
     if broken == "folder":
         file.mkdir()
     else:
         file.write_bytes(b"this is no database " * 500)
 
-    told = await refusal(serving.credit.ScoreCredit(score_request()))
+    error = await call_error(serving.credit.ScoreCredit(score_request()))
 
-    assert (told.code, told.reason) == DOWN
-    assert str(file) not in told.everything
+    assert (error.code, error.reason) == DOWN
+    assert str(file) not in error.everything
 
 
 async def health_is(serving: Serving, status: int) -> bool:
@@ -97,11 +97,11 @@ async def health_is(serving: Serving, status: int) -> bool:
 
 async def test_without_a_database_models_are_listed_and_health_is_not_serving(serving: Serving) -> None:
     """Nothing is written: a decision fails when its features are read."""
-    file = database_file(serving)
+    file = closed_database_file(serving)
     whole = file.rename(file.with_suffix(".whole"))
     file.mkdir()
 
-    refused = await refusal(serving.credit.ScoreCredit(score_request()))
+    refused = await call_error(serving.credit.ScoreCredit(score_request()))
     await wait_until(lambda: health_is(serving, health_pb2.HealthCheckResponse.NOT_SERVING))
     models = await serving.models.ListModels(model_pb2.ListModelsRequest())
     file.rmdir()
@@ -127,12 +127,12 @@ async def test_a_call_that_waits_for_a_lock_of_postgresql_fails_in_time(
         with engine.begin() as connection:
             connection.exec_driver_sql("LOCK TABLE features, log_head IN ACCESS EXCLUSIVE MODE")
             async with asyncio.timeout(BUSY_SECONDS * 1.5):
-                told = await refusal(serving.credit.ScoreCredit(score_request()))
+                error = await call_error(serving.credit.ScoreCredit(score_request()))
                 await wait_until(lambda: health_is(serving, health_pb2.HealthCheckResponse.NOT_SERVING))
         answer = await serving.credit.ScoreCredit(score_request())
     engine.dispose()
 
-    assert (told.code, told.reason) == DOWN
+    assert (error.code, error.reason) == DOWN
     assert answer.credit_decision.record_ref.decision_id
 
 
@@ -143,7 +143,7 @@ async def test_a_decision_that_cannot_be_written_is_not_answered(serving: Servin
     with engine.begin() as connection:
         full = "CREATE TRIGGER full BEFORE INSERT ON records BEGIN SELECT RAISE(ABORT, 'disk full'); END"
         connection.exec_driver_sql(full)
-    told = await refusal(raw_method(serving.channel, "ScoreCredit")(asked))
+    error = await call_error(raw_method(serving.channel, "ScoreCredit")(asked))
     assert record_count(serving) == 0
     with engine.begin() as connection:
         connection.exec_driver_sql("DROP TRIGGER full")
@@ -151,5 +151,5 @@ async def test_a_decision_that_cannot_be_written_is_not_answered(serving: Servin
 
     answers = await asyncio.gather(*(raw_method(serving.channel, "ScoreCredit")(asked) for _ in range(2)))
 
-    assert (told.code, told.reason) == DOWN
+    assert (error.code, error.reason) == DOWN
     assert answers[0] == answers[1]

@@ -8,7 +8,7 @@ import pytest
 from grounds.credit.v1 import credit_pb2
 from server.application import TRANSPORT_LIMIT_FACTOR
 from tests.conftest import Serving
-from tests.server.requests import numbers, raw_method, refusal, score_request
+from tests.server.requests import call_error, numbers, raw_method, score_request
 
 GARBAGE = b"\xff\xff\xff\xff"
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
@@ -21,7 +21,7 @@ def sized_request(size: int) -> credit_pb2.ScoreCreditRequest:
     return score_request(features=numbers(**{f"feature_{index}_{'x' * 984}": 1.0 for index in range(size // 1024)}))
 
 
-async def first(call: Any) -> Any:
+async def read_first(call: Any) -> Any:
     """Return the first answer of a stream."""
     async for answer in call:
         return answer
@@ -29,7 +29,7 @@ async def first(call: Any) -> Any:
 
 
 async def test_undecodable_bytes_are_rejected_with_a_reason(serving: Serving) -> None:
-    refused = await refusal(raw_method(serving.channel, "ScoreCredit")(GARBAGE))
+    refused = await call_error(raw_method(serving.channel, "ScoreCredit")(GARBAGE))
 
     assert (refused.code, refused.reason) == (INVALID, "REQUEST_UNREADABLE")
     assert refused.metadata == {"method": "/grounds.credit.v1.CreditService/ScoreCredit"}
@@ -37,7 +37,7 @@ async def test_undecodable_bytes_are_rejected_with_a_reason(serving: Serving) ->
 
 
 async def test_text_that_is_not_utf_8_is_rejected_with_a_reason(serving: Serving) -> None:
-    refused = await refusal(raw_method(serving.channel, "GetCreditDecision")(b"\x0a\x02\xc3\x28"))
+    refused = await call_error(raw_method(serving.channel, "GetCreditDecision")(b"\x0a\x02\xc3\x28"))
 
     assert (refused.code, refused.reason) == (INVALID, "REQUEST_UNREADABLE")
 
@@ -45,7 +45,7 @@ async def test_text_that_is_not_utf_8_is_rejected_with_a_reason(serving: Serving
 async def test_a_streaming_method_rejects_undecodable_bytes(serving: Serving) -> None:
     export = serving.channel.unary_stream("/grounds.churn.v1.ChurnService/ExportChurnRisks")
 
-    refused = await refusal(first(export(GARBAGE)))
+    refused = await call_error(read_first(export(GARBAGE)))
 
     assert (refused.code, refused.reason) == (INVALID, "REQUEST_UNREADABLE")
 
@@ -55,13 +55,13 @@ async def test_the_health_service_rejects_undecodable_bytes(serving: Serving, me
     unary = method == "Check"
     call = (serving.channel.unary_unary if unary else serving.channel.unary_stream)(HEALTH + method)(GARBAGE)
 
-    refused = await refusal(call if unary else first(call))
+    refused = await call_error(call if unary else read_first(call))
 
     assert (refused.code, refused.reason) == (INVALID, "REQUEST_UNREADABLE")
 
 
 async def test_the_reflection_service_rejects_undecodable_bytes(serving: Serving) -> None:
-    refused = await refusal(first(serving.channel.stream_stream(REFLECTION)(iter([GARBAGE]))))
+    refused = await call_error(read_first(serving.channel.stream_stream(REFLECTION)(iter([GARBAGE]))))
 
     assert (refused.code, refused.reason) == (INVALID, "REQUEST_UNREADABLE")
 
@@ -70,7 +70,7 @@ async def test_an_oversized_request_is_rejected_with_the_limit(serving: Serving)
     limit = serving.settings.request_bytes_max
     asked = sized_request(2 * limit)
 
-    refused = await refusal(serving.credit.ScoreCredit(asked))
+    refused = await call_error(serving.credit.ScoreCredit(asked))
 
     assert (refused.code, refused.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "REQUEST_TOO_LARGE")
     assert refused.metadata == {"bytes": str(asked.ByteSize()), "bytes_max": str(limit)}
@@ -89,20 +89,20 @@ async def test_a_request_beyond_the_transport_limit_is_rejected_by_grpc(serving:
     "method", ["/grounds.credit.v1.CreditService/ScoreDebit", "/acme.v1.Weather/GetRain", "/grounds"], ids=str
 )
 async def test_an_unknown_method_is_rejected_with_a_reason(serving: Serving, method: str) -> None:
-    refused = await refusal(serving.channel.unary_unary(method)(b""))
+    refused = await call_error(serving.channel.unary_unary(method)(b""))
 
     assert (refused.code, refused.reason) == (grpc.StatusCode.UNIMPLEMENTED, "METHOD_UNKNOWN")
     assert refused.metadata == {"method": method}
 
 
 async def test_a_stream_to_an_unknown_method_is_rejected_before_anything_is_sent(serving: Serving) -> None:
-    refused = await refusal(serving.channel.stream_stream("/acme.v1.Weather/Follow")().read())
+    refused = await call_error(serving.channel.stream_stream("/acme.v1.Weather/Follow")().read())
 
     assert refused.reason == "METHOD_UNKNOWN"
 
 
 async def test_a_very_long_method_name_is_truncated(serving: Serving) -> None:
-    refused = await refusal(serving.channel.unary_unary("/acme.v1.Weather/" + "x" * 5000)(b""))
+    refused = await call_error(serving.channel.unary_unary("/acme.v1.Weather/" + "x" * 5000)(b""))
 
     assert refused.reason == "METHOD_UNKNOWN"
     assert len(refused.metadata["method"]) == 200

@@ -64,7 +64,7 @@ async def test_the_first_decision_and_its_evidence_use_compiled_statements(
     assert [statement.split(" (")[0] for statement in made] == ["INSERT INTO wrapped_keys"], "the key of a new customer"
 
 
-def everything(connection: Connection) -> list[object]:
+def table_contents(connection: Connection) -> list[object]:
     """Return the content of all tables of a log."""
     return [connection.execute(select(table)).all() for table in (RECORDS, LOG_HEAD, TREE_TWIGS)]
 
@@ -75,18 +75,18 @@ def test_a_warm_up_leaves_nothing_behind(database_url: str, tmp_path: Path, smal
     with opened(database_url, tmp_path) as log:
         log.append([entry() for _ in range(there)])
         with log.database.reading() as connection, log.key_store.database.reading() as keys:
-            before = everything(connection), keys.execute(select(WRAPPED_KEYS)).all()
+            before = table_contents(connection), keys.execute(select(WRAPPED_KEYS)).all()
 
         warm_up(log, FeatureStore(log.database), [small.bundle().schema])
 
         with log.database.reading() as connection, log.key_store.database.reading() as keys:
-            assert (everything(connection), keys.execute(select(WRAPPED_KEYS)).all()) == before
+            assert (table_contents(connection), keys.execute(select(WRAPPED_KEYS)).all()) == before
         log.append([entry() for _ in range(2)])
         records = list(ProofReader(log.database).read_all(there + 2))
         assert [record.index for record in records] == list(range(there + 2))
 
 
-def first_to_second(*, warmed_up: bool) -> list[float]:
+def validation_time_ratios(*, warmed_up: bool) -> list[float]:
     """Return, for each request type, how many times longer its first validation took than its second."""
     found = subprocess.run([sys.executable, "-c", TIMED, str(warmed_up)], check=True, capture_output=True, text=True)
     return [float(line) for line in found.stdout.splitlines()]
@@ -96,7 +96,7 @@ def test_the_rules_of_every_request_are_compiled_before_the_first_call() -> None
     """The compiled library shows only by its timing what it has prepared: a first validation takes 3 to 500 times the second."""
     requests = sum(len(each.methods) for each in SERVICES)
 
-    warmed_up, without = first_to_second(warmed_up=True), first_to_second(warmed_up=False)
+    warmed_up, without = validation_time_ratios(warmed_up=True), validation_time_ratios(warmed_up=False)
 
     assert len(warmed_up) == len(without) == requests > 20
     assert statistics.median(warmed_up) < 3 < statistics.median(without)
@@ -104,7 +104,7 @@ def test_the_rules_of_every_request_are_compiled_before_the_first_call() -> None
 
 async def test_a_failed_warm_up_is_logged_and_the_server_serves(small_settings: Settings) -> None:
     database = Database(small_settings.database)
-    with capture_logs() as lines, renamed(database, "features", "elsewhere"):
+    with capture_logs() as lines, rename_table(database, "features", "elsewhere"):
         application = Application(small_settings)
         await application.start()
     try:
@@ -120,7 +120,7 @@ async def test_a_failed_warm_up_is_logged_and_the_server_serves(small_settings: 
 
 
 @contextmanager
-def renamed(database: Database, table: str, other: str) -> Iterator[None]:
+def rename_table(database: Database, table: str, other: str) -> Iterator[None]:
     """Rename a table within the block."""
     for old, new in ((table, other), (other, table)):
         with database.writing() as connection:

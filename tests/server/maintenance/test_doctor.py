@@ -15,7 +15,7 @@ from server.stores.record_log.anchors import CheckpointAnchor
 from server.stores.record_log.entries import split_hashes
 from server.stores.record_log.log import RecordLog
 from server.stores.tables import CHECKPOINTS, LOG_HEAD, RECORDS
-from tests.server.decisions.test_retention import table_of
+from tests.server.decisions.test_retention import write_table
 from tests.server.record_logs import NOW, entry, opened
 
 FRONTIER = "the frontier in the head of the record log does not match its records"
@@ -56,7 +56,7 @@ def test_what_is_written_and_anchored_while_the_doctor_reads_is_no_fault(log: Re
 
 def test_what_retention_removes_while_the_doctor_reads_is_no_fault(log: RecordLog, tmp_path: Path) -> None:
     """The doctor has seen the head, but not the records, when they and the record that accounts for them change."""
-    running = remove_due_content(log, read_retention(table_of(tmp_path)), NOW + dt.timedelta(days=20 * 366))
+    running = remove_due_content(log, read_retention(write_table(tmp_path)), NOW + dt.timedelta(days=20 * 366))
     counts: list[int] = []
 
     def retain(_connection: Connection, _cursor: object, statement: str, *_: object) -> None:

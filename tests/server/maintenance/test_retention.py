@@ -19,7 +19,7 @@ from server.maintenance.retention import preview_retention, remove_due_content
 from server.stores.record_log.holds import OPERATOR, place_hold, release_hold
 from server.stores.record_log.log import RecordLog
 from server.stores.tables import RECORDS
-from tests.server.decisions.test_retention import table_of
+from tests.server.decisions.test_retention import write_table
 from tests.server.kills import Kill, Killed, at_every_step
 from tests.server.record_logs import entry, opened
 
@@ -81,7 +81,7 @@ def told(log: RecordLog) -> list[str]:
 
 
 def test_what_is_due_is_removed_recorded_and_verifies(log: RecordLog, tmp_path: Path) -> None:
-    table = read_retention(table_of(tmp_path))
+    table = read_retention(write_table(tmp_path))
     counted, without = preview_retention(log, table, NOW)
     before = removed(log)
 
@@ -102,7 +102,7 @@ def test_a_removed_record_says_so_and_not_that_its_customer_was_erased(log: Reco
     with log.database.reading() as connection:
         names = connection.execute(select(RECORDS.c.record_id).order_by(RECORDS.c.record_index)).scalars().all()
 
-    list(remove_due_content(log, read_retention(table_of(tmp_path)), NOW))
+    list(remove_due_content(log, read_retention(write_table(tmp_path)), NOW))
 
     with pytest.raises(RecordRemoved) as caught:
         log.find_by_id(names[0])
@@ -111,7 +111,7 @@ def test_a_removed_record_says_so_and_not_that_its_customer_was_erased(log: Reco
 
 
 def test_the_record_of_retention_names_the_table_and_its_lines(log: RecordLog, tmp_path: Path) -> None:
-    table = read_retention(table_of(tmp_path))
+    table = read_retention(write_table(tmp_path))
     list(remove_due_content(log, table, NOW))
     with log.database.reading() as connection:
         name = connection.execute(select(RECORDS.c.record_id).where(RECORDS.c.kind == "RETENTION")).scalar_one()
@@ -130,7 +130,7 @@ def test_the_record_of_retention_names_the_table_and_its_lines(log: RecordLog, t
 
 
 def test_a_legal_hold_keeps_a_customers_records_until_it_is_released(log: RecordLog, tmp_path: Path) -> None:
-    table = read_retention(table_of(tmp_path))
+    table = read_retention(write_table(tmp_path))
     hold = place_hold(log, "DE", "C1", "lawsuit", NOW)
 
     on_hold = preview_retention(log, table, NOW)[0][0]
@@ -149,10 +149,10 @@ def test_a_legal_hold_keeps_a_customers_records_until_it_is_released(log: Record
 def test_records_of_retention_erasure_and_hold_stay_whatever_the_table_says(log: RecordLog, tmp_path: Path) -> None:
     erase_customer(log, ("DE", "C3"), "request 7", NOW)
     release_hold(log, place_hold(log, "DE", "C1", "lawsuit", NOW), "settled", NOW)
-    list(remove_due_content(log, read_retention(table_of(tmp_path)), NOW))
+    list(remove_due_content(log, read_retention(write_table(tmp_path)), NOW))
 
     much_later = NOW.replace(year=2136)
-    list(remove_due_content(log, read_retention(table_of(tmp_path)), much_later))
+    list(remove_due_content(log, read_retention(write_table(tmp_path)), much_later))
 
     with log.database.reading() as connection:
         rows = connection.execute(select(RECORDS.c.kind).where(RECORDS.c.ciphertext.is_not(None))).scalars()
@@ -171,7 +171,7 @@ def test_records_of_retention_erasure_and_hold_stay_whatever_the_table_says(log:
 def test_many_records_are_removed_by_several_records_of_retention(log: RecordLog, tmp_path: Path) -> None:
     log.append([decision("DE", f"M{number}", TEN - US) for number in range(1003)])  # type: ignore[misc]
 
-    counts = list(remove_due_content(log, read_retention(table_of(tmp_path)), NOW))
+    counts = list(remove_due_content(log, read_retention(write_table(tmp_path)), NOW))
 
     assert counts == [500, 500, 7]
     assert [len(account) for account in accounts(log)] == counts
@@ -188,7 +188,7 @@ def test_while_the_head_is_locked_only_the_records_of_the_batch_are_looked_at(lo
 
     event.listen(log.database.engine, "before_cursor_execute", note)
 
-    counts = list(remove_due_content(log, read_retention(table_of(tmp_path)), NOW, batch=2))
+    counts = list(remove_due_content(log, read_retention(write_table(tmp_path)), NOW, batch=2))
 
     assert counts == [2, 2]
     assert len(asked) == 2
@@ -197,7 +197,7 @@ def test_while_the_head_is_locked_only_the_records_of_the_batch_are_looked_at(lo
 
 def test_a_hold_that_is_placed_while_retention_runs_is_kept(log: RecordLog, tmp_path: Path) -> None:
     """What was found before is asked again once nobody else writes."""
-    running = remove_due_content(log, read_retention(table_of(tmp_path)), NOW, batch=2)
+    running = remove_due_content(log, read_retention(write_table(tmp_path)), NOW, batch=2)
     first = next(running)
     place_hold(log, "DE", "C4", "lawsuit", NOW)
 
@@ -210,7 +210,7 @@ def test_a_hold_that_is_placed_while_retention_runs_is_kept(log: RecordLog, tmp_
 
 
 def test_what_another_retention_removed_meanwhile_is_not_removed_twice(log: RecordLog, tmp_path: Path) -> None:
-    table = read_retention(table_of(tmp_path))
+    table = read_retention(write_table(tmp_path))
     running = remove_due_content(log, table, NOW, batch=2)
     next(running)
     other = list(remove_due_content(log, table, NOW, batch=2))
@@ -230,14 +230,14 @@ def test_a_record_that_is_not_what_was_written_is_not_removed(
         connection.execute(update(RECORDS).where(RECORDS.c.record_index == 0).values(**damage))
 
     with pytest.raises(RetentionRefused, match="record 0 is damaged"):
-        list(remove_due_content(log, read_retention(table_of(tmp_path)), NOW))
+        list(remove_due_content(log, read_retention(write_table(tmp_path)), NOW))
 
     assert removed(log) == []
     assert accounts(log) == []
 
 
 def test_ciphertext_that_was_removed_without_a_record_of_retention_is_found(log: RecordLog, tmp_path: Path) -> None:
-    list(remove_due_content(log, read_retention(table_of(tmp_path)), NOW))
+    list(remove_due_content(log, read_retention(write_table(tmp_path)), NOW))
     with log.database.writing() as connection:
         connection.execute(update(RECORDS).where(RECORDS.c.record_index == 1).values(ciphertext=None))
 
@@ -246,7 +246,7 @@ def test_ciphertext_that_was_removed_without_a_record_of_retention_is_found(log:
 
 def test_killed_at_any_step_every_gap_is_accounted_for_and_the_same_command_finishes(tmp_path: Path) -> None:
     seen = set()
-    table = read_retention(table_of(tmp_path))
+    table = read_retention(write_table(tmp_path))
 
     def killed_at(step: int) -> bool:
         folder = tmp_path / str(step)
@@ -280,7 +280,7 @@ def test_what_was_removed_is_in_no_file_of_sqlite(tmp_path: Path) -> None:
         log.append([entry(b"x" * 20_000, customer=("DE", "C1"), time=TEN - US, labels={"market": "DE"})])
         with log.database.reading() as connection:
             contents = connection.execute(select(RECORDS.c.ciphertext).order_by(RECORDS.c.record_index)).scalars().all()
-        list(remove_due_content(log, read_retention(table_of(tmp_path)), NOW))
+        list(remove_due_content(log, read_retention(write_table(tmp_path)), NOW))
         gone = [
             content[start : start + 40]
             for content in (contents[0], contents[9])

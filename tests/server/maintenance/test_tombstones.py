@@ -15,7 +15,7 @@ from server.stores.tables import RISK_TOMBSTONES
 from tests.conftest import key_settings
 from tests.e2e.processes import write_config
 from tests.server.churn_runs import FIRST, ChurnFamily, plain_rows, write_run
-from tests.server.decisions.test_retention import table_of
+from tests.server.decisions.test_retention import write_table
 from tests.server.load.test_files import GOOD, write
 from tests.server.loading import load_file
 from tests.server.record_logs import opened
@@ -27,7 +27,7 @@ DAYS = 14  # a delta token's seven, and as many of the sync that it begins
 def typed(database: Database, folder: Path, *words: str) -> None:
     """Type a command."""
     url = database.engine.url.render_as_string(hide_password=False)
-    settings = {"database": url, "retention": table_of(folder), **key_settings(folder)}
+    settings = {"database": url, "retention": write_table(folder), **key_settings(folder)}
     config = write_config(folder / "config.toml", settings)
     done = CliRunner().invoke(app, [*words, "--config", str(config)])
     assert done.exit_code == 0, done.output

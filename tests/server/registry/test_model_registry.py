@@ -14,7 +14,7 @@ from models.catalog import ACTIVE, activate, write_active
 from models.errors import ActivationRejected, BundleInvalid
 from server.config import Settings
 from tests.conftest import Serving
-from tests.server.requests import customer, refusal, score_request, simulate_request
+from tests.server.requests import call_error, customer, score_request, simulate_request
 from tests.server.servers import copy_bundle, flip_a_byte, list_models, serve, swap_model, wait_for_state, wait_until
 from tests.small import SmallFamily
 
@@ -22,7 +22,7 @@ REFUSED, SERVING = model_pb2.MODEL_STATE_REFUSED, model_pb2.MODEL_STATE_SERVING
 AVAILABLE = model_pb2.MODEL_STATE_AVAILABLE
 
 
-async def answering(serving: Serving, market: str = "DE", customer_id: str = "C00000") -> str:
+async def serving_bundle_id(serving: Serving, market: str = "DE", customer_id: str = "C00000") -> str:
     """Return the bundle that serves a market."""
     answer = await serving.credit.ScoreCredit(score_request(customer=customer(market, customer_id)))
     return answer.credit_decision.assessment.model_output.bundle_id
@@ -32,15 +32,15 @@ async def test_without_an_active_bundle_the_server_is_not_serving(small_settings
     (small_settings.bundles / "credit" / ACTIVE).unlink()
 
     async with serve(small_settings) as serving:
-        told = await refusal(serving.credit.ScoreCredit(score_request()))
+        error = await call_error(serving.credit.ScoreCredit(score_request()))
         health = health_pb2_grpc.HealthStub(serving.channel)
         states = {
             service: (await health.Check(health_pb2.HealthCheckRequest(service=service))).status
             for service in ("", "grounds.credit.v1.CreditService", "grounds.churn.v1.ChurnService")
         }
 
-    assert (told.code, told.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "NO_ACTIVE_MODEL")
-    assert "served: none" in told.message
+    assert (error.code, error.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "NO_ACTIVE_MODEL")
+    assert "served: none" in error.message
     not_serving, serves = health_pb2.HealthCheckResponse.NOT_SERVING, health_pb2.HealthCheckResponse.SERVING
     assert list(states.values()) == [not_serving, not_serving, serves]
 
@@ -49,9 +49,9 @@ async def test_an_empty_catalog_serves_nothing(small_settings: Settings) -> None
     shutil.rmtree(small_settings.bundles)
 
     async with serve(small_settings) as serving:
-        told = await refusal(serving.credit.ScoreCredit(score_request()))
+        error = await call_error(serving.credit.ScoreCredit(score_request()))
 
-        assert told.reason == "NO_ACTIVE_MODEL"
+        assert error.reason == "NO_ACTIVE_MODEL"
         assert await list_models(serving) == {}
 
 
@@ -66,7 +66,7 @@ async def test_a_bundle_damaged_while_it_serves_is_reported_and_serves_on_from_m
 
     assert name in summary.refusal
     assert list(summary.serving_markets) == ["DE", "FR"]
-    assert await answering(serving) == bundle_id
+    assert await serving_bundle_id(serving) == bundle_id
 
 
 @pytest.mark.parametrize("name", ["score.onnx", "golden.json", MANIFEST])
@@ -76,10 +76,10 @@ async def test_a_damaged_bundle_does_not_serve_after_a_restart(
     flip_a_byte(small_settings.bundles / "credit" / small.bundle_folder.name / name)
 
     async with serve(small_settings) as serving:
-        told = await refusal(serving.credit.ScoreCredit(score_request()))
+        error = await call_error(serving.credit.ScoreCredit(score_request()))
         summary = (await list_models(serving))[small.bundle_folder.name]
 
-    assert told.reason == "NO_ACTIVE_MODEL"
+    assert error.reason == "NO_ACTIVE_MODEL"
     assert summary.state == REFUSED
     assert name in summary.refusal
 
@@ -93,7 +93,7 @@ async def test_a_repaired_bundle_serves_again(small_settings: Settings, small: S
         broken.write_bytes(whole)
         await wait_for_state(serving, small.bundle_folder.name, SERVING)
 
-        assert await answering(serving) == small.bundle_folder.name
+        assert await serving_bundle_id(serving) == small.bundle_folder.name
 
 
 async def test_the_operator_cannot_activate_a_damaged_bundle(serving: Serving, other: SmallFamily) -> None:
@@ -116,7 +116,7 @@ async def test_a_damaged_bundle_activated_by_hand_leaves_the_former_one_serving(
     summary = await wait_for_state(serving, folder.name, REFUSED)
 
     assert "explain.onnx" in summary.refusal
-    assert await answering(serving) == small.bundle_folder.name
+    assert await serving_bundle_id(serving) == small.bundle_folder.name
 
 
 async def test_an_invalid_bundle_cannot_be_read_and_names_the_damaged_file(
@@ -126,17 +126,17 @@ async def test_an_invalid_bundle_cannot_be_read_and_names_the_damaged_file(
     flip_a_byte(folder / "card.md")
     await wait_for_state(serving, folder.name, REFUSED)
 
-    told = await refusal(serving.models.GetModel(model_pb2.GetModelRequest(bundle_id=folder.name)))
+    error = await call_error(serving.models.GetModel(model_pb2.GetModelRequest(bundle_id=folder.name)))
 
-    assert (told.code, told.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "BUNDLE_REFUSED")
-    assert told.metadata == {"bundle_id": folder.name}
-    assert "card.md" in told.message
+    assert (error.code, error.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "BUNDLE_REFUSED")
+    assert error.metadata == {"bundle_id": folder.name}
+    assert "card.md" in error.message
 
 
 async def test_an_unknown_bundle_is_not_found(serving: Serving) -> None:
-    told = await refusal(serving.models.GetModel(model_pb2.GetModelRequest(bundle_id="0" * 64)))
+    error = await call_error(serving.models.GetModel(model_pb2.GetModelRequest(bundle_id="0" * 64)))
 
-    assert (told.code, told.reason) == (grpc.StatusCode.NOT_FOUND, "BUNDLE_UNKNOWN")
+    assert (error.code, error.reason) == (grpc.StatusCode.NOT_FOUND, "BUNDLE_UNKNOWN")
 
 
 async def test_a_bundle_is_read_with_all_its_parts(serving: Serving, small: SmallFamily) -> None:
@@ -196,7 +196,7 @@ async def test_activating_the_former_bundle_again_rolls_back(
 
     await wait_for_state(serving, other.bundle_folder.name, AVAILABLE)
 
-    assert await answering(serving) == small.bundle_folder.name
+    assert await serving_bundle_id(serving) == small.bundle_folder.name
 
 
 async def test_each_market_has_the_bundle_that_was_activated_for_it(
@@ -208,8 +208,8 @@ async def test_each_market_has_the_bundle_that_was_activated_for_it(
     summary = await wait_for_state(serving, other.bundle_folder.name, SERVING)
 
     assert list(summary.serving_markets) == ["FR"]
-    assert await answering(serving, "FR", "C00001") == other.bundle_folder.name
-    assert await answering(serving, "DE", "C00000") == small.bundle_folder.name
+    assert await serving_bundle_id(serving, "FR", "C00001") == other.bundle_folder.name
+    assert await serving_bundle_id(serving, "DE", "C00000") == small.bundle_folder.name
     with pytest.raises(ActivationRejected, match="not US"):
         activate(serving.settings.bundles, other.bundle_folder.name, ("US",))
 
@@ -225,7 +225,7 @@ async def test_an_invalid_activation_file_leaves_the_former_bundle_serving(
     copy_bundle(other.bundle_folder, serving.settings.bundles)
     await wait_for_state(serving, other.bundle_folder.name, AVAILABLE)  # the server has looked since
 
-    assert await answering(serving) == small.bundle_folder.name
+    assert await serving_bundle_id(serving) == small.bundle_folder.name
 
 
 async def test_a_bundle_whose_folder_was_deleted_serves_on_from_memory(serving: Serving, small: SmallFamily) -> None:
@@ -236,7 +236,7 @@ async def test_a_bundle_whose_folder_was_deleted_serves_on_from_memory(serving: 
 
     await wait_until(gone)
 
-    assert await answering(serving) == small.bundle_folder.name
+    assert await serving_bundle_id(serving) == small.bundle_folder.name
 
 
 async def test_a_dangling_link_in_a_bundle_invalidates_no_other_bundle(

@@ -18,7 +18,7 @@ CONTENT = POLICY.encode()
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
-def count(database: Database) -> int:
+def policy_count(database: Database) -> int:
     """Return the number of saved policies."""
     with database.reading() as connection:
         return connection.execute(select(func.count()).select_from(POLICIES)).scalar_one()
@@ -30,7 +30,7 @@ def test_a_policy_is_saved_once_and_found_by_digest_byte_for_byte(database: Data
     store.save(CONTENT)
     store.save(CONTENT)
 
-    assert count(database) == 1
+    assert policy_count(database) == 1
     assert store.find(SHA256) == CONTENT
     assert store.find("0" * 64) is None
 
@@ -50,7 +50,7 @@ def test_two_processes_may_save_the_same_policy_at_once(database: Database, data
     other.close()
 
     assert raced
-    assert count(database) == 1
+    assert policy_count(database) == 1
 
 
 def test_a_policy_that_was_changed_in_the_database_is_damaged(database: Database) -> None:

@@ -34,7 +34,7 @@ from tests.server.audits import (
     run_record_id,
 )
 from tests.server.churn_runs import ChurnFamily
-from tests.server.requests import customer, refusal
+from tests.server.requests import call_error, customer
 from tests.server.run_trees import OLD_ID, add_old_run, climbed, leaves_of, root_over
 
 
@@ -44,7 +44,7 @@ def serving(churn_serving: Serving) -> Serving:
     return churn_serving
 
 
-def data_of(serving: Serving, name: str) -> bytes:
+def leaf_data(serving: Serving, name: str) -> bytes:
     """Return the bytes that a record's leaf hash covers."""
     row = read_row(serving, name)
     return len(row.header).to_bytes(4, "big") + row.header + row.ciphertext
@@ -54,16 +54,16 @@ async def test_evidence_has_the_prediction_with_its_explanation_and_the_run(
     serving: Serving, churn_family: ChurnFamily
 ) -> None:
     request = churn_pb2.GetChurnRiskRequest(customer=customer(*CHURN_CUSTOMER), locale="de")
-    told = (await serving.churn.GetChurnRisk(request)).churn_risk
+    risk = (await serving.churn.GetChurnRisk(request)).churn_risk
     (run,) = [each for each in (await list_runs(serving)) if each.market == "FR"]
 
-    found = await read_churn_evidence(serving, told.run_id, *CHURN_CUSTOMER, locale="de")
+    found = await read_churn_evidence(serving, risk.run_id, *CHURN_CUSTOMER, locale="de")
 
     assert found.body_state == evidence_pb2.BODY_STATE_READABLE
-    assert (found.churn_risk, found.run) == (told, run)
+    assert (found.churn_risk, found.run) == (risk, run)
     explanation = found.churn_risk.explanation
     total = math.fsum([explanation.base_value, *(line.log_odds for line in explanation.contributions)])
-    assert abs(total - told.log_odds) <= 1e-9
+    assert abs(total - risk.log_odds) <= 1e-9
     fed = [(line.feature, None if math.isnan(line.number) else line.number) for line in found.features]
     assert fed == [
         (line.feature, line.value.number if line.HasField("value") else None) for line in explanation.contributions
@@ -100,7 +100,7 @@ async def test_the_row_agrees_with_the_prediction_and_is_proved_with_the_public_
         checkpoint = open_checkpoint(found.proof.checkpoint, parse_verifier_key(found.verifier_key))
         name = run_record_id(found.run_id)
         assert header["record_id"] == name
-        of_record = hashlib.sha256(b"\x00" + data_of(serving, name)).digest()
+        of_record = hashlib.sha256(b"\x00" + leaf_data(serving, name)).digest()
         verify_inclusion(
             found.proof.record.index, checkpoint.size, of_record, tuple(found.proof.hashes), checkpoint.root
         )
@@ -142,9 +142,9 @@ async def test_a_row_of_a_run_of_an_earlier_release_has_no_proof(serving: Servin
     assert bodies_pb2.ChurnRiskRow.FromString(found.row).customer_id == CHURN_CUSTOMER[1]
     assert not found.HasField("row_proof")
     assert found.record.markets[0].rows_sha256
-    told = replayed["VERIFY"].unavailable
-    assert told.why == evidence_pb2.UNAVAILABLE_REASON_PROOF_MISSING
-    assert "earlier release" in told.detail
+    result = replayed["VERIFY"].unavailable
+    assert result.why == evidence_pb2.UNAVAILABLE_REASON_PROOF_MISSING
+    assert "earlier release" in result.detail
     assert (replayed["SCORE"].WhichOneof("verdict"), erased.body_state) == ("match", evidence_pb2.BODY_STATE_ERASED)
 
 
@@ -153,11 +153,13 @@ async def test_every_reading_is_a_record_with_its_purpose_and_the_customer_as_a_
     found = await read_churn_evidence(serving, run_id, *CHURN_CUSTOMER)
     await churn_replay(serving, run_id, *CHURN_CUSTOMER, "VERIFY")
 
-    told = [(each.run_id, each.market, each.method, each.purpose, each.decision_id) for each in read_readings(serving)]
+    readings = [
+        (each.run_id, each.market, each.method, each.purpose, each.decision_id) for each in read_readings(serving)
+    ]
     row = read_row(serving, found.reading.record_id)
     header = json.loads(row.header)
 
-    assert told == [(run_id, "FR", method, PURPOSE, "") for method in ("GetChurnEvidence", "ReplayChurnRisk")]
+    assert readings == [(run_id, "FR", method, PURPOSE, "") for method in ("GetChurnEvidence", "ReplayChurnRisk")]
     assert header["labels"] == {"about": run_record_id(run_id), "method": "GetChurnEvidence"}
     assert header["customer_tag"] == record_log(serving).customer_tag(*CHURN_CUSTOMER)
     assert CHURN_CUSTOMER[1].encode() not in row.header
@@ -171,15 +173,15 @@ async def test_evidence_is_not_returned_if_the_reading_cannot_be_recorded(servin
             "CREATE TRIGGER full BEFORE INSERT ON records BEGIN SELECT RAISE(FAIL, 'disk full'); END"
         )
 
-    told = await refusal(evidence_call(serving))
+    error = await call_error(evidence_call(serving))
 
-    assert (told.code, told.reason) == (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
+    assert (error.code, error.reason) == (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
 
 
 async def test_an_unknown_customer_or_run_is_rejected_and_no_reading_is_recorded(serving: Serving) -> None:
-    nowhere = await refusal(evidence_call(serving, "f" * 32))
-    elsewhere = await refusal(evidence_call(serving, first_run_id(serving), ("AT", "C1")))
-    nobody = await refusal(evidence_call(serving, of=("FR", "NOBODY")))
+    nowhere = await call_error(evidence_call(serving, "f" * 32))
+    elsewhere = await call_error(evidence_call(serving, first_run_id(serving), ("AT", "C1")))
+    nobody = await call_error(evidence_call(serving, of=("FR", "NOBODY")))
 
     assert (nowhere.code, nowhere.reason) == (grpc.StatusCode.NOT_FOUND, "RUN_UNKNOWN")
     assert nowhere.metadata["record_id"] == run_record_id("f" * 32)

@@ -29,7 +29,7 @@ from tests.server.audits import (
     set_columns,
 )
 from tests.server.churn_runs import FIRST, ChurnFamily, plain_rows, write_run
-from tests.server.requests import customer, refusal
+from tests.server.requests import call_error, customer
 from tests.server.run_trees import add_old_run, change_row
 
 
@@ -133,10 +133,10 @@ async def test_a_changed_value_is_found_and_is_no_evidence(serving: Serving, col
 
     result = (await churn_replay(serving, first_run_id(serving), *CHURN_CUSTOMER, "VERIFY"))["VERIFY"]
     neighbour = await replay_verdicts(serving, "VERIFY", of=("FR", "C00702"))
-    told = await refusal(evidence_call(serving))
+    error = await call_error(evidence_call(serving))
 
     assert (result.mismatch.field, result.mismatch.stored) == ("row", "")
-    assert (told.code, told.reason) == (grpc.StatusCode.DATA_LOSS, "RECORD_DAMAGED")
+    assert (error.code, error.reason) == (grpc.StatusCode.DATA_LOSS, "RECORD_DAMAGED")
     assert neighbour == {"VERIFY": "match"}
 
 
@@ -199,14 +199,14 @@ async def test_a_what_if_uses_another_bundle_and_is_marked_as_no_evidence(
     serving: Serving, churn_family: ChurnFamily
 ) -> None:
     bundle_id = churn_family.model.bundle.bundle_id
-    told = (await read_churn_evidence(serving, first_run_id(serving), *CHURN_CUSTOMER)).churn_risk
+    risk = (await read_churn_evidence(serving, first_run_id(serving), *CHURN_CUSTOMER)).churn_risk
 
     found = await churn_replay(serving, first_run_id(serving), *CHURN_CUSTOMER, "WHAT_IF", bundle_id=bundle_id)
 
     what_if = found["WHAT_IF"].what_if
     assert what_if.notice.startswith("NOT EVIDENCE")
-    assert (what_if.bundle_id, what_if.churn.log_odds) == (bundle_id, told.log_odds)
-    assert what_if.churn.explanation.contributions == told.explanation.contributions
+    assert (what_if.bundle_id, what_if.churn.log_odds) == (bundle_id, risk.log_odds)
+    assert what_if.churn.explanation.contributions == risk.explanation.contributions
     request = churn_evidence_pb2.ReplayChurnRiskRequest(
         run_id=first_run_id(serving),
         customer=customer(*CHURN_CUSTOMER),
@@ -214,8 +214,8 @@ async def test_a_what_if_uses_another_bundle_and_is_marked_as_no_evidence(
         modes=[evidence_pb2.REPLAY_MODE_WHAT_IF],
         bundle_id="0" * 64,
     )
-    absent = await refusal(serving.audit.ReplayChurnRisk(request))
+    absent = await call_error(serving.audit.ReplayChurnRisk(request))
     request.bundle_id = ""
-    without = await refusal(serving.audit.ReplayChurnRisk(request))
+    without = await call_error(serving.audit.ReplayChurnRisk(request))
     assert (absent.code, absent.reason) == (grpc.StatusCode.NOT_FOUND, "BUNDLE_UNKNOWN")
     assert without.reason == "REQUEST_INVALID"

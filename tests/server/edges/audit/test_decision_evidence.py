@@ -19,7 +19,7 @@ from server.stores.tables import POLICIES, RECORDS
 from tests.conftest import Serving
 from tests.server.audits import PURPOSE, read_evidence, read_readings, read_row, score_customer, set_columns
 from tests.server.events import outcome_request, override_request, score_with_outcome
-from tests.server.requests import numbers, raw_method, refusal, score_request
+from tests.server.requests import call_error, numbers, raw_method, score_request
 from tests.server.servers import swap_model
 from tests.small import SmallFamily
 
@@ -125,8 +125,8 @@ async def test_every_reading_is_a_record_of_its_own_with_caller_method_and_purpo
     first = await read_evidence(serving, decision_id)
     await read_evidence(serving, decision_id.upper(), "Complaint 4711")
 
-    told = read_readings(serving)
-    assert [(line.decision_id, line.method, line.purpose, line.caller) for line in told] == [
+    readings = read_readings(serving)
+    assert [(line.decision_id, line.method, line.purpose, line.caller) for line in readings] == [
         (decision_id, "GetEvidence", PURPOSE, "local"),
         (decision_id, "GetEvidence", "Complaint 4711", "local"),
     ]
@@ -144,11 +144,11 @@ async def test_evidence_is_not_returned_if_the_reading_cannot_be_recorded(servin
             "CREATE TRIGGER full BEFORE INSERT ON records BEGIN SELECT RAISE(FAIL, 'disk full'); END"
         )
 
-    told = await refusal(
+    error = await call_error(
         serving.audit.GetEvidence(audit_pb2.GetEvidenceRequest(decision_id=decision_id, purpose=PURPOSE))
     )
 
-    assert (told.code, told.reason) == (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
+    assert (error.code, error.reason) == (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
     assert read_readings(serving) == []
 
 
@@ -156,20 +156,22 @@ async def test_evidence_is_not_returned_if_the_reading_cannot_be_recorded(servin
 async def test_a_reading_without_a_purpose_is_rejected(serving: Serving, purpose: str) -> None:
     decision_id = (await score_customer(serving)).record_ref.decision_id
 
-    told = await refusal(
+    error = await call_error(
         serving.audit.GetEvidence(audit_pb2.GetEvidenceRequest(decision_id=decision_id, purpose=purpose))
     )
 
-    assert told.reason == "REQUEST_INVALID"
-    assert set(told.problems) == {"purpose"}
+    assert error.reason == "REQUEST_INVALID"
+    assert set(error.problems) == {"purpose"}
 
 
 async def test_an_id_that_is_no_decision_is_unknown_and_no_reading_is_recorded(serving: Serving) -> None:
     reading = (await read_evidence(serving, (await score_customer(serving)).record_ref.decision_id)).reading
 
     for name in (NOWHERE, reading.record_id):
-        told = await refusal(serving.audit.GetEvidence(audit_pb2.GetEvidenceRequest(decision_id=name, purpose=PURPOSE)))
-        assert (told.code, told.reason) == (grpc.StatusCode.NOT_FOUND, "DECISION_UNKNOWN")
+        error = await call_error(
+            serving.audit.GetEvidence(audit_pb2.GetEvidenceRequest(decision_id=name, purpose=PURPOSE))
+        )
+        assert (error.code, error.reason) == (grpc.StatusCode.NOT_FOUND, "DECISION_UNKNOWN")
     assert len(read_readings(serving)) == 1
 
 
@@ -194,11 +196,11 @@ async def test_a_damaged_decision_is_not_evidence(serving: Serving) -> None:
     ciphertext[40] ^= 1
     set_columns(serving, decision_id, ciphertext=bytes(ciphertext))
 
-    told = await refusal(
+    error = await call_error(
         serving.audit.GetEvidence(audit_pb2.GetEvidenceRequest(decision_id=decision_id, purpose=PURPOSE))
     )
 
-    assert (told.code, told.reason) == (grpc.StatusCode.DATA_LOSS, "RECORD_DAMAGED")
+    assert (error.code, error.reason) == (grpc.StatusCode.DATA_LOSS, "RECORD_DAMAGED")
 
 
 @pytest.mark.parametrize("place", [99, -1])
@@ -206,11 +208,11 @@ async def test_a_decision_that_was_moved_out_of_the_tree_is_damaged(serving: Ser
     decision_id = (await score_customer(serving)).record_ref.decision_id
     set_columns(serving, decision_id, record_index=place)
 
-    told = await refusal(
+    error = await call_error(
         serving.audit.GetEvidence(audit_pb2.GetEvidenceRequest(decision_id=decision_id, purpose=PURPOSE))
     )
 
-    assert (told.code, told.reason) == (grpc.StatusCode.DATA_LOSS, "RECORD_DAMAGED")
+    assert (error.code, error.reason) == (grpc.StatusCode.DATA_LOSS, "RECORD_DAMAGED")
 
 
 async def test_evidence_has_no_policy_if_the_saved_one_was_changed(serving: Serving) -> None:

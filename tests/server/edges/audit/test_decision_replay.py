@@ -15,18 +15,18 @@ from server.stores.float_arrays import pack_doubles, unpack_doubles
 from server.stores.tables import FEATURES
 from tests.conftest import Serving
 from tests.server.audits import MODES, read_row, replay, score_customer, set_columns
-from tests.server.requests import euros, numbers, refusal
+from tests.server.requests import call_error, euros, numbers
 from tests.server.servers import copy_bundle, serve, swap_model, wait_until
 from tests.small import POLICY, SmallFamily
 
 
-async def decided(serving: Serving, number: int = 0, **changes: object) -> str:
+async def decide(serving: Serving, number: int = 0, **changes: object) -> str:
     """Decide, and return the decision_id."""
     return (await score_customer(serving, number, **changes)).record_ref.decision_id
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class EditableRecord:
     """A record's body that a test changes and seals again, as only the owner of all keys could."""
 
     serving: Serving
@@ -56,7 +56,7 @@ async def test_a_decision_replays_to_match_in_every_mode(serving: Serving) -> No
         {"number": 3, "features": numbers(turnover=55_000.25, years=3.5)},
     )
     for case in cases:
-        found = await replay(serving, await decided(serving, **case))
+        found = await replay(serving, await decide(serving, **case))
 
         assert [(mode, verdict) for mode, (verdict, _) in found.items()] == [(mode, "match") for mode in MODES]
         assert all(verdict.compared_count > 0 for _, verdict in found.values())
@@ -84,7 +84,7 @@ async def test_a_replay_uses_the_recorded_bundle_and_policy_after_both_were_repl
     path = small_settings.bundles.parent / "policy_of_today.toml"
     path.write_text(POLICY)
     async with serve(small_settings.model_copy(update={"policy": path})) as serving:
-        before = [await decided(serving, number) for number in range(6)]
+        before = [await decide(serving, number) for number in range(6)]
         await swap_model(serving, other.bundle_folder)
         path.write_text(POLICY.replace("test-1", "test-2").replace("approve_max_pd = 0.20", "approve_max_pd = 0.01"))
 
@@ -92,37 +92,37 @@ async def test_a_replay_uses_the_recorded_bundle_and_policy_after_both_were_repl
             return (await score_customer(serving)).assessment.policy_result.policy_version == "test-2"
 
         await wait_until(renewed)
-        after = [await decided(serving, number) for number in range(6)]
+        after = [await decide(serving, number) for number in range(6)]
 
         for decision_id in (*before, *after):
             found = await replay(serving, decision_id)
             assert {verdict for verdict, _ in found.values()} == {"match"}, found
 
 
-def wrong_margin(record: audit_pb2.DecisionRecord) -> None:
+def change_margin(record: audit_pb2.DecisionRecord) -> None:
     """Change a margin in its last bits."""
     record.numbers.margin *= 1 + 2**-52
 
 
-def wrong_contribution(record: audit_pb2.DecisionRecord) -> None:
+def change_contribution(record: audit_pb2.DecisionRecord) -> None:
     """Change one contribution."""
     record.numbers.contributions[0] += 1e-15
 
 
-def wrong_fed(record: audit_pb2.DecisionRecord) -> None:
+def change_fed_number(record: audit_pb2.DecisionRecord) -> None:
     """Change a number that was fed."""
     record.features[0].value.number += 1
     record.features[0].number += 1
 
 
-def wrong_reason(record: audit_pb2.DecisionRecord) -> None:
+def change_reason(record: audit_pb2.DecisionRecord) -> None:
     """Change the text of a reason."""
     answer = credit_pb2.CreditDecision.FromString(record.answer)
     answer.assessment.reasons.reasons[0].text += "!"
     record.answer = answer.SerializeToString(deterministic=True)
 
 
-def wrong_outcome(record: audit_pb2.DecisionRecord) -> None:
+def change_outcome(record: audit_pb2.DecisionRecord) -> None:
     """Change the outcome."""
     answer = credit_pb2.CreditDecision.FromString(record.answer)
     answer.decision = credit_pb2.DECISION_DECLINE
@@ -130,11 +130,11 @@ def wrong_outcome(record: audit_pb2.DecisionRecord) -> None:
 
 
 WRONG = (
-    (wrong_margin, "SCORE", "numbers.margin"),
-    (wrong_contribution, "EXPLANATION", "numbers.contributions[0]"),
-    (wrong_fed, "FEATURES", "features[0].value.number"),
-    (wrong_reason, "EXPLANATION", "answer.assessment.reasons.reasons[0].text"),
-    (wrong_outcome, "SCORE", "answer.decision"),
+    (change_margin, "SCORE", "numbers.margin"),
+    (change_contribution, "EXPLANATION", "numbers.contributions[0]"),
+    (change_fed_number, "FEATURES", "features[0].value.number"),
+    (change_reason, "EXPLANATION", "answer.assessment.reasons.reasons[0].text"),
+    (change_outcome, "SCORE", "answer.decision"),
 )
 
 
@@ -146,67 +146,67 @@ async def test_a_changed_record_is_a_mismatch_of_the_changed_field(
     decision_id = decision.record_ref.decision_id
     assert decision.assessment.reasons.reasons
     assert decision.decision != credit_pb2.DECISION_DECLINE
-    Opened(serving, decision_id).change(it=wrong)
+    EditableRecord(serving, decision_id).change(it=wrong)
 
     found = await replay(serving, decision_id)
 
-    verdict, told = found[mode]
-    assert (verdict, told.field) == ("mismatch", field)
-    assert told.stored != told.recomputed
-    assert told.differing_count >= 1
+    verdict, result = found[mode]
+    assert (verdict, result.field) == ("mismatch", field)
+    assert result.stored != result.recomputed
+    assert result.differing_count >= 1
     assert found["VERIFY"][0] == "mismatch", "and the tree says so too"
-    if wrong is wrong_margin:
+    if wrong is change_margin:
         assert [name for name, (is_, _) in found.items() if is_ == "match"] == ["FEATURES", "EXPLANATION"]
-        assert float(told.stored) != float(told.recomputed)
+        assert float(result.stored) != float(result.recomputed)
 
 
 async def test_the_tree_and_the_columns_are_verified(serving: Serving) -> None:
-    decision_id = await decided(serving)
-    await decided(serving, 1)
+    decision_id = await decide(serving)
+    await decide(serving, 1)
     set_columns(serving, decision_id, grade="Z9")
 
-    verdict, told = (await replay(serving, decision_id, "VERIFY"))["VERIFY"]
+    verdict, result = (await replay(serving, decision_id, "VERIFY"))["VERIFY"]
 
-    assert (verdict, told.field) == ("mismatch", "COLUMN_ALTERED")
-    assert "record 0: " in told.recomputed
+    assert (verdict, result.field) == ("mismatch", "COLUMN_ALTERED")
+    assert "record 0: " in result.recomputed
 
 
 async def test_a_decision_that_was_moved_out_of_the_tree_does_not_verify(serving: Serving) -> None:
-    decision_id = await decided(serving)
+    decision_id = await decide(serving)
     set_columns(serving, decision_id, record_index=99)
 
-    verdict, told = (await replay(serving, decision_id, "VERIFY"))["VERIFY"]
+    verdict, result = (await replay(serving, decision_id, "VERIFY"))["VERIFY"]
 
-    assert (verdict, told.field) == ("mismatch", "HASH_ALTERED")
-    assert "not where it was written" in told.recomputed
+    assert (verdict, result.field) == ("mismatch", "HASH_ALTERED")
+    assert "not where it was written" in result.recomputed
 
 
 async def test_an_answer_within_the_tolerance_of_another_runtime_is_runtime_differs(serving: Serving) -> None:
-    decision_id = await decided(serving, 4)
+    decision_id = await decide(serving, 4)
 
     def older(record: audit_pb2.DecisionRecord) -> None:
         record.runtime.onnxruntime = "1.0.0"
         record.numbers.pd *= 1 + 2**-52
 
-    Opened(serving, decision_id).change(it=older)
+    EditableRecord(serving, decision_id).change(it=older)
 
     found = await replay(serving, decision_id, "SCORE", "EXPLANATION", "FEATURES")
 
-    verdict, told = found["SCORE"]
-    assert (verdict, told.differing_count) == ("runtime_differs", 1)
-    assert 0 < told.pd_distance <= 1e-12
+    verdict, result = found["SCORE"]
+    assert (verdict, result.differing_count) == ("runtime_differs", 1)
+    assert 0 < result.pd_distance <= 1e-12
     assert (found["EXPLANATION"][0], found["EXPLANATION"][1].differing_count) == ("runtime_differs", 0)
     assert found["FEATURES"][0] == "match"
 
 
 async def test_another_release_of_grounds_has_no_tolerance(serving: Serving) -> None:
-    decision_id = await decided(serving, 4)
+    decision_id = await decide(serving, 4)
 
     def older(record: audit_pb2.DecisionRecord) -> None:
         record.runtime.grounds = "0.0.1"
         record.numbers.pd *= 1 + 2**-52
 
-    Opened(serving, decision_id).change(it=older)
+    EditableRecord(serving, decision_id).change(it=older)
 
     assert (await replay(serving, decision_id, "SCORE"))["SCORE"][0] == "mismatch"
 
@@ -222,25 +222,25 @@ async def test_a_what_if_uses_another_bundle_and_is_marked_as_no_evidence(
     )
     own = await replay(serving, decision.record_ref.decision_id, "WHAT_IF", bundle_id=small.bundle_folder.name)
 
-    verdict, told = found["WHAT_IF"]
+    verdict, result = found["WHAT_IF"]
     assert verdict == "what_if"
-    assert told.notice.startswith("NOT EVIDENCE")
-    assert told.assessment.model_output.bundle_id == told.bundle_id == other.bundle_folder.name
-    assert told.assessment.model_output.pd != decision.assessment.model_output.pd
+    assert result.notice.startswith("NOT EVIDENCE")
+    assert result.assessment.model_output.bundle_id == result.bundle_id == other.bundle_folder.name
+    assert result.assessment.model_output.pd != decision.assessment.model_output.pd
     assert found["SCORE"][0] == "match"
     assert own["WHAT_IF"][1].assessment == decision.assessment, "the oracle: the bundle itself says the same again"
 
 
 async def test_a_what_if_with_an_unknown_bundle_is_rejected(serving: Serving) -> None:
-    decision_id = await decided(serving)
+    decision_id = await decide(serving)
     request = evidence_pb2.ReplayDecisionRequest(
         decision_id=decision_id, purpose="x", modes=[evidence_pb2.REPLAY_MODE_WHAT_IF], bundle_id="0" * 64
     )
 
-    told = await refusal(serving.audit.ReplayDecision(request))
+    error = await call_error(serving.audit.ReplayDecision(request))
     request.bundle_id = ""
-    without = await refusal(serving.audit.ReplayDecision(request))
+    without = await call_error(serving.audit.ReplayDecision(request))
 
-    assert (told.code, told.reason) == (grpc.StatusCode.NOT_FOUND, "BUNDLE_UNKNOWN")
+    assert (error.code, error.reason) == (grpc.StatusCode.NOT_FOUND, "BUNDLE_UNKNOWN")
     assert without.reason == "REQUEST_INVALID"
     assert "bundle_id is needed" in without.message

@@ -24,14 +24,14 @@ from tests.conftest import Serving
 from tests.server.audits import score_customer
 from tests.server.query_plans import plans, sent
 from tests.server.record_logs import NOW, entry, opened
-from tests.server.requests import refusal
+from tests.server.requests import call_error
 
 COUNT = 60
 MARKETS, DECISIONS, GRADES = ("DE", "FR", "TW"), ("APPROVE", "DECLINE", "NOT_SCORABLE"), ("A", "B+", "")
 MINUTE = dt.timedelta(minutes=1)
 
 
-def names(number: int) -> str:
+def new_id(number: int) -> str:
     """Return a new UUID."""
     return str(uuid.UUID(hashlib.md5(str(number).encode(), usedforsecurity=False).hexdigest()))
 
@@ -47,13 +47,13 @@ def labels(number: int) -> dict[str, str]:
     return {name: value for name, value in found.items() if value}
 
 
-def write(log: RecordLog, numbers: range) -> None:
+def append_decisions(log: RecordLog, numbers: range) -> None:
     """Append decisions, with a record of another kind in between; pairs of them have the same time."""
     entries = []
     for number in numbers:
         time = NOW + number // 2 * MINUTE
         caller = "crm" if number % 5 == 0 else "local"
-        entries.append(entry(record_id=names(number), time=time, labels=labels(number), caller=caller))
+        entries.append(entry(record_id=new_id(number), time=time, labels=labels(number), caller=caller))
         if number % 7 == 0:
             entries.append(entry(kind="EVIDENCE_READING", time=time, customer=None, labels={}))
     log.append(entries)
@@ -63,11 +63,11 @@ def write(log: RecordLog, numbers: range) -> None:
 def log(database_url: str, tmp_path: Path) -> Iterator[RecordLog]:
     """Open a log with decisions."""
     with opened(database_url, tmp_path) as found:
-        write(found, range(COUNT))
+        append_decisions(found, range(COUNT))
         yield found
 
 
-def every(condition: DecisionQuery, log: RecordLog, size: int) -> list[str]:
+def matching_ids(condition: DecisionQuery, log: RecordLog, size: int) -> list[str]:
     """Read all pages."""
     listed, found, after = DecisionIndex(log.database), [], None
     while rows := listed.read_page(condition, after, size):
@@ -90,43 +90,43 @@ CONDITIONS = (
 
 def test_pages_of_any_size_have_every_matching_decision_once_newest_first(log: RecordLog) -> None:
     for condition, holds in CONDITIONS:
-        wanted = [names(number) for number in reversed(range(COUNT)) if holds(number)]
+        wanted = [new_id(number) for number in reversed(range(COUNT)) if holds(number)]
         for size in (1, 7, 100):
-            assert every(condition, log, size) == wanted
+            assert matching_ids(condition, log, size) == wanted
 
 
-def question(tree_size: int, **changes: object) -> SampleQuery:
+def sample_query(tree_size: int, **changes: object) -> SampleQuery:
     """Return a query for 5 decisions of each stratum."""
     asked = {"condition": DecisionQuery(), "tree_size": tree_size, "keys": (), "seed": "tulip", "size": 5} | changes
     return SampleQuery(**asked)
 
 
-def drawn(log: RecordLog, tree_size: int, **changes: object) -> Strata:
+def draw(log: RecordLog, tree_size: int, **changes: object) -> Strata:
     """Draw 5 decisions of each stratum."""
-    return draw_sample(log.database, question(tree_size, **changes))
+    return draw_sample(log.database, sample_query(tree_size, **changes))
 
 
 def first_by_digest(numbers: list[int], seed: str, size: int) -> list[str]:
     """Return the expected sample, by sorting all decisions."""
-    found = sorted((names(n) for n in numbers), key=lambda name: hashlib.sha256(f"{seed}{name}".encode()).digest())
+    found = sorted((new_id(n) for n in numbers), key=lambda name: hashlib.sha256(f"{seed}{name}".encode()).digest())
     return found[:size]
 
 
-def size_of(log: RecordLog) -> int:
+def log_size(log: RecordLog) -> int:
     """Return the number of records of the log."""
     return log.last_frontier.size
 
 
 def test_a_sample_is_the_first_of_the_population_by_sha_256_of_seed_and_id(log: RecordLog) -> None:
     for seed in ("tulip", "Straße 7", "x" * 128):
-        found = drawn(log, size_of(log), seed=seed)
+        found = draw(log, log_size(log), seed=seed)
 
         assert found == {(): (COUNT, first_by_digest(list(range(COUNT)), seed, 5))}
-    assert drawn(log, size_of(log), size=1000)[()][1] == first_by_digest(list(range(COUNT)), "tulip", COUNT)
+    assert draw(log, log_size(log), size=1000)[()][1] == first_by_digest(list(range(COUNT)), "tulip", COUNT)
 
 
 def test_strata_are_drawn_independently_and_add_up_to_the_population(log: RecordLog) -> None:
-    found = drawn(log, size_of(log), keys=("market", "decision", "grade"), size=2)
+    found = draw(log, log_size(log), keys=("market", "decision", "grade"), size=2)
 
     groups: dict[tuple[str, ...], list[int]] = {}
     for n in range(COUNT):
@@ -139,36 +139,36 @@ def test_the_standby_worker_draws_the_same_sample(log: RecordLog) -> None:
     asked = {"keys": ("market", "grade"), "size": 3, "condition": DecisionQuery(start=NOW + MINUTE, bundle_id="1" * 64)}
 
     with closing(SampleDrawer(log.database)) as samples:
-        found = samples.draw(question(size_of(log), **asked))
+        found = samples.draw(sample_query(log_size(log), **asked))
 
-    assert found == drawn(log, size_of(log), **asked) != {}
+    assert found == draw(log, log_size(log), **asked) != {}
 
 
 def test_a_failed_standby_worker_is_store_unavailable() -> None:
     nowhere = Database("postgresql+psycopg://somebody:secret@127.0.0.1:1/nothing")
 
-    with closing(SampleDrawer(nowhere)) as samples, pytest.raises(StoreUnavailable) as told:
-        samples.draw(question(5))
+    with closing(SampleDrawer(nowhere)) as samples, pytest.raises(StoreUnavailable) as error:
+        samples.draw(sample_query(5))
 
-    assert "secret" not in str(told.value)
+    assert "secret" not in str(error.value)
 
 
 def test_a_filter_defines_the_population(log: RecordLog) -> None:
     for condition, holds in CONDITIONS[:-1]:
         of = [number for number in range(COUNT) if holds(number)]
-        assert drawn(log, size_of(log), condition=condition) == {(): (len(of), first_by_digest(of, "tulip", 5))}
-    assert drawn(log, size_of(log), condition=CONDITIONS[-1][0]) == {}
+        assert draw(log, log_size(log), condition=condition) == {(): (len(of), first_by_digest(of, "tulip", 5))}
+    assert draw(log, log_size(log), condition=CONDITIONS[-1][0]) == {}
 
 
 def test_later_records_do_not_change_a_sample_of_an_older_tree(log: RecordLog) -> None:
-    size = size_of(log)
-    before = drawn(log, size, keys=("market",))
+    size = log_size(log)
+    before = draw(log, size, keys=("market",))
 
-    write(log, range(COUNT, 3 * COUNT))
+    append_decisions(log, range(COUNT, 3 * COUNT))
 
-    assert drawn(log, size, keys=("market",)) == before
-    assert drawn(log, size_of(log), keys=("market",)) != before
-    assert drawn(log, 0) == {}
+    assert draw(log, size, keys=("market",)) == before
+    assert draw(log, log_size(log), keys=("market",)) != before
+    assert draw(log, 0) == {}
 
 
 def test_a_sample_is_the_same_on_both_databases(tmp_path: Path, postgres: object) -> None:
@@ -183,8 +183,8 @@ def test_a_sample_is_the_same_on_both_databases(tmp_path: Path, postgres: object
         folder = tmp_path / str(number)
         folder.mkdir()
         with opened(place, folder) as log:
-            write(log, range(200))
-            found.append(drawn(log, 150, keys=("market", "decision"), size=9))
+            append_decisions(log, range(200))
+            found.append(draw(log, 150, keys=("market", "decision"), size=9))
 
     assert found[0] == found[1]
     assert len(found[0]) == 9
@@ -213,8 +213,8 @@ async def test_the_service_lists_by_pages_bound_to_their_filter(serving: Serving
     second = await serving.audit.ListDecisions(
         pb.ListDecisionsRequest(filter=of_germany, page_size=1000, page_token=token)
     )
-    told = [
-        await refusal(serving.audit.ListDecisions(pb.ListDecisionsRequest(**asked)))
+    errors = [
+        await call_error(serving.audit.ListDecisions(pb.ListDecisionsRequest(**asked)))
         for asked in (
             {"page_token": token},
             {"filter": of_germany, "page_token": token[:-4] + "AAAA"},
@@ -231,7 +231,7 @@ async def test_the_service_lists_by_pages_bound_to_their_filter(serving: Serving
         assert (one.decision, one.grade, one.bundle_id) == (decision.decision, output.grade, output.bundle_id)
         assert one.decide_time == decision.record_ref.decide_time
         assert (one.market, one.caller) == ("DE", "local")
-    assert {(each.code, each.reason) for each in told} == {(grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID")}
+    assert {(each.code, each.reason) for each in errors} == {(grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID")}
 
 
 async def test_the_service_draws_at_a_tree_size_and_returns_what_reproduces_the_sample(serving: Serving) -> None:
@@ -243,7 +243,7 @@ async def test_the_service_draws_at_a_tree_size_and_returns_what_reproduces_the_
     request.tree_size = first.tree_size
     again = await serving.audit.SampleDecisions(request)
     request.tree_size = 1000
-    told = await refusal(serving.audit.SampleDecisions(request))
+    error = await call_error(serving.audit.SampleDecisions(request))
 
     counted = Counter((one.customer.market, one.decision) for one in made)
     assert (first.tree_size, first.population_count) == (8, 8)
@@ -256,6 +256,6 @@ async def test_the_service_draws_at_a_tree_size_and_returns_what_reproduces_the_
         assert len(stratum.decision_ids) == min(2, stratum.population_count)
     assert list(again.strata) == list(first.strata)
     assert again.population_count == 8
-    assert told.reason == "TREE_SIZE_UNKNOWN"
-    assert json.loads(told.metadata["size"]) == 9
+    assert error.reason == "TREE_SIZE_UNKNOWN"
+    assert json.loads(error.metadata["size"]) == 9
     assert credit_pb2.DECISION_UNSPECIFIED not in {stratum.decision for stratum in first.strata}

@@ -16,7 +16,7 @@ from tests.server.servers import flip_a_byte, swap_model
 from tests.small import SmallFamily
 
 
-async def decided(serving: Serving, number: int = 0, **changes: object) -> str:
+async def decide(serving: Serving, number: int = 0, **changes: object) -> str:
     """Decide, and return the decision_id."""
     return (await score_customer(serving, number, **changes)).record_ref.decision_id
 
@@ -30,7 +30,7 @@ def erase(serving: Serving, decision_id: str) -> None:
 
 
 async def test_after_an_erasure_the_record_verifies_and_nothing_else_can_be_replayed(serving: Serving) -> None:
-    decision_id = await decided(serving)
+    decision_id = await decide(serving)
     erase(serving, decision_id)
 
     found = await replay(serving, decision_id)
@@ -42,7 +42,7 @@ async def test_after_an_erasure_the_record_verifies_and_nothing_else_can_be_repl
 
 
 async def test_a_missing_artifact_is_named(serving: Serving, other: SmallFamily) -> None:
-    decision_id = await decided(serving)
+    decision_id = await decide(serving)
     with serving.application.database.writing() as connection:
         connection.execute(delete(FEATURES).where(FEATURES.c.customer_id == "C00000"))
         connection.execute(delete(POLICIES))
@@ -53,13 +53,13 @@ async def test_a_missing_artifact_is_named(serving: Serving, other: SmallFamily)
     assert found["FEATURES"][1].why == evidence_pb2.UNAVAILABLE_REASON_FEATURES_MISSING
     assert found["SCORE"][1].why == evidence_pb2.UNAVAILABLE_REASON_POLICY_MISSING
     await swap_model(serving, other.bundle_folder)
-    another = await decided(serving, 2)
+    another = await decide(serving, 2)
     shutil.rmtree(serving.settings.bundles / "credit" / other.bundle_folder.name)
     assert (await replay(serving, another, "SCORE"))["SCORE"][1].why == evidence_pb2.UNAVAILABLE_REASON_ARTIFACT_MISSING
 
 
 async def test_stored_features_that_changed_since_are_a_mismatch(serving: Serving) -> None:
-    decision_id = await decided(serving)
+    decision_id = await decide(serving)
     with serving.application.database.writing() as connection:
         wanted = select(FEATURES.c.row).where(FEATURES.c.customer_id == "C00000")
         row = list(unpack_doubles(connection.execute(wanted).scalar_one()))
@@ -77,9 +77,9 @@ async def test_doctor_lists_the_decisions_that_can_no_longer_be_replayed(
 ) -> None:
     bundles = serving.settings.bundles
     for number in range(3):
-        await decided(serving, number)
+        await decide(serving, number)
     await swap_model(serving, other.bundle_folder)
-    await decided(serving)
+    await decide(serving)
     assert list(missing_artifacts(serving.application.database, BundleCache(bundles, "credit"))) == []
 
     flip_a_byte(bundles / "credit" / other.bundle_folder.name / "explain.onnx")

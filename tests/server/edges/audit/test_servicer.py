@@ -17,14 +17,14 @@ from grounds_record.note import parse_verifier_key
 from grounds_record.sealed_record import SealedRecord
 from server.config import Settings
 from tests.conftest import Serving
-from tests.server.requests import customer, field, numbers, raw_method, refusal, score_request
+from tests.server.requests import call_error, customer, field, numbers, raw_method, score_request
 from tests.server.servers import serve
 from tests.small import SmallFamily
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
 
-async def decided(serving: Serving, count: int) -> list[str]:
+async def decide(serving: Serving, count: int) -> list[str]:
     """Decide, and return the decision_ids."""
     answers = [
         (await serving.credit.ScoreCredit(score_request(customer=customer("DE", f"C{2 * number:05d}")))).credit_decision
@@ -34,7 +34,7 @@ async def decided(serving: Serving, count: int) -> list[str]:
 
 
 async def test_a_decision_has_an_inclusion_proof_as_soon_as_it_is_answered(serving: Serving) -> None:
-    for name in await decided(serving, 5):
+    for name in await decide(serving, 5):
         newest = await serving.audit.GetCheckpoint(pb.GetCheckpointRequest())
         proof = await serving.audit.GetInclusionProof(pb.GetInclusionProofRequest(record_id=name.upper()))
 
@@ -48,7 +48,7 @@ async def test_a_decision_has_an_inclusion_proof_as_soon_as_it_is_answered(servi
 async def test_a_newer_checkpoint_is_consistent_with_an_older_one(serving: Serving) -> None:
     notes = []
     for count in (1, 3, 4):
-        await decided(serving, count)
+        await decide(serving, count)
         notes.append(await serving.audit.GetCheckpoint(pb.GetCheckpointRequest()))
     key = parse_verifier_key(notes[0].verifier_key)
     trees = [open_checkpoint(note.checkpoint, key) for note in notes]
@@ -62,7 +62,7 @@ async def test_a_newer_checkpoint_is_consistent_with_an_older_one(serving: Servi
 
 
 async def test_records_come_in_order_page_by_page_and_end(serving: Serving) -> None:
-    names = await decided(serving, 7)
+    names = await decide(serving, 7)
 
     page = await serving.audit.ListRecords(pb.ListRecordsRequest(start=2, end=6))
     nothing = await serving.audit.ListRecords(pb.ListRecordsRequest(start=7))
@@ -73,27 +73,29 @@ async def test_records_come_in_order_page_by_page_and_end(serving: Serving) -> N
 
 
 async def test_unknown_records_and_tree_sizes_are_rejected_with_a_reason(serving: Serving) -> None:
-    names, audit = await decided(serving, 2), serving.audit
+    names, audit = await decide(serving, 2), serving.audit
 
-    unknown = await refusal(audit.GetInclusionProof(pb.GetInclusionProofRequest(record_id=UNKNOWN)))
+    unknown = await call_error(audit.GetInclusionProof(pb.GetInclusionProofRequest(record_id=UNKNOWN)))
     sizes = [
-        await refusal(audit.GetInclusionProof(pb.GetInclusionProofRequest(record_id=names[0], tree_size=3))),
-        await refusal(audit.GetInclusionProof(pb.GetInclusionProofRequest(record_id=names[1], tree_size=1))),
-        await refusal(audit.GetConsistencyProof(pb.GetConsistencyProofRequest(old_size=2, new_size=1))),
-        await refusal(audit.GetConsistencyProof(pb.GetConsistencyProofRequest(old_size=1, new_size=3))),
-        await refusal(audit.ListRecords(pb.ListRecordsRequest(start=0, end=3))),
-        await refusal(audit.GetRangeProof(pb.GetRangeProofRequest(start=2, end=1, tree_size=2))),
-        await refusal(audit.GetRangeProof(pb.GetRangeProofRequest(start=0, end=1, tree_size=3))),
-        await refusal(audit.GetRangeProof(pb.GetRangeProofRequest(end=1, tree_size=2, kept_sizes=[3]))),
+        await call_error(audit.GetInclusionProof(pb.GetInclusionProofRequest(record_id=names[0], tree_size=3))),
+        await call_error(audit.GetInclusionProof(pb.GetInclusionProofRequest(record_id=names[1], tree_size=1))),
+        await call_error(audit.GetConsistencyProof(pb.GetConsistencyProofRequest(old_size=2, new_size=1))),
+        await call_error(audit.GetConsistencyProof(pb.GetConsistencyProofRequest(old_size=1, new_size=3))),
+        await call_error(audit.ListRecords(pb.ListRecordsRequest(start=0, end=3))),
+        await call_error(audit.GetRangeProof(pb.GetRangeProofRequest(start=2, end=1, tree_size=2))),
+        await call_error(audit.GetRangeProof(pb.GetRangeProofRequest(start=0, end=1, tree_size=3))),
+        await call_error(audit.GetRangeProof(pb.GetRangeProofRequest(end=1, tree_size=2, kept_sizes=[3]))),
     ]
-    wrong = await refusal(audit.GetInclusionProof(pb.GetInclusionProofRequest(record_id="7")))
+    wrong = await call_error(audit.GetInclusionProof(pb.GetInclusionProofRequest(record_id="7")))
 
     assert (unknown.code, unknown.reason) == (grpc.StatusCode.NOT_FOUND, "RECORD_UNKNOWN")
     assert {(told.code, told.reason) for told in sizes} == {(grpc.StatusCode.INVALID_ARGUMENT, "TREE_SIZE_UNKNOWN")}
     assert wrong.reason == "REQUEST_INVALID"
 
 
-def record_of(serving: Serving, response: bytes) -> tuple[pb.DecisionRecord, credit_pb2.CreditDecision, bytes]:
+def read_decision_record(
+    serving: Serving, response: bytes
+) -> tuple[pb.DecisionRecord, credit_pb2.CreditDecision, bytes]:
     """Return the decrypted record of an answer, and the bytes of the answer."""
     decision = credit_pb2.ScoreCreditResponse.FromString(response).credit_decision
     log = serving.application.log
@@ -109,7 +111,7 @@ async def test_a_record_has_request_and_answer_byte_for_byte(serving: Serving) -
     asked = entries[1] + bare + entries[0]  # no serializer writes it in this order
 
     response = await raw_method(serving.channel, "ScoreCredit")(asked)
-    record, _, answer = record_of(serving, response)
+    record, _, answer = read_decision_record(serving, response)
 
     assert record.request == asked
     assert record.answer == answer
@@ -120,7 +122,7 @@ async def test_a_record_has_every_input_with_source_and_time_and_the_runtime(
     serving: Serving, small: SmallFamily
 ) -> None:
     asked = score_request(features=numbers(turnover=50_000)).SerializeToString()
-    record, decision, _ = record_of(serving, await raw_method(serving.channel, "ScoreCredit")(asked))
+    record, decision, _ = read_decision_record(serving, await raw_method(serving.channel, "ScoreCredit")(asked))
     bundle, assessment = small.bundle(), decision.assessment
     lines = {line.feature: line for line in assessment.explanation.contributions}
 
@@ -162,7 +164,7 @@ async def test_a_decision_that_is_not_scorable_is_recorded_too(small_settings: S
     policy.write_text(text.replace('market = "DE"', 'market = "DE"\nmandatory_inputs = ["turnover"]', 1))
     async with serve(small_settings.model_copy(update={"policy": policy})) as serving:
         response = await raw_method(serving.channel, "ScoreCredit")(score_request().SerializeToString())
-        record, decision, answer = record_of(serving, response)
+        record, decision, answer = read_decision_record(serving, response)
 
     assert decision.decision == credit_pb2.DECISION_NOT_SCORABLE
     assert record.answer == answer

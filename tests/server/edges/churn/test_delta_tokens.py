@@ -16,7 +16,7 @@ from tests.conftest import Serving
 from tests.server.churn_copies import load_customers, random_customers, request, synchronize
 from tests.server.churn_runs import FIRST, SECOND, THIRD, ChurnFamily, plain_rows, write_run
 from tests.server.loading import load_file
-from tests.server.requests import refusal
+from tests.server.requests import call_error
 from tests.server.servers import serve
 
 
@@ -43,7 +43,7 @@ async def test_a_foreign_token_requires_a_resync(serving: Serving, churn_family:
         {"page_token": page, "locale": "de"},
     ]
     for wrong in asked:
-        told = await refusal(serving.churn.ListChurnRiskChanges(request(**wrong)))
+        told = await call_error(serving.churn.ListChurnRiskChanges(request(**wrong)))
 
         assert (told.code, told.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "RESYNC_REQUIRED"), wrong
         assert "begin again" in told.message
@@ -58,7 +58,7 @@ async def test_an_old_token_requires_a_resync(small_settings: Settings, churn_fa
         young = PageTokens(
             serving.application.database.key("page_tokens"), 7, lambda: utc_now() - dt.timedelta(days=6.99)
         )
-        told = await refusal(
+        told = await call_error(
             serving.churn.ListChurnRiskChanges(request(delta_token=old.write(CopyState("DE", "", 1, 0))))
         )
         page = await serving.churn.ListChurnRiskChanges(request(delta_token=young.write(CopyState("DE", "", 1, 0))))
@@ -85,7 +85,7 @@ async def test_runs_are_kept_while_tokens_may_need_them_and_then_pruned_with_a_m
             told.append("kept")
         except grpc.aio.AioRpcError as error:
             told.append(error.details() or "")
-    refused = await refusal(serving.churn.ListChurnRiskChanges(request(delta_token=token)))
+    refused = await call_error(serving.churn.ListChurnRiskChanges(request(delta_token=token)))
     with serving.application.database.reading() as connection:
         left = [
             connection.exec_driver_sql(f"SELECT COUNT(DISTINCT run_number) FROM {table}").scalar()
@@ -99,8 +99,8 @@ async def test_runs_are_kept_while_tokens_may_need_them_and_then_pruned_with_a_m
 
 
 async def test_a_market_without_a_run_and_a_token_that_is_too_long_are_rejected(serving: Serving) -> None:
-    told = await refusal(serving.churn.ListChurnRiskChanges(request(market="IT")))
-    long = await refusal(serving.churn.ListChurnRiskChanges(request(delta_token="A" * 1025)))
+    told = await call_error(serving.churn.ListChurnRiskChanges(request(market="IT")))
+    long = await call_error(serving.churn.ListChurnRiskChanges(request(delta_token="A" * 1025)))
 
     assert told.reason == "NO_RUN"
     assert (long.reason, list(long.problems)) == ("REQUEST_INVALID", ["delta_token"])

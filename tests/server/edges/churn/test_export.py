@@ -19,7 +19,7 @@ from tests.conftest import Serving
 from tests.server.churn_copies import erase, load_customers
 from tests.server.churn_runs import FIRST, SECOND, ChurnFamily, plain_rows, scored_rows, write_run
 from tests.server.loading import load_file
-from tests.server.requests import refusal
+from tests.server.requests import call_error
 
 ZSTD_FRAME = b"\x28\xb5\x2f\xfd"  # what every frame of Zstandard begins with
 
@@ -41,7 +41,7 @@ async def fed(serving: Serving, churn_family: ChurnFamily, tmp_path: Any) -> Ser
         if as_of == SECOND:
             others = plain_rows(churn_family.model, dict.fromkeys(("X1", "X2", "X3")), as_of)
             others["status"] = ["CLOSED", "MOVED_ENTITY", "NOT_ENOUGH_HISTORY"]
-            rows = together(rows, others)
+            rows = concatenate(rows, others)
         load_file(
             serving.application.database,
             write_run(tmp_path / f"{as_of:%m}.parquet", churn_family.model, rows),
@@ -50,7 +50,7 @@ async def fed(serving: Serving, churn_family: ChurnFamily, tmp_path: Any) -> Ser
     return serving
 
 
-def together(rows: Any, others: Any) -> Any:
+def concatenate(rows: Any, others: Any) -> Any:
     """Concatenate rows."""
     return pd.concat([rows.astype(object), others.astype(object)], ignore_index=True)
 
@@ -61,14 +61,14 @@ async def parts(serving: Serving, **asked: Any) -> AsyncIterator[pb.ExportChurnR
         yield part
 
 
-def told(content: bytes) -> list[dict[str, Any]]:
+def parse_part(content: bytes) -> list[dict[str, Any]]:
     """Read the rows of a part."""
     with pa.ipc.open_stream(content) as stream:
         rows: list[dict[str, Any]] = stream.read_all().to_pylist(maps_as_pydicts="strict")
     return rows
 
 
-def row_of(risk: pb.ChurnRisk, texts: dict[str, list[str]]) -> dict[str, Any]:
+def expected_row(risk: pb.ChurnRisk, texts: dict[str, list[str]]) -> dict[str, Any]:
     """Return the expected export row of a customer, from the pages."""
 
     def band(value: int) -> str | None:
@@ -108,7 +108,7 @@ def row_of(risk: pb.ChurnRisk, texts: dict[str, list[str]]) -> dict[str, Any]:
     }
 
 
-async def paged(serving: Serving, locale: str) -> dict[str, pb.ChurnRisk]:
+async def read_pages(serving: Serving, locale: str) -> dict[str, pb.ChurnRisk]:
     """Read everybody by pages."""
     asked = pb.ListChurnRiskChangesRequest(market="DE", page_size=1000, locale=locale)
     page = await serving.churn.ListChurnRiskChanges(asked)
@@ -117,7 +117,7 @@ async def paged(serving: Serving, locale: str) -> dict[str, pb.ChurnRisk]:
 
 
 async def test_the_export_agrees_with_the_pages(fed: Serving) -> None:
-    english, german = await paged(fed, "en"), await paged(fed, "de")
+    english, german = await read_pages(fed, "en"), await read_pages(fed, "de")
     words = {
         key: {
             "en": [reason.text for reason in english[key].drivers.reasons],
@@ -126,16 +126,18 @@ async def test_the_export_agrees_with_the_pages(fed: Serving) -> None:
         for key in english
     }
 
-    rows = [row async for part in parts(fed) for row in told(part.arrow_stream)]
+    rows = [row async for part in parts(fed) for row in parse_part(part.arrow_stream)]
 
     assert len(rows) == len(english) == 303
-    assert {row["customer_id"]: row for row in rows} == {key: row_of(risk, words[key]) for key, risk in english.items()}
+    assert {row["customer_id"]: row for row in rows} == {
+        key: expected_row(risk, words[key]) for key, risk in english.items()
+    }
     assert {row["status"] for row in rows} == {"SCORED", "CLOSED", "MOVED_ENTITY", "NOT_ENOUGH_HISTORY"}
     assert any(row["previous_band"] for row in rows) or {row["band_since_time"] for row in rows} >= {FIRST}
 
 
 async def test_lists_and_single_reads_agree(fed: Serving) -> None:
-    pages = await paged(fed, "")
+    pages = await read_pages(fed, "")
     asked = pb.ListChurnRisksRequest(market="DE", page_size=1000)
     listed = (await fed.churn.ListChurnRisks(asked)).churn_risks
     batch = pb.BatchGetChurnRisksRequest(customers=[risk.customer for risk in pages.values()])
@@ -178,7 +180,7 @@ async def test_an_export_resumes_after_any_part_within_its_run(
         assert [later.arrow_stream for later in rest] == [later.arrow_stream for later in whole[place:]]
         assert {later.run.run_id for later in rest} == {part.run.run_id}
     assert [part.WhichOneof("next") for part in whole] == [*["resume_token"] * (len(whole) - 1), "delta_token"]
-    ids = [row["customer_id"] for part in whole for row in told(part.arrow_stream)]
+    ids = [row["customer_id"] for part in whole for row in parse_part(part.arrow_stream)]
     assert sorted(ids) == sorted(first)
     asked = pb.ListChurnRiskChangesRequest(market="DE", delta_token=whole[-1].delta_token)
     changed = (await serving.churn.ListChurnRiskChanges(asked)).churn_risks
@@ -191,8 +193,8 @@ async def test_an_export_has_the_same_rows_in_either_compression(fed: Serving, c
 
     exported = [part async for part in parts(fed, compression=asked)]
 
-    assert [row for part in exported for row in told(part.arrow_stream)] == [
-        row async for part in parts(fed) for row in told(part.arrow_stream)
+    assert [row for part in exported for row in parse_part(part.arrow_stream)] == [
+        row async for part in parts(fed) for row in parse_part(part.arrow_stream)
     ]
     is_compressed = {ZSTD_FRAME in part.arrow_stream for part in exported}
     assert is_compressed == {compression == "EXPORT_COMPRESSION_ZSTD"}
@@ -201,14 +203,14 @@ async def test_an_export_has_the_same_rows_in_either_compression(fed: Serving, c
 async def test_a_resume_token_belongs_to_one_compression(serving: Serving, churn_family: ChurnFamily) -> None:
     await load_customers(serving, churn_family, {"A": 1.0, "B": 2.0}, FIRST)
     tokens = PageTokens(serving.application.database.key("page_tokens"), 7, utc_now)
-    state = tokens.read((await first_of(serving)).delta_token, CopyState)
+    state = tokens.read((await read_first_part(serving)).delta_token, CopyState)
     for compression, other in (("NONE", "ZSTD"), ("ZSTD", "NONE")):
         token = tokens.write(ExportCursor("DE", "", state.run, state.mark, 0, compression, 0))
 
         same = pb.ExportCompression.Value(f"EXPORT_COMPRESSION_{compression}")
-        assert (await first_of(serving, resume_token=token, compression=same)).delta_token
+        assert (await read_first_part(serving, resume_token=token, compression=same)).delta_token
         different = pb.ExportCompression.Value(f"EXPORT_COMPRESSION_{other}")
-        refused = await refusal(first_of(serving, resume_token=token, compression=different))
+        refused = await call_error(read_first_part(serving, resume_token=token, compression=different))
         assert refused.reason == "RESYNC_REQUIRED"
 
 
@@ -227,7 +229,7 @@ def test_an_uncompressed_chunk_is_sent_in_parts_of_bounded_size_with_every_row_o
     while not sent or left:
         part, left = chunks.uncompressed_part(chunk, left, bytes_max=len(whole) // 3)
         sizes.append(len(part))
-        sent += [row["customer_id"] for row in told(part)]
+        sent += [row["customer_id"] for row in parse_part(part)]
 
     assert sent == [f"C{number:03d}" for number in range(200)]
     assert max(sizes) <= len(whole) // 3 < min(sizes) * 4
@@ -237,7 +239,7 @@ def test_an_uncompressed_chunk_is_sent_in_parts_of_bounded_size_with_every_row_o
 def test_an_oversized_row_is_a_part_of_its_own() -> None:
     part, left = chunks.uncompressed_part(chunks.encode_chunk(customers(3)), 0, bytes_max=1)
 
-    assert [row["customer_id"] for row in told(part)] == ["C000"]
+    assert [row["customer_id"] for row in parse_part(part)] == ["C000"]
     assert left == 2
 
 
@@ -251,33 +253,33 @@ def test_an_erasure_between_two_parts_of_a_chunk_skips_nobody(erased: str, next_
     _, chunk = chunks.remove_customer(chunk, erased)
     part, _ = chunks.uncompressed_part(chunk, left)
 
-    assert told(part)[0]["customer_id"] == next_customer
+    assert parse_part(part)[0]["customer_id"] == next_customer
 
 
 async def test_an_erased_customer_is_not_exported(fed: Serving) -> None:
     with fed.application.database.writing() as connection:
         erase_predictions(connection, "DE", "C00003", utc_now())
 
-    rows = [row async for part in parts(fed) for row in told(part.arrow_stream)]
+    rows = [row async for part in parts(fed) for row in parse_part(part.arrow_stream)]
 
     assert len(rows) == 302
     assert "C00003" not in {row["customer_id"] for row in rows}
 
 
-async def first_of(serving: Serving, **asked: Any) -> pb.ExportChurnRisksResponse:
+async def read_first_part(serving: Serving, **asked: Any) -> pb.ExportChurnRisksResponse:
     """Read the first part."""
     return await anext(parts(serving, **asked))
 
 
 async def test_an_invalid_export_is_rejected_like_any_other_call(fed: Serving) -> None:
-    token = (await first_of(fed)).delta_token
+    token = (await read_first_part(fed)).delta_token
     for asked, code, reason in (
         ({"market": "IT"}, grpc.StatusCode.FAILED_PRECONDITION, "NO_RUN"),
         ({"market": "Italy"}, grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_INVALID"),
         ({"resume_token": "nonsense"}, grpc.StatusCode.FAILED_PRECONDITION, "RESYNC_REQUIRED"),
         ({"resume_token": token}, grpc.StatusCode.FAILED_PRECONDITION, "RESYNC_REQUIRED"),
     ):
-        refused = await refusal(first_of(fed, **asked))
+        refused = await call_error(read_first_part(fed, **asked))
 
         assert (refused.code, refused.reason) == (code, reason)
 
@@ -288,9 +290,9 @@ async def test_a_bug_in_a_stream_is_an_incident_and_a_draining_server_starts_non
     """The planted fault: a part that cannot be read."""
     with fed.application.database.writing() as connection:
         connection.exec_driver_sql("UPDATE runs SET header = '{}'")
-    hidden = await refusal(first_of(fed))
+    hidden = await call_error(read_first_part(fed))
     fed.application.interceptor.draining = True
-    drained = await refusal(first_of(fed))
+    drained = await call_error(read_first_part(fed))
 
     assert (hidden.code, hidden.reason) == (grpc.StatusCode.INTERNAL, "INTERNAL")
     assert "bundle_id" not in hidden.everything
@@ -315,8 +317,8 @@ async def test_a_market_whose_customers_are_all_erased_exports_no_rows(
     erase(serving, "A")
     await load_customers(serving, churn_family, {"A": 1.0}, SECOND)
 
-    part = await first_of(serving)
+    part = await read_first_part(serving)
 
     assert part.run.as_of_time.ToDatetime(SECOND.tzinfo) == SECOND
     assert part.delta_token
-    assert told(part.arrow_stream) == []
+    assert parse_part(part.arrow_stream) == []

@@ -11,7 +11,7 @@ from server.config import Settings
 from tests.conftest import Serving
 from tests.server.churn_runs import FIRST, ChurnFamily, plain_rows, write_run
 from tests.server.loading import load_file
-from tests.server.requests import customer, refusal
+from tests.server.requests import call_error, customer
 
 LOW, HIGH, CRITICAL = pb.RISK_BAND_LOW, pb.RISK_BAND_HIGH, pb.RISK_BAND_CRITICAL
 VALUE = pb.CHURN_RISK_ORDER_VALUE_AT_RISK
@@ -80,10 +80,10 @@ async def test_a_customer_without_a_score_has_a_status_and_no_numbers(fed: Servi
 
 async def test_an_unknown_band_is_rejected(fed: Serving) -> None:
     for bands in ([pb.RISK_BAND_UNSPECIFIED], [99], [LOW, LOW]):
-        told = await refusal(fed.churn.ListChurnRisks(pb.ListChurnRisksRequest(market="DE", risk_bands=bands)))
+        error = await call_error(fed.churn.ListChurnRisks(pb.ListChurnRisksRequest(market="DE", risk_bands=bands)))
 
-        assert told.reason == "REQUEST_INVALID"
-        assert all(field.startswith("risk_bands") for field in told.problems)
+        assert error.reason == "REQUEST_INVALID"
+        assert all(field.startswith("risk_bands") for field in error.problems)
 
 
 def batch(*ids: str) -> pb.BatchGetChurnRisksRequest:
@@ -93,14 +93,14 @@ def batch(*ids: str) -> pb.BatchGetChurnRisksRequest:
 
 async def test_a_batch_has_the_requested_order_and_fails_as_a_whole(fed: Serving) -> None:
     given = await fed.churn.BatchGetChurnRisks(batch("C", "X", "A", "C"))
-    told = await refusal(fed.churn.BatchGetChurnRisks(batch("C", "SECRET7", "A")))
-    many = await refusal(fed.churn.BatchGetChurnRisks(batch(*["C"] * 1001)))
-    none = await refusal(fed.churn.BatchGetChurnRisks(batch()))
+    error = await call_error(fed.churn.BatchGetChurnRisks(batch("C", "SECRET7", "A")))
+    many = await call_error(fed.churn.BatchGetChurnRisks(batch(*["C"] * 1001)))
+    none = await call_error(fed.churn.BatchGetChurnRisks(batch()))
 
     assert [risk.customer.customer_id for risk in given.churn_risks] == ["C", "X", "A", "C"]
-    assert (told.code, told.reason) == (grpc.StatusCode.NOT_FOUND, "CUSTOMER_UNKNOWN")
-    assert told.metadata == {"market": "DE", "index": "1"}
-    assert "SECRET7" not in told.everything
+    assert (error.code, error.reason) == (grpc.StatusCode.NOT_FOUND, "CUSTOMER_UNKNOWN")
+    assert error.metadata == {"market": "DE", "index": "1"}
+    assert "SECRET7" not in error.everything
     assert [list(refused.problems) for refused in (many, none)] == [["customers"], ["customers"]]
 
 

@@ -15,7 +15,7 @@ from server.edges.page_tokens import PageTokens, RiskPageCursor, SyncCursor
 from tests.conftest import LOAD_TIME, Serving
 from tests.server.churn_runs import ChurnFamily
 from tests.server.loading import load_file
-from tests.server.requests import Refusal, refusal
+from tests.server.requests import CallError, call_error
 from tests.server.servers import serve
 
 PROBABILITY, VALUE = pb.CHURN_RISK_ORDER_PROBABILITY, pb.CHURN_RISK_ORDER_VALUE_AT_RISK
@@ -44,14 +44,14 @@ async def pages(serving: Serving, **asked: Any) -> AsyncIterator[pb.ListChurnRis
             return
 
 
-async def token_of(serving: Serving, **asked: Any) -> str:
+async def read_second_page_token(serving: Serving, **asked: Any) -> str:
     """Return the token of a second page."""
     return (await serving.churn.ListChurnRisks(request(**asked))).next_page_token
 
 
-async def refused(serving: Serving, **asked: Any) -> Refusal:
+async def page_error(serving: Serving, **asked: Any) -> CallError:
     """Return the error of a page that is rejected."""
-    return await refusal(serving.churn.ListChurnRisks(request(**asked)))
+    return await call_error(serving.churn.ListChurnRisks(request(**asked)))
 
 
 @pytest.mark.parametrize("order", [PROBABILITY, VALUE], ids=["probability", "value"])
@@ -101,7 +101,7 @@ async def test_a_list_reads_one_run_while_a_newer_one_is_loaded(
 
 async def test_a_list_continues_after_a_restart(small_settings: Settings) -> None:
     async with serve(small_settings) as serving:
-        token = await token_of(serving)
+        token = await read_second_page_token(serving)
     async with serve(small_settings) as serving:
         page = await serving.churn.ListChurnRisks(request(page_token=token))
 
@@ -123,7 +123,7 @@ async def test_a_last_page_that_is_full_is_the_end_of_the_list(serving: Serving)
 
 
 async def test_a_negative_page_size_is_rejected(serving: Serving) -> None:
-    told = await refused(serving, page_size=-1)
+    told = await page_error(serving, page_size=-1)
 
     assert (told.code, told.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_INVALID")
     assert list(told.problems) == ["page_size"]
@@ -131,7 +131,7 @@ async def test_a_negative_page_size_is_rejected(serving: Serving) -> None:
 
 
 async def test_the_page_size_may_change_from_page_to_page(serving: Serving) -> None:
-    token = await token_of(serving, page_size=10)
+    token = await read_second_page_token(serving, page_size=10)
 
     page = await serving.churn.ListChurnRisks(request(page_size=20, page_token=token))
 
@@ -152,15 +152,15 @@ async def test_the_page_size_may_change_from_page_to_page(serving: Serving) -> N
 )
 async def test_a_token_of_another_list_is_rejected(serving: Serving, change: dict[str, Any]) -> None:
     """By the contract, all other fields must be unchanged; page_size may change."""
-    token = await token_of(serving)
+    token = await read_second_page_token(serving)
 
-    told = await refused(serving, page_token=token, **change)
+    told = await page_error(serving, page_token=token, **change)
 
     assert (told.code, told.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID")
 
 
 async def test_the_unspecified_order_and_the_default_order_are_one_list(serving: Serving) -> None:
-    token = await token_of(serving, order=pb.CHURN_RISK_ORDER_UNSPECIFIED)
+    token = await read_second_page_token(serving, order=pb.CHURN_RISK_ORDER_UNSPECIFIED)
 
     page = await serving.churn.ListChurnRisks(request(page_token=token, order=PROBABILITY))
 
@@ -168,18 +168,18 @@ async def test_the_unspecified_order_and_the_default_order_are_one_list(serving:
 
 
 async def test_a_changed_token_is_rejected(serving: Serving) -> None:
-    content = base64.urlsafe_b64decode((token := await token_of(serving)) + "=" * (-len(token) % 4))
+    content = base64.urlsafe_b64decode((token := await read_second_page_token(serving)) + "=" * (-len(token) % 4))
     for position in range(0, len(content), 7):
         changed = bytearray(content)
         changed[position] ^= 1
-        told = await refused(serving, page_token=base64.urlsafe_b64encode(changed).decode().rstrip("="))
+        told = await page_error(serving, page_token=base64.urlsafe_b64encode(changed).decode().rstrip("="))
 
         assert (told.code, told.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID")
 
 
 async def test_text_that_is_no_token_is_rejected(serving: Serving) -> None:
     for token in ("x", "not a token", "é", "AAAA", "A" * 1024, "=", "\x00"):
-        told = await refused(serving, page_token=token)
+        told = await page_error(serving, page_token=token)
 
         assert (told.code, told.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID")
 
@@ -189,31 +189,31 @@ async def test_a_token_of_another_database_is_rejected(serving: Serving) -> None
     place = RiskPageCursor(1, "DE", "0" * 16, ALL, own.rank, own.customer.customer_id)
     foreign = PageTokens(b"another database's key", 7, utc_now).write(place)
 
-    told = await refused(serving, page_token=foreign)
+    told = await page_error(serving, page_token=foreign)
 
     assert (told.code, told.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID")
 
 
 async def test_a_token_that_is_too_long_is_rejected_with_the_limit(serving: Serving) -> None:
-    told = await refused(serving, page_token="A" * 1025)
+    told = await page_error(serving, page_token="A" * 1025)
 
     assert told.reason == "REQUEST_INVALID"
     assert "1024" in told.problems["page_token"]
 
 
 async def test_a_token_of_a_removed_run_requires_a_new_list(serving: Serving) -> None:
-    token = await token_of(serving)
+    token = await read_second_page_token(serving)
     with serving.application.database.writing() as connection:
         connection.exec_driver_sql("UPDATE runs SET state = 'PRUNING'")
 
-    told = await refused(serving, page_token=token)
+    told = await page_error(serving, page_token=token)
 
     assert (told.code, told.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "RESYNC_REQUIRED")
     assert "begin again" in told.message
 
 
 async def test_an_unknown_order_and_market_are_reported_at_once(serving: Serving) -> None:
-    told = await refused(serving, order=99, market="Germany")
+    told = await page_error(serving, order=99, market="Germany")
 
     assert told.reason == "REQUEST_INVALID"
     assert set(told.problems) == {"order", "market"}

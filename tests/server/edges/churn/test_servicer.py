@@ -14,7 +14,7 @@ from server.stores.float_arrays import pack_doubles
 from tests.conftest import LOAD_TIME, Serving
 from tests.server.churn_runs import FIRST, SECOND, ChurnFamily
 from tests.server.loading import load_file
-from tests.server.requests import UNKNOWN_CUSTOMER, customer, refusal
+from tests.server.requests import UNKNOWN_CUSTOMER, call_error, customer
 
 CUSTOMERS = ("C00000", "C00001", "C00007", "B00001", "C00403")
 
@@ -25,13 +25,13 @@ def small_settings(churn_settings: Settings) -> Settings:
     return churn_settings
 
 
-async def risk_of(serving: Serving, customer_id: str, locale: str = "") -> pb.ChurnRisk:
+async def read_risk(serving: Serving, customer_id: str, locale: str = "") -> pb.ChurnRisk:
     """Read one customer."""
     asked = pb.GetChurnRiskRequest(customer=customer("DE", customer_id), locale=locale)
     return (await serving.churn.GetChurnRisk(asked)).churn_risk
 
 
-async def listed(serving: Serving) -> dict[str, pb.ChurnRisk]:
+async def read_list(serving: Serving) -> dict[str, pb.ChurnRisk]:
     """Read the first page."""
     page = await serving.churn.ListChurnRisks(pb.ListChurnRisksRequest(market="DE", page_size=1000))
     return {risk.customer.customer_id: risk for risk in page.churn_risks}
@@ -43,9 +43,9 @@ def texts(reasons: explain_pb2.Reasons) -> Sequence[str]:
 
 
 async def test_a_single_read_agrees_with_the_list_to_the_bit(serving: Serving) -> None:
-    in_list = await listed(serving)
+    in_list = await read_list(serving)
     for customer_id in list(in_list)[:20] + list(in_list)[-20:]:
-        alone = await risk_of(serving, customer_id)
+        alone = await read_risk(serving, customer_id)
         figures = [(risk.churn_probability, risk.log_odds) for risk in (alone, in_list[customer_id])]
         assert pack_doubles(figures[0]) == pack_doubles(figures[1])
 
@@ -55,7 +55,7 @@ async def test_a_single_read_agrees_with_the_list_to_the_bit(serving: Serving) -
 
 async def test_an_explanation_adds_up_to_the_log_odds(serving: Serving) -> None:
     for customer_id in CUSTOMERS:
-        risk = await risk_of(serving, customer_id)
+        risk = await read_risk(serving, customer_id)
 
         explanation = risk.explanation
         parts = [line.log_odds for line in explanation.contributions]
@@ -72,7 +72,7 @@ async def test_the_server_returns_the_model_s_numbers(serving: Serving, churn_fa
         row = churn_family.customers.set_index("customer_id").loc[customer_id]
         answer = churn_family.model.explain({name: row[name] for name in names if not math.isnan(row[name])})
 
-        risk = await risk_of(serving, customer_id)
+        risk = await read_risk(serving, customer_id)
 
         assert (risk.log_odds, risk.churn_probability) == (answer.log_odds, answer.pd)
         assert tuple(line.log_odds for line in risk.explanation.contributions) == answer.contributions
@@ -81,7 +81,7 @@ async def test_the_server_returns_the_model_s_numbers(serving: Serving, churn_fa
 
 
 async def test_a_missing_value_is_absent_and_every_other_has_source_and_time(serving: Serving) -> None:
-    lines = [line for risk in CUSTOMERS for line in (await risk_of(serving, risk)).explanation.contributions]
+    lines = [line for risk in CUSTOMERS for line in (await read_risk(serving, risk)).explanation.contributions]
 
     assert {line.HasField("value") for line in lines} == {True, False}
     for line in lines:
@@ -96,7 +96,7 @@ async def test_value_at_risk_is_pd_times_expected_spend_in_whole_cents(
 ) -> None:
     turnover = churn_family.customers.set_index("customer_id")["turnover"]
     for customer_id in CUSTOMERS:
-        risk = await risk_of(serving, customer_id)
+        risk = await read_risk(serving, customer_id)
 
         amount = amount_from_money(risk.value_at_risk)
         assert risk.value_at_risk.currency_code == "EUR"
@@ -105,23 +105,25 @@ async def test_value_at_risk_is_pd_times_expected_spend_in_whole_cents(
 
 
 async def test_drivers_are_in_the_requested_language_else_in_english(serving: Serving) -> None:
-    told = {locale: (await risk_of(serving, "C00007", locale)).drivers for locale in ("", "de", "de-AT", "fr", "en")}
+    drivers = {
+        locale: (await read_risk(serving, "C00007", locale)).drivers for locale in ("", "de", "de-AT", "fr", "en")
+    }
 
-    assert {locale: reasons.locale for locale, reasons in told.items()} == {
+    assert {locale: reasons.locale for locale, reasons in drivers.items()} == {
         "": "en",
         "de": "de",
         "de-AT": "de",
         "fr": "en",
         "en": "en",
     }
-    assert 1 <= len(told["en"].reasons) <= 3
-    assert texts(told[""]) == texts(told["fr"]) == texts(told["en"])
-    assert texts(told["de"]) == texts(told["de-AT"])
-    assert set(texts(told["de"])).isdisjoint(texts(told["en"]))
+    assert 1 <= len(drivers["en"].reasons) <= 3
+    assert texts(drivers[""]) == texts(drivers["fr"]) == texts(drivers["en"])
+    assert texts(drivers["de"]) == texts(drivers["de-AT"])
+    assert set(texts(drivers["de"])).isdisjoint(texts(drivers["en"]))
 
 
 async def test_drivers_raise_the_probability_strongest_first(serving: Serving) -> None:
-    for risk in (await listed(serving)).values():
+    for risk in (await read_list(serving)).values():
         pushes = [reason.log_odds for reason in risk.drivers.reasons]
 
         assert pushes == sorted(pushes, reverse=True)
@@ -130,10 +132,10 @@ async def test_drivers_raise_the_probability_strongest_first(serving: Serving) -
 
 
 async def test_the_newest_run_serves_as_soon_as_it_is_loaded(serving: Serving, churn_family: ChurnFamily) -> None:
-    before = await risk_of(serving, "C00000")
+    before = await read_risk(serving, "C00000")
     load_file(serving.application.database, churn_family.second_run, LOAD_TIME)
 
-    after = await risk_of(serving, "C00000")
+    after = await read_risk(serving, "C00000")
 
     assert before.run_id != after.run_id
     assert after.as_of_time.ToDatetime(SECOND.tzinfo) == SECOND
@@ -148,7 +150,7 @@ async def test_an_older_run_that_is_loaded_later_does_not_serve(serving: Serving
     for run in (churn_family.second_run, churn_family.first_run):
         load_file(serving.application.database, run, LOAD_TIME)
 
-    risk = await risk_of(serving, "C00000")
+    risk = await read_risk(serving, "C00000")
 
     assert risk.as_of_time.ToDatetime(SECOND.tzinfo) == SECOND
 
@@ -158,24 +160,26 @@ async def test_a_market_without_a_run_is_no_run(serving: Serving) -> None:
         serving.churn.GetChurnRisk(pb.GetChurnRiskRequest(customer=customer("IT", UNKNOWN_CUSTOMER))),
         serving.churn.ListChurnRisks(pb.ListChurnRisksRequest(market="IT")),
     ):
-        told = await refusal(call)
+        error = await call_error(call)
 
-        assert (told.code, told.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "NO_RUN")
-        assert told.metadata == {"market": "IT"}
-        assert UNKNOWN_CUSTOMER not in told.everything
+        assert (error.code, error.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "NO_RUN")
+        assert error.metadata == {"market": "IT"}
+        assert UNKNOWN_CUSTOMER not in error.everything
 
 
 async def test_an_unknown_customer_is_not_found_and_not_named(serving: Serving) -> None:
     for customer_id in (UNKNOWN_CUSTOMER, "C00729"):  # the second is in the run of FR
-        told = await refusal(serving.churn.GetChurnRisk(pb.GetChurnRiskRequest(customer=customer("DE", customer_id))))
+        error = await call_error(
+            serving.churn.GetChurnRisk(pb.GetChurnRiskRequest(customer=customer("DE", customer_id)))
+        )
 
-        assert (told.code, told.reason) == (grpc.StatusCode.NOT_FOUND, "CUSTOMER_UNKNOWN")
-        assert told.metadata == {"market": "DE"}
-        assert customer_id not in told.everything
+        assert (error.code, error.reason) == (grpc.StatusCode.NOT_FOUND, "CUSTOMER_UNKNOWN")
+        assert error.metadata == {"market": "DE"}
+        assert customer_id not in error.everything
 
 
 async def test_an_empty_request_gets_every_missing_field(serving: Serving) -> None:
-    told = await refusal(serving.churn.GetChurnRisk(pb.GetChurnRiskRequest()))
+    error = await call_error(serving.churn.GetChurnRisk(pb.GetChurnRiskRequest()))
 
-    assert told.reason == "REQUEST_INVALID"
-    assert list(told.problems) == ["customer"]
+    assert error.reason == "REQUEST_INVALID"
+    assert list(error.problems) == ["customer"]

@@ -15,7 +15,7 @@ from tests.conftest import Serving
 from tests.server.churn_copies import Copy, erase, load_customers, pages, random_customers, request, synchronize
 from tests.server.churn_runs import FIRST, SECOND, THIRD, ChurnFamily, plain_rows, write_run
 from tests.server.loading import load_file
-from tests.server.requests import customer, refusal
+from tests.server.requests import call_error, customer
 
 
 @pytest.fixture
@@ -135,12 +135,12 @@ async def test_an_erased_customer_disappears_at_once_and_leaves_a_tombstone(
     token = await synchronize(serving, copy)
 
     assert erase(serving, "C002") == 2
-    told = await refusal(serving.churn.GetChurnRisk(pb.GetChurnRiskRequest(customer=customer("DE", "C002"))))
+    error = await call_error(serving.churn.GetChurnRisk(pb.GetChurnRiskRequest(customer=customer("DE", "C002"))))
     await synchronize(serving, copy, delta_token=token)
     fresh: Copy = {}
     await synchronize(serving, fresh)
 
-    assert told.reason == "CUSTOMER_UNKNOWN"
+    assert error.reason == "CUSTOMER_UNKNOWN"
     assert copy == fresh
     assert "C002" not in copy
 

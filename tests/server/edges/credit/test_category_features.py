@@ -18,7 +18,7 @@ from server.stores.database import Database
 from tests.conftest import LOAD_TIME, Serving, key_settings
 from tests.oracles import margins
 from tests.server.loading import load_file
-from tests.server.requests import customer, euros, refusal
+from tests.server.requests import call_error, customer, euros
 from tests.small import SPEC, SmallFamily, made_customers, write_small_family
 
 LEVELS = ("bakery", "bar", "hotel", "kiosk", "school")
@@ -73,7 +73,7 @@ async def trading(trades: SmallFamily, tmp_path: Path) -> AsyncIterator[Serving]
     await application.stop()
 
 
-def asked(**features: FeatureValue) -> pb.ScoreCreditRequest:
+def category_request(**features: FeatureValue) -> pb.ScoreCreditRequest:
     """Build a request for a customer with stored features."""
     return pb.ScoreCreditRequest(
         request_id=str(uuid.uuid4()),
@@ -83,12 +83,12 @@ def asked(**features: FeatureValue) -> pb.ScoreCreditRequest:
     )
 
 
-async def assessed(trading: Serving, request: pb.ScoreCreditRequest) -> pb.CreditAssessment:
+async def assess(trading: Serving, request: pb.ScoreCreditRequest) -> pb.CreditAssessment:
     """Return the assessment of a customer."""
     return (await trading.credit.ScoreCredit(request)).credit_decision.assessment
 
 
-def margin_of(trades: SmallFamily, assessment: pb.CreditAssessment) -> float:
+def lightgbm_margin(trades: SmallFamily, assessment: pb.CreditAssessment) -> float:
     """Return LightGBM's own margin for the inputs in an answer, with levels as the schema's codes."""
     levels = next(feature.levels for feature in trades.bundle().schema.features if feature.name == "sector")
     row = []
@@ -106,18 +106,18 @@ def margin_of(trades: SmallFamily, assessment: pb.CreditAssessment) -> float:
 async def test_a_level_given_by_name_is_scored_as_lightgbm_scores_it_and_adds_up(
     trades: SmallFamily, trading: Serving, level: str
 ) -> None:
-    assessment = await assessed(trading, asked(sector=FeatureValue(level=level)))
+    assessment = await assess(trading, category_request(sector=FeatureValue(level=level)))
 
     card, explanation = trades.bundle().scorecard, assessment.explanation
     line = next(line for line in explanation.contributions if line.feature == "sector")
     assert line.value.level == level
-    assert assessment.model_output.log_odds == card.slope * margin_of(trades, assessment) + card.intercept
+    assert assessment.model_output.log_odds == card.slope * lightgbm_margin(trades, assessment) + card.intercept
     assert assessment.model_output.score == explanation.base_points + sum(p.points for p in explanation.contributions)
 
 
 async def test_a_level_unseen_in_training_is_a_recorded_warning(trading: Serving) -> None:
-    answer = await trading.credit.ScoreCredit(asked(sector=FeatureValue(level="space port")))
-    known = await assessed(trading, asked(sector=FeatureValue(level="bar")))
+    answer = await trading.credit.ScoreCredit(category_request(sector=FeatureValue(level="space port")))
+    known = await assess(trading, category_request(sector=FeatureValue(level="bar")))
     read_back = await trading.credit.GetCreditDecision(
         pb.GetCreditDecisionRequest(decision_id=answer.credit_decision.record_ref.decision_id)
     )
@@ -131,18 +131,18 @@ async def test_a_level_unseen_in_training_is_a_recorded_warning(trading: Serving
 
 
 async def test_a_number_for_a_category_is_rejected(trading: Serving) -> None:
-    refused = await refusal(trading.credit.ScoreCredit(asked(sector=FeatureValue(number=2))))
+    refused = await call_error(trading.credit.ScoreCredit(category_request(sector=FeatureValue(number=2))))
 
     assert refused.code is grpc.StatusCode.INVALID_ARGUMENT
     assert any("sector" in field for field in refused.problems)
 
 
 async def test_a_stored_level_is_returned_by_name(trades: SmallFamily, trading: Serving) -> None:
-    assessment = await assessed(trading, asked())
+    assessment = await assess(trading, category_request())
 
     line = next(line for line in assessment.explanation.contributions if line.feature == "sector")
     assert line.value.level in LEVELS
     assert not assessment.warnings
-    assert margin_of(trades, assessment) == pytest.approx(
+    assert lightgbm_margin(trades, assessment) == pytest.approx(
         (assessment.model_output.log_odds - trades.bundle().scorecard.intercept) / trades.bundle().scorecard.slope
     )

@@ -32,7 +32,7 @@ async def fleet(database_url: str, small: SmallFamily, small_settings: Settings)
         yield [first, second]
 
 
-async def at_once(fleet: Sequence[Serving], calls: Sequence[Awaitable[Any]]) -> list[Any]:
+async def run_concurrently(fleet: Sequence[Serving], calls: Sequence[Awaitable[Any]]) -> list[Any]:
     """Lock the head of the log until every call has been checked; return the answers and the errors."""
     log = fleet[0].application.log
     assert log is not None
@@ -50,7 +50,7 @@ async def test_of_concurrent_corrections_one_is_recorded(fleet: list[Serving], s
     first = (await fleet[0].credit.RecordOutcome(outcome_request(decision))).outcome
     asked = [outcome_request(decision, corrects_outcome_id=first.outcome_id) for _ in servers]
 
-    answers = await at_once(
+    answers = await run_concurrently(
         fleet, [fleet[server].credit.RecordOutcome(each) for server, each in zip(servers, asked, strict=True)]
     )
 
@@ -66,7 +66,7 @@ async def test_of_concurrent_overrides_the_second_is_checked_against_the_first(
 ) -> None:
     decision = await score_with_outcome(fleet[0], pb.DECISION_APPROVE)
 
-    answers = await at_once(
+    answers = await run_concurrently(
         fleet, [fleet[server].credit.RecordOverride(override_request(decision)) for server in servers]
     )
 
@@ -83,7 +83,9 @@ async def test_concurrent_outcomes_without_a_conflict_are_all_recorded(fleet: li
     asked[1].request_id = asked[0].request_id = str(uuid.uuid4())
     asked[1].days_past_due.days = asked[0].days_past_due.days
 
-    answers = await at_once(fleet, [fleet[place % 2].credit.RecordOutcome(each) for place, each in enumerate(asked)])
+    answers = await run_concurrently(
+        fleet, [fleet[place % 2].credit.RecordOutcome(each) for place, each in enumerate(asked)]
+    )
 
     days = [answer.outcome.days_past_due.days for answer in answers]
     recorded = [each.days_past_due.days for each in (await read_decision(fleet[0], decision)).outcomes]

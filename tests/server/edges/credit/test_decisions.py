@@ -12,7 +12,7 @@ from grounds.explain.v1.explain_pb2 import FeatureValue
 from server.config import Settings
 from server.decisions.policy import read_policy
 from tests.conftest import Serving
-from tests.server.requests import customer, euros, numbers, refusal, score_request, simulate_request
+from tests.server.requests import call_error, customer, euros, numbers, score_request, simulate_request
 from tests.server.servers import serve, wait_until
 from tests.small import POLICY
 
@@ -51,14 +51,14 @@ GENEROUS = POLICY.replace("approve_max_pd = 0.20", "approve_max_pd = 0.99").repl
 )
 
 
-def settings_with(settings: Settings, text: str) -> Settings:
+def settings_with_policy(settings: Settings, text: str) -> Settings:
     """Serve with another policy."""
     path = settings.bundles.parent / "other_policy.toml"
     path.write_text(text)
     return settings.model_copy(update={"policy": path})
 
 
-def moved(text: str, market: str) -> str:
+def move_section_last(text: str, market: str) -> str:
     """Move a market's section to the end, so that appended rules belong to it."""
     head, _, rest = text.partition("[[sections]]")
     sections, _, texts = rest.partition("[texts.LARGEST_AMOUNT]")
@@ -67,14 +67,14 @@ def moved(text: str, market: str) -> str:
     return head + "".join("[[sections]]" + part for part in parts) + "[texts.LARGEST_AMOUNT]" + texts
 
 
-def ruled() -> str:
+def policy_with_hard_rules() -> str:
     """Return the generous policy with hard rules for DE."""
-    text = moved(GENEROUS, "DE")
+    text = move_section_last(GENEROUS, "DE")
     rules, texts = RULES.split("[texts.", 1)
     return text.replace("[texts.LARGEST_AMOUNT]", rules + "[texts." + texts + "\n[texts.LARGEST_AMOUNT]", 1)
 
 
-async def decided(serving: Serving, **changes: object) -> pb.CreditDecision:
+async def decide(serving: Serving, **changes: object) -> pb.CreditDecision:
     """Return a decision."""
     return (await serving.credit.ScoreCredit(score_request(**changes))).credit_decision
 
@@ -86,7 +86,7 @@ async def test_a_larger_amount_changes_only_the_policy_result_and_never_improves
         for amount in (euros(0, 1), euros(10_000), euros(50_000), euros(50_000, 1), euros(10**12)):
             features = numbers(turnover=20_000.0 * (number + 1))
             answers.append(
-                await decided(
+                await decide(
                     serving, customer=customer("DE", f"C{number:05d}"), requested_amount=amount, features=features
                 )
             )
@@ -102,7 +102,7 @@ async def test_a_larger_amount_changes_only_the_policy_result_and_never_improves
 
 
 async def test_an_amount_above_the_largest_is_the_first_reason_in_the_requested_language(serving: Serving) -> None:
-    assessment = (await decided(serving, requested_amount=euros(50_001), locale="de-AT")).assessment
+    assessment = (await decide(serving, requested_amount=euros(50_001), locale="de-AT")).assessment
 
     reason = assessment.reasons.reasons[0]
     assert assessment.reasons.locale == "de"
@@ -112,7 +112,7 @@ async def test_an_amount_above_the_largest_is_the_first_reason_in_the_requested_
 
 
 async def test_a_decision_has_policy_expected_loss_and_expiry(serving: Serving) -> None:
-    decision = await decided(serving, requested_amount=euros(10_000))
+    decision = await decide(serving, requested_amount=euros(10_000))
 
     result, output = decision.assessment.policy_result, decision.assessment.model_output
     assert (result.policy_version, result.product, result.effective_from) == ("test-1", "STANDARD", "2020-01-01")
@@ -128,9 +128,9 @@ async def test_a_grade_gets_its_limit_and_the_reasons_say_so(small_settings: Set
     limits = "limits = {A = 4000, B = 4000, C = 4000, D = 4000, E = 4000, F = 4000, G = 4000}\n"
     text = GENEROUS.replace("valid_days = 30\n", "valid_days = 30\n" + limits)
 
-    async with serve(settings_with(small_settings, text)) as serving:
-        within = await decided(serving, requested_amount=euros(4000))
-        above = await decided(serving, requested_amount=euros(4001))
+    async with serve(settings_with_policy(small_settings, text)) as serving:
+        within = await decide(serving, requested_amount=euros(4000))
+        above = await decide(serving, requested_amount=euros(4001))
 
     assert within.decision == pb.DECISION_APPROVE
     assert above.decision == pb.DECISION_APPROVE_REDUCED
@@ -147,8 +147,8 @@ async def test_a_grade_gets_its_limit_and_the_reasons_say_so(small_settings: Set
 async def test_a_grade_without_a_limit_is_referred(small_settings: Settings) -> None:
     text = GENEROUS.replace("valid_days = 30\n", "valid_days = 30\nlimits = {Z = 1000}\n")
 
-    async with serve(settings_with(small_settings, text)) as serving:
-        decision = await decided(serving)
+    async with serve(settings_with_policy(small_settings, text)) as serving:
+        decision = await decide(serving)
 
     assert decision.decision == pb.DECISION_REFER
     assert decision.assessment.policy_result.approvable_amount.units == 0
@@ -180,13 +180,13 @@ FACTS = {
 async def test_hard_rules_are_applied_in_order_and_precede_the_model_s_reasons(
     small_settings: Settings,
 ) -> None:
-    async with serve(settings_with(small_settings, ruled())) as serving:
+    async with serve(settings_with_policy(small_settings, policy_with_hard_rules())) as serving:
         for facts, outcome, codes in FACTS.values():
-            decision = await decided(serving, facts=facts)
+            decision = await decide(serving, facts=facts)
 
-            told = [reason.code for reason in decision.assessment.reasons.reasons]
+            result = [reason.code for reason in decision.assessment.reasons.reasons]
             assert decision.decision == outcome
-            assert told[: len(codes)] == codes
+            assert result[: len(codes)] == codes
             rules = [rule.code for rule in decision.assessment.policy_result.rules]
             assert rules[:3] == ["CUSTOMER_BLOCKED", "FIRM_TOO_YOUNG", "MANY_DAYS_LATE"]
             failed = [rule.code for rule in decision.assessment.policy_result.rules if not rule.passed]
@@ -196,8 +196,8 @@ async def test_hard_rules_are_applied_in_order_and_precede_the_model_s_reasons(
 async def test_features_older_than_the_policy_allows_are_referred(small_settings: Settings) -> None:
     text = GENEROUS.replace("features_max_age_days = 36000", "features_max_age_days = 30")
 
-    async with serve(settings_with(small_settings, text)) as serving:
-        decision = await decided(serving)
+    async with serve(settings_with_policy(small_settings, text)) as serving:
+        decision = await decide(serving)
 
     assert decision.decision == pb.DECISION_REFER
     assert decision.assessment.reasons.reasons[0].code == "FEATURES_TOO_OLD"
@@ -209,9 +209,9 @@ async def test_without_a_mandatory_input_of_the_policy_a_customer_is_not_scorabl
 ) -> None:
     text = GENEROUS.replace("valid_days = 30\n", 'valid_days = 30\nmandatory_inputs = ["turnover"]\n')
 
-    async with serve(settings_with(small_settings, text)) as serving:
-        without = await decided(serving)
-        given = await decided(serving, features=numbers(turnover=50_000))
+    async with serve(settings_with_policy(small_settings, text)) as serving:
+        without = await decide(serving)
+        given = await decide(serving, features=numbers(turnover=50_000))
 
     assert without.decision == pb.DECISION_NOT_SCORABLE
     assert without.assessment.reasons.reasons[0].features == ["turnover"]
@@ -219,16 +219,16 @@ async def test_without_a_mandatory_input_of_the_policy_a_customer_is_not_scorabl
 
 
 async def test_a_product_without_a_section_gets_no_decision(serving: Serving) -> None:
-    told = await refusal(serving.credit.ScoreCredit(score_request(product="LEASING")))
+    error = await call_error(serving.credit.ScoreCredit(score_request(product="LEASING")))
 
-    assert (told.code, told.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "NO_POLICY")
-    assert "LEASING" in told.message
+    assert (error.code, error.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "NO_POLICY")
+    assert "LEASING" in error.message
 
 
 async def test_a_new_section_is_in_force_without_a_restart_and_an_invalid_one_changes_nothing(
     small_settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = settings_with(small_settings, POLICY)
+    settings = settings_with_policy(small_settings, POLICY)
     leasing = POLICY[POLICY.index("[[sections]]") : POLICY.index('[[sections]]\nmarket = "FR"')].replace(
         'market = "DE"', 'market = "DE"\nproduct = "LEASING"'
     )
@@ -248,11 +248,11 @@ async def test_a_new_section_is_in_force_without_a_restart_and_an_invalid_one_ch
         settings.policy.write_text(wider)
         await wait_until(answered)
         settings.policy.write_text(wider.replace("largest_amount", "largest_amout", 1))
-        await wait_until(lambda: said(capsys, "largest_amout"))
+        await wait_until(lambda: is_logged(capsys, "largest_amout"))
         assert (await serving.credit.SimulateCredit(asked)).simulated.policy_result.policy_version == "test-2"
 
 
-async def said(capsys: pytest.CaptureFixture[str], words: str) -> bool:
+async def is_logged(capsys: pytest.CaptureFixture[str], words: str) -> bool:
     """Return whether the application log has the line by now."""
     captured = capsys.readouterr()
     return words in captured.out + captured.err

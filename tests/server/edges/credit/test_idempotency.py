@@ -11,7 +11,7 @@ from server.config import Settings
 from server.registry.model_registry import ServingModels
 from server.stores.tables import RECORDS
 from tests.conftest import Serving
-from tests.server.requests import customer, euros, field, numbers, raw_method, refusal, score_request
+from tests.server.requests import call_error, customer, euros, field, numbers, raw_method, score_request
 from tests.server.servers import block_store_threads, record_count, serve, swap_model
 from tests.small import SmallFamily
 
@@ -90,11 +90,11 @@ async def test_the_same_request_id_with_other_content_is_rejected(serving: Servi
     await serving.credit.ScoreCredit(score_request(**asked))
 
     for what, change in CHANGES.items():
-        told = await refusal(serving.credit.ScoreCredit(score_request(**{**asked, **change})))
+        error = await call_error(serving.credit.ScoreCredit(score_request(**{**asked, **change})))
 
-        assert (told.code, told.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_ID_REUSED"), what
-        assert told.metadata == {"request_id": asked["request_id"]}
-        assert "50000" not in told.everything
+        assert (error.code, error.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_ID_REUSED"), what
+        assert error.metadata == {"request_id": asked["request_id"]}
+        assert "50000" not in error.everything
     assert record_count(serving) == 1
 
 
@@ -129,10 +129,10 @@ async def test_a_repeated_request_that_would_be_rejected_today_gets_its_recorded
         first = await raw_method(serving.channel, "ScoreCredit")(asked.SerializeToString())
         serving.application.models.current = ServingModels()  # no model is active any more
         again = await raw_method(serving.channel, "ScoreCredit")(asked.SerializeToString())
-        other = await refusal(
+        other = await call_error(
             serving.credit.ScoreCredit(score_request(request_id=asked.request_id, requested_amount=euros(501)))
         )
-        new = await refusal(serving.credit.ScoreCredit(score_request()))
+        new = await call_error(serving.credit.ScoreCredit(score_request()))
 
     assert again == first
     assert (other.reason, new.reason) == ("REQUEST_ID_REUSED", "NO_ACTIVE_MODEL")
@@ -157,7 +157,7 @@ async def test_a_simulation_records_nothing(serving: Serving) -> None:
 
 async def test_the_request_id_of_a_rejected_request_may_be_used_again(serving: Serving) -> None:
     request_id = str(uuid.uuid4())
-    await refusal(serving.credit.ScoreCredit(score_request(request_id=request_id, features=numbers(years=301))))
+    await call_error(serving.credit.ScoreCredit(score_request(request_id=request_id, features=numbers(years=301))))
 
     answer = await serving.credit.ScoreCredit(score_request(request_id=request_id, features=numbers(years=30)))
 

@@ -9,19 +9,19 @@ from google.type.date_pb2 import Date
 from grounds.credit.v1 import credit_pb2 as pb
 from tests.conftest import Serving
 from tests.server.events import outcome_request, read_decision
-from tests.server.requests import customer, euros, raw_method, refusal, score_request
+from tests.server.requests import call_error, customer, euros, raw_method, score_request
 from tests.server.servers import record_count
 
 
-async def decision_of(serving: Serving, number: str = "C00000") -> pb.CreditDecision:
+async def some_decision(serving: Serving, number: str = "C00000") -> pb.CreditDecision:
     """Return some decision."""
     return (await serving.credit.ScoreCredit(score_request(customer=customer("DE", number)))).credit_decision
 
 
 async def test_outcomes_are_read_in_the_order_in_which_they_were_recorded(serving: Serving) -> None:
-    decision, other = await decision_of(serving), await decision_of(serving)
+    decision, other = await some_decision(serving), await some_decision(serving)
 
-    told = [
+    outcomes = [
         (await serving.credit.RecordOutcome(asked)).outcome
         for asked in (
             outcome_request(decision),
@@ -32,16 +32,16 @@ async def test_outcomes_are_read_in_the_order_in_which_they_were_recorded(servin
         )
     ]
 
-    mine = [told[0], told[1], told[3], told[4]]
+    mine = [outcomes[0], outcomes[1], outcomes[3], outcomes[4]]
     assert [each.WhichOneof("event") for each in mine] == ["booked", "days_past_due", "default", "cure"]
     assert list((await read_decision(serving, decision)).outcomes) == mine
-    assert list((await read_decision(serving, other)).outcomes) == [told[2]]
-    assert told[1].days_past_due.days == 31
-    assert (told[0].booked.amount, told[3].default.trigger_code) == (euros(500), "DPD_90")
+    assert list((await read_decision(serving, other)).outcomes) == [outcomes[2]]
+    assert outcomes[1].days_past_due.days == 31
+    assert (outcomes[0].booked.amount, outcomes[3].default.trigger_code) == (euros(500), "DPD_90")
 
 
 async def test_a_correction_is_another_outcome_and_only_the_newest_can_be_corrected(serving: Serving) -> None:
-    decision, other = await decision_of(serving), await decision_of(serving)
+    decision, other = await some_decision(serving), await some_decision(serving)
     first = (await serving.credit.RecordOutcome(outcome_request(decision))).outcome
 
     right = pb.Booked(amount=euros(450))
@@ -50,8 +50,12 @@ async def test_a_correction_is_another_outcome_and_only_the_newest_can_be_correc
             outcome_request(decision, booked=right, corrects_outcome_id=first.outcome_id.upper())
         )
     ).outcome
-    again = await refusal(serving.credit.RecordOutcome(outcome_request(decision, corrects_outcome_id=first.outcome_id)))
-    foreign = await refusal(serving.credit.RecordOutcome(outcome_request(other, corrects_outcome_id=first.outcome_id)))
+    again = await call_error(
+        serving.credit.RecordOutcome(outcome_request(decision, corrects_outcome_id=first.outcome_id))
+    )
+    foreign = await call_error(
+        serving.credit.RecordOutcome(outcome_request(other, corrects_outcome_id=first.outcome_id))
+    )
 
     assert list((await read_decision(serving, decision)).outcomes) == [first, second]
     assert second.corrects_outcome_id == first.outcome_id
@@ -60,12 +64,12 @@ async def test_a_correction_is_another_outcome_and_only_the_newest_can_be_correc
 
 
 async def test_every_invalid_field_of_an_outcome_is_reported_at_once(serving: Serving) -> None:
-    decision = await decision_of(serving)
+    decision = await some_decision(serving)
     day = decision.record_ref.decide_time.ToDatetime().date()
     dollars = euros(5)
     dollars.currency_code = "USD"
 
-    told = await refusal(
+    error = await call_error(
         serving.credit.RecordOutcome(
             outcome_request(
                 decision,
@@ -80,11 +84,11 @@ async def test_every_invalid_field_of_an_outcome_is_reported_at_once(serving: Se
         date = day + dt.timedelta(days=offset)
         asked = outcome_request(decision, event_date=Date(year=date.year, month=date.month, day=date.day))
         call = serving.credit.RecordOutcome(asked)
-        days[name] = (await refusal(call)).problems if abs(offset) > 1 else (await call).outcome.event_date.day
-    bare = await refusal(serving.credit.RecordOutcome(pb.RecordOutcomeRequest()))
+        days[name] = (await call_error(call)).problems if abs(offset) > 1 else (await call).outcome.event_date.day
+    bare = await call_error(serving.credit.RecordOutcome(pb.RecordOutcomeRequest()))
 
-    assert (told.code, told.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "OUTCOME_INVALID")
-    assert told.kinds == {
+    assert (error.code, error.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "OUTCOME_INVALID")
+    assert error.kinds == {
         "event_date": "DATE",
         "booked.amount.currency_code": "CURRENCY",
         "corrects_outcome_id": "UNKNOWN",
@@ -96,14 +100,14 @@ async def test_every_invalid_field_of_an_outcome_is_reported_at_once(serving: Se
 
 
 async def test_the_same_outcome_twice_gets_the_same_bytes_and_other_content_is_rejected(serving: Serving) -> None:
-    decision = await decision_of(serving)
+    decision = await some_decision(serving)
     asked = outcome_request(decision)
     content = asked.SerializeToString()
 
     answers = {await raw_method(serving.channel, "RecordOutcome")(content) for _ in range(3)}
     asked.booked.amount.units = 499
-    told = await refusal(serving.credit.RecordOutcome(asked))
+    error = await call_error(serving.credit.RecordOutcome(asked))
 
     assert len(answers) == 1
-    assert told.reason == "REQUEST_ID_REUSED"
+    assert error.reason == "REQUEST_ID_REUSED"
     assert record_count(serving) == 2

@@ -12,7 +12,7 @@ from grounds_record.header import parse_header
 from server.stores.tables import RECORDS
 from tests.conftest import Serving
 from tests.server.events import approval_request, override_request, read_decision, score_with_outcome
-from tests.server.requests import customer, euros, raw_method, refusal, score_request
+from tests.server.requests import call_error, customer, euros, raw_method, score_request
 from tests.server.servers import record_count
 
 
@@ -26,12 +26,20 @@ async def test_a_high_side_override_is_recorded_and_read_through_its_decision(se
     answer = await serving.credit.RecordOverride(asked)
     after = await read_decision(serving, decision)
 
-    told = answer.override
-    assert (told.side, told.decision, told.granted_amount) == (pb.OVERRIDE_SIDE_HIGH, pb.DECISION_DECLINE, euros(0))
-    assert (told.reason_text, told.locale) == ("Es besteht Betrugsverdacht", "de")
-    assert (told.user_id, told.user_role, told.authority_limit) == (asked.user_id, asked.user_role, euros(100_000))
-    assert (told.policy_version, told.comment) == ("test-1", asked.comment)
-    assert list(after.overrides) == [told]
+    override = answer.override
+    assert (override.side, override.decision, override.granted_amount) == (
+        pb.OVERRIDE_SIDE_HIGH,
+        pb.DECISION_DECLINE,
+        euros(0),
+    )
+    assert (override.reason_text, override.locale) == ("Es besteht Betrugsverdacht", "de")
+    assert (override.user_id, override.user_role, override.authority_limit) == (
+        asked.user_id,
+        asked.user_role,
+        euros(100_000),
+    )
+    assert (override.policy_version, override.comment) == ("test-1", asked.comment)
+    assert list(after.overrides) == [override]
     assert after.credit_decision == decision
     assert before == pb.GetCreditDecisionResponse(credit_decision=decision).SerializeToString(deterministic=True)
 
@@ -39,8 +47,8 @@ async def test_a_high_side_override_is_recorded_and_read_through_its_decision(se
 async def test_a_low_side_override_needs_a_second_person_above_the_policys_amount(serving: Serving) -> None:
     decision = await score_with_outcome(serving, pb.DECISION_DECLINE, 10_001)
 
-    alone = await refusal(serving.credit.RecordOverride(approval_request(decision)))
-    themselves = await refusal(
+    alone = await call_error(serving.credit.RecordOverride(approval_request(decision)))
+    themselves = await call_error(
         serving.credit.RecordOverride(approval_request(decision, second_user_id="a.person@example.com"))
     )
     within = await serving.credit.RecordOverride(
@@ -62,34 +70,34 @@ async def test_every_invalid_field_of_an_override_is_reported_at_once(serving: S
     dollars = euros(5)
     dollars.currency_code = "USD"
 
-    told = await refusal(
+    error = await call_error(
         serving.credit.RecordOverride(
             approval_request(decision, granted_amount=euros(7), reason_code="WHIM", authority_limit=dollars)
         )
     )
-    more = await refusal(
+    more = await call_error(
         serving.credit.RecordOverride(
             approval_request(
                 decision, decision=pb.DECISION_APPROVE_REDUCED, granted_amount=euros(20_000), authority_limit=euros(9)
             )
         )
     )
-    without = await refusal(
+    without = await call_error(
         serving.credit.RecordOverride(
             approval_request(decision, decision=pb.DECISION_APPROVE_REDUCED, granted_amount=None, reason_code="WHIM")
         )
     )
-    unchanged = await refusal(serving.credit.RecordOverride(override_request(decision)))
-    bare = await refusal(serving.credit.RecordOverride(pb.RecordOverrideRequest(decision=pb.DECISION_REFER)))
+    unchanged = await call_error(serving.credit.RecordOverride(override_request(decision)))
+    bare = await call_error(serving.credit.RecordOverride(pb.RecordOverrideRequest(decision=pb.DECISION_REFER)))
 
-    assert (told.code, told.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "OVERRIDE_INVALID")
-    assert told.kinds == {
+    assert (error.code, error.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "OVERRIDE_INVALID")
+    assert error.kinds == {
         "granted_amount": "NOT_ALLOWED",
         "authority_limit.currency_code": "CURRENCY",
         "second_user_id": "REQUIRED",
         "reason_code": "UNKNOWN",
     }
-    assert told.problems["reason_code"] == "must be one of NEW_INFORMATION"
+    assert error.problems["reason_code"] == "must be one of NEW_INFORMATION"
     assert more.kinds == {"granted_amount": "RANGE", "authority_limit": "AUTHORITY", "second_user_id": "REQUIRED"}
     assert without.kinds == {"granted_amount": "REQUIRED"}, "which reasons there are depends on it"
     assert unchanged.kinds["decision"] == "UNCHANGED"
@@ -120,10 +128,10 @@ async def test_a_request_id_with_other_content_is_rejected_for_any_earlier_use(s
     asked = override_request(decision)
     await serving.credit.RecordOverride(asked)
 
-    other = await refusal(
+    other = await call_error(
         serving.credit.RecordOverride(override_request(decision, request_id=asked.request_id, comment="x"))
     )
-    scored = await refusal(
+    scored = await call_error(
         serving.credit.RecordOverride(approval_request(decision, request_id=decision.record_ref.request_id))
     )
 
@@ -135,11 +143,11 @@ async def test_what_cannot_be_overridden(serving: Serving) -> None:
     french = await serving.credit.ScoreCredit(score_request(customer=customer("FR", "C00001")))
     override = await serving.credit.RecordOverride(override_request(decision))
 
-    unknown = await refusal(serving.credit.RecordOverride(override_request(decision, decision_id=str(uuid.uuid4()))))
-    no_decision = await refusal(
+    unknown = await call_error(serving.credit.RecordOverride(override_request(decision, decision_id=str(uuid.uuid4()))))
+    no_decision = await call_error(
         serving.credit.RecordOverride(override_request(decision, decision_id=override.override.override_id))
     )
-    not_there = await refusal(serving.credit.RecordOverride(override_request(french.credit_decision)))
+    not_there = await call_error(serving.credit.RecordOverride(override_request(french.credit_decision)))
 
     assert (unknown.code, unknown.reason) == (grpc.StatusCode.NOT_FOUND, "DECISION_UNKNOWN")
     assert no_decision.reason == "DECISION_UNKNOWN"

@@ -33,7 +33,7 @@ async def desk(released: Released) -> AsyncIterator[Serving]:
         yield serving
 
 
-async def added_up(desk: Serving, customer_ids: list[str]) -> int:
+async def check_points(desk: Serving, customer_ids: list[str]) -> int:
     """Score applicants one after the other, add up their points, and return the number of answers."""
     for customer_id in customer_ids:
         asked = pb.SimulateCreditRequest(
@@ -55,6 +55,6 @@ async def test_base_points_and_points_give_the_score_of_ten_thousand_applicants(
     table = pq.read_table(released.files / "credit.features.parquet", columns=["customer_id"])
     ids = table["customer_id"].to_pylist()[:APPLICANTS]
 
-    counts = await asyncio.gather(*(added_up(desk, ids[first::AT_ONCE]) for first in range(AT_ONCE)))
+    counts = await asyncio.gather(*(check_points(desk, ids[first::AT_ONCE]) for first in range(AT_ONCE)))
 
     assert sum(counts) == APPLICANTS

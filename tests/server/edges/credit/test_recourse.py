@@ -3,13 +3,13 @@
 from grounds.credit.v1 import credit_pb2 as pb
 from server.config import Settings
 from tests.conftest import Serving
-from tests.server.edges.credit.test_decisions import settings_with
+from tests.server.edges.credit.test_decisions import settings_with_policy
 from tests.server.requests import customer, numbers, simulate_request
 from tests.server.servers import serve
 from tests.small import POLICY
 
 
-async def simulated(serving: Serving, customer_id: str, **values: float) -> pb.SimulateCreditResponse:
+async def simulate(serving: Serving, customer_id: str, **values: float) -> pb.SimulateCreditResponse:
     """Simulate with counterfactuals."""
     return await serving.credit.SimulateCredit(
         simulate_request(customer=customer("DE", customer_id), features=numbers(**values), counterfactuals=True)
@@ -17,7 +17,7 @@ async def simulated(serving: Serving, customer_id: str, **values: float) -> pb.S
 
 
 async def test_without_actionable_groups_there_is_no_recourse(serving: Serving) -> None:
-    answer = await simulated(serving, "C00000", turnover=100.0, days_late=300.0)
+    answer = await simulate(serving, "C00000", turnover=100.0, days_late=300.0)
 
     assert answer.simulated.model_output.pd > answer.simulated.recommendation.approve_max_pd
     assert answer.recourse.status == pb.RECOURSE_STATUS_NO_RECOURSE_FOUND
@@ -27,8 +27,8 @@ async def test_without_actionable_groups_there_is_no_recourse(serving: Serving) 
 async def test_a_customer_below_the_cut_off_needs_no_recourse(small_settings: Settings) -> None:
     generous = POLICY.replace("approve_max_pd = 0.20", "approve_max_pd = 0.6")
 
-    async with serve(settings_with(small_settings, generous)) as serving:
-        answer = await simulated(serving, "C00000", turnover=500_000.0, days_late=0.0)
+    async with serve(settings_with_policy(small_settings, generous)) as serving:
+        answer = await simulate(serving, "C00000", turnover=500_000.0, days_late=0.0)
 
     assert answer.recourse.status == pb.RECOURSE_STATUS_NOT_NEEDED
 

@@ -1,3 +1,5 @@
+"""A score is the sum of its points."""
+
 import uuid
 
 from google.type.money_pb2 import Money
