@@ -25,7 +25,7 @@ from server.config import Settings, read_settings
 from server.load.files import load_file
 from server.stores.database import Database
 from server.stores.record_log.opening import KeyLocations
-from server.stores.runs.loading import RunRetention
+from server.stores.runs.pruning import RunRetention
 from tests.small import SmallFamily, write_small_family
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -16,7 +16,7 @@ def load(
     """Load feature and run files. A file is checked completely before any of it becomes visible; rerun after a kill."""
     from server.load.files import load_file  # imports pyarrow, which the serving process does not need
     from server.stores.record_log.opening import KeyLocations
-    from server.stores.runs.loading import RunRetention
+    from server.stores.runs.pruning import RunRetention
 
     settings = read_settings(config)
     with open_database(settings) as database:

@@ -13,7 +13,7 @@ from server.load.drivers import parse_drivers
 from server.load.manifest import RunManifest
 from server.load.row_checks import list_matrix
 from server.stores.runs.export_chunks import EXPORT_SCHEMA, decode_chunk, split_batch
-from server.stores.runs.loading import Chunk
+from server.stores.runs.publication import Chunk
 from server.stores.tables import RISKS
 
 _SCORED = "SCORED"

@@ -22,7 +22,8 @@ from server.stores.features import append_features, unstored_rows
 from server.stores.float_arrays import pack_doubles
 from server.stores.record_log.erased_customers import ErasedCustomers, read_erased_customers
 from server.stores.record_log.opening import KeyLocations, open_log
-from server.stores.runs.loading import RunRetention, delete_unfinished_runs, lock_loading
+from server.stores.runs.pruning import RunRetention, delete_unfinished_runs
+from server.stores.runs.publication import lock_loading
 
 _FORMATS = {"features": 1, "run": 2}
 BATCH_ROWS = 5000  # of features in one transaction

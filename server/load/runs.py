@@ -26,16 +26,9 @@ from server.stores.database import Database
 from server.stores.record_log.erased_customers import ErasedCustomers
 from server.stores.record_log.log import RecordLog
 from server.stores.runs.export_chunks import EXPORT_SCHEMA, encode_chunk
-from server.stores.runs.loading import (
-    RunRetention,
-    StagedRun,
-    create_run,
-    delete_unfinished_runs,
-    prune_runs,
-    publish_run,
-    stage_rows,
-)
 from server.stores.runs.predictions import find_run_before
+from server.stores.runs.pruning import RunRetention, delete_unfinished_runs, prune_runs
+from server.stores.runs.publication import StagedRun, create_run, publish_run, stage_rows
 from server.stores.tables import RISK_CHUNKS, RUNS
 
 BATCH_ROWS = 8192  # staged in one transaction, which takes some tenths of a second

@@ -27,7 +27,8 @@ from server.stores.record_log.key_store import LOG_OWNER
 from server.stores.record_log.log import RecordLog
 from server.stores.record_log.record_reader import read_related_headers
 from server.stores.runs.erasure import delete_expired_tombstones, erase_predictions
-from server.stores.runs.loading import delete_unfinished_runs, lock_loading
+from server.stores.runs.pruning import delete_unfinished_runs
+from server.stores.runs.publication import lock_loading
 from server.stores.runs.records import RowDigest, read_customer_rows
 from server.stores.secure_delete import rewrite_tables
 from server.stores.tables import FEATURES, RECORDS

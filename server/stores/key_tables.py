@@ -1,10 +1,10 @@
-"""The tables of the key store, a database of its own. server/stores/key_migrations makes them."""
+"""The tables of the key store, a database of its own. server/stores/key_migrations creates them."""
 
 from sqlalchemy import Column, LargeBinary, MetaData, PrimaryKeyConstraint, String, Table, UniqueConstraint
 
 METADATA = MetaData()
 
-# Keys, wrapped by the master key. `owner` is a customer's tag in hexadecimal, or one of the log's own names.
+# Keys, wrapped by the master key. `owner` is a customer's tag in hexadecimal, or the name of a key of the log itself.
 WRAPPED_KEYS = Table(
     "wrapped_keys",
     METADATA,

@@ -26,7 +26,7 @@ from server.config import Settings, read_settings
 from server.load.files import load_file
 from server.stores.database import Database
 from server.stores.record_log.opening import KeyLocations
-from server.stores.runs.loading import RunRetention
+from server.stores.runs.pruning import RunRetention
 from tests.conftest import LOAD_TIME
 from tests.server.requests import customer, euros, numbers, score_request
 from tests.small import POLICY, SPEC, made_customers, write_small_family

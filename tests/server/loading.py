@@ -10,7 +10,7 @@ from server.load import files, runs
 from server.load.files import LoadResult
 from server.stores.database import Database
 from server.stores.record_log.opening import KeyLocations
-from server.stores.runs.loading import RunRetention
+from server.stores.runs.pruning import RunRetention
 from tests.conftest import key_places
 
 KEEP = RunRetention.from_settings(read_settings())

@@ -13,7 +13,7 @@ from server.maintenance.erasure import erase_customer
 from server.stores.record_log.log import RecordLog
 from server.stores.runs.evidence import RunEvidenceReader
 from server.stores.runs.leaves import LeavesDamaged
-from server.stores.runs.loading import delete_unfinished_runs
+from server.stores.runs.pruning import delete_unfinished_runs
 from server.stores.runs.records import run_record_id
 from server.stores.tables import RISK_LEAVES, RUNS
 from tests.conftest import LOAD_TIME
@@ -61,7 +61,7 @@ def test_a_leaf_that_was_changed_added_or_taken_away_is_found(log: RecordLog) ->
     blocks = RISK_LEAVES.c.run_number == select(RUNS.c.run_number).where(RUNS.c.market == "FR").scalar_subquery()
     with log.database.reading() as connection:
         row = connection.execute(select(RISK_LEAVES).where(blocks)).mappings().one()
-    damaged = f"run {run_id}, market FR: block 0 of its leaves is not what was written"
+    damaged = f"run {run_id}, market FR: leaf tile 0 is not what was written"
     other = f"run {run_id}, market FR: its leaves are not those that were recorded"
     some = row["hashes"][:-32]
     rewritten = {"hashes": some, "root": root_over([some[at : at + 32] for at in range(0, len(some), 32)])}

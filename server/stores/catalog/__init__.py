@@ -1,1 +1,1 @@
-"""Bundles and policies that serve."""
+"""Bundles and policy files by their digests, for replay: what serves today is in server/registry."""

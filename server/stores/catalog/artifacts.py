@@ -1,4 +1,4 @@
-"""Is everything still there that old decisions were made with? Without it they cannot be replayed."""
+"""Checks that the bundles and policy files of old decisions are still available: without them a replay is impossible."""
 
 from collections.abc import Iterator
 
@@ -12,19 +12,19 @@ from server.stores.record_log.decision_index import CREDIT_DECISION
 from server.stores.tables import POLICIES, RECORDS
 
 
-def missing_artifacts(database: Database, shelf: BundleCache) -> Iterator[str]:
-    """Say which bundles that decided, and which policy files that were kept, can no longer be read.
+def missing_artifacts(database: Database, bundles: BundleCache) -> Iterator[str]:
+    """Yield a sentence for each bundle of a decision, and each stored policy file, that can no longer be read.
 
     Raises:
         StoreUnavailable: The database does not answer.
     """
-    counted = select(RECORDS.c.bundle_id, func.count()).where(RECORDS.c.kind == CREDIT_DECISION)
+    counts = select(RECORDS.c.bundle_id, func.count()).where(RECORDS.c.kind == CREDIT_DECISION)
     with database.reading() as connection:
-        decided = connection.execute(counted.group_by(RECORDS.c.bundle_id)).all()
+        decisions = connection.execute(counts.group_by(RECORDS.c.bundle_id)).all()
         policies = connection.execute(select(POLICIES.c.sha256)).scalars().all()
-    for bundle_id, count in decided:
+    for bundle_id, count in decisions:
         try:
-            shelf.open_model(str(bundle_id))
+            bundles.open_model(str(bundle_id))
         except (BundleUnknown, BundleNotReadable) as error:
             yield f"bundle {bundle_id} made {count:,} decisions, which cannot be replayed: {error}"
     for sha256 in policies:

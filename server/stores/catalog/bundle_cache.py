@@ -1,4 +1,4 @@
-"""Bundles of the catalog by their ids, whatever serves today: a decision is replayed with the bundle that made it."""
+"""The bundle cache: opened bundles of the catalog by id, whichever serves today, so that old decisions can be replayed."""
 
 import threading
 from collections import OrderedDict
@@ -9,51 +9,52 @@ from models.errors import BundleInvalid
 from models.model import Model, open_model
 from server.errors import BundleNotReadable, BundleUnknown
 
-OPEN_MAX = 8  # models kept open: an auditor looks at a few
+_OPEN_MAX = 8  # models in memory; an audit needs a few
 
 
 class BundleCache:
-    """Opens bundles. Its methods may be called from any thread."""
+    """Opens the bundles of a family and keeps the last ones used. Its methods may be called from any thread."""
 
     def __init__(self, bundles: Path, family: str) -> None:
-        self.family, self.folder = family, bundles / family
-        self.lock = threading.Lock()
-        self.opened: OrderedDict[str, Model] = OrderedDict()
+        self._folder = bundles / family
+        self._lock = threading.Lock()
+        self._models: OrderedDict[str, Model] = OrderedDict()
 
     def open_model(self, bundle_id: str) -> Model:
-        """Open a bundle, or give it as it was opened before: a bundle never changes.
+        """Return the model of a bundle; a bundle never changes, so it is opened once.
 
         Raises:
             BundleUnknown: It is not in the catalog.
-            BundleNotReadable: It is not whole, or does not reproduce its golden rows.
+            BundleNotReadable: It is incomplete, or does not reproduce its golden rows.
         """
-        with self.lock:
-            if bundle_id in self.opened:
-                self.opened.move_to_end(bundle_id)
-                return self.opened[bundle_id]
-        if not (self.folder / bundle_id).is_dir():
+        with self._lock:
+            if bundle_id in self._models:
+                self._models.move_to_end(bundle_id)
+                return self._models[bundle_id]
+        if not (self._folder / bundle_id).is_dir():
             raise BundleUnknown(
-                f"there is no such bundle among those of {self.folder.name} in the catalog; restore it",
+                f"there is no such bundle among those of {self._folder.name} in the catalog; restore it",
                 bundle_id=bundle_id,
             )
         try:
-            model = open_model(read_bundle(self.folder / bundle_id))
+            model = open_model(read_bundle(self._folder / bundle_id))
         except BundleInvalid as error:
             raise BundleNotReadable(f"the bundle is refused: {error}", bundle_id=bundle_id) from error
-        with self.lock:
-            self.opened[bundle_id] = model
-            while len(self.opened) > OPEN_MAX:
-                self.opened.popitem(last=False)
+        # Opened outside of the lock, because it takes long: two threads may open the same bundle, with the same result.
+        with self._lock:
+            self._models[bundle_id] = model
+            while len(self._models) > _OPEN_MAX:
+                self._models.popitem(last=False)
         return model
 
 
 class BundleCaches:
-    """A shelf for each family, made when somebody asks for it. May be called from any thread."""
+    """The bundle cache of each family, created at first use. May be used from any thread."""
 
     def __init__(self, bundles: Path) -> None:
-        self.bundles = bundles
-        self.shelves: dict[str, BundleCache] = {}
+        self._bundles = bundles
+        self._caches: dict[str, BundleCache] = {}
 
     def for_family(self, family: str) -> BundleCache:
-        """Give the shelf of a family."""
-        return self.shelves.setdefault(family, BundleCache(self.bundles, family))
+        """Return the cache of a family."""
+        return self._caches.setdefault(family, BundleCache(self._bundles, family))

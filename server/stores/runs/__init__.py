@@ -1,1 +1,1 @@
-"""Scoring runs of churn predictions."""
+"""Scoring runs of churn predictions: staging, publication, reading, changes between runs, evidence and erasure."""

@@ -1,4 +1,4 @@
-"""Takes a customer out of every run, and leaves a tombstone for copies; called inside the eraser's transaction."""
+"""Erases a customer from every scoring run of a market, and leaves a tombstone for the CRM's copies."""
 
 import datetime as dt
 
@@ -9,28 +9,28 @@ from server.stores.tables import RISK_CHUNKS, RISK_TOMBSTONES, RISKS, RUNS
 
 
 def erase_predictions(connection: Connection, market: str, customer_id: str, erase_time: dt.datetime) -> int:
-    """Erase a customer from all runs of a market; gives from how many.
+    """Erase a customer from all runs of a market; return from how many.
 
-    The tombstone tells copies of the market, and nobody else: where no run had the customer, no copy that is still
-    served has, and there is none. Who was erased is asked of the log.
+    The tombstone is for copies of the market only: if no run had the customer, no copy has, and none is written. The list
+    of erased customers is the log's erasure records.
 
     Args:
-        connection: Of a transaction that has locked the head of the log; nothing is erased unless it commits. So
-            tombstones are committed in the order of their numbers, and who has read up to one has missed none.
+        connection: Of a transaction that has locked the head of the log. The lock makes tombstones commit in the order of
+            their numbers: a reader who has read up to one has missed none before it.
         market: Of the customer.
         customer_id: Of the customer.
-        erase_time: From when on the tombstone ages.
+        erase_time: When the tombstone starts to age.
     """
     numbers = connection.execute(select(RUNS.c.run_number).where(RUNS.c.market == market)).scalars().all()
-    count = sum(erase_from_run(connection, number, customer_id) for number in numbers)
+    count = sum(_erase_from_run(connection, number, customer_id) for number in numbers)
     if count:
-        stone = {"market": market, "customer_id": customer_id, "erase_time": erase_time}
-        connection.execute(RISK_TOMBSTONES.insert().values(**stone))
+        tombstone = {"market": market, "customer_id": customer_id, "erase_time": erase_time}
+        connection.execute(RISK_TOMBSTONES.insert().values(**tombstone))
     return count
 
 
-def erase_from_run(connection: Connection, number: int, customer_id: str) -> bool:
-    """Erase a customer from a run: the row, and its part of the export; gives whether the run had the customer."""
+def _erase_from_run(connection: Connection, number: int, customer_id: str) -> bool:
+    """Erase a customer from a run, from its rows and from its export; return whether the run had the customer."""
     of_customer = (RISKS.c.run_number == number) & (RISKS.c.customer_id == customer_id)
     row = connection.execute(select(RISKS.c.chunk, RISKS.c.rank).where(of_customer)).first()
     if row is None:
@@ -47,9 +47,9 @@ def erase_from_run(connection: Connection, number: int, customer_id: str) -> boo
 
 
 def delete_expired_tombstones(connection: Connection, now: dt.datetime, token_days: float) -> None:
-    """Remove tombstones that no token can ask for, in every market.
+    """Delete the tombstones of every market that no token can ask for.
 
-    A delta token is honoured for so many days, and the page tokens of the sync that it begins for as many again.
+    A delta token is valid for `token_days`, and the page tokens of the sync that it starts for as many days again.
     """
     before = now - 2 * dt.timedelta(days=token_days)
     connection.execute(delete(RISK_TOMBSTONES).where(RISK_TOMBSTONES.c.erase_time < before))

@@ -1,4 +1,4 @@
-"""A run's customers as Arrow: the columns of the export, written once at load, sent as they are or decompressed.
+"""Chunks of the export: a run's customers as Arrow IPC streams, encoded once at load, sent as they are or decompressed.
 
 `load` and an erasure import this. The serving process imports it, and with it pyarrow, only when a caller asks for an export
 that is not compressed; from then on it takes some 60 MB more memory.
@@ -40,11 +40,11 @@ EXPORT_SCHEMA = pa.schema(
         ("drivers", DRIVERS),
     ]
 )
-COMPRESSION = pa.ipc.IpcWriteOptions(compression="zstd")
-UNCOMPRESSED = pa.ipc.IpcWriteOptions()
+_COMPRESSION = pa.ipc.IpcWriteOptions(compression="zstd")
+_UNCOMPRESSED = pa.ipc.IpcWriteOptions()
 
 
-def encode_chunk(batch: pa.RecordBatch | pa.Table, options: pa.ipc.IpcWriteOptions = COMPRESSION) -> bytes:
+def encode_chunk(batch: pa.RecordBatch | pa.Table, options: pa.ipc.IpcWriteOptions = _COMPRESSION) -> bytes:
     """Return some customers as an Arrow IPC stream of its own."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, EXPORT_SCHEMA, options=options) as stream:
@@ -53,7 +53,7 @@ def encode_chunk(batch: pa.RecordBatch | pa.Table, options: pa.ipc.IpcWriteOptio
 
 
 def split_batch(batch: pa.RecordBatch, bytes_max: int = CHUNK_BYTES_MAX) -> list[tuple[pa.RecordBatch, bytes]]:
-    """Give the batch in pieces whose streams are small enough; one customer alone is never split."""
+    """Return a batch in parts with their streams, each at most `bytes_max` bytes; a part of one customer may be larger."""
     content = encode_chunk(batch)
     if len(content) <= bytes_max or batch.num_rows <= 1:
         return [(batch, content)]
@@ -62,9 +62,9 @@ def split_batch(batch: pa.RecordBatch, bytes_max: int = CHUNK_BYTES_MAX) -> list
 
 
 def decode_chunk(content: bytes, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read a stream back, whole or some of its columns."""
-    places = None if columns is None else [EXPORT_SCHEMA.get_field_index(name) for name in columns]
-    with pa.ipc.open_stream(content, options=pa.ipc.IpcReadOptions(included_fields=places)) as stream:
+    """Parse a stream, all columns or some."""
+    indexes = None if columns is None else [EXPORT_SCHEMA.get_field_index(name) for name in columns]
+    with pa.ipc.open_stream(content, options=pa.ipc.IpcReadOptions(included_fields=indexes)) as stream:
         return stream.read_all()
 
 
@@ -82,16 +82,16 @@ def uncompressed_part(content: bytes, rows_left: int, bytes_max: int = CHUNK_BYT
     table = decode_chunk(content).combine_chunks()
     rest = table.slice(max(0, table.num_rows - rows_left)) if rows_left else table
     count = rest.num_rows
-    part = encode_chunk(rest, UNCOMPRESSED)
+    part = encode_chunk(rest, _UNCOMPRESSED)
     while len(part) > bytes_max and count > 1:
         # Shrink by the excess; at least by one row, so that rows of uneven size end the loop too.
         count = max(1, min(count - 1, count * bytes_max // len(part)))
-        part = encode_chunk(rest.slice(0, count), UNCOMPRESSED)
+        part = encode_chunk(rest.slice(0, count), _UNCOMPRESSED)
     return part, rest.num_rows - count
 
 
 def remove_customer(content: bytes, customer_id: str) -> tuple[int, bytes]:
-    """Give a stream without one customer, and how many are left."""
+    """Return how many customers are left without one of them, and their stream."""
     table = decode_chunk(content)
     left = table.filter(pc.not_equal(table["customer_id"], customer_id))
     return left.num_rows, encode_chunk(left)

@@ -1,4 +1,4 @@
-"""The leaves of a run in a market: written block by block, read one block at a time."""
+"""The leaves of a run in a market, stored in tiles of 4,096 (table `risk_leaves`): a proof reads one tile and the roots of the others."""
 
 from collections.abc import Sequence
 
@@ -12,63 +12,71 @@ from server.stores.database import Database
 from server.stores.record_log.entries import as_bytes
 from server.stores.tables import RISK_LEAVES
 
-BLOCKS_AT_ONCE = 16  # in one transaction: 2 MB
+_TILES_PER_TRANSACTION = 16  # 2 MB
 
 
 class LeavesDamaged(Exception):
-    """The leaves of a run are not those that were recorded; `place` says where, as `Mismatch.field` of the contract."""
+    """The leaves of a run are not those that were recorded.
 
-    def __init__(self, place: str, stored: str, recomputed: str) -> None:
-        super().__init__(f"{place}: recorded {stored or 'nothing'}, now {recomputed or 'nothing'}")
-        self.field, self.stored, self.recomputed = place, stored, recomputed
+    Attributes:
+        field: Where they differ, as `Mismatch.field` of the contract.
+        stored: What was recorded, as text; "" for nothing.
+        recomputed: What is there now, as text; "" for nothing.
+    """
+
+    def __init__(self, field: str, stored: str, recomputed: str) -> None:
+        super().__init__(f"{field}: recorded {stored or 'nothing'}, now {recomputed or 'nothing'}")
+        self.field, self.stored, self.recomputed = field, stored, recomputed
 
 
-def stage_leaves(database: Database, number: int, blocks: Sequence[LeafTile]) -> None:
-    """Keep the leaves of a run that no reader sees yet."""
-    for start in range(0, len(blocks), BLOCKS_AT_ONCE):
+def stage_leaf_tiles(database: Database, number: int, tiles: Sequence[LeafTile]) -> None:
+    """Insert the leaf tiles of a run that is not published yet, in small transactions."""
+    for start in range(0, len(tiles), _TILES_PER_TRANSACTION):
+        rows = [
+            {"run_number": number, "block": position, "first": tile.first, "root": tile.root, "hashes": tile.hashes}
+            for position, tile in enumerate(tiles[start : start + _TILES_PER_TRANSACTION], start=start)
+        ]
         with database.writing() as connection:
-            insert(connection, number, blocks[start : start + BLOCKS_AT_ONCE], start)
+            connection.execute(RISK_LEAVES.insert(), rows)
 
 
-def insert(connection: Connection, number: int, blocks: Sequence[LeafTile], first_block: int) -> None:
-    """Add blocks."""
-    rows = [
-        {"run_number": number, "block": place, "first": block.first, "root": block.root, "hashes": block.hashes}
-        for place, block in enumerate(blocks, start=first_block)
-    ]
-    if rows:
-        connection.execute(RISK_LEAVES.insert(), rows)
+def prove_row(connection: Connection, number: int, leaf: bytes, recorded: RowsRoot) -> LeafProof:
+    """Return the proof of a row of a run in the root that its record names.
 
-
-def prove_row(connection: Connection, number: int, leaf: bytes, told: RowsRoot) -> LeafProof:
-    """Prove a row of a run in the root that its record names; reads one block, and of the others their roots.
+    Args:
+        connection: To read with.
+        number: Of the run.
+        leaf: The row's leaf hash.
+        recorded: Number of rows and root over them, from the header of the run's record.
 
     Raises:
-        LeavesDamaged: The leaves are not those that were recorded, or the row is none of them.
+        LeavesDamaged: The leaves are not those that were recorded, or the row is not among them.
     """
     wanted = select(RISK_LEAVES.c.block, RISK_LEAVES.c.first, RISK_LEAVES.c.root)
-    heads = connection.execute(wanted.where(RISK_LEAVES.c.run_number == number).order_by(RISK_LEAVES.c.block)).all()
-    for place in range(-(-told.size // TILE_LEAVES)):
-        if place >= len(heads) or heads[place].block != place:
-            raise LeavesDamaged(f"leaves[{place}]", "a block of the tree", "")
-    roots = [as_bytes(head.root) for head in heads]
-    if merkle_root(roots) != told.root:
-        raise LeavesDamaged("rows_root", told.root.hex(), merkle_root(roots).hex())
-    block = find_tile([as_bytes(head.first) for head in heads], leaf)
-    if block < 0:
+    tiles = connection.execute(wanted.where(RISK_LEAVES.c.run_number == number).order_by(RISK_LEAVES.c.block)).all()
+    for position in range(-(-recorded.size // TILE_LEAVES)):
+        if position >= len(tiles) or tiles[position].block != position:
+            raise LeavesDamaged(f"leaves[{position}]", "a leaf tile", "")
+    roots = [as_bytes(tile.root) for tile in tiles]
+    if merkle_root(roots) != recorded.root:
+        raise LeavesDamaged("rows_root", recorded.root.hex(), merkle_root(roots).hex())
+    # Leaves are sorted, so the smallest leaf of each tile tells which tile has this one.
+    tile = find_tile([as_bytes(each.first) for each in tiles], leaf)
+    if tile < 0:
         raise LeavesDamaged("row", "", leaf.hex())
-    hashes = hashes_of(connection, number, block)
-    proof = prove_leaf(leaf, block, hashes, roots, told.size)
-    if proof is not None and leads_to(told.root, leaf, proof):
+    hashes = _read_tile(connection, number, tile)
+    proof = prove_leaf(leaf, tile, hashes, roots, recorded.size)
+    # Verifying the proof also checks the tile: its hashes cover every leaf in it.
+    if proof is not None and _is_valid(proof, recorded.root, leaf):
         return proof
-    now = merkle_root(hashes)
-    if now != roots[block]:
-        raise LeavesDamaged(f"leaves[{block}]", roots[block].hex(), now.hex())
+    root = merkle_root(hashes)
+    if root != roots[tile]:
+        raise LeavesDamaged(f"leaves[{tile}]", roots[tile].hex(), root.hex())
     raise LeavesDamaged("row", "", leaf.hex())
 
 
-def leads_to(root: bytes, leaf: bytes, proof: LeafProof) -> bool:
-    """Tell whether a proof holds: its hashes cover every leaf of the block, so nothing in it was changed."""
+def _is_valid(proof: LeafProof, root: bytes, leaf: bytes) -> bool:
+    """Return whether a proof leads from a leaf to a root."""
     try:
         verify_inclusion(proof.index, proof.size, leaf, proof.hashes, root)
     except ProofInvalid:
@@ -76,27 +84,24 @@ def leads_to(root: bytes, leaf: bytes, proof: LeafProof) -> bool:
     return True
 
 
-def hashes_of(connection: Connection, number: int, block: int) -> list[bytes]:
-    """Read the leaf hashes of a block."""
-    wanted = select(RISK_LEAVES.c.hashes).where(RISK_LEAVES.c.run_number == number, RISK_LEAVES.c.block == block)
+def _read_tile(connection: Connection, number: int, tile: int) -> list[bytes]:
+    """Return the leaf hashes of a tile."""
+    wanted = select(RISK_LEAVES.c.hashes).where(RISK_LEAVES.c.run_number == number, RISK_LEAVES.c.block == tile)
     return split_hashes(as_bytes(connection.execute(wanted).scalar_one()))
 
 
 def read_leaves(connection: Connection, number: int) -> list[bytes]:
-    """Read every leaf hash of a run, in the order of the tree."""
+    """Return every leaf hash of a run, in the order of the tree."""
     wanted = select(RISK_LEAVES.c.hashes).where(RISK_LEAVES.c.run_number == number).order_by(RISK_LEAVES.c.block)
     return [each for hashes in connection.execute(wanted).scalars() for each in split_hashes(as_bytes(hashes))]
 
 
-def leaf_block_problem(connection: Connection, number: int) -> str:
-    """Say which block's own columns are not those of its hashes; "" where all are."""
+def row_tile_problem(connection: Connection, number: int) -> str:
+    """Return which leaf tile has columns that do not match its hashes; "" if none has."""
     wanted = select(RISK_LEAVES).where(RISK_LEAVES.c.run_number == number).order_by(RISK_LEAVES.c.block)
-    for place, row in enumerate(connection.execute(wanted)):
+    for position, row in enumerate(connection.execute(wanted)):
         hashes = split_hashes(as_bytes(row.hashes))
-        if (
-            row.block != place
-            or not hashes
-            or (as_bytes(row.first), as_bytes(row.root)) != (hashes[0], merkle_root(hashes))
-        ):
-            return f"block {row.block} of its leaves is not what was written"
+        columns = (row.block, as_bytes(row.first), as_bytes(row.root))
+        if not hashes or columns != (position, hashes[0], merkle_root(hashes)):
+            return f"leaf tile {row.block} is not what was written"
     return ""

@@ -1,4 +1,8 @@
-"""Runs of churn risks: written whole by `load`, read by page. A reader never sees a part of a run."""
+"""Reads scoring runs and their predictions: single customers, lists by page, and chunks of the export.
+
+Readers see a run whole or not at all: `load` publishes it in one transaction, and `check_available` rejects what was read of
+a run while it was being pruned.
+"""
 
 import datetime as dt
 import json
@@ -17,13 +21,13 @@ PredictionOrder = Literal["PROBABILITY", "VALUE_AT_RISK"]
 SCORED = "SCORED"
 LOADING, LOADED, PRUNING = "LOADING", "LOADED", "PRUNING"  # the states of a run
 NEWEST_FIRST = (RUNS.c.as_of.desc(), RUNS.c.load_time.desc(), RUNS.c.run_number.desc())
-# What lists show; the explanation is read for one customer at a time.
+# Lists have no features and contributions: explanations are read one customer at a time.
 LIST_COLUMNS = tuple(column for column in RISKS.c if column.name not in {"features", "contributions"})
 
 
 @dataclass(frozen=True, slots=True)
 class ScoringRun:
-    """A run in one market; header is the run file's manifest."""
+    """A published run in one market; `manifest` is that of the run file."""
 
     number: int
     run_id: str
@@ -39,7 +43,7 @@ class ScoringRun:
 
 @dataclass(frozen=True, slots=True)
 class PredictionCursor:
-    """Where a page ended: (rank, customer_id) or (value at risk, customer_id) of its last entry."""
+    """Where a page ended: rank or value at risk, by the order of the list, and customer_id of its last entry."""
 
     number: int
     customer_id: str
@@ -47,7 +51,14 @@ class PredictionCursor:
 
 @dataclass(frozen=True, slots=True)
 class PredictionQuery:
-    """Which customers of a run, in which order; those without a score stand by customer_id."""
+    """Which customers of a run to list, in which order.
+
+    Attributes:
+        order: Of customers with a score; the others are in the order of customer_id.
+        bands: Risk bands; all if empty.
+        value_min: Smallest value at risk, in minor units; None for no limit.
+        status: SCORED, or the reason why a customer has no score.
+    """
 
     order: PredictionOrder = "PROBABILITY"
     bands: tuple[str, ...] = ()
@@ -55,9 +66,9 @@ class PredictionQuery:
     status: str = SCORED
 
     def conditions(self, run: ScoringRun) -> list[ColumnElement[bool]]:
-        """Give what a row must fulfil."""
+        """Return the conditions on rows of RISKS."""
         found = [RISKS.c.run_number == run.number]
-        # Those with a score have a rank, which stands in the index; the others have an index of their own.
+        # Customers with a score have a rank, by which an index finds them; the others have a partial index of their own.
         found += [RISKS.c.rank.is_not(None)] if self.status == SCORED else [RISKS.c.status == self.status]
         if self.status != SCORED:
             found.append(RISKS.c.status != SCORED)
@@ -67,93 +78,93 @@ class PredictionQuery:
             found.append(RISKS.c.value_at_risk_minor >= self.value_min)
         return found
 
-    def ordered(self, wanted: Select[Any], after: PredictionCursor | None) -> Select[Any]:
-        """Put a query into the order, beginning after a place."""
+    def order_by(self, statement: Select[Any], after: PredictionCursor | None) -> Select[Any]:
+        """Return a statement in the order of the list, from a cursor on."""
         if self.status != SCORED:
-            wanted = wanted.where(RISKS.c.customer_id > after.customer_id) if after else wanted
-            return wanted.order_by(RISKS.c.customer_id)
+            statement = statement.where(RISKS.c.customer_id > after.customer_id) if after else statement
+            return statement.order_by(RISKS.c.customer_id)
         if self.order == "PROBABILITY":
-            wanted = wanted.where(RISKS.c.rank > after.number) if after else wanted
-            return wanted.order_by(RISKS.c.rank)
+            statement = statement.where(RISKS.c.rank > after.number) if after else statement
+            return statement.order_by(RISKS.c.rank)
         if after:
             less = RISKS.c.value_at_risk_minor < after.number
             same = (RISKS.c.value_at_risk_minor == after.number) & (RISKS.c.customer_id > after.customer_id)
-            # The first condition follows from the second; it is what an index can begin with.
-            wanted = wanted.where(RISKS.c.value_at_risk_minor <= after.number, less | same)
-        return wanted.order_by(RISKS.c.value_at_risk_minor.desc(), RISKS.c.customer_id)
+            # The first condition follows from the second; the index can be entered by it.
+            statement = statement.where(RISKS.c.value_at_risk_minor <= after.number, less | same)
+        return statement.order_by(RISKS.c.value_at_risk_minor.desc(), RISKS.c.customer_id)
 
 
 class PredictionStore:
-    """Reads runs. A run never changes once it is there, but for customers who are erased."""
+    """Reads published runs, which never change, except that customers are erased. May be used from any thread."""
 
     def __init__(self, database: Database) -> None:
-        self.database = database
+        self._database = database
 
     def find_newest_run(self, market: str) -> ScoringRun | None:
-        """Give the market's run with the latest cut; of two with the same cut, the one loaded last."""
-        with self.database.reading() as connection:
+        """Return the market's run with the latest cut; of two with the same cut, the one loaded last; None if there is none."""
+        with self._database.reading() as connection:
             return find_newest_run(connection, market)
 
     def read_newest_runs(self) -> list[ScoringRun]:
-        """Give the newest run of every market, by market."""
-        with self.database.reading() as connection:
+        """Return the newest run of every market, in the order of markets."""
+        with self._database.reading() as connection:
             markets = connection.execute(select(RUNS.c.market).where(RUNS.c.state == LOADED).distinct()).scalars()
             found = [find_newest_run(connection, market) for market in sorted(markets)]
         return [run for run in found if run is not None]
 
     def read_run(self, number: int, market: str) -> ScoringRun:
-        """Give a run by its number.
+        """Return a run by its number.
 
         Raises:
             ResyncRequired: It is no longer kept.
         """
-        with self.database.reading() as connection:
+        with self._database.reading() as connection:
             found = find_first_run(connection, RUNS.c.run_number == number, RUNS.c.market == market)
         if found is None:
             raise ResyncRequired("the run is no longer kept; begin again without a token", market=market)
         return found
 
     def find_prediction(self, run: ScoringRun, customer_id: str) -> Row[Any] | None:
-        """Give one customer of a run."""
+        """Return the row of one customer in a run; None if the run has none."""
         wanted = select(RISKS).where(RISKS.c.run_number == run.number, RISKS.c.customer_id == customer_id)
-        with self.database.reading() as connection:
+        with self._database.reading() as connection:
             return connection.execute(wanted).first()
 
     def find_predictions(self, run: ScoringRun, customer_ids: Sequence[str]) -> dict[str, Row[Any]]:
-        """Give some customers of a run, by customer_id, as far as it has them."""
+        """Return the rows of those customers that a run has, by customer_id."""
         wanted = select(*LIST_COLUMNS).where(RISKS.c.run_number == run.number, RISKS.c.customer_id.in_(customer_ids))
-        with self.database.reading() as connection:
+        with self._database.reading() as connection:
             return {row.customer_id: row for row in connection.execute(wanted)}
 
-    def count_predictions(self, run: ScoringRun, wanted: PredictionQuery) -> int:
-        """Count the customers of a list."""
-        with self.database.reading() as connection:
-            count = select(func.count()).select_from(RISKS).where(*wanted.conditions(run))
+    def count_predictions(self, run: ScoringRun, query: PredictionQuery) -> int:
+        """Return how many customers a list has."""
+        with self._database.reading() as connection:
+            count = select(func.count()).select_from(RISKS).where(*query.conditions(run))
             return int(connection.execute(count).scalar_one())
 
     def read_page(
-        self, run: ScoringRun, wanted: PredictionQuery, after: PredictionCursor | None, size: int
+        self, run: ScoringRun, query: PredictionQuery, after: PredictionCursor | None, size: int
     ) -> list[Row[Any]]:
-        """Give the next customers of a list, at most `size`.
+        """Return the next rows of a list, at most `size`.
 
         Raises:
             ResyncRequired: The run is no longer kept.
         """
-        page = wanted.ordered(select(*LIST_COLUMNS).where(*wanted.conditions(run)), after).limit(size)
-        with self.database.reading() as connection:
+        page = query.order_by(select(*LIST_COLUMNS).where(*query.conditions(run)), after).limit(size)
+        with self._database.reading() as connection:
             rows = list(connection.execute(page).all())
             check_available(connection, run)
         return rows
 
     def read_export_chunk(self, run: ScoringRun, number: int) -> tuple[bytes, bool]:
-        """Give a part of the export, and whether it is the last.
+        """Return a chunk of the export, and whether it is the last.
 
         Raises:
             ResyncRequired: The run is no longer kept.
         """
         parts = select(RISK_CHUNKS.c.chunk, RISK_CHUNKS.c.content).where(RISK_CHUNKS.c.run_number == run.number)
         last = select(func.max(RISK_CHUNKS.c.chunk)).where(RISK_CHUNKS.c.run_number == run.number)
-        with self.database.reading() as connection:
+        with self._database.reading() as connection:
             found = connection.execute(parts.where(RISK_CHUNKS.c.chunk == number)).first()
             is_last = number == connection.execute(last).scalar()
             check_available(connection, run)
@@ -163,10 +174,10 @@ class PredictionStore:
 
 
 def check_available(connection: Connection, *runs: ScoringRun) -> None:
-    """Refuse what was read of a run that is being removed.
+    """Reject what was read of a run that is being pruned.
 
-    Asked after reading: a run's state changes before the first of its rows goes, so what was read before
-    was whole.
+    Called after reading: pruning changes a run's state before it deletes the first row, so what was read before the change
+    is whole.
 
     Raises:
         ResyncRequired: A run is no longer kept.
@@ -178,17 +189,17 @@ def check_available(connection: Connection, *runs: ScoringRun) -> None:
 
 
 def find_newest_run(connection: Connection, market: str) -> ScoringRun | None:
-    """Give the market's newest run."""
+    """Return the market's newest run; None if it has none."""
     return find_first_run(connection, RUNS.c.market == market)
 
 
 def find_run_before(connection: Connection, market: str, as_of: dt.datetime) -> ScoringRun | None:
-    """Give the market's newest run with an earlier cut."""
+    """Return the market's newest run with an earlier cut; None if there is none."""
     return find_first_run(connection, RUNS.c.market == market, RUNS.c.as_of < as_of)
 
 
 def find_first_run(connection: Connection, *conditions: ColumnElement[bool]) -> ScoringRun | None:
-    """Give the newest of the runs that fit."""
+    """Return the newest published run that meets the conditions; None if there is none."""
     wanted = select(RUNS).where(RUNS.c.state == LOADED, *conditions).order_by(*NEWEST_FIRST).limit(1)
     found = connection.execute(wanted).first()
     if found is None:

@@ -1,4 +1,4 @@
-"""A row of a run as it is hashed: today as a leaf of a tree, by earlier releases into one digest over all rows."""
+"""Encodes a row of a scoring run for hashing: as the leaf of a Merkle tree, or as earlier releases did, for one digest over all rows."""
 
 import hashlib
 import struct
@@ -13,23 +13,29 @@ from grounds_record.merkle import leaf_hash
 from server.stores.record_log.entries import as_bytes
 from server.stores.tables import RISKS
 
-Columns = Mapping[str, Any] | RowMapping
-# What the database alone knows a row by is not what was loaded.
+_Columns = Mapping[str, Any] | RowMapping
+# The keys that the database alone assigns are not part of what was loaded.
 ROW_COLUMNS = tuple(sorted(column.name for column in RISKS.c if column.name not in {"run_id", "run_number", "chunk"}))
-DOUBLES = ("log_odds", "pd", "decline_pd")
-INTEGERS = ("rank", "value_at_risk_minor", "expected_spend_minor")
+_DOUBLES = ("log_odds", "pd", "decline_pd")
+_INTEGERS = ("rank", "value_at_risk_minor", "expected_spend_minor")
 
 
-def encode_row(row: Columns, salt_key: bytes) -> bytes:
-    """Write a row of RISKS as the data of its leaf: a ChurnRiskRow.
+def encode_row(row: _Columns, salt_key: bytes) -> bytes:
+    """Return the data of a row's leaf: a ChurnRiskRow, serialised.
+
+    Leaves outlive an erasure, and a row without a score has little more than an id. So a salt, which only the log's own key
+    derives, keeps anybody from guessing a row and comparing its hash.
+
+    Args:
+        row: Columns of RISKS.
+        salt_key: From run_salt_key.
 
     Raises:
-        TypeError: A value is of a kind that nobody loads: somebody else has put it there.
-        ValueError: Likewise.
+        TypeError, ValueError: A value has a type that is never loaded: somebody changed the row.
     """
-    numbers: dict[str, Any] = {name: row[name] for name in INTEGERS}
-    for name in DOUBLES:
-        # SQLite gives -0.0 back as 0.0: what is hashed is what both databases keep.
+    numbers: dict[str, Any] = {name: row[name] for name in _INTEGERS}
+    for name in _DOUBLES:
+        # SQLite returns -0.0 as 0.0: adding 0.0 hashes what both databases return.
         numbers[name] = None if row[name] is None else row[name] + 0.0
     return pb.ChurnRiskRow(
         customer_id=row["customer_id"],
@@ -47,8 +53,8 @@ def encode_row(row: Columns, salt_key: bytes) -> bytes:
     ).SerializeToString(deterministic=True)
 
 
-def row_leaf(row: Columns, salt_key: bytes) -> bytes:
-    """Give the leaf hash of a row; of one that cannot be written, b"", which is no leaf's."""
+def row_leaf(row: _Columns, salt_key: bytes) -> bytes:
+    """Return the leaf hash of a row; b"", which is no leaf's hash, if the row cannot be encoded."""
     try:
         return leaf_hash(encode_row(row, salt_key))
     except (TypeError, ValueError):
@@ -56,25 +62,25 @@ def row_leaf(row: Columns, salt_key: bytes) -> bytes:
 
 
 def legacy_rows_digest(hashes: Iterable[bytes]) -> bytes:
-    """Give the digest of the rows of a run that an earlier release recorded, from their hashes in any order."""
+    """Return the digest that an earlier release recorded of a run's rows, from their hashes in any order."""
     return hashlib.sha256(b"".join(sorted(hashes))).digest()
 
 
-def legacy_row_sha256(row: Columns) -> bytes:
-    """Hash a row of a run that an earlier release recorded."""
+def legacy_row_sha256(row: _Columns) -> bytes:
+    """Return the hash of a row as an earlier release computed it: names in order, each value with its type and length."""
     digest = hashlib.sha256()
     for name in ROW_COLUMNS:
-        content = value_bytes(row[name])
+        content = _legacy_value(row[name])
         digest.update(b"%s %d " % (name.encode(), len(content)) + content)
     return digest.digest()
 
 
-def value_bytes(value: Any) -> bytes:
-    """Write a value with its type, to the bit."""
+def _legacy_value(value: Any) -> bytes:
+    """Return a value with its type, bit for bit."""
     if value is None:
         return b"-"
     if isinstance(value, float):
         return b"d" + struct.pack("<d", value)
-    if isinstance(value, int):  # a boolean too: SQLite keeps it as a number
+    if isinstance(value, int):  # a boolean too: SQLite stores it as a number
         return b"i%d" % value
     return b"s" + (value.encode() if isinstance(value, str) else as_bytes(value))

@@ -12,7 +12,7 @@ from server.errors import StoreUnavailable
 from server.maintenance.doctor import check_log
 from server.maintenance.erasure import find_erasure_problems
 from server.stores.database import Database
-from server.stores.runs.loading import lock_loading
+from server.stores.runs.publication import lock_loading
 from server.stores.runs.records import run_problems
 from server.stores.tables import FEATURES, RISKS, RUNS
 from tests.conftest import LOAD_TIME, key_settings

@@ -11,7 +11,7 @@ from grounds.churn.v1 import churn_pb2 as pb
 from server.application import utc_now
 from server.config import Settings
 from server.edges.page_tokens import CopyState, PageTokens
-from server.stores.runs.loading import RunRetention
+from server.stores.runs.pruning import RunRetention
 from tests.conftest import Serving
 from tests.server.churn_copies import load_customers, random_customers, request, synchronize
 from tests.server.churn_runs import FIRST, SECOND, THIRD, ChurnFamily, plain_rows, write_run

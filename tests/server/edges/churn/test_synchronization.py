@@ -10,7 +10,7 @@ from grounds.churn.v1 import churn_pb2 as pb
 from server.application import utc_now
 from server.config import Settings
 from server.stores.runs import changes
-from server.stores.runs.loading import RunRetention
+from server.stores.runs.pruning import RunRetention
 from tests.conftest import Serving
 from tests.server.churn_copies import Copy, erase, load_customers, pages, random_customers, request, synchronize
 from tests.server.churn_runs import FIRST, SECOND, THIRD, ChurnFamily, plain_rows, write_run
