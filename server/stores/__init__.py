@@ -1,1 +1,1 @@
-"""What the server keeps: the database, and the models and policy that it reads from files."""
+"""Everything that the server stores: the record log, scoring runs, features, keys, and bundles and policies for replay."""

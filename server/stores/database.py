@@ -1,4 +1,4 @@
-"""The one database of a server or a fleet: SQLite or PostgreSQL, brought up to date by Alembic."""
+"""The database of one server or a fleet, SQLite or PostgreSQL: connections, transactions, snapshots and migrations."""
 
 import os
 import secrets
@@ -22,74 +22,81 @@ from sqlalchemy.pool import QueuePool
 from server.errors import DatabaseRefused, StoreUnavailable
 from server.stores.tables import SERVER_KEYS
 
-MIGRATIONS = Path(__file__).parent / "migrations"
-CONNECTIONS = 5  # of a command
-# So many pages of 4 KB SQLite's write-ahead log has before a commit brings them into the file, which it waits for. In a log of five
-# million records the slowest hundredth took 15 ms and more with the usual 1,000, and 8 to 10 with these.
-WAL_PAGES = 8_000
-SQLITE = ("synchronous=FULL", "foreign_keys=ON", "secure_delete=ON", f"wal_autocheckpoint={WAL_PAGES}")
-WRONG_WITH_SQLITE = {
+_MIGRATIONS = Path(__file__).parent / "migrations"
+CONNECTIONS = 5  # for a command
+# Pages of 4 KB that SQLite's write-ahead log collects before a commit copies them into the database file, and waits for it. With
+# five million records the slowest hundredth of appends took 15 ms and more with the default of 1,000, and takes 8 to 10.
+_WAL_PAGES = 8_000
+# synchronous=FULL: with a write-ahead log, NORMAL may lose the last commits on a power failure, and records are acknowledged.
+_SQLITE_PRAGMAS = ("synchronous=FULL", "foreign_keys=ON", "secure_delete=ON", f"wal_autocheckpoint={_WAL_PAGES}")
+_SQLITE_PROBLEMS = {
     sqlite3.SQLITE_CORRUPT: "the database is damaged: restore it from its backup",
-    sqlite3.SQLITE_NOTADB: "the database's file is no database: look at the settings `database` and `keys`, or restore it",
-    sqlite3.SQLITE_CANTOPEN: "the database's file cannot be opened: look at its folder, and at who may write there",
+    sqlite3.SQLITE_NOTADB: "the file is no database: check the settings `database` and `keys`, or restore it",
+    sqlite3.SQLITE_CANTOPEN: "the database file cannot be opened: check its folder and permissions",
 }
-BUSY_SECONDS = 10  # so long a lock, or a database that does not answer, is waited for
-POSTGRESQL_WAITS = {
+BUSY_SECONDS = 10  # how long to wait for a lock, or for a database that does not answer
+_POSTGRESQL_TIMEOUTS = {
     "connect_timeout": BUSY_SECONDS,
-    "tcp_user_timeout": BUSY_SECONDS * 1000,  # milliseconds; what was sent and is not acknowledged
-    "keepalives_idle": BUSY_SECONDS,  # while an answer is waited for
+    "tcp_user_timeout": BUSY_SECONDS * 1000,  # milliseconds; for data that was sent and is not acknowledged
+    "keepalives_idle": BUSY_SECONDS,  # while waiting for an answer
     "keepalives_interval": 2,
     "keepalives_count": 3,
 }
-KEY_BYTES = 32
-ALEMBIC = threading.Lock()  # it keeps what it does in globals
-MIGRATION_LOCK = 0x67726F756E6473  # "grounds"; any number that nobody else uses
+_KEY_BYTES = 32
+_ALEMBIC = threading.Lock()  # Alembic keeps the current migration in globals
+MIGRATION_LOCK = 0x67726F756E6473  # "grounds"; any number that no other application locks
 
 
 class Database:
-    """Connections, and transactions that either happen or do not.
+    """Connections and transactions. Its methods may be called from any thread.
 
-    Owned by the process; its methods may be called from any thread.
+    Attributes:
+        engine: SQLAlchemy's pool of connections.
+        connections: How many threads use it at once.
     """
 
-    def __init__(self, url: str, migrations: Path = MIGRATIONS, connections: int = CONNECTIONS) -> None:
-        """Open it; nothing is asked of it yet.
+    def __init__(self, url: str, migrations: Path = _MIGRATIONS, connections: int = CONNECTIONS) -> None:
+        """Create the pool of connections; none is opened yet.
 
         Args:
             url: SQLAlchemy URL.
-            migrations: What makes its tables.
+            migrations: Folder of the Alembic revisions that create its tables.
             connections: How many threads use it at once.
         """
-        self.engine = open_engine(url, connections)
-        self.migrations, self.connections = migrations, connections
+        self.engine = _open_engine(url, connections)
+        self._migrations, self.connections = migrations, connections
 
     def migrate(self) -> None:
-        """Bring the tables up to date; safe to call from several processes at once.
+        """Upgrade the tables to the newest revision; several processes may do it at once.
 
         Raises:
-            DatabaseRefused: A newer release made it.
+            DatabaseRefused: A newer release upgraded it.
             StoreUnavailable: It does not answer.
         """
         config = alembic.config.Config()
-        config.set_main_option("script_location", str(self.migrations))
+        config.set_main_option("script_location", str(self._migrations))
         with self.writing() as connection:
-            if connection.dialect.name == "postgresql":  # SQLite has one writer at a time anyway
+            if connection.dialect.name == "postgresql":  # SQLite has one writer at a time
                 connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
             config.attributes["connection"] = connection
-            with ALEMBIC:
-                refuse_newer(connection, config)
+            with _ALEMBIC:
+                _refuse_newer(connection, config)
                 alembic.command.upgrade(config, "head")
 
     @contextmanager
     def reading(self, *, once: bool = False) -> Iterator[Connection]:
-        """Give a connection to read with, or to ask once, which needs no transaction around it."""
+        """Yield a connection to read with.
+
+        Args:
+            once: The block runs one query, which needs no transaction around it; for SQLite this saves a BEGIN.
+        """
         try:
             with self.engine.connect() as connection:
                 yield connection.execution_options(once=True) if once else connection
         except IntegrityError:
             raise
         except SQLAlchemyError as error:
-            raise unavailable(error) from error
+            raise _unavailable(error) from error
 
     @contextmanager
     def snapshot(self) -> Iterator["Snapshot"]:
@@ -101,9 +108,9 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """Give a connection in a transaction: committed at the end of the block, rolled back on an error.
+        """Yield a connection in a transaction: committed at the end of the block, rolled back on an error.
 
-        SQLite takes its write lock at the start, so that two writers queue and none fails half-way.
+        SQLite takes its write lock at the start, so that two writers queue, and none fails when it first writes.
         """
         try:
             with self.engine.connect().execution_options(writing=True) as connection, connection.begin():
@@ -111,19 +118,19 @@ class Database:
         except IntegrityError:
             raise
         except SQLAlchemyError as error:
-            raise unavailable(error) from error
+            raise _unavailable(error) from error
 
     def key(self, name: str) -> bytes:
-        """Give a key that all processes of this database share; made at first use."""
+        """Return a key of 32 bytes that all processes of this database share, created at first use."""
         with self.reading() as connection:
             found = connection.execute(select(SERVER_KEYS.c.key).where(SERVER_KEYS.c.name == name)).scalar()
         if found is not None:
             return bytes(found)
         try:
             with self.writing() as connection:
-                connection.execute(SERVER_KEYS.insert().values(name=name, key=secrets.token_bytes(KEY_BYTES)))
+                connection.execute(SERVER_KEYS.insert().values(name=name, key=secrets.token_bytes(_KEY_BYTES)))
         except IntegrityError:
-            pass  # another process was first
+            pass  # another process created it first
         return self.key(name)
 
     def close(self) -> None:
@@ -150,14 +157,14 @@ class Snapshot:
         yield self._connection
 
 
-def unavailable(error: SQLAlchemyError) -> StoreUnavailable:
-    """Say what is wrong with a database, as far as it is known; its URL may hold a password and is not repeated."""
+def _unavailable(error: SQLAlchemyError) -> StoreUnavailable:
+    """Return the error for a database that failed. It does not repeat the URL, which may contain a password."""
     known = getattr(getattr(error, "orig", None), "sqlite_errorcode", 0) & 0xFF
-    return StoreUnavailable(WRONG_WITH_SQLITE.get(known, "the database does not answer; try again"))
+    return StoreUnavailable(_SQLITE_PROBLEMS.get(known, "the database does not answer; try again"))
 
 
-def refuse_newer(connection: Connection, config: alembic.config.Config) -> None:
-    """Refuse tables that a revision made which this release does not have."""
+def _refuse_newer(connection: Connection, config: alembic.config.Config) -> None:
+    """Raise DatabaseRefused if the tables have a revision that this release does not know."""
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     unknown = set(MigrationContext.configure(connection).get_current_heads()) - known
     if unknown:
@@ -167,69 +174,69 @@ def refuse_newer(connection: Connection, config: alembic.config.Config) -> None:
         )
 
 
-def open_engine(url: str, connections: int) -> Engine:
-    """Open the database; SQLite with a write-ahead log and an fsync for every commit.
+def _open_engine(url: str, connections: int) -> Engine:
+    """Return the pool of a database; SQLite with a write-ahead log and an fsync for every commit.
 
-    Whoever waits for longer than BUSY_SECONDS, for a lock or for a database that is silent, gets StoreUnavailable. A
-    statement that works may take its time. No error tells a value.
+    Waiting longer than BUSY_SECONDS for a lock, or for a database that does not answer, fails. A statement that is running
+    may take any time. No error contains values.
     """
     common: dict[str, Any] = {
         "hide_parameters": True,
         "poolclass": QueuePool,
         "pool_size": connections,
         "pool_timeout": BUSY_SECONDS,
-        "pool_use_lifo": True,  # a connection that wrote last has its pages in memory still: 17 reads of pages for evidence, not 28
+        "pool_use_lifo": True,  # the connection used last still has pages in its cache: evidence reads 17 pages, not 28
     }
     if url.startswith("sqlite"):
-        make_for_owner(sqlalchemy.make_url(url).database)
+        _create_private_file(sqlalchemy.make_url(url).database)
         engine = sqlalchemy.create_engine(url, connect_args={"timeout": BUSY_SECONDS}, **common)
-        event.listen(engine, "connect", set_up_sqlite)
-        event.listen(engine, "begin", begin_sqlite)
+        event.listen(engine, "connect", _set_up_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
         return engine
     parts = sqlalchemy.make_url(url)
-    waits = {name: seconds for name, seconds in POSTGRESQL_WAITS.items() if name not in parts.query}
+    waits = {name: seconds for name, seconds in _POSTGRESQL_TIMEOUTS.items() if name not in parts.query}
     engine = sqlalchemy.create_engine(parts, pool_pre_ping=True, connect_args=waits, **common)
-    event.listen(engine, "connect", set_up_postgresql)
-    event.listen(engine, "handle_error", hide_values)
+    event.listen(engine, "connect", _set_up_postgresql)
+    event.listen(engine, "handle_error", _hide_values)
     return engine
 
 
-def make_for_owner(name: str | None) -> None:
-    """Make the file of a new database, for its owner alone: customers' features are in it. One that is there stays as it is."""
+def _create_private_file(name: str | None) -> None:
+    """Create the file of a new database with mode 0600, because it will contain customers' features; keep an existing file."""
     if name and name != ":memory:" and not name.startswith("file:"):
-        with suppress(OSError):  # it is there, or its folder is not, which the first question will tell
+        with suppress(OSError):  # it exists, or its folder does not, which the first query reports
             os.close(os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
-def set_up_postgresql(connection: Any, _record: Any) -> None:
-    """Let no statement wait for a lock for longer than SQLite would."""
+def _set_up_postgresql(connection: Any, _record: Any) -> None:
+    """Limit how long a statement waits for a lock, as for SQLite."""
     with connection.cursor() as cursor:
         cursor.execute(f"SET lock_timeout = '{BUSY_SECONDS}s'")
     connection.commit()
 
 
-def hide_values(context: ExceptionContext) -> None:
-    """Take the text of errors in which PostgreSQL quotes the row: what remains is the statement and the kind of error."""
+def _hide_values(context: ExceptionContext) -> None:
+    """Remove the text of errors in which PostgreSQL quotes the row; the statement and the kind of error stay."""
     error, original = context.sqlalchemy_exception, context.original_exception
     if isinstance(error, IntegrityError | DataError):
         original.args = (f"SQLSTATE {getattr(original, 'sqlstate', '')}",)
         error.args = (f"({type(original).__name__}) {original}",)
 
 
-def set_up_sqlite(connection: Any, _record: Any) -> None:
-    """Make commits durable and deletions real, and leave transactions to SQLAlchemy."""
+def _set_up_sqlite(connection: Any, _record: Any) -> None:
+    """Make commits durable, overwrite what is deleted, and leave transactions to SQLAlchemy."""
     connection.isolation_level = None
-    # A text that somebody damaged must be readable for those who look for the damage.
+    # Damaged texts must be readable, so that `doctor` can report them.
     connection.text_factory = lambda content: content.decode("utf-8", "backslashreplace")
     cursor = connection.cursor()
-    ask_for_wal(cursor)
-    for pragma in SQLITE:
+    _enable_wal(cursor)
+    for pragma in _SQLITE_PRAGMAS:
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 
 
-def ask_for_wal(cursor: sqlite3.Cursor) -> None:
-    """Turn a new file to a write-ahead log; of several that do so at once SQLite refuses all but one without waiting for it."""
+def _enable_wal(cursor: sqlite3.Cursor) -> None:
+    """Switch a file to a write-ahead log; retry, because SQLite rejects all but one of several connections without waiting."""
     until = time.monotonic() + BUSY_SECONDS
     while True:
         try:
@@ -242,8 +249,8 @@ def ask_for_wal(cursor: sqlite3.Cursor) -> None:
             return
 
 
-def begin_sqlite(connection: Connection) -> None:
-    """Begin a transaction, with the write lock where the transaction writes; one question is a transaction of itself."""
+def _begin_sqlite(connection: Connection) -> None:
+    """Begin a transaction, with the write lock if it writes; a single query is a transaction by itself."""
     options = connection.get_execution_options()
     if not options.get("once", False):
         connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("writing", False) else "BEGIN")

@@ -1,4 +1,4 @@
-"""Customers' features as of a time."""
+"""The feature store: customers' features as of a time, append-only."""
 
 import datetime as dt
 import math
@@ -14,16 +14,16 @@ from server.stores.database import Database
 from server.stores.float_arrays import unpack_doubles
 from server.stores.tables import FEATURES
 
-CHUNK_ROWS = 500
-Key = tuple[str, str, str, dt.datetime]  # market, customer_id, feature_set_digest, as_of
-# Made once: to put a statement together takes longer than to run it.
-OF_CUSTOMERS = select(FEATURES.c.customer_id, FEATURES.c.row).where(
+_CHUNK_ROWS = 500
+_RowKey = tuple[str, str, str, dt.datetime]  # market, customer_id, feature_set_digest, as_of
+# Built once: building a statement takes longer than running it.
+_SELECT_CUSTOMERS = select(FEATURES.c.customer_id, FEATURES.c.row).where(
     FEATURES.c.market == bindparam("of_market"),
     FEATURES.c.feature_set_digest == bindparam("of_digest"),
     FEATURES.c.as_of == bindparam("at"),
     FEATURES.c.customer_id.in_(bindparam("customers", expanding=True)),
 )
-OF_CUSTOMER = (
+_SELECT_CUSTOMER = (
     select(FEATURES.c.row, FEATURES.c.as_of)
     .where(
         FEATURES.c.market == bindparam("of_market"),
@@ -32,16 +32,16 @@ OF_CUSTOMER = (
     )
     .limit(1)
 )
-NEWEST = OF_CUSTOMER.order_by(FEATURES.c.as_of.desc())
-OF_TIME = OF_CUSTOMER.where(FEATURES.c.as_of == bindparam("at"))
+_SELECT_NEWEST = _SELECT_CUSTOMER.order_by(FEATURES.c.as_of.desc())
+_SELECT_AT = _SELECT_CUSTOMER.where(FEATURES.c.as_of == bindparam("at"))
 
 
 @dataclass(frozen=True, slots=True)
 class StoredFeatures:
-    """What the store knows of a customer.
+    """A customer's features as of a time.
 
     Attributes:
-        values: By feature name; a feature that is not there is missing.
+        values: By feature name; missing features are left out.
         as_of: When the values were true.
     """
 
@@ -50,40 +50,40 @@ class StoredFeatures:
 
 
 class FeatureStore:
-    """Reads the newest features of a customer for one feature set."""
+    """Reads customers' features. Its methods may be called from any thread."""
 
     def __init__(self, database: Database) -> None:
-        self.database = database
+        self._database = database
 
     def find_newest(self, market: str, customer_id: str, schema: Schema) -> StoredFeatures | None:
-        """Give the customer's newest features of the schema's feature set, or None where there are none."""
-        return self.first(NEWEST, schema, of_market=market, customer=customer_id)
+        """Return the customer's newest features of the schema's feature set; None if there are none."""
+        return self._find(_SELECT_NEWEST, schema, of_market=market, customer=customer_id)
 
     def find_at(self, market: str, customer_id: str, schema: Schema, as_of: dt.datetime) -> StoredFeatures | None:
-        """Give the customer's features as of exactly this time, or None where there are none any more."""
-        return self.first(OF_TIME, schema, of_market=market, customer=customer_id, at=as_of)
+        """Return the customer's features as of exactly this time; None if there are none."""
+        return self._find(_SELECT_AT, schema, of_market=market, customer=customer_id, at=as_of)
 
-    def first(self, wanted: Select[Any], schema: Schema, **of: str | dt.datetime) -> StoredFeatures | None:
+    def _find(self, statement: Select[Any], schema: Schema, **parameters: str | dt.datetime) -> StoredFeatures | None:
         """Read one row."""
-        with self.database.reading() as connection:
-            found = connection.execute(wanted, {"of_digest": schema.feature_set_digest, **of}).first()
+        with self._database.reading() as connection:
+            found = connection.execute(statement, {"of_digest": schema.feature_set_digest, **parameters}).first()
         if found is None:
             return None
         numbers = zip(schema.names, unpack_doubles(found.row), strict=True)
-        known = {name: schema.decode_value(name, number) for name, number in numbers if not math.isnan(number)}
-        return StoredFeatures(known, utc(found.as_of))
+        values = {name: schema.decode_value(name, number) for name, number in numbers if not math.isnan(number)}
+        return StoredFeatures(values, utc(found.as_of))
 
 
 def utc(time: dt.datetime) -> dt.datetime:
-    """Give a stored time its zone: SQLite keeps UTC without saying so."""
+    """Return a stored time with its zone: SQLite stores UTC without one."""
     return time.replace(tzinfo=dt.UTC) if time.tzinfo is None else time.astimezone(dt.UTC)
 
 
 def append_features(connection: Connection, rows: Iterable[dict[str, object]]) -> tuple[int, int]:
-    """Append rows of the table; gives how many were new and how many were there already.
+    """Append rows of FEATURES; return how many were new and how many were stored already.
 
     Raises:
-        LoadRefused: A row is there with other values: features are never changed, only dated anew.
+        LoadRefused: A row is stored with other values. Features never change; new values need a new time.
     """
     added = known = 0
     for new, old in unstored_rows(connection, rows):
@@ -96,39 +96,41 @@ def append_features(connection: Connection, rows: Iterable[dict[str, object]]) -
 def unstored_rows(
     connection: Connection, rows: Iterable[dict[str, object]]
 ) -> Iterator[tuple[list[dict[str, object]], int]]:
-    """Give the rows that are not there yet, some at a time, and how many others are.
+    """Yield rows that are not stored yet, some at a time, each with the number of rows in between that are.
 
     Raises:
-        LoadRefused: As `append`.
+        LoadRefused: As append_features.
     """
     batch = list(rows)
-    for first in range(0, len(batch), CHUNK_ROWS):
-        chunk = {key_of(row): row for row in batch[first : first + CHUNK_ROWS]}
+    for first in range(0, len(batch), _CHUNK_ROWS):
+        chunk = {_row_key(row): row for row in batch[first : first + _CHUNK_ROWS]}
         known = 0
-        for key, content in rows_there(connection, chunk):
+        for key, content in _stored_rows(connection, chunk):
             if chunk.pop(key)["row"] != content:
                 date = f"{key[-1]:%Y-%m-%d}"
-                raise LoadRefused(f"features of {date} are in the store with other values; date the new ones anew")
+                raise LoadRefused(
+                    f"features of {date} are in the store with other values; give the new values a later as_of"
+                )
             known += 1
         yield list(chunk.values()), known
 
 
-def key_of(row: Mapping[str, object]) -> Key:
-    """Give what tells a row from every other: whose values as of when, and which features they are."""
+def _row_key(row: Mapping[str, object]) -> _RowKey:
+    """Return the primary key of a row."""
     as_of = row["as_of"]
     assert isinstance(as_of, dt.datetime)
     return str(row["market"]), str(row["customer_id"]), str(row["feature_set_digest"]), utc(as_of)
 
 
-def rows_there(connection: Connection, keys: Iterable[Key]) -> Iterator[tuple[Key, bytes]]:
-    """Give the rows that are there of these keys.
+def _stored_rows(connection: Connection, keys: Iterable[_RowKey]) -> Iterator[tuple[_RowKey, bytes]]:
+    """Yield the key and the values of each row that is stored.
 
-    One question for each time: for tuples of values SQLite would read the whole table.
+    One query for each market, feature set and time: for tuples of values SQLite would read the whole table.
     """
     names: dict[tuple[str, str, dt.datetime], list[str]] = {}
     for market, customer_id, digest, as_of in keys:
         names.setdefault((market, digest, as_of), []).append(customer_id)
     for (market, digest, as_of), customers in names.items():
-        asked = {"of_market": market, "of_digest": digest, "at": as_of, "customers": customers}
-        for row in connection.execute(OF_CUSTOMERS, asked):
+        parameters = {"of_market": market, "of_digest": digest, "at": as_of, "customers": customers}
+        for row in connection.execute(_SELECT_CUSTOMERS, parameters):
             yield (market, row.customer_id, digest, as_of), bytes(row.row)

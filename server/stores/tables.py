@@ -1,4 +1,4 @@
-"""The tables. server/stores/migrations makes them; a test proves that the two agree."""
+"""The tables of the database. server/stores/migrations creates them; a test checks that the two agree."""
 
 from sqlalchemy import (
     BigInteger,
@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 
 METADATA = MetaData()
-# In SQLite only INTEGER makes the key the row's own number, without a second tree.
+# SQLite uses only an INTEGER primary key as the row id; any other type would need an index of its own.
 PLACE = BigInteger().with_variant(Integer, "sqlite")
 
 # Customers' features as of a time; append-only. `row` holds doubles, little-endian, in the order of the
@@ -36,10 +36,10 @@ FEATURES = Table(
     PrimaryKeyConstraint("market", "customer_id", "feature_set_digest", "as_of", name="pk_features"),
 )
 
-# The log: one row a record, in the order of the tree. `header`, `ciphertext` and the place are what the tree
-# commits to; `nodes` holds the hashes that the record completes, its leaf hash first, 32 bytes each. Every other
-# column follows from the header (record/grounds_record/header_columns.py) and is there to be searched. A row is never changed, but
-# that retention takes `ciphertext`.
+# The record log: one row a record, in the order of the tree. The tree commits to `header`, `ciphertext` and the
+# index; `nodes` has the hashes that the record completes, its leaf hash first, 32 bytes each. Every other
+# column follows from the header (record/grounds_record/header_columns.py) and is there for searching. A row never changes, except that
+# retention removes `ciphertext`.
 RECORDS = Table(
     "records",
     METADATA,
@@ -62,18 +62,17 @@ RECORDS = Table(
     PrimaryKeyConstraint("record_index", name="pk_records"),
     UniqueConstraint("record_id", name="uq_records_record_id"),
     UniqueConstraint("caller", "request_id", name="uq_records_caller_request_id"),
-    # With the kind: what came after a decision is a record or two among thousands of a customer's decisions.
+    # With the kind: events about a decision are a record or two among thousands of a customer's decisions.
     Index("ix_records_customer_tag", "customer_tag", "kind"),
-    # Holds all that lists ask for, so that they read no record: a row is a hundred times as long.
+    # Covers lists, so that they read no row of the table, which is a hundred times as long.
     Index(
         "ix_records_listed",
         *("kind", "time_us", "record_index", "record_id", "market", "decision", "grade", "bundle_id", "caller"),
     ),
 )
 
-# Hashes of the tree again, once they are complete. Twigs have those that prove 16 records, from `first_index` on, up to
-# 256 of their neighbours: server/stores/record_log/tiles.py. Blocks have those above, in a row the eight levels below the node that it is
-# named after: server/stores/record_log/tiles.py.
+# Tiles repeat hashes of complete subtrees; server/stores/record_log/tiles.py describes both kinds. `tree_twigs` has leaf tiles
+# of 16 records from `first_index` on, `tree_blocks` tiles of the eight levels below the node that they are named after.
 TREE_TWIGS = Table(
     "tree_twigs",
     METADATA,
@@ -90,8 +89,8 @@ TREE_BLOCKS = Table(
     PrimaryKeyConstraint("level", "node_index", name="pk_tree_blocks"),
 )
 
-# What samples look at, of many records at once: those from `first_index` on, of the times [first_us, last_us]. `content`
-# is an Arrow IPC stream; server/stores/record_log/header_chunks.py lays it out.
+# Chunks of the header index: the headers of records from `first_index` on, with times in [first_us, last_us]. `content` is an
+# Arrow IPC stream; server/stores/record_log/header_chunks.py encodes it.
 LISTED_CHUNKS = Table(
     "listed_chunks",
     METADATA,
@@ -103,8 +102,8 @@ LISTED_CHUNKS = Table(
     PrimaryKeyConstraint("first_index", name="pk_listed_chunks"),
 )
 
-# One row: how far the log has grown, and whose it is. Who appends locks it first. `peaks` is the frontier of the
-# tree; `checkpoint` the signed note of this very size.
+# One row: the size of the log, and its keys. Every append locks it first. `peaks` is the frontier of the tree,
+# `checkpoint` the signed checkpoint of exactly this size.
 LOG_HEAD = Table(
     "log_head",
     METADATA,
@@ -117,7 +116,7 @@ LOG_HEAD = Table(
     PrimaryKeyConstraint("name", name="pk_log_head"),
 )
 
-# The checkpoints that were anchored: signed notes, by the size that they are of.
+# The checkpoints that were anchored, by the size of their trees.
 CHECKPOINTS = Table(
     "checkpoints",
     METADATA,
@@ -126,7 +125,7 @@ CHECKPOINTS = Table(
     PrimaryKeyConstraint("size", name="pk_checkpoints"),
 )
 
-# Every policy file that ever held, by its SHA-256: written before the first decision under it.
+# Every policy file that was ever in force, by its SHA-256: stored before the first decision under it.
 POLICIES = Table(
     "policies",
     METADATA,
@@ -135,12 +134,12 @@ POLICIES = Table(
     PrimaryKeyConstraint("sha256", name="pk_policies"),
 )
 
-# Customers' numbers sort byte by byte, on every database.
+# Customer ids sort byte by byte in every database.
 CUSTOMER_ID = String(64).with_variant(String(64, collation="C"), "postgresql")
 
-# One line per run and market; `header` is the run file's manifest, JSON. A run is there for readers while its
-# state is LOADED: before, it is LOADING; when it is no longer kept, PRUNING until its rows are gone. Numbers are
-# never used again. previous_run_id: the run with which bands were compared.
+# One row a scoring run and market; `header` is the run file's manifest, JSON. Readers see a run while its state is
+# LOADED; before, it is LOADING; when it is no longer kept, PRUNING until its rows are deleted. Numbers are never
+# reused. previous_run_id: the run whose bands were compared.
 RUNS = Table(
     "runs",
     METADATA,
@@ -162,10 +161,10 @@ RUNS = Table(
     sqlite_autoincrement=True,
 )
 
-# The customers of a run. What follows hold_out is for single reads, and null where status is not SCORED.
-# band_since: microseconds since 1970, UTC; suppressions: codes with commas between them; drivers: JSON; `features`
-# and `contributions` hold doubles as FEATURES.row does; chunk: where RISK_CHUNKS has the customer. Each index
-# answers its order and the filters of a list without the rows.
+# The predictions of a run, one row a customer. Lists do not read the columns after hold_out. Without a score (status is not
+# SCORED) most columns are null. band_since: microseconds since 1970, UTC; suppressions: codes separated by commas; drivers:
+# JSON; `features` and `contributions`: doubles as in FEATURES.row; chunk: the row of RISK_CHUNKS that has the customer. Each
+# index covers its order and the filters of a list.
 RISKS = Table(
     "risks",
     METADATA,
@@ -201,7 +200,7 @@ RISKS = Table(
     ),
 )
 
-# The same customers as Arrow IPC streams, for the export; server/stores/runs/export_chunks.py lays them out.
+# The same customers as Arrow IPC streams, for the export; server/stores/runs/export_chunks.py encodes them.
 RISK_CHUNKS = Table(
     "risk_chunks",
     METADATA,
@@ -213,9 +212,9 @@ RISK_CHUNKS = Table(
     ForeignKeyConstraint(["run_number"], ["runs.run_number"], name="fk_risk_chunks_runs"),
 )
 
-# The leaves of the tree over a run's rows in a market, sorted, in blocks of record.leaf_tiles.BLOCK_LEAVES: `first` is the
-# smallest leaf hash of a block, `root` the root over its `hashes`. An erasure leaves them: they tell nothing (see
-# record.customer_keys.row_salt), and the run's record is proved by them. A run of before revision 0005 has none.
+# The sorted leaves of the Merkle tree over a run's rows in a market, in tiles (grounds_record.leaf_tiles): `first` is the
+# smallest leaf hash of a tile, `root` the root over its `hashes`. An erasure keeps them: they reveal nothing (see
+# grounds_record.customer_keys.row_salt), and the run's record is proved by them. A run from before revision 0005 has none.
 RISK_LEAVES = Table(
     "risk_leaves",
     METADATA,
@@ -228,7 +227,7 @@ RISK_LEAVES = Table(
     ForeignKeyConstraint(["run_number"], ["runs.run_number"], name="fk_risk_leaves_runs"),
 )
 
-# Customers who were erased from a run, so that the CRM is told to delete them. Removed once no token can ask for them.
+# Tombstones: customers who were erased from a run, so that a copy of it deletes them. Deleted when no token can ask for them.
 RISK_TOMBSTONES = Table(
     "risk_tombstones",
     METADATA,
@@ -241,7 +240,7 @@ RISK_TOMBSTONES = Table(
     sqlite_autoincrement=True,
 )
 
-# Keys that all processes of one database share.
+# Keys that all processes of this database share.
 SERVER_KEYS = Table(
     "server_keys",
     METADATA,

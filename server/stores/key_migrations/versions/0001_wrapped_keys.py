@@ -1,4 +1,4 @@
-"""The first table of the key store."""
+"""Create the first table of the key store."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make the table."""
+    """Create the table."""
     op.create_table(
         "wrapped_keys",
         sa.Column("key_id", sa.String(32), nullable=False),
@@ -22,5 +22,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Refuse: what is sealed under a key that is lost can never be read again."""
+    """Refuse: what a lost key has sealed can never be read again."""
     raise NotImplementedError("keys are not dropped; restore a backup instead")

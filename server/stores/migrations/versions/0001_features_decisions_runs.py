@@ -1,4 +1,4 @@
-"""The first tables: features, decisions, runs with their risks, and the keys of the server."""
+"""Create the first tables: features, decisions, runs with their predictions, and the keys of the server."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make the tables."""
+    """Create the tables."""
     op.create_table(
         "features",
         sa.Column("market", sa.String(2), nullable=False),

@@ -1,4 +1,4 @@
-"""The log of records takes the place of the table of decisions, which no release had."""
+"""Replace the table of decisions, which no release had, by the record log."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,7 +12,7 @@ PLACE = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
 def upgrade() -> None:
-    """Make the tables."""
+    """Create the tables."""
     op.drop_table("decisions")
     op.create_table(
         "records",

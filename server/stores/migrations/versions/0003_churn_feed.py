@@ -1,4 +1,4 @@
-"""Runs as a feed: states, statuses, bands with a past, Arrow chunks, tombstones. Runs are loaded anew."""
+"""Turn runs into a feed: states, statuses, bands with a history, Arrow chunks, tombstones. Runs are loaded again."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,7 +12,7 @@ CUSTOMER_ID = sa.String(64).with_variant(sa.String(64, collation="C"), "postgres
 
 
 def upgrade() -> None:
-    """Make the tables of runs anew: runs of format 1 lack what the feed tells, and are scored again in minutes."""
+    """Create the tables of runs again: runs of format 1 lack what the feed needs, and are scored again in minutes."""
     op.drop_table("risks")
     op.drop_table("runs")
     make_runs()
@@ -39,7 +39,7 @@ def upgrade() -> None:
 
 
 def make_runs() -> None:
-    """Make the table of runs."""
+    """Create the table of runs."""
     op.create_table(
         "runs",
         sa.Column("run_number", sa.Integer, nullable=False, autoincrement=True),
@@ -62,7 +62,7 @@ def make_runs() -> None:
 
 
 def make_risks() -> None:
-    """Make the table of customers."""
+    """Create the table of predictions."""
     op.create_table(
         "risks",
         sa.Column("run_number", sa.Integer, nullable=False),
@@ -99,5 +99,5 @@ def make_risks() -> None:
 
 
 def downgrade() -> None:
-    """Refuse: what a CRM was told cannot be taken back."""
+    """Refuse: what a CRM has read cannot be undone."""
     raise NotImplementedError("the feed is not taken back; restore a backup instead")

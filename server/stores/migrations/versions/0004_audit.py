@@ -1,4 +1,4 @@
-"""Policy files are kept by digest; one index answers lists and samples of decisions."""
+"""Store policy files by digest, and add an index for lists and samples of decisions."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,7 +12,7 @@ LISTED = ["kind", "time_us", "record_index", "record_id", "market", "decision", 
 
 
 def upgrade() -> None:
-    """Make the table and the index; the index begins as the one whose place it takes."""
+    """Create the table and the index, which begins with the columns of the index that it replaces."""
     op.create_table(
         "policies",
         sa.Column("sha256", sa.String(64), nullable=False),

@@ -1,4 +1,4 @@
-"""The leaves of runs, so that one row can be proved."""
+"""Add the leaves of runs, so that one row can be proved."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make the table. Runs that are loaded stay as they are, without leaves."""
+    """Create the table. Runs that are loaded stay as they are, without leaves."""
     op.create_table(
         "risk_leaves",
         sa.Column("run_number", sa.Integer, nullable=False),

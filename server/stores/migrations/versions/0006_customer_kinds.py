@@ -1,4 +1,4 @@
-"""A customer's records are found by kind."""
+"""Index the records of a customer by kind."""
 
 from alembic import op
 
@@ -9,12 +9,12 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make the index anew, with the kind."""
+    """Create the index again, with the kind."""
     op.drop_index("ix_records_customer_tag", "records")
     op.create_index("ix_records_customer_tag", "records", ["customer_tag", "kind"])
 
 
 def downgrade() -> None:
-    """Make the index as it was."""
+    """Restore the index without the kind."""
     op.drop_index("ix_records_customer_tag", "records")
     op.create_index("ix_records_customer_tag", "records", ["customer_tag"])

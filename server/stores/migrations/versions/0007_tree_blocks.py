@@ -1,4 +1,4 @@
-"""Hashes of the log's tree, side by side."""
+"""Add tiles of the log's Merkle tree."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make the table; the blocks of what is there already are not made, proofs read its records."""
+    """Create the table. Older records get no tiles; proofs read the records themselves."""
     op.create_table(
         "tree_blocks",
         sa.Column("level", sa.Integer, nullable=False),
@@ -21,5 +21,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop it: the records have every hash."""
+    """Drop the table: the records have every hash."""
     op.drop_table("tree_blocks")

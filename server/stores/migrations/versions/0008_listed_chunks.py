@@ -1,4 +1,4 @@
-"""What samples look at, column by column."""
+"""Add chunks of the header index, which samples read column by column."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,7 +12,7 @@ PLACE = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
 def upgrade() -> None:
-    """Make the table; a server fills it behind its own work, also with what is there already."""
+    """Create the table. A low-priority process of the server fills it, also from older records."""
     op.create_table(
         "listed_chunks",
         sa.Column("first_index", PLACE, nullable=False, autoincrement=False),
@@ -25,5 +25,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop it: the records have everything."""
+    """Drop the table: the records have everything."""
     op.drop_table("listed_chunks")

@@ -1,4 +1,4 @@
-"""The lowest hashes of the log's tree, 16 records a page."""
+"""Add leaf tiles: the lowest hashes of the log's Merkle tree, 16 records a page."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,7 +12,7 @@ PLACE = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
 def upgrade() -> None:
-    """Make the table; what is there already stays in its blocks, or with its records."""
+    """Create the table. Hashes of older records stay in their tiles, or with the records."""
     op.create_table(
         "tree_twigs",
         sa.Column("first_index", PLACE, nullable=False, autoincrement=False),
@@ -22,5 +22,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop it: the records have every hash."""
+    """Drop the table: the records have every hash."""
     op.drop_table("tree_twigs")
