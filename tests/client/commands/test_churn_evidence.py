@@ -58,7 +58,7 @@ async def test_the_terminal_shows_the_risk_its_proofs_and_its_verdicts(serving: 
         "holds  the risk says what the row's bytes say, numbers to the bit",
         "holds  the contributions add up to the log-odds within 1e-09",
         "the public key is the one that this server names",
-        "rank and amounts, which follow from the other customers",
+        "rank and amounts, which depend on the other customers",
     ):
         assert text in re.sub(r"\s+", " ", printed).replace("holds the", "holds  the"), printed
     assert Parse(content, audit_pb2.ChurnEvidence()).churn_risk == evidence.churn_risk
