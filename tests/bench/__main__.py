@@ -13,10 +13,10 @@ from tests.bench.audit import measure_audit as audited
 from tests.bench.churn import LINES, measure_scoring
 from tests.bench.explanation import find_bundle, measure_grid, measure_model
 from tests.bench.feed import measure_feed
-from tests.bench.history import provenance, write_results
 from tests.bench.readme import renew_readme
 from tests.bench.record import measure_recording as recorded
 from tests.bench.recourse import measure_recourse
+from tests.bench.stored_results import provenance, write_results
 from tests.bench.subjects import released_subject
 from tests.conftest import run
 from training.console import Console

@@ -152,7 +152,7 @@ def _fill(config: Path, count: int, say: Say) -> dict[str, Any]:
             with database.writing() as connection:
                 connection.execute(RECORDS.insert(), rows)
                 write_tiles(connection, frontier.size - len(rows), frontier.size)
-                log.write_head(connection, frontier)
+                log._write_head(connection, frontier)
             build_chunks(database)
             if frontier.size // SAID_RECORDS > (frontier.size - len(rows)) // SAID_RECORDS:
                 say(f"{frontier.size:,} records")

@@ -143,6 +143,7 @@ def write_made_run(to: Path, customers: int) -> None:
         if writer is None:
             schema = table.schema.with_metadata({"grounds": json.dumps(manifest)})
             writer = pq.ParquetWriter(to, schema)
+        assert schema is not None
         writer.write_table(table.replace_schema_metadata(schema.metadata))
     assert writer is not None
     writer.close()

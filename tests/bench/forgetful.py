@@ -12,7 +12,7 @@ from typing import Any
 
 from grounds_record.header import Header
 from server.application import Application
-from server.application_log import set_up_log
+from server.application_log import configure_logging
 from server.config import read_settings
 from server.stores.record_log.entries import AppendResult, LogEntry, Record
 
@@ -61,5 +61,5 @@ async def serve(config: Path) -> None:
 
 
 if __name__ == "__main__":
-    set_up_log()
+    configure_logging()
     asyncio.run(serve(Path(sys.argv[1])))

@@ -8,7 +8,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 
 from tests.bench.explanation import EXPLAINED, SHAP
-from tests.bench.history import HISTORY, latest_results
+from tests.bench.stored_results import HISTORY, latest_results
 
 README = HISTORY.parent / "README.md"
 SCORE = "score"

@@ -87,7 +87,7 @@ async def test_models_are_listed_and_read(serving: Serving) -> None:
 
 
 async def test_a_rejected_call_has_the_reason_and_every_problem(serving: Serving) -> None:
-    features = {"days_late": 400.0, "turnover": "much"}
+    features: dict[str, float | str] = {"days_late": 400.0, "turnover": "much"}
 
     error = await failure(serving, lambda client: client.score_credit(*CUSTOMER, AMOUNT, features=features))
 

@@ -204,7 +204,7 @@ async def test_a_day_rewritten_with_correct_hashes_and_signed_again_is_found_and
 def swap(connection: Connection, one: int, other: int) -> None:
     """Exchange two records with their hashes."""
     for now, then in ((one, -1), (other, one), (-1, other)):
-        connection.execute(update(RECORDS).where(now == RECORDS_BY_PLACE).values(record_index=then))
+        connection.execute(update(RECORDS).where(now == RECORDS_BY_PLACE).values(record_index=then))  # type: ignore[arg-type] # a column on the right makes a condition
 
 
 async def test_two_swapped_records_are_found_and_where(auditor: Auditor) -> None:

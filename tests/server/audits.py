@@ -63,7 +63,7 @@ async def read_churn_evidence(
     serving: Serving, run_id: str, market: str, customer_id: str, **asked: Any
 ) -> audit_pb2.ChurnEvidence:
     """Read the evidence of a risk."""
-    fields = {"run_id": run_id, "customer": customer(market, customer_id), "purpose": PURPOSE} | asked
+    fields: dict[str, Any] = {"run_id": run_id, "customer": customer(market, customer_id), "purpose": PURPOSE} | asked
     request = churn_evidence_pb2.GetChurnEvidenceRequest(**fields)
     return (await serving.audit.GetChurnEvidence(request)).evidence
 

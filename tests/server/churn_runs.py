@@ -4,7 +4,7 @@ import datetime as dt
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import exp
 from pathlib import Path
@@ -196,14 +196,16 @@ def run_manifest(model: Model, rows: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def plain_rows(model: Model, log_odds: dict[str, float | None], as_of: dt.datetime, market: str = "DE") -> pd.DataFrame:
+def plain_rows(
+    model: Model, log_odds: Mapping[str, float | None], as_of: dt.datetime, market: str = "DE"
+) -> pd.DataFrame:
     """Return rows without a model: one feature has all of the log-odds; None is a customer without a score."""
     base = float(model.explain_rows(np.zeros((1, len(model.bundle.schema.names))))[0].base_value)
     width = len(model.bundle.schema.names)
     rows = []
     for customer_id, value in log_odds.items():
         scored = value is not None
-        odds = np.exp(value) if scored else np.nan
+        odds = np.nan if value is None else np.exp(value)
         pd_ = None if value is None else sigmoid(value)
         rows.append(
             {

@@ -3,6 +3,7 @@
 import asyncio
 import stat
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -28,7 +29,7 @@ SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.Health
 
 
 async def ask_reflection(
-    channel: grpc.aio.Channel, service: str = REFLECTION[0], **question: str
+    channel: grpc.aio.Channel, service: str = REFLECTION[0], **question: Any
 ) -> reflection_pb2.ServerReflectionResponse:
     """Return the answer of one version of the reflection service to one question."""
     call = channel.stream_stream(

@@ -87,7 +87,7 @@ async def test_no_answer_about_churn_reads_a_table_from_end_to_end(
 
 def test_loading_features_reads_the_store_by_its_index(empty: Database) -> None:
     as_of = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
-    rows = [
+    rows: list[dict[str, object]] = [
         {"market": market, "customer_id": str(number), "feature_set_digest": "0", "as_of": as_of, "row": b""}
         for market in ("DE", "FR")
         for number in range(3)

@@ -26,7 +26,11 @@ def test_square_brackets_in_names_and_descriptions_are_shown_as_they_are() -> No
     """Rich reads [word] as markup and drops it, and [/word] as an error."""
     summary = model_pb2.ModelSummary(family="credit", bundle_id="0" * 64, refusal="card.md [sic] is [/not] whole")
     feature = model_pb2.Feature(
-        name="share", description="share of late bills [eur] in [/all]", unit="[eur]", source=1, monotone_sign=1
+        name="share",
+        description="share of late bills [eur] in [/all]",
+        unit="[eur]",
+        source="FEATURE_SOURCE_STORE",
+        monotone_sign=1,
     )
     model = model_pb2.Model(summary=summary, features=[feature], card="# Card [a]")
     line = Contribution(feature="share", value=FeatureValue(number=1), log_odds=1, points=-5)

@@ -1,6 +1,7 @@
 """Overrides without a server: the side of an override, and what an expired decision allows."""
 
 import datetime as dt
+from decimal import Decimal
 
 import pytest
 
@@ -13,7 +14,7 @@ from server.decisions.overrides import (
 )
 from server.decisions.policy import OverridePolicy, PolicyOutcome
 
-RULES = OverridePolicy(second_person_above=100, high_side=("LESS",), low_side=("MORE",))
+RULES = OverridePolicy(second_person_above=Decimal(100), high_side=("LESS",), low_side=("MORE",))
 NOON = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
 
 
@@ -44,13 +45,13 @@ def test_the_side_follows_from_what_the_policy_granted(
         OverriddenDecision(outcome, 90, 50, "EUR", standing, NOON),  # type: ignore[arg-type]
         OverrideProposal(
             proposed,
-            None if amount is None else CurrencyAmount(amount, "EUR"),
+            None if amount is None else CurrencyAmount(Decimal(amount), "EUR"),
             code,
             "a",
-            CurrencyAmount(90, "EUR"),
+            CurrencyAmount(Decimal(90), "EUR"),
             "",
             NOON,
-        ),  # type: ignore[arg-type]
+        ),
         RULES,
     )
 
@@ -59,7 +60,7 @@ def test_the_side_follows_from_what_the_policy_granted(
 
 def test_nothing_is_granted_on_an_expired_decision() -> None:
     late = NOON + dt.timedelta(seconds=1)
-    asked = OverrideProposal(PolicyOutcome.APPROVE, None, "MORE", "a", CurrencyAmount(90, "EUR"), "", late)  # type: ignore[arg-type]
+    asked = OverrideProposal(PolicyOutcome.APPROVE, None, "MORE", "a", CurrencyAmount(Decimal(90), "EUR"), "", late)
 
     with pytest.raises(Exception, match="the decision expired on 2026-03-01 12:00 UTC; request a new one"):
         judge_override(OverriddenDecision(PolicyOutcome.DECLINE, 90, 0, "EUR", None, NOON), asked, RULES)  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,7 @@ async def test_a_decision_is_answered_while_crm_and_auditors_wait(with_runs: Ser
     audit, churn = with_runs.audit, with_runs.churn
     decision_id = (await with_runs.credit.ScoreCredit(score_request())).credit_decision.record_ref.decision_id
     customer = {"market": "DE", "customer_id": "K0"}
-    of_run = {"run_id": "a" * 32, "customer": customer, "purpose": "a test"}
+    of_run: dict[str, Any] = {"run_id": "a" * 32, "customer": customer, "purpose": "a test"}
     slow = [
         audit.GetCheckpoint(audit_pb2.GetCheckpointRequest()),
         audit.GetInclusionProof(audit_pb2.GetInclusionProofRequest(record_id=decision_id)),

@@ -175,7 +175,10 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
         changed(customer_id=["C1", "2" * 65, "C3"]),
         "'customer_id': must be 1 to 64 letters",
     ),
-    "a missing time": (changed(as_of=pd.to_datetime([AS_OF, None, AS_OF])), "'as_of': must have no missing values"),
+    "a missing time": (
+        changed(as_of=pd.to_datetime(pd.Series([AS_OF, None, AS_OF]))),
+        "'as_of': must have no missing values",
+    ),
 }
 
 

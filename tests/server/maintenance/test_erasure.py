@@ -12,9 +12,10 @@ from grounds.audit.v1 import bodies_pb2 as pb
 from grounds_record.header import Header, parse_header
 from server.errors import ErasureRefused, RecordRemoved
 from server.maintenance.doctor import check_log
-from server.maintenance.erasure import ERASURE, erase_customer, find_erasure_problems, read_plan, rewrite_files
+from server.maintenance.erasure import erase_customer, find_erasure_problems, read_plan, rewrite_files
 from server.stores.key_tables import WRAPPED_KEYS
 from server.stores.record_log.entries import Record
+from server.stores.record_log.erased_customers import ERASURE
 from server.stores.record_log.holds import place_hold, read_active_holds, read_tags_on_hold, release_hold
 from server.stores.record_log.key_store import LOG_OWNER, TAGS_OWNER
 from server.stores.record_log.log import RecordLog
@@ -265,7 +266,7 @@ def test_a_decision_that_is_made_while_a_customer_is_erased_is_never_lost(log: R
     destroy = log.key_store.destroy
     between = []
 
-    class Slow(type(log.key_store)):  # type: ignore[misc]
+    class Slow(type(log.key_store)):
         """Lets a decision in before a key is destroyed."""
 
         def destroy(self, keys: object) -> None:

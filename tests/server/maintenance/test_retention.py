@@ -5,6 +5,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, event, select, update
@@ -14,8 +15,10 @@ from grounds_record.header import parse_header
 from server.decisions.retention import read_retention
 from server.errors import RecordRemoved, RetentionRefused
 from server.maintenance.doctor import check_log
-from server.maintenance.erasure import ERASURE, erase_customer
+from server.maintenance.erasure import erase_customer
 from server.maintenance.retention import preview_retention, remove_due_content
+from server.stores.record_log.entries import LogEntry
+from server.stores.record_log.erased_customers import ERASURE
 from server.stores.record_log.holds import OPERATOR, place_hold, release_hold
 from server.stores.record_log.log import RecordLog
 from server.stores.tables import RECORDS
@@ -28,14 +31,14 @@ TEN, TWO = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC), dt.datetime(2034, 3, 1, 1
 US = dt.timedelta(microseconds=1)
 
 
-def decision(market: str, number: str, time: dt.datetime, **changes: object) -> object:
+def decision(market: str, number: str, time: dt.datetime, **changes: Any) -> LogEntry:
     """Make a decision of a time."""
     return entry(customer=(market, number), time=time, labels={"market": market}, **changes)
 
 
 def fill(log: RecordLog) -> None:
     """Write records on both sides of every line; due are 0, 3, 5 and 8."""
-    of_nobody = {"customer": None, "request_id": "", "content": b""}
+    of_nobody: dict[str, Any] = {"customer": None, "request_id": "", "content": b""}
     log.append(
         [
             decision("DE", "C1", TEN - US),  # 0: due
@@ -169,7 +172,7 @@ def test_records_of_retention_erasure_and_hold_stay_whatever_the_table_says(log:
 
 
 def test_many_records_are_removed_by_several_records_of_retention(log: RecordLog, tmp_path: Path) -> None:
-    log.append([decision("DE", f"M{number}", TEN - US) for number in range(1003)])  # type: ignore[misc]
+    log.append([decision("DE", f"M{number}", TEN - US) for number in range(1003)])
 
     counts = list(remove_due_content(log, read_retention(write_table(tmp_path)), NOW))
 

@@ -105,7 +105,7 @@ def test_every_form_gives_the_same_contributions_and_margins(name: str, *, path_
 def test_narrow_and_dense_lines_of_the_same_units_are_equal_to_the_bit(name: str, form: int) -> None:
     ensemble, rows, plan = read_ensemble(booster_of(name)), rows_for(name), plans(name)[form]
     baseline = example_rows(60, ensemble.feature_count, seed=78, gaps=0.1)
-    other = explain_onnx(ensemble, baseline, layout=dataclasses.replace(plan, narrow=not plan.sparse))
+    other = explain_onnx(ensemble, baseline, layout=dataclasses.replace(plan, sparse=not plan.sparse))
 
     found = Scorer(score_onnx(ensemble), other).contributions(rows)
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.scoring import session
+from models.scoring import open_session
 from tests.oracles import FloatArray, margins, model_thresholds
 from tests.training.export.example_models import (
     COLUMNS,
@@ -33,9 +33,9 @@ from training.export.trees import read_ensemble
 
 def exported_margins(booster: lightgbm.Booster, rows: FloatArray) -> FloatArray:
     """Give what score.onnx says."""
-    found: FloatArray = session(score_onnx(read_ensemble(booster)), ("margin",)).run(["margin"], {"rows": rows})[0][
-        :, 0
-    ]
+    found: FloatArray = open_session(score_onnx(read_ensemble(booster)), ("margin",)).run(["margin"], {"rows": rows})[
+        0
+    ][:, 0]
     return found
 
 
@@ -104,7 +104,7 @@ def test_a_threshold_too_large_for_the_dump_is_exact(threshold: float) -> None:
 @pytest.mark.parametrize("name", ["missing type NaN", "missing type Zero with gaps", "deep trees", "dart"])
 def test_one_row_has_the_margin_that_it_has_among_many(name: str) -> None:
     booster = example_model(name)
-    graph = session(score_onnx(read_ensemble(booster)), ("margin",))
+    graph = open_session(score_onnx(read_ensemble(booster)), ("margin",))
     rows = edge_case_rows(booster, example_rows(300, seed=77))
 
     together = graph.run(["margin"], {"rows": rows})[0]
@@ -252,7 +252,7 @@ def test_all_trees_are_exported_also_where_a_prediction_may_stop_early_or_start_
     whole = exported_margins(booster, rows)
 
     assert np.array_equal(whole, margins(booster, rows))
-    early = {"pred_early_stop": True, "pred_early_stop_freq": 1, "pred_early_stop_margin": 0.1}
+    early: dict[str, Any] = {"pred_early_stop": True, "pred_early_stop_freq": 1, "pred_early_stop_margin": 0.1}
     assert not np.array_equal(booster.predict(rows, raw_score=True, num_threads=1, **early), whole)
     late = booster.predict(rows, raw_score=True, start_iteration=1, num_threads=1)
     assert not np.array_equal(late, whole)

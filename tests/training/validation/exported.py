@@ -52,4 +52,4 @@ def with_sign(spec: Spec, name: str, sign: int) -> Spec:
 
 def measured(spec: Spec, samples: Samples, exported: CandidateModel, **planted: object) -> ModelEvaluation:
     """Measure the files, some of them replaced."""
-    return evaluate_model(spec, samples, replace(exported, **planted), threads=1)  # type: ignore[arg-type]
+    return evaluate_model(spec, samples, replace(exported, **planted), threads=1)

@@ -3,6 +3,7 @@
 import json
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -94,9 +95,9 @@ def test_the_figures_are_those_of_the_files_and_the_master_scale_has_its_version
     assert sum(grade.test.rows for grade in findings.calibration.grades) == 6066
 
 
-def cells(findings: object) -> list[object]:
+def cells(findings: Any) -> list[Any]:
     """Give the four cells of the swap set at the cut-off."""
-    swap = findings.swap.at_cut_off  # type: ignore[attr-defined]
+    swap = findings.swap.at_cut_off
     return [swap.both_approved, swap.swapped_in, swap.swapped_out, swap.both_declined]
 
 
@@ -156,8 +157,7 @@ def test_an_attribute_is_no_feature_even_where_features_are_not_listed(tmp_path:
 )
 def test_terms_that_cannot_be_right_are_refused_by_name(tmp_path: Path, change: object, said: str) -> None:
     made_customers(300).assign(age=40).to_csv(tmp_path / "customers.csv", index=False)
-    (tmp_path / "spec.toml").write_text(change(SPEC + FAIR))  # type: ignore[operator]
-
+    (tmp_path / "spec.toml").write_text(change(SPEC + FAIR))
     with pytest.raises(SpecInvalid, match=said):
         read_table_samples(read_spec(tmp_path / "spec.toml"), tmp_path / "customers.csv")
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -95,9 +96,15 @@ def test_pages_of_any_size_have_every_matching_decision_once_newest_first(log: R
             assert matching_ids(condition, log, size) == wanted
 
 
-def sample_query(tree_size: int, **changes: object) -> SampleQuery:
+def sample_query(tree_size: int, **changes: Any) -> SampleQuery:
     """Return a query for 5 decisions of each stratum."""
-    asked = {"condition": DecisionQuery(), "tree_size": tree_size, "keys": (), "seed": "tulip", "size": 5} | changes
+    asked: dict[str, Any] = {
+        "condition": DecisionQuery(),
+        "tree_size": tree_size,
+        "keys": (),
+        "seed": "tulip",
+        "size": 5,
+    } | changes
     return SampleQuery(**asked)
 
 

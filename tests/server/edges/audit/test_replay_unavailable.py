@@ -90,6 +90,6 @@ async def test_doctor_lists_the_decisions_that_can_no_longer_be_replayed(
 
     assert len(told) == 3
     assert told[2].startswith("policy ")
-    bundles = {text.split()[1]: text for text in told[:2]}
-    assert "made 3 decisions" in bundles[small.bundle_folder.name]
-    assert "explain.onnx" in bundles[other.bundle_folder.name]
+    problems = {text.split()[1]: text for text in told[:2]}
+    assert "made 3 decisions" in problems[small.bundle_folder.name]
+    assert "explain.onnx" in problems[other.bundle_folder.name]

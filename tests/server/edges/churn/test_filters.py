@@ -79,7 +79,8 @@ async def test_a_customer_without_a_score_has_a_status_and_no_numbers(fed: Servi
 
 
 async def test_an_unknown_band_is_rejected(fed: Serving) -> None:
-    for bands in ([pb.RISK_BAND_UNSPECIFIED], [99], [LOW, LOW]):
+    rejected: list[list[Any]] = [[pb.RISK_BAND_UNSPECIFIED], [99], [LOW, LOW]]
+    for bands in rejected:
         error = await call_error(fed.churn.ListChurnRisks(pb.ListChurnRisksRequest(market="DE", risk_bands=bands)))
 
         assert error.reason == "REQUEST_INVALID"
