@@ -56,7 +56,7 @@ def expected(address: str) -> list[str]:
     assert refused.value.reason == "REQUEST_INVALID"
     output, explanation = decision.assessment.model_output, decision.assessment.explanation
     points = [(contribution.points, contribution.feature) for contribution in explanation.contributions]
-    name = type(decision).DESCRIPTOR.fields_by_name["decision"].enum_type.values_by_number[decision.decision].name
+    name = type(decision).DESCRIPTOR.fields_by_name["decision"].enum_type.values_by_number[decision.decision].name  # type: ignore[union-attr] # an enum field has an enum type
     return [
         f"decision {name.removeprefix('DECISION_')} score {output.score} grade {output.grade} pd {output.pd:.4f}",
         f"  {explanation.base_points} baseline",
