@@ -1,4 +1,4 @@
-"""python -m training: what a model developer types."""
+"""The command line of training: `python -m training`, or `grounds-train` when installed."""
 
 import datetime as dt
 import os
@@ -25,31 +25,45 @@ from training.sources.table import read_table_customers, read_table_samples
 from training.sources.transaction_log import SourcePaths
 from training.spec import read_spec, spec_digest
 
+_CORES = os.cpu_count() or 1
+
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    help="Train models: a spec file and a table (or a transaction log) become a bundle that the server can run.",
+    # Under `python -m`, completion would be installed for the command `python`, not for this one.
+    add_completion=Path(sys.argv[0]).stem == "grounds-train",
+    help="Train models: a spec file and a table, or a transaction log, become a bundle for the server.",
 )
-SpecFile = Annotated[Path, typer.Argument(metavar="SPEC.toml", help="The family's spec file.")]
-Bundles = Annotated[Path, typer.Option(help="The catalog of bundles.", metavar="DIR")]
-Data = Annotated[Path | None, typer.Option(help="The data, instead of the spec's path.", metavar="PATH")]
-Status = Annotated[Path | None, typer.Option(help="A log's status table, instead of the spec's.", metavar="PATH")]
-Threads = Annotated[int, typer.Option(help="Threads to work with; no byte depends on it.", min=1)]
-CORES = os.cpu_count() or 1
-Files = Annotated[Path, typer.Option(help="Where feature and run files go.", metavar="DIR")]
+_SpecFile = Annotated[Path, typer.Argument(metavar="SPEC.toml", help="Spec file of the model family.")]
+_Bundles = Annotated[Path, typer.Option(help="Catalog of bundles.", metavar="DIR")]
+_Data = Annotated[
+    Path | None, typer.Option(help="Table or transaction log to read instead of the spec's path.", metavar="PATH")
+]
+_Status = Annotated[
+    Path | None, typer.Option(help="Status table of a log to read instead of the spec's.", metavar="PATH")
+]
+_Threads = Annotated[int, typer.Option(help="Number of threads; the files do not depend on it.", min=1)]
+_Files = Annotated[Path, typer.Option(help="Folder of feature and run files.", metavar="DIR")]
+_BundleId = Annotated[
+    str | None, typer.Option(help="Id of a bundle, or its first 8 or more characters; default: active.", metavar="ID")
+]
 
 
 @app.command(epilog="Example: python -m training fit training/credit.toml --bundles models/bundles")
 def fit(
-    spec_file: SpecFile,
-    bundles: Bundles = Path("models/bundles"),
-    files: Files = Path("files"),
-    data: Data = None,
-    status: Status = None,
-    threads: Threads = CORES,
+    spec_file: _SpecFile,
+    bundles: _Bundles = Path("models/bundles"),
+    files: _Files = Path("files"),
+    data: _Data = None,
+    status: _Status = None,
+    threads: _Threads = _CORES,
 ) -> None:
-    """Fit, calibrate, export, prove, measure and release one model; write the customers' feature file."""
+    """Fit a model, check it, and write its bundle and the customers' feature file.
+
+    The model is exported to ONNX, the files are proved equal to it, and they are measured on the hold-out. If a release
+    gate of the spec fails, nothing is written.
+    """
     console = Console(threads)
     spec = read_spec(spec_file)
     console.info(f"{spec.family}: {spec.title}")
@@ -61,43 +75,55 @@ def fit(
     else:
         samples, customers = read_log_samples(spec, SourcePaths(spec_file.parent, data, status), threads)
     console.print_table(waterfall_table(samples))
-    made = release_model(spec, spec_digest(spec_file), samples, bundles, console)
+    release = release_model(spec, spec_digest(spec_file), samples, bundles, console)
     features = files / f"{spec.family}.features.parquet"
-    write_feature_file(features, spec.family, read_bundle(made.folder).schema, customers)
-    console.print_table(quality_table(made.evaluation))
-    if made.evaluation.campaign is not None:
-        console.print_table(campaign_table(made.evaluation.campaign))
-    console.print_table(gates_table(made.gate_results))
-    for line in summary_lines(made.evaluation):
+    write_feature_file(features, spec.family, read_bundle(release.folder).schema, customers)
+    console.print_table(quality_table(release.evaluation))
+    if release.evaluation.campaign is not None:
+        console.print_table(campaign_table(release.evaluation.campaign))
+    console.print_table(gates_table(release.gate_results))
+    for line in summary_lines(release.evaluation):
         console.info(line)
-    console.info(f"features of {len(customers):,} customers: {features}")
-    console.info(f"bundle: {made.folder}")
-    console.info(f"to let it serve: python -m server activate {made.folder.name[:12]}")
+    console.info(f"wrote the features of {len(customers):,} customers: {features}")
+    console.info(f"wrote the bundle: {release.folder}")
+    console.info(f"to serve it, run: python -m server activate {release.folder.name[:12]}")
 
 
 @app.command(epilog="Example: python -m training score training/churn.toml --at 2017-12-15")
 def score(
-    spec_file: SpecFile,
-    at: Annotated[dt.datetime | None, typer.Option(help="From the log, as of this day.", formats=["%Y-%m-%d"])] = None,
-    bundles: Bundles = Path("models/bundles"),
-    features: Annotated[Path | None, typer.Option(help="A feature file, instead of --at.", metavar="FILE")] = None,
-    to: Annotated[Path | None, typer.Option(help="The run file to write.", metavar="FILE")] = None,
-    data: Data = None,
-    status: Status = None,
+    spec_file: _SpecFile,
+    at: Annotated[
+        dt.datetime | None, typer.Option(help="Score the transaction log as of this day.", formats=["%Y-%m-%d"])
+    ] = None,
+    bundles: _Bundles = Path("models/bundles"),
+    features: Annotated[
+        Path | None, typer.Option(help="Score this feature file; without --at.", metavar="FILE")
+    ] = None,
+    to: Annotated[Path | None, typer.Option(help="Run file to write.", metavar="FILE")] = None,
+    data: _Data = None,
+    status: _Status = None,
     suppress: Annotated[
-        Path | None, typer.Option(help="Whom to leave alone: market, customer_id, code, perhaps until.", metavar="FILE")
+        Path | None,
+        typer.Option(
+            help="Customers that must not be contacted: columns market, customer_id, code, optionally until.",
+            metavar="FILE",
+        ),
     ] = None,
-    bundle: Annotated[str | None, typer.Option(help="Another bundle than the active one.", metavar="ID")] = None,
+    bundle: _BundleId = None,
     decline: Annotated[
-        str | None, typer.Option(help="The bundle of spend decline; by default the active one, if any.", metavar="ID")
+        str | None,
+        typer.Option(help="Bundle that predicts a decline of spend; default: the active one, if any.", metavar="ID"),
     ] = None,
-    threads: Threads = CORES,
+    threads: _Threads = _CORES,
 ) -> None:
-    """Score all customers with the active bundle, as of a date or from a feature file: a run for `server load`."""
+    """Score all customers with one bundle, and write a run file for `python -m server load`.
+
+    The customers come from the transaction log as of a date (--at), or from a feature file.
+    """
     console = Console(threads)
     spec = read_spec(spec_file)
     if at is None and (data is not None or status is not None):
-        raise SpecInvalid(f"{spec_file}: --data and --status need --at; without it a feature file is scored")
+        raise SpecInvalid("--data and --status require --at; without --at, a feature file is scored")
     digest = spec_digest(spec_file)
     chosen, second = select_bundle(bundles, spec.family, bundle), select_decline_bundle(bundles, spec.family, decline)
     for one in (chosen, second):
@@ -105,7 +131,7 @@ def score(
             check_compatible(spec, digest, one, console.info)
     model = open_model(chosen)
     run = to or Path("files") / f"{spec.family}.run.parquet"
-    extras = RunOptions(
+    options = RunOptions(
         decline=open_model(second) if second else None,
         suppression_list=suppress,
         spec_sha256=digest,
@@ -114,27 +140,29 @@ def score(
     )
     if at is None:
         source = features or Path("files") / f"{spec.family}.features.parquet"
-        count = score_feature_file(spec, model, source, run, extras)
+        count = score_feature_file(spec, model, source, run, options)
     elif features is not None or spec.log is None:
-        raise SpecInvalid(f"{spec_file}: --at is for logs and without --features")
+        raise SpecInvalid(f"{spec_file}: --at requires a [log], and excludes --features")
     else:
-        count = score_transaction_log(spec, model, SourcePaths(spec_file.parent, data, status), at.date(), run, extras)
-    console.info(f"run of {count:,} customers: {run}")
+        sources = SourcePaths(spec_file.parent, data, status)
+        count = score_transaction_log(spec, model, sources, at.date(), run, options)
+    console.info(f"wrote the scoring run of {count:,} customers: {run}")
 
 
 @app.command(epilog="Example: python -m training features training/churn.toml --at 2017-12-15")
 def features(
-    spec_file: SpecFile,
+    spec_file: _SpecFile,
     at: Annotated[
-        dt.datetime | None, typer.Option(help="As of which day; a log needs it.", formats=["%Y-%m-%d"])
+        dt.datetime | None,
+        typer.Option(help="Day on which the features were known; required for a log.", formats=["%Y-%m-%d"]),
     ] = None,
-    bundles: Bundles = Path("models/bundles"),
-    to: Annotated[Path | None, typer.Option(help="The feature file to write.", metavar="FILE")] = None,
-    data: Data = None,
-    status: Status = None,
-    bundle: Annotated[str | None, typer.Option(help="Another bundle than the active one.", metavar="ID")] = None,
+    bundles: _Bundles = Path("models/bundles"),
+    to: Annotated[Path | None, typer.Option(help="Feature file to write.", metavar="FILE")] = None,
+    data: _Data = None,
+    status: _Status = None,
+    bundle: _BundleId = None,
 ) -> None:
-    """Write the features of all customers, for the active model, without fitting; `server load` takes the file."""
+    """Write the features of all customers for one bundle, without fitting, for `python -m server load`."""
     console = Console(1)
     spec = read_spec(spec_file)
     chosen = select_bundle(bundles, spec.family, bundle)
@@ -148,43 +176,45 @@ def features(
             console.info(f"{what}: {count:,}")
     else:
         if day is None:
-            raise SpecInvalid(f"{spec_file}: a log needs --at DATE")
-        customers = read_log_customers(spec, SourcePaths(spec_file.parent, data, status), day, CORES)
+            raise SpecInvalid(f"{spec_file}: a spec with a [log] requires --at DATE")
+        customers = read_log_customers(spec, SourcePaths(spec_file.parent, data, status), day, _CORES)
     target = to or Path("files") / f"{spec.family}.features.parquet"
     write_feature_file(target, spec.family, chosen.schema, customers)
-    console.info(f"features of {len(customers):,} customers: {target}")
+    console.info(f"wrote the features of {len(customers):,} customers: {target}")
 
 
 def _reject_status(status: Path | None) -> None:
-    """Refuse a status table where there is no log."""
+    """Raise SpecInvalid if a status table is given for a family without a transaction log."""
     if status is not None:
-        raise SpecInvalid("--status is for logs; a table says by table.exclude whom to leave out")
+        raise SpecInvalid("--status requires a spec with a [log]; a [table] excludes customers by table.exclude")
 
 
 @app.command(epilog="Example: python -m training export my_model.txt --baseline applicants.parquet --to my_model")
 def export(
-    model: Annotated[Path, typer.Argument(metavar="MODEL.txt", help="What Booster.save_model wrote.")],
+    model: Annotated[Path, typer.Argument(metavar="MODEL.txt", help="Model that Booster.save_model wrote.")],
     to: Annotated[
-        Path, typer.Option(help="A new folder for score.onnx, explain.onnx, gate.json and model.txt.", metavar="DIR")
+        Path, typer.Option(help="New folder for score.onnx, explain.onnx, gate.json and model.txt.", metavar="DIR")
     ],
     baseline: Annotated[
         Path | None,
         typer.Option(
-            help="Rows to compare with; without them, the training rows by the splits' covers.", metavar="FILE"
+            help="Rows that explanations compare with; default: the training rows, by the covers of the splits.",
+            metavar="FILE",
         ),
     ] = None,
 ) -> None:
-    """Export a LightGBM model of your own, binary and within the limits, and prove the files equal to it."""
+    """Export a binary LightGBM model that was fitted elsewhere to ONNX, and prove the files equal to it."""
     console = Console(1)
-    verdict = export_model(model, to, baseline, console)
-    console.print_table(equivalence_table(verdict))
-    console.info(f"base value: {verdict.base_margin!r} log-odds")
-    console.info(f"files: {to}; to the bit with ONNX Runtime on one thread: SessionOptions.intra_op_num_threads = 1")
+    report = export_model(model, to, baseline, console)
+    console.print_table(equivalence_table(report))
+    console.info(f"base value: {report.base_margin!r} log-odds")
+    console.info(f"wrote the files: {to}")
+    console.info("margins are exact with ONNX Runtime on one thread: SessionOptions.intra_op_num_threads = 1")
 
 
 def main() -> int:
-    """Run a command; what can be mended is said in a sentence, with exit status 1."""
-    # LightGBM takes numpy rows without names; scikit-learn's style of warning about it concerns nobody here.
+    """Run the command line; print errors that the user can fix in one line, with exit status 1."""
+    # LightGBM warns, as scikit-learn does, that numpy rows have no feature names; we pass numpy rows on purpose.
     warnings.filterwarnings("ignore", module="lightgbm")
     try:
         app(standalone_mode=True)

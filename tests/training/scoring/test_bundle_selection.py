@@ -59,9 +59,9 @@ def test_two_active_bundles_are_refused_and_never_silently_none(two: tuple[Path,
 
 
 def test_options_that_would_be_ignored_are_refused(small: SmallFamily, tmp_path: Path) -> None:
-    with pytest.raises(SpecInvalid, match="--data and --status need --at"):
+    with pytest.raises(SpecInvalid, match="--data and --status require --at"):
         score(ROOT / "training" / "churn.toml", bundles=tmp_path, data=small.table)
-    with pytest.raises(SpecInvalid, match="--status is for logs"):
+    with pytest.raises(SpecInvalid, match=r"--status requires a spec with a \[log\]"):
         features(small.spec, bundles=small.bundles, bundle=small.bundle_folder.name, status=small.table)
 
 
