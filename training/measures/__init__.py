@@ -1,1 +1,1 @@
-"""What the field measures on a model: ranking, calibration, stability, information, money; pure functions."""
+"""Standard measures of a model: ranking, calibration, stability, information, fairness, profit; pure functions."""

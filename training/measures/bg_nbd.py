@@ -1,10 +1,10 @@
-"""BG/NBD: how likely it is that a customer without a contract still buys, from three numbers of his history.
+"""BG/NBD: the probability that a customer without a contract is still active, from three numbers of the history.
 
-While alive he buys at random at his own rate; after each purchase he may leave for good. Rates are gamma
-distributed over customers (r, alpha), chances to leave beta distributed (a, b).
+While alive, a customer buys at random at an individual rate; after each purchase the customer may leave for good.
+Rates are gamma distributed over customers (r, alpha), probabilities of leaving beta distributed (a, b).
 
-Known hole of the model: a customer without a repeat purchase is alive with certainty, since he can leave only after
-one. And purchases at regular distances (weekly orders) look more random to it than they are.
+Known limits of the model: a customer without a repeat purchase is alive with certainty, since leaving is possible only
+after one; and purchases at regular distances (weekly orders) look more random to it than they are.
 
 Source: Fader, Hardie and Lee 2005, "Counting Your Customers" the easy way, Marketing Science 24(2), 275-284.
 """
@@ -20,18 +20,16 @@ from training.errors import DataInvalid
 
 _FloatArray = NDArray[np.float64]
 
-# The formula of the expectation has removable holes at a = 1 and at a + b = 1. So close to one, the mean of two
-# points on both sides, twice as far off, stands in; that is right to about 1e-7.
-# Parameters are sought between exp(-PARAMETER_LOG_MAX) and exp(PARAMETER_LOG_MAX), times in units of the mean age.
+# Parameters are searched between exp(-_PARAMETER_LOG_MAX) and exp(_PARAMETER_LOG_MAX), with times in units of the mean age.
 _PARAMETER_LOG_MAX = 12.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PurchaseHistories:
-    """Customers' purchases in short. All times in one unit, which is the unit of every result.
+    """The purchase histories of n customers. All times have one unit, which is the unit of every result.
 
     Attributes:
-        frequency: x, shape (n,): repeat purchases, so the first does not count; whole, 0 and up.
+        frequency: x, shape (n,): repeat purchases, not counting the first; integers, 0 and up.
         recency: t_x, shape (n,): from the first to the last purchase; 0 exactly where there is no repeat.
         age: T, shape (n,): from the first purchase to today; above 0, at least the recency.
     """
@@ -41,10 +39,10 @@ class PurchaseHistories:
     age: _FloatArray
 
     def __post_init__(self) -> None:
-        """Refuse histories that cannot have happened.
+        """Check the histories.
 
         Raises:
-            DataInvalid: Says which of the rules above is broken.
+            DataInvalid: A history breaks one of the rules above.
         """
         x, recency, age = self.frequency, self.recency, self.age
         if np.ndim(x) != 1 or not np.shape(x) == np.shape(recency) == np.shape(age) or not len(x):
@@ -52,9 +50,9 @@ class PurchaseHistories:
         if not (np.isfinite(x).all() and np.isfinite(recency).all() and np.isfinite(age).all()):
             raise DataInvalid("a frequency, recency or age is missing or infinite")
         if (x < 0.0).any() or (x != np.floor(x)).any():
-            raise DataInvalid("a frequency is negative or not whole")
+            raise DataInvalid("frequencies must be integers, 0 and up")
         if (age <= 0.0).any() or (recency < 0.0).any() or (recency > age).any():
-            raise DataInvalid("an age is not above 0, or a recency lies outside 0 to the age")
+            raise DataInvalid("ages must be above 0, and recencies from 0 to the age")
         if ((x == 0.0) != (recency == 0.0)).any():
             raise DataInvalid("recency must be 0 exactly where the frequency is 0")
 
@@ -76,26 +74,26 @@ class BgNbd:
     b: float
 
     def __post_init__(self) -> None:
-        """Refuse parameters without a distribution.
+        """Check the parameters.
 
         Raises:
-            DataInvalid: One is not above 0.
+            DataInvalid: A parameter is not above 0.
         """
         if not min(self.r, self.alpha, self.a, self.b) > 0.0:
-            raise DataInvalid(f"the parameters of BG/NBD must be above 0: {self}")
+            raise DataInvalid(f"the parameters of BG/NBD must be above 0, got {self}")
 
     def log_likelihoods(self, histories: PurchaseHistories) -> _FloatArray:
-        """Give the log-likelihood of every history: shape (n,). Equation 6 of the source."""
+        """Return the log-likelihood of every history: shape (n,). Equation 6 of the source."""
         x, recency, age = histories.frequency, histories.recency, histories.age
         shared = gammaln(self.r + x) - gammaln(self.r) + self.r * np.log(self.alpha) - betaln(self.a, self.b)
         alive = betaln(self.a, self.b + x) - (self.r + x) * np.log(self.alpha + age)
-        repeats = np.maximum(x, 1.0)  # keeps the unused side finite where there is no repeat
+        repeats = np.maximum(x, 1.0)  # keeps the branch that np.where discards finite
         left = betaln(self.a + 1.0, self.b + repeats - 1.0) - (self.r + x) * np.log(self.alpha + recency)
         found: _FloatArray = shared + np.where(x > 0.0, np.logaddexp(alive, left), alive)
         return found
 
     def alive_probabilities(self, histories: PurchaseHistories) -> _FloatArray:
-        """Give P(alive today) of every customer: shape (n,), in (0, 1]; 1 where there is no repeat purchase."""
+        """Return P(alive today) of every customer: shape (n,), in (0, 1]; 1 without a repeat purchase."""
         x, recency, age = histories.frequency, histories.recency, histories.age
         repeats = np.maximum(x, 1.0)
         log_odds_left = (
@@ -106,9 +104,9 @@ class BgNbd:
         return np.where(x > 0.0, np.exp(-np.logaddexp(0.0, log_odds_left)), 1.0)
 
     def no_purchase_probabilities(self, histories: PurchaseHistories, horizon: float) -> _FloatArray:
-        """Give the probability of no purchase within the horizon: shape (n,), in [0, 1].
+        """Return the probability of no purchase within the horizon: shape (n,), in [0, 1].
 
-        Either he has left, or he is alive and his next purchase is later. Given that he is alive, his rate is gamma
+        Either the customer has left, or is alive and buys later. Given that the customer is alive, the rate is gamma
         distributed with r + x and alpha + T, so the latter is ((alpha + T) / (alpha + T + horizon)) ** (r + x).
 
         Args:
@@ -116,7 +114,7 @@ class BgNbd:
             horizon: From today, 0 and up, in the unit of the histories.
 
         Raises:
-            DataInvalid: A negative horizon.
+            DataInvalid: The horizon is negative or infinite.
         """
         _check_horizon(horizon)
         alive, start = self.alive_probabilities(histories), self.alpha + histories.age
@@ -129,17 +127,18 @@ def fit_bg_nbd(histories: PurchaseHistories) -> BgNbd:
     """Fit the four parameters by maximum likelihood.
 
     Args:
-        histories: Some of them with repeat purchases.
+        histories: At least one has a repeat purchase.
 
     Raises:
-        DataInvalid: Nobody bought twice, or the likelihood has no maximum within reach: too few customers, or
-            customers who all behave alike.
+        DataInvalid: No customer bought twice, or no maximum of the likelihood was found: there are too few customers, or
+            all of them behave alike.
     """
     if not (histories.frequency > 0.0).any():
-        raise DataInvalid("nobody bought a second time; there is nothing to fit")
-    unit = float(np.mean(histories.age))  # so that days and weeks start from the same place
+        raise DataInvalid("BG/NBD requires at least one repeat purchase, got none")
+    unit = float(np.mean(histories.age))  # the start of the search must not depend on days or weeks
     scaled = PurchaseHistories(histories.frequency, histories.recency / unit, histories.age / unit)
 
+    # The parameters must be positive, so their logarithms are optimised.
     def loss(logs: _FloatArray) -> float:
         return -float(np.mean(BgNbd(*np.exp(logs).tolist()).log_likelihoods(scaled)))
 
@@ -149,12 +148,12 @@ def fit_bg_nbd(histories: PurchaseHistories) -> BgNbd:
     )
     logs: _FloatArray = found.x
     if not found.success or np.max(np.abs(logs)) > _PARAMETER_LOG_MAX - 1.0:
-        raise DataInvalid(f"BG/NBD has no maximum here (parameters {np.exp(logs)}): {found.message}")
+        raise DataInvalid(f"the likelihood of BG/NBD has no maximum (parameters {np.exp(logs)}): {found.message}")
     r, alpha, a, b = np.exp(logs).tolist()
     return BgNbd(r, alpha * unit, a, b)
 
 
 def _check_horizon(horizon: float) -> None:
-    """Refuse a horizon that lies behind."""
+    """Raise DataInvalid if a horizon is negative or infinite."""
     if not 0.0 <= horizon < np.inf:
-        raise DataInvalid(f"a horizon of {horizon}; it must be finite and not negative")
+        raise DataInvalid(f"the horizon must be finite and not negative, got {horizon}")

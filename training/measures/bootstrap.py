@@ -1,8 +1,8 @@
-"""Intervals of any figure, and of the difference of two models on the same rows, by drawing customers anew.
+"""Bootstrap intervals of any figure, and of the difference of two models on the same rows.
 
 Several rows of one customer are not independent, so whole customers are drawn, with all their rows (the cluster
 bootstrap: Davison and Hinkley 1997, section 3.8; Field and Welsh 2007). Intervals are percentiles of the draws
-(Efron 1979). Both models see the same draws, so what they share cancels in their difference.
+(Efron 1979). Both models use the same draws, so common noise cancels in their difference.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,18 +17,19 @@ from training.measures.inputs import Labels, Pds, check_matching
 
 Statistic = Callable[[Labels, Pds], float]
 
-# A draw without a figure (only one outcome in it) is left out; more than this share, and the rest says little.
+# Draws without a figure (with one outcome only) are left out; above this share, the rest is not representative.
 _UNDEFINED_SHARE_MAX = 0.05
-# Weights held at once by the fast path: 4 MB, which stays in the cache.
+# Weights in memory at once in the fast path: 4 MB, which fits the cache.
 _WEIGHTS_MAX = 500_000
 
 
 @dataclass(frozen=True, slots=True)
 class Resampling:
-    """How to draw: the same seed gives the same draws.
+    """How to resample; the same seed gives the same draws.
 
     Attributes:
-        draws: How often; 1,000 for a 95 % interval.
+        seed: Seed of the generator.
+        draws: Number of draws; 1,000 for a 95 % interval.
         level: Share of the draws inside the interval, in (0, 1).
     """
 
@@ -37,13 +38,15 @@ class Resampling:
     level: float = 0.95
 
     def __post_init__(self) -> None:
-        """Refuse numbers that give no interval.
+        """Check the settings.
 
         Raises:
-            DataInvalid: No draws, or a level outside (0, 1).
+            DataInvalid: Fewer than 1 draw, or a level outside (0, 1).
         """
         if self.draws < 1 or not 0.0 < self.level < 1.0:
-            raise DataInvalid(f"{self.draws} draws at level {self.level}; at least 1 draw, and a level within (0, 1)")
+            raise DataInvalid(
+                f"resampling requires at least 1 draw and a level within (0, 1), got {self.draws} and {self.level}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +54,11 @@ class Interval:
     """A figure with its percentile interval.
 
     Attributes:
-        estimate: On the rows as they are.
-        low: Lower end; the estimate may lie outside where the figure is biased under resampling.
+        estimate: The figure on the original rows.
+        low: Lower end; the estimate may lie outside the interval if the figure is biased under resampling.
         high: Upper end.
-        draws: Draws that gave a figure.
-        left_out: Draws that gave none, for example without a single bad.
+        draws: Number of draws with a figure.
+        undefined_draws: Number of draws without one, for example without a bad.
     """
 
     estimate: float
@@ -68,17 +71,17 @@ class Interval:
 def bootstrap_interval(
     statistic: Statistic, labels: Labels, pds: Pds, customers: NDArray[np.generic], resampling: Resampling
 ) -> Interval:
-    """Give the interval of any figure of (labels, pds).
+    """Return the interval of any figure of (labels, pds).
 
     Args:
-        statistic: Raises DataInvalid, or gives NaN, where it is not defined.
+        statistic: Raises DataInvalid, or returns NaN, if it is undefined.
         labels: Shape (n,).
         pds: Shape (n,).
-        customers: Shape (n,); whose row it is, as numbers or strings.
+        customers: Shape (n,); the customer of each row, as numbers or strings.
         resampling: Draws, seed and level.
 
     Raises:
-        DataInvalid: Rows that do not match, fewer than two customers, or a figure that too many draws do not have.
+        DataInvalid: Shapes do not match, there are fewer than two customers, or the figure is undefined in too many draws.
     """
     owners = _customer_numbers(labels, pds, customers)
     drawn = [_statistic_or_nan(statistic, labels[rows], pds[rows]) for rows in _draw_rows(owners, resampling)]
@@ -92,10 +95,10 @@ def bootstrap_difference_interval(
     customers: NDArray[np.generic],
     resampling: Resampling,
 ) -> Interval:
-    """Give the interval of statistic(second) - statistic(first) for two models on the same rows.
+    """Return the interval of statistic(second) - statistic(first) for two models on the same rows.
 
     Args:
-        statistic: Raises DataInvalid, or gives NaN, where it is not defined.
+        statistic: Raises DataInvalid, or returns NaN, if it is undefined.
         labels: Shape (n,).
         pds: Of the first and of the second model, each of shape (n,).
         customers: Shape (n,).
@@ -116,7 +119,7 @@ def bootstrap_difference_interval(
 
 
 def auc_interval(labels: Labels, pds: Pds, customers: NDArray[np.generic], resampling: Resampling) -> Interval:
-    """Give `interval(auc, ...)`, the same numbers, without sorting again for every draw.
+    """Return `interval(auc, ...)`, the same numbers, without sorting again for every draw.
 
     The interval of the Gini is 2 * each end - 1.
 
@@ -130,7 +133,7 @@ def auc_interval(labels: Labels, pds: Pds, customers: NDArray[np.generic], resam
 def auc_difference_interval(
     labels: Labels, pds: tuple[Pds, Pds], customers: NDArray[np.generic], resampling: Resampling
 ) -> Interval:
-    """Give `difference_interval(auc, ...)`, the same numbers, without sorting again for every draw.
+    """Return `difference_interval(auc, ...)`, the same numbers, without sorting again for every draw.
 
     Raises:
         DataInvalid: As `interval`.
@@ -143,34 +146,35 @@ def auc_difference_interval(
 
 
 def _customer_numbers(labels: Labels, pds: Pds, customers: NDArray[np.generic]) -> NDArray[np.int64]:
-    """Number the customers from 0: shape (n,)."""
+    """Return the number of each row's customer, from 0: shape (n,)."""
     check_matching(labels, pds)
     if np.shape(customers) != np.shape(labels):
         raise DataInvalid(f"customers have shape {np.shape(customers)} and labels {np.shape(labels)}")
     distinct, owners = np.unique(customers, return_inverse=True)
     if len(distinct) < 2:  # noqa: PLR2004 - one customer can only be drawn as himself
-        raise DataInvalid("one customer alone; an interval needs at least two")
+        raise DataInvalid("an interval requires at least two customers, got one")
     return np.asarray(owners, dtype=np.int64)
 
 
 def _draw_counts(owners: NDArray[np.int64], resampling: Resampling) -> Iterator[NDArray[np.int64]]:
-    """Give, draw by draw, how often each row is drawn: shape (n,). Both paths draw here, hence the same numbers."""
+    """Yield for each draw how often each row is drawn: shape (n,). Both paths use it, so they see the same draws."""
     generator = np.random.default_rng(resampling.seed)
     count = int(owners.max()) + 1
     for _ in range(resampling.draws):
+        # A customer drawn twice brings all rows twice: counts by customer, spread to the rows.
         times: NDArray[np.int64] = np.bincount(generator.integers(0, count, size=count), minlength=count)[owners]
         yield times
 
 
 def _draw_rows(owners: NDArray[np.int64], resampling: Resampling) -> Iterator[NDArray[np.int64]]:
-    """Give, draw by draw, the numbers of the drawn rows."""
+    """Yield for each draw the numbers of the drawn rows."""
     every = np.arange(len(owners))
     for times in _draw_counts(owners, resampling):
         yield np.repeat(every, times)
 
 
 def _statistic_or_nan(statistic: Statistic, labels: Labels, pds: Pds) -> float:
-    """Give the figure of one draw, NaN where it has none."""
+    """Return the figure of one draw; NaN if it is undefined."""
     try:
         return statistic(labels, pds)
     except DataInvalid:
@@ -178,9 +182,9 @@ def _statistic_or_nan(statistic: Statistic, labels: Labels, pds: Pds) -> float:
 
 
 def _draw_aucs(labels: Labels, pds: Pds, owners: NDArray[np.int64], resampling: Resampling) -> NDArray[np.float64]:
-    """Give the AUC of every draw: sorted once, then rows counted by how often they are drawn."""
+    """Return the AUC of every draw: rows are sorted once, then weighted by how often they are drawn."""
     order = np.argsort(pds, kind="stable")
-    starts = np.flatnonzero(np.diff(pds[order], prepend=np.nan) != 0.0)  # of each run of equal pds
+    starts = np.flatnonzero(np.diff(pds[order], prepend=np.nan) != 0.0)  # first position of each run of equal pds
     bad = labels[order] == 1
     found: list[NDArray[np.float64]] = []
     waiting: list[NDArray[np.int64]] = []
@@ -196,11 +200,12 @@ def _draw_aucs(labels: Labels, pds: Pds, owners: NDArray[np.int64], resampling: 
 def _weighted_aucs(
     weights: NDArray[np.float64], bad: NDArray[np.bool_], starts: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Give the AUC under each line of weights (draws, n), pds ascending, a run of ties at each start."""
+    """Return the AUC of each draw: weights of shape (draws, n), rows by ascending pd, a run of ties at each start."""
     all_rows = np.add.reduceat(weights, starts, axis=1)
     bads = np.add.reduceat(weights * bad, starts, axis=1)
     goods = all_rows - bads
-    goods_below = np.cumsum(goods, axis=1) - goods / 2.0  # of a tie, half
+    # The Mann-Whitney statistic: goods below each bad, and half of the tied ones.
+    goods_below = np.cumsum(goods, axis=1) - goods / 2.0
     pairs = bads.sum(axis=1) * goods.sum(axis=1)
     ranked = np.sum(bads * goods_below, axis=1)
     found: NDArray[np.float64] = np.divide(ranked, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0.0)
@@ -208,11 +213,13 @@ def _weighted_aucs(
 
 
 def _percentile_interval(estimate: float, drawn: NDArray[np.float64], resampling: Resampling) -> Interval:
-    """Take the percentiles of the draws that have a figure."""
-    kept = drawn[np.isfinite(drawn)]
-    left_out = len(drawn) - len(kept)
-    if left_out > _UNDEFINED_SHARE_MAX * len(drawn):
-        raise DataInvalid(f"{left_out} of {len(drawn)} draws have no figure; too few bads or too few customers")
+    """Return the percentile interval of the draws with a figure."""
+    defined = drawn[np.isfinite(drawn)]
+    undefined = len(drawn) - len(defined)
+    if undefined > _UNDEFINED_SHARE_MAX * len(drawn):
+        raise DataInvalid(
+            f"the figure is undefined in {undefined} of {len(drawn)} draws: too few bads or too few customers"
+        )
     tail = (1.0 - resampling.level) / 2.0
-    low, high = np.quantile(kept, [tail, 1.0 - tail])
-    return Interval(estimate, float(low), float(high), len(kept), left_out)
+    low, high = np.quantile(defined, [tail, 1.0 - tail])
+    return Interval(estimate, float(low), float(high), len(defined), undefined)

@@ -1,7 +1,7 @@
-"""How well a model ranks: AUC, Gini, KS, curves, grades, lift and capture.
+"""Discrimination measures: AUC, Gini, KS, curves, lift and capture.
 
-One sign rule everywhere: a higher pd is a higher risk. Ties count one half, which is the same as drawing every
-curve straight through a tie.
+A higher pd is a higher risk, everywhere. Ties count one half, which is the same as drawing every curve straight
+through a tie.
 
 Sources: Hanley and McNeil 1982 (AUC and pairs); Engelmann, Hayden and Tasche 2003 (CAP, and Gini = accuracy ratio).
 """
@@ -41,14 +41,14 @@ class GradeBadRate:
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """What a team finds that can look at so many customers, the riskiest first.
+    """The bads among the customers with the highest pds.
 
     Attributes:
-        customers: How many are looked at, 1 to n.
-        bads: How many bads are among them. Ties at the last place count in proportion, so this is no integer then.
+        customers: Number of customers looked at, 1 to n.
+        bads: Number of bads among them. Ties at the last place count proportionally, so it may not be an integer.
         precision: bads / customers.
         recall: bads / all bads; the capture rate.
-        lift: precision / bad rate of all rows; 1 is no better than chance.
+        lift: precision / bad rate of all rows; 1 is chance.
     """
 
     customers: int
@@ -59,73 +59,73 @@ class Capture:
 
 
 def auc(labels: Labels, pds: Pds) -> float:
-    """Give the share of pairs of a bad and a good row in which the bad one has the higher pd; a tie is one half.
+    """Return the AUC: the share of pairs of a bad and a good row in which the bad row has the higher pd; ties are one half.
 
     Args:
         labels: Shape (n,).
         pds: Shape (n,); higher is riskier. Only the order matters.
 
     Returns:
-        0 to 1; 0.5 is no ranking, below 0.5 is the wrong sign.
+        0 to 1; 0.5 is chance, below 0.5 the ranking is reversed.
 
     Raises:
-        DataInvalid: Rows that do not match, or only one outcome.
+        DataInvalid: Shapes do not match, or only one outcome.
     """
     bads, goods = _cumulative_counts(labels, pds)
     return float(np.trapezoid(bads, goods) / (bads[-1] * goods[-1]))
 
 
 def gini(labels: Labels, pds: Pds) -> float:
-    """Give 2 * AUC - 1, which is also the accuracy ratio of the CAP curve; -1 to 1.
+    """Return 2 * AUC - 1, which is also the accuracy ratio of the CAP curve; -1 to 1.
 
     Raises:
-        DataInvalid: Rows that do not match, or only one outcome.
+        DataInvalid: Shapes do not match, or only one outcome.
     """
     return 2.0 * auc(labels, pds) - 1.0
 
 
 def ks(labels: Labels, pds: Pds) -> float:
-    """Give max |F_bad - F_good|, the largest distance between both distributions of the pd; 0 to 1.
+    """Return max |F_bad - F_good|, the largest distance between both distributions of the pd; 0 to 1.
 
-    It has no sign: a model that ranks the wrong way round has the same KS.
+    It has no sign: a model with the reversed ranking has the same KS.
 
     Raises:
-        DataInvalid: Rows that do not match, or only one outcome.
+        DataInvalid: Shapes do not match, or only one outcome.
     """
     bads, goods = _cumulative_counts(labels, pds)
     return float(np.max(np.abs(bads / bads[-1] - goods / goods[-1])))
 
 
 def roc_points(labels: Labels, pds: Pds) -> Curve:
-    """Give the ROC curve: x the share of goods, y the share of bads, at or above each pd.
+    """Return the ROC curve: x the share of goods, y the share of bads, at or above each pd.
 
     Raises:
-        DataInvalid: Rows that do not match, or only one outcome.
+        DataInvalid: Shapes do not match, or only one outcome.
     """
     bads, goods = _cumulative_counts(labels, pds)
     return Curve(x=goods / goods[-1], y=bads / bads[-1])
 
 
 def cap_points(labels: Labels, pds: Pds) -> Curve:
-    """Give the CAP curve: x the share of all rows, y the share of bads, at or above each pd.
+    """Return the CAP curve: x the share of all rows, y the share of bads, at or above each pd.
 
     Raises:
-        DataInvalid: Rows that do not match, or only one outcome.
+        DataInvalid: Shapes do not match, or only one outcome.
     """
     bads, goods = _cumulative_counts(labels, pds)
     return Curve(x=(bads + goods) / len(labels), y=bads / bads[-1])
 
 
 def pr_auc(labels: Labels, pds: Pds) -> float:
-    """Give the area under precision over recall as average precision: sum of precision * step in recall.
+    """Return the area under precision over recall as average precision: sum of precision * step in recall.
 
-    No line is drawn between points, because precision between two of them is not linear (Davis and Goadrich 2006).
+    Points are not interpolated, because precision is not linear between two of them (Davis and Goadrich 2006).
 
     Returns:
-        0 to 1; a ranking by chance gives about the bad rate.
+        0 to 1; a random ranking has about the bad rate.
 
     Raises:
-        DataInvalid: Rows that do not match, or only one outcome.
+        DataInvalid: Shapes do not match, or only one outcome.
     """
     bads, goods = _cumulative_counts(labels, pds)
     precision = bads[1:] / (bads[1:] + goods[1:])
@@ -133,18 +133,18 @@ def pr_auc(labels: Labels, pds: Pds) -> float:
 
 
 def capture_at_capacity(labels: Labels, pds: Pds, customers: int) -> Capture:
-    """Say how many bads are among the so many riskiest rows.
+    """Return how many bads are among the rows with the highest pds.
 
     Args:
         labels: Shape (n,).
         pds: Shape (n,); higher is riskier.
-        customers: How many the sales team can call, at least 1. All rows, where there are fewer.
+        customers: Number of customers that the sales team can call, at least 1; if above n, all rows.
 
     Raises:
-        DataInvalid: Rows that do not match, only one outcome, or a capacity below 1.
+        DataInvalid: Shapes do not match, only one outcome, or a capacity below 1.
     """
     if customers < 1:
-        raise DataInvalid(f"a capacity of {customers} customers; at least 1 is needed")
+        raise DataInvalid(f"the capacity must be at least 1 customer, got {customers}")
     bads, goods = _cumulative_counts(labels, pds)
     looked_at = min(customers, len(labels))
     found = float(np.interp(looked_at, bads + goods, bads))
@@ -154,39 +154,39 @@ def capture_at_capacity(labels: Labels, pds: Pds, customers: int) -> Capture:
 
 
 def lift_at_share(labels: Labels, pds: Pds, share: float) -> float:
-    """Give the bad rate of the riskiest share of rows over the bad rate of all rows.
+    """Return the bad rate of the riskiest share of rows over the bad rate of all rows.
 
     Args:
         labels: Shape (n,).
         pds: Shape (n,); higher is riskier.
-        share: In (0, 1]; 0.1 is the top decile. A share that is no whole number of rows counts the last in part.
+        share: In (0, 1]; 0.1 is the top decile. A fraction of a row counts proportionally.
 
     Returns:
-        0 to 1 / max(share, bad rate); 1 is no better than chance.
+        0 to 1 / max(share, bad rate); 1 is chance.
 
     Raises:
-        DataInvalid: Rows that do not match, only one outcome, or a share outside (0, 1].
+        DataInvalid: Shapes do not match, only one outcome, or a share outside (0, 1].
     """
     if not 0.0 < share <= 1.0:
-        raise DataInvalid(f"a top share of {share}; it must lie in (0, 1]")
+        raise DataInvalid(f"the share must lie in (0, 1], got {share}")
     cap = cap_points(labels, pds)
     return float(np.interp(share, cap.x, cap.y)) / share
 
 
 def bad_rates_by_grade(labels: Labels, grades: NDArray[np.str_], order: Sequence[str]) -> tuple[GradeBadRate, ...]:
-    """Give rows, bads and bad rate of every grade.
+    """Return rows, bads and bad rate of every grade.
 
     Args:
         labels: Shape (n,).
         grades: Shape (n,); the grade of every row.
-        order: Every grade of the master scale, the least risky first.
+        order: Every grade of the master scale, the safest first.
 
     Raises:
-        DataInvalid: Rows that do not match, or a grade that the order does not name.
+        DataInvalid: Labels and grades do not match, or a grade is not in `order`.
     """
     check_matching(labels, np.zeros(len(grades)))
     if unknown := sorted({str(grade) for grade in grades} - set(order)):
-        raise DataInvalid(f"grades that the master scale does not have: {', '.join(unknown)}")
+        raise DataInvalid(f"unknown grades: {', '.join(unknown)}; the master scale has {', '.join(order)}")
     found = []
     for grade in order:
         inside = labels[grades == grade]
@@ -196,7 +196,7 @@ def bad_rates_by_grade(labels: Labels, grades: NDArray[np.str_], order: Sequence
 
 
 def _cumulative_counts(labels: Labels, pds: Pds) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Count bads and goods at or above each distinct pd, riskiest first: two arrays that begin with 0."""
+    """Return the bads and goods at or above each distinct pd, from the highest pd down: two arrays that begin with 0."""
     check_matching(labels, pds)
     check_both_outcomes(labels)
     distinct, places = np.unique(-pds, return_inverse=True)

@@ -1,9 +1,9 @@
-"""Whether decisions differ between groups of an attribute that the model does not see.
+"""Differences of decisions between the groups of a protected attribute.
 
 Approved is the favourable outcome. TPR is the share of good customers who are approved (equal opportunity: Hardt et
 al. 2016), FPR the share of bad customers who are approved. The disparate impact ratio is a group's share of approved
 over the reference group's; below 0.8 is the four-fifths rule of the US Uniform Guidelines of 1978. Gaps and ratios
-have intervals, because a small group differs by chance.
+have intervals, because small groups differ by chance.
 """
 
 from collections.abc import Sequence
@@ -23,17 +23,18 @@ _NOT_KNOWN = "not known"
 
 @dataclass(frozen=True, slots=True)
 class GroupFairness:
-    """One group beside the reference group. A figure is None where there is no row to count.
+    """One group compared with the reference group. A figure is None if it has no rows.
 
     Attributes:
-        small: Fewer rows than the minimum, even pooled; read nothing into it.
+        small: Fewer rows than the minimum, even pooled; its figures are not meaningful.
         selection_rate: Approved / rows.
         tpr: Approved goods / goods.
         fpr: Approved bads / bads.
-        selection_gap: This group's rate less the reference group's; None for the reference itself, as all below.
-        tpr_gap: The same of the TPR.
-        fpr_gap: The same of the FPR.
-        disparate_impact: Ratio of the selection rates; None also where the reference group has nobody approved.
+        selection_gap: This group's selection rate minus the reference group's. This and the following are None for the
+            reference group itself.
+        tpr_gap: The same for the TPR.
+        fpr_gap: The same for the FPR.
+        disparate_impact: Ratio of the selection rates; None if nobody in the reference group is approved.
     """
 
     name: str
@@ -54,7 +55,7 @@ class FairnessResult:
 
     Attributes:
         reference: Name of the group that the others are compared with.
-        pooled: Names of the groups that went into SMALL_GROUPS.
+        pooled: Names of the groups that were pooled into "small groups".
     """
 
     reference: str
@@ -68,39 +69,40 @@ def group_fairness(
     attribute: Sequence[str | None],
     rows_min: int = _ROWS_MIN,
 ) -> FairnessResult:
-    """Compare decisions with those of the largest group whose attribute is known, with Wilson intervals at 95 %.
+    """Compare each group with the largest group of known value, with 95 % intervals.
 
     Args:
         labels: Shape (n,); one row for each customer.
         approved: Shape (n,).
-        attribute: Of every row; None where it is not known, which is a group of its own.
+        attribute: The group of every row; rows with None form a group of their own.
         rows_min: Smaller groups are pooled.
 
     Raises:
-        DataInvalid: Rows that do not match, a group under a name that is taken, or no group that is large enough.
+        DataInvalid: Lengths do not match, a group has a reserved name, or no group is large enough.
     """
     check_matching(labels, np.asarray(approved, dtype=np.float64))
     if len(attribute) != len(labels):
         raise DataInvalid(f"{len(attribute)} attributes for {len(labels)} rows")
-    if taken := {_SMALL_GROUPS, _NOT_KNOWN} & {value for value in attribute if value is not None}:
-        raise DataInvalid(f"names that this report needs itself: {', '.join(sorted(taken))}")
+    if reserved := {_SMALL_GROUPS, _NOT_KNOWN} & {value for value in attribute if value is not None}:
+        raise DataInvalid(f"reserved group names: {', '.join(sorted(reserved))}; give these values other names")
     names = np.array([_NOT_KNOWN if value is None else value for value in attribute], dtype=np.str_)
     distinct, counts = np.unique(names, return_counts=True)
     pooled = tuple(str(name) for name in distinct[counts < rows_min])
     names = np.where(np.isin(names, pooled), _SMALL_GROUPS, names) if pooled else names
-    kept = [str(name) for name in distinct[np.argsort(-counts, kind="stable")] if str(name) not in pooled]
-    anchor = next((name for name in kept if name != _NOT_KNOWN), None)
-    if anchor is None:
-        raise DataInvalid(f"no group with at least {rows_min} rows to compare with")
+    named = [str(name) for name in distinct[np.argsort(-counts, kind="stable")] if str(name) not in pooled]
+    reference = next((name for name in named if name != _NOT_KNOWN), None)
+    if reference is None:
+        raise DataInvalid(f"a comparison requires a group with at least {rows_min} rows, got none")
     rates = {
-        name: _group_rates(labels, approved, names == name) for name in [*kept, *([_SMALL_GROUPS] if pooled else [])]
+        name: _group_rates(labels, approved, names == name) for name in [*named, *([_SMALL_GROUPS] if pooled else [])]
     }
-    return FairnessResult(anchor, tuple(_compare_group(name, rates, anchor, rows_min) for name in rates), pooled)
+    groups = tuple(_compare_group(name, rates, reference, rows_min) for name in rates)
+    return FairnessResult(reference, groups, pooled)
 
 
 @dataclass(frozen=True, slots=True)
 class _GroupRates:
-    """What a group is measured by."""
+    """The rates of one group."""
 
     rows: int
     selection: Estimate
@@ -109,7 +111,7 @@ class _GroupRates:
 
 
 def _group_rates(labels: Labels, approved: NDArray[np.bool_], inside: NDArray[np.bool_]) -> _GroupRates:
-    """Count one group."""
+    """Return the rates of one group."""
     selection = _approval_rate(approved[inside])
     assert selection is not None, "a group has a row"
     good, bad = inside & (labels == 0), inside & (labels == 1)
@@ -117,12 +119,12 @@ def _group_rates(labels: Labels, approved: NDArray[np.bool_], inside: NDArray[np
 
 
 def _approval_rate(approved: NDArray[np.bool_]) -> Estimate | None:
-    """Give the share of approved rows; None without rows."""
+    """Return the share of approved rows; None without rows."""
     return proportion(int(np.sum(approved)), len(approved)) if len(approved) else None
 
 
 def _compare_group(name: str, rates: dict[str, _GroupRates], reference: str, rows_min: int) -> GroupFairness:
-    """Put one group beside the reference."""
+    """Return one group compared with the reference group."""
     own, other = rates[name], rates[reference]
     itself = name == reference
     return GroupFairness(
@@ -142,5 +144,5 @@ def _compare_group(name: str, rates: dict[str, _GroupRates], reference: str, row
 
 
 def _rate_gap(own: Estimate | None, other: Estimate | None) -> Estimate | None:
-    """Give the difference where both are known."""
+    """Return the difference of two rates; None if one is missing."""
     return None if own is None or other is None else proportion_difference(own, other)

@@ -1,4 +1,4 @@
-"""Whether the pd of each grade is high enough for the bads it had.
+"""Tests of single grades: is the pd of a grade high enough for its bads?
 
 Sources: European Central Bank, Instructions for reporting the validation results of internal models, 2019 (the
 Jeffreys test); Basel Committee, Working paper 14, 2005 (the binomial test).
@@ -18,12 +18,12 @@ from training.measures.inputs import Labels
 
 @dataclass(frozen=True, slots=True)
 class GradeTest:
-    """One grade's pd against its bads; where the grade holds no row, rate and both p-values are None.
+    """The pd of one grade against its bads; rate and p-values are None for a grade without rows.
 
     Attributes:
-        pd: What the grade stands for.
+        pd: The pd under test.
         jeffreys_p: One-sided; small means that the pd is too low.
-        binomial_p: Chance of so many bads or more if the pd is right; small means the same, a little more carefully.
+        binomial_p: Probability of as many bads or more if the pd is right; small means that the pd is too low.
     """
 
     grade: str
@@ -36,7 +36,7 @@ class GradeTest:
 
 
 def jeffreys_p_value(rows: int, bads: int, pd: float) -> float:
-    """Give p = F_Beta(D + 1/2, N - D + 1/2)(PD): how credible it is that the true rate is at most the pd.
+    """Return p = F_Beta(D + 1/2, N - D + 1/2)(PD): the posterior probability that the true rate is at most the pd.
 
     Args:
         rows: N, at least 1.
@@ -54,7 +54,7 @@ def jeffreys_p_value(rows: int, bads: int, pd: float) -> float:
 
 
 def binomial_p_value(rows: int, bads: int, pd: float) -> float:
-    """Give P(X >= D) for X binomial with N trials at the pd; arguments and errors as `jeffreys_p_value`."""
+    """Return P(X >= D) for X binomial with N trials at the pd; arguments and errors as `jeffreys_p_value`."""
     _check_counts(rows, bads, pd)
     return float(binom.sf(bads - 1, rows, pd))
 
@@ -65,10 +65,10 @@ def grade_tests(labels: Labels, grades: NDArray[np.str_], grade_pds: Mapping[str
     Args:
         labels: Shape (n,); independent rows.
         grades: Shape (n,).
-        grade_pds: The pd of every grade, the least risky grade first: a fixed one, or the mean pd of its rows.
+        grade_pds: The pd of every grade, the safest first: a fixed one, or the mean pd of its rows.
 
     Raises:
-        DataInvalid: Rows that do not match, a grade without a pd, or a pd outside [0, 1].
+        DataInvalid: Shapes do not match, a grade without a pd, or a pd outside [0, 1].
     """
     found = []
     for rate in bad_rates_by_grade(labels, grades, tuple(grade_pds)):
@@ -80,8 +80,8 @@ def grade_tests(labels: Labels, grades: NDArray[np.str_], grade_pds: Mapping[str
 
 
 def _check_counts(rows: int, bads: int, pd: float) -> None:
-    """Refuse what is no count of bads among rows, or no probability."""
+    """Raise DataInvalid unless 0 <= bads <= rows, rows >= 1, and the pd is a probability."""
     if rows < 1 or not 0 <= bads <= rows:
-        raise DataInvalid(f"{bads} bads among {rows} rows")
+        raise DataInvalid(f"bads must be from 0 to the number of rows, got {bads} of {rows}")
     if not 0.0 <= pd <= 1.0:
-        raise DataInvalid(f"a pd of {pd}; it must lie in [0, 1]")
+        raise DataInvalid(f"the pd must lie in [0, 1], got {pd}")

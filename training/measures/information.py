@@ -1,7 +1,7 @@
-"""How much one feature says about the outcome: weight of evidence and information value.
+"""Predictive power of one feature: weight of evidence and information value.
 
-Sign: WOE = ln(share of all goods / share of all bads), so a bin above 0 is safer than the whole. (Some libraries
-turn it round.) A bin without goods or without bads counts 0.5 of a row more of each. Missing values have their own
+Sign: WOE = ln(share of all goods / share of all bads), so a bin above 0 is safer than average. (Some libraries use the
+opposite sign.) In a bin without goods or without bads, 0.5 rows are added to both. Missing values have their own
 bin. Source: Siddiqi 2006, Credit risk scorecards; the 0.5 as in SAS HPBIN.
 """
 
@@ -37,7 +37,7 @@ class BinEvidence:
 
 @dataclass(frozen=True, slots=True)
 class InformationValue:
-    """The evidence of every bin that was defined, and their sum.
+    """The weight of evidence of every bin, and their information value.
 
     Attributes:
         iv: Information value; < 0.02 useless, to 0.1 weak, to 0.3 medium, to 0.5 strong, above suspicious.
@@ -48,7 +48,7 @@ class InformationValue:
 
     @property
     def leak_suspected(self) -> bool:
-        """Say whether the feature knows more than an honest one does: an IV above 0.5."""
+        """Whether the IV is above 0.5, which suggests that the feature contains the outcome."""
         return self.iv > _LEAK_IV
 
 
@@ -61,7 +61,7 @@ def information_value(codes: NDArray[np.int64], labels: Labels, bins: Bins) -> I
         bins: Numbers or categories.
 
     Raises:
-        DataInvalid: Rows that do not match, or only one outcome.
+        DataInvalid: Shapes do not match, or only one outcome.
     """
     check_matching(labels, codes.astype(np.float64))
     check_both_outcomes(labels)
@@ -76,7 +76,7 @@ def information_value(codes: NDArray[np.int64], labels: Labels, bins: Bins) -> I
 
 
 def weights_of_evidence(goods: NDArray[np.int64], bads: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Give ln(%good / %bad) of every bin: shape (bins,); 0 where a bin holds no row.
+    """Return ln(%good / %bad) of every bin: shape (bins,); 0 where a bin holds no row.
 
     Args:
         goods: Shape (bins,), rows.
@@ -92,6 +92,6 @@ def weights_of_evidence(goods: NDArray[np.int64], bads: NDArray[np.int64]) -> ND
 
 
 def _bin_shares(goods: NDArray[np.int64], bads: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Give each bin's share of all goods and of all bads; in a bin with a zero cell both counts are 0.5 higher."""
+    """Return each bin's share of all goods and of all bads; in a bin with a zero cell both counts are 0.5 higher."""
     extra = np.where((goods == 0) | (bads == 0), _ZERO_CELL_ROWS, 0.0)
     return (goods + extra) / goods.sum(), (bads + extra) / bads.sum()

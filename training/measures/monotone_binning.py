@@ -1,8 +1,8 @@
-"""Bins of a number whose bad rate never moves against the sign of the feature.
+"""Bins of a numeric feature whose bad rate never moves against the sign of the feature.
 
 Quantile bins are merged: neighbours that violate the sign first (pool adjacent violators: Ayer et al. 1955; Barlow et
-al. 1972), then bins that are too small or know only one outcome, then the two that differ least, until few enough are
-left. Merging neighbours of a monotone sequence keeps it monotone, so the order of the steps is safe.
+al. 1972), then bins that are too small or have one outcome only, then the two that differ least, until few enough are
+left. Merging neighbours keeps a monotone sequence monotone, so later steps do not undo earlier ones.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ BIN_SHARE_MIN = 0.05  # of the present rows; a smaller bin's bad rate is noise
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """Neighbouring bins that became one; `top` is the edge above it."""
+    """One or more merged neighbouring bins; `top` is the edge above them."""
 
     goods: int
     bads: int
@@ -28,12 +28,12 @@ class _Block:
 
     @property
     def rows(self) -> int:
-        """Count the rows."""
+        """Return the number of rows."""
         return self.goods + self.bads
 
     @property
     def bad_rate(self) -> float:
-        """Give the bad rate; a block is never empty."""
+        """Return the bad rate; a block is never empty."""
         return self.bads / self.rows
 
 
@@ -47,7 +47,7 @@ def monotone_bins(values: Values, labels: Labels, sign: int, bins_max: int) -> N
         bins_max: At least 1, not counting the one for missing values.
 
     Returns:
-        Bins; without an edge where no value is present or nothing can be told apart.
+        The bins; a single one if no value is present or no edge separates outcomes.
     """
     present = np.isfinite(values)
     if not present.any():
@@ -64,23 +64,24 @@ def monotone_bins(values: Values, labels: Labels, sign: int, bins_max: int) -> N
 
 
 def _initial_blocks(values: Values, labels: Labels) -> list[_Block]:
-    """Start with quantile bins, ascending."""
+    """Return the quantile bins to start from, ascending."""
     fine = quantile_bins(values, _PRE_BINS)
     codes = fine.codes(values)
     count = len(fine.edges) + 1
     bads = np.bincount(codes[labels == 1], minlength=count)[:count].tolist()
     goods = np.bincount(codes[labels == 0], minlength=count)[:count].tolist()
-    return [_Block(*held) for held in zip(goods, bads, (*fine.edges, np.inf), strict=True)]
+    return [_Block(*cell) for cell in zip(goods, bads, (*fine.edges, np.inf), strict=True)]
 
 
 def _pool_violators(blocks: list[_Block], sign: int) -> list[_Block]:
     """Merge neighbours until the bad rate strictly rises (sign 1) or falls (sign -1)."""
-    kept: list[_Block] = []
+    pooled: list[_Block] = []
     for block in blocks:
-        kept.append(block)
-        while len(kept) > 1 and sign * (kept[-1].bad_rate - kept[-2].bad_rate) <= 0.0:
-            kept = _merge_with_next(kept, len(kept) - 2)
-    return kept
+        pooled.append(block)
+        # A merge may make the new block violate the order with the one before it, so look back until it does not.
+        while len(pooled) > 1 and sign * (pooled[-1].bad_rate - pooled[-2].bad_rate) <= 0.0:
+            pooled = _merge_with_next(pooled, len(pooled) - 2)
+    return pooled
 
 
 def _merge_unfit(blocks: list[_Block], unfit: Callable[[_Block], bool]) -> list[_Block]:
@@ -101,12 +102,12 @@ def _merge_with_next(blocks: list[_Block], low: int) -> list[_Block]:
 
 
 def _merge_loss(low: _Block, high: _Block) -> float:
-    """Give the log-likelihood that merging two blocks costs; 0 where their bad rates are equal."""
+    """Return the log-likelihood lost by merging two blocks; 0 if their bad rates are equal."""
     both = _Block(low.goods + high.goods, low.bads + high.bads, high.top)
     return _log_likelihood(low) + _log_likelihood(high) - _log_likelihood(both)
 
 
 def _log_likelihood(block: _Block) -> float:
-    """Give the log-likelihood of a block's outcomes at its own bad rate."""
+    """Return the log-likelihood of a block's outcomes at its own bad rate."""
     counts = np.array([count for count in (block.goods, block.bads) if count], dtype=np.float64)
     return float(np.sum(counts * np.log(counts / block.rows)))

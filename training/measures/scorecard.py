@@ -1,8 +1,8 @@
-"""The WOE scorecard: the logistic regression on binned features that every credit department knows, as challenger.
+"""The WOE scorecard: a logistic regression on binned features, the classical credit scorecard, as challenger.
 
-Each feature is cut into bins (monotone in its sign), each bin becomes its weight of evidence, and a logistic
-regression weighs the features, none of them against its own evidence. So the pd moves with every signed feature in
-the direction of its sign, or not at all. Source: Siddiqi 2006, Credit risk scorecards.
+Each feature is binned (monotonically in its sign), each bin is replaced by its weight of evidence, and a logistic
+regression weights the features with non-negative weights. So the pd moves with every signed feature in the direction
+of its sign, or not at all. Source: Siddiqi 2006, Credit risk scorecards.
 """
 
 from collections.abc import Collection, Sequence
@@ -20,8 +20,8 @@ from training.measures.inputs import Labels, Pds, check_both_outcomes, check_mat
 from training.measures.monotone_binning import BIN_SHARE_MIN, monotone_bins
 
 _BINS_MAX = 6
-# Half of this times the squared weights is added to the loss: what scikit-learn calls C = 1. It matters only where
-# there are very few rows; there it keeps weights finite.
+# Half of this times the squared weights is added to the loss, which is C = 1 in scikit-learn. With few rows it keeps
+# weights finite; otherwise it has no effect.
 _RIDGE = 1.0
 
 
@@ -31,9 +31,9 @@ class Characteristic:
 
     Attributes:
         bins: Numbers or categories.
-        woes: ln(%good / %bad) of every bin, in the order of the codes; 0 for a bin that development did not fill,
-            such as that of missing values where none was missing.
-        weight: 0 and up; log-odds of bad that one unit of WOE takes away.
+        woes: ln(%good / %bad) of every bin, in the order of the codes; 0 for a bin without development rows, such as
+            that of missing values if none was missing.
+        weight: 0 and up; the decrease of the log-odds of bad per unit of WOE.
     """
 
     bins: Bins
@@ -41,7 +41,7 @@ class Characteristic:
     weight: float
 
     def woe(self, values: Values) -> Values:
-        """Give the WOE of every value: shape (n,)."""
+        """Return the WOE of every value: shape (n,)."""
         codes = self.bins.codes(values)
         found: Values = np.array(self.woes)[codes]
         return found
@@ -59,7 +59,7 @@ class WoeScorecard:
     intercept: float
 
     def pds(self, rows: NDArray[np.float64]) -> Pds:
-        """Give the probability of the bad outcome.
+        """Return the probability of the bad outcome.
 
         Args:
             rows: Shape (n, features), NaN where missing; categories by their code.
@@ -91,24 +91,25 @@ def fit_scorecard(
     Args:
         rows: Shape (n, features), NaN where missing; categories by their code.
         labels: Shape (n,); both outcomes.
-        signs: Of every feature: 1 riskier with a higher value, -1 safer, 0 not said. Categories have 0.
-        categories: Places of the category features. Levels with less than 5 % of the rows share a bin, which levels
-            that are first seen later fall into, too.
-        bins_max: Of a number; at least 1.
+        signs: Of every feature: 1 if a higher value is riskier, -1 if safer, 0 if unspecified. Categories have 0.
+        categories: Positions of the category features. Levels with less than 5 % of the rows share a bin; levels that
+            first appear later belong to it, too.
+        bins_max: Of a numeric feature, without the bin of missing values; at least 1.
 
     Raises:
-        DataInvalid: Shapes or signs that do not fit, only one outcome, or weights that cannot be found.
+        DataInvalid: Shapes or signs do not fit, there is only one outcome, or the optimisation failed.
     """
     check_matching(labels, np.zeros(len(rows)))
     check_both_outcomes(labels)
     if rows.ndim != 2 or len(signs) != rows.shape[1] or not set(signs) <= {-1, 0, 1} or bins_max < 1:  # noqa: PLR2004
         raise DataInvalid(
-            f"rows of shape {rows.shape}, signs {tuple(signs)}, {bins_max} bins; one sign for each column"
+            f"rows must have one sign (1, -1 or 0) per column and bins_max at least 1, got shape {rows.shape}, signs "
+            f"{tuple(signs)} and bins_max {bins_max}"
         )
     if np.isinf(rows).any():
-        raise DataInvalid("a value is infinite; leave it missing where it is not known")
+        raise DataInvalid("values must be finite; use NaN for missing values")
     if wrong := [place for place in categories if not 0 <= place < len(signs) or signs[place]]:
-        raise DataInvalid(f"category features without a column or with a sign: {wrong}")
+        raise DataInvalid(f"category features must have a column and sign 0; invalid positions: {wrong}")
     bins: list[Bins] = [
         _category_bins(rows[:, place]) if place in categories else monotone_bins(rows[:, place], labels, sign, bins_max)
         for place, sign in enumerate(signs)
@@ -121,13 +122,13 @@ def fit_scorecard(
 
 
 def _category_bins(codes: Values) -> CategoryBins:
-    """Give each level with enough rows its own bin."""
+    """Return a bin for each level with enough rows."""
     levels, counts = np.unique(codes[~np.isnan(codes)], return_counts=True)
     return level_bins(levels[counts >= BIN_SHARE_MIN * len(codes)].tolist())
 
 
 def _characteristic(bins: Bins, values: Values, labels: Labels) -> Characteristic:
-    """Weigh the evidence of every bin."""
+    """Return a feature with the weights of evidence of its bins, and weight 1."""
     codes = bins.codes(values)
     goods = np.bincount(codes[labels == 0], minlength=len(bins.names))
     bads = np.bincount(codes[labels == 1], minlength=len(bins.names))
@@ -135,16 +136,16 @@ def _characteristic(bins: Bins, values: Values, labels: Labels) -> Characteristi
 
 
 def _non_negative_logistic(features: NDArray[np.float64], labels: Labels) -> tuple[float, list[float]]:
-    """Fit intercept and weights, no weight below 0, by penalised maximum likelihood.
+    """Fit an intercept and non-negative weights by penalised maximum likelihood.
 
-    The loss is convex and so are the bounds: there is one minimum, and a weight that would be negative is 0 in it.
+    The loss and the bounds are convex, so the minimum is unique; a weight that would be negative is 0 there.
 
     Args:
         features: Shape (n, features).
         labels: Shape (n,).
 
     Raises:
-        DataInvalid: The minimum was not found.
+        DataInvalid: The optimisation did not converge.
     """
     design = np.column_stack([np.ones(len(labels)), features])
 
@@ -162,5 +163,5 @@ def _non_negative_logistic(features: NDArray[np.float64], labels: Labels) -> tup
         loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-14, "gtol": 1e-9, "maxiter": 1000}
     )
     if not found.success:
-        raise DataInvalid(f"the scorecard's weights were not found: {found.message}")
+        raise DataInvalid(f"the weights of the scorecard did not converge: {found.message}")
     return float(found.x[0]), found.x[1:].tolist()

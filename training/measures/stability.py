@@ -1,8 +1,8 @@
-"""Whether a population has moved since development: PSI of the score, CSI of a feature (the same sum).
+"""Population drift since development: the PSI of the score, and the CSI of a feature (the same sum).
 
-Bins and shares are fixed at development. The limits 0.10 and 0.25 alone are folklore: with 10 bins and 200 rows on
-both sides a PSI of 0.09 is what chance gives. So a PSI must also pass a critical value, and below a stated number of
-rows there is no alarm at all. Rows must be independent: one row for each customer.
+Bins and shares are fixed at development. The customary limits 0.10 and 0.25 ignore sampling noise: with 10 bins and 200
+rows on both sides, chance alone gives a PSI of 0.09. So an alarm also requires a PSI above a critical value and a
+minimum number of rows. Rows must be independent: one row for each customer.
 
 Source: Yurdakul 2018, Statistical properties of the population stability index: without a shift,
 PSI / (1/N + 1/M) is about chi-square with B - 1 degrees of freedom. At few rows a bin its tail is longer than that
@@ -19,7 +19,7 @@ from scipy.stats import chi2
 from training.errors import DataInvalid
 from training.measures.bins import Bins
 
-# An empty bin counts as half a row: ln 0 has no value, and a fixed small share would be an alarm by itself.
+# An empty bin counts as half a row: ln 0 is undefined, and a fixed small share would raise an alarm by itself.
 _EMPTY_BIN_ROWS = 0.5
 _ROWS_MIN = 100
 WATCH_PSI = 0.10
@@ -31,7 +31,7 @@ StabilityVerdict = Literal["TOO_FEW_ROWS", "STABLE", "WATCH", "ACT"]
 
 @dataclass(frozen=True, slots=True)
 class ReferenceDistribution:
-    """The distribution that later ones are compared with: bins, and rows of each bin in the order of its code."""
+    """The distribution at development: the bins, and the number of rows of each bin in the order of the codes."""
 
     bins: Bins
     rows: tuple[int, ...]
@@ -39,16 +39,16 @@ class ReferenceDistribution:
 
 @dataclass(frozen=True, slots=True)
 class StabilityIndex:
-    """A PSI with what it takes to read it.
+    """A PSI with the numbers needed to interpret it.
 
     Attributes:
         psi: Sum of (actual - expected) * ln(actual / expected) over shares; 0 and up.
-        rows_then: M, at development.
-        rows_now: N.
-        bins: B; those that are empty on both sides do not count.
-        by_chance: (B - 1) * (1/N + 1/M), about what no shift gives on average.
-        critical: Passed by chance in at most 5 % of cases.
-        verdict: WATCH and ACT need a psi above `critical` as well as above 0.10 and 0.25; TOO_FEW_ROWS never alarms.
+        reference_rows: M, at development.
+        current_rows: N.
+        bins: B, without bins that are empty on both sides.
+        expected_by_chance: (B - 1) * (1/N + 1/M), about the mean without a shift.
+        critical: Exceeded by chance in at most 5 % of cases.
+        verdict: WATCH and ACT require a psi above `critical`, and of 0.10 and 0.25 respectively.
     """
 
     psi: float
@@ -61,11 +61,11 @@ class StabilityIndex:
 
 
 def reference_distribution(codes: NDArray[np.int64], bins: Bins) -> ReferenceDistribution:
-    """Count the development rows.
+    """Return the distribution of development rows over bins.
 
     Args:
         codes: Shape (n,), from bins.codes(values): numbers or categories.
-        bins: Fixed from now on.
+        bins: The bins of the codes.
 
     Raises:
         DataInvalid: No rows.
@@ -76,15 +76,15 @@ def reference_distribution(codes: NDArray[np.int64], bins: Bins) -> ReferenceDis
 def stability_index(
     development: ReferenceDistribution, codes: NDArray[np.int64], rows_min: int = _ROWS_MIN
 ) -> StabilityIndex:
-    """Compare rows of today with those of development.
+    """Compare current rows with those of development.
 
     Args:
-        development: Bins and their rows then.
+        development: The distribution at development.
         codes: Shape (n,), from development.bins.codes(values).
         rows_min: With fewer rows on either side the verdict is TOO_FEW_ROWS.
 
     Raises:
-        DataInvalid: No rows, or only one bin holds any.
+        DataInvalid: There are no rows, or all are in one bin.
     """
     return psi_from_counts(np.array(development.rows), np.array(_bin_counts(codes, development.bins)), rows_min)
 
@@ -94,36 +94,38 @@ def psi_from_counts(then: NDArray[np.int64], now: NDArray[np.int64], rows_min: i
 
     Args:
         then: Shape (bins,), rows at development.
-        now: Shape (bins,), rows today.
+        now: Shape (bins,), current rows.
         rows_min: With fewer rows on either side the verdict is TOO_FEW_ROWS.
 
     Raises:
-        DataInvalid: Shapes that differ, a negative count, no rows, or only one bin that holds any.
+        DataInvalid: Shapes differ, a count is negative, there are no rows, or all are in one bin.
     """
     if np.ndim(then) != 1 or np.shape(then) != np.shape(now) or np.any(then < 0) or np.any(now < 0):
         raise DataInvalid(f"counts of shape {np.shape(then)} and {np.shape(now)}; the same bins, none negative")
     rows_then, rows_now = int(np.sum(then)), int(np.sum(now))
-    held = (then > 0) | (now > 0)
-    bins = int(np.sum(held))
+    filled = (then > 0) | (now > 0)
+    bins = int(np.sum(filled))
     if not rows_then or not rows_now or bins < 2:  # noqa: PLR2004 - one bin cannot shift
-        raise DataInvalid(f"{rows_then} rows then, {rows_now} now, in {bins} bins; rows in at least 2 bins are needed")
-    expected = np.maximum(then[held], _EMPTY_BIN_ROWS) / rows_then
-    actual = np.maximum(now[held], _EMPTY_BIN_ROWS) / rows_now
+        raise DataInvalid(
+            f"a PSI requires rows in at least 2 bins on both sides, got {rows_then} and {rows_now} rows in {bins} bins"
+        )
+    expected = np.maximum(then[filled], _EMPTY_BIN_ROWS) / rows_then
+    actual = np.maximum(now[filled], _EMPTY_BIN_ROWS) / rows_now
     psi = float(np.sum((actual - expected) * np.log(actual / expected)))
-    critical = _critical_psi(rows_then, rows_now, (then[held] + now[held]) / (rows_then + rows_now))
+    critical = _critical_psi(rows_then, rows_now, (then[filled] + now[filled]) / (rows_then + rows_now))
     verdict = _verdict(psi, critical) if min(rows_then, rows_now) >= rows_min else "TOO_FEW_ROWS"
     by_chance = (bins - 1) * (1.0 / rows_then + 1.0 / rows_now)
     return StabilityIndex(psi, rows_then, rows_now, bins, by_chance, critical, verdict)
 
 
 def _critical_psi(rows_then: int, rows_now: int, pooled: NDArray[np.float64]) -> float:
-    """Give the PSI that no shift passes in more than 5 % of cases.
+    """Return the PSI that chance alone exceeds in at most 5 % of cases.
 
     With u = (actual - expected) / pooled and v, w the shares of both samples in all rows,
     PSI = sum pooled * u**2 + (1 - 3vw) / 3 * sum pooled * u**4, and an odd term that only lowers it. The first sum is
-    Pearson's statistic times (1/N + 1/M). Given that, its standardised parts lie evenly on a sphere in B - 1
-    dimensions, which gives the mean of the second. Its factor is taken at its largest, 1/3: bins cut at the quantiles
-    of a small development sample lengthen the tail a little more.
+    Pearson's statistic times (1/N + 1/M). Given the first, its standardised parts are uniform on a sphere in B - 1
+    dimensions, which gives the mean of the second. Its factor is bounded by its largest value, 1/3: bins cut at the
+    quantiles of a small development sample lengthen the tail a little more.
 
     Args:
         rows_then: M.
@@ -136,14 +138,14 @@ def _critical_psi(rows_then: int, rows_now: int, pooled: NDArray[np.float64]) ->
 
 
 def _verdict(psi: float, critical: float) -> StabilityVerdict:
-    """Alarm where the shift is both more than chance and large enough to matter."""
+    """Return an alarm only if the shift is both more than chance and large enough to matter."""
     if psi <= critical or psi < WATCH_PSI:
         return "STABLE"
     return "WATCH" if psi < ACT_PSI else "ACT"
 
 
 def _bin_counts(codes: NDArray[np.int64], bins: Bins) -> tuple[int, ...]:
-    """Count the rows of every bin."""
+    """Return the number of rows of every bin."""
     if not len(codes):
         raise DataInvalid("no rows to count")
     return tuple(np.bincount(codes, minlength=len(bins.names)).tolist())

@@ -1,7 +1,7 @@
-"""Who moves when one model takes the place of another: the swap set.
+"""The swap set: which decisions change when one model replaces another.
 
-A bad rate is that of rows whose outcome is known. Where only accepted customers have outcomes, it says nothing about
-those whom the old model declined.
+A bad rate covers rows with a known outcome. If only accepted customers have outcomes, it does not describe customers
+that the old model declined.
 """
 
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ from training.measures.inputs import Labels, Pds, check_matching
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SwapCell:
-    """Rows that both models treat alike, or not.
+    """The rows of one cell of a swap set.
 
     Attributes:
         places: Shape (rows,), the row numbers, ascending.
-        bad_rate: None where the cell is empty.
+        bad_rate: None if the cell is empty.
     """
 
     row_numbers: NDArray[np.int64]
@@ -37,8 +37,8 @@ class SwapSet:
         swapped_out: Approved by the champion, declined by the challenger.
         champion_approved: Share of all rows, 0 to 1.
         challenger_approved: Share of all rows, 0 to 1.
-        champion_bad_rate: Among those whom the champion approves; None where it approves nobody.
-        challenger_bad_rate: Among those whom the challenger approves; None where it approves nobody.
+        champion_bad_rate: Bad rate of the rows that the champion approves; None without any.
+        challenger_bad_rate: Bad rate of the rows that the challenger approves; None without any.
     """
 
     both_approved: SwapCell
@@ -61,7 +61,7 @@ def swap_set_at_cut_offs(labels: Labels, champion: Pds, challenger: Pds, cut_off
         cut_offs: Of the champion and of the challenger; approved up to and including it.
 
     Raises:
-        DataInvalid: Rows that do not match.
+        DataInvalid: Shapes do not match.
     """
     check_matching(labels, champion)
     check_matching(labels, challenger)
@@ -69,37 +69,37 @@ def swap_set_at_cut_offs(labels: Labels, champion: Pds, challenger: Pds, cut_off
 
 
 def swap_set_at_rate(labels: Labels, champion: Pds, challenger: Pds, approval_rate: float, seed: int) -> SwapSet:
-    """Compare two models that approve equally many.
+    """Compare two models that approve the same number of rows.
 
     Args:
         labels: Shape (n,).
         champion: Shape (n,), pds.
         challenger: Shape (n,), pds.
         approval_rate: In [0, 1]; both approve the nearest whole number of rows, the lowest pds first.
-        seed: Who of several with the same pd is approved is drawn, the same order for both models, so that neither
-            the order of the rows nor a tie makes a difference between them.
+        seed: Seed of the random order that breaks ties between equal pds; the same order for both models, so that
+            ties do not make a difference between them.
 
     Raises:
-        DataInvalid: Rows that do not match, or a rate outside [0, 1].
+        DataInvalid: Shapes do not match, or the rate is outside [0, 1].
     """
     check_matching(labels, champion)
     check_matching(labels, challenger)
     if not 0.0 <= approval_rate <= 1.0:
-        raise DataInvalid(f"an approval rate of {approval_rate}; it must lie in [0, 1]")
+        raise DataInvalid(f"the approval rate must lie in [0, 1], got {approval_rate}")
     lots = np.random.default_rng(seed).permutation(len(labels))
     count = round(approval_rate * len(labels))
     return _swap_set(labels, _approve_lowest(champion, lots, count), _approve_lowest(challenger, lots, count))
 
 
 def _approve_lowest(pds: Pds, lots: NDArray[np.int64], count: int) -> NDArray[np.bool_]:
-    """Mark so many rows with the lowest pds, ties by lot."""
+    """Return a mask of the `count` rows with the lowest pds, ties in the order of `lots`."""
     approved = np.zeros(len(pds), dtype=np.bool_)
     approved[np.lexsort((lots, pds))[:count]] = True
     return approved
 
 
 def _swap_set(labels: Labels, champion: NDArray[np.bool_], challenger: NDArray[np.bool_]) -> SwapSet:
-    """Count the four cells."""
+    """Return the four cells and both models' rates."""
     return SwapSet(
         both_approved=_swap_cell(labels, champion & challenger),
         swapped_in=_swap_cell(labels, ~champion & challenger),
@@ -113,7 +113,7 @@ def _swap_set(labels: Labels, champion: NDArray[np.bool_], challenger: NDArray[n
 
 
 def _swap_cell(labels: Labels, inside: NDArray[np.bool_]) -> SwapCell:
-    """Count one cell."""
+    """Return one cell."""
     places = np.flatnonzero(inside)
     bads = int(np.sum(labels[places]))
     return SwapCell(places, len(places), bads, bads / len(places) if len(places) else None)

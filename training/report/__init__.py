@@ -1,1 +1,1 @@
-"""What training tells: tables on the terminal, card.md for readers, report.html for validators."""
+"""Reports an evaluation: tables in the terminal, card.md for all readers, report.html for validators."""

@@ -1,4 +1,4 @@
-"""The sections of a report that a CRM asks for: what a campaign would find, month by month, in words, and the hold-out."""
+"""The sections of the report for the CRM: a campaign's results, single snapshots, example customers, the hold-out group."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -30,56 +30,58 @@ from training.spec import CampaignSpec, Spec
 from training.validation.campaign import CampaignFindings, CampaignMetrics
 
 _TENTHS = 10
-_EXAMPLES_AT = (0.995, 0.95, 0.8, 0.5)  # of the customers, the riskiest last
-_PART_TITLES = {"FIT": "fit, which it knows", "CALIBRATION": "calibration", "HOLD_OUT": "hold-out"}
-# Differences that 95 % tests find in 80 % of the cases: 1.96 + 0.84 standard errors.
+_EXAMPLES_AT = (0.995, 0.95, 0.8, 0.5)  # quantiles of the pd
+_PART_TITLES = {"FIT": "fit", "CALIBRATION": "calibration", "HOLD_OUT": "hold-out"}
+# A test at 95 % detects a difference of 1.96 + 0.84 standard errors with a power of 80 %.
 _DETECTABLE_STANDARD_ERRORS = 2.8
 
 
 def campaign_sections(spec: Spec, findings: ModelEvaluation, drivers: DriverTexts) -> Iterator[str]:
-    """Give the sections; none for a table."""
+    """Yield the sections; none unless the spec has a [log]."""
     found = findings.campaign
     if found is None:
         return
     gains = render_svg(_gain_plot(findings), "gain", "Share of those who left among the riskiest customers")
     lifts = render_svg(_lift_plot(findings), "lift", "Share that left by tenth of the customers, the riskiest first")
     yield section(
-        "What a campaign on the riskiest would find",
+        "Results of a campaign on the customers with the highest risk",
         '<div class="plots">',
-        figure("Gain.", "Calling so many of the riskiest reaches so many of those who are about to leave.", gains),
-        figure("Lift.", "Each bar is a tenth of the customers; the line is what calling at random finds.", lifts),
+        figure(
+            "Gain.", "Share of the leaving customers reached, by share of customers called, the riskiest first.", gains
+        ),
+        figure("Lift.", "Each bar is a tenth of the customers; the line is the share that left among all.", lifts),
         "</div>",
         _rule_table(spec.campaign, found),
     )
     months = render_svg(_snapshot_auc_plot(found), "months", "AUC of every snapshot with its interval")
     rates = render_svg(_snapshot_rate_plot(found), "rates", "Share that left and mean probability by snapshot")
     yield section(
-        "Month by month",
+        "Results by snapshot",
         '<div class="plots">',
-        figure("Ranking by snapshot.", "Snapshots whose whiskers lie well apart differ by more than chance.", months),
-        figure("Probability by snapshot.", "Diamonds within the whiskers: what was told is what happened.", rates),
+        figure("Ranking by snapshot.", "Snapshots whose intervals do not overlap differ by more than chance.", months),
+        figure("Probability by snapshot.", "Diamonds within the intervals: predictions and outcomes agree.", rates),
         "</div>",
         _snapshot_table(found),
     )
-    yield section("Customers in words", *_examples(findings, drivers))
-    yield section("What the hold-out will show", bullets(_hold_out_lines(spec.campaign, findings)))
+    yield section("Example customers", *_examples(findings, drivers))
+    yield section("What the hold-out group can show", bullets(_hold_out_lines(spec.campaign, findings)))
 
 
 def _gain_plot(findings: ModelEvaluation) -> Figure:
-    """Draw the gain of the model and of up to three rules over the riskiest half."""
+    """Plot the gain of the model and of up to three rivals, over the half of the customers with the highest risk."""
     figure, axes = new_figure(4.0)
     draw_curves(axes, findings, cap_points, with_auc=False)
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, label="at random")
     axes.set(xlim=(0, 0.5), ylim=(0, 1.01))
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    label_axes(axes, "customers called, the riskiest first", "of those who left, reached")
+    label_axes(axes, "customers called, the riskiest first, %", "share of the leaving customers, %")
     axes.legend(loc="lower right")
     return figure
 
 
 def _lift_plot(findings: ModelEvaluation) -> Figure:
-    """Draw the share that left by tenth."""
+    """Plot the share of leaving customers by tenth."""
     figure, axes = new_figure(3.6)
     order = np.argsort(-findings.hold_out.pds, kind="stable")
     tenths = np.array_split(findings.hold_out.labels[order], _TENTHS)
@@ -88,12 +90,12 @@ def _lift_plot(findings: ModelEvaluation) -> Figure:
     axes.axhline(findings.test_quality.bad_rate, color=INK, linewidth=1.0, linestyle=":")
     axes.set_xticks(np.arange(1, len(rates) + 1))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    label_axes(axes, "tenth of the customers, the riskiest first", "left, %")
+    label_axes(axes, "tenth of the customers, the riskiest first", "share that left, %")
     return figure
 
 
 def _snapshot_auc_plot(found: CampaignFindings) -> Figure:
-    """Draw the AUC of every snapshot."""
+    """Plot the AUC of every snapshot."""
     figure, axes = new_figure(3.4)
     for part, color in (("FIT", GREY), ("CALIBRATION", GREY), ("HOLD_OUT", BLUE)):
         some = [(at, month.auc) for at, month in enumerate(found.snapshots) if month.part == part and month.auc]
@@ -113,12 +115,12 @@ def _snapshot_auc_plot(found: CampaignFindings) -> Figure:
 
 
 def _snapshot_rate_plot(found: CampaignFindings) -> Figure:
-    """Draw what was told and what happened."""
+    """Plot mean pd and share that left of every snapshot."""
     figure, axes = new_figure(3.4)
     at = np.arange(len(found.snapshots), dtype=np.float64)
     draw_intervals(axes, at, [month.bad_rate for month in found.snapshots], "left, with 95 % interval")
-    told = [month.mean_pd for month in found.snapshots]
-    axes.plot(at + 0.16, told, "D", color=ORANGE, markersize=4.5, label="mean probability told")
+    means = [month.mean_pd for month in found.snapshots]
+    axes.plot(at + 0.16, means, "D", color=ORANGE, markersize=4.5, label="mean probability")
     _label_snapshots(axes, found)
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
@@ -128,22 +130,30 @@ def _snapshot_rate_plot(found: CampaignFindings) -> Figure:
 
 
 def _label_snapshots(axes: object, found: CampaignFindings) -> None:
-    """Write the snapshots below an axis."""
+    """Label an axis with the snapshots."""
     names = [month.period for month in found.snapshots]
     axes.set_xticks(np.arange(len(names)), names, rotation=40, ha="right")  # type: ignore[attr-defined]  # an Axes
 
 
 def _rule_table(campaign: CampaignSpec, found: CampaignFindings) -> str:
-    """Show the model beside the rules."""
+    """Return the table of the model and the rivals."""
     rows = [_rule_row(name, one) for name, one in {"this model": found.model, **found.rivals}.items()]
-    capacity = "" if campaign.capacity is None else f" with {campaign.capacity:,} calls after each snapshot"
-    head = ("rule", "AUC", "95 % interval", "PR-AUC", "lift in the top tenth", f"reached{capacity}", "EMPC a customer")
-    reading = "The same rows for all; EMPC is the profit of the best campaign for each customer of the base, in the money of the spec."
+    capacity = "" if campaign.capacity is None else f" by {campaign.capacity:,} calls after each snapshot"
+    head = (
+        "rule",
+        "AUC",
+        "95 % interval",
+        "PR-AUC",
+        "lift in the top tenth",
+        f"reached{capacity}",
+        "EMPC per customer",
+    )
+    reading = "The same rows for all; EMPC is the profit of the best campaign per customer of the base, in the currency of the spec."
     return table("Campaign.", reading, head, rows)
 
 
 def _rule_row(name: str, found: CampaignMetrics) -> tuple[str, ...]:
-    """Give one line."""
+    """Return one row of the table."""
     profit = "" if found.profit is None else f"{found.profit.empc:.4f}"
     return (
         name,
@@ -156,12 +166,12 @@ def _rule_row(name: str, found: CampaignMetrics) -> tuple[str, ...]:
 
 
 def _auc_cells(found: Interval | None) -> tuple[str, str]:
-    """Write an AUC and its interval."""
+    """Return an AUC and its interval as two cells."""
     return ("", "") if found is None else (f"{found.estimate:.4f}", interval_text(found.low, found.high))
 
 
 def _snapshot_table(found: CampaignFindings) -> str:
-    """Show every snapshot."""
+    """Return the table of snapshots."""
     rows = [
         (
             m.period,
@@ -180,40 +190,40 @@ def _snapshot_table(found: CampaignFindings) -> str:
         "customers",
         "left",
         "95 % interval",
-        "told on average",
+        "mean probability",
         "AUC",
         "95 % interval of the AUC",
     )
-    reading = "The model learnt from the fit snapshots, so their AUC flatters it; the hold-out was looked at once."
+    reading = "The model was fitted on the fit snapshots, so their AUC is too high; the hold-out was evaluated once."
     return table("Snapshots.", reading, head, rows)
 
 
 def _rate_interval(found: Estimate) -> str:
-    """Write an interval of shares."""
+    """Return the interval of a share in percent."""
     return percent_interval_text(found.low, found.high)
 
 
 def _examples(findings: ModelEvaluation, drivers: DriverTexts) -> Iterator[str]:
-    """Say what the CRM would be told of a few customers."""
+    """Yield the drivers of a few customers in words, as the CRM receives them."""
     found = findings.contributions
     log_odds = found.base_value + found.contributions.sum(axis=1)
     order = np.argsort(log_odds, kind="stable")
     yield paragraph(
-        "What the CRM is told of four customers of the hold-out, from the riskiest to a middling one. Each value stands "
-        "for its interval between two thresholds of the model, so that no person is in this file."
+        "What the CRM receives for four customers of the hold-out, from a very high to a median risk. Each value represents "
+        "its interval between two thresholds of the model, so this file contains no person's data."
     )
     for at in _EXAMPLES_AT:
         place = int(order[min(len(order) - 1, math.floor(at * len(order)))])
         row, contributions = found.rows[[place]], found.contributions[[place]]
-        pushes = drivers.ranked_groups(contributions)[0]
-        words = [drivers.text(push, "en", row[0].tolist()) for push in pushes]
+        groups = drivers.ranked_groups(contributions)[0]
+        words = [drivers.text(group, "en", row[0].tolist()) for group in groups]
         pd = pd_from_log_odds(float(log_odds[place]))
-        yield paragraph(f"Probability {percent(pd)}, riskier than {percent(at, 1)} of the customers:")
-        yield bullets(words or ["nothing pushes toward risk"])
+        yield paragraph(f"Probability {percent(pd)}, a higher risk than {percent(at, 1)} of the customers:")
+        yield bullets(words or ["nothing raises the risk"])
 
 
 def _hold_out_lines(campaign: CampaignSpec, findings: ModelEvaluation) -> Iterator[str]:
-    """Say who is left alone, and how small an effect can be seen."""
+    """Yield the size of the hold-out group, and the smallest effect that it can detect."""
     newest = findings.hold_out.latest_per_customer()
     rows = newest.rows
     last = (rows["period"] == rows["period"].max()).to_numpy()
@@ -224,25 +234,28 @@ def _hold_out_lines(campaign: CampaignSpec, findings: ModelEvaluation) -> Iterat
     left_alone, rate = int(apart[riskiest].sum()), float(newest.pds[riskiest].mean())
     called = len(riskiest) - left_alone
     yield (
-        f"campaign {campaign.name!r}: {percent(campaign.hold_out_share)} of the customers, chosen by a hash of market, "
-        f"customer and campaign, are scored and left alone; at the last snapshot {int(apart.sum()):,} of {len(apart):,}"
+        f"campaign {campaign.name!r}: {percent(campaign.hold_out_share)} of the customers, selected by a hash of market, "
+        f"customer and campaign, are scored but not contacted; at the last snapshot {int(apart.sum()):,} of {len(apart):,}"
     )
     yield (
-        f"of the {len(riskiest):,} riskiest, {called:,} would be called and {left_alone:,} left alone; "
-        f"{percent(rate)} of them leave if nobody calls"
+        f"of the {len(riskiest):,} customers with the highest risk, {called:,} would be called and {left_alone:,} not; "
+        f"{percent(rate)} of them are expected to leave without a call"
     )
     if called and left_alone:
         one = _DETECTABLE_STANDARD_ERRORS * math.sqrt(rate * (1.0 - rate) * (1.0 / called + 1.0 / left_alone))
         yield (
-            f"one round of calls shows an effect only if it keeps {100 * one:.0f} more of 100 customers; twelve rounds "
-            f"together, {100 * one / math.sqrt(12):.0f}. The effect is the share that left among those left alone less "
-            "that among those called"
+            f"one round of calls shows an effect only if it keeps at least {100 * one:.0f} more of 100 customers; twelve "
+            f"rounds together, at least {100 * one / math.sqrt(12):.0f}. The effect is the share that left among those not "
+            "called, minus the share among those called"
         )
-    yield "without a hold-out no figure here says whether a call helps: those who are likely to leave are not those who can be kept"
+    yield (
+        "without a hold-out group, no figure here shows whether a call helps: customers who are likely to leave are not "
+        "necessarily those who can be kept"
+    )
 
 
 def _hold_out_mask(
     campaign: CampaignSpec, markets: Sequence[str], customers: Sequence[str]
 ) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Say who is in the hold-out: shape (n,)."""
+    """Return a mask of the customers in the hold-out group: shape (n,)."""
     return np.array([in_hold_out(campaign, *key) for key in zip(markets, customers, strict=True)], dtype=np.bool_)

@@ -1,4 +1,4 @@
-"""Plots that compare: samples, models, groups of customers."""
+"""Plots that compare samples, models, and groups of customers."""
 
 from textwrap import fill
 
@@ -14,18 +14,18 @@ from training.report.svg import BLUE, GREY, INK, ORANGE, label_axes, new_figure
 from training.report.tables import CELL_TITLES
 from training.validation.rivals import SwapComparison
 
-_PSI_MIN = 1e-4  # smaller ones stand there
-_LINE_MAX = 18  # letters of a line below a bar
+_PSI_MIN = 1e-4  # smaller values are drawn here
+_LINE_MAX = 18  # characters of a line below a bar
 
 
 def shift_plot(findings: ModelEvaluation) -> Figure:
-    """Draw the PSI of the score and the CSI of every feature, with what chance alone gives."""
+    """Plot the PSI of the score and the CSI of every feature, with their critical values."""
     found = {"the score": findings.score_shift, **{name: one.shift for name, one in findings.features.items()}}
     known = [(name, shift) for name, shift in found.items() if shift is not None][::-1]
     figure, axes = new_figure(1.4 + 0.2 * len(known))
     at = np.arange(len(known), dtype=np.float64)
-    # On a logarithmic scale, because what chance gives is often a hundredth of what matters.
-    axes.plot([max(one.psi, _PSI_MIN) for _, one in known], at, "o", color=BLUE, markersize=5, label="found")
+    # A logarithmic scale, because critical values are often a hundredth of the limits that matter.
+    axes.plot([max(one.psi, _PSI_MIN) for _, one in known], at, "o", color=BLUE, markersize=5, label="measured")
     axes.plot([one.critical for _, one in known], at, "|", color=ORANGE, markersize=10, label="chance, 95 %")
     axes.set_xscale("log")
     axes.set_xlim(_PSI_MIN / 2, 1.0)
@@ -39,14 +39,14 @@ def shift_plot(findings: ModelEvaluation) -> Figure:
 
 
 def swap_plot(swap: SwapComparison) -> Figure:
-    """Draw the bad rate of the four cells, both models approving equally many."""
+    """Plot the bad rate of the four cells, with both models approving the same number of customers."""
     figure, axes = new_figure(3.4)
-    cells = [(fill(says, _LINE_MAX), getattr(swap.at_rate, name)) for name, says in CELL_TITLES.items()]
-    held = [(says, cell) for says, cell in cells if cell.rows]
-    at = np.arange(len(held), dtype=np.float64)
-    draw_intervals(axes, at, [proportion(cell.bads, cell.rows) for _, cell in held], "bad rate, with 95 % interval")
-    axes.set_xticks(at, [f"{says}\n({cell.rows:,})" for says, cell in held], fontsize=8)
-    axes.set(xlim=(-0.5, len(held) - 0.5))
+    cells = [(fill(title, _LINE_MAX), getattr(swap.at_rate, name)) for name, title in CELL_TITLES.items()]
+    filled = [(title, cell) for title, cell in cells if cell.rows]
+    at = np.arange(len(filled), dtype=np.float64)
+    draw_intervals(axes, at, [proportion(cell.bads, cell.rows) for _, cell in filled], "bad rate, with 95 % interval")
+    axes.set_xticks(at, [f"{title}\n({cell.rows:,})" for title, cell in filled], fontsize=8)
+    axes.set(xlim=(-0.5, len(filled) - 0.5))
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     label_axes(axes, "who approves (customers)", "bad rate, %")
@@ -55,7 +55,7 @@ def swap_plot(swap: SwapComparison) -> Figure:
 
 
 def approval_plot(findings: ModelEvaluation) -> Figure:
-    """Draw the share of approved good customers of every group, with its interval."""
+    """Plot the share of good customers approved in every group, with intervals."""
     lines: list[tuple[str, Estimate]] = []
     for attribute, found in findings.fairness.items():
         lines += [(f"{attribute}: {one.name}", one.tpr) for one in found.groups if one.tpr and not one.small]
@@ -75,6 +75,6 @@ def approval_plot(findings: ModelEvaluation) -> Figure:
 
 
 def _cut_off(findings: ModelEvaluation) -> float:
-    """Give the cut-off at which groups were compared."""
+    """Return the PD cut-off at which groups are compared."""
     assert findings.approve_max_pd is not None
     return findings.approve_max_pd

@@ -1,31 +1,31 @@
-"""Pieces of HTML: text is escaped here and nowhere else."""
+"""Builds the HTML of the report; text is escaped here and nowhere else."""
 
 from collections.abc import Iterable, Sequence
 from html import escape
 
 
 def paragraph(text: str, kind: str = "") -> str:
-    """Give a paragraph of plain text."""
+    """Return a paragraph of plain text."""
     return f"<p{_class_attribute(kind)}>{escape(text)}</p>"
 
 
 def bullets(lines: Iterable[str]) -> str:
-    """Give a list of plain texts."""
+    """Return a list of plain texts."""
     return "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>"
 
 
 def section(title: str, *parts: str) -> str:
-    """Give a part of the page under its title; pieces that are empty are left out."""
+    """Return a section with its title and parts."""
     return f"<section><h2>{escape(title)}</h2>{''.join(parts)}</section>"
 
 
 def table(caption: str, reading: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Give a table with one sentence that says how to read it.
+    """Return a table with one sentence on how to read it.
 
     Args:
         caption: What it shows.
         reading: How to read it.
-        head: Names of the columns. Columns after the first are right-aligned where all their cells are figures.
+        head: Names of the columns. Columns after the first are right-aligned if all their cells are numeric.
         rows: Texts; the first cell names the row.
     """
     lines = [tuple(row) for row in rows]
@@ -41,38 +41,38 @@ def table(caption: str, reading: str, head: Sequence[str], rows: Iterable[Sequen
 
 
 def _cells(line: Sequence[str], looks: Sequence[str]) -> str:
-    """Give the cells of a row; the first is its heading."""
+    """Return the cells of a row; the first is its heading."""
     first, *others = line
     rest = "".join(f"<td{look}>{escape(cell)}</td>" for cell, look in zip(others, looks[1:], strict=True))
     return f'<th scope="row">{escape(first)}</th>{rest}'
 
 
 def _is_numeric(cell: str) -> bool:
-    """Say whether a cell reads as a figure, an interval or as nothing."""
+    """Return whether a cell is a number, an interval, or empty."""
     return not cell or not any(character.isalpha() for character in cell.replace(" to ", ""))
 
 
 def figure(title: str, reading: str, drawing: str) -> str:
-    """Give a drawing with its title and one sentence that says how to read it."""
+    """Return a figure with its title and one sentence on how to read it."""
     return f"<figure>{drawing}<figcaption><strong>{escape(title)}</strong> {escape(reading)}</figcaption></figure>"
 
 
 def _class_attribute(kind: str) -> str:
-    """Give a class attribute, or nothing."""
+    """Return a class attribute, or an empty string."""
     return f' class="{kind}"' if kind else ""
 
 
 def percent(value: float | None, digits: int = 1) -> str:
-    """Write a share in percent; nothing where it is not known."""
+    """Return a share in percent; an empty string for None."""
     return "" if value is None else f"{value:.{digits}%}".replace("%", " %")
 
 
 def interval_text(low: float, high: float, digits: int = 4) -> str:
-    """Write an interval."""
+    """Return an interval as text."""
     return f"{low:.{digits}f} to {high:.{digits}f}"
 
 
 def percent_interval_text(low: float, high: float) -> str:
-    """Write an interval of shares in percent."""
+    """Return an interval of shares in percent."""
     top = f"{100 * high:.1f}" if high != float("inf") else "any"
     return f"{100 * low:.1f} to {top} %"

@@ -1,4 +1,4 @@
-"""report.html: one file that opens offline. The first screen is for everybody, the rest for whoever must be convinced."""
+"""The page report.html: one file that opens offline. The first screen is a summary, the rest is for validators."""
 
 from collections.abc import Iterator, Sequence
 from html import escape
@@ -31,19 +31,19 @@ def report_page(
     lines: Sequence[GateResult],
     drivers: DriverTexts,
 ) -> str:
-    """Write the whole page: the same findings give the same bytes."""
+    """Return the page; the same evaluation gives the same bytes."""
     with plot_style():
         parts = [
             _first_screen(spec, findings, lines),
-            section("What it must pass", tables.gate_table(lines), tables.equivalence_table(findings)),
-            section("What it learnt from", tables.waterfall_table(samples), tables.part_table(findings)),
-            section("How well it ranks", *_ranking_section(findings)),
+            section("Release gates", tables.gate_table(lines), tables.equivalence_table(findings)),
+            section("Data", tables.waterfall_table(samples), tables.part_table(findings)),
+            section("Ranking", *_ranking_section(findings)),
             *campaign_sections(spec, findings, drivers),
-            section("Are the probabilities right", *_calibration_section(spec, findings, card)),
-            section("What drives it", *_contribution_section(spec, findings)),
-            section("Has anything moved", *_drift_section(findings)),
+            section("Calibration", *_calibration_section(spec, findings, card)),
+            section("What drives the model", *_contribution_section(spec, findings)),
+            section("Stability", *_drift_section(findings)),
             *_comparison_sections(findings),
-            section("Limits", bullets(limitations(spec, findings))),
+            section("Limitations", bullets(limitations(spec, findings))),
         ]
     footer = f"<footer>{bullets(versions(spec, samples))}</footer>"
     return (
@@ -55,42 +55,42 @@ def report_page(
 
 
 def _first_screen(spec: Spec, findings: ModelEvaluation, lines: Sequence[GateResult]) -> str:
-    """Say in plain words how good, for whom, what not to use it for, and what it passed."""
+    """Return the summary: how good the model is, for whom, what not to use it for, and which gates it passed."""
     pairs = round(100 * findings.test_quality.auc)
     passed = sum(line.passed for line in lines)
     good = [
         f'<p class="big">{pairs} of 100</p>',
-        paragraph(f"Of two customers, one good and one bad, it ranks {pairs} of 100 pairs rightly; a coin 50."),
+        paragraph(f"Of 100 pairs of a good and a bad customer, it ranks {pairs} correctly; chance would rank 50."),
         paragraph(
-            f"On rows that it had never seen it told {percent(findings.test_quality.mean_pd)} on average; "
+            f"On rows that it was not fitted on, its mean probability is {percent(findings.test_quality.mean_pd)}; "
             f"{percent(findings.test_quality.bad_rate)} turned out bad."
         ),
         *(paragraph(line) for line in _decision_sentences(findings, spec)),
     ]
     gates = [
         f'<p class="big">{passed} of {len(lines)} passed</p>',
-        paragraph("Bounds that were fixed before, listed below; a model that fails one is not released."),
+        paragraph("Bounds fixed in advance, listed below; a model that fails one is not released."),
     ]
     boxes = [
         _box("How good", good),
-        _box("For whom", [paragraph(spec.purpose), paragraph(f"Learnt from: {spec.population}.")]),
-        _box("Not for", [bullets(spec.not_for or ("nothing was stated",))], "warn"),
-        _box("Gates", gates),
+        _box("For whom", [paragraph(spec.purpose), paragraph(f"Data: {spec.population}.")]),
+        _box("Not for", [bullets(spec.not_for or ("not stated",))], "warn"),
+        _box("Release gates", gates),
     ]
     return (
         f"<header><h1>{escape(spec.title)}</h1>"
-        f"{paragraph('Model report: what a validator asks for first.', 'lead')}"
+        f"{paragraph('Model report for validation.', 'lead')}"
         f'<div class="first">{"".join(boxes)}</div></header>'
     )
 
 
 def _box(title: str, parts: Sequence[str], kind: str = "good") -> str:
-    """Give one box of the first screen."""
+    """Return one box of the summary."""
     return f'<div class="{kind}"><h3>{escape(title)}</h3>{"".join(parts)}</div>'
 
 
 def _decision_sentences(findings: ModelEvaluation, spec: Spec) -> Iterator[str]:
-    """Say how the customers fare on both sides of the reference cut-offs."""
+    """Yield sentences about the customers on both sides of the reference cut-offs."""
     policy = spec.reference_policy
     if policy is None:
         return
@@ -108,22 +108,22 @@ def _decision_sentences(findings: ModelEvaluation, spec: Spec) -> Iterator[str]:
 
 
 def _ranking_section(findings: ModelEvaluation) -> Iterator[str]:
-    """Show how well it ranks."""
+    """Yield the parts of the section on ranking."""
     yield paragraph(f"In short: {ranking_sentence(findings)}")
     roc = render_svg(quality_plots.roc_plot(findings), "roc", "ROC curves of the model and of simpler rules")
     cap = render_svg(quality_plots.cap_plot(findings), "cap", "CAP curves of the model and of simpler rules")
     yield '<div class="plots">'
     yield figure(
-        "ROC.", "The further a curve bends to the upper left, the better it ranks; the diagonal is chance.", roc
+        "ROC.", "The closer a curve is to the upper left corner, the better the ranking; the diagonal is chance.", roc
     )
-    yield figure("CAP.", "How many of the bad customers are among the riskiest so many percent of all.", cap)
+    yield figure("CAP.", "Share of the bad customers found, by share of customers, the riskiest first.", cap)
     yield "</div>"
     yield tables.rival_table(findings)
     yield tables.ranking_table(findings)
 
 
 def _calibration_section(spec: Spec, findings: ModelEvaluation, card: Scorecard) -> Iterator[str]:
-    """Show whether the probabilities are right, and the grades."""
+    """Yield the parts of the section on calibration and grades."""
     yield paragraph(f"In short: {calibration_sentence(findings)}")
     calibration = render_svg(
         quality_plots.calibration_plot(findings), "calibration", "Bad rate against mean probability in ten bins"
@@ -135,13 +135,15 @@ def _calibration_section(spec: Spec, findings: ModelEvaluation, card: Scorecard)
     shares = render_svg(quality_plots.share_plot(findings), "shares", "Share of customers by grade")
     yield '<div class="plots">'
     yield figure(
-        "Calibration.", "Points on the line are right; a whisker that misses it is more than chance.", calibration
+        "Calibration.",
+        "Points on the line are calibrated; an interval that misses it is more than chance.",
+        calibration,
     )
     yield figure("Score by outcome.", "The less the two outlines overlap, the better the score separates.", scores)
     yield figure(
-        "Bad rate by grade.", "Points must rise from left to right, and the diamonds lie within the whiskers.", grades
+        "Bad rate by grade.", "Points should rise from left to right, and diamonds lie within the intervals.", grades
     )
-    yield figure("Customers by grade.", "No grade should be nearly empty, and none hold nearly everybody.", shares)
+    yield figure("Customers by grade.", "No grade should be nearly empty or contain nearly all customers.", shares)
     yield "</div>"
     yield tables.grade_table(findings)
     yield _concentration_paragraph(findings)
@@ -149,18 +151,18 @@ def _calibration_section(spec: Spec, findings: ModelEvaluation, card: Scorecard)
 
 
 def _concentration_paragraph(findings: ModelEvaluation) -> str:
-    """Say how the customers crowd."""
+    """Return a paragraph about the concentration of customers in grades."""
     now, then = findings.calibration.concentration, findings.calibration.development_concentration
     if now is None or then is None:
         return ""
     return paragraph(
         f"Concentration (Herfindahl-Hirschman index) over {now.grades} grades: {now.hhi:.3f}, at development "
-        f"{then.hhi:.3f}; {1 / now.grades:.3f} would be perfectly even. Normalised: {now.normalised:.3f}."
+        f"{then.hhi:.3f}; {1 / now.grades:.3f} is an even distribution. Normalised: {now.normalised:.3f}."
     )
 
 
 def _cut_offs(spec: Spec, card: Scorecard) -> tuple[tuple[str, float], ...]:
-    """Give the reference cut-offs in points."""
+    """Return the names and points of the reference cut-offs."""
     if spec.reference_policy is None:
         return ()
     pds = (
@@ -171,35 +173,41 @@ def _cut_offs(spec: Spec, card: Scorecard) -> tuple[tuple[str, float], ...]:
 
 
 def _contribution_section(spec: Spec, findings: ModelEvaluation) -> Iterator[str]:
-    """Show what drives the model."""
+    """Yield the parts of the section on contributions."""
     names, count = tuple(feature.name for feature in spec.features), len(findings.contributions.rows)
     yield paragraph(
-        f"Explanations are those of explain.onnx, for {count:,} customers of the hold-out; each value stands for its "
-        "interval between two thresholds of the model, so that no person is in this file."
+        f"Contributions are those of explain.onnx, for {count:,} customers of the hold-out; each value represents its "
+        "interval between two thresholds of the model, so this file contains no person's data."
     )
     importance = render_svg(
-        contribution_plots.importance_plot(findings, names), "importance", "Mean push and gain by feature"
+        contribution_plots.importance_plot(findings, names),
+        "importance",
+        "Mean absolute contribution and gain by feature",
     )
     beeswarm = render_svg(
-        contribution_plots.beeswarm_plot(findings, names), "beeswarm", "Push of every feature in every explained row"
+        contribution_plots.beeswarm_plot(findings, names),
+        "beeswarm",
+        "Contribution of every feature in every explained row",
     )
     yield '<div class="plots">'
     yield figure(
-        "What matters.", "Left: how far a feature moves a score on average; right: its part in the fit.", importance
+        "Importance.",
+        "Left: how far a feature moves a score on average; right: its share of the gain in the fit.",
+        importance,
     )
     yield figure(
-        "Every push.",
-        "A point is a customer; right of the line the feature raises the risk, yellow is a high value.",
+        "All contributions.",
+        "Each point is a customer; to the right of the line the feature raises the risk; yellow is a high value.",
         beeswarm,
     )
     for place in findings.contributions.features_by_importance()[: contribution_plots.DEPENDENCE_PLOTS]:
         feature = spec.features[place]
-        says = f"Push of {feature.name} against its value"
+        says = f"Contribution of {feature.name} by its value"
         plot = render_svg(contribution_plots.dependence_plot(findings, place, feature), f"dependence-{place}", says)
         meaning = feature.description or feature.name
         yield figure(
             f"{feature.name}.",
-            f"{meaning}: the push of each interval that the model tells apart; the spread within one comes from the other features.",
+            f"{meaning}: contribution by threshold interval; the spread within an interval comes from the other features.",
             plot,
         )
     yield "</div>"
@@ -210,34 +218,34 @@ def _contribution_section(spec: Spec, findings: ModelEvaluation) -> Iterator[str
 
 
 def _drift_section(findings: ModelEvaluation) -> Iterator[str]:
-    """Show how far the hold-out is from development."""
+    """Yield the parts of the section on drift from development to the hold-out."""
     shift = findings.score_shift
     if shift:
         yield paragraph(
             f"The score on the hold-out against development: PSI {shift.psi:.4f} over {shift.bins} bins, "
-            f"{shift.reference_rows:,} customers then and {shift.current_rows:,} now; chance stays below {shift.critical:.4f} in "
-            f"95 of 100 cases. Below 100 customers there would be no verdict. Verdict: {shift.verdict.lower()}."
+            f"{shift.reference_rows:,} customers then and {shift.current_rows:,} now; by chance it stays below "
+            f"{shift.critical:.4f} in 95 of 100 cases. A verdict requires 100 customers. Verdict: {shift.verdict.lower()}."
         )
     if shift or any(feature.shift for feature in findings.features.values()):
         plot = render_svg(comparison_plots.shift_plot(findings), "shifts", "Population stability index by feature")
-        reading = "A dot right of its mark is more than chance; right of a dotted line it is large enough to watch, or to act."
+        reading = "A dot to the right of its mark is more than chance; to the right of a dotted line, watch or act."
         yield figure("Stability.", reading, plot)
 
 
 def _comparison_sections(findings: ModelEvaluation) -> Iterator[str]:
-    """Show the swap set and the groups, where the spec asks for them."""
+    """Yield the sections on swap set and fairness, if the spec asks for them."""
     if findings.swap:
         plot = render_svg(
             comparison_plots.swap_plot(findings.swap), "swaps", "Bad rate of the four cells of the swap set"
         )
-        reading = "Both approve equally many: the second point should lie below the third."
-        yield section("Who would move", figure("Swap set.", reading, plot), tables.swap_table(findings.swap))
+        reading = "Both models approve the same number of customers: the second point should lie below the third."
+        yield section("Swap set", figure("Swap set.", reading, plot), tables.swap_table(findings.swap))
     if findings.fairness:
         plot = render_svg(
             comparison_plots.approval_plot(findings), "approvals", "Share of good customers approved, by group"
         )
         reading = (
-            "Of the good customers in each group, how many it would approve; whiskers that part are more than chance."
+            "Share of the good customers approved in each group; intervals that do not overlap are more than chance."
         )
         found = [tables.fairness_table(attribute, one) for attribute, one in findings.fairness.items()]
-        yield section("Are groups treated alike", figure("Good customers approved.", reading, plot), *found)
+        yield section("Fairness", figure("Good customers approved.", reading, plot), *found)

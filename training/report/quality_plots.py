@@ -1,4 +1,4 @@
-"""Plots of how well the model ranks and how right its probabilities are, on the hold-out."""
+"""Plots of ranking and calibration on the hold-out."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -16,29 +16,29 @@ from training.measures.proportions import Estimate
 from training.report.svg import BLUE, GREEN, GREY, INK, ORANGE, label_axes, new_figure
 from training.validation.calibration import GRADE_SHARE_MIN
 
-_POINTS_MAX = 160  # of a curve; more are not seen
+_POINTS_MAX = 160  # points of a curve; more are not visible
 _HISTOGRAM_BINS = 40
 _RIVAL_STYLES = ((ORANGE, "--"), (GREEN, "-."), (GREY, ":"))
 
 
 def roc_plot(findings: ModelEvaluation) -> Figure:
-    """Draw the ROC curves of the model and the rivals."""
+    """Plot the ROC curves of the model and the rivals."""
     figure, axes = new_figure(4.2)
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
     draw_curves(axes, findings, roc_points)
-    label_axes(axes, "good customers at or above the same risk, share", "bad customers found, share")
+    label_axes(axes, "share of the good customers at or above a risk", "share of the bad customers found")
     _format_square(axes)
     return figure
 
 
 def cap_plot(findings: ModelEvaluation) -> Figure:
-    """Draw the CAP curves, between chance and a model that knows all."""
+    """Plot the CAP curves, between chance and a perfect model."""
     figure, axes = new_figure(4.2)
     bad_rate = findings.test_quality.bad_rate
-    axes.plot([0, bad_rate, 1], [0, 1, 1], color=GREY, linewidth=0.8, label="knows the outcome")
+    axes.plot([0, bad_rate, 1], [0, 1, 1], color=GREY, linewidth=0.8, label="perfect model")
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":")
     draw_curves(axes, findings, cap_points)
-    label_axes(axes, "customers, the riskiest first, share", "bad customers found, share")
+    label_axes(axes, "share of customers, the riskiest first", "share of the bad customers found")
     _format_square(axes)
     return figure
 
@@ -46,7 +46,7 @@ def cap_plot(findings: ModelEvaluation) -> Figure:
 def draw_curves(
     axes: Axes, findings: ModelEvaluation, points: Callable[[Labels, Pds], Curve], *, with_auc: bool = True
 ) -> None:
-    """Draw one curve for the model and one for each of up to three rivals."""
+    """Plot one curve for the model and one for each of up to three rivals."""
     labels = findings.hold_out.labels
     for (name, rival), (color, line) in zip(findings.rivals.items(), _RIVAL_STYLES, strict=False):
         curve = _thin(points(labels, rival.pds))
@@ -59,32 +59,32 @@ def draw_curves(
 
 
 def _thin(curve: Curve) -> Curve:
-    """Give so many points of a curve, both ends among them."""
+    """Return evenly spaced points of a curve, including both ends."""
     places = np.unique(np.linspace(0, len(curve.x) - 1, _POINTS_MAX).round().astype(int))
     return Curve(curve.x[places], curve.y[places])
 
 
 def _format_square(axes: Axes) -> None:
-    """Show 0 to 100 % on both axes."""
+    """Format both axes as 0 to 100 %."""
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
     _format_percent(axes, "x")
     _format_percent(axes, "y")
 
 
 def _format_percent(axes: Axes, which: str) -> None:
-    """Write an axis in percent."""
+    """Format an axis in percent."""
     axis = axes.xaxis if which == "x" else axes.yaxis
     axis.set_major_formatter(PercentFormatter(1.0))
 
 
 def calibration_plot(findings: ModelEvaluation) -> Figure:
-    """Draw bad rates against mean pds by bin, with their intervals."""
+    """Plot bad rates against mean pds by bin, with their intervals."""
     figure, axes = new_figure(4.0)
     bins = findings.calibration.bins
     top = max(max(one.bad_rate.high, one.mean_pd) for one in bins) * 1.05
-    axes.plot([0, top], [0, top], color=GREY, linewidth=0.8, label="right on average")
+    axes.plot([0, top], [0, top], color=GREY, linewidth=0.8, label="calibrated")
     means = np.array([one.mean_pd for one in bins])
-    draw_intervals(axes, means, [one.bad_rate for one in bins], "bad rate of a tenth, with 95 % interval")
+    draw_intervals(axes, means, [one.bad_rate for one in bins], "bad rate of a tenth of the rows, with 95 % interval")
     label_axes(axes, "mean probability of the bad outcome, %", "bad rate, %")
     axes.set(xlim=(0, top), ylim=(0, top))
     _format_percent(axes, "x")
@@ -96,7 +96,7 @@ def calibration_plot(findings: ModelEvaluation) -> Figure:
 def draw_intervals(
     axes: Axes, at: NDArray[np.float64], estimates: list[Estimate], says: str, *, lying: bool = False
 ) -> None:
-    """Draw estimates with their intervals, upright or lying."""
+    """Draw estimates with their intervals, vertical or horizontal."""
     values = np.array([one.value for one in estimates])
     ends = np.array([[one.value - one.low for one in estimates], [one.high - one.value for one in estimates]])
     look = {"fmt": "o", "color": BLUE, "markersize": 5, "linewidth": 1.4, "capsize": 3, "label": says}
@@ -107,7 +107,7 @@ def draw_intervals(
 
 
 def score_plot(findings: ModelEvaluation, cut_offs: tuple[tuple[str, float], ...]) -> Figure:
-    """Draw the distribution of the score for goods and bads.
+    """Plot the distribution of the score for goods and bads.
 
     Args:
         findings: Of the hold-out.
@@ -117,9 +117,9 @@ def score_plot(findings: ModelEvaluation, cut_offs: tuple[tuple[str, float], ...
     points, bad = findings.hold_out.scores, findings.hold_out.labels == 1
     edges = np.linspace(points.min(), points.max() + 1e-9, _HISTOGRAM_BINS + 1)
     for name, inside, color, line in (("good", ~bad, BLUE, "-"), ("bad", bad, ORANGE, "--")):
-        held = np.histogram(points[inside], edges)[0] / inside.sum()
-        axes.stairs(held, edges, color=color, linestyle=line, linewidth=1.6, label=f"{name} customers")
-    # The name of the lowest cut-off stands left of its line, of the others right, so that they never meet.
+        shares = np.histogram(points[inside], edges)[0] / inside.sum()
+        axes.stairs(shares, edges, color=color, linestyle=line, linewidth=1.6, label=f"{name} customers")
+    # The name of the lowest cut-off is left of its line, the others right of theirs, so that names do not overlap.
     for place, (name, at) in enumerate(sorted(cut_offs, key=lambda one: one[1])):
         axes.axvline(at, color=INK, linewidth=1.0, linestyle=":")
         side: Literal["right", "left"] = "right" if place == 0 else "left"
@@ -132,15 +132,15 @@ def score_plot(findings: ModelEvaluation, cut_offs: tuple[tuple[str, float], ...
 
 
 def grade_plot(findings: ModelEvaluation) -> Figure:
-    """Draw bad rate and mean pd by grade."""
+    """Plot bad rate and mean pd by grade."""
     figure, axes = new_figure(3.6)
-    held = [grade for grade in findings.calibration.grades if grade.bad_rate is not None]
-    at = np.arange(len(held), dtype=np.float64)
-    rates = [grade.bad_rate for grade in held if grade.bad_rate is not None]
+    filled = [grade for grade in findings.calibration.grades if grade.bad_rate is not None]
+    at = np.arange(len(filled), dtype=np.float64)
+    rates = [grade.bad_rate for grade in filled if grade.bad_rate is not None]
     draw_intervals(axes, at, rates, "bad rate, with 95 % interval")
-    told = [grade.test.pd for grade in held]
-    axes.plot(at + 0.16, told, "D", color=ORANGE, markersize=4.5, label="mean probability told")
-    axes.set_xticks(at, [grade.test.grade for grade in held])
+    means = [grade.test.pd for grade in filled]
+    axes.plot(at + 0.16, means, "D", color=ORANGE, markersize=4.5, label="mean probability")
+    axes.set_xticks(at, [grade.test.grade for grade in filled])
     axes.set_ylim(bottom=0)
     label_axes(axes, "grade, the safest first", "bad rate, %")
     _format_percent(axes, "y")
@@ -149,7 +149,7 @@ def grade_plot(findings: ModelEvaluation) -> Figure:
 
 
 def share_plot(findings: ModelEvaluation) -> Figure:
-    """Draw the share of customers by grade, at development and on the hold-out."""
+    """Plot the share of customers by grade, at development and on the hold-out."""
     figure, axes = new_figure(3.2)
     found = findings.calibration.grades
     at = np.arange(len(found), dtype=np.float64)
@@ -160,7 +160,7 @@ def share_plot(findings: ModelEvaluation) -> Figure:
         color=INK,
         linewidth=0.9,
         linestyle=":",
-        label=f"{100 * GRADE_SHARE_MIN:g} %: fewer are too thin to judge",
+        label=f"{100 * GRADE_SHARE_MIN:g} %: minimum for a test",
     )
     axes.set_xticks(at, [one.test.grade for one in found])
     label_axes(axes, "grade, the safest first", "customers, %")

@@ -1,4 +1,4 @@
-"""A matplotlib figure as SVG that stands inside a page: same figure, same bytes, and nothing outside is named.
+"""Renders matplotlib figures as SVG inside an HTML page: reproducible bytes, no external references.
 
 matplotlib writes a DOCTYPE, namespaces and RDF metadata with addresses. In HTML an <svg> element needs none of them:
 the parser knows the element, and SVG 2 has plain `href`.
@@ -16,10 +16,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.typing import RcKeyType
 
-# Okabe and Ito 2008: told apart by people with any colour vision, and in grey.
+# Okabe and Ito 2008: distinguishable with any colour vision, and in greyscale.
 BLUE, ORANGE, GREEN, GREY, INK = "#0072b2", "#d55e00", "#009e73", "#6b7280", "#1f2933"
 _STYLE: dict[RcKeyType, Any] = {
-    "svg.fonttype": "none",  # texts stay texts: found by search, read aloud, and small
+    "svg.fonttype": "none",  # text stays text: searchable, accessible, and small
     "svg.hashsalt": "grounds",
     "font.size": 9.5,
     "axes.titlesize": 10.5,
@@ -39,28 +39,28 @@ _STYLE: dict[RcKeyType, Any] = {
     "figure.facecolor": "none",
     "axes.facecolor": "none",
 }
-WIDTH = 5.0  # inches, also of a telephone: letters stay readable when the page is 360 pixels wide
+WIDTH = 5.0  # inches; text stays readable when the page is 360 pixels wide
 
 
 def new_figure(height: float = 3.5) -> tuple[Figure, Axes]:
-    """Give an empty figure of the page's width; call it and draw within `STYLE`."""
+    """Return an empty figure of the page's width; call it, and draw, within `plot_style`."""
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     return figure, figure.add_subplot()
 
 
 def label_axes(axes: Axes, x: str, y: str) -> None:
-    """Name both axes, with units."""
+    """Set the names of both axes; include units."""
     axes.set_xlabel(x)
     axes.set_ylabel(y)
 
 
 def render_svg(figure: Figure, name: str, says: str) -> str:
-    """Write a figure for the page.
+    """Return a figure as an SVG element.
 
     Args:
-        figure: With both axes named and with marks.
-        name: Unique on the page; every id in the SVG begins with it.
-        says: What a screen reader says instead.
+        figure: Has named axes and marks.
+        name: Unique on the page; prefix of every id in the SVG.
+        says: Description for screen readers.
     """
     for number, axes in enumerate(figure.axes):
         assert axes.get_xlabel(), f"{name}: an axis has no name"
@@ -78,7 +78,7 @@ def render_svg(figure: Figure, name: str, says: str) -> str:
 
 
 def _inline(text: str, name: str, says: str) -> str:
-    """Take off what a page does not need, and make ids unique on it."""
+    """Return the SVG without DOCTYPE, metadata and namespaces, with ids that are unique on the page."""
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'\sxmlns(:xlink)?="[^"]*"', "", text)
@@ -87,11 +87,11 @@ def _inline(text: str, name: str, says: str) -> str:
     text = re.sub(r'\bhref="#', f'href="#{name}-', text)
     text = re.sub(r"url\(#", f"url(#{name}-", text)
     text = re.sub(r'<svg width="[^"]*" height="[^"]*"', "<svg", text, count=1)
-    # A hundredth of a point is finer than any screen. Only within tags: figures in texts keep their digits.
+    # A hundredth of a point is finer than any screen. Only inside tags: numbers in text keep their digits.
     text = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag[0]), text)
     return text.replace("<svg", f'<svg role="img" aria-label="{escape(says, quote=True)}"', 1).strip()
 
 
 def plot_style() -> AbstractContextManager[None]:
-    """Give the context in which every figure is made and written."""
+    """Return the context in which every figure must be created and rendered."""
     return mpl.rc_context(_STYLE)

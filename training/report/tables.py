@@ -1,4 +1,4 @@
-"""The tables of the report, each with one sentence that says how to read it."""
+"""The tables of the report, each with one sentence on how to read it."""
 
 from collections.abc import Sequence
 
@@ -16,8 +16,8 @@ from training.validation.rivals import SwapComparison
 _PART_TITLES = {
     "FIT": "fit: parameters and trees",
     "CALIBRATION": "calibration: slope and intercept",
-    "HOLD_OUT": "hold-out: looked at once",
-    "OUT_OF_TIME": "out of time: later, looked at once",
+    "HOLD_OUT": "hold-out: evaluated once",
+    "OUT_OF_TIME": "out of time: later, evaluated once",
 }
 # The cells of a swap set.
 CELL_TITLES = {
@@ -26,11 +26,11 @@ CELL_TITLES = {
     "swapped_out": "only the scorecard approves",
     "both_declined": "neither approves",
 }
-_SIGN_TEXTS = {1: "more is riskier", -1: "more is safer", 0: "no promise"}
+_SIGN_TEXTS = {1: "more is riskier", -1: "more is safer", 0: "none"}
 
 
 def gate_table(lines: Sequence[GateResult]) -> str:
-    """Show the gates."""
+    """Return the table of the release gates."""
     rows = [
         (
             line.figure,
@@ -41,18 +41,18 @@ def gate_table(lines: Sequence[GateResult]) -> str:
         for line in lines
     ]
     reading = "Each line is a bound of the spec; a model that fails one is not released."
-    return table("Gates.", reading, ("figure", "value", "must be", "verdict"), rows)
+    return table("Release gates.", reading, ("figure", "value", "must be", "verdict"), rows)
 
 
 def waterfall_table(samples: Samples) -> str:
-    """Show the way from the rows read to the rows used."""
+    """Return the table from the rows read to the rows used."""
     rows = [(what, f"{count:,}") for what, count in samples.waterfall]
-    reading = "From what was read to what was used: each row is left out under one code only, so the column adds up."
+    reading = "From the rows read to the rows used: each excluded row counts under one code, so the column adds up."
     return table("Rows.", reading, ("what", "count"), rows)
 
 
 def part_table(findings: ModelEvaluation) -> str:
-    """Show the parts of the split."""
+    """Return the table of the parts of the split."""
     named = [(_PART_TITLES[part], found) for part, found in findings.parts.items()]
     named += [(f"hold-out, snapshot {period}", found) for period, found in findings.periods.items()]
     rows = [
@@ -67,12 +67,14 @@ def part_table(findings: ModelEvaluation) -> str:
         )
         for name, found in named
     ]
-    reading = "The model knows the first part; a figure that falls sharply from there to the hold-out is over-fitting."
+    reading = (
+        "The model was fitted on the first part; a large decrease from there to the hold-out indicates over-fitting."
+    )
     return table("Samples.", reading, ("part", "rows", "bad", "bad rate", "mean pd", "AUC", "Gini"), rows)
 
 
 def rival_table(findings: ModelEvaluation) -> str:
-    """Show the model beside the simpler rules."""
+    """Return the table of the model and the rivals."""
     named = [("this model", findings.test_quality, "", "")]
     for name, rival in findings.rivals.items():
         ahead = interval_text(rival.auc_lead.low, rival.auc_lead.high) if rival.auc_lead else ""
@@ -81,13 +83,13 @@ def rival_table(findings: ModelEvaluation) -> str:
         (name, f"{q.auc:.4f}", f"{q.gini:.4f}", f"{q.ks:.4f}", f"{q.brier:.4f}", f"{q.ece:.4f}", lead, interval)
         for name, q, lead, interval in named
     ]
-    head = ("rule", "AUC", "Gini", "KS", "Brier", "ECE", "this model ahead (AUC)", "95 % interval")
-    reading = "The same rows for all; where the interval of the lead holds 0, the simpler rule may be as good."
-    return table("Beside simpler rules.", reading, head, rows)
+    head = ("model", "AUC", "Gini", "KS", "Brier", "ECE", "lead of this model (AUC)", "95 % interval")
+    reading = "The same rows for all; if the interval of the lead contains 0, the simpler model may be as good."
+    return table("Comparison with simpler models.", reading, head, rows)
 
 
 def ranking_table(findings: ModelEvaluation) -> str:
-    """Show the intervals, also by market."""
+    """Return the table of ranking figures with intervals, also by market."""
     found = findings.ranking
     named = [("AUC", found.auc), ("Gini", found.gini), ("KS", found.ks)]
     rows = [(name, f"{one.estimate:.4f}", interval_text(one.low, one.high), "") for name, one in named if one]
@@ -96,12 +98,14 @@ def ranking_table(findings: ModelEvaluation) -> str:
         value = f"{market.gini.estimate:.4f}" if market.gini else ""
         ends = interval_text(market.gini.low, market.gini.high) if market.gini else ""
         rows.append((f"Gini, market {', '.join(market.markets)}", value, ends, counts))
-    reading = "An interval is what 95 of 100 draws of whole customers gave; markets with under 50 bads are pooled."
+    reading = (
+        "An interval covers 95 of 100 bootstrap draws of whole customers; markets with fewer than 50 bads are pooled."
+    )
     return table("Ranking, with intervals.", reading, ("figure", "value", "95 % interval", "of"), rows)
 
 
 def calibration_table(findings: ModelEvaluation) -> str:
-    """Show the figures of the probabilities with what they should be."""
+    """Return the table of calibration figures with their ideal values."""
     found, noise = findings.calibration, findings.calibration.ece_noise
     rows = [
         (
@@ -115,31 +119,33 @@ def calibration_table(findings: ModelEvaluation) -> str:
             (
                 "mean pd less bad rate",
                 f"{100 * found.in_the_large.difference:+.2f} percentage points",
-                "0; above it is too cautious",
+                "0; above 0, probabilities are too high",
             ),
-            ("bads above the sum of pds, in standard deviations (z)", f"{found.in_the_large.z:+.2f}", "-2 to 2"),
+            ("bads minus the sum of pds, in standard deviations (z)", f"{found.in_the_large.z:+.2f}", "-2 to 2"),
         ]
     if found.recalibration:
         rows += [
-            ("slope", f"{found.recalibration.slope:.3f}", "1; below it the pds are too far apart"),
+            ("slope", f"{found.recalibration.slope:.3f}", "1; below 1, the pds are too extreme"),
             ("intercept", f"{found.recalibration.intercept:+.3f}", "0"),
         ]
     brier = found.brier
     rows += [
-        ("Brier score", f"{brier.brier:.4f}", "low; it is the sum of the next four, resolution taken off"),
+        ("Brier score", f"{brier.brier:.4f}", "low; reliability - resolution + uncertainty + within bins"),
         ("reliability", f"{brier.reliability:.5f}", "0"),
         ("resolution", f"{brier.resolution:.5f}", "high"),
-        ("uncertainty", f"{brier.uncertainty:.5f}", "given by the bad rate"),
+        ("uncertainty", f"{brier.uncertainty:.5f}", "determined by the bad rate"),
         ("within bins", f"{brier.within_bins:.5f}", "near 0"),
     ]
     if found.hosmer_lemeshow:
         shown = f"{found.hosmer_lemeshow.statistic:.1f} (p {found.hosmer_lemeshow.p_value:.3f})"
-        rows.append(("Hosmer-Lemeshow, 10 groups", shown, "p not tiny; with many rows it sees what does not matter"))
-    return table("Probabilities.", "What was found beside what it should be.", ("figure", "found", "should be"), rows)
+        rows.append(
+            ("Hosmer-Lemeshow, 10 groups", shown, "p not small; with many rows, irrelevant differences are significant")
+        )
+    return table("Calibration.", "Measured values beside their ideal values.", ("figure", "measured", "ideal"), rows)
 
 
 def grade_table(findings: ModelEvaluation) -> str:
-    """Show the master scale."""
+    """Return the table of grades."""
     rows = []
     for grade in findings.calibration.grades:
         test, rate = grade.test, grade.bad_rate
@@ -169,12 +175,14 @@ def grade_table(findings: ModelEvaluation) -> str:
         "Jeffreys p",
         "binomial p",
     )
-    reading = "Bad rates must rise from grade to grade; a p below 0.05 says that the grade's probability is too low."
+    reading = (
+        "Bad rates should rise from grade to grade; a p below 0.05 indicates that the grade's probability is too low."
+    )
     return table("Master scale.", reading, head, rows)
 
 
 def feature_table(spec: Spec, findings: ModelEvaluation) -> str:
-    """Show every feature."""
+    """Return the table of features."""
     rows = []
     for feature in spec.features:
         found, shift = findings.features[feature.name], findings.features[feature.name].shift
@@ -193,24 +201,24 @@ def feature_table(spec: Spec, findings: ModelEvaluation) -> str:
                 f"{shift.bins}" if shift else "",
             )
         )
-    head = ("feature", "meaning", "promise", "IV", "leak", "missing", "gain", "CSI", "chance, 95 %", "verdict", "bins")
+    head = ("feature", "meaning", "sign", "IV", "leak", "missing", "gain", "CSI", "chance, 95 %", "verdict", "bins")
     rows_now = max((one.shift.current_rows for one in findings.features.values() if one.shift), default=0)
     reading = (
-        "IV: what it says alone, suspicious above 0.5; CSI: how far its values moved from development to the hold-out "
-        f"({rows_now:,} customers; no verdict below 100), against what chance gives."
+        "IV: predictive power of the feature alone, suspicious above 0.5; CSI: drift of its values from development to the "
+        f"hold-out ({rows_now:,} customers; no verdict below 100), beside its critical value."
     )
     return table("Features.", reading, head, rows)
 
 
 def _leak_text(found: FeatureStatistics) -> str:
-    """Say whether a leak is suspected; the reasons stand below the table."""
+    """Return whether target leakage is suspected; the reasons are listed below the table."""
     if not found.information.leak_suspected:
         return ""
     return "alarm" if found.leak_alarm else "alarm, explained"
 
 
 def monotonicity_table(findings: ModelEvaluation) -> str:
-    """Show the monotone sweep."""
+    """Return the table of the monotonicity sweeps."""
     rows = [
         (
             one.feature,
@@ -223,16 +231,16 @@ def monotonicity_table(findings: ModelEvaluation) -> str:
         )
         for one in findings.sweeps
     ]
-    head = ("feature", "promise", "rows", "values", "of those the model tells apart", "violations", "missing stands at")
+    head = ("feature", "sign", "rows", "values", "threshold intervals covered", "violations", "missing ranks at")
     reading = (
-        "Each feature goes over its range in real rows, all else as it is; the margin must never move against the "
-        "promise. Missing: 0 is as safe as the safest value, 1 as risky as the riskiest."
+        "Each feature is varied over its range in real rows with all others unchanged; the margin must never move against "
+        "the sign. Missing: 0 is as safe as the safest value, 1 as risky as the riskiest."
     )
-    return table("Promises kept.", reading, head, rows)
+    return table("Monotonicity.", reading, head, rows)
 
 
 def swap_table(found: SwapComparison) -> str:
-    """Show who moves when the model takes the scorecard's place."""
+    """Return the table of the swap sets against the scorecard."""
     rows = []
     for name, says in CELL_TITLES.items():
         pair = [getattr(one, name) for one in (found.at_cut_off, found.at_rate)]
@@ -241,32 +249,33 @@ def swap_table(found: SwapComparison) -> str:
         (f"approved by {who}", *_approval_cells(found.at_cut_off, which), *_approval_cells(found.at_rate, which))
         for who, which in (("this model", "challenger"), (found.rival, "champion"))
     ]
-    head = ("customers", "at the cut-off", "bad rate", "equally many", "bad rate ")
+    head = ("customers", "at the cut-off", "bad rate", "at equal approval rate", "bad rate ")
     reading = (
-        f"This model in the place of {found.rival}, both at a pd of {100 * found.approve_max_pd:g} %, and both approving "
-        "equally many. Those whom only this model approves should be better than those whom only the other does."
+        f"This model instead of {found.rival}: both at a pd cut-off of {100 * found.approve_max_pd:g} %, and both approving "
+        "the same number. Customers approved only by this model should have a lower bad rate than those approved only by "
+        "the other."
     )
     return table("Swap set.", reading, head, rows)
 
 
 def _approval_cells(found: SwapSet, which: str) -> tuple[str, str]:
-    """Give the share approved and its bad rate."""
+    """Return the share approved and its bad rate as cells."""
     return percent(getattr(found, f"{which}_approved")), percent(getattr(found, f"{which}_bad_rate"))
 
 
 def fairness_table(attribute: str, found: FairnessResult) -> str:
-    """Show the groups of one attribute."""
-    head = ("group", "rows", "approved", "good ones approved: gap", "bad ones approved: gap", "ratio of approvals")
+    """Return the table of the groups of one protected attribute."""
+    head = ("group", "rows", "approved", "gap of good approved", "gap of bad approved", "ratio of approvals")
     reading = (
-        f"Gaps are against {found.reference}, in percentage points with 95 % intervals; one that holds 0 may be chance. "
-        "A ratio below 0.8 calls for a look (the four-fifths rule)."
+        f"Gaps are against {found.reference}, in percentage points with 95 % intervals; one that contains 0 may be chance. "
+        "Investigate ratios below 0.8 (the four-fifths rule)."
     )
-    return table(f"{attribute}, kept out of the model.", reading, head, [_group_row(group) for group in found.groups])
+    return table(f"{attribute}, not used by the model.", reading, head, [_group_row(group) for group in found.groups])
 
 
 def _group_row(group: GroupFairness) -> tuple[str, ...]:
-    """Show one group."""
-    name = f"{group.name} (too few to read)" if group.small else group.name
+    """Return the row of one group."""
+    name = f"{group.name} (too few rows)" if group.small else group.name
     return (
         name,
         f"{group.rows:,}",
@@ -278,18 +287,20 @@ def _group_row(group: GroupFairness) -> tuple[str, ...]:
 
 
 def _estimate_text(one: Estimate | None, *, signed: bool = False) -> str:
-    """Write a share with its interval."""
+    """Return a share with its interval as text; an empty string for None."""
     if one is None:
         return ""
     return f"{100 * one.value:{'+' if signed else ''}.1f} % ({100 * one.low:.1f} to {100 * one.high:.1f})"
 
 
 def equivalence_table(findings: ModelEvaluation) -> str:
-    """Show what the release gate examined."""
+    """Return the table of the equivalence check."""
     rows = [
         (kind.kind, f"{kind.rows:,}", "0", f"{kind.contribution_distance:.1e}", f"{kind.residual:.1e}")
         for kind in findings.equivalence.kinds
     ]
-    head = ("kind of row", "rows", "margins that differ", "contributions: largest distance", "sums: largest rest")
-    reading = "The exported files against LightGBM and against the definition of the explanation; one difference stops the release."
-    return table("The files are the model.", reading, head, rows)
+    head = ("kind of row", "rows", "margins that differ", "contributions: largest difference", "sums: largest residual")
+    reading = (
+        "The exported files against LightGBM and the definition of the explanation; a difference stops the release."
+    )
+    return table("Equivalence of the exported files.", reading, head, rows)

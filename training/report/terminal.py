@@ -1,4 +1,4 @@
-"""What training prints at the end: tables that a person reads from top to bottom."""
+"""Tables and lines that training prints in the terminal."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from training.validation.campaign import CampaignFindings
 
 
 def waterfall_table(samples: Samples) -> Table:
-    """Show how the rows read became the rows used."""
+    """Return the table from the rows read to the rows used."""
     table = Table(title="Rows", title_justify="left", show_header=False)
     table.add_column("what")
     table.add_column("count", justify="right")
@@ -27,8 +27,8 @@ def waterfall_table(samples: Samples) -> Table:
 
 
 def quality_table(findings: ModelEvaluation) -> Table:
-    """Show the model beside the simpler rules, on the same rows."""
-    table = Table(title="On rows that were not looked at before", title_justify="left")
+    """Return the table of the model and the rivals, on the same rows."""
+    table = Table(title="Hold-out", title_justify="left")
     table.add_column("rule")
     for figure in ("rows", "AUC", "Gini", "KS", "Brier", "ECE", "mean pd", "bad rate"):
         table.add_column(figure, justify="right")
@@ -41,10 +41,16 @@ def quality_table(findings: ModelEvaluation) -> Table:
 
 
 def campaign_table(found: CampaignFindings) -> Table:
-    """Show what a campaign on the riskiest would find, rule by rule."""
-    table = Table(title="What a campaign on the riskiest would find", title_justify="left")
+    """Return the table of campaign results, model by model."""
+    table = Table(title="Results of a campaign on the customers with the highest risk", title_justify="left")
     table.add_column("rule")
-    for figure in ("AUC, 95 % interval", "PR-AUC", "lift in the top tenth", "captured at capacity", "EMPC a customer"):
+    for figure in (
+        "AUC, 95 % interval",
+        "PR-AUC",
+        "lift in the top tenth",
+        "captured at capacity",
+        "EMPC per customer",
+    ):
         table.add_column(figure, justify="right")
     for name, one in {"this model, from score.onnx": found.model, **found.rivals}.items():
         auc = f"{one.auc.low:.4f} to {one.auc.high:.4f}" if one.auc else "-"
@@ -55,8 +61,8 @@ def campaign_table(found: CampaignFindings) -> Table:
 
 
 def gates_table(lines: Sequence[GateResult]) -> Table:
-    """Show the gates, all passed: a model that fails one is refused."""
-    table = Table(title="Gates of the spec", title_justify="left")
+    """Return the table of the release gates."""
+    table = Table(title="Release gates", title_justify="left")
     for column in ("figure", "value", "must be", ""):
         table.add_column(column, justify="right" if column == "value" else "left")
     for line in lines:
@@ -66,44 +72,50 @@ def gates_table(lines: Sequence[GateResult]) -> Table:
 
 
 def _add_row(table: Table, name: str, found: Quality) -> None:
-    """Add one line."""
+    """Append one row to a table."""
     figures = (found.auc, found.gini, found.ks, found.brier, found.ece)
     rates = (f"{found.mean_pd:.2%}", f"{found.bad_rate:.2%}")
     table.add_row(name, f"{found.rows:,}", *(f"{figure:.4f}" for figure in figures), *rates)
 
 
 def summary_lines(findings: ModelEvaluation) -> list[str]:
-    """Say the rest in sentences."""
+    """Return the remaining results as sentences."""
     lines = [
         f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}"
         for name, value in findings.parameters.items()
     ]
-    said = ["parameters: " + ", ".join(lines)]
+    sentences = ["parameters: " + ", ".join(lines)]
     if findings.cross_validation:
         signed, unsigned = findings.cross_validation["signed"], findings.cross_validation["unsigned"]
-        said.append(
-            f"cross-validated AUC on all rows: {signed:.4f} with the sign table in force, {unsigned:.4f} without it"
+        sentences.append(
+            f"cross-validated AUC on all rows: {signed:.4f} with the signs of the spec, {unsigned:.4f} without them"
         )
     kinds = findings.equivalence.kinds
     examined = ", ".join(f"{kind.rows:,} {kind.kind}" for kind in kinds)
     distance, residual = max(kind.contribution_distance for kind in kinds), max(kind.residual for kind in kinds)
-    said.append(
-        f"gate passed: margins equal LightGBM's to the bit on {examined} rows; contributions ({findings.equivalence.method}) "
+    sentences.append(
+        f"equivalence check passed: margins equal LightGBM's to the bit on {examined} rows; contributions ({findings.equivalence.method}) "
         f"within {distance:.1e} of the definition, sums within {residual:.1e}"
     )
     noise = findings.calibration.ece_noise
-    said.append(
-        f"ECE {findings.test_quality.ece:.4f} over 10 bins of equal mass; pds that are all right would show {noise.mean:.4f} "
+    sentences.append(
+        f"ECE {findings.test_quality.ece:.4f} over 10 bins of equal mass; perfect pds would show {noise.mean:.4f} "
         f"on average, and up to {noise.quantile_95:.4f} in 95 of 100 cases ({noise.draws:,} draws)"
     )
-    return [*said, *leak_alarms(findings), *findings.remarks]
+    return [*sentences, *leak_alarms(findings), *findings.remarks]
 
 
 def leak_alarms(findings: ModelEvaluation) -> list[str]:
-    """Say which features know more of the outcome than honest ones do, those that the spec explains apart."""
-    told: dict[str, list[str]] = {}
+    """Return one line for each reason, with the features whose information value suggests target leakage."""
+    features_by_reason: dict[str, list[str]] = {}
     for name, feature in findings.features.items():
         if feature.information.leak_suspected:
-            reason = feature.acknowledged or "not explained; look, then say why in [[leaks_acknowledged]]"
-            told.setdefault(reason, []).append(f"{name} {feature.information.iv:.2f}")
-    return [f"leak alarm, information value above 0.5: {', '.join(names)}: {reason}" for reason, names in told.items()]
+            reason = (
+                feature.acknowledged
+                or "not explained; check the feature, then add the reason to [[leaks_acknowledged]]"
+            )
+            features_by_reason.setdefault(reason, []).append(f"{name} {feature.information.iv:.2f}")
+    return [
+        f"leak alarm, information value above 0.5: {', '.join(names)}: {reason}"
+        for reason, names in features_by_reason.items()
+    ]

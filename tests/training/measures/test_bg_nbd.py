@@ -182,9 +182,9 @@ def test_hundreds_of_purchases_do_not_overflow() -> None:
     [
         ((1, 0.0, 10.0), "exactly"),
         ((0, 3.0, 10.0), "exactly"),
-        ((1, 11.0, 10.0), "recency"),
-        ((-1, 1.0, 10.0), "negative"),
-        ((1.5, 1.0, 10.0), "whole"),
+        ((1, 11.0, 10.0), "recencies"),
+        ((-1, 1.0, 10.0), "integers, 0 and up"),
+        ((1.5, 1.0, 10.0), "integers, 0 and up"),
         ((0, 0.0, 0.0), "age"),
         ((1, np.nan, 10.0), "missing"),
     ],
@@ -195,7 +195,7 @@ def test_histories_that_cannot_have_happened_are_refused(customer: tuple[int, fl
 
 
 def test_nobody_who_bought_twice_a_past_horizon_and_a_parameter_of_0_are_refused() -> None:
-    with pytest.raises(DataInvalid, match="second time"):
+    with pytest.raises(DataInvalid, match="repeat purchase"):
         fit_bg_nbd(one((0, 0.0, 10.0)))
     with pytest.raises(DataInvalid, match="no maximum"):
         fit_bg_nbd(PurchaseHistories(np.full(50, 5.0), np.full(50, 50.0), np.full(50, 52.0)))

@@ -131,7 +131,7 @@ def test_grades_without_rows_have_no_rate() -> None:
     [
         ([0, 1], [0.1], "shape"),
         ([], [], "no rows"),
-        ([0, 2], [0.1, 0.2], "neither 0"),
+        ([0, 2], [0.1, 0.2], "labels must be 0"),
         ([0, 1], [0.1, np.nan], "missing"),
         ([0, 0], [0.1, 0.2], "both outcomes"),
     ],
@@ -146,5 +146,5 @@ def test_an_unknown_grade_an_empty_list_and_an_empty_top_share_are_refused() -> 
         bad_rates_by_grade(LABELS[:1], np.array(["Z"]), ("A",))
     with pytest.raises(DataInvalid, match="capacity"):
         capture_at_capacity(LABELS, PDS, 0)
-    with pytest.raises(DataInvalid, match="top share"):
+    with pytest.raises(DataInvalid, match="the share must lie"):
         lift_at_share(LABELS, PDS, 0.0)

@@ -50,9 +50,9 @@ def test_every_grade_is_tested_and_an_empty_one_has_no_p_value() -> None:
 
 
 def test_more_bads_than_rows_and_a_pd_above_one_are_refused() -> None:
-    with pytest.raises(DataInvalid, match="7 bads among 6"):
+    with pytest.raises(DataInvalid, match="got 7 of 6"):
         jeffreys_p_value(6, 7, 0.1)
-    with pytest.raises(DataInvalid, match="pd of"):
+    with pytest.raises(DataInvalid, match="the pd must lie"):
         binomial_p_value(6, 1, 1.5)
 
 

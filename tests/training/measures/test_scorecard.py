@@ -188,7 +188,7 @@ def test_infinite_values_are_refused() -> None:
     rows = ROWS.copy()
     rows[5, 0] = np.inf
 
-    with pytest.raises(DataInvalid, match="infinite"):
+    with pytest.raises(DataInvalid, match="must be finite"):
         fit_scorecard(rows, LABELS, SIGNS, categories=[3])
 
 

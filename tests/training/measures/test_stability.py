@@ -141,7 +141,7 @@ def test_no_rows_other_bins_and_wrong_edges_are_refused() -> None:
         reference_distribution(np.array([], dtype=np.int64), NumberBins((1.0,)))
     with pytest.raises(DataInvalid, match="ascending"):
         NumberBins((2.0, 1.0))
-    with pytest.raises(DataInvalid, match="twice"):
+    with pytest.raises(DataInvalid, match="distinct"):
         CategoryBins(("a", "a"))
     with pytest.raises(DataInvalid, match="present"):
         quantile_bins(np.full(3, np.nan))

@@ -223,7 +223,9 @@ def test_a_model_that_is_not_ahead_of_the_rules_by_the_margin_is_not_released(tr
     spec = read_spec(tmp_path / "spec.toml")
     samples, _ = read_log_samples(spec, SourcePaths(made.folder), 1)
 
-    with pytest.raises(ModelRejected, match=r"nothing is released:\n.*0\.2000 above rival\.recency over own gap\.auc"):
+    with pytest.raises(
+        ModelRejected, match=r"the model is not released:\n.*0\.2000 above rival\.recency over own gap\.auc"
+    ):
         release_model(spec, "0" * 64, samples, tmp_path / "bundles", Console(1))
 
     assert not (tmp_path / "bundles").exists()

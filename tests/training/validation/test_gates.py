@@ -43,7 +43,7 @@ def test_every_failed_line_is_said_with_its_figure_and_its_bound() -> None:
     with pytest.raises(ModelRejected) as refused:
         require_passed(lines)
     assert [line.passed for line in lines] == [False, True, False, False]
-    assert "3 of 4 gates failed; nothing is released" in str(refused.value)
+    assert "3 of 4 gates failed; the model is not released" in str(refused.value)
     assert "hold_out.auc is 0.7512; it must be at least 0.8000" in str(refused.value)
     assert "calibration.slope is 1.2000; it must be at most 1.1000" in str(refused.value)
     assert "gone was not measured; it must be at most 1" in str(refused.value)
