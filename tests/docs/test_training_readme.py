@@ -9,8 +9,8 @@ from models.bundle import read_bundle
 from tests.conftest import ROOT, Released, run
 
 README = (ROOT / "training" / "README.md").read_text(encoding="utf-8")
-HEAD = "| on November and December 2017 | AUC | 95 % interval | lift, top tenth | the model ahead (AUC) |"
-OF_MODEL = {"**model**": "hold_out", "November alone": "hold_out.2017-11-01", "December alone": "hold_out.2017-12-01"}
+HEAD = "| on November and December 2017 | AUC | 95 % interval | lift, top tenth | lead of the model (AUC) |"
+OF_MODEL = {"**model**": "hold_out", "November only": "hold_out.2017-11-01", "December only": "hold_out.2017-12-01"}
 
 
 def churn_table(text: str) -> dict[str, list[str]]:
@@ -55,7 +55,7 @@ def test_the_table_of_churn_is_what_the_shipped_spec_makes(released: Released) -
     metrics = dict(read_bundle(released.bundle_folder("churn")).metrics)
 
     assert unlike(README, metrics) == []
-    assert sentence(README, r"\nECE (\d\.\d+)\. Of spend") == [f"{metrics['calibration.ece']:.3f}"]
+    assert sentence(README, r"\nECE (\d\.\d+)\. For the decline") == [f"{metrics['calibration.ece']:.3f}"]
     # Planted: one figure of the README that no model has, and a rival that it does not name.
     assert unlike(README.replace("| 0.8604 |", "| 0.8704 |"), metrics) == ["**model**"]
     assert unlike(README, metrics | {"rival.coin.lift_top_decile": 1.0}) == ["coin"]
@@ -75,7 +75,7 @@ def test_the_figures_of_spend_decline_are_what_its_spec_makes_and_it_passes_its_
     assert metrics["hold_out.auc"] >= max(rivals.values())
     assert metrics["calibration.ece"] <= 0.03
     assert metrics["monotone.violations"] == 0
-    pattern = r"Of spend decline: AUC (\d\.\d+) \(logistic (\d\.\d+)\), ECE (\d\.\d+)\."
+    pattern = r"For the decline of spend: AUC (\d\.\d+) \(logistic (\d\.\d+)\), ECE (\d\.\d+)\."
     wanted = (
         metrics["hold_out.auc"],
         rivals["rival.logistic on recency, frequency, money.auc"],
