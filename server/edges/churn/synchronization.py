@@ -51,15 +51,15 @@ class Synchronization:
             since = sync.since.number if sync.since else None
             answer.next_page_token = self._tokens.write(
                 SyncCursor(
-                    request.market,
-                    request.locale,
-                    sync.run.number,
-                    since,
-                    sync.mark,
-                    sync.since_mark,
-                    page.cursor.phase,
-                    page.cursor.customer_id,
-                    page.cursor.number,
+                    market=request.market,
+                    locale=request.locale,
+                    run=sync.run.number,
+                    since=since,
+                    mark=sync.mark,
+                    since_mark=sync.since_mark,
+                    phase=page.cursor.phase,
+                    customer_id=page.cursor.customer_id,
+                    number=page.cursor.number,
                 )
             )
         return answer
@@ -74,13 +74,12 @@ class Synchronization:
             return sync, ChangeCursor(cursor.phase, cursor.customer_id, cursor.number)
         # Read the tombstone mark before the run: a customer who is erased in between is then reported twice, not never.
         mark = self._changes.read_tombstone_mark(market)
-        if request.delta_token:
-            state = self._read_token(request.delta_token, CopyState, request)
-            since = self._predictions.read_run(state.run, market)
-            return SyncPlan(require_newest_run(self._predictions, market), since, mark, state.mark), ChangeCursor(
-                "CHANGED"
-            )
-        return SyncPlan(require_newest_run(self._predictions, market), None, mark, mark), ChangeCursor("CHANGED")
+        start = ChangeCursor("CHANGED")
+        if not request.delta_token:
+            return SyncPlan(require_newest_run(self._predictions, market), None, mark, mark), start
+        state = self._read_token(request.delta_token, CopyState, request)
+        since = self._predictions.read_run(state.run, market)
+        return SyncPlan(require_newest_run(self._predictions, market), since, mark, state.mark), start
 
     def start_export(self, request: pb.ExportChurnRisksRequest) -> ExportCursor:
         """Return the position at which an export starts or resumes.
@@ -96,7 +95,15 @@ class Synchronization:
             return cursor
         mark = self._changes.read_tombstone_mark(request.market)
         run = require_newest_run(self._predictions, request.market)
-        return ExportCursor(request.market, request.locale, run.number, mark, 0, compression, 0)
+        return ExportCursor(
+            market=request.market,
+            locale=request.locale,
+            run=run.number,
+            mark=mark,
+            part=0,
+            compression=compression,
+            rows_left=0,
+        )
 
     def read_part(self, cursor: ExportCursor) -> tuple[pb.ExportChurnRisksResponse, ExportCursor | None]:
         """Return one part of an export, and the position after it; None after the last part."""
