@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from pydantic import ValidationError
 
-from models.identifiers import MARKET_PATTERN
+from models.identifiers import CODE_PATTERN, MARKET_PATTERN
 
 _CODE_RULE = "must be a capital letter followed by capital letters, digits and _"
 _PATTERN_RULES = {
@@ -15,7 +15,7 @@ _PATTERN_RULES = {
     r"^[0-9a-f]{64}$": "must be 64 hexadecimal digits, 0-9 and a-f",
     r"^[a-z][a-z0-9_]{0,31}$": "must be a small letter followed by at most 31 small letters, digits and _",
     r"^[A-Z][A-Z0-9_]{0,31}$": f"{_CODE_RULE}, at most 32 characters",
-    r"^[A-Z][A-Z0-9_]{0,62}$": f"{_CODE_RULE}, at most 63 characters",
+    f"^{CODE_PATTERN}$": f"{_CODE_RULE}, at most 63 characters",
     r"^[A-Z][A-Z0-9_]{0,63}$": f"{_CODE_RULE}, at most 64 characters",
     r"^[A-Za-z][A-Za-z0-9_]{0,127}$": "must be a letter followed by letters, digits and _, at most 128 characters",
     r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$": "must be a language tag, such as en or de-AT",

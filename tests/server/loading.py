@@ -20,7 +20,7 @@ FOLDERS: dict[str, Path] = {}  # of each test's database that is no file
 
 
 def keys_beside(database: Database) -> KeyLocations:
-    """Say where the keys of a test's database are."""
+    """Return the locations of the keys of a test's database."""
     url = database.engine.url
     assert url.database is not None
     is_file = url.get_backend_name() == "sqlite"

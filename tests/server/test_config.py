@@ -37,9 +37,9 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigRefused) as caught:
         read_settings(path)
 
-    told = str(caught.value)
+    message = str(caught.value)
     for words in (str(path), "prot: ", "port: ", "65535", "host: ", "request_bytes_max: "):
-        assert words in told
+        assert words in message
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.0.7", "::", "8.8.8.8"])  # noqa: S104 - refused

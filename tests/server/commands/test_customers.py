@@ -1,4 +1,4 @@
-"""What an operator types about people: it says what it would do, does it when told to, and refuses in a sentence."""
+"""The commands erase, hold, release and retain: preview, effect with --apply, and errors."""
 
 import datetime as dt
 import re
@@ -20,14 +20,14 @@ from tests.e2e.processes import write_config
 from tests.server.decisions.test_retention import write_table
 from tests.server.record_logs import entry, opened
 
-Type = Callable[..., Result]
+RunCommand = Callable[..., Result]
 OLD = dt.datetime(2001, 3, 1, 12, tzinfo=dt.UTC)
 ORIGIN = "grounds.local/log"
 
 
 @pytest.fixture
-def typed(tmp_path: Path) -> Type:
-    """Give what types a command about a log with old decisions of three customers."""
+def run_command(tmp_path: Path) -> RunCommand:
+    """Return a function that runs a command on a log with old decisions of three customers."""
     database = f"sqlite:///{tmp_path / 'log.db'}"
     with opened(database, tmp_path, origin=ORIGIN) as log:
         for number in (1, 2, 2, 3):
@@ -52,12 +52,12 @@ def readable(folder: Path) -> int:
     return sum(key in there for key in keys)
 
 
-def test_erase_says_what_it_would_do_and_does_it_when_told_to(typed: Type, tmp_path: Path) -> None:
+def test_erase_previews_and_erases_with_apply(run_command: RunCommand, tmp_path: Path) -> None:
     words = ("erase", "DE", "C1", "C2", "--reason", "request 7")
 
-    shown = typed(*words)
+    shown = run_command(*words)
     untouched = readable(tmp_path)
-    done = typed(*words, "--apply")
+    done = run_command(*words, "--apply")
 
     assert (shown.exit_code, done.exit_code) == (0, 0), done.output
     assert "DE C2: would erase 1 key(s) that decrypt 2 records" in shown.output
@@ -67,25 +67,27 @@ def test_erase_says_what_it_would_do_and_does_it_when_told_to(typed: Type, tmp_p
     assert readable(tmp_path) == 1
 
 
-def test_of_several_customers_all_are_erased_or_none(typed: Type, tmp_path: Path) -> None:
-    done = typed("erase", "DE", "C1", "C9", "--reason", "request 7", "--apply")
+def test_several_customers_are_erased_together_or_not_at_all(run_command: RunCommand, tmp_path: Path) -> None:
+    done = run_command("erase", "DE", "C1", "C9", "--reason", "request 7", "--apply")
 
     assert isinstance(done.exception, ErasureRefused)
     assert "DE C9: no data of this customer" in str(done.exception)
     assert readable(tmp_path) == 4
 
 
-def test_a_hold_keeps_a_customer_from_erasure_and_retention_until_it_is_released(typed: Type, tmp_path: Path) -> None:
-    held = typed("hold", "DE", "C1", "--reason", "lawsuit")
+def test_a_hold_keeps_a_customer_from_erasure_and_retention_until_it_is_released(
+    run_command: RunCommand, tmp_path: Path
+) -> None:
+    held = run_command("hold", "DE", "C1", "--reason", "lawsuit")
     found = re.search(r"python -m server release ([0-9a-f-]{36})", held.output)
     assert found is not None
 
-    refused = typed("erase", "DE", "C1", "--reason", "request 7", "--apply")
-    shown = typed("retain")
-    done = typed("retain", "--apply")
+    refused = run_command("erase", "DE", "C1", "--reason", "request 7", "--apply")
+    shown = run_command("retain")
+    done = run_command("retain", "--apply")
     left = readable(tmp_path)
-    released = typed("release", found[1].upper(), "--reason", "settled")
-    rest = typed("retain", "--apply")
+    released = run_command("release", found[1].upper(), "--reason", "settled")
+    rest = run_command("retain", "--apply")
 
     assert isinstance(refused.exception, ErasureRefused)
     assert found[1] in str(refused.exception)
@@ -99,31 +101,35 @@ def test_a_hold_keeps_a_customer_from_erasure_and_retention_until_it_is_released
     assert readable(tmp_path) == 0
 
 
-def test_a_hold_says_what_it_covers_and_is_refused_for_a_customer_of_whom_nothing_is_known(
-    typed: Type,
+def test_hold_reports_what_it_covers_and_rejects_a_customer_without_data(
+    run_command: RunCommand,
 ) -> None:
-    held = typed("hold", "DE", "C2", "--reason", "lawsuit")
-    mistyped = [typed("hold", market, number, "--reason", "lawsuit") for market, number in (("DE", "C4"), ("FR", "C2"))]
-    meant = typed("hold", "DE", "C4", "--reason", "lawsuit", "--unknown")
+    held = run_command("hold", "DE", "C2", "--reason", "lawsuit")
+    unknown = [
+        run_command("hold", market, number, "--reason", "lawsuit") for market, number in (("DE", "C4"), ("FR", "C2"))
+    ]
+    accepted = run_command("hold", "DE", "C4", "--reason", "lawsuit", "--unknown")
 
     assert "covers 2 records, 0 feature rows and 0 run rows" in held.output
-    assert [type(done.exception) for done in mistyped] == [ErasureRefused] * 2
-    assert "DE C4: no data of this customer" in str(mistyped[0].exception)
-    assert (held.exit_code, meant.exit_code) == (0, 0)
-    assert "covers 0 records" in meant.output
+    assert [type(done.exception) for done in unknown] == [ErasureRefused] * 2
+    assert "DE C4: no data of this customer" in str(unknown[0].exception)
+    assert (held.exit_code, accepted.exit_code) == (0, 0)
+    assert "covers 0 records" in accepted.output
 
 
-def test_a_hold_is_named_by_any_unambiguous_prefix_of_8_or_more_characters(typed: Type, tmp_path: Path) -> None:
+def test_a_hold_is_named_by_any_unambiguous_prefix_of_8_or_more_characters(
+    run_command: RunCommand, tmp_path: Path
+) -> None:
     with opened(f"sqlite:///{tmp_path / 'log.db'}", tmp_path, origin=ORIGIN) as log:
         # Ids begin with the time: two holds of one moment share their first characters.
         first, second = (place_hold(log, "DE", "C1", "lawsuit", OLD) for _ in range(2))
         other = place_hold(log, "DE", "C1", "lawsuit", OLD.replace(year=2002))
 
     short, several, none, word = (
-        typed("release", name, "--reason", "settled") for name in (other[:7], first[:8], "0" * 8, "lawsuit 7")
+        run_command("release", name, "--reason", "settled") for name in (other[:7], first[:8], "0" * 8, "lawsuit 7")
     )
-    released = typed("release", other[:8], "--reason", "settled")
-    rest = [typed("release", name, "--reason", "settled") for name in (first, second.upper())]
+    released = run_command("release", other[:8], "--reason", "settled")
+    rest = [run_command("release", name, "--reason", "settled") for name in (first, second.upper())]
 
     for refused, message in (
         (short, "is not a hold id"),
@@ -140,29 +146,33 @@ def test_a_hold_is_named_by_any_unambiguous_prefix_of_8_or_more_characters(typed
 
 @pytest.mark.parametrize("customer", [("de", "C1"), ("DE ", "C1"), ("D", "C1"), ("DE", "C 1"), ("DE", "")])
 @pytest.mark.parametrize("command", [("hold", "--unknown"), ("erase",), ("erase", "--apply")])
-def test_whom_no_request_can_name_is_refused(typed: Type, command: tuple[str, ...], customer: tuple[str, str]) -> None:
-    """A hold on them would protect nobody, and nothing would say so."""
-    done = typed(command[0], *customer, "--reason", "lawsuit", *command[1:])
+def test_a_customer_that_no_request_can_name_is_rejected(
+    run_command: RunCommand, command: tuple[str, ...], customer: tuple[str, str]
+) -> None:
+    """A hold on such a customer would protect nobody."""
+    done = run_command(command[0], *customer, "--reason", "lawsuit", *command[1:])
 
     assert isinstance(done.exception, ErasureRefused)
     assert "a market is two capital letters" in str(done.exception)
 
 
 @pytest.mark.parametrize("reason", ["", "  ", "x" * 501, "C1", "settled with C1.", 'as "C1" asked', "C1, settled"])
-def test_a_reason_to_release_a_hold_is_given_and_does_not_name_the_customer(typed: Type, reason: str) -> None:
-    found = re.search(r"release ([0-9a-f-]{36})", typed("hold", "DE", "C1", "--reason", "lawsuit").output)
+def test_the_reason_of_a_release_is_mandatory_and_must_not_name_the_customer(
+    run_command: RunCommand, reason: str
+) -> None:
+    found = re.search(r"release ([0-9a-f-]{36})", run_command("hold", "DE", "C1", "--reason", "lawsuit").output)
     assert found is not None
 
-    refused = typed("release", found[1], "--reason", reason)
-    other = typed("release", found[1], "--reason", "settled with C2 and C12")
+    refused = run_command("release", found[1], "--reason", reason)
+    other = run_command("release", found[1], "--reason", "settled with C2 and C12")
 
     assert isinstance(refused.exception, ErasureRefused)
     assert "--reason must" in str(refused.exception)
     assert other.exit_code == 0
 
 
-def test_what_cannot_be_opened_is_said_by_the_doctor_in_a_sentence(typed: Type, tmp_path: Path) -> None:
-    assert typed("retain").exit_code == 0
+def test_doctor_reports_keys_that_cannot_be_opened(run_command: RunCommand, tmp_path: Path) -> None:
+    assert run_command("retain").exit_code == 0
     (tmp_path / "master.key").unlink()
 
     database = Database(f"sqlite:///{tmp_path / 'log.db'}")

@@ -1,4 +1,4 @@
-"""Feature files into the store: checked wholly before anything is kept, or refused with a sentence that says why."""
+"""Loading feature files: a file is checked completely before anything is stored, or rejected with the reason."""
 
 import datetime as dt
 import json
@@ -48,8 +48,14 @@ def write(path: Path, rows: pd.DataFrame, manifest: Any = None, **types: pa.Data
     """Write a feature file as training does, but for what a test changes."""
     columns = [(name, types.get(name, kind)) for name, kind in TYPES if name in rows.columns]
     columns.sort(key=lambda column: list(rows.columns).index(column[0]))
-    said = {"format": 1, "kind": "features", "family": "credit", "feature_set_digest": "0" * 64, "feature_names": NAMES}
-    schema = pa.schema(columns, metadata={"grounds": json.dumps(said if manifest is None else manifest)})
+    default = {
+        "format": 1,
+        "kind": "features",
+        "family": "credit",
+        "feature_set_digest": "0" * 64,
+        "feature_names": NAMES,
+    }
+    schema = pa.schema(columns, metadata={"grounds": json.dumps(default if manifest is None else manifest)})
     pq.write_table(pa.Table.from_pandas(rows, schema=schema, preserve_index=False).cast(schema), path)
     return path
 
@@ -77,10 +83,10 @@ async def test_a_server_loads_and_decides_once_on_every_database(
     database: Database, database_url: str, small: SmallFamily, small_settings: Settings
 ) -> None:
     done = load_file(database, small.features, LOAD_TIME)
-    asked = score_request()
+    request = score_request()
 
     async with serve(small_settings.model_copy(update={"database": database_url})) as serving:
-        answers = [await serving.credit.ScoreCredit(asked) for _ in range(2)]
+        answers = [await serving.credit.ScoreCredit(request) for _ in range(2)]
 
     assert (done.added, done.known) == (1500, 0)
     assert answers[0] == answers[1]
@@ -109,12 +115,12 @@ def test_the_same_customers_at_a_later_time_are_added(empty: Database, tmp_path:
 
 
 def changed(**columns: Any) -> Callable[[Path], Path]:
-    """Give what writes a feature file with some columns otherwise."""
+    """Return a function that writes a feature file with changed columns."""
     return lambda path: write(path, GOOD.assign(**columns))
 
 
-def said(manifest: Any) -> Callable[[Path], Path]:
-    """Give what writes a feature file with another manifest."""
+def with_manifest(manifest: Any) -> Callable[[Path], Path]:
+    """Return a function that writes a feature file with another manifest."""
     return lambda path: write(path, GOOD, manifest)
 
 
@@ -142,12 +148,21 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "a folder": (folder, r"."),
     "text": (text, "cannot be read as Parquet"),
     "no manifest": (without_manifest, "no manifest of a feature or run file"),
-    "a manifest that is a list": (said([]), "manifest"),
-    "a manifest of another kind": (said({**MANIFEST, "kind": "weather"}), "no manifest of a feature or run file"),
-    "a manifest without a digest": (said({"kind": "features", "family": "credit"}), "missing .*feature_set_digest"),
-    "feature names that are not a list": (said({**MANIFEST, "feature_names": 5}), "feature"),
-    "a newer format": (said({**MANIFEST, "format": 2}), "format 2 is unsupported; this release reads formats up to 1"),
-    "a format that is not a number": (said({**MANIFEST, "format": "1"}), "format"),
+    "a manifest that is a list": (with_manifest([]), "manifest"),
+    "a manifest of another kind": (
+        with_manifest({**MANIFEST, "kind": "weather"}),
+        "no manifest of a feature or run file",
+    ),
+    "a manifest without a digest": (
+        with_manifest({"kind": "features", "family": "credit"}),
+        "missing .*feature_set_digest",
+    ),
+    "feature names that are not a list": (with_manifest({**MANIFEST, "feature_names": 5}), "feature"),
+    "a newer format": (
+        with_manifest({**MANIFEST, "format": 2}),
+        "format 2 is unsupported; this release reads formats up to 1",
+    ),
+    "a format that is not a number": (with_manifest({**MANIFEST, "format": "1"}), "format"),
     "no market": (lambda path: write(path, GOOD.drop(columns="market")), "'market' must be string"),
     "no customer": (lambda path: write(path, GOOD.drop(columns="customer_id")), "'customer_id' must be string"),
     "no time": (lambda path: write(path, GOOD.drop(columns="as_of")), "'as_of' must be timestamp"),

@@ -23,7 +23,7 @@ KILLS = 10
 
 
 def numbers(database: Database) -> dict[str, set[int]]:
-    """Give the runs that each table has rows of."""
+    """Return the runs that have rows, by table."""
     with database.reading() as connection:
         return {
             table.name: set(connection.execute(select(table.c.run_number).distinct()).scalars())

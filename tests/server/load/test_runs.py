@@ -1,4 +1,4 @@
-"""Run files into the store: what a reader of the run will need is checked before any of it is kept."""
+"""Loading run files: everything that a reader of the run needs is checked before any of it is stored."""
 
 import datetime as dt
 import json
@@ -23,17 +23,17 @@ from tests.server.loading import load_file
 
 
 def write(churn: ChurnFamily, to: Path, change: Callable[[pd.DataFrame], Any], **manifest: Any) -> Path:
-    """Write the first run's customers in FR anew, but for what a test changes; None leaves a key out."""
+    """Write the first run's customers in FR to a new file, with a test's changes; None omits a key of the manifest."""
     table = pq.read_table(churn.first_run)
     rows = pd.DataFrame(table.to_pylist())
     rows = rows[rows["market"] == "FR"].reset_index(drop=True)
-    said = {**json.loads(table.schema.metadata[b"grounds"]), "counts": {"SCORED": len(rows)}, **manifest}
+    metadata = {**json.loads(table.schema.metadata[b"grounds"]), "counts": {"SCORED": len(rows)}, **manifest}
     changed = change(rows)
-    return write_rows(to, rows if changed is None else changed, said)
+    return write_rows(to, rows if changed is None else changed, metadata)
 
 
 def put(column: str, value: Any) -> Callable[[pd.DataFrame], None]:
-    """Give what puts a value into the first row."""
+    """Return a function that sets a value in the first row."""
 
     def change(rows: pd.DataFrame) -> None:
         rows[column] = pd.Series([value, *rows[column].tolist()[1:]], dtype=object)
@@ -90,7 +90,7 @@ COUNTS = {"counts": {"SCORED": 29, "CLOSED": 1}}
 
 
 def last_is_unscored(**but: Any) -> Callable[[pd.DataFrame], None]:
-    """Give what takes the last customer's score, but for what a test leaves."""
+    """Return a function that removes the last customer's score, except for the given values."""
 
     def change(rows: pd.DataFrame) -> None:
         for column, value in {**UNSCORED, **but}.items():
@@ -100,7 +100,7 @@ def last_is_unscored(**but: Any) -> Callable[[pd.DataFrame], None]:
 
 
 def swap_ranks(rows: pd.DataFrame) -> None:
-    """Let the second and the third change places."""
+    """Exchange the ranks of the second and the third customer."""
     rows["rank"] = [1, 3, 2, *rows["rank"].tolist()[3:]]
 
 

@@ -23,7 +23,7 @@ FRONTIER = "the frontier in the head of the record log does not match its record
 
 @pytest.fixture
 def log(database_url: str, tmp_path: Path) -> Iterator[RecordLog]:
-    """Open a log of seven records, its checkpoint kept."""
+    """Open a log of seven records with a stored checkpoint."""
     with opened(database_url, tmp_path) as found:
         found.append([entry() for _ in range(7)])
         CheckpointAnchor(found.database, None, None).push()
@@ -31,7 +31,7 @@ def log(database_url: str, tmp_path: Path) -> Iterator[RecordLog]:
 
 
 def test_what_is_written_and_anchored_while_the_doctor_reads_is_no_fault(log: RecordLog, tmp_path: Path) -> None:
-    """After each of its statements the log grows, and its new checkpoint is kept and anchored."""
+    """After each of its statements the log grows, and a new checkpoint is stored and anchored."""
     folder = tmp_path / "anchors"
     folder.mkdir()
     anchors, seen, busy = CheckpointAnchor(log.database, folder, None), set(), [False]
@@ -45,10 +45,10 @@ def test_what_is_written_and_anchored_while_the_doctor_reads_is_no_fault(log: Re
             busy[0] = False
 
     event.listen(log.database.engine, "after_cursor_execute", grow)
-    holds, said = check_log(log.database, log.verifier, folder)
+    holds, sentences = check_log(log.database, log.verifier, folder)
     event.remove(log.database.engine, "after_cursor_execute", grow)
 
-    assert holds, said
+    assert holds, sentences
     assert seen == {"checkpoints", "log_head", "records"}
     assert anchors.failures == 0
     assert check_log(log.database, log.verifier, folder)[0]
@@ -65,11 +65,11 @@ def test_what_retention_removes_while_the_doctor_reads_is_no_fault(log: RecordLo
             counts[0] = next(running)
 
     event.listen(log.database.engine, "after_cursor_execute", retain)
-    holds, said = check_log(log.database, log.verifier, None)
+    holds, sentences = check_log(log.database, log.verifier, None)
     event.remove(log.database.engine, "after_cursor_execute", retain)
 
     assert counts == [7]
-    assert holds, said
+    assert holds, sentences
     assert check_log(log.database, log.verifier, None)[0]
 
 
@@ -85,11 +85,11 @@ def test_a_kept_checkpoint_that_is_larger_than_the_log_is_a_fault(log: RecordLog
         connection.execute(update(LOG_HEAD).values(**back))
         sizes = connection.execute(select(CHECKPOINTS.c.size)).scalars().all()
 
-    holds, said = check_log(log.database, log.verifier, None)
+    holds, sentences = check_log(log.database, log.verifier, None)
 
     assert sorted(sizes) == [7, 9]
     assert not holds
-    assert any("records 7 to 8" in sentence or "missing" in sentence for sentence in said), said
+    assert any("records 7 to 8" in sentence or "missing" in sentence for sentence in sentences), sentences
 
 
 @pytest.mark.parametrize("damage", ["other", "short", "long", "none", "root"])
@@ -106,6 +106,6 @@ def test_a_frontier_that_is_not_that_of_the_records_is_found(log: RecordLog, dam
         }
         connection.execute(update(LOG_HEAD).values(peaks=wrong[damage]))
 
-    holds, said = check_log(log.database, log.verifier, None)
+    holds, sentences = check_log(log.database, log.verifier, None)
 
-    assert (holds, said[-1]) == (False, FRONTIER)
+    assert (holds, sentences[-1]) == (False, FRONTIER)

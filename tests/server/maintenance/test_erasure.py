@@ -1,4 +1,4 @@
-"""A customer is forgotten, on SQLite and PostgreSQL: nothing can be read any more, the log still verifies, and says so."""
+"""Erasure on SQLite and PostgreSQL: nothing about the customer can be decrypted, and the log still verifies."""
 
 import datetime as dt
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ def log(database_url: str, tmp_path: Path) -> Iterator[RecordLog]:
 
 
 def fill(log: RecordLog) -> None:
-    """Let two customers have two decisions and features each."""
+    """Append two decisions and two feature rows for each of two customers."""
     log.append([entry(customer=customer) for customer in (C1, C2, C1, C2)])
     with log.database.writing() as connection:
         for market, customer_id in (C1, C2):
@@ -44,7 +44,7 @@ def fill(log: RecordLog) -> None:
 
 
 def ids(log: RecordLog, customer: tuple[str, str]) -> list[str]:
-    """Give the names of a customer's decisions."""
+    """Return the ids of a customer's decisions."""
     wanted = select(RECORDS.c.record_id).where(RECORDS.c.customer_tag == log.customer_tag(*customer))
     with log.database.reading() as connection:
         found = connection.execute(wanted.where(RECORDS.c.kind == "CREDIT_DECISION").order_by(RECORDS.c.record_index))
@@ -55,7 +55,7 @@ def erasures(log: RecordLog) -> list[pb.ErasureRecord]:
     """Read the records of erasures."""
     with log.database.reading() as connection:
         names = connection.execute(select(RECORDS.c.record_id).where(RECORDS.c.kind == ERASURE)).scalars().all()
-    return [pb.ErasureRecord.FromString(kept.body) for name in names if (kept := log.find_by_id(name)) is not None]
+    return [pb.ErasureRecord.FromString(record.body) for name in names if (record := log.find_by_id(name)) is not None]
 
 
 def feature_rows(log: RecordLog) -> dict[str, int]:
@@ -66,7 +66,7 @@ def feature_rows(log: RecordLog) -> dict[str, int]:
 
 
 def verifies(log: RecordLog) -> bool:
-    """Tell whether everything in the log holds."""
+    """Return whether the log verifies."""
     return check_log(log.database, log.verifier, None)[0]
 
 
@@ -136,7 +136,7 @@ def test_a_legal_hold_forbids_it_until_every_hold_is_released(log: RecordLog) ->
     with pytest.raises(ErasureRefused, match=second) as caught:
         erase_customer(log, C1, "request 7", NOW)
     with log.database.reading() as connection:
-        held = (
+        on_hold = (
             read_tags_on_hold(connection),
             [hold.hold_id for hold in read_active_holds(connection, log.customer_tag(*C1))],
         )
@@ -144,7 +144,7 @@ def test_a_legal_hold_forbids_it_until_every_hold_is_released(log: RecordLog) ->
     erase_customer(log, C1, "request 7", NOW)
 
     assert first not in str(caught.value)
-    assert held == ({log.customer_tag(*C1)}, [second])
+    assert on_hold == ({log.customer_tag(*C1)}, [second])
     assert len(erasures(log)) == 1
     assert verifies(log)
     for hold_id in (first, "00000000-0000-0000-0000-000000000000"):
@@ -157,7 +157,7 @@ def test_a_refused_erasure_changes_nothing(log: RecordLog) -> None:
     with log.database.reading() as connection:
         before = read_plan(connection, log, C2)
 
-    for customer, reason, told in (
+    for customer, reason, message in (
         (C2, "request 7", "legal hold"),
         (("DE", "C9"), "request 7", "no data of this customer"),
         (("FR", "C1"), "request 7", "no data of this customer"),
@@ -165,7 +165,7 @@ def test_a_refused_erasure_changes_nothing(log: RecordLog) -> None:
         (C1, " ", "must state why"),
         (C1, "x" * 501, "1 to 500"),
     ):
-        with pytest.raises(ErasureRefused, match=told):
+        with pytest.raises(ErasureRefused, match=message):
             erase_customer(log, customer, reason, NOW)
 
     with log.database.reading() as connection:
@@ -189,16 +189,16 @@ def test_a_key_that_is_gone_without_an_erasure_and_one_that_is_there_after_it_ar
     destroyed = parse_header_of(log, 0).key_id
 
     log.key_store.destroy([key.key_id for key in keys.values()])
-    gone, _ = find_erasure_problems(log)
+    missing, _ = find_erasure_problems(log)
     copied = {"key_id": destroyed, "owner": "restored", "wrapped": b"x" * 61}
     with log.key_store.database.writing() as connection:
         connection.execute(WRAPPED_KEYS.insert().values(**copied))
     both, _ = find_erasure_problems(log)
 
-    assert len(gone) == 1
-    assert next(iter(keys.values())).key_id in gone[0]
+    assert len(missing) == 1
+    assert next(iter(keys.values())).key_id in missing[0]
     assert sorted(both) == sorted(
-        [*gone, "record 4: it states that a key was destroyed, but the key still exists; erase this customer again"]
+        [*missing, "record 4: it states that a key was destroyed, but the key still exists; erase this customer again"]
     )
 
 
@@ -236,7 +236,7 @@ def test_killed_at_any_step_it_is_finished_by_the_same_command_and_recorded_once
 
 
 def look_after_a_kill(log: RecordLog) -> int:
-    """Check that all or nothing is recorded; gives how many keys are there that should not be."""
+    """Check that all or nothing is recorded; return the number of keys that should not exist."""
     assert verifies(log)
     if not erasures(log):
         assert all(log.find_by_id(record_id) for record_id in ids(log, C1))

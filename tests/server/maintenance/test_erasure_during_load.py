@@ -25,18 +25,18 @@ from tests.server.record_logs import opened
 ORIGIN = "grounds.local/log"
 
 
-def typed(url: str, folder: Path, *words: str) -> Result:
+def run_command(url: str, folder: Path, *words: str) -> Result:
     """Type a command about a database."""
     config = write_config(folder / "config.toml", {"database": url, **key_settings(folder)})
     return CliRunner().invoke(app, [*words, "--config", str(config)])
 
 
 def problems(url: str, folder: Path) -> list[str]:
-    """Say what the doctor finds wrong with the log and its runs."""
+    """Return what doctor reports about the log and its runs."""
     with opened(url, folder, origin=ORIGIN) as log:
-        _, gone = find_erasure_problems(log)
+        _, erased_rows = find_erasure_problems(log)
         holds, sentences = check_log(log.database, log.verifier, None)
-        return [*run_problems(log, gone), *([] if holds else sentences)]
+        return [*run_problems(log, erased_rows), *([] if holds else sentences)]
 
 
 def customers(database: Database, market: str) -> int:
@@ -57,12 +57,12 @@ def test_who_was_in_a_load_that_was_killed_is_erased_from_nothing_and_the_same_f
     )
     process = started(database_url, run, LOAD_TIME)
     wait_for_rows(database, process, 200, FIRST)
-    refused = typed(database_url, tmp_path, "erase", "DE", "C0000", "--reason", "request 7", "--apply")
+    refused = run_command(database_url, tmp_path, "erase", "DE", "C0000", "--reason", "request 7", "--apply")
     process.kill()
     process.join()
     assert customers(database, "DE") == 0, "the loader was killed after its last commit"
 
-    erased = typed(database_url, tmp_path, "erase", "DE", "C0000", "--reason", "request 7", "--apply")
+    erased = run_command(database_url, tmp_path, "erase", "DE", "C0000", "--reason", "request 7", "--apply")
     done = load_file(database, run, LOAD_TIME)
 
     assert isinstance(refused.exception, StoreUnavailable)
@@ -84,11 +84,11 @@ def test_while_one_loads_or_erases_the_other_is_refused_and_nothing_is_done(
         for file in (path, churn_family.first_run):
             with pytest.raises(StoreUnavailable, match="a load or an erasure is under way"):
                 load_file(database, file, LOAD_TIME)
-        shown = typed(database_url, tmp_path, *words)
-        refused = typed(database_url, tmp_path, *words, "--apply")
+        shown = run_command(database_url, tmp_path, *words)
+        refused = run_command(database_url, tmp_path, *words, "--apply")
     with database.reading() as connection:
         left = connection.execute(select(func.count()).select_from(FEATURES)).scalar_one()
-    done = typed(database_url, tmp_path, *words, "--apply")
+    done = run_command(database_url, tmp_path, *words, "--apply")
 
     assert shown.exit_code == 0, shown.output
     assert isinstance(refused.exception, StoreUnavailable)

@@ -63,22 +63,22 @@ def log(database_url: str, tmp_path: Path) -> Iterator[RecordLog]:
 
 
 def removed(log: RecordLog) -> list[int]:
-    """Give the places of records without ciphertext."""
+    """Return the indexes of records without ciphertext."""
     wanted = select(RECORDS.c.record_index).where(RECORDS.c.ciphertext.is_(None)).order_by(RECORDS.c.record_index)
     with log.database.reading() as connection:
         return list(connection.execute(wanted).scalars())
 
 
 def accounts(log: RecordLog) -> list[list[int]]:
-    """Give what each RETENTION record names."""
+    """Return the indexes that each RETENTION record names."""
     wanted = select(RECORDS.c.header).where(RECORDS.c.kind == "RETENTION").order_by(RECORDS.c.record_index)
     with log.database.reading() as connection:
         headers = [parse_header(header) for header in connection.execute(wanted).scalars()]
     return [[each.index for each in header.removed] for header in headers]
 
 
-def told(log: RecordLog) -> list[str]:
-    """Verify the whole log; gives what was found, nothing where it holds."""
+def problems(log: RecordLog) -> list[str]:
+    """Return what verification finds; nothing if the log holds."""
     holds, sentences = check_log(log.database, log.verifier, None)
     return [] if holds else sentences
 
@@ -96,7 +96,7 @@ def test_what_is_due_is_removed_recorded_and_verifies(log: RecordLog, tmp_path: 
     assert counts == [4]
     assert removed(log) == [0, 3, 5, 8]
     assert accounts(log) == [[0, 3, 5, 8]]
-    assert told(log) == []
+    assert problems(log) == []
     assert [each.due for each in preview_retention(log, table, NOW)[0]] == [0, 0, 0]
     assert list(remove_due_content(log, table, NOW)) == []
 
@@ -119,10 +119,10 @@ def test_the_record_of_retention_names_the_table_and_its_lines(log: RecordLog, t
     with log.database.reading() as connection:
         name = connection.execute(select(RECORDS.c.record_id).where(RECORDS.c.kind == "RETENTION")).scalar_one()
 
-    kept = log.find_by_id(name)
+    record = log.find_by_id(name)
 
-    assert kept is not None
-    body = pb.RetentionRecord.FromString(kept.body)
+    assert record is not None
+    body = pb.RetentionRecord.FromString(record.body)
     assert (body.table_version, body.table_sha256) == ("test-1", table.sha256)
     assert {(line.market, line.kind, line.years): line.count for line in body.lines} == {
         ("*", "CREDIT_DECISION", 10): 2,
@@ -146,7 +146,7 @@ def test_a_legal_hold_keeps_a_customers_records_until_it_is_released(log: Record
     assert while_held == [3, 5, 8]
     assert removed(log) == [0, 3, 5, 8]
     assert accounts(log) == [[3, 5, 8], [0]]
-    assert told(log) == []
+    assert problems(log) == []
 
 
 def test_records_of_retention_erasure_and_hold_stay_whatever_the_table_says(log: RecordLog, tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_records_of_retention_erasure_and_hold_stay_whatever_the_table_says(log:
             "LEGAL_HOLD_RELEASE": 1,
             "EVIDENCE_READ": 1,
         }
-    assert told(log) == []
+    assert problems(log) == []
 
 
 def test_many_records_are_removed_by_several_records_of_retention(log: RecordLog, tmp_path: Path) -> None:
@@ -178,28 +178,28 @@ def test_many_records_are_removed_by_several_records_of_retention(log: RecordLog
 
     assert counts == [500, 500, 7]
     assert [len(account) for account in accounts(log)] == counts
-    assert told(log) == []
+    assert problems(log) == []
 
 
 def test_while_the_head_is_locked_only_the_records_of_the_batch_are_looked_at(log: RecordLog, tmp_path: Path) -> None:
-    """Every statement of a transaction that looks for what is due is told which records: no decision waits for a scan."""
-    asked: list[str] = []
+    """Every statement that searches due records in a transaction is limited to given records: no decision waits for a scan."""
+    statements: list[str] = []
 
     def note(connection: Connection, _cursor: object, statement: str, *_: object) -> None:
         if connection.get_execution_options().get("writing") and "records.time_us <" in statement:
-            asked.append(statement)
+            statements.append(statement)
 
     event.listen(log.database.engine, "before_cursor_execute", note)
 
     counts = list(remove_due_content(log, read_retention(write_table(tmp_path)), NOW, batch=2))
 
     assert counts == [2, 2]
-    assert len(asked) == 2
-    assert all("records.record_index IN (" in statement for statement in asked)
+    assert len(statements) == 2
+    assert all("records.record_index IN (" in statement for statement in statements)
 
 
 def test_a_hold_that_is_placed_while_retention_runs_is_kept(log: RecordLog, tmp_path: Path) -> None:
-    """What was found before is asked again once nobody else writes."""
+    """Due records are checked again once the head is locked."""
     running = remove_due_content(log, read_retention(write_table(tmp_path)), NOW, batch=2)
     first = next(running)
     place_hold(log, "DE", "C4", "lawsuit", NOW)
@@ -209,7 +209,7 @@ def test_a_hold_that_is_placed_while_retention_runs_is_kept(log: RecordLog, tmp_
     assert (first, rest) == (2, [1])
     assert removed(log) == [0, 3, 5]
     assert accounts(log) == [[0, 3], [5]]
-    assert told(log) == []
+    assert problems(log) == []
 
 
 def test_what_another_retention_removed_meanwhile_is_not_removed_twice(log: RecordLog, tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ def test_what_another_retention_removed_meanwhile_is_not_removed_twice(log: Reco
 
     assert (other, list(running)) == ([2], [])
     assert accounts(log) == [[0, 3], [5, 8]]
-    assert told(log) == []
+    assert problems(log) == []
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_ciphertext_that_was_removed_without_a_record_of_retention_is_found(log:
     with log.database.writing() as connection:
         connection.execute(update(RECORDS).where(RECORDS.c.record_index == 1).values(ciphertext=None))
 
-    assert "record 1: its ciphertext is missing, and no retention record names it" in told(log)
+    assert "record 1: its ciphertext is missing, and no retention record names it" in problems(log)
 
 
 def test_killed_at_any_step_every_gap_is_accounted_for_and_the_same_command_finishes(tmp_path: Path) -> None:
@@ -263,13 +263,13 @@ def test_killed_at_any_step_every_gap_is_accounted_for_and_the_same_command_fini
             except Killed:
                 ended = False
         with opened(url, folder) as log:
-            assert told(log) == []
+            assert problems(log) == []
             assert removed(log) == [place for account in accounts(log) for place in account]
             seen.add(len(removed(log)))
             list(remove_due_content(log, table, NOW, batch=2))
             assert removed(log) == [0, 3, 5, 8]
             assert accounts(log) == [[0, 3], [5, 8]]
-            assert told(log) == []
+            assert problems(log) == []
         return ended
 
     at_every_step(killed_at)
@@ -284,17 +284,17 @@ def test_what_was_removed_is_in_no_file_of_sqlite(tmp_path: Path) -> None:
         with log.database.reading() as connection:
             contents = connection.execute(select(RECORDS.c.ciphertext).order_by(RECORDS.c.record_index)).scalars().all()
         list(remove_due_content(log, read_retention(write_table(tmp_path)), NOW))
-        gone = [
+        pieces = [
             content[start : start + 40]
             for content in (contents[0], contents[9])
             for start in range(0, len(content) - 39, 40)
         ]
 
     files = [path.read_bytes() for path in tmp_path.iterdir() if path.is_file()]
-    assert removed_at_end(files, gone) == []
+    assert removed_at_end(files, pieces) == []
     assert removed_at_end(files, [contents[1][:40]]) == [contents[1][:40]]
 
 
 def removed_at_end(files: list[bytes], pieces: list[bytes]) -> list[bytes]:
-    """Give the pieces that a file holds."""
+    """Return the pieces that a file contains."""
     return [piece for piece in pieces if any(piece in content for content in files)]

@@ -1,4 +1,4 @@
-"""Tombstones hold customers' numbers: they go as soon as no token can ask for them, in every market, by whatever command."""
+"""Tombstones contain customers' numbers: they are deleted once no token can ask for them, in every market, by any command."""
 
 import datetime as dt
 from collections.abc import Callable
@@ -24,7 +24,7 @@ ORIGIN = "grounds.local/log"
 DAYS = 14  # a delta token's seven, and as many of the sync that it begins
 
 
-def typed(database: Database, folder: Path, *words: str) -> None:
+def run_command(database: Database, folder: Path, *words: str) -> None:
     """Type a command."""
     url = database.engine.url.render_as_string(hide_password=False)
     settings = {"database": url, "retention": write_table(folder), **key_settings(folder)}
@@ -44,14 +44,14 @@ def rows(churn: ChurnFamily) -> pd.DataFrame:
 
 
 def erase(database: Database, folder: Path, _churn: ChurnFamily) -> None:
-    """Erase a customer of whom no run tells."""
+    """Erase a customer who is in no run."""
     load_file(database, write(folder / "features.parquet", GOOD), dt.datetime.now(dt.UTC))
-    typed(database, folder, "erase", "FR", "C1", "--reason", "request 7", "--apply")
+    run_command(database, folder, "erase", "FR", "C1", "--reason", "request 7", "--apply")
 
 
 def retain(database: Database, folder: Path, _churn: ChurnFamily) -> None:
     """Apply retention."""
-    typed(database, folder, "retain", "--apply")
+    run_command(database, folder, "retain", "--apply")
 
 
 @pytest.mark.parametrize("command", [load, erase, retain])
