@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from pydantic import ValidationError
 
-from models.identifiers import CODE_PATTERN, MARKET_PATTERN
+from models.identifiers import CODE_PATTERN, LOCALE_PATTERN, MARKET_PATTERN
 
 _CODE_RULE = "must be a capital letter followed by capital letters, digits and _"
 _PATTERN_RULES = {
@@ -18,7 +18,7 @@ _PATTERN_RULES = {
     f"^{CODE_PATTERN}$": f"{_CODE_RULE}, at most 63 characters",
     r"^[A-Z][A-Z0-9_]{0,63}$": f"{_CODE_RULE}, at most 64 characters",
     r"^[A-Za-z][A-Za-z0-9_]{0,127}$": "must be a letter followed by letters, digits and _, at most 128 characters",
-    r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$": "must be a language tag, such as en or de-AT",
+    f"^{LOCALE_PATTERN}$": "must be a language tag, such as en or de-AT",
     r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,15}$": (
         "must be a letter or digit followed by letters, digits and _ . + -, at most 16 characters"
     ),

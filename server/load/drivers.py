@@ -17,8 +17,8 @@ _PARSED_DRIVER = pa.struct(
 )
 _LINE_ENDS = r"[\r\n]"
 _JSON_LIST = r"^\[.*\]$"
-_CODE = r"^[A-Z][A-Z0-9_]{0,62}$"
-_LOCALE = r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$"
+_CODE = f"^{CODE_PATTERN}$"
+_LOCALE = f"^{LOCALE_PATTERN}$"
 _RULE = "column 'drivers': must be a JSON list of objects with code, log_odds, features and texts, with a text in 'en'"
 
 

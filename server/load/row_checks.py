@@ -8,12 +8,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from models.identifiers import CODE_PATTERN
 from models.scorecard import pd_from_log_odds
 from models.tolerances import LOG_ODDS_TOLERANCE
 from server.decisions.bands import threshold_bands
 from server.load.manifest import STATUSES, RunManifest
 
-_SUPPRESSION_CODE = r"^[A-Z][A-Z0-9_]{0,62}$"
+_SUPPRESSION_CODE = f"^{CODE_PATTERN}$"
 RUN_COLUMNS = {
     "status": pa.string(),
     "log_odds": pa.float64(),
