@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import json as pj
 
+from models.identifiers import CODE_PATTERN, LOCALE_PATTERN
 from server.stores.runs.export_chunks import DRIVERS
 
 _PARSED_DRIVER = pa.struct(
