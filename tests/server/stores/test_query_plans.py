@@ -1,4 +1,4 @@
-"""No answer reads a table from end to end: with millions of records or customers it would take minutes."""
+"""No call scans a large table: with millions of records or customers that would take minutes."""
 
 import datetime as dt
 import re
@@ -34,12 +34,12 @@ SCAN = re.compile(rf"SCAN (?:{'|'.join(LARGE)})\b")
 
 
 def scans(database: Database, statements: Sent) -> dict[str, list[str]]:
-    """Give the statements that read a large table from end to end, with how."""
+    """Return the statements that scan a large table, with their plan steps."""
     found = {name: [step for step in steps if SCAN.search(step)] for name, steps in plans(database, statements).items()}
     return {name: steps for name, steps in found.items() if steps}
 
 
-async def test_no_answer_about_credit_reads_a_table_from_end_to_end(serving: Serving) -> None:
+async def test_no_credit_or_audit_call_scans_a_table(serving: Serving) -> None:
     database = serving.application.database
     with sent(database) as statements:
         first, _ = [await score_customer(serving, number) for number in range(2)]
@@ -63,9 +63,7 @@ async def test_no_answer_about_credit_reads_a_table_from_end_to_end(serving: Ser
     assert scans(database, statements) == {}
 
 
-async def test_no_answer_about_churn_reads_a_table_from_end_to_end(
-    churn_serving: Serving, churn_family: ChurnFamily
-) -> None:
+async def test_no_churn_call_scans_a_table(churn_serving: Serving, churn_family: ChurnFamily) -> None:
     serving, database = churn_serving, churn_serving.application.database
     with sent(database) as statements:
         load_file(database, churn_family.second_run, utc_now())
@@ -85,7 +83,7 @@ async def test_no_answer_about_churn_reads_a_table_from_end_to_end(
     assert scans(database, statements) == {}
 
 
-def test_loading_features_reads_the_store_by_its_index(empty: Database) -> None:
+def test_loading_features_uses_an_index(empty: Database) -> None:
     as_of = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
     rows: list[dict[str, object]] = [
         {"market": market, "customer_id": str(number), "feature_set_digest": "0", "as_of": as_of, "row": b""}
@@ -99,7 +97,7 @@ def test_loading_features_reads_the_store_by_its_index(empty: Database) -> None:
     assert scans(empty, statements) == {}
 
 
-def test_a_statement_that_reads_a_table_from_end_to_end_is_found(empty: Database) -> None:
+def test_a_scan_is_detected(empty: Database) -> None:
     with sent(empty) as statements, empty.reading() as connection:
         connection.execute(text("SELECT header FROM records WHERE bundle_id = '1'"))
 

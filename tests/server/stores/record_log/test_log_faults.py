@@ -1,4 +1,4 @@
-"""The n-th write fails, for every n until none is left: nothing acknowledged is lost, nothing unrecorded is answered."""
+"""Fail the n-th write, for every n: no acknowledged record is lost, and no decision is answered without a record."""
 
 import asyncio
 import resource
@@ -39,10 +39,10 @@ WAL_STEP = 2060  # half a page with its header: a write is cut within a page, an
 
 
 class Fault:
-    """Lets the n-th step of writing transactions fail: a statement, a commit, or the reply to a commit that was done.
+    """Makes the n-th step of a writing transaction fail: a statement, a commit, or the reply to a successful commit.
 
     Attributes:
-        left: Steps until the fault; 0 lets this step fail and every later one pass.
+        left: Steps until the fault; at 0 the next step fails, and later ones succeed.
     """
 
     def __init__(self, *databases: Database) -> None:
@@ -58,14 +58,14 @@ class Fault:
             self.step(connection)
 
     def commit(self, connection: Connection) -> None:
-        """Count a commit twice: once it is not done, once it is done and its reply is lost."""
+        """Count a commit twice: a failure before it, and one after it whose reply is lost."""
         self.step(connection)
         if self.left == 0:
             connection.connection.commit()
         self.step(connection)
 
     def step(self, _connection: Connection) -> None:
-        """Fail if it is this one's turn."""
+        """Fail if no steps are left."""
         if self.left is None or not threading.current_thread().name.startswith("recorder"):
             return
         self.left -= 1
@@ -75,13 +75,13 @@ class Fault:
 
 
 class Breakable(Application):
-    """A server whose stores fail when told to, and which writes nothing but what it is asked for."""
+    """A server whose writes can be made to fail, and which does not probe by itself."""
 
     idle_probe_seconds = 3600.0
     fault: Fault
 
     def _open_log(self) -> RecordLog:
-        """Open the log; what makes it fail is there before anybody uses it."""
+        """Open the log with a fault, before anything uses it."""
         log = super()._open_log()
         self.fault = Fault(log.database, log.key_store.database)
         return log
@@ -102,18 +102,18 @@ async def either(database_url: str, small: SmallFamily, small_settings: Settings
 
 
 def verifier(serving: Serving) -> VerifierKey:
-    """Give the public key of the server's log."""
+    """Return the public key of the server's log."""
     assert serving.application.log is not None
     return serving.application.log.verifier
 
 
-async def test_whichever_write_fails_no_answer_is_unrecorded_and_the_next_try_is_answered(either: Serving) -> None:
+async def test_after_any_failed_write_no_answer_is_unrecorded_and_a_retry_succeeds(either: Serving) -> None:
     log = either.application.log
     assert log is not None
     fault = either.application.fault  # type: ignore[attr-defined]
     answers: dict[str, bytes] = {}
     for number in range(STATEMENTS_MAX):
-        # Each a new customer, whose key is a write too.
+        # A new customer each time, whose key is a write too.
         asked = score_request(customer=customer("DE", f"C{2 * number:05d}"))
         fault.left = number
         call = raw_method(either.channel, "ScoreCredit")(asked.SerializeToString())
@@ -127,7 +127,7 @@ async def test_whichever_write_fails_no_answer_is_unrecorded_and_the_next_try_is
         if passed:
             break
 
-    assert passed, "there are more writes than were made to fail"
+    assert passed, "the test must fail every write"
     assert number >= 8
     assert record_count(either) == len(answers)
     for answer in answers.values():
@@ -137,7 +137,7 @@ async def test_whichever_write_fails_no_answer_is_unrecorded_and_the_next_try_is
     assert check_log(log.database, verifier(either), None)[0]
 
 
-async def test_while_nothing_can_be_written_health_says_so_until_it_can_again(either: Serving) -> None:
+async def test_health_is_not_serving_while_nothing_can_be_written(either: Serving) -> None:
     health = health_pb2_grpc.HealthStub(either.channel)
     asked = health_pb2.HealthCheckRequest(service="grounds.credit.v1.CreditService")
     engine = sqlalchemy.create_engine(either.settings.database)
@@ -163,7 +163,7 @@ async def test_while_nothing_can_be_written_health_says_so_until_it_can_again(ei
 
 @contextmanager
 def files_no_longer_than(limit: int) -> Iterator[None]:
-    """Let the operating system refuse to write any file beyond a length, as a full disk does."""
+    """Make the operating system refuse to write beyond a file length, like a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
     try:
@@ -172,8 +172,8 @@ def files_no_longer_than(limit: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_wherever_the_disk_is_full_a_batch_is_there_wholly_or_not_at_all(tmp_path: Path) -> None:
-    """SQLite, and the operating system that refuses the write: at every half page of what a batch writes."""
+def test_a_batch_is_atomic_wherever_the_disk_fills_up(tmp_path: Path) -> None:
+    """On SQLite, at every half page that a batch writes."""
     url, failures = f"sqlite:///{tmp_path / 'log.db'}", 0
     with opened(url, tmp_path) as log:
         acknowledged = [outcome.header.record_id for outcome in log.append([entry()]) if isinstance(outcome, Record)]

@@ -1,4 +1,4 @@
-"""The tables, on SQLite and on a real PostgreSQL: made by the migrations, and faithful to the bit."""
+"""Tables, migrations, features and shared keys, on SQLite and PostgreSQL."""
 
 import datetime as dt
 import math
@@ -29,23 +29,23 @@ NOW = dt.datetime(2026, 3, 1, 12, 30, 15, 123456, tzinfo=dt.UTC)
 
 
 def bits(values: tuple[float, ...]) -> bytes:
-    """Give what makes two doubles the same."""
+    """Return doubles as bytes, to compare them bit by bit."""
     return struct.pack(f"<{len(values)}d", *values)
 
 
 @given(st.lists(st.floats(allow_nan=False), max_size=50))
-def test_doubles_are_kept_bit_for_bit(values: list[float]) -> None:
+def test_packed_doubles_are_unpacked_bit_for_bit(values: list[float]) -> None:
     assert bits(unpack_doubles(pack_doubles(values))) == bits(tuple(values))
 
 
-def test_what_is_missing_is_kept_as_nan_and_not_as_zero() -> None:
+def test_a_missing_value_is_packed_as_nan_and_not_as_zero() -> None:
     kept = unpack_doubles(pack_doubles([None, 0.0]))
 
     assert math.isnan(kept[0])
     assert kept[1] == 0.0
 
 
-def test_the_migrations_make_exactly_the_tables_that_the_code_reads(database: Database) -> None:
+def test_migrations_create_exactly_the_declared_tables(database: Database) -> None:
     with database.reading() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
         differences = compare_metadata(context, METADATA)
@@ -57,8 +57,8 @@ def test_the_migrations_make_exactly_the_tables_that_the_code_reads(database: Da
         assert key["constrained_columns"] == [column.name for column in METADATA.tables[table].primary_key]
 
 
-def test_two_servers_that_start_at_once_on_an_empty_database_both_start(database_url: str) -> None:
-    """The first has made the tables and has not yet committed when the second begins."""
+def test_two_servers_that_start_together_on_an_empty_database_both_start(database_url: str) -> None:
+    """The first has created the tables and not yet committed when the second starts."""
     first, second = Database(database_url), Database(database_url)
     made, go_on = threading.Event(), threading.Event()
 
@@ -82,7 +82,7 @@ def test_two_servers_that_start_at_once_on_an_empty_database_both_start(database
 
 
 def test_doubles_in_their_own_columns_come_back_bit_for_bit(database: Database) -> None:
-    """But for -0.0, which SQLite keeps as 0.0 in a column; the packed ones keep it."""
+    """Except -0.0, which SQLite stores as 0.0 in a column; packed doubles keep it."""
     risks = METADATA.tables["risks"]
     times = {"as_of": NOW, "valid_until": NOW, "load_time": NOW}
     run = {"run_number": 1, "run_id": "0" * 32, "market": "DE", "state": "LOADED", "file_sha256": "0" * 64, **times}
@@ -139,7 +139,7 @@ def test_the_newest_features_of_the_right_feature_set_are_read(database: Databas
     assert FeatureStore(database).find_newest("FR", "C1", schema) is None
 
 
-def test_the_key_of_a_database_is_made_once_and_shared(database: Database, database_url: str) -> None:
+def test_a_key_of_the_database_is_created_once_and_shared(database: Database, database_url: str) -> None:
     again = Database(database_url)
 
     keys = {database.key("page_tokens"), again.key("page_tokens"), database.key("page_tokens")}
@@ -150,7 +150,7 @@ def test_the_key_of_a_database_is_made_once_and_shared(database: Database, datab
     assert database.key("another") != database.key("page_tokens")
 
 
-def test_no_error_of_a_database_tells_a_value(database: Database, small: SmallFamily) -> None:
+def test_no_database_error_contains_a_value(database: Database, small: SmallFamily) -> None:
     digest = small.bundle().schema.feature_set_digest
     secret = f"C{77_123}"  # which is in no line of this file
     row = {"market": "DE", "customer_id": secret, "feature_set_digest": digest, "as_of": NOW, "row": secret.encode()}
@@ -172,11 +172,11 @@ def test_no_error_of_a_database_tells_a_value(database: Database, small: SmallFa
     for work, refusal in ((twice, IntegrityError), (nowhere, StoreUnavailable), (no_number, StoreUnavailable)):
         with pytest.raises(refusal) as caught:
             work()
-        told = "".join(traceback.format_exception(caught.value))
-        assert secret not in told
+        text = "".join(traceback.format_exception(caught.value))
+        assert secret not in text
 
 
-def test_a_setting_of_the_url_stands_above_ours(postgres: sqlalchemy.Engine) -> None:
+def test_a_setting_in_the_url_overrides_the_default(postgres: sqlalchemy.Engine) -> None:
     url = postgres.url.update_query_dict({"connect_timeout": "77"})
     database = Database(url.render_as_string(hide_password=False))
     with database.engine.connect() as connection:
@@ -191,7 +191,7 @@ def test_a_setting_of_the_url_stands_above_ours(postgres: sqlalchemy.Engine) -> 
     assert lock_timeout == "10s"
 
 
-def test_an_older_release_refuses_the_tables_of_a_newer_one_and_changes_nothing(database: Database) -> None:
+def test_tables_of_a_newer_release_are_refused_and_stay_unchanged(database: Database) -> None:
     with database.writing() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
 

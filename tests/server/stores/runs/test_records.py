@@ -1,4 +1,4 @@
-"""A loaded run and its record are there together, or neither is; a row that was changed since is found."""
+"""A scoring run and its record are committed together or not at all; a row that was changed since is reported."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,15 +27,13 @@ MARKETS = {"DE": 1010, "FR": 30}
 
 @pytest.fixture
 def log(database_url: str, tmp_path: Path, churn_family: ChurnFamily) -> Iterator[RecordLog]:
-    """Open a log beside a loaded run."""
+    """Yield a log with a loaded run."""
     with opened(database_url, tmp_path) as found:
         load_file(found.database, churn_family.first_run, LOAD_TIME, places(tmp_path), KEEP)
         yield found
 
 
-def test_a_run_is_one_record_with_its_markets_and_nothing_of_a_customer(
-    log: RecordLog, churn_family: ChurnFamily
-) -> None:
+def test_a_run_is_one_record_with_its_markets_and_no_customer_data(log: RecordLog, churn_family: ChurnFamily) -> None:
     (run_id,) = run_ids(log)
 
     kept = log.find_by_id(run_record_id(run_id))
@@ -55,7 +53,7 @@ def test_a_run_is_one_record_with_its_markets_and_nothing_of_a_customer(
     assert b"C00701" not in kept.body
 
 
-def test_a_row_that_was_changed_added_or_taken_away_is_found_and_an_erased_one_is_accounted_for(log: RecordLog) -> None:
+def test_a_changed_added_or_deleted_row_is_reported_but_not_an_erased_one(log: RecordLog) -> None:
     (run_id,) = run_ids(log)
     mine = RISKS.c.customer_id == "C00701"
     assert problems(log) == []
@@ -65,22 +63,22 @@ def test_a_row_that_was_changed_added_or_taken_away_is_found_and_an_erased_one_i
 
     with log.database.reading() as connection:
         row = connection.execute(select(RISKS).where(mine)).mappings().one()
-    told = [f"run {run_id}, market FR: its rows are not those that were recorded"]
+    expected = [f"run {run_id}, market FR: its rows are not those that were recorded"]
     for change in ({"rank": 4000}, {"pd": 0.5}, {"band": "LOW" if row["band"] != "LOW" else "HIGH"}, {"features": b""}):
         with log.database.writing() as connection:
             connection.execute(update(RISKS).where(mine).values(**change))
-        assert problems(log) == told, change
+        assert problems(log) == expected, change
         with log.database.writing() as connection:
             connection.execute(update(RISKS).where(mine).values(**row))
     with log.database.writing() as connection:
         connection.execute(RISKS.insert().values({**row, "customer_id": "C9"}))
-    assert problems(log) == told
+    assert problems(log) == expected
     with log.database.writing() as connection:
         connection.execute(delete(RISKS).where(RISKS.c.customer_id.in_(["C9", "C00701"])))
-    assert problems(log) == told
+    assert problems(log) == expected
 
 
-def test_a_run_that_was_put_in_without_a_record_is_found(log: RecordLog) -> None:
+def test_a_run_without_a_record_is_reported(log: RecordLog) -> None:
     with log.database.writing() as connection:
         row = connection.execute(select(RUNS)).mappings().first()
         assert row is not None
@@ -89,7 +87,7 @@ def test_a_run_that_was_put_in_without_a_record_is_found(log: RecordLog) -> None
     assert problems(log) == [f"run {'f' * 32}, market {row['market']}: has no record"]
 
 
-def test_a_run_that_comes_back_with_other_rows_is_refused_and_nothing_of_it_is_loaded(
+def test_a_recorded_run_with_other_rows_is_refused_and_not_loaded(
     log: RecordLog, churn_family: ChurnFamily, tmp_path: Path
 ) -> None:
     with log.database.writing() as connection:
@@ -113,9 +111,7 @@ def test_a_run_that_comes_back_with_other_rows_is_refused_and_nothing_of_it_is_l
     assert run_ids(log) == set()
 
 
-def test_killed_at_any_step_of_a_load_there_are_run_and_record_or_neither(
-    churn_family: ChurnFamily, tmp_path: Path
-) -> None:
+def test_a_load_killed_at_any_step_leaves_run_and_record_or_neither(churn_family: ChurnFamily, tmp_path: Path) -> None:
     states = []
 
     def killed_at(step: int) -> bool:
@@ -140,7 +136,7 @@ def test_killed_at_any_step_of_a_load_there_are_run_and_record_or_neither(
 
 
 def recorded(log: RecordLog) -> int:
-    """Count the records of runs."""
+    """Return how many runs are recorded."""
     with log.database.reading() as connection:
         headers = connection.execute(select(RECORDS.c.header)).scalars().all()
     return sum(parse_header(header).kind == "CHURN_RUN" for header in headers)

@@ -1,4 +1,4 @@
-"""What samples look at, put side by side, on SQLite and on a real PostgreSQL: the same samples, from fewer places."""
+"""The header index on SQLite and PostgreSQL: the same samples with chunks and without, and every damage is reported."""
 
 import asyncio
 import datetime as dt
@@ -36,7 +36,7 @@ DAMAGED = "the header chunk of records 16 to 31 does not match its records"
 
 @pytest.fixture
 def log(database_url: str, tmp_path: Path) -> Iterator[RecordLog]:
-    """Open a log with three chunks and a rest: decisions of two markets, and records of another kind."""
+    """Yield a log of three chunks and a rest: decisions of two markets, and records of another kind."""
     with opened(database_url, tmp_path) as found:
         found.append(
             [
@@ -50,15 +50,15 @@ def log(database_url: str, tmp_path: Path) -> Iterator[RecordLog]:
 
 
 def chunks(database: Database) -> list[tuple[int, int]]:
-    """Say which chunks there are."""
+    """Return the first record and the length of every chunk."""
     with database.reading() as connection:
         wanted = select(*LISTED_CHUNKS.c["first_index", "record_count"]).order_by(LISTED_CHUNKS.c.first_index)
         return [tuple(row) for row in connection.execute(wanted)]
 
 
 def samples(log: RecordLog) -> list[Any]:
-    """Draw from trees that end within, at and after chunks, of times within, across and outside of them."""
-    conditions = [
+    """Draw from trees that end within, at and after chunks, and from times within, across and outside of them."""
+    queries = [
         DecisionQuery(),
         DecisionQuery(market="FR"),
         DecisionQuery(start=NOW + 20 * MINUTE, end=NOW + 33 * MINUTE),
@@ -66,8 +66,8 @@ def samples(log: RecordLog) -> list[Any]:
         DecisionQuery(start=NOW + 90 * MINUTE),
     ]
     return [
-        draw_sample(log.database, SampleQuery(condition, size, ("market",), "tulip", 4))
-        for condition in conditions
+        draw_sample(log.database, SampleQuery(query, size, ("market",), "tulip", 4))
+        for query in queries
         for size in (0, 1, 16, 25, 48, 50, SIZE)
     ]
 
@@ -82,7 +82,7 @@ def test_samples_are_the_same_with_chunks_and_without(log: RecordLog) -> None:
     assert any(without)
 
 
-def test_what_chunks_hold_is_not_read_from_records(log: RecordLog) -> None:
+def test_headers_in_chunks_are_not_read_from_records(log: RecordLog) -> None:
     before = samples(log)[6]
     build_chunks(log.database, LENGTH)
 
@@ -92,7 +92,7 @@ def test_what_chunks_hold_is_not_read_from_records(log: RecordLog) -> None:
     assert samples(log)[6] == before
 
 
-def test_a_chunk_of_other_times_is_not_read(log: RecordLog) -> None:
+def test_a_chunk_outside_of_the_time_range_is_not_read(log: RecordLog) -> None:
     build_chunks(log.database, LENGTH)
     asked = SampleQuery(DecisionQuery(start=NOW + 20 * MINUTE, end=NOW + 30 * MINUTE), 3 * LENGTH, (), "tulip", 4)
     wanted = draw_sample(log.database, asked)
@@ -103,7 +103,7 @@ def test_a_chunk_of_other_times_is_not_read(log: RecordLog) -> None:
     assert draw_sample(log.database, asked) == wanted != {}
 
 
-def test_chunks_are_made_once_and_again_where_one_is_gone(log: RecordLog) -> None:
+def test_chunks_are_built_once_and_a_deleted_one_again(log: RecordLog) -> None:
     build_chunks(log.database, LENGTH)
     assert build_chunks(log.database, LENGTH) == 0
 
@@ -118,7 +118,7 @@ def test_chunks_are_made_once_and_again_where_one_is_gone(log: RecordLog) -> Non
     assert samples(log) == before
 
 
-def test_no_sample_reads_the_table_of_records_from_end_to_end(log: RecordLog) -> None:
+def test_no_sample_scans_the_table_of_records(log: RecordLog) -> None:
     if log.database.engine.dialect.name != "sqlite":
         pytest.skip("PostgreSQL's plan depends on its statistics")
     build_chunks(log.database, LENGTH)
@@ -132,7 +132,7 @@ def test_no_sample_reads_the_table_of_records_from_end_to_end(log: RecordLog) ->
 
 
 def with_market(content: bytes, place: int) -> bytes:
-    """Give a chunk in which one record has another market."""
+    """Return a chunk in which one record has another market."""
     table = decode_chunk(content)
     markets = table["market"].cast(pa.string()).to_pylist()
     markets[place] = "XX"
@@ -141,7 +141,7 @@ def with_market(content: bytes, place: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"content": b"?"}, DAMAGED),
         ({"content": None}, DAMAGED),
@@ -153,8 +153,8 @@ def with_market(content: bytes, place: int) -> bytes:
         ({"first_index": SIZE}, f"the header chunk of records {SIZE} to {SIZE + 15} does not belong to this log"),
     ],
 )
-def test_the_doctor_finds_a_chunk_that_is_not_what_the_records_say(
-    log: RecordLog, change: dict[str, Any], said: str
+def test_a_chunk_that_does_not_match_its_records_is_reported(
+    log: RecordLog, change: dict[str, Any], message: str
 ) -> None:
     build_chunks(log.database, LENGTH)
     assert check_log(log.database, log.verifier, None)[0]
@@ -170,10 +170,10 @@ def test_the_doctor_finds_a_chunk_that_is_not_what_the_records_say(
     holds, found = check_log(log.database, log.verifier, None)
 
     assert not holds
-    assert said in found
+    assert message in found
 
 
-def test_the_doctor_reads_every_broken_chunk_to_its_end(log: RecordLog) -> None:
+def test_every_flipped_bit_and_truncation_of_a_chunk_is_handled(log: RecordLog) -> None:
     build_chunks(log.database, LENGTH)
     this = LISTED_CHUNKS.c.first_index == LENGTH
     with log.database.writing() as connection:
@@ -190,11 +190,11 @@ def test_the_doctor_reads_every_broken_chunk_to_its_end(log: RecordLog) -> None:
             assert found == [DAMAGED] or decode_chunk(content) == decode_chunk(held)
 
 
-def test_the_doctor_finds_a_chunk_that_does_not_say_in_a_number_how_long_it_is(log: RecordLog) -> None:
+def test_a_chunk_without_an_integer_length_is_reported(log: RecordLog) -> None:
     build_chunks(log.database, LENGTH)
     with log.database.writing() as connection:
         if connection.dialect.name != "sqlite":
-            pytest.skip("PostgreSQL keeps nothing but numbers there")
+            pytest.skip("PostgreSQL stores only integers there")
         connection.exec_driver_sql("UPDATE listed_chunks SET record_count = 'many' WHERE first_index = 16")
 
     _, found = check_log(log.database, log.verifier, None)
@@ -202,7 +202,7 @@ def test_the_doctor_finds_a_chunk_that_does_not_say_in_a_number_how_long_it_is(l
     assert found[-1] == "the header chunk of records 16 to 15 does not belong to this log"
 
 
-def test_a_record_that_is_gone_is_not_held_against_other_chunks(log: RecordLog) -> None:
+def test_a_missing_record_is_reported_for_its_chunk_only(log: RecordLog) -> None:
     build_chunks(log.database, LENGTH)
     with log.database.writing() as connection:
         connection.execute(delete(RECORDS).where(RECORDS.c.record_index == 20))
@@ -212,7 +212,7 @@ def test_a_record_that_is_gone_is_not_held_against_other_chunks(log: RecordLog) 
     assert [sentence for sentence in found if sentence.startswith("the header chunk")] == [DAMAGED]
 
 
-async def test_a_process_makes_what_is_due_and_nothing_else(log: RecordLog) -> None:
+async def test_the_worker_builds_exactly_the_missing_chunks(log: RecordLog) -> None:
     await HeaderIndexer(log.database, SIZE + 1).build_missing_chunks()
     assert chunks(log.database) == []
 
@@ -222,7 +222,7 @@ async def test_a_process_makes_what_is_due_and_nothing_else(log: RecordLog) -> N
     assert not missing_chunks(log.database, LENGTH)
 
 
-async def test_a_chunk_that_was_deleted_is_made_anew_whatever_else_is_in_the_table(log: RecordLog) -> None:
+async def test_a_deleted_chunk_is_built_again_despite_foreign_rows(log: RecordLog) -> None:
     build_chunks(log.database, LENGTH)
     with log.database.writing() as connection:
         far = {"first_index": 10**6, "record_count": LENGTH, "first_us": 0, "last_us": 0, "content": b""}
@@ -235,25 +235,25 @@ async def test_a_chunk_that_was_deleted_is_made_anew_whatever_else_is_in_the_tab
     assert not missing_chunks(log.database, LENGTH)
 
 
-async def test_processes_at_once_make_each_chunk_once(log: RecordLog) -> None:
+async def test_concurrent_workers_build_each_chunk_once(log: RecordLog) -> None:
     await asyncio.gather(*(HeaderIndexer(log.database, 4).build_missing_chunks() for _ in range(3)))
 
     assert chunks(log.database) == [(first, 4) for first in range(0, SIZE, 4)]
     assert check_log(log.database, log.verifier, None)[0]
 
 
-async def test_a_process_that_fails_is_told_of_without_its_words(log: RecordLog) -> None:
+async def test_a_failed_worker_is_reported_without_its_output(log: RecordLog) -> None:
     with log.database.writing() as connection:
         connection.exec_driver_sql("ALTER TABLE listed_chunks RENAME COLUMN content TO contents")
 
-    with pytest.raises(HeaderIndexFailed) as told:
+    with pytest.raises(HeaderIndexFailed) as caught:
         await HeaderIndexer(log.database, LENGTH).build_missing_chunks()
 
-    assert str(told.value) == ""
+    assert str(caught.value) == ""
 
 
 class Hurried(Application):
-    """A server that looks all the time whether the log has grown by a chunk of four."""
+    """A server that looks for missing chunks of four records all the time."""
 
     header_chunk_seconds = 0.05
 
@@ -262,10 +262,10 @@ class Hurried(Application):
         self.chunker.length = 4
 
 
-async def test_a_server_makes_chunks_behind_its_work(small_settings: Settings) -> None:
+async def test_a_server_builds_chunks_in_the_background(small_settings: Settings) -> None:
     application = Hurried(small_settings)
 
-    async def are_made() -> bool:
+    async def are_built() -> bool:
         return chunks(application.database) == [(0, 4), (4, 4)]
 
     await application.start()
@@ -273,12 +273,12 @@ async def test_a_server_makes_chunks_behind_its_work(small_settings: Settings) -
         async with grpc.aio.insecure_channel(f"127.0.0.1:{application.port}") as channel:
             for number in range(9):
                 await score_customer(Serving(application, small_settings, channel), number)
-            await wait_until(are_made)
+            await wait_until(are_built)
     finally:
         await application.stop()
 
 
-def test_stretches_cover_every_place_once(log: RecordLog) -> None:
+def test_ranges_cover_every_record_once(log: RecordLog) -> None:
     build_chunks(log.database, LENGTH)
     with log.database.writing() as connection:
         connection.execute(delete(LISTED_CHUNKS).where(LISTED_CHUNKS.c.first_index == LENGTH))

@@ -1,4 +1,4 @@
-"""Keys and log fit together, or the server does not start; what is made is made once, for its owner alone."""
+"""A log opens only with its own keys; on first use keys are created once, with mode 0600."""
 
 import stat
 import threading
@@ -19,9 +19,7 @@ from server.stores.tables import LOG_HEAD
 from tests.server.record_logs import entry, opened, signed
 
 
-def test_the_first_start_makes_every_key_for_its_owner_alone_and_the_second_takes_them(
-    database_url: str, tmp_path: Path
-) -> None:
+def test_the_first_start_creates_private_keys_and_the_second_uses_them(database_url: str, tmp_path: Path) -> None:
     with opened(database_url, tmp_path) as log:
         first = log.verifier
         log.append([entry()])
@@ -33,7 +31,7 @@ def test_the_first_start_makes_every_key_for_its_owner_alone_and_the_second_take
     assert set(modes.values()) == {0o600}, modes
 
 
-def test_servers_that_start_at_once_on_an_empty_database_write_one_log(database_url: str, tmp_path: Path) -> None:
+def test_servers_that_start_together_on_an_empty_database_share_one_log(database_url: str, tmp_path: Path) -> None:
     def start(_number: int) -> tuple[str, object]:
         with opened(database_url, tmp_path) as log:
             return log.verifier.text(), log.append([entry()])[0]
@@ -45,13 +43,15 @@ def test_servers_that_start_at_once_on_an_empty_database_write_one_log(database_
     assert sorted(outcome.index for _, outcome in found if isinstance(outcome, Record)) == [0, 1, 2]
 
 
-def test_a_second_log_is_not_begun_with_keys_that_have_sealed_records_of_another(tmp_path: Path) -> None:
-    """A mistyped database would otherwise go on under the same name and key, without the records there are."""
+def test_keys_that_sealed_records_of_another_log_are_refused_for_a_new_one(tmp_path: Path) -> None:
+    """Otherwise a mistyped database URL would start a second log with the same name and keys."""
     with opened(f"sqlite:///{tmp_path / 'log.db'}", tmp_path) as log:
         log.append([entry()])
 
     with (
-        pytest.raises(LogRefused, match="whose records are elsewhere: look at `database`"),
+        pytest.raises(
+            LogRefused, match="belongs to another record log, whose records are elsewhere: look at `database`"
+        ),
         opened(f"sqlite:///{tmp_path / 'typo.db'}", tmp_path),
     ):
         pass
@@ -60,7 +60,7 @@ def test_a_second_log_is_not_begun_with_keys_that_have_sealed_records_of_another
         assert signed(log).size == 1
 
 
-def test_a_start_that_was_killed_between_keys_and_log_is_made_good_by_the_next(tmp_path: Path) -> None:
+def test_a_start_reuses_keys_that_a_killed_start_created(tmp_path: Path) -> None:
     with opened(f"sqlite:///{tmp_path / 'log.db'}", tmp_path):
         pass
 
@@ -68,8 +68,8 @@ def test_a_start_that_was_killed_between_keys_and_log_is_made_good_by_the_next(t
         assert signed(log).size == 0
 
 
-def test_whoever_opens_a_new_sqlite_file_beside_others_waits_for_them(tmp_path: Path) -> None:
-    """SQLite answers "locked" to 7 of 100 that turn one new file to a write-ahead log, three at a time."""
+def test_connections_that_open_a_new_sqlite_file_together_all_succeed(tmp_path: Path) -> None:
+    """Without retries SQLite rejects 7 of 100 that switch a new file to a write-ahead log, three at a time."""
     together = threading.Barrier(3)
 
     def read(name: str) -> str:
@@ -85,14 +85,14 @@ def test_whoever_opens_a_new_sqlite_file_beside_others_waits_for_them(tmp_path: 
 
 
 def start_again(url: str, folder: Path, **changes: object) -> str:
-    """Start on a log that was begun; gives the refusal."""
+    """Open an existing log; return why it is refused."""
     with pytest.raises(LogRefused) as caught, opened(url, folder, **changes):
         pass
     return str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["signing.key", "master.key"])
-def test_a_key_that_is_gone_is_not_made_again(tmp_path: Path, name: str) -> None:
+def test_a_missing_key_file_is_not_created_again(tmp_path: Path, name: str) -> None:
     url = f"sqlite:///{tmp_path / 'log.db'}"
     with opened(url, tmp_path):
         pass
@@ -105,7 +105,7 @@ def test_a_key_that_is_gone_is_not_made_again(tmp_path: Path, name: str) -> None
     assert not (tmp_path / name).exists()
 
 
-def test_keys_of_another_log_are_refused_each_by_its_name(tmp_path: Path) -> None:
+def test_each_key_of_another_log_is_refused_by_name(tmp_path: Path) -> None:
     url, other = f"sqlite:///{tmp_path / 'log.db'}", tmp_path / "other"
     other.mkdir()
     with opened(url, tmp_path), opened(f"sqlite:///{other / 'log.db'}", other):
@@ -117,7 +117,7 @@ def test_keys_of_another_log_are_refused_each_by_its_name(tmp_path: Path) -> Non
     assert "of the log 'example.com/log'" in start_again(url, tmp_path, origin="example.com/another")
 
 
-def test_a_key_store_that_lost_its_keys_is_refused(tmp_path: Path) -> None:
+def test_an_empty_key_store_is_refused(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'log.db'}"
     with opened(url, tmp_path) as log, log.key_store.database.writing() as connection:
         connection.execute(delete(WRAPPED_KEYS))
@@ -126,7 +126,7 @@ def test_a_key_store_that_lost_its_keys_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("owner", [LOG_OWNER, TAGS_OWNER])
-def test_a_key_store_that_lost_one_of_the_logs_own_keys_is_refused_and_makes_none(tmp_path: Path, owner: str) -> None:
+def test_a_key_store_without_a_key_of_the_log_itself_is_refused_and_creates_none(tmp_path: Path, owner: str) -> None:
     url = f"sqlite:///{tmp_path / 'log.db'}"
     with opened(url, tmp_path) as log:
         log.append([entry(customer=None)])
@@ -137,7 +137,7 @@ def test_a_key_store_that_lost_one_of_the_logs_own_keys_is_refused_and_makes_non
     assert "keys: names a database" in start_again(url, tmp_path)
 
 
-def test_keys_that_others_may_read_or_that_would_be_lost_or_backed_up_with_the_log_are_refused(tmp_path: Path) -> None:
+def test_keys_readable_by_others_in_memory_or_in_the_logs_database_are_refused(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'log.db'}"
 
     assert "apart from it" in start_again(url, tmp_path, keys=url)
@@ -152,9 +152,7 @@ def test_keys_that_others_may_read_or_that_would_be_lost_or_backed_up_with_the_l
         (tmp_path / name).chmod(0o600)
 
 
-def test_a_postgresql_that_may_lose_what_it_acknowledged_is_refused(
-    postgres: sqlalchemy.Engine, tmp_path: Path
-) -> None:
+def test_a_postgresql_without_synchronous_commit_is_refused(postgres: sqlalchemy.Engine, tmp_path: Path) -> None:
     with postgres.connect() as connection:
         connection.exec_driver_sql("CREATE DATABASE careless")
         connection.exec_driver_sql("ALTER DATABASE careless SET synchronous_commit = off")
@@ -163,7 +161,7 @@ def test_a_postgresql_that_may_lose_what_it_acknowledged_is_refused(
     assert "synchronous_commit" in start_again(url, tmp_path)
 
 
-def test_records_without_the_head_of_their_log_are_not_begun_anew(tmp_path: Path) -> None:
+def test_a_database_with_records_but_no_head_is_refused(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'log.db'}"
     with opened(url, tmp_path) as log:
         log.append([entry()])
@@ -173,7 +171,7 @@ def test_records_without_the_head_of_their_log_are_not_begun_anew(tmp_path: Path
     assert "restore it from its backup" in start_again(url, tmp_path)
 
 
-def test_keys_that_are_given_are_taken(tmp_path: Path) -> None:
+def test_a_given_signing_key_is_used(tmp_path: Path) -> None:
     given = tmp_path / "given"
     given.mkdir()
     with opened(f"sqlite:///{given / 'log.db'}", given) as log:
@@ -183,7 +181,7 @@ def test_keys_that_are_given_are_taken(tmp_path: Path) -> None:
         assert log.verifier == verifier
 
 
-def test_a_destroyed_key_is_nowhere_in_the_file_of_keys(tmp_path: Path) -> None:
+def test_a_destroyed_key_is_overwritten_in_the_key_database(tmp_path: Path) -> None:
     url, keys = f"sqlite:///{tmp_path / 'log.db'}", tmp_path / "keys.db"
     with opened(url, tmp_path) as log:
         log.append([entry(customer=("DE", f"C{number}")) for number in range(50)])
@@ -198,7 +196,7 @@ def test_a_destroyed_key_is_nowhere_in_the_file_of_keys(tmp_path: Path) -> None:
     assert sum(each in content for each in wrapped) == 2
 
 
-def test_migrations_of_the_keys_make_exactly_the_table_that_the_code_reads(database_url: str, tmp_path: Path) -> None:
+def test_key_migrations_create_exactly_the_declared_table(database_url: str, tmp_path: Path) -> None:
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 

@@ -1,4 +1,4 @@
-"""A feature or run file from before an erasure does not bring the customer back; a newer one may."""
+"""A feature or run file from before an erasure does not load the customer again; a newer one does."""
 
 import datetime as dt
 from pathlib import Path
@@ -19,7 +19,7 @@ AS_OF = GOOD["as_of"].max().to_pydatetime()
 WHO = (GOOD["market"].iloc[0], GOOD["customer_id"].iloc[0])
 
 
-def test_who_was_erased_stays_away_until_there_is_something_newer(database_url: str, tmp_path: Path) -> None:
+def test_an_erased_customer_is_loaded_only_from_newer_features(database_url: str, tmp_path: Path) -> None:
     path, day = write(tmp_path / "old.parquet", GOOD), dt.timedelta(days=1)
     newer = write(tmp_path / "new.parquet", GOOD.assign(as_of=AS_OF + 2 * day))
     with opened(database_url, tmp_path) as log:
@@ -37,7 +37,7 @@ def test_who_was_erased_stays_away_until_there_is_something_newer(database_url: 
     assert later == LoadResult("features", "credit", 3, 0, 0)
 
 
-def test_a_run_leaves_out_who_was_erased_since_its_cut_also_when_no_tombstone_is_left_and_says_how_many(
+def test_a_run_skips_and_counts_customers_erased_since_its_cut_even_without_tombtombstones(
     database_url: str, churn_family: ChurnFamily, tmp_path: Path
 ) -> None:
     day = dt.timedelta(days=1)
@@ -50,14 +50,14 @@ def test_a_run_leaves_out_who_was_erased_since_its_cut_also_when_no_tombstone_is
         load_file(log.database, features, LOAD_TIME, places(tmp_path), KEEP)
         erase_customer(log, ("DE", "C1"), "request 7", FIRST + day)
         with log.database.reading() as connection:
-            stones = connection.execute(select(RISK_TOMBSTONES)).all()
+            tombstones = connection.execute(select(RISK_TOMBSTONES)).all()
 
         loaded = [load_file(log.database, path, LOAD_TIME, places(tmp_path), KEEP) for path in (old, old, newer)]
         with log.database.reading() as connection:
             found = connection.execute(select(RISKS.c.customer_id, RUNS.c.as_of).join_from(RISKS, RUNS)).all()
             counts = connection.execute(select(RUNS.c.customer_count).order_by(RUNS.c.as_of)).scalars().all()
 
-    assert stones == [], "no copy has a customer of whom no run told"
+    assert tombstones == [], "no run had the customer, so no copy has"
     assert [(each.added, each.known, each.erased) for each in loaded] == [(2, 0, 1), (0, 2, 1), (3, 0, 0)]
     assert {(row.customer_id, utc(row.as_of)) for row in found if row.customer_id == "C1"} == {("C1", SECOND)}
     assert (len(found), counts) == (5, [2, 3])

@@ -1,4 +1,4 @@
-"""The leaves of a run: the tree over its rows, what is wrong with it, and who is erased meanwhile."""
+"""The leaves of a scoring run: the Merkle tree over its rows, damage to it, and erasures."""
 
 import hashlib
 from collections.abc import Iterator
@@ -27,28 +27,28 @@ MARKETS = {"DE": 1010, "FR": 30}
 
 @pytest.fixture
 def log(database_url: str, tmp_path: Path, churn_family: ChurnFamily) -> Iterator[RecordLog]:
-    """Open a log beside a loaded run."""
+    """Yield a log with a loaded run."""
     with opened(database_url, tmp_path) as found:
         load_file(found.database, churn_family.first_run, LOAD_TIME, places(tmp_path), KEEP)
         yield found
 
 
-def test_the_root_is_that_of_the_sorted_leaves_and_every_row_is_one(log: RecordLog) -> None:
+def test_the_recorded_root_is_that_of_the_sorted_leaves_of_all_rows(log: RecordLog) -> None:
     (run_id,) = run_ids(log)
     kept = log.find_by_id(run_record_id(run_id))
     assert kept is not None
-    for told in pb.RunRecord.FromString(kept.body).markets:
-        leaves = leaves_of(log, told.market)
+    for market in pb.RunRecord.FromString(kept.body).markets:
+        leaves = leaves_of(log, market.market)
 
-        assert len(leaves) == told.customer_count == MARKETS[told.market]
+        assert len(leaves) == market.customer_count == MARKETS[market.market]
         assert leaves == sorted(set(leaves))
-        assert root_over(leaves) == told.rows_root
+        assert root_over(leaves) == market.rows_root
 
 
-def test_the_same_customer_has_another_leaf_in_another_run_and_in_another_log(
+def test_the_same_rows_have_other_leaves_in_another_log(
     log: RecordLog, churn_family: ChurnFamily, tmp_path: Path
 ) -> None:
-    """A leaf outlasts an erasure: without the log's key nobody can guess a row and try."""
+    """A leaf outlives an erasure: without the log's key, guessed rows cannot be compared with it."""
     (tmp_path / "other").mkdir()
     with opened(f"sqlite:///{tmp_path / 'other.db'}", tmp_path / "other") as second:
         load_file(second.database, churn_family.first_run, LOAD_TIME, places(tmp_path / "other"), KEEP)
@@ -56,7 +56,7 @@ def test_the_same_customer_has_another_leaf_in_another_run_and_in_another_log(
         assert not set(leaves_of(log, "DE")) & set(leaves_of(second, "DE"))
 
 
-def test_a_leaf_that_was_changed_added_or_taken_away_is_found(log: RecordLog) -> None:
+def test_a_changed_added_or_deleted_leaf_is_reported(log: RecordLog) -> None:
     (run_id,) = run_ids(log)
     blocks = RISK_LEAVES.c.run_number == select(RUNS.c.run_number).where(RUNS.c.market == "FR").scalar_subquery()
     with log.database.reading() as connection:
@@ -65,7 +65,7 @@ def test_a_leaf_that_was_changed_added_or_taken_away_is_found(log: RecordLog) ->
     other = f"run {run_id}, market FR: its leaves are not those that were recorded"
     some = row["hashes"][:-32]
     rewritten = {"hashes": some, "root": root_over([some[at : at + 32] for at in range(0, len(some), 32)])}
-    for change, told in (
+    for change, message in (
         ({"hashes": row["hashes"][:-32]}, damaged),
         ({"root": bytes(32)}, damaged),
         ({"first": bytes(32)}, damaged),
@@ -73,7 +73,7 @@ def test_a_leaf_that_was_changed_added_or_taken_away_is_found(log: RecordLog) ->
     ):
         with log.database.writing() as connection:
             connection.execute(update(RISK_LEAVES).where(blocks).values(**change))
-        assert problems(log) == [told], change
+        assert problems(log) == [message], change
         with log.database.writing() as connection:
             connection.execute(update(RISK_LEAVES).where(blocks).values(**row))
     with log.database.writing() as connection:
@@ -81,7 +81,7 @@ def test_a_leaf_that_was_changed_added_or_taken_away_is_found(log: RecordLog) ->
     assert problems(log) == [other]
 
 
-def test_a_manifest_that_was_changed_is_found(log: RecordLog) -> None:
+def test_a_changed_manifest_is_reported(log: RecordLog) -> None:
     (run_id,) = run_ids(log)
     with log.database.writing() as connection:
         header = connection.execute(select(RUNS.c.header).where(RUNS.c.market == "FR")).scalar_one()
@@ -91,7 +91,7 @@ def test_a_manifest_that_was_changed_is_found(log: RecordLog) -> None:
     assert problems(log) == [f"run {run_id}, market FR: its manifest is not the one that was recorded"]
 
 
-def test_a_run_of_an_earlier_release_is_still_checked_and_its_erased_row_accounted_for(log: RecordLog) -> None:
+def test_a_run_of_an_earlier_release_is_checked_with_its_erased_row(log: RecordLog) -> None:
     add_old_run(log, "FR")
     whole = problems(log)
 
@@ -101,11 +101,11 @@ def test_a_run_of_an_earlier_release_is_still_checked_and_its_erased_row_account
 
     assert (whole, erased) == ([], [])
     (run_id,) = run_ids(log) - {OLD_ID}
-    told = "market FR: its rows are not those that were recorded"
-    assert sorted(problems(log)) == sorted([f"run {OLD_ID}, {told}", f"run {run_id}, {told}"])
+    message = "market FR: its rows are not those that were recorded"
+    assert sorted(problems(log)) == sorted([f"run {OLD_ID}, {message}", f"run {run_id}, {message}"])
 
 
-def test_the_leaves_go_with_their_run(log: RecordLog) -> None:
+def test_leaves_are_deleted_with_their_run(log: RecordLog) -> None:
     with log.database.writing() as connection:
         connection.execute(update(RUNS).where(RUNS.c.market == "FR").values(state="PRUNING"))
 
@@ -116,7 +116,7 @@ def test_the_leaves_go_with_their_run(log: RecordLog) -> None:
         assert left == set(connection.execute(select(RUNS.c.run_number)).scalars())
 
 
-def test_a_row_is_proved_by_its_block_on_either_database_and_not_once_it_was_changed(log: RecordLog) -> None:
+def test_a_row_is_proved_until_it_is_changed_and_after_it_was_erased(log: RecordLog) -> None:
     (run_id,) = run_ids(log)
     rows, leaves = RunEvidenceReader(log), leaves_of(log, "DE")
     found = rows.find_prediction(run_id, "DE", "C00000")

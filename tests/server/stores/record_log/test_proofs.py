@@ -1,4 +1,4 @@
-"""Evidence is proved in the tree that its own reading has grown, most often without asking the database again."""
+"""Hashes read for one tree prove a record in later trees, so that evidence needs no second read of the database."""
 
 import random
 from pathlib import Path
@@ -17,7 +17,7 @@ SIZE = 600
 
 
 def frontiers_of(log: RecordLog) -> tuple[list[bytes], list[Frontier]]:
-    """Give the leaf hashes, and the frontier of every size of the log."""
+    """Return the leaf hashes, and the frontier of every tree size."""
     with log.database.reading() as connection:
         nodes = connection.execute(select(RECORDS.c.nodes).order_by(RECORDS.c.record_index)).scalars()
         leaves = [bytes(each[:32]) for each in nodes]
@@ -27,7 +27,7 @@ def frontiers_of(log: RecordLog) -> tuple[list[bytes], list[Frontier]]:
     return leaves, frontiers
 
 
-def test_a_branch_proves_a_record_in_every_later_tree_or_says_that_it_does_not(
+def test_inclusion_hashes_prove_a_record_in_later_trees_or_are_reported_as_insufficient(
     database_url: str, tmp_path: Path
 ) -> None:
     draw = random.Random(3)  # noqa: S311 - the same in every run
@@ -37,8 +37,8 @@ def test_a_branch_proves_a_record_in_every_later_tree_or_says_that_it_does_not(
         proofs, proved = ProofReader(log.database), 0
         for _ in range(400):
             index, size, later = sorted((draw.randrange(SIZE), draw.randint(1, SIZE), draw.randint(1, SIZE)))
-            branch = proofs.read_inclusion_hashes(index, frontiers[size])
-            proof = inclusion_from_hashes(frontiers[later], index, branch) if index < later else None
+            hashes = proofs.read_inclusion_hashes(index, frontiers[size])
+            proof = inclusion_from_hashes(frontiers[later], index, hashes) if index < later else None
             if proof is not None:
                 verify_inclusion(index, later, leaves[index], proof, frontiers[later].root())
                 proved += 1
@@ -55,7 +55,7 @@ def test_a_branch_proves_a_record_in_every_later_tree_or_says_that_it_does_not(
         assert inclusion_from_hashes(frontiers[513], 7, early) is None
 
 
-def test_nothing_is_known_of_a_record_that_a_frontier_does_not_reach(database_url: str, tmp_path: Path) -> None:
+def test_a_record_outside_of_the_tree_has_no_inclusion_hashes(database_url: str, tmp_path: Path) -> None:
     with opened(database_url, tmp_path) as log:
         log.append([entry()])
         assert log.last_frontier.root() != EMPTY_ROOT
@@ -64,7 +64,7 @@ def test_nothing_is_known_of_a_record_that_a_frontier_does_not_reach(database_ur
         assert [inclusion_from_hashes(log.last_frontier, index, {}) for index in (-1, 1, 1000)] == [None] * 3
 
 
-async def test_the_checkpoint_of_evidence_is_byte_for_byte_the_one_that_is_committed(serving: Serving) -> None:
+async def test_the_checkpoint_of_evidence_equals_the_committed_one(serving: Serving) -> None:
     decision = await score_customer(serving)
     for _ in range(3):
         found = await read_evidence(serving, decision.record_ref.decision_id)
@@ -76,7 +76,7 @@ async def test_the_checkpoint_of_evidence_is_byte_for_byte_the_one_that_is_commi
         assert found.reading.index == committed.size - 1
 
 
-async def test_evidence_is_proved_where_the_server_has_appended_nothing_since_its_start(serving: Serving) -> None:
+async def test_evidence_is_proved_before_the_first_append_of_a_server(serving: Serving) -> None:
     decision = await score_customer(serving)
     log = serving.application.log
     assert log is not None

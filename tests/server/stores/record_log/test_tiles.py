@@ -1,4 +1,4 @@
-"""Hashes of the tree kept side by side, on SQLite and on a real PostgreSQL: the same proofs, from fewer places."""
+"""Tiles of tree hashes on SQLite and PostgreSQL: the same proofs, from fewer pages."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -26,27 +26,30 @@ from server.stores.record_log.tiles import write_tiles
 from server.stores.record_log.tree_hashes import TreeHashCache, TreeHashReader
 from server.stores.tables import LOG_HEAD, RECORDS, TREE_BLOCKS, TREE_TWIGS
 from tests.server.record_logs import entry
-from tests.server.trees import NODES, SIZE, as_of_0008, grown
+from tests.server.stores.record_log.grown_logs import NODES, SIZE, downgrade_to_0008, grown_log
 
-INSIDE = (RECORDS.c.record_index < 512, RECORDS.c.record_index % 256 != 255)  # the others have what is above twigs too
-MANY = 65_536 + 300  # the first block of the second level, and a rest
+INSIDE = (
+    RECORDS.c.record_index < 512,
+    RECORDS.c.record_index % 256 != 255,
+)  # the others also have hashes above leaf tiles
+MANY = 65_536 + 300  # completes the first tile of level 16
 
 
 @pytest.fixture
 def log(database_url: str, tmp_path: Path) -> Iterator[RecordLog]:
-    """Open a log with twigs."""
-    with grown(database_url, tmp_path) as found:
+    """Yield a log with leaf tiles."""
+    with grown_log(database_url, tmp_path) as found:
         yield found
 
 
-def twigs(log: RecordLog) -> list[int]:
-    """Say which twigs there are."""
+def leaf_tiles(log: RecordLog) -> list[int]:
+    """Return the first records of all leaf tiles."""
     with log.database.reading() as connection:
         return list(connection.execute(select(TREE_TWIGS.c.first_index).order_by(TREE_TWIGS.c.first_index)).scalars())
 
 
 def proofs_of(log: RecordLog) -> list[tuple[bytes, ...]]:
-    """Give proofs of records all over the log, and of older trees."""
+    """Return inclusion proofs of records all over the log, and consistency proofs of older trees."""
     proofs = ProofReader(log.database)
     with log.database.reading() as connection:
         names = connection.execute(select(RECORDS.c.record_id).order_by(RECORDS.c.record_index)).scalars().all()
@@ -54,20 +57,20 @@ def proofs_of(log: RecordLog) -> list[tuple[bytes, ...]]:
     return included + [proofs.prove_consistency(old, SIZE) for old in range(0, SIZE, 7)]
 
 
-def test_proofs_are_the_same_with_twigs_with_an_older_releases_blocks_and_with_neither(log: RecordLog) -> None:
-    with_twigs = proofs_of(log)
-    assert twigs(log) == list(range(0, 512, 16))
+def test_proofs_are_equal_with_leaf_tiles_with_tiles_of_release_0008_and_without_tiles(log: RecordLog) -> None:
+    with_leaf_tiles = proofs_of(log)
+    assert leaf_tiles(log) == list(range(0, 512, 16))
 
-    as_of_0008(log)
-    with_blocks = proofs_of(log)
+    downgrade_to_0008(log)
+    with_tiles = proofs_of(log)
     with log.database.writing() as connection:
         connection.execute(delete(TREE_BLOCKS))
 
-    assert with_twigs == with_blocks == proofs_of(log)
+    assert with_leaf_tiles == with_tiles == proofs_of(log)
 
 
-@pytest.mark.parametrize("as_of", [lambda _: None, as_of_0008], ids=["now", "0008"])
-def test_what_stands_side_by_side_is_not_read_from_records(log: RecordLog, as_of: Callable[[RecordLog], None]) -> None:
+@pytest.mark.parametrize("as_of", [lambda _: None, downgrade_to_0008], ids=["now", "0008"])
+def test_hashes_in_tiles_are_not_read_from_records(log: RecordLog, as_of: Callable[[RecordLog], None]) -> None:
     before = proofs_of(log)
     as_of(log)
 
@@ -78,7 +81,7 @@ def test_what_stands_side_by_side_is_not_read_from_records(log: RecordLog, as_of
 
 
 @pytest.mark.parametrize("hashes", [b"", bytes(32), bytes(32 * 34 - 1), bytes(32 * 35)])
-def test_a_twig_of_another_length_is_as_none(log: RecordLog, hashes: bytes) -> None:
+def test_a_leaf_tile_of_wrong_length_is_ignored(log: RecordLog, hashes: bytes) -> None:
     before = proofs_of(log)
     with log.database.writing() as connection:
         connection.execute(update(TREE_TWIGS).values(hashes=hashes))
@@ -86,14 +89,14 @@ def test_a_twig_of_another_length_is_as_none(log: RecordLog, hashes: bytes) -> N
     assert proofs_of(log) == before
 
 
-def test_a_log_of_an_older_release_goes_on(log: RecordLog) -> None:
-    as_of_0008(log)
+def test_a_log_of_release_0008_continues_with_leaf_tiles(log: RecordLog) -> None:
+    downgrade_to_0008(log)
     log.append([entry() for _ in range(300)])
     proofs = ProofReader(log.database)
     head = proofs.read_head()
     now = Frontier(head.size, split_hashes(head.peaks))
 
-    assert twigs(log) == list(range(512, 768, 16))
+    assert leaf_tiles(log) == list(range(512, 768, 16))
     with log.database.reading() as connection:
         leaves = [bytes(nodes[:32]) for nodes in connection.execute(NODES).scalars()]
     for place in range(0, head.size, 13):
@@ -103,7 +106,7 @@ def test_a_log_of_an_older_release_goes_on(log: RecordLog) -> None:
     assert check_log(log.database, log.verifier, None)[0]
 
 
-def test_one_twig_proves_a_record(log: RecordLog) -> None:
+def test_one_leaf_tile_proves_a_record(log: RecordLog) -> None:
     proofs = ProofReader(log.database)
     with log.database.reading() as connection:
         leaves = [bytes(nodes[:32]) for nodes in connection.execute(NODES).scalars()]
@@ -123,7 +126,7 @@ def test_one_twig_proves_a_record(log: RecordLog) -> None:
 
 @pytest.fixture
 def large(database: Database) -> Iterator[tuple[Connection, list[bytes]]]:
-    """Give a table whose records have hashes and nothing else, its blocks made in steps; and the leaf hashes."""
+    """Yield a table of records with hashes only, whose tiles were written in steps, and the leaf hashes."""
     leaves = [hashlib.sha256(b"\x00%d" % place).digest() for place in range(MANY)]
     frontier, rows = Frontier(), []
     for place, leaf in enumerate(leaves):
@@ -137,7 +140,7 @@ def large(database: Database) -> Iterator[tuple[Connection, list[bytes]]]:
         yield connection, leaves
 
 
-def test_a_log_of_tens_of_thousands_proves_by_twigs_and_a_block(large: tuple[Connection, list[bytes]]) -> None:
+def test_a_large_log_is_proved_from_leaf_tiles_and_a_tile(large: tuple[Connection, list[bytes]]) -> None:
     connection, leaves = large
     assert [(row.level, row.node_index) for row in connection.execute(select(TREE_BLOCKS))] == [(16, 0)]
     assert connection.execute(select(func.count()).select_from(TREE_TWIGS)).scalar_one() == MANY // 256 * 16
@@ -159,37 +162,37 @@ def test_a_log_of_tens_of_thousands_proves_by_twigs_and_a_block(large: tuple[Con
 
 def test_the_upper_part_of_the_tree_is_read_once(large: tuple[Connection, list[bytes]]) -> None:
     connection, leaves = large
-    upper, frontier = TreeHashCache(), Frontier()
+    cache, frontier = TreeHashCache(), Frontier()
     for leaf in leaves:
         frontier, _ = frontier.append(leaf)
     peaks = dict(zip(covering_nodes(0, MANY), frontier.peaks, strict=True))
-    first = inclusion_proof(5, MANY, TreeHashReader(connection, upper, peaks))
+    first = inclusion_proof(5, MANY, TreeHashReader(connection, cache, peaks))
     verify_inclusion(5, MANY, leaves[5], first, frontier.root())
 
-    # Gone are the block, every record's hashes, and all twigs but one.
+    # Delete the tile, all hashes of records, and all leaf tiles but one.
     place = 100 * 256 + 7
     connection.execute(delete(TREE_BLOCKS))
     connection.execute(delete(TREE_TWIGS).where(TREE_TWIGS.c.first_index != 100 * 256))
     connection.execute(update(RECORDS).values(nodes=b""))
 
-    proof = inclusion_proof(place, MANY, TreeHashReader(connection, upper, peaks))
+    proof = inclusion_proof(place, MANY, TreeHashReader(connection, cache, peaks))
     verify_inclusion(place, MANY, leaves[place], proof, frontier.root())
     with pytest.raises(RecordDamaged):
         inclusion_proof(place, MANY, TreeHashReader(connection, TreeHashCache(), peaks))
 
 
-def test_the_upper_part_that_is_kept_has_a_limit() -> None:
-    upper = TreeHashCache(limit=3)
+def test_the_cache_has_a_limit() -> None:
+    cache = TreeHashCache(limit=3)
 
     for index in range(20):
-        upper.add({Node(16, index): b"1", Node(8, index): b"2"}, {Node(7, index): b"3"})
-        assert Node(16, index) in upper.tiles
-        assert len(upper.tiles) <= 4
+        cache.add({Node(16, index): b"1", Node(8, index): b"2"}, {Node(7, index): b"3"})
+        assert Node(16, index) in cache.tiles
+        assert len(cache.tiles) <= 4
 
-    assert not any(node.level == 8 for node in upper.tiles)
-    assert upper.hashes == {}
+    assert not any(node.level == 8 for node in cache.tiles)
+    assert cache.hashes == {}
 
     for index in range(1000):
-        upper.add({}, {Node(8, index): b"3"})
-        assert Node(8, index) in upper.hashes
-        assert len(upper.hashes) <= 301
+        cache.add({}, {Node(8, index): b"3"})
+        assert Node(8, index) in cache.hashes
+        assert len(cache.hashes) <= 301

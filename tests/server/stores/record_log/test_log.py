@@ -1,4 +1,4 @@
-"""The log, on SQLite and on a real PostgreSQL: what is acknowledged is there, once, and proves."""
+"""The record log on SQLite and PostgreSQL: every acknowledged record is in the log once, and its proof verifies."""
 
 import threading
 from collections.abc import Iterator
@@ -33,20 +33,20 @@ from tests.server.record_logs import NOW, entry, opened, signed
 
 @pytest.fixture
 def log(database_url: str, tmp_path: Path) -> Iterator[RecordLog]:
-    """Open a log."""
+    """Yield an empty log."""
     with opened(database_url, tmp_path) as found:
         yield found
 
 
 def leaves(log: RecordLog) -> list[bytes]:
-    """Give the leaf data of every record, put together by hand."""
+    """Return the leaf data of every record, computed independently of the log."""
     with log.database.reading() as connection:
         rows = connection.execute(select(RECORDS).order_by(RECORDS.c.record_index)).all()
     assert [row.record_index for row in rows] == list(range(len(rows)))
     return [len(row.header).to_bytes(4, "big") + row.header + row.ciphertext for row in rows]
 
 
-def test_what_is_appended_is_read_back_with_its_header(log: RecordLog) -> None:
+def test_an_appended_record_is_read_back_with_its_header(log: RecordLog) -> None:
     one = entry(b"\x00body\xff")
 
     kept = log.append([one])[0]
@@ -60,7 +60,7 @@ def test_what_is_appended_is_read_back_with_its_header(log: RecordLog) -> None:
     assert log.find_by_id("00000000-0000-0000-0000-000000000000") is None
 
 
-def test_the_signed_root_is_that_of_rfc_6962_over_the_stored_bytes_after_every_batch(log: RecordLog) -> None:
+def test_after_every_batch_the_signed_root_is_the_rfc_6962_root_of_the_stored_bytes(log: RecordLog) -> None:
     for size in (1, 2, 5, 3):
         log.append([entry() for _ in range(size)])
 
@@ -69,7 +69,7 @@ def test_the_signed_root_is_that_of_rfc_6962_over_the_stored_bytes_after_every_b
         assert checkpoint.size == len(leaves(log))
 
 
-def test_every_record_proves_and_every_tree_continues_every_older_one(log: RecordLog) -> None:
+def test_inclusion_and_consistency_proofs_verify_for_every_tree_size(log: RecordLog) -> None:
     entries = [entry() for _ in range(9)]
     log.append(entries)
     data, proofs = leaves(log), ProofReader(log.database)
@@ -88,7 +88,7 @@ def test_every_record_proves_and_every_tree_continues_every_older_one(log: Recor
         proofs.prove_inclusion("00000000-0000-0000-0000-000000000000", 9)
 
 
-def test_a_duplicate_gets_the_first_ones_bytes_in_one_batch_and_in_a_later_one(log: RecordLog) -> None:
+def test_a_duplicate_request_gets_the_first_record_in_the_same_and_in_a_later_batch(log: RecordLog) -> None:
     first = entry(b"first")
     second = replace(entry(b"second"), request_id=first.request_id)
     third = replace(entry(b"third"), request_id=first.request_id)
@@ -102,7 +102,7 @@ def test_a_duplicate_gets_the_first_ones_bytes_in_one_batch_and_in_a_later_one(l
     assert log.find_by_request("local", first.request_id, b"content") == outcomes[1]
 
 
-def test_a_request_with_other_content_is_refused_alone(log: RecordLog) -> None:
+def test_a_reused_request_id_is_rejected_without_affecting_the_batch(log: RecordLog) -> None:
     first = entry()
     in_batch = replace(entry(content=b"other"), request_id=first.request_id)
     later = replace(entry(content=b"other", customer=("FR", "C1")), request_id=first.request_id)
@@ -125,7 +125,7 @@ def test_another_caller_may_use_the_same_request_id(log: RecordLog) -> None:
     assert [outcome.index for outcome in outcomes if isinstance(outcome, Record)] == [0, 1]
 
 
-def test_a_record_about_no_customer_is_one_call(log: RecordLog) -> None:
+def test_a_record_about_no_customer_has_no_tags(log: RecordLog) -> None:
     run = entry(b"run", kind="CHURN_RUN", customer=None, request_id="", content=b"", labels={"run": "r1"})
 
     kept = log.append([run])[0]
@@ -135,9 +135,7 @@ def test_a_record_about_no_customer_is_one_call(log: RecordLog) -> None:
     assert log.find_by_id(run.record_id) == kept
 
 
-def test_of_one_request_that_four_processes_record_at_once_there_is_one_record(
-    log: RecordLog, database_url: str, tmp_path: Path
-) -> None:
+def test_concurrent_appends_of_one_request_write_one_record(log: RecordLog, database_url: str, tmp_path: Path) -> None:
     request = entry()
     with opened(database_url, tmp_path) as other, ThreadPoolExecutor(4) as pool:
         tasks = [
@@ -152,14 +150,14 @@ def test_of_one_request_that_four_processes_record_at_once_there_is_one_record(
     assert signed(log).root == mth(leaves(log))
 
 
-def test_an_entry_that_cannot_be_recorded_does_not_harm_the_others_of_its_batch(log: RecordLog) -> None:
+def test_an_invalid_entry_does_not_affect_the_rest_of_its_batch(log: RecordLog) -> None:
     outcomes = log.append([entry(), entry(labels={"market": "not a code"}), entry()])
 
     assert [isinstance(outcome, Record) for outcome in outcomes] == [True, False, True]
     assert len(leaves(log)) == 2
 
 
-def test_a_destroyed_key_makes_a_record_unreadable_and_a_new_one_is_made_for_the_next(log: RecordLog) -> None:
+def test_a_destroyed_key_makes_records_unreadable_and_the_next_record_gets_a_new_key(log: RecordLog) -> None:
     first, other = entry(), entry(customer=("DE", "C2"))
     log.append([first, other])
     with log.database.reading() as connection:
@@ -179,9 +177,7 @@ def test_a_destroyed_key_makes_a_record_unreadable_and_a_new_one_is_made_for_the
 
 @pytest.mark.parametrize("used", [False, True])
 @pytest.mark.parametrize("others", [0, 1])
-def test_the_logs_own_key_is_not_made_anew_where_it_vanishes_while_a_server_runs(
-    log: RecordLog, *, used: bool, others: int
-) -> None:
+def test_a_missing_key_of_the_log_itself_is_never_created_again(log: RecordLog, *, used: bool, others: int) -> None:
     own = [entry(customer=None, request_id="", content=b"") for _ in range(2)]
     log.append(own[:used])
     with log.key_store.database.writing() as connection:
@@ -198,7 +194,7 @@ def test_the_logs_own_key_is_not_made_anew_where_it_vanishes_while_a_server_runs
     assert isinstance(log.append([entry()])[0], Record)
 
 
-def test_a_log_goes_on_where_the_hashes_of_an_old_record_are_damaged_and_the_doctor_tells(log: RecordLog) -> None:
+def test_damaged_hashes_of_an_old_record_do_not_stop_appends_and_doctor_reports_them(log: RecordLog) -> None:
     log.append([entry() for _ in range(250)])
     with log.database.writing() as connection:
         connection.execute(update(RECORDS).where(RECORDS.c.record_index == 10).values(nodes=b""))
@@ -211,7 +207,7 @@ def test_a_log_goes_on_where_the_hashes_of_an_old_record_are_damaged_and_the_doc
     assert not check_log(log.database, log.verifier, None)[0]
 
 
-def test_a_record_whose_ciphertext_was_removed_says_so(log: RecordLog) -> None:
+def test_a_record_without_ciphertext_is_reported_as_removed(log: RecordLog) -> None:
     one = entry()
     log.append([one])
     with log.database.writing() as connection:
@@ -233,7 +229,7 @@ def test_a_record_whose_ciphertext_was_removed_says_so(log: RecordLog) -> None:
     ],
     ids=lambda damage: next(iter(damage)),
 )
-def test_a_changed_record_is_not_answered_from(log: RecordLog, damage: dict[str, object]) -> None:
+def test_a_changed_record_is_reported_as_damaged(log: RecordLog, damage: dict[str, object]) -> None:
     one = entry()
     log.append([one])
     with log.database.writing() as connection:
@@ -245,7 +241,7 @@ def test_a_changed_record_is_not_answered_from(log: RecordLog, damage: dict[str,
     assert isinstance(new, Record)
 
 
-def test_a_log_that_was_cut_or_rewritten_under_a_running_server_is_not_written_on(log: RecordLog) -> None:
+def test_a_truncated_or_rewritten_log_accepts_no_appends(log: RecordLog) -> None:
     log.append([entry(), entry()])
     with log.database.reading() as connection:
         before = connection.execute(select(LOG_HEAD)).one()._asdict()
@@ -268,7 +264,7 @@ def test_a_log_that_was_cut_or_rewritten_under_a_running_server_is_not_written_o
     assert len(leaves(log)) == 4
 
 
-def test_what_waits_for_the_head_is_written_when_it_is_free(log: RecordLog, database_url: str, tmp_path: Path) -> None:
+def test_an_append_waits_for_the_head_lock(log: RecordLog, database_url: str, tmp_path: Path) -> None:
     with opened(database_url, tmp_path) as other, ThreadPoolExecutor(1) as pool:
         free = threading.Event()
         with log.database.writing() as connection:
@@ -282,7 +278,7 @@ def test_what_waits_for_the_head_is_written_when_it_is_free(log: RecordLog, data
     assert isinstance(outcome, Record)
 
 
-def test_no_column_holds_the_customer_or_the_content_in_the_clear(log: RecordLog) -> None:
+def test_no_column_contains_customer_or_content_unencrypted(log: RecordLog) -> None:
     log.append([entry(b"canary-body", customer=("DE", "canary-customer"), content=b"canary-content")])
 
     with log.database.reading() as connection:

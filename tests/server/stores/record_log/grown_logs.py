@@ -1,4 +1,4 @@
-"""A log that grew past 256 records twice, and one as an older release left it."""
+"""A log with two complete subtrees of 256 records, and the same as release 0008 left it."""
 
 import hashlib
 from collections.abc import Iterator
@@ -11,21 +11,21 @@ from server.stores.record_log.log import RecordLog
 from server.stores.tables import RECORDS, TREE_BLOCKS, TREE_TWIGS
 from tests.server.record_logs import entry, opened
 
-SIZE = 600  # twigs of twice 256 records, and a rest
+SIZE = 600  # twice 256 records with leaf tiles, and a rest without
 NODES = select(RECORDS.c.nodes).order_by(RECORDS.c.record_index)
 
 
 @contextmanager
-def grown(url: str, folder: Path) -> Iterator[RecordLog]:
-    """Open a log that grew past 256 records twice, once within a batch and once at its end."""
+def grown_log(url: str, folder: Path) -> Iterator[RecordLog]:
+    """Yield a log that grew past 256 records within a batch, and past 512 at the end of one."""
     with opened(url, folder) as found:
         for size in (250, 262, SIZE - 512):
             found.append([entry() for _ in range(size)])
         yield found
 
 
-def as_of_0008(log: RecordLog) -> None:
-    """Put what a release of database revision 0008 wrote in the twigs' place: blocks, also of the lowest eight levels."""
+def downgrade_to_0008(log: RecordLog) -> None:
+    """Replace leaf tiles by what a release of database revision 0008 wrote: tiles also of the lowest eight levels."""
     with log.database.writing() as connection:
         leaves = [bytes(nodes[:32]) for nodes in connection.execute(NODES).scalars()]
         for number in range(SIZE // 256):

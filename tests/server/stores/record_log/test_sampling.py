@@ -1,4 +1,4 @@
-"""The process that draws the next sample has read its libraries before anybody asks, draws once, and never outlives its server."""
+"""The standby worker is loaded before a sample is asked for, draws once, and never outlives its server."""
 
 import signal
 import subprocess
@@ -18,13 +18,13 @@ from tests.conftest import ROOT
 from tests.server.record_logs import entry, opened
 from tests.server.servers import wait_until
 
-QUESTION = SampleQuery(DecisionQuery(), tree_size=9, keys=("market",), seed="tulip", size=9)
+QUERY = SampleQuery(DecisionQuery(), tree_size=9, keys=("market",), seed="tulip", size=9)
 WAIT_SECONDS = 30
 
 
 @pytest.fixture
 def samples(tmp_path: Path) -> Iterator[SampleDrawer]:
-    """Draw from a log of nine decisions, with nothing ready yet."""
+    """Yield a drawer on a log of nine decisions, without a standby worker."""
     with opened(f"sqlite:///{tmp_path / 'log.db'}", tmp_path) as log:
         log.append([entry(record_id=f"00000000-0000-7000-8000-00000000000{number}") for number in range(9)])
         with closing(SampleDrawer(log.database)) as found:
@@ -32,12 +32,12 @@ def samples(tmp_path: Path) -> Iterator[SampleDrawer]:
 
 
 def names_of(drawn: Strata) -> set[str]:
-    """Give the last digits of what was drawn."""
+    """Return the last digits of the ids that were drawn."""
     ((_, names),) = drawn.values()
     return {name[-1] for name in names}
 
 
-def test_the_process_that_waits_draws_and_another_one_waits_then(samples: SampleDrawer) -> None:
+def test_the_standby_worker_draws_and_another_one_replaces_it(samples: SampleDrawer) -> None:
     samples.start_standby()
     first = samples.standby
     samples.start_standby()
@@ -45,22 +45,22 @@ def test_the_process_that_waits_draws_and_another_one_waits_then(samples: Sample
     assert samples.standby is first, "one is enough"
     assert psutil.Process(first.pid).nice() == 10, "behind the server"
 
-    assert names_of(samples.draw(QUESTION)) == set("012345678")
+    assert names_of(samples.draw(QUERY)) == set("012345678")
 
     assert first.returncode == 0
     assert samples.standby is not first
 
 
-def test_one_that_was_killed_while_it_waited_is_replaced(samples: SampleDrawer) -> None:
+def test_a_killed_standby_worker_is_replaced(samples: SampleDrawer) -> None:
     samples.start_standby()
     assert samples.standby is not None
     samples.standby.kill()
     samples.standby.wait()
 
-    assert names_of(samples.draw(QUESTION)) == set("012345678")
+    assert names_of(samples.draw(QUERY)) == set("012345678")
 
 
-def test_closed_nothing_waits(samples: SampleDrawer) -> None:
+def test_close_ends_the_standby_worker(samples: SampleDrawer) -> None:
     samples.start_standby()
     waiting = samples.standby
     assert waiting is not None
@@ -73,12 +73,12 @@ def test_closed_nothing_waits(samples: SampleDrawer) -> None:
 
 
 class Prepared(Application):
-    """A server that waits for no caller before it has a process ready."""
+    """A server that starts its standby worker at once."""
 
     standby_delay_seconds = 0.0
 
 
-async def test_a_server_has_one_ready_and_ends_it_when_it_stops(small_settings: Settings) -> None:
+async def test_a_server_starts_a_standby_worker_and_ends_it_on_stop(small_settings: Settings) -> None:
     application = Prepared(small_settings)
 
     async def is_ready() -> bool:
@@ -95,7 +95,7 @@ async def test_a_server_has_one_ready_and_ends_it_when_it_stops(small_settings: 
     assert (waiting.poll(), application.samples.standby) == (-signal.SIGKILL, None)
 
 
-def test_it_ends_where_its_server_is_killed() -> None:
+def test_the_standby_worker_ends_when_its_server_is_killed() -> None:
     code = (
         "import time; from server.stores.database import Database; from server.stores.record_log.sampling import SampleDrawer\n"
         "samples = SampleDrawer(Database('sqlite://')); samples.start_standby(); print(samples.standby.pid, flush=True); time.sleep(99)"

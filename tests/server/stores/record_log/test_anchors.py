@@ -1,4 +1,4 @@
-"""Checkpoints reach where the operator says; what fails there is told and counted, and stops nothing."""
+"""Checkpoints reach the configured anchors; a failure is logged and counted, and stops no answer."""
 
 import asyncio
 import shlex
@@ -14,7 +14,7 @@ from tests.server.servers import serve, wait_until
 
 
 async def anchored(settings: Settings, decisions: int) -> tuple[int, list[int], list[str]]:
-    """Serve, decide; gives failures, sizes of anchored checkpoints, and what was logged."""
+    """Serve some decisions; return the failures, the sizes of anchored checkpoints, and the logged events."""
     with capture_logs() as lines:
         async with serve(settings) as serving:
             for _ in range(decisions):
@@ -30,9 +30,7 @@ async def anchored(settings: Settings, decisions: int) -> tuple[int, list[int], 
     return failures, sizes, [line["event"] for line in lines]
 
 
-async def test_the_last_checkpoint_is_in_the_folder_when_the_server_has_stopped(
-    small_settings: Settings, tmp_path: Path
-) -> None:
+async def test_the_last_checkpoint_is_in_the_folder_after_a_stop(small_settings: Settings, tmp_path: Path) -> None:
     folder = tmp_path / "anchors"
     folder.mkdir()
 
@@ -55,9 +53,7 @@ async def test_a_command_gets_the_checkpoint_on_its_standard_input(small_setting
     assert got.read_text().splitlines()[:2] == [small_settings.log_origin, "2"]
 
 
-async def test_an_anchor_that_cannot_be_reached_stops_no_answer_and_is_counted(
-    small_settings: Settings, tmp_path: Path
-) -> None:
+async def test_an_unavailable_anchor_is_counted_and_stops_no_answer(small_settings: Settings, tmp_path: Path) -> None:
     nowhere = {"anchor_folder": tmp_path / "nowhere", "anchor_command": "/nonexistent/command", "anchor_seconds": 0.05}
 
     failures, sizes, events = await anchored(small_settings.model_copy(update=nowhere), 3)
