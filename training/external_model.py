@@ -152,7 +152,7 @@ def _category_code_problems(table: pd.DataFrame, booster: lightgbm.Booster) -> I
         values = table[name].dropna()
         if not values.isin(range(len(levels))).all():
             listed = ", ".join(map(str, levels[:_LEVELS_SHOWN])) + (", ..." if len(levels) > _LEVELS_SHOWN else "")
-            yield f"column {name!r} must hold codes: 0 to {len(levels) - 1} stand for {listed}, in this order"
+            yield f"column {name!r} must hold codes: 0 to {len(levels) - 1} mean {listed}, in this order"
 
 
 def equivalence_table(report: EquivalenceReport) -> Table:

@@ -40,7 +40,7 @@ class ProblemList:
 
 
 def text_columns(spec: TableSpec) -> tuple[str, ...]:
-    """Return the columns whose cells are text whatever they look like: customer 00123, market NA."""
+    """Return the columns to read as text even if cells look like something else: customer 00123, market NA."""
     return tuple(name for name in (spec.customer_id, spec.market_column) if name is not None)
 
 

@@ -1,7 +1,7 @@
 """Takes snapshots of a transaction log: the features of customers before a cut, and their outcome after it.
 
 features.sql defines the features, standing.sql the status and horizon of a customer, outcome.sql the label. Money is
-DECIMAL throughout, so the same log gives the same bytes whatever the number of threads, the parts, or the memory.
+DECIMAL throughout, so the same log gives the same bytes with any number of threads and parts, and any memory limit.
 """
 
 import datetime as dt

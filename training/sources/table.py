@@ -27,7 +27,7 @@ def read_table(path: Path, texts: Collection[str] = ()) -> pd.DataFrame:
 
     Args:
         path: The file.
-        texts: CSV columns whose cells are text whatever they look like.
+        texts: CSV columns to read as text even if all cells look like numbers.
 
     Raises:
         DataInvalid: The file does not exist, is unreadable, or has no rows.

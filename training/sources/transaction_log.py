@@ -159,7 +159,7 @@ def table_source(path: Path, texts: Iterable[str] = ()) -> tuple[str, str]:
 
     Args:
         path: The file.
-        texts: CSV columns whose cells are text whatever they look like: customer 00123 is not 123.
+        texts: CSV columns to read as text even if all cells look like numbers: customer 00123 is not 123.
 
     Raises:
         DataInvalid: The file does not exist.

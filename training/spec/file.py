@@ -27,7 +27,7 @@ def read_spec(path: Path) -> Spec:
 def _read_content(path: Path) -> dict[str, Any]:
     """Read a spec file; if it has `extends`, merge it over the file named there (relative to this one).
 
-    Tables are merged key by key, everything else is replaced. A feature that stands in both files keeps the fields
+    Tables are merged key by key, everything else is replaced. A feature that both files list keeps the fields
     that the extending file does not set; features that the extending file does not list are dropped.
     """
     try:
