@@ -1,4 +1,4 @@
-"""A small made family that trains in seconds. Made data: for corners only, no figure of it stands in a README."""
+"""A small synthetic family that trains in seconds; for corner cases only, no figure of it appears in a README."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What tests of logs share: both models of a made log."""
+"""Shared fixtures: the churn and decline models of a synthetic transaction log."""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ import pytest
 
 from models.bundle import read_bundle
 from models.model import Model, open_model
-from tests.training.transaction_logs import MadeLog, write_log
+from tests.training.transaction_logs import SyntheticLog, write_log
 from training.console import Console
 from training.release.model_release import release_model
 from training.scoring.feature_file import write_feature_file
@@ -27,12 +27,12 @@ AT = dt.date(2025, 11, 1)
 class Trained:
     """A made log with both of its models."""
 
-    made: MadeLog
+    made: SyntheticLog
     churn: Model
     decline: Model
 
     def extras(self, **others: Any) -> RunOptions:
-        """Give what a run is made with."""
+        """Return what a run is made with."""
         return RunOptions(decline=self.decline, **others)
 
     def run(self, to: Path, extras: RunOptions) -> pd.DataFrame:

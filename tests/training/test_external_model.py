@@ -1,4 +1,4 @@
-"""`python -m training export`: a LightGBM text file that is not from our training gets files and a verdict, or a reason."""
+"""`python -m training export`: a LightGBM model from elsewhere is exported and proved, or rejected with a reason."""
 
 import json
 import pickle
@@ -55,14 +55,14 @@ def saved(folder: Path, booster: lightgbm.Booster) -> str:
 
 
 def refusal(folder: Path, model: str, baseline: str | None = None) -> str:
-    """Give what is said when a model is refused; nothing is written."""
+    """Return what is said when a model is refused; nothing is written."""
     with pytest.raises(TrainingError) as refused:
         export_model(Path(model), folder / "out", Path(baseline) if baseline else None, Console(1))
     assert not (folder / "out").exists()
     return str(refused.value)
 
 
-def test_one_command_gives_files_that_answer_as_the_model_does_and_a_verdict(tmp_path: Path) -> None:
+def test_export_writes_files_that_reproduce_the_model_and_prints_the_check(tmp_path: Path) -> None:
     booster, to = their_model(), tmp_path / "out"
     pd.DataFrame(their_rows(60, 5)[:, ::-1], columns=NAMES[::-1]).to_parquet(tmp_path / "rows.parquet")
     words = ["--to", str(to), "--baseline", str(tmp_path / "rows.parquet")]
@@ -87,7 +87,7 @@ def answers_as(booster: lightgbm.Booster, to: Path, method: str) -> None:
     assert lightgbm.Booster(model_file=to / "model.txt").model_to_string() == booster.model_to_string()
 
 
-def test_without_rows_to_compare_with_the_covers_of_the_splits_are(tmp_path: Path) -> None:
+def test_without_a_baseline_explanations_are_path_dependent(tmp_path: Path) -> None:
     booster = their_model()
 
     export_model(Path(saved(tmp_path, booster)), tmp_path / "out", None, Console(1), FEW)
@@ -95,7 +95,7 @@ def test_without_rows_to_compare_with_the_covers_of_the_splits_are(tmp_path: Pat
     answers_as(booster, tmp_path / "out", "path_dependent")
 
 
-def test_a_csv_with_empty_cells_is_a_baseline_too(tmp_path: Path) -> None:
+def test_a_csv_with_empty_cells_is_a_valid_baseline(tmp_path: Path) -> None:
     pd.DataFrame(their_rows(40, 5), columns=NAMES).to_csv(tmp_path / "rows.csv", index=False)
     booster = their_model()
 
@@ -104,7 +104,7 @@ def test_a_csv_with_empty_cells_is_a_baseline_too(tmp_path: Path) -> None:
     assert abs(verdict.base_margin - margins(booster, their_rows(40, 5)).mean()) < 1e-9
 
 
-def test_the_files_name_their_columns_and_what_makes_a_margin_a_probability(tmp_path: Path) -> None:
+def test_the_graphs_name_their_columns_and_sigmoid_in_their_metadata(tmp_path: Path) -> None:
     booster, rows = their_model(sigmoid=0.7), their_rows(50, 9)
 
     for to in (tmp_path / "one", tmp_path / "two"):
@@ -118,7 +118,7 @@ def test_the_files_name_their_columns_and_what_makes_a_margin_a_probability(tmp_
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
-def test_names_with_blanks_are_found_under_the_names_that_lightgbm_gives_them(tmp_path: Path) -> None:
+def test_columns_with_blanks_match_the_names_that_lightgbm_writes(tmp_path: Path) -> None:
     names = ["age", "limit bal", "sector code", "delay"]
     booster = their_model(names)
     assert booster.feature_name()[1] == "limit_bal"
@@ -135,13 +135,13 @@ def test_names_with_blanks_are_found_under_the_names_that_lightgbm_gives_them(tm
     )
 
 
-def test_a_pickled_model_is_refused_with_the_way_to_write_it(tmp_path: Path) -> None:
+def test_a_pickled_model_is_rejected_with_the_way_to_save_it(tmp_path: Path) -> None:
     (tmp_path / "theirs.pkl").write_bytes(pickle.dumps(their_model()))
 
     assert "model.booster_.save_model(PATH)" in refusal(tmp_path, f"{tmp_path}/theirs.pkl")
 
 
-def test_a_refusal_is_a_sentence_and_a_status_of_1(tmp_path: Path) -> None:
+def test_an_error_is_one_line_with_exit_status_1(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "training", "export", str(tmp_path / "nothing.txt"), "--to", str(tmp_path / "out")]
 
     done = subprocess.run(words, check=False, cwd=ROOT, capture_output=True, text=True)
@@ -161,7 +161,7 @@ REFUSED: dict[str, dict[str, object]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_model_of_another_kind_is_refused_by_name_with_the_way_out_and_nothing_is_written(
+def test_an_unsupported_model_is_rejected_by_name_with_the_way_out_and_nothing_is_written(
     tmp_path: Path, name: str
 ) -> None:
     said = refusal(tmp_path, saved(tmp_path, their_model(**REFUSED[name])))
@@ -170,13 +170,13 @@ def test_a_model_of_another_kind_is_refused_by_name_with_the_way_out_and_nothing
     assert "fit with" in said
 
 
-def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
+def test_a_file_without_a_model_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "theirs.txt").write_text("tree\nversion=v4\n")
 
     assert "cannot be read as a LightGBM model" in refusal(tmp_path, f"{tmp_path}/theirs.txt")
 
 
-def test_rows_that_do_not_fit_are_refused_with_every_column_at_once_and_what_is_there(tmp_path: Path) -> None:
+def test_an_invalid_baseline_is_rejected_with_all_invalid_columns_and_the_present_ones(tmp_path: Path) -> None:
     table = pd.DataFrame(their_rows(10, 5), columns=NAMES).assign(sector="retail").rename(columns={"age": "years"})
     table.to_parquet(tmp_path / "rows.parquet")
 
@@ -196,7 +196,7 @@ def test_rows_that_do_not_fit_are_refused_with_every_column_at_once_and_what_is_
     ],
     ids=["too long", "too short", "twice"],
 )
-def test_a_csv_whose_lines_do_not_fit_its_header_is_refused(tmp_path: Path, text: str, told: str) -> None:
+def test_a_csv_whose_lines_do_not_match_its_header_is_rejected(tmp_path: Path, text: str, told: str) -> None:
     """Pandas takes what is too much for an index: every value would stand one column further."""
     (tmp_path / "rows.csv").write_text(text)
 
@@ -204,7 +204,7 @@ def test_a_csv_whose_lines_do_not_fit_its_header_is_refused(tmp_path: Path, text
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
-def test_a_text_that_is_cut_off_is_refused_before_lightgbm_ends_the_process(tmp_path: Path, share: float) -> None:
+def test_a_truncated_model_is_rejected_before_lightgbm_terminates_the_process(tmp_path: Path, share: float) -> None:
     path = Path(saved(tmp_path, their_model()))
     trees = path.read_text().partition("end of trees")[0]
     path.write_text(trees[: int(len(trees) * share)])
@@ -212,7 +212,7 @@ def test_a_text_that_is_cut_off_is_refused_before_lightgbm_ends_the_process(tmp_
     assert "the line 'end of trees' is missing" in refusal(tmp_path, str(path))
 
 
-def test_what_follows_a_model_and_belongs_to_nothing_is_refused(tmp_path: Path) -> None:
+def test_trailing_content_after_a_model_is_rejected(tmp_path: Path) -> None:
     path = Path(saved(tmp_path, their_model()))
     path.write_text(path.read_text() + "trailing junk\nxx")
 
@@ -220,7 +220,7 @@ def test_what_follows_a_model_and_belongs_to_nothing_is_refused(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("name", ["threshold", "Tree", "threshold=", "is_linear=1"])
-def test_a_feature_may_be_called_as_a_part_of_the_text_is(tmp_path: Path, name: str) -> None:
+def test_a_feature_may_have_the_name_of_a_keyword_of_the_format(tmp_path: Path, name: str) -> None:
     rows = their_rows(400, 1)
     data = lightgbm.Dataset(rows, rows[:, 0] > np.median(rows[:, 0]), feature_name=[name, *NAMES[1:]])
     booster = lightgbm.train({"objective": "binary", "verbose": -1, "num_threads": 1, "num_leaves": 5}, data, 3)
@@ -230,13 +230,13 @@ def test_a_feature_may_be_called_as_a_part_of_the_text_is(tmp_path: Path, name: 
     assert sum(kind.rows for kind in verdict.kinds) > 2000
 
 
-def test_linear_trees_that_have_become_numbers_are_refused_too(tmp_path: Path) -> None:
+def test_linear_trees_with_constant_leaves_are_rejected(tmp_path: Path) -> None:
     booster = their_model(linear_tree=True, min_data_in_leaf=5000)
 
     assert "linear_tree" in refusal(tmp_path, saved(tmp_path, booster))
 
 
-def test_categories_of_a_frame_are_not_taken_for_codes(tmp_path: Path) -> None:
+def test_category_values_of_a_frame_are_not_read_as_codes(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     codes = random.integers(0, 4, 800)
     levels = np.array([10, 20, 30, 40])
@@ -254,7 +254,7 @@ def test_categories_of_a_frame_are_not_taken_for_codes(tmp_path: Path) -> None:
     assert verdict.base_margin == pytest.approx(float(np.mean(booster.predict(frame, raw_score=True))), abs=1e-12)
 
 
-def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_proved(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_rejected_before_the_check(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
     model = Path(saved(tmp_path, their_model()))
@@ -264,7 +264,7 @@ def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_proved(tmp_p
             export_model(model, to, None, Console(1))
 
 
-def test_a_folder_that_appears_meanwhile_is_left_as_it_is_and_said(tmp_path: Path) -> None:
+def test_a_folder_that_appears_during_the_export_is_reported_and_not_changed(tmp_path: Path) -> None:
     class Hasty(Console):
         def info(self, line: str) -> None:
             (tmp_path / "out").mkdir(exist_ok=True)
@@ -276,6 +276,6 @@ def test_a_folder_that_appears_meanwhile_is_left_as_it_is_and_said(tmp_path: Pat
     assert not list((tmp_path / "out").iterdir())
 
 
-def test_a_folder_that_is_there_is_left_alone(tmp_path: Path) -> None:
+def test_an_existing_folder_is_not_changed(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="exists already"):
         export_model(Path(saved(tmp_path, their_model())), tmp_path, None, Console(1))

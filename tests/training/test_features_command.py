@@ -1,4 +1,4 @@
-"""`python -m training features`: what the store is fed with between two fits."""
+"""`python -m training features`: the feature files that are loaded between two fits."""
 
 import datetime as dt
 from pathlib import Path
@@ -20,7 +20,7 @@ from training.spec import read_spec
 
 
 def bundle_of(bundles: Path, family: str) -> str:
-    """Give the one bundle of a family."""
+    """Return the one bundle of a family."""
     return next(path.name for path in (bundles / family).iterdir() if path.is_dir())
 
 
@@ -36,7 +36,7 @@ def test_features_as_of_the_latest_snapshot_are_the_bytes_that_fitting_wrote(
     assert (tmp_path / "f.parquet").read_bytes() == (released.files / "churn.features.parquet").read_bytes()
 
 
-def test_a_date_that_the_log_does_not_reach_is_refused() -> None:
+def test_a_date_after_the_end_of_the_log_is_rejected() -> None:
 
     spec = read_spec(ROOT / "training" / "churn.toml")
 
@@ -72,7 +72,7 @@ def test_a_later_table_with_other_levels_is_written_in_the_codes_of_the_model(tm
     assert set(rows.loc[later.loc[later["sector"] == "airport", "number"], "sector"]) == {UNSEEN}
 
 
-def test_customers_whose_outcome_is_not_known_get_their_features(tmp_path: Path) -> None:
+def test_features_are_written_for_customers_without_an_outcome(tmp_path: Path) -> None:
     """With outcomes for half, for nobody, and without the column; what the spec leaves out is said."""
     table = made_customers(600)
     small = write_small_family(tmp_path, SPEC, table)

@@ -1,4 +1,4 @@
-"""The figures that the two shipped models must reach, from what training stored in the bundles."""
+"""The figures that the two shipped models must reach, read from their bundles."""
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ RULES = ("recency alone", "BG/NBD", "recency over own gap", "logistic on recency
 PROTECTED = {"SEX", "AGE", "MARRIAGE", "EDUCATION"}
 
 
-def test_credit_reaches_its_cross_validated_auc_with_the_sign_table_in_force(released: Released) -> None:
+def test_credit_reaches_its_cross_validated_auc_with_its_signs(released: Released) -> None:
     bundle = read_bundle(released.bundle_folder("credit"))
 
     assert bundle.metrics["cross_validation.signed.auc"] >= 0.778

@@ -13,13 +13,13 @@ from tests.conftest import ROOT, Released
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """Give the digest of every file below a folder."""
+    """Return the digest of every file below a folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "ACTIVE.toml")
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def fitted(spec: Path, to: Path, *arguments: str) -> str:
-    """Fit a family into a folder; gives what was printed."""
+    """Fit a family into a folder; return what was printed."""
     where = ["--bundles", str(to / "bundles"), "--files", str(to / "files"), *arguments]
     done = subprocess.run(
         [sys.executable, "-m", "training", "fit", str(spec), *where],

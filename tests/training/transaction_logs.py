@@ -1,4 +1,4 @@
-"""A made log of another shape than the shipped one: for corners only, no figure of it stands anywhere."""
+"""A synthetic transaction log of another shape than the shipped one; for corner cases only."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,7 +146,7 @@ name = "returned_share_90"
 
 
 @dataclass(frozen=True, slots=True)
-class MadeLog:
+class SyntheticLog:
     """Where the files are, and what is in them.
 
     Attributes:
@@ -161,12 +161,12 @@ class MadeLog:
 
     @property
     def spec(self) -> Path:
-        """Give the spec of churn."""
+        """Return the spec of churn."""
         return self.folder / "spec.toml"
 
     @property
     def decline_spec(self) -> Path:
-        """Give the spec of spend decline."""
+        """Return the spec of spend decline."""
         return self.folder / "decline.toml"
 
 
@@ -195,7 +195,7 @@ def made_sales(customers: int, seed: int = 0) -> pd.DataFrame:
     return sales.loc[sales["Zeit"] < "2025-12-01", keys].drop_duplicates(ignore_index=True)
 
 
-def write_log(folder: Path, customers: int = 360, seed: int = 0) -> MadeLog:
+def write_log(folder: Path, customers: int = 360, seed: int = 0) -> SyntheticLog:
     """Write log, status table and specs: every fourth line without customer, duplicates, lines from the future."""
     sales = made_sales(customers, seed)
     nobody = sales.sample(len(sales) // 3, random_state=0).assign(Kunde=None)
@@ -210,4 +210,4 @@ def write_log(folder: Path, customers: int = 360, seed: int = 0) -> MadeLog:
     statuses.to_csv(folder / "status.csv", index=False)
     (folder / "spec.toml").write_text(SPEC, encoding="utf-8")
     (folder / "decline.toml").write_text(DECLINE_SPEC, encoding="utf-8")
-    return MadeLog(folder, lines, sales, statuses)
+    return SyntheticLog(folder, lines, sales, statuses)

@@ -29,7 +29,7 @@ Story = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]
 
 
 def one(customer: tuple[int, float, float]) -> PurchaseHistories:
-    """Give the history of one customer."""
+    """Return the history of one customer."""
     return PurchaseHistories(*(np.array([float(number)]) for number in customer))
 
 
@@ -70,7 +70,7 @@ def zero_everywhere(rates: NDArray[np.float64], chances: NDArray[np.float64]) ->
 
 @pytest.mark.parametrize("customer", CUSTOMERS)
 @pytest.mark.parametrize("model", MODELS)
-def test_every_figure_of_a_customer_is_the_integral_of_his_story(
+def test_every_figure_of_a_customer_is_the_integral_over_all_rates_and_probabilities(
     model: BgNbd, customer: tuple[int, float, float]
 ) -> None:
     horizon = 13.0
@@ -102,7 +102,7 @@ def test_the_likelihoods_of_all_that_can_happen_in_a_short_time_add_up_to_1(mode
 
 
 def simulated(model: BgNbd, count: int, seed: int, after: float = 0.0) -> tuple[PurchaseHistories, NDArray[np.int64]]:
-    """Let customers buy and leave; gives their histories and how often each buys in the time after."""
+    """Let customers buy and leave; return their histories and how often each buys in the time after."""
     generator = np.random.default_rng(seed)
     age = generator.uniform(27.0, 39.0, count)
     rates = np.maximum(generator.gamma(model.r, 1 / model.alpha, count), 1e-12)
@@ -119,7 +119,7 @@ def simulated(model: BgNbd, count: int, seed: int, after: float = 0.0) -> tuple[
     return PurchaseHistories(frequency, recency, age), later
 
 
-def test_the_parameters_are_found_again_from_simulated_customers() -> None:
+def test_the_fit_recovers_the_parameters_of_simulated_customers() -> None:
     histories, _ = simulated(CDNOW, 20_000, seed=1)
 
     found = fit_bg_nbd(histories)
@@ -140,7 +140,7 @@ def test_the_fit_is_above_the_truth_in_likelihood_by_no_more_than_four_parameter
     assert 0 < gain < chi2.ppf(0.999, 4)
 
 
-def test_the_silence_it_foretells_is_the_silence_that_comes() -> None:
+def test_predicted_inactivity_equals_simulated_inactivity() -> None:
     histories, later = simulated(CDNOW, 60_000, seed=2, after=13.0)
 
     foretold = CDNOW.no_purchase_probabilities(histories, 13.0)
@@ -150,11 +150,11 @@ def test_the_silence_it_foretells_is_the_silence_that_comes() -> None:
         assert rate == pytest.approx(float(foretold[part].mean()), abs=0.012)
 
 
-def test_a_customer_without_a_repeat_purchase_is_alive_with_certainty_as_the_model_has_it() -> None:
+def test_a_customer_without_a_repeat_purchase_is_alive_with_certainty() -> None:
     assert CDNOW.alive_probabilities(one((0, 0.0, 500.0)))[0] == 1.0
 
 
-def test_in_no_time_nothing_is_bought_and_days_instead_of_weeks_change_nothing() -> None:
+def test_a_horizon_of_0_has_no_purchase_and_the_unit_of_time_does_not_matter() -> None:
     histories, _ = simulated(CDNOW, 500, seed=3)
     in_days = PurchaseHistories(histories.frequency, histories.recency * 7, histories.age * 7)
 
@@ -189,12 +189,12 @@ def test_hundreds_of_purchases_do_not_overflow() -> None:
         ((1, np.nan, 10.0), "missing"),
     ],
 )
-def test_histories_that_cannot_have_happened_are_refused(customer: tuple[int, float, float], problem: str) -> None:
+def test_impossible_histories_are_rejected(customer: tuple[int, float, float], problem: str) -> None:
     with pytest.raises(DataInvalid, match=problem):
         one(customer)
 
 
-def test_nobody_who_bought_twice_a_past_horizon_and_a_parameter_of_0_are_refused() -> None:
+def test_no_repeat_purchase_a_negative_horizon_and_a_parameter_of_0_are_rejected() -> None:
     with pytest.raises(DataInvalid, match="repeat purchase"):
         fit_bg_nbd(one((0, 0.0, 10.0)))
     with pytest.raises(DataInvalid, match="no maximum"):

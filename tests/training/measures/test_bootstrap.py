@@ -29,7 +29,7 @@ def made(count: int, seed: int, shift: float = 1.0) -> Rows:
     return labels, generator.normal(size=count) + shift * labels
 
 
-def test_the_fast_path_gives_the_numbers_of_the_slow_one_with_ties_and_several_rows_a_customer() -> None:
+def test_the_fast_path_equals_the_slow_one_with_ties_and_several_rows_per_customer() -> None:
     labels, risks = made(300, 1)
     risks = np.round(risks, 1)
     customers = np.random.default_rng(2).integers(0, 90, size=300).astype(str)
@@ -80,7 +80,7 @@ def test_the_difference_of_two_models_is_known_better_than_either_alone() -> Non
     assert gap.high - gap.low < (alone.high - alone.low) / 2
 
 
-def test_any_figure_has_an_interval_and_the_same_seed_gives_it_again() -> None:
+def test_any_figure_has_an_interval_that_its_seed_reproduces() -> None:
     labels, risks = made(300, 9)
     pds = norm.cdf(risks - 1)
     customers = np.arange(300)
@@ -122,7 +122,7 @@ def test_draws_without_a_single_bad_are_left_out_and_counted() -> None:
     assert found.draws == 1000 - found.undefined_draws
 
 
-def test_too_few_bads_one_customer_no_draws_and_other_shapes_are_refused() -> None:
+def test_too_few_bads_one_customer_no_draws_and_other_shapes_are_rejected() -> None:
     labels, risks = np.array([1, *[0] * 19]), np.arange(20.0)
 
     with pytest.raises(DataInvalid, match="undefined in 357 of 1000 draws"):

@@ -52,7 +52,7 @@ def test_recalibration_undoes_a_known_distortion_of_the_log_odds(slope: float, i
     assert bent.intercept == pytest.approx(right.intercept + right.slope * intercept, abs=1e-6)
 
 
-def test_recalibration_refuses_certainties_equal_pds_and_entire_separation() -> None:
+def test_recalibration_rejects_pds_of_0_or_1_equal_pds_and_complete_separation() -> None:
     labels = np.array([0, 0, 1, 1])
 
     with pytest.raises(DataInvalid, match="strictly between 0 and 1"):
@@ -139,7 +139,7 @@ def test_hosmer_lemeshow_rejects_right_pds_in_about_5_of_100_samples_and_wrong_o
     assert found > 0.99
 
 
-def test_what_is_no_probability_and_bins_that_are_none_are_refused() -> None:
+def test_pds_outside_0_to_1_and_0_bins_are_rejected() -> None:
     with pytest.raises(DataInvalid, match=r"lie in \[0, 1\]"):
         brier_score(np.array([0, 1]), np.array([0.1, 1.2]))
     with pytest.raises(DataInvalid, match="bins must be at least 1, got 0"):

@@ -46,7 +46,7 @@ def share_of_pairs(labels: NDArray[np.int64], pds: NDArray[np.float64]) -> float
 
 @settings(deadline=None, max_examples=30)
 @given(outcomes())
-def test_auc_is_the_share_of_pairs_ranked_rightly_with_ties_one_half(drawn: Outcomes) -> None:
+def test_auc_is_the_share_of_pairs_ranked_correctly_with_ties_one_half(drawn: Outcomes) -> None:
     labels, pds = drawn
 
     assert auc(labels, pds) == pytest.approx(share_of_pairs(labels, pds), abs=1e-12)
@@ -87,7 +87,7 @@ def test_gini_is_the_accuracy_ratio_of_the_cap_curve(drawn: Outcomes) -> None:
     assert (above_chance - 0.5) / (perfect - 0.5) == pytest.approx(gini(labels, pds), abs=1e-12)
 
 
-def test_turning_the_sign_of_the_pd_turns_the_gini_so_a_flip_cannot_go_unseen() -> None:
+def test_flipping_the_sign_of_the_pd_flips_the_gini() -> None:
     assert gini(LABELS, PDS) > 0.5
     assert gini(LABELS, -PDS) == pytest.approx(-gini(LABELS, PDS))
     assert lift_at_share(LABELS, PDS, 0.2) > 1 > lift_at_share(LABELS, -PDS, 0.2)
@@ -136,12 +136,12 @@ def test_grades_without_rows_have_no_rate() -> None:
         ([0, 0], [0.1, 0.2], "both outcomes"),
     ],
 )
-def test_rows_that_cannot_be_ranked_are_refused(labels: list[int], pds: list[float], problem: str) -> None:
+def test_rows_that_cannot_be_ranked_are_rejected(labels: list[int], pds: list[float], problem: str) -> None:
     with pytest.raises(DataInvalid, match=problem):
         auc(np.array(labels, dtype=np.int64), np.array(pds))
 
 
-def test_an_unknown_grade_an_empty_list_and_an_empty_top_share_are_refused() -> None:
+def test_an_unknown_grade_an_empty_list_and_an_empty_top_share_are_rejected() -> None:
     with pytest.raises(DataInvalid, match="Z"):
         bad_rates_by_grade(LABELS[:1], np.array(["Z"]), ("A",))
     with pytest.raises(DataInvalid, match="capacity"):

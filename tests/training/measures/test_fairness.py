@@ -22,7 +22,7 @@ APPROVED = np.array([yes for _, _, yes in ROWS])
 
 
 def known(*estimates: Estimate | None) -> list[Estimate]:
-    """Give estimates that must all be there."""
+    """Return estimates that must all be there."""
     found = [one for one in estimates if one is not None]
     assert len(found) == len(estimates)
     return found
@@ -136,7 +136,7 @@ def test_a_bootstrap_of_the_selection_gap_gives_nearly_the_same_interval() -> No
     assert (gap.low, gap.high) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])), abs=0.02)
 
 
-def test_other_lengths_taken_names_small_references_and_impossible_shares_are_refused() -> None:
+def test_other_lengths_reserved_names_small_references_and_impossible_proportions_are_rejected() -> None:
     with pytest.raises(DataInvalid, match="attributes for"):
         group_fairness(LABELS, APPROVED, ATTRIBUTE[:3])
     with pytest.raises(DataInvalid, match="reserved group names"):

@@ -49,7 +49,7 @@ def test_every_grade_is_tested_and_an_empty_one_has_no_p_value() -> None:
     assert last.binomial_p == 1.0
 
 
-def test_more_bads_than_rows_and_a_pd_above_one_are_refused() -> None:
+def test_more_bads_than_rows_and_a_pd_above_one_are_rejected() -> None:
     with pytest.raises(DataInvalid, match="got 7 of 6"):
         jeffreys_p_value(6, 7, 0.1)
     with pytest.raises(DataInvalid, match="the pd must lie"):
@@ -63,13 +63,13 @@ def test_the_concentration_of_eight_grades_is_the_published_one() -> None:
     assert concentration([100 * share for share in SHARES]).hhi == pytest.approx(found.hhi)
 
 
-def test_concentration_runs_from_0_where_grades_are_alike_to_1_where_one_holds_everybody() -> None:
+def test_concentration_is_0_for_equal_grades_and_1_for_a_single_filled_grade() -> None:
     assert concentration([5, 5, 5, 5]).hhi == pytest.approx(0.25)
     assert concentration([5, 5, 5, 5]).normalised == pytest.approx(0.0)
     assert concentration([0, 7, 0, 0]).normalised == 1.0
 
 
 @pytest.mark.parametrize("per_grade", [[1], [0, 0], [1, -1], [1, float("nan")]])
-def test_concentration_of_nothing_or_of_negative_numbers_is_refused(per_grade: list[float]) -> None:
+def test_concentration_of_nothing_or_of_negative_numbers_is_rejected(per_grade: list[float]) -> None:
     with pytest.raises(DataInvalid):
         concentration(per_grade)

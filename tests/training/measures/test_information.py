@@ -50,7 +50,7 @@ def test_missing_values_have_their_own_bin_and_an_empty_bin_says_nothing() -> No
     assert found.bins[2].woe == pytest.approx(math.log((1 / 3) / (2 / 3)))
 
 
-def test_a_feature_that_says_nothing_has_no_information() -> None:
+def test_an_uninformative_feature_has_no_information_value() -> None:
     assert information_value(*rows((30, 10), (60, 20)), BINS).iv == pytest.approx(0.0, abs=1e-12)
 
 
@@ -76,7 +76,7 @@ def test_the_evidence_of_categories_is_theirs_by_name() -> None:
     }
 
 
-def test_labels_with_one_outcome_and_codes_of_another_length_are_refused() -> None:
+def test_labels_with_one_outcome_and_codes_of_another_length_are_rejected() -> None:
     with pytest.raises(DataInvalid, match="both outcomes"):
         information_value(np.array([0, 1]), np.array([0, 0]), BINS)
     with pytest.raises(DataInvalid, match="shape"):

@@ -66,7 +66,7 @@ def test_a_perfect_model_at_no_contact_cost_earns_every_churner_who_accepts() ->
     assert found.contacted == pytest.approx(0.2)
 
 
-def test_a_model_that_knows_nothing_earns_less_than_one_that_ranks() -> None:
+def test_a_random_model_earns_less_than_one_that_ranks() -> None:
     labels, pds = made(1000, 1)
 
     ranked, blind = empc(labels, pds, TELEPHONE), empc(labels, np.zeros(1000), TELEPHONE)
@@ -95,6 +95,6 @@ def test_profit_grows_with_the_value_of_the_customer_and_falls_with_every_cost()
 @pytest.mark.parametrize(
     "numbers", [(0, 0, 0, 1, 1), (100, 100, 0, 1, 1), (100, -1, 0, 1, 1), (100, 1, -1, 1, 1), (100, 1, 1, 0, 1)]
 )
-def test_campaigns_that_cannot_be_are_refused(numbers: tuple[float, float, float, float, float]) -> None:
+def test_impossible_campaigns_are_rejected(numbers: tuple[float, float, float, float, float]) -> None:
     with pytest.raises(DataInvalid):
         CampaignEconomics(*numbers)

@@ -40,11 +40,11 @@ CARD = fit_scorecard(ROWS, LABELS, SIGNS, categories=[3])
 
 
 def woes_of(card: WoeScorecard, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give the WOE of every row and feature."""
+    """Return the WOE of every row and feature."""
     return np.column_stack([one.woe(column) for one, column in zip(card.characteristics, rows.T, strict=True)])
 
 
-def test_the_scorecard_ranks_fresh_rows_nearly_as_well_as_the_law_that_made_them() -> None:
+def test_the_scorecard_ranks_new_rows_nearly_as_well_as_the_true_probabilities() -> None:
     rows, labels = made(3000, 1)
 
     assert roc_auc_score(labels, CARD.pds(rows)) > 0.77
@@ -177,14 +177,12 @@ def test_a_feature_that_is_always_missing_or_always_the_same_moves_nothing() -> 
      (SIGNS, [], np.zeros(3000, dtype=np.int64)), (SIGNS, [], LABELS[:5])],
     ids=["sign missing", "sign of 2", "signed category", "no such column", "one outcome", "other length"],
 )  # fmt: skip
-def test_what_cannot_be_fitted_is_refused(
-    signs: tuple[int, ...], categories: list[int], labels: NDArray[np.int64]
-) -> None:
+def test_invalid_inputs_are_rejected(signs: tuple[int, ...], categories: list[int], labels: NDArray[np.int64]) -> None:
     with pytest.raises(DataInvalid):
         fit_scorecard(ROWS, labels, signs, categories)
 
 
-def test_infinite_values_are_refused() -> None:
+def test_infinite_values_are_rejected() -> None:
     rows = ROWS.copy()
     rows[5, 0] = np.inf
 
@@ -192,6 +190,6 @@ def test_infinite_values_are_refused() -> None:
         fit_scorecard(rows, LABELS, SIGNS, categories=[3])
 
 
-def test_rows_with_other_columns_are_refused() -> None:
+def test_rows_with_other_columns_are_rejected() -> None:
     with pytest.raises(DataInvalid, match="4 features"):
         CARD.pds(ROWS[:, :3])

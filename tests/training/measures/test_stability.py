@@ -15,7 +15,7 @@ NOW = np.array([5, 6, 8, 9, 10, 10, 11, 12, 14, 15])
 
 
 def alarms(found: list[StabilityIndex]) -> float:
-    """Give the share that alarms."""
+    """Return the share that alarms."""
     return sum(one.verdict in {"WATCH", "ACT"} for one in found) / len(found)
 
 
@@ -53,7 +53,7 @@ def test_without_a_shift_at_most_5_percent_of_markets_with_200_rows_alarm(rows_t
     assert alarms(found) <= 0.05
 
 
-def test_a_planted_shift_is_found() -> None:
+def test_a_planted_shift_is_detected() -> None:
     assert alarms(compared(200, 200, shift=0.5, samples=200)) > 0.8
     assert alarms(compared(5000, 1000, shift=0.5, samples=50)) == 1.0
     assert {one.verdict for one in compared(5000, 5000, shift=1.0, samples=5)} == {"ACT"}
@@ -67,7 +67,7 @@ def test_the_critical_value_at_many_rows_is_the_tabled_chi_square_over_the_rows(
     assert psi_from_counts(np.full(10, 10), NOW).critical > 16.919 * 2 / 100
 
 
-def test_a_shift_that_is_certain_but_small_is_no_alarm() -> None:
+def test_a_significant_but_small_shift_is_not_an_alarm() -> None:
     found = psi_from_counts(np.full(10, 100_000), 10_000 * NOW)
 
     assert found.critical < found.psi < 0.1
@@ -132,7 +132,7 @@ def test_quantile_bins_hold_equal_mass_and_never_split_equal_values() -> None:
     assert quantile_bins(np.full(5, 3.0)).edges == ()
 
 
-def test_no_rows_other_bins_and_wrong_edges_are_refused() -> None:
+def test_no_rows_other_bins_and_wrong_edges_are_rejected() -> None:
     with pytest.raises(DataInvalid, match="at least 2 bins"):
         psi_from_counts(np.array([5, 0]), np.array([5, 0]))
     with pytest.raises(DataInvalid, match="same bins"):

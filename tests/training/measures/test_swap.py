@@ -59,7 +59,7 @@ def test_a_model_against_itself_moves_nobody_though_all_pds_are_tied() -> None:
     assert found.swapped_in.rows == found.swapped_out.rows == 0
 
 
-def test_rates_beyond_1_and_rows_that_do_not_match_are_refused() -> None:
+def test_rates_above_1_and_rows_that_do_not_match_are_rejected() -> None:
     with pytest.raises(DataInvalid, match="approval rate"):
         swap_set_at_rate(LABELS, CHAMPION, CHALLENGER, 1.5, seed=0)
     with pytest.raises(DataInvalid, match="shape"):

@@ -1,4 +1,4 @@
-"""A run and a feature file are made with one bundle, and with one that fits the spec."""
+"""Runs and feature files use one bundle, and one that fits the spec."""
 
 import shutil
 from dataclasses import replace
@@ -21,7 +21,7 @@ SMALLER = SPEC.replace("max_leaves = 6", "max_leaves = 4")
 
 @pytest.fixture(scope="module")
 def two(small: SmallFamily, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
-    """Make a catalog with two bundles of the family credit and one of another; gives it and their ids. Read only."""
+    """Make a catalog with two bundles of the family credit and one of another; return it and their ids. Read only."""
     folder = tmp_path_factory.mktemp("two")
     bundles = folder / "bundles"
     shutil.copytree(small.bundles, bundles)
@@ -34,7 +34,7 @@ def two(small: SmallFamily, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
     return bundles, ids
 
 
-def test_a_bundle_of_another_family_is_refused_also_as_the_second_output(two: tuple[Path, list[str]]) -> None:
+def test_a_bundle_of_another_family_is_rejected_for_churn_and_for_decline(two: tuple[Path, list[str]]) -> None:
     bundles, ids = two
 
     assert select_bundle(bundles, "credit", ids[1]).bundle_id == ids[1]
@@ -44,7 +44,7 @@ def test_a_bundle_of_another_family_is_refused_also_as_the_second_output(two: tu
         select_decline_bundle(bundles, "credit", ids[0])
 
 
-def test_two_active_bundles_are_refused_and_never_silently_none(two: tuple[Path, list[str]], tmp_path: Path) -> None:
+def test_two_active_bundles_are_rejected_rather_than_ignored(two: tuple[Path, list[str]], tmp_path: Path) -> None:
     bundles = tmp_path / "bundles"
     shutil.copytree(two[0], bundles)
     (bundles / "other_decline").mkdir()
@@ -58,7 +58,7 @@ def test_two_active_bundles_are_refused_and_never_silently_none(two: tuple[Path,
         select_decline_bundle(bundles, "other", None)
 
 
-def test_options_that_would_be_ignored_are_refused(small: SmallFamily, tmp_path: Path) -> None:
+def test_options_without_effect_are_rejected(small: SmallFamily, tmp_path: Path) -> None:
     with pytest.raises(SpecInvalid, match="--data and --status require --at"):
         score(ROOT / "training" / "churn.toml", bundles=tmp_path, data=small.table)
     with pytest.raises(SpecInvalid, match=r"--status requires a spec with a \[log\]"):
@@ -75,7 +75,7 @@ def test_options_that_would_be_ignored_are_refused(small: SmallFamily, tmp_path:
         (('name = "orders"', 'name = "baskets"\ncolumn = "orders"'), r"features\.orders: .* missing now"),
     ],
 )
-def test_a_spec_whose_features_mean_something_else_is_refused_by_name(
+def test_a_spec_whose_features_have_another_meaning_is_rejected_by_name(
     change: tuple[str, str], said: str, small: SmallFamily, tmp_path: Path
 ) -> None:
     shutil.copytree(small.bundles, tmp_path / "bundles")
@@ -88,7 +88,7 @@ def test_a_spec_whose_features_mean_something_else_is_refused_by_name(
     assert not (tmp_path / "f.parquet").exists()
 
 
-def test_a_spec_that_was_changed_elsewhere_is_said_and_the_same_one_is_not(small: SmallFamily, tmp_path: Path) -> None:
+def test_a_changed_spec_is_reported_and_an_equal_one_is_not(small: SmallFamily, tmp_path: Path) -> None:
     said: list[str] = []
     (tmp_path / "spec.toml").write_text(SMALLER)
 
@@ -101,7 +101,7 @@ def test_a_spec_that_was_changed_elsewhere_is_said_and_the_same_one_is_not(small
     assert said[0].startswith("the spec has changed since bundle ")
 
 
-def test_a_spec_or_a_sql_by_which_a_row_would_mean_something_else_is_refused(trained: Trained) -> None:
+def test_settings_or_sql_that_change_the_meaning_of_a_row_are_rejected(trained: Trained) -> None:
     spec, said = read_spec(trained.made.spec), list[str]()
     digest, bundle = spec_digest(trained.made.spec), trained.churn.bundle
     assert spec.snapshots is not None
@@ -131,6 +131,6 @@ def test_a_digest_that_an_earlier_version_recorded_still_fits(trained: Trained) 
 
 
 def made_from(bundle: Bundle, others: dict[str, str], *, keeps: bool = True) -> Bundle:
-    """Give a bundle that says something else of what it was made from."""
+    """Return a bundle that says something else of what it was made from."""
     then = bundle.manifest.made_from if keeps else {}
     return replace(bundle, manifest=bundle.manifest.model_copy(update={"made_from": then | others}))

@@ -1,4 +1,4 @@
-"""A log of another shape trains and is scored by a spec file alone; what a run says is what the model says, row by row."""
+"""A log of another shape needs a spec file only; the predictions of a run equal those of the model, row by row."""
 
 import datetime as dt
 import hashlib
@@ -66,7 +66,7 @@ def test_the_commands_take_the_log_from_spec_to_run_and_threads_change_no_byte(
     assert (tmp_path / "one.parquet").read_bytes() == (tmp_path / "two.parquet").read_bytes()
 
 
-def test_every_number_of_a_run_is_that_of_a_single_read_to_the_bit(trained: Trained, written: Path) -> None:
+def test_every_number_of_a_run_equals_scoring_one_customer_to_the_bit(trained: Trained, written: Path) -> None:
     rows = pq.read_table(written).to_pylist()
     scored = [row for row in rows if row["status"] == "SCORED"]
     names = trained.churn.bundle.schema.names
@@ -105,7 +105,7 @@ def test_drivers_of_a_run_are_the_reasons_of_each_customer_in_the_words_of_the_b
     assert told > 100
 
 
-def test_drivers_of_random_contributions_are_chosen_as_one_by_one(trained: Trained) -> None:
+def test_drivers_of_random_contributions_equal_the_reasons_of_one_row(trained: Trained) -> None:
     schema = trained.churn.bundle.schema
     random = np.random.default_rng(0)
     contributions = np.round(random.normal(0, 1, (500, len(schema.names))), 1) * random.integers(0, 2, (500, 1))
@@ -135,7 +135,9 @@ def test_ranks_and_values_follow_from_the_pds(trained: Trained, written: Path) -
         assert [row.expected_spend_minor, row.value_at_risk_minor] == cents
 
 
-def test_who_has_too_little_history_or_ended_is_there_without_a_number(trained: Trained, written: Path) -> None:
+def test_customers_without_history_or_relationship_are_listed_without_a_prediction(
+    trained: Trained, written: Path
+) -> None:
     rows = pq.read_table(written).to_pandas()
     others = rows[rows["status"] != "SCORED"]
 
@@ -152,7 +154,7 @@ def test_who_has_too_little_history_or_ended_is_there_without_a_number(trained: 
     assert counts == rows["status"].value_counts().to_dict()
 
 
-def test_the_hold_out_is_a_fifth_by_hash_and_suppressed_customers_are_scored_all_the_same(
+def test_the_hold_out_is_a_fifth_by_hash_and_suppressed_customers_are_scored(
     trained: Trained, written: Path, tmp_path: Path
 ) -> None:
     rows = pq.read_table(written).to_pandas()
@@ -178,7 +180,7 @@ def test_the_hold_out_is_a_fifth_by_hash_and_suppressed_customers_are_scored_all
     assert manifest(tmp_path / "run.parquet")["run_id"] != manifest(written)["run_id"]
 
 
-def test_a_suppression_code_that_is_none_is_refused(trained: Trained, tmp_path: Path) -> None:
+def test_an_invalid_suppression_code_is_rejected(trained: Trained, tmp_path: Path) -> None:
     pd.DataFrame({"market": ["DE"], "customer_id": ["K1"], "code": ["because"]}).to_csv(tmp_path / "s.csv", index=False)
 
     with pytest.raises(
@@ -202,7 +204,7 @@ def test_a_feature_file_gives_the_same_numbers_and_without_a_decline_model_there
     assert manifest(tmp_path / "run.parquet")["decline_bundle_id"] == ""
 
 
-def test_a_run_says_all_that_its_readers_need(trained: Trained, written: Path) -> None:
+def test_the_manifest_of_a_run_has_all_that_its_readers_need(trained: Trained, written: Path) -> None:
     found = manifest(written)
 
     assert found["format"] == 2
@@ -215,7 +217,7 @@ def test_a_run_says_all_that_its_readers_need(trained: Trained, written: Path) -
     assert found["decline_bundle_id"] == trained.decline.bundle.bundle_id
 
 
-def test_a_model_that_is_not_ahead_of_the_rules_by_the_margin_is_not_released(trained: Trained, tmp_path: Path) -> None:
+def test_a_model_without_the_required_lead_over_its_rivals_is_not_released(trained: Trained, tmp_path: Path) -> None:
     made = trained.made
     gate = 'figure = "hold_out.auc"\nnot_below = "rival.*.auc"\nahead_by = 0.2'
     text = made.spec.read_text(encoding="utf-8").replace('figure = "hold_out.auc"\nmin = 0.5', gate)
@@ -231,7 +233,7 @@ def test_a_model_that_is_not_ahead_of_the_rules_by_the_margin_is_not_released(tr
     assert not (tmp_path / "bundles").exists()
 
 
-def test_of_two_calibration_snapshots_the_newest_alone_is_the_baseline(trained: Trained) -> None:
+def test_the_newest_of_two_calibration_snapshots_is_the_baseline(trained: Trained) -> None:
     """A customer who is in both would stand there twice."""
     spec = read_spec(trained.made.spec)
     assert spec.snapshots is not None
@@ -267,9 +269,7 @@ def test_a_rival_that_cannot_be_measured_stops_the_release_by_its_name(trained: 
     assert not (tmp_path / "bundles").exists()
 
 
-def test_features_that_are_not_there_are_refused_before_any_customer_is_scored(
-    trained: Trained, tmp_path: Path
-) -> None:
+def test_missing_features_are_rejected_before_any_customer_is_scored(trained: Trained, tmp_path: Path) -> None:
     spec, source = read_spec(trained.made.spec), trained.made.folder / "churn.parquet"
     assert spec.value is not None
     value = spec.value.model_copy(update={"feature": "tenure_days"})

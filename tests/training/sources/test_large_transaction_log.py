@@ -1,4 +1,4 @@
-"""A log that is larger than the memory it is given."""
+"""A transaction log that is larger than the memory limit."""
 
 import datetime as dt
 from pathlib import Path
@@ -20,7 +20,7 @@ MEMORY = 100_000_000
 
 
 @pytest.mark.long
-def test_a_log_larger_than_the_memory_given_has_the_same_features(tmp_path: Path) -> None:
+def test_a_log_larger_than_the_memory_limit_has_the_same_features(tmp_path: Path) -> None:
     log = tmp_path / "log.parquet"
     with duckdb.connect() as connection:
         connection.execute(MADE.format(lines=LINES, customers=LINES // 50, path=log))

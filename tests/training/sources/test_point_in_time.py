@@ -1,4 +1,4 @@
-"""Churn features see nothing after the cut, and do not depend on the order of the lines, on threads, or on parts."""
+"""Churn features use nothing after the cut, and do not depend on the order of the lines, on threads, or on parts."""
 
 import datetime as dt
 from dataclasses import replace
@@ -89,14 +89,12 @@ def features(folder: Path, change: str = "", threads: int = 1, parts: int = 1) -
 
 @pytest.fixture(scope="module")
 def before(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
-    """Give the features of the log as it is."""
+    """Return the features of the log as it is."""
     return features(tmp_path_factory.mktemp("log"))
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_every_feature_is_the_same_to_the_bit_whatever_happens_after_the_cut(
-    change: str, before: pd.DataFrame, tmp_path: Path
-) -> None:
+def test_nothing_after_the_cut_changes_a_bit_of_any_feature(change: str, before: pd.DataFrame, tmp_path: Path) -> None:
     after = features(tmp_path, CHANGES[change])
 
     assert len(before) > 30
@@ -141,7 +139,7 @@ def test_every_feature_of_the_shipped_specs_comes_from_the_sql_and_what_they_lea
     assert names <= offered
 
 
-def test_parts_whose_horizon_reaches_into_the_next_part_are_refused(tmp_path: Path) -> None:
+def test_parts_whose_horizon_overlaps_the_next_part_are_rejected(tmp_path: Path) -> None:
     text = (ROOT / "training" / "churn.toml").read_text(encoding="utf-8")
     (tmp_path / "spec.toml").write_text(text.replace("calibration = [2017-09-01]", "calibration = [2017-10-15]"))
     snapshots = read_spec(tmp_path / "spec.toml").snapshots

@@ -1,4 +1,4 @@
-"""Specs and tables that cannot be right are refused with the name of the column, and nothing is written."""
+"""Invalid specs and tables are rejected with the name of the column, and nothing is written."""
 
 import subprocess
 import sys
@@ -31,7 +31,7 @@ leave_out = ["country"]
 
 
 def write(folder: Path, spec: str, table: pd.DataFrame | bytes, name: str = "customers.csv") -> tuple[Path, Path]:
-    """Write a spec and a table; gives both paths."""
+    """Write a spec and a table; return both paths."""
     path = folder / name
     path.write_bytes(table) if isinstance(table, bytes) else table.to_csv(path, index=False)
     (folder / "spec.toml").write_text(spec)
@@ -47,7 +47,7 @@ TIMED = SPEC.replace("as_of = 2026-01-01", 'as_of_column = "known"')
 
 
 def split(line: str) -> str:
-    """Give the spec with a line about the split."""
+    """Return the spec with a line about the split."""
     return SPEC.replace("[search]", f"[split]\n{line}\n\n[search]")
 
 
@@ -127,7 +127,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("what", WRONG)
-def test_what_cannot_be_right_is_refused_by_name_and_nothing_is_written(what: str, tmp_path: Path) -> None:
+def test_an_invalid_spec_or_table_is_rejected_by_name_and_nothing_is_written(what: str, tmp_path: Path) -> None:
     spec_text, change, said = WRONG[what]
     spec, table = write(tmp_path, spec_text, customers(change))
 
@@ -139,7 +139,7 @@ def test_what_cannot_be_right_is_refused_by_name_and_nothing_is_written(what: st
     assert not (tmp_path / "files").exists()
 
 
-def test_everything_that_is_wrong_with_a_table_is_told_at_once(tmp_path: Path) -> None:
+def test_all_problems_of_a_table_are_reported_at_once(tmp_path: Path) -> None:
     """Of the keys, the label and every feature."""
     wrong = {"country": "de", "bad": 0, "orders": "many", "days_late": -5}
     spec, table = write(tmp_path, SPEC, customers(lambda t: t.assign(**wrong)))
@@ -152,7 +152,7 @@ def test_everything_that_is_wrong_with_a_table_is_told_at_once(tmp_path: Path) -
     ]
 
 
-def test_keys_stand_as_they_are_written_namibia_and_leading_zeros(tmp_path: Path) -> None:
+def test_keys_are_text_namibia_and_leading_zeros(tmp_path: Path) -> None:
     table = made_customers(300)
     numbers = [f"{index:05d}" for index in range(300)]
     spec, path = write(tmp_path, SPEC, table.assign(number=numbers, country=table["country"].replace("FR", "NA")))
@@ -164,21 +164,21 @@ def test_keys_stand_as_they_are_written_namibia_and_leading_zeros(tmp_path: Path
     assert samples.rows["orders"].isna().sum() == table["orders"].isna().sum() > 0
 
 
-def test_a_table_without_any_outcome_is_refused_for_learning(tmp_path: Path) -> None:
+def test_fitting_rejects_a_table_without_any_outcome(tmp_path: Path) -> None:
     spec, table = write(tmp_path, SPEC, customers(lambda t: t.assign(bad=None)))
 
     with pytest.raises(DataInvalid, match=r"'bad': no row has an outcome.*use `python -m training features`"):
         read_table_samples(read_spec(spec), table)
 
 
-def test_an_unreadable_parquet_is_refused_by_its_path(tmp_path: Path) -> None:
+def test_an_unreadable_parquet_file_is_rejected_by_its_path(tmp_path: Path) -> None:
     spec, table = write(tmp_path, SPEC, b"PAR1 but not really", "customers.parquet")
 
     with pytest.raises(DataInvalid, match=r"customers\.parquet: cannot be read"):
         read_table_samples(read_spec(spec), table)
 
 
-def test_the_command_says_it_in_a_sentence_and_ends_with_1(tmp_path: Path) -> None:
+def test_the_command_prints_one_line_and_exits_with_1(tmp_path: Path) -> None:
     spec, table = write(tmp_path, SPEC.replace('"bad"', '"gone"'), made_customers(50))
 
     done = subprocess.run(
@@ -195,12 +195,12 @@ def test_the_command_says_it_in_a_sentence_and_ends_with_1(tmp_path: Path) -> No
     assert "Traceback" not in done.stderr
 
 
-def test_a_spec_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_a_missing_spec_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(SpecInvalid, match="No such file"):
         read_spec(tmp_path / "none.toml")
 
 
-def test_every_problem_of_a_spec_is_told_at_once(tmp_path: Path) -> None:
+def test_all_problems_of_a_spec_are_reported_at_once(tmp_path: Path) -> None:
     path = tmp_path / "spec.toml"
     path.write_text(SMALL.replace('family = "late"', 'family = "LATE"').replace('"DE"', '"Germany"'))
 
@@ -211,7 +211,7 @@ def test_every_problem_of_a_spec_is_told_at_once(tmp_path: Path) -> None:
     assert "table.market" in str(refused.value)
 
 
-def test_a_small_spec_takes_every_numeric_column_and_leaves_out_rows_by_code(tmp_path: Path) -> None:
+def test_a_small_spec_uses_every_numeric_column_and_counts_excluded_rows_by_code(tmp_path: Path) -> None:
     table = made_customers(300)
     table.loc[:9, "bad"] = float("nan")
     table.to_csv(tmp_path / "customers.csv", index=False)

@@ -1,4 +1,4 @@
-"""Reasons of declined applicants, on the released credit model: the same every time, and for reasons that hold."""
+"""Reasons of declined applicants on the released credit model: deterministic and stable."""
 
 from dataclasses import dataclass
 
@@ -34,13 +34,13 @@ class Declined:
 
     @property
     def schema(self) -> Schema:
-        """Give the model's schema."""
+        """Return the model's schema."""
         return self.model.bundle.schema
 
 
 @pytest.fixture(scope="module")
 def declined(released: Released) -> Declined:
-    """Find the declined applicants of the hold-out."""
+    """Return the declined applicants of the hold-out."""
     folder = next(path for path in (released.bundles / "credit").iterdir() if path.is_dir())
     model = open_model(read_bundle(folder))
     table = pq.read_table(released.files / "credit.features.parquet").to_pandas()
@@ -53,12 +53,12 @@ def declined(released: Released) -> Declined:
 
 
 def reasons_of(schema: Schema, contributions: FloatArray) -> list[Codes]:
-    """Give the reason codes of each row, in their order."""
+    """Return the reason codes of each row, in their order."""
     nothing = [0] * contributions.shape[1]
     return [tuple(push.code for push in principal_reasons(schema, row, nothing)) for row in contributions.tolist()]
 
 
-def test_reasons_are_the_same_a_hundred_times_and_after_opening_the_bundle_again(declined: Declined) -> None:
+def test_reasons_are_deterministic_also_after_reopening_the_bundle(declined: Declined) -> None:
     model = declined.model
     first = reasons_of(declined.schema, model.scorer.contributions(declined.rows))
     again = open_model(model.bundle)
@@ -69,7 +69,7 @@ def test_reasons_are_the_same_a_hundred_times_and_after_opening_the_bundle_again
     assert all(reasons for reasons in first)
 
 
-def test_the_first_two_reasons_hold_when_the_baseline_is_drawn_again(declined: Declined) -> None:
+def test_the_first_two_reasons_are_stable_under_a_bootstrap_of_the_baseline(declined: Declined) -> None:
     bundle = declined.model.bundle
     baseline = _rows_array(list(bundle.baseline.rows))
     expected = [codes[:2] for codes in reasons_of(declined.schema, declined.model.scorer.contributions(declined.rows))]

@@ -1,4 +1,4 @@
-"""A spec that extends another says only what is different."""
+"""A spec that extends another states only the differences."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def write(folder: Path, spec: str = SPEC, decline: str = DECLINE_SPEC) -> Path:
     return folder / "decline.toml"
 
 
-def test_tables_are_laid_over_key_by_key_and_lists_replaced(tmp_path: Path) -> None:
+def test_tables_are_merged_key_by_key_and_lists_replaced(tmp_path: Path) -> None:
     under, over = read_spec(write(tmp_path).parent / "spec.toml"), read_spec(tmp_path / "decline.toml")
 
     assert (over.family, over.title) == ("churn_decline", under.title)
@@ -29,7 +29,7 @@ def test_tables_are_laid_over_key_by_key_and_lists_replaced(tmp_path: Path) -> N
     assert [rival.name for rival in over.rivals] == ["recency"]
 
 
-def test_of_a_feature_that_stands_in_both_what_is_not_said_anew_stays(tmp_path: Path) -> None:
+def test_a_feature_in_both_files_keeps_the_fields_that_are_not_overridden(tmp_path: Path) -> None:
     over = read_spec(
         write(tmp_path, decline=DECLINE_SPEC.replace('name = "recency_days"', 'name = "recency_days"\nsign = 0'))
     )
@@ -46,22 +46,20 @@ def test_of_a_feature_that_stands_in_both_what_is_not_said_anew_stays(tmp_path: 
         (SPEC.replace("[log]", "cross_validation_folds = 5\n[log]", 1), "remove it"),
     ],
 )
-def test_a_log_whose_parameters_would_be_chosen_by_looking_ahead_is_refused(
-    spec: str, said: str, tmp_path: Path
-) -> None:
+def test_a_parameter_search_that_looks_ahead_is_rejected(spec: str, said: str, tmp_path: Path) -> None:
     write(tmp_path, spec)
 
     with pytest.raises(SpecInvalid, match=said):
         read_spec(tmp_path / "spec.toml")
 
 
-def test_a_log_of_one_fit_snapshot_has_nothing_to_mix(tmp_path: Path) -> None:
+def test_one_fit_snapshot_allows_folds(tmp_path: Path) -> None:
     one = SPEC.replace('validation = "forward"\n', "").replace("fit = [2025-04-15, 2025-05-01, 2025-05-28, ", "fit = [")
 
     assert read_spec(write(tmp_path, one).parent / "spec.toml").search.validation == "folds"
 
 
-def test_the_digest_of_a_spec_is_its_own_and_that_of_what_it_extends(tmp_path: Path) -> None:
+def test_the_digest_of_a_spec_covers_the_spec_that_it_extends(tmp_path: Path) -> None:
     path = write(tmp_path)
     before = spec_digest(path)
 
@@ -71,14 +69,14 @@ def test_the_digest_of_a_spec_is_its_own_and_that_of_what_it_extends(tmp_path: P
     assert spec_digest(write(tmp_path)) == before
 
 
-def test_a_file_that_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_missing_file_is_rejected_by_name(tmp_path: Path) -> None:
     path = write(tmp_path, decline=DECLINE_SPEC.replace("spec.toml", "gone.toml"))
 
     with pytest.raises(SpecInvalid, match=r"gone\.toml: No such file"):
         read_spec(path)
 
 
-def test_the_shipped_decline_family_looks_at_the_snapshots_of_churn() -> None:
+def test_the_shipped_decline_family_has_the_snapshots_of_churn() -> None:
     churn, decline = (read_spec(ROOT / "training" / f"{name}.toml") for name in ("churn", "decline"))
 
     assert churn.snapshots is not None
