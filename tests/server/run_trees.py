@@ -29,7 +29,7 @@ def leaves_of(log: RecordLog, market: str) -> list[bytes]:
 
 
 def root_over(hashes: Sequence[bytes]) -> bytes:
-    """Give MTH of RFC 6962, section 2.1, over leaf hashes."""
+    """Return MTH of RFC 6962, section 2.1, over leaf hashes."""
     if len(hashes) == 1:
         return hashes[0]
     k = 1
@@ -39,7 +39,7 @@ def root_over(hashes: Sequence[bytes]) -> bytes:
 
 
 def climbed(index: int, size: int, leaf: bytes, hashes: Sequence[bytes]) -> bytes:
-    """Give the root to which an audit path leads, by its recursive definition from above."""
+    """Return the root to which an audit path leads, by its recursive definition."""
     if size == 1:
         return leaf
     k = 1
@@ -51,7 +51,7 @@ def climbed(index: int, size: int, leaf: bytes, hashes: Sequence[bytes]) -> byte
 
 
 def old_digest(rows: Sequence[Any]) -> bytes:
-    """Give the digest of rows as the release before wrote it."""
+    """Return the digest of rows as the previous release wrote it."""
     return hashlib.sha256(b"".join(sorted(old_hash(row) for row in rows))).digest()
 
 
@@ -104,11 +104,11 @@ def change_row(log: RecordLog, customer_id: str, **values: Any) -> None:
 
 
 def run_ids(log: RecordLog) -> set[str]:
-    """Give the runs that are loaded."""
+    """Return the ids of the loaded runs."""
     with log.database.reading() as connection:
         return set(connection.execute(select(RUNS.c.run_id)).scalars())
 
 
 def problems(log: RecordLog) -> list[str]:
-    """Hold the runs against their records."""
+    """Return how the runs differ from their records."""
     return list(run_problems(log, find_erasure_problems(log)[1]))

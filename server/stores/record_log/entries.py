@@ -60,8 +60,8 @@ class LogEntry:
         request_id: UUID of the caller's request; of each request the caller gets one record. "" if there was none.
         content: Digest of what the caller sent; another one under the same request_id is rejected.
         labels: For the header, which is not encrypted: codes only.
-        subject_tag: Tag of a customer whom the record concerns although the log's own key seals it, so that it outlives
-            the customer's key. Only without `customer`.
+        subject_tag: Tag of the customer that a record sealed by the log's own key concerns, so that the record outlives the
+            customer's key. Only without `customer`.
         removed: What retention removed; only of kind RETENTION.
         precondition: What must hold when it is appended, else the result is PreconditionFailed; None for no check.
     """
@@ -144,7 +144,7 @@ def record_row(index: int, header: Header, record: SealedRecord, nodes: tuple[by
 
 
 def stored_record(row: Row[Any]) -> StoredRecord:
-    """Return a row of RECORDS as a StoredRecord, unchecked, whatever somebody wrote into its columns."""
+    """Return a row of RECORDS as a StoredRecord; nothing is checked, and columns may have any value."""
     columns = {name: str(getattr(row, name)) for name in _HEADER_COLUMNS if getattr(row, name) is not None}
     ciphertext = None if row.ciphertext is None else as_bytes(row.ciphertext)
     return StoredRecord(row.record_index, as_bytes(row.header), ciphertext, split_hashes(as_bytes(row.nodes)), columns)

@@ -105,7 +105,7 @@ def _insert_chunk(database: Database, records: RecordRange, table: pa.Table) -> 
 
 
 class _OrderedRecords:
-    """Records in the order of their indexes, which may have gaps, taken from an iterator up to an index at a time."""
+    """Splits an iterator of records, in the order of their indexes, at given indexes; the indexes may have gaps."""
 
     def __init__(self, records: Iterable[StoredRecord]) -> None:
         self._records = iter(records)

@@ -28,7 +28,7 @@ CHUNKS = select(*LISTED_CHUNKS.c["first_index", "record_count", "first_us", "las
 
 
 @dataclass(frozen=True, slots=True)
-class IndexTask:
+class _IndexTask:
     """What the worker process reads on standard input.
 
     Attributes:
@@ -40,7 +40,7 @@ class IndexTask:
     length: int
 
 
-INDEX_TASK = TypeAdapter(IndexTask)
+INDEX_TASK = TypeAdapter(_IndexTask)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class HeaderIndexer:
         process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=DEVNULL, stderr=DEVNULL)
         os.setpriority(os.PRIO_PROCESS, process.pid, WORKER_NICENESS)
         try:
-            await process.communicate(INDEX_TASK.dump_json(IndexTask(url, self.length)))
+            await process.communicate(INDEX_TASK.dump_json(_IndexTask(url, self.length)))
         finally:
             if process.returncode is None:
                 process.kill()

@@ -13,7 +13,7 @@ from server.stores.record_log.log import RecordLog
 from server.stores.record_log.record_reader import header_from_row, read_related_headers
 from server.stores.tables import RECORDS
 
-LEGAL_HOLD, RELEASE = "LEGAL_HOLD", "LEGAL_HOLD_RELEASE"
+LEGAL_HOLD, _RELEASE = "LEGAL_HOLD", "LEGAL_HOLD_RELEASE"
 OPERATOR = "operator"  # the caller of records that an operator's commands write
 _HOLD_LABEL = "hold"  # of a release: the id of the hold
 
@@ -59,7 +59,7 @@ def release_hold(log: RecordLog, hold_id: str, reason: str, at: dt.datetime) -> 
         if hold_id not in {hold.hold_id for hold in read_active_holds(connection, header.customer_tag)}:
             raise ErasureRefused("this hold was released already")
         labels = {_HOLD_LABEL: hold_id, "market": header.labels["market"]}
-        release = _hold_entry(RELEASE, new_record_id(at), header.customer_tag, reason, at, labels)
+        release = _hold_entry(_RELEASE, new_record_id(at), header.customer_tag, reason, at, labels)
         append_entry(log, connection, release)
 
 
@@ -73,13 +73,13 @@ def append_entry(log: RecordLog, connection: Connection, entry: LogEntry) -> Non
 def read_active_holds(connection: Connection, customer_tag: str) -> list[Hold]:
     """Return the holds on a customer that are not released, the oldest first."""
     return _active_holds(
-        [header for _, header in read_related_headers(connection, customer_tag, (LEGAL_HOLD, RELEASE))]
+        [header for _, header in read_related_headers(connection, customer_tag, (LEGAL_HOLD, _RELEASE))]
     )
 
 
 def read_tags_on_hold(connection: Connection) -> set[str]:
     """Return the tags of all customers with a hold that is not released."""
-    wanted = select(RECORDS).where(RECORDS.c.kind.in_((LEGAL_HOLD, RELEASE))).order_by(RECORDS.c.record_index)
+    wanted = select(RECORDS).where(RECORDS.c.kind.in_((LEGAL_HOLD, _RELEASE))).order_by(RECORDS.c.record_index)
     headers = [header_from_row(row) for row in connection.execute(wanted).all()]
     active = {hold.hold_id for hold in _active_holds(headers)}
     return {header.customer_tag for header in headers if header.record_id in active}
@@ -87,7 +87,7 @@ def read_tags_on_hold(connection: Connection) -> set[str]:
 
 def _active_holds(headers: list[Header]) -> list[Hold]:
     """Return the holds that no release among the headers names."""
-    released = {header.labels.get(_HOLD_LABEL) for header in headers if header.kind == RELEASE}
+    released = {header.labels.get(_HOLD_LABEL) for header in headers if header.kind == _RELEASE}
     return [
         Hold(header.record_id, time_from_us(header.time_us))
         for header in headers

@@ -67,7 +67,7 @@ class RecordReader:
         if row is None:
             return None
         stored = stored_record(row)
-        record, _ = self.open_row(row, self.key_store.find_by_id({row.key_id}), stored)
+        record, _ = self._open_row(row, self.key_store.find_by_id({row.key_id}), stored)
         return record, stored
 
     def read_stored(self, record_id: str) -> StoredRecord:
@@ -110,17 +110,17 @@ class RecordReader:
         keys = self.key_store.find_by_id({row.key_id for row in rows}) if rows else {}
         for row in rows:
             if row.key_id in keys:
-                record, _ = self.open_row(row, keys)
+                record, _ = self._open_row(row, keys)
                 yield record
 
     def open_duplicate(self, row: Row[Any], keys: Mapping[str, WrappedKey], content: bytes) -> Record:
         """Return the record that an earlier request got, if that request had the same content; raises as find_by_request."""
-        record, key = self.open_row(row, keys)
+        record, key = self._open_row(row, keys)
         if content_tag(content, key).hex() != record.header.content_tag:
             raise request_id_reused(row.request_id)
         return record
 
-    def open_row(
+    def _open_row(
         self, row: Row[Any], keys: Mapping[str, WrappedKey], stored: StoredRecord | None = None
     ) -> tuple[Record, bytes]:
         """Decrypt a row; return its record and the key that opened it.

@@ -6,7 +6,7 @@ A sync has three phases, each read in the order of a key so that a cursor can re
     REMOVED   customers of the old run that the new one does not have, by customer_id
     ERASED    tombstones written since the last sync, by number
 
-Tombtombstones come last: a copy that applies the pages in order never brings back a customer whom a tombstone deleted.
+Tombstones come last: a copy that applies the pages in order never brings back a customer whom a tombstone deleted.
 """
 
 from dataclasses import dataclass
@@ -180,7 +180,7 @@ def _last_compared(connection: Connection, scanned: FromClause, run: ScoringRun,
 
 
 def _read_tombstone_page(connection: Connection, sync: SyncPlan, cursor: ChangeCursor, size: int) -> ChangePage:
-    """Return the next tombstones, except those of customers whom a newer run has again."""
+    """Return the next tombstones, except those of customers who are in the run again."""
     tombstones = RISK_TOMBSTONES.c
     in_run = and_(RISKS.c.run_number == sync.run.number, RISKS.c.customer_id == tombstones.customer_id)
     wanted = (

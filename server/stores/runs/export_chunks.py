@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-CHUNK_BYTES_MAX = 3 * 1024 * 1024  # gRPC clients refuse more than 4 MB unless told otherwise
+_CHUNK_BYTES_MAX = 3 * 1024 * 1024  # gRPC clients reject messages above 4 MB by default
 DRIVERS = pa.list_(
     pa.struct(
         [
@@ -52,7 +52,7 @@ def encode_chunk(batch: pa.RecordBatch | pa.Table, options: pa.ipc.IpcWriteOptio
     return bytes(sink.getvalue())
 
 
-def split_batch(batch: pa.RecordBatch, bytes_max: int = CHUNK_BYTES_MAX) -> list[tuple[pa.RecordBatch, bytes]]:
+def split_batch(batch: pa.RecordBatch, bytes_max: int = _CHUNK_BYTES_MAX) -> list[tuple[pa.RecordBatch, bytes]]:
     """Return a batch in parts with their streams, each at most `bytes_max` bytes; a part of one customer may be larger."""
     content = encode_chunk(batch)
     if len(content) <= bytes_max or batch.num_rows <= 1:
@@ -68,7 +68,7 @@ def decode_chunk(content: bytes, columns: Sequence[str] | None = None) -> pa.Tab
         return stream.read_all()
 
 
-def uncompressed_part(content: bytes, rows_left: int, bytes_max: int = CHUNK_BYTES_MAX) -> tuple[bytes, int]:
+def uncompressed_part(content: bytes, rows_left: int, bytes_max: int = _CHUNK_BYTES_MAX) -> tuple[bytes, int]:
     """Return the next part of a chunk without compression.
 
     Args:

@@ -37,7 +37,7 @@ def test_an_erased_customer_is_loaded_only_from_newer_features(database_url: str
     assert later == LoadResult("features", "credit", 3, 0, 0)
 
 
-def test_a_run_skips_and_counts_customers_erased_since_its_cut_even_without_tombtombstones(
+def test_a_run_skips_and_counts_customers_erased_since_its_cut_even_without_tombstones(
     database_url: str, churn_family: ChurnFamily, tmp_path: Path
 ) -> None:
     day = dt.timedelta(days=1)

@@ -160,9 +160,9 @@ def test_a_chunk_that_does_not_match_its_records_is_reported(
     assert check_log(log.database, log.verifier, None)[0]
     with log.database.writing() as connection:
         this = LISTED_CHUNKS.c.first_index == LENGTH
-        held = bytes(connection.execute(select(LISTED_CHUNKS.c.content).where(this)).scalar_one())
+        stored = bytes(connection.execute(select(LISTED_CHUNKS.c.content).where(this)).scalar_one())
         values = {
-            name: with_market(held, 5) if name == "content" and value is None else value
+            name: with_market(stored, 5) if name == "content" and value is None else value
             for name, value in change.items()
         }
         connection.execute(update(LISTED_CHUNKS).where(this).values(**values))
@@ -177,17 +177,18 @@ def test_every_flipped_bit_and_truncation_of_a_chunk_is_handled(log: RecordLog) 
     build_chunks(log.database, LENGTH)
     this = LISTED_CHUNKS.c.first_index == LENGTH
     with log.database.writing() as connection:
-        held = bytes(connection.execute(select(LISTED_CHUNKS.c.content).where(this)).scalar_one())
+        stored = bytes(connection.execute(select(LISTED_CHUNKS.c.content).where(this)).scalar_one())
         records = list(ProofReader(log.database).read_all(SIZE))
-        cut = [held[:-1], held[:-20], held[:-200], held[:8], b""]
+        cut = [stored[:-1], stored[:-20], stored[:-200], stored[:8], b""]
         flipped = [
-            held[:place] + bytes([held[place] ^ 1 << place % 8]) + held[place + 1 :] for place in range(len(held))
+            stored[:place] + bytes([stored[place] ^ 1 << place % 8]) + stored[place + 1 :]
+            for place in range(len(stored))
         ]
         for content in (*cut, *flipped[::13]):
             connection.execute(update(LISTED_CHUNKS).where(this).values(content=content))
             found: list[str] = []
             assert list(check_chunks(connection, records, SIZE, found)) == records
-            assert found == [DAMAGED] or decode_chunk(content) == decode_chunk(held)
+            assert found == [DAMAGED] or decode_chunk(content) == decode_chunk(stored)
 
 
 def test_a_chunk_without_an_integer_length_is_reported(log: RecordLog) -> None:

@@ -143,7 +143,7 @@ async def test_health_is_not_serving_while_nothing_can_be_written(either: Servin
     engine = sqlalchemy.create_engine(either.settings.database)
     with engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE log_head RENAME TO away")
-    told = await call_error(either.credit.ScoreCredit(score_request()))
+    error = await call_error(either.credit.ScoreCredit(score_request()))
     during = [(await health.Check(request)).status for request in (asked, health_pb2.HealthCheckRequest())]
     await asyncio.sleep(0.7)  # a probe fails meanwhile
     still = (await health.Check(asked)).status
@@ -156,7 +156,7 @@ async def test_health_is_not_serving_while_nothing_can_be_written(either: Servin
         return (await health.Check(asked)).status == SERVING
 
     await wait_until(serving_again)
-    assert (told.code, told.reason) == DOWN
+    assert (error.code, error.reason) == DOWN
     assert [*during, still] == [NOT_SERVING] * 3
     assert record_count(either) == 0
 

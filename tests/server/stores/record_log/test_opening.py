@@ -98,10 +98,10 @@ def test_a_missing_key_file_is_not_created_again(tmp_path: Path, name: str) -> N
         pass
     (tmp_path / name).unlink()
 
-    told = start_again(url, tmp_path)
+    message = start_again(url, tmp_path)
 
-    assert str(tmp_path / name) in told
-    assert "restore" in told
+    assert str(tmp_path / name) in message
+    assert "restore" in message
     assert not (tmp_path / name).exists()
 
 
