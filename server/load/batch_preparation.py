@@ -134,8 +134,8 @@ def _bands_with_hysteresis(batch: pa.RecordBatch, manifest: RunManifest, before:
 
 def _band_positions(bands: pa.Array | pa.ChunkedArray, names: pa.Array) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Return the index of each band among the names; -1 without a band, or with one that is no longer used."""
-    places = pc.fill_null(pc.index_in(bands, value_set=names), -1)
-    return np.asarray(places.to_numpy(), dtype=np.int64)
+    positions = pc.fill_null(pc.index_in(bands, value_set=names), -1)
+    return np.asarray(positions.to_numpy(), dtype=np.int64)
 
 
 def _table_rows(

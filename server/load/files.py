@@ -34,7 +34,15 @@ _NOT_FEATURES = {*KEY_COLUMNS, "sample"}
 
 @dataclass(frozen=True, slots=True)
 class LoadResult:
-    """The number of rows of a file that were added, were loaded before, or were skipped because the customer was erased."""
+    """The result of loading one file.
+
+    Attributes:
+        kind: "features" or "run".
+        family: The family of the bundle that the file belongs to.
+        added: Number of rows that were added.
+        known: Number of rows that were loaded before.
+        erased: Number of rows that were skipped because the customer was erased.
+    """
 
     kind: str
     family: str
@@ -89,15 +97,17 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     kind = manifest.get("kind")
     if kind not in _MANIFEST_KEYS:
         raise LoadRefused(f"{path}: no manifest of a feature or run file; write such files with `python -m training`")
-    written, reads = manifest.get("format", 1), _FORMATS[kind]
-    if not isinstance(written, int) or written > reads:
-        raise LoadRefused(f"{path}: format {written} is unsupported; this release reads formats up to {reads}")
-    if kind == "run" and written < reads:
+    file_format, newest_format = manifest.get("format", 1), _FORMATS[kind]
+    if not isinstance(file_format, int) or file_format > newest_format:
         raise LoadRefused(
-            f"{path}: run format {written} is unsupported; score the run again with `python -m training score` of this release"
+            f"{path}: format {file_format} is unsupported; this release reads formats up to {newest_format}"
         )
-    if absent := sorted(_MANIFEST_KEYS[kind] - set(manifest)):
-        raise LoadRefused(f"{path}: manifest: missing {', '.join(absent)}")
+    if kind == "run" and file_format < newest_format:
+        raise LoadRefused(
+            f"{path}: run format {file_format} is unsupported; score the run again with `python -m training score` of this release"
+        )
+    if missing := sorted(_MANIFEST_KEYS[kind] - set(manifest)):
+        raise LoadRefused(f"{path}: manifest: missing {', '.join(missing)}")
     return manifest
 
 

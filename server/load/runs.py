@@ -67,19 +67,20 @@ def load_run(
     Raises:
         LoadRefused: The file is invalid; nothing of it was loaded.
     """
-    checked, database = parse_manifest(path, manifest), log.database
+    run_manifest, database = parse_manifest(path, manifest), log.database
     with path.open("rb") as content:
         file_sha256 = hashlib.file_digest(content, "sha256").hexdigest()
     with pq.ParquetFile(path) as file:
         check_columns(path, file.schema_arrow, {**KEY_COLUMNS, **RUN_COLUMNS})
-        if known := _loaded_customer_count(database, path, checked.run_id, file_sha256):
-            return 0, known, sum(checked.counts.values()) - known
-        customers = _check_file(path, file, checked)
+        if known := _loaded_customer_count(database, path, run_manifest.run_id, file_sha256):
+            return 0, known, sum(run_manifest.counts.values()) - known
+        customers = _check_file(path, file, run_manifest)
         line = {"load_time": load_time, "file_sha256": file_sha256, "header": json.dumps(manifest, sort_keys=True)}
         try:
-            runs = {market: _begin_market(log, checked, part, line) for market, part in customers.items()}
+            runs = {market: _begin_market(log, run_manifest, part, line) for market, part in customers.items()}
             added = sum(
-                _stage_batch(database, path, batch, checked, runs, erased_customers) for batch in _read_batches(file)
+                _stage_batch(database, path, batch, run_manifest, runs, erased_customers)
+                for batch in _read_batches(file)
             )
             for run in runs.values():
                 if not run.chunk_count:  # every customer was erased; an export has at least one chunk
