@@ -4,7 +4,6 @@ from typing import Annotated
 
 import typer
 
-from models.catalog import activate as activate_bundle
 from server.commands.new_files import warn_missing_bundles
 from server.commands.options import Config
 from server.config import read_settings
@@ -22,6 +21,8 @@ def activate(
     config: Config = None,
 ) -> None:
     """Serve a bundle after verifying it. Activate the previous bundle again to roll back."""
+    from models.catalog import activate as activate_bundle  # imports ONNX Runtime
+
     settings = read_settings(config)
     warn_missing_bundles(settings)
     activated, markets = activate_bundle(settings.bundles, bundle, tuple(market or ()))
