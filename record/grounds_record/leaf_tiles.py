@@ -9,7 +9,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from grounds_record.merkle import HASH_BYTES, Node, inclusion_proof, leaf_range, merkle_root
+from grounds_record.merkle import Node, inclusion_proof, leaf_range, merkle_root
 
 TILE_LEAVES = 4096
 
@@ -49,11 +49,6 @@ def build_leaf_tiles(leaves: Iterable[bytes]) -> list[LeafTile]:
     ordered = sorted(leaves)
     parts = [ordered[start : start + TILE_LEAVES] for start in range(0, len(ordered), TILE_LEAVES)]
     return [LeafTile(part[0], merkle_root(part), b"".join(part)) for part in parts]
-
-
-def split_hashes(hashes: bytes) -> list[bytes]:
-    """Return the concatenated hashes of a tile as a list."""
-    return [hashes[start : start + HASH_BYTES] for start in range(0, len(hashes), HASH_BYTES)]
 
 
 def find_tile(firsts: Sequence[bytes], leaf: bytes) -> int:

@@ -49,6 +49,11 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return hashlib.sha256(b"\x01" + left + right).digest()
 
 
+def split_hashes(hashes: bytes) -> tuple[bytes, ...]:
+    """Return concatenated hashes one by one; a shorter rest is returned too, and fails every proof."""
+    return tuple(hashes[start : start + HASH_BYTES] for start in range(0, len(hashes), HASH_BYTES))
+
+
 @dataclass(frozen=True, slots=True)
 class Frontier:
     """The right edge of a tree: all that is needed to append to it and to compute its root.

@@ -14,7 +14,7 @@ from grounds_record.checkpoint import open_checkpoint
 from grounds_record.errors import RecordError
 from grounds_record.export import Export
 from grounds_record.key_files import read_signing_key
-from grounds_record.merkle import Frontier
+from grounds_record.merkle import Frontier, split_hashes
 from grounds_record.note import VerifierKey
 from grounds_record.verification import verify
 from server.config import Settings
@@ -23,7 +23,6 @@ from server.maintenance.erasure import find_erasure_problems
 from server.stores.catalog.artifacts import missing_artifacts
 from server.stores.catalog.bundle_cache import BundleCache
 from server.stores.database import Database, Snapshot
-from server.stores.record_log.entries import split_hashes
 from server.stores.record_log.header_chunks import check_chunks
 from server.stores.record_log.opening import KeyLocations, open_log
 from server.stores.record_log.proofs import LogHead, ProofReader, read_retention_proofs

@@ -29,12 +29,12 @@ import demo
 from grounds.audit.v1 import sample_pb2 as pb
 from grounds_client import Amount, Client
 from grounds_record.header import Header
-from grounds_record.merkle import Frontier
+from grounds_record.merkle import Frontier, split_hashes
 from grounds_record.sealed_record import SealedRecord, open_record, seal_record
 from server.config import read_settings
 from server.stores.database import Database
 from server.stores.record_log.decision_index import CREDIT_DECISION
-from server.stores.record_log.entries import new_record_id, record_row, split_hashes, time_from_us
+from server.stores.record_log.entries import new_record_id, record_row, time_from_us
 from server.stores.record_log.header_chunks import build_chunks
 from server.stores.record_log.log import RecordLog
 from server.stores.record_log.opening import KeyLocations, open_log

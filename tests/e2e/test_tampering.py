@@ -13,11 +13,10 @@ from typer.testing import CliRunner
 from grounds_client.commands.app import app
 from grounds_record.checkpoint import Checkpoint, sign_checkpoint
 from grounds_record.key_files import ensure_signing_key
-from grounds_record.merkle import Frontier
+from grounds_record.merkle import Frontier, split_hashes
 from server.config import Settings
 from server.maintenance.doctor import check_log
 from server.stores.database import Database
-from server.stores.record_log.entries import split_hashes
 from server.stores.tables import LOG_HEAD, RECORDS
 from tests.conftest import Serving
 from tests.server.record_logs import entry

@@ -5,8 +5,8 @@ import hashlib
 import pytest
 
 from grounds_record.errors import ProofInvalid
-from grounds_record.leaf_tiles import TILE_LEAVES, build_leaf_tiles, find_tile, prove_leaf, split_hashes
-from grounds_record.merkle import EMPTY_ROOT, leaf_hash, merkle_root, verify_inclusion
+from grounds_record.leaf_tiles import TILE_LEAVES, build_leaf_tiles, find_tile, prove_leaf
+from grounds_record.merkle import EMPTY_ROOT, leaf_hash, merkle_root, split_hashes, verify_inclusion
 from tests.record.rfc6962 import audit_path, mth
 
 SIZES = (1, 2, 3, 7, TILE_LEAVES - 1, TILE_LEAVES, TILE_LEAVES + 1, 2 * TILE_LEAVES, 3 * TILE_LEAVES + 100)

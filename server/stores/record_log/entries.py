@@ -12,7 +12,7 @@ from sqlalchemy import Row
 from grounds_record.export import StoredRecord
 from grounds_record.header import Header, RemovedRecord
 from grounds_record.header_columns import header_columns
-from grounds_record.merkle import HASH_BYTES
+from grounds_record.merkle import split_hashes
 from grounds_record.sealed_record import SealedRecord
 from server.errors import RecordDamaged, RequestIdReused
 
@@ -148,11 +148,6 @@ def stored_record(row: Row[Any]) -> StoredRecord:
     columns = {name: str(getattr(row, name)) for name in _HEADER_COLUMNS if getattr(row, name) is not None}
     ciphertext = None if row.ciphertext is None else as_bytes(row.ciphertext)
     return StoredRecord(row.record_index, as_bytes(row.header), ciphertext, split_hashes(as_bytes(row.nodes)), columns)
-
-
-def split_hashes(hashes: bytes) -> tuple[bytes, ...]:
-    """Split concatenated hashes of 32 bytes; a shorter rest is returned too, and fails every proof."""
-    return tuple(hashes[start : start + HASH_BYTES] for start in range(0, len(hashes), HASH_BYTES))
 
 
 def as_bytes(content: Any) -> bytes:

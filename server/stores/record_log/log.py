@@ -18,7 +18,7 @@ from grounds_record.checkpoint import Checkpoint, open_checkpoint, sign_checkpoi
 from grounds_record.customer_keys import content_tag, customer_tag
 from grounds_record.errors import RecordError
 from grounds_record.header import Header
-from grounds_record.merkle import Frontier
+from grounds_record.merkle import Frontier, split_hashes
 from grounds_record.note import SigningKey
 from grounds_record.sealed_record import SealedRecord, seal_record
 from server.errors import ServerError, StoreUnavailable
@@ -30,7 +30,6 @@ from server.stores.record_log.entries import (
     RequestKey,
     record_row,
     request_id_reused,
-    split_hashes,
     us_since_epoch,
 )
 from server.stores.record_log.key_store import LOG_OWNER, KeyStore, WrappedKey

@@ -20,10 +20,11 @@ from grounds_record.merkle import (
     covering_nodes,
     inclusion_nodes,
     inclusion_proof,
+    split_hashes,
 )
 from server.errors import RecordDamaged, TreeSizeUnknown
 from server.stores.database import ConnectionSource
-from server.stores.record_log.entries import as_bytes, split_hashes, stored_record
+from server.stores.record_log.entries import as_bytes, stored_record
 from server.stores.record_log.log import HEAD_NAME
 from server.stores.record_log.record_reader import read_stored_record
 from server.stores.record_log.tree_hashes import TreeHashCache, TreeHashReader

@@ -21,10 +21,10 @@ from itertools import groupby
 
 from sqlalchemy import Connection, bindparam, select
 
-from grounds_record.merkle import HASH_BYTES, Node, leaf_range, node_hash, stored_position
+from grounds_record.merkle import HASH_BYTES, Node, leaf_range, node_hash, split_hashes, stored_position
 from server.errors import RecordDamaged
 from server.stores.keyed_query import KeyedQuery
-from server.stores.record_log.entries import as_bytes, split_hashes
+from server.stores.record_log.entries import as_bytes
 from server.stores.tables import RECORDS, TREE_BLOCKS, TREE_TWIGS
 
 TILE_LEVELS = 8

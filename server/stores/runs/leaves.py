@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, select
 
 from grounds_record.errors import ProofInvalid
-from grounds_record.leaf_tiles import TILE_LEAVES, LeafProof, LeafTile, find_tile, prove_leaf, split_hashes
-from grounds_record.merkle import merkle_root, verify_inclusion
+from grounds_record.leaf_tiles import TILE_LEAVES, LeafProof, LeafTile, find_tile, prove_leaf
+from grounds_record.merkle import merkle_root, split_hashes, verify_inclusion
 from grounds_record.rows_root import RowsRoot
 from server.stores.database import Database
 from server.stores.record_log.entries import as_bytes
@@ -84,7 +84,7 @@ def _is_valid(proof: LeafProof, root: bytes, leaf: bytes) -> bool:
     return True
 
 
-def _read_tile(connection: Connection, number: int, tile: int) -> list[bytes]:
+def _read_tile(connection: Connection, number: int, tile: int) -> tuple[bytes, ...]:
     """Return the leaf hashes of a tile."""
     wanted = select(RISK_LEAVES.c.hashes).where(RISK_LEAVES.c.run_number == number, RISK_LEAVES.c.block == tile)
     return split_hashes(as_bytes(connection.execute(wanted).scalar_one()))

@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, delete, event, select, update
 
-from grounds_record.merkle import HASH_BYTES, Frontier
+from grounds_record.merkle import HASH_BYTES, Frontier, split_hashes
 from server.decisions.retention import read_retention
 from server.maintenance.doctor import check_log
 from server.maintenance.retention import remove_due_content
 from server.stores.record_log.anchors import CheckpointAnchor
-from server.stores.record_log.entries import split_hashes
 from server.stores.record_log.log import RecordLog
 from server.stores.tables import CHECKPOINTS, LOG_HEAD, RECORDS
 from tests.server.decisions.test_retention import write_table

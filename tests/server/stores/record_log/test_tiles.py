@@ -13,13 +13,13 @@ from grounds_record.merkle import (
     consistency_proof,
     covering_nodes,
     inclusion_proof,
+    split_hashes,
     verify_consistency,
     verify_inclusion,
 )
 from server.errors import RecordDamaged
 from server.maintenance.doctor import check_log
 from server.stores.database import Database
-from server.stores.record_log.entries import split_hashes
 from server.stores.record_log.log import RecordLog
 from server.stores.record_log.proofs import ProofReader, inclusion_from_hashes
 from server.stores.record_log.tiles import write_tiles
