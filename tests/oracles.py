@@ -1,6 +1,6 @@
-"""What must come out, computed another way: through LightGBM's own predictions and its own text of the model.
+"""Expected results computed independently: from LightGBM's own predictions and its own model text.
 
-Nothing here knows how the product does it: no import from `training.export` or `models`.
+Nothing here imports `training.export` or `models`.
 """
 
 import itertools
@@ -14,42 +14,42 @@ FloatArray = NDArray[np.float64]
 
 
 def margins(booster: lightgbm.Booster, rows: FloatArray) -> FloatArray:
-    """Give LightGBM's own margins."""
+    """Return LightGBM's own margins, shape (n,), in log-odds."""
     return np.asarray(booster.predict(rows, raw_score=True, num_threads=1))
 
 
 def brute_force_shap(booster: lightgbm.Booster, rows: FloatArray, baseline: FloatArray) -> FloatArray:
-    """Give interventional Shapley values by their definition: all coalitions, all baseline rows.
+    """Return interventional Shapley values by their definition: all coalitions, all baseline rows.
 
-    The worth of a coalition is the mean margin of the baseline's rows after they have taken the coalition's
-    values from the explained row. Source: Shapley 1953; Janzing et al. 2020, arXiv:1910.13413.
+    The worth of a coalition is the mean margin of the baseline rows in which the coalition's values are replaced by
+    those of the explained row. Sources: Shapley 1953; Janzing et al. 2020, arXiv:1910.13413.
 
     Args:
-        booster: Up to 8 features: 2**features * len(baseline) predictions a row.
+        booster: A model of up to 8 features; each row needs 2**features * n_baseline predictions.
         rows: Shape (n, features).
         baseline: Shape (n_baseline, features).
 
     Returns:
-        Shape (n, features).
+        Shape (n, features), log-odds.
     """
     width = rows.shape[1]
     assert width <= 8, "2**features coalitions: small models only"
     coalitions = np.array(list(itertools.product((False, True), repeat=width)))
-    weights = shapley_weights(coalitions)
-    return np.array([weights @ worths(booster, row, baseline, coalitions) for row in rows])
+    weights = _shapley_weights(coalitions)
+    return np.array([weights @ _coalition_worths(booster, row, baseline, coalitions) for row in rows])
 
 
-def worths(
+def _coalition_worths(
     booster: lightgbm.Booster, row: FloatArray, baseline: FloatArray, coalitions: NDArray[np.bool_]
 ) -> FloatArray:
-    """Give the worth of each coalition for one row."""
+    """Return the worth of each coalition for one row, shape (coalitions,)."""
     mixed = np.where(coalitions[:, None, :], row, baseline[None, :, :])
     predicted = margins(booster, mixed.reshape(-1, len(row)))
     return predicted.reshape(len(coalitions), len(baseline)).mean(axis=1)
 
 
-def shapley_weights(coalitions: NDArray[np.bool_]) -> FloatArray:
-    """Give the weight of each coalition's worth in each feature's value: shape (features, coalitions)."""
+def _shapley_weights(coalitions: NDArray[np.bool_]) -> FloatArray:
+    """Return the weight of each coalition's worth in each feature's value, shape (features, coalitions)."""
     width = coalitions.shape[1]
     sizes = coalitions.sum(axis=1)
     orders = [math.factorial(size) * math.factorial(width - 1 - size) / math.factorial(width) for size in range(width)]
@@ -59,7 +59,7 @@ def shapley_weights(coalitions: NDArray[np.bool_]) -> FloatArray:
 
 
 def model_thresholds(booster: lightgbm.Booster) -> list[tuple[int, float]]:
-    """Give every (feature, threshold) of the model, once, as LightGBM writes them in its text."""
+    """Return each distinct (feature, threshold) of the model, read from its text."""
     lines = booster.model_to_string().splitlines()
     features = [int(word) for line in lines if line.startswith("split_feature=") for word in line[14:].split()]
     thresholds = [float(word) for line in lines if line.startswith("threshold=") for word in line[10:].split()]

@@ -1,4 +1,4 @@
-"""The release gate: every fault that an export has had elsewhere is planted, and stopped with a witness."""
+"""The equivalence check finds every planted fault of an export and shows a counterexample."""
 
 import dataclasses
 import math
@@ -36,7 +36,7 @@ COLUMNS = 6
 
 
 def example_rows(count: int, seed: int) -> FloatArray:
-    """Make rows: large integers that float32 cannot tell apart, categories with gaps, and plain numbers."""
+    """Return rows of large integers that are equal in float32, categories, numbers, and missing values."""
     random = np.random.default_rng(seed)
     rows = random.normal(size=(count, COLUMNS))
     rows[:, 0] = np.round(1.7e9 + 40.0 * rows[:, 0])
@@ -48,7 +48,7 @@ def example_rows(count: int, seed: int) -> FloatArray:
 
 @cache
 def booster() -> lightgbm.Booster:
-    """Fit a model with every kind of question."""
+    """Return a model with numeric and categorical splits."""
     rows = example_rows(1500, 0)
     clean = np.nan_to_num(rows)
     signal = (clean[:, 0] - 1.7e9) / 40 + np.sin(clean[:, 2]) + clean[:, 4] * clean[:, 5]
@@ -64,37 +64,37 @@ def booster() -> lightgbm.Booster:
     return lightgbm.train(settings, lightgbm.Dataset(rows, labels, categorical_feature=[2, 3]), 12)
 
 
-def subject(
+def exported_model(
     score: Ensemble | None = None,
     explained: Ensemble | None = None,
     *,
     baseline: FloatArray | None = None,
-    told: FloatArray | None = None,
+    claimed: FloatArray | None = None,
 ) -> ExportedModel:
-    """Give what is examined: by default everything as it should be; `told` is the baseline that is claimed."""
+    """Return an exported model, right by default; `claimed` is the baseline that the check compares with."""
     right = read_ensemble(booster())
     population = example_rows(100, 5) if baseline is None else baseline
-    claimed = population if told is None else told
-    base = math.fsum(margins(booster(), claimed)) / len(claimed)
+    reference = population if claimed is None else claimed
+    base = math.fsum(margins(booster(), reference)) / len(reference)
     return ExportedModel(
-        booster(), score_onnx(score or right), explain_onnx(explained or right, population), claimed, base
+        booster(), score_onnx(score or right), explain_onnx(explained or right, population), reference, base
     )
 
 
-def by_path(explained: Ensemble | None = None) -> ExportedModel:
-    """Give a path-dependent one."""
+def path_dependent_model(explained: Ensemble | None = None) -> ExportedModel:
+    """Return an exported model with a path-dependent explanation."""
     right = read_ensemble(booster())
     base = path_dependent_shap(booster(), example_rows(1, 0))[1]
     return ExportedModel(booster(), score_onnx(right), explain_onnx(explained or right, None), None, base)
 
 
-def verdict(examined: ExportedModel) -> EquivalenceReport:
-    """Examine with real rows and few random ones."""
+def run_check(examined: ExportedModel) -> EquivalenceReport:
+    """Check with real rows and few random rows."""
     return check_equivalence(examined, example_rows(500, 9), RANDOM_ROWS)
 
 
-def first_changed(wanted: type[Any], change: Callable[[Any], Any]) -> Ensemble:
-    """Give the model with its first question (or leaf, or node) of a kind changed."""
+def with_first_changed(wanted: type[Any], change: Callable[[Any], Any]) -> Ensemble:
+    """Return the model with its first split, leaf or node of a type changed."""
     done = [False]
 
     def visit(tree: Tree) -> Tree:
@@ -114,23 +114,23 @@ def first_changed(wanted: type[Any], change: Callable[[Any], Any]) -> Ensemble:
     return dataclasses.replace(right, trees=tuple(visit(tree) for tree in right.trees))
 
 
-def one_up(split: NumericSplit) -> NumericSplit:
+def threshold_moved_up(split: NumericSplit) -> NumericSplit:
     """Move a threshold by one unit in the last place."""
     return dataclasses.replace(split, threshold=math.nextafter(split.threshold, math.inf))
 
 
-def other_side(split: NumericSplit) -> NumericSplit:
+def default_flipped(split: NumericSplit) -> NumericSplit:
     """Flip a default direction."""
     return dataclasses.replace(split, missing_left=not split.missing_left)
 
 
-def category_moved(split: CategoricalSplit) -> CategoricalSplit:
+def category_removed(split: CategoricalSplit) -> CategoricalSplit:
     """Move one category to the other side."""
     return dataclasses.replace(split, codes=split.codes - {min(split.codes)})
 
 
 def with_margin_of(explain: bytes, other: bytes) -> bytes:
-    """Give the one file's contributions with the other file's margin."""
+    """Return the one file's contributions with the other file's margin."""
     file, source = onnx.load_from_string(explain), onnx.load_from_string(other)
     kept = [node for node in file.graph.node if "margin" not in node.output]
     margin = [node for node in source.graph.node if "margin" in node.output]
@@ -140,18 +140,18 @@ def with_margin_of(explain: bytes, other: bytes) -> bytes:
 
 
 WRONG_SCORES: dict[str, Callable[[], Ensemble]] = {
-    "one threshold moved by one unit in the last place": lambda: first_changed(NumericSplit, one_up),
-    "one default direction flipped": lambda: first_changed(NumericSplit, other_side),
-    "one category moved to the other side": lambda: first_changed(CategoricalSplit, category_moved),
-    "one leaf value changed by 1e-9": lambda: first_changed(
+    "one threshold moved by one unit in the last place": lambda: with_first_changed(NumericSplit, threshold_moved_up),
+    "one default direction flipped": lambda: with_first_changed(NumericSplit, default_flipped),
+    "one category moved to the other side": lambda: with_first_changed(CategoricalSplit, category_removed),
+    "one leaf value changed by 1e-9": lambda: with_first_changed(
         Leaf, lambda leaf: dataclasses.replace(leaf, value=leaf.value + 1e-9)
     ),
 }
 
 
-def test_files_without_a_fault_pass_and_every_kind_of_row_is_counted() -> None:
-    for examined in (subject(), by_path()):
-        found = verdict(examined)
+def test_right_files_pass_and_every_kind_of_row_is_counted() -> None:
+    for examined in (exported_model(), path_dependent_model()):
+        found = run_check(examined)
 
         assert [kind.kind for kind in found.kinds] == list(KINDS)
         assert all(kind.rows > 20 for kind in found.kinds)
@@ -159,60 +159,60 @@ def test_files_without_a_fault_pass_and_every_kind_of_row_is_counted() -> None:
 
 
 @pytest.mark.parametrize("fault", WRONG_SCORES)
-def test_a_score_with_one_planted_fault_is_refused_with_the_row_the_tree_and_the_node(fault: str) -> None:
+def test_a_fault_in_the_score_is_reported_with_the_row_the_tree_and_the_node(fault: str) -> None:
     with pytest.raises(ExportMismatch) as refused:
-        verdict(subject(score=WRONG_SCORES[fault]()))
+        run_check(exported_model(score=WRONG_SCORES[fault]()))
 
-    witness = refused.value.counterexample
-    assert witness.quantity == "margin of score.onnx"
-    assert len(witness.row) == COLUMNS
-    assert witness.expected != witness.actual
-    assert witness.divergence.startswith("tree ")
+    counterexample = refused.value.counterexample
+    assert counterexample.quantity == "margin of score.onnx"
+    assert len(counterexample.row) == COLUMNS
+    assert counterexample.expected != counterexample.actual
+    assert counterexample.divergence.startswith("tree ")
     assert str(refused.value).count("first divergence: tree ") == 1
 
 
 @pytest.mark.parametrize("fault", [name for name in WRONG_SCORES if "1e-9" not in name])
-def test_an_explanation_with_one_planted_fault_is_refused_and_the_feature_is_named(fault: str) -> None:
-    right = subject()
-    wrong = with_margin_of(subject(explained=WRONG_SCORES[fault]()).explain, right.explain)
+def test_a_fault_in_the_explanation_is_reported_with_the_feature(fault: str) -> None:
+    right = exported_model()
+    wrong = with_margin_of(exported_model(explained=WRONG_SCORES[fault]()).explain, right.explain)
 
     with pytest.raises(ExportMismatch) as refused:
-        verdict(dataclasses.replace(right, explain=wrong))
+        run_check(dataclasses.replace(right, explain=wrong))
 
     assert refused.value.counterexample.quantity.startswith("contribution of Column_")
 
 
 @pytest.mark.parametrize("fault", WRONG_SCORES)
-def test_the_margin_inside_an_explanation_with_one_planted_fault_is_refused_too(fault: str) -> None:
-    right = subject()
-    wrong = with_margin_of(right.explain, subject(explained=WRONG_SCORES[fault]()).explain)
+def test_a_fault_in_the_margin_of_the_explanation_is_reported(fault: str) -> None:
+    right = exported_model()
+    wrong = with_margin_of(right.explain, exported_model(explained=WRONG_SCORES[fault]()).explain)
 
     with pytest.raises(ExportMismatch) as refused:
-        verdict(dataclasses.replace(right, explain=wrong))
+        run_check(dataclasses.replace(right, explain=wrong))
 
     assert refused.value.counterexample.quantity == "margin of explain.onnx"
     assert refused.value.counterexample.divergence.startswith("tree ")
 
 
 def test_one_cover_count_changed_is_found_in_a_path_dependent_explanation() -> None:
-    wrong = first_changed(SplitNode, lambda node: dataclasses.replace(node, count=node.count + 1))
+    wrong = with_first_changed(SplitNode, lambda node: dataclasses.replace(node, count=node.count + 1))
 
     with pytest.raises(ExportMismatch, match="contribution of"):
-        verdict(by_path(wrong))
+        run_check(path_dependent_model(wrong))
 
 
-def test_a_background_of_99_rows_instead_of_100_is_found() -> None:
+def test_a_baseline_of_99_rows_instead_of_100_is_found() -> None:
     hundred = example_rows(100, 5)
 
     with pytest.raises(ExportMismatch, match="contribution of"):
-        verdict(subject(baseline=hundred[:99], told=hundred))
+        run_check(exported_model(baseline=hundred[:99], claimed=hundred))
 
 
-def test_a_base_value_of_another_background_is_found() -> None:
-    right = subject()
+def test_a_base_margin_of_another_baseline_is_found() -> None:
+    right = exported_model()
 
     with pytest.raises(ExportMismatch, match="base margin"):
-        verdict(dataclasses.replace(right, base_margin=right.base_margin + 1e-6))
+        run_check(dataclasses.replace(right, base_margin=right.base_margin + 1e-6))
 
 
 def changed_lines(explain: bytes, change: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> bytes:
@@ -224,7 +224,7 @@ def changed_lines(explain: bytes, change: Callable[[NDArray[np.float64]], NDArra
 
 
 def test_one_value_of_the_explanation_changed_by_a_ten_thousandth_is_found() -> None:
-    right = subject()
+    right = exported_model()
     found: list[NDArray[np.float64]] = []
     changed_lines(right.explain, lambda values: found.append(values) or values)  # type: ignore[func-returns-value]
     line, feature = (int(place[0]) for place in np.nonzero(found[0]))
@@ -234,18 +234,18 @@ def test_one_value_of_the_explanation_changed_by_a_ten_thousandth_is_found() -> 
         return values
 
     with pytest.raises(ExportMismatch, match="contribution of"):
-        verdict(dataclasses.replace(right, explain=changed_lines(right.explain, change)))
+        run_check(dataclasses.replace(right, explain=changed_lines(right.explain, change)))
 
 
 def test_two_features_swapped_are_found() -> None:
-    right = subject()
+    right = exported_model()
     swapped = changed_lines(right.explain, lambda values: values[:, [1, 0, *range(2, COLUMNS)]])
 
     with pytest.raises(ExportMismatch, match="contribution of"):
-        verdict(dataclasses.replace(right, explain=swapped))
+        run_check(dataclasses.replace(right, explain=swapped))
 
 
-def test_the_reference_of_the_gate_is_brute_force_over_all_coalitions() -> None:
+def test_the_reference_equals_brute_force_over_all_coalitions() -> None:
     rows, baseline = example_rows(40, 11), example_rows(25, 12)
 
     found = interventional_shap(booster(), rows, baseline)
@@ -269,34 +269,34 @@ WRONG_ANSWERS: dict[str, Callable[[ExplainedScore], ExplainedScore]] = {
 }
 
 
-def answers(examined: ExportedModel, card: Scorecard, rows: FloatArray) -> list[ExplainedScore]:
-    """Give what the files say of rows."""
+def file_answers(examined: ExportedModel, card: Scorecard, rows: FloatArray) -> list[ExplainedScore]:
+    """Return the file_answers of the files to rows."""
     found = zip(*(part.tolist() for part in Scorer(examined.score, examined.explain).explain(rows)), strict=True)
     return [build_explained_score(card, examined.base_margin, *one) for one in found]
 
 
 @pytest.mark.parametrize("what", WRONG_ANSWERS)
 def test_one_wrong_answer_among_many_is_found_and_named(what: str) -> None:
-    right, rows = subject(), example_rows(200, 9)
-    told = answers(right, CARD, rows)
-    check_answers(right, CARD, rows, told)
-    told[120] = WRONG_ANSWERS[what](told[120])
+    right, rows = exported_model(), example_rows(200, 9)
+    claimed = file_answers(right, CARD, rows)
+    check_answers(right, CARD, rows, claimed)
+    claimed[120] = WRONG_ANSWERS[what](claimed[120])
 
     with pytest.raises(ExportMismatch) as refused:
-        check_answers(right, CARD, rows, told)
+        check_answers(right, CARD, rows, claimed)
 
-    witness = refused.value.counterexample
-    assert witness.row_number == 120
-    assert witness.quantity.startswith(what)
-    assert witness.row == pytest.approx(tuple(rows[120]), nan_ok=True)
+    counterexample = refused.value.counterexample
+    assert counterexample.row_number == 120
+    assert counterexample.quantity.startswith(what)
+    assert counterexample.row == pytest.approx(tuple(rows[120]), nan_ok=True)
 
 
 @pytest.mark.parametrize(
     "change", [{"slope": 1.2}, {"intercept": -0.1}, {"pdo": 21.0}, {"base_odds": 40.0}, {"base_score": 601}]
 )
 def test_answers_scaled_by_another_card_are_found(change: dict[str, float]) -> None:
-    right, rows = subject(), example_rows(200, 9)
+    right, rows = exported_model(), example_rows(200, 9)
     check_scores(right, CARD, rows)
 
     with pytest.raises(ExportMismatch, match="data row 0"):
-        check_answers(right, CARD, rows, answers(right, CARD.model_copy(update=change), rows))
+        check_answers(right, CARD, rows, file_answers(right, CARD.model_copy(update=change), rows))

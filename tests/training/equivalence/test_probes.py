@@ -1,4 +1,4 @@
-"""No split and no leaf of a model goes unexamined: each is planted wrong in turn, and some row of the gate shows it."""
+"""The probe rows cover every split and every leaf: for each single fault, some probe row has another margin."""
 
 import dataclasses
 import math
@@ -24,11 +24,11 @@ from training.export.trees import (
     read_ensemble,
 )
 
-UNSEEN = frozenset({1000})  # a set of codes has one at least
-RANDOM_ROWS = 500  # few: rows that are made for a place must show what is wrong there
+UNSEEN = frozenset({1000})  # a set of codes is never empty
+RANDOM_ROWS = 500  # few, so that the steered rows must show the faults
 
 
-def fitted(rows: FloatArray, categories: Sequence[int] = (), **settings: object) -> lightgbm.Booster:
+def fit_model(rows: FloatArray, categories: Sequence[int] = (), **settings: object) -> lightgbm.Booster:
     """Fit trees of five to eight leaves."""
     random = np.random.default_rng(1)
     clean = np.nan_to_num(rows)
@@ -39,94 +39,96 @@ def fitted(rows: FloatArray, categories: Sequence[int] = (), **settings: object)
 
 
 def normal() -> FloatArray:
-    """Give rows as most are."""
+    """Return normally distributed rows."""
     return np.random.default_rng(0).normal(size=(1500, 4))
 
 
-def with_gaps() -> FloatArray:
-    """Give rows with values missing."""
+def rows_with_missing_values() -> FloatArray:
+    """Return rows with missing values."""
     rows = normal()
     rows[np.random.default_rng(2).random(rows.shape) < 0.1] = np.nan
     return rows
 
 
 MODELS: dict[str, Callable[[], lightgbm.Booster]] = {
-    "normal": lambda: fitted(normal()),
-    "skewed": lambda: fitted(np.exp(2.5 * normal())),
-    "with gaps": lambda: fitted(with_gaps()),
-    "signed": lambda: fitted(normal(), monotone_constraints=[1, 0, 0, 1]),
-    "categories": lambda: fitted(
+    "normal": lambda: fit_model(normal()),
+    "skewed": lambda: fit_model(np.exp(2.5 * normal())),
+    "with gaps": lambda: fit_model(rows_with_missing_values()),
+    "signed": lambda: fit_model(normal(), monotone_constraints=[1, 0, 0, 1]),
+    "categories": lambda: fit_model(
         np.column_stack([np.floor(4 * np.abs(normal()[:, :2])), normal()[:, 2:]]),
         categories=[0, 1],
         min_data_per_group=5,
         cat_smooth=1,
     ),
-    "zero as missing": lambda: fitted(np.where(np.abs(normal()) < 0.3, 0.0, normal()), zero_as_missing=True),
+    "zero as missing": lambda: fit_model(np.where(np.abs(normal()) < 0.3, 0.0, normal()), zero_as_missing=True),
 }
 
 
-Asked = tuple[tuple[Split, bool], ...]  # the questions on the way to a node, and which side leads on
+Steps = tuple[tuple[Split, bool], ...]  # the splits on the path to a node, and whether the path goes left
 
 
-def nodes(tree: Tree, asked: Asked = ()) -> Iterator[tuple[Tree, Asked]]:
-    """Give every node and leaf, and what is asked before it."""
-    yield tree, asked
+def nodes_with_steps(tree: Tree, steps: Steps = ()) -> Iterator[tuple[Tree, Steps]]:
+    """Return every node and leaf with the splits on the path to it."""
+    yield tree, steps
     if isinstance(tree, SplitNode):
-        yield from nodes(tree.left, (*asked, (tree.split, True)))
-        yield from nodes(tree.right, (*asked, (tree.split, False)))
+        yield from nodes_with_steps(tree.left, (*steps, (tree.split, True)))
+        yield from nodes_with_steps(tree.right, (*steps, (tree.split, False)))
 
 
-def changed(tree: Tree, old: Tree, new: Tree) -> Tree:
-    """Put another node into the place of one."""
+def with_node_replaced(tree: Tree, old: Tree, new: Tree) -> Tree:
+    """Return a tree with one node replaced."""
     if tree is old:
         return new
     if isinstance(tree, Leaf):
         return tree
-    return dataclasses.replace(tree, left=changed(tree.left, old, new), right=changed(tree.right, old, new))
+    return dataclasses.replace(
+        tree, left=with_node_replaced(tree.left, old, new), right=with_node_replaced(tree.right, old, new)
+    )
 
 
 def faults(ensemble: Ensemble) -> Iterator[tuple[str, Ensemble]]:
-    """Plant one fault after the other, each of which some row shows."""
+    """Return the model with each single fault that some row can show."""
     for number, tree in enumerate(ensemble.trees):
-        for node, asked in nodes(tree):
+        for node, steps in nodes_with_steps(tree):
             if isinstance(node, SplitNode) and node.split.feature in ensemble.zero_as_missing and near_zero(node.split):
-                continue  # what would lie between the two thresholds is missing there
-            for name, wrong in wrongs(node, asked):
-                trees = (*ensemble.trees[:number], changed(tree, node, wrong), *ensemble.trees[number + 1 :])
+                continue  # every value between the two thresholds is missing there
+            for name, wrong in node_faults(node, steps):
+                trees = (*ensemble.trees[:number], with_node_replaced(tree, node, wrong), *ensemble.trees[number + 1 :])
                 yield f"tree {number}: {name}", dataclasses.replace(ensemble, trees=trees)
 
 
 def near_zero(split: Split) -> bool:
-    """Tell whether a threshold stands at the edge of what LightGBM takes for zero."""
+    """Return whether a threshold is at the zero threshold of LightGBM."""
     return isinstance(split, NumericSplit) and abs(split.threshold) < 2 * ZERO_THRESHOLD
 
 
-def wrongs(node: Tree, asked: Asked) -> Iterator[tuple[str, Tree]]:
-    """Give what may be wrong with a node."""
+def node_faults(node: Tree, steps: Steps) -> Iterator[tuple[str, Tree]]:
+    """Return the faults of a node by name."""
     if isinstance(node, Leaf):
         yield f"leaf {node.value}", dataclasses.replace(node, value=node.value + 1e-9)
         return
-    for split in wrong_questions(node.split, [each for each in asked if each[0].feature == node.split.feature]):
+    for split in split_faults(node.split, [each for each in steps if each[0].feature == node.split.feature]):
         yield f"{split} instead of {node.split}", dataclasses.replace(node, split=split)
 
 
-def wrong_questions(right: Split, asked: Sequence[tuple[Split, bool]]) -> Iterator[Split]:
-    """Give a question with one fault; none in what no value comes to, for it was asked about before."""
+def split_faults(right: Split, steps: Sequence[tuple[Split, bool]]) -> Iterator[Split]:
+    """Return a split with each fault; without faults that an earlier split hides from every value."""
     if isinstance(right, CategoricalSplit):
         for code in right.codes:
-            if all((code in before.codes) == left for before, left in asked if isinstance(before, CategoricalSplit)):
+            if all((code in before.codes) == left for before, left in steps if isinstance(before, CategoricalSplit)):
                 yield dataclasses.replace(right, codes=right.codes - {code} or UNSEEN)
         return
     if math.isfinite(right.threshold):
         for towards in (math.inf, -math.inf):
             yield dataclasses.replace(right, threshold=math.nextafter(right.threshold, towards))
-    if all(before.missing_left == left for before, left in asked if isinstance(before, NumericSplit)):
+    if all(before.missing_left == left for before, left in steps if isinstance(before, NumericSplit)):
         yield dataclasses.replace(right, missing_left=not right.missing_left)
 
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("with_data", [False, True], ids=["without data", "with data"])
-def test_every_question_and_every_leaf_that_is_wrong_is_seen(name: str, *, with_data: bool) -> None:
+def test_every_fault_of_a_split_or_a_leaf_is_seen(name: str, *, with_data: bool) -> None:
     booster = MODELS[name]()
     data = normal()[:100] if with_data else None
     rows = np.concatenate([found for _, found in probe_rows(booster, data, RANDOM_ROWS)])

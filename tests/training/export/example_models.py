@@ -1,4 +1,4 @@
-"""Small models of every kind that is exported, and rows that sit where exports go wrong."""
+"""Small models of every supported kind, and rows at which exports tend to be wrong."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ from tests.oracles import FloatArray, model_thresholds
 
 COLUMNS = 6
 ROUNDS = 12
-ZERO_MAX = float(np.float32(1e-35))  # LightGBM takes everything up to this as 0
+ZERO_MAX = float(np.float32(1e-35))  # LightGBM replaces |x| up to this by 0
 SPECIAL_VALUES = (
     *(math.nan, 0.0, -0.0, math.inf, -math.inf, 1e300, -1e300),
     *(5e-324, -5e-324, 1e-310, -1e-310, 1e-35, -1e-35, 1e-34, -1e-34),
@@ -22,7 +22,7 @@ SPECIAL_VALUES = (
 
 
 def example_rows(count: int = 1200, columns: int = COLUMNS, *, seed: int = 0, gaps: float = 0.0) -> FloatArray:
-    """Make rows: even columns continuous, odd ones counts with many zeros; the last is the same everywhere."""
+    """Return rows: even columns are continuous, odd ones are counts with many zeros, the last is constant."""
     random = np.random.default_rng(seed)
     rows = random.normal(size=(count, columns))
     rows[:, 1::2] = random.poisson(1.0, size=rows[:, 1::2].shape) - 1.0
@@ -32,7 +32,7 @@ def example_rows(count: int = 1200, columns: int = COLUMNS, *, seed: int = 0, ga
 
 
 def example_labels(rows: FloatArray, seed: int = 1) -> FloatArray:
-    """Make labels that every column but the last has a say in, with bends so that trees are needed."""
+    """Return labels that depend nonlinearly on every column but the last."""
     known = np.nan_to_num(rows, nan=0.5)
     bent = (
         np.abs(known[:, 0]) + known[:, 1] * known[:, 2] + np.sin(3.0 * known[:, -2]) + 0.3 * known[:, :-1].sum(axis=1)
@@ -44,7 +44,7 @@ def example_labels(rows: FloatArray, seed: int = 1) -> FloatArray:
 def fit(
     rows: FloatArray, parameters: Mapping[str, Any] | None = None, rounds: int = ROUNDS, **more: Any
 ) -> lightgbm.Booster:
-    """Fit a binary model on one thread."""
+    """Fit a small binary model on one thread."""
     fixed = {"objective": "binary", "num_leaves": 8, "min_data_in_leaf": 5, "learning_rate": 0.2, "seed": 0}
     quiet = {"num_threads": 1, "verbose": -1, "deterministic": True, "force_col_wise": True}
     weight = more.pop("weight", None)
@@ -53,7 +53,7 @@ def fit(
 
 
 def early_stopped_model() -> lightgbm.Booster:
-    """Give a model that has more trees than its best iteration."""
+    """Return a model with more trees than its best iteration."""
     known, unseen = example_rows(400, seed=2), example_rows(300, seed=3)
     validation = lightgbm.Dataset(unseen, example_labels(unseen, seed=9))
     stop = lightgbm.early_stopping(5, verbose=False)
@@ -64,22 +64,22 @@ def early_stopped_model() -> lightgbm.Booster:
 
 
 def constant_model() -> lightgbm.Booster:
-    """Give a model whose one tree is a leaf."""
+    """Return a model whose only tree is a leaf."""
     return fit(example_rows(), {"min_data_in_leaf": 5000})
 
 
 def leaf_first_model() -> lightgbm.Booster:
-    """Give a model whose first tree is a leaf and whose others are not."""
+    """Return a model whose first tree is a leaf and whose other trees are not."""
     return fit(example_rows(), rounds=4, init_model=constant_model())
 
 
 def mixed_missing_types_model() -> lightgbm.Booster:
-    """Give a model whose first trees knew no missing values and whose later ones do."""
+    """Return a model whose first trees saw no missing values and whose later trees did."""
     return fit(example_rows(gaps=0.2), rounds=6, init_model=fit(example_rows(), rounds=6))
 
 
 def missingness_model() -> lightgbm.Booster:
-    """Give a model that asks only whether a value is missing: its thresholds are infinite."""
+    """Return a model with splits that separate missing values only: their thresholds are infinite."""
     rows = example_rows()
     rows[:, 2] = np.where(np.random.default_rng(1).random(len(rows)) < 0.3, np.nan, rows[:, 2])
     labels = (np.isnan(rows[:, 2]) | (rows[:, 0] > 1.0)).astype(np.float64)
@@ -90,7 +90,7 @@ def missingness_model() -> lightgbm.Booster:
 
 
 def tiny_values_model() -> lightgbm.Booster:
-    """Give a model of values on both sides of what LightGBM takes as 0."""
+    """Return a model of values on both sides of the zero threshold of LightGBM."""
     choice = np.array([0.0, 1e-36, -1e-36, 2e-35, -2e-35, 1.1e-35, -1.1e-35, 1e-30, -1e-30, 3.0, -3.0])
     rows = choice[np.random.default_rng(5).integers(0, len(choice), size=(1500, COLUMNS))]
     rows[:, 0] = np.random.default_rng(6).normal(size=len(rows))
@@ -101,7 +101,7 @@ def tiny_values_model() -> lightgbm.Booster:
 
 
 def large_integers_model() -> lightgbm.Booster:
-    """Give a model of times in seconds and amounts in cents, whose neighbours float32 cannot tell apart."""
+    """Return a model of times in seconds and amounts in cents, whose neighbours are equal in float32."""
     rows = example_rows()
     rows[:, 0] = np.round(1.7e9 + 40.0 * rows[:, 0])
     rows[:, 2] = np.round(2.0**24 + 3.0 * rows[:, 2]) / 100.0
@@ -140,12 +140,12 @@ MODELS: dict[str, Callable[[], lightgbm.Booster]] = {
 
 @cache
 def example_model(name: str) -> lightgbm.Booster:
-    """Give one of MODELS, fitted once."""
+    """Return one of MODELS, fitted once."""
     return MODELS[name]()
 
 
 def edge_case_rows(booster: lightgbm.Booster, rows: FloatArray, seed: int = 0) -> FloatArray:
-    """Give ordinary rows, rows on every threshold and beside it, rows of special values, and rows with gaps."""
+    """Return ordinary rows, rows on and beside every threshold, rows with special values, and rows with missing values."""
     random = np.random.default_rng(seed)
     gaps = rows[random.integers(0, len(rows), 100)].copy()
     gaps[random.random(gaps.shape) < 0.5] = np.nan
@@ -160,7 +160,7 @@ def edge_case_rows(booster: lightgbm.Booster, rows: FloatArray, seed: int = 0) -
 
 
 def threshold_rows(booster: lightgbm.Booster, rows: FloatArray) -> FloatArray:
-    """Place rows on every threshold of the model and on both its floating-point neighbours."""
+    """Return rows on every threshold of the model and on both its floating-point neighbours."""
     placed = [
         row_with_value(rows, number, feature, value)
         for number, (feature, threshold) in enumerate(model_thresholds(booster))
@@ -170,7 +170,7 @@ def threshold_rows(booster: lightgbm.Booster, rows: FloatArray) -> FloatArray:
 
 
 def row_with_value(rows: FloatArray, number: int, feature: int, value: float) -> FloatArray:
-    """Give one of the rows with one value replaced."""
+    """Return one of the rows with one value replaced."""
     row: FloatArray = rows[number % len(rows)].copy()
     row[feature] = value
     return row

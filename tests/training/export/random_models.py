@@ -1,4 +1,4 @@
-"""Random binary models of every kind that LightGBM fits and we export, each made from one number."""
+"""Random binary models of every supported kind, each determined by a seed."""
 
 import math
 from collections.abc import Callable
@@ -24,7 +24,7 @@ ROWS_MAX = 2500  # rows of one model whose margins are compared
 
 
 def choice_from(values: tuple[float, ...]) -> Callable[[Random, int], FloatArray]:
-    """Give a column of these values."""
+    """Return a function that draws a column from these values."""
     return lambda random, count: random.choice(values, count)
 
 
@@ -62,7 +62,7 @@ MISSING: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class ModelRecipe:
-    """What was drawn; prints as one line, beside the seed."""
+    """The drawn kind of model; prints as one line, with the seed."""
 
     seed: int
     kinds: tuple[str, ...]
@@ -78,12 +78,12 @@ class ModelRecipe:
 
     @property
     def categorical_columns(self) -> list[int]:
-        """Give the columns of codes."""
+        """Return the indices of the categorical columns."""
         return [column for column, kind in enumerate(self.kinds) if kind.endswith("categories")]
 
 
 def draw_recipe(seed: int) -> ModelRecipe:
-    """Draw what kind of model it will be."""
+    """Draw the kind of model."""
     random = np.random.default_rng([seed, 1])
     width = int(random.choice([random.integers(1, 7), random.integers(7, 21), 300], p=[0.6, 0.36, 0.04]))
     usual = [kind for kind in COLUMN_KINDS if kind != "many categories"]
@@ -108,7 +108,7 @@ def draw_recipe(seed: int) -> ModelRecipe:
 
 
 def draw_parameters(random: Random, kinds: list[str]) -> dict[str, Any]:
-    """Draw the parameters that have nothing to do with rows."""
+    """Draw the parameters that do not depend on rows."""
     found: dict[str, Any] = {
         "num_leaves": int(random.choice([2, 3, 8, 16, 31, 63])),
         "min_data_in_leaf": int(random.choice([1, 5, 20])),
@@ -158,7 +158,7 @@ def recipe_rows(recipe: ModelRecipe, part: int) -> FloatArray:
 
 
 def recipe_labels(recipe: ModelRecipe, rows: FloatArray, part: int) -> FloatArray:
-    """Draw labels in which every column has a say, by the ranks of its values, and by their being missing."""
+    """Draw labels that depend on the ranks of the values and on which are missing."""
     random = np.random.default_rng([recipe.seed, 3, part])
     if recipe.training_mode == "constant target":
         return np.full(len(rows), float(recipe.seed % 2))
@@ -172,7 +172,7 @@ def recipe_labels(recipe: ModelRecipe, rows: FloatArray, part: int) -> FloatArra
 
 
 def fit_recipe(recipe: ModelRecipe) -> lightgbm.Booster:
-    """Fit it, on one thread."""
+    """Fit the model on one thread."""
     fixed = {"objective": "binary", "num_threads": 1, "verbose": -1, "deterministic": True, "force_col_wise": True}
     parameters = fixed | recipe.parameters | SAMPLINGS[recipe.sampling] | MISSING[recipe.missing]
     lone = parameters | {"min_data_in_leaf": 10 * recipe.count, "boosting": "gbdt"}
@@ -206,7 +206,7 @@ def fit_single_leaf(recipe: ModelRecipe, parameters: dict[str, Any]) -> lightgbm
 
 
 def recipe_dataset(recipe: ModelRecipe, part: int) -> lightgbm.Dataset:
-    """Give rows with labels, and weights where they were drawn."""
+    """Return rows with labels, and with weights if the recipe has them."""
     rows = recipe_rows(recipe, part)
     weight = np.random.default_rng([recipe.seed, 4, part]).gamma(1.0, size=len(rows)) if recipe.weighted else None
     return lightgbm.Dataset(
@@ -215,7 +215,7 @@ def recipe_dataset(recipe: ModelRecipe, part: int) -> lightgbm.Dataset:
 
 
 def edge_case_rows(recipe: ModelRecipe, booster: lightgbm.Booster) -> FloatArray:
-    """Give ordinary rows, and rows with values where exports go wrong: one or many of them in a row."""
+    """Return ordinary rows, and rows with one or many values at which exports tend to be wrong."""
     random = np.random.default_rng([recipe.seed, 5])
     ground = recipe_rows(recipe, 6)
     placed = [

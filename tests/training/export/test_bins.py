@@ -1,4 +1,4 @@
-"""Classes tell apart what a model's questions tell apart, and nothing else; a class answers as LightGBM does."""
+"""Two values share a class exactly if no split of the model separates them, and a class goes where LightGBM goes."""
 
 import itertools
 import math
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tests.oracles import FloatArray, margins
 from tests.training.export.example_models import MODELS, ZERO_MAX, example_model, example_rows, fit
-from tests.training.export.example_models import edge_case_rows as hard_numbers
+from tests.training.export.example_models import edge_case_rows as edge_case_numbers
 from tests.training.export.random_models import (
     MANY_LEVELS,
     ODD_CODES,
@@ -37,13 +37,13 @@ from training.export.trees import (
 TINY = (5e-324, -5e-324, 1e-36, ZERO_MAX, -ZERO_MAX, math.nextafter(ZERO_MAX, 1.0), math.nextafter(-ZERO_MAX, -1.0))
 THRESHOLDS = (-math.inf, -1e300, -2.5, *TINY, 1.0, 2.0**53, 1.7e308, math.inf)
 CODES = (0, 1, 2, 3, 7, 40, 2**31 - 2, 2**31 - 1)
-numbers_asked = st.lists(
+numeric_splits = st.lists(
     st.builds(NumericSplit, st.just(0), st.sampled_from(THRESHOLDS), missing_left=st.booleans()),
     min_size=1,
     max_size=7,
     unique=True,
 )
-categories_asked = st.lists(
+categorical_splits = st.lists(
     st.builds(CategoricalSplit, st.just(0), st.frozensets(st.sampled_from(CODES), min_size=1)),
     min_size=1,
     max_size=5,
@@ -51,27 +51,27 @@ categories_asked = st.lists(
 )
 
 
-def told_numbers() -> list[float]:
-    """Give every value that any of THRESHOLDS tells from another."""
+def distinct_numbers() -> list[float]:
+    """Return a value of every interval between THRESHOLDS, and NaN."""
     beside = [(math.nextafter(t, -math.inf), t, math.nextafter(t, math.inf)) for t in THRESHOLDS]
     return [*itertools.chain.from_iterable(beside), 0.0, -0.0, math.nan]
 
 
-def told_codes() -> list[float]:
-    """Give codes of CODES, their fractions and neighbours, and everything that is no code."""
+def distinct_codes() -> list[float]:
+    """Return CODES, fractions above them, their neighbours, and values without a code."""
     return [*ODD_CODES, *(float(code) + part for code in CODES for part in (0.0, 0.5, 1.0, 2.0))]
 
 
-def said(question: Split, value: float) -> bool:
-    """Answer one question for one value, from the words of `trees.Split` and `trees.CategorySplit`."""
-    if isinstance(question, NumericSplit):
-        return question.missing_left if math.isnan(value) else value <= question.threshold
-    return not math.isnan(value) and -1.0 < value <= 2**31 - 1 and int(value) in question.codes
+def goes_left_by_definition(split: Split, value: float) -> bool:
+    """Return whether a value goes left, by the docstrings of `trees.NumericSplit` and `trees.CategoricalSplit`."""
+    if isinstance(split, NumericSplit):
+        return split.missing_left if math.isnan(value) else value <= split.threshold
+    return not math.isnan(value) and -1.0 < value <= 2**31 - 1 and int(value) in split.codes
 
 
-def agree(bins: FeatureBins, questions: list[Split], values: list[float]) -> None:
-    """Assert that classes answer as the questions do, and that values of other answers only have other classes."""
-    answers = [tuple(said(question, value) for question in questions) for value in values]
+def assert_classes_match(bins: FeatureBins, splits: list[Split], values: list[float]) -> None:
+    """Assert that two values share a class exactly if they take the same side at every split."""
+    answers = [tuple(goes_left_by_definition(split, value) for split in splits) for value in values]
     classes = bins.classify(np.array(values)).tolist()
 
     assert [tuple(bins.goes_left[one].tolist()) for one in classes] == answers
@@ -80,20 +80,20 @@ def agree(bins: FeatureBins, questions: list[Split], values: list[float]) -> Non
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
-@given(asked=numbers_asked)
-def test_two_numbers_share_a_class_exactly_where_every_question_answers_both_alike(asked: list[Split]) -> None:
-    agree(FeatureBins.from_splits(0, tuple(asked)), list(asked), told_numbers())
+@given(asked=numeric_splits)
+def test_two_numbers_share_a_class_exactly_if_no_split_separates_them(asked: list[Split]) -> None:
+    assert_classes_match(FeatureBins.from_splits(0, tuple(asked)), list(asked), distinct_numbers())
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
-@given(asked=categories_asked)
-def test_two_codes_share_a_class_exactly_where_they_are_in_the_same_sets(asked: list[CategoricalSplit]) -> None:
-    agree(FeatureBins.from_splits(0, tuple(asked)), list(asked), told_codes())
+@given(asked=categorical_splits)
+def test_two_codes_share_a_class_exactly_if_they_are_in_the_same_sets(asked: list[CategoricalSplit]) -> None:
+    assert_classes_match(FeatureBins.from_splits(0, tuple(asked)), list(asked), distinct_codes())
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
-@given(asked=st.one_of(numbers_asked, categories_asked))
-def test_an_edge_stands_only_between_two_classes_and_every_class_is_reached(asked: list[Split]) -> None:
+@given(asked=st.one_of(numeric_splits, categorical_splits))
+def test_edges_separate_different_classes_and_every_class_has_an_interval(asked: list[Split]) -> None:
     bins = FeatureBins.from_splits(0, tuple(asked))
 
     assert (np.diff(bins.edges) > 0.0).all()
@@ -101,7 +101,7 @@ def test_an_edge_stands_only_between_two_classes_and_every_class_is_reached(aske
     assert {*bins.classes.tolist(), bins.missing_class} == set(range(len(bins.goes_left)))
 
 
-def test_missing_that_is_answered_as_an_interval_is_shares_its_class() -> None:
+def test_missing_shares_the_class_of_an_interval_that_takes_the_same_sides() -> None:
     bins = FeatureBins.from_splits(
         0, (NumericSplit(0, 1.0, missing_left=False), NumericSplit(0, 3.0, missing_left=True))
     )
@@ -112,7 +112,7 @@ def test_missing_that_is_answered_as_an_interval_is_shares_its_class() -> None:
     assert missing == middle == bins.missing_class
 
 
-def test_missing_that_is_answered_as_no_interval_is_has_a_class_of_its_own() -> None:
+def test_missing_has_its_own_class_if_no_interval_takes_the_same_sides() -> None:
     bins = FeatureBins.from_splits(
         0, (NumericSplit(0, 1.0, missing_left=True), NumericSplit(0, 3.0, missing_left=False))
     )
@@ -122,7 +122,7 @@ def test_missing_that_is_answered_as_no_interval_is_has_a_class_of_its_own() -> 
     assert len(bins.goes_left) == 4
 
 
-def test_a_threshold_that_parts_nothing_but_missing_leaves_one_interval() -> None:
+def test_an_infinite_threshold_leaves_one_interval() -> None:
     bins = FeatureBins.from_splits(4, (NumericSplit(4, math.inf, missing_left=False),))
 
     assert (len(bins.edges), len(bins.classes), len(bins.goes_left)) == (0, 1, 2)
@@ -130,7 +130,7 @@ def test_a_threshold_that_parts_nothing_but_missing_leaves_one_interval() -> Non
     assert bins.missing_class != bins.classes[0]
 
 
-def test_a_question_that_every_value_answers_alike_has_one_class() -> None:
+def test_a_split_that_separates_nothing_has_one_class() -> None:
     bins = FeatureBins.from_splits(0, (NumericSplit(0, math.inf, missing_left=True),))
 
     assert (len(bins.edges), len(bins.goes_left), bins.missing_class) == (0, 1, 0)
@@ -144,7 +144,7 @@ def test_neighbouring_codes_of_one_set_have_no_edge_between_them() -> None:
     assert bins.classify(np.array([99.9, 1100.0, math.nan, -1.0, 1e12])).tolist() == [bins.missing_class] * 5
 
 
-def test_the_code_0_is_not_taken_for_no_code() -> None:
+def test_code_0_differs_from_no_code() -> None:
     bins = FeatureBins.from_splits(0, (CategoricalSplit(0, frozenset({0})),))
 
     zero = bins.classify(np.array([0.0, -0.0, 0.9, -0.9, 5e-324]))
@@ -154,22 +154,22 @@ def test_the_code_0_is_not_taken_for_no_code() -> None:
     assert set(none.tolist()) == {bins.missing_class}
 
 
-def test_codes_of_2000_levels_answer_as_their_sets_do() -> None:
+def test_codes_of_2000_levels_go_where_their_sets_say() -> None:
     random = np.random.default_rng(0)
     sets = [frozenset(random.choice(MANY_LEVELS, size, replace=False).tolist()) for size in (1, 30, 400, 1000, 1999)]
-    questions = [CategoricalSplit(0, codes) for codes in sets]
+    splits = [CategoricalSplit(0, codes) for codes in sets]
     values = [*np.arange(MANY_LEVELS + 5).astype(float).tolist(), *ODD_CODES]
 
-    agree(FeatureBins.from_splits(0, tuple(questions)), list(questions), values)
+    assert_classes_match(FeatureBins.from_splits(0, tuple(splits)), list(splits), values)
 
 
-# --- whole models: the classes of a row lead it through every tree to LightGBM's own leaf -------------------------------
+# --- whole models: the classes of a row determine its leaf in every tree -------------------------------
 
 
 def leaf_values(
     tree: Tree, bins: dict[int, FeatureBins], classes: dict[int, NDArray[np.int64]], among: NDArray[np.bool_]
 ) -> FloatArray:
-    """Follow rows through a tree by their classes alone: the value of each one's leaf, 0 for rows not among them."""
+    """Return the value of each row's leaf, found by classes alone; 0 for rows that are not `among`."""
     if isinstance(tree, Leaf):
         return np.where(among, tree.value, 0.0)
     found = bins[tree.split.feature]
@@ -179,7 +179,7 @@ def leaf_values(
 
 
 def margins_by_classes(ensemble: Ensemble, rows: FloatArray) -> FloatArray:
-    """Add the leaves up in the order of the trees."""
+    """Return the margins by classes alone, summed in the order of the trees."""
     bins = ensemble_bins(ensemble)
     classes = row_classes(ensemble, bins, rows)
     total = np.zeros(len(rows))
@@ -189,36 +189,36 @@ def margins_by_classes(ensemble: Ensemble, rows: FloatArray) -> FloatArray:
 
 
 def agrees_with_lightgbm(booster: lightgbm.Booster, rows: FloatArray) -> bool:
-    """Tell whether classes lead every row where LightGBM leads it."""
+    """Return whether the margins by classes equal those of LightGBM."""
     return np.array_equal(margins_by_classes(read_ensemble(booster), rows), margins(booster, rows))
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_the_classes_of_a_row_hold_all_that_its_margin_depends_on(name: str) -> None:
+def test_the_classes_of_a_row_determine_its_margin(name: str) -> None:
     booster = example_model(name)
-    rows = hard_numbers(booster, example_rows(300, booster.num_feature(), seed=77, gaps=0.05))
+    rows = edge_case_numbers(booster, example_rows(300, booster.num_feature(), seed=77, gaps=0.05))
 
     assert agrees_with_lightgbm(booster, rows)
 
 
-def asked_kinds(recipe: ModelRecipe, booster: lightgbm.Booster) -> set[str]:
-    """Give the kinds of columns that the model asks about."""
-    return {recipe.kinds[question.feature] for tree in read_ensemble(booster).trees for question in tree_splits(tree)}
+def split_column_kinds(recipe: ModelRecipe, booster: lightgbm.Booster) -> set[str]:
+    """Return the kinds of the columns that the model splits on."""
+    return {recipe.kinds[split.feature] for tree in read_ensemble(booster).trees for split in tree_splits(tree)}
 
 
 @pytest.mark.parametrize("kind", ["few categories", "scattered categories", "many categories"])
-def test_the_classes_of_codes_hold_all_that_a_margin_depends_on(kind: str) -> None:
+def test_the_classes_of_codes_determine_the_margin(kind: str) -> None:
     recipe, booster = next(
         (recipe, booster)
         for recipe in map(draw_recipe, range(500))
         if kind in recipe.kinds and recipe.training_mode == "plain"
-        if asked_kinds(recipe, booster := fit_recipe(recipe)) >= {kind}
+        if split_column_kinds(recipe, booster := fit_recipe(recipe)) >= {kind}
     )
 
     assert agrees_with_lightgbm(booster, edge_case_rows(recipe, booster))
 
 
-def test_in_a_column_that_takes_zero_as_missing_all_zeros_have_the_class_of_missing_and_elsewhere_they_do_not() -> None:
+def test_zeros_have_the_class_of_missing_only_in_a_zero_as_missing_column() -> None:
     split = {column: NumericSplit(column, 1.0, missing_left=False) for column in (0, 1)}
     trees = tuple(SplitNode(split[column], Leaf(1.0), Leaf(2.0)) for column in (0, 1))
     ensemble = Ensemble(trees, 2, zero_as_missing=frozenset({1}), categorical=frozenset())
@@ -233,7 +233,7 @@ def test_in_a_column_that_takes_zero_as_missing_all_zeros_have_the_class_of_miss
     assert row_classes(ensemble, bins, beside)[1] != bins[1].missing_class
 
 
-def test_classes_are_those_of_the_features_that_are_asked_about_in_the_order_of_the_columns() -> None:
+def test_only_features_with_splits_have_classes_in_column_order() -> None:
     booster = fit(example_rows(columns=12), {"num_leaves": 3}, 3)
     used = np.flatnonzero(booster.feature_importance()).tolist()
     ensemble = read_ensemble(booster)

@@ -1,4 +1,4 @@
-"""explain.onnx gives the Shapley values that their definition gives, and they add up."""
+"""explain.onnx returns the Shapley values of the definition, and they add up to the margin."""
 
 import math
 from collections.abc import Callable
@@ -67,7 +67,7 @@ def test_contributions_are_the_shapley_values_over_all_coalitions_and_baseline_r
     np.testing.assert_allclose(found, brute_force_shap(booster, rows, baseline), **EQUAL)
 
 
-def test_a_baseline_on_thresholds_is_sorted_as_lightgbm_sorts_it() -> None:
+def test_a_baseline_on_thresholds_goes_where_lightgbm_sends_it() -> None:
     booster = EIGHT_FEATURES["zero as missing with gaps"]()
     rows = example_rows(10, WIDE, seed=77, gaps=0.1)
     hard = np.concatenate([threshold_rows(booster, rows), edge_case_rows(booster, rows)[-60:]])
@@ -78,7 +78,7 @@ def test_a_baseline_on_thresholds_is_sorted_as_lightgbm_sorts_it() -> None:
     np.testing.assert_allclose(found, brute_force_shap(booster, rows, baseline), **EQUAL)
 
 
-def test_a_missing_value_in_a_model_that_knew_none_is_explained_as_the_0_that_lightgbm_takes_it_for() -> None:
+def test_a_missing_value_in_a_model_fitted_without_any_is_explained_as_0() -> None:
     booster = EIGHT_FEATURES["missing type None"]()
     rows = example_rows(20, WIDE, seed=77, gaps=0.5)
     baseline = example_rows(20, WIDE, seed=78, gaps=0.5)
@@ -98,7 +98,7 @@ def test_a_missing_value_in_a_model_that_knew_none_is_explained_as_the_0_that_li
     zero=st.booleans(),
     baseline_rows=st.integers(1, 12),
 )
-def test_no_random_model_is_explained_otherwise_than_by_definition(
+def test_random_models_are_explained_by_definition(
     *, seed: int, gaps: float, leaves: int, zero: bool, baseline_rows: int
 ) -> None:
     booster = fit(example_rows(300, 5, seed=seed, gaps=gaps), {"num_leaves": leaves, "zero_as_missing": zero}, 4)
@@ -124,7 +124,7 @@ def test_contributions_and_the_mean_margin_of_the_baseline_add_up_to_the_margin(
     np.testing.assert_allclose(base + found.sum(axis=1), margins(booster, rows), **EQUAL)
 
 
-def test_over_the_baseline_itself_the_contributions_of_every_feature_cancel_out_to_the_base_value() -> None:
+def test_contributions_of_the_baseline_rows_average_to_zero() -> None:
     booster = example_model("deep trees")
     baseline = example_rows(80, booster.num_feature(), seed=78, gaps=0.1)
 
@@ -133,7 +133,7 @@ def test_over_the_baseline_itself_the_contributions_of_every_feature_cancel_out_
     assert abs(found.sum(axis=1).mean()) <= 1e-9
 
 
-def test_a_baseline_of_one_row_explains_that_row_with_nothing_at_all() -> None:
+def test_a_baseline_of_one_row_gives_that_row_contributions_of_zero() -> None:
     booster, rows = wide({"num_leaves": 16}, gaps=0.1), example_rows(10, WIDE, seed=77, gaps=0.1)
 
     found = scorer(booster, rows[:1]).contributions(rows)
@@ -142,21 +142,21 @@ def test_a_baseline_of_one_row_explains_that_row_with_nothing_at_all() -> None:
     np.testing.assert_allclose(found, brute_force_shap(booster, rows, rows[:1]), **EQUAL)
 
 
-def without_numbers(explain: bytes) -> bytes:
-    """Give the file without the numbers of its lines."""
+def with_zeroed_tables(explain: bytes) -> bytes:
+    """Return the file with the numbers of its tables set to zero."""
     file = onnx.load_from_string(explain)
     lines = next(tensor for tensor in file.graph.initializer if tensor.name == "lines")
     lines.raw_data = bytes(len(lines.raw_data))
     return file.SerializeToString(deterministic=True)
 
 
-def test_the_size_of_the_baseline_changes_numbers_in_the_file_and_nothing_else() -> None:
+def test_the_size_of_the_baseline_changes_only_the_numbers_of_the_tables() -> None:
     ensemble = read_ensemble(example_model("deep trees"))
     one, many = (explain_onnx(ensemble, example_rows(count, seed=78)) for count in (1, 1000))
 
     assert one != many
     assert len(one) == len(many)
-    assert without_numbers(one) == without_numbers(many)
+    assert with_zeroed_tables(one) == with_zeroed_tables(many)
 
 
 def test_the_order_of_the_baseline_changes_no_byte() -> None:
@@ -165,7 +165,7 @@ def test_the_order_of_the_baseline_changes_no_byte() -> None:
     assert explain_onnx(ensemble, baseline) == explain_onnx(ensemble, baseline[::-1])
 
 
-def test_the_baseline_is_left_as_it_was_given() -> None:
+def test_exporting_does_not_change_the_baseline_array() -> None:
     ensemble, baseline = read_ensemble(example_model("missing type Zero")), example_rows(100, seed=78)
     before = baseline.copy()
 
@@ -187,7 +187,7 @@ def test_one_row_has_the_contributions_that_it_has_among_many(name: str) -> None
     assert graphs.contributions(rows[:0]).shape == (0, booster.num_feature())
 
 
-def test_a_feature_that_the_model_never_asks_for_contributes_exactly_0() -> None:
+def test_a_feature_without_splits_contributes_exactly_0() -> None:
     booster = example_model("unused features")
     unused = np.flatnonzero(booster.feature_importance() == 0)
     rows = edge_case_rows(booster, example_rows(300, booster.num_feature(), seed=77, gaps=0.2))
@@ -199,7 +199,7 @@ def test_a_feature_that_the_model_never_asks_for_contributes_exactly_0() -> None
     assert np.array_equal(found[:, unused], np.zeros((len(rows), len(unused))))
 
 
-def test_a_constant_is_explained_with_nothing() -> None:
+def test_a_constant_model_has_contributions_of_zero() -> None:
     booster = example_model("a constant")
 
     found = scorer(booster, example_rows(5)).contributions(example_rows(20, seed=77))
@@ -217,13 +217,13 @@ def test_the_same_model_and_baseline_give_the_same_bytes_twice() -> None:
     assert len(files) == 1
 
 
-def units_by_tree(ensemble: Ensemble) -> list[int]:
-    """Count the units of each tree."""
+def group_counts(ensemble: Ensemble) -> list[int]:
+    """Return the number of initial leaf groups of each tree."""
     bins = ensemble_bins(ensemble)
     return [len(partition_tree(tree, bins, INITIAL_CELLS_MAX)) for tree in ensemble.trees]
 
 
-def test_the_models_of_these_tests_have_trees_of_one_unit_and_of_several() -> None:
-    assert min(units_by_tree(read_ensemble(EIGHT_FEATURES["missing type NaN"]()))) == 1
-    assert max(units_by_tree(read_ensemble(EIGHT_FEATURES["trees of several units"]()))) > 1
-    assert max(units_by_tree(read_ensemble(EIGHT_FEATURES["long paths"]()))) > 2
+def test_the_example_models_have_trees_of_one_group_and_of_several() -> None:
+    assert min(group_counts(read_ensemble(EIGHT_FEATURES["missing type NaN"]()))) == 1
+    assert max(group_counts(read_ensemble(EIGHT_FEATURES["trees of several units"]()))) > 1
+    assert max(group_counts(read_ensemble(EIGHT_FEATURES["long paths"]()))) > 2

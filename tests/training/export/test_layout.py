@@ -1,4 +1,4 @@
-"""Every form of an explanation says the same; the fastest that fits is taken; what fits in none is refused with a way out."""
+"""All layouts give the same contributions; the fastest that fits is chosen; a model that fits none is rejected with a remedy."""
 
 import dataclasses
 import re
@@ -34,50 +34,57 @@ from training.export.trees import Ensemble, read_ensemble
 EQUAL = {"rtol": 0.0, "atol": 1e-12}
 COLUMNS = 30
 WIDE = 400
-FORMS = ((TABLES_BYTES_MAX, False), (0, False), (TABLES_BYTES_MAX, True), (0, True))  # joined up to so much, narrow
+LAYOUTS = (
+    (TABLES_BYTES_MAX, False),
+    (0, False),
+    (TABLES_BYTES_MAX, True),
+    (0, True),
+)  # size up to which groups are merged, and whether lines are sparse
 
 
 @cache
 def small_trees() -> lightgbm.Booster:
-    """Give a model of small trees over many features."""
+    """Return a model of small trees over many features."""
     return fit(example_rows(600, COLUMNS, gaps=0.05), {"num_leaves": 3}, 30)
 
 
 @cache
-def plans(name: str) -> tuple[TableLayout, ...]:
-    """Plan every form of a model."""
-    ensemble = read_ensemble(booster_of(name))
+def layouts_of_model(name: str) -> tuple[TableLayout, ...]:
+    """Return every layout of a model."""
+    ensemble = read_ensemble(named_booster(name))
     bins = ensemble_bins(ensemble)
-    pieces = initial_groups(ensemble, bins)
-    return tuple(build_layout(ensemble, bins, pieces, bytes_max, sparse=sparse) for bytes_max, sparse in FORMS)
+    groups = initial_groups(ensemble, bins)
+    return tuple(build_layout(ensemble, bins, groups, bytes_max, sparse=sparse) for bytes_max, sparse in LAYOUTS)
 
 
-def booster_of(name: str) -> lightgbm.Booster:
-    """Give one of the models of these tests."""
+def named_booster(name: str) -> lightgbm.Booster:
+    """Return one of the models of these tests."""
     return small_trees() if name == "small trees" else example_model(name)
 
 
 @cache
-def in_form(name: str, form: int, *, path_dependent: bool = False) -> bytes:
-    """Explain a model in one of FORMS."""
-    ensemble = read_ensemble(booster_of(name))
+def explanation(name: str, layout_number: int, *, path_dependent: bool = False) -> bytes:
+    """Return explain.onnx of a model in one of LAYOUTS."""
+    ensemble = read_ensemble(named_booster(name))
     baseline = None if path_dependent else example_rows(60, ensemble.feature_count, seed=78, gaps=0.1)
-    return explain_onnx(ensemble, baseline, layout=plans(name)[form])
+    return explain_onnx(ensemble, baseline, layout=layouts_of_model(name)[layout_number])
 
 
-def opened(name: str, form: int, *, path_dependent: bool = False) -> Scorer:
-    """Open a model with its explanation in one of FORMS."""
-    return Scorer(score_onnx(read_ensemble(booster_of(name))), in_form(name, form, path_dependent=path_dependent))
+def open_scorer(name: str, layout_number: int, *, path_dependent: bool = False) -> Scorer:
+    """Open a model with its explanation in one of LAYOUTS."""
+    return Scorer(
+        score_onnx(read_ensemble(named_booster(name))), explanation(name, layout_number, path_dependent=path_dependent)
+    )
 
 
 def rows_for(name: str) -> FloatArray:
-    """Give rows for a model, some of them hard; more than a batch."""
-    rows = edge_case_rows(booster_of(name), example_rows(100, booster_of(name).num_feature(), seed=77, gaps=0.05))
+    """Return rows for a model, more than a batch, with edge cases among them."""
+    rows = edge_case_rows(named_booster(name), example_rows(100, named_booster(name).num_feature(), seed=77, gaps=0.05))
     return rows[np.random.default_rng(0).permutation(len(rows))[: 3 * BATCH_ROWS + 5]]
 
 
-def shape_of_lines(explain: bytes) -> tuple[int, ...]:
-    """Give the shape of the table inside a file."""
+def tables_shape(explain: bytes) -> tuple[int, ...]:
+    """Return the shape of the lookup tables in a file."""
     file = onnx.load_from_string(explain)
     lines = next(tensor for tensor in file.graph.initializer if tensor.name == "lines")
     return numpy_helper.to_array(lines).shape
@@ -88,33 +95,41 @@ NAMES = ["small trees", "deep trees", "missing type Zero with gaps", "a leaf amo
 
 @pytest.mark.parametrize("path_dependent", [False, True])
 @pytest.mark.parametrize("name", NAMES)
-def test_every_form_gives_the_same_contributions_and_margins(name: str, *, path_dependent: bool) -> None:
-    rows, first = rows_for(name), opened(name, 0, path_dependent=path_dependent)
-    assert len({shape_of_lines(in_form(name, form, path_dependent=path_dependent)) for form in range(len(FORMS))}) > 2
+def test_all_layouts_give_the_same_contributions_and_margins(name: str, *, path_dependent: bool) -> None:
+    rows, first = rows_for(name), open_scorer(name, 0, path_dependent=path_dependent)
+    assert (
+        len(
+            {
+                tables_shape(explanation(name, layout_number, path_dependent=path_dependent))
+                for layout_number in range(len(LAYOUTS))
+            }
+        )
+        > 2
+    )
 
     expected = first.contributions(rows)
-    for form in range(1, len(FORMS)):
-        margin, found = opened(name, form, path_dependent=path_dependent).explain(rows)
+    for layout_number in range(1, len(LAYOUTS)):
+        margin, found = open_scorer(name, layout_number, path_dependent=path_dependent).explain(rows)
 
         np.testing.assert_allclose(found, expected, **EQUAL)
-        assert np.array_equal(margin, margins(booster_of(name), rows))
+        assert np.array_equal(margin, margins(named_booster(name), rows))
 
 
-@pytest.mark.parametrize("form", range(len(FORMS)))
+@pytest.mark.parametrize("layout_number", range(len(LAYOUTS)))
 @pytest.mark.parametrize("name", NAMES)
-def test_narrow_and_dense_lines_of_the_same_units_are_equal_to_the_bit(name: str, form: int) -> None:
-    ensemble, rows, plan = read_ensemble(booster_of(name)), rows_for(name), plans(name)[form]
+def test_sparse_and_dense_lines_of_the_same_groups_are_equal_to_the_bit(name: str, layout_number: int) -> None:
+    ensemble, rows, layout = read_ensemble(named_booster(name)), rows_for(name), layouts_of_model(name)[layout_number]
     baseline = example_rows(60, ensemble.feature_count, seed=78, gaps=0.1)
-    other = explain_onnx(ensemble, baseline, layout=dataclasses.replace(plan, sparse=not plan.sparse))
+    other = explain_onnx(ensemble, baseline, layout=dataclasses.replace(layout, sparse=not layout.sparse))
 
     found = Scorer(score_onnx(ensemble), other).contributions(rows)
 
-    assert np.array_equal(found, opened(name, form).contributions(rows))
+    assert np.array_equal(found, open_scorer(name, layout_number).contributions(rows))
 
 
-@pytest.mark.parametrize("form", range(len(FORMS)))
-def test_one_row_has_the_contributions_that_it_has_among_many_in_every_form(form: int) -> None:
-    rows, graphs = rows_for("small trees"), opened("small trees", form)
+@pytest.mark.parametrize("layout_number", range(len(LAYOUTS)))
+def test_a_row_has_the_same_contributions_alone_and_in_a_batch_in_every_layout(layout_number: int) -> None:
+    rows, graphs = rows_for("small trees"), open_scorer("small trees", layout_number)
 
     margin, together = graphs.explain(rows)
 
@@ -123,53 +138,53 @@ def test_one_row_has_the_contributions_that_it_has_among_many_in_every_form(form
     assert np.array_equal(np.concatenate([one for one, _ in alone]), margin)
 
 
-def test_a_constant_is_explained_with_nothing_in_every_form_that_it_may_take() -> None:
+def test_a_constant_model_has_one_empty_group_and_dense_lines() -> None:
     ensemble = read_ensemble(example_model("a constant"))
 
-    plan = choose_layout(ensemble, ensemble_bins(ensemble))
+    layout = choose_layout(ensemble, ensemble_bins(ensemble))
 
-    assert not plan.sparse
-    assert [unit.paths for unit in plan.groups] == [()]
+    assert not layout.sparse
+    assert [group.paths for group in layout.groups] == [()]
 
 
-def test_the_size_of_a_plan_is_that_of_the_tables_in_its_file() -> None:
-    for form, plan in enumerate(plans("small trees")):
-        tensors = onnx.load_from_string(in_form("small trees", form)).graph.initializer
+def test_the_size_of_a_layout_is_that_of_the_tables_in_its_file() -> None:
+    for layout_number, layout in enumerate(layouts_of_model("small trees")):
+        tensors = onnx.load_from_string(explanation("small trees", layout_number)).graph.initializer
         sizes = {tensor.name: len(tensor.raw_data) for tensor in tensors}
 
-        assert plan.size == sizes["lines"] + sizes["steps"]
+        assert layout.size == sizes["lines"] + sizes["steps"]
 
 
-def test_dense_lines_are_taken_where_they_fit_then_narrow_ones_and_what_is_smaller_than_both_is_refused() -> None:
+def test_dense_lines_are_preferred_then_sparse_ones_and_a_limit_below_both_is_an_error() -> None:
     ensemble = read_ensemble(small_trees())
-    bins, (_, dense, _, narrow) = ensemble_bins(ensemble), plans("small trees")
-    assert narrow.size < dense.size
-    for bytes_max in (TABLES_BYTES_MAX, dense.size + 1, dense.size, dense.size - 1, narrow.size + 1, narrow.size):
-        plan = choose_layout(ensemble, bins, bytes_max)
+    bins, (_, dense, _, sparse) = ensemble_bins(ensemble), layouts_of_model("small trees")
+    assert sparse.size < dense.size
+    for bytes_max in (TABLES_BYTES_MAX, dense.size + 1, dense.size, dense.size - 1, sparse.size + 1, sparse.size):
+        layout = choose_layout(ensemble, bins, bytes_max)
 
-        assert plan.sparse == (bytes_max < dense.size)
-        assert plan.size <= bytes_max
+        assert layout.sparse == (bytes_max < dense.size)
+        assert layout.size <= bytes_max
     with pytest.raises(ModelRejected):
-        choose_layout(ensemble, bins, narrow.size - 1)
+        choose_layout(ensemble, bins, sparse.size - 1)
 
 
-def test_units_are_joined_up_to_what_tables_may_take_and_the_explanation_may_take_more() -> None:
-    joined, apart, *_ = plans("small trees")
+def test_groups_are_merged_up_to_the_size_of_the_tables() -> None:
+    joined, apart, *_ = layouts_of_model("small trees")
 
     assert len(joined.groups) < len(apart.groups)
     assert apart.size < joined.size <= TABLES_BYTES_MAX < EXPLAIN_BYTES_MAX
 
 
-def test_narrow_lines_are_taken_where_a_row_would_read_too_many_numbers_of_dense_ones() -> None:
+def test_sparse_lines_are_chosen_if_a_row_would_read_too_many_numbers_of_dense_lines() -> None:
     ensemble = read_ensemble(fit(example_rows(600, WIDE, gaps=0.05), {"feature_fraction": 0.3}, 60))
     bins = ensemble_bins(ensemble)
     dense = build_layout(ensemble, bins, initial_groups(ensemble, bins), TABLES_BYTES_MAX, sparse=False)
 
-    plan = choose_layout(ensemble, bins)
+    layout = choose_layout(ensemble, bins)
 
     assert dense.size <= TABLES_BYTES_MAX
     assert len(dense.groups) * WIDE > DENSE_NUMBERS_MAX
-    assert plan.sparse
+    assert layout.sparse
 
 
 def test_a_model_of_400_features_and_100_trees_is_exported_within_the_limit_and_exactly() -> None:
@@ -189,72 +204,72 @@ def test_a_model_of_400_features_and_100_trees_is_exported_within_the_limit_and_
 
 # --- too large -----------------------------------------------------------------------------------------------------
 
-LITTLE = 60_000
+SMALL_LIMIT = 60_000
 
 
 def fitted_deep(max_depth: int = -1, seed: int = 0) -> Ensemble:
-    """Fit trees of 16 leaves, deep ones unless told otherwise."""
+    """Fit trees of 16 leaves, without a depth limit by default."""
     rows = example_rows(500, 16, seed=seed, gaps=0.05)
     return read_ensemble(fit(rows, {"num_leaves": 16, "max_depth": max_depth}, 6))
 
 
 @cache
 def deep() -> Ensemble:
-    """Give a model of deep trees."""
+    """Return a model of deep trees."""
     return fitted_deep()
 
 
 @cache
-def refusal() -> str:
-    """Give what is said when it may take LITTLE."""
+def size_error() -> str:
+    """Return the error message for a limit of SMALL_LIMIT bytes."""
     with pytest.raises(ModelRejected) as refused:
-        choose_layout(deep(), ensemble_bins(deep()), LITTLE)
+        choose_layout(deep(), ensemble_bins(deep()), SMALL_LIMIT)
     return str(refused.value)
 
 
-def test_a_model_that_is_too_large_is_refused_and_its_deepest_trees_are_named() -> None:
-    named = [(int(tree), int(depth)) for tree, depth in re.findall(r"(\d+) \(depth (\d+)\)", refusal())]
+def test_the_error_for_a_large_model_names_its_deepest_trees() -> None:
+    named = [(int(tree), int(depth)) for tree, depth in re.findall(r"(\d+) \(depth (\d+)\)", size_error())]
     depths = [tree_depth(tree) for tree in deep().trees]
 
-    assert f"of {len(depths)}" in refusal()
+    assert f"of {len(depths)}" in size_error()
     assert len(named) == 5
     assert all(depths[tree] == depth for tree, depth in named)
     assert sorted((depth for _, depth in named), reverse=True) == sorted(depths, reverse=True)[:5]
 
 
-def depth_named(ensemble: Ensemble) -> int:
-    """Give the depth that a model's refusal names."""
+def recommended_depth(ensemble: Ensemble) -> int:
+    """Return the depth that the error message of a model recommends."""
     with pytest.raises(
         ModelRejected, match=r"the same trees cut at depth (\d+) would fit: fit with max_depth=\1"
     ) as refused:
-        choose_layout(ensemble, ensemble_bins(ensemble), LITTLE)
+        choose_layout(ensemble, ensemble_bins(ensemble), SMALL_LIMIT)
     return int(str(refused.value).partition("max_depth=")[2].partition(",")[0])
 
 
-def test_the_trees_cut_at_the_depth_that_a_refusal_names_fit() -> None:
-    depth = depth_named(deep())
+def test_trees_truncated_at_the_recommended_depth_fit() -> None:
+    depth = recommended_depth(deep())
     shallow = dataclasses.replace(deep(), trees=tuple(truncate_tree(tree, depth) for tree in deep().trees))
 
-    assert choose_layout(shallow, ensemble_bins(shallow), LITTLE).size <= LITTLE
+    assert choose_layout(shallow, ensemble_bins(shallow), SMALL_LIMIT).size <= SMALL_LIMIT
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_model_fitted_anew_with_the_depth_that_its_refusal_names_fits(seed: int) -> None:
-    depth = depth_named(fitted_deep(seed=seed))
+def test_a_model_fitted_again_with_the_recommended_depth_fits(seed: int) -> None:
+    depth = recommended_depth(fitted_deep(seed=seed))
 
     again = fitted_deep(depth, seed)
 
     assert max(tree_depth(tree) for tree in again.trees) <= depth
-    assert choose_layout(again, ensemble_bins(again), LITTLE).size <= LITTLE
+    assert choose_layout(again, ensemble_bins(again), SMALL_LIMIT).size <= SMALL_LIMIT
 
 
-def test_trees_cut_at_a_depth_have_no_longer_path_and_the_same_questions_above() -> None:
+def test_truncated_trees_have_the_depth_and_keep_the_splits_above() -> None:
     for tree in deep().trees:
         for depth in range(tree_depth(tree)):
             assert tree_depth(truncate_tree(tree, depth)) == depth
         assert truncate_tree(tree, tree_depth(tree)) == tree
 
 
-def test_where_no_depth_would_fit_fewer_trees_are_asked_for() -> None:
+def test_the_error_recommends_fewer_trees_if_no_depth_fits() -> None:
     with pytest.raises(ModelRejected, match="fit fewer trees, or with fewer leaves or iterations"):
         choose_layout(deep(), ensemble_bins(deep()), 100)

@@ -1,4 +1,4 @@
-"""Units hold every leaf once, in tables of few cells; and the tables hold the Shapley values of their definition."""
+"""Every leaf is in one group of few cells, and the tables contain the Shapley values of the definition."""
 
 import itertools
 import math
@@ -32,24 +32,24 @@ CLOSE = {"rtol": 0.0, "atol": 1e-14}
 
 
 def leaf_values_of(tree: Tree) -> list[float]:
-    """Give the values of all leaves, left to right."""
+    """Return the values of all leaves, left to right."""
     return [tree.value] if isinstance(tree, Leaf) else leaf_values_of(tree.left) + leaf_values_of(tree.right)
 
 
 def ensemble_from(*trees: Tree) -> Ensemble:
-    """Give a model of these trees, of 20 features."""
+    """Return a model of these trees, with 20 features."""
     return Ensemble(trees, 20, zero_as_missing=frozenset(), categorical=frozenset())
 
 
 def merged_groups(ensemble: Ensemble, cells_max: int = 1024) -> list[LeafGroup]:
-    """Cut, and join up to so many cells."""
+    """Return the groups of a model, merged up to a number of cells."""
     return merge_within_budget(
         initial_groups(ensemble, ensemble_bins(ensemble), min(cells_max, 64)), TableBudget(10**7, 1, 1, cells_max, 20)
     )
 
 
 def chain(length: int) -> Tree:
-    """Give a tree that asks another feature at every step and goes on to the right."""
+    """Return a tree with a split on another feature at every depth, which continues to the right."""
     tree: Tree = Leaf(0.5, 10)
     for feature in reversed(range(length)):
         tree = SplitNode(
@@ -59,7 +59,7 @@ def chain(length: int) -> Tree:
 
 
 def with_categories() -> lightgbm.Booster:
-    """Give a model with category splits and gaps."""
+    """Return a model with categorical splits and missing values."""
     wanted = (
         recipe for recipe in map(draw_recipe, range(500)) if recipe.categorical_columns and recipe.missing_share == 0.3
     )
@@ -79,59 +79,65 @@ MODELS = {
 }
 
 
-# --- how a model is cut and joined -------------------------------------------------------------------------------------
+# --- how a model is partitioned and merged -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("cells_max", [1, 128, 1024])
 @pytest.mark.parametrize("name", MODELS)
-def test_every_leaf_is_in_one_unit_and_no_unit_of_more_leaves_has_too_many_cells(name: str, cells_max: int) -> None:
+def test_every_leaf_is_in_one_group_and_merged_groups_respect_the_cell_limit(name: str, cells_max: int) -> None:
     ensemble = read_ensemble(MODELS[name]())
-    units = merged_groups(ensemble, cells_max)
+    groups = merged_groups(ensemble, cells_max)
 
-    found = Counter(path.value for unit in units for path in unit.paths)
+    found = Counter(path.value for group in groups for path in group.paths)
     assert found == Counter(
         value for tree in ensemble.trees if isinstance(tree, SplitNode) for value in leaf_values_of(tree)
     )
-    assert all(unit.cell_count <= max(cells_max, *(2 ** len(path.conditions) for path in unit.paths)) for unit in units)
+    assert all(
+        group.cell_count <= max(cells_max, *(2 ** len(path.conditions) for path in group.paths)) for group in groups
+    )
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_digits_number_the_cells_without_gaps(name: str) -> None:
     ensemble = read_ensemble(MODELS[name]())
     bins = ensemble_bins(ensemble)
-    for unit in merged_groups(ensemble):
-        assert list(unit.digits) == sorted({fact.feature for path in unit.paths for fact in path.conditions})
-        for feature, digits in unit.digits.items():
+    for group in merged_groups(ensemble):
+        assert list(group.digits) == sorted(
+            {condition.feature for path in group.paths for condition in path.conditions}
+        )
+        for feature, digits in group.digits.items():
             assert len(digits) == len(bins[feature].goes_left)
-            assert set(digits.tolist()) == set(range(unit.radices[feature]))
-        cells = list(zip(*(part.tolist() for part in cell_digits(unit).values()), strict=True))
-        assert len(set(cells)) == len(cells) == unit.cell_count == math.prod(unit.radices.values())
+            assert set(digits.tolist()) == set(range(group.radices[feature]))
+        cells = list(zip(*(part.tolist() for part in cell_digits(group).values()), strict=True))
+        assert len(set(cells)) == len(cells) == group.cell_count == math.prod(group.radices.values())
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_classes_of_one_digit_meet_the_same_facts_of_every_path(name: str) -> None:
-    for unit in merged_groups(read_ensemble(MODELS[name]())):
-        for fact in (fact for path in unit.paths for fact in path.conditions):
-            met = set(zip(unit.digits[fact.feature].tolist(), fact.satisfied.tolist(), strict=True))
-            assert len(met) == unit.radices[fact.feature]
+def test_classes_of_one_digit_satisfy_the_same_conditions(name: str) -> None:
+    for group in merged_groups(read_ensemble(MODELS[name]())):
+        for condition in (condition for path in group.paths for condition in path.conditions):
+            met = set(zip(group.digits[condition.feature].tolist(), condition.satisfied.tolist(), strict=True))
+            assert len(met) == group.radices[condition.feature]
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_row_meets_one_path_of_each_tree_whatever_the_units(name: str) -> None:
+def test_a_row_satisfies_exactly_one_path_of_each_tree(name: str) -> None:
     ensemble = read_ensemble(MODELS[name]())
     bins = ensemble_bins(ensemble)
     rows = example_rows(60, ensemble.feature_count, seed=77, gaps=0.2)
     classes = row_classes(ensemble, bins, rows)
     for tree in ensemble.trees:
         met = np.zeros(len(rows), dtype=np.int64)
-        for path in (path for unit in partition_tree(tree, bins, 1024) for path in unit.paths):
+        for path in (path for group in partition_tree(tree, bins, 1024) for path in group.paths):
             met += np.all(
-                [fact.satisfied[classes[fact.feature]] for fact in path.conditions] or [[True] * len(rows)], axis=0
+                [condition.satisfied[classes[condition.feature]] for condition in path.conditions]
+                or [[True] * len(rows)],
+                axis=0,
             )
         assert (met == 1).all()
 
 
-def test_a_tree_of_8_leaves_on_few_features_is_one_unit() -> None:
+def test_a_tree_of_8_leaves_on_few_features_is_one_group() -> None:
     ensemble = read_ensemble(example_model("missing type NaN"))
     bins = ensemble_bins(ensemble)
     trees = [tree for tree in ensemble.trees if len(leaf_values_of(tree)) == 8]
@@ -140,50 +146,50 @@ def test_a_tree_of_8_leaves_on_few_features_is_one_unit() -> None:
     assert all(len(partition_tree(tree, bins, 1024)) == 1 for tree in trees)
 
 
-def test_trees_that_ask_alike_share_a_unit_without_more_cells() -> None:
+def test_trees_with_the_same_splits_share_a_group_without_more_cells() -> None:
     ensemble = ensemble_from(chain(6), chain(6), chain(4))
 
-    (unit,) = merged_groups(ensemble)
+    (group,) = merged_groups(ensemble)
 
-    assert (len(unit.paths), unit.cell_count) == (7 + 7 + 5, 2**6)
+    assert (len(group.paths), group.cell_count) == (7 + 7 + 5, 2**6)
 
 
-def test_a_tree_joins_the_unit_that_it_makes_grow_least() -> None:
+def test_a_tree_is_merged_with_the_group_that_grows_least() -> None:
     other = SplitNode(NumericSplit(15, 0.0, missing_left=True), Leaf(7.0, 1), Leaf(8.0, 1), 2)
     ensemble = ensemble_from(chain(7), other, chain(6))
 
-    units = merged_groups(ensemble, 2**7)
+    groups = merged_groups(ensemble, 2**7)
 
-    assert sorted((unit.cell_count, len(unit.paths)) for unit in units) == [(2, 2), (2**7, 8 + 7)]
-
-
-def test_a_leaf_that_needs_too_many_cells_is_a_unit_of_its_own() -> None:
-    units = partition_tree(chain(6), ensemble_bins(ensemble_from(chain(6))), cells_max=8)
-
-    assert [len(unit.paths) for unit in units] == [1] * 7
-    assert [unit.cell_count for unit in units] == [2, 4, 8, 16, 32, 64, 64]
+    assert sorted((group.cell_count, len(group.paths)) for group in groups) == [(2, 2), (2**7, 8 + 7)]
 
 
-def test_two_questions_about_one_feature_are_one_fact_of_a_path() -> None:
+def test_a_leaf_beyond_the_cell_limit_is_a_group_by_itself() -> None:
+    groups = partition_tree(chain(6), ensemble_bins(ensemble_from(chain(6))), cells_max=8)
+
+    assert [len(group.paths) for group in groups] == [1] * 7
+    assert [group.cell_count for group in groups] == [2, 4, 8, 16, 32, 64, 64]
+
+
+def test_two_splits_on_one_feature_are_one_condition_of_a_path() -> None:
     inner = SplitNode(NumericSplit(0, 1.0, missing_left=False), Leaf(1.0, 1), Leaf(2.0, 3), 4)
     ensemble = ensemble_from(SplitNode(NumericSplit(0, 3.0, missing_left=True), inner, Leaf(3.0, 4), 8))
 
-    (unit,) = merged_groups(ensemble)
+    (group,) = merged_groups(ensemble)
 
-    assert [len(path.conditions) for path in unit.paths] == [1, 1, 1]
-    assert [path.conditions[0].cover for path in unit.paths] == [1 / 8, 3 / 8, 1 / 2]
-    assert unit.cell_count == 3  # missing goes with the middle
+    assert [len(path.conditions) for path in group.paths] == [1, 1, 1]
+    assert [path.conditions[0].cover for path in group.paths] == [1 / 8, 3 / 8, 1 / 2]
+    assert group.cell_count == 3  # missing goes with the middle
 
 
-def test_a_leaf_alone_has_no_unit() -> None:
+def test_a_tree_of_a_single_leaf_has_no_group() -> None:
     assert merged_groups(ensemble_from(Leaf(0.5, 10), Leaf(-0.5, 10))) == []
 
 
-# --- what the tables hold ----------------------------------------------------------------------------------------------
+# --- what the tables contain ----------------------------------------------------------------------------------------------
 
 
 def shapley_by_definition(row: FloatArray, other: FloatArray) -> FloatArray:
-    """Give the Shapley values of the game "every fact is met", by the formula over all coalitions.
+    """Return the Shapley values of the game "every condition is satisfied", by the formula over all coalitions.
 
     A coalition's worth is the product of the chances that its members bring (row) and the others have
     (other): 1 or 0, or a cover.
@@ -201,12 +207,12 @@ def shapley_by_definition(row: FloatArray, other: FloatArray) -> FloatArray:
 
 
 def bits_as_floats(number: int, width: int) -> FloatArray:
-    """Write the set of a number as ones and zeros."""
+    """Return the bits of a number as ones and zeros."""
     return np.array([number >> bit & 1 for bit in range(width)], dtype=np.float64)
 
 
 @pytest.mark.parametrize("width", range(1, 10))
-def test_the_kernel_of_a_leaf_is_the_shapley_formula_over_all_coalitions(width: int) -> None:
+def test_the_signed_weights_are_the_shapley_formula_over_all_coalitions(width: int) -> None:
     whole = 1 << width
     random = np.random.default_rng(width)
     against = np.arange(whole) if width <= 4 else np.sort(random.choice(whole, 4, replace=False))
@@ -221,7 +227,7 @@ def test_the_kernel_of_a_leaf_is_the_shapley_formula_over_all_coalitions(width: 
     np.testing.assert_allclose(found[rows], np.array(expected), **CLOSE)
 
 
-def test_the_widths_tried_lie_on_both_sides_of_what_is_kept() -> None:
+def test_the_tested_widths_are_on_both_sides_of_the_cache_limit() -> None:
     assert 1 < CACHED_WIDTH_MAX < 9
 
 
@@ -239,8 +245,8 @@ def test_the_table_of_a_leaf_is_its_value_times_the_mean_over_the_baseline(width
 
 
 @pytest.mark.parametrize("width", [8, 9])
-def test_a_baseline_of_more_sets_than_are_taken_at_a_time_is_taken_whole(width: int) -> None:
-    """Each set of a baseline of all sets alone, added up by hand."""
+def test_a_baseline_of_more_sets_than_one_step_is_used_completely(width: int) -> None:
+    """The table equals the mean of the tables of each single baseline row."""
     baseline = np.append(np.arange(1 << width), [3, 3, 5])[-3 * BASELINE_SETS_MAX :]
     assert len(np.unique(baseline)) > (width - 7) * BASELINE_SETS_MAX
 
@@ -250,8 +256,8 @@ def test_a_baseline_of_more_sets_than_are_taken_at_a_time_is_taken_whole(width: 
     np.testing.assert_allclose(found, alone, **CLOSE)
 
 
-def test_the_table_of_a_wide_leaf_takes_little_memory_however_many_sets_the_baseline_holds() -> None:
-    """128 sets at once would take 503 MB."""
+def test_the_table_of_a_wide_leaf_has_bounded_memory() -> None:
+    """Without smaller steps, 128 sets would take 503 MB."""
     width, sets = 15, np.arange(BASELINE_SETS_MAX) * 250 + 11
     tracemalloc.start()
 
@@ -278,39 +284,45 @@ def test_the_path_dependent_table_is_the_sum_over_all_subsets(width: int) -> Non
     np.testing.assert_allclose(found, np.array(expected), **CLOSE)
 
 
-def line_by_definition(unit: LeafGroup, cell: int, baseline: dict[int, NDArray[np.int64]] | None) -> FloatArray:
-    """Give the contributions in one cell, leaf by leaf, by the formula over all coalitions."""
-    columns, total = list(unit.digits), np.zeros(len(unit.digits))
-    for path in unit.paths:
-        row = np.array([cell_satisfies(unit, fact.feature, fact.satisfied, cell) for fact in path.conditions])
+def line_by_definition(group: LeafGroup, cell: int, baseline: dict[int, NDArray[np.int64]] | None) -> FloatArray:
+    """Return the contributions in one cell, leaf by leaf, by the formula over all coalitions."""
+    columns, total = list(group.digits), np.zeros(len(group.digits))
+    for path in group.paths:
+        row = np.array(
+            [cell_satisfies(group, condition.feature, condition.satisfied, cell) for condition in path.conditions]
+        )
         if baseline is None:
-            games = [shapley_by_definition(row, np.array([fact.cover for fact in path.conditions]))]
+            games = [shapley_by_definition(row, np.array([condition.cover for condition in path.conditions]))]
         else:
-            others = np.array([fact.satisfied[baseline[fact.feature]] for fact in path.conditions], dtype=np.float64)
+            others = np.array(
+                [condition.satisfied[baseline[condition.feature]] for condition in path.conditions], dtype=np.float64
+            )
             games = [shapley_by_definition(row, other) for other in others.T]
-        total[[columns.index(fact.feature) for fact in path.conditions]] += path.value * np.mean(games, axis=0)
+        total[[columns.index(condition.feature) for condition in path.conditions]] += path.value * np.mean(
+            games, axis=0
+        )
     return total
 
 
-def cell_satisfies(unit: LeafGroup, feature: int, met: NDArray[np.bool_], cell: int) -> float:
-    """Tell whether a cell meets a fact: by any class of its digit, which counts up fastest for the first feature."""
-    for one, size in unit.radices.items():
+def cell_satisfies(group: LeafGroup, feature: int, met: NDArray[np.bool_], cell: int) -> float:
+    """Return whether a cell satisfies a condition, by any class of its digit; the first feature is least significant."""
+    for one, size in group.radices.items():
         if one == feature:
-            return float(met[unit.digits[feature].tolist().index(cell % size)])
+            return float(met[group.digits[feature].tolist().index(cell % size)])
         cell //= size
     raise AssertionError(feature)
 
 
 @pytest.mark.parametrize("method", ["interventional", "path-dependent"])
 @pytest.mark.parametrize("name", ["zeros", "categories", "features repeated on a path", "a leaf among trees"])
-def test_every_line_of_a_unit_is_the_shapley_formula_over_all_coalitions(name: str, method: str) -> None:
+def test_every_line_of_a_table_is_the_shapley_formula_over_all_coalitions(name: str, method: str) -> None:
     ensemble = read_ensemble(MODELS[name]())
     bins: dict[int, FeatureBins] = ensemble_bins(ensemble)
     baseline = row_classes(ensemble, bins, example_rows(7, ensemble.feature_count, seed=78, gaps=0.2))
     against = baseline if method == "interventional" else None
-    for unit in merged_groups(ensemble, 256)[:3]:
-        lines = contribution_table(unit, against)
+    for group in merged_groups(ensemble, 256)[:3]:
+        lines = contribution_table(group, against)
 
-        assert lines.shape == (unit.cell_count, len(unit.digits))
-        for cell in np.random.default_rng(0).integers(0, unit.cell_count, 6).tolist():
-            np.testing.assert_allclose(lines[cell], line_by_definition(unit, cell, against), **CLOSE)
+        assert lines.shape == (group.cell_count, len(group.digits))
+        for cell in np.random.default_rng(0).integers(0, group.cell_count, 6).tolist():
+            np.testing.assert_allclose(lines[cell], line_by_definition(group, cell, against), **CLOSE)

@@ -1,6 +1,6 @@
 """Any binary model within the limits is exported as LightGBM predicts it and as the definition explains it.
 
-A test's number is the seed of its model; a failure prints what was drawn. One again:
+The number of a test is the seed of its model; a failure prints the recipe. To repeat one:
 
     python -m pytest "tests/training/export/test_random_models.py" -k "seed-17]" -m ""
 """
@@ -33,15 +33,15 @@ from training.export.trees import read_ensemble
 
 USUAL, LONG = 200, 2000
 EQUAL = {"rtol": 0.0, "atol": 1e-9}
-FEW = 6  # features: 64 coalitions, asked of Booster.predict for every row of the baseline
-WIDTH_IN_GATE = 10
+FEW = 6  # features: 64 coalitions, each predicted for every row of the baseline
+CHECKED_WIDTH_MAX = 10
 BASELINE_ROWS, EXPLAINED_ROWS, FORCED_ROWS = 12, 60, 8
 
 
-def wanted(
+def expected_contributions(
     recipe: ModelRecipe, booster: lightgbm.Booster, rows: FloatArray, baseline: FloatArray | None
 ) -> tuple[FloatArray, float]:
-    """Give the contributions that must come out, and what they are counted from."""
+    """Return the expected contributions and base value."""
     if baseline is None:
         found = np.asarray(booster.predict(rows, pred_contrib=True, num_threads=1))
         return found[:, :-1], float(found[0, -1])
@@ -71,29 +71,29 @@ def test_a_random_model_is_exported_to_the_bit_and_explained_by_definition(seed:
     assert np.array_equal(scorer.margins(rows), margin), recipe
     assert np.array_equal(found, margin), recipe
     chosen = np.random.default_rng(seed).permutation(len(rows))[:EXPLAINED_ROWS]
-    expected, base = wanted(recipe, booster, rows[chosen], baseline)
+    expected, base = expected_contributions(recipe, booster, rows[chosen], baseline)
     np.testing.assert_allclose(contributions[chosen], expected, err_msg=str(recipe), **EQUAL)
     np.testing.assert_allclose(base + contributions.sum(axis=1), margin, err_msg=str(recipe), **EQUAL)
 
 
 @pytest.mark.parametrize("interventional_one", [True, False], ids=["interventional", "path-dependent"])
 @pytest.mark.parametrize("training_mode", TRAINING_MODES)
-def test_the_gate_releases_a_random_model_of_every_way_of_fitting(way: str, *, interventional_one: bool) -> None:
-    drawn = (recipe for recipe in map(draw_recipe, range(USUAL)) if len(recipe.kinds) <= WIDTH_IN_GATE)
+def test_the_equivalence_check_passes_for_every_training_mode(way: str, *, interventional_one: bool) -> None:
+    drawn = (recipe for recipe in map(draw_recipe, range(USUAL)) if len(recipe.kinds) <= CHECKED_WIDTH_MAX)
     recipe = next(one for one in drawn if (one.training_mode, one.interventional) == (way, interventional_one))
     booster = fit_recipe(recipe)
     baseline = recipe_rows(recipe, 7)[:30] if interventional_one else None
-    base = wanted(recipe, booster, recipe_rows(recipe, 7)[:1], baseline)[1]
+    base = expected_contributions(recipe, booster, recipe_rows(recipe, 7)[:1], baseline)[1]
     ensemble = read_ensemble(booster)
 
-    verdict = check_equivalence(
+    report = check_equivalence(
         ExportedModel(booster, score_onnx(ensemble), explain_onnx(ensemble, baseline), baseline, base), None, 200
     )
 
-    assert max(kind.contribution_distance for kind in verdict.kinds) <= 1e-9
+    assert max(kind.contribution_distance for kind in report.kinds) <= 1e-9
 
 
-def test_the_usual_draws_hold_every_kind_of_model_several_times() -> None:
+def test_the_usual_seeds_include_every_kind_of_model_several_times() -> None:
     recipes = [draw_recipe(seed) for seed in range(USUAL)]
 
     for name, values, least in (
@@ -114,7 +114,7 @@ def test_the_usual_draws_hold_every_kind_of_model_several_times() -> None:
     assert 60 <= sum(recipe.interventional for recipe in recipes) <= 140
 
 
-def test_a_seed_gives_the_same_model_and_rows_again() -> None:
+def test_a_seed_determines_the_model_and_the_rows() -> None:
     for seed in range(5):
         recipe = draw_recipe(seed)
         booster, again = fit_recipe(recipe), fit_recipe(draw_recipe(seed))

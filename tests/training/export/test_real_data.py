@@ -1,4 +1,4 @@
-"""Both released families, as the real commands wrote them, against LightGBM and shap on the real data."""
+"""Both released families, written by the real commands, against LightGBM and shap on the real data."""
 
 import math
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ NEAR_SHARE_MAX = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Real:
+class RealFamily:
     """One released family.
 
     Attributes:
@@ -47,26 +47,26 @@ class Real:
     answers: list[ExplainedScore]
 
 
-def data_of(family: str, released: Released) -> Path:
-    """Give the family's data: the table itself, or the features that were made of the log."""
+def data_path(family: str, released: Released) -> Path:
+    """Return the path of the family's data: the table, or the feature file of the transaction log."""
     if family == "credit":
         return ROOT / "training/data/uci_default_of_credit_card_clients.parquet"
     return released.files / f"{family}.features.parquet"
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
-def real(request: pytest.FixtureRequest, released: Released) -> Real:
-    """Open one released family and let it answer every row of its data."""
+def real(request: pytest.FixtureRequest, released: Released) -> RealFamily:
+    """Open one released family and explain every row of its data."""
     folder = released.bundle_folder(request.param)
     model = open_model(read_bundle(folder))
     booster = lightgbm.Booster(model_str=(folder / "model.txt").read_text(encoding="utf-8"))
-    table = pd.read_parquet(data_of(request.param, released))
+    table = pd.read_parquet(data_path(request.param, released))
     rows = np.ascontiguousarray(table[list(model.bundle.schema.names)].to_numpy(dtype=np.float64))
-    return Real(request.param, model, booster, rows, model.explain_rows(rows))
+    return RealFamily(request.param, model, booster, rows, model.explain_rows(rows))
 
 
-def with_gaps(rows: FloatArray) -> FloatArray:
-    """Take values away: from one to all of a row's."""
+def rows_with_missing_values(rows: FloatArray) -> FloatArray:
+    """Return rows without some of their values, from one to all."""
     random = np.random.default_rng(11)
     gaps = rows[random.integers(0, len(rows), 3000)].copy()
     gaps[random.random(gaps.shape) < random.random((len(gaps), 1))] = np.nan
@@ -74,41 +74,41 @@ def with_gaps(rows: FloatArray) -> FloatArray:
     return gaps
 
 
-def differing(real: Real, rows: FloatArray) -> int:
-    """Count the rows whose margin is not LightGBM's to the bit."""
+def different_margin_count(real: RealFamily, rows: FloatArray) -> int:
+    """Return the number of rows whose margin differs from LightGBM's in any bit."""
     return int((real.model.scorer.margins(rows) != margins(real.booster, rows)).sum())
 
 
-def test_every_row_of_the_data_has_the_margin_of_lightgbm_to_the_bit(real: Real) -> None:
+def test_every_row_of_the_data_has_the_margin_of_lightgbm_to_the_bit(real: RealFamily) -> None:
     assert len(real.rows) == {"credit": 30_000, "churn": 2_323}[real.family]
-    assert differing(real, real.rows) == 0
+    assert different_margin_count(real, real.rows) == 0
     assert [answer.margin for answer in real.answers] == margins(real.booster, real.rows).tolist()
 
 
-def test_every_threshold_and_both_its_neighbours_have_the_margin_of_lightgbm_to_the_bit(real: Real) -> None:
+def test_every_threshold_and_both_its_neighbours_have_the_margin_of_lightgbm_to_the_bit(real: RealFamily) -> None:
     """Each threshold in ten different rows."""
     rows = np.concatenate([threshold_rows(real.booster, real.rows[first::10]) for first in range(10)])
 
     assert len(rows) == 10 * 3 * len(model_thresholds(real.booster)) > 5000
-    assert differing(real, rows) == 0
+    assert different_margin_count(real, rows) == 0
 
 
-def test_rows_with_gaps_have_the_margin_of_lightgbm_to_the_bit(real: Real) -> None:
-    assert differing(real, with_gaps(real.rows)) == 0
+def test_rows_with_missing_values_have_the_margin_of_lightgbm_to_the_bit(real: RealFamily) -> None:
+    assert different_margin_count(real, rows_with_missing_values(real.rows)) == 0
 
 
 @pytest.mark.long
-def test_every_customer_of_every_snapshot_has_the_margin_of_lightgbm_to_the_bit(real: Real) -> None:
+def test_every_customer_of_every_snapshot_has_the_margin_of_lightgbm_to_the_bit(real: RealFamily) -> None:
     if real.family != "churn":
         pytest.skip("a table has no snapshots")
     samples, _ = read_log_samples(read_spec(ROOT / "training/churn.toml"), SourcePaths(), 1)
 
     assert len(samples.rows) > 15_000
-    assert differing(real, samples.features(samples.rows)) == 0
+    assert different_margin_count(real, samples.features(samples.rows)) == 0
 
 
 def near_thresholds(booster: lightgbm.Booster, rows: FloatArray) -> FloatArray:
-    """Find the rows that have a value within one float32 unit of a threshold: shap works in float32."""
+    """Return which rows have a value within one float32 unit of a threshold; shap computes in float32."""
     near = np.zeros(len(rows), dtype=np.bool_)
     for feature, threshold in model_thresholds(booster):
         values = rows[:, feature]
@@ -117,7 +117,7 @@ def near_thresholds(booster: lightgbm.Booster, rows: FloatArray) -> FloatArray:
     return near
 
 
-def test_contributions_are_those_of_shap_where_shap_is_right(real: Real) -> None:
+def test_contributions_equal_those_of_shap_away_from_thresholds(real: RealFamily) -> None:
     """500 rows, 100 background rows, both rounded to float32 first, as shap does."""
     order = np.random.default_rng(5).permutation(len(real.rows))
     rounded = real.rows.astype(np.float32).astype(np.float64)
@@ -142,18 +142,18 @@ def test_contributions_are_those_of_shap_where_shap_is_right(real: Real) -> None
     assert margins(real.booster, background).mean() == pytest.approx(explainer.expected_value, abs=1e-6)
 
 
-def test_the_contributions_of_every_row_and_the_base_value_add_up_to_its_log_odds(real: Real) -> None:
+def test_the_contributions_of_every_row_and_the_base_value_add_up_to_its_log_odds(real: RealFamily) -> None:
     residuals = [answer.log_odds - math.fsum([answer.base_value, *answer.contributions]) for answer in real.answers]
 
     assert max(map(abs, residuals)) <= 1e-9
 
 
-def test_the_points_of_every_row_and_the_base_points_are_its_score(real: Real) -> None:
+def test_the_points_of_every_row_and_the_base_points_are_its_score(real: RealFamily) -> None:
     assert all(answer.base_points + sum(answer.points) == answer.score for answer in real.answers)
     assert len({answer.base_points for answer in real.answers}) == 1
 
 
-def test_each_point_of_every_row_is_within_one_of_its_exact_value(real: Real) -> None:
+def test_each_point_of_every_row_is_within_one_of_its_exact_value(real: RealFamily) -> None:
     points = np.array([answer.points for answer in real.answers])
     contributions = np.array([answer.contributions for answer in real.answers])
     exact = -real.model.bundle.scorecard.pdo / math.log(2.0) * contributions
@@ -162,7 +162,7 @@ def test_each_point_of_every_row_is_within_one_of_its_exact_value(real: Real) ->
     assert not points[contributions == 0.0].any()
 
 
-def test_the_base_value_is_the_calibrated_mean_margin_of_the_baseline(real: Real) -> None:
+def test_the_base_value_is_the_calibrated_mean_margin_of_the_baseline(real: RealFamily) -> None:
     bundle = real.model.bundle
     baseline = np.array(bundle.baseline.rows, dtype=np.float64)
 
@@ -172,7 +172,7 @@ def test_the_base_value_is_the_calibrated_mean_margin_of_the_baseline(real: Real
     assert [answer.base_value for answer in real.answers] == pytest.approx([wanted] * len(real.rows), abs=1e-12)
 
 
-def test_every_score_is_the_published_scaling_of_its_pd(real: Real) -> None:
+def test_every_score_is_the_published_scaling_of_its_pd(real: RealFamily) -> None:
     """600 points at 50:1, 20 points double the odds."""
     pds = np.array([answer.pd for answer in real.answers])
     exact = 487.1229 + 28.8539 * np.log((1.0 - pds) / pds)
@@ -180,6 +180,6 @@ def test_every_score_is_the_published_scaling_of_its_pd(real: Real) -> None:
     assert np.abs(np.array([answer.score for answer in real.answers]) - exact).max() <= 0.5 + 1e-3
 
 
-def test_one_customer_alone_is_answered_as_among_all(real: Real) -> None:
+def test_one_customer_has_the_same_answer_alone_and_in_a_batch(real: RealFamily) -> None:
     for index in range(0, len(real.rows), 997):
         assert real.model.explain_rows(real.rows[index : index + 1]) == [real.answers[index]]

@@ -1,4 +1,4 @@
-"""score.onnx says to the bit what LightGBM says, on the rows where exports go wrong."""
+"""score.onnx returns the margin of LightGBM to the bit, on rows at which exports tend to be wrong."""
 
 import math
 from collections.abc import Callable
@@ -32,7 +32,7 @@ from training.export.trees import read_ensemble
 
 
 def exported_margins(booster: lightgbm.Booster, rows: FloatArray) -> FloatArray:
-    """Give what score.onnx says."""
+    """Return the margins of score.onnx."""
     found: FloatArray = open_session(score_onnx(read_ensemble(booster)), ("margin",)).run(["margin"], {"rows": rows})[
         0
     ][:, 0]
@@ -40,7 +40,7 @@ def exported_margins(booster: lightgbm.Booster, rows: FloatArray) -> FloatArray:
 
 
 def with_first_threshold(booster: lightgbm.Booster, threshold: float) -> lightgbm.Booster:
-    """Give the model with its first split's threshold written anew in its text."""
+    """Return the model with another threshold at its first split, written into its text."""
     lines = [line for line in booster.model_to_string().splitlines() if not line.startswith("tree_sizes=")]
     place = next(number for number, line in enumerate(lines) if line.startswith("threshold="))
     others = lines[place].removeprefix("threshold=").split()[1:]
@@ -64,7 +64,7 @@ def test_the_margin_is_the_one_of_lightgbm_to_the_bit(name: str) -> None:
     rounds=st.integers(1, 8),
     extra=st.sampled_from([{}, {"zero_as_missing": True}, {"use_missing": False}, {"extra_trees": True}]),
 )
-def test_no_random_model_differs_on_any_row(
+def test_random_models_have_the_margin_of_lightgbm_to_the_bit(
     seed: int, gaps: float, leaves: int, rounds: int, extra: dict[str, Any]
 ) -> None:
     booster = fit(example_rows(300, seed=seed, gaps=gaps), {"num_leaves": leaves, **extra}, rounds)
@@ -78,7 +78,7 @@ def test_no_random_model_differs_on_any_row(
     [0.0, 5e-324, -5e-324, 1e-36, -1e-36, ZERO_MAX, -ZERO_MAX]
     + [sign * math.nextafter(ZERO_MAX, side) for sign in (1.0, -1.0) for side in (0.0, 1.0)],
 )
-def test_a_threshold_among_the_values_taken_as_0_sorts_as_lightgbm_does(threshold: float) -> None:
+def test_a_threshold_below_the_zero_threshold_sends_values_as_lightgbm_does(threshold: float) -> None:
     booster = with_first_threshold(example_model("missing type None"), threshold)
     rows = edge_case_rows(booster, example_rows(50, seed=78))
 
@@ -88,7 +88,7 @@ def test_a_threshold_among_the_values_taken_as_0_sorts_as_lightgbm_does(threshol
 
 @pytest.mark.parametrize("threshold", [math.inf, 1e300, 2e300, 1.7e308, -1e300, -2e300, -1.7e308])
 def test_a_threshold_too_large_for_the_dump_is_exact(threshold: float) -> None:
-    """dump_model writes everything beyond +-1e300 as +-1e300; the text of the model does not."""
+    """dump_model clips thresholds to +-1e300; the text of the model does not."""
     booster = with_first_threshold(example_model("missing type NaN"), threshold)
     rows = np.concatenate([example_rows(50, gaps=0.2), threshold_rows(booster, example_rows(50))])
     beyond = [
@@ -102,7 +102,7 @@ def test_a_threshold_too_large_for_the_dump_is_exact(threshold: float) -> None:
 
 
 @pytest.mark.parametrize("name", ["missing type NaN", "missing type Zero with gaps", "deep trees", "dart"])
-def test_one_row_has_the_margin_that_it_has_among_many(name: str) -> None:
+def test_a_row_has_the_same_margin_alone_and_in_a_batch(name: str) -> None:
     booster = example_model(name)
     graph = open_session(score_onnx(read_ensemble(booster)), ("margin",))
     rows = edge_case_rows(booster, example_rows(300, seed=77))
@@ -118,13 +118,13 @@ def test_no_rows_have_no_margins() -> None:
     assert exported_margins(example_model("one tree"), example_rows()[:0]).shape == (0,)
 
 
-def test_columns_laid_out_the_other_way_round_give_the_same_margins() -> None:
+def test_column_major_rows_give_the_same_margins() -> None:
     booster, rows = example_model("deep trees"), example_rows(200, gaps=0.1)
 
     assert np.array_equal(exported_margins(booster, np.asfortranarray(rows)), margins(booster, rows))
 
 
-def test_the_same_model_gives_the_same_file_also_when_read_back_from_its_text() -> None:
+def test_a_model_read_from_its_text_gives_the_same_file() -> None:
     booster = example_model("deep trees")
     again = lightgbm.Booster(model_str=booster.model_to_string())
 
@@ -137,23 +137,23 @@ def with_objective(parameters: dict[str, Any]) -> lightgbm.Booster:
 
 
 def custom_objective(margin: FloatArray, data: lightgbm.Dataset) -> tuple[FloatArray, FloatArray]:
-    """Give the gradient and curvature of the log-loss."""
+    """Return the gradient and the curvature of the log-loss."""
     pd = 1.0 / (1.0 + np.exp(-margin))
     return pd - np.asarray(data.get_label()), pd * (1.0 - pd)
 
 
 def zero_missing_in_some_trees() -> lightgbm.Booster:
-    """Continue a model that knew no missing values with trees that take zero as missing."""
+    """Return a model fitted without missing values and continued with zero_as_missing."""
     return fit(example_rows(), {"zero_as_missing": True}, 3, init_model=fit(example_rows(), rounds=3))
 
 
 def without_trees() -> lightgbm.Booster:
-    """Give a model before its first round."""
+    """Return a model before its first round."""
     rows = example_rows(300)
     return lightgbm.Booster({"objective": "binary", "verbose": -1}, lightgbm.Dataset(rows, example_labels(rows)))
 
 
-REFUSED: dict[str, tuple[Callable[[], lightgbm.Booster], str]] = {
+UNSUPPORTED: dict[str, tuple[Callable[[], lightgbm.Booster], str]] = {
     "regression": (lambda: with_objective({"objective": "regression"}), "'regression'.*fit with objective='binary'"),
     "poisson": (lambda: with_objective({"objective": "poisson"}), "'poisson'.*fit with objective='binary'"),
     "cross entropy": (lambda: with_objective({"objective": "cross_entropy"}), "'cross_entropy'.*objective='binary'"),
@@ -179,16 +179,16 @@ REFUSED: dict[str, tuple[Callable[[], lightgbm.Booster], str]] = {
 }
 
 
-@pytest.mark.parametrize("name", REFUSED)
-def test_a_model_of_another_kind_is_refused_by_name_with_the_way_out(name: str) -> None:
-    made, message = REFUSED[name]
+@pytest.mark.parametrize("name", UNSUPPORTED)
+def test_an_unsupported_model_is_rejected_with_a_remedy(name: str) -> None:
+    made, message = UNSUPPORTED[name]
     booster = made()
 
     with pytest.raises(ModelRejected, match=message):
         read_ensemble(booster)
 
 
-def test_trees_that_know_missing_values_may_follow_trees_that_do_not() -> None:
+def test_trees_with_missing_values_may_follow_trees_without() -> None:
     booster = mixed_missing_types_model()
     kinds = str(booster.dump_model()["tree_info"])
 
@@ -198,7 +198,7 @@ def test_trees_that_know_missing_values_may_follow_trees_that_do_not() -> None:
 
 
 def with_categories() -> lightgbm.Booster:
-    """Give a model of a column of categories that code 0 and code 5 matter in, among others."""
+    """Return a model with a categorical column in which codes 0 and 5 matter, among others."""
     rows = example_rows(gaps=0.05)
     rows[:, 2] = np.random.default_rng(4).integers(0, 12, len(rows))
     labels = np.isin(rows[:, 2], [0.0, 5.0, 11.0]) ^ (np.random.default_rng(5).random(len(rows)) < 0.1)
@@ -206,23 +206,25 @@ def with_categories() -> lightgbm.Booster:
     return lightgbm.train(fixed, lightgbm.Dataset(rows, labels.astype(float), categorical_feature=[2]), ROUNDS)
 
 
-def test_a_category_is_its_value_cut_to_a_code_and_what_is_no_known_code_goes_right() -> None:
+def test_a_category_is_truncated_to_its_code_and_an_unknown_code_goes_right() -> None:
     booster, row = with_categories(), example_rows(1, seed=77)[0]
 
-    def said(*values: float) -> list[float]:
+    def margins_for(*values: float) -> list[float]:
         rows = np.array([row_with_value(row[None], 0, 2, value) for value in values])
         found = exported_margins(booster, rows)
         assert np.array_equal(found, margins(booster, rows))
         return found.tolist()
 
-    assert len(set(said(0.0, -0.0, -0.5, -0.99, 0.9, 1e-40))) == 1
-    assert len(set(said(5.0, 5.7))) == 1
-    no_code = said(math.nan, -1.0, -1.5, -7.0, 12.0, 500.0, 2.0**31 - 1, 2.0**31, 2.0**32, 1e300, math.inf, -math.inf)
+    assert len(set(margins_for(0.0, -0.0, -0.5, -0.99, 0.9, 1e-40))) == 1
+    assert len(set(margins_for(5.0, 5.7))) == 1
+    no_code = margins_for(
+        math.nan, -1.0, -1.5, -7.0, 12.0, 500.0, 2.0**31 - 1, 2.0**31, 2.0**32, 1e300, math.inf, -math.inf
+    )
     assert len(set(no_code)) == 1
-    assert len({said(0.0)[0], said(4.0)[0], no_code[0]}) >= 2
+    assert len({margins_for(0.0)[0], margins_for(4.0)[0], no_code[0]}) >= 2
 
 
-def test_what_training_was_told_to_start_from_is_in_neither_margin() -> None:
+def test_the_init_score_of_training_is_in_neither_margin() -> None:
     rows = example_rows()
     start = np.random.default_rng(8).normal(size=len(rows))
     data = lightgbm.Dataset(rows, example_labels(rows), init_score=start)
@@ -247,7 +249,7 @@ def test_a_row_in_float32_has_the_margin_of_its_values_in_doubles() -> None:
     assert np.array_equal(exported_margins(booster, rows.astype(np.float64)), expected)
 
 
-def test_all_trees_are_exported_also_where_a_prediction_may_stop_early_or_start_late() -> None:
+def test_all_trees_are_exported_despite_early_stopping_options_of_predict() -> None:
     booster, rows = example_model("dart"), example_rows(200, seed=77)
     whole = exported_margins(booster, rows)
 

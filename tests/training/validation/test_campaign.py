@@ -1,4 +1,4 @@
-"""What a campaign would find, against figures counted by hand or by scikit-learn."""
+"""Campaign metrics against figures counted by hand or by scikit-learn."""
 
 import numpy as np
 import pandas as pd
@@ -17,8 +17,8 @@ from training.validation.scored_sample import ScoredSample
 PROFIT = ProfitSpec(clv=200, offer_cost=10, contact_cost=1, acceptance_alpha=6, acceptance_beta=14)
 
 
-def made(seed: int = 0) -> tuple[ScoredSample, NDArray[np.float64]]:
-    """Make 4 snapshots of 150 customers, and a rule that ranks the last two worse."""
+def example_sample(seed: int = 0) -> tuple[ScoredSample, NDArray[np.float64]]:
+    """Return 4 snapshots of 150 customers, and the pds of a rival that ranks the last two snapshots worse."""
     random = np.random.default_rng(seed)
     periods = np.repeat(["2025-01-01", "2025-02-01", "2025-04-01", "2025-05-01"], 150)
     parts = np.repeat(["FIT", "CALIBRATION", "HOLD_OUT", "HOLD_OUT"], 150)
@@ -26,60 +26,62 @@ def made(seed: int = 0) -> tuple[ScoredSample, NDArray[np.float64]]:
     labels = (random.random(600) < pds).astype(np.int64)
     rows = pd.DataFrame({"market": "DE", "customer_id": np.tile(np.arange(150), 4).astype(str), "period": periods})
     rows = rows.assign(sample=parts, as_of=pd.to_datetime(periods, utc=True))
-    whole = ScoredSample(rows, labels, pds, -pds, np.full(600, "A"))
-    return whole, np.clip(pds[300:] + random.normal(0, 0.2, 300), 0, 1)
+    sample = ScoredSample(rows, labels, pds, -pds, np.full(600, "A"))
+    return sample, np.clip(pds[300:] + random.normal(0, 0.2, 300), 0, 1)
 
 
-def test_ranking_lift_and_capture_are_those_counted_row_by_row() -> None:
-    whole, rule = made()
+def test_auc_lift_and_capture_equal_those_counted_row_by_row() -> None:
+    sample, rival = example_sample()
 
-    found = measure_campaign(CampaignSpec(capacity=20, profit=PROFIT), whole, {"rule": rule}, [])
+    found = measure_campaign(CampaignSpec(capacity=20, profit=PROFIT), sample, {"rival": rival}, [])
 
-    labels = whole.labels[300:]
-    for pds, one in ((whole.pds[300:], found.model), (rule, found.rivals["rule"])):
+    labels = sample.labels[300:]
+    for pds, one in ((sample.pds[300:], found.model), (rival, found.rivals["rival"])):
         assert one.auc is not None
         assert one.auc.estimate == pytest.approx(roc_auc_score(labels, pds))
         assert one.auc.low < one.auc.estimate < one.auc.high
         assert one.pr_auc == pytest.approx(average_precision_score(labels, pds))
         assert one.profit is not None
-    # The rule has no ties, so that its first 20 of each snapshot are known.
+    # The rival has no ties, so that its first 20 of each snapshot are known.
     first = [
-        half[np.argsort(-own)[:20]].sum() for half, own in zip(np.split(labels, 2), np.split(rule, 2), strict=True)
+        half[np.argsort(-own)[:20]].sum() for half, own in zip(np.split(labels, 2), np.split(rival, 2), strict=True)
     ]
-    assert found.rivals["rule"].capture_rate == pytest.approx(sum(first) / labels.sum())
-    top = labels[np.argsort(-rule)[:30]].mean()
-    assert found.rivals["rule"].lift == pytest.approx(top / labels.mean())
+    assert found.rivals["rival"].capture_rate == pytest.approx(sum(first) / labels.sum())
+    top = labels[np.argsort(-rival)[:30]].mean()
+    assert found.rivals["rival"].lift == pytest.approx(top / labels.mean())
 
 
-def test_every_snapshot_is_measured_by_itself_and_says_its_part() -> None:
-    whole, _ = made()
+def test_every_snapshot_is_measured_separately_with_its_part() -> None:
+    sample, _ = example_sample()
 
-    months = measure_campaign(CampaignSpec(), whole, {}, []).snapshots
+    snapshots = measure_campaign(CampaignSpec(), sample, {}, []).snapshots
 
-    assert [(month.period, month.part) for month in months] == [
+    assert [(snapshot.period, snapshot.part) for snapshot in snapshots] == [
         ("2025-01-01", "FIT"),
         ("2025-02-01", "CALIBRATION"),
         ("2025-04-01", "HOLD_OUT"),
         ("2025-05-01", "HOLD_OUT"),
     ]
-    assert [month.bad_rate.value for month in months] == [float(part.mean()) for part in np.split(whole.labels, 4)]
-    assert all(month.auc is not None and month.auc.low < month.auc.high for month in months)
+    assert [snapshot.bad_rate.value for snapshot in snapshots] == [
+        float(part.mean()) for part in np.split(sample.labels, 4)
+    ]
+    assert all(snapshot.auc is not None and snapshot.auc.low < snapshot.auc.high for snapshot in snapshots)
 
 
-def test_what_the_spec_does_not_state_is_not_measured_and_said() -> None:
-    whole, rule = made()
+def test_what_the_spec_does_not_state_is_not_measured_with_a_remark() -> None:
+    sample, rival = example_sample()
     remarks: list[str] = []
 
-    found = measure_campaign(CampaignSpec(), whole, {"rule": rule}, remarks)
+    found = measure_campaign(CampaignSpec(), sample, {"rival": rival}, remarks)
 
     assert (found.model.profit, found.model.capture_rate) == (None, None)
     assert [remark.split(":")[0] for remark in remarks] == ["EMPC", "capture at the sales team's capacity"]
 
 
-def test_bg_nbd_learns_from_everyone_who_ever_bought_and_looks_at_each_customers_own_horizon() -> None:
+def test_bg_nbd_is_fitted_to_all_customers_and_predicts_each_customers_horizon() -> None:
     random = np.random.default_rng(1)
     histories = []
-    for _ in range(500):  # own rates, and a chance to leave after each purchase: what the model supposes
+    for _ in range(500):  # the assumptions of the model: own rates, and a chance to leave after each purchase
         tenure, rate, leaves = random.integers(60, 300), random.gamma(1.0, 0.08), random.beta(1.0, 8.0)
         days = [0.0]
         while random.random() > leaves and (day := days[-1] + random.exponential(1.0 / rate) + 1.0) < tenure:
@@ -97,7 +99,7 @@ def test_bg_nbd_learns_from_everyone_who_ever_bought_and_looks_at_each_customers
     assert pds.tolist() == np.where(test["horizon_days"] == 14, short, long).tolist()
 
 
-def test_another_campaign_holds_out_other_customers_and_the_share_is_kept() -> None:
+def test_campaigns_hold_out_independent_shares_of_customers() -> None:
     names = [f"C{number}" for number in range(4000)]
     spring, autumn = (
         [in_hold_out(CampaignSpec(name=name, hold_out_share=0.1), "DE", one) for one in names] for name in ("a", "b")

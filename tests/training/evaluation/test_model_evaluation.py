@@ -1,4 +1,4 @@
-"""What validation finds, on the real families; figures are those that training stored in the bundles."""
+"""The evaluation of the real families reproduces the metrics that training stored in the bundles."""
 
 import json
 from itertools import pairwise
@@ -12,7 +12,7 @@ import pytest
 from models.bundle import read_bundle
 from tests.conftest import Released
 from tests.small import SPEC, SmallFamily, made_customers
-from tests.training.validation.exported import credit, exported_of, measured
+from tests.training.candidates import credit_family, evaluate_candidate, read_candidate
 from training.errors import SpecInvalid
 from training.evaluation.metrics import named_metrics
 from training.measures.bootstrap import Resampling, auc_interval
@@ -35,7 +35,7 @@ bands = [30, 50]
 """
 
 
-def test_credit_passes_what_is_asked_of_it_on_the_hold_out(released: Released) -> None:
+def test_credit_reaches_its_targets_on_the_hold_out(released: Released) -> None:
     metrics = read_bundle(released.bundle_folder("credit")).metrics
 
     assert metrics["hold_out.rows"] == 6066
@@ -51,8 +51,8 @@ def test_credit_passes_what_is_asked_of_it_on_the_hold_out(released: Released) -
     assert metrics["hold_out.auc.low"] < metrics["hold_out.auc"] < metrics["hold_out.auc.high"]
 
 
-def test_what_credit_must_reach_stands_in_its_spec_and_not_in_code(released: Released) -> None:
-    spec, _ = credit()
+def test_the_targets_of_credit_are_gates_of_its_spec(released: Released) -> None:
+    spec, _ = credit_family()
 
     gates = {gate.figure: gate for gate in spec.gates}
 
@@ -77,11 +77,11 @@ def test_churn_passes_its_gates(released: Released) -> None:
     assert metrics["calibration.ece"] <= 0.03
 
 
-def test_the_figures_are_those_of_the_files_and_the_master_scale_has_its_version(released: Released) -> None:
+def test_the_metrics_are_those_of_the_files_and_the_master_scale_has_its_version(released: Released) -> None:
     folder = released.bundle_folder("credit")
-    spec, samples = credit()
+    spec, samples = credit_family()
 
-    findings = measured(spec, samples, exported_of(folder))
+    findings = evaluate_candidate(spec, samples, read_candidate(folder))
 
     stored = read_bundle(folder)
     again = named_metrics(findings)
@@ -96,12 +96,12 @@ def test_the_figures_are_those_of_the_files_and_the_master_scale_has_its_version
 
 
 def cells(findings: Any) -> list[Any]:
-    """Give the four cells of the swap set at the cut-off."""
+    """Return the four cells of the swap set at the cut-off."""
     swap = findings.swap.at_cut_off
     return [swap.both_approved, swap.swapped_in, swap.swapped_out, swap.both_declined]
 
 
-def test_a_suspected_leak_is_a_finding_and_is_told_with_the_reason_of_the_spec(released: Released) -> None:
+def test_a_suspected_leak_is_reported_with_the_reason_of_the_spec(released: Released) -> None:
     metrics = read_bundle(released.bundle_folder("credit")).metrics
     card = (released.bundle_folder("credit") / "card.md").read_text()
 
@@ -112,7 +112,7 @@ def test_a_suspected_leak_is_a_finding_and_is_told_with_the_reason_of_the_spec(r
     assert "leak alarm, information value above 0.5: recency_days" in " ".join(released.printed["churn"].split())
 
 
-def test_fairness_is_counted_over_attributes_that_the_model_does_not_see(released: Released) -> None:
+def test_fairness_is_measured_over_attributes_that_the_model_does_not_use(released: Released) -> None:
     bundle = read_bundle(released.bundle_folder("credit"))
 
     for attribute in ("SEX", "EDUCATION", "MARRIAGE", "AGE"):
@@ -121,7 +121,7 @@ def test_fairness_is_counted_over_attributes_that_the_model_does_not_see(release
     assert "fairness.AGE.60 and above.disparate_impact.low" in bundle.metrics
 
 
-def test_an_attribute_is_no_feature_even_where_features_are_not_listed(tmp_path: Path) -> None:
+def test_an_attribute_is_no_feature_even_if_features_are_not_listed(tmp_path: Path) -> None:
     table = made_customers(300).assign(age=np.arange(300) % 50 + 20)
     table.loc[0, "age"] = np.nan
     table.to_csv(tmp_path / "customers.csv", index=False)
@@ -155,14 +155,14 @@ def test_an_attribute_is_no_feature_even_where_features_are_not_listed(tmp_path:
         ),
     ],
 )
-def test_terms_that_cannot_be_right_are_refused_by_name(tmp_path: Path, change: object, said: str) -> None:
+def test_invalid_validation_settings_are_rejected_by_name(tmp_path: Path, change: object, said: str) -> None:
     made_customers(300).assign(age=40).to_csv(tmp_path / "customers.csv", index=False)
     (tmp_path / "spec.toml").write_text(change(SPEC + FAIR))
     with pytest.raises(SpecInvalid, match=said):
         read_table_samples(read_spec(tmp_path / "spec.toml"), tmp_path / "customers.csv")
 
 
-def test_the_waterfall_adds_up_and_later_rows_of_known_customers_are_left_out_of_it(tmp_path: Path) -> None:
+def test_the_waterfall_adds_up_and_excludes_later_rows_of_known_customers(tmp_path: Path) -> None:
     customers = made_customers(400)
     table = pd.concat([customers.assign(day="2025-06-01"), customers.assign(day="2026-02-01")])
     table.to_csv(tmp_path / "customers.csv", index=False)
@@ -184,13 +184,13 @@ def test_the_waterfall_adds_up_and_later_rows_of_known_customers_are_left_out_of
     assert set(samples.part("FIT", "CALIBRATION", "HOLD_OUT")["as_of"].dt.year) == {2025}
 
 
-def test_rows_out_of_time_are_judged_by_themselves(small: SmallFamily) -> None:
+def test_out_of_time_rows_are_measured_separately(small: SmallFamily) -> None:
     spec, samples = read_table_samples(read_spec(small.spec), small.table)
     late = samples.rows["sample"].eq("HOLD_OUT") & (np.arange(len(samples.rows)) % 2 == 0)
     rows = samples.rows.assign(sample=samples.rows["sample"].where(~late, "OUT_OF_TIME"))
     samples = type(samples)(rows, samples.names, samples.waterfall, samples.data_sha256, samples.levels)
 
-    findings = measured(spec, samples, exported_of(small.bundle_folder))
+    findings = evaluate_candidate(spec, samples, read_candidate(small.bundle_folder))
 
     metrics = named_metrics(findings)
     assert metrics["out_of_time.rows"] == late.sum()
@@ -199,13 +199,13 @@ def test_rows_out_of_time_are_judged_by_themselves(small: SmallFamily) -> None:
     assert metrics["out_of_time.auc"] != metrics["hold_out.auc"]
 
 
-def test_markets_with_too_few_bads_are_pooled_and_it_is_said(small: SmallFamily) -> None:
+def test_markets_with_too_few_bads_are_pooled_with_a_remark(small: SmallFamily) -> None:
     spec, samples = read_table_samples(read_spec(small.spec), small.table)
     rows = samples.rows.assign(market=np.where(np.arange(len(samples.rows)) % 20 == 0, "FR", "DE"))
     rows.loc[np.arange(len(rows)) % 20 == 1, "market"] = "AT"
     samples = type(samples)(rows, samples.names, samples.waterfall, samples.data_sha256, samples.levels)
 
-    findings = measured(spec, samples, exported_of(small.bundle_folder))
+    findings = evaluate_candidate(spec, samples, read_candidate(small.bundle_folder))
 
     markets = {found.markets: found for found in findings.ranking.markets}
     assert set(markets) == {("DE",), ("AT", "FR")} or set(markets) == {("DE",), ("FR", "AT")}
@@ -214,9 +214,9 @@ def test_markets_with_too_few_bads_are_pooled_and_it_is_said(small: SmallFamily)
     assert any("no Gini of their own" in remark for remark in findings.remarks)
 
 
-def test_an_interval_of_the_findings_is_that_of_the_rows_by_customer(small: SmallFamily) -> None:
+def test_the_auc_interval_is_bootstrapped_by_customer(small: SmallFamily) -> None:
     spec, samples = read_table_samples(read_spec(small.spec), small.table)
-    findings = measured(spec, samples, exported_of(small.bundle_folder))
+    findings = evaluate_candidate(spec, samples, read_candidate(small.bundle_folder))
     hold_out = findings.hold_out
 
     expected = auc_interval(hold_out.labels, hold_out.pds, hold_out.customers, Resampling(seed=0))

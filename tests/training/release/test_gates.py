@@ -1,4 +1,4 @@
-"""A model that fails a line of its spec is not released, and the line is named."""
+"""A model that fails a gate of its spec is not released, and the error names the gate."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from models.scoring import Scorer
 from tests.conftest import Released
 from tests.small import SPEC, SmallFamily, made_customers, write_small_family
-from tests.training.validation.exported import credit, exported_of, measured, with_sign
+from tests.training.candidates import credit_family, evaluate_candidate, read_candidate, with_sign
 from training.errors import ModelRejected
 from training.evaluation.metrics import named_metrics
 from training.release.gates import GateResult, evaluate_gates, require_passed
@@ -26,55 +26,55 @@ class FlippedScorer(Scorer):
         return -super().margins(rows)
 
 
-def failed(lines: tuple[GateResult, ...]) -> set[str]:
-    """Give the figures whose lines failed."""
-    return {line.figure for line in lines if not line.passed}
+def failed_metrics(results: tuple[GateResult, ...]) -> set[str]:
+    """Return the metrics whose gates failed_metrics."""
+    return {result.figure for result in results if not result.passed}
 
 
-def test_every_failed_line_is_said_with_its_figure_and_its_bound() -> None:
+def test_the_error_names_every_failed_gate_with_its_value_and_bound() -> None:
     gates = [
         GateSpec(figure="hold_out.auc", min=0.8),
         GateSpec(figure="calibration.slope", min=0.9, max=1.1),
         GateSpec(figure="gone", max=1),
     ]
 
-    lines = evaluate_gates(gates, {"hold_out.auc": 0.7512, "calibration.slope": 1.2})
+    results = evaluate_gates(gates, {"hold_out.auc": 0.7512, "calibration.slope": 1.2})
 
-    with pytest.raises(ModelRejected) as refused:
-        require_passed(lines)
-    assert [line.passed for line in lines] == [False, True, False, False]
-    assert "3 of 4 gates failed; the model is not released" in str(refused.value)
-    assert "hold_out.auc is 0.7512; it must be at least 0.8000" in str(refused.value)
-    assert "calibration.slope is 1.2000; it must be at most 1.1000" in str(refused.value)
-    assert "gone was not measured; it must be at most 1" in str(refused.value)
+    with pytest.raises(ModelRejected) as error:
+        require_passed(results)
+    assert [result.passed for result in results] == [False, True, False, False]
+    assert "3 of 4 gates failed; nothing is released" in str(error.value)
+    assert "hold_out.auc is 0.7512; it must be at least 0.8000" in str(error.value)
+    assert "calibration.slope is 1.2000; it must be at most 1.1000" in str(error.value)
+    assert "gone was not measured; it must be at most 1" in str(error.value)
 
 
-def test_a_figure_must_not_be_below_any_rival_of_the_pattern_and_not_below_its_lead() -> None:
+def test_a_metric_must_not_be_below_any_rival_of_the_pattern_plus_the_lead() -> None:
     figures = {"hold_out.auc": 0.78, "rival.a.auc": 0.78, "rival.b.auc": 0.77, "rival.b.gini": 0.9}
 
     level = evaluate_gates([GateSpec(figure="hold_out.auc", not_below="rival.*.auc")], figures)
     ahead = evaluate_gates([GateSpec(figure="hold_out.auc", not_below="rival.*.auc", ahead_by=0.005)], figures)
 
-    assert [line.passed for line in level] == [True, True]
-    assert [line.passed for line in ahead] == [False, True]
+    assert [result.passed for result in level] == [True, True]
+    assert [result.passed for result in ahead] == [False, True]
     assert not evaluate_gates([GateSpec(figure="hold_out.auc", not_below="rival.none.auc")], figures)[0].passed
 
 
-def test_a_rival_that_could_not_be_measured_fails_the_line_by_its_name() -> None:
+def test_a_rival_that_was_not_measured_fails_the_gate() -> None:
     gate, rivals = GateSpec(figure="hold_out.auc", not_below="rival.*.auc"), ["a", "b [old]", "c.d"]
     figures = {"hold_out.auc": 0.78, "rival.a.auc": 0.7, "rival.b [old].auc": 0.7, "rival.c.d.auc": 0.7}
 
-    assert all(line.passed for line in evaluate_gates([gate], figures, rivals))
+    assert all(result.passed for result in evaluate_gates([gate], figures, rivals))
     for gone in rivals:
         left = {name: value for name, value in figures.items() if name != f"rival.{gone}.auc"}
-        lines = evaluate_gates([gate], left, rivals)
-        assert [line.passed for line in lines] == [True, True, False]
-        assert str(lines[-1]).endswith(f"not below rival.{gone}.auc, which was not measured")
+        results = evaluate_gates([gate], left, rivals)
+        assert [result.passed for result in results] == [True, True, False]
+        assert str(results[-1]).endswith(f"not below rival.{gone}.auc, which was not measured")
     of_one = GateSpec(figure="hold_out.auc", not_below="rival.a.auc")
-    assert all(line.passed for line in evaluate_gates([of_one], {"hold_out.auc": 0.78, "rival.a.auc": 0.7}, rivals))
+    assert all(result.passed for result in evaluate_gates([of_one], {"hold_out.auc": 0.78, "rival.a.auc": 0.7}, rivals))
 
 
-def test_a_gate_without_a_bound_is_refused() -> None:
+def test_a_gate_without_a_bound_is_invalid() -> None:
     with pytest.raises(ValidationError, match="set at least one of min, max and not_below"):
         GateSpec(figure="hold_out.auc")
 
@@ -88,7 +88,7 @@ def test_a_model_that_fails_a_gate_is_not_written(tmp_path: Path) -> None:
     assert not (tmp_path / "bundles").exists()
 
 
-def test_outcomes_that_turn_round_on_the_hold_out_stop_the_build_without_any_gate_in_the_spec(tmp_path: Path) -> None:
+def test_the_default_gates_reject_a_model_whose_ranking_is_inverted_on_the_hold_out(tmp_path: Path) -> None:
     customers = made_customers()
     held_out = customers["number"].map(lambda number: hash_bucket(number, 5) == 0)
     customers["bad"] = customers["bad"].where(~held_out, 1 - customers["bad"])
@@ -99,37 +99,37 @@ def test_outcomes_that_turn_round_on_the_hold_out_stop_the_build_without_any_gat
     assert not (tmp_path / "bundles").exists()
 
 
-def test_a_planted_sign_flip_of_the_score_fails_the_gates(small: SmallFamily) -> None:
+def test_a_score_with_the_wrong_sign_fails_the_default_gates(small: SmallFamily) -> None:
     spec, samples = read_table_samples(read_spec(small.spec), small.table)
     bundle = small.bundle()
 
-    findings = measured(
-        spec, samples, exported_of(small.bundle_folder), scorer=FlippedScorer(bundle.score, bundle.explain)
+    findings = evaluate_candidate(
+        spec, samples, read_candidate(small.bundle_folder), scorer=FlippedScorer(bundle.score, bundle.explain)
     )
 
-    lines = evaluate_gates(DEFAULT_GATES, named_metrics(findings))
-    assert failed(lines) == {"hold_out.auc", "monotone.violations"}
+    results = evaluate_gates(DEFAULT_GATES, named_metrics(findings))
+    assert failed_metrics(results) == {"hold_out.auc", "monotone.violations"}
 
 
-def test_a_sign_that_the_model_does_not_keep_fails_the_gate_of_the_real_family(released: Released) -> None:
-    spec, samples = credit()
+def test_a_sign_that_the_model_violates_fails_the_gate_of_the_credit_family(released: Released) -> None:
+    spec, samples = credit_family()
     flipped = with_sign(spec, "LIMIT_BAL", 1)
 
-    findings = measured(flipped, samples, exported_of(released.bundle_folder("credit")))
+    findings = evaluate_candidate(flipped, samples, read_candidate(released.bundle_folder("credit")))
 
     swept = {sweep.feature: sweep for sweep in findings.sweeps}
     assert swept["LIMIT_BAL"].violations > 900
     assert sum(sweep.violations for sweep in findings.sweeps) == swept["LIMIT_BAL"].violations
-    assert failed(evaluate_gates(spec.gates, named_metrics(findings))) >= {"monotone.violations"}
+    assert failed_metrics(evaluate_gates(spec.gates, named_metrics(findings))) >= {"monotone.violations"}
 
 
-def test_a_planted_fault_in_the_pd_fails_the_gate_of_the_real_family(released: Released) -> None:
-    spec, samples = credit()
-    exported = exported_of(released.bundle_folder("credit"))
+def test_biased_pds_fail_the_gate_of_the_credit_family(released: Released) -> None:
+    spec, samples = credit_family()
+    exported = read_candidate(released.bundle_folder("credit"))
     bold = exported.card.model_copy(update={"intercept": exported.card.intercept - 0.3})
 
-    findings = measured(spec, samples, exported, card=bold)
+    findings = evaluate_candidate(spec, samples, exported, card=bold)
 
-    assert "calibration.ece" in failed(evaluate_gates(spec.gates, named_metrics(findings)))
+    assert "calibration.ece" in failed_metrics(evaluate_gates(spec.gates, named_metrics(findings)))
     assert findings.calibration.in_the_large is not None
     assert findings.calibration.in_the_large.z > 4

@@ -1,4 +1,4 @@
-"""A bundle's files as validation sees them, so that a test can plant a fault in one of them."""
+"""Candidate models read from bundles, in which a test can replace a part."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -20,8 +20,8 @@ from training.validation.scored_sample import CandidateModel
 UCI = ROOT / "training" / "data" / "uci_default_of_credit_card_clients.parquet"
 
 
-def exported_of(folder: Path) -> CandidateModel:
-    """Open a bundle's files."""
+def read_candidate(folder: Path) -> CandidateModel:
+    """Return the candidate model of a bundle."""
     bundle = read_bundle(folder)
     booster = lightgbm.Booster(model_file=str(folder / "model.txt"))
     kinds = tuple(RowKindResult(**kind.model_dump()) for kind in bundle.gate.kinds)
@@ -36,20 +36,20 @@ def exported_of(folder: Path) -> CandidateModel:
     )
 
 
-def credit() -> tuple[Spec, Samples]:
-    """Read the shipped credit family, without its cross-validation, which fits ten more models."""
+def credit_family() -> tuple[Spec, Samples]:
+    """Return the spec and the samples of the shipped credit family, without its cross-validation, which fits ten models."""
     spec, samples = read_table_samples(read_spec(ROOT / "training" / "credit.toml"), UCI)
     return spec.model_copy(update={"cross_validation_folds": 0}), samples
 
 
 def with_sign(spec: Spec, name: str, sign: int) -> Spec:
-    """Give the spec with another sign of one feature."""
+    """Return the spec with another sign of one feature."""
     features = tuple(
         feature.model_copy(update={"sign": sign}) if feature.name == name else feature for feature in spec.features
     )
     return spec.model_copy(update={"features": features})
 
 
-def measured(spec: Spec, samples: Samples, exported: CandidateModel, **planted: object) -> ModelEvaluation:
-    """Measure the files, some of them replaced."""
+def evaluate_candidate(spec: Spec, samples: Samples, exported: CandidateModel, **planted: object) -> ModelEvaluation:
+    """Evaluate a candidate model with some of its parts replaced."""
     return evaluate_model(spec, samples, replace(exported, **planted), threads=1)
