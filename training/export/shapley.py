@@ -87,7 +87,7 @@ def interventional_table(value: float, baseline: NDArray[np.int64], width: int) 
     step = max(1, min(BASELINE_SETS_MAX, WEIGHTS_BYTES_MAX // (8 * width << width)))
     for first in range(0, len(occurring), step):
         sets = occurring[first : first + step]
-        # Without optimisation, einsum adds in one fixed order, whatever the number of threads: the bytes must not vary.
+        # Without optimisation, einsum adds in one fixed order for any number of threads, so the bytes do not vary.
         total += np.einsum("z,ozi->oi", counts[sets], signed_weights(width, sets), optimize=False)
     table: NDArray[np.float64] = value * total / len(baseline)
     return table

@@ -39,7 +39,7 @@ class CategoricalSplit:
     """A set of category codes of one feature.
 
     The code of a value is the value truncated to an integer: 2.7 becomes 2, -0.5 becomes 0. Missing, negative, unseen
-    and too large codes go right, whatever LightGBM's missing type says (LightGBM issue 4468).
+    and too large codes go right regardless of LightGBM's missing type (LightGBM issue 4468).
 
     Attributes:
         feature: Column index.

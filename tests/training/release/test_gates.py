@@ -43,7 +43,7 @@ def test_the_error_names_every_failed_gate_with_its_value_and_bound() -> None:
     with pytest.raises(ModelRejected) as error:
         require_passed(results)
     assert [result.passed for result in results] == [False, True, False, False]
-    assert "3 of 4 gates failed; nothing is released" in str(error.value)
+    assert "3 of 4 gates failed; the model is not released" in str(error.value)
     assert "hold_out.auc is 0.7512; it must be at least 0.8000" in str(error.value)
     assert "calibration.slope is 1.2000; it must be at most 1.1000" in str(error.value)
     assert "gone was not measured; it must be at most 1" in str(error.value)
