@@ -21,7 +21,7 @@ _SCRIPT = "grounds-server"  # the console script of the installed distribution
 Config = Annotated[
     Path | None, typer.Option("--config", metavar="CONFIG.toml", help="The configuration; see server/README.md.")
 ]
-PositionalConfig = Annotated[Path | None, typer.Argument(metavar="[CONFIG.toml]", hidden=True)]  # deprecated: --config
+PositionalConfig = Annotated[Path | None, typer.Argument(metavar="CONFIG.toml", hidden=True)]  # deprecated: --config
 Reason = Annotated[
     str,
     typer.Option(help="Why. Recorded for the life of the record log: name the case, never the customer."),
