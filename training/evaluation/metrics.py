@@ -20,38 +20,38 @@ _PART_NAMES = {
 }
 
 
-def named_metrics(findings: ModelEvaluation) -> dict[str, float]:
+def named_metrics(evaluation: ModelEvaluation) -> dict[str, float]:
     """Return every figure by its name; figures that were not measured, or are infinite, are left out."""
     figures = [
-        *_quality_metrics(findings),
-        *_ranking_metrics(findings),
-        *_calibration_metrics(findings),
-        *_grade_metrics(findings),
-        *_rival_metrics(findings),
-        *_drift_metrics(findings),
-        *_monotonicity_metrics(findings),
-        *_fairness_metrics(findings),
-        *_campaign_metrics(findings),
-        *((f"cross_validation.{name}.auc", auc) for name, auc in findings.cross_validation.items()),
-        *((f"gate.{kind.kind}.rows".replace(" ", "_"), float(kind.rows)) for kind in findings.equivalence.kinds),
+        *_quality_metrics(evaluation),
+        *_ranking_metrics(evaluation),
+        *_calibration_metrics(evaluation),
+        *_grade_metrics(evaluation),
+        *_rival_metrics(evaluation),
+        *_drift_metrics(evaluation),
+        *_monotonicity_metrics(evaluation),
+        *_fairness_metrics(evaluation),
+        *_campaign_metrics(evaluation),
+        *((f"cross_validation.{name}.auc", auc) for name, auc in evaluation.cross_validation.items()),
+        *((f"gate.{kind.kind}.rows".replace(" ", "_"), float(kind.rows)) for kind in evaluation.equivalence.kinds),
     ]
     names = [name for name, _ in figures]
     assert len(set(names)) == len(names), "two figures under one name"
     return {name: float(value) for name, value in figures if value is not None and math.isfinite(value)}
 
 
-def _quality_metrics(findings: ModelEvaluation) -> Iterator[_Metric]:
+def _quality_metrics(evaluation: ModelEvaluation) -> Iterator[_Metric]:
     """Yield the main figures of every part, snapshot and rival."""
-    named = {_PART_NAMES[part]: found for part, found in findings.parts.items()}
-    named |= {f"hold_out.{period}": found for period, found in findings.periods.items()}
-    named |= {f"rival.{name}": rival.quality for name, rival in findings.rivals.items()}
+    named = {_PART_NAMES[part]: found for part, found in evaluation.parts.items()}
+    named |= {f"hold_out.{period}": found for period, found in evaluation.periods.items()}
+    named |= {f"rival.{name}": rival.quality for name, rival in evaluation.rivals.items()}
     for name, found in named.items():
         yield from ((f"{name}.{what}", value) for what, value in asdict(found).items())
 
 
-def _ranking_metrics(findings: ModelEvaluation) -> Iterator[_Metric]:
+def _ranking_metrics(evaluation: ModelEvaluation) -> Iterator[_Metric]:
     """Yield the intervals of the ranking, also by market."""
-    ranking = findings.ranking
+    ranking = evaluation.ranking
     for name, found in (("auc", ranking.auc), ("gini", ranking.gini), ("ks", ranking.ks)):
         yield from _interval_metrics(f"hold_out.{name}", found)
     for market in ranking.markets:
@@ -60,16 +60,16 @@ def _ranking_metrics(findings: ModelEvaluation) -> Iterator[_Metric]:
         yield from _interval_metrics(f"market.{'+'.join(market.markets)}.gini", market.gini)
 
 
-def _calibration_metrics(findings: ModelEvaluation) -> Iterator[_Metric]:
+def _calibration_metrics(evaluation: ModelEvaluation) -> Iterator[_Metric]:
     """Yield the figures of the calibration."""
-    found = findings.calibration
+    found = evaluation.calibration
     if found.in_the_large:
         yield "calibration.difference", found.in_the_large.difference
         yield "calibration.z", found.in_the_large.z
     if found.recalibration:
         yield "calibration.slope", found.recalibration.slope
         yield "calibration.intercept", found.recalibration.intercept
-    yield "calibration.ece", findings.test_quality.ece
+    yield "calibration.ece", evaluation.test_quality.ece
     yield "calibration.ece_noise_mean", found.ece_noise.mean
     yield "calibration.ece_noise_highest_95", found.ece_noise.quantile_95
     yield from ((f"calibration.brier.{what}", value) for what, value in asdict(found.brier).items())
@@ -78,9 +78,9 @@ def _calibration_metrics(findings: ModelEvaluation) -> Iterator[_Metric]:
         yield "calibration.hosmer_lemeshow_p", found.hosmer_lemeshow.p_value
 
 
-def _grade_metrics(findings: ModelEvaluation) -> Iterator[_Metric]:
+def _grade_metrics(evaluation: ModelEvaluation) -> Iterator[_Metric]:
     """Yield the figures of the master scale."""
-    found = findings.calibration
+    found = evaluation.calibration
     yield "grades.held", found.filled_grade_count
     yield "grades.order_violations", found.order_violations
     if found.concentration:
@@ -99,14 +99,14 @@ def _grade_metrics(findings: ModelEvaluation) -> Iterator[_Metric]:
             yield f"{name}.binomial_p", grade.test.binomial_p
 
 
-def _rival_metrics(findings: ModelEvaluation) -> Iterator[_Metric]:
+def _rival_metrics(evaluation: ModelEvaluation) -> Iterator[_Metric]:
     """Yield the lead over every rival, and the swap sets."""
-    for name, rival in findings.rivals.items():
-        yield f"rival.{name}.ahead_auc", findings.test_quality.auc - rival.quality.auc
+    for name, rival in evaluation.rivals.items():
+        yield f"rival.{name}.ahead_auc", evaluation.test_quality.auc - rival.quality.auc
         yield from _interval_metrics(f"rival.{name}.ahead_auc", rival.auc_lead)
-    if findings.swap:
-        yield from _swap_metrics("swap.at_cut_off", findings.swap.at_cut_off)
-        yield from _swap_metrics("swap.at_rate", findings.swap.at_rate)
+    if evaluation.swap:
+        yield from _swap_metrics("swap.at_cut_off", evaluation.swap.at_cut_off)
+        yield from _swap_metrics("swap.at_rate", evaluation.swap.at_rate)
 
 
 def _swap_metrics(name: str, found: SwapSet) -> Iterator[_Metric]:
@@ -121,14 +121,14 @@ def _swap_metrics(name: str, found: SwapSet) -> Iterator[_Metric]:
     yield f"{name}.rival_approved_bad_rate", found.champion_bad_rate
 
 
-def _drift_metrics(findings: ModelEvaluation) -> Iterator[_Metric]:
+def _drift_metrics(evaluation: ModelEvaluation) -> Iterator[_Metric]:
     """Yield information values and population shifts."""
-    yield "iv.leaks_not_acknowledged", sum(feature.leak_alarm for feature in findings.features.values())
-    for name, feature in findings.features.items():
+    yield "iv.leaks_not_acknowledged", sum(feature.leak_alarm for feature in evaluation.features.values())
+    for name, feature in evaluation.features.items():
         yield f"iv.{name}", feature.information.iv
         yield from _shift_metrics(f"csi.{name}", feature.shift)
-    yield from _shift_metrics("psi.score", findings.score_shift)
-    yield from _shift_metrics("psi.out_of_time.score", findings.out_of_time_shift)
+    yield from _shift_metrics("psi.score", evaluation.score_shift)
+    yield from _shift_metrics("psi.out_of_time.score", evaluation.out_of_time_shift)
 
 
 def _shift_metrics(name: str, found: StabilityIndex | None) -> Iterator[_Metric]:
@@ -137,16 +137,16 @@ def _shift_metrics(name: str, found: StabilityIndex | None) -> Iterator[_Metric]
         yield from ((name, found.psi), (f"{name}.critical", found.critical), (f"{name}.rows", found.current_rows))
 
 
-def _monotonicity_metrics(findings: ModelEvaluation) -> Iterator[_Metric]:
+def _monotonicity_metrics(evaluation: ModelEvaluation) -> Iterator[_Metric]:
     """Yield the violations of signs; a violation is a row in which a feature moves the margin against its sign."""
-    yield "monotone.features", len(findings.sweeps)
-    yield "monotone.rows", max((one.rows for one in findings.sweeps), default=0)
-    yield "monotone.violations", sum(one.violations for one in findings.sweeps)
+    yield "monotone.features", len(evaluation.sweeps)
+    yield "monotone.rows", max((one.rows for one in evaluation.sweeps), default=0)
+    yield "monotone.violations", sum(one.violations for one in evaluation.sweeps)
 
 
-def _fairness_metrics(findings: ModelEvaluation) -> Iterator[_Metric]:
+def _fairness_metrics(evaluation: ModelEvaluation) -> Iterator[_Metric]:
     """Yield rates and gaps of every group that is large enough."""
-    for attribute, found in findings.fairness.items():
+    for attribute, found in evaluation.fairness.items():
         for group in found.groups:
             if group.small:
                 continue
@@ -156,12 +156,12 @@ def _fairness_metrics(findings: ModelEvaluation) -> Iterator[_Metric]:
                 yield from _estimate_metrics(f"{name}.{what}", getattr(group, what))
 
 
-def _campaign_metrics(findings: ModelEvaluation) -> Iterator[_Metric]:
+def _campaign_metrics(evaluation: ModelEvaluation) -> Iterator[_Metric]:
     """Yield the results of a campaign, for the model and every rival."""
-    if findings.campaign is None:
+    if evaluation.campaign is None:
         return
-    named = {"hold_out": findings.campaign.model}
-    named |= {f"rival.{name}": found for name, found in findings.campaign.rivals.items()}
+    named = {"hold_out": evaluation.campaign.model}
+    named |= {f"rival.{name}": found for name, found in evaluation.campaign.rivals.items()}
     for name, found in named.items():
         yield f"{name}.pr_auc", found.pr_auc
         yield f"{name}.lift_top_decile", found.lift
@@ -169,7 +169,7 @@ def _campaign_metrics(findings: ModelEvaluation) -> Iterator[_Metric]:
         yield f"{name}.empc", found.profit.empc if found.profit else None
         if name != "hold_out":
             yield from _interval_metrics(f"{name}.auc", found.auc)
-    for month in findings.campaign.snapshots:
+    for month in evaluation.campaign.snapshots:
         yield f"month.{month.period}.auc", month.auc.estimate if month.auc else None
         yield from _interval_metrics(f"month.{month.period}.auc", month.auc)
 

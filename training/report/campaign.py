@@ -36,13 +36,13 @@ _PART_TITLES = {"FIT": "fit", "CALIBRATION": "calibration", "HOLD_OUT": "hold-ou
 _DETECTABLE_STANDARD_ERRORS = 2.8
 
 
-def campaign_sections(spec: Spec, findings: ModelEvaluation, drivers: DriverTexts) -> Iterator[str]:
+def campaign_sections(spec: Spec, evaluation: ModelEvaluation, drivers: DriverTexts) -> Iterator[str]:
     """Yield the sections; none unless the spec has a [log]."""
-    found = findings.campaign
+    found = evaluation.campaign
     if found is None:
         return
-    gains = render_svg(_gain_plot(findings), "gain", "Share of those who left among the riskiest customers")
-    lifts = render_svg(_lift_plot(findings), "lift", "Share that left by tenth of the customers, the riskiest first")
+    gains = render_svg(_gain_plot(evaluation), "gain", "Share of those who left among the riskiest customers")
+    lifts = render_svg(_lift_plot(evaluation), "lift", "Share that left by tenth of the customers, the riskiest first")
     yield section(
         "Results of a campaign on the customers with the highest risk",
         '<div class="plots">',
@@ -63,14 +63,14 @@ def campaign_sections(spec: Spec, findings: ModelEvaluation, drivers: DriverText
         "</div>",
         _snapshot_table(found),
     )
-    yield section("Example customers", *_examples(findings, drivers))
-    yield section("What the hold-out group can show", bullets(_hold_out_lines(spec.campaign, findings)))
+    yield section("Example customers", *_examples(evaluation, drivers))
+    yield section("What the hold-out group can show", bullets(_hold_out_lines(spec.campaign, evaluation)))
 
 
-def _gain_plot(findings: ModelEvaluation) -> Figure:
+def _gain_plot(evaluation: ModelEvaluation) -> Figure:
     """Plot the gain of the model and of up to three rivals, over the half of the customers with the highest risk."""
     figure, axes = new_figure(4.0)
-    draw_curves(axes, findings, cap_points, with_auc=False)
+    draw_curves(axes, evaluation, cap_points, with_auc=False)
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, label="at random")
     axes.set(xlim=(0, 0.5), ylim=(0, 1.01))
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
@@ -80,14 +80,14 @@ def _gain_plot(findings: ModelEvaluation) -> Figure:
     return figure
 
 
-def _lift_plot(findings: ModelEvaluation) -> Figure:
+def _lift_plot(evaluation: ModelEvaluation) -> Figure:
     """Plot the share of leaving customers by tenth."""
     figure, axes = new_figure(3.6)
-    order = np.argsort(-findings.hold_out.pds, kind="stable")
-    tenths = np.array_split(findings.hold_out.labels[order], _TENTHS)
+    order = np.argsort(-evaluation.hold_out.pds, kind="stable")
+    tenths = np.array_split(evaluation.hold_out.labels[order], _TENTHS)
     rates = [float(tenth.mean()) for tenth in tenths if len(tenth)]
     axes.bar(np.arange(1, len(rates) + 1), rates, 0.8, color=BLUE)
-    axes.axhline(findings.test_quality.bad_rate, color=INK, linewidth=1.0, linestyle=":")
+    axes.axhline(evaluation.test_quality.bad_rate, color=INK, linewidth=1.0, linestyle=":")
     axes.set_xticks(np.arange(1, len(rates) + 1))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     label_axes(axes, "tenth of the customers, the riskiest first", "share that left, %")
@@ -203,9 +203,9 @@ def _rate_interval(found: Estimate) -> str:
     return percent_interval_text(found.low, found.high)
 
 
-def _examples(findings: ModelEvaluation, drivers: DriverTexts) -> Iterator[str]:
+def _examples(evaluation: ModelEvaluation, drivers: DriverTexts) -> Iterator[str]:
     """Yield the drivers of a few customers in words, as the CRM receives them."""
-    found = findings.contributions
+    found = evaluation.contributions
     log_odds = found.base_value + found.contributions.sum(axis=1)
     order = np.argsort(log_odds, kind="stable")
     yield paragraph(
@@ -222,20 +222,20 @@ def _examples(findings: ModelEvaluation, drivers: DriverTexts) -> Iterator[str]:
         yield bullets(words or ["nothing raises the risk"])
 
 
-def _hold_out_lines(campaign: CampaignSpec, findings: ModelEvaluation) -> Iterator[str]:
+def _hold_out_lines(campaign: CampaignSpec, evaluation: ModelEvaluation) -> Iterator[str]:
     """Yield the size of the hold-out group, and the smallest effect that it can detect."""
-    newest = findings.hold_out.latest_per_customer()
+    newest = evaluation.hold_out.latest_per_customer()
     rows = newest.rows
     last = (rows["period"] == rows["period"].max()).to_numpy()
     newest = newest.subset(last)
-    apart = _hold_out_mask(campaign, newest.rows["market"].tolist(), newest.rows["customer_id"].tolist())
-    wanted = campaign.capacity or max(1, len(apart) // _TENTHS)
+    in_group = _hold_out_mask(campaign, newest.rows["market"].tolist(), newest.rows["customer_id"].tolist())
+    wanted = campaign.capacity or max(1, len(in_group) // _TENTHS)
     riskiest = np.argsort(-newest.pds, kind="stable")[: math.ceil(wanted / (1.0 - campaign.hold_out_share))]
-    left_alone, rate = int(apart[riskiest].sum()), float(newest.pds[riskiest].mean())
+    left_alone, rate = int(in_group[riskiest].sum()), float(newest.pds[riskiest].mean())
     called = len(riskiest) - left_alone
     yield (
         f"campaign {campaign.name!r}: {percent(campaign.hold_out_share)} of the customers, selected by a hash of market, "
-        f"customer and campaign, are scored but not contacted; at the last snapshot {int(apart.sum()):,} of {len(apart):,}"
+        f"customer and campaign, are scored but not contacted; at the last snapshot {int(in_group.sum()):,} of {len(in_group):,}"
     )
     yield (
         f"of the {len(riskiest):,} customers with the highest risk, {called:,} would be called and {left_alone:,} not; "

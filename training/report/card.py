@@ -9,17 +9,17 @@ from training.sources.samples import Samples
 from training.spec import Spec
 
 
-def model_card(spec: Spec, samples: Samples, findings: ModelEvaluation, lines: Sequence[GateResult]) -> str:
+def model_card(spec: Spec, samples: Samples, evaluation: ModelEvaluation, lines: Sequence[GateResult]) -> str:
     """Return the text of card.md."""
     parts = [
         [f"# {spec.title}"],
         [f"**For:** {spec.purpose}"],
         [f"**Data:** {spec.population}."],
         ["**Not for:**", "", *(f"- {line}" for line in spec.not_for or ("not stated",))],
-        [f"**Ranking:** {ranking_sentence(findings)}"],
-        _rivals(findings),
-        [f"**Calibration:** {calibration_sentence(findings)}"],
-        ["**Limits:**", "", *(f"- {line}" for line in limitations(spec, findings))],
+        [f"**Ranking:** {ranking_sentence(evaluation)}"],
+        _rivals(evaluation),
+        [f"**Calibration:** {calibration_sentence(evaluation)}"],
+        ["**Limits:**", "", *(f"- {line}" for line in limitations(spec, evaluation))],
         _gates(lines),
         ["**Rows:**", "", *(f"- {what}: {count:,}" for what, count in samples.waterfall)],
         ["**Versions:**", "", *(f"- {line}" for line in versions(spec, samples))],
@@ -28,9 +28,9 @@ def model_card(spec: Spec, samples: Samples, findings: ModelEvaluation, lines: S
     return "\n\n".join("\n".join(part) for part in parts) + "\n"
 
 
-def ranking_sentence(findings: ModelEvaluation) -> str:
+def ranking_sentence(evaluation: ModelEvaluation) -> str:
     """Return a sentence about the ranking."""
-    test, interval = findings.test_quality, findings.ranking.auc
+    test, interval = evaluation.test_quality, evaluation.ranking.auc
     between = f", 95 % interval {interval.low:.4f} to {interval.high:.4f}" if interval else ""
     return (
         f"of two customers, one good and one bad, the bad one has the higher probability in {test.auc:.1%} of all pairs "
@@ -39,9 +39,9 @@ def ranking_sentence(findings: ModelEvaluation) -> str:
     )
 
 
-def calibration_sentence(findings: ModelEvaluation) -> str:
+def calibration_sentence(evaluation: ModelEvaluation) -> str:
     """Return a sentence about the differences of probabilities and outcomes."""
-    test, noise = findings.test_quality, findings.calibration.ece_noise
+    test, noise = evaluation.test_quality, evaluation.calibration.ece_noise
     return (
         f"on the same rows the mean probability is {test.mean_pd:.2%} and the bad rate {test.bad_rate:.2%}. Over ten "
         f"groups of equal size the two differ by {test.ece:.2%} on average; chance alone causes up to "
@@ -49,35 +49,35 @@ def calibration_sentence(findings: ModelEvaluation) -> str:
     )
 
 
-def _rivals(findings: ModelEvaluation) -> list[str]:
+def _rivals(evaluation: ModelEvaluation) -> list[str]:
     """Return the table of the model and the rivals."""
-    test = findings.test_quality
+    test = evaluation.test_quality
     return [
         "| model, on the same rows | AUC | Brier |",
         "|---|---|---|",
         f"| **this model** | {test.auc:.4f} | {test.brier:.4f} |",
-        *(f"| {n} | {rival.quality.auc:.4f} | {rival.quality.brier:.4f} |" for n, rival in findings.rivals.items()),
+        *(f"| {n} | {rival.quality.auc:.4f} | {rival.quality.brier:.4f} |" for n, rival in evaluation.rivals.items()),
     ]
 
 
-def limitations(spec: Spec, findings: ModelEvaluation) -> Iterator[str]:
+def limitations(spec: Spec, evaluation: ModelEvaluation) -> Iterator[str]:
     """Yield the limitations of the figures."""
     if spec.table is not None:
         yield (
             "all figures are about customers with a known outcome, usually those who were accepted; applicants who were "
             "refused are not among them, so the figures do not describe them"
         )
-    if "OUT_OF_TIME" in findings.parts:
-        late = findings.parts["OUT_OF_TIME"]
+    if "OUT_OF_TIME" in evaluation.parts:
+        late = evaluation.parts["OUT_OF_TIME"]
         yield f"on {late.rows:,} later rows the AUC is {late.auc:.4f} and the mean probability {late.mean_pd:.2%}"
-    elif findings.periods:
+    elif evaluation.periods:
         yield "the hold-out is later than the rows that the model was fitted on, but has mostly the same customers"
     else:
         yield "the hold-out is from the same time as the development rows, so it does not show how the model ages"
     if not spec.fairness.attributes:
         yield "differences between groups of people were not measured, because the spec lists no attributes"
-    yield from leak_alarms(findings)
-    yield from findings.remarks
+    yield from leak_alarms(evaluation)
+    yield from evaluation.remarks
 
 
 def _gates(lines: Sequence[GateResult]) -> list[str]:

@@ -18,9 +18,9 @@ _PSI_MIN = 1e-4  # smaller values are drawn here
 _LINE_MAX = 18  # characters of a line below a bar
 
 
-def shift_plot(findings: ModelEvaluation) -> Figure:
+def shift_plot(evaluation: ModelEvaluation) -> Figure:
     """Plot the PSI of the score and the CSI of every feature, with their critical values."""
-    found = {"the score": findings.score_shift, **{name: one.shift for name, one in findings.features.items()}}
+    found = {"the score": evaluation.score_shift, **{name: one.shift for name, one in evaluation.features.items()}}
     known = [(name, shift) for name, shift in found.items() if shift is not None][::-1]
     figure, axes = new_figure(1.4 + 0.2 * len(known))
     at = np.arange(len(known), dtype=np.float64)
@@ -54,17 +54,17 @@ def swap_plot(swap: SwapComparison) -> Figure:
     return figure
 
 
-def approval_plot(findings: ModelEvaluation) -> Figure:
+def approval_plot(evaluation: ModelEvaluation) -> Figure:
     """Plot the share of good customers approved in every group, with intervals."""
     lines: list[tuple[str, Estimate]] = []
-    for attribute, found in findings.fairness.items():
+    for attribute, found in evaluation.fairness.items():
         lines += [(f"{attribute}: {one.name}", one.tpr) for one in found.groups if one.tpr and not one.small]
     lines.reverse()
     figure, axes = new_figure(1.2 + 0.24 * len(lines))
     at = np.arange(len(lines), dtype=np.float64)
     draw_intervals(axes, at, [tpr for _, tpr in lines], "with 95 % interval", lying=True)
-    goods = findings.hold_out.labels == 0
-    overall = float(np.mean(findings.hold_out.pds[goods] <= _cut_off(findings)))
+    goods = evaluation.hold_out.labels == 0
+    overall = float(np.mean(evaluation.hold_out.pds[goods] <= _cut_off(evaluation)))
     axes.axvline(overall, color=GREY, linewidth=1.0, linestyle="--", label="all customers")
     axes.set_yticks(at, [name for name, _ in lines])
     axes.grid(visible=False, axis="y")
@@ -74,7 +74,7 @@ def approval_plot(findings: ModelEvaluation) -> Figure:
     return figure
 
 
-def _cut_off(findings: ModelEvaluation) -> float:
+def _cut_off(evaluation: ModelEvaluation) -> float:
     """Return the PD cut-off at which groups are compared."""
-    assert findings.approve_max_pd is not None
-    return findings.approve_max_pd
+    assert evaluation.approve_max_pd is not None
+    return evaluation.approve_max_pd

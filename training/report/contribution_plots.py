@@ -16,24 +16,24 @@ _TICKS_MAX = 6
 _COLORS = "cividis"  # readable with any colour vision, and in greyscale
 
 
-def importance_plot(findings: ModelEvaluation, names: tuple[str, ...]) -> Figure:
+def importance_plot(evaluation: ModelEvaluation, names: tuple[str, ...]) -> Figure:
     """Plot each feature's mean absolute contribution beside its share of the gain."""
-    order = findings.contributions.features_by_importance()[:_FEATURES_SHOWN][::-1]
-    means, at = findings.contributions.mean_magnitudes(), np.arange(len(order), dtype=np.float64)
+    order = evaluation.contributions.features_by_importance()[:_FEATURES_SHOWN][::-1]
+    means, at = evaluation.contributions.mean_magnitudes(), np.arange(len(order), dtype=np.float64)
     figure = Figure(figsize=(WIDTH, 1.3 + 0.3 * len(order)), layout="constrained")
     contributed, gained = figure.subplots(1, 2, sharey=True)
     contributed.barh(at, [means[place] for place in order], color=BLUE)
     contributed.set_yticks(at, [names[place] for place in order])
     label_axes(contributed, "mean absolute contribution,\nlog-odds", "")
-    gained.barh(at, [findings.gain.get(names[place], 0.0) for place in order], color="#b8c4ce")
+    gained.barh(at, [evaluation.gain.get(names[place], 0.0) for place in order], color="#b8c4ce")
     gained.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     label_axes(gained, "share of the gain\nin the fit, %", "")
     return figure
 
 
-def beeswarm_plot(findings: ModelEvaluation, names: tuple[str, ...]) -> Figure:
+def beeswarm_plot(evaluation: ModelEvaluation, names: tuple[str, ...]) -> Figure:
     """Plot a point for each explained row on the line of each feature."""
-    found = findings.contributions
+    found = evaluation.contributions
     order = found.features_by_importance()[:_FEATURES_SHOWN][::-1]
     figure, axes = new_figure(1.4 + 0.36 * len(order))
     axes.axvline(0.0, color=GREY, linewidth=0.8)
@@ -84,9 +84,9 @@ def _value_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(present, places / top, 0.5)
 
 
-def dependence_plot(findings: ModelEvaluation, place: int, feature: FeatureEntry) -> Figure:
+def dependence_plot(evaluation: ModelEvaluation, place: int, feature: FeatureEntry) -> Figure:
     """Plot one feature's contribution by its threshold intervals, evenly spaced; a category by its codes."""
-    found = findings.contributions
+    found = evaluation.contributions
     values, pushes = found.rows[:, place], found.contributions[:, place]
     present = np.isfinite(values)
     thresholds = found.thresholds[place][np.isfinite(found.thresholds[place])]

@@ -26,7 +26,7 @@ _CSS = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
 def report_page(
     spec: Spec,
     samples: Samples,
-    findings: ModelEvaluation,
+    evaluation: ModelEvaluation,
     card: Scorecard,
     lines: Sequence[GateResult],
     drivers: DriverTexts,
@@ -34,16 +34,16 @@ def report_page(
     """Return the page; the same evaluation gives the same bytes."""
     with plot_style():
         parts = [
-            _first_screen(spec, findings, lines),
-            section("Release gates", tables.gate_table(lines), tables.equivalence_table(findings)),
-            section("Data", tables.waterfall_table(samples), tables.part_table(findings)),
-            section("Ranking", *_ranking_section(findings)),
-            *campaign_sections(spec, findings, drivers),
-            section("Calibration", *_calibration_section(spec, findings, card)),
-            section("What drives the model", *_contribution_section(spec, findings)),
-            section("Stability", *_drift_section(findings)),
-            *_comparison_sections(findings),
-            section("Limitations", bullets(limitations(spec, findings))),
+            _first_screen(spec, evaluation, lines),
+            section("Release gates", tables.gate_table(lines), tables.equivalence_table(evaluation)),
+            section("Data", tables.waterfall_table(samples), tables.part_table(evaluation)),
+            section("Ranking", *_ranking_section(evaluation)),
+            *campaign_sections(spec, evaluation, drivers),
+            section("Calibration", *_calibration_section(spec, evaluation, card)),
+            section("What drives the model", *_contribution_section(spec, evaluation)),
+            section("Stability", *_drift_section(evaluation)),
+            *_comparison_sections(evaluation),
+            section("Limitations", bullets(limitations(spec, evaluation))),
         ]
     footer = f"<footer>{bullets(versions(spec, samples))}</footer>"
     return (
@@ -54,18 +54,18 @@ def report_page(
     )
 
 
-def _first_screen(spec: Spec, findings: ModelEvaluation, lines: Sequence[GateResult]) -> str:
+def _first_screen(spec: Spec, evaluation: ModelEvaluation, lines: Sequence[GateResult]) -> str:
     """Return the summary: how good the model is, for whom, what not to use it for, and which gates it passed."""
-    pairs = round(100 * findings.test_quality.auc)
+    pairs = round(100 * evaluation.test_quality.auc)
     passed = sum(line.passed for line in lines)
     good = [
         f'<p class="big">{pairs} of 100</p>',
         paragraph(f"Of 100 pairs of a good and a bad customer, it ranks {pairs} correctly; chance would rank 50."),
         paragraph(
-            f"On rows that it was not fitted on, its mean probability is {percent(findings.test_quality.mean_pd)}; "
-            f"{percent(findings.test_quality.bad_rate)} turned out bad."
+            f"On rows that it was not fitted on, its mean probability is {percent(evaluation.test_quality.mean_pd)}; "
+            f"{percent(evaluation.test_quality.bad_rate)} turned out bad."
         ),
-        *(paragraph(line) for line in _decision_sentences(findings, spec)),
+        *(paragraph(line) for line in _decision_sentences(evaluation, spec)),
     ]
     gates = [
         f'<p class="big">{passed} of {len(lines)} passed</p>',
@@ -89,50 +89,50 @@ def _box(title: str, parts: Sequence[str], kind: str = "good") -> str:
     return f'<div class="{kind}"><h3>{escape(title)}</h3>{"".join(parts)}</div>'
 
 
-def _decision_sentences(findings: ModelEvaluation, spec: Spec) -> Iterator[str]:
+def _decision_sentences(evaluation: ModelEvaluation, spec: Spec) -> Iterator[str]:
     """Yield sentences about the customers on both sides of the reference cut-offs."""
     policy = spec.reference_policy
     if policy is None:
         return
-    pds, labels = findings.hold_out.pds, findings.hold_out.labels
+    pds, labels = evaluation.hold_out.pds, evaluation.hold_out.labels
     bands = (
         (f"a probability up to {policy.approve_max_pd:.0%}", pds <= policy.approve_max_pd),
         (f"one above {policy.refer_max_pd:.0%}", pds > policy.refer_max_pd),
     )
-    for says, inside in bands:
+    for description, inside in bands:
         if inside.any():
             yield (
-                f"{np.mean(inside):.0%} of the customers had {says}; "
+                f"{np.mean(inside):.0%} of the customers had {description}; "
                 f"of 100 of these, {100 * np.mean(labels[inside]):.0f} were bad."
             )
 
 
-def _ranking_section(findings: ModelEvaluation) -> Iterator[str]:
+def _ranking_section(evaluation: ModelEvaluation) -> Iterator[str]:
     """Yield the parts of the section on ranking."""
-    yield paragraph(f"In short: {ranking_sentence(findings)}")
-    roc = render_svg(quality_plots.roc_plot(findings), "roc", "ROC curves of the model and of simpler rules")
-    cap = render_svg(quality_plots.cap_plot(findings), "cap", "CAP curves of the model and of simpler rules")
+    yield paragraph(f"In short: {ranking_sentence(evaluation)}")
+    roc = render_svg(quality_plots.roc_plot(evaluation), "roc", "ROC curves of the model and of simpler rules")
+    cap = render_svg(quality_plots.cap_plot(evaluation), "cap", "CAP curves of the model and of simpler rules")
     yield '<div class="plots">'
     yield figure(
         "ROC.", "The closer a curve is to the upper left corner, the better the ranking; the diagonal is chance.", roc
     )
     yield figure("CAP.", "Share of the bad customers found, by share of customers, the riskiest first.", cap)
     yield "</div>"
-    yield tables.rival_table(findings)
-    yield tables.ranking_table(findings)
+    yield tables.rival_table(evaluation)
+    yield tables.ranking_table(evaluation)
 
 
-def _calibration_section(spec: Spec, findings: ModelEvaluation, card: Scorecard) -> Iterator[str]:
+def _calibration_section(spec: Spec, evaluation: ModelEvaluation, card: Scorecard) -> Iterator[str]:
     """Yield the parts of the section on calibration and grades."""
-    yield paragraph(f"In short: {calibration_sentence(findings)}")
+    yield paragraph(f"In short: {calibration_sentence(evaluation)}")
     calibration = render_svg(
-        quality_plots.calibration_plot(findings), "calibration", "Bad rate against mean probability in ten bins"
+        quality_plots.calibration_plot(evaluation), "calibration", "Bad rate against mean probability in ten bins"
     )
     scores = render_svg(
-        quality_plots.score_plot(findings, _cut_offs(spec, card)), "scores", "Distribution of the score by outcome"
+        quality_plots.score_plot(evaluation, _cut_offs(spec, card)), "scores", "Distribution of the score by outcome"
     )
-    grades = render_svg(quality_plots.grade_plot(findings), "grades", "Bad rate and mean probability by grade")
-    shares = render_svg(quality_plots.share_plot(findings), "shares", "Share of customers by grade")
+    grades = render_svg(quality_plots.grade_plot(evaluation), "grades", "Bad rate and mean probability by grade")
+    shares = render_svg(quality_plots.share_plot(evaluation), "shares", "Share of customers by grade")
     yield '<div class="plots">'
     yield figure(
         "Calibration.",
@@ -145,14 +145,14 @@ def _calibration_section(spec: Spec, findings: ModelEvaluation, card: Scorecard)
     )
     yield figure("Customers by grade.", "No grade should be nearly empty or contain nearly all customers.", shares)
     yield "</div>"
-    yield tables.grade_table(findings)
-    yield _concentration_paragraph(findings)
-    yield tables.calibration_table(findings)
+    yield tables.grade_table(evaluation)
+    yield _concentration_paragraph(evaluation)
+    yield tables.calibration_table(evaluation)
 
 
-def _concentration_paragraph(findings: ModelEvaluation) -> str:
+def _concentration_paragraph(evaluation: ModelEvaluation) -> str:
     """Return a paragraph about the concentration of customers in grades."""
-    now, then = findings.calibration.concentration, findings.calibration.development_concentration
+    now, then = evaluation.calibration.concentration, evaluation.calibration.development_concentration
     if now is None or then is None:
         return ""
     return paragraph(
@@ -172,20 +172,20 @@ def _cut_offs(spec: Spec, card: Scorecard) -> tuple[tuple[str, float], ...]:
     return tuple((name, unrounded_score(card, float(np.log(pd / (1.0 - pd))))) for name, pd in pds)
 
 
-def _contribution_section(spec: Spec, findings: ModelEvaluation) -> Iterator[str]:
+def _contribution_section(spec: Spec, evaluation: ModelEvaluation) -> Iterator[str]:
     """Yield the parts of the section on contributions."""
-    names, count = tuple(feature.name for feature in spec.features), len(findings.contributions.rows)
+    names, count = tuple(feature.name for feature in spec.features), len(evaluation.contributions.rows)
     yield paragraph(
         f"Contributions are those of explain.onnx, for {count:,} customers of the hold-out; each value represents its "
         "interval between two thresholds of the model, so this file contains no person's data."
     )
     importance = render_svg(
-        contribution_plots.importance_plot(findings, names),
+        contribution_plots.importance_plot(evaluation, names),
         "importance",
         "Mean absolute contribution and gain by feature",
     )
     beeswarm = render_svg(
-        contribution_plots.beeswarm_plot(findings, names),
+        contribution_plots.beeswarm_plot(evaluation, names),
         "beeswarm",
         "Contribution of every feature in every explained row",
     )
@@ -200,10 +200,12 @@ def _contribution_section(spec: Spec, findings: ModelEvaluation) -> Iterator[str
         "Each point is a customer; to the right of the line the feature raises the risk; yellow is a high value.",
         beeswarm,
     )
-    for place in findings.contributions.features_by_importance()[: contribution_plots.DEPENDENCE_PLOTS]:
+    for place in evaluation.contributions.features_by_importance()[: contribution_plots.DEPENDENCE_PLOTS]:
         feature = spec.features[place]
-        says = f"Contribution of {feature.name} by its value"
-        plot = render_svg(contribution_plots.dependence_plot(findings, place, feature), f"dependence-{place}", says)
+        description = f"Contribution of {feature.name} by its value"
+        plot = render_svg(
+            contribution_plots.dependence_plot(evaluation, place, feature), f"dependence-{place}", description
+        )
         meaning = feature.description or feature.name
         yield figure(
             f"{feature.name}.",
@@ -211,41 +213,41 @@ def _contribution_section(spec: Spec, findings: ModelEvaluation) -> Iterator[str
             plot,
         )
     yield "</div>"
-    yield tables.feature_table(spec, findings)
-    if alarms := leak_alarms(findings):
+    yield tables.feature_table(spec, evaluation)
+    if alarms := leak_alarms(evaluation):
         yield bullets(alarms)
-    yield tables.monotonicity_table(findings)
+    yield tables.monotonicity_table(evaluation)
 
 
-def _drift_section(findings: ModelEvaluation) -> Iterator[str]:
+def _drift_section(evaluation: ModelEvaluation) -> Iterator[str]:
     """Yield the parts of the section on drift from development to the hold-out."""
-    shift = findings.score_shift
+    shift = evaluation.score_shift
     if shift:
         yield paragraph(
             f"The score on the hold-out against development: PSI {shift.psi:.4f} over {shift.bins} bins, "
             f"{shift.reference_rows:,} customers then and {shift.current_rows:,} now; by chance it stays below "
             f"{shift.critical:.4f} in 95 of 100 cases. A verdict requires 100 customers. Verdict: {shift.verdict.lower()}."
         )
-    if shift or any(feature.shift for feature in findings.features.values()):
-        plot = render_svg(comparison_plots.shift_plot(findings), "shifts", "Population stability index by feature")
+    if shift or any(feature.shift for feature in evaluation.features.values()):
+        plot = render_svg(comparison_plots.shift_plot(evaluation), "shifts", "Population stability index by feature")
         reading = "A dot to the right of its mark is more than chance; to the right of a dotted line, watch or act."
         yield figure("Stability.", reading, plot)
 
 
-def _comparison_sections(findings: ModelEvaluation) -> Iterator[str]:
+def _comparison_sections(evaluation: ModelEvaluation) -> Iterator[str]:
     """Yield the sections on swap set and fairness, if the spec asks for them."""
-    if findings.swap:
+    if evaluation.swap:
         plot = render_svg(
-            comparison_plots.swap_plot(findings.swap), "swaps", "Bad rate of the four cells of the swap set"
+            comparison_plots.swap_plot(evaluation.swap), "swaps", "Bad rate of the four cells of the swap set"
         )
         reading = "Both models approve the same number of customers: the second point should lie below the third."
-        yield section("Swap set", figure("Swap set.", reading, plot), tables.swap_table(findings.swap))
-    if findings.fairness:
+        yield section("Swap set", figure("Swap set.", reading, plot), tables.swap_table(evaluation.swap))
+    if evaluation.fairness:
         plot = render_svg(
-            comparison_plots.approval_plot(findings), "approvals", "Share of good customers approved, by group"
+            comparison_plots.approval_plot(evaluation), "approvals", "Share of good customers approved, by group"
         )
         reading = (
             "Share of the good customers approved in each group; intervals that do not overlap are more than chance."
         )
-        found = [tables.fairness_table(attribute, one) for attribute, one in findings.fairness.items()]
+        found = [tables.fairness_table(attribute, one) for attribute, one in evaluation.fairness.items()]
         yield section("Fairness", figure("Good customers approved.", reading, plot), *found)

@@ -21,39 +21,39 @@ _HISTOGRAM_BINS = 40
 _RIVAL_STYLES = ((ORANGE, "--"), (GREEN, "-."), (GREY, ":"))
 
 
-def roc_plot(findings: ModelEvaluation) -> Figure:
+def roc_plot(evaluation: ModelEvaluation) -> Figure:
     """Plot the ROC curves of the model and the rivals."""
     figure, axes = new_figure(4.2)
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
-    draw_curves(axes, findings, roc_points)
+    draw_curves(axes, evaluation, roc_points)
     label_axes(axes, "share of the good customers at or above a risk", "share of the bad customers found")
     _format_square(axes)
     return figure
 
 
-def cap_plot(findings: ModelEvaluation) -> Figure:
+def cap_plot(evaluation: ModelEvaluation) -> Figure:
     """Plot the CAP curves, between chance and a perfect model."""
     figure, axes = new_figure(4.2)
-    bad_rate = findings.test_quality.bad_rate
+    bad_rate = evaluation.test_quality.bad_rate
     axes.plot([0, bad_rate, 1], [0, 1, 1], color=GREY, linewidth=0.8, label="perfect model")
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":")
-    draw_curves(axes, findings, cap_points)
+    draw_curves(axes, evaluation, cap_points)
     label_axes(axes, "share of customers, the riskiest first", "share of the bad customers found")
     _format_square(axes)
     return figure
 
 
 def draw_curves(
-    axes: Axes, findings: ModelEvaluation, points: Callable[[Labels, Pds], Curve], *, with_auc: bool = True
+    axes: Axes, evaluation: ModelEvaluation, points: Callable[[Labels, Pds], Curve], *, with_auc: bool = True
 ) -> None:
     """Plot one curve for the model and one for each of up to three rivals."""
-    labels = findings.hold_out.labels
-    for (name, rival), (color, line) in zip(findings.rivals.items(), _RIVAL_STYLES, strict=False):
+    labels = evaluation.hold_out.labels
+    for (name, rival), (color, line) in zip(evaluation.rivals.items(), _RIVAL_STYLES, strict=False):
         curve = _thin(points(labels, rival.pds))
         shown = f"{name}, AUC {rival.quality.auc:.3f}" if with_auc else name
         axes.plot(curve.x, curve.y, color=color, linestyle=line, linewidth=1.3, label=shown)
-    curve = _thin(points(labels, findings.hold_out.pds))
-    shown = f"this model, AUC {findings.test_quality.auc:.3f}" if with_auc else "this model"
+    curve = _thin(points(labels, evaluation.hold_out.pds))
+    shown = f"this model, AUC {evaluation.test_quality.auc:.3f}" if with_auc else "this model"
     axes.plot(curve.x, curve.y, color=BLUE, linewidth=2.2, label=shown)
     axes.legend(loc="lower right")
 
@@ -77,10 +77,10 @@ def _format_percent(axes: Axes, which: str) -> None:
     axis.set_major_formatter(PercentFormatter(1.0))
 
 
-def calibration_plot(findings: ModelEvaluation) -> Figure:
+def calibration_plot(evaluation: ModelEvaluation) -> Figure:
     """Plot bad rates against mean pds by bin, with their intervals."""
     figure, axes = new_figure(4.0)
-    bins = findings.calibration.bins
+    bins = evaluation.calibration.bins
     top = max(max(one.bad_rate.high, one.mean_pd) for one in bins) * 1.05
     axes.plot([0, top], [0, top], color=GREY, linewidth=0.8, label="calibrated")
     means = np.array([one.mean_pd for one in bins])
@@ -94,27 +94,27 @@ def calibration_plot(findings: ModelEvaluation) -> Figure:
 
 
 def draw_intervals(
-    axes: Axes, at: NDArray[np.float64], estimates: list[Estimate], says: str, *, lying: bool = False
+    axes: Axes, at: NDArray[np.float64], estimates: list[Estimate], label_text: str, *, lying: bool = False
 ) -> None:
     """Draw estimates with their intervals, vertical or horizontal."""
     values = np.array([one.value for one in estimates])
     ends = np.array([[one.value - one.low for one in estimates], [one.high - one.value for one in estimates]])
-    look = {"fmt": "o", "color": BLUE, "markersize": 5, "linewidth": 1.4, "capsize": 3, "label": says}
+    look = {"fmt": "o", "color": BLUE, "markersize": 5, "linewidth": 1.4, "capsize": 3, "label": label_text}
     if lying:
         axes.errorbar(values, at, xerr=np.maximum(ends, 0.0), **look)  # type: ignore[arg-type]  # a dict of looks
     else:
         axes.errorbar(at, values, yerr=np.maximum(ends, 0.0), **look)  # type: ignore[arg-type]  # a dict of looks
 
 
-def score_plot(findings: ModelEvaluation, cut_offs: tuple[tuple[str, float], ...]) -> Figure:
+def score_plot(evaluation: ModelEvaluation, cut_offs: tuple[tuple[str, float], ...]) -> Figure:
     """Plot the distribution of the score for goods and bads.
 
     Args:
-        findings: Of the hold-out.
+        evaluation: Of the hold-out.
         cut_offs: Names and points of the cut-offs; may be empty.
     """
     figure, axes = new_figure(3.8)
-    points, bad = findings.hold_out.scores, findings.hold_out.labels == 1
+    points, bad = evaluation.hold_out.scores, evaluation.hold_out.labels == 1
     edges = np.linspace(points.min(), points.max() + 1e-9, _HISTOGRAM_BINS + 1)
     for name, inside, color, line in (("good", ~bad, BLUE, "-"), ("bad", bad, ORANGE, "--")):
         shares = np.histogram(points[inside], edges)[0] / inside.sum()
@@ -131,10 +131,10 @@ def score_plot(findings: ModelEvaluation, cut_offs: tuple[tuple[str, float], ...
     return figure
 
 
-def grade_plot(findings: ModelEvaluation) -> Figure:
+def grade_plot(evaluation: ModelEvaluation) -> Figure:
     """Plot bad rate and mean pd by grade."""
     figure, axes = new_figure(3.6)
-    filled = [grade for grade in findings.calibration.grades if grade.bad_rate is not None]
+    filled = [grade for grade in evaluation.calibration.grades if grade.bad_rate is not None]
     at = np.arange(len(filled), dtype=np.float64)
     rates = [grade.bad_rate for grade in filled if grade.bad_rate is not None]
     draw_intervals(axes, at, rates, "bad rate, with 95 % interval")
@@ -148,10 +148,10 @@ def grade_plot(findings: ModelEvaluation) -> Figure:
     return figure
 
 
-def share_plot(findings: ModelEvaluation) -> Figure:
+def share_plot(evaluation: ModelEvaluation) -> Figure:
     """Plot the share of customers by grade, at development and on the hold-out."""
     figure, axes = new_figure(3.2)
-    found = findings.calibration.grades
+    found = evaluation.calibration.grades
     at = np.arange(len(found), dtype=np.float64)
     axes.bar(at - 0.2, [one.development_share for one in found], 0.38, color="#b8c4ce", label="development")
     axes.bar(at + 0.2, [one.share for one in found], 0.38, color=BLUE, label="hold-out")

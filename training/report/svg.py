@@ -54,13 +54,13 @@ def label_axes(axes: Axes, x: str, y: str) -> None:
     axes.set_ylabel(y)
 
 
-def render_svg(figure: Figure, name: str, says: str) -> str:
+def render_svg(figure: Figure, name: str, description: str) -> str:
     """Return a figure as an SVG element.
 
     Args:
         figure: Has named axes and marks.
         name: Unique on the page; prefix of every id in the SVG.
-        says: Description for screen readers.
+        description: Description for screen readers.
     """
     for number, axes in enumerate(figure.axes):
         assert axes.get_xlabel(), f"{name}: an axis has no name"
@@ -74,10 +74,10 @@ def render_svg(figure: Figure, name: str, says: str) -> str:
         metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(written, format="svg", metadata=metadata)
         text = written.getvalue()
-    return _inline(text, name, says)
+    return _inline(text, name, description)
 
 
-def _inline(text: str, name: str, says: str) -> str:
+def _inline(text: str, name: str, description: str) -> str:
     """Return the SVG without DOCTYPE, metadata and namespaces, with ids that are unique on the page."""
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
@@ -89,7 +89,7 @@ def _inline(text: str, name: str, says: str) -> str:
     text = re.sub(r'<svg width="[^"]*" height="[^"]*"', "<svg", text, count=1)
     # A hundredth of a point is finer than any screen. Only inside tags: numbers in text keep their digits.
     text = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag[0]), text)
-    return text.replace("<svg", f'<svg role="img" aria-label="{escape(says, quote=True)}"', 1).strip()
+    return text.replace("<svg", f'<svg role="img" aria-label="{escape(description, quote=True)}"', 1).strip()
 
 
 def plot_style() -> AbstractContextManager[None]:

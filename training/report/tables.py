@@ -51,10 +51,10 @@ def waterfall_table(samples: Samples) -> str:
     return table("Rows.", reading, ("what", "count"), rows)
 
 
-def part_table(findings: ModelEvaluation) -> str:
+def part_table(evaluation: ModelEvaluation) -> str:
     """Return the table of the parts of the split."""
-    named = [(_PART_TITLES[part], found) for part, found in findings.parts.items()]
-    named += [(f"hold-out, snapshot {period}", found) for period, found in findings.periods.items()]
+    named = [(_PART_TITLES[part], found) for part, found in evaluation.parts.items()]
+    named += [(f"hold-out, snapshot {period}", found) for period, found in evaluation.periods.items()]
     rows = [
         (
             name,
@@ -73,12 +73,12 @@ def part_table(findings: ModelEvaluation) -> str:
     return table("Samples.", reading, ("part", "rows", "bad", "bad rate", "mean pd", "AUC", "Gini"), rows)
 
 
-def rival_table(findings: ModelEvaluation) -> str:
+def rival_table(evaluation: ModelEvaluation) -> str:
     """Return the table of the model and the rivals."""
-    named = [("this model", findings.test_quality, "", "")]
-    for name, rival in findings.rivals.items():
+    named = [("this model", evaluation.test_quality, "", "")]
+    for name, rival in evaluation.rivals.items():
         ahead = interval_text(rival.auc_lead.low, rival.auc_lead.high) if rival.auc_lead else ""
-        named.append((name, rival.quality, f"{findings.test_quality.auc - rival.quality.auc:+.4f}", ahead))
+        named.append((name, rival.quality, f"{evaluation.test_quality.auc - rival.quality.auc:+.4f}", ahead))
     rows = [
         (name, f"{q.auc:.4f}", f"{q.gini:.4f}", f"{q.ks:.4f}", f"{q.brier:.4f}", f"{q.ece:.4f}", lead, interval)
         for name, q, lead, interval in named
@@ -88,9 +88,9 @@ def rival_table(findings: ModelEvaluation) -> str:
     return table("Comparison with simpler models.", reading, head, rows)
 
 
-def ranking_table(findings: ModelEvaluation) -> str:
+def ranking_table(evaluation: ModelEvaluation) -> str:
     """Return the table of ranking figures with intervals, also by market."""
-    found = findings.ranking
+    found = evaluation.ranking
     named = [("AUC", found.auc), ("Gini", found.gini), ("KS", found.ks)]
     rows = [(name, f"{one.estimate:.4f}", interval_text(one.low, one.high), "") for name, one in named if one]
     for market in found.markets:
@@ -104,13 +104,13 @@ def ranking_table(findings: ModelEvaluation) -> str:
     return table("Ranking, with intervals.", reading, ("figure", "value", "95 % interval", "of"), rows)
 
 
-def calibration_table(findings: ModelEvaluation) -> str:
+def calibration_table(evaluation: ModelEvaluation) -> str:
     """Return the table of calibration figures with their ideal values."""
-    found, noise = findings.calibration, findings.calibration.ece_noise
+    found, noise = evaluation.calibration, evaluation.calibration.ece_noise
     rows = [
         (
             "ECE, 10 bins of equal mass",
-            f"{findings.test_quality.ece:.4f}",
+            f"{evaluation.test_quality.ece:.4f}",
             f"chance alone: {noise.mean:.4f}, up to {noise.quantile_95:.4f}",
         )
     ]
@@ -144,10 +144,10 @@ def calibration_table(findings: ModelEvaluation) -> str:
     return table("Calibration.", "Measured values beside their ideal values.", ("figure", "measured", "ideal"), rows)
 
 
-def grade_table(findings: ModelEvaluation) -> str:
+def grade_table(evaluation: ModelEvaluation) -> str:
     """Return the table of grades."""
     rows = []
-    for grade in findings.calibration.grades:
+    for grade in evaluation.calibration.grades:
         test, rate = grade.test, grade.bad_rate
         rows.append(
             (
@@ -181,11 +181,11 @@ def grade_table(findings: ModelEvaluation) -> str:
     return table("Master scale.", reading, head, rows)
 
 
-def feature_table(spec: Spec, findings: ModelEvaluation) -> str:
+def feature_table(spec: Spec, evaluation: ModelEvaluation) -> str:
     """Return the table of features."""
     rows = []
     for feature in spec.features:
-        found, shift = findings.features[feature.name], findings.features[feature.name].shift
+        found, shift = evaluation.features[feature.name], evaluation.features[feature.name].shift
         rows.append(
             (
                 feature.name,
@@ -194,7 +194,7 @@ def feature_table(spec: Spec, findings: ModelEvaluation) -> str:
                 f"{found.information.iv:.3f}",
                 _leak_text(found),
                 percent(found.missing_share),
-                percent(findings.gain.get(feature.name)),
+                percent(evaluation.gain.get(feature.name)),
                 f"{shift.psi:.4f}" if shift else "",
                 f"{shift.critical:.4f}" if shift else "",
                 shift.verdict.lower().replace("_", " ") if shift else "",
@@ -202,7 +202,7 @@ def feature_table(spec: Spec, findings: ModelEvaluation) -> str:
             )
         )
     head = ("feature", "meaning", "sign", "IV", "leak", "missing", "gain", "CSI", "chance, 95 %", "verdict", "bins")
-    rows_now = max((one.shift.current_rows for one in findings.features.values() if one.shift), default=0)
+    rows_now = max((one.shift.current_rows for one in evaluation.features.values() if one.shift), default=0)
     reading = (
         "IV: predictive power of the feature alone, suspicious above 0.5; CSI: drift of its values from development to the "
         f"hold-out ({rows_now:,} customers; no verdict below 100), beside its critical value."
@@ -217,7 +217,7 @@ def _leak_text(found: FeatureStatistics) -> str:
     return "alarm" if found.leak_alarm else "alarm, explained"
 
 
-def monotonicity_table(findings: ModelEvaluation) -> str:
+def monotonicity_table(evaluation: ModelEvaluation) -> str:
     """Return the table of the monotonicity sweeps."""
     rows = [
         (
@@ -229,7 +229,7 @@ def monotonicity_table(findings: ModelEvaluation) -> str:
             f"{one.violations:,}",
             "" if one.missing_position is None else f"{one.missing_position:.2f}",
         )
-        for one in findings.sweeps
+        for one in evaluation.sweeps
     ]
     head = ("feature", "sign", "rows", "values", "threshold intervals covered", "violations", "missing ranks at")
     reading = (
@@ -242,9 +242,9 @@ def monotonicity_table(findings: ModelEvaluation) -> str:
 def swap_table(found: SwapComparison) -> str:
     """Return the table of the swap sets against the scorecard."""
     rows = []
-    for name, says in CELL_TITLES.items():
+    for name, title in CELL_TITLES.items():
         pair = [getattr(one, name) for one in (found.at_cut_off, found.at_rate)]
-        rows.append((says, *(text for cell in pair for text in (f"{cell.rows:,}", percent(cell.bad_rate)))))
+        rows.append((title, *(text for cell in pair for text in (f"{cell.rows:,}", percent(cell.bad_rate)))))
     rows += [
         (f"approved by {who}", *_approval_cells(found.at_cut_off, which), *_approval_cells(found.at_rate, which))
         for who, which in (("this model", "challenger"), (found.rival, "champion"))
@@ -293,11 +293,11 @@ def _estimate_text(one: Estimate | None, *, signed: bool = False) -> str:
     return f"{100 * one.value:{'+' if signed else ''}.1f} % ({100 * one.low:.1f} to {100 * one.high:.1f})"
 
 
-def equivalence_table(findings: ModelEvaluation) -> str:
+def equivalence_table(evaluation: ModelEvaluation) -> str:
     """Return the table of the equivalence check."""
     rows = [
         (kind.kind, f"{kind.rows:,}", "0", f"{kind.contribution_distance:.1e}", f"{kind.residual:.1e}")
-        for kind in findings.equivalence.kinds
+        for kind in evaluation.equivalence.kinds
     ]
     head = ("kind of row", "rows", "margins that differ", "contributions: largest difference", "sums: largest residual")
     reading = (

@@ -26,16 +26,16 @@ def waterfall_table(samples: Samples) -> Table:
     return table
 
 
-def quality_table(findings: ModelEvaluation) -> Table:
+def quality_table(evaluation: ModelEvaluation) -> Table:
     """Return the table of the model and the rivals, on the same rows."""
     table = Table(title="Hold-out", title_justify="left")
     table.add_column("rule")
     for figure in ("rows", "AUC", "Gini", "KS", "Brier", "ECE", "mean pd", "bad rate"):
         table.add_column(figure, justify="right")
-    _add_row(table, "this model, from score.onnx", findings.test_quality)
-    for period, found in findings.periods.items():
+    _add_row(table, "this model, from score.onnx", evaluation.test_quality)
+    for period, found in evaluation.periods.items():
         _add_row(table, f"  snapshot {period}", found)
-    for name, rival in findings.rivals.items():
+    for name, rival in evaluation.rivals.items():
         _add_row(table, name, rival.quality)
     return table
 
@@ -78,37 +78,37 @@ def _add_row(table: Table, name: str, found: Quality) -> None:
     table.add_row(name, f"{found.rows:,}", *(f"{figure:.4f}" for figure in figures), *rates)
 
 
-def summary_lines(findings: ModelEvaluation) -> list[str]:
+def summary_lines(evaluation: ModelEvaluation) -> list[str]:
     """Return the remaining results as sentences."""
     lines = [
         f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}"
-        for name, value in findings.parameters.items()
+        for name, value in evaluation.parameters.items()
     ]
     sentences = ["parameters: " + ", ".join(lines)]
-    if findings.cross_validation:
-        signed, unsigned = findings.cross_validation["signed"], findings.cross_validation["unsigned"]
+    if evaluation.cross_validation:
+        signed, unsigned = evaluation.cross_validation["signed"], evaluation.cross_validation["unsigned"]
         sentences.append(
             f"cross-validated AUC on all rows: {signed:.4f} with the signs of the spec, {unsigned:.4f} without them"
         )
-    kinds = findings.equivalence.kinds
+    kinds = evaluation.equivalence.kinds
     examined = ", ".join(f"{kind.rows:,} {kind.kind}" for kind in kinds)
     distance, residual = max(kind.contribution_distance for kind in kinds), max(kind.residual for kind in kinds)
     sentences.append(
-        f"equivalence check passed: margins equal LightGBM's to the bit on {examined} rows; contributions ({findings.equivalence.method}) "
+        f"equivalence check passed: margins equal LightGBM's to the bit on {examined} rows; contributions ({evaluation.equivalence.method}) "
         f"within {distance:.1e} of the definition, sums within {residual:.1e}"
     )
-    noise = findings.calibration.ece_noise
+    noise = evaluation.calibration.ece_noise
     sentences.append(
-        f"ECE {findings.test_quality.ece:.4f} over 10 bins of equal mass; perfect pds would show {noise.mean:.4f} "
+        f"ECE {evaluation.test_quality.ece:.4f} over 10 bins of equal mass; perfect pds would show {noise.mean:.4f} "
         f"on average, and up to {noise.quantile_95:.4f} in 95 of 100 cases ({noise.draws:,} draws)"
     )
-    return [*sentences, *leak_alarms(findings), *findings.remarks]
+    return [*sentences, *leak_alarms(evaluation), *evaluation.remarks]
 
 
-def leak_alarms(findings: ModelEvaluation) -> list[str]:
+def leak_alarms(evaluation: ModelEvaluation) -> list[str]:
     """Return one line for each reason, with the features whose information value suggests target leakage."""
     features_by_reason: dict[str, list[str]] = {}
-    for name, feature in findings.features.items():
+    for name, feature in evaluation.features.items():
         if feature.information.leak_suspected:
             reason = (
                 feature.acknowledged
