@@ -99,7 +99,7 @@ def test_pages_of_any_size_have_every_matching_decision_once_newest_first(log: R
 def sample_query(tree_size: int, **changes: Any) -> SampleQuery:
     """Return a query for 5 decisions of each stratum."""
     asked: dict[str, Any] = {
-        "condition": DecisionQuery(),
+        "decisions": DecisionQuery(),
         "tree_size": tree_size,
         "keys": (),
         "seed": "tulip",
@@ -143,7 +143,7 @@ def test_strata_are_drawn_independently_and_add_up_to_the_population(log: Record
 
 
 def test_the_standby_worker_draws_the_same_sample(log: RecordLog) -> None:
-    asked = {"keys": ("market", "grade"), "size": 3, "condition": DecisionQuery(start=NOW + MINUTE, bundle_id="1" * 64)}
+    asked = {"keys": ("market", "grade"), "size": 3, "decisions": DecisionQuery(start=NOW + MINUTE, bundle_id="1" * 64)}
 
     with closing(SampleDrawer(log.database)) as samples:
         found = samples.draw(sample_query(log_size(log), **asked))
@@ -163,8 +163,8 @@ def test_a_failed_standby_worker_is_store_unavailable() -> None:
 def test_a_filter_defines_the_population(log: RecordLog) -> None:
     for condition, holds in CONDITIONS[:-1]:
         of = [number for number in range(COUNT) if holds(number)]
-        assert draw(log, log_size(log), condition=condition) == {(): (len(of), first_by_digest(of, "tulip", 5))}
-    assert draw(log, log_size(log), condition=CONDITIONS[-1][0]) == {}
+        assert draw(log, log_size(log), decisions=condition) == {(): (len(of), first_by_digest(of, "tulip", 5))}
+    assert draw(log, log_size(log), decisions=CONDITIONS[-1][0]) == {}
 
 
 def test_later_records_do_not_change_a_sample_of_an_older_tree(log: RecordLog) -> None:
