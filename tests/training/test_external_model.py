@@ -188,7 +188,7 @@ def test_an_invalid_baseline_is_rejected_with_all_invalid_columns_and_the_presen
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("age,amount,sector,delay\n1,2,3,4,\n5,6,7,8,\n", "line 2 has 5 values, but the header has 4 columns"),
         ("age,amount,sector,delay\n1,2,3,4\n5,6,7\n", "line 3 has 3 values, but the header has 4 columns"),
@@ -196,11 +196,11 @@ def test_an_invalid_baseline_is_rejected_with_all_invalid_columns_and_the_presen
     ],
     ids=["too long", "too short", "twice"],
 )
-def test_a_csv_whose_lines_do_not_match_its_header_is_rejected(tmp_path: Path, text: str, told: str) -> None:
+def test_a_csv_whose_lines_do_not_match_its_header_is_rejected(tmp_path: Path, text: str, message: str) -> None:
     """Pandas takes what is too much for an index: every value would stand one column further."""
     (tmp_path / "rows.csv").write_text(text)
 
-    assert told in refusal(tmp_path, saved(tmp_path, their_model()), f"{tmp_path}/rows.csv")
+    assert message in refusal(tmp_path, saved(tmp_path, their_model()), f"{tmp_path}/rows.csv")
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
@@ -259,8 +259,8 @@ def test_a_folder_that_cannot_be_created_is_rejected_before_the_check(tmp_path: 
     (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
     model = Path(saved(tmp_path, their_model()))
 
-    for to, told in ((tmp_path / "file" / "out", "cannot be created"), (tmp_path / "nowhere", "exists already")):
-        with pytest.raises(TrainingError, match=told):
+    for to, message in ((tmp_path / "file" / "out", "cannot be created"), (tmp_path / "nowhere", "exists already")):
+        with pytest.raises(TrainingError, match=message):
             export_model(model, to, None, Console(1))
 
 

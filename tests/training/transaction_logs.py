@@ -147,7 +147,7 @@ name = "returned_share_90"
 
 @dataclass(frozen=True, slots=True)
 class SyntheticLog:
-    """Where the files are, and what is in them.
+    """The files of a synthetic log and their contents.
 
     Attributes:
         lines: As written, with the lines that the rules leave out.
@@ -171,7 +171,7 @@ class SyntheticLog:
 
 
 def made_sales(customers: int, seed: int = 0) -> pd.DataFrame:
-    """Make the sales of customers in two markets: own rhythms, some leave, some return goods, some cancel."""
+    """Return the sales of customers in two markets: individual rhythms, some leave, some return goods, some cancel."""
     random = np.random.default_rng(seed)
     rows = []
     for number in range(customers):

@@ -75,7 +75,7 @@ class ModelEvaluation:
 
     @property
     def test_quality(self) -> Quality:
-        """The quality on the hold-out."""
+        """Return the quality on the hold-out."""
         return self.parts["HOLD_OUT"]
 
 

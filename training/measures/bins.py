@@ -39,7 +39,7 @@ class NumberBins:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The name of every bin in the order of its code; the last is for missing values."""
+        """Return the name of every bin in the order of its code; the last is for missing values."""
         ends = ["-inf", *(f"{edge:.6g}" for edge in self.edges), "inf"]
         spans = [f"({low}, {high}]" for low, high in pairwise(ends)]
         return (*spans[:-1], spans[-1].replace("]", ")"), _MISSING)
@@ -71,7 +71,7 @@ class CategoryBins:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The name of every bin in the order of its code; the last is for missing values."""
+        """Return the name of every bin in the order of its code; the last is for missing values."""
         return (*(str(level) for level in self.levels), _OTHER, _MISSING)
 
     def codes(self, values: Iterable[Hashable]) -> NDArray[np.int64]:

@@ -48,7 +48,7 @@ class InformationValue:
 
     @property
     def leak_suspected(self) -> bool:
-        """Whether the IV is above 0.5, which suggests that the feature contains the outcome."""
+        """Return whether the IV is above 0.5, which suggests that the feature contains the outcome."""
         return self.iv > _LEAK_IV
 
 

@@ -78,7 +78,7 @@ class TransactionLog:
     waterfall: Waterfall
 
     def select_part(self, part: int) -> None:
-        """Make the view `lines` show the lines of one part of the customers."""
+        """Create the view `lines` with the lines of one part of the customers."""
         self.connection.execute(
             f"CREATE OR REPLACE VIEW lines AS SELECT {_COLUMNS} FROM valid_lines WHERE part = {part}"  # noqa: S608 - ours
         )

@@ -1,6 +1,6 @@
 """BG/NBD, against simulated customers, integration over every customer's rate and chance to leave, and the paper.
 
-The oracle knows the story of one customer only (he buys at random, and may leave after each purchase) and
+The oracle knows the behaviour of one customer only (buys at random, and may leave after each purchase) and
 integrates it over the customers with Gauss's rules; no formula of the paper is in it.
 """
 
@@ -34,7 +34,7 @@ def one(customer: tuple[int, float, float]) -> PurchaseHistories:
 
 
 def integrated(model: BgNbd, customer: tuple[int, float, float], alive: Story, left: Story) -> float:
-    """Integrate a story over rates and chances to leave, as far as the history leaves them possible.
+    """Integrate an outcome over rates and probabilities of leaving, weighted by the likelihood of the history.
 
     Args:
         model: The distributions of both.
@@ -50,8 +50,8 @@ def integrated(model: BgNbd, customer: tuple[int, float, float], alive: Story, l
     def worth(since: float, story: Story, likelihood: NDArray[np.float64]) -> float:
         # Gamma density times rate**x * exp(-rate * since) is the weight of Gauss and Laguerre after scaling.
         scale = model.alpha + since
-        told = story(rates[:, None] / scale, chances) * likelihood * np.ones_like(rates[:, None])
-        return float(rate_weights @ told @ chance_weights / scale ** (model.r + x))
+        integrand = story(rates[:, None] / scale, chances) * likelihood * np.ones_like(rates[:, None])
+        return float(rate_weights @ integrand @ chance_weights / scale ** (model.r + x))
 
     stays = (1 - chances) ** x
     leaves = chances * (1 - chances) ** (x - 1) if x else np.zeros_like(chances)
@@ -59,12 +59,12 @@ def integrated(model: BgNbd, customer: tuple[int, float, float], alive: Story, l
 
 
 def one_everywhere(rates: NDArray[np.float64], chances: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Tell the story that always happens."""
+    """Return the history that always happens."""
     return np.ones(np.broadcast_shapes(rates.shape, chances.shape))
 
 
 def zero_everywhere(rates: NDArray[np.float64], chances: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Tell the story that never happens."""
+    """Return the history that never happens."""
     return np.zeros(np.broadcast_shapes(rates.shape, chances.shape))
 
 
@@ -102,7 +102,7 @@ def test_the_likelihoods_of_all_that_can_happen_in_a_short_time_add_up_to_1(mode
 
 
 def simulated(model: BgNbd, count: int, seed: int, after: float = 0.0) -> tuple[PurchaseHistories, NDArray[np.int64]]:
-    """Let customers buy and leave; return their histories and how often each buys in the time after."""
+    """Simulate customers who buy and leave; return their histories and how often each buys in the time after."""
     generator = np.random.default_rng(seed)
     age = generator.uniform(27.0, 39.0, count)
     rates = np.maximum(generator.gamma(model.r, 1 / model.alpha, count), 1e-12)
@@ -143,11 +143,11 @@ def test_the_fit_is_above_the_truth_in_likelihood_by_no_more_than_four_parameter
 def test_predicted_inactivity_equals_simulated_inactivity() -> None:
     histories, later = simulated(CDNOW, 60_000, seed=2, after=13.0)
 
-    foretold = CDNOW.no_purchase_probabilities(histories, 13.0)
+    predicted = CDNOW.no_purchase_probabilities(histories, 13.0)
 
-    for part in np.array_split(np.argsort(foretold), 5):
+    for part in np.array_split(np.argsort(predicted), 5):
         rate = float(np.mean(later[part] == 0))
-        assert rate == pytest.approx(float(foretold[part].mean()), abs=0.012)
+        assert rate == pytest.approx(float(predicted[part].mean()), abs=0.012)
 
 
 def test_a_customer_without_a_repeat_purchase_is_alive_with_certainty() -> None:

@@ -86,7 +86,7 @@ def test_drivers_of_a_run_are_the_reasons_of_each_customer_in_the_words_of_the_b
     trained: Trained, written: Path
 ) -> None:
     schema, typical = trained.churn.bundle.schema, trained.churn.bundle.baseline.typical
-    told = 0
+    driver_count = 0
     for row in pq.read_table(written).to_pylist():
         if row["status"] != "SCORED":
             continue
@@ -101,8 +101,8 @@ def test_drivers_of_a_run_are_the_reasons_of_each_customer_in_the_words_of_the_b
             for push in principal_reasons(schema, row["contributions"], [0] * len(schema.names), 3)
         ]
         assert json.loads(row["drivers"]) == wanted
-        told += len(wanted)
-    assert told > 100
+        driver_count += len(wanted)
+    assert driver_count > 100
 
 
 def test_drivers_of_random_contributions_equal_the_reasons_of_one_row(trained: Trained) -> None:
