@@ -80,21 +80,21 @@ def assert_classes_match(bins: FeatureBins, splits: list[Split], values: list[fl
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
-@given(asked=numeric_splits)
-def test_two_numbers_share_a_class_exactly_if_no_split_separates_them(asked: list[Split]) -> None:
-    assert_classes_match(FeatureBins.from_splits(0, tuple(asked)), list(asked), distinct_numbers())
+@given(splits=numeric_splits)
+def test_two_numbers_share_a_class_exactly_if_no_split_separates_them(splits: list[Split]) -> None:
+    assert_classes_match(FeatureBins.from_splits(0, tuple(splits)), list(splits), distinct_numbers())
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
-@given(asked=categorical_splits)
-def test_two_codes_share_a_class_exactly_if_they_are_in_the_same_sets(asked: list[CategoricalSplit]) -> None:
-    assert_classes_match(FeatureBins.from_splits(0, tuple(asked)), list(asked), distinct_codes())
+@given(splits=categorical_splits)
+def test_two_codes_share_a_class_exactly_if_they_are_in_the_same_sets(splits: list[CategoricalSplit]) -> None:
+    assert_classes_match(FeatureBins.from_splits(0, tuple(splits)), list(splits), distinct_codes())
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
-@given(asked=st.one_of(numeric_splits, categorical_splits))
-def test_edges_separate_different_classes_and_every_class_has_an_interval(asked: list[Split]) -> None:
-    bins = FeatureBins.from_splits(0, tuple(asked))
+@given(splits=st.one_of(numeric_splits, categorical_splits))
+def test_edges_separate_different_classes_and_every_class_has_an_interval(splits: list[Split]) -> None:
+    bins = FeatureBins.from_splits(0, tuple(splits))
 
     assert (np.diff(bins.edges) > 0.0).all()
     assert (bins.classes[1:] != bins.classes[:-1]).all()

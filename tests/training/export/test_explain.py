@@ -46,7 +46,7 @@ EIGHT_FEATURES: dict[str, Callable[[], lightgbm.Booster]] = {
     "missing type NaN": lambda: wide({}, gaps=0.2),
     "zero as missing": lambda: wide({"zero_as_missing": True}),
     "zero as missing with gaps": lambda: wide({"zero_as_missing": True}, gaps=0.2),
-    "trees of several units": lambda: wide({"num_leaves": 24}, gaps=0.1),
+    "trees of several groups": lambda: wide({"num_leaves": 24}, gaps=0.1),
     "long paths": lambda: wide({"num_leaves": 30, "max_depth": -1, "min_data_in_leaf": 1, "extra_trees": True}),
     "features repeated on a path": lambda: wide({"num_leaves": 24}, columns=3),
     "dart": lambda: wide({"boosting": "dart", "drop_rate": 0.5}, gaps=0.1),
@@ -225,5 +225,5 @@ def group_counts(ensemble: Ensemble) -> list[int]:
 
 def test_the_example_models_have_trees_of_one_group_and_of_several() -> None:
     assert min(group_counts(read_ensemble(EIGHT_FEATURES["missing type NaN"]()))) == 1
-    assert max(group_counts(read_ensemble(EIGHT_FEATURES["trees of several units"]()))) > 1
+    assert max(group_counts(read_ensemble(EIGHT_FEATURES["trees of several groups"]()))) > 1
     assert max(group_counts(read_ensemble(EIGHT_FEATURES["long paths"]()))) > 2

@@ -34,12 +34,8 @@ from training.export.trees import Ensemble, read_ensemble
 EQUAL = {"rtol": 0.0, "atol": 1e-12}
 COLUMNS = 30
 WIDE = 400
-LAYOUTS = (
-    (TABLES_BYTES_MAX, False),
-    (0, False),
-    (TABLES_BYTES_MAX, True),
-    (0, True),
-)  # size up to which groups are merged, and whether lines are sparse
+# Size up to which groups are merged, and whether lines are sparse.
+LAYOUTS = ((TABLES_BYTES_MAX, False), (0, False), (TABLES_BYTES_MAX, True), (0, True))
 
 
 @cache
@@ -97,15 +93,9 @@ NAMES = ["small trees", "deep trees", "missing type Zero with gaps", "a leaf amo
 @pytest.mark.parametrize("name", NAMES)
 def test_all_layouts_give_the_same_contributions_and_margins(name: str, *, path_dependent: bool) -> None:
     rows, first = rows_for(name), open_scorer(name, 0, path_dependent=path_dependent)
-    assert (
-        len(
-            {
-                tables_shape(explanation(name, layout_number, path_dependent=path_dependent))
-                for layout_number in range(len(LAYOUTS))
-            }
-        )
-        > 2
-    )
+    numbers = range(len(LAYOUTS))
+    shapes = {tables_shape(explanation(name, number, path_dependent=path_dependent)) for number in numbers}
+    assert len(shapes) > 2
 
     expected = first.contributions(rows)
     for layout_number in range(1, len(LAYOUTS)):
@@ -169,10 +159,10 @@ def test_dense_lines_are_preferred_then_sparse_ones_and_a_limit_below_both_is_an
 
 
 def test_groups_are_merged_up_to_the_size_of_the_tables() -> None:
-    joined, apart, *_ = layouts_of_model("small trees")
+    merged, unmerged, *_ = layouts_of_model("small trees")
 
-    assert len(joined.groups) < len(apart.groups)
-    assert apart.size < joined.size <= TABLES_BYTES_MAX < EXPLAIN_BYTES_MAX
+    assert len(merged.groups) < len(unmerged.groups)
+    assert unmerged.size < merged.size <= TABLES_BYTES_MAX < EXPLAIN_BYTES_MAX
 
 
 def test_sparse_lines_are_chosen_if_a_row_would_read_too_many_numbers_of_dense_lines() -> None:
@@ -207,7 +197,7 @@ def test_a_model_of_400_features_and_100_trees_is_exported_within_the_limit_and_
 SMALL_LIMIT = 60_000
 
 
-def fitted_deep(max_depth: int = -1, seed: int = 0) -> Ensemble:
+def fit_deep_trees(max_depth: int = -1, seed: int = 0) -> Ensemble:
     """Fit trees of 16 leaves, without a depth limit by default."""
     rows = example_rows(500, 16, seed=seed, gaps=0.05)
     return read_ensemble(fit(rows, {"num_leaves": 16, "max_depth": max_depth}, 6))
@@ -216,7 +206,7 @@ def fitted_deep(max_depth: int = -1, seed: int = 0) -> Ensemble:
 @cache
 def deep() -> Ensemble:
     """Return a model of deep trees."""
-    return fitted_deep()
+    return fit_deep_trees()
 
 
 @cache
@@ -255,9 +245,9 @@ def test_trees_truncated_at_the_recommended_depth_fit() -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_model_fitted_again_with_the_recommended_depth_fits(seed: int) -> None:
-    depth = recommended_depth(fitted_deep(seed=seed))
+    depth = recommended_depth(fit_deep_trees(seed=seed))
 
-    again = fitted_deep(depth, seed)
+    again = fit_deep_trees(depth, seed)
 
     assert max(tree_depth(tree) for tree in again.trees) <= depth
     assert choose_layout(again, ensemble_bins(again), SMALL_LIMIT).size <= SMALL_LIMIT
