@@ -18,7 +18,7 @@ from training.export.leaf_groups import LeafGroup, initial_groups, merge_groups
 from training.export.merging import COMPARED_MAX, MergeSearch, TableBudget, merge_within_budget, merged_cell_count
 from training.export.trees import Ensemble, read_ensemble
 
-LINE, UNIT = 80, 300
+LINE_BYTES, GROUP_BYTES = 80, 300
 
 
 @cache
@@ -35,12 +35,12 @@ def small_groups() -> list[LeafGroup]:
 
 def budget(bytes_max: int, cells_max: int = 10**6, features_max: int = 10) -> TableBudget:
     """Return a budget for lines of 10 numbers."""
-    return TableBudget(bytes_max, LINE, UNIT, cells_max, features_max)
+    return TableBudget(bytes_max, LINE_BYTES, GROUP_BYTES, cells_max, features_max)
 
 
 def tables_size(groups: list[LeafGroup]) -> int:
     """Return the size of the tables in bytes."""
-    return sum(group.cell_count for group in groups) * LINE + len(groups) * UNIT
+    return sum(group.cell_count for group in groups) * LINE_BYTES + len(groups) * GROUP_BYTES
 
 
 def growth(one: LeafGroup, other: LeafGroup) -> int:
@@ -101,7 +101,7 @@ def test_the_tables_fill_the_budget_and_do_not_exceed_it() -> None:
         counts.append(len(groups))
 
         assert tables_size(groups) <= bytes_max
-        more = min(growth(one, other) for one, other in itertools.combinations(groups, 2)) * LINE - UNIT
+        more = min(growth(one, other) for one, other in itertools.combinations(groups, 2)) * LINE_BYTES - GROUP_BYTES
         assert tables_size(groups) + more > bytes_max
     assert counts == sorted(counts, reverse=True)
     assert counts[-1] < counts[0] / 2
@@ -110,7 +110,7 @@ def test_the_tables_fill_the_budget_and_do_not_exceed_it() -> None:
 def test_merges_that_shrink_the_tables_are_done_beyond_the_budget() -> None:
     groups = merge_within_budget(small_groups(), budget(0))
 
-    assert all(growth(one, other) * LINE > UNIT for one, other in itertools.combinations(groups, 2))
+    assert all(growth(one, other) * LINE_BYTES > GROUP_BYTES for one, other in itertools.combinations(groups, 2))
 
 
 @pytest.mark.parametrize(("cells_max", "features_max"), [(100, 10), (10**6, 5), (40, 4)])
@@ -133,7 +133,7 @@ def test_groups_beyond_the_cell_limit_are_merged_if_they_have_the_same_splits() 
 
 
 def test_a_merged_group_has_the_position_of_its_first_part() -> None:
-    unlike = next(group for group in small_groups() if growth(small_groups()[0], group) * LINE > UNIT)
+    unlike = next(group for group in small_groups() if growth(small_groups()[0], group) * LINE_BYTES > GROUP_BYTES)
 
     groups = merge_within_budget([unlike, small_groups()[0], small_groups()[0], unlike], budget(0))
 

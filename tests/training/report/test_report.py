@@ -1,4 +1,4 @@
-"""report.html: one file that opens offline, in which every figure shows something and says what."""
+"""report.html is one file that opens offline; every figure has marks, axis names and a caption."""
 
 import re
 from html.parser import HTMLParser
@@ -13,12 +13,12 @@ FIGURES = {"roc", "cap", "calibration", "scores", "grades", "shares", "importanc
 CREDIT_FIGURES = FIGURES | {"swaps", "approvals"}
 CHURN_FIGURES = FIGURES | {"gain", "lift", "months", "rates"}
 DEPENDENCE = {"credit": 6, "churn": 6, "small": 4}
-# Elements that have no end in HTML.
+# Elements without an end tag in HTML.
 EMPTY = {"meta", "br", "hr", "img", "link", "input"}
 
 
 class Page(HTMLParser):
-    """A page as a browser reads it: which element is open, its ids, and the text in it."""
+    """A parsed page: the open elements, the ids, and the text of each element."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class Page(HTMLParser):
 
 
 def text_of(folder: Path) -> str:
-    """Read a bundle's report."""
+    """Return the parsed report of a bundle."""
     return (folder / "report.html").read_text(encoding="utf-8")
 
 
@@ -92,7 +92,7 @@ def test_every_figure_has_marks_and_names_on_its_axes(family: str, request: pyte
     assert all(page.texts[f"{name}-y-label-0"].strip() for name in upright)
 
 
-def test_every_figure_says_how_to_read_it_and_no_id_stands_there_twice(released: Released) -> None:
+def test_every_figure_has_a_caption_and_ids_are_unique(released: Released) -> None:
     page = Page(text_of(released.bundle_folder("credit")))
 
     assert all(len(caption) > 40 and caption.endswith(".") for caption in page.captions)
@@ -101,7 +101,7 @@ def test_every_figure_says_how_to_read_it_and_no_id_stands_there_twice(released:
 
 
 @pytest.mark.parametrize("family", ["credit", "churn"])
-def test_the_page_names_no_address_outside_itself(released: Released, family: str) -> None:
+def test_the_page_refers_to_no_external_address(released: Released, family: str) -> None:
     # matplotlib writes a DOCTYPE, RDF metadata and namespaces; in HTML an <svg> needs none, so all are gone.
     text = text_of(released.bundle_folder(family))
 
@@ -115,7 +115,7 @@ def test_the_page_names_no_address_outside_itself(released: Released, family: st
     assert set(re.findall(r"url\(#([^)]+)\)", text)) <= known
 
 
-def test_the_first_screen_says_how_good_for_whom_what_not_and_what_was_passed(released: Released) -> None:
+def test_the_first_screen_has_quality_purpose_limits_and_gates(released: Released) -> None:
     text = text_of(released.bundle_folder("credit"))
 
     first = text[text.index("<header>") : text.index("</header>")]
@@ -127,7 +127,7 @@ def test_the_first_screen_says_how_good_for_whom_what_not_and_what_was_passed(re
     assert "AUC" not in first
 
 
-def test_no_person_is_in_the_report(released: Released) -> None:
+def test_the_report_contains_no_value_of_a_real_person(released: Released) -> None:
     text = text_of(released.bundle_folder("credit"))
 
     assert "customer_id" not in text
@@ -141,7 +141,7 @@ def test_the_report_prints_on_paper_and_fits_a_telephone(small: SmallFamily) -> 
     assert 'name="viewport" content="width=device-width, initial-scale=1"' in text
 
 
-def test_texts_of_a_spec_are_texts_in_the_report_and_never_markup(tmp_path: Path) -> None:
+def test_texts_of_a_spec_are_escaped_in_the_report(tmp_path: Path) -> None:
     spec = SPEC.replace('title = "Made customers"', 'title = "<script>alert(1)</script> & Co"')
 
     family = write_small_family(tmp_path, spec, made_customers(600))
