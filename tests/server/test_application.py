@@ -112,7 +112,7 @@ async def test_a_database_that_cannot_be_opened_stops_the_start(small_settings: 
     (tmp_path / "folder.db").mkdir()
     application = Application(small_settings.model_copy(update={"database": f"sqlite:///{tmp_path / 'folder.db'}"}))
 
-    with pytest.raises(StoreUnavailable, match="cannot be opened: look at its folder"):
+    with pytest.raises(StoreUnavailable, match="cannot be opened: check its folder"):
         await application.start()
 
     release_unstarted(application)
