@@ -121,7 +121,7 @@ class Application:
         self.log = await self.threads.run(self._open_log)
         self.recorder = Recorder(self.log, self._update_health, self.idle_probe_seconds)
         await self.threads.run(self.models.refresh)
-        page_token_key = await self.threads.run(self.database.key, "page_tokens")
+        page_token_key = await self.threads.run(self.database.ensure_key, "page_tokens")
         tokens = PageTokens(page_token_key, self.settings.churn_token_days, clock=utc_now)
         self._server = self._build_server(policies, tokens, self.recorder, self.log)
         # A failed warm-up costs the first callers some time; it is no reason not to serve them.

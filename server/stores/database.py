@@ -120,7 +120,7 @@ class Database:
         except SQLAlchemyError as error:
             raise _unavailable(error) from error
 
-    def key(self, name: str) -> bytes:
+    def ensure_key(self, name: str) -> bytes:
         """Return a key of 32 bytes that all processes of this database share, created at first use."""
         with self.reading() as connection:
             found = connection.execute(select(SERVER_KEYS.c.key).where(SERVER_KEYS.c.name == name)).scalar()
@@ -131,7 +131,7 @@ class Database:
                 connection.execute(SERVER_KEYS.insert().values(name=name, key=secrets.token_bytes(_KEY_BYTES)))
         except IntegrityError:
             pass  # another process created it first
-        return self.key(name)
+        return self.ensure_key(name)
 
     def close(self) -> None:
         """Close every connection."""

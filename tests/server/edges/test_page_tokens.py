@@ -65,7 +65,7 @@ async def with_runs(churn_settings: Settings) -> AsyncIterator[Serving]:
 
 def page_tokens(serving: Serving) -> PageTokens:
     """Return the server's PageTokens."""
-    return PageTokens(serving.application.database.key("page_tokens"), 7, utc_now)
+    return PageTokens(serving.application.database.ensure_key("page_tokens"), 7, utc_now)
 
 
 async def read_tokens(serving: Serving) -> dict[str, str]:

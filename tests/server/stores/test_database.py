@@ -142,12 +142,12 @@ def test_the_newest_features_of_the_right_feature_set_are_read(database: Databas
 def test_a_key_of_the_database_is_created_once_and_shared(database: Database, database_url: str) -> None:
     again = Database(database_url)
 
-    keys = {database.key("page_tokens"), again.key("page_tokens"), database.key("page_tokens")}
+    keys = {database.ensure_key("page_tokens"), again.ensure_key("page_tokens"), database.ensure_key("page_tokens")}
     again.close()
 
     assert len(keys) == 1
     assert len(keys.pop()) == 32
-    assert database.key("another") != database.key("page_tokens")
+    assert database.ensure_key("another") != database.ensure_key("page_tokens")
 
 
 def test_no_database_error_contains_a_value(database: Database, small: SmallFamily) -> None:

@@ -53,10 +53,10 @@ async def test_an_old_token_requires_a_resync(small_settings: Settings, churn_fa
     async with serve(small_settings) as serving:
         await load_customers(serving, churn_family, random_customers(0), FIRST)
         old = PageTokens(
-            serving.application.database.key("page_tokens"), 7, lambda: utc_now() - dt.timedelta(days=7.01)
+            serving.application.database.ensure_key("page_tokens"), 7, lambda: utc_now() - dt.timedelta(days=7.01)
         )
         young = PageTokens(
-            serving.application.database.key("page_tokens"), 7, lambda: utc_now() - dt.timedelta(days=6.99)
+            serving.application.database.ensure_key("page_tokens"), 7, lambda: utc_now() - dt.timedelta(days=6.99)
         )
         told = await call_error(
             serving.churn.ListChurnRiskChanges(request(delta_token=old.write(CopyState("DE", "", 1, 0))))
