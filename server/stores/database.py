@@ -79,6 +79,7 @@ class Database:
             if connection.dialect.name == "postgresql":  # SQLite has one writer at a time
                 connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
             config.attributes["connection"] = connection
+            # In this transaction, so that a failed revision leaves the tables as they were.
             with _ALEMBIC:
                 _refuse_newer(connection, config)
                 alembic.command.upgrade(config, "head")
@@ -102,6 +103,7 @@ class Database:
     def snapshot(self) -> Iterator["Snapshot"]:
         """Yield the database as of the first read, unaffected by later commits; read only, for one thread."""
         with self.reading() as connection:
+            # A read transaction of SQLite is a snapshot anyway; PostgreSQL needs the isolation level.
             if connection.dialect.name == "postgresql":
                 connection.execution_options(isolation_level="REPEATABLE READ")
             yield Snapshot(connection)
@@ -225,6 +227,7 @@ def _hide_values(context: ExceptionContext) -> None:
 
 def _set_up_sqlite(connection: Any, _record: Any) -> None:
     """Make commits durable, overwrite what is deleted, and leave transactions to SQLAlchemy."""
+    # Otherwise sqlite3 begins transactions by itself, and not where SQLAlchemy does.
     connection.isolation_level = None
     # Damaged texts must be readable, so that `doctor` can report them.
     connection.text_factory = lambda content: content.decode("utf-8", "backslashreplace")
@@ -253,4 +256,5 @@ def _begin_sqlite(connection: Connection) -> None:
     """Begin a transaction, with the write lock if it writes; a single query is a transaction by itself."""
     options = connection.get_execution_options()
     if not options.get("once", False):
+        # IMMEDIATE: a transaction that reads first and takes the write lock later may fail instead of waiting for it.
         connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("writing", False) else "BEGIN")

@@ -103,6 +103,7 @@ def unstored_rows(
     """
     batch = list(rows)
     for first in range(0, len(batch), _CHUNK_ROWS):
+        # Rows are compared, not replaced: the store is append-only, and loading a file twice changes nothing.
         chunk = {_row_key(row): row for row in batch[first : first + _CHUNK_ROWS]}
         known = 0
         for key, content in _stored_rows(connection, chunk):

@@ -23,6 +23,7 @@ def rewrite_tables(database: Database, tables: tuple[str, ...]) -> None:
     Raises:
         StoreUnavailable: Another connection reads or writes for longer than BUSY_SECONDS; nothing is lost, retry.
     """
+    # VACUUM first: it writes the new file through the write-ahead log, which still has the old pages.
     if database.engine.dialect.name == "sqlite":
         _run(database, "VACUUM")
         _truncate_wal(database)

@@ -108,6 +108,7 @@ def new_record_id(at: dt.datetime) -> str:
     Args:
         at: 1970 or later, as the time of a header.
     """
+    # Layout: 48 bits of time, 4 of version, 12 random, 2 of variant, 62 random.
     milliseconds = (at - EPOCH) // dt.timedelta(milliseconds=1)
     return str(
         uuid.UUID(int=milliseconds << 80 | 0x7 << 76 | secrets.randbits(12) << 64 | 0b10 << 62 | secrets.randbits(62))

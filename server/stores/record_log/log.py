@@ -86,6 +86,7 @@ class RecordLog:
             # The head is locked, so no other writer took the index: the head does not fit the records.
             _EVENTS.error("log damaged", problem="a record stands where the head says that there is none")
             raise StoreUnavailable("the log is not as it was left; nothing was decided") from error
+        # Only after the commit: a frontier that was rolled back must not be trusted in lock_head.
         self.last_frontier = frontier
         return results
 
@@ -103,9 +104,11 @@ class RecordLog:
         """
         # The head first: every writer locks it before anything else, so writers queue and never deadlock.
         before = self.lock_head(connection)
+        # Then duplicates: a retry gets its record even if its precondition has failed since.
         results, new = self._find_duplicates(connection, entries)
         allowed = check_preconditions(connection, entries, new, results)
         after, rows = self._seal_entries(before, entries, allowed, results)
+        # A batch of duplicates and errors changes nothing, so it signs nothing.
         if rows:
             connection.execute(_INSERT, rows)
             write_tiles(connection, before.size, after.size)  # reads the hashes of the rows that were just inserted
@@ -140,6 +143,7 @@ class RecordLog:
             signed = open_checkpoint(note, self.verifier)
         except RecordError as error:
             return f"its checkpoint is refused: {error}"
+        # The checkpoint is genuine; it must also be that of this frontier, or peaks and signature were not written together.
         if (signed.size, signed.root) != (frontier.size, frontier.root()):
             return "its checkpoint is not that of its tree"
         return ""
@@ -249,6 +253,7 @@ class RecordLog:
         self.key_store.probe()
         with self.database.writing() as connection:
             frontier = self.lock_head(connection)
+            # The same size again: the write reaches the disk like any other and changes nothing.
             connection.execute(update(LOG_HEAD).where(LOG_HEAD.c.name == HEAD_NAME).values(size=frontier.size))
 
     def close(self) -> None:

@@ -95,6 +95,7 @@ class ProofReader:
 
     def read_head_and_count(self) -> tuple[LogHead, int]:
         """Return the head and the number of rows in RECORDS, both of the same moment."""
+        # One statement: both values are of one moment, without a transaction around two.
         count = select(func.count()).select_from(RECORDS).scalar_subquery()
         with self._source.reading() as connection:
             row = connection.execute(select(LOG_HEAD, count.label("count")).where(LOG_HEAD.c.name == HEAD_NAME)).one()
@@ -162,6 +163,7 @@ class ProofReader:
         if not start <= end <= size or any(kept > size for kept in kept_sizes):
             raise TreeSizeUnknown(f"start <= end <= tree_size, and no kept size above it; tree_size is {size}")
         with self._source.reading() as connection:
+            # With these subtree hashes and the leaf hashes of the range, an auditor computes the root of the whole tree.
             before, after = covering_nodes(0, start), covering_nodes(end, size)
             read = self._hash_reader(connection)
             nodes = read((*before, *after))
@@ -181,6 +183,7 @@ class ProofReader:
             for row in connection.execute(wanted.order_by(RECORDS.c.record_index).limit(_PAGE_ROWS)):
                 record = stored_record(row)
                 size += len(record.header) + len(record.ciphertext or b"") + HASH_BYTES * len(record.nodes)
+                # The first record is returned whatever its size, or a large one could never be read.
                 if records and size > _PAGE_BYTES:
                     break
                 records.append(record)
@@ -191,6 +194,7 @@ class ProofReader:
         start = 0
         while page := self.read_page(start, end):
             yield from page
+            # Not start + len(page): where a record is missing, indexes have a gap.
             start = page[-1].index + 1
 
     def _hash_reader(self, connection: Connection, known: InclusionHashes | None = None) -> TreeHashReader:
@@ -212,6 +216,7 @@ def inclusion_from_hashes(frontier: Frontier, index: int, hashes: InclusionHashe
     Returns:
         The proof; None if it needs a hash that is neither in `hashes` nor a peak.
     """
+    # A proof takes the siblings on the way up; those that the earlier tree lacked are mostly peaks of the later one.
     known = {**hashes, **_peak_hashes(frontier)}
     try:
         return inclusion_proof(index, frontier.size, lambda _nodes: known)

@@ -108,6 +108,7 @@ class RecordReader:
                 if labels.items() <= header.labels.items() and row.ciphertext is not None
             ]
         keys = self.key_store.find_by_id({row.key_id for row in rows}) if rows else {}
+        # A customer can have several keys: after an erasure, records get a new one, and the old records stay unreadable.
         for row in rows:
             if row.key_id in keys:
                 record, _ = self._open_row(row, keys)
@@ -115,6 +116,7 @@ class RecordReader:
 
     def open_duplicate(self, row: Row[Any], keys: Mapping[str, WrappedKey], content: bytes) -> Record:
         """Return the record that an earlier request got, if that request had the same content; raises as find_by_request."""
+        # The digest is stored as a tag under the customer's key: without the key, nobody can test what a request contained.
         record, key = self._open_row(row, keys)
         if content_tag(content, key).hex() != record.header.content_tag:
             raise request_id_reused(row.request_id)

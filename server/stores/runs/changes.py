@@ -103,6 +103,7 @@ class ChangeStore:
                 cursor = page.cursor
                 following = _read_phase_page(connection, sync, cursor, size - page.count)
                 page = ChangePage([*page.rows, *following.rows], [*page.removed, *following.removed], following.cursor)
+            # After reading: if pruning began meanwhile, the page may be incomplete.
             check_available(connection, sync.run, *([sync.since] if sync.since else []))
         return page
 
@@ -120,6 +121,7 @@ def _read_phase_page(connection: Connection, sync: SyncPlan, cursor: ChangeCurso
 
 def _read_full_page(connection: Connection, run: ScoringRun, cursor: ChangeCursor, size: int) -> ChangePage:
     """Return the next customers of a run; an empty copy needs no removals and no tombstones."""
+    # One row more than the page shows whether another page follows.
     wanted = select(*LIST_COLUMNS).where(RISKS.c.run_number == run.number, RISKS.c.customer_id > cursor.customer_id)
     rows = list(connection.execute(wanted.order_by(RISKS.c.customer_id).limit(size + 1)).all())
     more = len(rows) > size
@@ -139,6 +141,7 @@ def _read_compared_page(connection: Connection, sync: SyncPlan, cursor: ChangeCu
     query = query.where(scanned.c.customer_id > cursor.customer_id)
     query = query if last is None else query.where(scanned.c.customer_id <= last)
     rows = list(connection.execute(query.order_by(scanned.c.customer_id).limit(size)).all())
+    # Full: continue after the last row. Else continue after the last customer compared, or with the next phase.
     if len(rows) == size:
         after: ChangeCursor | None = ChangeCursor(cursor.phase, rows[-1].customer_id)
     elif last is not None:
@@ -153,6 +156,7 @@ def _select_changed(sync: SyncPlan) -> Select[Any]:
     """Return the statement for customers of the new run that differ in the old one, or are not in it."""
     assert sync.since is not None
     same_customer = and_(_OLD.c.run_number == sync.since.number, _OLD.c.customer_id == _NEW.c.customer_id)
+    # IS DISTINCT FROM compares nulls too.
     differs = [_NEW.c[name].is_distinct_from(_OLD.c[name]) for name in _COMPARED]
     columns = [_NEW.c[column.name] for column in LIST_COLUMNS]
     return (
@@ -182,6 +186,7 @@ def _last_compared(connection: Connection, scanned: FromClause, run: ScoringRun,
 def _read_tombstone_page(connection: Connection, sync: SyncPlan, cursor: ChangeCursor, size: int) -> ChangePage:
     """Return the next tombstones, except those of customers who are in the run again."""
     tombstones = RISK_TOMBSTONES.c
+    # The tombstone of a customer who is in the run again would delete a current row of the copy.
     in_run = and_(RISKS.c.run_number == sync.run.number, RISKS.c.customer_id == tombstones.customer_id)
     wanted = (
         select(tombstones.number, tombstones.customer_id)

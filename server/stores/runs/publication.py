@@ -112,6 +112,7 @@ def stage_rows(
             _insert_rows(connection, rows)
         connection.execute(RISK_CHUNKS.insert(), chunks)
         connection.execute(update(RUNS).where(RUNS.c.run_number == run.number).values(**counts))
+    # Hashed after the commit: other writers wait while the transaction is open.
     names = [column.name for column in RISKS.c]
     run.leaves.extend(row_leaf(dict(zip(names, row, strict=True)), run.salt_key) for row in rows)
 

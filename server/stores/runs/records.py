@@ -161,6 +161,7 @@ def run_problems(log: RecordLog, erased: Iterable[RowDigest]) -> Iterator[str]:
     erased_digests: dict[tuple[str, str], list[bytes]] = {}
     for each in erased:
         erased_digests.setdefault((each.run_id, each.market), []).append(each.sha256)
+    # Runs that are being loaded have no record yet, and pruned ones no rows.
     wanted = select(RUNS.c.run_number, RUNS.c.run_id, RUNS.c.market, RUNS.c.header)
     with log.database.reading() as connection:
         runs = connection.execute(wanted.where(RUNS.c.state == LOADED)).all()
@@ -191,6 +192,7 @@ def _rows_problem(log: RecordLog, run: Any, recorded: pb.RunInMarket, gone: Sequ
         leaves = read_leaves(connection, run.run_number)
         if (len(leaves), merkle_root(leaves)) != (recorded.customer_count, recorded.rows_root):
             return "its leaves are not those that were recorded"
+        # The root proves the leaves; now each row must be one of them.
         key = run_salt_key(log, run.run_id, run.market)
         row_leaves = {row_leaf(row, key) for row in _read_rows(connection, run)}
     # Every row has a leaf, and every leaf a row or an erasure. An erasure may name more: rows of a load that was killed.
