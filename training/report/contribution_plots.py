@@ -39,10 +39,10 @@ def beeswarm_plot(evaluation: ModelEvaluation, names: tuple[str, ...]) -> Figure
     axes.axvline(0.0, color=GREY, linewidth=0.8)
     last = None
     for line, place in enumerate(order):
-        pushes = found.contributions[:, place]
+        contributions = found.contributions[:, place]
         last = axes.scatter(
-            pushes,
-            line + _spread_points(pushes),
+            contributions,
+            line + _spread_points(contributions),
             c=_value_ranks(found.rows[:, place]),
             cmap=_COLORS,
             s=5,
@@ -64,11 +64,11 @@ def beeswarm_plot(evaluation: ModelEvaluation, names: tuple[str, ...]) -> Figure
     return figure
 
 
-def _spread_points(pushes: NDArray[np.float64]) -> NDArray[np.float64]:
+def _spread_points(contributions: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return vertical offsets that separate points with close contributions, alternately up and down: shape (n,)."""
-    width = max(float(np.ptp(pushes)), 1e-12) / 60.0
-    columns = np.floor(pushes / width).astype(np.int64)
-    lifted = np.zeros(len(pushes))
+    width = max(float(np.ptp(contributions)), 1e-12) / 60.0
+    columns = np.floor(contributions / width).astype(np.int64)
+    lifted = np.zeros(len(contributions))
     for column in np.unique(columns):
         places = np.flatnonzero(columns == column)
         steps = np.arange(len(places))
@@ -87,7 +87,7 @@ def _value_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def dependence_plot(evaluation: ModelEvaluation, place: int, feature: FeatureEntry) -> Figure:
     """Plot one feature's contribution by its threshold intervals, evenly spaced; a category by its codes."""
     found = evaluation.contributions
-    values, pushes = found.rows[:, place], found.contributions[:, place]
+    values, contributions = found.rows[:, place], found.contributions[:, place]
     present = np.isfinite(values)
     thresholds = found.thresholds[place][np.isfinite(found.thresholds[place])]
     if feature.kind == "category":
@@ -96,11 +96,11 @@ def dependence_plot(evaluation: ModelEvaluation, place: int, feature: FeatureEnt
         names, at = _interval_names(thresholds), np.searchsorted(thresholds, values, side="left").astype(np.float64)
     figure, axes = new_figure(3.0)
     axes.axhline(0.0, color=GREY, linewidth=0.8)
-    beside = np.linspace(-0.25, 0.25, len(pushes))  # spreads the points of one interval horizontally
-    axes.scatter((at + beside)[present], pushes[present], s=8, color=BLUE, alpha=0.45, linewidths=0)
+    offsets = np.linspace(-0.25, 0.25, len(contributions))  # spreads the points of one interval horizontally
+    axes.scatter((at + offsets)[present], contributions[present], s=8, color=BLUE, alpha=0.45, linewidths=0)
     if not present.all():
-        push = float(pushes[~present].mean())
-        axes.axhline(push, color=INK, linestyle=":", linewidth=1.0, label=f"missing: {push:+.2f} on average")
+        mean = float(contributions[~present].mean())
+        axes.axhline(mean, color=INK, linestyle=":", linewidth=1.0, label=f"missing: {mean:+.2f} on average")
         axes.legend(loc="best")
     shown = range(0, len(names), -(-len(names) // _TICKS_MAX))
     axes.set_xticks(shown, [names[number] for number in shown])
