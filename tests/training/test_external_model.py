@@ -250,7 +250,7 @@ def test_category_values_of_a_frame_are_not_read_as_codes(tmp_path: Path) -> Non
     said = refusal(tmp_path, model, f"{tmp_path}/values.parquet")
     verdict = export_model(Path(model), tmp_path / "out", tmp_path / "codes.parquet", Console(1), random_rows=200)
 
-    assert "column 'sector' must hold codes: 0 to 3 stand for 10, 20, 30, 40, in this order" in said
+    assert "column 'sector' must hold codes: 0 to 3 mean 10, 20, 30, 40, in this order" in said
     assert verdict.base_margin == pytest.approx(float(np.mean(booster.predict(frame, raw_score=True))), abs=1e-12)
 
 
