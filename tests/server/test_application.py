@@ -164,6 +164,6 @@ async def test_calls_in_progress_are_answered_when_the_server_stops(small_settin
 async def test_a_call_that_arrives_while_the_server_drains_is_unavailable(serving: Serving) -> None:
     serving.application.interceptor.draining = True
 
-    told = await call_error(serving.credit.ScoreCredit(score_request()))
+    error = await call_error(serving.credit.ScoreCredit(score_request()))
 
-    assert (told.code, told.reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
+    assert (error.code, error.reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")

@@ -161,15 +161,15 @@ async def test_a_probe_that_raises_leaves_the_recorder_running_and_health_not_se
     async with serve_fragile(small_settings) as (application, serving):
         health = health_pb2_grpc.HealthStub(serving.channel)
 
-        async def told(status: int) -> bool:
+        async def has_status(status: int) -> bool:
             return (await health.Check(health_pb2.HealthCheckRequest())).status == status
 
         application.probe.on = True
-        await wait_until(lambda: told(NOT_SERVING))
+        await wait_until(lambda: has_status(NOT_SERVING))
         answer = await serving.credit.ScoreCredit(score_request())
         await wait_until(lambda: asyncio.sleep(0, application.probe.met >= 2))
         application.probe.on = False
-        await wait_until(lambda: told(SERVING))
+        await wait_until(lambda: has_status(SERVING))
 
     assert answer.credit_decision.record_ref.decision_id
 
@@ -178,18 +178,18 @@ async def test_while_a_write_hangs_health_is_not_serving(small_settings: Setting
     async with serve_fragile(small_settings) as (application, serving):
         health = health_pb2_grpc.HealthStub(serving.channel)
 
-        async def told(status: int) -> bool:
+        async def has_status(status: int) -> bool:
             return (await health.Check(health_pb2.HealthCheckRequest())).status == status
 
         assert application.recorder is not None
         application.recorder.hang_seconds = 0.3
         application.free.clear()
         call = asyncio.ensure_future(serving.credit.ScoreCredit(score_request()))
-        await wait_until(lambda: told(NOT_SERVING))
+        await wait_until(lambda: has_status(NOT_SERVING))
         assert not call.done()
         application.free.set()
         answer = await call
-        await wait_until(lambda: told(SERVING))
+        await wait_until(lambda: has_status(SERVING))
 
     assert answer.credit_decision.record_ref.decision_id
 

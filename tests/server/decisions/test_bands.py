@@ -94,12 +94,12 @@ def test_the_previous_band_survives_a_run_without_a_score(
     store = PredictionStore(database)
     newest = store.find_newest_run("DE")
     assert newest is not None
-    told = {
+    histories = {
         key: band_history(RiskWriter(newest, "").message(row))
         for key, row in store.find_predictions(newest, ["A", "B", "C"]).items()
     }
 
-    assert told == {
+    assert histories == {
         "A": ("LOW", "HIGH", "04"),
         "B": ("MEDIUM", "HIGH", "04"),
         "C": ("CRITICAL", "UNSPECIFIED", "02"),
@@ -113,10 +113,10 @@ def test_within_the_margin_band_and_since_are_unchanged(
     for as_of, value in ((FIRST, bound - 0.01), (SECOND, bound + MARGIN / 2)):
         load_file(empty, write_run_of(churn_family, tmp_path, as_of, {"A": value, "B": None, "C": value}), LOAD_TIME)
 
-    told = read_risks(empty, SECOND)
+    risks = read_risks(empty, SECOND)
 
-    assert band_history(told["A"]) == ("MEDIUM", "UNSPECIFIED", "01")
-    assert band_history(told["B"]) == ("UNSPECIFIED", "UNSPECIFIED", "")
+    assert band_history(risks["A"]) == ("MEDIUM", "UNSPECIFIED", "01")
+    assert band_history(risks["B"]) == ("UNSPECIFIED", "UNSPECIFIED", "")
 
 
 def test_a_run_loaded_late_is_compared_with_the_run_before_its_time_and_changes_no_later_run(

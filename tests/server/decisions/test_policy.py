@@ -200,9 +200,9 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize(("right", "wrong", "told"), BAD.values(), ids=BAD)
+@pytest.mark.parametrize(("right", "wrong", "messages"), BAD.values(), ids=BAD)
 def test_an_invalid_policy_file_is_rejected_with_every_problem_and_line(
-    tmp_path: Path, right: str, wrong: str, told: list[str]
+    tmp_path: Path, right: str, wrong: str, messages: list[str]
 ) -> None:
     assert right in POLICY
     path = tmp_path / "policy.toml"
@@ -211,7 +211,7 @@ def test_an_invalid_policy_file_is_rejected_with_every_problem_and_line(
     with pytest.raises(PolicyRefused) as caught:
         read_policy(path)
 
-    for words in (str(path), *told):
+    for words in (str(path), *messages):
         assert words in str(caught.value)
 
 

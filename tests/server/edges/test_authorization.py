@@ -85,11 +85,11 @@ async def test_a_method_without_an_entry_is_denied_to_every_role(service: str) -
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        told = await call_error(channel.unary_unary(f"/{service}/GetRain")(b""))
+        error = await call_error(channel.unary_unary(f"/{service}/GetRain")(b""))
     await server.stop(None)
 
-    assert (told.code, told.reason) == (grpc.StatusCode.PERMISSION_DENIED, "METHOD_NOT_ALLOWED")
-    assert told.metadata == {"method": f"/{service}/GetRain"}
+    assert (error.code, error.reason) == (grpc.StatusCode.PERMISSION_DENIED, "METHOD_NOT_ALLOWED")
+    assert error.metadata == {"method": f"/{service}/GetRain"}
 
 
 def test_every_error_has_a_status_of_its_own() -> None:
@@ -103,12 +103,12 @@ def test_every_error_has_a_status_of_its_own() -> None:
 def test_every_reason_of_the_contract_is_in_the_table_with_its_code_and_every_one_of_the_table_in_the_contract() -> (
     None
 ):
-    told = {}
+    documented = {}
     for paragraph in (*comment_paragraphs("Reasons:"), *comment_paragraphs("A failed call is")):
         for reason, code in documented_reasons(paragraph).items():
-            assert told.setdefault(reason, code) == code
+            assert documented.setdefault(reason, code) == code
 
-    assert told == {meaning.reason: meaning.code.name for meaning in (*ERROR_STATUSES.values(), INTERNAL)}
+    assert documented == {meaning.reason: meaning.code.name for meaning in (*ERROR_STATUSES.values(), INTERNAL)}
 
 
 def test_every_method_documents_its_reasons_and_every_service_the_common_ones() -> None:

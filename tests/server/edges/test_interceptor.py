@@ -83,14 +83,14 @@ async def serve_with_clock(
 
 async def test_a_bug_reaches_the_caller_as_an_incident_id_and_nothing_else(small_settings: Settings) -> None:
     async with serve_with_clock(small_settings, broken_clock) as credit:
-        told = await call_error(credit.ScoreCredit(score_request()))
+        error = await call_error(credit.ScoreCredit(score_request()))
 
-    assert (told.code, told.reason) == (grpc.StatusCode.INTERNAL, "INTERNAL")
-    assert told.message == f"incident {uuid.UUID(told.metadata['incident_id'])}"
-    assert list(told.metadata) == ["incident_id"]
-    assert not told.problems
+    assert (error.code, error.reason) == (grpc.StatusCode.INTERNAL, "INTERNAL")
+    assert error.message == f"incident {uuid.UUID(error.metadata['incident_id'])}"
+    assert list(error.metadata) == ["incident_id"]
+    assert not error.problems
     for word in (WORDS, "RuntimeError", "clock", "C00000", "77123"):
-        assert word not in told.everything
+        assert word not in error.everything
 
 
 async def test_the_log_line_of_a_bug_has_incident_and_location_but_no_message(
@@ -98,10 +98,10 @@ async def test_the_log_line_of_a_bug_has_incident_and_location_but_no_message(
 ) -> None:
     async with serve_with_clock(small_settings, broken_clock) as credit:
         with capture_logs() as lines:
-            told = await call_error(credit.ScoreCredit(score_request()))
+            error = await call_error(credit.ScoreCredit(score_request()))
 
     bug = next(line for line in lines if line["event"] == "bug")
-    assert bug["incident_id"] == told.metadata["incident_id"]
+    assert bug["incident_id"] == error.metadata["incident_id"]
     assert bug["error"] == "RuntimeError"
     assert bug["place"][-1].endswith("broken_clock")
     assert any("ScoreCredit" in place for place in bug["place"])

@@ -58,9 +58,9 @@ async def test_the_first_decision_and_its_evidence_use_compiled_statements(
         await read_evidence(serving, decision.record_ref.decision_id)
 
     of_calls = [record for record in caplog.records if not str(record.threadName).startswith("asyncio")]
-    told = [record.getMessage() for record in of_calls if record.name.startswith("sqlalchemy.engine")]
-    assert sum("[cached since" in line for line in told) >= 8
-    made = [before for before, line in itertools.pairwise(told) if "[generated in" in line]
+    statements = [record.getMessage() for record in of_calls if record.name.startswith("sqlalchemy.engine")]
+    assert sum("[cached since" in line for line in statements) >= 8
+    made = [before for before, line in itertools.pairwise(statements) if "[generated in" in line]
     assert [statement.split(" (")[0] for statement in made] == ["INSERT INTO wrapped_keys"], "the key of a new customer"
 
 

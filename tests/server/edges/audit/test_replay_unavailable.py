@@ -86,10 +86,10 @@ async def test_doctor_lists_the_decisions_that_can_no_longer_be_replayed(
     shutil.rmtree(bundles / "credit" / small.bundle_folder.name)
     with serving.application.database.writing() as connection:
         connection.execute(update(POLICIES).values(content=b"forged"))
-    told = sorted(missing_artifacts(serving.application.database, BundleCache(bundles, "credit")))
+    messages = sorted(missing_artifacts(serving.application.database, BundleCache(bundles, "credit")))
 
-    assert len(told) == 3
-    assert told[2].startswith("policy ")
-    problems = {text.split()[1]: text for text in told[:2]}
+    assert len(messages) == 3
+    assert messages[2].startswith("policy ")
+    problems = {text.split()[1]: text for text in messages[:2]}
     assert "made 3 decisions" in problems[small.bundle_folder.name]
     assert "explain.onnx" in problems[other.bundle_folder.name]

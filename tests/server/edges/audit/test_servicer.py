@@ -89,7 +89,7 @@ async def test_unknown_records_and_tree_sizes_are_rejected_with_a_reason(serving
     wrong = await call_error(audit.GetInclusionProof(pb.GetInclusionProofRequest(record_id="7")))
 
     assert (unknown.code, unknown.reason) == (grpc.StatusCode.NOT_FOUND, "RECORD_UNKNOWN")
-    assert {(told.code, told.reason) for told in sizes} == {(grpc.StatusCode.INVALID_ARGUMENT, "TREE_SIZE_UNKNOWN")}
+    assert {(error.code, error.reason) for error in sizes} == {(grpc.StatusCode.INVALID_ARGUMENT, "TREE_SIZE_UNKNOWN")}
     assert wrong.reason == "REQUEST_INVALID"
 
 

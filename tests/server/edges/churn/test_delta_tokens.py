@@ -43,10 +43,10 @@ async def test_a_foreign_token_requires_a_resync(serving: Serving, churn_family:
         {"page_token": page, "locale": "de"},
     ]
     for wrong in asked:
-        told = await call_error(serving.churn.ListChurnRiskChanges(request(**wrong)))
+        error = await call_error(serving.churn.ListChurnRiskChanges(request(**wrong)))
 
-        assert (told.code, told.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "RESYNC_REQUIRED"), wrong
-        assert "begin again" in told.message
+        assert (error.code, error.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "RESYNC_REQUIRED"), wrong
+        assert "begin again" in error.message
 
 
 async def test_an_old_token_requires_a_resync(small_settings: Settings, churn_family: ChurnFamily) -> None:
@@ -58,13 +58,13 @@ async def test_an_old_token_requires_a_resync(small_settings: Settings, churn_fa
         young = PageTokens(
             serving.application.database.ensure_key("page_tokens"), 7, lambda: utc_now() - dt.timedelta(days=6.99)
         )
-        told = await call_error(
+        error = await call_error(
             serving.churn.ListChurnRiskChanges(request(delta_token=old.write(CopyState("DE", "", 1, 0))))
         )
         page = await serving.churn.ListChurnRiskChanges(request(delta_token=young.write(CopyState("DE", "", 1, 0))))
 
-    assert (told.code, told.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "RESYNC_REQUIRED")
-    assert told.metadata == {"days": "7"}
+    assert (error.code, error.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "RESYNC_REQUIRED")
+    assert error.metadata == {"days": "7"}
     assert page.delta_token
 
 
@@ -75,16 +75,16 @@ async def test_runs_are_kept_while_tokens_may_need_them_and_then_pruned_with_a_m
     token = await synchronize(serving, {})
     page = (await serving.churn.ListChurnRiskChanges(request())).next_page_token
     keep, start = RunRetention(2, 7), utc_now()
-    told = []
+    answers = []
     for day, as_of in ((1, SECOND), (2, THIRD), (9, THIRD + dt.timedelta(days=1))):
         path = churn_family.folder / f"prune-{day}-{random.getrandbits(60):x}.parquet"
         write_run(path, churn_family.model, plain_rows(churn_family.model, random_customers(day), as_of))
         load_file(serving.application.database, path, start + dt.timedelta(days=day), keep)
         try:
             await serving.churn.ListChurnRiskChanges(request(page_token=page))
-            told.append("kept")
+            answers.append("kept")
         except grpc.aio.AioRpcError as error:
-            told.append(error.details() or "")
+            answers.append(error.details() or "")
     refused = await call_error(serving.churn.ListChurnRiskChanges(request(delta_token=token)))
     with serving.application.database.reading() as connection:
         left = [
@@ -92,15 +92,15 @@ async def test_runs_are_kept_while_tokens_may_need_them_and_then_pruned_with_a_m
             for table in ("runs", "risks", "risk_chunks")
         ]
 
-    assert told[:2] == ["kept", "kept"]
-    assert "begin again" in told[2]
+    assert answers[:2] == ["kept", "kept"]
+    assert "begin again" in answers[2]
     assert refused.reason == "RESYNC_REQUIRED"
     assert left == [3, 3, 3]
 
 
 async def test_a_market_without_a_run_and_a_token_that_is_too_long_are_rejected(serving: Serving) -> None:
-    told = await call_error(serving.churn.ListChurnRiskChanges(request(market="IT")))
+    error = await call_error(serving.churn.ListChurnRiskChanges(request(market="IT")))
     long = await call_error(serving.churn.ListChurnRiskChanges(request(delta_token="A" * 1025)))
 
-    assert told.reason == "NO_RUN"
+    assert error.reason == "NO_RUN"
     assert (long.reason, list(long.problems)) == ("REQUEST_INVALID", ["delta_token"])

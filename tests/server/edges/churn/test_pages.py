@@ -123,11 +123,11 @@ async def test_a_last_page_that_is_full_is_the_end_of_the_list(serving: Serving)
 
 
 async def test_a_negative_page_size_is_rejected(serving: Serving) -> None:
-    told = await page_error(serving, page_size=-1)
+    error = await page_error(serving, page_size=-1)
 
-    assert (told.code, told.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_INVALID")
-    assert list(told.problems) == ["page_size"]
-    assert "0" in told.problems["page_size"]
+    assert (error.code, error.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_INVALID")
+    assert list(error.problems) == ["page_size"]
+    assert "0" in error.problems["page_size"]
 
 
 async def test_the_page_size_may_change_from_page_to_page(serving: Serving) -> None:
@@ -154,9 +154,9 @@ async def test_a_token_of_another_list_is_rejected(serving: Serving, change: dic
     """By the contract, all other fields must be unchanged; page_size may change."""
     token = await read_second_page_token(serving)
 
-    told = await page_error(serving, page_token=token, **change)
+    error = await page_error(serving, page_token=token, **change)
 
-    assert (told.code, told.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID")
+    assert (error.code, error.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID")
 
 
 async def test_the_unspecified_order_and_the_default_order_are_one_list(serving: Serving) -> None:
@@ -172,16 +172,16 @@ async def test_a_changed_token_is_rejected(serving: Serving) -> None:
     for position in range(0, len(content), 7):
         changed = bytearray(content)
         changed[position] ^= 1
-        told = await page_error(serving, page_token=base64.urlsafe_b64encode(changed).decode().rstrip("="))
+        error = await page_error(serving, page_token=base64.urlsafe_b64encode(changed).decode().rstrip("="))
 
-        assert (told.code, told.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID")
+        assert (error.code, error.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID")
 
 
 async def test_text_that_is_no_token_is_rejected(serving: Serving) -> None:
     for token in ("x", "not a token", "é", "AAAA", "A" * 1024, "=", "\x00"):
-        told = await page_error(serving, page_token=token)
+        error = await page_error(serving, page_token=token)
 
-        assert (told.code, told.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID")
+        assert (error.code, error.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID")
 
 
 async def test_a_token_of_another_database_is_rejected(serving: Serving) -> None:
@@ -189,16 +189,16 @@ async def test_a_token_of_another_database_is_rejected(serving: Serving) -> None
     place = RiskPageCursor(1, "DE", "0" * 16, ALL, own.rank, own.customer.customer_id)
     foreign = PageTokens(b"another database's key", 7, utc_now).write(place)
 
-    told = await page_error(serving, page_token=foreign)
+    error = await page_error(serving, page_token=foreign)
 
-    assert (told.code, told.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID")
+    assert (error.code, error.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID")
 
 
 async def test_a_token_that_is_too_long_is_rejected_with_the_limit(serving: Serving) -> None:
-    told = await page_error(serving, page_token="A" * 1025)
+    error = await page_error(serving, page_token="A" * 1025)
 
-    assert told.reason == "REQUEST_INVALID"
-    assert "1024" in told.problems["page_token"]
+    assert error.reason == "REQUEST_INVALID"
+    assert "1024" in error.problems["page_token"]
 
 
 async def test_a_token_of_a_removed_run_requires_a_new_list(serving: Serving) -> None:
@@ -206,17 +206,17 @@ async def test_a_token_of_a_removed_run_requires_a_new_list(serving: Serving) ->
     with serving.application.database.writing() as connection:
         connection.exec_driver_sql("UPDATE runs SET state = 'PRUNING'")
 
-    told = await page_error(serving, page_token=token)
+    error = await page_error(serving, page_token=token)
 
-    assert (told.code, told.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "RESYNC_REQUIRED")
-    assert "begin again" in told.message
+    assert (error.code, error.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "RESYNC_REQUIRED")
+    assert "begin again" in error.message
 
 
 async def test_an_unknown_order_and_market_are_reported_at_once(serving: Serving) -> None:
-    told = await page_error(serving, order=99, market="Germany")
+    error = await page_error(serving, order=99, market="Germany")
 
-    assert told.reason == "REQUEST_INVALID"
-    assert set(told.problems) == {"order", "market"}
+    assert error.reason == "REQUEST_INVALID"
+    assert set(error.problems) == {"order", "market"}
 
 
 def test_the_token_of_the_longest_customer_id_is_within_the_limit() -> None:

@@ -61,29 +61,29 @@ async def test_an_unknown_customer_is_not_found_and_not_named(serving: Serving) 
         UNKNOWN_CUSTOMER,
         "C00001",
     ):  # the second is a customer in FR: numbers are unique in one market only
-        told = await call_error(serving.credit.ScoreCredit(score_request(customer=customer("DE", customer_id))))
+        error = await call_error(serving.credit.ScoreCredit(score_request(customer=customer("DE", customer_id))))
 
-        assert (told.code, told.reason) == (grpc.StatusCode.NOT_FOUND, "CUSTOMER_UNKNOWN")
-        assert told.metadata == {"market": "DE"}
-        assert customer_id not in told.everything
+        assert (error.code, error.reason) == (grpc.StatusCode.NOT_FOUND, "CUSTOMER_UNKNOWN")
+        assert error.metadata == {"market": "DE"}
+        assert customer_id not in error.everything
 
 
 async def test_a_what_if_about_an_unknown_customer_is_not_found(serving: Serving) -> None:
     asked = simulate_request(customer=customer("DE", UNKNOWN_CUSTOMER), features=numbers(days_late=3))
 
-    told = await call_error(serving.credit.SimulateCredit(asked))
+    error = await call_error(serving.credit.SimulateCredit(asked))
 
-    assert (told.code, told.reason) == (grpc.StatusCode.NOT_FOUND, "CUSTOMER_UNKNOWN")
-    assert UNKNOWN_CUSTOMER not in told.everything
+    assert (error.code, error.reason) == (grpc.StatusCode.NOT_FOUND, "CUSTOMER_UNKNOWN")
+    assert UNKNOWN_CUSTOMER not in error.everything
 
 
 async def test_a_market_without_a_model_gets_the_markets_that_have_one(serving: Serving) -> None:
-    told = await call_error(serving.credit.ScoreCredit(score_request(customer=customer("IT", UNKNOWN_CUSTOMER))))
+    error = await call_error(serving.credit.ScoreCredit(score_request(customer=customer("IT", UNKNOWN_CUSTOMER))))
 
-    assert (told.code, told.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "NO_ACTIVE_MODEL")
-    assert told.metadata["market"] == "IT"
-    assert "DE, FR" in told.message
-    assert UNKNOWN_CUSTOMER not in told.everything
+    assert (error.code, error.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "NO_ACTIVE_MODEL")
+    assert error.metadata["market"] == "IT"
+    assert "DE, FR" in error.message
+    assert UNKNOWN_CUSTOMER not in error.everything
 
 
 async def test_a_market_without_a_policy_gets_no_decision(small_settings: Settings) -> None:
@@ -93,30 +93,30 @@ async def test_a_market_without_a_policy_gets_no_decision(small_settings: Settin
     without_fr.write_text(policy[:start] + policy[end:])
 
     async with serve(small_settings.model_copy(update={"policy": without_fr})) as serving:
-        told = await call_error(serving.credit.ScoreCredit(score_request(customer=customer("FR", "C00001"))))
+        error = await call_error(serving.credit.ScoreCredit(score_request(customer=customer("FR", "C00001"))))
 
-    assert (told.code, told.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "NO_POLICY")
-    assert told.metadata == {"market": "FR"}
+    assert (error.code, error.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "NO_POLICY")
+    assert error.metadata == {"market": "FR"}
 
 
 async def test_an_unknown_feature_is_named_with_the_known_ones(serving: Serving) -> None:
     asked = score_request(features=numbers(turnovr=77123.5))
 
-    told = await call_error(serving.credit.ScoreCredit(asked))
+    error = await call_error(serving.credit.ScoreCredit(asked))
 
-    assert (told.code, told.reason) == (INVALID, "FEATURES_INVALID")
-    assert told.kinds == {'features["turnovr"]': "UNKNOWN_FEATURE"}
-    assert "days_late, orders, turnover, years" in told.problems['features["turnovr"]']
-    assert "77123" not in told.everything
+    assert (error.code, error.reason) == (INVALID, "FEATURES_INVALID")
+    assert error.kinds == {'features["turnovr"]': "UNKNOWN_FEATURE"}
+    assert "days_late, orders, turnover, years" in error.problems['features["turnovr"]']
+    assert "77123" not in error.everything
 
 
 async def test_a_feature_of_the_store_is_rejected_in_a_decision(serving: Serving) -> None:
-    told = await call_error(serving.credit.ScoreCredit(score_request(features=numbers(days_late=77.5))))
+    error = await call_error(serving.credit.ScoreCredit(score_request(features=numbers(days_late=77.5))))
 
-    assert (told.code, told.reason) == (INVALID, "FEATURES_INVALID")
-    assert told.kinds == {'features["days_late"]': "SOURCE_NOT_ALLOWED"}
-    assert "feature store" in told.problems['features["days_late"]']
-    assert "77.5" not in told.everything
+    assert (error.code, error.reason) == (INVALID, "FEATURES_INVALID")
+    assert error.kinds == {'features["days_late"]': "SOURCE_NOT_ALLOWED"}
+    assert "feature store" in error.problems['features["days_late"]']
+    assert "77.5" not in error.everything
 
 
 async def test_a_feature_of_the_store_may_be_simulated(serving: Serving) -> None:
@@ -135,67 +135,67 @@ async def test_a_value_out_of_range_is_rejected_with_the_range(serving: Serving)
         ("years", -0.125, "from 0 to 300 years"),
         ("turnover", -7712.5, "at least 0 EUR"),
     ):
-        told = await call_error(serving.credit.ScoreCredit(score_request(features=numbers(**{name: value}))))
+        error = await call_error(serving.credit.ScoreCredit(score_request(features=numbers(**{name: value}))))
 
-        assert (told.code, told.reason) == (INVALID, "FEATURES_INVALID")
-        assert told.kinds == {f'features["{name}"]': "OUT_OF_RANGE"}
-        assert allowed in told.problems[f'features["{name}"]']
-        assert str(abs(value)) not in told.everything
+        assert (error.code, error.reason) == (INVALID, "FEATURES_INVALID")
+        assert error.kinds == {f'features["{name}"]': "OUT_OF_RANGE"}
+        assert allowed in error.problems[f'features["{name}"]']
+        assert str(abs(value)) not in error.everything
 
 
 async def test_nan_and_infinity_are_rejected(serving: Serving) -> None:
     for value in (math.nan, math.inf, -math.inf):
-        told = await call_error(serving.credit.ScoreCredit(score_request(features=numbers(turnover=value))))
+        error = await call_error(serving.credit.ScoreCredit(score_request(features=numbers(turnover=value))))
 
-        assert (told.code, told.reason) == (INVALID, "REQUEST_INVALID")
-        assert told.kinds == {'features["turnover"].number': "DOUBLE_FINITE"}
-        assert "finite" in told.problems['features["turnover"].number']
+        assert (error.code, error.reason) == (INVALID, "REQUEST_INVALID")
+        assert error.kinds == {'features["turnover"].number': "DOUBLE_FINITE"}
+        assert "finite" in error.problems['features["turnover"].number']
 
 
 async def test_a_level_for_a_number_is_rejected(serving: Serving) -> None:
     asked = score_request(features={"turnover": FeatureValue(level="SECRET")})
 
-    told = await call_error(serving.credit.ScoreCredit(asked))
+    error = await call_error(serving.credit.ScoreCredit(asked))
 
-    assert (told.code, told.reason) == (INVALID, "FEATURES_INVALID")
-    assert told.kinds == {'features["turnover"]': "WRONG_KIND"}
-    assert "must be a number" in told.problems['features["turnover"]']
-    assert "SECRET" not in told.everything
+    assert (error.code, error.reason) == (INVALID, "FEATURES_INVALID")
+    assert error.kinds == {'features["turnover"]': "WRONG_KIND"}
+    assert "must be a number" in error.problems['features["turnover"]']
+    assert "SECRET" not in error.everything
 
 
 async def test_a_value_without_a_kind_is_rejected_and_does_not_count_as_zero(serving: Serving) -> None:
-    told = await call_error(serving.credit.ScoreCredit(score_request(features={"turnover": FeatureValue()})))
+    error = await call_error(serving.credit.ScoreCredit(score_request(features={"turnover": FeatureValue()})))
 
-    assert (told.code, told.reason) == (INVALID, "REQUEST_INVALID")
-    assert list(told.problems) == ['features["turnover"].kind']
-    assert "required" in told.problems['features["turnover"].kind']
+    assert (error.code, error.reason) == (INVALID, "REQUEST_INVALID")
+    assert list(error.problems) == ['features["turnover"].kind']
+    assert "required" in error.problems['features["turnover"].kind']
 
 
 async def test_every_invalid_feature_is_reported_at_once(serving: Serving) -> None:
     wrong = {**numbers(days_late=400, orders=-1, years=301, unheard=1), "turnover": FeatureValue(level="SECRET")}
 
-    told = await call_error(serving.credit.ScoreCredit(score_request(features=wrong)))
+    error = await call_error(serving.credit.ScoreCredit(score_request(features=wrong)))
 
-    assert told.reason == "FEATURES_INVALID"
-    assert set(told.problems) == {f'features["{name}"]' for name in wrong}
+    assert error.reason == "FEATURES_INVALID"
+    assert set(error.problems) == {f'features["{name}"]' for name in wrong}
 
 
 async def test_an_empty_request_gets_every_missing_field(serving: Serving) -> None:
-    told = await call_error(serving.credit.ScoreCredit(pb.ScoreCreditRequest()))
+    error = await call_error(serving.credit.ScoreCredit(pb.ScoreCreditRequest()))
 
-    assert (told.code, told.reason) == (INVALID, "REQUEST_INVALID")
-    assert set(told.problems) == {"request_id", "customer", "requested_amount"}
-    for name in told.problems:
-        assert name in told.message
+    assert (error.code, error.reason) == (INVALID, "REQUEST_INVALID")
+    assert set(error.problems) == {"request_id", "customer", "requested_amount"}
+    for name in error.problems:
+        assert name in error.message
 
 
 async def test_a_request_without_a_uuid_is_rejected(serving: Serving) -> None:
     for request_id in ("", "7", "0b0e3c1e5f0a4b7e9c0e0f4f5d1b2a3c", "{0b0e3c1e-5f0a-4b7e-9c0e-0f4f5d1b2a3c}"):
-        told = await call_error(serving.credit.ScoreCredit(score_request(request_id=request_id)))
+        error = await call_error(serving.credit.ScoreCredit(score_request(request_id=request_id)))
 
-        assert (told.code, told.reason) == (INVALID, "REQUEST_INVALID")
-        assert list(told.problems) == ["request_id"]
-        assert "UUID" in told.problems["request_id"]
+        assert (error.code, error.reason) == (INVALID, "REQUEST_INVALID")
+        assert list(error.problems) == ["request_id"]
+        assert "UUID" in error.problems["request_id"]
 
 
 async def test_an_amount_that_is_not_above_zero_is_rejected(serving: Serving) -> None:
@@ -208,33 +208,33 @@ async def test_an_amount_that_is_not_above_zero_is_rejected(serving: Serving) ->
         Money(currency_code="eur", units=7712),
         Money(units=7712),
     ):
-        told = await call_error(serving.credit.ScoreCredit(score_request(requested_amount=amount)))
+        error = await call_error(serving.credit.ScoreCredit(score_request(requested_amount=amount)))
 
-        assert (told.code, told.reason) == (INVALID, "REQUEST_INVALID")
-        assert list(told.problems) == ["requested_amount"]
-        assert "positive amount" in told.problems["requested_amount"]
-        assert "7712" not in told.everything
+        assert (error.code, error.reason) == (INVALID, "REQUEST_INVALID")
+        assert list(error.problems) == ["requested_amount"]
+        assert "positive amount" in error.problems["requested_amount"]
+        assert "7712" not in error.everything
 
 
 async def test_an_amount_in_another_currency_is_rejected_with_the_market_s_own(serving: Serving) -> None:
     asked = score_request(requested_amount=Money(currency_code="USD", units=7712))
 
-    told = await call_error(serving.credit.ScoreCredit(asked))
+    error = await call_error(serving.credit.ScoreCredit(asked))
 
-    assert (told.code, told.reason) == (INVALID, "CURRENCY_NOT_SERVED")
-    assert told.problems == {"requested_amount.currency_code": "must be EUR in DE"}
-    assert "7712" not in told.everything
+    assert (error.code, error.reason) == (INVALID, "CURRENCY_NOT_SERVED")
+    assert error.problems == {"requested_amount.currency_code": "must be EUR in DE"}
+    assert "7712" not in error.everything
 
 
 async def test_an_invalid_name_is_rejected_without_being_repeated(serving: Serving) -> None:
     asked = score_request(customer=customer("de", "SECRET 1"), locale="SECRET")
 
-    told = await call_error(serving.credit.ScoreCredit(asked))
+    error = await call_error(serving.credit.ScoreCredit(asked))
 
-    assert told.reason == "REQUEST_INVALID"
-    assert set(told.problems) == {"customer.market", "customer.customer_id", "locale"}
-    assert "two capital letters" in told.problems["customer.market"]
-    assert "SECRET" not in told.everything
+    assert error.reason == "REQUEST_INVALID"
+    assert set(error.problems) == {"customer.market", "customer.customer_id", "locale"}
+    assert "two capital letters" in error.problems["customer.market"]
+    assert "SECRET" not in error.everything
 
 
 async def test_an_unknown_field_is_rejected_at_any_depth(serving: Serving) -> None:
@@ -243,11 +243,11 @@ async def test_an_unknown_field_is_rejected_at_any_depth(serving: Serving) -> No
     in_customer = field(2, stranger)  # merged into the customer that is there
     in_value = field(4, field(1, b"turnover") + field(2, value + stranger))
     for part in (stranger, in_customer, in_value):
-        told = await call_error(raw_method(serving.channel, "ScoreCredit")(score_request().SerializeToString() + part))
+        error = await call_error(raw_method(serving.channel, "ScoreCredit")(score_request().SerializeToString() + part))
 
-        assert (told.code, told.reason) == (INVALID, "REQUEST_INVALID")
-        assert list(told.kinds.values()) == ["UNKNOWN_FIELD"]
-        assert "SECRET" not in told.everything
+        assert (error.code, error.reason) == (INVALID, "REQUEST_INVALID")
+        assert list(error.kinds.values()) == ["UNKNOWN_FIELD"]
+        assert "SECRET" not in error.everything
 
 
 LONG_NAMES = {
@@ -266,26 +266,26 @@ async def test_an_error_about_many_features_with_long_names_fits_into_the_traile
     """Trailers are limited to 8 KB; a larger error would arrive as RESOURCE_EXHAUSTED, without a reason."""
     asked = score_request(features=numbers(**{f"{index:03d}{name}": 1.0 for index in range(count)}))
 
-    told = await call_error(serving.credit.ScoreCredit(asked))
+    error = await call_error(serving.credit.ScoreCredit(asked))
 
-    assert (told.code, told.reason) in {(INVALID, "FEATURES_INVALID"), (INVALID, "REQUEST_INVALID")}
-    assert 1 <= len(told.problems) <= count
+    assert (error.code, error.reason) in {(INVALID, "FEATURES_INVALID"), (INVALID, "REQUEST_INVALID")}
+    assert 1 <= len(error.problems) <= count
 
 
 async def test_more_than_512_values_are_rejected(serving: Serving) -> None:
     asked = score_request(features=numbers(**{f"f{index}": 1.0 for index in range(513)}))
 
-    told = await call_error(serving.credit.ScoreCredit(asked))
+    error = await call_error(serving.credit.ScoreCredit(asked))
 
-    assert told.reason == "REQUEST_INVALID"
-    assert list(told.problems) == ["features"]
-    assert "512" in told.problems["features"]
+    assert error.reason == "REQUEST_INVALID"
+    assert list(error.problems) == ["features"]
+    assert "512" in error.problems["features"]
 
 
 async def test_an_unknown_decision_is_not_found(serving: Serving) -> None:
     decision_id = str(uuid.uuid4())
 
-    told = await call_error(serving.credit.GetCreditDecision(pb.GetCreditDecisionRequest(decision_id=decision_id)))
+    error = await call_error(serving.credit.GetCreditDecision(pb.GetCreditDecisionRequest(decision_id=decision_id)))
 
-    assert (told.code, told.reason) == (grpc.StatusCode.NOT_FOUND, "DECISION_UNKNOWN")
-    assert told.metadata == {"decision_id": decision_id}
+    assert (error.code, error.reason) == (grpc.StatusCode.NOT_FOUND, "DECISION_UNKNOWN")
+    assert error.metadata == {"decision_id": decision_id}
