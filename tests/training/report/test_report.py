@@ -127,7 +127,7 @@ def test_the_first_screen_has_quality_purpose_limits_and_gates(released: Release
     assert "AUC" not in first
 
 
-def test_the_report_contains_no_value_of_a_real_person(released: Released) -> None:
+def test_the_report_contains_no_customer_ids(released: Released) -> None:
     text = text_of(released.bundle_folder("credit"))
 
     assert "customer_id" not in text
