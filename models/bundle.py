@@ -1,7 +1,7 @@
 """The bundle: a released model as a folder of files, written once and read only if every digest matches.
 
 Digests form a tree: the folder is named after the SHA-256 of the manifest, and the manifest lists the SHA-256 of every
-other file. So whoever trusts a bundle_id can verify every byte. models/README.md specifies the format.
+other file. So a trusted bundle_id is enough to verify every byte. models/README.md specifies the format.
 """
 
 import hashlib
@@ -24,6 +24,7 @@ from models.bundle_documents import (
     Scorecard,
 )
 from models.errors import BundleInvalid
+from models.field_problems import field_path, field_problems
 from models.schema import Schema
 
 MANIFEST = "manifest.json"
@@ -174,9 +175,8 @@ def _parse_document(name: str, content: bytes, kind: type[_Document]) -> _Docume
     try:
         return kind.model_validate_json(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise BundleInvalid(f"{name}: {where}: {first['msg']}") from error
+        path, problem = next(field_problems(error))
+        raise BundleInvalid(f"{name}: {field_path(path)}: {problem}") from error
 
 
 def document_bytes(document: BaseModel) -> bytes:

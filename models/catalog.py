@@ -78,7 +78,7 @@ def read_active(bundles: Path, family: str) -> dict[str, str]:
     return markets
 
 
-def write_active(bundles: Path, family: str, markets: Mapping[str, str]) -> None:
+def _write_active(bundles: Path, family: str, markets: Mapping[str, str]) -> None:
     """Write ACTIVE.toml atomically, replacing all activations of the family."""
     lines = ["# Which bundle serves which market. Edited by: python -m server activate", "[markets]"]
     lines += [f'{market} = "{bundle_id}"' for market, bundle_id in sorted(markets.items())]
@@ -131,5 +131,5 @@ def activate(bundles: Path, name: str, markets: tuple[str, ...] = ()) -> tuple[B
             f"the bundle may serve {', '.join(bundle.manifest.markets)}, not {', '.join(outside)}; choose among its markets"
         )
     family = folder.parent.name
-    write_active(bundles, family, {**read_active(bundles, family), **dict.fromkeys(chosen, bundle.bundle_id)})
+    _write_active(bundles, family, {**read_active(bundles, family), **dict.fromkeys(chosen, bundle.bundle_id)})
     return bundle, tuple(chosen)

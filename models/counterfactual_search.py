@@ -28,7 +28,7 @@ from models.candidate_values import CandidateList
 from models.model import Model
 from models.scorecard import log_odds_from_margin, pd_from_log_odds
 
-CORNERS_MAX = 1000  # far corners scored for each number of features
+_CORNERS_MAX = 1000  # far corners scored for each number of features
 _COMBINATIONS_MAX = 6_000  # far corners considered: all of two unsigned features beside two signed ones
 _BOXES_AT_ONCE = 16  # halved with one call of the runtime
 
@@ -162,7 +162,7 @@ def scored_spans(candidates: Sequence[CandidateList], trials: TrialScorer) -> tu
         last = len(feature.values) - 1
         ends = [(0, last)] if feature.ordered else [(index, index) for index in range(last + 1)]
         spans += [ValueSpan(feature.name, *pair, feature) for pair in ends if feature.values]
-    nearest = sorted(spans, key=lambda span: (span.cost[1], span.name, span.first))[:CORNERS_MAX]
+    nearest = sorted(spans, key=lambda span: (span.cost[1], span.name, span.first))[:_CORNERS_MAX]
     margins = trials.margins([(span.far,) for span in nearest])
     scored = [ScoredSpan(span, margin) for span, margin in zip(nearest, margins, strict=True)]
     scored.sort(key=lambda each: (each.margin, each.span.name, each.span.first))
@@ -202,7 +202,7 @@ def crossing_boxes(
         count -= 1
     wanted = [combination for combination in combinations(useful[:count], size) if _is_new(combination, answered)]
     # The sum of margins ranks combinations as if effects were additive. It only orders the work; every box is scored.
-    best = heapq.nsmallest(CORNERS_MAX, wanted, key=lambda combination: sum(each.margin for each in combination))
+    best = heapq.nsmallest(_CORNERS_MAX, wanted, key=lambda combination: sum(each.margin for each in combination))
     boxes = [
         Box(tuple(sorted((each.span for each in combination), key=lambda span: span.name))) for combination in best
     ]

@@ -4,7 +4,14 @@ from collections.abc import Iterator
 
 from pydantic import ValidationError
 
-from models.identifiers import CODE_PATTERN, LOCALE_PATTERN, MARKET_PATTERN
+from models.identifiers import (
+    CODE_PATTERN,
+    FAMILY_PATTERN,
+    FEATURE_NAME_PATTERN,
+    LOCALE_PATTERN,
+    MARKET_PATTERN,
+    SHA256_PATTERN,
+)
 
 _CODE_RULE = "must be a capital letter followed by capital letters, digits and _"
 _PATTERN_RULES = {
@@ -12,12 +19,12 @@ _PATTERN_RULES = {
     rf"^({MARKET_PATTERN}|\*)$": 'must be two capital letters, such as DE, or "*"',
     r"^[A-Z]{3}$": "must be three capital letters, such as EUR",
     r"^[0-9a-f]{32}$": "must be 32 hexadecimal digits, 0-9 and a-f",
-    r"^[0-9a-f]{64}$": "must be 64 hexadecimal digits, 0-9 and a-f",
-    r"^[a-z][a-z0-9_]{0,31}$": "must be a small letter followed by at most 31 small letters, digits and _",
+    f"^{SHA256_PATTERN}$": "must be 64 hexadecimal digits, 0-9 and a-f",
+    f"^{FAMILY_PATTERN}$": "must be a small letter followed by at most 31 small letters, digits and _",
     r"^[A-Z][A-Z0-9_]{0,31}$": f"{_CODE_RULE}, at most 32 characters",
     f"^{CODE_PATTERN}$": f"{_CODE_RULE}, at most 63 characters",
     r"^[A-Z][A-Z0-9_]{0,63}$": f"{_CODE_RULE}, at most 64 characters",
-    r"^[A-Za-z][A-Za-z0-9_]{0,127}$": "must be a letter followed by letters, digits and _, at most 128 characters",
+    f"^{FEATURE_NAME_PATTERN}$": "must be a letter followed by letters, digits and _, at most 128 characters",
     f"^{LOCALE_PATTERN}$": "must be a language tag, such as en or de-AT",
     r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,15}$": (
         "must be a letter or digit followed by letters, digits and _ . + -, at most 16 characters"

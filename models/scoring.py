@@ -3,7 +3,7 @@
 A served request scores one row, and a small model spends a third of that time passing arrays to the runtime. So each thread
 binds its own input and output arrays once (`BoundRow`) and then only copies values in and out.
 
-Both paths give the same bits: the runtime uses one thread a session, so it adds in one order whatever the number of rows.
+Both paths give the same bits: the runtime uses one thread a session, so it adds in the same order for any number of rows.
 """
 
 import threading

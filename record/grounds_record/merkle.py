@@ -155,13 +155,6 @@ def covering_nodes(start: int, end: int) -> tuple[Node, ...]:
     return tuple(nodes)
 
 
-def read_frontier(size: int, read: NodeReader) -> Frontier:
-    """Read the frontier of the first `size` leaves from the stored nodes."""
-    nodes = covering_nodes(0, size)
-    hashes = read(nodes)
-    return Frontier(size, tuple(hashes[node] for node in nodes))
-
-
 def inclusion_proof(index: int, size: int, read: NodeReader) -> tuple[bytes, ...]:
     """Return the proof that leaf `index` is in the tree of the first `size` leaves (RFC 6962, 2.1.1: audit path).
 

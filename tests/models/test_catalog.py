@@ -7,13 +7,13 @@ import pytest
 
 from models.catalog import (
     ACTIVE,
+    _write_active,
     activate,
     find_bundle,
     list_bundle_folders,
     list_families,
     read_active,
     read_entry,
-    write_active,
 )
 from models.errors import ActivationRejected, BundleInvalid
 from tests.models.changed_bundles import rewritten, with_document
@@ -174,7 +174,7 @@ def test_a_broken_list_of_what_serves_is_rejected_by_name_and_left_for_a_person_
 def test_what_serves_reads_back_as_it_was_written(bundles: Path) -> None:
     written = {"TW": "a" * 64, "DE": "b" * 64}
 
-    write_active(bundles, "credit", written)
+    _write_active(bundles, "credit", written)
 
     assert read_active(bundles, "credit") == written
     assert sorted(path.name for path in (bundles / "credit").iterdir() if path.is_file()) == [ACTIVE]

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from models.bundle import read_bundle
-from models.counterfactual_search import CORNERS_MAX
+from models.counterfactual_search import _CORNERS_MAX
 from models.model import Model, open_model
 from models.recourse import ROWS_MAX, Recourse, RecourseResult
 from models.schema import Schema
@@ -196,7 +196,7 @@ def test_the_work_is_bounded_and_says_so_where_there_is_more_than_can_be_looked_
         assert found.rows_scored == scorer.counted <= ROWS_MAX
         assert found == wide.search(values, APPROVE_MAX_PD)
         # The bills have no sign: every value of them would have to be combined with every other.
-        assert found.complete == (found.rows_scored <= CORNERS_MAX)
+        assert found.complete == (found.rows_scored <= _CORNERS_MAX)
         assert all(answer.pd <= APPROVE_MAX_PD for answer in found.counterfactuals)
         if declined.found[index].counterfactuals:
             assert len(found.counterfactuals[0].changes) <= len(declined.found[index].counterfactuals[0].changes)

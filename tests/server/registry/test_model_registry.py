@@ -10,7 +10,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from grounds.model.v1 import model_pb2
 from models.bundle import FILES, MANIFEST
-from models.catalog import ACTIVE, activate, write_active
+from models.catalog import ACTIVE, _write_active, activate
 from models.errors import ActivationRejected, BundleInvalid
 from server.config import Settings
 from tests.conftest import Serving
@@ -111,7 +111,7 @@ async def test_a_damaged_bundle_activated_by_hand_leaves_the_former_one_serving(
 ) -> None:
     folder = copy_bundle(other.bundle_folder, serving.settings.bundles)
     flip_a_byte(folder / "explain.onnx")
-    write_active(serving.settings.bundles, "credit", {"DE": folder.name, "FR": small.bundle_folder.name})
+    _write_active(serving.settings.bundles, "credit", {"DE": folder.name, "FR": small.bundle_folder.name})
 
     summary = await wait_for_state(serving, folder.name, REFUSED)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from models.bundle import Bundle
-from models.catalog import activate, write_active
+from models.catalog import _write_active, activate
 from tests.conftest import ROOT
 from tests.small import SPEC, SmallFamily, made_customers, write_small_family
 from tests.training.conftest import Trained
@@ -51,7 +51,7 @@ def test_two_active_bundles_are_rejected_rather_than_ignored(two: tuple[Path, li
 
     assert select_decline_bundle(bundles, "credit", None) is None
     for family in ("credit", "other_decline"):
-        write_active(bundles, family, dict(zip(("DE", "FR"), two[1], strict=False)))
+        _write_active(bundles, family, dict(zip(("DE", "FR"), two[1], strict=False)))
     with pytest.raises(SpecInvalid, match=r"credit: 2 bundles are active \(.*\); name one with --bundle"):
         select_bundle(bundles, "credit", None)
     with pytest.raises(SpecInvalid, match=r"other_decline: 2 bundles are active \(.*\); name one with --decline"):
