@@ -78,9 +78,11 @@ def test_a_random_model_is_exported_to_the_bit_and_explained_by_definition(seed:
 
 @pytest.mark.parametrize("interventional_one", [True, False], ids=["interventional", "path-dependent"])
 @pytest.mark.parametrize("training_mode", TRAINING_MODES)
-def test_the_equivalence_check_passes_for_every_training_mode(way: str, *, interventional_one: bool) -> None:
+def test_the_equivalence_check_passes_for_every_training_mode(training_mode: str, *, interventional_one: bool) -> None:
     drawn = (recipe for recipe in map(draw_recipe, range(USUAL)) if len(recipe.kinds) <= CHECKED_WIDTH_MAX)
-    recipe = next(one for one in drawn if (one.training_mode, one.interventional) == (way, interventional_one))
+    recipe = next(
+        one for one in drawn if (one.training_mode, one.interventional) == (training_mode, interventional_one)
+    )
     booster = fit_recipe(recipe)
     baseline = recipe_rows(recipe, 7)[:30] if interventional_one else None
     base = expected_contributions(recipe, booster, recipe_rows(recipe, 7)[:1], baseline)[1]
