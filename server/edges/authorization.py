@@ -11,6 +11,7 @@ ROLES: dict[str, frozenset[str]] = {
     "/grounds.credit.v1.CreditService/GetCreditDecision": frozenset({LOAN_DESK}),
     "/grounds.credit.v1.CreditService/RecordOverride": frozenset({LOAN_DESK}),
     "/grounds.credit.v1.CreditService/RecordOutcome": frozenset({LOAN_DESK}),
+    "/grounds.credit.v1.CreditService/GetPolicy": frozenset({LOAN_DESK, AUDITOR, OPERATOR}),
     "/grounds.churn.v1.ChurnService/GetChurnRisk": frozenset({CRM}),
     "/grounds.churn.v1.ChurnService/BatchGetChurnRisks": frozenset({CRM}),
     "/grounds.churn.v1.ChurnService/ListChurnRisks": frozenset({CRM}),

@@ -23,6 +23,7 @@ LOCALES = (
     (credit_pb2.ScoreCreditRequest, "locale"),
     (credit_pb2.SimulateCreditRequest, "locale"),
     (credit_pb2.RecordOverrideRequest, "locale"),
+    (credit_pb2.GetPolicyRequest, "locale"),
     (churn_pb2.GetChurnRiskRequest, "locale"),
     (churn_pb2.BatchGetChurnRisksRequest, "locale"),
     (churn_pb2.ListChurnRisksRequest, "locale"),

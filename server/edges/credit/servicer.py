@@ -21,6 +21,7 @@ from server.edges.credit.events import DecisionEvents
 from server.edges.credit.messages import application_from_request, assessment_message
 from server.edges.credit.outcomes import draft_outcome
 from server.edges.credit.overrides import draft_override
+from server.edges.credit.policy import policy_response
 from server.edges.credit.recourse import RecourseFinder
 from server.edges.explanations import timestamp
 from server.edges.received_request import ReceivedRequest
@@ -129,6 +130,10 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
         """Record what became of a loan: booking, days past due, default or cure."""
         answer = await self._events.record(request, received, lambda state: draft_outcome(request, state))
         return pb.RecordOutcomeResponse(outcome=pb.Outcome.FromString(answer))
+
+    async def GetPolicy(self, request: pb.GetPolicyRequest, _received: ReceivedRequest) -> pb.GetPolicyResponse:
+        """Return what the policy lets callers send, and where its limits are."""
+        return policy_response(self._policies.current, request, self._clock().astimezone(dt.UTC).date())
 
     async def _decide(self, request: pb.ScoreCreditRequest, digest: str) -> tuple[Assessment, pb.CreditDecision]:
         """Return the assessment and the decision, not yet recorded."""

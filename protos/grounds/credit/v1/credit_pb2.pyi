@@ -420,3 +420,103 @@ class RecordRef(_message.Message):
     decide_time: _timestamp_pb2.Timestamp
     content_sha256: str
     def __init__(self, decision_id: _Optional[str] = ..., request_id: _Optional[str] = ..., decide_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., content_sha256: _Optional[str] = ...) -> None: ...
+
+class GetPolicyRequest(_message.Message):
+    __slots__ = ("market", "product", "locale")
+    MARKET_FIELD_NUMBER: _ClassVar[int]
+    PRODUCT_FIELD_NUMBER: _ClassVar[int]
+    LOCALE_FIELD_NUMBER: _ClassVar[int]
+    market: str
+    product: str
+    locale: str
+    def __init__(self, market: _Optional[str] = ..., product: _Optional[str] = ..., locale: _Optional[str] = ...) -> None: ...
+
+class GetPolicyResponse(_message.Message):
+    __slots__ = ("policy_version", "policy_sha256", "sections")
+    POLICY_VERSION_FIELD_NUMBER: _ClassVar[int]
+    POLICY_SHA256_FIELD_NUMBER: _ClassVar[int]
+    SECTIONS_FIELD_NUMBER: _ClassVar[int]
+    policy_version: str
+    policy_sha256: str
+    sections: _containers.RepeatedCompositeFieldContainer[PolicySection]
+    def __init__(self, policy_version: _Optional[str] = ..., policy_sha256: _Optional[str] = ..., sections: _Optional[_Iterable[_Union[PolicySection, _Mapping]]] = ...) -> None: ...
+
+class PolicySection(_message.Message):
+    __slots__ = ("market", "product", "effective_from", "effective_until", "in_force", "currency_code", "approve_max_pd", "refer_max_pd", "largest_amount", "limits", "mandatory_inputs", "features_max_age_days", "valid_days", "hard_rules", "overrides")
+    MARKET_FIELD_NUMBER: _ClassVar[int]
+    PRODUCT_FIELD_NUMBER: _ClassVar[int]
+    EFFECTIVE_FROM_FIELD_NUMBER: _ClassVar[int]
+    EFFECTIVE_UNTIL_FIELD_NUMBER: _ClassVar[int]
+    IN_FORCE_FIELD_NUMBER: _ClassVar[int]
+    CURRENCY_CODE_FIELD_NUMBER: _ClassVar[int]
+    APPROVE_MAX_PD_FIELD_NUMBER: _ClassVar[int]
+    REFER_MAX_PD_FIELD_NUMBER: _ClassVar[int]
+    LARGEST_AMOUNT_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    MANDATORY_INPUTS_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_MAX_AGE_DAYS_FIELD_NUMBER: _ClassVar[int]
+    VALID_DAYS_FIELD_NUMBER: _ClassVar[int]
+    HARD_RULES_FIELD_NUMBER: _ClassVar[int]
+    OVERRIDES_FIELD_NUMBER: _ClassVar[int]
+    market: str
+    product: str
+    effective_from: str
+    effective_until: str
+    in_force: bool
+    currency_code: str
+    approve_max_pd: float
+    refer_max_pd: float
+    largest_amount: _money_pb2.Money
+    limits: _containers.RepeatedCompositeFieldContainer[GradeLimit]
+    mandatory_inputs: _containers.RepeatedScalarFieldContainer[str]
+    features_max_age_days: int
+    valid_days: int
+    hard_rules: _containers.RepeatedCompositeFieldContainer[HardRule]
+    overrides: OverrideRules
+    def __init__(self, market: _Optional[str] = ..., product: _Optional[str] = ..., effective_from: _Optional[str] = ..., effective_until: _Optional[str] = ..., in_force: _Optional[bool] = ..., currency_code: _Optional[str] = ..., approve_max_pd: _Optional[float] = ..., refer_max_pd: _Optional[float] = ..., largest_amount: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., limits: _Optional[_Iterable[_Union[GradeLimit, _Mapping]]] = ..., mandatory_inputs: _Optional[_Iterable[str]] = ..., features_max_age_days: _Optional[int] = ..., valid_days: _Optional[int] = ..., hard_rules: _Optional[_Iterable[_Union[HardRule, _Mapping]]] = ..., overrides: _Optional[_Union[OverrideRules, _Mapping]] = ...) -> None: ...
+
+class GradeLimit(_message.Message):
+    __slots__ = ("grade", "largest_amount")
+    GRADE_FIELD_NUMBER: _ClassVar[int]
+    LARGEST_AMOUNT_FIELD_NUMBER: _ClassVar[int]
+    grade: str
+    largest_amount: _money_pb2.Money
+    def __init__(self, grade: _Optional[str] = ..., largest_amount: _Optional[_Union[_money_pb2.Money, _Mapping]] = ...) -> None: ...
+
+class HardRule(_message.Message):
+    __slots__ = ("code", "fact", "below", "above", "level", "passing_levels", "best_decision", "best_decision_if_missing")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    FACT_FIELD_NUMBER: _ClassVar[int]
+    BELOW_FIELD_NUMBER: _ClassVar[int]
+    ABOVE_FIELD_NUMBER: _ClassVar[int]
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
+    PASSING_LEVELS_FIELD_NUMBER: _ClassVar[int]
+    BEST_DECISION_FIELD_NUMBER: _ClassVar[int]
+    BEST_DECISION_IF_MISSING_FIELD_NUMBER: _ClassVar[int]
+    code: str
+    fact: str
+    below: float
+    above: float
+    level: str
+    passing_levels: _containers.RepeatedScalarFieldContainer[str]
+    best_decision: Decision
+    best_decision_if_missing: Decision
+    def __init__(self, code: _Optional[str] = ..., fact: _Optional[str] = ..., below: _Optional[float] = ..., above: _Optional[float] = ..., level: _Optional[str] = ..., passing_levels: _Optional[_Iterable[str]] = ..., best_decision: _Optional[_Union[Decision, str]] = ..., best_decision_if_missing: _Optional[_Union[Decision, str]] = ...) -> None: ...
+
+class OverrideRules(_message.Message):
+    __slots__ = ("second_person_above", "high_side_reasons", "low_side_reasons")
+    SECOND_PERSON_ABOVE_FIELD_NUMBER: _ClassVar[int]
+    HIGH_SIDE_REASONS_FIELD_NUMBER: _ClassVar[int]
+    LOW_SIDE_REASONS_FIELD_NUMBER: _ClassVar[int]
+    second_person_above: _money_pb2.Money
+    high_side_reasons: _containers.RepeatedCompositeFieldContainer[OverrideReason]
+    low_side_reasons: _containers.RepeatedCompositeFieldContainer[OverrideReason]
+    def __init__(self, second_person_above: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., high_side_reasons: _Optional[_Iterable[_Union[OverrideReason, _Mapping]]] = ..., low_side_reasons: _Optional[_Iterable[_Union[OverrideReason, _Mapping]]] = ...) -> None: ...
+
+class OverrideReason(_message.Message):
+    __slots__ = ("code", "text")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    code: str
+    text: str
+    def __init__(self, code: _Optional[str] = ..., text: _Optional[str] = ...) -> None: ...

@@ -72,6 +72,11 @@ class CreditServiceStub:
                 request_serializer=grounds_dot_credit_dot_v1_dot_credit__pb2.RecordOutcomeRequest.SerializeToString,
                 response_deserializer=grounds_dot_credit_dot_v1_dot_credit__pb2.RecordOutcomeResponse.FromString,
                 _registered_method=True)
+        self.GetPolicy = channel.unary_unary(
+                '/grounds.credit.v1.CreditService/GetPolicy',
+                request_serializer=grounds_dot_credit_dot_v1_dot_credit__pb2.GetPolicyRequest.SerializeToString,
+                response_deserializer=grounds_dot_credit_dot_v1_dot_credit__pb2.GetPolicyResponse.FromString,
+                _registered_method=True)
 
 
 class CreditServiceServicer:
@@ -155,6 +160,18 @@ class CreditServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetPolicy(self, request, context):
+        """Gets the policy in force, as far as a caller must know it: markets, products,
+        currencies, limits, the facts that hard rules ask for, and the reasons that
+        overrides may have.
+
+        Reasons: NO_POLICY (FAILED_PRECONDITION: the policy has no section for this
+        market and product).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CreditServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -182,6 +199,11 @@ def add_CreditServiceServicer_to_server(servicer, server):
                     servicer.RecordOutcome,
                     request_deserializer=grounds_dot_credit_dot_v1_dot_credit__pb2.RecordOutcomeRequest.FromString,
                     response_serializer=grounds_dot_credit_dot_v1_dot_credit__pb2.RecordOutcomeResponse.SerializeToString,
+            ),
+            'GetPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPolicy,
+                    request_deserializer=grounds_dot_credit_dot_v1_dot_credit__pb2.GetPolicyRequest.FromString,
+                    response_serializer=grounds_dot_credit_dot_v1_dot_credit__pb2.GetPolicyResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -332,6 +354,33 @@ class CreditService:
             '/grounds.credit.v1.CreditService/RecordOutcome',
             grounds_dot_credit_dot_v1_dot_credit__pb2.RecordOutcomeRequest.SerializeToString,
             grounds_dot_credit_dot_v1_dot_credit__pb2.RecordOutcomeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/grounds.credit.v1.CreditService/GetPolicy',
+            grounds_dot_credit_dot_v1_dot_credit__pb2.GetPolicyRequest.SerializeToString,
+            grounds_dot_credit_dot_v1_dot_credit__pb2.GetPolicyResponse.FromString,
             options,
             channel_credentials,
             insecure,
