@@ -231,6 +231,21 @@ class Client:
         response: credit_pb2.RecordOutcomeResponse = self._call(self._credit.RecordOutcome, request)
         return response.outcome
 
+    def get_policy(self, *, market: str = "", product: str = "", locale: str = "") -> credit_pb2.GetPolicyResponse:
+        """Return the sections of the policy that are in force today or begin later, and so what may be sent.
+
+        Args:
+            market: Only this country, two capital letters; "" means all.
+            product: Only this product; "" means all.
+            locale: Language of the texts, such as "de"; "" means English.
+
+        Raises:
+            CallFailed: With reason NO_POLICY, the policy has no such section.
+        """
+        request = credit_pb2.GetPolicyRequest(market=market, product=product, locale=locale)
+        response: credit_pb2.GetPolicyResponse = self._call(self._credit.GetPolicy, request)
+        return response
+
     # ChurnService
 
     def get_churn_risk(self, market: str, customer_id: str, *, locale: str = "") -> churn_pb2.ChurnRisk:

@@ -86,6 +86,13 @@ async def test_models_are_listed_and_read(serving: Serving) -> None:
     assert model.summary == listed[0]
 
 
+async def test_the_policy_is_read_by_market(serving: Serving) -> None:
+    policy = await ask(serving, lambda client: client.get_policy(market="DE", locale="de"))
+
+    assert [section.market for section in policy.sections] == ["DE"]
+    assert policy.sections[0].overrides.high_side_reasons[0].text == "Es besteht Betrugsverdacht"
+
+
 async def test_a_rejected_call_has_the_reason_and_every_problem(serving: Serving) -> None:
     features: dict[str, float | str] = {"days_late": 400.0, "turnover": "much"}
 

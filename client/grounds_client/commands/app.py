@@ -28,6 +28,7 @@ app.command(
     "--role CREDIT_MANAGER --limit 500000TWD"
 )(credit.override)
 app.command(epilog="Example: grounds outcome DECISION_ID dpd --days 31 --on 2026-11-22")(credit.outcome)
+app.command(epilog="Example: grounds policy --market TW")(credit.policy)
 app.command(epilog="Example: grounds models 7a2de62f2b1a")(models.models)
 app.command(epilog="Example: grounds decisions --market TW --decision DECLINE --from 2026-01-01")(audit.decisions)
 app.command(epilog="Example: grounds sample --seed 27182818 --size 25 --by decision")(audit.sample)

@@ -11,12 +11,12 @@ from grounds_client.channel import DEFAULT_ADDRESS
 from grounds_client.client import Client, OutcomeEvent
 from grounds_client.commands.options import Address, Amount, AsJson, CustomerId, DecisionId, Locale, Market, RequestId
 from grounds_client.commands.output import print_json
-from grounds_client.commands.parsers import parse_amount, parse_choice, parse_values
+from grounds_client.commands.parsers import check_market, parse_amount, parse_choice, parse_values
 from grounds_client.errors import CallFailed
 from grounds_client.formatting import outcome_text, override_text
 from grounds_client.money import Amount as AmountOfMoney
 from grounds_client.terminal.console import make_console
-from grounds_client.terminal.credit import show_decision, show_history, show_simulation
+from grounds_client.terminal.credit import show_decision, show_history, show_policy, show_simulation
 
 _DECISIONS = {
     "approve": credit_pb2.DECISION_APPROVE,
@@ -185,6 +185,24 @@ def outcome(
         print_json(recorded)
     else:
         typer.echo(outcome_text(recorded))
+
+
+def policy(
+    market: Annotated[
+        str, typer.Option(metavar="MARKET", help="Only this country, such as TW.", callback=check_market)
+    ] = "",
+    product: Annotated[str, typer.Option(help="Only this product, as the policy names it.")] = "",
+    locale: Locale = "",
+    address: Address = DEFAULT_ADDRESS,
+    as_json: AsJson = False,
+) -> None:
+    """Show what the policy lets you send: markets, products, limits, facts, and reasons of overrides."""
+    with Client(address) as client:
+        response = client.get_policy(market=market, product=product, locale=locale)
+    if as_json:
+        print_json(response)
+    else:
+        show_policy(make_console(), response)
 
 
 def _outcome_event(what: str, *, amount: AmountOfMoney | None, days: int | None, trigger: str | None) -> OutcomeEvent:

@@ -1,5 +1,7 @@
 """Credit decisions and what-ifs in a terminal: the decision first, the reasons, then the points that add up."""
 
+from collections.abc import Iterator
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -12,6 +14,7 @@ from grounds_client.formatting import (
     decision_name,
     enum_name,
     money_text,
+    number_text,
     outcome_text,
     override_text,
     score_text,
@@ -51,6 +54,37 @@ def show_history(console: Console, history: credit_pb2.GetCreditDecisionResponse
     """Print the overrides and outcomes of a decision."""
     for line in (*map(override_text, history.overrides), *map(outcome_text, history.outcomes)):
         console.print(line, markup=False, highlight=False)
+
+
+def show_policy(console: Console, policy: credit_pb2.GetPolicyResponse) -> None:
+    """Print each section of a policy: its limits, the facts that it asks for, and the reasons of overrides."""
+    for section in policy.sections:
+        since = "from" if section.in_force else "not before"
+        until = f" until {section.effective_until}" if section.effective_until else ""
+        console.print(f"{section.market} {section.product}, {since} {section.effective_from}{until}", markup=False)
+        table = make_table()
+        for title in ("what", "value"):
+            table.add_column(title)
+        for name, value in _policy_lines(section):
+            add_row(table, name, value)
+        console.print(table)
+    console.print(f"policy {policy.policy_version}, sha256 {policy.policy_sha256}", style="dim")
+
+
+def _policy_lines(section: credit_pb2.PolicySection) -> Iterator[tuple[str, str]]:
+    """Yield name and value of what a section says."""
+    yield "approve", f"pd up to {number_text(section.approve_max_pd)}"
+    yield "refer", f"pd up to {number_text(section.refer_max_pd)}"
+    yield "largest amount", money_text(section.largest_amount)
+    yield from ((f"grade {limit.grade}", money_text(limit.largest_amount)) for limit in section.limits)
+    for rule in section.hard_rules:
+        condition = rule.WhichOneof("condition") or ""
+        bound = rule.level if condition == "level" else f"{condition} {number_text(getattr(rule, condition))}"
+        passing = f"; otherwise {', '.join(rule.passing_levels)}" if rule.passing_levels else ""
+        missing = f"; if missing {decision_name(rule.best_decision_if_missing)}"
+        yield f"fact {rule.fact}", f"{bound}: {decision_name(rule.best_decision)}{passing}{missing}"
+    for reason in (*section.overrides.high_side_reasons, *section.overrides.low_side_reasons):
+        yield f"override {reason.code}", reason.text
 
 
 def show_simulation(console: Console, answer: credit_pb2.SimulateCreditResponse, model: model_pb2.Model | None) -> None:
