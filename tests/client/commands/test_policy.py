@@ -6,12 +6,12 @@ from grounds.credit.v1 import credit_pb2
 from server.config import Settings
 from tests.client.command_line import run_process
 from tests.conftest import Serving
-from tests.server.edges.credit.test_decisions import ruled, settings_with
+from tests.server.edges.credit.test_decisions import policy_with_hard_rules, settings_with_policy
 from tests.server.servers import serve
 
 
 async def test_the_policy_is_shown_with_its_limits_facts_and_reasons(small_settings: Settings) -> None:
-    async with serve(settings_with(small_settings, ruled())) as serving:
+    async with serve(settings_with_policy(small_settings, policy_with_hard_rules())) as serving:
         done = await run_process(serving, "policy", "--market", "DE")
 
     assert done.returncode == 0, done.stderr

@@ -8,8 +8,8 @@ from grounds.credit.v1 import credit_pb2 as pb
 from grounds.explain.v1.explain_pb2 import FeatureValue
 from server.config import Settings
 from tests.conftest import Serving
-from tests.server.edges.credit.test_decisions import decided, ruled, settings_with
-from tests.server.requests import euros, refusal
+from tests.server.edges.credit.test_decisions import decide, policy_with_hard_rules, settings_with_policy
+from tests.server.requests import call_error, euros
 from tests.server.servers import serve
 
 FUTURE = dt.datetime.now(dt.UTC).date() + dt.timedelta(days=400)
@@ -21,7 +21,7 @@ async def policy_of(serving: Serving, **request: str) -> pb.GetPolicyResponse:
 
 
 async def test_the_policy_is_that_of_decisions_section_by_section(serving: Serving) -> None:
-    policy, decision = await policy_of(serving), await decided(serving)
+    policy, decision = await policy_of(serving), await decide(serving)
 
     result = decision.assessment.policy_result
     assert (policy.policy_version, policy.policy_sha256) == (result.policy_version, result.policy_sha256)
@@ -57,11 +57,11 @@ async def test_a_section_without_overrides_has_none(serving: Serving) -> None:
 
 
 async def test_the_facts_that_a_policy_names_are_those_that_a_decision_accepts(small_settings: Settings) -> None:
-    async with serve(settings_with(small_settings, ruled())) as serving:
+    async with serve(settings_with_policy(small_settings, policy_with_hard_rules())) as serving:
         (section,) = (await policy_of(serving, market="DE", product="STANDARD")).sections
         blocked = next(rule for rule in section.hard_rules if rule.fact == "blocked")
         facts = {"blocked": FeatureValue(level=blocked.passing_levels[0]), "years_in_business": FeatureValue(number=9)}
-        decision = await decided(serving, facts=facts)
+        decision = await decide(serving, facts=facts)
 
     assert {rule.code for rule in section.hard_rules} <= {rule.code for rule in decision.assessment.policy_result.rules}
     assert (blocked.WhichOneof("condition"), blocked.level, list(blocked.passing_levels)) == ("level", "yes", ["no"])
@@ -79,7 +79,7 @@ async def test_a_section_that_begins_later_is_listed_and_one_that_was_replaced_i
     earlier = section.replace("2020-01-01", "2019-01-01")
     text = text.replace("[texts.LARGEST_AMOUNT]", f"{later}\n{earlier}\n[texts.LARGEST_AMOUNT]", 1)
 
-    async with serve(settings_with(small_settings, text)) as serving:
+    async with serve(settings_with_policy(small_settings, text)) as serving:
         sections = (await policy_of(serving, market="DE")).sections
 
     assert [(each.effective_from, each.in_force) for each in sections] == [
@@ -93,7 +93,7 @@ async def test_the_limits_of_grades_are_capped_by_the_largest_amount(small_setti
         "[sections.overrides]", "[sections.limits]\nA = 90000\nB = 20000\n\n[sections.overrides]", 1
     )
 
-    async with serve(settings_with(small_settings, text)) as serving:
+    async with serve(settings_with_policy(small_settings, text)) as serving:
         (section,) = (await policy_of(serving, market="DE")).sections
 
     limits = [(limit.grade, limit.largest_amount) for limit in section.limits]
@@ -115,7 +115,7 @@ async def test_the_shipped_policy_names_its_fact_and_its_levels(small_settings: 
 
 async def test_a_market_or_a_product_without_a_section_is_refused(serving: Serving) -> None:
     for request in ({"market": "IT"}, {"market": "DE", "product": "LEASING"}, {"product": "LEASING"}):
-        refused = await refusal(policy_of(serving, **request))
+        refused = await call_error(policy_of(serving, **request))
 
         assert (refused.code, refused.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "NO_POLICY")
         assert all(value in refused.message for value in request.values())
