@@ -127,6 +127,7 @@ class Application:
         # A failed warm-up costs the first callers some time; it is no reason not to serve them.
         await self._background.attempt("warm-up", self.threads.run(self._warm_up, self.log))
         self._bind()
+        await self.recorder.probe()  # a log that must not be appended to is NOT_SERVING from the first moment
         await self._server.start()
         await self._update_health()
         self.recorder.start()

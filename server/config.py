@@ -31,6 +31,8 @@ class Settings(BaseSettings):
         keys: SQLAlchemy URL of the customers' keys: another database, absent from every backup of the record log.
         master_key: File of the key that wraps the customers' keys; created at the first start.
         signing_key: File of the key that signs checkpoints; created at the first start.
+        high_water_mark: File of the newest committed checkpoint, in no backup of the database. None: beside the signing key,
+            with the suffix .mark.
         log_origin: Name of the record log, permanent and unique.
         anchor_folder: Folder to which checkpoints are written, one file each; None writes none.
         anchor_command: Command that receives each checkpoint on its standard input; None runs none.
@@ -57,6 +59,7 @@ class Settings(BaseSettings):
     keys: str = "sqlite:///grounds-keys.db"
     master_key: Path = Path("grounds-master.key")
     signing_key: Path = Path("grounds-signing.key")
+    high_water_mark: Path | None = None
     log_origin: str = "grounds.local/log"
     anchor_folder: Path | None = None
     anchor_command: str | None = None

@@ -183,6 +183,10 @@ class ErasureRefused(OperatorError):
     """A customer cannot be erased, held or released; nothing was changed."""
 
 
+class ForkRefused(OperatorError):
+    """A fork cannot be adopted; nothing was changed."""
+
+
 class RetentionRefused(OperatorError):
     """The retention table is invalid or cannot be applied."""
 

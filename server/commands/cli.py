@@ -11,6 +11,7 @@ from models.errors import ModelError
 from server.commands.catalog import activate
 from server.commands.customers import erase, hold, release
 from server.commands.doctor import doctor
+from server.commands.forks import adopt_fork
 from server.commands.keys import public_key
 from server.commands.loading import load
 from server.commands.options import runs_as_script
@@ -49,6 +50,9 @@ app.command(epilog="Example: python -m server erase TW 188 --reason 'request 202
 app.command(epilog="Example: python -m server hold TW 188 --reason 'lawsuit 7 O 42/26'")(hold)
 app.command(epilog="Example: python -m server release 019adf31 --reason 'settled'")(release)
 app.command(epilog="Example: python -m server retain --apply")(retain)
+app.command(epilog="Example: python -m server adopt-fork --reason 'restored the backup of 3 March, ticket 114'")(
+    adopt_fork
+)
 
 
 def main() -> int:

@@ -105,7 +105,7 @@ class Recorder:
                 return
             batch, self._queue = self._queue[:_BATCH_MAX], self._queue[_BATCH_MAX:]
             if not batch:
-                await self._probe()
+                await self.probe()
                 continue
             results = await self._append_batch([entry for entry, _ in batch])
             for (_, future), result in zip(batch, results, strict=True):
@@ -150,7 +150,7 @@ class Recorder:
             await self._set_writable(writable=False)
         return await future
 
-    async def _probe(self) -> None:
+    async def probe(self) -> None:
         """Check that the log can be written: without writes, nothing else would show that the health status is wrong."""
         try:
             await self._run_in_thread(self._log.probe)

@@ -5,7 +5,7 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -43,6 +43,11 @@ _POSTGRESQL_TIMEOUTS = {
     "keepalives_count": 3,
 }
 _KEY_BYTES = 32
+_AFTER_COMMIT = "after_commit"  # in the info of a connection
+_FILE_REPLACED = (
+    "the database's file was deleted or replaced while the server was running; stop the server, put the file back or restore a "
+    "backup, and start again"
+)
 _ALEMBIC = threading.Lock()  # Alembic keeps the current migration in globals
 MIGRATION_LOCK = 0x67726F756E6473  # "grounds"; any number that no other application locks
 
@@ -65,6 +70,10 @@ class Database:
         """
         self.engine = _open_engine(url, connections)
         self._migrations, self.connections = migrations, connections
+        parts = sqlalchemy.make_url(url)
+        on_disk = parts.drivername.startswith("sqlite") and parts.database not in {None, "", ":memory:"}
+        self._file = Path(str(parts.database)) if on_disk else None
+        self._identity: tuple[int, int] | None = None  # device and inode of the file, as first seen
 
     def migrate(self) -> None:
         """Upgrade the tables to the newest revision; several processes may do it at once.
@@ -112,11 +121,15 @@ class Database:
     def writing(self) -> Iterator[Connection]:
         """Yield a connection in a transaction: committed at the end of the block, rolled back on an error.
 
-        SQLite takes its write lock at the start, so that two writers queue, and none fails when it first writes.
+        SQLite takes its write lock at the start, so that two writers queue, and none fails when it first writes. What
+        `after_commit` registered runs after the commit; if it raises, the commit stands but is not acknowledged.
         """
         try:
             with self.engine.connect().execution_options(writing=True) as connection, connection.begin():
+                info = connection.info
+                info.pop(_AFTER_COMMIT, None)  # of a transaction that was rolled back
                 yield connection
+            info.pop(_AFTER_COMMIT, _do_nothing)()
         except IntegrityError:
             raise
         except SQLAlchemyError as error:
@@ -134,6 +147,26 @@ class Database:
         except IntegrityError:
             pass  # another process created it first
         return self.ensure_key(name)
+
+    def check_files(self) -> None:
+        """Check, after a commit, that it went into the SQLite file that has the name, and that its write-ahead log exists.
+
+        A deleted or replaced file stays open here and takes writes that nobody will ever read. PostgreSQL has no such file.
+
+        Raises:
+            StoreUnavailable: A file is missing, or another one has its name.
+        """
+        if self._file is None:
+            return
+        try:
+            status = self._file.stat()
+            self._file.with_name(f"{self._file.name}-wal").stat()  # exists while a connection is open
+        except OSError:
+            raise StoreUnavailable(_FILE_REPLACED) from None
+        found = status.st_dev, status.st_ino
+        self._identity = self._identity or found
+        if found != self._identity:
+            raise StoreUnavailable(_FILE_REPLACED)
 
     def close(self) -> None:
         """Close every connection."""
@@ -157,6 +190,15 @@ class Snapshot:
     def reading(self, *, once: bool = False) -> Iterator[Connection]:  # noqa: ARG002 - every read is part of the one transaction
         """Yield the one connection, which stays open."""
         yield self._connection
+
+
+def after_commit(connection: Connection, work: Callable[[], None]) -> None:
+    """Register what runs once the transaction of a `Database.writing` block is committed; the last registration counts."""
+    connection.info[_AFTER_COMMIT] = work
+
+
+def _do_nothing() -> None:
+    """Do nothing."""
 
 
 def _unavailable(error: SQLAlchemyError) -> StoreUnavailable:

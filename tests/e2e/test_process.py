@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import statistics
@@ -38,11 +39,16 @@ LIMIT = Amount(Decimal(50_000), "TWD")
 def settings(released: Released, tmp_path: Path) -> dict[str, str]:
     """Return the environment of a server of the released models with a database of its own."""
     source = Path(released.database.removeprefix("sqlite:///"))
-    (tmp_path / "grounds.db").write_bytes(source.read_bytes())
+    # With keys of its own: the high-water mark beside them must not see the copies of other tests.
+    for path in (
+        source,
+        *(released.folder / name for name in ("keys.db", "master.key", "signing.key", "signing.mark")),
+    ):
+        shutil.copy(path, tmp_path)
     return {
         "GROUNDS_BUNDLES": str(released.bundles),
         "GROUNDS_DATABASE": f"sqlite:///{tmp_path}/grounds.db",
-        **key_environment(released.folder),
+        **key_environment(tmp_path),
     }
 
 

@@ -4,19 +4,30 @@ import os
 import shlex
 import subprocess
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
+from grounds_record.checkpoint import open_checkpoint
+from grounds_record.errors import RecordError
+from grounds_record.merkle import Frontier, split_hashes
+from grounds_record.note import VerifierKey, parse_verifier_key
 from server.errors import ServerError
 from server.stores.database import Database
-from server.stores.record_log.proofs import ProofReader
+from server.stores.record_log.forks import RememberedCheckpoint, fork_problems
+from server.stores.record_log.proofs import LogHead, ProofReader
 from server.stores.tables import CHECKPOINTS
 
 _EVENTS = structlog.get_logger()
 _COMMAND_SECONDS_MAX = 30
+_CHECKED_ANCHORS = 100  # at the start; each checkpoint also stands for all before it
+
+
+class AnchorContradicted(Exception):
+    """An anchored checkpoint contradicts the log: the database was restored from an older copy, or forked."""
 
 
 class CheckpointAnchor:
@@ -41,15 +52,29 @@ class CheckpointAnchor:
                 return
             self._store(head.size, head.checkpoint)
             if self._folder is not None:
-                _write_file(self._folder / f"checkpoint-{head.size:020d}.txt", head.checkpoint)
+                self._check_continuity(head, self._folder)
+                write_exclusively(self._folder / f"checkpoint-{head.size:020d}.txt", head.checkpoint)
             if self._command:
                 _run_command(self._command, head.checkpoint)
-        except (OSError, ServerError, subprocess.SubprocessError) as error:
+        except (AnchorContradicted, OSError, ServerError, subprocess.SubprocessError) as error:
             self.failures += 1
-            _EVENTS.error("checkpoint not anchored", error=type(error).__name__, failures=self.failures)
+            problem = str(error) if isinstance(error, AnchorContradicted) else ""
+            name = type(error).__name__
+            _EVENTS.error("checkpoint not anchored", error=name, problem=problem, failures=self.failures)
         else:
             # Set last: after a failure of any anchor, all get the next checkpoint. Each of them accepts one twice.
             self._pushed = head.size
+
+    def _check_continuity(self, head: LogHead, folder: Path) -> None:
+        """Check that the log continues the newest anchor in the folder.
+
+        Raises:
+            AnchorContradicted: It does not; nothing is anchored.
+        """
+        anchors = read_newest_anchors(folder, parse_verifier_key(head.verifier_key), count=1)
+        with self._database.reading() as connection:
+            for _, problem in fork_problems(connection, Frontier(head.size, split_hashes(head.peaks)), anchors):
+                raise AnchorContradicted(problem)
 
     def _store(self, size: int, note: str) -> None:
         """Store a checkpoint in the database too, for `doctor` to check."""
@@ -63,8 +88,29 @@ class CheckpointAnchor:
             pass  # another process stored the same checkpoint first
 
 
-def _write_file(path: Path, note: str) -> None:
-    """Write a file durably and atomically."""
+def read_newest_anchors(
+    folder: Path | None, key: VerifierKey, count: int = _CHECKED_ANCHORS
+) -> list[RememberedCheckpoint]:
+    """Read the newest checkpoints of the anchor folder, by the size in their names.
+
+    Files that hold no checkpoint of this log are left out; `doctor` reports them.
+    """
+    if folder is None or not folder.is_dir():
+        return []
+    found = []
+    for path in sorted(folder.glob("checkpoint-*.txt"))[-count:]:
+        with suppress(OSError, RecordError, UnicodeDecodeError):
+            found.append(RememberedCheckpoint(str(path), open_checkpoint(path.read_text(encoding="utf-8"), key)))
+    return found
+
+
+def write_exclusively(path: Path, note: str) -> None:
+    """Write a new file whole and durably; one that exists with the same content is left, one with another is never replaced.
+
+    Raises:
+        AnchorContradicted: The file exists with another content.
+        OSError: It cannot be written.
+    """
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -72,8 +118,11 @@ def _write_file(path: Path, note: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         Path(name).chmod(0o644)
-        # Renamed after the fsync: after a crash the folder has the whole file or none under this name.
-        Path(name).replace(path)
+        try:
+            os.link(name, path)  # unlike a rename, it fails where the name exists
+        except FileExistsError:
+            if path.read_text(encoding="utf-8") != note:
+                raise AnchorContradicted(f"{path} holds another checkpoint of this size") from None
     finally:
         Path(name).unlink(missing_ok=True)
 

@@ -8,6 +8,7 @@ not the batch was committed: a retry with the same request_id gets the record th
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -21,8 +22,8 @@ from grounds_record.header import Header
 from grounds_record.merkle import Frontier, split_hashes
 from grounds_record.note import SigningKey
 from grounds_record.sealed_record import SealedRecord, seal_record
-from server.errors import ServerError, StoreUnavailable
-from server.stores.database import Database
+from server.errors import LogRefused, ServerError, StoreUnavailable
+from server.stores.database import Database, after_commit
 from server.stores.record_log.entries import (
     AppendResult,
     LogEntry,
@@ -32,6 +33,8 @@ from server.stores.record_log.entries import (
     request_id_reused,
     us_since_epoch,
 )
+from server.stores.record_log.forks import RememberedCheckpoint, fork_problems
+from server.stores.record_log.high_water_mark import HighWaterMark
 from server.stores.record_log.key_store import LOG_OWNER, KeyStore, WrappedKey
 from server.stores.record_log.preconditions import check_preconditions
 from server.stores.record_log.record_reader import RecordReader, find_request_rows
@@ -60,14 +63,28 @@ class RecordLog:
         verifier: The public half of the signing key.
         last_frontier: The frontier after the last append of this process.
         reader: Reads what is committed.
+        high_water_mark: The newest committed checkpoint, outside the database.
     """
 
-    def __init__(self, database: Database, key_store: KeyStore, signing_key: SigningKey, tags_key: bytes) -> None:
+    def __init__(
+        self,
+        database: Database,
+        key_store: KeyStore,
+        signing_key: SigningKey,
+        tags_key: bytes,
+        high_water_mark: HighWaterMark,
+        anchors: Sequence[RememberedCheckpoint] = (),
+    ) -> None:
+        """Open the log of a database; before it appends anything, the log must continue `anchors` and the high-water mark."""
         self.database, self.key_store = database, key_store
         self._signing_key, self.tags_key = signing_key, tags_key
         self.verifier = signing_key.verifier()
         self.last_frontier = Frontier()
         self.reader = RecordReader(database, key_store)
+        self.high_water_mark = high_water_mark
+        self._anchors = tuple(anchors)
+        self._adopting = False  # an operator accepts the log as it is
+        self._reported = ""  # the last problem in the application log
 
     def append(self, entries: Sequence[LogEntry]) -> list[AppendResult]:
         """Append entries durably.
@@ -84,7 +101,7 @@ class RecordLog:
                 results, frontier = self.append_within(connection, entries)
         except IntegrityError as error:
             # The head is locked, so no other writer took the index: the head does not fit the records.
-            _EVENTS.error("log damaged", problem="a record stands where the head says that there is none")
+            self._report("a record stands where the head says that there is none")
             raise StoreUnavailable("the log is not as it was left; nothing was decided") from error
         # Only after the commit: a frontier that was rolled back must not be trusted in lock_head.
         self.last_frontier = frontier
@@ -112,14 +129,16 @@ class RecordLog:
         if rows:
             connection.execute(_INSERT, rows)
             write_tiles(connection, before.size, after.size)  # reads the hashes of the rows that were just inserted
-            self._write_head(connection, after)
+            note = self._write_head(connection, after)
+            after_commit(connection, lambda: self._remember(after.size, note))
         return [result for result in results if result is not None], after
 
     def lock_head(self, connection: Connection) -> Frontier:
         """Lock the head against other writers until the transaction ends; return the frontier of the tree.
 
         Raises:
-            StoreUnavailable: The head is missing, or its checkpoint does not verify: nothing is appended to it.
+            StoreUnavailable: The head is missing, its checkpoint does not verify, or the log does not continue what was
+                remembered of it: nothing is appended.
         """
         head = connection.execute(_LOCK_HEAD).first()
         problem = "its head is gone"
@@ -128,17 +147,20 @@ class RecordLog:
             # What this process signed itself needs no second verification; an Ed25519 check would cost every append.
             if frontier == self.last_frontier and frontier.size:
                 return frontier
-            problem = self._head_problem(frontier, head.checkpoint)
+            problem = self._head_problem(frontier, head.checkpoint) or self._fork_problem(connection, frontier)
             if not problem:
                 return frontier
-        _EVENTS.error("log damaged", problem=problem)
+        self._report(problem)
         raise StoreUnavailable("the log is not as it was left; nothing was decided")
+
+    def _report(self, problem: str) -> None:
+        """Report a problem in the application log, once until it changes: probes meet it again every half second."""
+        if problem != self._reported:
+            _EVENTS.error("log damaged", problem=problem)
+        self._reported = problem
 
     def _head_problem(self, frontier: Frontier, note: str) -> str:
         """Return what is wrong with a head; "" if it is valid."""
-        # A rollback of the file to an older, correctly signed state shows here alone.
-        if frontier.size < self.last_frontier.size:
-            return "it is shorter than it was"
         try:
             signed = open_checkpoint(note, self.verifier)
         except RecordError as error:
@@ -147,6 +169,55 @@ class RecordLog:
         if (signed.size, signed.root) != (frontier.size, frontier.root()):
             return "its checkpoint is not that of its tree"
         return ""
+
+    def _fork_problem(self, connection: Connection, frontier: Frontier) -> str:
+        """Return how the log contradicts what was remembered of it; "" if it continues all of it."""
+        if self._adopting:
+            return ""
+        last = self.last_frontier
+        try:
+            problems = fork_problems(connection, frontier, self._remembered_checkpoints())
+        except LogRefused as error:
+            return str(error)
+        if problems:
+            return problems[0][1]
+        if not last.size:
+            self.last_frontier = frontier  # it continues mark and anchors; from now on it is what a head must continue
+        return ""
+
+    def _remembered_checkpoints(self) -> list[RememberedCheckpoint]:
+        """Return what the log must continue: the last frontier of this process, before its first one mark and anchors."""
+        last = self.last_frontier
+        if last.size:
+            return [RememberedCheckpoint("this process", Checkpoint(self._signing_key.name, last.size, last.root()))]
+        mark = self.high_water_mark.read(self.verifier)
+        marks = [RememberedCheckpoint(str(self.high_water_mark.path), mark)] if mark else []
+        return [*marks, *self._anchors]
+
+    def read_fork(self) -> tuple[list[RememberedCheckpoint], list[RememberedCheckpoint]]:
+        """Return the remembered checkpoints that the log contradicts, and those that it continues."""
+        remembered = self._remembered_checkpoints()
+        with self.database.reading() as connection:
+            head = connection.execute(select(LOG_HEAD).where(LOG_HEAD.c.name == HEAD_NAME)).one()
+            frontier = Frontier(head.size, split_hashes(head.peaks))
+            forked = [each for each, _ in fork_problems(connection, frontier, remembered)]
+        return forked, [each for each in remembered if each not in forked]
+
+    def adopt(self, entry: LogEntry) -> None:
+        """Append the record that accepts a fork, and begin to remember the log as it is now.
+
+        Raises:
+            StoreUnavailable: The record could not be written; the log is refused as before.
+        """
+        self._adopting = True
+        try:
+            (result,) = self.append([entry])
+        finally:
+            self._adopting = False
+        if isinstance(result, Exception):
+            raise result
+        # After the commit: until then the mark keeps the fork from being used, and after it the record allows its range.
+        self.high_water_mark.replace(self.sign_checkpoint(self.last_frontier))
 
     def _find_duplicates(
         self, connection: Connection, entries: Sequence[LogEntry]
@@ -234,11 +305,23 @@ class RecordLog:
         )
         return header, seal_record(header, entry.body, key)
 
-    def _write_head(self, connection: Connection, frontier: Frontier) -> None:
-        """Write the head with a checkpoint of exactly this size."""
+    def _remember(self, size: int, note: str) -> None:
+        """Bring the high-water mark up to a commit that is not acknowledged yet.
+
+        Raises:
+            StoreUnavailable: The commit must not be acknowledged: the mark cannot be written, or the records went into a
+                deleted file.
+        """
+        self.database.check_files()
+        self.key_store.database.check_files()
+        self.high_water_mark.advance(size, note)
+
+    def _write_head(self, connection: Connection, frontier: Frontier) -> str:
+        """Write the head with a checkpoint of exactly this size; return the checkpoint."""
         # In the transaction of the records: no committed record is ever without a signature that covers it.
         peaks, note = b"".join(frontier.peaks), self.sign_checkpoint(frontier)
         connection.execute(_UPDATE_HEAD, {"new_size": frontier.size, "new_peaks": peaks, "new_checkpoint": note})
+        return note
 
     def sign_checkpoint(self, frontier: Frontier) -> str:
         """Return the signed checkpoint of a frontier; Ed25519 is deterministic, so the same frontier has the same bytes."""
@@ -255,9 +338,12 @@ class RecordLog:
             frontier = self.lock_head(connection)
             # The same size again: the write reaches the disk like any other and changes nothing.
             connection.execute(update(LOG_HEAD).where(LOG_HEAD.c.name == HEAD_NAME).values(size=frontier.size))
+            after_commit(connection, lambda: self._remember(frontier.size, self.sign_checkpoint(frontier)))
 
     def close(self) -> None:
-        """Close the key database; the log's own database belongs to the caller."""
+        """Close the key database and the high-water mark; the log's own database belongs to the caller."""
+        with suppress(OSError):
+            self.high_water_mark.close()
         self.key_store.database.close()
 
     def find_by_id(self, record_id: str) -> Record | None:

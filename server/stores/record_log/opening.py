@@ -14,6 +14,8 @@ from grounds_record.note import SigningKey
 from server.config import Settings
 from server.errors import LogRefused, RecordDamaged
 from server.stores.database import MIGRATION_LOCK, Database
+from server.stores.record_log.anchors import read_newest_anchors
+from server.stores.record_log.high_water_mark import HighWaterMark
 from server.stores.record_log.key_store import LOG_OWNER, TAGS_OWNER, KeyStore, open_key_database
 from server.stores.record_log.log import HEAD_NAME, RecordLog
 from server.stores.tables import LOG_HEAD, RECORDS
@@ -30,17 +32,32 @@ class KeyLocations:
         master_key: File of the key that wraps the customers' keys.
         signing_key: File of the key that signs checkpoints.
         origin: Name of the log, and of its signing key.
+        mark: File of the high-water mark; None: beside the signing key, with the suffix .mark.
+        anchor_folder: Folder of anchored checkpoints, which the log must continue; None: there is none.
     """
 
     keys: str
     master_key: Path
     signing_key: Path
     origin: str
+    mark: Path | None = None
+    anchor_folder: Path | None = None
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
         """Return the locations that the configuration names."""
-        return cls(settings.keys, settings.master_key, settings.signing_key, settings.log_origin)
+        return cls(
+            settings.keys,
+            settings.master_key,
+            settings.signing_key,
+            settings.log_origin,
+            settings.high_water_mark,
+            settings.anchor_folder,
+        )
+
+    def high_water_mark(self) -> HighWaterMark:
+        """Return the high-water mark of the log."""
+        return HighWaterMark(self.mark or self.signing_key.with_suffix(".mark"))
 
 
 def open_log(database: Database, locations: KeyLocations) -> RecordLog:
@@ -69,7 +86,8 @@ def open_log(database: Database, locations: KeyLocations) -> RecordLog:
     except BaseException:
         key_database.close()
         raise
-    return RecordLog(database, store, signing_key, tags_key)
+    anchors = read_newest_anchors(locations.anchor_folder, signing_key.verifier())
+    return RecordLog(database, store, signing_key, tags_key, locations.high_water_mark(), anchors)
 
 
 def _refuse_lost_commits(connection: Connection) -> None:

@@ -1,0 +1,310 @@
+"""A database that does not continue what was remembered of its log is noticed before it answers; an operator can accept it."""
+
+import asyncio
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+import sqlalchemy
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from structlog.testing import capture_logs
+from typer.testing import CliRunner
+
+from server.commands.cli import app
+from server.config import Settings
+from server.errors import ForkRefused, StoreUnavailable
+from server.maintenance.doctor import check_log
+from server.maintenance.forks import adopt_fork
+from server.stores.database import Database
+from server.stores.record_log.anchors import AnchorContradicted, CheckpointAnchor, write_exclusively
+from server.stores.record_log.high_water_mark import HighWaterMark
+from tests.conftest import Serving, key_settings
+from tests.server.record_logs import NOW, ORIGIN, entry, opened, signed
+from tests.server.requests import score_request
+from tests.server.servers import serve
+
+Copy = Callable[[str], str]
+
+
+@pytest.fixture
+def copy_database(request: pytest.FixtureRequest, tmp_path: Path) -> Copy:
+    """Return what copies a database that nobody uses, as a backup does; the copy's URL comes back."""
+    numbers = iter(range(100))
+
+    def copy(url: str) -> str:
+        name = f"copy{next(numbers)}"
+        if url.startswith("sqlite"):
+            return f"sqlite:///{shutil.copy(url.removeprefix('sqlite:///'), tmp_path / f'{name}.db')}"
+        source = sqlalchemy.make_url(url)
+        target = f"{source.database}_{name}"
+        engine: sqlalchemy.Engine = request.getfixturevalue("postgres")
+        with engine.connect() as connection:
+            connection.exec_driver_sql(f'CREATE DATABASE "{target}" TEMPLATE "{source.database}"')
+        return source.set(database=target).render_as_string(hide_password=False)
+
+    return copy
+
+
+def append(url: str, folder: Path, count: int) -> None:
+    """Append records as a process of its own does."""
+    with opened(url, folder) as log:
+        for _ in range(count):
+            log.append([entry()])
+
+
+def refusal_of_append(url: str, folder: Path, **changes: Any) -> str:
+    """Append to a log that must refuse; return the reason in the application log."""
+    with capture_logs() as lines, opened(url, folder, **changes) as log, pytest.raises(StoreUnavailable):
+        log.append([entry()])
+    return "\n".join(str(line.get("problem", "")) for line in lines)
+
+
+def test_a_database_restored_from_an_older_copy_takes_no_record_and_both_sizes_and_roots_are_named(
+    database_url: str, copy_database: Copy, tmp_path: Path
+) -> None:
+    append(database_url, tmp_path, 3)
+    older = copy_database(database_url)
+    append(database_url, tmp_path, 2)
+    with opened(database_url, tmp_path) as log:
+        newest = signed(log)
+
+    problem = refusal_of_append(older, tmp_path)
+
+    assert f"the log has 3 records with root {_root(older, tmp_path)}" in problem
+    assert f"signing.mark has 5 with root {newest.root.hex()}" in problem
+    assert "records 3 to 4 are missing" in problem
+
+
+def _root(url: str, folder: Path) -> str:
+    with opened(url, folder) as log:
+        return signed(log).root.hex()
+
+
+def test_a_forked_database_is_refused_also_when_it_has_grown_longer_than_the_one_that_was_lost(
+    database_url: str, copy_database: Copy, tmp_path: Path
+) -> None:
+    append(database_url, tmp_path, 3)
+    older = copy_database(database_url)
+    append(database_url, tmp_path, 2)
+    mark = (tmp_path / "signing.mark").read_bytes()
+    (tmp_path / "signing.mark").unlink()  # a host that never had the mark lets the fork grow
+    append(older, tmp_path, 9)
+    (tmp_path / "signing.mark").write_bytes(mark)
+
+    problem = refusal_of_append(older, tmp_path)
+
+    assert "the log has 12 records and, at size 5, root" in problem
+    assert "at least one of the records before 5 is another one" in problem
+
+
+def test_a_process_refuses_a_longer_log_that_does_not_continue_what_it_wrote_itself(
+    database_url: str, copy_database: Copy, tmp_path: Path
+) -> None:
+    append(database_url, tmp_path, 3)
+    older = copy_database(database_url)
+    (tmp_path / "other").mkdir()
+    with opened(database_url, tmp_path) as log:
+        log.append([entry()])
+        remembered = log.last_frontier
+    with opened(older, tmp_path, mark=tmp_path / "other" / "mark") as log:
+        for _ in range(5):
+            log.append([entry()])
+        log.last_frontier = remembered  # the process whose database failed over to the other one
+
+        with capture_logs() as lines, pytest.raises(StoreUnavailable):
+            log.append([entry()])
+
+    assert any("this process has 4 records with root" in str(line.get("problem")) for line in lines)
+
+
+def test_two_processes_that_append_in_alternation_are_no_fork(database_url: str, tmp_path: Path) -> None:
+    with opened(database_url, tmp_path) as one, opened(database_url, tmp_path) as other:
+        for _ in range(300):
+            assert one.append([entry()])[0]
+            assert other.append([entry(), entry()])[0]
+
+        assert signed(one).size == 900
+
+
+def test_a_longer_log_on_a_host_whose_mark_is_behind_is_accepted(database_url: str, tmp_path: Path) -> None:
+    append(database_url, tmp_path, 3)
+    mark = (tmp_path / "signing.mark").read_bytes()
+    append(database_url, tmp_path, 7)
+    (tmp_path / "signing.mark").write_bytes(mark)
+
+    append(database_url, tmp_path, 1)
+
+    with opened(database_url, tmp_path) as log:
+        assert signed(log).size == 11
+
+
+def test_an_anchor_is_never_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint-1.txt"
+    write_exclusively(path, "one")
+    write_exclusively(path, "one")
+
+    with pytest.raises(AnchorContradicted, match="another checkpoint"):
+        write_exclusively(path, "two")
+
+    assert path.read_text() == "one"
+    assert [each.name for each in tmp_path.iterdir()] == ["checkpoint-1.txt"]
+
+
+def test_a_fork_is_found_by_an_anchor_alone_and_nothing_is_anchored_upon_it(
+    database_url: str, copy_database: Copy, tmp_path: Path
+) -> None:
+    folder = tmp_path / "anchors"
+    folder.mkdir()
+    append(database_url, tmp_path, 3)
+    older = copy_database(database_url)
+    append(database_url, tmp_path, 2)
+    database = Database(database_url)
+    CheckpointAnchor(database, folder, None).push()
+    database.close()
+    anchored = {path.name: path.read_text() for path in folder.iterdir()}
+    (tmp_path / "signing.mark").unlink()
+    append(older, tmp_path, 2)  # to the same size, without the anchors in sight
+
+    problem = refusal_of_append(older, tmp_path, anchor_folder=folder)
+    database = Database(older)
+    anchor = CheckpointAnchor(database, folder, None)
+    with capture_logs() as lines:
+        anchor.push()
+    database.close()
+
+    assert "checkpoint-00000000000000000005.txt has 5" in problem
+    assert anchor.failures == 1
+    assert "at least one of the records before 5" in lines[-1]["problem"]
+    assert {path.name: path.read_text() for path in folder.iterdir()} == anchored
+
+
+async def _health(serving: Serving, service: str = "grounds.credit.v1.CreditService") -> Any:
+    request = health_pb2.HealthCheckRequest(service=service)
+    return (await health_pb2_grpc.HealthStub(serving.channel).Check(request)).status
+
+
+async def test_a_server_on_an_older_copy_is_not_serving_from_its_first_moment_and_answers_no_score(
+    small_settings: Settings, tmp_path: Path
+) -> None:
+    path = Path(small_settings.database.removeprefix("sqlite:///"))
+    async with serve(small_settings) as serving:
+        await serving.credit.ScoreCredit(score_request())
+    older = shutil.copy(path, tmp_path / "older.db")
+    requests = [score_request(), score_request()]
+    async with serve(small_settings) as serving:
+        answers = [await serving.credit.ScoreCredit(request) for request in requests]
+    shutil.copy(older, path)
+
+    with capture_logs() as lines:
+        async with serve(small_settings) as serving:
+            first = await _health(serving)
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await serving.credit.ScoreCredit(requests[0])
+            await asyncio.sleep(0.2)
+            later = await _health(serving)
+
+    assert (first, later) == (health_pb2.HealthCheckResponse.NOT_SERVING,) * 2
+    assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+    assert len(answers) == 2
+    damage = [line for line in lines if line["event"] == "log damaged"]
+    assert len(damage) == 1, "said once, not by every probe"
+    assert "records 1 to 2 are missing" in damage[0]["problem"]
+
+
+def test_the_doctor_finds_the_fork_and_adopting_it_is_recorded_and_ends_it(
+    database_url: str, copy_database: Copy, tmp_path: Path
+) -> None:
+    folder = tmp_path / "anchors"
+    folder.mkdir()
+    append(database_url, tmp_path, 3)
+    older = copy_database(database_url)
+    append(database_url, tmp_path, 2)
+    database = Database(database_url)
+    CheckpointAnchor(database, folder, None).push()
+    database.close()
+    mark = HighWaterMark(tmp_path / "signing.mark")
+
+    with opened(older, tmp_path, anchor_folder=folder) as log:
+        before = check_log(log.database, log.verifier, folder, mark)
+        lost = adopt_fork(log, "restored the backup of Monday, ticket 7", NOW)
+        after = check_log(log.database, log.verifier, folder, mark)
+        log.append([entry()])
+        head = signed(log)
+    with opened(older, tmp_path, anchor_folder=folder) as log:
+        log.append([entry()])
+        CheckpointAnchor(log.database, folder, None).push()
+        ended = check_log(log.database, log.verifier, folder, mark)
+
+    assert not before[0]
+    assert any("records 3 to 4" in line for line in before[1])
+    assert (lost.start, lost.stop) == (1, 6)
+    assert after[0], after[1]
+    assert any("given up by adopt-fork" in line for line in after[1])
+    assert head.size == 5
+    assert ended[0], ended[1]
+    assert (folder / "checkpoint-00000000000000000006.txt").exists()
+
+
+def test_adopting_a_log_that_is_no_fork_is_refused(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'log.db'}"
+    append(url, tmp_path, 2)
+
+    with opened(url, tmp_path) as log, pytest.raises(ForkRefused, match="continues everything"):
+        adopt_fork(log, "no reason", NOW)
+
+
+def test_a_torn_slot_of_the_mark_leaves_the_other_one_and_a_file_without_any_is_refused(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'log.db'}"
+    append(url, tmp_path, 4)
+    path = tmp_path / "signing.mark"
+    content = path.read_bytes()
+    with opened(url, tmp_path) as log:
+        key = log.verifier
+    sizes = set()
+    for start in (0, 4096):
+        torn = bytearray(content)
+        torn[start + 60 : start + 4096] = bytes(4036)
+        path.write_bytes(torn)
+        found = HighWaterMark(path).read(key)
+        assert found is not None
+        sizes.add(found.size)
+
+    assert sizes == {3, 4}
+    path.write_bytes(b"nonsense")
+    assert "holds no checkpoint of this log" in refusal_of_append(url, tmp_path)
+
+
+def test_the_mark_holds_the_signed_checkpoint_of_the_last_answer(database_url: str, tmp_path: Path) -> None:
+    with opened(database_url, tmp_path) as log:
+        for size in range(1, 6):
+            log.append([entry()])
+            mark = HighWaterMark(tmp_path / "signing.mark").read(log.verifier)
+            assert mark is not None
+            assert (mark.size, mark.root) == (size, log.last_frontier.root())
+
+    assert (tmp_path / "signing.mark").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_command_shows_the_lost_records_first_and_gives_them_up_with_apply(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'log.db'}"
+    append(url, tmp_path, 3)
+    older = shutil.copy(tmp_path / "log.db", tmp_path / "older.db")
+    append(url, tmp_path, 2)
+    Path(older).replace(tmp_path / "log.db")
+    settings = {**key_settings(tmp_path), "database": url, "log_origin": ORIGIN}
+    config = tmp_path / "config.toml"
+    config.write_text("".join(f'{name} = "{value}"\n' for name, value in settings.items()))
+    words = ["adopt-fork", "--reason", "restored, ticket 114", "--config", str(config)]
+
+    shown = CliRunner().invoke(app, words)
+    done = CliRunner().invoke(app, [*words, "--apply"])
+    again = CliRunner().invoke(app, words)
+
+    assert "records 0 to 4 would be given up" in shown.output
+    assert "add --apply" in shown.output
+    assert "records 0 to 4 are given up" in done.output
+    assert isinstance(again.exception, ForkRefused)
+    append(url, tmp_path, 1)

@@ -1,0 +1,75 @@
+"""A SQLite file that is deleted or replaced under a running server: nothing more is answered, and health says so."""
+
+import asyncio
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from server.config import Settings
+from server.errors import StoreUnavailable
+from tests.conftest import Serving
+from tests.server.record_logs import entry, opened
+from tests.server.requests import score_request
+from tests.server.servers import serve, wait_until
+
+
+def _delete(path: Path) -> None:
+    path.unlink()
+
+
+def _replace(path: Path) -> None:
+    shutil.copy(path, path.with_suffix(".copy"))
+    path.with_suffix(".copy").replace(path)
+
+
+def _delete_the_write_ahead_log(path: Path) -> None:
+    path.with_name(f"{path.name}-wal").unlink()
+
+
+HOW = [_delete, _replace, _delete_the_write_ahead_log]
+
+
+@pytest.mark.parametrize("name", ["log.db", "keys.db"])
+@pytest.mark.parametrize("change", HOW)
+def test_an_append_to_a_file_that_is_gone_is_not_acknowledged(
+    tmp_path: Path, name: str, change: Callable[[Path], None]
+) -> None:
+    with opened(f"sqlite:///{tmp_path / 'log.db'}", tmp_path) as log:
+        log.append([entry()])
+        change(tmp_path / name)
+
+        with pytest.raises(StoreUnavailable, match="deleted or replaced"):
+            log.append([entry()])
+        with pytest.raises(StoreUnavailable, match="deleted or replaced"):
+            log.probe()
+
+
+async def _status(serving: Serving) -> Any:
+    request = health_pb2.HealthCheckRequest(service="grounds.credit.v1.CreditService")
+    return (await health_pb2_grpc.HealthStub(serving.channel).Check(request)).status
+
+
+@pytest.mark.parametrize("setting", ["database", "keys"])
+async def test_a_server_whose_file_was_deleted_answers_no_score_and_is_not_serving(
+    small_settings: Settings, setting: str
+) -> None:
+    path = Path(getattr(small_settings, setting).removeprefix("sqlite:///"))
+    async with serve(small_settings) as serving:
+        await serving.credit.ScoreCredit(score_request())
+        _delete(path)
+
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await serving.credit.ScoreCredit(score_request())
+        await wait_until(lambda: _is(serving, health_pb2.HealthCheckResponse.NOT_SERVING))
+
+    assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+
+
+async def _is(serving: Serving, status: Any) -> bool:
+    await asyncio.sleep(0)
+    return bool(await _status(serving) == status)
