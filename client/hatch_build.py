@@ -5,16 +5,16 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SHARED = {"grounds": "../protos/grounds", "grounds_record": "../record/grounds_record"}
+_SHARED = {"grounds": "../protos/grounds", "grounds_record": "../record/grounds_record"}
 
 
-class SharedPackages(BuildHookInterface):  # type: ignore[type-arg] # generic in the stubs only
+class _SharedPackages(BuildHookInterface):  # type: ignore[type-arg] # generic in the stubs only
     """Copy the shared packages into wheel and sdist; an editable install finds them through `dev-mode-dirs`."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Add the folders; a build from the sdist finds them beside `grounds_client`."""
         if version == "editable":
             return
-        for name, folder in SHARED.items():
+        for name, folder in _SHARED.items():
             source = Path(self.root, folder)
             build_data["force_include"][str(source if source.is_dir() else Path(self.root, name))] = name

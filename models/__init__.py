@@ -1,7 +1,7 @@
 """The model: its bundle of files, its score and its explanation, computed by ONNX Runtime.
 
-Import the modules: `models.bundle`, `models.model`, `models.scoring`, ... The package itself exports no name, because
-`models.scoring` loads ONNX Runtime and most users of `models.schema` or `models.scorecard` do not need it.
+Import the modules: `models.bundle`, `models.model`, `models.onnx_scorer`, ... The package itself exports no name, because
+`models.onnx_scorer` loads ONNX Runtime and most users of `models.schema` or `models.scorecard` do not need it.
 """
 
 import os

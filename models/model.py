@@ -11,7 +11,7 @@ from models.bundle import Bundle
 from models.bundle_documents import Cell, GoldenRow
 from models.errors import AdditivityError, BundleInvalid
 from models.explained_score import ExplainedScore, build_explained_score
-from models.scoring import Scorer
+from models.onnx_scorer import Scorer
 from models.sign_conflicts import best_baseline_values
 from models.tolerances import LOG_ODDS_TOLERANCE, PD_TOLERANCE
 

@@ -19,11 +19,11 @@ from models.counterfactual_search import Box, Proposal, TrialScorer, cheapest_po
 from models.model import Model
 from models.schema import FeatureInput
 
-COUNTERFACTUALS_MAX = 3
-CHANGES_MAX = 3
+_COUNTERFACTUALS_MAX = 3
+_CHANGES_MAX = 3
 ROWS_MAX = 4_000
 # Rows that the search leaves for shrinking each change of each answer, and for scoring the answers again.
-_ROWS_RESERVED = COUNTERFACTUALS_MAX * (CHANGES_MAX * (STEPS_MAX + 1) + 1)
+_ROWS_RESERVED = _COUNTERFACTUALS_MAX * (_CHANGES_MAX * (STEPS_MAX + 1) + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +114,13 @@ class Recourse:
         candidates = [grid.candidates(float(trials.row[0, grid.position])) for grid in self._grids.values()]
         spans, complete = scored_spans(candidates, trials)
         found: list[Box] = []
-        for size in range(1, CHANGES_MAX + 1):
+        for size in range(1, _CHANGES_MAX + 1):
             answered = [frozenset(box.names) for box in found]
             boxes, all_seen = crossing_boxes(spans, size, answered, trials)
-            points, exact = cheapest_points(boxes, COUNTERFACTUALS_MAX - len(found), trials, _ROWS_RESERVED)
+            points, exact = cheapest_points(boxes, _COUNTERFACTUALS_MAX - len(found), trials, _ROWS_RESERVED)
             found += points
             complete = complete and all_seen and exact
-            if len(found) == COUNTERFACTUALS_MAX:
+            if len(found) == _COUNTERFACTUALS_MAX:
                 break
         return found, complete
 

@@ -61,7 +61,7 @@ class _SourceWriter:
             raise ValueError(f"{message.name}: nested types are not covered")
         yield f"message {message.name} {{"
         yield from (f"  option {option};" for option in self._options(message.options))
-        yield from _reserved(message.reserved_range, message.reserved_name, inclusive=False)
+        yield from _reserved_statements(message.reserved_range, message.reserved_name, inclusive=False)
         for extensions in message.extension_range:
             end = "max" if extensions.end == _FIELD_NUMBERS_END else extensions.end - 1
             yield f"  extensions {extensions.start} to {end};"
@@ -94,9 +94,9 @@ class _SourceWriter:
         """Yield the lines of an enum."""
         yield f"enum {enum.name} {{"
         yield from (f"  option {option};" for option in self._options(enum.options))
-        yield from _reserved(enum.reserved_range, enum.reserved_name, inclusive=True)
+        yield from _reserved_statements(enum.reserved_range, enum.reserved_name, inclusive=True)
         for value in enum.value:
-            yield f"  {value.name} = {value.number}{self._bracketed(value.options)};"
+            yield f"  {value.name} = {value.number}{self._bracket_options(value.options)};"
         yield "}"
 
     def _field(self, field: _Field, *, labelled: bool = True) -> str:
@@ -105,9 +105,9 @@ class _SourceWriter:
             raise ValueError(f"{field.name}: groups, defaults and optional fields of proto3 are not covered")
         label = _LABELS[field.label] if labelled else ""
         kind = field.type_name if field.type in _NAMED else _SCALARS[field.type]
-        return f"{label}{kind} {field.name} = {field.number}{self._bracketed(field.options)};"
+        return f"{label}{kind} {field.name} = {field.number}{self._bracket_options(field.options)};"
 
-    def _bracketed(self, options: Message) -> str:
+    def _bracket_options(self, options: Message) -> str:
         """Return the options of a field or a value in brackets, nothing where there are none."""
         written = ", ".join(self._options(options))
         return f" [{written}]" if written else ""
@@ -120,7 +120,7 @@ class _SourceWriter:
             yield f"{name} = {_literal(field, value)}"
 
 
-def _reserved(ranges: Iterable[Any], names: Iterable[str], *, inclusive: bool) -> Iterator[str]:
+def _reserved_statements(ranges: Iterable[Any], names: Iterable[str], *, inclusive: bool) -> Iterator[str]:
     """Yield the reserved numbers and names; the ranges of messages end before `end`, those of enums with it."""
     for each in ranges:
         yield f"  reserved {each.start} to {each.end if inclusive else each.end - 1};"

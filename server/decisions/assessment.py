@@ -22,7 +22,7 @@ from server.decisions.policy import (
     PolicyOutcome,
     PolicySection,
 )
-from server.decisions.rules import (
+from server.decisions.policy_rules import (
     RuleResult,
     approvable_amount,
     expected_loss,

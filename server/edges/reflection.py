@@ -16,7 +16,7 @@ _SERVICE_NAMES = ("grpc.reflection.v1.ServerReflection", reflection.SERVICE_NAME
 
 
 def add_reflection(services: Iterable[str], server: grpc.aio.Server) -> None:
-    """Let clients list the named services, and the two of reflection, and read their descriptors."""
+    """Add the reflection services, which list the named services and themselves, and return their descriptors."""
     v1_descriptor()
     servicer = reflection.aio.ReflectionServicer([*services, *_SERVICE_NAMES])
     handler = grpc.stream_stream_rpc_method_handler(

@@ -71,8 +71,8 @@ async def abort_with_error(context: Context, error: ServerError) -> NoReturn:
         if bad_request.ByteSize() > _VIOLATIONS_BYTES_MAX:
             del bad_request.field_violations[-1]
             break
-    details = [_packed(bad_request)] if error.violations else []
-    await _abort(context, ERROR_STATUSES[type(error)], _truncated(str(error)), error.metadata, details)
+    details = [_pack(bad_request)] if error.violations else []
+    await _abort(context, ERROR_STATUSES[type(error)], _truncate(str(error)), error.metadata, details)
 
 
 async def abort_with_incident(context: Context, incident_id: str) -> NoReturn:
@@ -90,17 +90,17 @@ async def _abort(
     """Send google.rpc.Status with exactly one ErrorInfo, and details."""
     info = error_details_pb2.ErrorInfo(reason=error_status.reason, domain=_DOMAIN, metadata=metadata)
     code = code_pb2.Code.Value(error_status.code.name)
-    status = status_pb2.Status(code=code, message=message, details=[_packed(info), *details])
+    status = status_pb2.Status(code=code, message=message, details=[_pack(info), *details])
     await context.abort(error_status.code, message, ((_DETAILS_KEY, status.SerializeToString()),))
     raise AssertionError("abort raises")
 
 
-def _truncated(message: str) -> str:
+def _truncate(message: str) -> str:
     """Return the beginning of a message that fits into the trailers."""
     return message.encode()[:_MESSAGE_BYTES_MAX].decode(errors="ignore")
 
 
-def _packed(detail: error_details_pb2.BadRequest | error_details_pb2.ErrorInfo) -> any_pb2.Any:
+def _pack(detail: error_details_pb2.BadRequest | error_details_pb2.ErrorInfo) -> any_pb2.Any:
     """Return a detail as google.protobuf.Any."""
     content = any_pb2.Any()
     content.Pack(detail)

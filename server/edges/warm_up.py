@@ -34,7 +34,7 @@ class _RollBack(Exception):
 def warm_up(log: RecordLog, features: FeatureStore, schemas: Iterable[Schema]) -> None:
     """Read features, look for an earlier answer, append a record, read it back, prove it, and roll all of it back.
 
-    It may raise whatever a database raises that does not answer, or a damaged log. Nothing is written in any case.
+    It raises what a database that does not answer raises, or a damaged log. Nothing is written in any case.
 
     Args:
         log: Of the server.

@@ -54,7 +54,7 @@ def release_by_id(log: RecordLog, name: str, reason: str, at: dt.datetime) -> st
     Raises:
         ErasureRefused: The id matches no hold or several, the hold was released earlier, or the reason is not acceptable.
     """
-    hold_id = find_hold_id(log, name)
+    hold_id = _find_hold_id(log, name)
     market, tag = read_hold_subject(log, hold_id)
     # A hold stores the customer as a keyed tag only, so the number itself cannot be compared with the reason.
     # A word whose tag equals the hold's tag is the number.
@@ -64,7 +64,7 @@ def release_by_id(log: RecordLog, name: str, reason: str, at: dt.datetime) -> st
     return hold_id
 
 
-def find_hold_id(log: RecordLog, name: str) -> str:
+def _find_hold_id(log: RecordLog, name: str) -> str:
     """Return the id of the one hold whose id starts with `name`, released or not.
 
     Raises:

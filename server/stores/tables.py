@@ -135,7 +135,7 @@ POLICIES = Table(
 )
 
 # Customer ids sort byte by byte in every database.
-CUSTOMER_ID = String(64).with_variant(String(64, collation="C"), "postgresql")
+_CUSTOMER_ID = String(64).with_variant(String(64, collation="C"), "postgresql")
 
 # One row a scoring run and market; `header` is the run file's manifest, JSON. Readers see a run while its state is
 # LOADED; before, it is LOADING; when it is no longer kept, PRUNING until its rows are deleted. Numbers are never
@@ -169,7 +169,7 @@ RISKS = Table(
     "risks",
     METADATA,
     Column("run_number", Integer, nullable=False),
-    Column("customer_id", CUSTOMER_ID, nullable=False),
+    Column("customer_id", _CUSTOMER_ID, nullable=False),
     Column("status", String(24), nullable=False),
     Column("log_odds", Double, nullable=True),
     Column("pd", Double, nullable=True),
@@ -233,7 +233,7 @@ RISK_TOMBSTONES = Table(
     METADATA,
     Column("number", Integer, nullable=False, autoincrement=True),
     Column("market", String(2), nullable=False),
-    Column("customer_id", CUSTOMER_ID, nullable=False),
+    Column("customer_id", _CUSTOMER_ID, nullable=False),
     Column("erase_time", DateTime(timezone=True), nullable=False),
     PrimaryKeyConstraint("number", name="pk_risk_tombstones"),
     Index("ix_risk_tombstones_market", "market", "number"),

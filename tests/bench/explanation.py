@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from models.catalog import list_bundle_folders, read_active
-from models.scoring import Scorer
+from models.onnx_scorer import Scorer
 from tests.bench.subjects import BACKGROUND_ROWS, YARDSTICK, Subject, fitted_subject, scoring_ways
 from tests.bench.timing import Way, time_interleaved
 from tests.oracles import FloatArray, margins

@@ -13,7 +13,7 @@ import shap
 import treelite
 
 from models.bundle import read_bundle
-from models.scoring import BoundRow, Scorer, open_session, row_batches
+from models.onnx_scorer import BoundRow, Scorer, open_session, row_batches
 from tests.bench.timing import Way
 from tests.conftest import ROOT
 from tests.oracles import FloatArray

@@ -20,7 +20,7 @@ def churn_table(text: str) -> dict[str, list[str]]:
     return {name: cells for name, *cells in rows}
 
 
-def written(metrics: dict[str, float], name: str) -> list[str]:
+def expected_cells(metrics: dict[str, float], name: str) -> list[str]:
     """Write a row of the table as it must be."""
     of = OF_MODEL.get(name, f"rival.{name}")
     month = of.removeprefix("hold_out.") if of.startswith("hold_out.") else None
@@ -41,7 +41,9 @@ def unlike(text: str, metrics: dict[str, float]) -> list[str]:
     """Name the rows of the table that say something else than the metrics, and the rivals that it leaves out."""
     table = churn_table(text)
     rivals = {found[1] for name in metrics if (found := re.fullmatch(r"rival\.(.+)\.lift_top_decile", name))}
-    return [name for name, cells in table.items() if cells != written(metrics, name)] + sorted(rivals - set(table))
+    return [name for name, cells in table.items() if cells != expected_cells(metrics, name)] + sorted(
+        rivals - set(table)
+    )
 
 
 def sentence(text: str, pattern: str) -> list[str]:

@@ -29,7 +29,7 @@ from tests.conftest import ROOT, Serving
 from tests.e2e.processes import write_config
 from tests.server.conftest import churn_database, churn_family, churn_settings, postgres
 from tests.server.events import outcome_request, override_request
-from tests.server.record_logs import NOW, opened
+from tests.server.record_logs import NOW, open_test_log
 from tests.server.requests import call_error, customer, numbers, score_request
 from tests.server.servers import serve
 
@@ -253,7 +253,7 @@ def test_the_files_of_postgresql_tables_do_not_hold_an_erased_customers_rows(
             connection.exec_driver_sql("CHECKPOINT")
         return any(canary in path.read_bytes() for path in base.rglob("*") if path.is_file())
 
-    with opened(url, tmp_path) as log:
+    with open_test_log(url, tmp_path) as log:
         line = {"market": "DE", "feature_set_digest": "0" * 64, "as_of": NOW, "row": b"canary-row"}
         customers = [{**line, "customer_id": f"CANARY-{number}"} for number in range(200)]
         with log.database.writing() as connection:

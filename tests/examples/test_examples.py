@@ -45,7 +45,7 @@ def address(small: SmallFamily, small_database: Path, tmp_path_factory: pytest.T
         yield served
 
 
-def expected(address: str) -> list[str]:
+def expected_output(address: str) -> list[str]:
     """Return the lines that an example prints, from the answers that the Python client gets."""
     with Client(address) as client:
         decision = client.score_credit(MARKET, CUSTOMER, Amount.parse(f"{UNITS}{CURRENCY}"))
@@ -84,7 +84,7 @@ def test_an_example_prints_what_the_python_client_reads(language: str, address: 
 
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    wanted = expected(address)
+    wanted = expected_output(address)
     assert lines[: len(wanted)] == wanted
     violations = dict(line.strip().split(": ", 1) for line in lines[len(wanted) :])
     assert set(violations) == {"request_id", "customer", "requested_amount"}

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from models.counterfactual_search import TrialScorer
+from models.onnx_scorer import FloatArray
 from models.recourse import ROWS_MAX, Recourse
-from models.scoring import FloatArray
 
 Smallest = list[tuple[tuple[str, ...], float]]  # names that change, and how far in all
 

@@ -28,7 +28,7 @@ def first(document: Any) -> Any:
     return document["rows"][0]
 
 
-def moved(key: str, amount: float, index: int = 0) -> Callable[[Any], None]:
+def move_value(key: str, amount: float, index: int = 0) -> Callable[[Any], None]:
     """Return a change that moves one number of a list in the first golden row."""
 
     def change(document: Any) -> None:
@@ -41,9 +41,9 @@ GOLDEN_FAULTS: dict[str, tuple[Callable[[Any], object], str]] = {
     "a margin one double up": (lambda d: first(d).update(margin=up(first(d)["margin"])), r"rows\[0\]: margin is"),
     "a pd moved by 1e-9": (lambda d: first(d).update(pd=first(d)["pd"] + 1e-9), r"rows\[0\]: pd is"),
     "a score one up": (lambda d: first(d).update(score=first(d)["score"] + 1), r"rows\[0\]: score, points or grade"),
-    "a point moved": (moved("points", 1), r"rows\[0\]: score, points or grade"),
+    "a point moved": (move_value("points", 1), r"rows\[0\]: score, points or grade"),
     "another grade": (lambda d: first(d).update(grade="Z"), r"rows\[0\]: score, points or grade"),
-    "a contribution moved by 1e-8": (moved("contributions", 1e-8), r"rows\[0\]: a contribution is"),
+    "a contribution moved by 1e-8": (move_value("contributions", 1e-8), r"rows\[0\]: a contribution is"),
     "the last row, not the first": (lambda d: d["rows"][-1].update(score=1), r"rows\[\d\d\]: score, points or grade"),
     "a row of another customer": (lambda d: first(d).update(row=[365.0, 0.0, 0.0, 0.0]), r"rows\[0\]: margin is"),
     "a row one value short": (lambda d: first(d)["row"].pop(), ""),
@@ -68,7 +68,9 @@ def test_a_golden_row_that_comes_out_otherwise_refuses_the_bundle(
 def test_a_golden_contribution_may_differ_by_what_another_order_of_adding_leaves_over(
     small: SmallFamily, tmp_path: Path
 ) -> None:
-    open_model(read_bundle(with_document(small.bundle_folder, tmp_path, "golden.json", moved("contributions", 1e-11))))
+    open_model(
+        read_bundle(with_document(small.bundle_folder, tmp_path, "golden.json", move_value("contributions", 1e-11)))
+    )
 
 
 def test_another_calibration_than_that_of_the_golden_rows_refuses_the_bundle(

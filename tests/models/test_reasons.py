@@ -117,7 +117,7 @@ TYPICAL = {"late": 3.0, "share": 0.1, "amount": 1000.0, "unknown": None}
 GROUP_OF = dict.fromkeys(TYPICAL, "ALL")
 
 
-def said(
+def reason_texts(
     text: str,
     locale: str = "en",
     *,
@@ -157,51 +157,55 @@ def test_a_locale_that_one_group_lacks_is_not_offered_so_that_reasons_are_in_one
 
 
 def test_a_text_has_the_customers_value_and_the_typical_one() -> None:
-    assert said("Late by {late} days (typical: {late.typical})") == "Late by 12 days (typical: 3)"
+    assert reason_texts("Late by {late} days (typical: {late.typical})") == "Late by 12 days (typical: 3)"
 
 
 def test_a_number_is_whole_and_as_the_locale_writes_it_unless_the_text_says_otherwise() -> None:
-    assert said("{amount}") == "1,234,568"
-    assert said("{amount}", "de") == "1.234.568"
-    assert said("{amount:#,##0.00}") == "1,234,567.50"
-    assert said("{amount:#,##0.00}", "de") == "1.234.567,50"
-    assert said("{share:0.0%}") == "25.6%"
+    assert reason_texts("{amount}") == "1,234,568"
+    assert reason_texts("{amount}", "de") == "1.234.568"
+    assert reason_texts("{amount:#,##0.00}") == "1,234,567.50"
+    assert reason_texts("{amount:#,##0.00}", "de") == "1.234.567,50"
+    assert reason_texts("{share:0.0%}") == "25.6%"
 
 
 def test_a_number_is_followed_by_the_word_that_the_language_uses_with_it_as_it_is_written() -> None:
     days, tage = "{late:|one=day|other=days}", "{late:#,##0.0|one=Tag|other=Tage}"
     dni = "{late:|one=dzień|few=dni|many=dni|other=dnia}"
 
-    assert [said(days, values={"late": late}) for late in (0.0, 1.0, 2.0, 1.4, -1.0)] == [
+    assert [reason_texts(days, values={"late": late}) for late in (0.0, 1.0, 2.0, 1.4, -1.0)] == [
         "0 days",
         "1 day",
         "2 days",
         "1 day",
         "-1 day",
     ]
-    assert [said(tage, "de", values={"late": late}) for late in (1.0, 1.06, 2.0)] == [
+    assert [reason_texts(tage, "de", values={"late": late}) for late in (1.0, 1.06, 2.0)] == [
         "1,0 Tage",
         "1,1 Tage",
         "2,0 Tage",
     ]
-    assert [said(dni, "pl", values={"late": late}) for late in (1.0, 3.0, 12.0)] == ["1 dzień", "3 dni", "12 dni"]
-    assert said(days, values={}) == "- days"
-    assert said("{late.typical:|one=day|other=days}") == "3 days"
+    assert [reason_texts(dni, "pl", values={"late": late}) for late in (1.0, 3.0, 12.0)] == [
+        "1 dzień",
+        "3 dni",
+        "12 dni",
+    ]
+    assert reason_texts(days, values={}) == "- days"
+    assert reason_texts("{late.typical:|one=day|other=days}") == "3 days"
 
 
 @pytest.mark.parametrize("words", ["|one=day", "|day|days", "|one=day|others=days", "|"])
 def test_words_without_one_for_every_number_are_rejected(words: str) -> None:
     with pytest.raises(ValueError, match="one for other"):
-        said(f"{{late:{words}}}")
+        reason_texts(f"{{late:{words}}}")
 
 
 def test_a_value_that_is_missing_is_a_dash_also_where_a_pattern_is_given() -> None:
-    assert said("{late}, {share:0.0%}, {unknown.typical}", values={}) == "-, -, -"
-    assert said("{late.typical}", values={}) == "3"
+    assert reason_texts("{late}, {share:0.0%}, {unknown.typical}", values={}) == "-, -, -"
+    assert reason_texts("{late.typical}", values={}) == "3"
 
 
 def test_0_is_written_as_0_and_not_as_missing() -> None:
-    assert said("{late} {share:0.0}", values={"late": 0.0, "share": 0.0}) == "0 0.0"
+    assert reason_texts("{late} {share:0.0}", values={"late": 0.0, "share": 0.0}) == "0 0.0"
 
 
 @pytest.mark.parametrize(
@@ -224,38 +228,38 @@ def test_0_is_written_as_0_and_not_as_missing() -> None:
 )
 def test_a_placeholder_that_names_no_value_is_rejected(placeholder: str) -> None:
     with pytest.raises(KeyError):
-        said(f"A text with {placeholder}")
+        reason_texts(f"A text with {placeholder}")
 
 
 def test_braces_written_twice_are_braces() -> None:
-    assert said("{{late}} {late}") == "{late} 12"
+    assert reason_texts("{{late}} {late}") == "{late} 12"
 
 
 def test_pushed_names_the_strongest_features_each_in_its_own_words() -> None:
     own = {"late": {"en": "{value} days late ({typical})"}, "share": {"en": "share {value:0.0%} ({typical:0%})"}}
 
-    found = said("Behind: {pushed}", features=("share", "late", "amount"), own=own)
+    found = reason_texts("Behind: {pushed}", features=("share", "late", "amount"), own=own)
 
     assert FEATURES_NAMED_MAX == 2
     assert found == "Behind: share 25.6% (10%); 12 days late (3)"
 
 
 def test_a_feature_without_a_text_has_its_description() -> None:
-    assert said("{pushed}") == "the late 12 (typical: 3)"
-    assert said("{pushed}", features=("unknown",)) == "the unknown - (typical: -)"
+    assert reason_texts("{pushed}") == "the late 12 (typical: 3)"
+    assert reason_texts("{pushed}", features=("unknown",)) == "the unknown - (typical: -)"
 
 
 def test_a_text_of_a_feature_names_its_own_value_and_no_other() -> None:
     with pytest.raises(KeyError):
-        said("{pushed}", own={"late": {"en": "{share}"}})
+        reason_texts("{pushed}", own={"late": {"en": "{share}"}})
 
 
 def test_a_value_cannot_bring_in_a_placeholder() -> None:
     own = {"late": {"en": "{{share}} {value}"}}
 
-    assert said("{pushed}", own=own) == "{share} 12"
+    assert reason_texts("{pushed}", own=own) == "{share} 12"
 
 
 @pytest.mark.parametrize("value", [1e300, -1e300, 5e-324, 1e15, -0.4, math.pi])
 def test_every_finite_value_can_be_written(value: float) -> None:
-    assert said("{late} {late:0.0%} {late:#,##0.00}", values={"late": value})
+    assert reason_texts("{late} {late:0.0%} {late:#,##0.00}", values={"late": value})

@@ -48,7 +48,7 @@ def values_of(row: pd.Series) -> dict[str, float]:
     return {str(name): float(value) for name, value in row.dropna().items()}
 
 
-def refused(model: Model, count: int, seed: int = 5) -> list[dict[str, float]]:
+def rejected_customers(model: Model, count: int, seed: int = 5) -> list[dict[str, float]]:
     """Return customers above the target."""
     made = made_customers(count * 4, seed=seed)[list(FEATURES)]
     everyone = [values_of(row) for _, row in made.iterrows()]
@@ -65,7 +65,7 @@ def after(values: Mapping[str, float], answer: Counterfactual) -> dict[str, floa
 
 def test_every_answer_crosses_the_target_and_carries_what_comes_out(recourse: Recourse) -> None:
     answered = 0
-    for values in refused(recourse.model, 100):
+    for values in rejected_customers(recourse.model, 100):
         for answer in recourse.search(values, TARGET).counterfactuals:
             scored = recourse.model.explain(after(values, answer))
             assert scored.pd <= TARGET
@@ -76,7 +76,7 @@ def test_every_answer_crosses_the_target_and_carries_what_comes_out(recourse: Re
 
 
 def test_no_change_of_an_answer_can_be_left_out(recourse: Recourse) -> None:
-    for values in refused(recourse.model, 100):
+    for values in rejected_customers(recourse.model, 100):
         for answer in recourse.search(values, TARGET).counterfactuals:
             for change in answer.changes:
                 without = {**after(values, answer), change.feature: change.before}
@@ -86,7 +86,7 @@ def test_no_change_of_an_answer_can_be_left_out(recourse: Recourse) -> None:
 def test_signs_and_bounds_hold_whole_stays_whole_and_missing_stays_missing(recourse: Recourse) -> None:
     features = {feature.name: feature for feature in recourse.model.bundle.schema.features}
     touched = set()
-    for values in refused(recourse.model, 100):
+    for values in rejected_customers(recourse.model, 100):
         for change in [
             change for answer in recourse.search(values, TARGET).counterfactuals for change in answer.changes
         ]:
@@ -102,7 +102,7 @@ def test_signs_and_bounds_hold_whole_stays_whole_and_missing_stays_missing(recou
 def test_only_groups_that_a_customer_can_act_on_are_touched(small: SmallFamily) -> None:
     one = Recourse(open_model(with_schema(small.bundle(), {}, {"DELAY"})))
     none = Recourse(open_model(small.bundle()))
-    customers = refused(one.model, 60)
+    customers = rejected_customers(one.model, 60)
 
     changed = {
         name
@@ -118,7 +118,7 @@ def test_only_groups_that_a_customer_can_act_on_are_touched(small: SmallFamily) 
 def test_a_narrower_bound_is_kept(small: SmallFamily) -> None:
     narrow = recourse_of(small, days_late={"min": 12.0}, turnover={"max": 90_000.0})
 
-    for values in refused(narrow.model, 60):
+    for values in rejected_customers(narrow.model, 60):
         for change in [change for answer in narrow.search(values, TARGET).counterfactuals for change in answer.changes]:
             assert change.feature != "days_late" or change.after >= 12
             assert change.feature != "turnover" or change.after <= 90_000
@@ -133,14 +133,14 @@ def test_a_customer_at_the_target_needs_no_change(recourse: Recourse) -> None:
 
 
 def test_the_target_is_inclusive_to_the_last_bit(recourse: Recourse) -> None:
-    values = refused(recourse.model, 1)[0]
+    values = rejected_customers(recourse.model, 1)[0]
     best = recourse.search(values, TARGET).counterfactuals[0]
 
     assert best in recourse.search(values, best.pd).counterfactuals
 
 
 def test_a_target_that_nobody_reaches_has_no_answer(recourse: Recourse) -> None:
-    found = recourse.search(refused(recourse.model, 1)[0], 1e-9)
+    found = recourse.search(rejected_customers(recourse.model, 1)[0], 1e-9)
 
     assert (found.counterfactuals, found.complete) == ((), True)
 
@@ -148,7 +148,7 @@ def test_a_target_that_nobody_reaches_has_no_answer(recourse: Recourse) -> None:
 def test_a_sign_that_does_not_hold_never_gives_an_answer_that_does_not_cross(small: SmallFamily) -> None:
     wrong = recourse_of(small, days_late={"sign": -1}, years={"sign": 1}, orders={"sign": 1})
 
-    for values in refused(wrong.model, 60):
+    for values in rejected_customers(wrong.model, 60):
         for answer in wrong.search(values, TARGET).counterfactuals:
             assert wrong.model.explain(after(values, answer)).pd <= TARGET
 
@@ -158,7 +158,7 @@ def test_a_sign_that_does_not_hold_never_gives_an_answer_that_does_not_cross(sma
 
 def test_no_smaller_set_and_no_smaller_change_exists_by_trying_every_combination(recourse: Recourse) -> None:
     sizes = set()
-    for values, target in itertools.product(refused(recourse.model, 25, seed=9), (TARGET, 0.08, 0.04)):
+    for values, target in itertools.product(rejected_customers(recourse.model, 25, seed=9), (TARGET, 0.08, 0.04)):
         wanted = smallest_by_brute_force(recourse, values, target)
 
         assert smallest_found(recourse, values, target) == wanted
@@ -179,7 +179,7 @@ def test_without_rows_to_shrink_with_known_crossings_are_returned_as_inexact(
     recourse: Recourse,
 ) -> None:
     short_of = 0
-    for values in refused(recourse.model, 30):
+    for values in rejected_customers(recourse.model, 30):
         row = recourse.model.bundle.schema.row(values)
         ample, scant = TrialScorer(recourse.model, row, TARGET, ROWS_MAX), TrialScorer(recourse.model, row, TARGET, 20)
         offers = [grid.candidates(float(row[0, grid.position])) for grid in recourse._grids.values()]
@@ -201,7 +201,7 @@ def test_without_rows_to_shrink_with_known_crossings_are_returned_as_inexact(
 def test_the_same_question_has_the_same_answers_over_repeats_models_and_threads(
     small: SmallFamily, recourse: Recourse
 ) -> None:
-    customers = refused(recourse.model, 40)
+    customers = rejected_customers(recourse.model, 40)
     once = [recourse.search(values, TARGET) for values in customers]
 
     assert [recourse.search(dict(reversed(values.items())), TARGET) for values in customers] == once

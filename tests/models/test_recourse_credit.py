@@ -13,9 +13,9 @@ import pytest
 from models.bundle import read_bundle
 from models.counterfactual_search import _CORNERS_MAX
 from models.model import Model, open_model
+from models.onnx_scorer import FloatArray, Scorer
 from models.recourse import ROWS_MAX, Recourse, RecourseResult
 from models.schema import Schema
-from models.scoring import FloatArray, Scorer
 from models.sign_conflicts import best_baseline_values
 from tests.conftest import Released
 from tests.models.brute_force import smallest_by_brute_force, smallest_found
@@ -56,7 +56,7 @@ class Declined:
         log_odds = card["slope"] * margins(self.booster, rows.to_numpy(dtype=np.float64)) + card["intercept"]
         return np.asarray(1.0 / (1.0 + np.exp(-log_odds)))
 
-    def changed(self) -> pd.DataFrame:
+    def changed_rows(self) -> pd.DataFrame:
         """Return each applicant's row after each answer."""
         rows = []
         for index, found in enumerate(self.found):
@@ -81,7 +81,7 @@ def declined(released: Released) -> Declined:
 
 
 def test_every_counterfactual_crosses_the_cut_off_when_lightgbm_scores_it_again(declined: Declined) -> None:
-    pds = declined.pds(declined.changed())
+    pds = declined.pds(declined.changed_rows())
 
     assert len(declined.rows) == 500
     assert max(pds) <= APPROVE_MAX_PD + 1e-12

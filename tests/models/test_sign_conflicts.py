@@ -34,7 +34,7 @@ def with_sign(model: Model, name: str, sign: int) -> Model:
     return Model(bundle, model.scorer, best_baseline_values(bundle))
 
 
-def assessed(small: SmallFamily, model: Model, **values: float) -> Assessment:
+def assess_customer(small: SmallFamily, model: Model, **values: float) -> Assessment:
     """Assess a customer with these values."""
     policy = read_policy(small.policy)
     inputs = {name: SourcedValue(value, "STORE", NOW) for name, value in (TYPICAL | values).items()}
@@ -77,7 +77,7 @@ def test_a_contribution_toward_risk_from_the_best_value_contradicts_the_sign(mod
 def test_a_conflict_refers_the_decision_and_is_recorded_as_a_rule(small: SmallFamily, model: Model) -> None:
     wrong = with_sign(model, "turnover", 1)  # "a larger firm is riskier", and a tiny one pushes toward risk
 
-    found, right = (assessed(small, each, turnover=100.0) for each in (wrong, model))
+    found, right = (assess_customer(small, each, turnover=100.0) for each in (wrong, model))
 
     rule = next(rule for rule in found.rules if rule.code == "REASON_AGAINST_SIGN")
     assert rule.best is PolicyOutcome.REFER

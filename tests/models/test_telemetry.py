@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.small import SmallFamily
 
-OURS = "from models.scoring import open_session; open_session(open(sys.argv[1], 'rb').read(), ('margin',))"
+OURS = "from models.onnx_scorer import open_session; open_session(open(sys.argv[1], 'rb').read(), ('margin',))"
 BARE = "import onnxruntime; onnxruntime.InferenceSession(sys.argv[1])"
 
 

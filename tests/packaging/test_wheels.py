@@ -161,7 +161,7 @@ def generate_validate(folder: Path) -> None:
     subprocess.run([*command, "buf/validate/validate.proto"], check=True)
 
 
-def isolated(application: Path, installed: Path) -> Iterator[str]:
+def isolated_environment(application: Path, installed: Path) -> Iterator[str]:
     """Yield the entries of sys.path: the application, the client's wheel, and other distributions."""
     yield from (str(application), str(installed))
     yield from {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
@@ -184,7 +184,7 @@ def run_isolated(path: list[str], folder: Path, *words: str) -> str:
 def test_the_client_works_beside_an_application_with_its_own_client_server_and_validation_rules(
     application: Path, installed: Path, tmp_path: Path, first: str, second: str
 ) -> None:
-    path = list(isolated(application, installed))
+    path = list(isolated_environment(application, installed))
 
     code = "import sys\n" + APPLICATION.format(first=first, second=second)
     validate, contract, record = run_isolated(path, tmp_path, "-c", f"import grounds_record\n{code}").splitlines()
@@ -195,6 +195,6 @@ def test_the_client_works_beside_an_application_with_its_own_client_server_and_v
 
 
 def test_the_clients_command_line_works_there_too(application: Path, installed: Path, tmp_path: Path) -> None:
-    path = list(isolated(application, installed))
+    path = list(isolated_environment(application, installed))
 
     assert "score" in run_isolated(path, tmp_path, "-m", "grounds_client", "--help")

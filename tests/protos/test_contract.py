@@ -108,7 +108,7 @@ def test_a_breaking_change_fails_the_check_which_reports_everything_that_is_wron
     done = check(copy)
 
     assert done.returncode != 0
-    for told in (
+    for message in (
         "protos/grounds/churn/v1/churn_pb2.pyi is not what the contract generates",
         "protos/grounds/credit/v1/credit_pb2.py is not what the contract generates",
         'changed type from "double" to "float"',
@@ -116,11 +116,11 @@ def test_a_breaking_change_fails_the_check_which_reports_everything_that_is_wron
         'Field "uncommented" should have a non-empty comment',
         "-   string uncommented = 9;",
     ):
-        assert told in done.stdout
+        assert message in done.stdout
 
 
-def wrong(message: Message) -> set[str]:
-    """Give the fields that break a rule, those of messages inside too."""
+def problems(message: Message) -> set[str]:
+    """Return the fields that break a rule, also those of nested messages."""
     violations = VALIDATOR.collect_violations(message)
     return {
         ".".join(part.field_name for part in violation.proto.field.elements)  # type: ignore[union-attr] # every rule is one of a field
@@ -130,46 +130,46 @@ def wrong(message: Message) -> set[str]:
 
 @pytest.mark.parametrize("market", ["", "D", "DEU", "de", "De", "D1", "DE\n", " DE", "ÄÖ", "\uff24\uff25"], ids=ascii)
 def test_a_market_that_is_not_two_capital_letters_is_refused(market: str) -> None:
-    assert wrong(Customer(market=market, customer_id="1")) == {"market"}
-    assert wrong(churn_pb2.ListChurnRisksRequest(market=market)) == {"market"}
+    assert problems(Customer(market=market, customer_id="1")) == {"market"}
+    assert problems(churn_pb2.ListChurnRisksRequest(market=market)) == {"market"}
 
 
 @pytest.mark.parametrize("customer_id", ["", "a b", "ä", "x" * 65, "1\n", "a/b", "a%b", "\x00", "1\u200b"], ids=ascii)
 def test_a_customer_number_with_other_signs_or_too_long_is_refused(customer_id: str) -> None:
-    assert wrong(Customer(market="TW", customer_id=customer_id)) == {"customer_id"}
+    assert problems(Customer(market="TW", customer_id=customer_id)) == {"customer_id"}
 
 
 @pytest.mark.parametrize("customer_id", ["1", "x" * 64, "A.b_c:d-9"])
 def test_a_customer_number_of_the_signs_that_the_comment_names_is_taken(customer_id: str) -> None:
-    assert wrong(Customer(market="TW", customer_id=customer_id)) == set()
+    assert problems(Customer(market="TW", customer_id=customer_id)) == set()
 
 
 @pytest.mark.parametrize(("kind", "field"), LOCALES, ids=lambda value: getattr(value, "__name__", ""))
 def test_a_locale_is_absent_or_bcp_47(kind: type[Message], field: str) -> None:
     for right in ("", "de", "gsw", "de-AT", "zh-Hant-TW"):
-        assert field not in wrong(kind(**{field: right}))
+        assert field not in problems(kind(**{field: right}))
     for bad in ("d", "DE", "de_AT", "german", "de-", "de-A", "de\n", "de-AT-1-2-3-4"):
-        assert field in wrong(kind(**{field: bad}))
+        assert field in problems(kind(**{field: bad}))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_a_number_is_finite(value: float) -> None:
-    assert wrong(explain_pb2.FeatureValue(number=value)) == {"number"}
+    assert problems(explain_pb2.FeatureValue(number=value)) == {"number"}
 
 
 def test_a_level_has_1_to_128_characters() -> None:
-    assert wrong(explain_pb2.FeatureValue(level="")) == {"level"}
-    assert wrong(explain_pb2.FeatureValue(level="x" * 129)) == {"level"}
-    assert wrong(explain_pb2.FeatureValue(level="ä" * 128)) == set()
-    assert wrong(explain_pb2.FeatureValue(number=0.0)) == set()
+    assert problems(explain_pb2.FeatureValue(level="")) == {"level"}
+    assert problems(explain_pb2.FeatureValue(level="x" * 129)) == {"level"}
+    assert problems(explain_pb2.FeatureValue(level="ä" * 128)) == set()
+    assert problems(explain_pb2.FeatureValue(number=0.0)) == set()
 
 
 def test_a_bundle_is_named_by_64_hexadecimal_digits_and_a_family_by_a_small_word() -> None:
     for bad in ("", "0" * 63, "0" * 65, "G" * 64, "A" * 64):
-        assert wrong(model_pb2.GetModelRequest(bundle_id=bad)) == {"bundle_id"}
+        assert problems(model_pb2.GetModelRequest(bundle_id=bad)) == {"bundle_id"}
     for bad in ("Credit", "1credit", "a" * 33, "cre dit"):
-        assert wrong(model_pb2.ListModelsRequest(family=bad)) == {"family"}
-    assert wrong(model_pb2.ListModelsRequest()) == set()
+        assert problems(model_pb2.ListModelsRequest(family=bad)) == {"family"}
+    assert problems(model_pb2.ListModelsRequest()) == set()
 
 
 def test_values_and_words_about_a_customer_are_not_printed_by_a_debugger() -> None:

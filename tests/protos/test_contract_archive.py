@@ -46,7 +46,7 @@ def unpacked(archive: Path) -> Path:
     return archive.with_suffix("")
 
 
-def built(folder: Path) -> dict[str, descriptor_pb2.FileDescriptorProto]:
+def build(folder: Path) -> dict[str, descriptor_pb2.FileDescriptorProto]:
     """Return the files that `buf build` compiles from the folder's sources, by name; it has no network here."""
     buf = shutil.which("buf", path=str(Path(sys.executable).parent)) or "buf"
     image = folder.parent / "built.binpb"
@@ -72,7 +72,7 @@ def test_the_same_contract_gives_the_same_bytes(archive: Path, tmp_path: Path) -
 
 
 def test_the_archive_builds_on_its_own(unpacked: Path) -> None:
-    files = built(unpacked)
+    files = build(unpacked)
 
     ours = {path.relative_to(ROOT / "protos").as_posix() for path in (ROOT / "protos/grounds").rglob("*.proto")}
     assert ours < set(files)
@@ -80,7 +80,7 @@ def test_the_archive_builds_on_its_own(unpacked: Path) -> None:
 
 
 def test_the_descriptor_set_is_what_the_sources_compile_to(unpacked: Path) -> None:
-    files, image = built(unpacked), files_by_name((unpacked / "grounds.binpb").read_bytes())
+    files, image = build(unpacked), files_by_name((unpacked / "grounds.binpb").read_bytes())
 
     pool = descriptor_pool.DescriptorPool()
     for file in image.values():

@@ -12,14 +12,14 @@ from tests.record.rfc6962 import audit_path, mth
 SIZES = (1, 2, 3, 7, TILE_LEAVES - 1, TILE_LEAVES, TILE_LEAVES + 1, 2 * TILE_LEAVES, 3 * TILE_LEAVES + 100)
 
 
-def made(size: int) -> list[bytes]:
+def made_leaves(size: int) -> list[bytes]:
     """Make the data of leaves, in the order of their leaf hashes."""
     return sorted((b"leaf %d" % number for number in range(size)), key=leaf_hash)
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_the_root_over_the_tiles_is_that_of_the_definition(size: int) -> None:
-    data = made(size)
+    data = made_leaves(size)
 
     blocks = build_leaf_tiles(leaf_hash(each) for each in reversed(data))
 
@@ -35,7 +35,7 @@ def test_the_root_of_no_leaves_is_the_empty_one() -> None:
 
 @pytest.mark.parametrize("size", SIZES)
 def test_a_proof_is_the_one_of_the_definition_and_holds_for_its_leaf_only(size: int) -> None:
-    data = made(size)
+    data = made_leaves(size)
     blocks = build_leaf_tiles(map(leaf_hash, data))
     firsts, roots = [block.first for block in blocks], [block.root for block in blocks]
     for place in {0, 1, size // 2, size - 2, size - 1} & set(range(size)):
@@ -53,7 +53,7 @@ def test_a_proof_is_the_one_of_the_definition_and_holds_for_its_leaf_only(size: 
 
 
 def test_a_leaf_that_is_not_there_has_no_proof() -> None:
-    blocks = build_leaf_tiles(leaf_hash(each) for each in made(50))
+    blocks = build_leaf_tiles(leaf_hash(each) for each in made_leaves(50))
     hashes, roots = split_hashes(blocks[0].hashes), [blocks[0].root]
 
     for absent in (leaf_hash(b"another"), b"\x00" * 32, b"\xff" * 32, b""):

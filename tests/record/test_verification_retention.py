@@ -13,16 +13,16 @@ RETAINED = honest_log(SIZE, {70: REMOVED})
 THIRD = RETAINED.checkpoint(SIZE)
 
 
-def retained(log: Log, place: int = 70) -> RetentionProof:
+def retain_record(log: Log, place: int = 70) -> RetentionProof:
     return RetentionProof(log.rows[place], log.proof(place, SIZE))
 
 
 def test_ciphertext_that_retention_removed_holds_with_its_retention_record() -> None:
-    assert check(RETAINED.without(REMOVED).rows, THIRD, retentions=(retained(RETAINED),)).holds
+    assert check(RETAINED.without(REMOVED).rows, THIRD, retentions=(retain_record(RETAINED),)).holds
 
 
 def test_ciphertext_removed_without_a_retention_record_names_each_record() -> None:
-    report = check(RETAINED.without((*REMOVED, 55, 80)).rows, THIRD, retentions=(retained(RETAINED),))
+    report = check(RETAINED.without((*REMOVED, 55, 80)).rows, THIRD, retentions=(retain_record(RETAINED),))
 
     assert places(report) == [(FaultKind.CIPHERTEXT_MISSING, 55, 55), (FaultKind.CIPHERTEXT_MISSING, 80, 80)]
     assert "no retention record names it" in report.sentences()[1]
@@ -35,7 +35,7 @@ def test_ciphertext_removed_without_a_retention_record_names_each_record() -> No
 def test_the_header_of_a_removed_record_cannot_be_changed() -> None:
     log = RETAINED.without(REMOVED).with_bit(21, "header")
 
-    report = check(log.rows, THIRD, retentions=(retained(RETAINED),))
+    report = check(log.rows, THIRD, retentions=(retain_record(RETAINED),))
 
     assert places(report) == [(FaultKind.RECORD_ALTERED, 21, 21)]
 
@@ -43,7 +43,7 @@ def test_the_header_of_a_removed_record_cannot_be_changed() -> None:
 def test_the_stored_hash_of_a_removed_record_cannot_be_changed() -> None:
     log = RETAINED.without(REMOVED).with_bit(21, "nodes0")
 
-    report = check(log.rows, THIRD, retentions=(retained(RETAINED),))
+    report = check(log.rows, THIRD, retentions=(retain_record(RETAINED),))
 
     assert not report.holds
     assert any((fault.first, fault.last) in ((20, 21), (21, 21)) for fault in report.faults)
@@ -52,7 +52,7 @@ def test_the_stored_hash_of_a_removed_record_cannot_be_changed() -> None:
 def test_a_removed_record_without_its_stored_hash_is_missing() -> None:
     log = RETAINED.without(REMOVED).with_row(50, nodes=())
 
-    report = check(log.rows, THIRD, retentions=(retained(RETAINED),))
+    report = check(log.rows, THIRD, retentions=(retain_record(RETAINED),))
 
     assert (FaultKind.RECORD_MISSING, 50, 50) in places(report)
 

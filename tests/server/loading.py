@@ -40,7 +40,7 @@ def load_little_by_little(url: str, path: Path, load_time: dt.datetime, keys: Ke
     database.close()
 
 
-def started(url: str, path: Path, load_time: dt.datetime) -> BaseProcess:
+def start_loading(url: str, path: Path, load_time: dt.datetime) -> BaseProcess:
     """Start to load, in a process of its own that begins at once."""
     database = Database(url)
     keys = keys_beside(database)

@@ -12,7 +12,7 @@ Sent = dict[str, Any]
 
 
 @contextmanager
-def sent(database: Database) -> Iterator[Sent]:
+def sent_statements(database: Database) -> Iterator[Sent]:
     """Collect every statement that is sent meanwhile, with the values of its first time."""
     found: Sent = {}
 
@@ -27,7 +27,7 @@ def sent(database: Database) -> Iterator[Sent]:
 
 
 def plans(database: Database, statements: Sent) -> dict[str, list[str]]:
-    """Give the steps of each statement that reads or changes rows."""
+    """Return the steps of each statement that reads or changes rows."""
     found = {}
     with database.reading() as connection:
         for statement, values in statements.items():

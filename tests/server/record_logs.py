@@ -19,18 +19,18 @@ NOW = dt.datetime(2026, 3, 1, 12, 30, 15, 123456, tzinfo=dt.UTC)
 ORIGIN = "example.com/log"
 
 
-def places(folder: Path, **changes: Any) -> KeyLocations:
-    """Say where the keys of a log are."""
+def key_locations(folder: Path, **changes: Any) -> KeyLocations:
+    """Return the locations of a log's keys in a folder."""
     return KeyLocations(**{**key_settings(folder), "origin": ORIGIN, **changes})
 
 
 @contextmanager
-def opened(url: str, folder: Path, **changes: Any) -> Iterator[RecordLog]:
+def open_test_log(url: str, folder: Path, **changes: Any) -> Iterator[RecordLog]:
     """Open a log as a process does."""
     database = Database(url)
     try:
         database.migrate()
-        log = open_log(database, places(folder, **changes))
+        log = open_log(database, key_locations(folder, **changes))
         try:
             yield log
         finally:
@@ -55,6 +55,6 @@ def entry(body: bytes = b"body", **changes: Any) -> LogEntry:
     return LogEntry(**{**asked, **changes})
 
 
-def signed(log: RecordLog) -> Checkpoint:
-    """Give the newest checkpoint, its signature checked."""
+def newest_checkpoint(log: RecordLog) -> Checkpoint:
+    """Return the newest checkpoint, its signature verified."""
     return open_checkpoint(ProofReader(log.database).read_head().checkpoint, log.verifier)

@@ -27,7 +27,7 @@ class CallError:
     Attributes:
         problems: What is said of each field, by its path.
         kinds: The kind of problem, by the field's path.
-        everything: All that the client was told, to look for what it must not be told.
+        everything: Everything that the client received, to search it for what it must not contain.
     """
 
     code: grpc.StatusCode

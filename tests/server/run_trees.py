@@ -38,7 +38,7 @@ def root_over(hashes: Sequence[bytes]) -> bytes:
     return hashlib.sha256(b"\x01" + root_over(hashes[:k]) + root_over(hashes[k:])).digest()
 
 
-def climbed(index: int, size: int, leaf: bytes, hashes: Sequence[bytes]) -> bytes:
+def climb(index: int, size: int, leaf: bytes, hashes: Sequence[bytes]) -> bytes:
     """Return the root to which an audit path leads, by its recursive definition."""
     if size == 1:
         return leaf
@@ -46,8 +46,8 @@ def climbed(index: int, size: int, leaf: bytes, hashes: Sequence[bytes]) -> byte
     while k * 2 < size:
         k *= 2
     if index < k:
-        return hashlib.sha256(b"\x01" + climbed(index, k, leaf, hashes[:-1]) + hashes[-1]).digest()
-    return hashlib.sha256(b"\x01" + hashes[-1] + climbed(index - k, size - k, leaf, hashes[:-1])).digest()
+        return hashlib.sha256(b"\x01" + climb(index, k, leaf, hashes[:-1]) + hashes[-1]).digest()
+    return hashlib.sha256(b"\x01" + hashes[-1] + climb(index - k, size - k, leaf, hashes[:-1])).digest()
 
 
 def old_digest(rows: Sequence[Any]) -> bytes:

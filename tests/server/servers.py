@@ -81,11 +81,11 @@ async def list_models(serving: Serving) -> dict[str, model_pb2.ModelSummary]:
 async def wait_for_state(serving: Serving, bundle_id: str, state: model_pb2.ModelState) -> model_pb2.ModelSummary:
     """Wait until a bundle has a state; return its summary."""
 
-    async def told() -> bool:
+    async def is_in_state() -> bool:
         summary = (await list_models(serving)).get(bundle_id)
         return summary is not None and summary.state == state
 
-    await wait_until(told)
+    await wait_until(is_in_state)
     return (await list_models(serving))[bundle_id]
 
 

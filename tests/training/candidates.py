@@ -6,7 +6,7 @@ from pathlib import Path
 import lightgbm
 
 from models.bundle import read_bundle
-from models.scoring import Scorer
+from models.onnx_scorer import Scorer
 from tests.conftest import ROOT
 from training.equivalence.check import EquivalenceReport, RowKindResult
 from training.evaluation.model_evaluation import ModelEvaluation, evaluate_model

@@ -12,7 +12,7 @@ import onnx
 import pandas as pd
 import pytest
 
-from models.scoring import Scorer
+from models.onnx_scorer import Scorer
 from tests.conftest import ROOT, run
 from tests.oracles import FloatArray, margins
 from training.console import Console
@@ -48,7 +48,7 @@ def their_model(names: list[str] = NAMES, **parameters: object) -> lightgbm.Boos
     return lightgbm.train(settings, data, 15)
 
 
-def saved(folder: Path, booster: lightgbm.Booster) -> str:
+def save_model(folder: Path, booster: lightgbm.Booster) -> str:
     """Save a model as its owner does."""
     booster.save_model(folder / "theirs.txt")
     return str(folder / "theirs.txt")
@@ -67,7 +67,7 @@ def test_export_writes_files_that_reproduce_the_model_and_prints_the_check(tmp_p
     pd.DataFrame(their_rows(60, 5)[:, ::-1], columns=NAMES[::-1]).to_parquet(tmp_path / "rows.parquet")
     words = ["--to", str(to), "--baseline", str(tmp_path / "rows.parquet")]
 
-    printed = run("training", "export", saved(tmp_path, booster), *words)
+    printed = run("training", "export", save_model(tmp_path, booster), *words)
 
     assert "interventional" in printed
     assert all(f"rows: {kind}" in printed for kind in ("data", "threshold", "leaf", "edge of a leaf", "random"))
@@ -90,7 +90,7 @@ def answers_as(booster: lightgbm.Booster, to: Path, method: str) -> None:
 def test_without_a_baseline_explanations_are_path_dependent(tmp_path: Path) -> None:
     booster = their_model()
 
-    export_model(Path(saved(tmp_path, booster)), tmp_path / "out", None, Console(1), FEW)
+    export_model(Path(save_model(tmp_path, booster)), tmp_path / "out", None, Console(1), FEW)
 
     answers_as(booster, tmp_path / "out", "path_dependent")
 
@@ -99,7 +99,9 @@ def test_a_csv_with_empty_cells_is_a_valid_baseline(tmp_path: Path) -> None:
     pd.DataFrame(their_rows(40, 5), columns=NAMES).to_csv(tmp_path / "rows.csv", index=False)
     booster = their_model()
 
-    verdict = export_model(Path(saved(tmp_path, booster)), tmp_path / "out", tmp_path / "rows.csv", Console(1), FEW)
+    verdict = export_model(
+        Path(save_model(tmp_path, booster)), tmp_path / "out", tmp_path / "rows.csv", Console(1), FEW
+    )
 
     assert abs(verdict.base_margin - margins(booster, their_rows(40, 5)).mean()) < 1e-9
 
@@ -108,7 +110,7 @@ def test_the_graphs_name_their_columns_and_sigmoid_in_their_metadata(tmp_path: P
     booster, rows = their_model(sigmoid=0.7), their_rows(50, 9)
 
     for to in (tmp_path / "one", tmp_path / "two"):
-        export_model(Path(saved(tmp_path, booster)), to, None, Console(1), FEW)
+        export_model(Path(save_model(tmp_path, booster)), to, None, Console(1), FEW)
 
     for name in ("score.onnx", "explain.onnx"):
         said = {prop.key: prop.value for prop in onnx.load(tmp_path / "one" / name).metadata_props}
@@ -124,14 +126,16 @@ def test_columns_with_blanks_match_the_names_that_lightgbm_writes(tmp_path: Path
     assert booster.feature_name()[1] == "limit_bal"
     pd.DataFrame(their_rows(40, 5), columns=names).to_csv(tmp_path / "rows.txt", index=False)
 
-    verdict = export_model(Path(saved(tmp_path, booster)), tmp_path / "out", tmp_path / "rows.txt", Console(1), FEW)
+    verdict = export_model(
+        Path(save_model(tmp_path, booster)), tmp_path / "out", tmp_path / "rows.txt", Console(1), FEW
+    )
 
     assert abs(verdict.base_margin - margins(booster, their_rows(40, 5)).mean()) < 1e-9
     table = pd.DataFrame(their_rows(40, 5), columns=names).assign(limit_bal=1.0)
     table.to_parquet(tmp_path / "rows.parquet")
     (tmp_path / "again").mkdir()
     assert "'limit_bal' is duplicate" in refusal(
-        tmp_path / "again", saved(tmp_path, booster), f"{tmp_path}/rows.parquet"
+        tmp_path / "again", save_model(tmp_path, booster), f"{tmp_path}/rows.parquet"
     )
 
 
@@ -164,7 +168,7 @@ REFUSED: dict[str, dict[str, object]] = {
 def test_an_unsupported_model_is_rejected_by_name_with_the_way_out_and_nothing_is_written(
     tmp_path: Path, name: str
 ) -> None:
-    said = refusal(tmp_path, saved(tmp_path, their_model(**REFUSED[name])))
+    said = refusal(tmp_path, save_model(tmp_path, their_model(**REFUSED[name])))
 
     assert name in said
     assert "fit with" in said
@@ -180,7 +184,7 @@ def test_an_invalid_baseline_is_rejected_with_all_invalid_columns_and_the_presen
     table = pd.DataFrame(their_rows(10, 5), columns=NAMES).assign(sector="retail").rename(columns={"age": "years"})
     table.to_parquet(tmp_path / "rows.parquet")
 
-    said = refusal(tmp_path, saved(tmp_path, their_model()), f"{tmp_path}/rows.parquet")
+    said = refusal(tmp_path, save_model(tmp_path, their_model()), f"{tmp_path}/rows.parquet")
 
     assert "'age' is missing" in said
     assert "'sector' must be numeric" in said
@@ -200,12 +204,12 @@ def test_a_csv_whose_lines_do_not_match_its_header_is_rejected(tmp_path: Path, t
     """Pandas takes what is too much for an index: every value would stand one column further."""
     (tmp_path / "rows.csv").write_text(text)
 
-    assert message in refusal(tmp_path, saved(tmp_path, their_model()), f"{tmp_path}/rows.csv")
+    assert message in refusal(tmp_path, save_model(tmp_path, their_model()), f"{tmp_path}/rows.csv")
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
 def test_a_truncated_model_is_rejected_before_lightgbm_terminates_the_process(tmp_path: Path, share: float) -> None:
-    path = Path(saved(tmp_path, their_model()))
+    path = Path(save_model(tmp_path, their_model()))
     trees = path.read_text().partition("end of trees")[0]
     path.write_text(trees[: int(len(trees) * share)])
 
@@ -213,7 +217,7 @@ def test_a_truncated_model_is_rejected_before_lightgbm_terminates_the_process(tm
 
 
 def test_trailing_content_after_a_model_is_rejected(tmp_path: Path) -> None:
-    path = Path(saved(tmp_path, their_model()))
+    path = Path(save_model(tmp_path, their_model()))
     path.write_text(path.read_text() + "trailing junk\nxx")
 
     assert "cannot be read as a LightGBM model" in refusal(tmp_path, str(path))
@@ -225,7 +229,7 @@ def test_a_feature_may_have_the_name_of_a_keyword_of_the_format(tmp_path: Path, 
     data = lightgbm.Dataset(rows, rows[:, 0] > np.median(rows[:, 0]), feature_name=[name, *NAMES[1:]])
     booster = lightgbm.train({"objective": "binary", "verbose": -1, "num_threads": 1, "num_leaves": 5}, data, 3)
 
-    verdict = export_model(Path(saved(tmp_path, booster)), tmp_path / "out", None, Console(1), random_rows=200)
+    verdict = export_model(Path(save_model(tmp_path, booster)), tmp_path / "out", None, Console(1), random_rows=200)
 
     assert sum(kind.rows for kind in verdict.kinds) > 2000
 
@@ -233,7 +237,7 @@ def test_a_feature_may_have_the_name_of_a_keyword_of_the_format(tmp_path: Path, 
 def test_linear_trees_with_constant_leaves_are_rejected(tmp_path: Path) -> None:
     booster = their_model(linear_tree=True, min_data_in_leaf=5000)
 
-    assert "linear_tree" in refusal(tmp_path, saved(tmp_path, booster))
+    assert "linear_tree" in refusal(tmp_path, save_model(tmp_path, booster))
 
 
 def test_category_values_of_a_frame_are_not_read_as_codes(tmp_path: Path) -> None:
@@ -243,7 +247,7 @@ def test_category_values_of_a_frame_are_not_read_as_codes(tmp_path: Path) -> Non
     frame = pd.DataFrame({"amount": random.normal(size=800), "sector": pd.Categorical(levels[codes])})
     parameters = {"objective": "binary", "verbose": -1, "num_threads": 1, "min_data_per_group": 5, "cat_smooth": 1}
     booster = lightgbm.train(parameters, lightgbm.Dataset(frame, codes % 2 == 0), 5)
-    model = saved(tmp_path, booster)
+    model = save_model(tmp_path, booster)
     pd.DataFrame({"amount": frame["amount"], "sector": levels[codes]}).to_parquet(tmp_path / "values.parquet")
     pd.DataFrame({"amount": frame["amount"], "sector": codes}).to_parquet(tmp_path / "codes.parquet")
 
@@ -257,7 +261,7 @@ def test_category_values_of_a_frame_are_not_read_as_codes(tmp_path: Path) -> Non
 def test_a_folder_that_cannot_be_created_is_rejected_before_the_check(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
-    model = Path(saved(tmp_path, their_model()))
+    model = Path(save_model(tmp_path, their_model()))
 
     for to, message in ((tmp_path / "file" / "out", "cannot be created"), (tmp_path / "nowhere", "exists already")):
         with pytest.raises(TrainingError, match=message):
@@ -271,11 +275,11 @@ def test_a_folder_that_appears_during_the_export_is_reported_and_not_changed(tmp
             super().info(line)
 
     with pytest.raises(TrainingError, match="was created by another process"):
-        export_model(Path(saved(tmp_path, their_model())), tmp_path / "out", None, Hasty(1), random_rows=50)
+        export_model(Path(save_model(tmp_path, their_model())), tmp_path / "out", None, Hasty(1), random_rows=50)
 
     assert not list((tmp_path / "out").iterdir())
 
 
 def test_an_existing_folder_is_not_changed(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="exists already"):
-        export_model(Path(saved(tmp_path, their_model())), tmp_path, None, Console(1))
+        export_model(Path(save_model(tmp_path, their_model())), tmp_path, None, Console(1))

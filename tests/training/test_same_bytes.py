@@ -18,7 +18,7 @@ def digests(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def fitted(spec: Path, to: Path, *arguments: str) -> str:
+def fit_bundle(spec: Path, to: Path, *arguments: str) -> str:
     """Fit a family into a folder; return what was printed."""
     where = ["--bundles", str(to / "bundles"), "--files", str(to / "files"), *arguments]
     done = subprocess.run(
@@ -45,7 +45,7 @@ def test_a_second_run_with_one_thread_gives_the_same_bytes(released: Released, t
     ]
 
     with ThreadPoolExecutor(2) as pool:
-        printed = list(pool.map(lambda run: fitted(*run), runs))
+        printed = list(pool.map(lambda run: fit_bundle(*run), runs))
 
     assert "search: 3 steps" in printed[1]
     assert digests(tmp_path / "one") == digests(tmp_path / "two")

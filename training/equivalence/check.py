@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from models.bundle_documents import GateDocument, Scorecard
 from models.explained_score import ExplainedScore, build_explained_score
-from models.scoring import Scorer
+from models.onnx_scorer import Scorer
 from models.tolerances import LOG_ODDS_TOLERANCE
 from training.equivalence.counterexample import Counterexample, locate_divergence
 from training.equivalence.probes import RANDOM_ROW_COUNT, probe_rows

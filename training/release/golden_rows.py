@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from models.bundle_documents import BaselineDocument, Cell, GoldenDocument, GoldenRow, Scorecard
 from models.explained_score import build_explained_score
-from models.scoring import Scorer
+from models.onnx_scorer import Scorer
 from training.export.representatives import representative_rows, thresholds_by_feature
 from training.export.trees import Ensemble
 

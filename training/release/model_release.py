@@ -17,9 +17,9 @@ from models.bundle_documents import (
     MetricsDocument,
     Scorecard,
 )
+from models.onnx_scorer import Scorer
 from models.schema import Schema
 from models.scorecard import log_odds_from_margin, pd_from_log_odds
-from models.scoring import Scorer
 from training.console import Console
 from training.equivalence.check import ExportedModel, check_equivalence, check_scores, gate_document
 from training.evaluation.metrics import named_metrics

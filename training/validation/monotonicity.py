@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.scoring import Scorer
+from models.onnx_scorer import Scorer
 from training.sources.samples import Samples
 from training.spec import Spec
 

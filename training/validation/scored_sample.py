@@ -9,8 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from models.bundle_documents import Scorecard
+from models.onnx_scorer import Scorer
 from models.scorecard import grade_from_pd, log_odds_from_margin, pd_from_log_odds, unrounded_score
-from models.scoring import Scorer
 from training.equivalence.check import EquivalenceReport
 from training.errors import DataInvalid
 from training.export.trees import Ensemble

@@ -199,7 +199,7 @@ class DecisionReplayer:
         )
 
     def _assess_again(self, recorded: RecordedDecision, model: Model, policy: Policy) -> Assessment:
-        """Put the recorded question to a model and a policy, at the recorded time."""
+        """Assess the recorded application with a model and a policy, at the recorded time."""
         application, at = recorded.application, recorded.at
         section = policy.section(application.market, application.product, at.date())
         if section is None:
@@ -209,7 +209,7 @@ class DecisionReplayer:
         return assess(model, policy, application.question(section, inputs, at))
 
     def _what_if(self, recorded: RecordedDecision, other: Model) -> ev.ReplayResult:
-        """Put the recorded question to another bundle, under the recorded policy."""
+        """Assess the recorded application with another bundle, under the recorded policy."""
         assessment = self._assess_again(recorded, other, self._sources.read_policy(recorded))
         return ev.ReplayResult(
             mode=ev.REPLAY_MODE_WHAT_IF,

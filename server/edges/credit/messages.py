@@ -5,7 +5,7 @@ from grounds.explain.v1 import explain_pb2
 from server.decisions.assessment import Assessment, DecisionReason
 from server.decisions.inputs import CreditApplication
 from server.decisions.policy import STANDARD
-from server.decisions.rules import RuleResult
+from server.decisions.policy_rules import RuleResult
 from server.edges.explanations import (
     ContributionFacts,
     baseline_message,

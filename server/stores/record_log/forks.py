@@ -49,7 +49,7 @@ def fork_problem(connection: Connection, frontier: Frontier, remembered: Remembe
             f"the log has {frontier.size} records with root {frontier.root().hex()}, but {remembered.source} has {known.size} "
             f"with root {known.root.hex()}: records {frontier.size} to {known.size - 1} are missing"
         )
-    root = root_at(connection, frontier, known.size)
+    root = _root_at_size(connection, frontier, known.size)
     if root == known.root:
         return ""
     there = f"root {root.hex()}" if root else "hashes that cannot be read"
@@ -59,7 +59,7 @@ def fork_problem(connection: Connection, frontier: Frontier, remembered: Remembe
     )
 
 
-def root_at(connection: Connection, frontier: Frontier, size: int) -> bytes:
+def _root_at_size(connection: Connection, frontier: Frontier, size: int) -> bytes:
     """Return the root over the first `size` records of a larger tree; b"" where its hashes cannot be read."""
     if size == frontier.size:
         return frontier.root()

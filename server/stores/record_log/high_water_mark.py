@@ -49,7 +49,7 @@ class HighWaterMark:
         if not self.path.exists():
             return None
         try:
-            with self._locked() as descriptor:
+            with self._lock() as descriptor:
                 notes = [note for note in map(_note, _read_slots(descriptor)) if note]
         except OSError as error:
             raise LogRefused(f"{self.path}: the high-water mark cannot be read: {error.strerror}") from error
@@ -72,7 +72,7 @@ class HighWaterMark:
             StoreUnavailable: The file cannot be written. Its commit must not be answered.
         """
         try:
-            with self._locked() as descriptor:
+            with self._lock() as descriptor:
                 sizes = [_size(_note(slot)) for slot in _read_slots(descriptor)]
                 if size > max(sizes):
                     _write_slot(descriptor, sizes.index(min(sizes)), note)
@@ -81,12 +81,12 @@ class HighWaterMark:
             raise StoreUnavailable("the high-water mark of the log cannot be written; nothing was decided") from error
 
     def replace(self, note: str) -> None:
-        """Make a checkpoint the mark, whatever the file says: the operator has accepted a fork.
+        """Replace the mark by a checkpoint, also by a smaller one: the operator has accepted a fork.
 
         Raises:
             OSError: The file cannot be written.
         """
-        with self._locked() as descriptor:
+        with self._lock() as descriptor:
             os.ftruncate(descriptor, 0)
             _write_slot(descriptor, 0, note)
             os.fsync(descriptor)
@@ -99,7 +99,7 @@ class HighWaterMark:
             self._descriptor = -1
 
     @contextmanager
-    def _locked(self) -> Iterator[int]:
+    def _lock(self) -> Iterator[int]:
         """Open the file, once while it exists, and lock it against the other processes of this machine."""
         if self._descriptor >= 0 and os.fstat(self._descriptor).st_nlink == 0:
             os.close(self._descriptor)  # deleted or replaced: what is written there, nobody will read

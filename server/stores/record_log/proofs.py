@@ -183,7 +183,7 @@ class ProofReader:
             for row in connection.execute(wanted.order_by(RECORDS.c.record_index).limit(_PAGE_ROWS)):
                 record = stored_record(row)
                 size += len(record.header) + len(record.ciphertext or b"") + HASH_BYTES * len(record.nodes)
-                # The first record is returned whatever its size, or a large one could never be read.
+                # The first record is returned even if it is larger than a page; otherwise it could never be read.
                 if records and size > _PAGE_BYTES:
                     break
                 records.append(record)

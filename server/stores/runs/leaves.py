@@ -21,7 +21,7 @@ class LeavesDamaged(Exception):
     Attributes:
         field: Where they differ, as `Mismatch.field` of the contract.
         stored: What was recorded, as text; "" for nothing.
-        recomputed: What is there now, as text; "" for nothing.
+        recomputed: The value that is stored now, as text; "" for none.
     """
 
     def __init__(self, field: str, stored: str, recomputed: str) -> None:

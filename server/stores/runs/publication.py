@@ -35,7 +35,7 @@ _LOADING_LOCK = 0x6C6F6164696E67  # "loading"; any number that nobody else uses
 
 @contextmanager
 def lock_loading(database: Database) -> Iterator[None]:
-    """Let one process at a time load a file or erase customers; the lock ends with the process, however that ends.
+    """Lock loading and erasing: one process at a time does either. The lock ends with the process, even if it is killed.
 
     Without it, an erasure would record the leaf hashes of rows that are staged and may never be recorded, and a load would
     bring back a customer who is erased meanwhile.

@@ -30,7 +30,7 @@ def risk_with(**changes: Any) -> churn_pb2.ChurnRisk:
     return risk
 
 
-def shown(risk: churn_pb2.ChurnRisk) -> str:
+def render(risk: churn_pb2.ChurnRisk) -> str:
     """Return what a person sees."""
     console = make_console()
     with console.capture() as capture:
@@ -39,7 +39,7 @@ def shown(risk: churn_pb2.ChurnRisk) -> str:
 
 
 def test_a_risk_is_shown_with_its_band_stake_validity_and_whether_it_may_be_acted_on() -> None:
-    printed = shown(risk_with())
+    printed = render(risk_with())
 
     for text in (
         "HIGH since 2026-01-01, before that LOW",
@@ -50,7 +50,7 @@ def test_a_risk_is_shown_with_its_band_stake_validity_and_whether_it_may_be_acte
 
 
 def test_a_spend_decline_is_shown_without_a_share_that_only_the_spec_knows() -> None:
-    printed = shown(risk_with(decline_probability=0.125))
+    printed = render(risk_with(decline_probability=0.125))
 
     assert "probability that the spend declines 12.50%" in printed
     assert "half" not in printed
@@ -59,13 +59,13 @@ def test_a_spend_decline_is_shown_without_a_share_that_only_the_spec_knows() -> 
 def test_a_customer_who_may_not_be_contacted_is_shown_with_the_reasons() -> None:
     risk = risk_with(hold_out=True, suppressions=["OPEN_COMPLAINT"], action_allowed=False)
 
-    assert "no action: held out, OPEN_COMPLAINT" in shown(risk)
+    assert "no action: held out, OPEN_COMPLAINT" in render(risk)
 
 
 def test_a_customer_without_a_score_is_shown_by_status_and_without_numbers() -> None:
     risk = risk_with(status=churn_pb2.CHURN_STATUS_CLOSED, action_allowed=False)
 
-    printed = shown(risk)
+    printed = render(risk)
 
     assert printed.splitlines()[0].rstrip() == " CLOSED   customer DE C1"
     assert "valid until 2026-03-08; no action" in printed

@@ -14,7 +14,7 @@ from grounds_client.terminal.credit import _points_table, _show_recourse
 from grounds_client.terminal.models import show_model, show_models
 
 
-def captured(draw: Callable[[Console], object]) -> str:
+def capture(draw: Callable[[Console], object]) -> str:
     """Return what a person sees."""
     console = make_console()
     with console.capture() as capture:
@@ -39,9 +39,9 @@ def test_square_brackets_in_names_and_descriptions_are_shown_as_they_are() -> No
     )
 
     printed = (
-        captured(lambda console: show_models(console, [summary]))
-        + captured(lambda console: show_model(console, model))
-        + captured(lambda console: console.print(_points_table(assessment, model)))
+        capture(lambda console: show_models(console, [summary]))
+        + capture(lambda console: show_model(console, model))
+        + capture(lambda console: console.print(_points_table(assessment, model)))
     )
 
     assert "card.md [sic] is [/not] whole" in printed
@@ -79,6 +79,6 @@ def test_a_counterfactual_shows_amounts_in_full_and_levels() -> None:
         counterfactuals=[credit_pb2.Counterfactual(changes=changes, score=600, pd=0.1)],
     )
 
-    printed = captured(lambda console: _show_recourse(console, recourse))
+    printed = capture(lambda console: _show_recourse(console, recourse))
 
     assert "1. turnover from 1,234,567 to 2,345,678; sector from 7 to 8: 600 points, 10.00%" in printed

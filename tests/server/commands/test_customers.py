@@ -18,7 +18,7 @@ from server.stores.tables import RECORDS
 from tests.conftest import key_places, key_settings
 from tests.e2e.processes import write_config
 from tests.server.decisions.test_retention import write_table
-from tests.server.record_logs import entry, opened
+from tests.server.record_logs import entry, open_test_log
 
 RunCommand = Callable[..., Result]
 OLD = dt.datetime(2001, 3, 1, 12, tzinfo=dt.UTC)
@@ -29,7 +29,7 @@ ORIGIN = "grounds.local/log"
 def run_command(tmp_path: Path) -> RunCommand:
     """Return a function that runs a command on a log with old decisions of three customers."""
     database = f"sqlite:///{tmp_path / 'log.db'}"
-    with opened(database, tmp_path, origin=ORIGIN) as log:
+    with open_test_log(database, tmp_path, origin=ORIGIN) as log:
         for number in (1, 2, 2, 3):
             log.append([entry(customer=("DE", f"C{number}"), time=OLD)])
     settings = {"database": database, "retention": write_table(tmp_path), **key_settings(tmp_path)}
@@ -43,7 +43,7 @@ def run_command(tmp_path: Path) -> RunCommand:
 
 def readable(folder: Path) -> int:
     """Count the decisions that can be read."""
-    with opened(f"sqlite:///{folder / 'log.db'}", folder, origin=ORIGIN) as log:
+    with open_test_log(f"sqlite:///{folder / 'log.db'}", folder, origin=ORIGIN) as log:
         assert find_key_and_run_problems(log.database, key_places(folder)) == []
         wanted = select(RECORDS.c.key_id).where(RECORDS.c.kind == "CREDIT_DECISION", RECORDS.c.ciphertext.is_not(None))
         with log.database.reading() as connection:
@@ -120,7 +120,7 @@ def test_hold_reports_what_it_covers_and_rejects_a_customer_without_data(
 def test_a_hold_is_named_by_any_unambiguous_prefix_of_8_or_more_characters(
     run_command: RunCommand, tmp_path: Path
 ) -> None:
-    with opened(f"sqlite:///{tmp_path / 'log.db'}", tmp_path, origin=ORIGIN) as log:
+    with open_test_log(f"sqlite:///{tmp_path / 'log.db'}", tmp_path, origin=ORIGIN) as log:
         # Ids begin with the time: two holds of one moment share their first characters.
         first, second = (place_hold(log, "DE", "C1", "lawsuit", OLD) for _ in range(2))
         other = place_hold(log, "DE", "C1", "lawsuit", OLD.replace(year=2002))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from server.application import Application
 from server.config import Settings
 from server.decisions.policy import PolicyOutcome, PolicySection, read_policy
-from server.decisions.rules import approvable_amount, expected_loss, score_rule_results, worst_outcome
+from server.decisions.policy_rules import approvable_amount, expected_loss, score_rule_results, worst_outcome
 from server.errors import PolicyRefused
 from tests.server.servers import release_unstarted
 from tests.small import POLICY

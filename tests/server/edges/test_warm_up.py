@@ -25,7 +25,7 @@ from server.stores.record_log.proofs import ProofReader
 from server.stores.tables import LOG_HEAD, RECORDS, TREE_TWIGS
 from tests.conftest import Serving
 from tests.server.audits import read_evidence, score_customer
-from tests.server.record_logs import entry, opened
+from tests.server.record_logs import entry, open_test_log
 from tests.server.requests import score_request
 from tests.small import SmallFamily
 
@@ -72,7 +72,7 @@ def table_contents(connection: Connection) -> list[object]:
 @pytest.mark.parametrize("there", [0, 3, 255])
 def test_a_warm_up_leaves_nothing_behind(database_url: str, tmp_path: Path, small: SmallFamily, there: int) -> None:
     """Also if its record would have completed a tile."""
-    with opened(database_url, tmp_path) as log:
+    with open_test_log(database_url, tmp_path) as log:
         log.append([entry() for _ in range(there)])
         with log.database.reading() as connection, log.key_store.database.reading() as keys:
             before = table_contents(connection), keys.execute(select(WRAPPED_KEYS)).all()

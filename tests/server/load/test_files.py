@@ -114,7 +114,7 @@ def test_the_same_customers_at_a_later_time_are_added(empty: Database, tmp_path:
     assert (done.added, done.known) == (3, 0)
 
 
-def changed(**columns: Any) -> Callable[[Path], Path]:
+def change_columns(**columns: Any) -> Callable[[Path], Path]:
     """Return a function that writes a feature file with changed columns."""
     return lambda path: write(path, GOOD.assign(**columns))
 
@@ -179,19 +179,22 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
         "order",
     ),
     "no rows": (lambda path: write(path, GOOD.head(0)), "the file has no rows"),
-    "a customer twice": (changed(market="DE", customer_id="C1"), "2 rows repeat market, customer_id and as_of"),
-    "an infinite value": (changed(orders=[1.0, math.inf, 2.0]), "'orders': must not be infinite"),
-    "a market in lower case": (changed(market="de"), "'market': must be two capital letters"),
-    "a market with a newline": (changed(market="DE\n"), "'market': must be two capital letters"),
-    "a missing market": (changed(market=["DE", None, "FR"]), "'market': must be two capital letters"),
-    "a customer with a space": (changed(customer_id=["C1", "C 2", "C3"]), "'customer_id': must be 1 to 64 letters"),
-    "a missing customer": (changed(customer_id=["C1", None, "C3"]), "'customer_id': must be 1 to 64 letters"),
+    "a customer twice": (change_columns(market="DE", customer_id="C1"), "2 rows repeat market, customer_id and as_of"),
+    "an infinite value": (change_columns(orders=[1.0, math.inf, 2.0]), "'orders': must not be infinite"),
+    "a market in lower case": (change_columns(market="de"), "'market': must be two capital letters"),
+    "a market with a newline": (change_columns(market="DE\n"), "'market': must be two capital letters"),
+    "a missing market": (change_columns(market=["DE", None, "FR"]), "'market': must be two capital letters"),
+    "a customer with a space": (
+        change_columns(customer_id=["C1", "C 2", "C3"]),
+        "'customer_id': must be 1 to 64 letters",
+    ),
+    "a missing customer": (change_columns(customer_id=["C1", None, "C3"]), "'customer_id': must be 1 to 64 letters"),
     "a customer number of 65 characters": (
-        changed(customer_id=["C1", "2" * 65, "C3"]),
+        change_columns(customer_id=["C1", "2" * 65, "C3"]),
         "'customer_id': must be 1 to 64 letters",
     ),
     "a missing time": (
-        changed(as_of=pd.to_datetime(pd.Series([AS_OF, None, AS_OF]))),
+        change_columns(as_of=pd.to_datetime(pd.Series([AS_OF, None, AS_OF]))),
         "'as_of': must have no missing values",
     ),
 }

@@ -17,7 +17,7 @@ from server.stores.tables import FEATURES, RISK_CHUNKS, RISKS, RUNS
 from tests.conftest import LOAD_TIME
 from tests.server.churn_runs import FIRST, SECOND, ChurnFamily, plain_rows, write_run
 from tests.server.load.test_files import GOOD, NAMES, write
-from tests.server.loading import load_file, started
+from tests.server.loading import load_file, start_loading
 
 KILLS = 10
 
@@ -62,7 +62,7 @@ def test_a_loader_killed_at_ten_random_moments_leaves_the_old_run_or_the_new_one
     before = content(database)
     seen = set()
     for moment in moments():
-        process = started(database_url, second, LOAD_TIME)
+        process = start_loading(database_url, second, LOAD_TIME)
         wait_for_rows(database, process, moment)
         process.kill()
         process.join()
@@ -70,7 +70,7 @@ def test_a_loader_killed_at_ten_random_moments_leaves_the_old_run_or_the_new_one
         seen.add(as_of)
 
         assert as_of == SECOND or (run_id, as_of, rows) == before
-    done = started(database_url, second, LOAD_TIME)
+    done = start_loading(database_url, second, LOAD_TIME)
     done.join()
 
     assert done.exitcode == 0
@@ -131,7 +131,7 @@ def test_a_load_of_features_that_was_killed_is_finished_by_the_same_file(
     path = write(tmp_path / "features.parquet", rows.astype({"as_of": "datetime64[us, UTC]"}))
     seen = []
     for least in (0, 1, 900):
-        process = started(database_url, path, LOAD_TIME)
+        process = start_loading(database_url, path, LOAD_TIME)
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and process.is_alive() and feature_count(database) < least:
             time.sleep(0.002)

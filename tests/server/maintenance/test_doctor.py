@@ -15,7 +15,7 @@ from server.stores.record_log.anchors import CheckpointAnchor
 from server.stores.record_log.log import RecordLog
 from server.stores.tables import CHECKPOINTS, LOG_HEAD, RECORDS
 from tests.server.decisions.test_retention import write_table
-from tests.server.record_logs import NOW, entry, opened
+from tests.server.record_logs import NOW, entry, open_test_log
 
 FRONTIER = "the frontier in the head of the record log does not match its records"
 
@@ -23,7 +23,7 @@ FRONTIER = "the frontier in the head of the record log does not match its record
 @pytest.fixture
 def log(database_url: str, tmp_path: Path) -> Iterator[RecordLog]:
     """Open a log of seven records with a stored checkpoint."""
-    with opened(database_url, tmp_path) as found:
+    with open_test_log(database_url, tmp_path) as found:
         found.append([entry() for _ in range(7)])
         CheckpointAnchor(found.database, None, None).push()
         yield found

@@ -21,7 +21,7 @@ from server.stores.record_log.key_store import LOG_OWNER, TAGS_OWNER
 from server.stores.record_log.log import RecordLog
 from server.stores.tables import FEATURES, RECORDS
 from tests.server.kills import Kill, Killed, at_every_step
-from tests.server.record_logs import NOW, entry, opened
+from tests.server.record_logs import NOW, entry, open_test_log
 
 C1, C2 = ("DE", "C1"), ("DE", "C2")
 
@@ -29,7 +29,7 @@ C1, C2 = ("DE", "C1"), ("DE", "C2")
 @pytest.fixture
 def log(database_url: str, tmp_path: Path) -> Iterator[RecordLog]:
     """Open a log in which two customers have two decisions and features each."""
-    with opened(database_url, tmp_path) as found:
+    with open_test_log(database_url, tmp_path) as found:
         fill(found)
         yield found
 
@@ -206,7 +206,7 @@ def test_a_key_that_is_gone_without_an_erasure_and_one_that_is_there_after_it_ar
 def fresh(url: str, folder: Path) -> Iterator[RecordLog]:
     """Open a filled log of its own."""
     folder.mkdir()
-    with opened(url, folder) as log:
+    with open_test_log(url, folder) as log:
         fill(log)
         yield log
 
@@ -224,7 +224,7 @@ def test_killed_at_any_step_it_is_finished_by_the_same_command_and_recorded_once
                 erase_customer(log, C1, "request 7", NOW)
             except Killed:
                 ended = False
-        with opened(url, folder) as log:
+        with open_test_log(url, folder) as log:
             unfinished.append(look_after_a_kill(log))
             finish(log)
         return ended

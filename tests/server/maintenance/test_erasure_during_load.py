@@ -1,4 +1,4 @@
-"""A load and an erasure of the same database: one waits for the other, and whatever is killed, the log stays true."""
+"""A load and an erasure of the same database: one waits for the other, and the log stays true if either is killed."""
 
 from pathlib import Path
 
@@ -19,8 +19,8 @@ from tests.e2e.processes import write_config
 from tests.server.churn_runs import FIRST, ChurnFamily, plain_rows, write_run
 from tests.server.load.test_files import GOOD, write
 from tests.server.load.test_killed_load import wait_for_rows
-from tests.server.loading import load_file, started
-from tests.server.record_logs import opened
+from tests.server.loading import load_file, start_loading
+from tests.server.record_logs import open_test_log
 
 ORIGIN = "grounds.local/log"
 
@@ -33,7 +33,7 @@ def run_command(url: str, folder: Path, *words: str) -> Result:
 
 def problems(url: str, folder: Path) -> list[str]:
     """Return what doctor reports about the log and its runs."""
-    with opened(url, folder, origin=ORIGIN) as log:
+    with open_test_log(url, folder, origin=ORIGIN) as log:
         _, erased_rows = find_erasure_problems(log)
         holds, sentences = check_log(log.database, log.verifier, None)
         return [*run_problems(log, erased_rows), *([] if holds else sentences)]
@@ -55,7 +55,7 @@ def test_who_was_in_a_load_that_was_killed_is_erased_from_nothing_and_the_same_f
     load_file(
         database, write(tmp_path / "good.parquet", GOOD.assign(customer_id=["C0000", "C0001", "C0002"])), LOAD_TIME
     )
-    process = started(database_url, run, LOAD_TIME)
+    process = start_loading(database_url, run, LOAD_TIME)
     wait_for_rows(database, process, 200, FIRST)
     refused = run_command(database_url, tmp_path, "erase", "DE", "C0000", "--reason", "request 7", "--apply")
     process.kill()

@@ -24,7 +24,7 @@ from server.stores.record_log.log import RecordLog
 from server.stores.tables import RECORDS
 from tests.server.decisions.test_retention import write_table
 from tests.server.kills import Kill, Killed, at_every_step
-from tests.server.record_logs import entry, opened
+from tests.server.record_logs import entry, open_test_log
 
 NOW = dt.datetime(2036, 3, 1, 12, tzinfo=dt.UTC)
 TEN, TWO = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC), dt.datetime(2034, 3, 1, 12, tzinfo=dt.UTC)
@@ -57,12 +57,12 @@ def fill(log: RecordLog) -> None:
 @pytest.fixture
 def log(database_url: str, tmp_path: Path) -> Iterator[RecordLog]:
     """Open a filled log."""
-    with opened(database_url, tmp_path) as found:
+    with open_test_log(database_url, tmp_path) as found:
         fill(found)
         yield found
 
 
-def removed(log: RecordLog) -> list[int]:
+def removed_records(log: RecordLog) -> list[int]:
     """Return the indexes of records without ciphertext."""
     wanted = select(RECORDS.c.record_index).where(RECORDS.c.ciphertext.is_(None)).order_by(RECORDS.c.record_index)
     with log.database.reading() as connection:
@@ -86,7 +86,7 @@ def problems(log: RecordLog) -> list[str]:
 def test_what_is_due_is_removed_recorded_and_verifies(log: RecordLog, tmp_path: Path) -> None:
     table = read_retention(write_table(tmp_path))
     counted, without = preview_retention(log, table, NOW)
-    before = removed(log)
+    before = removed_records(log)
 
     counts = list(remove_due_content(log, table, NOW))
 
@@ -94,7 +94,7 @@ def test_what_is_due_is_removed_recorded_and_verifies(log: RecordLog, tmp_path: 
     assert without == {"EVIDENCE_READ": 1}
     assert before == []
     assert counts == [4]
-    assert removed(log) == [0, 3, 5, 8]
+    assert removed_records(log) == [0, 3, 5, 8]
     assert accounts(log) == [[0, 3, 5, 8]]
     assert problems(log) == []
     assert [each.due for each in preview_retention(log, table, NOW)[0]] == [0, 0, 0]
@@ -138,13 +138,13 @@ def test_a_legal_hold_keeps_a_customers_records_until_it_is_released(log: Record
 
     on_hold = preview_retention(log, table, NOW)[0][0]
     list(remove_due_content(log, table, NOW))
-    while_held = removed(log)
+    while_held = removed_records(log)
     release_hold(log, hold, "settled", NOW)
     list(remove_due_content(log, table, NOW))
 
     assert (on_hold.due, on_hold.on_hold) == (1, 1)
     assert while_held == [3, 5, 8]
-    assert removed(log) == [0, 3, 5, 8]
+    assert removed_records(log) == [0, 3, 5, 8]
     assert accounts(log) == [[3, 5, 8], [0]]
     assert problems(log) == []
 
@@ -207,7 +207,7 @@ def test_a_hold_that_is_placed_while_retention_runs_is_kept(log: RecordLog, tmp_
     rest = list(running)
 
     assert (first, rest) == (2, [1])
-    assert removed(log) == [0, 3, 5]
+    assert removed_records(log) == [0, 3, 5]
     assert accounts(log) == [[0, 3], [5]]
     assert problems(log) == []
 
@@ -235,7 +235,7 @@ def test_a_record_that_is_not_what_was_written_is_not_removed(
     with pytest.raises(RetentionRefused, match="record 0 is damaged"):
         list(remove_due_content(log, read_retention(write_table(tmp_path)), NOW))
 
-    assert removed(log) == []
+    assert removed_records(log) == []
     assert accounts(log) == []
 
 
@@ -255,19 +255,19 @@ def test_killed_at_any_step_every_gap_is_accounted_for_and_the_same_command_fini
         folder = tmp_path / str(step)
         folder.mkdir()
         url, ended = f"sqlite:///{folder / 'log.db'}", True
-        with opened(url, folder) as log:
+        with open_test_log(url, folder) as log:
             fill(log)
             Kill(step, log.database, log.key_store.database)
             try:
                 list(remove_due_content(log, table, NOW, batch=2))
             except Killed:
                 ended = False
-        with opened(url, folder) as log:
+        with open_test_log(url, folder) as log:
             assert problems(log) == []
-            assert removed(log) == [place for account in accounts(log) for place in account]
-            seen.add(len(removed(log)))
+            assert removed_records(log) == [place for account in accounts(log) for place in account]
+            seen.add(len(removed_records(log)))
             list(remove_due_content(log, table, NOW, batch=2))
-            assert removed(log) == [0, 3, 5, 8]
+            assert removed_records(log) == [0, 3, 5, 8]
             assert accounts(log) == [[0, 3], [5, 8]]
             assert problems(log) == []
         return ended
@@ -278,7 +278,7 @@ def test_killed_at_any_step_every_gap_is_accounted_for_and_the_same_command_fini
 
 
 def test_what_was_removed_is_in_no_file_of_sqlite(tmp_path: Path) -> None:
-    with opened(f"sqlite:///{tmp_path / 'log.db'}", tmp_path) as log:
+    with open_test_log(f"sqlite:///{tmp_path / 'log.db'}", tmp_path) as log:
         fill(log)
         log.append([entry(b"x" * 20_000, customer=("DE", "C1"), time=TEN - US, labels={"market": "DE"})])
         with log.database.reading() as connection:

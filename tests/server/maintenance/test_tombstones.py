@@ -18,7 +18,7 @@ from tests.server.churn_runs import FIRST, ChurnFamily, plain_rows, write_run
 from tests.server.decisions.test_retention import write_table
 from tests.server.load.test_files import GOOD, write
 from tests.server.loading import load_file
-from tests.server.record_logs import opened
+from tests.server.record_logs import open_test_log
 
 ORIGIN = "grounds.local/log"
 DAYS = 14  # a delta token's seven, and as many of the sync that it begins
@@ -62,7 +62,7 @@ def test_an_old_tombstone_goes_with_the_next_command_also_of_a_market_without_ru
     tmp_path: Path,
     command: Callable[[Database, Path, ChurnFamily], None],
 ) -> None:
-    with opened(database_url, tmp_path, origin=ORIGIN):
+    with open_test_log(database_url, tmp_path, origin=ORIGIN):
         pass  # the log is begun
     now, hour = dt.datetime.now(dt.UTC), dt.timedelta(hours=1)
     ages = {"OLD": dt.timedelta(DAYS) + hour, "YOUNG": dt.timedelta(DAYS) - hour}

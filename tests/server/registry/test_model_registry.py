@@ -231,10 +231,10 @@ async def test_an_invalid_activation_file_leaves_the_former_bundle_serving(
 async def test_a_bundle_whose_folder_was_deleted_serves_on_from_memory(serving: Serving, small: SmallFamily) -> None:
     shutil.rmtree(serving.settings.bundles / "credit" / small.bundle_folder.name)
 
-    async def gone() -> bool:
+    async def is_gone() -> bool:
         return not await list_models(serving)
 
-    await wait_until(gone)
+    await wait_until(is_gone)
 
     assert await serving_bundle_id(serving) == small.bundle_folder.name
 

@@ -13,7 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from server.config import Settings
 from server.errors import StoreUnavailable
 from tests.conftest import Serving
-from tests.server.record_logs import entry, opened
+from tests.server.record_logs import entry, open_test_log
 from tests.server.requests import score_request
 from tests.server.servers import serve, wait_until
 
@@ -39,7 +39,7 @@ HOW = [_delete, _replace, _delete_the_write_ahead_log]
 def test_an_append_to_a_file_that_is_gone_is_not_acknowledged(
     tmp_path: Path, name: str, change: Callable[[Path], None]
 ) -> None:
-    with opened(f"sqlite:///{tmp_path / 'log.db'}", tmp_path) as log:
+    with open_test_log(f"sqlite:///{tmp_path / 'log.db'}", tmp_path) as log:
         log.append([entry()])
         change(tmp_path / name)
 

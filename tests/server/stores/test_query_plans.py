@@ -26,7 +26,7 @@ from tests.server.churn_copies import pages
 from tests.server.churn_runs import ChurnFamily
 from tests.server.events import outcome_request, override_request
 from tests.server.loading import load_file
-from tests.server.query_plans import Sent, plans, sent
+from tests.server.query_plans import Sent, plans, sent_statements
 from tests.server.requests import customer
 
 LARGE = [table.name for table in (RECORDS, FEATURES, RISKS, RISK_CHUNKS, RISK_LEAVES, TREE_BLOCKS, TREE_TWIGS)]
@@ -41,7 +41,7 @@ def scans(database: Database, statements: Sent) -> dict[str, list[str]]:
 
 async def test_no_credit_or_audit_call_scans_a_table(serving: Serving) -> None:
     database = serving.application.database
-    with sent(database) as statements:
+    with sent_statements(database) as statements:
         first, _ = [await score_customer(serving, number) for number in range(2)]
         name = first.record_ref.decision_id
         await serving.credit.GetCreditDecision(credit_pb2.GetCreditDecisionRequest(decision_id=name))
@@ -65,7 +65,7 @@ async def test_no_credit_or_audit_call_scans_a_table(serving: Serving) -> None:
 
 async def test_no_churn_call_scans_a_table(churn_serving: Serving, churn_family: ChurnFamily) -> None:
     serving, database = churn_serving, churn_serving.application.database
-    with sent(database) as statements:
+    with sent_statements(database) as statements:
         load_file(database, churn_family.second_run, utc_now())
         for order in (churn_pb2.CHURN_RISK_ORDER_PROBABILITY, churn_pb2.CHURN_RISK_ORDER_VALUE_AT_RISK):
             await serving.churn.ListChurnRisks(churn_pb2.ListChurnRisksRequest(market="FR", order=order, page_size=5))
@@ -91,14 +91,14 @@ def test_loading_features_uses_an_index(empty: Database) -> None:
         for number in range(3)
     ]
 
-    with sent(empty) as statements, empty.writing() as connection:
+    with sent_statements(empty) as statements, empty.writing() as connection:
         append_features(connection, rows)
 
     assert scans(empty, statements) == {}
 
 
 def test_a_scan_is_detected(empty: Database) -> None:
-    with sent(empty) as statements, empty.reading() as connection:
+    with sent_statements(empty) as statements, empty.reading() as connection:
         connection.execute(text("SELECT header FROM records WHERE bundle_id = '1'"))
 
     assert list(scans(empty, statements).values()) == [["SCAN records"]]

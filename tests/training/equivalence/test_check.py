@@ -15,7 +15,7 @@ from onnx import numpy_helper
 
 from models.bundle_documents import Grade, Scorecard
 from models.explained_score import ExplainedScore, build_explained_score
-from models.scoring import Scorer
+from models.onnx_scorer import Scorer
 from tests.oracles import FloatArray, brute_force_shap, margins
 from training.equivalence.check import (
     EquivalenceReport,

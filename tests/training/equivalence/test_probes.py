@@ -8,7 +8,7 @@ import lightgbm
 import numpy as np
 import pytest
 
-from models.scoring import open_session
+from models.onnx_scorer import open_session
 from tests.oracles import FloatArray, margins
 from training.equivalence.probes import probe_rows
 from training.export.score import score_onnx

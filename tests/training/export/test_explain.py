@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.scoring import BATCH_ROWS, Scorer
+from models.onnx_scorer import BATCH_ROWS, Scorer
 from tests.oracles import FloatArray, brute_force_shap, margins
 from tests.training.export.example_models import (
     MODELS,

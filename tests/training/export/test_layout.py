@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from models.scoring import BATCH_ROWS, Scorer
+from models.onnx_scorer import BATCH_ROWS, Scorer
 from tests.oracles import FloatArray, margins
 from tests.training.export.example_models import edge_case_rows, example_model, example_rows, fit
 from training.equivalence.reference import interventional_shap

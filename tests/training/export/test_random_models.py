@@ -12,7 +12,7 @@ import lightgbm
 import numpy as np
 import pytest
 
-from models.scoring import Scorer
+from models.onnx_scorer import Scorer
 from tests.oracles import FloatArray, brute_force_shap, margins
 from tests.training.export.random_models import (
     COLUMN_KINDS,

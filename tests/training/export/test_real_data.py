@@ -13,7 +13,7 @@ import shap
 from models.bundle import read_bundle
 from models.explained_score import ExplainedScore
 from models.model import Model, open_model
-from models.scoring import EXPLAIN_OUTPUTS, open_session
+from models.onnx_scorer import EXPLAIN_OUTPUTS, open_session
 from tests.conftest import ROOT, Released
 from tests.oracles import FloatArray, margins, model_thresholds
 from tests.training.export.example_models import threshold_rows

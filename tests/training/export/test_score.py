@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.scoring import open_session
+from models.onnx_scorer import open_session
 from tests.oracles import FloatArray, margins, model_thresholds
 from tests.training.export.example_models import (
     COLUMNS,

@@ -33,7 +33,7 @@ def one(customer: tuple[int, float, float]) -> PurchaseHistories:
     return PurchaseHistories(*(np.array([float(number)]) for number in customer))
 
 
-def integrated(model: BgNbd, customer: tuple[int, float, float], alive: Story, left: Story) -> float:
+def integrate(model: BgNbd, customer: tuple[int, float, float], alive: Story, left: Story) -> float:
     """Integrate an outcome over rates and probabilities of leaving, weighted by the likelihood of the history.
 
     Args:
@@ -74,9 +74,9 @@ def test_every_figure_of_a_customer_is_the_integral_over_all_rates_and_probabili
     model: BgNbd, customer: tuple[int, float, float]
 ) -> None:
     horizon = 13.0
-    whole = integrated(model, customer, one_everywhere, one_everywhere)
-    alive = integrated(model, customer, one_everywhere, zero_everywhere) / whole
-    silent = integrated(model, customer, lambda rate, _: np.exp(-rate * horizon), one_everywhere) / whole
+    whole = integrate(model, customer, one_everywhere, one_everywhere)
+    alive = integrate(model, customer, one_everywhere, zero_everywhere) / whole
+    silent = integrate(model, customer, lambda rate, _: np.exp(-rate * horizon), one_everywhere) / whole
 
     history = one(customer)
 
@@ -101,7 +101,7 @@ def test_the_likelihoods_of_all_that_can_happen_in_a_short_time_add_up_to_1(mode
     assert total == pytest.approx(1.0, abs=1e-6)
 
 
-def simulated(model: BgNbd, count: int, seed: int, after: float = 0.0) -> tuple[PurchaseHistories, NDArray[np.int64]]:
+def simulate(model: BgNbd, count: int, seed: int, after: float = 0.0) -> tuple[PurchaseHistories, NDArray[np.int64]]:
     """Simulate customers who buy and leave; return their histories and how often each buys in the time after."""
     generator = np.random.default_rng(seed)
     age = generator.uniform(27.0, 39.0, count)
@@ -120,7 +120,7 @@ def simulated(model: BgNbd, count: int, seed: int, after: float = 0.0) -> tuple[
 
 
 def test_the_fit_recovers_the_parameters_of_simulated_customers() -> None:
-    histories, _ = simulated(CDNOW, 20_000, seed=1)
+    histories, _ = simulate(CDNOW, 20_000, seed=1)
 
     found = fit_bg_nbd(histories)
 
@@ -132,7 +132,7 @@ def test_the_fit_recovers_the_parameters_of_simulated_customers() -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_fit_is_above_the_truth_in_likelihood_by_no_more_than_four_parameters_explain(seed: int) -> None:
-    histories, _ = simulated(CDNOW, 2000, seed)
+    histories, _ = simulate(CDNOW, 2000, seed)
 
     found = fit_bg_nbd(histories)
 
@@ -141,7 +141,7 @@ def test_the_fit_is_above_the_truth_in_likelihood_by_no_more_than_four_parameter
 
 
 def test_predicted_inactivity_equals_simulated_inactivity() -> None:
-    histories, later = simulated(CDNOW, 60_000, seed=2, after=13.0)
+    histories, later = simulate(CDNOW, 60_000, seed=2, after=13.0)
 
     predicted = CDNOW.no_purchase_probabilities(histories, 13.0)
 
@@ -155,7 +155,7 @@ def test_a_customer_without_a_repeat_purchase_is_alive_with_certainty() -> None:
 
 
 def test_a_horizon_of_0_has_no_purchase_and_the_unit_of_time_does_not_matter() -> None:
-    histories, _ = simulated(CDNOW, 500, seed=3)
+    histories, _ = simulate(CDNOW, 500, seed=3)
     in_days = PurchaseHistories(histories.frequency, histories.recency * 7, histories.age * 7)
 
     weeks, days = fit_bg_nbd(histories), fit_bg_nbd(in_days)

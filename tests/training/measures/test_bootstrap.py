@@ -22,7 +22,7 @@ from training.measures.discrimination import auc
 Rows = tuple[NDArray[np.int64], NDArray[np.float64]]
 
 
-def made(count: int, seed: int, shift: float = 1.0) -> Rows:
+def make_sample(count: int, seed: int, shift: float = 1.0) -> Rows:
     """Make rows whose true AUC is Phi(shift / sqrt 2); a quarter are bad."""
     generator = np.random.default_rng(seed)
     labels = (np.arange(count) % 4 == 0).astype(np.int64)
@@ -30,7 +30,7 @@ def made(count: int, seed: int, shift: float = 1.0) -> Rows:
 
 
 def test_the_fast_path_equals_the_slow_one_with_ties_and_several_rows_per_customer() -> None:
-    labels, risks = made(300, 1)
+    labels, risks = make_sample(300, 1)
     risks = np.round(risks, 1)
     customers = np.random.default_rng(2).integers(0, 90, size=300).astype(str)
     other = np.round(risks + np.random.default_rng(3).normal(size=300), 1)
@@ -48,7 +48,7 @@ def test_the_fast_path_equals_the_slow_one_with_ties_and_several_rows_per_custom
 
 
 def test_the_same_rows_four_times_under_the_same_customers_do_not_narrow_the_interval() -> None:
-    labels, risks = made(200, 5)
+    labels, risks = make_sample(200, 5)
     customers = np.arange(200)
 
     once = auc_interval(labels, risks, customers, Resampling(seed=6))
@@ -62,14 +62,14 @@ def test_the_same_rows_four_times_under_the_same_customers_do_not_narrow_the_int
 def test_the_interval_covers_the_true_auc_in_about_95_percent_of_samples() -> None:
     truth = norm.cdf(1 / np.sqrt(2))
 
-    found = [auc_interval(*made(200, seed), np.arange(200), Resampling(seed, draws=200)) for seed in range(100)]
+    found = [auc_interval(*make_sample(200, seed), np.arange(200), Resampling(seed, draws=200)) for seed in range(100)]
 
     covered = sum(one.low <= truth <= one.high for one in found)
     assert 88 <= covered <= 100  # 95 % of 100, within three standard errors
 
 
 def test_the_difference_of_two_models_is_known_better_than_either_alone() -> None:
-    labels, risks = made(400, 7)
+    labels, risks = make_sample(400, 7)
     better = risks + 0.2 * labels
     customers = np.arange(400)
 
@@ -81,7 +81,7 @@ def test_the_difference_of_two_models_is_known_better_than_either_alone() -> Non
 
 
 def test_any_figure_has_an_interval_that_its_seed_reproduces() -> None:
-    labels, risks = made(300, 9)
+    labels, risks = make_sample(300, 9)
     pds = norm.cdf(risks - 1)
     customers = np.arange(300)
 
@@ -93,7 +93,7 @@ def test_any_figure_has_an_interval_that_its_seed_reproduces() -> None:
 
 
 def test_the_interval_of_a_mean_is_the_one_of_the_normal_distribution() -> None:
-    labels, risks = made(1000, 12)
+    labels, risks = make_sample(1000, 12)
 
     found = bootstrap_interval(
         lambda drawn, _: float(drawn.mean()), labels, risks, np.arange(1000), Resampling(seed=13)
@@ -104,7 +104,7 @@ def test_the_interval_of_a_mean_is_the_one_of_the_normal_distribution() -> None:
 
 
 def test_a_thousand_draws_over_six_thousand_rows_take_seconds() -> None:
-    labels, risks = made(6000, 14)
+    labels, risks = make_sample(6000, 14)
     start = time.process_time()
 
     auc_interval(labels, risks, np.arange(6000), Resampling(seed=15))

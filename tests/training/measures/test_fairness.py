@@ -21,7 +21,7 @@ LABELS = np.array([bad for _, bad, _ in ROWS])
 APPROVED = np.array([yes for _, _, yes in ROWS])
 
 
-def known(*estimates: Estimate | None) -> list[Estimate]:
+def known_sample(*estimates: Estimate | None) -> list[Estimate]:
     """Return estimates that must all be there."""
     found = [one for one in estimates if one is not None]
     assert len(found) == len(estimates)
@@ -88,7 +88,9 @@ def test_the_rates_of_two_groups_are_those_counted_by_hand() -> None:
 
     assert (found.reference, first.name, first.rows, second.name, second.rows) == ("a", "a", 100, "b", 50)
     assert (first.selection_rate.value, second.selection_rate.value) == (0.6, 0.36)
-    impact, selected, tpr, fpr = known(second.disparate_impact, second.selection_gap, second.tpr_gap, second.fpr_gap)
+    impact, selected, tpr, fpr = known_sample(
+        second.disparate_impact, second.selection_gap, second.tpr_gap, second.fpr_gap
+    )
     assert impact.value == pytest.approx(0.6)
     assert impact.low < 0.6 < impact.high < 0.9
     assert tpr.value == pytest.approx(15 / 30 - 50 / 60)

@@ -29,7 +29,7 @@ def tried_out(labels: NDArray[np.int64], pds: NDArray[np.float64], campaign: Cam
     return float(profits.max(axis=1).mean()), float(np.mean(np.array(ends)[best]) / n)
 
 
-def made(count: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def make_sample(count: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Make customers of whom a fifth leave, with risks of few distinct values."""
     generator = np.random.default_rng(seed)
     labels = (np.arange(count) % 5 == 0).astype(np.int64)
@@ -47,7 +47,7 @@ def made(count: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]
 def test_empc_is_what_trying_every_list_at_every_acceptance_earns(
     seed: int, clv: float, offer: float, contact: float, acceptance: tuple[float, float]
 ) -> None:
-    labels, pds = made(60, seed)
+    labels, pds = make_sample(60, seed)
     campaign = CampaignEconomics(clv, offer, contact, *acceptance)
 
     found = empc(labels, pds, campaign)
@@ -67,7 +67,7 @@ def test_a_perfect_model_at_no_contact_cost_earns_every_churner_who_accepts() ->
 
 
 def test_a_random_model_earns_less_than_one_that_ranks() -> None:
-    labels, pds = made(1000, 1)
+    labels, pds = make_sample(1000, 1)
 
     ranked, blind = empc(labels, pds, TELEPHONE), empc(labels, np.zeros(1000), TELEPHONE)
 
@@ -76,7 +76,7 @@ def test_a_random_model_earns_less_than_one_that_ranks() -> None:
 
 
 def test_a_campaign_that_never_pays_contacts_nobody() -> None:
-    labels, pds = made(100, 2)
+    labels, pds = make_sample(100, 2)
 
     found = empc(labels, pds, CampaignEconomics(clv=10, offer_cost=9, contact_cost=9, alpha=6, beta=14))
 
@@ -84,7 +84,7 @@ def test_a_campaign_that_never_pays_contacts_nobody() -> None:
 
 
 def test_profit_grows_with_the_value_of_the_customer_and_falls_with_every_cost() -> None:
-    labels, pds = made(500, 3)
+    labels, pds = make_sample(500, 3)
     now = empc(labels, pds, TELEPHONE).empc
 
     assert empc(labels, pds, CampaignEconomics(300, 10, 1, 6, 14)).empc > now

@@ -18,7 +18,7 @@ from training.measures.scorecard import WoeScorecard, fit_scorecard
 SIGNS = (1, -1, 0, 0)
 
 
-def made(count: int, seed: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def make_sample(count: int, seed: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Make rows: a riskier number, a safer one, one with its best in the middle, a category; a tenth missing."""
     generator = np.random.default_rng(seed)
     rows = generator.normal(size=(count, 4))
@@ -35,7 +35,7 @@ def made(count: int, seed: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]
     return rows, labels
 
 
-ROWS, LABELS = made(3000, 0)
+ROWS, LABELS = make_sample(3000, 0)
 CARD = fit_scorecard(ROWS, LABELS, SIGNS, categories=[3])
 
 
@@ -45,7 +45,7 @@ def woes_of(card: WoeScorecard, rows: NDArray[np.float64]) -> NDArray[np.float64
 
 
 def test_the_scorecard_ranks_new_rows_nearly_as_well_as_the_true_probabilities() -> None:
-    rows, labels = made(3000, 1)
+    rows, labels = make_sample(3000, 1)
 
     assert roc_auc_score(labels, CARD.pds(rows)) > 0.77
     assert float(np.mean(CARD.pds(ROWS))) == pytest.approx(float(np.mean(LABELS)), abs=1e-4)

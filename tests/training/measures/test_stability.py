@@ -19,7 +19,7 @@ def alarms(found: list[StabilityIndex]) -> float:
     return sum(one.verdict in {"WATCH", "ACT"} for one in found) / len(found)
 
 
-def compared(rows_then: int, rows_now: int, shift: float, samples: int) -> list[StabilityIndex]:
+def compare(rows_then: int, rows_now: int, shift: float, samples: int) -> list[StabilityIndex]:
     """Compare normal scores in ten bins of equal mass with shifted ones, so often."""
     generator = np.random.default_rng(rows_then + rows_now)
     found = []
@@ -39,7 +39,7 @@ def test_psi_is_the_published_one() -> None:
 
 
 def test_chance_alone_gives_0_09_with_ten_bins_and_200_rows_on_both_sides_so_0_10_would_alarm_for_a_third() -> None:
-    found = compared(200, 200, shift=0.0, samples=500)
+    found = compare(200, 200, shift=0.0, samples=500)
 
     assert found[0].expected_by_chance == pytest.approx(0.09)
     assert np.mean([one.psi for one in found]) == pytest.approx(0.09, abs=0.007)
@@ -48,15 +48,15 @@ def test_chance_alone_gives_0_09_with_ten_bins_and_200_rows_on_both_sides_so_0_1
 
 @pytest.mark.parametrize("rows_then", [200, 5000])
 def test_without_a_shift_at_most_5_percent_of_markets_with_200_rows_alarm(rows_then: int) -> None:
-    found = compared(rows_then, 200, shift=0.0, samples=800)
+    found = compare(rows_then, 200, shift=0.0, samples=800)
 
     assert alarms(found) <= 0.05
 
 
 def test_a_planted_shift_is_detected() -> None:
-    assert alarms(compared(200, 200, shift=0.5, samples=200)) > 0.8
-    assert alarms(compared(5000, 1000, shift=0.5, samples=50)) == 1.0
-    assert {one.verdict for one in compared(5000, 5000, shift=1.0, samples=5)} == {"ACT"}
+    assert alarms(compare(200, 200, shift=0.5, samples=200)) > 0.8
+    assert alarms(compare(5000, 1000, shift=0.5, samples=50)) == 1.0
+    assert {one.verdict for one in compare(5000, 5000, shift=1.0, samples=5)} == {"ACT"}
 
 
 def test_the_critical_value_at_many_rows_is_the_tabled_chi_square_over_the_rows() -> None:

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from models.scoring import Scorer
+from models.onnx_scorer import Scorer
 from tests.conftest import Released
 from tests.small import SPEC, SmallFamily, made_customers, write_small_family
 from tests.training.candidates import credit_family, evaluate_candidate, read_candidate, with_sign

@@ -9,9 +9,9 @@ import pytest
 
 from models.bundle import read_bundle
 from models.model import Model, _rows_array, open_model
+from models.onnx_scorer import Scorer
 from models.reasons import principal_reasons
 from models.schema import Schema
-from models.scoring import Scorer
 from server.config import Settings
 from server.decisions.policy import read_policy
 from tests.conftest import Released

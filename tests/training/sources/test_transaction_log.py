@@ -38,7 +38,7 @@ def snapshots_of(spec: Spec) -> SnapshotSpec:
     return spec.snapshots
 
 
-def counted(log: LogSpec, folder: Path) -> dict[str, int]:
+def rule_counts(log: LogSpec, folder: Path) -> dict[str, int]:
     """Read the log and give what was counted."""
     with open_transaction_log(log, None, SourcePaths(folder), 1) as opened:
         return dict(opened.waterfall)
@@ -54,7 +54,7 @@ def purchases(sales: pd.DataFrame) -> pd.DataFrame:
 def test_every_excluded_line_is_counted_under_one_reason(made: SyntheticLog) -> None:
     lines = made.lines
 
-    found = counted(log_of(read_spec(made.spec)), made.folder)
+    found = rule_counts(log_of(read_spec(made.spec)), made.folder)
 
     nobody = int((lines["Kunde"].isna() | (lines["Kunde"] == "0")).sum())
     assert nobody / len(lines) == pytest.approx(0.25, abs=0.01)
@@ -70,7 +70,7 @@ def test_every_excluded_line_is_counted_under_one_reason(made: SyntheticLog) -> 
 def test_duplicates_count_if_the_spec_says_so(made: SyntheticLog) -> None:
     log = log_of(read_spec(made.spec)).model_copy(update={"duplicates": "keep"})
 
-    assert counted(log, made.folder)["lines used"] == len(made.sales) + 11
+    assert rule_counts(log, made.folder)["lines used"] == len(made.sales) + 11
 
 
 def test_a_log_in_two_currencies_is_rejected_or_reduced_to_one(made: SyntheticLog, tmp_path: Path) -> None:
@@ -83,8 +83,8 @@ def test_a_log_in_two_currencies_is_rejected_or_reduced_to_one(made: SyntheticLo
     with pytest.raises(
         DataInvalid, match="lines in a currency other than EUR, and amounts of two currencies do not add up"
     ):
-        counted(log, tmp_path)
-    found = counted(log.model_copy(update={"other_currencies": "leave_out"}), tmp_path)
+        rule_counts(log, tmp_path)
+    found = rule_counts(log.model_copy(update={"other_currencies": "leave_out"}), tmp_path)
 
     strangers = lines[lines["Kunde"].notna() & (lines["Kunde"] != "0") & (lines["Zeit"] < "2026")]
     assert found["left out: OTHER_CURRENCY"] == -int((strangers["Währung"] != "EUR").sum())
@@ -95,11 +95,11 @@ def test_invalid_numbers_and_missing_files_and_columns_are_rejected_by_name(made
     made.lines.assign(Betrag="much").to_csv(tmp_path / "belege.csv", index=False)
 
     with pytest.raises(DataInvalid, match=r"the log cannot be read: .*much"):
-        counted(log, tmp_path)
+        rule_counts(log, tmp_path)
     with pytest.raises(DataInvalid, match="no such file"):
-        counted(log.model_copy(update={"path": "gone.csv"}), tmp_path)
+        rule_counts(log.model_copy(update={"path": "gone.csv"}), tmp_path)
     with pytest.raises(SpecInvalid, match=r"log\.columns\.amount: 'Summe'"):
-        counted(log.model_copy(update={"columns": log.columns.model_copy(update={"amount": "Summe"})}), made.folder)
+        rule_counts(log.model_copy(update={"columns": log.columns.model_copy(update={"amount": "Summe"})}), made.folder)
 
 
 def test_two_statuses_of_a_customer_since_one_day_are_rejected(made: SyntheticLog, tmp_path: Path) -> None:
@@ -240,10 +240,10 @@ def test_invalid_markets_are_rejected_and_customer_numbers_keep_their_zeros(made
     lines = made.lines.assign(Land=made.lines["Land"].replace("AT", "at"))
     lines.to_csv(tmp_path / "belege.csv", index=False)
     with pytest.raises(DataInvalid, match=r"the log: a market must be two capital letters such as DE, got \['at'\]"):
-        counted(log_of(spec), tmp_path)
+        rule_counts(log_of(spec), tmp_path)
     pq.write_table(pa.Table.from_pandas(made.lines.assign(Land="DE ")), tmp_path / "belege.parquet")
     with pytest.raises(DataInvalid, match=r"the log: a market must be two capital letters such as DE, got \['DE '\]"):
-        counted(log_of(spec).model_copy(update={"path": "belege.parquet"}), tmp_path)
+        rule_counts(log_of(spec).model_copy(update={"path": "belege.parquet"}), tmp_path)
 
     numbers = made.lines["Kunde"].str.removeprefix("K").str.zfill(5)
     numbers[made.lines["Kunde"] == "0"] = "0"

@@ -35,7 +35,7 @@ from tests.server.audits import (
 )
 from tests.server.churn_runs import ChurnFamily
 from tests.server.requests import call_error, customer
-from tests.server.run_trees import OLD_ID, add_old_run, climbed, leaves_of, root_over
+from tests.server.run_trees import OLD_ID, add_old_run, climb, leaves_of, root_over
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ async def test_the_row_agrees_with_the_prediction_and_is_proved_with_the_public_
 
         leaf = hashlib.sha256(b"\x00" + found.row).digest()
         leaves = leaves_of(record_log(serving), market)
-        root = climbed(proof.index, proof.size, leaf, proof.hashes)
+        root = climb(proof.index, proof.size, leaf, proof.hashes)
         assert leaf == proof.leaf_hash == leaves[proof.index]
         assert (root, proof.size) == (root_over(leaves), len(leaves))
         assert root in {each.rows_root for each in found.record.markets if each.market == market}

@@ -88,10 +88,10 @@ async def test_a_replay_uses_the_recorded_bundle_and_policy_after_both_were_repl
         await swap_model(serving, other.bundle_folder)
         path.write_text(POLICY.replace("test-1", "test-2").replace("approve_max_pd = 0.20", "approve_max_pd = 0.01"))
 
-        async def renewed() -> bool:
+        async def is_renewed() -> bool:
             return (await score_customer(serving)).assessment.policy_result.policy_version == "test-2"
 
-        await wait_until(renewed)
+        await wait_until(is_renewed)
         after = [await decide(serving, number) for number in range(6)]
 
         for decision_id in (*before, *after):

@@ -23,8 +23,8 @@ from server.stores.record_log.sample_worker import draw_sample
 from server.stores.record_log.sampling import SampleDrawer, SampleQuery, Strata
 from tests.conftest import Serving
 from tests.server.audits import score_customer
-from tests.server.query_plans import plans, sent
-from tests.server.record_logs import NOW, entry, opened
+from tests.server.query_plans import plans, sent_statements
+from tests.server.record_logs import NOW, entry, open_test_log
 from tests.server.requests import call_error
 
 COUNT = 60
@@ -63,7 +63,7 @@ def append_decisions(log: RecordLog, numbers: range) -> None:
 @pytest.fixture
 def log(database_url: str, tmp_path: Path) -> Iterator[RecordLog]:
     """Open a log with decisions."""
-    with opened(database_url, tmp_path) as found:
+    with open_test_log(database_url, tmp_path) as found:
         append_decisions(found, range(COUNT))
         yield found
 
@@ -189,7 +189,7 @@ def test_a_sample_is_the_same_on_both_databases(tmp_path: Path, postgres: object
     ):
         folder = tmp_path / str(number)
         folder.mkdir()
-        with opened(place, folder) as log:
+        with open_test_log(place, folder) as log:
             append_decisions(log, range(200))
             found.append(draw(log, 150, keys=("market", "decision"), size=9))
 
@@ -201,7 +201,7 @@ def test_lists_read_only_the_index(log: RecordLog) -> None:
     """A row of the table is a hundred times as long as an entry of the index: reading rows would take minutes."""
     if log.database.engine.dialect.name != "sqlite":
         pytest.skip("PostgreSQL's plan depends on its statistics")
-    with sent(log.database) as statements:
+    with sent_statements(log.database) as statements:
         DecisionIndex(log.database).read_page(
             DecisionQuery(market="DE", caller="crm", grade="A"), DecisionCursor(2**60, 5), 10
         )

@@ -237,16 +237,16 @@ async def test_a_new_section_is_in_force_without_a_restart_and_an_invalid_one_ch
 
     async with serve(settings) as serving:
 
-        async def answered() -> bool:
+        async def is_answered() -> bool:
             await serving.credit.SimulateCredit(simulate_request())  # no call is dropped meanwhile
             try:
                 return (await serving.credit.SimulateCredit(asked)).simulated.policy_result.product == "LEASING"
             except grpc.aio.AioRpcError:
                 return False
 
-        assert not await answered()
+        assert not await is_answered()
         settings.policy.write_text(wider)
-        await wait_until(answered)
+        await wait_until(is_answered)
         settings.policy.write_text(wider.replace("largest_amount", "largest_amout", 1))
         await wait_until(lambda: is_logged(capsys, "largest_amout"))
         assert (await serving.credit.SimulateCredit(asked)).simulated.policy_result.policy_version == "test-2"

@@ -9,7 +9,7 @@ from sqlalchemy import delete, select
 
 from server.stores.record_log.log import RecordLog
 from server.stores.tables import RECORDS, TREE_BLOCKS, TREE_TWIGS
-from tests.server.record_logs import entry, opened
+from tests.server.record_logs import entry, open_test_log
 
 SIZE = 600  # twice 256 records with leaf tiles, and a rest without
 NODES = select(RECORDS.c.nodes).order_by(RECORDS.c.record_index)
@@ -18,7 +18,7 @@ NODES = select(RECORDS.c.nodes).order_by(RECORDS.c.record_index)
 @contextmanager
 def grown_log(url: str, folder: Path) -> Iterator[RecordLog]:
     """Yield a log that grew past 256 records within a batch, and past 512 at the end of one."""
-    with opened(url, folder) as found:
+    with open_test_log(url, folder) as found:
         for size in (250, 262, SIZE - 512):
             found.append([entry() for _ in range(size)])
         yield found

@@ -13,7 +13,7 @@ from tests.server.requests import score_request
 from tests.server.servers import serve, wait_until
 
 
-async def anchored(settings: Settings, decisions: int) -> tuple[int, list[int], list[str]]:
+async def serve_and_anchor(settings: Settings, decisions: int) -> tuple[int, list[int], list[str]]:
     """Serve some decisions; return the failures, the sizes of anchored checkpoints, and the logged events."""
     with capture_logs() as lines:
         async with serve(settings) as serving:
@@ -34,7 +34,7 @@ async def test_the_last_checkpoint_is_in_the_folder_after_a_stop(small_settings:
     folder = tmp_path / "anchors"
     folder.mkdir()
 
-    failures, sizes, _ = await anchored(small_settings.model_copy(update={"anchor_folder": folder}), 3)
+    failures, sizes, _ = await serve_and_anchor(small_settings.model_copy(update={"anchor_folder": folder}), 3)
 
     assert failures == 0
     assert sizes[-1] == 3
@@ -47,7 +47,7 @@ async def test_a_command_gets_the_checkpoint_on_its_standard_input(small_setting
     script = f"import sys; open({str(got)!r}, 'w').write(sys.stdin.read())"
     command = f"{sys.executable} -c {shlex.quote(script)}"
 
-    failures, _, _ = await anchored(small_settings.model_copy(update={"anchor_command": command}), 2)
+    failures, _, _ = await serve_and_anchor(small_settings.model_copy(update={"anchor_command": command}), 2)
 
     assert failures == 0
     assert got.read_text().splitlines()[:2] == [small_settings.log_origin, "2"]
@@ -56,7 +56,7 @@ async def test_a_command_gets_the_checkpoint_on_its_standard_input(small_setting
 async def test_an_unavailable_anchor_is_counted_and_stops_no_answer(small_settings: Settings, tmp_path: Path) -> None:
     nowhere = {"anchor_folder": tmp_path / "nowhere", "anchor_command": "/nonexistent/command", "anchor_seconds": 0.05}
 
-    failures, sizes, events = await anchored(small_settings.model_copy(update=nowhere), 3)
+    failures, sizes, events = await serve_and_anchor(small_settings.model_copy(update=nowhere), 3)
 
     assert failures >= 1
     assert sizes == []

@@ -13,7 +13,7 @@ from tests.conftest import LOAD_TIME
 from tests.server.churn_runs import FIRST, SECOND, ChurnFamily, plain_rows, write_run
 from tests.server.load.test_files import GOOD, write
 from tests.server.loading import KEEP
-from tests.server.record_logs import opened, places
+from tests.server.record_logs import key_locations, open_test_log
 
 AS_OF = GOOD["as_of"].max().to_pydatetime()
 WHO = (GOOD["market"].iloc[0], GOOD["customer_id"].iloc[0])
@@ -22,14 +22,14 @@ WHO = (GOOD["market"].iloc[0], GOOD["customer_id"].iloc[0])
 def test_an_erased_customer_is_loaded_only_from_newer_features(database_url: str, tmp_path: Path) -> None:
     path, day = write(tmp_path / "old.parquet", GOOD), dt.timedelta(days=1)
     newer = write(tmp_path / "new.parquet", GOOD.assign(as_of=AS_OF + 2 * day))
-    with opened(database_url, tmp_path) as log:
-        load_file(log.database, path, LOAD_TIME, places(tmp_path), KEEP)
+    with open_test_log(database_url, tmp_path) as log:
+        load_file(log.database, path, LOAD_TIME, key_locations(tmp_path), KEEP)
         erase_customer(log, WHO, "request 7", AS_OF + day)
 
-        again = load_file(log.database, path, LOAD_TIME, places(tmp_path), KEEP)
+        again = load_file(log.database, path, LOAD_TIME, key_locations(tmp_path), KEEP)
         with log.database.reading() as connection:
             customers = {tuple(row) for row in connection.execute(select(FEATURES.c.market, FEATURES.c.customer_id))}
-        later = load_file(log.database, newer, LOAD_TIME, places(tmp_path), KEEP)
+        later = load_file(log.database, newer, LOAD_TIME, key_locations(tmp_path), KEEP)
 
     assert again == LoadResult("features", "credit", 0, 2, 1)
     assert WHO not in customers
@@ -46,13 +46,13 @@ def test_a_run_skips_and_counts_customers_erased_since_its_cut_even_without_tomb
     }
     old, newer = (write_run(tmp_path / f"{as_of:%m}.parquet", churn_family.model, rows[as_of]) for as_of in rows)
     features = write(tmp_path / "features.parquet", GOOD)  # DE C1 among them
-    with opened(database_url, tmp_path) as log:
-        load_file(log.database, features, LOAD_TIME, places(tmp_path), KEEP)
+    with open_test_log(database_url, tmp_path) as log:
+        load_file(log.database, features, LOAD_TIME, key_locations(tmp_path), KEEP)
         erase_customer(log, ("DE", "C1"), "request 7", FIRST + day)
         with log.database.reading() as connection:
             tombstones = connection.execute(select(RISK_TOMBSTONES)).all()
 
-        loaded = [load_file(log.database, path, LOAD_TIME, places(tmp_path), KEEP) for path in (old, old, newer)]
+        loaded = [load_file(log.database, path, LOAD_TIME, key_locations(tmp_path), KEEP) for path in (old, old, newer)]
         with log.database.reading() as connection:
             found = connection.execute(select(RISKS.c.customer_id, RUNS.c.as_of).join_from(RISKS, RUNS)).all()
             counts = connection.execute(select(RUNS.c.customer_count).order_by(RUNS.c.as_of)).scalars().all()

@@ -22,7 +22,7 @@ from server.stores.database import Database
 from server.stores.record_log.anchors import AnchorContradicted, CheckpointAnchor, write_exclusively
 from server.stores.record_log.high_water_mark import HighWaterMark
 from tests.conftest import Serving, key_settings
-from tests.server.record_logs import NOW, ORIGIN, entry, opened, signed
+from tests.server.record_logs import NOW, ORIGIN, entry, newest_checkpoint, open_test_log
 from tests.server.requests import score_request
 from tests.server.servers import serve
 
@@ -50,14 +50,14 @@ def copy_database(request: pytest.FixtureRequest, tmp_path: Path) -> Copy:
 
 def append(url: str, folder: Path, count: int) -> None:
     """Append records as a process of its own does."""
-    with opened(url, folder) as log:
+    with open_test_log(url, folder) as log:
         for _ in range(count):
             log.append([entry()])
 
 
 def refusal_of_append(url: str, folder: Path, **changes: Any) -> str:
     """Append to a log that must refuse; return the reason in the application log."""
-    with capture_logs() as lines, opened(url, folder, **changes) as log, pytest.raises(StoreUnavailable):
+    with capture_logs() as lines, open_test_log(url, folder, **changes) as log, pytest.raises(StoreUnavailable):
         log.append([entry()])
     return "\n".join(str(line.get("problem", "")) for line in lines)
 
@@ -68,8 +68,8 @@ def test_a_database_restored_from_an_older_copy_takes_no_record_and_both_sizes_a
     append(database_url, tmp_path, 3)
     older = copy_database(database_url)
     append(database_url, tmp_path, 2)
-    with opened(database_url, tmp_path) as log:
-        newest = signed(log)
+    with open_test_log(database_url, tmp_path) as log:
+        newest = newest_checkpoint(log)
 
     problem = refusal_of_append(older, tmp_path)
 
@@ -79,8 +79,8 @@ def test_a_database_restored_from_an_older_copy_takes_no_record_and_both_sizes_a
 
 
 def _root(url: str, folder: Path) -> str:
-    with opened(url, folder) as log:
-        return signed(log).root.hex()
+    with open_test_log(url, folder) as log:
+        return newest_checkpoint(log).root.hex()
 
 
 def test_a_forked_database_is_refused_also_when_it_has_grown_longer_than_the_one_that_was_lost(
@@ -106,10 +106,10 @@ def test_a_process_refuses_a_longer_log_that_does_not_continue_what_it_wrote_its
     append(database_url, tmp_path, 3)
     older = copy_database(database_url)
     (tmp_path / "other").mkdir()
-    with opened(database_url, tmp_path) as log:
+    with open_test_log(database_url, tmp_path) as log:
         log.append([entry()])
         remembered = log.last_frontier
-    with opened(older, tmp_path, mark=tmp_path / "other" / "mark") as log:
+    with open_test_log(older, tmp_path, mark=tmp_path / "other" / "mark") as log:
         for _ in range(5):
             log.append([entry()])
         log.last_frontier = remembered  # the process whose database failed over to the other one
@@ -121,12 +121,12 @@ def test_a_process_refuses_a_longer_log_that_does_not_continue_what_it_wrote_its
 
 
 def test_two_processes_that_append_in_alternation_are_no_fork(database_url: str, tmp_path: Path) -> None:
-    with opened(database_url, tmp_path) as one, opened(database_url, tmp_path) as other:
+    with open_test_log(database_url, tmp_path) as one, open_test_log(database_url, tmp_path) as other:
         for _ in range(300):
             assert one.append([entry()])[0]
             assert other.append([entry(), entry()])[0]
 
-        assert signed(one).size == 900
+        assert newest_checkpoint(one).size == 900
 
 
 def test_a_longer_log_on_a_host_whose_mark_is_behind_is_accepted(database_url: str, tmp_path: Path) -> None:
@@ -137,8 +137,8 @@ def test_a_longer_log_on_a_host_whose_mark_is_behind_is_accepted(database_url: s
 
     append(database_url, tmp_path, 1)
 
-    with opened(database_url, tmp_path) as log:
-        assert signed(log).size == 11
+    with open_test_log(database_url, tmp_path) as log:
+        assert newest_checkpoint(log).size == 11
 
 
 def test_an_anchor_is_never_replaced(tmp_path: Path) -> None:
@@ -227,13 +227,13 @@ def test_the_doctor_finds_the_fork_and_adopting_it_is_recorded_and_ends_it(
     database.close()
     mark = HighWaterMark(tmp_path / "signing.mark")
 
-    with opened(older, tmp_path, anchor_folder=folder) as log:
+    with open_test_log(older, tmp_path, anchor_folder=folder) as log:
         before = check_log(log.database, log.verifier, folder, mark)
         lost = adopt_fork(log, "restored the backup of Monday, ticket 7", NOW)
         after = check_log(log.database, log.verifier, folder, mark)
         log.append([entry()])
-        head = signed(log)
-    with opened(older, tmp_path, anchor_folder=folder) as log:
+        head = newest_checkpoint(log)
+    with open_test_log(older, tmp_path, anchor_folder=folder) as log:
         log.append([entry()])
         CheckpointAnchor(log.database, folder, None).push()
         ended = check_log(log.database, log.verifier, folder, mark)
@@ -252,7 +252,7 @@ def test_adopting_a_log_that_is_no_fork_is_refused(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'log.db'}"
     append(url, tmp_path, 2)
 
-    with opened(url, tmp_path) as log, pytest.raises(ForkRefused, match="continues everything"):
+    with open_test_log(url, tmp_path) as log, pytest.raises(ForkRefused, match="continues everything"):
         adopt_fork(log, "no reason", NOW)
 
 
@@ -261,7 +261,7 @@ def test_a_torn_slot_of_the_mark_leaves_the_other_one_and_a_file_without_any_is_
     append(url, tmp_path, 4)
     path = tmp_path / "signing.mark"
     content = path.read_bytes()
-    with opened(url, tmp_path) as log:
+    with open_test_log(url, tmp_path) as log:
         key = log.verifier
     sizes = set()
     for start in (0, 4096):
@@ -278,7 +278,7 @@ def test_a_torn_slot_of_the_mark_leaves_the_other_one_and_a_file_without_any_is_
 
 
 def test_the_mark_holds_the_signed_checkpoint_of_the_last_answer(database_url: str, tmp_path: Path) -> None:
-    with opened(database_url, tmp_path) as log:
+    with open_test_log(database_url, tmp_path) as log:
         for size in range(1, 6):
             log.append([entry()])
             mark = HighWaterMark(tmp_path / "signing.mark").read(log.verifier)

@@ -25,8 +25,8 @@ from server.stores.record_log.sampling import SampleQuery
 from server.stores.tables import LISTED_CHUNKS, RECORDS
 from tests.conftest import Serving
 from tests.server.audits import score_customer
-from tests.server.query_plans import plans, sent
-from tests.server.record_logs import NOW, entry, opened
+from tests.server.query_plans import plans, sent_statements
+from tests.server.record_logs import NOW, entry, open_test_log
 from tests.server.servers import wait_until
 
 LENGTH, SIZE = 16, 60
@@ -37,7 +37,7 @@ DAMAGED = "the header chunk of records 16 to 31 does not match its records"
 @pytest.fixture
 def log(database_url: str, tmp_path: Path) -> Iterator[RecordLog]:
     """Yield a log of three chunks and a rest: decisions of two markets, and records of another kind."""
-    with opened(database_url, tmp_path) as found:
+    with open_test_log(database_url, tmp_path) as found:
         found.append(
             [
                 entry(kind="EVIDENCE_READING", customer=None, labels={}, time=NOW + place * MINUTE)
@@ -122,7 +122,7 @@ def test_no_sample_scans_the_table_of_records(log: RecordLog) -> None:
     if log.database.engine.dialect.name != "sqlite":
         pytest.skip("PostgreSQL's plan depends on its statistics")
     build_chunks(log.database, LENGTH)
-    with sent(log.database) as statements:
+    with sent_statements(log.database) as statements:
         samples(log)
 
     steps = str(plans(log.database, statements))

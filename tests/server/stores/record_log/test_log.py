@@ -28,13 +28,13 @@ from server.stores.record_log.log import RecordLog
 from server.stores.record_log.proofs import ProofReader
 from server.stores.tables import LOG_HEAD, RECORDS, TREE_TWIGS
 from tests.record.rfc6962 import mth
-from tests.server.record_logs import NOW, entry, opened, signed
+from tests.server.record_logs import NOW, entry, newest_checkpoint, open_test_log
 
 
 @pytest.fixture
 def log(database_url: str, tmp_path: Path) -> Iterator[RecordLog]:
     """Yield an empty log."""
-    with opened(database_url, tmp_path) as found:
+    with open_test_log(database_url, tmp_path) as found:
         yield found
 
 
@@ -64,7 +64,7 @@ def test_after_every_batch_the_signed_root_is_the_rfc_6962_root_of_the_stored_by
     for size in (1, 2, 5, 3):
         log.append([entry() for _ in range(size)])
 
-        checkpoint = signed(log)
+        checkpoint = newest_checkpoint(log)
         assert checkpoint.root == mth(leaves(log))
         assert checkpoint.size == len(leaves(log))
 
@@ -137,7 +137,7 @@ def test_a_record_about_no_customer_has_no_tags(log: RecordLog) -> None:
 
 def test_concurrent_appends_of_one_request_write_one_record(log: RecordLog, database_url: str, tmp_path: Path) -> None:
     request = entry()
-    with opened(database_url, tmp_path) as other, ThreadPoolExecutor(4) as pool:
+    with open_test_log(database_url, tmp_path) as other, ThreadPoolExecutor(4) as pool:
         tasks = [
             pool.submit(each.append, [replace(entry(bytes([number])), request_id=request.request_id), entry()])
             for number in range(10)
@@ -147,7 +147,7 @@ def test_concurrent_appends_of_one_request_write_one_record(log: RecordLog, data
 
     assert len({outcome[0].body for outcome in outcomes if isinstance(outcome[0], Record)}) == 1
     assert len(leaves(log)) == 21
-    assert signed(log).root == mth(leaves(log))
+    assert newest_checkpoint(log).root == mth(leaves(log))
 
 
 def test_an_invalid_entry_does_not_affect_the_rest_of_its_batch(log: RecordLog) -> None:
@@ -190,7 +190,7 @@ def test_a_missing_key_of_the_log_itself_is_never_created_again(log: RecordLog, 
         ("keys damaged", "the log's own key is gone from the database of keys: restore it")
     ]
     assert LOG_OWNER not in log.key_store.find_by_owner([LOG_OWNER])
-    assert signed(log).size == used
+    assert newest_checkpoint(log).size == used
     assert isinstance(log.append([entry()])[0], Record)
 
 
@@ -265,7 +265,7 @@ def test_a_truncated_or_rewritten_log_accepts_no_appends(log: RecordLog) -> None
 
 
 def test_an_append_waits_for_the_head_lock(log: RecordLog, database_url: str, tmp_path: Path) -> None:
-    with opened(database_url, tmp_path) as other, ThreadPoolExecutor(1) as pool:
+    with open_test_log(database_url, tmp_path) as other, ThreadPoolExecutor(1) as pool:
         free = threading.Event()
         with log.database.writing() as connection:
             log.lock_head(connection)

@@ -27,7 +27,7 @@ from server.stores.record_log.log import RecordLog
 from server.stores.tables import RECORDS
 from tests.conftest import LOAD_TIME, Serving
 from tests.server.loading import load_file
-from tests.server.record_logs import entry, opened
+from tests.server.record_logs import entry, open_test_log
 from tests.server.requests import call_error, customer, raw_method, score_request
 from tests.server.servers import record_count, wait_until
 from tests.small import SmallFamily
@@ -175,7 +175,7 @@ def files_no_longer_than(limit: int) -> Iterator[None]:
 def test_a_batch_is_atomic_wherever_the_disk_fills_up(tmp_path: Path) -> None:
     """On SQLite, at every half page that a batch writes."""
     url, failures = f"sqlite:///{tmp_path / 'log.db'}", 0
-    with opened(url, tmp_path) as log:
+    with open_test_log(url, tmp_path) as log:
         acknowledged = [outcome.header.record_id for outcome in log.append([entry()]) if isinstance(outcome, Record)]
         for step in range(200):
             with log.database.engine.connect() as connection:

@@ -16,16 +16,16 @@ from server.stores.key_tables import WRAPPED_KEYS
 from server.stores.record_log.entries import Record
 from server.stores.record_log.key_store import LOG_OWNER, TAGS_OWNER
 from server.stores.tables import LOG_HEAD
-from tests.server.record_logs import entry, opened, signed
+from tests.server.record_logs import entry, newest_checkpoint, open_test_log
 
 
 def test_the_first_start_creates_private_keys_and_the_second_uses_them(database_url: str, tmp_path: Path) -> None:
-    with opened(database_url, tmp_path) as log:
+    with open_test_log(database_url, tmp_path) as log:
         first = log.verifier
         log.append([entry()])
-    with opened(database_url, tmp_path) as log:
+    with open_test_log(database_url, tmp_path) as log:
         assert log.verifier == first
-        assert signed(log).size == 1
+        assert newest_checkpoint(log).size == 1
 
     modes = {name: stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("keys.db", "master.key", "signing.key")}
     assert set(modes.values()) == {0o600}, modes
@@ -33,7 +33,7 @@ def test_the_first_start_creates_private_keys_and_the_second_uses_them(database_
 
 def test_servers_that_start_together_on_an_empty_database_share_one_log(database_url: str, tmp_path: Path) -> None:
     def start(_number: int) -> tuple[str, object]:
-        with opened(database_url, tmp_path) as log:
+        with open_test_log(database_url, tmp_path) as log:
             return log.verifier.text(), log.append([entry()])[0]
 
     with ThreadPoolExecutor(3) as pool:
@@ -45,27 +45,27 @@ def test_servers_that_start_together_on_an_empty_database_share_one_log(database
 
 def test_keys_that_sealed_records_of_another_log_are_refused_for_a_new_one(tmp_path: Path) -> None:
     """Otherwise a mistyped database URL would start a second log with the same name and keys."""
-    with opened(f"sqlite:///{tmp_path / 'log.db'}", tmp_path) as log:
+    with open_test_log(f"sqlite:///{tmp_path / 'log.db'}", tmp_path) as log:
         log.append([entry()])
 
     with (
         pytest.raises(
             LogRefused, match="belongs to another record log, whose records are elsewhere: look at `database`"
         ),
-        opened(f"sqlite:///{tmp_path / 'typo.db'}", tmp_path),
+        open_test_log(f"sqlite:///{tmp_path / 'typo.db'}", tmp_path),
     ):
         pass
 
-    with opened(f"sqlite:///{tmp_path / 'log.db'}", tmp_path) as log:
-        assert signed(log).size == 1
+    with open_test_log(f"sqlite:///{tmp_path / 'log.db'}", tmp_path) as log:
+        assert newest_checkpoint(log).size == 1
 
 
 def test_a_start_reuses_keys_that_a_killed_start_created(tmp_path: Path) -> None:
-    with opened(f"sqlite:///{tmp_path / 'log.db'}", tmp_path):
+    with open_test_log(f"sqlite:///{tmp_path / 'log.db'}", tmp_path):
         pass
 
-    with opened(f"sqlite:///{tmp_path / 'again.db'}", tmp_path) as log:
-        assert signed(log).size == 0
+    with open_test_log(f"sqlite:///{tmp_path / 'again.db'}", tmp_path) as log:
+        assert newest_checkpoint(log).size == 0
 
 
 def test_connections_that_open_a_new_sqlite_file_together_all_succeed(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_connections_that_open_a_new_sqlite_file_together_all_succeed(tmp_path: 
 
 def start_again(url: str, folder: Path, **changes: object) -> str:
     """Open an existing log; return why it is refused."""
-    with pytest.raises(LogRefused) as caught, opened(url, folder, **changes):
+    with pytest.raises(LogRefused) as caught, open_test_log(url, folder, **changes):
         pass
     return str(caught.value)
 
@@ -94,7 +94,7 @@ def start_again(url: str, folder: Path, **changes: object) -> str:
 @pytest.mark.parametrize("name", ["signing.key", "master.key"])
 def test_a_missing_key_file_is_not_created_again(tmp_path: Path, name: str) -> None:
     url = f"sqlite:///{tmp_path / 'log.db'}"
-    with opened(url, tmp_path):
+    with open_test_log(url, tmp_path):
         pass
     (tmp_path / name).unlink()
 
@@ -108,7 +108,7 @@ def test_a_missing_key_file_is_not_created_again(tmp_path: Path, name: str) -> N
 def test_each_key_of_another_log_is_refused_by_name(tmp_path: Path) -> None:
     url, other = f"sqlite:///{tmp_path / 'log.db'}", tmp_path / "other"
     other.mkdir()
-    with opened(url, tmp_path), opened(f"sqlite:///{other / 'log.db'}", other):
+    with open_test_log(url, tmp_path), open_test_log(f"sqlite:///{other / 'log.db'}", other):
         pass
 
     assert "another log's key" in start_again(url, tmp_path, signing_key=other / "signing.key")
@@ -119,7 +119,7 @@ def test_each_key_of_another_log_is_refused_by_name(tmp_path: Path) -> None:
 
 def test_an_empty_key_store_is_refused(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'log.db'}"
-    with opened(url, tmp_path) as log, log.key_store.database.writing() as connection:
+    with open_test_log(url, tmp_path) as log, log.key_store.database.writing() as connection:
         connection.execute(delete(WRAPPED_KEYS))
 
     assert "keys: names a database" in start_again(url, tmp_path)
@@ -128,7 +128,7 @@ def test_an_empty_key_store_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("owner", [LOG_OWNER, TAGS_OWNER])
 def test_a_key_store_without_a_key_of_the_log_itself_is_refused_and_creates_none(tmp_path: Path, owner: str) -> None:
     url = f"sqlite:///{tmp_path / 'log.db'}"
-    with opened(url, tmp_path) as log:
+    with open_test_log(url, tmp_path) as log:
         log.append([entry(customer=None)])
         with log.key_store.database.writing() as connection:
             connection.execute(delete(WRAPPED_KEYS).where(WRAPPED_KEYS.c.owner == owner))
@@ -144,7 +144,7 @@ def test_keys_readable_by_others_in_memory_or_in_the_logs_database_are_refused(t
     assert "in memory" in start_again(url, tmp_path, keys="sqlite://")
     assert "URL" in start_again(url, tmp_path, keys="keys.db")
     assert "cannot be made" in start_again(url, tmp_path, keys=f"sqlite:///{tmp_path}/nowhere/keys.db")
-    with opened(url, tmp_path):
+    with open_test_log(url, tmp_path):
         pass
     for name in ("keys.db", "signing.key", "master.key"):
         (tmp_path / name).chmod(0o640)
@@ -163,7 +163,7 @@ def test_a_postgresql_without_synchronous_commit_is_refused(postgres: sqlalchemy
 
 def test_a_database_with_records_but_no_head_is_refused(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'log.db'}"
-    with opened(url, tmp_path) as log:
+    with open_test_log(url, tmp_path) as log:
         log.append([entry()])
         with log.database.writing() as connection:
             connection.execute(delete(LOG_HEAD))
@@ -174,16 +174,16 @@ def test_a_database_with_records_but_no_head_is_refused(tmp_path: Path) -> None:
 def test_a_given_signing_key_is_used(tmp_path: Path) -> None:
     given = tmp_path / "given"
     given.mkdir()
-    with opened(f"sqlite:///{given / 'log.db'}", given) as log:
+    with open_test_log(f"sqlite:///{given / 'log.db'}", given) as log:
         verifier = log.verifier
 
-    with opened(f"sqlite:///{tmp_path / 'log.db'}", tmp_path, signing_key=given / "signing.key") as log:
+    with open_test_log(f"sqlite:///{tmp_path / 'log.db'}", tmp_path, signing_key=given / "signing.key") as log:
         assert log.verifier == verifier
 
 
 def test_a_destroyed_key_is_overwritten_in_the_key_database(tmp_path: Path) -> None:
     url, keys = f"sqlite:///{tmp_path / 'log.db'}", tmp_path / "keys.db"
-    with opened(url, tmp_path) as log:
+    with open_test_log(url, tmp_path) as log:
         log.append([entry(customer=("DE", f"C{number}")) for number in range(50)])
         with log.key_store.database.reading() as connection:
             wrapped = [bytes(row.wrapped) for row in connection.execute(sqlalchemy.select(WRAPPED_KEYS))]

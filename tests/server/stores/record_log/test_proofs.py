@@ -11,7 +11,7 @@ from server.stores.record_log.proofs import ProofReader, inclusion_from_hashes
 from server.stores.tables import LOG_HEAD, RECORDS
 from tests.conftest import Serving
 from tests.server.audits import read_evidence, score_customer
-from tests.server.record_logs import entry, opened
+from tests.server.record_logs import entry, open_test_log
 
 SIZE = 600
 
@@ -31,7 +31,7 @@ def test_inclusion_hashes_prove_a_record_in_later_trees_or_are_reported_as_insuf
     database_url: str, tmp_path: Path
 ) -> None:
     draw = random.Random(3)  # noqa: S311 - the same in every run
-    with opened(database_url, tmp_path) as log:
+    with open_test_log(database_url, tmp_path) as log:
         log.append([entry() for _ in range(SIZE)])
         leaves, frontiers = frontiers_of(log)
         proofs, proved = ProofReader(log.database), 0
@@ -56,7 +56,7 @@ def test_inclusion_hashes_prove_a_record_in_later_trees_or_are_reported_as_insuf
 
 
 def test_a_record_outside_of_the_tree_has_no_inclusion_hashes(database_url: str, tmp_path: Path) -> None:
-    with opened(database_url, tmp_path) as log:
+    with open_test_log(database_url, tmp_path) as log:
         log.append([entry()])
         assert log.last_frontier.root() != EMPTY_ROOT
         assert ProofReader(log.database).read_inclusion_hashes(0, Frontier()) == {}

@@ -15,7 +15,7 @@ from server.config import Settings
 from server.stores.record_log.decision_index import DecisionQuery
 from server.stores.record_log.sampling import SampleDrawer, SampleQuery, Strata
 from tests.conftest import ROOT
-from tests.server.record_logs import entry, opened
+from tests.server.record_logs import entry, open_test_log
 from tests.server.servers import wait_until
 
 QUERY = SampleQuery(DecisionQuery(), tree_size=9, keys=("market",), seed="tulip", size=9)
@@ -25,7 +25,7 @@ WAIT_SECONDS = 30
 @pytest.fixture
 def samples(tmp_path: Path) -> Iterator[SampleDrawer]:
     """Yield a drawer on a log of nine decisions, without a standby worker."""
-    with opened(f"sqlite:///{tmp_path / 'log.db'}", tmp_path) as log:
+    with open_test_log(f"sqlite:///{tmp_path / 'log.db'}", tmp_path) as log:
         log.append([entry(record_id=f"00000000-0000-7000-8000-00000000000{number}") for number in range(9)])
         with closing(SampleDrawer(log.database)) as found:
             yield found

@@ -77,7 +77,7 @@ def test_one_flipped_bit_of_a_tile_is_reported(log: RecordLog) -> None:
     with log.database.writing() as connection:
         hashes = connection.execute(select(TREE_BLOCKS.c.hashes).where(this)).scalar_one()
         for place in (0, 4321, 32 * 256 - 1, 32 * 256, 32 * 510 - 1):
-            connection.execute(update(TREE_BLOCKS).where(this).values(hashes=flipped(hashes, place)))
+            connection.execute(update(TREE_BLOCKS).where(this).values(hashes=flip_hash(hashes, place)))
             found = list(tile_problems(connection, SIZE))
             assert found == ["tile 0 of level 8 does not match its records"]
 
@@ -123,11 +123,11 @@ def test_one_flipped_bit_of_a_leaf_tile_is_reported(log: RecordLog) -> None:
     with log.database.writing() as connection:
         hashes = connection.execute(select(TREE_TWIGS.c.hashes).where(this)).scalar_one()
         for place in (*range(0, 32 * 34, 32), 32 * 34 - 1):
-            connection.execute(update(TREE_TWIGS).where(this).values(hashes=flipped(hashes, place)))
+            connection.execute(update(TREE_TWIGS).where(this).values(hashes=flip_hash(hashes, place)))
             found = list(leaf_tile_problems(connection, SIZE))
             assert found == ["the leaf tile from record 272 on does not match its records"]
 
 
-def flipped(hashes: bytes, place: int) -> bytes:
+def flip_hash(hashes: bytes, place: int) -> bytes:
     """Flip the lowest bit of one byte."""
     return bytes(each ^ (at == place) for at, each in enumerate(bytes(hashes)))

@@ -19,8 +19,8 @@ from server.stores.tables import RISK_LEAVES, RUNS
 from tests.conftest import LOAD_TIME
 from tests.server.churn_runs import ChurnFamily
 from tests.server.loading import KEEP
-from tests.server.record_logs import NOW, opened, places
-from tests.server.run_trees import OLD_ID, add_old_run, change_row, climbed, leaves_of, problems, root_over, run_ids
+from tests.server.record_logs import NOW, key_locations, open_test_log
+from tests.server.run_trees import OLD_ID, add_old_run, change_row, climb, leaves_of, problems, root_over, run_ids
 
 MARKETS = {"DE": 1010, "FR": 30}
 
@@ -28,8 +28,8 @@ MARKETS = {"DE": 1010, "FR": 30}
 @pytest.fixture
 def log(database_url: str, tmp_path: Path, churn_family: ChurnFamily) -> Iterator[RecordLog]:
     """Yield a log with a loaded run."""
-    with opened(database_url, tmp_path) as found:
-        load_file(found.database, churn_family.first_run, LOAD_TIME, places(tmp_path), KEEP)
+    with open_test_log(database_url, tmp_path) as found:
+        load_file(found.database, churn_family.first_run, LOAD_TIME, key_locations(tmp_path), KEEP)
         yield found
 
 
@@ -50,8 +50,8 @@ def test_the_same_rows_have_other_leaves_in_another_log(
 ) -> None:
     """A leaf outlives an erasure: without the log's key, guessed rows cannot be compared with it."""
     (tmp_path / "other").mkdir()
-    with opened(f"sqlite:///{tmp_path / 'other.db'}", tmp_path / "other") as second:
-        load_file(second.database, churn_family.first_run, LOAD_TIME, places(tmp_path / "other"), KEEP)
+    with open_test_log(f"sqlite:///{tmp_path / 'other.db'}", tmp_path / "other") as second:
+        load_file(second.database, churn_family.first_run, LOAD_TIME, key_locations(tmp_path / "other"), KEEP)
 
         assert not set(leaves_of(log, "DE")) & set(leaves_of(second, "DE"))
 
@@ -125,7 +125,7 @@ def test_a_row_is_proved_until_it_is_changed_and_after_it_was_erased(log: Record
 
     assert proof is not None
     assert leaves[proof.index] == found.leaf == hashlib.sha256(b"\x00" + found.content).digest()
-    assert climbed(proof.index, proof.size, found.leaf, proof.hashes) == root_over(leaves)
+    assert climb(proof.index, proof.size, found.leaf, proof.hashes) == root_over(leaves)
     change_row(log, "C00000", hold_out=True)
     with pytest.raises(LeavesDamaged) as caught:
         rows.prove_row(rows.find_prediction(run_id, "DE", "C00000"))

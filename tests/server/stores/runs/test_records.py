@@ -19,7 +19,7 @@ from tests.server.churn_runs import FIRST, ChurnFamily
 from tests.server.kills import Kill, Killed, at_every_step
 from tests.server.load.test_runs import as_it_is, write
 from tests.server.loading import KEEP
-from tests.server.record_logs import NOW, opened, places
+from tests.server.record_logs import NOW, key_locations, open_test_log
 from tests.server.run_trees import problems, run_ids
 
 MARKETS = {"DE": 1010, "FR": 30}
@@ -28,8 +28,8 @@ MARKETS = {"DE": 1010, "FR": 30}
 @pytest.fixture
 def log(database_url: str, tmp_path: Path, churn_family: ChurnFamily) -> Iterator[RecordLog]:
     """Yield a log with a loaded run."""
-    with opened(database_url, tmp_path) as found:
-        load_file(found.database, churn_family.first_run, LOAD_TIME, places(tmp_path), KEEP)
+    with open_test_log(database_url, tmp_path) as found:
+        load_file(found.database, churn_family.first_run, LOAD_TIME, key_locations(tmp_path), KEEP)
         yield found
 
 
@@ -95,7 +95,7 @@ def test_a_recorded_run_with_other_rows_is_refused_and_not_loaded(
         connection.execute(delete(RISK_CHUNKS))
         connection.execute(delete(RISK_LEAVES))
         connection.execute(delete(RUNS))
-    load_file(log.database, churn_family.first_run, NOW, places(tmp_path), KEEP)
+    load_file(log.database, churn_family.first_run, NOW, key_locations(tmp_path), KEEP)
     again = problems(log)
     with log.database.writing() as connection:
         connection.execute(delete(RISKS))
@@ -105,7 +105,7 @@ def test_a_recorded_run_with_other_rows_is_refused_and_not_loaded(
     other = write(churn_family, tmp_path / "other.parquet", as_it_is)  # FR alone, under the whole run's name
 
     with pytest.raises(LoadRefused, match="was loaded before with other rows"):
-        load_file(log.database, other, NOW, places(tmp_path), KEEP)
+        load_file(log.database, other, NOW, key_locations(tmp_path), KEEP)
 
     assert again == []
     assert run_ids(log) == set()
@@ -117,17 +117,17 @@ def test_a_load_killed_at_any_step_leaves_run_and_record_or_neither(churn_family
     def killed_at(step: int) -> bool:
         folder = tmp_path / str(step)
         folder.mkdir()
-        with opened(f"sqlite:///{folder / 'log.db'}", folder) as log:
+        with open_test_log(f"sqlite:///{folder / 'log.db'}", folder) as log:
             Kill(step, log.database)
             ended = True
             try:
-                load_file(log.database, churn_family.second_run, LOAD_TIME, places(folder), KEEP)
+                load_file(log.database, churn_family.second_run, LOAD_TIME, key_locations(folder), KEEP)
             except Killed:
                 ended = False
-        with opened(f"sqlite:///{folder / 'log.db'}", folder) as log:
-            states.append((len(run_ids(log)), recorded(log)))
-            load_file(log.database, churn_family.second_run, LOAD_TIME, places(folder), KEEP)
-            assert (len(run_ids(log)), recorded(log), problems(log)) == (1, 1, [])
+        with open_test_log(f"sqlite:///{folder / 'log.db'}", folder) as log:
+            states.append((len(run_ids(log)), recorded_runs(log)))
+            load_file(log.database, churn_family.second_run, LOAD_TIME, key_locations(folder), KEEP)
+            assert (len(run_ids(log)), recorded_runs(log), problems(log)) == (1, 1, [])
         return ended
 
     at_every_step(killed_at)
@@ -135,7 +135,7 @@ def test_a_load_killed_at_any_step_leaves_run_and_record_or_neither(churn_family
     assert set(states) == {(0, 0), (1, 1)}
 
 
-def recorded(log: RecordLog) -> int:
+def recorded_runs(log: RecordLog) -> int:
     """Return how many runs are recorded."""
     with log.database.reading() as connection:
         headers = connection.execute(select(RECORDS.c.header)).scalars().all()

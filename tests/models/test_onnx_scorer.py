@@ -8,7 +8,7 @@ import pytest
 
 from models.bundle import read_bundle
 from models.model import open_model
-from models.scoring import EXPLAIN_OUTPUTS, BoundRow, FloatArray, Scorer, _private_run, open_session
+from models.onnx_scorer import EXPLAIN_OUTPUTS, BoundRow, FloatArray, Scorer, _private_run, open_session
 from tests.small import SmallFamily
 
 ROWS = 200
