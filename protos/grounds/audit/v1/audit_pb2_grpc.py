@@ -29,19 +29,21 @@ if _version_not_supported:
 
 
 class AuditServiceStub:
-    """Gives auditors the log and its proofs. What it gives is to be checked, not to
-    be trusted: keep the public key and a checkpoint where the log's owner cannot
-    change them, and check with `python -m client verify`.
+    """Returns records of the record log, with the proofs to verify them. An auditor
+    need not trust the server: store the public key and a checkpoint where the
+    log's owner cannot change them, and verify the log with `python -m client
+    verify`.
 
     A failed call is a google.rpc.Status with exactly one google.rpc.ErrorInfo,
-    domain "grounds", whose reason is one of those named at the method, or one that
+    domain "grounds". Its reason is one of those listed at the method, or one that
     every method has: REQUEST_INVALID (INVALID_ARGUMENT, with a BadRequest that
-    names every field), REQUEST_UNREADABLE (INVALID_ARGUMENT: the bytes are not an
-    encoded request), REQUEST_TOO_LARGE (RESOURCE_EXHAUSTED, with the limit as
-    metadata "bytes_max"), METHOD_UNKNOWN (UNIMPLEMENTED: this server does not have
-    the method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), STORE_UNAVAILABLE
-    (UNAVAILABLE), DRAINING (UNAVAILABLE: retry, another server or this one after
-    its restart answers), INTERNAL (INTERNAL, with an incident id and nothing else).
+    lists every invalid field), REQUEST_UNREADABLE (INVALID_ARGUMENT: the bytes are
+    not an encoded request), REQUEST_TOO_LARGE (RESOURCE_EXHAUSTED, with the limit
+    as metadata "bytes_max"), METHOD_UNKNOWN (UNIMPLEMENTED: this server does not
+    have the method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), STORE_UNAVAILABLE
+    (UNAVAILABLE), DRAINING (UNAVAILABLE: retry; another server, or this one after
+    its restart, answers), INTERNAL (INTERNAL, with an incident id and nothing
+    else). Branch on the reason, never on the message.
     """
 
     def __init__(self, channel):
@@ -108,23 +110,25 @@ class AuditServiceStub:
 
 
 class AuditServiceServicer:
-    """Gives auditors the log and its proofs. What it gives is to be checked, not to
-    be trusted: keep the public key and a checkpoint where the log's owner cannot
-    change them, and check with `python -m client verify`.
+    """Returns records of the record log, with the proofs to verify them. An auditor
+    need not trust the server: store the public key and a checkpoint where the
+    log's owner cannot change them, and verify the log with `python -m client
+    verify`.
 
     A failed call is a google.rpc.Status with exactly one google.rpc.ErrorInfo,
-    domain "grounds", whose reason is one of those named at the method, or one that
+    domain "grounds". Its reason is one of those listed at the method, or one that
     every method has: REQUEST_INVALID (INVALID_ARGUMENT, with a BadRequest that
-    names every field), REQUEST_UNREADABLE (INVALID_ARGUMENT: the bytes are not an
-    encoded request), REQUEST_TOO_LARGE (RESOURCE_EXHAUSTED, with the limit as
-    metadata "bytes_max"), METHOD_UNKNOWN (UNIMPLEMENTED: this server does not have
-    the method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), STORE_UNAVAILABLE
-    (UNAVAILABLE), DRAINING (UNAVAILABLE: retry, another server or this one after
-    its restart answers), INTERNAL (INTERNAL, with an incident id and nothing else).
+    lists every invalid field), REQUEST_UNREADABLE (INVALID_ARGUMENT: the bytes are
+    not an encoded request), REQUEST_TOO_LARGE (RESOURCE_EXHAUSTED, with the limit
+    as metadata "bytes_max"), METHOD_UNKNOWN (UNIMPLEMENTED: this server does not
+    have the method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), STORE_UNAVAILABLE
+    (UNAVAILABLE), DRAINING (UNAVAILABLE: retry; another server, or this one after
+    its restart, answers), INTERNAL (INTERNAL, with an incident id and nothing
+    else). Branch on the reason, never on the message.
     """
 
     def GetCheckpoint(self, request, context):
-        """Gives the newest signed checkpoint; it covers every record there is.
+        """Returns the newest signed checkpoint, which covers every record of the log.
 
         Reasons: none of its own.
         """
@@ -133,17 +137,18 @@ class AuditServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetInclusionProof(self, request, context):
-        """Proves that one record is in the log, and gives it as stored.
+        """Returns one record as stored, with the proof that it is in the log.
 
         Reasons: RECORD_UNKNOWN (NOT_FOUND), TREE_SIZE_UNKNOWN (INVALID_ARGUMENT),
-        RECORD_DAMAGED (DATA_LOSS: it is not where it was written).
+        RECORD_DAMAGED (DATA_LOSS: the record is not at its index in the log).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetConsistencyProof(self, request, context):
-        """Proves that the log of one size begins with the log of another.
+        """Returns the proof that the log at one size begins with the log at a smaller
+        size.
 
         Reasons: TREE_SIZE_UNKNOWN (INVALID_ARGUMENT).
         """
@@ -152,7 +157,7 @@ class AuditServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListRecords(self, request, context):
-        """Gives records as stored, in the order of the log, page by page.
+        """Lists records as stored, in log order, page by page.
 
         Reasons: TREE_SIZE_UNKNOWN (INVALID_ARGUMENT).
         """
@@ -161,7 +166,7 @@ class AuditServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetRangeProof(self, request, context):
-        """Gives what is needed, beside the records themselves, to prove a stretch of
+        """Returns what is needed, beside the records themselves, to prove a range of
         the log.
 
         Reasons: TREE_SIZE_UNKNOWN (INVALID_ARGUMENT).
@@ -171,59 +176,63 @@ class AuditServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetEvidence(self, request, context):
-        """Gives everything that went into a decision and came out of it, the model and
-        the policy that made it, and its proof. That it was read, by whom and why, is
-        recorded before it is given; asking again is another reading, and another
+        """Returns the inputs and outputs of a decision, the bundle and the policy that
+        made it, and its proof. The server records the reading (caller, purpose and
+        time) before it answers. A repeated call is another reading and adds another
         record.
 
-        Reasons: DECISION_UNKNOWN (NOT_FOUND), RECORD_DAMAGED (DATA_LOSS: the record is
-        not what was written).
+        Reasons: DECISION_UNKNOWN (NOT_FOUND), RECORD_DAMAGED (DATA_LOSS: the record
+        is not what was written).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReplayDecision(self, request, context):
-        """Computes a decision again, with the bundle and the policy that made it, and
-        compares. Recorded as a reading, as GetEvidence. Never decides anything.
+        """Recomputes a decision with the bundle and the policy that made it, and
+        compares the result with the record. Recorded as a reading, like GetEvidence.
+        Never makes a decision.
 
         Reasons: DECISION_UNKNOWN (NOT_FOUND), BUNDLE_UNKNOWN (NOT_FOUND),
-        BUNDLE_REFUSED (FAILED_PRECONDITION). The two latter are about the other bundle
-        of a WHAT_IF; whatever stands in the way of a replay is a verdict.
+        BUNDLE_REFUSED (FAILED_PRECONDITION). The last two concern the other bundle
+        of a WHAT_IF. A replay that cannot be made is reported as a verdict, not as
+        an error.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetChurnEvidence(self, request, context):
-        """Gives everything that a run says of one customer, the model that scored it, and
-        two proofs: of the row in the root that the run's record names, and of that
-        record in the log. Recorded as a reading, as GetEvidence.
+        """Returns one customer's prediction in a scoring run, the model that made it,
+        and two proofs: of the row in the root that the run's record names, and of
+        that record in the log. Recorded as a reading, like GetEvidence.
 
-        Reasons: RUN_UNKNOWN (NOT_FOUND: no run of this name is loaded in the market; of
-        one that is no longer kept the record remains, see GetInclusionProof),
-        CUSTOMER_UNKNOWN (NOT_FOUND: the run never had this customer), RECORD_DAMAGED
-        (DATA_LOSS: the run's record or the row is not what was written).
+        Reasons: RUN_UNKNOWN (NOT_FOUND: no run with this id is loaded in the market;
+        the record of a deleted run remains, see GetInclusionProof), CUSTOMER_UNKNOWN
+        (NOT_FOUND: the run never had this customer), RECORD_DAMAGED (DATA_LOSS: the
+        run's record or the row is not what was written).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReplayChurnRisk(self, request, context):
-        """Computes a customer's risk again from the features as kept, with the bundle that
-        scored the run, and compares. Recorded as a reading, as GetEvidence.
+        """Recomputes a customer's prediction from the stored features, with the bundle
+        that scored the run, and compares the result with the row. Recorded as a
+        reading, like GetEvidence.
 
-        Reasons: RUN_UNKNOWN (NOT_FOUND), CUSTOMER_UNKNOWN (NOT_FOUND), BUNDLE_UNKNOWN
-        (NOT_FOUND), BUNDLE_REFUSED (FAILED_PRECONDITION). The two latter are about the
-        other bundle of a WHAT_IF; whatever stands in the way of a replay is a verdict.
+        Reasons: RUN_UNKNOWN (NOT_FOUND), CUSTOMER_UNKNOWN (NOT_FOUND),
+        BUNDLE_UNKNOWN (NOT_FOUND), BUNDLE_REFUSED (FAILED_PRECONDITION). The last
+        two concern the other bundle of a WHAT_IF. A replay that cannot be made is
+        reported as a verdict, not as an error.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListDecisions(self, request, context):
-        """Lists decisions, newest first, by what their headers say: no personal data, so
-        not recorded as a reading.
+        """Lists decisions by the fields of their headers, newest first. Headers contain
+        no personal data, so the call is not recorded as a reading.
 
         Reasons: PAGE_TOKEN_INVALID (INVALID_ARGUMENT).
         """
@@ -232,10 +241,10 @@ class AuditServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SampleDecisions(self, request, context):
-        """Draws a sample that anybody can draw again: from the decisions of the log at a
-        tree size, the first ones by SHA-256(seed || decision_id), the seed in UTF-8
-        and the decision_id in its 36-character form; smaller digests first. What was
-        appended later changes nothing.
+        """Draws a reproducible sample of the decisions in the log at a tree size. The
+        sample is the decisions with the smallest SHA-256(seed || decision_id), where
+        the seed is UTF-8 and decision_id has its 36-character form. Records appended
+        later do not change it.
 
         Reasons: TREE_SIZE_UNKNOWN (INVALID_ARGUMENT).
         """
@@ -310,19 +319,21 @@ def add_AuditServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AuditService:
-    """Gives auditors the log and its proofs. What it gives is to be checked, not to
-    be trusted: keep the public key and a checkpoint where the log's owner cannot
-    change them, and check with `python -m client verify`.
+    """Returns records of the record log, with the proofs to verify them. An auditor
+    need not trust the server: store the public key and a checkpoint where the
+    log's owner cannot change them, and verify the log with `python -m client
+    verify`.
 
     A failed call is a google.rpc.Status with exactly one google.rpc.ErrorInfo,
-    domain "grounds", whose reason is one of those named at the method, or one that
+    domain "grounds". Its reason is one of those listed at the method, or one that
     every method has: REQUEST_INVALID (INVALID_ARGUMENT, with a BadRequest that
-    names every field), REQUEST_UNREADABLE (INVALID_ARGUMENT: the bytes are not an
-    encoded request), REQUEST_TOO_LARGE (RESOURCE_EXHAUSTED, with the limit as
-    metadata "bytes_max"), METHOD_UNKNOWN (UNIMPLEMENTED: this server does not have
-    the method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), STORE_UNAVAILABLE
-    (UNAVAILABLE), DRAINING (UNAVAILABLE: retry, another server or this one after
-    its restart answers), INTERNAL (INTERNAL, with an incident id and nothing else).
+    lists every invalid field), REQUEST_UNREADABLE (INVALID_ARGUMENT: the bytes are
+    not an encoded request), REQUEST_TOO_LARGE (RESOURCE_EXHAUSTED, with the limit
+    as metadata "bytes_max"), METHOD_UNKNOWN (UNIMPLEMENTED: this server does not
+    have the method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), STORE_UNAVAILABLE
+    (UNAVAILABLE), DRAINING (UNAVAILABLE: retry; another server, or this one after
+    its restart, answers), INTERNAL (INTERNAL, with an incident id and nothing
+    else). Branch on the reason, never on the message.
     """
 
     @staticmethod

@@ -26,20 +26,21 @@ if _version_not_supported:
 
 
 class ChurnServiceStub:
-    """Answers "who is about to leave, why, and what is at stake?" from the newest
-    run of the market. Runs are scored by training and loaded by the operator; a
-    read never scores anew, so a list and a single read agree to the bit.
+    """Serves the predictions of the newest scoring run of each market: which
+    customers are likely to leave, why, and the value at risk. Training scores the
+    runs and the operator loads them. A read never computes a score, so a list and
+    a single read agree to the bit.
 
     A failed call is a google.rpc.Status with exactly one google.rpc.ErrorInfo,
-    domain "grounds", whose reason is one of those named at the method, or one that
+    domain "grounds". Its reason is one of those listed at the method, or one that
     every method has: REQUEST_INVALID (INVALID_ARGUMENT, with a BadRequest that
-    names every field), REQUEST_UNREADABLE (INVALID_ARGUMENT: the bytes are not an
-    encoded request), REQUEST_TOO_LARGE (RESOURCE_EXHAUSTED, with the limit as
-    metadata "bytes_max"), METHOD_UNKNOWN (UNIMPLEMENTED: this server does not have
-    the method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), STORE_UNAVAILABLE
-    (UNAVAILABLE), DRAINING (UNAVAILABLE: retry, another server or this one after
-    its restart answers), INTERNAL (INTERNAL, with an incident id and nothing else).
-    Branch on the reason, never on the message.
+    lists every invalid field), REQUEST_UNREADABLE (INVALID_ARGUMENT: the bytes are
+    not an encoded request), REQUEST_TOO_LARGE (RESOURCE_EXHAUSTED, with the limit
+    as metadata "bytes_max"), METHOD_UNKNOWN (UNIMPLEMENTED: this server does not
+    have the method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), STORE_UNAVAILABLE
+    (UNAVAILABLE), DRAINING (UNAVAILABLE: retry; another server, or this one after
+    its restart, answers), INTERNAL (INTERNAL, with an incident id and nothing
+    else). Branch on the reason, never on the message.
     """
 
     def __init__(self, channel):
@@ -81,24 +82,25 @@ class ChurnServiceStub:
 
 
 class ChurnServiceServicer:
-    """Answers "who is about to leave, why, and what is at stake?" from the newest
-    run of the market. Runs are scored by training and loaded by the operator; a
-    read never scores anew, so a list and a single read agree to the bit.
+    """Serves the predictions of the newest scoring run of each market: which
+    customers are likely to leave, why, and the value at risk. Training scores the
+    runs and the operator loads them. A read never computes a score, so a list and
+    a single read agree to the bit.
 
     A failed call is a google.rpc.Status with exactly one google.rpc.ErrorInfo,
-    domain "grounds", whose reason is one of those named at the method, or one that
+    domain "grounds". Its reason is one of those listed at the method, or one that
     every method has: REQUEST_INVALID (INVALID_ARGUMENT, with a BadRequest that
-    names every field), REQUEST_UNREADABLE (INVALID_ARGUMENT: the bytes are not an
-    encoded request), REQUEST_TOO_LARGE (RESOURCE_EXHAUSTED, with the limit as
-    metadata "bytes_max"), METHOD_UNKNOWN (UNIMPLEMENTED: this server does not have
-    the method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), STORE_UNAVAILABLE
-    (UNAVAILABLE), DRAINING (UNAVAILABLE: retry, another server or this one after
-    its restart answers), INTERNAL (INTERNAL, with an incident id and nothing else).
-    Branch on the reason, never on the message.
+    lists every invalid field), REQUEST_UNREADABLE (INVALID_ARGUMENT: the bytes are
+    not an encoded request), REQUEST_TOO_LARGE (RESOURCE_EXHAUSTED, with the limit
+    as metadata "bytes_max"), METHOD_UNKNOWN (UNIMPLEMENTED: this server does not
+    have the method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), STORE_UNAVAILABLE
+    (UNAVAILABLE), DRAINING (UNAVAILABLE: retry; another server, or this one after
+    its restart, answers), INTERNAL (INTERNAL, with an incident id and nothing
+    else). Branch on the reason, never on the message.
     """
 
     def GetChurnRisk(self, request, context):
-        """Gives one customer's risk with its full explanation.
+        """Returns one customer's prediction with its full explanation.
 
         Reasons: NO_RUN (FAILED_PRECONDITION), CUSTOMER_UNKNOWN (NOT_FOUND).
         """
@@ -107,63 +109,67 @@ class ChurnServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BatchGetChurnRisks(self, request, context):
-        """Gives the risks of up to 1,000 customers, all or none, in the order asked for,
-        without the explanations. Customers of one market are read from one run.
+        """Returns the predictions of up to 1,000 customers, in the order of the request
+        and without explanations. The call fails if one customer is unknown.
+        Customers of one market are read from one run.
 
         Reasons: NO_RUN (FAILED_PRECONDITION), CUSTOMER_UNKNOWN (NOT_FOUND, with the
-        place of the first unknown customer in the request as metadata "index").
+        index of the first unknown customer in the request as metadata "index").
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListChurnRisks(self, request, context):
-        """Lists the customers of one market in the order asked for, page by page. All
-        pages of one listing read the same run, also while a newer one is loaded.
+        """Lists the predictions of one market in the requested order, page by page. All
+        pages of a list read the same run, even if a newer run is loaded meanwhile.
 
-        Reasons: NO_RUN (FAILED_PRECONDITION), PAGE_TOKEN_INVALID
-        (INVALID_ARGUMENT), RESYNC_REQUIRED (FAILED_PRECONDITION: the token is too old
-        or its run is no longer kept; begin again without one).
+        Reasons: NO_RUN (FAILED_PRECONDITION), PAGE_TOKEN_INVALID (INVALID_ARGUMENT),
+        RESYNC_REQUIRED (FAILED_PRECONDITION: the token has expired or its run was
+        deleted; start again without a token).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListChurnRiskChanges(self, request, context):
-        """Keeps a copy of one market in step. Without a token: every customer of the
-        newest run, page by page, by customer_id. The last page has a delta token; with
-        it: only the customers that changed since, and tombstones of those that left,
-        page by page, and again a delta token at the end. All pages of one sync lead to
-        the same run, also while a newer one is loaded: ask again for that.
+        """Synchronizes a copy of one market. Without a token it returns every customer
+        of the newest run, page by page, ordered by customer_id. The last page has a
+        delta token. With a delta token it returns the customers that changed since
+        and tombstones of those that left, page by page, and a new delta token on the
+        last page. All pages of a sync lead to the same run, even if a newer run is
+        loaded meanwhile; start another sync for the newer run.
 
-        What changed is compared customer by customer: everything but rank, run_id,
-        as_of_time, valid_until_time and bundle_id. A customer who is not named is as
-        before; take those four from `run`, and ranks from the probabilities. Apply
-        pages in order, each as an upsert by customer_id: a page may be asked for again.
+        Customers are compared by all fields except rank, run_id, as_of_time,
+        valid_until_time and bundle_id. A customer who is not returned is unchanged:
+        copy the last four fields from `run`, and compute ranks from the
+        probabilities. Apply the pages in order, each as an upsert by customer_id. A
+        page may be requested again.
 
         Reasons: NO_RUN (FAILED_PRECONDITION), RESYNC_REQUIRED (FAILED_PRECONDITION:
-        the token is not of this call, market and locale, or too old, or its run is no
-        longer kept; drop the copy and begin again without a token).
+        the token is of another call, market or locale, or has expired, or its run
+        was deleted; drop the copy and start again without a token).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ExportChurnRisks(self, request, context):
-        """Gives every customer of the newest run as Arrow record batches: the first sync
-        of ListChurnRiskChanges in bulk, with the same numbers. A stream that broke goes on
-        after the last resume_token, within the same run.
+        """Streams every customer of the newest run as Arrow record batches. It is the
+        bulk form of the first sync of ListChurnRiskChanges, with the same numbers.
+        An interrupted stream can be resumed after the last resume_token, within the
+        same run.
 
         Reasons: NO_RUN (FAILED_PRECONDITION), RESYNC_REQUIRED (FAILED_PRECONDITION:
-        the token is not of this call and market, or too old, or its run is no longer
-        kept; begin again without a token).
+        the token is of another call or market, or has expired, or its run was
+        deleted; start again without a token).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListChurnRuns(self, request, context):
-        """Lists the newest run of every market that has one, by market.
+        """Lists the newest run of every market that has one, ordered by market.
 
         Reasons: none of its own.
         """
@@ -213,20 +219,21 @@ def add_ChurnServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ChurnService:
-    """Answers "who is about to leave, why, and what is at stake?" from the newest
-    run of the market. Runs are scored by training and loaded by the operator; a
-    read never scores anew, so a list and a single read agree to the bit.
+    """Serves the predictions of the newest scoring run of each market: which
+    customers are likely to leave, why, and the value at risk. Training scores the
+    runs and the operator loads them. A read never computes a score, so a list and
+    a single read agree to the bit.
 
     A failed call is a google.rpc.Status with exactly one google.rpc.ErrorInfo,
-    domain "grounds", whose reason is one of those named at the method, or one that
+    domain "grounds". Its reason is one of those listed at the method, or one that
     every method has: REQUEST_INVALID (INVALID_ARGUMENT, with a BadRequest that
-    names every field), REQUEST_UNREADABLE (INVALID_ARGUMENT: the bytes are not an
-    encoded request), REQUEST_TOO_LARGE (RESOURCE_EXHAUSTED, with the limit as
-    metadata "bytes_max"), METHOD_UNKNOWN (UNIMPLEMENTED: this server does not have
-    the method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), STORE_UNAVAILABLE
-    (UNAVAILABLE), DRAINING (UNAVAILABLE: retry, another server or this one after
-    its restart answers), INTERNAL (INTERNAL, with an incident id and nothing else).
-    Branch on the reason, never on the message.
+    lists every invalid field), REQUEST_UNREADABLE (INVALID_ARGUMENT: the bytes are
+    not an encoded request), REQUEST_TOO_LARGE (RESOURCE_EXHAUSTED, with the limit
+    as metadata "bytes_max"), METHOD_UNKNOWN (UNIMPLEMENTED: this server does not
+    have the method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), STORE_UNAVAILABLE
+    (UNAVAILABLE), DRAINING (UNAVAILABLE: retry; another server, or this one after
+    its restart, answers), INTERNAL (INTERNAL, with an incident id and nothing
+    else). Branch on the reason, never on the message.
     """
 
     @staticmethod

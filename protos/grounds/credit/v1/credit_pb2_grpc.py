@@ -26,19 +26,19 @@ if _version_not_supported:
 
 
 class CreditServiceStub:
-    """Answers "may this customer have this much credit, and why?" about one customer
-    at a time.
+    """Decides whether a customer may have a requested amount of credit, and explains
+    the decision. Each call concerns one customer.
 
     A failed call is a google.rpc.Status with exactly one google.rpc.ErrorInfo,
-    domain "grounds", whose reason is one of those named at the method, or one that
+    domain "grounds". Its reason is one of those listed at the method, or one that
     every method has: REQUEST_INVALID (INVALID_ARGUMENT, with a BadRequest that
-    names every field), REQUEST_UNREADABLE (INVALID_ARGUMENT: the bytes are not an
-    encoded request), REQUEST_TOO_LARGE (RESOURCE_EXHAUSTED, with the limit as
-    metadata "bytes_max"), METHOD_UNKNOWN (UNIMPLEMENTED: this server does not have
-    the method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), STORE_UNAVAILABLE
-    (UNAVAILABLE), DRAINING (UNAVAILABLE: retry, another server or this one after
-    its restart answers), INTERNAL (INTERNAL, with an incident id and nothing else).
-    Branch on the reason, never on the message.
+    lists every invalid field), REQUEST_UNREADABLE (INVALID_ARGUMENT: the bytes are
+    not an encoded request), REQUEST_TOO_LARGE (RESOURCE_EXHAUSTED, with the limit
+    as metadata "bytes_max"), METHOD_UNKNOWN (UNIMPLEMENTED: this server does not
+    have the method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), STORE_UNAVAILABLE
+    (UNAVAILABLE), DRAINING (UNAVAILABLE: retry; another server, or this one after
+    its restart, answers), INTERNAL (INTERNAL, with an incident id and nothing
+    else). Branch on the reason, never on the message.
     """
 
     def __init__(self, channel):
@@ -80,39 +80,40 @@ class CreditServiceStub:
 
 
 class CreditServiceServicer:
-    """Answers "may this customer have this much credit, and why?" about one customer
-    at a time.
+    """Decides whether a customer may have a requested amount of credit, and explains
+    the decision. Each call concerns one customer.
 
     A failed call is a google.rpc.Status with exactly one google.rpc.ErrorInfo,
-    domain "grounds", whose reason is one of those named at the method, or one that
+    domain "grounds". Its reason is one of those listed at the method, or one that
     every method has: REQUEST_INVALID (INVALID_ARGUMENT, with a BadRequest that
-    names every field), REQUEST_UNREADABLE (INVALID_ARGUMENT: the bytes are not an
-    encoded request), REQUEST_TOO_LARGE (RESOURCE_EXHAUSTED, with the limit as
-    metadata "bytes_max"), METHOD_UNKNOWN (UNIMPLEMENTED: this server does not have
-    the method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), STORE_UNAVAILABLE
-    (UNAVAILABLE), DRAINING (UNAVAILABLE: retry, another server or this one after
-    its restart answers), INTERNAL (INTERNAL, with an incident id and nothing else).
-    Branch on the reason, never on the message.
+    lists every invalid field), REQUEST_UNREADABLE (INVALID_ARGUMENT: the bytes are
+    not an encoded request), REQUEST_TOO_LARGE (RESOURCE_EXHAUSTED, with the limit
+    as metadata "bytes_max"), METHOD_UNKNOWN (UNIMPLEMENTED: this server does not
+    have the method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), STORE_UNAVAILABLE
+    (UNAVAILABLE), DRAINING (UNAVAILABLE: retry; another server, or this one after
+    its restart, answers), INTERNAL (INTERNAL, with an incident id and nothing
+    else). Branch on the reason, never on the message.
     """
 
     def ScoreCredit(self, request, context):
-        """Scores one customer, decides, records the decision durably, and only then
-        answers; proof of the record by its decision_id: AuditService. Safe to retry with the same request_id: the same content gets the first answer
-        again, byte for byte.
+        """Scores a customer, decides, and records the decision durably before it
+        answers. AuditService proves the record by its decision_id. Safe to retry
+        with the same request_id: a request with the same content gets the first
+        answer again, byte for byte.
 
         Reasons: CUSTOMER_UNKNOWN (NOT_FOUND), FEATURES_INVALID (INVALID_ARGUMENT),
-        REQUEST_ID_REUSED (INVALID_ARGUMENT), CURRENCY_NOT_SERVED
-        (INVALID_ARGUMENT), NO_ACTIVE_MODEL (FAILED_PRECONDITION), NO_POLICY
-        (FAILED_PRECONDITION), RECORD_REMOVED (FAILED_PRECONDITION: this request_id
-        was answered, and the answer was erased since), RECORD_DAMAGED (DATA_LOSS).
+        REQUEST_ID_REUSED (INVALID_ARGUMENT), CURRENCY_NOT_SERVED (INVALID_ARGUMENT),
+        NO_ACTIVE_MODEL (FAILED_PRECONDITION), NO_POLICY (FAILED_PRECONDITION),
+        RECORD_REMOVED (FAILED_PRECONDITION: this request_id was answered, and the
+        answer was erased since), RECORD_DAMAGED (DATA_LOSS).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SimulateCredit(self, request, context):
-        """Answers "what if": the customer as known, and the same with the given values
-        in place of the known ones. Decides nothing, keeps nothing, proves nothing.
+        """Compares two assessments: of the customer with the stored values, and with
+        the given values in their place. It makes no decision and records nothing.
 
         Reasons: CUSTOMER_UNKNOWN (NOT_FOUND), FEATURES_INVALID (INVALID_ARGUMENT),
         CURRENCY_NOT_SERVED (INVALID_ARGUMENT), NO_ACTIVE_MODEL
@@ -123,8 +124,8 @@ class CreditServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetCreditDecision(self, request, context):
-        """Gives a decision again as it was given, byte for byte, whatever model is
-        active today; and what people did about it and what became of it since.
+        """Returns a decision byte for byte as it was first returned, independent of the
+        model that serves today. Also returns its overrides and outcomes.
 
         Reasons: DECISION_UNKNOWN (NOT_FOUND), RECORD_REMOVED (FAILED_PRECONDITION),
         RECORD_DAMAGED (DATA_LOSS: the record is not what was written).
@@ -134,35 +135,39 @@ class CreditServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RecordOverride(self, request, context):
-        """Records that a person decided otherwise than the policy, or what the policy
-        had left to a person. Durable before it is answered. The decision stays as it
-        was; the last override is what holds. Safe to retry with the same request_id.
+        """Records that a person decided otherwise than the policy, or decided what the
+        policy referred to a person. The record is durable before the call returns.
+        The decision itself does not change; the last override is in force. Safe to
+        retry with the same request_id.
 
-        Reasons: DECISION_UNKNOWN (NOT_FOUND), OVERRIDE_INVALID (INVALID_ARGUMENT, with
-        a BadRequest that names every field), REQUEST_ID_REUSED (INVALID_ARGUMENT),
-        NO_POLICY (FAILED_PRECONDITION: the policy allows no overrides there),
-        RECORD_REMOVED (FAILED_PRECONDITION), RECORD_DAMAGED (DATA_LOSS).
+        Reasons: DECISION_UNKNOWN (NOT_FOUND), OVERRIDE_INVALID (INVALID_ARGUMENT,
+        with a BadRequest that lists every invalid field), REQUEST_ID_REUSED
+        (INVALID_ARGUMENT), NO_POLICY (FAILED_PRECONDITION: the policy allows no
+        overrides for this decision), RECORD_REMOVED (FAILED_PRECONDITION),
+        RECORD_DAMAGED (DATA_LOSS).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RecordOutcome(self, request, context):
-        """Records what became of a decision. Durable before it is answered. Appended,
-        never edited: a correction is another outcome that names the one that it
-        corrects. Safe to retry with the same request_id.
+        """Records an outcome of a decision: booked, overdue, default or cure. The
+        record is durable before the call returns. Outcomes are appended and never
+        edited: a correction is another outcome that names the corrected one. Safe to
+        retry with the same request_id.
 
-        Reasons: DECISION_UNKNOWN (NOT_FOUND), OUTCOME_INVALID (INVALID_ARGUMENT, with
-        a BadRequest that names every field), REQUEST_ID_REUSED (INVALID_ARGUMENT),
-        RECORD_REMOVED (FAILED_PRECONDITION), RECORD_DAMAGED (DATA_LOSS).
+        Reasons: DECISION_UNKNOWN (NOT_FOUND), OUTCOME_INVALID (INVALID_ARGUMENT,
+        with a BadRequest that lists every invalid field), REQUEST_ID_REUSED
+        (INVALID_ARGUMENT), RECORD_REMOVED (FAILED_PRECONDITION), RECORD_DAMAGED
+        (DATA_LOSS).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetPolicy(self, request, context):
-        """Gets the policy in force, as far as a caller must know it: markets, products,
-        currencies, limits, the facts that hard rules ask for, and the reasons that
+        """Returns the part of the policy in force that callers need: markets, products,
+        currencies, limits, the facts that hard rules use, and the reasons that
         overrides may have.
 
         Reasons: NO_POLICY (FAILED_PRECONDITION: the policy has no section for this
@@ -214,19 +219,19 @@ def add_CreditServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class CreditService:
-    """Answers "may this customer have this much credit, and why?" about one customer
-    at a time.
+    """Decides whether a customer may have a requested amount of credit, and explains
+    the decision. Each call concerns one customer.
 
     A failed call is a google.rpc.Status with exactly one google.rpc.ErrorInfo,
-    domain "grounds", whose reason is one of those named at the method, or one that
+    domain "grounds". Its reason is one of those listed at the method, or one that
     every method has: REQUEST_INVALID (INVALID_ARGUMENT, with a BadRequest that
-    names every field), REQUEST_UNREADABLE (INVALID_ARGUMENT: the bytes are not an
-    encoded request), REQUEST_TOO_LARGE (RESOURCE_EXHAUSTED, with the limit as
-    metadata "bytes_max"), METHOD_UNKNOWN (UNIMPLEMENTED: this server does not have
-    the method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), STORE_UNAVAILABLE
-    (UNAVAILABLE), DRAINING (UNAVAILABLE: retry, another server or this one after
-    its restart answers), INTERNAL (INTERNAL, with an incident id and nothing else).
-    Branch on the reason, never on the message.
+    lists every invalid field), REQUEST_UNREADABLE (INVALID_ARGUMENT: the bytes are
+    not an encoded request), REQUEST_TOO_LARGE (RESOURCE_EXHAUSTED, with the limit
+    as metadata "bytes_max"), METHOD_UNKNOWN (UNIMPLEMENTED: this server does not
+    have the method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), STORE_UNAVAILABLE
+    (UNAVAILABLE), DRAINING (UNAVAILABLE: retry; another server, or this one after
+    its restart, answers), INTERNAL (INTERNAL, with an incident id and nothing
+    else). Branch on the reason, never on the message.
     """
 
     @staticmethod

@@ -26,19 +26,19 @@ if _version_not_supported:
 
 
 class ModelServiceStub:
-    """Answers "which models are there, which one serves my market, and what does it
-    take?".
+    """Describes the bundles of the catalog: which one serves a market, and which
+    features it uses.
 
     A failed call is a google.rpc.Status with exactly one google.rpc.ErrorInfo,
-    domain "grounds", whose reason is one of those named at the method, or one that
+    domain "grounds". Its reason is one of those listed at the method, or one that
     every method has: REQUEST_INVALID (INVALID_ARGUMENT, with a BadRequest that
-    names every field), REQUEST_UNREADABLE (INVALID_ARGUMENT: the bytes are not an
-    encoded request), REQUEST_TOO_LARGE (RESOURCE_EXHAUSTED, with the limit as
-    metadata "bytes_max"), METHOD_UNKNOWN (UNIMPLEMENTED: this server does not have
-    the method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), STORE_UNAVAILABLE
-    (UNAVAILABLE), DRAINING (UNAVAILABLE: retry, another server or this one after
-    its restart answers), INTERNAL (INTERNAL, with an incident id and nothing else).
-    Branch on the reason, never on the message.
+    lists every invalid field), REQUEST_UNREADABLE (INVALID_ARGUMENT: the bytes are
+    not an encoded request), REQUEST_TOO_LARGE (RESOURCE_EXHAUSTED, with the limit
+    as metadata "bytes_max"), METHOD_UNKNOWN (UNIMPLEMENTED: this server does not
+    have the method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), STORE_UNAVAILABLE
+    (UNAVAILABLE), DRAINING (UNAVAILABLE: retry; another server, or this one after
+    its restart, answers), INTERNAL (INTERNAL, with an incident id and nothing
+    else). Branch on the reason, never on the message.
     """
 
     def __init__(self, channel):
@@ -60,23 +60,24 @@ class ModelServiceStub:
 
 
 class ModelServiceServicer:
-    """Answers "which models are there, which one serves my market, and what does it
-    take?".
+    """Describes the bundles of the catalog: which one serves a market, and which
+    features it uses.
 
     A failed call is a google.rpc.Status with exactly one google.rpc.ErrorInfo,
-    domain "grounds", whose reason is one of those named at the method, or one that
+    domain "grounds". Its reason is one of those listed at the method, or one that
     every method has: REQUEST_INVALID (INVALID_ARGUMENT, with a BadRequest that
-    names every field), REQUEST_UNREADABLE (INVALID_ARGUMENT: the bytes are not an
-    encoded request), REQUEST_TOO_LARGE (RESOURCE_EXHAUSTED, with the limit as
-    metadata "bytes_max"), METHOD_UNKNOWN (UNIMPLEMENTED: this server does not have
-    the method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), STORE_UNAVAILABLE
-    (UNAVAILABLE), DRAINING (UNAVAILABLE: retry, another server or this one after
-    its restart answers), INTERNAL (INTERNAL, with an incident id and nothing else).
-    Branch on the reason, never on the message.
+    lists every invalid field), REQUEST_UNREADABLE (INVALID_ARGUMENT: the bytes are
+    not an encoded request), REQUEST_TOO_LARGE (RESOURCE_EXHAUSTED, with the limit
+    as metadata "bytes_max"), METHOD_UNKNOWN (UNIMPLEMENTED: this server does not
+    have the method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), STORE_UNAVAILABLE
+    (UNAVAILABLE), DRAINING (UNAVAILABLE: retry; another server, or this one after
+    its restart, answers), INTERNAL (INTERNAL, with an incident id and nothing
+    else). Branch on the reason, never on the message.
     """
 
     def ListModels(self, request, context):
-        """Lists every bundle in the catalog, refused ones with the reason.
+        """Lists every bundle in the catalog. Rejected bundles are listed with the
+        refusal.
 
         Reasons: none of its own.
         """
@@ -85,7 +86,7 @@ class ModelServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetModel(self, request, context):
-        """Gives one bundle's schema, scorecard, metrics and card.
+        """Returns one bundle's schema, scorecard, metrics and card.
 
         Reasons: BUNDLE_UNKNOWN (NOT_FOUND), BUNDLE_REFUSED (FAILED_PRECONDITION).
         """
@@ -115,19 +116,19 @@ def add_ModelServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ModelService:
-    """Answers "which models are there, which one serves my market, and what does it
-    take?".
+    """Describes the bundles of the catalog: which one serves a market, and which
+    features it uses.
 
     A failed call is a google.rpc.Status with exactly one google.rpc.ErrorInfo,
-    domain "grounds", whose reason is one of those named at the method, or one that
+    domain "grounds". Its reason is one of those listed at the method, or one that
     every method has: REQUEST_INVALID (INVALID_ARGUMENT, with a BadRequest that
-    names every field), REQUEST_UNREADABLE (INVALID_ARGUMENT: the bytes are not an
-    encoded request), REQUEST_TOO_LARGE (RESOURCE_EXHAUSTED, with the limit as
-    metadata "bytes_max"), METHOD_UNKNOWN (UNIMPLEMENTED: this server does not have
-    the method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), STORE_UNAVAILABLE
-    (UNAVAILABLE), DRAINING (UNAVAILABLE: retry, another server or this one after
-    its restart answers), INTERNAL (INTERNAL, with an incident id and nothing else).
-    Branch on the reason, never on the message.
+    lists every invalid field), REQUEST_UNREADABLE (INVALID_ARGUMENT: the bytes are
+    not an encoded request), REQUEST_TOO_LARGE (RESOURCE_EXHAUSTED, with the limit
+    as metadata "bytes_max"), METHOD_UNKNOWN (UNIMPLEMENTED: this server does not
+    have the method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), STORE_UNAVAILABLE
+    (UNAVAILABLE), DRAINING (UNAVAILABLE: retry; another server, or this one after
+    its restart, answers), INTERNAL (INTERNAL, with an incident id and nothing
+    else). Branch on the reason, never on the message.
     """
 
     @staticmethod
