@@ -45,7 +45,7 @@ def audit_block(found: dict[str, Any]) -> str:
         "sample of 60": "sample_ms",
         "sample of 60 from each outcome and grade": "strata_ms",
         "the newest 1,000 of a list": "page_ms",
-        "a list in which nothing is found": "nothing_listed_ms",
+        "a list without a match": "nothing_listed_ms",
     }
     lines = [
         _provenance_text(found),
@@ -55,7 +55,7 @@ def audit_block(found: dict[str, Any]) -> str:
             f"{of['header_bytes']:.0f} bytes, ciphertext {of['ciphertext_bytes']:.0f}."
         ),
         "",
-        "| milliseconds, over gRPC | first call | p50 | p99 | calls | processors taken by the host |",
+        "| milliseconds, over gRPC | first call | p50 | p99 | calls | CPU steal by the host |",
         "|---|---:|---:|---:|---:|---:|",
     ]
     lines += [
@@ -72,7 +72,7 @@ def _share_text(share: float | None) -> str:
 
 
 def _provenance_text(found: dict[str, Any]) -> str:
-    """Return the line that says where figures come from."""
+    """Return the line with the command, commit, machine and versions of a measurement."""
     of = found["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in of["libraries"].items())
     changed = " with changes" if found["changed_since"] else ""
@@ -113,7 +113,7 @@ def recourse_block(found: dict[str, Any]) -> str:
     return (
         f"{_provenance_text(found)}\n\n{of['applicants']} declined applicants of the hold-out: median {of['median_ms']:.0f} ms, "
         f"99th percentile {of['p99_ms']:.0f} ms, {of['median_rows_scored']:.0f} rows scored; "
-        f"{of['with_recourse'] / of['applicants']:.0%} have a way to the approve cut-off."
+        f"{of['with_recourse'] / of['applicants']:.0%} have a counterfactual that reaches the approve cut-off."
     )
 
 
@@ -122,15 +122,15 @@ def record_block(found: dict[str, Any]) -> str:
     lines = [
         _provenance_text(found),
         "",
-        "| | decisions a second | p50 | p99 | share of the forgetful | commits of the log a decision |",
+        "| | decisions a second | p50 | p99 | share of the rate without a log | log commits per decision |",
         "|---|---:|---:|---:|---:|---:|",
     ]
     for kind, of in found["results"].items():
-        for way in ("recorded", "forgetful"):
+        for way, title in (("recorded", "recorded"), ("forgetful", "no record log")):
             one = of[way]
             rest = f"{of['share']:.2f} | {of['commits_per_decision']:.3f}" if way == "recorded" else " | "
             times = f"{one['p50_ms']:.1f} ms | {one['p99_ms']:.1f} ms"
-            lines.append(f"| {kind}, {way} | {one['a_second']:,.0f} | {times} | {rest} |")
+            lines.append(f"| {kind}, {title} | {one['a_second']:,.0f} | {times} | {rest} |")
     return "\n".join(lines)
 
 
@@ -159,10 +159,10 @@ def feed_block(found: dict[str, Any]) -> str:
         _provenance_text(found),
         "",
         (
-            f"A made run of {of['customers']:,} customers with {of['features']} features "
+            f"A synthetic run of {of['customers']:,} customers with {of['features']} features "
             f"({of['file_bytes'] / 1e6:,.0f} MB) loads in {of['load_seconds']:,.0f} s with at most "
             f"{of['load_memory_bytes'] / 1e6:,.0f} MB; the database then has {of['database_bytes'] / 1e6:,.0f} MB. "
-            f"The export takes {seconds:.2f} s as far as Arrow tables: {of['customers'] / seconds:,.0f} customers a "
+            f"The export takes {seconds:.2f} s up to Arrow tables: {of['customers'] / seconds:,.0f} customers a "
             f"second (median of {len(of['export_seconds'])})."
         ),
         "",
