@@ -1,4 +1,4 @@
-"""A configuration of the small family on a database of each kind, for processes."""
+"""Configuration files for server processes of the small family, one on each kind of database."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ __all__ = ["database_url", "other", "postgres"]
 
 @pytest.fixture
 def config(database_url: str, small: SmallFamily, small_settings: Settings, tmp_path: Path) -> Path:
-    """Write the configuration of a server of the small family, its features loaded."""
+    """Load the features of the small family into a database, and write the configuration of a server on this database."""
     database = Database(database_url)
     database.migrate()
     load_file(database, small.features, LOAD_TIME)

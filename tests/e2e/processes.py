@@ -1,4 +1,4 @@
-"""Server processes with a database of their own, which can be killed and restarted."""
+"""Server processes, each with its own configuration file, which tests can kill and restart."""
 
 import json
 import subprocess
@@ -16,24 +16,29 @@ START_SECONDS_MAX = 60
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A server that listens."""
+    """A server process that accepts calls.
+
+    Attributes:
+        process: The process.
+        address: Host and port of the server.
+    """
 
     process: subprocess.Popen[bytes]
     address: str
 
     def kill(self) -> None:
-        """Kill it as kill -9 does."""
+        """Kill the server with SIGKILL."""
         self.process.kill()
         self.process.wait(30)
 
     def stop(self) -> None:
-        """Stop it as an operator does."""
+        """Stop the server with SIGTERM, and check that it exits with 0."""
         self.process.terminate()
         assert self.process.wait(30) == 0
 
 
 def write_config(path: Path, settings: Mapping[str, Any]) -> Path:
-    """Write a configuration file."""
+    """Write a configuration file with the given settings; return its path."""
     lines = [
         f"{name} = {json.dumps(value if isinstance(value, int) else str(value))}" for name, value in settings.items()
     ]
@@ -42,7 +47,7 @@ def write_config(path: Path, settings: Mapping[str, Any]) -> Path:
 
 
 def start(config: Path, number: int = 0) -> Process:
-    """Start a server and wait until it listens."""
+    """Start a server, and wait until it accepts calls; `number` distinguishes the log files of several servers."""
     log = config.with_name(f"server-{number}.log")
     with log.open("w") as lines:
         process = subprocess.Popen([sys.executable, "-m", "server", "--config", str(config)], cwd=ROOT, stderr=lines)

@@ -1,4 +1,8 @@
-"""After an erasure no file holds a planted value in the clear, or under a key that still exists, while a server is running."""
+"""After an erasure no file contains a value of the customer, neither as plain text nor encrypted under an existing key.
+
+The erasure runs while a server uses the same database. The tests plant values that no other customer has (canaries), and
+search all files for them.
+"""
 
 import asyncio
 import hmac
@@ -34,20 +38,22 @@ from tests.server.requests import call_error, customer, numbers, score_request
 from tests.server.servers import serve
 
 __all__ = ["churn_database", "churn_family", "churn_settings", "postgres"]
-WHO = "CANARY-4711"
-STORED, GIVEN, EXPORTED_VALUE = 111.22233344455, 98765.43211234, struct.unpack("<d", b"48151623")[0]
+CUSTOMER_ID = "CANARY-4711"
+STORED, SENT, EXPORTED_VALUE = 111.22233344455, 98765.43211234, struct.unpack("<d", b"48151623")[0]
 PLANTED_CHUNK = 99
 CANARIES = {
-    "number": WHO.encode(),
+    "number": CUSTOMER_ID.encode(),
     "stored value": struct.pack("<d", STORED),
-    "given value": struct.pack("<d", GIVEN),
+    "given value": struct.pack("<d", SENT),
     "exported value": struct.pack("<d", EXPORTED_VALUE),
     "comment": b"canary-comment",
     "person": b"canary-person",
     "driver": b"canary-driver",
 }
 
-# Looks into compressed streams too, also into those that SQLite has spread over pages: each begins with the next one's number.
+# A script that searches all files of a folder for canaries, and prints the canaries that it finds. It also searches within
+# compressed streams. SQLite spreads a long stream over several pages, each of which begins with the 4-byte number of the next
+# page, so the script also searches each file with the first 4 bytes of every page removed.
 SEARCH = r"""
 import pathlib, re, sys
 import pyarrow
@@ -71,7 +77,7 @@ for path in pathlib.Path(sys.argv[1]).rglob("*"):
         found |= {canary for canary in sys.argv[2:] if bytes.fromhex(canary) in plain}
 print(*found)
 """
-# The tombstone names the customer to the CRM's copies for a fortnight: age it by more.
+# Ages the tombstone by 15 days. A tombstone is kept for 14 days, so that CRMs learn which customer they must delete.
 A_FORTNIGHT_LATER = """
 import sqlite3, sys
 database = sqlite3.connect(sys.argv[1], isolation_level=None)
@@ -80,49 +86,58 @@ assert [row[0] for row in database.execute(changed)] == [sys.argv[2]]
 """
 
 
-def part_of_export() -> bytes:
-    """Return a part of an export in which the customer's values are only visible after decompression."""
-    chance = random.Random(5)  # noqa: S311 - made data
-    made = [f"{chance.randrange(10**8):08d}" for _ in range(400)]  # so few different bytes that zstd shortens them
-    rows = [{"customer_id": each, "decline_probability": struct.unpack("<d", each.encode())[0]} for each in made]
-    rows.insert(200, {"customer_id": WHO, "decline_probability": EXPORTED_VALUE})
+def export_chunk() -> bytes:
+    """Return a chunk of an export in which the customer's values are only visible after decompression."""
+    chance = random.Random(5)  # noqa: S311 - test data
+    # Only ten different bytes occur in the values, so that zstd compresses them.
+    values = [f"{chance.randrange(10**8):08d}" for _ in range(400)]
+    rows = [{"customer_id": value, "decline_probability": struct.unpack("<d", value.encode())[0]} for value in values]
+    rows.insert(200, {"customer_id": CUSTOMER_ID, "decline_probability": EXPORTED_VALUE})
     content = encode_chunk(pa.Table.from_pylist(rows, schema=EXPORT_SCHEMA))
     assert not any(canary in content for canary in CANARIES.values())
     return content
 
 
 def plant(engine: sqlalchemy.Engine) -> None:
-    """Insert features, a prediction and an exported row of a customer, with values that nobody else has."""
+    """Insert features, a prediction and an exported row of a customer, with values that no other customer has."""
     with engine.begin() as connection:
         features = connection.execute(select(FEATURES).where(FEATURES.c.customer_id == "C00000")).mappings().one()
         row = struct.pack("<d", STORED) + features["row"][8:]
-        connection.execute(FEATURES.insert().values({**features, "customer_id": WHO, "row": row}))
+        connection.execute(FEATURES.insert().values({**features, "customer_id": CUSTOMER_ID, "row": row}))
         risk = connection.execute(select(RISKS).where(RISKS.c.customer_id == "C00000")).mappings().one()
-        content = part_of_export()
+        content = export_chunk()
         chunk = {"run_number": risk["run_number"], "chunk": PLANTED_CHUNK, "row_count": 401, "content": content}
         connection.execute(RISK_CHUNKS.insert().values(**chunk))
         drivers = '[{"code":"DELAY","log_odds":1,"features":[],"texts":{"en":"canary-driver"}}]'
         connection.execute(
             RISKS.insert().values(
-                {**risk, "customer_id": WHO, "rank": 5000, "features": row, "drivers": drivers, "chunk": PLANTED_CHUNK}
+                {
+                    **risk,
+                    "customer_id": CUSTOMER_ID,
+                    "rank": 5000,
+                    "features": row,
+                    "drivers": drivers,
+                    "chunk": PLANTED_CHUNK,
+                }
             )
         )
 
 
-def found_in(folder: Path) -> set[str]:
-    """Name the canaries that any file holds, compressed or not.
+def find_canaries(folder: Path) -> set[str]:
+    """Return the names of the canaries that any file contains, compressed or not.
 
-    Another process reads: one that closes a file of SQLite which it has open elsewhere loses its locks.
+    The search runs in a process of its own, because a process that opens and closes a file of an SQLite database loses the
+    locks that it has on the database.
     """
-    wanted = [canary.hex() for canary in CANARIES.values()]
+    searched = [canary.hex() for canary in CANARIES.values()]
     done = subprocess.run(
-        [sys.executable, "-c", SEARCH, str(folder), *wanted], check=True, capture_output=True, text=True
+        [sys.executable, "-c", SEARCH, str(folder), *searched], check=True, capture_output=True, text=True
     )
     return {name for name, canary in CANARIES.items() if canary.hex() in done.stdout.split()}
 
 
-def found_under_keys(folder: Path) -> set[str]:
-    """Name the canaries that any key that is there opens, in any record; reads the files itself."""
+def find_canaries_under_keys(folder: Path) -> set[str]:
+    """Return the names of the canaries in all records that any existing key decrypts; read the database files directly."""
     with sqlite3.connect(folder / "keys.db") as keys, sqlite3.connect(folder / "grounds.db") as log:
         wrapped = keys.execute("SELECT key_id, wrapped FROM wrapped_keys").fetchall()
         records = log.execute("SELECT header, ciphertext FROM records WHERE ciphertext IS NOT NULL").fetchall()
@@ -143,7 +158,7 @@ def found_under_keys(folder: Path) -> set[str]:
 
 @pytest.fixture
 async def serving(churn_settings: Settings, tmp_path: Path) -> AsyncIterator[Serving]:
-    """Serve a copy that holds the planted customer."""
+    """Serve a database that contains the planted customer."""
     engine = sqlalchemy.create_engine(churn_settings.database)
     plant(engine)
     engine.dispose()
@@ -153,82 +168,85 @@ async def serving(churn_settings: Settings, tmp_path: Path) -> AsyncIterator[Ser
         yield found
 
 
-async def live(serving: Serving) -> str:
-    """Record a decision, an override and an outcome of the customer; return the decision's name."""
-    asked = score_request(customer=customer("DE", WHO), features=numbers(turnover=GIVEN))
-    decision = (await serving.credit.ScoreCredit(asked)).credit_decision
-    for wanted, reason in ((pb.DECISION_DECLINE, "FRAUD_SUSPECTED"), (pb.DECISION_APPROVE, "NEW_INFORMATION")):
+async def record_history(serving: Serving) -> str:
+    """Record a decision, an override and an outcome of the customer; return the id of the decision."""
+    request = score_request(customer=customer("DE", CUSTOMER_ID), features=numbers(turnover=SENT))
+    decision = (await serving.credit.ScoreCredit(request)).credit_decision
+    for outcome, reason in ((pb.DECISION_DECLINE, "FRAUD_SUSPECTED"), (pb.DECISION_APPROVE, "NEW_INFORMATION")):
         event = override_request(
-            decision, decision=wanted, reason_code=reason, user_id="canary-person", comment="canary-comment"
+            decision, decision=outcome, reason_code=reason, user_id="canary-person", comment="canary-comment"
         )
         try:
             await serving.credit.RecordOverride(event)
         except grpc.aio.AioRpcError:
-            continue  # it is what holds already
+            continue  # the decision has this outcome already, so the server rejects the override
     await serving.credit.RecordOutcome(outcome_request(decision))
     return decision.record_ref.decision_id
 
 
 def command(*words: str) -> subprocess.CompletedProcess[str]:
-    """Type an operator's command."""
-    typed = [sys.executable, "-m", "server", *words]
-    return subprocess.run(typed, check=False, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    """Run a command of the server as an operator does."""
+    arguments = [sys.executable, "-m", "server", *words]
+    return subprocess.run(arguments, check=False, cwd=ROOT, capture_output=True, text=True, timeout=60)
 
 
-def a_fortnight_later(serving: Serving, config: Path) -> None:
-    """Age the tombstone, then apply retention."""
+def let_a_fortnight_pass(serving: Serving, config: Path) -> None:
+    """Age the tombstone by more than a fortnight, and then delete expired data."""
     database = serving.settings.database.removeprefix("sqlite:///")
-    subprocess.run([sys.executable, "-c", A_FORTNIGHT_LATER, database, WHO], check=True)
+    subprocess.run([sys.executable, "-c", A_FORTNIGHT_LATER, database, CUSTOMER_ID], check=True)
     pruned = command("retain", "--apply", "--config", str(config))
     assert pruned.returncode == 0, pruned.stderr
 
 
-async def test_no_file_holds_a_forgotten_customers_values_in_the_clear_or_under_a_key_that_is_there(
+async def test_after_an_erasure_no_file_contains_the_customers_values_as_plain_text_or_under_an_existing_key(
     serving: Serving, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     names = ("database", "keys", "master_key", "signing_key", "bundles", "policy", "retention")
     config = write_config(tmp_path / "config.toml", {name: getattr(serving.settings, name) for name in names})
     await serving.credit.ScoreCredit(score_request())
-    decision_id = await live(serving)
+    decision_id = await record_history(serving)
     address = f"127.0.0.1:{serving.application.port}"
     await asyncio.to_thread(export_log, tmp_path / "today.log", 0, None, None, address)
-    before = found_in(tmp_path), found_under_keys(tmp_path)
-    words = ("erase", "DE", WHO, "--reason", "request 7", "--config", str(config))
+    before = find_canaries(tmp_path), find_canaries_under_keys(tmp_path)
+    words = ("erase", "DE", CUSTOMER_ID, "--reason", "request 7", "--config", str(config))
 
-    shown = await asyncio.to_thread(command, *words)
-    untouched = found_in(tmp_path), found_under_keys(tmp_path)
+    preview = await asyncio.to_thread(command, *words)
+    after_preview = find_canaries(tmp_path), find_canaries_under_keys(tmp_path)
     done = await asyncio.to_thread(command, *words, "--apply")
     again = await asyncio.to_thread(command, *words, "--apply")
     read = await call_error(serving.credit.GetCreditDecision(pb.GetCreditDecisionRequest(decision_id=decision_id)))
-    scored = await call_error(serving.credit.ScoreCredit(score_request(customer=customer("DE", WHO))))
+    scored = await call_error(serving.credit.ScoreCredit(score_request(customer=customer("DE", CUSTOMER_ID))))
     await asyncio.to_thread(export_log, tmp_path / "later.log", 0, None, None, address)
     doctor = await asyncio.to_thread(command, "doctor", str(config))
-    left = found_in(tmp_path)
-    await asyncio.to_thread(a_fortnight_later, serving, config)
+    left = find_canaries(tmp_path)
+    await asyncio.to_thread(let_a_fortnight_pass, serving, config)
     printed = "".join(capfd.readouterr()).encode()
 
     assert before == (
         {"number", "stored value", "exported value", "driver"},
         {"number", "given value", "stored value", "comment", "person"},
     )
-    assert untouched == before
-    for told, words_said in ((shown, "would erase 1 key"), (done, "erased 1 key"), (again, "erased earlier")):
-        assert told.returncode == 0, told.stderr
-        assert words_said in told.stdout
-    assert "1 feature rows, 1 run rows" in shown.stdout
-    assert (left, found_under_keys(tmp_path)) == ({"number"}, set())  # the tombstone alone names the customer
-    assert found_in(tmp_path) == set()
+    assert after_preview == before
+    for finished, message in ((preview, "would erase 1 key"), (done, "erased 1 key"), (again, "erased earlier")):
+        assert finished.returncode == 0, finished.stderr
+        assert message in finished.stdout
+    assert "1 feature rows, 1 run rows" in preview.stdout
+    # Only the tombstone still contains the customer number.
+    assert (left, find_canaries_under_keys(tmp_path)) == ({"number"}, set())
+    assert find_canaries(tmp_path) == set()
     assert not any(canary in printed for canary in CANARIES.values())
     assert (read.reason, scored.reason) == ("RECORD_REMOVED", "CUSTOMER_UNKNOWN")
     assert ": verified" in doctor.stdout
 
 
-async def test_a_part_of_the_export_that_was_left_is_found(serving: Serving, tmp_path: Path) -> None:
-    """Delete everything else of the customer first."""
+async def test_the_search_finds_a_value_that_is_left_only_in_a_chunk_of_the_export(
+    serving: Serving, tmp_path: Path
+) -> None:
+    """Delete all other data of the customer first, so that only the chunk still contains a canary."""
     database = sqlalchemy.create_engine(serving.settings.database)
     with database.begin() as connection:
-        connection.execute(FEATURES.delete().where(FEATURES.c.customer_id == WHO))
-        connection.execute(RISKS.delete().where(RISKS.c.customer_id == WHO))
+        connection.execute(FEATURES.delete().where(FEATURES.c.customer_id == CUSTOMER_ID))
+        connection.execute(RISKS.delete().where(RISKS.c.customer_id == CUSTOMER_ID))
     database.dispose()
     vacuum = (
         "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('VACUUM').execute('PRAGMA wal_checkpoint(TRUNCATE)')"
@@ -236,10 +254,10 @@ async def test_a_part_of_the_export_that_was_left_is_found(serving: Serving, tmp
     file = serving.settings.database.removeprefix("sqlite:///")
     await asyncio.to_thread(subprocess.run, [sys.executable, "-c", vacuum, file], check=True)
 
-    assert found_in(tmp_path) == {"number", "exported value"}
+    assert find_canaries(tmp_path) == {"number", "exported value"}
 
 
-def test_the_files_of_postgresql_tables_do_not_hold_an_erased_customers_rows(
+def test_the_table_files_of_postgresql_do_not_contain_the_rows_of_an_erased_customer(
     postgres: sqlalchemy.Engine, tmp_path: Path
 ) -> None:
     name = "forgotten"
@@ -248,7 +266,7 @@ def test_the_files_of_postgresql_tables_do_not_hold_an_erased_customers_rows(
         base = Path(connection.exec_driver_sql("SHOW data_directory").scalar_one()) / "base"
     url = postgres.url.set(database=name).render_as_string(hide_password=False)
 
-    def holds(canary: bytes) -> bool:
+    def files_contain(canary: bytes) -> bool:
         with postgres.connect() as connection:
             connection.exec_driver_sql("CHECKPOINT")
         return any(canary in path.read_bytes() for path in base.rglob("*") if path.is_file())
@@ -258,10 +276,10 @@ def test_the_files_of_postgresql_tables_do_not_hold_an_erased_customers_rows(
         customers = [{**line, "customer_id": f"CANARY-{number}"} for number in range(200)]
         with log.database.writing() as connection:
             connection.execute(FEATURES.insert(), customers)
-        before = holds(b"CANARY-78"), holds(b"CANARY-77")
+        before = files_contain(b"CANARY-78"), files_contain(b"CANARY-77")
 
         erase_customer(log, ("DE", "CANARY-77"), "request 7", NOW)
         rewrite_files(log)
 
         assert before == (True, True)
-        assert (holds(b"CANARY-78"), holds(b"CANARY-77")) == (True, False)
+        assert (files_contain(b"CANARY-78"), files_contain(b"CANARY-77")) == (True, False)

@@ -1,4 +1,4 @@
-"""kill -9 under load: every answer that a client received is in the log, byte for byte, and proves."""
+"""A server is killed under load: the record log has every answer that a client received, byte for byte, with a valid proof."""
 
 import random
 import threading
@@ -27,19 +27,20 @@ SCORE, READ = (f"/grounds.credit.v1.CreditService/{name}" for name in ("ScoreCre
 
 @dataclass
 class Load:
-    """Callers that score until the server is gone.
+    """Concurrent callers that score until the server is killed.
 
     Attributes:
-        answered: What was received, by the bytes of the request.
-        unanswered: Requests that failed: they may be in the log or not.
+        address: Host and port of the server.
+        answered: The received answers, by the bytes of their requests.
+        unanswered: Requests that failed, which the server may have recorded or not.
     """
 
     address: str
     answered: dict[bytes, bytes] = field(default_factory=dict)
     unanswered: list[bytes] = field(default_factory=list)
 
-    def ask(self, number: int) -> None:
-        """Score until the server is gone."""
+    def call_repeatedly(self, number: int) -> None:
+        """Score one customer after another until a call fails, as caller `number`."""
         with grpc.insecure_channel(self.address) as channel:
             score = channel.unary_unary(SCORE)
             for count in range(100_000):
@@ -55,10 +56,10 @@ class Load:
                     return
 
 
-def killed_under_load(server: Process, seconds: float) -> Load:
-    """Kill a server after a while of load."""
+def kill_under_load(server: Process, seconds: float) -> Load:
+    """Put a server under load, kill it after some seconds, and return the answers that the callers received."""
     load = Load(server.address)
-    callers = [threading.Thread(target=load.ask, args=(number,)) for number in range(CALLERS)]
+    callers = [threading.Thread(target=load.call_repeatedly, args=(number,)) for number in range(CALLERS)]
     for caller in callers:
         caller.start()
     timer = threading.Timer(seconds, server.kill)
@@ -69,7 +70,10 @@ def killed_under_load(server: Process, seconds: float) -> Load:
 
 
 def check_answers(server: Process, load: Load, config: Path, random_: random.Random) -> int:
-    """Check that every answer is in the log and prove some of them; return the size of the log."""
+    """Check that the record log has every answer, and verify the inclusion proofs of some of them.
+
+    A repeated request must receive the same answer as before. Return the size of the record log.
+    """
     settings = read_settings(config)
     verifier = read_signing_key(settings.signing_key, settings.log_origin).verifier()
     with grpc.insecure_channel(server.address) as channel:
@@ -93,15 +97,15 @@ def check_answers(server: Process, load: Load, config: Path, random_: random.Ran
         return open_checkpoint(audit.GetCheckpoint(audit_pb2.GetCheckpointRequest()).checkpoint, verifier).size
 
 
-def kill_again_and_again(config: Path, rounds: int) -> None:
-    """Kill, restart and check; each round's checkpoint must continue the one before."""
+def kill_repeatedly(config: Path, rounds: int) -> None:
+    """Kill, restart and check a server several times; each checkpoint must be consistent with the previous one."""
     seed = uuid.uuid4().int % 2**32
-    random_, kept, answered = random.Random(seed), [], 0  # noqa: S311 - moments, no secrets
+    random_, notes, answered = random.Random(seed), [], 0  # noqa: S311 - times, no secrets
     settings = read_settings(config)
     server = start(config)
     try:
         for number in range(rounds):
-            load = killed_under_load(server, random_.uniform(0.05, 0.8))
+            load = kill_under_load(server, random_.uniform(0.05, 0.8))
             server = start(config, number + 1)
             size = check_answers(server, load, config, random_)
             answered += len(load.answered)
@@ -109,26 +113,26 @@ def kill_again_and_again(config: Path, rounds: int) -> None:
                 audit = audit_pb2_grpc.AuditServiceStub(channel)
                 note = audit.GetCheckpoint(audit_pb2.GetCheckpointRequest()).checkpoint
                 key = read_signing_key(settings.signing_key, settings.log_origin).verifier()
-                for old in kept[-1:]:
+                for old in notes[-1:]:
                     before, now = open_checkpoint(old, key), open_checkpoint(note, key)
-                    asked = audit_pb2.GetConsistencyProofRequest(old_size=before.size, new_size=now.size)
-                    proof = tuple(audit.GetConsistencyProof(asked).hashes)
+                    request = audit_pb2.GetConsistencyProofRequest(old_size=before.size, new_size=now.size)
+                    proof = tuple(audit.GetConsistencyProof(request).hashes)
                     verify_consistency(before.size, now.size, before.root, now.root, proof)
-                kept.append(note)
+                notes.append(note)
     finally:
         server.kill()
     database = Database(settings.database)
-    holds, said = check_log(database, read_signing_key(settings.signing_key, settings.log_origin).verifier(), None)
+    valid, report = check_log(database, read_signing_key(settings.signing_key, settings.log_origin).verifier(), None)
     database.close()
-    assert holds, (seed, said)
+    assert valid, (seed, report)
     assert size >= answered > 0, seed
 
 
-def test_whatever_a_server_answered_before_it_was_killed_is_in_the_log_and_proves(config: Path) -> None:
-    kill_again_and_again(config, 5)
+def test_the_record_log_has_every_answer_that_a_killed_server_sent(config: Path) -> None:
+    kill_repeatedly(config, 5)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-def test_the_same_fifty_times(config: Path) -> None:
-    kill_again_and_again(config, 50)
+def test_the_record_log_has_every_answer_after_fifty_kills(config: Path) -> None:
+    kill_repeatedly(config, 50)

@@ -1,4 +1,4 @@
-"""A second data set is served without touching Python: a CSV, a spec of another shape, the commands."""
+"""A different data set is served without writing Python: it takes a CSV file, a spec, a policy and the commands."""
 
 import random
 from decimal import Decimal
@@ -11,8 +11,8 @@ from tests.conftest import key_environment, run
 SPEC = """
 family = "credit"
 title = "Caterers who pay late"
-purpose = "Another shape: other names, two markets in a column, times in a column, values from the caller"
-population = "made"
+purpose = "A spec with other column names, with a market column, a time column, and a value from the caller"
+population = "generated"
 
 [table]
 customer_id = "Kundennummer"
@@ -64,8 +64,8 @@ en = "missing {features}"
 
 
 def write_csv(path: Path) -> None:
-    """Write 900 caterers in two countries."""
-    chance = random.Random(1)  # noqa: S311 - made data
+    """Write a CSV file of 900 generated caterers in two countries."""
+    chance = random.Random(1)  # noqa: S311 - test data
     lines = ["Kundennummer,Land,Stand,Anteil ueberfaellig,Plaetze,ausgefallen"]
     for number in range(900):
         share, seats = round(chance.random() ** 2, 3), chance.randrange(10, 200)
@@ -75,7 +75,7 @@ def write_csv(path: Path) -> None:
     path.write_text("\n".join(lines))
 
 
-def test_a_csv_and_a_spec_of_another_shape_give_an_explained_score(tmp_path: Path) -> None:
+def test_an_own_csv_file_and_spec_lead_to_an_explained_score(tmp_path: Path) -> None:
     write_csv(tmp_path / "kunden.csv")
     (tmp_path / "spec.toml").write_text(SPEC)
     (tmp_path / "policy.toml").write_text(POLICY)
@@ -101,7 +101,9 @@ def test_a_csv_and_a_spec_of_another_shape_give_an_explained_score(tmp_path: Pat
         decision = client.score_credit("AT", "K-1", Amount(Decimal(100), "EUR"), features={"seats": 55.0})
 
     assessment = decision.assessment
-    lines = assessment.explanation.contributions
-    assert [line.feature for line in lines] == ["overdue_share", "seats"]
-    assert assessment.explanation.base_points + sum(line.points for line in lines) == assessment.model_output.score
-    assert lines[1].value.number == 55.0
+    contributions = assessment.explanation.contributions
+    assert [one.feature for one in contributions] == ["overdue_share", "seats"]
+    assert (
+        assessment.explanation.base_points + sum(one.points for one in contributions) == assessment.model_output.score
+    )
+    assert contributions[1].value.number == 55.0

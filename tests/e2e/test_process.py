@@ -1,4 +1,4 @@
-"""The server as a process of its own: start, memory, modules, drain, kill."""
+"""A server process: start time, memory, imported modules, SIGTERM, SIGKILL, and what it logs."""
 
 import json
 import os
@@ -28,10 +28,10 @@ pytestmark = USES_THE_DATABASE
 
 START_SECONDS_MEDIAN_MAX = 4.0
 MEMORY_BYTES_MAX = 300 * 1024 * 1024
-# Reconnect every 50 ms; by default gRPC waits a second and more, which would be measured too.
-OFTEN = [(f"grpc.{name}_reconnect_backoff_ms", 50) for name in ("initial", "min", "max")]
+# Reconnect every 50 ms. By default gRPC waits for at least a second, which would add to the measured start time.
+FAST_RECONNECT = [(f"grpc.{name}_reconnect_backoff_ms", 50) for name in ("initial", "min", "max")]
 FORBIDDEN = {"lightgbm", "shap", "pandas", "sklearn", "pyarrow", "onnx"}
-Answered = tuple[str, int, credit_pb2.CreditDecision]
+AnsweredRequest = tuple[str, int, credit_pb2.CreditDecision]
 LIMIT = Amount(Decimal(50_000), "TWD")
 
 
@@ -39,7 +39,7 @@ LIMIT = Amount(Decimal(50_000), "TWD")
 def settings(released: Released, tmp_path: Path) -> dict[str, str]:
     """Return the environment of a server of the released models with a database of its own."""
     source = Path(released.database.removeprefix("sqlite:///"))
-    # With keys of its own: the high-water mark beside them must not see the copies of other tests.
+    # Each test has its own copy of the keys, because the high-water mark next to them must match the copy of the database.
     for path in (
         source,
         *(released.folder / name for name in ("keys.db", "master.key", "signing.key", "signing.mark")),
@@ -53,12 +53,12 @@ def settings(released: Released, tmp_path: Path) -> dict[str, str]:
 
 
 def seconds_until_serving(settings: dict[str, str], port: int) -> float:
-    """Start a server, wait until health says SERVING, stop it."""
+    """Start a server, and return the seconds until its health is SERVING; then stop it."""
     environment = {**os.environ, **settings, "GROUNDS_PORT": str(port)}
     start = time.monotonic()
     process = subprocess.Popen([sys.executable, "-m", "server"], cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
     try:
-        with grpc.insecure_channel(f"127.0.0.1:{port}", options=OFTEN) as channel:
+        with grpc.insecure_channel(f"127.0.0.1:{port}", options=FAST_RECONNECT) as channel:
             stub = health_pb2_grpc.HealthStub(channel)
             request = health_pb2.HealthCheckRequest(service="grounds.credit.v1.CreditService")
             answer = stub.Check(request, wait_for_ready=True, timeout=30)
@@ -71,19 +71,19 @@ def seconds_until_serving(settings: dict[str, str], port: int) -> float:
 
 
 def free_port() -> int:
-    """Return a free port."""
+    """Return the number of a free TCP port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def test_health_is_serving_within_four_seconds_of_the_start(settings: dict[str, str]) -> None:
+def test_a_server_is_healthy_within_four_seconds_of_its_start(settings: dict[str, str]) -> None:
     times = [seconds_until_serving(settings, free_port()) for _ in range(5)]
 
     assert statistics.median(times) <= START_SECONDS_MEDIAN_MAX
 
 
-def test_after_a_thousand_calls_it_is_small_and_has_loaded_no_training_library(
+def test_after_a_thousand_calls_a_server_uses_little_memory_and_has_loaded_no_training_library(
     settings: dict[str, str], tmp_path: Path
 ) -> None:
     with demo.serving(tmp_path / "log", **settings) as address, Client(address) as client:
@@ -92,13 +92,13 @@ def test_after_a_thousand_calls_it_is_small_and_has_loaded_no_training_library(
             client.score_credit("TW", str(number + 1), LIMIT)
             client.simulate_credit("TW", str(number + 1), LIMIT, features={"PAY_0": 2.0})
         memory = process.memory_info().rss
-        loaded = {Path(place.path).parts[-2] for place in process.memory_maps() if "site-packages" in place.path}
+        loaded = {Path(file.path).parts[-2] for file in process.memory_maps() if "site-packages" in file.path}
 
     assert memory <= MEMORY_BYTES_MAX
-    assert not any(name in place for name in FORBIDDEN for place in loaded)
+    assert not any(name in folder for name in FORBIDDEN for folder in loaded)
 
 
-def test_the_serving_modules_import_no_training_library() -> None:
+def test_the_modules_of_the_server_import_no_training_library() -> None:
     code = "import sys, server.__main__, server.application; print(','.join(sorted({m.split('.')[0] for m in sys.modules})))"
 
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
@@ -106,7 +106,9 @@ def test_the_serving_modules_import_no_training_library() -> None:
     assert not FORBIDDEN & set(done.stdout.strip().split(","))
 
 
-def test_sigterm_lets_calls_under_way_finish_and_exits_with_0(settings: dict[str, str], tmp_path: Path) -> None:
+def test_after_sigterm_a_server_finishes_running_calls_and_exits_with_0(
+    settings: dict[str, str], tmp_path: Path
+) -> None:
     with demo.serving(tmp_path / "log", **settings) as address:
         process = next(p for p in psutil.Process().children() if "server" in p.cmdline())
         channel = grpc.insecure_channel(address)
@@ -128,8 +130,8 @@ def test_sigterm_lets_calls_under_way_finish_and_exits_with_0(settings: dict[str
     assert statuses == {grpc.StatusCode.OK}
 
 
-def answer_and_kill(log: Path, settings: dict[str, str], answered: list[Answered]) -> None:
-    """Receive 20 answers, then kill the server."""
+def answer_and_kill(log: Path, settings: dict[str, str], answered: list[AnsweredRequest]) -> None:
+    """Append 20 answers to `answered`, and then kill the server."""
     with demo.serving(log, **settings) as address, Client(address) as client:
         process = next(p for p in psutil.Process().children() if "server" in p.cmdline())
         for number in range(20):
@@ -139,9 +141,11 @@ def answer_and_kill(log: Path, settings: dict[str, str], answered: list[Answered
         process.kill()
 
 
-def test_a_killed_server_has_kept_what_it_answered(settings: dict[str, str], tmp_path: Path) -> None:
+def test_a_restarted_server_repeats_what_it_answered_before_it_was_killed(
+    settings: dict[str, str], tmp_path: Path
+) -> None:
     log, answered = tmp_path / "log", []
-    with pytest.raises(SystemExit):  # the demo's way to say that a server ended badly
+    with pytest.raises(SystemExit):  # demo.serving raises it if the server did not end normally
         answer_and_kill(log, settings, answered)
 
     with demo.serving(log, **settings) as address, Client(address) as client:
@@ -152,7 +156,9 @@ def test_a_killed_server_has_kept_what_it_answered(settings: dict[str, str], tmp
     ]
 
 
-def test_a_second_server_on_the_same_port_says_so_and_ends_with_1(settings: dict[str, str], tmp_path: Path) -> None:
+def test_a_second_server_on_the_same_port_reports_the_conflict_and_exits_with_1(
+    settings: dict[str, str], tmp_path: Path
+) -> None:
     with demo.serving(tmp_path / "log", **settings) as address:
         environment = {**os.environ, **settings, "GROUNDS_PORT": address.rsplit(":", 1)[1]}
         second = subprocess.run(
@@ -169,7 +175,7 @@ def test_a_second_server_on_the_same_port_says_so_and_ends_with_1(settings: dict
     assert "another server has it" in second.stderr
 
 
-def test_no_line_of_the_log_names_a_customer_or_a_value(settings: dict[str, str], tmp_path: Path) -> None:
+def test_the_application_log_contains_no_customer_number_and_no_value(settings: dict[str, str], tmp_path: Path) -> None:
     with demo.serving(tmp_path / "log", **settings) as address, Client(address) as client:
         client.score_credit("TW", "29999", Amount(Decimal("73219.5"), "TWD"))
         with pytest.raises(CallFailed, match="PAY_0"):

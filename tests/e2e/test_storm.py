@@ -1,4 +1,8 @@
-"""1,000 duplicates of 100 requests, from two processes to two servers on one database, are 100 decisions."""
+"""Duplicate requests at the same time: each request yields exactly one decision, and every duplicate receives its answer.
+
+Two client processes each send every one of 100 requests five times, in random order. Each client calls a server of its own;
+both servers use the same database.
+"""
 
 import asyncio
 import json
@@ -17,41 +21,44 @@ from tests.conftest import ROOT
 from tests.e2e.processes import start
 from tests.server.requests import customer, field, numbers, score_request
 
-REQUESTS, DUPLICATES, AT_ONCE = 100, 10, 32
+CLIENTS = 2
+REQUESTS = 100  # distinct requests
+DUPLICATES = 5  # calls that each client makes for each request
+CONCURRENT_CALLS = 32  # of each client
 
 
-def request_bytes(number: int, order: random.Random) -> bytes:
-    """Write request `number`, the entries of its map in an order of its own, as another language would."""
-    fixed = score_request(
+def request_bytes(number: int, random_: random.Random) -> bytes:
+    """Return the bytes of a request with its map entries in random order, because protobuf libraries write maps in any order."""
+    without_features = score_request(
         request_id=f"00000000-0000-4000-8000-{number:012d}", customer=customer("DE", f"C{2 * (number % 7):05d}")
     )
     values = numbers(turnover=1000.0 + number, years=3.0 + number % 5)
     entries = [field(4, field(1, name.encode()) + field(2, value)) for name, value in values.items()]
-    order.shuffle(entries)
-    return fixed.SerializeToString() + b"".join(entries)
+    random_.shuffle(entries)
+    return without_features.SerializeToString() + b"".join(entries)
 
 
-async def storm(address: str, seed: int) -> dict[str, list[str]]:
-    """Send every request ten times, in any order, 32 at once; return the answers by request."""
-    order = random.Random(seed)  # noqa: S311 - an order, no secret
-    asked = [number for number in range(REQUESTS) for _ in range(DUPLICATES // 2)]
-    order.shuffle(asked)
+async def send_duplicates(address: str, seed: int) -> dict[str, list[str]]:
+    """Send every request DUPLICATES times in random order; return the answers in hexadecimal, by request number."""
+    random_ = random.Random(seed)  # noqa: S311 - an order, no secret
+    order = [number for number in range(REQUESTS) for _ in range(DUPLICATES)]
+    random_.shuffle(order)
     answers: dict[str, list[str]] = {}
-    free = asyncio.Semaphore(AT_ONCE)
+    slots = asyncio.Semaphore(CONCURRENT_CALLS)
     async with grpc.aio.insecure_channel(address) as channel:
         score = channel.unary_unary("/grounds.credit.v1.CreditService/ScoreCredit")
 
-        async def ask(number: int) -> None:
-            async with free:
-                answer = await score(request_bytes(number, order), timeout=60, wait_for_ready=True)
+        async def call(number: int) -> None:
+            async with slots:
+                answer = await score(request_bytes(number, random_), timeout=60, wait_for_ready=True)
             answers.setdefault(str(number), []).append(answer.hex())
 
-        await asyncio.gather(*map(ask, asked))
+        await asyncio.gather(*map(call, order))
     return answers
 
 
-def test_duplicates_from_two_processes_to_two_servers_are_one_decision_each(config: Path) -> None:
-    servers = [start(config, number) for number in range(2)]
+def test_duplicates_from_two_clients_to_two_servers_yield_one_decision_per_request(config: Path) -> None:
+    servers = [start(config, number) for number in range(CLIENTS)]
     try:
         clients = [
             subprocess.Popen(
@@ -61,7 +68,7 @@ def test_duplicates_from_two_processes_to_two_servers_are_one_decision_each(conf
             )
             for seed, server in enumerate(servers)
         ]
-        answers = [json.loads(client.communicate(timeout=100)[0]) for client in clients]
+        answers_by_client = [json.loads(client.communicate(timeout=100)[0]) for client in clients]
     finally:
         for server in servers:
             server.stop()
@@ -70,11 +77,11 @@ def test_duplicates_from_two_processes_to_two_servers_are_one_decision_each(conf
         decisions = connection.execute(select(func.count()).select_from(RECORDS)).scalar_one()
     database.close()
 
-    assert sum(len(given) for answer in answers for given in answer.values()) == REQUESTS * DUPLICATES
+    assert all(len(answers) == DUPLICATES for by_request in answers_by_client for answers in by_request.values())
     assert decisions == REQUESTS
     for number in map(str, range(REQUESTS)):
-        assert len({*answers[0][number], *answers[1][number]}) == 1
+        assert len({answer for by_request in answers_by_client for answer in by_request[number]}) == 1
 
 
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(storm(sys.argv[1], int(sys.argv[2])))))  # noqa: T201 - to the test that started it
+    print(json.dumps(asyncio.run(send_duplicates(sys.argv[1], int(sys.argv[2])))))  # noqa: T201 - the test reads it

@@ -1,10 +1,11 @@
-"""BG/NBD: the probability that a customer without a contract is still active, from three numbers of the history.
+"""BG/NBD: the probability that a customer without a contract is still active, from three numbers of the purchase history.
 
-While alive, a customer buys at random at an individual rate; after each purchase the customer may leave for good.
-Rates are gamma distributed over customers (r, alpha), probabilities of leaving beta distributed (a, b).
+While alive, a customer buys at random at an individual rate. After each purchase the customer may leave for good.
+Purchase rates are gamma distributed over customers (r, alpha); probabilities of leaving are beta distributed (a, b).
 
-Known limits of the model: a customer without a repeat purchase is alive with certainty, since leaving is possible only
-after one; and purchases at regular distances (weekly orders) look more random to it than they are.
+Known limits of the model: A customer without a repeat purchase counts as alive with certainty, because the model only
+lets a customer leave after a repeat purchase. The model assumes random purchase times, also for customers who buy at
+regular intervals, such as every week.
 
 Source: Fader, Hardie and Lee 2005, "Counting Your Customers" the easy way, Marketing Science 24(2), 275-284.
 """
@@ -26,12 +27,13 @@ _PARAMETER_LOG_MAX = 12.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PurchaseHistories:
-    """The purchase histories of n customers. All times have one unit, which is the unit of every result.
+    """The purchase histories of n customers. All times have the same unit, such as days.
 
     Attributes:
-        frequency: x, shape (n,): repeat purchases, not counting the first; integers, 0 and up.
-        recency: t_x, shape (n,): from the first to the last purchase; 0 exactly where there is no repeat.
-        age: T, shape (n,): from the first purchase to today; above 0, at least the recency.
+        frequency: x, shape (n,): number of repeat purchases, not counting the first purchase; integers, 0 and up.
+        recency: t_x, shape (n,): time from the first to the last purchase; 0 exactly for customers without a repeat
+            purchase.
+        age: T, shape (n,): time from the first purchase to today; above 0, at least the recency.
     """
 
     frequency: _FloatArray
@@ -42,7 +44,7 @@ class PurchaseHistories:
         """Check the histories.
 
         Raises:
-            DataInvalid: A history breaks one of the rules above.
+            DataInvalid: A history is outside the ranges above.
         """
         x, recency, age = self.frequency, self.recency, self.age
         if np.ndim(x) != 1 or not np.shape(x) == np.shape(recency) == np.shape(age) or not len(x):
@@ -59,13 +61,13 @@ class PurchaseHistories:
 
 @dataclass(frozen=True, slots=True)
 class BgNbd:
-    """The four parameters, all above 0.
+    """A BG/NBD model: its four parameters, all above 0.
 
     Attributes:
         r: Shape of the gamma distribution of purchase rates.
-        alpha: Its rate, in units of time.
-        a: First parameter of the beta distribution of the chance to leave after a purchase.
-        b: Second parameter.
+        alpha: Rate parameter of that gamma distribution, in the time unit of the histories.
+        a: First parameter of the beta distribution of the probability of leaving after a purchase.
+        b: Second parameter of that beta distribution.
     """
 
     r: float
@@ -83,7 +85,7 @@ class BgNbd:
             raise DataInvalid(f"the parameters of BG/NBD must be above 0, got {self}")
 
     def log_likelihoods(self, histories: PurchaseHistories) -> _FloatArray:
-        """Return the log-likelihood of every history: shape (n,). Equation 6 of the source."""
+        """Return the log-likelihood of every history: shape (n,). This is equation 6 of Fader, Hardie and Lee."""
         x, recency, age = histories.frequency, histories.recency, histories.age
         shared = gammaln(self.r + x) - gammaln(self.r) + self.r * np.log(self.alpha) - betaln(self.a, self.b)
         alive = betaln(self.a, self.b + x) - (self.r + x) * np.log(self.alpha + age)
@@ -93,7 +95,7 @@ class BgNbd:
         return found
 
     def alive_probabilities(self, histories: PurchaseHistories) -> _FloatArray:
-        """Return P(alive today) of every customer: shape (n,), in (0, 1]; 1 without a repeat purchase."""
+        """Return P(alive today) of every customer: shape (n,), in (0, 1]; 1 for a customer without a repeat purchase."""
         x, recency, age = histories.frequency, histories.recency, histories.age
         repeats = np.maximum(x, 1.0)
         log_odds_left = (
@@ -106,12 +108,13 @@ class BgNbd:
     def no_purchase_probabilities(self, histories: PurchaseHistories, horizon: float) -> _FloatArray:
         """Return the probability of no purchase within the horizon: shape (n,), in [0, 1].
 
-        Either the customer has left, or is alive and buys later. Given that the customer is alive, the rate is gamma
-        distributed with r + x and alpha + T, so the latter is ((alpha + T) / (alpha + T + horizon)) ** (r + x).
+        Either the customer has left, or the customer is alive and buys after the horizon. If the customer is alive, the
+        purchase rate is gamma distributed with r + x and alpha + T. The probability that a living customer buys after
+        the horizon is therefore ((alpha + T) / (alpha + T + horizon)) ** (r + x).
 
         Args:
-            histories: Shape (n,) each.
-            horizon: From today, 0 and up, in the unit of the histories.
+            histories: The purchase histories of n customers.
+            horizon: Length of the period from today, 0 and up, in the time unit of the histories.
 
         Raises:
             DataInvalid: The horizon is negative or infinite.
@@ -127,15 +130,15 @@ def fit_bg_nbd(histories: PurchaseHistories) -> BgNbd:
     """Fit the four parameters by maximum likelihood.
 
     Args:
-        histories: At least one has a repeat purchase.
+        histories: The purchase histories; at least one has a repeat purchase.
 
     Raises:
-        DataInvalid: No customer bought twice, or no maximum of the likelihood was found: there are too few customers, or
-            all of them behave alike.
+        DataInvalid: No customer bought twice, or no maximum of the likelihood was found because there are too few
+            customers or all of them behave alike.
     """
     if not (histories.frequency > 0.0).any():
         raise DataInvalid("BG/NBD requires at least one repeat purchase, got none")
-    unit = float(np.mean(histories.age))  # the start of the search must not depend on days or weeks
+    unit = float(np.mean(histories.age))  # makes the search independent of the time unit
     scaled = PurchaseHistories(histories.frequency, histories.recency / unit, histories.age / unit)
 
     # The parameters must be positive, so their logarithms are optimised.

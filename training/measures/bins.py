@@ -1,7 +1,7 @@
-"""Bins of a feature, fixed at development.
+"""Bins of a feature, which are fixed on the development sample.
 
-Missing values have a bin of their own, always the last; a category that development did not have belongs to the bin
-before it.
+The last bin is for missing values. For a category feature, the second to last bin is for categories that do not occur
+in the development sample.
 """
 
 from collections.abc import Hashable, Iterable
@@ -23,7 +23,8 @@ class NumberBins:
     """Bins of numbers: (-inf, first edge], ..., (last edge, inf), missing.
 
     Attributes:
-        edges: Finite, strictly ascending; may be empty. A value on an edge belongs to the bin below it.
+        edges: The edges between the bins, finite and strictly ascending; may be empty. A value equal to an edge belongs
+            to the bin below the edge.
     """
 
     edges: tuple[float, ...]
@@ -45,17 +46,20 @@ class NumberBins:
         return (*spans[:-1], spans[-1].replace("]", ")"), _MISSING)
 
     def codes(self, values: Values) -> NDArray[np.int64]:
-        """Return the bin of every value: shape (n,), 0 and up. NaN is missing; infinite values belong to the end bins."""
-        places = np.searchsorted(np.asarray(self.edges, dtype=np.float64), values, side="left")
-        return np.where(np.isnan(values), len(self.edges) + 1, places).astype(np.int64)
+        """Return the bin of every value: shape (n,), 0 and up.
+
+        NaN counts as missing. Infinite values belong to the first and to the last bin of present values.
+        """
+        positions = np.searchsorted(np.asarray(self.edges, dtype=np.float64), values, side="left")
+        return np.where(np.isnan(values), len(self.edges) + 1, positions).astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True)
 class CategoryBins:
-    """Bins of categories: one for each level, then all other levels, then missing.
+    """Bins of categories: one bin per level, then one for all other levels, then one for missing values.
 
     Attributes:
-        levels: Distinct; names or codes.
+        levels: The distinct levels, as names or as codes.
     """
 
     levels: tuple[Hashable, ...]
@@ -64,7 +68,7 @@ class CategoryBins:
         """Check the levels.
 
         Raises:
-            DataInvalid: A level is duplicate.
+            DataInvalid: A level occurs twice.
         """
         if len(set(self.levels)) != len(self.levels):
             raise DataInvalid(f"levels must be distinct, got {self.levels}")
@@ -75,10 +79,10 @@ class CategoryBins:
         return (*(str(level) for level in self.levels), _OTHER, _MISSING)
 
     def codes(self, values: Iterable[Hashable]) -> NDArray[np.int64]:
-        """Return the bin of every value, 0 and up: shape (n,). None and NaN are missing."""
-        places = {level: code for code, level in enumerate(self.levels)}
+        """Return the bin of every value: shape (n,), 0 and up. None and NaN count as missing."""
+        code_by_level = {level: code for code, level in enumerate(self.levels)}
         other, missing = len(self.levels), len(self.levels) + 1
-        codes = [missing if value is None or value != value else places.get(value, other) for value in values]  # noqa: PLR0124 - NaN
+        codes = [missing if value is None or value != value else code_by_level.get(value, other) for value in values]  # noqa: PLR0124 - NaN
         return np.array(codes, dtype=np.int64)
 
 
@@ -86,25 +90,26 @@ Bins = NumberBins | CategoryBins
 
 
 def quantile_bins(values: Values, bins: int = 10) -> NumberBins:
-    """Return about `bins` bins of equal mass; equal values share a bin, so fewer may result.
+    """Return about `bins` bins with equally many rows each; equal values share a bin, so there may be fewer bins.
 
     Args:
-        values: Shape (n,), of the development sample; NaN is missing and does not affect the edges.
-        bins: At least 2.
+        values: Shape (n,), values of the development sample; NaN counts as missing and does not affect the edges.
+        bins: Number of bins, at least 2.
 
     Raises:
         DataInvalid: No value is present, or `bins` is below 2.
     """
     present = np.sort(values[np.isfinite(values)])
-    if bins < 2 or not len(present):  # noqa: PLR2004 - one bin divides nothing
+    if bins < 2 or not len(present):  # noqa: PLR2004 - one bin separates nothing
         raise DataInvalid(
             f"binning requires at least 2 bins and 1 present value, got {bins} bins and {len(present)} values"
         )
-    # Edges are values that occur rather than points between two, so later rows with such a value fall on the same side.
+    # Edges are values that occur in the sample, not points between two of them, so a later row with the same value falls
+    # into the same bin.
     edges = np.unique(np.quantile(present, np.arange(1, bins) / bins, method="inverted_cdf"))
     return NumberBins(tuple(edges[edges < present[-1]].tolist()))
 
 
 def level_bins(values: Iterable[Hashable]) -> CategoryBins:
-    """Return one bin for each level that occurs, in the order of first appearance; None and NaN are missing."""
+    """Return one bin for each level that occurs, in the order of first appearance; None and NaN count as missing."""
     return CategoryBins(tuple(dict.fromkeys(v for v in values if v is not None and v == v)))  # noqa: PLR0124 - NaN

@@ -1,8 +1,9 @@
-"""Bootstrap intervals of any figure, and of the difference of two models on the same rows.
+"""Bootstrap intervals of any statistic, and of its difference between two models on the same rows.
 
-Several rows of one customer are not independent, so whole customers are drawn, with all their rows (the cluster
-bootstrap: Davison and Hinkley 1997, section 3.8; Field and Welsh 2007). Intervals are percentiles of the draws
-(Efron 1979). Both models use the same draws, so common noise cancels in their difference.
+The rows of one customer are not independent. Therefore a draw consists of whole customers with all their rows (the
+cluster bootstrap: Davison and Hinkley 1997, section 3.8; Field and Welsh 2007). The ends of an interval are percentiles
+of the draws (Efron 1979). Two models are compared on the same draws, so noise that they share cancels out in the
+difference.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,19 +18,20 @@ from training.measures.inputs import Labels, Pds, check_matching
 
 Statistic = Callable[[Labels, Pds], float]
 
-# Draws without a figure (with one outcome only) are left out; above this share, the rest is not representative.
+# A statistic is undefined in a draw that has only one outcome. Such draws are left out, but if they exceed this share, the
+# remaining draws are not representative.
 _UNDEFINED_SHARE_MAX = 0.05
-# Weights in memory at once in the fast path: 4 MB, which fits the cache.
+# Number of weights (draws times rows) that the fast path for the AUC holds in memory: 4 MB, which fits into the CPU cache.
 _WEIGHTS_MAX = 500_000
 
 
 @dataclass(frozen=True, slots=True)
 class Resampling:
-    """How to resample; the same seed gives the same draws.
+    """The settings of a bootstrap; the same seed produces the same draws.
 
     Attributes:
-        seed: Seed of the generator.
-        draws: Number of draws; 1,000 for a 95 % interval.
+        seed: Seed of the random number generator.
+        draws: Number of draws; 1,000 are enough for a 95 % interval.
         level: Share of the draws inside the interval, in (0, 1).
     """
 
@@ -41,7 +43,7 @@ class Resampling:
         """Check the settings.
 
         Raises:
-            DataInvalid: Fewer than 1 draw, or a level outside (0, 1).
+            DataInvalid: There is less than 1 draw, or the level is outside (0, 1).
         """
         if self.draws < 1 or not 0.0 < self.level < 1.0:
             raise DataInvalid(
@@ -51,14 +53,14 @@ class Resampling:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A figure with its percentile interval.
+    """A statistic with its percentile interval.
 
     Attributes:
-        estimate: The figure on the original rows.
-        low: Lower end; the estimate may lie outside the interval if the figure is biased under resampling.
-        high: Upper end.
-        draws: Number of draws with a figure.
-        undefined_draws: Number of draws without one, for example without a bad.
+        estimate: The statistic on the original rows.
+        low: Lower end of the interval. The estimate may lie outside the interval if resampling biases the statistic.
+        high: Upper end of the interval.
+        draws: Number of draws in which the statistic is defined.
+        undefined_draws: Number of draws in which the statistic is undefined, for example because no row is bad.
     """
 
     estimate: float
@@ -71,17 +73,18 @@ class Interval:
 def bootstrap_interval(
     statistic: Statistic, labels: Labels, pds: Pds, customers: NDArray[np.generic], resampling: Resampling
 ) -> Interval:
-    """Return the interval of any figure of (labels, pds).
+    """Return the bootstrap interval of any statistic of (labels, pds).
 
     Args:
-        statistic: Raises DataInvalid, or returns NaN, if it is undefined.
+        statistic: Function of (labels, pds); raises DataInvalid or returns NaN where the statistic is undefined.
         labels: Shape (n,).
         pds: Shape (n,).
         customers: Shape (n,); the customer of each row, as numbers or strings.
-        resampling: Draws, seed and level.
+        resampling: Number of draws, seed and level.
 
     Raises:
-        DataInvalid: Shapes do not match, there are fewer than two customers, or the figure is undefined in too many draws.
+        DataInvalid: Shapes do not match, there are fewer than two customers, or the statistic is undefined in too many
+            draws.
     """
     owners = _customer_numbers(labels, pds, customers)
     drawn = [_statistic_or_nan(statistic, labels[rows], pds[rows]) for rows in _draw_rows(owners, resampling)]
@@ -98,14 +101,14 @@ def bootstrap_difference_interval(
     """Return the interval of statistic(second) - statistic(first) for two models on the same rows.
 
     Args:
-        statistic: Raises DataInvalid, or returns NaN, if it is undefined.
+        statistic: Function of (labels, pds); raises DataInvalid or returns NaN where the statistic is undefined.
         labels: Shape (n,).
-        pds: Of the first and of the second model, each of shape (n,).
-        customers: Shape (n,).
-        resampling: Draws, seed and level.
+        pds: Pds of the first and of the second model, each of shape (n,).
+        customers: Shape (n,); the customer of each row, as numbers or strings.
+        resampling: Number of draws, seed and level.
 
     Raises:
-        DataInvalid: As `interval`.
+        DataInvalid: For the same reasons as in `bootstrap_interval`.
     """
     first, second = pds
     check_matching(labels, second)
@@ -119,12 +122,12 @@ def bootstrap_difference_interval(
 
 
 def auc_interval(labels: Labels, pds: Pds, customers: NDArray[np.generic], resampling: Resampling) -> Interval:
-    """Return `interval(auc, ...)`, the same numbers, without sorting again for every draw.
+    """Return the same interval as `bootstrap_interval(auc, ...)`, but sort the rows only once instead of for every draw.
 
-    The interval of the Gini is 2 * each end - 1.
+    Each end of the interval of the Gini is 2 * end - 1.
 
     Raises:
-        DataInvalid: As `interval`.
+        DataInvalid: For the same reasons as in `bootstrap_interval`.
     """
     owners = _customer_numbers(labels, pds, customers)
     return _percentile_interval(auc(labels, pds), _draw_aucs(labels, pds, owners, resampling), resampling)
@@ -133,10 +136,10 @@ def auc_interval(labels: Labels, pds: Pds, customers: NDArray[np.generic], resam
 def auc_difference_interval(
     labels: Labels, pds: tuple[Pds, Pds], customers: NDArray[np.generic], resampling: Resampling
 ) -> Interval:
-    """Return `difference_interval(auc, ...)`, the same numbers, without sorting again for every draw.
+    """Return the same interval as `bootstrap_difference_interval(auc, ...)`, but sort the rows only once per model.
 
     Raises:
-        DataInvalid: As `interval`.
+        DataInvalid: For the same reasons as in `bootstrap_interval`.
     """
     first, second = pds
     check_matching(labels, second)
@@ -146,35 +149,39 @@ def auc_difference_interval(
 
 
 def _customer_numbers(labels: Labels, pds: Pds, customers: NDArray[np.generic]) -> NDArray[np.int64]:
-    """Return the number of each row's customer, from 0: shape (n,)."""
+    """Return the customer of each row as an integer from 0: shape (n,)."""
     check_matching(labels, pds)
     if np.shape(customers) != np.shape(labels):
         raise DataInvalid(f"customers have shape {np.shape(customers)} and labels {np.shape(labels)}")
     distinct, owners = np.unique(customers, return_inverse=True)
-    if len(distinct) < 2:  # noqa: PLR2004 - one customer can only be drawn as himself
+    if len(distinct) < 2:  # noqa: PLR2004 - with one customer, all draws are equal
         raise DataInvalid("an interval requires at least two customers, got one")
     return np.asarray(owners, dtype=np.int64)
 
 
 def _draw_counts(owners: NDArray[np.int64], resampling: Resampling) -> Iterator[NDArray[np.int64]]:
-    """Yield for each draw how often each row is drawn: shape (n,). Both paths use it, so they see the same draws."""
+    """Yield for each draw how often each row is drawn: shape (n,).
+
+    The general path and the fast path for the AUC both use this generator, so their draws are the same.
+    """
     generator = np.random.default_rng(resampling.seed)
     count = int(owners.max()) + 1
     for _ in range(resampling.draws):
-        # A customer drawn twice brings all rows twice: counts by customer, spread to the rows.
+        # If a customer is drawn twice, all rows of the customer count twice. Indexing by `owners` turns the counts per
+        # customer into counts per row.
         times: NDArray[np.int64] = np.bincount(generator.integers(0, count, size=count), minlength=count)[owners]
         yield times
 
 
 def _draw_rows(owners: NDArray[np.int64], resampling: Resampling) -> Iterator[NDArray[np.int64]]:
     """Yield for each draw the numbers of the drawn rows."""
-    every = np.arange(len(owners))
+    all_rows = np.arange(len(owners))
     for times in _draw_counts(owners, resampling):
-        yield np.repeat(every, times)
+        yield np.repeat(all_rows, times)
 
 
 def _statistic_or_nan(statistic: Statistic, labels: Labels, pds: Pds) -> float:
-    """Return the figure of one draw; NaN if it is undefined."""
+    """Return the statistic of one draw; NaN if it is undefined."""
     try:
         return statistic(labels, pds)
     except DataInvalid:
@@ -182,7 +189,10 @@ def _statistic_or_nan(statistic: Statistic, labels: Labels, pds: Pds) -> float:
 
 
 def _draw_aucs(labels: Labels, pds: Pds, owners: NDArray[np.int64], resampling: Resampling) -> NDArray[np.float64]:
-    """Return the AUC of every draw: rows are sorted once, then weighted by how often they are drawn."""
+    """Return the AUC of every draw: shape (draws,).
+
+    The rows are sorted once. Each draw then weights each row by how often the row is drawn.
+    """
     order = np.argsort(pds, kind="stable")
     starts = np.flatnonzero(np.diff(pds[order], prepend=np.nan) != 0.0)  # first position of each run of equal pds
     bad = labels[order] == 1
@@ -200,11 +210,17 @@ def _draw_aucs(labels: Labels, pds: Pds, owners: NDArray[np.int64], resampling: 
 def _weighted_aucs(
     weights: NDArray[np.float64], bad: NDArray[np.bool_], starts: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Return the AUC of each draw: weights of shape (draws, n), rows by ascending pd, a run of ties at each start."""
+    """Return the AUC of each draw: shape (draws,); NaN for a draw with only one outcome.
+
+    Args:
+        weights: Shape (draws, n), how often each row is drawn; the rows are sorted by ascending pd.
+        bad: Shape (n,), whether each row is bad.
+        starts: Positions at which a run of equal pds begins.
+    """
     all_rows = np.add.reduceat(weights, starts, axis=1)
     bads = np.add.reduceat(weights * bad, starts, axis=1)
     goods = all_rows - bads
-    # The Mann-Whitney statistic: goods below each bad, and half of the tied ones.
+    # The Mann-Whitney statistic: for each bad, the number of goods with a lower pd plus half of those with the same pd.
     goods_below = np.cumsum(goods, axis=1) - goods / 2.0
     pairs = bads.sum(axis=1) * goods.sum(axis=1)
     ranked = np.sum(bads * goods_below, axis=1)
@@ -213,12 +229,12 @@ def _weighted_aucs(
 
 
 def _percentile_interval(estimate: float, drawn: NDArray[np.float64], resampling: Resampling) -> Interval:
-    """Return the percentile interval of the draws with a figure."""
+    """Return the percentile interval of the draws in which the statistic is defined."""
     defined = drawn[np.isfinite(drawn)]
     undefined = len(drawn) - len(defined)
     if undefined > _UNDEFINED_SHARE_MAX * len(drawn):
         raise DataInvalid(
-            f"the figure is undefined in {undefined} of {len(drawn)} draws: too few bads or too few customers"
+            f"the statistic is undefined in {undefined} of {len(drawn)} draws: too few bads or too few customers"
         )
     tail = (1.0 - resampling.level) / 2.0
     low, high = np.quantile(defined, [tail, 1.0 - tail])

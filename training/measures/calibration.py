@@ -1,7 +1,7 @@
 """Calibration measures: do probabilities and outcomes agree overall, by bin, and in log-odds?
 
-Bins have equal numbers of rows in the order of the pd. Equal pds keep the order of the rows, so shuffle rows that are
-sorted by outcome before binning many equal pds. Tests of single grades are in `grades`.
+The rows are sorted by pd and divided into bins with equally many rows. Rows with equal pds stay in their given order, so
+if many pds are equal and the rows are sorted by outcome, shuffle the rows first. Tests of single grades are in `grades`.
 """
 
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from scipy.stats import chi2
 from training.errors import DataInvalid
 from training.measures.inputs import Labels, Pds, check_both_outcomes, check_matching, check_probabilities
 
-ECE_BINS = 10  # of equal mass
-_MURPHY_BINS = 10  # of equal mass
+ECE_BINS = 10  # number of bins with equally many rows
+_MURPHY_BINS = 10  # number of bins with equally many rows
 _STEPS_MAX = 100
 _STEP_MIN = 1e-10
 _SEPARATED = "the recalibration has no maximum, because the pds separate good and bad completely"
@@ -23,12 +23,14 @@ _SEPARATED = "the recalibration has no maximum, because the pds separate good an
 
 @dataclass(frozen=True, slots=True)
 class CalibrationInTheLarge:
-    """Calibration in the large: mean pd against the bad rate.
+    """Calibration in the large: the mean pd compared with the bad rate.
 
     Attributes:
-        difference: mean_pd - bad_rate; above 0, pds are too high (cautious); below 0, too low.
-        z: (bads - sum of pds) / sqrt(sum of pd * (1 - pd)); about standard normal if every pd is right and rows are
-            independent. 0 if every pd is 0 or 1 and right.
+        mean_pd: Mean of the pds.
+        bad_rate: Share of bad rows.
+        difference: mean_pd - bad_rate. Above 0, the pds are too high (cautious); below 0, the pds are too low.
+        z: (bads - sum of pds) / sqrt(sum of pd * (1 - pd)). If every pd is correct and the rows are independent, z has
+            approximately a standard normal distribution. If every pd is 0 or 1 and agrees with the outcome, z is 0.
     """
 
     mean_pd: float
@@ -42,8 +44,9 @@ class Recalibration:
     """The line that would recalibrate the log-odds: log-odds of bad = slope * log-odds of the pd + intercept.
 
     Attributes:
-        slope: 1 is calibrated; below 1 the pds are too extreme, below 0 they rank in the wrong direction.
-        intercept: 0 is calibrated, at slope 1.
+        slope: 1 if the pds are calibrated. Below 1, the pds are too extreme; below 0, the pds rank in the wrong
+            direction.
+        intercept: 0 if the pds are calibrated.
     """
 
     slope: float
@@ -56,12 +59,12 @@ class BrierDecomposition:
 
     Attributes:
         brier: Mean squared error of the pds; 0 to 1, lower is better.
-        reliability: Mean squared distance of mean pd and bad rate of the bins; 0 is calibrated.
-        resolution: Mean squared distance of the bins' bad rates and the overall one; higher is better.
-        uncertainty: bad rate * (1 - bad rate); independent of the model.
-        within_bins: Variance of the pds within bins, minus twice their covariance with the labels; 0 if all pds of each
-            bin are equal.
-        bins: Number of bins with a row.
+        reliability: Mean squared distance between the mean pd and the bad rate of a bin; 0 if calibrated.
+        resolution: Mean squared distance between a bin's bad rate and the overall bad rate; higher is better.
+        uncertainty: bad rate * (1 - bad rate), which does not depend on the model.
+        within_bins: Variance of the pds within bins, minus twice the covariance of pds and labels within bins; 0 if all
+            pds of each bin are equal.
+        bins: Number of bins that are not empty.
     """
 
     brier: float
@@ -74,12 +77,12 @@ class BrierDecomposition:
 
 @dataclass(frozen=True, slots=True)
 class EceNoiseFloor:
-    """The ECE that would be measured if every pd were right: sampling noise alone.
+    """The ECE (expected calibration error) that sampling noise alone causes, although every pd is correct.
 
     Attributes:
-        mean: Mean of the draws.
-        quantile_95: 95 % of the draws are at or below it; an ECE above it is more than noise.
-        draws: Number of draws.
+        mean: Mean ECE of the simulated draws.
+        quantile_95: 95 % quantile of the ECE of the draws; sampling noise alone rarely explains a larger ECE.
+        draws: Number of simulated draws.
     """
 
     mean: float
@@ -89,13 +92,13 @@ class EceNoiseFloor:
 
 @dataclass(frozen=True, slots=True)
 class HosmerLemeshowTest:
-    """The test of Hosmer and Lemeshow; with many rows it detects differences of no practical importance.
+    """The result of a Hosmer-Lemeshow test. With many rows, the test detects differences of no practical importance.
 
     Attributes:
-        groups: g, of equal mass.
-        statistic: Sum of (bads - expected)**2 / (rows * mean pd * (1 - mean pd)).
-        degrees_of_freedom: g, because the rows were not used to fit the model (with those, it would be g - 2).
-        p_value: Small means poorly calibrated.
+        groups: g, the number of groups, which have equally many rows.
+        statistic: Sum over the groups of (bads - expected bads)**2 / (rows * mean pd * (1 - mean pd)).
+        degrees_of_freedom: g, because the model was not fitted on these rows; for rows of the fit it would be g - 2.
+        p_value: Probability of a statistic at least this large if the pds are calibrated; 0 to 1.
     """
 
     groups: int
@@ -108,7 +111,7 @@ def calibration_in_the_large(labels: Labels, pds: Pds) -> CalibrationInTheLarge:
     """Compare the mean pd with the bad rate.
 
     Raises:
-        DataInvalid: Labels and pds do not match, pds outside [0, 1], or outcomes that pds of 0 and 1 rule out.
+        DataInvalid: Labels and pds do not match, a pd is outside [0, 1], or every pd is 0 or 1 and an outcome differs.
     """
     _check_inputs(labels, pds)
     mean_pd, bad_rate = float(np.mean(pds)), float(np.mean(labels))
@@ -122,11 +125,12 @@ def recalibration(labels: Labels, pds: Pds) -> Recalibration:
     """Fit slope and intercept of the labels on the log-odds, by maximum likelihood (Cox 1958; Newton's method).
 
     Args:
-        labels: Shape (n,); both outcomes.
+        labels: Shape (n,); both outcomes occur.
         pds: Shape (n,), strictly between 0 and 1, not all equal.
 
     Raises:
-        DataInvalid: A pd is 0 or 1 and has no log-odds; or there is no maximum, because the pds separate good and bad.
+        DataInvalid: A pd is 0 or 1 and so has no log-odds, all pds are equal, or the likelihood has no maximum because
+            the pds separate good and bad completely.
     """
     _check_inputs(labels, pds)
     check_both_outcomes(labels)
@@ -134,7 +138,7 @@ def recalibration(labels: Labels, pds: Pds) -> Recalibration:
         raise DataInvalid("recalibration requires pds strictly between 0 and 1")
     log_odds = np.log(pds) - np.log1p(-pds)
     if np.ptp(log_odds) == 0.0:
-        raise DataInvalid("recalibration requires pds that differ; all are equal")
+        raise DataInvalid("recalibration requires pds that differ, but all pds are equal")
     center = float(np.mean(log_odds))
     # Centred log-odds make slope and intercept nearly independent, which keeps the Hessian well conditioned.
     design = np.column_stack([log_odds - center, np.ones(len(pds))])
@@ -152,24 +156,24 @@ def brier_score(labels: Labels, pds: Pds) -> float:
     """Return the mean squared error of the pds; 0 to 1, lower is better.
 
     Raises:
-        DataInvalid: Shapes do not match, or pds outside [0, 1].
+        DataInvalid: Shapes do not match, or a pd is outside [0, 1].
     """
     _check_inputs(labels, pds)
     return float(np.mean((pds - labels) ** 2))
 
 
 def brier_decomposition(labels: Labels, pds: Pds, bins: int = _MURPHY_BINS) -> BrierDecomposition:
-    """Decompose the Brier score over bins of equal mass.
+    """Decompose the Brier score over bins with equally many rows.
 
-    Source: Murphy 1973; the part within bins: Stephenson, Coelho and Jolliffe 2008.
+    Sources: Murphy 1973; Stephenson, Coelho and Jolliffe 2008 for the component within bins.
 
     Args:
         labels: Shape (n,).
         pds: Shape (n,).
-        bins: At least 1; with fewer rows than bins, each row has its own.
+        bins: Number of bins, at least 1; with fewer rows than bins, each row has a bin of its own.
 
     Raises:
-        DataInvalid: Shapes do not match, pds outside [0, 1], or no bins.
+        DataInvalid: Shapes do not match, a pd is outside [0, 1], or `bins` is below 1.
     """
     score, bad_rate = brier_score(labels, pds), float(np.mean(labels))
     filled = equal_mass_bins(pds, bins)
@@ -187,12 +191,12 @@ def brier_decomposition(labels: Labels, pds: Pds, bins: int = _MURPHY_BINS) -> B
 
 
 def expected_calibration_error(labels: Labels, pds: Pds) -> float:
-    """Return the mean distance between probability and bad rate over ECE_BINS bins of equal mass.
+    """Return the mean distance between mean pd and bad rate over ECE_BINS bins with equally many rows.
 
-    It is above 0 even for perfect probabilities: see `ece_noise_floor`.
+    Even perfect pds have an error above 0, because of sampling noise: see `ece_noise_floor`.
 
     Raises:
-        DataInvalid: Shapes do not match, or pds outside [0, 1].
+        DataInvalid: Shapes do not match, or a pd is outside [0, 1].
     """
     _check_inputs(labels, pds)
     bins = equal_mass_bins(pds, ECE_BINS)
@@ -204,16 +208,16 @@ def ece_noise_floor(pds: Pds, seed: int, draws: int = 1000) -> EceNoiseFloor:
 
     Args:
         pds: Shape (n,).
-        seed: The same seed gives the same floor.
-        draws: At least 1.
+        seed: Seed of the simulation; the same seed produces the same result.
+        draws: Number of simulated draws, at least 1.
 
     Raises:
-        DataInvalid: No rows, pds outside [0, 1], or no draws.
+        DataInvalid: There are no rows, a pd is outside [0, 1], or `draws` is below 1.
     """
     if draws < 1:
         raise DataInvalid(f"draws must be at least 1, got {draws}")
     generator = np.random.default_rng(seed)
-    ordered = np.sort(pds)  # the sort inside each draw is then almost free
+    ordered = np.sort(pds)  # sorted once here, so that the sort in each draw is fast
     found = [
         expected_calibration_error((generator.random(len(ordered)) < ordered).astype(np.int64), ordered)
         for _ in range(draws)
@@ -222,18 +226,18 @@ def ece_noise_floor(pds: Pds, seed: int, draws: int = 1000) -> EceNoiseFloor:
 
 
 def hosmer_lemeshow_test(labels: Labels, pds: Pds, groups: int) -> HosmerLemeshowTest:
-    """Test the calibration over groups of equal mass (Hosmer and Lemeshow 1980).
+    """Test the calibration over groups with equally many rows (Hosmer and Lemeshow 1980).
 
     Args:
         labels: Shape (n,).
         pds: Shape (n,).
-        groups: g, from 3 to n; state it beside the result.
+        groups: g, the number of groups, from 3 to n; the p-value depends on g, so report g together with the p-value.
 
     Raises:
-        DataInvalid: Shapes do not match, g out of range, or a group whose mean pd is 0 or 1.
+        DataInvalid: Shapes do not match, g is out of range, or the mean pd of a group is 0 or 1.
     """
     _check_inputs(labels, pds)
-    if not 3 <= groups <= len(pds):  # noqa: PLR2004 - two degrees of freedom may go
+    if not 3 <= groups <= len(pds):  # noqa: PLR2004 - a fit on the same rows would take two degrees of freedom
         raise DataInvalid(f"groups must be from 3 to the number of rows, {len(pds)}; got {groups}")
     statistic = 0.0
     for rows in equal_mass_bins(pds, groups):
@@ -251,21 +255,24 @@ def _check_inputs(labels: Labels, pds: Pds) -> None:
 
 
 def equal_mass_bins(pds: Pds, bins: int) -> list[NDArray[np.int64]]:
-    """Return the rows of each bin, lowest pds first; sizes differ by one at most, and no bin is empty."""
+    """Return the row numbers of each bin, the bin with the lowest pds first.
+
+    The sizes of the bins differ by at most one. Empty bins are left out, so there are fewer bins if there are fewer rows.
+    """
     if bins < 1:
         raise DataInvalid(f"bins must be at least 1, got {bins}")
     return [rows for rows in np.array_split(np.argsort(pds, kind="stable"), bins) if len(rows)]
 
 
 def _newton_step(design: NDArray[np.float64], labels: Labels, line: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the Newton step, halved until the likelihood does not decrease."""
+    """Return the Newton step, halved as often as needed for the likelihood not to decrease."""
     scores = design @ line
     fitted = expit(scores)
     curvature = (design * (fitted * (1.0 - fitted))[:, None]).T @ design
     if not np.linalg.cond(curvature) < 1.0 / np.finfo(np.float64).eps:
         raise DataInvalid(_SEPARATED)
     step = np.asarray(np.linalg.solve(curvature, design.T @ (labels - fitted)), dtype=np.float64)
-    # Far from the maximum a full step can overshoot; the tolerance absorbs rounding near it.
+    # Far from the maximum a full step can overshoot. Near the maximum the tolerance absorbs rounding errors.
     for _ in range(30):
         if _log_likelihood(design @ (line + step), labels) >= _log_likelihood(scores, labels) - 1e-12 * len(labels):
             break
@@ -274,5 +281,5 @@ def _newton_step(design: NDArray[np.float64], labels: Labels, line: NDArray[np.f
 
 
 def _log_likelihood(scores: NDArray[np.float64], labels: Labels) -> float:
-    """Return the log-likelihood of labels under these log-odds, without overflow."""
+    """Return the log-likelihood of the labels for given log-odds, in a form that does not overflow."""
     return float(np.sum(labels * scores - np.logaddexp(0.0, scores)))

@@ -1,7 +1,7 @@
 """Discrimination measures: AUC, Gini, KS, curves, lift and capture.
 
-A higher pd is a higher risk, everywhere. Ties count one half, which is the same as drawing every curve straight
-through a tie.
+In every measure a higher pd means a higher risk. A pair of rows with equal pds (a tie) counts one half. This is the same
+as connecting the points of a curve before and after the tie by a straight line.
 
 Sources: Hanley and McNeil 1982 (AUC and pairs); Engelmann, Hayden and Tasche 2003 (CAP, and Gini = accuracy ratio).
 """
@@ -18,11 +18,11 @@ from training.measures.inputs import Labels, Pds, check_both_outcomes, check_mat
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Curve:
-    """Points from (0, 0) to (1, 1), one for each distinct pd, riskiest first; straight lines between them.
+    """A piecewise linear curve from (0, 0) to (1, 1), with one more point for each distinct pd, the highest pd first.
 
     Attributes:
-        x: Shape (points,), ascending from 0 to 1.
-        y: Shape (points,), ascending from 0 to 1.
+        x: Shape (points,), from 0 to 1, never decreasing.
+        y: Shape (points,), from 0 to 1, never decreasing.
     """
 
     x: NDArray[np.float64]
@@ -31,7 +31,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class GradeBadRate:
-    """The bad rate of one grade; None where the grade holds no row."""
+    """The rows, the bads and the bad rate of one grade; the bad rate of an empty grade is None."""
 
     grade: str
     rows: int
@@ -44,11 +44,12 @@ class Capture:
     """The bads among the customers with the highest pds.
 
     Attributes:
-        customers: Number of customers looked at, 1 to n.
-        bads: Number of bads among them. Ties at the last place count proportionally, so it may not be an integer.
+        customers: Number of customers with the highest pds that are counted, 1 to n.
+        bads: Number of bads among these customers. If several customers have the same pd as the last one counted, they
+            count proportionally, so the number may be fractional.
         precision: bads / customers.
         recall: bads / all bads; the capture rate.
-        lift: precision / bad rate of all rows; 1 is chance.
+        lift: precision / bad rate of all rows; 1 for a random ranking.
     """
 
     customers: int
@@ -59,17 +60,17 @@ class Capture:
 
 
 def auc(labels: Labels, pds: Pds) -> float:
-    """Return the AUC: the share of pairs of a bad and a good row in which the bad row has the higher pd; ties are one half.
+    """Return the AUC: the share of pairs of a bad and a good row in which the bad row has the higher pd.
 
     Args:
         labels: Shape (n,).
         pds: Shape (n,); higher is riskier. Only the order matters.
 
     Returns:
-        0 to 1; 0.5 is chance, below 0.5 the ranking is reversed.
+        0 to 1; about 0.5 for a random ranking, below 0.5 for a reversed one.
 
     Raises:
-        DataInvalid: Shapes do not match, or only one outcome.
+        DataInvalid: Shapes do not match, or only one outcome occurs.
     """
     bads, goods = _cumulative_counts(labels, pds)
     return float(np.trapezoid(bads, goods) / (bads[-1] * goods[-1]))
@@ -79,53 +80,54 @@ def gini(labels: Labels, pds: Pds) -> float:
     """Return 2 * AUC - 1, which is also the accuracy ratio of the CAP curve; -1 to 1.
 
     Raises:
-        DataInvalid: Shapes do not match, or only one outcome.
+        DataInvalid: Shapes do not match, or only one outcome occurs.
     """
     return 2.0 * auc(labels, pds) - 1.0
 
 
 def ks(labels: Labels, pds: Pds) -> float:
-    """Return max |F_bad - F_good|, the largest distance between both distributions of the pd; 0 to 1.
+    """Return max |F_bad - F_good|, the largest distance between the pd distributions of bads and goods; 0 to 1.
 
-    It has no sign: a model with the reversed ranking has the same KS.
+    Reversing the ranking does not change the KS.
 
     Raises:
-        DataInvalid: Shapes do not match, or only one outcome.
+        DataInvalid: Shapes do not match, or only one outcome occurs.
     """
     bads, goods = _cumulative_counts(labels, pds)
     return float(np.max(np.abs(bads / bads[-1] - goods / goods[-1])))
 
 
 def roc_points(labels: Labels, pds: Pds) -> Curve:
-    """Return the ROC curve: x the share of goods, y the share of bads, at or above each pd.
+    """Return the ROC curve: x is the share of goods and y the share of bads with at least a given pd.
 
     Raises:
-        DataInvalid: Shapes do not match, or only one outcome.
+        DataInvalid: Shapes do not match, or only one outcome occurs.
     """
     bads, goods = _cumulative_counts(labels, pds)
     return Curve(x=goods / goods[-1], y=bads / bads[-1])
 
 
 def cap_points(labels: Labels, pds: Pds) -> Curve:
-    """Return the CAP curve: x the share of all rows, y the share of bads, at or above each pd.
+    """Return the CAP curve: x is the share of all rows and y the share of bads with at least a given pd.
 
     Raises:
-        DataInvalid: Shapes do not match, or only one outcome.
+        DataInvalid: Shapes do not match, or only one outcome occurs.
     """
     bads, goods = _cumulative_counts(labels, pds)
     return Curve(x=(bads + goods) / len(labels), y=bads / bads[-1])
 
 
 def pr_auc(labels: Labels, pds: Pds) -> float:
-    """Return the area under precision over recall as average precision: sum of precision * step in recall.
+    """Return the average precision: the sum of precision * increase of recall over all distinct pds.
 
-    Points are not interpolated, because precision is not linear between two of them (Davis and Goadrich 2006).
+    The points of the precision-recall curve are not interpolated, because precision is not linear between two points
+    (Davis and Goadrich 2006).
 
     Returns:
-        0 to 1; a random ranking has about the bad rate.
+        0 to 1; about the bad rate for a random ranking.
 
     Raises:
-        DataInvalid: Shapes do not match, or only one outcome.
+        DataInvalid: Shapes do not match, or only one outcome occurs.
     """
     bads, goods = _cumulative_counts(labels, pds)
     precision = bads[1:] / (bads[1:] + goods[1:])
@@ -138,34 +140,34 @@ def capture_at_capacity(labels: Labels, pds: Pds, customers: int) -> Capture:
     Args:
         labels: Shape (n,).
         pds: Shape (n,); higher is riskier.
-        customers: Number of customers that the sales team can call, at least 1; if above n, all rows.
+        customers: Number of customers that the sales team can call, at least 1; above n, all rows are counted.
 
     Raises:
-        DataInvalid: Shapes do not match, only one outcome, or a capacity below 1.
+        DataInvalid: Shapes do not match, only one outcome occurs, or the capacity is below 1.
     """
     if customers < 1:
         raise DataInvalid(f"the capacity must be at least 1 customer, got {customers}")
     bads, goods = _cumulative_counts(labels, pds)
-    looked_at = min(customers, len(labels))
-    found = float(np.interp(looked_at, bads + goods, bads))
-    precision = found / looked_at
+    counted = min(customers, len(labels))
+    captured = float(np.interp(counted, bads + goods, bads))
+    precision = captured / counted
     bad_rate = float(bads[-1]) / len(labels)
-    return Capture(looked_at, found, precision, found / float(bads[-1]), precision / bad_rate)
+    return Capture(counted, captured, precision, captured / float(bads[-1]), precision / bad_rate)
 
 
 def lift_at_share(labels: Labels, pds: Pds, share: float) -> float:
-    """Return the bad rate of the riskiest share of rows over the bad rate of all rows.
+    """Return the bad rate of the riskiest share of rows, divided by the bad rate of all rows.
 
     Args:
         labels: Shape (n,).
         pds: Shape (n,); higher is riskier.
-        share: In (0, 1]; 0.1 is the top decile. A fraction of a row counts proportionally.
+        share: Share of the rows, in (0, 1]; 0.1 is the top decile. A fraction of a row counts proportionally.
 
     Returns:
-        0 to 1 / max(share, bad rate); 1 is chance.
+        0 to 1 / max(share, bad rate); about 1 for a random ranking.
 
     Raises:
-        DataInvalid: Shapes do not match, only one outcome, or a share outside (0, 1].
+        DataInvalid: Shapes do not match, only one outcome occurs, or the share is outside (0, 1].
     """
     if not 0.0 < share <= 1.0:
         raise DataInvalid(f"the share must lie in (0, 1], got {share}")
@@ -179,7 +181,7 @@ def bad_rates_by_grade(labels: Labels, grades: NDArray[np.str_], order: Sequence
     Args:
         labels: Shape (n,).
         grades: Shape (n,); the grade of every row.
-        order: Every grade of the master scale, the safest first.
+        order: All grades of the master scale, the safest first; the results have the same order.
 
     Raises:
         DataInvalid: Labels and grades do not match, or a grade is not in `order`.
@@ -196,10 +198,13 @@ def bad_rates_by_grade(labels: Labels, grades: NDArray[np.str_], order: Sequence
 
 
 def _cumulative_counts(labels: Labels, pds: Pds) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the bads and goods at or above each distinct pd, from the highest pd down: two arrays that begin with 0."""
+    """Return the numbers of bads and of goods with at least each distinct pd, from the highest pd to the lowest.
+
+    Both arrays begin with an additional 0, the count above the highest pd.
+    """
     check_matching(labels, pds)
     check_both_outcomes(labels)
-    distinct, places = np.unique(-pds, return_inverse=True)
-    rows = np.bincount(places, minlength=len(distinct))
-    bads = np.bincount(places, weights=labels, minlength=len(distinct))
+    distinct, positions = np.unique(-pds, return_inverse=True)
+    rows = np.bincount(positions, minlength=len(distinct))
+    bads = np.bincount(positions, weights=labels, minlength=len(distinct))
     return np.concatenate([[0.0], np.cumsum(bads)]), np.concatenate([[0.0], np.cumsum(rows - bads)])

@@ -1,9 +1,10 @@
 """Differences of decisions between the groups of a protected attribute.
 
-Approved is the favourable outcome. TPR is the share of good customers who are approved (equal opportunity: Hardt et
-al. 2016), FPR the share of bad customers who are approved. The disparate impact ratio is a group's share of approved
-over the reference group's; below 0.8 is the four-fifths rule of the US Uniform Guidelines of 1978. Gaps and ratios
-have intervals, because small groups differ by chance.
+Approval is the favourable decision. The selection rate is the share of customers who are approved. The TPR (true positive
+rate) is the share of good customers who are approved (equal opportunity: Hardt et al. 2016). The FPR (false positive rate)
+is the share of bad customers who are approved. The disparate impact ratio is the selection rate of a group divided by that
+of the reference group; a ratio below 0.8 violates the four-fifths rule of the US Uniform Guidelines of 1978. All gaps and
+ratios have intervals, because small groups differ by chance.
 """
 
 from collections.abc import Sequence
@@ -23,18 +24,20 @@ _NOT_KNOWN = "not known"
 
 @dataclass(frozen=True, slots=True)
 class GroupFairness:
-    """One group compared with the reference group. A figure is None if it has no rows.
+    """One group compared with the reference group. All gaps and the ratio are None for the reference group itself.
 
     Attributes:
-        small: Fewer rows than the minimum, even pooled; its figures are not meaningful.
-        selection_rate: Approved / rows.
-        tpr: Approved goods / goods.
-        fpr: Approved bads / bads.
-        selection_gap: This group's selection rate minus the reference group's. This and the following are None for the
-            reference group itself.
-        tpr_gap: The same for the TPR.
-        fpr_gap: The same for the FPR.
-        disparate_impact: Ratio of the selection rates; None if nobody in the reference group is approved.
+        name: Name of the group.
+        rows: Number of rows.
+        small: Whether the group has fewer rows than the minimum, even after pooling; its rates are then not meaningful.
+        selection_rate: Share of the rows that are approved.
+        tpr: Share of the good rows that are approved; None without good rows.
+        fpr: Share of the bad rows that are approved; None without bad rows.
+        selection_gap: Selection rate of this group minus that of the reference group.
+        tpr_gap: TPR of this group minus that of the reference group; None if either TPR is None.
+        fpr_gap: FPR of this group minus that of the reference group; None if either FPR is None.
+        disparate_impact: Selection rate of this group divided by that of the reference group; None if no row of the
+            reference group is approved.
     """
 
     name: str
@@ -51,10 +54,11 @@ class GroupFairness:
 
 @dataclass(frozen=True, slots=True)
 class FairnessResult:
-    """All groups, the largest first, pooled ones last.
+    """The comparison of all groups of one attribute.
 
     Attributes:
-        reference: Name of the group that the others are compared with.
+        reference: Name of the group that the other groups are compared with.
+        groups: The groups, the largest first; the pooled group is last.
         pooled: Names of the groups that were pooled into "small groups".
     """
 
@@ -69,22 +73,22 @@ def group_fairness(
     attribute: Sequence[str | None],
     rows_min: int = _ROWS_MIN,
 ) -> FairnessResult:
-    """Compare each group with the largest group of known value, with 95 % intervals.
+    """Compare each group with the largest group whose value is known, with 95 % intervals.
 
     Args:
         labels: Shape (n,); one row for each customer.
-        approved: Shape (n,).
-        attribute: The group of every row; rows with None form a group of their own.
-        rows_min: Smaller groups are pooled.
+        approved: Shape (n,), whether each row is approved.
+        attribute: The group of every row; rows with None form a group of their own, "not known".
+        rows_min: Minimum number of rows of a group; smaller groups are pooled into "small groups".
 
     Raises:
         DataInvalid: Lengths do not match, a group has a reserved name, or no group is large enough.
     """
     check_matching(labels, np.asarray(approved, dtype=np.float64))
     if len(attribute) != len(labels):
-        raise DataInvalid(f"{len(attribute)} attributes for {len(labels)} rows")
+        raise DataInvalid(f"attribute must have one value per row, got {len(attribute)} values for {len(labels)} rows")
     if reserved := {_SMALL_GROUPS, _NOT_KNOWN} & {value for value in attribute if value is not None}:
-        raise DataInvalid(f"reserved group names: {', '.join(sorted(reserved))}; give these values other names")
+        raise DataInvalid(f"reserved group names: {', '.join(sorted(reserved))}; rename these values")
     names = np.array([_NOT_KNOWN if value is None else value for value in attribute], dtype=np.str_)
     distinct, counts = np.unique(names, return_counts=True)
     pooled = tuple(str(name) for name in distinct[counts < rows_min])
@@ -113,13 +117,13 @@ class _GroupRates:
 def _group_rates(labels: Labels, approved: NDArray[np.bool_], inside: NDArray[np.bool_]) -> _GroupRates:
     """Return the rates of one group."""
     selection = _approval_rate(approved[inside])
-    assert selection is not None, "a group has a row"
+    assert selection is not None, "a group has at least one row"
     good, bad = inside & (labels == 0), inside & (labels == 1)
     return _GroupRates(int(inside.sum()), selection, _approval_rate(approved[good]), _approval_rate(approved[bad]))
 
 
 def _approval_rate(approved: NDArray[np.bool_]) -> Estimate | None:
-    """Return the share of approved rows; None without rows."""
+    """Return the share of approved rows; None if there are no rows."""
     return proportion(int(np.sum(approved)), len(approved)) if len(approved) else None
 
 

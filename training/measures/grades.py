@@ -1,4 +1,4 @@
-"""Tests of single grades: is the pd of a grade high enough for its bads?
+"""Tests of single grades: whether the pd of a grade is high enough for the number of bads in the grade.
 
 Sources: European Central Bank, Instructions for reporting the validation results of internal models, 2019 (the
 Jeffreys test); Basel Committee, Working paper 14, 2005 (the binomial test).
@@ -18,12 +18,16 @@ from training.measures.inputs import Labels
 
 @dataclass(frozen=True, slots=True)
 class GradeTest:
-    """The pd of one grade against its bads; rate and p-values are None for a grade without rows.
+    """The tests of one grade. The bad rate and both p-values are None for a grade without rows.
 
     Attributes:
+        grade: Name of the grade.
+        rows: Number of rows in the grade.
+        bads: Number of bad rows in the grade.
         pd: The pd under test.
-        jeffreys_p: One-sided; small means that the pd is too low.
-        binomial_p: Probability of as many bads or more if the pd is right; small means that the pd is too low.
+        bad_rate: Share of bad rows.
+        jeffreys_p: One-sided p-value of the Jeffreys test; a small value means that the pd is too low.
+        binomial_p: Probability of at least as many bads if the pd is correct; a small value means that the pd is too low.
     """
 
     grade: str
@@ -39,22 +43,22 @@ def jeffreys_p_value(rows: int, bads: int, pd: float) -> float:
     """Return p = F_Beta(D + 1/2, N - D + 1/2)(PD): the posterior probability that the true rate is at most the pd.
 
     Args:
-        rows: N, at least 1.
-        bads: D, 0 to N.
-        pd: In [0, 1].
+        rows: N, the number of rows, at least 1.
+        bads: D, the number of bad rows, 0 to N.
+        pd: PD, the pd under test, in [0, 1].
 
     Returns:
-        0 to 1, one-sided: below 0.05 the pd is too low at 5 %.
+        One-sided p-value, 0 to 1: below 0.05, the pd is too low at a significance level of 5 %.
 
     Raises:
-        DataInvalid: Numbers out of range.
+        DataInvalid: A number is out of range.
     """
     _check_counts(rows, bads, pd)
     return float(beta.cdf(pd, bads + 0.5, rows - bads + 0.5))
 
 
 def binomial_p_value(rows: int, bads: int, pd: float) -> float:
-    """Return P(X >= D) for X binomial with N trials at the pd; arguments and errors as `jeffreys_p_value`."""
+    """Return P(X >= D) for a binomial X with N trials and probability PD; for arguments and errors see `jeffreys_p_value`."""
     _check_counts(rows, bads, pd)
     return float(binom.sf(bads - 1, rows, pd))
 
@@ -63,12 +67,12 @@ def grade_tests(labels: Labels, grades: NDArray[np.str_], grade_pds: Mapping[str
     """Test every grade of the master scale.
 
     Args:
-        labels: Shape (n,); independent rows.
-        grades: Shape (n,).
-        grade_pds: The pd of every grade, the safest first: a fixed one, or the mean pd of its rows.
+        labels: Shape (n,), labels of independent rows.
+        grades: Shape (n,), the grade of every row.
+        grade_pds: The pd of every grade, the safest grade first. Either a fixed pd or the mean pd of the grade's rows.
 
     Raises:
-        DataInvalid: Shapes do not match, a grade without a pd, or a pd outside [0, 1].
+        DataInvalid: Shapes do not match, a grade has no pd, or a pd is outside [0, 1].
     """
     found = []
     for rate in bad_rates_by_grade(labels, grades, tuple(grade_pds)):

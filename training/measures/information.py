@@ -1,8 +1,10 @@
 """Predictive power of one feature: weight of evidence and information value.
 
-Sign: WOE = ln(share of all goods / share of all bads), so a bin above 0 is safer than average. (Some libraries use the
-opposite sign.) In a bin without goods or without bads, 0.5 rows are added to both. Missing values have their own
-bin. Source: Siddiqi 2006, Credit risk scorecards; the 0.5 as in SAS HPBIN.
+The weight of evidence of a bin is WOE = ln(share of all goods / share of all bads). A bin with a WOE above 0 is safer than
+average. (Some libraries use the opposite sign.) If a bin has no goods or no bads, 0.5 is added to both of its counts, as in
+SAS HPBIN, so that the logarithm is defined. Missing values have their own bin.
+
+Source: Siddiqi 2006, Credit risk scorecards.
 """
 
 from dataclasses import dataclass
@@ -23,8 +25,12 @@ class BinEvidence:
     """One bin of a feature.
 
     Attributes:
-        woe: ln(%good / %bad); 0 where the bin holds no row.
-        iv: (%good - %bad) * woe; 0 and up.
+        bin: Name of the bin.
+        rows: Number of rows in the bin.
+        goods: Number of good rows in the bin.
+        bads: Number of bad rows in the bin.
+        woe: Weight of evidence; 0 for an empty bin.
+        iv: Contribution of the bin to the information value: (share of goods - share of bads) * woe; 0 and up.
     """
 
     bin: str
@@ -37,10 +43,12 @@ class BinEvidence:
 
 @dataclass(frozen=True, slots=True)
 class InformationValue:
-    """The weight of evidence of every bin, and their information value.
+    """The information value of a feature, with the weight of evidence of every bin.
 
     Attributes:
-        iv: Information value; < 0.02 useless, to 0.1 weak, to 0.3 medium, to 0.5 strong, above suspicious.
+        bins: The bins in the order of their codes.
+        iv: Information value. Below 0.02 the feature is useless, below 0.1 weak, below 0.3 medium, and up to 0.5 strong.
+            A value above 0.5 is suspicious.
     """
 
     bins: tuple[BinEvidence, ...]
@@ -56,12 +64,12 @@ def information_value(codes: NDArray[np.int64], labels: Labels, bins: Bins) -> I
     """Measure one feature.
 
     Args:
-        codes: Shape (n,), from bins.codes(values).
-        labels: Shape (n,); both outcomes.
-        bins: Numbers or categories.
+        codes: Shape (n,), the bin of every row, from `bins.codes(values)`.
+        labels: Shape (n,); both outcomes occur.
+        bins: The bins of the feature.
 
     Raises:
-        DataInvalid: Shapes do not match, or only one outcome.
+        DataInvalid: Shapes do not match, or only one outcome occurs.
     """
     check_matching(labels, codes.astype(np.float64))
     check_both_outcomes(labels)
@@ -70,28 +78,28 @@ def information_value(codes: NDArray[np.int64], labels: Labels, bins: Bins) -> I
     woes = weights_of_evidence(goods, bads)
     good_shares, bad_shares = _bin_shares(goods, bads)
     values = np.where(goods + bads > 0, (good_shares - bad_shares) * woes, 0.0)
-    found = zip(bins.names, goods.tolist(), bads.tolist(), woes.tolist(), values.tolist(), strict=True)
-    table = tuple(BinEvidence(name, good + bad, good, bad, woe, iv) for name, good, bad, woe, iv in found)
+    cells = zip(bins.names, goods.tolist(), bads.tolist(), woes.tolist(), values.tolist(), strict=True)
+    table = tuple(BinEvidence(name, good + bad, good, bad, woe, iv) for name, good, bad, woe, iv in cells)
     return InformationValue(table, float(values.sum()))
 
 
 def weights_of_evidence(goods: NDArray[np.int64], bads: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return ln(%good / %bad) of every bin: shape (bins,); 0 where a bin holds no row.
+    """Return the weight of evidence of every bin: shape (bins,); 0 for an empty bin.
 
     Args:
-        goods: Shape (bins,), rows.
-        bads: Shape (bins,), rows.
+        goods: Shape (bins,), number of good rows of every bin.
+        bads: Shape (bins,), number of bad rows of every bin.
 
     Raises:
-        DataInvalid: Shapes that differ, or not one good or not one bad row in all.
+        DataInvalid: The shapes differ, or there is no good row or no bad row at all.
     """
     if np.shape(goods) != np.shape(bads) or not np.sum(goods) or not np.sum(bads):
-        raise DataInvalid("weights of evidence need goods and bads over the same bins")
+        raise DataInvalid("weights of evidence require at least one good and one bad row, counted over the same bins")
     good_shares, bad_shares = _bin_shares(goods, bads)
     return np.log(good_shares / bad_shares) * (goods + bads > 0)
 
 
 def _bin_shares(goods: NDArray[np.int64], bads: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return each bin's share of all goods and of all bads; in a bin with a zero cell both counts are 0.5 higher."""
+    """Return each bin's share of all goods and of all bads; 0.5 is added to both counts of a bin if one of them is 0."""
     extra = np.where((goods == 0) | (bads == 0), _ZERO_CELL_ROWS, 0.0)
     return (goods + extra) / goods.sum(), (bads + extra) / bads.sum()

@@ -5,10 +5,10 @@ from numpy.typing import NDArray
 
 from training.errors import DataInvalid
 
-# 1 where the outcome was bad, 0 where it was good; shape (n,).
+# Shape (n,): 1 for a bad outcome, 0 for a good outcome.
 Labels = NDArray[np.int64]
-# Probabilities of the bad outcome, 0 to 1; shape (n,). For measures of ranking, any finite number that increases with
-# the risk.
+# Shape (n,): probabilities of the bad outcome, 0 to 1. Measures of ranking also accept any finite numbers that increase
+# with the risk.
 Pds = NDArray[np.float64]
 
 
@@ -16,16 +16,16 @@ def check_matching(labels: Labels, pds: Pds) -> None:
     """Check that labels and pds can be compared.
 
     Raises:
-        DataInvalid: There are no rows, lengths differ, a label is neither 0 nor 1, or a pd is not finite.
+        DataInvalid: There are no rows, the shapes differ, a label is neither 0 nor 1, or a pd is not finite.
     """
     if np.ndim(labels) != 1 or np.shape(labels) != np.shape(pds):
         raise DataInvalid(f"labels have shape {np.shape(labels)} and pds {np.shape(pds)}; both must be (n,)")
     if not len(labels):
-        raise DataInvalid("no rows to measure on")
+        raise DataInvalid("at least one row is required, got none")
     if not np.isin(labels, (0, 1)).all():
         raise DataInvalid("labels must be 0 (good) or 1 (bad)")
     if not np.isfinite(pds).all():
-        raise DataInvalid("pds must be finite; one is missing or infinite")
+        raise DataInvalid("pds must be finite, but at least one is missing or infinite")
 
 
 def check_both_outcomes(labels: Labels) -> None:

@@ -1,8 +1,14 @@
-"""Bins of a numeric feature whose bad rate never moves against the sign of the feature.
+"""Monotone bins of a numeric feature: from bin to bin the bad rate only moves in the expected direction of the feature.
 
-Quantile bins are merged: neighbours that violate the sign first (pool adjacent violators: Ayer et al. 1955; Barlow et
-al. 1972), then bins that are too small or have one outcome only, then the two that differ least, until few enough are
-left. Merging neighbours keeps a monotone sequence monotone, so later steps do not undo earlier ones.
+The expected direction is the sign of the feature: 1 if a higher value must not lower the risk, -1 if it must not raise the
+risk. Binning starts with quantile bins and merges neighbours in three steps:
+
+1. Merge neighbours whose bad rates violate the expected direction (pool adjacent violators: Ayer et al. 1955; Barlow et
+   al. 1972).
+2. Merge each bin that is too small or has only one outcome with a neighbour.
+3. Merge the two neighbours that differ least, until the number of bins is small enough.
+
+Merging two neighbours of a monotone sequence keeps the sequence monotone, so a later step does not undo an earlier one.
 """
 
 from collections.abc import Callable
@@ -14,13 +20,13 @@ import numpy as np
 from training.measures.bins import NumberBins, Values, quantile_bins
 from training.measures.inputs import Labels
 
-_PRE_BINS = 20  # of equal mass
-BIN_SHARE_MIN = 0.05  # of the present rows; a smaller bin's bad rate is noise
+_PRE_BINS = 20  # number of quantile bins at the start
+BIN_SHARE_MIN = 0.05  # share of the rows with a value; the bad rate of a smaller bin is mostly noise
 
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """One or more merged neighbouring bins; `top` is the edge above them."""
+    """One bin, or several neighbouring bins that were merged; `top` is the upper edge."""
 
     goods: int
     bads: int
@@ -33,21 +39,21 @@ class _Block:
 
     @property
     def bad_rate(self) -> float:
-        """Return the bad rate; a block is never empty."""
+        """Return the bad rate, which is always defined, because a block is never empty."""
         return self.bads / self.rows
 
 
 def monotone_bins(values: Values, labels: Labels, sign: int, bins_max: int) -> NumberBins:
-    """Bin a number for a scorecard.
+    """Return monotone bins of a numeric feature for a scorecard.
 
     Args:
-        values: Shape (n,); NaN is missing and has its own bin outside the order.
+        values: Shape (n,); NaN counts as missing. Missing values have a bin of their own, which the sign ignores.
         labels: Shape (n,).
-        sign: 1 where a higher value never lowers the bad rate, -1 where it never raises it, 0 for any shape.
-        bins_max: At least 1, not counting the one for missing values.
+        sign: 1 if the bad rate must rise from bin to bin, -1 if it must fall, 0 if it may do both.
+        bins_max: Maximum number of bins, not counting the bin for missing values; at least 1.
 
     Returns:
-        The bins; a single one if no value is present or no edge separates outcomes.
+        The bins; a single bin if no value is present or if no edge separates the outcomes.
     """
     present = np.isfinite(values)
     if not present.any():
@@ -65,12 +71,12 @@ def monotone_bins(values: Values, labels: Labels, sign: int, bins_max: int) -> N
 
 def _initial_blocks(values: Values, labels: Labels) -> list[_Block]:
     """Return the quantile bins to start from, ascending."""
-    fine = quantile_bins(values, _PRE_BINS)
-    codes = fine.codes(values)
-    count = len(fine.edges) + 1
+    bins = quantile_bins(values, _PRE_BINS)
+    codes = bins.codes(values)
+    count = len(bins.edges) + 1
     bads = np.bincount(codes[labels == 1], minlength=count)[:count].tolist()
     goods = np.bincount(codes[labels == 0], minlength=count)[:count].tolist()
-    return [_Block(*cell) for cell in zip(goods, bads, (*fine.edges, np.inf), strict=True)]
+    return [_Block(*cell) for cell in zip(goods, bads, (*bins.edges, np.inf), strict=True)]
 
 
 def _pool_violators(blocks: list[_Block], sign: int) -> list[_Block]:
@@ -78,7 +84,7 @@ def _pool_violators(blocks: list[_Block], sign: int) -> list[_Block]:
     pooled: list[_Block] = []
     for block in blocks:
         pooled.append(block)
-        # A merge may make the new block violate the order with the one before it, so look back until it does not.
+        # A merged block may violate the order together with the block before it, so merge backwards until it does not.
         while len(pooled) > 1 and sign * (pooled[-1].bad_rate - pooled[-2].bad_rate) <= 0.0:
             pooled = _merge_with_next(pooled, len(pooled) - 2)
     return pooled
@@ -87,16 +93,17 @@ def _pool_violators(blocks: list[_Block], sign: int) -> list[_Block]:
 def _merge_unfit(blocks: list[_Block], unfit: Callable[[_Block], bool]) -> list[_Block]:
     """Merge every unfit block with the neighbour from which it differs least."""
     while len(blocks) > 1:
-        place = next((place for place, block in enumerate(blocks) if unfit(block)), None)
-        if place is None:
+        index = next((index for index, block in enumerate(blocks) if unfit(block)), None)
+        if index is None:
             break
-        lower = [low for low in (place - 1, place) if 0 <= low < len(blocks) - 1]
+        # The candidates for a merge: the unfit block with the block before it, and with the block after it.
+        lower = [low for low in (index - 1, index) if 0 <= low < len(blocks) - 1]
         blocks = _merge_with_next(blocks, min(lower, key=lambda low: _merge_loss(blocks[low], blocks[low + 1])))
     return blocks
 
 
 def _merge_with_next(blocks: list[_Block], low: int) -> list[_Block]:
-    """Merge the block at `low` with the next one."""
+    """Return the blocks with the block at index `low` and the next block merged."""
     under, over = blocks[low], blocks[low + 1]
     return [*blocks[:low], _Block(under.goods + over.goods, under.bads + over.bads, over.top), *blocks[low + 2 :]]
 

@@ -1,8 +1,11 @@
-"""The WOE scorecard: a logistic regression on binned features, the classical credit scorecard, as challenger.
+"""The WOE scorecard: the classical credit scorecard, against which a new model is compared.
 
-Each feature is binned (monotonically in its sign), each bin is replaced by its weight of evidence, and a logistic
-regression weights the features with non-negative weights. So the pd moves with every signed feature in the direction
-of its sign, or not at all. Source: Siddiqi 2006, Credit risk scorecards.
+A WOE scorecard is a logistic regression on binned features. Each value is replaced by the weight of evidence (WOE) of its
+bin, and the regression weights each feature with a non-negative weight. If a feature has an expected direction (its sign),
+the bad rates of its bins follow this direction. Together with the non-negative weights this ensures that the pd never moves
+against the expected direction of a feature.
+
+Source: Siddiqi 2006, Credit risk scorecards.
 """
 
 from collections.abc import Collection, Sequence
@@ -20,8 +23,8 @@ from training.measures.inputs import Labels, Pds, check_both_outcomes, check_mat
 from training.measures.monotone_binning import BIN_SHARE_MIN, monotone_bins
 
 _BINS_MAX = 6
-# Half of this times the squared weights is added to the loss, which is C = 1 in scikit-learn. With few rows it keeps
-# weights finite; otherwise it has no effect.
+# Strength of the ridge penalty: _RIDGE / 2 times the sum of the squared weights is added to the loss, as with C = 1 in
+# scikit-learn. The penalty keeps the weights finite if there are few rows; with many rows its effect is negligible.
 _RIDGE = 1.0
 
 
@@ -30,10 +33,9 @@ class Characteristic:
     """A feature of the scorecard.
 
     Attributes:
-        bins: Numbers or categories.
-        woes: ln(%good / %bad) of every bin, in the order of the codes; 0 for a bin without development rows, such as
-            that of missing values if none was missing.
-        weight: 0 and up; the decrease of the log-odds of bad per unit of WOE.
+        bins: The bins of the feature.
+        woes: Weight of evidence of every bin, in the order of the codes; 0 for a bin without development rows.
+        weight: Decrease of the log-odds of bad per unit of WOE; 0 and up.
     """
 
     bins: Bins
@@ -43,8 +45,8 @@ class Characteristic:
     def woe(self, values: Values) -> Values:
         """Return the WOE of every value: shape (n,)."""
         codes = self.bins.codes(values)
-        found: Values = np.array(self.woes)[codes]
-        return found
+        woes: Values = np.array(self.woes)[codes]
+        return woes
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,8 @@ class WoeScorecard:
     """A fitted scorecard: log-odds of bad = intercept - sum of weight * WOE.
 
     Attributes:
-        characteristics: One for each column, in the order of the columns.
+        characteristics: One for each feature, in the order of the columns.
+        intercept: Log-odds of bad where every WOE is 0.
     """
 
     characteristics: tuple[Characteristic, ...]
@@ -68,10 +71,10 @@ class WoeScorecard:
             Shape (n,), in (0, 1).
 
         Raises:
-            DataInvalid: The number of columns is not that of the fit.
+            DataInvalid: The number of columns differs from the number of features.
         """
         if rows.ndim != 2 or rows.shape[1] != len(self.characteristics):  # noqa: PLR2004 - rows and columns
-            raise DataInvalid(f"rows have shape {rows.shape}; the scorecard has {len(self.characteristics)} features")
+            raise DataInvalid(f"rows must have shape (n, {len(self.characteristics)}), got {rows.shape}")
         log_odds = np.full(len(rows), self.intercept)
         for column, characteristic in zip(rows.T, self.characteristics, strict=True):
             log_odds -= characteristic.weight * characteristic.woe(column)
@@ -90,14 +93,15 @@ def fit_scorecard(
 
     Args:
         rows: Shape (n, features), NaN where missing; categories by their code.
-        labels: Shape (n,); both outcomes.
-        signs: Of every feature: 1 if a higher value is riskier, -1 if safer, 0 if unspecified. Categories have 0.
-        categories: Positions of the category features. Levels with less than 5 % of the rows share a bin; levels that
-            first appear later belong to it, too.
-        bins_max: Of a numeric feature, without the bin of missing values; at least 1.
+        labels: Shape (n,); both outcomes occur.
+        signs: Expected direction of every feature: 1 if a higher value is riskier, -1 if a higher value is safer, 0 if
+            there is no expected direction. Category features have 0.
+        categories: Column indices of the category features. Levels with less than 5 % of the rows share one bin, which
+            also covers levels that do not occur in these rows.
+        bins_max: Maximum number of bins of a numeric feature, not counting the bin for missing values; at least 1.
 
     Raises:
-        DataInvalid: Shapes or signs do not fit, there is only one outcome, or the optimisation failed.
+        DataInvalid: Shapes or signs do not match, only one outcome occurs, or the optimisation failed.
     """
     check_matching(labels, np.zeros(len(rows)))
     check_both_outcomes(labels)
@@ -108,16 +112,18 @@ def fit_scorecard(
         )
     if np.isinf(rows).any():
         raise DataInvalid("values must be finite; use NaN for missing values")
-    if wrong := [place for place in categories if not 0 <= place < len(signs) or signs[place]]:
-        raise DataInvalid(f"category features must have a column and sign 0; invalid positions: {wrong}")
+    if wrong := [column for column in categories if not 0 <= column < len(signs) or signs[column]]:
+        raise DataInvalid(f"category features must have a column and sign 0; invalid column indices: {wrong}")
     bins: list[Bins] = [
-        _category_bins(rows[:, place]) if place in categories else monotone_bins(rows[:, place], labels, sign, bins_max)
-        for place, sign in enumerate(signs)
+        _category_bins(values) if column in categories else monotone_bins(values, labels, sign, bins_max)
+        for column, (sign, values) in enumerate(zip(signs, rows.T, strict=True))
     ]
-    drafts = [_characteristic(one, rows[:, place], labels) for place, one in enumerate(bins)]
-    woes = np.column_stack([draft.woe(rows[:, place]) for place, draft in enumerate(drafts)])
-    intercept, weights = _non_negative_logistic(-woes, labels)
-    weighted = [Characteristic(d.bins, d.woes, weight) for d, weight in zip(drafts, weights, strict=True)]
+    unweighted = [_unweighted_characteristic(*pair, labels) for pair in zip(bins, rows.T, strict=True)]
+    woes = np.column_stack([feature.woe(values) for feature, values in zip(unweighted, rows.T, strict=True)])
+    intercept, weights = _fit_non_negative_logistic(-woes, labels)
+    weighted = [
+        Characteristic(feature.bins, feature.woes, weight) for feature, weight in zip(unweighted, weights, strict=True)
+    ]
     return WoeScorecard(tuple(weighted), intercept)
 
 
@@ -127,7 +133,7 @@ def _category_bins(codes: Values) -> CategoryBins:
     return level_bins(levels[counts >= BIN_SHARE_MIN * len(codes)].tolist())
 
 
-def _characteristic(bins: Bins, values: Values, labels: Labels) -> Characteristic:
+def _unweighted_characteristic(bins: Bins, values: Values, labels: Labels) -> Characteristic:
     """Return a feature with the weights of evidence of its bins, and weight 1."""
     codes = bins.codes(values)
     goods = np.bincount(codes[labels == 0], minlength=len(bins.names))
@@ -135,14 +141,18 @@ def _characteristic(bins: Bins, values: Values, labels: Labels) -> Characteristi
     return Characteristic(bins, tuple(weights_of_evidence(goods, bads).tolist()), 1.0)
 
 
-def _non_negative_logistic(features: NDArray[np.float64], labels: Labels) -> tuple[float, list[float]]:
+def _fit_non_negative_logistic(features: NDArray[np.float64], labels: Labels) -> tuple[float, list[float]]:
     """Fit an intercept and non-negative weights by penalised maximum likelihood.
 
-    The loss and the bounds are convex, so the minimum is unique; a weight that would be negative is 0 there.
+    The loss is strictly convex and the bounds are convex, so there is exactly one minimum. The bound sets a weight to 0
+    where it would otherwise be negative.
 
     Args:
         features: Shape (n, features).
         labels: Shape (n,).
+
+    Returns:
+        The intercept, and one weight for each feature.
 
     Raises:
         DataInvalid: The optimisation did not converge.

@@ -1,7 +1,7 @@
 """The swap set: which decisions change when one model replaces another.
 
-A bad rate covers rows with a known outcome. If only accepted customers have outcomes, it does not describe customers
-that the old model declined.
+The old model is the champion, the new model is the challenger. Bad rates cover only rows with a known outcome. If only
+customers whom the champion approved have outcomes, the bad rates do not describe the customers whom it declined.
 """
 
 from dataclasses import dataclass
@@ -18,8 +18,10 @@ class SwapCell:
     """The rows of one cell of a swap set.
 
     Attributes:
-        places: Shape (rows,), the row numbers, ascending.
-        bad_rate: None if the cell is empty.
+        row_numbers: Shape (rows,), the indices of the rows, ascending.
+        rows: Number of rows in the cell.
+        bads: Number of bad rows in the cell.
+        bad_rate: Share of bad rows; None if the cell is empty.
     """
 
     row_numbers: NDArray[np.int64]
@@ -30,15 +32,17 @@ class SwapCell:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SwapSet:
-    """All rows, in four cells.
+    """All rows, in four cells by the decisions of both models.
 
     Attributes:
-        swapped_in: Declined by the champion, approved by the challenger.
-        swapped_out: Approved by the champion, declined by the challenger.
-        champion_approved: Share of all rows, 0 to 1.
-        challenger_approved: Share of all rows, 0 to 1.
-        champion_bad_rate: Bad rate of the rows that the champion approves; None without any.
-        challenger_bad_rate: Bad rate of the rows that the challenger approves; None without any.
+        both_approved: Rows that both models approve.
+        swapped_in: Rows that the champion declines and the challenger approves.
+        swapped_out: Rows that the champion approves and the challenger declines.
+        both_declined: Rows that both models decline.
+        champion_approved: Share of all rows that the champion approves, 0 to 1.
+        challenger_approved: Share of all rows that the challenger approves, 0 to 1.
+        champion_bad_rate: Bad rate of the rows that the champion approves; None if it approves none.
+        challenger_bad_rate: Bad rate of the rows that the challenger approves; None if it approves none.
     """
 
     both_approved: SwapCell
@@ -58,7 +62,7 @@ def swap_set_at_cut_offs(labels: Labels, champion: Pds, challenger: Pds, cut_off
         labels: Shape (n,).
         champion: Shape (n,), pds.
         challenger: Shape (n,), pds.
-        cut_offs: Of the champion and of the challenger; approved up to and including it.
+        cut_offs: Cut-off of the champion and of the challenger; a model approves pds up to and including its cut-off.
 
     Raises:
         DataInvalid: Shapes do not match.
@@ -75,9 +79,10 @@ def swap_set_at_rate(labels: Labels, champion: Pds, challenger: Pds, approval_ra
         labels: Shape (n,).
         champion: Shape (n,), pds.
         challenger: Shape (n,), pds.
-        approval_rate: In [0, 1]; both approve the nearest whole number of rows, the lowest pds first.
-        seed: Seed of the random order that breaks ties between equal pds; the same order for both models, so that
-            ties do not make a difference between them.
+        approval_rate: Share of the rows that both models approve, in [0, 1], rounded to whole rows; the rows with the
+            lowest pds are approved.
+        seed: Seed of the random order that breaks ties between equal pds. Both models use the same order, so that ties
+            alone do not cause a difference between the models.
 
     Raises:
         DataInvalid: Shapes do not match, or the rate is outside [0, 1].
@@ -86,15 +91,15 @@ def swap_set_at_rate(labels: Labels, champion: Pds, challenger: Pds, approval_ra
     check_matching(labels, challenger)
     if not 0.0 <= approval_rate <= 1.0:
         raise DataInvalid(f"the approval rate must lie in [0, 1], got {approval_rate}")
-    lots = np.random.default_rng(seed).permutation(len(labels))
+    tie_order = np.random.default_rng(seed).permutation(len(labels))
     count = round(approval_rate * len(labels))
-    return _swap_set(labels, _approve_lowest(champion, lots, count), _approve_lowest(challenger, lots, count))
+    return _swap_set(labels, _approve_lowest(champion, tie_order, count), _approve_lowest(challenger, tie_order, count))
 
 
-def _approve_lowest(pds: Pds, lots: NDArray[np.int64], count: int) -> NDArray[np.bool_]:
-    """Return a mask of the `count` rows with the lowest pds, ties in the order of `lots`."""
+def _approve_lowest(pds: Pds, tie_order: NDArray[np.int64], count: int) -> NDArray[np.bool_]:
+    """Return a mask of the `count` rows with the lowest pds; equal pds are ordered by `tie_order`."""
     approved = np.zeros(len(pds), dtype=np.bool_)
-    approved[np.lexsort((lots, pds))[:count]] = True
+    approved[np.lexsort((tie_order, pds))[:count]] = True
     return approved
 
 
@@ -113,7 +118,7 @@ def _swap_set(labels: Labels, champion: NDArray[np.bool_], challenger: NDArray[n
 
 
 def _swap_cell(labels: Labels, inside: NDArray[np.bool_]) -> SwapCell:
-    """Return one cell."""
-    places = np.flatnonzero(inside)
-    bads = int(np.sum(labels[places]))
-    return SwapCell(places, len(places), bads, bads / len(places) if len(places) else None)
+    """Return the cell of the rows for which `inside` is true."""
+    row_numbers = np.flatnonzero(inside)
+    rows, bads = len(row_numbers), int(np.sum(labels[row_numbers]))
+    return SwapCell(row_numbers, rows, bads, bads / rows if rows else None)

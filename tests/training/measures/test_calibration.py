@@ -57,7 +57,7 @@ def test_recalibration_rejects_pds_of_0_or_1_equal_pds_and_complete_separation()
 
     with pytest.raises(DataInvalid, match="strictly between 0 and 1"):
         recalibration(labels, np.array([0.0, 0.1, 0.2, 0.3]))
-    with pytest.raises(DataInvalid, match="all are equal"):
+    with pytest.raises(DataInvalid, match="all pds are equal"):
         recalibration(labels, np.full(4, 0.5))
     with pytest.raises(DataInvalid, match="separate good and bad"):
         recalibration(labels, np.array([0.1, 0.2, 0.6, 0.7]))

@@ -130,7 +130,7 @@ def test_grades_without_rows_have_no_rate() -> None:
     ("labels", "pds", "problem"),
     [
         ([0, 1], [0.1], "shape"),
-        ([], [], "no rows"),
+        ([], [], "at least one row"),
         ([0, 2], [0.1, 0.2], "labels must be 0"),
         ([0, 1], [0.1, np.nan], "missing"),
         ([0, 0], [0.1, 0.2], "both outcomes"),

@@ -139,7 +139,7 @@ def test_a_bootstrap_of_the_selection_gap_gives_nearly_the_same_interval() -> No
 
 
 def test_other_lengths_reserved_names_small_references_and_impossible_proportions_are_rejected() -> None:
-    with pytest.raises(DataInvalid, match="attributes for"):
+    with pytest.raises(DataInvalid, match="one value per row"):
         group_fairness(LABELS, APPROVED, ATTRIBUTE[:3])
     with pytest.raises(DataInvalid, match="reserved group names"):
         group_fairness(LABELS[:1], APPROVED[:1], ["not known"])
