@@ -1,4 +1,4 @@
-"""The server as a whole: builds it from its parts, starts it, drains it, and stops it."""
+"""The server application: builds the server from its parts, starts, drains and stops it."""
 
 import asyncio
 import datetime as dt
@@ -58,10 +58,11 @@ SERVICES = (
 _CREDIT, _AUDIT, _CHURN, _MODEL = (service.full_name for service in SERVICES)
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-# Up to this multiple of `request_bytes_max` a request that is too large is rejected with an ErrorInfo, beyond it by gRPC.
+# The interceptor rejects requests between `request_bytes_max` and this multiple of it, with an ErrorInfo. gRPC itself
+# rejects larger ones, without an ErrorInfo.
 TRANSPORT_LIMIT_FACTOR = 4
-_OWN_CONNECTIONS = 4  # to the database: of the recorder, anchoring and the header index, and one in reserve
-_IDLE_SECONDS = 0.1  # without a new call, before a draining server takes itself for idle
+_OWN_CONNECTIONS = 4  # to the database: one each for recorder, anchoring and header index, and one in reserve
+_IDLE_SECONDS = 0.1  # a draining server counts as idle after this time without a new call
 
 
 class Application:
@@ -70,21 +71,21 @@ class Application:
     Tests subclass it to plant faults: attributes that are set in `__init__` may be replaced before `start`.
 
     Attributes:
-        settings: As read from file and environment.
-        port: On which the server listens; 0 before `start`.
-        database: All stores but the keys.
-        threads: Wait for the database on behalf of the loan desk.
-        readers: Wait for it on behalf of CRM and auditors, whose long reads must not delay the loan desk.
-        models: Models that serve now.
-        interceptor: Counts calls in progress.
-        anchors: Pushes checkpoints.
-        chunker: Builds the header chunks that samples read.
-        samples: Draws samples, in a standby worker.
+        settings: The settings, as read from file and environment.
+        port: The port on which the server listens; 0 before `start`.
+        database: The database with all stores except the customers' keys.
+        threads: The threads for database work of the loan desk.
+        readers: The threads for database work of CRM and auditors, whose long reads must not delay the loan desk.
+        models: The registry of the models that serve now.
+        interceptor: The interceptor of all calls, which counts the calls in progress.
+        anchors: Pushes checkpoints of the record log to the anchor folder or command.
+        chunker: Builds the header chunks that are used for sampling.
+        samples: Draws samples of decisions, in a standby worker.
         log: The record log; None before `start`.
-        recorder: Appends to it; None before `start`.
+        recorder: Appends records to the log; None before `start`.
         idle_probe_seconds: Time without a write after which the log is probed.
-        header_chunk_seconds: Time between checks whether a header chunk is missing.
-        standby_delay_seconds: Time after the start at which the standby worker starts.
+        header_chunk_seconds: Time between two checks for missing header chunks.
+        standby_delay_seconds: Time between the start of the server and the start of the standby worker.
     """
 
     idle_probe_seconds = IDLE_PROBE_SECONDS
@@ -117,17 +118,17 @@ class Application:
         policies = PolicyRegistry(self.settings.policy)
         await self.threads.run(self.database.migrate)
         policy_store = PolicyStore(self.database)
-        await self.threads.run(policies.save_policies, lambda policy: policy_store.save(policy.content))
+        await self.threads.run(policies.start_saving, lambda policy: policy_store.save(policy.content))
         self.log = await self.threads.run(self._open_log)
         self.recorder = Recorder(self.log, self._update_health, self.idle_probe_seconds)
         await self.threads.run(self.models.refresh)
         page_token_key = await self.threads.run(self.database.ensure_key, "page_tokens")
         tokens = PageTokens(page_token_key, self.settings.churn_token_days, clock=utc_now)
         self._server = self._build_server(policies, tokens, self.recorder, self.log)
-        # A failed warm-up costs the first callers some time; it is no reason not to serve them.
+        # If the warm-up fails, the server starts all the same: only the first calls are slower.
         await self._background.attempt("warm-up", self.threads.run(self._warm_up, self.log))
         self._bind()
-        await self.recorder.probe()  # a log that must not be appended to is NOT_SERVING from the first moment
+        await self.recorder.probe()  # before listening, so that a server with a read-only log never reports SERVING
         await self._server.start()
         await self._update_health()
         self.recorder.start()
@@ -149,7 +150,7 @@ class Application:
     # Assembly
 
     def _open_log(self) -> RecordLog:
-        """Open the record log with its keys, or create both."""
+        """Open the record log and its key files; create them if neither exists."""
         return open_log(self.database, KeyLocations.from_settings(self.settings))
 
     def _build_server(
@@ -220,7 +221,7 @@ class Application:
         )
 
     def _warm_up(self, log: RecordLog) -> None:
-        """Do once what every call does, so that the first call is as fast as the next."""
+        """Run the work of a call once, so that the first call is as fast as later ones."""
         compile_validation_rules(SERVICES)
         serving = self.models.current.serving.items()
         schemas = [model.bundle.schema for (family, _), model in serving if family == CREDIT_FAMILY]
@@ -236,15 +237,17 @@ class Application:
         try:
             self.port = self._server.add_insecure_port(address)
         except RuntimeError as error:
-            raise PortInUse(f"cannot listen on {address}: another process does; choose another port") from error
+            raise PortInUse(
+                f"cannot listen on {address}: another process listens there; configure another port"
+            ) from error
 
     # Health and background tasks
 
     async def _update_health(self) -> None:
         """Set the health status of every service, and of "", the server.
 
-        CreditService and the server are SERVING while a model is active and records can be written. The other services
-        only read: their calls report by themselves if the database does not answer.
+        CreditService and the server are SERVING while a credit model is active and records can be written. The other
+        services are always SERVING: if the database does not answer, each of their calls fails with STORE_UNAVAILABLE.
         """
         writable = self.recorder is not None and self.recorder.writable
         credit = _SERVING if writable and self.models.current.markets(CREDIT_FAMILY) else _NOT_SERVING
@@ -253,7 +256,7 @@ class Application:
             await self._health.set(service, status)
 
     def _start_background_tasks(self, policies: PolicyRegistry) -> None:
-        """Start reloading, anchoring, building header chunks, and the standby worker. No answer waits for them."""
+        """Start reloading, anchoring, building header chunks, and the standby worker. No call waits for these tasks."""
         settings, background, attempt = self.settings, self._background, self._background.attempt
         background.repeat(
             lambda: self._reload(policies), seconds=settings.reload_seconds, delay=settings.reload_seconds
@@ -264,14 +267,14 @@ class Application:
         background.repeat(
             lambda: attempt("header chunks", self.chunker.build_missing_chunks()), seconds=self.header_chunk_seconds
         )
-        # Not at once: a start competes with the first callers for the processor.
+        # The delay keeps the start of the worker from competing with the first calls for the processor.
         background.run_later(
             lambda: attempt("standby worker", self.readers.run(self.samples.start_standby)),
             delay=self.standby_delay_seconds,
         )
 
     async def _reload(self, policies: PolicyRegistry) -> None:
-        """Read catalog and policy again if their files have changed; a failure leaves what serves as it is."""
+        """Reload catalog and policy if their files have changed; after a failure, the current ones stay in use."""
         await self._background.attempt("catalog", self.threads.run(self.models.refresh))
         await self._background.attempt("policy", self.threads.run(policies.refresh))
         await self._background.attempt("health", self._update_health())
@@ -281,11 +284,13 @@ class Application:
     async def _drain(self, seconds: float) -> None:
         """Stop the server without dropping a call.
 
-        gRPC cancels calls that have arrived and not begun when it stops. So the server stops only when no calls arrive any
-        more: health says NOT_SERVING while calls are still answered, then callers that ignore it are rejected.
+        When gRPC stops, it cancels calls that have arrived but have not begun. Therefore the server stops only when no
+        more calls arrive. First, health reports NOT_SERVING while calls are still answered; then new calls are rejected
+        with DRAINING, for callers that ignore the health status.
 
         Args:
-            seconds: Time limit: a half for callers to leave, a quarter for the rest, a quarter for gRPC.
+            seconds: Time limit for the whole drain. Callers have one half of it to leave, calls in progress have a quarter
+                to end, and gRPC has a quarter to stop.
         """
         await self._health.enter_graceful_shutdown()
         await self.interceptor.wait_until_idle(_IDLE_SECONDS, seconds / 2)
@@ -294,7 +299,7 @@ class Application:
         await self._server.stop(seconds / 4)
 
     async def _close_log(self) -> None:
-        """Write what is in the recorder's queue, and push the last checkpoint."""
+        """Write the entries in the recorder's queue, push the last checkpoint, and close the log."""
         if self.recorder is not None:
             await self.recorder.close()
             await self._background.attempt("anchor", asyncio.to_thread(self.anchors.push))

@@ -1,4 +1,7 @@
-"""Background tasks: work that a server repeats beside its calls, and that must not end with its first exception."""
+"""Background tasks: work that the server repeats while it answers calls.
+
+An exception in one iteration is logged, and the task continues with the next iteration.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -16,32 +19,35 @@ class BackgroundTasks:
 
     def __init__(self) -> None:
         self._tasks: list[asyncio.Task[None]] = []
-        self._failures: dict[str, list[str]] = {}  # by task, where its last attempt failed
+        self._failures: dict[str, list[str]] = {}  # by task: the location at which its last attempt failed
 
     async def attempt(self, task: str, work: Awaitable[object]) -> None:
-        """Run one iteration of a background task; log a failure once until it changes.
+        """Run one iteration of a background task, and log its failure.
+
+        The same failure in consecutive iterations is logged once.
 
         Args:
-            task: Name for the application log.
-            work: The iteration.
+            task: Name of the task in the application log.
+            work: The iteration to await.
         """
         try:
             await work
-        except Exception as error:  # noqa: BLE001 - a folder that is being moved, a full disk, or a bug
+        except Exception as error:  # noqa: BLE001 - any error, such as a full disk or a bug: the task must continue
             location = error_location(error)
             if self._failures.get(task) != location:
-                LOG.error("background task failed", task=task, error=type(error).__name__, place=location)
+                LOG.error("background task failed", task=task, error=type(error).__name__, location=location)
             self._failures[task] = location
         else:
             self._failures.pop(task, None)
 
     def repeat(self, work: _Work, *, seconds: float, delay: float = 0.0) -> None:
-        """Start to run some work after a delay, and again some seconds after each time, until `stop`.
+        """Start a task that waits for a delay, then runs `work` repeatedly, with a pause after each run, until `stop`.
 
         Args:
-            work: Makes each of its steps an `attempt`, so that it never raises.
-            seconds: Between the end of one run and the start of the next.
-            delay: In seconds, before the first run.
+            work: Returns one run to await. A run must not raise: an exception would end the task, so a run passes each
+                of its steps to `attempt`.
+            seconds: Pause between the end of one run and the start of the next, in seconds.
+            delay: Delay before the first run, in seconds.
         """
 
         async def run() -> None:
@@ -53,7 +59,7 @@ class BackgroundTasks:
         self._tasks.append(asyncio.create_task(run()))
 
     def run_later(self, work: _Work, *, delay: float) -> None:
-        """Run some work once, after a delay in seconds, unless `stop` comes first."""
+        """Start a task that runs `work` once after a delay in seconds, unless `stop` is called before."""
 
         async def run() -> None:
             await asyncio.sleep(delay)
@@ -62,7 +68,7 @@ class BackgroundTasks:
         self._tasks.append(asyncio.create_task(run()))
 
     async def stop(self) -> None:
-        """Cancel all tasks, and wait until they have ended."""
+        """Cancel all tasks, and wait until all of them have ended."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -1,7 +1,7 @@
 """The model registry: which bundle serves which market, read from the catalog and reloaded while the server runs.
 
-An invalid bundle never serves. If ACTIVE.toml names one, the market keeps the bundle that served last, and the catalog
-entry of the invalid one says why.
+An invalid bundle never serves. If ACTIVE.toml selects an invalid bundle for a market, the market keeps the bundle that
+served it last, and the catalog entry of the invalid bundle states the problem.
 """
 
 from collections.abc import Mapping
@@ -22,18 +22,18 @@ _Fingerprint = tuple[tuple[str, int, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class ServingModels:
-    """The models that serve at one moment. Immutable: a call that reads it once sees one state.
+    """The models that serve at one moment. It is immutable, so a call that reads it once sees a consistent state.
 
     Attributes:
-        serving: Models by (family, market).
-        entries: Every bundle of the catalog, valid or not, by (family, name).
+        serving: The serving models by (family, market).
+        entries: The catalog entries of all bundles, valid or invalid, by (family, name).
     """
 
     serving: Mapping[tuple[str, str], Model] = field(default_factory=dict)
     entries: Mapping[tuple[str, str], CatalogEntry] = field(default_factory=dict)
 
     def model(self, family: str, market: str) -> Model | None:
-        """Return the model that serves a market; None if there is none."""
+        """Return the model of a family that serves a market; None if no model does."""
         return self.serving.get((family, market))
 
     def markets_of(self, bundle_id: str) -> list[str]:
@@ -48,10 +48,10 @@ class ServingModels:
 class ModelRegistry:
     """Keeps the serving models up to date with the files of the catalog.
 
-    One task at a time calls `refresh`; it replaces `current` as a whole, so readers need no lock.
+    Only one task at a time may call `refresh`. It replaces `current` as a whole, so readers need no lock.
 
     Attributes:
-        current: The models that serve now; a call reads it once.
+        current: The models that serve now. A call reads this attribute once and uses the result throughout.
     """
 
     def __init__(self, bundles: Path) -> None:
@@ -59,10 +59,10 @@ class ModelRegistry:
         self.current = ServingModels()
         self._fingerprints: dict[Path, _Fingerprint] = {}
         self._entries: dict[Path, CatalogEntry] = {}
-        self._activation_problems: dict[str, str] = {}  # by family, why its ACTIVE.toml is not in force
+        self._activation_problems: dict[str, str] = {}  # by family: why its ACTIVE.toml was rejected
 
     def refresh(self) -> ServingModels:
-        """Read the files that have changed, and replace `current`."""
+        """Read the files that have changed, replace `current`, and return it."""
         entries = {(entry.family, entry.name): entry for entry in self._read_entries()}
         serving: dict[tuple[str, str], Model] = {}
         for family in list_families(self._bundles):
@@ -74,12 +74,12 @@ class ModelRegistry:
         return self.current
 
     def _read_entries(self) -> list[CatalogEntry]:
-        """Return the entries of all bundles; read those whose files have changed since the last refresh."""
+        """Return the catalog entries of all bundles; read a bundle only if its files have changed since the last refresh."""
         folders = [
             folder for family in list_families(self._bundles) for folder in list_bundle_folders(self._bundles, family)
         ]
         for folder in folders:
-            # Taken before reading: a file that changes in between makes the next refresh read the bundle again.
+            # Compute the fingerprint before reading: if a file changes in between, the next refresh reads the bundle again.
             if (fingerprint := _fingerprint(folder)) != self._fingerprints.get(folder):
                 self._entries[folder] = read_entry(folder)
                 self._fingerprints[folder] = fingerprint
@@ -88,9 +88,9 @@ class ModelRegistry:
         return [self._entries[folder] for folder in folders]
 
     def _models_of_family(self, family: str, entries: dict[tuple[str, str], CatalogEntry]) -> dict[str, Model]:
-        """Return the models of a family by market, as ACTIVE.toml names them.
+        """Return the models of a family by market, as specified by ACTIVE.toml.
 
-        If ACTIVE.toml is invalid, all markets keep their models; if a bundle is, its markets do.
+        If ACTIVE.toml is invalid, all markets keep their models. If a bundle is invalid, its markets keep their models.
         """
         before = {market: model for (name, market), model in self.current.serving.items() if name == family}
         try:
@@ -111,7 +111,7 @@ class ModelRegistry:
         return serving
 
     def _open_bundle(self, family: str, bundle_id: str, entries: dict[tuple[str, str], CatalogEntry]) -> Model | None:
-        """Open a bundle, which reproduces its golden rows; None if it is invalid, and then its entry says why."""
+        """Open a bundle and check that it reproduces its golden rows; return None and update its entry if it is invalid."""
         entry = entries.get((family, bundle_id))
         if entry is None or entry.problem:
             return None
@@ -130,6 +130,6 @@ def _serving_names(serving: Mapping[tuple[str, str], Model]) -> dict[str, str]:
 
 
 def _fingerprint(folder: Path) -> _Fingerprint:
-    """Return names, sizes and modification times of a bundle's files."""
+    """Return names, sizes and modification times of a bundle's files, to detect a change."""
     files = sorted((path, path.lstat()) for path in folder.iterdir())
     return tuple((path.name, stat.st_size, stat.st_mtime_ns) for path, stat in files)

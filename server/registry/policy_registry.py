@@ -12,32 +12,32 @@ LOG = structlog.get_logger()
 
 
 class PolicyRegistry:
-    """Keeps the policy up to date with its file; an invalid file changes nothing.
+    """Keeps the policy up to date with its file. If the file becomes invalid, the current policy stays in force.
 
-    One task at a time calls `refresh`; it replaces `current` as a whole, so readers need no lock.
+    Only one task at a time may call `refresh`. It replaces `current` as a whole, so readers need no lock.
 
     Attributes:
-        current: The policy in force; a call reads it once.
+        current: The policy in force. A call reads this attribute once and uses the result throughout.
     """
 
     def __init__(self, path: Path) -> None:
-        """Read the policy.
+        """Read the policy file.
 
         Raises:
-            PolicyRefused: The file is invalid, and there is no earlier policy to keep.
+            PolicyRefused: The file is invalid. Because no policy is in force yet, the server cannot start without it.
         """
         self._path = path
         self.current: Policy = read_policy(path)
-        self._problem = ""  # why the file is not in force; "" if it is
+        self._problem = ""  # why the file was rejected; "" if it is valid
         self._save: Callable[[Policy], None] | None = None
 
-    def save_policies(self, save: Callable[[Policy], None]) -> None:
-        """Save the current policy, and from now on every other one before it comes into force.
+    def start_saving(self, save: Callable[[Policy], None]) -> None:
+        """Save the current policy now, and every later policy before it comes into force.
 
-        So a decision can always be replayed with its policy.
+        A decision can be replayed only with the policy that was in force, so no policy may be used before it is saved.
 
         Args:
-            save: Saves a policy durably.
+            save: Called with each policy; saves it durably, or raises StoreUnavailable.
 
         Raises:
             StoreUnavailable: The current policy could not be saved.
@@ -46,12 +46,15 @@ class PolicyRegistry:
         self._save = save
 
     def refresh(self) -> Policy:
-        """Read the file, and replace `current` if its content has changed, is valid, and could be saved."""
+        """Read the file, and return the policy in force.
+
+        If the content of the file has changed and is valid, save it and make it the policy in force.
+        """
         try:
             policy = read_policy(self._path)
         except PolicyRefused as error:
             if str(error) != self._problem:
-                LOG.error("policy refused", problem=str(error), holds=self.current.document.version)
+                LOG.error("policy refused", problem=str(error), in_force=self.current.document.version)
             self._problem = str(error)
             return self.current
         self._problem = ""
@@ -61,9 +64,9 @@ class PolicyRegistry:
                     self._save(policy)
             except StoreUnavailable:
                 LOG.warning(
-                    "policy not saved yet", version=policy.document.version, holds=self.current.document.version
+                    "policy not saved yet", version=policy.document.version, in_force=self.current.document.version
                 )
                 return self.current
-            LOG.info("policy", version=policy.document.version, before=self.current.document.version)
+            LOG.info("policy in force", version=policy.document.version, previous=self.current.document.version)
             self.current = policy
         return self.current

@@ -151,7 +151,7 @@ async def test_a_task_that_raises_is_logged_once_without_its_message_and_repeate
     assert [(line["task"], line["error"]) for line in failed] == [
         ({"look": "catalog", "push": "anchor", "make": "header chunks"}[name], "KeyError")
     ]
-    assert failed[0]["place"][-1].endswith("step")
+    assert failed[0]["location"][-1].endswith("step")
     assert WORDS not in str(lines)
 
 

@@ -1,1 +1,1 @@
-"""AuditService: evidence, proofs, replays, lists and samples for auditors."""
+"""AuditService: evidence, proofs, replays, lists and samples, for auditors."""

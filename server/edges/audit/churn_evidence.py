@@ -1,4 +1,4 @@
-"""Evidence of a churn prediction: its row, the record of its scoring run, the bundle, and proofs of row and record."""
+"""Evidence of a churn prediction: the stored row, the record of its scoring run, the bundle, and inclusion proofs."""
 
 import math
 
@@ -22,7 +22,7 @@ from server.stores.runs.leaves import LeavesDamaged
 from server.stores.runs.predictions import SCORED
 from server.stores.runs.records import run_record_id
 
-ROW_DAMAGED = "the row is not what was loaded; run: python -m server doctor"
+ROW_DAMAGED = "the stored row differs from the row that was loaded; run: python -m server doctor"
 
 
 class ChurnEvidenceReader:
@@ -44,9 +44,10 @@ class ChurnEvidenceReader:
         """Return the evidence of a customer's prediction in a run.
 
         Raises:
-            RunUnknown, CustomerUnknown: There is no such run, or the customer was not in it.
-            RecordDamaged: The row or the run's record is not what was loaded.
-            StoreUnavailable: The reading was not recorded.
+            RunUnknown: There is no such run.
+            CustomerUnknown: The run has no prediction for the customer.
+            RecordDamaged: The row or the run's record was changed after the run was loaded.
+            StoreUnavailable: The database does not answer, or the reading was not recorded.
         """
         customer = request.customer
         found = await self._threads.run(
@@ -61,20 +62,24 @@ class ChurnEvidenceReader:
         return pb.GetChurnEvidenceResponse(evidence=evidence)
 
     def _prove_row(self, found: PredictionEvidence) -> tuple[bodies_pb2.RunRecord | None, LeafProof | None]:
-        """Read the run's record and prove the row in the root that it names; damaged rows are no evidence."""
+        """Read the run's record, and prove that the row is in the Merkle root that the record contains.
+
+        Raises:
+            RecordDamaged: The row or the record was changed, so neither can serve as evidence.
+        """
         run_id = found.run.run_id
         if found.damage or (found.row is not None and not found.content):
             raise RecordDamaged(found.damage or ROW_DAMAGED, run_id=run_id)
         try:
             return self._rows.find_run_record(run_id), self._rows.prove_row(found)
         except LeavesDamaged as error:
-            message = f"the row is not in the root of its run: {error}; run: python -m server doctor"
+            message = f"the row is not in the Merkle root of its run: {error}; run: python -m server doctor"
             raise RecordDamaged(message, run_id=run_id) from error
 
     def _evidence_message(
         self, customer: customer_pb2.Customer, found: PredictionEvidence, body: bodies_pb2.RunRecord | None, locale: str
     ) -> pb.ChurnEvidence:
-        """Build the evidence, but for row proof and reading."""
+        """Build the evidence without the row proof and the reading, which the caller adds."""
         run = found.run
         evidence = pb.ChurnEvidence(
             run_id=run.run_id,
@@ -91,11 +96,14 @@ class ChurnEvidenceReader:
             evidence.row = found.content
             evidence.churn_risk.CopyFrom(_risk_message(found, locale))
             if found.row.status == SCORED:
-                evidence.features.extend(self._fed_features(found))
+                evidence.features.extend(self._model_inputs(found))
         return evidence
 
-    def _fed_features(self, found: PredictionEvidence) -> list[pb.FedFeature]:
-        """Build one message for each feature as fed; a level by its name if the catalog still has the bundle."""
+    def _model_inputs(self, found: PredictionEvidence) -> list[pb.FedFeature]:
+        """Build one message for each model input.
+
+        A level appears under its name if the catalog still has the bundle, otherwise as its number.
+        """
         run, messages = found.run, []
         schema = self._bundles.schema(run.manifest["family"], run.manifest["bundle_id"])
         assert found.row is not None
@@ -120,14 +128,14 @@ def run_reading(
     modes: tuple[evidence_pb2.ReplayMode, ...] = (),
     bundle_id: str = "",
 ) -> Reading:
-    """Return what is recorded of a reading of churn evidence."""
+    """Return the reading of churn evidence to record, for a request of either method."""
     customer = request.customer
     run = RunReading(request.run_id, customer.market, rows.log.customer_tag(customer.market, customer.customer_id))
     return Reading(run_record_id(request.run_id), method, request.purpose, modes, bundle_id, run)
 
 
 def _risk_message(found: PredictionEvidence, locale: str) -> churn_pb2.ChurnRisk:
-    """Build the prediction with its explanation, as ChurnService returns it."""
+    """Build the message of the prediction with its explanation, equal to the one that ChurnService returns."""
     assert found.row is not None
     risk = RiskWriter(found.run, locale).message(found.row)
     if found.row.status == SCORED:

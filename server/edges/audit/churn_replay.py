@@ -1,4 +1,4 @@
-"""Replay of a churn prediction: scores a run's row with the recorded bundle again, and compares the answers."""
+"""Replay of a churn prediction: scores the stored row again with the recorded bundle, and compares the results."""
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -55,12 +55,13 @@ class ChurnReplayer:
         self._bundles, self._threads = bundles, threads
 
     async def replay(self, request: churn_evidence_pb2.ReplayChurnRiskRequest) -> pb.ReplayChurnRiskResponse:
-        """Return one result for each requested mode; without modes, for VERIFY, SCORE and EXPLANATION.
+        """Return one result for each requested mode. A request without modes means VERIFY, SCORE and EXPLANATION.
 
         Raises:
-            RunUnknown, CustomerUnknown: There is no such run, or the customer was not in it.
-            BundleUnknown, BundleNotReadable: The what-if names a bundle that cannot be opened.
-            StoreUnavailable: The reading was not recorded.
+            RunUnknown: There is no such run.
+            CustomerUnknown: The run has no prediction for the customer.
+            BundleUnknown, BundleNotReadable: The bundle of the what-if cannot be opened.
+            StoreUnavailable: The database does not answer, or the reading was not recorded.
         """
         customer, modes = request.customer, tuple(request.modes) or _DEFAULT_MODES
         found = await self._threads.run(
@@ -90,7 +91,7 @@ class ChurnReplayer:
                 reason = ev.UNAVAILABLE_REASON_TRANSACTIONS_ELSEWHERE
                 return ReplayUnavailable(reason, _rescoring_instructions(found)).result(mode)
             if mode == ev.REPLAY_MODE_WHAT_IF:
-                assert other is not None, "the contract requires a bundle_id"
+                assert other is not None, "validation requires a bundle_id for WHAT_IF"
                 return self._what_if(found, risk, other)
             verdict, left_out = self._compare(mode, found, risk)
         except ReplayUnavailable as error:
@@ -100,7 +101,7 @@ class ChurnReplayer:
         return result
 
     def _verify(self, found: PredictionEvidence) -> ReplayVerdict:
-        """Check the run's record against the signed tree, then the row against the root in the record, then the manifest."""
+        """Check the run's record against the signed tree, the row against the root in the record, and the manifest."""
         run_id = found.run.run_id
         try:
             record_verdict = verify_stored_record(self._proofs, run_record_id(run_id))
@@ -112,8 +113,8 @@ class ChurnReplayer:
             return ReplayMismatch("record", "", found.damage, 1)
         if found.recorded is None:
             message = (
-                f"run {run_id} was loaded by an earlier release, whose record proves all rows together and none alone: "
-                "`python -m server doctor` checks it whole; the market's next run can be proved row by row"
+                f"run {run_id} was loaded by an earlier release, whose records do not allow proofs of single rows; "
+                "to check all rows of the run together, run: python -m server doctor"
             )
             raise ReplayUnavailable(ev.UNAVAILABLE_REASON_PROOF_MISSING, message)
         if found.row is not None and not found.content:
@@ -125,11 +126,11 @@ class ChurnReplayer:
         return self._verify_manifest(found, record_verdict.compared + 1)
 
     def _verify_manifest(self, found: PredictionEvidence, compared: int) -> ReplayVerdict:
-        """Compare the run's manifest and time with the body of its record, if retention has not removed it.
+        """Compare the run's manifest and as-of time with the body of its record, unless retention has removed the body.
 
         Args:
-            found: The prediction.
-            compared: Number of fields that were compared before.
+            found: The prediction with its run.
+            compared: Number of fields that were compared before; the verdict includes them.
         """
         try:
             body = self._rows.find_run_record(found.run.run_id)
@@ -147,7 +148,11 @@ class ChurnReplayer:
         return ReplayMatch(compared + 2)
 
     def _compare(self, mode: ev.ReplayMode, found: PredictionEvidence, risk: StoredRisk) -> tuple[ReplayVerdict, str]:
-        """Score the row again, and return the verdict on the mode's fields and what was not compared."""
+        """Score the row again, and compare the fields of the mode SCORE or EXPLANATION.
+
+        Returns:
+            The verdict, and a sentence about what was not compared; "" if everything was.
+        """
         model = self._open_model(found)
         names = list(model.bundle.schema.names)
         if risk.names != names:
@@ -164,7 +169,7 @@ class ChurnReplayer:
         """Open the bundle that scored the run.
 
         Raises:
-            ReplayUnavailable: It is not in the catalog, or cannot be read.
+            ReplayUnavailable: The bundle is not in the catalog, or cannot be read.
         """
         manifest = found.run.manifest
         try:
@@ -173,7 +178,7 @@ class ChurnReplayer:
             raise ReplayUnavailable(ev.UNAVAILABLE_REASON_ARTIFACT_MISSING, str(error)) from error
 
     def _open_decline_model(self, found: PredictionEvidence) -> Model | None:
-        """Open the bundle of the decline probability; None if the run has none, or the bundle cannot be opened."""
+        """Open the bundle that computed the decline probability; None if the run has no such bundle or it cannot be opened."""
         bundle_id = found.run.manifest.get("decline_bundle_id")
         if not bundle_id:
             return None
@@ -183,9 +188,10 @@ class ChurnReplayer:
             return None
 
     def _what_if(self, found: PredictionEvidence, risk: StoredRisk, other: Model) -> ev.ReplayResult:
-        """Score the row with another bundle, as far as that has the same features."""
+        """Score the row with another bundle; its features that the recorded bundle does not have are missing values."""
         as_of = found.run.as_of
-        # A level is a number in the row: the recorded bundle's schema names it, and the other's may number it differently.
+        # The row stores a level as a number. Decode it with the recorded bundle's schema, because the other bundle may use
+        # a different number for the same level.
         values, schema = risk.values(self._open_model(found).bundle.schema), other.bundle.schema
         inputs = compatible_inputs(
             schema, {name: SourcedValue(value, "STORE", as_of) for name, value in values.items()}
@@ -215,10 +221,10 @@ class ChurnReplayer:
 
 
 def _stored_risk(found: PredictionEvidence) -> StoredRisk:
-    """Return what the row says of a scored customer.
+    """Return the stored prediction of a scored customer.
 
     Raises:
-        ReplayUnavailable: The customer was erased or has no score, or the row is damaged.
+        ReplayUnavailable: The customer was erased, the customer has no score, or the row is damaged.
     """
     row = found.row
     if row is None:
@@ -226,7 +232,7 @@ def _stored_risk(found: PredictionEvidence) -> StoredRisk:
     if not found.content:
         raise ReplayUnavailable(ev.UNAVAILABLE_REASON_RECORD_DAMAGED, ROW_DAMAGED)
     if row.status != SCORED:
-        message = f"the customer has no score in this run: {row.status}"
+        message = f"the customer has no score in this run; the status is {row.status}"
         raise ReplayUnavailable(ev.UNAVAILABLE_REASON_NOT_SCORED, message)
     return StoredRisk(
         log_odds=row.log_odds,
@@ -242,9 +248,9 @@ def _stored_risk(found: PredictionEvidence) -> StoredRisk:
 
 
 def _rescoring_instructions(found: PredictionEvidence) -> str:
-    """Return how to compute the features of a run again, where the transactions are."""
+    """Return instructions for computing the features of a run again from the transactions."""
     return (
-        "the features were computed from transactions, which this server does not have; where they are, run: "
-        f"python -m training score SPEC.toml --at {found.run.as_of:%Y-%m-%d}, with the same bundle and lists; if it "
-        f"writes run {found.run.run_id}, the features are the same"
+        "the features were computed from transactions, which this server does not have; on a machine that has the "
+        f"transactions, run: python -m training score SPEC.toml --at {found.run.as_of:%Y-%m-%d}, with the same bundle "
+        f"and lists; if the command writes run {found.run.run_id}, the features are the same"
     )

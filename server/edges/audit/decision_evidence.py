@@ -27,13 +27,14 @@ from server.stores.record_log.record_reader import RecordReader
 
 @dataclass(frozen=True, slots=True)
 class DecisionLookup:
-    """What is left of a decision's record.
+    """The record of a decision, as far as it can still be read.
 
     Attributes:
-        body: None if it cannot be decrypted.
-        record: The decrypted record; None likewise.
-        stored: The record as stored; None if it is damaged.
-        damage: Why a record that nobody removed cannot be decrypted; "" if it can, or if it was removed.
+        body: The decoded body; None if the record cannot be decrypted.
+        record: The decrypted record; None if the record cannot be decrypted.
+        stored: The record as stored; None if the record is damaged.
+        damage: The reason why a damaged record cannot be decrypted; "" if the record is intact, or if its customer was
+            erased or retention removed its body.
     """
 
     body: pb.DecisionRecord | None
@@ -43,7 +44,7 @@ class DecisionLookup:
 
 
 def find_decision(records: RecordReader, decision_id: str) -> DecisionLookup:
-    """Find the record of a decision, erased and damaged ones too.
+    """Find the record of a decision, even if it is erased or damaged.
 
     Raises:
         DecisionUnknown: There is no such decision.
@@ -52,7 +53,7 @@ def find_decision(records: RecordReader, decision_id: str) -> DecisionLookup:
     try:
         found = records.find_stored(decision_id)
     except RecordRemoved as error:
-        # The body is gone, but the header still tells whether it was a decision.
+        # The body was removed, but the header still states the kind of the record.
         stored = records.read_stored(decision_id)
         if parse_header(stored.header).kind != CREDIT_DECISION:
             raise unknown from error
@@ -82,12 +83,12 @@ class DecisionEvidenceReader:
         self._policies, self._bundles = policies, bundles
 
     async def read(self, request: pb.GetEvidenceRequest) -> pb.GetEvidenceResponse:
-        """Return the evidence of a decision, with a proof in a tree that already contains the record of this reading.
+        """Return the evidence of a decision, with a proof in a tree that includes the record of this reading.
 
         Raises:
             DecisionUnknown: There is no such decision.
-            RecordDamaged: Its record is not what was written.
-            StoreUnavailable: The reading was not recorded.
+            RecordDamaged: The record was changed after it was written.
+            StoreUnavailable: The database does not answer, or the reading was not recorded.
         """
         decision_id = request.decision_id.lower()
         evidence, stored, hashes = await self._threads.run(self._read_snapshot, decision_id)
@@ -99,12 +100,14 @@ class DecisionEvidenceReader:
         return pb.GetEvidenceResponse(evidence=evidence)
 
     def _read_snapshot(self, decision_id: str) -> tuple[pb.Evidence, StoredRecord, InclusionHashes]:
-        """Read decision, events, policy and the hashes of the later proof from one snapshot.
+        """Read the decision, its events, its policy, and the hashes for the inclusion proof from one snapshot.
 
-        The caller sees nothing of it until the reading is recorded. Reading the hashes here saves a second visit to the
-        database afterwards: only the right edge of the tree has grown since, and this process knows it.
+        The auditor gets the evidence only after the reading is recorded. Reading the hashes now saves a second query after
+        that: by then only the right edge of the tree has grown, and this process has the edge in memory.
         """
-        frontier = self._log.last_frontier  # before the snapshot: a frontier that is too old is still a prefix
+        frontier = (
+            self._log.last_frontier
+        )  # read before the snapshot, so that its tree is a prefix of the snapshot's tree
         with self._log.database.snapshot() as snapshot:
             records, proofs = RecordReader(snapshot, self._log.key_store), ProofReader(snapshot, self._proofs.cache)
             found = find_decision(records, decision_id)
@@ -116,7 +119,7 @@ class DecisionEvidenceReader:
             return evidence, found.stored, proofs.read_inclusion_hashes(found.stored.index, frontier)
 
     def _prove_from_memory(self, stored: StoredRecord, hashes: InclusionHashes) -> pb.GetInclusionProofResponse | None:
-        """Prove a record in the newest tree that this process wrote; None if hashes are missing that only the database has."""
+        """Prove a record in the newest tree that this process wrote; None if the proof needs more hashes from the database."""
         frontier = self._log.last_frontier
         proof = inclusion_from_hashes(frontier, stored.index, hashes)
         if proof is None:
@@ -124,7 +127,7 @@ class DecisionEvidenceReader:
         return inclusion_message(stored, frontier.size, proof, self._log.sign_checkpoint(frontier))
 
     def _evidence_message(self, decision_id: str, found: DecisionLookup, records: RecordReader) -> pb.Evidence:
-        """Build the evidence, but for policy, reading and proof."""
+        """Build the evidence without policy, reading and proof, which the caller adds."""
         evidence = pb.Evidence(
             decision_id=decision_id,
             body_state=evidence_pb2.BODY_STATE_ERASED,
@@ -145,7 +148,7 @@ class DecisionEvidenceReader:
         return evidence
 
     def _add_policy(self, evidence: pb.Evidence, snapshot: Snapshot) -> None:
-        """Add the policy file that decided, unless it is missing or damaged."""
+        """Add the policy file that the decision was made with, unless the file is missing or damaged."""
         body = evidence.record
         try:
             content = self._policies.find(body.policy_sha256, snapshot) if body.policy_sha256 else None
@@ -157,7 +160,7 @@ class DecisionEvidenceReader:
 
 
 class BundleEvidenceCache:
-    """Messages of bundles for evidence, each built once for as long as the bundle and its markets stay the same."""
+    """Caches the messages of bundles for evidence; rebuilds one when the bundle's entry or markets have changed."""
 
     def __init__(self, models: ModelRegistry) -> None:
         self._models = models

@@ -1,4 +1,7 @@
-"""Replay of a credit decision: puts the recorded question to the recorded bundle and policy again, and compares the answers."""
+"""Replay of a credit decision: assesses the recorded application again, and compares the result with the record.
+
+The replay uses the recorded bundle and the recorded policy, not those in force today.
+"""
 
 import datetime as dt
 from collections.abc import Mapping
@@ -20,7 +23,7 @@ from server.edges.audit.decision_evidence import DecisionLookup, find_decision
 from server.edges.audit.proofs import verify_stored_record
 from server.edges.audit.readings import Reading, ReadingRecorder
 from server.edges.audit.replay_results import WHAT_IF_NOTICE, ReplayUnavailable, flat_fields, verdict_result
-from server.edges.credit.decision_records import fed_feature_messages, model_numbers, runtime_message
+from server.edges.credit.decision_records import model_input_messages, model_numbers, runtime_message
 from server.edges.credit.messages import application_from_request, assessment_message
 from server.edges.explanations import feature_value, time_from_timestamp, timestamp
 from server.edges.thread_pool import StoreThreads
@@ -32,7 +35,7 @@ from server.stores.record_log.log import RecordLog
 from server.stores.record_log.proofs import ProofReader
 
 _DEFAULT_MODES = (ev.REPLAY_MODE_VERIFY, ev.REPLAY_MODE_FEATURES, ev.REPLAY_MODE_SCORE, ev.REPLAY_MODE_EXPLANATION)
-# Which parts of an answer each mode compares. The first are copied from the request, so no mode does.
+# The fields of an answer that each mode compares. No mode compares the copied fields, which repeat the request.
 _COPIED_FIELDS = ("record_ref", "customer", "requested_amount")
 _SCORE_FIELDS = ("model_output", "recommendation", "policy_result")
 _EXPLANATION_FIELDS = ("explanation", "reasons", "warnings")
@@ -40,7 +43,14 @@ _EXPLANATION_FIELDS = ("explanation", "reasons", "warnings")
 
 @dataclass(frozen=True, slots=True)
 class RecordedDecision:
-    """A decision decoded from its record."""
+    """A decision decoded from its record.
+
+    Attributes:
+        body: The body of the record.
+        customer: The market and the customer_id.
+        application: The credit application in the recorded request.
+        decision: The recorded answer.
+    """
 
     body: pb.DecisionRecord
     customer: tuple[str, str]
@@ -53,12 +63,15 @@ class RecordedDecision:
         return time_from_timestamp(self.body.decide_time)
 
     def inputs(self) -> dict[str, SourcedValue]:
-        """Return the values that were known, by feature."""
+        """Return the model inputs that were not missing, by feature."""
         return {message.feature: _sourced_value(message) for message in self.body.features if message.HasField("value")}
 
 
 class ReplaySources:
-    """Reads what a decision was made from. Every method raises ReplayUnavailable if it is gone."""
+    """Reads the artifacts that a decision was made from: bundle, policy file and stored features.
+
+    Every method but `open_other_model` raises ReplayUnavailable if the artifact is missing or damaged.
+    """
 
     def __init__(self, bundles: BundleCache, policies: PolicyStore, features: FeatureStore) -> None:
         self._bundles, self._policies, self._features = bundles, policies, features
@@ -87,33 +100,35 @@ class ReplaySources:
         raise ReplayUnavailable(ev.UNAVAILABLE_REASON_INPUT_ERASED, reason)
 
     def open_model(self, recorded: RecordedDecision) -> Model:
-        """Open the bundle that decided."""
+        """Open the bundle that the decision was made with."""
         try:
             return self._bundles.open_model(recorded.body.bundle_id)
         except (BundleUnknown, BundleNotReadable) as error:
             raise ReplayUnavailable(ev.UNAVAILABLE_REASON_ARTIFACT_MISSING, str(error)) from error
 
     def read_policy(self, recorded: RecordedDecision) -> Policy:
-        """Read the policy that decided."""
+        """Read the policy that the decision was made with."""
         try:
             content = self._policies.find(recorded.body.policy_sha256)
             if content is None:
-                raise ReplayUnavailable(ev.UNAVAILABLE_REASON_POLICY_MISSING, "the policy file was not saved")
+                raise ReplayUnavailable(
+                    ev.UNAVAILABLE_REASON_POLICY_MISSING, "the policy file of the decision is not in the database"
+                )
             return _parse_cached_policy(content)
         except (RecordDamaged, PolicyRefused) as error:
             raise ReplayUnavailable(ev.UNAVAILABLE_REASON_POLICY_MISSING, str(error)) from error
 
     def read_inputs(self, recorded: RecordedDecision, schema: Schema) -> Mapping[str, SourcedValue]:
-        """Merge the recorded request with the stored features as of the time that the decision used."""
+        """Merge the features of the recorded request with the stored features, as of the time that the decision used."""
         known = [given for given in recorded.inputs().values() if given.source == "STORE"]
         given = recorded.application.features
         if not known:
             return merge_inputs(schema, {}, None, given)
-        as_of = known[0].as_of  # all stored values of a decision are of one row, so of one time
-        assert as_of is not None, "every value of the store has a time"
+        as_of = known[0].as_of  # all stored values of a decision come from one row, so they have the same time
+        assert as_of is not None, "every stored value has a time"
         stored = self._features.find_at(*recorded.customer, schema, as_of)
         if stored is None:
-            reason = f"the feature store no longer has this customer's row as of {as_of.isoformat()}"
+            reason = f"the feature store no longer has the row of this customer as of {as_of.isoformat()}"
             raise ReplayUnavailable(ev.UNAVAILABLE_REASON_FEATURES_MISSING, reason)
         return merge_inputs(schema, stored.values, stored.as_of, given)
 
@@ -134,12 +149,12 @@ class DecisionReplayer:
         self._sources, self._threads = sources, threads
 
     async def replay(self, request: ev.ReplayDecisionRequest) -> pb.ReplayDecisionResponse:
-        """Return one result for each requested mode; without modes, for all but WHAT_IF.
+        """Return one result for each requested mode. A request without modes means all modes except WHAT_IF.
 
         Raises:
             DecisionUnknown: There is no such decision.
-            BundleUnknown, BundleNotReadable: The what-if names a bundle that cannot be opened.
-            StoreUnavailable: The reading was not recorded.
+            BundleUnknown, BundleNotReadable: The bundle of the what-if cannot be opened.
+            StoreUnavailable: The database does not answer, or the reading was not recorded.
         """
         decision_id = request.decision_id.lower()
         modes = tuple(request.modes) or _DEFAULT_MODES
@@ -166,7 +181,7 @@ class DecisionReplayer:
         try:
             recorded = self._sources.decode(found)
             if mode == ev.REPLAY_MODE_WHAT_IF:
-                assert other is not None, "the contract requires a bundle_id"
+                assert other is not None, "validation requires a bundle_id for WHAT_IF"
                 return self._what_if(recorded, other)
             if mode == ev.REPLAY_MODE_FEATURES:
                 return verdict_result(mode, self._compare_features(recorded))
@@ -175,16 +190,16 @@ class DecisionReplayer:
             return error.result(mode)
 
     def _compare_features(self, recorded: RecordedDecision) -> ReplayVerdict:
-        """Compare the recorded inputs with those that request and feature store give now."""
+        """Compare the recorded inputs with the inputs merged again from the recorded request and the feature store."""
         schema = self._sources.open_model(recorded).bundle.schema
         inputs = self._sources.read_inputs(recorded, schema)
         stored = pb.DecisionRecord(features=recorded.body.features)
-        again = pb.DecisionRecord(features=fed_feature_messages(schema, inputs))
-        # Values are looked up, not computed: another runtime is no excuse for a difference.
+        again = pb.DecisionRecord(features=model_input_messages(schema, inputs))
+        # Inputs are read, not computed, so a different runtime cannot explain a difference.
         return compare_fields(flat_fields("", stored), flat_fields("", again), same_runtime=True)
 
     def _compare_decision(self, mode: ev.ReplayMode, recorded: RecordedDecision) -> ReplayVerdict:
-        """Decide again, and compare the mode's part of record and answer."""
+        """Assess again, and compare the fields of the mode SCORE or EXPLANATION in record and answer."""
         model, policy = self._sources.open_model(recorded), self._sources.read_policy(recorded)
         try:
             assessment = self._assess_again(recorded, model, policy)
@@ -199,11 +214,11 @@ class DecisionReplayer:
         )
 
     def _assess_again(self, recorded: RecordedDecision, model: Model, policy: Policy) -> Assessment:
-        """Assess the recorded application with a model and a policy, at the recorded time."""
+        """Assess the recorded application with the given model and policy, as of the recorded time."""
         application, at = recorded.application, recorded.at
         section = policy.section(application.market, application.product, at.date())
         if section is None:
-            reason = "the policy has no section for this decision"
+            reason = "the policy has no section for the market, product and date of this decision"
             raise ReplayUnavailable(ev.UNAVAILABLE_REASON_POLICY_MISSING, reason)
         inputs = compatible_inputs(model.bundle.schema, recorded.inputs())
         return assess(model, policy, application.question(section, inputs, at))
@@ -221,22 +236,22 @@ class DecisionReplayer:
 
 @lru_cache(maxsize=8)
 def _parse_cached_policy(content: bytes) -> Policy:
-    """Parse a policy; an auditor replays many decisions of the same one."""
+    """Parse a policy file; the cache saves time when an auditor replays many decisions made with one policy."""
     return parse_policy(content, "policy")
 
 
 def _sourced_value(message: pb.FedFeature) -> SourcedValue:
-    """Read a recorded input."""
+    """Return a recorded model input with its source."""
     as_of = time_from_timestamp(message.as_of_time) if message.HasField("as_of_time") else None
     is_stored = message.source == explain_pb2.VALUE_SOURCE_STORE
     return SourcedValue(feature_value(message.value), "STORE" if is_stored else "CALLER", as_of)
 
 
 def _record_and_answer(assessment: Assessment) -> tuple[pb.DecisionRecord, credit_pb2.CreditDecision]:
-    """Return what would be recorded and answered for an assessment, without ids and times of receipt."""
+    """Return the record and the answer for an assessment, without ids and receive time."""
     bundle = assessment.model.bundle
     record = pb.DecisionRecord(
-        features=fed_feature_messages(bundle.schema, assessment.inputs),
+        features=model_input_messages(bundle.schema, assessment.inputs),
         bundle_id=bundle.bundle_id,
         feature_set_digest=bundle.schema.feature_set_digest,
         baseline_sha256=bundle.baseline_sha256,
@@ -284,7 +299,7 @@ def _explanation_fields(record: pb.DecisionRecord, decision: credit_pb2.CreditDe
 
 
 def _without(decision: credit_pb2.CreditDecision, fields: tuple[str, ...]) -> credit_pb2.CreditDecision:
-    """Copy an answer without some fields of its assessment, and without what was copied from the request."""
+    """Return a copy of an answer without the copied fields, and without the given fields of its assessment."""
     copy = credit_pb2.CreditDecision()
     copy.CopyFrom(decision)
     for name in _COPIED_FIELDS:
@@ -295,6 +310,9 @@ def _without(decision: credit_pb2.CreditDecision, fields: tuple[str, ...]) -> cr
 
 
 def _is_same_runtime(recorded: pb.Runtime) -> bool:
-    """Return whether this runtime is the recorded one. The release of Grounds is ignored: it must not change an answer."""
+    """Return whether this process has the recorded runtime.
+
+    The release of Grounds is not compared, because a new release must not change an answer.
+    """
     now = runtime_message()
     return (recorded.onnxruntime, recorded.python, recorded.platform) == (now.onnxruntime, now.python, now.platform)

@@ -1,4 +1,4 @@
-"""Lists and random samples of decisions. Both read record headers only, which hold no personal data."""
+"""Lists and random samples of decisions. Both read only record headers, which contain no personal data."""
 
 import hashlib
 
@@ -14,7 +14,7 @@ from server.stores.record_log.entries import time_from_us
 from server.stores.record_log.proofs import ProofReader
 from server.stores.record_log.sampling import SampleDrawer, SampleQuery
 
-_SAMPLE_MAX = 20_000  # of all strata together: an answer must fit into one message
+_SAMPLE_MAX = 20_000  # decisions of all strata together, so that an answer fits into one gRPC message
 _TOKEN_KIND = "decisions"  # noqa: S105 - part of page tokens
 _DECISION_PREFIX = "DECISION_"
 _STRATUM_COLUMNS = {  # in the order in which strata are sorted
@@ -42,7 +42,7 @@ class DecisionSearch:
     async def list_page(self, request: pb.ListDecisionsRequest) -> pb.ListDecisionsResponse:
         """Return one page, newest decisions first."""
         cursor, size = self._cursor(request), page_size(request.page_size)
-        # One row more than the page has tells whether another page follows.
+        # Read one row more than the page has: if it exists, another page follows.
         rows = await self._threads.run(self._decisions.read_page, _query(request.filter), cursor, size + 1)
         token = ""
         if len(rows) > size:
@@ -67,8 +67,8 @@ class DecisionSearch:
         """Draw a sample from the decisions of a tree, the same number from each stratum.
 
         Raises:
-            RequestInvalid: The sample has more than 20,000 decisions.
-            TreeSizeUnknown: The log is smaller than the tree.
+            RequestInvalid: The sample would have more than 20,000 decisions.
+            TreeSizeUnknown: The log has fewer records than the requested tree.
             StoreUnavailable: The sample could not be drawn.
         """
         head = await self._threads.run(self._proofs.read_head)
@@ -88,21 +88,23 @@ class DecisionSearch:
         )
 
     def _page_token(self, decision_filter: pb.DecisionFilter, cursor: DecisionCursor) -> str:
-        """Return the token of the next page; it works for the same filter only."""
+        """Return the token of the next page, which is valid only with the same filter."""
         return self._tokens.sign([_TOKEN_KIND, _filter_digest(decision_filter), cursor.time_us, cursor.index])
 
     def _cursor(self, request: pb.ListDecisionsRequest) -> DecisionCursor | None:
-        """Return where the page begins; None for the first page.
+        """Return the position at which the page begins; None for the first page.
 
         Raises:
-            PageTokenInvalid: The token is invalid, or of another list.
+            PageTokenInvalid: The token is invalid, or was issued for another list.
         """
         if not request.page_token:
             return None
         match self._tokens.open(request.page_token):
             case [kind, digest, time_us, index] if kind == _TOKEN_KIND:
                 if digest != _filter_digest(request.filter):
-                    raise PageTokenInvalid("page_token belongs to a list with another filter; repeat that filter")
+                    raise PageTokenInvalid(
+                        "page_token was issued for a different filter; use the filter of the first page, or omit page_token"
+                    )
                 return DecisionCursor(time_us, index)
         raise PageTokenInvalid(INVALID_MESSAGE)
 
@@ -113,7 +115,7 @@ def _filter_digest(decision_filter: pb.DecisionFilter) -> str:
 
 
 def _query(decision_filter: pb.DecisionFilter) -> DecisionQuery:
-    """Read a filter."""
+    """Return a filter as a query."""
     wanted = decision_filter
     return DecisionQuery(
         start=time_from_timestamp(wanted.start_time) if wanted.HasField("start_time") else None,
@@ -127,7 +129,7 @@ def _query(decision_filter: pb.DecisionFilter) -> DecisionQuery:
 
 
 def _decision_value(name: str) -> credit_pb2.Decision:
-    """Return a decision by its name in a header; DECISION_UNSPECIFIED for a name that this release does not know."""
+    """Return the decision with a name from a header; DECISION_UNSPECIFIED for a name that this release does not know."""
     known = f"{_DECISION_PREFIX}{name}" in credit_pb2.Decision.keys()  # noqa: SIM118 - an enum, not a mapping
     return credit_pb2.Decision.Value(f"{_DECISION_PREFIX}{name}") if known else credit_pb2.DECISION_UNSPECIFIED  # type: ignore[return-value]
 

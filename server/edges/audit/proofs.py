@@ -1,4 +1,4 @@
-"""Records and proofs of the log as messages, and the check of a stored record against the signed tree."""
+"""Records and proofs of the record log as messages, and the check of a stored record against the signed tree."""
 
 from collections.abc import Sequence
 
@@ -12,10 +12,10 @@ from server.stores.record_log.proofs import LogHead, ProofReader
 
 
 def check_tree_size(size: int, head: LogHead) -> int:
-    """Return a tree size.
+    """Return a requested tree size unchanged.
 
     Raises:
-        TreeSizeUnknown: The log is smaller.
+        TreeSizeUnknown: The log has fewer records.
     """
     if size > head.size:
         raise TreeSizeUnknown(f"the log has {head.size} records, not {size}", size=str(head.size))
@@ -40,9 +40,9 @@ def inclusion_message(
 
     Args:
         record: The record as stored.
-        size: Of the tree of the proof.
-        hashes: Of the audit path, from leaf to root (RFC 6962).
-        checkpoint: Signed note of a tree of at least this size.
+        size: Number of records in the tree for which the proof is valid.
+        hashes: The hashes of the audit path, from leaf to root (RFC 6962).
+        checkpoint: Signed note of a tree with at least `size` records.
     """
     return pb.GetInclusionProofResponse(
         record=record_message(record), tree_size=size, hashes=hashes, checkpoint=checkpoint
@@ -56,7 +56,7 @@ def newest_inclusion(proofs: ProofReader, record_id: str) -> pb.GetInclusionProo
 
 
 def verify_stored_record(proofs: ProofReader, record_id: str) -> ReplayMatch | ReplayMismatch:
-    """Check a stored record against the tree that the newest checkpoint signs, with the verifier that auditors use.
+    """Check a stored record against the tree of the newest checkpoint, with the verifier that auditors use.
 
     Raises:
         RecordUnknown: There is no such record.
@@ -66,7 +66,7 @@ def verify_stored_record(proofs: ProofReader, record_id: str) -> ReplayMatch | R
         proof = proofs.prove_range(record.index, record.index + 1, head.size, ())
     except RecordDamaged as error:
         return ReplayMismatch("HASH_ALTERED", "", str(error), 1)
-    # An export of this one record: it is valid only if record, hashes before and after it, and signature fit together.
+    # Verify an export of this record alone: record and proof hashes must lead to the root of the signed checkpoint.
     export = Export(
         start=record.index,
         records=[record],

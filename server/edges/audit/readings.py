@@ -1,4 +1,4 @@
-"""Readings of evidence: who reads what and why is durable in the log before an auditor gets an answer."""
+"""Readings of evidence: a record of who read what, and why, is durable in the record log before an auditor is answered."""
 
 import datetime as dt
 from collections.abc import Callable, Sequence
@@ -19,7 +19,9 @@ class RunReading:
     """The scoring run and the customer of a reading of churn evidence.
 
     Attributes:
-        tag: The customer's tag in record headers.
+        run_id: The id of the scoring run.
+        market: The market of the customer.
+        tag: The keyed hash that stands for the customer in record headers.
     """
 
     run_id: str
@@ -29,15 +31,15 @@ class RunReading:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What is recorded of a reading.
+    """A reading of evidence, to be recorded.
 
     Attributes:
-        record_id: Of the decision that is read, or of the run's record.
-        method: Name of the method of AuditService.
-        purpose: As the auditor stated it.
-        modes: Of a replay.
-        bundle_id: Of a what-if; "" for none.
-        run: Of churn evidence; None for a decision.
+        record_id: The id of the record that is read: a decision's record or a scoring run's record.
+        method: The name of the AuditService method.
+        purpose: The purpose that the auditor stated.
+        modes: The modes of a replay; empty for other readings.
+        bundle_id: The bundle of a what-if; "" if there is no what-if.
+        run: The scoring run and the customer, for churn evidence; None for a decision.
     """
 
     record_id: str
@@ -57,8 +59,9 @@ class ReadingRecorder:
     async def record(self, reading: Reading) -> evidence_pb2.EvidenceReading:
         """Record a reading durably.
 
-        The record is sealed with the log's own key, not the customer's: it must stay readable after the customer is
-        erased. A decision's record names its customer; for a run, the customer is a tag in the header of the reading.
+        The record is encrypted with the log's own key, not with the customer's key, so that it stays readable after the
+        customer is erased. A reading of a decision identifies the customer through the decision's record. A run has many
+        customers, so the header of the reading contains the customer's tag.
 
         Raises:
             StoreUnavailable: The reading was not recorded, so the evidence must not be returned.

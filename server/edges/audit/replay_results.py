@@ -1,4 +1,4 @@
-"""Results of replays as messages, and messages as flat fields that a replay can compare."""
+"""Replay results: builds their messages, and flattens messages to fields that a replay can compare."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,14 +15,16 @@ from server.decisions.replay_verdict import (
     Scalar,
 )
 
-WHAT_IF_NOTICE = "NOT EVIDENCE: no decision was made with this bundle; this is only what it would have answered."
+WHAT_IF_NOTICE = (
+    "NOT EVIDENCE: the decision was not made with this bundle; the result shows what this bundle would have answered."
+)
 
 
 class ReplayUnavailable(Exception):
-    """Something that a replay needs is gone.
+    """A replay cannot run, because something that it needs is missing or damaged. The message is for people.
 
     Attributes:
-        reason: For programs; the message is for people.
+        reason: The reason code, for programs.
     """
 
     def __init__(self, reason: "ev.UnavailableReason", message: str) -> None:
@@ -30,12 +32,12 @@ class ReplayUnavailable(Exception):
         self.reason = reason
 
     def result(self, mode: ev.ReplayMode) -> ev.ReplayResult:
-        """Return the result of a replay that could not be made."""
+        """Return the replay result that reports this error."""
         return ev.ReplayResult(mode=mode, unavailable=ev.Unavailable(why=self.reason, detail=str(self)))
 
 
 def verdict_result(mode: ev.ReplayMode, verdict: ReplayVerdict) -> ev.ReplayResult:
-    """Build the result with a verdict."""
+    """Build the replay result of a mode from its verdict."""
     result = ev.ReplayResult(mode=mode)
     match verdict:
         case ReplayMatch():
@@ -61,30 +63,37 @@ def verdict_result(mode: ev.ReplayMode, verdict: ReplayVerdict) -> ev.ReplayResu
 
 
 def flat_fields(path: str, message: Message) -> dict[str, Scalar]:
-    """Return every field that is set, by path, such as assessment.explanation.contributions[3].log_odds.
+    """Return the values of all fields that are set, by path, such as assessment.explanation.contributions[3].log_odds.
 
-    A field that is not set has no path: a field that is set on one side only is a difference too.
+    Unset fields are left out, so a comparison also finds a field that is set in only one of two messages.
+
+    Args:
+        path: Prefix of all paths; "" for none.
+        message: The message to flatten.
     """
     return dict(_message_fields(path, message))
 
 
 def _message_fields(path: str, message: Message) -> Iterator[tuple[str, Scalar]]:
-    """Yield the fields of a message by number, the entries of a map by key."""
+    """Yield the fields of a message in the order of field numbers, and the entries of a map in the order of keys."""
     for field, value in message.ListFields():
-        below = f"{path}.{field.name}" if path else field.name
+        field_path = f"{path}.{field.name}" if path else field.name
         if field.message_type is not None and field.message_type.GetOptions().map_entry:
             value_field = field.message_type.fields_by_name["value"]
             for key in sorted(value):
-                yield from _value_fields(f'{below}["{key}"]', value_field, value[key])
+                yield from _value_fields(f'{field_path}["{key}"]', value_field, value[key])
         elif field.is_repeated:
-            for number, element in enumerate(value):
-                yield from _value_fields(f"{below}[{number}]", field, element)
+            for index, element in enumerate(value):
+                yield from _value_fields(f"{field_path}[{index}]", field, element)
         else:
-            yield from _value_fields(below, field, value)
+            yield from _value_fields(field_path, field, value)
 
 
 def _value_fields(path: str, field: FieldDescriptor, value: Any) -> Iterator[tuple[str, Scalar]]:
-    """Yield one value, or the fields of a message and its name, so that an empty message is a field too."""
+    """Yield a scalar value; for a message, yield its type name and its fields.
+
+    The type name makes an empty message different from an unset one.
+    """
     if field.message_type is not None:
         yield path, field.message_type.name
         yield from _message_fields(path, value)

@@ -1,4 +1,4 @@
-"""AuditService: checkpoints, proofs and records of the log; evidence, replays, lists and samples of decisions and predictions."""
+"""AuditService: proofs from the record log; evidence and replays of decisions and predictions; lists and samples."""
 
 from collections.abc import Sequence
 
@@ -96,7 +96,7 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
     async def ReplayDecision(
         self, request: evidence_pb2.ReplayDecisionRequest, _received: ReceivedRequest
     ) -> pb.ReplayDecisionResponse:
-        """Compute a decision again and compare."""
+        """Compute a decision again, and compare the result with the record."""
         return await self._decision_replayer.replay(request)
 
     async def GetChurnEvidence(
@@ -108,7 +108,7 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
     async def ReplayChurnRisk(
         self, request: churn_evidence_pb2.ReplayChurnRiskRequest, _received: ReceivedRequest
     ) -> pb.ReplayChurnRiskResponse:
-        """Compute a churn prediction again and compare."""
+        """Compute a churn prediction again, and compare the result with the stored row."""
         return await self._churn_replayer.replay(request)
 
     async def ListDecisions(

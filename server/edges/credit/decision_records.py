@@ -68,7 +68,7 @@ def _record_message(answer: RecordedAnswer) -> pb.DecisionRecord:
     return pb.DecisionRecord(
         request=answer.request,
         answer=answer.decision.SerializeToString(deterministic=True),
-        features=fed_feature_messages(bundle.schema, assessment.inputs),
+        features=model_input_messages(bundle.schema, assessment.inputs),
         bundle_id=bundle.bundle_id,
         feature_set_digest=bundle.schema.feature_set_digest,
         baseline_sha256=bundle.baseline_sha256,
@@ -82,7 +82,7 @@ def _record_message(answer: RecordedAnswer) -> pb.DecisionRecord:
     )
 
 
-def fed_feature_messages(schema: Schema, inputs: Mapping[str, SourcedValue]) -> list[pb.FedFeature]:
+def model_input_messages(schema: Schema, inputs: Mapping[str, SourcedValue]) -> list[pb.FedFeature]:
     """Build one message for each feature of the model: its value as known, and the number that was fed (NaN if missing)."""
     messages = []
     # Nearly all values have the same time, and building a timestamp costs more than the rest of a message.

@@ -1,1 +1,4 @@
-"""Bundles and policy files by their digests, for replay: what serves today is in server/registry."""
+"""Access to old and current bundles and policy files by digest, for replay.
+
+The bundles and the policy in force today are in server/registry.
+"""

@@ -1,4 +1,7 @@
-"""Checks that the bundles and policy files of old decisions are still available: without them a replay is impossible."""
+"""Checks that the bundles and policy files of all recorded decisions are still available.
+
+A decision cannot be replayed without its bundle and its policy file.
+"""
 
 from collections.abc import Iterator
 
@@ -13,7 +16,11 @@ from server.stores.tables import POLICIES, RECORDS
 
 
 def missing_artifacts(database: Database, bundles: BundleCache) -> Iterator[str]:
-    """Yield a sentence for each bundle of a decision, and each stored policy file, that can no longer be read.
+    """Yield one sentence for each bundle that made decisions, and for each stored policy file, if it is unreadable.
+
+    Args:
+        database: The database with the records and the policy files.
+        bundles: The bundles of the credit family.
 
     Raises:
         StoreUnavailable: The database does not answer.

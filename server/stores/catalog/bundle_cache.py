@@ -1,4 +1,7 @@
-"""The bundle cache: opened bundles of the catalog by id, whichever serves today, so that old decisions can be replayed."""
+"""The bundle cache: opened bundles of the catalog by id.
+
+Replays use it to open the bundle of an old decision, which may no longer serve.
+"""
 
 import threading
 from collections import OrderedDict
@@ -9,11 +12,11 @@ from models.errors import BundleInvalid
 from models.model import Model, open_model
 from server.errors import BundleNotReadable, BundleUnknown
 
-_OPEN_MAX = 8  # models in memory; an audit needs a few
+_OPEN_MAX = 8  # models in memory; auditors use few bundles at a time
 
 
 class BundleCache:
-    """Opens the bundles of a family and keeps the last ones used. Its methods may be called from any thread."""
+    """Opens the bundles of a family, and caches those used last. Its methods may be called from any thread."""
 
     def __init__(self, bundles: Path, family: str) -> None:
         self._folder = bundles / family
@@ -21,11 +24,11 @@ class BundleCache:
         self._models: OrderedDict[str, Model] = OrderedDict()
 
     def open_model(self, bundle_id: str) -> Model:
-        """Return the model of a bundle; a bundle never changes, so it is opened once.
+        """Return the model of a bundle. A bundle never changes, so a cached model is never stale.
 
         Raises:
-            BundleUnknown: It is not in the catalog.
-            BundleNotReadable: It is incomplete, or does not reproduce its golden rows.
+            BundleUnknown: The bundle is not in the catalog.
+            BundleNotReadable: The bundle is incomplete, or does not reproduce its golden rows.
         """
         with self._lock:
             if bundle_id in self._models:
@@ -33,14 +36,15 @@ class BundleCache:
                 return self._models[bundle_id]
         if not (self._folder / bundle_id).is_dir():
             raise BundleUnknown(
-                f"there is no such bundle among those of {self._folder.name} in the catalog; restore it",
+                f"the catalog has no {self._folder.name} bundle with this id; restore the bundle's folder",
                 bundle_id=bundle_id,
             )
         try:
             model = open_model(read_bundle(self._folder / bundle_id))
         except BundleInvalid as error:
-            raise BundleNotReadable(f"the bundle is refused: {error}", bundle_id=bundle_id) from error
-        # Opened outside of the lock, because it takes long: two threads may open the same bundle, with the same result.
+            raise BundleNotReadable(f"the bundle is invalid: {error}", bundle_id=bundle_id) from error
+        # The bundle is opened outside the lock, because opening is slow. Two threads may open the same bundle: both get equal
+        # models, and the second one replaces the first in the cache.
         with self._lock:
             self._models[bundle_id] = model
             while len(self._models) > _OPEN_MAX:

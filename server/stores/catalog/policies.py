@@ -1,4 +1,7 @@
-"""Every policy file that was ever in force, by its digest: without it a decision under it could not be replayed."""
+"""The policy store: every policy file that was ever in force, by SHA-256.
+
+A decision can be replayed only with the policy file that was in force when the decision was made.
+"""
 
 import hashlib
 
@@ -17,13 +20,13 @@ class PolicyStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._verified: dict[str, bytes] = {}  # by digest; a digest never means another file
+        self._verified: dict[str, bytes] = {}  # files that match their digests, by digest; an entry never becomes stale
 
     def save(self, content: bytes) -> None:
-        """Store a policy file; durable when this returns.
+        """Store a policy file durably, unless it is stored already.
 
         Raises:
-            StoreUnavailable: It was not stored.
+            StoreUnavailable: The database does not answer, or cannot write the file.
         """
         sha256 = hashlib.sha256(content).hexdigest()
         if self._read(sha256, self._database) is not None:
@@ -35,14 +38,14 @@ class PolicyStore:
             pass  # another process stored the same file first
 
     def find(self, sha256: str, source: ConnectionSource | None = None) -> bytes | None:
-        """Return the policy file with this digest; None if it was never saved.
+        """Return the content of the policy file with this digest; None if no such file was saved.
 
         Args:
-            sha256: Digest of the file, hexadecimal.
-            source: Where to read; the database itself if None.
+            sha256: SHA-256 of the file, hexadecimal.
+            source: A snapshot to read from; None reads from the database.
 
         Raises:
-            RecordDamaged: It is not what was stored.
+            RecordDamaged: The stored content does not match the digest.
         """
         if sha256 in self._verified:
             return self._verified[sha256]
@@ -50,12 +53,14 @@ class PolicyStore:
         if content is None:
             return None
         if hashlib.sha256(content).hexdigest() != sha256:
-            raise RecordDamaged("the policy file is not what was stored; restore it from a backup", sha256=sha256)
+            raise RecordDamaged(
+                "the stored policy file does not match its SHA-256; restore the file from a backup", sha256=sha256
+            )
         self._verified[sha256] = content
         return content
 
     def _read(self, sha256: str, source: ConnectionSource) -> bytes | None:
-        """Read a file without checking it."""
+        """Return the stored content for a digest, unchecked; None if nothing is stored for it."""
         with source.reading() as connection:
             found = connection.execute(_SELECT_CONTENT, {"wanted": sha256}).scalar()
         return None if found is None else bytes(found)

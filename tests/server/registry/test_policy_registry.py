@@ -73,7 +73,7 @@ def test_a_policy_comes_into_force_only_after_it_was_saved(tmp_path: Path) -> No
         kept.append(policy.sha256)
 
     watch = PolicyRegistry(path)
-    watch.save_policies(keep)
+    watch.start_saving(keep)
     path.write_text(POLICY.replace("test-1", "test-2"))
     full.append(True)
 
