@@ -1,1 +1,1 @@
-"""The edges of the server: everything that reads or writes messages of the contract, and the gRPC interceptor."""
+"""The gRPC edge of the server: the interceptor, the servicers, and all code that reads or writes protobuf messages."""

@@ -1,4 +1,7 @@
-"""Which roles may call which method. A method without an entry is denied; a test compares the table with the contract."""
+"""Authorization: the table of the roles that may call each gRPC method.
+
+A method without an entry is denied to every caller. A test compares the table with the services in the .proto files.
+"""
 
 from server.errors import MethodNotAllowed
 
@@ -38,16 +41,21 @@ ROLES: dict[str, frozenset[str]] = {
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": frozenset({OPERATOR}),
 }
 
-# The server listens on loopback only and does not authenticate: every caller is this one, with all roles.
+# The server listens only on the loopback interface and does not authenticate, so every caller is LOCAL_CALLER with all
+# roles.
 LOCAL_CALLER = "local"
 _LOCAL_ROLES = _ALL_ROLES
 
 
 def authorize(method: str, roles: frozenset[str] = _LOCAL_ROLES) -> None:
-    """Check that one of the roles may call a method.
+    """Check that at least one of the roles may call a method.
+
+    Args:
+        method: Full name of the method, such as /grounds.credit.v1.CreditService/ScoreCredit.
+        roles: The roles of the caller.
 
     Raises:
-        MethodNotAllowed: None may, or there is no such method.
+        MethodNotAllowed: None of the roles may call the method, or there is no such method.
     """
     if not roles & ROLES.get(method, frozenset()):
         raise MethodNotAllowed(f"permission denied: this caller may not call {method}", method=method)

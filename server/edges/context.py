@@ -1,4 +1,7 @@
-"""The type of gRPC's call context, which is generic for the type checker only."""
+"""The type of gRPC's call context.
+
+The class is generic only in the type stubs, so the alias is a string that is never evaluated.
+"""
 
 from typing import Any, TypeAlias
 

@@ -4,9 +4,9 @@ _FRAMES_MAX = 8
 
 
 def error_location(error: BaseException) -> list[str]:
-    """Return up to eight innermost frames of an exception, innermost last.
+    """Return the eight innermost frames of an exception, the innermost one last.
 
-    The log gets them instead of the exception's message, which may contain a customer's values.
+    The application log contains these frames instead of the exception's message, which may contain a customer's values.
     """
     frames = []
     trace = error.__traceback__

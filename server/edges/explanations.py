@@ -1,4 +1,4 @@
-"""Explanations, times and feature values as messages, for every service."""
+"""Builds and reads the protobuf messages that several services share: explanations, times and feature values."""
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
@@ -18,13 +18,13 @@ class ContributionFacts:
     """The contribution of one feature.
 
     Attributes:
-        feature: Its name.
-        group: Code of its reason group.
-        value: A number or the name of a level; None if missing.
-        source: Who gave the value; None if missing.
-        as_of: Time as of which a stored value was true; None for a caller's.
-        log_odds: Contribution to the log-odds (SHAP value).
-        points: Contribution to the score in points; None if the family has no points.
+        feature: The name of the feature.
+        group: The code of the feature's reason group.
+        value: The value, a number or the name of a level; None if the value is missing.
+        source: The source of the value; None if the value is missing.
+        as_of: The as-of time of a stored value; None for a caller's value.
+        log_odds: The contribution to the log-odds (SHAP value).
+        points: The contribution to the score, in points; None if the family has no points.
     """
 
     feature: str
@@ -61,11 +61,11 @@ def explanation_message(
     """Build the message of an explanation.
 
     Args:
-        method: Of SHAP, as in the bundle's baseline: interventional or path_dependent.
-        baseline: The population that the explanation compares with.
-        base_value: Its mean log-odds.
-        residual: Log-odds of the score minus base value and contributions.
-        contributions: One a feature.
+        method: The SHAP method of the bundle's baseline: interventional or path_dependent.
+        baseline: The baseline, which is the population that the explanation compares with.
+        base_value: The mean log-odds of the baseline.
+        residual: The log-odds of the score minus base value and contributions.
+        contributions: One contribution per feature.
         base_points: The base value in points; None if the family has no points.
     """
     return pb.Explanation(
@@ -86,22 +86,22 @@ def baseline_message(sha256: str, row_count: int, definition: str) -> pb.Baselin
 
 
 def timestamp(time: dt.datetime) -> Timestamp:
-    """Return a time as a message, in UTC."""
+    """Return a time as a protobuf timestamp."""
     stamp = Timestamp()
     stamp.FromDatetime(time.astimezone(dt.UTC))
     return stamp
 
 
 def time_from_timestamp(stamp: Timestamp) -> dt.datetime:
-    """Return a message's time, in UTC."""
+    """Return a protobuf timestamp as a time in UTC."""
     return stamp.ToDatetime(tzinfo=dt.UTC)
 
 
 def feature_value(value: pb.FeatureValue) -> float | str:
-    """Return a number, or the name of a level."""
+    """Return the value of a feature: a number, or the name of a level."""
     return value.level if value.WhichOneof("kind") == "level" else value.number
 
 
 def feature_values(features: Mapping[str, pb.FeatureValue]) -> dict[str, float | str]:
-    """Return feature values by name: a number, or the name of a level."""
+    """Return the values of features by feature name; each is a number, or the name of a level."""
     return {name: feature_value(value) for name, value in features.items()}

@@ -1,4 +1,4 @@
-"""Intercepts every call: authorizes, validates, calls the servicer, and turns exceptions into gRPC errors."""
+"""The interceptor of all calls: authorizes, validates, calls the servicer, and turns exceptions into gRPC errors."""
 
 import asyncio
 import time
@@ -20,8 +20,8 @@ from server.edges.validation import validate
 from server.errors import Draining, MethodUnknown, ServerError
 
 LOG = structlog.get_logger()
-_OWN_PREFIX = "/grounds."  # of the methods of our services
-_METHOD_NAME_MAX = 200  # characters of an unknown method's name that the error repeats
+_OWN_PREFIX = "/grounds."  # of the full names of our services' methods
+_METHOD_NAME_MAX = 200  # characters of an unknown method's name in the error message
 _UnaryMethod = Callable[[Any, ReceivedRequest], Awaitable[Message]]
 _StreamMethod = Callable[[Any, ReceivedRequest], AsyncGenerator[Message]]
 
@@ -29,7 +29,7 @@ _StreamMethod = Callable[[Any, ReceivedRequest], AsyncGenerator[Message]]
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Wraps every method of the server, and counts the calls in progress.
 
-    The event loop owns all state; nothing needs a lock.
+    All state is used only on the event loop, so no lock is needed.
 
     Attributes:
         draining: Whether new calls are rejected; calls in progress continue.
@@ -37,7 +37,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     """
 
     def __init__(self, request_bytes_max: int) -> None:
-        """Reject requests of more bytes with REQUEST_TOO_LARGE."""
+        """Create an interceptor that rejects requests of more than `request_bytes_max` bytes with REQUEST_TOO_LARGE."""
         self._request_bytes_max = request_bytes_max
         self.draining = False
         self.calls_in_progress = 0
@@ -81,7 +81,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         async def call(received: ReceivedRequest, context: Context) -> AsyncGenerator[Message]:
             async with self._observe(method, context):
                 self._admit(method, received)
-                # If the caller goes away, the generator is closed here and now, not by the garbage collector.
+                # If the caller disconnects, close the generator immediately instead of leaving it to the garbage collector.
                 async with aclosing(servicer_method(received.message, received)) as answers:
                     async for answer in answers:
                         yield answer
@@ -98,10 +98,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         except ServerError as error:
             _log_call(method, ERROR_STATUSES[type(error)].reason, start)
             await abort_with_error(context, error)
-        except Exception as error:  # noqa: BLE001 - a bug: the log gets its location, the caller an incident id
-            # Neither gets the message of the exception, which may contain a customer's values.
-            incident_id, place = str(uuid.uuid4()), error_location(error)
-            LOG.error("bug", method=method, incident_id=incident_id, error=type(error).__name__, place=place)
+        except Exception as error:  # noqa: BLE001 - a bug: log its location, and return an incident id to the caller
+            # Neither log nor answer contains the message of the exception, which may contain a customer's values.
+            incident_id, location = str(uuid.uuid4()), error_location(error)
+            LOG.error("bug", method=method, incident_id=incident_id, error=type(error).__name__, location=location)
             await abort_with_incident(context, incident_id)
         finally:
             self.calls_in_progress -= 1
@@ -110,7 +110,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     def _admit(self, method: str, received: ReceivedRequest) -> None:
         """Check that a call may proceed.
 
-        The caller's rights come first: a caller without them learns nothing about the request or the server.
+        Permission is checked first, so that a caller without it learns nothing about the request or the server.
 
         Raises:
             MethodNotAllowed: The caller may not call the method.
@@ -128,8 +128,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         """Wait until no call is in progress and none has arrived for some time.
 
         Args:
-            seconds: Time without a new call.
-            seconds_max: The method returns after this time in any case.
+            seconds: Time without a new call, in seconds, after which the server counts as idle.
+            seconds_max: Time limit in seconds; the method returns after this time even if the server is not idle.
         """
         deadline = time.monotonic() + seconds_max
         while time.monotonic() < deadline:
@@ -139,15 +139,15 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
 
 def _log_call(method: str, reason: str, start: float) -> None:
-    """Log the end of a call, without anything of its content."""
+    """Log the end of a call; the entry has no content of request or answer."""
     LOG.info("call", method=method, reason=reason, milliseconds=round((time.monotonic() - start) * 1000, 2))
 
 
 def _wrap_standard(handler: Any, method: str, codec: dict[str, Any]) -> Any:
     """Wrap a method of a standard service (health, reflection): authorize, and reject undecodable requests.
 
-    Unlike our services, these get gRPC's context, and their calls are neither counted nor logged: a health check every
-    second would keep a draining server from becoming idle.
+    Unlike methods of our services, these methods receive gRPC's context. Their calls are neither counted nor logged,
+    because a health check every second would keep a draining server from becoming idle.
     """
     try:
         authorize(method)
@@ -177,16 +177,19 @@ async def _decoded_message(received: ReceivedRequest, context: Context) -> Any:
 
 
 def _rejecting_handler(error: ServerError) -> Any:
-    """Return a handler that answers every call with an error, without reading a request first."""
+    """Return a handler that answers every call with an error before it reads a request."""
 
     async def reject(_requests: Any, context: Context) -> None:
         await abort_with_error(context, error)
 
-    # A handler of streams also answers calls with a single request, and before that request has arrived.
+    # A stream handler can also answer calls with a single request, and it can answer before the request has arrived.
     return grpc.stream_stream_rpc_method_handler(reject)
 
 
 def _unknown_method(method: str) -> MethodUnknown:
     """Return the error for a method that the server does not have."""
     name = method[:_METHOD_NAME_MAX]
-    return MethodUnknown(f"there is no method {name}: check its name, and the version of the contract", method=name)
+    return MethodUnknown(
+        f"there is no method {name}: check the name, and generate the client from this server's .proto files",
+        method=name,
+    )

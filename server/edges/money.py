@@ -1,6 +1,6 @@
-"""google.type.Money to and from exact decimals; the one place where the server converts amounts.
+"""Converts google.type.Money to and from exact decimals. All conversions of amounts in the server are in this module.
 
-Money has units and nanos (10**-9) of one sign: -0.5 is units 0 and nanos -500,000,000.
+Money has units and nanos (10**-9), both with the same sign: -0.5 is units 0 and nanos -500,000,000.
 """
 
 from decimal import Decimal
@@ -24,7 +24,7 @@ def money_from_amount(amount: Decimal, currency: str) -> Money:
 
 def money_from_minor(minor: int, currency: str) -> Money:
     """Return an amount in hundredths as Money."""
-    # divmod rounds toward minus infinity: take the sign apart first, or -50 would become -1 unit and +50 hundredths.
+    # divmod rounds toward minus infinity, which would turn -50 into -1 unit and +50 hundredths. Split the absolute value.
     units, hundredths = divmod(abs(minor), 100)
     sign = -1 if minor < 0 else 1
     return Money(currency_code=currency, units=sign * units, nanos=sign * hundredths * _NANOS_PER_HUNDREDTH)

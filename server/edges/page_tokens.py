@@ -1,8 +1,8 @@
-"""Page tokens: opaque, signed and dated positions in a list, a synchronization or an export.
+"""Page tokens: opaque, signed and dated tokens for a position in a list, a synchronization or an export.
 
 A token is URL-safe base64 of a truncated HMAC-SHA256, followed by JSON: the name of the cursor, the time at which the
-token was written, and the cursor's fields. The signature keeps callers from editing a position; a token grants no
-rights. The names below stay as they are between releases, because callers keep delta tokens for days.
+token was written, and the cursor's fields. The signature prevents callers from changing the position; a token grants no
+permission. The names of cursors and fields must not change between releases, because callers keep delta tokens for days.
 """
 
 import base64
@@ -28,11 +28,12 @@ class RiskPageCursor:
     """Start of the next page of a list of churn predictions.
 
     Attributes:
-        run: Number of the run that the whole list reads.
-        filters: Digest of order, filters and locale; a token works for the same list only.
-        total: Customers in the list, counted for the first page.
+        run: Number of the run from which all pages of the list are read.
+        market: The market of the run.
+        filters: Digest of order, filters and locale; the token is valid only for a list with an equal digest.
+        total: Number of customers in the list, counted for the first page.
         number: Rank or value at risk of the last entry of the previous page.
-        customer_id: Of that entry; breaks ties of `number`.
+        customer_id: The customer_id of the last entry of the previous page, which breaks ties of `number`.
     """
 
     run: int
@@ -45,10 +46,18 @@ class RiskPageCursor:
 
 @dataclass(frozen=True, slots=True)
 class SyncCursor:
-    """Start of the next page of a synchronization; see server.stores.runs.changes for the fields.
+    """Start of the next page of a synchronization.
 
     Attributes:
-        since: Number of the run that the copy shows; None in a full synchronization.
+        market: The market of the copy.
+        locale: The locale of the copy.
+        run: Number of the run to which the synchronization brings the copy.
+        since: Number of the run that the copy contains; None in a full synchronization.
+        mark: Number of the last tombstone when the synchronization started.
+        since_mark: Number of the last tombstone that the copy has applied.
+        phase: The phase of the synchronization; see server.stores.runs.changes.
+        customer_id: The last customer of the previous page.
+        number: See `ChangeCursor` in server.stores.runs.changes.
     """
 
     market: str
@@ -64,10 +73,12 @@ class SyncCursor:
 
 @dataclass(frozen=True, slots=True)
 class CopyState:
-    """What a copy shows at the end of a synchronization, in a delta token.
+    """The state of a copy at the end of a synchronization; the content of a delta token.
 
     Attributes:
-        run: Number of the run.
+        market: The market of the copy.
+        locale: The locale of the copy.
+        run: Number of the run that the copy contains.
         mark: Number of the last tombstone that the copy has applied.
     """
 
@@ -79,15 +90,19 @@ class CopyState:
 
 @dataclass(frozen=True, slots=True)
 class ExportCursor:
-    """The next part of an export.
+    """The position of the next part of an export.
 
     Attributes:
-        mark: Number of the last tombstone when the export began.
-        part: The stored chunk, from 0.
-        compression: NONE or ZSTD, the same in all parts of an export.
-        rows_left: Rows of the chunk that were not sent, 0 before the first part of a chunk: a chunk that is not
-            compressed goes out in several parts. Counted from the end, because an erasure between two parts may remove a
-            row: one that was sent changes nothing, one that was not makes the next part repeat a customer, never skip one.
+        market: The market of the export.
+        locale: The locale of the export.
+        run: Number of the exported run.
+        mark: Number of the last tombstone when the export started.
+        part: Index of the stored chunk, from 0.
+        compression: NONE or ZSTD, equal in all parts of an export.
+        rows_left: Number of rows at the end of the chunk that were not sent yet; 0 before the first part of a chunk. An
+            uncompressed chunk is sent in several parts. The rows are counted from the end, because an erasure between two
+            parts may remove a row. If the removed row was sent, the position stays correct. If the row was not sent, the
+            next part repeats a customer instead of skipping one.
     """
 
     market: str
@@ -109,7 +124,7 @@ _Cursor = TypeVar("_Cursor", RiskPageCursor, SyncCursor, CopyState, ExportCursor
 
 
 class PageTokens:
-    """Writes and reads tokens, signed with the key that all processes of a database share."""
+    """Writes and reads tokens, signed with a key that all processes of a database share."""
 
     def __init__(self, key: bytes, days_max: float, clock: Callable[[], dt.datetime]) -> None:
         self._key, self._clock = key, clock
@@ -124,17 +139,17 @@ class PageTokens:
         """Return the cursor of a token.
 
         Args:
-            token: As the caller passed it.
-            cursor: The expected type.
+            token: The token from the caller's request.
+            cursor: The expected type of cursor.
 
         Raises:
-            PageTokenInvalid: The signature is invalid, or the token holds another type of cursor.
-            ResyncRequired: The token is too old.
+            PageTokenInvalid: The signature is invalid, or the token contains a different type of cursor.
+            ResyncRequired: The token has expired.
         """
         content = self.open(token)
         if not isinstance(content, dict) or content.pop("kind", None) != _TOKEN_KINDS[cursor]:
             raise PageTokenInvalid(INVALID_MESSAGE)
-        # Another release may have signed a cursor of the same name with other fields.
+        # A different release may have signed a cursor with the same name but different fields.
         if set(content) != {"at", *(field.name for field in fields(cursor))}:
             raise PageTokenInvalid(INVALID_MESSAGE)
         written = dt.datetime.fromtimestamp(content.pop("at"), dt.UTC)
@@ -144,23 +159,23 @@ class PageTokens:
         return cursor(**content)
 
     def sign(self, content: object) -> str:
-        """Return a token that holds any value that JSON can write."""
+        """Return a token with any content that JSON can represent."""
         data = json.dumps(content, separators=(",", ":")).encode()
         return base64.urlsafe_b64encode(self._mac(data) + data).decode().rstrip("=")
 
     def open(self, token: str) -> Any:
-        """Return the content of a token; the caller checks its shape.
+        """Return the content of a token, of which only the signature is checked.
 
         Raises:
             PageTokenInvalid: The signature is invalid.
         """
         try:
-            # `sign` strips the padding, which the decoder demands: restore it to a multiple of four characters.
+            # `sign` strips the padding that the decoder requires: pad to a multiple of four characters.
             data = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
         except (binascii.Error, ValueError) as error:
             raise PageTokenInvalid(INVALID_MESSAGE) from error
         mac, data = data[:_MAC_BYTES], data[_MAC_BYTES:]
-        # Compare in constant time, and before JSON is parsed: unsigned bytes never reach the parser.
+        # Compare in constant time, and before parsing, so that unsigned bytes never reach the JSON parser.
         if not hmac.compare_digest(mac, self._mac(data)):
             raise PageTokenInvalid(INVALID_MESSAGE)
         return json.loads(data)

@@ -1,4 +1,4 @@
-"""A request as it arrived: its bytes, and the message they encode or the error to answer with."""
+"""A received request: its bytes, and either the decoded message or the error with which to answer."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,13 +13,13 @@ from server.errors import RequestTooLarge, RequestUnreadable, ServerError
 class ReceivedRequest:
     """A request and its bytes.
 
-    The interceptor passes it as the second argument to every method of our services, where gRPC would pass its context:
-    servicers record the bytes, raise a ServerError to refuse a call, and never touch the transport.
+    The interceptor passes this object as the second argument to every method of our services, instead of gRPC's context.
+    Servicers record the bytes, raise a ServerError to reject a call, and do not depend on the transport.
 
     Attributes:
         message: The decoded request; None if `error` is set.
         content: The bytes as received; b"" if `error` is set.
-        error: Why the bytes were not decoded; the interceptor answers with it.
+        error: The error with which the interceptor answers if the bytes were not decoded; None if they were.
     """
 
     message: Any
@@ -30,18 +30,20 @@ class ReceivedRequest:
 def receiving_deserializer(
     deserialize: Callable[[bytes], Message] | None, method: str, bytes_max: int
 ) -> Callable[[bytes], ReceivedRequest]:
-    """Return a deserializer that never raises: gRPC would answer with its own text and without an ErrorInfo.
+    """Return a deserializer that returns errors instead of raising them.
+
+    If a deserializer raises, gRPC answers with a text of its own and without an ErrorInfo.
 
     Args:
-        deserialize: The deserializer of the method; None leaves the message as bytes.
+        deserialize: The deserializer of the method; None if the method's requests are bytes.
         method: Full name of the method, for the error message.
-        bytes_max: Longer requests are not decoded.
+        bytes_max: Maximum length of a request in bytes; a longer request is rejected and not decoded.
     """
 
     def receive(content: bytes) -> ReceivedRequest:
         if len(content) > bytes_max:
             error = RequestTooLarge(
-                f"the request has {len(content)} bytes, at most {bytes_max} are allowed: send fewer or shorter values",
+                f"the request has {len(content)} bytes, but at most {bytes_max} are allowed: send fewer or shorter values",
                 bytes=str(len(content)),
                 bytes_max=str(bytes_max),
             )
@@ -57,6 +59,6 @@ def receiving_deserializer(
 def _unreadable(method: str) -> RequestUnreadable:
     """Return the error for bytes that are not an encoded request."""
     return RequestUnreadable(
-        f"the bytes are not an encoded request of {method}: generate the client from this server's contract",
+        f"the bytes are not an encoded request of {method}: generate the client from this server's .proto files",
         method=method,
     )

@@ -1,7 +1,7 @@
 """Group commit: appends the entries of all concurrent calls in batches, and wakes each call when its batch is durable.
 
-While one batch is written, the entries of new calls queue up and become the next batch. So one fsync serves as many calls
-as there are, a single call waits for no timer, and the log has one writer in each process.
+While one batch is written, the entries of new calls wait in a queue and become the next batch. Therefore one fsync serves
+all calls that wait, a single call never waits for a timer, and each process has only one thread that writes to the log.
 """
 
 import asyncio
@@ -19,9 +19,9 @@ LOG = structlog.get_logger()
 _Arguments = TypeVarTuple("_Arguments")
 _Result = TypeVar("_Result")
 _BATCH_MAX = 256
-_HANG_SECONDS = 15.0  # no wait for a lock of the database takes longer than 10
-_PROBE_SECONDS = 0.5  # between probes while nothing can be written
-IDLE_PROBE_SECONDS = 2.0  # between probes of an idle server
+_HANG_SECONDS = 15.0  # longer than the database's lock timeout of 10 seconds
+_PROBE_SECONDS = 0.5  # between probes while the log is not writable
+IDLE_PROBE_SECONDS = 2.0  # between probes while the log is writable and no entry arrives
 
 
 class AppendLog(Protocol):
@@ -31,17 +31,17 @@ class AppendLog(Protocol):
         """Append entries durably; return one result for each."""
 
     def probe(self) -> None:
-        """Raise StoreUnavailable if nothing can be written."""
+        """Raise StoreUnavailable if the log is not writable."""
 
 
 class Recorder:
-    """Appends the entries of all calls of this process. The event loop owns all state but the log.
+    """Appends the entries of all calls of this process. All state except the log is used only on the event loop.
 
     Attributes:
-        writable: False after a write or a probe has failed or hangs, until one succeeds.
-        hang_seconds: A write that takes longer makes `writable` False until it ends.
+        writable: Whether the last write or probe succeeded; False also while one hangs.
+        hang_seconds: Time limit of a write or probe; `writable` becomes False while one exceeds it.
         commits: Number of batches that were written.
-        records: Number of entries in them.
+        records: Number of entries in all written batches.
     """
 
     def __init__(
@@ -50,12 +50,12 @@ class Recorder:
         report_change: Callable[[], Awaitable[None]],
         idle_probe_seconds: float = IDLE_PROBE_SECONDS,
     ) -> None:
-        """Create a recorder that is not started.
+        """Create a recorder; `start` starts it.
 
         Args:
-            log: Where entries are appended.
-            report_change: Called when `writable` changes.
-            idle_probe_seconds: Time without a write after which the log is probed.
+            log: The log to which entries are appended.
+            report_change: Called after `writable` has changed.
+            idle_probe_seconds: Time without a write, in seconds, after which the log is probed.
         """
         self._log, self._report_change, self._idle_probe_seconds = log, report_change, idle_probe_seconds
         self.hang_seconds = _HANG_SECONDS
@@ -68,13 +68,13 @@ class Recorder:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Start to write."""
+        """Start the task that writes batches."""
         self._task = asyncio.create_task(self._run())
 
     async def record(self, entry: LogEntry) -> Record:
-        """Append an entry, and return its record, or the record of an earlier entry of the same request.
+        """Append an entry, and return its record. If an earlier entry had the same request_id, return its record instead.
 
-        Once an entry is in the queue it is appended, even if its caller goes away.
+        The entry is appended even if the caller disconnects meanwhile.
 
         Raises:
             StoreUnavailable: The entry may not be durable, so the call must not be answered.
@@ -83,14 +83,14 @@ class Recorder:
         future: asyncio.Future[AppendResult] = asyncio.get_running_loop().create_future()
         self._queue.append((entry, future))
         self._wake.set()
-        # A cancelled call cancels its wait, not the future: the batch would have nowhere to put its result.
+        # If the call is cancelled, only its wait is cancelled: the batch still sets its result on the future.
         result = await asyncio.shield(future)
         if isinstance(result, Exception):
             raise result
         return result
 
     async def close(self) -> None:
-        """Write what is in the queue, then stop."""
+        """Write all entries in the queue, then stop."""
         self._closing = True
         self._wake.set()
         if self._task is not None:
@@ -98,7 +98,7 @@ class Recorder:
         self._pool.shutdown(wait=True)
 
     async def _run(self) -> None:
-        """Write batch after batch until closed; probe the log while the queue is empty."""
+        """Write batches until the recorder is closed; probe the log while the queue is empty."""
         while True:
             await self._wait_for_work()
             if not self._queue and self._closing:
@@ -116,7 +116,7 @@ class Recorder:
         """Wait until the queue has an entry, the next probe is due, or the recorder is closed."""
         if self._queue:
             return
-        # No await between the check and clear(): an entry that arrives afterwards sets the event again.
+        # There is no await between the check and clear(), so an entry that arrives later sets the event again.
         self._wake.clear()
         if self._closing:
             return
@@ -127,15 +127,15 @@ class Recorder:
             pass
 
     async def _append_batch(self, entries: list[LogEntry]) -> Sequence[AppendResult]:
-        """Append a batch, and return one result for each entry; a failure of the batch is the result of every entry."""
+        """Append a batch, and return one result per entry; if the whole batch fails, every result is an exception."""
         try:
             results = await self._run_in_thread(self._log.append, entries)
             assert len(results) == len(entries), "every entry has a result"
         except StoreUnavailable as error:
             await self._set_writable(writable=False)
-            # One exception for each caller: a shared one would collect the tracebacks of all of them.
+            # Each caller gets its own exception: a shared exception would collect the tracebacks of all callers.
             return [StoreUnavailable(str(error)) for _ in entries]
-        except Exception as error:  # noqa: BLE001 - a bug: every caller gets an incident id; the recorder goes on
+        except Exception as error:  # noqa: BLE001 - a bug: every caller gets an incident id, and the recorder continues
             return [error for _ in entries]
         self.commits += 1
         self.records += len(entries)
@@ -156,8 +156,8 @@ class Recorder:
             await self._run_in_thread(self._log.probe)
         except StoreUnavailable:
             await self._set_writable(writable=False)
-        except Exception as error:  # noqa: BLE001 - a bug; the recorder goes on
-            LOG.error("bug", task="probe", error=type(error).__name__, place=error_location(error))
+        except Exception as error:  # noqa: BLE001 - a bug: the recorder must continue
+            LOG.error("bug", task="probe", error=type(error).__name__, location=error_location(error))
             await self._set_writable(writable=False)
         else:
             await self._set_writable(writable=True)
@@ -169,5 +169,5 @@ class Recorder:
             LOG.warning("records", writable=writable)
             try:
                 await self._report_change()
-            except Exception as error:  # noqa: BLE001 - a bug; the recorder goes on
-                LOG.error("bug", task="health", error=type(error).__name__, place=error_location(error))
+            except Exception as error:  # noqa: BLE001 - a bug: the recorder must continue
+                LOG.error("bug", task="health", error=type(error).__name__, location=error_location(error))

@@ -1,7 +1,7 @@
 """The standard reflection service in both of its versions, v1 and v1alpha.
 
-grpcio-reflection has v1alpha only. Both versions have the same messages on the wire, so one servicer answers both; the
-descriptor of v1 is derived from that of v1alpha, so that a client can also look up v1 itself.
+grpcio-reflection supports only v1alpha. Both versions have the same messages on the wire, so one servicer answers both.
+The descriptor of v1 is derived from the descriptor of v1alpha, so that clients can look up the v1 service as well.
 """
 
 from collections.abc import Iterable
@@ -16,7 +16,12 @@ _SERVICE_NAMES = ("grpc.reflection.v1.ServerReflection", reflection.SERVICE_NAME
 
 
 def add_reflection(services: Iterable[str], server: grpc.aio.Server) -> None:
-    """Add the reflection services, which list the named services and themselves, and return their descriptors."""
+    """Add both reflection services to a server.
+
+    Args:
+        services: Full names of the services that reflection lists, in addition to the reflection services.
+        server: The server to which the reflection services are added.
+    """
     v1_descriptor()
     servicer = reflection.aio.ReflectionServicer([*services, *_SERVICE_NAMES])
     handler = grpc.stream_stream_rpc_method_handler(
@@ -29,7 +34,7 @@ def add_reflection(services: Iterable[str], server: grpc.aio.Server) -> None:
 
 
 def v1_descriptor() -> FileDescriptor:
-    """Return the descriptor of grpc.reflection.v1; register it if no other package did."""
+    """Return the descriptor of grpc.reflection.v1; register it unless another package already did."""
     pool = descriptor_pool.Default()
     try:
         return pool.FindFileByName(_FILE)
@@ -38,7 +43,7 @@ def v1_descriptor() -> FileDescriptor:
 
 
 def _renamed_to_v1() -> descriptor_pb2.FileDescriptorProto:
-    """Return the file of v1alpha under the names of v1: its own, its package, and in every reference to a type."""
+    """Return the v1alpha file with v1 in all names: the file name, the package, and the references to message types."""
     proto = descriptor_pb2.FileDescriptorProto()
     reflection_pb2.DESCRIPTOR.CopyToProto(proto)
     proto.name, proto.package = _FILE, "grpc.reflection.v1"

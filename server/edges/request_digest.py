@@ -1,7 +1,7 @@
-"""The digest of a request's content, which tells whether a repeated request_id asks for the same.
+"""The digest of a request's content, which shows whether two requests with the same request_id have equal content.
 
-It covers the decoded message, not the bytes on the wire: two encodings of one request may order map entries and fields
-differently. A field that is not set and one that is set to its default are the same content.
+The digest is computed from the decoded message, because the bytes on the wire can differ for equal requests: encoders may
+order map entries and fields differently. An unset field and a field with its default value are equal content.
 """
 
 import hashlib
@@ -14,10 +14,10 @@ from google.protobuf.message import Message
 
 
 def content_sha256(request: Message, without: str) -> str:
-    """Return the SHA-256, hexadecimal, of all fields of a request but one.
+    """Return the SHA-256, hexadecimal, of all fields of a request except one.
 
     Args:
-        request: Decoded.
+        request: The decoded request.
         without: Name of the top-level field that is left out.
     """
     digest = hashlib.sha256()
@@ -27,8 +27,8 @@ def content_sha256(request: Message, without: str) -> str:
 
 
 def _message_parts(message: Message, without: str = "") -> Iterator[bytes]:
-    """Yield the encoding of a message: its name, every set field in the order of numbers, and an end mark."""
-    # The marks nest like brackets, so a field can never be read as part of the message around it.
+    """Yield the encoding of a message: its name, its set fields in the order of field numbers, and an end mark."""
+    # Start and end marks nest like brackets, so a field of a nested message is never confused with an outer field.
     yield b"{" + message.DESCRIPTOR.full_name.encode()
     for field, value in sorted(message.ListFields(), key=lambda pair: pair[0].number):
         if field.name == without:
@@ -39,10 +39,10 @@ def _message_parts(message: Message, without: str = "") -> Iterator[bytes]:
 
 
 def _field_parts(field: FieldDescriptor, value: Any) -> Iterator[bytes]:
-    """Yield the encoding of a field: a map by sorted keys, a list in order, or a single value."""
+    """Yield the encoding of a field: a map in the order of keys, a list in its own order, or a single value."""
     if field.message_type is not None and field.message_type.GetOptions().map_entry:
         value_field = field.message_type.fields_by_name["value"]
-        # Protobuf leaves the order of map entries to the encoder: sort them.
+        # Sort the entries, because Protobuf does not define the order of map entries.
         for key in sorted(value):
             yield from _value_parts(key)
             yield from _value_parts(value[key]) if value_field.message_type is None else _message_parts(value[key])
@@ -54,12 +54,12 @@ def _field_parts(field: FieldDescriptor, value: Any) -> Iterator[bytes]:
 
 
 def _value_parts(value: Any) -> Iterator[bytes]:
-    """Yield the encoding of a value with its type and length, so that no two contents have the same encoding."""
+    """Yield the encoding of a value with its type, and with the length of a text, so that encodings are unambiguous."""
     if isinstance(value, float):
         yield b"d" + struct.pack("<d", value)  # all bits: 0.0 and -0.0 are different contents
-    elif isinstance(value, int):  # also booleans and enums
+    elif isinstance(value, int):  # including booleans and enums
         yield b"i%d;" % value
     else:
-        # With its length first, no text can imitate the marks.
+        # The length comes first, so a text that contains marks is not mistaken for them.
         content = value.encode() if isinstance(value, str) else value
         yield b"s%d:" % len(content) + content

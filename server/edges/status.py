@@ -1,4 +1,4 @@
-"""The gRPC status of every error: one table of codes and reasons, and the rich error that carries them."""
+"""The gRPC status of every error: the table of codes and reasons, and functions that end a call with an error."""
 
 from dataclasses import dataclass
 from typing import NoReturn
@@ -13,8 +13,8 @@ from server.errors import ServerError
 
 _DOMAIN = "grounds"
 _DETAILS_KEY = "grpc-status-details-bin"
-# gRPC limits trailers to 8 KB by default; a larger error would reach the caller as another one. The message is sent twice:
-# in the details, and percent-encoded, where a byte beyond ASCII takes three.
+# gRPC limits trailers to 8 KB by default; if an error is larger, the caller gets a different error. The message is sent
+# twice: in the details, and percent-encoded, where each non-ASCII byte takes three bytes.
 _VIOLATIONS_BYTES_MAX = 4000
 _MESSAGE_BYTES_MAX = 700
 
@@ -24,8 +24,8 @@ class ErrorStatus:
     """Code and reason of an error.
 
     Attributes:
-        code: Whether the caller must change the request, retry, or contact an operator.
-        reason: What happened, in UPPER_SNAKE_CASE, for programs.
+        code: The gRPC status code, which tells the caller to change the request, to retry, or to contact an operator.
+        reason: The reason of the ErrorInfo, for programs, in UPPER_SNAKE_CASE.
     """
 
     code: grpc.StatusCode
@@ -64,7 +64,7 @@ INTERNAL = ErrorStatus(grpc.StatusCode.INTERNAL, "INTERNAL")
 
 
 async def abort_with_error(context: Context, error: ServerError) -> NoReturn:
-    """End the call with an error: its status, message, metadata, and as many violations as the trailers can have."""
+    """End the call with an error: its status, message, metadata, and as many violations as fit into the trailers."""
     bad_request = error_details_pb2.BadRequest()
     for violation in error.violations:
         bad_request.field_violations.add(field=violation.field, description=violation.problem, reason=violation.kind)
@@ -76,7 +76,7 @@ async def abort_with_error(context: Context, error: ServerError) -> NoReturn:
 
 
 async def abort_with_incident(context: Context, incident_id: str) -> NoReturn:
-    """End the call with INTERNAL and an incident id, which an operator finds in the application log."""
+    """End the call with INTERNAL and an incident id, by which an operator finds the error in the application log."""
     await _abort(context, INTERNAL, f"incident {incident_id}", {"incident_id": incident_id}, [])
 
 
@@ -87,7 +87,7 @@ async def _abort(
     metadata: dict[str, str],
     details: list[any_pb2.Any],
 ) -> NoReturn:
-    """Send google.rpc.Status with exactly one ErrorInfo, and details."""
+    """End the call with a google.rpc.Status that has one ErrorInfo, followed by the given details."""
     info = error_details_pb2.ErrorInfo(reason=error_status.reason, domain=_DOMAIN, metadata=metadata)
     code = code_pb2.Code.Value(error_status.code.name)
     status = status_pb2.Status(code=code, message=message, details=[_pack(info), *details])
@@ -96,7 +96,7 @@ async def _abort(
 
 
 def _truncate(message: str) -> str:
-    """Return the beginning of a message that fits into the trailers."""
+    """Return a message, truncated to the bytes that fit into the trailers."""
     return message.encode()[:_MESSAGE_BYTES_MAX].decode(errors="ignore")
 
 

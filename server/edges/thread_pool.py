@@ -1,4 +1,4 @@
-"""A thread pool for work that waits for the database, so that the event loop never does."""
+"""A thread pool for work that waits for the database, so that the event loop never blocks."""
 
 import asyncio
 from collections.abc import Callable
@@ -18,10 +18,10 @@ class StoreThreads:
     async def run(
         self, work: Callable[_Arguments, _Result], *args: _Arguments.args, **kwargs: _Arguments.kwargs
     ) -> _Result:
-        """Run blocking work in a thread, and return its result. Work that has started ends even if its caller goes away."""
+        """Run blocking work in a thread, and return its result. The work is completed even if the call is cancelled."""
         future = asyncio.get_running_loop().run_in_executor(self._pool, lambda: work(*args, **kwargs))
         return await asyncio.shield(future)
 
     def close(self) -> None:
-        """Wait for work in progress, and end the threads."""
+        """Wait until all work in progress has ended, and end the threads."""
         self._pool.shutdown(wait=True)

@@ -1,4 +1,4 @@
-"""Validates requests against the rules in the contract, and reports all violations at once."""
+"""Validates requests against the rules in the .proto files, and reports all violations in one error."""
 
 import re
 from typing import Any
@@ -11,36 +11,38 @@ from server.errors import RequestInvalid, Violation, summarize_violations
 
 VALIDATOR = Validator()
 _KEY_SHOWN_MAX = 128  # characters of a map key in an error message
-# The patterns of the contract in words: a message names the rule, a caller should not have to read a regular expression.
+# The patterns of the .proto files in words, so that callers do not have to read a regular expression.
 _PATTERN_RULES = {
     r"\S": "must not be blank",
-    "^[0-9a-f]{32}$": "must be 32 hexadecimal digits in lower case",
-    "^[0-9a-f]{64}$": "must be 64 hexadecimal digits in lower case",
-    "^[A-Z]{2}$": "must be two capital letters, such as TW",
-    "^[A-Z][A-Z0-9_]{0,63}$": "must be up to 64 capital letters, digits and _, such as CREDIT_MANAGER",
+    "^[0-9a-f]{32}$": "must be 32 lowercase hexadecimal digits",
+    "^[0-9a-f]{64}$": "must be 64 lowercase hexadecimal digits",
+    "^[A-Z]{2}$": "must be two uppercase letters, such as TW",
+    "^[A-Z][A-Z0-9_]{0,63}$": "must be an uppercase letter, followed by up to 63 uppercase letters, digits and _, such as CREDIT_MANAGER",
     "^[A-Za-z0-9._:-]{1,64}$": "must be 1 to 64 letters, digits and . _ : -",
     "^[A-Za-z0-9._:@-]{1,64}$": "must be 1 to 64 letters, digits and . _ : @ -",
     "^[A-Za-z][A-Za-z0-9_]{0,127}$": "must be a letter, followed by up to 127 letters, digits and _",
-    "^[a-z][a-z0-9_]{0,31}$": "must be a lower-case letter, followed by up to 31 lower-case letters, digits and _",
+    "^[a-z][a-z0-9_]{0,31}$": "must be a lowercase letter, followed by up to 31 lowercase letters, digits and _",
     "^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$": "must be a language tag, such as de or de-AT",
 }
 
 
 def validate(request: Message) -> None:
-    """Check a request against the rules of the contract, and for fields that the contract does not have.
+    """Check a request against the rules of the .proto files, and check that it has no unknown fields.
 
     Raises:
-        RequestInvalid: Names every invalid field and the rule it breaks.
+        RequestInvalid: The request is invalid; the error lists every invalid field and the violated rule.
     """
     violations = [_violation(violation) for violation in VALIDATOR.collect_violations(request)]
     if _has_unknown_fields(request):
-        violations.append(Violation("", "has fields that this version of the contract does not have", "UNKNOWN_FIELD"))
+        violations.append(
+            Violation("", "has unknown fields; use the .proto files of this server's release", "UNKNOWN_FIELD")
+        )
     if violations:
         raise RequestInvalid(summarize_violations(violations), violations=violations)
 
 
 def _violation(found: Any) -> Violation:
-    """Return a violation of protovalidate as ours. Its problem states what is allowed, never the value."""
+    """Return a violation that protovalidate found. The problem states what is allowed, and never contains the value."""
     violation = found.proto
     kind = re.sub(r"[^A-Z0-9]+", "_", violation.rule_id.upper()) or "INVALID"
     problem = violation.message
@@ -50,7 +52,7 @@ def _violation(found: Any) -> Violation:
 
 
 def _field_path(field: Any) -> str:
-    """Return a field's path in the notation of the contract: features["PAY_0"].number."""
+    """Return the path of a field, such as features["PAY_0"].number."""
     path = ""
     for element in field.elements if field else ():
         path += ("." if path else "") + element.field_name
@@ -64,14 +66,14 @@ def _field_path(field: Any) -> str:
 
 
 def _has_unknown_fields(message: Message) -> bool:
-    """Return whether the message, or any message in it, has fields that are not in the contract."""
+    """Return whether a message, or any message inside it, has fields that are not in the .proto files."""
     if len(UnknownFieldSet(message)):
         return True
     return any(_has_unknown_fields(part) for part in _submessages(message))
 
 
 def _submessages(message: Message) -> list[Message]:
-    """Return the messages that are fields, elements or map values of a message."""
+    """Return the messages that are direct parts of a message: its fields, list elements and map values."""
     parts: list[Message] = []
     for field, value in message.ListFields():
         if field.message_type is None:

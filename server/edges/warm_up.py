@@ -1,4 +1,7 @@
-"""Warm-up: runs the hot path once before the server listens, because rules and statements are compiled at first use."""
+"""Warm-up: runs the hot path once before the server listens.
+
+Validation rules and SQL statements are compiled at first use, which would make the first calls slow.
+"""
 
 import contextlib
 import gc
@@ -24,22 +27,26 @@ from server.stores.record_log.proofs import ProofReader
 from server.stores.record_log.record_reader import RecordReader, find_request_rows
 from server.stores.record_log.tree_hashes import TreeHashReader
 
-_NO_NAME = ""  # of a market, a customer and a request that do not exist
+_NO_NAME = ""  # a market, customer_id and request_id that do not exist
 
 
 class _RollBack(Exception):
-    """Rolls a transaction back."""
+    """Raised to roll a transaction back."""
 
 
 def warm_up(log: RecordLog, features: FeatureStore, schemas: Iterable[Schema]) -> None:
-    """Read features, look for an earlier answer, append a record, read it back, prove it, and roll all of it back.
+    """Run the database work of a call in a transaction, then roll the transaction back, so that nothing is written.
 
-    It raises what a database that does not answer raises, or a damaged log. Nothing is written in any case.
+    The work is: read features, look for an earlier answer, append a record, read the record, and prove its inclusion.
 
     Args:
-        log: Of the server.
-        features: Of the server.
-        schemas: Of models that serve; features are read once for each.
+        log: The server's record log.
+        features: The server's feature store.
+        schemas: Schemas of serving models; features are read once for each schema.
+
+    Raises:
+        StoreUnavailable: The database does not answer.
+        RecordDamaged: The record log is damaged.
     """
     runtime_message()
     for schema in schemas:
@@ -58,17 +65,17 @@ def warm_up(log: RecordLog, features: FeatureStore, schemas: Iterable[Schema]) -
         find_request_rows(connection, {(LOCAL_CALLER, _NO_NAME)})
         snapshot = Snapshot(connection)
         records = RecordReader(snapshot, log.key_store)
-        assert records.find_stored(entry.record_id), "it was appended above"
+        assert records.find_stored(entry.record_id), "the record was appended above"
         newest_inclusion(
             ProofReader(snapshot), entry.record_id
-        )  # with a cache of its own: these hashes are rolled back
-        TreeHashReader(connection)([Node(0, record.index)])  # in an empty log the proof needs no hashes
+        )  # without the shared cache, because these hashes are rolled back
+        TreeHashReader(connection)([Node(0, record.index)])  # in an empty log, the proof above reads no hashes
         read_events(records, record)
         raise _RollBack
 
 
 def compile_validation_rules(services: Iterable[ServiceDescriptor]) -> None:
-    """Validate an empty request of every method: compiling the rules of one takes up to 20 ms."""
+    """Compile the validation rules of every method by validating an empty request, which takes up to 20 ms per method."""
     for service in services:
         for method in service.methods:
             with contextlib.suppress(RequestInvalid):
@@ -76,9 +83,10 @@ def compile_validation_rules(services: Iterable[ServiceDescriptor]) -> None:
 
 
 def freeze_startup_objects() -> None:
-    """Exempt all objects of the start from garbage collection (`gc.freeze`).
+    """Exempt all objects that exist at startup from garbage collection (`gc.freeze`).
 
-    A full collection over modules and protos takes 60 ms, in which no call is answered; without them it takes 1 or 2.
+    A full collection that visits modules and protobuf descriptors takes 60 ms, during which no call is answered. Without
+    these objects a collection takes 1 to 2 ms.
     """
     gc.collect()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""Churn predictions and scoring runs as messages of the contract."""
+"""Builds the protobuf messages of churn predictions and scoring runs."""
 
 import json
 import math
@@ -62,7 +62,7 @@ def run_message(run: ScoringRun) -> pb.ChurnRun:
 
 
 class RiskWriter:
-    """Builds the messages of customers of one run; the fields that all of them share are built once."""
+    """Builds the messages of predictions of one run. The fields that are equal in all of them are built once."""
 
     def __init__(self, run: ScoringRun, locale: str) -> None:
         self._run, self._locale, self._currency = run, locale, run.manifest["currency"]
@@ -74,7 +74,7 @@ class RiskWriter:
         }
 
     def message(self, row: Row[Any]) -> pb.ChurnRisk:
-        """Build the message of a customer, without the explanation."""
+        """Build the message of a customer's prediction, without the explanation."""
         suppressions = row.suppressions.split(",") if row.suppressions else []
         is_scored = row.status == SCORED
         risk = pb.ChurnRisk(
@@ -92,7 +92,7 @@ class RiskWriter:
         return risk
 
     def _add_score(self, risk: pb.ChurnRisk, row: Row[Any]) -> None:
-        """Add the fields that only a scored customer has."""
+        """Add the fields that are set only for a scored customer."""
         risk.log_odds, risk.churn_probability, risk.rank = row.log_odds, row.pd, row.rank
         seconds, micros = divmod(row.band_since, _MICROS)
         risk.band_since_time.seconds, risk.band_since_time.nanos = seconds, micros * 1000
@@ -104,20 +104,22 @@ class RiskWriter:
 
 
 def risk_messages(run: ScoringRun, rows: Iterable[Row[Any]], locale: str) -> list[pb.ChurnRisk]:
-    """Build the messages of customers of one run, without explanations."""
+    """Build the messages of predictions of one run, without explanations."""
     writer = RiskWriter(run, locale)
     return [writer.message(row) for row in rows]
 
 
 def _drivers_message(drivers: str, locale: str) -> explain_pb2.Reasons:
-    """Build the drivers, in the locale, else in its language, else in English.
+    """Build the message of the drivers, which are the reason codes of a prediction.
+
+    The texts are in the requested locale; if they do not exist, in the language of the locale, otherwise in English.
 
     Args:
-        drivers: JSON, as in the run file.
-        locale: BCP 47 tag; "" for English.
+        drivers: The drivers as JSON, as in the run file.
+        locale: Requested locale, a BCP 47 tag; "" for English.
     """
     entries = json.loads(drivers)
-    # A locale counts only if every driver has it, so that an answer never mixes languages.
+    # Use only a locale in which every driver has a text, so that an answer never mixes languages.
     offered = set.intersection(*(set(entry["texts"]) for entry in entries)) if entries else {DEFAULT_LOCALE}
     language = locale.split("-", maxsplit=1)[0]
     chosen = next((name for name in (locale, language) if name in offered), DEFAULT_LOCALE)
@@ -135,7 +137,7 @@ def _drivers_message(drivers: str, locale: str) -> explain_pb2.Reasons:
 
 
 def risk_explanation_message(run: ScoringRun, row: Row[Any]) -> explain_pb2.Explanation:
-    """Build the explanation of a scored customer from the run's contributions; nothing is computed but the residual."""
+    """Build the explanation of a scored customer from the contributions in the run; only the residual is computed here."""
     manifest = run.manifest
     values, log_odds = unpack_doubles(row.features), unpack_doubles(row.contributions)
     names, groups = manifest["feature_names"], manifest["feature_groups"]

@@ -1,4 +1,4 @@
-"""ChurnService: reads the predictions of scoring runs. Nothing is scored here."""
+"""ChurnService: returns the predictions of scoring runs, which were computed before the runs were loaded."""
 
 import hashlib
 from collections.abc import AsyncIterator
@@ -31,7 +31,10 @@ _ORDERS: dict[int, PredictionOrder] = {
 
 
 class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
-    """Serves the CRM. Reading a page and building its messages runs in a thread: the loan desk must not wait for it."""
+    """Serves the CRM.
+
+    All reads run in threads, which also build the messages, so that the event loop stays free for the loan desk.
+    """
 
     def __init__(
         self, predictions: PredictionStore, changes: ChangeStore, tokens: PageTokens, threads: StoreThreads
@@ -48,19 +51,19 @@ class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
     async def BatchGetChurnRisks(
         self, request: pb.BatchGetChurnRisksRequest, _received: ReceivedRequest
     ) -> pb.BatchGetChurnRisksResponse:
-        """Return the predictions of some customers: of all of them, or an error."""
+        """Return the predictions of all requested customers, or an error if any of them has none."""
         return await self._threads.run(self._read_batch, request)
 
     async def ListChurnRisks(
         self, request: pb.ListChurnRisksRequest, _received: ReceivedRequest
     ) -> pb.ListChurnRisksResponse:
-        """Return one page of predictions; all pages of a list are of one run."""
+        """Return one page of predictions; all pages of a list come from the same run."""
         return await self._threads.run(self._read_page, request)
 
     async def ListChurnRiskChanges(
         self, request: pb.ListChurnRiskChangesRequest, _received: ReceivedRequest
     ) -> pb.ListChurnRiskChangesResponse:
-        """Return one page of changes; all pages of a synchronization lead to one run."""
+        """Return one page of changes; all pages of a synchronization bring the copy to the same run."""
         return await self._threads.run(self._synchronization.read_page, request, page_size(request.page_size))
 
     async def ExportChurnRisks(
@@ -80,18 +83,20 @@ class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
         return pb.ListChurnRunsResponse(runs=[run_message(run) for run in runs])
 
     def _read_one(self, request: pb.GetChurnRiskRequest) -> pb.GetChurnRiskResponse:
-        """Read one customer; runs in a thread."""
+        """Read the prediction of one customer; runs in a thread."""
         run = require_newest_run(self._predictions, request.customer.market)
         row = self._predictions.find_prediction(run, request.customer.customer_id)
         if row is None:
-            raise CustomerUnknown(f"the newest run of {run.market} does not have this customer", market=run.market)
+            raise CustomerUnknown(
+                f"the newest run of market {run.market} has no prediction for this customer", market=run.market
+            )
         risk = RiskWriter(run, request.locale).message(row)
         if row.status == SCORED:
             risk.explanation.CopyFrom(risk_explanation_message(run, row))
         return pb.GetChurnRiskResponse(churn_risk=risk)
 
     def _read_batch(self, request: pb.BatchGetChurnRisksRequest) -> pb.BatchGetChurnRisksResponse:
-        """Read some customers, those of one market from one run; runs in a thread."""
+        """Read the predictions of several customers, one run per market; runs in a thread."""
         wanted: dict[str, list[str]] = {}
         for customer in request.customers:
             wanted.setdefault(customer.market, []).append(customer.customer_id)
@@ -102,7 +107,7 @@ class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
         for index, customer in enumerate(request.customers):
             run, row = runs[customer.market], found[customer.market].get(customer.customer_id)
             if row is None:
-                message = f"the newest run of {run.market} does not have customers[{index}]; remove it and retry"
+                message = f"customers[{index}]: the newest run of market {run.market} has no prediction; remove this customer and retry"
                 raise CustomerUnknown(message, market=run.market, index=str(index))
             risks.append(writers[run.market].message(row))
         return pb.BatchGetChurnRisksResponse(churn_risks=risks)
@@ -116,16 +121,16 @@ class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
             cursor = self._tokens.read(request.page_token, RiskPageCursor)
             if (cursor.market, cursor.filters) != (request.market, filters):
                 raise PageTokenInvalid(
-                    "page_token belongs to a list with another market, order, locale or filter; repeat those"
+                    "page_token was issued for a different market, order, locale or filter; use the values of the first page"
                 )
             run, total = self._predictions.read_run(cursor.run, cursor.market), cursor.total
             after = PredictionCursor(cursor.number, cursor.customer_id)
         else:
             run = require_newest_run(self._predictions, request.market)
-            # The run knows its number of scored customers; any other query has to be counted, once for the list.
+            # The run stores its number of scored customers. For any other query the customers are counted, once per list.
             is_unfiltered = query == PredictionQuery(query.order)
             total = run.scored_count if is_unfiltered else self._predictions.count_predictions(run, query)
-        # One row more than the page has tells whether another page follows.
+        # Read one row more than the page has: if it exists, another page follows.
         rows = self._predictions.read_page(run, query, after, size + 1)
         token = ""
         if len(rows) > size:
@@ -137,7 +142,7 @@ class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
 
 
 def _query(request: pb.ListChurnRisksRequest) -> PredictionQuery:
-    """Read filters and order of a list."""
+    """Return filters and order of a list request as a query."""
     bands = tuple(sorted(pb.RiskBand.Name(band).removeprefix("RISK_BAND_") for band in request.risk_bands))
     value_min = request.value_at_risk_minor_min if request.HasField("value_at_risk_minor_min") else None
     status = pb.ChurnStatus.Name(request.status or pb.CHURN_STATUS_SCORED).removeprefix("CHURN_STATUS_")
@@ -145,13 +150,13 @@ def _query(request: pb.ListChurnRisksRequest) -> PredictionQuery:
 
 
 def _filter_digest(query: PredictionQuery, locale: str) -> str:
-    """Return a digest of order, filters and locale, so that a token works for the same list only."""
+    """Return a digest of order, filters and locale, which binds a page token to one list."""
     fields = (query.order, query.bands, query.value_min, query.status, locale)
     return hashlib.sha256(repr(fields).encode()).hexdigest()[:16]
 
 
 def _sort_number(query: PredictionQuery, row: Row[Any]) -> int:
-    """Return the number by which a list sorts a row; 0 for customers without a score, who are sorted by customer_id alone."""
+    """Return the number by which a list sorts a row; 0 for unscored customers, who are sorted only by customer_id."""
     if query.status != SCORED:
         return 0
     return int(row.rank if query.order == "PROBABILITY" else row.value_at_risk_minor)

@@ -1,6 +1,7 @@
 """Synchronization of a caller's copy of a market: pages of changes, and the export.
 
-A copy that would miss a change is worse than one that starts again: every invalid token ends in RESYNC_REQUIRED.
+An invalid token is rejected with RESYNC_REQUIRED, because a full synchronization is better than a copy that misses a
+change.
 """
 
 from dataclasses import replace
@@ -23,16 +24,16 @@ _CopyCursor = TypeVar("_CopyCursor", SyncCursor, CopyState, ExportCursor)
 
 
 class Synchronization:
-    """Reads pages of changes and parts of exports. Its methods wait for the database."""
+    """Reads pages of changes and parts of exports. Its methods block while they wait for the database."""
 
     def __init__(self, predictions: PredictionStore, changes: ChangeStore, tokens: PageTokens) -> None:
         self._predictions, self._changes, self._tokens = predictions, changes, tokens
 
     def read_page(self, request: pb.ListChurnRiskChangesRequest, size: int) -> pb.ListChurnRiskChangesResponse:
-        """Return one page of changes, with the token of the next page or, on the last one, the delta token.
+        """Return one page of changes. The last page has a delta token; every other page has the token of the next page.
 
         Raises:
-            ResyncRequired: The token is invalid, too old, or of a run that is no longer kept.
+            ResyncRequired: The token is invalid or too old, or its run is no longer in the database.
         """
         sync, cursor = self._plan(request)
         page = self._changes.read_page(sync, cursor, size)
@@ -65,14 +66,15 @@ class Synchronization:
         return answer
 
     def _plan(self, request: pb.ListChurnRiskChangesRequest) -> tuple[SyncPlan, ChangeCursor]:
-        """Return the two states that a synchronization compares, and the position at which it continues."""
+        """Return the two states to compare, and the position at which this page starts."""
         market = request.market
         if request.page_token:
             cursor = self._read_token(request.page_token, SyncCursor, request)
             since = None if cursor.since is None else self._predictions.read_run(cursor.since, market)
             sync = SyncPlan(self._predictions.read_run(cursor.run, market), since, cursor.mark, cursor.since_mark)
             return sync, ChangeCursor(cursor.phase, cursor.customer_id, cursor.number)
-        # Read the tombstone mark before the run: a customer who is erased in between is then reported twice, not never.
+        # Read the tombstone mark before the run: then a customer who is erased in between is reported twice. In the
+        # opposite order, the customer would not be reported at all.
         mark = self._changes.read_tombstone_mark(market)
         start = ChangeCursor("CHANGED")
         if not request.delta_token:
@@ -85,13 +87,14 @@ class Synchronization:
         """Return the position at which an export starts or resumes.
 
         Raises:
-            ResyncRequired: The resume token is not of this call, market, locale and compression, or too old.
+            ResyncRequired: The resume token is invalid, too old, or was issued for a different method, market, locale or
+                compression.
         """
         compression = _COMPRESSIONS[request.compression]
         if request.resume_token:
             cursor = self._read_token(request.resume_token, ExportCursor, request)
             if cursor.compression != compression:
-                raise ResyncRequired("the token is of another compression; begin again without a token")
+                raise ResyncRequired("the token was issued for a different compression; begin again without a token")
             return cursor
         mark = self._changes.read_tombstone_mark(request.market)
         run = require_newest_run(self._predictions, request.market)
@@ -106,7 +109,7 @@ class Synchronization:
         )
 
     def read_part(self, cursor: ExportCursor) -> tuple[pb.ExportChurnRisksResponse, ExportCursor | None]:
-        """Return one part of an export, and the position after it; None after the last part."""
+        """Return one part of an export, and the position of the next part; None if this is the last part."""
         run = self._predictions.read_run(cursor.run, cursor.market)
         content, is_last = self._predictions.read_export_chunk(run, cursor.part)
         following = replace(cursor, part=cursor.part + 1, rows_left=0)
@@ -129,12 +132,12 @@ class Synchronization:
         """Return the cursor of a token.
 
         Raises:
-            ResyncRequired: The token is invalid, too old, or of another method, market or locale.
+            ResyncRequired: The token is invalid, too old, or was issued for a different method, market or locale.
         """
         try:
             cursor = self._tokens.read(token, kind)
         except PageTokenInvalid as error:
-            raise ResyncRequired(f"{error}; begin again without a token", market=request.market) from error
+            raise ResyncRequired(f"{error}, or begin again without a token", market=request.market) from error
         if (cursor.market, cursor.locale) != (request.market, request.locale):
-            raise ResyncRequired("the token is of another market or locale; begin again without a token")
+            raise ResyncRequired("the token was issued for a different market or locale; begin again without a token")
         return cursor

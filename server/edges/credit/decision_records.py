@@ -1,4 +1,4 @@
-"""The log record of a credit decision: everything that went into it and came out of it."""
+"""The log record of a credit decision: request, model inputs, model output, policy and answer."""
 
 import datetime as dt
 import importlib.metadata
@@ -20,12 +20,14 @@ from server.stores.record_log.entries import LogEntry
 
 @dataclass(frozen=True, slots=True)
 class RecordedAnswer:
-    """A decision with everything that its record holds.
+    """A decision with everything that its record contains.
 
     Attributes:
-        request: The request as received, before decoding.
-        received_at: When the request arrived.
+        request: The bytes of the request as received.
+        received_at: The time at which the request arrived.
         content: SHA-256 of the decoded request without its request_id.
+        assessment: The assessment of the application.
+        decision: The answer to the caller.
     """
 
     request: bytes
@@ -36,7 +38,7 @@ class RecordedAnswer:
 
 
 def decision_entry(answer: RecordedAnswer) -> LogEntry:
-    """Build the log entry of a decision; its labels are what lists and samples filter by."""
+    """Build the log entry of a decision. Its labels are the values by which lists and samples can filter."""
     assessment, decision = answer.assessment, answer.decision
     score, customer = assessment.score, decision.customer
     labels = {
@@ -83,9 +85,9 @@ def _record_message(answer: RecordedAnswer) -> pb.DecisionRecord:
 
 
 def model_input_messages(schema: Schema, inputs: Mapping[str, SourcedValue]) -> list[pb.FedFeature]:
-    """Build one message for each feature of the model: its value as known, and the number that was fed (NaN if missing)."""
+    """Build one message for each feature of the model: the known value, and the input number (NaN if missing)."""
     messages = []
-    # Nearly all values have the same time, and building a timestamp costs more than the rest of a message.
+    # Build each timestamp once: nearly all values have the same time, and a timestamp is the slowest part of a message.
     times = {given.as_of for given in inputs.values() if given.as_of is not None}
     stamps = {time: timestamp(time) for time in times}
     for feature in schema.features:
@@ -125,7 +127,7 @@ def model_numbers(assessment: Assessment) -> pb.ModelNumbers | None:
 
 @cache
 def runtime_message() -> pb.Runtime:
-    """Build the message that identifies what computes here: releases, interpreter and platform."""
+    """Build the message of this process's runtime: releases of Grounds and ONNX Runtime, Python version, and platform."""
     return pb.Runtime(
         grounds=importlib.metadata.version("grounds"),
         onnxruntime=importlib.metadata.version("onnxruntime"),
@@ -135,5 +137,5 @@ def runtime_message() -> pb.Runtime:
 
 
 def decision_from_record(body: bytes) -> credit_pb2.CreditDecision:
-    """Read the decision from the body of its record, byte for byte as it was answered."""
+    """Return the recorded answer from the body of a decision's record."""
     return credit_pb2.CreditDecision.FromString(pb.DecisionRecord.FromString(body).answer)

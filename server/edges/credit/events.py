@@ -1,4 +1,7 @@
-"""Overrides and outcomes of a decision: each is a sealed record of the log that refers to the record of the decision."""
+"""Events of a decision, which are its overrides and outcomes.
+
+Each event is an encrypted record of the record log that refers to the record of the decision.
+"""
 
 import datetime as dt
 from collections.abc import Callable
@@ -33,8 +36,9 @@ class DecisionHistory:
     """A decision with its events, all read from one snapshot of the database.
 
     Attributes:
-        overrides: In the order in which they were recorded.
-        outcomes: Likewise.
+        decision: The decision as it was answered.
+        overrides: The overrides, in the order in which they were recorded.
+        outcomes: The outcomes, in the order in which they were recorded.
     """
 
     decision: pb.CreditDecision
@@ -44,13 +48,14 @@ class DecisionHistory:
 
 @dataclass(frozen=True, slots=True)
 class DecisionState:
-    """What an override or outcome is checked against.
+    """The state of a decision, against which a new event is checked.
 
     Attributes:
-        decision_id: Of the record of the decision.
-        record_id: For the record of the new event.
+        decision_id: The id of the decision and of its record.
+        history: The decision with its earlier events.
+        record_id: The id for the record of the new event.
         at: The time of the new event.
-        precondition: Number of events when they were read; the new one is appended only if it is still the same.
+        precondition: The number of earlier events. The new event is appended only if this number is unchanged.
     """
 
     decision_id: str
@@ -65,9 +70,9 @@ class EventDraft:
     """An event that passed all checks and can be recorded.
 
     Attributes:
-        kind: Of the record.
-        answer: What the caller gets; also in the record.
-        labels: For the record's header, beside market and decision.
+        kind: The kind of the record.
+        answer: The message that is recorded and returned to the caller.
+        labels: Labels for the record's header, in addition to market and decision.
     """
 
     kind: str
@@ -76,7 +81,7 @@ class EventDraft:
 
 
 class DecisionEvents:
-    """Records events of decisions, and reads them."""
+    """Records and reads the events of decisions."""
 
     def __init__(
         self, log: RecordLog, recorder: Recorder, threads: StoreThreads, clock: Callable[[], dt.datetime]
@@ -92,16 +97,16 @@ class DecisionEvents:
         """Record one event per request_id, and return the bytes of the answer.
 
         Args:
-            request: Valid by the contract.
-            received: The same request, as it arrived.
-            draft: Checks the request against the state of the decision, and returns the event or raises a ServerError.
-                Runs in a thread, once for each attempt.
+            request: The request, which has passed validation.
+            received: The same request with its bytes as received.
+            draft: Checks the request against the state of the decision; returns the event, or raises a ServerError. It
+                runs in a thread, once for each attempt.
 
         Raises:
             StoreUnavailable: Other events of the decision were recorded during every attempt.
         """
         content = bytes.fromhex(content_sha256(request, without="request_id"))
-        # Optimistic concurrency: check against a snapshot, append only if no other event came between, else start again.
+        # Optimistic concurrency: check against a snapshot, and append only if no other event was recorded since; else retry.
         for _ in range(_ATTEMPTS_MAX):
             try:
                 return _answer_bytes(await self._attempt(request, received.content, content, draft))
@@ -126,7 +131,7 @@ class DecisionEvents:
             state = await self._threads.run(self._read_state, request.decision_id.lower(), at)
             event = await self._threads.run(draft, state)
         except Exception:
-            # A request that fails now may have been recorded earlier: a repeated override, for one, changes nothing.
+            # The request may be a repetition that was recorded earlier and fails now; then the recorded answer is returned.
             earlier = await self._threads.run(self._log.find_by_request, LOCAL_CALLER, request_id, content)
             if earlier is None:
                 raise
@@ -147,7 +152,7 @@ class DecisionEvents:
         return await self._recorder.record(entry)
 
     def _read_state(self, decision_id: str, at: dt.datetime) -> DecisionState:
-        """Read a decision, its events and their number from one snapshot."""
+        """Read a decision, its events, and the number of its events from one snapshot."""
         with self._log.database.snapshot() as snapshot:
             records = RecordReader(snapshot, self._log.key_store)
             record = _read_decision(records, decision_id)
@@ -185,7 +190,7 @@ def read_events(records: RecordReader, decision: Record) -> tuple[tuple[pb.Overr
 
 
 def _read_decision(records: RecordReader, decision_id: str) -> Record:
-    """Read the record of a decision; raises as DecisionEvents.read_history."""
+    """Read the record of a decision; raises the errors of DecisionEvents.read_history."""
     record = records.find_by_id(decision_id)
     if record is None or record.header.kind != CREDIT_DECISION:
         raise DecisionUnknown("there is no such decision", decision_id=decision_id)
@@ -210,5 +215,5 @@ def _event_body(request: bytes, answer: Message, at: dt.datetime) -> bytes:
 
 
 def _answer_bytes(record: Record) -> bytes:
-    """Return the answer in the record of an event, byte for byte as it was sent."""
+    """Return the answer in the record of an event, as the bytes that were sent."""
     return bodies_pb2.EventRecord.FromString(record.body).answer

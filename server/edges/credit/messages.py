@@ -1,4 +1,4 @@
-"""Credit applications and assessments as messages of the contract."""
+"""Reads credit applications from requests, and builds the messages of assessments."""
 
 from grounds.credit.v1 import credit_pb2 as pb
 from grounds.explain.v1 import explain_pb2
@@ -24,7 +24,7 @@ _REASON_TYPES = {
 
 
 def application_from_request(request: pb.ScoreCreditRequest | pb.SimulateCreditRequest) -> CreditApplication:
-    """Read the credit application in a request, received now or recorded earlier."""
+    """Return the credit application in a request, which may be new or from a record."""
     return CreditApplication(
         market=request.customer.market,
         product=request.product or STANDARD,
@@ -37,7 +37,10 @@ def application_from_request(request: pb.ScoreCreditRequest | pb.SimulateCreditR
 
 
 def assessment_message(assessment: Assessment) -> pb.CreditAssessment:
-    """Build the message of an assessment; a NOT_SCORABLE one has no model output, explanation or recommendation."""
+    """Build the message of an assessment.
+
+    Model output, explanation and recommendation are unset if the outcome is NOT_SCORABLE.
+    """
     message = pb.CreditAssessment(
         policy_result=_policy_message(assessment),
         warnings=[explain_pb2.Warning(code=_UNSEEN_LEVEL, feature=name) for name in assessment.unseen_features],
@@ -67,7 +70,10 @@ def assessment_message(assessment: Assessment) -> pb.CreditAssessment:
 
 
 def _assessment_explanation(assessment: Assessment) -> explain_pb2.Explanation:
-    """Build the explanation: one contribution a feature, which add up to log-odds and points with base and residual."""
+    """Build the explanation, with one contribution per feature.
+
+    Base value, contributions and residual add up to the log-odds; base points and points add up to the score.
+    """
     bundle, score = assessment.model.bundle, assessment.score
     assert score is not None
     contributions = []

@@ -1,4 +1,4 @@
-"""Outcomes of a decision: checks a request against the decision, and builds the outcome to record."""
+"""Outcomes: checks a request to record an outcome against its decision, and builds the outcome."""
 
 import datetime as dt
 from collections.abc import Iterator
@@ -10,14 +10,14 @@ from server.edges.credit.events import CREDIT_OUTCOME, DecisionState, EventDraft
 from server.edges.explanations import time_from_timestamp, timestamp
 from server.errors import OutcomeInvalid, Violation, summarize_violations
 
-_DAY = dt.timedelta(days=1)  # dates are the caller's, in a time zone that may be a day away from UTC
+_DAY = dt.timedelta(days=1)  # tolerance for dates, which are in the caller's time zone and may differ from UTC by a day
 
 
 def draft_outcome(request: pb.RecordOutcomeRequest, state: DecisionState) -> EventDraft:
-    """Check an outcome against its decision, and return it as it is recorded.
+    """Check an outcome against its decision, and return the event to record.
 
     Raises:
-        OutcomeInvalid: Names every field that is invalid.
+        OutcomeInvalid: The outcome is invalid; the error lists every invalid field.
     """
     violations = [
         *_date_violations(request.event_date, state),
@@ -27,7 +27,7 @@ def draft_outcome(request: pb.RecordOutcomeRequest, state: DecisionState) -> Eve
     if violations:
         raise OutcomeInvalid(summarize_violations(violations), violations=violations)
     event = request.WhichOneof("event")
-    assert event is not None, "the contract requires one"
+    assert event is not None, "validation requires an event"
     outcome = pb.Outcome(
         outcome_id=state.record_id,
         request_id=request.request_id,
@@ -41,7 +41,7 @@ def draft_outcome(request: pb.RecordOutcomeRequest, state: DecisionState) -> Eve
 
 
 def _date_violations(date: Date, state: DecisionState) -> Iterator[Violation]:
-    """Check that the date exists, and lies between the decision and now."""
+    """Yield violations of the date, which must exist and lie between the decision and now."""
     try:
         day = dt.date(date.year, date.month, date.day)
     except ValueError:
@@ -55,14 +55,19 @@ def _date_violations(date: Date, state: DecisionState) -> Iterator[Violation]:
 
 
 def _amount_violations(request: pb.RecordOutcomeRequest, state: DecisionState) -> Iterator[Violation]:
-    """Check the currency of a booked amount."""
+    """Yield violations of a booked amount, whose currency must be the requested one."""
     currency = state.history.decision.requested_amount.currency_code
     if request.HasField("booked") and request.booked.amount.currency_code != currency:
-        yield Violation("booked.amount.currency_code", f"must be {currency}, as requested", "CURRENCY")
+        yield Violation(
+            "booked.amount.currency_code", f"must be {currency}, the currency of the requested amount", "CURRENCY"
+        )
 
 
 def _correction_violations(corrected_id: str, state: DecisionState) -> Iterator[Violation]:
-    """Check that the corrected outcome exists and was not corrected before: corrections form a chain, not a tree."""
+    """Yield violations of a correction.
+
+    The corrected outcome must exist and must not have been corrected before, so that corrections form a chain.
+    """
     if not corrected_id:
         return
     outcomes = state.history.outcomes
@@ -70,5 +75,5 @@ def _correction_violations(corrected_id: str, state: DecisionState) -> Iterator[
         yield Violation("corrects_outcome_id", "must be the outcome_id of an outcome of this decision", "UNKNOWN")
     corrections = [each.outcome_id for each in outcomes if each.corrects_outcome_id == corrected_id]
     if corrections:
-        problem = f"was corrected already; correct {corrections[0]} instead"
+        problem = f"this outcome was corrected before; correct outcome {corrections[0]} instead"
         yield Violation("corrects_outcome_id", problem, "CORRECTED")

@@ -1,4 +1,4 @@
-"""Overrides of a decision: checks a request against the decision and today's policy, and builds the override to record."""
+"""Overrides: checks a request to override a decision against the decision and today's policy, and builds the override."""
 
 import datetime as dt
 
@@ -15,11 +15,11 @@ from server.errors import NoPolicy
 
 
 def draft_override(request: pb.RecordOverrideRequest, policy: Policy, state: DecisionState) -> EventDraft:
-    """Check an override against its decision and the policy, and return it as it is recorded.
+    """Check an override against its decision and the policy, and return the event to record.
 
     Raises:
         NoPolicy: The policy allows no overrides for the decision's market and product.
-        OverrideInvalid: Names every field that is invalid.
+        OverrideInvalid: The override is invalid; the error lists every invalid field.
     """
     decision, at = state.history.decision, state.at
     market, product = decision.customer.market, decision.assessment.policy_result.product or STANDARD
@@ -51,7 +51,7 @@ def draft_override(request: pb.RecordOverrideRequest, policy: Policy, state: Dec
 
 
 def _overridden_decision(history: DecisionHistory) -> OverriddenDecision:
-    """Read the decision, and what its last override granted."""
+    """Return the decision with the amount that its last override granted."""
     decision, overrides = history.decision, history.overrides
     return OverriddenDecision(
         outcome=PolicyOutcome(decision.decision),
@@ -64,7 +64,7 @@ def _overridden_decision(history: DecisionHistory) -> OverriddenDecision:
 
 
 def _proposal(request: pb.RecordOverrideRequest, at: dt.datetime) -> OverrideProposal:
-    """Read the request."""
+    """Return the requested override as a proposal."""
     return OverrideProposal(
         outcome=PolicyOutcome(request.decision),
         granted=_currency_amount(request.granted_amount) if request.HasField("granted_amount") else None,
@@ -77,5 +77,5 @@ def _proposal(request: pb.RecordOverrideRequest, at: dt.datetime) -> OverridePro
 
 
 def _currency_amount(money: Money) -> CurrencyAmount:
-    """Read an amount with its currency."""
+    """Return an amount with its currency."""
     return CurrencyAmount(amount_from_money(money), money.currency_code)

@@ -1,4 +1,4 @@
-"""Messages that tell callers of CreditService what the policy is and what they may send."""
+"""Builds the answer of GetPolicy: the sections of the policy, with their limits and rules."""
 
 import datetime as dt
 
@@ -12,7 +12,7 @@ def policy_response(policy: Policy, request: pb.GetPolicyRequest, today: dt.date
     """Return the requested sections of the policy that are in force today or begin later.
 
     Raises:
-        NoPolicy: There is none.
+        NoPolicy: The policy has no such section.
     """
     sections = [
         section
@@ -38,12 +38,12 @@ def policy_response(policy: Policy, request: pb.GetPolicyRequest, today: dt.date
 
 
 def _is_in_force(policy: Policy, section: PolicySection, today: dt.date) -> bool:
-    """Return whether a section decides today."""
+    """Return whether a section is in force today."""
     return policy.section(section.market, section.product, today) is section
 
 
 def _section_message(policy: Policy, section: PolicySection, locale: str, today: dt.date) -> pb.PolicySection:
-    """Return a section as a message."""
+    """Build the message of a section."""
     message = pb.PolicySection(
         market=section.market,
         product=section.product,
@@ -69,7 +69,7 @@ def _section_message(policy: Policy, section: PolicySection, locale: str, today:
 
 
 def _rule_message(rule: HardRule) -> pb.HardRule:
-    """Return a hard rule as a message; exactly one of its three conditions is set."""
+    """Build the message of a hard rule; exactly one of its conditions `below`, `above` and `level` is set."""
     return pb.HardRule(
         code=rule.code,
         fact=rule.fact,
@@ -83,7 +83,7 @@ def _rule_message(rule: HardRule) -> pb.HardRule:
 
 
 def _override_message(policy: Policy, overrides: OverridePolicy, currency: str, locale: str) -> pb.OverrideRules:
-    """Return the rules of overrides as a message."""
+    """Build the message of the rules for overrides."""
     high_side, low_side = (
         [pb.OverrideReason(code=code, text=policy.reason_text(code, locale)[1]) for code in codes]
         for codes in (overrides.high_side, overrides.low_side)

@@ -1,4 +1,4 @@
-"""Counterfactuals of an assessment: smallest changes that reach the approve cut-off, as messages of the contract."""
+"""Recourse: the counterfactuals of an assessment, which are the smallest changes that reach the approve cut-off."""
 
 from grounds.credit.v1 import credit_pb2 as pb
 from grounds.explain.v1.explain_pb2 import FeatureValue
@@ -8,13 +8,13 @@ from server.decisions.assessment import Assessment
 
 
 class RecourseFinder:
-    """Finds counterfactuals, with one prepared search for each bundle. Its methods may be called from any thread."""
+    """Finds counterfactuals, and caches the prepared search of each bundle. Its methods may be called from any thread."""
 
     def __init__(self) -> None:
         self._searches: dict[str, Recourse] = {}
 
     def find(self, assessment: Assessment) -> pb.Recourse:
-        """Search the smallest changes that bring the pd to the approve cut-off; takes some 10 ms."""
+        """Return the smallest changes that bring the probability of default to the approve cut-off; takes about 10 ms."""
         score, cut_off = assessment.score, assessment.section.approve_max_pd
         if score is None:
             return pb.Recourse(status=pb.RECOURSE_STATUS_NOT_SCORABLE)
@@ -26,7 +26,10 @@ class RecourseFinder:
         return pb.Recourse(status=status, counterfactuals=map(_counterfactual_message, found))
 
     def _search(self, model: Model) -> Recourse:
-        """Return the search of a model; two threads that build it at the same time build the same, and one stays."""
+        """Return the prepared search of a model.
+
+        No lock is needed: if two threads prepare the same search, the results are equal and the later one is cached.
+        """
         bundle_id = model.bundle.bundle_id
         if bundle_id not in self._searches:
             self._searches[bundle_id] = Recourse(model)

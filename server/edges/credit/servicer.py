@@ -1,4 +1,4 @@
-"""CreditService: assesses applications, records every decision, and answers only with what is recorded."""
+"""CreditService: assesses applications, records every decision, and answers only after the record is durable."""
 
 import datetime as dt
 from collections.abc import Callable
@@ -53,12 +53,12 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
         """Create the servicer.
 
         Args:
-            models: Models that serve now.
-            policies: The policy in force.
-            features: Stored features of customers.
-            recorder: Appends decisions and events to the log.
-            log: Reads them.
-            threads: Run everything that waits for the database.
+            models: The registry of the models that serve now.
+            policies: The registry of the policy in force.
+            features: The store of customers' features.
+            recorder: Appends decisions and events to the record log.
+            log: The record log, from which decisions and events are read.
+            threads: The threads for work that waits for the database.
             clock: Returns the current time, with a time zone.
         """
         self._models, self._policies = models, policies
@@ -69,14 +69,14 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
         self._events = DecisionEvents(log, recorder, threads, clock)
 
     async def ScoreCredit(self, request: pb.ScoreCreditRequest, received: ReceivedRequest) -> pb.ScoreCreditResponse:
-        """Decide once per request_id, and answer repeated requests with the recorded decision."""
+        """Decide once per request_id; answer a repeated request with the recorded decision."""
         received_at = self._clock()
         digest = content_sha256(request, without="request_id")
         content = bytes.fromhex(digest)
         try:
             assessment, decision = await self._decide(request, digest)
         except Exception:
-            # A request that fails now may have been answered earlier, under another policy, model or set of features.
+            # A repeated request may fail now although it was answered earlier, with another policy, model or set of features.
             earlier = await self._threads.run(
                 self._log.find_by_request, LOCAL_CALLER, request.request_id.lower(), content
             )
@@ -85,7 +85,7 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
             return pb.ScoreCreditResponse(credit_decision=decision_from_record(earlier.body))
         entry = decision_entry(RecordedAnswer(received.content, received_at, content, assessment, decision))
         record = await self._recorder.record(entry)
-        # The log appends one record per request_id: a concurrent call may have been first, and its decision counts.
+        # The log appends one record per request_id. If a concurrent call with this request_id was first, return its decision.
         if record.header.record_id != entry.record_id:
             decision = decision_from_record(record.body)
         return pb.ScoreCreditResponse(credit_decision=decision)
@@ -93,7 +93,7 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
     async def SimulateCredit(
         self, request: pb.SimulateCreditRequest, _received: ReceivedRequest
     ) -> pb.SimulateCreditResponse:
-        """Assess the customer with stored values, and again with the caller's values; record nothing."""
+        """Assess the customer with stored values only, and again with the caller's values; record nothing."""
         model, policy, at = self._serving_model(request.customer.market), self._policies.current, self._clock()
         application, schema = application_from_request(request), model.bundle.schema
         section = applicable_section(policy, application, at)
@@ -127,16 +127,16 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
     async def RecordOutcome(
         self, request: pb.RecordOutcomeRequest, received: ReceivedRequest
     ) -> pb.RecordOutcomeResponse:
-        """Record what became of a loan: booking, days past due, default or cure."""
+        """Record an outcome of a loan: booking, days past due, default or cure."""
         answer = await self._events.record(request, received, lambda state: draft_outcome(request, state))
         return pb.RecordOutcomeResponse(outcome=pb.Outcome.FromString(answer))
 
     async def GetPolicy(self, request: pb.GetPolicyRequest, _received: ReceivedRequest) -> pb.GetPolicyResponse:
-        """Return what the policy lets callers send, and where its limits are."""
+        """Return the sections of the policy: products, mandatory inputs, cut-offs, limits and rules."""
         return policy_response(self._policies.current, request, self._clock().astimezone(dt.UTC).date())
 
     async def _decide(self, request: pb.ScoreCreditRequest, digest: str) -> tuple[Assessment, pb.CreditDecision]:
-        """Return the assessment and the decision, not yet recorded."""
+        """Return the assessment and the decision, neither of which is recorded yet."""
         model, policy, at = self._serving_model(request.customer.market), self._policies.current, self._clock()
         application, schema = application_from_request(request), model.bundle.schema
         section = applicable_section(policy, application, at)
@@ -164,22 +164,24 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
         """Return the credit model that serves a market.
 
         Raises:
-            NoActiveModel: None does.
+            NoActiveModel: No credit model serves the market.
         """
         serving = self._models.current
         model = serving.model(CREDIT_FAMILY, market)
         if model is None:
             served = ", ".join(serving.markets(CREDIT_FAMILY)) or "none"
-            raise NoActiveModel(f"no credit model is active for market {market}; served: {served}", market=market)
+            raise NoActiveModel(
+                f"no credit model is active for market {market}; markets with an active model: {served}", market=market
+            )
         return model
 
     async def _read_features(
         self, customer: customer_pb2.Customer, schema: Schema
     ) -> tuple[dict[str, FeatureInput], dt.datetime | None]:
-        """Read the customer's newest stored values, and the time as of which they were true.
+        """Read the customer's newest stored feature values and their as-of time.
 
         Raises:
-            CustomerUnknown: There are none, and the model has features of the store.
+            CustomerUnknown: The store has no values of the customer, but the model has stored features.
         """
         stored: StoredFeatures | None = await self._threads.run(
             self._features.find_newest, customer.market, customer.customer_id, schema
@@ -188,7 +190,7 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
             return stored.values, stored.as_of
         if any(feature.source == "STORE" for feature in schema.features):
             raise CustomerUnknown(
-                f"market {customer.market} has no features of this customer for the active model",
+                f"the feature store has no features of this customer in market {customer.market} for the active model",
                 market=customer.market,
             )
         return {}, None

@@ -1,1 +1,1 @@
-"""ModelService: the catalog of bundles, for every caller."""
+"""ModelService: lists and describes the bundles of the catalog, for every caller."""

@@ -1,4 +1,4 @@
-"""Bundles of the catalog as messages of the contract."""
+"""Builds the protobuf messages of the catalog's bundles."""
 
 from grounds.explain.v1 import explain_pb2
 from grounds.model.v1 import model_pb2 as pb

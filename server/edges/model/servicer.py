@@ -1,4 +1,4 @@
-"""ModelService: what is in the catalog, what serves, and which values each model takes."""
+"""ModelService: the bundles of the catalog, the markets they serve, and the features of each model."""
 
 from grounds.model.v1 import model_pb2 as pb
 from grounds.model.v1 import model_pb2_grpc
@@ -9,13 +9,13 @@ from server.registry.model_registry import ModelRegistry
 
 
 class ModelServicer(model_pb2_grpc.ModelServiceServicer):
-    """Serves every caller, from memory."""
+    """Serves every caller, from the model registry in memory."""
 
     def __init__(self, models: ModelRegistry) -> None:
         self._models = models
 
     async def ListModels(self, request: pb.ListModelsRequest, _received: ReceivedRequest) -> pb.ListModelsResponse:
-        """Return a summary of every bundle; invalid ones state the reason."""
+        """Return a summary of every bundle; the summary of an invalid bundle states the problem."""
         serving = self._models.current
         entries = [entry for entry in serving.entries.values() if request.family in {"", entry.family}]
         summaries = [summary_message(serving, entry) for entry in entries]
@@ -27,7 +27,10 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
         serving = self._models.current
         entry = next((entry for entry in serving.entries.values() if entry.name == request.bundle_id), None)
         if entry is None:
-            raise BundleUnknown("there is no such bundle", bundle_id=request.bundle_id)
+            raise BundleUnknown(
+                "bundle_id: the catalog has no bundle with this id; call ListModels for the valid ids",
+                bundle_id=request.bundle_id,
+            )
         if entry.bundle is None:
             raise BundleNotReadable(f"the bundle is invalid: {entry.problem}", bundle_id=request.bundle_id)
         return pb.GetModelResponse(model=model_message(serving, entry, entry.bundle))

@@ -103,8 +103,8 @@ async def test_the_log_line_of_a_bug_has_incident_and_location_but_no_message(
     bug = next(line for line in lines if line["event"] == "bug")
     assert bug["incident_id"] == error.metadata["incident_id"]
     assert bug["error"] == "RuntimeError"
-    assert bug["place"][-1].endswith("broken_clock")
-    assert any("ScoreCredit" in place for place in bug["place"])
+    assert bug["location"][-1].endswith("broken_clock")
+    assert any("ScoreCredit" in frame for frame in bug["location"])
     for written in (str(lines), caplog.text, *capfd.readouterr()):
         assert WORDS not in written
         assert "C00000" not in written

@@ -26,7 +26,7 @@ def test_a_message_names_the_rule_and_neither_a_regular_expression_nor_the_value
         validation.validate(request)
 
     problems = {violation.field: violation.problem for violation in caught.value.violations}
-    assert problems["customer.market"] == "must be two capital letters, such as TW"
+    assert problems["customer.market"] == "must be two uppercase letters, such as TW"
     assert problems["customer.customer_id"] == "must be 1 to 64 letters, digits and . _ : -"
     assert problems["locale"] == "must be a language tag, such as de or de-AT"
     assert "^" not in str(caught.value)

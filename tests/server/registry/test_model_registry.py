@@ -40,7 +40,7 @@ async def test_without_an_active_bundle_the_server_is_not_serving(small_settings
         }
 
     assert (error.code, error.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "NO_ACTIVE_MODEL")
-    assert "served: none" in error.message
+    assert "active model: none" in error.message
     not_serving, serves = health_pb2.HealthCheckResponse.NOT_SERVING, health_pb2.HealthCheckResponse.SERVING
     assert list(states.values()) == [not_serving, not_serving, serves]
 

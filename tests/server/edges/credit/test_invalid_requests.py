@@ -233,7 +233,7 @@ async def test_an_invalid_name_is_rejected_without_being_repeated(serving: Servi
 
     assert error.reason == "REQUEST_INVALID"
     assert set(error.problems) == {"customer.market", "customer.customer_id", "locale"}
-    assert "two capital letters" in error.problems["customer.market"]
+    assert "two uppercase letters" in error.problems["customer.market"]
     assert "SECRET" not in error.everything
 
 
