@@ -52,12 +52,12 @@ class SyncCursor:
         market: The market of the copy.
         locale: The locale of the copy.
         run: Number of the run to which the synchronization brings the copy.
-        since: Number of the run that the copy contains; None in a full synchronization.
-        mark: Number of the last tombstone when the synchronization started.
-        since_mark: Number of the last tombstone that the copy has applied.
-        phase: The phase of the synchronization; see server.stores.runs.changes.
-        customer_id: The last customer of the previous page.
-        number: See `ChangeCursor` in server.stores.runs.changes.
+        since: Number of the run that the copy contains now; None in a full synchronization.
+        mark: Number of the last tombstone that this synchronization delivers.
+        since_mark: Number of the last tombstone that an earlier synchronization delivered.
+        phase: The phase in which the previous page ended; see server.stores.runs.changes.
+        customer_id: The last customer that the previous page compared.
+        number: Number of the last tombstone of the previous page.
     """
 
     market: str

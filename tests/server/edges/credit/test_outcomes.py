@@ -59,7 +59,9 @@ async def test_a_correction_is_another_outcome_and_only_the_newest_can_be_correc
 
     assert list((await read_decision(serving, decision)).outcomes) == [first, second]
     assert second.corrects_outcome_id == first.outcome_id
-    assert again.problems == {"corrects_outcome_id": f"this outcome was corrected before; correct outcome {second.outcome_id} instead"}
+    assert again.problems == {
+        "corrects_outcome_id": f"this outcome was corrected before; correct outcome {second.outcome_id} instead"
+    }
     assert foreign.kinds == {"corrects_outcome_id": "UNKNOWN"}
 
 
