@@ -1,4 +1,4 @@
-"""Add the contract and the record format, which live in sibling folders of the checkout, to the distribution."""
+"""Adds the generated gRPC code and the record format, which are in sibling folders of the checkout, to the distribution."""
 
 from pathlib import Path
 from typing import Any
@@ -9,10 +9,10 @@ _SHARED = {"grounds": "../protos/grounds", "grounds_record": "../record/grounds_
 
 
 class _SharedPackages(BuildHookInterface):  # type: ignore[type-arg] # generic in the stubs only
-    """Copy the shared packages into wheel and sdist; an editable install finds them through `dev-mode-dirs`."""
+    """Copies the shared packages into the wheel and the sdist. An editable install finds them through `dev-mode-dirs`."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Add the folders; a build from the sdist finds them beside `grounds_client`."""
+        """Add the folders; a build from the sdist finds them next to `grounds_client`."""
         if version == "editable":
             return
         for name, folder in _SHARED.items():

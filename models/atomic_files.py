@@ -1,7 +1,7 @@
 """Atomic writes: after a crash or a power cut, a file or folder is either complete or absent.
 
 Every write follows the same steps: write to a temporary name in the same folder, fsync, rename to the target, fsync the
-folder. The rename is atomic because both names are in one file system; the last fsync makes it durable.
+folder. The rename is atomic because both names are in one file system. The last fsync makes the rename durable.
 """
 
 import os
@@ -13,20 +13,20 @@ from pathlib import Path
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file atomically, replacing any file of that name."""
+    """Write a file atomically. If a file exists at `path`, it is replaced."""
     with replace_file(path) as temporary:
         temporary.write_bytes(content)
 
 
 @contextmanager
 def replace_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary file to write into. When the block ends it replaces `path`; if the block raises it is deleted."""
+    """Yield a temporary file to write into. It replaces `path` when the block ends, and is deleted if the block raises."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
-        # The block may have replaced the file by another one of the same name, so it is opened again.
+        # The block may have replaced the temporary file with a new file of the same name, so the name is opened again.
         descriptor = os.open(temporary, os.O_RDWR)
         try:
             os.fsync(descriptor)
@@ -44,7 +44,7 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> bool:
     """Create a folder with these files atomically.
 
     Returns:
-        True if the folder was created; False if it exists already, in which case it is not changed.
+        True if the folder was created; False if the folder exists already, in which case its files are not changed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name[:16]}."))
@@ -62,7 +62,7 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> bool:
 
 
 def _sync_folder(path: Path) -> None:
-    """Make renames inside the folder durable."""
+    """Flush a folder to disk, which makes the renames inside it durable."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

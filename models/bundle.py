@@ -44,7 +44,7 @@ FILES = (
 
 
 class _ManifestFormat(BaseModel):
-    """The one field that every version of the manifest has."""
+    """The field `format`, which every version of the manifest has."""
 
     format: int
 
@@ -86,9 +86,9 @@ def write_bundle(parent: Path, manifest: Manifest, files: Mapping[str, bytes]) -
     """Write a bundle atomically and return its folder, parent/family/bundle_id.
 
     Args:
-        parent: The catalog.
-        manifest: Its `files` are replaced by the digests of `files`.
-        files: Content by name; exactly the names of FILES.
+        parent: The folder of the catalog.
+        manifest: The manifest; its `files` are replaced with the digests of the argument `files`.
+        files: The content of each file by name; the names must be exactly those in FILES.
     """
     assert set(files) == set(FILES), f"a bundle has exactly {sorted(FILES)}"
     full = manifest.model_copy(update={"files": {name: _sha256_hex(files[name]) for name in sorted(files)}})
@@ -102,7 +102,8 @@ def read_bundle(folder: Path) -> Bundle:
     """Read a bundle; check every file against the manifest, and the manifest against the folder's name.
 
     Raises:
-        BundleInvalid: A file is missing, additional, changed or malformed, or the format is newer. Names the file.
+        BundleInvalid: A file is missing, additional, changed or malformed, or this release does not support the format. The
+            message names the file.
     """
     manifest = _read_manifest(folder)
     files = _read_files(folder, manifest)
@@ -130,7 +131,7 @@ def _read_manifest(folder: Path) -> Manifest:
     found = _parse_document(MANIFEST, content, _ManifestFormat).format
     if found > FORMAT_VERSION:
         raise BundleInvalid(
-            f"{MANIFEST}: format {found} is newer than {FORMAT_VERSION}, which this release reads; upgrade Grounds"
+            f"{MANIFEST}: format {found} is newer than {FORMAT_VERSION}, the newest that this release reads; upgrade Grounds"
         )
     manifest = _parse_document(MANIFEST, content, Manifest)
     if manifest.family != folder.parent.name:
@@ -171,7 +172,7 @@ def _decode_text(name: str, content: bytes) -> str:
 
 
 def _parse_document(name: str, content: bytes, kind: type[_Document]) -> _Document:
-    """Parse one JSON document of the bundle; an error names its first invalid field."""
+    """Parse one JSON document of the bundle. The error message reports the first invalid field."""
     try:
         return kind.model_validate_json(content)
     except ValidationError as error:
@@ -180,7 +181,7 @@ def _parse_document(name: str, content: bytes, kind: type[_Document]) -> _Docume
 
 
 def document_bytes(document: BaseModel) -> bytes:
-    """Return a document as JSON. Equal documents give equal bytes, and every double is read back exactly."""
+    """Return a document as JSON. Equal documents have equal bytes, and every double is read back exactly."""
     return document.model_dump_json(indent=1).encode() + b"\n"
 
 

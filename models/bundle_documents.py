@@ -1,4 +1,4 @@
-"""The JSON documents of a bundle, one class a file. models/README.md describes what each file is for.
+"""The JSON documents of a bundle, one class per file. models/README.md describes the purpose of each file.
 
 Field names are JSON keys: renaming one changes the format.
 """
@@ -10,28 +10,28 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from models.identifiers import Code, Family, FeatureName, LocaleTag, Market, Sha256
 
 FeatureSource = Literal["STORE", "CALLER", "EITHER"]
-Cell = float | None  # None where missing
+Cell = float | None  # one value of a row; None if the value is missing
 
-# Increased when the layout of a bundle changes; readers reject newer formats. models/README.md describes how.
+# Increase it when the layout of a bundle changes; models/README.md describes how. Readers reject newer formats.
 FORMAT_VERSION = 1
 
 
 class _BundleDocument(BaseModel):
-    """Base class: frozen; missing, unknown and non-finite values are rejected."""
+    """Base class of the documents: immutable; rejects missing fields, unknown fields and non-finite numbers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Manifest(_BundleDocument):
-    """manifest.json: what the bundle is, and the digest of every other file. Its own digest is the bundle_id.
+    """manifest.json: the description of the bundle, and the digest of every other file. Its own digest is the bundle_id.
 
     Attributes:
-        format: Version of the layout, from 1.
+        format: Version of the layout; the first version is 1.
         family: The question that the model answers, e.g. "credit".
-        markets: Where it may be activated.
-        files: SHA-256 by file name.
+        markets: The countries for which the bundle may be activated.
+        files: SHA-256 of every other file, by name.
         made_from: Digests of spec and data, and versions of the libraries used in training. If the features come from a
-            transaction log, also the digest of their SQL, and the customers and times of the snapshots.
+            transaction log, it also has the digest of their SQL, and the customers and times of the snapshots.
     """
 
     format: int
@@ -46,16 +46,17 @@ class FeatureSpec(_BundleDocument):
 
     Attributes:
         description: What the value means, in a few words.
-        kind: "category" if values are names of levels.
+        kind: "number", or "category" if the values are names of levels.
         levels: Names of a category's levels; the index of a level is its code in the model.
-        unit: "" for none.
-        min: Smallest value accepted; None for no bound.
-        max: Largest value accepted; None for no bound.
+        unit: Unit of the value; "" if the value has no unit.
+        min: Smallest accepted value; None if there is no lower bound.
+        max: Largest accepted value; None if there is no upper bound.
         source: Who supplies the value in a decision: the feature store, the caller, or either.
-        mandatory: If missing, the customer cannot be scored.
-        sign: 1 if a higher value never lowers the risk, -1 if it never raises the risk, 0 if neither is guaranteed.
-        group: Code of its reason group.
-        texts: The feature as part of its group's sentence, by locale. {value} is the customer's value and {typical} the
+        mandatory: Whether a customer without this value cannot be scored.
+        sign: The monotone constraint: 1 if a higher value never lowers the risk, -1 if a higher value never raises the risk,
+            0 if neither is guaranteed.
+        group: Code of the reason group to which the feature belongs.
+        texts: The feature's part of its group's sentence, by locale. {value} is the customer's value and {typical} the
             baseline's median; a CLDR number pattern may follow, as in {value:#,##0.0}, and words by CLDR plural
             category, as in {value:|one=day|other=days}.
     """
@@ -79,10 +80,10 @@ class GroupSpec(_BundleDocument):
 
     Attributes:
         code: The reason code.
-        actionable: A customer can change these values. Recourse proposes changes of actionable groups only.
-        texts: Sentence by locale; "en" is required. {pushed} stands for the texts of the features with the largest
+        actionable: Whether a customer can change these values. Recourse proposes changes of actionable groups only.
+        texts: The group's sentence by locale; "en" is required. {pushed} stands for the texts of the features with the largest
             contributions, {NAME} for the customer's value of a feature, {NAME.typical} for the baseline's median;
-            pattern and words may follow as in a feature's text.
+            a number pattern and plural words may follow, as in a feature's text.
     """
 
     code: Code
@@ -102,7 +103,7 @@ class Grade(_BundleDocument):
 
     Attributes:
         grade: A code that is also valid as a label in a record's header.
-        max_pd: Largest pd of the grade, inclusive; 1 for the last one.
+        max_pd: Largest probability of default (pd) of the grade, inclusive; 1 for the last grade.
     """
 
     grade: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,15}$")
@@ -110,16 +111,16 @@ class Grade(_BundleDocument):
 
 
 class Scorecard(_BundleDocument):
-    """scorecard.json: from margin to log-odds, points and grade.
+    """scorecard.json: the numbers that turn a margin into log-odds, points and a grade.
 
     Attributes:
-        slope: a in log_odds = a * margin + b; above 0.
-        intercept: b.
-        base_score: Points at base_odds.
-        base_odds: Good to bad, e.g. 50 for 50:1.
-        pdo: Points that double the odds.
-        master_scale_version: Changes whenever the grades change.
-        grades: Safest first.
+        slope: The factor of log_odds = slope * margin + intercept; above 0.
+        intercept: The constant term of the same equation.
+        base_score: Points of a customer whose odds are base_odds.
+        base_odds: Odds of good to bad, e.g. 50 for 50:1.
+        pdo: Points to double the odds.
+        master_scale_version: Name of this version of the grades; it changes whenever the grades change.
+        grades: The grades, safest first.
     """
 
     slope: float = Field(gt=0)
@@ -135,15 +136,15 @@ class BaselineDocument(_BundleDocument):
     """baseline.json: the frozen population that explanations compare with (SHAP: background).
 
     Attributes:
-        method: How contributions are computed. Path-dependent SHAP compares with the training rows through the covers
-            of the splits, so `rows` is empty then.
-        definition: The population, in words.
-        rows: One list a customer, features in the order of the schema. Each value is replaced by one representative
-            of its threshold interval: the trees decide the same, so the contributions are the same.
+        method: How contributions are computed. Path-dependent SHAP uses the number of training rows in each node of the
+            trees instead of baseline rows, so `rows` is empty.
+        definition: A description of the population.
+        rows: One list per customer, with the features in the order of the schema. Each value is replaced by one
+            representative of its threshold interval. The trees treat both alike, so the contributions are the same.
         base_margin: Mean margin of the rows, before calibration.
         row_count: Size of the population.
-        typical: Median of the true values by feature, the most frequent level for a category; None if most values are
-            missing.
+        typical: Median of the original values by feature, or the most frequent level of a category; None if most values
+            are missing.
     """
 
     method: Literal["interventional", "path_dependent"] = "interventional"
@@ -178,11 +179,11 @@ class ExaminedRowsDocument(_BundleDocument):
     """One kind of row that the release gate compared; see training.equivalence.
 
     Attributes:
-        kind: Such as "data", "threshold" or "missing".
-        rows: How many.
+        kind: The kind of row, such as "data", "threshold" or "missing".
+        rows: How many rows of this kind were compared.
         rows_sha256: Digest of the rows' bytes: doubles, little-endian, row by row.
-        contribution_distance: Largest difference from a contribution by definition, in log-odds.
-        residual: Largest difference of base plus contributions from the margin, in log-odds.
+        contribution_distance: Largest difference between a contribution and its Shapley value by definition, in log-odds.
+        residual: Largest difference between the margin and the base margin plus all contributions, in log-odds.
     """
 
     kind: str
@@ -193,7 +194,7 @@ class ExaminedRowsDocument(_BundleDocument):
 
 
 class GateDocument(_BundleDocument):
-    """gate.json: the results of the release gate, one entry a kind of row."""
+    """gate.json: the results of the release gate, one entry per kind of row."""
 
     method: Literal["interventional", "path_dependent"]
     base_margin: float

@@ -1,9 +1,9 @@
-"""Candidate values: what recourse may propose for a feature. Round numbers, within the range of the baseline.
+"""Candidate values: the values that recourse may propose for a feature. They are round and within the baseline's range.
 
 The bundle stores the upper end of the threshold interval of each baseline value (training/export/representatives.py), such as
 1658.5000000000002, which nobody should be advised to pay. All values of an interval lead to the same leaves, so each interval
-between neighbouring baseline values is represented by its roundest numbers: those on the coarsest grid of a power of ten
-that has a point in it, whole numbers if the feature is whole.
+between neighbouring baseline values is represented by its roundest numbers: the multiples of the largest power of ten that
+has a multiple in the interval. If all values of the feature are whole numbers, so are its candidates.
 """
 
 from collections.abc import Iterable
@@ -18,8 +18,8 @@ from models.bundle import Bundle
 from models.bundle_documents import FeatureSpec
 from models.schema import is_in_range
 
-STEPS_MAX = 16  # candidates a feature that the search tries
-_FINEST_POWER = -6  # of ten: nobody is advised a change finer than a millionth
+STEPS_MAX = 16  # candidates per feature that the search tries
+_FINEST_POWER = -6  # power of ten: no candidate is finer than a millionth
 _HALF_TOLERANCE = 1e-6  # thresholds between whole numbers are halves, plus the epsilon that LightGBM adds
 
 
@@ -28,11 +28,11 @@ class CandidateList:
     """The candidate values of one feature for one customer, nearest first.
 
     Attributes:
-        name: Of the feature.
-        position: Of the feature, in the order of the schema.
-        values: By cost, ascending; empty if the customer's value is missing.
-        costs: Share of the baseline between the customer's value and each candidate, from 0 to 1; ascending.
-        ordered: The feature has a sign, so a farther candidate is never riskier.
+        name: Name of the feature.
+        position: Index of the feature in the schema.
+        values: The candidates by ascending cost; empty if the customer's value is missing.
+        costs: The cost of each candidate: the share of the baseline between it and the customer's value, from 0 to 1.
+        ordered: Whether the feature has a sign (a monotone constraint), so that a farther candidate is never riskier.
     """
 
     name: str
@@ -47,13 +47,13 @@ class CandidateGrid:
     """The candidate values of one feature for every customer, ascending.
 
     Attributes:
-        feature: Its bounds and sign.
-        position: Of the feature, in the order of the schema.
-        steps: Candidates that the search tries: at most STEPS_MAX, spread evenly over the intervals of the baseline, the
-            first and the last included; of each interval the roundest number nearest to its upper end.
-        fine_steps: Candidates that a found change may shrink to: the roundest numbers nearest to both ends of every
-            interval.
-        population: The baseline's values, ascending, without missing ones.
+        feature: The feature, with its bounds and sign.
+        position: Index of the feature in the schema.
+        steps: Candidates that the search tries: the largest roundest number of each interval of the baseline. If there
+            are more than STEPS_MAX intervals, STEPS_MAX of them are used, spread evenly from the first to the last.
+        fine_steps: Candidates to which a change may shrink after the search: the smallest and the largest roundest number
+            of every interval.
+        population: The baseline's values of the feature, ascending, without missing values.
     """
 
     feature: FeatureSpec
@@ -66,8 +66,8 @@ class CandidateGrid:
         """Return the candidates for a customer's value; only toward less risk if the feature has a sign."""
         if np.isnan(value):
             return CandidateList(self.feature.name, self.position, (), (), ordered=True)
-        # Steps at no distance stay: within the customer's own interval the model may still split where the baseline
-        # has nobody.
+        # Steps at distance 0 stay in the list: the model may split the customer's own interval at a value that separates
+        # no two customers of the baseline.
         steps = [step for step in self.steps if step != value and (step - value) * self.feature.sign <= 0]
         costs = {step: self.distance(value, step) for step in steps}
         nearest = tuple(sorted(steps, key=lambda step: (costs[step], abs(step - value), step)))
@@ -80,29 +80,30 @@ class CandidateGrid:
         )
 
     def finer_steps(self, value: float, proposed: float) -> tuple[float, ...]:
-        """Return candidates between the proposed value and the step before it, seen from the customer's value.
+        """Return fine steps between the proposed value and the next step toward the customer's value.
 
-        At most STEPS_MAX, nearest to the customer's value first.
+        At most STEPS_MAX are returned, nearest to the customer's value first.
         """
         low, high = min(value, proposed), max(value, proposed)
-        # The search has shown that the steps nearer than the proposed one do not suffice, so only the last gap is open.
+        # The search has shown that no step nearer than the proposed one suffices, so only the gap between the last of
+        # these steps and the proposed value is left.
         passed = [step for step in self.steps if low < step < high]
         last = value if not passed else (passed[-1] if proposed > value else passed[0])
         low, high = min(last, proposed), max(last, proposed)
         between = [step for step in self.fine_steps if low < step < high]
         return tuple(_thin_out(between if proposed > value else between[::-1]))
 
-    def distance(self, one: float, other: float) -> float:
+    def distance(self, first: float, second: float) -> float:
         """Return the share of the baseline that lies between two values, from 0 to 1."""
-        return abs(self._rank(one) - self._rank(other)) / len(self.population)
+        return abs(self._rank(first) - self._rank(second)) / len(self.population)
 
     def _rank(self, value: float) -> int:
-        """Return how many baseline values are in intervals below the value's."""
+        """Return how many baseline values are in intervals below the interval of the value."""
         return int(np.searchsorted(self.population, value, side="left"))
 
 
 def candidate_grids(bundle: Bundle) -> tuple[CandidateGrid, ...]:
-    """Return the grids of all numeric features of actionable groups; none if the baseline has no rows."""
+    """Return the grids of all numeric features of actionable groups; empty if the baseline has no rows."""
     schema = bundle.schema
     columns = np.array(bundle.baseline.rows, dtype=np.float64).reshape(-1, len(schema.features)).T
     grids = []
@@ -125,32 +126,34 @@ def _rounded_intervals(
     Intervals without a round number, or whose round numbers the feature does not accept, are left out.
     """
     ends = np.unique(population).tolist()
-    # All ends are halves or whole: the thresholds lie between whole numbers, so the feature is whole.
+    # If all ends are whole numbers or halves, the thresholds lie between whole numbers, so the feature is whole.
     finest = 0 if np.all(np.abs(population * 2 - np.round(population * 2)) <= _HALF_TOLERANCE) else _FINEST_POWER
     intervals: list[tuple[float, float] | None]
     if len(ends) == 1:
-        # The interval has no second end. Its median is a real customer's value, so it is in the interval.
+        # There is one interval, and it has no second end. The median is a real customer's value, so it is inside.
         intervals = [(typical, typical) if isinstance(typical, float) else None]
     else:
-        # Below the first end the interval is open.
+        # The first interval has no lower end.
         intervals = [_open_interval_number(ends[0], finest, above=False)]
         intervals += [_roundest_numbers(low, high, finest) for low, high in pairwise(ends)]
-        # Values above the last threshold are stored as the double next to it. If that is so, no number lies between
-        # the last two ends, and the last interval is open above.
+        # Values above the last threshold are stored as the next double above the threshold. In this case no round number
+        # lies between the last two ends, and the last interval has no upper end.
         intervals[-1] = intervals[-1] or _open_interval_number(ends[-1], finest, above=True)
     return [pair for pair in intervals if pair is not None and all(is_in_range(feature, end) for end in pair)]
 
 
 def _roundest_numbers(low: float, high: float, finest: int) -> tuple[float, float] | None:
-    """Return the lowest and the highest number of low < number <= high on the coarsest grid that has any.
+    """Return the lowest and the highest roundest number in an interval; None if it has no round number.
+
+    The roundest numbers are the multiples of the largest power of ten that has a multiple in the interval.
 
     Args:
-        low: Exclusive.
-        high: Inclusive.
-        finest: Smallest power of ten of a grid.
+        low: Lower end of the interval, exclusive.
+        high: Upper end of the interval, inclusive.
+        finest: Exponent of the smallest power of ten to try.
     """
     if low < 0.0 <= high:
-        return 0.0, 0.0  # zero is on every grid
+        return 0.0, 0.0  # zero is a multiple of every power of ten
     for power in range(_magnitude(max(abs(low), abs(high))) + 1, finest - 1, -1):
         first, last = _floor_count(low, power) + 1, _floor_count(high, power)
         if first <= last:
@@ -162,41 +165,41 @@ def _roundest_numbers(low: float, high: float, finest: int) -> tuple[float, floa
 
 
 def _open_interval_number(end: float, finest: int, *, above: bool) -> tuple[float, float] | None:
-    """Return the number of two digits that is nearest to an end of the baseline, on its open side.
+    """Return the nearest number with two significant digits on the open side of an end of the baseline.
 
-    The open interval has no other end, so the candidate stays next to the values that the baseline has.
+    An open interval has no second end, so the candidate stays close to the values that occur in the baseline.
 
     Args:
-        end: Upper end of the lowest interval, inclusive; or of the highest interval, just above its lower end.
-        finest: Smallest power of ten of a grid.
-        above: True for the highest interval.
+        end: The upper end of the lowest interval, inclusive; or the double just above the lower end of the highest one.
+        finest: Exponent of the smallest power of ten to use.
+        above: Whether the open interval is the highest one.
     """
     power = max(_magnitude(end) - 1, finest)
     number = _decimal_number(_floor_count(end, power) + above, power)
-    # An end smaller than the finest grid is rounding noise about zero; only zero itself may stand for it.
+    # An end closer to zero than the finest power of ten is rounding noise, so only zero may represent it.
     is_noise = finest < 0 and number != 0.0 and abs(end) < _decimal_number(1, finest)
     is_outside = number <= end if above else number > end
     return None if is_noise or is_outside else (number, number)
 
 
 def _magnitude(value: float) -> int:
-    """Return the power of ten of the first digit."""
+    """Return the exponent of the power of ten of the first significant digit."""
     return Decimal(value).adjusted()
 
 
 def _floor_count(value: float, power: int) -> int:
-    """Return floor(value / 10**power) for the value as it is written: exact, unlike a division of doubles."""
+    """Return floor(value / 10**power), computed from the decimal text of the value: exact, unlike dividing doubles."""
     return int((Decimal(repr(value)) / Decimal(10) ** power).to_integral_value(ROUND_FLOOR))
 
 
 def _decimal_number(count: int, power: int) -> float:
-    """Return the double nearest to count * 10**power: exact, unlike a multiplication of doubles."""
+    """Return the double nearest to count * 10**power: correctly rounded, unlike multiplying doubles."""
     return float(f"{count}e{power}")
 
 
 def _thin_out(values: Iterable[float]) -> list[float]:
-    """Return at most STEPS_MAX of the values, evenly spread, the first and the last included."""
-    every = list(values)
-    if len(every) <= STEPS_MAX:
-        return every
-    return [every[round(index * (len(every) - 1) / (STEPS_MAX - 1))] for index in range(STEPS_MAX)]
+    """Return at most STEPS_MAX of the values, evenly spread from the first to the last."""
+    all_values = list(values)
+    if len(all_values) <= STEPS_MAX:
+        return all_values
+    return [all_values[round(index * (len(all_values) - 1) / (STEPS_MAX - 1))] for index in range(STEPS_MAX)]

@@ -25,8 +25,8 @@ class CatalogEntry:
     Attributes:
         family: Name of the parent folder.
         name: Name of the folder; the bundle_id if the bundle is valid.
-        bundle: None if it is invalid.
-        problem: Why it is invalid; "" if it is valid.
+        bundle: The bundle; None if the folder is not a valid bundle.
+        problem: Why the bundle is invalid; "" if it is valid.
     """
 
     family: str
@@ -35,8 +35,8 @@ class CatalogEntry:
     problem: str
 
 
-def decline_family(family: str) -> str:
-    """Return the name of the family whose bundle computes the second output, the decline probability, of a family."""
+def decline_companion_family(family: str) -> str:
+    """Return the name of the family whose bundles predict, next to `family`, that a customer's spend declines."""
     return f"{family}_decline"
 
 
@@ -53,7 +53,7 @@ def list_bundle_folders(bundles: Path, family: str) -> list[Path]:
 
 
 def read_entry(folder: Path) -> CatalogEntry:
-    """Read one bundle; an invalid one gives an entry with its problem instead of raising."""
+    """Read one bundle. If it is invalid, return an entry with the problem instead of raising an error."""
     try:
         return CatalogEntry(folder.parent.name, folder.name, read_bundle(folder), "")
     except BundleInvalid as error:
@@ -61,10 +61,10 @@ def read_entry(folder: Path) -> CatalogEntry:
 
 
 def read_active(bundles: Path, family: str) -> dict[str, str]:
-    """Read which bundle serves which market: bundle_id by market; empty if nothing was activated.
+    """Read which bundle serves which market: bundle_id by market; empty if no bundle was activated.
 
     Raises:
-        ActivationRejected: ACTIVE.toml is not readable, not TOML, or [markets] is not a table of strings.
+        ActivationRejected: ACTIVE.toml cannot be read, is not TOML, or its [markets] is not a table of strings.
     """
     path = bundles / family / ACTIVE
     if not path.exists():
@@ -86,7 +86,7 @@ def _write_active(bundles: Path, family: str, markets: Mapping[str, str]) -> Non
 
 
 def find_bundle(bundles: Path, name: str) -> Path:
-    """Return the folder of a bundle, by its id or an unambiguous prefix of at least 8 characters.
+    """Return the folder of the bundle with this bundle_id, or with this unambiguous prefix of 8 or more characters.
 
     Raises:
         ActivationRejected: The prefix is too short, or matches no bundle or several.
@@ -107,28 +107,28 @@ def find_bundle(bundles: Path, name: str) -> Path:
 
 
 def activate(bundles: Path, name: str, markets: tuple[str, ...] = ()) -> tuple[Bundle, tuple[str, ...]]:
-    """Activate a bundle for markets, after it has reproduced its golden rows.
+    """Activate a bundle for markets, after checking that it reproduces its golden rows.
 
     Args:
         bundles: The catalog.
         name: The bundle_id, or an unambiguous prefix of at least 8 characters.
-        markets: Markets to activate it for; empty for all markets of its manifest.
+        markets: The markets to activate it for; empty means all markets of its manifest.
 
     Returns:
-        The bundle, and the markets that it serves now.
+        The bundle, and the markets for which it was activated.
 
     Raises:
-        ActivationRejected: No such bundle, or a market that its manifest does not list.
+        ActivationRejected: No bundle has this name, or its manifest does not list one of the markets.
         BundleInvalid: The bundle is invalid, or does not reproduce its golden rows.
     """
     folder = find_bundle(bundles, name)
     bundle = read_bundle(folder)
-    open_model(bundle)
+    open_model(bundle)  # raises BundleInvalid if a golden row is not reproduced
     chosen = markets or bundle.manifest.markets
     outside = sorted(set(chosen) - set(bundle.manifest.markets))
     if outside:
         raise ActivationRejected(
-            f"the bundle may serve {', '.join(bundle.manifest.markets)}, not {', '.join(outside)}; choose among its markets"
+            f"the bundle may serve {', '.join(bundle.manifest.markets)}, not {', '.join(outside)}; choose from its markets"
         )
     family = folder.parent.name
     _write_active(bundles, family, {**read_active(bundles, family), **dict.fromkeys(chosen, bundle.bundle_id)})

@@ -1,17 +1,18 @@
 """Branch-and-bound search for the smallest changes of a row that bring its pd to a target.
 
-A set of features that change together is a box: for each feature a span of its candidate values, nearest first. If a feature
-has a sign, a farther candidate is never riskier. So a box contains a crossing row only if its far corner crosses: one scored
-row decides about the whole box. The search therefore
+A row *crosses* if its pd is at most the target. A *box* stands for all changes of one set of features in which each feature
+takes a value from a span of its candidate values, ordered from near to far. If a feature has a sign (a monotone constraint),
+a farther candidate is never riskier. So a box contains a crossing row only if its far corner crosses, and one scored row
+decides about the whole box. The search therefore
 
 1. scores the far corner of every set of features, and drops the sets that cannot cross (`crossing_boxes`);
 2. halves the cheapest remaining boxes, again dropping halves whose far corner does not cross, until the cheapest box is a
    single point, which is the smallest crossing change of its set (`cheapest_points`).
 
-A feature without a sign gets one box for each of its candidates, because its far end decides nothing.
+A feature without a sign gets one box for each of its candidates, because its farthest candidate says nothing about the others.
 
-Source of the method: A. H. Land and A. G. Doig, An Automatic Method of Solving Discrete Programming Problems, 1960; of the
-problem: B. Ustun, A. Spangher and Y. Liu, Actionable Recourse in Linear Classification, 2019.
+The method is from A. H. Land and A. G. Doig, An Automatic Method of Solving Discrete Programming Problems, 1960; the problem
+is from B. Ustun, A. Spangher and Y. Liu, Actionable Recourse in Linear Classification, 2019.
 """
 
 import heapq
@@ -29,8 +30,8 @@ from models.model import Model
 from models.scorecard import log_odds_from_margin, pd_from_log_odds
 
 _CORNERS_MAX = 1000  # far corners scored for each number of features
-_COMBINATIONS_MAX = 6_000  # far corners considered: all of two unsigned features beside two signed ones
-_BOXES_AT_ONCE = 16  # halved with one call of the runtime
+_COMBINATIONS_MAX = 6_000  # far corners considered; enough for two unsigned features together with two signed ones
+_BOXES_AT_ONCE = 16  # boxes halved with one call of ONNX Runtime
 
 Proposal = tuple[tuple[int, float], ...]  # positions of features and their new values
 
@@ -40,7 +41,7 @@ class TrialScorer:
 
     Attributes:
         row: Shape (1, n_features), NaN where missing.
-        target_pd: The unrounded cut-off, inclusive.
+        target_pd: The largest pd at which a row crosses: the cut-off, not rounded.
         rows_left: How many copies may still be scored.
     """
 
@@ -68,8 +69,8 @@ class TrialScorer:
 
     def is_crossing(self, margin: float) -> bool:
         """Return whether a margin's pd is at most the target."""
-        # The scorecard's own functions and not a margin that is derived from the target: near the cut-off the last bit
-        # decides, and the answer's pd is computed this way.
+        # The pd is computed with the functions that compute the pd of an answer. Comparing the margin with a target margin
+        # could differ from that in the last bit, which decides near the cut-off.
         return pd_from_log_odds(log_odds_from_margin(self._model.bundle.scorecard, margin)) <= self.target_pd
 
 
@@ -84,12 +85,12 @@ class ValueSpan:
 
     @property
     def cost(self) -> tuple[float, float]:
-        """Return the costs of its near and its far end."""
+        """Return the cost of the near end and the cost of the far end."""
         return self.candidates.costs[self.first], self.candidates.costs[self.last]
 
     @property
     def far(self) -> tuple[int, float]:
-        """Return the change to its far end."""
+        """Return the position of the feature, and its value at the far end."""
         return self.candidates.position, self.candidates.values[self.last]
 
     def halves(self) -> tuple["ValueSpan", "ValueSpan"]:
@@ -103,7 +104,7 @@ class ValueSpan:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """Spans of different features, sorted by name. Its far corner crosses, by construction."""
+    """Spans of different features, sorted by name. The far corner of every box crosses, by construction."""
 
     spans: tuple[ValueSpan, ...]
 
@@ -119,7 +120,7 @@ class Box:
 
     @property
     def order(self) -> tuple[float, tuple[str, ...], tuple[tuple[int, int], ...]]:
-        """Return the sort key: the lower bound of the cost of its rows, then names and indices, so that ties are stable."""
+        """Return the sort key: the lower bound of the cost of its rows, then names and indices to break ties."""
         near = math.fsum(span.cost[0] for span in self.spans)
         return near, self.names, tuple((span.first, span.last) for span in self.spans)
 
@@ -151,11 +152,12 @@ def scored_spans(candidates: Sequence[CandidateList], trials: TrialScorer) -> tu
     """Return the spans to combine, most promising first.
 
     Args:
-        candidates: Of the features that may change.
+        candidates: The candidates of each feature that may change.
         trials: Scores the far ends.
 
     Returns:
-        One span of a feature with a sign, one for each candidate of a feature without; and whether these are all spans.
+        The spans, one for each feature with a sign and one for each candidate of the other features; and whether the
+        list is complete.
     """
     spans = []
     for feature in candidates:
@@ -183,14 +185,14 @@ def crossing_boxes(
     """Return the boxes of `size` features whose far corner crosses.
 
     Args:
-        spans: Of `scored_spans`.
+        spans: The result of `scored_spans`.
         size: How many features change.
-        answered: Sets of features that have an answer. A set that contains one of them would not be smaller.
+        answered: Sets of features that have an answer already. Their supersets are skipped, because they are not smaller.
         trials: Scores the corners.
 
     Returns:
-        The boxes, and whether no other can cross. If there are too many corners to score, those are scored whose single
-        changes together promise the lowest margin.
+        The boxes, and whether no other box of this size can cross. If there are too many corners to score, those with the
+        lowest sum of single-change margins are scored.
     """
     if size == 1:
         return [Box((each.span,)) for each in spans if trials.is_crossing(each.margin)], True
@@ -212,7 +214,7 @@ def crossing_boxes(
 
 
 def _is_new(combination: Sequence[ScoredSpan], answered: Sequence[frozenset[str]]) -> bool:
-    """Return whether the spans are of different features that contain no answered set."""
+    """Return whether the spans belong to different features, and these features contain no answered set."""
     names = {each.span.name for each in combination}
     return len(names) == len(combination) and not any(answer <= names for answer in answered)
 
@@ -223,20 +225,20 @@ def cheapest_points(
     """Return the cheapest crossing point of each of the `wanted` cheapest sets of features.
 
     Args:
-        boxes: Their far corners cross.
+        boxes: Boxes whose far corners cross.
         wanted: How many sets of features.
         trials: Scores the corners.
-        rows_reserved: Stop when no more rows than these are left.
+        rows_reserved: How many rows to leave: the search stops early instead of scoring them.
 
     Returns:
         The points, and whether they are the cheapest. If the search stopped early, the far corners of the cheapest boxes
-        stand in for the missing ones: they cross, but may go farther than needed.
+        replace the missing points: they cross, but may change more than needed.
     """
     found: list[Box] = []
     queue = sorted(boxes, key=lambda box: box.order)
     while queue and len(found) < wanted:
         if queue[0].is_point:
-            # No other box can contain a cheaper row, because the queue is sorted by lower bounds.
+            # No other box can contain a cheaper row, because the queue is sorted by the lower bounds of the costs.
             found.append(queue[0])
             queue = [box for box in queue if box.names != found[-1].names]
         elif trials.rows_left - rows_reserved < _BOXES_AT_ONCE:
@@ -247,7 +249,7 @@ def cheapest_points(
 
 
 def _halve_boxes(queue: Sequence[Box], trials: TrialScorer) -> list[Box]:
-    """Return the queue with its first boxes halved, without the halves in which nothing crosses."""
+    """Return the queue with its first boxes halved, without the halves that contain no crossing row."""
     first = list(islice((box for box in queue if not box.is_point), _BOXES_AT_ONCE))
     pairs = [box.halves() for box in first]
     crossing = trials.are_crossing([near.far_corner for near, _ in pairs])

@@ -9,7 +9,7 @@ class ModelError(Exception):
 
 
 class BundleInvalid(ModelError):
-    """A bundle is incomplete, changed, of a newer format, or does not reproduce its golden rows. Names the file."""
+    """A bundle is incomplete, changed, of a newer format, or does not reproduce its golden rows."""
 
 
 class ActivationRejected(ModelError):
@@ -27,7 +27,7 @@ class ValueProblem:
     Attributes:
         feature: The feature's name, as the caller sent it.
         problem: What is wrong and what is allowed. Never the value itself, which may be personal data.
-        kind: The kind of problem, for programs.
+        kind: The kind of problem, for programs to branch on.
     """
 
     feature: str

@@ -1,7 +1,7 @@
-"""An explained score: a score with its contributions, checked to add up before anyone can see it.
+"""An explained score: a score with its contributions, which are checked to add up before the score is returned.
 
 The contributions are SHAP values (S. Lundberg and S.-I. Lee, A Unified Approach to Interpreting Model Predictions, 2017),
-computed by the model's own graph. Their defining property, local accuracy, is what is checked here: the base value plus
+computed by the model's own graph. This module checks their defining property, local accuracy: the base value plus
 the contributions is the log-odds, and the base points plus the points is the score.
 """
 
@@ -35,10 +35,10 @@ class ExplainedScore:
         score: Points of the scorecard; higher is safer.
         grade: Code of the grade on the bundle's master scale.
         base_value: Log-odds of the baseline.
-        contributions: In log-odds, in the order of the schema; above 0 raises the risk.
+        contributions: Contribution of each feature in log-odds, in the order of the schema; above 0 raises the risk.
         base_points: Points of the baseline.
-        points: In the order of the schema; above 0 lowers the risk.
-        residual: log_odds - base_value - sum(contributions).
+        points: Points of each feature, in the order of the schema; above 0 lowers the risk.
+        residual: Rounding error of the sum: log_odds - base_value - sum(contributions).
     """
 
     margin: float
@@ -61,8 +61,8 @@ def build_explained_score(
     Args:
         card: Calibration, scaling and grades.
         base_margin: Mean margin of the baseline.
-        margin: Of the customer.
-        margin_contributions: By feature, in log-odds before calibration.
+        margin: Margin of the customer.
+        margin_contributions: Contribution of each feature to the margin, in log-odds before calibration.
 
     Raises:
         AdditivityError: The parts do not add up, or one of them is not finite.
@@ -85,7 +85,7 @@ def build_explained_score(
         contributions=contributions,
         base_points=split.base,
         points=split.points,
-        # fsum rounds once, so the residual measures the contributions and not this addition.
+        # fsum rounds once, so the residual measures the error of the contributions and not of this addition.
         residual=log_odds - math.fsum([base_value, *contributions]),
     )
     _check_additivity(card, answer)
@@ -96,7 +96,7 @@ def _check_additivity(card: Scorecard, answer: ExplainedScore) -> None:
     """Check that contributions and points add up to the score.
 
     Raises:
-        AdditivityError: They do not. The message names no value, because it may be logged.
+        AdditivityError: They do not add up. The message contains no feature value, because it may be logged.
     """
     if not abs(answer.residual) <= LOG_ODDS_TOLERANCE:  # negated, so that NaN fails too
         raise AdditivityError(

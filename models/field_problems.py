@@ -1,4 +1,4 @@
-"""Texts for the fields of a document that pydantic rejects: the field's path and the rule in words, never a pattern."""
+"""Error texts for documents that pydantic rejects: the path of each invalid field, and the violated rule in words."""
 
 from collections.abc import Iterator
 
@@ -13,14 +13,14 @@ from models.identifiers import (
     SHA256_PATTERN,
 )
 
-_CODE_RULE = "must be a capital letter followed by capital letters, digits and _"
+_CODE_RULE = "must be an uppercase letter followed by uppercase letters, digits and _"
 _PATTERN_RULES = {
-    f"^{MARKET_PATTERN}$": "must be two capital letters, such as DE",
-    rf"^({MARKET_PATTERN}|\*)$": 'must be two capital letters, such as DE, or "*"',
-    r"^[A-Z]{3}$": "must be three capital letters, such as EUR",
+    f"^{MARKET_PATTERN}$": "must be two uppercase letters, such as DE",
+    rf"^({MARKET_PATTERN}|\*)$": 'must be two uppercase letters, such as DE, or "*"',
+    r"^[A-Z]{3}$": "must be three uppercase letters, such as EUR",
     r"^[0-9a-f]{32}$": "must be 32 hexadecimal digits, 0-9 and a-f",
     f"^{SHA256_PATTERN}$": "must be 64 hexadecimal digits, 0-9 and a-f",
-    f"^{FAMILY_PATTERN}$": "must be a small letter followed by at most 31 small letters, digits and _",
+    f"^{FAMILY_PATTERN}$": "must be a lowercase letter followed by at most 31 lowercase letters, digits and _",
     r"^[A-Z][A-Z0-9_]{0,31}$": f"{_CODE_RULE}, at most 32 characters",
     f"^{CODE_PATTERN}$": f"{_CODE_RULE}, at most 63 characters",
     r"^[A-Z][A-Z0-9_]{0,63}$": f"{_CODE_RULE}, at most 64 characters",
@@ -34,7 +34,7 @@ _TYPE_RULES = {"extra_forbidden": "unknown name; check its spelling", "missing":
 
 
 def field_problems(error: ValidationError) -> Iterator[tuple[tuple[int | str, ...], str]]:
-    """Yield (path, problem) for each invalid field. The problem states the rule, and not the value."""
+    """Yield (path, problem) for each invalid field. The problem states the rule and never the value."""
     for detail in error.errors(include_input=False, include_url=False):
         problem = _TYPE_RULES.get(detail["type"], detail["msg"])
         if detail["type"] == "string_pattern_mismatch":

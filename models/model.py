@@ -21,7 +21,8 @@ class Model:
     """A model that may serve. Only `open_model` creates it.
 
     Attributes:
-        best_values: Safest value in the baseline of each feature with a sign; see `models.sign_conflicts`.
+        best_values: The safest value in the baseline of each feature with a sign (a monotone constraint); see
+            `models.sign_conflicts`.
     """
 
     bundle: Bundle
@@ -44,7 +45,7 @@ class Model:
         """Return the explained scores of rows of shape (n, n_features), NaN where missing.
 
         Raises:
-            AdditivityError: As `explain`.
+            AdditivityError: As in `explain`.
         """
         margins, contributions = self.scorer.explain(rows)
         base_margin = self.bundle.baseline.base_margin
@@ -80,7 +81,7 @@ def open_model(bundle: Bundle) -> Model:
 
 
 def _check_widths(bundle: Bundle) -> None:
-    """Reject baseline and golden rows that do not have one value a feature."""
+    """Reject baseline and golden rows that do not have exactly one value per feature."""
     width = len(bundle.schema.features)
     for index, row in enumerate(bundle.baseline.rows):
         if len(row) != width:
@@ -94,7 +95,7 @@ def _golden_difference(golden: GoldenRow, answer: ExplainedScore) -> str:
     """Return how an answer differs from its golden row; "" if it does not."""
     if answer.margin != golden.margin:
         return f"margin is {answer.margin!r}, expected {golden.margin!r}"
-    # Another release of the runtime or of the C library may round sums and `exp` differently; the rest must be equal.
+    # A different release of ONNX Runtime or of the C library may round sums and `exp` differently; the rest must be equal.
     if not math.isclose(answer.pd, golden.pd, rel_tol=0.0, abs_tol=PD_TOLERANCE):
         return f"pd is {answer.pd!r}, expected {golden.pd!r}"
     if (answer.score, answer.points, answer.grade) != (golden.score, golden.points, golden.grade):

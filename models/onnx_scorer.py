@@ -3,7 +3,8 @@
 A served request scores one row, and a small model spends a third of that time passing arrays to the runtime. So each thread
 binds its own input and output arrays once (`BoundRow`) and then only copies values in and out.
 
-Both paths give the same bits: the runtime uses one thread a session, so it adds in the same order for any number of rows.
+Both paths return the same bits, because the runtime uses one thread per session and so adds in the same order for any number of
+rows.
 """
 
 import threading
@@ -15,8 +16,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-# Rows in one call of explain.onnx: its table lines take rows * units * features * 8 bytes, 3 MB for 200 units and
-# 30 features, which stays in the processor's cache.
+# Rows per call of explain.onnx. The call reads rows * units * features doubles from its tables (models/README.md explains
+# units): 3 MB for 200 units and 30 features, which fits into the processor's cache.
 BATCH_ROWS = 64
 
 EXPLAIN_OUTPUTS = ("contributions", "margin")
@@ -27,7 +28,7 @@ FloatArray = NDArray[np.float64]
 class Scorer:
     """Margins and contributions of one model. Safe to share between threads.
 
-    Two requests in two threads already use two cores, so the runtime gets one thread a session.
+    Two requests in two threads already use two cores, so the runtime gets one thread per session.
 
     Raises:
         Exception: A graph does not open. ONNX Runtime raises many classes, none of which is public.
@@ -94,12 +95,12 @@ class _ThreadRows(threading.local):
 class BoundRow:
     """A graph bound to its own arrays for one row. Not safe to share between threads.
 
-    The public `run_with_iobinding` checks for graph capture on a GPU and creates its options in every call, which is a
-    tenth of an explained score. With `use_private_api`, the function below it is called directly if the installed release
-    of ONNX Runtime has it; otherwise the public one is called. The results are the same.
+    The public `run_with_iobinding` checks for graph capture on a GPU and creates its options in every call, which takes
+    a tenth of the time of an explained score. With `use_private_api`, the private function that it wraps is called directly
+    if the installed release of ONNX Runtime has this function; otherwise the public one is called. The results are the same.
 
     Attributes:
-        shape: Of the row, (1, n_features).
+        shape: Shape of the row, (1, n_features).
     """
 
     def __init__(self, graph: Any, outputs: tuple[str, ...], *, use_private_api: bool = True) -> None:
@@ -110,7 +111,7 @@ class BoundRow:
         # All outputs are slices of one array, so that one copy reads them all.
         self._results = np.zeros((1, ends[-1]))
         self._flat_results = self._results[0]
-        # The runtime keeps only addresses: the arrays above must live, unmoved, as long as the binding.
+        # The runtime stores only the addresses of the arrays, so they must not move or be freed before the binding.
         self._binding = graph.io_binding()
         self._binding.bind_input("rows", "cpu", 0, np.float64, self.shape, self._row.ctypes.data)
         for name, start, end in zip(outputs, ends, ends[1:], strict=False):
@@ -151,12 +152,12 @@ def open_session(model: bytes, outputs: tuple[str, ...], *, reuse_memory_plan: b
     Args:
         model: Bytes of the ONNX file.
         outputs: Names of the outputs that it must have, in order.
-        reuse_memory_plan: Keep the memory layout of a call for later calls with the same number of rows. That saves a
-            twentieth of the time for one row of the credit model and a tenth for churn. Every number of rows keeps its
-            own layout, so use it only for graphs that see few different numbers.
+        reuse_memory_plan: Reuse the memory layout of a call in later calls with the same number of rows. This saves a
+            twentieth of the time for one row of the credit model, and a tenth for the churn model. One layout is stored for
+            each number of rows, so use it only for graphs that are called with few different numbers of rows.
 
     Raises:
-        ValueError: Its outputs are others.
+        ValueError: The outputs of the graph differ from `outputs`.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # more threads would change the order of sums, and so their last bits

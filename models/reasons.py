@@ -1,8 +1,8 @@
 """Reasons: the groups of features that raised the risk most, and their sentences in the customer's language.
 
 Selection: sum the contributions of each group; drop groups that do not raise the risk, or by less than MATERIALITY of the
-sum over all groups that do; sort by contribution, ties by code; return at most REASONS_MAX. Fewer material groups give
-fewer reasons: the list is never padded. Source: 12 CFR 1002, Supplement I, comment 9(b)(2), paragraphs 1, 4 and 5.
+sum over all groups that do; sort by contribution, ties by code; return at most REASONS_MAX. The list is never padded:
+fewer material groups mean fewer reasons. Source: 12 CFR 1002, Supplement I, comment 9(b)(2), paragraphs 1, 4 and 5.
 
 Texts: sentences come from the spec, so they are data and not code. `TextFormatter` allows named placeholders and nothing
 else. Numbers and plurals follow CLDR: https://unicode.org/reports/tr35/tr35-numbers.html.
@@ -23,7 +23,7 @@ from models.schema import FeatureInput, Schema
 REASONS_MAX = 4  # comment 9(b)(2), paragraph 1: more than four are not likely to help
 MATERIALITY = 0.05
 DEFAULT_LOCALE = "en"
-FEATURES_NAMED_MAX = 2  # in the sentence of one group; nobody reads more
+FEATURES_NAMED_MAX = 2  # features that the sentence of one group lists
 _PLURAL_CATEGORIES = {"zero", "one", "two", "few", "many", "other"}
 _DECIMAL_PRECISION = 400  # digits: enough to write any double without an exponent
 
@@ -34,9 +34,9 @@ class GroupContribution:
 
     Attributes:
         code: The reason code.
-        log_odds: Sum of its contributions; above 0.
-        points: Sum of its points.
-        features: Names of its features that raise the risk, largest contribution first.
+        log_odds: Sum of the contributions of the group's features; above 0.
+        points: Sum of the points of the group's features.
+        features: Names of the group's features that raise the risk, largest contribution first.
     """
 
     code: str
@@ -52,13 +52,13 @@ def principal_reasons(
 
     Args:
         schema: Assigns every feature to a group.
-        contributions: Log-odds of the bad outcome, in the order of the schema.
-        points: In the order of the schema.
+        contributions: Contribution of each feature to the log-odds of the bad outcome, in the order of the schema.
+        points: Points of each feature, in the order of the schema.
         limit: Largest number of groups.
     """
     groups = [_group_contribution(schema, code, contributions, points) for code in schema.group]
     raising = [group for group in groups if group.log_odds > 0.0]
-    # Material means relative to what raises the risk; groups that lower it do not dilute the others.
+    # Materiality is relative to the groups that raise the risk: groups that lower it do not change the threshold.
     threshold = MATERIALITY * sum(group.log_odds for group in raising)
     material = [group for group in raising if group.log_odds >= threshold]
     return sorted(material, key=lambda group: (-group.log_odds, group.code))[:limit]
@@ -67,7 +67,7 @@ def principal_reasons(
 def _group_contribution(
     schema: Schema, code: str, contributions: Sequence[float], points: Sequence[int]
 ) -> GroupContribution:
-    """Return the sums over one group."""
+    """Return the contribution of one group."""
     members = [index for index, feature in enumerate(schema.features) if feature.group == code]
     raising = [index for index in members if contributions[index] > 0.0]
     raising.sort(key=lambda index: -contributions[index])  # stable: ties keep the order of the schema
@@ -81,7 +81,8 @@ def _group_contribution(
 
 def resolve_locale(schema: Schema, requested: str) -> str:
     """Return the locale for all reasons: the requested one, else its language, else English."""
-    # Only a locale in which every group has a sentence: reasons in two languages would be worse than English.
+    # A locale is available only if every group has a sentence in it, because reasons in two languages would be worse than
+    # reasons in English.
     available = set.intersection(*(set(group.texts) for group in schema.group.values()))
     language = requested.split("-", maxsplit=1)[0]
     return next((locale for locale in (requested, language) if locale in available), DEFAULT_LOCALE)
@@ -97,14 +98,14 @@ def reason_text(
     """Return a group's sentence with the customer's values and those of the baseline.
 
     Args:
-        schema: Has the sentences.
-        group: Of `principal_reasons`.
-        locale: Of `resolve_locale`.
-        values: The customer's, by feature name; missing features are absent.
-        typical: The baseline's medians, by feature name; None if the median is missing.
+        schema: The schema with the sentences.
+        group: A result of `principal_reasons`.
+        locale: A result of `resolve_locale`.
+        values: The customer's values by feature name; missing features are absent.
+        typical: The baseline's medians by feature name; None if the median is missing.
 
     Raises:
-        KeyError: A placeholder of the sentence names no feature.
+        KeyError: A placeholder of the sentence is not the name of a feature.
     """
     placeholders = {name: PlaceholderValue(values.get(name), typical[name], locale) for name in schema.names}
     parts = (_feature_text(schema, name, locale, placeholders[name]) for name in group.features[:FEATURES_NAMED_MAX])
@@ -127,9 +128,9 @@ class PlaceholderValue:
     """A value that a placeholder inserts into a sentence.
 
     Attributes:
-        value: None if missing.
-        typical: The baseline's, for {NAME.typical}; None if missing.
-        locale: A BCP 47 tag.
+        value: The customer's value; None if missing.
+        typical: The baseline's median, for {NAME.typical}; None if missing.
+        locale: The BCP 47 tag of the sentence's language.
     """
 
     value: FeatureInput | None
@@ -144,7 +145,7 @@ class PlaceholderValue:
                 `{gap:|one=day|other=days}`.
 
         Raises:
-            ValueError: The words are malformed, or the one for `other` is missing.
+            ValueError: The words are malformed, or there is no word for `other`.
         """
         pattern, *words = pattern.split("|")
         if self.value is None:
@@ -165,10 +166,10 @@ class PlaceholderValue:
 
 
 def _plural_word(words: Sequence[str], category: str) -> str:
-    """Return the word of a plural category, or that of `other` if the category has none.
+    """Return the word of a plural category, or the word of `other` if the category has none.
 
     Raises:
-        ValueError: There is none for `other`, or a word is not of the form category=word.
+        ValueError: There is no word for `other`, or a word is not of the form category=word.
     """
     forms = dict(word.partition("=")[::2] for word in words)
     if "other" not in forms or not set(forms) <= _PLURAL_CATEGORIES:
@@ -177,13 +178,13 @@ def _plural_word(words: Sequence[str], category: str) -> str:
     return forms.get(category, forms["other"])
 
 
-@cache  # unbounded: patterns come from specs and policies, which have few
+@cache  # unbounded: patterns come from specs and policies, which contain few of them
 def _parse_number_pattern(pattern: str) -> NumberPattern:
     """Parse a CLDR number pattern."""
     return parse_pattern(pattern)
 
 
-@cache  # unbounded: only the few locales of specs get here
+@cache  # unbounded: the tags are the few locales that specs contain
 def _parse_locale(tag: str) -> Locale:
     """Parse a BCP 47 tag."""
     return Locale.parse(tag, sep="-")
@@ -199,7 +200,7 @@ class TextFormatter(string.Formatter):
         """Return the value of a placeholder, and its name.
 
         Raises:
-            KeyError: The placeholder names no value.
+            KeyError: There is no value with the placeholder's name.
         """
         name, _, attribute = field_name.partition(".")
         if attribute not in {"", "typical"} or name not in kwargs:

@@ -1,13 +1,13 @@
-"""Recourse: the smallest changes of what a customer can act on that would bring the pd down to a cut-off.
+"""Recourse: the smallest changes, among the features that a customer can influence, that bring the pd down to a cut-off.
 
-Counterfactuals change the fewest features first, and then go the shortest distance: the share of the baseline between the
+Counterfactuals with fewer changes come first, and then those with a shorter distance: the share of the baseline between the
 old and the new values, summed over the features. They change features of actionable groups only, only toward less risk if a
-feature has a sign, and only to candidate values (`models.candidate_values`). Missing values stay missing, and categories stay
-as they are. Every counterfactual was scored again as a customer's own row.
+feature has a sign (a monotone constraint), and only to candidate values (`models.candidate_values`). Missing values stay
+missing, and categories stay as they are. Every counterfactual is scored again like a customer's own row.
 
 The search is deterministic: equal requests have equal answers. ROWS_MAX bounds its work. If every feature has a sign and
-there are at most 19, it covers all sets of up to three features. Beyond that it covers the most promising sets, so a
-smaller set, or the only one, may be missed: `RecourseResult.complete` reports whether that is possible.
+there are at most 19, it covers all sets of up to three features. Beyond that it covers the most promising sets
+only, so it may miss a smaller set. `RecourseResult.complete` reports whether that is possible.
 """
 
 import math
@@ -40,10 +40,10 @@ class Counterfactual:
     """Changes that together bring the pd to the target or below.
 
     Attributes:
-        changes: Sorted by feature name.
+        changes: The changes, sorted by feature name.
         distance: Share of the baseline between old and new values, summed over the changes.
-        pd: After the changes, from 0 to 1.
-        score: After the changes, in points.
+        pd: Probability of default after the changes, from 0 to 1.
+        score: Score after the changes, in points.
     """
 
     changes: tuple[FeatureChange, ...]
@@ -62,10 +62,11 @@ class RecourseResult:
     """The result of a search.
 
     Attributes:
-        counterfactuals: Fewest changes first, then the shortest distance; none contains all features of another.
+        counterfactuals: The counterfactuals, fewest changes first, then the shortest distance. None of them changes all
+            features that another one changes.
         rows_scored: How many rows the search scored; at most ROWS_MAX.
-        complete: The search was exhaustive: if there are fewer than COUNTERFACTUALS_MAX counterfactuals, no other set of
-            up to CHANGES_MAX features crosses, provided that the model obeys the signs.
+        complete: Whether the search was exhaustive. If it was and returned fewer than _COUNTERFACTUALS_MAX counterfactuals,
+            no other set of up to _CHANGES_MAX features crosses, provided that the model obeys the signs.
     """
 
     counterfactuals: tuple[Counterfactual, ...]
@@ -74,10 +75,10 @@ class RecourseResult:
 
 
 class Recourse:
-    """Searches counterfactuals of one model. Safe to share between threads.
+    """Searches for counterfactuals with one model. Safe to share between threads.
 
     Attributes:
-        model: The model.
+        model: The model that scores the changed rows.
     """
 
     def __init__(self, model: Model) -> None:
@@ -85,14 +86,14 @@ class Recourse:
         self._grids: Mapping[str, CandidateGrid] = {grid.feature.name: grid for grid in candidate_grids(model.bundle)}
 
     def search(self, values: Mapping[str, FeatureInput], target_pd: float) -> RecourseResult:
-        """Return up to COUNTERFACTUALS_MAX counterfactuals of one customer.
+        """Return up to _COUNTERFACTUALS_MAX counterfactuals of one customer.
 
         Args:
-            values: Of the customer, by feature name; missing features are absent.
-            target_pd: The unrounded cut-off, inclusive.
+            values: The customer's values by feature name; missing features are absent.
+            target_pd: The cut-off, not rounded: a pd of at most this value is sufficient.
 
         Returns:
-            No counterfactuals if nothing helps, or if the pd is at most the target already.
+            The result; without counterfactuals if no change suffices, or if the pd is at most the target already.
         """
         schema = self.model.bundle.schema
         row = schema.row({name: schema.encode_value(name, value) for name, value in values.items()})
@@ -103,14 +104,14 @@ class Recourse:
         found: list[Counterfactual] = []
         for box in boxes:
             counterfactual = self._verify_proposal(trials, self._shrink_box(trials, box))
-            # If the model violates a sign, a box may have shrunk to the features of another answer.
+            # If the model violates a sign, a box may shrink to the features of an earlier answer.
             if counterfactual is not None and not any(other.features <= counterfactual.features for other in found):
                 found.append(counterfactual)
         found.sort(key=lambda each: (len(each.changes), each.distance, sorted(each.features)))
         return RecourseResult(tuple(found), ROWS_MAX - trials.rows_left, complete=complete)
 
     def _find_boxes(self, trials: TrialScorer) -> tuple[list[Box], bool]:
-        """Return the smallest crossing changes on the steps of the grids, and whether the search was exhaustive."""
+        """Return the smallest crossing changes among the steps of the grids, and whether the search was exhaustive."""
         candidates = [grid.candidates(float(trials.row[0, grid.position])) for grid in self._grids.values()]
         spans, complete = scored_spans(candidates, trials)
         found: list[Box] = []
@@ -125,13 +126,13 @@ class Recourse:
         return found, complete
 
     def _shrink_box(self, trials: TrialScorer, box: Box) -> Proposal:
-        """Return the changes of a point, each dropped or reduced to its nearest fine step as long as the row crosses."""
+        """Return the changes of a point, each dropped or reduced to the nearest fine step at which the row still crosses."""
         proposal = dict(box.far_corner)
-        # The largest change first, because it has the most to gain; the others stay at what they are then.
+        # The largest change is reduced first, because it can be reduced the most; the other changes stay as they are.
         for span in sorted(box.spans, key=lambda span: (-span.cost[0], span.name)):
             position = span.candidates.position
             own = float(trials.row[0, position])
-            # The customer's own value is tried first: then the change is not needed at all.
+            # The customer's own value is tried first: if the row crosses with it, the change is not needed at all.
             nearer = (own, *self._grids[span.name].finer_steps(own, proposal[position]))
             crossing = trials.are_crossing([tuple({**proposal, position: value}.items()) for value in nearer])
             proposal[position] = next(
@@ -140,7 +141,7 @@ class Recourse:
         return tuple((position, value) for position, value in proposal.items() if value != trials.row[0, position])
 
     def _verify_proposal(self, trials: TrialScorer, proposal: Proposal) -> Counterfactual | None:
-        """Score and explain the changed row as a customer's own; return None if it does not cross after all."""
+        """Score and explain the changed row like any customer's row; return None if it does not cross after all."""
         row = trials.row.copy()
         for position, value in proposal:
             row[0, position] = value

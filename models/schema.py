@@ -12,7 +12,7 @@ from models.bundle_documents import FeatureSpec, SchemaDocument
 from models.errors import ValueProblem
 
 FeatureInput = float | str  # a number, or the name of a category's level
-UNSEEN = -1.0  # code of a level that training did not see; no split of the model has it in its set
+UNSEEN = -1.0  # code of a level that training did not see; no split of the model contains this code
 _UNSEEN_LEVEL = "(a level that training did not know)"
 _NAMES_LISTED_MAX = 20  # features that an error message lists
 
@@ -21,10 +21,10 @@ class Schema:
     """The features of one model, with look-up by name.
 
     Attributes:
-        document: schema.json.
-        features: In the order of the model's columns.
-        names: Of the features, in the same order.
-        position: Index of each feature, by name.
+        document: The content of schema.json.
+        features: The features in the order of the model's columns.
+        names: The names of the features, in the same order.
+        position: The index of each feature, by name.
         group: The reason groups, by code.
     """
 
@@ -37,7 +37,7 @@ class Schema:
 
     @cached_property
     def feature_set_digest(self) -> str:
-        """Return the SHA-256, in hexadecimal, of all that gives a stored value its meaning: names, kinds, units, bounds, levels.
+        """Return the SHA-256, in hexadecimal, of what a stored value's meaning depends on: names, kinds, units, bounds, levels.
 
         Two bundles with the same digest can use the same stored values.
         """
@@ -59,7 +59,7 @@ class Schema:
         return float(levels.index(value)) if value in levels else UNSEEN
 
     def decode_value(self, name: str, number: float) -> FeatureInput:
-        """Return the value that a number of the model stands for: the level of a code, otherwise the number."""
+        """Return the value for a number of the model: the name of a level for its code, otherwise the number itself."""
         feature = self.features[self.position[name]]
         if feature.kind == "number":
             return number
@@ -72,11 +72,11 @@ class Schema:
         return [feature.name for feature in self.features if feature.mandatory and feature.name not in have]
 
     def problems(self, values: Mapping[str, FeatureInput], *, decides: bool) -> list[ValueProblem]:
-        """Return all that is wrong with a caller's values, sorted by feature name; empty if nothing is.
+        """Return every problem of a caller's values, sorted by feature name; empty if all values are valid.
 
         Args:
-            values: By feature name, as the caller sent them.
-            decides: True if the answer will be a decision; values for STORE features are rejected then.
+            values: Values by feature name, as the caller sent them.
+            decides: Whether the answer will be a decision. In a decision, values for STORE features are rejected.
         """
         return [
             problem
@@ -85,10 +85,10 @@ class Schema:
         ]
 
     def _value_problems(self, name: str, value: FeatureInput, *, decides: bool) -> list[ValueProblem]:
-        """Return all that is wrong with one value."""
+        """Return every problem of one value."""
         if name not in self.position:
             known = ", ".join(self.names[:_NAMES_LISTED_MAX]) + (", ..." if len(self.names) > _NAMES_LISTED_MAX else "")
-            return [ValueProblem(name, f"is not a feature of this model; it has {known}", "UNKNOWN_FEATURE")]
+            return [ValueProblem(name, f"is not a feature of this model; the model has {known}", "UNKNOWN_FEATURE")]
         feature = self.features[self.position[name]]
         problems = []
         if decides and feature.source == "STORE":

@@ -25,7 +25,8 @@ def log_odds_from_margin(card: Scorecard, margin: float) -> float:
 def pd_from_log_odds(log_odds: float) -> float:
     """Return the probability of the bad outcome, from 0 to 1.
 
-    Scalar on purpose: a vectorised `exp` may differ in the last bit, and a list must agree with a single read.
+    The argument is a scalar on purpose: a vectorised `exp` may differ in the last bit, and a prediction must have the same
+    bits in a list as when it is read alone.
     """
     # The exponent is never positive, so `exp` cannot overflow.
     if log_odds >= 0.0:
@@ -63,10 +64,10 @@ def split_score(card: Scorecard, log_odds: float, base_value: float, contributio
     """Split the rounded score over the features by the method of largest remainder.
 
     Args:
-        card: The scaling.
-        log_odds: Of the customer.
-        base_value: Of the baseline, in log-odds.
-        contributions: By feature, in log-odds; base_value plus their sum is log_odds.
+        card: The scaling of log-odds to points.
+        log_odds: Log-odds of the customer.
+        base_value: Log-odds of the baseline.
+        contributions: Contribution of each feature in log-odds; base_value plus their sum is log_odds.
 
     Returns:
         Points within 1 of their exact value, 0 where the contribution is 0. The base is the same for every customer of
@@ -76,9 +77,9 @@ def split_score(card: Scorecard, log_odds: float, base_value: float, contributio
     score = round(unrounded_score(card, log_odds))
     base = round(unrounded_score(card, base_value))
     exact = [-factor * contribution for contribution in contributions]
-    # Round every part down first; the points that are missing then are given to the largest remainders.
+    # Round every part down first. The points that are then missing from the score go to the largest remainders.
     points = [math.floor(value) for value in exact]
-    # A feature that contributes nothing must show 0 points, so it never receives one.
+    # A feature without a contribution must have 0 points, so it never receives a missing point.
     movable = [index for index, value in enumerate(exact) if value != 0.0]
     # The key is the negative remainder. Ties break by schema order, so that the split is reproducible.
     movable.sort(key=lambda index: (points[index] - exact[index], index))
@@ -86,7 +87,7 @@ def split_score(card: Scorecard, log_odds: float, base_value: float, contributio
     for index in movable[: max(rest, 0)]:
         points[index] += 1
     # Score and base are rounded separately, so the floors can exceed their difference by one point.
-    # It is subtracted where the remainder is smallest, from the end of the list.
+    # That point is subtracted where the remainder is smallest, which is at the end of the list.
     for index in movable[: rest - 1 : -1] if rest < 0 else ():
         points[index] -= 1
     return ScoreSplit(score, base, tuple(points))

@@ -1,8 +1,9 @@
 """Sign conflicts: contributions that contradict the sign of their feature.
 
-A feature with sign 1 may only raise the risk as its value grows. If a customer has the best value of any row in the
-baseline, nobody they are compared with is better off, so the feature cannot count against them. A model with monotone
-constraints and interventional SHAP values never does this. One that does must not decide about that customer.
+The sign of a feature is its monotone constraint: with sign 1, the risk never falls as the value grows. If no row of the
+baseline has a safer value than the customer, the feature cannot raise the customer's risk compared with the baseline. A model
+that obeys its monotone constraints never violates this with interventional SHAP values. If a model does violate it for a
+customer, it must not decide about that customer.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,17 +29,17 @@ def sign_conflicts(
     """Return the features that raise the risk although no row of the baseline has a safer value.
 
     Args:
-        bundle: Its schema has the signs and the order of the contributions.
-        best: `best_baseline_values(bundle)`.
-        values: The customer's, encoded as numbers, by name; missing features are absent.
-        contributions: Log-odds of the bad outcome, in the order of the schema.
+        bundle: The bundle whose schema has the signs and the order of the features.
+        best: The result of `best_baseline_values(bundle)`.
+        values: The customer's values, encoded as numbers, by feature name; missing features are absent.
+        contributions: Contribution of each feature to the log-odds of the bad outcome, in the order of the schema.
     """
     return tuple(
         feature.name
         for feature, contribution in zip(bundle.schema.features, contributions, strict=True)
-        if contribution > LOG_ODDS_TOLERANCE  # below, it is rounding
+        if contribution > LOG_ODDS_TOLERANCE  # a smaller contribution counts as a rounding error
         and feature.name in best
         and feature.name in values
-        # Multiplying by the sign turns "at least as safe as the best" into one comparison for both directions.
+        # Multiplying by the sign makes "at least as safe as the best value" one comparison for both directions.
         and feature.sign * (values[feature.name] - best[feature.name]) <= 0
     )

@@ -3,9 +3,9 @@
 Every check of an explanation imports them from here: training, the release gate, loading, serving and replay.
 """
 
-# Log-odds. The same few hundred doubles, added in another order, differ by far less; a wrong leaf or a missing
-# contribution differs by far more.
+# For log-odds. The sum of the same few hundred doubles in a different order differs by far less; a wrong leaf or a missing
+# contribution changes it by far more.
 LOG_ODDS_TOLERANCE = 1e-9
 
-# Probabilities. `exp` belongs to the C library, whose releases differ in the last bits.
+# For probabilities. `exp` comes from the C library, whose releases differ in the last bits.
 PD_TOLERANCE = 1e-12

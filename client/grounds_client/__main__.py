@@ -6,7 +6,7 @@ _CLI_PACKAGES = {"cryptography", "pyarrow", "rich", "typer"}
 
 
 def main() -> int:
-    """Run the command line; without the packages of the extra `cli`, print how to install them."""
+    """Run the command line. If a package of the extra `cli` is missing, print how to install the extra."""
     try:
         from grounds_client.commands.app import main as run
 

@@ -6,8 +6,8 @@ import grpc
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 _ATTEMPTS_MAX = 5  # the most that gRPC allows
-# Only UNAVAILABLE is retried: it means that the server did not handle the call. Every other status is an answer.
-# A retried ScoreCredit repeats its request_id, so the server returns the first decision instead of making a second one.
+# Only UNAVAILABLE is retried, because only this status means that the server did not handle the call. A retried ScoreCredit
+# repeats its request_id, so the server returns the first decision instead of making a second one.
 _SERVICE_CONFIG = {
     "methodConfig": [
         {
@@ -25,11 +25,11 @@ _SERVICE_CONFIG = {
 
 
 def open_channel(address: str = DEFAULT_ADDRESS) -> grpc.Channel:
-    """Open a channel without TLS. It connects at the first call; the caller closes it."""
+    """Open a channel without TLS. The channel connects at the first call; the caller must close the channel."""
     options = [
         ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
         ("grpc.enable_retries", 1),
-        # By default gRPC waits a second or more before it reconnects, longer than most retries last.
+        # By default gRPC waits a second or more before it reconnects, which is longer than most retries take.
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 1000),
     ]

@@ -1,4 +1,4 @@
-"""`Client`: every call of the contract as a method, with plain values as arguments and the contract's messages as results."""
+"""`Client`: every call of the gRPC contract as a method that accepts plain values and returns generated messages."""
 
 import datetime as dt
 import uuid
@@ -23,8 +23,8 @@ from grounds_client.money import Amount
 DEFAULT_PAGE_SIZE = 1000  # the most that the server returns on a page
 _DEADLINE_SECONDS = 5.0
 _SAMPLE_DEADLINE_SECONDS = 60.0  # drawing from millions of decisions takes seconds
-_EXPORT_DEADLINE_SECONDS = 600.0  # a stream lasts as long as its reader takes
-Value = float | str  # the number, or the name of the level, of a feature or a fact
+_EXPORT_DEADLINE_SECONDS = 600.0  # includes the time that the reader of the stream needs
+Value = float | str  # a value of a feature or fact: a number, or the name of a level
 OutcomeEvent = credit_pb2.Booked | credit_pb2.DaysPastDue | credit_pb2.Default | credit_pb2.Cure
 _Response = TypeVar("_Response")
 
@@ -85,12 +85,12 @@ class Client:
         """Request a credit decision. The server records it.
 
         Args:
-            market: The country, two capital letters.
+            market: The country, two uppercase letters.
             customer_id: The customer in that market.
             amount: The requested amount.
-            features: Feature values that the caller provides, by name. Text is a level, anything else a number.
-            product: The product as the policy names it; "" means the standard product.
-            facts: What the policy's rules ask the caller for, by name.
+            features: Feature values that the caller provides, by name. A text is a level, any other value a number.
+            product: The name of the product in the policy; "" means the standard product.
+            facts: Facts that the policy's rules ask the caller for, by name.
             locale: Language of the reasons, such as "de"; "" means English.
             request_id: A UUID that makes the call safe to repeat; None generates one.
         """
@@ -118,10 +118,10 @@ class Client:
         locale: str = "",
         counterfactuals: bool = False,
     ) -> credit_pb2.SimulateCreditResponse:
-        """Return the assessment with the known feature values and with `features` in their place. Decides and records nothing.
+        """Return two assessments: with the known feature values, and with `features` replacing some. Nothing is recorded.
 
         Args:
-            market: The country, two capital letters.
+            market: The country, two uppercase letters.
             customer_id: The customer in that market.
             amount: The requested amount.
             features: Values that replace known ones, by name; any feature of the model may be replaced.
@@ -169,17 +169,17 @@ class Client:
             decision_id: The decision to override.
             decision: The new decision: APPROVE, APPROVE_REDUCED or DECLINE.
             reason_code: One of the policy's override reasons.
-            user_id: The person who decides, as your systems name them.
-            user_role: The person's role, an upper-case name such as CREDIT_MANAGER.
+            user_id: Your own identifier of the person who decides.
+            user_role: The person's role, an uppercase name such as CREDIT_MANAGER.
             authority_limit: The largest amount that this person may grant.
             granted_amount: The granted amount; required with APPROVE_REDUCED and invalid otherwise.
-            second_user_id: The person who agrees, where the policy requires a second one; "" otherwise.
+            second_user_id: The second person who agrees, if the policy requires one; "" otherwise.
             comment: Free text.
             locale: Language of the reason's text, such as "de"; "" means English.
             request_id: A UUID that makes the call safe to repeat; None generates one.
 
         Raises:
-            CallFailed: With reason OVERRIDE_INVALID, its problems name every invalid field.
+            CallFailed: The override is invalid (reason OVERRIDE_INVALID); `problems` lists every invalid field.
         """
         request = credit_pb2.RecordOverrideRequest(
             request_id=request_id or str(uuid.uuid4()),
@@ -211,12 +211,12 @@ class Client:
         Args:
             decision_id: The decision that the loan followed.
             event_date: The day on which it happened.
-            event: A message of the contract: Booked, DaysPastDue, Default or Cure.
+            event: One of the messages Booked, DaysPastDue, Default and Cure.
             corrects_outcome_id: The outcome that this one replaces; "" if none.
             request_id: A UUID that makes the call safe to repeat; None generates one.
 
         Raises:
-            CallFailed: With reason OUTCOME_INVALID, its problems name every invalid field.
+            CallFailed: The outcome is invalid (reason OUTCOME_INVALID); `problems` lists every invalid field.
         """
         request = credit_pb2.RecordOutcomeRequest(
             request_id=request_id or str(uuid.uuid4()),
@@ -232,15 +232,15 @@ class Client:
         return response.outcome
 
     def get_policy(self, *, market: str = "", product: str = "", locale: str = "") -> credit_pb2.GetPolicyResponse:
-        """Return the sections of the policy that are in force today or begin later, and so what may be sent.
+        """Return the sections of the policy that are in force today or begin later. They state what callers may send.
 
         Args:
-            market: Only this country, two capital letters; "" means all.
+            market: Only this country, two uppercase letters; "" means all.
             product: Only this product; "" means all.
             locale: Language of the texts, such as "de"; "" means English.
 
         Raises:
-            CallFailed: With reason NO_POLICY, the policy has no such section.
+            CallFailed: The policy has no section for this market and product (reason NO_POLICY).
         """
         request = credit_pb2.GetPolicyRequest(market=market, product=product, locale=locale)
         response: credit_pb2.GetPolicyResponse = self._call(self._credit.GetPolicy, request)
@@ -259,9 +259,9 @@ class Client:
     def batch_get_churn_risks(
         self, customers: Sequence[tuple[str, str]], *, locale: str = ""
     ) -> list[churn_pb2.ChurnRisk]:
-        """Return the predictions of up to 1,000 customers in the order given.
+        """Return the predictions of up to 1,000 customers, in the order of the argument.
 
-        The call fails as a whole if one customer is unknown.
+        The whole call fails if one customer is unknown.
 
         Args:
             customers: Pairs of market and customer_id.
@@ -287,8 +287,8 @@ class Client:
         """Yield a market's predictions, the highest first. Pages are fetched while the caller iterates.
 
         Args:
-            market: The country, two capital letters.
-            order: What "highest" compares. Customers without a score are always ordered by customer_id.
+            market: The country, two uppercase letters.
+            order: The quantity that determines the order. Customers without a score are always ordered by customer_id.
             risk_bands: Only these bands; empty means all.
             value_at_risk_minor_min: Only customers with at least this value at risk, in hundredths of the run's currency;
                 None means all.
@@ -323,18 +323,18 @@ class Client:
     ) -> churn_pb2.ListChurnRiskChangesResponse:
         """Return one page of a synchronisation.
 
-        Without a token it begins with all customers. A page carries a next_page_token or, if it is the last one, a delta_token
+        A call without a token starts with all customers. A page has a next_page_token or, if it is the last page, a delta_token
         for the next synchronisation.
 
         Args:
-            market: The country, two capital letters.
-            page_token: Continues after the page that carried it.
-            delta_token: Asks for what changed since the synchronisation that ended with it.
+            market: The country, two uppercase letters.
+            page_token: The next_page_token of the previous page.
+            delta_token: The delta_token of an earlier synchronisation, to read only what changed since.
             page_size: Customers on a page, up to 1,000.
             locale: Language of the drivers.
 
         Raises:
-            CallFailed: With reason RESYNC_REQUIRED, drop the copy and begin without a token.
+            CallFailed: The changes can no longer be computed (reason RESYNC_REQUIRED): discard the copy and start without a token.
         """
         request = churn_pb2.ListChurnRiskChangesRequest(market=market, page_size=page_size, locale=locale)
         if page_token:
@@ -355,8 +355,8 @@ class Client:
         """Yield all customers of the newest run as Arrow streams, part by part.
 
         Args:
-            market: The country, two capital letters.
-            resume_token: Continues after the part that carried it; "" begins with the first.
+            market: The country, two uppercase letters.
+            resume_token: The resume_token of the last part received, to continue after it; "" starts with the first part.
             locale: Language of the drivers.
             deadline_seconds: The deadline of the whole stream.
         """
@@ -364,7 +364,7 @@ class Client:
             market=market,
             resume_token=resume_token,
             locale=locale,
-            compression=churn_pb2.EXPORT_COMPRESSION_ZSTD,  # as stored: the server does not have to decompress it
+            compression=churn_pb2.EXPORT_COMPRESSION_ZSTD,  # the stored form, which the server does not have to decompress
         )
         try:
             yield from self._churn.ExportChurnRisks(request, timeout=deadline_seconds)
@@ -400,15 +400,15 @@ class Client:
         """Return the proof that a record is in the record log.
 
         Args:
-            record_id: The record's name; of a decision its decision_id.
-            tree_size: The number of records of the tree to prove against; 0 means the newest.
+            record_id: The id of the record; for a decision it is the decision_id.
+            tree_size: The number of records of the tree to prove against; 0 means the newest tree.
         """
         request = audit_pb2.GetInclusionProofRequest(record_id=record_id, tree_size=tree_size)
         response: audit_pb2.GetInclusionProofResponse = self._call(self._audit.GetInclusionProof, request)
         return response
 
     def get_consistency_proof(self, old_size: int, *, new_size: int = 0) -> audit_pb2.GetConsistencyProofResponse:
-        """Return the proof that the record log of `new_size` records extends that of `old_size`; 0 means the newest."""
+        """Return the proof that the tree of `new_size` records (0: the newest tree) extends the tree of `old_size` records."""
         request = audit_pb2.GetConsistencyProofRequest(old_size=old_size, new_size=new_size)
         response: audit_pb2.GetConsistencyProofResponse = self._call(self._audit.GetConsistencyProof, request)
         return response
@@ -416,7 +416,7 @@ class Client:
     def get_range_proof(
         self, start: int, end: int, tree_size: int, *, checkpoint_sizes: Sequence[int] = ()
     ) -> audit_pb2.GetRangeProofResponse:
-        """Return what is needed beside the records [start, end) to verify them.
+        """Return the proof that is needed to verify the records [start, end).
 
         Args:
             start: Index of the first record, from 0.
@@ -450,9 +450,9 @@ class Client:
 
         Args:
             decision_id: The decision.
-            purpose: Why it is read; must not name a customer.
-            modes: What to compare; empty means every mode that is evidence.
-            bundle_id: The other bundle of REPLAY_MODE_WHAT_IF.
+            purpose: Why the decision is read; must not identify a customer.
+            modes: What to compare; empty means all modes except REPLAY_MODE_WHAT_IF, which is not evidence.
+            bundle_id: The bundle that REPLAY_MODE_WHAT_IF uses.
         """
         request = evidence_pb2.ReplayDecisionRequest(
             decision_id=decision_id, purpose=purpose, modes=modes, bundle_id=bundle_id
@@ -525,7 +525,7 @@ class Client:
         Args:
             seed: 1 to 128 characters; choose it after the population is fixed.
             size: Decisions to draw from each stratum, 1 to 1,000; all strata together at most 20,000.
-            stratify_by: What makes a stratum, each key once; empty means one stratum.
+            stratify_by: The keys that divide the decisions into strata, each at most once; empty means one stratum.
             tree_size: The number of records of the record log to draw from; 0 means all.
             decision_filter: Which decisions; None means all.
         """
@@ -540,7 +540,7 @@ class Client:
     def _call(
         self, method: Callable[..., _Response], request: Message, *, deadline_seconds: float | None = None
     ) -> _Response:
-        """Call with a deadline; None means that of the client."""
+        """Call a method with a deadline; None means the deadline of the client."""
         try:
             return method(request, timeout=deadline_seconds or self._deadline_seconds)
         except grpc.RpcError as error:
@@ -548,7 +548,7 @@ class Client:
 
 
 def _feature_values(values: Mapping[str, Value] | None) -> dict[str, FeatureValue]:
-    """Return values as messages: text is a level, anything else a number."""
+    """Return values as messages. A text becomes a level, any other value a number."""
     return {
         name: FeatureValue(level=value) if isinstance(value, str) else FeatureValue(number=value)
         for name, value in (values or {}).items()

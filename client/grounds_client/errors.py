@@ -15,8 +15,8 @@ class FieldProblem:
 
     Attributes:
         field: The field's path, such as `features["PAY_0"]`.
-        problem: What is wrong and what was expected, for people.
-        kind: The same for programs, such as OUT_OF_RANGE.
+        problem: What is wrong and what was expected, in words.
+        kind: The kind of problem, for programs, such as OUT_OF_RANGE.
     """
 
     field: str
@@ -29,7 +29,7 @@ class CallFailed(Exception):
 
     Attributes:
         code: The gRPC status: INVALID_ARGUMENT means that the request must change, UNAVAILABLE that a retry may succeed.
-        reason: The error's stable name, such as FEATURES_INVALID; branch on it. "" if no Grounds server answered.
+        reason: The error's stable name, such as FEATURES_INVALID, for programs to branch on; "" if no Grounds server answered.
         message: A sentence for people.
         problems: The invalid fields of the request.
         metadata: The variable parts of the message, by name.
@@ -50,8 +50,8 @@ class CallFailed(Exception):
 
     @classmethod
     def from_rpc_error(cls, error: grpc.RpcError) -> "CallFailed":
-        """Return the exception for what gRPC raised, with the details that the server attached."""
-        call = cast("grpc.Call", error)  # what gRPC raises from a call is both
+        """Return the exception for an error of gRPC, with the details that the server attached."""
+        call = cast("grpc.Call", error)  # the error that a failed call raises is also a grpc.Call
         reason, metadata, problems = "", {}, []
         status = rpc_status.from_call(call)
         for detail in status.details if status else ():
@@ -66,4 +66,4 @@ class CallFailed(Exception):
 
 
 class PullRefused(Exception):
-    """A pull cannot start or continue; the message says what to do next."""
+    """A pull cannot start or continue; the message states what to do next."""

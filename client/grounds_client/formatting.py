@@ -1,4 +1,4 @@
-"""Parts of the contract's messages as text, shared by the terminal and the evidence page."""
+"""Texts for parts of the server's messages, shared by the terminal and the evidence page."""
 
 import re
 
@@ -22,7 +22,7 @@ _OVERRIDE_SIDES = {
 
 
 def enum_name(enum: EnumTypeWrapper, number: int) -> str:
-    """Return the name of an enum value without the prefix that the enum's type gives it: DECISION_APPROVE is APPROVE."""
+    """Return the name of an enum value without the name of its type: DECISION_APPROVE becomes APPROVE."""
     prefix = re.sub(r"(?<!^)(?=[A-Z])", "_", enum.DESCRIPTOR.name).upper()
     return str(enum.Name(number)).removeprefix(f"{prefix}_")
 
@@ -48,7 +48,7 @@ def value_text(value: FeatureValue, unit: str = "") -> str:
 
 
 def number_text(number: float) -> str:
-    """Return a number as text: with six significant digits below 1,000, above it with two decimals as amounts need them."""
+    """Return a number as text: six significant digits below 1,000, otherwise two decimals, as amounts need."""
     return f"{number:,.6g}" if abs(number) < _TWO_DECIMALS_FROM else f"{number:,.2f}".removesuffix(".00")
 
 

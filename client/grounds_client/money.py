@@ -1,4 +1,4 @@
-"""Exact amounts of money: `Decimal` in Python, `google.type.Money` in the contract."""
+"""Exact amounts of money: `Decimal` in Python, `google.type.Money` in messages."""
 
 import re
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from google.type.money_pb2 import Money
 _NANOS_PER_UNIT = 10**9
 _NANOS_PER_HUNDREDTH = 10**7
 _VALUE_MAX = 10**18  # Money.units has 64 bits
-_EXACT = Context(prec=40)  # wide enough for every amount, unlike the context of some callers
+_EXACT = Context(prec=40)  # precise enough for every amount, which a caller's own context may not be
 _TYPED_AMOUNT = re.compile(r"(?P<value>[0-9]{1,15}(?:\.[0-9]{1,9})?)\s*(?P<currency>[A-Z]{3})")
 
 
@@ -18,12 +18,12 @@ class Amount:
     """An exact amount of money.
 
     Attributes:
-        value: In whole units of the currency, such as Decimal("120000.50"); at most nine decimal places, magnitude at most
-            10**18. May be negative.
+        value: The number of currency units, such as Decimal("120000.50"). It has at most nine decimal places and a magnitude
+            of at most 10**18, and may be negative.
         currency: The ISO 4217 code, such as "TWD".
 
     Raises:
-        TypeError: `value` is not a Decimal: binary floating point cannot hold most decimal amounts exactly.
+        TypeError: `value` is not a Decimal. Binary floating point cannot represent most decimal amounts exactly.
         ValueError: `value` is not finite, too large, or has more than nine decimal places.
     """
 
@@ -38,7 +38,7 @@ class Amount:
         _nanos(self.value)
 
     def to_money(self) -> Money:
-        """Return the contract's message. `units` and `nanos` have the same sign, as google.type.Money requires."""
+        """Return the amount as a message. `units` and `nanos` have the same sign, as google.type.Money requires."""
         total = _nanos(self.value)
         # divmod rounds toward minus infinity: split the magnitude, then apply the sign to both parts.
         units, nanos = divmod(abs(total), _NANOS_PER_UNIT)
@@ -47,7 +47,7 @@ class Amount:
 
     @classmethod
     def from_money(cls, money: Money) -> "Amount":
-        """Return the exact amount of a contract message."""
+        """Return the exact amount of a message."""
         nanos = Decimal(money.units * _NANOS_PER_UNIT + money.nanos)
         return cls(nanos.scaleb(-9, _EXACT), money.currency_code)
 

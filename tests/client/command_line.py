@@ -14,7 +14,7 @@ UNREACHABLE = ("--address", "127.0.0.1:1")
 
 
 async def run_process(serving: Serving, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in a process of its own."""
+    """Run a command in a new process."""
     command = [sys.executable, "-m", "client", *words, *_address(serving)]
     return await asyncio.to_thread(
         subprocess.run, command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=30
@@ -22,7 +22,7 @@ async def run_process(serving: Serving, *words: str) -> subprocess.CompletedProc
 
 
 async def run_streams(serving: Serving, *words: str) -> tuple[int, str, str]:
-    """Run a command in this process, beside the server's event loop; return status, standard output and standard error."""
+    """Run a command in a thread of this process; return exit status, standard output and standard error."""
     done = await asyncio.to_thread(CliRunner().invoke, app, [*words, *_address(serving)])
     # The server logs to the same streams meanwhile.
     output, errors = (
@@ -32,13 +32,13 @@ async def run_streams(serving: Serving, *words: str) -> tuple[int, str, str]:
 
 
 async def run(serving: Serving, *words: str) -> tuple[int, str]:
-    """Run a command in this process; return status and everything printed."""
+    """Run a command in a thread of this process; return exit status and all output."""
     status, output, errors = await run_streams(serving, *words)
     return status, output + errors
 
 
 def run_offline(*words: str) -> tuple[int, str, str]:
-    """Run a command that must not reach a server; return status, standard output and the error without its frame."""
+    """Run a command that must not call a server; return exit status, standard output and the error without its frame."""
     done = CliRunner().invoke(app, [*words, *UNREACHABLE])
     return done.exit_code, done.stdout, " ".join(re.sub(r"[│╭╮╰╯─]", " ", done.stderr).split())
 

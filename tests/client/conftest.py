@@ -1,4 +1,4 @@
-"""Fixtures of the client's tests beside those of tests/conftest.py."""
+"""Fixtures of the client's tests, in addition to tests/conftest.py."""
 
 from tests.server.conftest import churn_database, churn_family, churn_serving, churn_settings, other
 

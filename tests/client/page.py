@@ -1,4 +1,4 @@
-"""Reads a page of HTML as a browser does."""
+"""Parses an HTML page for tests."""
 
 import html.parser
 from pathlib import Path
@@ -49,5 +49,5 @@ class Page(html.parser.HTMLParser):
             self.tables[-1][-1][-1] += data
 
     def rows(self, first_title: str) -> list[list[str]]:
-        """Return the body of the table whose head begins with a title."""
+        """Return the rows of the table whose first column has this title."""
         return next(table[1:] for table in self.tables if table[0][0] == first_title)

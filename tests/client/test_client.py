@@ -1,4 +1,4 @@
-"""`Client` against a real server, in a thread of its own as a caller runs it."""
+"""`Client` against a real server. The client runs in a separate thread, as in a caller's process."""
 
 import asyncio
 import socket
@@ -29,7 +29,7 @@ def address(serving: Serving) -> str:
 
 
 async def ask(serving: Serving, question: Callable[[Client], Answer], seconds: float = 5.0) -> Answer:
-    """Call beside the server's event loop; return the answer."""
+    """Call the server in a thread; return the answer."""
 
     def call() -> Answer:
         with Client(address(serving), deadline_seconds=seconds) as client:
@@ -39,13 +39,13 @@ async def ask(serving: Serving, question: Callable[[Client], Answer], seconds: f
 
 
 async def failure(serving: Serving, question: Callable[[Client], object], seconds: float = 5.0) -> CallFailed:
-    """Make a call that must fail; return the error."""
+    """Call the server; the call must fail. Return the error."""
     with pytest.raises(CallFailed) as caught:
         await ask(serving, question, seconds)
     return caught.value
 
 
-async def test_a_decision_is_requested_with_plain_values_and_read_again(serving: Serving) -> None:
+async def test_a_decision_is_requested_with_plain_values_and_read_back(serving: Serving) -> None:
     features = {"turnover": 50_000, "years": 3.5}
 
     decision = await ask(serving, lambda client: client.score_credit(*CUSTOMER, AMOUNT, features=features, locale="de"))
@@ -60,7 +60,9 @@ async def test_a_decision_is_requested_with_plain_values_and_read_again(serving:
     assert again == decision
 
 
-async def test_the_same_request_id_gets_the_same_decision_and_none_gets_a_new_one(serving: Serving) -> None:
+async def test_a_repeated_request_id_returns_the_same_decision_and_without_one_a_new_decision_is_made(
+    serving: Serving,
+) -> None:
     request_id = str(uuid.uuid4())
 
     def score_three_times(client: Client) -> list[pb.CreditDecision]:
@@ -116,7 +118,7 @@ async def test_a_rejected_call_has_the_variable_parts_of_its_message(serving: Se
     assert not error.problems
 
 
-async def test_a_list_fails_when_it_is_read(serving: Serving) -> None:
+async def test_a_list_raises_the_error_when_it_is_iterated(serving: Serving) -> None:
     error = await failure(serving, lambda client: list(client.list_churn_risks("DE")))
 
     assert error.reason == "NO_RUN"
@@ -146,8 +148,8 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-async def test_calls_made_while_the_server_starts_are_answered(small_settings: Settings) -> None:
-    """GRPC retries for the callers while a server restarts: twenty callers, with jittered retries."""
+async def test_calls_made_while_the_server_starts_succeed(small_settings: Settings) -> None:
+    """While a server restarts, gRPC retries the calls of twenty callers."""
     settings = small_settings.model_copy(update={"port": free_port()})
 
     def early() -> pb.CreditDecision:

@@ -1,4 +1,4 @@
-"""Amounts in Python and in the contract."""
+"""Conversion of amounts between Python and messages."""
 
 import decimal
 from decimal import Decimal
@@ -26,12 +26,14 @@ def test_an_amount_becomes_money_exactly_and_units_and_nanos_have_one_sign(value
 
 
 @given(VALUES)
-def test_money_becomes_the_amount_that_it_was_made_of(value: Decimal) -> None:
+def test_money_is_converted_back_to_the_same_amount(value: Decimal) -> None:
     assert Amount.from_money(Amount(value, "EUR").to_money()) == Amount(value, "EUR")
 
 
 @given(st.integers(0, UNITS_MAX), st.integers(0, NANOS_MAX), st.sampled_from([1, -1]))
-def test_every_valid_money_survives_the_way_to_an_amount_and_back(units: int, nanos: int, sign: int) -> None:
+def test_every_valid_money_is_unchanged_after_conversion_to_an_amount_and_back(
+    units: int, nanos: int, sign: int
+) -> None:
     money = Money(currency_code="TWD", units=sign * units, nanos=sign * nanos)
 
     assert Amount.from_money(money).to_money() == money
@@ -67,7 +69,7 @@ def test_an_amount_with_more_than_nine_decimals_is_rejected(value: str) -> None:
         Amount(Decimal(value), "EUR")
 
 
-def test_trailing_zeros_are_no_decimals() -> None:
+def test_trailing_zeros_do_not_count_as_decimals() -> None:
     assert Amount(Decimal("1.50000000000000"), "EUR").to_money().nanos == 500_000_000
 
 

@@ -17,7 +17,7 @@ def run_python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def run_script(*words: str, name: str = "grounds", missing: str = "") -> subprocess.CompletedProcess[str]:
-    """Run the console script under a name, in an environment where one package is missing."""
+    """Run the console script under this name, in an environment in which the package `missing` cannot be imported."""
     block = f"sys.modules[{missing!r}] = None; " if missing else ""
     call = "from grounds_client.__main__ import main; sys.exit(main())"
     return run_python(f"import sys; {block}sys.argv[0] = {name!r}; {call}", *words)
@@ -29,7 +29,7 @@ def test_the_public_names_exist() -> None:
 
 
 @pytest.mark.parametrize("package", ["client/grounds_client", "record/grounds_record", "protos/grounds"])
-def test_type_checkers_may_read_the_package(package: str) -> None:
+def test_the_package_is_marked_as_typed(package: str) -> None:
     assert (ROOT / package / "py.typed").exists()
 
 
@@ -45,7 +45,7 @@ def test_importing_the_package_loads_grpc_and_the_contract_only() -> None:
 
 
 @pytest.mark.parametrize("package", ["typer", "rich", "cryptography", "pyarrow"])
-def test_without_the_extra_the_script_prints_how_to_install_it(package: str) -> None:
+def test_if_the_extra_is_missing_the_script_prints_how_to_install_it(package: str) -> None:
     done = run_script("churn", "pull", "DE", "--address", "127.0.0.1:1", missing=package)
 
     assert done.returncode == 1
@@ -63,7 +63,7 @@ def test_shell_completion_is_offered_under_the_scripts_own_name_only(name: str, 
     assert done.stdout.count("--install-completion") == count
 
 
-def test_the_modules_run_in_a_checkout() -> None:
+def test_the_modules_can_be_run_from_a_checkout() -> None:
     for module in ("client", "grounds_client"):
         command = [sys.executable, "-m", module, "--help"]
         done = subprocess.run(command, check=True, cwd=ROOT, capture_output=True, text=True)

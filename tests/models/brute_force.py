@@ -1,4 +1,4 @@
-"""The smallest changes by trying every combination of steps: what the search of models.recourse must find."""
+"""Finds the smallest changes by trying every combination of steps; the search of models.recourse must find the same."""
 
 import itertools
 import math
@@ -10,13 +10,13 @@ from models.counterfactual_search import TrialScorer
 from models.onnx_scorer import FloatArray
 from models.recourse import ROWS_MAX, Recourse
 
-Smallest = list[tuple[tuple[str, ...], float]]  # names that change, and how far in all
+Smallest = list[tuple[tuple[str, ...], float]]  # names of the changed features, and the distance
 
 
 def smallest_by_brute_force(
     recourse: Recourse, values: Mapping[str, float], target: float, sizes: tuple[int, ...] = (1, 2, 3)
 ) -> Smallest:
-    """Return the three nearest sets, fewest features first, none of which holds another."""
+    """Return the three nearest sets of features, fewest features first; none contains another one."""
     wanted: Smallest = []
     for size in sizes:
         found = []
@@ -33,7 +33,7 @@ def smallest_by_brute_force(
 def crossing_distances(
     recourse: Recourse, values: Mapping[str, float], names: tuple[str, ...], target: float
 ) -> list[float]:
-    """Change these features to every combination of steps that their signs allow; return the distances of those that cross."""
+    """Return the distances of all crossing changes of these features to steps that their signs allow."""
     bundle = recourse.model.bundle
     baseline = np.array(bundle.baseline.rows, dtype=float)
     positions = [bundle.schema.position[name] for name in names]
@@ -60,7 +60,7 @@ def share_between(column: FloatArray, old: float, new: float) -> float:
 
 
 def smallest_found(recourse: Recourse, values: Mapping[str, float], target: float) -> Smallest:
-    """Return what the search finds among the steps, before it shrinks between them."""
+    """Return what the search finds among the steps, before it shrinks the changes to fine steps."""
     boxes, complete = recourse._find_boxes(
         TrialScorer(recourse.model, recourse.model.bundle.schema.row(values), target, ROWS_MAX)
     )

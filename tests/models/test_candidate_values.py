@@ -27,7 +27,7 @@ ZERO_END = 1.0000000180025095e-35  # LightGBM's threshold between zero and more
 
 
 def feature(sign: int = 0, low: float | None = None, high: float | None = None) -> FeatureSpec:
-    """Return a feature of its own."""
+    """Return a feature without a bundle."""
     return FeatureSpec.model_validate(
         {"name": "paid", "description": "paid", "group": "ALL", "sign": sign, "min": low, "max": high}
     )
@@ -42,7 +42,7 @@ def grid_of(ends: list[float], sign: int = 0, low: float | None = None, high: fl
 
 
 def bundle_of(small: SmallFamily, **feature_changes: object) -> Bundle:
-    """Return the small family's bundle, all groups actionable, its feature `orders` changed."""
+    """Return the small family's bundle with all groups actionable and the feature `orders` changed."""
     bundle = small.bundle()
     document = bundle.schema.document
     features = [f.model_copy(update=feature_changes) if f.name == "orders" else f for f in document.features]
@@ -65,13 +65,13 @@ def bundle_of(small: SmallFamily, **feature_changes: object) -> Bundle:
         (0.5, 1.0, (1.0, 1.0)),
     ],
 )
-def test_an_interval_stands_for_itself_with_its_roundest_numbers(
+def test_an_interval_is_represented_by_its_roundest_numbers(
     low: float, high: float, wanted: tuple[float, float]
 ) -> None:
     assert _roundest_numbers(low, high, 0) == wanted
 
 
-def test_an_interval_without_a_whole_number_has_a_decimal_one_only_where_the_feature_has_some() -> None:
+def test_an_interval_without_a_whole_number_has_a_decimal_only_if_the_feature_has_decimals() -> None:
     assert _roundest_numbers(3.05, 3.45, _FINEST_POWER) == (3.1, 3.4)
     assert _roundest_numbers(3.05, 3.45, 0) is None
     assert _roundest_numbers(1000.0, ABOVE_1000, _FINEST_POWER) is None
@@ -95,21 +95,21 @@ def test_round_numbers_are_inside_their_interval_and_no_coarser_grid_has_any(low
     assert pair[0] == 0.0 or math.floor(high / coarser) * coarser <= low or math.floor(high / coarser) * coarser > high
 
 
-def test_where_the_baseline_is_open_the_nearest_number_of_two_digits_is_used() -> None:
+def test_an_open_interval_is_represented_by_the_nearest_number_with_two_digits() -> None:
     assert grid_of([391.0, 1000.0, ABOVE_1000]).steps == (390.0, 1000.0, 1100.0)
     assert grid_of([-24.5, 0.5, 1.5, math.nextafter(1.5, math.inf)]).steps == (-25.0, 0.0, 1.0, 2.0)
 
 
-def test_bounds_of_the_feature_hold() -> None:
+def test_candidates_are_within_the_bounds_of_the_feature() -> None:
     assert grid_of([391.0, 1000.0, ABOVE_1000], low=391, high=1000).steps == (1000.0,)
 
 
-def test_where_all_are_in_one_interval_their_median_may_be_proposed() -> None:
+def test_if_all_customers_are_in_one_interval_their_median_may_be_proposed() -> None:
     assert _rounded_intervals(feature(), np.array([ZERO_END] * 9), 0.0) == [(0.0, 0.0)]
     assert _rounded_intervals(feature(), np.array([ZERO_END] * 9), None) == []
 
 
-def test_only_values_toward_less_risk_are_offered_nearest_first() -> None:
+def test_candidates_go_toward_less_risk_only_nearest_first() -> None:
     ends = [10.0, 20.0, 30.0, 40.0, 50.0]
 
     assert grid_of(ends, sign=1).candidates(35.0).values == (30.0, 20.0, 10.0)
@@ -120,11 +120,11 @@ def test_only_values_toward_less_risk_are_offered_nearest_first() -> None:
     assert grid_of(ends, sign=-1).candidates(49.0).costs == (0.0,)
 
 
-def test_a_missing_value_is_offered_nothing() -> None:
+def test_a_missing_value_has_no_candidates() -> None:
     assert grid_of([10.0, 20.0], sign=1).candidates(math.nan).values == ()
 
 
-def test_finer_values_are_beyond_the_nearer_step_and_short_of_the_proposed_one() -> None:
+def test_finer_steps_lie_between_the_nearer_step_and_the_proposed_value() -> None:
     grid = replace(grid_of([10.0, 20.0, 90.0, 100.0]), fine_steps=(10.0, 20.0, 30.0, 60.0, 90.0, 100.0))
 
     assert grid.finer_steps(5.0, 90.0) == (30.0, 60.0)
@@ -139,7 +139,7 @@ def test_at_most_sixteen_steps_are_tried_and_both_ends_are_among_them() -> None:
     assert (steps[0], steps[-1]) == (10.0, 1000.0)
 
 
-def test_a_group_is_not_actionable_unless_it_says_so(small: SmallFamily) -> None:
+def test_a_group_is_not_actionable_by_default(small: SmallFamily) -> None:
     assert candidate_grids(small.bundle()) == ()
     assert {grid.feature.name for grid in candidate_grids(bundle_of(small))} == set(small.bundle().schema.names)
 
@@ -150,7 +150,7 @@ def test_a_category_has_no_grid(small: SmallFamily) -> None:
     assert "orders" not in {grid.feature.name for grid in candidate_grids(bundle)}
 
 
-def test_whole_where_the_baseline_is_whole(small: SmallFamily) -> None:
+def test_candidates_are_whole_if_the_baseline_is_whole(small: SmallFamily) -> None:
     grids = {grid.feature.name: grid for grid in candidate_grids(bundle_of(small))}
 
     for name in ("days_late", "orders"):
@@ -158,7 +158,7 @@ def test_whole_where_the_baseline_is_whole(small: SmallFamily) -> None:
     assert not all(rung.is_integer() for rung in grids["years"].fine_steps)
 
 
-def test_a_baseline_without_rows_offers_nothing(small: SmallFamily) -> None:
+def test_a_baseline_without_rows_has_no_candidates(small: SmallFamily) -> None:
     bundle = bundle_of(small)
     path_dependent = {"rows": (), "method": "path_dependent"}
 

@@ -16,7 +16,7 @@ from models.catalog import (
     read_entry,
 )
 from models.errors import ActivationRejected, BundleInvalid
-from tests.models.changed_bundles import rewritten, with_document
+from tests.models.changed_bundles import write_with_document, write_with_file
 from tests.small import SmallFamily
 
 
@@ -29,28 +29,28 @@ def bundles(small: SmallFamily, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def first(small: SmallFamily) -> str:
-    """Return the bundle_id of the bundle that is there."""
+    """Return the bundle_id of the first bundle in the catalog."""
     return small.bundle_folder.name
 
 
 @pytest.fixture
 def second(bundles: Path, small: SmallFamily) -> str:
-    """Add another bundle, which differs by its card, and give its bundle_id."""
-    return rewritten(small.bundle_folder, bundles, "card.md", b"# The next one\n").name
+    """Add a second bundle, which differs from the first in its card, and return its bundle_id."""
+    return write_with_file(small.bundle_folder, bundles, "card.md", b"# The next one\n").name
 
 
-def test_nothing_serves_before_it_is_activated(bundles: Path) -> None:
+def test_no_bundle_serves_a_market_before_it_is_activated(bundles: Path) -> None:
     assert read_active(bundles, "credit") == {}
 
 
-def test_a_bundle_activated_without_markets_serves_all_that_it_may(bundles: Path, first: str) -> None:
+def test_a_bundle_activated_without_markets_serves_all_markets_of_its_manifest(bundles: Path, first: str) -> None:
     bundle, markets = activate(bundles, first)
 
     assert (bundle.bundle_id, markets) == (first, ("DE", "FR"))
     assert read_active(bundles, "credit") == {"DE": first, "FR": first}
 
 
-def test_a_bundle_activated_for_one_market_leaves_the_others_as_they_were(
+def test_activating_a_bundle_for_one_market_does_not_change_the_other_markets(
     bundles: Path, first: str, second: str
 ) -> None:
     activate(bundles, first)
@@ -60,7 +60,7 @@ def test_a_bundle_activated_for_one_market_leaves_the_others_as_they_were(
     assert read_active(bundles, "credit") == {"DE": first, "FR": second}
 
 
-def test_rolling_back_is_activating_what_served_before(bundles: Path, first: str, second: str) -> None:
+def test_a_rollback_activates_the_previous_bundle_again(bundles: Path, first: str, second: str) -> None:
     activate(bundles, first)
     before = (bundles / "credit" / ACTIVE).read_bytes()
 
@@ -70,26 +70,26 @@ def test_rolling_back_is_activating_what_served_before(bundles: Path, first: str
     assert (bundles / "credit" / ACTIVE).read_bytes() == before
 
 
-def test_eight_characters_name_a_bundle(bundles: Path, first: str) -> None:
+def test_a_bundle_is_found_by_eight_characters_of_its_id(bundles: Path, first: str) -> None:
     assert find_bundle(bundles, first[:8]).name == first
     assert activate(bundles, first[:8])[0].bundle_id == first
 
 
 @pytest.mark.parametrize("length", [0, 1, 7])
-def test_fewer_than_eight_characters_name_nothing(bundles: Path, first: str, length: int) -> None:
+def test_a_prefix_of_fewer_than_eight_characters_is_rejected(bundles: Path, first: str, length: int) -> None:
     with pytest.raises(ActivationRejected, match="too short; give at least 8 characters"):
         activate(bundles, first[:length])
 
     assert not (bundles / "credit" / ACTIVE).exists()
 
 
-def test_a_beginning_that_no_bundle_has_names_nothing(bundles: Path) -> None:
+def test_a_prefix_that_matches_no_bundle_is_rejected(bundles: Path) -> None:
     with pytest.raises(ActivationRejected, match=r"zzzzzzzz: matches no bundle in .*; check the bundle_id"):
         activate(bundles, "zzzzzzzz")
 
 
 @pytest.mark.parametrize("family", ["credit", "churn"])
-def test_a_beginning_that_two_bundles_have_names_neither_also_across_families(
+def test_a_prefix_that_matches_two_bundles_is_rejected_even_across_families(
     bundles: Path, first: str, family: str
 ) -> None:
     twin = bundles / family / (first[:-1] + ("0" if first[-1] != "0" else "1"))
@@ -101,16 +101,16 @@ def test_a_beginning_that_two_bundles_have_names_neither_also_across_families(
     assert find_bundle(bundles, first).name == first
 
 
-def test_a_market_that_the_bundle_may_not_serve_is_rejected_and_named_and_nothing_changes(
-    bundles: Path, first: str
-) -> None:
+def test_a_market_outside_the_manifest_is_rejected_by_name_and_nothing_changes(bundles: Path, first: str) -> None:
     with pytest.raises(ActivationRejected, match="may serve DE, FR, not IT, US"):
         activate(bundles, first, ("DE", "US", "IT"))
 
     assert read_active(bundles, "credit") == {}
 
 
-def test_a_bundle_that_is_not_whole_is_rejected_and_what_serves_goes_on(bundles: Path, first: str, second: str) -> None:
+def test_a_damaged_bundle_is_rejected_and_the_active_bundle_stays_active(
+    bundles: Path, first: str, second: str
+) -> None:
     activate(bundles, first)
     before = (bundles / "credit" / ACTIVE).read_bytes()
     model = bundles / "credit" / second / "score.onnx"
@@ -122,12 +122,12 @@ def test_a_bundle_that_is_not_whole_is_rejected_and_what_serves_goes_on(bundles:
     assert (bundles / "credit" / ACTIVE).read_bytes() == before
 
 
-def test_a_bundle_that_does_not_reproduce_itself_is_rejected_and_what_serves_goes_on(
+def test_a_bundle_that_does_not_reproduce_its_golden_rows_is_rejected_and_the_active_one_stays(
     bundles: Path, small: SmallFamily, first: str
 ) -> None:
     activate(bundles, first)
     before = (bundles / "credit" / ACTIVE).read_bytes()
-    wrong = with_document(small.bundle_folder, bundles, "golden.json", lambda d: d["rows"][3].update(margin=0.5))
+    wrong = write_with_document(small.bundle_folder, bundles, "golden.json", lambda d: d["rows"][3].update(margin=0.5))
 
     with pytest.raises(BundleInvalid, match=r"^golden[.]json: rows\[3\]"):
         activate(bundles, wrong.name)
@@ -136,7 +136,7 @@ def test_a_bundle_that_does_not_reproduce_itself_is_rejected_and_what_serves_goe
 
 
 def test_a_bundle_in_the_folder_of_another_family_is_rejected(bundles: Path, first: str) -> None:
-    """The family is part of what the bundle is: a credit model must never answer about churn."""
+    """A credit model must never answer a question about churn."""
     (bundles / "churn").mkdir()
     (bundles / "credit" / first).rename(bundles / "churn" / first)
 
@@ -147,19 +147,17 @@ def test_a_bundle_in_the_folder_of_another_family_is_rejected(bundles: Path, fir
 
 
 BROKEN = {
-    "no TOML": b"[markets\nDE = 1",
-    "no text": b"\xff\xfe",
+    "not TOML": b"[markets\nDE = 1",
+    "not text": b"\xff\xfe",
     "a number": b"[markets]\nDE = 7\n",
     "a list": b'[markets]\nDE = ["a"]\n',
-    "no table": b"markets = 3\n",
-    "twice": b'[markets]\nDE = "a"\nDE = "b"\n',
+    "not a table": b"markets = 3\n",
+    "duplicate key": b'[markets]\nDE = "a"\nDE = "b"\n',
 }
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_list_of_what_serves_is_rejected_by_name_and_left_for_a_person_to_mend(
-    bundles: Path, first: str, name: str
-) -> None:
+def test_a_malformed_active_toml_is_rejected_and_never_overwritten(bundles: Path, first: str, name: str) -> None:
     path = bundles / "credit" / ACTIVE
     path.write_bytes(BROKEN[name])
 
@@ -171,7 +169,7 @@ def test_a_broken_list_of_what_serves_is_rejected_by_name_and_left_for_a_person_
     assert path.read_bytes() == BROKEN[name]
 
 
-def test_what_serves_reads_back_as_it_was_written(bundles: Path) -> None:
+def test_activations_are_read_back_as_they_were_written(bundles: Path) -> None:
     written = {"TW": "a" * 64, "DE": "b" * 64}
 
     _write_active(bundles, "credit", written)
@@ -180,18 +178,18 @@ def test_what_serves_reads_back_as_it_was_written(bundles: Path) -> None:
     assert sorted(path.name for path in (bundles / "credit").iterdir() if path.is_file()) == [ACTIVE]
 
 
-def test_an_entry_is_a_whole_bundle_or_says_why_it_is_rejected(bundles: Path, first: str, second: str) -> None:
+def test_an_entry_has_a_valid_bundle_or_the_reason_why_it_is_invalid(bundles: Path, first: str, second: str) -> None:
     (bundles / "credit" / second / "card.md").unlink()
 
-    whole, refused = (read_entry(bundles / "credit" / name) for name in (first, second))
+    valid, invalid = (read_entry(bundles / "credit" / name) for name in (first, second))
 
-    assert (whole.family, whole.name, whole.problem) == ("credit", first, "")
-    assert whole.bundle is not None
-    assert refused.bundle is None
-    assert refused.problem.startswith("card.md: cannot be read")
+    assert (valid.family, valid.name, valid.problem) == ("credit", first, "")
+    assert valid.bundle is not None
+    assert invalid.bundle is None
+    assert invalid.problem.startswith("card.md: cannot be read")
 
 
-def test_an_unfinished_write_is_no_family_and_no_bundle(bundles: Path, first: str) -> None:
+def test_an_unfinished_write_is_listed_neither_as_a_family_nor_as_a_bundle(bundles: Path, first: str) -> None:
     (bundles / ".half").mkdir()
     (bundles / "credit" / ".half").mkdir()
 
@@ -199,5 +197,5 @@ def test_an_unfinished_write_is_no_family_and_no_bundle(bundles: Path, first: st
     assert [path.name for path in list_bundle_folders(bundles, "credit")] == [first]
 
 
-def test_a_catalog_that_is_not_there_has_no_families(tmp_path: Path) -> None:
+def test_a_missing_catalog_has_no_families(tmp_path: Path) -> None:
     assert list_families(tmp_path / "nothing") == []

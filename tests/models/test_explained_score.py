@@ -26,13 +26,13 @@ PARTS = (0.5, -0.25, 0.0, 0.125)
 
 
 def answer() -> ExplainedScore:
-    """Return an answer whose parts are the whole."""
+    """Return an explained score that adds up."""
     return build_explained_score(CARD, BASE_MARGIN, BASE_MARGIN + sum(PARTS), PARTS)
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(base_margin=st.floats(-5, 3), parts=st.lists(st.floats(-2, 2), max_size=30))
-def test_parts_that_are_the_whole_are_answered_and_add_up(base_margin: float, parts: list[float]) -> None:
+def test_contributions_that_add_up_are_returned_with_points_that_add_up(base_margin: float, parts: list[float]) -> None:
     found = build_explained_score(CARD, base_margin, math.fsum([base_margin, *parts]), parts)
 
     assert found.base_value + math.fsum(found.contributions) == pytest.approx(found.log_odds, abs=LOG_ODDS_TOLERANCE)
@@ -42,7 +42,7 @@ def test_parts_that_are_the_whole_are_answered_and_add_up(base_margin: float, pa
     assert found.residual == pytest.approx(0.0, abs=LOG_ODDS_TOLERANCE)
 
 
-def test_contributions_are_in_the_log_odds_that_are_served_not_in_the_margin() -> None:
+def test_contributions_are_in_calibrated_log_odds_and_not_in_the_margin() -> None:
     found = answer()
 
     assert found.margin == BASE_MARGIN + sum(PARTS)
@@ -52,7 +52,7 @@ def test_contributions_are_in_the_log_odds_that_are_served_not_in_the_margin() -
 
 @pytest.mark.parametrize("index", range(len(PARTS)))
 @pytest.mark.parametrize("moved", [1e-6, -1e-6, 1e-8, 1.0])
-def test_a_contribution_that_moved_is_not_answered(index: int, moved: float) -> None:
+def test_a_wrong_contribution_is_rejected(index: int, moved: float) -> None:
     parts = list(PARTS)
     parts[index] += moved
 
@@ -60,19 +60,19 @@ def test_a_contribution_that_moved_is_not_answered(index: int, moved: float) -> 
         build_explained_score(CARD, BASE_MARGIN, BASE_MARGIN + sum(PARTS), parts)
 
 
-def test_a_contribution_left_out_is_not_answered() -> None:
+def test_a_missing_contribution_is_rejected() -> None:
     with pytest.raises(AdditivityError, match="contributions miss the log-odds"):
         build_explained_score(CARD, BASE_MARGIN, BASE_MARGIN + sum(PARTS), PARTS[1:])
 
 
-def test_another_baseline_than_that_of_the_contributions_is_not_answered() -> None:
+def test_a_base_margin_that_does_not_belong_to_the_contributions_is_rejected() -> None:
     with pytest.raises(AdditivityError, match="contributions miss the log-odds"):
         build_explained_score(CARD, BASE_MARGIN + 0.01, BASE_MARGIN + sum(PARTS), PARTS)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("place", ["contribution", "margin", "base margin"])
-def test_a_value_that_is_no_number_is_not_answered(place: str, value: float) -> None:
+def test_a_value_that_is_not_finite_is_rejected(place: str, value: float) -> None:
     parts = (value, *PARTS[1:]) if place == "contribution" else PARTS
     margin = value if place == "margin" else BASE_MARGIN + sum(PARTS)
     base_margin = value if place == "base margin" else BASE_MARGIN
@@ -93,7 +93,7 @@ def test_a_value_that_is_no_number_is_not_answered(place: str, value: float) -> 
         ({"points": (-11, 6, 1, -4)}, "more than 1 from their exact value"),
     ],
 )
-def test_an_answer_with_one_planted_fault_is_stopped(changed: dict[str, Any], message: str) -> None:
+def test_an_explained_score_with_one_planted_fault_is_rejected(changed: dict[str, Any], message: str) -> None:
     faulty = dataclasses.replace(answer(), **changed)
     if "points" in changed and "exact" in message:  # the fault that is planted is the only one
         faulty = dataclasses.replace(faulty, base_points=faulty.score - sum(faulty.points))
@@ -103,7 +103,7 @@ def test_an_answer_with_one_planted_fault_is_stopped(changed: dict[str, Any], me
         _check_additivity(CARD, faulty)
 
 
-def test_the_message_of_a_refusal_names_no_value_of_the_customer() -> None:
+def test_the_error_message_contains_no_value_of_the_customer() -> None:
     with pytest.raises(AdditivityError) as refusal:
         build_explained_score(CARD, BASE_MARGIN, 0.123456, PARTS)
 

@@ -1,4 +1,4 @@
-"""Rejected fields are described by path and rule, never by a pattern or with the value."""
+"""Error texts contain the path and the rule of each rejected field, and neither a pattern nor the value."""
 
 import inspect
 import re
@@ -14,7 +14,7 @@ from server.load import manifest
 
 
 class Document(BaseModel):
-    """A document with a field of each kind of rule."""
+    """A document with one field for each kind of rule."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -30,14 +30,14 @@ def test_each_problem_names_the_field_and_the_rule() -> None:
     problems = {field_path(path): problem for path, problem in field_problems(caught.value)}
 
     assert problems == {
-        "market": "must be two capital letters, such as DE",
+        "market": "must be two uppercase letters, such as DE",
         "years": "Input should be greater than or equal to 1",
         "name": "missing",
         "naem": "unknown name; check its spelling",
     }
 
 
-def test_every_pattern_of_a_document_that_an_operator_writes_or_loads_has_a_rule_in_words() -> None:
+def test_every_pattern_of_the_documents_that_operators_write_or_load_has_a_rule_in_words() -> None:
     source = inspect.getsource(inspect.getmodule(field_problems) or models)
     modules = (models.identifiers, bundle_documents, policy, retention, manifest)
     patterns = {

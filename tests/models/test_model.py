@@ -1,4 +1,4 @@
-"""A model opens only if it reproduces its golden rows; an opened one answers by name."""
+"""A model can be opened only if it reproduces its golden rows; an open model explains values by feature name."""
 
 import math
 from collections.abc import Callable
@@ -12,12 +12,12 @@ import pytest
 from models.bundle import read_bundle
 from models.errors import BundleInvalid
 from models.model import _rows_array, open_model
-from tests.models.changed_bundles import rewritten, with_document
+from tests.models.changed_bundles import write_with_document, write_with_file
 from tests.small import SmallFamily
 
 
 def up(value: float, steps: int = 1) -> float:
-    """Return the next double above, so many steps up."""
+    """Return the double that is `steps` doubles above a value."""
     for _ in range(steps):
         value = math.nextafter(value, math.inf)
     return value
@@ -55,37 +55,31 @@ GOLDEN_FAULTS: dict[str, tuple[Callable[[Any], object], str]] = {
 
 
 @pytest.mark.parametrize("name", GOLDEN_FAULTS)
-def test_a_golden_row_that_comes_out_otherwise_refuses_the_bundle(
-    small: SmallFamily, tmp_path: Path, name: str
-) -> None:
+def test_a_bundle_whose_golden_row_is_not_reproduced_is_rejected(small: SmallFamily, tmp_path: Path, name: str) -> None:
     change, message = GOLDEN_FAULTS[name]
-    bundle = read_bundle(with_document(small.bundle_folder, tmp_path, "golden.json", change))
+    bundle = read_bundle(write_with_document(small.bundle_folder, tmp_path, "golden.json", change))
 
     with pytest.raises(BundleInvalid, match=f"^golden.json: {message}"):
         open_model(bundle)
 
 
-def test_a_golden_contribution_may_differ_by_what_another_order_of_adding_leaves_over(
-    small: SmallFamily, tmp_path: Path
-) -> None:
+def test_a_golden_contribution_may_differ_by_the_rounding_error_of_a_sum(small: SmallFamily, tmp_path: Path) -> None:
     open_model(
-        read_bundle(with_document(small.bundle_folder, tmp_path, "golden.json", move_value("contributions", 1e-11)))
+        read_bundle(
+            write_with_document(small.bundle_folder, tmp_path, "golden.json", move_value("contributions", 1e-11))
+        )
     )
 
 
-def test_another_calibration_than_that_of_the_golden_rows_refuses_the_bundle(
-    small: SmallFamily, tmp_path: Path
-) -> None:
-    changed = with_document(small.bundle_folder, tmp_path, "scorecard.json", lambda d: d.update(intercept=0.25))
+def test_a_calibration_that_differs_from_the_golden_rows_is_rejected(small: SmallFamily, tmp_path: Path) -> None:
+    changed = write_with_document(small.bundle_folder, tmp_path, "scorecard.json", lambda d: d.update(intercept=0.25))
 
     with pytest.raises(BundleInvalid, match=r"^golden[.]json: rows\[0\]: pd is"):
         open_model(read_bundle(changed))
 
 
-def test_another_base_margin_than_that_of_the_explanation_refuses_the_bundle(
-    small: SmallFamily, tmp_path: Path
-) -> None:
-    changed = with_document(
+def test_a_base_margin_that_differs_from_the_explanation_is_rejected(small: SmallFamily, tmp_path: Path) -> None:
+    changed = write_with_document(
         small.bundle_folder, tmp_path, "baseline.json", lambda d: d.update(base_margin=d["base_margin"] + 1e-6)
     )
 
@@ -94,7 +88,7 @@ def test_another_base_margin_than_that_of_the_explanation_refuses_the_bundle(
 
 
 def with_lines(explain: bytes, change: Callable[[Any], None]) -> bytes:
-    """Return explain.onnx with the numbers of its lines changed."""
+    """Return explain.onnx with the numbers in its tables changed."""
     file = onnx.load_from_string(explain)
     lines = next(tensor for tensor in file.graph.initializer if tensor.name == "lines")
     numbers = onnx.numpy_helper.to_array(lines).copy()
@@ -104,12 +98,12 @@ def with_lines(explain: bytes, change: Callable[[Any], None]) -> bytes:
 
 
 @pytest.mark.parametrize("factor", [-1.0, 1.0 + 1e-6, math.nan, math.inf])
-def test_an_explanation_of_other_numbers_refuses_the_bundle(small: SmallFamily, tmp_path: Path, factor: float) -> None:
+def test_a_graph_that_explains_other_numbers_is_rejected(small: SmallFamily, tmp_path: Path, factor: float) -> None:
     def change(numbers: Any) -> None:
         numbers[numbers != 0.0] *= factor
 
     explain = with_lines(small.bundle().explain, change)
-    changed = rewritten(small.bundle_folder, tmp_path, "explain.onnx", explain)
+    changed = write_with_file(small.bundle_folder, tmp_path, "explain.onnx", explain)
 
     with pytest.raises(BundleInvalid, match=r"^golden[.]json: "):
         open_model(read_bundle(changed))
@@ -117,23 +111,23 @@ def test_an_explanation_of_other_numbers_refuses_the_bundle(small: SmallFamily, 
 
 @pytest.mark.parametrize("name", ["score.onnx", "explain.onnx"])
 @pytest.mark.parametrize("content", [b"", b"no graph", b"\x00" * 100])
-def test_a_graph_that_does_not_open_refuses_the_bundle(
+def test_a_graph_that_cannot_be_opened_is_rejected(
     small: SmallFamily, tmp_path: Path, name: str, content: bytes
 ) -> None:
-    changed = rewritten(small.bundle_folder, tmp_path, name, content)
+    changed = write_with_file(small.bundle_folder, tmp_path, name, content)
 
     with pytest.raises(BundleInvalid, match="does not open"):
         open_model(read_bundle(changed))
 
 
-def test_the_graphs_in_each_others_place_refuse_the_bundle(small: SmallFamily, tmp_path: Path) -> None:
-    changed = rewritten(small.bundle_folder, tmp_path, "score.onnx", small.bundle().explain)
+def test_swapped_graphs_are_rejected(small: SmallFamily, tmp_path: Path) -> None:
+    changed = write_with_file(small.bundle_folder, tmp_path, "score.onnx", small.bundle().explain)
 
     with pytest.raises(BundleInvalid):
         open_model(read_bundle(changed))
 
 
-def test_one_customer_by_name_is_the_row_in_the_order_of_the_schema_absent_features_missing(
+def test_values_by_name_are_explained_like_the_row_in_the_order_of_the_schema(
     small: SmallFamily,
 ) -> None:
     model = open_model(small.bundle())
@@ -143,11 +137,11 @@ def test_one_customer_by_name_is_the_row_in_the_order_of_the_schema_absent_featu
     assert model.explain(values) == model.explain(dict(reversed(values.items())))
 
 
-def test_no_rows_have_no_answers(small: SmallFamily) -> None:
+def test_explaining_no_rows_returns_no_scores(small: SmallFamily) -> None:
     assert open_model(small.bundle()).explain_rows(np.zeros((0, 4))) == []
 
 
-def test_the_baseline_has_the_base_margin_that_it_says(small: SmallFamily) -> None:
+def test_the_base_margin_is_the_mean_margin_of_the_baseline_rows(small: SmallFamily) -> None:
     bundle = small.bundle()
     margins = open_model(bundle).scorer.margins(_rows_array(list(bundle.baseline.rows)))
 

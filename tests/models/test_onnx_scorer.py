@@ -1,4 +1,4 @@
-"""One row has the same bits as among many, with and without ONNX Runtime's private API; results never change later."""
+"""A row has the same bits alone as among many rows, with and without ONNX Runtime's private API; results are not overwritten."""
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -38,7 +38,7 @@ def rows(small: SmallFamily) -> FloatArray:
     return drawn
 
 
-def test_one_row_has_the_bits_and_shapes_that_it_has_among_many(scorer: Scorer, rows: FloatArray) -> None:
+def test_a_row_has_the_same_bits_and_shapes_alone_as_among_many_rows(scorer: Scorer, rows: FloatArray) -> None:
     margins, contributions = scorer.explain(rows)
     assert len(np.unique(margins)) > 20
     for row, margin, parts in zip(rows, margins, contributions, strict=True):
@@ -51,7 +51,7 @@ def test_one_row_has_the_bits_and_shapes_that_it_has_among_many(scorer: Scorer, 
         assert scorer.explain_one(row[None]) == (margin, parts.tolist())
 
 
-def test_an_answer_stays_as_it_was_given(scorer: Scorer, rows: FloatArray) -> None:
+def test_a_later_call_does_not_overwrite_an_earlier_result(scorer: Scorer, rows: FloatArray) -> None:
     given = [(scorer.margins(row[None]), *scorer.explain(row[None]), scorer.explain_one(row[None])) for row in rows]
 
     margins, contributions = scorer.explain(rows)
@@ -68,7 +68,7 @@ def test_threads_do_not_disturb_each_other(scorer: Scorer, rows: FloatArray) -> 
         assert list(pool.map(lambda row: scorer.explain_one(row[None]), list(rows) * 10)) == once * 10
 
 
-def test_a_customer_is_explained_as_the_row_is(small: SmallFamily, rows: FloatArray) -> None:
+def test_a_customer_is_explained_like_the_row(small: SmallFamily, rows: FloatArray) -> None:
     model = open_model(read_bundle(small.bundle_folder))
     names = model.bundle.schema.names
 
@@ -78,7 +78,7 @@ def test_a_customer_is_explained_as_the_row_is(small: SmallFamily, rows: FloatAr
 
 
 def test_the_installed_runtime_has_the_private_api(small: SmallFamily) -> None:
-    """If this fails, a release removed it: scores are still right, but a tenth slower. Find its replacement."""
+    """If this fails, a release removed the API. Scores are still correct, but a tenth slower: find a replacement."""
     graph = open_session(read_bundle(small.bundle_folder).score, ("margin",))
 
     assert _private_run(graph, graph.io_binding()) is not None
@@ -96,7 +96,7 @@ def test_a_runtime_without_the_private_api_is_called_through_the_public_one(smal
     assert private._run.func != graph.run_with_iobinding
 
 
-def test_the_public_api_gives_the_same_bits(scorer: Scorer, public_scorer: Scorer, rows: FloatArray) -> None:
+def test_the_public_api_returns_the_same_bits(scorer: Scorer, public_scorer: Scorer, rows: FloatArray) -> None:
     for row in rows:
         margin, contributions = scorer.explain(row[None])
         public_margin, public_contributions = public_scorer.explain(row[None])

@@ -41,7 +41,7 @@ SIX = schema_of(
 
 
 def reason_codes(*sums: float) -> list[str]:
-    """Return the reason codes if the groups of SIX, in order, have these sums, half by each of their features."""
+    """Return the reason codes if the groups of SIX have these contributions, half from each of their two features."""
     contributions = [part for total in (*sums, *[0.0] * (6 - len(sums))) for part in (total / 2, total / 2)]
     return [push.code for push in principal_reasons(SIX, contributions, [0] * 12)]
 
@@ -50,7 +50,7 @@ def test_only_groups_that_raise_the_risk_are_reasons_largest_first() -> None:
     assert reason_codes(0.2, -0.9, 0.5, 0.0, -0.1) == ["BALANCE", "DELAY"]
 
 
-def test_a_group_with_less_than_a_twentieth_of_all_that_raises_the_risk_is_no_reason() -> None:
+def test_a_group_with_less_than_a_twentieth_of_all_contributions_to_risk_is_not_a_reason() -> None:
     assert reason_codes(0.9501, 0.0499) == ["DELAY"]
     assert reason_codes(0.95, 0.05) == ["DELAY", "AMOUNT"]
 
@@ -64,7 +64,7 @@ def test_at_most_four_groups_are_reasons() -> None:
     assert reason_codes(0.1, 0.2, 0.3, 0.4, 0.5, 0.6) == ["FRAUD", "ERRORS", "CHANGE", "BALANCE"]
 
 
-def test_fewer_can_be_requested() -> None:
+def test_fewer_reasons_can_be_requested() -> None:
     found = principal_reasons(SIX, [0.1] * 12, [0] * 12, limit=2)
 
     assert [push.code for push in found] == ["AMOUNT", "BALANCE"]
@@ -80,7 +80,7 @@ def test_fewer_reasons_are_not_padded() -> None:
     assert reason_codes() == []
 
 
-def test_a_group_is_the_sum_of_its_features_and_names_those_that_raise_the_risk_largest_first() -> None:
+def test_a_group_has_the_sum_of_its_features_and_lists_those_that_raise_the_risk() -> None:
     contributions, points = [0.1, 0.4, 0.9, -0.6] + [0.0] * 8, [-3, -12, -26, 17] + [0] * 8
 
     delay, amount = principal_reasons(SIX, contributions, points)
@@ -91,7 +91,7 @@ def test_a_group_is_the_sum_of_its_features_and_names_those_that_raise_the_risk_
     assert amount.features == ("amount1",)
 
 
-def test_features_of_a_group_that_cancel_out_are_no_reason() -> None:
+def test_a_group_whose_features_cancel_out_is_not_a_reason() -> None:
     assert principal_reasons(SIX, [0.5, -0.5] + [0.0] * 10, [0] * 12) == []
 
 
@@ -110,7 +110,7 @@ def test_no_group_that_is_left_out_contributes_more_than_a_reason(contributions:
     assert len(found) == 4 or all(sums[code] <= 0.05 * risk * (1 + 1e-12) for code in strongest[len(found) :])
 
 
-# --- the words -------------------------------------------------------------------------------------------------------
+# --- the sentences ---------------------------------------------------------------------------------------------------
 
 VALUES = {"late": 12.0, "share": 0.256, "amount": 1234567.5}
 TYPICAL = {"late": 3.0, "share": 0.1, "amount": 1000.0, "unknown": None}
@@ -144,13 +144,13 @@ def reason_texts(
         ("*", ("en", "de"), "en"),
     ],
 )
-def test_the_locale_is_the_requested_one_else_its_language_else_english(
+def test_the_locale_falls_back_to_its_language_and_then_to_english(
     wanted: str, offered: tuple[str, ...], chosen: str
 ) -> None:
     assert resolve_locale(schema_of({"ALL": dict.fromkeys(offered, "x")}, GROUP_OF), wanted) == chosen
 
 
-def test_a_locale_that_one_group_lacks_is_not_offered_so_that_reasons_are_in_one_language() -> None:
+def test_a_locale_that_one_group_lacks_is_not_used_so_that_all_reasons_have_one_language() -> None:
     schema = schema_of({"ALL": {"en": "x", "de": "x"}, "MORE": {"en": "x"}}, {**GROUP_OF, "more": "MORE"})
 
     assert resolve_locale(schema, "de") == "en"
@@ -160,7 +160,7 @@ def test_a_text_has_the_customers_value_and_the_typical_one() -> None:
     assert reason_texts("Late by {late} days (typical: {late.typical})") == "Late by 12 days (typical: 3)"
 
 
-def test_a_number_is_whole_and_as_the_locale_writes_it_unless_the_text_says_otherwise() -> None:
+def test_a_number_is_written_whole_and_in_the_format_of_the_locale_by_default() -> None:
     assert reason_texts("{amount}") == "1,234,568"
     assert reason_texts("{amount}", "de") == "1.234.568"
     assert reason_texts("{amount:#,##0.00}") == "1,234,567.50"
@@ -168,7 +168,7 @@ def test_a_number_is_whole_and_as_the_locale_writes_it_unless_the_text_says_othe
     assert reason_texts("{share:0.0%}") == "25.6%"
 
 
-def test_a_number_is_followed_by_the_word_that_the_language_uses_with_it_as_it_is_written() -> None:
+def test_a_number_is_followed_by_the_plural_word_for_the_number_as_written() -> None:
     days, tage = "{late:|one=day|other=days}", "{late:#,##0.0|one=Tag|other=Tage}"
     dni = "{late:|one=dzień|few=dni|many=dni|other=dnia}"
 
@@ -194,12 +194,12 @@ def test_a_number_is_followed_by_the_word_that_the_language_uses_with_it_as_it_i
 
 
 @pytest.mark.parametrize("words", ["|one=day", "|day|days", "|one=day|others=days", "|"])
-def test_words_without_one_for_every_number_are_rejected(words: str) -> None:
+def test_malformed_plural_words_and_a_missing_word_for_other_are_rejected(words: str) -> None:
     with pytest.raises(ValueError, match="one for other"):
         reason_texts(f"{{late:{words}}}")
 
 
-def test_a_value_that_is_missing_is_a_dash_also_where_a_pattern_is_given() -> None:
+def test_a_missing_value_is_a_dash_even_with_a_pattern() -> None:
     assert reason_texts("{late}, {share:0.0%}, {unknown.typical}", values={}) == "-, -, -"
     assert reason_texts("{late.typical}", values={}) == "3"
 
@@ -226,16 +226,16 @@ def test_0_is_written_as_0_and_not_as_missing() -> None:
         "{late:{nothing}}",
     ],
 )
-def test_a_placeholder_that_names_no_value_is_rejected(placeholder: str) -> None:
+def test_an_unknown_placeholder_is_rejected(placeholder: str) -> None:
     with pytest.raises(KeyError):
         reason_texts(f"A text with {placeholder}")
 
 
-def test_braces_written_twice_are_braces() -> None:
+def test_doubled_braces_are_written_as_braces() -> None:
     assert reason_texts("{{late}} {late}") == "{late} 12"
 
 
-def test_pushed_names_the_strongest_features_each_in_its_own_words() -> None:
+def test_pushed_lists_the_strongest_features_each_with_its_own_text() -> None:
     own = {"late": {"en": "{value} days late ({typical})"}, "share": {"en": "share {value:0.0%} ({typical:0%})"}}
 
     found = reason_texts("Behind: {pushed}", features=("share", "late", "amount"), own=own)
@@ -244,17 +244,17 @@ def test_pushed_names_the_strongest_features_each_in_its_own_words() -> None:
     assert found == "Behind: share 25.6% (10%); 12 days late (3)"
 
 
-def test_a_feature_without_a_text_has_its_description() -> None:
+def test_a_feature_without_a_text_is_shown_with_its_description() -> None:
     assert reason_texts("{pushed}") == "the late 12 (typical: 3)"
     assert reason_texts("{pushed}", features=("unknown",)) == "the unknown - (typical: -)"
 
 
-def test_a_text_of_a_feature_names_its_own_value_and_no_other() -> None:
+def test_the_text_of_a_feature_can_insert_only_its_own_value() -> None:
     with pytest.raises(KeyError):
         reason_texts("{pushed}", own={"late": {"en": "{share}"}})
 
 
-def test_a_value_cannot_bring_in_a_placeholder() -> None:
+def test_a_placeholder_inside_a_value_is_not_replaced() -> None:
     own = {"late": {"en": "{{share}} {value}"}}
 
     assert reason_texts("{pushed}", own=own) == "{share} 12"

@@ -22,7 +22,7 @@ FEATURES = ("days_late", "orders", "turnover", "years")
 
 
 def with_schema(bundle: Bundle, features: Mapping[str, Mapping[str, object]], actionable: set[str]) -> Bundle:
-    """Return the bundle with some fields of features changed, and these groups actionable."""
+    """Return the bundle with some fields of some features changed, and with these groups actionable."""
     document = bundle.schema.document
     changed = document.model_copy(
         update={
@@ -34,7 +34,7 @@ def with_schema(bundle: Bundle, features: Mapping[str, Mapping[str, object]], ac
 
 
 def recourse_of(small: SmallFamily, **features: Mapping[str, object]) -> Recourse:
-    """Return the small family's recourse; customers can act on all of it."""
+    """Return recourse for the small family; all of its groups are actionable."""
     return Recourse(open_model(with_schema(small.bundle(), features, {"DELAY", "SIZE"})))
 
 
@@ -44,26 +44,26 @@ def recourse(small: SmallFamily) -> Recourse:
 
 
 def values_of(row: pd.Series) -> dict[str, float]:
-    """Return one customer's values, without what is missing."""
+    """Return one customer's values without the missing ones."""
     return {str(name): float(value) for name, value in row.dropna().items()}
 
 
 def rejected_customers(model: Model, count: int, seed: int = 5) -> list[dict[str, float]]:
-    """Return customers above the target."""
+    """Return customers whose pd is above the target."""
     made = made_customers(count * 4, seed=seed)[list(FEATURES)]
     everyone = [values_of(row) for _, row in made.iterrows()]
     return [values for values in everyone if model.explain(values).pd > TARGET][:count]
 
 
 def after(values: Mapping[str, float], answer: Counterfactual) -> dict[str, float]:
-    """Return the customer's values with the changes made."""
+    """Return the customer's values after the changes."""
     return {**values, **{change.feature: change.after for change in answer.changes}}
 
 
-# --- what an answer is -----------------------------------------------------------------------------------------------
+# --- the counterfactuals ---------------------------------------------------------------------------------------------
 
 
-def test_every_answer_crosses_the_target_and_carries_what_comes_out(recourse: Recourse) -> None:
+def test_every_counterfactual_crosses_the_target_and_has_the_resulting_pd_and_score(recourse: Recourse) -> None:
     answered = 0
     for values in rejected_customers(recourse.model, 100):
         for answer in recourse.search(values, TARGET).counterfactuals:
@@ -75,7 +75,7 @@ def test_every_answer_crosses_the_target_and_carries_what_comes_out(recourse: Re
     assert answered > 100
 
 
-def test_no_change_of_an_answer_can_be_left_out(recourse: Recourse) -> None:
+def test_no_change_of_a_counterfactual_can_be_left_out(recourse: Recourse) -> None:
     for values in rejected_customers(recourse.model, 100):
         for answer in recourse.search(values, TARGET).counterfactuals:
             for change in answer.changes:
@@ -83,7 +83,7 @@ def test_no_change_of_an_answer_can_be_left_out(recourse: Recourse) -> None:
                 assert recourse.model.explain(without).pd > TARGET
 
 
-def test_signs_and_bounds_hold_whole_stays_whole_and_missing_stays_missing(recourse: Recourse) -> None:
+def test_changes_obey_signs_and_bounds_and_keep_whole_and_missing_values(recourse: Recourse) -> None:
     features = {feature.name: feature for feature in recourse.model.bundle.schema.features}
     touched = set()
     for values in rejected_customers(recourse.model, 100):
@@ -99,7 +99,7 @@ def test_signs_and_bounds_hold_whole_stays_whole_and_missing_stays_missing(recou
     assert touched == set(FEATURES)
 
 
-def test_only_groups_that_a_customer_can_act_on_are_touched(small: SmallFamily) -> None:
+def test_only_actionable_groups_change(small: SmallFamily) -> None:
     one = Recourse(open_model(with_schema(small.bundle(), {}, {"DELAY"})))
     none = Recourse(open_model(small.bundle()))
     customers = rejected_customers(one.model, 60)
@@ -115,7 +115,7 @@ def test_only_groups_that_a_customer_can_act_on_are_touched(small: SmallFamily) 
     assert all(none.search(values, TARGET) == RecourseResult((), 1, complete=True) for values in customers)
 
 
-def test_a_narrower_bound_is_kept(small: SmallFamily) -> None:
+def test_a_narrower_bound_is_obeyed(small: SmallFamily) -> None:
     narrow = recourse_of(small, days_late={"min": 12.0}, turnover={"max": 90_000.0})
 
     for values in rejected_customers(narrow.model, 60):
@@ -139,13 +139,13 @@ def test_the_target_is_inclusive_to_the_last_bit(recourse: Recourse) -> None:
     assert best in recourse.search(values, best.pd).counterfactuals
 
 
-def test_a_target_that_nobody_reaches_has_no_answer(recourse: Recourse) -> None:
+def test_an_unreachable_target_has_no_counterfactuals(recourse: Recourse) -> None:
     found = recourse.search(rejected_customers(recourse.model, 1)[0], 1e-9)
 
     assert (found.counterfactuals, found.complete) == ((), True)
 
 
-def test_a_sign_that_does_not_hold_never_gives_an_answer_that_does_not_cross(small: SmallFamily) -> None:
+def test_every_counterfactual_crosses_even_if_the_model_violates_a_sign(small: SmallFamily) -> None:
     wrong = recourse_of(small, days_late={"sign": -1}, years={"sign": 1}, orders={"sign": 1})
 
     for values in rejected_customers(wrong.model, 60):
@@ -153,10 +153,10 @@ def test_a_sign_that_does_not_hold_never_gives_an_answer_that_does_not_cross(sma
             assert wrong.model.explain(after(values, answer)).pd <= TARGET
 
 
-# --- that it is the smallest -----------------------------------------------------------------------------------------
+# --- the smallest changes --------------------------------------------------------------------------------------------
 
 
-def test_no_smaller_set_and_no_smaller_change_exists_by_trying_every_combination(recourse: Recourse) -> None:
+def test_trying_every_combination_finds_no_smaller_set_and_no_smaller_change(recourse: Recourse) -> None:
     sizes = set()
     for values, target in itertools.product(rejected_customers(recourse.model, 25, seed=9), (TARGET, 0.08, 0.04)):
         wanted = smallest_by_brute_force(recourse, values, target)
@@ -175,7 +175,7 @@ def test_no_smaller_set_and_no_smaller_change_exists_by_trying_every_combination
     assert sizes == {0, 1, 2, 3}
 
 
-def test_without_rows_to_shrink_with_known_crossings_are_returned_as_inexact(
+def test_a_search_that_runs_out_of_rows_returns_known_crossings_as_inexact(
     recourse: Recourse,
 ) -> None:
     short_of = 0
@@ -195,10 +195,10 @@ def test_without_rows_to_shrink_with_known_crossings_are_returned_as_inexact(
     assert short_of > 10
 
 
-# --- that it always is the same, and bounded -------------------------------------------------------------------------
+# --- equal answers, and a bounded search -----------------------------------------------------------------------------
 
 
-def test_the_same_question_has_the_same_answers_over_repeats_models_and_threads(
+def test_equal_requests_have_equal_answers_across_repeats_models_and_threads(
     small: SmallFamily, recourse: Recourse
 ) -> None:
     customers = rejected_customers(recourse.model, 40)

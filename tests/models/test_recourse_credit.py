@@ -1,4 +1,4 @@
-"""Recourse of 500 declined applicants whom the credit model has not learnt from, judged by LightGBM itself."""
+"""Recourse of 500 declined applicants who were not used in training, checked with LightGBM itself."""
 
 import itertools
 import json
@@ -26,7 +26,7 @@ ACTIONABLE = {"PAYMENT_DELAY", "REPAYMENTS"}
 
 
 class CountingScorer(Scorer):
-    """A scorer that counts the rows it was given."""
+    """A scorer that counts the rows that it scores."""
 
     counted = 0
 
@@ -41,7 +41,7 @@ class CountingScorer(Scorer):
 
 @dataclass(frozen=True, slots=True)
 class Declined:
-    """The applicants, what was found for them, and LightGBM to judge it."""
+    """The applicants, their counterfactuals, and the LightGBM model that checks them."""
 
     folder: Path
     booster: lightgbm.Booster
@@ -51,13 +51,13 @@ class Declined:
     found: list[RecourseResult]
 
     def pds(self, rows: pd.DataFrame) -> FloatArray:
-        """Score again: model.txt in LightGBM, then the calibration of scorecard.json."""
+        """Score rows with model.txt in LightGBM and the calibration of scorecard.json."""
         card = json.loads((self.folder / "scorecard.json").read_text())
         log_odds = card["slope"] * margins(self.booster, rows.to_numpy(dtype=np.float64)) + card["intercept"]
         return np.asarray(1.0 / (1.0 + np.exp(-log_odds)))
 
     def changed_rows(self) -> pd.DataFrame:
-        """Return each applicant's row after each answer."""
+        """Return each applicant's row after each of the applicant's counterfactuals."""
         rows = []
         for index, found in enumerate(self.found):
             for answer in found.counterfactuals:
@@ -89,7 +89,7 @@ def test_every_counterfactual_crosses_the_cut_off_when_lightgbm_scores_it_again(
     assert np.abs(pds - given).max() < 1e-12
 
 
-def test_most_declined_applicants_have_recourse_and_no_bound_is_met(declined: Declined) -> None:
+def test_most_declined_applicants_have_recourse_and_every_search_is_complete(declined: Declined) -> None:
     share = sum(bool(found.counterfactuals) for found in declined.found) / len(declined.found)
     rows = [found.rows_scored for found in declined.found]
 
@@ -98,7 +98,7 @@ def test_most_declined_applicants_have_recourse_and_no_bound_is_met(declined: De
     assert all(found.complete for found in declined.found)
 
 
-def test_only_actionable_groups_are_touched_toward_less_risk_within_bounds_and_in_whole_numbers(
+def test_only_actionable_groups_change_toward_less_risk_within_bounds_and_to_whole_numbers(
     declined: Declined,
 ) -> None:
     schema = declined.recourse.model.bundle.schema
@@ -113,7 +113,7 @@ def test_only_actionable_groups_are_touched_toward_less_risk_within_bounds_and_i
             assert change.after.is_integer()
 
 
-def test_every_value_is_between_the_ends_of_what_the_baseline_has(declined: Declined) -> None:
+def test_every_proposed_value_is_within_the_range_of_the_baseline(declined: Declined) -> None:
     bundle = declined.recourse.model.bundle
     baseline = np.array(bundle.baseline.rows, dtype=float)
     asked = model_thresholds(declined.booster)
@@ -125,7 +125,7 @@ def test_every_value_is_between_the_ends_of_what_the_baseline_has(declined: Decl
             assert low <= np.searchsorted(thresholds, change.after) <= high
 
 
-def test_no_change_can_be_left_out_and_no_answer_holds_another(declined: Declined) -> None:
+def test_no_change_can_be_left_out_and_no_counterfactual_contains_another(declined: Declined) -> None:
     rows = []
     for index, found in enumerate(declined.found):
         for answer in found.counterfactuals:
@@ -149,7 +149,7 @@ def test_no_change_can_be_left_out_and_no_answer_holds_another(declined: Decline
         pytest.param("rows", APPROVE_MAX_PD, 3, 10, marks=pytest.mark.long),
     ],
 )
-def test_no_smaller_change_exists_by_trying_every_combination_of_steps(
+def test_trying_every_combination_of_steps_finds_no_smaller_change(
     declined: Declined, who: str, target: float, size: int, applicants: int
 ) -> None:
     seen = 0
@@ -167,7 +167,7 @@ def test_no_smaller_change_exists_by_trying_every_combination_of_steps(
     assert seen == applicants
 
 
-def test_where_no_answer_is_given_no_three_features_cross_even_at_their_best(declined: Declined) -> None:
+def test_without_a_counterfactual_no_three_features_cross_even_at_their_safest_values(declined: Declined) -> None:
     without = declined.rows[[not found.counterfactuals for found in declined.found]]
     best = without.copy()
     for name, grid in declined.recourse._grids.items():
@@ -180,7 +180,7 @@ def test_where_no_answer_is_given_no_three_features_cross_even_at_their_best(dec
         assert declined.pds(changed).min() > APPROVE_MAX_PD
 
 
-def test_the_work_is_bounded_and_says_so_where_there_is_more_than_can_be_looked_at(declined: Declined) -> None:
+def test_the_number_of_scored_rows_is_bounded_and_an_incomplete_search_is_reported(declined: Declined) -> None:
     bundle = declined.recourse.model.bundle
     document = bundle.schema.document
     groups = tuple(group.model_copy(update={"actionable": True}) for group in document.groups)

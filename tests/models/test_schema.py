@@ -1,4 +1,4 @@
-"""Features are encoded in the order of the model, and all problems of the values are reported at once."""
+"""Features are encoded in the order of the model's columns, and all problems of the values are reported together."""
 
 import math
 from typing import Any
@@ -16,7 +16,7 @@ GROUP = GroupSpec(code="ALL", texts={"en": "All"})
 
 
 def feature(name: str, **more: Any) -> FeatureSpec:
-    """Return a feature with what a test needs of it."""
+    """Return a feature with the fields that a test needs."""
     return FeatureSpec.model_validate({"name": name, "description": name, "group": "ALL", **more})
 
 
@@ -36,7 +36,7 @@ FIVE = schema(
 
 @settings(deadline=None, derandomize=True)
 @given(values=st.dictionaries(st.sampled_from(FIVE.names), st.floats(allow_nan=False)))
-def test_a_row_has_each_value_in_the_place_of_its_feature_and_what_is_absent_is_missing(
+def test_a_row_has_each_value_in_the_column_of_its_feature_and_nan_for_absent_features(
     values: dict[str, float],
 ) -> None:
     row = FIVE.row(values)
@@ -52,7 +52,7 @@ def test_0_is_a_value_and_not_missing() -> None:
     assert FIVE.row({"age": 0.0})[0, 0] == 0.0
 
 
-def test_mandatory_features_that_are_not_known_are_named_in_the_order_of_the_schema() -> None:
+def test_missing_mandatory_features_are_listed_in_the_order_of_the_schema() -> None:
     assert FIVE.missing_mandatory(["ratio"]) == ["age", "balance"]
     assert FIVE.missing_mandatory({"balance": -1.0}) == ["age"]
     assert FIVE.missing_mandatory(FIVE.names) == []
@@ -86,7 +86,7 @@ def test_a_value_out_of_range_is_reported_with_the_allowed_range(name: str, valu
     assert (found.feature, found.kind, found.problem) == (name, "OUT_OF_RANGE", problem)
 
 
-def test_a_level_for_a_number_is_of_the_wrong_kind() -> None:
+def test_a_level_for_a_number_is_reported_as_the_wrong_kind() -> None:
     (found,) = FIVE.problems({"age": "old"}, decides=False)
 
     assert (found.feature, found.kind) == ("age", "WRONG_KIND")
@@ -97,10 +97,10 @@ def test_an_unknown_feature_is_reported_with_the_known_ones() -> None:
     (found,) = FIVE.problems({"Age": 3.0}, decides=True)
 
     assert (found.feature, found.kind) == ("Age", "UNKNOWN_FEATURE")
-    assert found.problem.endswith("it has age, income, balance, ratio, delay")
+    assert found.problem.endswith("the model has age, income, balance, ratio, delay")
 
 
-def test_of_many_names_the_first_twenty_are_listed() -> None:
+def test_the_message_lists_only_the_first_twenty_known_features() -> None:
     many = schema(*(feature(f"f{number}") for number in range(21)))
 
     (found,) = many.problems({"other": 1.0}, decides=False)
@@ -109,7 +109,7 @@ def test_of_many_names_the_first_twenty_are_listed() -> None:
     assert "f20" not in found.problem
 
 
-def test_a_value_of_the_store_is_rejected_only_in_a_decision() -> None:
+def test_a_value_for_a_store_feature_is_rejected_only_in_a_decision() -> None:
     (found,) = FIVE.problems({"balance": -1.0}, decides=True)
 
     assert (found.feature, found.kind) == ("balance", "SOURCE_NOT_ALLOWED")
@@ -117,7 +117,7 @@ def test_a_value_of_the_store_is_rejected_only_in_a_decision() -> None:
     assert FIVE.problems({"age": 3.0, "income": 3.0}, decides=True) == []
 
 
-def test_every_problem_is_reported_at_once_sorted_by_name() -> None:
+def test_all_problems_are_reported_together_sorted_by_name() -> None:
     values: dict[str, float | str] = {"ratio": "x", "balance": 4.0, "nothing": 1.0, "age": -1.0, "income": 5.0}
 
     found = FIVE.problems(values, decides=True)
@@ -131,7 +131,7 @@ def test_every_problem_is_reported_at_once_sorted_by_name() -> None:
     ]
 
 
-def test_no_problem_names_the_value() -> None:
+def test_no_problem_contains_the_value() -> None:
     for value in (987654.321, -987654.321):
         for problem in FIVE.problems(dict.fromkeys(FIVE.names, value), decides=True):
             assert "987" not in problem.problem
@@ -154,20 +154,20 @@ PLAIN: dict[str, Any] = {"name": "a", "unit": "EUR", "min": 0, "max": 9}
 
 
 @pytest.mark.parametrize("change", CHANGES_MEANING)
-def test_a_feature_set_has_another_digest_where_a_stored_value_would_mean_something_else(change: str) -> None:
+def test_the_digest_of_a_feature_set_changes_if_the_meaning_of_a_stored_value_changes(change: str) -> None:
     other = schema(feature(**{**PLAIN, **CHANGES_MEANING[change]}))
 
     assert other.feature_set_digest != schema(feature(**PLAIN)).feature_set_digest
 
 
 @pytest.mark.parametrize("change", KEEPS_MEANING)
-def test_a_feature_set_keeps_its_digest_where_a_stored_value_means_the_same(change: str) -> None:
+def test_the_digest_of_a_feature_set_stays_if_the_meaning_of_a_stored_value_stays(change: str) -> None:
     other = schema(feature(**{**PLAIN, **KEEPS_MEANING[change]}))
 
     assert other.feature_set_digest == schema(feature(**PLAIN)).feature_set_digest
 
 
-def test_the_same_features_in_another_order_are_another_feature_set() -> None:
+def test_the_same_features_in_a_different_order_are_a_different_feature_set() -> None:
     one, other = feature("a"), feature("b")
 
     assert schema(one, other).feature_set_digest != schema(other, one).feature_set_digest
@@ -177,6 +177,6 @@ def test_the_same_features_in_another_order_are_another_feature_set() -> None:
     "more",
     [{"name": "a b"}, {"name": "{x}"}, {"name": ""}, {"sign": 2}, {"kind": "level"}, {"min": math.nan}, {"group": "a"}],
 )
-def test_a_feature_that_cannot_be_described_or_checked_is_rejected(more: dict[str, Any]) -> None:
+def test_an_invalid_feature_specification_is_rejected(more: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         feature(**{"name": "a", **more})

@@ -48,7 +48,7 @@ def test_a_probability_has_its_published_score(pd: float, score: float) -> None:
     assert split_score(card(), logit(pd), logit(pd), []).score == round(score)
 
 
-def test_pdo_points_more_double_the_odds_of_good() -> None:
+def test_a_score_higher_by_pdo_points_doubles_the_odds_of_good() -> None:
     log_odds = logit(0.07)
 
     assert unrounded_score(card(), log_odds - math.log(2.0)) == pytest.approx(unrounded_score(card(), log_odds) + 20.0)
@@ -56,10 +56,10 @@ def test_pdo_points_more_double_the_odds_of_good() -> None:
 
 @given(low=st.floats(-12, 12), gap=st.floats(1e-6, 5), slope=st.floats(0.1, 3), intercept=st.floats(-3, 3))
 @settings(deadline=None, derandomize=True)
-def test_a_higher_margin_is_a_higher_pd_and_a_lower_score(
+def test_a_higher_margin_means_a_higher_pd_and_a_lower_score(
     low: float, gap: float, slope: float, intercept: float
 ) -> None:
-    """A sign turned round anywhere on the way fails here."""
+    """A reversed sign anywhere in the chain of functions fails this test."""
     changed = card(slope=slope, intercept=intercept)
     safe, risky = log_odds_from_margin(changed, low), log_odds_from_margin(changed, low + gap)
 
@@ -69,14 +69,14 @@ def test_a_higher_margin_is_a_higher_pd_and_a_lower_score(
     assert grade_from_pd(changed, pd_from_log_odds(safe)) <= grade_from_pd(changed, pd_from_log_odds(risky))
 
 
-def test_a_contribution_toward_risk_takes_points_away() -> None:
+def test_a_contribution_toward_risk_has_negative_points() -> None:
     split = split_score(card(), 0.5, 0.0, [1.0, -0.5])
 
     assert split.points[0] < 0 < split.points[1]
 
 
 @pytest.mark.parametrize("slope", [0.0, -0.5, math.nan, math.inf])
-def test_a_calibration_that_turns_the_ranking_round_is_no_scorecard(slope: float) -> None:
+def test_a_calibration_that_reverses_the_ranking_is_rejected(slope: float) -> None:
     with pytest.raises(ValidationError, match="slope"):
         card(slope=slope)
 
@@ -105,13 +105,13 @@ def test_a_tiny_probability_keeps_its_digits() -> None:
 
 @given(log_odds=st.floats(-30, 30))
 @settings(derandomize=True)
-def test_good_and_bad_are_the_whole(log_odds: float) -> None:
+def test_the_probabilities_of_good_and_bad_add_up_to_1(log_odds: float) -> None:
     assert pd_from_log_odds(log_odds) + pd_from_log_odds(-log_odds) == pytest.approx(1.0, abs=1e-15)
 
 
 @given(pd=st.floats(1e-6, 1 - 1e-6))
 @settings(derandomize=True)
-def test_a_probability_comes_back_from_its_log_odds(pd: float) -> None:
+def test_a_probability_is_recovered_from_its_log_odds(pd: float) -> None:
     assert pd_from_log_odds(logit(pd)) == pytest.approx(pd, rel=1e-9)
 
 
@@ -119,7 +119,7 @@ def test_a_probability_comes_back_from_its_log_odds(pd: float) -> None:
     ("pd", "grade"),
     [(0.0, "A"), (0.02, "A"), (math.nextafter(0.02, 1.0), "B"), (0.10, "B"), (0.5, "C"), (1.0, "C")],
 )
-def test_the_largest_pd_of_a_grade_is_in_it(pd: float, grade: str) -> None:
+def test_the_largest_pd_of_a_grade_belongs_to_the_grade(pd: float, grade: str) -> None:
     assert grade_from_pd(card(), pd) == grade
 
 
@@ -149,7 +149,7 @@ HALVES = card(pdo=math.log(2.0), base_odds=1.0)  # scores are base_score - log_o
 @example(scaling=HALVES, base_value=0.0, contributions=[0.5, 0.5, -1.0])
 @example(scaling=HALVES, base_value=0.0, contributions=[1e-12])
 @example(scaling=HALVES, base_value=0.0, contributions=[-1e-300, 0.0])
-def test_points_add_up_to_the_score_each_within_one_of_its_exact_value(
+def test_points_add_up_to_the_score_and_each_is_within_one_of_its_exact_value(
     scaling: Scorecard, base_value: float, contributions: list[float]
 ) -> None:
     log_odds = math.fsum([base_value, *contributions])
@@ -177,13 +177,13 @@ def test_the_base_points_are_the_same_for_every_customer(
     assert bases == {round(unrounded_score(scaling, base_value))}
 
 
-def test_the_largest_remainder_gets_the_point_and_equal_ones_in_schema_order() -> None:
+def test_the_largest_remainder_gets_the_point_and_ties_break_by_schema_order() -> None:
     """Exact points 0.3, 0.6 and 0.1 make 1; 0.5 and 0.5 make 1."""
     assert split_score(HALVES, -1.0, 0.0, [-0.3, -0.6, -0.1]).points == (0, 1, 0)
     assert split_score(HALVES, -1.0, 0.0, [-0.5, -0.5]).points == (1, 0)
 
 
-def test_a_feature_without_contribution_gets_no_point_even_where_one_is_over() -> None:
+def test_a_feature_without_a_contribution_never_gets_a_point() -> None:
     assert split_score(HALVES, -1.0, 0.0, [0.0, -0.4, 0.0, -0.6]).points[0::2] == (0, 0)
 
 

@@ -25,7 +25,7 @@ def model(small: SmallFamily) -> Model:
 
 
 def with_sign(model: Model, name: str, sign: int) -> Model:
-    """Plant another sign for a feature, as a wrong sign table would have it."""
+    """Return the model with a wrong sign for one feature."""
     document = model.bundle.schema.document
     features = tuple(
         feature.model_copy(update={"sign": sign}) if feature.name == name else feature for feature in document.features
@@ -44,7 +44,7 @@ def assess_customer(small: SmallFamily, model: Model, **values: float) -> Assess
 
 
 def contradictions(model: Model, values: dict[str, float]) -> tuple[str, ...]:
-    """Ask the model and its sign table about a customer."""
+    """Return the features of a customer whose contributions contradict their sign."""
     return sign_conflicts(model.bundle, model.best_values, values, model.explain(values).contributions)
 
 
@@ -58,7 +58,7 @@ def test_the_best_value_of_a_signed_feature_is_the_lowest_or_highest_of_the_base
     }
 
 
-def test_a_model_that_keeps_its_signs_never_contradicts_them(model: Model) -> None:
+def test_a_model_that_obeys_its_signs_has_no_conflicts(model: Model) -> None:
     customers = made_customers(400, seed=9)[list(model.bundle.schema.names)]
 
     for row in customers.to_dict("records"):

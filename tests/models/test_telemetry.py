@@ -1,4 +1,4 @@
-"""ONNX Runtime reports nothing to its maker."""
+"""ONNX Runtime sends no telemetry."""
 
 import os
 import subprocess
@@ -43,5 +43,5 @@ def test_no_report_is_cached(graph: Path, tmp_path: Path) -> None:
 
 
 def test_without_our_setting_the_runtime_caches_reports(graph: Path, tmp_path: Path) -> None:
-    """The planted fault: the same check finds files without our setting."""
+    """A planted fault: without our setting, the same check finds files."""
     assert files_written(BARE, graph, tmp_path / "home") != []

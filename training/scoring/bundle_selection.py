@@ -5,7 +5,7 @@ from pathlib import Path
 
 from models.bundle import Bundle, read_bundle
 from models.bundle_documents import FeatureSpec
-from models.catalog import decline_family, find_bundle, read_active
+from models.catalog import decline_companion_family, find_bundle, read_active
 from training.errors import SpecInvalid
 from training.sources.snapshots import recorded_row_definition, row_definition
 from training.spec import Spec, schema_document
@@ -45,9 +45,9 @@ def select_decline_bundle(bundles: Path, family: str, named: str | None) -> Bund
     Raises:
         SpecInvalid: More than one bundle is active, or the named one belongs to another family.
     """
-    if named is None and not read_active(bundles, decline_family(family)):
+    if named is None and not read_active(bundles, decline_companion_family(family)):
         return None
-    return select_bundle(bundles, decline_family(family), named, "--decline")
+    return select_bundle(bundles, decline_companion_family(family), named, "--decline")
 
 
 def check_compatible(spec: Spec, spec_sha256: str, bundle: Bundle, info: Callable[[str], None]) -> None:
@@ -63,7 +63,7 @@ def check_compatible(spec: Spec, spec_sha256: str, bundle: Bundle, info: Callabl
         SpecInvalid: Lists the features, and the rules of the snapshots, that differ.
     """
     label = f"bundle {bundle.bundle_id[:12]}"
-    is_decline = bundle.manifest.family == decline_family(spec.family)
+    is_decline = bundle.manifest.family == decline_companion_family(spec.family)
     if not is_decline and bundle.manifest.made_from.get("spec_sha256") != spec_sha256:
         info(f"the spec has changed since {label} was fitted; checking that features and snapshots are the same")
     problems = [] if is_decline else _changed_features(spec, bundle)

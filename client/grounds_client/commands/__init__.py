@@ -1,1 +1,1 @@
-"""The command line, one module for each area; `app` puts the commands together."""
+"""The command line, one module for each area; `app` registers the commands."""

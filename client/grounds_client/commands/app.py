@@ -9,8 +9,8 @@ from grounds_client.commands import audit, churn, credit, models, record_log
 from grounds_client.errors import CallFailed, PullRefused
 from grounds_record.errors import RecordError
 
-# Shell completion is registered under the program's name. As `python -m client` that would change how every Python command
-# completes, so it is offered to the installed script only.
+# Shell completion is registered under the program's name. `python -m client` would change the completion of every Python
+# command, so completion is offered by the installed script only.
 _IS_INSTALLED_SCRIPT = Path(sys.argv[0]).stem == "grounds"
 
 app = typer.Typer(

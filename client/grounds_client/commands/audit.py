@@ -1,4 +1,4 @@
-"""Commands of the auditor: list and sample decisions, read evidence, replay."""
+"""Commands for auditors: list and sample decisions, read evidence, replay."""
 
 import datetime as dt
 from itertools import islice
@@ -30,22 +30,24 @@ _Subject = Annotated[
     typer.Argument(
         metavar="DECISION_ID | RUN MARKET CUSTOMER",
         help="A decision by its full id; or a customer of a churn run. RUN is the run_id, or the first 8 or more characters "
-        "of a newest run's.",
+        "of the run_id of a market's newest run.",
     ),
 ]
-_Purpose = Annotated[str, typer.Option(help="Why you read it. The server records it; name no customer.")]
+_Purpose = Annotated[
+    str, typer.Option(help="Why you read the evidence. The server records this text; do not identify a customer in it.")
+]
 _Key = Annotated[
     str,
     typer.Option(
         metavar="KEY",
-        help="The log's public key, or a file that contains it. Default: the key that the server names, which proves only "
+        help="The log's public key, or a file that contains it. Default: the key that the server reports, which proves only "
         "that the server agrees with itself.",
     ),
 ]
-_Market = Annotated[str, typer.Option(help="Country, two capital letters.", callback=check_market)]
-_Bundle = Annotated[str, typer.Option(help="The bundle_id, or the first 8 or more characters of it.")]
+_Market = Annotated[str, typer.Option(help="Country, two uppercase letters.", callback=check_market)]
+_Bundle = Annotated[str, typer.Option(help="The bundle_id, or its first 8 or more characters.")]
 _Decision = Annotated[str, typer.Option("--decision", help="APPROVE, APPROVE_REDUCED, REFER, DECLINE or NOT_SCORABLE.")]
-_Grade = Annotated[str, typer.Option(help="Such as B.")]
+_Grade = Annotated[str, typer.Option(help="The grade, such as B.")]
 _Caller = Annotated[str, typer.Option(help="The system that requested the decision.")]
 _From = Annotated[dt.datetime | None, typer.Option("--from", help="Decided at or after this time, UTC.")]
 _To = Annotated[dt.datetime | None, typer.Option("--to", help="Decided before this time, UTC.")]
@@ -62,7 +64,7 @@ def evidence(
 ) -> None:
     """Read everything recorded about a decision, or about a customer's churn risk in a run; check its proof, and replay it.
 
-    The server records the reading. Exit status 1 if a check fails or the replay differs.
+    The server records the reading. The exit status is 1 if a check fails or the replay differs.
 
     With --json, standard output has the evidence only; checks and verdicts go to standard error.
     """
@@ -95,15 +97,15 @@ def replay(
         str,
         typer.Option(
             metavar="BUNDLE_ID",
-            help="Show the result of another bundle: its id, or the first 8 or more characters of it. Not evidence.",
+            help="Show the result of this other bundle: its id, or its first 8 or more characters. The result is not evidence.",
         ),
     ] = "",
     address: Address = DEFAULT_ADDRESS,
     as_json: AsJson = False,
 ) -> None:
-    """Recompute a decision or a churn risk with the model that made it, and compare. Exit status 1 if it differs.
+    """Recompute a decision or a churn risk with its own model, and compare. The exit status is 1 if a result differs.
 
-    Of a churn risk the default is all modes but FEATURES: only the training machine has the transactions.
+    For a churn risk, the default is all modes except FEATURES, because only the training machine has the transactions.
     """
     names = [f"REPLAY_MODE_{parse_choice(each, _MODES, '--mode')}" for each in mode or ()]
     names += ["REPLAY_MODE_WHAT_IF"] if what_if else []
@@ -145,8 +147,8 @@ def decisions(
 def sample(
     seed: Annotated[str, typer.Option(help="Choose it after the population is fixed.")],
     size: Annotated[int, typer.Option(help="Decisions to draw from each stratum.", min=1, max=1000)] = 25,
-    by: Annotated[list[str] | None, typer.Option(help="market, decision or grade makes a stratum; repeatable.")] = None,
-    tree_size: Annotated[int, typer.Option(help="Records of the log to draw from; 0: all.", min=0)] = 0,
+    by: Annotated[list[str] | None, typer.Option(help="Stratify by market, decision or grade; repeatable.")] = None,
+    tree_size: Annotated[int, typer.Option(help="Number of records of the log to draw from; 0 means all.", min=0)] = 0,
     market: _Market = "",
     bundle: _Bundle = "",
     decision: _Decision = "",

@@ -1,4 +1,4 @@
-"""Commands of the CRM: the customers most at risk, one customer, and a local copy of a market."""
+"""Commands for the CRM: the customers most at risk, one customer, and a local copy of a market."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -36,7 +36,8 @@ def top(
         list[str] | None, typer.Option("--band", help="LOW, MEDIUM, HIGH or CRITICAL; repeatable.")
     ] = None,
     value_min: Annotated[
-        float | None, typer.Option(help="Only with at least this value at risk, such as 99.50.", min=0, max=_VALUE_MAX)
+        float | None,
+        typer.Option(help="Only customers with at least this value at risk, such as 99.50.", min=0, max=_VALUE_MAX),
     ] = None,
     locale: Locale = "",
     address: Address = DEFAULT_ADDRESS,
@@ -68,7 +69,7 @@ def show(
     address: Address = DEFAULT_ADDRESS,
     as_json: AsJson = False,
 ) -> None:
-    """Show one customer's risk, how it adds up, and the run that `evidence` and `replay` ask for."""
+    """Show one customer's risk, how it adds up, and the run_id that `evidence` and `replay` require."""
     with Client(address) as client:
         risk = client.get_churn_risk(market, customer, locale=locale)
     if as_json:
@@ -93,8 +94,8 @@ def pull(
     locale: Locale = "",
     address: Address = DEFAULT_ADDRESS,
 ) -> None:
-    """Keep a local copy of a market: everything at first, then what changed. An interrupted pull resumes."""
-    from grounds_client.pull import MarketPull  # pyarrow: no other command needs it
+    """Create or update a local copy of a market. Only the changes are read after the first pull. An interrupted pull resumes."""
+    from grounds_client.pull import MarketPull  # imports pyarrow, which no other command needs
 
     if to.suffix not in _FILE_KINDS:
         raise typer.BadParameter(f"must end in {' or '.join(_FILE_KINDS)}, got {to}", param_hint="--to")
@@ -107,18 +108,18 @@ def pull(
 
 
 def _only_market(client: Client) -> str:
-    """Return the market that has a scoring run, if it is the only one."""
+    """Return the only market that has a scoring run; raise PullRefused if there is not exactly one."""
     markets = [run.market for run in client.list_churn_runs()]
     if not markets:
-        raise PullRefused("the server has no churn run; load one, then pull again")
+        raise PullRefused("the server has no churn run; load a run, then pull again")
     if len(markets) > 1:
-        raise PullRefused(f"the server has runs of {', '.join(markets)}; name one market")
+        raise PullRefused(f"the server has runs of {', '.join(markets)}; specify one market")
     return markets[0]
 
 
 @contextmanager
 def _progress_reporter() -> Iterator[Callable[[str], None]]:
-    """Yield a function that reports progress on standard error: in place on a terminal, as lines elsewhere."""
+    """Yield a function that reports progress on standard error: on a terminal in one changing line, otherwise line by line."""
     console = make_console(stderr=True)
     if not console.is_terminal:
         yield lambda line: typer.echo(line, err=True)

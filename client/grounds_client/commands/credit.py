@@ -1,4 +1,4 @@
-"""Commands of the loan desk: decisions, what-ifs, overrides and outcomes."""
+"""Commands for the loan desk: decisions, what-ifs, overrides and outcomes."""
 
 import datetime as dt
 from typing import Annotated
@@ -29,14 +29,14 @@ _FeatureValues = Annotated[
     typer.Option(
         "--set",
         metavar="NAME=VALUE",
-        help="A feature's value; repeatable. In double quotes it is a level, also of digits: --set 'SECTOR=\"7\"'.",
+        help="A feature's value; repeatable. A value in double quotes is a level, even if it consists of digits: --set 'SECTOR=\"7\"'.",
     ),
 ]
 _Facts = Annotated[
     list[str] | None,
     typer.Option("--fact", metavar="NAME=VALUE", help="A fact that the policy's rules ask for; repeatable."),
 ]
-_Product = Annotated[str, typer.Option(help="The product, as the policy names it.")]
+_Product = Annotated[str, typer.Option(help="The name of the product in the policy.")]
 
 
 def score(
@@ -82,7 +82,7 @@ def simulate(
     address: Address = DEFAULT_ADDRESS,
     as_json: AsJson = False,
 ) -> None:
-    """Show the result with other feature values. Decides and records nothing."""
+    """Show the result with other feature values. Nothing is decided or recorded."""
     with Client(address) as client:
         simulation = client.simulate_credit(
             market,
@@ -129,7 +129,7 @@ def override(
         AmountOfMoney | None,
         typer.Option(metavar="AMOUNT", help="The granted amount; only with reduce.", parser=parse_amount),
     ] = None,
-    second_user: Annotated[str, typer.Option(help="The second person, where the policy requires one.")] = "",
+    second_user: Annotated[str, typer.Option(help="The second person, if the policy requires one.")] = "",
     comment: Annotated[str, typer.Option(help="Free text.")] = "",
     locale: Annotated[str, typer.Option(help="Language of the reason, such as de.")] = "",
     request_id: RequestId = None,
@@ -168,14 +168,14 @@ def outcome(
     ] = None,
     days: Annotated[int | None, typer.Option(help="With dpd: days past due.")] = None,
     trigger: Annotated[
-        str | None, typer.Option(help="With default: the definition that it met, such as DPD_90.")
+        str | None, typer.Option(help="With default: the definition of default that was met, such as DPD_90.")
     ] = None,
     corrects: Annotated[str, typer.Option(help="The outcome_id that this outcome replaces.")] = "",
     request_id: RequestId = None,
     address: Address = DEFAULT_ADDRESS,
     as_json: AsJson = False,
 ) -> None:
-    """Record what happened to a loan after the decision. To correct an outcome, record another one."""
+    """Record what happened to a loan after the decision. To correct an outcome, record a new one with --corrects."""
     event = _outcome_event(what, amount=amount, days=days, trigger=trigger)
     with Client(address) as client:
         recorded = client.record_outcome(
@@ -191,12 +191,12 @@ def policy(
     market: Annotated[
         str, typer.Option(metavar="MARKET", help="Only this country, such as TW.", callback=check_market)
     ] = "",
-    product: Annotated[str, typer.Option(help="Only this product, as the policy names it.")] = "",
+    product: Annotated[str, typer.Option(help="Only the product with this name in the policy.")] = "",
     locale: Locale = "",
     address: Address = DEFAULT_ADDRESS,
     as_json: AsJson = False,
 ) -> None:
-    """Show what the policy lets you send: markets, products, limits, facts, and reasons of overrides."""
+    """Show what the policy accepts: markets, products, limits, facts, and reasons of overrides."""
     with Client(address) as client:
         response = client.get_policy(market=market, product=product, locale=locale)
     if as_json:
@@ -206,7 +206,7 @@ def policy(
 
 
 def _outcome_event(what: str, *, amount: AmountOfMoney | None, days: int | None, trigger: str | None) -> OutcomeEvent:
-    """Return the event; each kind requires its own option and rejects the others."""
+    """Return the event. Each kind of event requires its own option and rejects the options of other kinds."""
     name = parse_choice(what, list(_EVENT_OPTIONS), "booked|dpd|default|cure")
     options = {"--amount": amount, "--days": days, "--trigger": trigger}
     given = [option for option, value in options.items() if value is not None]
@@ -222,7 +222,7 @@ def _outcome_event(what: str, *, amount: AmountOfMoney | None, days: int | None,
 
 
 def _read_model(client: Client, bundle_id: str) -> model_pb2.Model | None:
-    """Return the bundle that answered, for the names of its features; None if it left the catalog."""
+    """Return the bundle that computed the score; None if there is no score or the catalog no longer has the bundle."""
     if not bundle_id:
         return None
     try:

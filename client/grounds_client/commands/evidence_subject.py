@@ -1,4 +1,4 @@
-"""What `evidence` and `replay` are about: a credit decision, or one customer of a churn run."""
+"""The subject of the commands `evidence` and `replay`: a credit decision, or one customer of a churn run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ _Modes = Sequence[evidence_pb2.ReplayMode]
 
 
 class EvidenceSubject(Protocol):
-    """Reads, replays, checks and shows evidence of one kind; Any stands for that kind's message."""
+    """Reads, replays, checks and shows evidence of one kind. Any stands for the message type of this kind."""
 
     @property
     def description(self) -> str:
-        """Return what the evidence is about."""
+        """Return the subject of the evidence as text."""
 
     def read(self, client: Client, purpose: str, locale: str) -> Any:
         """Return the evidence."""
@@ -36,7 +36,7 @@ class EvidenceSubject(Protocol):
         """Check the evidence on the reader's side."""
 
     def render(self, evidence: Any, replay: Any, checks: Sequence[EvidenceCheck], *, purpose: str, key: str) -> str:
-        """Return the page of HTML."""
+        """Return the evidence page as HTML."""
 
     def show(self, console: Console, evidence: Any) -> None:
         """Print the evidence."""
@@ -50,11 +50,11 @@ class _DecisionSubject:
 
     @property
     def description(self) -> str:
-        """Return what the evidence is about."""
+        """Return the subject of the evidence as text."""
         return f"decision {self.decision_id}"
 
     def read(self, client: Client, purpose: str, _locale: str) -> audit_pb2.Evidence:
-        """Return the evidence; the language of its reasons was fixed when it was decided."""
+        """Return the evidence. The locale is ignored, because the language of the reasons was fixed by the decision."""
         return client.get_evidence(self.decision_id, purpose)
 
     def replay(self, client: Client, purpose: str, modes: _Modes, bundle_id: str) -> audit_pb2.ReplayDecisionResponse:
@@ -74,7 +74,7 @@ class _DecisionSubject:
         purpose: str,
         key: str,
     ) -> str:
-        """Return the page of HTML."""
+        """Return the evidence page as HTML."""
         return render_decision_page(evidence, replay, checks, purpose=purpose, key=key)
 
     def show(self, console: Console, evidence: audit_pb2.Evidence) -> None:
@@ -92,7 +92,7 @@ class _ChurnRiskSubject:
 
     @property
     def description(self) -> str:
-        """Return what the evidence is about."""
+        """Return the subject of the evidence as text."""
         return f"customer {self.market} {self.customer_id} in run {self.run_id}"
 
     def read(self, client: Client, purpose: str, locale: str) -> audit_pb2.ChurnEvidence:
@@ -118,7 +118,7 @@ class _ChurnRiskSubject:
         purpose: str,
         key: str,
     ) -> str:
-        """Return the page of HTML."""
+        """Return the evidence page as HTML."""
         return render_churn_page(evidence, replay, checks, purpose=purpose, key=key)
 
     def show(self, console: Console, evidence: audit_pb2.ChurnEvidence) -> None:
@@ -127,7 +127,7 @@ class _ChurnRiskSubject:
 
 
 def resolve_subject(client: Client, words: Sequence[str]) -> EvidenceSubject:
-    """Return the subject that DECISION_ID, or RUN MARKET CUSTOMER, names."""
+    """Return the subject for the arguments DECISION_ID, or RUN MARKET CUSTOMER."""
     match words:
         case [decision_id]:
             return _DecisionSubject(parse_decision_id(decision_id))

@@ -1,4 +1,4 @@
-"""The command of the model catalog."""
+"""The command `models`, which shows the model catalog."""
 
 from typing import Annotated
 
@@ -16,12 +16,12 @@ from grounds_client.terminal.models import show_model, show_models
 def models(
     bundle_id: Annotated[
         str | None,
-        typer.Argument(metavar="BUNDLE_ID", help="Show this bundle: its id, or the first 8 or more characters of it."),
+        typer.Argument(metavar="BUNDLE_ID", help="Show this bundle: its id, or its first 8 or more characters."),
     ] = None,
     address: Address = DEFAULT_ADDRESS,
     as_json: AsJsonLines = False,
 ) -> None:
-    """List the bundles, rejected ones with the reason; or show one with its card and the features that may be sent."""
+    """List all bundles with their state, or show one bundle with its card and its features."""
     with Client(address) as client:
         if bundle_id is None:
             summaries = client.list_models()

@@ -1,4 +1,4 @@
-"""JSON on standard output, with the field names of the contract."""
+"""Functions that print messages as JSON, with the field names of the .proto files."""
 
 from collections.abc import Iterable
 
@@ -13,6 +13,6 @@ def print_json(message: Message) -> None:
 
 
 def print_json_lines(messages: Iterable[Message]) -> None:
-    """Print messages as JSON, one document on each line."""
+    """Print messages as JSON, one document per line."""
     for message in messages:
         typer.echo(MessageToJson(message, preserving_proto_field_name=True, indent=None))

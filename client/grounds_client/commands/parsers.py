@@ -1,4 +1,4 @@
-"""Parsers of what a person types. Each error names the rule and gives an example."""
+"""Parsers of arguments and options. Each error message states the rule and has an example."""
 
 import uuid
 from collections.abc import Collection, Sequence
@@ -33,9 +33,9 @@ def parse_decision_id(text: str) -> str:
 
 
 def check_market(text: str) -> str:
-    """Return a market as typed if it is two capital letters, or empty where the argument is optional."""
+    """Return a market unchanged. Raise an error unless it is two uppercase letters, or empty where it is optional."""
     if text and not (len(text) == 2 and text.isascii() and text.isalpha() and text.isupper()):  # noqa: PLR2004
-        raise typer.BadParameter(f"must be two capital letters, such as TW, got {text!r}")
+        raise typer.BadParameter(f"must be two uppercase letters, such as TW, got {text!r}")
     return text
 
 
@@ -57,7 +57,7 @@ def parse_values(texts: Sequence[str], option: str) -> dict[str, Value]:
 
 
 def parse_choice(text: str, choices: Sequence[str], option: str) -> str:
-    """Return the choice that was typed, in any case."""
+    """Return the choice that equals the text, ignoring case."""
     by_name = {choice.upper(): choice for choice in choices}
     if text.upper() not in by_name:
         raise typer.BadParameter(f"must be one of {', '.join(choices)}, got {text!r}", param_hint=option)
@@ -65,9 +65,9 @@ def parse_choice(text: str, choices: Sequence[str], option: str) -> str:
 
 
 def resolve_bundle_id(client: Client, text: str, option: str) -> str:
-    """Return the bundle_id that a prefix names in the server's catalog.
+    """Return the only bundle_id in the server's catalog that begins with a text.
 
-    A full id is returned without asking: the bundle of an old decision may have left the catalog.
+    A full bundle_id is returned without a call, because the catalog may no longer have the bundle of an old decision.
     """
     if len(text) == _BUNDLE_ID_LENGTH:
         return text
@@ -76,7 +76,7 @@ def resolve_bundle_id(client: Client, text: str, option: str) -> str:
 
 
 def resolve_run_id(client: Client, text: str, option: str) -> str:
-    """Return the run_id that a prefix names among the newest runs; an older run needs the full id."""
+    """Return the only run_id of a newest run that begins with a text. An older run requires the full run_id."""
     if len(text) == _RUN_ID_LENGTH:
         return text
     _check_prefix_length(text, "run_id", option)
@@ -84,7 +84,7 @@ def resolve_run_id(client: Client, text: str, option: str) -> str:
 
 
 def _check_prefix_length(text: str, kind: str, option: str) -> None:
-    """Reject a prefix that is too short to be meant."""
+    """Raise an error if a prefix is too short."""
     if len(text) < _PREFIX_LENGTH_MIN:
         raise typer.BadParameter(
             f"must be a {kind} or at least its first {_PREFIX_LENGTH_MIN} characters, got {text!r}", param_hint=option
@@ -92,10 +92,12 @@ def _check_prefix_length(text: str, kind: str, option: str) -> None:
 
 
 def _unique_match(prefix: str, ids: Collection[str], kind: str, option: str) -> str:
-    """Return the one id that begins with a prefix."""
+    """Return the only id that begins with a prefix; raise an error if there is none or more than one."""
     matches = sorted(each for each in ids if each.startswith(prefix))
     if not matches:
         raise typer.BadParameter(f"{prefix!r} is not the beginning of a {kind}", param_hint=option)
     if len(matches) > 1:
-        raise typer.BadParameter(f"{prefix!r} is ambiguous: {', '.join(matches)}; type more of it", param_hint=option)
+        raise typer.BadParameter(
+            f"{prefix!r} is ambiguous: {', '.join(matches)}; type more characters", param_hint=option
+        )
     return matches[0]

@@ -65,7 +65,7 @@ def parse_key_option(text: str) -> VerifierKey:
     """Parse `--key`: a public key, or the name of a file that contains one.
 
     Raises:
-        KeyMalformed: It is neither, or a private key, which the message does not repeat.
+        KeyMalformed: The text is neither of these, or it is a private key. The message does not repeat a private key.
     """
     key = Path(text).read_text(encoding="ascii").strip() if Path(text).is_file() else text
     if key.startswith(PRIVATE_KEY_PREFIX):
@@ -79,7 +79,7 @@ def parse_key_option(text: str) -> VerifierKey:
 
 
 def _checkpoint_size(note: str) -> int:
-    """Return the size that a checkpoint states. Its signature is not checked here: `verify` does that."""
+    """Return the size that a checkpoint states. The signature is not checked here, because `verify` checks it."""
     try:
         return parse_checkpoint(parse_note(note)[0]).size
     except RecordError as error:
@@ -87,7 +87,7 @@ def _checkpoint_size(note: str) -> int:
 
 
 def _export(start: int, messages: Iterable[audit_pb2.StoredRecord], proof: audit_pb2.GetRangeProofResponse) -> Export:
-    """Return an export of records and their proof; the records are read once."""
+    """Return records and their proof as an export. The records are consumed while the export is written."""
     return Export(
         start=start,
         records=map(_stored_record, messages),
@@ -99,6 +99,6 @@ def _export(start: int, messages: Iterable[audit_pb2.StoredRecord], proof: audit
 
 
 def _stored_record(message: audit_pb2.StoredRecord) -> StoredRecord:
-    """Return a record as the server stores it; without a ciphertext if it was erased."""
+    """Return a record as the server stores it. It has no ciphertext if it was erased."""
     ciphertext = message.ciphertext if message.HasField("ciphertext") else None
     return StoredRecord(message.index, message.header, ciphertext, tuple(message.nodes), dict(message.columns))

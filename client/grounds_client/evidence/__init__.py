@@ -1,1 +1,1 @@
-"""Evidence packs: what can be checked on the reader's side, and the page of HTML that a person can print."""
+"""Evidence packs: the checks on the reader's side, and the HTML page that a person can print."""

@@ -1,8 +1,8 @@
 """Checks of an evidence pack that need no server: the log's public key is enough.
 
 An evidence pack is checked from the outside in. The checkpoint must be signed with the log's key; the stored record must hash to
-a leaf under the checkpoint's root; the header of that record must name what the pack is about. Of a churn prediction, the row
-must also hash to a leaf under the root that the header names. Then the pack's own figures must add up.
+a leaf under the checkpoint's root; the header of that record must name the subject of the pack. For a churn prediction, the row
+must also hash to a leaf under the root that the header contains. Then the pack's own figures must add up.
 """
 
 import hashlib
@@ -24,9 +24,7 @@ from grounds_record.rows_root import RowsRoot, parse_rows_root
 from grounds_record.sealed_record import SealedRecord
 
 _RESIDUAL_MAX = 1e-9  # rounding error allowed in the sum of the contributions
-_ROW_NOT_CHECKED = (
-    "the row is in the run (not checked: an earlier release loaded it, whose record proves all rows together only)"
-)
+_ROW_NOT_CHECKED = "the row is in the run (not checked: an earlier release loaded the run, and its record proves the rows only all together)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +32,8 @@ class EvidenceCheck:
     """The result of one check.
 
     Attributes:
-        claim: A sentence that is true if the check holds; followed by what is wrong if it does not.
-        holds: Whether it is true.
+        claim: A sentence that is true if the check holds. If the check fails, a description of the error may follow.
+        holds: Whether the claim is true.
     """
 
     claim: str
@@ -46,7 +44,7 @@ def check_decision_evidence(evidence: audit_pb2.Evidence, key: VerifierKey) -> l
     """Check the evidence of a credit decision.
 
     Args:
-        evidence: As the server returned it.
+        evidence: The evidence as the server returned it.
         key: The log's public key, obtained out of band.
     """
     same_record = _record_id(evidence.proof.record.header) == evidence.decision_id
@@ -61,7 +59,7 @@ def check_churn_evidence(evidence: audit_pb2.ChurnEvidence, key: VerifierKey) ->
     """Check the evidence of a churn prediction.
 
     Args:
-        evidence: As the server returned it.
+        evidence: The evidence as the server returned it.
         key: The log's public key, obtained out of band.
     """
     # A run_id is the record's UUID without hyphens.
@@ -77,7 +75,7 @@ def check_churn_evidence(evidence: audit_pb2.ChurnEvidence, key: VerifierKey) ->
 
 def describe_key(key: VerifierKey, *, given: bool) -> str:
     """Return the key that checked a proof as text, with its source: the reader, or the server under audit."""
-    return f"{key.text()}, {'given by you' if given else 'as this server names it; give yours with --key'}"
+    return f"{key.text()}, {'given by you' if given else 'as this server reports it; specify yours with --key'}"
 
 
 def _record_checks(proof: audit_pb2.GetInclusionProofResponse, key: VerifierKey) -> Iterator[EvidenceCheck]:
@@ -89,7 +87,7 @@ def _record_checks(proof: audit_pb2.GetInclusionProofResponse, key: VerifierKey)
         yield EvidenceCheck(f"the checkpoint is signed by the log's key: {error}", holds=False)
         return
     yield EvidenceCheck(f"the checkpoint of {checkpoint.size:,} records is signed by the log's key", holds=True)
-    # Without the ciphertext (the customer was erased) only the stored leaf hash is left to prove.
+    # If the customer was erased, there is no ciphertext, and only the stored leaf hash can be proved.
     leaf = record.nodes[0] if record.nodes else b""
     if record.HasField("ciphertext"):
         leaf = SealedRecord(record.header, record.ciphertext).leaf_hash()
@@ -100,7 +98,7 @@ def _record_checks(proof: audit_pb2.GetInclusionProofResponse, key: VerifierKey)
 def _inclusion_check(
     claim: str, index: int, size: int, leaf: bytes, hashes: Iterable[bytes], root: bytes
 ) -> EvidenceCheck:
-    """Check that a leaf is in the tree that the root stands for."""
+    """Check that a leaf is in the tree with this root."""
     try:
         verify_inclusion(index, size, leaf, tuple(hashes), root)
     except RecordError as error:
@@ -109,7 +107,7 @@ def _inclusion_check(
 
 
 def _record_id(header: bytes) -> str:
-    """Return the name in a record's header; "" if the header is malformed."""
+    """Return the record_id in a record's header; "" if the header is malformed."""
     try:
         return parse_header(header).record_id
     except RecordError:
@@ -132,7 +130,7 @@ def _decision_checks(evidence: audit_pb2.Evidence) -> Iterator[EvidenceCheck]:
 
 
 def _bundle_checks(evidence: audit_pb2.Evidence | audit_pb2.ChurnEvidence) -> Iterator[EvidenceCheck]:
-    """Check that bundle and baseline are those that the record names."""
+    """Check that the bundle and the baseline are the ones that the record names."""
     if evidence.HasField("bundle") and evidence.HasField("record"):
         same_baseline = evidence.bundle.files.get("baseline.json") == evidence.record.baseline_sha256
         same_bundle = evidence.bundle.model.summary.bundle_id == evidence.record.bundle_id
@@ -151,7 +149,7 @@ def _row_check(evidence: audit_pb2.ChurnEvidence) -> EvidenceCheck:
 
 
 def _rows_root(evidence: audit_pb2.ChurnEvidence) -> RowsRoot | None:
-    """Return the root of the run's rows in the market, from the record's header; None if it names none."""
+    """Return the root of the run's rows in the market, from the record's header; None if the header has no root."""
     try:
         return parse_rows_root(parse_header(evidence.proof.record.header).labels, evidence.customer.market)
     except (RecordError, ValueError):
@@ -168,7 +166,7 @@ def _risk_checks(evidence: audit_pb2.ChurnEvidence) -> Iterator[EvidenceCheck]:
         same = _row_fields(row, evidence) == _risk_fields(risk)
     except (ValueError, KeyError, TypeError, struct.error):
         same = False
-    yield EvidenceCheck("the risk says what the row's bytes say, numbers to the bit", holds=same)
+    yield EvidenceCheck("the risk equals the content of the row's bytes, numbers to the bit", holds=same)
     if risk.HasField("explanation"):
         explanation = risk.explanation
         total = math.fsum([explanation.base_value, *(line.log_odds for line in explanation.contributions)])

@@ -63,7 +63,7 @@ def _parts(
 
 
 def _summary(risk: churn_pb2.ChurnRisk) -> Markup:
-    """Return band and probability, or why there is no score."""
+    """Return the band and the probability, or the reason why there is no score."""
     customer = f" customer {risk.customer.market} {risk.customer.customer_id}; {contact_text(risk)}"
     if risk.status != churn_pb2.CHURN_STATUS_SCORED:
         status = tag("span", enum_name(churn_pb2.ChurnStatus, risk.status), class_="outcome")
@@ -76,7 +76,7 @@ def _summary(risk: churn_pb2.ChurnRisk) -> Markup:
 
 
 def _run_facts(evidence: audit_pb2.ChurnEvidence) -> Iterator[tuple[str, str | None]]:
-    """Yield the facts of the run, and what the prediction takes from earlier runs."""
+    """Yield the facts of the run, and the facts that the prediction has from earlier runs."""
     run, risk = evidence.run, evidence.churn_risk
     yield "run", run.run_id
     yield "market", run.market
@@ -97,7 +97,7 @@ def _run_facts(evidence: audit_pb2.ChurnEvidence) -> Iterator[tuple[str, str | N
 
 
 def _sum_parts(evidence: audit_pb2.ChurnEvidence) -> Iterator[Markup]:
-    """Yield the log-odds as they add up, and the probability that follows from them."""
+    """Yield the waterfall of the log-odds, and the probability that follows from them."""
     risk = evidence.churn_risk
     described = {feature.name: feature for feature in evidence.bundle.model.features}
     yield churn_waterfall(risk.explanation, risk.log_odds, described)

@@ -41,11 +41,11 @@ def render_decision_page(
     """Return the page.
 
     Args:
-        evidence: As the server returned it.
-        replay: The verdicts of its replay.
-        checks: The checks made on the reader's side.
-        purpose: Why it was read, as recorded.
-        key: The key that checked the proof (`describe_key`).
+        evidence: The evidence as the server returned it.
+        replay: The verdicts of the replay.
+        checks: The results of the checks on the reader's side.
+        purpose: Why the evidence was read, as recorded.
+        key: A description of the key that checked the proof (`describe_key`).
     """
     title = f"Evidence of credit decision {evidence.decision_id}"
     return render_page(title, _parts(evidence, replay, checks, purpose=purpose, key=key))
@@ -116,7 +116,7 @@ def _inputs_section(evidence: audit_pb2.Evidence) -> Markup:
 
 
 def _decision_section(evidence: audit_pb2.Evidence) -> Markup:
-    """Return the score as it adds up, and the result of each rule of the policy."""
+    """Return the waterfall of the score, and the result of each rule of the policy."""
     assessment = evidence.decision.assessment
     result, drawing, recommendation_text = assessment.policy_result, None, None
     if assessment.HasField("explanation"):
@@ -147,6 +147,6 @@ def _reasons_section(reasons: explain_pb2.Reasons) -> Markup:
 
 
 def _history_section(evidence: audit_pb2.Evidence) -> Markup:
-    """Return the overrides and outcomes recorded since."""
+    """Return the overrides and outcomes that were recorded after the decision."""
     lines = [*map(override_text, evidence.overrides), *map(outcome_text, evidence.outcomes)]
     return section("Overrides and outcomes", text_list(lines) if lines else tag("p", "None are recorded."))

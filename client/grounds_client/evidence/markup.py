@@ -15,13 +15,14 @@ def tag(name: str, *children: str | None, **attributes: str | float | None) -> M
 
     Args:
         name: The element's name in HTML or SVG.
-        children: Text, which is escaped, and Markup, which is not. None is skipped.
-        attributes: By name; a trailing underscore is dropped, other underscores become hyphens. None is skipped.
+        children: The content: text is escaped, Markup is not. None is skipped.
+        attributes: The element's attributes by name. A trailing underscore is dropped, and other underscores become hyphens.
+            None is skipped.
     """
     present = {key.rstrip("_").replace("_", "-"): value for key, value in attributes.items() if value is not None}
-    written = "".join(f' {key}="{escape(str(value))}"' for key, value in present.items())
+    attribute_text = "".join(f' {key}="{escape(str(value))}"' for key, value in present.items())
     content = "".join(_escape(child) for child in children if child is not None)
-    return Markup(f"<{name}{written}>{content}</{name}>")
+    return Markup(f"<{name}{attribute_text}>{content}</{name}>")
 
 
 def section(title: str, *parts: Markup | None) -> Markup:
@@ -61,5 +62,5 @@ def text_list(lines: Iterable[str], kind: str = "ul") -> Markup:
 
 
 def _escape(child: str) -> str:
-    """Return text with markup characters escaped; Markup as it is."""
+    """Return text with its markup characters escaped, and Markup unchanged."""
     return child if isinstance(child, Markup) else escape(child)

@@ -13,7 +13,10 @@ from grounds_client.formatting import enum_name, number_text, time_text, value_t
 
 _EvidencePack = audit_pb2.Evidence | audit_pb2.ChurnEvidence
 _Replay = audit_pb2.ReplayDecisionResponse | audit_pb2.ReplayChurnRiskResponse
-_SHOWN_METRICS = ("hold_out.", "out_of_time.")  # what a validator reads first; the bundle's report has all of them
+_SHOWN_METRICS = (
+    "hold_out.",
+    "out_of_time.",
+)  # the metrics that a validator reads first; the bundle's report has all of them
 
 
 def render_page(title: str, parts: Iterable[Markup]) -> str:
@@ -30,7 +33,7 @@ def render_page(title: str, parts: Iterable[Markup]) -> str:
 
 
 def purpose_paragraph(reading: evidence_pb2.EvidenceReading, purpose: str) -> Markup:
-    """Return why the evidence was read, and which record of the log says so."""
+    """Return why the evidence was read, and which record of the log documents the reading."""
     text = f"Read for: {purpose}. The reading is itself record {reading.index} of the record log, {reading.record_id}."
     return tag("p", text, class_="soft")
 
@@ -51,7 +54,7 @@ def features_table(lines: Iterable[audit_pb2.FedFeature], features: Iterable[mod
                 time_text(line.as_of_time) if line.HasField("as_of_time") else "",
             )
         )
-    return table(("feature", "value", "number fed", "given by", "as of (UTC)"), rows, figures=(1, 2, 4))
+    return table(("feature", "value", "model input", "source", "as of (UTC)"), rows, figures=(1, 2, 4))
 
 
 def replay_section(replay: _Replay, modes: Mapping[evidence_pb2.ReplayMode, str]) -> Markup:
@@ -67,7 +70,7 @@ def replay_section(replay: _Replay, modes: Mapping[evidence_pb2.ReplayMode, str]
 
 
 def proof_section(evidence: _EvidencePack, checks: Sequence[EvidenceCheck], key: str) -> Markup:
-    """Return the proof, the checks made on the reader's side, and the key that they used (`describe_key`)."""
+    """Return the proof, the checks on the reader's side, and the key that was used for them (`describe_key`)."""
     proof = evidence.proof
     lines = [tag("li", check.claim, class_="holds" if check.holds else "fails") for check in checks]
     return section(
@@ -83,16 +86,16 @@ def proof_section(evidence: _EvidencePack, checks: Sequence[EvidenceCheck], key:
 
 
 def _decryption_text(evidence: _EvidencePack) -> str:
-    """Return whose key decrypted the record: a run holds many customers and is sealed with the log's own key."""
+    """Return whose key decrypted the record. A run has many customers, so it is sealed with the log's own key."""
     owner = "the customer's key" if isinstance(evidence, audit_pb2.Evidence) else "the log's own key"
     return (
-        f"The server opened the record with {owner}. The proof covers the sealed bytes; a holder of that key can open them "
+        f"The server opened the record with {owner}. The proof covers the sealed bytes; anyone with that key can open them "
         "and compare."
     )
 
 
 def model_section(evidence: _EvidencePack) -> Markup:
-    """Return the bundle that made the decision, or scored the run."""
+    """Return the section about the bundle that made the decision, or scored the run."""
     if not evidence.HasField("bundle"):
         text = f"Bundle {evidence.record.bundle_id} is missing from the catalog: restore it to see its card."
         return section("The model", tag("p", text))
@@ -120,7 +123,7 @@ def model_section(evidence: _EvidencePack) -> Markup:
 
 
 def policy_section(evidence: audit_pb2.Evidence) -> Markup:
-    """Return the policy that made the decision."""
+    """Return the section about the policy that made the decision."""
     record = evidence.record
     names = definitions([("version", record.policy_version), ("SHA-256 of the file", record.policy_sha256)])
     if not evidence.HasField("policy"):

@@ -6,15 +6,15 @@ from grounds.audit.v1 import evidence_pb2
 from grounds_client.formatting import enum_name
 
 DECISION_MODES = {
-    evidence_pb2.REPLAY_MODE_VERIFY: "VERIFY: the record as stored with the signed tree",
-    evidence_pb2.REPLAY_MODE_FEATURES: "FEATURES: what was fed with request and feature store",
+    evidence_pb2.REPLAY_MODE_VERIFY: "VERIFY: the stored record with the signed tree",
+    evidence_pb2.REPLAY_MODE_FEATURES: "FEATURES: the inputs of the model with the request and the feature store",
     evidence_pb2.REPLAY_MODE_SCORE: "SCORE: score, rules and outcome, recomputed",
     evidence_pb2.REPLAY_MODE_EXPLANATION: "EXPLANATION: contributions, points and reasons, recomputed",
     evidence_pb2.REPLAY_MODE_WHAT_IF: "WHAT_IF: another bundle",
 }
 CHURN_MODES = DECISION_MODES | {
     evidence_pb2.REPLAY_MODE_VERIFY: "VERIFY: the run's record with the signed tree, the row with the root of the run",
-    evidence_pb2.REPLAY_MODE_FEATURES: "FEATURES: what was fed with the transactions",
+    evidence_pb2.REPLAY_MODE_FEATURES: "FEATURES: the inputs of the model with the transactions",
     evidence_pb2.REPLAY_MODE_SCORE: "SCORE: probability and band, recomputed",
     evidence_pb2.REPLAY_MODE_EXPLANATION: "EXPLANATION: contributions and drivers, recomputed",
 }
@@ -26,7 +26,7 @@ def mode_text(result: evidence_pb2.ReplayResult, modes: Mapping[evidence_pb2.Rep
 
 
 def verdict_name(result: evidence_pb2.ReplayResult) -> str:
-    """Return the verdict in capitals, such as MATCH."""
+    """Return the verdict in uppercase letters, such as MATCH."""
     return (result.WhichOneof("verdict") or "unknown").upper()
 
 
@@ -56,7 +56,7 @@ def _meaning(result: evidence_pb2.ReplayResult) -> str:
         case "runtime_differs":
             differs = result.runtime_differs
             return (
-                f"the replay ran on another runtime than the decision; {differs.compared_count} values compared, "
+                f"the replay ran on a different runtime than the decision; {differs.compared_count} values compared, "
                 f"{differs.differing_count} not equal to the bit, pd {differs.pd_distance:.3g} apart; "
                 "everything else equal"
             )

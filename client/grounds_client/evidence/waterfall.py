@@ -1,7 +1,7 @@
 """The waterfall of an explanation: from the baseline, contribution by contribution, to the score.
 
 `point_steps` computes the lines of a score, which the terminal shows too; the other functions draw the lines as a table with
-bars. Every line stands in figures as well, so that a reader can add it up by hand, also from a print without colours.
+bars. Every line also has its figures, so that a reader can add them up by hand, even on a print without colours.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,13 +23,13 @@ class WaterfallStep:
     """One line of a waterfall.
 
     Attributes:
-        label: The feature, with its description if the bundle is at hand.
+        label: The feature, with its description if the bundle is available.
         value: The feature's value as text.
         contribution: What the feature adds, in the unit of the waterfall: points, or log-odds of leaving.
-        log_odds: What it adds in log-odds.
+        log_odds: What the feature adds, in log-odds.
         before: The sum before this line.
-        after: The sum after it.
-        is_risk: Whether it raises the risk.
+        after: The sum after this line.
+        is_risk: Whether the feature raises the risk.
     """
 
     label: str
@@ -45,7 +45,7 @@ def point_steps(explanation: Explanation, described: Mapping[str, model_pb2.Feat
     """Return the lines of a credit score in points, the highest risk first; the last `after` is the score.
 
     Args:
-        explanation: Of a credit assessment.
+        explanation: The explanation of a credit assessment.
         described: The bundle's features by name; may be empty.
     """
     total, steps = explanation.base_points, []
@@ -124,19 +124,19 @@ def _log_odds_text(log_odds: float) -> str:
 
 
 def _table(head: Sequence[str], rows: Iterable[Markup]) -> Markup:
-    """Return rows under their head."""
+    """Return a table with a head and rows."""
     top = tag("tr", *(tag("th", title, scope="col", class_=_class(column)) for column, title in enumerate(head)))
     return tag("table", tag("thead", top), tag("tbody", *rows))
 
 
 def _row(label: str, cells: Sequence[str], kind: str | None = None) -> Markup:
-    """Return one row: label, then value, contribution, sum, bar, and what follows."""
+    """Return one row: the label, then the cells in the order of the table's head."""
     written = [tag("td", cell, class_=_class(column)) for column, cell in enumerate(cells, start=1)]
     return tag("tr", tag("th", label, scope="row"), *written, class_=kind)
 
 
 def _class(column: int) -> str | None:
-    """Return the CSS class of a column: all but labels and bars are figures."""
+    """Return the CSS class of a column: every column except labels and bars has figures."""
     return None if column in {0, _BAR_COLUMN} else "figure"
 
 
@@ -145,7 +145,7 @@ class _Scale:
 
     def __init__(self, sums: Sequence[float]) -> None:
         self._low = min(sums)
-        self._unit = _WIDTH / ((max(sums) - self._low) or 1)  # 1 if all sums are equal
+        self._unit = _WIDTH / ((max(sums) - self._low) or 1)  # 1 avoids a division by zero if all sums are equal
 
     def bar(self, step: WaterfallStep) -> Markup:
         """Return a bar from the sum before the step to the sum after it."""

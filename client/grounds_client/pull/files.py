@@ -1,4 +1,4 @@
-"""Files that are replaced as a whole."""
+"""Atomic replacement of files, and their digests."""
 
 import hashlib
 import os
@@ -13,11 +13,11 @@ _CHUNK_BYTES = 1 << 20
 def replace_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path to write to; on success, durably move it to `path`.
 
-    A reader of `path` sees the former file or the new one, whole, also after a crash at any moment.
+    A reader of `path` sees either the old file or the complete new file, even after a crash.
     """
     temporary = path.with_name(f".{path.name}.new")
     yield temporary
-    # The content must be on disk before the name points to it, and the directory entry after it.
+    # First the content must be on disk, then the rename. The fsync of the folder makes the rename durable.
     with temporary.open("rb") as content:
         os.fsync(content.fileno())
     temporary.replace(path)

@@ -1,9 +1,11 @@
-"""`MarketPull`: synchronises one file with one market, and resumes where an earlier pull was interrupted.
+"""`MarketPull`: keeps a local file up to date with the churn predictions of one market. An interrupted pull resumes.
 
-A full sync reads the server's export, a delta the changes since the last sync; both arrive in parts. The order of writes makes
-every step repeatable. While parts arrive, each part is written before the state that counts it and holds the token of the next
-one. Then the copy is written before the state that says so. A process that is killed between two writes repeats the last step
-with the same result.
+A full sync reads the server's export, which has all customers. A delta reads only the changes since the last sync. The client
+receives both in parts.
+
+The state file records how far a pull has come. Data are always written before the state that refers to them: a part before the
+state that counts the part and has the token of the next part, and the copy before the state that marks the copy as up to date. So
+if the process is killed between two writes, the next pull repeats only the last step, with the same result.
 """
 
 import shutil
@@ -16,7 +18,7 @@ import pyarrow as pa
 from grounds_client.client import DEFAULT_PAGE_SIZE, Client
 from grounds_client.errors import CallFailed, PullRefused
 from grounds_client.pull.files import file_sha256, replace_file
-from grounds_client.pull.state import PullState, StateFile
+from grounds_client.pull.state import UP_TO_DATE, PullState, StateFile
 from grounds_client.pull.table import (
     CUSTOMER_SCHEMA,
     apply_parts,
@@ -37,10 +39,10 @@ class PullResult:
     """The result of a pull.
 
     Attributes:
-        customers: Rows of the copy.
-        changed: Customers that the delta changed or added.
-        removed: Customers that the delta removed.
-        run_id: The run that the copy shows.
+        customers: Number of customers in the copy.
+        changed: Number of customers that the delta changed or added.
+        removed: Number of customers that the delta removed.
+        run_id: The scoring run whose predictions the copy has.
     """
 
     customers: int
@@ -53,11 +55,11 @@ class MarketPull:
     """One pull of one market into one file.
 
     Args:
-        client: The server.
-        to: The copy, ".parquet" or ".csv".
-        state_file: The state of the pull.
-        report: Receives a line of progress for each part, and why a full sync is needed.
-        page_size: Customers on a page of a delta.
+        client: A client of the server.
+        to: Path of the copy, ending in ".parquet" or ".csv".
+        state_file: Path of the state file.
+        report: Called with a line of text for each part, and with the reason if a full sync is needed.
+        page_size: Number of customers on a page of a delta.
     """
 
     def __init__(
@@ -78,7 +80,7 @@ class MarketPull:
 
         Raises:
             CallFailed: The server rejected a call or was unavailable; the next pull resumes.
-            PullRefused: The state belongs to another market, or another pull holds it.
+            PullRefused: The state file belongs to another market, or another pull is using the file.
         """
         with self._state_file.lock():
             state = self._starting_state(market, locale)
@@ -94,33 +96,34 @@ class MarketPull:
             raise PullRefused(f"the server required a full sync {_RESYNCS_MAX} times in a row; try again later")
 
     def _starting_state(self, market: str, locale: str) -> PullState:
-        """Return the state to go on from: that of the last pull, or a fresh one if the copy cannot be updated."""
+        """Return the state to continue from: the last pull's state, or a new one if a full sync is needed."""
         state = self._state_file.read()
         if state is None:
             return self._save(PullState(market, locale))
         if state.market != market:
             raise PullRefused(
-                f"{self._state_file.path} belongs to market {state.market}; name another --to or --state for {market}"
+                f"{self._state_file.path}: belongs to market {state.market}; for {market}, use a different file with --to or --state"
             )
         if state.locale != locale:
             self._report(f"locale changed from {state.locale or 'en'} to {locale or 'en'}: starting a full sync")
             return self._save(PullState(market, locale))
-        # A delta changes the copy that the last pull wrote, so any other file cannot be updated. In APPLY_DELTA the new copy may
-        # have been written already, just before the process ended: its digest is unknown, and applying the parts again is safe.
+        # A delta can be applied only to the copy that the last pull wrote. In the phase APPLY_DELTA the copy may be newer than its
+        # digest in the state, because the process may have been killed after it wrote the copy and before it saved the state. The
+        # digest is not compared then: applying the parts again to the new copy does not change it.
         sha256 = file_sha256(self._to)
-        is_changed = state.phase in {"IN_STEP", "DELTA"} and sha256 != state.file_sha256
+        is_changed = state.phase in {UP_TO_DATE, "DELTA"} and sha256 != state.file_sha256
         is_missing = state.phase == "APPLY_DELTA" and not sha256
         if is_changed or is_missing:
             self._report(f"{self._to} is not the file that the last pull wrote: starting a full sync")
             return self._save(PullState(market, locale))
-        if state.phase == "IN_STEP":
+        if state.phase == UP_TO_DATE:
             return self._save(replace(state, phase="DELTA", parts=0))
         if state.parts:
             self._report(f"resuming after {state.parts} parts")
         return state
 
     def _finish(self, state: PullState) -> PullResult:
-        """Run the remaining phases. A delta follows a full sync: a newer run may have been loaded meanwhile."""
+        """Run the remaining phases. A full sync is followed by a delta, because the server may have loaded a newer run meanwhile."""
         if state.phase in {"FULL", "APPLY_FULL"}:
             state = self._apply(self._fetch_export(state) if state.phase == "FULL" else state)
             state = self._save(replace(state, phase="DELTA", parts=0))
@@ -173,7 +176,7 @@ class MarketPull:
         return state
 
     def _apply(self, state: PullState) -> PullState:
-        """Write the copy from the parts. Applied to its own result, as after a kill, it writes the same file."""
+        """Write the copy from the parts. Repeating this after the process was killed writes the same file."""
         parts = [self._read_part(number) for number in range(state.parts)]
         base = CUSTOMER_SCHEMA.empty_table() if state.phase == "APPLY_FULL" else self._read_customers()
         table = copy_table(apply_parts(base, parts), state.market, state.run)
@@ -182,7 +185,7 @@ class MarketPull:
             self._removed += sum(len(removed_customers(part)) for part in parts)
         with replace_file(self._to) as temporary:
             write_copy(temporary, self._to.suffix, table)
-        state = self._save(replace(state, phase="IN_STEP", parts=0, file_sha256=file_sha256(self._to)))
+        state = self._save(replace(state, phase=UP_TO_DATE, parts=0, file_sha256=file_sha256(self._to)))
         shutil.rmtree(self._state_file.parts_folder)
         self._state_file.parts_folder.mkdir()
         return state
@@ -210,5 +213,5 @@ class MarketPull:
             return file.read_all()
 
     def _part_path(self, number: int) -> Path:
-        """Return the file of a part."""
+        """Return the path of a part's file."""
         return self._state_file.parts_folder / f"{number:06d}.arrow"

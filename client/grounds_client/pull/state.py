@@ -1,4 +1,4 @@
-"""The state of a pull, in a JSON file beside the copy, so that an interrupted pull resumes."""
+"""The state of a pull: a JSON file next to the copy, from which an interrupted pull resumes."""
 
 import fcntl
 import json
@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from grounds_client.errors import PullRefused
 from grounds_client.pull.files import replace_file
 
 _FORMAT = 1
 _Phase = Literal["FULL", "DELTA", "APPLY_FULL", "APPLY_DELTA", "IN_STEP"]
+UP_TO_DATE: Final = "IN_STEP"  # the value that state files have; do not change it
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +22,13 @@ class PullState:
 
     Attributes:
         market: The market of the copy.
-        locale: The language of its drivers.
-        phase: FULL or DELTA while parts are fetched, APPLY_FULL or APPLY_DELTA once all parts are on disk, IN_STEP when the copy
-            has been written.
-        token: Continues after the last part on disk; once all parts are there, begins the next delta.
+        locale: The language of the driver texts in the copy.
+        phase: FULL or DELTA while the parts of a full sync or a delta are fetched; APPLY_FULL or APPLY_DELTA when all parts are
+            on disk; UP_TO_DATE when the copy has been written.
+        token: The server's token to fetch the next part; when all parts are on disk, the token of the next delta.
         parts: The number of parts on disk.
-        run: The run columns of the copy that the parts lead to (`run_columns`).
-        file_sha256: SHA-256 of the copy as last written; "" if it never was.
+        run: The run columns of the copy after the parts are applied (`run_columns`).
+        file_sha256: SHA-256 of the copy as last written; "" if no copy has been written.
     """
 
     market: str
@@ -43,7 +44,7 @@ class StateFile:
     """Reads and writes the state of one pull.
 
     Args:
-        path: The JSON file. Its lock and the folder of parts stand beside it.
+        path: Path of the JSON file. The lock file and the folder of parts are next to it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -52,10 +53,10 @@ class StateFile:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the state exclusively. The operating system releases the lock when the process ends, however it ends.
+        """Lock the state for this process. The operating system releases the lock when the process ends, even if it is killed.
 
         Raises:
-            PullRefused: Another pull holds it.
+            PullRefused: Another pull has the lock.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.with_name(self.path.name + ".lock").open("w") as lock_file:
@@ -67,7 +68,7 @@ class StateFile:
             yield
 
     def read(self) -> PullState | None:
-        """Return the state; None if there is none yet.
+        """Read the state; return None if the file does not exist.
 
         Raises:
             PullRefused: The file is malformed, or another release wrote it.
@@ -77,11 +78,11 @@ class StateFile:
         try:
             values = json.loads(self.path.read_text(encoding="utf-8"))
             if values.pop("format") != _FORMAT:
-                raise PullRefused(f"{self.path}: unsupported format; delete the file to make a full sync")
+                raise PullRefused(f"{self.path}: unsupported format; delete the file to start a full sync")
             return PullState(**values)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise PullRefused(
-                f"{self.path}: is not the state of a pull; delete it, or name another file with --state"
+                f"{self.path}: is not the state of a pull; delete the file, or use a different file with --state"
             ) from error
 
     def write(self, state: PullState) -> None:

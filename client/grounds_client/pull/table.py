@@ -1,4 +1,7 @@
-"""The copy of a market as a flat Arrow table, one row a customer: from the export and from pages, to Parquet and CSV and back."""
+"""The copy of a market as a flat Arrow table with one row per customer.
+
+The table is built from the parts of an export and from pages of changes, and is stored as Parquet or CSV.
+"""
 
 import json
 from collections.abc import Sequence
@@ -17,7 +20,7 @@ from grounds_client.money import hundredths
 
 _DRIVERS_MAX = 3
 _TIME = pa.timestamp("us", tz="UTC")
-# The customer's own columns, which the parts of a pull have.
+# The columns that describe a customer. The parts of a pull have only these columns.
 CUSTOMER_SCHEMA = pa.schema(
     [
         ("customer_id", pa.string()),
@@ -50,13 +53,13 @@ _RUN_SCHEMA = pa.schema(
         ("currency_code", pa.string()),
     ]
 )
-# The copy. `rank` counts the customers with a score.
+# The columns of the copy. `rank` is the position among the customers with a score, from 1.
 COPY_SCHEMA = pa.schema([("market", pa.string()), *CUSTOMER_SCHEMA, ("rank", pa.int32()), *_RUN_SCHEMA])
 _REMOVED_KEY = b"removed"
 
 
 def page_table(page: churn_pb2.ListChurnRiskChangesResponse) -> pa.Table:
-    """Return the customers of a page; its metadata lists the customers to remove."""
+    """Return the customers of a page as a part. The metadata of the part lists the customers to remove."""
     removed = json.dumps([customer.customer_id for customer in page.removed_customers])
     rows = [_customer_row(risk) for risk in page.churn_risks]
     return pa.Table.from_pylist(rows, schema=CUSTOMER_SCHEMA.with_metadata({_REMOVED_KEY: removed}))
@@ -84,12 +87,12 @@ def _customer_row(risk: churn_pb2.ChurnRisk) -> dict[str, Any]:
 
 
 def export_table(content: bytes, locale: str) -> pa.Table:
-    """Return a part of the export.
+    """Return a part of the export with flat columns.
 
     Args:
         content: An Arrow stream with nested drivers.
-        locale: The language of the driver texts, such as "de-AT". A customer's drivers all have one language: the locale if all
-            texts exist in it, else its language ("de"), else English.
+        locale: The language of the driver texts, such as "de-AT". All drivers of a customer have one language: the locale if
+            all texts exist in it, otherwise the locale without its region ("de"), otherwise English.
     """
     with pa.ipc.open_stream(content) as stream:
         part = stream.read_all()
@@ -107,7 +110,7 @@ def removed_customers(part: pa.Table) -> list[str]:
 
 
 def apply_parts(base: pa.Table, parts: Sequence[pa.Table]) -> pa.Table:
-    """Return the customers of the base after the parts: those in a part replace their former rows, removed ones are dropped."""
+    """Return the customers of `base` after the parts: a row in a part replaces the customer's old row; removed ones are dropped."""
     new = pa.concat_tables([part.replace_schema_metadata() for part in parts])
     removed = pa.array([customer_id for part in parts for customer_id in removed_customers(part)], pa.string())
     replaced = pa.chunked_array([removed, *new["customer_id"].chunks])
@@ -139,7 +142,7 @@ def run_columns(run: churn_pb2.ChurnRun) -> dict[str, Any]:
 
 
 def write_copy(path: Path, kind: str, table: pa.Table) -> None:
-    """Write the copy; `kind` is ".parquet" or ".csv". In CSV an empty cell is a missing value, "" in quotes an empty text."""
+    """Write the copy; `kind` is ".parquet" or ".csv". In CSV, an empty cell is a missing value and "" an empty text."""
     if kind == ".csv":
         pcsv.write_csv(table, path)
     else:
@@ -163,8 +166,8 @@ def read_copy(path: Path, kind: str) -> pa.Table:
 def _driver_columns(drivers: pa.ListArray, locale: str) -> dict[str, pa.Array]:
     """Return the flat columns of the nested drivers.
 
-    Languages are tried from the most general to the most specific; a customer's texts are overwritten only if every one of the
-    drivers has a text in that language.
+    Languages are tried from the most general to the most specific; a customer's texts are overwritten only if all drivers of
+    the customer have a text in that language.
     """
     elements = [_element(drivers, position) for position in range(_DRIVERS_MAX)]
     texts = [pa.nulls(len(drivers), pa.string()) for _ in elements]
@@ -191,7 +194,7 @@ def _element(lists: pa.ListArray, position: int) -> dict[str, pa.Array]:
 
 
 def _ranks(customers: pa.Table) -> pa.Array:
-    """Return the rank of each customer with a score: by falling probability, then customer_id; null for the others."""
+    """Return the rank of each customer with a score: by descending probability, then customer_id; null for all others."""
     order = pc.sort_indices(customers, [("churn_probability", "descending"), ("customer_id", "ascending")])
     # Sorting a permutation yields its inverse: the position of each customer in the order.
     positions = pc.cast(pc.sort_indices(order), pa.int32())

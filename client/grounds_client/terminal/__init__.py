@@ -1,1 +1,1 @@
-"""Answers of the server in a terminal, written with rich."""
+"""Output of the server's answers in a terminal, with rich."""

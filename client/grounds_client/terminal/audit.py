@@ -1,4 +1,4 @@
-"""Evidence, checks, verdicts, lists and samples of decisions in a terminal."""
+"""Terminal output of evidence, checks, verdicts, lists of decisions, and samples."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ from grounds_client.terminal.credit import show_decision
 
 
 def show_decision_evidence(console: Console, evidence: audit_pb2.Evidence) -> None:
-    """Print the decision, its bundle, policy and runtime; the page of HTML has everything."""
+    """Print the decision, its bundle, policy and runtime. The HTML page has all of the evidence."""
     if not evidence.HasField("record"):
         console.print(f"decision {evidence.decision_id}: its content was erased; its proof remains")
         return
@@ -31,7 +31,7 @@ def show_decision_evidence(console: Console, evidence: audit_pb2.Evidence) -> No
 
 
 def show_churn_evidence(console: Console, evidence: audit_pb2.ChurnEvidence) -> None:
-    """Print the prediction, its run and bundle; the page of HTML has everything."""
+    """Print the prediction, its run and bundle. The HTML page has all of the evidence."""
     if not evidence.HasField("churn_risk"):
         customer = f"customer {evidence.customer.market} {evidence.customer.customer_id}"
         console.print(f"{customer} was erased from run {evidence.run_id}; the proofs remain", markup=False)
@@ -47,12 +47,12 @@ def show_checks(console: Console, checks: Sequence[EvidenceCheck], *, given: boo
     for check in checks:
         console.print(f"  {'holds' if check.holds else 'FAILS'}  {check.claim}", markup=False)
     if not given:
-        note = "the public key is the one that this server names; give yours with --key"
+        note = "the public key is the one that this server reports; specify yours with --key"
         console.print(f"  note   {note}", style="dim", markup=False)
 
 
 def show_replay(console: Console, replay: audit_pb2.ReplayDecisionResponse | audit_pb2.ReplayChurnRiskResponse) -> None:
-    """Print the verdicts, and the result of another bundle if one was asked for."""
+    """Print the verdicts, and the what-if result of another bundle if it was requested."""
     table = make_table()
     for title in ("replay", "verdict", "what that means"):
         table.add_column(title)
@@ -63,7 +63,7 @@ def show_replay(console: Console, replay: audit_pb2.ReplayDecisionResponse | aud
     for result in replay.results:
         if result.HasField("what_if") and (text := _what_if_text(result.what_if)):
             bundle_id = result.what_if.bundle_id[:BUNDLE_ID_SHOWN]
-            console.print(f"bundle {bundle_id} would have said: {text}", markup=False)
+            console.print(f"bundle {bundle_id} would have returned: {text}", markup=False)
 
 
 def show_decisions(console: Console, decisions: Sequence[sample_pb2.DecisionSummary]) -> None:
@@ -87,7 +87,7 @@ def show_decisions(console: Console, decisions: Sequence[sample_pb2.DecisionSumm
 
 
 def show_sample(console: Console, sample: sample_pb2.SampleDecisionsResponse, seed: str) -> None:
-    """Print a sample, with what is needed to draw it again."""
+    """Print a sample, with the inputs that are needed to draw it again."""
     console.print(
         f"{sample.population_count:,} decisions among the first {sample.tree_size:,} records of the log, ordered by "
         f"SHA-256({seed!r} + decision_id)",
@@ -102,7 +102,7 @@ def show_sample(console: Console, sample: sample_pb2.SampleDecisionsResponse, se
 
 
 def _what_if_text(what_if: evidence_pb2.WhatIf) -> str:
-    """Return the result of another bundle as one line; "" if it had no score."""
+    """Return the what-if result of another bundle as one line; "" if it has no score."""
     if what_if.HasField("churn"):
         return f"{band_name(what_if.churn.risk_band)}, probability of leaving {what_if.churn.churn_probability:.2%}"
     if not what_if.assessment.HasField("model_output"):

@@ -1,4 +1,4 @@
-"""Churn predictions in a terminal: the band first, what is at stake and why, then how the log-odds add up."""
+"""Terminal output of churn predictions: the band first, the value at stake and the drivers, then how the log-odds add up."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ _BAND_COLOURS = {"LOW": "green", "MEDIUM": "yellow", "HIGH": "red", "CRITICAL": 
 
 
 def show_risk(console: Console, risk: churn_pb2.ChurnRisk) -> None:
-    """Print one customer's prediction with every contribution, or why there is no score."""
+    """Print one customer's prediction with every contribution, or the reason why there is no score."""
     _show_standing(console, risk)
     if risk.status == churn_pb2.CHURN_STATUS_SCORED:
         show_reasons(console, risk.drivers, "Why")
@@ -24,7 +24,7 @@ def show_risk(console: Console, risk: churn_pb2.ChurnRisk) -> None:
 
 
 def show_risks(console: Console, risks: Sequence[churn_pb2.ChurnRisk]) -> None:
-    """Print a list of scored customers with what is at stake and why."""
+    """Print a list of scored customers with the value at stake and the drivers."""
     table = make_table()
     for title in ("customer", "risk", "band", "since", "at stake"):
         table.add_column(title, justify="right", no_wrap=True)
@@ -44,7 +44,7 @@ def show_risks(console: Console, risks: Sequence[churn_pb2.ChurnRisk]) -> None:
 
 
 def _show_standing(console: Console, risk: churn_pb2.ChurnRisk) -> None:
-    """Print band or status, what is at stake, the period of validity, and whether a campaign may contact the customer."""
+    """Print band or status, the value at stake, the period of validity, and whether a campaign may contact the customer."""
     status = enum_name(churn_pb2.ChurnStatus, risk.status)
     if risk.status == churn_pb2.CHURN_STATUS_SCORED:
         band = band_name(risk.risk_band)

@@ -1,4 +1,4 @@
-"""Credit decisions and what-ifs in a terminal: the decision first, the reasons, then the points that add up."""
+"""Terminal output of credit decisions and what-ifs: the decision first, then the reasons, then the points that add up."""
 
 from collections.abc import Iterator
 
@@ -32,7 +32,7 @@ _COLOURS = {
     "NOT_SCORABLE": "magenta",
 }
 _RECOURSE_TEXTS = {
-    "FOUND": "each was scored; no promise, the policy and a later model may decide otherwise",
+    "FOUND": "each was scored; not a promise, because the policy or a later model may decide otherwise",
     "NO_RECOURSE_FOUND": "none found among the features that a customer can change",
     "NOT_NEEDED": "the customer is already there",
     "NOT_SCORABLE": "too little is known to score",
@@ -40,7 +40,7 @@ _RECOURSE_TEXTS = {
 
 
 def show_decision(console: Console, decision: credit_pb2.CreditDecision, model: model_pb2.Model | None) -> None:
-    """Print a decision; `model` describes its features, None if the bundle is not at hand."""
+    """Print a decision; `model` describes its features; None if the bundle is not available."""
     name = decision_name(decision.decision)
     customer = f"customer {decision.customer.market} {decision.customer.customer_id}"
     amount = money_text(decision.requested_amount)
@@ -57,7 +57,7 @@ def show_history(console: Console, history: credit_pb2.GetCreditDecisionResponse
 
 
 def show_policy(console: Console, policy: credit_pb2.GetPolicyResponse) -> None:
-    """Print each section of a policy: its limits, the facts that it asks for, and the reasons of overrides."""
+    """Print each section of a policy: its limits, the facts that its rules need, and the reasons for overrides."""
     for section in policy.sections:
         since = "from" if section.in_force else "not before"
         until = f" until {section.effective_until}" if section.effective_until else ""
@@ -72,7 +72,7 @@ def show_policy(console: Console, policy: credit_pb2.GetPolicyResponse) -> None:
 
 
 def _policy_lines(section: credit_pb2.PolicySection) -> Iterator[tuple[str, str]]:
-    """Yield name and value of what a section says."""
+    """Yield the name and the value of each entry of a section."""
     yield "approve", f"pd up to {number_text(section.approve_max_pd)}"
     yield "refer", f"pd up to {number_text(section.refer_max_pd)}"
     yield "largest amount", money_text(section.largest_amount)
@@ -88,7 +88,7 @@ def _policy_lines(section: credit_pb2.PolicySection) -> Iterator[tuple[str, str]
 
 
 def show_simulation(console: Console, answer: credit_pb2.SimulateCreditResponse, model: model_pb2.Model | None) -> None:
-    """Print a what-if: both results, then how the simulated one adds up."""
+    """Print a what-if: both results, then how the simulated score adds up."""
     for title, assessment in (("as known", answer.known), ("what if", answer.simulated)):
         name = decision_name(assessment.policy_result.decision)
         styled = (f" {name} ", f"reverse {_COLOURS[name]}")
@@ -167,6 +167,6 @@ def _show_assessment(console: Console, assessment: credit_pb2.CreditAssessment, 
 
 
 def _bar(points: float, largest: float) -> Text:
-    """Return a bar: red removes points, green adds them."""
+    """Return a bar: red if points are removed, green if points are added."""
     length = max(1, round(abs(points) / largest * _BAR_WIDTH))
     return Text(("-" if points < 0 else "+") * length, style="red" if points < 0 else "green")

@@ -1,4 +1,4 @@
-"""The model catalog in a terminal."""
+"""Terminal output of the model catalog."""
 
 from collections.abc import Sequence
 
@@ -10,9 +10,9 @@ from grounds_client.terminal.console import add_row, make_table
 
 
 def show_models(console: Console, models: Sequence[model_pb2.ModelSummary]) -> None:
-    """Print the catalog, one bundle a line."""
+    """Print the catalog, one line per bundle."""
     table = make_table()
-    for title in ("family", "bundle", "state", "serves", "may serve", "why refused"):
+    for title in ("family", "bundle", "state", "serves", "may serve", "why rejected"):
         table.add_column(title)
     for model in models:
         state = enum_name(model_pb2.ModelState, model.state)
@@ -22,10 +22,10 @@ def show_models(console: Console, models: Sequence[model_pb2.ModelSummary]) -> N
 
 
 def show_model(console: Console, model: model_pb2.Model) -> None:
-    """Print one bundle: its full id, its card, and the features that may be sent."""
+    """Print one bundle: its card, its features and its full id."""
     console.print(model.card, markup=False, highlight=False)
     table = make_table()
-    for title in ("feature", "unit", "from", "to", "given by", "sign", "what"):
+    for title in ("feature", "unit", "min", "max", "source", "sign", "description"):
         table.add_column(title)
     for feature in model.features:
         low = number_text(feature.min) if feature.HasField("min") else ""
@@ -35,5 +35,5 @@ def show_model(console: Console, model: model_pb2.Model) -> None:
         name = feature.name + (" *" if feature.mandatory else "")
         add_row(table, name, feature.unit, low, high, source, sign, feature.description)
     console.print(table)
-    console.print("* without it a customer is not scorable", style="dim")
+    console.print("* mandatory: a customer without this value cannot be scored", style="dim")
     console.print(f"bundle {model.summary.bundle_id}", style="dim")

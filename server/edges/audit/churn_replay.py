@@ -5,7 +5,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from grounds.audit.v1 import audit_pb2 as pb
 from grounds.audit.v1 import churn_evidence_pb2
 from grounds.audit.v1 import evidence_pb2 as ev
-from models.catalog import decline_family
+from models.catalog import decline_companion_family
 from models.errors import AdditivityError
 from models.model import Model
 from server.decisions.assessment import SourcedValue
@@ -183,7 +183,9 @@ class ChurnReplayer:
         if not bundle_id:
             return None
         try:
-            return self._bundles.for_family(decline_family(found.run.manifest["family"])).open_model(bundle_id)
+            return self._bundles.for_family(decline_companion_family(found.run.manifest["family"])).open_model(
+                bundle_id
+            )
         except (BundleUnknown, BundleNotReadable):
             return None
 

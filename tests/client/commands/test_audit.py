@@ -1,4 +1,4 @@
-"""The commands of the auditor about decisions, against a real server; and the evidence page, read as a browser reads it."""
+"""The auditors' commands about decisions against a real server, and the parsed evidence page."""
 
 import asyncio
 import json
@@ -28,21 +28,21 @@ OTHER_KEY = SigningKey("example.com/other", b"\x07" * 32).verifier().text()
 
 
 async def score_with_reasons(serving: Serving) -> credit_pb2.CreditDecision:
-    """Request a decision that has reasons of the model and of the policy."""
+    """Request a decision that has reasons from the model and from the policy."""
     decision = await score_customer(serving, 4, requested_amount=euros(60_000), features=numbers(turnover=9_000.0))
     assert len(decision.assessment.reasons.reasons) >= 2
     return decision
 
 
 async def read_page(serving: Serving, decision_id: str, folder: Path) -> Page:
-    """Write the page of a decision and read it."""
+    """Write the evidence page of a decision and parse it."""
     to = folder / "evidence.html"
     status, printed = await run(serving, "evidence", decision_id, "--purpose", PURPOSE, "--html", str(to))
     assert (status, f"{to}: the evidence of decision {decision_id}" in printed.replace("\n", "")) == (0, True), printed
     return Page(to)
 
 
-async def test_the_page_names_caller_inputs_reasons_model_and_policy(
+async def test_the_page_shows_caller_inputs_reasons_model_and_policy(
     serving: Serving, small: SmallFamily, tmp_path: Path
 ) -> None:
     decision = await score_with_reasons(serving)
@@ -79,7 +79,7 @@ async def test_the_page_and_the_terminal_show_amounts_of_millions_in_full(servin
     assert shown_as in printed
 
 
-async def test_the_points_of_the_page_add_up_in_every_line(serving: Serving, tmp_path: Path) -> None:
+async def test_the_points_on_the_page_add_up_in_every_line(serving: Serving, tmp_path: Path) -> None:
     decision = await score_with_reasons(serving)
 
     rows = (await read_page(serving, decision.record_ref.decision_id, tmp_path)).rows("how the score adds up")
@@ -95,7 +95,7 @@ async def test_the_points_of_the_page_add_up_in_every_line(serving: Serving, tmp
     assert log_odds == pytest.approx(float(total[5]), abs=len(rows) * 5e-7)
 
 
-async def test_the_page_is_well_formed_prints_and_loads_nothing(serving: Serving, tmp_path: Path) -> None:
+async def test_the_page_is_well_formed_printable_and_loads_no_other_file(serving: Serving, tmp_path: Path) -> None:
     page = await read_page(serving, (await score_with_reasons(serving)).record_ref.decision_id, tmp_path)
 
     text = (tmp_path / "evidence.html").read_text(encoding="utf-8")
@@ -135,7 +135,7 @@ def with_markup(evidence: audit_pb2.Evidence) -> audit_pb2.Evidence:
     return copy
 
 
-async def test_what_was_recorded_cannot_become_markup(serving: Serving, tmp_path: Path) -> None:
+async def test_recorded_texts_are_escaped_in_the_page(serving: Serving, tmp_path: Path) -> None:
     decision_id = (await score_with_reasons(serving)).record_ref.decision_id
 
     def read() -> tuple[audit_pb2.Evidence, audit_pb2.ReplayDecisionResponse]:
@@ -159,7 +159,7 @@ async def test_what_was_recorded_cannot_become_markup(serving: Serving, tmp_path
     assert "<script" not in to.read_text(encoding="utf-8")
 
 
-async def test_the_terminal_shows_the_same_and_json_is_one_document_of_the_contract(serving: Serving) -> None:
+async def test_the_terminal_shows_the_evidence_and_json_is_one_document(serving: Serving) -> None:
     decision = await score_with_reasons(serving)
     words = ("evidence", decision.record_ref.decision_id, "--purpose", PURPOSE)
 
@@ -170,12 +170,12 @@ async def test_the_terminal_shows_the_same_and_json_is_one_document_of_the_contr
     assert errors.count("MATCH") == 4
     assert printed.count("MATCH") == 4
     assert "holds  the points add up to the score" in printed
-    assert "the public key is the one that this server names" in printed
+    assert "the public key is the one that this server reports" in printed
     found = Parse(content, audit_pb2.Evidence())
     assert found.decision == decision
 
 
-async def test_another_key_than_the_logs_fails_the_check_and_the_command(serving: Serving) -> None:
+async def test_a_key_other_than_the_logs_key_fails_the_check_and_the_command(serving: Serving) -> None:
     decision_id = (await score_with_reasons(serving)).record_ref.decision_id
     words = ("evidence", decision_id, "--purpose", PURPOSE, "--key", OTHER_KEY)
 
@@ -188,7 +188,9 @@ async def test_another_key_than_the_logs_fails_the_check_and_the_command(serving
     assert Parse(content, audit_pb2.Evidence()).decision_id == decision_id
 
 
-async def test_the_page_names_the_key_that_checked_the_proof_and_its_source(serving: Serving, tmp_path: Path) -> None:
+async def test_the_page_shows_the_key_that_checked_the_proof_and_where_the_key_came_from(
+    serving: Serving, tmp_path: Path
+) -> None:
     decision_id = (await score_with_reasons(serving)).record_ref.decision_id
     log = serving.application.log
     assert log is not None
@@ -199,7 +201,7 @@ async def test_the_page_names_the_key_that_checked_the_proof_and_its_source(serv
         await run(serving, *words, str(to), *(("--key", key) if key else ()))
         texts[key] = Page(to).text
 
-    assert f"{log.verifier.text()}, as this server names it" in texts[""]
+    assert f"{log.verifier.text()}, as this server reports it" in texts[""]
     assert f"{log.verifier.text()}, given by you" in texts[log.verifier.text()]
     assert f"{OTHER_KEY}, given by you" in texts[OTHER_KEY]
     assert log.verifier.text() not in texts[OTHER_KEY]
@@ -215,7 +217,7 @@ async def test_an_invalid_key_is_rejected_before_the_evidence_is_read(serving: S
     assert Parse(page[1], audit_pb2.Evidence()).reading.index == 1, "record 0 is the decision"
 
 
-async def test_a_changed_record_fails_the_command_with_json_too(serving: Serving) -> None:
+async def test_a_changed_record_fails_the_command_even_with_json(serving: Serving) -> None:
     decision_id = (await score_with_reasons(serving)).record_ref.decision_id
     set_columns(serving, decision_id, header=read_row(serving, decision_id).header + b" ")
 
@@ -224,7 +226,7 @@ async def test_a_changed_record_fails_the_command_with_json_too(serving: Serving
     assert status == 1
 
 
-async def test_a_changed_record_fails_the_replay_which_names_it(serving: Serving) -> None:
+async def test_a_changed_record_fails_the_replay_which_reports_the_change(serving: Serving) -> None:
     decision_id = (await score_with_reasons(serving)).record_ref.decision_id
     ciphertext = bytearray(read_row(serving, decision_id).ciphertext)
     ciphertext[-1] ^= 1
@@ -255,7 +257,9 @@ async def test_an_erased_decision_keeps_its_proof(serving: Serving, tmp_path: Pa
     assert page.unclosed == []
 
 
-async def test_the_result_of_another_bundle_is_marked_as_no_evidence(serving: Serving, other: SmallFamily) -> None:
+async def test_the_result_of_another_bundle_is_marked_as_not_being_evidence(
+    serving: Serving, other: SmallFamily
+) -> None:
     decision_id = (await score_with_reasons(serving)).record_ref.decision_id
     copy_bundle(other.bundle_folder, serving.settings.bundles)
 
@@ -265,7 +269,7 @@ async def test_the_result_of_another_bundle_is_marked_as_no_evidence(serving: Se
 
     assert status == 0
     assert "NOT EVIDENCE" in printed
-    assert f"bundle {other.bundle_folder.name[:12]} would have said: " in printed
+    assert f"bundle {other.bundle_folder.name[:12]} would have returned: " in printed
     assert refused == 2
     assert "VERIFY, FEATURES, SCORE, EXPLANATION" in re.sub(r"[\s│]+", " ", error)
 

@@ -1,4 +1,4 @@
-"""The commands of the CRM."""
+"""The commands for the CRM."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.conftest import Serving
     [
         (("churn", "top", "DE", "--band", "PURPLE"), "must be one of LOW, MEDIUM, HIGH, CRITICAL, got 'PURPLE'"),
         (("churn", "top", "DE", "--by", "name"), "must be one of probability, value, got 'name'"),
-        (("churn", "top", "Germany"), "must be two capital letters, such as TW, got 'Germany'"),
+        (("churn", "top", "Germany"), "must be two uppercase letters, such as TW, got 'Germany'"),
         (("churn", "pull", "DE", "--to", "risks.xlsx"), "must end in .parquet or .csv, got risks.xlsx"),
         (("churn", "top", "DE", "--value-min", "1e30"), "'--value-min': Input should be less than"),
         (("churn", "top", "DE", "--value-min", "-1"), "'--value-min': Input should be greater than"),
@@ -22,7 +22,7 @@ from tests.conftest import Serving
     ],
     ids=["band", "order", "market", "file", "large", "negative", "nan"],
 )
-def test_invalid_words_are_explained_and_nothing_is_called(words: tuple[str, ...], rule: str) -> None:
+def test_invalid_arguments_are_rejected_with_the_rule_and_without_a_call(words: tuple[str, ...], rule: str) -> None:
     status, _, error = run_offline(*words)
 
     assert status == 2
@@ -36,7 +36,7 @@ async def test_a_pull_from_a_server_without_a_run_fails_with_status_1(serving: S
     assert done.stderr == "error: the server has no churn run; load one, then pull again\n"
 
 
-async def test_a_list_is_ordered_filtered_and_cut(churn_serving: Serving) -> None:
+async def test_a_list_is_ordered_filtered_and_limited(churn_serving: Serving) -> None:
     _, output, _ = await run_streams(churn_serving, "churn", "top", "FR", "--count", "3", "--json")
     _, high, _ = await run_streams(churn_serving, "churn", "top", "FR", "--band", "high", "--band", "HIGH", "--json")
 
@@ -47,7 +47,7 @@ async def test_a_list_is_ordered_filtered_and_cut(churn_serving: Serving) -> Non
     assert {json.loads(line)["risk_band"] for line in high.splitlines()} <= {"RISK_BAND_HIGH"}
 
 
-async def test_the_run_of_a_risk_is_shown_as_evidence_and_replay_ask_for_it(churn_serving: Serving) -> None:
+async def test_the_run_id_that_evidence_and_replay_require_is_shown(churn_serving: Serving) -> None:
     _, output, _ = await run_streams(churn_serving, "churn", "top", "FR", "--count", "1", "--json")
     risk = json.loads(output)
 

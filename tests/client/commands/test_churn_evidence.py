@@ -1,4 +1,4 @@
-"""The commands of the auditor about churn risks, against a real server; the checks; and the evidence page."""
+"""The auditors' commands about churn risks against a real server, the checks, and the evidence page."""
 
 import asyncio
 import re
@@ -55,16 +55,16 @@ async def test_the_terminal_shows_the_risk_its_proofs_and_its_verdicts(serving: 
     for text in (
         f"{evidence.churn_risk.churn_probability:.2%}",
         "of the 30 whose root the record names",
-        "holds  the risk says what the row's bytes say, numbers to the bit",
+        "holds  the risk equals the content of the row's bytes, numbers to the bit",
         "holds  the contributions add up to the log-odds within 1e-09",
-        "the public key is the one that this server names",
+        "the public key is the one that this server reports",
         "rank and amounts, which depend on the other customers",
     ):
         assert text in re.sub(r"\s+", " ", printed).replace("holds the", "holds  the"), printed
     assert Parse(content, audit_pb2.ChurnEvidence()).churn_risk == evidence.churn_risk
 
 
-async def test_neither_one_word_nor_three_words_are_explained(serving: Serving) -> None:
+async def test_a_wrong_number_of_arguments_is_rejected_with_the_rule(serving: Serving) -> None:
     status, printed = await run(serving, "evidence", "a", "b", "--purpose", PURPOSE)
     replayed, error = await run(serving, "replay", "a", "b", "c", "d", "--purpose", PURPOSE)
 
@@ -84,7 +84,7 @@ def change_driver(evidence: audit_pb2.ChurnEvidence) -> None:
 
 
 def change_row_and_risk(evidence: audit_pb2.ChurnEvidence) -> None:
-    """Change prediction and row alike, so that only the root differs."""
+    """Change the prediction and the row in the same way, so that only the root differs."""
     row = bodies_pb2.ChurnRiskRow.FromString(evidence.row)
     row.rank += 1
     evidence.churn_risk.rank += 1
@@ -125,9 +125,9 @@ def change_contribution(evidence: audit_pb2.ChurnEvidence) -> None:
 
 
 FAULTS = (
-    (change_probability, "the risk says what the row's bytes say"),
-    (change_driver, "the risk says what the row's bytes say"),
-    (change_customer, "the risk says what the row's bytes say"),
+    (change_probability, "the risk equals the content of the row's bytes"),
+    (change_driver, "the risk equals the content of the row's bytes"),
+    (change_customer, "the risk equals the content of the row's bytes"),
     (change_contribution, "the contributions add up"),
     (change_row_and_risk, "the row is number"),
     (change_index, "the row is number"),
@@ -137,7 +137,7 @@ FAULTS = (
 )
 
 
-async def test_the_checks_find_every_change(serving: Serving) -> None:
+async def test_the_checks_detect_every_change(serving: Serving) -> None:
     evidence, _ = await read(serving)
     key = parse_verifier_key(evidence.verifier_key)
     assert all(check.holds for check in check_churn_evidence(evidence, key))
@@ -146,7 +146,7 @@ async def test_the_checks_find_every_change(serving: Serving) -> None:
 
 
 def failures(evidence: audit_pb2.ChurnEvidence, plant: Callable[[audit_pb2.ChurnEvidence], None]) -> str:
-    """Return the claims that fail once a fault is planted in a copy."""
+    """Return the claims that fail after a fault is planted in a copy of the evidence."""
     copy = audit_pb2.ChurnEvidence()
     copy.CopyFrom(evidence)
     plant(copy)
@@ -154,7 +154,7 @@ def failures(evidence: audit_pb2.ChurnEvidence, plant: Callable[[audit_pb2.Churn
     return "; ".join(check.claim for check in check_churn_evidence(copy, key) if not check.holds)
 
 
-async def test_another_key_than_the_logs_fails_the_check_and_the_command(serving: Serving) -> None:
+async def test_a_key_other_than_the_logs_key_fails_the_check_and_the_command(serving: Serving) -> None:
     evidence, _ = await read(serving)
     other = SigningKey("example.com/other", b"\x07" * 32).verifier().text()
 
@@ -164,7 +164,7 @@ async def test_another_key_than_the_logs_fails_the_check_and_the_command(serving
     assert "FAILS  the checkpoint is signed by the log's key" in printed
 
 
-async def test_a_changed_row_fails_the_replay_and_is_no_evidence(serving: Serving) -> None:
+async def test_a_changed_row_fails_the_replay_and_is_not_evidence(serving: Serving) -> None:
     evidence, _ = await read(serving)
     assert serving.application.log is not None
     change_row(serving.application.log, ME[1], rank=4000)
@@ -177,7 +177,7 @@ async def test_a_changed_row_fails_the_replay_and_is_no_evidence(serving: Servin
     assert "row: recorded nothing, now" in re.sub(r"\s+", " ", printed)
 
 
-async def test_an_erased_customer_and_a_run_of_an_earlier_release_are_explained(
+async def test_evidence_of_an_erased_customer_and_of_an_old_run_states_what_is_not_checked(
     serving: Serving, tmp_path: Path
 ) -> None:
     evidence, _ = await read(serving)
@@ -199,7 +199,7 @@ async def test_an_erased_customer_and_a_run_of_an_earlier_release_are_explained(
     assert page.unclosed == []
 
 
-async def test_the_result_of_another_bundle_is_marked_as_no_evidence(
+async def test_the_result_of_another_bundle_is_marked_as_not_being_evidence(
     serving: Serving, churn_family: ChurnFamily
 ) -> None:
     evidence, _ = await read(serving)
@@ -212,7 +212,7 @@ async def test_the_result_of_another_bundle_is_marked_as_no_evidence(
     assert f"probability of leaving {evidence.churn_risk.churn_probability:.2%}" in printed
 
 
-async def test_the_page_names_customer_run_drivers_and_model_and_its_sums_add_up(
+async def test_the_page_shows_customer_run_drivers_and_model_and_its_sums_add_up(
     serving: Serving, churn_family: ChurnFamily, tmp_path: Path
 ) -> None:
     evidence, _ = await read(serving)
@@ -244,7 +244,7 @@ async def test_the_page_names_customer_run_drivers_and_model_and_its_sums_add_up
     assert not re.search(r"https?:|//[a-z]|url\(|@import|<script|<link|<img|<iframe|\bsrc=|\bhref=", text)
 
 
-async def test_what_was_recorded_cannot_become_markup(serving: Serving, tmp_path: Path) -> None:
+async def test_recorded_texts_are_escaped_in_the_page(serving: Serving, tmp_path: Path) -> None:
     evidence, replay = await read(serving)
     evil = "<script>alert(1)</script>\"'&"
     evidence.churn_risk.drivers.reasons[0].text = evil
@@ -262,7 +262,7 @@ async def test_what_was_recorded_cannot_become_markup(serving: Serving, tmp_path
     assert "<script" not in to.read_text(encoding="utf-8")
 
 
-async def test_the_run_is_named_by_the_beginning_of_its_id(serving: Serving) -> None:
+async def test_a_prefix_of_its_run_id_selects_the_run(serving: Serving) -> None:
     evidence, _ = await read(serving)
 
     status, printed = await run(serving, "replay", evidence.run_id[:8], *ME, "--purpose", PURPOSE)

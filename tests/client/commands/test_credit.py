@@ -1,4 +1,4 @@
-"""The commands of the loan desk, against a real server."""
+"""The commands for the loan desk against a real server."""
 
 import json
 import re
@@ -18,7 +18,7 @@ UNKNOWN_ID = "00000000-0000-0000-0000-000000000000"
 
 
 def waterfall_columns(printed: str) -> tuple[list[int], list[int]]:
-    """Return the columns `points` and `so far` of the table that adds up; the last line is the score."""
+    """Return the columns `points` and `so far` of the waterfall; the last line is the score."""
     rows = re.findall(
         r"^.*? ([+-]?\d+) +(\d+)(?: +[+-]+)? *$", printed[printed.index("how the score adds up") :], re.MULTILINE
     )
@@ -40,7 +40,7 @@ async def test_a_decision_is_shown_first_and_its_points_add_up(serving: Serving)
     assert re.search(r"^decision [0-9a-f-]{36}, \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC$", done.stdout, re.MULTILINE)
 
 
-async def test_json_is_one_document_of_the_contract(serving: Serving) -> None:
+async def test_json_is_one_protobuf_json_document(serving: Serving) -> None:
     options = ("--json", "--locale", "de", "--set", "years=3", "--request-id", str(uuid.uuid4()))
 
     done = await run_process(serving, *SCORE, *options)
@@ -51,7 +51,7 @@ async def test_json_is_one_document_of_the_contract(serving: Serving) -> None:
     assert json.loads(done.stdout)["assessment"]["model_output"]["score"] == decision.assessment.model_output.score
 
 
-async def test_a_what_if_shows_both_results_and_that_it_decides_nothing(serving: Serving) -> None:
+async def test_a_what_if_shows_both_results_and_states_that_it_decides_nothing(serving: Serving) -> None:
     changes = ("--set", "days_late=300", "--set", "years=1")
 
     done = await run_process(serving, "simulate", "DE", "C00000", "5000EUR", *changes)
@@ -135,7 +135,7 @@ async def test_the_json_of_a_decision_is_one_document_with_its_history(serving: 
     assert [outcome.WhichOneof("event") for outcome in history.outcomes] == ["cure"]
 
 
-async def test_what_the_policy_does_not_allow_is_explained_field_by_field_with_status_1(serving: Serving) -> None:
+async def test_an_override_outside_the_policy_is_explained_field_by_field_with_status_1(serving: Serving) -> None:
     decision = await score_with_outcome(serving, credit_pb2.DECISION_DECLINE, 20_000)
     decision_id = decision.record_ref.decision_id
 
@@ -165,7 +165,7 @@ async def test_what_the_policy_does_not_allow_is_explained_field_by_field_with_s
         ("outcome", UNKNOWN_ID, "cure", "--on", "2026-11-22", "--days", "3"),
     ],
 )
-def test_invalid_words_are_explained_with_an_example_and_nothing_is_called(words: tuple[str, ...]) -> None:
+def test_invalid_arguments_are_rejected_with_an_example_and_without_a_call(words: tuple[str, ...]) -> None:
     status, output, error = run_offline(*words)
 
     assert (status, output) == (2, "")
@@ -182,7 +182,7 @@ def test_invalid_words_are_explained_with_an_example_and_nothing_is_called(words
         ),
     ],
 )
-def test_an_unknown_choice_is_explained_with_the_known_ones(words: tuple[str, ...], choices: str) -> None:
+def test_an_unknown_choice_is_rejected_with_the_known_choices(words: tuple[str, ...], choices: str) -> None:
     status, output, error = run_offline(*words)
 
     assert (status, output) == (2, "")

@@ -1,4 +1,4 @@
-"""The command of the model catalog, against a real server."""
+"""The command `models` against a real server."""
 
 import json
 
@@ -10,16 +10,16 @@ from tests.conftest import Serving
 from tests.small import SmallFamily
 
 
-async def test_a_model_is_shown_by_the_beginning_of_its_id(serving: Serving, small: SmallFamily) -> None:
+async def test_a_prefix_of_its_id_selects_the_bundle_to_show(serving: Serving, small: SmallFamily) -> None:
     done = await run_process(serving, "models", small.bundle_folder.name[:12])
 
     assert done.returncode == 0, done.stderr
     assert "days_late *" in done.stdout
-    assert "without it a customer is not scorable" in done.stdout
+    assert "a customer without this value cannot be scored" in done.stdout
     assert f"bundle {small.bundle_folder.name}" in done.stdout
 
 
-async def test_the_listed_id_can_be_typed_back(serving: Serving, small: SmallFamily) -> None:
+async def test_the_shortened_id_in_the_list_is_accepted_as_an_argument(serving: Serving, small: SmallFamily) -> None:
     _, listed = await run(serving, "models")
     shown = next(word for word in listed.split() if small.bundle_folder.name.startswith(word))
 
@@ -29,7 +29,9 @@ async def test_the_listed_id_can_be_typed_back(serving: Serving, small: SmallFam
     assert Parse(output, model_pb2.Model()).summary.bundle_id == small.bundle_folder.name
 
 
-async def test_a_prefix_that_is_too_short_or_unknown_is_explained(serving: Serving, small: SmallFamily) -> None:
+async def test_a_prefix_that_is_too_short_or_unknown_is_rejected_with_the_rule(
+    serving: Serving, small: SmallFamily
+) -> None:
     short, short_error = await run(serving, "models", small.bundle_folder.name[:7])
     unknown, unknown_error = await run(serving, "models", "no-such-bundle")
 
@@ -38,7 +40,7 @@ async def test_a_prefix_that_is_too_short_or_unknown_is_explained(serving: Servi
     assert "is not the beginning of a bundle_id" in " ".join(unknown_error.replace("│", " ").split())
 
 
-async def test_the_json_of_a_list_is_one_document_on_each_line(serving: Serving, small: SmallFamily) -> None:
+async def test_a_json_list_prints_one_document_per_line(serving: Serving, small: SmallFamily) -> None:
     _, output, _ = await run_streams(serving, "models", "--json")
 
     documents = [json.loads(line) for line in output.splitlines()]

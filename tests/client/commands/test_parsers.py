@@ -1,4 +1,4 @@
-"""Parsers of what a person types."""
+"""Parsers of arguments and options."""
 
 import pytest
 import typer
@@ -8,7 +8,7 @@ from grounds_client.commands.parsers import parse_decision_id, parse_values
 DECISION_ID = "01a2069c-9a81-72fc-ad40-e5128081c8f1"
 
 
-def test_a_value_in_quotes_is_a_level_also_if_it_is_a_number() -> None:
+def test_a_value_in_quotes_is_a_level_even_if_it_looks_like_a_number() -> None:
     texts = ['SECTOR="7"', "PAY_0=7", "PAY_2=-1.5", "TOWN=Ulm", 'QUOTED="', 'EMPTY=""', 'NAN="nan"']
 
     assert parse_values(texts, "--set") == {
@@ -28,6 +28,6 @@ def test_a_full_decision_id_is_parsed_in_any_notation(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", [DECISION_ID[:8], DECISION_ID[:-1], "none", ""])
-def test_part_of_a_decision_id_is_rejected_with_the_rule(text: str) -> None:
+def test_a_prefix_of_a_decision_id_is_rejected_with_the_rule(text: str) -> None:
     with pytest.raises(typer.BadParameter, match="must be a full decision_id of 36 characters, such as"):
         parse_decision_id(text)

@@ -22,7 +22,7 @@ async def test_the_policy_is_shown_with_its_limits_facts_and_reasons(small_setti
     assert "override FRAUD_SUSPECTED Fraud is suspected" in lines
 
 
-async def test_json_is_one_document_of_the_contract(serving: Serving) -> None:
+async def test_json_is_one_protobuf_json_document(serving: Serving) -> None:
     done = await run_process(serving, "policy", "--json")
 
     policy = Parse(done.stdout, credit_pb2.GetPolicyResponse())

@@ -1,4 +1,4 @@
-"""The public key that an auditor gives."""
+"""The option `--key` of `verify` and `evidence`."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ from grounds_record.note import PRIVATE_KEY_PREFIX, SigningKey
 KEY = SigningKey("example.com/other", b"\x07" * 32).verifier()
 
 
-def test_a_key_is_given_as_text_or_as_a_file(tmp_path: Path) -> None:
+def test_a_key_is_read_from_the_option_or_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "log.pub").write_text(f"{KEY.text()}\n")
 
     assert parse_key_option(KEY.text()).text() == KEY.text()
@@ -26,7 +26,7 @@ def test_a_key_is_given_as_text_or_as_a_file(tmp_path: Path) -> None:
         (PRIVATE_KEY_PREFIX + "x+00000000+AAAA", "--key: must be the log's public key, got a private key; "),
     ],
 )
-def test_anything_but_a_public_key_is_rejected_and_a_private_key_is_not_repeated(key: str, rule: str) -> None:
+def test_anything_except_a_public_key_is_rejected_and_a_private_key_is_not_repeated(key: str, rule: str) -> None:
     with pytest.raises(KeyMalformed, match=re.escape(rule)) as caught:
         parse_key_option(key)
 

@@ -1,4 +1,4 @@
-"""`MarketPull` killed at every write while new runs are loaded: the copy always shows one run, every customer once."""
+"""`MarketPull` is killed at every write while runs are loaded: the copy always has one run, and every customer once."""
 
 import asyncio
 import itertools
@@ -43,7 +43,7 @@ def churn_family(tmp_path_factory: pytest.TempPathFactory) -> ChurnFamily:
 
 
 def customers(seed: int, count: int = 45) -> dict[str, float | None]:
-    """Return customers with their log-odds: some change with the seed, some come and go, some stay."""
+    """Return customers with their log-odds. With the seed, some log-odds change, and some customers appear or disappear."""
     return {
         f"C{number:03d}": None if number % 11 == 0 else ODDS[number % 4 if number % 3 else (number + seed) % 4]
         for number in range(count)
@@ -79,10 +79,10 @@ def state_path(to: Path) -> Path:
 
 
 def exit_at(moment: int) -> None:
-    """End this process without any clean-up, as kill -9 does, at the given moment from now on.
+    """End this process without any clean-up, as kill -9 does, at a moment that is counted from now on.
 
-    Moments are counted over every file that is replaced (a part, the state, the copy): one just before its rename, one just after.
-    Python reports both to audit hooks: the rename, and the opening of the folder that is then flushed.
+    Each replaced file (a part, the state, the copy) has two moments: just before its rename and just after it. Python reports
+    both to audit hooks: the rename, and the opening of the folder that is then flushed to disk.
     """
     moments, renamed = itertools.count(1), False
 
@@ -98,14 +98,14 @@ def exit_at(moment: int) -> None:
 
 
 def pull_until(address: str, to: Path, moment: int) -> None:
-    """Pull in a process of its own that ends at a moment; pages of ten customers."""
+    """Pull with pages of ten customers, and end this process at a moment."""
     exit_at(moment)
     with Client(address) as client:
         MarketPull(client, to, state_path(to), lambda _: None, page_size=10).run("DE", "")
 
 
 async def kill_pull(serving: Serving, to: Path, moment: int) -> int:
-    """Pull and be killed; return the exit status: KILLED, or 0 if the pull ended before the moment."""
+    """Pull in a new process that is killed; return its exit status: KILLED, or 0 if the pull ended before the moment."""
     process = KILLER.Process(target=pull_until, args=(f"127.0.0.1:{serving.application.port}", to, moment))
     process.start()
     await asyncio.to_thread(process.join)
@@ -113,7 +113,7 @@ async def kill_pull(serving: Serving, to: Path, moment: int) -> int:
 
 
 async def read_server(serving: Serving, locale: str = "") -> list[dict[str, Any]]:
-    """Return the rows of the newest run, straight from the contract's messages."""
+    """Return the rows of the newest run, built from the server's messages."""
 
     def ask() -> list[dict[str, Any]]:
         with Client(f"127.0.0.1:{serving.application.port}") as client:
@@ -178,7 +178,7 @@ async def test_a_pull_killed_repeatedly_advances_and_shows_one_run_at_a_time(
 
 
 @pytest.mark.parametrize("kind", [".parquet", ".csv"])
-async def test_a_file_that_follows_deltas_is_the_file_of_a_full_sync_byte_for_byte(
+async def test_a_copy_updated_by_deltas_equals_the_copy_of_a_full_sync_byte_for_byte(
     serving: Serving, churn_family: ChurnFamily, tmp_path: Path, kind: str
 ) -> None:
     followed = tmp_path / f"followed{kind}"
@@ -254,13 +254,13 @@ async def test_a_copy_that_cannot_be_updated_is_replaced_by_a_full_sync(
     assert read_rows(to) == await read_server(serving)
 
 
-async def test_a_state_of_another_market_or_a_malformed_one_is_refused_and_the_copy_stays(
+async def test_a_state_of_another_market_or_a_malformed_state_is_rejected_and_the_copy_stays(
     serving: Serving, churn_family: ChurnFamily, tmp_path: Path
 ) -> None:
     load(serving, churn_family, tmp_path, 0)
     await pull(serving, to := tmp_path / "risks.parquet")
     before = to.read_bytes()
-    with pytest.raises(PullRefused, match="belongs to market DE; name another --to or --state for FR"):
+    with pytest.raises(PullRefused, match="belongs to market DE; for FR, use a different file with --to or --state"):
         await pull(serving, to, market="FR")
     (tmp_path / "risks.parquet.state.json").write_text("[]")
     with pytest.raises(PullRefused, match="is not the state of a pull"):

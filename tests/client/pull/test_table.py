@@ -11,7 +11,7 @@ from grounds_client.pull.table import CUSTOMER_SCHEMA, apply_parts, copy_table, 
 RUN = {"run_id": "r", "as_of_time": 0, "valid_until_time": 1, "bundle_id": "b", "currency_code": "EUR"}
 
 
-def test_awkward_values_survive_both_kinds_of_file(tmp_path: Path) -> None:
+def test_awkward_values_are_read_back_from_both_file_formats(tmp_path: Path) -> None:
     row: dict[str, Any] = dict.fromkeys(CUSTOMER_SCHEMA.names)
     row |= {"customer_id": "A", "status": "SCORED", "hold_out": True, "action_allowed": False, "suppressions": ""}
     row |= {"churn_probability": 0.1 + 0.2, "log_odds": 5e-324, "driver_1": 'a "b",\nc; =1+1', "band_since_time": 1}
@@ -24,7 +24,7 @@ def test_awkward_values_survive_both_kinds_of_file(tmp_path: Path) -> None:
         assert read_copy(tmp_path / f"file{kind}", kind).to_pylist() == part.to_pylist()
 
 
-def test_ranks_fall_with_the_probability_then_rise_with_the_customer_id() -> None:
+def test_ranks_are_by_descending_probability_and_then_by_customer_id() -> None:
     probabilities = {"A": 0.2, "B": None, "C": 0.9, "D": 0.2, "E": None, "F": 0.3}
     rows = [
         {**dict.fromkeys(CUSTOMER_SCHEMA.names), "customer_id": name, "churn_probability": probability}
@@ -38,5 +38,5 @@ def test_ranks_fall_with_the_probability_then_rise_with_the_customer_id() -> Non
     assert set(table["as_of_time"].to_pylist()) == {dt.datetime(1970, 1, 1, tzinfo=dt.UTC)}
 
 
-def test_an_empty_market_is_a_copy_without_rows() -> None:
+def test_the_copy_of_an_empty_market_has_no_rows() -> None:
     assert copy_table(CUSTOMER_SCHEMA.empty_table(), "DE", RUN).num_rows == 0

@@ -1,4 +1,4 @@
-"""Lists of decisions in a terminal."""
+"""Terminal output of lists of decisions."""
 
 import io
 
@@ -11,7 +11,7 @@ from grounds_client.terminal.audit import show_decisions
 DECISION_ID = "01a2069c-9a81-72fc-ad40-e5128081c8f1"
 
 
-def test_a_list_of_decisions_cuts_nothing_however_narrow_the_terminal_is() -> None:
+def test_a_list_of_decisions_is_not_truncated_in_a_narrow_terminal() -> None:
     listed = sample_pb2.DecisionSummary(
         decision_id=DECISION_ID,
         index=4_999_999,

@@ -1,4 +1,4 @@
-"""Churn predictions in a terminal."""
+"""Terminal output of churn predictions."""
 
 from typing import Any
 
@@ -31,14 +31,14 @@ def risk_with(**changes: Any) -> churn_pb2.ChurnRisk:
 
 
 def render(risk: churn_pb2.ChurnRisk) -> str:
-    """Return what a person sees."""
+    """Return the printed text."""
     console = make_console()
     with console.capture() as capture:
         show_risk(console, risk)
     return capture.get()
 
 
-def test_a_risk_is_shown_with_its_band_stake_validity_and_whether_it_may_be_acted_on() -> None:
+def test_a_risk_is_shown_with_band_value_at_stake_validity_and_whether_contact_is_allowed() -> None:
     printed = render(risk_with())
 
     for text in (
@@ -49,7 +49,7 @@ def test_a_risk_is_shown_with_its_band_stake_validity_and_whether_it_may_be_acte
         assert text in printed
 
 
-def test_a_spend_decline_is_shown_without_a_share_that_only_the_spec_knows() -> None:
+def test_a_spend_decline_is_shown_without_the_share_which_only_the_spec_has() -> None:
     printed = render(risk_with(decline_probability=0.125))
 
     assert "probability that the spend declines 12.50%" in printed

@@ -1,4 +1,4 @@
-"""Credit decisions and models in a terminal."""
+"""Terminal output of credit decisions and models."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ from grounds_client.terminal.models import show_model, show_models
 
 
 def capture(draw: Callable[[Console], object]) -> str:
-    """Return what a person sees."""
+    """Return the printed text."""
     console = make_console()
     with console.capture() as capture:
         draw(console)
@@ -63,7 +63,7 @@ def test_square_brackets_in_names_and_descriptions_are_shown_as_they_are() -> No
     ],
     ids=["million", "cents", "negative", "count", "share", "level", "empty", "missing"],
 )
-def test_an_amount_is_shown_in_full_however_large_it_is(value: FeatureValue, text: str) -> None:
+def test_a_large_amount_is_shown_in_full(value: FeatureValue, text: str) -> None:
     assert value_text(value, "EUR") == text
 
 
