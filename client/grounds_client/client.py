@@ -334,7 +334,7 @@ class Client:
             locale: Language of the drivers.
 
         Raises:
-            CallFailed: The changes can no longer be computed (reason RESYNC_REQUIRED): discard the copy and start without a token.
+            CallFailed: The server no longer has the changes (reason RESYNC_REQUIRED). Discard the copy, and call without a token.
         """
         request = churn_pb2.ListChurnRiskChangesRequest(market=market, page_size=page_size, locale=locale)
         if page_token:

@@ -29,7 +29,8 @@ _FeatureValues = Annotated[
     typer.Option(
         "--set",
         metavar="NAME=VALUE",
-        help="A feature's value; repeatable. A value in double quotes is a level, even if it consists of digits: --set 'SECTOR=\"7\"'.",
+        help="A feature's value; repeatable. A value in double quotes is a level, even if it is a number: "
+        "--set 'SECTOR=\"7\"'.",
     ),
 ]
 _Facts = Annotated[

@@ -102,14 +102,15 @@ class MarketPull:
             return self._save(PullState(market, locale))
         if state.market != market:
             raise PullRefused(
-                f"{self._state_file.path}: belongs to market {state.market}; for {market}, use a different file with --to or --state"
+                f"{self._state_file.path}: belongs to market {state.market}; for {market}, use a different file with --to or "
+                "--state"
             )
         if state.locale != locale:
             self._report(f"locale changed from {state.locale or 'en'} to {locale or 'en'}: starting a full sync")
             return self._save(PullState(market, locale))
-        # A delta can be applied only to the copy that the last pull wrote. In the phase APPLY_DELTA the copy may be newer than its
-        # digest in the state, because the process may have been killed after it wrote the copy and before it saved the state. The
-        # digest is not compared then: applying the parts again to the new copy does not change it.
+        # A delta can be applied only to the copy that the last pull wrote. In the phase APPLY_DELTA, the copy may be newer than
+        # the digest in the state, because a pull can be killed between writing the copy and writing the state. The digest is
+        # not compared in this phase, because applying the parts again to the new copy does not change it.
         sha256 = file_sha256(self._to)
         is_changed = state.phase in {UP_TO_DATE, "DELTA"} and sha256 != state.file_sha256
         is_missing = state.phase == "APPLY_DELTA" and not sha256
@@ -123,7 +124,7 @@ class MarketPull:
         return state
 
     def _finish(self, state: PullState) -> PullResult:
-        """Run the remaining phases. A full sync is followed by a delta, because the server may have loaded a newer run meanwhile."""
+        """Run the remaining phases. A delta follows a full sync, because a newer run may have been loaded during the sync."""
         if state.phase in {"FULL", "APPLY_FULL"}:
             state = self._apply(self._fetch_export(state) if state.phase == "FULL" else state)
             state = self._save(replace(state, phase="DELTA", parts=0))

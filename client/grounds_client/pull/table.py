@@ -110,7 +110,10 @@ def removed_customers(part: pa.Table) -> list[str]:
 
 
 def apply_parts(base: pa.Table, parts: Sequence[pa.Table]) -> pa.Table:
-    """Return the customers of `base` after the parts: a row in a part replaces the customer's old row; removed ones are dropped."""
+    """Return the customers of `base` after the parts.
+
+    A row in a part replaces the customer's old row. Customers that a part removes are dropped.
+    """
     new = pa.concat_tables([part.replace_schema_metadata() for part in parts])
     removed = pa.array([customer_id for part in parts for customer_id in removed_customers(part)], pa.string())
     replaced = pa.chunked_array([removed, *new["customer_id"].chunks])

@@ -33,7 +33,7 @@ async def test_a_pull_from_a_server_without_a_run_fails_with_status_1(serving: S
     done = await run_process(serving, "churn", "pull", "--to", str(tmp_path / "risks.csv"))
 
     assert done.returncode == 1
-    assert done.stderr == "error: the server has no churn run; load one, then pull again\n"
+    assert done.stderr == "error: the server has no churn run; load a run, then pull again\n"
 
 
 async def test_a_list_is_ordered_filtered_and_limited(churn_serving: Serving) -> None:

@@ -191,7 +191,7 @@ async def test_evidence_of_an_erased_customer_and_of_an_old_run_states_what_is_n
 
     assert old == status == 1, "not everything could be replayed"
     assert "PROOF_MISSING" in old_printed
-    assert "an earlier release loaded it" in re.sub(r"\s+", " ", old_printed)
+    assert "an earlier release loaded the run" in re.sub(r"\s+", " ", old_printed)
     assert printed.count("INPUT_ERASED") == 2
     assert "FAILS" not in printed + old_printed
     page = Page(to)
