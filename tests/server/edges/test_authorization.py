@@ -1,4 +1,4 @@
-"""Roles of every method and status of every error: both tables are complete and agree with the contract."""
+"""Roles of every method and status of every error: both tables are complete and agree with the .proto files."""
 
 import re
 from collections.abc import Iterator
@@ -39,13 +39,13 @@ def method_names() -> list[str]:
 
 
 def documented_reasons(text: str) -> dict[str, str]:
-    """Return the reasons that a comment names, with their codes."""
+    """Return the error reasons in a comment, with their codes."""
     words = re.sub(r"\s*\n\s*//\s?", " ", text)
     return dict(re.findall(r"\b([A-Z][A-Z_]+) \(([A-Z_]+)[),:]", words))
 
 
 def comment_paragraphs(heading: str) -> Iterator[str]:
-    """Return the paragraphs of the contract's comments that begin with a text."""
+    """Return the paragraphs in comments of the .proto files that begin with a text."""
     for proto in PROTOS:
         yield from re.findall(rf"//\s*{heading}(?:.*\n\s*// ?\S.*)*.*", proto.read_text())
 
@@ -60,14 +60,14 @@ def test_every_method_has_roles_and_every_entry_is_a_method() -> None:
     assert all(ROLES.values())
 
 
-def test_no_file_of_the_contract_has_a_service_that_the_server_does_not_serve() -> None:
+def test_the_server_serves_every_service_of_the_proto_files() -> None:
     declared = {name for proto in PROTOS for name in re.findall(r"^service (\w+)", proto.read_text(), re.MULTILINE)}
 
     assert declared == {"AuditService", "CreditService", "ChurnService", "ModelService"}
     assert all(descriptor_pool.Default().FindServiceByName(method.split("/")[1]) for method in method_names())
 
 
-def test_a_role_may_call_its_own_methods_only() -> None:
+def test_a_role_may_call_only_its_own_methods() -> None:
     authorize("/grounds.credit.v1.CreditService/ScoreCredit", frozenset({LOAN_DESK}))
     for method in ("/grounds.churn.v1.ChurnService/GetChurnRisk", "/grounds.weather.v1.WeatherService/GetRain"):
         with pytest.raises(MethodNotAllowed):
@@ -100,9 +100,7 @@ def test_every_error_has_a_status_of_its_own() -> None:
     assert all(re.fullmatch(r"[A-Z][A-Z0-9_]{0,62}", reason) for reason in reasons)
 
 
-def test_every_reason_of_the_contract_is_in_the_table_with_its_code_and_every_one_of_the_table_in_the_contract() -> (
-    None
-):
+def test_the_table_and_the_proto_files_have_equal_reasons_and_codes() -> None:
     documented = {}
     for paragraph in (*comment_paragraphs("Reasons:"), *comment_paragraphs("A failed call is")):
         for reason, code in documented_reasons(paragraph).items():
@@ -111,7 +109,7 @@ def test_every_reason_of_the_contract_is_in_the_table_with_its_code_and_every_on
     assert documented == {meaning.reason: meaning.code.name for meaning in (*ERROR_STATUSES.values(), INTERNAL)}
 
 
-def test_every_method_documents_its_reasons_and_every_service_the_common_ones() -> None:
+def test_every_method_documents_its_reasons_and_every_service_the_common_reasons() -> None:
     general = [documented_reasons(paragraph) for paragraph in comment_paragraphs("A failed call is")]
     particular = list(comment_paragraphs("Reasons:"))
 
@@ -120,5 +118,5 @@ def test_every_method_documents_its_reasons_and_every_service_the_common_ones() 
     assert all(documented_reasons(paragraph) or "none of its own" in paragraph for paragraph in particular)
 
 
-def test_the_protos_are_where_this_test_looks() -> None:
+def test_the_proto_files_are_found() -> None:
     assert {path.name for path in PROTOS} >= {Path(file.name).name for file in OURS}

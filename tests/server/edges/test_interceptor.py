@@ -1,4 +1,4 @@
-"""Errors and the application log: a bug reaches the caller as an incident id only, and no log line has customer data."""
+"""Errors and the application log: the caller sees only the incident id of a bug, and no log line has customer data."""
 
 import datetime as dt
 import uuid
@@ -81,7 +81,7 @@ async def serve_with_clock(
     database.close()
 
 
-async def test_a_bug_reaches_the_caller_as_an_incident_id_and_nothing_else(small_settings: Settings) -> None:
+async def test_the_caller_sees_only_the_incident_id_of_a_bug(small_settings: Settings) -> None:
     async with serve_with_clock(small_settings, broken_clock) as credit:
         error = await call_error(credit.ScoreCredit(score_request()))
 
@@ -110,7 +110,7 @@ async def test_the_log_line_of_a_bug_has_incident_and_location_but_no_message(
         assert "C00000" not in written
 
 
-async def test_a_decision_has_the_time_of_the_clock(small_settings: Settings) -> None:
+async def test_a_decision_has_the_time_of_the_servicers_clock(small_settings: Settings) -> None:
     async with serve_with_clock(small_settings, lambda: NOON) as credit:
         answer = await credit.ScoreCredit(score_request())
 

@@ -1,4 +1,4 @@
-"""Money: conversion of amounts is exact in both directions, and units and nanos have one sign."""
+"""Money: conversion is exact in both directions, and units and nanos have the same sign."""
 
 from decimal import Decimal
 
@@ -11,7 +11,7 @@ from server.edges.money import amount_from_money, money_from_amount, money_from_
 
 
 @given(st.integers(-(10**15), 10**15))
-def test_an_amount_in_cents_is_exact_and_its_parts_have_one_sign(minor: int) -> None:
+def test_an_amount_in_cents_is_exact_and_its_parts_have_the_same_sign(minor: int) -> None:
     """google.type.Money: if units is negative, nanos must be negative or zero."""
     money = money_from_minor(minor, "EUR")
 
@@ -21,7 +21,7 @@ def test_an_amount_in_cents_is_exact_and_its_parts_have_one_sign(minor: int) -> 
 
 
 @given(st.decimals(-(10**15), 10**15, places=9))
-def test_an_amount_of_nine_places_is_exact_and_its_parts_have_one_sign(amount: Decimal) -> None:
+def test_an_amount_of_nine_decimal_places_is_exact_and_its_parts_have_the_same_sign(amount: Decimal) -> None:
     money = money_from_amount(amount, "EUR")
 
     assert amount_from_money(money) == amount

@@ -1,4 +1,4 @@
-"""Page tokens: a token of one method is rejected by every other."""
+"""Page tokens: a token of one method is rejected by every other method."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import permutations
@@ -87,7 +87,7 @@ async def read_tokens(serving: Serving) -> dict[str, str]:
     return tokens
 
 
-async def test_a_token_of_every_list_is_rejected_by_every_other(with_runs: Serving) -> None:
+async def test_a_token_is_rejected_by_every_method_but_its_own(with_runs: Serving) -> None:
     tokens = await read_tokens(with_runs)
 
     for of, to in permutations(METHODS, 2):
@@ -96,8 +96,8 @@ async def test_a_token_of_every_list_is_rejected_by_every_other(with_runs: Servi
         assert (error.code, error.reason) == meaning, f"{of} -> {to}"
 
 
-async def test_a_signed_token_with_other_content_is_rejected_by_every_list(with_runs: Serving) -> None:
-    """Such as a token of an older or a newer release."""
+async def test_a_signed_token_with_unknown_content_is_rejected_by_every_method(with_runs: Serving) -> None:
+    """An older or a newer release may have signed such a token."""
     tokens = page_tokens(with_runs)
     foreign = [
         tokens.sign(content)

@@ -27,7 +27,7 @@ DOWN = (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
 
 @contextmanager
 def remove_table(serving: Serving, table: str) -> Iterator[None]:
-    """Remove a table within the block."""
+    """Remove a table for the duration of the block."""
     engine = sqlalchemy.create_engine(serving.settings.database)
     with engine.begin() as connection:
         connection.exec_driver_sql(f"ALTER TABLE {table} RENAME TO away")
@@ -46,7 +46,7 @@ def closed_database_file(serving: Serving) -> Path:
 
 
 @pytest.mark.parametrize("table", ["records", "log_head", "features"])
-async def test_without_its_table_a_decision_fails_and_may_be_retried(serving: Serving, table: str) -> None:
+async def test_a_decision_fails_without_its_table_and_succeeds_on_retry(serving: Serving, table: str) -> None:
     asked = score_request()
     with remove_table(serving, table):
         error = await call_error(serving.credit.ScoreCredit(asked))
@@ -59,7 +59,7 @@ async def test_without_its_table_a_decision_fails_and_may_be_retried(serving: Se
     assert answer.credit_decision.record_ref.request_id == asked.request_id
 
 
-async def test_without_its_table_every_other_call_fails_too(serving: Serving) -> None:
+async def test_every_other_call_fails_without_its_table(serving: Serving) -> None:
     decision_id = (await serving.credit.ScoreCredit(score_request())).credit_decision.record_ref.decision_id
 
     with remove_table(serving, "records"):
@@ -89,14 +89,14 @@ async def test_a_database_that_breaks_while_the_server_runs_is_unavailable(servi
 
 
 async def health_is(serving: Serving, status: int) -> bool:
-    """Return the health of CreditService and of the server."""
+    """Return whether CreditService and the server have a health status."""
     asked = [health_pb2.HealthCheckRequest(service=service) for service in ("", CREDIT)]
     health = health_pb2_grpc.HealthStub(serving.channel)
     return [(await health.Check(request)).status for request in asked] == [status] * 2
 
 
 async def test_without_a_database_models_are_listed_and_health_is_not_serving(serving: Serving) -> None:
-    """Nothing is written: a decision fails when its features are read."""
+    """No write is attempted, because a decision fails when its features are read."""
     file = closed_database_file(serving)
     whole = file.rename(file.with_suffix(".whole"))
     file.mkdir()
@@ -115,7 +115,7 @@ async def test_without_a_database_models_are_listed_and_health_is_not_serving(se
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-async def test_a_call_that_waits_for_a_lock_of_postgresql_fails_in_time(
+async def test_a_call_that_waits_for_a_postgresql_lock_fails_within_the_time_limit(
     database_url: str, small: SmallFamily, small_settings: Settings
 ) -> None:
     database = Database(database_url)

@@ -1,4 +1,4 @@
-"""Thread pools: the loan desk has its own, and every thread has a database connection."""
+"""Thread pools: the loan desk has a pool of its own, and every thread has a database connection."""
 
 import asyncio
 import threading
@@ -26,7 +26,7 @@ async def with_runs(churn_settings: Settings) -> AsyncIterator[Serving]:
 
 
 async def test_a_decision_is_answered_while_crm_and_auditors_wait(with_runs: Serving) -> None:
-    """Every method of CRM and auditors waits for their own pool: none uses a thread of the loan desk."""
+    """All methods of CRM and auditors use the pool of the readers, never a thread of the loan desk."""
     audit, churn = with_runs.audit, with_runs.churn
     decision_id = (await with_runs.credit.ScoreCredit(score_request())).credit_decision.record_ref.decision_id
     customer = {"market": "DE", "customer_id": "K0"}
@@ -60,8 +60,8 @@ async def test_a_decision_is_answered_while_crm_and_auditors_wait(with_runs: Ser
     assert answer.credit_decision.record_ref.decision_id
 
 
-async def test_as_many_threads_as_configured_read_at_once(small_settings: Settings) -> None:
-    """To the database and to the key store: no thread waits for the connection of another."""
+async def test_all_configured_threads_can_read_at_the_same_time(small_settings: Settings) -> None:
+    """Each thread has a connection to the database and to the key store, so no thread waits for another thread."""
     async with serve(small_settings.model_copy(update={"store_threads": 20})) as serving:
         log = serving.application.log
         assert log is not None

@@ -1,4 +1,4 @@
-"""Undecodable, oversized and unknown requests: rejected like every other, with a code and one ErrorInfo."""
+"""Undecodable and oversized requests and unknown methods: each is rejected with a code and one ErrorInfo."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 
 
 def sized_request(size: int) -> credit_pb2.ScoreCreditRequest:
-    """Return a request of about so many bytes."""
+    """Return a request of approximately `size` bytes."""
     return score_request(features=numbers(**{f"feature_{index}_{'x' * 984}": 1.0 for index in range(size // 1024)}))
 
 

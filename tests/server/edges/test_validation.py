@@ -1,4 +1,4 @@
-"""Messages about requests that break a rule of the contract."""
+"""Error messages for requests that violate a rule of the .proto files."""
 
 import re
 
@@ -10,7 +10,7 @@ from server.errors import RequestInvalid
 from tests.conftest import ROOT
 
 
-def test_every_pattern_of_the_contract_is_explained_in_words() -> None:
+def test_every_pattern_of_the_proto_files_is_explained_in_words() -> None:
     text = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "protos" / "grounds").rglob("*.proto"))
     patterns = {pattern.replace(r"\\", "\\") for pattern in re.findall(r'pattern\b[^"]*"([^"]*)"', text)}
 
@@ -18,7 +18,7 @@ def test_every_pattern_of_the_contract_is_explained_in_words() -> None:
     assert patterns == set(validation._PATTERN_RULES)
 
 
-def test_a_message_names_the_rule_and_neither_a_regular_expression_nor_the_value() -> None:
+def test_a_message_states_the_rule_without_a_regular_expression_or_the_value() -> None:
     request = credit_pb2.ScoreCreditRequest(locale="d3!", product="secret value")
     request.customer.market, request.customer.customer_id = "tw", "?"
 

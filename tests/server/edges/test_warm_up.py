@@ -1,4 +1,4 @@
-"""Warm-up: the first call is as fast as the next, and the warm-up leaves nothing behind."""
+"""Warm-up: the first call is as fast as later calls, and the warm-up writes no data."""
 
 import gc
 import itertools
@@ -51,7 +51,7 @@ async def test_the_first_decision_and_its_evidence_use_compiled_statements(
 ) -> None:
     """SQLAlchemy logs for each statement whether it was generated or found in the cache.
 
-    What the server does by itself meanwhile it does in asyncio's own threads.
+    Statements of background tasks are ignored; they run in threads whose names start with "asyncio".
     """
     with caplog.at_level(logging.INFO, "sqlalchemy.engine"):
         decision = await score_customer(serving)
@@ -69,11 +69,11 @@ def table_contents(connection: Connection) -> list[object]:
     return [connection.execute(select(table)).all() for table in (RECORDS, LOG_HEAD, TREE_TWIGS)]
 
 
-@pytest.mark.parametrize("there", [0, 3, 255])
-def test_a_warm_up_leaves_nothing_behind(database_url: str, tmp_path: Path, small: SmallFamily, there: int) -> None:
-    """Also if its record would have completed a tile."""
+@pytest.mark.parametrize("count", [0, 3, 255])
+def test_a_warm_up_writes_no_data(database_url: str, tmp_path: Path, small: SmallFamily, count: int) -> None:
+    """With 255 records in the log, the rolled-back record would complete a tile."""
     with open_test_log(database_url, tmp_path) as log:
-        log.append([entry() for _ in range(there)])
+        log.append([entry() for _ in range(count)])
         with log.database.reading() as connection, log.key_store.database.reading() as keys:
             before = table_contents(connection), keys.execute(select(WRAPPED_KEYS)).all()
 
@@ -82,8 +82,8 @@ def test_a_warm_up_leaves_nothing_behind(database_url: str, tmp_path: Path, smal
         with log.database.reading() as connection, log.key_store.database.reading() as keys:
             assert (table_contents(connection), keys.execute(select(WRAPPED_KEYS)).all()) == before
         log.append([entry() for _ in range(2)])
-        records = list(ProofReader(log.database).read_all(there + 2))
-        assert [record.index for record in records] == list(range(there + 2))
+        records = list(ProofReader(log.database).read_all(count + 2))
+        assert [record.index for record in records] == list(range(count + 2))
 
 
 def validation_time_ratios(*, warmed_up: bool) -> list[float]:
@@ -93,7 +93,7 @@ def validation_time_ratios(*, warmed_up: bool) -> list[float]:
 
 
 def test_the_rules_of_every_request_are_compiled_before_the_first_call() -> None:
-    """The compiled library shows only by its timing what it has prepared: a first validation takes 3 to 500 times the second."""
+    """The library shows compiled rules only by its timing: without them, a validation takes 3 to 500 times as long."""
     requests = sum(len(each.methods) for each in SERVICES)
 
     warmed_up, without = validation_time_ratios(warmed_up=True), validation_time_ratios(warmed_up=False)
@@ -121,7 +121,7 @@ async def test_a_failed_warm_up_is_logged_and_the_server_serves(small_settings: 
 
 @contextmanager
 def rename_table(database: Database, table: str, other: str) -> Iterator[None]:
-    """Rename a table within the block."""
+    """Rename a table for the duration of the block."""
     for old, new in ((table, other), (other, table)):
         with database.writing() as connection:
             connection.execute(text(f"ALTER TABLE {old} RENAME TO {new}"))
@@ -129,7 +129,7 @@ def rename_table(database: Database, table: str, other: str) -> Iterator[None]:
             yield
 
 
-def test_objects_of_the_start_are_exempt_from_garbage_collection() -> None:
+def test_startup_objects_are_exempt_from_garbage_collection() -> None:
     before = gc.get_freeze_count()
     try:
         freeze_startup_objects()

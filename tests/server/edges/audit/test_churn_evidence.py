@@ -1,4 +1,4 @@
-"""Evidence of churn predictions: complete, proved up to the signed checkpoint, and every reading is recorded."""
+"""Evidence of churn predictions: it is complete, it has valid proofs, and every reading is recorded."""
 
 import asyncio
 import hashlib
@@ -50,7 +50,7 @@ def leaf_data(serving: Serving, name: str) -> bytes:
     return len(row.header).to_bytes(4, "big") + row.header + row.ciphertext
 
 
-async def test_evidence_has_the_prediction_with_its_explanation_and_the_run(
+async def test_evidence_contains_the_prediction_with_its_explanation_and_the_run(
     serving: Serving, churn_family: ChurnFamily
 ) -> None:
     request = churn_pb2.GetChurnRiskRequest(customer=customer(*CHURN_CUSTOMER), locale="de")
@@ -64,17 +64,17 @@ async def test_evidence_has_the_prediction_with_its_explanation_and_the_run(
     explanation = found.churn_risk.explanation
     total = math.fsum([explanation.base_value, *(line.log_odds for line in explanation.contributions)])
     assert abs(total - risk.log_odds) <= 1e-9
-    fed = [(line.feature, None if math.isnan(line.number) else line.number) for line in found.features]
-    assert fed == [
+    inputs = [(line.feature, None if math.isnan(line.number) else line.number) for line in found.features]
+    assert inputs == [
         (line.feature, line.value.number if line.HasField("value") else None) for line in explanation.contributions
     ]
-    assert {value for _, value in fed} > {None}
+    assert {value for _, value in inputs} > {None}
     bundle = churn_family.model.bundle
     assert found.bundle.model.summary.bundle_id == bundle.bundle_id == found.record.bundle_id
     assert dict(found.bundle.files) == bundle.manifest.files
 
 
-async def test_the_row_agrees_with_the_prediction_and_is_proved_with_the_public_key_alone(
+async def test_the_row_equals_the_prediction_and_its_proof_needs_only_the_public_key(
     serving: Serving,
 ) -> None:
     for market, customer_id in (("DE", "C00000"), ("DE", "B00309"), CHURN_CUSTOMER):
@@ -106,7 +106,7 @@ async def test_the_row_agrees_with_the_prediction_and_is_proved_with_the_public_
         )
 
 
-async def test_after_an_erasure_other_rows_still_verify_and_the_erased_one_has_its_proofs(
+async def test_after_an_erasure_the_proofs_of_all_rows_remain_valid(
     serving: Serving,
 ) -> None:
     before = await read_churn_evidence(serving, first_run_id(serving), *CHURN_CUSTOMER)
@@ -131,7 +131,7 @@ async def test_after_an_erasure_other_rows_still_verify_and_the_erased_one_has_i
     }
 
 
-async def test_a_row_of_a_run_of_an_earlier_release_has_no_proof(serving: Serving) -> None:
+async def test_a_row_that_an_earlier_release_loaded_has_no_proof(serving: Serving) -> None:
     add_old_run(record_log(serving), "FR")
 
     found = await read_churn_evidence(serving, OLD_ID, *CHURN_CUSTOMER)
@@ -148,7 +148,7 @@ async def test_a_row_of_a_run_of_an_earlier_release_has_no_proof(serving: Servin
     assert (replayed["SCORE"].WhichOneof("verdict"), erased.body_state) == ("match", evidence_pb2.BODY_STATE_ERASED)
 
 
-async def test_every_reading_is_a_record_with_its_purpose_and_the_customer_as_a_tag(serving: Serving) -> None:
+async def test_every_reading_is_recorded_with_its_purpose_and_the_customers_tag(serving: Serving) -> None:
     run_id = first_run_id(serving)
     found = await read_churn_evidence(serving, run_id, *CHURN_CUSTOMER)
     await churn_replay(serving, run_id, *CHURN_CUSTOMER, "VERIFY")
@@ -164,7 +164,7 @@ async def test_every_reading_is_a_record_with_its_purpose_and_the_customer_as_a_
     assert header["customer_tag"] == record_log(serving).customer_tag(*CHURN_CUSTOMER)
     assert CHURN_CUSTOMER[1].encode() not in row.header
     erase_customer(record_log(serving), CHURN_CUSTOMER, "request 7", utc_now())
-    assert len(read_readings(serving)) == 2, "a reading outlasts the customer"
+    assert len(read_readings(serving)) == 2, "readings remain after the erasure of the customer"
 
 
 async def test_evidence_is_not_returned_if_the_reading_cannot_be_recorded(serving: Serving) -> None:

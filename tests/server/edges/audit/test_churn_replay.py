@@ -1,4 +1,4 @@
-"""Replay of churn predictions: equal to the bit, and every planted fault is found."""
+"""Replay of churn predictions: results are equal to the bit, and every planted fault is found."""
 
 import asyncio
 import math
@@ -39,7 +39,7 @@ def serving(churn_serving: Serving) -> Serving:
     return churn_serving
 
 
-async def test_every_customer_of_the_run_scores_and_explains_to_the_bit_and_verifies(serving: Serving) -> None:
+async def test_every_prediction_of_the_run_matches_to_the_bit(serving: Serving) -> None:
     with serving.application.database.reading() as connection:
         wanted = select(RUNS.c.run_id, RUNS.c.market, RISKS.c.customer_id).join_from(RISKS, RUNS)
         everybody = connection.execute(wanted).all()
@@ -57,10 +57,10 @@ async def test_every_customer_of_the_run_scores_and_explains_to_the_bit_and_veri
     assert found == {("DE", "match", "match"): 1010, ("FR", "match", "match", "match"): 30}
 
 
-async def test_a_band_kept_by_the_margin_replays_and_a_changed_one_does_not(
+async def test_a_band_kept_by_hysteresis_matches_and_a_changed_band_is_a_mismatch(
     serving: Serving, churn_family: ChurnFamily
 ) -> None:
-    """In the second run twenty customers are twice as late; some keep their band only because of the margin."""
+    """In the second run twenty customers are twice as late; some keep their band only because of the hysteresis."""
     loading.load_file(serving.application.database, churn_family.second_run, utc_now())
     with serving.application.database.reading() as connection:
         run_id = connection.execute(select(RUNS.c.run_id).where(RUNS.c.as_of != FIRST).limit(1)).scalar_one()
@@ -77,7 +77,7 @@ async def test_a_band_kept_by_the_margin_replays_and_a_changed_one_does_not(
     assert result.mismatch.recomputed == stayed.band
 
 
-async def test_a_changed_value_does_not_replay(serving: Serving) -> None:
+async def test_a_changed_value_is_a_mismatch(serving: Serving) -> None:
     change_row(record_log(serving), CHURN_CUSTOMER[1], pd=0.25, drivers="[]")
 
     found = await churn_replay(serving, first_run_id(serving), *CHURN_CUSTOMER)
@@ -88,8 +88,8 @@ async def test_a_changed_value_does_not_replay(serving: Serving) -> None:
     assert explanation.field.startswith("drivers")
 
 
-async def test_a_row_of_another_run_is_not_in_the_root(serving: Serving, churn_family: ChurnFamily) -> None:
-    """Equal numbers in another run have another leaf hash."""
+async def test_a_row_from_a_different_run_is_not_in_the_root(serving: Serving, churn_family: ChurnFamily) -> None:
+    """The leaf hash depends on the run, so a row with equal values has a different leaf hash in a different run."""
     add_old_run(record_log(serving), "FR")
     database, first = serving.application.database, first_run_id(serving)
     path = write_run(
@@ -117,7 +117,7 @@ async def test_a_row_of_another_run_is_not_in_the_root(serving: Serving, churn_f
 
 
 @pytest.mark.parametrize("column", ["pd", "log_odds", "rank", "drivers", "features", "contributions", "previous_band"])
-async def test_a_changed_value_is_found_and_is_no_evidence(serving: Serving, column: str) -> None:
+async def test_a_changed_value_is_found_and_no_evidence_is_returned(serving: Serving, column: str) -> None:
     with serving.application.database.reading() as connection:
         value = connection.execute(select(RISKS.c[column]).where(RISKS.c.customer_id == CHURN_CUSTOMER[1])).scalar_one()
     others = {
@@ -149,9 +149,11 @@ async def test_a_changed_value_is_found_and_is_no_evidence(serving: Serving, col
         (update(RUNS).values(header=RUNS.c.header + " "), "manifest"),
         (update(RUNS).values(as_of=FIRST.replace(hour=1)), "run.as_of_time"),
     ],
-    ids=["no-block", "root", "block", "manifest", "cut"],
+    ids=["no-leaves", "root", "leaves", "manifest", "as-of-time"],
 )
-async def test_a_changed_leaf_root_manifest_or_time_is_named(serving: Serving, change: Any, field: str) -> None:
+async def test_the_replay_reports_a_changed_leaf_root_manifest_or_time(
+    serving: Serving, change: Any, field: str
+) -> None:
     with serving.application.database.writing() as connection:
         connection.execute(change)
 
@@ -174,7 +176,7 @@ async def test_a_changed_record_of_the_run_is_found(serving: Serving) -> None:
     assert (result.mismatch.field, result.mismatch.stored) == ("RECORD_ALTERED", "")
 
 
-async def test_features_are_unavailable_with_instructions_and_a_customer_without_a_score_has_no_replay(
+async def test_features_are_unavailable_with_instructions_and_a_customer_without_a_score_is_unavailable(
     serving: Serving, churn_family: ChurnFamily
 ) -> None:
     path = serving.settings.bundles.parent / "next.parquet"
@@ -195,7 +197,7 @@ async def test_features_are_unavailable_with_instructions_and_a_customer_without
     assert not found.features
 
 
-async def test_a_what_if_uses_another_bundle_and_is_marked_as_no_evidence(
+async def test_a_what_if_uses_a_different_bundle_and_is_marked_as_not_evidence(
     serving: Serving, churn_family: ChurnFamily
 ) -> None:
     bundle_id = churn_family.model.bundle.bundle_id

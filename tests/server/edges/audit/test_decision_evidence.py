@@ -1,4 +1,4 @@
-"""Evidence of decisions: complete and proved, and every reading is recorded."""
+"""Evidence of decisions: it is complete, it has a valid proof, and every reading is recorded."""
 
 import hashlib
 import json
@@ -26,7 +26,7 @@ from tests.small import SmallFamily
 NOWHERE = "00000000-0000-4000-8000-000000000000"
 
 
-async def test_evidence_has_request_and_answer_as_bytes_and_decoded(serving: Serving) -> None:
+async def test_evidence_contains_request_and_answer_as_bytes_and_as_messages(serving: Serving) -> None:
     request = score_request(features=numbers(turnover=20_000.0), locale="de")
     content = request.SerializeToString()
     sent = await raw_method(serving.channel, "ScoreCredit")(content)
@@ -45,7 +45,7 @@ async def test_evidence_has_request_and_answer_as_bytes_and_decoded(serving: Ser
     assert found.record.receive_time.ToNanoseconds() <= found.record.decide_time.ToNanoseconds()
 
 
-async def test_evidence_has_overrides_and_outcomes(serving: Serving) -> None:
+async def test_evidence_contains_overrides_and_outcomes(serving: Serving) -> None:
     decision = await score_with_outcome(serving, credit_pb2.DECISION_APPROVE)
     before = await read_evidence(serving, decision.record_ref.decision_id)
     override = (await serving.credit.RecordOverride(override_request(decision))).override
@@ -73,7 +73,7 @@ async def test_every_record_id_begins_with_its_time(serving: Serving) -> None:
     assert names[0] == uuid.UUID(decision.record_ref.decision_id)
 
 
-async def test_evidence_has_every_feature_with_value_number_source_and_time(serving: Serving) -> None:
+async def test_evidence_contains_every_feature_with_value_number_source_and_time(serving: Serving) -> None:
     decision = await score_customer(serving, 2, features=numbers(turnover=33_000.5))
 
     found = await read_evidence(serving, decision.record_ref.decision_id)
@@ -87,7 +87,7 @@ async def test_evidence_has_every_feature_with_value_number_source_and_time(serv
     assert lines["days_late"].as_of_time.ToJsonString() == "2026-01-01T00:00:00Z"
 
 
-async def test_evidence_has_the_recorded_bundle_and_policy_after_both_were_replaced(
+async def test_evidence_contains_the_recorded_bundle_and_policy_after_both_were_replaced(
     serving: Serving, small: SmallFamily, other: SmallFamily
 ) -> None:
     decision = await score_customer(serving)
@@ -106,7 +106,7 @@ async def test_evidence_has_the_recorded_bundle_and_policy_after_both_were_repla
     assert found.policy.version == "test-1"
 
 
-async def test_the_proof_leads_from_the_stored_bytes_to_the_signed_root(serving: Serving) -> None:
+async def test_the_proof_connects_the_stored_bytes_with_the_signed_root(serving: Serving) -> None:
     decisions = [await score_customer(serving, number) for number in range(5)]
 
     found = await read_evidence(serving, decisions[2].record_ref.decision_id)
@@ -116,10 +116,10 @@ async def test_the_proof_leads_from_the_stored_bytes_to_the_signed_root(serving:
     data = len(record.header).to_bytes(4, "big") + record.header + record.ciphertext
     verify_inclusion(record.index, proof.tree_size, leaf_hash(data), tuple(proof.hashes), checkpoint.root)
     assert (checkpoint.size, record.index) == (proof.tree_size, 2)
-    assert found.reading.index == 5 < checkpoint.size, "the checkpoint covers the reading too"
+    assert found.reading.index == 5 < checkpoint.size, "the tree of the checkpoint includes the reading"
 
 
-async def test_every_reading_is_a_record_of_its_own_with_caller_method_and_purpose(serving: Serving) -> None:
+async def test_every_reading_is_recorded_with_caller_method_and_purpose(serving: Serving) -> None:
     decision_id = (await score_customer(serving)).record_ref.decision_id
 
     first = await read_evidence(serving, decision_id)
@@ -164,7 +164,7 @@ async def test_a_reading_without_a_purpose_is_rejected(serving: Serving, purpose
     assert set(error.problems) == {"purpose"}
 
 
-async def test_an_id_that_is_no_decision_is_unknown_and_no_reading_is_recorded(serving: Serving) -> None:
+async def test_an_id_of_no_decision_is_rejected_and_no_reading_is_recorded(serving: Serving) -> None:
     reading = (await read_evidence(serving, (await score_customer(serving)).record_ref.decision_id)).reading
 
     for name in (NOWHERE, reading.record_id):
@@ -175,7 +175,7 @@ async def test_an_id_that_is_no_decision_is_unknown_and_no_reading_is_recorded(s
     assert len(read_readings(serving)) == 1
 
 
-async def test_evidence_of_an_erased_decision_has_proof_and_reading(serving: Serving) -> None:
+async def test_evidence_of_an_erased_decision_contains_proof_and_reading(serving: Serving) -> None:
     decision_id = (await score_customer(serving)).record_ref.decision_id
     log = serving.application.log
     assert log is not None
@@ -190,7 +190,7 @@ async def test_evidence_of_an_erased_decision_has_proof_and_reading(serving: Ser
     assert found.reading.index == 1
 
 
-async def test_a_damaged_decision_is_not_evidence(serving: Serving) -> None:
+async def test_no_evidence_is_returned_for_a_damaged_decision(serving: Serving) -> None:
     decision_id = (await score_customer(serving)).record_ref.decision_id
     ciphertext = bytearray(read_row(serving, decision_id).ciphertext)
     ciphertext[40] ^= 1
@@ -203,10 +203,10 @@ async def test_a_damaged_decision_is_not_evidence(serving: Serving) -> None:
     assert (error.code, error.reason) == (grpc.StatusCode.DATA_LOSS, "RECORD_DAMAGED")
 
 
-@pytest.mark.parametrize("place", [99, -1])
-async def test_a_decision_that_was_moved_out_of_the_tree_is_damaged(serving: Serving, place: int) -> None:
+@pytest.mark.parametrize("index", [99, -1])
+async def test_a_decision_that_was_moved_out_of_the_tree_is_reported_as_damaged(serving: Serving, index: int) -> None:
     decision_id = (await score_customer(serving)).record_ref.decision_id
-    set_columns(serving, decision_id, record_index=place)
+    set_columns(serving, decision_id, record_index=index)
 
     error = await call_error(
         serving.audit.GetEvidence(audit_pb2.GetEvidenceRequest(decision_id=decision_id, purpose=PURPOSE))
@@ -215,7 +215,7 @@ async def test_a_decision_that_was_moved_out_of_the_tree_is_damaged(serving: Ser
     assert (error.code, error.reason) == (grpc.StatusCode.DATA_LOSS, "RECORD_DAMAGED")
 
 
-async def test_evidence_has_no_policy_if_the_saved_one_was_changed(serving: Serving) -> None:
+async def test_evidence_contains_no_policy_if_the_saved_policy_was_changed(serving: Serving) -> None:
     decision_id = (await score_customer(serving)).record_ref.decision_id
     with serving.application.database.writing() as connection:
         connection.execute(POLICIES.update().values(content=b"version = 'forged'"))

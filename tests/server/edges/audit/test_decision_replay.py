@@ -1,6 +1,7 @@
-"""Replay of decisions: computed again with the recorded bundle and policy, with a verdict for each mode."""
+"""Replay of decisions with the recorded bundle and policy: each mode has the right verdict."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import grpc
@@ -21,34 +22,32 @@ from tests.small import POLICY, SmallFamily
 
 
 async def decide(serving: Serving, number: int = 0, **changes: object) -> str:
-    """Decide, and return the decision_id."""
+    """Score a customer, and return the decision_id."""
     return (await score_customer(serving, number, **changes)).record_ref.decision_id
 
 
 @dataclass(frozen=True, slots=True)
 class EditableRecord:
-    """A record's body that a test changes and seals again, as only the owner of all keys could."""
+    """A record whose body a test changes and encrypts again, which only an owner of all keys can do."""
 
     serving: Serving
     decision_id: str
 
-    def change(self, **fields: object) -> None:
-        """Change the recorded body and seal it again, without changing the tree."""
+    def change(self, edit: Callable[[audit_pb2.DecisionRecord], None]) -> None:
+        """Apply an edit to the recorded body and encrypt the body again; the Merkle tree stays unchanged."""
         log = self.serving.application.log
         assert log is not None
         row = read_row(self.serving, self.decision_id)
         key = log.key_store.unwrap(log.key_store.find_by_id({row.key_id})[row.key_id])
         header, body = open_record(SealedRecord(row.header, row.ciphertext), key)
         record = audit_pb2.DecisionRecord.FromString(body)
-        for name, value in fields.items():
-            assert callable(value), name
-            value(record)
+        edit(record)
         set_columns(
             self.serving, self.decision_id, ciphertext=seal_record(header, record.SerializeToString(), key).ciphertext
         )
 
 
-async def test_a_decision_replays_to_match_in_every_mode(serving: Serving) -> None:
+async def test_an_unchanged_decision_matches_in_every_mode(serving: Serving) -> None:
     cases = (
         {},
         {"number": 1, "locale": "en"},
@@ -62,7 +61,7 @@ async def test_a_decision_replays_to_match_in_every_mode(serving: Serving) -> No
         assert all(verdict.compared_count > 0 for _, verdict in found.values())
 
 
-async def test_a_decision_that_was_not_scorable_replays_too(serving: Serving) -> None:
+async def test_a_decision_that_is_not_scorable_matches_in_every_mode(serving: Serving) -> None:
     with serving.application.database.writing() as connection:
         wanted = select(FEATURES.c.row).where(FEATURES.c.customer_id == "C00000")
         days, *others = unpack_doubles(connection.execute(wanted).scalar_one())
@@ -100,7 +99,7 @@ async def test_a_replay_uses_the_recorded_bundle_and_policy_after_both_were_repl
 
 
 def change_margin(record: audit_pb2.DecisionRecord) -> None:
-    """Change a margin in its last bits."""
+    """Change the margin in its last bit."""
     record.numbers.margin *= 1 + 2**-52
 
 
@@ -109,8 +108,8 @@ def change_contribution(record: audit_pb2.DecisionRecord) -> None:
     record.numbers.contributions[0] += 1e-15
 
 
-def change_fed_number(record: audit_pb2.DecisionRecord) -> None:
-    """Change a number that was fed."""
+def change_input_number(record: audit_pb2.DecisionRecord) -> None:
+    """Change the first model input, both its value and its number."""
     record.features[0].value.number += 1
     record.features[0].number += 1
 
@@ -129,24 +128,24 @@ def change_outcome(record: audit_pb2.DecisionRecord) -> None:
     record.answer = answer.SerializeToString(deterministic=True)
 
 
-WRONG = (
+EDITS = (
     (change_margin, "SCORE", "numbers.margin"),
     (change_contribution, "EXPLANATION", "numbers.contributions[0]"),
-    (change_fed_number, "FEATURES", "features[0].value.number"),
+    (change_input_number, "FEATURES", "features[0].value.number"),
     (change_reason, "EXPLANATION", "answer.assessment.reasons.reasons[0].text"),
     (change_outcome, "SCORE", "answer.decision"),
 )
 
 
-@pytest.mark.parametrize(("wrong", "mode", "field"), WRONG, ids=[wrong.__name__ for wrong, _, _ in WRONG])
-async def test_a_changed_record_is_a_mismatch_of_the_changed_field(
-    serving: Serving, wrong: object, mode: str, field: str
+@pytest.mark.parametrize(("edit", "mode", "field"), EDITS, ids=[edit.__name__ for edit, _, _ in EDITS])
+async def test_the_replay_of_a_changed_record_reports_the_changed_field(
+    serving: Serving, edit: Callable[[audit_pb2.DecisionRecord], None], mode: str, field: str
 ) -> None:
     decision = await score_customer(serving, 4, requested_amount=euros(60_000))
     decision_id = decision.record_ref.decision_id
     assert decision.assessment.reasons.reasons
     assert decision.decision != credit_pb2.DECISION_DECLINE
-    EditableRecord(serving, decision_id).change(it=wrong)
+    EditableRecord(serving, decision_id).change(edit)
 
     found = await replay(serving, decision_id)
 
@@ -154,13 +153,13 @@ async def test_a_changed_record_is_a_mismatch_of_the_changed_field(
     assert (verdict, result.field) == ("mismatch", field)
     assert result.stored != result.recomputed
     assert result.differing_count >= 1
-    assert found["VERIFY"][0] == "mismatch", "and the tree says so too"
-    if wrong is change_margin:
-        assert [name for name, (is_, _) in found.items() if is_ == "match"] == ["FEATURES", "EXPLANATION"]
+    assert found["VERIFY"][0] == "mismatch", "the record hash no longer fits into the tree"
+    if edit is change_margin:
+        assert [name for name, (verdict, _) in found.items() if verdict == "match"] == ["FEATURES", "EXPLANATION"]
         assert float(result.stored) != float(result.recomputed)
 
 
-async def test_the_tree_and_the_columns_are_verified(serving: Serving) -> None:
+async def test_verify_reports_a_changed_column(serving: Serving) -> None:
     decision_id = await decide(serving)
     await decide(serving, 1)
     set_columns(serving, decision_id, grade="Z9")
@@ -171,7 +170,7 @@ async def test_the_tree_and_the_columns_are_verified(serving: Serving) -> None:
     assert "record 0: " in result.recomputed
 
 
-async def test_a_decision_that_was_moved_out_of_the_tree_does_not_verify(serving: Serving) -> None:
+async def test_verify_reports_a_decision_that_was_moved_out_of_the_tree(serving: Serving) -> None:
     decision_id = await decide(serving)
     set_columns(serving, decision_id, record_index=99)
 
@@ -181,14 +180,14 @@ async def test_a_decision_that_was_moved_out_of_the_tree_does_not_verify(serving
     assert "not where it was written" in result.recomputed
 
 
-async def test_an_answer_within_the_tolerance_of_another_runtime_is_runtime_differs(serving: Serving) -> None:
+async def test_a_small_difference_in_a_different_runtime_has_the_verdict_runtime_differs(serving: Serving) -> None:
     decision_id = await decide(serving, 4)
 
-    def older(record: audit_pb2.DecisionRecord) -> None:
+    def record_older_release(record: audit_pb2.DecisionRecord) -> None:
         record.runtime.onnxruntime = "1.0.0"
         record.numbers.pd *= 1 + 2**-52
 
-    EditableRecord(serving, decision_id).change(it=older)
+    EditableRecord(serving, decision_id).change(record_older_release)
 
     found = await replay(serving, decision_id, "SCORE", "EXPLANATION", "FEATURES")
 
@@ -199,19 +198,19 @@ async def test_an_answer_within_the_tolerance_of_another_runtime_is_runtime_diff
     assert found["FEATURES"][0] == "match"
 
 
-async def test_another_release_of_grounds_has_no_tolerance(serving: Serving) -> None:
+async def test_a_small_difference_in_a_different_release_of_grounds_is_a_mismatch(serving: Serving) -> None:
     decision_id = await decide(serving, 4)
 
-    def older(record: audit_pb2.DecisionRecord) -> None:
+    def record_older_release(record: audit_pb2.DecisionRecord) -> None:
         record.runtime.grounds = "0.0.1"
         record.numbers.pd *= 1 + 2**-52
 
-    EditableRecord(serving, decision_id).change(it=older)
+    EditableRecord(serving, decision_id).change(record_older_release)
 
     assert (await replay(serving, decision_id, "SCORE"))["SCORE"][0] == "mismatch"
 
 
-async def test_a_what_if_uses_another_bundle_and_is_marked_as_no_evidence(
+async def test_a_what_if_uses_a_different_bundle_and_is_marked_as_not_evidence(
     serving: Serving, small: SmallFamily, other: SmallFamily
 ) -> None:
     decision = await score_customer(serving, 4)
@@ -228,7 +227,9 @@ async def test_a_what_if_uses_another_bundle_and_is_marked_as_no_evidence(
     assert result.assessment.model_output.bundle_id == result.bundle_id == other.bundle_folder.name
     assert result.assessment.model_output.pd != decision.assessment.model_output.pd
     assert found["SCORE"][0] == "match"
-    assert own["WHAT_IF"][1].assessment == decision.assessment, "the oracle: the bundle itself says the same again"
+    assert own["WHAT_IF"][1].assessment == decision.assessment, (
+        "a what-if with the bundle that decided repeats the decision"
+    )
 
 
 async def test_a_what_if_with_an_unknown_bundle_is_rejected(serving: Serving) -> None:

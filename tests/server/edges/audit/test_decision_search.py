@@ -49,7 +49,7 @@ def labels(number: int) -> dict[str, str]:
 
 
 def append_decisions(log: RecordLog, numbers: range) -> None:
-    """Append decisions, with a record of another kind in between; pairs of them have the same time."""
+    """Append decisions and records of a different kind between them; pairs of decisions have equal times."""
     entries = []
     for number in numbers:
         time = NOW + number // 2 * MINUTE
@@ -69,7 +69,7 @@ def log(database_url: str, tmp_path: Path) -> Iterator[RecordLog]:
 
 
 def matching_ids(condition: DecisionQuery, log: RecordLog, size: int) -> list[str]:
-    """Read all pages."""
+    """Read all pages, and return the ids of the decisions."""
     listed, found, after = DecisionIndex(log.database), [], None
     while rows := listed.read_page(condition, after, size):
         found += [row.record_id for row in rows]
@@ -89,7 +89,7 @@ CONDITIONS = (
 )
 
 
-def test_pages_of_any_size_have_every_matching_decision_once_newest_first(log: RecordLog) -> None:
+def test_pages_list_every_matching_decision_once_with_the_newest_first(log: RecordLog) -> None:
     for condition, holds in CONDITIONS:
         wanted = [new_id(number) for number in reversed(range(COUNT)) if holds(number)]
         for size in (1, 7, 100):
@@ -114,7 +114,7 @@ def draw(log: RecordLog, tree_size: int, **changes: object) -> Strata:
 
 
 def first_by_digest(numbers: list[int], seed: str, size: int) -> list[str]:
-    """Return the expected sample, by sorting all decisions."""
+    """Return the expected sample, computed by sorting all decisions."""
     found = sorted((new_id(n) for n in numbers), key=lambda name: hashlib.sha256(f"{seed}{name}".encode()).digest())
     return found[:size]
 
@@ -124,7 +124,7 @@ def log_size(log: RecordLog) -> int:
     return log.last_frontier.size
 
 
-def test_a_sample_is_the_first_of_the_population_by_sha_256_of_seed_and_id(log: RecordLog) -> None:
+def test_a_sample_has_the_lowest_sha_256_digests_of_seed_and_id(log: RecordLog) -> None:
     for seed in ("tulip", "Straße 7", "x" * 128):
         found = draw(log, log_size(log), seed=seed)
 
@@ -151,7 +151,7 @@ def test_the_standby_worker_draws_the_same_sample(log: RecordLog) -> None:
     assert found == draw(log, log_size(log), **asked) != {}
 
 
-def test_a_failed_standby_worker_is_store_unavailable() -> None:
+def test_a_failure_of_the_standby_worker_raises_store_unavailable() -> None:
     nowhere = Database("postgresql+psycopg://somebody:secret@127.0.0.1:1/nothing")
 
     with closing(SampleDrawer(nowhere)) as samples, pytest.raises(StoreUnavailable) as error:
@@ -179,7 +179,7 @@ def test_later_records_do_not_change_a_sample_of_an_older_tree(log: RecordLog) -
 
 
 def test_a_sample_is_the_same_on_both_databases(tmp_path: Path, postgres: object) -> None:
-    """Each is compared with the oracle above; here with each other."""
+    """Other tests compare each database with the expected sample; this test compares the databases with each other."""
     found = []
     url = postgres.url.set(database="postgres")  # type: ignore[attr-defined]
     with postgres.connect() as connection:  # type: ignore[attr-defined]
@@ -198,7 +198,7 @@ def test_a_sample_is_the_same_on_both_databases(tmp_path: Path, postgres: object
 
 
 def test_lists_read_only_the_index(log: RecordLog) -> None:
-    """A row of the table is a hundred times as long as an entry of the index: reading rows would take minutes."""
+    """A table row is a hundred times as long as an index entry, so reading rows would take minutes."""
     if log.database.engine.dialect.name != "sqlite":
         pytest.skip("PostgreSQL's plan depends on its statistics")
     with sent_statements(log.database) as statements:
@@ -208,10 +208,10 @@ def test_lists_read_only_the_index(log: RecordLog) -> None:
 
     (steps,) = [steps for statement, steps in plans(log.database, statements).items() if "record_id" in statement]
     assert "COVERING INDEX ix_records_listed (kind=? AND time_us" in str(steps)
-    assert "ORDER BY" not in str(steps), "nothing is sorted that the index has in order"
+    assert "ORDER BY" not in str(steps), "the index already has the order of the list"
 
 
-async def test_the_service_lists_by_pages_bound_to_their_filter(serving: Serving) -> None:
+async def test_a_page_token_is_valid_only_with_the_filter_of_its_list(serving: Serving) -> None:
     made = [await score_customer(serving, number) for number in range(9)]
     of_germany = pb.DecisionFilter(market="DE")
 
@@ -241,7 +241,7 @@ async def test_the_service_lists_by_pages_bound_to_their_filter(serving: Serving
     assert {(each.code, each.reason) for each in errors} == {(grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID")}
 
 
-async def test_the_service_draws_at_a_tree_size_and_returns_what_reproduces_the_sample(serving: Serving) -> None:
+async def test_a_sample_of_a_tree_size_is_returned_with_the_data_to_reproduce_it(serving: Serving) -> None:
     made = [await score_customer(serving, number) for number in range(8)]
     request = pb.SampleDecisionsRequest(seed="42", size=2, stratify_by=[pb.STRATUM_KEY_DECISION, pb.STRATUM_KEY_MARKET])
 

@@ -17,7 +17,7 @@ from tests.small import SmallFamily
 
 
 async def decide(serving: Serving, number: int = 0, **changes: object) -> str:
-    """Decide, and return the decision_id."""
+    """Score a customer, and return the decision_id."""
     return (await score_customer(serving, number, **changes)).record_ref.decision_id
 
 
@@ -29,7 +29,7 @@ def erase(serving: Serving, decision_id: str) -> None:
         connection.execute(delete(WRAPPED_KEYS).where(WRAPPED_KEYS.c.key_id == read_row(serving, decision_id).key_id))
 
 
-async def test_after_an_erasure_the_record_verifies_and_nothing_else_can_be_replayed(serving: Serving) -> None:
+async def test_after_an_erasure_only_the_mode_verify_is_available(serving: Serving) -> None:
     decision_id = await decide(serving)
     erase(serving, decision_id)
 
@@ -41,7 +41,7 @@ async def test_after_an_erasure_the_record_verifies_and_nothing_else_can_be_repl
         assert found[mode][1].why == evidence_pb2.UNAVAILABLE_REASON_INPUT_ERASED
 
 
-async def test_a_missing_artifact_is_named(serving: Serving, other: SmallFamily) -> None:
+async def test_the_result_states_which_artifact_is_missing(serving: Serving, other: SmallFamily) -> None:
     decision_id = await decide(serving)
     with serving.application.database.writing() as connection:
         connection.execute(delete(FEATURES).where(FEATURES.c.customer_id == "C00000"))
@@ -53,12 +53,14 @@ async def test_a_missing_artifact_is_named(serving: Serving, other: SmallFamily)
     assert found["FEATURES"][1].why == evidence_pb2.UNAVAILABLE_REASON_FEATURES_MISSING
     assert found["SCORE"][1].why == evidence_pb2.UNAVAILABLE_REASON_POLICY_MISSING
     await swap_model(serving, other.bundle_folder)
-    another = await decide(serving, 2)
+    other_decision_id = await decide(serving, 2)
     shutil.rmtree(serving.settings.bundles / "credit" / other.bundle_folder.name)
-    assert (await replay(serving, another, "SCORE"))["SCORE"][1].why == evidence_pb2.UNAVAILABLE_REASON_ARTIFACT_MISSING
+    assert (await replay(serving, other_decision_id, "SCORE"))["SCORE"][
+        1
+    ].why == evidence_pb2.UNAVAILABLE_REASON_ARTIFACT_MISSING
 
 
-async def test_stored_features_that_changed_since_are_a_mismatch(serving: Serving) -> None:
+async def test_a_change_of_stored_features_after_the_decision_is_a_mismatch(serving: Serving) -> None:
     decision_id = await decide(serving)
     with serving.application.database.writing() as connection:
         wanted = select(FEATURES.c.row).where(FEATURES.c.customer_id == "C00000")
@@ -69,7 +71,7 @@ async def test_stored_features_that_changed_since_are_a_mismatch(serving: Servin
     found = await replay(serving, decision_id)
 
     assert (found["FEATURES"][0], found["FEATURES"][1].field) == ("mismatch", "features[0].value.number")
-    assert found["SCORE"][0] == "match", "from the numbers as fed"
+    assert found["SCORE"][0] == "match", "SCORE uses the recorded inputs, not the feature store"
 
 
 async def test_doctor_lists_the_decisions_that_can_no_longer_be_replayed(

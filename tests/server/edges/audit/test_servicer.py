@@ -1,4 +1,4 @@
-"""AuditService over a real channel: its proofs verify, and records of decisions are complete."""
+"""AuditService over a real channel: proofs are valid, and records of decisions are complete."""
 
 import math
 import platform
@@ -25,7 +25,7 @@ UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
 
 async def decide(serving: Serving, count: int) -> list[str]:
-    """Decide, and return the decision_ids."""
+    """Score customers, and return the decision_ids."""
     answers = [
         (await serving.credit.ScoreCredit(score_request(customer=customer("DE", f"C{2 * number:05d}")))).credit_decision
         for number in range(count)
@@ -61,7 +61,7 @@ async def test_a_newer_checkpoint_is_consistent_with_an_older_one(serving: Servi
         verify_consistency(old.size, 8, old.root, trees[-1].root, tuple(proof.hashes))
 
 
-async def test_records_come_in_order_page_by_page_and_end(serving: Serving) -> None:
+async def test_pages_of_records_are_in_order_and_complete(serving: Serving) -> None:
     names = await decide(serving, 7)
 
     page = await serving.audit.ListRecords(pb.ListRecordsRequest(start=2, end=6))
@@ -105,10 +105,10 @@ def read_decision_record(
     return pb.DecisionRecord.FromString(kept.body), decision, decision.SerializeToString(deterministic=True)
 
 
-async def test_a_record_has_request_and_answer_byte_for_byte(serving: Serving) -> None:
+async def test_a_record_contains_request_and_answer_byte_for_byte(serving: Serving) -> None:
     bare, values = score_request().SerializeToString(), numbers(turnover=50_000, years=3)
     entries = [field(4, field(1, name.encode()) + field(2, value)) for name, value in values.items()]
-    asked = entries[1] + bare + entries[0]  # no serializer writes it in this order
+    asked = entries[1] + bare + entries[0]  # a field order that no serializer produces
 
     response = await raw_method(serving.channel, "ScoreCredit")(asked)
     record, _, answer = read_decision_record(serving, response)
@@ -118,7 +118,7 @@ async def test_a_record_has_request_and_answer_byte_for_byte(serving: Serving) -
     assert response.endswith(record.answer)
 
 
-async def test_a_record_has_every_input_with_source_and_time_and_the_runtime(
+async def test_a_record_contains_every_input_with_source_and_time_and_the_runtime(
     serving: Serving, small: SmallFamily
 ) -> None:
     asked = score_request(features=numbers(turnover=50_000)).SerializeToString()
@@ -154,7 +154,7 @@ async def test_a_record_has_every_input_with_source_and_time_and_the_runtime(
 
 
 def bundle_margin(card: object, log_odds: float) -> object:
-    """Return a comparison with the margin of these log-odds, within the error of a division."""
+    """Return an approximate value that equals the margin of the log-odds up to the rounding error of a division."""
     return pytest.approx((log_odds - card.intercept) / card.slope, abs=1e-12)  # type: ignore[attr-defined]
 
 

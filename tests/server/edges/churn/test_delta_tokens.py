@@ -1,4 +1,4 @@
-"""Delta and page tokens of a synchronization: one that is old, foreign or of a removed run demands a new full synchronization."""
+"""Tokens of a synchronization: an expired or foreign token, or one of a removed run, requires a full synchronization."""
 
 import datetime as dt
 import random

@@ -1,4 +1,4 @@
-"""The export: equal to pages and single reads to the bit, in parts, and resumable."""
+"""The export: it equals pages and single reads to the bit, is sent in parts, and can be resumed."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -21,7 +21,7 @@ from tests.server.churn_runs import FIRST, SECOND, ChurnFamily, plain_rows, scor
 from tests.server.loading import load_file
 from tests.server.requests import call_error
 
-ZSTD_FRAME = b"\x28\xb5\x2f\xfd"  # what every frame of Zstandard begins with
+ZSTD_FRAME = b"\x28\xb5\x2f\xfd"  # the magic number at the start of every Zstandard frame
 
 
 @pytest.fixture
@@ -109,14 +109,14 @@ def expected_row(risk: pb.ChurnRisk, texts: dict[str, list[str]]) -> dict[str, A
 
 
 async def read_pages(serving: Serving, locale: str) -> dict[str, pb.ChurnRisk]:
-    """Read everybody by pages."""
+    """Read all customers by pages."""
     asked = pb.ListChurnRiskChangesRequest(market="DE", page_size=1000, locale=locale)
     page = await serving.churn.ListChurnRiskChanges(asked)
     assert page.delta_token
     return {risk.customer.customer_id: risk for risk in page.churn_risks}
 
 
-async def test_the_export_agrees_with_the_pages(fed: Serving) -> None:
+async def test_the_export_equals_the_pages(fed: Serving) -> None:
     english, german = await read_pages(fed, "en"), await read_pages(fed, "de")
     words = {
         key: {
@@ -136,7 +136,7 @@ async def test_the_export_agrees_with_the_pages(fed: Serving) -> None:
     assert any(row["previous_band"] for row in rows) or {row["band_since_time"] for row in rows} >= {FIRST}
 
 
-async def test_lists_and_single_reads_agree(fed: Serving) -> None:
+async def test_lists_equal_single_reads(fed: Serving) -> None:
     pages = await read_pages(fed, "")
     asked = pb.ListChurnRisksRequest(market="DE", page_size=1000)
     listed = (await fed.churn.ListChurnRisks(asked)).churn_risks
@@ -215,12 +215,12 @@ async def test_a_resume_token_belongs_to_one_compression(serving: Serving, churn
 
 
 def customers(count: int) -> pa.Table:
-    """Return the export's rows of so many customers, C000 and so on."""
+    """Return the export rows of the first customers, named C000, C001 and so on."""
     rows = [{"customer_id": f"C{number:03d}", "status": "SCORED", "drivers": []} for number in range(count)]
     return pa.Table.from_pylist(rows, schema=chunks.EXPORT_SCHEMA)
 
 
-def test_an_uncompressed_chunk_is_sent_in_parts_of_bounded_size_with_every_row_once() -> None:
+def test_an_uncompressed_chunk_is_sent_in_parts_of_limited_size_with_every_row_once() -> None:
     chunk = chunks.encode_chunk(customers(200))
     whole, nothing_left = chunks.uncompressed_part(chunk, 0)
     assert nothing_left == 0
@@ -246,7 +246,7 @@ def test_an_oversized_row_is_a_part_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("erased", "next_customer"), [("C000", "C010"), ("C150", "C009")], ids=["already sent", "not sent yet"]
 )
-def test_an_erasure_between_two_parts_of_a_chunk_skips_nobody(erased: str, next_customer: str) -> None:
+def test_an_erasure_between_two_parts_of_a_chunk_skips_no_other_customer(erased: str, next_customer: str) -> None:
     chunk = chunks.encode_chunk(customers(200))
     left = 190  # C000 to C009 were sent
 
@@ -284,10 +284,10 @@ async def test_an_invalid_export_is_rejected_like_any_other_call(fed: Serving) -
         assert (refused.code, refused.reason) == (code, reason)
 
 
-async def test_a_bug_in_a_stream_is_an_incident_and_a_draining_server_starts_none(
+async def test_a_bug_in_a_stream_is_an_incident_and_a_draining_server_rejects_new_streams(
     fed: Serving, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The planted fault: a part that cannot be read."""
+    """The planted fault is a part that cannot be read."""
     with fed.application.database.writing() as connection:
         connection.exec_driver_sql("UPDATE runs SET header = '{}'")
     hidden = await call_error(read_first_part(fed))

@@ -1,4 +1,4 @@
-"""Lists by band, value and status; customers in one call; the newest runs."""
+"""Lists filtered by band, value and status; batches of customers; the list of the newest runs."""
 
 from typing import Any
 
@@ -52,7 +52,7 @@ WANTED: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("asked", "expected"), WANTED, ids=str)
-async def test_a_list_has_the_matching_customers_in_order_in_pages_of_any_size(
+async def test_pages_of_any_size_list_the_matching_customers_in_order(
     fed: Serving, asked: dict[str, Any], expected: str
 ) -> None:
     for page_size in (1, 2, 1000):
@@ -88,11 +88,11 @@ async def test_an_unknown_band_is_rejected(fed: Serving) -> None:
 
 
 def batch(*ids: str) -> pb.BatchGetChurnRisksRequest:
-    """Return the predictions of some customers."""
+    """Return a request for the predictions of some customers."""
     return pb.BatchGetChurnRisksRequest(customers=[customer("DE", customer_id) for customer_id in ids])
 
 
-async def test_a_batch_has_the_requested_order_and_fails_as_a_whole(fed: Serving) -> None:
+async def test_a_batch_is_answered_in_the_requested_order_or_fails_as_a_whole(fed: Serving) -> None:
     given = await fed.churn.BatchGetChurnRisks(batch("C", "X", "A", "C"))
     error = await call_error(fed.churn.BatchGetChurnRisks(batch("C", "SECRET7", "A")))
     many = await call_error(fed.churn.BatchGetChurnRisks(batch(*["C"] * 1001)))

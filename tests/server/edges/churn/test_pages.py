@@ -1,4 +1,4 @@
-"""Pages of a list: every customer once, in one order, of one run, even if a new run is loaded in between."""
+"""Pages of a list: they contain every customer of one run once and in order, even if a newer run is loaded meanwhile."""
 
 import base64
 from collections.abc import AsyncIterator
@@ -29,12 +29,12 @@ def small_settings(churn_settings: Settings) -> Settings:
 
 
 def request(**changes: Any) -> pb.ListChurnRisksRequest:
-    """Return a page."""
+    """Return a request for a page."""
     return pb.ListChurnRisksRequest(**{"market": "DE", "page_size": 100, **changes})
 
 
 async def pages(serving: Serving, **asked: Any) -> AsyncIterator[pb.ListChurnRisksResponse]:
-    """Read page after page."""
+    """Read all pages."""
     token = ""
     while True:
         page = await serving.churn.ListChurnRisks(request(page_token=token, **asked))
@@ -55,7 +55,7 @@ async def page_error(serving: Serving, **asked: Any) -> CallError:
 
 
 @pytest.mark.parametrize("order", [PROBABILITY, VALUE], ids=["probability", "value"])
-async def test_pages_have_every_customer_once_in_order_also_with_ties(
+async def test_pages_contain_every_customer_once_and_in_order_even_with_ties(
     serving: Serving, order: pb.ChurnRiskOrder
 ) -> None:
     read = [page async for page in pages(serving, order=order, page_size=23)]
@@ -74,7 +74,7 @@ async def test_pages_have_every_customer_once_in_order_also_with_ties(
     assert not any(risk.HasField("explanation") for risk in risks)
 
 
-async def test_ranks_count_the_customers_from_the_highest_probability(serving: Serving) -> None:
+async def test_the_rank_is_the_position_in_the_list_by_probability(serving: Serving) -> None:
     for order in (pb.CHURN_RISK_ORDER_UNSPECIFIED, PROBABILITY):
         ranks = [risk.rank async for page in pages(serving, order=order) for risk in page.churn_risks]
 
@@ -82,7 +82,7 @@ async def test_ranks_count_the_customers_from_the_highest_probability(serving: S
 
 
 @pytest.mark.parametrize("order", [PROBABILITY, VALUE], ids=["probability", "value"])
-async def test_a_list_reads_one_run_while_a_newer_one_is_loaded(
+async def test_a_list_reads_one_run_while_a_newer_run_is_loaded(
     serving: Serving, churn_family: ChurnFamily, order: pb.ChurnRiskOrder
 ) -> None:
     undisturbed = [risk async for page in pages(serving, order=order) for risk in page.churn_risks]
@@ -116,7 +116,7 @@ async def test_a_page_has_the_requested_size_and_at_most_1000_entries(serving: S
         assert page.next_page_token
 
 
-async def test_a_last_page_that_is_full_is_the_end_of_the_list(serving: Serving) -> None:
+async def test_a_full_last_page_has_no_next_page_token(serving: Serving) -> None:
     sizes = [len(page.churn_risks) async for page in pages(serving, page_size=505)]
 
     assert sizes == [505, 505]
@@ -150,8 +150,8 @@ async def test_the_page_size_may_change_from_page_to_page(serving: Serving) -> N
     ],
     ids=lambda c: next(iter(c)),
 )
-async def test_a_token_of_another_list_is_rejected(serving: Serving, change: dict[str, Any]) -> None:
-    """By the contract, all other fields must be unchanged; page_size may change."""
+async def test_a_token_of_a_different_list_is_rejected(serving: Serving, change: dict[str, Any]) -> None:
+    """Only page_size may change between pages; all other fields must be unchanged."""
     token = await read_second_page_token(serving)
 
     error = await page_error(serving, page_token=token, **change)
@@ -159,7 +159,7 @@ async def test_a_token_of_another_list_is_rejected(serving: Serving, change: dic
     assert (error.code, error.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID")
 
 
-async def test_the_unspecified_order_and_the_default_order_are_one_list(serving: Serving) -> None:
+async def test_a_token_is_valid_for_the_unspecified_and_for_the_default_order(serving: Serving) -> None:
     token = await read_second_page_token(serving, order=pb.CHURN_RISK_ORDER_UNSPECIFIED)
 
     page = await serving.churn.ListChurnRisks(request(page_token=token, order=PROBABILITY))
@@ -177,14 +177,14 @@ async def test_a_changed_token_is_rejected(serving: Serving) -> None:
         assert (error.code, error.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID")
 
 
-async def test_text_that_is_no_token_is_rejected(serving: Serving) -> None:
+async def test_text_that_is_not_a_token_is_rejected(serving: Serving) -> None:
     for token in ("x", "not a token", "é", "AAAA", "A" * 1024, "=", "\x00"):
         error = await page_error(serving, page_token=token)
 
         assert (error.code, error.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID")
 
 
-async def test_a_token_of_another_database_is_rejected(serving: Serving) -> None:
+async def test_a_token_of_a_different_database_is_rejected(serving: Serving) -> None:
     own = (await serving.churn.ListChurnRisks(request())).churn_risks[-1]
     place = RiskPageCursor(1, "DE", "0" * 16, ALL, own.rank, own.customer.customer_id)
     foreign = PageTokens(b"another database's key", 7, utc_now).write(place)
@@ -212,7 +212,7 @@ async def test_a_token_of_a_removed_run_requires_a_new_list(serving: Serving) ->
     assert "begin again" in error.message
 
 
-async def test_an_unknown_order_and_market_are_reported_at_once(serving: Serving) -> None:
+async def test_an_invalid_order_and_market_are_reported_in_one_error(serving: Serving) -> None:
     error = await page_error(serving, order=99, market="Germany")
 
     assert error.reason == "REQUEST_INVALID"

@@ -26,7 +26,7 @@ def small_settings(churn_settings: Settings) -> Settings:
 
 
 async def read_risk(serving: Serving, customer_id: str, locale: str = "") -> pb.ChurnRisk:
-    """Read one customer."""
+    """Read the prediction of one customer."""
     asked = pb.GetChurnRiskRequest(customer=customer("DE", customer_id), locale=locale)
     return (await serving.churn.GetChurnRisk(asked)).churn_risk
 
@@ -42,7 +42,7 @@ def texts(reasons: explain_pb2.Reasons) -> Sequence[str]:
     return [reason.text for reason in reasons.reasons]
 
 
-async def test_a_single_read_agrees_with_the_list_to_the_bit(serving: Serving) -> None:
+async def test_a_single_read_equals_the_list_to_the_bit(serving: Serving) -> None:
     in_list = await read_list(serving)
     for customer_id in list(in_list)[:20] + list(in_list)[-20:]:
         alone = await read_risk(serving, customer_id)
@@ -66,7 +66,7 @@ async def test_an_explanation_adds_up_to_the_log_odds(serving: Serving) -> None:
         assert not any(line.HasField("points") for line in explanation.contributions)
 
 
-async def test_the_server_returns_the_model_s_numbers(serving: Serving, churn_family: ChurnFamily) -> None:
+async def test_the_server_returns_the_numbers_of_the_model(serving: Serving, churn_family: ChurnFamily) -> None:
     names = churn_family.model.bundle.schema.names
     for customer_id in CUSTOMERS:
         row = churn_family.customers.set_index("customer_id").loc[customer_id]
@@ -80,7 +80,7 @@ async def test_the_server_returns_the_model_s_numbers(serving: Serving, churn_fa
         assert risk.risk_band == pb.RiskBand.Value(f"RISK_BAND_{answer.grade}")
 
 
-async def test_a_missing_value_is_absent_and_every_other_has_source_and_time(serving: Serving) -> None:
+async def test_a_missing_value_is_unset_and_every_other_value_has_source_and_time(serving: Serving) -> None:
     lines = [line for risk in CUSTOMERS for line in (await read_risk(serving, risk)).explanation.contributions]
 
     assert {line.HasField("value") for line in lines} == {True, False}
@@ -104,7 +104,7 @@ async def test_value_at_risk_is_pd_times_expected_spend_in_whole_cents(
         assert float(amount) == pytest.approx(risk.churn_probability * turnover[customer_id] * 0.00001, abs=0.005001)
 
 
-async def test_drivers_are_in_the_requested_language_else_in_english(serving: Serving) -> None:
+async def test_drivers_are_in_the_requested_language_or_in_english(serving: Serving) -> None:
     drivers = {
         locale: (await read_risk(serving, "C00007", locale)).drivers for locale in ("", "de", "de-AT", "fr", "en")
     }
@@ -122,7 +122,7 @@ async def test_drivers_are_in_the_requested_language_else_in_english(serving: Se
     assert set(texts(drivers["de"])).isdisjoint(texts(drivers["en"]))
 
 
-async def test_drivers_raise_the_probability_strongest_first(serving: Serving) -> None:
+async def test_drivers_raise_the_probability_and_the_strongest_is_first(serving: Serving) -> None:
     for risk in (await read_list(serving)).values():
         pushes = [reason.log_odds for reason in risk.drivers.reasons]
 
@@ -155,7 +155,7 @@ async def test_an_older_run_that_is_loaded_later_does_not_serve(serving: Serving
     assert risk.as_of_time.ToDatetime(SECOND.tzinfo) == SECOND
 
 
-async def test_a_market_without_a_run_is_no_run(serving: Serving) -> None:
+async def test_a_market_without_a_run_is_rejected_with_no_run(serving: Serving) -> None:
     for call in (
         serving.churn.GetChurnRisk(pb.GetChurnRiskRequest(customer=customer("IT", UNKNOWN_CUSTOMER))),
         serving.churn.ListChurnRisks(pb.ListChurnRisksRequest(market="IT")),
@@ -167,7 +167,7 @@ async def test_a_market_without_a_run_is_no_run(serving: Serving) -> None:
         assert UNKNOWN_CUSTOMER not in error.everything
 
 
-async def test_an_unknown_customer_is_not_found_and_not_named(serving: Serving) -> None:
+async def test_an_unknown_customer_is_not_found_and_the_error_omits_the_id(serving: Serving) -> None:
     for customer_id in (UNKNOWN_CUSTOMER, "C00729"):  # the second is in the run of FR
         error = await call_error(
             serving.churn.GetChurnRisk(pb.GetChurnRiskRequest(customer=customer("DE", customer_id)))
@@ -178,7 +178,7 @@ async def test_an_unknown_customer_is_not_found_and_not_named(serving: Serving) 
         assert customer_id not in error.everything
 
 
-async def test_an_empty_request_gets_every_missing_field(serving: Serving) -> None:
+async def test_the_error_of_an_empty_request_lists_every_missing_field(serving: Serving) -> None:
     error = await call_error(serving.churn.GetChurnRisk(pb.GetChurnRiskRequest()))
 
     assert error.reason == "REQUEST_INVALID"

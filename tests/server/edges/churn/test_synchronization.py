@@ -1,4 +1,4 @@
-"""Synchronization of a copy: complete at first, then by changes, and consistent at every page."""
+"""Synchronization of a copy: a full synchronization, then deltas; every page is consistent."""
 
 import datetime as dt
 from pathlib import Path
@@ -24,7 +24,7 @@ def small_settings(small_settings: Settings, database_url: str) -> Settings:
     return small_settings.model_copy(update={"database": database_url})
 
 
-async def test_a_page_has_a_next_page_token_or_a_delta_token_never_both(
+async def test_a_page_has_either_a_next_page_token_or_a_delta_token(
     serving: Serving, churn_family: ChurnFamily
 ) -> None:
     customers = random_customers(1)
@@ -54,7 +54,7 @@ async def test_a_copy_that_follows_deltas_equals_a_full_synchronization(
         assert set(copy) == set(random_customers(seed))
 
 
-async def test_a_delta_has_only_changed_customers_also_across_several_runs(
+async def test_a_delta_contains_only_changed_customers_even_across_several_runs(
     serving: Serving, churn_family: ChurnFamily
 ) -> None:
     first, copy = random_customers(0), {}
@@ -67,7 +67,7 @@ async def test_a_delta_has_only_changed_customers_also_across_several_runs(
 
     read = [page async for page in pages(serving, delta_token=token)]
 
-    # C002 and C059 were CRITICAL in between, which the band before the present one remembers.
+    # C002 and C059 were CRITICAL in between, which is stored as their previous band.
     changed = [risk.customer.customer_id for page in read for risk in page.churn_risks]
     assert changed == ["C002", "C005", "C059", "NEW"]
     assert [gone.customer_id for page in read for gone in page.removed_customers] == ["C008"]
@@ -84,7 +84,7 @@ async def test_without_changes_a_delta_is_an_empty_last_page(serving: Serving, c
     assert page.WhichOneof("next") == "delta_token"
 
 
-async def test_a_synchronization_reads_one_run_while_a_newer_one_is_loaded(
+async def test_a_synchronization_reads_one_run_while_a_newer_run_is_loaded(
     serving: Serving, churn_family: ChurnFamily
 ) -> None:
     copy: Copy = {}
@@ -108,7 +108,7 @@ async def test_a_synchronization_reads_one_run_while_a_newer_one_is_loaded(
 async def test_a_page_may_be_short_before_the_end_without_skipping_a_customer(
     serving: Serving, churn_family: ChurnFamily
 ) -> None:
-    """A page scans a limited number of customers; this test sets the smallest limit."""
+    """A page compares a limited number of customers; this test sets the smallest limit."""
     copy: Copy = {}
     await load_customers(serving, churn_family, random_customers(0), FIRST)
     token = await synchronize(serving, copy)
@@ -126,7 +126,7 @@ async def test_a_page_may_be_short_before_the_end_without_skipping_a_customer(
     assert copy == fresh
 
 
-async def test_an_erased_customer_disappears_at_once_and_leaves_a_tombstone(
+async def test_an_erased_customer_disappears_immediately_and_leaves_a_tombstone(
     serving: Serving, churn_family: ChurnFamily
 ) -> None:
     copy: Copy = {}
@@ -161,7 +161,7 @@ async def test_a_customer_erased_during_a_synchronization_is_removed_by_the_next
     assert not {"C002", "C059"} & set(copy)
 
 
-async def test_a_run_brings_an_erased_customer_back_only_if_its_time_is_later(
+async def test_an_erased_customer_returns_only_with_a_run_of_a_later_as_of_time(
     serving: Serving, churn_family: ChurnFamily
 ) -> None:
     copy: Copy = {}

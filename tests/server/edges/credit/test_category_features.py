@@ -1,4 +1,4 @@
-"""Category features end to end: levels by name in the table, the store, the request and the answer."""
+"""Category features end to end: table, store, request and answer contain levels by name."""
 
 import uuid
 from collections.abc import AsyncIterator
@@ -89,7 +89,7 @@ async def assess(trading: Serving, request: pb.ScoreCreditRequest) -> pb.CreditA
 
 
 def lightgbm_margin(trades: SmallFamily, assessment: pb.CreditAssessment) -> float:
-    """Return LightGBM's own margin for the inputs in an answer, with levels as the schema's codes."""
+    """Return the margin that LightGBM computes for the inputs in an answer, with levels encoded by the schema."""
     levels = next(feature.levels for feature in trades.bundle().schema.features if feature.name == "sector")
     row = []
     for line in assessment.explanation.contributions:
@@ -103,7 +103,7 @@ def lightgbm_margin(trades: SmallFamily, assessment: pb.CreditAssessment) -> flo
 
 
 @pytest.mark.parametrize("level", [*LEVELS, "space port"])
-async def test_a_level_given_by_name_is_scored_as_lightgbm_scores_it_and_adds_up(
+async def test_a_level_has_the_score_that_lightgbm_computes_and_contributions_add_up(
     trades: SmallFamily, trading: Serving, level: str
 ) -> None:
     assessment = await assess(trading, category_request(sector=FeatureValue(level=level)))
@@ -115,7 +115,7 @@ async def test_a_level_given_by_name_is_scored_as_lightgbm_scores_it_and_adds_up
     assert assessment.model_output.score == explanation.base_points + sum(p.points for p in explanation.contributions)
 
 
-async def test_a_level_unseen_in_training_is_a_recorded_warning(trading: Serving) -> None:
+async def test_a_level_that_training_did_not_see_gets_a_recorded_warning(trading: Serving) -> None:
     answer = await trading.credit.ScoreCredit(category_request(sector=FeatureValue(level="space port")))
     known = await assess(trading, category_request(sector=FeatureValue(level="bar")))
     read_back = await trading.credit.GetCreditDecision(

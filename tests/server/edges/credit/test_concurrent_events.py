@@ -1,4 +1,4 @@
-"""Concurrent overrides and outcomes of one decision: each is checked against those recorded before it."""
+"""Concurrent overrides and outcomes of one decision: each is checked against all events recorded before it."""
 
 import asyncio
 import uuid
@@ -17,12 +17,12 @@ from tests.server.loading import load_file
 from tests.server.servers import serve
 from tests.small import SmallFamily
 
-CHECKED_SECONDS = 0.7  # all calls have been checked by then
+CHECKED_SECONDS = 0.7  # long enough for the checks of all calls to finish
 
 
 @pytest.fixture
 async def fleet(database_url: str, small: SmallFamily, small_settings: Settings) -> AsyncIterator[list[Serving]]:
-    """Serve with two processes on one database of each kind."""
+    """Run two servers on one database, for each kind of database."""
     database = Database(database_url)
     database.migrate()
     load_file(database, small.features, LOAD_TIME)
@@ -33,7 +33,7 @@ async def fleet(database_url: str, small: SmallFamily, small_settings: Settings)
 
 
 async def run_concurrently(fleet: Sequence[Serving], calls: Sequence[Awaitable[Any]]) -> list[Any]:
-    """Lock the head of the log until every call has been checked; return the answers and the errors."""
+    """Lock the head of the log until all calls have been checked; return their answers and errors."""
     log = fleet[0].application.log
     assert log is not None
     with log.database.writing() as connection:
@@ -45,7 +45,7 @@ async def run_concurrently(fleet: Sequence[Serving], calls: Sequence[Awaitable[A
 
 
 @pytest.mark.parametrize("servers", [(0, 0, 0), (0, 1, 1)], ids=["one server", "two servers"])
-async def test_of_concurrent_corrections_one_is_recorded(fleet: list[Serving], servers: Sequence[int]) -> None:
+async def test_only_one_of_concurrent_corrections_is_recorded(fleet: list[Serving], servers: Sequence[int]) -> None:
     decision = await score_with_outcome(fleet[0], pb.DECISION_APPROVE)
     first = (await fleet[0].credit.RecordOutcome(outcome_request(decision))).outcome
     asked = [outcome_request(decision, corrects_outcome_id=first.outcome_id) for _ in servers]
@@ -61,7 +61,7 @@ async def test_of_concurrent_corrections_one_is_recorded(fleet: list[Serving], s
 
 
 @pytest.mark.parametrize("servers", [(0, 0), (0, 1)], ids=["one server", "two servers"])
-async def test_of_concurrent_overrides_the_second_is_checked_against_the_first(
+async def test_the_second_of_concurrent_overrides_is_checked_against_the_first(
     fleet: list[Serving], servers: Sequence[int]
 ) -> None:
     decision = await score_with_outcome(fleet[0], pb.DECISION_APPROVE)
@@ -77,7 +77,7 @@ async def test_of_concurrent_overrides_the_second_is_checked_against_the_first(
 
 
 async def test_concurrent_outcomes_without_a_conflict_are_all_recorded(fleet: list[Serving]) -> None:
-    """Also a request that was sent twice at once, which is recorded once."""
+    """One request is sent twice at the same time and must be recorded once."""
     decision = await score_with_outcome(fleet[0], pb.DECISION_APPROVE)
     asked = [outcome_request(decision, days_past_due=pb.DaysPastDue(days=days)) for days in (1, 31, 61, 91)]
     asked[1].request_id = asked[0].request_id = str(uuid.uuid4())

@@ -52,7 +52,7 @@ GENEROUS = POLICY.replace("approve_max_pd = 0.20", "approve_max_pd = 0.99").repl
 
 
 def settings_with_policy(settings: Settings, text: str) -> Settings:
-    """Serve with another policy."""
+    """Return settings with a policy file of the given text."""
     path = settings.bundles.parent / "other_policy.toml"
     path.write_text(text)
     return settings.model_copy(update={"policy": path})
@@ -101,7 +101,7 @@ async def test_a_larger_amount_changes_only_the_policy_result_and_never_improves
     assert outcomes == {pb.DECISION_APPROVE, pb.DECISION_REFER, pb.DECISION_DECLINE}
 
 
-async def test_an_amount_above_the_largest_is_the_first_reason_in_the_requested_language(serving: Serving) -> None:
+async def test_an_amount_above_the_limit_is_the_first_reason_in_the_requested_language(serving: Serving) -> None:
     assessment = (await decide(serving, requested_amount=euros(50_001), locale="de-AT")).assessment
 
     reason = assessment.reasons.reasons[0]
@@ -111,7 +111,7 @@ async def test_an_amount_above_the_largest_is_the_first_reason_in_the_requested_
     assert len(assessment.reasons.reasons) <= 4
 
 
-async def test_a_decision_has_policy_expected_loss_and_expiry(serving: Serving) -> None:
+async def test_a_decision_contains_policy_expected_loss_and_expiry(serving: Serving) -> None:
     decision = await decide(serving, requested_amount=euros(10_000))
 
     result, output = decision.assessment.policy_result, decision.assessment.model_output
@@ -124,7 +124,7 @@ async def test_a_decision_has_policy_expected_loss_and_expiry(serving: Serving) 
     assert held == dt.timedelta(days=30)
 
 
-async def test_a_grade_gets_its_limit_and_the_reasons_say_so(small_settings: Settings) -> None:
+async def test_the_limit_of_a_grade_applies_and_is_a_reason(small_settings: Settings) -> None:
     limits = "limits = {A = 4000, B = 4000, C = 4000, D = 4000, E = 4000, F = 4000, G = 4000}\n"
     text = GENEROUS.replace("valid_days = 30\n", "valid_days = 30\n" + limits)
 
@@ -140,7 +140,7 @@ async def test_a_grade_gets_its_limit_and_the_reasons_say_so(small_settings: Set
     assert first.text.startswith("At most 4,000 EUR for grade")
     assert (
         len(above.assessment.reasons.reasons) > 1
-    )  # a lower amount than asked for is adverse: the model's reasons follow
+    )  # a lower amount than requested is adverse, so the model's reasons follow
     assert len(above.assessment.reasons.reasons) <= 4
 
 
@@ -177,7 +177,7 @@ FACTS = {
 }
 
 
-async def test_hard_rules_are_applied_in_order_and_precede_the_model_s_reasons(
+async def test_hard_rules_are_applied_in_order_and_precede_the_reasons_of_the_model(
     small_settings: Settings,
 ) -> None:
     async with serve(settings_with_policy(small_settings, policy_with_hard_rules())) as serving:
@@ -193,7 +193,7 @@ async def test_hard_rules_are_applied_in_order_and_precede_the_model_s_reasons(
             assert failed == codes
 
 
-async def test_features_older_than_the_policy_allows_are_referred(small_settings: Settings) -> None:
+async def test_a_decision_with_features_older_than_the_policy_allows_is_referred(small_settings: Settings) -> None:
     text = GENEROUS.replace("features_max_age_days = 36000", "features_max_age_days = 30")
 
     async with serve(settings_with_policy(small_settings, text)) as serving:
@@ -218,14 +218,14 @@ async def test_without_a_mandatory_input_of_the_policy_a_customer_is_not_scorabl
     assert given.decision == pb.DECISION_APPROVE
 
 
-async def test_a_product_without_a_section_gets_no_decision(serving: Serving) -> None:
+async def test_a_decision_on_a_product_without_a_section_is_rejected(serving: Serving) -> None:
     error = await call_error(serving.credit.ScoreCredit(score_request(product="LEASING")))
 
     assert (error.code, error.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "NO_POLICY")
     assert "LEASING" in error.message
 
 
-async def test_a_new_section_is_in_force_without_a_restart_and_an_invalid_one_changes_nothing(
+async def test_a_new_section_is_in_force_without_a_restart_and_an_invalid_file_changes_nothing(
     small_settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = settings_with_policy(small_settings, POLICY)
@@ -238,7 +238,7 @@ async def test_a_new_section_is_in_force_without_a_restart_and_an_invalid_one_ch
     async with serve(settings) as serving:
 
         async def is_answered() -> bool:
-            await serving.credit.SimulateCredit(simulate_request())  # no call is dropped meanwhile
+            await serving.credit.SimulateCredit(simulate_request())  # calls succeed while the policy is reloaded
             try:
                 return (await serving.credit.SimulateCredit(asked)).simulated.policy_result.product == "LEASING"
             except grpc.aio.AioRpcError:
@@ -253,6 +253,6 @@ async def test_a_new_section_is_in_force_without_a_restart_and_an_invalid_one_ch
 
 
 async def is_logged(capsys: pytest.CaptureFixture[str], words: str) -> bool:
-    """Return whether the application log has the line by now."""
+    """Return whether the application log already contains the words."""
     captured = capsys.readouterr()
     return words in captured.out + captured.err

@@ -1,4 +1,4 @@
-"""Facts of a request: which the policy reads, and which must come from the store."""
+"""Facts of a request: which facts the policy accepts, and which values must come from the store."""
 
 import grpc
 import pytest
@@ -11,7 +11,7 @@ from tests.server.requests import call_error, numbers, score_request, simulate_r
 from tests.server.servers import serve
 
 
-async def test_an_unknown_fact_or_one_of_the_wrong_kind_is_rejected_by_name(small_settings: Settings) -> None:
+async def test_an_unknown_fact_and_a_fact_of_the_wrong_kind_are_rejected(small_settings: Settings) -> None:
     facts = {"bloked": FeatureValue(level="yes"), "years_in_business": FeatureValue(level="nine")}
 
     async with serve(settings_with_policy(small_settings, policy_with_hard_rules())) as serving:
@@ -44,7 +44,7 @@ async def test_a_rule_without_passes_accepts_every_other_level(small_settings: S
 
 async def test_a_fact_cannot_replace_a_feature_of_the_store_in_a_decision(small_settings: Settings) -> None:
     facts = {"years_in_business": FeatureValue(number=9), "days_late": FeatureValue(number=0)}
-    text = policy_with_hard_rules().replace("above = 300", "above = -1")  # every customer is too late
+    text = policy_with_hard_rules().replace("above = 300", "above = -1")  # every customer fails this rule
 
     async with serve(settings_with_policy(small_settings, text)) as serving:
         error = await call_error(serving.credit.ScoreCredit(score_request(facts=facts)))

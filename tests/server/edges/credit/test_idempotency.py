@@ -1,4 +1,4 @@
-"""Idempotency: a repeated request_id gets the same bytes, under any later model, policy or features."""
+"""Idempotency: a repeated request gets the same bytes, even after model, policy or features have changed."""
 
 import asyncio
 import uuid
@@ -16,7 +16,7 @@ from tests.server.servers import block_store_threads, record_count, serve, swap_
 from tests.small import SmallFamily
 
 
-async def test_the_same_request_twice_gets_the_same_bytes(serving: Serving) -> None:
+async def test_a_repeated_request_gets_the_same_bytes(serving: Serving) -> None:
     asked = score_request(features=numbers(turnover=50_000, years=3)).SerializeToString()
 
     first = await raw_method(serving.channel, "ScoreCredit")(asked)
@@ -26,7 +26,7 @@ async def test_the_same_request_twice_gets_the_same_bytes(serving: Serving) -> N
     assert record_count(serving) == 1
 
 
-async def test_twenty_concurrent_duplicates_are_one_decision_and_one_answer(serving: Serving) -> None:
+async def test_twenty_concurrent_duplicates_yield_one_decision_and_one_answer(serving: Serving) -> None:
     asked = score_request().SerializeToString()
 
     answers = await asyncio.gather(*(raw_method(serving.channel, "ScoreCredit")(asked) for _ in range(20)))
@@ -35,14 +35,14 @@ async def test_twenty_concurrent_duplicates_are_one_decision_and_one_answer(serv
     assert record_count(serving) == 1
 
 
-async def test_two_requests_are_two_decisions(serving: Serving) -> None:
+async def test_two_requests_yield_two_decisions(serving: Serving) -> None:
     answers = [await serving.credit.ScoreCredit(score_request()) for _ in range(2)]
 
     assert len({answer.credit_decision.record_ref.decision_id for answer in answers}) == 2
     assert record_count(serving) == 2
 
 
-async def test_a_decision_is_read_again_byte_for_byte(serving: Serving) -> None:
+async def test_get_credit_decision_returns_the_answer_byte_for_byte(serving: Serving) -> None:
     answer = await raw_method(serving.channel, "ScoreCredit")(score_request().SerializeToString())
     decision_id = pb.ScoreCreditResponse.FromString(answer).credit_decision.record_ref.decision_id
 
@@ -50,10 +50,10 @@ async def test_a_decision_is_read_again_byte_for_byte(serving: Serving) -> None:
         pb.GetCreditDecisionRequest(decision_id=decision_id).SerializeToString()
     )
 
-    assert again == answer  # both responses hold the decision as field 1 and nothing else
+    assert again == answer  # both responses have only one field, the decision, with number 1
 
 
-async def test_an_old_decision_is_unchanged_after_another_bundle_serves(
+async def test_an_old_decision_is_unchanged_after_the_serving_bundle_was_replaced(
     serving: Serving, small: SmallFamily, other: SmallFamily
 ) -> None:
     asked = score_request()
@@ -85,7 +85,7 @@ CHANGES = {
 }
 
 
-async def test_the_same_request_id_with_other_content_is_rejected(serving: Serving) -> None:
+async def test_a_request_id_with_different_content_is_rejected(serving: Serving) -> None:
     asked = {"request_id": str(uuid.uuid4()), "features": numbers(turnover=50_000)}
     await serving.credit.ScoreCredit(score_request(**asked))
 
@@ -98,7 +98,7 @@ async def test_the_same_request_id_with_other_content_is_rejected(serving: Servi
     assert record_count(serving) == 1
 
 
-async def test_values_in_another_order_on_the_wire_are_the_same_content(serving: Serving) -> None:
+async def test_the_order_of_values_on_the_wire_does_not_change_the_content(serving: Serving) -> None:
     bare, values = score_request().SerializeToString(), numbers(turnover=50_000, years=3)
     turnover, years = (field(4, field(1, name.encode()) + field(2, value)) for name, value in values.items())
 
@@ -118,7 +118,9 @@ async def test_a_decision_has_its_id_time_and_content_digest(serving: Serving) -
         row = connection.execute(select(RECORDS)).one()
     assert (row.record_id, row.request_id) == (reference.decision_id, asked.request_id)
     assert row.time_us == reference.decide_time.ToMicroseconds()
-    assert reference.content_sha256 not in str(row), "it could be guessed and tried: it stands in the ciphertext only"
+    assert reference.content_sha256 not in str(row), (
+        "an attacker could guess the content from its digest, so only the ciphertext contains the digest"
+    )
 
 
 async def test_a_repeated_request_that_would_be_rejected_today_gets_its_recorded_answer(
@@ -127,7 +129,7 @@ async def test_a_repeated_request_that_would_be_rejected_today_gets_its_recorded
     asked = score_request()
     async with serve(small_settings.model_copy(update={"reload_seconds": 60})) as serving:
         first = await raw_method(serving.channel, "ScoreCredit")(asked.SerializeToString())
-        serving.application.models.current = ServingModels()  # no model is active any more
+        serving.application.models.current = ServingModels()  # no model serves
         again = await raw_method(serving.channel, "ScoreCredit")(asked.SerializeToString())
         other = await call_error(
             serving.credit.ScoreCredit(score_request(request_id=asked.request_id, requested_amount=euros(501)))
@@ -168,7 +170,7 @@ async def test_a_caller_that_disconnected_gets_one_decision_on_retry(serving: Se
     asked = score_request()
     with block_store_threads(serving) as waiting:
         call = asyncio.ensure_future(serving.credit.ScoreCredit(asked))
-        await waiting(2)  # the call, and the look at the catalog
+        await waiting(2)  # the call and the refresh of the catalog
         call.cancel()
 
     answers = [await raw_method(serving.channel, "ScoreCredit")(asked.SerializeToString()) for _ in range(2)]

@@ -1,4 +1,4 @@
-"""Invalid credit requests through a real channel: each is rejected with code, reason, field and rule."""
+"""Invalid credit requests over a real channel: each is rejected with code, reason, field and rule."""
 
 import math
 import shutil
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 async def serving(
     small: SmallFamily, small_database: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Serving]:
-    """Serve all tests of this file: a rejected call leaves nothing behind."""
+    """Serve all tests of this file with one server, because rejected calls leave no data behind."""
     folder = tmp_path_factory.mktemp("refusals")
     bundles = shutil.copytree(small.bundles, folder / "bundles")
     activate(bundles, small.bundle_folder.name)
@@ -56,11 +56,11 @@ async def serving(
         assert record_count(server) == 0
 
 
-async def test_an_unknown_customer_is_not_found_and_not_named(serving: Serving) -> None:
+async def test_an_unknown_customer_is_not_found_and_the_error_omits_the_id(serving: Serving) -> None:
     for customer_id in (
         UNKNOWN_CUSTOMER,
         "C00001",
-    ):  # the second is a customer in FR: numbers are unique in one market only
+    ):  # the second is a customer in FR: ids are unique only within a market
         error = await call_error(serving.credit.ScoreCredit(score_request(customer=customer("DE", customer_id))))
 
         assert (error.code, error.reason) == (grpc.StatusCode.NOT_FOUND, "CUSTOMER_UNKNOWN")
@@ -68,7 +68,7 @@ async def test_an_unknown_customer_is_not_found_and_not_named(serving: Serving) 
         assert customer_id not in error.everything
 
 
-async def test_a_what_if_about_an_unknown_customer_is_not_found(serving: Serving) -> None:
+async def test_a_simulation_for_an_unknown_customer_is_not_found(serving: Serving) -> None:
     asked = simulate_request(customer=customer("DE", UNKNOWN_CUSTOMER), features=numbers(days_late=3))
 
     error = await call_error(serving.credit.SimulateCredit(asked))
@@ -77,7 +77,7 @@ async def test_a_what_if_about_an_unknown_customer_is_not_found(serving: Serving
     assert UNKNOWN_CUSTOMER not in error.everything
 
 
-async def test_a_market_without_a_model_gets_the_markets_that_have_one(serving: Serving) -> None:
+async def test_the_error_for_a_market_without_a_model_lists_the_served_markets(serving: Serving) -> None:
     error = await call_error(serving.credit.ScoreCredit(score_request(customer=customer("IT", UNKNOWN_CUSTOMER))))
 
     assert (error.code, error.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "NO_ACTIVE_MODEL")
@@ -86,7 +86,7 @@ async def test_a_market_without_a_model_gets_the_markets_that_have_one(serving: 
     assert UNKNOWN_CUSTOMER not in error.everything
 
 
-async def test_a_market_without_a_policy_gets_no_decision(small_settings: Settings) -> None:
+async def test_a_decision_in_a_market_without_a_policy_is_rejected(small_settings: Settings) -> None:
     policy = small_settings.policy.read_text()
     start, end = policy.index('[[sections]]\nmarket = "FR"'), policy.index("[texts.LARGEST_AMOUNT]")
     without_fr = small_settings.bundles.parent / "policy.toml"
@@ -99,7 +99,7 @@ async def test_a_market_without_a_policy_gets_no_decision(small_settings: Settin
     assert error.metadata == {"market": "FR"}
 
 
-async def test_an_unknown_feature_is_named_with_the_known_ones(serving: Serving) -> None:
+async def test_the_error_for_an_unknown_feature_lists_the_known_features(serving: Serving) -> None:
     asked = score_request(features=numbers(turnovr=77123.5))
 
     error = await call_error(serving.credit.ScoreCredit(asked))
@@ -171,7 +171,7 @@ async def test_a_value_without_a_kind_is_rejected_and_does_not_count_as_zero(ser
     assert "required" in error.problems['features["turnover"].kind']
 
 
-async def test_every_invalid_feature_is_reported_at_once(serving: Serving) -> None:
+async def test_all_invalid_features_are_reported_in_one_error(serving: Serving) -> None:
     wrong = {**numbers(days_late=400, orders=-1, years=301, unheard=1), "turnover": FeatureValue(level="SECRET")}
 
     error = await call_error(serving.credit.ScoreCredit(score_request(features=wrong)))
@@ -180,7 +180,7 @@ async def test_every_invalid_feature_is_reported_at_once(serving: Serving) -> No
     assert set(error.problems) == {f'features["{name}"]' for name in wrong}
 
 
-async def test_an_empty_request_gets_every_missing_field(serving: Serving) -> None:
+async def test_the_error_of_an_empty_request_lists_every_missing_field(serving: Serving) -> None:
     error = await call_error(serving.credit.ScoreCredit(pb.ScoreCreditRequest()))
 
     assert (error.code, error.reason) == (INVALID, "REQUEST_INVALID")
@@ -198,7 +198,7 @@ async def test_a_request_without_a_uuid_is_rejected(serving: Serving) -> None:
         assert "UUID" in error.problems["request_id"]
 
 
-async def test_an_amount_that_is_not_above_zero_is_rejected(serving: Serving) -> None:
+async def test_an_amount_that_is_not_positive_is_rejected(serving: Serving) -> None:
     for amount in (
         euros(0),
         euros(-7712),
@@ -216,7 +216,7 @@ async def test_an_amount_that_is_not_above_zero_is_rejected(serving: Serving) ->
         assert "7712" not in error.everything
 
 
-async def test_an_amount_in_another_currency_is_rejected_with_the_market_s_own(serving: Serving) -> None:
+async def test_the_error_for_a_foreign_currency_states_the_currency_of_the_market(serving: Serving) -> None:
     asked = score_request(requested_amount=Money(currency_code="USD", units=7712))
 
     error = await call_error(serving.credit.ScoreCredit(asked))
@@ -226,7 +226,7 @@ async def test_an_amount_in_another_currency_is_rejected_with_the_market_s_own(s
     assert "7712" not in error.everything
 
 
-async def test_an_invalid_name_is_rejected_without_being_repeated(serving: Serving) -> None:
+async def test_the_error_for_an_invalid_id_does_not_repeat_the_id(serving: Serving) -> None:
     asked = score_request(customer=customer("de", "SECRET 1"), locale="SECRET")
 
     error = await call_error(serving.credit.ScoreCredit(asked))
@@ -240,7 +240,7 @@ async def test_an_invalid_name_is_rejected_without_being_repeated(serving: Servi
 async def test_an_unknown_field_is_rejected_at_any_depth(serving: Serving) -> None:
     stranger = field(99, b"SECRET")
     value = numbers(turnover=5.0)["turnover"].SerializeToString()
-    in_customer = field(2, stranger)  # merged into the customer that is there
+    in_customer = field(2, stranger)  # merged into the existing customer field
     in_value = field(4, field(1, b"turnover") + field(2, value + stranger))
     for part in (stranger, in_customer, in_value):
         error = await call_error(raw_method(serving.channel, "ScoreCredit")(score_request().SerializeToString() + part))

@@ -24,7 +24,7 @@ UNHEARD = customer("DE", "C00002")
 
 @pytest.fixture
 def small_settings(small: SmallFamily, small_settings: Settings, tmp_path: Path) -> Settings:
-    """Load newer features of one customer, without days late."""
+    """Load newer features of one customer, in which days_late is missing."""
     _, samples = read_table_samples(read_spec(small.spec), small.table)
     rows = samples.rows[samples.rows["customer_id"] == UNHEARD.customer_id].assign(as_of=LATER, days_late=math.nan)
     newer = tmp_path / "newer.parquet"
@@ -35,7 +35,7 @@ def small_settings(small: SmallFamily, small_settings: Settings, tmp_path: Path)
     return small_settings
 
 
-async def test_a_customer_without_a_mandatory_value_is_not_scorable_with_the_missing_feature_named(
+async def test_a_customer_without_a_mandatory_value_is_not_scorable_and_the_reason_has_the_feature(
     serving: Serving,
 ) -> None:
     answer = await serving.credit.ScoreCredit(score_request(customer=UNHEARD, locale="de"))
@@ -51,7 +51,7 @@ async def test_a_customer_without_a_mandatory_value_is_not_scorable_with_the_mis
     assert not reason.HasField("log_odds")
 
 
-async def test_a_decision_that_is_not_scorable_is_recorded_like_any_other(serving: Serving) -> None:
+async def test_a_decision_that_is_not_scorable_is_recorded(serving: Serving) -> None:
     first = (await serving.credit.ScoreCredit(score_request(customer=UNHEARD))).credit_decision
     asked = pb.GetCreditDecisionRequest(decision_id=first.record_ref.decision_id)
 
@@ -60,7 +60,7 @@ async def test_a_decision_that_is_not_scorable_is_recorded_like_any_other(servin
     assert again == first
 
 
-async def test_a_decision_that_is_not_scorable_names_the_failed_rule(serving: Serving) -> None:
+async def test_a_decision_that_is_not_scorable_lists_the_failed_rule(serving: Serving) -> None:
     answer = await serving.credit.ScoreCredit(score_request(customer=UNHEARD, requested_amount=euros(10**9)))
 
     result = answer.credit_decision.assessment.policy_result
@@ -87,8 +87,8 @@ async def test_a_customer_is_scored_with_the_newest_features_that_are_loaded(ser
     assert set(stored) == {LATER}
 
 
-async def test_a_feature_of_the_caller_is_not_read_from_the_store(serving: Serving) -> None:
-    """FEATURE_SOURCE_CALLER means the caller only; the feature file has the value of training."""
+async def test_a_feature_whose_source_is_the_caller_is_not_read_from_the_store(serving: Serving) -> None:
+    """The feature file contains a value of the feature, which must be ignored."""
     answer = await serving.credit.ScoreCredit(score_request(features=numbers(years=3)))
 
     lines = {line.feature: line for line in answer.credit_decision.assessment.explanation.contributions}

@@ -14,7 +14,7 @@ from tests.server.servers import record_count
 
 
 async def some_decision(serving: Serving, number: str = "C00000") -> pb.CreditDecision:
-    """Return some decision."""
+    """Return a new decision."""
     return (await serving.credit.ScoreCredit(score_request(customer=customer("DE", number)))).credit_decision
 
 
@@ -40,7 +40,7 @@ async def test_outcomes_are_read_in_the_order_in_which_they_were_recorded(servin
     assert (outcomes[0].booked.amount, outcomes[3].default.trigger_code) == (euros(500), "DPD_90")
 
 
-async def test_a_correction_is_another_outcome_and_only_the_newest_can_be_corrected(serving: Serving) -> None:
+async def test_a_correction_is_a_new_outcome_and_only_the_newest_can_be_corrected(serving: Serving) -> None:
     decision, other = await some_decision(serving), await some_decision(serving)
     first = (await serving.credit.RecordOutcome(outcome_request(decision))).outcome
 
@@ -65,7 +65,7 @@ async def test_a_correction_is_another_outcome_and_only_the_newest_can_be_correc
     assert foreign.kinds == {"corrects_outcome_id": "UNKNOWN"}
 
 
-async def test_every_invalid_field_of_an_outcome_is_reported_at_once(serving: Serving) -> None:
+async def test_all_invalid_fields_of_an_outcome_are_reported_in_one_error(serving: Serving) -> None:
     decision = await some_decision(serving)
     day = decision.record_ref.decide_time.ToDatetime().date()
     dollars = euros(5)
@@ -101,7 +101,7 @@ async def test_every_invalid_field_of_an_outcome_is_reported_at_once(serving: Se
     assert set(bare.problems) == {"request_id", "decision_id", "event_date", "event"}
 
 
-async def test_the_same_outcome_twice_gets_the_same_bytes_and_other_content_is_rejected(serving: Serving) -> None:
+async def test_a_repeated_outcome_gets_the_same_bytes_and_different_content_is_rejected(serving: Serving) -> None:
     decision = await some_decision(serving)
     asked = outcome_request(decision)
     content = asked.SerializeToString()

@@ -1,4 +1,4 @@
-"""Overrides: side, authority and reasons are checked, each is recorded once and read with its decision."""
+"""Overrides: side, authority and reason are checked; each override is recorded once and read with its decision."""
 
 import asyncio
 import uuid
@@ -65,7 +65,7 @@ async def test_a_low_side_override_needs_a_second_person_above_the_policys_amoun
     ]
 
 
-async def test_every_invalid_field_of_an_override_is_reported_at_once(serving: Serving) -> None:
+async def test_all_invalid_fields_of_an_override_are_reported_in_one_error(serving: Serving) -> None:
     decision = await score_with_outcome(serving, pb.DECISION_DECLINE, 20_000)
     dollars = euros(5)
     dollars.currency_code = "USD"
@@ -99,7 +99,9 @@ async def test_every_invalid_field_of_an_override_is_reported_at_once(serving: S
     }
     assert error.problems["reason_code"] == "must be one of NEW_INFORMATION"
     assert more.kinds == {"granted_amount": "RANGE", "authority_limit": "AUTHORITY", "second_user_id": "REQUIRED"}
-    assert without.kinds == {"granted_amount": "REQUIRED"}, "which reasons there are depends on it"
+    assert without.kinds == {"granted_amount": "REQUIRED"}, (
+        "the allowed reasons depend on the amount, so the reason is not checked"
+    )
     assert unchanged.kinds["decision"] == "UNCHANGED"
     assert bare.reason == "REQUEST_INVALID"
     assert set(bare.problems) == {
@@ -108,7 +110,7 @@ async def test_every_invalid_field_of_an_override_is_reported_at_once(serving: S
     assert not (await read_decision(serving, decision)).overrides
 
 
-async def test_the_same_override_twice_gets_the_same_bytes_also_after_others(serving: Serving) -> None:
+async def test_a_repeated_override_gets_the_same_bytes_even_after_other_overrides(serving: Serving) -> None:
     decision = await score_with_outcome(serving, pb.DECISION_APPROVE)
     asked = override_request(decision).SerializeToString()
     before = record_count(serving)
@@ -123,7 +125,7 @@ async def test_the_same_override_twice_gets_the_same_bytes_also_after_others(ser
     assert sides == [pb.OVERRIDE_SIDE_HIGH, pb.OVERRIDE_SIDE_WITHDRAWAL]
 
 
-async def test_a_request_id_with_other_content_is_rejected_for_any_earlier_use(serving: Serving) -> None:
+async def test_a_request_id_that_any_method_used_is_rejected_with_different_content(serving: Serving) -> None:
     decision = await score_with_outcome(serving, pb.DECISION_APPROVE)
     asked = override_request(decision)
     await serving.credit.RecordOverride(asked)
@@ -138,7 +140,7 @@ async def test_a_request_id_with_other_content_is_rejected_for_any_earlier_use(s
     assert {other.reason, scored.reason} == {"REQUEST_ID_REUSED"}
 
 
-async def test_what_cannot_be_overridden(serving: Serving) -> None:
+async def test_overrides_of_unknown_decisions_and_without_a_policy_are_rejected(serving: Serving) -> None:
     decision = await score_with_outcome(serving, pb.DECISION_APPROVE)
     french = await serving.credit.ScoreCredit(score_request(customer=customer("FR", "C00001")))
     override = await serving.credit.RecordOverride(override_request(decision))
@@ -147,14 +149,14 @@ async def test_what_cannot_be_overridden(serving: Serving) -> None:
     no_decision = await call_error(
         serving.credit.RecordOverride(override_request(decision, decision_id=override.override.override_id))
     )
-    not_there = await call_error(serving.credit.RecordOverride(override_request(french.credit_decision)))
+    without_policy = await call_error(serving.credit.RecordOverride(override_request(french.credit_decision)))
 
     assert (unknown.code, unknown.reason) == (grpc.StatusCode.NOT_FOUND, "DECISION_UNKNOWN")
     assert no_decision.reason == "DECISION_UNKNOWN"
-    assert (not_there.code, not_there.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "NO_POLICY")
+    assert (without_policy.code, without_policy.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "NO_POLICY")
 
 
-async def test_the_record_has_the_request_as_received_under_the_customer_s_key_and_no_person_in_plain_text(
+async def test_the_record_has_the_received_request_encrypted_with_the_customers_key(
     serving: Serving,
 ) -> None:
     decision = await score_with_outcome(serving, pb.DECISION_APPROVE)

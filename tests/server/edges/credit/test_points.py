@@ -1,4 +1,4 @@
-"""Points add up to the score, for ten thousand real applicants through the server."""
+"""Points add up to the score for ten thousand real applicants, scored through the server."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -34,7 +34,7 @@ async def desk(released: Released) -> AsyncIterator[Serving]:
 
 
 async def check_points(desk: Serving, customer_ids: list[str]) -> int:
-    """Score applicants one after the other, add up their points, and return the number of answers."""
+    """Score applicants sequentially, check that points add up to the score, and return the number of answers."""
     for customer_id in customer_ids:
         asked = pb.SimulateCreditRequest(
             customer=Customer(market="TW", customer_id=customer_id),
@@ -49,7 +49,7 @@ async def check_points(desk: Serving, customer_ids: list[str]) -> int:
     return len(customer_ids)
 
 
-async def test_base_points_and_points_give_the_score_of_ten_thousand_applicants(
+async def test_base_points_and_points_add_up_to_the_score_of_ten_thousand_applicants(
     released: Released, desk: Serving
 ) -> None:
     table = pq.read_table(released.files / "credit.features.parquet", columns=["customer_id"])

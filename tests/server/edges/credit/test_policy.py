@@ -1,4 +1,4 @@
-"""GetPolicy: a caller finds out what may be sent, from the shipped policy and from one with facts."""
+"""GetPolicy: sections, facts, limits and override reasons, of the shipped policy and of a policy with facts."""
 
 import datetime as dt
 
@@ -16,11 +16,11 @@ FUTURE = dt.datetime.now(dt.UTC).date() + dt.timedelta(days=400)
 
 
 async def policy_of(serving: Serving, **request: str) -> pb.GetPolicyResponse:
-    """Ask for the policy."""
+    """Call GetPolicy."""
     return await serving.credit.GetPolicy(pb.GetPolicyRequest(**request))
 
 
-async def test_the_policy_is_that_of_decisions_section_by_section(serving: Serving) -> None:
+async def test_get_policy_returns_every_section_that_decisions_use(serving: Serving) -> None:
     policy, decision = await policy_of(serving), await decide(serving)
 
     result = decision.assessment.policy_result
@@ -39,7 +39,7 @@ async def test_the_policy_is_that_of_decisions_section_by_section(serving: Servi
     assert not section.hard_rules
 
 
-async def test_the_reasons_of_overrides_come_in_the_language_asked_for(serving: Serving) -> None:
+async def test_the_reasons_of_overrides_are_in_the_requested_language(serving: Serving) -> None:
     german, _ = (await policy_of(serving, locale="de-AT")).sections
 
     overrides = german.overrides
@@ -50,13 +50,13 @@ async def test_the_reasons_of_overrides_come_in_the_language_asked_for(serving: 
     assert [reason.code for reason in overrides.low_side_reasons] == ["NEW_INFORMATION"]
 
 
-async def test_a_section_without_overrides_has_none(serving: Serving) -> None:
+async def test_a_section_without_overrides_has_no_override_rules(serving: Serving) -> None:
     (french,) = (await policy_of(serving, market="FR")).sections
 
     assert not french.HasField("overrides")
 
 
-async def test_the_facts_that_a_policy_names_are_those_that_a_decision_accepts(small_settings: Settings) -> None:
+async def test_a_decision_accepts_the_facts_that_the_policy_lists(small_settings: Settings) -> None:
     async with serve(settings_with_policy(small_settings, policy_with_hard_rules())) as serving:
         (section,) = (await policy_of(serving, market="DE", product="STANDARD")).sections
         blocked = next(rule for rule in section.hard_rules if rule.fact == "blocked")
@@ -72,7 +72,7 @@ async def test_the_facts_that_a_policy_names_are_those_that_a_decision_accepts(s
     assert decision.decision == pb.DECISION_APPROVE
 
 
-async def test_a_section_that_begins_later_is_listed_and_one_that_was_replaced_is_not(small_settings: Settings) -> None:
+async def test_future_sections_are_listed_and_replaced_sections_are_not(small_settings: Settings) -> None:
     text = small_settings.policy.read_text()
     section = text[text.index("[[sections]]") : text.index("[sections.overrides]")]
     later = section.replace("2020-01-01", FUTURE.isoformat())
@@ -100,7 +100,7 @@ async def test_the_limits_of_grades_are_capped_by_the_largest_amount(small_setti
     assert limits == [("A", euros(50_000)), ("B", euros(20_000))]
 
 
-async def test_the_shipped_policy_names_its_fact_and_its_levels(small_settings: Settings) -> None:
+async def test_the_shipped_policy_lists_its_fact_and_its_levels(small_settings: Settings) -> None:
     shipped = Settings.model_fields["policy"].default
 
     async with serve(small_settings.model_copy(update={"policy": shipped})) as serving:
@@ -113,7 +113,7 @@ async def test_the_shipped_policy_names_its_fact_and_its_levels(small_settings: 
     assert len(section.overrides.high_side_reasons) == 3
 
 
-async def test_a_market_or_a_product_without_a_section_is_refused(serving: Serving) -> None:
+async def test_a_market_or_a_product_without_a_section_is_rejected(serving: Serving) -> None:
     for request in ({"market": "IT"}, {"market": "DE", "product": "LEASING"}, {"product": "LEASING"}):
         refused = await call_error(policy_of(serving, **request))
 

@@ -10,7 +10,7 @@ from tests.small import POLICY
 
 
 async def simulate(serving: Serving, customer_id: str, **values: float) -> pb.SimulateCreditResponse:
-    """Simulate with counterfactuals."""
+    """Simulate a credit application, with counterfactuals."""
     return await serving.credit.SimulateCredit(
         simulate_request(customer=customer("DE", customer_id), features=numbers(**values), counterfactuals=True)
     )
