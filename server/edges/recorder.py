@@ -143,7 +143,7 @@ class Recorder:
         return results
 
     async def _run_in_thread(self, work: Callable[[*_Arguments], _Result], *args: *_Arguments) -> _Result:
-        """Run blocking work in the recorder's one thread; if it hangs, report that nothing is writable, and wait on."""
+        """Run blocking work in the recorder's thread; while the work exceeds `hang_seconds`, `writable` is False."""
         future = asyncio.get_running_loop().run_in_executor(self._pool, work, *args)
         done, _ = await asyncio.wait({future}, timeout=self.hang_seconds)
         if not done:
@@ -151,7 +151,7 @@ class Recorder:
         return await future
 
     async def probe(self) -> None:
-        """Check that the log can be written: without writes, nothing else would show that the health status is wrong."""
+        """Update `writable` by a probe of the log, because without writes nothing else would detect a failure."""
         try:
             await self._run_in_thread(self._log.probe)
         except StoreUnavailable:
@@ -163,10 +163,10 @@ class Recorder:
             await self._set_writable(writable=True)
 
     async def _set_writable(self, *, writable: bool) -> None:
-        """Set `writable`, and report a change."""
+        """Set `writable`; if its value changes, log and report the change."""
         if writable != self.writable:
             self.writable = writable
-            LOG.warning("records", writable=writable)
+            LOG.warning("record log", writable=writable)
             try:
                 await self._report_change()
             except Exception as error:  # noqa: BLE001 - a bug: the recorder must continue

@@ -17,7 +17,7 @@ _PATTERN_RULES = {
     "^[0-9a-f]{32}$": "must be 32 lowercase hexadecimal digits",
     "^[0-9a-f]{64}$": "must be 64 lowercase hexadecimal digits",
     "^[A-Z]{2}$": "must be two uppercase letters, such as TW",
-    "^[A-Z][A-Z0-9_]{0,63}$": "must be an uppercase letter, followed by up to 63 uppercase letters, digits and _, such as CREDIT_MANAGER",
+    "^[A-Z][A-Z0-9_]{0,63}$": "must be an uppercase letter, then up to 63 uppercase letters, digits and _, such as CREDIT_MANAGER",
     "^[A-Za-z0-9._:-]{1,64}$": "must be 1 to 64 letters, digits and . _ : -",
     "^[A-Za-z0-9._:@-]{1,64}$": "must be 1 to 64 letters, digits and . _ : @ -",
     "^[A-Za-z][A-Za-z0-9_]{0,127}$": "must be a letter, followed by up to 127 letters, digits and _",

@@ -106,7 +106,7 @@ class ChurnReplayer:
         try:
             record_verdict = verify_stored_record(self._proofs, run_record_id(run_id))
         except RecordUnknown:
-            return ReplayMismatch("record", "", "the run has no record", 1)
+            return ReplayMismatch("record", "", "the record log has no record of this run", 1)
         if not isinstance(record_verdict, ReplayMatch):
             return record_verdict
         if found.damage:
@@ -151,7 +151,7 @@ class ChurnReplayer:
         """Score the row again, and compare the fields of the mode SCORE or EXPLANATION.
 
         Returns:
-            The verdict, and a sentence about what was not compared; "" if everything was.
+            The verdict, and a text that lists what was not compared; "" if everything was compared.
         """
         model = self._open_model(found)
         names = list(model.bundle.schema.names)
@@ -178,7 +178,7 @@ class ChurnReplayer:
             raise ReplayUnavailable(ev.UNAVAILABLE_REASON_ARTIFACT_MISSING, str(error)) from error
 
     def _open_decline_model(self, found: PredictionEvidence) -> Model | None:
-        """Open the bundle that computed the decline probability; None if the run has no such bundle or it cannot be opened."""
+        """Open the bundle of the decline probability; None if the run has no such bundle or it cannot be opened."""
         bundle_id = found.run.manifest.get("decline_bundle_id")
         if not bundle_id:
             return None
@@ -190,7 +190,7 @@ class ChurnReplayer:
             return None
 
     def _what_if(self, found: PredictionEvidence, risk: StoredRisk, other: Model) -> ev.ReplayResult:
-        """Score the row with another bundle; its features that the recorded bundle does not have are missing values."""
+        """Score the row with a different bundle; features that the row does not contain are missing values."""
         as_of = found.run.as_of
         # The row stores a level as a number. Decode it with the recorded bundle's schema, because the other bundle may use
         # a different number for the same level.

@@ -49,7 +49,7 @@ def find_decision(records: RecordReader, decision_id: str) -> DecisionLookup:
     Raises:
         DecisionUnknown: There is no such decision.
     """
-    unknown = DecisionUnknown("there is no such decision", decision_id=decision_id)
+    unknown = DecisionUnknown("decision_id: no decision has this id; check the id", decision_id=decision_id)
     try:
         found = records.find_stored(decision_id)
     except RecordRemoved as error:

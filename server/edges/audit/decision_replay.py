@@ -1,6 +1,6 @@
 """Replay of a credit decision: assesses the recorded application again, and compares the result with the record.
 
-The replay uses the recorded bundle and the recorded policy, not those in force today.
+The replay uses the recorded bundle and the recorded policy, not the ones in force today.
 """
 
 import datetime as dt
@@ -224,7 +224,7 @@ class DecisionReplayer:
         return assess(model, policy, application.question(section, inputs, at))
 
     def _what_if(self, recorded: RecordedDecision, other: Model) -> ev.ReplayResult:
-        """Assess the recorded application with another bundle, under the recorded policy."""
+        """Assess the recorded application with a different bundle and the recorded policy."""
         assessment = self._assess_again(recorded, other, self._sources.read_policy(recorded))
         return ev.ReplayResult(
             mode=ev.REPLAY_MODE_WHAT_IF,

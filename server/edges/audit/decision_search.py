@@ -42,7 +42,7 @@ class DecisionSearch:
     async def list_page(self, request: pb.ListDecisionsRequest) -> pb.ListDecisionsResponse:
         """Return one page, newest decisions first."""
         cursor, size = self._cursor(request), page_size(request.page_size)
-        # Read one row more than the page has: if it exists, another page follows.
+        # Read one row more than the page has. If this row exists, there is a next page.
         rows = await self._threads.run(self._decisions.read_page, _query(request.filter), cursor, size + 1)
         token = ""
         if len(rows) > size:
@@ -95,7 +95,7 @@ class DecisionSearch:
         """Return the position at which the page begins; None for the first page.
 
         Raises:
-            PageTokenInvalid: The token is invalid, or was issued for another list.
+            PageTokenInvalid: The token is invalid, or was issued for a different list.
         """
         if not request.page_token:
             return None

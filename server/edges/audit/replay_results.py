@@ -16,7 +16,7 @@ from server.decisions.replay_verdict import (
 )
 
 WHAT_IF_NOTICE = (
-    "NOT EVIDENCE: the decision was not made with this bundle; the result shows what this bundle would have answered."
+    "NOT EVIDENCE: this result was computed for the replay only; it shows what this bundle would have answered."
 )
 
 

@@ -107,8 +107,12 @@ class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
         for index, customer in enumerate(request.customers):
             run, row = runs[customer.market], found[customer.market].get(customer.customer_id)
             if row is None:
-                message = f"customers[{index}]: the newest run of market {run.market} has no prediction; remove this customer and retry"
-                raise CustomerUnknown(message, market=run.market, index=str(index))
+                raise CustomerUnknown(
+                    f"customers[{index}]: the newest run of market {run.market} has no prediction for this customer; "
+                    "remove the customer and retry",
+                    market=run.market,
+                    index=str(index),
+                )
             risks.append(writers[run.market].message(row))
         return pb.BatchGetChurnRisksResponse(churn_risks=risks)
 
@@ -130,7 +134,7 @@ class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
             # The run stores its number of scored customers. For any other query the customers are counted, once per list.
             is_unfiltered = query == PredictionQuery(query.order)
             total = run.scored_count if is_unfiltered else self._predictions.count_predictions(run, query)
-        # Read one row more than the page has: if it exists, another page follows.
+        # Read one row more than the page has. If this row exists, there is a next page.
         rows = self._predictions.read_page(run, query, after, size + 1)
         token = ""
         if len(rows) > size:

@@ -193,7 +193,7 @@ def _read_decision(records: RecordReader, decision_id: str) -> Record:
     """Read the record of a decision; raises the errors of DecisionEvents.read_history."""
     record = records.find_by_id(decision_id)
     if record is None or record.header.kind != CREDIT_DECISION:
-        raise DecisionUnknown("there is no such decision", decision_id=decision_id)
+        raise DecisionUnknown("decision_id: no decision has this id; check the id", decision_id=decision_id)
     return record
 
 

@@ -76,7 +76,7 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
         try:
             assessment, decision = await self._decide(request, digest)
         except Exception:
-            # A repeated request may fail now although it was answered earlier, with another policy, model or set of features.
+            # A repeated request may fail now although it was answered earlier: policy, model or features may have changed.
             earlier = await self._threads.run(
                 self._log.find_by_request, LOCAL_CALLER, request.request_id.lower(), content
             )

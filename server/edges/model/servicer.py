@@ -28,7 +28,7 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
         entry = next((entry for entry in serving.entries.values() if entry.name == request.bundle_id), None)
         if entry is None:
             raise BundleUnknown(
-                "bundle_id: the catalog has no bundle with this id; call ListModels for the valid ids",
+                "bundle_id: the catalog has no bundle with this id; call ListModels to get the ids",
                 bundle_id=request.bundle_id,
             )
         if entry.bundle is None:

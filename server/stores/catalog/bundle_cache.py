@@ -16,7 +16,7 @@ _OPEN_MAX = 8  # models in memory; auditors use few bundles at a time
 
 
 class BundleCache:
-    """Opens the bundles of a family, and caches those used last. Its methods may be called from any thread."""
+    """Opens the bundles of a family, and caches the most recently used ones. Its methods may be called from any thread."""
 
     def __init__(self, bundles: Path, family: str) -> None:
         self._folder = bundles / family
