@@ -15,7 +15,7 @@ _Work = Callable[[], Awaitable[object]]
 
 
 class BackgroundTasks:
-    """Starts tasks, logs their failures, and stops them. Owned by the event loop."""
+    """Starts tasks, logs their failures, and stops them. Its methods must be called on the event loop."""
 
     def __init__(self) -> None:
         self._tasks: list[asyncio.Task[None]] = []
@@ -59,7 +59,7 @@ class BackgroundTasks:
         self._tasks.append(asyncio.create_task(run()))
 
     def run_later(self, work: _Work, *, delay: float) -> None:
-        """Start a task that runs `work` once after a delay in seconds, unless `stop` is called before."""
+        """Start a task that runs `work` once after a delay in seconds, unless `stop` is called earlier."""
 
         async def run() -> None:
             await asyncio.sleep(delay)

@@ -48,7 +48,8 @@ class PolicyRegistry:
     def refresh(self) -> Policy:
         """Read the file, and return the policy in force.
 
-        If the content of the file has changed and is valid, save it and make it the policy in force.
+        If the file has a new and valid policy, save the new policy and put it into force. If the file is invalid, or the
+        new policy cannot be saved, the current policy stays in force.
         """
         try:
             policy = read_policy(self._path)

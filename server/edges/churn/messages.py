@@ -41,7 +41,7 @@ def require_newest_run(predictions: PredictionStore, market: str) -> ScoringRun:
     """
     run = predictions.find_newest_run(market)
     if run is None:
-        raise NoRun(f"no churn run is loaded for market {market}", market=market)
+        raise NoRun(f"no churn run is loaded for market {market}; an operator can load a run", market=market)
     return run
 
 

@@ -16,7 +16,7 @@ from server.stores.tables import POLICIES, RECORDS
 
 
 def missing_artifacts(database: Database, bundles: BundleCache) -> Iterator[str]:
-    """Yield one sentence for each bundle that made decisions, and for each stored policy file, if it is unreadable.
+    """Yield one sentence for each unreadable bundle that made decisions, and for each damaged policy file.
 
     Args:
         database: The database with the records and the policy files.
