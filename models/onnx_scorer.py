@@ -16,6 +16,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from models.onnx_file import check_onnx_file
+
 # Rows per call of explain.onnx. The call reads rows * units * features doubles from its tables (models/README.md explains
 # units): 3 MB for 200 units and 30 features, which fits into the processor's cache.
 BATCH_ROWS = 64
@@ -157,8 +159,10 @@ def open_session(model: bytes, outputs: tuple[str, ...], *, reuse_memory_plan: b
             each number of rows, so use it only for graphs that are called with few different numbers of rows.
 
     Raises:
+        BundleInvalid: The file uses what the exporter never writes; see `models.onnx_file`.
         ValueError: The outputs of the graph differ from `outputs`.
     """
+    check_onnx_file(model)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # more threads would change the order of sums, and so their last bits
     options.inter_op_num_threads = 1

@@ -1,0 +1,137 @@
+"""An ONNX file that uses what the exporter never writes is rejected before ONNX Runtime opens it."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from models.bundle import read_bundle
+from models.errors import BundleInvalid
+from models.onnx_file import check_onnx_file
+from models.onnx_scorer import open_session
+from tests.small import SmallFamily
+
+
+def small_model(small: SmallFamily) -> onnx.ModelProto:
+    """Read the explanation graph of the small family."""
+    return onnx.load_from_string(read_bundle(small.bundle_folder).explain)
+
+
+def refer_to_another_file(model: onnx.ModelProto) -> None:
+    """Let an initializer read its data from a file."""
+    tensor = numpy_helper.from_array(np.zeros(32, dtype=np.uint8), "secret")
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="grounds-master.key")
+    model.graph.initializer.append(tensor)
+
+
+def refer_to_another_file_in_an_attribute(model: onnx.ModelProto) -> None:
+    """Let the tensor of a constant read its data from a file, without stating the location field."""
+    tensor = numpy_helper.from_array(np.zeros(32, dtype=np.uint8), "secret")
+    tensor.external_data.add(key="location", value="grounds-master.key")
+    model.graph.node.append(helper.make_node("Constant", [], ["secret"], value=tensor))
+
+
+def loop_for_ever(model: onnx.ModelProto) -> None:
+    """Add a loop."""
+    body = helper.make_graph([], "body", [], [])
+    model.graph.node.append(helper.make_node("Loop", ["", ""], ["forever"], body=body))
+
+
+def hide_a_subgraph_in_an_allowed_operator(model: onnx.ModelProto) -> None:
+    """Add a subgraph to an operator that has none."""
+    model.graph.node[0].attribute.append(helper.make_attribute("body", helper.make_graph([], "body", [], [])))
+
+
+def use_another_operator(model: onnx.ModelProto) -> None:
+    """Add an operator that the exporter never writes."""
+    model.graph.node.append(helper.make_node("RandomNormal", [], ["noise"], shape=[1]))
+
+
+def use_another_domain(model: onnx.ModelProto) -> None:
+    """Add an operator set of the runtime's own."""
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+
+
+def use_a_newer_operator_set(model: onnx.ModelProto) -> None:
+    """Raise the version of the operator set."""
+    model.opset_import[0].version = 99
+
+
+def define_a_function(model: onnx.ModelProto) -> None:
+    """Define an allowed operator anew, as a function."""
+    model.functions.append(helper.make_function("", "Add", [], [], [], [helper.make_opsetid("", 21)]))
+
+
+def add_a_sparse_tensor(model: onnx.ModelProto) -> None:
+    """Add a sparse initializer, whose values could be external too."""
+    values = numpy_helper.from_array(np.ones(1, dtype=np.float32), "values")
+    indices = numpy_helper.from_array(np.zeros(1, dtype=np.int64), "indices")
+    model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [4]))
+
+
+ATTACKS = [
+    (refer_to_another_file, "data in other files"),
+    (refer_to_another_file_in_an_attribute, "data in other files"),
+    (loop_for_ever, "subgraphs"),
+    (hide_a_subgraph_in_an_allowed_operator, "subgraphs"),
+    (use_another_operator, "RandomNormal"),
+    (use_another_domain, "com.microsoft"),
+    (use_a_newer_operator_set, "99"),
+    (define_a_function, "functions"),
+    (add_a_sparse_tensor, "sparse"),
+]
+
+
+@pytest.mark.parametrize(("change", "problem"), ATTACKS, ids=[change.__name__ for change, _ in ATTACKS])
+def test_a_crafted_file_is_rejected_before_the_runtime_opens_it(
+    small: SmallFamily, change: Callable[[onnx.ModelProto], None], problem: str
+) -> None:
+    model = small_model(small)
+    change(model)
+
+    with pytest.raises(BundleInvalid, match=problem):
+        open_session(model.SerializeToString(), ("contributions", "margin"))
+
+
+def test_the_runtime_alone_would_read_the_key_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Show that the attack works without the check, so that the check is known to be needed."""
+    import onnxruntime
+
+    (tmp_path / "grounds-master.key").write_bytes(b"0123456789abcdef0123456789abcdef")
+    monkeypatch.chdir(tmp_path)
+    output = helper.make_tensor_value_info("secret", TensorProto.UINT8, [32])
+    model = helper.make_model(
+        helper.make_graph([helper.make_node("Identity", ["key"], ["secret"])], "steal", [], [output]),
+        opset_imports=[helper.make_opsetid("", 21)],
+        ir_version=10,
+    )
+    refer_to_another_file(model)
+    model.graph.initializer[0].name = "key"
+    content = model.SerializeToString()
+
+    stolen = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"]).run(None, {})[0]
+
+    assert bytes(stolen) == b"0123456789abcdef0123456789abcdef"
+    with pytest.raises(BundleInvalid):
+        check_onnx_file(content)
+
+
+def test_bytes_that_are_no_onnx_file_are_rejected_or_reach_the_runtime_but_never_crash(small: SmallFamily) -> None:
+    content = read_bundle(small.bundle_folder).score
+    for length in range(0, len(content), max(1, len(content) // 200)):
+        try:
+            check_onnx_file(content[:length])
+        except BundleInvalid:
+            continue
+    for _ in range(300):
+        noise = os.urandom(64)
+        try:
+            check_onnx_file(noise)
+        except BundleInvalid:
+            continue
