@@ -15,8 +15,8 @@ from typing import Final
 
 from models.errors import BundleInvalid
 
-FILE_BYTES_MAX: Final = 256 * 1024 * 1024  # the largest file that the exporter writes has some 30 MB
-OPERATORS: Final = frozenset(
+_FILE_BYTES_MAX: Final = 256 * 1024 * 1024  # the largest file that the exporter writes has some 30 MB
+_OPERATORS: Final = frozenset(
     {
         ("ai.onnx.ml", "TreeEnsemble"),
         *(
@@ -64,8 +64,8 @@ def check_onnx_file(content: bytes) -> None:
         BundleInvalid: The file is too large or not readable, or uses an operator, an operator set, a subgraph, a function, a
             sparse tensor or data outside the file.
     """
-    if len(content) > FILE_BYTES_MAX:
-        raise BundleInvalid(f"an ONNX file may have up to {FILE_BYTES_MAX:,} bytes, got {len(content):,}")
+    if len(content) > _FILE_BYTES_MAX:
+        raise BundleInvalid(f"an ONNX file may have up to {_FILE_BYTES_MAX:,} bytes, got {len(content):,}")
     for number, value in _fields(memoryview(content)):
         if number == _MODEL_GRAPH:
             _check_graph(_message(value))
@@ -108,7 +108,7 @@ def _check_node(message: memoryview) -> None:
             domain = _text(value)
         elif number == _NODE_ATTRIBUTE:
             _check_attribute(_message(value))
-    if ("" if domain == "ai.onnx" else domain, operator) not in OPERATORS:
+    if ("" if domain == "ai.onnx" else domain, operator) not in _OPERATORS:
         raise BundleInvalid(f"the operator {domain or 'ai.onnx'}.{operator} is not one that the exporter writes")
 
 

@@ -21,7 +21,7 @@ from sqlalchemy import (
 
 METADATA = MetaData()
 # SQLite uses only an INTEGER primary key as the row id; any other type would need an index of its own.
-PLACE = BigInteger().with_variant(Integer, "sqlite")
+_PLACE = BigInteger().with_variant(Integer, "sqlite")
 
 # Customers' features as of a time; append-only. `row` holds doubles, little-endian, in the order of the
 # feature set that the digest names, NaN where missing.
@@ -43,7 +43,7 @@ FEATURES = Table(
 RECORDS = Table(
     "records",
     METADATA,
-    Column("record_index", PLACE, nullable=False, autoincrement=False),
+    Column("record_index", _PLACE, nullable=False, autoincrement=False),
     Column("record_id", String(36), nullable=False),
     Column("kind", String(32), nullable=False),
     Column("time_us", BigInteger, nullable=False),
@@ -76,7 +76,7 @@ RECORDS = Table(
 TREE_TWIGS = Table(
     "tree_twigs",
     METADATA,
-    Column("first_index", PLACE, nullable=False, autoincrement=False),
+    Column("first_index", _PLACE, nullable=False, autoincrement=False),
     Column("hashes", LargeBinary, nullable=False),
     PrimaryKeyConstraint("first_index", name="pk_tree_twigs"),
 )
@@ -94,7 +94,7 @@ TREE_BLOCKS = Table(
 LISTED_CHUNKS = Table(
     "listed_chunks",
     METADATA,
-    Column("first_index", PLACE, nullable=False, autoincrement=False),
+    Column("first_index", _PLACE, nullable=False, autoincrement=False),
     Column("record_count", Integer, nullable=False),
     Column("first_us", BigInteger, nullable=False),
     Column("last_us", BigInteger, nullable=False),
@@ -120,7 +120,7 @@ LOG_HEAD = Table(
 CHECKPOINTS = Table(
     "checkpoints",
     METADATA,
-    Column("size", PLACE, nullable=False, autoincrement=False),
+    Column("size", _PLACE, nullable=False, autoincrement=False),
     Column("note", Text, nullable=False),
     PrimaryKeyConstraint("size", name="pk_checkpoints"),
 )

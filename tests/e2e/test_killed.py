@@ -57,7 +57,7 @@ class Load:
 
 
 def kill_under_load(server: Process, seconds: float) -> Load:
-    """Put a server under load, kill it after some seconds, and return the answers that the callers received."""
+    """Send load to a server, kill it after some seconds, and return the answers that the callers received."""
     load = Load(server.address)
     callers = [threading.Thread(target=load.call_repeatedly, args=(number,)) for number in range(CALLERS)]
     for caller in callers:

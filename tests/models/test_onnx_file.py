@@ -22,7 +22,7 @@ def small_model(small: SmallFamily) -> onnx.ModelProto:
 
 
 def refer_to_another_file(model: onnx.ModelProto) -> None:
-    """Let an initializer read its data from a file."""
+    """Add an initializer that reads its data from a file."""
     tensor = numpy_helper.from_array(np.zeros(32, dtype=np.uint8), "secret")
     tensor.ClearField("raw_data")
     tensor.data_location = TensorProto.EXTERNAL
@@ -31,7 +31,7 @@ def refer_to_another_file(model: onnx.ModelProto) -> None:
 
 
 def refer_to_another_file_in_an_attribute(model: onnx.ModelProto) -> None:
-    """Let the tensor of a constant read its data from a file, without stating the location field."""
+    """Add a constant whose tensor reads its data from a file, without stating the location field."""
     tensor = numpy_helper.from_array(np.zeros(32, dtype=np.uint8), "secret")
     tensor.external_data.add(key="location", value="grounds-master.key")
     model.graph.node.append(helper.make_node("Constant", [], ["secret"], value=tensor))
@@ -64,7 +64,7 @@ def use_a_newer_operator_set(model: onnx.ModelProto) -> None:
 
 
 def define_a_function(model: onnx.ModelProto) -> None:
-    """Define an allowed operator anew, as a function."""
+    """Redefine an allowed operator as a function."""
     model.functions.append(helper.make_function("", "Add", [], [], [], [helper.make_opsetid("", 21)]))
 
 
@@ -122,7 +122,7 @@ def test_the_runtime_alone_would_read_the_key_file(tmp_path: Path, monkeypatch: 
         check_onnx_file(content)
 
 
-def test_bytes_that_are_no_onnx_file_are_rejected_or_reach_the_runtime_but_never_crash(small: SmallFamily) -> None:
+def test_truncated_files_and_noise_raise_nothing_but_a_rejection(small: SmallFamily) -> None:
     content = read_bundle(small.bundle_folder).score
     for length in range(0, len(content), max(1, len(content) // 200)):
         try:

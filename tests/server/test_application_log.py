@@ -19,7 +19,7 @@ from grounds.credit.v1 import credit_pb2_grpc
 from server.application_log import LogWriter
 from server.config import Settings
 from tests.conftest import ROOT, key_environment
-from tests.e2e.test_process import free_port
+from tests.e2e.test_process import FAST_RECONNECT, free_port
 from tests.server.requests import score_request
 
 CALLS = 100  # more lines than a pipe of 4 KB holds
@@ -94,7 +94,7 @@ def test_a_server_whose_log_fails_answers_and_stops_in_time(
     if kind == "closed pipe":
         os.close(reading)
     with serve_with_log(small_settings, tmp_path, writing) as (process, address):
-        with grpc.insecure_channel(address) as channel:
+        with grpc.insecure_channel(address, options=FAST_RECONNECT) as channel:
             credit = credit_pb2_grpc.CreditServiceStub(channel)
             first = credit.ScoreCredit(score_request(), wait_for_ready=True, timeout=60)
             answers = [credit.ScoreCredit(score_request(), timeout=10) for _ in range(CALLS if "stops" in kind else 20)]

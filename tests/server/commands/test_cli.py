@@ -131,7 +131,12 @@ def test_completion_is_offered_by_the_console_script_only(tmp_path: Path) -> Non
     script.write_text("import sys\nfrom server.commands.cli import main\nsys.exit(main())\n")
     home = tmp_path / "home"
     home.mkdir()
-    environment = {**os.environ, "HOME": str(home), "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), *sys.path]))}
+    environment = {
+        **os.environ,
+        "HOME": str(home),
+        "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1",
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), *sys.path])),
+    }
 
     module, console = (
         subprocess.run(
