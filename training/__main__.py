@@ -33,20 +33,23 @@ app = typer.Typer(
     rich_markup_mode="rich",
     # Under `python -m`, completion would be installed for the command `python`, not for this one.
     add_completion=Path(sys.argv[0]).stem == "grounds-train",
-    help="Train models: a spec file and a table, or a transaction log, become a bundle for the server.",
+    help="Train models: convert a spec file and a table, or a transaction log, to a bundle for the server.",
 )
 _SpecFile = Annotated[Path, typer.Argument(metavar="SPEC.toml", help="Spec file of the model family.")]
-_Bundles = Annotated[Path, typer.Option(help="Catalog of bundles.", metavar="DIR")]
+_Bundles = Annotated[Path, typer.Option(help="Folder of the bundle catalog.", metavar="DIR")]
 _Data = Annotated[
-    Path | None, typer.Option(help="Table or transaction log to read instead of the spec's path.", metavar="PATH")
+    Path | None, typer.Option(help="Table or transaction log to read instead of the one in the spec.", metavar="PATH")
 ]
 _Status = Annotated[
-    Path | None, typer.Option(help="Status table of a log to read instead of the spec's.", metavar="PATH")
+    Path | None, typer.Option(help="Status table of a log to read instead of the one in the spec.", metavar="PATH")
 ]
-_Threads = Annotated[int, typer.Option(help="Number of threads; the files do not depend on it.", min=1)]
+_Threads = Annotated[
+    int, typer.Option(help="Number of threads; the files that are written do not depend on it.", min=1)
+]
 _Files = Annotated[Path, typer.Option(help="Folder of feature and run files.", metavar="DIR")]
 _BundleId = Annotated[
-    str | None, typer.Option(help="Id of a bundle, or its first 8 or more characters; default: active.", metavar="ID")
+    str | None,
+    typer.Option(help="Id of a bundle, or at least its first 8 characters; default: the active one.", metavar="ID"),
 ]
 
 
@@ -59,10 +62,10 @@ def fit(
     status: _Status = None,
     threads: _Threads = _CORES,
 ) -> None:
-    """Fit a model, check it, and write its bundle and the customers' feature file.
+    """Fit a model, check it, and write its bundle and the feature file of its customers.
 
-    The model is exported to ONNX, the files are proved equal to it, and they are measured on the hold-out. If a release
-    gate of the spec fails, nothing is written.
+    The model is exported to ONNX. The exported files are proved equal to the model and are measured on the hold-out. If a
+    release gate of the spec fails, nothing is written.
     """
     console = Console(threads)
     spec = read_spec(spec_file)
@@ -96,16 +99,14 @@ def score(
         dt.datetime | None, typer.Option(help="Score the transaction log as of this day.", formats=["%Y-%m-%d"])
     ] = None,
     bundles: _Bundles = Path("models/bundles"),
-    features: Annotated[
-        Path | None, typer.Option(help="Score this feature file; without --at.", metavar="FILE")
-    ] = None,
+    features: Annotated[Path | None, typer.Option(help="Feature file to score; not with --at.", metavar="FILE")] = None,
     to: Annotated[Path | None, typer.Option(help="Run file to write.", metavar="FILE")] = None,
     data: _Data = None,
     status: _Status = None,
     suppress: Annotated[
         Path | None,
         typer.Option(
-            help="Customers that must not be contacted: columns market, customer_id, code, optionally until.",
+            help="File of customers who must not be contacted: columns market, customer_id, code, optionally until.",
             metavar="FILE",
         ),
     ] = None,
@@ -116,19 +117,21 @@ def score(
     ] = None,
     threads: _Threads = _CORES,
 ) -> None:
-    """Score all customers with one bundle, and write a run file for `python -m server load`.
+    """Score all customers with a bundle, and write a run file for `python -m server load`.
 
-    The customers come from the transaction log as of a date (--at), or from a feature file.
+    The customers are read from the transaction log as of a date (--at), or from a feature file.
     """
     console = Console(threads)
     spec = read_spec(spec_file)
     if at is None and (data is not None or status is not None):
-        raise SpecInvalid("--data and --status require --at; without --at, a feature file is scored")
+        raise SpecInvalid(
+            "--data and --status require --at, because without --at a feature file is scored; add --at, or remove them"
+        )
     digest = spec_digest(spec_file)
     chosen, second = select_bundle(bundles, spec.family, bundle), select_decline_bundle(bundles, spec.family, decline)
-    for one in (chosen, second):
-        if one is not None:
-            check_compatible(spec, digest, one, console.info)
+    for candidate in (chosen, second):
+        if candidate is not None:
+            check_compatible(spec, digest, candidate, console.info)
     model = open_model(chosen)
     run = to or Path("files") / f"{spec.family}.run.parquet"
     options = RunOptions(
@@ -142,7 +145,7 @@ def score(
         source = features or Path("files") / f"{spec.family}.features.parquet"
         count = score_feature_file(spec, model, source, run, options)
     elif features is not None or spec.log is None:
-        raise SpecInvalid(f"{spec_file}: --at requires a [log], and excludes --features")
+        raise SpecInvalid(f"{spec_file}: --at requires a spec with a [log], and cannot be combined with --features")
     else:
         sources = SourcePaths(spec_file.parent, data, status)
         count = score_transaction_log(spec, model, sources, at.date(), run, options)
@@ -154,7 +157,7 @@ def features(
     spec_file: _SpecFile,
     at: Annotated[
         dt.datetime | None,
-        typer.Option(help="Day on which the features were known; required for a log.", formats=["%Y-%m-%d"]),
+        typer.Option(help="Day as of which to compute the features; required for a log.", formats=["%Y-%m-%d"]),
     ] = None,
     bundles: _Bundles = Path("models/bundles"),
     to: Annotated[Path | None, typer.Option(help="Feature file to write.", metavar="FILE")] = None,
@@ -162,7 +165,7 @@ def features(
     status: _Status = None,
     bundle: _BundleId = None,
 ) -> None:
-    """Write the features of all customers for one bundle, without fitting, for `python -m server load`."""
+    """Write a feature file with the features that a bundle uses, for `python -m server load`, without fitting a model."""
     console = Console(1)
     spec = read_spec(spec_file)
     chosen = select_bundle(bundles, spec.family, bundle)
@@ -172,11 +175,13 @@ def features(
         _reject_status(status)
         source = data or spec_file.parent / (spec.table.path or "")
         customers, waterfall = read_table_customers(spec, source, chosen.schema, day)
-        for what, count in waterfall:
-            console.info(f"{what}: {count:,}")
+        for label, count in waterfall:
+            console.info(f"{label}: {count:,}")
     else:
         if day is None:
-            raise SpecInvalid(f"{spec_file}: a spec with a [log] requires --at DATE")
+            raise SpecInvalid(
+                f"{spec_file}: a spec with a [log] requires --at DATE; add the day as of which to compute the features"
+            )
         customers = read_log_customers(spec, SourcePaths(spec_file.parent, data, status), day, _CORES)
     target = to or Path("files") / f"{spec.family}.features.parquet"
     write_feature_file(target, spec.family, chosen.schema, customers)
@@ -184,26 +189,26 @@ def features(
 
 
 def _reject_status(status: Path | None) -> None:
-    """Raise SpecInvalid if a status table is given for a family without a transaction log."""
+    """Raise SpecInvalid if --status is given for a family without a transaction log."""
     if status is not None:
-        raise SpecInvalid("--status requires a spec with a [log]; a [table] excludes customers by table.exclude")
+        raise SpecInvalid("--status requires a spec with a [log]; exclude customers of a [table] with table.exclude")
 
 
 @app.command(epilog="Example: python -m training export my_model.txt --baseline applicants.parquet --to my_model")
 def export(
-    model: Annotated[Path, typer.Argument(metavar="MODEL.txt", help="Model that Booster.save_model wrote.")],
+    model: Annotated[Path, typer.Argument(metavar="MODEL.txt", help="Text file that Booster.save_model wrote.")],
     to: Annotated[
         Path, typer.Option(help="New folder for score.onnx, explain.onnx, gate.json and model.txt.", metavar="DIR")
     ],
     baseline: Annotated[
         Path | None,
         typer.Option(
-            help="Rows that explanations compare with; default: the training rows, by the covers of the splits.",
+            help="Rows that explanations compare with; default: none, explanations equal LightGBM's pred_contrib.",
             metavar="FILE",
         ),
     ] = None,
 ) -> None:
-    """Export a binary LightGBM model that was fitted elsewhere to ONNX, and prove the files equal to it."""
+    """Export a binary LightGBM model that was fitted elsewhere to ONNX, and prove that the files equal the model."""
     console = Console(1)
     report = export_model(model, to, baseline, console)
     console.print_table(equivalence_table(report))
@@ -213,8 +218,11 @@ def export(
 
 
 def main() -> int:
-    """Run the command line; print errors that the user can fix in one line, with exit status 1."""
-    # LightGBM warns, as scikit-learn does, that numpy rows have no feature names; we pass numpy rows on purpose.
+    """Run the command line, and return the exit status.
+
+    For an error that the user can correct, print a message without a traceback and return 1.
+    """
+    # LightGBM warns that numpy rows have no feature names. Training passes numpy rows on purpose.
     warnings.filterwarnings("ignore", module="lightgbm")
     try:
         app(standalone_mode=True)

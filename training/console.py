@@ -16,7 +16,7 @@ class Console:
     """Prints messages, tables and progress.
 
     Attributes:
-        threads: Threads that fitting may use; no result depends on it.
+        threads: Number of threads for fitting; no result depends on it.
     """
 
     def __init__(self, threads: int) -> None:
@@ -33,7 +33,10 @@ class Console:
         self._console.print(table)
 
     def progress_reporter(self) -> Callable[[int, int, str], None]:
-        """Return a function of (done, total, stage) that prints each new stage, then at most one line per 5 seconds."""
+        """Return a function of (completed, total, stage) that prints progress.
+
+        The function prints a line when a stage begins, and after that at most one line per 5 seconds.
+        """
         stages, times = [""], [0.0]
 
         def report(done: int, total: int, stage: str) -> None:
@@ -46,7 +49,7 @@ class Console:
 
     @contextmanager
     def progress_bar(self, what: str, total: int) -> Iterator[Callable[[int, int], None]]:
-        """Show a progress bar while the block runs; the block gets a function of (done, total) to call after each step."""
+        """Show a progress bar while the block runs, and yield a function of (completed, total) to call after each step."""
         if not self._console.is_terminal:
             self.info(f"{what}: {total} steps")
             yield lambda _done, _total: None

@@ -1,4 +1,4 @@
-"""Exports a LightGBM model that was fitted elsewhere to ONNX files that are proved equal to it."""
+"""Exports a LightGBM model that was fitted elsewhere to ONNX files that are proved equal to the model."""
 
 import json
 import os
@@ -35,18 +35,18 @@ _LEVELS_SHOWN = 5
 def export_model(
     model: Path, to: Path, baseline: Path | None, console: Console, random_rows: int = RANDOM_ROW_COUNT
 ) -> EquivalenceReport:
-    """Write score.onnx, explain.onnx, gate.json and model.txt into a new folder, all of them or none.
+    """Write score.onnx, explain.onnx, gate.json and model.txt to a new folder, either all of them or none.
 
-    The metadata of both graphs name the columns of `rows` (`columns`, JSON) and the sigmoid that turns a margin into
-    a probability (`sigmoid`).
+    The metadata of both graphs state the columns of the input `rows` (`columns`, a JSON list) and the factor of the margin
+    in the probability (`sigmoid`).
 
     Args:
-        model: The text file that `Booster.save_model` wrote.
-        to: The new folder.
-        baseline: Rows that interventional explanations compare with: Parquet or CSV, a numeric column per feature.
-            None for path-dependent explanations, by the covers of the splits.
+        model: Path of the text file that `Booster.save_model` wrote.
+        to: Path of the new folder.
+        baseline: Path of the rows that interventional explanations compare with: a Parquet or CSV file with a numeric
+            column for each feature. None for path-dependent explanations, which use the covers of the splits.
         console: Shows the progress.
-        random_rows: Number of random rows in the equivalence check, beside the systematic ones.
+        random_rows: Number of random rows in the equivalence check, in addition to the systematic rows.
 
     Returns:
         The report of the equivalence check.
@@ -54,7 +54,7 @@ def export_model(
     Raises:
         ModelRejected: The model is of an unsupported kind, its explanation is too large, or a file differs from the
             model (ExportMismatch, with a counterexample).
-        DataInvalid: The folder exists already, or the rows do not fit the model.
+        DataInvalid: The folder already exists or cannot be created, or the columns of the baseline do not fit the model.
     """
     _check_target(to)
     booster = _read_model(model)
@@ -70,24 +70,26 @@ def export_model(
     gate = document_bytes(gate_document(report))
     files = {"score.onnx": score, "explain.onnx": explain, "gate.json": gate, "model.txt": model.read_bytes()}
     if not write_folder(to, files):
-        raise DataInvalid(f"{to}: was created by another process during the export; name another folder with --to")
+        raise DataInvalid(
+            f"{to}: was created by another process during the export; specify a different folder with --to"
+        )
     return report
 
 
 def _check_target(to: Path) -> None:
-    """Check that the folder can be created, before the long equivalence check."""
+    """Raise DataInvalid if the folder cannot be created, so that the export fails before the long equivalence check."""
     if to.exists() or to.is_symlink():
-        raise DataInvalid(f"{to}: exists already; name a new folder with --to")
+        raise DataInvalid(f"{to}: already exists; specify a new folder with --to")
     try:
         to.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataInvalid(f"{to}: cannot be created: {error.strerror}; name another folder with --to") from error
+        raise DataInvalid(f"{to}: cannot be created: {error.strerror}; specify a different folder with --to") from error
     if not os.access(to.parent, os.W_OK):
-        raise DataInvalid(f"{to}: cannot be created: {to.parent} is not writable; name another folder with --to")
+        raise DataInvalid(f"{to}: cannot be created: {to.parent} is not writable; specify a different folder with --to")
 
 
 def _read_model(path: Path) -> lightgbm.Booster:
-    """Read a model from LightGBM's text format; raise ModelRejected if that fails."""
+    """Read a model from LightGBM's text format; raise ModelRejected if the file is not a valid model."""
     try:
         booster = lightgbm.Booster(model_str=_read_complete_text(path))
         booster.dump_model()  # parses every number; loading the model does not
@@ -100,7 +102,11 @@ def _read_model(path: Path) -> lightgbm.Booster:
 
 
 def _read_complete_text(path: Path) -> str:
-    """Read the text of a model; raise ValueError if it is truncated, as LightGBM would terminate the process."""
+    """Read the text of a model.
+
+    Raises:
+        ValueError: The text is truncated. LightGBM would terminate the process.
+    """
     text = path.read_text(encoding="utf-8")
     if "end of trees" not in text.splitlines():
         raise ValueError("the line 'end of trees' is missing, so the file is truncated or not a model")
@@ -108,7 +114,7 @@ def _read_complete_text(path: Path) -> str:
 
 
 def _add_metadata(graph: bytes, booster: lightgbm.Booster) -> bytes:
-    """Return a graph with its columns and the sigmoid of the probability in its metadata."""
+    """Return a graph with the columns of the input and the sigmoid of the probability in its metadata."""
     model = onnx.load_from_string(graph)
     sigmoid = str(booster.dump_model()["objective"]).partition("sigmoid:")[2].split(" ")[0] or "1"
     for key, value in (("columns", json.dumps(booster.feature_name())), ("sigmoid", sigmoid)):
@@ -117,12 +123,13 @@ def _add_metadata(graph: bytes, booster: lightgbm.Booster) -> bytes:
 
 
 def _read_baseline(path: Path, booster: lightgbm.Booster) -> NDArray[np.float64]:
-    """Read rows with the columns of the model, in its order; empty cells are missing.
+    """Return the rows of a file as features of the model: shape (n, n_features), NaN where a cell is empty.
 
-    LightGBM replaces blanks in feature names by underscores; a column may have either name.
+    LightGBM replaces spaces in the names of features by underscores; a column may have the name with spaces or with
+    underscores.
 
     Raises:
-        DataInvalid: A column is missing, duplicate or not numeric, or holds category values instead of codes.
+        DataInvalid: A column is missing, duplicate or not numeric, or contains category values instead of codes.
     """
     table, names = read_table(path), booster.feature_name()
     present = [str(name).replace(" ", "_") for name in table.columns]
@@ -130,33 +137,36 @@ def _read_baseline(path: Path, booster: lightgbm.Booster) -> NDArray[np.float64]
     problems = [f"column {name!r} is missing" for name in names if name not in present]
     problems += [f"column {name!r} is duplicate" for name in names if present.count(name) > 1]
     problems += [
-        f"column {name!r} must be numeric, got {table[name].dtype}; encode categories as the codes of the model"
+        f"column {name!r} must be numeric, got {table[name].dtype} (encode categories as the codes of the model)"
         for name in names
         if present.count(name) == 1 and not pd.api.types.is_numeric_dtype(table[name])
     ]
     if problems:
-        raise DataInvalid(f"{path}: " + "; ".join([*problems, f"it has: {', '.join(present)}"]))
+        raise DataInvalid(f"{path}: " + "; ".join([*problems, f"columns of the file: {', '.join(present)}"]))
     if problems := [*_category_code_problems(table, booster)]:
         raise DataInvalid(f"{path}: " + "; ".join(problems))
     return np.ascontiguousarray(table[names].to_numpy(dtype=np.float64))
 
 
 def _category_code_problems(table: pd.DataFrame, booster: lightgbm.Booster) -> Iterator[str]:
-    """Yield a problem for each column that holds category values; a model fitted on a pandas frame knows only codes."""
+    """Yield a problem for each column that contains category values.
+
+    A model that was fitted on a pandas frame has only the codes of the categories in its splits.
+    """
     infos = booster.dump_model()["feature_infos"]
     names = [name for name in booster.feature_name() if infos.get(name, {}).get("values")]
     lists = booster.pandas_categorical or []
     if len(names) != len(lists):
-        return  # a category is used by no tree, and the model does not record which one
+        return  # no tree uses one of the categories, and the model does not record which one
     for name, levels in zip(names, lists, strict=True):
         values = table[name].dropna()
         if not values.isin(range(len(levels))).all():
             listed = ", ".join(map(str, levels[:_LEVELS_SHOWN])) + (", ..." if len(levels) > _LEVELS_SHOWN else "")
-            yield f"column {name!r} must hold codes: 0 to {len(levels) - 1} mean {listed}, in this order"
+            yield f"column {name!r} must contain codes: 0 to {len(levels) - 1} stand for {listed}, in this order"
 
 
 def equivalence_table(report: EquivalenceReport) -> Table:
-    """Return a terminal table of the rows examined and the largest differences."""
+    """Return a terminal table of the compared rows and the largest differences, by kind of row."""
     table = Table(
         title=f"All margins equal LightGBM's to the bit; contributions: {report.method}", title_justify="left"
     )

@@ -1,4 +1,4 @@
-"""The figures of training/README.md are those of the models that the shipped specs make."""
+"""The figures of training/README.md equal those of the models that the shipped specs produce."""
 
 import re
 from pathlib import Path
@@ -14,14 +14,14 @@ OF_MODEL = {"**model**": "hold_out", "November only": "hold_out.2017-11-01", "De
 
 
 def churn_table(text: str) -> dict[str, list[str]]:
-    """Read the table of churn: cells by the name of their row."""
+    """Return the cells of the churn table by the name of their row."""
     lines = text[text.index(HEAD) :].splitlines()[2:]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[: lines.index("")]]
     return {name: cells for name, *cells in rows}
 
 
 def expected_cells(metrics: dict[str, float], name: str) -> list[str]:
-    """Write a row of the table as it must be."""
+    """Return the cells that the metrics require in a row of the table."""
     of = OF_MODEL.get(name, f"rival.{name}")
     month = of.removeprefix("hold_out.") if of.startswith("hold_out.") else None
     interval = f"month.{month}.auc" if month else f"{of}.auc"
@@ -37,8 +37,8 @@ def expected_cells(metrics: dict[str, float], name: str) -> list[str]:
     ]
 
 
-def unlike(text: str, metrics: dict[str, float]) -> list[str]:
-    """Name the rows of the table that say something else than the metrics, and the rivals that it leaves out."""
+def wrong_rows(text: str, metrics: dict[str, float]) -> list[str]:
+    """Return the rows of the table that differ from the metrics, and the rivals that the table does not list."""
     table = churn_table(text)
     rivals = {found[1] for name in metrics if (found := re.fullmatch(r"rival\.(.+)\.lift_top_decile", name))}
     return [name for name, cells in table.items() if cells != expected_cells(metrics, name)] + sorted(
@@ -46,26 +46,28 @@ def unlike(text: str, metrics: dict[str, float]) -> list[str]:
     )
 
 
-def sentence(text: str, pattern: str) -> list[str]:
-    """Return the figures in a sentence."""
+def figures_in_sentence(text: str, pattern: str) -> list[str]:
+    """Return the figures that a pattern captures in the text."""
     found = re.search(pattern, text)
     assert found is not None
     return list(found.groups())
 
 
-def test_the_table_of_churn_is_what_the_shipped_spec_makes(released: Released) -> None:
+def test_the_churn_table_equals_the_metrics_of_the_released_bundle(released: Released) -> None:
     metrics = dict(read_bundle(released.bundle_folder("churn")).metrics)
 
-    assert unlike(README, metrics) == []
-    assert sentence(README, r"\nECE (\d\.\d+)\. For the decline") == [f"{metrics['calibration.ece']:.3f}"]
-    # Planted: one figure of the README that no model has, and a rival that it does not name.
-    assert unlike(README.replace("| 0.8604 |", "| 0.8704 |"), metrics) == ["**model**"]
-    assert unlike(README, metrics | {"rival.coin.lift_top_decile": 1.0}) == ["coin"]
+    assert wrong_rows(README, metrics) == []
+    assert figures_in_sentence(README, r"\(ECE\) of the churn model is (\d\.\d+)\.") == [
+        f"{metrics['calibration.ece']:.3f}"
+    ]
+    # The comparison detects a wrong figure, and a rival that the README does not list.
+    assert wrong_rows(README.replace("| 0.8604 |", "| 0.8704 |"), metrics) == ["**model**"]
+    assert wrong_rows(README, metrics | {"rival.coin.lift_top_decile": 1.0}) == ["coin"]
 
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-def test_the_figures_of_spend_decline_are_what_its_spec_makes_and_it_passes_its_gates(tmp_path: Path) -> None:
+def test_the_figures_for_the_decline_of_spend_equal_those_of_its_spec_and_pass_its_gates(tmp_path: Path) -> None:
     bundles = tmp_path / "bundles"
 
     run("training", "fit", "training/decline.toml", "--bundles", str(bundles), "--files", str(tmp_path / "files"))
@@ -77,10 +79,10 @@ def test_the_figures_of_spend_decline_are_what_its_spec_makes_and_it_passes_its_
     assert metrics["hold_out.auc"] >= max(rivals.values())
     assert metrics["calibration.ece"] <= 0.03
     assert metrics["monotone.violations"] == 0
-    pattern = r"For the decline of spend: AUC (\d\.\d+) \(logistic (\d\.\d+)\), ECE (\d\.\d+)\."
+    pattern = r"decline of spend has an AUC of (\d\.\d+) \(logistic\sregression: (\d\.\d+)\) and an ECE of (\d\.\d+)\."
     wanted = (
         metrics["hold_out.auc"],
         rivals["rival.logistic on recency, frequency, money.auc"],
         metrics["calibration.ece"],
     )
-    assert sentence(README, pattern) == [f"{figure:.3f}" for figure in wanted]
+    assert figures_in_sentence(README, pattern) == [f"{figure:.3f}" for figure in wanted]

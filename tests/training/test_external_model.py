@@ -24,8 +24,8 @@ SECTORS = 12
 FEW = 2_000  # random rows
 
 
-def their_rows(count: int, seed: int) -> FloatArray:
-    """Make rows of another house: two numbers, one category as codes, one with gaps."""
+def external_rows(count: int, seed: int) -> FloatArray:
+    """Return rows of an external data set: two numbers, a category as codes, and a number with missing values."""
     random = np.random.default_rng(seed)
     rows = np.column_stack(
         [
@@ -39,9 +39,9 @@ def their_rows(count: int, seed: int) -> FloatArray:
     return rows
 
 
-def their_model(names: list[str] = NAMES, **parameters: object) -> lightgbm.Booster:
-    """Fit as they would."""
-    rows = their_rows(800, 1)
+def external_model(names: list[str] = NAMES, **parameters: object) -> lightgbm.Booster:
+    """Fit a model with LightGBM alone."""
+    rows = external_rows(800, 1)
     label = (rows[:, 1] > 3000) ^ (rows[:, 2] % 3 == 0) ^ (np.random.default_rng(2).random(800) < 0.1)
     settings = {"objective": "binary", "num_leaves": 12, "verbose": -1, "seed": 3, **parameters}
     data = lightgbm.Dataset(rows, label.astype(float), feature_name=names, categorical_feature=[2])
@@ -49,13 +49,13 @@ def their_model(names: list[str] = NAMES, **parameters: object) -> lightgbm.Boos
 
 
 def save_model(folder: Path, booster: lightgbm.Booster) -> str:
-    """Save a model as its owner does."""
-    booster.save_model(folder / "theirs.txt")
-    return str(folder / "theirs.txt")
+    """Save a model with `save_model`, and return the path."""
+    booster.save_model(folder / "external.txt")
+    return str(folder / "external.txt")
 
 
-def refusal(folder: Path, model: str, baseline: str | None = None) -> str:
-    """Return what is said when a model is refused; nothing is written."""
+def export_error(folder: Path, model: str, baseline: str | None = None) -> str:
+    """Return the message with which an export fails; check that nothing is written."""
     with pytest.raises(TrainingError) as refused:
         export_model(Path(model), folder / "out", Path(baseline) if baseline else None, Console(1))
     assert not (folder / "out").exists()
@@ -63,8 +63,8 @@ def refusal(folder: Path, model: str, baseline: str | None = None) -> str:
 
 
 def test_export_writes_files_that_reproduce_the_model_and_prints_the_check(tmp_path: Path) -> None:
-    booster, to = their_model(), tmp_path / "out"
-    pd.DataFrame(their_rows(60, 5)[:, ::-1], columns=NAMES[::-1]).to_parquet(tmp_path / "rows.parquet")
+    booster, to = external_model(), tmp_path / "out"
+    pd.DataFrame(external_rows(60, 5)[:, ::-1], columns=NAMES[::-1]).to_parquet(tmp_path / "rows.parquet")
     words = ["--to", str(to), "--baseline", str(tmp_path / "rows.parquet")]
 
     printed = run("training", "export", save_model(tmp_path, booster), *words)
@@ -77,7 +77,7 @@ def test_export_writes_files_that_reproduce_the_model_and_prints_the_check(tmp_p
 
 def answers_as(booster: lightgbm.Booster, to: Path, method: str) -> None:
     """Check the files against the model on rows of their own."""
-    rows = their_rows(300, 9)
+    rows = external_rows(300, 9)
     found, parts = Scorer((to / "score.onnx").read_bytes(), (to / "explain.onnx").read_bytes()).explain(rows)
     verdict = json.loads((to / "gate.json").read_text())
     assert np.array_equal(found, margins(booster, rows))
@@ -88,7 +88,7 @@ def answers_as(booster: lightgbm.Booster, to: Path, method: str) -> None:
 
 
 def test_without_a_baseline_explanations_are_path_dependent(tmp_path: Path) -> None:
-    booster = their_model()
+    booster = external_model()
 
     export_model(Path(save_model(tmp_path, booster)), tmp_path / "out", None, Console(1), FEW)
 
@@ -96,18 +96,18 @@ def test_without_a_baseline_explanations_are_path_dependent(tmp_path: Path) -> N
 
 
 def test_a_csv_with_empty_cells_is_a_valid_baseline(tmp_path: Path) -> None:
-    pd.DataFrame(their_rows(40, 5), columns=NAMES).to_csv(tmp_path / "rows.csv", index=False)
-    booster = their_model()
+    pd.DataFrame(external_rows(40, 5), columns=NAMES).to_csv(tmp_path / "rows.csv", index=False)
+    booster = external_model()
 
     verdict = export_model(
         Path(save_model(tmp_path, booster)), tmp_path / "out", tmp_path / "rows.csv", Console(1), FEW
     )
 
-    assert abs(verdict.base_margin - margins(booster, their_rows(40, 5)).mean()) < 1e-9
+    assert abs(verdict.base_margin - margins(booster, external_rows(40, 5)).mean()) < 1e-9
 
 
 def test_the_graphs_name_their_columns_and_sigmoid_in_their_metadata(tmp_path: Path) -> None:
-    booster, rows = their_model(sigmoid=0.7), their_rows(50, 9)
+    booster, rows = external_model(sigmoid=0.7), external_rows(50, 9)
 
     for to in (tmp_path / "one", tmp_path / "two"):
         export_model(Path(save_model(tmp_path, booster)), to, None, Console(1), FEW)
@@ -122,27 +122,27 @@ def test_the_graphs_name_their_columns_and_sigmoid_in_their_metadata(tmp_path: P
 
 def test_columns_with_blanks_match_the_names_that_lightgbm_writes(tmp_path: Path) -> None:
     names = ["age", "limit bal", "sector code", "delay"]
-    booster = their_model(names)
+    booster = external_model(names)
     assert booster.feature_name()[1] == "limit_bal"
-    pd.DataFrame(their_rows(40, 5), columns=names).to_csv(tmp_path / "rows.txt", index=False)
+    pd.DataFrame(external_rows(40, 5), columns=names).to_csv(tmp_path / "rows.txt", index=False)
 
     verdict = export_model(
         Path(save_model(tmp_path, booster)), tmp_path / "out", tmp_path / "rows.txt", Console(1), FEW
     )
 
-    assert abs(verdict.base_margin - margins(booster, their_rows(40, 5)).mean()) < 1e-9
-    table = pd.DataFrame(their_rows(40, 5), columns=names).assign(limit_bal=1.0)
+    assert abs(verdict.base_margin - margins(booster, external_rows(40, 5)).mean()) < 1e-9
+    table = pd.DataFrame(external_rows(40, 5), columns=names).assign(limit_bal=1.0)
     table.to_parquet(tmp_path / "rows.parquet")
     (tmp_path / "again").mkdir()
-    assert "'limit_bal' is duplicate" in refusal(
+    assert "'limit_bal' is duplicate" in export_error(
         tmp_path / "again", save_model(tmp_path, booster), f"{tmp_path}/rows.parquet"
     )
 
 
 def test_a_pickled_model_is_rejected_with_the_way_to_save_it(tmp_path: Path) -> None:
-    (tmp_path / "theirs.pkl").write_bytes(pickle.dumps(their_model()))
+    (tmp_path / "theirs.pkl").write_bytes(pickle.dumps(external_model()))
 
-    assert "model.booster_.save_model(PATH)" in refusal(tmp_path, f"{tmp_path}/theirs.pkl")
+    assert "model.booster_.save_model(PATH)" in export_error(tmp_path, f"{tmp_path}/theirs.pkl")
 
 
 def test_an_error_is_one_line_with_exit_status_1(tmp_path: Path) -> None:
@@ -168,27 +168,27 @@ REFUSED: dict[str, dict[str, object]] = {
 def test_an_unsupported_model_is_rejected_by_name_with_the_way_out_and_nothing_is_written(
     tmp_path: Path, name: str
 ) -> None:
-    said = refusal(tmp_path, save_model(tmp_path, their_model(**REFUSED[name])))
+    said = export_error(tmp_path, save_model(tmp_path, external_model(**REFUSED[name])))
 
     assert name in said
     assert "fit with" in said
 
 
 def test_a_file_without_a_model_is_rejected(tmp_path: Path) -> None:
-    (tmp_path / "theirs.txt").write_text("tree\nversion=v4\n")
+    (tmp_path / "external.txt").write_text("tree\nversion=v4\n")
 
-    assert "cannot be read as a LightGBM model" in refusal(tmp_path, f"{tmp_path}/theirs.txt")
+    assert "cannot be read as a LightGBM model" in export_error(tmp_path, f"{tmp_path}/theirs.txt")
 
 
 def test_an_invalid_baseline_is_rejected_with_all_invalid_columns_and_the_present_ones(tmp_path: Path) -> None:
-    table = pd.DataFrame(their_rows(10, 5), columns=NAMES).assign(sector="retail").rename(columns={"age": "years"})
+    table = pd.DataFrame(external_rows(10, 5), columns=NAMES).assign(sector="retail").rename(columns={"age": "years"})
     table.to_parquet(tmp_path / "rows.parquet")
 
-    said = refusal(tmp_path, save_model(tmp_path, their_model()), f"{tmp_path}/rows.parquet")
+    said = export_error(tmp_path, save_model(tmp_path, external_model()), f"{tmp_path}/rows.parquet")
 
     assert "'age' is missing" in said
     assert "'sector' must be numeric" in said
-    assert said.endswith("it has: years, amount, sector, delay")
+    assert said.endswith("columns of the file: years, amount, sector, delay")
 
 
 @pytest.mark.parametrize(
@@ -204,28 +204,28 @@ def test_a_csv_whose_lines_do_not_match_its_header_is_rejected(tmp_path: Path, t
     """Pandas takes what is too much for an index: every value would stand one column further."""
     (tmp_path / "rows.csv").write_text(text)
 
-    assert message in refusal(tmp_path, save_model(tmp_path, their_model()), f"{tmp_path}/rows.csv")
+    assert message in export_error(tmp_path, save_model(tmp_path, external_model()), f"{tmp_path}/rows.csv")
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
 def test_a_truncated_model_is_rejected_before_lightgbm_terminates_the_process(tmp_path: Path, share: float) -> None:
-    path = Path(save_model(tmp_path, their_model()))
+    path = Path(save_model(tmp_path, external_model()))
     trees = path.read_text().partition("end of trees")[0]
     path.write_text(trees[: int(len(trees) * share)])
 
-    assert "the line 'end of trees' is missing" in refusal(tmp_path, str(path))
+    assert "the line 'end of trees' is missing" in export_error(tmp_path, str(path))
 
 
 def test_trailing_content_after_a_model_is_rejected(tmp_path: Path) -> None:
-    path = Path(save_model(tmp_path, their_model()))
+    path = Path(save_model(tmp_path, external_model()))
     path.write_text(path.read_text() + "trailing junk\nxx")
 
-    assert "cannot be read as a LightGBM model" in refusal(tmp_path, str(path))
+    assert "cannot be read as a LightGBM model" in export_error(tmp_path, str(path))
 
 
 @pytest.mark.parametrize("name", ["threshold", "Tree", "threshold=", "is_linear=1"])
 def test_a_feature_may_have_the_name_of_a_keyword_of_the_format(tmp_path: Path, name: str) -> None:
-    rows = their_rows(400, 1)
+    rows = external_rows(400, 1)
     data = lightgbm.Dataset(rows, rows[:, 0] > np.median(rows[:, 0]), feature_name=[name, *NAMES[1:]])
     booster = lightgbm.train({"objective": "binary", "verbose": -1, "num_threads": 1, "num_leaves": 5}, data, 3)
 
@@ -235,9 +235,9 @@ def test_a_feature_may_have_the_name_of_a_keyword_of_the_format(tmp_path: Path, 
 
 
 def test_linear_trees_with_constant_leaves_are_rejected(tmp_path: Path) -> None:
-    booster = their_model(linear_tree=True, min_data_in_leaf=5000)
+    booster = external_model(linear_tree=True, min_data_in_leaf=5000)
 
-    assert "linear_tree" in refusal(tmp_path, save_model(tmp_path, booster))
+    assert "linear_tree" in export_error(tmp_path, save_model(tmp_path, booster))
 
 
 def test_category_values_of_a_frame_are_not_read_as_codes(tmp_path: Path) -> None:
@@ -251,19 +251,19 @@ def test_category_values_of_a_frame_are_not_read_as_codes(tmp_path: Path) -> Non
     pd.DataFrame({"amount": frame["amount"], "sector": levels[codes]}).to_parquet(tmp_path / "values.parquet")
     pd.DataFrame({"amount": frame["amount"], "sector": codes}).to_parquet(tmp_path / "codes.parquet")
 
-    said = refusal(tmp_path, model, f"{tmp_path}/values.parquet")
+    said = export_error(tmp_path, model, f"{tmp_path}/values.parquet")
     verdict = export_model(Path(model), tmp_path / "out", tmp_path / "codes.parquet", Console(1), random_rows=200)
 
-    assert "column 'sector' must hold codes: 0 to 3 mean 10, 20, 30, 40, in this order" in said
+    assert "column 'sector' must contain codes: 0 to 3 stand for 10, 20, 30, 40, in this order" in said
     assert verdict.base_margin == pytest.approx(float(np.mean(booster.predict(frame, raw_score=True))), abs=1e-12)
 
 
 def test_a_folder_that_cannot_be_created_is_rejected_before_the_check(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
-    model = Path(save_model(tmp_path, their_model()))
+    model = Path(save_model(tmp_path, external_model()))
 
-    for to, message in ((tmp_path / "file" / "out", "cannot be created"), (tmp_path / "nowhere", "exists already")):
+    for to, message in ((tmp_path / "file" / "out", "cannot be created"), (tmp_path / "nowhere", "already exists")):
         with pytest.raises(TrainingError, match=message):
             export_model(model, to, None, Console(1))
 
@@ -275,11 +275,11 @@ def test_a_folder_that_appears_during_the_export_is_reported_and_not_changed(tmp
             super().info(line)
 
     with pytest.raises(TrainingError, match="was created by another process"):
-        export_model(Path(save_model(tmp_path, their_model())), tmp_path / "out", None, Hasty(1), random_rows=50)
+        export_model(Path(save_model(tmp_path, external_model())), tmp_path / "out", None, Hasty(1), random_rows=50)
 
     assert not list((tmp_path / "out").iterdir())
 
 
 def test_an_existing_folder_is_not_changed(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="exists already"):
-        export_model(Path(save_model(tmp_path, their_model())), tmp_path, None, Console(1))
+    with pytest.raises(TrainingError, match="already exists"):
+        export_model(Path(save_model(tmp_path, external_model())), tmp_path, None, Console(1))

@@ -1,1 +1,1 @@
-"""Measures a model on rows it was not fitted on, and names every figure."""
+"""Measures a model on rows on which it was not fitted, and assigns a name to every figure."""

@@ -1,4 +1,7 @@
-"""Names every figure of an evaluation, for metrics.json and for the release gates: "part.figure", in lower case."""
+"""The names of all figures of an evaluation, for metrics.json and for the release gates.
+
+A name has the form "part.figure", e.g. "hold_out.auc".
+"""
 
 import math
 from collections.abc import Iterator
@@ -11,7 +14,7 @@ from training.measures.stability import StabilityIndex
 from training.measures.swap import SwapSet
 
 _Metric = tuple[str, float | None]
-# "development." keeps the calibration part apart from the names "calibration.*", which are about the hold-out's pds.
+# The prefix "development." distinguishes the calibration part from "calibration.*", the calibration of the hold-out's pds.
 _PART_NAMES = {
     "FIT": "development.fit",
     "CALIBRATION": "development.calibration",
@@ -21,7 +24,7 @@ _PART_NAMES = {
 
 
 def named_metrics(evaluation: ModelEvaluation) -> dict[str, float]:
-    """Return every figure by its name; figures that were not measured, or are infinite, are left out."""
+    """Return every figure by its name, except figures that were not measured or are not finite."""
     figures = [
         *_quality_metrics(evaluation),
         *_ranking_metrics(evaluation),
@@ -42,18 +45,18 @@ def named_metrics(evaluation: ModelEvaluation) -> dict[str, float]:
 
 def _quality_metrics(evaluation: ModelEvaluation) -> Iterator[_Metric]:
     """Yield the main figures of every part, snapshot and rival."""
-    named = {_PART_NAMES[part]: found for part, found in evaluation.parts.items()}
-    named |= {f"hold_out.{period}": found for period, found in evaluation.periods.items()}
-    named |= {f"rival.{name}": rival.quality for name, rival in evaluation.rivals.items()}
-    for name, found in named.items():
-        yield from ((f"{name}.{what}", value) for what, value in asdict(found).items())
+    qualities = {_PART_NAMES[part]: quality for part, quality in evaluation.parts.items()}
+    qualities |= {f"hold_out.{period}": quality for period, quality in evaluation.periods.items()}
+    qualities |= {f"rival.{name}": rival.quality for name, rival in evaluation.rivals.items()}
+    for name, quality in qualities.items():
+        yield from ((f"{name}.{figure}", value) for figure, value in asdict(quality).items())
 
 
 def _ranking_metrics(evaluation: ModelEvaluation) -> Iterator[_Metric]:
-    """Yield the intervals of the ranking, also by market."""
+    """Yield the intervals of AUC, Gini and KS, and the Gini of every market with its interval."""
     ranking = evaluation.ranking
-    for name, found in (("auc", ranking.auc), ("gini", ranking.gini), ("ks", ranking.ks)):
-        yield from _interval_metrics(f"hold_out.{name}", found)
+    for name, interval in (("auc", ranking.auc), ("gini", ranking.gini), ("ks", ranking.ks)):
+        yield from _interval_metrics(f"hold_out.{name}", interval)
     for market in ranking.markets:
         yield f"market.{'+'.join(market.markets)}.bads", market.bads
         yield f"market.{'+'.join(market.markets)}.gini", market.gini.estimate if market.gini else None
@@ -100,7 +103,7 @@ def _grade_metrics(evaluation: ModelEvaluation) -> Iterator[_Metric]:
 
 
 def _rival_metrics(evaluation: ModelEvaluation) -> Iterator[_Metric]:
-    """Yield the lead over every rival, and the swap sets."""
+    """Yield the difference in AUC between the model and every rival, and the swap sets."""
     for name, rival in evaluation.rivals.items():
         yield f"rival.{name}.ahead_auc", evaluation.test_quality.auc - rival.quality.auc
         yield from _interval_metrics(f"rival.{name}.ahead_auc", rival.auc_lead)
@@ -122,7 +125,7 @@ def _swap_metrics(name: str, found: SwapSet) -> Iterator[_Metric]:
 
 
 def _drift_metrics(evaluation: ModelEvaluation) -> Iterator[_Metric]:
-    """Yield information values and population shifts."""
+    """Yield the information values and the stability indices."""
     yield "iv.leaks_not_acknowledged", sum(feature.leak_alarm for feature in evaluation.features.values())
     for name, feature in evaluation.features.items():
         yield f"iv.{name}", feature.information.iv
@@ -132,20 +135,23 @@ def _drift_metrics(evaluation: ModelEvaluation) -> Iterator[_Metric]:
 
 
 def _shift_metrics(name: str, found: StabilityIndex | None) -> Iterator[_Metric]:
-    """Yield a PSI with its critical value and number of rows."""
+    """Yield a stability index with its critical value and number of rows; nothing if it was not measured."""
     if found:
         yield from ((name, found.psi), (f"{name}.critical", found.critical), (f"{name}.rows", found.current_rows))
 
 
 def _monotonicity_metrics(evaluation: ModelEvaluation) -> Iterator[_Metric]:
-    """Yield the violations of signs; a violation is a row in which a feature moves the margin against its sign."""
+    """Yield the violations of monotone constraints.
+
+    A violation is a row in which a change of the feature moves the margin in the direction that its sign forbids.
+    """
     yield "monotone.features", len(evaluation.sweeps)
-    yield "monotone.rows", max((one.rows for one in evaluation.sweeps), default=0)
-    yield "monotone.violations", sum(one.violations for one in evaluation.sweeps)
+    yield "monotone.rows", max((sweep.rows for sweep in evaluation.sweeps), default=0)
+    yield "monotone.violations", sum(sweep.violations for sweep in evaluation.sweeps)
 
 
 def _fairness_metrics(evaluation: ModelEvaluation) -> Iterator[_Metric]:
-    """Yield rates and gaps of every group that is large enough."""
+    """Yield the rates and gaps of every group that is large enough to be measured."""
     for attribute, found in evaluation.fairness.items():
         for group in found.groups:
             if group.small:
@@ -175,12 +181,12 @@ def _campaign_metrics(evaluation: ModelEvaluation) -> Iterator[_Metric]:
 
 
 def _interval_metrics(name: str, found: Interval | None) -> Iterator[_Metric]:
-    """Yield the ends of an interval."""
+    """Yield the bounds of an interval; nothing if it was not measured."""
     if found:
         yield from ((f"{name}.low", found.low), (f"{name}.high", found.high))
 
 
 def _estimate_metrics(name: str, found: Estimate | None) -> Iterator[_Metric]:
-    """Yield an estimate and the ends of its interval."""
+    """Yield an estimate and the bounds of its interval; nothing if it was not measured."""
     if found:
         yield from ((name, found.value), (f"{name}.low", found.low), (f"{name}.high", found.high))

@@ -1,4 +1,4 @@
-"""Evaluates the exported model, and its rivals, on the hold-out: everything that the report shows."""
+"""Evaluates the exported model and the rivals on the hold-out, and returns all results that the report shows."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,26 +30,27 @@ class ModelEvaluation:
     """All results of the evaluation of one model.
 
     Attributes:
-        parameters: The parameters that the search chose.
-        gain: Share of the gain of all splits, by feature.
-        hold_out: The hold-out as the exported files score it; for a log, the pooled test snapshots.
-        parts: Quality by part of the split; only parts with rows.
-        periods: Quality on the hold-out by snapshot; empty for a table.
-        ranking: AUC, Gini and KS of the hold-out with intervals, also by market.
-        calibration: How well pds and outcomes of the hold-out agree, also by grade.
-        rivals: The rivals on the hold-out, by name.
-        approve_max_pd: Cut-off of the reference policy, if the spec has one.
-        swap: Swap sets against the scorecard; None without a scorecard or a reference policy.
+        parameters: Parameters that the search selected.
+        gain: Share of each feature in the total gain of all splits.
+        hold_out: The hold-out, scored with the exported files; for a log, the rows of all test snapshots.
+        parts: Quality for each part that has rows.
+        periods: Quality for each test snapshot; empty for a table.
+        ranking: AUC, Gini and KS of the hold-out with intervals, for all rows and for each market.
+        calibration: Agreement of pds and outcomes on the hold-out, for all rows and for each grade.
+        rivals: Results of the rivals on the hold-out, by name.
+        approve_max_pd: Cut-off of the reference policy; None if the spec has no reference policy.
+        swap: Swap sets of the model and the scorecard; None without a scorecard or a reference policy.
         features: Information value and drift of every feature.
-        score_shift: Hold-out against development; None if it cannot be measured.
-        out_of_time_shift: Out-of-time rows against development; None without such rows.
-        sweeps: Monotonicity of every feature with a sign.
-        contributions: The exported explanations of a sample of the hold-out.
-        fairness: Decisions by protected attribute.
-        cross_validation: Mean AUC with and without signs; empty unless the spec asks for it.
-        campaign: Results of a campaign on the customers with the highest pds; None for a table.
-        equivalence: The proof that the exported files equal the model.
-        remarks: What could not be measured, and why; which groups were pooled.
+        score_shift: Shift of the score from the development rows to the hold-out; None if it cannot be measured.
+        out_of_time_shift: Shift of the score from the development rows to the out-of-time rows; None without such rows.
+        sweeps: Check of the monotone constraint of every feature with a sign.
+        contributions: Explanations of a sample of the hold-out, from the exported files.
+        fairness: Comparison of decisions between the groups of each protected attribute.
+        cross_validation: Mean AUC with and without monotone constraints; empty unless the spec requests
+            cross-validation.
+        campaign: Results of a campaign that contacts the customers with the highest pds; None for a table.
+        equivalence: Report of the check that the exported files equal the model.
+        remarks: Sentences on figures that could not be measured, and on groups that were pooled.
     """
 
     parameters: Mapping[str, Any]
@@ -80,24 +81,24 @@ class ModelEvaluation:
 
 
 def evaluate_model(spec: Spec, samples: Samples, exported: CandidateModel, threads: int) -> ModelEvaluation:
-    """Measure the exported files (not the booster) on the hold-out, and the rivals on the same rows."""
+    """Measure the exported files, and not the booster, on the hold-out, and the rivals on the same rows."""
     remarks: list[str] = []
     present = [part for part in SAMPLE_PARTS if len(samples.part(part))]
-    answered = {part: score_sample(exported, samples, part) for part in present}
-    hold_out, development = answered["HOLD_OUT"], score_sample(exported, samples, "FIT", "CALIBRATION")
+    scored = {part: score_sample(exported, samples, part) for part in present}
+    hold_out, development = scored["HOLD_OUT"], score_sample(exported, samples, "FIT", "CALIBRATION")
     rivals = measure_rivals(spec, samples, hold_out, remarks)
     periods = hold_out.rows["period"].to_numpy()
-    late = answered.get("OUT_OF_TIME")
-    reasons = {name: one.reason for one in spec.leaks_acknowledged for name in one.features}
+    late = scored.get("OUT_OF_TIME")
+    reasons = {name: leak.reason for leak in spec.leaks_acknowledged for name in leak.features}
     return ModelEvaluation(
         parameters=exported.parameters,
         gain=exported.gain,
         hold_out=hold_out,
-        parts={part: measure_quality(found.labels, found.pds) for part, found in answered.items()},
+        parts={part: measure_quality(sample.labels, sample.pds) for part, sample in scored.items()},
         periods={
-            p: measure_quality(hold_out.labels[periods == p], hold_out.pds[periods == p])
-            for p in sorted(set(periods))
-            if p
+            period: measure_quality(hold_out.labels[periods == period], hold_out.pds[periods == period])
+            for period in sorted(set(periods))
+            if period
         },
         ranking=measure_ranking(hold_out, remarks),
         calibration=measure_calibration(hold_out, development, exported.card.grades, remarks),
@@ -120,7 +121,7 @@ def evaluate_model(spec: Spec, samples: Samples, exported: CandidateModel, threa
 def _evaluate_campaign(
     spec: Spec, samples: Samples, exported: CandidateModel, rivals: Mapping[str, RivalResult], remarks: list[str]
 ) -> CampaignFindings | None:
-    """Measure a campaign on the customers with the highest pds; None unless the spec has a [log]."""
+    """Measure a campaign that contacts the customers with the highest pds; return None unless the spec has a [log]."""
     if spec.log is None:
         return None
     whole = score_sample(exported, samples, "FIT", "CALIBRATION", "HOLD_OUT")
@@ -131,7 +132,7 @@ def _evaluate_campaign(
 def _cross_validated_aucs(
     spec: Spec, samples: Samples, parameters: Mapping[str, Any], threads: int
 ) -> dict[str, float]:
-    """Return the cross-validated AUC with and without signs; empty unless the spec asks for it."""
+    """Return the cross-validated AUC with and without monotone constraints; empty unless the spec requests it."""
     if not spec.cross_validation_folds:
         return {}
     signs = tuple(feature.sign for feature in spec.features)

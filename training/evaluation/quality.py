@@ -11,13 +11,19 @@ from training.measures.discrimination import auc, ks
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """The main figures of a model on n rows. The field names are parts of the names in metrics.json.
+    """The main figures of a model on a set of rows. The names of the fields occur in the names of metrics.json.
 
     Attributes:
-        gini: 2 * auc - 1.
-        ks: Largest distance between the score distributions of bad and good rows.
+        rows: Number of rows.
+        bads: Number of rows with a bad outcome.
+        auc: Area under the ROC curve, from 0 to 1.
+        gini: Gini coefficient, 2 * auc - 1.
+        ks: Largest distance between the cumulative score distributions of bad rows and good rows, from 0 to 1.
         brier: Mean squared error of the probabilities.
-        ece: Mean distance between mean probability and bad rate over ten equal-mass bins.
+        ece: Expected calibration error: mean absolute difference between the mean probability and the bad rate, over ten
+            bins with equal numbers of rows.
+        mean_pd: Mean of the probabilities.
+        bad_rate: Share of rows with a bad outcome.
     """
 
     rows: int
@@ -32,10 +38,14 @@ class Quality:
 
 
 def measure_quality(labels: NDArray[np.int64], pds: NDArray[np.float64]) -> Quality:
-    """Return the main figures of the pds (shape (n,)) against the labels (shape (n,)); ties in rank count one half.
+    """Return the main figures of the pds against the labels; tied pairs count one half in the AUC.
+
+    Args:
+        labels: Labels, shape (n,): 1 where the outcome was bad, otherwise 0.
+        pds: Probabilities from 0 to 1, shape (n,).
 
     Raises:
-        DataInvalid: The rows have only one outcome.
+        DataInvalid: All rows have the same outcome.
     """
     ranked = auc(labels, pds)
     return Quality(

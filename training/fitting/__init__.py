@@ -1,1 +1,1 @@
-"""Fits models: the parameter search, LightGBM, the calibration, and the rivals to compare with."""
+"""Fits models: the parameter search, LightGBM, the calibration, and the benchmark models (rivals)."""

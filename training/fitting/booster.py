@@ -1,4 +1,4 @@
-"""Fits LightGBM reproducibly: the same data give the same bytes on any number of threads."""
+"""Fits LightGBM reproducibly: the same data produce the same bytes for any number of threads."""
 
 from typing import Any
 
@@ -17,20 +17,20 @@ def fixed_parameters(signs: tuple[int, ...], threads: int, samples: Samples) -> 
     """Return every LightGBM parameter that the search does not choose.
 
     Args:
-        signs: The monotone constraint of every feature: 1, -1 or 0.
-        threads: Threads of LightGBM; no bit of the model depends on it.
-        samples: Name the category features.
+        signs: Monotone constraint of every feature: 1, -1, or 0 for no constraint.
+        threads: Number of threads of LightGBM; no bit of the model depends on it.
+        samples: The samples, which define the category features.
     """
     return {
         "objective": "binary",
         "boosting": "gbdt",
         "deterministic": True,
-        # One thread sums each column's histogram, so the order of additions is the same for any number of threads.
+        # A single thread adds up the histogram of a column, so the order of additions does not depend on their number.
         "force_col_wise": True,
         "num_threads": threads,
         "seed": 0,
         "monotone_constraints": list(signs),
-        # With category features, "advanced" of LightGBM 4.7.0 violates signs (found by the monotonicity sweep).
+        # With category features, "advanced" of LightGBM 4.7.0 violates constraints (found by the monotonicity sweep).
         "monotone_constraints_method": "intermediate" if samples.category_positions() else "advanced",
         "bagging_freq": 1,
         "verbose": -1,
@@ -38,24 +38,24 @@ def fixed_parameters(signs: tuple[int, ...], threads: int, samples: Samples) -> 
 
 
 def fit_booster(parameters: dict[str, Any], samples: Samples, data: TrainingData) -> lightgbm.Booster:
-    """Fit one model; `parameters` include num_iterations."""
+    """Fit a model; `parameters` must include num_iterations."""
     rounds = parameters["num_iterations"]
-    others = {name: value for name, value in parameters.items() if name != "num_iterations"}
-    return lightgbm.train(others, lightgbm_dataset(samples, data), rounds)
+    remaining = {name: value for name, value in parameters.items() if name != "num_iterations"}
+    return lightgbm.train(remaining, lightgbm_dataset(samples, data), rounds)
 
 
 def lightgbm_dataset(samples: Samples, data: TrainingData) -> lightgbm.Dataset:
-    """Return a LightGBM data set with the features' names and categories."""
+    """Return a LightGBM data set with the names of the features and the category features."""
     matrix, labels = data
-    if places := samples.category_positions():
-        # LightGBM treats a negative code as missing; NaN says the same without a warning.
+    if positions := samples.category_positions():
+        # LightGBM treats a negative code as missing, but prints a warning; NaN avoids the warning.
         matrix = matrix.copy()
-        matrix[:, places] = np.where(matrix[:, places] < 0, np.nan, matrix[:, places])
-    return lightgbm.Dataset(matrix, labels, feature_name=list(samples.names), categorical_feature=places)
+        matrix[:, positions] = np.where(matrix[:, positions] < 0, np.nan, matrix[:, positions])
+    return lightgbm.Dataset(matrix, labels, feature_name=list(samples.names), categorical_feature=positions)
 
 
 def cross_validated_auc(parameters: dict[str, Any], samples: Samples, folds: int) -> float:
-    """Return the mean AUC over stratified folds, shuffled with seed 0, of all rows except out-of-time rows."""
+    """Return the mean AUC over stratified folds of all rows except out-of-time rows, shuffled with seed 0."""
     rows = samples.part("FIT", "CALIBRATION", "HOLD_OUT")
     matrix, labels = samples.features(rows), label_of(rows)
     splitter = StratifiedKFold(folds, shuffle=True, random_state=0)

@@ -1,7 +1,8 @@
 """The affine calibration in log-odds: log_odds = slope * margin + intercept.
 
-Fitted by maximum likelihood on rows that belong neither to the fit part nor to the hold-out. Source: Platt 1999,
-Probabilistic outputs for support vector machines; without his smoothing of the targets.
+The calibration is fitted by maximum likelihood on the calibration part, which has no rows of the fit part or the hold-out.
+Source: Platt 1999, Probabilistic outputs for support vector machines. The smoothing of the targets in Platt's paper is not
+used.
 """
 
 import math
@@ -16,22 +17,23 @@ _STEP_MIN = 1e-10
 
 
 def fit_calibration(margins: NDArray[np.float64], labels: NDArray[np.int64]) -> tuple[float, float]:
-    """Fit slope and intercept by Newton's method.
+    """Fit the slope and the intercept by Newton's method.
 
     Args:
-        margins: Shape (n,), raw scores of the model.
-        labels: Shape (n,), 1 where the outcome was bad.
+        margins: Raw scores of the model, shape (n,).
+        labels: Labels, shape (n,): 1 where the outcome was bad, otherwise 0.
 
     Returns:
-        Slope (above 0) and intercept.
+        The slope, which is above 0, and the intercept.
 
     Raises:
-        ModelRejected: The slope is not above 0, or there is no maximum: the model does not rank these rows.
+        ModelRejected: The likelihood has no maximum, or a maximum with a slope of 0 or less, so the model does not rank
+            these rows.
     """
     slope, intercept = 1.0, 0.0
     for _ in range(_STEPS_MAX):
         pd = 1.0 / (1.0 + np.exp(-(slope * margins + intercept)))
-        # Gradient and Hessian of the log-likelihood. fsum rounds every sum once, so the order of rows does not matter.
+        # Gradient and Hessian of the log-likelihood. fsum rounds each sum once, so the order of the rows does not matter.
         error, weight = labels - pd, pd * (1.0 - pd)
         gradient = (math.fsum(error * margins), math.fsum(error))
         curvature = (math.fsum(weight * margins * margins), math.fsum(weight * margins), math.fsum(weight))
@@ -47,6 +49,6 @@ def fit_calibration(margins: NDArray[np.float64], labels: NDArray[np.int64]) -> 
                 return slope, intercept
             break
     raise ModelRejected(
-        f"calibration: the slope must be above 0, got {slope:.3g}: the model does not rank the calibration part; check the "
-        "features and the split"
+        f"calibration: the slope must be above 0, got {slope:.3g}, so the model does not rank the calibration part; check "
+        "the features and the split"
     )

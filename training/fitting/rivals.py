@@ -1,4 +1,4 @@
-"""Fits the rivals: simpler models that the model must be compared with, on the same rows."""
+"""Fits the rivals: simpler benchmark models that are compared with the model on the same rows."""
 
 from collections.abc import Mapping
 
@@ -17,15 +17,16 @@ from training.spec import RivalSpec
 
 
 def rival_pds(rival: RivalSpec, signs: Mapping[str, int], samples: Samples, test: pd.DataFrame) -> NDArray[np.float64]:
-    """Fit a rival on the fit and calibration parts, and return its pds of the test rows: shape (n,).
+    """Fit a rival on the fit and calibration parts, and return its pds for the test rows: shape (n,).
 
-    BG/NBD is fitted to purchase histories, not to labels. A single feature becomes a logistic regression on it, which
-    ranks as the feature does, in its direction on the development rows. A scorecard keeps the signs of the spec.
+    BG/NBD is fitted to purchase histories and does not use labels. A single feature is fitted as a logistic regression,
+    which ranks rows by the feature, in the direction that the development rows determine. A scorecard satisfies the
+    monotone constraints of the spec.
 
     Args:
         rival: The rival of the spec.
-        signs: The sign of every feature by name.
-        samples: The rows to fit on.
+        signs: Monotone constraint (sign) of every feature by name.
+        samples: The samples; the rival is fitted on their fit and calibration parts.
         test: The rows to predict.
 
     Raises:
@@ -36,11 +37,11 @@ def rival_pds(rival: RivalSpec, signs: Mapping[str, int], samples: Samples, test
     known = samples.part("FIT", "CALIBRATION")
     if rival.kind == "scorecard":
         names = list(rival.features or samples.names)
-        categories = [place for place, name in enumerate(names) if name in samples.levels]
-        rows, later = (part[names].to_numpy(dtype=np.float64) for part in (known, test))
-        fitted = fit_scorecard(rows, label_of(known), [signs[name] for name in names], categories)
-        return fitted.pds(later)
-    # A logistic regression cannot use the codes of a category as numbers.
+        categories = [position for position, name in enumerate(names) if name in samples.levels]
+        known_rows, test_rows = (part[names].to_numpy(dtype=np.float64) for part in (known, test))
+        fitted = fit_scorecard(known_rows, label_of(known), [signs[name] for name in names], categories)
+        return fitted.pds(test_rows)
+    # The codes of a category have no order, so a logistic regression cannot use them as numbers.
     names = list(rival.features or [name for name in samples.names if name not in samples.levels])
     steps = [SimpleImputer(strategy="median"), StandardScaler(), LogisticRegression(max_iter=1000)]
     if rival.logarithms:
@@ -52,20 +53,20 @@ def rival_pds(rival: RivalSpec, signs: Mapping[str, int], samples: Samples, test
 
 
 def _bg_nbd_pds(samples: Samples, test: pd.DataFrame) -> NDArray[np.float64]:
-    """Fit BG/NBD to all histories, and return P(no purchase within the customer's horizon) of the test rows."""
+    """Fit BG/NBD to all histories, and return P(no purchase within the customer's horizon) for the test rows."""
     assert samples.histories is not None
     fitted, histories = fit_bg_nbd(purchase_histories(samples.histories)), purchase_histories(test)
     horizons = test["horizon_days"].to_numpy()
     pds = np.empty(len(test))
     for horizon in np.unique(horizons):
         inside = horizons == horizon
-        some = PurchaseHistories(histories.frequency[inside], histories.recency[inside], histories.age[inside])
-        pds[inside] = fitted.no_purchase_probabilities(some, float(horizon))
+        selected = PurchaseHistories(histories.frequency[inside], histories.recency[inside], histories.age[inside])
+        pds[inside] = fitted.no_purchase_probabilities(selected, float(horizon))
     return pds
 
 
 def purchase_histories(rows: pd.DataFrame) -> PurchaseHistories:
-    """Return the histories of customers: repeat purchase days, days from first to last purchase, days since the first."""
+    """Return the histories: repeat purchase days, days from the first to the last purchase, days since the first purchase."""
     days, recency, tenure = (
         rows[name].to_numpy(dtype=np.float64) for name in ("purchase_days", "recency_days", "tenure_days")
     )

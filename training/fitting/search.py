@@ -1,4 +1,4 @@
-"""Searches LightGBM's parameters: a seeded search with a fixed number of trials, on the fit part only."""
+"""Searches the parameters of LightGBM with a seeded search of a fixed number of trials, on the fit part only."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,11 +20,11 @@ _ROUNDS_MAX = 600
 _EARLY_STOPPING_ROUNDS = 40
 _LEARNING_RATE_MAX = 0.12
 _Fold = tuple[NDArray[np.int64], NDArray[np.int64]]  # row numbers to fit on, row numbers to validate on
-_Progress = Callable[[int, int], None]  # trials done, trials in all
+_Progress = Callable[[int, int], None]  # completed trials, all trials
 
 
 def _suggest_parameters(trial: optuna.Trial, spec: SearchSpec) -> dict[str, Any]:
-    """Return the parameters of one trial."""
+    """Return the parameters to try in a trial."""
     return {
         "num_leaves": trial.suggest_int("num_leaves", min(4, spec.max_leaves), spec.max_leaves),
         "learning_rate": trial.suggest_float("learning_rate", spec.learning_rate_min, _LEARNING_RATE_MAX, log=True),
@@ -38,7 +38,14 @@ def _suggest_parameters(trial: optuna.Trial, spec: SearchSpec) -> dict[str, Any]
 def search_parameters(
     samples: Samples, family: Spec, signs: tuple[int, ...], threads: int, progress: _Progress
 ) -> dict[str, Any]:
-    """Return the best parameters, including num_iterations, by mean log-loss over the validation folds of the fit part.
+    """Return the parameters with the lowest mean log-loss over the validation folds, including num_iterations.
+
+    Args:
+        samples: The samples; the search uses only their fit part.
+        family: The spec of the family.
+        signs: Monotone constraint of every feature: 1, -1, or 0 for no constraint.
+        threads: Number of folds to fit in parallel; no result depends on it.
+        progress: Function that is called with (completed trials, all trials).
 
     Raises:
         DataInvalid: No fit snapshot is complete before the first validation snapshot.
@@ -49,10 +56,11 @@ def search_parameters(
     workers = ThreadPoolExecutor(threads)
 
     def objective(trial: optuna.Trial) -> float:
-        # One thread per fold: a log-loss summed by several threads differs in its last bits, and would change the search.
+        # One thread per fold: several threads add up the log-loss in an order that varies, and its last bits would change
+        # the search.
         parameters = fixed_parameters(signs, 1, samples) | _suggest_parameters(trial, spec)
         results = list(workers.map(lambda fold: _fit_fold(parameters, samples, (matrix, labels), fold), folds))
-        # Early stopping finds the number of rounds of each fold; the final fit has no validation rows and uses their mean.
+        # Early stopping determines the rounds of each fold. The final fit has no validation rows, so it uses their mean.
         trial.set_user_attr("num_iterations", round(float(np.mean([rounds for rounds, _ in results]))))
         progress(trial.number + 1, spec.trials)
         return float(np.mean([loss for _, loss in results]))
@@ -65,10 +73,10 @@ def search_parameters(
 
 
 def _folds(rows: pd.DataFrame, spec: SearchSpec, horizon_days: int) -> Iterator[_Fold]:
-    """Yield the folds as row numbers: stratified, or forward in time.
+    """Yield the folds as row numbers, either stratified or forward in time.
 
-    Forward: each of the last periods is the validation set of a model fitted on the periods whose horizon had ended by
-    then, as their labels would have been known.
+    In forward validation, each of the last snapshots (periods) validates a model that is fitted on the snapshots whose
+    horizon had ended by then, because only their labels would have been known.
     """
     if spec.validation == "folds":
         splitter = StratifiedKFold(spec.folds, shuffle=True, random_state=spec.seed)
@@ -80,14 +88,14 @@ def _folds(rows: pd.DataFrame, spec: SearchSpec, horizon_days: int) -> Iterator[
         known = np.flatnonzero(periods + horizon <= period)
         if not len(known):
             raise DataInvalid(
-                f"search: the horizon of no fit snapshot ends by {period:%Y-%m-%d}; decrease search.folds, or add earlier "
-                "fit snapshots"
+                f"search: no fit snapshot has a horizon that ends by {period:%Y-%m-%d}, so no model can be validated on that "
+                "snapshot; decrease search.folds, or add earlier fit snapshots"
             )
         yield known, np.flatnonzero(periods == period)
 
 
 def _fit_fold(parameters: dict[str, Any], samples: Samples, data: TrainingData, fold: _Fold) -> tuple[int, float]:
-    """Fit one fold; return the best number of rounds and its log-loss on the validation rows."""
+    """Fit a fold, and return the best number of rounds and the log-loss on the validation rows after these rounds."""
     (matrix, labels), (known, unseen) = data, fold
     train = lightgbm_dataset(samples, (matrix[known], labels[known]))
     validation = lightgbm.Dataset(matrix[unseen], labels[unseen], reference=train)

@@ -1,1 +1,1 @@
-"""Releases a model: fits it, freezes baseline and golden rows, checks the release gates, writes the bundle."""
+"""Releases a model: fits it, freezes the baseline and the golden rows, checks the release gates, and writes the bundle."""

@@ -1,4 +1,8 @@
-"""The baseline of a bundle: the population that explanations compare with, frozen without any person's values."""
+"""The baseline of a bundle: the population that explanations compare a customer with.
+
+The bundle does not contain the values of any person: each value is replaced by a representative of its interval between two
+thresholds of the model.
+"""
 
 import hashlib
 import math
@@ -20,15 +24,15 @@ _BASELINE_ROWS_MAX = 1000
 
 
 def select_baseline(spec: BaselineSpec, rows: pd.DataFrame, pds: NDArray[np.float64]) -> pd.DataFrame:
-    """Return the rows that explanations compare with: those in the spec's PD band, at most 1,000 of them.
+    """Return the rows of the baseline: rows with a pd from min_pd to max_pd of the spec, at most 1,000 of them.
 
     Args:
         spec: The [baseline] of the spec.
         rows: Development rows.
-        pds: The pd of every row.
+        pds: The pd of every row, shape (n,).
 
     Raises:
-        ModelRejected: No row is in the band.
+        ModelRejected: No row has a pd in this range.
     """
     band = rows[(pds >= spec.min_pd) & (pds <= spec.max_pd)]
     if band.empty:
@@ -37,7 +41,7 @@ def select_baseline(spec: BaselineSpec, rows: pd.DataFrame, pds: NDArray[np.floa
         )
     if len(band) <= _BASELINE_ROWS_MAX:
         return band
-    # The rows with the smallest hashes of their keys: a random sample that does not depend on the order of the table.
+    # Rows with the smallest hashes of their keys are a random sample that does not depend on the order of the table.
     keys = band["market"] + "|" + band["customer_id"] + "|" + band["as_of"].astype(str)
     order = [hashlib.sha256(key.encode()).hexdigest() for key in keys]
     return band.assign(order=order).sort_values("order").head(_BASELINE_ROWS_MAX).drop(columns="order")
@@ -46,18 +50,18 @@ def select_baseline(spec: BaselineSpec, rows: pd.DataFrame, pds: NDArray[np.floa
 def baseline_document(
     spec: BaselineSpec, chosen: pd.DataFrame, samples: Samples, ensemble: Ensemble, booster: lightgbm.Booster
 ) -> BaselineDocument:
-    """Return the baseline as a bundle stores it: representatives of the chosen rows, and typical values.
+    """Return the baseline as a bundle stores it: representatives of the selected rows, and typical values.
 
     Args:
         spec: The [baseline] of the spec.
         chosen: The rows of the baseline, from `select_baseline`.
         samples: All samples.
-        ensemble: The model.
-        booster: The same model in LightGBM.
+        ensemble: The trees of the model.
+        booster: The model in LightGBM.
     """
     typical = {name: _typical_value(chosen[name], samples.levels.get(name)) for name in samples.names}
     if spec.method == "path_dependent":
-        # LightGBM returns the base value beside the contributions; it is the same for every row.
+        # LightGBM returns the base value after the contributions; the base value is the same for every row.
         base = float(np.asarray(booster.predict(np.zeros((1, len(samples.names))), pred_contrib=True))[0, -1])
         return BaselineDocument(
             method=spec.method,
@@ -68,7 +72,7 @@ def baseline_document(
             typical=typical,
         )
     frozen = representative_rows(ensemble, samples.features(chosen))
-    frozen = frozen[np.lexsort(frozen.T[::-1])]  # sorted by value, so that the order reveals no customer
+    frozen = frozen[np.lexsort(frozen.T[::-1])]  # sorted by value, so that the order does not identify customers
     margins = booster.predict(frozen, raw_score=True, num_threads=1)
     return BaselineDocument(
         definition=spec.definition,
@@ -80,7 +84,10 @@ def baseline_document(
 
 
 def _typical_value(column: pd.Series, levels: tuple[str, ...] | None) -> float | str | None:
-    """Return the median of a number or the most frequent level of a category; None if most values are missing."""
+    """Return the median of a numeric feature, or the most frequent level of a category feature.
+
+    The result is None if most values of a numeric feature are missing, or if a category feature has no known level.
+    """
     present = column.dropna()
     if levels is None:
         return None if len(present) * 2 < len(column) else float(present.median())

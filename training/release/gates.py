@@ -1,6 +1,6 @@
-"""The release gates of the spec: bounds of figures. A model that misses one bound is not released.
+"""The release gates of the spec: bounds of figures. A model that fails a bound is not released.
 
-training/equivalence proves that the exported files equal the model; the gates here are about how good the model is.
+The gates check the quality of the model. training/equivalence proves that the exported files equal the model.
 """
 
 import glob
@@ -18,9 +18,9 @@ class GateResult:
 
     Attributes:
         figure: Name of the figure in metrics.json.
-        value: The figure; None if it was not measured, which fails the bound.
-        bound: In words, e.g. "at least 0.775".
-        passed: Whether the value meets the bound.
+        value: Value of the figure; None if the figure was not measured, which fails the bound.
+        bound: The bound as text, e.g. "at least 0.775".
+        passed: Whether the value satisfies the bound.
     """
 
     figure: str
@@ -41,7 +41,7 @@ def evaluate_gates(
     Args:
         gates: The gates of the spec.
         figures: Every measured figure by name.
-        rivals: Names of all rivals; a rival without a figure that a gate asks for fails the gate.
+        rivals: Names of all rivals; if a gate compares with a figure that was not measured for a rival, the gate fails.
     """
     return tuple(line for gate in gates for line in _evaluate_gate(gate, figures, rivals))
 
@@ -50,7 +50,7 @@ def require_passed(lines: Sequence[GateResult]) -> None:
     """Check that every gate passed.
 
     Raises:
-        ModelRejected: Lists every failed bound with its figure.
+        ModelRejected: A gate failed; the message lists every failed bound with its figure.
     """
     if failed := [line for line in lines if not line.passed]:
         listed = "\n".join(f"  {line}" for line in failed)
@@ -58,7 +58,7 @@ def require_passed(lines: Sequence[GateResult]) -> None:
 
 
 def _evaluate_gate(gate: GateSpec, figures: Mapping[str, float], rivals: Sequence[str]) -> list[GateResult]:
-    """Return the result of each bound of one gate."""
+    """Return the result of each bound of a gate."""
     value = figures.get(gate.figure)
     bounds: list[tuple[str, bool]] = []
     if gate.min is not None:
@@ -77,7 +77,7 @@ def _evaluate_gate(gate: GateSpec, figures: Mapping[str, float], rivals: Sequenc
 def _rival_bounds(
     gate: GateSpec, pattern: str, value: float | None, figures: Mapping[str, float]
 ) -> list[tuple[str, bool]]:
-    """Return the bounds against the figures that match a pattern; one failed bound if none was measured."""
+    """Return a bound for each figure that matches a pattern, or a single failed bound if no measured figure matches it."""
     others = {name: other for name, other in figures.items() if fnmatchcase(name, pattern) and name != gate.figure}
     if not others:
         return [(f"not below {pattern}, but no such figure was measured", False)]
@@ -89,22 +89,25 @@ def _rival_bounds(
 
 
 def _unmeasured_rivals(pattern: str, figures: Mapping[str, float], rivals: Sequence[str]) -> list[str]:
-    """Return the rivals' figures that match a pattern but were not measured: a rival counts as beaten only if measured."""
+    """Return the figures of rivals that match a pattern but were not measured.
+
+    Such a figure fails the gate, because the model is not known to be better than the rival.
+    """
     tail = pattern.rpartition(".")[2]
-    asked = [f"rival.{rival}.{tail}" for rival in rivals]
+    required = [f"rival.{rival}.{tail}" for rival in rivals]
     return [
         name
-        for name in asked
+        for name in required
         if fnmatchcase(name, pattern)
         and not any(fnmatchcase(other, _escape_rival_name(name, tail)) for other in figures)
     ]
 
 
 def _escape_rival_name(name: str, tail: str) -> str:
-    """Return a pattern in which only the tail may have wildcards, because a rival may be called "[a]"."""
+    """Return a pattern in which only the tail has wildcards; the name of a rival may contain characters such as [ or *."""
     return glob.escape(name.removesuffix(tail)) + tail
 
 
 def format_figure(value: float) -> str:
-    """Return a figure as text: integers without, other numbers with four decimal places."""
+    """Return a figure as text: an integer without decimal places, any other number with four."""
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.4f}"

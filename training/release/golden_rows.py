@@ -1,4 +1,4 @@
-"""Golden rows: rows in a bundle with their results, which must be reproduced to the bit when the bundle is loaded."""
+"""Golden rows: rows in a bundle with known results, which the server must reproduce to the bit when it loads the bundle."""
 
 import math
 from typing import Literal
@@ -24,11 +24,11 @@ def golden_document(
     """Return the golden rows and their results.
 
     Args:
-        ensemble: The model.
-        scorer: The exported files.
+        ensemble: The trees of the model.
+        scorer: Runs the exported files.
         card: The calibration and the score scale.
         baseline: The baseline of the explanations.
-        rows: Rows of the fit part, shape (n, n_features); at least one.
+        rows: At least one row of the fit part, shape (n, n_features).
     """
     golden = []
     for kind, row in _select_rows(ensemble, rows):
@@ -51,11 +51,12 @@ def golden_document(
 
 
 def _select_rows(ensemble: Ensemble, rows: NDArray[np.float64]) -> list[tuple[_Kind, NDArray[np.float64]]]:
-    """Return golden rows: ordinary ones, ones on thresholds and one double beside them, ones with missing values.
+    """Return the golden rows: ordinary rows, rows on and next to thresholds, and rows with missing values.
 
     Args:
-        ensemble: The model.
-        rows: Rows of the fit part, shape (n, n_features); at least one. Only representatives of them are used.
+        ensemble: The trees of the model.
+        rows: At least one row of the fit part, shape (n, n_features). The golden rows contain only representatives of
+            these rows.
     """
     random = np.random.default_rng(0)
     frozen = representative_rows(ensemble, rows[random.permutation(len(rows))[:_ORDINARY_ROWS]])
@@ -66,12 +67,12 @@ def _select_rows(ensemble: Ensemble, rows: NDArray[np.float64]) -> list[tuple[_K
     for index in random.permutation(len(thresholds))[:_THRESHOLD_ROWS]:
         feature, threshold = thresholds[index]
         row = frozen[index % len(frozen)].copy()
-        # On the threshold, or the next double on either side: a reader that rounds differently fails here.
+        # The threshold, or an adjacent double: software that rounds thresholds differently returns a different result.
         row[feature] = (threshold, math.nextafter(threshold, -math.inf), math.nextafter(threshold, math.inf))[index % 3]
         chosen.append(("threshold", row))
     for index in range(_MISSING_ROWS):
         row = frozen[index % len(frozen)].copy()
-        # The share of missing values rises to 1 from row to row.
+        # The share of missing values increases from row to row, up to 1.
         row[random.random(len(row)) < (index + 1) / _MISSING_ROWS] = math.nan
         chosen.append(("missing", row))
     return chosen

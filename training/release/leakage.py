@@ -5,21 +5,21 @@ from sklearn.metrics import roc_auc_score
 from training.errors import DataInvalid
 from training.sources.samples import Samples, label_of
 
-# A single feature with this AUC is the outcome under another name; a strong legitimate one has 0.7.
+# A feature with this AUC contains the outcome; a strong legitimate feature has an AUC of about 0.7.
 _AUC_MAX = 0.999
 
 
 def check_leakage(samples: Samples) -> None:
-    """Check that no single numeric feature separates good from bad.
+    """Check that no numeric feature alone separates good rows from bad rows.
 
     Raises:
-        DataInvalid: Lists every feature that does.
+        DataInvalid: A feature separates them; the message lists every such feature.
     """
     rows = samples.part("FIT", "CALIBRATION")
     leaking = []
     for name in samples.names:
         if name in samples.levels:
-            continue  # codes have no order to rank by; its information value is checked instead
+            continue  # codes have no order; the report checks the information value
         present = rows[rows[name].notna()]
         if present["label"].nunique() == 2:  # noqa: PLR2004 - both outcomes
             auc = roc_auc_score(label_of(present), present[name])

@@ -1,4 +1,4 @@
-"""Releases a model: fit, calibrate, freeze the baseline, export, check equivalence, measure, write the bundle."""
+"""Releases a model: fits, calibrates, exports, checks and measures it, and writes the bundle."""
 
 import importlib.metadata
 import re
@@ -50,8 +50,8 @@ class Release:
 
     Attributes:
         folder: The folder of the bundle.
-        evaluation: Everything that was measured.
-        gate_results: The release gates of the spec, all passed.
+        evaluation: All results of the evaluation.
+        gate_results: Results of the release gates of the spec, all of which passed.
     """
 
     folder: Path
@@ -60,19 +60,19 @@ class Release:
 
 
 def release_model(spec: Spec, spec_sha256: str, samples: Samples, bundles: Path, console: Console) -> Release:
-    """Fit, calibrate, export, prove and measure a model, and write its bundle.
+    """Fit, calibrate, export, check and measure a model, and write its bundle. If a step fails, nothing is written.
 
     Args:
-        spec: The spec, with its features written out.
-        spec_sha256: Its digest.
+        spec: The spec; `features` must list every feature of the model.
+        spec_sha256: SHA-256 of the spec.
         samples: The rows.
-        bundles: The catalog that receives the bundle.
+        bundles: Folder of the bundle catalog to which the bundle is added.
         console: Shows the progress.
 
     Raises:
         SpecInvalid: A reason text is invalid.
-        DataInvalid: A feature contains the outcome, or the rows cannot be learnt from.
-        ModelRejected: An exported file differs from the model, or a release gate failed; nothing is written.
+        DataInvalid: A feature contains the outcome, or the parameter search has no rows to fit on.
+        ModelRejected: An exported file differs from the model, or a release gate failed.
     """
     check_leakage(samples)
     schema = Schema(schema_document(spec, samples.levels))
@@ -88,7 +88,7 @@ def release_model(spec: Spec, spec_sha256: str, samples: Samples, bundles: Path,
     population = None if baseline.method == "path_dependent" else _baseline_rows(baseline)
     score, explain = score_onnx(ensemble), explain_onnx(ensemble, population)
     scorer = Scorer(score, explain)
-    # From here on the exported files are the model: they are proved, measured and released, not the booster.
+    # From now on, the exported files are the model: they are checked, measured and released instead of the booster.
     console.info("check that the exported files equal the model")
     exported = ExportedModel(booster, score, explain, population, baseline.base_margin)
     equivalence = check_equivalence(exported, samples.features(samples.rows), report_progress=console.info)
@@ -118,13 +118,13 @@ def release_model(spec: Spec, spec_sha256: str, samples: Samples, bundles: Path,
 
 
 def training_data(samples: Samples) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return features and labels of the fit part."""
+    """Return the features, shape (n, n_features), and the labels, shape (n,), of the fit part."""
     rows = samples.part("FIT")
     return samples.features(rows), label_of(rows)
 
 
 def calibrated_scorecard(spec: Spec, booster: lightgbm.Booster, samples: Samples) -> Scorecard:
-    """Return the scorecard: the calibration fitted on the calibration part, scale and grades from the spec."""
+    """Return the scorecard: the calibration, fitted on the calibration part, and the scale and the grades of the spec."""
     rows = samples.part("CALIBRATION")
     margins = booster.predict(samples.features(rows), raw_score=True, num_threads=1)
     slope, intercept = fit_calibration(np.asarray(margins), label_of(rows))
@@ -134,7 +134,7 @@ def calibrated_scorecard(spec: Spec, booster: lightgbm.Booster, samples: Samples
 def freeze_baseline(
     spec: Spec, booster: lightgbm.Booster, ensemble: Ensemble, card: Scorecard, samples: Samples
 ) -> BaselineDocument:
-    """Select the baseline among the development rows and return it as a bundle stores it."""
+    """Select the baseline from the development rows, and return the baseline as a bundle stores it."""
     rows = samples.part("FIT", "CALIBRATION")
     if spec.log is not None:  # the newest development snapshot, so that each customer has one row
         rows = samples.part("CALIBRATION")
@@ -151,18 +151,18 @@ def _baseline_rows(baseline: BaselineDocument) -> NDArray[np.float64]:
 
 
 def gain_shares(booster: lightgbm.Booster) -> dict[str, float]:
-    """Return each feature's share of the gain of all splits."""
+    """Return the share of each feature in the total gain of all splits."""
     gains = booster.feature_importance("gain")
     return dict(zip(booster.feature_name(), (gains / max(gains.sum(), 1e-300)).tolist(), strict=True))
 
 
 def _model_text(booster: lightgbm.Booster) -> bytes:
-    """Return LightGBM's text of the model, without the number of threads that it was fitted with."""
+    """Return the model in LightGBM's text format, without the number of threads used to fit it."""
     return re.sub(r"\[num_threads: \d+\]", "[num_threads: 0]", booster.model_to_string()).encode()
 
 
 def _manifest(spec: Spec, spec_sha256: str, samples: Samples) -> Manifest:
-    """Return the manifest: family, markets, and the digests and versions that the bundle was made from."""
+    """Return the manifest: the family, the markets, the digests of the inputs, and the versions of the libraries."""
     markets = sorted({str(market) for market in samples.rows["market"]})
     libraries = {name: importlib.metadata.version(name) for name in ("lightgbm", "onnx", "onnxruntime")}
     made_from = {"spec_sha256": spec_sha256, "data_sha256": samples.data_sha256, **libraries}

@@ -1,4 +1,4 @@
-"""Formats every reason text before a model is released, so that no text fails at the loan desk."""
+"""Checks every reason text before a model is released, so that no text fails while the server answers a request."""
 
 from babel import UnknownLocaleError
 
@@ -8,10 +8,10 @@ from training.errors import SpecInvalid
 
 
 def check_reason_texts(schema: Schema) -> None:
-    """Check the reason texts of a schema: an English text for each group, the same locales everywhere, known placeholders.
+    """Check that each group has a text in English and in every other locale of the schema, and that each text is valid.
 
     Raises:
-        SpecInvalid: Lists every invalid text.
+        SpecInvalid: A text is missing or invalid; the message lists every such text.
     """
     locales = sorted({DEFAULT_LOCALE}.union(*(group.texts for group in schema.group.values())))
     problems = [
@@ -21,7 +21,7 @@ def check_reason_texts(schema: Schema) -> None:
         if locale not in group.texts
     ]
     problems += [
-        f"  features.{feature.name}: has no text in {locale!r}, which its group inserts for {{pushed}}"
+        f"  features.{feature.name}: has no text in {locale!r}; the text of group {feature.group} inserts it for {{pushed}}"
         for feature in schema.features
         for locale in locales
         if locale not in feature.texts
@@ -34,7 +34,7 @@ def check_reason_texts(schema: Schema) -> None:
 
 
 def _text_problems(schema: Schema, locale: str) -> list[str]:
-    """Return the problems of formatting every feature of every group in one locale."""
+    """Return the problems that occur when the text of each group is formatted for each of its features in a locale."""
     numbers = dict.fromkeys(schema.names, 1.0)
     problems = []
     for feature in schema.features:
@@ -45,7 +45,8 @@ def _text_problems(schema: Schema, locale: str) -> list[str]:
             reason_text(schema, GroupContribution(feature.group, 1.0, 0, (feature.name,)), locale, numbers, numbers)
         except KeyError as error:
             problems.append(
-                f"{where}: unknown placeholder {{{error.args[0]}}}; known are {{pushed}}, {{NAME}} and {{NAME.typical}}"
+                f"{where}: unknown placeholder {{{error.args[0]}}}; use {{pushed}}, or {{NAME}} or {{NAME.typical}} with the "
+                "name of a feature"
             )
         except (ValueError, IndexError, UnknownLocaleError) as error:
             problems.append(f"{where}: {error}")

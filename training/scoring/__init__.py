@@ -1,1 +1,1 @@
-"""Writes feature files and run files, which `python -m server load` reads."""
+"""Scores customers, and writes the feature files and run files that `python -m server load` reads."""

@@ -1,4 +1,4 @@
-"""Selects the bundle that scores, and checks that it fits the spec."""
+"""Selects the bundle for a scoring run or a feature file, and checks that the bundle fits the spec."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,38 +12,40 @@ from training.spec import Spec, schema_document
 
 
 def select_bundle(bundles: Path, family: str, named: str | None, option: str = "--bundle") -> Bundle:
-    """Read the named bundle, or the active one of the family.
+    """Read the specified bundle, or the active bundle of the family.
 
     Args:
-        bundles: The catalog of bundles.
-        family: The family that the bundle must belong to.
-        named: Id or prefix of an id; None for the active bundle.
-        option: The command-line option to name in errors.
+        bundles: Folder of the bundle catalog.
+        family: Family to which the bundle must belong.
+        named: Id or prefix of the id of a bundle; None for the active bundle.
+        option: Command-line option that specifies the bundle, for error messages.
 
     Raises:
-        SpecInvalid: No bundle or more than one bundle is active, or the named one belongs to another family.
+        SpecInvalid: Not exactly one bundle is active, or the specified bundle belongs to a different family.
     """
     active = sorted(set(read_active(bundles, family).values()))
     if named is None and len(active) != 1:
-        listed = f" ({', '.join(one[:12] for one in active)})" if active else ""
-        raise SpecInvalid(f"{family}: {len(active)} bundles are active{listed}; name one with {option}")
+        listed = f" ({', '.join(bundle_id[:12] for bundle_id in active)})" if active else ""
+        raise SpecInvalid(
+            f"{family}: exactly one bundle must be active, got {len(active)}{listed}; specify a bundle with {option}"
+        )
     bundle = read_bundle(find_bundle(bundles, named or active[0]))
     if bundle.manifest.family != family:
         raise SpecInvalid(
             f"bundle {bundle.bundle_id[:12]} belongs to the family {bundle.manifest.family!r}, not {family!r}; "
-            f"name another with {option}"
+            f"specify a bundle of {family!r} with {option}"
         )
     return bundle
 
 
 def select_decline_bundle(bundles: Path, family: str, named: str | None) -> Bundle | None:
-    """Read the bundle that predicts a decline of spend: the named one, or the active one of the family FAMILY_decline.
+    """Read the bundle that predicts a decline of spend: the specified one, or the active one of the family FAMILY_decline.
 
     Returns:
-        None if none is named and none is active.
+        The bundle; None if no bundle is specified and no bundle is active.
 
     Raises:
-        SpecInvalid: More than one bundle is active, or the named one belongs to another family.
+        SpecInvalid: More than one bundle is active, or the specified bundle belongs to a different family.
     """
     if named is None and not read_active(bundles, decline_companion_family(family)):
         return None
@@ -51,16 +53,17 @@ def select_decline_bundle(bundles: Path, family: str, named: str | None) -> Bund
 
 
 def check_compatible(spec: Spec, spec_sha256: str, bundle: Bundle, info: Callable[[str], None]) -> None:
-    """Raise SpecInvalid if rows of the spec have another meaning than the rows that the bundle was fitted on.
+    """Raise SpecInvalid if rows of the spec differ in meaning from the rows on which the bundle was fitted.
 
     Args:
         spec: The spec of the rows.
-        spec_sha256: Its digest.
-        bundle: A bundle of the spec's family, or of its decline family.
-        info: Called with a notice if the spec has changed in another way, or the bundle does not record its rows.
+        spec_sha256: SHA-256 of the spec.
+        bundle: A bundle of the spec's family, or of the decline family that belongs to it.
+        info: Called with a notice if the spec has changed in any other way, or if the bundle does not record how its rows
+            were defined.
 
     Raises:
-        SpecInvalid: Lists the features, and the rules of the snapshots, that differ.
+        SpecInvalid: Features or snapshots differ; the message lists every difference.
     """
     label = f"bundle {bundle.bundle_id[:12]}"
     is_decline = bundle.manifest.family == decline_companion_family(spec.family)
@@ -69,7 +72,7 @@ def check_compatible(spec: Spec, spec_sha256: str, bundle: Bundle, info: Callabl
     problems = [] if is_decline else _changed_features(spec, bundle)
     if spec.snapshots is not None:
         now, then = row_definition(spec.snapshots), recorded_row_definition(bundle.manifest.made_from)
-        if is_decline:  # its own spec has another outcome by design
+        if is_decline:  # a decline family differs in its outcome by design
             now.pop("snapshots.outcome")
         if not set(now) & set(then):
             info(f"{label} does not record its features.sql and snapshots, so they are not checked")
@@ -84,7 +87,10 @@ def check_compatible(spec: Spec, spec_sha256: str, bundle: Bundle, info: Callabl
 
 
 def _changed_features(spec: Spec, bundle: Bundle) -> list[str]:
-    """Return the features with another meaning in the bundle; none for a spec without [[features]]."""
+    """Return a line for each feature that has a different meaning in the bundle.
+
+    A spec without [[features]] has no features to compare.
+    """
     if not spec.features:
         return []
     levels = {feature.name: feature.levels for feature in bundle.schema.features if feature.kind == "category"}
@@ -98,6 +104,6 @@ def _changed_features(spec: Spec, bundle: Bundle) -> list[str]:
 
 
 def _meaning(feature: FeatureSpec) -> str:
-    """Return kind, range and unit of a feature as one text."""
+    """Return the kind, the range and the unit of a feature as text."""
     low, high = ("" if bound is None else f"{bound:.17g}" for bound in (feature.min, feature.max))
     return f"{feature.kind} [{low}, {high}] {feature.unit}".rstrip()

@@ -1,4 +1,7 @@
-"""Customers that the CRM must not contact: the hold-out group, and suppressed customers. Both are scored as well."""
+"""Customers whom the CRM must not contact: the hold-out group, and suppressed customers.
+
+These customers are scored like all others.
+"""
 
 import datetime as dt
 import hashlib
@@ -15,20 +18,23 @@ _HOLD_OUT_BUCKETS = 10_000
 
 
 def in_hold_out(campaign: CampaignSpec, market: str, customer_id: str) -> bool:
-    """Return whether a customer is in the hold-out group of a campaign; equal in every run and on every machine."""
-    # The campaign's name is hashed too, so that successive campaigns do not hold out the same customers.
+    """Return whether a customer is in the hold-out group of a campaign; the same in every run and on every machine."""
+    # The hash covers the name of the campaign, so that successive campaigns have different hold-out groups.
     digest = hashlib.sha256(f"{market}|{customer_id}|{campaign.name}".encode()).hexdigest()
     return int(digest, 16) % _HOLD_OUT_BUCKETS < round(campaign.hold_out_share * _HOLD_OUT_BUCKETS)
 
 
 def read_suppressions(connection: duckdb.DuckDBPyConnection, path: Path | None, at: dt.date) -> str:
-    """Create the table `suppressed` (market, customer_id, suppressions); return the file's SHA-256, "" without a file.
+    """Create the table `suppressed` (market, customer_id, suppressions) from a suppression list.
 
     Args:
-        connection: Receives the table.
-        path: Parquet or CSV with the columns market, customer_id, code and optionally until: the last day on which
-            the suppression applies, empty for no end. None for no suppressions.
-        at: Suppressions that ended before this day do not apply.
+        connection: The database in which to create the table.
+        path: Path of a Parquet or CSV file with the columns market, customer_id, code and optionally until. `until` is the
+            last day on which the suppression applies, and empty for a suppression without an end. None for no suppressions.
+        at: Day of the scoring run; suppressions that ended earlier are ignored.
+
+    Returns:
+        The SHA-256 of the file, or "" without a file.
 
     Raises:
         DataInvalid: The file is unreadable, or a row is invalid.
@@ -49,7 +55,8 @@ def read_suppressions(connection: duckdb.DuckDBPyConnection, path: Path | None, 
         ).fetchall()[0][0]
         if invalid:
             raise DataInvalid(
-                f"{path}: every row must have market, customer_id and a code such as DO_NOT_CONTACT; {invalid} rows do not"
+                f"{path}: every row must have a market, a customer_id and a code such as DO_NOT_CONTACT, got {invalid} other "
+                "rows; correct or remove these rows"
             )
         connection.execute(
             f"""INSERT INTO suppressed SELECT market, customer_id, LIST_SORT(LIST(DISTINCT code)) FROM ({entries})

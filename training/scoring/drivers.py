@@ -1,6 +1,6 @@
-"""Drivers of many customers at once: the groups that raise each prediction, as text in every locale of the bundle.
+"""The drivers of many customers: the feature groups that raise each prediction, as text in every locale of the bundle.
 
-The result is that of models.reasons for one customer, computed column by column.
+The results equal those of models.reasons for a single customer, but are computed column by column, which is faster.
 """
 
 import json
@@ -16,30 +16,35 @@ from models.schema import FeatureInput, Schema
 from training.scoring.predictions import FeatureRows
 
 _DRIVERS_MAX = 3
-_TEXTS_MAX = 200_000  # texts cached for customers with the same values
+_TEXTS_MAX = 200_000  # largest number of cached texts
 
 
 class DriverTexts:
-    """Selects the drivers of customers and writes their texts."""
+    """Selects the drivers of customers and formats their texts.
+
+    Args:
+        schema: The schema of the bundle.
+        typical: Typical value of each feature in the baseline; None where most values are missing.
+    """
 
     def __init__(self, schema: Schema, typical: Mapping[str, FeatureInput | None]) -> None:
         self._schema = schema
         self._typical = typical
         self._members = {
-            code: [place for place, feature in enumerate(self._schema.features) if feature.group == code]
+            code: [position for position, feature in enumerate(self._schema.features) if feature.group == code]
             for code in sorted(self._schema.group)
         }
         self._texts: dict[tuple[object, ...], str] = {}
 
-    def json_of_rows(self, rows: FeatureRows, contributions: FeatureRows) -> list[str]:
-        """Return the drivers of every row as a JSON list, the largest first.
+    def drivers_json(self, rows: FeatureRows, contributions: FeatureRows) -> list[str]:
+        """Return the drivers of every row as JSON, in descending order of their contributions.
 
         Args:
             rows: Features, shape (n, n_features), NaN where missing.
-            contributions: Shape (n, n_features), in log-odds.
+            contributions: Contributions of the features in log-odds, shape (n, n_features).
 
         Returns:
-            n lists of objects with code, log_odds, features, and texts by locale.
+            n JSON lists of objects with code, log_odds, features, and texts by locale.
         """
         return [
             json.dumps([self._driver(group, row) for group in groups], ensure_ascii=False, sort_keys=True)
@@ -47,12 +52,15 @@ class DriverTexts:
         ]
 
     def ranked_groups(self, contributions: FeatureRows) -> list[list[GroupContribution]]:
-        """Return the groups that raise the prediction of each row, as models.reasons.principal_reasons does; points are 0."""
+        """Return the groups that raise the prediction of each row; points are 0.
+
+        The groups of a row equal those that models.reasons.principal_reasons returns.
+        """
         sums = np.zeros((len(contributions), len(self._members)))
-        for column, places in enumerate(self._members.values()):
-            for place in places:  # in the order in which models.reasons sums one row, so that the bits agree
-                sums[:, column] += contributions[:, place]
-        # A group is material if it has a minimum share of everything that raises the prediction.
+        for column, positions in enumerate(self._members.values()):
+            for position in positions:  # in the order in which models.reasons adds them, so that the bits agree
+                sums[:, column] += contributions[:, position]
+        # A group is material if it has a minimum share of the sum of all positive contributions of groups.
         total = np.zeros(len(contributions))
         codes = list(self._members)
         for code in self._schema.group:
@@ -72,17 +80,18 @@ class DriverTexts:
         ]
 
     def _raising_features(self, code: str, row: list[float]) -> tuple[str, ...]:
-        """Return the features of a group that raise the prediction, the largest contribution first."""
-        risky = sorted((place for place in self._members[code] if row[place] > 0.0), key=lambda place: -row[place])
-        return tuple(self._schema.names[place] for place in risky)
+        """Return the features of a group that raise the prediction, in descending order of their contributions."""
+        raising = (position for position in self._members[code] if row[position] > 0.0)
+        ranked = sorted(raising, key=lambda position: -row[position])
+        return tuple(self._schema.names[position] for position in ranked)
 
     def _driver(self, group: GroupContribution, row: list[float]) -> dict[str, object]:
-        """Return one driver as the run file stores it."""
+        """Return a driver in the form in which the run file stores it."""
         texts = {locale: self.text(group, locale, row) for locale in sorted(self._schema.group[group.code].texts)}
         return {"code": group.code, "log_odds": group.log_odds, "features": list(group.features), "texts": texts}
 
     def text(self, group: GroupContribution, locale: str, row: list[float]) -> str:
-        """Return the text of one driver in one locale; cached, because many customers have the same values."""
+        """Return the text of a driver in a locale. Texts are cached, because many customers have the same values."""
         sentence = self._schema.group[group.code].texts[locale]
         names = _placeholders(sentence)
         if "pushed" in names:
@@ -99,13 +108,13 @@ class DriverTexts:
         return self._texts[key]
 
     def _present_values(self, names: tuple[str, ...], row: list[float]) -> Mapping[str, FeatureInput]:
-        """Return the values of the named features that are not missing."""
+        """Return the values of the given features that are not missing."""
         numbers = {name: row[self._schema.position[name]] for name in names}
         return {name: self._schema.decode_value(name, one) for name, one in numbers.items() if not math.isnan(one)}
 
 
 @cache
 def _placeholders(sentence: str) -> tuple[str, ...]:
-    """Return the distinct features that a sentence names, in order."""
-    named = [field.partition(".")[0] for _, field, _, _ in string.Formatter().parse(sentence) if field]
-    return tuple(dict.fromkeys(named))
+    """Return the distinct features in the placeholders of a sentence, in the order of their first occurrence."""
+    features = [field.partition(".")[0] for _, field, _, _ in string.Formatter().parse(sentence) if field]
+    return tuple(dict.fromkeys(features))

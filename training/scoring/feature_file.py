@@ -1,7 +1,7 @@
 """Writes feature files: Parquet with a manifest in the metadata of the file.
 
-The manifest (key "grounds", JSON) states the kind of the file and its columns; `python -m server load` rejects a file
-without a manifest, or with other columns.
+The manifest (key "grounds", JSON) states the kind and the columns of the file. `python -m server load` rejects a file that
+has no manifest or different columns.
 """
 
 import json
@@ -26,8 +26,8 @@ KEY_COLUMNS = [
 def write_feature_file(path: Path, family: str, schema: Schema, rows: pd.DataFrame) -> None:
     """Write the features of customers: one row for each market, customer and time.
 
-    The column `sample` names the part of the training data that the row (of a table: its customer) belonged to, so
-    that a demonstration of the model can use rows that the model was not fitted on.
+    The column `sample` states the part of the training data to which the row belongs (for a table: to which its customer
+    belongs), so that a demonstration of the model can select rows on which the model was not fitted.
     """
     columns = [*KEY_COLUMNS, ("sample", pa.string()), *((name, pa.float64()) for name in schema.names)]
     digest = schema.feature_set_digest
@@ -37,7 +37,7 @@ def write_feature_file(path: Path, family: str, schema: Schema, rows: pd.DataFra
 
 
 def _write_table(path: Path, rows: pd.DataFrame, columns: list[tuple[str, Any]], manifest: dict[str, Any]) -> None:
-    """Write a Parquet file atomically; the same rows give the same bytes."""
+    """Write a Parquet file atomically; the same rows produce the same bytes."""
     arrow_schema = pa.schema(columns, metadata={"grounds": json.dumps({"format": _FORMAT, **manifest}, sort_keys=True)})
     table = pa.Table.from_pandas(rows[[name for name, _ in columns]], schema=arrow_schema, preserve_index=False)
     table = table.replace_schema_metadata(arrow_schema.metadata)

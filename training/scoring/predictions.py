@@ -1,4 +1,4 @@
-"""Predictions and contributions of many customers at once, bit-identical to scoring them one by one."""
+"""Predictions and contributions of many customers, bit-identical to those of each customer alone."""
 
 import math
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ class Predictions:
     """The predictions of n rows.
 
     Attributes:
-        log_odds: Length n, after calibration.
-        pds: Length n, 0 to 1.
-        bands: Length n, names of grades.
-        contributions: Shape (n, n_features), log-odds after calibration.
+        log_odds: Calibrated log-odds, length n.
+        pds: Probabilities from 0 to 1, length n.
+        bands: Names of the grades, length n.
+        contributions: Contributions in calibrated log-odds, shape (n, n_features).
     """
 
     log_odds: list[float]
@@ -32,7 +32,7 @@ class Predictions:
 
 
 def predict_pds(model: Model, rows: FeatureRows) -> list[float]:
-    """Return the pds of rows of shape (n, n_features), without contributions."""
+    """Return the pds of rows of shape (n, n_features), NaN where missing."""
     if not len(rows):
         return []
     card = model.bundle.scorecard
@@ -43,7 +43,7 @@ def predict(model: Model, rows: FeatureRows) -> Predictions:
     """Return the predictions of rows of shape (n, n_features), NaN where missing.
 
     Raises:
-        AdditivityError: The contributions of a row do not add up to its log-odds.
+        AdditivityError: The base value and the contributions of a row do not add up to the log-odds of the row.
     """
     card = model.bundle.scorecard
     margins, parts = model.scorer.explain(rows)
@@ -54,7 +54,8 @@ def predict(model: Model, rows: FeatureRows) -> Predictions:
         residual = whole - math.fsum([base_value, *row])
         if not abs(residual) <= LOG_ODDS_TOLERANCE:  # "not <=" also catches NaN
             raise AdditivityError(
-                f"contributions differ from the log-odds by {residual:.3g}; at most {LOG_ODDS_TOLERANCE:g} is allowed"
+                f"the base value and the contributions must add up to the log-odds within {LOG_ODDS_TOLERANCE:g}, got a "
+                f"difference of {residual:.3g}"
             )
     pds = [pd_from_log_odds(one) for one in log_odds]
     return Predictions(log_odds, pds, [grade_from_pd(card, pd) for pd in pds], contributions)

@@ -1,4 +1,4 @@
-"""The columns of a run file: one row for each customer in scope, with a prediction or the reason for its absence."""
+"""The columns of a run file: one row for each customer in scope, with a prediction, or a status that explains its absence."""
 
 from collections.abc import Iterator, Sequence
 from decimal import ROUND_HALF_EVEN, Decimal
@@ -18,16 +18,16 @@ from training.spec import Spec
 
 _BATCH_ROWS = 20_000
 SCORED = "SCORED"
-# A customer who is not SCORED has null in every numeric column and empty lists.
+# A customer who is not SCORED has null in every numeric column and in the band, and empty lists.
 RUN_COLUMNS = [
     ("status", pa.string()),  # SCORED, NOT_ENOUGH_HISTORY, CLOSED, BLOCKED_BY_US, MOVED_ENTITY
     ("log_odds", pa.float64()),
     ("pd", pa.float64()),
-    ("band", pa.string()),  # by the bounds only; `server load`, which has the previous run, applies the margin
+    ("band", pa.string()),  # by the bounds only; `server load` compares it with the previous run
     ("rank", pa.int32()),  # 1 is the highest pd among the SCORED of the market; ties by customer_id
     ("decline_pd", pa.float64()),  # null without a decline model
     ("value_at_risk_minor", pa.int64()),  # pd * expected spend, in minor units of the currency (cents)
-    ("expected_spend_minor", pa.int64()),  # within the horizon, in minor units
+    ("expected_spend_minor", pa.int64()),  # spend expected within the horizon, in minor units
     ("hold_out", pa.bool_()),
     ("suppressions", pa.list_(pa.string())),  # codes; the customer is scored but must not be contacted
     ("drivers", pa.string()),  # JSON: code, log_odds, features, texts by locale
@@ -37,9 +37,9 @@ RUN_COLUMNS = [
 
 
 def query_batches(connection: duckdb.DuckDBPyConnection, query: str) -> Iterator[pa.Table]:
-    """Yield the rows of a query in tables of equal length, the last one shorter.
+    """Yield the rows of a query in tables of 20,000 rows; the last table may be shorter.
 
-    DuckDB's own batches depend on the number of threads; those of a run file must not.
+    The batches of DuckDB depend on the number of threads, and the bytes of a run file must not.
     """
     waiting: list[pa.RecordBatch] = []
     rows = 0
@@ -55,7 +55,7 @@ def query_batches(connection: duckdb.DuckDBPyConnection, query: str) -> Iterator
 
 
 def feature_matrix(rows: pa.Table, names: Sequence[str]) -> FeatureRows:
-    """Return the named columns as doubles: shape (n, len(names)), NaN where missing."""
+    """Return the given columns as doubles: shape (n, len(names)), NaN where missing."""
     columns = [pc.cast(rows[name], pa.float64()).to_numpy() for name in names]
     return np.ascontiguousarray(np.column_stack(columns)) if len(rows) else np.zeros((0, len(names)))
 
@@ -63,17 +63,18 @@ def feature_matrix(rows: pa.Table, names: Sequence[str]) -> FeatureRows:
 def run_columns(
     spec: Spec, model: Model, drivers: DriverTexts, rows: pa.Table, *, decline: Model | None = None
 ) -> dict[str, Any]:
-    """Return the columns of the run file for a batch of customers, the scored ones first.
+    """Return the columns of the run file for a batch of customers, with the scored customers first.
 
     Args:
         spec: The spec of the family.
-        model: Predicts churn.
-        drivers: Writes the drivers of the model's bundle.
-        rows: Columns market, customer_id, as_of, status, rank, horizon_days, suppressions, and the features.
-        decline: Predicts a decline of spend, if there is such a model.
+        model: The model of the family.
+        drivers: The driver texts of the model's bundle.
+        rows: The customers, with the columns market, customer_id, as_of, status, rank, horizon_days and suppressions, and
+            the features.
+        decline: The model that predicts a decline of spend; None for no such prediction.
 
     Raises:
-        AdditivityError: The contributions of a customer do not add up to the log-odds.
+        AdditivityError: The base value and the contributions of a customer do not add up to the log-odds.
     """
     scored = rows.filter(pc.equal(rows["status"], SCORED))
     others = len(rows) - len(scored)
@@ -97,7 +98,7 @@ def run_columns(
         "expected_spend_minor": [_minor_units(spend) for spend in expected] + nulls,
         "hold_out": [in_hold_out(spec.campaign, *key) for key in keys],
         "suppressions": [codes or [] for codes in ordered["suppressions"].to_pylist()],
-        "drivers": drivers.json_of_rows(matrix, predictions.contributions) + ["[]"] * others,
+        "drivers": drivers.drivers_json(matrix, predictions.contributions) + ["[]"] * others,
         "features": _list_column(matrix, others),
         "contributions": _list_column(predictions.contributions, others),
     }
@@ -112,7 +113,10 @@ def _list_column(matrix: NDArray[np.float64], empty: int) -> pa.ListArray:
 
 
 def _expected_spends(spec: Spec, scored: pa.Table) -> list[Decimal]:
-    """Return the spend expected within each customer's horizon; 0 without a [value], or where its feature is missing."""
+    """Return the spend expected of each customer within the horizon.
+
+    The spend is 0 if the spec has no [value], and for a customer whose feature is missing.
+    """
     if spec.value is None:
         return [Decimal(0)] * len(scored)
     longest = spec.snapshots.horizon_days if spec.snapshots else spec.run.horizon_days

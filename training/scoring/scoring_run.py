@@ -1,8 +1,8 @@
-"""A scoring run: every customer in scope as of a date, scored and explained by one bundle, in a file to load.
+"""Scoring runs: a run scores and explains every customer in scope as of a date with one bundle, and writes a run file.
 
-The server stores the predictions and never computes them again, so a list, a single read and this file agree to the
-bit. Customers are read in batches, twice: first for their pds, which determine the ranks and the id of the run, then to
-be explained and written.
+The server stores the predictions of the file and never recomputes them, so the lists and the single customers that the
+server returns agree with the file to the bit. A run reads the customers twice, in batches: first to compute the pds, which
+determine the ranks, and then to explain and write each customer.
 """
 
 import datetime as dt
@@ -34,19 +34,19 @@ from training.sources.transaction_log import SourcePaths, open_transaction_log, 
 from training.spec import Spec
 
 _FORMAT = 2
-_COUNTED_APART = {"HOLD_OUT", "SUPPRESSED"}  # such customers also have a status, and are counted under it
+_NOT_STATUSES = {"HOLD_OUT", "SUPPRESSED"}  # counts of customers who are also counted under their status
 
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """Options of a scoring run beside spec and model.
+    """Options of a scoring run.
 
     Attributes:
-        decline: The model that predicts a decline of spend, if any.
-        suppression_list: File of the customers that must not be contacted, if any.
-        spec_sha256: Digest of the spec, for the manifest.
-        threads: Threads of DuckDB; no byte of the run depends on it.
-        report_progress: Called with (customers done, customers in all, stage).
+        decline: The model that predicts a decline of spend; None for no such prediction.
+        suppression_list: File of the customers whom the CRM must not contact; None for no such customers.
+        spec_sha256: SHA-256 of the spec, for the manifest.
+        threads: Number of threads of DuckDB; no byte of the run file depends on it.
+        report_progress: Function that is called with (completed customers, all customers, stage).
     """
 
     decline: Model | None = None
@@ -58,7 +58,15 @@ class RunOptions:
 
 @dataclass(frozen=True, slots=True)
 class _RunInputs:
-    """Everything that a run is made from; `connection` has its customers in the view `scope`."""
+    """The inputs of a scoring run.
+
+    Attributes:
+        connection: Connection to a database whose view `scope` has the customers of the run.
+        spec: The spec of the family.
+        model: The model of the family.
+        options: The options of the run.
+        rules: The waterfall of the transaction log; empty for a feature file.
+    """
 
     connection: duckdb.DuckDBPyConnection
     spec: Spec
@@ -71,8 +79,8 @@ def score_feature_file(spec: Spec, model: Model, features: Path, to: Path, optio
     """Score every customer of a feature file and write the run file; return the number of customers.
 
     Raises:
-        SpecInvalid: [value] names a feature that the file does not have.
-        DataInvalid: The file is not a feature file, or has other features than the model.
+        SpecInvalid: [value] uses a feature that the file does not have.
+        DataInvalid: The file is not a feature file, or its features differ from those of the model.
     """
     _check_feature_file(features, model)
     options = options or RunOptions()
@@ -92,8 +100,8 @@ def score_transaction_log(
     """Score every customer of a transaction log as of a date and write the run file; return the number of customers.
 
     Raises:
-        SpecInvalid: The spec names an unknown column, or [value] an unknown feature.
-        DataInvalid: The log is invalid or ends before the date, or the model takes an unknown feature.
+        SpecInvalid: The spec specifies an unknown column, or [value] uses an unknown feature.
+        DataInvalid: The log is invalid or ends before the date, or the model requires an unknown feature.
     """
     assert spec.log is not None
     assert spec.snapshots is not None
@@ -116,23 +124,23 @@ def _check_feature_file(path: Path, model: Model) -> None:
     except (OSError, pa.ArrowException, json.JSONDecodeError) as error:
         raise DataInvalid(f"{path}: cannot be read as a feature file: {error}") from error
     if manifest.get("kind") != "features":
-        raise DataInvalid(f"{path}: is not a feature file; `python -m training features` writes one")
+        raise DataInvalid(f"{path}: is not a feature file; write a feature file with `python -m training features`")
     if manifest["feature_set_digest"] != model.bundle.schema.feature_set_digest:
         raise DataInvalid(
-            f"{path}: has other features than bundle {model.bundle.bundle_id[:12]} takes; write it again with "
-            "`python -m training features`"
+            f"{path}: the features differ from those that bundle {model.bundle.bundle_id[:12]} requires; write the file "
+            "again with `python -m training features`"
         )
     if not rows:
-        raise DataInvalid(f"{path}: has no customers")
+        raise DataInvalid(f"{path}: has no customers; write a feature file with at least one customer")
 
 
 def _check_features_present(present: Sequence[str], spec: Spec, models: Sequence[Model | None]) -> None:
-    """Raise an error if a model takes, or [value] names, a feature that is not present."""
+    """Raise DataInvalid if a feature of a model is not present, and SpecInvalid if the feature of [value] is not."""
     for model in models:
         names = model.bundle.schema.names if model else ()
         if model and (missing := [name for name in names if name not in present]):
             raise DataInvalid(
-                f"bundle {model.bundle.bundle_id[:12]} takes features that the data do not have: {', '.join(missing)}"
+                f"bundle {model.bundle.bundle_id[:12]} requires features that the data do not have: {', '.join(missing)}"
             )
     if spec.value is not None and spec.value.feature not in present:
         raise SpecInvalid(f"value.feature: the data do not have the feature {spec.value.feature!r}")
@@ -143,7 +151,9 @@ def _write_run(inputs: _RunInputs, to: Path) -> int:
     connection, options = inputs.connection, inputs.options
     duplicates = _single_value(connection, "SELECT COUNT(*) - COUNT(DISTINCT (market, customer_id)) FROM scope")
     if duplicates:
-        raise DataInvalid(f"{duplicates} duplicate customers; a run has one row for each market and customer")
+        raise DataInvalid(
+            f"each market and customer must have exactly one row, got {duplicates} additional rows; remove them"
+        )
     at = _single_value(connection, "SELECT CAST(MAX(as_of) AS DATE) FROM scope")
     suppressions_sha256 = read_suppressions(connection, options.suppression_list, at)
     total: int = _single_value(connection, "SELECT COUNT(*) FROM scope")
@@ -167,10 +177,14 @@ def _write_run(inputs: _RunInputs, to: Path) -> int:
 
 
 def _rank_customers(inputs: _RunInputs, total: int) -> tuple[str, dict[str, int]]:
-    """Create the table `ranks` of every scored customer; return a digest of all inputs, and the counts."""
+    """Create the table `ranks` with the rank of every scored customer.
+
+    Returns:
+        A digest of all customers and their features, and the number of customers by status.
+    """
     model, connection = inputs.model, inputs.connection
     names = _input_names(inputs)
-    # Two running digests, of keys and of numbers, continue from batch to batch.
+    # Two digests, one of the keys and one of the numbers, are updated with each batch.
     keys_digest, numbers_digest = hashlib.sha256(), hashlib.sha256()
     counts, parts, done = Counter(HOLD_OUT=0), [], 0
     for rows in query_batches(connection, "SELECT * FROM scope ORDER BY market, customer_id"):
@@ -199,7 +213,7 @@ def _rank_customers(inputs: _RunInputs, total: int) -> tuple[str, dict[str, int]
 
 
 def _input_names(inputs: _RunInputs) -> list[str]:
-    """Return every feature that the run depends on: those of both models and of [value]."""
+    """Return every feature on which the run depends: the features of both models, and the feature of [value]."""
     names = list(inputs.model.bundle.schema.names)
     if inputs.options.decline is not None:
         names += [name for name in inputs.options.decline.bundle.schema.names if name not in names]
@@ -209,14 +223,14 @@ def _input_names(inputs: _RunInputs) -> list[str]:
 
 
 def _single_value(connection: duckdb.DuckDBPyConnection, query: str) -> Any:
-    """Return the single value that a query selects."""
+    """Return the value that a query with a single row and column selects."""
     return connection.execute(query).fetchall()[0][0]
 
 
 def _manifest(
     inputs: _RunInputs, features_sha256: str, suppressions_sha256: str, counts: dict[str, int]
 ) -> dict[str, Any]:
-    """Return the manifest of the run. Its run_id is a digest of all inputs, so the same run has the same id."""
+    """Return the manifest of the run. The run_id is a digest of all inputs, so equal runs have the same run_id."""
     spec, bundle, decline = inputs.spec, inputs.model.bundle, inputs.options.decline
     campaign = spec.campaign
     decline_id = decline.bundle.bundle_id if decline else ""
@@ -256,7 +270,7 @@ def _manifest(
         "suppressions_sha256": suppressions_sha256,
         "spec_sha256": inputs.options.spec_sha256,
         "master_scale_version": bundle.scorecard.master_scale_version,
-        "counts": {status: count for status, count in counts.items() if status not in _COUNTED_APART},
+        "counts": {status: count for status, count in counts.items() if status not in _NOT_STATUSES},
         "hold_out_count": counts["HOLD_OUT"],
         "suppressed_count": counts["SUPPRESSED"],
         "rules": dict(inputs.rules),

@@ -1,1 +1,1 @@
-"""Reads a table of customers or a transaction log into samples: rows with features, label and part."""
+"""Reads a table of customers or a transaction log, and converts it to rows with features, a label and a part."""

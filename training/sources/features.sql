@@ -1,16 +1,16 @@
--- Churn features: one row per (market, customer_id) with a purchase in the $active_days days before $cut.
+-- Churn features: one row for each (market, customer_id) with a purchase in the $active_days days before $cut.
 --
---   $cut          DATE     the day of the snapshot. Only lines with time < $cut (midnight at its start) are read.
---   $active_days  INTEGER  a customer is in scope after a purchase at an age of 1 .. $active_days days.
+--   $cut          DATE     the cut date of the snapshot. Only lines with time < $cut (midnight at its start) are read.
+--   $active_days  INTEGER  a customer is in scope if a purchase has an age of 1 .. $active_days days.
 --   $horizon_days INTEGER  number of days after the cut over which the label is determined.
 --
 -- Terms    purchase      a line with amount > 0 (free lines are ignored everywhere), unless its basket was cancelled
---          return        a line with amount < 0. It is not a purchase, and does not change the purchases of earlier days
+--          return        a line with amount < 0. A return is not a purchase, and does not change purchases of earlier days
 --          cancelled     a basket with a return whose lines before the cut sum to 0 or less; none of its lines is a purchase
 --          purchase day  a calendar day with at least one purchase
 --          age           whole days from a calendar day to the cut; the day before the cut has age 1
 --          gap           whole days from one purchase day to the next, over the whole history
---          _30, _90 ...  over the purchases of age 1 .. 30, 1 .. 90 ... days
+--          _30, _90 ...  suffixes of figures over the purchases with an age of 1 .. 30, 1 .. 90 ... days
 --
 -- Exactness  Money is summed as DECIMAL, days and counts as integers; a DOUBLE appears only in the last step of a row.
 --            Window functions order by a key that is unique in its partition. The result is therefore bit-identical
@@ -18,7 +18,7 @@
 
 WITH
 
--- Every line before the cut, with its age. No query below reads `lines`, so no feature can see a later line.
+-- Every line before the cut, with its age. No other query reads `lines`, so no feature can depend on a later line.
 known AS (
     SELECT
         market,
@@ -104,7 +104,7 @@ frequency AS (
         COALESCE(SUM(spend) FILTER (age BETWEEN 31 AND 60), 0)    AS spend_31_60,
         COALESCE(SUM(spend) FILTER (age <= 90), 0)                AS spend_90,
         COALESCE(SUM(spend) FILTER (age BETWEEN 91 AND 180), 0)   AS spend_91_180,
-        -- A year ago: the same 30 days, and the 30 days that correspond to the ones after the cut.
+        -- A year ago: the same 30 days, and the 30 days that correspond to the 30 days after the cut.
         COUNT(*) FILTER (age BETWEEN 366 AND 395)                 AS days_season,
         COUNT(*) FILTER (age BETWEEN 336 AND 365)                 AS days_season_ahead,
         COALESCE(SUM(spend) FILTER (age BETWEEN 366 AND 395), 0)  AS spend_season
@@ -147,7 +147,7 @@ content AS (
     GROUP BY market, customer_id
 ),
 
--- Spend by category, in the last 45 days and in the 45 days before. Cents are integers, so sums are exact.
+-- Spend by category in the last 45 days, and in the 45 days before them. Cents are integers, so the sums are exact.
 category_spend AS (
     SELECT
         market,
@@ -174,8 +174,8 @@ category_total AS (
     GROUP BY market, customer_id
 ),
 
--- The shift is half of sum(|share now - share before|). Both shares are brought to one denominator, so all terms are
--- integers and only the final division rounds.
+-- The shift is half of sum(|share now - share before|). Both shares have a common denominator, so all terms are integers
+-- and only the final division rounds.
 assortment AS (
     SELECT
         market,

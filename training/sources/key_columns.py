@@ -40,14 +40,14 @@ class ProblemList:
 
 
 def text_columns(spec: TableSpec) -> tuple[str, ...]:
-    """Return the columns to read as text even if cells look like something else: customer 00123, market NA."""
+    """Return the key columns to read as text, so that customer 00123 is not a number and market NA is not missing."""
     return tuple(name for name in (spec.customer_id, spec.market_column) if name is not None)
 
 
 def read_keys(spec: TableSpec, table: pd.DataFrame, problems: ProblemList) -> pd.DataFrame:
-    """Return the columns market, customer_id and as_of, as far as they are valid; record what is invalid.
+    """Return the valid ones of the columns market, customer_id and as_of, and record the problems of the others.
 
-    Two rows with the same key are a problem, too.
+    If all three columns are valid, two rows with the same market, customer and time are recorded as a problem.
     """
     columns = {
         "market": problems.attempt(lambda: _markets(spec, table)),
@@ -63,7 +63,7 @@ def read_keys(spec: TableSpec, table: pd.DataFrame, problems: ProblemList) -> pd
 
 
 def _markets(spec: TableSpec, table: pd.DataFrame) -> pd.Series:
-    """Return the market of every row; raise DataInvalid for missing and invalid ones."""
+    """Return the market of every row; raise DataInvalid if a market is missing or invalid."""
     if spec.market_column is None:
         return pd.Series(spec.market, index=table.index)
     markets = table[spec.market_column]
@@ -72,14 +72,14 @@ def _markets(spec: TableSpec, table: pd.DataFrame) -> pd.Series:
     markets = markets.map(str)
     if invalid := sorted(name for name in markets.unique() if not re.fullmatch(MARKET_PATTERN, name)):
         raise DataInvalid(
-            f"column {spec.market_column!r}: a market must be two capital letters such as DE, got "
+            f"column {spec.market_column!r}: a market must be two uppercase letters such as DE, got "
             f"{_list_first(invalid)}"
         )
     return markets
 
 
 def _customers(spec: TableSpec, table: pd.DataFrame) -> pd.Series:
-    """Return the customer of every row; raise DataInvalid for missing ones."""
+    """Return the customer of every row; raise DataInvalid if a customer is missing."""
     customers = table[spec.customer_id]
     if missing := int(customers.isna().sum()):
         raise DataInvalid(f"column {spec.customer_id!r}: the customer is missing in {missing} rows")
@@ -87,15 +87,15 @@ def _customers(spec: TableSpec, table: pd.DataFrame) -> pd.Series:
 
 
 def _times(spec: TableSpec, table: pd.DataFrame) -> pd.Series:
-    """Return the time of every row in UTC; raise DataInvalid for missing and unreadable ones."""
+    """Return the time of every row in UTC; raise DataInvalid if a time is missing or unreadable."""
     if spec.as_of_column is None:
         column = pd.Series(pd.Timestamp(str(spec.as_of)), index=table.index)
     else:
         column = table[spec.as_of_column]
-    # pandas would read a number as nanoseconds since 1970.
+    # pandas would interpret a number as nanoseconds since 1970.
     if is_numeric_dtype(column) and column.notna().any():
         raise DataInvalid(
-            f"column {spec.as_of_column!r}: must hold days or times such as 2026-01-31, got {column.dtype}"
+            f"column {spec.as_of_column!r}: must contain days or times such as 2026-01-31, got {column.dtype}"
         )
     if missing := int(column.isna().sum()):
         raise DataInvalid(f"column {spec.as_of_column!r}: the day or time is missing in {missing} rows")
@@ -103,12 +103,12 @@ def _times(spec: TableSpec, table: pd.DataFrame) -> pd.Series:
     if times.isna().any():
         invalid = sorted(column[times.isna()].map(str).unique())
         raise DataInvalid(
-            f"column {spec.as_of_column!r}: must hold days or times such as 2026-01-31, all in one format; cannot read "
+            f"column {spec.as_of_column!r}: must contain days or times such as 2026-01-31, all in the same format, got "
             f"{_list_first(invalid)}"
         )
     return times.astype("datetime64[us, UTC]")
 
 
 def _list_first(values: list[str]) -> str:
-    """Return the first few values, comma-separated."""
+    """Return a comma-separated list of the first values, which ends with ... if there are more."""
     return ", ".join(map(repr, values[:_VALUES_SHOWN])) + (", ..." if len(values) > _VALUES_SHOWN else "")

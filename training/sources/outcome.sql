@@ -1,15 +1,15 @@
--- The outcome of every customer after the cut: label, and why a row is not a training row, if so.
+-- The outcome of every customer after the cut: the label, and the reason why a row is not a training row, if any.
 --
---   $cut            DATE
+--   $cut            DATE     the cut date of the snapshot
 --   $decline        BOOLEAN  true: the outcome is a decline of spend; false: churn
 --   $decline_share  DOUBLE   a decline is spend at least this share below the customer's own baseline
 --
--- Reads `customers` (standing.sql of the same cut), `lines` and `statuses`. The days of the horizon count from 0, the
--- day of the cut. A basket that is returned completely within the horizon is not a purchase. `left_out` is NULL for a
--- training row, otherwise
---   the status    the customer is not SCORED
---   ENDED         closed, blocked or moved within the horizon, which is never churn
---   NO_BASELINE   no spend in the last 90 days that could decline
+-- The statement reads `customers` (from standing.sql for the same cut), `lines` and `statuses`. The first day of the horizon
+-- is the day of the cut. A basket that is returned completely within the horizon is not a purchase. `left_out` is NULL for
+-- a training row. Otherwise, `left_out` is
+--   the status    if the status of the customer is not SCORED
+--   ENDED         if the relationship ended within the horizon (closed, blocked or moved), which is never churn
+--   NO_BASELINE   if the customer has no spend in the last 90 days that could decline
 
 WITH
 

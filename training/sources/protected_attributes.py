@@ -15,27 +15,32 @@ ATTRIBUTE_PREFIX = "attribute:"
 
 
 def attribute_columns(spec: Spec, table: pd.DataFrame) -> dict[str, pd.Series]:
-    """Return the group of every row by attribute; None where the value is missing.
+    """Return a column for each protected attribute with the group of every row, None where the value is missing.
 
     Raises:
-        SpecInvalid: An attribute is also a feature.
-        DataInvalid: An attribute with bands is not numeric.
+        SpecInvalid: The column of an attribute is also the column of a feature.
+        DataInvalid: The column of an attribute with bands is not numeric.
     """
     columns = {feature.column or feature.name for feature in spec.features}
-    if shared := [one.column for one in spec.fairness.attributes if one.column in columns]:
+    attributes = spec.fairness.attributes
+    if shared := [attribute.column for attribute in attributes if attribute.column in columns]:
         raise SpecInvalid(
-            f"fairness.attributes: {', '.join(shared)} must not be features too; remove them from one of both"
+            f"fairness.attributes: {', '.join(shared)} must not also be features; remove them from fairness.attributes or "
+            "from the features"
         )
-    return {ATTRIBUTE_PREFIX + one.column: _group_names(one, table[one.column]) for one in spec.fairness.attributes}
+    return {
+        ATTRIBUTE_PREFIX + attribute.column: _group_names(attribute, table[attribute.column])
+        for attribute in attributes
+    }
 
 
 def _group_names(spec: AttributeSpec, column: pd.Series) -> pd.Series:
-    """Return the name of every row's group."""
+    """Return the name of the group of every row."""
     if spec.bands and not is_numeric_dtype(column):
         raise DataInvalid(f"column {spec.column!r}: bands require numbers, got {column.dtype}")
 
     def name(value: object) -> str | None:
-        if pd.isna(value):  # type: ignore[call-overload]  # any object may be asked
+        if pd.isna(value):  # type: ignore[call-overload]  # pandas-stubs do not accept any object
             return None
         if spec.bands:
             return _band_name(spec.bands, float(str(value)))
@@ -46,7 +51,7 @@ def _group_names(spec: AttributeSpec, column: pd.Series) -> pd.Series:
 
 
 def _band_name(bands: tuple[float, ...], value: float) -> str:
-    """Return the name of a number's band: below the first bound, between two, or from the last bound on."""
+    """Return the name of the band that contains a number: below the first bound, between two, or above the last one."""
     if value < bands[0]:
         return f"below {bands[0]:g}"
     for low, high in pairwise((*bands, math.inf)):

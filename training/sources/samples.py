@@ -10,25 +10,25 @@ import pandas as pd
 from numpy.typing import NDArray
 
 Sample = Literal["FIT", "CALIBRATION", "HOLD_OUT", "OUT_OF_TIME", "NONE"]
-# (what, count) from the rows read to the rows used; excluded rows have negative counts.
+# (label, count) from the rows read to the rows used; the counts of excluded rows are negative.
 Waterfall = tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Every row with its features, label and part.
+    """The rows of a family, each with its features, its label and the part (sample) to which it belongs.
 
     Attributes:
-        rows: Columns market, customer_id, as_of (UTC), label (0 or 1), sample, period, the features, and the
-            protected attributes as training.sources.protected_attributes names them. `period` is the cut date of
-            a snapshot, or "" for a table. Rows of sample NONE belong to no part: later rows of customers whom the
-            model was fitted on.
-        names: The features, in the order of the schema.
-        waterfall: (what, count) from the rows read to the rows used; excluded rows have negative counts.
-        data_sha256: SHA-256 of the data as read.
-        levels: The levels of every category feature in the order of their codes, as the fit part has them.
-        histories: For a log with a BG/NBD rival: purchase_days, recency_days and tenure_days of every customer who
-            bought before the newest calibration snapshot, inactive ones too; otherwise None.
+        rows: One row for each market, customer and time. The columns are market, customer_id, as_of (UTC), label (0 or
+            1), sample, period, the features, and the protected attributes (see training.sources.protected_attributes).
+            `period` is the cut date of a snapshot, and "" for a table. The sample NONE contains the rows that are not
+            used: late rows of customers on whom the model was fitted.
+        names: Names of the features, in the order of the schema.
+        waterfall: (label, count) from the rows read to the rows used; the counts of excluded rows are negative.
+        data_sha256: SHA-256 of the files that were read.
+        levels: Levels of every category feature that occur in the fit part, in the order of their codes.
+        histories: purchase_days, recency_days and tenure_days of all customers who bought before the newest calibration
+            snapshot, including inactive customers; None unless a log has a BG/NBD rival.
     """
 
     rows: pd.DataFrame
@@ -44,7 +44,7 @@ class Samples:
 
     def category_positions(self) -> list[int]:
         """Return the positions of the category features in `names`."""
-        return [place for place, name in enumerate(self.names) if name in self.levels]
+        return [position for position, name in enumerate(self.names) if name in self.levels]
 
     def features(self, rows: pd.DataFrame) -> NDArray[np.float64]:
         """Return the features of the given rows: shape (n, n_features), NaN where missing."""
@@ -58,11 +58,14 @@ def label_of(rows: pd.DataFrame) -> NDArray[np.int64]:
 
 
 def hash_bucket(customer_id: str, buckets: int) -> int:
-    """Return the bucket of a customer, from 0 to buckets - 1; equal on every machine and in every run."""
+    """Return the bucket of a customer, from 0 to buckets - 1; the same on every machine and in every run."""
     # SHA-256 rather than hash(): Python's hash of a string is salted per process.
     return int(hashlib.sha256(customer_id.encode()).hexdigest(), 16) % buckets
 
 
 def category_name(value: object) -> str:
-    """Return the name of a category's value: a whole number without a decimal point (pandas makes floats of integers)."""
+    """Return a category's value as text, and a whole number without a decimal point.
+
+    pandas converts a column of integers with missing values to floats.
+    """
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

@@ -1,7 +1,9 @@
-"""Takes snapshots of a transaction log: the features of customers before a cut, and their outcome after it.
+"""Reads the snapshots of a transaction log.
 
-features.sql defines the features, standing.sql the status and horizon of a customer, outcome.sql the label. Money is
-DECIMAL throughout, so the same log gives the same bytes with any number of threads and parts, and any memory limit.
+A snapshot describes all customers as of a cut date (the cut): features from the lines before the cut, and a label from the
+lines after the cut. features.sql defines the features, standing.sql defines the status and the horizon of a customer, and
+outcome.sql defines the label. Money is DECIMAL throughout, so the same log produces the same bytes for any number of
+threads and parts, and any memory limit.
 """
 
 import datetime as dt
@@ -24,7 +26,7 @@ _EVER_DAYS = 1_000_000
 _FEATURES_SQL, _STANDING_SQL, _OUTCOME_SQL = (
     (Path(__file__).parent / f"{name}.sql").read_text(encoding="utf-8") for name in ("features", "standing", "outcome")
 )
-# Settings on which the meaning of a row depends.
+# Settings that define the rows of a snapshot: a model must not score rows that were selected with other settings.
 _DEFINING_SETTINGS = {
     "outcome",
     "horizon_days",
@@ -34,16 +36,17 @@ _DEFINING_SETTINGS = {
     "purchase_days_min",
     "tenure_days_min",
 }
-# Columns of a customer that are not features.
+# Columns of the table `customers` that are not features.
 _KEYS = {"market", "customer_id", "status", "horizon_days", "as_of", "sample", "period"}
 
 
 def _statement_digest(sql: str) -> str:
-    """Return the SHA-256 of an SQL statement without its comments and line breaks, so that prose may change."""
+    """Return the SHA-256 of an SQL statement; comments and white space do not affect it."""
     return hashlib.sha256(" ".join(re.sub(r"--[^\n]*", "", sql).split()).encode()).hexdigest()
 
 
-# Bundles written before digests ignored comments recorded these; the statements mean the same.
+# Digests in the manifests of early bundles also covered the comments. They map to the digests of the same statements
+# without comments.
 _EARLIER_DIGESTS = {
     "2fa21ae9dd64335b6bd5d87c05c6156fa60bae14bff3950077d756dd5c760e0e": _statement_digest(_FEATURES_SQL),
     "08afd32e01e778404e63a5f7e18897b0fe28ab0bbd78f69ecfbaa26b92c8985e": _statement_digest(_STANDING_SQL),
@@ -51,7 +54,7 @@ _EARLIER_DIGESTS = {
 
 
 def row_definition(snapshots: SnapshotSpec) -> dict[str, str]:
-    """Return what defines a row of a snapshot: the digests of the SQL and the settings; a manifest records it."""
+    """Return the row definition that a manifest records: the digests of the SQL statements, and the settings."""
     digests = {
         "features_sql_sha256": _statement_digest(_FEATURES_SQL),
         "standing_sql_sha256": _statement_digest(_STANDING_SQL),
@@ -61,18 +64,18 @@ def row_definition(snapshots: SnapshotSpec) -> dict[str, str]:
 
 
 def recorded_row_definition(made_from: Mapping[str, str]) -> dict[str, str]:
-    """Return the row definition that a manifest recorded, with digests of earlier versions replaced by today's."""
+    """Return the row definition that a manifest recorded, in which digests of early bundles are replaced by current ones."""
     return {name: _EARLIER_DIGESTS.get(value, value) for name, value in made_from.items()}
 
 
 def read_log_samples(spec: Spec, sources: SourcePaths, threads: int) -> tuple[Samples, pd.DataFrame]:
-    """Read the transaction log of a family and take all its snapshots.
+    """Read all snapshots of the transaction log of a family.
 
     Returns:
         The samples, and the features of all customers who can be scored at snapshots.latest.
 
     Raises:
-        SpecInvalid: The spec names an unknown column or feature.
+        SpecInvalid: The spec specifies an unknown column or feature.
         DataInvalid: The log is invalid, or ends before the horizon of a snapshot does.
     """
     log, snapshots = spec.log, spec.snapshots
@@ -80,38 +83,38 @@ def read_log_samples(spec: Spec, sources: SourcePaths, threads: int) -> tuple[Sa
     assert snapshots is not None
     with open_transaction_log(log, spec.status, sources, threads) as opened:
         _check_horizons_over(opened, snapshots)
-        taken = [
+        read = [
             _read_snapshot(opened, snapshots, cut, part)
             for part, cuts in _snapshot_parts(snapshots).items()
             for cut in cuts
         ]
-        histories = _read_histories(opened, snapshots) if any(one.kind == "bg_nbd" for one in spec.rivals) else None
+        histories = _read_histories(opened, snapshots) if any(rival.kind == "bg_nbd" for rival in spec.rivals) else None
         create_customers(opened, snapshots, snapshots.latest)
         latest = _scorable_customers(opened, snapshots, snapshots.latest)
     names = tuple(feature.name for feature in spec.features)
     _check_features(spec, tuple(latest.columns))
-    counts = [line for _, lines in taken for line in lines]
-    rows = pd.concat([rows for rows, _ in taken], ignore_index=True)
+    counts = [line for _, lines in read for line in lines]
+    rows = pd.concat([rows for rows, _ in read], ignore_index=True)
     return Samples(rows, names, (*opened.waterfall, *counts), opened.digest, {}, histories), latest
 
 
 def _check_features(spec: Spec, columns: tuple[str, ...]) -> None:
-    """Raise SpecInvalid if the spec names features that features.sql does not define."""
+    """Raise SpecInvalid if the spec uses a feature that features.sql does not define."""
     features = tuple(column for column in columns if column not in _KEYS)
     check_feature_names(spec, features)
     if unknown := [feature.name for feature in spec.features if feature.name not in columns]:
         raise SpecInvalid(
-            f"features: training/sources/features.sql does not define {', '.join(unknown)}; it defines "
-            f"{', '.join(features)}"
+            f"features: training/sources/features.sql does not define {', '.join(unknown)}; use the features that it "
+            f"defines: {', '.join(features)}"
         )
 
 
 def read_log_customers(spec: Spec, sources: SourcePaths, at: dt.date, threads: int) -> pd.DataFrame:
-    """Read the features of all customers who can be scored as of a date, from the lines before it.
+    """Read the features of all customers who can be scored as of a date, from the lines before the date.
 
     Raises:
-        SpecInvalid: The spec names an unknown feature.
-        DataInvalid: The log, or a market of it, ends before the date; the features would be older than they claim.
+        SpecInvalid: The spec uses an unknown feature.
+        DataInvalid: The log is invalid, or the log or the lines of a market end before the date.
     """
     log, snapshots = spec.log, spec.snapshots
     assert log is not None
@@ -125,7 +128,10 @@ def read_log_customers(spec: Spec, sources: SourcePaths, at: dt.date, threads: i
 
 
 def check_log_reaches(log: TransactionLog, snapshots: SnapshotSpec, at: dt.date) -> None:
-    """Raise DataInvalid if the log ends before a date, or a market pauses before it for longer than ever before."""
+    """Raise DataInvalid if the log ends more than a day before a date, or if a market has paused for longer than ever.
+
+    A market pauses on days without lines. If its feed stopped, its customers would look as if they had left.
+    """
     ends = log.last_line_times(before=at)
     end = max(ends.values())
     if end < _midnight(at) - _DAY:
@@ -133,12 +139,12 @@ def check_log_reaches(log: TransactionLog, snapshots: SnapshotSpec, at: dt.date)
     longest = log.longest_pauses(before=at)
     for market, market_end in ends.items():
         pause = (at - market_end.date()).days
-        # A pause beyond active_days leaves no customer of the market in scope, so nobody is scored wrongly.
+        # After a pause of more than active_days, the market has no customer in scope, so no customer is scored wrongly.
         if max(1, longest[market]) < pause <= snapshots.active_days:
             raise DataInvalid(
-                f"--at {at}: the lines of market {market} end {market_end:%Y-%m-%d %H:%M}, a longer pause than ever "
-                f"before, so its customers would look lost. Use a date up to {market_end.date() + _DAY}, or a log that "
-                "reaches further; if the market closed, remove its lines from the log"
+                f"--at {at}: the lines of market {market} end {market_end:%Y-%m-%d %H:%M}; the market never paused for so "
+                f"long before, and its customers would look as if they had left. Use a date up to {market_end.date() + _DAY}, "
+                "or a log with later lines; if the market closed, remove its lines from the log"
             )
 
 
@@ -148,22 +154,22 @@ def _midnight(day: dt.date) -> dt.datetime:
 
 
 def _snapshot_parts(snapshots: SnapshotSpec) -> dict[Sample, tuple[dt.date, ...]]:
-    """Return the cuts of each part; raise SpecInvalid if the labels of a part overlap the next part."""
+    """Return the cut dates of each part; raise SpecInvalid if the horizon of a part ends after the next part begins."""
     horizon = dt.timedelta(days=snapshots.horizon_days)
     order = (("fit", snapshots.fit), ("calibration", snapshots.calibration), ("test", snapshots.test))
-    for (earlier, known), (later, unseen) in itertools.pairwise(order):
-        if max(known) + horizon > min(unseen):
+    for (earlier, earlier_cuts), (later, later_cuts) in itertools.pairwise(order):
+        if max(earlier_cuts) + horizon > min(later_cuts):
             raise SpecInvalid(
-                f"snapshots.{earlier}: its horizon ends {max(known) + horizon}, after snapshots.{later} begins "
-                f"({min(unseen)}); use earlier or later cuts"
+                f"snapshots.{earlier}: the horizon of the last cut date ends {max(earlier_cuts) + horizon}, after the first "
+                f"cut date of snapshots.{later} ({min(later_cuts)}); change the cut dates so that the horizon ends before"
             )
     return {"FIT": snapshots.fit, "CALIBRATION": snapshots.calibration, "HOLD_OUT": snapshots.test}
 
 
 def _check_horizons_over(log: TransactionLog, snapshots: SnapshotSpec) -> None:
-    """Raise DataInvalid for snapshots whose horizon is not over when the lines of a market end: labels are unknown.
+    """Raise DataInvalid if the horizon of a snapshot ends after the lines of a market, because its labels are unknown.
 
-    A market that ended before the scope of a snapshot began has no customers in it and is ignored.
+    A market whose lines end before the scope of a snapshot begins has no customers in the snapshot and is ignored.
     """
     horizon, scope = dt.timedelta(days=snapshots.horizon_days), dt.timedelta(days=snapshots.active_days)
     cuts = (*snapshots.fit, *snapshots.calibration, *snapshots.test)
@@ -176,17 +182,15 @@ def _check_horizons_over(log: TransactionLog, snapshots: SnapshotSpec) -> None:
                 "horizon does"
             )
     if problems:
-        way_out = (
-            "use earlier snapshots, or a log that reaches further; if a market closed, remove its lines from the log"
-        )
+        way_out = "use earlier snapshots, or a log with later lines; if a market closed, remove its lines from the log"
         raise DataInvalid("\n".join([*problems, way_out]))
 
 
 def create_customers(log: TransactionLog, snapshots: SnapshotSpec, cut: dt.date) -> None:
-    """Create the table `customers`: everybody in scope at a cut, with features, status and horizon, part by part.
+    """Create the table `customers`: all customers in scope at a cut, with features, status and horizon.
 
     Raises:
-        DataInvalid: Nobody is in scope.
+        DataInvalid: No customer is in scope.
     """
     scope = {"cut": cut, "active_days": snapshots.active_days, "horizon_days": snapshots.horizon_days}
     rules = {
@@ -201,14 +205,16 @@ def create_customers(log: TransactionLog, snapshots: SnapshotSpec, cut: dt.date)
         log.connection.execute(f"{verb} {_STANDING_SQL}", rules)
     if log.connection.execute("SELECT COUNT(*) FROM customers").fetchall() == [(0,)]:
         raise DataInvalid(
-            f"snapshot {cut}: no customer bought in the {snapshots.active_days} days before it; check the cut and the log"
+            f"snapshot {cut}: no customer bought in the {snapshots.active_days} days before the cut date; check the cut date "
+            "and the log"
         )
 
 
 def _read_histories(log: TransactionLog, snapshots: SnapshotSpec) -> pd.DataFrame:
-    """Return the purchase histories of everybody who bought before the newest calibration snapshot.
+    """Return the purchase histories of all customers who bought before the newest calibration snapshot.
 
-    Inactive customers belong to them: on active customers alone nobody ever leaves, and BG/NBD has no maximum.
+    Inactive customers are included. In a sample of active customers no customer ever leaves, so the likelihood of BG/NBD
+    has no maximum.
     """
     ever = snapshots.model_copy(update={"active_days": _EVER_DAYS})
     create_customers(log, ever, max(snapshots.calibration))
@@ -218,7 +224,7 @@ def _read_histories(log: TransactionLog, snapshots: SnapshotSpec) -> pd.DataFram
 
 
 def _scorable_customers(log: TransactionLog, snapshots: SnapshotSpec, cut: dt.date) -> pd.DataFrame:
-    """Return the rows of `customers` who can be scored; only at a test snapshot do they belong to a sample."""
+    """Return the rows of `customers` that can be scored, as hold-out rows if the cut is that of a test snapshot."""
     rows = log.connection.execute("SELECT * FROM customers WHERE status = 'SCORED' ORDER BY market, customer_id").df()
     part: Sample = "HOLD_OUT" if cut in snapshots.test else "NONE"
     return _add_as_of(rows, cut).assign(sample=part, period=cut.isoformat())
@@ -227,14 +233,14 @@ def _scorable_customers(log: TransactionLog, snapshots: SnapshotSpec, cut: dt.da
 def _read_snapshot(
     log: TransactionLog, snapshots: SnapshotSpec, cut: dt.date, part: Sample
 ) -> tuple[pd.DataFrame, list[tuple[str, int]]]:
-    """Return the labelled rows of one snapshot, and the counts of its customers and of those left out."""
+    """Return the labelled rows of one snapshot, and the counts of its customers and of its excluded rows."""
     create_customers(log, snapshots, cut)
     parameters: Mapping[str, Any] = {
         "cut": cut,
         "decline": snapshots.outcome == "decline",
         "decline_share": snapshots.decline_share,
     }
-    # Features saw one part at a time and lines before the cut only; the outcome needs all lines after it.
+    # The features were computed from the lines of one part of the customers at a time; the labels need all lines.
     log.connection.execute("CREATE OR REPLACE VIEW lines AS SELECT * FROM valid_lines")
     customers = log.connection.execute(_OUTCOME_SQL, parameters).df()
     rows = customers[customers["left_out"].isna()].drop(columns="left_out").reset_index(drop=True)

@@ -1,13 +1,14 @@
 -- The status of every customer of `snapshot_features` at the cut, and the length of the customer's horizon.
 --
---   $cut                DATE     only rows of `statuses` with since < $cut are read: a later status is not known yet
---   $horizon_days       INTEGER  the longest horizon
---   $horizon_gaps       DOUBLE   the horizon in median gaps of the customer; NULL: the longest horizon for all
---   $horizon_min_days   INTEGER  the shortest horizon
+--   $cut                DATE     the cut date. Only rows of `statuses` with since < $cut are read, because a later status
+--                                is not known yet at the cut.
+--   $horizon_days       INTEGER  the longest horizon in days
+--   $horizon_gaps       DOUBLE   the horizon in median gaps of the customer; NULL for the longest horizon for all customers
+--   $horizon_min_days   INTEGER  the shortest horizon in days
 --   $purchase_days_min  INTEGER  with fewer purchase days, the status is NOT_ENOUGH_HISTORY
 --   $tenure_days_min    INTEGER  with a more recent first purchase, the status is NOT_ENOUGH_HISTORY
 --
--- A row of `statuses` without a market applies in every market. A customer's newest row applies.
+-- A row of `statuses` without a market applies in every market. If a customer has several rows, the newest one applies.
 
 SELECT
     market,

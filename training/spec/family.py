@@ -1,6 +1,6 @@
 """The spec of a model family: its rows, features, reason groups, score scale and baseline.
 
-Every field has its default here. training/README.md shows the smallest spec; training/credit.toml and
+This package defines the default of every field. training/README.md shows the smallest spec; training/credit.toml and
 training/churn.toml use most fields.
 """
 
@@ -27,7 +27,12 @@ from training.spec.validation import (
 
 
 class ExclusionSpec(SpecPart):
-    """Rows to exclude, counted under a code. `where` is a DuckDB SQL condition over the table's columns."""
+    """An exclusion of rows from a table.
+
+    Attributes:
+        code: Code under which the excluded rows are counted.
+        where: DuckDB SQL condition over the columns of the table; rows for which it is true are excluded.
+    """
 
     code: Code
     where: str = Field(min_length=1)
@@ -37,11 +42,15 @@ class TableSpec(SpecPart):
     """The table of customers that a family learns from.
 
     Attributes:
-        path: Parquet or CSV, relative to the spec file; --data overrides it.
+        path: Path of a Parquet or CSV file, relative to the spec file; --data overrides it.
+        customer_id: Column of the customer.
         label: Column of the outcome: 1 is bad, 0 is good.
-        market: The market of every row; exclusive with market_column.
-        as_of: The day on which the features of every row were known; exclusive with as_of_column.
+        market: Market of every row, for a table without a column of the market; exclusive with market_column.
+        market_column: Column of the market; exclusive with market.
+        as_of: Day on which the features of every row were known; exclusive with as_of_column.
+        as_of_column: Column of the day or time at which the features of the row were known; exclusive with as_of.
         leave_out: Columns that are not features; used only if the spec lists no [[features]].
+        exclude: Exclusions, applied in the order of the list.
     """
 
     path: str | None = None
@@ -56,7 +65,7 @@ class TableSpec(SpecPart):
 
     @model_validator(mode="after")
     def _check_market_and_time(self) -> "TableSpec":
-        """Require exactly one source each of the market and the time."""
+        """Require exactly one source of the market, and exactly one source of the time."""
         for constant in ("market", "as_of"):
             if (getattr(self, constant) is None) == (getattr(self, f"{constant}_column") is None):
                 raise ValueError(f"set exactly one of {constant} and {constant}_column")
@@ -64,7 +73,15 @@ class TableSpec(SpecPart):
 
 
 class FeatureEntry(SpecPart):
-    """One feature of the model; see models.bundle_documents.FeatureSpec. `column` is its column if that has another name."""
+    """One feature of the model; models.bundle_documents.FeatureSpec documents the fields that are not listed here.
+
+    Attributes:
+        column: Column of the feature in the data; None if the column has the name of the feature.
+        description: Description for the report; empty for the name of the feature.
+        sign: Monotone constraint: 1 if a higher value must not lower the risk, -1 if a higher value must not raise the
+            risk, 0 for no constraint.
+        group: Code of the feature's reason group; None for a group of its own.
+    """
 
     name: FeatureName
     kind: Literal["number", "category"] = "number"
@@ -81,7 +98,7 @@ class FeatureEntry(SpecPart):
 
 
 class GroupEntry(SpecPart):
-    """A reason group and its sentence by locale; see models.bundle_documents.GroupSpec."""
+    """A reason group, with a sentence for each locale; see models.bundle_documents.GroupSpec."""
 
     code: Code
     actionable: bool = False
@@ -89,11 +106,15 @@ class GroupEntry(SpecPart):
 
 
 class ScoreSpec(SpecPart):
-    """Score scaling and the master scale of grades.
+    """The scale of the score, and the master scale of grades.
 
     Attributes:
-        master_scale_version: Change it whenever the grades change; answers name it beside their grade.
-        grades: Upper PD bounds in ascending order, fixed on development rows.
+        base_score: Score at the base odds, in points.
+        base_odds: Odds of good to bad at the base score.
+        pdo: Points that double the odds.
+        master_scale_version: Version of the grades, which every answer states with the grade. Change the version
+            whenever the grades change.
+        grades: Grades with their upper PD bounds in ascending order, fixed on development rows.
     """
 
     base_score: int = 600
@@ -112,22 +133,30 @@ class ScoreSpec(SpecPart):
 
 
 class BaselineSpec(SpecPart):
-    """The population that explanations compare with: development rows whose pd is in the band; by default all.
+    """The baseline, which is the population that explanations compare a customer with.
+
+    The baseline consists of the development rows (fit and calibration parts) whose pd is from min_pd to max_pd.
 
     Attributes:
-        method: "interventional" averages over these rows; "path_dependent" uses the covers of the splits, as
-            LightGBM's pred_contrib does.
+        method: "interventional" averages over the rows of the baseline. "path_dependent" does not use the rows: it
+            weights the branches of each split by their covers, as LightGBM's pred_contrib does.
+        definition: Description of the baseline for readers of an explanation.
+        min_pd: Lowest pd of a row in the baseline.
+        max_pd: Highest pd of a row in the baseline.
     """
 
     method: Literal["interventional", "path_dependent"] = "interventional"
-
     definition: str = "all customers of the development sample"
     min_pd: float = Field(default=0.0, ge=0, le=1)
     max_pd: float = Field(default=1.0, ge=0, le=1)
 
 
 class Spec(SpecPart):
-    """A model family: one [table], or one [log] with its snapshots, and everything that training needs to know."""
+    """A model family: everything that training needs to know about it.
+
+    A spec has either a [table], or a [log] with [snapshots]. Training compares the model with the benchmark models in
+    `rivals`.
+    """
 
     family: Family
     title: str
@@ -160,22 +189,26 @@ class Spec(SpecPart):
 
     @model_validator(mode="after")
     def _check_source(self) -> "Spec":
-        """Require either a [table] or a [log], and what each of them needs."""
+        """Require either a [table] or a [log], and reject fields that require the other."""
         if (self.table is None) == (self.log is None):
             raise ValueError("set exactly one of [table] and [log]")
         if self.log is not None and (self.snapshots is None or not self.features):
             raise ValueError("a [log] requires [snapshots] and [[features]]")
         if self.table is None and (self.fairness.attributes or self.out_of_time):
-            raise ValueError("[fairness] and [out_of_time] require a [table]; a [log] already has later test snapshots")
+            raise ValueError(
+                "[fairness] and [out_of_time] require a [table]; remove them, because a [log] already has later test snapshots"
+            )
         if self.log is None and (self.status or any(rival.kind == "bg_nbd" for rival in self.rivals)):
             raise ValueError("[status] and rivals of kind 'bg_nbd' require a [log]")
         if self.fairness.attributes and self.reference_policy is None:
-            raise ValueError("[fairness] requires a [reference_policy], whose decisions it compares")
+            raise ValueError(
+                "[fairness] requires a [reference_policy]: it compares the decisions of that policy between groups"
+            )
         return self
 
     @model_validator(mode="after")
-    def _check_forward(self) -> "Spec":
-        """Reject validation schemes that would look ahead in time on a log."""
+    def _check_no_look_ahead(self) -> "Spec":
+        """Reject a validation that would use later rows of a log to predict earlier ones."""
         if self.snapshots is not None and len(self.snapshots.fit) > 1 and self.search.validation == "folds":
             raise ValueError(
                 "search.validation = 'folds' mixes the snapshots of a [log], so a fold would be fitted on later rows of the "
@@ -183,7 +216,8 @@ class Spec(SpecPart):
             )
         if self.log is not None and self.cross_validation_folds:
             raise ValueError(
-                "cross_validation_folds mixes the snapshots of a [log]; remove it: the test snapshots measure later rows"
+                "cross_validation_folds mixes the snapshots of a [log]; remove it, because the model is measured on the test "
+                "snapshots"
             )
         return self
 
@@ -191,24 +225,25 @@ class Spec(SpecPart):
     def _check_features(self) -> "Spec":
         """Reject duplicate features, and acknowledged leaks of unknown features."""
         names = [feature.name for feature in self.features]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"duplicate features: {', '.join(twice)}")
-        named = {name for one in self.leaks_acknowledged for name in one.features}
-        if names and (unknown := sorted(named - set(names))):
-            raise ValueError(f"leaks_acknowledged names unknown features: {', '.join(unknown)}")
+        if duplicates := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"duplicate features: {', '.join(duplicates)}")
+        acknowledged = {name for leak in self.leaks_acknowledged for name in leak.features}
+        if names and (unknown := sorted(acknowledged - set(names))):
+            raise ValueError(f"leaks_acknowledged lists unknown features: {', '.join(unknown)}")
         return self
 
 
 def check_feature_names(spec: Spec, columns: tuple[str, ...]) -> None:
-    """Check the features that rivals and [value] name.
+    """Check that the data provide the features that the rivals and [value] use.
 
     Args:
         spec: The spec.
         columns: The features that the data provide.
 
     Raises:
-        SpecInvalid: A rival or [value] names an unknown feature; lists all of them by field.
+        SpecInvalid: A rival or [value] uses an unknown feature; lists all unknown features with their fields.
     """
+    # A WOE scorecard needs the sign of each of its features, and only features of the spec have a sign.
     wanted = [
         (f"rivals.{rival.name}", name, rival.kind == "scorecard") for rival in spec.rivals for name in rival.features
     ]
@@ -217,8 +252,8 @@ def check_feature_names(spec: Spec, columns: tuple[str, ...]) -> None:
     own = {feature.name for feature in spec.features}
     unknown = [
         f"  {field}: {name!r}"
-        for field, name, is_signed in wanted
-        if name not in columns or (is_signed and name not in own)
+        for field, name, needs_sign in wanted
+        if name not in columns or (needs_sign and name not in own)
     ]
     if unknown:
         raise SpecInvalid("\n".join(["unknown features:", *unknown, f"known features: {', '.join(columns)}"]))

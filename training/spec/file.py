@@ -1,4 +1,4 @@
-"""Reads a spec file, with the specs that it extends."""
+"""Reads spec files; a spec file may extend another one."""
 
 import hashlib
 import tomllib
@@ -15,7 +15,7 @@ def read_spec(path: Path) -> Spec:
     """Read and validate a spec file.
 
     Raises:
-        SpecInvalid: The file is unreadable or invalid; lists every problem with its field.
+        SpecInvalid: The file is unreadable or invalid; the message lists every problem with its field.
     """
     try:
         return Spec.model_validate(_read_content(path))
@@ -25,17 +25,18 @@ def read_spec(path: Path) -> Spec:
 
 
 def _read_content(path: Path) -> dict[str, Any]:
-    """Read a spec file; if it has `extends`, merge it over the file named there (relative to this one).
+    """Read a spec file, merged over the spec file that its `extends` specifies, if any.
 
-    Tables are merged key by key, everything else is replaced. A feature that both files list keeps the fields
-    that the extending file does not set; features that the extending file does not list are dropped.
+    The path in `extends` is relative to the file that contains it. Tables are merged key by key; all other values of
+    the extending file replace those of the extended file. A feature that both files list keeps the fields that the
+    extending file does not set. If the extending file has [[features]], the features that it does not list are dropped.
     """
     try:
         content: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SpecInvalid(f"{path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SpecInvalid(f"{path}: is not TOML: {error}") from error
+        raise SpecInvalid(f"{path}: is not valid TOML: {error}") from error
     if (base := content.pop("extends", None)) is None:
         return content
     under = _read_content(path.parent / str(base))
@@ -46,7 +47,7 @@ def _read_content(path: Path) -> dict[str, Any]:
 
 
 def _overlay(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Return one table merged over another, key by key."""
+    """Return the table `over` merged over the table `under`, key by key."""
     tables = {
         key: _overlay(under[key], value)
         for key, value in over.items()
@@ -56,7 +57,10 @@ def _overlay(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def spec_digest(path: Path) -> str:
-    """Return the SHA-256 of a spec file; with `extends`, of the digest of the extended spec followed by the file."""
+    """Return the SHA-256 of a spec file.
+
+    For a file with `extends`, the digest covers the digest of the extended spec, followed by the file.
+    """
     content = path.read_bytes()
     base = tomllib.loads(content.decode()).get("extends")
     whole = content if base is None else spec_digest(path.parent / str(base)).encode() + content

@@ -9,7 +9,15 @@ from training.spec.part import SpecPart
 
 
 class HashSplit(SpecPart):
-    """Split by customer: int(sha256(customer_id), 16) % buckets; buckets listed nowhere belong to the fit part."""
+    """The split of a table by customer.
+
+    The bucket of a customer is int(sha256(customer_id), 16) % buckets.
+
+    Attributes:
+        buckets: Number of buckets.
+        hold_out: Buckets of the hold-out part.
+        calibration: Buckets of the calibration part; all remaining buckets belong to the fit part.
+    """
 
     buckets: int = Field(default=5, ge=2, le=1000)
     hold_out: tuple[int, ...] = Field(default=(0,), min_length=1)
@@ -17,23 +25,30 @@ class HashSplit(SpecPart):
 
     @model_validator(mode="after")
     def _check_buckets(self) -> "HashSplit":
-        """Reject unknown buckets, buckets in both parts, and a split without a fit part."""
-        named = (*self.hold_out, *self.calibration)
-        if odd := sorted({one for one in named if not 0 <= one < self.buckets}):
-            raise ValueError(f"unknown buckets {odd}; with buckets = {self.buckets} they are 0 to {self.buckets - 1}")
-        if len(set(named)) != len(named):
+        """Reject unknown buckets, duplicate buckets, and a split without a fit part."""
+        listed = (*self.hold_out, *self.calibration)
+        if unknown := sorted({bucket for bucket in listed if not 0 <= bucket < self.buckets}):
+            raise ValueError(
+                f"unknown buckets {unknown}: with buckets = {self.buckets}, a bucket must be from 0 to {self.buckets - 1}"
+            )
+        if len(set(listed)) != len(listed):
             raise ValueError("a bucket may be listed once only, in hold_out or in calibration")
-        if len(named) == self.buckets:
+        if len(listed) == self.buckets:
             raise ValueError("no bucket is left for the fit part; list fewer buckets, or increase buckets")
         return self
 
 
 class SearchSpec(SpecPart):
-    """The parameter search: seeded, limited by a number of trials, on the fit part only.
+    """The parameter search, which uses only the fit part.
 
     Attributes:
-        validation: "folds" of the fit part, or "forward": fit on earlier snapshots, validate on later ones.
-        learning_rate_min: Smallest learning rate tried; the largest is 0.12. A smaller rate needs more trees.
+        trials: Number of parameter sets to try.
+        seed: Seed of the search and of the folds.
+        folds: Number of folds; with "forward", number of snapshots to validate on.
+        validation: "folds" validates on random folds of the fit part. "forward" validates on a snapshot of the fit part
+            a model that is fitted on earlier snapshots.
+        max_leaves: Largest number of leaves of a tree.
+        learning_rate_min: Smallest learning rate; the largest is 0.12. A lower learning rate needs more trees.
     """
 
     trials: int = Field(default=20, ge=1, le=1000)
@@ -45,9 +60,15 @@ class SearchSpec(SpecPart):
 
 
 class RivalSpec(SpecPart):
-    """A simpler model to compare with: a single feature, a logistic regression, a WOE scorecard, or BG/NBD.
+    """A benchmark model (rival): a simpler model that the model is compared with.
 
-    BG/NBD takes no features: it uses the purchase days, recency and tenure of a transaction log.
+    Attributes:
+        name: Name of the rival in the report and in metrics.json.
+        kind: "single" is a single feature, "logistic" a logistic regression, "scorecard" a WOE scorecard, and "bg_nbd" a
+            BG/NBD model of a transaction log.
+        features: Features of the rival; empty for all features. "bg_nbd" uses purchase days, recency and tenure instead
+            of features.
+        logarithms: Whether "single" and "logistic" use the logarithms of the features, log(1 + |x|) with the sign of x.
     """
 
     name: str
@@ -57,9 +78,9 @@ class RivalSpec(SpecPart):
 
     @model_validator(mode="after")
     def _check_features(self) -> "RivalSpec":
-        """Check the number of features that the kind takes."""
+        """Require one feature for a single feature, and none for BG/NBD."""
         if self.kind == "single" and len(self.features) != 1:
-            raise ValueError(f"features: kind = 'single' takes exactly 1, got {len(self.features)}")
+            raise ValueError(f"features: kind = 'single' requires exactly 1 feature, got {len(self.features)}")
         if self.kind == "bg_nbd" and self.features:
-            raise ValueError("features: kind = 'bg_nbd' takes none")
+            raise ValueError("features: kind = 'bg_nbd' does not use features; remove them")
         return self

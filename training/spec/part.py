@@ -1,9 +1,9 @@
-"""The base of every table of the spec."""
+"""The base class of every TOML table of the spec."""
 
 from pydantic import BaseModel, ConfigDict
 
 
 class SpecPart(BaseModel):
-    """A table of the spec: immutable; unknown keys and non-finite numbers are rejected."""
+    """A TOML table of the spec. It is immutable, and rejects unknown keys and non-finite numbers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

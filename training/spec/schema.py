@@ -12,11 +12,11 @@ def schema_document(spec: Spec, levels: Mapping[str, tuple[str, ...]]) -> Schema
     """Return the spec's features and groups as a bundle stores them, with every default filled in.
 
     Args:
-        spec: With its features written out.
-        levels: The levels of every category feature, in the order of their codes.
+        spec: The spec; `features` must list every feature of the model.
+        levels: Levels of every category feature, in the order of their codes.
 
     Raises:
-        SpecInvalid: A feature names a group that the spec does not define.
+        SpecInvalid: The spec does not define the group of a feature.
     """
     groups = {group.code: GroupSpec(**group.model_dump()) for group in spec.groups}
     features = []
@@ -39,5 +39,5 @@ def schema_document(spec: Spec, levels: Mapping[str, tuple[str, ...]]) -> Schema
 
 
 def _default_group(code: str) -> GroupSpec:
-    """Return the reason group of a feature without one: its only text is that of the feature."""
+    """Return the reason group of a feature that has no group in the spec; its text is the text of the feature."""
     return GroupSpec(code=code, texts={"en": "{pushed}"})

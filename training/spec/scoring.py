@@ -1,4 +1,4 @@
-"""The part of the spec about the scoring run: the campaign, the value at stake, how long predictions are valid."""
+"""The part of the spec about scoring runs: the campaign, the value at risk, and the validity of predictions."""
 
 from pydantic import Field
 
@@ -7,7 +7,7 @@ from training.spec.part import SpecPart
 
 
 class ProfitSpec(SpecPart):
-    """Costs and acceptance of a campaign, for the EMPC; see training.measures.profit. There is no default."""
+    """Costs and acceptance of a campaign; training.measures.profit defines the fields and the EMPC."""
 
     clv: float = Field(gt=0)
     offer_cost: float = Field(ge=0)
@@ -20,10 +20,13 @@ class CampaignSpec(SpecPart):
     """The campaign that uses the predictions.
 
     Attributes:
-        name: Part of the hash that selects the hold-out group; another name selects another group.
-        hold_out_share: Share of customers who are scored but not contacted, so that the effect can be measured.
-        capacity: Customers that the sales team can call after a scoring run; if None, capture is not measured.
-        profit: If None, the EMPC is not measured.
+        name: Name of the campaign. A hash of it selects the hold-out group, so a different name selects a different
+            group.
+        hold_out_share: Share of customers who are scored but not contacted, so that the effect of the campaign can be
+            measured.
+        capacity: Number of customers that the sales team can contact after a scoring run; if None, the capture rate is
+            not measured.
+        profit: Costs and acceptance of the campaign; if None, the EMPC is not measured.
     """
 
     name: str = Field(default="default", min_length=1)
@@ -33,12 +36,13 @@ class CampaignSpec(SpecPart):
 
 
 class RunSpec(SpecPart):
-    """What a scoring run states beside its predictions.
+    """Facts that a scoring run states in addition to its predictions.
 
     Attributes:
         valid_days: Days after the date of the run for which a prediction is valid.
-        band_margin_log_odds: A customer leaves the band of the previous run only by crossing its bound by this much.
-        horizon_days: Horizon of the labels of a table; that of a log is snapshots.horizon_days.
+        band_margin_log_odds: Distance in log-odds by which a customer must cross a bound of the band of the previous run
+            to leave that band.
+        horizon_days: Horizon of the labels of a table, in days. The horizon of a log is snapshots.horizon_days.
     """
 
     valid_days: int = Field(default=35, ge=1)
@@ -47,7 +51,12 @@ class RunSpec(SpecPart):
 
 
 class ValueSpec(SpecPart):
-    """The value at stake: expected spend (or margin) within the horizon = feature * factor."""
+    """The spend (or margin) that is expected of a customer within the horizon: feature * factor.
+
+    Attributes:
+        feature: Name of the feature.
+        factor: Factor that converts the feature to the spend within the horizon.
+    """
 
     feature: FeatureName
     factor: float = Field(gt=0)

@@ -1,4 +1,8 @@
-"""The part of the spec about a transaction log: its columns and rules, customer statuses, and the snapshots."""
+"""The part of the spec about a transaction log: its columns and rules, customer statuses, and the snapshots.
+
+A snapshot describes all customers as of a cut date (the cut): its features use only lines before the cut, and its label
+uses only lines from the cut to the end of the horizon. A gap is the number of days between two successive purchase days.
+"""
 
 import datetime as dt
 from typing import Annotated, Literal
@@ -20,7 +24,7 @@ SnapshotOutcome = Literal["churn", "decline"]
 
 
 class LogColumns(SpecPart):
-    """Columns of the transaction log, by the names that training/sources/features.sql uses."""
+    """Columns of the transaction log. Each field has the name that training/sources/features.sql uses."""
 
     customer_id: str
     time: str
@@ -38,15 +42,18 @@ class LogSpec(SpecPart):
     """A transaction log, and the rules by which its lines are excluded; every excluded line is counted.
 
     Attributes:
-        path: Parquet or CSV, relative to the spec file; --data overrides it.
-        package: A data set installed as a Python package, instead of a path.
-        market: The market of every line; exclusive with columns.market.
-        currency: ISO 4217 code of every amount.
-        anonymous: Values of the customer column that identify nobody, e.g. "0"; empty values never identify anybody.
-        duplicates: "drop" counts lines that are equal in every mapped column once. "keep" counts all of them, for logs
-            in which two equal lines are two sales, such as a log without products.
-        other_currencies: "refuse" rejects a log with amounts in another currency; "leave_out" excludes those lines.
-        until: Lines at or after this day are future-dated; by default those after today (UTC).
+        path: Path of a Parquet or CSV file, relative to the spec file; --data overrides it.
+        package: Python package that contains the log, instead of a path.
+        market: Market of every line; exclusive with columns.market.
+        currency: ISO 4217 code of the currency of the amounts.
+        anonymous: Values of the customer column that stand for unknown customers, e.g. "0". An empty value always stands
+            for an unknown customer.
+        duplicates: "drop" uses only one of the lines that are equal in every mapped column. "keep" uses all of them, for
+            logs in which two equal lines are two sales, such as a log without products.
+        other_currencies: "refuse" rejects a log that contains amounts in a different currency. "leave_out" excludes the
+            lines with these amounts.
+        until: First day whose lines are future-dated; None for tomorrow (UTC).
+        columns: Columns of the log.
     """
 
     path: str | None = None
@@ -61,15 +68,16 @@ class LogSpec(SpecPart):
 
 
 class StatusSpec(SpecPart):
-    """A table of customers whose relationship ended for a reason other than churn; each row applies from its day on.
+    """A table of customers whose relationship ended for a reason other than churn.
 
     Attributes:
-        path: Parquet or CSV, relative to the spec file; --status overrides it.
+        path: Path of a Parquet or CSV file, relative to the spec file; --status overrides it.
         customer_id: Column of the customer.
         status: Column of the status.
-        since: Column of the day from which the status applies. At a cut, the newest row before the cut applies.
-        market: Column of the market; None if a row applies to the customer in every market.
-        names: Meaning of the values of the status column; any other value means an active customer.
+        since: Column of the day from which the status applies. At a cut, the customer's newest row with a day before the
+            cut applies.
+        market: Column of the market; None if each row applies to the customer in every market.
+        names: Status that each value of the status column stands for; any other value means an active customer.
     """
 
     path: str | None = None
@@ -81,18 +89,27 @@ class StatusSpec(SpecPart):
 
 
 class SnapshotSpec(SpecPart):
-    """The cut dates. The features of a snapshot use lines before its cut only; its label uses lines after the cut.
+    """The cut dates of the snapshots, and the rules by which a snapshot selects and labels customers.
 
     Attributes:
         outcome: "churn": no purchase within the horizon. "decline": spend within the horizon at least `decline_share`
             below the customer's own spend of the last 90 days, scaled to the length of the horizon.
-        horizon_days: Days from the cut on; with horizon_gaps, the longest horizon.
-        horizon_gaps: The horizon is this many times the customer's median gap, limited to horizon_min_days and
-            horizon_days; customers without a gap have the longest. If None, horizon_days applies to all.
-        active_days: Only customers with a purchase in this many days before the cut are in scope.
-        purchase_days_min: Customers with fewer purchase days are NOT_ENOUGH_HISTORY: not learnt from, not scored.
-        tenure_days_min: The same for customers whose first purchase is more recent.
+        fit: Cut dates of the fit part.
+        calibration: Cut dates of the calibration part.
+        test: Cut dates of the hold-out part.
         latest: Cut date of the feature file and the first scoring run.
+        horizon_days: Length of the horizon in days, starting with the day of the cut; if horizon_gaps is set, length of
+            the longest horizon.
+        horizon_gaps: Length of a customer's horizon in median gaps of the customer, limited to the range from
+            horizon_min_days to horizon_days. A customer without a gap has a horizon of horizon_days. None for a horizon
+            of horizon_days for all customers.
+        horizon_min_days: Length of the shortest horizon in days; used only if horizon_gaps is set.
+        active_days: Number of days before the cut in which a customer must have bought to be in scope.
+        purchase_days_min: Smallest number of purchase days of a customer. A customer with fewer purchase days has the
+            status NOT_ENOUGH_HISTORY: the customer is neither a training row nor scored.
+        tenure_days_min: Smallest number of days since the first purchase of a customer. A customer with a shorter tenure
+            has the status NOT_ENOUGH_HISTORY.
+        decline_share: Share of the spend that a customer must lose for the outcome "decline".
     """
 
     outcome: SnapshotOutcome = "churn"

@@ -1,6 +1,6 @@
 """The part of the spec about validation: reference policy, fairness, acknowledged leaks, and the release gates.
 
-How good a model must be is data of the spec, never code.
+The required quality of a model is stated in the spec, never in the code.
 """
 
 import datetime as dt
@@ -15,11 +15,11 @@ _ColumnName = Annotated[str, Field(min_length=1)]
 
 
 class ReferencePolicySpec(SpecPart):
-    """PD cut-offs at which swap sets and fairness are measured. The server decides by its own policy file.
+    """The PD cut-offs at which swap sets and fairness are measured; the server decides by its own policy file.
 
     Attributes:
-        approve_max_pd: Approved up to and including it.
-        refer_max_pd: Referred to a person up to and including it; declined above it.
+        approve_max_pd: Highest PD of an approved applicant.
+        refer_max_pd: Highest PD of an applicant who is referred to a person. An applicant with a higher PD is declined.
     """
 
     approve_max_pd: float = Field(gt=0, lt=1)
@@ -34,11 +34,13 @@ class ReferencePolicySpec(SpecPart):
 
 
 class AttributeSpec(SpecPart):
-    """A protected attribute: the model must not use its column, and decisions are compared between its groups.
+    """A protected attribute. The model must not use its column; decisions are compared between its groups.
 
     Attributes:
-        names: Display name of each value; a value without one is shown as it is.
-        bands: For a numeric column: the lower ends of the second, third, ... group, ascending; exclusive with names.
+        column: Column of the attribute.
+        names: Display name of each value; a value without a display name is shown unchanged. Exclusive with bands.
+        bands: Lower bounds of the second and all further groups of a numeric column, in ascending order. Exclusive with
+            names.
     """
 
     column: _ColumnName
@@ -47,7 +49,7 @@ class AttributeSpec(SpecPart):
 
     @model_validator(mode="after")
     def _check_groups(self) -> "AttributeSpec":
-        """Reject names beside bands, and bands that do not ascend."""
+        """Reject a spec with both names and bands, and bands that do not ascend."""
         if self.names and self.bands:
             raise ValueError("set only one of names and bands")
         if any(low >= high for low, high in zip(self.bands, self.bands[1:], strict=False)):
@@ -56,14 +58,19 @@ class AttributeSpec(SpecPart):
 
 
 class FairnessSpec(SpecPart):
-    """The protected attributes of the fairness tables. Groups with fewer than `rows_min` rows are pooled."""
+    """The protected attributes of the fairness tables.
+
+    Attributes:
+        attributes: The protected attributes.
+        rows_min: Smallest number of rows of a group; smaller groups are pooled.
+    """
 
     attributes: tuple[AttributeSpec, ...] = ()
     rows_min: int = Field(default=30, ge=1)
 
 
 class AcknowledgedLeak(SpecPart):
-    """Features with an information value above 0.5, and the reason why that is not a leak."""
+    """Features with an information value above 0.5, and the reason why they do not leak the outcome."""
 
     features: tuple[FeatureName, ...] = Field(min_length=1)
     reason: str = Field(min_length=1)
@@ -76,8 +83,9 @@ class GateSpec(SpecPart):
         figure: Name of the figure in metrics.json, e.g. "hold_out.auc".
         min: Smallest value that passes.
         max: Largest value that passes.
-        not_below: Pattern of other figures with * as wildcard, e.g. "rival.*.auc"; none of them may be higher.
-        ahead_by: With not_below: the required lead over each of them.
+        not_below: Pattern of the names of other figures, with * as a wildcard, e.g. "rival.*.auc". The figure must not be
+            below any figure that matches the pattern.
+        ahead_by: Smallest difference between the figure and each figure that matches not_below.
     """
 
     figure: str = Field(min_length=1)
@@ -94,14 +102,18 @@ class GateSpec(SpecPart):
         return self
 
 
-# Every family must rank better than chance and keep the signs of its features.
+# Every model must rank at least as well as chance, and satisfy the monotone constraints (`sign`) of its features.
 DEFAULT_GATES = (GateSpec(figure="hold_out.auc", min=0.5), GateSpec(figure="monotone.violations", max=0))
 
 
 class OutOfTimeSpec(SpecPart):
-    """Rows from a day on form a sample of their own: the model is not fitted on them, and they are measured separately.
+    """The out-of-time sample: late rows of a table, on which the model is not fitted and is measured separately.
 
-    Only rows of hold-out customers are used; the model was fitted on the others, so their later rows are excluded.
+    The sample contains only rows of hold-out customers. Late rows of all other customers are excluded, because the model
+    was fitted or calibrated on earlier rows of these customers.
+
+    Attributes:
+        first_day: First day of the late rows.
     """
 
     first_day: dt.date

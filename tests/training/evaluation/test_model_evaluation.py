@@ -51,7 +51,7 @@ def test_credit_reaches_its_targets_on_the_hold_out(released: Released) -> None:
     assert metrics["hold_out.auc.low"] < metrics["hold_out.auc"] < metrics["hold_out.auc.high"]
 
 
-def test_the_targets_of_credit_are_gates_of_its_spec(released: Released) -> None:
+def test_the_credit_spec_has_its_targets_as_gates(released: Released) -> None:
     spec, _ = credit_family()
 
     gates = {gate.figure: gate for gate in spec.gates}
@@ -77,7 +77,7 @@ def test_churn_passes_its_gates(released: Released) -> None:
     assert metrics["calibration.ece"] <= 0.03
 
 
-def test_the_metrics_are_those_of_the_files_and_the_master_scale_has_its_version(released: Released) -> None:
+def test_measuring_the_exported_files_again_reproduces_the_stored_metrics(released: Released) -> None:
     folder = released.bundle_folder("credit")
     spec, samples = credit_family()
 
@@ -101,7 +101,7 @@ def cells(findings: Any) -> list[Any]:
     return [swap.both_approved, swap.swapped_in, swap.swapped_out, swap.both_declined]
 
 
-def test_a_suspected_leak_is_reported_with_the_reason_of_the_spec(released: Released) -> None:
+def test_a_suspected_leak_is_reported_with_the_acknowledged_reason(released: Released) -> None:
     metrics = read_bundle(released.bundle_folder("credit")).metrics
     card = (released.bundle_folder("credit") / "card.md").read_text()
 
@@ -121,7 +121,7 @@ def test_fairness_is_measured_over_attributes_that_the_model_does_not_use(releas
     assert "fairness.AGE.60 and above.disparate_impact.low" in bundle.metrics
 
 
-def test_an_attribute_is_no_feature_even_if_features_are_not_listed(tmp_path: Path) -> None:
+def test_a_protected_attribute_is_never_a_default_feature(tmp_path: Path) -> None:
     table = made_customers(300).assign(age=np.arange(300) % 50 + 20)
     table.loc[0, "age"] = np.nan
     table.to_csv(tmp_path / "customers.csv", index=False)
@@ -140,9 +140,9 @@ def test_an_attribute_is_no_feature_even_if_features_are_not_listed(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
-        (lambda spec: spec.replace('"age"', '"turnover"'), "turnover must not be features too"),
+        (lambda spec: spec.replace('"age"', '"turnover"'), "turnover must not also be features"),
         (lambda spec: spec.replace('"age"', '"gone"'), "fairness.attributes.gone"),
         (
             lambda spec: spec.replace("[reference_policy]\napprove_max_pd = 0.2\nrefer_max_pd = 0.5", ""),
@@ -151,14 +151,14 @@ def test_an_attribute_is_no_feature_even_if_features_are_not_listed(tmp_path: Pa
         (lambda spec: spec.replace("[30, 50]", "[50, 30]"), "bands must ascend"),
         (
             lambda spec: spec + '[[leaks_acknowledged]]\nfeatures = ["gone"]\nreason = "no"\n',
-            "names unknown features: gone",
+            "lists unknown features: gone",
         ),
     ],
 )
-def test_invalid_validation_settings_are_rejected_by_name(tmp_path: Path, change: object, said: str) -> None:
+def test_invalid_validation_settings_are_rejected_by_name(tmp_path: Path, change: object, message: str) -> None:
     made_customers(300).assign(age=40).to_csv(tmp_path / "customers.csv", index=False)
     (tmp_path / "spec.toml").write_text(change(SPEC + FAIR))
-    with pytest.raises(SpecInvalid, match=said):
+    with pytest.raises(SpecInvalid, match=message):
         read_table_samples(read_spec(tmp_path / "spec.toml"), tmp_path / "customers.csv")
 
 

@@ -38,7 +38,9 @@ def test_a_bundle_of_another_family_is_rejected_for_churn_and_for_decline(two: t
     bundles, ids = two
 
     assert select_bundle(bundles, "credit", ids[1]).bundle_id == ids[1]
-    with pytest.raises(SpecInvalid, match=r"belongs to the family 'other', not 'credit'; name another with --bundle"):
+    with pytest.raises(
+        SpecInvalid, match=r"belongs to the family 'other', not 'credit'; specify a bundle of 'credit' with --bundle"
+    ):
         select_bundle(bundles, "credit", ids[2])
     with pytest.raises(SpecInvalid, match=r"belongs to the family 'credit', not 'credit_decline'; .* --decline"):
         select_decline_bundle(bundles, "credit", ids[0])
@@ -52,9 +54,14 @@ def test_two_active_bundles_are_rejected_rather_than_ignored(two: tuple[Path, li
     assert select_decline_bundle(bundles, "credit", None) is None
     for family in ("credit", "other_decline"):
         _write_active(bundles, family, dict(zip(("DE", "FR"), two[1], strict=False)))
-    with pytest.raises(SpecInvalid, match=r"credit: 2 bundles are active \(.*\); name one with --bundle"):
+    with pytest.raises(
+        SpecInvalid, match=r"credit: exactly one bundle must be active, got 2 \(.*\); specify a bundle with --bundle"
+    ):
         select_bundle(bundles, "credit", None)
-    with pytest.raises(SpecInvalid, match=r"other_decline: 2 bundles are active \(.*\); name one with --decline"):
+    with pytest.raises(
+        SpecInvalid,
+        match=r"other_decline: exactly one bundle must be active, got 2 \(.*\); specify a bundle with --decline",
+    ):
         select_decline_bundle(bundles, "other", None)
 
 

@@ -277,5 +277,5 @@ def test_missing_features_are_rejected_before_any_customer_is_scored(trained: Tr
     with pytest.raises(SpecInvalid, match=r"value\.feature: the data do not have the feature 'tenure_days'"):
         score_feature_file(spec.model_copy(update={"value": value}), trained.churn, source, tmp_path / "run.parquet")
     second, extras = trained.made.folder / "churn_decline.parquet", RunOptions(decline=trained.churn)
-    with pytest.raises(DataInvalid, match="takes features that the data do not have: recency_over_gap_median"):
+    with pytest.raises(DataInvalid, match="requires features that the data do not have: recency_over_gap_median"):
         score_feature_file(spec, trained.decline, second, tmp_path / "run.parquet", extras)

@@ -145,5 +145,5 @@ def test_parts_whose_horizon_overlaps_the_next_part_are_rejected(tmp_path: Path)
     snapshots = read_spec(tmp_path / "spec.toml").snapshots
     assert snapshots is not None
 
-    with pytest.raises(SpecInvalid, match=r"snapshots\.calibration: its horizon ends 2017-11-14"):
+    with pytest.raises(SpecInvalid, match=r"snapshots\.calibration: the horizon of the last cut date ends 2017-11-14"):
         _snapshot_parts(snapshots)

@@ -90,18 +90,18 @@ WRONG = {
     "a market in small letters": (
         SPEC,
         lambda t: t.assign(country="de"),
-        "'country': a market must be two capital letters such as DE, got 'de'",
+        "'country': a market must be two uppercase letters such as DE, got 'de'",
     ),
     "no time": (TIMED, lambda t: t.assign(known=None), "'known': the day or time is missing in 300 rows"),
     "a time that is none": (
         TIMED,
         lambda t: t.assign(known=["2026-01-01"] * 299 + ["soon"]),
-        "'known': must hold days or times such as 2026-01-31, all in one format; cannot read 'soon'",
+        "'known': must contain days or times such as 2026-01-31, all in the same format, got 'soon'",
     ),
     "a time that is a number": (
         TIMED,
         lambda t: t.assign(known=20260101),
-        "'known': must hold days or times such as 2026-01-31, got int64",
+        "'known': must contain days or times such as 2026-01-31, got int64",
     ),
     "no bucket held out": (split("hold_out = []"), lambda t: t, "split.hold_out"),
     "a bucket that is not there": (split("hold_out = [7]"), lambda t: t, "unknown buckets [7]"),
@@ -115,14 +115,14 @@ WRONG = {
     "a single rule on two features": (
         SPEC + '[[rivals]]\nname = "old"\nkind = "single"\nfeatures = ["orders", "years"]\n',
         lambda t: t,
-        "kind = 'single' takes exactly 1, got 2",
+        "kind = 'single' requires exactly 1 feature, got 2",
     ),
     "a value of a feature that is not there": (
         SPEC + '[value]\nfeature = "spend"\nfactor = 1.0\n',
         lambda t: t,
         "value: 'spend'",
     ),
-    "not TOML": ("family = ", lambda t: t, "is not TOML"),
+    "not TOML": ("family = ", lambda t: t, "is not valid TOML"),
 }
 
 

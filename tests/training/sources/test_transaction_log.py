@@ -81,7 +81,7 @@ def test_a_log_in_two_currencies_is_rejected_or_reduced_to_one(made: SyntheticLo
     log = log_of(read_spec(made.spec))
 
     with pytest.raises(
-        DataInvalid, match="lines in a currency other than EUR, and amounts of two currencies do not add up"
+        DataInvalid, match="lines in a currency other than EUR, and amounts in different currencies cannot be added"
     ):
         rule_counts(log, tmp_path)
     found = rule_counts(log.model_copy(update={"other_currencies": "leave_out"}), tmp_path)
@@ -107,7 +107,7 @@ def test_two_statuses_of_a_customer_since_one_day_are_rejected(made: SyntheticLo
     spec = read_spec(made.spec)
 
     with (
-        pytest.raises(DataInvalid, match="one status per day in 'seit'; 1 customers have two"),
+        pytest.raises(DataInvalid, match="at most one status for each day in 'seit'; 1 customers have several"),
         open_transaction_log(log_of(spec), spec.status, SourcePaths(made.folder, status=tmp_path / "twice.csv"), 1),
     ):
         pass
@@ -239,10 +239,10 @@ def test_invalid_markets_are_rejected_and_customer_numbers_keep_their_zeros(made
     spec = read_spec(made.spec)
     lines = made.lines.assign(Land=made.lines["Land"].replace("AT", "at"))
     lines.to_csv(tmp_path / "belege.csv", index=False)
-    with pytest.raises(DataInvalid, match=r"the log: a market must be two capital letters such as DE, got \['at'\]"):
+    with pytest.raises(DataInvalid, match=r"the log: a market must be two uppercase letters such as DE, got \['at'\]"):
         rule_counts(log_of(spec), tmp_path)
     pq.write_table(pa.Table.from_pandas(made.lines.assign(Land="DE ")), tmp_path / "belege.parquet")
-    with pytest.raises(DataInvalid, match=r"the log: a market must be two capital letters such as DE, got \['DE '\]"):
+    with pytest.raises(DataInvalid, match=r"the log: a market must be two uppercase letters such as DE, got \['DE '\]"):
         rule_counts(log_of(spec).model_copy(update={"path": "belege.parquet"}), tmp_path)
 
     numbers = made.lines["Kunde"].str.removeprefix("K").str.zfill(5)
@@ -261,7 +261,9 @@ def test_a_status_table_with_invalid_markets_is_rejected(made: SyntheticLog, tmp
     spec = read_spec(made.spec)
 
     with (
-        pytest.raises(DataInvalid, match=r"status\.csv: a market must be two capital letters such as DE, got \['de'\]"),
+        pytest.raises(
+            DataInvalid, match=r"status\.csv: a market must be two uppercase letters such as DE, got \['de'\]"
+        ),
         open_transaction_log(log_of(spec), spec.status, SourcePaths(made.folder, status=tmp_path / "status.csv"), 1),
     ):
         pass
