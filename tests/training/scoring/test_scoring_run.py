@@ -183,9 +183,7 @@ def test_the_hold_out_is_a_fifth_by_hash_and_suppressed_customers_are_scored(
 def test_an_invalid_suppression_code_is_rejected(trained: Trained, tmp_path: Path) -> None:
     pd.DataFrame({"market": ["DE"], "customer_id": ["K1"], "code": ["because"]}).to_csv(tmp_path / "s.csv", index=False)
 
-    with pytest.raises(
-        DataInvalid, match="every row must have market, customer_id and a code such as DO_NOT_CONTACT; 1 rows do not"
-    ):
+    with pytest.raises(DataInvalid, match=r"every row must have a market, .* such as DO_NOT_CONTACT, got 1 other rows"):
         trained.run(tmp_path / "run.parquet", trained.extras(suppression_list=tmp_path / "s.csv"))
 
 
