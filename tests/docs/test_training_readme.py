@@ -47,8 +47,8 @@ def wrong_rows(text: str, metrics: dict[str, float]) -> list[str]:
 
 
 def figures_in_sentence(text: str, pattern: str) -> list[str]:
-    """Return the figures that a pattern captures in the text."""
-    found = re.search(pattern, text)
+    """Return the figures that a pattern captures in the text, in which all white space is a single space."""
+    found = re.search(pattern, " ".join(text.split()))
     assert found is not None
     return list(found.groups())
 

@@ -1,4 +1,4 @@
-"""A model that fails a gate of its spec is not released, and the error names the gate."""
+"""A model that fails a release gate of its spec is not released, and the error lists the gate."""
 
 from pathlib import Path
 
@@ -20,18 +20,18 @@ from training.spec import DEFAULT_GATES, GateSpec, read_spec
 
 
 class FlippedScorer(Scorer):
-    """A score.onnx with the wrong sign."""
+    """A scorer that returns margins with the wrong sign."""
 
     def margins(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         return -super().margins(rows)
 
 
 def failed_metrics(results: tuple[GateResult, ...]) -> set[str]:
-    """Return the metrics whose gates failed_metrics."""
+    """Return the metrics whose gates failed."""
     return {result.figure for result in results if not result.passed}
 
 
-def test_the_error_names_every_failed_gate_with_its_value_and_bound() -> None:
+def test_the_error_lists_every_failed_gate_with_its_value_and_bound() -> None:
     gates = [
         GateSpec(figure="hold_out.auc", min=0.8),
         GateSpec(figure="calibration.slope", min=0.9, max=1.1),
@@ -49,13 +49,13 @@ def test_the_error_names_every_failed_gate_with_its_value_and_bound() -> None:
     assert "gone was not measured; it must be at most 1" in str(error.value)
 
 
-def test_a_metric_must_not_be_below_any_rival_of_the_pattern_plus_the_lead() -> None:
+def test_a_metric_must_exceed_every_matching_metric_of_a_rival_by_the_margin() -> None:
     figures = {"hold_out.auc": 0.78, "rival.a.auc": 0.78, "rival.b.auc": 0.77, "rival.b.gini": 0.9}
 
-    level = evaluate_gates([GateSpec(figure="hold_out.auc", not_below="rival.*.auc")], figures)
+    not_below = evaluate_gates([GateSpec(figure="hold_out.auc", not_below="rival.*.auc")], figures)
     ahead = evaluate_gates([GateSpec(figure="hold_out.auc", not_below="rival.*.auc", ahead_by=0.005)], figures)
 
-    assert [result.passed for result in level] == [True, True]
+    assert [result.passed for result in not_below] == [True, True]
     assert [result.passed for result in ahead] == [False, True]
     assert not evaluate_gates([GateSpec(figure="hold_out.auc", not_below="rival.none.auc")], figures)[0].passed
 
@@ -111,7 +111,7 @@ def test_a_score_with_the_wrong_sign_fails_the_default_gates(small: SmallFamily)
     assert failed_metrics(results) == {"hold_out.auc", "monotone.violations"}
 
 
-def test_a_sign_that_the_model_violates_fails_the_gate_of_the_credit_family(released: Released) -> None:
+def test_a_violated_monotone_constraint_fails_the_gate_of_the_credit_family(released: Released) -> None:
     spec, samples = credit_family()
     flipped = with_sign(spec, "LIMIT_BAL", 1)
 

@@ -1,4 +1,4 @@
-"""Runs and feature files use one bundle, and one that fits the spec."""
+"""A scoring run or feature file uses exactly one bundle, which must fit the spec."""
 
 import shutil
 from dataclasses import replace
@@ -21,7 +21,7 @@ SMALLER = SPEC.replace("max_leaves = 6", "max_leaves = 4")
 
 @pytest.fixture(scope="module")
 def two(small: SmallFamily, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
-    """Make a catalog with two bundles of the family credit and one of another; return it and their ids. Read only."""
+    """Write a catalog with two bundles of the family credit and one of the family other; return its path and their ids."""
     folder = tmp_path_factory.mktemp("two")
     bundles = folder / "bundles"
     shutil.copytree(small.bundles, bundles)
@@ -73,7 +73,7 @@ def test_options_without_effect_are_rejected(small: SmallFamily, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (
             ("max = 365", "max = 400"),
@@ -82,20 +82,20 @@ def test_options_without_effect_are_rejected(small: SmallFamily, tmp_path: Path)
         (('name = "orders"', 'name = "baskets"\ncolumn = "orders"'), r"features\.orders: .* missing now"),
     ],
 )
-def test_a_spec_whose_features_have_another_meaning_is_rejected_by_name(
-    change: tuple[str, str], said: str, small: SmallFamily, tmp_path: Path
+def test_a_spec_whose_features_differ_from_the_bundle_is_rejected(
+    change: tuple[str, str], message: str, small: SmallFamily, tmp_path: Path
 ) -> None:
     shutil.copytree(small.bundles, tmp_path / "bundles")
     activate(tmp_path / "bundles", small.bundle_folder.name)
     (tmp_path / "spec.toml").write_text(SPEC.replace(*change))
 
-    with pytest.raises(SpecInvalid, match=said):
+    with pytest.raises(SpecInvalid, match=message):
         features(tmp_path / "spec.toml", bundles=tmp_path / "bundles", to=tmp_path / "f.parquet", data=small.table)
 
     assert not (tmp_path / "f.parquet").exists()
 
 
-def test_a_changed_spec_is_reported_and_an_equal_one_is_not(small: SmallFamily, tmp_path: Path) -> None:
+def test_a_notice_is_printed_only_for_a_changed_spec(small: SmallFamily, tmp_path: Path) -> None:
     said: list[str] = []
     (tmp_path / "spec.toml").write_text(SMALLER)
 
@@ -108,7 +108,7 @@ def test_a_changed_spec_is_reported_and_an_equal_one_is_not(small: SmallFamily, 
     assert said[0].startswith("the spec has changed since bundle ")
 
 
-def test_settings_or_sql_that_change_the_meaning_of_a_row_are_rejected(trained: Trained) -> None:
+def test_settings_or_sql_that_differ_from_the_bundle_are_rejected(trained: Trained) -> None:
     spec, said = read_spec(trained.made.spec), list[str]()
     digest, bundle = spec_digest(trained.made.spec), trained.churn.bundle
     assert spec.snapshots is not None
@@ -129,8 +129,8 @@ def test_settings_or_sql_that_change_the_meaning_of_a_row_are_rejected(trained: 
     assert "does not record its features.sql and snapshots" in said[0]
 
 
-def test_a_digest_that_an_earlier_version_recorded_still_fits(trained: Trained) -> None:
-    """Digests once covered the comments of features.sql; the statement has not changed since."""
+def test_a_digest_that_an_earlier_version_recorded_is_accepted(trained: Trained) -> None:
+    """Digests of early bundles also covered the comments of features.sql; the statement is the same."""
     spec, digest = read_spec(trained.made.spec), spec_digest(trained.made.spec)
     earlier = {"features_sql_sha256": "2fa21ae9dd64335b6bd5d87c05c6156fa60bae14bff3950077d756dd5c760e0e"}
 
@@ -138,6 +138,6 @@ def test_a_digest_that_an_earlier_version_recorded_still_fits(trained: Trained) 
 
 
 def made_from(bundle: Bundle, others: dict[str, str], *, keeps: bool = True) -> Bundle:
-    """Return a bundle that says something else of what it was made from."""
+    """Return the bundle with other inputs in its manifest, in addition to or instead of its own."""
     then = bundle.manifest.made_from if keeps else {}
     return replace(bundle, manifest=bundle.manifest.model_copy(update={"made_from": then | others}))

@@ -1,4 +1,4 @@
-"""A log of another shape needs a spec file only; the predictions of a run equal those of the model, row by row."""
+"""A scoring run on a log with other columns than the shipped log; each prediction equals that of the model for one row."""
 
 import datetime as dt
 import hashlib
@@ -33,20 +33,20 @@ NUMBERS = ["log_odds", "pd", "band", "rank", "decline_pd", "value_at_risk_minor"
 
 
 def manifest(path: Path) -> dict[str, Any]:
-    """Read the manifest of a run."""
+    """Return the manifest of a run file."""
     found: dict[str, Any] = json.loads(pq.read_schema(path).metadata[b"grounds"])
     return found
 
 
 @pytest.fixture(scope="module")
 def written(trained: Trained) -> Path:
-    """Write a run, once. Read only."""
+    """Write a run file once, and return its path; tests must not change the file."""
     path = trained.made.folder / "first.run.parquet"
     trained.run(path, trained.extras())
     return path
 
 
-def test_the_commands_take_the_log_from_spec_to_run_and_threads_change_no_byte(
+def test_the_command_writes_the_same_bytes_with_any_number_of_threads(
     trained: Trained, written: Path, tmp_path: Path
 ) -> None:
     bundles = trained.made.folder / "bundles"
@@ -61,7 +61,7 @@ def test_the_commands_take_the_log_from_spec_to_run_and_threads_change_no_byte(
     assert "read the transaction log" in said
     assert "score: " in said
     one, two = manifest(written), manifest(tmp_path / "two.parquet")
-    assert {name for name in one if one[name] != two[name]} == {"spec_sha256"}  # the command knows the file
+    assert {name for name in one if one[name] != two[name]} == {"spec_sha256"}  # only the command has the spec file
     trained.run(tmp_path / "one.parquet", trained.extras(threads=1, spec_sha256=spec_digest(trained.made.spec)))
     assert (tmp_path / "one.parquet").read_bytes() == (tmp_path / "two.parquet").read_bytes()
 
@@ -82,9 +82,7 @@ def test_every_number_of_a_run_equals_scoring_one_customer_to_the_bit(trained: T
     assert manifest(written)["base_value"] == alone.base_value
 
 
-def test_drivers_of_a_run_are_the_reasons_of_each_customer_in_the_words_of_the_bundle(
-    trained: Trained, written: Path
-) -> None:
+def test_drivers_of_a_run_equal_the_reasons_and_texts_of_each_customer(trained: Trained, written: Path) -> None:
     schema, typical = trained.churn.bundle.schema, trained.churn.bundle.baseline.typical
     driver_count = 0
     for row in pq.read_table(written).to_pylist():
@@ -93,12 +91,12 @@ def test_drivers_of_a_run_are_the_reasons_of_each_customer_in_the_words_of_the_b
         values = {n: v for n, v in zip(schema.names, row["features"], strict=True) if v is not None}
         wanted = [
             {
-                "code": push.code,
-                "log_odds": push.log_odds,
-                "features": list(push.features),
-                "texts": {"en": reason_text(schema, push, "en", values, typical)},
+                "code": reason.code,
+                "log_odds": reason.log_odds,
+                "features": list(reason.features),
+                "texts": {"en": reason_text(schema, reason, "en", values, typical)},
             }
-            for push in principal_reasons(schema, row["contributions"], [0] * len(schema.names), 3)
+            for reason in principal_reasons(schema, row["contributions"], [0] * len(schema.names), 3)
         ]
         assert json.loads(row["drivers"]) == wanted
         driver_count += len(wanted)
@@ -110,17 +108,17 @@ def test_drivers_of_random_contributions_equal_the_reasons_of_one_row(trained: T
     random = np.random.default_rng(0)
     contributions = np.round(random.normal(0, 1, (500, len(schema.names))), 1) * random.integers(0, 2, (500, 1))
 
-    chosen = DriverTexts(schema, trained.churn.bundle.baseline.typical).ranked_groups(contributions)
+    ranked = DriverTexts(schema, trained.churn.bundle.baseline.typical).ranked_groups(contributions)
 
     alone = [principal_reasons(schema, row, [0] * len(row), 3) for row in contributions.tolist()]
-    assert chosen == alone
+    assert ranked == alone
 
 
 def test_ranks_and_values_follow_from_the_pds(trained: Trained, written: Path) -> None:
     rows = pq.read_table(written).to_pandas()
     spec = read_spec(trained.made.spec)
     customers = pd.read_parquet(trained.made.folder / "churn.parquet").set_index(["market", "customer_id"])
-    place = list(trained.churn.bundle.schema.names).index("spend_90")
+    spend_position = list(trained.churn.bundle.schema.names).index("spend_90")
 
     for _, market in rows[rows["status"] == "SCORED"].groupby("market"):
         wanted = sorted(zip(-market["pd"], market["customer_id"], strict=True))
@@ -130,14 +128,12 @@ def test_ranks_and_values_follow_from_the_pds(trained: Trained, written: Path) -
     assert set(zip(scored["market"], scored["customer_id"], strict=True)) == set(customers.index)
     for row in scored.itertuples():
         days = round(min(40, max(14, -(-4 * row.features[1] // 1)))) if not np.isnan(row.features[1]) else 40
-        spend = Decimal(row.features[place]) * Decimal(spec.value.factor) * days / 40  # type: ignore[union-attr]
+        spend = Decimal(row.features[spend_position]) * Decimal(spec.value.factor) * days / 40  # type: ignore[union-attr]
         cents = [int((one * 100).quantize(Decimal(1), ROUND_HALF_EVEN)) for one in (spend, Decimal(row.pd) * spend)]
         assert [row.expected_spend_minor, row.value_at_risk_minor] == cents
 
 
-def test_customers_without_history_or_relationship_are_listed_without_a_prediction(
-    trained: Trained, written: Path
-) -> None:
+def test_customers_who_are_not_scored_are_listed_without_a_prediction(trained: Trained, written: Path) -> None:
     rows = pq.read_table(written).to_pandas()
     others = rows[rows["status"] != "SCORED"]
 
@@ -187,7 +183,7 @@ def test_an_invalid_suppression_code_is_rejected(trained: Trained, tmp_path: Pat
         trained.run(tmp_path / "run.parquet", trained.extras(suppression_list=tmp_path / "s.csv"))
 
 
-def test_a_feature_file_gives_the_same_numbers_and_without_a_decline_model_there_is_no_decline(
+def test_a_feature_file_produces_the_same_numbers_as_the_log_and_no_decline_without_its_model(
     trained: Trained, written: Path, tmp_path: Path
 ) -> None:
     spec = read_spec(trained.made.spec)
@@ -232,7 +228,7 @@ def test_a_model_without_the_required_lead_over_its_rivals_is_not_released(train
 
 
 def test_the_newest_of_two_calibration_snapshots_is_the_baseline(trained: Trained) -> None:
-    """A customer who is in both would stand there twice."""
+    """A customer in both snapshots would otherwise be in the baseline twice."""
     spec = read_spec(trained.made.spec)
     assert spec.snapshots is not None
     cuts = (dt.date(2025, 8, 1), dt.date(2025, 8, 20))
@@ -249,7 +245,7 @@ def test_the_newest_of_two_calibration_snapshots_is_the_baseline(trained: Traine
     assert set(samples.part("CALIBRATION")["period"]) == {"2025-08-01", "2025-08-20"}
 
 
-def test_a_rival_that_cannot_be_measured_stops_the_release_by_its_name(trained: Trained, tmp_path: Path) -> None:
+def test_a_rival_that_cannot_be_measured_fails_the_gate_and_is_listed(trained: Trained, tmp_path: Path) -> None:
     made = trained.made
     gate = 'figure = "hold_out.auc"\nnot_below = "rival.*.auc"\nahead_by = -1.0'
     text = made.spec.read_text(encoding="utf-8").replace('figure = "hold_out.auc"\nmin = 0.5', gate)

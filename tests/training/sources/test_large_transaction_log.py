@@ -15,12 +15,12 @@ from training.spec import read_spec
 
 AT = dt.date(2017, 12, 1)
 LINES = 1_000_000
-BYTES_OF_LINE = 112  # five strings of 16 and four numbers of 8, as DuckDB holds them
+BYTES_OF_LINE = 112  # DuckDB stores five strings of 16 bytes and four numbers of 8 bytes for each line
 MEMORY = 100_000_000
 
 
 @pytest.mark.long
-def test_a_log_larger_than_the_memory_limit_has_the_same_features(tmp_path: Path) -> None:
+def test_a_memory_limit_below_the_size_of_the_log_does_not_change_the_features(tmp_path: Path) -> None:
     log = tmp_path / "log.parquet"
     with duckdb.connect() as connection:
         connection.execute(MADE.format(lines=LINES, customers=LINES // 50, path=log))

@@ -1,4 +1,4 @@
-"""Invalid specs and tables are rejected with the name of the column, and nothing is written."""
+"""Tables become samples; an invalid spec or table is rejected with the name of the column, and nothing is written."""
 
 import subprocess
 import sys
@@ -39,7 +39,7 @@ def write(folder: Path, spec: str, table: pd.DataFrame | bytes, name: str = "cus
 
 
 def customers(change: Callable[[pd.DataFrame], pd.DataFrame]) -> pd.DataFrame:
-    """Make customers with something wrong about them."""
+    """Return a table of 300 customers with a change."""
     return change(made_customers(300))
 
 
@@ -47,13 +47,13 @@ TIMED = SPEC.replace("as_of = 2026-01-01", 'as_of_column = "known"')
 
 
 def split(line: str) -> str:
-    """Return the spec with a line about the split."""
+    """Return the spec with a [split] that has the given line."""
     return SPEC.replace("[search]", f"[split]\n{line}\n\n[search]")
 
 
-WRONG = {
-    "a column that is not there": (SPEC.replace('"bad"', '"gone"'), lambda t: t, "'gone'"),
-    "a feature that is not there": (
+INVALID = {
+    "a missing label column": (SPEC.replace('"bad"', '"gone"'), lambda t: t, "'gone'"),
+    "a missing feature column": (
         SPEC.replace('name = "years"', 'name = "years"\ncolumn = "age"'),
         lambda t: t,
         "'age'",
@@ -61,63 +61,71 @@ WRONG = {
     "a label with three values": (SPEC, lambda t: t.assign(bad=[i % 3 for i in range(len(t))]), "'bad'"),
     "a label with one value": (SPEC, lambda t: t.assign(bad=0), "'bad'"),
     "a feature that equals the label": (SPEC, lambda t: t.assign(orders=t["bad"]), "orders"),
-    "a feature that is the label's column": (
+    "a feature on the label column": (
         SPEC.replace('name = "orders"', 'name = "orders"\ncolumn = "bad"'),
         lambda t: t,
         "'bad' is the label",
     ),
-    "a feature that is text": (SPEC, lambda t: t.assign(orders="many"), "'orders'"),
-    "a feature that is infinite": (SPEC, lambda t: t.assign(orders=float("inf")), "'orders'"),
-    "a feature out of the spec's range": (SPEC, lambda t: t.assign(days_late=-5), "'days_late'"),
+    "a text feature": (SPEC, lambda t: t.assign(orders="many"), "'orders'"),
+    "an infinite feature": (SPEC, lambda t: t.assign(orders=float("inf")), "'orders'"),
+    "a feature outside its range": (SPEC, lambda t: t.assign(days_late=-5), "'days_late'"),
     "an empty table": (SPEC, lambda t: t.head(0), "has no rows"),
-    "a customer twice": (SPEC, lambda t: pd.concat([t, t.head(1)]), "'number'"),
-    "a customer without a number": (SPEC, lambda t: t.assign(number=None), "'number'"),
+    "a duplicate customer": (SPEC, lambda t: pd.concat([t, t.head(1)]), "'number'"),
+    "a missing customer": (SPEC, lambda t: t.assign(number=None), "'number'"),
     "a misspelt field": (SPEC.replace("max_leaves", "max_leafs"), lambda t: t, "search.max_leafs"),
     "no market": (SPEC.replace('market_column = "country"', ""), lambda t: t, "market"),
-    "a group that nobody defines": (SPEC.replace('group = "SIZE"', 'group = "SIZES"', 1), lambda t: t, "'SIZES'"),
+    "an undefined group": (SPEC.replace('group = "SIZE"', 'group = "SIZES"', 1), lambda t: t, "'SIZES'"),
     "a text in one language only": (
         SPEC.replace('de = "Tage im Verzug: {days_late} (üblich: {days_late.typical})"', ""),
         lambda t: t,
         "DELAY: has no text in 'de'",
     ),
-    "a text that names no feature": (SPEC.replace("{turnover}", "{turnover_eur}", 1), lambda t: t, "turnover_eur"),
-    "a text that reaches inside": (SPEC.replace("{turnover}", "{turnover.__class__}", 1), lambda t: t, "__class__"),
-    "an empty market": (
+    "a text with an unknown placeholder": (
+        SPEC.replace("{turnover}", "{turnover_eur}", 1),
+        lambda t: t,
+        "turnover_eur",
+    ),
+    "a text that accesses an attribute": (
+        SPEC.replace("{turnover}", "{turnover.__class__}", 1),
+        lambda t: t,
+        "__class__",
+    ),
+    "a missing market": (
         SPEC,
         lambda t: t.assign(country=t["country"].where(t.index > 2)),
         "'country': the market is missing in 3 rows",
     ),
-    "a market in small letters": (
+    "a market in lowercase letters": (
         SPEC,
         lambda t: t.assign(country="de"),
         "'country': a market must be two uppercase letters such as DE, got 'de'",
     ),
-    "no time": (TIMED, lambda t: t.assign(known=None), "'known': the day or time is missing in 300 rows"),
-    "a time that is none": (
+    "a missing time": (TIMED, lambda t: t.assign(known=None), "'known': the day or time is missing in 300 rows"),
+    "an unreadable time": (
         TIMED,
         lambda t: t.assign(known=["2026-01-01"] * 299 + ["soon"]),
         "'known': must contain days or times such as 2026-01-31, all in the same format, got 'soon'",
     ),
-    "a time that is a number": (
+    "a numeric time": (
         TIMED,
         lambda t: t.assign(known=20260101),
         "'known': must contain days or times such as 2026-01-31, got int64",
     ),
-    "no bucket held out": (split("hold_out = []"), lambda t: t, "split.hold_out"),
-    "a bucket that is not there": (split("hold_out = [7]"), lambda t: t, "unknown buckets [7]"),
+    "no hold-out bucket": (split("hold_out = []"), lambda t: t, "split.hold_out"),
+    "an unknown bucket": (split("hold_out = [7]"), lambda t: t, "unknown buckets [7]"),
     "a bucket in two parts": (split("calibration = [0]"), lambda t: t, "a bucket may be listed once only"),
-    "nothing left to fit on": (split("hold_out = [0, 2, 3, 4]"), lambda t: t, "no bucket is left for the fit part"),
-    "a rival on a feature that is not there": (
+    "no bucket for the fit part": (split("hold_out = [0, 2, 3, 4]"), lambda t: t, "no bucket is left for the fit part"),
+    "a rival with an unknown feature": (
         SPEC + '[[rivals]]\nname = "old"\nkind = "logistic"\nfeatures = ["days"]\n',
         lambda t: t,
         "rivals.old: 'days'",
     ),
-    "a single rule on two features": (
+    "a single-feature rival with two features": (
         SPEC + '[[rivals]]\nname = "old"\nkind = "single"\nfeatures = ["orders", "years"]\n',
         lambda t: t,
         "kind = 'single' requires exactly 1 feature, got 2",
     ),
-    "a value of a feature that is not there": (
+    "a [value] with an unknown feature": (
         SPEC + '[value]\nfeature = "spend"\nfactor = 1.0\n',
         lambda t: t,
         "value: 'spend'",
@@ -126,21 +134,21 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("what", WRONG)
-def test_an_invalid_spec_or_table_is_rejected_by_name_and_nothing_is_written(what: str, tmp_path: Path) -> None:
-    spec_text, change, said = WRONG[what]
+@pytest.mark.parametrize("case", INVALID)
+def test_an_invalid_spec_or_table_is_rejected_and_nothing_is_written(case: str, tmp_path: Path) -> None:
+    spec_text, change, message = INVALID[case]
     spec, table = write(tmp_path, spec_text, customers(change))
 
     with pytest.raises(TrainingError) as refused:
         fit(spec, tmp_path / "bundles", tmp_path / "files", table, threads=1)
 
-    assert said in str(refused.value)
+    assert message in str(refused.value)
     assert not (tmp_path / "bundles").exists()
     assert not (tmp_path / "files").exists()
 
 
-def test_all_problems_of_a_table_are_reported_at_once(tmp_path: Path) -> None:
-    """Of the keys, the label and every feature."""
+def test_one_error_reports_all_problems_of_a_table(tmp_path: Path) -> None:
+    """The problems concern the keys, the label and every feature."""
     wrong = {"country": "de", "bad": 0, "orders": "many", "days_late": -5}
     spec, table = write(tmp_path, SPEC, customers(lambda t: t.assign(**wrong)))
 
@@ -152,7 +160,7 @@ def test_all_problems_of_a_table_are_reported_at_once(tmp_path: Path) -> None:
     ]
 
 
-def test_keys_are_text_namibia_and_leading_zeros(tmp_path: Path) -> None:
+def test_keys_are_text_so_namibia_and_leading_zeros_are_preserved(tmp_path: Path) -> None:
     table = made_customers(300)
     numbers = [f"{index:05d}" for index in range(300)]
     spec, path = write(tmp_path, SPEC, table.assign(number=numbers, country=table["country"].replace("FR", "NA")))
@@ -178,7 +186,7 @@ def test_an_unreadable_parquet_file_is_rejected_by_its_path(tmp_path: Path) -> N
         read_table_samples(read_spec(spec), table)
 
 
-def test_the_command_prints_one_line_and_exits_with_1(tmp_path: Path) -> None:
+def test_the_command_prints_an_error_without_a_traceback_and_exits_with_1(tmp_path: Path) -> None:
     spec, table = write(tmp_path, SPEC.replace('"bad"', '"gone"'), made_customers(50))
 
     done = subprocess.run(
@@ -200,7 +208,7 @@ def test_a_missing_spec_is_rejected(tmp_path: Path) -> None:
         read_spec(tmp_path / "none.toml")
 
 
-def test_all_problems_of_a_spec_are_reported_at_once(tmp_path: Path) -> None:
+def test_one_error_reports_all_problems_of_a_spec(tmp_path: Path) -> None:
     path = tmp_path / "spec.toml"
     path.write_text(SMALL.replace('family = "late"', 'family = "LATE"').replace('"DE"', '"Germany"'))
 
@@ -242,7 +250,7 @@ def test_a_condition_of_an_exclusion_cannot_read_files(tmp_path: Path) -> None:
         read_table_samples(read_spec(tmp_path / "spec.toml"), tmp_path / "customers.csv")
 
 
-def test_a_feature_that_ranks_like_the_label_is_a_leak_also_in_reverse(tmp_path: Path) -> None:
+def test_a_feature_that_ranks_inversely_to_the_label_is_a_leak(tmp_path: Path) -> None:
     table = made_customers(300)
     table.assign(orders=100 - table["bad"] * 7).to_csv(tmp_path / "customers.csv", index=False)
     (tmp_path / "spec.toml").write_text(SMALL)

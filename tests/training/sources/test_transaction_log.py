@@ -1,4 +1,4 @@
-"""The rules for lines, the features and the labels, against a reading of the log in plain Python."""
+"""The rules for lines, the features and the labels equal a computation of the same in plain Python."""
 
 import datetime as dt
 from itertools import pairwise
@@ -22,30 +22,30 @@ DAY = pd.Timedelta(days=1)
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> SyntheticLog:
-    """Write a made log, once. Read only."""
+    """Write a synthetic log once; tests must not change it."""
     return write_log(tmp_path_factory.mktemp("log"), customers=240)
 
 
 def log_of(spec: Spec) -> LogSpec:
-    """Return the log part of a spec."""
+    """Return the [log] of a spec."""
     assert spec.log is not None
     return spec.log
 
 
 def snapshots_of(spec: Spec) -> SnapshotSpec:
-    """Return the snapshots of a spec."""
+    """Return the [snapshots] of a spec."""
     assert spec.snapshots is not None
     return spec.snapshots
 
 
 def rule_counts(log: LogSpec, folder: Path) -> dict[str, int]:
-    """Read the log and give what was counted."""
+    """Read the log, and return its waterfall."""
     with open_transaction_log(log, None, SourcePaths(folder), 1) as opened:
         return dict(opened.waterfall)
 
 
 def purchases(sales: pd.DataFrame) -> pd.DataFrame:
-    """Return the purchases: positive lines of baskets that were not returned whole."""
+    """Return the purchases: lines with a positive amount, in baskets that were not returned completely."""
     whole = sales.groupby(["Land", "Kunde", "Beleg"])["Betrag"].transform(lambda part: round(part.sum(), 2))
     least = sales.groupby(["Land", "Kunde", "Beleg"])["Betrag"].transform("min")
     return sales[(sales["Betrag"] > 0) & ~((whole <= 0) & (least < 0))]
@@ -67,13 +67,13 @@ def test_every_excluded_line_is_counted_under_one_reason(made: SyntheticLog) -> 
     assert found["of these returns and cancellations (amount below 0)"] == int((made.sales["Betrag"] < 0).sum())
 
 
-def test_duplicates_count_if_the_spec_says_so(made: SyntheticLog) -> None:
+def test_duplicates_are_used_if_the_spec_keeps_them(made: SyntheticLog) -> None:
     log = log_of(read_spec(made.spec)).model_copy(update={"duplicates": "keep"})
 
     assert rule_counts(log, made.folder)["lines used"] == len(made.sales) + 11
 
 
-def test_a_log_in_two_currencies_is_rejected_or_reduced_to_one(made: SyntheticLog, tmp_path: Path) -> None:
+def test_lines_in_another_currency_are_rejected_or_excluded(made: SyntheticLog, tmp_path: Path) -> None:
     lines = made.lines.copy()
     lines.loc[lines.index[:5], "Währung"] = "CHF"
     lines.loc[lines.index[5:7], "Währung"] = None
@@ -90,7 +90,7 @@ def test_a_log_in_two_currencies_is_rejected_or_reduced_to_one(made: SyntheticLo
     assert found["left out: OTHER_CURRENCY"] == -int((strangers["Währung"] != "EUR").sum())
 
 
-def test_invalid_numbers_and_missing_files_and_columns_are_rejected_by_name(made: SyntheticLog, tmp_path: Path) -> None:
+def test_invalid_amounts_missing_files_and_missing_columns_are_rejected(made: SyntheticLog, tmp_path: Path) -> None:
     log = log_of(read_spec(made.spec))
     made.lines.assign(Betrag="much").to_csv(tmp_path / "belege.csv", index=False)
 
@@ -102,7 +102,7 @@ def test_invalid_numbers_and_missing_files_and_columns_are_rejected_by_name(made
         rule_counts(log.model_copy(update={"columns": log.columns.model_copy(update={"amount": "Summe"})}), made.folder)
 
 
-def test_two_statuses_of_a_customer_since_one_day_are_rejected(made: SyntheticLog, tmp_path: Path) -> None:
+def test_two_statuses_of_a_customer_from_the_same_day_are_rejected(made: SyntheticLog, tmp_path: Path) -> None:
     pd.concat([made.statuses, made.statuses.head(1)]).to_csv(tmp_path / "twice.csv", index=False)
     spec = read_spec(made.spec)
 
@@ -113,7 +113,7 @@ def test_two_statuses_of_a_customer_since_one_day_are_rejected(made: SyntheticLo
         pass
 
 
-def test_features_equal_a_reading_of_purchases_and_returns_in_plain_python(made: SyntheticLog) -> None:
+def test_features_equal_those_computed_in_plain_python(made: SyntheticLog) -> None:
     spec = read_spec(made.spec)
     with open_transaction_log(log_of(spec), spec.status, SourcePaths(made.folder), 1) as log:
         create_customers(log, snapshots_of(spec), CUT)
@@ -150,7 +150,7 @@ def test_features_equal_a_reading_of_purchases_and_returns_in_plain_python(made:
             assert row["own_silent_share"] == pytest.approx(silent / max(days[0] - 40, 1))
 
 
-def test_labels_statuses_and_horizons_equal_a_reading_in_plain_python(made: SyntheticLog) -> None:
+def test_labels_statuses_and_horizons_equal_those_computed_in_plain_python(made: SyntheticLog) -> None:
     samples, _ = read_log_samples(read_spec(made.spec), SourcePaths(made.folder), 1)
     declines, _ = read_log_samples(read_spec(made.decline_spec), SourcePaths(made.folder), 1)
 
@@ -192,17 +192,17 @@ def test_an_unfinished_horizon_and_a_date_beyond_the_log_are_rejected(made: Synt
         read_log_customers(spec, SourcePaths(made.folder), dt.date(2026, 2, 1), 1)
 
 
-def cut_short(made: SyntheticLog, folder: Path, end: str) -> SourcePaths:
-    """Write the log with one market whose feed stopped."""
+def truncated_market(made: SyntheticLog, folder: Path, end: str) -> SourcePaths:
+    """Write the log without the lines of market AT from a day on, and return its path."""
     lines = made.lines[(made.lines["Land"] != "AT") | (pd.to_datetime(made.lines["Zeit"]) < pd.Timestamp(end))]
     lines.to_csv(folder / "short.csv", index=False)
     return SourcePaths(made.folder, data=folder / "short.csv")
 
 
-def test_a_market_whose_feed_stopped_is_rejected_by_name_and_not_labelled_as_churn(
+def test_a_market_whose_feed_stopped_is_rejected_instead_of_labelled_as_churn(
     made: SyntheticLog, tmp_path: Path
 ) -> None:
-    sources = cut_short(made, tmp_path, "2025-10-20")
+    sources = truncated_market(made, tmp_path, "2025-10-20")
     spec = read_spec(made.spec)
 
     with pytest.raises(DataInvalid) as refused:
@@ -219,14 +219,14 @@ def test_a_market_whose_feed_stopped_is_rejected_by_name_and_not_labelled_as_chu
     assert len(read_log_customers(spec, sources, dt.date(2025, 10, 20), 1))
 
 
-def test_a_market_that_ended_before_anybody_in_scope_bought_does_not_matter(made: SyntheticLog, tmp_path: Path) -> None:
-    """Its last line is of January; the first cut is in April, and customers are in scope for 60 days."""
-    samples, latest = read_log_samples(read_spec(made.spec), cut_short(made, tmp_path, "2025-02-01"), 1)
+def test_a_market_without_customers_in_scope_is_ignored(made: SyntheticLog, tmp_path: Path) -> None:
+    """The last line is from January, the first cut is in April, and customers are in scope for 60 days."""
+    samples, latest = read_log_samples(read_spec(made.spec), truncated_market(made, tmp_path, "2025-02-01"), 1)
 
     assert set(samples.rows["market"]) == set(latest["market"]) == {"DE"}
 
 
-def test_customers_as_of_a_day_are_of_the_hold_out_only_where_it_is_a_test_snapshot(made: SyntheticLog) -> None:
+def test_customers_are_in_the_hold_out_only_at_the_cut_of_a_test_snapshot(made: SyntheticLog) -> None:
     spec = read_spec(made.spec)
 
     tested, later = (read_log_customers(spec, SourcePaths(made.folder), day, 1) for day in (CUT, dt.date(2025, 11, 1)))
@@ -235,7 +235,7 @@ def test_customers_as_of_a_day_are_of_the_hold_out_only_where_it_is_a_test_snaps
     assert set(later["sample"]) == {"NONE"}
 
 
-def test_invalid_markets_are_rejected_and_customer_numbers_keep_their_zeros(made: SyntheticLog, tmp_path: Path) -> None:
+def test_invalid_markets_are_rejected_and_customers_keep_leading_zeros(made: SyntheticLog, tmp_path: Path) -> None:
     spec = read_spec(made.spec)
     lines = made.lines.assign(Land=made.lines["Land"].replace("AT", "at"))
     lines.to_csv(tmp_path / "belege.csv", index=False)
@@ -270,7 +270,7 @@ def test_a_status_table_with_invalid_markets_is_rejected(made: SyntheticLog, tmp
 
 
 def test_a_line_dated_after_today_does_not_make_an_immature_snapshot_mature(made: SyntheticLog, tmp_path: Path) -> None:
-    """The log of a shop that stopped, with one typing error."""
+    """The log ended five days ago, except for a line with a mistyped year."""
     today = dt.datetime.now(dt.UTC).date()
     with duckdb.connect() as connection:
         connection.execute(

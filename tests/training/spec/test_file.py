@@ -11,7 +11,7 @@ from training.spec import read_spec, spec_digest
 
 
 def write(folder: Path, spec: str = SPEC, decline: str = DECLINE_SPEC) -> Path:
-    """Write both specs and give the one that extends."""
+    """Write both specs, and return the path of the one that extends the other."""
     (folder / "spec.toml").write_text(spec, encoding="utf-8")
     (folder / "decline.toml").write_text(decline, encoding="utf-8")
     return folder / "decline.toml"
@@ -40,16 +40,16 @@ def test_a_feature_in_both_files_keeps_the_fields_that_are_not_overridden(tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("spec", "said"),
+    ("spec", "message"),
     [
         (SPEC.replace('validation = "forward"\n', ""), "use validation = 'forward'"),
         (SPEC.replace("[log]", "cross_validation_folds = 5\n[log]", 1), "remove it"),
     ],
 )
-def test_a_parameter_search_that_looks_ahead_is_rejected(spec: str, said: str, tmp_path: Path) -> None:
+def test_a_parameter_search_that_looks_ahead_is_rejected(spec: str, message: str, tmp_path: Path) -> None:
     write(tmp_path, spec)
 
-    with pytest.raises(SpecInvalid, match=said):
+    with pytest.raises(SpecInvalid, match=message):
         read_spec(tmp_path / "spec.toml")
 
 
@@ -69,14 +69,14 @@ def test_the_digest_of_a_spec_covers_the_spec_that_it_extends(tmp_path: Path) ->
     assert spec_digest(write(tmp_path)) == before
 
 
-def test_a_missing_file_is_rejected_by_name(tmp_path: Path) -> None:
+def test_a_missing_extended_file_is_rejected(tmp_path: Path) -> None:
     path = write(tmp_path, decline=DECLINE_SPEC.replace("spec.toml", "gone.toml"))
 
     with pytest.raises(SpecInvalid, match=r"gone\.toml: No such file"):
         read_spec(path)
 
 
-def test_the_shipped_decline_family_has_the_snapshots_of_churn() -> None:
+def test_the_shipped_decline_family_has_the_same_snapshots_as_churn() -> None:
     churn, decline = (read_spec(ROOT / "training" / f"{name}.toml") for name in ("churn", "decline"))
 
     assert churn.snapshots is not None
