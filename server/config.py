@@ -1,4 +1,7 @@
-"""The server's configuration: environment over file over defaults, checked once, immutable."""
+"""The server's configuration, immutable and checked once.
+
+The environment takes precedence over CONFIG.toml, and CONFIG.toml over the defaults.
+"""
 
 import ipaddress
 import os
@@ -13,38 +16,42 @@ from models.field_problems import field_path, field_problems
 from server.errors import ConfigRefused
 
 _ENV_PREFIX = "GROUNDS_"
-_CLIENT_VARIABLES = {"GROUNDS_ADDRESS"}  # read by the client, so not a misspelt setting
+_CLIENT_VARIABLES = {"GROUNDS_ADDRESS"}  # a variable of the client, so not a misspelt setting
 _DATABASE_SCHEMES = ("sqlite://", "postgresql://", "postgresql+psycopg://")
 
 
 class Settings(BaseSettings):
-    """Every setting, from CONFIG.toml or from GROUNDS_<NAME> in the environment.
+    """The settings, each read from the environment variable GROUNDS_<NAME> or from CONFIG.toml.
+
+    "Trusted" means that the server uses the content as it is: whoever can write it decides what the server serves.
 
     Attributes:
-        host: Address to listen on. Loopback only: the server does not authenticate its callers.
-        port: 0 selects a free port, which the application log names.
-        bundles: Folder of the bundle catalog with its ACTIVE.toml files. ACTIVE.toml is trusted; every bundle is verified
-            against its manifest.
-        policy: The policy file. Trusted.
-        retention: The retention table that `retain` applies. Trusted.
-        database: SQLAlchemy URL, SQLite or PostgreSQL. Trusted.
-        keys: SQLAlchemy URL of the customers' keys: another database, absent from every backup of the record log.
-        master_key: File of the key that wraps the customers' keys; created at the first start.
-        signing_key: File of the key that signs checkpoints; created at the first start.
-        high_water_mark: File of the newest committed checkpoint, in no backup of the database. None: beside the signing key,
-            with the suffix .mark.
-        log_origin: Name of the record log, permanent and unique.
-        anchor_folder: Folder to which checkpoints are written, one file each; None writes none.
-        anchor_command: Command that receives each checkpoint on its standard input; None runs none.
-        anchor_seconds: Interval at which a new checkpoint is pushed.
-        request_bytes_max: gRPC rejects larger requests.
-        requests_in_flight_max: gRPC answers RESOURCE_EXHAUSTED at once to requests beyond it.
-        store_threads: Threads that wait for the database on behalf of the loan desk, and as many for the CRM and auditors
-            together. Each uses one connection to the database and one to the database of keys.
-        drain_seconds_max: Time for calls in progress to finish after SIGTERM.
-        reload_seconds: Interval at which ACTIVE.toml, the bundles and the policy are read again.
-        churn_runs_kept: Number of newest runs of each market that are kept when another is loaded.
-        churn_token_days: Lifetime of page and delta tokens of the churn feed, and of the run that a token belongs to.
+        host: Address to listen on. Must be a loopback address, because the server does not authenticate its callers.
+        port: TCP port. 0 selects a free port, which the application log reports.
+        bundles: Folder of the bundle catalog. Its ACTIVE.toml files are trusted. Bundles are not: each is verified against
+            its manifest.
+        policy: File of the credit policy. Trusted.
+        retention: File of the retention table that `retain` applies. Trusted.
+        database: SQLAlchemy URL of the database, SQLite or PostgreSQL. Trusted.
+        keys: SQLAlchemy URL of the key database, which contains the customers' keys. No backup may contain both databases.
+        master_key: File of the key that encrypts the customers' keys. The first start creates it.
+        signing_key: File of the key that signs checkpoints. The first start creates it.
+        high_water_mark: File with the newest committed checkpoint, which no backup of the database may contain. None uses
+            the path of the signing key with the suffix .mark.
+        log_origin: Permanent and unique name of the record log.
+        anchor_folder: Folder to which each checkpoint is written as a file. None writes no files.
+        anchor_command: Command that receives each checkpoint on its standard input. None runs no command.
+        anchor_seconds: Interval in seconds at which a new checkpoint is anchored.
+        request_bytes_max: Largest size of a request in bytes; a larger one is answered with RESOURCE_EXHAUSTED.
+        requests_in_flight_max: Number of requests that are handled at the same time; further ones are answered with
+            RESOURCE_EXHAUSTED immediately.
+        store_threads: Number of threads that wait for the database on behalf of CreditService. A second pool of the same size
+            serves ChurnService and AuditService. Each thread uses one connection to each of the two databases.
+        drain_seconds_max: Seconds that calls in progress have to finish after SIGTERM.
+        reload_seconds: Interval in seconds at which ACTIVE.toml, the bundles and the policy are read again.
+        churn_runs_kept: Number of the newest runs of each market that remain when another run is loaded.
+        churn_token_days: Days for which page and delta tokens of the churn feed are valid, and for which the run of such a
+            token remains.
         reflection: Whether the gRPC reflection service answers.
     """
 
@@ -78,7 +85,7 @@ class Settings(BaseSettings):
     def _check_host(cls, host: str) -> str:
         """Reject an address that other machines can reach."""
         if host != "localhost" and not ipaddress.ip_address(host).is_loopback:
-            raise ValueError("must be a loopback address, such as 127.0.0.1: callers are not authenticated")
+            raise ValueError("must be a loopback address, such as 127.0.0.1, because callers are not authenticated")
         return host
 
     @field_validator("database", "keys")
@@ -106,7 +113,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Return the sources by precedence: arguments, environment, file; no .env and no secrets folder."""
+        """Return the sources by precedence: arguments, environment, file. A .env file and a secrets folder are not read."""
         del dotenv_settings, file_secret_settings
         return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls))
 
@@ -115,14 +122,14 @@ def read_settings(path: Path | None = None, **overrides: Any) -> Settings:
     """Read the configuration.
 
     Args:
-        path: CONFIG.toml; None reads the environment and the defaults only.
-        **overrides: Settings that take precedence over all others.
+        path: Path of CONFIG.toml. None reads only the environment and the defaults.
+        **overrides: Settings by name, which take precedence over every other source.
 
     Raises:
-        ConfigRefused: The file is missing, or some settings are invalid; lists all of them.
+        ConfigRefused: The file is missing, or settings are invalid. The message lists every invalid setting.
     """
     if path is not None and not path.is_file():
-        raise ConfigRefused(f"{path}: no such file")
+        raise ConfigRefused(f"{path}: no such file; check the path of the configuration")
 
     _reject_unknown_variables()
 
@@ -139,8 +146,10 @@ def read_settings(path: Path | None = None, **overrides: Any) -> Settings:
 
 
 def _reject_unknown_variables() -> None:
-    """Raise ConfigRefused for misspelt settings in the environment, which pydantic-settings ignores."""
+    """Raise ConfigRefused for unknown GROUNDS_ variables, which are probably misspelt and which pydantic-settings ignores."""
     known = {f"{_ENV_PREFIX}{name.upper()}" for name in Settings.model_fields} | _CLIENT_VARIABLES
     unknown = sorted(name for name in os.environ if name.upper().startswith(_ENV_PREFIX) and name.upper() not in known)
     if unknown:
-        raise ConfigRefused(f"unknown settings in the environment: {', '.join(unknown)}; see server/README.md")
+        raise ConfigRefused(
+            f"unknown settings in the environment: {', '.join(unknown)}; correct or unset them; server/README.md lists every setting"
+        )

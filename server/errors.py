@@ -1,13 +1,13 @@
-"""Every error of the server.
+"""Every error class of the server.
 
-`ServerError` and its subclasses are answers to a caller: `server.edges.status` maps each to a gRPC status and reason.
-`OperatorError` and its subclasses stop a start or a command.
+A `ServerError` ends a call: `server.edges.status` maps each subclass to the gRPC status and reason that the caller receives.
+An `OperatorError` ends the start of the server or a command: the operator receives its message.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_VIOLATIONS_SHOWN = 3  # in the message of an error; its details list them all
+_VIOLATIONS_SHOWN = 3  # in an error message; the details of the error contain all violations
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,9 +15,9 @@ class Violation:
     """One field of a request that breaks a rule.
 
     Attributes:
-        field: Path of the field, such as features["PAY_0"].number
-        problem: What is wrong and what is allowed; never the value itself.
-        kind: The broken rule for programs, in UPPER_SNAKE_CASE.
+        field: Path of the field, such as features["PAY_0"].number.
+        problem: What is wrong and what is allowed. It never contains the value itself.
+        kind: Code of the broken rule, for programs, in UPPER_SNAKE_CASE.
     """
 
     field: str
@@ -26,7 +26,7 @@ class Violation:
 
 
 def summarize_violations(violations: Sequence[Violation]) -> str:
-    """Return the first three violations as one line, and the number of the others."""
+    """Return the first three violations and the number of further ones, in one line."""
     shown = "; ".join(f"{each.field or 'request'}: {each.problem}" for each in violations[:_VIOLATIONS_SHOWN])
     hidden = len(violations) - _VIOLATIONS_SHOWN
     return f"{shown}; and {hidden} more" if hidden > 0 else shown
@@ -36,8 +36,8 @@ class ServerError(Exception):
     """Base of the errors that a caller receives.
 
     Attributes:
-        violations: The invalid fields; may be empty.
-        metadata: The variable parts of the message, for programs.
+        violations: The invalid fields. Empty if the error is not about fields.
+        metadata: The variable parts of the message by name, for programs.
     """
 
     def __init__(self, message: str, *, violations: Sequence[Violation] = (), **metadata: str) -> None:
@@ -47,7 +47,7 @@ class ServerError(Exception):
 
 
 class RequestInvalid(ServerError):
-    """The request breaks a rule of the contract."""
+    """The request breaks a rule in the .proto files."""
 
 
 class RequestUnreadable(ServerError):
@@ -82,12 +82,12 @@ class OutcomeInvalid(ServerError):
     """An outcome contradicts its decision."""
 
 
-class CurrencyNotServed(ServerError):
+class CurrencyNotSupported(ServerError):
     """The amount is not in the currency of the market's policy."""
 
 
 class CustomerUnknown(ServerError):
-    """There are no data about this customer."""
+    """The database has no data about this customer."""
 
 
 class DecisionUnknown(ServerError):
@@ -103,11 +103,11 @@ class RecordUnknown(ServerError):
 
 
 class RecordRemoved(ServerError):
-    """The record exists, but its content was removed; metadata `why` is KEY_DESTROYED or CIPHERTEXT_REMOVED."""
+    """The record exists, but its content was removed. The metadata `why` is KEY_DESTROYED or CIPHERTEXT_REMOVED."""
 
     @property
     def key_destroyed(self) -> bool:
-        """Return whether the customer was erased; otherwise retention removed the ciphertext."""
+        """Return true if an erasure destroyed the key, false if retention removed the ciphertext."""
         return self.metadata.get("why") == "KEY_DESTROYED"
 
 
@@ -144,19 +144,19 @@ class PageTokenInvalid(ServerError):
 
 
 class ResyncRequired(ServerError):
-    """The token is expired, or its run is no longer stored: start a full sync without a token."""
+    """The token is expired, or the run of the token is no longer stored. The caller must start a full sync, without a token."""
 
 
 class StoreUnavailable(ServerError):
-    """The database does not answer; nothing was changed."""
+    """The database does not respond. Nothing was changed."""
 
 
 class Draining(ServerError):
-    """The server is draining before it stops; retry on another one."""
+    """The server is draining before it stops. The caller can retry the call on a different server."""
 
 
 class OperatorError(Exception):
-    """Base of the errors that an operator can fix: a command prints the message and exits with status 1."""
+    """Base of the errors that an operator can fix. A command prints the message and exits with status 1."""
 
 
 class ConfigRefused(OperatorError):
@@ -164,27 +164,27 @@ class ConfigRefused(OperatorError):
 
 
 class PortInUse(OperatorError):
-    """Another process listens on the port."""
+    """Another process already listens on the port."""
 
 
 class LogRefused(OperatorError):
-    """The record log cannot be opened: its keys or its head are missing, or belong to another log."""
+    """The record log cannot be opened: its keys or its head are missing, or belong to a different log."""
 
 
 class DatabaseRefused(OperatorError):
-    """This release cannot use the database."""
+    """The database cannot be used by this release."""
 
 
 class LoadRefused(OperatorError):
-    """A feature or run file is invalid; nothing of it was loaded."""
+    """A feature or run file is invalid. None of its rows was loaded."""
 
 
 class ErasureRefused(OperatorError):
-    """A customer cannot be erased, held or released; nothing was changed."""
+    """An erasure cannot be done, or a legal hold cannot be placed or released. Nothing was changed."""
 
 
 class ForkRefused(OperatorError):
-    """A fork cannot be adopted; nothing was changed."""
+    """`adopt-fork` found no fork, that is, no lost or replaced records. Nothing was changed."""
 
 
 class RetentionRefused(OperatorError):

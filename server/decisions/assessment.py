@@ -35,7 +35,7 @@ from server.decisions.policy_rules import (
 
 @dataclass(frozen=True, slots=True)
 class SourcedValue:
-    """A feature value, its source, and the time as of which it was true (None if the caller gave it)."""
+    """A feature value with its source. `as_of` is the time as of which a stored value was true; None for a caller's value."""
 
     value: FeatureInput
     source: Literal["STORE", "CALLER"]
@@ -47,12 +47,12 @@ class DecisionReason:
     """A reason with its text.
 
     Attributes:
-        code: Of a reason group or of a policy rule.
-        kind: What the reason comes from.
-        text: In the locale of the assessment.
-        features: That the reason is about; may be empty.
-        log_odds: Contribution of the group; None unless the model gave the reason.
-        points: The same in points; None likewise.
+        code: Code of a reason group of the model, or of a policy rule.
+        kind: Source of the reason: the model's contributions, a policy rule, or a missing input.
+        text: Text of the reason, in the locale of the assessment.
+        features: Names of the features that the reason is about; may be empty.
+        log_odds: Contribution of the reason group in log-odds; None unless `kind` is MODEL.
+        points: Contribution of the reason group in points; None unless `kind` is MODEL.
     """
 
     code: str
@@ -68,12 +68,12 @@ class CreditQuestion:
     """The question that an assessment answers.
 
     Attributes:
-        section: The policy section in force.
-        inputs: Known feature values, by feature.
-        facts: Values of the request beside the features, for the hard rules.
-        amount: Requested, in the section's currency.
-        at: Time of the decision; the age of the inputs counts from it.
-        locale: Language of the reasons; "" for English.
+        section: The policy section in effect.
+        inputs: Known feature values by feature.
+        facts: Values for the hard rules that the request contains in addition to features.
+        amount: Requested amount in the section's currency.
+        at: Time of the decision. The age of stored inputs is measured at this time.
+        locale: BCP 47 tag of the language of the reasons; "" for English.
     """
 
     section: PolicySection
@@ -89,8 +89,8 @@ class Grant:
     """What the policy would grant, in the section's currency.
 
     Attributes:
-        approvable: The largest amount that would be approved without manual review; 0 if none would be.
-        expected_loss: pd x lgd x the requested amount.
+        approvable: The largest amount that would be approved without manual review; 0 if no amount would be approved.
+        expected_loss: The product of pd, loss given default, and requested amount.
     """
 
     approvable: Decimal
@@ -99,14 +99,15 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """The answer of model and policy.
+    """The answer of model and policy to a question.
 
     Attributes:
-        score: None if the customer is not scorable, as are recommendation and grant.
-        recommendation: The outcome that the pd alone suggests.
-        rules: Results in the order in which the rules were applied.
-        outcome: The worst outcome of any rule.
-        locale: Of the reasons.
+        score: The explained score; None if the customer is not scorable.
+        recommendation: The outcome that follows from the pd alone; None if the customer is not scorable.
+        grant: What the policy would grant; None if the customer is not scorable.
+        rules: Results of the policy rules in the order in which the rules were applied.
+        outcome: The worst outcome of all rules.
+        locale: BCP 47 tag of the language of the reasons.
     """
 
     model: Model
@@ -122,12 +123,12 @@ class Assessment:
 
     @property
     def section(self) -> PolicySection:
-        """Return the section that was applied."""
+        """Return the policy section that was applied."""
         return self.question.section
 
     @property
     def inputs(self) -> Mapping[str, SourcedValue]:
-        """Return the inputs as fed."""
+        """Return the inputs of the model by feature."""
         return self.question.inputs
 
     @property
@@ -139,10 +140,10 @@ class Assessment:
 
 
 def assess(model: Model, policy: Policy, question: CreditQuestion) -> Assessment:
-    """Return the assessment of a question. The amount enters policy rules only, never the score.
+    """Return the assessment of a question. The amount affects the policy rules only, never the score.
 
     Raises:
-        AdditivityError: The explanation does not add up to the score: there is no answer.
+        AdditivityError: The contributions do not add up to the score, so there is no answer.
     """
     schema, section = model.bundle.schema, question.section
     locale = resolve_locale(schema, question.locale or DEFAULT_LOCALE)
@@ -166,10 +167,10 @@ def assess(model: Model, policy: Policy, question: CreditQuestion) -> Assessment
     values = {name: given.value for name, given in question.inputs.items()}
     numbers = {name: schema.encode_value(name, value) for name, value in values.items()}
     score = model.explain(numbers)
-    # A reason that contradicts the expected effect of its feature must not reach a customer unseen: a person decides.
+    # If a contribution contradicts the expected effect of its feature, a person reviews the decision before a customer sees it.
     contradictions = sign_conflicts(model.bundle, model.best_values, numbers, score.contributions)
     applied = (
-        # A fact of the request counts before a feature of the same name.
+        # If a fact of the request has the name of a feature, the fact takes precedence.
         *hard_rule_results(section, values | dict(question.facts)),
         _age_rule_result(question),
         RuleResult(
@@ -196,14 +197,14 @@ def assess(model: Model, policy: Policy, question: CreditQuestion) -> Assessment
 
 
 def _missing_inputs(model: Model, question: CreditQuestion) -> list[str]:
-    """Return the features that the model or the policy requires and that are not known, sorted."""
+    """Return the names of the required features without a value, sorted. Model and policy state which are required."""
     needed = {*model.bundle.schema.missing_mandatory(question.inputs)}
     needed |= {name for name in question.section.mandatory_inputs if name not in question.inputs}
     return sorted(needed)
 
 
 def _age_rule_result(question: CreditQuestion) -> RuleResult:
-    """Refer if a stored value is older than the policy allows."""
+    """Return REFER if a stored value is older than the policy allows, otherwise APPROVE."""
     times = [given.as_of for given in question.inputs.values() if given.as_of is not None]
     days = max(((question.at - time).days for time in times), default=0)
     allowed = question.section.features_max_age_days
@@ -217,8 +218,8 @@ def _age_rule_result(question: CreditQuestion) -> RuleResult:
 def _policy_reasons(policy: Policy, rules: tuple[RuleResult, ...], locale: str) -> tuple[DecisionReason, ...]:
     """Return the reasons of the rules that failed.
 
-    The cut-off has none: the model's own reasons explain it. The grade limit has one only if neither the cut-off nor the
-    largest amount failed, which would make the limit irrelevant.
+    The PD cut-off has no reason of its own, because the model's reasons explain it. A failed grade limit is omitted if the
+    PD cut-off or the largest amount failed too, because then a lower amount within the limit would not be approved either.
     """
     failed = [rule for rule in rules if not rule.passed]
     omitted = {CUT_OFF}
@@ -238,12 +239,12 @@ def _model_reasons(
     schema, typical = model.bundle.schema, model.bundle.baseline.typical
     return tuple(
         DecisionReason(
-            code=push.code,
+            code=reason.code,
             kind="MODEL",
-            text=reason_text(schema, push, locale, values, typical),
-            features=push.features,
-            log_odds=push.log_odds,
-            points=push.points,
+            text=reason_text(schema, reason, locale, values, typical),
+            features=reason.features,
+            log_odds=reason.log_odds,
+            points=reason.points,
         )
-        for push in principal_reasons(schema, score.contributions, score.points)
+        for reason in principal_reasons(schema, score.contributions, score.points)
     )

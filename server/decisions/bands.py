@@ -1,15 +1,18 @@
-"""Risk bands: by threshold, and with hysteresis, so that a customer near a threshold does not change band every run."""
+"""Risk bands by threshold, and with hysteresis.
+
+With hysteresis, a customer whose pd varies around a threshold does not change band in every run.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
 
 
 def threshold_bands(pd: NDArray[np.float64], max_pds: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the first band whose largest pd is not below the customer's; the last one if there is none.
+    """Return the index of each customer's band: the first whose largest pd is not below the customer's, or else the last.
 
     Args:
-        pd: Shape (n,), 0 to 1.
-        max_pds: Shape (bands,), ascending.
+        pd: Probabilities of the customers, shape (n,), 0 to 1.
+        max_pds: Largest pd of each band, shape (bands,), ascending.
     """
     return np.searchsorted(max_pds[:-1], pd, side="left").astype(np.int64)
 
@@ -21,19 +24,19 @@ def hysteresis_bands(
     max_pds: NDArray[np.float64],
     margin: float,
 ) -> NDArray[np.int64]:
-    """Return the bands with hysteresis.
+    """Return the index of each customer's band, with hysteresis.
 
-    A customer leaves the band of the previous run only if the log-odds are beyond that band's bound by more than the
-    margin, and then moves to the band by threshold.
+    A customer leaves the band of the previous run only if the log-odds are beyond the bound of that band by more than the
+    margin. A customer who leaves it gets the band by threshold.
 
     Args:
-        log_odds: Shape (n,).
-        plain: Shape (n,), the bands by threshold.
-        previous: Shape (n,), the bands of the previous run; -1 if the customer had none.
-        max_pds: Shape (bands,), ascending.
-        margin: In log-odds, 0 or more.
+        log_odds: Log-odds of the customers, shape (n,).
+        plain: Indexes of the bands by threshold, shape (n,).
+        previous: Indexes of the bands in the previous run, shape (n,); -1 for a customer without a band there.
+        max_pds: Largest pd of each band, shape (bands,), ascending.
+        margin: Hysteresis margin in log-odds, 0 or more.
     """
-    # Bounds in log-odds: logit(p) = log(p) - log1p(-p). The last band has no upper bound and the first no lower one.
+    # Bounds in log-odds: logit(p) = log(p) - log1p(-p). The last band has no upper bound, and the first has no lower bound.
     with np.errstate(divide="ignore"):
         inner = np.log(max_pds[:-1]) - np.log1p(-max_pds[:-1])
     upper, lower = np.append(inner, np.inf), np.insert(inner, 0, -np.inf)

@@ -1,4 +1,4 @@
-"""A churn prediction computed again from its stored features, and compared with what the run stores."""
+"""Computes a churn prediction again from its stored features, and compares it with the stored prediction."""
 
 import json
 import math
@@ -16,7 +16,7 @@ from models.scorecard import log_odds_from_margin, pd_from_log_odds
 from server.decisions.bands import hysteresis_bands, threshold_bands
 from server.decisions.replay_verdict import ReplayMatch, ReplayVerdict, Scalar, compare_fields
 
-_DRIVERS_MAX = 3  # of a run; see the contract's ChurnRisk.drivers
+_DRIVERS_MAX = 3  # for each prediction; see ChurnRisk.drivers in the .proto files
 LEFT_OUT_AMOUNTS = "rank and amounts, which depend on the other customers and their spend"
 LEFT_OUT_DECLINE = "decline_pd, whose bundle or features are not stored here"
 LEFT_OUT_TEXTS = "the texts of the drivers, which are not JSON"
@@ -27,15 +27,15 @@ class StoredRisk:
     """A scored customer of a run, as stored.
 
     Attributes:
-        log_odds: Of the model.
-        pd: Probability, 0 to 1.
+        log_odds: The model's log-odds.
+        pd: Probability of churn, 0 to 1.
         band: Name of the risk band.
-        had_same_band: Whether the previous run had the same band; then the margin may keep the customer in it.
-        decline_pd: The decline probability; None if the run has none.
-        features: In the order of the manifest's feature_names; NaN if missing.
-        contributions: In the same order, in log-odds.
-        drivers: JSON.
-        manifest: Of the run.
+        had_same_band: Whether the customer had the same band in the previous run, so that hysteresis may be the cause of it.
+        decline_pd: Probability that the spend declines; None if the run has no such probability.
+        features: Values in the order of the manifest's feature_names; NaN for a missing value.
+        contributions: Contributions in log-odds, in the order of the manifest's feature_names.
+        drivers: The drivers as a JSON list.
+        manifest: The run's manifest.
     """
 
     log_odds: float
@@ -54,7 +54,7 @@ class StoredRisk:
         return list(self.manifest["feature_names"])
 
     def values(self, schema: Schema) -> dict[str, FeatureInput]:
-        """Return the values that are not missing, levels by name."""
+        """Return the feature values that are not missing, by feature. A level is returned by its name."""
         named = zip(self.names, self.features, strict=True)
         return {name: schema.decode_value(name, number) for name, number in named if not math.isnan(number)}
 
@@ -63,21 +63,21 @@ def recompute_explanation(model: Model, risk: StoredRisk) -> ExplainedScore:
     """Score and explain the stored features.
 
     Raises:
-        AdditivityError: The explanation does not add up to the score.
+        AdditivityError: The contributions do not add up to the score.
     """
     return model.explain_rows(np.array([risk.features], dtype=np.float64))[0]
 
 
 def compare_score(risk: StoredRisk, answer: ExplainedScore, decline: Model | None) -> tuple[ReplayVerdict, str]:
-    """Compare log-odds, pd, band and, if its bundle is at hand, the decline probability.
+    """Compare log-odds, pd, band and, if its bundle and features are available, the decline probability.
 
     Args:
-        risk: As stored.
-        answer: As recomputed.
+        risk: The stored prediction.
+        answer: The recomputed score.
         decline: The model of the decline probability; None if it cannot be opened.
 
     Returns:
-        The verdict, and a sentence that names what was not compared.
+        The verdict, and a text that lists what was not compared.
     """
     stored: dict[str, Scalar] = {"log_odds": risk.log_odds, "pd": risk.pd, "band": risk.band}
     band = _recompute_band(risk, answer)
@@ -92,7 +92,7 @@ def compare_score(risk: StoredRisk, answer: ExplainedScore, decline: Model | Non
 
 
 def _recompute_band(risk: StoredRisk, answer: ExplainedScore) -> str:
-    """Return the band by the run's bounds, with hysteresis if the previous run had the same band."""
+    """Return the name of the band by the run's bounds, with hysteresis if the previous run had the same band."""
     bands = [each["band"] for each in risk.manifest["bands"]]
     bounds = np.array([each["max_pd"] for each in risk.manifest["bands"]])
     before = bands.index(risk.band) if risk.had_same_band and risk.band in bands else -1
@@ -103,7 +103,7 @@ def _recompute_band(risk: StoredRisk, answer: ExplainedScore) -> str:
 
 
 def _recompute_decline_pd(risk: StoredRisk, decline: Model) -> float:
-    """Return the decline probability of the bundle that the manifest names."""
+    """Return the decline probability, computed with its own model from the stored features."""
     row = decline.bundle.schema.row(
         {name: risk.features[risk.names.index(name)] for name in decline.bundle.schema.names}
     )
@@ -111,7 +111,11 @@ def _recompute_decline_pd(risk: StoredRisk, decline: Model) -> float:
 
 
 def compare_explanation(risk: StoredRisk, answer: ExplainedScore, model: Model) -> tuple[ReplayVerdict, str]:
-    """Compare baseline, contributions and drivers, texts too; returns as compare_score."""
+    """Compare baseline, contributions and drivers, including the texts of the drivers.
+
+    Returns:
+        The verdict, and a text that lists what was not compared; "" if everything was compared.
+    """
     bundle = model.bundle
     stored: dict[str, Scalar] = {name: risk.manifest[name] for name in ("baseline_sha256", "base_value")}
     again: dict[str, Scalar] = {"baseline_sha256": bundle.baseline_sha256, "base_value": answer.base_value}
@@ -148,7 +152,7 @@ def _recompute_drivers(
 
 
 def _flat_json(path: str, value: Any) -> Iterator[tuple[str, Scalar]]:
-    """Yield every value of a JSON document by path; an empty list or object is a value too."""
+    """Yield the path and value of every leaf of a JSON document; an empty list or object is a leaf."""
     if isinstance(value, dict) and value:
         for name in sorted(value):
             yield from _flat_json(f"{path}.{name}", value[name])
@@ -161,6 +165,7 @@ def _flat_json(path: str, value: Any) -> Iterator[tuple[str, Scalar]]:
 
 def _compare(stored: Mapping[str, Scalar], again: Mapping[str, Scalar]) -> ReplayVerdict:
     """Return the verdict on two sets of fields."""
-    # The runtime that scored a run is not recorded: if fields differ, they may come from another one, with its tolerance.
+    # A run does not record the runtime that scored it. So fields that differ are compared again with the tolerance of a
+    # different runtime.
     verdict = compare_fields(stored, again, same_runtime=True)
     return verdict if isinstance(verdict, ReplayMatch) else compare_fields(stored, again, same_runtime=False)

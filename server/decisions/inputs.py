@@ -1,7 +1,7 @@
-"""What goes into a credit decision: the caller's question checked against policy and model, and merged with the store.
+"""The inputs of a credit decision: checks the caller's values against policy and model, and merges them with stored values.
 
-Everything here works on plain values. server.edges.credit.messages reads them from requests, and from the recorded
-requests that a replay puts again.
+The functions work on plain values. `server.edges.credit.messages` reads these values from a request or, for a replay, from
+a recorded request.
 """
 
 import datetime as dt
@@ -12,7 +12,7 @@ from decimal import Decimal
 from models.schema import FeatureInput, Schema
 from server.decisions.assessment import CreditQuestion, SourcedValue
 from server.decisions.policy import Policy, PolicySection
-from server.errors import CurrencyNotServed, FeaturesInvalid, NoPolicy, Violation, summarize_violations
+from server.errors import CurrencyNotSupported, FeaturesInvalid, NoPolicy, Violation, summarize_violations
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +21,11 @@ class CreditApplication:
 
     Attributes:
         market: ISO 3166-1 alpha-2.
-        product: STANDARD if the caller named none.
+        product: Product code; STANDARD if the request contains no product.
         amount: The requested amount, above 0.
-        currency: Of the amount; ISO 4217.
-        features: Values of the model's features that the caller gave: a number, or the name of a level.
-        facts: Values beside the features that the policy's rules may ask for.
+        currency: ISO 4217 code of the amount's currency.
+        features: Feature values in the request by feature: a number, or the name of a level.
+        facts: Values in the request, in addition to features, that the policy's hard rules may use.
         locale: BCP 47 tag of the language of the reasons; "" for English.
     """
 
@@ -38,17 +38,17 @@ class CreditApplication:
     locale: str
 
     def question(self, section: PolicySection, inputs: Mapping[str, SourcedValue], at: dt.datetime) -> CreditQuestion:
-        """Return the question that this application asks of a policy section, for some inputs, at a time."""
+        """Return the question to assess, under a policy section, with all inputs, at the time of the decision."""
         return CreditQuestion(section, inputs, self.facts, self.amount, at, self.locale)
 
 
 def applicable_section(policy: Policy, application: CreditApplication, at: dt.datetime) -> PolicySection:
-    """Return the policy section that answers an application.
+    """Return the policy section that applies to an application, after checking currency and facts.
 
     Raises:
-        NoPolicy: No section is in force for the market and product on that day, in UTC.
-        CurrencyNotServed: The amount is in another currency than the section.
-        FeaturesInvalid: A fact is unknown to the rules of the section; see `check_facts`.
+        NoPolicy: No section is in effect for the market and product on the day of `at`, in UTC.
+        CurrencyNotSupported: The amount is not in the currency of the section.
+        FeaturesInvalid: A fact is invalid; see `check_facts`.
     """
     market, product = application.market, application.product
     section = policy.section(market, product, at.astimezone(dt.UTC).date())
@@ -59,33 +59,33 @@ def applicable_section(policy: Policy, application: CreditApplication, at: dt.da
         )
     if application.currency != section.currency:
         violation = Violation("requested_amount.currency_code", f"must be {section.currency} in {market}", "CURRENCY")
-        raise CurrencyNotServed(summarize_violations([violation]), violations=[violation], market=market)
+        raise CurrencyNotSupported(summarize_violations([violation]), violations=[violation], market=market)
     check_facts(application.facts, section)
     return section
 
 
 def check_features(values: Mapping[str, FeatureInput], schema: Schema, *, decides: bool) -> None:
-    """Check the caller's feature values.
+    """Check the caller's feature values against the schema of the model.
 
     Args:
-        values: By feature.
-        schema: Of the model that answers.
-        decides: Whether a decision is made. A simulation also accepts values that only the store may give.
+        values: Feature values in the request by feature.
+        schema: The schema of the model that computes the score.
+        decides: True for a decision, false for a simulation. A simulation also accepts features whose source is the store.
 
     Raises:
-        FeaturesInvalid: Names every value that is invalid.
+        FeaturesInvalid: Some values are invalid. The error lists all of them.
     """
     problems = schema.problems(values, decides=decides)
     _raise_if_any([Violation(f'features["{each.feature}"]', each.problem, each.kind) for each in problems])
 
 
 def check_facts(facts: Mapping[str, FeatureInput], section: PolicySection) -> None:
-    """Check that every fact is one that a rule of the section reads, of its kind and with a known level.
+    """Check that a rule of the section uses each fact, and that each fact is of the expected kind and has a known level.
 
-    A misspelt fact or level would decide nothing, without anybody noticing; therefore it is an error.
+    A misspelt fact or level would silently have no effect on the decision; therefore it is an error.
 
     Raises:
-        FeaturesInvalid: Names every fact that is invalid.
+        FeaturesInvalid: Some facts are invalid. The error lists all of them.
     """
     kinds = {rule.fact: "number" if rule.level is None else "level" for rule in section.rules}
     allowed = ", ".join(sorted(kinds)) or "none"
@@ -102,10 +102,12 @@ def check_facts(facts: Mapping[str, FeatureInput], section: PolicySection) -> No
 
 
 def check_fact_sources(facts: Mapping[str, FeatureInput], schema: Schema) -> None:
-    """Check that no fact replaces a feature of the store: a loan officer cannot overwrite days late in a rule either.
+    """Check that no fact has the name of a feature whose source is the store.
+
+    Otherwise a loan officer could replace a stored value, such as the days late, in a hard rule.
 
     Raises:
-        FeaturesInvalid: Names every fact that is a feature of the store.
+        FeaturesInvalid: Some facts have the name of such a feature. The error lists all of them.
     """
     stored = {feature.name for feature in schema.features if feature.source == "STORE"}
     problem = "is read from the feature store; remove it from the request"
@@ -120,22 +122,22 @@ def merge_inputs(
     as_of: dt.datetime | None,
     given: Mapping[str, FeatureInput],
 ) -> dict[str, SourcedValue]:
-    """Return the values that are fed to the model: the caller's, and those of the store for all other features.
+    """Return the input values of the model. A value of the caller takes precedence over a stored value of the same feature.
 
     Args:
-        schema: Of the model.
-        stored: Values of the feature store, by feature; empty if it has none of this customer.
-        as_of: Time as of which the stored values were true; None if there are none.
-        given: Values of the caller, by feature.
+        schema: The model's schema.
+        stored: Stored values by feature; empty if the feature store has no row of this customer.
+        as_of: Time as of which the stored values were true; None if there are no stored values.
+        given: Values of the caller by feature.
     """
-    # A feature that only the caller may give is never read from the store, where an older schema may have put one.
+    # The store may still have a value, written under an older schema, for a feature that now comes from the caller only.
     sources = {feature.name: feature.source for feature in schema.features}
     inputs = {name: SourcedValue(value, "STORE", as_of) for name, value in stored.items() if sources[name] != "CALLER"}
     return inputs | {name: SourcedValue(value, "CALLER", None) for name, value in given.items()}
 
 
 def compatible_inputs(schema: Schema, inputs: Mapping[str, SourcedValue]) -> dict[str, SourcedValue]:
-    """Return the inputs that another model has too, as the same kind of feature: a number, or a level."""
+    """Return the inputs that a schema has as features of the same kind: number or level. Used to ask a different model."""
     kinds = {feature.name: feature.kind for feature in schema.features}
     return {
         name: given
@@ -145,7 +147,7 @@ def compatible_inputs(schema: Schema, inputs: Mapping[str, SourcedValue]) -> dic
 
 
 def _known_levels(section: PolicySection, fact: str) -> list[str]:
-    """Return the levels that the rules name for a fact; empty if a rule accepts every other level."""
+    """Return the levels that a fact may have, sorted; empty if some rule has no `passes` and so accepts every level."""
     rules = [rule for rule in section.rules if rule.fact == fact and rule.level is not None]
     if not all(rule.passes for rule in rules):
         return []
@@ -153,6 +155,6 @@ def _known_levels(section: PolicySection, fact: str) -> list[str]:
 
 
 def _raise_if_any(violations: list[Violation]) -> None:
-    """Raise FeaturesInvalid for all violations at once, if there are any."""
+    """Raise FeaturesInvalid with all violations if there are any."""
     if violations:
         raise FeaturesInvalid(summarize_violations(violations), violations=violations)

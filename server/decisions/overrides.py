@@ -1,7 +1,8 @@
-"""Checks an override, and determines its side.
+"""Checks an override: a person's decision that replaces the decision of the policy.
 
-The granted amount decides, 0 if nothing is granted: it is compared with what the policy granted (the side), and with what
-the last override granted (whether anything changes).
+The amount that the person grants is compared with two amounts. Compared with the amount that the policy granted, it
+determines the side of the override. Compared with the amount that the last override granted, it determines whether the
+override changes anything. An amount is 0 if nothing is granted.
 """
 
 import datetime as dt
@@ -13,17 +14,17 @@ from enum import IntEnum
 from server.decisions.policy import OverridePolicy, PolicyOutcome
 from server.errors import OverrideInvalid, Violation, summarize_violations
 
-_LEFT_TO_A_PERSON = {PolicyOutcome.REFER, PolicyOutcome.NOT_SCORABLE}
+_REFERRED_OUTCOMES = {PolicyOutcome.REFER, PolicyOutcome.NOT_SCORABLE}
 _NOTHING = Decimal(0)
 
 
 class OverrideSide(IntEnum):
-    """How an override relates to the policy's decision; the numbers are those of the contract's OverrideSide."""
+    """How an override relates to the policy's decision. The numbers equal those of OverrideSide in the .proto files."""
 
-    HIGH = 1
-    LOW = 2
-    REFERRAL = 3
-    WITHDRAWAL = 4
+    HIGH = 1  # the person grants less than the policy granted
+    LOW = 2  # the person grants more than the policy granted
+    REFERRAL = 3  # the policy left the decision to a person: REFER or NOT_SCORABLE
+    WITHDRAWAL = 4  # the person grants again what the policy granted, which withdraws an earlier override
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +32,12 @@ class OverriddenDecision:
     """A decision and its last override.
 
     Attributes:
-        outcome: Of the policy.
-        requested: Amount.
-        approvable: What the policy would have granted without manual review; 0 if nothing.
-        currency: Of all amounts.
-        last_granted: What the last override granted; None before the first.
-        expires: Nothing can be granted later.
+        outcome: The policy's outcome.
+        requested: The requested amount.
+        approvable: The largest amount that the policy would have approved without manual review; 0 if none.
+        currency: ISO 4217 code of the currency of all amounts.
+        last_granted: The amount that the last override granted; None if there is no override yet.
+        expires: The time after which no amount can be granted.
     """
 
     outcome: PolicyOutcome
@@ -48,7 +49,7 @@ class OverriddenDecision:
 
     @property
     def policy_granted(self) -> Decimal:
-        """Return the amount that the policy granted."""
+        """Return the amount that the policy granted; 0 if it granted nothing."""
         reduced = self.approvable if self.outcome is PolicyOutcome.APPROVE_REDUCED else _NOTHING
         return self.requested if self.outcome is PolicyOutcome.APPROVE else reduced
 
@@ -63,7 +64,7 @@ class CurrencyAmount:
 
 @dataclass(frozen=True, slots=True)
 class OverrideProposal:
-    """An override as requested; see the contract's RecordOverrideRequest."""
+    """An override as requested. The fields are those of RecordOverrideRequest in the .proto files."""
 
     outcome: PolicyOutcome
     granted: CurrencyAmount | None
@@ -86,13 +87,13 @@ def judge_override(decision: OverriddenDecision, proposal: OverrideProposal, rul
     """Check an override, and return its side and the granted amount.
 
     Raises:
-        OverrideInvalid: Names every field that is invalid.
+        OverrideInvalid: Some fields are invalid. The error lists all of them.
     """
     granted = _granted_amount(decision, proposal)
     side = _override_side(decision, granted)
     violations = list(_amount_violations(decision, proposal))
     is_amount_known = proposal.outcome is not PolicyOutcome.APPROVE_REDUCED or proposal.granted is not None
-    if is_amount_known:  # the other checks depend on the amount
+    if is_amount_known:  # without the amount, the other checks would report consequential errors
         violations += [
             *_change_violations(decision, proposal, granted),
             *_person_violations(proposal, granted, rules, decision.currency),
@@ -104,7 +105,7 @@ def judge_override(decision: OverriddenDecision, proposal: OverrideProposal, rul
 
 
 def _granted_amount(decision: OverriddenDecision, proposal: OverrideProposal) -> Decimal:
-    """Return the granted amount; 0 if it is missing."""
+    """Return the granted amount; 0 if the proposal grants nothing or lacks its amount."""
     if proposal.outcome is PolicyOutcome.APPROVE:
         return decision.requested
     if proposal.outcome is PolicyOutcome.APPROVE_REDUCED and proposal.granted is not None:
@@ -113,8 +114,8 @@ def _granted_amount(decision: OverriddenDecision, proposal: OverrideProposal) ->
 
 
 def _override_side(decision: OverriddenDecision, granted: Decimal) -> OverrideSide:
-    """Compare what is granted with what the policy granted."""
-    if decision.outcome in _LEFT_TO_A_PERSON:
+    """Return the side of an override, by comparing the granted amount with the amount that the policy granted."""
+    if decision.outcome in _REFERRED_OUTCOMES:
         return OverrideSide.REFERRAL
     if granted == decision.policy_granted:
         return OverrideSide.WITHDRAWAL
@@ -122,7 +123,7 @@ def _override_side(decision: OverriddenDecision, granted: Decimal) -> OverrideSi
 
 
 def _allowed_reasons(side: OverrideSide, granted: Decimal, rules: OverridePolicy) -> tuple[str, ...]:
-    """Return the reason codes of a side; of a referral, those for granting or those for not granting."""
+    """Return the reason codes that a side allows. For a referral they depend on whether an amount is granted."""
     if side is OverrideSide.WITHDRAWAL:
         return rules.high_side + rules.low_side
     grants = side is OverrideSide.LOW or (side is OverrideSide.REFERRAL and granted > _NOTHING)
@@ -130,7 +131,7 @@ def _allowed_reasons(side: OverrideSide, granted: Decimal, rules: OverridePolicy
 
 
 def _amount_violations(decision: OverriddenDecision, proposal: OverrideProposal) -> Iterator[Violation]:
-    """Check that the amount fits the new decision."""
+    """Yield violations of granted_amount: only APPROVE_REDUCED has one, and it is below the requested amount."""
     field, granted = "granted_amount", proposal.granted
     if proposal.outcome is not PolicyOutcome.APPROVE_REDUCED:
         if granted is not None:
@@ -139,37 +140,43 @@ def _amount_violations(decision: OverriddenDecision, proposal: OverrideProposal)
         yield Violation(field, "is required for DECISION_APPROVE_REDUCED", "REQUIRED")
     else:
         if granted.currency != decision.currency:
-            yield Violation(f"{field}.currency_code", f"must be {decision.currency}, as requested", "CURRENCY")
+            yield Violation(
+                f"{field}.currency_code", f"must be {decision.currency}, the currency of the decision", "CURRENCY"
+            )
         if granted.amount >= decision.requested:
             yield Violation(
-                field, "must be below the requested amount; to grant all of it, use DECISION_APPROVE", "RANGE"
+                field,
+                "must be below the requested amount; to grant the requested amount, use DECISION_APPROVE",
+                "RANGE",
             )
 
 
 def _change_violations(
     decision: OverriddenDecision, proposal: OverrideProposal, granted: Decimal
 ) -> Iterator[Violation]:
-    """Check that the override changes something, and that the decision has not expired."""
-    unchanged = decision.last_granted
-    if unchanged is None and decision.outcome not in _LEFT_TO_A_PERSON:
-        unchanged = decision.policy_granted
-    if granted == unchanged:
+    """Yield a violation if the override changes nothing, and one if it grants an amount after the decision has expired."""
+    previous = decision.last_granted
+    if previous is None and decision.outcome not in _REFERRED_OUTCOMES:
+        previous = decision.policy_granted
+    if granted == previous:
         yield Violation(
             "decision",
-            "changes nothing: the granted amount is the same as before; override only to change it",
+            "changes nothing: the granted amount equals the present one; an override must change it",
             "UNCHANGED",
         )
     if granted > _NOTHING and proposal.at > decision.expires:
         until = f"{decision.expires:%Y-%m-%d %H:%M} UTC"
-        yield Violation("decision_id", f"the decision expired on {until}; request a new one", "EXPIRED")
+        yield Violation("decision_id", f"the decision expired on {until}; request a new decision", "EXPIRED")
 
 
 def _person_violations(
     proposal: OverrideProposal, granted: Decimal, rules: OverridePolicy, currency: str
 ) -> Iterator[Violation]:
-    """Check the person's authority limit, and that there is a second person if the policy requires one."""
+    """Yield violations of the person's authority limit, and of the policy's requirement of a second person."""
     if proposal.authority.currency != currency:
-        yield Violation("authority_limit.currency_code", f"must be {currency}, as requested", "CURRENCY")
+        yield Violation(
+            "authority_limit.currency_code", f"must be {currency}, the currency of the decision", "CURRENCY"
+        )
     elif granted > proposal.authority.amount:
         yield Violation(
             "authority_limit", "is below the granted amount; a person with a higher limit must decide", "AUTHORITY"
@@ -182,6 +189,6 @@ def _person_violations(
 
 
 def _reason_violations(proposal: OverrideProposal, allowed: tuple[str, ...]) -> Iterator[Violation]:
-    """Check that the reason is one of the side."""
+    """Yield a violation if the side of the override does not allow the reason."""
     if proposal.reason_code not in allowed:
         yield Violation("reason_code", f"must be one of {', '.join(allowed)}", "UNKNOWN")

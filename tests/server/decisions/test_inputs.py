@@ -18,7 +18,7 @@ from server.decisions.inputs import (
     merge_inputs,
 )
 from server.decisions.policy import STANDARD, HardRule, Policy, read_policy
-from server.errors import CurrencyNotServed, FeaturesInvalid, NoPolicy
+from server.errors import CurrencyNotSupported, FeaturesInvalid, NoPolicy
 from tests.small import SmallFamily
 
 NOON = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
@@ -63,7 +63,7 @@ def test_a_section_is_of_market_product_day_and_currency(policy: Policy) -> None
         applicable_section(policy, replace(APPLICATION, market="XX"), NOON)
     with pytest.raises(NoPolicy):
         applicable_section(policy, APPLICATION, NOON.replace(year=1990))
-    with pytest.raises(CurrencyNotServed, match=r"requested_amount\.currency_code: must be EUR in DE"):
+    with pytest.raises(CurrencyNotSupported, match=r"requested_amount\.currency_code: must be EUR in DE"):
         applicable_section(policy, replace(APPLICATION, currency="USD"), NOON)
 
 

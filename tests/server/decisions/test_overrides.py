@@ -62,5 +62,5 @@ def test_nothing_is_granted_on_an_expired_decision() -> None:
     late = NOON + dt.timedelta(seconds=1)
     asked = OverrideProposal(PolicyOutcome.APPROVE, None, "MORE", "a", CurrencyAmount(Decimal(90), "EUR"), "", late)
 
-    with pytest.raises(Exception, match="the decision expired on 2026-03-01 12:00 UTC; request a new one"):
+    with pytest.raises(Exception, match="the decision expired on 2026-03-01 12:00 UTC; request a new decision"):
         judge_override(OverriddenDecision(PolicyOutcome.DECLINE, 90, 0, "EUR", None, NOON), asked, RULES)  # type: ignore[arg-type]
