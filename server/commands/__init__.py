@@ -1,1 +1,1 @@
-"""The operator's command line: one module a group of commands, assembled in `cli`."""
+"""The operator's command line, with one module for each group of commands. `cli` assembles them."""

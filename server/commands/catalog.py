@@ -1,4 +1,4 @@
-"""`activate`: choose which bundle serves."""
+"""`activate`: select the bundle that serves a market."""
 
 from typing import Annotated
 
@@ -16,11 +16,14 @@ def activate(
     ],
     market: Annotated[
         list[str] | None,
-        typer.Option(help="A market, repeatable; default: every market of the bundle.", metavar="XX"),
+        typer.Option(
+            help="A market of the bundle. Repeat the option for several markets. Default: every market of the bundle.",
+            metavar="XX",
+        ),
     ] = None,
     config: Config = None,
 ) -> None:
-    """Serve a bundle after verifying it. Activate the previous bundle again to roll back."""
+    """Verify a bundle and make it serve its markets. To roll back, activate the previous bundle again."""
     from models.catalog import activate as activate_bundle  # imports ONNX Runtime
 
     settings = read_settings(config)

@@ -21,10 +21,10 @@ from server.errors import OperatorError, RecordDamaged, StoreUnavailable
 
 
 class _ServeByDefault(TyperGroup):
-    """Runs `serve` when no command is named: `python -m server --config CONFIG.toml`."""
+    """Runs `serve` if the command line contains no command, as in `python -m server --config CONFIG.toml`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Insert the default command."""
+        """Insert `serve` before the arguments if they contain no command."""
         own_options = {
             name for parameter in self.get_params(ctx) for name in (*parameter.opts, *parameter.secondary_opts)
         }
@@ -35,11 +35,11 @@ class _ServeByDefault(TyperGroup):
 
 app = typer.Typer(
     cls=_ServeByDefault,
-    # Completion is registered under the name of the program: as `python -m server` that would be `python`.
+    # Completion is registered under the name of the program, which would be `python` for `python -m server`.
     add_completion=runs_as_script(),
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    help="Serve credit scores and churn predictions, and maintain their database. Without a command: serve.",
+    help="Serve credit scores and churn predictions, and maintain their database. The default command is serve.",
 )
 app.command(epilog="Example: GROUNDS_PORT=0 python -m server serve --config CONFIG.toml")(serve)
 app.command(epilog="Example: python -m server load files/credit.features.parquet files/churn.run.parquet")(load)
@@ -56,7 +56,10 @@ app.command(epilog="Example: python -m server adopt-fork --reason 'restored the 
 
 
 def main() -> int:
-    """Run a command; print an error that the operator can fix as one message on stderr, with exit status 1."""
+    """Run a command, and return the exit status.
+
+    If the operator can fix an error, print its message on standard error and return 1.
+    """
     try:
         app()
     except (OperatorError, ModelError, RecordError, RecordDamaged, StoreUnavailable) as error:

@@ -1,4 +1,4 @@
-"""`erase`, `hold` and `release`: commands about one customer's data. `erase` changes nothing without --apply."""
+"""The commands `erase`, `hold` and `release`, which concern the data of a customer. `erase` needs --apply to change data."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,19 +7,21 @@ import typer
 from server.commands.options import Apply, Config, Reason, command_line, current_time, open_record_log
 from server.config import read_settings
 
-if TYPE_CHECKING:  # a command imports what it needs when it runs
+if TYPE_CHECKING:  # a command imports its modules when it runs
     from server.maintenance.erasure import ErasurePlan
 
 _RELEASE_REASON = "hold no longer required"  # the reason in the command that `hold` prints
 
-Market = Annotated[str, typer.Argument(metavar="MARKET", help="Country: two capital letters.")]
-Customers = Annotated[list[str], typer.Argument(metavar="CUSTOMER...", help="The customers' numbers.")]
-CustomerId = Annotated[str, typer.Argument(metavar="CUSTOMER", help="The customer's number.")]
+Market = Annotated[str, typer.Argument(metavar="MARKET", help="Country, two uppercase letters.")]
+Customers = Annotated[list[str], typer.Argument(metavar="CUSTOMER...", help="One or more customer numbers.")]
+CustomerId = Annotated[str, typer.Argument(metavar="CUSTOMER", help="The customer number.")]
 HoldId = Annotated[
     str,
-    typer.Argument(metavar="HOLD_ID", help="As `hold` printed it, or an unambiguous prefix of 8 or more characters."),
+    typer.Argument(
+        metavar="HOLD_ID", help="The id that `hold` printed, or an unambiguous prefix of 8 or more characters."
+    ),
 ]
-Unknown = Annotated[bool, typer.Option("--unknown", help="Accept a customer without any data.")]
+Unknown = Annotated[bool, typer.Option("--unknown", help="Accept a customer about whom the database has no data yet.")]
 
 
 def erase(market: Market, customers: Customers, reason: Reason, apply: Apply = False, config: Config = None) -> None:
@@ -38,13 +40,13 @@ def erase(market: Market, customers: Customers, reason: Reason, apply: Apply = F
             typer.echo(f"{' '.join(key)}: {_plan_text(plan, applied=True)}")
     days = 2 * settings.churn_token_days
     typer.echo(
-        "the erased data are deleted and the database files rewritten. The number of a customer who was in a run stays for "
-        f"{days:g} days, so that copies of the run can be updated. Delete backups and loaded files yourself."
+        "the data are deleted, and the database files were rewritten. If a customer was in a run, the customer number remains "
+        f"for {days:g} days, so that copies of the run can be updated. Delete backups and loaded files yourself."
     )
 
 
 def hold(market: Market, customer: CustomerId, reason: Reason, unknown: Unknown = False, config: Config = None) -> None:
-    """Place a legal hold: until it is released, nothing recorded about the customer is erased or removed."""
+    """Place a legal hold. Until the hold is released, no data about the customer can be erased or removed."""
     from server.maintenance.erasure import check_customer
     from server.maintenance.holds import hold_customer
 
@@ -68,9 +70,11 @@ def release(hold_id: HoldId, reason: Reason, config: Config = None) -> None:
 
 
 def _plan_text(plan: "ErasurePlan", *, applied: bool) -> str:
-    """Return a sentence about what an erasure removes."""
+    """Return a sentence about what an erasure removes or, if `applied`, has removed."""
     if not plan.is_new:
-        return "erased earlier; " + ("erasure completed again" if applied else "--apply would complete it again")
+        return "erased earlier; " + (
+            "the erasure was completed again" if applied else "--apply would complete the erasure again"
+        )
     verb = "erased" if applied else "would erase"
     return (
         f"{verb} {len(plan.present_keys):,} key(s) that decrypt {plan.records:,} records, "

@@ -7,7 +7,10 @@ from server.config import read_settings
 
 
 def doctor(positional: PositionalConfig = None, config: Config = None) -> None:
-    """Check the whole database: records, tree, head and stored checkpoints, keys, runs, and the bundles of old decisions."""
+    """Check the whole database: records, tree, head, checkpoints, keys, runs, and the bundles of old decisions.
+
+    The exit status is 1 if a check fails.
+    """
     from server.maintenance.doctor import diagnose
 
     settings = read_settings(single_config(config, positional))

@@ -1,4 +1,4 @@
-"""`adopt-fork`: accept a database that has lost records. Changes nothing without --apply."""
+"""`adopt-fork`: accept a database that has lost records. The command needs --apply to change data."""
 
 import typer
 
@@ -7,9 +7,9 @@ from server.config import read_settings
 
 
 def adopt_fork(reason: Reason, apply: Apply = False, config: Config = None) -> None:
-    """Accept a database that lacks records which the high-water mark or an anchor proves, and record that they are lost.
+    """Accept a database that lacks records which the high-water mark or an anchor proves, and record the loss.
 
-    Restore the newest backup first. Stop every server of the database.
+    Before that, stop every server of the database, and try to restore the newest backup.
     """
     from server.maintenance.forks import adopt_fork as adopt
     from server.maintenance.forks import find_lost_range
@@ -18,7 +18,7 @@ def adopt_fork(reason: Reason, apply: Apply = False, config: Config = None) -> N
         lost = adopt(log, reason, current_time()) if apply else find_lost_range(log)
     first, last = lost.start - 1, lost.stop - 2
     typer.echo(
-        f"records {first:,} to {last:,} {'are given up' if apply else 'would be given up'}: lost, or others stand in their place"
+        f"records {first:,} to {last:,} {'are given up' if apply else 'would be given up'}: they are missing, or were replaced"
     )
     if not apply:
-        typer.echo("nothing was changed; to go on with the database as it is, add --apply")
+        typer.echo("nothing was changed; to accept the present database, add --apply")

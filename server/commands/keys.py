@@ -7,7 +7,7 @@ from server.config import read_settings
 
 
 def public_key(positional: PositionalConfig = None, config: Config = None) -> None:
-    """Print the record log's public key. Deliver it to auditors out of band: by a channel the server cannot influence."""
+    """Print the record log's public key. Deliver the key to auditors out of band, by a channel the server cannot influence."""
     from server.maintenance.doctor import read_verifier_key
 
     typer.echo(read_verifier_key(read_settings(single_config(config, positional))).text())

@@ -1,4 +1,4 @@
-"""`load`: bring feature and run files into the database."""
+"""`load`: load feature and run files into the database."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +13,10 @@ def load(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Feature and run files.")],
     config: Config = None,
 ) -> None:
-    """Load feature and run files. A file is checked completely before any of it becomes visible; rerun after a kill."""
+    """Load feature and run files. Each file is checked completely before any of its rows becomes visible.
+
+    If a load is killed, run the same command again.
+    """
     from server.load.files import load_file  # imports pyarrow, which the serving process does not need
     from server.stores.record_log.opening import KeyLocations
     from server.stores.runs.pruning import RunRetention

@@ -1,7 +1,7 @@
-"""Detects files that a command is about to create although the operator may expect them to exist.
+"""Reports database and key files that do not exist and will be created, although the operator may expect them to exist.
 
-A start in the wrong folder, or a misspelt path, would otherwise silently begin an empty database with new keys. Only files
-can be checked: a misspelt PostgreSQL database does not exist and refuses the connection.
+Otherwise a start in the wrong folder, or a misspelt path, would silently create an empty database with new keys. PostgreSQL
+databases need no such check: PostgreSQL rejects a connection to a database that does not exist.
 """
 
 import sys
@@ -18,12 +18,12 @@ _SQLITE = "sqlite:///"
 
 @dataclass(frozen=True, slots=True)
 class AbsentFile:
-    """A file that the server creates when it is absent.
+    """A file that does not exist, and that the server creates in that case.
 
     Attributes:
-        setting: The setting that names it.
-        kind: What it is, such as "database".
-        path: Absolute.
+        setting: Name of the setting that contains the path.
+        kind: Kind of file for messages, such as "database".
+        path: Absolute path of the file.
     """
 
     setting: str
@@ -32,7 +32,7 @@ class AbsentFile:
 
 
 def absent_files(settings: Settings) -> list[AbsentFile]:
-    """Return the database and key files that do not exist yet: one `stat` each."""
+    """Return the database and key files that do not exist."""
     files = [
         ("database", "database", _sqlite_path(settings.database)),
         ("keys", "database of customers' keys", _sqlite_path(settings.keys)),
@@ -47,7 +47,7 @@ def absent_files(settings: Settings) -> list[AbsentFile]:
 
 
 def report_created(absent: list[AbsentFile]) -> None:
-    """Write a line on stderr for each file that was absent and now exists."""
+    """Write a line to standard error for each file that was absent and now exists."""
     for file in absent:
         if file.path.exists():
             sys.stderr.write(
@@ -56,7 +56,7 @@ def report_created(absent: list[AbsentFile]) -> None:
 
 
 def warn_missing_bundles(settings: Settings) -> None:
-    """Write a line on stderr if the bundles folder does not exist."""
+    """Write a line to standard error if the bundles folder does not exist."""
     if not settings.bundles.is_dir():
         sys.stderr.write(f"the bundles folder {settings.bundles.absolute()} does not exist; check `bundles`\n")
 
@@ -75,12 +75,12 @@ def log_new_files(settings: Settings) -> None:
             "bundles folder missing",
             path=str(settings.bundles.absolute()),
             setting="bundles",
-            hint="no model can be served until it exists",
+            hint="the server can serve no model until the folder exists",
         )
 
 
 def _sqlite_path(url: str) -> Path | None:
-    """Return the file of a SQLite URL; None for PostgreSQL and for a database in memory."""
+    """Return the path in a SQLite URL; None for PostgreSQL and for a database in memory."""
     if not url.startswith(_SQLITE):
         return None
     name = url.removeprefix(_SQLITE).partition("?")[0]

@@ -1,4 +1,4 @@
-"""Options and helpers that several commands share."""
+"""Options and functions that several commands share."""
 
 import datetime as dt
 import shlex
@@ -13,53 +13,65 @@ import typer
 from server.commands.new_files import absent_files, report_created
 from server.config import Settings
 
-if TYPE_CHECKING:  # the stores are imported by the commands that use them
+if TYPE_CHECKING:  # a command imports the stores when it runs
     from server.stores.database import Database
     from server.stores.record_log.log import RecordLog
 
 _SCRIPT = "grounds-server"  # the console script of the installed distribution
 Config = Annotated[
-    Path | None, typer.Option("--config", metavar="CONFIG.toml", help="The configuration; see server/README.md.")
+    Path | None,
+    typer.Option(
+        "--config", metavar="CONFIG.toml", help="Path of the configuration file; server/README.md lists the settings."
+    ),
 ]
-PositionalConfig = Annotated[Path | None, typer.Argument(metavar="CONFIG.toml", hidden=True)]  # deprecated: --config
+PositionalConfig = Annotated[
+    Path | None, typer.Argument(metavar="CONFIG.toml", hidden=True)
+]  # deprecated; use --config
 Reason = Annotated[
     str,
-    typer.Option(help="Why. Recorded for the life of the record log: name the case, never the customer."),
+    typer.Option(help="The reason. It is recorded permanently, so state the case and never the customer."),
 ]
-Apply = Annotated[bool, typer.Option("--apply", help="Make the change. Without it, only show what would change.")]
+Apply = Annotated[
+    bool, typer.Option("--apply", help="Make the change. Without this option, only print what would change.")
+]
 
 
 def runs_as_script() -> bool:
-    """Return whether the process was started by the console script and not by `python -m server`."""
+    """Return true if the console script started the process, false if `python -m server` did."""
     return Path(sys.argv[0]).name == _SCRIPT
 
 
 def command_line(*words: str, config: Path | None) -> str:
-    """Return a command that a person can paste into a shell, with the configuration of the present one."""
+    """Return a command that can be pasted into a shell.
+
+    Args:
+        *words: The command and its arguments.
+        config: Path of the configuration file of the present command; None if it has none.
+    """
     program = [_SCRIPT] if runs_as_script() else ["python", "-m", "server"]
     option = [] if config is None else ["--config", str(config)]
     return shlex.join([*program, *words, *option])
 
 
 def single_config(option: Path | None, positional: Path | None) -> Path | None:
-    """Return the configuration that was named, by `--config` or by the deprecated argument.
+    """Return the path of the configuration file, from `--config` or from the deprecated argument; None without either.
 
     Raises:
-        typer.BadParameter: Both are given.
+        typer.BadParameter: The command line contains both.
     """
     if option is not None and positional is not None:
-        raise typer.BadParameter(f"name one configuration: --config {option} or {positional}, not both")
+        raise typer.BadParameter(f"specify only one configuration: either --config {option} or {positional}")
     return option or positional
 
 
 def current_time() -> dt.datetime:
-    """Return the time, in UTC."""
+    """Return the present time, in UTC."""
     return dt.datetime.now(dt.UTC)
 
 
 @contextmanager
 def open_database(settings: Settings) -> "Iterator[Database]":
-    """Open the database, bring its tables up to date, and report on stderr what had to be created."""
+    """Open the database and migrate its tables. At the end, report on standard error which files were created."""
     from server.stores.database import Database
 
     absent = absent_files(settings)
@@ -74,7 +86,7 @@ def open_database(settings: Settings) -> "Iterator[Database]":
 
 @contextmanager
 def open_record_log(settings: Settings) -> "Iterator[RecordLog]":
-    """Open the record log with its keys."""
+    """Open the record log with its keys, and close it at the end."""
     from server.stores.record_log.opening import KeyLocations, open_log
 
     with open_database(settings) as database:

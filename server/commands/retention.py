@@ -1,4 +1,4 @@
-"""`retain`: apply the retention table. Changes nothing without --apply."""
+"""`retain`: apply the retention table. The command needs --apply to change data."""
 
 import sys
 
@@ -9,7 +9,10 @@ from server.config import read_settings
 
 
 def retain(apply: Apply = False, config: Config = None) -> None:
-    """Remove the content of records older than the retention table allows. Headers and hashes stay, so the log verifies."""
+    """Remove the content of records that are older than the retention table allows.
+
+    Headers and hashes remain, so the log still verifies.
+    """
     from rich.progress import Progress
 
     from server.decisions.retention import read_retention
@@ -28,7 +31,7 @@ def retain(apply: Apply = False, config: Config = None) -> None:
                 f"({line.years} years){on_hold}"
             )
         for kind, records in sorted(kinds_without_line.items()):
-            typer.echo(f"   {kind}: {records:,} records never removed: the table has no line for this kind")
+            typer.echo(f"   {kind}: {records:,} records are never removed because the table has no line for this kind")
         due = sum(count.due for count in counts)
         if not apply:
             typer.echo(f"nothing was changed; to remove the content of {due:,} records, add --apply")

@@ -9,7 +9,7 @@ from server.config import read_settings
 
 
 def serve(positional: PositionalConfig = None, config: Config = None) -> None:
-    """Serve until SIGTERM: verify the active bundles, listen on loopback, and drain before exiting."""
+    """Verify the active bundles, listen on a loopback address, serve until SIGTERM, and drain before exiting."""
     from server.application import serve as serve_until_stopped
 
     settings = read_settings(single_config(config, positional))

@@ -18,14 +18,14 @@ from models.reasons import DEFAULT_LOCALE, PlaceholderValue, TextFormatter
 from server.decisions.toml_positions import line_numbers, nearest_line
 from server.errors import PolicyRefused
 
-STANDARD = "STANDARD"  # the product of a request that names none
+STANDARD = "STANDARD"  # the product of a request that contains no product
 CUT_OFF = "PD_CUT_OFF"
 GRADE_LIMIT = "GRADE_LIMIT"
 LARGEST_AMOUNT = "LARGEST_AMOUNT"
 MISSING_INPUT = "MISSING_INPUT"
 FEATURES_TOO_OLD = "FEATURES_TOO_OLD"
 AGAINST_SIGN = "REASON_AGAINST_SIGN"
-# Placeholders in the texts of the built-in rules. Texts of hard rules have those of _RULE_TEXT_FACTS.
+# Placeholders that the texts of built-in rules may contain. Texts of hard rules may contain those in _RULE_TEXT_FACTS.
 _TEXT_FACTS = {
     GRADE_LIMIT: ("limit", "currency", "grade"),
     LARGEST_AMOUNT: ("largest_amount", "currency"),
@@ -39,7 +39,7 @@ _Amount = Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]
 
 
 class PolicyOutcome(IntEnum):
-    """An outcome, from best to worst; the numbers are those of the contract's Decision."""
+    """An outcome, from best to worst. The numbers equal those of Decision in the .proto files."""
 
     APPROVE = 1
     APPROVE_REDUCED = 2
@@ -49,21 +49,24 @@ class PolicyOutcome(IntEnum):
 
 
 class _PolicyPart(BaseModel):
-    """A part of the policy file. Unknown keys are errors, so that a misspelt one is found."""
+    """A part of the policy file. An unknown key is an error, so that a misspelt key is found."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class HardRule(_PolicyPart):
-    """A hard rule: it applies if the fact is below or above the bound, or equal to the level.
+    """A hard rule: it fails if the value of its fact is below or above the bound, or equals the level.
 
     Attributes:
-        code: Its name in answers; [texts.CODE] has its text.
-        fact: A fact of the request, or else a feature of the model.
-        passes: Only with `level`: the levels with which the rule passes. A fact of a request with any other level is an
-            error, so that a misspelt one decides nothing. Empty: every other level passes.
-        decision: The best decision that remains possible if the rule applies.
-        if_missing: The same, if the fact is missing.
+        code: The rule's code in answers; [texts.CODE] contains the rule's text.
+        fact: Name of a fact in the request. If the request has no such fact, the name of a feature of the model.
+        below: The rule fails if the value is below this number.
+        above: The rule fails if the value is above this number.
+        level: The rule fails if the value is this level.
+        passes: Levels with which the rule passes; only allowed together with `level`. If it is not empty, a fact with any
+            other level is rejected, so that a misspelt level is noticed. If it is empty, every level except `level` passes.
+        decision: The best outcome that remains possible if the rule fails.
+        if_missing: The best outcome that remains possible if the fact is missing.
     """
 
     code: Code
@@ -77,23 +80,23 @@ class HardRule(_PolicyPart):
 
     @model_validator(mode="after")
     def _check_bounds(self) -> Self:
-        """Check that the rule has one bound, and that `passes` and `code` fit it."""
+        """Check that the rule has exactly one bound, and that `passes` and `code` are allowed."""
         if sum(bound is not None for bound in (self.below, self.above, self.level)) != 1:
-            raise ValueError("give exactly one of below, above and level")
+            raise ValueError("must contain exactly one of below, above and level")
         if self.passes and (self.level is None or self.level in self.passes):
-            raise ValueError("passes needs level, and must not contain it")
+            raise ValueError("passes: is allowed only together with level, and must not contain the value of level")
         if self.code in {*_TEXT_FACTS, CUT_OFF}:
-            raise ValueError(f"code {self.code} belongs to a built-in rule; choose another")
+            raise ValueError(f"code {self.code} belongs to a built-in rule; choose a different code")
         return self
 
 
 class OverridePolicy(_PolicyPart):
-    """Which overrides a person may record, and with which reasons; [texts.CODE] has the text of each reason.
+    """Which overrides a person may record, and with which reasons. [texts.CODE] contains the text of each reason.
 
     Attributes:
-        second_person_above: To grant more than this takes a second person; in the section's currency.
-        high_side: Codes of reasons to grant less than the policy would.
-        low_side: Codes of reasons to grant more than the policy would.
+        second_person_above: Amount in the section's currency; granting a larger amount requires a second person.
+        high_side: Codes of the reasons for granting less than the policy would.
+        low_side: Codes of the reasons for granting more than the policy would.
     """
 
     second_person_above: Decimal = Field(ge=0, allow_inf_nan=False)
@@ -102,22 +105,24 @@ class OverridePolicy(_PolicyPart):
 
 
 class PolicySection(_PolicyPart):
-    """The policy of one product in one market from one day on.
+    """The policy of one product in one market, in effect from one day.
 
     Attributes:
-        effective_from: The first day, in UTC.
-        effective_until: The first day on which it is no longer in force; None if only a later section ends it.
-        approve_max_pd: Approve up to this pd, unrounded.
-        refer_max_pd: Refer up to this pd; decline above.
-        lgd: Loss given default: share of the exposure, 0 to 1.
-        largest_amount: Larger amounts are referred to a person.
-        limits: Largest amount by grade, safest first. A grade without an entry is always referred. Empty: every grade may
-            get up to largest_amount.
-        mandatory_inputs: Features that must be known, beside those that the model declares mandatory.
-        features_max_age_days: Older stored features are referred.
-        valid_days: Days until a decision expires.
-        rules: Hard rules, in the order of the answer.
-        overrides: None if no overrides are allowed.
+        effective_from: The first day of the section, in UTC.
+        effective_until: The first day on which the section is no longer in effect; None if it stays in effect until a later
+            section of the same market and product begins.
+        currency: ISO 4217 code of the currency of all amounts.
+        approve_max_pd: The largest unrounded pd that is approved.
+        refer_max_pd: The largest unrounded pd that is referred to a person; a larger pd is declined.
+        lgd: Loss given default as a share of the exposure, 0 to 1.
+        largest_amount: The largest amount that is approved without a person; larger amounts are referred.
+        limits: The largest amount of each grade, safest grade first. A grade without an entry is always referred. If there
+            are no entries at all, the limit of every grade is largest_amount.
+        mandatory_inputs: Features that must be known, in addition to those that the model declares mandatory.
+        features_max_age_days: The largest age of stored features; decisions with older features are referred.
+        valid_days: Number of days after which a decision expires.
+        rules: The hard rules, in the order in which answers list them.
+        overrides: The rules for overrides; None if overrides are not allowed.
     """
 
     market: Market
@@ -138,28 +143,37 @@ class PolicySection(_PolicyPart):
 
     @model_validator(mode="after")
     def _check_order(self) -> Self:
-        """Check that cut-offs, dates and limits are in order, and codes unique."""
+        """Check that cut-offs, dates and limits are in order, and that the codes of the rules are unique."""
         if self.approve_max_pd > self.refer_max_pd:
             raise ValueError("approve_max_pd must not be above refer_max_pd")
         if self.effective_until is not None and self.effective_until <= self.effective_from:
             raise ValueError("effective_until must be after effective_from")
         amounts = list(self.limits.values())
         if amounts != sorted(amounts, reverse=True):
-            raise ValueError("limits: a riskier grade must not get more than a safer one; write the safest first")
+            raise ValueError(
+                "limits: must be in descending order of amount, because a riskier grade must not get more than a safer grade; "
+                "write the safest grade first"
+            )
         codes = [rule.code for rule in self.rules]
-        if twice := sorted({code for code in codes if codes.count(code) > 1}):
-            raise ValueError(f"rules: code {', '.join(twice)} is used twice")
+        if duplicates := sorted({code for code in codes if codes.count(code) > 1}):
+            raise ValueError(f"rules: each code must be unique; used more than once: {', '.join(duplicates)}")
         return self
 
     def grade_limit(self, grade: str) -> Decimal:
-        """Return the largest amount that a grade may get without manual review; 0 if none."""
+        """Return the largest amount that a grade may get without manual review; 0 if every amount needs review."""
         if not self.limits:
             return self.largest_amount
         return min(self.limits.get(grade, Decimal(0)), self.largest_amount)
 
 
 class PolicyDocument(_PolicyPart):
-    """The policy file. `texts` has the text of each rule and reason by locale, always in English."""
+    """The content of the policy file.
+
+    Attributes:
+        version: Version of the policy; a free text.
+        sections: The sections of all markets and products.
+        texts: Text of each rule and override reason by code, then by locale. A text in English is required.
+    """
 
     version: str = Field(min_length=1, max_length=64)
     sections: tuple[PolicySection, ...] = Field(min_length=1)
@@ -167,7 +181,7 @@ class PolicyDocument(_PolicyPart):
 
     @model_validator(mode="after")
     def _check_sections_and_texts(self) -> Self:
-        """Check that no two sections begin on one day, and that every text exists and can be rendered."""
+        """Check that the sections of a market and product begin on different days, and that every text exists and renders."""
         problems = []
         begins = [(section.market, section.product, section.effective_from) for section in self.sections]
         for market, product, day in sorted({begin for begin in begins if begins.count(begin) > 1}):
@@ -177,18 +191,22 @@ class PolicyDocument(_PolicyPart):
         for code, names in self._texts_needed().items():
             texts = self.texts.get(code, {})
             if DEFAULT_LOCALE not in texts:
-                problems.append(f"texts.{code}.{DEFAULT_LOCALE} is missing")
+                problems.append(
+                    f"texts.{code}.{DEFAULT_LOCALE} is missing; every rule and reason requires a text in English"
+                )
             for locale, text in texts.items():
                 try:
                     _render_text(text, locale, dict.fromkeys(names, 1.0))
                 except (KeyError, ValueError, IndexError) as error:
-                    problems.append(f"texts.{code}.{locale} cannot be rendered with {', '.join(names)}: {error}")
+                    problems.append(
+                        f"texts.{code}.{locale}: cannot be rendered: {error}; allowed placeholders: {', '.join(names) or 'none'}"
+                    )
         if problems:
             raise ValueError("; ".join(problems))
         return self
 
     def _texts_needed(self) -> dict[str, tuple[str, ...]]:
-        """Return every code that needs a text, with the placeholders that the text may have."""
+        """Return every code that requires a text, with the placeholders that the text may contain."""
         reasons = (section.overrides for section in self.sections if section.overrides is not None)
         codes = {code: () for each in reasons for code in (*each.high_side, *each.low_side)}
         return (
@@ -201,8 +219,9 @@ class Policy:
     """A valid policy.
 
     Attributes:
-        content: The bytes of its file.
-        sha256: Of the file, hexadecimal.
+        document: The parsed content of the policy file.
+        content: The bytes of the policy file.
+        sha256: SHA-256 of the policy file, in hexadecimal.
     """
 
     document: PolicyDocument
@@ -210,7 +229,7 @@ class Policy:
     sha256: str
 
     def section(self, market: str, product: str, day: dt.date) -> PolicySection | None:
-        """Return the section in force on a day: the one that began last; None if there is none or it has ended."""
+        """Return the section that began last before or on a day; None if no section has begun or that section has ended."""
         started = [
             section
             for section in self.document.sections
@@ -223,20 +242,23 @@ class Policy:
         return None if ended else newest
 
     def rule_text(self, code: str, locale: str, facts: Mapping[str, float | str]) -> str:
-        """Return the text of a rule, in English if the locale is missing."""
+        """Return the text of a rule in the locale, or in English if the rule has no text in the locale."""
         texts = self.document.texts[code]
         chosen = locale if locale in texts else DEFAULT_LOCALE
         return _render_text(texts[chosen], chosen, facts)
 
     def reason_text(self, code: str, locale: str) -> tuple[str, str]:
-        """Return the locale and the text of a reason: in the locale, else in its language, else in English."""
+        """Return the text of an override reason, and its locale before it.
+
+        The text is in the locale, or else in the language of the locale without its region, or else in English.
+        """
         texts = self.document.texts[code]
         chosen = next((each for each in (locale, locale.split("-", maxsplit=1)[0]) if each in texts), DEFAULT_LOCALE)
         return chosen, self.rule_text(code, chosen, {})
 
 
 def _render_text(text: str, locale: str, facts: Mapping[str, float | str]) -> str:
-    """Fill in the placeholders of a text, with numbers as the locale writes them."""
+    """Return a text with its placeholders filled in. Numbers are formatted for the locale."""
     known = {
         name: PlaceholderValue(fact, None, locale) if isinstance(fact, float) else fact for name, fact in facts.items()
     }
@@ -247,7 +269,7 @@ def read_policy(path: Path) -> Policy:
     """Read a policy file.
 
     Raises:
-        PolicyRefused: Lists every problem with its line.
+        PolicyRefused: The file cannot be read or is invalid. The message lists every problem with its line.
     """
     try:
         content = path.read_bytes()
@@ -260,11 +282,11 @@ def parse_policy(content: bytes, name: str) -> Policy:
     """Parse the bytes of a policy file.
 
     Args:
-        content: Of the file.
-        name: Of the file, for error messages.
+        content: The bytes.
+        name: Name of the file in error messages.
 
     Raises:
-        PolicyRefused: Lists every problem with its line.
+        PolicyRefused: The policy is invalid. The message lists every problem with its line.
     """
     try:
         text = content.decode()

@@ -16,9 +16,9 @@ class RuleResult:
     """The result of a rule.
 
     Attributes:
-        code: Of the rule.
-        best: The best outcome that the rule allows; APPROVE if it passed.
-        facts: Values that the text of the rule may name.
+        code: Code of the rule.
+        best: The best outcome that the rule allows; APPROVE if the rule passed.
+        facts: Values of the placeholders in the rule's text, by placeholder.
     """
 
     code: str
@@ -27,24 +27,24 @@ class RuleResult:
 
     @property
     def passed(self) -> bool:
-        """Return whether the rule passed: then it leaves the outcome as it is."""
+        """Return whether the rule passed, so that it does not limit the outcome."""
         return self.best is PolicyOutcome.APPROVE
 
 
 def recommended_outcome(section: PolicySection, pd: float) -> PolicyOutcome:
-    """Return the outcome that the unrounded pd alone suggests."""
+    """Return the outcome that follows from the unrounded pd alone."""
     if pd <= section.approve_max_pd:
         return PolicyOutcome.APPROVE
     return PolicyOutcome.REFER if pd <= section.refer_max_pd else PolicyOutcome.DECLINE
 
 
 def hard_rule_results(section: PolicySection, facts: Mapping[str, FeatureInput]) -> list[RuleResult]:
-    """Apply the hard rules of the section, in their order."""
+    """Return the results of the hard rules of a section, in the order of the section."""
     return [_hard_rule_result(rule, facts.get(rule.fact)) for rule in section.rules]
 
 
 def _hard_rule_result(rule: HardRule, value: FeatureInput | None) -> RuleResult:
-    """Apply one hard rule; a value of the wrong kind counts as missing."""
+    """Return the result of one hard rule. A value of the wrong kind counts as missing."""
     bound = rule.level if rule.level is not None else rule.below if rule.below is not None else rule.above
     assert bound is not None
     if value is None or isinstance(value, str) != isinstance(bound, str):
@@ -60,7 +60,7 @@ def _hard_rule_result(rule: HardRule, value: FeatureInput | None) -> RuleResult:
 
 
 def score_rule_results(section: PolicySection, pd: float, grade: str, amount: Decimal) -> list[RuleResult]:
-    """Apply PD cut-off, limit by grade and largest amount. A larger amount never improves a result."""
+    """Return the results of PD cut-off, grade limit and largest amount. A larger amount never improves a result."""
     limit = section.grade_limit(grade)
     within = (
         PolicyOutcome.APPROVE if amount <= limit else PolicyOutcome.APPROVE_REDUCED if limit else PolicyOutcome.REFER
@@ -78,12 +78,12 @@ def score_rule_results(section: PolicySection, pd: float, grade: str, amount: De
 
 
 def worst_outcome(rules: Sequence[RuleResult]) -> PolicyOutcome:
-    """Return the worst outcome of any rule."""
+    """Return the worst outcome of all rules."""
     return max(rule.best for rule in rules)
 
 
 def approvable_amount(section: PolicySection, grade: str, rules: Sequence[RuleResult]) -> Decimal:
-    """Return the largest amount that would be approved without manual review; 0 if none would be."""
+    """Return the largest amount that would be approved without manual review; 0 if no amount would be approved."""
     others = [rule for rule in rules if rule.code not in _AMOUNT_RULES]
     return section.grade_limit(grade) if worst_outcome(others) is PolicyOutcome.APPROVE else Decimal(0)
 

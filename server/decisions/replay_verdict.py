@@ -1,8 +1,9 @@
 """The verdict of a replay: compares recorded fields with recomputed ones.
 
-On the runtime that decided, every field must be equal to the bit. Another runtime may add the same numbers in another
-order: then a pd may differ by `PD_TOLERANCE` and any other number by `LOG_ODDS_TOLERANCE`, but points, grade, outcome and
-reasons must still be equal. A later release of Grounds is not another runtime: it has to give the same answer.
+The runtime is ONNX Runtime, Python and platform. If the recorded and the present runtime are the same, every field must be
+equal to the bit. A different runtime may add the same numbers in a different order. In that case a pd may differ by
+`PD_TOLERANCE` and any other double by `LOG_ODDS_TOLERANCE`, but points, grade, outcome and reasons must be equal. A later
+release of Grounds does not count as a different runtime, because it must return the same answer.
 """
 
 import math
@@ -13,8 +14,8 @@ from dataclasses import dataclass
 from models.tolerances import LOG_ODDS_TOLERANCE, PD_TOLERANCE
 
 Scalar = float | int | str | bool
-_UNSET = 0.0  # protobuf's value of a number that is not set
-_PD = "pd"  # last part of the path of every probability of default
+_UNSET = 0.0  # protobuf's default for a number that is not set
+_PD = "pd"  # last part of the path of every probability
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class ReplayMatch:
     """Every field is equal to the bit.
 
     Attributes:
-        compared: Number of fields.
+        compared: Number of compared fields.
     """
 
     compared: int
@@ -33,9 +34,9 @@ class ReplayMismatch:
     """Some field differs by more than the tolerance.
 
     Attributes:
-        field: Path of the first one.
-        stored: Its recorded value; "" if it was not recorded.
-        recomputed: Its recomputed value; "" if there is none.
+        field: Path of the first field that differs by more than the tolerance.
+        stored: Recorded value of this field; "" if the record lacks the field.
+        recomputed: Recomputed value of this field; "" if the recomputed answer lacks the field.
         differing: Number of fields that differ by more than the tolerance.
     """
 
@@ -47,12 +48,12 @@ class ReplayMismatch:
 
 @dataclass(frozen=True, slots=True)
 class ReplayRuntimeDiffers:
-    """Another runtime than the recorded one gave the same answer within the tolerance.
+    """A different runtime than the recorded one computed the same answer within the tolerance.
 
     Attributes:
-        pd_distance: Largest difference of a pd.
+        pd_distance: Largest difference between a recorded and a recomputed pd.
         differing: Number of fields that are not equal to the bit.
-        compared: Number of fields.
+        compared: Number of compared fields.
     """
 
     pd_distance: float
@@ -66,15 +67,15 @@ ReplayVerdict = ReplayMatch | ReplayMismatch | ReplayRuntimeDiffers
 def compare_fields(
     stored: Mapping[str, Scalar], recomputed: Mapping[str, Scalar], *, same_runtime: bool
 ) -> ReplayVerdict:
-    """Return the verdict on two sets of fields.
+    """Return the verdict on recorded and recomputed fields.
 
     Args:
-        stored: Recorded values by path; at least one.
+        stored: Recorded values by path; not empty.
         recomputed: Recomputed values by path.
-        same_runtime: Whether this runtime is the recorded one; then there is no tolerance.
+        same_runtime: Whether the present runtime equals the recorded one. If true, no tolerance applies.
     """
     assert stored, "a replay that compares nothing proves nothing"
-    # Paths of both sides, recorded ones first: a field that only one side has is a difference too.
+    # Paths of both sides, recorded ones first, because a field that only one side has is a difference too.
     paths = dict.fromkeys((*stored, *recomputed))
     differing = [path for path in paths if not _equal(stored.get(path), recomputed.get(path))]
     beyond = differing if same_runtime else [path for path in differing if not _is_close(path, stored, recomputed)]
@@ -92,22 +93,22 @@ def compare_fields(
 
 
 def _equal(one: Scalar | None, other: Scalar | None) -> bool:
-    """Return whether two values are equal, and of the same type."""
+    """Return whether two values have the same type and are equal; doubles must be equal to the bit."""
     if isinstance(one, float) and isinstance(other, float):
-        # By their bits, because == calls -0.0 and 0.0 equal, and NaN unequal to itself.
+        # Compare the bits: == treats -0.0 and 0.0 as equal, and NaN as unequal to itself.
         return struct.pack("<d", one) == struct.pack("<d", other)
     return type(one) is type(other) and one == other
 
 
 def _is_close(path: str, stored: Mapping[str, Scalar], recomputed: Mapping[str, Scalar]) -> bool:
-    """Return whether two values differ by no more than two runtimes may."""
-    # Protobuf does not send a number that is 0, so a path that one side lacks may stand for a tiny number on the other.
+    """Return whether the two values of a path differ by no more than the tolerance between runtimes."""
+    # Protobuf omits a number that is 0. So if one side lacks the path, its value is 0, and the other may be a tiny number.
     tolerance = PD_TOLERANCE if _is_pd(path) else LOG_ODDS_TOLERANCE
     return _distance(stored.get(path, _UNSET), recomputed.get(path, _UNSET)) <= tolerance
 
 
 def _distance(one: Scalar, other: Scalar) -> float:
-    """Return the distance of two doubles; infinity if one is NaN or not a double, so that it is never close."""
+    """Return the absolute difference of two doubles; infinity if a value is NaN or not a double."""
     if not (isinstance(one, float) and isinstance(other, float)):
         return math.inf
     distance = abs(one - other)
@@ -115,10 +116,10 @@ def _distance(one: Scalar, other: Scalar) -> float:
 
 
 def _is_pd(path: str) -> bool:
-    """Return whether a path leads to a probability of default."""
+    """Return whether a path is that of a probability."""
     return path.rpartition(".")[2] == _PD
 
 
 def _text(value: Scalar | None) -> str:
-    """Return a value as text; a double with all its digits, so that it differs from its neighbours."""
+    """Return a value as text. A double has enough digits to distinguish it from every other double."""
     return "" if value is None else repr(value) if isinstance(value, float) else str(value)

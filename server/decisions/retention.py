@@ -16,13 +16,14 @@ from server.decisions.toml_positions import line_numbers, nearest_line
 from server.errors import RetentionRefused
 
 ALL_MARKETS = "*"
-# They tell what was removed, erased or held, have no personal data, and are needed as long as the log is verified.
+# Records of these kinds explain removals, erasures and legal holds. They contain no personal data, and every verification
+# of the log needs them.
 PERMANENT_KINDS = {"RETENTION", "ERASURE", "LEGAL_HOLD", "LEGAL_HOLD_RELEASE"}
 _Kind = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,31}$")]
 
 
 class _TablePart(BaseModel):
-    """A part of the file. Unknown keys are errors, so that a misspelt one is found."""
+    """A part of the file. An unknown key is an error, so that a misspelt key is found."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -31,9 +32,10 @@ class RetentionRule(_TablePart):
     """How long records of one kind are kept in one market.
 
     Attributes:
-        market: ISO 3166-1 alpha-2, or "*": every market without a line of its own for this kind, and records without a market.
+        market: ISO 3166-1 alpha-2 code. "*" stands for records without a market, and for every market that has no line for
+            this kind.
         kind: The kind of record, such as CREDIT_DECISION.
-        years: Full years after the time of the record.
+        years: Number of full years for which records are kept, after the time of the record.
     """
 
     market: str = Field(pattern=rf"^({MARKET_PATTERN}|\*)$")
@@ -42,35 +44,36 @@ class RetentionRule(_TablePart):
 
     @model_validator(mode="after")
     def _check_removable(self) -> Self:
-        """Check that records of this kind may be removed at all."""
+        """Check that records of this kind may be removed."""
         if self.kind in PERMANENT_KINDS:
             raise ValueError(f"records of kind {self.kind} are kept as long as the log; remove this line")
         return self
 
 
 class RetentionDocument(_TablePart):
-    """The file."""
+    """The content of the file."""
 
     version: str = Field(min_length=1, max_length=64)
     lines: tuple[RetentionRule, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _check_unique(self) -> Self:
-        """Check that no two lines are for the same records."""
+        """Check that every pair of market and kind has at most one line."""
         names = [(line.market, line.kind) for line in self.lines]
-        if twice := sorted({" ".join(name) for name in names if names.count(name) > 1}):
-            raise ValueError(f"two lines for {', '.join(twice)}")
+        if duplicates := sorted({" ".join(name) for name in names if names.count(name) > 1}):
+            raise ValueError(f"more than one line for {', '.join(duplicates)}; keep one line for each market and kind")
         return self
 
 
 @dataclass(frozen=True, slots=True)
 class RetentionCutoff:
-    """What a line of the table removes at a moment.
+    """Which records a line of the table removes at a given time.
 
     Attributes:
         rule: The line.
-        before: Older records are removed.
-        others: Markets with a line of their own for the kind; empty unless the market of the line is "*".
+        before: The cut-off time: records from before this time are removed.
+        others: Markets to which the line does not apply because they have their own line for the kind. Empty unless the
+            market of the line is "*".
     """
 
     rule: RetentionRule
@@ -83,26 +86,27 @@ class RetentionTable:
     """A valid table.
 
     Attributes:
-        sha256: Of its file, hexadecimal.
+        document: The content of the file.
+        sha256: SHA-256 of the file, in hexadecimal.
     """
 
     document: RetentionDocument
     sha256: str
 
     def cutoffs(self, now: dt.datetime) -> Iterator[RetentionCutoff]:
-        """Yield what each line removes at a moment."""
+        """Yield the cut-off of each line at the time `now`."""
         for line in self.document.lines:
-            special = {other.market for other in self.document.lines if other.kind == line.kind}
-            others = frozenset(special - {ALL_MARKETS}) if line.market == ALL_MARKETS else frozenset()
+            markets = {other.market for other in self.document.lines if other.kind == line.kind}
+            others = frozenset(markets - {ALL_MARKETS}) if line.market == ALL_MARKETS else frozenset()
             yield RetentionCutoff(line, years_before(now, line.years), others)
 
     def kinds(self) -> set[str]:
-        """Return the kinds that have a line."""
+        """Return the kinds of record that have a line."""
         return {line.kind for line in self.document.lines}
 
 
 def years_before(now: dt.datetime, years: int) -> dt.datetime:
-    """Return the same moment some years earlier; 29 February becomes 28 February, so that nothing is removed too early."""
+    """Return the time `years` years before `now`. 29 February becomes 28 February, so no record is removed too early."""
     try:
         return now.replace(year=now.year - years)
     except ValueError:
@@ -113,7 +117,7 @@ def read_retention(path: Path) -> RetentionTable:
     """Read a retention table.
 
     Raises:
-        RetentionRefused: Lists every problem with its line.
+        RetentionRefused: The file cannot be read or is invalid. The message lists every problem with its line.
     """
     try:
         content = path.read_bytes()

@@ -1,4 +1,4 @@
-"""Line numbers of tables and keys in a TOML file, for error messages: tomllib does not report them."""
+"""Finds line numbers of tables and keys in a TOML file, for error messages; tomllib does not report them."""
 
 import re
 from collections.abc import Sequence
@@ -9,7 +9,10 @@ _KEY = re.compile(r"^\s*([A-Za-z0-9_-]+|\"[^\"]*\")\s*=")
 
 
 def line_numbers(text: str) -> dict[TomlPath, int]:
-    """Return the line, from 1, of every table and key by path; entries of an array of tables are numbered from 0."""
+    """Return the line number of every table and key by path.
+
+    Line numbers start at 1. In a path, the entries of an array of tables are numbered from 0.
+    """
     lines: dict[TomlPath, int] = {(): 1}
     counts: dict[TomlPath, int] = {}
     table: TomlPath = ()
@@ -23,12 +26,12 @@ def line_numbers(text: str) -> dict[TomlPath, int]:
 
 
 def _header_path(names: Sequence[str], counts: dict[TomlPath, int], *, array: bool) -> TomlPath:
-    """Return the path that a table header opens; the name of an array stands for its last entry.
+    """Return the path of the table that a header begins. In the header, the name of an array means its last entry.
 
     Args:
-        names: Parts of the header.
-        counts: Number of the last entry of each array so far; updated.
-        array: Whether the header begins another entry of an array.
+        names: Names in the header, outermost table first.
+        counts: Number of the last entry of each array so far, by path. Updated.
+        array: Whether the header has double brackets, so that it begins a new entry of an array.
     """
     path: TomlPath = ()
     for position, name in enumerate(names):
@@ -41,5 +44,5 @@ def _header_path(names: Sequence[str], counts: dict[TomlPath, int], *, array: bo
 
 
 def nearest_line(lines: dict[TomlPath, int], path: TomlPath) -> int:
-    """Return the line of a path, or of the nearest table around it."""
+    """Return the line number of a path, or of the innermost known table that contains it."""
     return next(lines[path[:length]] for length in range(len(path), -1, -1) if path[:length] in lines)

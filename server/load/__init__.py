@@ -1,1 +1,1 @@
-"""Loading of feature and run files: validation, then one visible step."""
+"""Loads feature and run files: validates a file completely before any of its rows becomes visible."""

@@ -1,4 +1,4 @@
-"""Converts a checked batch of a run file into what the store writes: rows for reads, and Arrow chunks for the export."""
+"""Converts a checked batch of a run file into the two forms that are stored: table rows for reads, Arrow chunks for exports."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -25,9 +25,9 @@ class PreparedBatch:
     """A batch in the form that the store writes.
 
     Attributes:
-        rows: Values of the table RISKS, in the order of its columns.
+        rows: Rows of the table RISKS, each with its values in the order of the table's columns.
         chunks: Rows of the table RISK_CHUNKS.
-        scored: Number of customers with a score.
+        scored: Number of customers in the batch who have a score.
     """
 
     rows: list[tuple[Any, ...]]
@@ -36,10 +36,12 @@ class PreparedBatch:
 
 
 class PreviousBands:
-    """The band history in the previous run, for the customers of one market in the order of the file; null where unknown.
+    """The bands of a market's customers in the previous run.
+
+    A history row has the columns of _HISTORY_COLUMNS. All are null for a customer who was not in the previous run.
 
     Args:
-        contents: The export chunks of the previous run; empty without one.
+        contents: The export chunks of the previous run; empty if there is no previous run.
         customer_ids: All customers of the market, in the order of the file.
     """
 
@@ -48,13 +50,13 @@ class PreviousBands:
         self._table = pa.concat_tables(
             [empty, *(decode_chunk(content, _HISTORY_COLUMNS) for content in contents)]
         ).combine_chunks()
-        # One look-up for all customers: a look-up for each batch would hash the whole previous run each time.
+        # Look up all customers once: a look-up for each batch would hash the whole previous run each time.
         self._positions = pc.index_in(
             customer_ids, value_set=self._table["customer_id"].combine_chunks()
         ).combine_chunks()
 
     def batch_history(self, first: int, count: int) -> pa.Table:
-        """Return the history of `count` customers, starting at position `first`."""
+        """Return the history of `count` customers of the file, starting at position `first`."""
         return self._table.take(self._positions.slice(first, count))
 
 
@@ -64,11 +66,11 @@ def prepare_batch(
     """Convert a checked batch of one market.
 
     Args:
-        batch: Rows of the file.
-        manifest: Of the run.
-        before: The history of these customers, from `PreviousBands`.
+        batch: Rows of the run file.
+        manifest: The run's manifest.
+        before: The bands of the same customers in the previous run, from `PreviousBands`.
         number: The run's number in the database.
-        first_chunk: The number of the first export chunk.
+        first_chunk: The number of the first export chunk of this batch.
 
     Raises:
         DriversInvalid: The drivers of a customer are malformed.
@@ -89,12 +91,13 @@ def prepare_batch(
 def _export_columns(
     batch: pa.RecordBatch, manifest: RunManifest, before: pa.Table, drivers: pa.Array
 ) -> pa.RecordBatch:
-    """Return the columns of the export; `before` is the history of these customers."""
+    """Return the columns of the export. `before` is the history of the same customers, from `PreviousBands`."""
     band = _bands_with_hysteresis(batch, manifest, before["risk_band"])
     stays = pc.fill_null(pc.equal(band, before["risk_band"]), False)  # noqa: FBT003 - pyarrow's signature
     since = pc.if_else(pc.is_valid(band), pc.if_else(stays, before["band_since_time"], batch["as_of"]), None)
-    # If the band is unchanged, the band before it is the one that the previous run names; otherwise it is the band of
-    # the previous run, or, where that run had none, the one that it names.
+    # previous_band is the band that the customer had before the present band. If the band stays, previous_band stays too.
+    # If the band changes, previous_band is the band in the previous run or, if the customer had no band there, the
+    # previous_band of that run.
     previous_band = pc.if_else(
         stays, before["previous_band"], pc.coalesce(before["risk_band"], before["previous_band"])
     )
@@ -117,13 +120,13 @@ def _export_columns(
 
 
 def _as_array(column: pa.Array | pa.ChunkedArray, field: pa.Field) -> pa.Array:
-    """Return the column as one array of the field's type."""
+    """Return a column as a single array of the field's type."""
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     return array if array.type == field.type else array.cast(field.type)
 
 
 def _bands_with_hysteresis(batch: pa.RecordBatch, manifest: RunManifest, before: pa.ChunkedArray) -> pa.Array:
-    """Return the bands, with hysteresis against the previous run; null where there is no score."""
+    """Return the bands with hysteresis; null for a customer without a score. `before` contains the bands in the previous run."""
     names = pa.array([band.band for band in manifest.bands])
     threshold = _band_positions(batch["band"], names)
     log_odds = batch["log_odds"].to_numpy(zero_copy_only=False)
@@ -133,7 +136,7 @@ def _bands_with_hysteresis(batch: pa.RecordBatch, manifest: RunManifest, before:
 
 
 def _band_positions(bands: pa.Array | pa.ChunkedArray, names: pa.Array) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Return the index of each band among the names; -1 without a band, or with one that is no longer used."""
+    """Return the index of each band in `names`; -1 if the band is null or is no longer used."""
     positions = pc.fill_null(pc.index_in(bands, value_set=names), -1)
     return np.asarray(positions.to_numpy(), dtype=np.int64)
 
@@ -141,7 +144,7 @@ def _band_positions(bands: pa.Array | pa.ChunkedArray, names: pa.Array) -> np.nd
 def _table_rows(
     batch: pa.RecordBatch, exported: pa.RecordBatch, drivers: pa.Array, number: int, chunk_numbers: np.ndarray[Any, Any]
 ) -> list[tuple[Any, ...]]:
-    """Return the rows of RISKS, values in the order of its columns."""
+    """Return the rows of the table RISKS, each with its values in the order of the table's columns."""
     columns = {
         "customer_id": exported["customer_id"],
         "status": exported["status"],
@@ -166,11 +169,11 @@ def _table_rows(
 
 
 def _packed_doubles(lists: pa.ListArray, statuses: pa.Array) -> list[bytes]:
-    """Return each customer's doubles as little-endian bytes, NaN where missing; b"" without a score."""
+    """Return each customer's list as little-endian doubles, NaN for a missing value; b"" for a customer without a score."""
     scored = pc.equal(statuses, _SCORED)
-    some = lists.filter(scored)
-    if not len(some):
+    scored_lists = lists.filter(scored)
+    if not len(scored_lists):
         return [b""] * len(lists)
-    matrix = list_matrix(some, len(some[0])).astype("<f8")
+    matrix = list_matrix(scored_lists, len(scored_lists[0])).astype("<f8")
     contents = iter(matrix.view(f"V{matrix.shape[1] * 8}").ravel().tolist())
     return [next(contents) if is_scored else b"" for is_scored in scored.to_pylist()]

@@ -1,4 +1,4 @@
-"""Checks the columns that name the customer and time of each row, over the whole file."""
+"""Checks the columns market, customer_id and as_of, which identify a row, over the whole file."""
 
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,13 @@ KEY_COLUMNS = {"market": pa.string(), "customer_id": pa.string(), "as_of": pa.ti
 
 
 def check_customers(path: Path, table: pa.Table) -> None:
-    """Raise LoadRefused for rows without a valid market, customer and time, and for duplicates of these three."""
+    """Raise LoadRefused if a row lacks a valid market, customer_id or as_of, or if two rows have the same three values."""
     check_columns(path, table, KEY_COLUMNS)
     if table.num_rows == 0:
-        raise LoadRefused(f"{path}: the file has no rows")
+        raise LoadRefused(f"{path}: the file must have at least one row")
     for column, pattern, rule in (
-        ("market", _MARKET, "must be two capital letters, such as DE"),
-        ("customer_id", _CUSTOMER_ID, "must be 1 to 64 letters, digits and . _ : -"),
+        ("market", _MARKET, "must be two uppercase letters, such as DE,"),
+        ("customer_id", _CUSTOMER_ID, "must be 1 to 64 letters, digits or . _ : -"),
     ):
         valid = pc.match_substring_regex(table[column], pattern)
         if not pc.all(pc.fill_null(valid, False)).as_py():  # noqa: FBT003 - pyarrow's signature
@@ -32,12 +32,13 @@ def check_customers(path: Path, table: pa.Table) -> None:
     distinct = table.group_by(list(KEY_COLUMNS)).aggregate([]).num_rows
     if distinct != table.num_rows:
         raise LoadRefused(
-            f"{path}: {table.num_rows - distinct} rows repeat market, customer_id and as_of of another row"
+            f"{path}: {table.num_rows - distinct} rows have the same market, customer_id and as_of as an earlier row; "
+            "remove the duplicates"
         )
 
 
 def rows_to_load(rows: pa.RecordBatch | pa.Table, erased: ErasedCustomers) -> pa.Array:
-    """Return a boolean for each row: false where the customer was erased at or after the time of the row."""
+    """Return a boolean for each row: false if the customer was erased at or after the as-of time of the row."""
     if not erased.times:
         return pa.repeat(True, rows.num_rows)  # noqa: FBT003 - pyarrow's signature
     keys = zip(*(rows[name].to_pylist() for name in KEY_COLUMNS), strict=True)
@@ -45,10 +46,10 @@ def rows_to_load(rows: pa.RecordBatch | pa.Table, erased: ErasedCustomers) -> pa
 
 
 def check_columns(path: Path, table: pa.Table | pa.Schema, expected: dict[str, Any]) -> None:
-    """Raise LoadRefused for missing columns and columns of another type; name all of them."""
+    """Raise LoadRefused if expected columns are missing or have the wrong type. The message lists all of them."""
     schema = table if isinstance(table, pa.Schema) else table.schema
     problems = [
-        f"{name!r} must be {kind}"
+        f"{name!r} must exist with type {kind}"
         for name, kind in expected.items()
         if name not in schema.names or schema.field(name).type != kind
     ]

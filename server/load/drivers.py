@@ -1,6 +1,6 @@
-"""Parses the drivers column of a run file, a JSON list for each customer, into Arrow.
+"""Parses the column `drivers` of a run file, one JSON list for each customer, into Arrow.
 
-A whole batch is parsed at once: parsing customer by customer would dominate the load of a large run.
+A batch is parsed in one call, because parsing customer by customer would take most of the load time of a large run.
 """
 
 import io
@@ -31,13 +31,13 @@ def parse_drivers(texts: pa.Array) -> pa.Array:
     """Parse the drivers of many customers.
 
     Args:
-        texts: One JSON list for each customer, none missing.
+        texts: One JSON list for each customer, without nulls.
 
     Returns:
-        As many lists, of type DRIVERS.
+        An array with one list for each customer, of type DRIVERS.
 
     Raises:
-        DriversInvalid: A text is not a JSON list, or a driver lacks a field.
+        DriversInvalid: A text is not a JSON list, or a driver in it is incomplete or invalid.
     """
     single_lines = pc.and_(
         pc.match_substring_regex(texts, _JSON_LIST), pc.invert(pc.match_substring_regex(texts, _LINE_ENDS))
@@ -65,8 +65,9 @@ def parse_drivers(texts: pa.Array) -> pa.Array:
 
 
 def _parse_json(texts: pa.Array) -> pa.ListArray:
-    """Parse JSON, one list for each customer."""
-    # JSON Lines, one object a customer; a text that closes the object early is found by the checks of length and columns.
+    """Parse the JSON lists, and return one Arrow list for each customer."""
+    # JSON Lines with one object per customer. A text that closes its object early, to inject keys or objects, changes the
+    # number of lists or columns, which is checked below.
     lines = pc.binary_join_element_wise('{"d":', texts, "}", "")
     content = "\n".join(lines.to_pylist()).encode()
     schema = pa.schema([("d", pa.list_(_PARSED_DRIVER))])
@@ -85,13 +86,13 @@ def _parse_json(texts: pa.Array) -> pa.ListArray:
 
 
 def _list_offsets(lists: pa.ListArray) -> pa.Array:
-    """Return the position of each list's first value after `flatten`, and the end of the last list."""
+    """Return the offsets of the lists in their flattened values: the start of each list, then the end of the last list."""
     lengths = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
     return pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
 
 
 def _text_maps(texts: pa.StructArray) -> pa.Array:
-    """Convert texts from a struct, one field a locale and null where it has no text, into maps; English is mandatory."""
+    """Convert texts from structs with one field per locale, null for a missing text, into maps. English is required."""
     locales = [field.name for field in texts.type]
     if "en" not in locales or texts.field("en").null_count or any(not _is_text(field) for field in texts.type):
         raise DriversInvalid(_RULE)
@@ -99,7 +100,7 @@ def _text_maps(texts: pa.StructArray) -> pa.Array:
         raise DriversInvalid(_RULE)
     rows = len(texts)
     sentences = pa.concat_arrays([texts.field(locale).cast(pa.string()) for locale in locales])
-    # The texts are ordered by locale, then driver; a map needs them by driver, then locale: transpose.
+    # Transpose: the texts are ordered by locale, then by driver, but a map needs them by driver, then by locale.
     order = np.arange(rows * len(locales)).reshape(len(locales), rows).T.ravel()
     sentences = sentences.take(pa.array(order))
     keys = pa.DictionaryArray.from_arrays(np.tile(np.arange(len(locales), dtype=np.int32), rows), locales).cast(
@@ -112,5 +113,5 @@ def _text_maps(texts: pa.StructArray) -> pa.Array:
 
 
 def _is_text(field: pa.Field) -> bool:
-    """Return whether a locale's field contains strings; Arrow gives the type null to a field without any value."""
+    """Return whether a locale's field contains strings. Arrow infers the type null for a field without values."""
     return bool(pa.types.is_string(field.type) or pa.types.is_null(field.type))

@@ -1,4 +1,4 @@
-"""Loads a feature or run file into the database. A file is checked completely before any of it becomes visible."""
+"""Loads feature and run files into the database. A file is checked completely before any of its rows becomes visible."""
 
 import datetime as dt
 import json
@@ -26,7 +26,7 @@ from server.stores.runs.pruning import RunRetention, delete_unfinished_runs
 from server.stores.runs.publication import lock_loading
 
 _FORMATS = {"features": 1, "run": 2}
-BATCH_ROWS = 5000  # of features in one transaction
+BATCH_ROWS = 5000  # feature rows in one transaction
 _MANIFEST_KEYS = {"features": {"family", "feature_set_digest", "feature_names"}, "run": REQUIRED_KEYS}
 _FEATURE_NAMES = TypeAdapter(list[str])
 _NOT_FEATURES = {*KEY_COLUMNS, "sample"}
@@ -39,9 +39,9 @@ class LoadResult:
     Attributes:
         kind: "features" or "run".
         family: The family of the bundle that the file belongs to.
-        added: Number of rows that were added.
-        known: Number of rows that were loaded before.
-        erased: Number of rows that were skipped because the customer was erased.
+        added: Number of rows that this load added.
+        known: Number of rows that an earlier load added.
+        erased: Number of rows that were skipped because their customer was erased.
     """
 
     kind: str
@@ -56,20 +56,20 @@ def load_file(
 ) -> LoadResult:
     """Check a file and load it. Loading the same file again changes nothing.
 
-    An invalid file changes nothing. After a kill, readers see nothing of a run, but the features of the customers loaded so
-    far: features are dated and never changed. Loading the same file again completes both.
+    An invalid file changes nothing. If the load of a run is killed, readers see no row of the run. If the load of features
+    is killed, readers see the rows that were loaded so far. In both cases, loading the same file again completes the load.
 
     Args:
-        database: The destination.
-        path: A feature or a run file.
-        load_time: Of two runs with the same cut, the one with the later load time is served.
-        keys: The keys of the record log, which records every run and knows the erased customers.
-        retention: Which older runs remain.
+        database: The database to load the file into.
+        path: Path of a feature or run file.
+        load_time: Time of the load. Of two runs with the same as-of time, the one with the later load time is served.
+        keys: Where the keys of the record log are. They are needed to record the run and to find erased customers.
+        retention: Which older runs remain after the load of a run.
 
     Raises:
-        LogRefused: The keys belong to another record log.
-        LoadRefused: The file is invalid; nothing of it was loaded.
-        StoreUnavailable: Another load or an erasure is running, or the database does not answer.
+        LogRefused: The keys belong to a different record log.
+        LoadRefused: The file is invalid. None of its rows was loaded.
+        StoreUnavailable: A different load or an erasure is running, or the database does not respond.
     """
     manifest = _read_manifest(path)
     with lock_loading(database):
@@ -96,7 +96,9 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     manifest: dict[str, Any] = metadata if isinstance(metadata, dict) else {}
     kind = manifest.get("kind")
     if kind not in _MANIFEST_KEYS:
-        raise LoadRefused(f"{path}: no manifest of a feature or run file; write such files with `python -m training`")
+        raise LoadRefused(
+            f"{path}: the file must contain the manifest of a feature or run file; write such files with `python -m training`"
+        )
     file_format, newest_format = manifest.get("format", 1), _FORMATS[kind]
     if not isinstance(file_format, int) or file_format > newest_format:
         raise LoadRefused(
@@ -114,12 +116,13 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 def _load_features(
     database: Database, path: Path, manifest: dict[str, Any], erased_customers: ErasedCustomers
 ) -> LoadResult:
-    """Append the features of customers who are not erased, in small transactions: decisions wait for each."""
+    """Append the features of customers who are not erased, in small transactions, because decisions wait for each of them."""
     table = pq.read_table(path)
     check_customers(path, table)
     names, digest = _read_feature_names(path, table, manifest), manifest["feature_set_digest"]
     batches = table.filter(rows_to_load(table, erased_customers)).to_batches(BATCH_ROWS)
-    # The loading lock excludes other appends, so a file that passes this check completely is appended completely below.
+    # Check every row against the store before appending any row. No other process can append meanwhile, because this one
+    # has the loading lock. So the loop below cannot fail on a row that contradicts a stored row.
     for batch in batches:
         with database.reading() as connection:
             deque(unstored_rows(connection, _feature_rows(batch, names, digest)), maxlen=0)
@@ -132,25 +135,29 @@ def _load_features(
 
 
 def _read_feature_names(path: Path, table: pa.Table, manifest: dict[str, Any]) -> list[str]:
-    """Return the names of the features, after checking them against the manifest, and the values for infinities."""
+    """Return the names of the features.
+
+    Raises:
+        LoadRefused: The columns differ from the manifest, have the wrong type, or contain infinite values.
+    """
     names = [name for name in table.schema.names if name not in _NOT_FEATURES]
     try:
         declared = _FEATURE_NAMES.validate_python(manifest["feature_names"])
     except ValidationError as error:
         raise LoadRefused(f"{path}: manifest: feature_names: must be a list of strings") from error
     if names != declared:
-        other = sorted(set(names) ^ set(declared))
-        problem = f"{', '.join(other)} only in one of them" if other else "different order"
-        raise LoadRefused(f"{path}: the feature columns differ from feature_names of the manifest: {problem}")
+        unmatched = sorted(set(names) ^ set(declared))
+        problem = f"only one of the two contains {', '.join(unmatched)}" if unmatched else "the order differs"
+        raise LoadRefused(f"{path}: the feature columns must equal feature_names of the manifest, but {problem}")
     check_columns(path, table, dict.fromkeys(names, pa.float64()))
     for name in names:
         if pc.any(pc.is_inf(table[name])).as_py():
-            raise LoadRefused(f"{path}: column {name!r}: must not be infinite")
+            raise LoadRefused(f"{path}: column {name!r}: must not contain infinite values")
     return names
 
 
 def _feature_rows(batch: pa.RecordBatch, names: list[str], digest: str) -> Iterator[dict[str, Any]]:
-    """Yield the rows of the table FEATURES."""
+    """Yield the rows of the table FEATURES for a batch of the file."""
     keys = batch.select(list(KEY_COLUMNS)).to_pylist()
     columns = [batch.column(name).to_pylist() for name in names]
     for key, values in zip(keys, zip(*columns, strict=True), strict=True):

@@ -1,4 +1,4 @@
-"""The manifest of a run file: the part that readers of the run need."""
+"""The manifest of a run file. Only the keys that readers of the run need are validated."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -9,26 +9,28 @@ from models.field_problems import field_path, field_problems
 from models.identifiers import Family, Sha256
 from server.errors import LoadRefused
 
-_BAND_NAMES = ("LOW", "MEDIUM", "HIGH", "CRITICAL")  # of the contract, ascending
-STATUSES = ("SCORED", "NOT_ENOUGH_HISTORY", "CLOSED", "BLOCKED_BY_US", "MOVED_ENTITY")  # of the contract
+_BAND_NAMES = ("LOW", "MEDIUM", "HIGH", "CRITICAL")  # as in the .proto files, in ascending order of risk
+STATUSES = ("SCORED", "NOT_ENOUGH_HISTORY", "CLOSED", "BLOCKED_BY_US", "MOVED_ENTITY")  # as in the .proto files
 
 
 class BandBound(BaseModel):
-    """A band and the largest probability that belongs to it."""
+    """A band and the largest probability that belongs to this band."""
 
     band: Literal["LOW", "MEDIUM", "HIGH", "CRITICAL"]
     max_pd: float = Field(gt=0, le=1)
 
 
 class RunManifest(BaseModel):
-    """The description of a run.
+    """The description of a run. The cut of a run is its as-of time: the predictions use data up to the cut only.
 
     Attributes:
-        bands: Ascending; a larger probability than the last max_pd belongs to the last band.
-        band_margin_log_odds: Hysteresis: a customer leaves the band of the previous run only beyond its bound by this margin.
-        horizon_days: Days after the cut to which the probabilities refer.
-        valid_days: Days after the cut during which the predictions may be used.
-        campaign: The campaign whose hold-out group the run marks; "" without one.
+        bands: The bands in ascending order of risk. A probability above the max_pd of the last band belongs to the last band.
+        band_margin_log_odds: Hysteresis margin: a customer leaves the band of the previous run only if the log-odds are
+            beyond the bound of that band by more than this margin.
+        horizon_days: Number of days after the cut to which the probabilities refer.
+        valid_days: Number of days after the cut for which the predictions may be used.
+        campaign: The campaign whose hold-out group is marked in the run; "" if there is no campaign.
+        hold_out_share: Share of customers in the hold-out group, 0 to 1.
         counts: Number of customers by status, in all markets of the file.
     """
 
@@ -55,13 +57,13 @@ class RunManifest(BaseModel):
 
     @model_validator(mode="after")
     def _check_lists(self) -> Self:
-        """Reject bands that do not ascend in name and bound, and lists of different length."""
-        places = [_BAND_NAMES.index(band.band) for band in self.bands]
+        """Check that the bands ascend by name and by bound, and that each feature has a group."""
+        ranks = [_BAND_NAMES.index(band.band) for band in self.bands]
         bounds = [band.max_pd for band in self.bands]
-        if places != sorted(set(places)) or bounds != sorted(set(bounds)):
-            raise ValueError("bands must ascend, in name and in max_pd")
+        if ranks != sorted(set(ranks)) or bounds != sorted(set(bounds)):
+            raise ValueError(f"bands: must be in the order {', '.join(_BAND_NAMES)}, with ascending max_pd")
         if len(self.feature_groups) != len(self.feature_names):
-            raise ValueError("feature_groups must have as many entries as feature_names")
+            raise ValueError("feature_groups: must have as many entries as feature_names")
         return self
 
 
@@ -72,7 +74,7 @@ def parse_manifest(path: Path, manifest: dict[str, Any]) -> RunManifest:
     """Validate the manifest of a run.
 
     Raises:
-        LoadRefused: The manifest is invalid; lists every problem.
+        LoadRefused: The manifest is invalid. The message lists every problem.
     """
     try:
         return RunManifest.model_validate(manifest)

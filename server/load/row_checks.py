@@ -1,6 +1,6 @@
-"""Checks the rows of a run file, a batch at a time and column by column.
+"""Checks the rows of a run file, one batch at a time and column by column.
 
-No message names a customer.
+No error message contains a customer number.
 """
 
 import numpy as np
@@ -35,7 +35,7 @@ _LIST_COLUMNS = ("features", "contributions")
 
 
 def find_problem(batch: pa.RecordBatch, manifest: RunManifest) -> str:
-    """Return the first problem of a batch; "" where there is none."""
+    """Return the first problem of a batch, as text; "" if the batch is valid."""
     for name in ("status", "hold_out", "suppressions"):
         if batch[name].null_count:
             return f"column {name!r}: must have no missing values"
@@ -43,7 +43,9 @@ def find_problem(batch: pa.RecordBatch, manifest: RunManifest) -> str:
         return f"column 'status': must be one of {', '.join(STATUSES)}"
     codes = batch["suppressions"].flatten()
     if codes.null_count or not _all_true(pc.match_substring_regex(codes, _SUPPRESSION_CODE)):
-        return "column 'suppressions': must contain codes, a capital letter followed by capital letters, digits and _"
+        return (
+            "column 'suppressions': must contain codes: an uppercase letter, followed by uppercase letters, digits or _"
+        )
     scored = pc.equal(batch["status"], "SCORED")
     return _find_problem_without_score(batch.filter(pc.invert(scored))) or _find_problem_with_score(
         batch.filter(scored), manifest
@@ -51,7 +53,7 @@ def find_problem(batch: pa.RecordBatch, manifest: RunManifest) -> str:
 
 
 def _find_problem_without_score(batch: pa.RecordBatch) -> str:
-    """Return the first problem of customers whose status is not SCORED: every column of a score must be empty."""
+    """Return the first problem of rows whose status is not SCORED; "" if there is none. Their score columns must be empty."""
     for name in (*_SCORE_COLUMNS, "decline_pd"):
         if batch[name].null_count < batch.num_rows:
             return f"column {name!r}: must be empty where status is not SCORED"
@@ -62,7 +64,7 @@ def _find_problem_without_score(batch: pa.RecordBatch) -> str:
 
 
 def _find_problem_with_score(batch: pa.RecordBatch, manifest: RunManifest) -> str:
-    """Return the first problem of customers whose status is SCORED."""
+    """Return the first problem of rows whose status is SCORED; "" if there is none."""
     width = len(manifest.feature_names)
     for name in (*_SCORE_COLUMNS, "drivers"):
         if batch[name].null_count:
@@ -79,14 +81,14 @@ def _find_problem_with_score(batch: pa.RecordBatch, manifest: RunManifest) -> st
 
 
 def _find_score_problem(batch: pa.RecordBatch, manifest: RunManifest) -> str:
-    """Return the first problem of log_odds, pd and contributions: not finite, or inconsistent with each other."""
+    """Return a problem if log_odds, pd or contributions are not finite or contradict each other; "" if they are valid."""
     log_odds = batch["log_odds"].to_numpy()
     if not np.isfinite(log_odds).all():
         return "column 'log_odds': must be finite"
     parts = list_matrix(batch["contributions"], len(manifest.feature_names))
     if batch["contributions"].flatten().null_count or not np.isfinite(parts).all():
         return "column 'contributions': must be finite"
-    # One row at a time, with math.exp: numpy's exp may differ in the last bit, and replay compares to the bit.
+    # Row by row with math.exp, because numpy's exp may differ in the last bit, and a replay compares to the bit.
     if [pd_from_log_odds(value) for value in log_odds.tolist()] != batch["pd"].to_pylist():
         return "column 'pd': must equal 1 / (1 + exp(-log_odds)) to the bit"
     if (np.abs(parts.sum(axis=1) + manifest.base_value - log_odds) > LOG_ODDS_TOLERANCE).any():
@@ -97,9 +99,9 @@ def _find_score_problem(batch: pa.RecordBatch, manifest: RunManifest) -> str:
 
 
 def _find_value_problem(batch: pa.RecordBatch, manifest: RunManifest) -> str:
-    """Return the first problem of features and decline_pd."""
+    """Return the first problem of the columns features and decline_pd; "" if there is none."""
     if np.isinf(list_matrix(batch["features"], len(manifest.feature_names))).any():
-        return "column 'features': must not be infinite"
+        return "column 'features': must not contain infinite values"
     decline = batch["decline_pd"].drop_null().to_numpy()
     if not ((decline >= 0) & (decline <= 1)).all():
         return "column 'decline_pd': must be a probability, from 0 to 1"
@@ -107,7 +109,7 @@ def _find_value_problem(batch: pa.RecordBatch, manifest: RunManifest) -> str:
 
 
 def _find_band_problem(batch: pa.RecordBatch, manifest: RunManifest) -> str:
-    """Return a problem if a band does not follow from pd and the bounds of the manifest."""
+    """Return a problem if a band does not follow from pd and the bounds in the manifest; "" if all do."""
     names = np.array([band.band for band in manifest.bands])
     bounds = np.array([band.max_pd for band in manifest.bands])
     if names[threshold_bands(batch["pd"].to_numpy(), bounds)].tolist() != batch["band"].to_pylist():
@@ -116,24 +118,27 @@ def _find_band_problem(batch: pa.RecordBatch, manifest: RunManifest) -> str:
 
 
 def find_rank_problem(table: pa.Table) -> str:
-    """Return a problem if the ranks of a market are not 1 to n by descending pd, then ascending customer_id."""
+    """Return a problem if the ranks of a market are invalid; "" if they are valid.
+
+    They must be 1 to n, in the order of descending pd, then ascending customer_id.
+    """
     scored = table.filter(pc.is_valid(table["rank"])).select(["customer_id", "pd", "rank"]).sort_by("rank")
     if not np.array_equal(scored["rank"].to_numpy(), np.arange(1, scored.num_rows + 1)):
-        return f"column 'rank': must be 1 to {scored.num_rows}, each once, where status is SCORED"
+        return f"column 'rank': must contain each number from 1 to {scored.num_rows} once, in the rows whose status is SCORED"
     if scored.num_rows > 1 and not scored["pd"].null_count:
         pds, ids = scored["pd"].to_numpy(), scored["customer_id"].combine_chunks()
         ascending = pc.greater(ids.slice(1), ids.slice(0, len(ids) - 1)).to_numpy(zero_copy_only=False)
         if not ((pds[1:] < pds[:-1]) | ((pds[1:] == pds[:-1]) & ascending)).all():
-            return "column 'rank': must follow descending pd, then ascending customer_id"
+            return "column 'rank': must be in the order of descending pd, then ascending customer_id"
     return ""
 
 
 def list_matrix(lists: pa.ListArray, width: int) -> NDArray[np.float64]:
-    """Return lists of equal length as a matrix of shape (len(lists), width), NaN where a value is missing."""
+    """Return lists of equal length as a matrix of shape (len(lists), width). A missing value becomes NaN."""
     values = lists.flatten().to_numpy(zero_copy_only=False)
     return np.ascontiguousarray(values, dtype=np.float64).reshape(-1, width)
 
 
 def _all_true(values: pa.Array) -> bool:
-    """Return whether all values are true; true for an empty array."""
+    """Return whether all values are true. An empty array counts as true."""
     return bool(pc.all(values, min_count=0).as_py())

@@ -1,6 +1,6 @@
 """Loads a run file: rows are staged batch by batch where no reader sees them, then published in one transaction.
 
-A killed load has published nothing; the next one deletes what it staged and starts over.
+A load that is killed has published nothing. The next load deletes the staged rows.
 """
 
 import datetime as dt
@@ -31,7 +31,7 @@ from server.stores.runs.pruning import RunRetention, delete_unfinished_runs, pru
 from server.stores.runs.publication import StagedRun, create_run, publish_run, stage_rows
 from server.stores.tables import RISK_CHUNKS, RUNS
 
-BATCH_ROWS = 8192  # staged in one transaction, which takes some tenths of a second
+BATCH_ROWS = 8192  # rows staged in one transaction, which takes some tenths of a second
 
 
 @dataclass(slots=True)
@@ -39,10 +39,10 @@ class _MarketLoad:
     """The load of a run in one market.
 
     Attributes:
-        staged: The part of the run that is in the database.
-        former: Of the market's customers.
-        seen: Customers of the market that were read so far.
-        chunks: Parts of the export that were written so far.
+        staged: The staged rows of the run in this market.
+        previous_bands: The bands of the market's customers in the previous run.
+        rows_read: Number of rows of the market that were read from the file so far.
+        chunk_count: Number of export chunks that were staged so far.
     """
 
     staged: StagedRun
@@ -59,13 +59,13 @@ def load_run(
     retention: RunRetention,
     erased_customers: ErasedCustomers,
 ) -> tuple[int, int, int]:
-    """Load a run with all its customers and record it in the record log. The caller holds the loading lock.
+    """Load a run with all of its customers, and append its record to the record log. Call it only under `lock_loading`.
 
     Returns:
-        The number of customers who were added, were loaded before, and were skipped because they were erased.
+        Three numbers of customers: added now, loaded earlier, and skipped because they were erased.
 
     Raises:
-        LoadRefused: The file is invalid; nothing of it was loaded.
+        LoadRefused: The file is invalid. None of its rows was loaded.
     """
     run_manifest, database = parse_manifest(path, manifest), log.database
     with path.open("rb") as content:
@@ -94,26 +94,28 @@ def load_run(
 
 
 def _loaded_customer_count(database: Database, path: Path, run_id: str, file_sha256: str) -> int:
-    """Return how many customers of this run are loaded; 0 if it is not.
+    """Return the number of customers of this run in the database; 0 if the run is not loaded.
 
     Raises:
-        LoadRefused: The run was loaded from a file with other content.
+        LoadRefused: The run was loaded from a file with different content.
     """
     columns = select(RUNS.c.customer_count, RUNS.c.file_sha256).where(RUNS.c.run_id == run_id)
     with database.reading() as connection:
         runs = connection.execute(columns).all()
     if any(run.file_sha256 != file_sha256 for run in runs):
-        raise LoadRefused(f"{path}: run {run_id} was loaded before from a file with other content")
+        raise LoadRefused(
+            f"{path}: run {run_id} was already loaded from a file with different content; a run cannot change"
+        )
     return sum(run.customer_count for run in runs)
 
 
 def _check_file(path: Path, file: pq.ParquetFile, manifest: RunManifest) -> dict[str, pa.Table]:
-    """Check what concerns the whole file: customers, ranks and counts. Return the key columns by market."""
+    """Check customers, ranks and counts, which need the whole file. Return the key columns by market."""
     table = file.read([*KEY_COLUMNS, "status", "rank", "pd"])
     check_customers(path, table)
     counts = {count["values"]: count["counts"] for count in pc.value_counts(table["status"]).to_pylist()}
     if counts != {status: count for status, count in manifest.counts.items() if count}:
-        raise LoadRefused(f"{path}: manifest: counts: must equal the number of rows by status")
+        raise LoadRefused(f"{path}: manifest: counts: must equal the number of rows for each status")
     customers = {}
     for market in sorted(pc.unique(table["market"]).to_pylist()):
         part = table.filter(pc.equal(table["market"], market))
@@ -129,31 +131,31 @@ def _check_file(path: Path, file: pq.ParquetFile, manifest: RunManifest) -> dict
 
 
 def _begin_market(log: RecordLog, manifest: RunManifest, customers: pa.Table, line: dict[str, Any]) -> _MarketLoad:
-    """Create a run in one market and read the band history from the latest run with an earlier cut.
+    """Create a run in one market, and read the band history from the previous run.
 
-    A run that is loaded late is compared with the run before its own cut, and runs with a later cut do not change.
+    The previous run is the latest one with an earlier as-of time. Runs with a later as-of time do not change.
     """
     market, as_of = customers["market"][0].as_py(), customers["as_of"][0].as_py()
     with log.database.reading() as connection:
         previous = find_run_before(connection, market, as_of)
         chunks = select(RISK_CHUNKS.c.content).order_by(RISK_CHUNKS.c.chunk)
         chunks = chunks.where(RISK_CHUNKS.c.run_number == previous.number) if previous else chunks.limit(0)
-        # Fetch chunk by chunk: otherwise PostgreSQL's driver keeps the whole export of the previous run in memory.
+        # Fetch chunk by chunk, because otherwise PostgreSQL's driver reads the whole export of the previous run into memory.
         rows = connection.execute(chunks, execution_options={"yield_per": 1}).scalars()
         contents = (bytes(content) for content in rows)
-        former = PreviousBands(contents, customers["customer_id"])
-    whose = {"run_id": manifest.run_id, "market": market, "previous_run_id": previous.run_id if previous else None}
+        previous_bands = PreviousBands(contents, customers["customer_id"])
+    identity = {"run_id": manifest.run_id, "market": market, "previous_run_id": previous.run_id if previous else None}
     times = {"as_of": as_of, "valid_until": as_of + dt.timedelta(days=manifest.valid_days)}
-    return _MarketLoad(create_run(log, {**line, **whose, **times}), former)
+    return _MarketLoad(create_run(log, {**line, **identity, **times}), previous_bands)
 
 
 def _read_batches(file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of the file in batches."""
+    """Yield the rows of the file in batches of at most BATCH_ROWS."""
     yield from file.iter_batches(BATCH_ROWS, columns=[*KEY_COLUMNS, *RUN_COLUMNS])
 
 
 def _empty_chunk(number: int) -> dict[str, Any]:
-    """Return the only chunk of an export without customers."""
+    """Return the single chunk of an export without customers."""
     return {"run_number": number, "chunk": 0, "row_count": 0, "content": encode_chunk(EXPORT_SCHEMA.empty_table())}
 
 
@@ -165,7 +167,7 @@ def _stage_batch(
     runs: dict[str, _MarketLoad],
     erased_customers: ErasedCustomers,
 ) -> int:
-    """Check a batch and stage its customers, except erased ones; return the number of staged customers."""
+    """Check a batch, stage its customers except erased ones, and return the number of staged customers."""
     if problem := find_problem(batch, manifest):
         raise LoadRefused(f"{path}: {problem}")
     added = 0

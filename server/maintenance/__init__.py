@@ -1,1 +1,1 @@
-"""Maintenance of the database: erasure, legal holds, retention, and the checks of `doctor`."""
+"""Maintains the database: erasure, legal holds, retention, adoption of forks, and the checks of `doctor`."""

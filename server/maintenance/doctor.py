@@ -1,7 +1,7 @@
-"""The checks of `doctor`: does every record, hash, checkpoint, key, run and bundle in the database hold?
+"""The checks of `doctor`: records, tree hashes, checkpoints, customers' keys, runs, and bundles of old decisions.
 
-`check_log` needs only the public half of the signing key, as an auditor would. `diagnose` adds what needs the log's own
-keys: missing customer keys against the recorded erasures, and runs against their records.
+`check_log` needs only the public half of the signing key, like an auditor. `diagnose` adds the checks that need the log's own
+keys: it compares missing customer keys with the recorded erasures, and runs with their records.
 """
 
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ class Diagnosis:
 
     Attributes:
         healthy: Whether every check passed.
-        sentences: What was checked and what is wrong, one fact each.
+        sentences: Sentences about what was checked and what is wrong, one fact in each.
     """
 
     healthy: bool
@@ -53,17 +53,17 @@ def diagnose(database: Database, settings: Settings) -> Diagnosis:
     """Run every check.
 
     Raises:
-        StoreUnavailable: A database does not answer.
+        StoreUnavailable: A database does not respond.
         RecordError: The signing key cannot be read.
     """
     locations = KeyLocations.from_settings(settings)
     mark = locations.high_water_mark()
-    holds, sentences = check_log(database, read_verifier_key(settings), settings.anchor_folder, mark)
+    passed, sentences = check_log(database, read_verifier_key(settings), settings.anchor_folder, mark)
     problems = [
         *find_key_and_run_problems(database, locations),
         *missing_artifacts(database, BundleCache(settings.bundles, "credit")),
     ]
-    return Diagnosis(holds and not problems, (*sentences, *problems))
+    return Diagnosis(passed and not problems, (*sentences, *problems))
 
 
 def check_log(
@@ -72,18 +72,19 @@ def check_log(
     """Check every record with its columns, the tree, the head, and all checkpoints that were stored or anchored.
 
     Args:
-        database: Of the log.
+        database: The database of the record log.
         verifier: The log's public key.
-        anchor_folder: Where checkpoints were anchored; None: nowhere.
-        mark: The high-water mark, which the log must continue; None: it is not checked.
+        anchor_folder: The folder with anchored checkpoints; None if there is none.
+        mark: The high-water mark, with which the log must be consistent; None skips this check.
 
     Returns:
-        Whether everything holds, and the findings, one fact each.
+        Whether every check passed, and sentences about what was checked and what is wrong, one fact in each.
 
     Raises:
-        StoreUnavailable: The database does not answer.
+        StoreUnavailable: The database does not respond.
     """
-    # Anchors and mark first, then the database as of one moment: a checkpoint of a later moment would be larger than the tree.
+    # Read anchors and mark before the snapshot of the database: a checkpoint that is newer than the snapshot would be larger
+    # than its tree.
     anchors = _read_anchors(anchor_folder)
     newest = mark.read(verifier) if mark else None
     remembered = RememberedCheckpoint(str(mark.path), newest) if mark and newest else None
@@ -91,14 +92,14 @@ def check_log(
         return _check_snapshot(snapshot, verifier, anchors, remembered)
 
 
-def find_key_and_run_problems(database: Database, places: KeyLocations) -> list[str]:
-    """Return the missing keys that no erasure explains, and the runs that differ from their records, one fact each.
+def find_key_and_run_problems(database: Database, locations: KeyLocations) -> list[str]:
+    """Return problems of keys and runs: keys that contradict the recorded erasures, and runs that differ from their records.
 
     Raises:
-        StoreUnavailable: A database does not answer.
+        StoreUnavailable: A database does not respond.
     """
     try:
-        log = open_log(database, places)
+        log = open_log(database, locations)
     except LogRefused as error:
         return [str(error)]
     try:
@@ -106,7 +107,7 @@ def find_key_and_run_problems(database: Database, places: KeyLocations) -> list[
         return [*problems, *run_problems(log, erased_rows)]
     except StoreUnavailable:
         raise
-    except ServerError as error:  # a record that is needed here is damaged; `check_log` reports it in full
+    except ServerError as error:  # a record that this check needs is damaged; `check_log` reports it
         return [str(error)]
     finally:
         log.close()
@@ -116,7 +117,7 @@ def read_verifier_key(settings: Settings) -> VerifierKey:
     """Read the public half of the signing key.
 
     Raises:
-        RecordError: The key file is missing or not acceptable.
+        RecordError: The key file is missing or invalid.
     """
     return read_signing_key(settings.signing_key, settings.log_origin).verifier()
 
@@ -124,17 +125,17 @@ def read_verifier_key(settings: Settings) -> VerifierKey:
 def _check_snapshot(
     snapshot: Snapshot, verifier: VerifierKey, anchors: list[str], remembered: RememberedCheckpoint | None
 ) -> tuple[bool, list[str]]:
-    """Check the database as of one moment."""
+    """Check a snapshot of the database. Return whether every check passed, and what was checked and what is wrong."""
     proofs = ProofReader(snapshot)
     head, count = proofs.read_head_and_count()
-    if type(head.size) is not int:  # SQLite stores any type in any column
+    if type(head.size) is not int:  # SQLite accepts any type in any column
         return False, ["the head of the record log: its size is not an integer"]
     with snapshot.reading() as connection:
         stored = [row.note for row in connection.execute(select(CHECKPOINTS).order_by(CHECKPOINTS.c.size))]
         retention_records = tuple(read_retention_proofs(connection, _ALL_INDEXES, head.size))
         hash_problems = [*leaf_tile_problems(connection, head.size), *tile_problems(connection, head.size)]
         chunk_problems: list[str] = []
-        # One pass over all records serves both the verification and the comparison with the header chunks.
+        # `check_chunks` passes the records on, so that one read of all records serves this check and the verification.
         records = check_chunks(connection, proofs.read_all(head.size), head.size, chunk_problems)
         export = Export(start=0, records=records, retentions=retention_records)
         given_up = _given_up_anchors(connection, head, anchors, verifier)
@@ -150,11 +151,15 @@ def _check_snapshot(
 def _given_up_anchors(
     connection: Connection, head: LogHead, anchors: list[str], verifier: VerifierKey
 ) -> dict[str, int]:
-    """Return the anchors that contradict the log within a range that an operator gave up, with their sizes."""
+    """Return the anchors that contradict the log, but whose size is in a range that `adopt-fork` gave up.
+
+    Returns:
+        The size of each such anchor, by its text.
+    """
     adopted = adopted_ranges(connection)
     found = {}
     for note in anchors if adopted else ():
-        with suppress(RecordError):  # `verify` reports an anchor that cannot be opened
+        with suppress(RecordError):  # `verify` reports an anchor that cannot be parsed or verified
             checkpoint = open_checkpoint(note, verifier)
             if not any(checkpoint.size in lost for lost in adopted):
                 continue
@@ -164,26 +169,29 @@ def _given_up_anchors(
 
 
 def _frontier(head: LogHead) -> Frontier:
-    """Return the frontier in a head."""
+    """Return the frontier that a head contains: the roots of the complete subtrees of its tree."""
     return Frontier(head.size, split_hashes(head.peaks))
 
 
 def _head_problems(head: LogHead, count: int, verifier: VerifierKey) -> Iterator[str]:
-    """Compare the head with the number of records and with the key."""
+    """Yield a problem if the head contradicts the number of records, and one if it contradicts the signing key."""
     if head.verifier_key != verifier.text():
-        yield "the head of the record log names another public key than that of the signing key"
+        yield "the head of the record log contains a public key that does not belong to the signing key"
     if head.size != count:
         yield f"the head of the record log states {head.size} records, but the table has {count}"
 
 
 def _frontier_problems(head: LogHead, verifier: VerifierKey) -> list[str]:
-    """Compare the frontier in the head with the head's checkpoint, whose root `verify` compares with the records."""
+    """Return a problem if the frontier in the head differs from the checkpoint in the head.
+
+    `verify` compares the root in that checkpoint with the records.
+    """
     try:
         signed = open_checkpoint(head.checkpoint, verifier)
     except RecordError:
         return []  # reported by `verify`
     frontier = _frontier(head)
-    # A tree of n leaves has one peak for each bit that is set in n.
+    # A tree of n leaves has one complete subtree, and so one peak, for each bit that is set in n.
     complete = len(frontier.peaks) == head.size.bit_count()
     if signed.size == head.size and complete and frontier.root() == signed.root:
         return []
@@ -191,7 +199,7 @@ def _frontier_problems(head: LogHead, verifier: VerifierKey) -> list[str]:
 
 
 def _read_anchors(folder: Path | None) -> list[str]:
-    """Read the checkpoints of the anchor folder."""
+    """Return the texts of the checkpoints in the anchor folder, smallest tree first."""
     if folder is None:
         return []
     return [path.read_text(encoding="utf-8") for path in sorted(folder.glob("checkpoint-*.txt"))]

@@ -1,12 +1,13 @@
-"""Erases a customer: destroys their keys, deletes their rows, and records the erasure.
+"""Erases customers: destroys their keys, deletes their rows, and records the erasure.
 
     in one transaction, with the head of the record log locked:
         check for holds -> append ERASURE -> delete feature and run rows -> retire the keys, so that they encrypt nothing more
     after the commit:
         destroy the keys -> rewrite the database files
 
-A kill between two steps leaves either a customer who can still be read, or a recorded erasure whose keys still exist; the
-same command finishes it. A decision made meanwhile is encrypted under a new key.
+If the command is killed before the commit, nothing has changed. If it is killed after the commit, the erasure is recorded
+but its keys may still exist. In both cases the same command completes the erasure. A decision that is made between the
+commit and the end of the command is encrypted under a new key.
 """
 
 import datetime as dt
@@ -33,9 +34,15 @@ from server.stores.runs.records import RowDigest, read_customer_rows
 from server.stores.secure_delete import rewrite_tables
 from server.stores.tables import FEATURES, RECORDS
 
-_KEY_LABEL = "key_"  # labels key_0, key_1, ... of an ERASURE record name the destroyed keys
+_KEY_LABEL = "key_"  # the labels key_0, key_1, ... of an ERASURE record contain the ids of the destroyed keys
 _REASON_CHARACTERS_MAX = 500
-_PLAINTEXT_TABLES = ("features", "risks", "risk_chunks", "runs", "risk_tombstones")  # they hold customers unencrypted
+_PLAINTEXT_TABLES = (
+    "features",
+    "risks",
+    "risk_chunks",
+    "runs",
+    "risk_tombstones",
+)  # they contain customer numbers unencrypted
 CustomerKey = tuple[str, str]  # market, customer_id
 
 
@@ -44,13 +51,13 @@ class ErasurePlan:
     """The data about a customer that an erasure removes.
 
     Attributes:
-        records: Number of records encrypted under keys that still exist.
-        unrecorded_keys: Ids of the customer's keys, present or not, that no ERASURE record names.
+        records: Number of records that are encrypted under keys that still exist.
+        unrecorded_keys: Ids of the customer's keys, existing or not, that no ERASURE record contains.
         present_keys: Ids of the customer's keys that still exist.
-        feature_rows: Number of feature rows.
+        feature_rows: Number of the customer's rows in the feature store.
         run_rows: The customer's rows in runs.
         holds: Legal holds that forbid the erasure.
-        erased_before: Whether an ERASURE record exists.
+        erased_before: Whether the customer has an ERASURE record.
     """
 
     records: int
@@ -63,46 +70,53 @@ class ErasurePlan:
 
     @property
     def is_new(self) -> bool:
-        """Return whether there is anything to record."""
+        """Return whether there are data that no earlier erasure covers, so that a new ERASURE record is needed."""
         return bool(self.unrecorded_keys or self.feature_rows or self.run_rows)
 
 
 def check_customer(market: str, customer_id: str) -> CustomerKey:
-    """Return the customer's key if a request or a file could name this customer; a hold on any other protects nobody.
+    """Return (market, customer_id) if both are valid.
+
+    An invalid number cannot occur in a request or a file, so an erasure or a hold would silently have no effect.
 
     Raises:
-        ErasureRefused: The market or the number breaks a rule of the contract.
+        ErasureRefused: The market or the number is invalid.
     """
     try:
         validate(Customer(market=market, customer_id=customer_id))
     except RequestInvalid as error:
         raise ErasureRefused(
-            f"{market!r} {customer_id!r} is not a customer: a market is two capital letters, "
-            "a customer's number 1 to 64 letters, digits and . _ : -"
+            f"{market!r} {customer_id!r} is not a valid customer: the market must be two uppercase letters, "
+            "and the customer number 1 to 64 letters, digits or . _ : -"
         ) from error
     return market, customer_id
 
 
 def check_reason(reason: str, customer: CustomerKey | None) -> None:
-    """Raise ErasureRefused for a reason that is empty, too long, or contains the customer's number.
+    """Raise ErasureRefused if a reason is empty, is too long, or contains the customer's number.
 
-    The reason is recorded for the life of the log, so a number in it could never be erased. None as the customer means that
-    the number is known not to be in the reason.
+    The reason is recorded permanently, so a customer number in it could never be erased.
+
+    Args:
+        reason: The reason for an erasure or a hold.
+        customer: The customer whose number the reason must not contain; None skips this check.
     """
     if not reason.strip() or len(reason) > _REASON_CHARACTERS_MAX:
-        raise ErasureRefused(f"--reason must state why, in 1 to {_REASON_CHARACTERS_MAX} characters")
+        raise ErasureRefused(f"--reason must contain 1 to {_REASON_CHARACTERS_MAX} characters that are not all spaces")
     if customer is not None and customer[1] in reason:
-        raise ErasureRefused("--reason must not name the customer, because it is never erased: name the case instead")
+        raise ErasureRefused(
+            "--reason must not contain the customer number, because the reason is never erased; state the case instead"
+        )
 
 
 def read_plan(connection: Connection, log: RecordLog, customer: CustomerKey) -> ErasurePlan:
-    """Read what an erasure would remove; change nothing."""
+    """Return what an erasure would remove. Change nothing."""
     tag = log.customer_tag(*customer)
     erasures = [header for _, header in read_related_headers(connection, tag, (ERASURE,))]
-    sealed = select(RECORDS.c.key_id, func.count()).where(RECORDS.c.customer_tag == tag).group_by(RECORDS.c.key_id)
-    # Records about the customer under the log's own key, such as holds, are not erased.
+    key_counts = select(RECORDS.c.key_id, func.count()).where(RECORDS.c.customer_tag == tag).group_by(RECORDS.c.key_id)
+    # Records about the customer that are encrypted under the log's own key, such as holds, are not erased.
     own_key = log.key_store.find_by_owner({LOG_OWNER})[LOG_OWNER].key_id
-    counts = {row[0]: row[1] for row in connection.execute(sealed) if row[0] != own_key}
+    counts = {row[0]: row[1] for row in connection.execute(key_counts) if row[0] != own_key}
     current = {key.key_id for key in log.key_store.find_by_owner({tag}).values()}
     present = current | set(log.key_store.find_by_id(counts.keys()))
     recorded = {key for header in erasures for key in _destroyed_keys(header)}
@@ -119,10 +133,10 @@ def read_plan(connection: Connection, log: RecordLog, customer: CustomerKey) -> 
 
 
 def preview_erasure(log: RecordLog, customer: CustomerKey, reason: str) -> ErasurePlan:
-    """Return what an erasure would remove; change nothing.
+    """Return what an erasure would remove, after the same checks. Change nothing.
 
     Raises:
-        ErasureRefused: As `erase_customer`.
+        ErasureRefused: A hold forbids the erasure, the customer has no data, or the reason is invalid.
     """
     check_reason(reason, customer)
     with log.database.reading() as connection:
@@ -138,25 +152,25 @@ def erase_customers(
     clock: Callable[[], dt.datetime],
     token_days: float,
 ) -> Iterator[tuple[CustomerKey, ErasurePlan]]:
-    """Erase several customers, or none if one cannot be erased; yield each with what was removed.
+    """Erase several customers, and yield each with what was removed. If one cannot be erased, erase none.
 
-    No load and no other erasure can run meanwhile. Afterwards the database files are rewritten, also after an error.
+    Expired tombstones are deleted too. At the end, and even after an error, the database files are rewritten. No load and no
+    other erasure can run at the same time.
 
     Args:
         log: The record log.
-        customers: (market, customer_id) of each.
-        reason: Recorded for the life of the log.
-        clock: Returns the time.
-        token_days: How long page and delta tokens are honoured: expired tombstones are removed too.
+        customers: Pairs (market, customer_id).
+        reason: The reason, which is recorded permanently.
+        clock: Returns the present time.
+        token_days: Days for which page and delta tokens are valid. It determines which tombstones have expired.
 
     Raises:
-        ErasureRefused: As `erase_customer`, for the first customer who cannot be erased.
-        StoreUnavailable: A load or an erasure is running, or a database does not answer; run the command again.
+        ErasureRefused: A hold forbids the erasure of a customer, a customer has no data, or the reason is invalid.
+        StoreUnavailable: A load or an erasure is running, or a database does not respond. The operator can retry.
     """
     with lock_loading(log.database):
-        delete_unfinished_runs(
-            log.database
-        )  # rows of a run that was never published are named in no record, so no erasure would list them
+        # No record covers the rows of a run that was never published, so an erasure would not list them.
+        delete_unfinished_runs(log.database)
         with log.database.writing() as connection:
             delete_expired_tombstones(connection, clock(), token_days)
         for customer in customers:
@@ -169,14 +183,14 @@ def erase_customers(
 
 
 def erase_customer(log: RecordLog, customer: CustomerKey, reason: str, at: dt.datetime) -> ErasurePlan:
-    """Erase one customer, or finish an earlier erasure that was interrupted; return what was removed.
+    """Erase one customer, or complete an earlier erasure that was interrupted. Return what was removed.
 
-    Call it inside `alone` and after `sweep`, as `erase_customers` does. The database files still contain the deleted bytes
-    until `rewrite_files` has run.
+    Call it under `lock_loading` and after `delete_unfinished_runs`, as `erase_customers` does. The database files contain
+    the deleted bytes until `rewrite_files` has run.
 
     Raises:
-        ErasureRefused: A hold forbids it, the customer has no data, or the reason cannot be recorded.
-        StoreUnavailable: A database does not answer; run the command again.
+        ErasureRefused: A hold forbids the erasure, the customer has no data, or the reason is invalid.
+        StoreUnavailable: A database does not respond. The operator can retry.
     """
     check_reason(reason, customer)
     with log.database.writing() as connection:
@@ -187,7 +201,7 @@ def erase_customer(log: RecordLog, customer: CustomerKey, reason: str, at: dt.da
             append_entry(log, connection, _erasure_entry(plan, log.customer_tag(*customer), customer[0], reason, at))
             connection.execute(delete(FEATURES).where(*_feature_condition(customer)))
             erase_predictions(connection, *customer, at)
-        # Last before the commit: a process that appends a record afterwards finds no key of this customer and creates one.
+        # Retire the keys last before the commit. A process that appends a record after the commit then creates a new key.
         log.key_store.retire(plan.present_keys)
     log.key_store.destroy(plan.present_keys)
     return plan
@@ -197,7 +211,7 @@ def rewrite_files(log: RecordLog) -> None:
     """Rewrite the database files, so that no file contains the erased bytes.
 
     Raises:
-        StoreUnavailable: A database is busy for too long; run the command again.
+        StoreUnavailable: A database is busy for too long. The operator can retry.
     """
     rewrite_tables(log.key_store.database, ("wrapped_keys",))
     rewrite_tables(log.database, _PLAINTEXT_TABLES)
@@ -207,7 +221,7 @@ def find_erasure_problems(log: RecordLog) -> tuple[list[str], list[RowDigest]]:
     """Compare the existing keys with the ERASURE records.
 
     Returns:
-        The problems, one sentence each, and the run rows that erasures removed.
+        Problems, one sentence for each, and the run rows that erasures removed.
     """
     run_rows: list[RowDigest] = []
     destroyed: dict[str, int] = {}  # key id -> index of the ERASURE record
@@ -216,34 +230,38 @@ def find_erasure_problems(log: RecordLog) -> tuple[list[str], list[RowDigest]]:
         used_keys = set(connection.execute(select(RECORDS.c.key_id).distinct()).scalars())
     for record_id in ids:
         record = log.find_by_id(record_id)
-        assert record is not None, "read a moment ago, and records are never deleted"
+        assert record is not None, "its id was just read, and records are never deleted"
         destroyed |= dict.fromkeys(_destroyed_keys(record.header), record.index)
         body = pb.ErasureRecord.FromString(record.body)
         run_rows += [RowDigest(row.run_id, row.market, row.row_sha256) for row in body.run_rows]
     present = log.key_store.read_ids()
     unfinished = [
-        f"record {index}: it states that a key was destroyed, but the key still exists; erase this customer again"
+        f"record {index}: the ERASURE record states that a key was destroyed, but the key still exists; erase this customer again"
         for key, index in sorted(destroyed.items())
         if key in present
     ]
     unexplained = [
-        f"key {key} is missing, and no erasure explains it: restore the database of keys, or erase the customer"
+        f"key {key} is missing although no erasure destroyed it; restore the key database, or erase the customer"
         for key in sorted(used_keys - present - set(destroyed))
     ]
     return [*unfinished, *unexplained], run_rows
 
 
 def _check_allowed(plan: ErasurePlan, customer: CustomerKey) -> None:
-    """Raise ErasureRefused if a hold forbids the erasure, or if the customer has no data: probably a misspelt number."""
+    """Raise ErasureRefused if a hold forbids the erasure, or if the customer has no data, probably because of a typing error."""
     if plan.holds:
-        names = "; ".join(f"{hold.hold_id} since {hold.since:%Y-%m-%d}" for hold in plan.holds)
-        raise ErasureRefused(f"{' '.join(customer)}: under a legal hold ({names}); nothing was erased")
+        holds = "; ".join(f"{hold.hold_id} since {hold.since:%Y-%m-%d}" for hold in plan.holds)
+        raise ErasureRefused(
+            f"{' '.join(customer)}: the customer is under a legal hold ({holds}), so nothing was erased; release the hold first"
+        )
     if not plan.is_new and not plan.erased_before:
-        raise ErasureRefused(f"{' '.join(customer)}: no data of this customer; check the market and the number")
+        raise ErasureRefused(
+            f"{' '.join(customer)}: the database has no data of this customer; check the market and the number"
+        )
 
 
 def _erasure_entry(plan: ErasurePlan, tag: str, market: str, reason: str, at: dt.datetime) -> LogEntry:
-    """Return the ERASURE entry: encrypted under the log's own key, and naming the customer by tag only."""
+    """Return the ERASURE entry. It is encrypted under the log's own key, and contains the customer's tag but not the number."""
     body = pb.ErasureRecord(reason=reason, feature_rows=plan.feature_rows)
     for row in plan.run_rows:
         body.run_rows.add(run_id=row.run_id, market=row.market, row_sha256=row.sha256)
@@ -259,7 +277,7 @@ def _erasure_entry(plan: ErasurePlan, tag: str, market: str, reason: str, at: dt
 
 
 def _destroyed_keys(header: Header) -> list[str]:
-    """Return the ids of the keys that an erasure destroyed."""
+    """Return the ids of the keys that an erasure destroyed, from the header of its record."""
     return [key for name, key in header.labels.items() if name.startswith(_KEY_LABEL)]
 
 

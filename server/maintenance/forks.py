@@ -1,6 +1,7 @@
-"""Accepting a fork: an operator states that records are lost, and the log goes on from the database as it is.
+"""Accepts a fork: an operator states that records are lost, and the log continues from the present database.
 
-The acceptance is itself a record of the log, so that every auditor sees which range was given up, when and why.
+A fork is a database that contradicts a checkpoint outside it, because records are missing or were replaced. Accepting it
+appends a record that states which range was given up, when and why, so that every auditor can see the loss.
 """
 
 import datetime as dt
@@ -14,36 +15,39 @@ from server.stores.record_log.log import RecordLog
 
 
 def find_lost_range(log: RecordLog) -> range:
-    """Return the sizes of the log whose checkpoints `adopt_fork` gives up: from the first that may be lost to the last that was.
+    """Return the range of tree sizes whose checkpoints `adopt_fork` gives up.
 
-    Records `start - 1` up to `stop - 2` are those that may be missing or replaced.
+    The range starts after the largest checkpoint that the database is consistent with, and ends with the largest checkpoint
+    that it contradicts. The records that may be missing or replaced have the indexes `start - 1` to `stop - 2`.
 
     Raises:
-        ForkRefused: The log continues everything that is remembered of it.
-        StoreUnavailable: The database does not answer.
+        ForkRefused: The database is consistent with the high-water mark and with every anchor.
+        StoreUnavailable: The database does not respond.
     """
     forked, continued = log.read_fork()
     if not forked:
-        raise ForkRefused("the log continues everything that is remembered of it: there is no fork to adopt")
+        raise ForkRefused(
+            "there is no fork to adopt: the database is consistent with the high-water mark and with every anchor"
+        )
     first = max((each.checkpoint.size for each in continued), default=0) + 1
     last = max(each.checkpoint.size for each in forked)
     return range(min(first, *(each.checkpoint.size for each in forked)), last + 1)
 
 
 def adopt_fork(log: RecordLog, reason: str, at: dt.datetime) -> range:
-    """Record that a range of the log is lost, and accept the database as it is.
+    """Record that a range of the log is lost, and accept the present database.
 
     Args:
         log: A log that contradicts its high-water mark or its anchors.
-        reason: Why; recorded for the life of the log.
+        reason: The reason, which is recorded permanently.
         at: The time of the record.
 
     Returns:
-        The sizes that were given up, as of `find_lost_range`.
+        The range of tree sizes that was given up, as returned by `find_lost_range`.
 
     Raises:
-        ForkRefused: There is no fork.
-        StoreUnavailable: The record could not be written; the log is refused as before.
+        ForkRefused: The database is consistent with the high-water mark and with every anchor.
+        StoreUnavailable: The record could not be written. The fork is not accepted.
     """
     lost = find_lost_range(log)
     log.adopt(

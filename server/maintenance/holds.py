@@ -1,4 +1,4 @@
-"""Places and releases legal holds: ids by prefix, and reasons that must not name the customer."""
+"""Places and releases legal holds. A hold can be specified by a prefix of its id; its reason must not contain the customer."""
 
 import datetime as dt
 import re
@@ -12,9 +12,7 @@ from server.stores.record_log.log import RecordLog
 from server.stores.tables import RECORDS
 
 _PREFIX_CHARACTERS_MIN = 8
-_ID_RULE = (
-    f"a hold id is named by the whole id or by an unambiguous prefix of {_PREFIX_CHARACTERS_MIN} or more characters"
-)
+_ID_RULE = f"specify a hold by its id or by an unambiguous prefix of {_PREFIX_CHARACTERS_MIN} or more characters"
 _ID_CHARACTERS = re.compile(r"[0-9a-f-]+")
 _WORD = re.compile(r"[^\s,;:()'\"]*[^\s,;:()'\".]")  # without the punctuation that ends or quotes a word
 
@@ -26,24 +24,24 @@ def hold_customer(
 
     Args:
         log: The record log.
-        customer: (market, customer_id).
-        reason: Recorded for the life of the log.
+        customer: The pair (market, customer_id).
+        reason: The reason, which is recorded permanently.
         at: The time of the record.
-        allow_unknown: Accept a customer without any data, whose future records the hold then covers.
+        allow_unknown: Whether to accept a customer without any data. The hold then covers future records.
 
     Returns:
-        The hold id, and the data that the hold covers now.
+        The hold id, and the data that the hold covers at present.
 
     Raises:
-        ErasureRefused: The reason cannot be recorded, or the customer has no data and `allow_unknown` is false.
+        ErasureRefused: The reason is invalid, or the customer has no data and `allow_unknown` is false.
     """
     check_reason(reason, customer)
     with log.database.reading() as connection:
         plan = read_plan(connection, log, customer)
     if not (plan.is_new or plan.erased_before or allow_unknown):
         raise ErasureRefused(
-            f"{' '.join(customer)}: no data of this customer; check the market and the number, "
-            "or add --unknown to hold what will be recorded in future"
+            f"{' '.join(customer)}: the database has no data of this customer; check the market and the number, "
+            "or add --unknown to hold future records of this customer"
         )
     return place_hold(log, *customer, reason, at), plan
 
@@ -52,12 +50,12 @@ def release_by_id(log: RecordLog, name: str, reason: str, at: dt.datetime) -> st
     """Release the hold with this id or id prefix, and return its id.
 
     Raises:
-        ErasureRefused: The id matches no hold or several, the hold was released earlier, or the reason is not acceptable.
+        ErasureRefused: The id matches no hold or several holds, the hold was already released, or the reason is invalid.
     """
     hold_id = _find_hold_id(log, name)
     market, tag = read_hold_subject(log, hold_id)
-    # A hold stores the customer as a keyed tag only, so the number itself cannot be compared with the reason.
-    # A word whose tag equals the hold's tag is the number.
+    # A hold contains the tag of the customer but not the number, so the number cannot be compared with the reason.
+    # Instead, compute the tag of each word of the reason: a word whose tag equals the hold's tag is the number.
     numbers = [word for word in (reason, *_WORD.findall(reason)) if log.customer_tag(market, word) == tag]
     check_reason(reason, (market, numbers[0]) if numbers else None)
     release_hold(log, hold_id, reason, at)
@@ -65,20 +63,20 @@ def release_by_id(log: RecordLog, name: str, reason: str, at: dt.datetime) -> st
 
 
 def _find_hold_id(log: RecordLog, name: str) -> str:
-    """Return the id of the one hold whose id starts with `name`, released or not.
+    """Return the id of the hold whose id starts with `name`, even if the hold was released.
 
     Raises:
-        ErasureRefused: `name` is too short, or matches no hold or several.
+        ErasureRefused: `name` is too short, or matches no hold or several holds.
     """
     prefix = name.lower()
     if len(prefix) < _PREFIX_CHARACTERS_MIN or not _ID_CHARACTERS.fullmatch(prefix):
-        raise ErasureRefused(f"{name!r} is not a hold id: {_ID_RULE}")
+        raise ErasureRefused(f"{name!r} is not a hold id; {_ID_RULE}")
     condition = RECORDS.c.kind == LEGAL_HOLD, RECORDS.c.record_id.startswith(prefix)
     with log.database.reading() as connection:
         ids = connection.execute(select(RECORDS.c.record_id).where(*condition).limit(2)).scalars().all()
     if len(ids) != 1:
         count = "no hold" if not ids else "more than one hold"
         raise ErasureRefused(
-            f"{name!r} matches {count}: {_ID_RULE}; `hold` printed the id, and an erasure that a hold forbids prints it again"
+            f"{name!r} matches {count}; {_ID_RULE}. `hold` printed the id, and so does an erasure that the hold forbids"
         )
     return str(ids[0])

@@ -1,7 +1,7 @@
 """Applies the retention table: removes the ciphertext of old records, keeps header and hash, and records the removal.
 
-Each batch of up to 500 records is one transaction with the RETENTION record that names them, so that a kill at any moment
-leaves no removed record unexplained. The same command continues where it stopped.
+One transaction removes up to 500 records and appends the RETENTION record that lists them. So if the command is killed at
+any moment, every removal is recorded. The same command then continues where it stopped.
 """
 
 import datetime as dt
@@ -32,12 +32,12 @@ _ROWS_PER_FETCH = 10_000
 
 @dataclass(frozen=True, slots=True)
 class DueCount:
-    """The number of records that one line of the table matches.
+    """How many records one line of the retention table removes.
 
     Attributes:
-        due_line: The line, as of one moment.
-        due: Records whose ciphertext it removes.
-        on_hold: Records that are old enough but under a legal hold.
+        due_line: The line with its cut-off time.
+        due: Number of records whose ciphertext the line removes.
+        on_hold: Number of records that are old enough but remain because of a legal hold.
     """
 
     due_line: RetentionCutoff
@@ -46,10 +46,10 @@ class DueCount:
 
 
 def preview_retention(log: RecordLog, table: RetentionTable, now: dt.datetime) -> tuple[list[DueCount], dict[str, int]]:
-    """Count what `remove_due_content` would remove; change nothing.
+    """Count the records whose ciphertext `remove_due_content` would remove. Change nothing.
 
     Returns:
-        A count for each line of the table, and the number of records by kind that has no line.
+        The counts for each line of the table, and the number of records of each kind that has no line.
     """
     with log.database.reading() as connection:
         tags_on_hold = read_tags_on_hold(connection)
@@ -68,14 +68,14 @@ def preview_retention(log: RecordLog, table: RetentionTable, now: dt.datetime) -
 def remove_due_content(
     log: RecordLog, table: RetentionTable, now: dt.datetime, batch: int = REMOVED_MAX
 ) -> Iterator[int]:
-    """Remove the ciphertext of due records; yield the number removed after each transaction.
+    """Remove the ciphertext of due records. After each transaction, yield the number of records that it changed.
 
-    The search for due records does not lock anything. The head of the log is locked once per batch, only while the records
-    of that batch are checked again and removed.
+    The search for due records needs no lock. Each batch locks the head of the log while its records are checked again and
+    their ciphertext is removed.
 
     Raises:
-        RetentionRefused: A record is damaged; it stays, as evidence.
-        StoreUnavailable: The database does not answer, or readers keep it busy; run the command again.
+        RetentionRefused: A record is damaged. Its ciphertext remains as evidence.
+        StoreUnavailable: The database does not respond, or readers keep it busy. The operator can retry.
     """
     lines = list(table.cutoffs(now))
     indexes = _due_indexes(log, lines)
@@ -93,7 +93,10 @@ def remove_due_content(
 
 
 def _due_indexes(log: RecordLog, lines: Sequence[RetentionCutoff]) -> "array[int]":
-    """Return the ascending indexes of due records without a hold, in 8 bytes each: millions are possible."""
+    """Return the indexes of due records without a hold, ascending.
+
+    An array of 8 bytes per index, because millions of records may be due.
+    """
     indexes = array("q")
     if not lines:
         return indexes
@@ -110,9 +113,9 @@ def _due_indexes(log: RecordLog, lines: Sequence[RetentionCutoff]) -> "array[int
 def _rows_still_due(
     connection: Connection, lines: Sequence[RetentionCutoff], indexes: Sequence[int]
 ) -> list[tuple[Row[Any], RetentionCutoff]]:
-    """Return which of these records are still due, with their line, now that the head is locked and nobody else writes.
+    """Return the records among `indexes` that are still due, each with its line. Call it with the head locked.
 
-    A hold may have been placed, or another process may have removed some of them, since `_due_indexes`.
+    Since `_due_indexes`, a hold may have been placed, or a different process may have removed some of the records.
     """
     tags_on_hold = read_tags_on_hold(connection)
     statement = select(RECORDS).where(RECORDS.c.record_index.in_(indexes), _due_condition(lines))
@@ -124,7 +127,7 @@ def _rows_still_due(
 
 
 def _due_condition(lines: Sequence[RetentionCutoff]) -> ColumnElement[bool]:
-    """Return the condition for records that any line removes, ignoring holds."""
+    """Return the condition for records that at least one line removes, ignoring holds."""
     return or_(*(and_(*_line_conditions(due)) for due in lines))
 
 
@@ -139,7 +142,7 @@ def _line_conditions(due: RetentionCutoff) -> tuple[ColumnElement[bool], ...]:
 
 
 def _matching_line(row: Row[Any], lines: Sequence[RetentionCutoff]) -> RetentionCutoff:
-    """Return the line that removes a record: at most one does."""
+    """Return the line that removes a record. At most one line does."""
     return next(
         due
         for due in lines
@@ -149,7 +152,7 @@ def _matching_line(row: Row[Any], lines: Sequence[RetentionCutoff]) -> Retention
 
 
 def _check_intact(row: Row[Any]) -> None:
-    """Raise RetentionRefused for a damaged record: without its ciphertext, the damage to its header could not be proved."""
+    """Raise RetentionRefused if a record is damaged. Without its ciphertext, damage to its header could not be proved."""
     record = stored_record(row)
     try:
         intact = not mismatched_columns(parse_header(record.header), record.columns or {})
@@ -157,15 +160,15 @@ def _check_intact(row: Row[Any]) -> None:
         intact = False
     if not intact or record.nodes[:1] != (record.compute_leaf_hash(),):
         raise RetentionRefused(
-            f"record {row.record_index} is damaged: it is not what was written. Nothing of its batch was removed; "
-            "run: python -m server doctor"
+            f"record {row.record_index} is damaged: it differs from what was written. No record of its batch was removed. "
+            "Run: python -m server doctor"
         )
 
 
 def _retention_entry(
     rows: Sequence[tuple[Row[Any], RetentionCutoff]], table: RetentionTable, now: dt.datetime
 ) -> LogEntry:
-    """Return the RETENTION entry: indexes and header hashes of the removed records in its header, the lines in its body."""
+    """Return the RETENTION entry. Its header lists the removed records by index and header hash, its body lists the lines."""
     body = pb.RetentionRecord(table_version=table.document.version, table_sha256=table.sha256)
     counts = Counter(due.rule for _, due in rows)
     for due in table.cutoffs(now):

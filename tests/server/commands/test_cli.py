@@ -108,7 +108,7 @@ def test_the_configuration_is_also_accepted_as_an_argument_but_not_twice(config:
     assert option.returncode == argument.returncode == 0
     assert option.stdout == argument.stdout != ""
     assert both.returncode == 2
-    assert "name one configuration" in both.stderr
+    assert "specify only one configuration" in both.stderr
 
 
 def test_the_command_that_hold_prints_works_as_typed(config: Path) -> None:

@@ -71,7 +71,7 @@ def test_several_customers_are_erased_together_or_not_at_all(run_command: RunCom
     done = run_command("erase", "DE", "C1", "C9", "--reason", "request 7", "--apply")
 
     assert isinstance(done.exception, ErasureRefused)
-    assert "DE C9: no data of this customer" in str(done.exception)
+    assert "DE C9: the database has no data of this customer" in str(done.exception)
     assert readable(tmp_path) == 4
 
 
@@ -112,7 +112,7 @@ def test_hold_reports_what_it_covers_and_rejects_a_customer_without_data(
 
     assert "covers 2 records, 0 feature rows and 0 run rows" in held.output
     assert [type(done.exception) for done in unknown] == [ErasureRefused] * 2
-    assert "DE C4: no data of this customer" in str(unknown[0].exception)
+    assert "DE C4: the database has no data of this customer" in str(unknown[0].exception)
     assert (held.exit_code, accepted.exit_code) == (0, 0)
     assert "covers 0 records" in accepted.output
 
@@ -153,7 +153,7 @@ def test_a_customer_that_no_request_can_name_is_rejected(
     done = run_command(command[0], *customer, "--reason", "lawsuit", *command[1:])
 
     assert isinstance(done.exception, ErasureRefused)
-    assert "a market is two capital letters" in str(done.exception)
+    assert "the market must be two uppercase letters" in str(done.exception)
 
 
 @pytest.mark.parametrize("reason", ["", "  ", "x" * 501, "C1", "settled with C1.", 'as "C1" asked', "C1, settled"])

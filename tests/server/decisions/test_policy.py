@@ -165,17 +165,17 @@ BAD = {
     "more for a riskier grade": (
         "lgd = 0.45",
         "lgd = 0.45\nlimits = {A = 10, B = 20}",
-        ["write the safest first"],
+        ["write the safest grade first"],
     ),
     "levels that pass beside a bound": (
         "lgd = 0.45",
         'lgd = 0.45\nrules = [{code = "X", fact = "age", above = 3, passes = ["no"], decision = "REFER"}]',
-        ["passes needs level"],
+        ["passes: is allowed only together with level"],
     ),
     "a level that passes and does not": (
         "lgd = 0.45",
         'lgd = 0.45\nrules = [{code = "X", fact = "age", level = "a", passes = ["a"], decision = "REFER"}]',
-        ["must not contain it"],
+        ["must not contain the value of level"],
     ),
     "a rule without a bound": (
         "lgd = 0.45",

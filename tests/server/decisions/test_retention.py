@@ -49,7 +49,7 @@ def test_february_29_becomes_february_28_in_other_years() -> None:
         ('kind = "CHURN_RUN"', 'kind = "ERASURE"', "records of kind ERASURE are kept as long as the log"),
         ("years = 2", "years = 0", "line 12: lines.1.years"),
         ('market = "FR"', 'market = "France"', "line 10: lines.1.market"),
-        ('market = "FR"', 'market = "*"', "two lines for \\* CREDIT_DECISION"),
+        ('market = "FR"', 'market = "*"', "more than one line for \\* CREDIT_DECISION"),
         ("years = 3", "years = 3\nmonths = 1", "lines.2.months"),
         ('version = "test-1"', "", "version"),
         ("[[lines]]", "[[lines", "is not TOML"),

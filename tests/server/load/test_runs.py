@@ -118,12 +118,16 @@ def test_a_customer_without_a_score_is_loaded_with_a_status(
 
 DRIVER = '{"code": "A", "log_odds": 1, "features": [], "texts": {"en": "x"}}'
 BAD: dict[str, tuple[Callable[[pd.DataFrame], Any], dict[str, Any], str]] = {
-    "a missing column": (lambda rows: rows.drop(columns="band"), {}, "'band' must be string"),
-    "a customer twice": (put("customer_id", "C00701"), {}, "repeat"),
+    "a missing column": (lambda rows: rows.drop(columns="band"), {}, "'band' must exist with type string"),
+    "a customer twice": (put("customer_id", "C00701"), {}, "have the same market, customer_id and as_of"),
     "two cuts": (put("as_of", FIRST - dt.timedelta(days=1)), {}, "'as_of': must be the same in every row, found 2"),
     "one contribution too few": (put("contributions", [0.0]), {}, "'contributions': must have 4 values in every row"),
     "one feature too few": (put("features", [0.0]), {}, "'features': must have 4 values in every row"),
-    "an infinite feature": (put("features", [0.0, math.inf, 0.0, 0.0]), {}, "'features': must not be infinite"),
+    "an infinite feature": (
+        put("features", [0.0, math.inf, 0.0, 0.0]),
+        {},
+        "'features': must not contain infinite values",
+    ),
     "no contributions": (put("contributions", None), {}, "contributions"),
     "a missing contribution": (put("contributions", [0.0, 0.0, None, 0.0]), {}, "contributions"),
     "contributions that do not add up": (
@@ -142,9 +146,9 @@ BAD: dict[str, tuple[Callable[[pd.DataFrame], Any], dict[str, Any], str]] = {
     "a missing band": (put("band", None), {}, "'band': must have no missing values"),
     "no value at risk": (put("value_at_risk_minor", None), {}, "'value_at_risk_minor': must have no missing values"),
     "no expected spend": (put("expected_spend_minor", None), {}, "'expected_spend_minor': must have no missing values"),
-    "a duplicate rank": (put("rank", 2), {}, "'rank': must be 1 to 30"),
-    "a rank of zero": (put("rank", 0), {}, "'rank': must be 1 to 30"),
-    "ranks that do not follow the pd": (swap_ranks, {}, "'rank': must follow descending pd"),
+    "a duplicate rank": (put("rank", 2), {}, "'rank': must contain each number from 1 to 30"),
+    "a rank of zero": (put("rank", 0), {}, "'rank': must contain each number from 1 to 30"),
+    "ranks that do not follow the pd": (swap_ranks, {}, "'rank': must be in the order of descending pd"),
     "an unknown status": (
         put("status", "GONE"),
         {"counts": {"SCORED": 29, "GONE": 1}},
@@ -153,9 +157,13 @@ BAD: dict[str, tuple[Callable[[pd.DataFrame], Any], dict[str, Any], str]] = {
     "a missing status": (
         put("status", None),
         {"counts": {"SCORED": 29}},
-        "counts: must equal the number of rows by status",
+        "counts: must equal the number of rows for each status",
     ),
-    "wrong counts": (lambda _: None, {"counts": {"SCORED": 31}}, "counts: must equal the number of rows by status"),
+    "wrong counts": (
+        lambda _: None,
+        {"counts": {"SCORED": 31}},
+        "counts: must equal the number of rows for each status",
+    ),
     "a missing hold_out": (put("hold_out", None), {}, "'hold_out': must have no missing values"),
     "missing suppressions": (put("suppressions", None), {}, "'suppressions': must have no missing values"),
     "a suppression that is not a code": (
@@ -193,12 +201,12 @@ BAD: dict[str, tuple[Callable[[pd.DataFrame], Any], dict[str, Any], str]] = {
     "descending bands": (
         as_it_is,
         {"bands": [{"band": "HIGH", "max_pd": 0.5}, {"band": "LOW", "max_pd": 1.0}]},
-        "bands must ascend",
+        "bands: must be in the order",
     ),
     "descending bounds": (
         as_it_is,
         {"bands": [{"band": "LOW", "max_pd": 0.5}, {"band": "HIGH", "max_pd": 0.4}]},
-        "bands must ascend",
+        "bands: must be in the order",
     ),
     "a negative margin": (as_it_is, {"band_margin_log_odds": -0.1}, "band_margin_log_odds"),
     "no valid_days": (as_it_is, {"valid_days": None}, "missing valid_days"),
@@ -238,5 +246,5 @@ def test_a_run_of_the_same_name_and_other_content_is_refused(
 ) -> None:
     load_file(empty, write(churn_family, tmp_path / "run.parquet", as_it_is), LOAD_TIME)
 
-    with pytest.raises(LoadRefused, match="was loaded before from a file with other content"):
+    with pytest.raises(LoadRefused, match="was already loaded from a file with different content"):
         load_file(empty, write(churn_family, tmp_path / "other.parquet", put(column="hold_out", value=True)), LOAD_TIME)

@@ -252,7 +252,7 @@ def test_adopting_a_log_that_is_no_fork_is_refused(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'log.db'}"
     append(url, tmp_path, 2)
 
-    with open_test_log(url, tmp_path) as log, pytest.raises(ForkRefused, match="continues everything"):
+    with open_test_log(url, tmp_path) as log, pytest.raises(ForkRefused, match="there is no fork to adopt"):
         adopt_fork(log, "no reason", NOW)
 
 
