@@ -1,7 +1,7 @@
-"""`make demo`: train both models on real data, serve them, ask as the loan desk and as the CRM, review as the auditor.
+"""`make demo`: train both models on real data, serve them, call the server as loan desk and CRM, review it as an auditor.
 
-What is shown comes from customers of the hold-out, which no model has learnt from. Afterwards
-`make serve` goes on with what the demo made.
+The demo shows customers of the hold-out, which were not used in training. Afterwards `make serve` starts a server with the
+models, features and predictions that the demo created.
 """
 
 import base64
@@ -25,47 +25,47 @@ ROOT = Path(__file__).resolve().parent
 BUNDLES, FILES = ROOT / "models" / "bundles", ROOT / "files"
 README = ROOT / "README.md"
 START_SECONDS_MAX = 30
-LOOKED_AT = 60  # applicants of the hold-out from which the demo picks three
+CANDIDATES = 60  # applicants of the hold-out among whom the demo chooses three
 AMOUNT = "120000TWD"
 PURPOSE = "Demo: review of a decision"
 
 
 def main(arguments: list[str]) -> int:
-    """Run the demo; with --readme, write its console blocks into the README."""
+    """Run the demo. With --readme, also write its transcripts into the console blocks of the README."""
     if arguments not in ([], ["--readme"]):
         print(__doc__)
         return 0 if arguments in (["--help"], ["-h"]) else 2
     FILES.mkdir(exist_ok=True)
     for family in ("credit", "churn"):
-        heading(f"Train {family} on real data")
-        echo("training", "fit", f"training/{family}.toml")
-        newest = max((path for path in (BUNDLES / family).iterdir() if path.is_dir()), key=created_at)
-        echo("server", "activate", newest.name[:12])
-    heading("Score every customer for the CRM, load features and run into the server's database")
-    echo("training", "score", "training/churn.toml", "--at", "2017-12-01")
+        print_heading(f"Train {family} on real data")
+        run_module("training", "fit", f"training/{family}.toml")
+        newest = max((path for path in (BUNDLES / family).iterdir() if path.is_dir()), key=modification_time)
+        run_module("server", "activate", newest.name[:12])
+    print_heading("Score every customer for the CRM, and load the features and the run into the server's database")
+    run_module("training", "score", "training/churn.toml", "--at", "2017-12-01")
     names = ("credit.features", "churn.features", "churn.run")
-    echo("server", "load", *(f"files/{name}.parquet" for name in names))
+    run_module("server", "load", *(f"files/{name}.parquet" for name in names))
     shown: dict[str, str] = {}
     with serving(FILES / "demo-server.application_log") as address:
-        for name, title, transcript in ask(address, FILES / "credit.features.parquet"):
-            heading(title)
+        for name, title, transcript in run_steps(address, FILES / "credit.features.parquet"):
+            print_heading(title)
             print(transcript)
             shown[name] = transcript
-    print("\nThe server has drained and stopped. To go on: make serve, then python -m client --help")
+    print("\nThe server has drained and stopped. Next: make serve, then python -m client --help")
     if "--readme" in arguments:
         README.write_text(replace_blocks(README.read_text(encoding="utf-8"), shown), encoding="utf-8")
     return 0
 
 
-def ask(address: str, features: Path) -> Iterator[tuple[str, str, str]]:
-    """Ask the server what people ask it; gives (name, title, transcript) of each step."""
-    good, middling, bad = applicants(address, features)
+def run_steps(address: str, features: Path) -> Iterator[tuple[str, str, str]]:
+    """Run the commands of the loan desk, the CRM and the auditor; yield (name, title, transcript) of each step."""
+    good, middling, bad = choose_applicants(address, features)
 
-    def client(*arguments: str, refused: bool = False) -> str:
+    def client(*arguments: str, must_fail: bool = False) -> str:
         command = ["python", "-m", "client", *arguments]
-        return "$ " + shlex.join(command) + "\n" + output(address, *arguments, refused=refused)
+        return "$ " + shlex.join(command) + "\n" + run_client(address, *arguments, must_fail=must_fail)
 
-    yield "good", "The loan desk asks for a good applicant of the hold-out", client("score", "TW", good, AMOUNT)
+    yield "good", "The loan desk scores a good applicant of the hold-out", client("score", "TW", good, AMOUNT)
     yield "middling", "... a middling one", client("score", "TW", middling, AMOUNT)
     declined = client("score", "TW", bad, AMOUNT, "--locale", "de")
     yield "bad", "... and a bad one, in German", declined
@@ -75,14 +75,16 @@ def ask(address: str, features: Path) -> Iterator[tuple[str, str, str]]:
     yield "ways", "What would lead to approval for the middling one?", ways
     yield "churn", "The CRM pulls the five customers most at risk", client("churn", "top", "US", "--count", "5")
     yield "models", "Which models serve?", client("models")
-    yield from review(address, client, features.parent, shown_decision_id(declined))
+    yield from run_review(address, client, features.parent, parse_decision_id(declined))
 
 
-def review(address: str, client: Callable[..., str], folder: Path, decision_id: str) -> Iterator[tuple[str, str, str]]:
-    """Review a decision as the auditor; a real one receives the public key out of band."""
-    with Client(address) as asking:
-        key = asking.get_checkpoint().verifier_key
-        place = asking.get_inclusion_proof(decision_id).record.index
+def run_review(
+    address: str, client: Callable[..., str], folder: Path, decision_id: str
+) -> Iterator[tuple[str, str, str]]:
+    """Review a decision as an auditor. A real auditor receives the public key out of band."""
+    with Client(address) as auditor:
+        key = auditor.get_checkpoint().verifier_key
+        index = auditor.get_inclusion_proof(decision_id).record.index
     page = os.path.relpath(folder / "evidence.html", ROOT)
     purpose = ("--purpose", PURPOSE)
     yield (
@@ -92,48 +94,48 @@ def review(address: str, client: Callable[..., str], folder: Path, decision_id: 
     )
     yield (
         "replay",
-        "... computes it again with the model and the policy that made it",
+        "... recomputes that decision with its own model and policy",
         client("replay", decision_id, *purpose),
     )
-    with Client(address) as asking:
-        first = next(asking.list_churn_risks("US"))
+    with Client(address) as auditor:
+        first = next(auditor.list_churn_risks("US"))
     risk = (first.run_id, "US", first.customer.customer_id)
     yield (
         "risk",
-        "... and the risk of the CRM's first customer, in the run that named it",
+        "... and the churn risk of the first customer on the CRM's list",
         client("replay", *risk, *purpose),
     )
     export = os.path.relpath(folder / "demo.log", ROOT)
-    fetched = client("export-log", export) + "\n" + client("verify", export, "--key", key)
-    yield "audit", "... fetches the log of all these decisions and verifies it", fetched
-    copy = flip_bit(folder / "demo.log", place)
-    report = client("verify", os.path.relpath(copy, ROOT), "--key", key, refused=True)
-    if f"record {place}: " not in report:
-        raise SystemExit(f"verify did not name record {place}:\n{report}")
-    yield "flipped", f"... and a copy in which one byte of record {place} was flipped", report
+    exported = client("export-log", export) + "\n" + client("verify", export, "--key", key)
+    yield "audit", "... exports the record log with all these decisions and verifies it", exported
+    copy = flip_bit(folder / "demo.log", index)
+    report = client("verify", os.path.relpath(copy, ROOT), "--key", key, must_fail=True)
+    if f"record {index}: " not in report:
+        raise SystemExit(f"verify did not report record {index}:\n{report}")
+    yield "flipped", f"... and a copy in which one bit of record {index} was flipped", report
 
 
-def shown_decision_id(transcript: str) -> str:
-    """Return the decision_id that a transcript shows."""
+def parse_decision_id(transcript: str) -> str:
+    """Return the decision_id in a transcript."""
     return re.findall(r"^decision ([0-9a-f-]{36}),", transcript, flags=re.MULTILINE)[0]
 
 
-def flip_bit(export: Path, place: int) -> Path:
-    """Copy an exported log, and flip one bit of a record's ciphertext in the copy."""
+def flip_bit(export: Path, index: int) -> Path:
+    """Copy an exported log, flip one bit of a record's ciphertext in the copy, and return the path of the copy."""
     head, *lines = export.read_text(encoding="ascii").splitlines()
-    record = json.loads(lines[place])
+    record = json.loads(lines[index])
     content = bytearray(base64.b64decode(record["ciphertext"]))
     content[len(content) // 2] ^= 1
-    lines[place] = json.dumps({**record, "ciphertext": base64.b64encode(content).decode()})
+    lines[index] = json.dumps({**record, "ciphertext": base64.b64encode(content).decode()})
     copy = export.with_name("demo-flipped.log")
     copy.write_text("\n".join([head, *lines, ""]), encoding="ascii")
     return copy
 
 
-def applicants(address: str, features: Path) -> tuple[str, str, str]:
-    """Pick a good, a middling and a bad applicant of the hold-out, by what-ifs, which keep nothing."""
+def choose_applicants(address: str, features: Path) -> tuple[str, str, str]:
+    """Choose a good, a middling and a bad applicant of the hold-out with what-ifs, which record nothing."""
     table = pq.read_table(features, columns=["customer_id", "sample"]).to_pylist()
-    held_out = sorted((row["customer_id"] for row in table if row["sample"] == "HOLD_OUT"), key=int)[:LOOKED_AT]
+    held_out = sorted((row["customer_id"] for row in table if row["sample"] == "HOLD_OUT"), key=int)[:CANDIDATES]
     with Client(address) as client:
         pds = {}
         for customer_id in held_out:
@@ -150,13 +152,13 @@ def applicants(address: str, features: Path) -> tuple[str, str, str]:
 
 @contextmanager
 def serving(log: Path, **environment: str) -> Iterator[str]:
-    """Serve on a free port while the block runs; gives the address. The server must stop cleanly."""
+    """Run a server on a free port while the block runs; yield its address. The server must stop with status 0."""
     with log.open("w") as lines:
         command = [sys.executable, "-m", "server", "serve"]
         settings = {**os.environ, "GROUNDS_PORT": "0", **environment}
         process = subprocess.Popen(command, cwd=ROOT, stderr=lines, env=settings)
     try:
-        yield address_of(process, log)
+        yield wait_for_address(process, log)
     finally:
         process.send_signal(signal.SIGTERM)
         status = process.wait(timeout=START_SECONDS_MAX)
@@ -164,8 +166,8 @@ def serving(log: Path, **environment: str) -> Iterator[str]:
         raise SystemExit(f"the server ended with status {status}; see {log}")
 
 
-def address_of(process: subprocess.Popen[bytes], log: Path) -> str:
-    """Wait until the server says where it listens."""
+def wait_for_address(process: subprocess.Popen[bytes], log: Path) -> str:
+    """Wait until the application log reports the address of the server; return the address."""
     deadline = time.monotonic() + START_SECONDS_MAX
     while time.monotonic() < deadline and process.poll() is None:
         for line in log.read_text().splitlines():
@@ -176,34 +178,34 @@ def address_of(process: subprocess.Popen[bytes], log: Path) -> str:
     raise SystemExit(f"the server did not start:\n{log.read_text()}")
 
 
-def output(address: str, *arguments: str, refused: bool = False) -> str:
-    """Run the client and give what it prints; its exit status must be 0, or 1 where it is to refuse."""
+def run_client(address: str, *arguments: str, must_fail: bool = False) -> str:
+    """Run the client and return its output. Its exit status must be 0, or 1 if `must_fail` is set."""
     command = [sys.executable, "-m", "client", *arguments]
     environment = {**os.environ, "GROUNDS_ADDRESS": address, "NO_COLOR": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, check=False, capture_output=True, text=True)
-    if done.returncode != int(refused):
-        raise subprocess.CalledProcessError(done.returncode, command, done.stdout, done.stderr)
-    return "\n".join(line.rstrip() for line in done.stdout.strip("\n").splitlines())
+    completed = subprocess.run(command, cwd=ROOT, env=environment, check=False, capture_output=True, text=True)
+    if completed.returncode != int(must_fail):
+        raise subprocess.CalledProcessError(completed.returncode, command, completed.stdout, completed.stderr)
+    return "\n".join(line.rstrip() for line in completed.stdout.strip("\n").splitlines())
 
 
-def echo(*arguments: str) -> None:
-    """Show a command and run it."""
+def run_module(*arguments: str) -> None:
+    """Print a command and run it."""
     print(f"$ python -m {' '.join(arguments)}", flush=True)
     subprocess.run([sys.executable, "-m", *arguments], cwd=ROOT, check=True)
 
 
-def heading(title: str) -> None:
-    """Show where the demo is."""
+def print_heading(title: str) -> None:
+    """Print the title of the next step."""
     print(f"\n=== {title}\n", flush=True)
 
 
-def created_at(folder: Path) -> int:
+def modification_time(folder: Path) -> int:
     """Return the time at which a bundle was written."""
     return folder.stat().st_mtime_ns
 
 
 def replace_blocks(text: str, shown: dict[str, str]) -> str:
-    """Replace the console blocks that follow `<!-- demo: NAME -->`."""
+    """Return the text with the console blocks after `<!-- demo: NAME -->` replaced by the transcripts."""
     for name, transcript in shown.items():
         pattern = rf"(<!-- demo: {name} -->\n```console\n)(?:.*?\n)??(```)"
         text = re.sub(pattern, lambda found, new=transcript: f"{found[1]}{new}\n{found[2]}", text, flags=re.DOTALL)
