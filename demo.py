@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> int:
     names = ("credit.features", "churn.features", "churn.run")
     run_module("server", "load", *(f"files/{name}.parquet" for name in names))
     shown: dict[str, str] = {}
-    with serving(FILES / "demo-server.application_log") as address:
+    with serving(FILES / "demo-server.log") as address:
         for name, title, transcript in run_steps(address, FILES / "credit.features.parquet"):
             print_heading(title)
             print(transcript)

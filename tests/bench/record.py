@@ -119,7 +119,7 @@ def _run_under_load(command: tuple[str, ...], config: Path, customers: list[str]
     with log.open("w") as lines:
         process = subprocess.Popen([sys.executable, "-m", *command, str(config)], cwd=ROOT, stderr=lines)
     try:
-        address = demo.address_of(process, log)
+        address = demo.wait_for_address(process, log)
         took = asyncio.run(_ask(address, customers, seconds))
     finally:
         process.send_signal(signal.SIGTERM)

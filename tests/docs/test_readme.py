@@ -22,7 +22,8 @@ def test_the_console_blocks_are_what_the_demo_prints_apart_from_names_and_times_
 
     with demo.serving(tmp_path / "server.log", **settings) as address:
         shown = {
-            name: transcript for name, _, transcript in demo.ask(address, released.files / "credit.features.parquet")
+            name: transcript
+            for name, _, transcript in demo.run_steps(address, released.files / "credit.features.parquet")
         }
 
     written = blocks_of(README)
