@@ -1,6 +1,6 @@
 """The record format of Grounds: sealed records, the transparency log that they form, and its verification.
 
-Needs `cryptography` and nothing else, so an auditor can verify a log on any machine with Python 3.10 or newer:
+The only dependency is `cryptography`, so an auditor can verify a log on any machine with Python 3.10 or newer:
 
     from pathlib import Path
     from grounds_record import parse_verifier_key, read_export, verify

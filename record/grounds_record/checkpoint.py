@@ -1,12 +1,13 @@
-"""Checkpoints: the signed size and root of a record log, by which the log commits to its records.
+"""Checkpoints: the signed size and Merkle root of a record log. A checkpoint commits the log to its first `size` records.
 
-    origin                      name of the log, and of the key that signs
-    size                        number of records, decimal
+    origin                      name of the log, which is also the name of the signing key
+    size                        number of records, in decimal
     root                        base64 of the RFC 6962 root over the first `size` records
     (an empty line)
     — origin base64(key id || signature)
 
-Two checkpoints and a consistency proof show that the log only grew between them. So an auditor needs to keep one checkpoint.
+With two checkpoints and a consistency proof, an auditor can verify that records were only appended between them. To detect any
+later change, an auditor needs to keep only one checkpoint.
 Source: https://c2sp.org/tlog-checkpoint.
 """
 
@@ -26,10 +27,11 @@ class Checkpoint:
     """A log's size and root.
 
     Attributes:
-        origin: The log's name: unique, and the same for its whole life.
+        origin: Name of the log. The name is unique and never changes.
         size: Number of records, 0 to 2**63 - 1.
-        root: 32 bytes.
-        extensions: Further lines. Grounds writes none; those of others are preserved, because they are signed.
+        root: Root of the Merkle tree over these records, 32 bytes.
+        extensions: Additional lines of the signed text. Grounds writes none; lines that other software wrote are preserved
+            because the signature covers them.
 
     Raises:
         CheckpointMalformed: A field is invalid.
@@ -46,9 +48,9 @@ class Checkpoint:
         if not 0 <= self.size <= SIZE_MAX:
             raise CheckpointMalformed(f"the size must be from 0 to {SIZE_MAX}")
         if len(self.root) != HASH_BYTES:
-            raise CheckpointMalformed(f"the root has {HASH_BYTES} bytes, not {len(self.root)}")
+            raise CheckpointMalformed(f"the root must have {HASH_BYTES} bytes, got {len(self.root)}")
         if self.size == 0 and self.root != EMPTY_ROOT:
-            raise CheckpointMalformed("the root of an empty log is the SHA-256 of nothing")
+            raise CheckpointMalformed("the root of an empty log must be the SHA-256 of the empty string")
 
     def text(self) -> str:
         """Return the text that is signed."""
@@ -60,13 +62,13 @@ def parse_checkpoint(text: str) -> Checkpoint:
     """Parse the text of a note as a checkpoint.
 
     Raises:
-        CheckpointMalformed: Names the invalid line.
+        CheckpointMalformed: The text is not a checkpoint. The message states the invalid line.
     """
     if not text.endswith("\n"):
-        raise CheckpointMalformed("a checkpoint ends in a newline")
+        raise CheckpointMalformed("a checkpoint must end in a newline")
     lines = text.removesuffix("\n").split("\n")
     if len(lines) < _LINES_MIN:
-        raise CheckpointMalformed(f"a checkpoint has at least {_LINES_MIN} lines: origin, size, root")
+        raise CheckpointMalformed(f"a checkpoint must have at least {_LINES_MIN} lines: origin, size, root")
     empty = next((number for number, line in enumerate(lines, start=1) if not line), None)
     if empty:
         raise CheckpointMalformed(f"line {empty} is empty")
@@ -82,23 +84,27 @@ def parse_checkpoint(text: str) -> Checkpoint:
 def sign_checkpoint(checkpoint: Checkpoint, key: SigningKey) -> str:
     """Return a signed checkpoint.
 
-    The caller must sign only checkpoints that extend the last signed one: a signature on two inconsistent checkpoints
-    proves to everyone that the log was rewritten.
+    The caller must only sign checkpoints that extend the last signed checkpoint, because signatures on two inconsistent
+    checkpoints prove that the log was rewritten.
 
     Raises:
-        CheckpointOriginMismatch: The key has another name than the log.
-        NoteMalformed: The origin or an extension has a control character.
+        CheckpointOriginMismatch: The name of the key is not the name of the log.
+        NoteMalformed: The origin or an extension contains a control character.
     """
     _check_origin(checkpoint, key.name)
     return sign_note(checkpoint.text(), key)
 
 
 def open_checkpoint(note: str, key: VerifierKey) -> Checkpoint:
-    """Verify a signed checkpoint of the log that has this key's name, and return it.
+    """Verify the signature of a checkpoint, and return the checkpoint.
+
+    Args:
+        note: Signed note with the text of the checkpoint.
+        key: Public key of the log. The name of the key must be the origin of the checkpoint.
 
     Raises:
-        NoteMalformed: It is not a signed note.
-        SignatureMissing: It has no signature by this key.
+        NoteMalformed: `note` is not a signed note.
+        SignatureMissing: The note has no signature by this key.
         SignatureInvalid: The signature does not verify.
         CheckpointMalformed: The signed text is not a checkpoint.
         CheckpointOriginMismatch: The checkpoint belongs to another log.
@@ -109,8 +115,8 @@ def open_checkpoint(note: str, key: VerifierKey) -> Checkpoint:
 
 
 def _check_origin(checkpoint: Checkpoint, name: str) -> None:
-    """Reject a checkpoint of a log with another name: its key may be the same."""
+    """Reject a checkpoint of a log with a different name; two logs may use the same key."""
     if checkpoint.origin != name:
         raise CheckpointOriginMismatch(
-            f"the checkpoint is of the log {checkpoint.origin!r}, but the key is of {name!r}"
+            f"the checkpoint belongs to the log {checkpoint.origin!r}, but the key belongs to the log {name!r}"
         )

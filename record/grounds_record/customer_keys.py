@@ -1,20 +1,26 @@
 """Customer keys, for crypto-shredding: destroying a customer's key makes their records unreadable, and the log still verifies.
 
-    key             32 random bytes, one for each customer; derived from it by HMAC-SHA256 under the key:
-      key id        first 16 bytes of HMAC(key, "grounds/key-id/1"): identifies the key without revealing it
-      sealing key   HMAC(key, "grounds/seal/1"): AES-256-GCM of the record
-      digest key    HMAC(key, "grounds/content/1"): HMAC of the request's content
-    wrapped key     0x01 || nonce (12) || AES-256-GCM under the master key, key id as associated data || tag (16): 61 bytes
-    customer tag    HMAC-SHA256 under the log key, over the length of market (1 byte) || market || customer_id
-    row salt        first 16 bytes of HMAC(key of the run and market, customer_id); that key is HMAC(HMAC(log key,
-                    "grounds/row-salt/1"), run_id || market)
+HMAC is HMAC-SHA256; numbers in parentheses are lengths in bytes:
 
-Keys are wrapped by AES-GCM and not by AES Key Wrap (RFC 3394), which has no associated data: two customers' wrapped keys could
-be exchanged in the store without notice. HMAC derives keys as in NIST SP 800-108; an extraction step (HKDF, RFC 5869) is not
-needed, because the key is uniformly random.
+    customer key    32 random bytes, one key for each customer
+      key id        first 16 bytes of HMAC(customer key, "grounds/key-id/1"): identifies the key without revealing it
+      sealing key   HMAC(customer key, "grounds/seal/1"): encrypts records by AES-256-GCM
+      digest key    HMAC(customer key, "grounds/content/1"): key of the content tag
+    content tag     HMAC(digest key, content of a request)
+    wrapped key     0x01 || nonce (12) || encrypted customer key || tag (16), 61 bytes in total: AES-256-GCM with the master
+                    key, and the key id as associated data
+    log key         32 random bytes, one key for each log
+    customer tag    HMAC(log key, length of market (1) || market || customer_id)
+    row salt key    HMAC(HMAC(log key, "grounds/row-salt/1"), run_id || market)
+    row salt        first 16 bytes of HMAC(row salt key, customer_id)
+
+Keys are wrapped by AES-GCM instead of AES Key Wrap (RFC 3394) because AES Key Wrap has no associated data: an attacker could
+exchange two customers' wrapped keys in the store unnoticed. HMAC derives keys as in NIST SP 800-108. An extraction step (HKDF,
+RFC 5869) is not needed, because the customer key is uniformly random.
 
 The customer tag outlives the customer key. The owner of the log key can therefore find out that a known customer *had*
-records, but not their content. Content could be guessed and compared with its digest, so its digest is under the customer key.
+records, but cannot read them. An attacker could guess the content of a request and compare its digest, so the content tag
+depends on the customer key.
 """
 
 import hmac
@@ -52,17 +58,21 @@ def sealing_key(key: bytes) -> bytes:
 def content_tag(content: bytes, key: bytes) -> bytes:
     """Return the keyed digest of a request's content, 32 bytes.
 
-    Two requests can be compared by their tags as long as the customer's key exists.
+    While the customer's key exists, the tags of two requests show whether the contents are equal.
+
+    Args:
+        content: Digest or bytes of what the caller sent.
+        key: The customer's key, 32 bytes.
     """
     return hmac.digest(_derive_key(key, b"grounds/content/1"), content, "sha256")
 
 
 def customer_tag(market: str, customer_id: str, log_key: bytes) -> bytes:
-    """Return the pseudonym of a customer in record headers: 32 bytes, the same for the life of the log.
+    """Return the pseudonym of a customer in record headers, 32 bytes. It never changes within a log.
 
     Args:
-        market: ISO 3166-1 alpha-2; at most 255 bytes.
-        customer_id: Unique within the market only.
+        market: ISO 3166-1 alpha-2 code; at most 255 bytes.
+        customer_id: Id of the customer, which is unique only within the market.
         log_key: The log's own key, 32 bytes.
     """
     _check_key(log_key)
@@ -76,15 +86,15 @@ def row_salt_key(run_id: str, market: str, log_key: bytes) -> bytes:
     """Return the key for the salts of a run's rows in a market, 32 bytes.
 
     Args:
-        run_id: 32 hexadecimal digits.
-        market: ISO 3166-1 alpha-2.
+        run_id: Id of the scoring run, 32 hexadecimal digits.
+        market: ISO 3166-1 alpha-2 code.
         log_key: The log's own key, 32 bytes.
     """
     return hmac.digest(_derive_key(log_key, b"grounds/row-salt/1"), run_id.encode() + market.encode(), "sha256")
 
 
 def row_salt(customer_id: str, salt_key: bytes) -> bytes:
-    """Return the salt of a customer's row, 16 bytes. It keeps the row's leaf hash from being found by guessing the row."""
+    """Return the salt of a customer's row, 16 bytes. Without the salt, the row could be guessed and compared with its leaf hash."""
     return hmac.digest(salt_key, customer_id.encode(), "sha256")[:_SALT_BYTES]
 
 
@@ -105,7 +115,7 @@ def unwrap_key(wrapped: bytes, name: str, master: bytes) -> bytes:
         master: The master key, 32 bytes.
 
     Raises:
-        WrappedKeyInvalid: An unknown version; or the bytes, the key id and the master key do not belong together.
+        WrappedKeyInvalid: The version is unknown, or the bytes, the key id and the master key do not belong together.
     """
     _check_key(master)
     if wrapped[:1] != _WRAPPING or len(wrapped) != _WRAPPED_BYTES:
@@ -115,21 +125,21 @@ def unwrap_key(wrapped: bytes, name: str, master: bytes) -> bytes:
         key = AESGCM(master).decrypt(nonce, content, name.encode())
     except InvalidTag as error:
         raise WrappedKeyInvalid(
-            f"key {name} cannot be unwrapped: the master key is another one, or the wrapped key was changed"
+            f"key {name} cannot be unwrapped: the master key is wrong, or the wrapped key was changed"
         ) from error
     # The key id is derived from the key, so an exchanged pair of name and bytes cannot pass even under the master key.
     if key_id(key) != name:
-        raise WrappedKeyInvalid(f"key {name} unwraps to a key with another id")
+        raise WrappedKeyInvalid(f"key {name} unwraps to a key with a different id")
     return key
 
 
 def _derive_key(key: bytes, purpose: bytes) -> bytes:
-    """Return a key for one purpose: each derived key has exactly one use."""
+    """Return the key for one purpose. Each derived key has exactly one use."""
     _check_key(key)
     return hmac.digest(key, purpose, "sha256")
 
 
 def _check_key(key: bytes) -> None:
-    """Reject a key of another length."""
+    """Reject a key of the wrong length."""
     if len(key) != KEY_BYTES:
         raise KeyMalformed(f"a key must have {KEY_BYTES} bytes, got {len(key)}")

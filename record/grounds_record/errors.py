@@ -10,15 +10,15 @@ class ProofInvalid(RecordError):
 
 
 class KeyMalformed(RecordError):
-    """The text or the bytes of a key are malformed. Names the part, never the key."""
+    """The text or the bytes of a key are malformed. The message states the invalid part but never contains the key."""
 
 
 class KeyFileRejected(RecordError):
-    """A key file is missing, malformed or readable by others. Names the file and what to do."""
+    """A key file is missing, malformed or readable by others. The message states the file and what to do."""
 
 
 class NoteMalformed(RecordError):
-    """A text is not a C2SP signed note. Names the line."""
+    """A text is not a C2SP signed note. The message states the invalid line."""
 
 
 class SignatureMissing(RecordError):
@@ -30,7 +30,7 @@ class SignatureInvalid(RecordError):
 
 
 class CheckpointMalformed(RecordError):
-    """The text of a note is not a C2SP tlog-checkpoint. Names the line."""
+    """The text of a note is not a C2SP tlog-checkpoint. The message states the invalid line."""
 
 
 class CheckpointOriginMismatch(RecordError):
@@ -38,19 +38,19 @@ class CheckpointOriginMismatch(RecordError):
 
 
 class HeaderInvalid(RecordError):
-    """A header is not in canonical form, or a field is invalid. Names the field."""
+    """A header is not in canonical form, or a field is invalid. The message states the field."""
 
 
 class HeaderVersionUnsupported(HeaderInvalid):
-    """A header was written by a newer release."""
+    """A newer release wrote the header, in a version that this release does not support."""
 
 
 class FrameInvalid(RecordError):
-    """Leaf data is not a header followed by a ciphertext."""
+    """Leaf data does not consist of a header and a ciphertext, or one of them is too long."""
 
 
 class ExportMalformed(RecordError):
-    """A file is not an export of a record log. Names the line."""
+    """A file is not an export of a record log. The message states the invalid line."""
 
 
 class CustomerKeyMismatch(RecordError):
@@ -62,4 +62,4 @@ class RecordAltered(RecordError):
 
 
 class WrappedKeyInvalid(RecordError):
-    """A customer's key cannot be unwrapped: another master key, another key id, or changed bytes."""
+    """A customer's key cannot be unwrapped: the master key or the key id is wrong, or the bytes were changed."""

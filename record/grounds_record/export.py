@@ -1,4 +1,4 @@
-"""An export: a range of the record log for an auditor, as stored, with the hashes that prove it."""
+"""An export: a range of the record log as stored, with the hashes by which an auditor verifies it."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -8,15 +8,15 @@ from grounds_record.sealed_record import SealedRecord
 
 @dataclass(frozen=True, slots=True)
 class StoredRecord:
-    """One record of the log, as stored. None of it is trusted.
+    """One record of the log, as stored. No field is trusted.
 
     Attributes:
-        index: In the log, from 0.
+        index: Index of the record in the log, from 0.
         header: The bytes of the header.
-        ciphertext: None if retention removed it.
-        nodes: The hashes stored with it: those of the nodes that it completes, its own leaf hash first
-            (`merkle.Frontier.append`).
-        columns: The columns by which it is found (`header_columns`); None if they were not exported.
+        ciphertext: The encrypted body; None if retention removed it.
+        nodes: The tree hashes that are stored with the record. They belong to the nodes that the record completes, and begin
+            with its own leaf hash (`merkle.Frontier.append`).
+        columns: The columns by which a store finds the record, by name (`header_columns`); None if they were not exported.
     """
 
     index: int
@@ -26,17 +26,17 @@ class StoredRecord:
     columns: Mapping[str, str] | None = None
 
     def compute_leaf_hash(self) -> bytes | None:
-        """Return the leaf hash of the bytes as they are now; None if the ciphertext was removed."""
+        """Return the leaf hash computed from header and ciphertext; None if the ciphertext was removed."""
         return None if self.ciphertext is None else SealedRecord(self.header, self.ciphertext).leaf_hash()
 
 
 @dataclass(frozen=True, slots=True)
 class RetentionProof:
-    """A record that lists removed ciphertexts, with its proof against the newest checkpoint.
+    """A retention record, which lists removed ciphertexts, with its inclusion proof against the newest checkpoint.
 
     Attributes:
-        record: Of kind RETENTION.
-        proof: Its `merkle.inclusion_proof` in the tree of the newest checkpoint.
+        record: The record, of kind RETENTION.
+        proof: The `merkle.inclusion_proof` of the record in the tree of the newest checkpoint.
     """
 
     record: StoredRecord
@@ -45,17 +45,17 @@ class RetentionProof:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Export:
-    """The records from `start` on, and what is needed to verify them.
+    """Consecutive records of the log, and the hashes that are needed to verify them.
 
     Attributes:
         start: Index of the first record.
-        records: In the order of the log; iterated once.
-        before: Hashes of `covering_nodes(0, start)`: the peaks of the log before the range. Empty if start is 0.
-        after: Hashes of `covering_nodes(end, size)`, where size is that of the newest checkpoint. Empty if the range
-            reaches it.
-        retentions: The records that account for every missing ciphertext.
-        consistency: For each kept checkpoint whose size is outside the range: its size, and the
-            `merkle.consistency_proof` from it to the newest checkpoint.
+        records: The records in the order of the log. They are iterated only once.
+        before: Hashes of `merkle.covering_nodes(0, start)`, which cover the records before the range. Empty if `start` is 0.
+        after: Hashes of `merkle.covering_nodes(end, size)`, which cover the records after the range. `end` is the index after
+            the last record, and `size` is the size of the newest checkpoint. Empty if the range reaches the end of the log.
+        retentions: The retention records that account for every missing ciphertext of the range.
+        consistency: One pair for each kept checkpoint whose size is outside the range: the size of the checkpoint, and the
+            `merkle.consistency_proof` between this checkpoint and the newest one.
     """
 
     start: int

@@ -1,12 +1,12 @@
-"""Export files: an exported range of the record log as JSON Lines, bytes in base64.
+"""Export files: an exported range of the record log as JSON Lines. Bytes are encoded in base64.
 
-    line 1     {"format":1,"start":..,"checkpoint":..,"before":[..],"after":[..],"retentions":[..],"consistency":[..]}
-    then       {"index":..,"header":..,"ciphertext":..,"nodes":[..],"columns":{..}} for each record, in the order of the log
+    line 1       {"format":1,"start":..,"checkpoint":..,"before":[..],"after":[..],"retentions":[..],"consistency":[..]}
+    other lines  {"index":..,"header":..,"ciphertext":..,"nodes":[..],"columns":{..}}, one record per line in the order of the log
 
-`ciphertext` is null if retention removed it. A retention is {"record":.., "proof":[..]}; a consistency is [size, [..]].
-JSON Lines, because a file of any size is written and read record by record.
+`ciphertext` is null if retention removed the ciphertext. An item of `retentions` is {"record":.., "proof":[..]}, an item of
+`consistency` is [size, [..]]. The format is JSON Lines so that a file of any size can be written and read record by record.
 
-The content is not trusted. Reading checks only its form; `verify` checks the rest.
+The content is not trusted. `read_export` only checks the format of the file; `verify` checks the content.
 """
 
 import json
@@ -19,13 +19,18 @@ from grounds_record.export import Export, RetentionProof, StoredRecord
 from grounds_record.note import decode_base64, encode_base64
 
 _FORMAT = 1
-_LINE_BYTES_MAX = 32 * 1024 * 1024  # a record's body has at most 16 MiB, and base64 adds a third
+_LINE_BYTES_MAX = 32 * 1024 * 1024  # the body of a record has at most 16 MiB, and base64 adds a third
 
 
 def write_export(path: Path, export: Export, checkpoint: str) -> int:
     """Write an export and the newest checkpoint to a file; return the number of records.
 
-    A file of that name is replaced once the new one is complete.
+    An existing file is replaced after the new file was written completely.
+
+    Args:
+        path: Path of the file.
+        export: The export.
+        checkpoint: The newest checkpoint, a signed note.
     """
     head = {
         "format": _FORMAT,
@@ -49,19 +54,20 @@ def write_export(path: Path, export: Export, checkpoint: str) -> int:
 
 
 def read_export(path: Path) -> tuple[Export, str]:
-    """Read an export. Its records are read from the file while they are iterated.
+    """Read an export file. The records are read from the file while they are iterated.
 
     Returns:
-        The export, and the newest checkpoint, which is not verified yet.
+        The export, and the newest checkpoint, whose signature is not verified.
 
     Raises:
-        ExportMalformed: The file is not an export. Names the line. Iterating the records may raise it too.
+        ExportMalformed: The file is not an export. The message states the invalid line. Iterating the records may raise this
+            error too.
     """
     lines, no_head = _read_lines(path), (1, dict[str, Any]())
     number, head = next(lines, no_head)
     try:
         if head.get("format") != _FORMAT:
-            raise ExportMalformed(f"{path}: not an export of format {_FORMAT}")
+            raise ExportMalformed(f"{path}: is not an export of format {_FORMAT}")
         retentions = tuple(
             RetentionProof(_parse_record(each["record"]), _parse_hashes(each["proof"])) for each in head["retentions"]
         )
@@ -69,7 +75,7 @@ def read_export(path: Path) -> tuple[Export, str]:
         before, after = _parse_hashes(head["before"]), _parse_hashes(head["after"])
         start, checkpoint = _parse_count(head["start"]), _parse_text(head["checkpoint"])
     except (KeyError, TypeError, ValueError) as error:
-        raise ExportMalformed(f"{path}: line {number}: not the head of an export") from error
+        raise ExportMalformed(f"{path}: line {number}: the head of the export is malformed") from error
     export = Export(
         start=start,
         records=_read_records(path, lines),
@@ -87,27 +93,27 @@ def _read_records(path: Path, lines: Iterator[tuple[int, Any]]) -> Iterator[Stor
         try:
             yield _parse_record(document)
         except (KeyError, TypeError, ValueError) as error:
-            raise ExportMalformed(f"{path}: line {number}: not a record") from error
+            raise ExportMalformed(f"{path}: line {number}: the record is malformed") from error
 
 
 def _read_lines(path: Path) -> Iterator[tuple[int, Any]]:
-    """Yield the number, from 1, and the JSON object of every line."""
+    """Yield the number (from 1) and the JSON object of every line."""
     try:
         with path.open("rb") as file:
             for number, line in enumerate(_bounded_lines(file), start=1):
                 try:
                     document = json.loads(line)
                 except (ValueError, RecursionError) as error:
-                    raise ExportMalformed(f"{path}: line {number}: not JSON") from error
+                    raise ExportMalformed(f"{path}: line {number}: must be JSON") from error
                 if not isinstance(document, dict):
-                    raise ExportMalformed(f"{path}: line {number}: not a JSON object")
+                    raise ExportMalformed(f"{path}: line {number}: must be a JSON object")
                 yield number, document
     except OSError as error:
         raise ExportMalformed(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def _bounded_lines(file: IO[bytes]) -> Iterator[bytes]:
-    """Yield the lines. A line that is too long is cut, which makes it invalid JSON, instead of filling the memory."""
+    """Yield the lines. A line over the limit is split, which makes it invalid JSON, so that it cannot fill the memory."""
     while line := file.readline(_LINE_BYTES_MAX):
         yield line
 
@@ -148,7 +154,7 @@ def _encode_hashes(hashes: Iterable[bytes]) -> list[str]:
 
 
 def _parse_hashes(value: Any) -> tuple[bytes, ...]:
-    """Parse hashes in base64. Their length is not checked: a hash of another length is a fault of its record, not of the file."""
+    """Parse hashes in base64. Their length is not checked here: `verify` reports a hash of the wrong length as a fault."""
     if not isinstance(value, list):
         raise TypeError("not a list")
     return tuple(_parse_bytes(each) for each in value)
@@ -171,7 +177,7 @@ def _parse_text(value: Any) -> str:
 
 def _parse_count(value: Any) -> int:
     """Parse an integer that is not negative."""
-    # `type` and not isinstance, because true and false are integers for Python.
+    # `type` instead of isinstance, because Python treats true and false as integers.
     if type(value) is not int or value < 0:
         raise ValueError("not an integer from 0")
     return value

@@ -1,10 +1,12 @@
-"""The header: the part of a record that stays readable without a key. What, when, by whom, under which key; no personal data.
+"""The header: the part of a record that can be read without a key. It contains no personal data.
 
-Format: JSON in one canonical form: keys sorted, no spaces, ASCII, integers and strings only, every field present. JSON,
-because an auditor can read it with any tool in twenty years. Canonical, because the hash must stand for the content: a
-reader accepts exactly the bytes that a writer would have written.
+The header states what was recorded, when, by which calling system, and which key encrypts the body. It is JSON, because an
+auditor can still read JSON with any tool in twenty years. The JSON is in canonical form: keys sorted, no spaces, ASCII, only
+integers and strings, every field present. Two headers with the same content therefore have the same bytes and the same hash,
+and `parse_header` rejects all other bytes.
 
-To change the format, increase VERSION, let `parse_header` read both versions, and keep a header of the old one in the tests.
+To change the format, increase VERSION, extend `parse_header` so that it reads both versions, and keep a header of the old
+version in the tests.
 """
 
 import json
@@ -15,14 +17,14 @@ from dataclasses import dataclass, field, fields
 from grounds_record.errors import HeaderInvalid, HeaderVersionUnsupported
 
 VERSION = 1
-RETENTION_KIND = "RETENTION"  # the only kind that verification interprets: it lists the removed ciphertexts
+RETENTION_KIND = "RETENTION"  # lists removed ciphertexts; the only kind that verification interprets
 HEADER_BYTES_MAX = 65536
-REMOVED_MAX = 500  # in one record; a retention run that removes more writes several records
-# JSON readers that parse numbers as doubles keep integers up to this exactly (RFC 8259, section 6).
+REMOVED_MAX = 500  # ciphertexts per RETENTION record; a retention run that removes more writes several records
+# JSON readers that parse numbers as doubles represent integers up to this limit exactly (RFC 8259, section 6).
 _INTEGER_MAX = 2**53 - 1
 
 _NAME = "[a-z][a-z0-9_]{0,31}"
-# Codes and ids, but neither a sentence nor an e-mail address, so that no personal data gets in by accident.
+# Matches codes and ids, but no sentence and no e-mail address, so that personal data is not included by accident.
 _CODE = "[A-Za-z0-9][A-Za-z0-9_.:/+-]{0,127}"
 _UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _HEX_32 = "[0-9a-f]{64}"
@@ -42,11 +44,12 @@ _PATTERNS = {
 class RemovedRecord:
     """A record whose ciphertext retention has removed.
 
-    Without the ciphertext its leaf hash cannot be recomputed and no longer proves the header; this digest does.
+    Without the ciphertext, the leaf hash cannot be recomputed, so it no longer proves the header. This digest proves the header
+    instead.
 
     Attributes:
-        index: Of the record in the log, from 0.
-        header_sha256: SHA-256 of the header's bytes, in hexadecimal.
+        index: Index of the record in the log, from 0.
+        header_sha256: SHA-256 of the header's bytes, 64 hexadecimal digits.
     """
 
     index: int
@@ -58,19 +61,21 @@ class Header:
     """The readable part of a record. Field names are JSON keys: renaming one changes the format.
 
     Attributes:
-        kind: In capitals, such as CREDIT_DECISION; at most 32 characters.
-        record_id: _UUID in lower case; of a decision, its decision_id.
-        time_us: Time of the record: microseconds since 1970, UTC; 0 to 2**53 - 1.
-        caller: The calling system, never a person. 1 to 128 characters of A-Z a-z 0-9 _ . : / + -
-        key_id: `customer_keys.key_id` of the key that sealed the record: 32 hexadecimal digits.
-        request_id: _UUID of the caller's request; "" for none.
-        customer_tag: `customer_keys.customer_tag` in hexadecimal; "" if the record is about no customer.
-        content_tag: `customer_keys.content_tag` in hexadecimal; "" if no content was sent.
-        labels: Codes by name for filtering (market, bundle, grade, ...), each as `caller`; no free text.
-        removed: In a record of kind RETENTION only: what it removed, ascending by index, 1 to 500.
+        kind: Kind of the record in uppercase letters, such as CREDIT_DECISION; at most 32 characters.
+        record_id: UUID of the record in lowercase letters. The record of a decision has the decision_id.
+        time_us: Time of the record in microseconds since 1970, UTC; 0 to 2**53 - 1.
+        caller: Name of the calling system, never of a person. 1 to 128 characters of A-Z a-z 0-9 _ . : / + -
+        key_id: `customer_keys.key_id` of the key that sealed the record, 32 hexadecimal digits.
+        request_id: UUID of the caller's request; "" if there is no request id.
+        customer_tag: `customer_keys.customer_tag` in hexadecimal; "" if the record does not concern a customer.
+        content_tag: `customer_keys.content_tag` in hexadecimal; "" if the request had no content.
+        labels: Codes by name for filtering (market, bundle, grade, ...). A code has the same format as `caller`; free text
+            is not allowed.
+        removed: The records whose ciphertexts were removed, 1 to 500 in ascending order of index. Empty unless the kind is
+            RETENTION.
 
     Raises:
-        HeaderInvalid: A field is not of its form.
+        HeaderInvalid: A field has an invalid format. The message states the field.
     """
 
     kind: str
@@ -97,7 +102,7 @@ class Header:
         """Return the canonical bytes of the header.
 
         Raises:
-            HeaderInvalid: They are more than 64 KiB.
+            HeaderInvalid: The header is longer than 64 KiB.
         """
         document: dict[str, object] = {each.name: getattr(self, each.name) for each in fields(self)}
         document["labels"] = dict(self.labels)
@@ -112,17 +117,17 @@ def parse_header(content: bytes) -> Header:
     """Parse the bytes of a header.
 
     Raises:
-        HeaderVersionUnsupported: A newer release wrote it.
-        HeaderInvalid: It is not in canonical form, or a field is invalid. Names the field.
+        HeaderVersionUnsupported: A newer release wrote the header.
+        HeaderInvalid: The header is not in canonical form, or a field is invalid. The message states the field.
     """
     _check_size(content)
     try:
         document = json.loads(content.decode("ascii"))
     except (ValueError, RecursionError) as error:
-        raise HeaderInvalid("the header is not JSON in ASCII") from error
+        raise HeaderInvalid("the header must be JSON in ASCII") from error
     if not isinstance(document, dict):
-        raise HeaderInvalid("the header is not a JSON object")
-    # The version is read first: a newer header may have fields that this release would report as errors.
+        raise HeaderInvalid("the header must be a JSON object")
+    # Read the version first, because a newer header may have fields that this release would report as errors.
     version = document.pop("version", None)
     if type(version) is not int or version < 1:
         raise HeaderInvalid("the header has no version")
@@ -134,51 +139,51 @@ def parse_header(content: bytes) -> Header:
     if different:
         raise HeaderInvalid(f"the header has missing or unknown fields: {', '.join(sorted(different))}")
     if not isinstance(document["labels"], dict):
-        raise HeaderInvalid("labels is not an object")
+        raise HeaderInvalid("labels: must be an object")
     header = Header(**{**document, "removed": _parse_removed(document["removed"])})
-    # Writing it again catches everything that JSON permits and the canonical form does not: spaces, another order,
-    # duplicate keys, escapes, 1.0 for 1.
+    # Encoding the header again detects everything that JSON permits but the canonical form does not: spaces, a different
+    # order of keys, duplicate keys, escapes, 1.0 instead of 1.
     if header.to_bytes() != content:
-        raise HeaderInvalid("the header is not in its canonical form: keys sorted, no spaces, each key once")
+        raise HeaderInvalid("the header is not in canonical form: keys must be sorted and unique, without spaces")
     return header
 
 
 def _parse_removed(entries: object) -> tuple[RemovedRecord, ...]:
     """Parse [[index, header_sha256], ...]."""
     if not isinstance(entries, list):
-        raise HeaderInvalid("removed is not a list")
+        raise HeaderInvalid("removed: must be a list")
     for entry in entries:
         if not isinstance(entry, list) or len(entry) != 2:  # noqa: PLR2004 - index, hash
-            raise HeaderInvalid("an entry of removed is not [index, header_sha256]")
+            raise HeaderInvalid("removed: every entry must be [index, header_sha256]")
     return tuple(RemovedRecord(index, header_sha256) for index, header_sha256 in entries)
 
 
 def _check_removed(kind: str, removed: tuple[RemovedRecord, ...]) -> None:
-    """Reject a list that is not strictly ascending, too long, or in a record of another kind."""
+    """Reject a list that is not strictly ascending, is too long, or belongs to a record of a different kind."""
     if (kind == RETENTION_KIND) != bool(removed):
-        raise HeaderInvalid(f"removed must be set in a record of kind {RETENTION_KIND}, and in no other")
+        raise HeaderInvalid(f"removed: must be set in a record of kind {RETENTION_KIND} and empty in all others")
     if len(removed) > REMOVED_MAX:
-        raise HeaderInvalid(f"removed has {len(removed)} records; at most {REMOVED_MAX} are allowed")
+        raise HeaderInvalid(f"removed: has {len(removed)} records; at most {REMOVED_MAX} are allowed")
     last = -1
     for entry in removed:
-        _check_integer("the index of a removed record", entry.index)
-        _check_pattern("header_sha256 of a removed record", entry.header_sha256, _HEX_32)
+        _check_integer("removed: index", entry.index)
+        _check_pattern("removed: header_sha256", entry.header_sha256, _HEX_32)
         if entry.index <= last:
-            raise HeaderInvalid("removed is not in ascending order of index")
+            raise HeaderInvalid("removed: must be in ascending order of index")
         last = entry.index
 
 
 def _check_pattern(name: str, text: object, pattern: str) -> None:
-    """Reject a text that does not match a pattern as a whole. The message omits the text, which may be personal data."""
+    """Reject a text that does not fully match a pattern. The message omits the text, which may be personal data."""
     if not isinstance(text, str) or not re.fullmatch(pattern, text):
-        raise HeaderInvalid(f"{name} is not of the form {pattern}")
+        raise HeaderInvalid(f"{name} must match {pattern}")
 
 
 def _check_integer(name: str, number: object) -> None:
-    """Reject anything but an integer from 0 to 2**53 - 1."""
-    # `type` and not isinstance, because bool is a subclass of int.
+    """Reject a value that is not an integer from 0 to 2**53 - 1."""
+    # `type` instead of isinstance, because bool is a subclass of int.
     if type(number) is not int or not 0 <= number <= _INTEGER_MAX:
-        raise HeaderInvalid(f"{name} is not an integer from 0 to {_INTEGER_MAX}")
+        raise HeaderInvalid(f"{name} must be an integer from 0 to {_INTEGER_MAX}")
 
 
 def _check_size(content: bytes) -> None:

@@ -1,7 +1,7 @@
-"""Header columns: the columns of a store by which records are found. Each repeats a part of the header.
+"""Header columns: database columns that repeat a part of the header so that records can be searched.
 
-They are not part of the leaf hash. But each follows from the header, which is, so a changed column is detected by deriving
-it again.
+The leaf hash covers the header but not the columns. A changed column is detected because every column can be derived from the
+header.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ _LABEL_COLUMNS = {"market": "market", "bundle_id": "bundle", "decision": "decisi
 
 
 def header_columns(header: Header) -> dict[str, str]:
-    """Return the columns of a header, by name; empty ones are left out."""
+    """Return the columns of a header by name, without empty columns."""
     columns = {
         "kind": header.kind,
         "record_id": header.record_id,
@@ -28,6 +28,6 @@ def header_columns(header: Header) -> dict[str, str]:
 
 
 def mismatched_columns(header: Header, stored: Mapping[str, str]) -> list[str]:
-    """Return the names of the stored columns that differ from the header's, missing and additional ones included; sorted."""
+    """Return the sorted names of the columns that differ from the header, including missing and additional columns."""
     derived = header_columns(header)
     return sorted(name for name in {*derived, *stored} if derived.get(name) != stored.get(name))

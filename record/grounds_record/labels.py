@@ -1,3 +1,3 @@
-"""Labels of record headers that more than one kind of record has."""
+"""Names of header labels that several kinds of records use."""
 
-SUBJECT_LABEL = "about"  # record_id of the record that an override, an outcome or a reading of evidence refers to
+SUBJECT_LABEL = "about"  # record_id of the record to which an override, an outcome or a reading of evidence refers

@@ -1,8 +1,9 @@
-"""Leaf tiles: the Merkle tree over a complete set, such as the rows of a scoring run, stored so that one tile proves a leaf.
+"""Leaf tiles: the Merkle tree over a complete set, such as the rows of a scoring run, stored so that a proof needs few reads.
 
-The leaves are sorted by hash and packed into tiles of TILE_LEAVES leaves each; the last tile has the rest. TILE_LEAVES is a
-power of two, so every full tile is a complete subtree, and the tree over the leaves is the tree over the roots of the tiles
-(RFC 6962, 2.1). A proof goes up within its tile, and on among the roots. The idea of tiles: https://c2sp.org/tlog-tiles.
+The leaves are sorted by hash and packed into tiles of TILE_LEAVES leaves. The last tile contains the remaining leaves.
+TILE_LEAVES is a power of two, so every full tile is a complete subtree, and the root over the leaves equals the root over the
+roots of the tiles (RFC 6962, 2.1). The inclusion proof of a leaf therefore needs one tile and the roots of all tiles. Tiles are
+also used by https://c2sp.org/tlog-tiles.
 """
 
 from bisect import bisect_right
@@ -16,12 +17,12 @@ TILE_LEAVES = 4096
 
 @dataclass(frozen=True, slots=True)
 class LeafTile:
-    """Neighbouring leaves of the sorted tree.
+    """Up to TILE_LEAVES consecutive leaves of the sorted tree.
 
     Attributes:
-        first: The smallest leaf hash, 32 bytes.
-        root: Of the subtree over the leaves, 32 bytes.
-        hashes: All leaf hashes, ascending, concatenated; 32 bytes each.
+        first: The smallest leaf hash of the tile, 32 bytes.
+        root: Root over the leaves of the tile, 32 bytes.
+        hashes: All leaf hashes of the tile, 32 bytes each, concatenated in ascending order.
     """
 
     first: bytes
@@ -34,9 +35,9 @@ class LeafProof:
     """An inclusion proof of a leaf in the whole tree: arguments of `merkle.verify_inclusion`.
 
     Attributes:
-        index: Of the leaf, from 0.
+        index: Index of the leaf, from 0.
         size: Number of leaves of the tree.
-        hashes: From the leaf upward.
+        hashes: Hashes of the proof, from the leaf to the root.
     """
 
     index: int
@@ -45,33 +46,33 @@ class LeafProof:
 
 
 def build_leaf_tiles(leaves: Iterable[bytes]) -> list[LeafTile]:
-    """Return the tiles over leaf hashes, which are sorted first; none for no leaves."""
+    """Return the tiles over leaf hashes in any order; an empty list if there are no leaves."""
     ordered = sorted(leaves)
     parts = [ordered[start : start + TILE_LEAVES] for start in range(0, len(ordered), TILE_LEAVES)]
     return [LeafTile(part[0], merkle_root(part), b"".join(part)) for part in parts]
 
 
 def find_tile(firsts: Sequence[bytes], leaf: bytes) -> int:
-    """Return the number of the only tile that can have a leaf; -1 if none can.
+    """Return the number of the only tile that can contain a leaf; -1 if no tile can.
 
     Args:
-        firsts: The smallest leaf hash of each tile.
+        firsts: The smallest leaf hash of each tile, in ascending order.
         leaf: The leaf hash.
     """
     return bisect_right(firsts, leaf) - 1
 
 
 def prove_leaf(leaf: bytes, tile: int, hashes: Sequence[bytes], roots: Sequence[bytes], size: int) -> LeafProof | None:
-    """Return the proof that a leaf is in the tree; None if the tile does not have it.
+    """Return the proof that a leaf is in the tree; None if the tile does not contain the leaf.
 
     Args:
         leaf: The leaf hash.
         tile: Number of the tile, from 0.
-        hashes: All leaf hashes of the tile, ascending.
-        roots: Of all tiles.
+        hashes: All leaf hashes of the tile, in ascending order.
+        roots: Roots of all tiles, in order.
         size: Number of leaves of the tree.
     """
-    # bisect_right finds the last of equal leaves: rows can repeat, and any of them proves the same.
+    # If several leaves are equal, bisect_right finds the last one. A proof of any of them is valid.
     position = bisect_right(hashes, leaf) - 1
     if position < 0 or hashes[position] != leaf:
         return None

@@ -1,12 +1,13 @@
-"""The Merkle tree of RFC 6962: appended leaf by leaf, and proved from stored nodes.
+"""The Merkle tree of RFC 6962: appending leaves, computing proofs from stored nodes, and verifying proofs.
 
-Only complete subtrees are stored. `Node(level, number)` is the subtree over the leaves from number * 2**level up to, not
-including, (number + 1) * 2**level. Its last leaf completes it. So leaf i completes the nodes (0, i), (1, i >> 1), ..., one
-for each 1 at the end of i in binary, and one more: two a leaf on average. A store that keeps these hashes beside record i,
-one after the other, needs no other table, finds each node by `stored_position`, and never changes one.
+Only complete subtrees are stored. `Node(level, number)` is the subtree over the 2**level leaves from number * 2**level. A node
+is completed by its last leaf. Leaf i therefore completes the nodes (0, i), (1, i >> 1), ...: one node, and one more for each 1
+at the end of i in binary, which is two nodes per leaf on average. A store keeps the hashes of these nodes with record i. It
+needs no other table for the tree, finds the hash of each node by `stored_position`, and never changes a hash.
 
-Sources: RFC 6962, section 2.1 (definition of the tree and of both proofs); RFC 9162, section 2.1 (the same tree, and the
-algorithms that verify proofs). The hash is SHA-256; a hash has 32 bytes everywhere.
+A tree has an inclusion proof for each leaf (the leaf is in the tree) and a consistency proof for each smaller size (the smaller
+tree is a prefix of this one). Sources: RFC 6962, section 2.1 (definition of the tree and of both proofs), and RFC 9162,
+section 2.1 (the same tree, and the algorithms that verify proofs). All hashes are SHA-256, 32 bytes.
 """
 
 import hashlib
@@ -18,29 +19,29 @@ from grounds_record.errors import ProofInvalid
 
 HASH_BYTES = 32
 EMPTY_ROOT = hashlib.sha256(b"").digest()  # RFC 6962, 2.1: MTH({}) = SHA-256()
-SIZE_MAX = 2**63 - 1  # what a signed 64-bit column of a database can count
+SIZE_MAX = 2**63 - 1  # the largest value of a signed 64-bit database column
 
 
 class Node(NamedTuple):
     """A complete subtree.
 
     Attributes:
-        level: 0 for leaves; a node of level n covers 2**n leaves.
-        number: Counts the nodes of a level from the left, from 0.
+        level: Height of the subtree, 0 for a leaf. A node of level n covers 2**n leaves.
+        number: Position of the node within its level, counted from the left, from 0.
     """
 
     level: int
     number: int
 
 
-# Returns the hash of every requested node. A store answers a whole proof with one query. Missing nodes raise KeyError.
+# Returns the hash of every requested node. One call requests all nodes of a proof. A missing node raises KeyError.
 NodeReader = Callable[[Sequence[Node]], Mapping[Node, bytes]]
 
 
 def leaf_hash(data: bytes) -> bytes:
     """Return the hash of a leaf: SHA-256(0x00 || data)."""
-    # The prefixes 0x00 and 0x01 separate leaves from nodes: otherwise two hashes could be presented as one record
-    # (RFC 6962, 2.1: second preimage resistance).
+    # The prefixes 0x00 and 0x01 distinguish leaves from nodes. Without them, an attacker could present two concatenated hashes
+    # as the data of a leaf (RFC 6962, 2.1: second preimage resistance).
     return hashlib.sha256(b"\x00" + data).digest()
 
 
@@ -50,17 +51,17 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 
 
 def split_hashes(hashes: bytes) -> tuple[bytes, ...]:
-    """Return concatenated hashes one by one; a shorter rest is returned too, and fails every proof."""
+    """Split concatenated hashes. An incomplete last hash is returned as it is, and makes every proof with it invalid."""
     return tuple(hashes[start : start + HASH_BYTES] for start in range(0, len(hashes), HASH_BYTES))
 
 
 @dataclass(frozen=True, slots=True)
 class Frontier:
-    """The right edge of a tree: all that is needed to append to it and to compute its root.
+    """The right edge of a tree: the hashes that are needed to append leaves and to compute the root.
 
     Attributes:
         size: Number of leaves, 0 to 2**63 - 1.
-        peaks: Hashes of `covering_nodes(0, size)`: one for each 1 of size in binary, largest subtree first.
+        peaks: Hashes of `covering_nodes(0, size)`, the largest subtree first. There is one peak for each 1 of size in binary.
     """
 
     size: int = 0
@@ -70,22 +71,24 @@ class Frontier:
         """Append one leaf.
 
         Args:
-            leaf: Its `leaf_hash`.
+            leaf: The `leaf_hash`.
 
         Returns:
-            The new frontier, and the hashes of the nodes that this leaf completes, its own first: what to store with it.
+            The new frontier, and the hashes of the nodes that this leaf completes, beginning with the leaf hash. The caller
+            stores these hashes with the leaf.
         """
         return self.append_subtree(0, leaf)
 
     def append_subtree(self, level: int, subtree: bytes) -> tuple["Frontier", tuple[bytes, ...]]:
-        """Append a complete subtree of 2**level leaves; size must be a multiple of 2**level.
+        """Append a complete subtree of 2**level leaves. The size of the tree must be a multiple of 2**level.
 
         Returns:
-            As `append`; the first hash is the subtree's own.
+            The new frontier, and the hashes of the nodes that this subtree completes, beginning with the subtree's own hash.
         """
         assert self.size % (1 << level) == 0, "a subtree begins at a multiple of its size"
         peaks, completed = list(self.peaks), [subtree]
-        # Appending is binary addition: each 1 at the end of the size is a peak of equal height to merge with, as a carry.
+        # Appending works like adding 1 in binary: each 1 at the end of the size is a peak of equal height, and merging the two
+        # subtrees is the carry.
         carry = self.size >> level
         while carry & 1:
             completed.append(node_hash(peaks.pop(), completed[-1]))
@@ -98,11 +101,11 @@ class Frontier:
 
 
 def fold_peaks(hashes: Sequence[bytes]) -> bytes:
-    """Return the root over neighbouring subtrees, each smaller than the one to its left; the empty root for none."""
+    """Return the root over adjacent subtrees, each smaller than the previous one; the empty root if there are none."""
     if not hashes:
         return EMPTY_ROOT
-    # RFC 6962 splits at the largest power of two below the size, so the largest subtree is the left child of the root:
-    # folding starts at the right.
+    # RFC 6962 splits a tree at the largest power of two below its size. The largest subtree is therefore the left child of the
+    # root, so the fold begins with the rightmost subtree.
     root = hashes[-1]
     for left in reversed(hashes[:-1]):
         root = node_hash(left, root)
@@ -110,10 +113,10 @@ def fold_peaks(hashes: Sequence[bytes]) -> bytes:
 
 
 def merkle_root(hashes: Sequence[bytes]) -> bytes:
-    """Return the Merkle root over hashes, in their order; the empty root for none."""
-    # Level by level from below; an odd hash at the end moves up unchanged. That is the tree of RFC 6962, which splits at
-    # the largest power of two from above: both pair the same complete subtrees, and leave the rest to the right.
-    # `node_hash` is written out here, because a run has a million rows.
+    """Return the Merkle root over leaf or subtree hashes in the given order; the empty root if there are none."""
+    # Compute level by level from the leaves; an unpaired last hash moves up unchanged. The result is the tree of RFC 6962,
+    # although RFC 6962 defines it from the root: both pair the same complete subtrees and leave the remainder to the right.
+    # `node_hash` is inlined, because a scoring run can have millions of rows.
     level, sha256 = list(hashes), hashlib.sha256
     while len(level) > 1:
         pairs = zip(level[::2], level[1::2], strict=False)
@@ -123,7 +126,7 @@ def merkle_root(hashes: Sequence[bytes]) -> bytes:
 
 
 def stored_position(node: Node) -> tuple[int, int]:
-    """Return where a node is stored: the leaf that completes it, and its index among the hashes of that leaf."""
+    """Return where the hash of a node is stored: the index of the leaf that completes it, and its position among that leaf's hashes."""
     return ((node.number + 1) << node.level) - 1, node.level
 
 
@@ -138,16 +141,16 @@ def leaf_range(node: Node) -> range:
 
 
 def completed_node_count(index: int) -> int:
-    """Return how many nodes leaf `index` completes, itself included."""
-    # One for each 1 at the end of the index, and one: the position of the lowest 0 bit, counted from 1.
+    """Return how many nodes leaf `index` completes, including the leaf itself."""
+    # The number of 1 bits at the end of the index, plus one. This is the position of the lowest 0 bit, counted from 1.
     return (~index & (index + 1)).bit_length()
 
 
 def covering_nodes(start: int, end: int) -> tuple[Node, ...]:
-    """Return the fewest nodes that together cover exactly the leaves from start up to, not including, end."""
+    """Return the smallest set of nodes that covers exactly the leaves [start, end), from left to right."""
     nodes = []
     while start < end:
-        # A node must begin at a multiple of its size (the lowest 1 bit of start), and must not reach beyond the end.
+        # A node must begin at a multiple of its size, which the lowest 1 bit of start limits, and must not reach beyond the end.
         aligned = (start & -start).bit_length() - 1 if start else end.bit_length()
         level = min(aligned, (end - start).bit_length() - 1)
         nodes.append(Node(level, start >> level))
@@ -159,7 +162,7 @@ def inclusion_proof(index: int, size: int, read: NodeReader) -> tuple[bytes, ...
     """Return the proof that leaf `index` is in the tree of the first `size` leaves (RFC 6962, 2.1.1: audit path).
 
     Raises:
-        ProofInvalid: A tree of that size has no such leaf.
+        ProofInvalid: A tree of this size has no leaf with this index.
     """
     if not 0 <= index < size:
         raise ProofInvalid(f"a tree of {size} records has no record {index}")
@@ -172,10 +175,10 @@ def inclusion_nodes(index: int, size: int) -> tuple[Node, ...]:
 
 
 def consistency_proof(old: int, new: int, read: NodeReader) -> tuple[bytes, ...]:
-    """Return the proof that the first `new` leaves begin with the first `old` leaves (RFC 6962, 2.1.2).
+    """Return the proof that the tree of `old` leaves is a prefix of the tree of `new` leaves (RFC 6962, 2.1.2).
 
     Raises:
-        ProofInvalid: `old` is not from 0 to `new`.
+        ProofInvalid: `old` is not in the range 0 to `new`.
     """
     if not 0 <= old <= new:
         raise ProofInvalid(f"a tree of {new} records does not begin with one of {old}")
@@ -186,18 +189,18 @@ def verify_inclusion(index: int, size: int, leaf: bytes, proof: Sequence[bytes],
     """Verify an inclusion proof (RFC 9162, 2.1.3.2).
 
     Args:
-        index: Of the leaf, from 0.
-        size: Of the tree.
+        index: Index of the leaf, from 0.
+        size: Number of leaves of the tree.
         leaf: The `leaf_hash`.
-        proof: Hashes from the leaf upward.
-        root: Of the tree of that size.
+        proof: Hashes of the proof, from the leaf to the root.
+        root: Root of the tree.
 
     Raises:
         ProofInvalid: The proof does not lead from the leaf to the root.
     """
     if not 0 <= index < size <= SIZE_MAX:
         raise ProofInvalid(f"a tree of {size} records has no record {index}")
-    # The shape of the tree follows from its size, so the proof needs no directions: each sibling's side is known.
+    # The size determines the shape of the tree, so the proof need not state whether a sibling is on the left or on the right.
     siblings = _inclusion_ranges(index, size)
     _check_proof_length(proof, len(siblings))
     for (start, _), sibling in zip(siblings, proof, strict=True):
@@ -210,42 +213,42 @@ def verify_consistency(old: int, new: int, old_root: bytes, new_root: bytes, pro
     """Verify a consistency proof: none of the first `old` leaves was changed, moved or removed (RFC 9162, 2.1.4.2).
 
     Args:
-        old: Size of the older tree; every tree begins with the empty one.
-        new: Size of the newer tree.
+        old: Number of leaves of the older tree. The empty tree is a prefix of every tree.
+        new: Number of leaves of the newer tree.
         old_root: Root of the older tree.
         new_root: Root of the newer tree.
-        proof: Hashes from the boundary between the old and the new leaves upward.
+        proof: Hashes of the proof, from the boundary between the old and the new leaves to the root.
 
     Raises:
-        ProofInvalid: The proof does not connect the two roots.
+        ProofInvalid: The proof does not lead to both roots.
     """
     if not 0 <= old <= new <= SIZE_MAX:
         raise ProofInvalid(f"a tree of {new} records does not begin with one of {old}")
     ranges = _consistency_ranges(old, new)
     _check_proof_length(proof, len(ranges))
     rest = list(zip(ranges, proof, strict=True))
-    # Both roots are rebuilt from the same hashes, so one cannot be faked without breaking the other. If the old tree is a
-    # complete subtree, its root is known to the verifier, and is the starting point.
+    # Both roots are computed from the same hashes, so a forged hash that fits one root does not fit the other. If the old tree
+    # is a complete subtree, the computation begins with its root, which the verifier knows.
     older = newer = old_root if old else EMPTY_ROOT
-    # Otherwise its last subtree ends at the boundary; the proof begins with that subtree's hash.
+    # Otherwise the proof begins with the hash of the last complete subtree of the old tree.
     if rest and rest[0][0][1] == old:
         older = newer = rest.pop(0)[1]
     for (start, _), sibling in rest:
         if start >= old:
-            newer = node_hash(newer, sibling)  # leaves that only the newer tree has
+            newer = node_hash(newer, sibling)  # only the newer tree has these leaves
         else:
             older, newer = node_hash(sibling, older), node_hash(sibling, newer)
     if older != old_root:
         raise ProofInvalid(f"the proof does not lead to the root of the first {old} records")
-    # The empty tree is consistent with everything, and its proof has no hashes that could lead to the newer root.
+    # The empty tree is consistent with every tree, and its proof has no hashes from which to compute the newer root.
     if old and newer != new_root:
         raise ProofInvalid(f"the proof does not lead from {old} records to the root of {new}")
 
 
 def _inclusion_ranges(index: int, size: int) -> list[tuple[int, int]]:
-    """Return the leaves (start, end) below each sibling on the path from a leaf up to the root."""
+    """Return the leaves [start, end) below each sibling on the path from a leaf to the root."""
     start, end, siblings = 0, size, []
-    # Descend from the root to the leaf; at each split the half without the leaf is a sibling.
+    # Descend from the root to the leaf. At each split, the half that does not contain the leaf is a sibling.
     while end - start > 1:
         middle = start + _largest_power_below(end - start)
         if index < middle:
@@ -258,7 +261,7 @@ def _inclusion_ranges(index: int, size: int) -> list[tuple[int, int]]:
 
 
 def _consistency_ranges(old: int, new: int) -> list[tuple[int, int]]:
-    """Return the leaves (start, end) below each hash of a consistency proof, in the order of the proof."""
+    """Return the leaves [start, end) below each hash of a consistency proof, in the order of the proof."""
     start, end, ranges = 0, new, []
     # Descend from the root of the new tree towards the last old leaf, until a subtree ends exactly at the boundary.
     while 0 < old < end:
@@ -269,22 +272,22 @@ def _consistency_ranges(old: int, new: int) -> list[tuple[int, int]]:
         else:
             ranges.append((start, middle))
             start = middle
-    # That subtree is part of the proof unless it is the whole old tree, whose root the verifier has (RFC 6962, 2.1.2:
-    # SUBPROOF with b = true).
+    # The subtree that ends at the boundary is part of the proof, unless it is the whole old tree: the verifier knows that root
+    # (RFC 6962, 2.1.2: SUBPROOF with b = true).
     if start:
         ranges.append((start, end))
     return ranges[::-1]
 
 
 def _range_roots(ranges: Sequence[tuple[int, int]], read: NodeReader) -> tuple[bytes, ...]:
-    """Return the root over each of the ranges, with one call of the reader."""
+    """Return the root over the leaves of each range, with one call of the reader."""
     covers = [covering_nodes(start, end) for start, end in ranges]
     hashes = read([node for nodes in covers for node in nodes])
     return tuple(fold_peaks([hashes[node] for node in nodes]) for nodes in covers)
 
 
 def _check_proof_length(proof: Sequence[bytes], count: int) -> None:
-    """Reject a proof of the wrong length: additional hashes would be ignored, and so prove nothing."""
+    """Reject a proof of the wrong length, because additional hashes would not be verified."""
     if len(proof) != count:
         raise ProofInvalid(f"the proof has {len(proof)} hashes, expected {count}")
 

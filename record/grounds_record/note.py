@@ -1,13 +1,14 @@
-"""Signed notes: a text signed with Ed25519, in the format of C2SP signed-note; keys in the text forms of Go's note package.
+"""Signed notes: texts signed with Ed25519, in the format of C2SP signed-note. Keys have the text formats of Go's note package.
 
-    text, ending in a newline
+    text, which ends in a newline
     (an empty line)
     — name base64(key id || signature)
 
-Key id = SHA-256(name || 0x0A || 0x01 || public key)[:4]. A note may have signatures by others, such as witnesses or a
-future key; readers ignore them, as the format requires.
+Key id = SHA-256(name || 0x0A || 0x01 || public key)[:4]. A note may have signatures by other keys, such as those of witnesses.
+Readers ignore these signatures, as the format requires.
 
-Ed25519, because it is deterministic: no random number can leak the key, and signing a text twice gives the same note.
+Ed25519 signatures are deterministic. They need no random number, which could leak the key, and signing the same text twice
+returns the same note.
 
 Sources: https://c2sp.org/signed-note, https://pkg.go.dev/golang.org/x/mod/sumdb/note, RFC 8032 (Ed25519).
 """
@@ -35,14 +36,14 @@ _SIGNATURE_START = "\u2014 "  # an em dash and a space
 
 @dataclass(frozen=True, slots=True)
 class VerifierKey:
-    """The public half of a log's key: all that an auditor has to trust.
+    """The public key of a log, which an auditor must trust.
 
     Attributes:
-        name: Of the log: not empty, without spaces and without "+".
+        name: Name of the log. The name is not empty and contains no spaces and no "+".
         public: The Ed25519 public key, 32 bytes.
 
     Raises:
-        KeyMalformed: The name or the length is invalid.
+        KeyMalformed: The name or the length of the key is invalid.
     """
 
     name: str
@@ -51,7 +52,7 @@ class VerifierKey:
     def __post_init__(self) -> None:
         _check_key_name(self.name)
         if len(self.public) != KEY_BYTES:
-            raise KeyMalformed(f"a public key has {KEY_BYTES} bytes, not {len(self.public)}")
+            raise KeyMalformed(f"a public key must have {KEY_BYTES} bytes, got {len(self.public)}")
 
     @property
     def key_id(self) -> bytes:
@@ -65,14 +66,14 @@ class VerifierKey:
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """The private half of a log's key.
+    """The private key of a log.
 
     Attributes:
-        name: As in the public half.
-        seed: The Ed25519 private key, 32 bytes. Not part of repr.
+        name: Name of the log, as in `VerifierKey`.
+        seed: The Ed25519 private key, 32 bytes. `repr` omits this field.
 
     Raises:
-        KeyMalformed: The name or the length is invalid.
+        KeyMalformed: The name or the length of the key is invalid.
     """
 
     name: str
@@ -81,10 +82,10 @@ class SigningKey:
     def __post_init__(self) -> None:
         _check_key_name(self.name)
         if len(self.seed) != KEY_BYTES:
-            raise KeyMalformed(f"a private key has {KEY_BYTES} bytes, not {len(self.seed)}")
+            raise KeyMalformed(f"a private key must have {KEY_BYTES} bytes, got {len(self.seed)}")
 
     def verifier(self) -> VerifierKey:
-        """Return the public half."""
+        """Return the public key."""
         return VerifierKey(self.name, Ed25519PrivateKey.from_private_bytes(self.seed).public_key().public_bytes_raw())
 
     def text(self) -> str:
@@ -94,10 +95,10 @@ class SigningKey:
 
 
 def parse_verifier_key(text: str) -> VerifierKey:
-    """Parse a vkey.
+    """Parse a public key in the text format of `VerifierKey.text`.
 
     Raises:
-        KeyMalformed: Names the invalid part.
+        KeyMalformed: The text is not a public key. The message states the invalid part.
     """
     name, key_id, key = _parse_key_text(text)
     verifier = VerifierKey(name, key)
@@ -106,13 +107,13 @@ def parse_verifier_key(text: str) -> VerifierKey:
 
 
 def parse_signing_key(text: str) -> SigningKey:
-    """Parse a private key.
+    """Parse a private key in the text format of `SigningKey.text`.
 
     Raises:
-        KeyMalformed: Names the invalid part, never the key.
+        KeyMalformed: The text is not a private key. The message states the invalid part but never contains the key.
     """
     if not text.startswith(PRIVATE_KEY_PREFIX):
-        raise KeyMalformed(f"a private key begins with {PRIVATE_KEY_PREFIX}")
+        raise KeyMalformed(f"a private key must begin with {PRIVATE_KEY_PREFIX}")
     name, key_id, seed = _parse_key_text(text.removeprefix(PRIVATE_KEY_PREFIX))
     signer = SigningKey(name, seed)
     _check_key_id(signer.verifier(), key_id)
@@ -120,18 +121,18 @@ def parse_signing_key(text: str) -> SigningKey:
 
 
 def sign_note(text: str, key: SigningKey) -> str:
-    """Return a note: the text and its signature.
+    """Sign a text, and return the note.
 
     Args:
-        text: Ends in a newline; no control characters except newlines.
-        key: Signs the text.
+        text: The text. It must end in a newline and contain no other control characters than newlines.
+        key: The key that signs the text.
 
     Raises:
-        NoteMalformed: The text cannot be the text of a note.
+        NoteMalformed: The text is not valid for a note.
     """
     _check_characters(text)
     if text == "\n" or not text.endswith("\n"):
-        raise NoteMalformed("the text of a note is not empty and ends in a newline")
+        raise NoteMalformed("the text of a note must not be empty and must end in a newline")
     private, key_id = _load_signer(key)
     line = base64.b64encode(key_id + private.sign(text.encode())).decode()
     return f"{text}\n{_SIGNATURE_START}{key.name} {line}\n"
@@ -139,20 +140,20 @@ def sign_note(text: str, key: SigningKey) -> str:
 
 @lru_cache(maxsize=4)
 def _load_signer(key: SigningKey) -> tuple[Ed25519PrivateKey, bytes]:
-    """Return the private key object and the key id. Cached, because a log signs thousands of notes with one key."""
+    """Return the private key object and the key id. The result is cached, because a log signs every checkpoint with one key."""
     return Ed25519PrivateKey.from_private_bytes(key.seed), key.verifier().key_id
 
 
 def open_note(note: str, key: VerifierKey) -> str:
-    """Verify a note's signature by this key, and return its text.
+    """Verify the signature of a note by one key, and return the text of the note.
 
     Raises:
-        NoteMalformed: It is not a signed note. Names the line.
-        SignatureMissing: It has no signature by this key.
+        NoteMalformed: The input is not a signed note. The message states the invalid line.
+        SignatureMissing: The note has no signature by this key.
         SignatureInvalid: A signature by this key does not verify.
     """
     text, signatures = parse_note(note)
-    # Name and key id together select the signatures to verify; the key id alone has only 32 bits.
+    # Compare the name too: a key id has only 32 bits, so keys with different names may have the same id.
     ours = [signature for name, key_id, signature in signatures if (name, key_id) == (key.name, key.key_id)]
     if not ours:
         names = ", ".join(f"{name}+{key_id.hex()}" for name, key_id, _ in signatures)
@@ -166,18 +167,21 @@ def open_note(note: str, key: VerifierKey) -> str:
 
 
 def parse_note(note: str) -> tuple[str, list[tuple[str, bytes, bytes]]]:
-    """Parse a note; return its text, and name, key id and signature of each signature line. Verifies nothing.
+    """Parse a note without verifying its signatures.
+
+    Returns:
+        The text, and the name, key id and signature of each signature line.
 
     Raises:
-        NoteMalformed: It is not a signed note. Names the line.
+        NoteMalformed: The input is not a signed note. The message states the invalid line.
     """
     _check_characters(note)
     if not note.endswith("\n"):
-        raise NoteMalformed("a note ends in a newline")
-    # The last empty line separates the signatures: the text may contain empty lines itself.
+        raise NoteMalformed("a note must end in a newline")
+    # The last empty line separates text and signatures, because the text itself may contain empty lines.
     text, separator, block = note.rpartition("\n\n")
     if not separator or not text:
-        raise NoteMalformed("a note has a text, an empty line and then its signatures")
+        raise NoteMalformed("a note must consist of a text, an empty line and signature lines")
     lines = block.removesuffix("\n").split("\n")
     if lines == [""]:
         raise NoteMalformed("the note has no signature")
@@ -187,78 +191,78 @@ def parse_note(note: str) -> tuple[str, list[tuple[str, bytes, bytes]]]:
 
 
 def _parse_signature(line: str, number: int) -> tuple[str, bytes, bytes]:
-    """Parse one signature line; `number` is its number, from 1."""
+    """Parse one signature line. `number` is the number of the line, from 1."""
     where = f"signature line {number}"
     if not line.startswith(_SIGNATURE_START):
-        raise NoteMalformed(f"{where} does not begin with an em dash and a space")
+        raise NoteMalformed(f"{where} must begin with an em dash and a space")
     name, space, encoded = line.removeprefix(_SIGNATURE_START).partition(" ")
     if not space or not is_key_name(name):
-        raise NoteMalformed(f"{where} has no valid key name: not empty, without spaces and '+'")
+        raise NoteMalformed(f"{where} has no valid key name: a name must not be empty, and has no spaces and no '+'")
     decoded = decode_base64(encoded)
     if decoded is None or len(decoded) <= _KEY_ID_BYTES:
-        raise NoteMalformed(f"{where} is not the base64 of a key id and a signature")
+        raise NoteMalformed(f"{where} must end in the base64 of a key id and a signature")
     return name, decoded[:_KEY_ID_BYTES], decoded[_KEY_ID_BYTES:]
 
 
 def _parse_key_text(text: str) -> tuple[str, bytes, bytes]:
-    """Parse name+hexhash+base64; the base64 may contain '+' itself."""
+    """Parse name+hexhash+base64. The base64 part may contain '+'."""
     parts = text.split("+", 2)
     if len(parts) != 3:  # noqa: PLR2004 - name, hash, key
-        raise KeyMalformed("a key has the form name+hexhash+base64")
+        raise KeyMalformed("a key must have the format name+hexhash+base64")
     name, key_id, encoded = parts
     _check_key_name(name)
     if not re.fullmatch("[0-9a-f]{8}", key_id):
-        raise KeyMalformed("the middle part of a key is 8 hexadecimal digits in lower case")
+        raise KeyMalformed("the middle part of a key must be 8 hexadecimal digits in lowercase")
     decoded = decode_base64(encoded)
     if decoded is None or len(decoded) != 1 + KEY_BYTES:
-        raise KeyMalformed(f"the last part of a key is the base64 of {1 + KEY_BYTES} bytes")
+        raise KeyMalformed(f"the last part of a key must be the base64 of {1 + KEY_BYTES} bytes")
     if decoded[:1] != _ED25519:
         raise KeyMalformed(f"the key is of type {decoded[0]}; only Ed25519, type 1, is supported")
     return name, bytes.fromhex(key_id), decoded[1:]
 
 
 def _check_key_id(key: VerifierKey, key_id: bytes) -> None:
-    """Reject a key whose text has another key id than the key itself: it was mistyped."""
+    """Reject a key whose text contains a wrong key id, which shows a typing error."""
     if key.key_id != key_id:
         raise KeyMalformed(
-            f"the key's hash is {key_id.hex()} in its text, but {key.key_id.hex()} when computed; copy the key again"
+            f"the key contains the hash {key_id.hex()}, but its computed hash is {key.key_id.hex()}; copy the key again"
         )
 
 
 def _check_key_name(name: str) -> None:
     """Reject an invalid key name."""
     if not is_key_name(name):
-        raise KeyMalformed("a key name must not be empty, and has no spaces, no '+' and no control characters")
+        raise KeyMalformed("a key name must not be empty, and must not contain spaces, '+' or control characters")
 
 
 def is_key_name(name: str) -> bool:
-    """Return whether this is a valid name of a key, and so of a log."""
+    """Return whether a name is valid for a key, and therefore for a log."""
     return bool(name) and not any(character.isspace() or character == "+" or character < " " for character in name)
 
 
 def _check_characters(text: str) -> None:
-    """Reject a text that is too long, not UTF-8, or has control characters."""
+    """Reject a text that is too long, is not valid UTF-8, or contains control characters."""
     try:
         size = len(text.encode())
     except UnicodeEncodeError as error:
-        raise NoteMalformed("a note is valid UTF-8") from error
+        raise NoteMalformed("a note must be valid UTF-8") from error
     if size > _NOTE_BYTES_MAX:
-        raise NoteMalformed(f"a note of {size} bytes is longer than {_NOTE_BYTES_MAX}")
+        raise NoteMalformed(f"the note has {size} bytes; at most {_NOTE_BYTES_MAX} are allowed")
     for number, line in enumerate(text.split("\n"), start=1):
         if any(character < " " for character in line):
-            raise NoteMalformed(f"line {number} has a control character")
+            raise NoteMalformed(f"line {number} contains a control character")
 
 
 def encode_base64(content: bytes) -> str:
-    """Return standard base64, in the only form that `decode_base64` accepts."""
+    """Return the canonical standard base64 of bytes."""
     return base64.b64encode(content).decode()
 
 
 def decode_base64(text: str) -> bytes | None:
-    """Decode standard base64 (RFC 4648, section 4) in canonical form; return None for anything else."""
+    """Decode standard base64 (RFC 4648, section 4); return None if the text is not canonical base64."""
     try:
         decoded = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         return None
-    # Python ignores nonzero padding bits, so several texts decode to the same bytes. Only one of them is canonical.
+    # Python ignores nonzero padding bits, so several texts decode to the same bytes. Only one of these texts is canonical.
     return decoded if base64.b64encode(decoded).decode() == text else None

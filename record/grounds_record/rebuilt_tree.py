@@ -1,6 +1,7 @@
-"""The rebuilt tree: one pass over exported records computes their Merkle tree, and where it differs from the stored hashes.
+"""The rebuilt tree: the Merkle tree computed from exported records, and the stored hashes that differ from it.
 
-Memory: 32 bytes for each node, so 64 for each record; 320 MB for five million records.
+The tree is computed in one pass over the records. It needs 32 bytes of memory per node, which is 64 bytes per record, or 320 MB
+for five million records.
 """
 
 import hashlib
@@ -14,34 +15,34 @@ from grounds_record.header_columns import mismatched_columns
 from grounds_record.merkle import HASH_BYTES, Frontier, Node, children, completed_node_count, covering_nodes, node_hash
 from grounds_record.verification_report import Fault, FaultKind
 
-_UNKNOWN_LEAF = bytes(HASH_BYTES)  # leaf hash of a missing record; no input of SHA-256 is known to give it
-# Gaps are filled leaf by leaf. Without a limit, one changed index would keep the verifier busy for years.
+_UNKNOWN_LEAF = bytes(HASH_BYTES)  # used as the leaf hash of a missing record; no data with this SHA-256 is known
+# A gap is filled leaf by leaf. Without a limit, one changed index could keep the verifier busy for years.
 _GAP_MAX = 1_000_000
-_MISMATCHES_MAX = 1_000_000  # enough to locate any fault; more would only fill the memory
-_DERIVED_MAX = 64  # candidates of one node that ends after the records
+_MISMATCHES_MAX = 1_000_000  # limits the memory; so many mismatches are enough to locate faults
+_DERIVED_MAX = 64  # limit of candidates for one node that ends after the exported records
 
 
 class RebuiltTree:
-    """The tree over the exported records, as they are now.
+    """The Merkle tree computed from the exported records.
 
     Attributes:
         start: Index of the first record.
-        frontier: Of all records so far.
-        roots: Root of each of the requested sizes that was reached.
+        frontier: Frontier of the tree over all records that were read so far.
+        roots: Computed roots by tree size, for each requested size that was reached.
         removed: SHA-256 of the header of each record without ciphertext, by index.
-        miscounted: Indices of the records with more or fewer stored hashes than their index completes.
-        mismatches: Stored hashes that differ from the computed ones, by node.
-        faults: What is wrong with the sequence of records.
-        column_faults: What is wrong with the columns by which records are found.
+        miscounted: Indices of the records whose number of stored hashes is not the number of nodes that they complete.
+        mismatches: Stored hashes that differ from the computed hashes, by node.
+        faults: Faults in the sequence of records: missing, repeated and misplaced records.
+        column_faults: Faults of columns that differ from the header.
     """
 
     def __init__(self, start: int, before: tuple[bytes, ...], sizes: Collection[int]) -> None:
-        """Begin a tree.
+        """Create the tree over the records before the range.
 
         Args:
-            start: Index of the first record.
+            start: Index of the first record of the range.
             before: Hashes of `covering_nodes(0, start)`.
-            sizes: Sizes whose roots are requested.
+            sizes: Tree sizes for which `roots` must contain the root.
         """
         self.start = start
         self.frontier = Frontier(start, before)
@@ -52,9 +53,9 @@ class RebuiltTree:
         self.faults: list[Fault] = []
         self.column_faults: list[Fault] = []
         self._sizes = sizes
-        # Nodes that end within the records: for each level their hashes, concatenated, from the first such node on.
+        # Computed hashes of the nodes that end within the exported records: for each level, one concatenation of hashes.
         self._levels: list[bytearray] = []
-        # Nodes that end before or after the records: computed hashes, and what they were according to stored hashes.
+        # Nodes that end before or after the exported records: the computed hash, and the hashes that follow from stored hashes.
         self._outside = dict(zip(covering_nodes(0, start), before, strict=True))
         self._derived: dict[Node, tuple[bytes, ...]] = {}
         self._save_root()
@@ -65,7 +66,7 @@ class RebuiltTree:
             self._append_record(record)
 
     def extend(self, size: int, after: tuple[bytes, ...]) -> None:
-        """Append the subtrees that cover the records from the end up to `size`, which were not exported."""
+        """Append the subtrees that cover the records [end, size), which were not exported."""
         for node, subtree in zip(covering_nodes(self.frontier.size, size), after, strict=True):
             self.frontier, completed = self.frontier.append_subtree(node.level, subtree)
             last = self.frontier.size - 1
@@ -73,52 +74,52 @@ class RebuiltTree:
             for level, computed in enumerate(completed[1:], start=node.level + 1):
                 parent = Node(level, last >> level)
                 self._outside[parent] = computed
-                # The stored hash of this node is with a record that was not exported. Its candidates therefore are all
-                # combinations of what its children may have been.
+                # The stored hash of this node belongs to a record that was not exported. So the possible hashes of this node
+                # are computed from all combinations of the possible hashes of its children.
                 pairs = itertools.product(*(self.candidates(child) for child in children(parent)))
                 self._derived[parent] = tuple({node_hash(*pair) for pair in pairs} - {computed})[:_DERIVED_MAX]
         self._save_root()
 
     def computed_hash(self, node: Node) -> bytes | None:
-        """Return the hash of a node as the records are now; None if the export does not determine it."""
+        """Return the hash of a node computed from the exported records; None if the export does not determine the hash."""
         if node.level < len(self._levels):
-            # The first node of a level that ends within the records is the one with the first record.
+            # The first node of each level is the node that covers the first exported record.
             offset = (node.number - (self.start >> node.level)) * HASH_BYTES
             if 0 <= offset < len(self._levels[node.level]):
                 return bytes(self._levels[node.level][offset : offset + HASH_BYTES])
         return self._outside.get(node)
 
     def candidates(self, node: Node) -> tuple[bytes, ...]:
-        """Return what the hash of a node may have been: the computed hash first, then those that stored hashes imply."""
+        """Return the possible original hashes of a node: the computed hash, and the hashes that follow from stored hashes."""
         hashes = (self.computed_hash(node), self.mismatches.get(node), *self._derived.get(node, ()))
         return tuple(each for each in hashes if each is not None and len(each) == HASH_BYTES)
 
     def _append_record(self, record: StoredRecord) -> None:
-        """Append one record; fill the gap before it, if there is one."""
+        """Append one record, and fill a gap before the record with unknown leaves."""
         index = self.frontier.size
         if record.index < index:
-            self._add_fault(FaultKind.RECORD_MISPLACED, record.index, "repeated after later records")
+            self._add_fault(FaultKind.RECORD_MISPLACED, record.index, "it is repeated after later records")
             return
         if record.index > index + _GAP_MAX:
-            self._add_fault(FaultKind.RECORD_MISPLACED, index, "the record at this index has a far higher one")
+            self._add_fault(FaultKind.RECORD_MISPLACED, index, "the record at this position has a far higher index")
         elif record.index > index:
             self.faults.append(Fault(FaultKind.RECORD_MISSING, index, record.index - 1, "missing"))
-            # Unknown leaves keep the later records at their index, so that these can still be compared.
+            # Unknown leaves keep the later records at their index, so that the later records can still be compared.
             while self.frontier.size < record.index:
                 self._append_leaf(_UNKNOWN_LEAF, ())
             index = record.index
-        # The index alone determines how many hashes are stored with a record, so a moved record usually shows here.
+        # The index alone determines how many hashes are stored with a record. So this check usually detects a moved record.
         if len(record.nodes) != completed_node_count(index):
             self.miscounted.append(index)
         self._compare_columns(index, record)
         self._append_leaf(self._leaf_hash(index, record), record.nodes)
 
     def _leaf_hash(self, index: int, record: StoredRecord) -> bytes:
-        """Return the leaf hash of a record: computed, or stored if the ciphertext was removed."""
+        """Return the computed leaf hash of a record, or the stored leaf hash if the ciphertext was removed."""
         computed = record.compute_leaf_hash()
         if computed is not None:
             return computed
-        # Only the stored hash is left. The header is compared with the retention record later.
+        # Without the ciphertext, only the stored hash remains. `verify` later compares the header with the retention record.
         self.removed[index] = hashlib.sha256(record.header).hexdigest()
         stored = record.nodes[0] if record.nodes else _UNKNOWN_LEAF
         if len(stored) != HASH_BYTES or stored == _UNKNOWN_LEAF:
@@ -127,19 +128,19 @@ class RebuiltTree:
         return stored
 
     def _compare_columns(self, index: int, record: StoredRecord) -> None:
-        """Compare the columns by which a record is found with its header."""
+        """Compare the columns of a record with its header."""
         if record.columns is None:
             return
         try:
             different = mismatched_columns(parse_header(record.header), record.columns)
         except HeaderInvalid:
-            return  # a changed header shows in the leaf hash
+            return  # the leaf hash reveals a changed header
         if different:
             detail = f"its columns {', '.join(different)} differ from its header"
             self.column_faults.append(Fault(FaultKind.COLUMN_ALTERED, index, index, detail))
 
     def _append_leaf(self, leaf: bytes, nodes: tuple[bytes, ...]) -> None:
-        """Append a leaf, and compare the hashes that it completes with the stored ones."""
+        """Append a leaf, and compare the hashes of the nodes that it completes with the stored hashes."""
         index = self.frontier.size
         self.frontier, completed = self.frontier.append(leaf)
         for level, computed in enumerate(completed):

@@ -1,6 +1,7 @@
-"""The label by which a churn run's header names the root over the run's rows in one market.
+"""The header label with the Merkle root over the rows of a scoring run in one market.
 
-The label of market FR is `rows_fr`, its text `30:9f...`: the number of rows, and the root in hexadecimal.
+For the market FR, the name of the label is `rows_fr`, and its value is such as `30:9f...`: the number of rows, a colon, and the
+root in hexadecimal.
 """
 
 from collections.abc import Mapping
@@ -11,31 +12,31 @@ _LABEL_PREFIX = "rows_"
 
 @dataclass(frozen=True, slots=True)
 class RowsRoot:
-    """The rows of a run in one market, as the run's header names them.
+    """The number of rows of a scoring run in one market, and the Merkle root over these rows.
 
     Attributes:
         size: The number of rows.
-        root: The root of the tree over their leaf hashes, sorted; 32 bytes.
+        root: The root of the tree over the sorted leaf hashes of the rows, 32 bytes.
     """
 
     size: int
     root: bytes
 
     def text(self) -> str:
-        """Return the text of the label."""
+        """Return the value of the label."""
         return f"{self.size}:{self.root.hex()}"
 
 
 def rows_root_label(market: str) -> str:
-    """Return the name of a market's label."""
+    """Return the name of the label for a market."""
     return _LABEL_PREFIX + market.lower()
 
 
 def parse_rows_root(labels: Mapping[str, str], market: str) -> RowsRoot | None:
-    """Parse the label of a market; None if the header has none, as of a run that an earlier release loaded.
+    """Parse the label for a market; return None if there is no such label. Runs that an earlier release loaded have no label.
 
     Raises:
-        ValueError: The text of the label is malformed.
+        ValueError: The value of the label is malformed.
     """
     size, _, root = labels.get(rows_root_label(market), "").partition(":")
     return RowsRoot(int(size), bytes.fromhex(root)) if root else None

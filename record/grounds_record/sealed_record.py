@@ -1,16 +1,16 @@
-"""Sealed records: a readable header, and a body encrypted under the customer's key.
+"""Sealed records: a readable header, and a body that is encrypted under the customer's key.
 
-    leaf data       length of header (4 bytes, big-endian) || header || ciphertext
-    ciphertext      nonce (12 random bytes) || AES-256-GCM of the body, the header as associated data || tag (16)
+    leaf data       length of the header (4 bytes, big-endian) || header || ciphertext
+    ciphertext      nonce (12 random bytes) || encrypted body || tag (16 bytes)
     leaf hash       SHA-256(0x00 || leaf data)
 
-The length prefix makes the boundary between header and ciphertext part of the hashed bytes. The header's version defines the
-form of the ciphertext.
+The length prefix includes the boundary between header and ciphertext in the hashed bytes. The version of the header defines
+the format of the ciphertext.
 
-AES-256-GCM (NIST SP 800-38D): the header is associated data, so that neither part can be exchanged or changed alone. Each
-customer has a key of their own, and with random nonces one key is safe for 2**32 records (section 8.3). GCM does not commit
-to its key: a ciphertext can be made that decrypts under two keys. The key id in the header, which is derived from the key,
-closes that gap, and distinguishes a wrong key from changed bytes.
+The body is encrypted by AES-256-GCM (NIST SP 800-38D) with the header as associated data, so header and ciphertext cannot be
+exchanged or changed separately. Each customer has a separate key. With random nonces, one key is safe for 2**32 records
+(section 8.3). GCM does not commit to its key, so an attacker can construct a ciphertext that decrypts under two keys. The key
+id in the header prevents this, because it is derived from the key. It also distinguishes a wrong key from changed bytes.
 """
 
 import os
@@ -33,15 +33,15 @@ class SealedRecord:
     """The bytes of a record, as stored.
 
     Attributes:
-        header: Result of `Header.to_bytes`.
-        ciphertext: Nonce, encrypted body and tag; at least 28 bytes.
+        header: The canonical bytes of the header (`Header.to_bytes`).
+        ciphertext: Nonce, encrypted body and tag; at least 28 bytes in a valid record.
     """
 
     header: bytes
     ciphertext: bytes
 
     def leaf_data(self) -> bytes:
-        """Return the bytes that the log commits to."""
+        """Return the bytes that the leaf hash covers."""
         return len(self.header).to_bytes(_LENGTH_BYTES, "big") + self.header + self.ciphertext
 
     def leaf_hash(self) -> bytes:
@@ -53,19 +53,20 @@ def seal_record(header: Header, body: bytes, key: bytes) -> SealedRecord:
     """Encrypt a body, with its header as associated data.
 
     Args:
-        header: Its key_id must be that of the key.
-        body: At most 16 MiB.
+        header: The header. Its key_id must be the id of `key`.
+        body: The body, at most 16 MiB.
         key: The customer's key, 32 bytes.
 
     Raises:
-        CustomerKeyMismatch: The header has the id of another key.
+        CustomerKeyMismatch: The header contains the id of a different key.
         FrameInvalid: The body is too long.
     """
     _check_key_id(header, key)
     if len(body) > BODY_BYTES_MAX:
         raise FrameInvalid(f"the body has {len(body)} bytes; at most {BODY_BYTES_MAX} are allowed")
     content = header.to_bytes()
-    # The nonce is not a parameter: used twice under one key, it would reveal how the bodies differ, and allow forgeries.
+    # The nonce is not a parameter, because a nonce that is used twice under one key reveals how the bodies differ and allows
+    # forgeries.
     nonce = os.urandom(NONCE_BYTES)
     return SealedRecord(content, nonce + AESGCM(sealing_key(key)).encrypt(nonce, body, content))
 
@@ -75,7 +76,7 @@ def open_record(record: SealedRecord, key: bytes) -> tuple[Header, bytes]:
 
     Raises:
         HeaderInvalid: The header is not in canonical form, or a field is invalid.
-        CustomerKeyMismatch: The header has the id of another key.
+        CustomerKeyMismatch: The header contains the id of a different key.
         RecordAltered: The header or the ciphertext was changed after it was sealed.
     """
     header = parse_header(record.header)
@@ -90,23 +91,25 @@ def open_record(record: SealedRecord, key: bytes) -> tuple[Header, bytes]:
 
 
 def parse_leaf_data(data: bytes) -> SealedRecord:
-    """Parse leaf data; the inverse of `SealedRecord.leaf_data`.
+    """Parse leaf data. This function is the inverse of `SealedRecord.leaf_data`.
 
     Raises:
-        FrameInvalid: The length prefix exceeds the data, or the largest header.
+        FrameInvalid: The length prefix exceeds the length of the data or the maximum length of a header.
     """
     if len(data) < _LENGTH_BYTES:
-        raise FrameInvalid(f"leaf data has {len(data)} bytes, but its length prefix alone has {_LENGTH_BYTES}")
+        raise FrameInvalid(
+            f"the leaf data has {len(data)} bytes, but must begin with a length prefix of {_LENGTH_BYTES} bytes"
+        )
     end = _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "big")
     if not _LENGTH_BYTES <= end <= min(len(data), _LENGTH_BYTES + HEADER_BYTES_MAX):
         raise FrameInvalid(
-            f"the length prefix says {end - _LENGTH_BYTES} bytes of header, but leaf data has {len(data)} bytes in all"
+            f"the length prefix states {end - _LENGTH_BYTES} bytes of header, but the leaf data has {len(data)} bytes in total"
         )
     return SealedRecord(data[_LENGTH_BYTES:end], data[end:])
 
 
 def _check_key_id(header: Header, key: bytes) -> None:
-    """Reject a key whose id is not in the header."""
+    """Reject a key whose id is not the key id in the header."""
     given = key_id(key)
     if header.key_id != given:
         raise CustomerKeyMismatch(f"record {header.record_id} is sealed under key {header.key_id}, got key {given}")

@@ -1,12 +1,15 @@
-"""Tree differences: which records differ from what a signed root covers.
+"""Tree differences: the search for the records that differ from the records that a signed root covers.
 
-A signed root determines the two hashes below it, and each of those the two below it. So the search descends from the root.
-For every node there are two candidates, the hash computed from the records and the hash stored long ago, and the pair that
-gives the parent's hash is the true one. If the computed hash is true, all records below are as they were written. If the
-stored hash is true, the search goes on below it. It ends at a single record; or at a subtree where neither fits, because
-both the records and the stored hashes were changed. Then one of its records differs, and nothing more can be known.
+A signed root determines the hashes of its two children, and each of these determines the hashes of its own children. The search
+therefore descends from the root. Every node has two candidates for its original hash: the hash computed from the records, and
+the stored hash. The pair of candidates whose hash is the parent's hash is the original pair.
 
-Two records that were exchanged together with their hashes are found by exchanging them back.
+- If the computed hash is the original hash, all records below the node are unchanged.
+- If the stored hash is the original hash, a record below the node was changed, and the search continues with its children.
+- If no pair matches, the records and the stored hashes were both changed. Then at least one record below the parent was changed,
+  but it cannot be determined which one.
+
+To find two records that were exchanged together with their hashes, the search exchanges pairs of records and compares the roots.
 """
 
 import itertools
@@ -17,17 +20,17 @@ from dataclasses import dataclass, field
 from grounds_record.merkle import Node, children, covering_nodes, fold_peaks, leaf_range, merkle_root, node_hash
 from grounds_record.rebuilt_tree import RebuiltTree
 
-_COMBINATIONS_MAX = 4096  # of candidates for the peaks of a checkpoint
-_SUSPECTS_MAX = 64  # records among which exchanged pairs are searched: 2,016 pairs
+_COMBINATIONS_MAX = 4096  # limit of combinations of candidates for the peaks of a checkpoint
+_SUSPECTS_MAX = 64  # limit of records among which exchanged pairs are searched, which is 2,016 pairs
 
 
 @dataclass(slots=True)
 class TreeDifferences:
-    """The records that differ from what signed roots cover.
+    """The records that differ from the records that signed roots cover.
 
     Attributes:
-        records: True leaf hash of each record that differs, by index.
-        subtrees: True hash of each subtree that has a differing record which cannot be identified.
+        records: Original leaf hash of each record that differs, by index.
+        subtrees: Original hash of each subtree in which a record differs but cannot be identified.
     """
 
     records: dict[int, bytes] = field(default_factory=dict)
@@ -35,18 +38,19 @@ class TreeDifferences:
 
 
 def locate_differences(tree: RebuiltTree, size: int, root: bytes, differences: TreeDifferences) -> bool:
-    """Add the records that differ from what a signed root covers.
+    """Add the records that differ from the records that a signed root covers.
 
     Args:
-        tree: Of the exported records.
-        size: Of the checkpoint; at most that of the tree.
-        root: Of the checkpoint; not the one that the tree has.
-        differences: Those of smaller checkpoints, to which this one's are added.
+        tree: Tree of the exported records.
+        size: Size of the checkpoint; at most the size of the tree.
+        root: Root of the checkpoint. The root of the tree at this size is different.
+        differences: Differences that were found with smaller checkpoints. The new differences are added.
 
     Returns:
-        False if the stored hashes do not lead to the root either: all of them were rewritten to match the records.
+        Whether the differences were located. False means that the stored hashes do not lead to the signed root, because all of
+        them were rewritten to match the changed records.
     """
-    # The root of an incomplete tree is folded from its peaks, so their true hashes are found together.
+    # The root is folded from several peaks, so the original hashes of all peaks must be determined together.
     nodes = covering_nodes(0, size)
     choices = [tree.candidates(node) for node in nodes]
     if math.prod(len(each) for each in choices) > _COMBINATIONS_MAX:
@@ -60,9 +64,9 @@ def locate_differences(tree: RebuiltTree, size: int, root: bytes, differences: T
 
 
 def _descend(tree: RebuiltTree, node: Node, truth: bytes, differences: TreeDifferences) -> None:
-    """Add the records that differ below a node whose true hash is known."""
+    """Add the records that differ below a node whose original hash is known."""
     if tree.computed_hash(node) == truth:
-        return  # SHA-256 has no known collisions, so every record below is as it was written
+        return  # every record below is unchanged, because SHA-256 has no known collisions
     if node.level == 0:
         differences.records.setdefault(node.number, truth)
         return
@@ -77,14 +81,14 @@ def _descend(tree: RebuiltTree, node: Node, truth: bytes, differences: TreeDiffe
 
 def extract_exchanges(tree: RebuiltTree, differences: TreeDifferences) -> Iterator[tuple[int, int]]:
     """Yield the pairs of records that were exchanged, and remove them from the differences."""
-    # Single records: each one's computed hash is the true hash of the other.
+    # Two single records were exchanged if the computed hash of each is the original hash of the other.
     current = {tree.computed_hash(Node(0, index)): index for index in differences.records}
     for index, truth in list(differences.records.items()):
         other = current.get(truth, index)
         if index < other and differences.records[other] == tree.computed_hash(Node(0, index)):
             del differences.records[index], differences.records[other]
             yield index, other
-    # Records in damaged subtrees: exchange each pair back, and see whether every subtree gets its true hash.
+    # For records in damaged subtrees, exchange each pair back, and check whether every affected subtree has its original hash.
     if sum(len(leaf_range(node)) for node in differences.subtrees) > _SUSPECTS_MAX:
         return
     suspects = [index for node in differences.subtrees for index in leaf_range(node)]
@@ -99,7 +103,7 @@ def extract_exchanges(tree: RebuiltTree, differences: TreeDifferences) -> Iterat
 
 
 def _root_after_exchange(tree: RebuiltTree, node: Node, one: int, other: int) -> bytes | None:
-    """Return the hash of a subtree with two records exchanged; None if a record of it was not exported."""
+    """Return the hash of a subtree after exchanging two records; None if a record of the subtree was not exported."""
     exchanged = {one: other, other: one}
     leaves = [tree.computed_hash(Node(0, exchanged.get(index, index))) for index in leaf_range(node)]
     known = [leaf for leaf in leaves if leaf is not None]

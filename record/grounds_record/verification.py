@@ -1,15 +1,17 @@
-"""Verification of an exported range of the record log against signed checkpoints. Needs the public key and nothing else.
+"""Verifies an exported range of the record log against signed checkpoints. The only key that this needs is the public key.
 
-Each comparison answers one question:
+`verify` makes four comparisons:
 
-- a record's bytes and its stored hash: was the record changed, or its stored hash?
-- the tree over the bytes and the root of each checkpoint whose size is in the range: was anything changed at all?
-- from a root that differs, down through the stored hashes (`tree_differences`): which record?
-- a record without ciphertext and the proven retention records: was the ciphertext removed by retention?
+- Compare the root of the tree over the records with the root of each checkpoint whose size is in the range. This detects
+  whether any record was changed.
+- If a root differs, search from the root down through the stored hashes (`tree_differences`). This locates the changed records.
+- Compare the computed hashes with the stored hashes. This detects changed hashes of unchanged records.
+- Compare the records without ciphertext with the proven retention records. This detects ciphertexts that retention did not
+  remove.
 
-If records were rewritten together with every stored hash, the signed root still differs, but no record can be identified. The
-report then names all records between the last checkpoint that holds and the first that does not: the more checkpoints an
-auditor keeps, the narrower. One fault can hide another one near it, so repair and verify again.
+If a record was rewritten together with every stored hash, the signed root still differs, but the changed record cannot be
+identified. The report then states the range from the last proven checkpoint to the first refuted one. An auditor who keeps more
+checkpoints gets a narrower range. A fault can hide other faults near it, so verify again after a repair.
 """
 
 from collections.abc import Sequence
@@ -39,27 +41,27 @@ from grounds_record.verification_report import (
     merge_faults,
 )
 
-_HASH_ALTERED = "the record is as it was written, but the hashes stored with it were changed"
-_REST_DOUBTED = ", or the export's hashes of the rest of the log are wrong"
+_HASH_ALTERED = "the record is unchanged, but the hashes stored with it were changed"
+_REST_DOUBTED = ", or the export contains wrong hashes of the rest of the log"
 
 
 def verify(export: Export, checkpoints: Sequence[str], key: VerifierKey) -> VerificationReport:
-    """Verify that the exported records are those that the checkpoints cover; if they are not, locate the differences.
+    """Verify that the exported records are the records that the checkpoints cover, and locate differences.
 
     Args:
-        export: The records, iterated once. Not trusted.
-        checkpoints: Signed notes: the log's newest checkpoint and those that the auditor kept, in any order.
-        key: The log's public key; its name is the log's origin.
+        export: The exported records and hashes, which are not trusted. The records are iterated once.
+        checkpoints: The log's newest checkpoint and the checkpoints that the auditor kept, as signed notes in any order.
+        key: The log's public key. The name of the key is the log's origin.
 
     Returns:
-        The report. Invalid data does not raise; it is a fault of the report.
+        The report. Invalid content of the export does not raise an error; the report lists it as a fault.
     """
     faults: list[Fault] = []
     accepted = _accept_checkpoints(checkpoints, key, faults)
     newest = accepted[-1] if accepted else None
     hash_count = len(covering_nodes(0, export.start))
     if len(export.before) != hash_count:
-        faults.append(_incomplete(f"it needs {hash_count} hashes of the log before it"))
+        faults.append(_incomplete(f"it must contain {hash_count} hashes of the log before its first record"))
         return VerificationReport(export.start, export.start, 0, (), (), tuple(faults))
     tree = RebuiltTree(export.start, export.before, {checkpoint.size for checkpoint in accepted})
     tree.read_records(export.records)
@@ -68,7 +70,7 @@ def verify(export: Export, checkpoints: Sequence[str], key: VerifierKey) -> Veri
         _extend_tree(tree, newest.size, export.after)
     comparison = _compare_roots(tree, accepted, end)
     faults += tree.faults + tree.column_faults + comparison.faults
-    # The order matters: each step leaves out what the faults before it explain.
+    # The order matters, because each step omits what the faults of earlier steps explain.
     faults += _miscounted_faults(tree, faults, comparison.vouched)
     faults += _stored_hash_faults(tree, faults, comparison.vouched)
     faults += _retention_faults(tree, export.retentions, newest)
@@ -82,10 +84,10 @@ class _RootComparison:
     """The result of comparing the records with the signed roots.
 
     Attributes:
-        proven: Sizes of the checkpoints whose roots the records have.
-        refuted: Sizes of those whose roots the records do not have.
-        vouched: A root vouches for all records before this index, except for those in `faults`.
-        faults: Records that differ from what a root covers.
+        proven: Sizes of the checkpoints whose root is the root of the exported records.
+        refuted: Sizes of the checkpoints whose root is not the root of the exported records.
+        vouched: A signed root proves all records before this index, except for the records in `faults`.
+        faults: Faults of records that differ from the records that a root covers.
     """
 
     proven: list[int] = field(default_factory=list)
@@ -95,7 +97,7 @@ class _RootComparison:
 
 
 def _accept_checkpoints(notes: Sequence[str], key: VerifierKey, faults: list[Fault]) -> list[Checkpoint]:
-    """Return the checkpoints that the key signed, one of each size, ascending; add the others to the faults."""
+    """Return the checkpoints that the key signed, one of each size in ascending order; add a fault for every other checkpoint."""
     accepted: dict[int, Checkpoint] = {}
     for number, note in enumerate(notes, start=1):
         try:
@@ -104,9 +106,9 @@ def _accept_checkpoints(notes: Sequence[str], key: VerifierKey, faults: list[Fau
             detail = f"checkpoint {number} is rejected: {error}"
             faults.append(Fault(FaultKind.CHECKPOINT_REFUSED, None, None, detail))
             continue
-        # Two roots of one size, both signed, prove that the owner of the key presents two histories.
+        # Two signed checkpoints with the same size and different roots prove that the owner of the key presents two histories.
         if accepted.setdefault(checkpoint.size, checkpoint).root != checkpoint.root:
-            detail = f"two checkpoints of {checkpoint.size} records, both signed, have different roots: two histories"
+            detail = f"two signed checkpoints of {checkpoint.size} records have different roots, so the log has two histories"
             faults.append(Fault(FaultKind.CHECKPOINTS_DISAGREE, None, None, detail))
     if not accepted:
         faults.append(Fault(FaultKind.CHECKPOINT_REFUSED, None, None, "there is no checkpoint to verify against"))
@@ -117,7 +119,9 @@ def _extend_tree(tree: RebuiltTree, size: int, after: tuple[bytes, ...]) -> None
     """Extend the tree from the end of the records to the size of the newest checkpoint."""
     end = tree.frontier.size
     if size < tree.start:
-        tree.faults.append(_incomplete(f"it begins after the {size} records that the newest checkpoint covers"))
+        tree.faults.append(
+            _incomplete(f"its first record is after the {size} records that the newest checkpoint covers")
+        )
     if end >= size:
         return
     hash_count = len(covering_nodes(end, size))
@@ -125,18 +129,18 @@ def _extend_tree(tree: RebuiltTree, size: int, after: tuple[bytes, ...]) -> None
         detail = f"missing at the end of the log; the checkpoint of {size} records covers it"
         tree.faults.append(Fault(FaultKind.RECORD_MISSING, end, size - 1, detail))
     elif len(after) != hash_count:
-        tree.faults.append(_incomplete(f"it needs {hash_count} hashes for the records {end} to {size - 1}"))
+        tree.faults.append(_incomplete(f"it must contain {hash_count} hashes for the records {end} to {size - 1}"))
     else:
         tree.extend(size, after)
 
 
 def _compare_roots(tree: RebuiltTree, accepted: Sequence[Checkpoint], end: int) -> _RootComparison:
-    """Compare the tree with the signed roots, smallest first; `end` is the index after the last record."""
+    """Compare the tree with the signed roots in ascending order of size. `end` is the index after the last exported record."""
     comparison, differences, is_untraceable = _RootComparison(), TreeDifferences(), False
     for checkpoint in accepted:
         size, root = checkpoint.size, tree.roots.get(checkpoint.size)
         if root is None:
-            continue  # outside the range; `_prove_other_checkpoints` verifies it
+            continue  # the size is outside the range; `_prove_other_checkpoints` verifies this checkpoint
         if root == checkpoint.root:
             comparison.proven.append(size)
             comparison.vouched = size
@@ -145,8 +149,8 @@ def _compare_roots(tree: RebuiltTree, accepted: Sequence[Checkpoint], end: int) 
         if locate_differences(tree, size, checkpoint.root, differences):
             comparison.vouched = size
         elif not is_untraceable:
-            # A difference that cannot be traced from this root cannot be traced from a larger one either, which covers
-            # the same records; so only the first root narrows the range.
+            # Every larger root covers the same records, so the difference cannot be traced from a larger root either. Therefore
+            # only the first such root yields a range.
             is_untraceable = True
             comparison.faults += _untraceable_faults(tree, comparison.proven, size, end)
     comparison.faults += _difference_faults(tree, differences, end)
@@ -154,17 +158,19 @@ def _compare_roots(tree: RebuiltTree, accepted: Sequence[Checkpoint], end: int) 
 
 
 def _untraceable_faults(tree: RebuiltTree, proven: Sequence[int], size: int, end: int) -> list[Fault]:
-    """Return the range in which records differ from a root to which the stored hashes do not lead."""
+    """Return the range with the changed records if the stored hashes do not lead to a signed root."""
     has_gap = any((fault.first or 0) < size for fault in tree.faults)
     has_moved = bool(tree.miscounted) and tree.miscounted[0] < size
     if has_gap or has_moved:
-        return []  # these explain the difference, and are faults of their own
-    # Everything before the last proven checkpoint is right.
+        return []  # missing or moved records explain the difference, and have their own faults
+    # All records before the last proven checkpoint are unchanged.
     first, last = max([tree.start, *proven]), min(size, end) - 1
     if first > last:
-        return [_incomplete(f"its hashes of the log outside its records are not those of the checkpoint of {size}")]
+        return [
+            _incomplete(f"its hashes of the log outside its records do not lead to the checkpoint of {size} records")
+        ]
     rest = "" if tree.start == 0 and size <= end else _REST_DOUBTED
-    detail = f"one or more were rewritten with all stored hashes, as the checkpoint of {size} records proves{rest}"
+    detail = f"one or more were rewritten with all stored hashes, as the checkpoint of {size} records shows{rest}"
     return [Fault(FaultKind.HISTORY_REWRITTEN, first, last, detail)]
 
 
@@ -182,11 +188,11 @@ def _difference_faults(tree: RebuiltTree, differences: TreeDifferences, end: int
         faults.append(Fault(FaultKind.RECORD_MISPLACED, one, one, f"exchanged with record {other}"))
         faults.append(Fault(FaultKind.RECORD_MISPLACED, other, other, f"exchanged with record {one}"))
     for index in differences.records:
-        detail = "its header or its ciphertext was changed after it was written"
+        detail = "its header or its ciphertext was changed"
         faults.append(Fault(FaultKind.RECORD_ALTERED, index, index, detail))
     for node in differences.subtrees:
         below = leaf_range(node)
-        # A subtree can reach beyond the exported records; then their hashes in the export may be wrong instead.
+        # If a subtree extends beyond the exported records, the hashes in the export may be wrong instead of the records.
         exported = range(max(below.start, tree.start), min(below.stop, end))
         rest = "" if exported == below else _REST_DOUBTED
         detail = f"one or more were changed together with their stored hashes{rest}"
@@ -195,7 +201,7 @@ def _difference_faults(tree: RebuiltTree, differences: TreeDifferences, end: int
 
 
 def _miscounted_faults(tree: RebuiltTree, faults: Sequence[Fault], vouched: int) -> list[Fault]:
-    """Return the faults of records that have more or fewer stored hashes than their index completes."""
+    """Return the faults of records whose number of stored hashes is wrong for their index."""
     explained = fault_ranges(faults, FaultKind.RECORD_ALTERED, FaultKind.RECORD_MISPLACED, FaultKind.RECORD_MISSING)
     within = fault_ranges(faults, FaultKind.RECORD_ALTERED_WITHIN)
     found = []
@@ -203,11 +209,13 @@ def _miscounted_faults(tree: RebuiltTree, faults: Sequence[Fault], vouched: int)
         here = range(index, index + 1)
         if explained.intersects(here):
             continue
-        # If a root vouches for the bytes of the record, only its list of hashes was changed.
+        # If a signed root proves the record, only the hashes stored with it were changed.
         if index < vouched and not within.intersects(here):
             found.append(Fault(FaultKind.HASH_ALTERED, index, index, _HASH_ALTERED))
         else:
-            detail = "not the record that was written here: the hashes stored with it belong to another index"
+            detail = (
+                "not the record that was written at this index: the hashes stored with it belong to a different index"
+            )
             found.append(Fault(FaultKind.RECORD_MISPLACED, index, index, detail))
     return found
 
@@ -220,21 +228,19 @@ def _stored_hash_faults(tree: RebuiltTree, faults: Sequence[Fault], vouched: int
         if node.number < vouched:
             found.append(Fault(FaultKind.HASH_ALTERED, node.number, node.number, _HASH_ALTERED))
         else:
-            detail = "its bytes and its stored hash differ, and no checkpoint that holds shows which was changed"
+            detail = "it does not match its stored hash, and no checkpoint shows which of the two was changed"
             found.append(Fault(FaultKind.RECORD_ALTERED, leaves.start, leaves.start, detail))
-    # Every hash above a changed record differs for that reason alone.
+    # The hashes of all nodes above a changed record differ because of that record.
     explained = fault_ranges([*faults, *(fault for fault in found if fault.kind is FaultKind.RECORD_ALTERED)])
     for node, _ in _unexplained_mismatches(tree, explained, leaves=False):
         index = stored_position(node)[0]
-        detail = (
-            _HASH_ALTERED if index < vouched else "the hashes stored with it are not those of the records before it"
-        )
+        detail = _HASH_ALTERED if index < vouched else "the hashes stored with it do not match the records before it"
         found.append(Fault(FaultKind.HASH_ALTERED, index, index, detail))
     return found
 
 
 def _unexplained_mismatches(tree: RebuiltTree, explained: RangeSet, *, leaves: bool) -> list[tuple[Node, range]]:
-    """Return the nodes whose stored hash differs although no record below has a fault, with the leaves below them."""
+    """Return the nodes whose stored hash differs although no record below them has a fault, each with the leaves below it."""
     nodes = [(node, leaf_range(node)) for node in tree.mismatches if (node.level == 0) == leaves]
     return [(node, below) for node, below in nodes if not explained.intersects(below)]
 
@@ -242,21 +248,21 @@ def _unexplained_mismatches(tree: RebuiltTree, explained: RangeSet, *, leaves: b
 def _retention_faults(
     tree: RebuiltTree, retentions: Sequence[RetentionProof], newest: Checkpoint | None
 ) -> list[Fault]:
-    """Return the faults of missing ciphertexts for which no proven retention record accounts, or only with another header."""
+    """Return the faults of missing ciphertexts that no proven retention record lists, or that one lists with a different header."""
     faults, header_digests = [], {}
     for retention in retentions:
         try:
             header_digests.update(_removed_headers(retention, newest))
         except RecordError as error:
-            index, detail = retention.record.index, f"it does not prove a retention: {error}"
+            index, detail = retention.record.index, f"it is not a proven retention record: {error}"
             faults.append(Fault(FaultKind.RETENTION_REFUSED, index, index, detail))
     for index, header_sha256 in tree.removed.items():
         if index not in header_digests:
-            detail = "its ciphertext is missing, and no retention record names it"
+            detail = "its ciphertext is missing, and no retention record lists it"
             faults.append(Fault(FaultKind.CIPHERTEXT_MISSING, index, index, detail))
         elif header_digests[index] != header_sha256:
-            # Without the ciphertext the leaf hash proves nothing about the header; the retention record does.
-            detail = "its header is not the one that the retention record names"
+            # Without the ciphertext, the leaf hash cannot prove the header. The retention record proves it instead.
+            detail = "its header differs from the header that the retention record lists"
             faults.append(Fault(FaultKind.RECORD_ALTERED, index, index, detail))
     return faults
 
@@ -265,7 +271,7 @@ def _removed_headers(retention: RetentionProof, newest: Checkpoint | None) -> di
     """Return the SHA-256 of the header of each record that a retention record removed, by index.
 
     Raises:
-        RecordError: The newest checkpoint does not cover the retention record, or it is not one.
+        RecordError: The record is not a retention record, or the newest checkpoint does not cover it.
     """
     leaf = retention.record.compute_leaf_hash()
     if newest is None or leaf is None:
@@ -273,25 +279,25 @@ def _removed_headers(retention: RetentionProof, newest: Checkpoint | None) -> di
     verify_inclusion(retention.record.index, newest.size, leaf, retention.proof, newest.root)
     header = parse_header(retention.record.header)
     if header.kind != RETENTION_KIND:
-        raise ProofInvalid(f"it is of kind {header.kind}, not {RETENTION_KIND}")
-    # Retention cannot remove what is written after it.
+        raise ProofInvalid(f"its kind is {header.kind}, expected {RETENTION_KIND}")
+    # A retention record can only list records that precede it.
     return {each.index: each.header_sha256 for each in header.removed if each.index < retention.record.index}
 
 
 def _prove_other_checkpoints(
     tree: RebuiltTree, export: Export, accepted: Sequence[Checkpoint], faults: list[Fault]
 ) -> list[int]:
-    """Verify that the newest checkpoint extends those whose size is outside the records; return the sizes that hold."""
+    """Verify that the newest checkpoint extends the checkpoints outside the range; return the sizes of the proven checkpoints."""
     proofs, proven = dict(export.consistency), []
     for checkpoint in accepted[:-1]:
         newest, size = accepted[-1], checkpoint.size
         if size in tree.roots or (size > tree.frontier.size and not export.after):
-            continue  # compared with the records; or beyond a cut end, which is a fault already
+            continue  # already compared with the records, or after the end of a truncated log, which is a separate fault
         try:
             verify_consistency(size, newest.size, checkpoint.root, newest.root, proofs.get(size, ()))
         except ProofInvalid as error:
             why = str(error) if size in proofs else "the export has no consistency proof for it"
-            detail = f"the checkpoint of {size} records cannot be compared with the newest one: {why}"
+            detail = f"it is not proven that the newest checkpoint extends the checkpoint of {size} records: {why}"
             faults.append(Fault(FaultKind.CHECKPOINT_UNPROVEN, None, None, detail))
         else:
             proven.append(size)
@@ -299,5 +305,5 @@ def _prove_other_checkpoints(
 
 
 def _incomplete(detail: str) -> Fault:
-    """Return a fault of an export that lacks hashes."""
+    """Return the fault of an export whose hashes are missing or wrong."""
     return Fault(FaultKind.EXPORT_INCOMPLETE, None, None, f"the export is incomplete: {detail}")

@@ -1,4 +1,4 @@
-"""The report of a verification: which checkpoints are proven, and which records are wrong in what way."""
+"""The report of a verification: which checkpoints are proven, and which records have which faults."""
 
 import bisect
 from collections.abc import Iterable
@@ -11,26 +11,30 @@ _FAULTS_LISTED_MAX = 20
 class FaultKind(str, Enum):
     """The kinds of faults.
 
-    A fault names a range of records. "Each" means that every record of the range is concerned, "within" that at least
-    one of them is.
+    Most faults concern a range of records. In the comments, "each" means that the fault concerns every record of the range, and
+    "within" means that it concerns at least one record of the range.
     """
 
-    CHECKPOINT_REFUSED = "CHECKPOINT_REFUSED"  # not readable, not signed by the key, or of another log
-    CHECKPOINTS_DISAGREE = "CHECKPOINTS_DISAGREE"  # same size, other roots, both signed: the log has two histories
-    CHECKPOINT_UNPROVEN = "CHECKPOINT_UNPROVEN"  # no valid proof that the newest checkpoint extends it
-    EXPORT_INCOMPLETE = "EXPORT_INCOMPLETE"  # hashes are missing without which nothing can be compared
+    CHECKPOINT_REFUSED = (
+        "CHECKPOINT_REFUSED"  # cannot be parsed, is not signed by the key, or belongs to a different log
+    )
+    CHECKPOINTS_DISAGREE = "CHECKPOINTS_DISAGREE"  # two signed checkpoints have the same size and different roots, so the log has two histories
+    CHECKPOINT_UNPROVEN = (
+        "CHECKPOINT_UNPROVEN"  # there is no valid proof that the newest checkpoint extends this checkpoint
+    )
+    EXPORT_INCOMPLETE = "EXPORT_INCOMPLETE"  # the export lacks hashes that the comparison needs
     RECORD_MISSING = "RECORD_MISSING"  # each
-    RECORD_MISPLACED = "RECORD_MISPLACED"  # each: a record, but not the one that was written at this index
+    RECORD_MISPLACED = "RECORD_MISPLACED"  # each: the record at this index was written at a different index
     RECORD_ALTERED = "RECORD_ALTERED"  # each
-    RECORD_ALTERED_WITHIN = "RECORD_ALTERED_WITHIN"  # within: the hashes stored below were changed too
-    HISTORY_REWRITTEN = "HISTORY_REWRITTEN"  # within: all stored hashes match; only the signed root does not
-    HASH_ALTERED = "HASH_ALTERED"  # each: the record is right, a hash stored with it is not
-    COLUMN_ALTERED = "COLUMN_ALTERED"  # each: the record is right, a column by which it is found is not
-    CIPHERTEXT_MISSING = "CIPHERTEXT_MISSING"  # each: no retention record accounts for it
-    RETENTION_REFUSED = "RETENTION_REFUSED"  # each: exported as a retention record, but not proven to be one
+    RECORD_ALTERED_WITHIN = "RECORD_ALTERED_WITHIN"  # within: the stored hashes were changed too
+    HISTORY_REWRITTEN = "HISTORY_REWRITTEN"  # within: all stored hashes match the records, but the signed root does not
+    HASH_ALTERED = "HASH_ALTERED"  # each: the record is unchanged, but a hash stored with it was changed
+    COLUMN_ALTERED = "COLUMN_ALTERED"  # each: the record is unchanged, but a column differs from its header
+    CIPHERTEXT_MISSING = "CIPHERTEXT_MISSING"  # each: no retention record lists this record
+    RETENTION_REFUSED = "RETENTION_REFUSED"  # each: exported as a retention record, but the proof is invalid
 
     def __str__(self) -> str:
-        """Return the value, as StrEnum does; format() follows."""
+        """Return the value, so that format() returns it too (StrEnum needs Python 3.11)."""
         return str.__str__(self)
 
 
@@ -39,10 +43,10 @@ class Fault:
     """One finding.
 
     Attributes:
-        kind: For programs.
-        first: Index of the first record concerned; None if the fault is about no record.
-        last: Index of the last one, inclusive; None if `first` is.
-        detail: For people; equal for all records concerned.
+        kind: The kind, for programs.
+        first: Index of the first record that the fault concerns; None if it does not concern records.
+        last: Index of the last record that the fault concerns (inclusive); None if `first` is None.
+        detail: The explanation, for people. It applies to every record of the range.
     """
 
     kind: FaultKind
@@ -51,7 +55,7 @@ class Fault:
     detail: str
 
     def sentence(self) -> str:
-        """Return the fault as a sentence, with the records concerned in front."""
+        """Return the fault as a sentence that begins with the records that it concerns."""
         if self.first is None:
             return self.detail
         if self.first == self.last:
@@ -64,12 +68,12 @@ class VerificationReport:
     """The result of a verification.
 
     Attributes:
-        start: Index of the first record read.
-        end: Index after the last one.
-        size: Number of records that the newest accepted checkpoint covers; no signature covers those from here to `end`.
-        proven: Sizes of the checkpoints with which everything agrees, ascending.
-        refuted: Sizes of the checkpoints with which the records do not agree, ascending.
-        faults: Sorted by index; those about no record first.
+        start: Index of the first record that was read.
+        end: Index after the last record that was read.
+        size: Number of records that the newest accepted checkpoint covers. No signature covers the records [size, end).
+        proven: Sizes of the checkpoints that the records match, in ascending order.
+        refuted: Sizes of the checkpoints that the records do not match, in ascending order.
+        faults: All faults. Faults that do not concern records are first; the others are sorted by index.
     """
 
     start: int
@@ -85,22 +89,22 @@ class VerificationReport:
         return not self.faults
 
     def sentences(self) -> tuple[str, ...]:
-        """Return the report as sentences, one finding each; of more than 20 faults the first 20."""
+        """Return the report as sentences: a summary, at most 20 faults, and the checkpoints."""
         lines = [fault.sentence() for fault in self.faults[:_FAULTS_LISTED_MAX]]
         if len(self.faults) > _FAULTS_LISTED_MAX:
             lines.append(f"and {len(self.faults) - _FAULTS_LISTED_MAX} more faults")
         lines += [f"the checkpoint of {size} records holds" for size in self.proven]
         lines += [f"the checkpoint of {size} records does not hold" for size in self.refuted]
         if self.end > self.size:
-            lines.append(f"no checkpoint covers the records from {max(self.start, self.size)} on yet")
+            lines.append(f"no checkpoint covers the records {max(self.start, self.size)} to {self.end - 1} yet")
         records = f"{self.end - self.start} records, {self.start} up to {self.end}"
         return (f"{records}: " + ("verified" if self.holds else "NOT verified"), *lines)
 
 
 def merge_faults(faults: Iterable[Fault]) -> tuple[Fault, ...]:
-    """Return the faults sorted by index, without duplicates, and with equal faults of neighbouring records merged."""
+    """Return the faults sorted by index, without duplicates. Equal faults of adjacent records are merged into one range."""
     merged: list[Fault] = []
-    # Sorted by kind and detail first, so that faults that can be merged are neighbours in the list.
+    # Sort by kind and detail first, so that faults that can be merged are adjacent in the list.
     for fault in sorted(set(faults), key=lambda each: (each.kind, each.detail, _sort_index(each))):
         before = merged[-1] if merged else None
         if (
@@ -108,7 +112,7 @@ def merge_faults(faults: Iterable[Fault]) -> tuple[Fault, ...]:
             and (before.kind, before.detail) == (fault.kind, fault.detail)
             and before.last is not None
             and fault.first == before.last + 1
-            # "One of 0 to 3" and "one of 4 to 7" is more than "one of 0 to 7".
+            # Merging "within 0 to 3" and "within 4 to 7" into "within 0 to 7" would lose information.
             and fault.kind not in (FaultKind.RECORD_ALTERED_WITHIN, FaultKind.HISTORY_REWRITTEN)
         ):
             merged[-1] = replace(before, last=fault.last)
@@ -118,15 +122,15 @@ def merge_faults(faults: Iterable[Fault]) -> tuple[Fault, ...]:
 
 
 def _sort_index(fault: Fault) -> int:
-    """Return the index by which a fault is sorted; -1 if it is about no record."""
+    """Return the index by which a fault is sorted; -1 if the fault does not concern records."""
     return -1 if fault.first is None else fault.first
 
 
 class RangeSet:
-    """A set of record indices, stored as disjoint ranges: thousands of faults are looked up for millions of nodes."""
+    """A set of record indices, stored as disjoint ranges so that looking up faults for millions of nodes is fast."""
 
     def __init__(self, ranges: Iterable[range]) -> None:
-        # Sorted by start, overlapping and adjacent ranges merged, so one binary search decides.
+        # Ranges are sorted and disjoint, so a single binary search is sufficient.
         self._starts: list[int] = []
         self._stops: list[int] = []
         for each in sorted(ranges, key=lambda one: one.start):
@@ -138,13 +142,13 @@ class RangeSet:
 
     def intersects(self, indices: range) -> bool:
         """Return whether any of the indices is in the set."""
-        # Of the ranges that start before the indices end, the last one reaches the farthest.
+        # Of all ranges that start before the end of the indices, the last range ends last.
         last = bisect.bisect_left(self._starts, indices.stop) - 1
         return last >= 0 and self._stops[last] > indices.start
 
 
 def fault_ranges(faults: Iterable[Fault], *kinds: FaultKind) -> RangeSet:
-    """Return the records that faults of these kinds, or of all kinds if none is given, are about."""
+    """Return the records that the faults concern. If kinds are passed, faults of all other kinds are ignored."""
     return RangeSet(
         range(each.first, each.last + 1)
         for each in faults

@@ -1,4 +1,4 @@
-"""The database of one server or a fleet, SQLite or PostgreSQL: connections, transactions, snapshots and migrations."""
+"""Connections, transactions, snapshots and migrations of a database: SQLite for one server, or PostgreSQL for several servers."""
 
 import os
 import secrets
@@ -23,32 +23,32 @@ from server.errors import DatabaseRefused, StoreUnavailable
 from server.stores.tables import SERVER_KEYS
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
-CONNECTIONS = 5  # for a command
-# Pages of 4 KB that SQLite's write-ahead log collects before a commit copies them into the database file, and waits for it. With
-# five million records the slowest hundredth of appends took 15 ms and more with the default of 1,000, and takes 8 to 10.
+CONNECTIONS = 5  # pool size of a command
+# When SQLite's write-ahead log has this many pages of 4 KB, a commit copies them into the database file and waits for the disk.
+# With five million records, the 99th percentile of appends is 8 to 10 ms; with the default of 1,000 pages it was 15 ms.
 _WAL_PAGES = 8_000
-# synchronous=FULL: with a write-ahead log, NORMAL may lose the last commits on a power failure, and records are acknowledged.
+# synchronous=FULL, because NORMAL may lose the last commits on a power failure although they were acknowledged.
 _SQLITE_PRAGMAS = ("synchronous=FULL", "foreign_keys=ON", "secure_delete=ON", f"wal_autocheckpoint={_WAL_PAGES}")
 _SQLITE_PROBLEMS = {
     sqlite3.SQLITE_CORRUPT: "the database is damaged: restore it from its backup",
-    sqlite3.SQLITE_NOTADB: "the file is no database: check the settings `database` and `keys`, or restore it",
+    sqlite3.SQLITE_NOTADB: "the file is not a database: check the settings `database` and `keys`, or restore the file from its backup",
     sqlite3.SQLITE_CANTOPEN: "the database file cannot be opened: check its folder and permissions",
 }
-BUSY_SECONDS = 10  # how long to wait for a lock, or for a database that does not answer
+BUSY_SECONDS = 10  # time limit for a lock, and for a database that does not answer
 _POSTGRESQL_TIMEOUTS = {
     "connect_timeout": BUSY_SECONDS,
-    "tcp_user_timeout": BUSY_SECONDS * 1000,  # milliseconds; for data that was sent and is not acknowledged
-    "keepalives_idle": BUSY_SECONDS,  # while waiting for an answer
+    "tcp_user_timeout": BUSY_SECONDS * 1000,  # milliseconds that sent data may stay unacknowledged
+    "keepalives_idle": BUSY_SECONDS,  # seconds without data before the first keepalive probe
     "keepalives_interval": 2,
     "keepalives_count": 3,
 }
 _KEY_BYTES = 32
-_AFTER_COMMIT = "after_commit"  # in the info of a connection
+_AFTER_COMMIT = "after_commit"  # key in Connection.info
 _FILE_REPLACED = (
-    "the database's file was deleted or replaced while the server was running; stop the server, put the file back or restore a "
-    "backup, and start again"
+    "the database file was deleted or replaced while the server was running; stop the server, restore the file, and start the "
+    "server again"
 )
-_ALEMBIC = threading.Lock()  # Alembic keeps the current migration in globals
+_ALEMBIC = threading.Lock()  # Alembic stores the current migration in global variables
 MIGRATION_LOCK = 0x67726F756E6473  # "grounds"; any number that no other application locks
 
 
@@ -56,31 +56,31 @@ class Database:
     """Connections and transactions. Its methods may be called from any thread.
 
     Attributes:
-        engine: SQLAlchemy's pool of connections.
-        connections: How many threads use it at once.
+        engine: SQLAlchemy engine with the connection pool.
+        connections: Size of the connection pool.
     """
 
     def __init__(self, url: str, migrations: Path = _MIGRATIONS, connections: int = CONNECTIONS) -> None:
-        """Create the pool of connections; none is opened yet.
+        """Create the connection pool without opening a connection.
 
         Args:
-            url: SQLAlchemy URL.
-            migrations: Folder of the Alembic revisions that create its tables.
-            connections: How many threads use it at once.
+            url: SQLAlchemy URL of the database.
+            migrations: Folder of the Alembic revisions that create the tables.
+            connections: Size of the pool, which is the number of threads that use the database at the same time.
         """
         self.engine = _open_engine(url, connections)
         self._migrations, self.connections = migrations, connections
         parts = sqlalchemy.make_url(url)
         on_disk = parts.drivername.startswith("sqlite") and parts.database not in {None, "", ":memory:"}
         self._file = Path(str(parts.database)) if on_disk else None
-        self._identity: tuple[int, int] | None = None  # device and inode of the file, as first seen
+        self._identity: tuple[int, int] | None = None  # device and inode of the file at the first check
 
     def migrate(self) -> None:
-        """Upgrade the tables to the newest revision; several processes may do it at once.
+        """Upgrade the tables to the newest revision. Several processes may call this at the same time.
 
         Raises:
-            DatabaseRefused: A newer release upgraded it.
-            StoreUnavailable: It does not answer.
+            DatabaseRefused: A newer release has upgraded the tables.
+            StoreUnavailable: The database does not answer.
         """
         config = alembic.config.Config()
         config.set_main_option("script_location", str(self._migrations))
@@ -88,21 +88,21 @@ class Database:
             if connection.dialect.name == "postgresql":  # SQLite has one writer at a time
                 connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
             config.attributes["connection"] = connection
-            # In this transaction, so that a failed revision leaves the tables as they were.
+            # Run the revisions in this transaction, so that a failed revision leaves the tables unchanged.
             with _ALEMBIC:
                 _refuse_newer(connection, config)
                 alembic.command.upgrade(config, "head")
 
     @contextmanager
-    def reading(self, *, once: bool = False) -> Iterator[Connection]:
+    def reading(self, *, single_statement: bool = False) -> Iterator[Connection]:
         """Yield a connection to read with.
 
         Args:
-            once: The block runs one query, which needs no transaction around it; for SQLite this saves a BEGIN.
+            single_statement: The block runs only one query. Such a query needs no explicit transaction, so SQLite omits BEGIN.
         """
         try:
             with self.engine.connect() as connection:
-                yield connection.execution_options(once=True) if once else connection
+                yield connection.execution_options(single_statement=True) if single_statement else connection
         except IntegrityError:
             raise
         except SQLAlchemyError as error:
@@ -110,24 +110,25 @@ class Database:
 
     @contextmanager
     def snapshot(self) -> Iterator["Snapshot"]:
-        """Yield the database as of the first read, unaffected by later commits; read only, for one thread."""
+        """Yield a read-only view of the database as of the first read, unaffected by later commits. Use it in one thread only."""
         with self.reading() as connection:
-            # A read transaction of SQLite is a snapshot anyway; PostgreSQL needs the isolation level.
+            # In SQLite every read transaction is a snapshot; PostgreSQL needs the isolation level.
             if connection.dialect.name == "postgresql":
                 connection.execution_options(isolation_level="REPEATABLE READ")
             yield Snapshot(connection)
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """Yield a connection in a transaction: committed at the end of the block, rolled back on an error.
+        """Yield a connection in a transaction, which is committed at the end of the block and rolled back on an error.
 
-        SQLite takes its write lock at the start, so that two writers queue, and none fails when it first writes. What
-        `after_commit` registered runs after the commit; if it raises, the commit stands but is not acknowledged.
+        SQLite acquires its write lock at the start of the transaction, so that concurrent writers wait for each other instead
+        of failing at their first write. The function registered by `after_commit` runs after the commit. If that function
+        raises an error, the transaction is committed, but the caller gets the error and must not acknowledge the commit.
         """
         try:
             with self.engine.connect().execution_options(writing=True) as connection, connection.begin():
                 info = connection.info
-                info.pop(_AFTER_COMMIT, None)  # of a transaction that was rolled back
+                info.pop(_AFTER_COMMIT, None)  # registered in a transaction that was rolled back
                 yield connection
             info.pop(_AFTER_COMMIT, _do_nothing)()
         except IntegrityError:
@@ -136,7 +137,7 @@ class Database:
             raise _unavailable(error) from error
 
     def ensure_key(self, name: str) -> bytes:
-        """Return a key of 32 bytes that all processes of this database share, created at first use."""
+        """Return the key of this name, 32 bytes. The key is created at first use; all processes of this database share it."""
         with self.reading() as connection:
             found = connection.execute(select(SERVER_KEYS.c.key).where(SERVER_KEYS.c.name == name)).scalar()
         if found is not None:
@@ -149,12 +150,13 @@ class Database:
         return self.ensure_key(name)
 
     def check_files(self) -> None:
-        """Check, after a commit, that it went into the SQLite file that has the name, and that its write-ahead log exists.
+        """Check that the SQLite file and its write-ahead log still exist and were not replaced. Call this after a commit.
 
-        A deleted or replaced file stays open here and takes writes that nobody will ever read. PostgreSQL has no such file.
+        If a file is deleted or replaced, this process keeps the old file open and its commits are lost. For PostgreSQL, nothing
+        is checked.
 
         Raises:
-            StoreUnavailable: A file is missing, or another one has its name.
+            StoreUnavailable: A file is missing, or the database file was replaced.
         """
         if self._file is None:
             return
@@ -174,26 +176,26 @@ class Database:
 
 
 class ConnectionSource(Protocol):
-    """Provides connections to read with: a Database, or a Snapshot of one."""
+    """Provides connections for reading: a Database or a Snapshot."""
 
-    def reading(self, *, once: bool = False) -> AbstractContextManager[Connection]:
+    def reading(self, *, single_statement: bool = False) -> AbstractContextManager[Connection]:
         """Yield a connection; see Database.reading."""
 
 
 class Snapshot:
-    """One open transaction. Readers that get it instead of a Database all see the same moment."""
+    """A view of the database as of one moment, which readers can use instead of a Database."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     @contextmanager
-    def reading(self, *, once: bool = False) -> Iterator[Connection]:  # noqa: ARG002 - every read is part of the one transaction
-        """Yield the one connection, which stays open."""
+    def reading(self, *, single_statement: bool = False) -> Iterator[Connection]:  # noqa: ARG002 - every read is part of the one transaction
+        """Yield the connection of the snapshot, which stays open."""
         yield self._connection
 
 
 def after_commit(connection: Connection, work: Callable[[], None]) -> None:
-    """Register what runs once the transaction of a `Database.writing` block is committed; the last registration counts."""
+    """Register a function that runs after the commit of a `Database.writing` block. It replaces an earlier registration."""
     connection.info[_AFTER_COMMIT] = work
 
 
@@ -213,23 +215,23 @@ def _refuse_newer(connection: Connection, config: alembic.config.Config) -> None
     unknown = set(MigrationContext.configure(connection).get_current_heads()) - known
     if unknown:
         raise DatabaseRefused(
-            f"the database has revision {', '.join(sorted(unknown))}: it was made by a newer release than this one; "
-            "run that release, or name another database"
+            f"the database has revision {', '.join(sorted(unknown))}, which a newer release created; run that release, or "
+            "configure a different database"
         )
 
 
 def _open_engine(url: str, connections: int) -> Engine:
-    """Return the pool of a database; SQLite with a write-ahead log and an fsync for every commit.
+    """Create the engine of a database. SQLite uses a write-ahead log and syncs it to the disk at every commit.
 
-    Waiting longer than BUSY_SECONDS for a lock, or for a database that does not answer, fails. A statement that is running
-    may take any time. No error contains values.
+    An operation fails if it waits longer than BUSY_SECONDS for a lock or for a database that does not answer. The time of a
+    running statement is not limited. Error messages contain no values of rows.
     """
     common: dict[str, Any] = {
         "hide_parameters": True,
         "poolclass": QueuePool,
         "pool_size": connections,
         "pool_timeout": BUSY_SECONDS,
-        "pool_use_lifo": True,  # the connection used last still has pages in its cache: evidence reads 17 pages, not 28
+        "pool_use_lifo": True,  # reuse the connection with the warmest page cache: evidence reads 17 pages instead of 28
     }
     if url.startswith("sqlite"):
         _create_private_file(sqlalchemy.make_url(url).database)
@@ -246,21 +248,21 @@ def _open_engine(url: str, connections: int) -> Engine:
 
 
 def _create_private_file(name: str | None) -> None:
-    """Create the file of a new database with mode 0600, because it will contain customers' features; keep an existing file."""
+    """Create the file of a new database with mode 0600, because it will contain customers' features. Keep an existing file."""
     if name and name != ":memory:" and not name.startswith("file:"):
-        with suppress(OSError):  # it exists, or its folder does not, which the first query reports
+        with suppress(OSError):  # the file exists, or its folder is missing, which the first query reports
             os.close(os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 def _set_up_postgresql(connection: Any, _record: Any) -> None:
-    """Limit how long a statement waits for a lock, as for SQLite."""
+    """Limit the time that a statement waits for a lock."""
     with connection.cursor() as cursor:
         cursor.execute(f"SET lock_timeout = '{BUSY_SECONDS}s'")
     connection.commit()
 
 
 def _hide_values(context: ExceptionContext) -> None:
-    """Remove the text of errors in which PostgreSQL quotes the row; the statement and the kind of error stay."""
+    """Remove the text of errors in which PostgreSQL quotes a row. The statement and the type of the error remain."""
     error, original = context.sqlalchemy_exception, context.original_exception
     if isinstance(error, IntegrityError | DataError):
         original.args = (f"SQLSTATE {getattr(original, 'sqlstate', '')}",)
@@ -268,10 +270,10 @@ def _hide_values(context: ExceptionContext) -> None:
 
 
 def _set_up_sqlite(connection: Any, _record: Any) -> None:
-    """Make commits durable, overwrite what is deleted, and leave transactions to SQLAlchemy."""
-    # Otherwise sqlite3 begins transactions by itself, and not where SQLAlchemy does.
+    """Set the pragmas of a new connection, and disable the transaction handling of the sqlite3 module."""
+    # By default, sqlite3 begins transactions itself, at other statements than SQLAlchemy.
     connection.isolation_level = None
-    # Damaged texts must be readable, so that `doctor` can report them.
+    # Decode invalid UTF-8 instead of failing, so that `doctor` can report damaged texts.
     connection.text_factory = lambda content: content.decode("utf-8", "backslashreplace")
     cursor = connection.cursor()
     _enable_wal(cursor)
@@ -281,7 +283,7 @@ def _set_up_sqlite(connection: Any, _record: Any) -> None:
 
 
 def _enable_wal(cursor: sqlite3.Cursor) -> None:
-    """Switch a file to a write-ahead log; retry, because SQLite rejects all but one of several connections without waiting."""
+    """Switch a file to a write-ahead log. Retry, because SQLite does not wait if another connection is switching the file."""
     until = time.monotonic() + BUSY_SECONDS
     while True:
         try:
@@ -295,8 +297,8 @@ def _enable_wal(cursor: sqlite3.Cursor) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    """Begin a transaction, with the write lock if it writes; a single query is a transaction by itself."""
+    """Begin a transaction, with the write lock if it will write. A single statement needs no BEGIN."""
     options = connection.get_execution_options()
-    if not options.get("once", False):
-        # IMMEDIATE: a transaction that reads first and takes the write lock later may fail instead of waiting for it.
+    if not options.get("single_statement", False):
+        # IMMEDIATE, because a transaction that first reads and then acquires the write lock may fail instead of waiting.
         connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("writing", False) else "BEGIN")

@@ -1,4 +1,4 @@
-"""Encodes arrays of doubles as bytes: 8 a value, little-endian, bit for bit; NaN stands for a missing value."""
+"""Encodes arrays of doubles as bytes, 8 bytes per value in little-endian order. NaN represents a missing value."""
 
 import math
 import struct
@@ -6,11 +6,11 @@ from collections.abc import Iterable
 
 
 def pack_doubles(values: Iterable[float | None]) -> bytes:
-    """Return values as bytes; None becomes NaN."""
+    """Return the encoding of the values. None is encoded as NaN."""
     numbers = [math.nan if value is None else value for value in values]
     return struct.pack(f"<{len(numbers)}d", *numbers)
 
 
 def unpack_doubles(content: bytes) -> tuple[float, ...]:
-    """Return the values of bytes."""
+    """Return the values that `pack_doubles` encoded. The result is bit for bit the same; missing values are NaN."""
     return struct.unpack(f"<{len(content) // 8}d", content)

@@ -1,10 +1,11 @@
-"""The tables of the key store, a database of its own. server/stores/key_migrations creates them."""
+"""The table of the key database. The migrations in server/stores/key_migrations create it."""
 
 from sqlalchemy import Column, LargeBinary, MetaData, PrimaryKeyConstraint, String, Table, UniqueConstraint
 
 METADATA = MetaData()
 
-# Keys, wrapped by the master key. `owner` is a customer's tag in hexadecimal, or the name of a key of the log itself.
+# Customers' keys and the log's own keys, encrypted by the master key. `owner` is a customer tag in hexadecimal, or `log/tags` or
+# `log/records` for the log's own keys.
 WRAPPED_KEYS = Table(
     "wrapped_keys",
     METADATA,

@@ -155,7 +155,7 @@ async def test_a_column_set_to_null_is_reported_with_the_record(auditor: Auditor
         assert status == 1, column
         assert f"record {CHANGED_INDEX}: " in output, (column, output)
         if column == "ciphertext":
-            assert "no retention record names it" in output
+            assert "no retention record lists it" in output
         change(
             auditor.serving,
             lambda c, n=column, r=right: c.execute(update(RECORDS).where(RECORD_INDEX == CHANGED_INDEX).values({n: r})),

@@ -1,4 +1,4 @@
-"""A small log as a store has it, and the changes that an attacker with access to the database could make."""
+"""A small log as a store contains it, and the changes that an attacker with access to the database could make."""
 
 import hashlib
 from collections.abc import Sequence
@@ -18,12 +18,12 @@ KEY = SigningKey("example.com/log", bytes(range(32)))
 CUSTOMER_KEY = bytes(range(1, 33))
 
 
-def header(place: int, **changes: object) -> Header:
+def header(index: int, **changes: object) -> Header:
     """Return the header of a decision."""
     found = Header(
         kind="CREDIT_DECISION",
-        record_id=f"00000000-0000-0000-0000-{place:012x}",
-        time_us=place,
+        record_id=f"00000000-0000-0000-0000-{index:012x}",
+        time_us=index,
         caller="loan-desk",
         key_id=key_id(CUSTOMER_KEY),
     )
@@ -32,10 +32,10 @@ def header(place: int, **changes: object) -> Header:
 
 @dataclass
 class Log:
-    """Rows of records, as stored.
+    """The stored records of a log.
 
     Attributes:
-        rows: In order.
+        rows: The records, in the order of the log.
     """
 
     rows: list[StoredRecord]
@@ -46,44 +46,44 @@ class Log:
         return len(self.rows)
 
     def node(self, node: Node) -> bytes:
-        """Read a stored hash, straight from the definition of where it is."""
+        """Return the stored hash of a node, located independently of `merkle.stored_position`."""
         return self.rows[((node.number + 1) << node.level) - 1].nodes[node.level]
 
     def nodes(self, start: int, end: int) -> tuple[bytes, ...]:
-        """Read the stored hashes of a cover."""
+        """Return the stored hashes of the nodes that cover the rows [start, end)."""
         return tuple(self.node(node) for node in covering_nodes(start, end))
 
     def checkpoint(self, size: int, key: SigningKey = KEY) -> str:
-        """Sign the first `size` rows, as their stored hashes are now."""
+        """Return a signed checkpoint of the first `size` rows, computed from their stored hashes."""
         return sign_checkpoint(Checkpoint(key.name, size, Frontier(size, self.nodes(0, size)).root()), key)
 
-    def proof(self, place: int, size: int) -> tuple[bytes, ...]:
-        """Prove a row."""
-        return inclusion_proof(place, size, lambda wanted: {node: self.node(node) for node in wanted})
+    def proof(self, index: int, size: int) -> tuple[bytes, ...]:
+        """Return the inclusion proof of a row."""
+        return inclusion_proof(index, size, lambda wanted: {node: self.node(node) for node in wanted})
 
-    def without(self, places: Sequence[int]) -> "Log":
-        """Remove ciphertexts, as retention does."""
-        return Log([replace(row, ciphertext=None) if row.index in places else row for row in self.rows])
+    def without(self, indexes: Sequence[int]) -> "Log":
+        """Return the log without the ciphertexts of some rows, as after retention."""
+        return Log([replace(row, ciphertext=None) if row.index in indexes else row for row in self.rows])
 
-    def with_row(self, place: int, **changes: object) -> "Log":
-        """Change one row."""
-        return Log([replace(row, **changes) if row.index == place else row for row in self.rows])  # type: ignore[arg-type]
+    def with_row(self, index: int, /, **changes: object) -> "Log":
+        """Return the log with changed fields of one row."""
+        return Log([replace(row, **changes) if row.index == index else row for row in self.rows])  # type: ignore[arg-type]
 
-    def with_bit(self, place: int, column: str) -> "Log":
-        """Flip one bit of one column of one row."""
-        row = self.rows[place]
+    def with_bit(self, index: int, column: str) -> "Log":
+        """Return the log with one flipped bit in one row: in a field, or in the stored hash of a level (`nodes3`)."""
+        row = self.rows[index]
         if column.startswith("nodes"):
             level = int(column.removeprefix("nodes"))
             nodes = list(row.nodes)
             nodes[level] = flip_bit(nodes[level])
-            return self.with_row(place, nodes=tuple(nodes))
-        return self.with_row(place, **{column: flip_bit(getattr(row, column))})
+            return self.with_row(index, nodes=tuple(nodes))
+        return self.with_row(index, **{column: flip_bit(getattr(row, column))})
 
-    def rewritten(self, places: Sequence[int]) -> "Log":
-        """Write other records at these indices, and all stored hashes to match."""
+    def rewritten(self, indexes: Sequence[int]) -> "Log":
+        """Return the log with different records at these indices, and with stored hashes that match them."""
         return append_records(
             [
-                (other.header, other.ciphertext) if row.index in places else (row.header, row.ciphertext or b"")
+                (other.header, other.ciphertext) if row.index in indexes else (row.header, row.ciphertext or b"")
                 for row in self.rows
                 for other in [seal_record(header(row.index, caller="forger"), b"forged", CUSTOMER_KEY)]
             ]
@@ -91,37 +91,37 @@ class Log:
 
 
 def flip_bit(content: bytes) -> bytes:
-    """Flip a bit in the middle."""
+    """Return bytes with a flipped bit in the middle."""
     at = len(content) // 2
     return content[:at] + bytes([content[at] ^ 4]) + content[at + 1 :]
 
 
 def append_records(records: Sequence[tuple[bytes, bytes]]) -> Log:
-    """Append records, each with the hashes that it completes."""
+    """Return the log of these headers and ciphertexts."""
     frontier, rows = Frontier(), []
-    for place, (head, ciphertext) in enumerate(records):
-        row = StoredRecord(place, head, ciphertext, ())
+    for index, (head, ciphertext) in enumerate(records):
+        row = StoredRecord(index, head, ciphertext, ())
         frontier, completed = frontier.append(row.compute_leaf_hash() or b"")
-        assert len(completed) == completed_node_count(place)
+        assert len(completed) == completed_node_count(index)
         rows.append(replace(row, nodes=completed))
     return Log(rows)
 
 
 def honest_log(size: int, removals: dict[int, tuple[int, ...]] | None = None) -> Log:
-    """Write an honest log; `removals` lists the removed indices of each retention record, by its index."""
+    """Return an unchanged log. `removals` maps the index of each retention record to the indices that it lists."""
     records: list[tuple[bytes, bytes]] = []
-    for place in range(size):
-        head = header(place)
-        if removals and place in removals:
-            removed = tuple(RemovedRecord(index, digest(records[index][0])) for index in removals[place])
-            head = header(place, kind="RETENTION", removed=removed)
-        sealed = seal_record(head, f"body {place}".encode(), CUSTOMER_KEY)
+    for index in range(size):
+        head = header(index)
+        if removals and index in removals:
+            removed = tuple(RemovedRecord(each, digest(records[each][0])) for each in removals[index])
+            head = header(index, kind="RETENTION", removed=removed)
+        sealed = seal_record(head, f"body {index}".encode(), CUSTOMER_KEY)
         records.append((sealed.header, sealed.ciphertext))
     return append_records(records)
 
 
 def digest(content: bytes) -> str:
-    """Return SHA-256 in hexadecimal."""
+    """Return the SHA-256 of bytes in hexadecimal."""
     return hashlib.sha256(content).hexdigest()
 
 
@@ -131,10 +131,10 @@ OLD, NEW = LOG.checkpoint(60), LOG.checkpoint(SIZE)
 
 
 def check(rows: Sequence[StoredRecord], *checkpoints: str, **export: object) -> VerificationReport:
-    """Verify rows from the beginning of the log."""
+    """Verify rows that begin at the start of the log."""
     return verify(Export(start=0, records=rows, **export), checkpoints or (OLD, NEW), KEY.verifier())  # type: ignore[arg-type]
 
 
-def places(report: VerificationReport) -> list[tuple[FaultKind, int | None, int | None]]:
+def fault_positions(report: VerificationReport) -> list[tuple[FaultKind, int | None, int | None]]:
     """Return the kind and the range of each fault."""
     return [(fault.kind, fault.first, fault.last) for fault in report.faults]

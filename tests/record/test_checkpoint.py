@@ -1,4 +1,4 @@
-"""Checkpoints and notes have the published formats to the byte, and malformed ones are rejected."""
+"""Checkpoints and notes have exactly the published formats, and malformed checkpoints and notes are rejected."""
 
 import base64
 import re
@@ -40,18 +40,18 @@ LINES = ["example.com/log", "7", base64.b64encode(ROOT).decode()]
 lines = st.text(st.characters(min_codepoint=32, exclude_categories=["Cs"]), min_size=1, max_size=20)
 
 
-def test_the_published_note_is_verified_by_its_published_key() -> None:
+def test_the_published_note_is_verified_with_its_published_key() -> None:
     assert open_note(NOTE, parse_verifier_key(VKEY)) == TEXT
 
 
-def test_signing_with_the_published_private_key_gives_the_published_note() -> None:
+def test_signing_with_the_published_private_key_returns_the_published_note() -> None:
     key = parse_signing_key(SKEY)
 
     assert sign_note(TEXT, key) == NOTE
     assert (key.text(), key.verifier().text()) == (SKEY, VKEY)
 
 
-def test_the_published_example_of_a_checkpoint_is_read() -> None:
+def test_the_published_example_of_a_checkpoint_is_parsed() -> None:
     text, _, _ = EXAMPLE.rpartition("\n\u2014")
 
     found = parse_checkpoint(text)
@@ -62,8 +62,8 @@ def test_the_published_example_of_a_checkpoint_is_read() -> None:
 
 
 @given(st.sets(st.integers(0, len(VKEY) - 1), min_size=1, max_size=3))
-def test_a_key_with_any_character_changed_is_rejected(places: set[int]) -> None:
-    changed = "".join(chr(ord(each) + (place in places)) for place, each in enumerate(VKEY))
+def test_a_key_with_changed_characters_is_rejected(indexes: set[int]) -> None:
+    changed = "".join(chr(ord(each) + (index in indexes)) for index, each in enumerate(VKEY))
 
     with pytest.raises(KeyMalformed):
         parse_verifier_key(changed)
@@ -75,23 +75,23 @@ def test_a_key_with_any_character_changed_is_rejected(places: set[int]) -> None:
         ("", "name\\+hexhash\\+base64"),
         ("name+c74f20a3", "name\\+hexhash\\+base64"),
         (VKEY.replace("PeterNeumann", ""), "name must not be empty"),
-        (VKEY.replace("PeterNeumann", "Peter Neumann"), "no spaces"),
-        (VKEY.replace("PeterNeumann", "Peter\u2003Neumann"), "no spaces"),
-        (VKEY.replace("c74f20a3", "C74F20A3"), "8 hexadecimal digits in lower case"),
-        (VKEY.replace("c74f20a3", "c74f20a4"), "hash is c74f20a4 in its text, but c74f20a3 when computed"),
+        (VKEY.replace("PeterNeumann", "Peter Neumann"), "must not contain spaces"),
+        (VKEY.replace("PeterNeumann", "Peter\u2003Neumann"), "must not contain spaces"),
+        (VKEY.replace("c74f20a3", "C74F20A3"), "8 hexadecimal digits in lowercase"),
+        (VKEY.replace("c74f20a3", "c74f20a4"), "contains the hash c74f20a4, but its computed hash is c74f20a3"),
         (VKEY + "\n", "base64 of 33 bytes"),
         (VKEY[:-4], "base64 of 33 bytes"),
         ("PeterNeumann+173116ae+ZRpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW", "type 101; only Ed25519"),
         ("PeterNeumann+cc469956+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TWBADKEY==", "base64 of 33 bytes"),
     ],
 )
-def test_a_malformed_key_is_rejected_by_the_part_that_is_wrong(text: str, problem: str) -> None:
+def test_the_error_for_a_malformed_key_states_the_invalid_part(text: str, problem: str) -> None:
     with pytest.raises(KeyMalformed, match=problem):
         parse_verifier_key(text)
 
 
-def test_a_public_key_is_not_accepted_as_a_private_one_and_the_private_one_is_never_shown() -> None:
-    with pytest.raises(KeyMalformed, match="begins with PRIVATE"):
+def test_a_public_key_is_rejected_as_a_private_key_and_repr_omits_the_private_key() -> None:
+    with pytest.raises(KeyMalformed, match="must begin with PRIVATE"):
         parse_signing_key(VKEY)
     assert "seed" not in repr(KEY)
 
@@ -99,44 +99,44 @@ def test_a_public_key_is_not_accepted_as_a_private_one_and_the_private_one_is_ne
 @pytest.mark.parametrize(
     ("note", "problem"),
     [
-        ("", "ends in a newline"),
-        (NOTE[:-1], "ends in a newline"),
-        (TEXT, "an empty line and then its signatures"),
+        ("", "must end in a newline"),
+        (NOTE[:-1], "must end in a newline"),
+        (TEXT, "an empty line and signature lines"),
         (TEXT + "\n", "no signature"),
         (NOTE + "\n", "no signature"),
-        (f"\n\n\u2014 PeterNeumann {SIGNATURE}\n", "an empty line and then its signatures"),
-        (NOTE.replace("\u2014", "-"), "line 1 does not begin with an em dash"),
-        (NOTE.replace("\u2014 ", "\u2014"), "line 1 does not begin with an em dash"),
+        (f"\n\n\u2014 PeterNeumann {SIGNATURE}\n", "an empty line and signature lines"),
+        (NOTE.replace("\u2014", "-"), "line 1 must begin with an em dash"),
+        (NOTE.replace("\u2014 ", "\u2014"), "line 1 must begin with an em dash"),
         (NOTE.replace("\u2014 PeterNeumann ", "\u2014 PeterNeumann"), "line 1 has no valid key name"),
         (NOTE.replace("\u2014 PeterNeumann", "\u2014 "), "line 1 has no valid key name"),
         (NOTE.replace("\u2014 PeterNeumann", "\u2014 Peter+Neumann"), "line 1 has no valid key name"),
         (NOTE.replace("\u2014 PeterNeumann", "\u2014 Peter\u00a0Neumann"), "line 1 has no valid key name"),
-        (NOTE.replace(SIGNATURE, SIGNATURE[:-1]), "line 1 is not the base64"),
-        (NOTE.replace(SIGNATURE, SIGNATURE[:-2] + "N="), "line 1 is not the base64"),
-        (NOTE.replace(SIGNATURE, SIGNATURE + " "), "line 1 is not the base64"),
-        (NOTE.replace(SIGNATURE, "x08gow=="), "line 1 is not the base64"),
-        (NOTE + f"\u2014 other {SIGNATURE} \n", "line 2 is not the base64"),
-        (NOTE.replace("\n", "\r\n"), "line 1 has a control character"),
-        (NOTE.replace("think", "thi\tnk"), "line 1 has a control character"),
+        (NOTE.replace(SIGNATURE, SIGNATURE[:-1]), "line 1 must end in the base64"),
+        (NOTE.replace(SIGNATURE, SIGNATURE[:-2] + "N="), "line 1 must end in the base64"),
+        (NOTE.replace(SIGNATURE, SIGNATURE + " "), "line 1 must end in the base64"),
+        (NOTE.replace(SIGNATURE, "x08gow=="), "line 1 must end in the base64"),
+        (NOTE + f"\u2014 other {SIGNATURE} \n", "line 2 must end in the base64"),
+        (NOTE.replace("\n", "\r\n"), "line 1 contains a control character"),
+        (NOTE.replace("think", "thi\tnk"), "line 1 contains a control character"),
         (NOTE.replace("think", "thi\udc80nk"), "valid UTF-8"),
-        (TEXT * 11000 + NOTE, "longer than"),
+        (TEXT * 11000 + NOTE, "at most 1000000 are allowed"),
         (NOTE + f"\u2014 other {SIGNATURE}\n" * 100, "101 signatures"),
     ],
 )
-def test_a_malformed_note_is_rejected_by_the_line_that_is_wrong(note: str, problem: str) -> None:
+def test_the_error_for_a_malformed_note_states_the_problem_and_the_line(note: str, problem: str) -> None:
     with pytest.raises(NoteMalformed, match=problem):
         open_note(note, parse_verifier_key(VKEY))
 
 
 @given(st.integers(0, len(TEXT) - 2), st.characters(min_codepoint=32, max_codepoint=126))
-def test_a_note_with_any_character_of_its_text_changed_is_rejected(place: int, character: str) -> None:
+def test_a_note_with_a_changed_character_is_rejected(place: int, character: str) -> None:
     assume(TEXT[place] not in (character, "\n"))
 
     with pytest.raises(SignatureInvalid):
         open_note(TEXT[:place] + character + NOTE[place + 1 :], parse_verifier_key(VKEY))
 
 
-def test_signatures_of_others_are_ignored_but_one_of_ours_that_does_not_hold_is_not() -> None:
+def test_signatures_by_other_keys_are_ignored_but_an_invalid_one_by_our_key_is_rejected() -> None:
     other = SigningKey("example.com/log", bytes(32))
     ours, theirs = (sign_note(TEXT, key).rpartition("\n\n")[2] for key in (KEY, other))
     wrong = sign_note("another text\n", KEY).rpartition("\n\n")[2]
@@ -148,20 +148,20 @@ def test_signatures_of_others_are_ignored_but_one_of_ours_that_does_not_hold_is_
         open_note(f"{TEXT}\n{ours}{wrong}", KEY.verifier())
 
 
-def test_a_text_with_empty_lines_is_split_from_its_signatures_at_the_last_one() -> None:
+def test_the_last_empty_line_separates_text_and_signatures() -> None:
     text = "a\n\n\u2014 not a signature\n\n\n"
 
     assert open_note(sign_note(text, KEY), KEY.verifier()) == text
 
 
 @pytest.mark.parametrize("text", ["", "\n", "no newline", "a\tb\n"])
-def test_what_could_not_be_read_back_is_not_signed(text: str) -> None:
+def test_a_text_that_is_invalid_for_a_note_is_not_signed(text: str) -> None:
     with pytest.raises(NoteMalformed):
         sign_note(text, KEY)
 
 
 @given(st.integers(1, 2**63 - 1), st.binary(min_size=32, max_size=32), st.lists(lines, max_size=3))
-def test_a_checkpoint_reads_back_as_it_was_signed(size: int, root: bytes, extensions: list[str]) -> None:
+def test_a_signed_checkpoint_is_opened_unchanged(size: int, root: bytes, extensions: list[str]) -> None:
     checkpoint = Checkpoint(KEY.name, size, root, tuple(extensions))
 
     assert open_checkpoint(sign_checkpoint(checkpoint, KEY), KEY.verifier()) == checkpoint
@@ -170,7 +170,7 @@ def test_a_checkpoint_reads_back_as_it_was_signed(size: int, root: bytes, extens
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("\n".join(LINES), "ends in a newline"),
+        ("\n".join(LINES), "must end in a newline"),
         ("\n".join([*LINES[:2], ""]), "at least 3 lines"),
         ("\n".join([*LINES, "", ""]), "line 4 is empty"),
         ("\n".join(["", *LINES[1:], ""]), "line 1 is empty"),
@@ -186,9 +186,7 @@ def test_a_checkpoint_reads_back_as_it_was_signed(size: int, root: bytes, extens
         ("\n".join([LINES[0], "0", LINES[2], ""]), "root of an empty log"),
     ],
 )
-def test_a_malformed_checkpoint_is_rejected_by_the_line_that_is_wrong_even_if_it_is_signed(
-    text: str, problem: str
-) -> None:
+def test_a_malformed_checkpoint_is_rejected_with_its_invalid_line_even_if_it_is_signed(text: str, problem: str) -> None:
     with pytest.raises(CheckpointMalformed, match=problem):
         parse_checkpoint(text)
     if text.endswith("\n"):
@@ -208,24 +206,25 @@ def test_a_malformed_checkpoint_is_rejected_by_the_line_that_is_wrong_even_if_it
     ],
     ids=range(6),
 )
-def test_a_checkpoint_that_could_not_be_read_back_cannot_be_made(
+def test_a_checkpoint_with_invalid_fields_cannot_be_created(
     origin: str, size: int, root: bytes, extensions: tuple[str, ...]
 ) -> None:
     with pytest.raises(CheckpointMalformed):
         Checkpoint(origin, size, root, extensions)
 
 
-def test_the_checkpoint_of_an_empty_log_is_one() -> None:
+def test_the_checkpoint_of_an_empty_log_is_valid() -> None:
     checkpoint = Checkpoint(KEY.name, 0, EMPTY_ROOT)
 
     assert open_checkpoint(sign_checkpoint(checkpoint, KEY), KEY.verifier()) == checkpoint
 
 
-def test_a_checkpoint_of_another_log_is_neither_signed_nor_read() -> None:
+def test_a_checkpoint_of_a_different_log_is_neither_signed_nor_opened() -> None:
     other = Checkpoint("example.com/other", 7, ROOT)
 
     with pytest.raises(
-        CheckpointOriginMismatch, match=re.escape("'example.com/other', but the key is of 'example.com/log'")
+        CheckpointOriginMismatch,
+        match=re.escape("'example.com/other', but the key belongs to the log 'example.com/log'"),
     ):
         sign_checkpoint(other, KEY)
     with pytest.raises(CheckpointOriginMismatch):
@@ -233,7 +232,7 @@ def test_a_checkpoint_of_another_log_is_neither_signed_nor_read() -> None:
 
 
 @given(st.text(max_size=200))
-def test_any_text_raises_our_own_errors_only(text: str) -> None:
+def test_any_text_raises_only_errors_of_this_package(text: str) -> None:
     for read in (parse_verifier_key, parse_signing_key, parse_checkpoint):
         with pytest.raises(RecordError):
             read(text)

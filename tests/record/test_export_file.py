@@ -1,4 +1,4 @@
-"""An export is read as it was written; a malformed file is rejected with the line."""
+"""An export file is read as it was written; the error for a malformed file states the invalid line."""
 
 import json
 from dataclasses import replace
@@ -15,8 +15,8 @@ from grounds_record.export_file import read_export, write_export
 from tests.record.logs import LOG, NEW
 
 
-def whole() -> Export:
-    """Return an export that has everything."""
+def full_export() -> Export:
+    """Return an export in which every field is set."""
     rows = [replace(row, columns={"kind": "X"}) for row in LOG.rows[5:9]]
     rows[1] = replace(rows[1], ciphertext=None, columns=None)
     retained = RetentionProof(LOG.rows[50], LOG.proof(50, 100))
@@ -30,14 +30,14 @@ def whole() -> Export:
     )
 
 
-def test_everything_is_read_as_it_was_written(tmp_path: Path) -> None:
-    count = write_export(tmp_path / "log", whole(), NEW)
+def test_every_field_is_read_as_it_was_written(tmp_path: Path) -> None:
+    count = write_export(tmp_path / "log", full_export(), NEW)
 
     found, note = read_export(tmp_path / "log")
 
     assert count == 4
     assert note == NEW
-    assert replace(found, records=list(found.records)) == whole()
+    assert replace(found, records=list(found.records)) == full_export()
     assert [path.name for path in tmp_path.iterdir()] == ["log"]
 
 
@@ -78,7 +78,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("head", "record", "message"), WRONG, ids=str)
-def test_a_malformed_export_is_rejected_with_the_line(
+def test_the_error_for_a_malformed_export_states_the_line(
     tmp_path: Path, head: dict[str, Any], record: dict[str, Any], message: str
 ) -> None:
     path = tmp_path / "log"
@@ -90,13 +90,13 @@ def test_a_malformed_export_is_rejected_with_the_line(
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
 @given(st.binary(max_size=200))
-def test_any_bytes_raise_our_own_error_only(tmp_path: Path, content: bytes) -> None:
+def test_any_bytes_raise_only_export_malformed(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "log").write_bytes(content)
 
     with pytest.raises(ExportMalformed):
         read_all(tmp_path / "log")
 
 
-def test_a_file_that_is_not_there_is_rejected(tmp_path: Path) -> None:
+def test_a_missing_file_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(ExportMalformed, match="nowhere"):
         read_all(tmp_path / "nowhere")

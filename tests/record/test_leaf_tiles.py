@@ -1,4 +1,4 @@
-"""The tree over sorted leaves in tiles is that of RFC 6962, and one tile and the roots prove every leaf."""
+"""Leaf tiles: the tree over the tiles is the tree of RFC 6962, and one tile with all roots proves every leaf."""
 
 import hashlib
 
@@ -12,14 +12,14 @@ from tests.record.rfc6962 import audit_path, mth
 SIZES = (1, 2, 3, 7, TILE_LEAVES - 1, TILE_LEAVES, TILE_LEAVES + 1, 2 * TILE_LEAVES, 3 * TILE_LEAVES + 100)
 
 
-def made_leaves(size: int) -> list[bytes]:
-    """Make the data of leaves, in the order of their leaf hashes."""
+def sorted_leaves(size: int) -> list[bytes]:
+    """Return the data of leaves in the order of their leaf hashes."""
     return sorted((b"leaf %d" % number for number in range(size)), key=leaf_hash)
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_the_root_over_the_tiles_is_that_of_the_definition(size: int) -> None:
-    data = made_leaves(size)
+def test_the_root_over_the_tiles_is_the_root_of_the_definition(size: int) -> None:
+    data = sorted_leaves(size)
 
     blocks = build_leaf_tiles(leaf_hash(each) for each in reversed(data))
 
@@ -28,14 +28,14 @@ def test_the_root_over_the_tiles_is_that_of_the_definition(size: int) -> None:
     assert [block.first for block in blocks] == [leaf_hash(each) for each in data[::TILE_LEAVES]]
 
 
-def test_the_root_of_no_leaves_is_the_empty_one() -> None:
+def test_the_root_of_no_leaves_is_the_empty_root() -> None:
     assert build_leaf_tiles([]) == []
     assert merkle_root([]) == EMPTY_ROOT
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_a_proof_is_the_one_of_the_definition_and_holds_for_its_leaf_only(size: int) -> None:
-    data = made_leaves(size)
+def test_a_proof_is_the_proof_of_the_definition_and_valid_only_for_its_leaf(size: int) -> None:
+    data = sorted_leaves(size)
     blocks = build_leaf_tiles(map(leaf_hash, data))
     firsts, roots = [block.first for block in blocks], [block.root for block in blocks]
     for place in {0, 1, size // 2, size - 2, size - 1} & set(range(size)):
@@ -52,8 +52,8 @@ def test_a_proof_is_the_one_of_the_definition_and_holds_for_its_leaf_only(size: 
             verify_inclusion(place, size, leaf_hash(b"another"), proof.hashes, mth(data))
 
 
-def test_a_leaf_that_is_not_there_has_no_proof() -> None:
-    blocks = build_leaf_tiles(leaf_hash(each) for each in made_leaves(50))
+def test_a_leaf_outside_the_tree_has_no_proof() -> None:
+    blocks = build_leaf_tiles(leaf_hash(each) for each in sorted_leaves(50))
     hashes, roots = split_hashes(blocks[0].hashes), [blocks[0].root]
 
     for absent in (leaf_hash(b"another"), b"\x00" * 32, b"\xff" * 32, b""):

@@ -1,4 +1,4 @@
-"""The tree is that of RFC 6962 to the byte; its proofs hold, and nothing else is accepted as one."""
+"""The tree has exactly the hashes of RFC 6962; valid proofs are verified, and all others are rejected."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ SIZE_MAX = 70
 
 
 def append_leaves(leaves: Sequence[bytes]) -> tuple[list[Frontier], dict[Node, bytes]]:
-    """Append leaf by leaf; return the frontier at every size and what was stored on the way."""
+    """Append leaf by leaf; return the frontier at every size and all stored nodes."""
     frontiers, stored = [Frontier()], {}
     for index, leaf in enumerate(leaves):
         frontier, completed = frontiers[-1].append(leaf_hash(leaf))
@@ -53,7 +53,7 @@ def sample(size: int) -> list[bytes]:
 
 
 @pytest.mark.parametrize("size", range(9))
-def test_the_roots_are_those_of_the_reference_implementation(size: int) -> None:
+def test_the_roots_equal_those_of_the_reference_implementation(size: int) -> None:
     frontiers, _ = append_leaves(INPUTS[:size])
 
     assert frontiers[-1].root().hex() == ROOTS[size]
@@ -61,7 +61,7 @@ def test_the_roots_are_those_of_the_reference_implementation(size: int) -> None:
 
 
 @pytest.mark.parametrize(("index", "size"), INCLUSION)
-def test_inclusion_proofs_are_those_of_the_reference_implementation(index: int, size: int) -> None:
+def test_inclusion_proofs_equal_those_of_the_reference_implementation(index: int, size: int) -> None:
     proof = inclusion_proof(index, size, Store(append_leaves(INPUTS)[1]))
 
     assert [each.hex() for each in proof] == INCLUSION[index, size]
@@ -69,7 +69,7 @@ def test_inclusion_proofs_are_those_of_the_reference_implementation(index: int, 
 
 
 @pytest.mark.parametrize(("old", "new"), CONSISTENCY)
-def test_consistency_proofs_are_those_of_the_reference_implementation(old: int, new: int) -> None:
+def test_consistency_proofs_equal_those_of_the_reference_implementation(old: int, new: int) -> None:
     proof = consistency_proof(old, new, Store(append_leaves(INPUTS)[1]))
 
     assert [each.hex() for each in proof] == CONSISTENCY[old, new]
@@ -78,7 +78,7 @@ def test_consistency_proofs_are_those_of_the_reference_implementation(old: int, 
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.binary(max_size=8), max_size=40))
-def test_at_every_size_the_frontier_has_the_root_of_the_definition(leaves: list[bytes]) -> None:
+def test_the_root_of_every_frontier_is_the_root_of_the_definition(leaves: list[bytes]) -> None:
     frontiers, stored = append_leaves(leaves)
 
     assert [frontier.root() for frontier in frontiers] == [mth(leaves[:size]) for size in range(len(leaves) + 1)]
@@ -86,7 +86,7 @@ def test_at_every_size_the_frontier_has_the_root_of_the_definition(leaves: list[
     assert peaks == [frontier.peaks for frontier in frontiers]
 
 
-def test_every_inclusion_proof_is_the_one_of_the_definition_and_holds() -> None:
+def test_every_inclusion_proof_is_the_proof_of_the_definition_and_valid() -> None:
     leaves = sample(SIZE_MAX)
     _, stored = append_leaves(leaves)
 
@@ -98,7 +98,7 @@ def test_every_inclusion_proof_is_the_one_of_the_definition_and_holds() -> None:
             verify_inclusion(index, size, leaf_hash(leaves[index]), proof, root)
 
 
-def test_every_consistency_proof_is_the_one_of_the_definition_and_holds() -> None:
+def test_every_consistency_proof_is_the_proof_of_the_definition_and_valid() -> None:
     leaves = sample(SIZE_MAX)
     frontiers, stored = append_leaves(leaves)
 
@@ -111,7 +111,9 @@ def test_every_consistency_proof_is_the_one_of_the_definition_and_holds() -> Non
 
 @settings(max_examples=60, deadline=None)
 @given(st.data(), st.integers(2, SIZE_MAX))
-def test_an_inclusion_proof_holds_for_no_other_place_size_leaf_root_or_length(data: st.DataObject, size: int) -> None:
+def test_an_inclusion_proof_is_invalid_for_a_different_index_size_leaf_root_or_length(
+    data: st.DataObject, size: int
+) -> None:
     leaves = sample(size)
     index = data.draw(st.integers(0, size - 1))
     frontiers, stored = append_leaves(leaves)
@@ -137,7 +139,7 @@ def test_an_inclusion_proof_holds_for_no_other_place_size_leaf_root_or_length(da
 
 @settings(max_examples=60, deadline=None)
 @given(st.data(), st.integers(2, SIZE_MAX))
-def test_a_consistency_proof_holds_for_no_other_root_or_size_or_length(data: st.DataObject, new: int) -> None:
+def test_a_consistency_proof_is_invalid_for_a_different_root_size_or_length(data: st.DataObject, new: int) -> None:
     old = data.draw(st.integers(1, new - 1))
     frontiers, stored = append_leaves(sample(new))
     proof, was, now = consistency_proof(old, new, Store(stored)), frontiers[old].root(), frontiers[new].root()
@@ -157,7 +159,7 @@ def test_a_consistency_proof_holds_for_no_other_root_or_size_or_length(data: st.
             verify_consistency(*claim)
 
 
-def test_a_tree_whose_old_leaves_were_changed_has_no_proof_of_consistency() -> None:
+def test_a_tree_with_a_changed_old_leaf_has_no_valid_consistency_proof() -> None:
     leaves = sample(20)
     old_root = append_leaves(leaves)[0][13].root()
     frontiers, stored = append_leaves([*leaves[:4], b"rewritten", *leaves[5:]])
@@ -166,7 +168,7 @@ def test_a_tree_whose_old_leaves_were_changed_has_no_proof_of_consistency() -> N
         verify_consistency(13, 20, old_root, frontiers[20].root(), consistency_proof(13, 20, Store(stored)))
 
 
-def test_every_tree_begins_with_the_empty_one_and_only_with_its_root() -> None:
+def test_the_empty_tree_is_a_prefix_of_every_tree_but_only_with_its_own_root() -> None:
     root = append_leaves(sample(5))[0][5].root()
 
     verify_consistency(0, 5, EMPTY_ROOT, root, consistency_proof(0, 5, Store({})))
@@ -174,7 +176,7 @@ def test_every_tree_begins_with_the_empty_one_and_only_with_its_root() -> None:
         verify_consistency(0, 5, root, root, ())
 
 
-def test_equal_sizes_are_consistent_with_equal_roots_only() -> None:
+def test_trees_of_equal_size_are_consistent_only_if_their_roots_are_equal() -> None:
     frontiers, _ = append_leaves(sample(6))
 
     verify_consistency(6, 6, frontiers[6].root(), frontiers[6].root(), ())
@@ -183,13 +185,13 @@ def test_equal_sizes_are_consistent_with_equal_roots_only() -> None:
 
 
 @pytest.mark.parametrize(("index", "size"), [(0, 0), (5, 5), (-1, 5)])
-def test_no_proof_is_made_for_a_leaf_that_is_not_there(index: int, size: int) -> None:
+def test_an_inclusion_proof_of_a_missing_leaf_is_rejected(index: int, size: int) -> None:
     with pytest.raises(ProofInvalid, match="has no record"):
         inclusion_proof(index, size, Store({}))
 
 
 @pytest.mark.parametrize(("old", "new"), [(6, 5), (-1, 5)])
-def test_no_proof_is_made_from_a_later_tree_to_an_earlier_one(old: int, new: int) -> None:
+def test_a_consistency_proof_to_a_smaller_tree_is_rejected(old: int, new: int) -> None:
     with pytest.raises(ProofInvalid, match="does not begin with"):
         consistency_proof(old, new, Store({}))
 
@@ -203,7 +205,7 @@ def test_each_node_is_stored_with_the_leaf_that_completes_it(index: int) -> None
 
 
 @given(st.integers(0, 300), st.integers(0, 300))
-def test_a_cover_holds_every_leaf_of_the_range_once_in_order_and_its_nodes_are_whole(start: int, end: int) -> None:
+def test_covering_nodes_contain_every_leaf_of_the_range_once_and_in_order(start: int, end: int) -> None:
     nodes = covering_nodes(start, end)
 
     leaves = [leaf for node in nodes for leaf in range(node.number << node.level, (node.number + 1) << node.level)]
@@ -211,7 +213,7 @@ def test_a_cover_holds_every_leaf_of_the_range_once_in_order_and_its_nodes_are_w
     assert len(nodes) <= 2 * max(1, (end - start).bit_length())
 
 
-def test_subtrees_appended_whole_give_the_same_tree_as_their_leaves() -> None:
+def test_appending_subtrees_yields_the_same_tree_as_appending_their_leaves() -> None:
     leaves = sample(50)
     frontiers, stored = append_leaves(leaves)
 
@@ -224,8 +226,8 @@ def test_subtrees_appended_whole_give_the_same_tree_as_their_leaves() -> None:
         assert frontier == frontiers[50]
 
 
-def test_in_five_million_records_a_proof_takes_one_read_and_at_most_45_stored_hashes() -> None:
-    """So many leaves do not fit in memory: every node has an invented hash, the same each time."""
+def test_a_proof_in_five_million_records_needs_one_read_and_at_most_45_stored_hashes() -> None:
+    """Five million leaves do not fit into the memory of a test, so every node has an invented but constant hash."""
     size, index, old = 5_000_000, 1_234_567, 4_999_999
 
     class MadeUp(Store):

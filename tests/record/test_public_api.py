@@ -1,4 +1,4 @@
-"""What an auditor installs: the public names, cryptography as the only dependency, and Python 3.10 or newer."""
+"""The package that auditors install: its public names, its only dependency `cryptography`, and Python 3.10."""
 
 import ast
 import subprocess
@@ -38,7 +38,7 @@ def test_every_error_is_public() -> None:
     assert errors <= set(grounds_record.__all__)
 
 
-def test_it_imports_cryptography_and_the_standard_library_only() -> None:
+def test_the_package_imports_only_cryptography_and_the_standard_library() -> None:
     program = "import sys; import grounds_record; print(*{name.partition('.')[0] for name in sys.modules})"
     done = subprocess.run(
         [sys.executable, "-S", "-c", program_with_path(program)], capture_output=True, text=True, check=True
@@ -49,7 +49,7 @@ def test_it_imports_cryptography_and_the_standard_library_only() -> None:
 
 
 def program_with_path(program: str) -> str:
-    """Return a program that sees the search path of this process, but runs none of its site customisations."""
+    """Return a program that uses the search path of this process but none of its site customisations."""
     return f"import sys; sys.path[:] = {sys.path!r}; {program}"
 
 
@@ -63,7 +63,7 @@ def test_the_sources_are_valid_in_python_3_10(source: Path) -> None:
     assert not (imported | attributes) & NEWER_THAN_3_10
 
 
-def test_the_example_of_the_docstring_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_example_in_the_docstring_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     export_file.write_export(Path("log.jsonl"), grounds_record.Export(start=0, records=LOG.rows), NEW)
     Path("grounds.pub").write_text(f"{KEY.verifier().text()}\n")

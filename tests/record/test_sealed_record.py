@@ -1,4 +1,4 @@
-"""A record opens with its customer's key only, and not if a single bit of it was changed."""
+"""A record can be opened only with its customer's key and only if no bit of the record was changed."""
 
 import hashlib
 import hmac
@@ -58,7 +58,7 @@ headers = st.builds(
 
 @settings(deadline=None)
 @given(headers, st.binary(max_size=300))
-def test_a_record_opens_to_what_was_sealed_and_its_header_reads_back(header: Header, body: bytes) -> None:
+def test_a_sealed_record_is_opened_to_the_same_header_and_body(header: Header, body: bytes) -> None:
     record = seal_record(header, body, KEY)
 
     assert parse_header(record.header) == header
@@ -66,8 +66,8 @@ def test_a_record_opens_to_what_was_sealed_and_its_header_reads_back(header: Hea
     assert parse_leaf_data(record.leaf_data()) == record
 
 
-def test_the_bytes_are_those_of_the_specification() -> None:
-    """Computes the bytes from README.md, with the standard library and AES-GCM alone."""
+def test_the_bytes_match_the_specification() -> None:
+    """Compute the bytes as record/README.md specifies them, with only the standard library and AES-GCM."""
     body = b"a body"
     record = seal_record(HEADER, body, KEY)
     values = {
@@ -93,18 +93,18 @@ def test_the_bytes_are_those_of_the_specification() -> None:
     assert record.leaf_hash() == hashlib.sha256(b"\x00" + data).digest()
 
 
-def test_the_same_body_sealed_twice_gives_different_bytes() -> None:
+def test_sealing_the_same_body_twice_returns_different_bytes() -> None:
     assert seal_record(HEADER, b"body", KEY).ciphertext != seal_record(HEADER, b"body", KEY).ciphertext
 
 
-def test_another_customers_key_is_named_as_that() -> None:
+def test_the_key_of_a_different_customer_is_reported_as_a_mismatch() -> None:
     with pytest.raises(CustomerKeyMismatch, match=f"under key {key_id(KEY)}, got key {key_id(OTHER)}"):
         open_record(seal_record(HEADER, b"body", KEY), OTHER)
     with pytest.raises(CustomerKeyMismatch):
         seal_record(HEADER, b"body", OTHER)
 
 
-def test_a_header_that_was_changed_into_another_good_one_does_not_open() -> None:
+def test_a_record_whose_header_was_replaced_by_a_valid_one_is_not_opened() -> None:
     record = seal_record(HEADER, b"body", KEY)
     changed = replace(HEADER, labels={"market": "TW", "grade": "A"}).to_bytes()
 
@@ -112,7 +112,7 @@ def test_a_header_that_was_changed_into_another_good_one_does_not_open() -> None
         open_record(SealedRecord(changed, record.ciphertext), KEY)
 
 
-def test_any_bit_of_the_ciphertext_changed_or_any_cut_of_it_does_not_open() -> None:
+def test_a_record_with_a_changed_bit_or_a_truncated_ciphertext_is_not_opened() -> None:
     record = seal_record(HEADER, b"a body", KEY)
 
     for place in range(len(record.ciphertext)):
@@ -125,7 +125,7 @@ def test_any_bit_of_the_ciphertext_changed_or_any_cut_of_it_does_not_open() -> N
             open_record(SealedRecord(record.header, record.ciphertext[:place]), KEY)
 
 
-def test_any_bit_of_the_header_changed_does_not_open() -> None:
+def test_a_record_with_a_changed_bit_of_its_header_is_not_opened() -> None:
     record = seal_record(HEADER, b"a body", KEY)
 
     for place in range(len(record.header)):
@@ -135,7 +135,7 @@ def test_any_bit_of_the_header_changed_does_not_open() -> None:
             open_record(SealedRecord(bytes(changed), record.ciphertext), KEY)
 
 
-def test_the_cut_between_header_and_ciphertext_cannot_be_moved() -> None:
+def test_moving_the_boundary_between_header_and_ciphertext_changes_the_leaf_hash() -> None:
     record = seal_record(HEADER, b"body", KEY)
     moved = SealedRecord(record.header[:-1], record.header[-1:] + record.ciphertext)
 
@@ -146,7 +146,7 @@ def test_the_cut_between_header_and_ciphertext_cannot_be_moved() -> None:
 @pytest.mark.parametrize(
     "data", [b"", b"\0\0\0", b"\0\0\0\x05head", b"\xff\xff\xff\xff" + bytes(70000), b"\0\1\0\1" + bytes(70000)]
 )
-def test_bytes_that_are_shorter_than_they_say_or_have_too_long_a_header_are_no_record(data: bytes) -> None:
+def test_leaf_data_with_an_invalid_length_prefix_is_rejected(data: bytes) -> None:
     with pytest.raises(FrameInvalid):
         parse_leaf_data(data)
 
@@ -156,38 +156,38 @@ def test_a_body_one_byte_over_the_limit_is_rejected() -> None:
         seal_record(HEADER, bytes(BODY_BYTES_MAX + 1), KEY)
 
 
-def test_what_retention_removed_reads_back() -> None:
+def test_a_list_of_removed_records_is_parsed_unchanged() -> None:
     assert parse_header(RETENTION.to_bytes()) == RETENTION
 
 
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"kind": "credit"}, "kind is not of the form"),
-        ({"record_id": UUID.upper()}, "record_id is not"),
-        ({"record_id": UUID + "\n"}, "record_id is not"),
-        ({"time_us": -1}, "time_us is not an integer"),
-        ({"time_us": 2**53}, "time_us is not an integer"),
-        ({"time_us": True}, "time_us is not an integer"),
-        ({"time_us": 1.0}, "time_us is not an integer"),
-        ({"caller": ""}, "caller is not"),
-        ({"caller": "x" * 129}, "caller is not"),
-        ({"key_id": ""}, "key_id is not"),
-        ({"customer_tag": "ab"}, "customer_tag is not"),
-        ({"labels": {"officer": "Erika Mustermann"}}, "label officer is not"),
-        ({"labels": {"contact": "erika@example.com"}}, "label contact is not"),
-        ({"labels": {"Market": "TW"}}, "the name of a label is not"),
-        ({"labels": {"market": ""}}, "label market is not"),
-        ({"kind": "RETENTION"}, "of kind RETENTION, and in no other"),
-        ({"removed": (RemovedRecord(5, DIGEST),)}, "of kind RETENTION, and in no other"),
+        ({"kind": "credit"}, "kind must match"),
+        ({"record_id": UUID.upper()}, "record_id must match"),
+        ({"record_id": UUID + "\n"}, "record_id must match"),
+        ({"time_us": -1}, "time_us must be an integer"),
+        ({"time_us": 2**53}, "time_us must be an integer"),
+        ({"time_us": True}, "time_us must be an integer"),
+        ({"time_us": 1.0}, "time_us must be an integer"),
+        ({"caller": ""}, "caller must match"),
+        ({"caller": "x" * 129}, "caller must match"),
+        ({"key_id": ""}, "key_id must match"),
+        ({"customer_tag": "ab"}, "customer_tag must match"),
+        ({"labels": {"officer": "Erika Mustermann"}}, "label officer must match"),
+        ({"labels": {"contact": "erika@example.com"}}, "label contact must match"),
+        ({"labels": {"Market": "TW"}}, "the name of a label must match"),
+        ({"labels": {"market": ""}}, "label market must match"),
+        ({"kind": "RETENTION"}, "of kind RETENTION and empty in all others"),
+        ({"removed": (RemovedRecord(5, DIGEST),)}, "of kind RETENTION and empty in all others"),
         ({"kind": "RETENTION", "removed": (RemovedRecord(5, DIGEST), RemovedRecord(5, DIGEST))}, "ascending order"),
-        ({"kind": "RETENTION", "removed": (RemovedRecord(-1, DIGEST),)}, "index of a removed record"),
-        ({"kind": "RETENTION", "removed": (RemovedRecord(5, "ab"),)}, "header_sha256 of a removed record"),
+        ({"kind": "RETENTION", "removed": (RemovedRecord(-1, DIGEST),)}, "removed: index must be an integer"),
+        ({"kind": "RETENTION", "removed": (RemovedRecord(5, "ab"),)}, "removed: header_sha256 must match"),
         ({"kind": "RETENTION", "removed": tuple(RemovedRecord(i, DIGEST) for i in range(501))}, "at most 500"),
     ],
     ids=range(21),
 )
-def test_a_header_that_cannot_be_right_is_not_made_and_the_text_itself_is_not_in_the_message(
+def test_an_invalid_header_is_rejected_and_the_message_omits_the_invalid_text(
     change: dict[str, object], problem: str
 ) -> None:
     with pytest.raises(HeaderInvalid, match=problem) as refused:
@@ -206,20 +206,20 @@ def test_500_removed_records_fit_and_a_header_over_64_kib_is_rejected() -> None:
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (b"", "not JSON"),
-        (b"\xff", "not JSON"),
-        (b"[" * 60000, "not JSON"),
-        (b"9" * 5000, "not JSON"),
-        (b"[]", "not a JSON object"),
+        (b"", "must be JSON"),
+        (b"\xff", "must be JSON"),
+        (b"[" * 60000, "must be JSON"),
+        (b"9" * 5000, "must be JSON"),
+        (b"[]", "must be a JSON object"),
         (b"{}", "no version"),
         (HEADER.to_bytes().replace(b'"version":1', b'"version":true'), "no version"),
         (HEADER.to_bytes().replace(b'"version":1', b'"version":0'), "no version"),
         (HEADER.to_bytes().replace(b'"version":1', b'"extra":1,"version":1'), "missing or unknown fields: extra"),
         (HEADER.to_bytes().replace(b'"removed":[],', b""), "missing or unknown fields: removed"),
-        (HEADER.to_bytes().replace(b'"removed":[]', b'"removed":{}'), "removed is not a list"),
-        (HEADER.to_bytes().replace(b'"removed":[]', b'"removed":[5]'), "an entry of removed"),
-        (HEADER.to_bytes().replace(b'{"grade":"F","market":"TW"}', b"[]"), "labels is not an object"),
-        (HEADER.to_bytes().replace(b'"F"', b"5"), "label grade is not"),
+        (HEADER.to_bytes().replace(b'"removed":[]', b'"removed":{}'), "removed: must be a list"),
+        (HEADER.to_bytes().replace(b'"removed":[]', b'"removed":[5]'), "removed: every entry must be"),
+        (HEADER.to_bytes().replace(b'{"grade":"F","market":"TW"}', b"[]"), "labels: must be an object"),
+        (HEADER.to_bytes().replace(b'"F"', b"5"), "label grade must match"),
         (HEADER.to_bytes().replace(b'"grade":"F","market":"TW"', b'"market":"TW","grade":"F"'), "canonical"),
         (HEADER.to_bytes().replace(b'"grade":"F"', b'"grade":"A","grade":"F"'), "canonical"),
         (HEADER.to_bytes().replace(b'"F"', b'"\\u0046"'), "canonical"),
@@ -228,17 +228,17 @@ def test_500_removed_records_fit_and_a_header_over_64_kib_is_rejected() -> None:
     ],
     ids=range(19),
 )
-def test_bytes_that_are_not_exactly_one_of_our_headers_are_rejected(content: bytes, problem: str) -> None:
+def test_bytes_that_are_not_a_canonical_header_are_rejected(content: bytes, problem: str) -> None:
     with pytest.raises(HeaderInvalid, match=problem):
         parse_header(content)
 
 
-def test_a_header_of_a_newer_version_is_rejected_as_newer_whichever_fields_it_has() -> None:
+def test_a_header_of_a_newer_version_is_reported_as_newer_regardless_of_its_fields() -> None:
     with pytest.raises(HeaderVersionUnsupported, match="version 2; this release reads up to 1"):
         parse_header(b'{"fields":"of tomorrow","version":2}')
 
 
-def test_a_wrapped_key_unwraps_under_its_master_key_and_its_own_name_only() -> None:
+def test_a_wrapped_key_is_unwrapped_only_with_its_master_key_and_its_key_id() -> None:
     wrapped = wrap_key(KEY, MASTER)
 
     assert unwrap_key(wrapped, key_id(KEY), MASTER) == KEY
@@ -256,22 +256,22 @@ def test_a_wrapped_key_unwraps_under_its_master_key_and_its_own_name_only() -> N
             unwrap_key(bytes_of, name, master)
 
 
-def test_a_key_wrapped_under_a_name_that_is_not_its_own_is_rejected() -> None:
+def test_a_key_that_was_wrapped_under_a_wrong_key_id_is_rejected() -> None:
     planted = b"\x01" + bytes(12) + AESGCM(MASTER).encrypt(bytes(12), OTHER, key_id(KEY).encode())
 
-    with pytest.raises(WrappedKeyInvalid, match="to a key with another id"):
+    with pytest.raises(WrappedKeyInvalid, match="to a key with a different id"):
         unwrap_key(planted, key_id(KEY), MASTER)
 
 
 @given(st.tuples(st.text("AB", max_size=3), st.text("AB", max_size=3)), st.tuples(st.text("AB"), st.text("AB")))
-def test_two_customers_have_one_tag_only_if_market_and_id_are_equal(
+def test_two_tags_are_equal_only_if_market_and_customer_id_are_equal(
     one: tuple[str, str], other: tuple[str, str]
 ) -> None:
     assert (customer_tag(*one, MASTER) == customer_tag(*other, MASTER)) == (one == other)
     assert customer_tag(*one, MASTER) != customer_tag(*one, OTHER)
 
 
-def test_tags_are_the_hmacs_of_the_specification() -> None:
+def test_tags_are_the_specified_hmacs() -> None:
     digest_key = hmac.new(KEY, b"grounds/content/1", hashlib.sha256).digest()
 
     assert customer_tag("TW", "148", MASTER) == hmac.new(MASTER, b"\x02TW148", hashlib.sha256).digest()
@@ -279,7 +279,7 @@ def test_tags_are_the_hmacs_of_the_specification() -> None:
     assert content_tag(b"request", KEY) != content_tag(b"request", OTHER)
 
 
-def test_keys_of_another_length_are_rejected() -> None:
+def test_keys_of_the_wrong_length_are_rejected() -> None:
     assert len(new_customer_key()) == 32
     for use in (lambda: key_id(KEY[:-1]), lambda: wrap_key(KEY, MASTER[:-1]), lambda: customer_tag("TW", "1", b"")):
         with pytest.raises(KeyMalformed, match="a key must have 32 bytes"):

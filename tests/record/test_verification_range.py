@@ -1,4 +1,4 @@
-"""A range of a log is verified like the whole, with a few hashes of the rest of the log."""
+"""Tests of `verify` with a range of a log and the hashes that cover the records outside the range."""
 
 from dataclasses import replace
 
@@ -9,11 +9,19 @@ from grounds_record.export import Export
 from grounds_record.merkle import consistency_proof
 from grounds_record.verification import verify
 from grounds_record.verification_report import FaultKind, VerificationReport
-from tests.record.logs import KEY, LOG, NEW, OLD, SIZE, Log, flip_bit, places
+from tests.record.logs import KEY, LOG, NEW, OLD, SIZE, Log, fault_positions, flip_bit
 
 
 def verify_range(log: Log, start: int, end: int, *sizes: int, honest_log: Log = LOG) -> VerificationReport:
-    """Verify rows start up to end, with what an honest server adds."""
+    """Verify the rows [start, end) of a log against checkpoints of these sizes.
+
+    Args:
+        log: The log whose rows are verified. It may differ from the signed log.
+        start: Index of the first row.
+        end: Index after the last row.
+        sizes: Sizes of the checkpoints that the auditor kept.
+        honest_log: The log that the checkpoints, the hashes outside the range and the consistency proofs belong to.
+    """
     proofs = {
         size: consistency_proof(size, SIZE, lambda wanted: {node: honest_log.node(node) for node in wanted})
         for size in sizes
@@ -30,20 +38,20 @@ def verify_range(log: Log, start: int, end: int, *sizes: int, honest_log: Log = 
 
 @settings(max_examples=80, deadline=None)
 @given(st.data())
-def test_any_range_of_an_honest_log_holds_and_one_bit_in_it_names_the_record(data: st.DataObject) -> None:
+def test_every_range_of_an_honest_log_is_verified_and_one_flipped_bit_is_located(data: st.DataObject) -> None:
     start = data.draw(st.integers(0, SIZE - 1))
     end = data.draw(st.integers(start + 1, SIZE))
     old = data.draw(st.integers(0, SIZE))
-    place = data.draw(st.integers(start, end - 1))
+    index = data.draw(st.integers(start, end - 1))
 
     assert verify_range(LOG, start, end, old).proven == tuple(sorted({old, SIZE}))
     assert verify_range(LOG, start, end, old).holds
-    assert places(verify_range(LOG.with_bit(place, "ciphertext"), start, end, old)) == [
-        (FaultKind.RECORD_ALTERED, place, place)
+    assert fault_positions(verify_range(LOG.with_bit(index, "ciphertext"), start, end, old)) == [
+        (FaultKind.RECORD_ALTERED, index, index)
     ]
 
 
-def test_a_range_whose_surroundings_are_wrong_or_missing_does_not_hold() -> None:
+def test_wrong_or_missing_hashes_outside_the_range_are_reported() -> None:
     good = Export(start=40, records=LOG.rows[40:90], before=LOG.nodes(0, 40), after=LOG.nodes(90, SIZE))
     wrong = (flip_bit(good.before[0]), *good.before[1:])
     for export, kind in (
@@ -59,25 +67,25 @@ def test_a_range_whose_surroundings_are_wrong_or_missing_does_not_hold() -> None
     assert verify(good, [NEW], KEY.verifier()).holds
 
 
-def test_a_range_rewritten_with_right_hashes_is_found_and_named_as_far_as_it_goes() -> None:
+def test_a_record_rewritten_with_matching_hashes_is_located_within_the_exported_range() -> None:
     log = LOG.rewritten([45])
     export = Export(start=40, records=log.rows[40:90], before=log.nodes(0, 40), after=log.nodes(90, SIZE))
 
     report = verify(export, [NEW], KEY.verifier())
 
-    assert places(report) == [(FaultKind.HISTORY_REWRITTEN, 40, 89)]
-    assert "or the export's hashes of the rest of the log are wrong" in report.sentences()[1]
+    assert fault_positions(report) == [(FaultKind.HISTORY_REWRITTEN, 40, 89)]
+    assert "or the export contains wrong hashes of the rest of the log" in report.sentences()[1]
 
 
-def test_a_range_after_the_newest_checkpoint_proves_nothing() -> None:
+def test_a_range_after_the_newest_checkpoint_is_reported_as_incomplete() -> None:
     export = Export(start=80, records=LOG.rows[80:], before=LOG.nodes(0, 80))
 
     report = verify(export, [OLD], KEY.verifier())
 
-    assert places(report) == [(FaultKind.EXPORT_INCOMPLETE, None, None)]
+    assert fault_positions(report) == [(FaultKind.EXPORT_INCOMPLETE, None, None)]
 
 
-def test_a_range_that_begins_at_a_checkpoint_with_other_hashes_is_rejected() -> None:
+def test_hashes_before_the_range_that_contradict_a_checkpoint_are_reported() -> None:
     export = Export(start=60, records=LOG.rows[60:], before=LOG.rewritten([5]).nodes(0, 60))
 
     report = verify(export, [OLD], KEY.verifier())
@@ -86,11 +94,11 @@ def test_a_range_that_begins_at_a_checkpoint_with_other_hashes_is_rejected() -> 
     assert report.refuted == (60,)
 
 
-def test_an_old_checkpoint_outside_the_range_needs_a_proof_that_holds() -> None:
+def test_a_checkpoint_outside_the_range_needs_a_valid_consistency_proof() -> None:
     export = Export(start=80, records=LOG.rows[80:], before=LOG.nodes(0, 80))
     forged = LOG.rewritten([5])
     proof = consistency_proof(60, SIZE, lambda wanted: {node: forged.node(node) for node in wanted})
 
     for consistency in ((), ((60, proof),), ((60, ()),)):
         report = verify(replace(export, consistency=consistency), [OLD, NEW], KEY.verifier())
-        assert places(report) == [(FaultKind.CHECKPOINT_UNPROVEN, None, None)]
+        assert fault_positions(report) == [(FaultKind.CHECKPOINT_UNPROVEN, None, None)]

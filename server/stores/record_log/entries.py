@@ -1,4 +1,4 @@
-"""Entries to append, records in the log, and how a record is stored in a row of RECORDS."""
+"""Entries (records to append), records of the log, and the conversion between a record and its row of RECORDS."""
 
 import datetime as dt
 import secrets
@@ -16,7 +16,7 @@ from grounds_record.merkle import split_hashes
 from grounds_record.sealed_record import SealedRecord
 from server.errors import RecordDamaged, RequestIdReused
 
-# The columns that follow from the header.
+# The columns of RECORDS that are derived from the header.
 _HEADER_COLUMNS = (
     *("kind", "record_id", "time_us", "caller", "request_id", "key_id", "customer_tag", "content_tag"),
     *("market", "bundle_id", "decision", "grade"),
@@ -26,18 +26,18 @@ EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 class PreconditionFailed(Exception):
-    """Another record was appended since the entry's precondition was read: read again, decide again, and retry."""
+    """A related record was appended after the precondition was read. The caller must read, decide and append again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Precondition:
-    """What must hold when an entry is appended, for an optimistic concurrency check.
+    """A condition that is checked when an entry is appended (optimistic concurrency check): the number of related records.
 
     Attributes:
-        tag: Of the customer whose records are counted.
-        kinds: Of the records.
-        label: Name and value of a label that they have.
-        count: How many there are.
+        tag: Tag of the customer whose records are counted.
+        kinds: Kinds of the counted records.
+        label: Name and value of a label of the counted records.
+        count: The expected number of these records.
     """
 
     tag: str
@@ -51,19 +51,20 @@ class LogEntry:
     """A record to append.
 
     Attributes:
-        kind: Capitals and underscores, such as CREDIT_DECISION.
-        record_id: A UUID from `new_record_id`, or that of the decision or run that it records.
-        time: When it was made, with its zone.
-        caller: The system that asked.
+        kind: Kind in uppercase letters and underscores, such as CREDIT_DECISION.
+        record_id: UUID of the record: the id of the recorded decision or run, or else a UUID from `new_record_id`.
+        time: Time of the record, with a time zone.
+        caller: Name of the calling system.
         body: The bytes to seal.
-        customer: (market, customer_id) whose key seals it; None if it concerns no customer.
-        request_id: UUID of the caller's request; of each request the caller gets one record. "" if there was none.
-        content: Digest of what the caller sent; another one under the same request_id is rejected.
-        labels: For the header, which is not encrypted: codes only.
-        subject_tag: Tag of the customer that a record sealed by the log's own key concerns, so that the record outlives the
-            customer's key. Only without `customer`.
-        removed: What retention removed; only of kind RETENTION.
-        precondition: What must hold when it is appended, else the result is PreconditionFailed; None for no check.
+        customer: Market and customer_id of the customer whose key seals the record; None if the log's own key seals it.
+        request_id: UUID of the caller's request; "" if there is none. Only one record is appended for each request.
+        content: Digest of the request's content. A request with the same request_id and a different content is rejected.
+        labels: Labels of the header. The header is not encrypted, so values must be codes without personal data.
+        subject_tag: Tag of the customer whom the record concerns, if the log's own key seals it. Such a record stays readable
+            after the customer's key is destroyed. Must be "" if `customer` is set.
+        removed: The records whose ciphertexts retention removed. Empty unless the kind is RETENTION.
+        precondition: Condition that is checked when the entry is appended; None for no check. If the condition is false, the
+            result is PreconditionFailed.
     """
 
     kind: str
@@ -85,9 +86,9 @@ class Record:
     """A record in the log, with its body decrypted.
 
     Attributes:
-        index: Its position in the log, from 0.
-        header: Not encrypted.
-        body: The bytes that were sealed.
+        index: Index of the record in the log, from 0.
+        header: The header.
+        body: The decrypted body.
     """
 
     index: int
@@ -100,15 +101,15 @@ RequestKey = tuple[str, str]  # caller, request_id
 
 
 def new_record_id(at: dt.datetime) -> str:
-    """Return a new UUID of version 7 (RFC 9562): its first 48 bits are the milliseconds since 1970, the others random.
+    """Return a new UUID of version 7 (RFC 9562): its first 48 bits are the milliseconds since 1970, most other bits are random.
 
-    Ids that are made together stand together in the database index of ids. With random ids, appending to a large log would
-    read and write a page of its own for every record.
+    Ids of about the same time are adjacent in the database index of ids. With random ids, every append to a large log would read
+    and write a different page of the index.
 
     Args:
-        at: 1970 or later, as the time of a header.
+        at: Time of the record, 1970 or later.
     """
-    # Layout: 48 bits of time, 4 of version, 12 random, 2 of variant, 62 random.
+    # Layout: 48 bits of time, 4 bits of version, 12 random bits, 2 bits of variant, 62 random bits.
     milliseconds = (at - EPOCH) // dt.timedelta(milliseconds=1)
     return str(
         uuid.UUID(int=milliseconds << 80 | 0x7 << 76 | secrets.randbits(12) << 64 | 0b10 << 62 | secrets.randbits(62))
@@ -129,10 +130,10 @@ def record_row(index: int, header: Header, record: SealedRecord, nodes: tuple[by
     """Return the row of RECORDS for a sealed record.
 
     Args:
-        index: Its position in the log.
-        header: Parsed.
-        record: Header and ciphertext.
-        nodes: The hashes that it completes, its leaf hash first.
+        index: Index of the record in the log.
+        header: The parsed header.
+        record: The bytes of header and ciphertext.
+        nodes: Hashes of the tree nodes that the record completes, beginning with its leaf hash.
     """
     columns: dict[str, Any] = dict.fromkeys(_HEADER_COLUMNS) | header_columns(header)
     return columns | {
@@ -145,26 +146,26 @@ def record_row(index: int, header: Header, record: SealedRecord, nodes: tuple[by
 
 
 def stored_record(row: Row[Any]) -> StoredRecord:
-    """Return a row of RECORDS as a StoredRecord; nothing is checked, and columns may have any value."""
+    """Return a row of RECORDS as a StoredRecord. The row is not checked, so columns may contain any value."""
     columns = {name: str(getattr(row, name)) for name in _HEADER_COLUMNS if getattr(row, name) is not None}
     ciphertext = None if row.ciphertext is None else as_bytes(row.ciphertext)
     return StoredRecord(row.record_index, as_bytes(row.header), ciphertext, split_hashes(as_bytes(row.nodes)), columns)
 
 
 def as_bytes(content: Any) -> bytes:
-    """Return the value of a binary column as bytes, also if somebody stored a text or a number in it."""
+    """Return the value of a binary column as bytes, even if a text or a number was stored in the column."""
     return bytes(content) if isinstance(content, bytes | memoryview) else str(content).encode()
 
 
 def record_damaged(row: Row[Any]) -> RecordDamaged:
-    """Return the error for a record that is not what was written."""
+    """Return the error for a record that was changed after it was written."""
     return RecordDamaged(
-        "the record is not what was written; run: python -m server doctor", place=str(row.record_index)
+        "the record was changed after it was written; run: python -m server doctor", place=str(row.record_index)
     )
 
 
 def request_id_reused(request_id: str) -> RequestIdReused:
-    """Return the error for a request_id that an earlier request with another content used."""
+    """Return the error for a request_id that was already used for a different request."""
     return RequestIdReused(
-        "request_id: was used for a request with another content; use a new one", request_id=request_id
+        "request_id: was already used for a request with different content; use a new request_id", request_id=request_id
     )

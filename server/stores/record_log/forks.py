@@ -1,9 +1,11 @@
-"""Forks: a log that does not continue what was remembered of it.
+"""Detects forks: a database whose records do not extend a checkpoint that the server remembers outside the database.
 
-A log with an append-only history has one root for every size. So a remembered checkpoint (the high-water mark, an anchor, or
-what this process last saw) is compared with the root that the database computes for its size: RFC 6962 consistency, read
-from the stored hashes instead of a proof. A database that is shorter than a checkpoint, or has another root at its size,
-has lost records or has others in their place.
+In an append-only log, the root over the first n records never changes. A remembered checkpoint is the high-water mark, an anchored
+checkpoint, or the last checkpoint of this process. Its root is compared with the root over the same number of records in the
+database, which is computed from stored hashes. A fork is found in two cases:
+
+- The database has fewer records than the checkpoint, so records were lost.
+- The root at the size of the checkpoint is different, so records were replaced.
 """
 
 from collections.abc import Iterable
@@ -20,15 +22,17 @@ from server.stores.record_log.tree_hashes import TreeHashReader
 from server.stores.tables import RECORDS
 
 FORK_ADOPTED = "FORK_ADOPTED"  # kind of the record that accepts a fork
-LOST_FROM, LOST_TO = "lost_from", "lost_to"  # its labels: the range of sizes whose checkpoints may contradict the log
+# Labels of a FORK_ADOPTED record: the first and the last tree size whose checkpoints may contradict the log.
+LOST_FROM, LOST_TO = "lost_from", "lost_to"
 
 
 @dataclass(frozen=True, slots=True)
 class RememberedCheckpoint:
-    """A checkpoint of this log from outside the database.
+    """A checkpoint of this log that is stored outside the database.
 
     Attributes:
-        source: Where it was found, for the operator.
+        source: File or process that the checkpoint was read from, for messages to the operator.
+        checkpoint: The checkpoint, whose signature was verified.
     """
 
     source: str
@@ -36,12 +40,15 @@ class RememberedCheckpoint:
 
 
 def fork_problem(connection: Connection, frontier: Frontier, remembered: RememberedCheckpoint) -> str:
-    """Return how the database contradicts a checkpoint, with both sizes and roots; "" where it continues it.
+    """Compare the log with a remembered checkpoint.
 
     Args:
-        connection: Reads the hashes of the database.
-        frontier: The tree of the database.
+        connection: Connection to the log's database.
+        frontier: Frontier of the log in the database.
         remembered: The checkpoint.
+
+    Returns:
+        A message with both sizes and roots if the log contradicts the checkpoint; "" if the log extends the checkpoint.
     """
     known = remembered.checkpoint
     if frontier.size < known.size:
@@ -52,18 +59,18 @@ def fork_problem(connection: Connection, frontier: Frontier, remembered: Remembe
     root = _root_at_size(connection, frontier, known.size)
     if root == known.root:
         return ""
-    there = f"root {root.hex()}" if root else "hashes that cannot be read"
+    found = f"root {root.hex()}" if root else "unreadable hashes"
     return (
-        f"the log has {frontier.size} records and, at size {known.size}, {there}, but {remembered.source} has {known.size} records "
-        f"with root {known.root.hex()}: at least one of the records before {known.size} is another one"
+        f"the log has {frontier.size} records and, at size {known.size}, {found}, but {remembered.source} has {known.size} records "
+        f"with root {known.root.hex()}: at least one of the first {known.size} records differs"
     )
 
 
 def _root_at_size(connection: Connection, frontier: Frontier, size: int) -> bytes:
-    """Return the root over the first `size` records of a larger tree; b"" where its hashes cannot be read."""
+    """Return the root over the first `size` records of the log; b"" if a hash is missing or damaged."""
     if size == frontier.size:
         return frontier.root()
-    # Complete subtrees never change, so the peaks of the larger tree are most of what the smaller one needs.
+    # Complete subtrees never change, so most nodes of the smaller tree are peaks of the larger tree and need no query.
     peaks = dict(zip(covering_nodes(0, frontier.size), frontier.peaks, strict=True))
     try:
         nodes = covering_nodes(0, size)
@@ -74,7 +81,7 @@ def _root_at_size(connection: Connection, frontier: Frontier, size: int) -> byte
 
 
 def adopted_ranges(connection: Connection) -> list[range]:
-    """Return the ranges of sizes whose checkpoints an operator has given up by `adopt-fork`."""
+    """Return the ranges of tree sizes for which an operator accepted contradicting checkpoints with `adopt-fork`."""
     rows = connection.execute(select(RECORDS.c.header).where(RECORDS.c.kind == FORK_ADOPTED)).all()
     labels = [parse_header(as_bytes(row.header)).labels for row in rows]
     return [range(int(each[LOST_FROM]), int(each[LOST_TO]) + 1) for each in labels]
@@ -83,7 +90,7 @@ def adopted_ranges(connection: Connection) -> list[range]:
 def fork_problems(
     connection: Connection, frontier: Frontier, remembered: Iterable[RememberedCheckpoint]
 ) -> list[tuple[RememberedCheckpoint, str]]:
-    """Return every checkpoint that the database contradicts, with the contradiction; adopted forks left out."""
+    """Return the checkpoints that the log contradicts, each with the message of `fork_problem`. Adopted forks are omitted."""
     found = [(each, problem) for each in remembered if (problem := fork_problem(connection, frontier, each))]
     adopted = adopted_ranges(connection) if found else []
     return [(each, problem) for each, problem in found if not any(each.checkpoint.size in lost for lost in adopted)]

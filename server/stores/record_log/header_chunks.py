@@ -1,9 +1,10 @@
-"""Chunks of the header index: the headers of many records, column by column, as one Arrow IPC stream.
+"""Chunks of the header index: columns with the headers of many records, encoded as an Arrow IPC stream.
 
-A chunk takes 28 bytes a record; the database index that lists read takes 155, spread over the whole file. What a chunk
-says never changes: neither an erasure nor retention changes a header. `doctor` checks chunks against the records.
+A chunk needs 28 bytes per record. The database index for lists of decisions needs 155 bytes per record, which are spread over the
+whole file. A chunk never changes, because neither an erasure nor retention changes a header. `doctor` compares chunks with the
+records.
 
-`python -m server.stores.record_log.header_chunks` builds the chunks that are missing and ends; see header_index.py.
+`python -m server.stores.record_log.header_chunks` builds the missing chunks and exits; see header_index.py.
 """
 
 import math
@@ -29,7 +30,7 @@ from server.stores.record_log.header_index import (
 from server.stores.tables import LISTED_CHUNKS, RECORDS
 
 _CODES = pa.dictionary(pa.int32(), pa.string())
-# Columns of RECORDS; "" where a record has no value.
+# The fields are columns of RECORDS. A missing value is "".
 HEADER_SCHEMA = pa.schema(
     [
         ("record_id", pa.string()),
@@ -38,7 +39,7 @@ HEADER_SCHEMA = pa.schema(
     ]
 )
 _COMPRESSION = pa.ipc.IpcWriteOptions(compression="zstd")
-# Built once: building a statement takes longer than running it.
+# Built once, because building a statement takes longer than running it.
 _CONTENT = select(LISTED_CHUNKS.c.content).where(LISTED_CHUNKS.c.first_index == bindparam("first"))
 _HEADERS = (
     select(*(RECORDS.c[name] for name in HEADER_SCHEMA.names))
@@ -48,7 +49,7 @@ _HEADERS = (
 
 
 def read_headers(connection: Connection, records: RecordRange) -> pa.Table:
-    """Return the headers of a range as a table of HEADER_SCHEMA, from its chunk if it is one."""
+    """Return the headers of a range as a table of HEADER_SCHEMA, read from a chunk or from the table of records."""
     if records.chunked:
         return decode_chunk(as_bytes(connection.execute(_CONTENT, {"first": records.first}).scalar_one()))
     rows = connection.execute(_HEADERS, {"first": records.first, "end": records.end}).all()
@@ -77,7 +78,7 @@ def encode_chunk(table: pa.Table) -> bytes:
 
 
 def build_chunks(database: Database, length: int = CHUNK_RECORDS) -> int:
-    """Build every missing chunk of `length` records; return how many this process wrote."""
+    """Build every missing chunk of `length` records; return the number of chunks that this process wrote."""
     written = 0
     for records in missing_chunks(database, length):
         with database.reading() as connection:
@@ -105,14 +106,14 @@ def _insert_chunk(database: Database, records: RecordRange, table: pa.Table) -> 
 
 
 class _OrderedRecords:
-    """Splits an iterator of records, in the order of their indexes, at given indexes; the indexes may have gaps."""
+    """Splits an iterator of records at given indexes. The records are in ascending order of index, possibly with gaps."""
 
     def __init__(self, records: Iterable[StoredRecord]) -> None:
         self._records = iter(records)
         self._next = next(self._records, None)
 
     def before(self, end: float) -> Iterator[StoredRecord]:
-        """Yield the records below index `end`; the first one beyond waits for the next call."""
+        """Yield the next records whose index is less than `end`. The first other record is kept for the next call."""
         while self._next is not None and self._next.index < end:
             yield self._next
             self._next = next(self._records, None)
@@ -121,15 +122,15 @@ class _OrderedRecords:
 def check_chunks(
     connection: Connection, records: Iterable[StoredRecord], size: int, problems: list[str]
 ) -> Iterator[StoredRecord]:
-    """Yield the records unchanged, and append to `problems` a sentence for each chunk that does not match them.
+    """Yield the records unchanged, and append a sentence to `problems` for each chunk that does not match them.
 
-    The records pass through because the caller checks them too, and a log is too large to be read twice.
+    The records are yielded because the caller checks them too, and a log is too large to be read twice.
 
     Args:
-        connection: To read chunks with.
-        records: All records, in order.
-        size: Of the log.
-        problems: Is complete once the last record was yielded.
+        connection: Connection that reads the chunks.
+        records: All records of the log, in order.
+        size: Number of records of the log.
+        problems: List to which sentences are appended. It is complete after the last record was yielded.
     """
     ordered, at = _OrderedRecords(records), 0
     for chunk in connection.execute(CHUNKS).all():
@@ -149,16 +150,16 @@ def check_chunks(
 
 
 def _column_texts(record: StoredRecord) -> tuple[str, ...]:
-    """Return the columns of HEADER_SCHEMA as texts."""
+    """Return the columns of a record in the order of HEADER_SCHEMA, as texts."""
     columns = record.columns or {}
     return tuple(columns.get(name, "") for name in HEADER_SCHEMA.names)
 
 
 def _matches(connection: Connection, chunk: Row[Any], headers: Sequence[tuple[str, ...]]) -> bool:
-    """Return whether a chunk has exactly these headers, and its row their smallest and largest time."""
+    """Return whether a chunk contains exactly these headers, and its row their smallest and largest time."""
     try:
         table = read_headers(connection, RecordRange(chunk.first_index, chunk_end(chunk), chunked=True))
-        table.validate(full=True)  # a damaged offset would make pyarrow read outside of its buffers and end the process
+        table.validate(full=True)  # with a damaged offset, pyarrow would read outside its buffers and crash the process
     except (pa.ArrowException, OSError, ValueError):
         return False
     if table.schema != HEADER_SCHEMA or not table.num_rows:
@@ -171,7 +172,7 @@ def _matches(connection: Connection, chunk: Row[Any], headers: Sequence[tuple[st
 
 
 def main() -> None:
-    """Build the missing chunks of the database that the task on standard input names."""
+    """Build the missing chunks. The task on standard input specifies the database and the length of a chunk."""
     task = INDEX_TASK.validate_json(sys.stdin.buffer.read())
     database = Database(task.url)
     build_chunks(database, task.length)

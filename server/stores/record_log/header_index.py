@@ -1,8 +1,9 @@
-"""The header index: which records are in chunks of columns, and the process that builds the chunks that are missing.
+"""The header index: a columnar copy of record headers, from which samples are drawn, and the worker that builds it.
 
-A sample reads the headers of every decision. A chunk (server/stores/record_log/header_chunks.py) has those of 65,536 records
-in one row; records that are in no chunk yet are read from their table. So chunks may come late, and no decision waits for
-one. This module does not import pyarrow: the serving process does without it.
+Drawing a sample reads the headers of all decisions. The index consists of chunks (server/stores/record_log/header_chunks.py). Each
+chunk contains the headers of 65,536 records in one row. Headers that are not in a chunk yet are read from the table of records, so
+chunks can be built later by a background process, and decisions do not wait for them. The serving process imports this module,
+which therefore does not import pyarrow.
 """
 
 import asyncio
@@ -20,8 +21,8 @@ from server.stores.database import Database
 from server.stores.tables import LISTED_CHUNKS, LOG_HEAD
 
 CHUNK_RECORDS = 65_536
-WORKER_NICENESS = 10  # of worker processes, so that the server's own work comes first
-# Built once: building a statement takes longer than running it.
+WORKER_NICENESS = 10  # low priority of worker processes, so that the server's own work runs first
+# Built once, because building a statement takes longer than running it.
 CHUNKS = select(*LISTED_CHUNKS.c["first_index", "record_count", "first_us", "last_us"]).order_by(
     LISTED_CHUNKS.c.first_index
 )
@@ -29,11 +30,11 @@ CHUNKS = select(*LISTED_CHUNKS.c["first_index", "record_count", "first_us", "las
 
 @dataclass(frozen=True, slots=True)
 class _IndexTask:
-    """What the worker process reads on standard input.
+    """The input of the worker process, which it reads from standard input.
 
     Attributes:
-        url: Of the database.
-        length: Records in a chunk.
+        url: SQLAlchemy URL of the database.
+        length: Number of records per chunk.
     """
 
     url: str
@@ -45,13 +46,13 @@ INDEX_TASK = TypeAdapter(_IndexTask)
 
 @dataclass(frozen=True, slots=True)
 class RecordRange:
-    """Records [first, end).
+    """The records [first, end).
 
     Attributes:
         first: Index of the first record.
-        end: Index after the last.
-        chunked: Whether they are one chunk.
-        times: The smallest and largest time of a chunk, in microseconds since 1970; None if unknown.
+        end: Index after the last record.
+        chunked: Whether the header index has a chunk of exactly these records.
+        times: The smallest and the largest time of the records, in microseconds since 1970; None if they are unknown.
     """
 
     first: int
@@ -61,14 +62,14 @@ class RecordRange:
 
 
 class HeaderIndexFailed(Exception):
-    """The worker process failed. Its output may contain a password and is not repeated."""
+    """The worker process failed. The error omits the worker's output, which may contain a password."""
 
 
 class HeaderIndexer:
     """Builds missing chunks in a low-priority process.
 
     Attributes:
-        length: Records in a chunk.
+        length: Number of records per chunk.
     """
 
     def __init__(self, database: Database, length: int = CHUNK_RECORDS) -> None:
@@ -77,15 +78,15 @@ class HeaderIndexer:
     async def build_missing_chunks(self) -> None:
         """Run the worker process if a chunk is missing.
 
-        If this is cancelled, the process is killed; a chunk is one row, so it is written whole or not at all.
+        If this call is cancelled, the process is killed. No chunk is left incomplete, because a chunk is a single row.
 
         Raises:
             StoreUnavailable: The database does not answer.
-            HeaderIndexFailed: The process failed.
+            HeaderIndexFailed: The worker process failed.
         """
         if not await asyncio.to_thread(missing_chunks, self._database, self.length):
             return
-        # The URL goes through standard input: arguments with a password would be in the list of processes.
+        # Pass the URL on standard input, because command line arguments with a password are visible to other users.
         url = self._database.engine.url.render_as_string(hide_password=False)
         command = (sys.executable, "-m", "server.stores.record_log.header_chunks")
         process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=DEVNULL, stderr=DEVNULL)
@@ -101,9 +102,10 @@ class HeaderIndexer:
 
 
 def record_ranges(connection: Connection, size: int, length: int = CHUNK_RECORDS) -> Iterator[RecordRange]:
-    """Yield ranges that cover the first `size` records once, in order: the chunks, and between them ranges of `length`.
+    """Yield ranges that cover each of the first `size` records once, in order.
 
-    A chunk that ends after `size`, overlaps the one before or has no valid length is skipped.
+    A range is a chunk, or at most `length` records between chunks. A chunk is skipped if it ends after `size`, overlaps the
+    previous chunk, or has an invalid length.
     """
     at = 0
     for chunk in connection.execute(CHUNKS).all():
@@ -117,19 +119,19 @@ def record_ranges(connection: Connection, size: int, length: int = CHUNK_RECORDS
 
 
 def _unindexed_ranges(first: int, end: int, length: int) -> Iterator[RecordRange]:
-    """Yield ranges of `length`, the last one shorter, that cover [first, end)."""
+    """Yield ranges that cover the records [first, end). Each has `length` records, except that the last may be shorter."""
     for start in range(first, end, length):
         yield RecordRange(start, min(start + length, end))
 
 
 def chunk_end(chunk: Row[Any]) -> int:
-    """Return the index after a chunk's records; its first index if the row has no integer for their number."""
+    """Return the index after the last record of a chunk; the first index if the stored number of records is not an integer."""
     count = chunk.record_count
     return int(chunk.first_index) + (count if isinstance(count, int) else 0)
 
 
 def missing_chunks(database: Database, length: int) -> list[RecordRange]:
-    """Return the ranges of exactly `length` records that are in no chunk; a shorter range waits until it is full."""
+    """Return the ranges of exactly `length` records that have no chunk. Shorter ranges get a chunk after they are full."""
     with database.reading() as connection:
         size = connection.execute(select(LOG_HEAD.c.size)).scalar() or 0
         ranges = list(record_ranges(connection, size, length))

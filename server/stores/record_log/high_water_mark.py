@@ -1,13 +1,13 @@
-"""The high-water mark: the newest checkpoint that was committed, kept in a file outside the database.
+"""The high-water mark: a file outside the database with the newest committed checkpoint.
 
-A database that was restored from an older copy looks whole: its head is signed and its records verify. So does a standby
-that took over without the last commits. Only a memory outside the database shows that records are missing. The mark is
-that memory; anchors are another.
+A database that was restored from an older copy is intact: its head is signed, and its records can be verified. The same is true
+of a standby database that became the primary without the last commits. Only data outside the database can show that records are
+missing. The high-water mark is such data; anchored checkpoints are too.
 
-The file holds two slots. A writer overwrites the older one under a lock, so a write that is torn by a crash leaves the other
-slot readable. The file is written after every commit and before its records are answered; it is flushed to the disk once a
-second, because its purpose is to outlive the database, not the machine's power: a power cut loses at most the last second
-of the mark, and none of the database.
+The file consists of two slots. A writer locks the file and overwrites the slot with the smaller checkpoint. If a crash interrupts
+the write, the other slot is still readable. The file is written after every commit, before the records of the commit are
+acknowledged. It is flushed to the disk at most once per second, because the mark must survive the loss of the database, but need
+not survive a power failure completely: a power failure loses at most the last second of the mark, and no records.
 """
 
 import fcntl
@@ -25,14 +25,14 @@ from server.errors import LogRefused, StoreUnavailable
 _SLOT_BYTES = 4096
 _SLOTS = 2
 _SYNC_SECONDS = 1.0
-_SIZE_LINE = 1  # a checkpoint's second line
+_SIZE_LINE = 1  # index of the line with the size in a checkpoint
 
 
 class HighWaterMark:
-    """The mark of one log. Several processes of one machine may share the file.
+    """The high-water mark of one log. Several processes on the same machine may share the file.
 
     Attributes:
-        path: The file; it is created with mode 0600 at the first commit.
+        path: Path of the file, which is created with mode 0600 at the first commit.
     """
 
     def __init__(self, path: Path) -> None:
@@ -41,10 +41,13 @@ class HighWaterMark:
         self._synced_at = 0.0
 
     def read(self, key: VerifierKey) -> Checkpoint | None:
-        """Return the newest checkpoint; None where the file does not exist.
+        """Return the newest checkpoint in the file; None if the file does not exist.
+
+        Args:
+            key: Public key of the log, which verifies the signatures.
 
         Raises:
-            LogRefused: The file is not readable, or holds no checkpoint of this log.
+            LogRefused: The file cannot be read or contains no checkpoint of this log.
         """
         if not self.path.exists():
             return None
@@ -58,18 +61,23 @@ class HighWaterMark:
             try:
                 found.append(open_checkpoint(note, key))
             except RecordError:
-                continue  # torn by a crash, or not of this log
+                continue  # a crash interrupted the write, or the checkpoint belongs to a different log
         if not found:
             raise LogRefused(
-                f"{self.path}: holds no checkpoint of this log; restore the file, or delete it to trust the database and its anchors alone"
+                f"{self.path}: contains no checkpoint of this log; restore the file, or delete it to trust only the database and "
+                "its anchors"
             )
         return max(found, key=lambda checkpoint: checkpoint.size)
 
     def advance(self, size: int, note: str) -> None:
-        """Record that a tree of `size` records was committed; a smaller size than the file's changes nothing.
+        """Write a committed checkpoint, unless the file already contains one of the same or a larger size.
+
+        Args:
+            size: Number of records that the checkpoint covers.
+            note: The signed checkpoint.
 
         Raises:
-            StoreUnavailable: The file cannot be written. Its commit must not be answered.
+            StoreUnavailable: The file cannot be written, so the commit must not be acknowledged.
         """
         try:
             with self._lock() as descriptor:
@@ -81,7 +89,7 @@ class HighWaterMark:
             raise StoreUnavailable("the high-water mark of the log cannot be written; nothing was decided") from error
 
     def replace(self, note: str) -> None:
-        """Replace the mark by a checkpoint, also by a smaller one: the operator has accepted a fork.
+        """Replace the mark by a checkpoint, even by a smaller one, after an operator accepted a fork.
 
         Raises:
             OSError: The file cannot be written.
@@ -100,9 +108,9 @@ class HighWaterMark:
 
     @contextmanager
     def _lock(self) -> Iterator[int]:
-        """Open the file, once while it exists, and lock it against the other processes of this machine."""
+        """Open the file unless it is open, and lock it against other processes on this machine. Yield the descriptor."""
         if self._descriptor >= 0 and os.fstat(self._descriptor).st_nlink == 0:
-            os.close(self._descriptor)  # deleted or replaced: what is written there, nobody will read
+            os.close(self._descriptor)  # the file was deleted or replaced, so writes to it would be lost
             self._descriptor = -1
         if self._descriptor < 0:
             self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -113,7 +121,7 @@ class HighWaterMark:
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
     def _sync(self, descriptor: int) -> None:
-        """Flush the file to the disk, once a second at most."""
+        """Flush the file to the disk, at most once per second."""
         now = time.monotonic()
         if now - self._synced_at >= _SYNC_SECONDS:
             os.fdatasync(descriptor)
@@ -126,7 +134,7 @@ def _read_slots(descriptor: int) -> list[bytes]:
 
 
 def _write_slot(descriptor: int, number: int, note: str) -> None:
-    """Write one slot, padded to its size, in one call."""
+    """Write one slot in a single call, padded with zero bytes."""
     content = note.encode()
     if len(content) > _SLOT_BYTES:
         raise OSError(f"a checkpoint of {len(content)} bytes does not fit into a slot of {_SLOT_BYTES}")
@@ -134,11 +142,11 @@ def _write_slot(descriptor: int, number: int, note: str) -> None:
 
 
 def _note(slot: bytes) -> str:
-    """Return the note in a slot; "" where there is none."""
+    """Return the note in a slot; "" if the slot is empty."""
     return slot.rstrip(b"\0").decode("utf-8", "replace")
 
 
 def _size(note: str) -> int:
-    """Return the size that a note states; -1 where it states none. Its signature is not checked."""
+    """Return the size in a checkpoint, whose signature is not verified; -1 if there is no size."""
     lines = note.split("\n")
     return int(lines[_SIZE_LINE]) if len(lines) > _SIZE_LINE and lines[_SIZE_LINE].isdecimal() else -1

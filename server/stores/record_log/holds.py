@@ -1,4 +1,4 @@
-"""Legal holds: while a customer has one, nothing recorded about them is erased or removed. Each hold is a record of the log."""
+"""Legal holds: records about a customer with a legal hold are neither erased nor removed. Each hold is a record of the log."""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -14,20 +14,20 @@ from server.stores.record_log.record_reader import header_from_row, read_related
 from server.stores.tables import RECORDS
 
 LEGAL_HOLD, _RELEASE = "LEGAL_HOLD", "LEGAL_HOLD_RELEASE"
-OPERATOR = "operator"  # the caller of records that an operator's commands write
-_HOLD_LABEL = "hold"  # of a release: the id of the hold
+OPERATOR = "operator"  # caller in the records that are written by an operator's commands
+_HOLD_LABEL = "hold"  # label of a release; its value is the id of the released hold
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A hold that is not released."""
+    """A hold that was not released: its id and the time since when it exists."""
 
     hold_id: str
     since: dt.datetime
 
 
 def place_hold(log: RecordLog, market: str, customer_id: str, reason: str, at: dt.datetime) -> str:
-    """Place a hold on a customer; return its id. A customer may have several, each released by its own id."""
+    """Place a hold on a customer; return its id. A customer may have several holds, which are released separately."""
     hold_id = new_record_id(at)
     entry = _hold_entry(LEGAL_HOLD, hold_id, log.customer_tag(market, customer_id), reason, at, {"market": market})
     with log.database.writing() as connection:
@@ -36,10 +36,10 @@ def place_hold(log: RecordLog, market: str, customer_id: str, reason: str, at: d
 
 
 def read_hold_subject(log: RecordLog, hold_id: str) -> tuple[str, str]:
-    """Return the market and the customer tag of a hold, released or not.
+    """Return the market and the customer tag of a hold, whether released or not.
 
     Raises:
-        ErasureRefused: There is no such hold.
+        ErasureRefused: There is no hold with this id.
     """
     with log.database.reading() as connection:
         header = _read_hold(connection, hold_id)
@@ -50,35 +50,35 @@ def release_hold(log: RecordLog, hold_id: str, reason: str, at: dt.datetime) -> 
     """Release a hold.
 
     Raises:
-        ErasureRefused: There is no such hold, or it was released already.
+        ErasureRefused: There is no hold with this id, or it was already released.
     """
     with log.database.writing() as connection:
-        # Locked before the look: two operators who release one hold at once must not both succeed.
+        # Lock the head before reading, so that two operators cannot both release the same hold.
         log.lock_head(connection)
         header = _read_hold(connection, hold_id)
         if hold_id not in {hold.hold_id for hold in read_active_holds(connection, header.customer_tag)}:
-            raise ErasureRefused("this hold was released already")
+            raise ErasureRefused("this hold was already released")
         labels = {_HOLD_LABEL: hold_id, "market": header.labels["market"]}
         release = _hold_entry(_RELEASE, new_record_id(at), header.customer_tag, reason, at, labels)
         append_entry(log, connection, release)
 
 
 def append_entry(log: RecordLog, connection: Connection, entry: LogEntry) -> None:
-    """Append one entry as part of a transaction; raise its result if that is an error."""
+    """Append one entry as part of a transaction; raise the error if the entry is rejected."""
     (result,), _ = log.append_within(connection, [entry])
     if isinstance(result, Exception):
         raise result
 
 
 def read_active_holds(connection: Connection, customer_tag: str) -> list[Hold]:
-    """Return the holds on a customer that are not released, the oldest first."""
+    """Return the holds on a customer that were not released, the oldest first."""
     return _active_holds(
         [header for _, header in read_related_headers(connection, customer_tag, (LEGAL_HOLD, _RELEASE))]
     )
 
 
 def read_tags_on_hold(connection: Connection) -> set[str]:
-    """Return the tags of all customers with a hold that is not released."""
+    """Return the tags of all customers with a hold that was not released."""
     wanted = select(RECORDS).where(RECORDS.c.kind.in_((LEGAL_HOLD, _RELEASE))).order_by(RECORDS.c.record_index)
     headers = [header_from_row(row) for row in connection.execute(wanted).all()]
     active = {hold.hold_id for hold in _active_holds(headers)}
@@ -86,7 +86,7 @@ def read_tags_on_hold(connection: Connection) -> set[str]:
 
 
 def _active_holds(headers: list[Header]) -> list[Hold]:
-    """Return the holds that no release among the headers names."""
+    """Return the holds that none of the releases among the headers refers to."""
     released = {header.labels.get(_HOLD_LABEL) for header in headers if header.kind == _RELEASE}
     return [
         Hold(header.record_id, time_from_us(header.time_us))
@@ -96,18 +96,24 @@ def _active_holds(headers: list[Header]) -> list[Hold]:
 
 
 def _read_hold(connection: Connection, hold_id: str) -> Header:
-    """Return the header of a hold, released or not."""
+    """Return the header of a hold, whether released or not.
+
+    Raises:
+        ErasureRefused: There is no hold with this id.
+    """
     wanted = select(RECORDS).where(RECORDS.c.record_id == hold_id, RECORDS.c.kind == LEGAL_HOLD)
     row = connection.execute(wanted).first()
     if row is None:
-        raise ErasureRefused("there is no such hold; `hold` printed its name, and a refused erasure prints it again")
+        raise ErasureRefused(
+            "there is no hold with this id; the command `hold` printed the id, and a refused erasure prints it too"
+        )
     return header_from_row(row)
 
 
 def _hold_entry(
     kind: str, record_id: str, customer_tag: str, reason: str, at: dt.datetime, labels: dict[str, str]
 ) -> LogEntry:
-    """Return the entry of a hold or a release, sealed by the log's own key: it must outlive the customer's."""
+    """Return the entry of a hold or a release. The log's own key seals it, so that it outlives the customer's key."""
     body = pb.HoldRecord(reason=reason).SerializeToString(deterministic=True)
     return LogEntry(
         kind=kind, record_id=record_id, time=at, caller=OPERATOR, body=body, subject_tag=customer_tag, labels=labels

@@ -1,8 +1,10 @@
-"""The key store: one key for each customer, wrapped by the master key, in a database that no backup of the log contains.
+"""The key store: one key for each customer, wrapped by the master key, in a separate database.
 
-Destroying a customer's key makes everything that it sealed unreadable, in every copy of the log (crypto-shredding). Two
-rules follow. A key is durable here before a record that it seals is committed. And no key is cached: a key that another
-process destroyed is gone for this process too.
+The key database must not be part of the log's backups. Destroying a customer's key then makes all records that the key sealed
+unreadable in every copy of the log (crypto-shredding). Two rules follow:
+
+- A key is committed to the key database before a record that it seals is committed to the log.
+- Keys are not cached, so a key that another process destroyed is no longer usable in this process.
 """
 
 import os
@@ -23,15 +25,15 @@ from server.stores.database import CONNECTIONS, Database
 from server.stores.key_tables import WRAPPED_KEYS
 from server.stores.keyed_query import KeyedQuery
 
-TAGS_OWNER = "log/tags"  # owns the key from which customer tags are derived
-LOG_OWNER = "log/records"  # owns the key that seals records about no customer
+TAGS_OWNER = "log/tags"  # owner of the key that derives customer tags
+LOG_OWNER = "log/records"  # owner of the key that seals records which no customer's key seals
 _EVENTS = structlog.get_logger()
 _MIGRATIONS = Path(__file__).parent.parent / "key_migrations"
-_RETIRED = "retired/"  # followed by the key id: the owner of a key that seals nothing more and is about to be destroyed
+_RETIRED = "retired/"  # "retired/" and the key id: owner of a key that seals no more records and will be destroyed
 _BY_OWNER = KeyedQuery(select(WRAPPED_KEYS), WRAPPED_KEYS.c.owner)
 _BY_ID = KeyedQuery(select(WRAPPED_KEYS), WRAPPED_KEYS.c.key_id)
 _INSERT = WRAPPED_KEYS.insert()
-_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_GROUP_OR_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,10 @@ class WrappedKey:
 class KeyStore:
     """Finds, creates, unwraps and destroys keys. Its methods may be called from any thread.
 
-    An owner is a customer's tag, TAGS_OWNER or LOG_OWNER.
+    The owner of a key is a customer tag, TAGS_OWNER or LOG_OWNER. The last two are the log's own keys.
+
+    Attributes:
+        database: The key database.
     """
 
     def __init__(self, database: Database, master: bytes) -> None:
@@ -53,33 +58,35 @@ class KeyStore:
         self._master = master
 
     def ensure(self, owners: Collection[str]) -> dict[str, WrappedKey]:
-        """Return the key of each owner; create those of customers who have none, durable when this returns.
+        """Return the key of each owner. Create a key for each customer without one; new keys are committed.
 
         Raises:
             StoreUnavailable: The database does not answer, or one of the log's own keys is missing.
         """
         found = self.find_by_owner(owners)
         missing = set(owners) - set(found)
-        # The log's own keys were created with the log. A new one would hide that older records became unreadable.
+        # The log's own keys were created with the log. A new key would hide the fact that older records became unreadable.
         if missing & {TAGS_OWNER, LOG_OWNER}:
-            _EVENTS.error("keys damaged", problem="the log's own key is gone from the database of keys: restore it")
-            raise StoreUnavailable("the log's keys are not as they were left; nothing was decided")
+            _EVENTS.error(
+                "keys damaged", problem="a key of the log itself is missing from the key database: restore it"
+            )
+            raise StoreUnavailable("a key of the log is missing; nothing was decided; run: python -m server doctor")
         return found | self.create(missing)
 
     def create(self, owners: Collection[str]) -> dict[str, WrappedKey]:
-        """Create keys, durable when this returns; return those of another process if it created them first.
+        """Create and commit keys. If another process created the key of an owner first, return that key.
 
         Raises:
             StoreUnavailable: The database does not answer.
         """
         if not owners:
             return {}
-        # Sorted, so that two processes lock the same owners in the same order.
+        # Sort the owners, so that two processes insert and lock the same owners in the same order.
         rows = [self._new_row(owner) for owner in sorted(owners)]
         try:
             with self.database.writing() as connection:
                 connection.execute(_INSERT, rows)
-        except IntegrityError:  # another process created some of them first; the owner column is unique
+        except IntegrityError:  # another process created some of the keys first; the owner column is unique
             found = self.find_by_owner(owners)
             return found | self.create(set(owners) - set(found))
         return {row["owner"]: WrappedKey(row["key_id"], row["wrapped"]) for row in rows}
@@ -90,13 +97,13 @@ class KeyStore:
         return {"key_id": key_id(key), "owner": owner, "wrapped": wrap_key(key, self._master)}
 
     def find_by_owner(self, owners: Collection[str]) -> dict[str, WrappedKey]:
-        """Return the keys that exist, by owner."""
-        with self.database.reading(once=True) as connection:
+        """Return the existing keys of the owners, by owner."""
+        with self.database.reading(single_statement=True) as connection:
             return _keys_by(_BY_OWNER.execute(connection, owners), "owner")
 
     def find_by_id(self, ids: Collection[str]) -> dict[str, WrappedKey]:
-        """Return the keys that exist, by key id."""
-        with self.database.reading(once=True) as connection:
+        """Return the existing keys with these ids, by key id."""
+        with self.database.reading(single_statement=True) as connection:
             return _keys_by(_BY_ID.execute(connection, ids), "key_id")
 
     def read_ids(self) -> set[str]:
@@ -111,48 +118,48 @@ class KeyStore:
             return bool(connection.execute(select(wanted)).scalar())
 
     def unwrap(self, key: WrappedKey) -> bytes:
-        """Return the bytes of a key, 32 of them.
+        """Return a key decrypted, 32 bytes.
 
         Raises:
-            RecordDamaged: It is not what was stored.
+            RecordDamaged: The stored key was changed, or the master key is wrong.
         """
         try:
             return unwrap_key(key.wrapped, key.key_id, self._master)
         except WrappedKeyInvalid as error:
             raise RecordDamaged(
-                "the key of this record is not what was stored; run: python -m server doctor"
+                "the key of this record was changed in the key database; run: python -m server doctor"
             ) from error
 
     def retire(self, ids: Collection[str]) -> None:
-        """Stop customers' keys from sealing more records; what they sealed stays readable. The log's own keys are spared."""
+        """Prevent customers' keys from sealing more records. Existing records stay readable. The log's own keys are ignored."""
         with self.database.writing() as connection:
-            # The owner is free afterwards: the customer's next record gets a new key.
+            # A retired key has a different owner, so the customer's next record gets a new key.
             retired = _RETIRED + WRAPPED_KEYS.c.key_id
             connection.execute(update(WRAPPED_KEYS).where(*_customer_keys(ids)).values(owner=retired))
 
     def destroy(self, ids: Collection[str]) -> None:
-        """Destroy customers' keys; what they sealed can never be read again. The log's own keys are spared."""
+        """Destroy customers' keys. Records that these keys sealed can never be read again. The log's own keys are ignored."""
         with self.database.writing() as connection:
             connection.execute(delete(WRAPPED_KEYS).where(*_customer_keys(ids)))
 
     def probe(self) -> None:
-        """Check that a key could be written: update a row without changing it.
+        """Check that the key database is writable, by updating a row without changing it.
 
         Raises:
-            StoreUnavailable: No key could be written.
+            StoreUnavailable: The key database is not writable.
         """
         with self.database.writing() as connection:
-            unchanged = update(WRAPPED_KEYS).where(WRAPPED_KEYS.c.owner == TAGS_OWNER).values(owner=TAGS_OWNER)
-            connection.execute(unchanged)
+            same_owner = update(WRAPPED_KEYS).where(WRAPPED_KEYS.c.owner == TAGS_OWNER).values(owner=TAGS_OWNER)
+            connection.execute(same_owner)
 
 
 def _customer_keys(ids: Collection[str]) -> tuple[ColumnElement[bool], ...]:
-    """Return the conditions for customers' keys with these ids; they never match the log's own keys."""
+    """Return conditions that match the customers' keys with these ids, but never the log's own keys."""
     return WRAPPED_KEYS.c.key_id.in_(ids), WRAPPED_KEYS.c.owner.not_in((TAGS_OWNER, LOG_OWNER))
 
 
 def _keys_by(rows: Iterable[Any], column: str) -> dict[str, WrappedKey]:
-    """Return the keys of rows, by one of their columns."""
+    """Return the keys in these rows, by the value of one column."""
     return {getattr(row, column): WrappedKey(row.key_id, bytes(row.wrapped)) for row in rows}
 
 
@@ -161,20 +168,22 @@ def open_key_database(url: str, log_url: str, connections: int = CONNECTIONS) ->
 
     Args:
         url: SQLAlchemy URL of the key database.
-        log_url: That of the log's database.
-        connections: How many threads use it at once.
+        log_url: SQLAlchemy URL of the log's database.
+        connections: Size of the connection pool, which is the number of threads that use the database at the same time.
 
     Raises:
-        LogRefused: It is the log's own database, in memory, or a file that others may read.
-        StoreUnavailable: It does not answer.
+        LogRefused: The URL is invalid or is the URL of the log's database, or the key database is in memory or is a file that
+            other users can access.
+        StoreUnavailable: The database does not answer.
     """
     try:
         parts = make_url(url)
     except ArgumentError as error:
-        raise LogRefused("keys: is no SQLAlchemy URL, such as sqlite:///grounds-keys.db") from error
+        raise LogRefused("keys: must be a SQLAlchemy URL, such as sqlite:///grounds-keys.db") from error
     if parts == make_url(log_url):
         raise LogRefused(
-            "keys: names the database of the log; keys must be apart from it, in no backup of it: name another"
+            "keys: is the database of the log; keys must be in a separate database that backups of the log do not contain; "
+            "configure a different URL"
         )
     if parts.get_backend_name() == "sqlite":
         _ensure_private_file(parts.database)
@@ -184,16 +193,18 @@ def open_key_database(url: str, log_url: str, connections: int = CONNECTIONS) ->
 
 
 def _ensure_private_file(name: str | None) -> None:
-    """Create a file with mode 0600; reject an existing one that others may read."""
+    """Create a file with mode 0600; reject an existing file that other users can access."""
     if not name or name == ":memory:":
-        raise LogRefused("keys: must be a file; keys in memory are lost at the end, and every record with them")
+        raise LogRefused(
+            "keys: must be a file; keys in memory are lost when the process ends, and then no record can be read"
+        )
     path = Path(name)
     try:
-        # O_EXCL: whether the file is new is decided by the operating system, not by a look before.
+        # With O_EXCL, the operating system creates the file or reports that it exists, so there is no race between two steps.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     except FileExistsError:
         mode = stat.S_IMODE(path.stat().st_mode)
-        if mode & _OTHERS:
-            raise LogRefused(f"{path} has mode {mode:04o}: others may read the keys; chmod 600 it") from None
+        if mode & _GROUP_OR_OTHERS:
+            raise LogRefused(f"{path} has mode {mode:04o}, so other users can access the keys; run chmod 600") from None
     except OSError as error:
-        raise LogRefused(f"{path} cannot be made: {error.strerror}") from error
+        raise LogRefused(f"{path} cannot be created: {error.strerror}") from error

@@ -1,10 +1,10 @@
 """The record log: appends sealed records to the database, each batch in one transaction.
 
-    lock the head -> find duplicates -> check preconditions -> make keys durable -> seal -> extend the tree
-    -> write rows, tiles, head and signed checkpoint -> commit
+    lock the head -> find duplicates -> check preconditions -> commit new keys -> seal -> extend the tree
+    -> write rows, tiles, head and signed checkpoint -> commit -> update the high-water mark
 
-A record that `append` returns is committed and fsynced. If `append` raises, no caller of the batch was answered, whether or
-not the batch was committed: a retry with the same request_id gets the record that is in the log, if there is one.
+A record that `append` returns is committed and synced to the disk. If `append` raises an error, no record of the batch may be
+acknowledged, although the batch may have been committed. A retry with the same request_id then returns the committed record.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,8 +42,9 @@ from server.stores.record_log.tiles import write_tiles
 from server.stores.tables import LOG_HEAD, RECORDS
 
 HEAD_NAME = "log"
+_LOG_DAMAGED = "the record log is damaged; nothing was decided; run: python -m server doctor"
 _EVENTS = structlog.get_logger()
-# Built once: building a statement takes longer than running it.
+# Statements are built once, because building a statement takes longer than running it.
 _LOCK_HEAD = select(LOG_HEAD).where(LOG_HEAD.c.name == HEAD_NAME).with_for_update()
 _UPDATE_HEAD = (
     update(LOG_HEAD)
@@ -57,13 +58,13 @@ class RecordLog:
     """The record log of a database. Its methods may be called from any thread.
 
     Attributes:
-        database: Has the records, the tiles and the head.
-        key_store: Has the customers' keys and the log's own.
-        tags_key: Derives customer tags and the salts of scoring runs.
-        verifier: The public half of the signing key.
-        last_frontier: The frontier after the last append of this process.
-        reader: Reads what is committed.
-        high_water_mark: The newest committed checkpoint, outside the database.
+        database: Database with the records, the tiles and the head.
+        key_store: Store of the customers' keys and of the log's own keys.
+        tags_key: Key that derives customer tags and the salts of scoring runs, 32 bytes.
+        verifier: The public key of the log.
+        last_frontier: Frontier of the tree after the last append of this process, or as this process first read it.
+        reader: Reader of committed records.
+        high_water_mark: File outside the database with the newest committed checkpoint.
     """
 
     def __init__(
@@ -75,7 +76,16 @@ class RecordLog:
         high_water_mark: HighWaterMark,
         anchors: Sequence[RememberedCheckpoint] = (),
     ) -> None:
-        """Open the log of a database; before it appends anything, the log must continue `anchors` and the high-water mark."""
+        """Create the log object without accessing the database.
+
+        Args:
+            database: Database with the records, the tiles and the head.
+            key_store: Store of the customers' keys and of the log's own keys.
+            signing_key: Key that signs checkpoints.
+            tags_key: Key that derives customer tags, 32 bytes.
+            high_water_mark: File with the newest committed checkpoint. The log must extend it before the first append.
+            anchors: Anchored checkpoints. The log must extend them before the first append.
+        """
         self.database, self.key_store = database, key_store
         self._signing_key, self.tags_key = signing_key, tags_key
         self.verifier = signing_key.verifier()
@@ -83,52 +93,54 @@ class RecordLog:
         self.reader = RecordReader(database, key_store)
         self.high_water_mark = high_water_mark
         self._anchors = tuple(anchors)
-        self._adopting = False  # an operator accepts the log as it is
-        self._reported = ""  # the last problem in the application log
+        self._adopting = False  # whether an operator is accepting a fork, which disables the fork check
+        self._reported = ""  # the last problem that was written to the application log
 
     def append(self, entries: Sequence[LogEntry]) -> list[AppendResult]:
         """Append entries durably.
 
         Returns:
-            For each entry the record that is in the log: its own, or the one that the same request got earlier. Or
-            RequestIdReused, RecordRemoved, RecordDamaged or PreconditionFailed, which concern this entry alone.
+            One result for each entry. It is the appended record, or the record of an earlier request with the same request_id,
+            or an error that concerns only this entry: RequestIdReused, RecordRemoved, RecordDamaged or PreconditionFailed.
 
         Raises:
-            StoreUnavailable: No entry of this batch may be answered.
+            StoreUnavailable: No entry of this batch may be acknowledged.
         """
         try:
             with self.database.writing() as connection:
                 results, frontier = self.append_within(connection, entries)
         except IntegrityError as error:
-            # The head is locked, so no other writer took the index: the head does not fit the records.
-            self._report("a record stands where the head says that there is none")
-            raise StoreUnavailable("the log is not as it was left; nothing was decided") from error
-        # Only after the commit: a frontier that was rolled back must not be trusted in lock_head.
+            # The head is locked, so no other writer can have used the index. The head does not match the records.
+            self._report("a record has an index beyond the size in the head")
+            raise StoreUnavailable(_LOG_DAMAGED) from error
+        # Set after the commit, because lock_head must not trust a frontier that was rolled back.
         self.last_frontier = frontier
         return results
 
     def append_within(self, connection: Connection, entries: Sequence[LogEntry]) -> tuple[list[AppendResult], Frontier]:
-        """Append as part of a transaction, so that its other changes and its records are committed together.
+        """Append entries as part of a larger transaction, which commits other changes together with the records.
 
-        The head stays locked until the transaction ends; until then no other record is appended.
+        The head stays locked until the transaction ends. Until then, no other record can be appended.
 
         Args:
-            connection: Of a transaction from `Database.writing`.
-            entries: To append, in this order.
+            connection: Connection from `Database.writing`.
+            entries: Entries to append, in this order.
 
         Returns:
-            The results as of `append`, and the frontier that the log will have.
+            The results as in `append`, and the frontier of the log after the commit.
         """
-        # The head first: every writer locks it before anything else, so writers queue and never deadlock.
+        # Lock the head first. Every writer locks it before anything else, so writers queue and cannot deadlock.
         before = self.lock_head(connection)
-        # Then duplicates: a retry gets its record even if its precondition has failed since.
+        # Find duplicates before checking preconditions: a retry returns its record even if its precondition is now false.
         results, new = self._find_duplicates(connection, entries)
         allowed = check_preconditions(connection, entries, new, results)
         after, rows = self._seal_entries(before, entries, allowed, results)
-        # A batch of duplicates and errors changes nothing, so it signs nothing.
+        # A batch with only duplicates and errors does not change the log, so no checkpoint is signed.
         if rows:
             connection.execute(_INSERT, rows)
-            write_tiles(connection, before.size, after.size)  # reads the hashes of the rows that were just inserted
+            write_tiles(
+                connection, before.size, after.size
+            )  # reads hashes of the inserted rows, so it must run after the insert
             note = self._write_head(connection, after)
             after_commit(connection, lambda: self._remember(after.size, note))
         return [result for result in results if result is not None], after
@@ -137,41 +149,41 @@ class RecordLog:
         """Lock the head against other writers until the transaction ends; return the frontier of the tree.
 
         Raises:
-            StoreUnavailable: The head is missing, its checkpoint does not verify, or the log does not continue what was
-                remembered of it: nothing is appended.
+            StoreUnavailable: The head is missing, its checkpoint is invalid, or the log does not extend a remembered
+                checkpoint. Nothing is appended.
         """
         head = connection.execute(_LOCK_HEAD).first()
-        problem = "its head is gone"
+        problem = "the head of the log is missing"
         if head is not None:
             frontier = Frontier(head.size, split_hashes(head.peaks))
-            # What this process signed itself needs no second verification; an Ed25519 check would cost every append.
+            # This process signed the checkpoint of its last frontier itself. Skipping the verification makes every append faster.
             if frontier == self.last_frontier and frontier.size:
                 return frontier
             problem = self._head_problem(frontier, head.checkpoint) or self._fork_problem(connection, frontier)
             if not problem:
                 return frontier
         self._report(problem)
-        raise StoreUnavailable("the log is not as it was left; nothing was decided")
+        raise StoreUnavailable(_LOG_DAMAGED)
 
     def _report(self, problem: str) -> None:
-        """Report a problem in the application log, once until it changes: probes meet it again every half second."""
+        """Write a problem to the application log, unless it was the last one: probes find the same problem every half second."""
         if problem != self._reported:
             _EVENTS.error("log damaged", problem=problem)
         self._reported = problem
 
     def _head_problem(self, frontier: Frontier, note: str) -> str:
-        """Return what is wrong with a head; "" if it is valid."""
+        """Return the problem of a head; "" if the head is valid."""
         try:
             signed = open_checkpoint(note, self.verifier)
         except RecordError as error:
-            return f"its checkpoint is refused: {error}"
-        # The checkpoint is genuine; it must also be that of this frontier, or peaks and signature were not written together.
+            return f"the checkpoint in the head is invalid: {error}"
+        # The signature is valid. If size or root differ, the peaks and the checkpoint were not written together.
         if (signed.size, signed.root) != (frontier.size, frontier.root()):
-            return "its checkpoint is not that of its tree"
+            return "the checkpoint in the head does not match the peaks"
         return ""
 
     def _fork_problem(self, connection: Connection, frontier: Frontier) -> str:
-        """Return how the log contradicts what was remembered of it; "" if it continues all of it."""
+        """Return how the log contradicts a remembered checkpoint; "" if it extends all remembered checkpoints."""
         if self._adopting:
             return ""
         last = self.last_frontier
@@ -182,11 +194,19 @@ class RecordLog:
         if problems:
             return problems[0][1]
         if not last.size:
-            self.last_frontier = frontier  # it continues mark and anchors; from now on it is what a head must continue
+            self.last_frontier = (
+                frontier  # from now on, the head is compared with this frontier instead of mark and anchors
+            )
         return ""
 
     def _remembered_checkpoints(self) -> list[RememberedCheckpoint]:
-        """Return what the log must continue: the last frontier of this process, before its first one mark and anchors."""
+        """Return the checkpoints that the log must extend.
+
+        This is the last frontier of this process. Before this process has a frontier, it is the high-water mark and the anchors.
+
+        Raises:
+            LogRefused: The high-water mark cannot be read.
+        """
         last = self.last_frontier
         if last.size:
             return [RememberedCheckpoint("this process", Checkpoint(self._signing_key.name, last.size, last.root()))]
@@ -195,7 +215,7 @@ class RecordLog:
         return [*marks, *self._anchors]
 
     def read_fork(self) -> tuple[list[RememberedCheckpoint], list[RememberedCheckpoint]]:
-        """Return the remembered checkpoints that the log contradicts, and those that it continues."""
+        """Return the remembered checkpoints that the log contradicts, and those that the log extends."""
         remembered = self._remembered_checkpoints()
         with self.database.reading() as connection:
             head = connection.execute(select(LOG_HEAD).where(LOG_HEAD.c.name == HEAD_NAME)).one()
@@ -204,10 +224,10 @@ class RecordLog:
         return forked, [each for each in remembered if each not in forked]
 
     def adopt(self, entry: LogEntry) -> None:
-        """Append the record that accepts a fork, and begin to remember the log as it is now.
+        """Append a record that accepts a fork, and replace the high-water mark by the current checkpoint.
 
         Raises:
-            StoreUnavailable: The record could not be written; the log is refused as before.
+            StoreUnavailable: The record could not be written. The fork is not accepted.
         """
         self._adopting = True
         try:
@@ -216,14 +236,18 @@ class RecordLog:
             self._adopting = False
         if isinstance(result, Exception):
             raise result
-        # After the commit: until then the mark keeps the fork from being used, and after it the record allows its range.
+        # Replace the mark after the commit. If the process is killed in between, the record already accepts the fork.
         self.high_water_mark.replace(self.sign_checkpoint(self.last_frontier))
 
     def _find_duplicates(
         self, connection: Connection, entries: Sequence[LogEntry]
     ) -> tuple[list[AppendResult | None], list[int]]:
-        """Return the results of entries that were appended before, None for the others, and the positions of those."""
-        # Under the head lock: a retry that races with its first attempt sees the record of that, or comes first.
+        """Find the entries whose request was already recorded.
+
+        Returns:
+            The result of each entry, which is None for a new entry; and the positions of the new entries.
+        """
+        # The head is locked, so a concurrent first attempt of the same request has either committed its record or not begun.
         requests = {(entry.caller, entry.request_id) for entry in entries if entry.request_id}
         earlier = find_request_rows(connection, requests)
         keys = self.key_store.find_by_id({row.key_id for row in earlier.values()}) if earlier else {}
@@ -246,23 +270,23 @@ class RecordLog:
         """Seal new entries, and set their results.
 
         Args:
-            frontier: Of the log.
-            entries: The batch.
+            frontier: Frontier of the log.
+            entries: All entries of the batch.
             new: Positions of the entries to seal.
-            results: Of the batch; those of the new entries are set.
+            results: Results of the batch by position. The results of the new entries are set.
 
         Returns:
-            The frontier after them, and their rows.
+            The frontier after the new entries, and the rows to insert.
         """
         owners = {position: self._key_owner(entries[position]) for position in new}
-        # Keys are committed to their own database first. After a crash here there are unused keys, never unreadable records.
+        # Keys are committed to the key database first. A crash can therefore leave unused keys, but no unreadable records.
         keys = self.key_store.ensure(set(owners.values())) if new else {}
         firsts: dict[RequestKey, int] = {}
         rows = []
         for position in new:
             entry = entries[position]
             request = (entry.caller, entry.request_id)
-            # Two calls of one request can be in one batch: the first is appended, the others get its result.
+            # A batch can contain the same request several times. The first is appended, the others get its result.
             first = firsts.setdefault(request, position) if entry.request_id else position
             if first != position:
                 same = entries[first].content == entry.content
@@ -270,12 +294,12 @@ class RecordLog:
                 continue
             try:
                 header, sealed = self._seal(entry, owners[position], keys)
-            except (ServerError, RecordError) as error:  # this entry alone cannot be sealed; the others can
+            except (ServerError, RecordError) as error:  # the other entries of the batch can still be sealed
                 results[position] = error
                 continue
             index = frontier.size
             results[position] = Record(index, header, entry.body)
-            # Each record stores the hashes that it completes: its leaf hash, and one for each subtree that ends with it.
+            # Each record is stored with its leaf hash and the hash of each subtree that ends with it.
             frontier, nodes = frontier.append(sealed.leaf_hash())
             rows.append(record_row(index, header, sealed, nodes))
         return frontier, rows
@@ -285,11 +309,11 @@ class RecordLog:
         return LOG_OWNER if entry.customer is None else self.customer_tag(*entry.customer)
 
     def customer_tag(self, market: str, customer_id: str) -> str:
-        """Return the tag by which a customer's records are found: a keyed hash, 64 hexadecimal digits."""
+        """Return the tag of a customer in record headers: a keyed hash, 64 hexadecimal digits."""
         return customer_tag(market, customer_id, self.tags_key).hex()
 
     def _seal(self, entry: LogEntry, owner: str, keys: Mapping[str, WrappedKey]) -> tuple[Header, SealedRecord]:
-        """Seal one entry under its owner's key."""
+        """Return the header and the sealed record of one entry, encrypted under the owner's key."""
         key = self.key_store.unwrap(keys[owner])
         header = Header(
             kind=entry.kind,
@@ -306,50 +330,50 @@ class RecordLog:
         return header, seal_record(header, entry.body, key)
 
     def _remember(self, size: int, note: str) -> None:
-        """Bring the high-water mark up to a commit that is not acknowledged yet.
+        """Update the high-water mark after a commit, before the commit is acknowledged.
 
         Raises:
-            StoreUnavailable: The commit must not be acknowledged: the mark cannot be written, or the records went into a
-                deleted file.
+            StoreUnavailable: The commit must not be acknowledged, because the mark cannot be written or a database file was
+                deleted or replaced.
         """
         self.database.check_files()
         self.key_store.database.check_files()
         self.high_water_mark.advance(size, note)
 
     def _write_head(self, connection: Connection, frontier: Frontier) -> str:
-        """Write the head with a checkpoint of exactly this size; return the checkpoint."""
-        # In the transaction of the records: no committed record is ever without a signature that covers it.
+        """Write the head with a signed checkpoint of the frontier; return the checkpoint."""
+        # The head is written in the transaction of the records, so a signed checkpoint covers every committed record.
         peaks, note = b"".join(frontier.peaks), self.sign_checkpoint(frontier)
         connection.execute(_UPDATE_HEAD, {"new_size": frontier.size, "new_peaks": peaks, "new_checkpoint": note})
         return note
 
     def sign_checkpoint(self, frontier: Frontier) -> str:
-        """Return the signed checkpoint of a frontier; Ed25519 is deterministic, so the same frontier has the same bytes."""
+        """Return the signed checkpoint of a frontier. The same frontier has the same bytes, because Ed25519 is deterministic."""
         return sign_checkpoint(Checkpoint(self._signing_key.name, frontier.size, frontier.root()), self._signing_key)
 
     def probe(self) -> None:
-        """Check that a record could be written: update rows of both databases without changing them.
+        """Check that records can be appended, by updating rows of both databases without changing them.
 
         Raises:
-            StoreUnavailable: No record could be written.
+            StoreUnavailable: Records cannot be appended.
         """
         self.key_store.probe()
         with self.database.writing() as connection:
             frontier = self.lock_head(connection)
-            # The same size again: the write reaches the disk like any other and changes nothing.
+            # Writing the same size reaches the disk like any other write, but changes nothing.
             connection.execute(update(LOG_HEAD).where(LOG_HEAD.c.name == HEAD_NAME).values(size=frontier.size))
             after_commit(connection, lambda: self._remember(frontier.size, self.sign_checkpoint(frontier)))
 
     def close(self) -> None:
-        """Close the key database and the high-water mark; the log's own database belongs to the caller."""
+        """Close the key database and the high-water mark. The caller closes the log's database."""
         with suppress(OSError):
             self.high_water_mark.close()
         self.key_store.database.close()
 
     def find_by_id(self, record_id: str) -> Record | None:
-        """Return a committed record; see RecordReader.find_by_id."""
+        """Return a committed record by its id; see RecordReader.find_by_id."""
         return self.reader.find_by_id(record_id)
 
     def find_by_request(self, caller: str, request_id: str, content: bytes) -> Record | None:
-        """Return the committed record of an earlier request; see RecordReader.find_by_request."""
+        """Return the committed record of an earlier call of the same request; see RecordReader.find_by_request."""
         return self.reader.find_by_request(caller, request_id, content)

@@ -1,4 +1,4 @@
-"""Opens the record log of a database, or initializes it on first use; refuses keys that belong to another log."""
+"""Opens the record log of a database. On first use, initializes the log. Rejects keys that belong to a different log."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,15 +25,15 @@ _SELECT_HEAD = select(LOG_HEAD).where(LOG_HEAD.c.name == HEAD_NAME)
 
 @dataclass(frozen=True, slots=True)
 class KeyLocations:
-    """Where the keys of a log are.
+    """The locations of a log's keys and of its checkpoints outside the database.
 
     Attributes:
-        keys: URL of the key database.
-        master_key: File of the key that wraps the customers' keys.
-        signing_key: File of the key that signs checkpoints.
-        origin: Name of the log, and of its signing key.
-        mark: File of the high-water mark; None: beside the signing key, with the suffix .mark.
-        anchor_folder: Folder of anchored checkpoints, which the log must continue; None: there is none.
+        keys: SQLAlchemy URL of the key database.
+        master_key: Path of the key file that encrypts the customers' keys.
+        signing_key: Path of the key file that signs checkpoints.
+        origin: Name of the log, which is also the name of its signing key.
+        mark: Path of the high-water mark. None means the path of the signing key with the suffix .mark.
+        anchor_folder: Folder with anchored checkpoints, which the log must extend. None means that there is no folder.
     """
 
     keys: str
@@ -45,7 +45,7 @@ class KeyLocations:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
-        """Return the locations that the configuration names."""
+        """Return the locations from the configuration."""
         return cls(
             settings.keys,
             settings.master_key,
@@ -61,23 +61,24 @@ class KeyLocations:
 
 
 def open_log(database: Database, locations: KeyLocations) -> RecordLog:
-    """Open the log of a database. On first use, initialize it and create its keys.
+    """Open the log of a database. On first use, initialize the log and create its keys.
 
     Raises:
-        LogRefused: A key is missing, readable by others or another log's; the message names it and says what to do.
+        LogRefused: A key is missing, is accessible to other users, or belongs to a different log. The message states the key
+            and what to do.
         StoreUnavailable: A database does not answer.
     """
     url = database.engine.url.render_as_string(hide_password=False)
     key_database = open_key_database(locations.keys, url, database.connections)
     try:
-        # One transaction: of processes that start at once on an empty database, one initializes, the others wait for it.
+        # In one transaction: if several processes start on an empty database, one initializes the log and the others wait.
         with database.writing() as connection:
             if connection.dialect.name == "postgresql":
                 _refuse_lost_commits(connection)
-                # PostgreSQL can lock the head only once it exists. SQLite has one writer at a time anyway.
+                # PostgreSQL cannot lock the row of the head before it exists. In SQLite, only one writer can be active.
                 connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
             exists_already = connection.execute(_SELECT_HEAD).first() is not None
-            # Keys are never created for a log that exists: they could not open its records.
+            # Never create keys for an existing log, because new keys cannot decrypt its records.
             signing_key, master = _read_keys(locations, create=not exists_already)
             store = KeyStore(key_database, master)
             if not exists_already:
@@ -91,35 +92,39 @@ def open_log(database: Database, locations: KeyLocations) -> RecordLog:
 
 
 def _refuse_lost_commits(connection: Connection) -> None:
-    """Refuse a PostgreSQL that acknowledges commits before they are on its disk."""
+    """Raise LogRefused if PostgreSQL acknowledges commits before they are on its disk."""
     if connection.exec_driver_sql("SHOW synchronous_commit").scalar() == "off":
         raise LogRefused(
-            "the database has synchronous_commit = off, and may lose what it has acknowledged: set it on for this database"
+            "the database has synchronous_commit = off and may lose acknowledged records; set synchronous_commit = on for it"
         )
 
 
 def _read_keys(locations: KeyLocations, *, create: bool) -> tuple[SigningKey, bytes]:
-    """Return the signing key and the master key from their files; create missing files if asked to."""
+    """Read the signing key and the master key from their files. If `create` is true, create missing files."""
     try:
         if create:
             return ensure_signing_key(locations.signing_key, locations.origin), ensure_secret(locations.master_key)
         return read_signing_key(locations.signing_key, locations.origin), read_secret(locations.master_key)
     except RecordError as error:
-        hint = "" if create else "; the log needs the keys that it was created with: restore them from their backup"
+        hint = (
+            ""
+            if create
+            else "; the log can only be used with the keys that were created with it; restore them from their backup"
+        )
         raise LogRefused(f"{error}{hint}") from error
 
 
 def _initialize_log(connection: Connection, signing_key: SigningKey, store: KeyStore) -> None:
     """Write the head of an empty log, and create the log's own keys."""
     if connection.execute(select(exists(select(RECORDS.c.record_index)))).scalar():
-        raise LogRefused("the database has records but not the head of their log: restore it from its backup")
-    # A mistyped database URL must not begin a second log under the name and the keys of the first.
+        raise LogRefused("the database has records but the head of the log is missing; restore it from its backup")
+    # A mistyped database URL must not create a second log with the name and the keys of the first log.
     if store.has_customer_keys():
         raise LogRefused(
-            "the key store belongs to another record log, whose records are elsewhere: look at `database` again; "
-            "a new log needs other keys: name other key files and another key database"
+            "the key store belongs to another record log; check `database`; for a new log, configure new key files and a new "
+            "key database"
         )
-    # Keys that exist: an earlier start created them and was killed before it committed the head.
+    # Keys already exist if an earlier start was killed after it created them and before it committed the head.
     keys = store.find_by_owner({TAGS_OWNER, LOG_OWNER})
     keys |= store.create({TAGS_OWNER, LOG_OWNER} - set(keys))
     _unwrap_own_key(store, TAGS_OWNER)
@@ -137,15 +142,21 @@ def _initialize_log(connection: Connection, signing_key: SigningKey, store: KeyS
 
 
 def _verify_keys(connection: Connection, signing_key: SigningKey, store: KeyStore, locations: KeyLocations) -> bytes:
-    """Check that all keys are those that the log was created with; return the key of customer tags."""
+    """Check that all keys belong to this log; return the key that derives customer tags.
+
+    Raises:
+        LogRefused: A key is missing or belongs to a different log.
+    """
     head = connection.execute(_SELECT_HEAD).one()
     if head.verifier_key != signing_key.verifier().text():
         raise LogRefused(
-            f"{locations.signing_key} is another log's key; this log's public key is {head.verifier_key}: name its own"
+            f"{locations.signing_key} belongs to a different log; configure the signing key whose public key is {head.verifier_key}"
         )
     found = store.find_by_owner({TAGS_OWNER, LOG_OWNER})
     if set(found) != {TAGS_OWNER, LOG_OWNER} or found[TAGS_OWNER].key_id != head.tags_key_id:
-        raise LogRefused("keys: names a database that does not have the keys of this log; name its own, or restore it")
+        raise LogRefused(
+            "keys: is a database without the keys of this log; configure the right key database, or restore it from its backup"
+        )
     _unwrap_own_key(store, LOG_OWNER)
     return _unwrap_own_key(store, TAGS_OWNER)
 
@@ -156,5 +167,5 @@ def _unwrap_own_key(store: KeyStore, owner: str) -> bytes:
         return store.unwrap(store.find_by_owner({owner})[owner])
     except RecordDamaged as error:
         raise LogRefused(
-            "master_key: does not open the keys in the key database; name the master key that wrapped them"
+            "master_key: cannot decrypt the keys in the key database; configure the master key that encrypted them"
         ) from error

@@ -1,7 +1,8 @@
-"""The optimistic concurrency check of the log: an entry is appended only if its precondition still holds.
+"""The optimistic concurrency check of the log: an entry is appended only if its precondition is still true.
 
-A caller counts related records, decides, and appends with that count as a precondition. The check runs under the head
-lock, when no other process can append, so no lock is needed while the caller decides.
+A caller counts related records, decides, and appends an entry with this count as the precondition. When the entry is appended,
+the records are counted again. The head of the log is locked during the check, so no other process can append a record between
+the check and the append. No lock is needed while the caller decides.
 """
 
 from collections.abc import Sequence
@@ -15,9 +16,9 @@ from server.stores.tables import RECORDS
 
 
 def count_records(connection: Connection, tag: str, kinds: Sequence[str], label: tuple[str, str]) -> int:
-    """Return how many of a customer's records have one of the kinds and the label.
+    """Return the number of a customer's records that have one of the kinds and the label.
 
-    Erased records are counted too: their headers stay.
+    Erased records are counted too, because their headers remain.
     """
     wanted = select(RECORDS.c.header).where(RECORDS.c.customer_tag == tag, RECORDS.c.kind.in_(kinds))
     name, value = label
@@ -26,7 +27,7 @@ def count_records(connection: Connection, tag: str, kinds: Sequence[str], label:
         try:
             count += parse_header(as_bytes(header)).labels.get(name) == value
         except RecordError:
-            continue  # a damaged header is counted at neither time, so the counts agree; `doctor` reports it
+            continue  # a damaged header is ignored in both counts, so the counts stay comparable; `doctor` reports the damage
     return count
 
 
@@ -36,10 +37,10 @@ def check_preconditions(
     """Return the positions of the new entries that may be appended; set the results of the others to PreconditionFailed.
 
     Args:
-        connection: Of a transaction that has locked the head.
-        entries: The batch.
-        new: Positions of entries that are not in the log yet.
-        results: Of the batch, by position.
+        connection: Connection of a transaction that has locked the head.
+        entries: All entries of the batch.
+        new: Positions of the entries that are not in the log yet.
+        results: Results of the batch by position, in which failures are set.
     """
     allowed: list[int] = []
     passed: set[Precondition] = set()
@@ -47,7 +48,7 @@ def check_preconditions(
         precondition = entries[position].precondition
         if precondition is not None:
             count = count_records(connection, precondition.tag, precondition.kinds, precondition.label)
-            # Of two entries in one batch that were decided on the same state, only the first may be appended.
+            # If two entries of the batch have the same precondition, the first one makes the second precondition false.
             if count != precondition.count or precondition in passed:
                 results[position] = PreconditionFailed()
                 continue

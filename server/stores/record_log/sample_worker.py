@@ -1,8 +1,8 @@
 """The worker process that draws one sample: `python -m server.stores.record_log.sample_worker`.
 
-It reads a SampleTask as JSON from standard input, where no list of processes shows its password, and writes the drawn strata
-to standard output. DuckDB hashes and counts, one range of the log in each of its threads: five million decisions take 2
-seconds, and took 4 to 7 in a loop of Python.
+It reads a SampleTask as JSON from standard input and writes the drawn strata to standard output. The task is not passed as a
+command line argument, because its URL may contain a password that other users could see. DuckDB hashes and counts the decisions;
+each thread processes one range of the log. Five million decisions take 2 seconds; a loop in Python took 4 to 7 seconds.
 """
 
 import os
@@ -20,27 +20,29 @@ from server.stores.record_log.header_chunks import HEADER_SCHEMA, decode_chunk, 
 from server.stores.record_log.header_index import RecordRange, record_ranges
 from server.stores.record_log.sampling import DRAWN_STRATA, SAMPLE_TASK, SampleQuery, Strata, StratumKey
 
-_RangeStratum = tuple[StratumKey, int, list[str], list[str]]  # a stratum, its population, digests and decision ids
+_RangeStratum = tuple[StratumKey, int, list[str], list[str]]  # key of the stratum, population, digests, decision ids
 
 
 class _StrataMerge:
-    """Merges what was drawn from ranges: the smallest digests of the whole are among the smallest of each range."""
+    """Merges the samples of ranges. The smallest digests of the log are among the smallest digests of each range."""
 
     def __init__(self, size: int) -> None:
-        """Draw `size` decisions of each stratum."""
+        """Create an empty merge. `size` is the number of decisions to draw from each stratum."""
         self._size = size
         self._populations: Counter[StratumKey] = Counter()
-        self._drawn: dict[StratumKey, list[tuple[str, str]]] = defaultdict(list)  # digest and id, smallest first
+        self._drawn: dict[StratumKey, list[tuple[str, str]]] = defaultdict(
+            list
+        )  # (digest, decision id), the smallest digest first
 
     def add(self, drawn: Iterable[_RangeStratum]) -> None:
-        """Add what was drawn from one more range."""
+        """Add the sample of a range."""
         for stratum, population, digests, ids in drawn:
             self._populations[stratum] += population
             both = self._drawn[stratum] + list(zip(digests, ids, strict=True))
             self._drawn[stratum] = sorted(both)[: self._size]
 
     def strata(self) -> Strata:
-        """Return what was drawn, in the order of the strata's values."""
+        """Return the merged sample, sorted by the keys of the strata."""
         return {
             stratum: (population, [decision_id for _, decision_id in self._drawn[stratum]])
             for stratum, population in sorted(self._populations.items())
@@ -48,7 +50,7 @@ class _StrataMerge:
 
 
 def draw_sample(database: Database, query: SampleQuery) -> Strata:
-    """Draw a sample on every processor."""
+    """Draw a sample, with one thread for each processor."""
     with database.reading() as connection:
         ranges = [each for each in record_ranges(connection, query.tree_size) if _may_contain(each, query.decisions)]
     merge = _StrataMerge(query.size)
@@ -62,7 +64,7 @@ def draw_sample(database: Database, query: SampleQuery) -> Strata:
 
 
 def _may_contain(records: RecordRange, decisions: DecisionQuery) -> bool:
-    """Return whether a range may have records in the time range of a query."""
+    """Return whether a range may contain records in the time range of a query."""
     if records.times is None:
         return True
     start, end = decisions.time_range()
@@ -72,21 +74,21 @@ def _may_contain(records: RecordRange, decisions: DecisionQuery) -> bool:
 def _draw_from_range(
     database: Database, engine: duckdb.DuckDBPyConnection, query: SampleQuery, records: RecordRange
 ) -> list[_RangeStratum]:
-    """Draw from one range."""
+    """Draw the sample of one range."""
     with database.reading() as connection:
         headers = read_headers(connection, records)
     return _draw_from_headers(engine, query, headers)
 
 
 def _draw_from_headers(engine: duckdb.DuckDBPyConnection, query: SampleQuery, headers: pa.Table) -> list[_RangeStratum]:
-    """Draw from a table of headers; several threads may use one engine."""
+    """Draw the sample of a table of headers. Several threads may use the same engine."""
     start, end = query.decisions.time_range()
     equal = {"kind": CREDIT_DECISION, **query.decisions.column_values()}
     parameters = {"seed": query.seed, "start": start, "end": end, **equal}
     conditions = " AND ".join(["time_us >= $start", "time_us < $end", *(f"{name} = ${name}" for name in equal)])
     keys = "".join(f"{key}, " for key in query.keys)
-    # min and arg_min with a count give the smallest digests and their ids without sorting the population.
-    # The names of columns come from this code, and every value is a parameter.
+    # min(x, n) and arg_min(y, x, n) return the n smallest digests and their ids without sorting the population.
+    # SQL injection is impossible: the names of columns are constants of this program, and every value is a parameter.
     statement = f"""
         WITH hashed AS (SELECT {keys} record_id, sha256($seed || record_id) AS digest FROM records WHERE {conditions})
         SELECT {keys} count(*), min(digest, {query.size:d}), arg_min(record_id, digest, {query.size:d})
@@ -98,7 +100,7 @@ def _draw_from_headers(engine: duckdb.DuckDBPyConnection, query: SampleQuery, he
 
 
 def _warm_up() -> None:
-    """Draw from an invented decision, so that the libraries load what they need before a sample is asked for."""
+    """Draw from an invented decision, so that the libraries are loaded before the first task arrives."""
     header: dict[str, str | int] = {field.name: 0 if field.type == pa.int64() else "" for field in HEADER_SCHEMA}
     headers = decode_chunk(encode_chunk(pa.Table.from_pylist([header], HEADER_SCHEMA)))
     with duckdb.connect() as engine:
@@ -106,7 +108,7 @@ def _warm_up() -> None:
 
 
 def main() -> None:
-    """Draw the sample that a task on standard input describes; without a task do nothing."""
+    """Read a task from standard input, and draw the sample. If the input is empty, do nothing."""
     _warm_up()
     content = sys.stdin.buffer.read()
     if not content:

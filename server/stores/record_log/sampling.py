@@ -1,7 +1,7 @@
 """Draws samples of decisions, ordered by SHA-256(seed || decision_id), in a worker process.
 
-Every decision of the population is read and hashed. The worker (server/stores/record_log/sample_worker.py) does it at low
-priority, so that decisions do not wait for the interpreter. One standby worker has its libraries loaded and waits for the
+The worker (server/stores/record_log/sample_worker.py) reads and hashes every decision of the population. It is a separate process
+with a low priority, so that it does not delay the server. A standby worker, which has already loaded its libraries, waits for the
 next sample.
 """
 
@@ -19,20 +19,20 @@ from server.stores.database import Database
 from server.stores.record_log.decision_index import DecisionQuery
 from server.stores.record_log.header_index import WORKER_NICENESS
 
-StratumKey = tuple[str, ...]  # the values that its decisions have in common
-Strata = dict[StratumKey, tuple[int, list[str]]]  # population and sampled decision ids
+StratumKey = tuple[str, ...]  # the values of the key columns, which all decisions of the stratum have
+Strata = dict[StratumKey, tuple[int, list[str]]]  # for each stratum, its population and the drawn decision ids
 
 
 @dataclass(frozen=True, slots=True)
 class SampleQuery:
-    """A sample to draw.
+    """The specification of a sample.
 
     Attributes:
-        decisions: The population.
-        tree_size: Only records before this index.
-        keys: Columns of RECORDS whose values make a stratum; none for one stratum.
-        seed: Hashed before each decision id.
-        size: Decisions to draw from each stratum.
+        decisions: The population: the decisions that match this query.
+        tree_size: Size of the tree. Records with this or a larger index are not part of the population.
+        keys: Columns of RECORDS that define the strata. Without columns, there is one stratum.
+        seed: Prefix of each decision id before hashing.
+        size: Number of decisions to draw from each stratum.
     """
 
     decisions: DecisionQuery
@@ -44,21 +44,21 @@ class SampleQuery:
 
 @dataclass(frozen=True, slots=True)
 class SampleTask:
-    """What the worker process reads on standard input: the URL of the database, and the sample to draw."""
+    """The input of the worker process: the SQLAlchemy URL of the database, and the sample to draw."""
 
     url: str
     query: SampleQuery
 
 
 SAMPLE_TASK = TypeAdapter(SampleTask)
-DRAWN_STRATA = TypeAdapter(list[tuple[StratumKey, int, list[str]]])  # what it writes to standard output
+DRAWN_STRATA = TypeAdapter(list[tuple[StratumKey, int, list[str]]])  # the output of the worker process
 
 
 class SampleDrawer:
     """Draws samples. Its methods may be called from any thread.
 
     Attributes:
-        standby: A worker process with its libraries loaded, which takes a second or two; None if there is none.
+        standby: The standby worker; None if there is none. Starting a worker takes one to two seconds.
     """
 
     def __init__(self, database: Database) -> None:
@@ -68,17 +68,17 @@ class SampleDrawer:
         self.standby: subprocess.Popen[bytes] | None = None
 
     def start_standby(self) -> None:
-        """Start a standby worker unless there is one or this is closed."""
+        """Start a standby worker, unless there is one or the drawer is closed."""
         with self._lock:
             if self._closed:
                 return
-            if self.standby is not None and self.standby.poll() is not None:  # it was killed
-                self.standby.communicate()  # closes its pipes
+            if self.standby is not None and self.standby.poll() is not None:  # the worker was killed
+                self.standby.communicate()  # closes the pipes
                 self.standby = None
             self.standby = self.standby or _spawn_worker()
 
     def close(self) -> None:
-        """Kill the standby worker; it has no state."""
+        """Kill the standby worker. Killing it is safe, because it has no state."""
         with self._lock:
             self._closed = True
             if self.standby is not None:
@@ -90,29 +90,31 @@ class SampleDrawer:
         """Draw a sample from every stratum.
 
         Returns:
-            By stratum, in the order of its values: the population, and the ids drawn, the smallest digest first.
+            The population and the drawn decision ids of each stratum, sorted by stratum. The ids are sorted by digest.
 
         Raises:
-            StoreUnavailable: The worker failed; its output may contain a password and is not repeated.
+            StoreUnavailable: The worker failed. The error omits the worker's output, which may contain a password.
         """
         self.start_standby()
-        # A worker draws once. Taking it under the lock leaves the next caller one of its own.
+        # A worker draws only one sample. The lock prevents that two callers use the same worker.
         with self._lock:
             process, self.standby = self.standby or _spawn_worker(), None
         answer, _ = process.communicate(SAMPLE_TASK.dump_json(SampleTask(self._url, query)))
-        with contextlib.suppress(OSError):  # the sample is returned even if no further process can be started
+        with contextlib.suppress(OSError):  # return the sample even if the next worker cannot be started
             self.start_standby()
         if process.returncode:
-            raise StoreUnavailable("the sample could not be drawn; try again, then run: python -m server doctor")
+            raise StoreUnavailable(
+                "the sample could not be drawn; retry; if the problem persists, run: python -m server doctor"
+            )
         return {stratum: (population, ids) for stratum, population, ids in DRAWN_STRATA.validate_json(answer)}
 
 
 def _spawn_worker() -> subprocess.Popen[bytes]:
-    """Start a process that draws one sample; it ends by itself at the end of its input, also if the server dies."""
+    """Start a process that draws one sample. It exits at the end of its input, even if the server is killed."""
     command = [sys.executable, "-m", "server.stores.record_log.sample_worker"]
     process = subprocess.Popen(  # noqa: S603
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
-    # At once, because loading libraries is most of the work of a small sample.
+    # Lower the priority immediately, because loading libraries is most of the work for a small sample.
     os.setpriority(os.PRIO_PROCESS, process.pid, WORKER_NICENESS)
     return process

@@ -244,7 +244,7 @@ def test_ciphertext_that_was_removed_without_a_record_of_retention_is_found(log:
     with log.database.writing() as connection:
         connection.execute(update(RECORDS).where(RECORDS.c.record_index == 1).values(ciphertext=None))
 
-    assert "record 1: its ciphertext is missing, and no retention record names it" in problems(log)
+    assert "record 1: its ciphertext is missing, and no retention record lists it" in problems(log)
 
 
 def test_killed_at_any_step_every_gap_is_accounted_for_and_the_same_command_finishes(tmp_path: Path) -> None:

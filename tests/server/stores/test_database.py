@@ -195,7 +195,7 @@ def test_tables_of_a_newer_release_are_refused_and_stay_unchanged(database: Data
     with database.writing() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
 
-    with pytest.raises(DatabaseRefused, match="revision 9999: it was made by a newer release"):
+    with pytest.raises(DatabaseRefused, match="revision 9999, which a newer release created"):
         database.migrate()
 
     with database.reading() as connection:

@@ -97,7 +97,7 @@ def test_a_forked_database_is_refused_also_when_it_has_grown_longer_than_the_one
     problem = refusal_of_append(older, tmp_path)
 
     assert "the log has 12 records and, at size 5, root" in problem
-    assert "at least one of the records before 5 is another one" in problem
+    assert "at least one of the first 5 records differs" in problem
 
 
 def test_a_process_refuses_a_longer_log_that_does_not_continue_what_it_wrote_itself(
@@ -177,7 +177,7 @@ def test_a_fork_is_found_by_an_anchor_alone_and_nothing_is_anchored_upon_it(
 
     assert "checkpoint-00000000000000000005.txt has 5" in problem
     assert anchor.failures == 1
-    assert "at least one of the records before 5" in lines[-1]["problem"]
+    assert "at least one of the first 5 records" in lines[-1]["problem"]
     assert {path.name: path.read_text() for path in folder.iterdir()} == anchored
 
 
@@ -274,7 +274,7 @@ def test_a_torn_slot_of_the_mark_leaves_the_other_one_and_a_file_without_any_is_
 
     assert sizes == {3, 4}
     path.write_bytes(b"nonsense")
-    assert "holds no checkpoint of this log" in refusal_of_append(url, tmp_path)
+    assert "contains no checkpoint of this log" in refusal_of_append(url, tmp_path)
 
 
 def test_the_mark_holds_the_signed_checkpoint_of_the_last_answer(database_url: str, tmp_path: Path) -> None:

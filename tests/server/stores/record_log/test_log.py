@@ -183,11 +183,11 @@ def test_a_missing_key_of_the_log_itself_is_never_created_again(log: RecordLog, 
     with log.key_store.database.writing() as connection:
         assert connection.execute(delete(WRAPPED_KEYS).where(WRAPPED_KEYS.c.owner == LOG_OWNER)).rowcount == 1
 
-    with capture_logs() as lines, pytest.raises(StoreUnavailable, match="the log's keys are not as they were left"):
+    with capture_logs() as lines, pytest.raises(StoreUnavailable, match="a key of the log is missing"):
         log.append([*(entry() for _ in range(others)), own[1]])
 
     assert [(line["event"], line["problem"]) for line in lines] == [
-        ("keys damaged", "the log's own key is gone from the database of keys: restore it")
+        ("keys damaged", "a key of the log itself is missing from the key database: restore it")
     ]
     assert LOG_OWNER not in log.key_store.find_by_owner([LOG_OWNER])
     assert newest_checkpoint(log).size == used

@@ -49,9 +49,7 @@ def test_keys_that_sealed_records_of_another_log_are_refused_for_a_new_one(tmp_p
         log.append([entry()])
 
     with (
-        pytest.raises(
-            LogRefused, match="belongs to another record log, whose records are elsewhere: look at `database`"
-        ),
+        pytest.raises(LogRefused, match="belongs to another record log; check `database`"),
         open_test_log(f"sqlite:///{tmp_path / 'typo.db'}", tmp_path),
     ):
         pass
@@ -111,9 +109,11 @@ def test_each_key_of_another_log_is_refused_by_name(tmp_path: Path) -> None:
     with open_test_log(url, tmp_path), open_test_log(f"sqlite:///{other / 'log.db'}", other):
         pass
 
-    assert "another log's key" in start_again(url, tmp_path, signing_key=other / "signing.key")
+    assert "belongs to a different log" in start_again(url, tmp_path, signing_key=other / "signing.key")
     assert "master_key" in start_again(url, tmp_path, master_key=other / "master.key")
-    assert "keys: names a database" in start_again(url, tmp_path, keys=f"sqlite:///{other / 'keys.db'}")
+    assert "keys: is a database without the keys of this log" in start_again(
+        url, tmp_path, keys=f"sqlite:///{other / 'keys.db'}"
+    )
     assert "of the log 'example.com/log'" in start_again(url, tmp_path, origin="example.com/another")
 
 
@@ -122,7 +122,7 @@ def test_an_empty_key_store_is_refused(tmp_path: Path) -> None:
     with open_test_log(url, tmp_path) as log, log.key_store.database.writing() as connection:
         connection.execute(delete(WRAPPED_KEYS))
 
-    assert "keys: names a database" in start_again(url, tmp_path)
+    assert "keys: is a database without the keys of this log" in start_again(url, tmp_path)
 
 
 @pytest.mark.parametrize("owner", [LOG_OWNER, TAGS_OWNER])
@@ -133,17 +133,17 @@ def test_a_key_store_without_a_key_of_the_log_itself_is_refused_and_creates_none
         with log.key_store.database.writing() as connection:
             connection.execute(delete(WRAPPED_KEYS).where(WRAPPED_KEYS.c.owner == owner))
 
-    assert "keys: names a database" in start_again(url, tmp_path)
-    assert "keys: names a database" in start_again(url, tmp_path)
+    assert "keys: is a database without the keys of this log" in start_again(url, tmp_path)
+    assert "keys: is a database without the keys of this log" in start_again(url, tmp_path)
 
 
 def test_keys_readable_by_others_in_memory_or_in_the_logs_database_are_refused(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'log.db'}"
 
-    assert "apart from it" in start_again(url, tmp_path, keys=url)
+    assert "must be in a separate database" in start_again(url, tmp_path, keys=url)
     assert "in memory" in start_again(url, tmp_path, keys="sqlite://")
     assert "URL" in start_again(url, tmp_path, keys="keys.db")
-    assert "cannot be made" in start_again(url, tmp_path, keys=f"sqlite:///{tmp_path}/nowhere/keys.db")
+    assert "cannot be created" in start_again(url, tmp_path, keys=f"sqlite:///{tmp_path}/nowhere/keys.db")
     with open_test_log(url, tmp_path):
         pass
     for name in ("keys.db", "signing.key", "master.key"):
