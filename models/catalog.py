@@ -92,7 +92,9 @@ def find_bundle(bundles: Path, name: str) -> Path:
         ActivationRejected: The prefix is too short, or matches no bundle or several.
     """
     if len(name) < _PREFIX_LENGTH_MIN:
-        raise ActivationRejected(f"{name!r}: too short; give at least {_PREFIX_LENGTH_MIN} characters of the bundle_id")
+        raise ActivationRejected(
+            f"{name!r}: too short; specify at least {_PREFIX_LENGTH_MIN} characters of the bundle_id"
+        )
     found = [
         path
         for family in list_families(bundles)
@@ -101,7 +103,7 @@ def find_bundle(bundles: Path, name: str) -> Path:
     ]
     if len(found) != 1:
         count = f"{len(found)} bundles" if found else "no bundle"
-        advice = "give more characters" if found else "check the bundle_id"
+        advice = "specify more characters" if found else "check the bundle_id"
         raise ActivationRejected(f"{name}: matches {count} in {bundles}; {advice}")
     return found[0]
 

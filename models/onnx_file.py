@@ -160,7 +160,7 @@ def _read_varint(message: memoryview, position: int) -> tuple[int, int]:
             break
         byte = message[position + index]
         value |= (byte & 0x7F) << (7 * index)
-        if byte < 0x80:  # noqa: PLR2004 - the highest bit says that another byte follows
+        if byte < 0x80:  # noqa: PLR2004 - the highest bit is set if another byte follows
             return value, position + index + 1
     raise BundleInvalid("the ONNX file is not readable")
 

@@ -77,7 +77,7 @@ def test_a_bundle_is_found_by_eight_characters_of_its_id(bundles: Path, first: s
 
 @pytest.mark.parametrize("length", [0, 1, 7])
 def test_a_prefix_of_fewer_than_eight_characters_is_rejected(bundles: Path, first: str, length: int) -> None:
-    with pytest.raises(ActivationRejected, match="too short; give at least 8 characters"):
+    with pytest.raises(ActivationRejected, match="too short; specify at least 8 characters"):
         activate(bundles, first[:length])
 
     assert not (bundles / "credit" / ACTIVE).exists()
@@ -95,7 +95,7 @@ def test_a_prefix_that_matches_two_bundles_is_rejected_even_across_families(
     twin = bundles / family / (first[:-1] + ("0" if first[-1] != "0" else "1"))
     twin.mkdir(parents=True)
 
-    with pytest.raises(ActivationRejected, match=r"matches 2 bundles in .*; give more characters"):
+    with pytest.raises(ActivationRejected, match=r"matches 2 bundles in .*; specify more characters"):
         activate(bundles, first[:12])
 
     assert find_bundle(bundles, first).name == first
