@@ -64,7 +64,17 @@ class CurrencyAmount:
 
 @dataclass(frozen=True, slots=True)
 class OverrideProposal:
-    """An override as requested. The fields are those of RecordOverrideRequest in the .proto files."""
+    """An override as requested; see RecordOverrideRequest in the .proto files.
+
+    Attributes:
+        outcome: The person's decision.
+        granted: The granted amount; only for APPROVE_REDUCED, otherwise None.
+        reason_code: Code of the person's reason.
+        user: Id of the person who decides.
+        authority: The largest amount that this person may grant.
+        second_user: Id of the second person who agrees; "" if there is none.
+        at: Time of the override.
+    """
 
     outcome: PolicyOutcome
     granted: CurrencyAmount | None
