@@ -120,9 +120,9 @@ async def test_a_decision_has_the_time_of_the_servicers_clock(small_settings: Se
 async def test_no_log_line_has_customer_data(
     serving: Serving, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    asked = score_request(features=numbers(turnover=7712345.5, years=77.2345), requested_amount=euros(31415))
+    request = score_request(features=numbers(turnover=7712345.5, years=77.2345), requested_amount=euros(31415))
     with capture_logs() as lines:
-        decided = (await serving.credit.ScoreCredit(asked)).credit_decision
+        decided = (await serving.credit.ScoreCredit(request)).credit_decision
         await serving.credit.GetCreditDecision(pb.GetCreditDecisionRequest(decision_id=decided.record_ref.decision_id))
         await serving.credit.SimulateCredit(simulate_request(features=numbers(days_late=77.2345)))
         for wrong in (
@@ -130,7 +130,7 @@ async def test_no_log_line_has_customer_data(
             score_request(features=numbers(days_late=7712345.5, orders=-77.2345)),
             score_request(features=numbers(turnover=float("nan"))),
             score_request(customer=customer("DE", UNKNOWN_CUSTOMER + " "), requested_amount=euros(-31415)),
-            score_request(request_id=asked.request_id, features=numbers(years=77.2345)),
+            score_request(request_id=request.request_id, features=numbers(years=77.2345)),
         ):
             await call_error(serving.credit.ScoreCredit(wrong))
 

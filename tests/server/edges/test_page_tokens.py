@@ -27,8 +27,8 @@ def list_risks(serving: Serving, token: str) -> Awaitable[Any]:
 
 def list_changes(serving: Serving, token: str) -> Awaitable[Any]:
     """Request a page of a synchronization."""
-    asked = pb.ListChurnRiskChangesRequest(market="DE", page_size=1, page_token=token)
-    return serving.churn.ListChurnRiskChanges(asked)
+    request = pb.ListChurnRiskChangesRequest(market="DE", page_size=1, page_token=token)
+    return serving.churn.ListChurnRiskChanges(request)
 
 
 def list_changes_since(serving: Serving, token: str) -> Awaitable[Any]:
@@ -38,8 +38,8 @@ def list_changes_since(serving: Serving, token: str) -> Awaitable[Any]:
 
 async def read_export(serving: Serving, token: str) -> list[pb.ExportChurnRisksResponse]:
     """Request the parts of an export."""
-    asked = pb.ExportChurnRisksRequest(market="DE", resume_token=token)
-    return [part async for part in serving.churn.ExportChurnRisks(asked)]
+    request = pb.ExportChurnRisksRequest(market="DE", resume_token=token)
+    return [part async for part in serving.churn.ExportChurnRisks(request)]
 
 
 def list_decisions(serving: Serving, token: str) -> Awaitable[Any]:

@@ -47,16 +47,16 @@ def closed_database_file(serving: Serving) -> Path:
 
 @pytest.mark.parametrize("table", ["records", "log_head", "features"])
 async def test_a_decision_fails_without_its_table_and_succeeds_on_retry(serving: Serving, table: str) -> None:
-    asked = score_request()
+    request = score_request()
     with remove_table(serving, table):
-        error = await call_error(serving.credit.ScoreCredit(asked))
+        error = await call_error(serving.credit.ScoreCredit(request))
 
-    answer = await serving.credit.ScoreCredit(asked)
+    answer = await serving.credit.ScoreCredit(request)
 
     assert (error.code, error.reason) == DOWN
     assert "C00000" not in error.everything
     assert table not in error.everything
-    assert answer.credit_decision.record_ref.request_id == asked.request_id
+    assert answer.credit_decision.record_ref.request_id == request.request_id
 
 
 async def test_every_other_call_fails_without_its_table(serving: Serving) -> None:
@@ -90,9 +90,9 @@ async def test_a_database_that_breaks_while_the_server_runs_is_unavailable(servi
 
 async def health_is(serving: Serving, status: int) -> bool:
     """Return whether CreditService and the server have a health status."""
-    asked = [health_pb2.HealthCheckRequest(service=service) for service in ("", CREDIT)]
+    checks = [health_pb2.HealthCheckRequest(service=service) for service in ("", CREDIT)]
     health = health_pb2_grpc.HealthStub(serving.channel)
-    return [(await health.Check(request)).status for request in asked] == [status] * 2
+    return [(await health.Check(request)).status for request in checks] == [status] * 2
 
 
 async def test_without_a_database_models_are_listed_and_health_is_not_serving(serving: Serving) -> None:
@@ -138,18 +138,18 @@ async def test_a_call_that_waits_for_a_postgresql_lock_fails_within_the_time_lim
 
 async def test_a_decision_that_cannot_be_written_is_not_answered(serving: Serving) -> None:
     """The lookup of an earlier answer succeeds and the write fails, as with a full disk."""
-    asked = score_request().SerializeToString()
+    request = score_request().SerializeToString()
     engine = sqlalchemy.create_engine(serving.settings.database)
     with engine.begin() as connection:
         full = "CREATE TRIGGER full BEFORE INSERT ON records BEGIN SELECT RAISE(ABORT, 'disk full'); END"
         connection.exec_driver_sql(full)
-    error = await call_error(raw_method(serving.channel, "ScoreCredit")(asked))
+    error = await call_error(raw_method(serving.channel, "ScoreCredit")(request))
     assert record_count(serving) == 0
     with engine.begin() as connection:
         connection.exec_driver_sql("DROP TRIGGER full")
     engine.dispose()
 
-    answers = await asyncio.gather(*(raw_method(serving.channel, "ScoreCredit")(asked) for _ in range(2)))
+    answers = await asyncio.gather(*(raw_method(serving.channel, "ScoreCredit")(request) for _ in range(2)))
 
     assert (error.code, error.reason) == DOWN
     assert answers[0] == answers[1]

@@ -68,12 +68,12 @@ async def test_the_reflection_service_rejects_undecodable_bytes(serving: Serving
 
 async def test_an_oversized_request_is_rejected_with_the_limit(serving: Serving) -> None:
     limit = serving.settings.request_bytes_max
-    asked = sized_request(2 * limit)
+    request = sized_request(2 * limit)
 
-    refused = await call_error(serving.credit.ScoreCredit(asked))
+    refused = await call_error(serving.credit.ScoreCredit(request))
 
     assert (refused.code, refused.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "REQUEST_TOO_LARGE")
-    assert refused.metadata == {"bytes": str(asked.ByteSize()), "bytes_max": str(limit)}
+    assert refused.metadata == {"bytes": str(request.ByteSize()), "bytes_max": str(limit)}
 
 
 async def test_a_request_beyond_the_transport_limit_is_rejected_by_grpc(serving: Serving) -> None:

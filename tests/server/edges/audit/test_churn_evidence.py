@@ -179,12 +179,12 @@ async def test_evidence_is_not_returned_if_the_reading_cannot_be_recorded(servin
 
 
 async def test_an_unknown_customer_or_run_is_rejected_and_no_reading_is_recorded(serving: Serving) -> None:
-    nowhere = await call_error(evidence_call(serving, "f" * 32))
+    unknown_run = await call_error(evidence_call(serving, "f" * 32))
     elsewhere = await call_error(evidence_call(serving, first_run_id(serving), ("AT", "C1")))
     nobody = await call_error(evidence_call(serving, of=("FR", "NOBODY")))
 
-    assert (nowhere.code, nowhere.reason) == (grpc.StatusCode.NOT_FOUND, "RUN_UNKNOWN")
-    assert nowhere.metadata["record_id"] == run_record_id("f" * 32)
+    assert (unknown_run.code, unknown_run.reason) == (grpc.StatusCode.NOT_FOUND, "RUN_UNKNOWN")
+    assert unknown_run.metadata["record_id"] == run_record_id("f" * 32)
     assert (elsewhere.reason, nobody.reason) == ("RUN_UNKNOWN", "CUSTOMER_UNKNOWN")
     assert read_readings(serving) == []
     with serving.application.database.reading() as connection:

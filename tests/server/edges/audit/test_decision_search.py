@@ -98,14 +98,14 @@ def test_pages_list_every_matching_decision_once_with_the_newest_first(log: Reco
 
 def sample_query(tree_size: int, **changes: Any) -> SampleQuery:
     """Return a query for 5 decisions of each stratum."""
-    asked: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "decisions": DecisionQuery(),
         "tree_size": tree_size,
         "keys": (),
         "seed": "tulip",
         "size": 5,
     } | changes
-    return SampleQuery(**asked)
+    return SampleQuery(**fields)
 
 
 def draw(log: RecordLog, tree_size: int, **changes: object) -> Strata:
@@ -143,12 +143,16 @@ def test_strata_are_drawn_independently_and_add_up_to_the_population(log: Record
 
 
 def test_the_standby_worker_draws_the_same_sample(log: RecordLog) -> None:
-    asked = {"keys": ("market", "grade"), "size": 3, "decisions": DecisionQuery(start=NOW + MINUTE, bundle_id="1" * 64)}
+    fields = {
+        "keys": ("market", "grade"),
+        "size": 3,
+        "decisions": DecisionQuery(start=NOW + MINUTE, bundle_id="1" * 64),
+    }
 
     with closing(SampleDrawer(log.database)) as samples:
-        found = samples.draw(sample_query(log_size(log), **asked))
+        found = samples.draw(sample_query(log_size(log), **fields))
 
-    assert found == draw(log, log_size(log), **asked) != {}
+    assert found == draw(log, log_size(log), **fields) != {}
 
 
 def test_a_failure_of_the_standby_worker_raises_store_unavailable() -> None:
@@ -221,8 +225,8 @@ async def test_a_page_token_is_valid_only_with_the_filter_of_its_list(serving: S
         pb.ListDecisionsRequest(filter=of_germany, page_size=1000, page_token=token)
     )
     errors = [
-        await call_error(serving.audit.ListDecisions(pb.ListDecisionsRequest(**asked)))
-        for asked in (
+        await call_error(serving.audit.ListDecisions(pb.ListDecisionsRequest(**fields)))
+        for fields in (
             {"page_token": token},
             {"filter": of_germany, "page_token": token[:-4] + "AAAA"},
             {"page_token": "?"},

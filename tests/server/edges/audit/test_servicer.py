@@ -54,8 +54,8 @@ async def test_a_newer_checkpoint_is_consistent_with_an_older_one(serving: Servi
     trees = [open_checkpoint(note.checkpoint, key) for note in notes]
 
     for old in trees:
-        asked = pb.GetConsistencyProofRequest(old_size=old.size)
-        proof = await serving.audit.GetConsistencyProof(asked)
+        request = pb.GetConsistencyProofRequest(old_size=old.size)
+        proof = await serving.audit.GetConsistencyProof(request)
 
         assert proof.new_size == trees[-1].size == 8
         verify_consistency(old.size, 8, old.root, trees[-1].root, tuple(proof.hashes))
@@ -108,12 +108,12 @@ def read_decision_record(
 async def test_a_record_contains_request_and_answer_byte_for_byte(serving: Serving) -> None:
     bare, values = score_request().SerializeToString(), numbers(turnover=50_000, years=3)
     entries = [field(4, field(1, name.encode()) + field(2, value)) for name, value in values.items()]
-    asked = entries[1] + bare + entries[0]  # a field order that no serializer produces
+    request = entries[1] + bare + entries[0]  # a field order that no serializer produces
 
-    response = await raw_method(serving.channel, "ScoreCredit")(asked)
+    response = await raw_method(serving.channel, "ScoreCredit")(request)
     record, _, answer = read_decision_record(serving, response)
 
-    assert record.request == asked
+    assert record.request == request
     assert record.answer == answer
     assert response.endswith(record.answer)
 
@@ -121,27 +121,31 @@ async def test_a_record_contains_request_and_answer_byte_for_byte(serving: Servi
 async def test_a_record_contains_every_input_with_source_and_time_and_the_runtime(
     serving: Serving, small: SmallFamily
 ) -> None:
-    asked = score_request(features=numbers(turnover=50_000)).SerializeToString()
-    record, decision, _ = read_decision_record(serving, await raw_method(serving.channel, "ScoreCredit")(asked))
+    request = score_request(features=numbers(turnover=50_000)).SerializeToString()
+    record, decision, _ = read_decision_record(serving, await raw_method(serving.channel, "ScoreCredit")(request))
     bundle, assessment = small.bundle(), decision.assessment
     lines = {line.feature: line for line in assessment.explanation.contributions}
 
-    assert [fed.feature for fed in record.features] == list(bundle.schema.names)
-    for fed in record.features:
-        assert (fed.source, fed.as_of_time, fed.value) == (
-            lines[fed.feature].source,
-            lines[fed.feature].as_of_time,
-            lines[fed.feature].value,
+    assert [model_input.feature for model_input in record.features] == list(bundle.schema.names)
+    for model_input in record.features:
+        assert (model_input.source, model_input.as_of_time, model_input.value) == (
+            lines[model_input.feature].source,
+            lines[model_input.feature].as_of_time,
+            lines[model_input.feature].value,
         )
-        assert math.isnan(fed.number) if not fed.HasField("value") else fed.number == fed.value.number
-    sources = {fed.feature: fed.source for fed in record.features}
+        assert (
+            math.isnan(model_input.number)
+            if not model_input.HasField("value")
+            else model_input.number == model_input.value.number
+        )
+    sources = {model_input.feature: model_input.source for model_input in record.features}
     assert (sources["turnover"], sources["days_late"]) == (
         explain_pb2.VALUE_SOURCE_CALLER,
         explain_pb2.VALUE_SOURCE_STORE,
     )
     numbers_ = record.numbers
     assert (numbers_.log_odds, numbers_.pd) == (assessment.model_output.log_odds, assessment.model_output.pd)
-    assert list(numbers_.contributions) == [lines[fed.feature].log_odds for fed in record.features]
+    assert list(numbers_.contributions) == [lines[model_input.feature].log_odds for model_input in record.features]
     assert numbers_.base_value == assessment.explanation.base_value
     assert numbers_.log_odds - math.fsum([numbers_.base_value, *numbers_.contributions]) == numbers_.residual
     assert numbers_.margin == bundle_margin(bundle.scorecard, numbers_.log_odds)
@@ -170,4 +174,4 @@ async def test_a_decision_that_is_not_scorable_is_recorded_too(small_settings: S
     assert record.answer == answer
     assert not record.HasField("numbers")
     assert record.bundle_id
-    assert {fed.feature for fed in record.features if fed.HasField("value")} >= {"days_late"}
+    assert {model_input.feature for model_input in record.features if model_input.HasField("value")} >= {"days_late"}

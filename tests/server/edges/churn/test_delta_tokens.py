@@ -22,7 +22,7 @@ from tests.server.servers import serve
 
 @pytest.fixture
 def small_settings(small_settings: Settings, database_url: str) -> Settings:
-    """Serve on a database of each kind."""
+    """Return settings with a database of each kind."""
     return small_settings.model_copy(update={"database": database_url})
 
 
@@ -32,7 +32,7 @@ async def test_a_foreign_token_requires_a_resync(serving: Serving, churn_family:
     page = (await serving.churn.ListChurnRiskChanges(request())).next_page_token
     listed = (await serving.churn.ListChurnRisks(pb.ListChurnRisksRequest(market="DE", page_size=1))).next_page_token
     foreign = PageTokens(b"another database's key", 7, utc_now).write(CopyState("DE", "", 1, 0))
-    asked: list[dict[str, Any]] = [
+    invalid_fields: list[dict[str, Any]] = [
         {"delta_token": page},
         {"page_token": token},
         {"page_token": listed},
@@ -42,7 +42,7 @@ async def test_a_foreign_token_requires_a_resync(serving: Serving, churn_family:
         {"delta_token": token, "locale": "de"},
         {"page_token": page, "locale": "de"},
     ]
-    for wrong in asked:
+    for wrong in invalid_fields:
         error = await call_error(serving.churn.ListChurnRiskChanges(request(**wrong)))
 
         assert (error.code, error.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "RESYNC_REQUIRED"), wrong

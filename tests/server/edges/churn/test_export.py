@@ -26,12 +26,12 @@ ZSTD_FRAME = b"\x28\xb5\x2f\xfd"  # the magic number at the start of every Zstan
 
 @pytest.fixture
 def small_settings(small_settings: Settings, database_url: str) -> Settings:
-    """Serve on a database of each kind."""
+    """Return settings with a database of each kind."""
     return small_settings.model_copy(update={"database": database_url})
 
 
 @pytest.fixture
-async def fed(serving: Serving, churn_family: ChurnFamily, tmp_path: Any) -> Serving:
+async def loaded_serving(serving: Serving, churn_family: ChurnFamily, tmp_path: Any) -> Serving:
     """Serve two runs with customers of every status; the second in small parts."""
     for as_of in (FIRST, SECOND):
         rows = scored_rows(churn_family.model, churn_family.customers.head(300), as_of)
@@ -55,9 +55,9 @@ def concatenate(rows: Any, others: Any) -> Any:
     return pd.concat([rows.astype(object), others.astype(object)], ignore_index=True)
 
 
-async def parts(serving: Serving, **asked: Any) -> AsyncIterator[pb.ExportChurnRisksResponse]:
+async def parts(serving: Serving, **fields: Any) -> AsyncIterator[pb.ExportChurnRisksResponse]:
     """Read an export."""
-    async for part in serving.churn.ExportChurnRisks(pb.ExportChurnRisksRequest(**{"market": "DE", **asked})):
+    async for part in serving.churn.ExportChurnRisks(pb.ExportChurnRisksRequest(**{"market": "DE", **fields})):
         yield part
 
 
@@ -110,14 +110,14 @@ def expected_row(risk: pb.ChurnRisk, texts: dict[str, list[str]]) -> dict[str, A
 
 async def read_pages(serving: Serving, locale: str) -> dict[str, pb.ChurnRisk]:
     """Read all customers by pages."""
-    asked = pb.ListChurnRiskChangesRequest(market="DE", page_size=1000, locale=locale)
-    page = await serving.churn.ListChurnRiskChanges(asked)
+    request = pb.ListChurnRiskChangesRequest(market="DE", page_size=1000, locale=locale)
+    page = await serving.churn.ListChurnRiskChanges(request)
     assert page.delta_token
     return {risk.customer.customer_id: risk for risk in page.churn_risks}
 
 
-async def test_the_export_equals_the_pages(fed: Serving) -> None:
-    english, german = await read_pages(fed, "en"), await read_pages(fed, "de")
+async def test_the_export_equals_the_pages(loaded_serving: Serving) -> None:
+    english, german = await read_pages(loaded_serving, "en"), await read_pages(loaded_serving, "de")
     words = {
         key: {
             "en": [reason.text for reason in english[key].drivers.reasons],
@@ -126,7 +126,7 @@ async def test_the_export_equals_the_pages(fed: Serving) -> None:
         for key in english
     }
 
-    rows = [row async for part in parts(fed) for row in parse_part(part.arrow_stream)]
+    rows = [row async for part in parts(loaded_serving) for row in parse_part(part.arrow_stream)]
 
     assert len(rows) == len(english) == 303
     assert {row["customer_id"]: row for row in rows} == {
@@ -136,19 +136,21 @@ async def test_the_export_equals_the_pages(fed: Serving) -> None:
     assert any(row["previous_band"] for row in rows) or {row["band_since_time"] for row in rows} >= {FIRST}
 
 
-async def test_lists_equal_single_reads(fed: Serving) -> None:
-    pages = await read_pages(fed, "")
-    asked = pb.ListChurnRisksRequest(market="DE", page_size=1000)
-    listed = (await fed.churn.ListChurnRisks(asked)).churn_risks
+async def test_lists_equal_single_reads(loaded_serving: Serving) -> None:
+    pages = await read_pages(loaded_serving, "")
+    request = pb.ListChurnRisksRequest(market="DE", page_size=1000)
+    listed = (await loaded_serving.churn.ListChurnRisks(request)).churn_risks
     batch = pb.BatchGetChurnRisksRequest(customers=[risk.customer for risk in pages.values()])
-    got = (await fed.churn.BatchGetChurnRisks(batch)).churn_risks
+    got = (await loaded_serving.churn.BatchGetChurnRisks(batch)).churn_risks
 
     assert list(got) == list(pages.values())
     assert {risk.customer.customer_id: risk for risk in listed} == {
         key: risk for key, risk in pages.items() if risk.status == pb.CHURN_STATUS_SCORED
     }
     for key in ("X1", "C00003"):
-        alone = (await fed.churn.GetChurnRisk(pb.GetChurnRiskRequest(customer=pages[key].customer))).churn_risk
+        alone = (
+            await loaded_serving.churn.GetChurnRisk(pb.GetChurnRiskRequest(customer=pages[key].customer))
+        ).churn_risk
         assert alone.HasField("explanation") == (key != "X1")
         alone.ClearField("explanation")
         assert alone == pages[key]
@@ -182,19 +184,19 @@ async def test_an_export_resumes_after_any_part_within_its_run(
     assert [part.WhichOneof("next") for part in whole] == [*["resume_token"] * (len(whole) - 1), "delta_token"]
     ids = [row["customer_id"] for part in whole for row in parse_part(part.arrow_stream)]
     assert sorted(ids) == sorted(first)
-    asked = pb.ListChurnRiskChangesRequest(market="DE", delta_token=whole[-1].delta_token)
-    changed = (await serving.churn.ListChurnRiskChanges(asked)).churn_risks
+    request = pb.ListChurnRiskChangesRequest(market="DE", delta_token=whole[-1].delta_token)
+    changed = (await serving.churn.ListChurnRiskChanges(request)).churn_risks
     assert [risk.customer.customer_id for risk in changed] == ["C050"]
 
 
 @pytest.mark.parametrize("compression", pb.ExportCompression.keys())
-async def test_an_export_has_the_same_rows_in_either_compression(fed: Serving, compression: str) -> None:
-    asked = pb.ExportCompression.Value(compression)
+async def test_an_export_has_the_same_rows_in_either_compression(loaded_serving: Serving, compression: str) -> None:
+    value = pb.ExportCompression.Value(compression)
 
-    exported = [part async for part in parts(fed, compression=asked)]
+    exported = [part async for part in parts(loaded_serving, compression=value)]
 
     assert [row for part in exported for row in parse_part(part.arrow_stream)] == [
-        row async for part in parts(fed) for row in parse_part(part.arrow_stream)
+        row async for part in parts(loaded_serving) for row in parse_part(part.arrow_stream)
     ]
     is_compressed = {ZSTD_FRAME in part.arrow_stream for part in exported}
     assert is_compressed == {compression == "EXPORT_COMPRESSION_ZSTD"}
@@ -256,58 +258,58 @@ def test_an_erasure_between_two_parts_of_a_chunk_skips_no_other_customer(erased:
     assert parse_part(part)[0]["customer_id"] == next_customer
 
 
-async def test_an_erased_customer_is_not_exported(fed: Serving) -> None:
-    with fed.application.database.writing() as connection:
+async def test_an_erased_customer_is_not_exported(loaded_serving: Serving) -> None:
+    with loaded_serving.application.database.writing() as connection:
         erase_predictions(connection, "DE", "C00003", utc_now())
 
-    rows = [row async for part in parts(fed) for row in parse_part(part.arrow_stream)]
+    rows = [row async for part in parts(loaded_serving) for row in parse_part(part.arrow_stream)]
 
     assert len(rows) == 302
     assert "C00003" not in {row["customer_id"] for row in rows}
 
 
-async def read_first_part(serving: Serving, **asked: Any) -> pb.ExportChurnRisksResponse:
+async def read_first_part(serving: Serving, **fields: Any) -> pb.ExportChurnRisksResponse:
     """Read the first part."""
-    return await anext(parts(serving, **asked))
+    return await anext(parts(serving, **fields))
 
 
-async def test_an_invalid_export_is_rejected_like_any_other_call(fed: Serving) -> None:
-    token = (await read_first_part(fed)).delta_token
-    for asked, code, reason in (
+async def test_an_invalid_export_is_rejected_like_any_other_call(loaded_serving: Serving) -> None:
+    token = (await read_first_part(loaded_serving)).delta_token
+    for fields, code, reason in (
         ({"market": "IT"}, grpc.StatusCode.FAILED_PRECONDITION, "NO_RUN"),
         ({"market": "Italy"}, grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_INVALID"),
         ({"resume_token": "nonsense"}, grpc.StatusCode.FAILED_PRECONDITION, "RESYNC_REQUIRED"),
         ({"resume_token": token}, grpc.StatusCode.FAILED_PRECONDITION, "RESYNC_REQUIRED"),
     ):
-        refused = await call_error(read_first_part(fed, **asked))
+        refused = await call_error(read_first_part(loaded_serving, **fields))
 
         assert (refused.code, refused.reason) == (code, reason)
 
 
 async def test_a_bug_in_a_stream_is_an_incident_and_a_draining_server_rejects_new_streams(
-    fed: Serving, capsys: pytest.CaptureFixture[str]
+    loaded_serving: Serving, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The planted fault is a part that cannot be read."""
-    with fed.application.database.writing() as connection:
+    with loaded_serving.application.database.writing() as connection:
         connection.exec_driver_sql("UPDATE runs SET header = '{}'")
-    hidden = await call_error(read_first_part(fed))
-    fed.application.interceptor.draining = True
-    drained = await call_error(read_first_part(fed))
+    hidden = await call_error(read_first_part(loaded_serving))
+    loaded_serving.application.interceptor.draining = True
+    drained = await call_error(read_first_part(loaded_serving))
 
     assert (hidden.code, hidden.reason) == (grpc.StatusCode.INTERNAL, "INTERNAL")
     assert "bundle_id" not in hidden.everything
     assert drained.reason == "DRAINING"
-    assert fed.application.interceptor.calls_in_progress == 0
+    assert loaded_serving.application.interceptor.calls_in_progress == 0
     assert "KeyError" in capsys.readouterr().out
 
 
-async def test_a_caller_who_disconnects_leaves_no_call_in_progress(fed: Serving) -> None:
-    call = fed.churn.ExportChurnRisks(pb.ExportChurnRisksRequest(market="DE"))
+async def test_a_caller_who_disconnects_leaves_no_call_in_progress(loaded_serving: Serving) -> None:
+    call = loaded_serving.churn.ExportChurnRisks(pb.ExportChurnRisksRequest(market="DE"))
     await call.read()
     call.cancel()
-    await fed.application.interceptor.wait_until_idle(0.05, 5)
+    await loaded_serving.application.interceptor.wait_until_idle(0.05, 5)
 
-    assert fed.application.interceptor.calls_in_progress == 0
+    assert loaded_serving.application.interceptor.calls_in_progress == 0
 
 
 async def test_a_market_whose_customers_are_all_erased_exports_no_rows(

@@ -21,12 +21,12 @@ ODDS = {"A": -3.0, "B": -1.0, "C": 0.0, "D": 1.0, "E": 3.0}
 
 @pytest.fixture
 def small_settings(small_settings: Settings, database_url: str) -> Settings:
-    """Serve on a database of each kind."""
+    """Return settings with a database of each kind."""
     return small_settings.model_copy(update={"database": database_url})
 
 
 @pytest.fixture
-async def fed(serving: Serving, churn_family: ChurnFamily, tmp_path: Any) -> Serving:
+async def loaded_serving(serving: Serving, churn_family: ChurnFamily, tmp_path: Any) -> Serving:
     """Serve a run of five scored customers and three without a score."""
     rows = plain_rows(churn_family.model, {**ODDS, "X": None, "Y": None, "Z": None}, FIRST)
     rows.loc[rows["customer_id"] == "Y", "status"] = "CLOSED"
@@ -51,14 +51,14 @@ WANTED: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("asked", "expected"), WANTED, ids=str)
+@pytest.mark.parametrize(("fields", "expected"), WANTED, ids=str)
 async def test_pages_of_any_size_list_the_matching_customers_in_order(
-    fed: Serving, asked: dict[str, Any], expected: str
+    loaded_serving: Serving, fields: dict[str, Any], expected: str
 ) -> None:
     for page_size in (1, 2, 1000):
-        request, found = pb.ListChurnRisksRequest(market="DE", page_size=page_size, **asked), ""
+        request, found = pb.ListChurnRisksRequest(market="DE", page_size=page_size, **fields), ""
         while True:
-            page = await fed.churn.ListChurnRisks(request)
+            page = await loaded_serving.churn.ListChurnRisks(request)
             found += "".join(risk.customer.customer_id for risk in page.churn_risks)
             assert page.total_size == len(expected)
             request.page_token = page.next_page_token
@@ -68,8 +68,8 @@ async def test_pages_of_any_size_list_the_matching_customers_in_order(
         assert found == expected
 
 
-async def test_a_customer_without_a_score_has_a_status_and_no_numbers(fed: Serving) -> None:
-    risk = (await fed.churn.GetChurnRisk(pb.GetChurnRiskRequest(customer=customer("DE", "Y")))).churn_risk
+async def test_a_customer_without_a_score_has_a_status_and_no_numbers(loaded_serving: Serving) -> None:
+    risk = (await loaded_serving.churn.GetChurnRisk(pb.GetChurnRiskRequest(customer=customer("DE", "Y")))).churn_risk
 
     assert risk.status == pb.CHURN_STATUS_CLOSED
     assert not risk.action_allowed
@@ -78,10 +78,12 @@ async def test_a_customer_without_a_score_has_a_status_and_no_numbers(fed: Servi
         assert not risk.HasField(name)
 
 
-async def test_an_unknown_band_is_rejected(fed: Serving) -> None:
+async def test_an_unknown_band_is_rejected(loaded_serving: Serving) -> None:
     rejected: list[list[Any]] = [[pb.RISK_BAND_UNSPECIFIED], [99], [LOW, LOW]]
     for bands in rejected:
-        error = await call_error(fed.churn.ListChurnRisks(pb.ListChurnRisksRequest(market="DE", risk_bands=bands)))
+        error = await call_error(
+            loaded_serving.churn.ListChurnRisks(pb.ListChurnRisksRequest(market="DE", risk_bands=bands))
+        )
 
         assert error.reason == "REQUEST_INVALID"
         assert all(field.startswith("risk_bands") for field in error.problems)
@@ -92,11 +94,11 @@ def batch(*ids: str) -> pb.BatchGetChurnRisksRequest:
     return pb.BatchGetChurnRisksRequest(customers=[customer("DE", customer_id) for customer_id in ids])
 
 
-async def test_a_batch_is_answered_in_the_requested_order_or_fails_as_a_whole(fed: Serving) -> None:
-    given = await fed.churn.BatchGetChurnRisks(batch("C", "X", "A", "C"))
-    error = await call_error(fed.churn.BatchGetChurnRisks(batch("C", "SECRET7", "A")))
-    many = await call_error(fed.churn.BatchGetChurnRisks(batch(*["C"] * 1001)))
-    none = await call_error(fed.churn.BatchGetChurnRisks(batch()))
+async def test_a_batch_is_answered_in_the_requested_order_or_fails_as_a_whole(loaded_serving: Serving) -> None:
+    given = await loaded_serving.churn.BatchGetChurnRisks(batch("C", "X", "A", "C"))
+    error = await call_error(loaded_serving.churn.BatchGetChurnRisks(batch("C", "SECRET7", "A")))
+    many = await call_error(loaded_serving.churn.BatchGetChurnRisks(batch(*["C"] * 1001)))
+    none = await call_error(loaded_serving.churn.BatchGetChurnRisks(batch()))
 
     assert [risk.customer.customer_id for risk in given.churn_risks] == ["C", "X", "A", "C"]
     assert (error.code, error.reason) == (grpc.StatusCode.NOT_FOUND, "CUSTOMER_UNKNOWN")
@@ -105,12 +107,12 @@ async def test_a_batch_is_answered_in_the_requested_order_or_fails_as_a_whole(fe
     assert [list(refused.problems) for refused in (many, none)] == [["customers"], ["customers"]]
 
 
-async def test_the_newest_runs_are_listed_by_market(fed: Serving, churn_family: ChurnFamily) -> None:
-    before = (await fed.churn.ListChurnRuns(pb.ListChurnRunsRequest())).runs
-    load_file(fed.application.database, churn_family.second_run, utc_now())
-    load_file(fed.application.database, churn_family.first_run, utc_now())
+async def test_the_newest_runs_are_listed_by_market(loaded_serving: Serving, churn_family: ChurnFamily) -> None:
+    before = (await loaded_serving.churn.ListChurnRuns(pb.ListChurnRunsRequest())).runs
+    load_file(loaded_serving.application.database, churn_family.second_run, utc_now())
+    load_file(loaded_serving.application.database, churn_family.first_run, utc_now())
 
-    after = (await fed.churn.ListChurnRuns(pb.ListChurnRunsRequest())).runs
+    after = (await loaded_serving.churn.ListChurnRuns(pb.ListChurnRunsRequest())).runs
 
     assert [(run.market, run.customer_count, run.currency_code, run.horizon_days) for run in before] == [
         ("DE", 8, "EUR", 30)

@@ -24,7 +24,7 @@ ALL = 1010
 
 @pytest.fixture
 def small_settings(churn_settings: Settings) -> Settings:
-    """Serve with a scoring run."""
+    """Return settings with a loaded scoring run."""
     return churn_settings
 
 
@@ -33,25 +33,25 @@ def request(**changes: Any) -> pb.ListChurnRisksRequest:
     return pb.ListChurnRisksRequest(**{"market": "DE", "page_size": 100, **changes})
 
 
-async def pages(serving: Serving, **asked: Any) -> AsyncIterator[pb.ListChurnRisksResponse]:
+async def pages(serving: Serving, **fields: Any) -> AsyncIterator[pb.ListChurnRisksResponse]:
     """Read all pages."""
     token = ""
     while True:
-        page = await serving.churn.ListChurnRisks(request(page_token=token, **asked))
+        page = await serving.churn.ListChurnRisks(request(page_token=token, **fields))
         yield page
         token = page.next_page_token
         if not token:
             return
 
 
-async def read_second_page_token(serving: Serving, **asked: Any) -> str:
+async def read_second_page_token(serving: Serving, **fields: Any) -> str:
     """Return the token of a second page."""
-    return (await serving.churn.ListChurnRisks(request(**asked))).next_page_token
+    return (await serving.churn.ListChurnRisks(request(**fields))).next_page_token
 
 
-async def page_error(serving: Serving, **asked: Any) -> CallError:
+async def page_error(serving: Serving, **fields: Any) -> CallError:
     """Return the error of a page that is rejected."""
-    return await call_error(serving.churn.ListChurnRisks(request(**asked)))
+    return await call_error(serving.churn.ListChurnRisks(request(**fields)))
 
 
 @pytest.mark.parametrize("order", [PROBABILITY, VALUE], ids=["probability", "value"])

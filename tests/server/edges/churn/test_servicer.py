@@ -21,14 +21,14 @@ CUSTOMERS = ("C00000", "C00001", "C00007", "B00001", "C00403")
 
 @pytest.fixture
 def small_settings(churn_settings: Settings) -> Settings:
-    """Serve with a scoring run."""
+    """Return settings with a loaded scoring run."""
     return churn_settings
 
 
 async def read_risk(serving: Serving, customer_id: str, locale: str = "") -> pb.ChurnRisk:
     """Read the prediction of one customer."""
-    asked = pb.GetChurnRiskRequest(customer=customer("DE", customer_id), locale=locale)
-    return (await serving.churn.GetChurnRisk(asked)).churn_risk
+    request = pb.GetChurnRiskRequest(customer=customer("DE", customer_id), locale=locale)
+    return (await serving.churn.GetChurnRisk(request)).churn_risk
 
 
 async def read_list(serving: Serving) -> dict[str, pb.ChurnRisk]:

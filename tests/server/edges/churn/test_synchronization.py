@@ -20,7 +20,7 @@ from tests.server.requests import call_error, customer
 
 @pytest.fixture
 def small_settings(small_settings: Settings, database_url: str) -> Settings:
-    """Serve on a database of each kind."""
+    """Return settings with a database of each kind."""
     return small_settings.model_copy(update={"database": database_url})
 
 

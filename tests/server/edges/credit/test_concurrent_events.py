@@ -48,10 +48,10 @@ async def run_concurrently(fleet: Sequence[Serving], calls: Sequence[Awaitable[A
 async def test_only_one_of_concurrent_corrections_is_recorded(fleet: list[Serving], servers: Sequence[int]) -> None:
     decision = await score_with_outcome(fleet[0], pb.DECISION_APPROVE)
     first = (await fleet[0].credit.RecordOutcome(outcome_request(decision))).outcome
-    asked = [outcome_request(decision, corrects_outcome_id=first.outcome_id) for _ in servers]
+    requests = [outcome_request(decision, corrects_outcome_id=first.outcome_id) for _ in servers]
 
     answers = await run_concurrently(
-        fleet, [fleet[server].credit.RecordOutcome(each) for server, each in zip(servers, asked, strict=True)]
+        fleet, [fleet[server].credit.RecordOutcome(each) for server, each in zip(servers, requests, strict=True)]
     )
 
     (answered,) = [answer.outcome for answer in answers if isinstance(answer, pb.RecordOutcomeResponse)]
@@ -79,12 +79,12 @@ async def test_the_second_of_concurrent_overrides_is_checked_against_the_first(
 async def test_concurrent_outcomes_without_a_conflict_are_all_recorded(fleet: list[Serving]) -> None:
     """One request is sent twice at the same time and must be recorded once."""
     decision = await score_with_outcome(fleet[0], pb.DECISION_APPROVE)
-    asked = [outcome_request(decision, days_past_due=pb.DaysPastDue(days=days)) for days in (1, 31, 61, 91)]
-    asked[1].request_id = asked[0].request_id = str(uuid.uuid4())
-    asked[1].days_past_due.days = asked[0].days_past_due.days
+    requests = [outcome_request(decision, days_past_due=pb.DaysPastDue(days=days)) for days in (1, 31, 61, 91)]
+    requests[1].request_id = requests[0].request_id = str(uuid.uuid4())
+    requests[1].days_past_due.days = requests[0].days_past_due.days
 
     answers = await run_concurrently(
-        fleet, [fleet[place % 2].credit.RecordOutcome(each) for place, each in enumerate(asked)]
+        fleet, [fleet[index % 2].credit.RecordOutcome(each) for index, each in enumerate(requests)]
     )
 
     days = [answer.outcome.days_past_due.days for answer in answers]

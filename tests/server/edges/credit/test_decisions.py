@@ -233,14 +233,14 @@ async def test_a_new_section_is_in_force_without_a_restart_and_an_invalid_file_c
         'market = "DE"', 'market = "DE"\nproduct = "LEASING"'
     )
     wider = POLICY.replace('version = "test-1"', 'version = "test-2"').replace("[texts.", leasing + "[texts.", 1)
-    asked = simulate_request(product="LEASING")
+    request = simulate_request(product="LEASING")
 
     async with serve(settings) as serving:
 
         async def is_answered() -> bool:
             await serving.credit.SimulateCredit(simulate_request())  # calls succeed while the policy is reloaded
             try:
-                return (await serving.credit.SimulateCredit(asked)).simulated.policy_result.product == "LEASING"
+                return (await serving.credit.SimulateCredit(request)).simulated.policy_result.product == "LEASING"
             except grpc.aio.AioRpcError:
                 return False
 
@@ -249,7 +249,7 @@ async def test_a_new_section_is_in_force_without_a_restart_and_an_invalid_file_c
         await wait_until(is_answered)
         settings.policy.write_text(wider.replace("largest_amount", "largest_amout", 1))
         await wait_until(lambda: is_logged(capsys, "largest_amout"))
-        assert (await serving.credit.SimulateCredit(asked)).simulated.policy_result.policy_version == "test-2"
+        assert (await serving.credit.SimulateCredit(request)).simulated.policy_result.policy_version == "test-2"
 
 
 async def is_logged(capsys: pytest.CaptureFixture[str], words: str) -> bool:

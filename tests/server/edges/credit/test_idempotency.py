@@ -17,19 +17,19 @@ from tests.small import SmallFamily
 
 
 async def test_a_repeated_request_gets_the_same_bytes(serving: Serving) -> None:
-    asked = score_request(features=numbers(turnover=50_000, years=3)).SerializeToString()
+    request = score_request(features=numbers(turnover=50_000, years=3)).SerializeToString()
 
-    first = await raw_method(serving.channel, "ScoreCredit")(asked)
-    second = await raw_method(serving.channel, "ScoreCredit")(asked)
+    first = await raw_method(serving.channel, "ScoreCredit")(request)
+    second = await raw_method(serving.channel, "ScoreCredit")(request)
 
     assert first == second
     assert record_count(serving) == 1
 
 
 async def test_twenty_concurrent_duplicates_yield_one_decision_and_one_answer(serving: Serving) -> None:
-    asked = score_request().SerializeToString()
+    request = score_request().SerializeToString()
 
-    answers = await asyncio.gather(*(raw_method(serving.channel, "ScoreCredit")(asked) for _ in range(20)))
+    answers = await asyncio.gather(*(raw_method(serving.channel, "ScoreCredit")(request) for _ in range(20)))
 
     assert len(set(answers)) == 1
     assert record_count(serving) == 1
@@ -56,12 +56,12 @@ async def test_get_credit_decision_returns_the_answer_byte_for_byte(serving: Ser
 async def test_an_old_decision_is_unchanged_after_the_serving_bundle_was_replaced(
     serving: Serving, small: SmallFamily, other: SmallFamily
 ) -> None:
-    asked = score_request()
-    before = await raw_method(serving.channel, "ScoreCredit")(asked.SerializeToString())
+    request = score_request()
+    before = await raw_method(serving.channel, "ScoreCredit")(request.SerializeToString())
     reference = pb.ScoreCreditResponse.FromString(before).credit_decision.record_ref
 
     await swap_model(serving, other.bundle_folder)
-    repeated = await raw_method(serving.channel, "ScoreCredit")(asked.SerializeToString())
+    repeated = await raw_method(serving.channel, "ScoreCredit")(request.SerializeToString())
     read_again = await raw_method(serving.channel, "GetCreditDecision")(
         pb.GetCreditDecisionRequest(decision_id=reference.decision_id).SerializeToString()
     )
@@ -86,14 +86,14 @@ CHANGES = {
 
 
 async def test_a_request_id_with_different_content_is_rejected(serving: Serving) -> None:
-    asked = {"request_id": str(uuid.uuid4()), "features": numbers(turnover=50_000)}
-    await serving.credit.ScoreCredit(score_request(**asked))
+    fields = {"request_id": str(uuid.uuid4()), "features": numbers(turnover=50_000)}
+    await serving.credit.ScoreCredit(score_request(**fields))
 
     for what, change in CHANGES.items():
-        error = await call_error(serving.credit.ScoreCredit(score_request(**{**asked, **change})))
+        error = await call_error(serving.credit.ScoreCredit(score_request(**{**fields, **change})))
 
         assert (error.code, error.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_ID_REUSED"), what
-        assert error.metadata == {"request_id": asked["request_id"]}
+        assert error.metadata == {"request_id": fields["request_id"]}
         assert "50000" not in error.everything
     assert record_count(serving) == 1
 
@@ -110,13 +110,13 @@ async def test_the_order_of_values_on_the_wire_does_not_change_the_content(servi
 
 
 async def test_a_decision_has_its_id_time_and_content_digest(serving: Serving) -> None:
-    asked = score_request()
+    request = score_request()
 
-    reference = (await serving.credit.ScoreCredit(asked)).credit_decision.record_ref
+    reference = (await serving.credit.ScoreCredit(request)).credit_decision.record_ref
 
     with serving.application.database.reading() as connection:
         row = connection.execute(select(RECORDS)).one()
-    assert (row.record_id, row.request_id) == (reference.decision_id, asked.request_id)
+    assert (row.record_id, row.request_id) == (reference.decision_id, request.request_id)
     assert row.time_us == reference.decide_time.ToMicroseconds()
     assert reference.content_sha256 not in str(row), (
         "an attacker could guess the content from its digest, so only the ciphertext contains the digest"
@@ -126,13 +126,13 @@ async def test_a_decision_has_its_id_time_and_content_digest(serving: Serving) -
 async def test_a_repeated_request_that_would_be_rejected_today_gets_its_recorded_answer(
     small_settings: Settings,
 ) -> None:
-    asked = score_request()
+    request = score_request()
     async with serve(small_settings.model_copy(update={"reload_seconds": 60})) as serving:
-        first = await raw_method(serving.channel, "ScoreCredit")(asked.SerializeToString())
+        first = await raw_method(serving.channel, "ScoreCredit")(request.SerializeToString())
         serving.application.models.current = ServingModels()  # no model serves
-        again = await raw_method(serving.channel, "ScoreCredit")(asked.SerializeToString())
+        again = await raw_method(serving.channel, "ScoreCredit")(request.SerializeToString())
         other = await call_error(
-            serving.credit.ScoreCredit(score_request(request_id=asked.request_id, requested_amount=euros(501)))
+            serving.credit.ScoreCredit(score_request(request_id=request.request_id, requested_amount=euros(501)))
         )
         new = await call_error(serving.credit.ScoreCredit(score_request()))
 
@@ -141,11 +141,11 @@ async def test_a_repeated_request_that_would_be_rejected_today_gets_its_recorded
 
 
 async def test_a_request_id_is_case_insensitive(serving: Serving) -> None:
-    asked = score_request()
-    first = await raw_method(serving.channel, "ScoreCredit")(asked.SerializeToString())
-    asked.request_id = asked.request_id.upper()
+    request = score_request()
+    first = await raw_method(serving.channel, "ScoreCredit")(request.SerializeToString())
+    request.request_id = request.request_id.upper()
 
-    assert await raw_method(serving.channel, "ScoreCredit")(asked.SerializeToString()) == first
+    assert await raw_method(serving.channel, "ScoreCredit")(request.SerializeToString()) == first
     assert record_count(serving) == 1
 
 
@@ -167,13 +167,13 @@ async def test_the_request_id_of_a_rejected_request_may_be_used_again(serving: S
 
 
 async def test_a_caller_that_disconnected_gets_one_decision_on_retry(serving: Serving) -> None:
-    asked = score_request()
+    request = score_request()
     with block_store_threads(serving) as waiting:
-        call = asyncio.ensure_future(serving.credit.ScoreCredit(asked))
+        call = asyncio.ensure_future(serving.credit.ScoreCredit(request))
         await waiting(2)  # the call and the refresh of the catalog
         call.cancel()
 
-    answers = [await raw_method(serving.channel, "ScoreCredit")(asked.SerializeToString()) for _ in range(2)]
+    answers = [await raw_method(serving.channel, "ScoreCredit")(request.SerializeToString()) for _ in range(2)]
 
     assert answers[0] == answers[1]
     assert record_count(serving) == 1

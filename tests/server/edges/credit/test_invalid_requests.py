@@ -69,9 +69,9 @@ async def test_an_unknown_customer_is_not_found_and_the_error_omits_the_id(servi
 
 
 async def test_a_simulation_for_an_unknown_customer_is_not_found(serving: Serving) -> None:
-    asked = simulate_request(customer=customer("DE", UNKNOWN_CUSTOMER), features=numbers(days_late=3))
+    request = simulate_request(customer=customer("DE", UNKNOWN_CUSTOMER), features=numbers(days_late=3))
 
-    error = await call_error(serving.credit.SimulateCredit(asked))
+    error = await call_error(serving.credit.SimulateCredit(request))
 
     assert (error.code, error.reason) == (grpc.StatusCode.NOT_FOUND, "CUSTOMER_UNKNOWN")
     assert UNKNOWN_CUSTOMER not in error.everything
@@ -100,9 +100,9 @@ async def test_a_decision_in_a_market_without_a_policy_is_rejected(small_setting
 
 
 async def test_the_error_for_an_unknown_feature_lists_the_known_features(serving: Serving) -> None:
-    asked = score_request(features=numbers(turnovr=77123.5))
+    request = score_request(features=numbers(turnovr=77123.5))
 
-    error = await call_error(serving.credit.ScoreCredit(asked))
+    error = await call_error(serving.credit.ScoreCredit(request))
 
     assert (error.code, error.reason) == (INVALID, "FEATURES_INVALID")
     assert error.kinds == {'features["turnovr"]': "UNKNOWN_FEATURE"}
@@ -120,9 +120,9 @@ async def test_a_feature_of_the_store_is_rejected_in_a_decision(serving: Serving
 
 
 async def test_a_feature_of_the_store_may_be_simulated(serving: Serving) -> None:
-    asked = simulate_request(features=numbers(days_late=77.5))
+    request = simulate_request(features=numbers(days_late=77.5))
 
-    answer = await serving.credit.SimulateCredit(asked)
+    answer = await serving.credit.SimulateCredit(request)
 
     line = answer.simulated.explanation.contributions[0]
     assert (line.feature, line.value.number) == ("days_late", 77.5)
@@ -153,9 +153,9 @@ async def test_nan_and_infinity_are_rejected(serving: Serving) -> None:
 
 
 async def test_a_level_for_a_number_is_rejected(serving: Serving) -> None:
-    asked = score_request(features={"turnover": FeatureValue(level="SECRET")})
+    request = score_request(features={"turnover": FeatureValue(level="SECRET")})
 
-    error = await call_error(serving.credit.ScoreCredit(asked))
+    error = await call_error(serving.credit.ScoreCredit(request))
 
     assert (error.code, error.reason) == (INVALID, "FEATURES_INVALID")
     assert error.kinds == {'features["turnover"]': "WRONG_KIND"}
@@ -217,9 +217,9 @@ async def test_an_amount_that_is_not_positive_is_rejected(serving: Serving) -> N
 
 
 async def test_the_error_for_a_foreign_currency_states_the_currency_of_the_market(serving: Serving) -> None:
-    asked = score_request(requested_amount=Money(currency_code="USD", units=7712))
+    request = score_request(requested_amount=Money(currency_code="USD", units=7712))
 
-    error = await call_error(serving.credit.ScoreCredit(asked))
+    error = await call_error(serving.credit.ScoreCredit(request))
 
     assert (error.code, error.reason) == (INVALID, "CURRENCY_NOT_SERVED")
     assert error.problems == {"requested_amount.currency_code": "must be EUR in DE"}
@@ -227,9 +227,9 @@ async def test_the_error_for_a_foreign_currency_states_the_currency_of_the_marke
 
 
 async def test_the_error_for_an_invalid_id_does_not_repeat_the_id(serving: Serving) -> None:
-    asked = score_request(customer=customer("de", "SECRET 1"), locale="SECRET")
+    request = score_request(customer=customer("de", "SECRET 1"), locale="SECRET")
 
-    error = await call_error(serving.credit.ScoreCredit(asked))
+    error = await call_error(serving.credit.ScoreCredit(request))
 
     assert error.reason == "REQUEST_INVALID"
     assert set(error.problems) == {"customer.market", "customer.customer_id", "locale"}
@@ -264,18 +264,18 @@ async def test_an_error_about_many_features_with_long_names_fits_into_the_traile
     serving: Serving, count: int, name: str
 ) -> None:
     """Trailers are limited to 8 KB; a larger error would arrive as RESOURCE_EXHAUSTED, without a reason."""
-    asked = score_request(features=numbers(**{f"{index:03d}{name}": 1.0 for index in range(count)}))
+    request = score_request(features=numbers(**{f"{index:03d}{name}": 1.0 for index in range(count)}))
 
-    error = await call_error(serving.credit.ScoreCredit(asked))
+    error = await call_error(serving.credit.ScoreCredit(request))
 
     assert (error.code, error.reason) in {(INVALID, "FEATURES_INVALID"), (INVALID, "REQUEST_INVALID")}
     assert 1 <= len(error.problems) <= count
 
 
 async def test_more_than_512_values_are_rejected(serving: Serving) -> None:
-    asked = score_request(features=numbers(**{f"f{index}": 1.0 for index in range(513)}))
+    request = score_request(features=numbers(**{f"f{index}": 1.0 for index in range(513)}))
 
-    error = await call_error(serving.credit.ScoreCredit(asked))
+    error = await call_error(serving.credit.ScoreCredit(request))
 
     assert error.reason == "REQUEST_INVALID"
     assert list(error.problems) == ["features"]

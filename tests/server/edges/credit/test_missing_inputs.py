@@ -53,9 +53,9 @@ async def test_a_customer_without_a_mandatory_value_is_not_scorable_and_the_reas
 
 async def test_a_decision_that_is_not_scorable_is_recorded(serving: Serving) -> None:
     first = (await serving.credit.ScoreCredit(score_request(customer=UNHEARD))).credit_decision
-    asked = pb.GetCreditDecisionRequest(decision_id=first.record_ref.decision_id)
+    request = pb.GetCreditDecisionRequest(decision_id=first.record_ref.decision_id)
 
-    again = (await serving.credit.GetCreditDecision(asked)).credit_decision
+    again = (await serving.credit.GetCreditDecision(request)).credit_decision
 
     assert again == first
 

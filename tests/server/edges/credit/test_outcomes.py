@@ -22,8 +22,8 @@ async def test_outcomes_are_read_in_the_order_in_which_they_were_recorded(servin
     decision, other = await some_decision(serving), await some_decision(serving)
 
     outcomes = [
-        (await serving.credit.RecordOutcome(asked)).outcome
-        for asked in (
+        (await serving.credit.RecordOutcome(request)).outcome
+        for request in (
             outcome_request(decision),
             outcome_request(decision, days_past_due=pb.DaysPastDue(days=31)),
             outcome_request(other),
@@ -84,8 +84,8 @@ async def test_all_invalid_fields_of_an_outcome_are_reported_in_one_error(servin
     days = {}
     for name, offset in (("before", -2), ("yesterday", -1), ("tomorrow", 1), ("later", 2)):
         date = day + dt.timedelta(days=offset)
-        asked = outcome_request(decision, event_date=Date(year=date.year, month=date.month, day=date.day))
-        call = serving.credit.RecordOutcome(asked)
+        request = outcome_request(decision, event_date=Date(year=date.year, month=date.month, day=date.day))
+        call = serving.credit.RecordOutcome(request)
         days[name] = (await call_error(call)).problems if abs(offset) > 1 else (await call).outcome.event_date.day
     bare = await call_error(serving.credit.RecordOutcome(pb.RecordOutcomeRequest()))
 
@@ -103,12 +103,12 @@ async def test_all_invalid_fields_of_an_outcome_are_reported_in_one_error(servin
 
 async def test_a_repeated_outcome_gets_the_same_bytes_and_different_content_is_rejected(serving: Serving) -> None:
     decision = await some_decision(serving)
-    asked = outcome_request(decision)
-    content = asked.SerializeToString()
+    request = outcome_request(decision)
+    content = request.SerializeToString()
 
     answers = {await raw_method(serving.channel, "RecordOutcome")(content) for _ in range(3)}
-    asked.booked.amount.units = 499
-    error = await call_error(serving.credit.RecordOutcome(asked))
+    request.booked.amount.units = 499
+    error = await call_error(serving.credit.RecordOutcome(request))
 
     assert len(answers) == 1
     assert error.reason == "REQUEST_ID_REUSED"

@@ -22,8 +22,8 @@ async def test_a_high_side_override_is_recorded_and_read_through_its_decision(se
         pb.GetCreditDecisionRequest(decision_id=decision.record_ref.decision_id).SerializeToString()
     )
 
-    asked = override_request(decision, comment="the number of the bank account changed twice", locale="de-AT")
-    answer = await serving.credit.RecordOverride(asked)
+    request = override_request(decision, comment="the number of the bank account changed twice", locale="de-AT")
+    answer = await serving.credit.RecordOverride(request)
     after = await read_decision(serving, decision)
 
     override = answer.override
@@ -34,11 +34,11 @@ async def test_a_high_side_override_is_recorded_and_read_through_its_decision(se
     )
     assert (override.reason_text, override.locale) == ("Es besteht Betrugsverdacht", "de")
     assert (override.user_id, override.user_role, override.authority_limit) == (
-        asked.user_id,
-        asked.user_role,
+        request.user_id,
+        request.user_role,
         euros(100_000),
     )
-    assert (override.policy_version, override.comment) == ("test-1", asked.comment)
+    assert (override.policy_version, override.comment) == ("test-1", request.comment)
     assert list(after.overrides) == [override]
     assert after.credit_decision == decision
     assert before == pb.GetCreditDecisionResponse(credit_decision=decision).SerializeToString(deterministic=True)
@@ -112,12 +112,12 @@ async def test_all_invalid_fields_of_an_override_are_reported_in_one_error(servi
 
 async def test_a_repeated_override_gets_the_same_bytes_even_after_other_overrides(serving: Serving) -> None:
     decision = await score_with_outcome(serving, pb.DECISION_APPROVE)
-    asked = override_request(decision).SerializeToString()
+    request = override_request(decision).SerializeToString()
     before = record_count(serving)
 
-    answers = await asyncio.gather(*(raw_method(serving.channel, "RecordOverride")(asked) for _ in range(8)))
+    answers = await asyncio.gather(*(raw_method(serving.channel, "RecordOverride")(request) for _ in range(8)))
     await serving.credit.RecordOverride(approval_request(decision))
-    again = await raw_method(serving.channel, "RecordOverride")(asked)
+    again = await raw_method(serving.channel, "RecordOverride")(request)
 
     assert {*answers} == {again}
     assert record_count(serving) == before + 2
@@ -127,11 +127,11 @@ async def test_a_repeated_override_gets_the_same_bytes_even_after_other_override
 
 async def test_a_request_id_that_any_method_used_is_rejected_with_different_content(serving: Serving) -> None:
     decision = await score_with_outcome(serving, pb.DECISION_APPROVE)
-    asked = override_request(decision)
-    await serving.credit.RecordOverride(asked)
+    request = override_request(decision)
+    await serving.credit.RecordOverride(request)
 
     other = await call_error(
-        serving.credit.RecordOverride(override_request(decision, request_id=asked.request_id, comment="x"))
+        serving.credit.RecordOverride(override_request(decision, request_id=request.request_id, comment="x"))
     )
     scored = await call_error(
         serving.credit.RecordOverride(approval_request(decision, request_id=decision.record_ref.request_id))
@@ -160,9 +160,9 @@ async def test_the_record_has_the_received_request_encrypted_with_the_customers_
     serving: Serving,
 ) -> None:
     decision = await score_with_outcome(serving, pb.DECISION_APPROVE)
-    asked = override_request(decision, user_id="canary-person", comment="canary-comment").SerializeToString()
+    request = override_request(decision, user_id="canary-person", comment="canary-comment").SerializeToString()
 
-    answer = pb.RecordOverrideResponse.FromString(await raw_method(serving.channel, "RecordOverride")(asked))
+    answer = pb.RecordOverrideResponse.FromString(await raw_method(serving.channel, "RecordOverride")(request))
 
     log = serving.application.log
     assert log is not None
@@ -175,6 +175,6 @@ async def test_the_record_has_the_received_request_encrypted_with_the_customers_
     of_decision = next(row for row in rows if row.record_id == decision.record_ref.decision_id)
     assert (header.kind, header.key_id) == ("CREDIT_OVERRIDE", of_decision.key_id)
     assert header.labels == {"market": "DE", "about": decision.record_ref.decision_id, "side": "HIGH"}
-    assert body.request == asked
+    assert body.request == request
     assert pb.Override.FromString(body.answer) == answer.override
     assert b"canary" not in b"".join(value for value in rows[-1] if isinstance(value, bytes))

@@ -36,11 +36,11 @@ async def desk(released: Released) -> AsyncIterator[Serving]:
 async def check_points(desk: Serving, customer_ids: list[str]) -> int:
     """Score applicants sequentially, check that points add up to the score, and return the number of answers."""
     for customer_id in customer_ids:
-        asked = pb.SimulateCreditRequest(
+        request = pb.SimulateCreditRequest(
             customer=Customer(market="TW", customer_id=customer_id),
             requested_amount=Money(units=100_000, currency_code="TWD"),
         )
-        known = (await desk.credit.SimulateCredit(asked)).known
+        known = (await desk.credit.SimulateCredit(request)).known
         total = known.explanation.base_points
         for line in known.explanation.contributions:
             total += line.points
